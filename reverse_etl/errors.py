@@ -1,0 +1,81 @@
+"""What can go wrong, by what the reader does next. No printing here: `cli.py` prints a mistake once.
+
+RetlError
+├── ProjectError      fix syncs.yml, a model's SQL or the command; nothing was tried   exit 2
+├── DataError         fix the rows that a model returns                                exit 1
+├── BusyError         wait: another process holds the sync or the warehouse            exit 1
+├── StateError        what is remembered of a sync needs a hand                        exit 1
+└── DestinationError  Braze cannot be reached, or refuses the key                      exit 1
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import ClassVar
+
+
+@dataclass(frozen=True, order=True)
+class Location:
+    """A place in a file of the project; `line` and `column` count from 1, 0 means that it is not known."""
+
+    file: str
+    line: int = 0
+    column: int = 0
+
+    def __str__(self) -> str:
+        return ":".join([self.file, *(str(n) for n in (self.line, self.column) if n)])
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """One thing to mend: what is wrong, where it stands, and the way out."""
+
+    what: str
+    where: Location | None = None
+    hint: str | None = None
+
+    def __str__(self) -> str:
+        place = f"{self.where}: " if self.where else ""
+        hint = f"\n  hint: {self.hint}" if self.hint else ""
+        return f"{place}{self.what}{hint}"
+
+
+class RetlError(Exception):
+    """All that `retl` raises on purpose; it holds one mistake or several, and the exit code they lead to."""
+
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, what: str | Iterable[Mistake], where: Location | None = None, hint: str | None = None) -> None:
+        self.mistakes = (Mistake(what, where, hint),) if isinstance(what, str) else tuple(what)
+        super().__init__("\n".join(map(str, self.mistakes)))
+
+
+class ProjectError(RetlError):
+    """Fix the project or the command. Nothing was tried."""
+
+    exit_code = 2
+
+
+class DataError(RetlError):
+    """Fix the rows that a model returns, or say that they are meant so."""
+
+
+class BusyError(RetlError):
+    """Wait until another process lets go."""
+
+
+class StateError(RetlError):
+    """What is remembered of a sync is damaged, foreign, or no longer fits the model."""
+
+
+class DestinationError(RetlError):
+    """Braze cannot be reached, or takes nothing from us."""
+
+
+def nearest(word: str, valid: Iterable[str]) -> str | None:
+    """A hint that offers the valid word closest to `word`, else all of them when they are few."""
+    words = list(valid)
+    close = get_close_matches(word, words, n=1, cutoff=0.6)
+    if close:
+        return f'did you mean "{close[0]}"?'
+    return f"one of: {', '.join(words)}" if 0 < len(words) <= 12 else None

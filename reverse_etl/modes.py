@@ -1,0 +1,313 @@
+"""The table of modes: which call each makes, what a record holds, and every rule of Braze that retl obeys.
+
+A rule or limit of Braze stands here once, its page beside it: the page's name under https://www.braze.com/docs/api
+(endpoints, objects_filters, api_limits, errors) or user_guide. Nothing here knows SQL, HTTP or files.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum, StrEnum
+
+MAX_TEXT = 255  # characters of a custom attribute, a property, a key in nested data (user_guide: data types)
+MAX_JSON_BYTES = 100_000  # an array or object attribute, the properties of one event: 100 KB (data types, event object)
+MAX_ARRAY_ITEMS = 500  # of an array attribute: Braze drops the oldest beyond it (data types)
+MAX_PROPERTIES = 256  # of one event: Braze ignores further ones (custom events)
+MAX_BODY_BYTES = 3_800_000  # Braze refuses a request over 4 MB (api_limits); it does not say which MB, so stay under
+LAST_YEAR = 3000  # a later year is kept as text, or dropped in nested data (user attributes object, nested attributes)
+
+
+class Kind(StrEnum):
+    """What became of a primary key since the destination last acknowledged it."""
+
+    ADDED = "added"
+    CHANGED = "changed"
+    REMOVED = "removed"
+
+
+class Shape(Enum):
+    """What Braze takes in a field, and so how the column is rendered and checked."""
+
+    ID = "text or a whole number, sent as text"
+    TEXT = "text"
+    NUMBER = "a number"
+    WHOLE = "a whole number"
+    BOOLEAN = "true or false"
+    DATE = "a date"
+    TIME = "a time"
+    OBJECT = "an object: STRUCT, MAP, JSON, or text listed in pre_formatted_fields"
+    ARRAY = "an array: LIST, JSON, or text listed in pre_formatted_fields"
+
+
+class Extra(Enum):
+    """What becomes of a column that is no field of the mode."""
+
+    CUSTOM_ATTRIBUTE = "a custom attribute"
+    PROPERTY = "a property"
+    REFUSED = "not taken"
+
+
+@dataclass(frozen=True)
+class Field:
+    """A field that Braze knows by name. A value outside the bounds that are set here is an invalid row."""
+
+    name: str
+    shape: Shape
+    required: bool = False
+    choices: tuple[str, ...] = ()
+    pattern: str | None = None
+    max_length: int | None = None
+    low: int | None = None
+    high: int | None = None
+
+
+@dataclass(frozen=True)
+class Slot:
+    """The array of the request body that a record goes into, chosen by the identifier that the row carries.
+
+    `bare`: the array holds the identifier's value alone (`["u1", "u2"]`), not an object for each row.
+    """
+
+    array: str
+    identifier: str | None = None
+    bare: bool = False
+
+
+@dataclass(frozen=True)
+class Group:
+    """An object around a slot's array, one for each combination of the `fields` values; requests do not mix them."""
+
+    array: str
+    fields: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Call:
+    """One endpoint: which rate limit it shares, which permission its key needs, how many rows a request takes."""
+
+    path: str
+    family: str
+    permission: str
+    rows_per_request: int
+
+
+@dataclass(frozen=True)
+class Mode:
+    """One row of the table: a value of `mode`, with its `track_record_type` where there is one.
+
+    `identifiers` stand in their order of precedence; at most one of `exclusive` may have a value in a row.
+    Without `primary_key` a row is known by its identifier and `key_fields`, or, with `whole_row_key`, by all it holds.
+    `options` are the keys of a sync that only some modes take.
+    `repeat_harmless`: sending a record twice leaves Braze as sending it once does.
+    """
+
+    name: str
+    record_type: str | None
+    call: Call
+    slots: tuple[Slot, ...]
+    kinds: frozenset[Kind]
+    identifiers: tuple[str, ...]
+    exclusive: tuple[str, ...]
+    key_fields: tuple[str, ...] = ()
+    fields: tuple[Field, ...] = ()
+    extra: Extra = Extra.REFUSED
+    group: Group | None = None
+    options: frozenset[str] = frozenset()
+    repeat_harmless: bool = True
+    whole_row_key: bool = False
+    nested_times: bool = False
+    nested_nulls: bool = True
+    reserved_properties: tuple[str, ...] = ()
+    forgets_removed: bool = False
+
+    @property
+    def label(self) -> str:
+        return f"{self.name} / {self.record_type}" if self.record_type else self.name
+
+    def field(self, name: str) -> Field | None:
+        return next((field for field in self.fields if field.name == name), None)
+
+
+@dataclass(frozen=True)
+class Window:
+    """At most `requests` in each `per_seconds`."""
+
+    requests: int
+    per_seconds: float
+
+
+# Default rate limits of a workspace, by the family of endpoints that shares one (api_limits).
+RATE_LIMITS: Mapping[str, Window] = {
+    "users_track": Window(3000, 3),
+    "users": Window(20_000, 60),  # alias/new, alias/update, identify, merge and delete draw from one pool
+    "subscription_status_set": Window(5000, 60),  # v1 and v2 together
+}
+
+_TRACK = Call("/users/track", "users_track", "users.track", 75)  # 75 objects in all, 50 on some contracts (api_limits)
+_ALIAS_NEW = Call("/users/alias/new", "users", "users.alias.new", 50)  # post_user_alias
+_IDENTIFY = Call("/users/identify", "users", "users.identify", 50)  # post_user_identify
+DELETE = Call("/users/delete", "users", "users.delete", 50)  # post_user_delete
+_SUBSCRIBE = Call(
+    "/v2/subscription/status/set", "subscription_status_set", "subscription.status.set", 50
+)  # its v2 page
+
+# With a strong identifier e-mail and phone are profile fields; without one, e-mail wins over phone (post_user_track).
+STRONG = ("external_id", "user_alias", "braze_id")  # two of them in one object refuse it
+_TRACK_IDENTIFIERS = (*STRONG, "email", "phone")
+
+_SUBSCRIPTION_STATES = ("opted_in", "subscribed", "unsubscribed")  # any other value refuses the object
+
+# user_attributes_object
+_PROFILE_FIELDS = (
+    *(
+        Field(name, Shape.TEXT, max_length=MAX_TEXT)
+        for name in ("first_name", "last_name", "home_city", "image_url", "country", "language", "time_zone")
+    ),
+    *(Field(name, Shape.TEXT, max_length=MAX_TEXT) for name in ("email", "phone")),
+    Field("gender", Shape.TEXT, choices=("M", "F", "O", "N", "P")),
+    Field("dob", Shape.DATE),
+    Field("current_location", Shape.OBJECT),
+    *(Field(f"date_of_{which}_session", Shape.TIME) for which in ("first", "last")),
+    Field("marked_email_as_spam_at", Shape.TIME),
+    *(Field(f"{channel}_subscribe", Shape.TEXT, choices=_SUBSCRIPTION_STATES) for channel in ("email", "push")),
+    *(Field(f"email_{what}_tracking_disabled", Shape.BOOLEAN) for what in ("open", "click")),
+    *(Field(name, Shape.ARRAY) for name in ("subscription_groups", "push_tokens")),
+    *(Field(name, Shape.OBJECT) for name in ("facebook", "twitter")),
+)
+# Switches of a record: they go out with each one and are no change by themselves (user_attributes_object).
+CONTROL_COLUMNS = ("_merge_objects", "_update_existing_only", "push_token_import")
+# Values that tell Braze to work on the stored value; repeating one is not harmless (user attributes, array of objects).
+OPERATORS = ("inc", "add", "remove", "$add", "$update", "$remove")
+# All that may begin with a `$` in nested data (nested_custom_attribute_support, array_of_objects).
+DOLLAR_KEYS = ("$time", "$add", "$update", "$remove", "$identifier_key", "$identifier_value", "$new_object")
+
+_HAPPENING = (
+    Field("app_id", Shape.ID),
+    Field("properties", Shape.OBJECT),
+    Field("_update_existing_only", Shape.BOOLEAN),
+)
+
+_TABLE = (
+    Mode(
+        name="users_track",
+        record_type="attributes",
+        call=_TRACK,
+        slots=(Slot("attributes"),),
+        kinds=frozenset({Kind.ADDED, Kind.CHANGED}),
+        identifiers=_TRACK_IDENTIFIERS,
+        exclusive=STRONG,
+        fields=(*_PROFILE_FIELDS, *(Field(name, Shape.BOOLEAN) for name in CONTROL_COLUMNS)),
+        extra=Extra.CUSTOM_ATTRIBUTE,
+        options=frozenset({"pre_formatted_fields", "send", "nulls", "on_removed", "allow_destructive"}),
+        nested_times=True,  # a time in nested data is {"$time": "..."} (nested_custom_attribute_support)
+        nested_nulls=False,  # a null in nested data drops the whole attribute (post_user_track)
+    ),
+    Mode(
+        name="users_track",
+        record_type="events",
+        call=_TRACK,
+        slots=(Slot("events"),),
+        kinds=frozenset({Kind.ADDED}),
+        identifiers=_TRACK_IDENTIFIERS,
+        exclusive=STRONG,
+        fields=(Field("name", Shape.ID, required=True), Field("time", Shape.TIME, required=True), *_HAPPENING),
+        extra=Extra.PROPERTY,
+        options=frozenset({"pre_formatted_fields"}),
+        repeat_harmless=False,  # Braze has no key to tell a repeated event by (post_user_track)
+        whole_row_key=True,
+        reserved_properties=("time", "event_name"),  # event_object
+    ),
+    Mode(
+        name="users_track",
+        record_type="purchases",
+        call=_TRACK,
+        slots=(Slot("purchases"),),
+        kinds=frozenset({Kind.ADDED}),
+        identifiers=_TRACK_IDENTIFIERS,
+        exclusive=STRONG,
+        fields=(  # purchase_object
+            Field("product_id", Shape.ID, required=True, max_length=255),
+            Field("currency", Shape.TEXT, required=True, pattern="[A-Z]{3}"),
+            Field("price", Shape.NUMBER, required=True),
+            Field("quantity", Shape.WHOLE, low=1, high=100),
+            Field("time", Shape.TIME, required=True),
+            *_HAPPENING,
+        ),
+        extra=Extra.PROPERTY,
+        options=frozenset({"pre_formatted_fields"}),
+        repeat_harmless=False,
+        whole_row_key=True,
+        # user_guide: purchase events
+        reserved_properties=("time", "product_id", "quantity", "event_name", "price", "currency"),
+    ),
+    Mode(
+        name="users_alias_new",
+        record_type=None,
+        call=_ALIAS_NEW,
+        slots=(Slot("user_aliases"),),
+        kinds=frozenset({Kind.ADDED, Kind.CHANGED}),
+        identifiers=(),
+        exclusive=(),
+        key_fields=("alias_name", "alias_label"),
+        fields=(
+            Field("alias_name", Shape.ID, required=True),
+            Field("alias_label", Shape.ID, required=True),
+            Field("external_id", Shape.ID),  # without it an alias-only user is made (post_user_alias)
+        ),
+    ),
+    Mode(
+        name="users_identify",
+        record_type=None,
+        call=_IDENTIFY,
+        slots=(
+            Slot("aliases_to_identify", "user_alias"),
+            Slot("emails_to_identify", "email"),
+            Slot("phone_numbers_to_identify", "phone"),
+        ),
+        kinds=frozenset({Kind.ADDED, Kind.CHANGED}),
+        identifiers=("user_alias", "email", "phone"),
+        exclusive=("user_alias", "email", "phone"),
+        fields=(Field("external_id", Shape.ID, required=True), Field("prioritization", Shape.ARRAY)),
+        options=frozenset({"pre_formatted_fields"}),
+    ),
+    Mode(
+        name="users_delete",
+        record_type=None,
+        call=DELETE,
+        slots=(  # one kind of identifier per request (post_user_delete)
+            Slot("external_ids", "external_id", bare=True),
+            Slot("user_aliases", "user_alias", bare=True),
+            Slot("braze_ids", "braze_id", bare=True),
+        ),
+        kinds=frozenset({Kind.ADDED}),
+        identifiers=STRONG,
+        exclusive=STRONG,
+        options=frozenset({"pre_formatted_fields", "allow_destructive"}),
+        forgets_removed=True,  # who is listed again after leaving the list is deleted again
+    ),
+    Mode(
+        name="subscription_status_set",
+        record_type=None,
+        call=_SUBSCRIBE,
+        slots=(
+            Slot("external_ids", "external_id", bare=True),
+            Slot("emails", "email", bare=True),
+            Slot("phones", "phone", bare=True),
+        ),
+        kinds=frozenset({Kind.ADDED, Kind.CHANGED}),
+        identifiers=("external_id", "email", "phone"),
+        exclusive=("external_id", "email", "phone"),
+        key_fields=("subscription_group_id",),
+        fields=(
+            Field("subscription_group_id", Shape.ID, required=True),
+            Field("subscription_state", Shape.TEXT, required=True, choices=("subscribed", "unsubscribed")),
+            Field("use_double_opt_in_logic", Shape.BOOLEAN),
+        ),
+        group=Group("subscription_groups", ("subscription_group_id", "subscription_state", "use_double_opt_in_logic")),
+    ),
+)
+
+MODES: Mapping[tuple[str, str | None], Mode] = {(mode.name, mode.record_type): mode for mode in _TABLE}
+MODE_NAMES = tuple(dict.fromkeys(mode.name for mode in _TABLE))
+RECORD_TYPES = tuple(mode.record_type for mode in _TABLE if mode.record_type)
+# Keys of a sync that not every mode takes.
+MODE_OPTIONS = frozenset().union(*(mode.options for mode in _TABLE))

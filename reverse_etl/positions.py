@@ -1,0 +1,82 @@
+"""YAML with the place of every key and value in it.
+
+`yaml.safe_load` loses the places, and keeps the last of two equal keys without a word.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import yaml
+
+from reverse_etl.errors import Location, Mistake, ProjectError
+
+YamlPath = tuple[str | int, ...]
+
+
+class Positions:
+    """Line and column of each key and value of a YAML document, by path."""
+
+    def __init__(self, file: str) -> None:
+        self.file = file
+        self._keys: dict[YamlPath, yaml.Mark] = {}
+        self._values: dict[YamlPath, yaml.Mark] = {}
+
+    def of_key(self, path: YamlPath) -> Location:
+        return self._closest(self._keys, path)
+
+    def of_value(self, path: YamlPath) -> Location:
+        return self._closest(self._values, path)
+
+    def _closest(self, marks: Mapping[YamlPath, yaml.Mark], path: YamlPath) -> Location:
+        """A default or a merged key has no place of its own: then it is that of the closest thing around it."""
+        mark = next((marks[path[:n]] for n in range(len(path), 0, -1) if path[:n] in marks), None)
+        return _location(self.file, mark) if mark else Location(self.file)
+
+    def _add(self, path: YamlPath, key: yaml.Node, value: yaml.Node) -> None:
+        self._keys[path], self._values[path] = key.start_mark, value.start_mark
+
+    def _walk(self, node: yaml.Node, path: YamlPath) -> Iterator[Mistake]:
+        """Write down where everything stands; yield a mistake for each key that stands twice."""
+        if isinstance(node, yaml.SequenceNode):
+            for index, item in enumerate(node.value):
+                self._add((*path, index), item, item)
+                yield from self._walk(item, (*path, index))
+        elif isinstance(node, yaml.MappingNode):
+            for key, value in node.value:
+                if not isinstance(key, yaml.ScalarNode) or key.tag.endswith(":merge"):
+                    continue
+                inner = (*path, key.value)
+                if inner in self._keys:
+                    what = f'key "{key.value}" stands here again, first in line {self._keys[inner].line + 1}'
+                    yield Mistake(what, _location(self.file, key.start_mark), "keep one of the two")
+                    continue
+                self._add(inner, key, value)
+                yield from self._walk(value, inner)
+
+
+def _location(file: str, mark: yaml.Mark) -> Location:
+    return Location(file, mark.line + 1, mark.column + 1)
+
+
+def parse_yaml(text: str, file: str) -> tuple[Any, Positions, list[Mistake]]:
+    """The document, where everything in it stands, and its keys that stand twice.
+
+    Raises ProjectError at the line where the text is no YAML.
+    """
+    positions = Positions(file)
+    try:
+        loader = yaml.SafeLoader(text)
+        try:
+            root = loader.get_single_node()
+            if root is None:
+                return None, positions, []
+            mistakes = list(positions._walk(root, ()))
+            return loader.construct_document(root), positions, mistakes
+        finally:
+            loader.dispose()
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        where = _location(file, mark) if mark else Location(file)
+        raise ProjectError(f"not YAML: {error.problem or error.context}", where) from error
+    except yaml.YAMLError as error:
+        raise ProjectError(f"not YAML: {str(error).splitlines()[0]}", Location(file)) from error

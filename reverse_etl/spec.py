@@ -1,0 +1,221 @@
+"""What syncs.yml may say: its keys, their types and their defaults. `spec_reader.py` reads the file.
+
+What needs a model's columns is checked in `mapping.py`, which asks `Sync.where()` for the place in the file.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, Self, TypeVar, get_args
+from urllib.parse import urlsplit
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    WithJsonSchema,
+    field_validator,
+    model_validator,
+)
+
+from reverse_etl.errors import Location
+from reverse_etl.modes import MODE_NAMES, MODES, RATE_LIMITS, RECORD_TYPES, Mode
+from reverse_etl.positions import Positions, YamlPath
+
+SPEC_FILE = "syncs.yml"
+SANDBOX = "sandbox"
+
+ModeName = Literal["users_track", "users_alias_new", "users_identify", "users_delete", "subscription_status_set"]
+RecordType = Literal["attributes", "events", "purchases"]
+Family = Literal["users_track", "users", "subscription_status_set"]
+# The table of modes has the words; they stand here again for the type checker and the JSON Schema.
+assert (get_args(ModeName), get_args(RecordType), get_args(Family)) == (MODE_NAMES, RECORD_TYPES, tuple(RATE_LIMITS))
+
+
+def _listed(value: Any) -> Any:
+    """One word, or (as Treasure Data writes them) several in one text with commas between, as a list."""
+    return [word.strip() for word in value.split(",")] if isinstance(value, str) else value
+
+
+def _bound(value: Any) -> Any:
+    text = str(value).strip()
+    number = text.removesuffix("%")
+    if isinstance(value, bool) or not number.replace(".", "", 1).isdigit() or ("." in number and number == text):
+        raise ValueError('must be a number of rows, or a share such as "10%"')
+    return text
+
+
+M = TypeVar("M", bound=BaseModel)
+Words = Annotated[tuple[str, ...], BeforeValidator(_listed)]
+Bound = Annotated[
+    str,
+    BeforeValidator(_bound),
+    WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 0}, {"type": "string", "pattern": r"^\d+(\.\d+)?%$"}]}),
+]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class RateLimit(_Strict):
+    """So many requests in so many seconds."""
+
+    requests: int = Field(gt=0)
+    per_seconds: float = Field(gt=0)
+
+
+class Warehouse(_Strict):
+    """Where the models are queried."""
+
+    type: Literal["duckdb"] = Field(description="the engine")
+    path: str = Field(description="the DuckDB file, relative to the project; it is opened read-only")
+
+
+class Destination(_Strict):
+    """The Braze workspace that is kept true to the models."""
+
+    type: Literal["braze"]
+    endpoint: str = Field(description="https://rest.iad-01.braze.com, or sandbox for the local stand-in")
+    api_key: str | None = Field(None, repr=False, description="{{ env_var('BRAZE_API_KEY') }}, never the key itself")
+    max_objects_per_request: int = Field(75, ge=1, le=75, description="50 on some contracts")
+    rate_limits: dict[Family, RateLimit] = Field({}, description="what the contract says, where it says otherwise")
+    timeout_s: float = Field(30, gt=0, le=600, description="seconds to wait for an answer")
+
+    @field_validator("endpoint")
+    @classmethod
+    def _usable(cls, value: str) -> str:
+        if value == SANDBOX:
+            return value
+        url = urlsplit(value)
+        if url.scheme not in ("http", "https") or not url.hostname:
+            raise ValueError("must be an address such as https://rest.iad-01.braze.com, or sandbox")
+        if url.path.strip("/") or url.query:
+            raise ValueError("must end with the host: retl adds the path of each call")
+        if url.hostname.startswith("sdk."):
+            raise ValueError("is a host for SDKs: take the REST endpoint, rest.<instance>.braze.com")
+        if url.scheme == "http" and url.hostname not in ("localhost", "127.0.0.1", "::1"):
+            raise ValueError("must begin with https:// (http is for addresses of this machine)")
+        return value.rstrip("/")
+
+    @model_validator(mode="after")
+    def _key_goes_with_endpoint(self) -> Self:
+        if self.endpoint == SANDBOX and self.api_key is not None:
+            raise ValueError('"api_key" has no use with "endpoint: sandbox"; leave it out')
+        if self.endpoint != SANDBOX and self.api_key is None:
+            raise ValueError('"api_key" is missing; write api_key: "{{ env_var(\'BRAZE_API_KEY\') }}"')
+        return self
+
+
+class Target(_Strict):
+    """Where a sync runs: a warehouse and a destination. State is kept for each target."""
+
+    warehouse: Warehouse
+    destination: Destination
+
+
+class Source(_Strict):
+    """Where the tables of `source('name', ...)` stand, when that is not the schema of the same name."""
+
+    model_config = ConfigDict(populate_by_name=True)
+    database: str | None = None
+    schema_name: str | None = Field(None, alias="schema")
+
+
+class Guards(_Strict):
+    """What stops a run before its first request."""
+
+    max_removed: Bound = Field("10%", description="rows that on_removed acts on: a number, or a share of the state")
+    max_changes: Bound | None = Field(None, description="rows to send: a number, or a share of the model's rows")
+    empty_snapshot: bool = Field(True, description="stop when the model returns no row and the state holds some")
+
+
+class Sync(_Strict):
+    """One entry of `syncs`: a model, a mode, a primary key, options."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_-]*$", max_length=100)
+    description: str = ""
+    model: str = Field(description="the file models/<model>.sql")
+    mode: ModeName
+    track_record_type: RecordType | None = Field(None, description="which array of users_track")
+    primary_key: Words | None = Field(None, min_length=1, description="columns that name a row; if absent, the mode's")
+    pre_formatted_fields: Words = Field((), description="VARCHAR columns that hold JSON text")
+    exclude_columns: Words = Field((), description="columns that are not sent, such as a primary key of your own")
+    skip_on_invalid_records: bool = Field(False, description="send the valid rows although others are invalid")
+    send: Literal["changed_columns", "all_columns"] = Field("changed_columns", description="of a changed row")
+    nulls: Literal["clear", "omit", "send"] = Field(
+        "clear", description="clear: a NULL removes what retl had set; omit: it never does; send: also in new rows"
+    )
+    on_removed: Literal["ignore", "clear", "delete"] = Field(
+        "ignore", description="a row left the model: leave its user alone, clear what retl had set, delete the user"
+    )
+    allow_destructive: bool = Field(False, description="needed to delete users")
+    after: Words = Field((), description="syncs that run before this one")
+    tags: Words = ()
+    guards: Guards = Guards()
+
+    _positions: Positions = PrivateAttr()
+    _path: YamlPath = PrivateAttr()
+
+    @property
+    def spec(self) -> Mode:
+        """The sync's row of the table of modes."""
+        return MODES[self.mode, self.track_record_type]
+
+    def where(self, *path: str | int) -> Location:
+        """The place in syncs.yml of this sync, or of what `path` leads to in it."""
+        return self._positions.of_value((*self._path, *path))
+
+
+class File(_Strict):
+    """The top level of syncs.yml; what is inside is checked piece by piece, so that all mistakes are shown together."""
+
+    version: Literal[1]
+    default_target: str | None = None
+    targets: dict[str, Any] = Field(min_length=1)
+    vars: dict[str, Any] = {}
+    sources: dict[str, Any] = {}
+    syncs: list[Any]
+
+
+@dataclass(frozen=True)
+class Spec:
+    """A checked syncs.yml, seen for one target. `api_key` in `target` is still a template: see `Project.api_key`."""
+
+    target_name: str
+    target: Target
+    targets: tuple[str, ...]
+    api_key_at: Location
+    vars: Mapping[str, Any]
+    sources: Mapping[str, Source]
+    syncs: tuple[Sync, ...]
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON Schema of syncs.yml, for editors. A text with Jinja in it may stand for any scalar."""
+    schema = File.model_json_schema()
+    parts = {name: part.model_json_schema(ref_template="#/$defs/{model}") for name, part in _PARTS.items()}
+    for part in parts.values():
+        schema.setdefault("$defs", {}).update(part.pop("$defs", {}))
+    properties = schema["properties"]
+    for key in ("targets", "sources"):
+        properties[key]["additionalProperties"] = parts[key]
+    properties["syncs"]["items"] = parts["syncs"]
+    result: dict[str, Any] = _or_template(schema)
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **result, "title": SPEC_FILE}
+
+
+_PARTS: Mapping[str, type[BaseModel]] = {"targets": Target, "sources": Source, "syncs": Sync}
+_TEMPLATE = {"type": "string", "pattern": r"\{\{|\{%"}
+
+
+def _or_template(node: Any) -> Any:
+    if isinstance(node, list):
+        return [_or_template(item) for item in node]
+    if not isinstance(node, dict):
+        return node
+    if node.get("type") in ("integer", "number", "boolean") or "enum" in node or "const" in node:
+        about = {key: node[key] for key in ("description", "default", "title") if key in node}
+        return {"anyOf": [{k: v for k, v in node.items() if k not in about}, _TEMPLATE], **about}
+    return {key: _or_template(value) for key, value in node.items()}

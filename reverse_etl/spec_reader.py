@@ -1,0 +1,277 @@
+"""Reads syncs.yml: YAML -> Jinja in its values -> pydantic -> checks across keys and syncs -> `Spec`. Pure.
+
+All mistakes of the file are gathered and raised together, each with its line and column.
+"""
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from graphlib import CycleError, TopologicalSorter
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from reverse_etl.errors import Location, Mistake, ProjectError, nearest
+from reverse_etl.modes import MODE_OPTIONS, MODES
+from reverse_etl.positions import Positions, YamlPath, parse_yaml
+from reverse_etl.spec import SPEC_FILE, File, RateLimit, Source, Spec, Sync, Target
+from reverse_etl.templates import environment_variables, is_template, render, variables
+
+M = TypeVar("M", bound=BaseModel)
+
+
+def read_spec(
+    text: str,
+    models: Collection[str],
+    environ: Mapping[str, str],
+    target: str | None = None,
+    cli_vars: Mapping[str, Any] | None = None,
+    file: str = SPEC_FILE,
+) -> Spec:
+    """The project's syncs, for `target` or the default one.
+
+    `models` are the names of the files in models/. Raises ProjectError with every mistake of the file, in its order.
+    Values under targets that are not chosen are never rendered, so their secrets need not be there.
+    """
+    data, positions, mistakes = parse_yaml(text, file)
+    reader = _Reader(positions, mistakes, environ, cli_vars or {})
+    top = reader.check(File, data, ())
+    if top is None:
+        raise ProjectError(sorted(mistakes, key=_place))
+    reader.vars = {**reader.rendered(top.vars, ("vars",)), **reader.vars}
+    name = reader.target_name(top, target)
+    chosen = reader.targets(top, name)
+    sources = {
+        key: source
+        for key, value in top.sources.items()
+        if (source := reader.check(Source, reader.rendered(value, ("sources", key)), ("sources", key)))
+    }
+    syncs = reader.syncs(top.syncs, models)
+    if mistakes or chosen is None or name is None:
+        raise ProjectError(sorted(mistakes, key=_place))
+    key_at = positions.of_value(("targets", name, "destination", "api_key"))
+    return Spec(name, chosen, tuple(top.targets), key_at, reader.vars, sources, tuple(syncs))
+
+
+def _place(mistake: Mistake) -> Location:
+    return mistake.where or Location("")
+
+
+class _Reader:
+    """The pieces of one file, checked one after the other; every mistake goes to the same list."""
+
+    def __init__(
+        self, positions: Positions, mistakes: list[Mistake], environ: Mapping[str, str], cli_vars: Mapping[str, Any]
+    ) -> None:
+        self.positions, self.mistakes, self.environ = positions, mistakes, environ
+        self.vars: Mapping[str, Any] = cli_vars
+
+    def mistake(self, what: str, where: Location, hint: str | None = None) -> None:
+        self.mistakes.append(Mistake(what, where, hint))
+
+    def rendered(self, value: Any, path: YamlPath, keep: Collection[str] = ()) -> Any:
+        """`value` with the Jinja of its texts worked out; values of keys named in `keep` stay as they are."""
+        if isinstance(value, dict):
+            return {
+                key: item if key in keep else self.rendered(item, (*path, key), keep) for key, item in value.items()
+            }
+        if isinstance(value, list):
+            return [self.rendered(item, (*path, index), keep) for index, item in enumerate(value)]
+        if not is_template(value):
+            return value
+        names = {"var": variables(self.vars), "env_var": environment_variables(self.environ)}
+        try:
+            return render(value, names, self.positions.of_value(path))
+        except ProjectError as error:
+            self.mistakes.extend(error.mistakes)
+            return _Unrendered(value)
+
+    def check(self, model: type[M], value: Any, path: YamlPath, inside: str = "", unrendered: bool = False) -> M | None:
+        """`value` as a `model`, or None and its mistakes. `unrendered`: Jinja may still stand for any value."""
+        try:
+            return model.model_validate(value)
+        except ValidationError as error:
+            seen = set[YamlPath]()
+            for detail in error.errors():
+                loc = tuple(detail["loc"])
+                given = detail["input"]
+                if loc in seen or isinstance(given, _Unrendered) or (unrendered and is_template(given)):
+                    continue
+                seen.add(loc)
+                self._pydantic_mistake(model, detail, (*path, *loc), inside)
+            return None
+
+    def _pydantic_mistake(self, model: type[BaseModel], detail: ErrorDetails, path: YamlPath, inside: str) -> None:
+        kind, key = detail["type"], next((part for part in reversed(path) if isinstance(part, str)), "")
+        if kind == "extra_forbidden":
+            hint = nearest(str(path[-1]), _keys_at(model, detail["loc"]))
+            self.mistake(f'unknown key "{path[-1]}"{inside}', self.positions.of_key(path), hint)
+        elif path[-1] == "[key]":
+            valid = str(detail["ctx"]["expected"]).replace("'", "").replace(" or ", ", ").split(", ")
+            what = f'unknown key "{path[-2]}" in "{path[-3]}"{inside}'
+            self.mistake(what, self.positions.of_key(path[:-1]), nearest(str(path[-2]), valid))
+        elif kind == "missing":
+            self.mistake(f'"{path[-1]}" is missing{inside}', self.positions.of_value(path))
+        elif kind == "literal_error":
+            valid = str(detail["ctx"]["expected"]).replace("'", "").replace(" or ", ", ").split(", ")
+            what = f'"{detail["input"]}" is no value of "{key}"{inside}'
+            self.mistake(what, self.positions.of_value(path), nearest(str(detail["input"]), valid))
+        elif kind == "value_error" and detail["loc"][-1:] in ((), ("destination",)):
+            self.mistake(str(detail["ctx"]["error"]), self.positions.of_value(path))
+        else:
+            self.mistake(f'"{key}"{inside} {_plain(detail)}', self.positions.of_value(path))
+
+    def target_name(self, top: File, asked: str | None) -> str | None:
+        default = self.rendered(top.default_target, ("default_target",))
+        only = next(iter(top.targets)) if len(top.targets) == 1 else None
+        name = asked or default or only
+        if name in top.targets or isinstance(name, _Unrendered):
+            return name
+        if name is None:
+            self.mistake('"default_target" is missing', Location(SPEC_FILE), nearest("", top.targets))
+        else:
+            where = Location(SPEC_FILE) if asked else self.positions.of_value(("default_target",))
+            self.mistake(f'unknown target "{name}"', where, nearest(name, top.targets))
+        return None
+
+    def targets(self, top: File, chosen: str | None) -> Target | None:
+        found = None
+        for name, raw in top.targets.items():
+            path, inside = ("targets", name), f' in target "{name}"'
+            key = raw.get("destination", {}).get("api_key") if _is_target(raw) else None
+            if key is not None and not is_template(key):
+                place = self.positions.of_value((*path, "destination", "api_key"))
+                hint = "write api_key: \"{{ env_var('BRAZE_API_KEY') }}\", and make a new key: this one is in a file"
+                self.mistake(f'"api_key"{inside} must come from the environment', place, hint)
+            value = self.rendered(raw, path, keep=("api_key",)) if name == chosen else raw
+            target = self.check(Target, value, path, inside, unrendered=name != chosen)
+            found = target if name == chosen else found
+        return found
+
+    def syncs(self, raw: list[Any], models: Collection[str]) -> list[Sync]:
+        given, syncs = list[_Given](), list[Sync]()
+        for index, item in enumerate(raw):
+            path: YamlPath = ("syncs", index)
+            values = self.rendered(item, path)
+            name = values.get("name") if isinstance(values, dict) else None
+            inside = f' in sync "{name}"' if isinstance(name, str) else f" in sync {index + 1}"
+            if isinstance(values, dict):
+                given.append(_Given(values, inside, path, self.positions))
+                self.mistakes.extend(_mistakes_in(given[-1], models))
+            sync = self.check(Sync, values, path, inside)
+            if sync is not None:
+                sync._positions, sync._path = self.positions, path
+                syncs.append(sync)
+        self.mistakes.extend(_mistakes_between(given))
+        return syncs
+
+
+class _Unrendered(str):
+    """A text whose Jinja failed; that was said already, so nothing more is said of it."""
+
+    __slots__ = ()
+
+
+@dataclass(frozen=True)
+class _Given:
+    """A sync as the file has it, its types not checked yet."""
+
+    values: Mapping[str, Any]
+    inside: str
+    path: YamlPath
+    positions: Positions
+
+    def text(self, key: str) -> str | None:
+        value = self.values.get(key)
+        return value if isinstance(value, str) and not isinstance(value, _Unrendered) else None
+
+    def words(self, key: str) -> list[str]:
+        value = self.values.get(key, [])
+        return [value] if isinstance(value, str) else [item for item in value if isinstance(item, str)]
+
+    def value_at(self, *path: str | int) -> Location:
+        return self.positions.of_value((*self.path, *path))
+
+    def key_at(self, key: str) -> Location:
+        return self.positions.of_key((*self.path, key))
+
+
+def _is_target(raw: Any) -> bool:
+    return isinstance(raw, dict) and isinstance(raw.get("destination"), dict)
+
+
+def _keys_at(model: type[BaseModel], loc: tuple[int | str, ...]) -> list[str]:
+    """The keys that the mapping around `loc` takes."""
+    for part in loc[:-1]:
+        inner = model.model_fields[str(part)].annotation if part in model.model_fields else None
+        model = inner if isinstance(inner, type) and issubclass(inner, BaseModel) else RateLimit
+    return [field.alias or name for name, field in model.model_fields.items()]
+
+
+_PLAIN_WORDS: Mapping[str, str] = {
+    "Value error, ": "",
+    "Input should be": "must be",
+    "a valid tuple": "a word or a list of words",
+    "a valid string": "text",
+    "a valid boolean": "true or false",
+    "a valid integer": "a whole number",
+    "a valid number": "a number",
+    "a valid dictionary": "a mapping",
+    "a valid list": "a list",
+    "String should match pattern '^[A-Za-z0-9_][A-Za-z0-9_-]*$'": "may hold letters, digits, _ and -",
+}
+
+
+def _plain(detail: ErrorDetails) -> str:
+    message = detail["msg"].split(", unable to ")[0]
+    if detail["type"] == "model_type":
+        return "must be a mapping"
+    for pydantic_words, ours in _PLAIN_WORDS.items():
+        message = message.replace(pydantic_words, ours)
+    return message
+
+
+def _mistakes_in(sync: _Given, models: Collection[str]) -> Iterator[Mistake]:
+    """What one key of a sync says against another, or against the models there are."""
+    model, mode, record_type = (sync.text(key) for key in ("model", "mode", "track_record_type"))
+    if model is not None and model not in models:
+        hint = nearest(model, models) or f"write models/{model}.sql"
+        yield Mistake(f"there is no models/{model}.sql, the model{sync.inside}", sync.value_at("model"), hint)
+    record_types = [kind for name, kind in MODES if name == mode and kind]
+    if record_types and "track_record_type" not in sync.values:
+        what = f'"track_record_type" is missing{sync.inside}: {mode} needs it'
+        yield Mistake(what, sync.value_at(), nearest("", record_types))
+    row = MODES.get((mode or "", record_type if record_types else None))
+    if row is None:
+        return
+    untaken = (MODE_OPTIONS - row.options) | (set() if record_types else {"track_record_type"})
+    for key in sorted(untaken & sync.values.keys()):
+        yield Mistake(f'"{key}"{sync.inside} is not taken by mode {row.label}', sync.key_at(key), "leave it out")
+    for key, deletes in (("mode", "users_delete"), ("on_removed", "delete")):
+        if sync.text(key) == deletes and key not in untaken and sync.values.get("allow_destructive") is not True:
+            hint = 'add "allow_destructive: true" to the sync if that is meant: deleting cannot be undone'
+            yield Mistake(f'"{key}: {deletes}"{sync.inside} deletes users', sync.value_at(key), hint)
+
+
+def _mistakes_between(syncs: list[_Given]) -> Iterator[Mistake]:
+    """What syncs say of each other: names that stand twice, `after` that leads nowhere or in a circle."""
+    first: dict[str, _Given] = {}
+    for sync in syncs:
+        name = sync.text("name")
+        twin = first.setdefault(name.casefold(), sync) if name else sync
+        if twin is not sync:
+            line = twin.value_at("name").line
+            what = f'sync "{name}" stands here again, first in line {line}'
+            yield Mistake(what, sync.value_at("name"), "give one of the two another name")
+    names = [name for sync in syncs if (name := sync.text("name"))]
+    for sync in syncs:
+        for index, other in enumerate(sync.words("after")):
+            if other not in names:
+                what = f'"after"{sync.inside} names no sync: "{other}"'
+                yield Mistake(what, sync.value_at("after", index), nearest(other, names))
+    try:
+        TopologicalSorter({sync.text("name"): sync.words("after") for sync in syncs}).prepare()
+    except CycleError as error:
+        circle: list[str] = error.args[1]
+        where = next(sync for sync in syncs if sync.text("name") == circle[0]).value_at("after")
+        yield Mistake(f'"after" goes in a circle: {" -> ".join(reversed(circle))}', where, "take one of them out")

@@ -1,0 +1,139 @@
+"""Jinja as dbt users know it: one sandboxed environment for syncs.yml and for models.
+
+Here: rendering, and where in the file it failed. Which functions a text may call is the caller's to say.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from jinja2 import StrictUndefined, TemplateSyntaxError, UndefinedError
+from jinja2.exceptions import SecurityError
+from jinja2.ext import Extension
+from jinja2.lexer import Token, TokenStream
+from jinja2.sandbox import SandboxedEnvironment
+
+from reverse_etl.errors import Location, ProjectError, nearest
+
+_UNSET = object()
+_MARK = re.compile("\ufdd0(\\d+)\ufdd1")
+
+
+class TemplateMistake(Exception):  # noqa: N818  # it becomes a mistake of the file
+    """Raised by a function that a template calls; `render` adds the line and turns it into a ProjectError."""
+
+    def __init__(self, what: str, hint: str | None = None) -> None:
+        super().__init__(what)
+        self.what, self.hint = what, hint
+
+
+class _LineMarks(Extension):
+    """Writes the source line's number, between two characters that no text uses, at the start of every line."""
+
+    def filter_stream(self, stream: TokenStream) -> Any:
+        for token in stream:
+            if token.type != "data":
+                yield token
+                continue
+            first, *rest = str(token.value).split("\n")
+            marked = [f"\ufdd0{token.lineno + n}\ufdd1{line}" for n, line in enumerate(rest, 1)]
+            yield Token(token.lineno, token.type, "\n".join([first, *marked]))
+
+
+_PLAIN = SandboxedEnvironment(undefined=StrictUndefined, keep_trailing_newline=True)
+_MARKED = SandboxedEnvironment(undefined=StrictUndefined, keep_trailing_newline=True, extensions=[_LineMarks])
+
+
+def is_template(value: object) -> bool:
+    """Whether `value` is a text that Jinja would change."""
+    return isinstance(value, str) and any(mark in value for mark in ("{{", "{%", "{#"))
+
+
+def render(text: str, names: Mapping[str, Any], where: Location) -> str:
+    """`text` with its Jinja worked out.
+
+    `names` are the functions and values that the text may use. A mistake is a ProjectError at the line of `where.file`
+    that made it; a `where` with a line (a value in YAML) is reported as it is.
+    """
+    return _render(_PLAIN, text, names, where)
+
+
+def source_lines(text: str, names: Mapping[str, Any], where: Location) -> list[int]:
+    """For each line of the rendered text, the line of `text` that it came from; 0 where that cannot be said.
+
+    The text is rendered a second time with marks in it, so this is for the way to an error message. A template that
+    looks at its own text (`{% set %}` blocks compared with something) may go another way then: all zeros.
+    """
+    marked = _render(_MARKED, text, names, where)
+    plain = _render(_PLAIN, text, names, where)
+    if _MARK.sub("", marked) != plain:
+        return [0] * (plain.count("\n") + 1)
+    lines, current = [], 1
+    for line in marked.split("\n"):
+        marks = _MARK.findall(line)
+        current = int(marks[-1]) if marks else current
+        lines.append(current)
+    return lines
+
+
+def _render(environment: SandboxedEnvironment, text: str, names: Mapping[str, Any], where: Location) -> str:
+    try:
+        code = environment.compile(text, name=where.file, filename=where.file)
+        return environment.template_class.from_code(environment, code, dict(names)).render()
+    except TemplateSyntaxError as error:
+        raise ProjectError(f"Jinja: {error.message}", _at(where, error.lineno)) from error
+    except TemplateMistake as error:
+        raise ProjectError(error.what, _at(where, _line_of(error, where.file)), error.hint) from error
+    except UndefinedError as error:
+        undefined = re.match(r"'(\w+)' is undefined", str(error))
+        hint = nearest(undefined[1], names) if undefined else None
+        raise ProjectError(f"Jinja: {error.message}", _at(where, _line_of(error, where.file)), hint) from error
+    except SecurityError as error:
+        raise ProjectError(f"Jinja: {error}", _at(where, _line_of(error, where.file))) from error
+    except ProjectError:
+        raise
+    except Exception as error:
+        # A template can raise anything: 1/0, a method called with the wrong arguments. It is the template's mistake.
+        what = f"Jinja: {type(error).__name__}: {error}"
+        raise ProjectError(what, _at(where, _line_of(error, where.file))) from error
+
+
+def _at(where: Location, line: int) -> Location:
+    return where if where.line else Location(where.file, line)
+
+
+def _line_of(error: BaseException, file: str) -> int:
+    line, frame = 0, error.__traceback__
+    while frame is not None:
+        if frame.tb_frame.f_code.co_filename == file:
+            line = frame.tb_lineno
+        frame = frame.tb_next
+    return line
+
+
+def variables(values: Mapping[str, Any]) -> Callable[..., Any]:
+    """`var('name')` or `var('name', default)`."""
+
+    def var(name: str, default: Any = _UNSET) -> Any:
+        if name in values:
+            return values[name]
+        if default is not _UNSET:
+            return default
+        way_out = f"""set it under "vars:" in syncs.yml, or pass --vars '{{"{name}": ...}}'"""
+        raise TemplateMistake(f'variable "{name}" has no value', way_out)
+
+    return var
+
+
+def environment_variables(environ: Mapping[str, str]) -> Callable[..., str]:
+    """`env_var('NAME')` or `env_var('NAME', 'default')`."""
+
+    def env_var(name: str, default: Any = _UNSET) -> str:
+        if name in environ:
+            return environ[name]
+        if default is not _UNSET:
+            return str(default)
+        way_out = f"set {name} in the environment or in .env, or give a default: env_var('{name}', '...')"
+        raise TemplateMistake(f'environment variable "{name}" is not set', way_out)
+
+    return env_var
