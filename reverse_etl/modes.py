@@ -48,11 +48,15 @@ class Extra(Enum):
 
 @dataclass(frozen=True)
 class Field:
-    """A field that Braze knows by name. A value outside the bounds that are set here is an invalid row."""
+    """A field that Braze knows by name. A value outside the bounds that are set here is an invalid row.
+
+    A `switch` says how a record is to be taken: it goes out with each one, and is no change by itself.
+    """
 
     name: str
     shape: Shape
     required: bool = False
+    switch: bool = False
     choices: tuple[str, ...] = ()
     pattern: str | None = None
     max_length: int | None = None
@@ -173,8 +177,6 @@ _PROFILE_FIELDS = (
     *(Field(name, Shape.ARRAY) for name in ("subscription_groups", "push_tokens")),
     *(Field(name, Shape.OBJECT) for name in ("facebook", "twitter")),
 )
-# Switches of a record: they go out with each one and are no change by themselves (user_attributes_object).
-CONTROL_COLUMNS = ("_merge_objects", "_update_existing_only", "push_token_import")
 # Values that tell Braze to work on the stored value; repeating one is not harmless (user attributes, array of objects).
 OPERATORS = ("inc", "add", "remove", "$add", "$update", "$remove")
 # All that may begin with a `$` in nested data (nested_custom_attribute_support, array_of_objects).
@@ -195,7 +197,12 @@ _TABLE = (
         kinds=frozenset({Kind.ADDED, Kind.CHANGED}),
         identifiers=_TRACK_IDENTIFIERS,
         exclusive=STRONG,
-        fields=(*_PROFILE_FIELDS, *(Field(name, Shape.BOOLEAN) for name in CONTROL_COLUMNS)),
+        fields=(
+            *_PROFILE_FIELDS,
+            Field("_merge_objects", Shape.BOOLEAN, switch=True),
+            Field("_update_existing_only", Shape.BOOLEAN, switch=True),
+            Field("push_token_import", Shape.BOOLEAN, switch=True),
+        ),
         extra=Extra.CUSTOM_ATTRIBUTE,
         options=frozenset({"pre_formatted_fields", "send", "nulls", "on_removed", "allow_destructive"}),
         nested_times=True,  # a time in nested data is {"$time": "..."} (nested_custom_attribute_support)
@@ -266,7 +273,7 @@ _TABLE = (
         kinds=frozenset({Kind.ADDED, Kind.CHANGED}),
         identifiers=("user_alias", "email", "phone"),
         exclusive=("user_alias", "email", "phone"),
-        fields=(Field("external_id", Shape.ID, required=True), Field("prioritization", Shape.ARRAY)),
+        fields=(Field("external_id", Shape.ID, required=True), Field("prioritization", Shape.ARRAY, switch=True)),
         options=frozenset({"pre_formatted_fields"}),
     ),
     Mode(
@@ -300,7 +307,7 @@ _TABLE = (
         fields=(
             Field("subscription_group_id", Shape.ID, required=True),
             Field("subscription_state", Shape.TEXT, required=True, choices=("subscribed", "unsubscribed")),
-            Field("use_double_opt_in_logic", Shape.BOOLEAN),
+            Field("use_double_opt_in_logic", Shape.BOOLEAN, switch=True),
         ),
         group=Group("subscription_groups", ("subscription_group_id", "subscription_state", "use_double_opt_in_logic")),
     ),

@@ -1,0 +1,18 @@
+"""SQL that is not generated (one statement a file), and the only two ways in which a name or a text gets into SQL."""
+
+from importlib.resources import files
+
+
+def identifier(name: str) -> str:
+    """`name` as a quoted SQL identifier."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def literal(text: str) -> str:
+    """`text` as a SQL string. For values that a statement cannot bind: names inside generated expressions, paths."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+def statement(name: str) -> str:
+    """The text of `sql/<name>.sql`."""
+    return files(__name__).joinpath(f"{name}.sql").read_text(encoding="utf-8")

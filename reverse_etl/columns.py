@@ -1,0 +1,249 @@
+"""What each column of a model is to a sync: key, identifier, field, custom attribute, property. Pure.
+
+lay_out()   mode + the model's columns -> Layout, or every mistake between the two with its place
+"""
+
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+from reverse_etl.errors import Location, Mistake, ProjectError, nearest
+from reverse_etl.modes import MAX_TEXT, STRONG, Extra, Field, Kind, Mode, Shape
+from reverse_etl.spec import Sync
+from reverse_etl.values import BEYOND_64_BITS, INTEGERS, LISTS, MOMENTS, NUMBERS, TEXTS, SqlType
+
+ALIAS_PARTS = ("alias_name", "alias_label")
+OWN_PREFIX = "_retl_"  # of the columns that retl adds in its own tables
+ROW_NUMBER = "_retl_number"  # the number of a row among equal rows, where the whole row is the key
+
+
+class Role(Enum):
+    IDENTIFIER = "says which user the record is about"
+    FIELD = "a field that Braze knows"
+    EXTRA = "a custom attribute or a property"
+    UNSENT = "named in exclude_columns"
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of the model. `is_json`: its values are JSON text as they stand, or become it (lists, structs, maps)."""
+
+    name: str
+    type: SqlType
+    role: Role
+    field: Field | None
+    is_json: bool
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The columns of a model in their roles for one sync.
+
+    `key` names a row in the state; with `whole_row` that is all it holds, and its number among equal rows. `tracked`
+    are the columns whose change is a change of the row.
+    """
+
+    sync: Sync
+    columns: tuple[Column, ...]
+    key: tuple[str, ...]
+    whole_row: bool
+    tracked: tuple[str, ...]
+
+    @property
+    def mode(self) -> Mode:
+        return self.sync.spec
+
+    @property
+    def stored(self) -> tuple[str, ...]:
+        """The columns that the state keeps."""
+        return (*self.key, *self.tracked)
+
+    def column(self, name: str) -> Column:
+        return next(column for column in self.columns if column.name == name)
+
+    def has(self, name: str) -> bool:
+        return any(column.name == name and column.role is not Role.UNSENT for column in self.columns)
+
+    @property
+    def sent(self) -> tuple[Column, ...]:
+        return tuple(column for column in self.columns if column.role is not Role.UNSENT)
+
+    @property
+    def extras(self) -> tuple[Column, ...]:
+        return tuple(column for column in self.columns if column.role is Role.EXTRA)
+
+    @property
+    def json_columns(self) -> tuple[Column, ...]:
+        """The columns that go out as JSON text; one that holds a BLOB or such is not among them."""
+        return tuple(column for column in self.sent if column.is_json and not column.type.unsendable())
+
+    @property
+    def extras(self) -> tuple[Column, ...]:
+        return tuple(column for column in self.columns if column.role is Role.EXTRA)
+
+    @property
+    def json_columns(self) -> tuple[Column, ...]:
+        """The columns that go out as JSON text; one that holds a BLOB or such is not among them."""
+        return tuple(column for column in self.sent if column.is_json and not column.type.unsendable())
+
+    @property
+    def identifiers(self) -> tuple[str, ...]:
+        """The mode's identifiers that the model has, in their order of precedence; flat alias columns count as one."""
+        return tuple(
+            name for name in self.mode.identifiers if self.has(name) or (name == "user_alias" and self.flat_alias)
+        )
+
+    @property
+    def flat_alias(self) -> bool:
+        """Whether the alias stands in two columns, `alias_name` and `alias_label`."""
+        return self.has("alias_name") and "user_alias" in self.mode.identifiers
+
+    def columns_of(self, identifier: str) -> tuple[str, ...]:
+        return ALIAS_PARTS if identifier == "user_alias" and self.flat_alias else (identifier,)
+
+
+def lay_out(sync: Sync, model_file: str, columns: Sequence[tuple[str, SqlType]]) -> Layout:
+    """The layout of a sync over its model's columns. Raises ProjectError with all that does not fit."""
+    mode, model = sync.spec, Location(model_file)
+    names = [name for name, _ in columns]
+    mistakes = [*_unknown_names(sync, names), *_bad_names(mode, sync, names, model)]
+    placed = [_place(sync, name, of) for name, of in columns]
+    layout = Layout(sync, tuple(placed), (), False, ())
+    mistakes += [*_bad_columns(sync, layout, model), *_missing_columns(layout, model)]
+    if not mistakes:
+        layout, mistakes = _with_key(layout, model)
+    if mistakes:
+        raise ProjectError(mistakes)
+    return layout
+
+
+def _place(sync: Sync, name: str, of: SqlType) -> Column:
+    mode = sync.spec
+    is_json = of.is_nested or name in sync.pre_formatted_fields
+    field = mode.field(name)
+    if name in sync.exclude_columns:
+        return Column(name, of, Role.UNSENT, None, is_json)
+    if field:
+        return Column(name, of, Role.FIELD, field, is_json)
+    if name in mode.identifiers or (name in ALIAS_PARTS and "user_alias" in mode.identifiers):
+        return Column(name, of, Role.IDENTIFIER, None, is_json)
+    return Column(name, of, Role.EXTRA, None, is_json)
+
+
+def _unknown_names(sync: Sync, names: Collection[str]) -> Iterator[Mistake]:
+    for key in ("primary_key", "pre_formatted_fields", "exclude_columns"):
+        for index, name in enumerate(getattr(sync, key) or ()):
+            if name not in names:
+                what = f'"{key}" in sync "{sync.name}": the model has no column "{name}"'
+                yield Mistake(what, sync.where(key, index), nearest(name, names))
+
+
+def _bad_names(mode: Mode, sync: Sync, names: Sequence[str], model: Location) -> Iterator[Mistake]:
+    known = {*mode.identifiers, *(field.name for field in mode.fields), *ALIAS_PARTS}
+    by_fold = {name.casefold(): name for name in known}
+    for fold, count in Counter(name.casefold() for name in names).items():
+        if count > 1:
+            twins = ", ".join(f'"{name}"' for name in names if name.casefold() == fold)
+            yield Mistake(f"the model returns {count} columns of one name: {twins}", model, "rename with AS")
+    for name in names:
+        if name in sync.exclude_columns:
+            continue
+        if name.casefold().startswith(OWN_PREFIX):
+            yield Mistake(
+                f'column "{name}": names that begin with {OWN_PREFIX} are for retl itself', model, "rename with AS"
+            )
+        if name not in known and name.casefold() in by_fold:
+            right = by_fold[name.casefold()]
+            what = f'column "{name}": Braze knows "{right}", and takes capital letters for another name'
+            yield Mistake(what, model, f'write AS {right}, or name the column in "exclude_columns"')
+        if len(name) > MAX_TEXT:
+            yield Mistake(f'column "{name[:30]}...": a name may have {MAX_TEXT} characters', model, "rename with AS")
+        is_reserved = name not in known and (name.startswith("$") or name in mode.reserved_properties)
+        if mode.extra is Extra.PROPERTY and is_reserved:
+            yield Mistake(f'column "{name}" cannot be a property: Braze reserves the name', model, "rename with AS")
+
+
+_TAKEN: Mapping[Shape, tuple[frozenset[str], str]] = {
+    Shape.ID: (TEXTS | INTEGERS, "CAST({0} AS VARCHAR)"),
+    Shape.TEXT: (TEXTS, "CAST({0} AS VARCHAR)"),
+    Shape.NUMBER: (NUMBERS, "CAST({0} AS DECIMAL(18, 2))"),
+    Shape.WHOLE: (INTEGERS, "CAST({0} AS BIGINT)"),
+    Shape.BOOLEAN: (frozenset({"boolean", "varchar"}), "CAST({0} AS BOOLEAN)"),
+    Shape.DATE: (MOMENTS | {"varchar"}, "CAST({0} AS DATE)"),
+    Shape.TIME: (MOMENTS | {"varchar"} | (INTEGERS - BEYOND_64_BITS), "CAST({0} AS TIMESTAMP)"),
+    Shape.OBJECT: (frozenset({"struct", "map", "json"}), 'list the column in "pre_formatted_fields"'),
+    Shape.ARRAY: (LISTS | {"json"}, 'list the column in "pre_formatted_fields"'),
+}
+_IDENTIFIER_SHAPES = {"user_alias": Shape.OBJECT, "email": Shape.TEXT, "phone": Shape.TEXT}
+
+
+def shape_of(column: Column) -> Shape | None:
+    """What Braze takes in the column; None for custom attributes and properties, which take any type."""
+    if column.field:
+        return column.field.shape
+    return _IDENTIFIER_SHAPES.get(column.name, Shape.ID) if column.role is Role.IDENTIFIER else None
+
+
+def _bad_columns(sync: Sync, layout: Layout, model: Location) -> Iterator[Mistake]:
+    mode = layout.mode
+    for column in layout.sent:
+        shape = shape_of(column)
+        if column.role is Role.EXTRA and mode.extra is Extra.REFUSED:
+            taken = [*mode.identifiers, *(field.name for field in mode.fields)]
+            close = nearest(column.name, taken) if len(taken) > 12 else f"it takes {', '.join(taken)}"
+            hint = f'{close}; leave the column out, or name it in "exclude_columns"'
+            yield Mistake(f'column "{column.name}" is not taken by mode {mode.label}', model, hint)
+        if column.name in sync.pre_formatted_fields and not (column.type.is_nested or column.type.family == "varchar"):
+            what = f'"pre_formatted_fields" in sync "{sync.name}": "{column.name}" is {column.type.text}, not JSON text'
+            yield Mistake(what, sync.where("pre_formatted_fields"), "take it out of the list")
+        if shape is None:
+            continue
+        families, hint = _TAKEN[shape]
+        json_shape = shape in (Shape.OBJECT, Shape.ARRAY)
+        if column.type.family in families or (json_shape and column.is_json and column.type.family == "varchar"):
+            continue
+        what = f'column "{column.name}" is {column.type.text}; Braze takes {shape.value}'
+        yield Mistake(what, model, hint.format(column.name))
+
+
+def _missing_columns(layout: Layout, model: Location) -> Iterator[Mistake]:
+    mode = layout.mode
+    needed = [*(name for name in mode.key_fields), *(field.name for field in mode.fields if field.required)]
+    for name in dict.fromkeys(needed):
+        if not layout.has(name):
+            hint = nearest(name, [column.name for column in layout.sent])
+            yield Mistake(f'mode {mode.label} needs a column "{name}"', model, hint)
+    if "user_alias" in mode.identifiers:
+        parts = [name for name in ALIAS_PARTS if layout.has(name)]
+        if len(parts) == 1:
+            other = next(name for name in ALIAS_PARTS if name not in parts)
+            yield Mistake(f'column "{parts[0]}" needs "{other}" beside it', model, "an alias is a name and a label")
+        if parts and layout.has("user_alias"):
+            yield Mistake('columns "user_alias" and "alias_name" say the same', model, "keep one of the two")
+    if mode.identifiers and not layout.identifiers:
+        hint = f"add one of: {', '.join(mode.identifiers)} (or alias_name with alias_label)"
+        yield Mistake(f"mode {mode.label} needs a column that says which user a row is about", model, hint)
+    if layout.sync.on_removed == "delete" and not set(layout.identifiers) & set(STRONG):
+        what = f'"on_removed: delete" in sync "{layout.sync.name}" needs a column external_id, user_alias or braze_id'
+        yield Mistake(what, layout.sync.where("on_removed"), "Braze deletes users by these")
+
+
+def _with_key(layout: Layout, model: Location) -> tuple[Layout, list[Mistake]]:
+    sync, mode = layout.sync, layout.mode
+    key, whole_row, mistakes = sync.primary_key or (), False, []
+    if not key and mode.whole_row_key:
+        key, whole_row = (*(column.name for column in layout.sent), ROW_NUMBER), True
+    elif not key:
+        candidates = [name for name in layout.identifiers if name in mode.exclusive] or list(layout.identifiers[:1])
+        if len(candidates) > 1:
+            what = f"the model has several identifiers ({', '.join(candidates)}): none of them names every row"
+            mistakes.append(Mistake(what, sync.where(), 'say what does: "primary_key: ..."'))
+        named = [part for name in candidates for part in layout.columns_of(name)]
+        key = (*named, *mode.key_fields)
+    tracked = [
+        column.name
+        for column in layout.sent
+        if Kind.CHANGED in mode.kinds and column.name not in key and not (column.field and column.field.switch)
+    ]
+    return Layout(sync, layout.columns, key, whole_row, tuple(tracked)), mistakes

@@ -1,0 +1,61 @@
+"""The names and small expressions that the SQL of records and the SQL of rules share. Pure."""
+
+from reverse_etl.columns import Layout
+from reverse_etl.sql import identifier
+
+MERGE = "_merge_objects"
+
+
+def new(name: str) -> str:
+    """The value that the model returns."""
+    return identifier(f"new.{name}")
+
+
+def changed(name: str) -> str:
+    """A flag: the column goes out with this record."""
+    return identifier(f"changed.{name}")
+
+
+def lost(name: str) -> str:
+    """A flag: the value's object has lost a key that the acknowledged one has."""
+    return identifier(f"lost.{name}")
+
+
+def json_of(name: str) -> str:
+    """The value as JSON text, for columns that are JSON or become it."""
+    return identifier(f"json.{name}")
+
+
+def fault_of(name: str) -> str:
+    """0, or the number of the first of JSON_FAULTS in that text."""
+    return identifier(f"fault.{name}")
+
+
+def time_of(name: str) -> str:
+    """The value as a TIMESTAMP, for fields that are times; NULL where it cannot be read."""
+    return identifier(f"time.{name}")
+
+
+def is_blank(value: str) -> str:
+    return f"trim(CAST({value} AS VARCHAR)) = ''"
+
+
+def mergeable(layout: Layout) -> tuple[str, ...]:
+    """The columns whose objects may be merged in Braze, so that a key that is gone would stay there."""
+    return tuple(name for name in layout.tracked if layout.has(MERGE) and layout.column(name).is_json)
+
+
+def present(layout: Layout, name: str) -> str:
+    """SQL for: the row has this identifier."""
+    return f"{new(layout.columns_of(name)[0])} IS NOT NULL"
+
+
+def is_fallback(layout: Layout, name: str) -> str:
+    """SQL for: the row is known by this e-mail or phone, as nothing that goes before it has a value."""
+    before = layout.identifiers[: layout.identifiers.index(name)]
+    return " AND ".join([present(layout, name), *(f"NOT ({present(layout, other)})" for other in before)])
+
+
+def chosen(layout: Layout, name: str) -> str:
+    """SQL for: the row is known by this identifier."""
+    return present(layout, name) if name in layout.mode.exclusive else is_fallback(layout, name)

@@ -1,0 +1,271 @@
+"""Changes -> records: the SQL that renders each change to its JSON, or to the number of the rule it breaks. Pure.
+
+outbox_sql(layout, changes)
+
+    changes    kind, known, "new.<column>", "changed.<column>", "lost.<column>"       what a diff yields
+      │        + "json.<column>", "time.<column>"                                     values that take some work, once
+      │        + "fault.<column>", property_keys, properties
+      │        + problem                                                              0, or the number of a rule
+      ▼
+    outbox     key, kind, known, call, envelope, body, harmless, attributes, problem,
+               "new.<stored column>", "changed.<tracked column>"
+
+A request body is an envelope, the bodies of its records with commas between, and `closing()`.
+"""
+
+from collections.abc import Iterator, Sequence
+
+from reverse_etl.columns import ROW_NUMBER, Column, Layout, Role, shape_of
+from reverse_etl.expressions import changed, is_fallback, json_of, new, present, time_of
+from reverse_etl.modes import DELETE, MODES, OPERATORS, Extra, Shape
+from reverse_etl.rules import rules
+from reverse_etl.sql import identifier, literal
+from reverse_etl.values import INTEGERS, ISO_TIME, MOMENTS, json_text, timestamp
+
+_OPERATOR = r'^\s*\{\s*"(' + "|".join(name.replace("$", r"\$") for name in OPERATORS) + r')"\s*:'
+_DELETE_SLOTS = MODES["users_delete", None].slots
+
+
+def closing(layout: Layout) -> str:
+    """What ends a request body."""
+    return "]}]}" if layout.mode.group else "]}"
+
+
+def value_text(layout: Layout, name: str, value: str) -> str:
+    """The JSON text of `value`, which is of the type of column `name`."""
+    return json_text(value, layout.column(name).type, layout.mode.nested_times)
+
+
+def outbox_sql(layout: Layout, changes: str) -> str:
+    """A SELECT of one record for each row of `changes`; `problem` is 0 or counts from 1 in `rules(layout)`."""
+    prepared = _select(changes, {**_times(layout), **_json_texts(layout)})
+    examined = _select(prepared, {**_faults(layout), **_properties(layout)})
+    conditions = " ".join(f"WHEN {rule.condition} THEN {number}" for number, rule in enumerate(rules(layout), 1))
+    judged = _select(examined, {"problem": f"CASE WHEN kind = 'removed' THEN 0 {conditions} ELSE 0 END"})
+    columns = {
+        "key": _key_text(layout),
+        "kind": "kind",
+        "known": "known",
+        "call": _call(layout),
+        "envelope": f"CASE WHEN problem = 0 THEN {_envelope(layout)} END",
+        "body": f"CASE WHEN problem = 0 THEN {_body(layout)} END",
+        "harmless": _harmless(layout),
+        "attributes": _attributes(layout),
+        "problem": "problem",
+        **{f"new.{name}": new(name) for name in layout.stored},
+        **{f"changed.{name}": changed(name) for name in layout.tracked},
+    }
+    select = ",\n    ".join(f"{sql} AS {identifier(name)}" for name, sql in columns.items())
+    has_several_envelopes = len(layout.mode.slots) > 1 or layout.mode.group or _deletes(layout)
+    order = f"\nORDER BY call <> {literal(layout.mode.call.path)}, call, envelope" if has_several_envelopes else ""
+    return f"SELECT\n    {select}\nFROM (\n{judged}\n){order}"
+
+
+def _select(source: str, extra: dict[str, str]) -> str:
+    columns = "".join(f",\n    {sql} AS {identifier(name)}" for name, sql in extra.items())
+    return f"SELECT *{columns}\nFROM (\n{source}\n)"
+
+
+def _label(name: str) -> str:
+    return f"CAST(to_json({literal(name)}) AS VARCHAR) || ':'"
+
+
+def _text(value: str) -> str:
+    return f"CAST(to_json(CAST({value} AS VARCHAR)) AS VARCHAR)"
+
+
+# --- values ----------------------------------------------------------------------------------------------------------
+
+
+def _times(layout: Layout) -> dict[str, str]:
+    return {f"time.{column.name}": _time(column) for column in layout.sent if shape_of(column) is Shape.TIME}
+
+
+def _time(column: Column) -> str:
+    """The moment in a column, or NULL where it cannot be read: unix seconds, ISO 8601 text, or a type of time."""
+    value = new(column.name)
+    if column.type.family in INTEGERS:
+        return f"CASE WHEN {value} BETWEEN -62167219200 AND 253402300799 THEN make_timestamp({value} * 1000000) END"
+    if column.type.family in MOMENTS:
+        return timestamp(value)
+    # Braze documents a form with a colon before the milliseconds too: yyyy-MM-ddTHH:mm:ss:SSSZ.
+    iso = f"regexp_replace({value}, '^(.*:[0-9]{{2}}:[0-9]{{2}}):([0-9]{{3}})', '\\1.\\2')"
+    return timestamp(f"TRY_CAST(CASE WHEN {value} SIMILAR TO '[0-9]{{4}}-.*' THEN {iso} END AS TIMESTAMPTZ)")
+
+
+def _json_texts(layout: Layout) -> dict[str, str]:
+    texts = {}
+    for column in layout.json_columns:
+        text = value_text(layout, column.name, new(column.name))
+        if column.name in layout.tracked and layout.mode.extra is Extra.CUSTOM_ATTRIBUTE:
+            text = f"CASE WHEN {changed(column.name)} THEN {text} END"
+        texts[f"json.{column.name}"] = text
+    return texts
+
+
+def _faults(layout: Layout) -> dict[str, str]:
+    in_attribute = "false" if layout.mode.nested_nulls else "true"
+    columns = layout.json_columns
+    return {f"fault.{column.name}": f"retl_json_fault({json_of(column.name)}, {in_attribute})" for column in columns}
+
+
+def _properties(layout: Layout) -> dict[str, str]:
+    """`properties`: the members of the properties object, without its braces; NULL where there is none."""
+    if layout.mode.extra is not Extra.PROPERTY:
+        return {}
+    members = [f"{_label(column.name)} || {_value(layout, column)}" for column in layout.extras]
+    if not layout.has("properties"):
+        return {"properties": f"nullif(concat_ws(',', {', '.join(members)}), '')" if members else "NULL"}
+    inner = f"regexp_replace({json_of('properties')}, '^\\s*\\{{\\s*|\\s*\\}}\\s*$', '', 'g')"
+    joined = ", ".join([f"nullif({inner}, '')", *members])
+    return {
+        "property_keys": f"json_keys(TRY_CAST({json_of('properties')} AS JSON))",
+        "properties": f"nullif(concat_ws(',', {joined}), '')",
+    }
+
+
+def _value(layout: Layout, column: Column) -> str:
+    """The JSON text that goes out for a column; NULL for NULL."""
+    shape, value = shape_of(column), new(column.name)
+    if column in layout.json_columns:
+        return json_of(column.name)
+    if shape in (Shape.ID, Shape.TEXT):
+        return _text(value)
+    if shape is Shape.TIME:
+        return f"'\"' || strftime({time_of(column.name)}, {ISO_TIME}) || '\"'"
+    if shape is Shape.BOOLEAN:
+        return f"CAST(TRY_CAST({value} AS BOOLEAN) AS VARCHAR)"
+    if shape is Shape.DATE:
+        return _text(value if column.type.family == "varchar" else f"strftime({value}, '%Y-%m-%d')")
+    return value_text(layout, column.name, value)
+
+
+# --- where a record goes ---------------------------------------------------------------------------------------------
+
+
+def _deletes(layout: Layout) -> bool:
+    return layout.sync.on_removed == "delete"
+
+
+def _call(layout: Layout) -> str:
+    path = literal(layout.mode.call.path)
+    return f"CASE WHEN kind = 'removed' THEN {literal(DELETE.path)} ELSE {path} END" if _deletes(layout) else path
+
+
+def _envelope(layout: Layout) -> str:
+    group, opening = layout.mode.group, "'{"
+    if group:
+        shared = [layout.column(name) for name in group.fields if layout.has(name)]
+        members = ", ".join(f"{_label(column.name)} || {_value(layout, column)}" for column in shared)
+        opening = f"""'{{"{group.array}":[{{' || concat_ws(',', {members}) || ',"""
+    slots = layout.mode.slots
+    envelope = _by_identifier(layout, [(slot.identifier, f"""{opening}"{slot.array}":['""") for slot in slots])
+    if not _deletes(layout):
+        return envelope
+    delete = _by_identifier(layout, [(slot.identifier, f"""'{{"{slot.array}":['""") for slot in _DELETE_SLOTS])
+    return f"CASE WHEN kind = 'removed' THEN {delete} ELSE {envelope} END"
+
+
+def _by_identifier(layout: Layout, choices: Sequence[tuple[str | None, str]]) -> str:
+    """The choice that belongs to the identifier which the row has; the only choice where none is named."""
+    cases = [f"WHEN {present(layout, name)} THEN {sql}" for name, sql in choices if name in layout.identifiers and name]
+    return f"CASE {' '.join(cases)} END" if cases else choices[0][1]
+
+
+def _body(layout: Layout) -> str:
+    if any(slot.bare for slot in layout.mode.slots):
+        return _bare_body(layout)
+    members = ", ".join([*_identifier_members(layout), *_members(layout)])
+    body = f"'{{' || concat_ws(',', {members}) || '}}'"
+    return f"CASE WHEN kind = 'removed' THEN {_bare_body(layout)} ELSE {body} END" if _deletes(layout) else body
+
+
+def _bare_body(layout: Layout) -> str:
+    return _by_identifier(layout, [(name, _identifier_value(layout, name)) for name in layout.identifiers])
+
+
+def _identifier_value(layout: Layout, name: str) -> str:
+    """The JSON text of an identifier; NULL where the row does not have it."""
+    if name != "user_alias":
+        return _text(new(name))
+    if not layout.flat_alias:
+        return json_of(name)
+    parts = " || ',' || ".join(f"{_label(part)} || {_text(new(part))}" for part in layout.columns_of(name))
+    return f"'{{' || {parts} || '}}'"
+
+
+def _identifier_members(layout: Layout) -> Iterator[str]:
+    for name in layout.identifiers:
+        if layout.mode.field(name):
+            continue  # an e-mail or phone of a profile is a field as well: see _members
+        member = f"{_label(name)} || {_identifier_value(layout, name)}"
+        yield member if name in layout.mode.exclusive else f"CASE WHEN {is_fallback(layout, name)} THEN {member} END"
+    if layout.sync.on_removed == "clear":
+        # Clearing must not bring back a user who is gone from Braze.
+        yield """CASE WHEN kind = 'removed' THEN '"_update_existing_only":true' END"""
+
+
+def _members(layout: Layout) -> Iterator[str]:
+    """The `"name":value` texts of a record, each NULL where it is left out."""
+    as_property = layout.extras if layout.mode.extra is Extra.PROPERTY else ()
+    for column in layout.sent:
+        if column.role is Role.IDENTIFIER or column.name == "properties" or column in as_property:
+            continue
+        value = _value(layout, column)
+        if column.name in layout.tracked:
+            value = f"CASE WHEN kind = 'removed' OR {new(column.name)} IS NULL THEN 'null' ELSE {value} END"
+        yield f"CASE WHEN {_goes(layout, column)} THEN {_label(column.name)} || {value} END"
+    if layout.mode.extra is Extra.PROPERTY:
+        yield "'\"properties\":{' || properties || '}'"
+
+
+def _goes(layout: Layout, column: Column) -> str:
+    """SQL for: the column is part of this record."""
+    name = column.name
+    if layout.mode.extra is not Extra.CUSTOM_ATTRIBUTE:
+        return f"{new(name)} IS NOT NULL"
+    if column.field and column.field.switch:
+        return "kind <> 'removed'"
+    goes = changed(name) if name in layout.tracked else _key_goes(layout)
+    return f"{goes} OR ({is_fallback(layout, name)})" if name in layout.identifiers else goes
+
+
+def _key_goes(layout: Layout) -> str:
+    """An attribute that is part of the primary key cannot change: it goes out with a new row."""
+    return "kind <> 'removed'" if layout.sync.send == "all_columns" else "kind = 'added'"
+
+
+# --- what is said of a record ----------------------------------------------------------------------------------------
+
+
+def _harmless(layout: Layout) -> str:
+    """SQL for: sending the record twice leaves Braze as sending it once does."""
+    if not layout.mode.repeat_harmless:
+        return "false"
+    works_on_stored = [
+        f"coalesce(regexp_matches({json_of(column.name)}, {literal(_OPERATOR)}), false)"
+        for column in layout.json_columns
+        if layout.mode.extra is Extra.CUSTOM_ATTRIBUTE
+    ]
+    return f"NOT ({' OR '.join(works_on_stored)})" if works_on_stored else "true"
+
+
+def _attributes(layout: Layout) -> str:
+    """SQL for the number of attributes that a record writes: Braze counts them, and on some contracts bills them."""
+    if layout.mode.extra is not Extra.CUSTOM_ATTRIBUTE:
+        return "0"
+    written = [column.name for column in layout.sent if column.role is not Role.IDENTIFIER]
+    flags = [f"CAST({changed(name)} AS INTEGER)" for name in written if name in layout.tracked]
+    keys = [name for name in written if name in layout.key and name not in layout.identifiers]
+    flags += [f"CAST({_key_goes(layout)} AND {new(name)} IS NOT NULL AS INTEGER)" for name in keys]
+    return " + ".join(flags) or "0"
+
+
+def _key_text(layout: Layout) -> str:
+    """A row's key as people see it: its value, a JSON array of several, or a digest of a whole row and its number."""
+    if layout.whole_row:
+        row = ", ".join(f"{identifier(name)} := {new(name)}" for name in layout.key if name != ROW_NUMBER)
+        return f"md5(CAST(to_json(struct_pack({row})) AS VARCHAR)) || '#' || {new(ROW_NUMBER)}"
+    if len(layout.key) == 1:
+        return f"CAST({new(layout.key[0])} AS VARCHAR)"
+    return f"CAST(to_json([{', '.join(f'CAST({new(name)} AS VARCHAR)' for name in layout.key)}]) AS VARCHAR)"

@@ -1,0 +1,153 @@
+"""Models: Jinja -> SQL, and the graph that `ref()` makes of them. Pure: texts in, one SELECT out.
+
+    models/users_track.sql ── ref('customers') ──> models/customers.sql ── ref('orders') ──> a seed: "main"."orders"
+
+A model that another one refers to becomes a common table expression of it (`__ref__customers`). So the compiled SQL of
+a model is whole: it runs in any DuckDB shell, needs nothing created in the warehouse, and DuckDB's `LINE n` always
+leads to the file that the line came from.
+"""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any
+
+from reverse_etl.dialects import DIALECTS, transpile
+from reverse_etl.errors import Location, ProjectError, nearest
+from reverse_etl.spec import Source
+from reverse_etl.sql import identifier
+from reverse_etl.templates import TemplateMistake, environment_variables, render, source_lines, variables
+
+
+@dataclass(frozen=True)
+class Model:
+    """A file of models/; `file` is its path from the project's folder, `name` what `ref()` and `model:` call it."""
+
+    name: str
+    file: str
+    text: str
+
+
+@dataclass(frozen=True)
+class RunValues:
+    """What models can ask for beside each other. Times are aware, in UTC."""
+
+    vars: Mapping[str, Any]
+    environ: Mapping[str, str]
+    target_name: str
+    sources: Mapping[str, Source]
+    seeds: Collection[str]
+    run_started_at: datetime
+    scheduled_time: datetime
+
+
+@dataclass(frozen=True)
+class _Rendered:
+    """One model after Jinja (and sqlglot); `names` are what its text could call."""
+
+    model: Model
+    sql: str
+    refs: tuple[str, ...]
+    names: Mapping[str, Any]
+    transpiled: bool = False
+
+    def source_of(self, line: int) -> Location:
+        """The line of the model's file behind line `line` of its rendered SQL; transpiled SQL has lines of its own."""
+        where = Location(self.model.file)
+        lines = [] if self.transpiled else source_lines(self.model.text, self.names, where)
+        return Location(self.model.file, lines[line - 1]) if 0 < line <= len(lines) else where
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """A model as one SELECT; `refs` are the models inside it, in the order they depend on each other."""
+
+    name: str
+    file: str
+    sql: str
+    refs: tuple[str, ...]
+    _parts: tuple[tuple[int, _Rendered], ...] = field(repr=False)
+
+    def source_of(self, line: int) -> Location:
+        """The place in a model's file behind line `line` of `sql`, both counted from 1."""
+        before = [part for part in self._parts if part[0] <= line] or [self._parts[0]]
+        first, rendered = before[-1]
+        return rendered.source_of(line - first + 1)
+
+
+def compile_model(name: str, models: Mapping[str, Model], values: RunValues) -> Compiled:
+    """The SQL of a model with all that it refers to. Raises ProjectError with the model's file and line."""
+    *others, model = _with_refs(name, models, values, ())
+    parts, text = [], ""
+    for position, other in enumerate(others):
+        text += "WITH " if position == 0 else ", "
+        text += f"{identifier(_ref_name(other.model.name))} AS (\n"
+        parts.append((text.count("\n") + 1, other))
+        text += f"{other.sql}\n)"
+    text += "\nSELECT * FROM (\n" if others else ""
+    parts.append((text.count("\n") + 1, model))
+    text += f"{model.sql}\n)" if others else model.sql
+    return Compiled(name, model.model.file, f"{text}\n", tuple(o.model.name for o in others), tuple(parts))
+
+
+def _ref_name(name: str) -> str:
+    return f"__ref__{name}"
+
+
+def _with_refs(name: str, models: Mapping[str, Model], values: RunValues, path: tuple[str, ...]) -> list[_Rendered]:
+    """The model last, before it all that it refers to, each once and after what it needs itself."""
+    if name in path:
+        circle = " -> ".join([*path[path.index(name) :], name])
+        hint = "a model cannot need its own result: take one ref() out"
+        raise ProjectError(f"ref() goes in a circle: {circle}", Location(models[path[-1]].file), hint)
+    model = _render(models[name], models, values)
+    before: dict[str, _Rendered] = {}
+    for other in model.refs:
+        for rendered in _with_refs(other, models, values, (*path, name)):
+            before.setdefault(rendered.model.name, rendered)
+    return [*before.values(), model]
+
+
+def _render(model: Model, models: Mapping[str, Model], values: RunValues) -> _Rendered:
+    refs: dict[str, None] = {}
+    config: dict[str, str] = {}
+
+    def ref(name: str) -> str:
+        if name in models:
+            refs[name] = None
+            return identifier(_ref_name(name))
+        if name in values.seeds:
+            return f'"main".{identifier(name)}'
+        raise TemplateMistake(f'ref(): there is no model or seed "{name}"', nearest(name, [*models, *values.seeds]))
+
+    def source(name: str, table: str) -> str:
+        place = values.sources.get(name, Source())
+        return ".".join(identifier(part) for part in (place.database, place.schema_name or name, table) if part)
+
+    def configure(**options: str) -> str:
+        for key, value in options.items():
+            if key != "dialect":
+                raise TemplateMistake(f'config(): unknown key "{key}"', nearest(key, ["dialect"]))
+            if value not in DIALECTS:
+                raise TemplateMistake(f'config(): unknown dialect "{value}"', nearest(value, DIALECTS))
+            config[key] = value
+        return ""
+
+    names = {
+        "ref": ref,
+        "source": source,
+        "config": configure,
+        "var": variables(values.vars),
+        "env_var": environment_variables(values.environ),
+        "target": {"name": values.target_name},
+        "run_started_at": values.run_started_at,
+        "scheduled_time": values.scheduled_time,
+    }
+    where = Location(model.file)
+    sql = render(model.text, names, where).rstrip().rstrip(";").rstrip()
+    if not sql:
+        raise ProjectError("the model is empty", where, "write one SELECT")
+    rendered = _Rendered(model, sql, tuple(refs), names)
+    if "dialect" not in config:
+        return rendered
+    return replace(rendered, sql=transpile(sql, config["dialect"], rendered.source_of), transpiled=True)

@@ -1,0 +1,87 @@
+-- All texts of a JSON document in their order, with their quotes; one that is a key ends with its colon.
+CREATE OR REPLACE TEMP MACRO retl_json_texts(document) AS
+    regexp_extract_all(document, '"(?:[^"\\]|\\.)*"\s*:?');
+
+CREATE OR REPLACE TEMP MACRO retl_json_unquoted(quoted) AS
+    json_extract_string(rtrim(rtrim(quoted, ':')), '$');
+
+-- A JSON document with its texts emptied: what is left are numbers, words and punctuation.
+CREATE OR REPLACE TEMP MACRO retl_json_bones(document) AS
+    regexp_replace(document, '"(?:[^"\\]|\\.)*"', '""', 'g');
+
+CREATE OR REPLACE TEMP MACRO retl_json_numbers(bones) AS
+    regexp_extract_all(bones, '-?[0-9][0-9.eE+-]*');
+
+-- A key of nested data, without its quotes.
+CREATE OR REPLACE TEMP MACRO retl_is_bad_key(key, in_attribute) AS
+    length(key) NOT BETWEEN 1 AND retl_max_text()
+    OR (in_attribute AND regexp_matches(key, '[.$\s]') AND NOT list_contains(retl_dollar_keys(), key))
+    OR (NOT in_attribute AND starts_with(key, '$'));
+
+-- A time inside nested data: a quoted text that reads as one, in the years that Braze keeps.
+CREATE OR REPLACE TEMP MACRO retl_is_nested_time(quoted) AS
+    regexp_matches(quoted, '^"[0-9]{4}-')
+    AND coalesce(year(TRY_CAST(trim(quoted, '"') AS TIMESTAMPTZ)) BETWEEN 0 AND retl_last_year(), false);
+
+-- What is wrong with the numbers, words and punctuation of a valid document: 1, 2, 3, 4 as below, or 0.
+CREATE OR REPLACE TEMP MACRO retl_json_bones_fault(bones, in_attribute) AS
+    CASE
+        WHEN regexp_matches(bones, ',\s*[\]}]') THEN 1
+        WHEN regexp_matches(bones, '(?i)nan|inf')
+            OR len(list_filter(
+                retl_json_numbers(bones),
+                lambda n: contains(lower(n), 'e') AND NOT coalesce(isfinite(TRY_CAST(n AS DOUBLE)), false)
+            )) > 0
+            THEN 2
+        WHEN regexp_matches(bones, '[0-9]{19}')
+            AND len(list_filter(
+                retl_json_numbers(bones),
+                lambda n: regexp_full_match(n, '-?[0-9]{19,}')
+                    AND TRY_CAST(n AS BIGINT) IS NULL AND TRY_CAST(n AS UBIGINT) IS NULL
+            )) > 0
+            THEN 3
+        WHEN in_attribute AND contains(bones, 'null') THEN 4
+        ELSE 0
+    END;
+
+-- 0, or the number of the first fault of a JSON document (see JSON_FAULTS in values.py).
+-- Each dear check stands behind a cheap one that lets nothing wrong through: most documents meet cheap ones only.
+CREATE OR REPLACE TEMP MACRO retl_json_fault(document, in_attribute) AS
+    CASE
+        WHEN document IS NULL THEN 0
+        WHEN NOT json_valid(document) THEN 1
+        WHEN regexp_matches(document, '(?i)nan|inf|null|[0-9]{19}|[0-9]e|,\s*[\]}]')
+            AND retl_json_bones_fault(retl_json_bones(document), in_attribute) > 0
+            THEN retl_json_bones_fault(retl_json_bones(document), in_attribute)
+        WHEN in_attribute AND contains(document, '"$time"')
+            AND len(list_filter(
+                regexp_extract_all(document, '"\$time"\s*:\s*("(?:[^"\\]|\\.)*"|[^,}\]\s]*)', 1),
+                lambda t: NOT retl_is_nested_time(t)
+            )) > 0
+            THEN 5
+        WHEN (
+                strlen(document) > retl_max_text() + 2
+                OR regexp_matches(document, '"(?:\\.|[^"])*[.$\s\\](?:\\.|[^"])*"\s*:|""\s*:')
+            )
+            AND len(list_filter(
+                retl_json_texts(document),
+                lambda t: t LIKE '%:' AND retl_is_bad_key(retl_json_unquoted(t), in_attribute)
+            )) > 0
+            THEN 6
+        WHEN regexp_matches(document, '"(?:[^"\\]|\\.){' || (retl_max_text() + 1) || ',}"')
+            AND len(list_filter(
+                retl_json_texts(document),
+                lambda t: strlen(t) > retl_max_text() + 2 AND t NOT LIKE '%:'
+                    AND length(retl_json_unquoted(t)) > retl_max_text()
+            )) > 0
+            THEN 7
+        WHEN strlen(document) > retl_max_json_bytes() THEN 8
+        WHEN in_attribute AND regexp_matches(document, '^\s*\[')
+            AND json_array_length(document) > retl_max_array_items()
+            THEN 9
+        ELSE 0
+    END;
+
+-- Whether merging `new` into `old` would leave a key that `new` does not have: a merge cannot take a key away.
+CREATE OR REPLACE TEMP MACRO retl_loses_key(old, new) AS
+    coalesce(strlen(json_merge_patch(old, new)) > strlen(json_merge_patch(new, new)), false);

@@ -1,0 +1,147 @@
+"""SQL that turns one value into JSON text, by its type. Pure: expressions in, expressions out.
+
+`to_json` of DuckDB is not enough: it writes a blank for the T of a time, NaN bare, and all digits of a FLOAT. Numbers
+are never taken through a double here, so they arrive with every digit they have.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from reverse_etl.modes import DOLLAR_KEYS, LAST_YEAR, MAX_ARRAY_ITEMS, MAX_JSON_BYTES, MAX_TEXT
+from reverse_etl.sql import identifier, literal, statement
+
+# What DuckDB calls the types, by how their values become JSON.
+INTEGERS = frozenset(
+    {"tinyint", "smallint", "integer", "bigint", "utinyint", "usmallint", "uinteger", "ubigint"}
+    | {"hugeint", "uhugeint", "bignum"}
+)
+BEYOND_64_BITS = frozenset({"hugeint", "uhugeint", "bignum"})
+FLOATS = frozenset({"float", "double"})
+NUMBERS = INTEGERS | FLOATS | {"decimal"}
+TEXTS = frozenset({"varchar", "uuid", "enum"})
+CLOCK_TIMES = frozenset({"time", "time_ns", "time with time zone"})
+TIMESTAMPS = frozenset(
+    {
+        "timestamp",
+        "timestamp_s",
+        "timestamp_ms",
+        "timestamp_ns",
+        "timestamp with time zone",
+        "timestamp_ns with time zone",
+    }
+)
+MOMENTS = TIMESTAMPS | {"date"}
+LISTS = frozenset({"list", "array"})
+NESTED = LISTS | {"struct", "map", "json"}
+SENDABLE = NUMBERS | TEXTS | CLOCK_TIMES | MOMENTS | NESTED | {"boolean"}
+
+ISO_TIME = literal("%Y-%m-%dT%H:%M:%S.%gZ")
+
+
+@dataclass(frozen=True)
+class SqlType:
+    """A DuckDB type: its family (`decimal`, `struct`, `json`, ...), its text, and the named types inside it.
+
+    A list has one child `child`, a map `key` and `value`, a struct its fields. `precision` and `scale` are a decimal's.
+    """
+
+    family: str
+    text: str
+    children: tuple[tuple[str, "SqlType"], ...] = ()
+    precision: int = 0
+    scale: int = 0
+
+    @property
+    def is_nested(self) -> bool:
+        return self.family in NESTED
+
+    def unsendable(self) -> "SqlType | None":
+        """The first type, this one or one inside it, whose values have no JSON form."""
+        if self.family not in SENDABLE:
+            return self
+        return next((found for _, child in self.children if (found := child.unsendable())), None)
+
+
+def json_text(value: str, of: SqlType, nested_times: bool = False, inside_object: bool = False) -> str:
+    """The JSON text of `value`, or NULL where it is NULL.
+
+    A NULL inside a struct or a map is left out, as a NULL column is; inside a list it is `null`. With `nested_times`, a
+    time inside an object is `{"$time": "..."}`. NaN and infinities come out as bare words, which are no JSON: by them
+    the row is found invalid.
+    """
+    if of.family in MOMENTS:
+        text = _moment(value, of)
+        return f"""'{{"$time":' || {text} || '}}'""" if nested_times and inside_object else text
+    if of.family in TEXTS | CLOCK_TIMES:
+        return f"CAST(to_json(CAST({value} AS VARCHAR)) AS VARCHAR)"
+    if of.family == "decimal" and of.precision == of.scale:
+        return f"regexp_replace(CAST({value} AS VARCHAR), '^(-?)[.]', '\\10.')"  # DuckDB writes .5
+    if of.family in LISTS:
+        return _list(value, of, nested_times, inside_object)
+    if of.family == "struct":
+        return _struct(value, of, nested_times)
+    if of.family == "map":
+        return _map(value, of, nested_times)
+    return f"CAST({value} AS VARCHAR)"
+
+
+def _moment(value: str, of: SqlType) -> str:
+    text = f"strftime({value}, '%Y-%m-%d')" if of.family == "date" else f"strftime({timestamp(value)}, {ISO_TIME})"
+    return f"CASE WHEN isfinite({value}) THEN '\"' || {text} || '\"' WHEN {value} IS NOT NULL THEN 'Infinity' END"
+
+
+def timestamp(value: str) -> str:
+    """A moment as a TIMESTAMP in UTC; the connection's time zone is UTC."""
+    return f"CAST({value} AS TIMESTAMP)"
+
+
+def _list(value: str, of: SqlType, nested_times: bool, inside_object: bool) -> str:
+    item = f"item{value.count('lambda') + value.count('item')}"
+    text = json_text(item, of.children[0][1], nested_times, inside_object)
+    items = f"list_transform({value}, lambda {item}: coalesce({text}, 'null'))"
+    return f"'[' || array_to_string({items}, ',') || ']'"
+
+
+def _struct(value: str, of: SqlType, nested_times: bool) -> str:
+    fields = []
+    for name, child in of.children:
+        inner = f"{value}.{identifier(name)}"
+        label = f"CAST(to_json({literal(name)}) AS VARCHAR) || ':'"
+        fields.append(f"{label} || {json_text(inner, child, nested_times, inside_object=True)}")
+    return f"CASE WHEN {value} IS NOT NULL THEN '{{' || concat_ws(',', {', '.join(fields)}) || '}}' END"
+
+
+def _map(value: str, of: SqlType, nested_times: bool) -> str:
+    entry = f"item{value.count('item')}"
+    key = f"CAST(to_json(CAST({entry}.key AS VARCHAR)) AS VARCHAR)"
+    text = json_text(f"{entry}.value", dict(of.children)["value"], nested_times, inside_object=True)
+    entries = f"list_transform(map_entries({value}), lambda {entry}: {key} || ':' || {text})"
+    filled = f"list_filter({entries}, lambda {entry}: {entry} IS NOT NULL)"
+    return f"CASE WHEN {value} IS NOT NULL THEN '{{' || array_to_string({filled}, ',') || '}}' END"
+
+
+# The ways in which JSON text is not what Braze takes, numbered from 1 as `retl_json_fault` returns them.
+JSON_FAULTS: Mapping[int, tuple[str, str]] = {
+    1: ("is not valid JSON", "find it with json_valid({column})"),
+    2: ("holds NaN or an infinity, which JSON has no word for", "use nullif() or CASE"),
+    3: ("holds a whole number beyond 64 bits", "send it as text: CAST(... AS VARCHAR)"),
+    4: ("holds a null inside, for which Braze drops the whole value", "leave the key or the element out"),
+    5: ("holds a $time that is no time, for which Braze drops the whole value", 'write {{"$time": "2026-11-23"}}'),
+    6: (f"holds a key that is empty, over {MAX_TEXT} characters, or has a blank, a dot or a $ in it", "rename the key"),
+    7: (f"holds a text of more than {MAX_TEXT} characters", f"cut it with left(..., {MAX_TEXT})"),
+    8: (f"is larger than {MAX_JSON_BYTES // 1000} KB", "send less of it"),
+    9: (f"holds more than {MAX_ARRAY_ITEMS} elements, of which Braze drops the oldest", "cut it with list_slice()"),
+}
+
+
+def macros() -> str:
+    """The statements that make the `retl_json_...` functions known to a connection."""
+    constants = {
+        "max_text": str(MAX_TEXT),
+        "max_json_bytes": str(MAX_JSON_BYTES),
+        "max_array_items": str(MAX_ARRAY_ITEMS),
+        "last_year": str(LAST_YEAR),
+        "dollar_keys": f"[{', '.join(map(literal, DOLLAR_KEYS))}]",
+    }
+    made = [f"CREATE OR REPLACE TEMP MACRO retl_{name}() AS {value};" for name, value in constants.items()]
+    return "\n".join([*made, statement("macros")])
