@@ -79,15 +79,6 @@ class Layout:
         return tuple(column for column in self.sent if column.is_json and not column.type.unsendable())
 
     @property
-    def extras(self) -> tuple[Column, ...]:
-        return tuple(column for column in self.columns if column.role is Role.EXTRA)
-
-    @property
-    def json_columns(self) -> tuple[Column, ...]:
-        """The columns that go out as JSON text; one that holds a BLOB or such is not among them."""
-        return tuple(column for column in self.sent if column.is_json and not column.type.unsendable())
-
-    @property
     def identifiers(self) -> tuple[str, ...]:
         """The mode's identifiers that the model has, in their order of precedence; flat alias columns count as one."""
         return tuple(

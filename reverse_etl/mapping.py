@@ -56,9 +56,13 @@ def outbox_sql(layout: Layout, changes: str) -> str:
         **{f"changed.{name}": changed(name) for name in layout.tracked},
     }
     select = ",\n    ".join(f"{sql} AS {identifier(name)}" for name, sql in columns.items())
-    has_several_envelopes = len(layout.mode.slots) > 1 or layout.mode.group or _deletes(layout)
-    order = f"\nORDER BY call <> {literal(layout.mode.call.path)}, call, envelope" if has_several_envelopes else ""
-    return f"SELECT\n    {select}\nFROM (\n{judged}\n){order}"
+    return f"SELECT\n    {select}\nFROM (\n{judged}\n)"
+
+
+def order_sql(layout: Layout) -> str:
+    """The ORDER BY that brings records of one envelope together; empty where there is only one."""
+    has_several = len(layout.mode.slots) > 1 or layout.mode.group or _deletes(layout)
+    return f"ORDER BY call <> {literal(layout.mode.call.path)}, call, envelope" if has_several else ""
 
 
 def _select(source: str, extra: dict[str, str]) -> str:
