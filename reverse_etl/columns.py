@@ -70,6 +70,11 @@ class Layout:
         return tuple(column for column in self.columns if column.role is not Role.UNSENT)
 
     @property
+    def needed(self) -> tuple[Column, ...]:
+        """The columns that are sent, and those that name a row without being sent."""
+        return tuple(column for column in self.columns if column.role is not Role.UNSENT or column.name in self.key)
+
+    @property
     def extras(self) -> tuple[Column, ...]:
         return tuple(column for column in self.columns if column.role is Role.EXTRA)
 
@@ -192,7 +197,8 @@ def _bad_columns(sync: Sync, layout: Layout, model: Location) -> Iterator[Mistak
             continue
         families, hint = _TAKEN[shape]
         json_shape = shape in (Shape.OBJECT, Shape.ARRAY)
-        if column.type.family in families or (json_shape and column.is_json and column.type.family == "varchar"):
+        pre_formatted = json_shape and column.is_json and column.type.family == "varchar"
+        if (column.type.family in families and not (json_shape and column.type.unsendable())) or pre_formatted:
             continue
         what = f'column "{column.name}" is {column.type.text}; Braze takes {shape.value}'
         yield Mistake(what, model, hint.format(column.name))

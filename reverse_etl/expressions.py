@@ -59,3 +59,17 @@ def is_fallback(layout: Layout, name: str) -> str:
 def chosen(layout: Layout, name: str) -> str:
     """SQL for: the row is known by this identifier."""
     return present(layout, name) if name in layout.mode.exclusive else is_fallback(layout, name)
+
+
+def identity(layout: Layout, table: str) -> list[str]:
+    """What says whom a row of `table` is about: strong identifiers, and e-mail or phone where these are NULL."""
+    parts, before = list[str](), list[str]()
+    for name in layout.identifiers:
+        value = column = f"{table}.{identifier(layout.columns_of(name)[0])}"
+        if name == "user_alias" and layout.flat_alias:
+            parts.append(f"{table}.{identifier('alias_label')}")
+        elif name not in layout.mode.exclusive and before:
+            value = f"CASE WHEN {' AND '.join(f'{other} IS NULL' for other in before)} THEN {column} END"
+        parts.append(value)
+        before.append(column)
+    return [*parts, *(f"{table}.{identifier(name)}" for name in layout.mode.key_fields)]

@@ -32,8 +32,11 @@ def closing(layout: Layout) -> str:
 
 
 def value_text(layout: Layout, name: str, value: str) -> str:
-    """The JSON text of `value`, which is of the type of column `name`."""
-    return json_text(value, layout.column(name).type, layout.mode.nested_times)
+    """The JSON text of `value`, which is of the type of column `name`; text of a pre-formatted field is JSON already."""
+    column = layout.column(name)
+    if column.is_json and column.type.family == "varchar":
+        return value
+    return json_text(value, column.type, layout.mode.nested_times)
 
 
 def outbox_sql(layout: Layout, changes: str) -> str:
@@ -89,7 +92,8 @@ def _time(column: Column) -> str:
     """The moment in a column, or NULL where it cannot be read: unix seconds, ISO 8601 text, or a type of time."""
     value = new(column.name)
     if column.type.family in INTEGERS:
-        return f"CASE WHEN {value} BETWEEN -62167219200 AND 253402300799 THEN make_timestamp({value} * 1000000) END"
+        moment = f"make_timestamp(CAST({value} AS BIGINT) * 1000000)"
+        return f"CASE WHEN {value} BETWEEN -62167219200 AND 253402300799 THEN {moment} END"
     if column.type.family in MOMENTS:
         return timestamp(value)
     # Braze documents a form with a colon before the milliseconds too: yyyy-MM-ddTHH:mm:ss:SSSZ.

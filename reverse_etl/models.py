@@ -68,6 +68,10 @@ class Compiled:
     refs: tuple[str, ...]
     _parts: tuple[tuple[int, _Rendered], ...] = field(repr=False)
 
+    @property
+    def compiled_file(self) -> str:
+        return f"target/compiled/{self.name}.sql"
+
     def source_of(self, line: int) -> Location:
         """The place in a model's file behind line `line` of `sql`, both counted from 1."""
         before = [part for part in self._parts if part[0] <= line] or [self._parts[0]]

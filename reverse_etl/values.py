@@ -33,7 +33,7 @@ TIMESTAMPS = frozenset(
 MOMENTS = TIMESTAMPS | {"date"}
 LISTS = frozenset({"list", "array"})
 NESTED = LISTS | {"struct", "map", "json"}
-SENDABLE = NUMBERS | TEXTS | CLOCK_TIMES | MOMENTS | NESTED | {"boolean"}
+SENDABLE = NUMBERS | TEXTS | CLOCK_TIMES | MOMENTS | NESTED | {"boolean", "null"}
 
 ISO_TIME = literal("%Y-%m-%dT%H:%M:%S.%gZ")
 

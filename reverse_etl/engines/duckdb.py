@@ -1,0 +1,215 @@
+"""DuckDB: where models are queried, and where what they return is compared with what the destination has.
+
+One connection sees three databases:
+
+    <warehouse's stem>   the warehouse, read-only, the default catalog of models
+    retl_state           state.duckdb of the sync: what was acknowledged (see `state.py`)
+    retl_run             outbox.duckdb of the sync: this run's snapshot and outbox, gone when they are folded in
+
+Here: connections, the model's columns, the snapshot and what is checked in it. Every error of DuckDB that comes from a
+model is turned into one that names the model's file and line.
+"""
+
+import re
+from pathlib import Path
+from typing import cast
+
+import duckdb
+from duckdb import DuckDBPyConnection
+from duckdb.sqltypes import DuckDBPyType
+
+from reverse_etl.columns import ROW_NUMBER, Column, Layout
+from reverse_etl.diff import SNAPSHOT
+from reverse_etl.errors import BusyError, DataError, Location, ProjectError, RetlError
+from reverse_etl.expressions import identity
+from reverse_etl.models import Compiled
+from reverse_etl.modes import Kind
+from reverse_etl.sql import identifier, literal
+from reverse_etl.values import SqlType, macros
+
+MEMORY_LIMIT = "1500MB"  # DuckDB spills beyond it; the process takes some 20 % more
+_NAMES_IN_ERRORS = 5  # of duplicate keys, so that a message stays a message
+
+
+def connect(spill_folder: Path | None = None) -> DuckDBPyConnection:
+    """A connection in UTC that knows retl's functions. Without UTC, the state would depend on the machine."""
+    connection = duckdb.connect()
+    connection.execute("SET TimeZone = 'UTC'")
+    connection.execute(f"SET memory_limit = {literal(MEMORY_LIMIT)}")
+    if spill_folder:
+        connection.execute(f"SET temp_directory = {literal(str(spill_folder))}")
+    connection.execute(macros())
+    return connection
+
+
+def attach_warehouse(connection: DuckDBPyConnection, path: Path, where: Location) -> None:
+    """Make the warehouse the default catalog of models, read-only. `where` is its place in syncs.yml."""
+    if not path.exists():
+        hint = "`retl seed` makes one from seeds/*.csv; otherwise correct the path"
+        raise ProjectError(f"there is no warehouse {path}", where, hint)
+    name = identifier(path.stem)
+    try:
+        connection.execute(f"ATTACH {literal(str(path))} AS {name} (READ_ONLY)")
+        connection.execute(f"USE {name}")
+    except duckdb.IOException as error:
+        raise locked(error, path) or ProjectError(f"{path} is no DuckDB file: {_first_line(error)}", where) from error
+    except duckdb.Error as error:
+        raise ProjectError(f"the warehouse {path} cannot be opened: {_first_line(error)}", where) from error
+
+
+def locked(error: duckdb.Error, path: Path) -> BusyError | None:
+    """A BusyError that names the process which has `path` open for writing; None if `error` says something else."""
+    holder = re.search(r"held in (.*?) \(PID (\d+)\)", str(error))
+    if not holder:
+        return None
+    what = f"{path} is open for writing in {Path(holder[1]).name} (PID {holder[2]})"
+    return BusyError(what, hint="wait until it is done, or stop it; DuckDB lets one process write a file")
+
+
+# --- the model's columns ---------------------------------------------------------------------------------------------
+
+
+def describe(connection: DuckDBPyConnection, model: Compiled) -> list[tuple[str, SqlType]]:
+    """The columns that a model returns. Raises ProjectError where DuckDB does not take it as one SELECT."""
+    with _errors_of(model, first_line=1):
+        statements = connection.extract_statements(model.sql)
+        if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
+            raise ProjectError("a model is one SELECT", Location(model.file), f"it holds {len(statements)} statements")
+        relation = connection.sql(model.sql)
+        return [(name, _stored(_sql_type(of))) for name, of in zip(relation.columns, relation.types, strict=True)]
+
+
+def _sql_type(of: DuckDBPyType) -> SqlType:
+    family, text = str(of.id).lower(), str(of)
+    if text == "JSON":
+        return SqlType("json", text)
+    if family == "decimal":
+        sizes = dict(cast(list[tuple[str, int]], of.children))
+        return SqlType(family, text, precision=sizes["precision"], scale=sizes["scale"])
+    if family in ("struct", "map", "list", "array", "union"):
+        inner = cast(list[tuple[str, DuckDBPyType]], of.children)
+        return SqlType(family, text, tuple((name, _sql_type(child)) for name, child in inner if name != "size"))
+    return SqlType(family, text)
+
+
+def _stored(of: SqlType) -> SqlType:
+    """The type in which the snapshot and the state hold a column.
+
+    A type whose text changes with its values (ENUM), or that tells nothing (NULL), would look like a changed schema.
+    """
+    if of.family in ("enum", "null"):
+        return SqlType("varchar", "VARCHAR")
+    return SqlType("json", "JSON") if of.family == "variant" else of
+
+
+# --- the snapshot ----------------------------------------------------------------------------------------------------
+
+
+def take_snapshot(connection: DuckDBPyConnection, layout: Layout, model: Compiled) -> int:
+    """Run the model and keep its result; the number of rows. Raises DataError for NULL keys and duplicate keys."""
+    columns = [_snapshot_column(layout, column) for column in layout.needed]
+    if layout.whole_row:
+        partition = ", ".join(identifier(name) for name in layout.key if name != ROW_NUMBER)
+        columns.append(f"row_number() OVER (PARTITION BY {partition}) AS {identifier(ROW_NUMBER)}")
+    head = f"CREATE OR REPLACE TABLE {SNAPSHOT} AS SELECT {', '.join(columns)} FROM ("
+    with _errors_of(model, first_line=2):
+        connection.execute(f"{head}\n{model.sql}\n)")
+    (rows,) = connection.execute(f"SELECT count(*) FROM {SNAPSHOT}").fetchone() or (0,)
+    if not layout.whole_row:
+        _refuse_null_keys(connection, layout)
+        _refuse_duplicate_keys(connection, layout)
+        if layout.sync.primary_key and Kind.CHANGED in layout.mode.kinds:
+            _refuse_duplicate_users(connection, layout)
+    return int(rows)
+
+
+def _snapshot_column(layout: Layout, column: Column) -> str:
+    name = identifier(column.name)
+    value = f"CAST({name} AS {column.type.text})" if column.type.family in ("varchar", "json") else name
+    if column.is_json and column.type.family in ("varchar", "json"):
+        # The document `null` is a NULL: what it does is up to `nulls:`, and it never wipes what retl did not write.
+        value = f"CASE WHEN trim(CAST({name} AS VARCHAR)) <> 'null' THEN {value} END"
+    return f"{value} AS {name}"
+
+
+def _refuse_null_keys(connection: DuckDBPyConnection, layout: Layout) -> None:
+    counts = ", ".join(f"count(*) FILTER ({identifier(name)} IS NULL)" for name in layout.key)
+    nulls = connection.execute(f"SELECT {counts} FROM {SNAPSHOT}").fetchone() or ()
+    for name, count in zip(layout.key, nulls, strict=True):
+        if count:
+            what = f'{layout.sync.name}: primary_key "{name}" is NULL in {count:,} rows of the model'
+            hint = f"leave them out of models/{layout.sync.model}.sql: WHERE {name} IS NOT NULL"
+            raise DataError(what, layout.sync.where("primary_key"), hint)
+
+
+def _refuse_duplicate_keys(connection: DuckDBPyConnection, layout: Layout) -> None:
+    found = _duplicates(connection, [identifier(name) for name in layout.key])
+    if found:
+        names = ", ".join(layout.key)
+        hint = "return one row for each key (GROUP BY, QUALIFY row_number() ...), or name more columns in primary_key"
+        what = f'{layout.sync.name}: primary_key "{names}" is not unique: {found}'
+        raise DataError(what, layout.sync.where("primary_key"), hint)
+
+
+def _refuse_duplicate_users(connection: DuckDBPyConnection, layout: Layout) -> None:
+    """With a key of the sync's own, two rows may be about one user; Braze would take them in any order."""
+    found = _duplicates(connection, identity(layout, "snapshot"))
+    if found:
+        names = ", ".join([*layout.identifiers, *layout.mode.key_fields])
+        what = f"{layout.sync.name}: one user stands in several rows ({names}): {found}"
+        raise DataError(what, layout.sync.where("primary_key"), "return one row for each user")
+
+
+def _duplicates(connection: DuckDBPyConnection, columns: list[str]) -> str | None:
+    """How many keys stand in how many rows, and the first of them; None if each stands once."""
+    key, is_known = ", ".join(columns), " OR ".join(f"{column} IS NOT NULL" for column in columns)
+    counted = f"SELECT {key}, count(*) AS times FROM {SNAPSHOT} WHERE {is_known} GROUP BY ALL"
+    grouped = f"{counted} HAVING times > 1"
+    keys, rows = connection.execute(f"SELECT count(*), sum(times) FROM ({grouped})").fetchone() or (0, 0)
+    if not keys:
+        return None
+    first = connection.execute(f"SELECT * FROM ({grouped}) ORDER BY ALL LIMIT {_NAMES_IN_ERRORS}").fetchall()
+    shown = [f"{' / '.join(str(part) for part in key if part is not None)} ({times} rows)" for *key, times in first]
+    more = f" and {keys - len(first):,} more" if keys > len(first) else ""
+    return f"{keys:,} keys stand in {rows:,} rows: {', '.join(shown)}{more}"
+
+
+# --- errors ----------------------------------------------------------------------------------------------------------
+
+
+class _errors_of:  # noqa: N801  # reads as a statement: with _errors_of(model, ...)
+    """Turns DuckDB's errors inside the block into ones that lead to the model's file and line.
+
+    The model's compiled SQL begins at line `first_line` of the statement.
+    """
+
+    def __init__(self, model: Compiled, first_line: int) -> None:
+        self.model, self.first_line = model, first_line
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        if isinstance(error, duckdb.Error):
+            raise _translated(error, self.model, self.first_line) from error
+
+
+_OF_VALUES = (duckdb.ConversionException, duckdb.InvalidInputException, duckdb.OutOfRangeException)
+
+
+def _translated(error: duckdb.Error, model: Compiled, first_line: int) -> RetlError:
+    message, _, snippet = str(error).partition("\n\nLINE ")
+    what = " ".join(message.split())
+    if isinstance(error, duckdb.OutOfMemoryException):
+        return DataError(f"{model.file}: DuckDB ran out of memory: {what}", hint="free disk space for it to spill to")
+    if isinstance(error, _OF_VALUES):
+        what = re.sub(r"'.*'|\".*\"|(?<=with value )\S+", "***", what)  # the value may be anyone's
+    line = int(snippet.split(":")[0]) - first_line + 1 if snippet else 0
+    where = model.source_of(line) if line > 0 else Location(model.file)
+    return ProjectError(
+        what, where, f"the compiled SQL is in {model.compiled_file}" + (f", line {line}" if line > 0 else "")
+    )
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).splitlines()[0]
