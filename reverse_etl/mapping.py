@@ -32,7 +32,7 @@ def closing(layout: Layout) -> str:
 
 
 def value_text(layout: Layout, name: str, value: str) -> str:
-    """The JSON text of `value`, which is of the type of column `name`; text of a pre-formatted field is JSON already."""
+    """The JSON text of `value`, which has the type of column `name`; a pre-formatted field is JSON text already."""
     column = layout.column(name)
     if column.is_json and column.type.family == "varchar":
         return value

@@ -86,12 +86,16 @@ class Group:
 
 @dataclass(frozen=True)
 class Call:
-    """One endpoint: which rate limit it shares, which permission its key needs, how many rows a request takes."""
+    """One endpoint: which rate limit it shares, which permission its key needs, how many rows a request takes.
+
+    `error_array` is what its answers call the request's array, where that is not the array's own name.
+    """
 
     path: str
     family: str
     permission: str
     rows_per_request: int
+    error_array: str | None = None
 
 
 @dataclass(frozen=True)
@@ -148,7 +152,7 @@ RATE_LIMITS: Mapping[str, Window] = {
 
 _TRACK = Call("/users/track", "users_track", "users.track", 75)  # 75 objects in all, 50 on some contracts (api_limits)
 _ALIAS_NEW = Call("/users/alias/new", "users", "users.alias.new", 50)  # post_user_alias
-_IDENTIFY = Call("/users/identify", "users", "users.identify", 50)  # post_user_identify
+_IDENTIFY = Call("/users/identify", "users", "users.identify", 50, "user_identifiers")  # post_user_identify
 DELETE = Call("/users/delete", "users", "users.delete", 50)  # post_user_delete
 _SUBSCRIBE = Call(
     "/v2/subscription/status/set", "subscription_status_set", "subscription.status.set", 50

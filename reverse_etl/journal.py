@@ -1,0 +1,82 @@
+"""What was sent and what came back, one line each, on disk before anything else is believed.
+
+    {"sent": 17, "first": 1200, "last": 1274}                                    request 17 is about to go out
+    {"answered": 17, "outcome": "accepted", "rejected": [{"seq": 1203, "reason": "..."}]}
+
+`seq` numbers a record in the outbox; a request holds the records from `first` to `last` that are to be sent. A request
+without an answer is in doubt. The file survives a killed process to the last line that was written whole.
+"""
+
+import json
+import os
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+
+class Journal:
+    """Appends to one file; safe to use from many threads."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        self._lock = threading.Condition()
+        self._requests = 0
+        self._written = 0  # lines handed to the system
+        self._durable = 0  # lines that a loss of power would leave
+        self._syncing = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        os.close(self._file)
+
+    def sent(self, first: int, last: int, durable: bool) -> int:
+        """Write down that a request goes out now; its number.
+
+        `durable` waits until the disk has it: needed where repeating the request after a loss of power would do harm. A
+        killed process alone loses nothing that was written.
+        """
+        with self._lock:
+            self._requests += 1
+            request = self._requests
+            line = self._append({"sent": request, "first": first, "last": last})
+        if durable:
+            self._wait_for_disk(line)
+        return request
+
+    def answered(self, request: int, outcome: str, rejected: Mapping[int, str]) -> None:
+        """Write down what became of a request; `rejected` are the records that were refused, by seq, and why."""
+        entry: dict[str, Any] = {"answered": request, "outcome": outcome}
+        if rejected:
+            entry["rejected"] = [{"seq": seq, "reason": reason} for seq, reason in rejected.items()]
+        with self._lock:
+            self._append(entry)
+
+    def _append(self, entry: dict[str, Any]) -> int:
+        data = (json.dumps(entry, separators=(",", ":")) + "\n").encode()
+        written = os.write(self._file, data)
+        if written != len(data):
+            raise OSError(f"only {written} of {len(data)} bytes written to {self.path}")
+        self._written += 1
+        return self._written
+
+    def _wait_for_disk(self, line: int) -> None:
+        """One thread flushes for all that wait."""
+        with self._lock:
+            while self._durable < line:
+                if self._syncing:
+                    self._lock.wait()
+                    continue
+                self._syncing, upto = True, self._written
+                self._lock.release()
+                try:
+                    os.fdatasync(self._file)
+                finally:
+                    self._lock.acquire()
+                    self._syncing = False
+                    self._lock.notify_all()
+                self._durable = upto

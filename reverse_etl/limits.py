@@ -1,0 +1,108 @@
+"""Rate limits and retry arithmetic. Pure: no clock, no sleep, no random; the caller brings them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+
+from reverse_etl.modes import Window
+
+SAFETY = 0.99  # of a limit: at exactly 1,000 a second a sliding window at the server cuts down to 819
+BURST = 5  # requests that may start at once
+MIN_WAIT_S, MAX_WAIT_S = 0.05, 60.0
+_EPOCH = 1e9  # an X-RateLimit-Reset above this is a moment, below it a number of seconds
+
+
+class Pacer:
+    """Evenly spaced starts under every window of one limit, shared by all that send under it. Not thread-safe.
+
+    Times are seconds of any clock that only goes forward.
+    """
+
+    def __init__(self, windows: Sequence[Window], share: float = 1.0) -> None:
+        self._spacing_s = max(w.per_seconds / (w.requests * share * SAFETY) for w in windows)
+        self._burst_s = self._spacing_s * (min(BURST, *(w.requests for w in windows)) - 1)
+        self._next_s = 0.0
+        self._paused_until_s = 0.0
+
+    def reserve(self, now_s: float) -> float:
+        """Take the next start; the seconds to wait for it."""
+        start_s = max(now_s, self._next_s - self._burst_s, self._paused_until_s)
+        self._next_s = max(start_s, self._next_s) + self._spacing_s
+        return start_s - now_s
+
+    def pause(self, now_s: float, wait_s: float) -> None:
+        """Let nobody start for `wait_s` seconds: the server said so."""
+        self._paused_until_s = max(self._paused_until_s, now_s + wait_s)
+
+    def is_paused(self, now_s: float) -> bool:
+        """Whether a pause was ordered that lasts longer than a start reserved before it: reserve again."""
+        return now_s < self._paused_until_s
+
+
+@dataclass(frozen=True)
+class RetryPolicy:
+    """How long to try one batch again: so many tries, over so many seconds, waiting between two bounds."""
+
+    tries: int = 6
+    give_up_after_s: float = 300
+    throttled_give_up_after_s: float = 3900  # an hourly limit opens again within the hour
+    first_wait_s: float = 0.5
+    max_wait_s: float = 30
+
+
+def next_wait_s(attempt: int, elapsed_s: float, policy: RetryPolicy, jitter: float) -> float | None:
+    """Seconds to wait before the next try, or None to give up.
+
+    `attempt` counts from 1 after the first failure. `jitter` is a number in [0, 1), drawn by the caller: the wait lies
+    between half of what doubling gives and all of it.
+    """
+    if attempt >= policy.tries or elapsed_s >= policy.give_up_after_s:
+        return None
+    full_s = min(policy.max_wait_s, policy.first_wait_s * 2.0 ** (attempt - 1))
+    return full_s * (0.5 + jitter / 2)
+
+
+def throttled_wait_s(headers: Mapping[str, str]) -> float:
+    """Seconds to wait after a 429, within MIN_WAIT_S and MAX_WAIT_S.
+
+    The first of Retry-After, X-RateLimit-Retry-After and X-RateLimit-Reset that can be read (api_limits); a moment is
+    counted from the answer's own Date, as the clocks of two machines differ. `headers` have lower-case names.
+    """
+    for name in ("retry-after", "x-ratelimit-retry-after", "x-ratelimit-reset"):
+        wait_s = _seconds(headers.get(name), headers.get("date"))
+        if wait_s is not None:
+            return min(MAX_WAIT_S, max(MIN_WAIT_S, wait_s))
+    return 1.0
+
+
+def exhausted_wait_s(headers: Mapping[str, str]) -> float:
+    """Seconds to let nobody start because the answer says that nothing remains of the window; 0 if something does."""
+    return throttled_wait_s(headers) if headers.get("x-ratelimit-remaining", "").strip() == "0" else 0.0
+
+
+def _seconds(value: str | None, date: str | None) -> float | None:
+    if value is None:
+        return None
+    try:
+        number = float(value)
+    except ValueError:
+        return _until(value, date)
+    if number != number or number < 0:
+        return None
+    if number < _EPOCH:
+        return number
+    now = _moment(date)
+    return number - now if now is not None else None
+
+
+def _until(value: str, date: str | None) -> float | None:
+    """Retry-After may be an HTTP date."""
+    then, now = _moment(value), _moment(date)
+    return then - now if then is not None and now is not None else None
+
+
+def _moment(date: str | None) -> float | None:
+    try:
+        return parsedate_to_datetime(date).timestamp() if date else None
+    except ValueError:
+        return None

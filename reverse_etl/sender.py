@@ -1,0 +1,328 @@
+"""Outbox -> batches -> worker threads -> journal.
+
+One producer (the calling thread) cuts the outbox into batches; workers, started as they are needed, each with a
+connection of its own, deliver them. What becomes of a request is written to the journal before it is counted; the state
+moves later, by the journal alone.
+
+    batch ── wait for the limit ── journal: sent ── POST ── judge ── journal: answered ──> done
+              ▲                                               │
+              └── retry ──────── split in halves ─────────────┘    (or: in doubt, stop)
+"""
+
+import queue
+import random
+import threading
+import time
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from enum import Enum
+
+from reverse_etl.braze import Connection, Deadlines, Destination, Outcome, Verdict, judge
+from reverse_etl.journal import Journal
+from reverse_etl.limits import Pacer, RetryPolicy, next_wait_s
+from reverse_etl.modes import MAX_BODY_BYTES, Call
+
+QUEUED_BATCHES = 64
+IN_A_ROW = 3  # batches that fail one after the other before the run stops
+REFUSED_IN_A_ROW = 75  # records that Braze refuses one by one, and takes none, before the run stops
+
+
+@dataclass(frozen=True)
+class Record:
+    """A line of the outbox that is to be sent; `seq` is its place there."""
+
+    seq: int
+    call: str
+    envelope: str
+    body: str
+    harmless: bool
+
+
+@dataclass(frozen=True)
+class Batch:
+    """The records of one request: of one call and one envelope, in the order of the outbox."""
+
+    records: tuple[Record, ...]
+
+    @property
+    def call(self) -> str:
+        return self.records[0].call
+
+    @property
+    def is_harmless(self) -> bool:
+        """Whether sending it twice leaves Braze as sending it once does."""
+        return all(record.harmless for record in self.records)
+
+    def body(self, closing: str) -> bytes:
+        return f"{self.records[0].envelope}{','.join(record.body for record in self.records)}{closing}".encode()
+
+    def halves(self) -> "tuple[Batch, Batch]":
+        middle = len(self.records) // 2
+        return Batch(self.records[:middle]), Batch(self.records[middle:])
+
+
+def cut(records: Iterable[Record], sizes: Mapping[str, int]) -> Iterator[Batch]:
+    """Records -> batches of at most `sizes[call]` records and MAX_BODY_BYTES, none of which mixes envelopes."""
+    batch, weight = list[Record](), 0
+    for record in records:
+        added = len(record.body.encode()) + 1
+        if batch and (
+            len(batch) == sizes[record.call]
+            or weight + added > MAX_BODY_BYTES
+            or record.envelope != batch[0].envelope
+            or record.call != batch[0].call
+        ):
+            yield Batch(tuple(batch))
+            batch, weight = [], 0
+        batch.append(record)
+        weight += added
+    if batch:
+        yield Batch(tuple(batch))
+
+
+class Clock:
+    """Time as the sender knows it; tests bring one that does not wait."""
+
+    def now_s(self) -> float:
+        return time.monotonic()
+
+    def wait(self, wait_s: float, stop: threading.Event) -> None:
+        """Wait so long, or until `stop` is set."""
+        stop.wait(wait_s)
+
+
+@dataclass
+class Delivery:
+    """What a run of the sender came to, counted as answers came in. `stopped` says why it ended early."""
+
+    requests: int = 0
+    accepted: int = 0
+    rejected: int = 0
+    in_doubt: int = 0
+    stopped: str | None = None
+    interrupted: bool = False
+
+
+@dataclass(frozen=True)
+class Route:
+    """How to send one kind of call: its batches' size and what else a request and its answer need."""
+
+    call: Call
+    batch_size: int
+    closing: str
+    arrays: Collection[str]
+    pacer: Pacer
+
+
+class _Next(Enum):
+    DONE = 1
+    SPLIT = 2
+    AGAIN = 3
+    DOUBT = 4
+    STOP = 5
+
+
+# What to do after each outcome: where repeating is harmless, and where it is not (retry table of the errors page).
+_NEXT: Mapping[Outcome, tuple[_Next, _Next]] = {
+    Outcome.ACCEPTED: (_Next.DONE, _Next.DONE),
+    Outcome.REFUSED: (_Next.SPLIT, _Next.SPLIT),
+    Outcome.TOO_LARGE: (_Next.SPLIT, _Next.SPLIT),
+    Outcome.THROTTLED: (_Next.AGAIN, _Next.AGAIN),
+    Outcome.NOT_SENT: (_Next.AGAIN, _Next.AGAIN),
+    Outcome.UNKNOWN: (_Next.AGAIN, _Next.DOUBT),
+    Outcome.UNPLACED: (_Next.DOUBT, _Next.DOUBT),
+    Outcome.FORBIDDEN: (_Next.STOP, _Next.STOP),
+}
+_IN_JOURNAL = {Outcome.ACCEPTED: "accepted", Outcome.UNKNOWN: "in_doubt", Outcome.UNPLACED: "in_doubt"}
+
+
+class Sender:
+    """Delivers batches; `send` once, and `interrupt` from anywhere."""
+
+    def __init__(
+        self,
+        destination: Destination,
+        routes: Mapping[str, Route],
+        journal: Journal,
+        threads: int,
+        policy: RetryPolicy | None = None,
+        clock: Clock | None = None,
+        seed: int | None = None,
+    ) -> None:
+        self.delivery = Delivery()
+        self._destination, self._routes, self._journal, self._threads = destination, routes, journal, threads
+        self._policy = policy or RetryPolicy()
+        self._clock = clock or Clock()
+        self._random = random.Random(seed)
+        self._deadlines = Deadlines()
+        self._queue: queue.Queue[Batch | None] = queue.Queue(QUEUED_BATCHES)
+        self._stop = threading.Event()
+        self._lock = threading.Lock()
+        self._failed_in_a_row = 0
+        self._refused_in_a_row = 0
+        self._idle = 0
+        self._workers: list[threading.Thread] = []
+        self._bug: BaseException | None = None
+
+    def interrupt(self) -> None:
+        """Start no more requests; those in flight are answered and journaled."""
+        self.delivery.interrupted = True
+        self._stop.set()
+
+    def send(self, batches: Iterable[Batch]) -> Delivery:
+        """Deliver all batches, or as many as can be. Returns when no request is in flight any more."""
+        try:
+            for batch in batches:
+                self._start_worker_if_needed()
+                if not self._put(batch):
+                    break
+        finally:
+            for _ in self._workers:
+                self._queue.put(None)
+            for worker in self._workers:
+                worker.join()
+            self._deadlines.close()
+        if self._bug:
+            raise self._bug
+        return self.delivery
+
+    def _put(self, batch: Batch) -> bool:
+        while not self._stop.is_set():
+            try:
+                self._queue.put(batch, timeout=0.1)
+                return True
+            except queue.Full:
+                continue
+        return False
+
+    def _start_worker_if_needed(self) -> None:
+        with self._lock:
+            if self._idle > self._queue.qsize() or len(self._workers) >= self._threads:
+                return
+            worker = threading.Thread(target=self._work, name=f"retl-sender-{len(self._workers) + 1}")
+            self._workers.append(worker)
+        worker.start()
+
+    def _work(self) -> None:
+        connection = Connection(self._destination, self._deadlines)
+        while (batch := self._take()) is not None:
+            if self._stop.is_set():
+                continue  # unsent, and the journal does not know it
+            try:
+                self._deliver(connection, batch)
+            except BaseException as error:  # noqa: BLE001  # a mistake of ours: raised where it is seen, in `send`
+                self._bug = error
+                self._stop.set()
+        connection.close()
+
+    def _take(self) -> Batch | None:
+        with self._lock:
+            self._idle += 1
+        batch = self._queue.get()
+        with self._lock:
+            self._idle -= 1
+        return batch
+
+    # --- one batch ---------------------------------------------------------------------------------------------------
+
+    def _deliver(self, connection: Connection, batch: Batch) -> None:
+        began_s, attempt = self._clock.now_s(), 0
+        while self._wait_for_turn(batch):
+            attempt += 1
+            verdict = self._request(connection, batch)
+            harmless, harmful = _NEXT[verdict.outcome]
+            following = harmless if batch.is_harmless else harmful
+            if following is _Next.DONE:
+                return
+            if following is _Next.STOP:
+                return self._stop_run(verdict.why)
+            if following is _Next.DOUBT:
+                return self._note_doubt(verdict, len(batch.records) - len(verdict.rejected))
+            if following is _Next.SPLIT:
+                return self._deliver_parts(connection, batch, verdict)
+            if not self._wait_to_retry(verdict, attempt, self._clock.now_s() - began_s):
+                return None
+        return None
+
+    def _wait_for_turn(self, batch: Batch) -> bool:
+        """Wait until the rate limit has room; False if the run was stopped."""
+        pacer, paused = self._routes[batch.call].pacer, True
+        while paused and not self._stop.is_set():
+            with self._lock:
+                wait_s = pacer.reserve(self._clock.now_s())
+            if wait_s > 0:
+                self._clock.wait(wait_s, self._stop)
+            with self._lock:
+                paused = pacer.is_paused(self._clock.now_s())
+        return not self._stop.is_set()
+
+    def _request(self, connection: Connection, batch: Batch) -> Verdict:
+        route, records = self._routes[batch.call], batch.records
+        body = batch.body(route.closing)
+        request = self._journal.sent(records[0].seq, records[-1].seq, durable=not batch.is_harmless)
+        result = connection.send(batch.call, body)
+        verdict = judge(result, len(records), route.arrays)
+        rejected = {records[place].seq: self._redacted(reason) for place, reason in verdict.rejected.items()}
+        self._journal.answered(request, _IN_JOURNAL.get(verdict.outcome, "not_taken"), rejected)
+        with self._lock:
+            self._count(verdict, len(records))
+            if verdict.pause_s:
+                route.pacer.pause(self._clock.now_s(), verdict.pause_s)
+        return verdict
+
+    def _count(self, verdict: Verdict, records: int) -> None:
+        delivery = self.delivery
+        delivery.requests += verdict.outcome is not Outcome.NOT_SENT
+        delivery.rejected += len(verdict.rejected)
+        self._refused_in_a_row += len(verdict.rejected) if verdict.outcome is Outcome.REFUSED and records == 1 else 0
+        if verdict.outcome is Outcome.ACCEPTED:
+            delivery.accepted += records - len(verdict.rejected)
+            self._failed_in_a_row = 0
+            self._refused_in_a_row = 0
+
+    def _deliver_parts(self, connection: Connection, batch: Batch, verdict: Verdict) -> None:
+        """Nothing of the batch was taken: send on what may be right in it."""
+        if verdict.rejected:
+            rest = tuple(record for place, record in enumerate(batch.records) if place not in verdict.rejected)
+            parts = [Batch(rest)] if rest else []
+        else:
+            parts = [part for part in batch.halves() if part.records]
+        if self._refused_in_a_row >= REFUSED_IN_A_ROW:
+            what = f"Braze refused {self._refused_in_a_row} rows one by one and took none in between"
+            return self._stop_run(f"{what}; the last answer: {verdict.why}")
+        for part in parts:
+            self._deliver(connection, part)
+        return None
+
+    def _wait_to_retry(self, verdict: Verdict, attempt: int, elapsed_s: float) -> bool:
+        """Wait before the next try; False if there is to be none."""
+        if verdict.outcome is Outcome.THROTTLED:
+            if elapsed_s < self._policy.throttled_give_up_after_s:
+                return True  # the pause that all share does the waiting
+            self._stop_run(f"{verdict.why}; it went on for {elapsed_s:,.0f} s")
+            return False
+        with self._lock:
+            jitter = self._random.random()
+        wait_s = next_wait_s(attempt, elapsed_s, self._policy, jitter)
+        if wait_s is None:
+            self._stop_run(f"{self._redacted(verdict.why)}; tried {attempt} times in {elapsed_s:,.0f} s")
+            return False
+        self._clock.wait(wait_s, self._stop)
+        return not self._stop.is_set()
+
+    def _note_doubt(self, verdict: Verdict, records: int) -> None:
+        with self._lock:
+            self.delivery.in_doubt += records
+            self._failed_in_a_row += 1
+            too_many = self._failed_in_a_row >= IN_A_ROW
+        if too_many:
+            self._stop_run(f"{self._redacted(verdict.why)}; {IN_A_ROW} requests in a row ended so")
+
+    def _stop_run(self, why: str) -> None:
+        with self._lock:
+            self.delivery.stopped = self.delivery.stopped or self._redacted(why)
+        self._stop.set()
+
+    def _redacted(self, text: str) -> str:
+        """Braze's answer to a wrong key repeats the key."""
+        return text.replace(self._destination.api_key, "***")
