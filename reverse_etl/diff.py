@@ -4,7 +4,7 @@ Columns are compared in their own types with IS DISTINCT FROM. No hashes: they c
 between versions.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection
 
 from reverse_etl.columns import ROW_NUMBER, Layout
 from reverse_etl.expressions import identity, mergeable
@@ -18,90 +18,101 @@ ACKNOWLEDGED = f"{STATE}.main.state"
 RUN_ID = "_retl_run_id"  # which run sent the row; never NULL, so that it tells a row that is there from one that is not
 
 
-def changes_sql(layout: Layout, known_columns: Iterable[str], retyped: Iterable[str] = ()) -> str:
+def changes_sql(layout: Layout, known: Collection[str], retyped: Collection[str] = (), all_rows: bool = False) -> str:
     """A SELECT of what differs between the snapshot and the acknowledged rows, one row a change.
 
-    `known_columns` are the columns that the state has already: none of them means that there is no state, or that it is
-    not to be looked at. A column in `retyped` counts as changed wherever it has, or had, a value.
+    `known` are the columns that the state has; none means that there is no state yet. A column in `retyped` counts as
+    changed wherever it has, or had, a value. With `all_rows`, every row of the snapshot counts as added.
     """
-    known = frozenset(known_columns)
-    changes = _added_and_changed(layout, known, frozenset(retyped))
-    if known and (layout.sync.on_removed != "ignore" or layout.mode.forgets_removed):
-        changes += f"\nUNION ALL BY NAME\n{_removed(layout, known)}"
+    if not known:
+        return _first_run(layout)
+    changes = _added_and_changed(layout, _acknowledged(layout, known, retyped), retyped, all_rows)
+    if layout.sync.on_removed != "ignore" or layout.mode.forgets_removed:
+        changes += f"\nUNION ALL BY NAME\n{_removed(layout, _acknowledged(layout, known, retyped))}"
     return changes
 
 
-def _added_and_changed(layout: Layout, known: frozenset[str], retyped: frozenset[str]) -> str:
-    is_new = f"t.{RUN_ID} IS NULL" if known else "true"
-    moved = [name for name in layout.tracked if name in known and name in _identity_columns(layout)]
-    if moved:
-        # Another user now stands behind the key: this one gets all columns, as a new row does.
-        pairs = zip(identity(layout, "s"), identity(layout, "t"), strict=True)
-        is_new = f"({is_new} OR {' OR '.join(f'{left} IS DISTINCT FROM {right}' for left, right in pairs)})"
+def _acknowledged(layout: Layout, known: Collection[str], retyped: Collection[str]) -> str:
+    """The acknowledged rows with every column that the layout stores, whatever they had before."""
+    types = {column.name: column.type.text for column in layout.columns}
+    missing = [f"CAST(NULL AS {types[name]}) AS {identifier(name)}" for name in layout.stored if name not in known]
+    cast = [name for name in layout.key if name in retyped]
+    casts = ", ".join(f"TRY_CAST({identifier(name)} AS {types[name]}) AS {identifier(name)}" for name in cast)
+    star = f"* REPLACE ({casts})" if casts else "*"
+    return f"(SELECT {', '.join([star, *missing])} FROM {ACKNOWLEDGED})"
+
+
+def _first_run(layout: Layout) -> str:
+    columns = {"kind": "'added'", "known": "false", **_new_values(layout)}
+    for name in layout.tracked:
+        columns[f"changed.{name}"] = "true" if layout.sync.nulls == "send" else f"{_snapshot(name)} IS NOT NULL"
+    columns |= {f"lost.{name}": "false" for name in mergeable(layout)}
+    return f"SELECT {_listed(columns)} FROM {SNAPSHOT} AS s"
+
+
+def _added_and_changed(layout: Layout, acknowledged: str, retyped: Collection[str], all_rows: bool) -> str:
+    is_new = "true" if all_rows else f"t.{RUN_ID} IS NULL{_is_another_user(layout)}"
+    differs = {name: _differs(layout, name, name in retyped) for name in layout.tracked}
     columns = {
         "kind": f"CASE WHEN {is_new} THEN 'added' ELSE 'changed' END",
-        "known": f"t.{RUN_ID} IS NOT NULL" if known else "false",
+        "known": f"t.{RUN_ID} IS NOT NULL",
+        **_new_values(layout),
     }
-    differs = {name: _differs(layout, name, known, retyped) for name in layout.tracked}
-    for column in layout.needed:
-        columns[f"new.{column.name}"] = _new_value(layout, column.name, known)
-    if layout.whole_row:
-        columns[f"new.{ROW_NUMBER}"] = f"s.{identifier(ROW_NUMBER)}"
     for name, distinct in differs.items():
-        has_value = f"s.{identifier(name)} IS NOT NULL"
+        has_value = f"{_snapshot(name)} IS NOT NULL"
         of_new = "true" if layout.sync.nulls == "send" else has_value
         of_changed = f"({distinct} OR {has_value})" if layout.sync.send == "all_columns" else distinct
         columns[f"changed.{name}"] = f"CASE WHEN {is_new} THEN {of_new} ELSE {of_changed} END"
     for name in mergeable(layout):
-        columns[f"lost.{name}"] = _loses_key(layout, name, differs[name], known)
-    select = ", ".join(f"{sql} AS {identifier(name)}" for name, sql in columns.items())
-    if not known:
-        return f"SELECT {select} FROM {SNAPSHOT} AS s"
-    where = " OR ".join([is_new, *differs.values()])
-    return f"SELECT {select} FROM {SNAPSHOT} AS s LEFT JOIN {ACKNOWLEDGED} AS t ON {_same_key(layout)} WHERE {where}"
+        old, current = (value_text(layout, name, value) for value in (_state(name), _snapshot(name)))
+        columns[f"lost.{name}"] = f"CASE WHEN {differs[name]} THEN retl_loses_key({old}, {current}) ELSE false END"
+    if layout.sync.nulls == "omit":
+        # Braze keeps the value that a NULL does not clear, and so does the state.
+        columns |= {f"new.{name}": f"coalesce({_snapshot(name)}, {_state(name)})" for name in layout.tracked}
+    joined = f"{SNAPSHOT} AS s LEFT JOIN {acknowledged} AS t ON {_same_key(layout)}"
+    return f"SELECT {_listed(columns)} FROM {joined} WHERE {' OR '.join([is_new, *differs.values()])}"
 
 
-def _identity_columns(layout: Layout) -> frozenset[str]:
-    return frozenset(part for name in layout.identifiers for part in layout.columns_of(name))
-
-
-def _differs(layout: Layout, name: str, known: frozenset[str], retyped: frozenset[str]) -> str:
-    value = f"s.{identifier(name)}"
-    if name not in known:
-        return f"{value} IS NOT NULL"
-    if name in retyped:
-        distinct = f"({value} IS NOT NULL OR t.{identifier(name)} IS NOT NULL)"
-    else:
-        distinct = f"{value} IS DISTINCT FROM t.{identifier(name)}"
-    return f"({value} IS NOT NULL AND {distinct})" if layout.sync.nulls == "omit" else distinct
-
-
-def _new_value(layout: Layout, name: str, known: frozenset[str]) -> str:
-    """With `nulls: omit` Braze keeps the value that a NULL does not clear, and so does the state."""
-    value = f"s.{identifier(name)}"
-    keeps = layout.sync.nulls == "omit" and name in layout.tracked and name in known
-    return f"coalesce({value}, t.{identifier(name)})" if keeps else value
-
-
-def _loses_key(layout: Layout, name: str, distinct: str, known: frozenset[str]) -> str:
-    if name not in known:
-        return "false"
-    old, current = (value_text(layout, name, f"{table}.{identifier(name)}") for table in ("t", "s"))
-    return f"CASE WHEN {distinct} THEN retl_loses_key({old}, {current}) ELSE false END"
-
-
-def _removed(layout: Layout, known: frozenset[str]) -> str:
-    columns = {"kind": "'removed'", "known": "true"}
-    columns |= {f"new.{name}": f"t.{identifier(name)}" for name in layout.stored if name in known}
-    clears = layout.sync.on_removed == "clear"
+def _removed(layout: Layout, acknowledged: str) -> str:
+    columns = {"kind": "'removed'", "known": "true", **{f"new.{name}": _state(name) for name in layout.stored}}
     for name in layout.tracked:
-        had_value = f"t.{identifier(name)} IS NOT NULL" if name in known and clears else "false"
-        columns[f"changed.{name}"] = had_value
-    select = ", ".join(f"{sql} AS {identifier(name)}" for name, sql in columns.items())
-    return f"SELECT {select} FROM {ACKNOWLEDGED} AS t ANTI JOIN {SNAPSHOT} AS s ON {_same_key(layout)}"
+        columns[f"changed.{name}"] = f"{_state(name)} IS NOT NULL" if layout.sync.on_removed == "clear" else "false"
+    return f"SELECT {_listed(columns)} FROM {acknowledged} AS t ANTI JOIN {SNAPSHOT} AS s ON {_same_key(layout)}"
+
+
+def _is_another_user(layout: Layout) -> str:
+    """OR: another user stands behind the key now, who gets all columns as a new row does."""
+    of_users = {part for name in layout.identifiers for part in layout.columns_of(name)}
+    if not of_users & set(layout.tracked):
+        return ""
+    pairs = zip(identity(layout, "s"), identity(layout, "t"), strict=True)
+    return "".join(f" OR {now} IS DISTINCT FROM {before}" for now, before in pairs)
+
+
+def _differs(layout: Layout, name: str, is_retyped: bool) -> str:
+    now, before = _snapshot(name), _state(name)
+    distinct = f"({now} IS NOT NULL OR {before} IS NOT NULL)" if is_retyped else f"{now} IS DISTINCT FROM {before}"
+    return f"({now} IS NOT NULL AND {distinct})" if layout.sync.nulls == "omit" else distinct
+
+
+def _new_values(layout: Layout) -> dict[str, str]:
+    names = [column.name for column in layout.needed] + ([ROW_NUMBER] if layout.whole_row else [])
+    return {f"new.{name}": _snapshot(name) for name in names}
 
 
 def _same_key(layout: Layout) -> str:
     # Keys are never NULL, save where the whole row is the key: there two NULLs are the same.
     equals = "IS NOT DISTINCT FROM" if layout.whole_row else "="
-    return " AND ".join(f"s.{identifier(name)} {equals} t.{identifier(name)}" for name in layout.key)
+    return " AND ".join(f"{_snapshot(name)} {equals} {_state(name)}" for name in layout.key)
+
+
+def _snapshot(name: str) -> str:
+    return f"s.{identifier(name)}"
+
+
+def _state(name: str) -> str:
+    return f"t.{identifier(name)}"
+
+
+def _listed(columns: dict[str, str]) -> str:
+    return ", ".join(f"{sql} AS {identifier(name)}" for name, sql in columns.items())

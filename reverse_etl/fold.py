@@ -1,0 +1,209 @@
+"""How a run moves the state: outbox + journal -> acknowledged rows, rejects, doubts, in one transaction.
+
+Works on what the run wrote down, not on the project: so a killed run can be folded in after the project changed.
+"""
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import duckdb
+from duckdb import DuckDBPyConnection
+
+from reverse_etl.columns import ROW_NUMBER
+from reverse_etl.diff import ACKNOWLEDGED, RUN, RUN_ID, STATE
+from reverse_etl.errors import StateError
+from reverse_etl.sql import identifier, literal, statement
+
+OUTBOX = f"{RUN}.main.outbox"
+SENT_AT = "_retl_sent_at"
+_JOURNAL_COLUMNS = """{
+    sent: 'BIGINT', first: 'BIGINT', last: 'BIGINT',
+    answered: 'BIGINT', outcome: 'VARCHAR', rejected: 'STRUCT(seq BIGINT, reason VARCHAR)[]'
+}"""
+_WITH_FATES = f"{OUTBOX} AS o LEFT JOIN retl_fates AS f ON f.seq = o.rowid"
+
+
+@dataclass(frozen=True)
+class Fates:
+    """What became of the records that a run was to send, and what that took."""
+
+    accepted: int = 0
+    rejected: int = 0
+    in_doubt: int = 0
+    unsent: int = 0
+    attributes: int = 0
+    requests: int = 0
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How a run ended; `counts` are what its plan had counted."""
+
+    status: str
+    message: str | None
+    counts: Mapping[str, Any]
+    at: datetime
+
+
+def fold(connection: DuckDBPyConnection, journal: Path, ending: Ending, moves_state: bool = True) -> Fates:
+    """Let the journal move the state, and remember the run.
+
+    A run that stopped before its first request moves nothing (`moves_state` false); its invalid rows are remembered.
+    """
+    run_id, key_text = connection.execute(f"SELECT run_id, key FROM {RUN}.main.run").fetchall()[0]
+    _read_journal(connection, journal)
+    connection.execute(statement("fates"))
+    fates = _count_fates(connection)
+    values = {"now": ending.at, "run_id": run_id}
+    connection.execute("BEGIN")
+    try:
+        if moves_state:
+            key = json.loads(key_text)
+            _reshape(connection, key)
+            _move_rows(connection, key, values)
+            _remember_answers(connection, values)
+        _remember_invalid_rows(connection, values)
+        counts = json.dumps({**ending.counts, **asdict(fates)})
+        connection.execute(
+            f"""INSERT INTO {STATE}.main.runs
+            SELECT run_id, started_at, $now, $status, $message, $counts FROM {RUN}.main.run""",
+            {"now": ending.at, "status": ending.status, "message": ending.message, "counts": counts},
+        )
+        connection.execute("COMMIT")
+    except BaseException:
+        connection.execute("ROLLBACK")
+        raise
+    return fates
+
+
+def columns_of(connection: DuckDBPyConnection, database: str, table: str) -> dict[str, str]:
+    """Names and types of a table's columns, in their order; empty if there is no such table."""
+    rows = connection.execute(
+        """SELECT column_name, data_type FROM duckdb_columns()
+        WHERE database_name = ? AND table_name = ? ORDER BY column_index""",
+        [database, table],
+    ).fetchall()
+    return dict(rows)
+
+
+def acknowledged_columns(connection: DuckDBPyConnection) -> dict[str, str]:
+    """The model's columns in the table of acknowledged rows, without retl's own two."""
+    columns = columns_of(connection, STATE, "state")
+    return {name: of for name, of in columns.items() if name not in (SENT_AT, RUN_ID)}
+
+
+def _read_journal(connection: DuckDBPyConnection, path: Path) -> None:
+    if not path.exists():
+        path.touch(mode=0o600)  # nothing was sent
+    _cut_torn_line(path)
+    source = f"read_json({literal(str(path))}, format = 'newline_delimited', columns = {_JOURNAL_COLUMNS})"
+    try:
+        connection.execute(f"CREATE OR REPLACE TEMP TABLE retl_journal AS SELECT * FROM {source}")
+    except duckdb.Error as error:
+        hint = "something else wrote to it: keep the folder as it is, and look at the lines of the file"
+        raise StateError(f"{path} is damaged: {str(error).splitlines()[0]}", hint=hint) from error
+
+
+def _cut_torn_line(path: Path) -> None:
+    """A killed process may leave half a line at the end; nothing was done on the strength of it."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        file.seek(max(0, size - 1_000_000))
+        tail = file.read()
+    torn = len(tail) - (tail.rfind(b"\n") + 1)
+    if torn:
+        os.truncate(path, size - torn)
+
+
+def _count_fates(connection: DuckDBPyConnection) -> Fates:
+    rows = connection.execute(
+        f"""SELECT fate, count(*), CAST(coalesce(sum(attributes), 0) AS BIGINT)
+        FROM {_WITH_FATES} WHERE fate IS NOT NULL GROUP BY fate"""
+    ).fetchall()
+    attributes = sum(written for fate, _, written in rows if fate == "accepted")
+    (requests,) = connection.execute("SELECT count(sent) FROM retl_journal").fetchall()[0]
+    return Fates(attributes=attributes, requests=requests, **{fate: count for fate, count, _ in rows})
+
+
+def _reshape(connection: DuckDBPyConnection, key: Sequence[str]) -> None:
+    """Give the table of acknowledged rows the columns and types that the outbox has."""
+    outbox = columns_of(connection, RUN, "outbox")
+    wanted = {name.removeprefix("new."): of for name, of in outbox.items() if name.startswith("new.")}
+    known = acknowledged_columns(connection)
+    if known == wanted:
+        return
+    own = f"{SENT_AT}, {RUN_ID} FROM {ACKNOWLEDGED}"
+    if not known:
+        own = f"NULL::TIMESTAMPTZ AS {SENT_AT}, NULL::VARCHAR AS {RUN_ID} WHERE false"
+    columns = [_carried_over(name, of, known.get(name), name in key) for name, of in wanted.items()]
+    connection.execute(f"CREATE TABLE {STATE}.main.state_next AS SELECT {', '.join(columns)}, {own}")
+    if known and ROW_NUMBER not in key:
+        keyless = " OR ".join(f"{identifier(name)} IS NULL" for name in key)
+        connection.execute(f"DELETE FROM {STATE}.main.state_next WHERE {keyless}")
+    connection.execute(f"DROP TABLE IF EXISTS {ACKNOWLEDGED}")
+    connection.execute(f"ALTER TABLE {STATE}.main.state_next RENAME TO state")
+    connection.execute(f"INSERT OR REPLACE INTO {STATE}.main.meta VALUES ('primary_key', ?)", [json.dumps(key)])
+
+
+def _carried_over(name: str, wanted: str, known: str | None, in_key: bool) -> str:
+    """A column of the old table in the new one's type; where that differs, the value counts as never sent."""
+    column = identifier(name)
+    if known == wanted:
+        return column
+    return f"TRY_CAST({column} AS {wanted}) AS {column}" if in_key and known else f"CAST(NULL AS {wanted}) AS {column}"
+
+
+def _move_rows(connection: DuckDBPyConnection, key: Sequence[str], values: Mapping[str, Any]) -> None:
+    moved = f"{_WITH_FATES} WHERE (fate = 'accepted' OR action IN ('adopt', 'forget'))"
+    keys = ", ".join(f"o.{identifier(f'new.{name}')} AS {identifier(name)}" for name in key)
+    same = " AND ".join(f"state.{identifier(name)} IS NOT DISTINCT FROM m.{identifier(name)}" for name in key)
+    connection.execute(f"DELETE FROM {ACKNOWLEDGED} USING (SELECT {keys} FROM {moved} AND known) AS m WHERE {same}")
+    names = acknowledged_columns(connection)
+    into = ", ".join(map(identifier, names))
+    new = ", ".join(f"o.{identifier(f'new.{name}')}" for name in names)
+    connection.execute(
+        f"""INSERT INTO {ACKNOWLEDGED} ({into}, {SENT_AT}, {RUN_ID})
+        SELECT {new}, $now, $run_id FROM {moved} AND kind <> 'removed'""",
+        values,
+    )
+
+
+def _remember_answers(connection: DuckDBPyConnection, values: Mapping[str, Any]) -> None:
+    """What Braze rejected, and what nobody knows the answer to."""
+    rejects, in_doubt = f"{STATE}.main.rejects", f"{STATE}.main.in_doubt"
+    connection.execute(
+        f"""DELETE FROM {rejects} WHERE rejected_by = 'braze'
+        AND key NOT IN (SELECT key FROM {OUTBOX} WHERE action = 'remembered')"""
+    )
+    connection.execute(
+        f"""INSERT INTO {rejects} SELECT key, kind, 'braze', NULL, reason, NULL, body, md5(body), $now, $run_id
+        FROM {_WITH_FATES} WHERE fate = 'rejected'""",
+        values,
+    )
+    connection.execute(
+        f"""DELETE FROM {in_doubt} WHERE key IN (
+            SELECT key FROM {_WITH_FATES} WHERE fate IN ('accepted', 'rejected') OR action = 'adopt'
+        )"""
+    )
+    connection.execute(
+        f"""INSERT INTO {in_doubt} SELECT key, kind, body, $now, $run_id, NULL
+        FROM {_WITH_FATES} WHERE fate = 'in_doubt'""",
+        values,
+    )
+
+
+def _remember_invalid_rows(connection: DuckDBPyConnection, values: Mapping[str, Any]) -> None:
+    """Every run looks at all rows, so the invalid ones of the run before are gone."""
+    rejects = f"{STATE}.main.rejects"
+    connection.execute(f"DELETE FROM {rejects} WHERE rejected_by = 'retl'")
+    connection.execute(
+        f"""INSERT INTO {rejects}
+        SELECT key, kind, 'retl', column_name, reason, hint, NULL, NULL, $now, $run_id
+        FROM {OUTBOX} JOIN {RUN}.main.rules ON number = problem WHERE action = 'invalid'""",
+        values,
+    )

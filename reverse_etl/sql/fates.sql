@@ -1,0 +1,46 @@
+-- What the journal says of every record that was to be sent: accepted, rejected, in_doubt or unsent.
+CREATE OR REPLACE TEMP TABLE retl_fates AS
+WITH requests AS (
+    SELECT
+        sent.sent AS request,
+        sent.first AS first_seq,
+        sent.last AS last_seq,
+        coalesce(answer.outcome, 'in_doubt') AS outcome
+    FROM retl_journal AS sent
+    LEFT JOIN retl_journal AS answer ON answer.answered = sent.sent
+    WHERE sent.sent IS NOT NULL
+),
+rejected AS (
+    SELECT refusal.seq AS seq, any_value(refusal.reason) AS reason
+    FROM (SELECT unnest(rejected) AS refusal FROM retl_journal WHERE answered IS NOT NULL)
+    GROUP BY ALL
+),
+-- A record is accepted once, so these do not overlap.
+accepted AS (SELECT first_seq, last_seq FROM requests WHERE outcome = 'accepted'),
+doubtful AS (SELECT DISTINCT first_seq, last_seq FROM requests WHERE outcome = 'in_doubt'),
+records AS (SELECT rowid AS seq, harmless FROM retl_run.main.outbox WHERE action = 'send'),
+within_accepted AS (
+    SELECT records.seq
+    FROM records
+    ASOF JOIN accepted ON records.seq >= accepted.first_seq
+    WHERE records.seq <= accepted.last_seq
+),
+within_doubtful AS (
+    SELECT DISTINCT records.seq
+    FROM records
+    JOIN doubtful ON records.seq BETWEEN doubtful.first_seq AND doubtful.last_seq
+    WHERE NOT records.harmless
+)
+SELECT
+    records.seq AS seq,
+    CASE
+        WHEN rejected.seq IS NOT NULL THEN 'rejected'
+        WHEN within_accepted.seq IS NOT NULL THEN 'accepted'
+        WHEN within_doubtful.seq IS NOT NULL THEN 'in_doubt'
+        ELSE 'unsent'
+    END AS fate,
+    rejected.reason AS reason
+FROM records
+LEFT JOIN rejected ON rejected.seq = records.seq
+LEFT JOIN within_accepted ON within_accepted.seq = records.seq
+LEFT JOIN within_doubtful ON within_doubtful.seq = records.seq;

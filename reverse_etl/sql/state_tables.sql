@@ -1,0 +1,30 @@
+-- What a sync remembers beside the acknowledged rows (table `state`, made when the first rows are).
+CREATE TABLE IF NOT EXISTS retl_state.main.meta (key VARCHAR PRIMARY KEY, value VARCHAR NOT NULL);
+CREATE TABLE IF NOT EXISTS retl_state.main.runs (
+    run_id VARCHAR NOT NULL,
+    started_at TIMESTAMPTZ NOT NULL,
+    finished_at TIMESTAMPTZ NOT NULL,
+    status VARCHAR NOT NULL,
+    message VARCHAR,
+    counts JSON NOT NULL
+);
+CREATE TABLE IF NOT EXISTS retl_state.main.rejects (
+    key VARCHAR NOT NULL,
+    kind VARCHAR NOT NULL,
+    rejected_by VARCHAR NOT NULL, -- retl: before sending; braze: in its answer
+    column_name VARCHAR,
+    reason VARCHAR NOT NULL,
+    hint VARCHAR,
+    body VARCHAR,
+    body_md5 VARCHAR,
+    rejected_at TIMESTAMPTZ NOT NULL,
+    run_id VARCHAR NOT NULL
+);
+CREATE TABLE IF NOT EXISTS retl_state.main.in_doubt (
+    key VARCHAR NOT NULL,
+    kind VARCHAR NOT NULL,
+    body VARCHAR NOT NULL,
+    sent_at TIMESTAMPTZ NOT NULL,
+    run_id VARCHAR NOT NULL,
+    resolution VARCHAR -- NULL: nobody decided; resend; discard: take it as sent
+);

@@ -1,0 +1,220 @@
+"""What a sync remembers, in a folder of its own.
+
+    .retl/<target>/<sync>/
+      state.duckdb     state (acknowledged rows), rejects, in_doubt, runs, meta
+      outbox.duckdb    this run's snapshot and outbox; with the journal it is all that a killed run leaves behind
+      journal.jsonl    what was sent and answered
+      lock             who is at work here
+
+A run begins with an empty outbox, fills it, sends it, and ends when the journal is folded in (`fold.py`). A run that
+was killed is folded in when the state is opened again; folding a run twice changes nothing.
+"""
+
+import json
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+import duckdb
+
+from reverse_etl.columns import Layout
+from reverse_etl.diff import ACKNOWLEDGED, RUN, STATE
+from reverse_etl.engines.duckdb import connect, locked
+from reverse_etl.errors import StateError
+from reverse_etl.fold import OUTBOX, Ending, Fates, acknowledged_columns, fold
+from reverse_etl.journal import Journal
+from reverse_etl.lock import locked_by_us
+from reverse_etl.rules import Rule
+from reverse_etl.sql import literal, statement
+
+FORMAT = 1
+
+
+@contextmanager
+def open_state(folder: Path, sync: str, target: str) -> Iterator["State"]:
+    """The state of a sync, for this process alone. What a killed run left behind is folded in first.
+
+    Raises BusyError if another process is at work on it, StateError if it cannot be used.
+    """
+    old_mask = os.umask(0o077)  # personal data: the files are for this user only
+    try:
+        _make(folder)
+        with locked_by_us(folder / "lock", sync, target):
+            state = State(folder, sync, target)
+            try:
+                yield state
+            finally:
+                state.connection.close()
+    finally:
+        os.umask(old_mask)
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "lock").touch()
+    except OSError as error:
+        hint = "retl keeps there what it sent: make the folder writable for this user"
+        raise StateError(f"{folder} cannot be written: {error.strerror}", hint=hint) from error
+
+
+class State:
+    """An open state. `recovered` is what a killed run turned out to have done, if there was one."""
+
+    def __init__(self, folder: Path, sync: str, target: str) -> None:
+        self.folder, self.sync, self.target = folder, sync, target
+        self._state_path = folder / "state.duckdb"
+        self._outbox_path = folder / "outbox.duckdb"
+        self._journal_path = folder / "journal.jsonl"
+        self.connection = connect(folder / "spill")
+        try:
+            self._attach()
+            self.recovered = self._recover()
+        except BaseException:
+            self.connection.close()
+            raise
+
+    # --- looking -----------------------------------------------------------------------------------------------------
+
+    def columns(self) -> dict[str, str]:
+        """Names and types of the columns of acknowledged rows; empty before the first run."""
+        return acknowledged_columns(self.connection)
+
+    def rows(self) -> int:
+        """How many rows the destination has acknowledged."""
+        return self._number(f"SELECT count(*) FROM {ACKNOWLEDGED}") if self.columns() else 0
+
+    def key(self) -> tuple[str, ...]:
+        """The columns that name a row; empty before the first run."""
+        found = self.connection.execute(f"SELECT value FROM {STATE}.main.meta WHERE key = 'primary_key'").fetchone()
+        return tuple(json.loads(found[0])) if found else ()
+
+    def retyped(self, layout: Layout, accept: bool) -> frozenset[str]:
+        """The columns whose type is not the acknowledged one any more.
+
+        Raises StateError unless `accept`, as in Braze a value that changes its type is dropped or bent in silence; and
+        in any case if other columns name a row than did so far.
+        """
+        if self.key() and self.key() != layout.key:
+            before, now = (", ".join(key) for key in (self.key(), layout.key))
+            hint = f"`retl state reset {self.sync}` forgets what was sent, and all rows go out again"
+            what = f"{self.sync}: rows were named by ({before}) so far, and are by ({now}) now"
+            raise StateError(what, layout.sync.where("primary_key"), hint)
+        known = self.columns()
+        types = {column.name: column.type.text for column in layout.columns if column.name in layout.stored}
+        moved = {name: (known[name], now) for name, now in types.items() if name in known and known[name] != now}
+        if moved and not accept:
+            listed = ", ".join(f'"{name}" from {before} to {now}' for name, (before, now) in moved.items())
+            hint = "CAST it back in the model, or pass --accept-schema-change: then its values go out again"
+            raise StateError(f"{self.sync}: the model changed the type of {listed}", layout.sync.where("model"), hint)
+        return frozenset(moved)
+
+    # --- a run -------------------------------------------------------------------------------------------------------
+
+    def begin(self, run_id: str, started_at: datetime) -> None:
+        """Make room for a run's snapshot and outbox."""
+        self._attach_run()
+        self.connection.execute(f"CREATE TABLE {RUN}.main.run (run_id VARCHAR, started_at TIMESTAMPTZ, key VARCHAR)")
+        self.connection.execute(f"INSERT INTO {RUN}.main.run VALUES (?, ?, NULL)", [run_id, started_at])
+
+    def write_outbox(self, layout: Layout, records: str, order: str, rules: Sequence[Rule]) -> None:
+        """Write down all records of the run, and what is to be done with each. After this nothing is decided anew.
+
+        `records` is a SELECT of them. The column `action` is one of
+
+            send         to Braze
+            invalid      breaks a rule: see the number in `problem`
+            remembered   Braze has rejected this very record before
+            in_doubt     sent before, nobody knows whether it arrived, and it would do harm twice
+            adopt        was in doubt, and somebody said that Braze has it
+            forget       the state lets it go, and Braze is not told
+        """
+        run = f"{RUN}.main"
+        self.connection.execute(
+            f"CREATE TABLE {OUTBOX} AS SELECT *, {self._action(layout)} AS action FROM (\n{records}\n)\n{order}"
+        )
+        self.connection.execute(
+            f"CREATE TABLE {run}.rules (number INTEGER, column_name VARCHAR, reason VARCHAR, hint VARCHAR)"
+        )
+        rows = [[number, rule.column, rule.reason, rule.hint] for number, rule in enumerate(rules, 1)]
+        if rows:
+            self.connection.executemany(f"INSERT INTO {run}.rules VALUES (?, ?, ?, ?)", rows)
+        self.connection.execute(f"UPDATE {run}.run SET key = ?", [json.dumps(layout.key)])
+        self.connection.execute(f"DROP TABLE {run}.snapshot")
+        self.connection.execute(f"CHECKPOINT {RUN}")
+
+    def _action(self, layout: Layout) -> str:
+        cases = ["WHEN problem > 0 THEN 'invalid'"]
+        if layout.mode.forgets_removed:
+            cases.append("WHEN kind = 'removed' THEN 'forget'")
+        elif layout.sync.on_removed == "clear":
+            cases.append("WHEN kind = 'removed' AND attributes = 0 THEN 'forget'")
+        in_doubt, rejects = f"{STATE}.main.in_doubt", f"{STATE}.main.rejects"
+        if self._number(f"SELECT count(*) FROM {in_doubt}"):
+            cases.append(f"WHEN key IN (SELECT key FROM {in_doubt} WHERE resolution = 'discard') THEN 'adopt'")
+            cases.append(f"WHEN key IN (SELECT key FROM {in_doubt} WHERE resolution IS NULL) THEN 'in_doubt'")
+        by_braze = f"FROM {rejects} WHERE rejected_by = 'braze'"
+        if self._number(f"SELECT count(*) {by_braze}"):
+            cases.append(f"WHEN (key, md5(body)) IN (SELECT (key, body_md5) {by_braze}) THEN 'remembered'")
+        return f"CASE {' '.join(cases)} ELSE 'send' END"
+
+    def journal(self) -> Journal:
+        """The journal of the run that was begun."""
+        return Journal(self._journal_path)
+
+    def finish(self, ending: Ending, moves_state: bool = True) -> Fates:
+        """Fold the run in and leave nothing else of it. See `fold`."""
+        fates = fold(self.connection, self._journal_path, ending, moves_state)
+        self.drop_run()
+        return fates
+
+    def drop_run(self) -> None:
+        """Leave nothing of the run behind. The journal goes first: an outbox without one was never sent."""
+        self._journal_path.unlink(missing_ok=True)
+        self.connection.execute(f"DETACH DATABASE IF EXISTS {RUN}")
+        for path in (self._outbox_path, self.folder / "outbox.duckdb.wal"):
+            path.unlink(missing_ok=True)
+
+    # --- inside ------------------------------------------------------------------------------------------------------
+
+    def _attach(self) -> None:
+        path = self._state_path
+        try:
+            self.connection.execute(f"ATTACH {literal(str(path))} AS {STATE}")
+            self.connection.execute(statement("state_tables"))
+        except duckdb.Error as error:
+            hint = (
+                f"restore it from a backup, or `retl state reset {self.sync}`: it is moved aside, all rows go out again"
+            )
+            what = f"{path} cannot be used: {str(error).splitlines()[0]}"
+            raise locked(error, path) or StateError(what, hint=hint) from error
+        meta = dict(self.connection.execute(f"SELECT key, value FROM {STATE}.main.meta").fetchall())
+        if not meta:
+            rows = [("format", str(FORMAT)), ("sync", self.sync), ("target", self.target)]
+            self.connection.executemany(f"INSERT INTO {STATE}.main.meta VALUES (?, ?)", rows)
+        elif int(meta["format"]) > FORMAT:
+            what = f"{path} was written by a newer retl: its format is {meta['format']}, this retl knows {FORMAT}"
+            raise StateError(what, hint="pip install --upgrade reverse-etl")
+        elif (meta["sync"], meta["target"]) != (self.sync, self.target):
+            what = f'{path} belongs to sync "{meta["sync"]}" on target "{meta["target"]}"'
+            raise StateError(what, hint="put the right file back: what one sync sent says nothing of another")
+
+    def _attach_run(self) -> None:
+        self.connection.execute(f"ATTACH {literal(str(self._outbox_path))} AS {RUN}")
+
+    def _recover(self) -> Fates | None:
+        """Fold in what a killed run left behind."""
+        fates = None
+        if self._outbox_path.exists() and self._journal_path.exists():
+            self._attach_run()
+            (run_id,) = self.connection.execute(f"SELECT run_id FROM {RUN}.main.run").fetchall()[0]
+            if not self._number(f"SELECT count(*) FROM {STATE}.main.runs WHERE run_id = {literal(run_id)}"):
+                fates = fold(self.connection, self._journal_path, Ending("killed", None, {}, datetime.now(UTC)))
+        self.drop_run()  # without a journal it was killed while planning; folded already, only the cleaning was missed
+        return fates
+
+    def _number(self, sql: str) -> int:
+        row = self.connection.execute(sql).fetchone()
+        return int(row[0]) if row else 0
