@@ -20,6 +20,7 @@ from http.client import HTTPException
 from typing import Any
 from urllib.parse import urlsplit
 
+import certifi
 import urllib3
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.util.connection import is_connection_dropped
@@ -116,7 +117,7 @@ def _new_connection(destination: Destination) -> HTTPConnection:
     url = urlsplit(destination.url)
     host = url.hostname or ""
     if url.scheme == "https":
-        context = ssl.create_default_context(cafile=destination.ca_bundle)
+        context = ssl.create_default_context(cafile=destination.ca_bundle or certifi.where())
         return HTTPSConnection(host, url.port, timeout=CONNECT_TIMEOUT_S, ssl_context=context)
     return HTTPConnection(host, url.port, timeout=CONNECT_TIMEOUT_S)
 

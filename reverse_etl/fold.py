@@ -40,9 +40,15 @@ class Fates:
     requests: int = 0
 
 
+def final_status(status: str, fates: Fates) -> str:
+    """A run that thought it went well is incomplete if not every record was accepted."""
+    missing = fates.rejected + fates.in_doubt + fates.unsent
+    return "incomplete" if status == "success" and missing else status
+
+
 @dataclass(frozen=True)
 class Ending:
-    """How a run ended; `counts` are what its plan had counted."""
+    """How a run ended, as far as its sender could tell; `counts` are what its plan had counted."""
 
     status: str
     message: str | None
@@ -59,7 +65,7 @@ def fold(connection: DuckDBPyConnection, journal: Path, ending: Ending, moves_st
     _read_journal(connection, journal)
     connection.execute(statement("fates"))
     fates = _count_fates(connection)
-    values = {"now": ending.at, "run_id": run_id}
+    values: dict[str, Any] = {"now": ending.at, "run_id": run_id}
     connection.execute("BEGIN")
     try:
         if moves_state:
@@ -68,11 +74,12 @@ def fold(connection: DuckDBPyConnection, journal: Path, ending: Ending, moves_st
             _move_rows(connection, key, values)
             _remember_answers(connection, values)
         _remember_invalid_rows(connection, values)
-        counts = json.dumps({**ending.counts, **asdict(fates)})
+        values["status"], values["message"] = final_status(ending.status, fates), ending.message
+        values["counts"] = json.dumps({**ending.counts, "fates": asdict(fates)})
         connection.execute(
             f"""INSERT INTO {STATE}.main.runs
-            SELECT run_id, started_at, $now, $status, $message, $counts FROM {RUN}.main.run""",
-            {"now": ending.at, "status": ending.status, "message": ending.message, "counts": counts},
+            SELECT $run_id, started_at, $now, $status, $message, $counts FROM {RUN}.main.run""",
+            values,
         )
         connection.execute("COMMIT")
     except BaseException:

@@ -20,7 +20,7 @@ from enum import Enum
 from reverse_etl.braze import Connection, Deadlines, Destination, Outcome, Verdict, judge
 from reverse_etl.journal import Journal
 from reverse_etl.limits import Pacer, RetryPolicy, next_wait_s
-from reverse_etl.modes import MAX_BODY_BYTES, Call
+from reverse_etl.modes import MAX_BODY_BYTES
 
 QUEUED_BATCHES = 64
 IN_A_ROW = 3  # batches that fail one after the other before the run stops
@@ -107,7 +107,6 @@ class Delivery:
 class Route:
     """How to send one kind of call: its batches' size and what else a request and its answer need."""
 
-    call: Call
     batch_size: int
     closing: str
     arrays: Collection[str]

@@ -181,15 +181,19 @@ class File(_Strict):
 
 @dataclass(frozen=True)
 class Spec:
-    """A checked syncs.yml, seen for one target. `api_key` in `target` is still a template: see `Project.api_key`."""
+    """A checked syncs.yml, seen for one target. The target's `api_key` is still a template: see `Project.api_key`."""
 
     target_name: str
     target: Target
     targets: tuple[str, ...]
-    api_key_at: Location
     vars: Mapping[str, Any]
     sources: Mapping[str, Source]
     syncs: tuple[Sync, ...]
+    positions: Positions
+
+    def in_target(self, *path: str) -> Location:
+        """The place in syncs.yml of what `path` leads to in the target."""
+        return self.positions.of_value(("targets", self.target_name, *path))
 
 
 def json_schema() -> dict[str, Any]:

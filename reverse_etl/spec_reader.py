@@ -49,8 +49,7 @@ def read_spec(
     syncs = reader.syncs(top.syncs, models)
     if mistakes or chosen is None or name is None:
         raise ProjectError(sorted(mistakes, key=_place))
-    key_at = positions.of_value(("targets", name, "destination", "api_key"))
-    return Spec(name, chosen, tuple(top.targets), key_at, reader.vars, sources, tuple(syncs))
+    return Spec(name, chosen, tuple(top.targets), reader.vars, sources, tuple(syncs), positions)
 
 
 def _place(mistake: Mistake) -> Location:

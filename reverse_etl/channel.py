@@ -1,0 +1,52 @@
+"""The way to the destination: opened when a run first needs it, shared by all runs of one command."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+from reverse_etl.braze import Destination
+from reverse_etl.limits import Pacer
+from reverse_etl.modes import RATE_LIMITS, Window
+from reverse_etl.project import Project
+
+SANDBOX_KEY = "sandbox"  # opens every endpoint of the stand-in that a run starts for itself
+
+
+class Channel:
+    """A destination and the rate limits that all who send to it share."""
+
+    def __init__(self, project: Project, stack: ExitStack) -> None:
+        self._project, self._stack = project, stack
+        self._destination: Destination | None = None
+        self._pacers: dict[str, Pacer] = {}
+        self._api_key = SANDBOX_KEY if project.uses_sandbox else project.api_key()
+
+    def destination(self) -> Destination:
+        """Where to send. `endpoint: sandbox` starts the stand-in now; it stops with the channel."""
+        if self._destination is None:
+            settings = self._project.spec.target.destination
+            url = self._start_sandbox() if self._project.uses_sandbox else settings.endpoint
+            self._destination = Destination(url, self._api_key, settings.timeout_s, self._project.ca_bundle)
+        return self._destination
+
+    def pacer(self, family: str) -> Pacer:
+        """The limit of a family of endpoints: what the contract says, or else what Braze's pages do."""
+        if family not in self._pacers:
+            limits = self._project.spec.target.destination.rate_limits
+            limit = next((limit for name, limit in limits.items() if name == family), None)
+            window = Window(limit.requests, limit.per_seconds) if limit else RATE_LIMITS[family]
+            self._pacers[family] = Pacer([window])
+        return self._pacers[family]
+
+    def _start_sandbox(self) -> str:
+        from reverse_etl.sandbox import Sandbox
+
+        self._project.target_folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        sandbox = Sandbox(self._project.sandbox_file, keys={SANDBOX_KEY: {"*"}})
+        return self._stack.enter_context(sandbox).url
+
+
+@contextmanager
+def open_channel(project: Project) -> Iterator[Channel]:
+    """Raises ProjectError if the API key is not in the environment, before anything else is tried."""
+    with ExitStack() as stack:
+        yield Channel(project, stack)

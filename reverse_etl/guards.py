@@ -1,0 +1,53 @@
+"""What stops a run before its first request. Pure: counts in, reasons out."""
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+
+from reverse_etl.errors import Location, Mistake
+from reverse_etl.modes import Kind
+from reverse_etl.spec import Sync
+
+GUARDS = ("max_removed", "max_changes", "empty_snapshot")
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What guards look at: rows of the model, rows of the state, rows to be sent, rows that on_removed acts on."""
+
+    rows: int
+    acknowledged: int
+    to_send: int
+    removed: int
+
+
+def tripped(sync: Sync, counts: Counts, forced: Collection[str]) -> list[Mistake]:
+    """A mistake for each guard that says stop and is not in `forced`, with the numbers it saw and the way through."""
+    return [_stop(sync, name, what) for name, what in _checked(sync, counts) if name not in forced]
+
+
+def _stop(sync: Sync, name: str, what: str) -> Mistake:
+    where = sync.where("guards", name) if "guards" in sync.model_fields_set else sync.where()
+    hint = f"if that is meant: --force-guard {name} lets this one run pass"
+    return Mistake(f"{sync.name}: guard {name}: {what}", Location(where.file, where.line, where.column), hint)
+
+
+def _checked(sync: Sync, counts: Counts) -> Iterator[tuple[str, str]]:
+    guards = sync.guards
+    mirrors = Kind.CHANGED in sync.spec.kinds  # elsewhere an empty model says that nothing new happened
+    if guards.empty_snapshot and mirrors and counts.rows == 0 and counts.acknowledged:
+        yield "empty_snapshot", f"the model returned no rows, and {counts.acknowledged:,} were acknowledged before"
+    most = allowed(guards.max_removed, counts.acknowledged)
+    if sync.on_removed != "ignore" and counts.removed > most:
+        share = f" ({guards.max_removed} of {counts.acknowledged:,})" if guards.max_removed.endswith("%") else ""
+        acts = f"on_removed: {sync.on_removed} would act on {counts.removed:,} rows"
+        yield "max_removed", f"{acts}; at most {most:,} are allowed{share}"
+    if guards.max_changes is not None:
+        most = allowed(guards.max_changes, counts.rows)
+        share = f" ({guards.max_changes} of {counts.rows:,})" if guards.max_changes.endswith("%") else ""
+        if counts.to_send > most:
+            yield "max_changes", f"{counts.to_send:,} rows would be sent; at most {most:,} are allowed{share}"
+
+
+def allowed(bound: str, of: int) -> int:
+    """How many rows a bound allows: `500`, or `10%` of the rows there are."""
+    return int(of * float(bound[:-1]) / 100) if bound.endswith("%") else int(bound)

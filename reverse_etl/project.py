@@ -1,0 +1,145 @@
+"""Finds and reads a project. The only reader of its files and of the environment.
+
+syncs.yml   models/**/*.sql   seeds/*.csv   .env      what the user writes
+.retl/<target>/<sync>/                                state, never in git
+target/compiled/*.sql                                 artifacts, as dbt names them
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from dotenv import dotenv_values
+
+from reverse_etl.errors import Location, ProjectError, nearest
+from reverse_etl.models import Compiled, Model, RunValues, compile_model
+from reverse_etl.spec import SANDBOX, SPEC_FILE, Spec, Sync
+from reverse_etl.spec_reader import read_spec
+from reverse_etl.templates import environment_variables, render, variables
+
+
+@dataclass(frozen=True)
+class Project:
+    """A project as it was read, seen for one target."""
+
+    folder: Path
+    spec: Spec
+    models: Mapping[str, Model]
+    seeds: Mapping[str, Path]
+    environ: Mapping[str, str]
+    started_at: datetime
+
+    @property
+    def target_name(self) -> str:
+        return self.spec.target_name
+
+    @property
+    def warehouse(self) -> Path:
+        return self.folder / Path(self.spec.target.warehouse.path).expanduser()
+
+    @property
+    def target_folder(self) -> Path:
+        return self.folder / ".retl" / self.target_name
+
+    @property
+    def uses_sandbox(self) -> bool:
+        return self.spec.target.destination.endpoint == SANDBOX
+
+    @property
+    def sandbox_file(self) -> Path:
+        """Where the stand-in keeps what it was sent under this target."""
+        return self.target_folder / "sandbox.sqlite"
+
+    @property
+    def ca_bundle(self) -> str | None:
+        """Certificates to trust beside the usual ones, named as requests and OpenSSL do."""
+        return self.environ.get("REQUESTS_CA_BUNDLE") or self.environ.get("SSL_CERT_FILE")
+
+    def state_folder(self, sync: Sync) -> Path:
+        return self.target_folder / sync.name
+
+    def sync(self, name: str) -> Sync:
+        """The sync of that name. Raises ProjectError, with the nearest name there is."""
+        found = next((sync for sync in self.spec.syncs if sync.name == name), None)
+        if found is None:
+            raise ProjectError(f'there is no sync "{name}" in {SPEC_FILE}', hint=nearest(name, self.sync_names))
+        return found
+
+    @property
+    def sync_names(self) -> list[str]:
+        return [sync.name for sync in self.spec.syncs]
+
+    def api_key(self) -> str:
+        """The key, from the environment. Raises ProjectError if it is not there."""
+        where = self.spec.in_target("destination", "api_key")
+        names = {"env_var": environment_variables(self.environ), "var": variables(self.spec.vars)}
+        key = render(self.spec.target.destination.api_key or "", names, where).strip()
+        if not key:
+            raise ProjectError("the API key is empty", where, "set the environment variable that it comes from")
+        return key
+
+    def compile(self, name: str) -> Compiled:
+        """The SQL of a model, written to target/compiled/ too. Raises ProjectError at the model's line."""
+        if name not in self.models:
+            hint = nearest(name, self.models)
+            raise ProjectError(f'there is no model "{name}"', Location(f"models/{name}.sql"), hint)
+        values = RunValues(
+            vars=self.spec.vars,
+            environ=self.environ,
+            target_name=self.target_name,
+            sources=self.spec.sources,
+            seeds=self.seeds.keys(),
+            run_started_at=self.started_at,
+            scheduled_time=self.started_at,
+        )
+        compiled = compile_model(name, self.models, values)
+        path = self.folder / compiled.compiled_file
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(compiled.sql, encoding="utf-8")
+        except OSError as error:
+            hint = "retl writes compiled models there: make the project's folder writable"
+            raise ProjectError(f"{path} cannot be written: {error.strerror}", hint=hint) from error
+        return compiled
+
+
+def load_project(
+    folder: Path,
+    target: str | None = None,
+    cli_vars: Mapping[str, Any] | None = None,
+    environ: Mapping[str, str] | None = None,
+    started_at: datetime | None = None,
+) -> Project:
+    """Read the project in `folder`. Raises ProjectError with every mistake of its syncs.yml."""
+    text = _read(folder / SPEC_FILE, "`retl init` writes a project into this folder; --project-dir names another one")
+    dotenv = {name: value for name, value in dotenv_values(folder / ".env").items() if value is not None}
+    environ = {**dotenv, **(os.environ if environ is None else environ)}
+    models = _models(folder)
+    spec = read_spec(text, models.keys(), environ, target, cli_vars)
+    seeds = {path.stem: path for path in sorted((folder / "seeds").glob("*.csv"))}
+    return Project(folder, spec, models, seeds, environ, started_at or datetime.now(UTC))
+
+
+def _models(folder: Path) -> dict[str, Model]:
+    models: dict[str, Model] = {}
+    for path in sorted((folder / "models").rglob("*.sql")):
+        file = path.relative_to(folder).as_posix()
+        if path.stem in models:
+            what = f'a second model of the name "{path.stem}", beside {models[path.stem].file}'
+            raise ProjectError(what, Location(file), "ref() and model: know models by their file's name: rename one")
+        models[path.stem] = Model(path.stem, file, _read(path, ""))
+    return models
+
+
+def _read(path: Path, hint: str) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise ProjectError(f"there is no {path.name} in {path.parent.absolute()}", hint=hint) from error
+    except UnicodeDecodeError as error:
+        raise ProjectError(f"{path} is not UTF-8 text (byte {error.start})", hint="save it as UTF-8") from error
+    except OSError as error:
+        raise ProjectError(f"{path} cannot be read: {error.strerror}") from error

@@ -1,0 +1,167 @@
+"""What is said of plans and results: as text for people, as JSON for programs. Pure; `cli.py` prints it."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from reverse_etl.errors import Mistake
+from reverse_etl.plan import InvalidRow, Plan, SampleChange
+from reverse_etl.run import RunResult
+from reverse_etl.spec import Sync
+
+MASK = "***"
+
+
+def count(number: int, one: str, many: str | None = None) -> str:
+    """`1 row`, `2,000 rows`."""
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
+def duration(seconds: float) -> str:
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, seconds = divmod(round(seconds), 60)
+    return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min {seconds} s"
+
+
+def change_line(plan: Plan) -> str:
+    """What differs between the model and what was acknowledged."""
+    changes = f"{plan.added:,} added, {plan.changed:,} changed, {plan.removed:,} removed, {plan.unchanged:,} unchanged"
+    return f"{count(plan.rows, 'row')} in the model: {changes}"
+
+
+def result_line(result: RunResult) -> str:
+    """One line on what happened to a sync."""
+    return f"{result.sync}: {result.status}{_outcome(result)}"
+
+
+def _outcome(result: RunResult) -> str:
+    plan, fates = result.plan, result.fates
+    if plan is None or fates is None:
+        return ""
+    took = f" ({duration(result.duration_s)})"
+    short = [
+        (plan.invalid, "invalid"),
+        (fates.rejected, "rejected by Braze"),
+        (plan.remembered, "rejected before and not sent again"),
+        (plan.held, "held, in doubt since an earlier run"),
+        (fates.in_doubt, "in doubt"),
+        (fates.unsent if result.status != "stopped" else 0, "not sent"),
+    ]
+    problems = "; ".join(f"{number:,} {what}" for number, what in short if number)
+    problems = f"; {problems}" if problems else ""
+    if result.status == "stopped":
+        return f", 0 requests{problems}{took}"
+    if not plan.to_send:
+        return f", nothing to send, 0 requests{problems}{took}"
+    attributes = f", {count(fates.attributes, 'attribute')} written" if fates.attributes else ""
+    sent = f"{fates.accepted:,} of {count(plan.to_send, 'row')} accepted in {count(fates.requests, 'request')}"
+    return f", {sent}{attributes}{problems}{took}"
+
+
+def invalid_lines(rows: Sequence[InvalidRow], total: int) -> Iterator[str]:
+    """The first invalid rows as a table, and how many there are beside them."""
+    if not rows:
+        return
+    table = [("key", "column", "reason", "way out"), *((row.key, row.column, row.reason, row.hint) for row in rows)]
+    yield from table_lines(table)
+    if total > len(rows):
+        yield f"  ... and {total - len(rows):,} more"
+
+
+def table_lines(table: Sequence[Sequence[object]]) -> Iterator[str]:
+    """Rows of cells as lines with aligned columns; the first row is the heading."""
+    cells = [["" if cell is None else str(cell) for cell in row] for row in table]
+    widths = [min(60, max(len(row[n]) for row in cells)) for n in range(len(cells[0]))] if cells else []
+    for row in cells:
+        yield "  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+
+
+def plan_lines(
+    sync: Sync,
+    target: str,
+    plan: Plan,
+    columns: Mapping[str, int],
+    sample: Sequence[SampleChange],
+    invalid: Sequence[InvalidRow],
+    show_values: bool,
+) -> Iterator[str]:
+    """A plan for people: counts, columns, a sample of old -> new, invalid rows, requests."""
+    yield f"{sync.name} ({sync.spec.label}, target {target})"
+    yield f"  + {plan.added:,} added   ~ {plan.changed:,} changed   - {plan.removed:,} removed   {plan.unchanged:,} unchanged"
+    if plan.removed:
+        yield f"  removed rows: on_removed: {sync.on_removed}"
+    if columns:
+        yield "  columns: " + ", ".join(f"{name} {number:,}" for name, number in columns.items())
+    for change in sample:
+        yield from _sample_lines(change, show_values)
+    if sample and not show_values:
+        yield "  (values are masked; --show-values shows them)"
+    for number, what in (
+        (plan.invalid, "invalid"),
+        (plan.remembered, "rejected by Braze before and not changed since: not sent again"),
+        (plan.held, "in doubt since an earlier run: held"),
+    ):
+        if number:
+            yield f"  {count(number, 'row')} {what}"
+    yield from invalid_lines(invalid, plan.invalid)
+    requests = ", ".join(f"{count(number, 'request')} to {path}" for path, number in plan.requests.items())
+    attributes = f", {count(plan.attributes, 'attribute')}" if plan.attributes else ""
+    yield f"  {count(plan.to_send, 'record')}{attributes}: {requests or 'nothing to send, 0 requests'}"
+
+
+_SIGNS = {"added": "+", "changed": "~", "removed": "-"}
+
+
+def _sample_lines(change: SampleChange, show_values: bool) -> Iterator[str]:
+    yield f"  {_SIGNS[change.kind]} {change.key}"
+    for name, (old, new) in change.columns.items():
+        before, after = (_shown(value, show_values) for value in (old, new))
+        if change.kind == "removed":
+            yield f"      {name}: {before} -> NULL"
+        else:
+            yield f"      {name}: {after}" if change.kind == "added" else f"      {name}: {before} -> {after}"
+
+
+def _shown(value: str | None, show_values: bool) -> str:
+    if value is None:
+        return "NULL"
+    return value if show_values else MASK
+
+
+def plan_json(
+    sync: Sync, target: str, plan: Plan, columns: Mapping[str, int], invalid: Sequence[InvalidRow]
+) -> dict[str, Any]:
+    return {
+        "sync": sync.name,
+        "mode": sync.spec.label,
+        "target": target,
+        **asdict(plan),
+        "columns": dict(columns),
+        "invalid_rows": [asdict(row) for row in invalid],
+    }
+
+
+def result_json(result: RunResult) -> dict[str, Any]:
+    """A result for programs. Rows are named by their key; no value of any column is in it."""
+    return {
+        "sync": result.sync,
+        "mode": result.mode,
+        "target": result.target,
+        "status": result.status,
+        "started_at": result.started_at.isoformat() if result.started_at else None,
+        "duration_s": round(result.duration_s, 3),
+        "plan": asdict(result.plan) if result.plan else None,
+        "fates": asdict(result.fates) if result.fates else None,
+        "invalid_rows": [asdict(row) for row in result.invalid],
+        "mistakes": [mistake_json(mistake) for mistake in result.mistakes],
+    }
+
+
+def mistake_json(mistake: Mistake) -> dict[str, Any]:
+    return {"what": mistake.what, "where": str(mistake.where) if mistake.where else None, "hint": mistake.hint}
+
+
+def as_json(value: object) -> str:
+    return json.dumps(value, indent=2, ensure_ascii=False, default=str)

@@ -1,0 +1,242 @@
+"""The story of a run, top to bottom.
+
+open_state()   what the destination has acknowledged; a killed run is folded in first        state
+plan_sync()    model -> snapshot -> changes -> records, all written down in the outbox       models, columns, diff,
+                                                                                             mapping, rules
+why_stop()     invalid rows and guards: go, or stop with nothing sent                        guards
+send()         batches, rate limit, retries; every answer goes to the journal                sender, braze, journal
+finish()       outbox + journal -> state, in one transaction                                 fold
+"""
+
+import secrets
+import time
+from collections.abc import Callable, Collection, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from typing import Protocol
+
+from reverse_etl.channel import Channel
+from reverse_etl.columns import Layout, lay_out
+from reverse_etl.diff import changes_sql
+from reverse_etl.engines.duckdb import attach_warehouse, describe, take_snapshot
+from reverse_etl.errors import Mistake, RetlError
+from reverse_etl.fold import Ending, Fates, final_status
+from reverse_etl.guards import Counts, tripped
+from reverse_etl.limits import RetryPolicy
+from reverse_etl.mapping import closing, order_sql, outbox_sql
+from reverse_etl.modes import DELETE, Call
+from reverse_etl.plan import InvalidRow, Plan, invalid_rows, read_plan, read_records
+from reverse_etl.project import Project
+from reverse_etl.rules import rules
+from reverse_etl.sender import Clock, Delivery, Route, Sender, cut
+from reverse_etl.spec import Sync
+from reverse_etl.state import State, open_state
+
+DEPENDENT_CALLS_S = 300  # Braze may take so long until a call sees what another one did (api_limits)
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to run, beside what syncs.yml says."""
+
+    full_refresh: bool = False
+    accept_schema_change: bool = False
+    force_guards: Collection[str] = ()
+    fail_fast: bool = False
+    threads: int = 64
+    policy: RetryPolicy = field(default_factory=RetryPolicy)
+    clock: Clock = field(default_factory=Clock)
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What happened to one sync.
+
+    status: success | incomplete (not every row of the model is in Braze) | stopped (before anything was sent)
+            | failed | interrupted | skipped (a sync that it comes after did not succeed)
+    """
+
+    sync: str
+    mode: str
+    target: str
+    status: str
+    exit_code: int
+    mistakes: Sequence[Mistake] = ()
+    started_at: datetime | None = None
+    duration_s: float = 0.0
+    plan: Plan | None = None
+    fates: Fates | None = None
+    invalid: Sequence[InvalidRow] = ()
+
+
+class Listener(Protocol):
+    """Who is told how a run goes while it goes."""
+
+    def notice(self, sync: Sync, text: str) -> None: ...
+    def planned(self, sync: Sync, plan: Plan) -> None: ...
+    def sending(self, sync: Sync, plan: Plan, sender: Sender) -> AbstractContextManager[None]: ...
+
+
+def run_sync(project: Project, sync: Sync, channel: Channel, options: Options, listener: Listener) -> RunResult:
+    """Send what changed in one model since this sync last ran.
+
+    The outbox is complete before the first request, and the state moves only by what was answered. Raises RetlError for
+    what goes wrong before the first request; whatever happens after it is in the result.
+    """
+    started_at, began_s = datetime.now(UTC), time.monotonic()
+    with open_state(project.state_folder(sync), sync.name, project.target_name) as state:
+        if state.recovered:
+            listener.notice(sync, f"the last run was killed; of what it sent, {_in_words(state.recovered)}")
+        plan, layout = plan_sync(project, sync, state, options)
+        listener.planned(sync, plan)
+        invalid = invalid_rows(state.connection)
+        mistakes = why_stop(sync, plan, options)
+        delivery = None
+        if not mistakes:
+            delivery = send(project, sync, state, plan, layout, channel, options, listener)
+            mistakes = [Mistake(f"{sync.name}: {delivery.stopped}")] if delivery.stopped else []
+        status = _status(plan, delivery)
+        message = "; ".join(mistake.what for mistake in mistakes) or None
+        ending = Ending(status, message, asdict(plan), datetime.now(UTC))
+        fates = state.finish(ending, moves_state=delivery is not None)
+    status = final_status(status, fates)
+    return RunResult(
+        sync=sync.name,
+        mode=sync.spec.label,
+        target=project.target_name,
+        status=status,
+        exit_code=0 if status == "success" else 1,
+        mistakes=mistakes,
+        started_at=started_at,
+        duration_s=time.monotonic() - began_s,
+        plan=plan,
+        fates=fates,
+        invalid=invalid,
+    )
+
+
+def plan_sync(project: Project, sync: Sync, state: State, options: Options) -> tuple[Plan, Layout]:
+    """Write down, in the outbox, everything that a run would send. Leaves no outbox behind if that fails."""
+    model = project.compile(sync.model)
+    run_id = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
+    connection = state.connection
+    attach_warehouse(connection, project.warehouse, project.spec.in_target("warehouse", "path"))
+    layout = lay_out(sync, model.file, describe(connection, model))
+    retyped = state.retyped(layout, options.accept_schema_change)
+    state.begin(run_id, datetime.now(UTC))
+    try:
+        rows = take_snapshot(connection, layout, model)
+        changes = changes_sql(layout, state.columns(), retyped, all_rows=options.full_refresh)
+        state.write_outbox(layout, outbox_sql(layout, changes), order_sql(layout), rules(layout))
+    except BaseException:
+        state.drop_run()
+        raise
+    return read_plan(connection, run_id, rows, state.rows(), batch_sizes(project, sync)), layout
+
+
+def why_stop(sync: Sync, plan: Plan, options: Options) -> list[Mistake]:
+    """What keeps a plan from being sent: invalid rows that are not to be skipped, and guards."""
+    stops = []
+    if plan.invalid and not sync.skip_on_invalid_records:
+        what = f"{sync.name}: {plan.invalid:,} of {plan.rows:,} rows are invalid, so nothing was sent"
+        hint = f"`retl rejects {sync.name}` lists them all; skip_on_invalid_records: true sends the others"
+        stops.append(Mistake(what, sync.where("skip_on_invalid_records"), hint))
+    removed = plan.removed if sync.on_removed != "ignore" else 0
+    counts = Counts(plan.rows, plan.acknowledged, plan.to_send, removed)
+    return [*stops, *tripped(sync, counts, options.force_guards)]
+
+
+def send(
+    project: Project,
+    sync: Sync,
+    state: State,
+    plan: Plan,
+    layout: Layout,
+    channel: Channel,
+    options: Options,
+    listener: Listener,
+) -> Delivery:
+    """Deliver the outbox. Never raises for what a network or a server can do."""
+    if not plan.to_send:
+        return Delivery()
+    sizes = batch_sizes(project, sync)
+    routes = {call.path: _route(layout, call, sizes[call.path], channel) for call in _calls(sync)}
+    with state.journal() as journal:
+        sender = Sender(channel.destination(), routes, journal, options.threads, options.policy, options.clock)
+        with listener.sending(sync, plan, sender):
+            return sender.send(cut(read_records(state.connection), sizes))
+
+
+def _calls(sync: Sync) -> list[Call]:
+    return [sync.spec.call, DELETE] if sync.on_removed == "delete" else [sync.spec.call]
+
+
+def batch_sizes(project: Project, sync: Sync) -> dict[str, int]:
+    """Records per request, by path: what the endpoint takes, or less if the contract says so."""
+    most = project.spec.target.destination.max_objects_per_request
+    return {call.path: min(call.rows_per_request, most) for call in _calls(sync)}
+
+
+def _route(layout: Layout, call: Call, batch_size: int, channel: Channel) -> Route:
+    mode = layout.mode
+    arrays = {slot.array for slot in mode.slots} | {call.error_array, mode.group.array if mode.group else None}
+    return Route(batch_size, closing(layout), {name for name in arrays if name}, channel.pacer(call.family))
+
+
+def _status(plan: Plan, delivery: Delivery | None) -> str:
+    if delivery is None:
+        return "stopped"
+    if delivery.interrupted:
+        return "interrupted"
+    if delivery.stopped:
+        return "failed"
+    return "incomplete" if plan.kept_back else "success"
+
+
+def _in_words(fates: Fates) -> str:
+    doubt = f", {fates.in_doubt:,} in doubt" if fates.in_doubt else ""
+    return f"{fates.accepted:,} rows were accepted, {fates.rejected:,} rejected{doubt}; {fates.unsent:,} go out now"
+
+
+# --- several syncs ---------------------------------------------------------------------------------------------------
+
+
+def run_syncs(
+    project: Project,
+    syncs: Sequence[Sync],
+    channel: Channel,
+    options: Options,
+    listener: Listener,
+    is_interrupted: Callable[[], bool] = lambda: False,
+) -> list[RunResult]:
+    """Run syncs one after the other, each after those that its `after` names; one that fails does not stop the rest."""
+    results: dict[str, RunResult] = {}
+    finished_s: dict[str, float] = {}
+    for sync in syncs:
+        missed = [name for name in sync.after if name in results and results[name].exit_code]
+        if is_interrupted() or missed or (options.fail_fast and any(r.exit_code for r in results.values())):
+            why = f"it comes after {', '.join(missed)}" if missed else "the command ended before its turn"
+            results[sync.name] = _not_run(project, sync, "skipped", 1, [Mistake(f"{sync.name}: skipped: {why}")])
+            continue
+        for name in sync.after:
+            if name in finished_s and time.monotonic() - finished_s[name] < DEPENDENT_CALLS_S:
+                listener.notice(sync, f"{name} sent requests a moment ago: Braze may need minutes to see their effect")
+        try:
+            results[sync.name] = run_sync(project, sync, channel, options, listener)
+        except RetlError as error:
+            results[sync.name] = _not_run(project, sync, "failed", error.exit_code, error.mistakes)
+        fates = results[sync.name].fates
+        if fates and fates.requests:
+            finished_s[sync.name] = time.monotonic()
+    return list(results.values())
+
+
+def _not_run(project: Project, sync: Sync, status: str, exit_code: int, mistakes: Sequence[Mistake]) -> RunResult:
+    return RunResult(sync.name, sync.spec.label, project.target_name, status, exit_code, mistakes)
+
+
+def exit_code(results: Sequence[RunResult]) -> int:
+    """0: everything is in Braze. 2: nothing was tried, as the project is wrong. 1: anything else."""
+    codes = {result.exit_code for result in results if result.status != "skipped"} or {0}
+    return codes.pop() if len(codes) == 1 else 1
