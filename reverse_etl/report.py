@@ -1,14 +1,13 @@
 """What is said of plans and results: as text for people, as JSON for programs. Pure; `cli.py` prints it."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
 from reverse_etl.errors import Mistake
 from reverse_etl.plan import InvalidRow, Plan, SampleChange
-from reverse_etl.run import RunResult
-from reverse_etl.spec import Sync
+from reverse_etl.run import Preview, RunResult
 
 MASK = "***"
 
@@ -78,25 +77,19 @@ def table_lines(table: Sequence[Sequence[object]]) -> Iterator[str]:
         yield "  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
 
 
-def plan_lines(
-    sync: Sync,
-    target: str,
-    plan: Plan,
-    columns: Mapping[str, int],
-    sample: Sequence[SampleChange],
-    invalid: Sequence[InvalidRow],
-    show_values: bool,
-) -> Iterator[str]:
+def preview_lines(preview: Preview, show_values: bool) -> Iterator[str]:
     """A plan for people: counts, columns, a sample of old -> new, invalid rows, requests."""
-    yield f"{sync.name} ({sync.spec.label}, target {target})"
-    yield f"  + {plan.added:,} added   ~ {plan.changed:,} changed   - {plan.removed:,} removed   {plan.unchanged:,} unchanged"
+    sync, plan = preview.sync, preview.plan
+    yield f"{sync.name} ({sync.spec.label}, target {preview.target})"
+    changes = f"+ {plan.added:,} added   ~ {plan.changed:,} changed   - {plan.removed:,} removed"
+    yield f"  {changes}   {plan.unchanged:,} unchanged"
     if plan.removed:
         yield f"  removed rows: on_removed: {sync.on_removed}"
-    if columns:
-        yield "  columns: " + ", ".join(f"{name} {number:,}" for name, number in columns.items())
-    for change in sample:
+    if preview.columns:
+        yield "  columns: " + ", ".join(f"{name} {number:,}" for name, number in preview.columns.items())
+    for change in preview.sample:
         yield from _sample_lines(change, show_values)
-    if sample and not show_values:
+    if preview.sample and not show_values:
         yield "  (values are masked; --show-values shows them)"
     for number, what in (
         (plan.invalid, "invalid"),
@@ -105,7 +98,7 @@ def plan_lines(
     ):
         if number:
             yield f"  {count(number, 'row')} {what}"
-    yield from invalid_lines(invalid, plan.invalid)
+    yield from invalid_lines(preview.invalid, plan.invalid)
     requests = ", ".join(f"{count(number, 'request')} to {path}" for path, number in plan.requests.items())
     attributes = f", {count(plan.attributes, 'attribute')}" if plan.attributes else ""
     yield f"  {count(plan.to_send, 'record')}{attributes}: {requests or 'nothing to send, 0 requests'}"
@@ -130,16 +123,16 @@ def _shown(value: str | None, show_values: bool) -> str:
     return value if show_values else MASK
 
 
-def plan_json(
-    sync: Sync, target: str, plan: Plan, columns: Mapping[str, int], invalid: Sequence[InvalidRow]
-) -> dict[str, Any]:
+def preview_json(preview: Preview) -> dict[str, Any]:
+    """A plan for programs. Rows are named by their key; no value of any column is in it."""
     return {
-        "sync": sync.name,
-        "mode": sync.spec.label,
-        "target": target,
-        **asdict(plan),
-        "columns": dict(columns),
-        "invalid_rows": [asdict(row) for row in invalid],
+        "sync": preview.sync.name,
+        "mode": preview.sync.spec.label,
+        "target": preview.target,
+        **asdict(preview.plan),
+        "columns": dict(preview.columns),
+        "invalid_rows": [asdict(row) for row in preview.invalid],
+        "stops": [mistake_json(stop) for stop in preview.stops],
     }
 
 

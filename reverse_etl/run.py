@@ -10,7 +10,7 @@ finish()       outbox + journal -> state, in one transaction                    
 
 import secrets
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -26,7 +26,16 @@ from reverse_etl.guards import Counts, tripped
 from reverse_etl.limits import RetryPolicy
 from reverse_etl.mapping import closing, order_sql, outbox_sql
 from reverse_etl.modes import DELETE, Call
-from reverse_etl.plan import InvalidRow, Plan, invalid_rows, read_plan, read_records
+from reverse_etl.plan import (
+    InvalidRow,
+    Plan,
+    SampleChange,
+    changes_by_column,
+    invalid_rows,
+    read_plan,
+    read_records,
+    sample_changes,
+)
 from reverse_etl.project import Project
 from reverse_etl.rules import rules
 from reverse_etl.sender import Clock, Delivery, Route, Sender, cut
@@ -197,6 +206,39 @@ def _status(plan: Plan, delivery: Delivery | None) -> str:
 def _in_words(fates: Fates) -> str:
     doubt = f", {fates.in_doubt:,} in doubt" if fates.in_doubt else ""
     return f"{fates.accepted:,} rows were accepted, {fates.rejected:,} rejected{doubt}; {fates.unsent:,} go out now"
+
+
+# --- a dry run ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Preview:
+    """What a run would do: its plan, how often each column goes out, some changes, and what would stop it."""
+
+    sync: Sync
+    target: str
+    plan: Plan
+    columns: Mapping[str, int]
+    sample: Sequence[SampleChange]
+    invalid: Sequence[InvalidRow]
+    stops: Sequence[Mistake]
+
+
+def preview_sync(project: Project, sync: Sync, options: Options) -> Preview:
+    """Plan a run, look at its outbox, and drop it."""
+    with open_state(project.state_folder(sync), sync.name, project.target_name) as state:
+        plan, layout = plan_sync(project, sync, state, options)
+        preview = Preview(
+            sync,
+            project.target_name,
+            plan,
+            changes_by_column(state.connection, layout),
+            sample_changes(state.connection, layout, state.columns()),
+            invalid_rows(state.connection),
+            why_stop(sync, plan, options),
+        )
+        state.drop_run()
+    return preview
 
 
 # --- several syncs ---------------------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ model is turned into one that names the model's file and line.
 """
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import cast
 
@@ -64,6 +65,38 @@ def locked(error: duckdb.Error, path: Path) -> BusyError | None:
         return None
     what = f"{path} is open for writing in {Path(holder[1]).name} (PID {holder[2]})"
     return BusyError(what, hint="wait until it is done, or stop it; DuckDB lets one process write a file")
+
+
+def load_seeds(warehouse: Path, seeds: Mapping[str, Path]) -> dict[str, int]:
+    """Load CSV files into the warehouse, one table each in place of the one that was there; rows by table.
+
+    The warehouse is made if it is not there.
+    """
+    rows = {}
+    warehouse.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with duckdb.connect(warehouse) as connection:
+            for name, path in seeds.items():
+                source = f"read_csv({literal(str(path))}, header = true)"
+                connection.execute(f"CREATE OR REPLACE TABLE {identifier(name)} AS SELECT * FROM {source}")
+                rows[name] = connection.table(identifier(name)).shape[0]
+    except duckdb.Error as error:
+        what = f"seeds cannot be loaded into {warehouse}: {_first_line(error)}"
+        raise locked(error, warehouse) or ProjectError(what) from error
+    return rows
+
+
+def preview(
+    warehouse: Path, where: Location, model: Compiled, limit: int
+) -> tuple[list[str], list[tuple[object, ...]]]:
+    """The first rows of a model as text: names of the columns, and a tuple a row."""
+    with connect() as connection:
+        attach_warehouse(connection, warehouse, where)
+        names = [name for name, _ in describe(connection, model)]
+        columns = ", ".join(f"CAST({identifier(name)} AS VARCHAR)" for name in names)
+        with _errors_of(model, first_line=2):
+            rows = connection.execute(f"SELECT {columns} FROM (\n{model.sql}\n) LIMIT {limit}").fetchall()
+    return names, rows
 
 
 # --- the model's columns ---------------------------------------------------------------------------------------------

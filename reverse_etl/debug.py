@@ -1,0 +1,93 @@
+"""`retl debug`: is everything there that a run needs?"""
+
+from collections.abc import Iterator
+from contextlib import closing as closed_after
+from dataclasses import dataclass
+
+import requests
+
+from reverse_etl.braze import Destination
+from reverse_etl.channel import open_channel
+from reverse_etl.columns import lay_out
+from reverse_etl.engines.duckdb import attach_warehouse, connect, describe
+from reverse_etl.errors import RetlError
+from reverse_etl.memory import standing
+from reverse_etl.modes import Call
+from reverse_etl.project import Project
+from reverse_etl.report import count
+
+CHECK_TIMEOUT_S = 10
+
+
+@dataclass(frozen=True)
+class Check:
+    is_ok: bool
+    what: str
+
+
+def checks(project: Project) -> Iterator[Check]:
+    """Each thing that was looked at, as it was found. Sends Braze empty requests only, which change nothing."""
+    yield Check(True, f"project: {count(len(project.spec.syncs), 'sync')} for target {project.target_name}")
+    yield from _models(project)
+    yield from _destination(project)
+    for sync in project.spec.syncs:
+        try:
+            found = standing(project, sync)
+            yield Check(True, f"state of {sync.name}: {found.rows:,} rows in Braze, last run: {found.last_run}")
+        except RetlError as error:
+            yield Check(False, f"state of {sync.name}: {error}")
+
+
+def _models(project: Project) -> Iterator[Check]:
+    with closed_after(connect()) as connection:
+        try:
+            attach_warehouse(connection, project.warehouse, project.spec.in_target("warehouse", "path"))
+        except RetlError as error:
+            yield Check(False, f"warehouse: {error}")
+            return
+        yield Check(True, f"warehouse: {project.warehouse}")
+        for sync in project.spec.syncs:
+            try:
+                model = project.compile(sync.model)
+                layout = lay_out(sync, model.file, describe(connection, model))
+                key = "the whole row" if layout.whole_row else ", ".join(layout.key)
+                yield Check(True, f"model of {sync.name}: {count(len(layout.columns), 'column')}, key: {key}")
+            except RetlError as error:
+                yield Check(False, f"model of {sync.name}: {error}")
+
+
+def _destination(project: Project) -> Iterator[Check]:
+    try:
+        with open_channel(project) as channel:
+            destination = channel.destination()
+            yield Check(True, f"destination: {'the sandbox' if project.uses_sandbox else destination.url}")
+            for call in dict.fromkeys(sync.spec.call for sync in project.spec.syncs):
+                yield _permission(destination, call)
+    except RetlError as error:
+        yield Check(False, f"destination: {error}")
+
+
+def _permission(destination: Destination, call: Call) -> Check:
+    """A request with nothing in it is refused with 400 where the key is good for the call, and changes nothing."""
+    what = f"{call.path}, permission {call.permission}"
+    try:
+        answer = requests.post(
+            f"{destination.url}{call.path}",
+            json={},
+            headers={"Authorization": f"Bearer {destination.api_key}"},
+            timeout=CHECK_TIMEOUT_S,
+            verify=destination.ca_bundle or True,
+            allow_redirects=False,
+        )
+    except requests.RequestException as error:
+        return Check(False, f"{what}: cannot be reached: {type(error).__name__}")
+    meaning = {
+        401: "the key is unknown here: look at api_key, and whether the endpoint is that of the workspace's instance",
+        403: f"the key may not: make a new key with {call.permission} (permissions of a key cannot be changed)",
+        404: "there is no such address: look at the endpoint",
+    }
+    if answer.status_code in (200, 201, 202, 400):
+        return Check(True, what)
+    return Check(
+        False, f"{what}: Braze answered {answer.status_code}: {meaning.get(answer.status_code, 'try again later')}"
+    )

@@ -1,0 +1,132 @@
+"""What a sync remembers, for people who ask: `retl status`, `rejects`, `state show`, `state reset`."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from reverse_etl.columns import ROW_NUMBER
+from reverse_etl.diff import ACKNOWLEDGED, RUN_ID, STATE
+from reverse_etl.errors import BusyError, DataError
+from reverse_etl.fold import SENT_AT
+from reverse_etl.lock import locked_by_us
+from reverse_etl.project import Project
+from reverse_etl.spec import Sync
+from reverse_etl.sql import identifier
+from reverse_etl.state import State, open_state
+
+_STATE_FILES = ("state.duckdb", "state.duckdb.wal", "outbox.duckdb", "outbox.duckdb.wal", "journal.jsonl")
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How a sync stands. `last_run` is the status of its latest run, `running`, or `never`."""
+
+    sync: str
+    last_run: str
+    finished_at: datetime | None = None
+    rows: int = 0
+    rejected: int = 0
+    in_doubt: int = 0
+    message: str | None = None
+
+    def cells(self) -> tuple[object, ...]:
+        finished = f"{self.finished_at:%Y-%m-%d %H:%M:%S} UTC" if self.finished_at else ""
+        return self.sync, self.last_run, finished, f"{self.rows:,}", f"{self.rejected:,}", f"{self.in_doubt:,}"
+
+
+def standing(project: Project, sync: Sync) -> Standing:
+    """How a sync stands. A killed run is folded in first; one that is at work now is not disturbed."""
+    folder = project.state_folder(sync)
+    if not (folder / "state.duckdb").exists():
+        return Standing(sync.name, "never")
+    try:
+        with open_state(folder, sync.name, project.target_name) as state:
+            return _standing(sync, state)
+    except BusyError as error:
+        return Standing(sync.name, "running", message=error.mistakes[0].what)
+
+
+def _standing(sync: Sync, state: State) -> Standing:
+    rejects, in_doubt = (_number(state, f"SELECT count(*) FROM {STATE}.main.{t}") for t in ("rejects", "in_doubt"))
+    last = state.connection.execute(
+        f"""SELECT status, strftime(finished_at, '%Y-%m-%dT%H:%M:%S'), message
+        FROM {STATE}.main.runs ORDER BY finished_at DESC LIMIT 1"""
+    ).fetchone()
+    status, finished, message = last or ("never", None, None)
+    at = datetime.fromisoformat(finished).replace(tzinfo=UTC) if finished else None
+    return Standing(sync.name, status, at, state.rows(), rejects, in_doubt, message)
+
+
+def rows_not_in_braze(project: Project, sync: Sync, show_values: bool) -> list[dict[str, Any]]:
+    """Rows that the model wants in Braze and that are not, or not surely, there; their records with `show_values`."""
+    body = ", body AS record" if show_values else ""
+    with open_state(project.state_folder(sync), sync.name, project.target_name) as state:
+        cursor = state.connection.execute(
+            f"""SELECT key, kind, CASE rejected_by WHEN 'retl' THEN 'invalid' ELSE 'rejected by Braze' END AS state,
+                column_name AS "column", reason, hint AS "way out", run_id AS run{body}
+            FROM {STATE}.main.rejects
+            UNION ALL
+            SELECT key, kind, coalesce('in doubt: ' || resolution, 'in doubt'), NULL,
+                'sent, and no answer came', NULL, run_id{body}
+            FROM {STATE}.main.in_doubt
+            ORDER BY ALL"""
+        )
+        names = [column[0] for column in cursor.description or ()]
+        return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+
+
+def describe_state(project: Project, sync: Sync) -> dict[str, Any]:
+    """What is in a state, without any row of it."""
+    with open_state(project.state_folder(sync), sync.name, project.target_name) as state:
+        runs = _number(state, f"SELECT count(*) FROM {STATE}.main.runs")
+        columns = ", ".join(f"{name} {of}" for name, of in state.columns().items() if name != ROW_NUMBER)
+        return {
+            "sync": sync.name,
+            "target": project.target_name,
+            "rows in Braze": f"{state.rows():,}",
+            "primary key": ", ".join(state.key()),
+            "columns": columns,
+            "runs": f"{runs:,}",
+            "folder": str(state.folder),
+        }
+
+
+def acknowledged_row(project: Project, sync: Sync, key: str) -> Mapping[str, Any]:
+    """The acknowledged row of a key: values, when it was sent, by which run. Raises DataError if there is none."""
+    with open_state(project.state_folder(sync), sync.name, project.target_name) as state:
+        columns = [*state.columns(), SENT_AT, RUN_ID]
+        names = [name for name in state.key() if name != ROW_NUMBER]
+        casts = [f"CAST({identifier(name)} AS VARCHAR)" for name in names]
+        text = casts[0] if len(casts) == 1 else f"CAST(to_json([{', '.join(casts)}]) AS VARCHAR)"
+        shown = ", ".join(f"CAST({identifier(name)} AS VARCHAR)" for name in columns)
+        row = None
+        if names:
+            row = state.connection.execute(f"SELECT {shown} FROM {ACKNOWLEDGED} WHERE {text} = ?", [key]).fetchone()
+    if row is None:
+        hint = f"`retl state show {sync.name}` shows its primary key; several columns are written as a JSON array"
+        raise DataError(f'{sync.name}: no row with the key "{key}" was acknowledged', hint=hint)
+    return dict(zip(columns, row, strict=True))
+
+
+def reset(project: Project, sync: Sync) -> Path | None:
+    """Move a sync's state aside; the folder it is in now, or None if there was none.
+
+    It is not opened, so that this is the way out for a damaged one too.
+    """
+    folder = project.state_folder(sync)
+    there = [folder / name for name in _STATE_FILES if (folder / name).exists()]
+    if not there:
+        return None
+    with locked_by_us(folder / "lock", sync.name, project.target_name):
+        aside = folder / f"before-reset-{datetime.now(UTC):%Y%m%dT%H%M%S%f}"
+        aside.mkdir(mode=0o700)
+        for path in there:
+            path.rename(aside / path.name)
+    return aside
+
+
+def _number(state: State, sql: str) -> int:
+    row = state.connection.execute(sql).fetchone()
+    return int(row[0]) if row else 0

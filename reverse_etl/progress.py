@@ -1,0 +1,95 @@
+"""How a run is shown while it goes, on stderr: a bar on a terminal, plain lines elsewhere."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from reverse_etl.interrupts import Interrupts
+from reverse_etl.plan import Plan
+from reverse_etl.report import change_line, count
+from reverse_etl.sender import Sender
+from reverse_etl.spec import Sync
+
+BAR_EVERY_S = 0.2
+LINE_EVERY_S = 10.0
+
+
+class Screen:
+    """The listener of a run: says what is planned, what goes on, and nothing of any row's values."""
+
+    def __init__(self, console: Console, interrupts: Interrupts, quiet: bool = False) -> None:
+        self._console, self._interrupts, self._quiet = console, interrupts, quiet
+
+    def notice(self, sync: Sync, text: str) -> None:
+        self._say(f"{sync.name}: {text}")
+
+    def planned(self, sync: Sync, plan: Plan) -> None:
+        self._say(f"{sync.name}: {change_line(plan)}")
+
+    @contextmanager
+    def sending(self, sync: Sync, plan: Plan, sender: Sender) -> Iterator[None]:
+        shown = self._bar(sync, plan, sender) if self._console.is_terminal else self._lines(sync, plan, sender)
+        with self._interrupts.stopping(sender), shown:
+            yield
+        if sender.delivery.interrupted:
+            self._say(f"{sync.name}: interrupted: what was sent is answered and kept")
+
+    def _say(self, text: str) -> None:
+        if not self._quiet:
+            self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    @contextmanager
+    def _bar(self, sync: Sync, plan: Plan, sender: Sender) -> Iterator[None]:
+        rates = TextColumn("{task.fields[rates]}")
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), rates, TimeRemainingColumn())
+        with Progress(*columns, console=self._console, transient=True, disable=self._quiet) as progress:
+            task = progress.add_task(sync.name, total=plan.to_send, rates="")
+            began_s = time.monotonic()
+
+            def update() -> None:
+                done = sender.delivery.accepted + sender.delivery.rejected
+                progress.update(task, completed=done, rates=_rates(sender, time.monotonic() - began_s))
+
+            with _repeating(update, BAR_EVERY_S):
+                yield
+            update()
+
+    @contextmanager
+    def _lines(self, sync: Sync, plan: Plan, sender: Sender) -> Iterator[None]:
+        began_s = time.monotonic()
+
+        def say() -> None:
+            done = sender.delivery.accepted + sender.delivery.rejected
+            rates = _rates(sender, time.monotonic() - began_s)
+            self._say(f"{sync.name}: {done:,} of {count(plan.to_send, 'row')} answered, {rates}")
+
+        with _repeating(say, LINE_EVERY_S):
+            yield
+
+
+def _rates(sender: Sender, elapsed_s: float) -> str:
+    delivery, elapsed_s = sender.delivery, max(elapsed_s, 0.001)
+    rows, requests = (delivery.accepted + delivery.rejected) / elapsed_s, delivery.requests / elapsed_s
+    rejected = f", {delivery.rejected:,} rejected" if delivery.rejected else ""
+    return f"{rows:,.0f} rows/s, {requests:,.0f} requests/s{rejected}"
+
+
+@contextmanager
+def _repeating(action: Callable[[], None], every_s: float) -> Iterator[None]:
+    done = threading.Event()
+
+    def repeat() -> None:
+        while not done.wait(every_s):
+            action()
+
+    thread = threading.Thread(target=repeat, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
