@@ -4,8 +4,7 @@ with spending as (
     select
         customer_id,
         count(*) as orders,
-        sum(price * quantity)::decimal(18, 2) as spent,
-        arg_max({'product': product_id, 'at': ordered_at}, ordered_at) as last_order
+        sum(price * quantity)::decimal(18, 2) as spent
     from {{ ref('raw_orders') }}
     group by customer_id
 )
@@ -19,9 +18,6 @@ select
     tier,
     string_split(interests, '|') as interests,
     coalesce(orders, 0) as orders,
-    spent,
-    last_order,
-    preferences,
-    true as `_merge_objects`
+    spent
 from {{ ref('customers') }}
 left join spending using (customer_id)

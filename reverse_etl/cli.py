@@ -262,6 +262,7 @@ def sync(
     """Send what changed in the models of syncs since they last ran."""
     from rich.console import Console
 
+    from reverse_etl import report
     from reverse_etl.channel import open_channel
     from reverse_etl.interrupts import Interrupted, Interrupts
     from reverse_etl.progress import Screen
@@ -281,28 +282,28 @@ def sync(
     )
     interrupts = Interrupts()
     screen = Screen(Console(stderr=True), interrupts)
+    results = []
     try:
         with interrupts.taken(), open_channel(project) as channel:
-            results = run_syncs(project, syncs, channel, options, screen, lambda: bool(interrupts.signal))
+            for result in run_syncs(project, syncs, channel, options, screen, lambda: bool(interrupts.signal)):
+                results.append(result)
+                _print_result(result, output)
     except Interrupted:
-        _say("interrupted before anything was sent")
-        raise typer.Exit(interrupts.exit_code) from None
-    _print_results(results, output)
+        _say("interrupted while nothing was being sent")
+    if output is Output.JSON:
+        _print_json([report.result_json(result) for result in results])
     raise typer.Exit(interrupts.exit_code if interrupts.signal else exit_code(results))
 
 
-def _print_results(results: "list[RunResult]", output: Output) -> None:
+def _print_result(result: "RunResult", output: Output) -> None:
     from reverse_etl import report
 
-    for result in results:
-        if output is Output.TEXT:
-            print(report.result_line(result), flush=True)
-        for mistake in result.mistakes:
-            _say(str(mistake))
-        for line in report.invalid_lines(result.invalid, result.plan.invalid if result.plan else 0):
-            _say(line)
-    if output is Output.JSON:
-        _print_json([report.result_json(result) for result in results])
+    if output is Output.TEXT:
+        print(report.result_line(result), flush=True)
+    for mistake in result.mistakes:
+        _say(str(mistake))
+    for line in report.invalid_lines(result.invalid, result.plan.invalid if result.plan else 0):
+        _say(line)
 
 
 def _guard_names(names: list[str]) -> list[str]:

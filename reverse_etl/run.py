@@ -10,7 +10,7 @@ finish()       outbox + journal -> state, in one transaction                    
 
 import secrets
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -251,8 +251,8 @@ def run_syncs(
     options: Options,
     listener: Listener,
     is_interrupted: Callable[[], bool] = lambda: False,
-) -> list[RunResult]:
-    """Run syncs one after the other, each after those that its `after` names; one that fails does not stop the rest."""
+) -> Iterator[RunResult]:
+    """Run syncs one after the other, in the order given; one that fails stops those that come after it, by `after`."""
     results: dict[str, RunResult] = {}
     finished_s: dict[str, float] = {}
     for sync in syncs:
@@ -260,6 +260,7 @@ def run_syncs(
         if is_interrupted() or missed or (options.fail_fast and any(r.exit_code for r in results.values())):
             why = f"it comes after {', '.join(missed)}" if missed else "the command ended before its turn"
             results[sync.name] = _not_run(project, sync, "skipped", 1, [Mistake(f"{sync.name}: skipped: {why}")])
+            yield results[sync.name]
             continue
         for name in sync.after:
             if name in finished_s and time.monotonic() - finished_s[name] < DEPENDENT_CALLS_S:
@@ -271,7 +272,7 @@ def run_syncs(
         fates = results[sync.name].fates
         if fates and fates.requests:
             finished_s[sync.name] = time.monotonic()
-    return list(results.values())
+        yield results[sync.name]
 
 
 def _not_run(project: Project, sync: Sync, status: str, exit_code: int, mistakes: Sequence[Mistake]) -> RunResult:

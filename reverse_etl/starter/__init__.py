@@ -11,8 +11,8 @@ FILES = (
     "models/users_track.sql",
     "models/orders.sql",
     "models/newsletter.sql",
-    "seeds/customers.csv",
-    "seeds/orders.csv",
+    "seeds/raw_customers.csv",
+    "seeds/raw_orders.csv",
     ".gitignore",
 )
 

@@ -1,0 +1,9 @@
+-- One row a purchase. order_id is the primary key, and goes out as a property too.
+select
+    customer_id as external_id,
+    product_id,
+    'EUR' as currency,
+    price,
+    ordered_at as time,
+    order_id
+from {{ ref('raw_orders') }}
