@@ -1,0 +1,32 @@
+"""Braze on your machine: a stand-in that speaks real HTTP, checks what Braze checks and keeps what it is sent.
+
+    local.py          Sandbox, serve(): a file and a port -> a running server
+    server.py         HTTP -> calls; the control paths
+    wire.py           the listening socket, broken answers
+    faults.py         what goes wrong on demand
+    workspace.py      call -> reply: key, rate limit, size, endpoint
+      limits.py         fixed windows
+      track_checks.py   /users/track: which objects are taken
+      track.py          /users/track: what they change
+        values.py         custom attributes
+        fields.py         standard fields
+        times.py          date-times
+      identities.py     aliases, identify, merge, delete, external ids
+      subscriptions.py  subscription groups
+      export.py         /users/export/ids
+        people.py         which user is meant
+    store.py          a request's transaction
+    read.py           profiles, requests, sums for tests and people
+    schema.py         the SQLite file
+    exact.py          JSON that keeps every digit
+
+Words in parentheses, such as (track) or (attr), beside a rule name the page of Braze that states it.
+"A guess" marks what no page states. None of this is shared with the code that makes requests: two readings
+of the same pages check each other.
+"""
+
+from reverse_etl.sandbox.faults import Fault
+from reverse_etl.sandbox.local import Sandbox, serve
+from reverse_etl.sandbox.read import LoggedRequest, SilentDrop
+
+__all__ = ["Fault", "LoggedRequest", "Sandbox", "SilentDrop", "serve"]

@@ -1,0 +1,196 @@
+"""Faults on demand: what goes wrong, on which path, how often. Deciding only; `wire.py` does it to the connection.
+
+| kind          | taken? | what the client sees                                                |
+|---------------|--------|---------------------------------------------------------------------|
+| status        | no     | this status, headers and body                                       |
+| html          | no     | 200 with an HTML page, as a captive proxy answers                   |
+| drop_before   | no     | the whole request is read, then the connection closes               |
+| drop_after    | yes    | the connection closes without an answer                             |
+| truncate      | yes    | the answer ends in the middle of its body                           |
+| truncate_head | yes    | half a status line, then the end                                    |
+| slow          | yes    | the body arrives byte by byte, over `seconds` in all                |
+| delay         | yes    | the answer comes `seconds` late                                     |
+| object_error  | yes    | chosen objects are refused with `error`, the rest is taken          |
+"""
+
+import random
+import threading
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import KW_ONLY, dataclass, field, fields
+from typing import Any, Literal, get_args
+
+Kind = Literal[
+    "status",
+    "html",
+    "drop_before",
+    "drop_after",
+    "truncate",
+    "truncate_head",
+    "slow",
+    "delay",
+    "object_error",
+]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+NOT_TAKEN: frozenset[Kind] = frozenset({"status", "html", "drop_before"})
+_BLOCKED = "provided external_id is blacklisted and disallowed"  # (track, life)
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One thing that goes wrong with requests whose path begins with `path`.
+
+    The first `skip` matching requests pass, then each is hit with `probability`, until `times` were hit
+    (None: for ever). A delay and object errors add up with other faults; of the other kinds the oldest
+    fault that hits decides, and no later one is used up.
+    """
+
+    kind: Kind
+    _: KW_ONLY
+    path: str = ""
+    times: int | None = 1
+    skip: int = 0
+    probability: float = 1.0
+    status: int = 500  # of kind "status"
+    headers: Mapping[str, str] = field(default_factory=dict)  # of kinds "status" and "html"
+    body: str | None = None  # of kinds "status" and "html"; None: {"message": the status' name}
+    seconds: float = 0.0  # of kinds "delay" and "slow"
+    external_ids: Collection[str] = ()  # of kind "object_error": objects with these ids ...
+    matches: Callable[[str], bool] | None = None  # ... or whose identifier's text (id, alias name, e-mail) passes
+    error: str = _BLOCKED  # of kind "object_error": the `type` of its entry
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise ValueError(f"unknown fault {self.kind!r}; there are {', '.join(KINDS)}")
+        if not 0 <= self.probability <= 1:
+            raise ValueError(f"a fault's probability is between 0 and 1, not {self.probability}")
+        if self.skip < 0 or self.seconds < 0 or (self.times is not None and self.times < 0):
+            raise ValueError("skip, times and seconds of a fault count from 0")
+        if not 200 <= self.status <= 599:
+            raise ValueError(f"a fault's status is between 200 and 599, not {self.status}")
+        if self.kind == "object_error" and not self.external_ids and self.matches is None:
+            raise ValueError("an object_error names external_ids, or matches")
+
+    def refuses(self, identifier: str) -> bool:
+        """Whether an object with this identifier is hit."""
+        return identifier in self.external_ids or (self.matches is not None and self.matches(identifier))
+
+
+_FROM_JSON: Mapping[str, type | tuple[type, ...]] = {
+    "kind": str,
+    "path": str,
+    "times": (int, type(None)),
+    "skip": int,
+    "probability": (int, float),
+    "status": int,
+    "headers": dict,
+    "body": (str, type(None)),
+    "seconds": (int, float),
+    "external_ids": list,
+    "error": str,
+}
+
+
+def from_json(value: Any) -> Fault:
+    """A fault from the control endpoint. Raises ValueError with a text for its user."""
+    if not isinstance(value, dict) or "kind" not in value:
+        raise ValueError("a fault is an object with a 'kind'")
+    for name, sent in value.items():
+        wanted = _FROM_JSON.get(name)
+        if wanted is None:
+            raise ValueError(f"unknown field {name!r} of a fault; there are {', '.join(_FROM_JSON)}")
+        if not isinstance(sent, wanted) or (isinstance(sent, bool)):
+            raise ValueError(f"field {name!r} of a fault has the wrong type")
+    texts = [*value.get("headers", {}).values(), *value.get("external_ids", [])]
+    if not all(isinstance(text, str) for text in texts):
+        raise ValueError("headers and external_ids of a fault are strings")
+    return Fault(**value)
+
+
+def as_json(fault: Fault) -> dict[str, Any]:
+    """What `from_json` takes; a predicate has no JSON form and is left out."""
+    shown = {one.name: getattr(fault, one.name) for one in fields(fault) if one.name != "matches"}
+    return {**shown, "external_ids": list(fault.external_ids), "headers": dict(fault.headers)}
+
+
+@dataclass
+class _Armed:
+    fault: Fault
+    seen: int = 0
+    hits: int = 0
+
+    def hit(self, draw: Callable[[], float]) -> bool:
+        self.seen += 1
+        fault = self.fault
+        if self.seen <= fault.skip or (fault.times is not None and self.hits >= fault.times):
+            return False
+        if fault.probability < 1 and draw() >= fault.probability:
+            return False
+        self.hits += 1
+        return True
+
+
+@dataclass(frozen=True)
+class Hit:
+    """The faults that one request meets."""
+
+    ending: Fault | None = None
+    delay_s: float = 0.0
+    object_errors: tuple[Fault, ...] = ()
+
+    @property
+    def name(self) -> str | None:
+        """For the request log."""
+        kinds: list[str] = [self.ending.kind] if self.ending else []
+        kinds += ["delay"] * (self.delay_s > 0) + ["object_error"] * bool(self.object_errors)
+        return "+".join(kinds) or None
+
+    def refusal(self, identifier: str) -> str | None:
+        """The error text of an object with this identifier, or None."""
+        return next((fault.error for fault in self.object_errors if fault.refuses(identifier)), None)
+
+
+NO_HIT = Hit()
+
+
+class Faults:
+    """The faults that are set, in order. Safe to change while requests come in."""
+
+    def __init__(self, seed: int) -> None:
+        self._lock = threading.Lock()
+        self._draw = random.Random(seed).random
+        self._armed: list[_Armed] = []
+
+    def add(self, faults: Iterable[Fault]) -> None:
+        with self._lock:
+            self._armed += [_Armed(fault) for fault in faults]
+
+    def clear(self) -> None:
+        with self._lock:
+            self._armed.clear()
+
+    def listed(self) -> list[Fault]:
+        with self._lock:
+            return [armed.fault for armed in self._armed]
+
+    def strike(self, path: str, identifiers: Callable[[], Collection[str]]) -> Hit:
+        """What this request meets; counts it. `identifiers` of its objects are read only if a fault asks."""
+        if not self._armed:
+            return NO_HIT
+        with self._lock:
+            return self._strike(path, identifiers)
+
+    def _strike(self, path: str, identifiers: Callable[[], Collection[str]]) -> Hit:
+        here = [armed for armed in self._armed if path.startswith(armed.fault.path)]
+        delay_s, ending = 0.0, None
+        for armed in here:
+            if armed.fault.kind == "delay":
+                delay_s += armed.fault.seconds * armed.hit(self._draw)
+            elif armed.fault.kind != "object_error" and ending is None and armed.hit(self._draw):
+                ending = armed.fault
+        if ending is not None and ending.kind in NOT_TAKEN:
+            return Hit(ending, delay_s)
+        refusals = (armed for armed in here if armed.fault.kind == "object_error")
+        return Hit(ending, delay_s, tuple(one.fault for one in refusals if self._refuses(one, identifiers())))
+
+    def _refuses(self, armed: _Armed, identifiers: Collection[str]) -> bool:
+        return any(map(armed.fault.refuses, identifiers)) and armed.hit(self._draw)

@@ -1,0 +1,39 @@
+"""Who an object says it is about. Pure: shapes and texts only; `people.py` finds the users."""
+
+from collections.abc import Iterable, Mapping
+from typing import TypeGuard
+
+from reverse_etl.sandbox.exact import Json
+
+STRONG = ("external_id", "user_alias", "braze_id")
+Alias = tuple[str, str]  # (label, name)
+
+
+def is_text(value: Json) -> TypeGuard[str]:
+    """A string that can name something."""
+    return isinstance(value, str) and value != ""
+
+
+def is_alias(value: Json) -> bool:
+    return isinstance(value, dict) and is_text(value.get("alias_name")) and is_text(value.get("alias_label"))
+
+
+def alias_of(sent: Mapping[str, Json]) -> Alias:
+    return sent["alias_label"], sent["alias_name"]
+
+
+def identifier_text(one: Json) -> str:
+    """What an object calls its user: an id, an alias name, an e-mail, a phone; empty if nothing."""
+    if not isinstance(one, dict):
+        return one if isinstance(one, str) else ""
+    alias = one.get("user_alias")
+    names = one if not isinstance(alias, dict) else alias
+    candidates = (one.get("external_id"), names.get("alias_name"), *map(one.get, ("braze_id", "email", "phone")))
+    return next((text for text in candidates if isinstance(text, str)), "")
+
+
+def identifiers(body: Json) -> Iterable[str]:
+    """The texts of all objects in all arrays of a body."""
+    arrays = body.values() if isinstance(body, dict) else ()
+    for objects in arrays:
+        yield from map(identifier_text, objects if isinstance(objects, list) else ())

@@ -1,0 +1,85 @@
+"""Rate limits: fixed windows, shared by families of endpoints. Pure: counts and a time in, a verdict out.
+
+Windows are fixed, not rolling, and start at multiples of their length (limits, rec21; for 3 seconds derived).
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+Windows = Sequence[tuple[int, float]]  # (requests, seconds), all of them hold
+
+EXPORT, LIGHT_EXPORT = "users_export_ids", "users_export_ids_light"
+DEFAULTS: Mapping[str, Windows] = {
+    "users_track": [(3000, 3.0)],  # contracts with data points (limits, track)
+    "users": [(20_000, 60.0)],  # alias/new, alias/update, identify, merge, delete: one pool (limits)
+    "external_ids_rename": [(1000, 60.0)],  # (limits)
+    "external_ids_remove": [(1000, 60.0)],
+    "subscription_status_set": [(5000, 60.0)],  # v1 and v2 together (limits-old)
+    EXPORT: [(250, 60.0)],  # onboarded from 2024-08-22 (limits)
+    LIGHT_EXPORT: [(40, 1.0)],  # ... with fields_to_export and without messages received (limits)
+    "general": [(250_000, 3600.0)],  # (limits)
+}
+
+
+@dataclass(frozen=True)
+class Used:
+    """How many requests a window has seen, and when it began (unix seconds)."""
+
+    start: float
+    requests: int
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether a request may pass, the counts after it, and the headers to answer with."""
+
+    allowed: bool
+    used: tuple[Used, ...]
+    headers: Mapping[str, str]
+
+
+def table(overrides: Mapping[str, Windows] | None) -> dict[str, Windows]:
+    """The limits of every family; whoever sets `users_export_ids` alone means all exports."""
+    chosen = dict(overrides or {})
+    if unknown := sorted(set(chosen) - set(DEFAULTS)):
+        raise ValueError(f"unknown rate limit {unknown[0]!r}; there are {', '.join(sorted(DEFAULTS))}")
+    for name, windows in chosen.items():
+        if any(limit < 0 or seconds <= 0 for limit, seconds in windows):
+            raise ValueError(f"rate limit {name!r}: requests count from 0, seconds are more than 0")
+    limits = {**DEFAULTS, **chosen}
+    if EXPORT in chosen and LIGHT_EXPORT not in chosen:
+        del limits[LIGHT_EXPORT]  # light exports then count with the others
+    return limits
+
+
+def take(windows: Windows, used: Sequence[Used], now: float, cost: int = 1) -> Verdict:
+    """Count a request in every window, or in none if one of them is full (429s are not counted: a guess).
+
+    `used` is the last known count of each window, or shorter if nothing was counted yet; `cost` 0 only looks.
+    """
+    current = [_current(seconds, used[n] if n < len(used) else None, now) for n, (_, seconds) in enumerate(windows)]
+    allowed = all(count.requests + cost <= limit for (limit, _), count in zip(windows, current, strict=True))
+    after = tuple(Used(count.start, count.requests + cost * allowed) for count in current)
+    return Verdict(allowed, after, _headers(windows, after))
+
+
+def _current(seconds: float, last: Used | None, now: float) -> Used:
+    start = math.floor(now / seconds) * seconds
+    return last if last is not None and last.start == start else Used(start, 0)
+
+
+def _headers(windows: Windows, used: Sequence[Used]) -> dict[str, str]:
+    """Headers of the window with the least left, of the later one if two have the same (with several: a guess)."""
+    if not windows:
+        return {}
+    ends = [
+        (max(limit - count.requests, 0), count.start + seconds, limit)
+        for (limit, seconds), count in zip(windows, used, strict=True)
+    ]
+    remaining, end, limit = min(ends, key=lambda one: (one[0], -one[1]))
+    return {
+        "x-ratelimit-limit": str(limit),
+        "x-ratelimit-remaining": str(remaining),
+        "x-ratelimit-reset": str(math.ceil(end)),  # end of the window, UTC epoch seconds (limits)
+    }

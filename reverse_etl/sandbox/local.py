@@ -1,0 +1,211 @@
+"""A sandbox on this machine: from a file and a port to a running server, and back."""
+
+import signal
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from reverse_etl.sandbox.answers import MaxObjects
+from reverse_etl.sandbox.faults import Fault, Faults
+from reverse_etl.sandbox.limits import table
+from reverse_etl.sandbox.read import LoggedRequest, Reader, SilentDrop
+from reverse_etl.sandbox.store import Store
+
+if TYPE_CHECKING:
+    from reverse_etl.sandbox.wire import Server
+
+DEFAULT_KEYS: Mapping[str, Collection[str]] = {"sandbox": {"*"}}
+
+
+class Sandbox:
+    """A local Braze: real HTTP on a loopback port, everything kept in one file.
+
+    with Sandbox() as braze:
+        requests.post(f"{braze.url}/users/track", json=..., headers={"Authorization": "Bearer sandbox"})
+        assert braze.profile(external_id="u1")["custom_attributes"] == {"plan": "pro"}
+
+    path             the file, readable by its owner only; None: one in a temporary folder that goes away
+    keys             text of an API key -> its permissions, such as "users.track"; "*" is all
+    limits           family -> [(requests, seconds), ...], instead of Braze's own; [] is none
+    max_objects      objects in one /users/track request, by contract
+    clock            unix seconds: of windows, headers, and what is "now"
+    seed             of faults with a probability, and of made-up ids
+    log_bodies       how many of the latest request bodies to keep
+    keep_first_type  whether a value of another type than the attribute's first is dropped
+
+    Several sandboxes, also of several processes, may share a file: users, requests and rate limits are then shared,
+    faults are not. Decimals come back as `Decimal`, digit for digit.
+    """
+
+    def __init__(
+        self,
+        path: Path | None = None,
+        port: int = 0,
+        keys: Mapping[str, Collection[str]] | None = None,
+        limits: Mapping[str, Sequence[tuple[int, float]]] | None = None,
+        max_objects: MaxObjects = "75 together",
+        clock: Callable[[], float] = time.time,
+        seed: int = 0,
+        log_bodies: int = 10_000,
+        *,
+        keep_first_type: bool = True,
+    ) -> None:
+        self._path = path
+        self._port = port
+        self._keys = DEFAULT_KEYS if keys is None else keys
+        self._limits = table(limits)
+        self._max_objects = max_objects
+        self._clock = clock
+        self._seed = seed
+        self._log_bodies = log_bodies
+        self._keep_first_type = keep_first_type
+        self._faults = Faults(seed)
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._store: Store | None = None
+        self._reader: Reader | None = None
+        self._server: Server | None = None
+
+    def __enter__(self) -> Self:
+        try:
+            self._start()
+        except BaseException:
+            self._stop()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop()
+
+    def _start(self) -> None:
+        from reverse_etl.sandbox.server import application  # uvicorn and starlette: only when they are needed
+        from reverse_etl.sandbox.wire import Pause, Server
+        from reverse_etl.sandbox.workspace import Workspace
+
+        path = self._path
+        if path is None:
+            self._folder = tempfile.TemporaryDirectory(prefix="braze-sandbox-")
+            path = Path(self._folder.name) / "braze.sqlite"
+        self._store = Store(path, seed=self._seed, log_bodies=self._log_bodies)
+        self._reader = Reader(path)
+        workspace = Workspace(
+            self._store,
+            self._faults,
+            keys=self._keys,
+            limits=self._limits,
+            max_objects=self._max_objects,
+            keep_first_type=self._keep_first_type,
+            clock=self._clock,
+        )
+        pause = Pause()
+        app = application(workspace, self._reader, self._faults, pause)
+        self._server = Server(app, pause, self._port)
+        self._server.start()
+
+    def _stop(self) -> None:
+        for part in (self._server, self._reader, self._store):
+            if part is not None:
+                part.close()
+        self._server = self._reader = self._store = None
+        if self._folder is not None:
+            self._folder.cleanup()
+            self._folder = None
+
+    @property
+    def url(self) -> str:
+        """http://127.0.0.1:PORT"""
+        if self._server is None:
+            raise RuntimeError("the sandbox is not running: enter it with `with`")
+        return f"http://127.0.0.1:{self._server.port}"
+
+    def add_fault(self, *faults: Fault) -> None:
+        """Let something go wrong from the next request on."""
+        self._faults.add(faults)
+
+    def clear_faults(self) -> None:
+        self._faults.clear()
+
+    def reset(self) -> None:
+        """Forget everything, faults too."""
+        self._faults.clear()
+        self._read.empty()
+
+    def requests(self, after: int = 0) -> list[LoggedRequest]:
+        """What came in and what was answered, in order, from the number after `after` on."""
+        return self._read.requests(after)
+
+    def profile(
+        self, external_id: str | None = None, alias: tuple[str, str] | None = None, email: str | None = None
+    ) -> dict[str, Any] | None:
+        """One user by one identifier (alias: name, label): standard fields that are set, and always `braze_id`,
+        `created_at`, `custom_attributes`, `user_aliases` and `subscription_groups` (group id -> state)."""
+        found = self._read.user_ids(external_id=external_id, alias=alias, email=email)
+        return self._read.profile(found[0]) if found else None
+
+    def profiles(self) -> Iterator[dict[str, Any]]:
+        """All users, in the order they were made."""
+        return self._read.profiles()
+
+    def events(
+        self, external_id: str | None = None, alias: tuple[str, str] | None = None, email: str | None = None
+    ) -> list[dict[str, Any]]:
+        """Events of one user, or without argument of all: external_id (or None), name, time, and what else was sent."""
+        return self._read.events(self._chosen(external_id, alias, email))
+
+    def purchases(
+        self, external_id: str | None = None, alias: tuple[str, str] | None = None, email: str | None = None
+    ) -> list[dict[str, Any]]:
+        """Purchases in the same way, one entry for each object taken, whatever its quantity."""
+        return self._read.purchases(self._chosen(external_id, alias, email))
+
+    def counts(self) -> dict[str, int]:
+        """users, events, purchases, requests, attributes_written, data_points, silent_drops"""
+        return self._read.counts()
+
+    def silent_drops(self) -> list[SilentDrop]:
+        """What was not stored although the answer was a success."""
+        return self._read.silent_drops()
+
+    def _chosen(self, external_id: str | None, alias: tuple[str, str] | None, email: str | None) -> list[int] | None:
+        if external_id is None and alias is None and email is None:
+            return None
+        return self._read.user_ids(external_id=external_id, alias=alias, email=email)[:1]
+
+    @property
+    def _read(self) -> Reader:
+        if self._reader is None:
+            raise RuntimeError("the sandbox is not running: enter it with `with`")
+        return self._reader
+
+
+def serve(
+    path: Path | None = None,
+    port: int = 0,
+    keys: Mapping[str, Collection[str]] | None = None,
+    limits: Mapping[str, Sequence[tuple[int, float]]] | None = None,
+    max_objects: MaxObjects = "75 together",
+    clock: Callable[[], float] = time.time,
+    seed: int = 0,
+    log_bodies: int = 10_000,
+    *,
+    keep_first_type: bool = True,
+    faults: Sequence[Fault] = (),
+    ready: Callable[[str], None],
+) -> None:
+    """Run a sandbox until SIGINT or SIGTERM, from the main thread. `ready` is told the url once it answers."""
+    stop = threading.Event()
+    before = {one: signal.signal(one, lambda number, frame: stop.set()) for one in (signal.SIGINT, signal.SIGTERM)}
+    sandbox = Sandbox(path, port, keys, limits, max_objects, clock, seed, log_bodies, keep_first_type=keep_first_type)
+    sandbox.add_fault(*faults)
+    try:
+        with sandbox:
+            ready(sandbox.url)
+            stop.wait()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

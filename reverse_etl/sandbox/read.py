@@ -1,0 +1,192 @@
+"""The sandbox file as people and tests look at it. Runs beside a server that writes."""
+
+import contextlib
+import sqlite3
+import threading
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from reverse_etl.sandbox.exact import Json, loads
+from reverse_etl.sandbox.schema import EMPTY, connect, write
+from reverse_etl.sandbox.times import iso
+
+_PAGE = 500
+
+
+@dataclass(frozen=True)
+class LoggedRequest:
+    """A request and its answer, in the order of arrival; `number` counts from 1.
+
+    `key` is a fingerprint of the API key. `answer` is the answer's text; of a fault that cuts the connection after
+    the request was taken, the text that would have come. `status` is None if none was meant to come. `records` counts
+    the objects per array. `fault` names the kinds of faults it met. `body` is empty once it left the log.
+    """
+
+    number: int
+    at: float
+    method: str
+    path: str
+    query: str
+    key: str | None
+    body: str
+    status: int | None
+    answer: str
+    records: Mapping[str, int]
+    fault: str | None
+
+
+@dataclass(frozen=True)
+class SilentDrop:
+    """Something that was not stored although the answer was a success.
+
+    `index` counts inside `input_array`; `field` is empty if the whole object did nothing.
+    """
+
+    request: int
+    input_array: str
+    index: int
+    field: str
+    reason: str
+
+
+class Reader:
+    """A connection beside the server's. Any thread may use it."""
+
+    def __init__(self, path: Path) -> None:
+        self._db = connect(path)
+        self._lock = threading.Lock()
+
+    def close(self) -> None:
+        with self._lock:
+            self._db.close()
+
+    def user_ids(
+        self, *, external_id: str | None = None, alias: tuple[str, str] | None = None, email: str | None = None
+    ) -> list[int]:
+        """Users with this identifier; an alias is (name, label). Several share an e-mail: the usual choice first."""
+        if (external_id is not None) + (alias is not None) + (email is not None) != 1:
+            raise ValueError("name one of external_id, alias and email")
+        if external_id is not None:
+            where = "external_id = ?1 OR id IN (SELECT user FROM deprecated_ids WHERE external_id = ?1)"
+            values: tuple[str, ...] = (external_id,)
+        elif alias is not None:
+            where, values = "id IN (SELECT user FROM aliases WHERE name = ? AND label = ?)", tuple(alias)
+        else:
+            where, values = "email = ?", ((email or "").lower(),)
+        query = f"SELECT id FROM users WHERE {where} ORDER BY external_id IS NULL, touched DESC"
+        with self._snapshot() as db:
+            return [row[0] for row in db.execute(query, values)]
+
+    def profile(self, user_id: int) -> dict[str, Json] | None:
+        """All that is known of a user: identifiers, standard fields, custom attributes, aliases, subscriptions."""
+        with self._snapshot() as db:
+            return next(_profiles(db, "WHERE id = ?", [user_id]), None)
+
+    def profiles(self) -> Iterator[dict[str, Json]]:
+        """All users, in the order they were made. Users may change while this runs."""
+        last = 0
+        while True:
+            with self._snapshot() as db:
+                ids = [row[0] for row in db.execute(f"SELECT id FROM users WHERE id > ? LIMIT {_PAGE}", [last])]
+                page = list(_profiles(db, f"WHERE id IN ({','.join(map(str, ids))})", []))
+            if not ids:
+                return
+            yield from page
+            last = ids[-1]
+
+    def events(self, user_ids: list[int] | None) -> list[dict[str, Json]]:
+        """Events of these users, or of all, in the order they came."""
+        return self._acts("events", ("name", "time"), user_ids)
+
+    def purchases(self, user_ids: list[int] | None) -> list[dict[str, Json]]:
+        """Purchases as they were sent: one of quantity 3 is one entry here."""
+        return self._acts("purchases", ("product_id", "currency", "price", "quantity", "time"), user_ids)
+
+    def _acts(self, table: str, columns: tuple[str, ...], user_ids: list[int] | None) -> list[dict[str, Json]]:
+        where = "" if user_ids is None else f"WHERE user IN ({','.join(map(str, user_ids))})"
+        query = (
+            f"SELECT external_id, {', '.join(columns)}, app_id, properties FROM {table} "
+            f"JOIN users ON users.id = {table}.user {where} ORDER BY {table}.id"
+        )
+        with self._snapshot() as db:
+            return [_act(columns, row) for row in db.execute(query)]
+
+    def requests(self, after: int = 0, most: int = -1) -> list[LoggedRequest]:
+        query = (
+            "SELECT number, at, method, path, query, key, coalesce(body, x''), status, answer, records, fault "
+            "FROM requests LEFT JOIN bodies USING (number) WHERE number > ? ORDER BY number LIMIT ?"
+        )
+        with self._snapshot() as db:
+            return [_logged(row) for row in db.execute(query, [after, most])]
+
+    def silent_drops(self) -> list[SilentDrop]:
+        query = "SELECT request, input_array, position, field, reason FROM silent_drops ORDER BY id"
+        with self._snapshot() as db:
+            return [SilentDrop(*row) for row in db.execute(query)]
+
+    def counts(self) -> dict[str, int]:
+        """Sums. A purchase of quantity 3 counts as 3 (purch)."""
+        query = (
+            "SELECT (SELECT count(*) FROM users) AS users, (SELECT count(*) FROM events) AS events, "
+            "(SELECT coalesce(sum(quantity), 0) FROM purchases) AS purchases, requests, attributes_written, "
+            "data_points, (SELECT count(*) FROM silent_drops) AS silent_drops FROM counters"
+        )
+        with self._snapshot() as db:
+            cursor = db.execute(query)
+            return dict(zip([column[0] for column in cursor.description], cursor.fetchone(), strict=True))
+
+    def empty(self) -> None:
+        """Forget everything."""
+        with self._lock, write(self._db):
+            for statement in EMPTY:
+                self._db.execute(statement)
+
+    @contextlib.contextmanager
+    def _snapshot(self) -> Iterator[sqlite3.Connection]:
+        """One state of the file for several queries."""
+        with self._lock:
+            self._db.execute("BEGIN")
+            try:
+                yield self._db
+            finally:
+                self._db.execute("COMMIT")
+
+
+def _profiles(db: sqlite3.Connection, where: str, values: list[Any]) -> Iterator[dict[str, Json]]:
+    query = f"SELECT id, external_id, braze_id, created_at, attributes FROM users {where} ORDER BY id"
+    for user, external_id, braze_id, created_at, attributes in db.execute(query, values).fetchall():
+        fields, custom = loads(attributes)
+        aliases = db.execute("SELECT name, label FROM aliases WHERE user = ? ORDER BY label", [user])
+        groups = db.execute("SELECT group_id, state FROM subscriptions WHERE user = ? ORDER BY group_id", [user])
+        tokens = db.execute("SELECT app_id, token, device_id FROM push_tokens WHERE user = ? ORDER BY 1, 2", [user])
+        push_tokens = [{"app_id": app, "token": token, "device_id": device} for app, token, device in tokens]
+        yield {
+            **({"external_id": external_id} if external_id is not None else {}),
+            "braze_id": braze_id,
+            "created_at": iso(created_at),
+            **{name: value for name, (value, _) in fields.items()},
+            "custom_attributes": {name: value for name, (value, _) in custom.items()},
+            "user_aliases": [{"alias_name": name, "alias_label": label} for name, label in aliases],
+            "subscription_groups": dict(groups.fetchall()),
+            **({"push_tokens": push_tokens} if push_tokens else {}),
+        }
+
+
+def _act(columns: tuple[str, ...], row: tuple[Any, ...]) -> dict[str, Json]:
+    external_id, *values, app_id, properties = row
+    act = {"external_id": external_id, **dict(zip(columns, values, strict=True))}
+    if "price" in act:
+        act["price"] = loads(act["price"])
+    return {
+        **act,
+        **({"app_id": app_id} if app_id is not None else {}),
+        **({"properties": loads(properties)} if properties is not None else {}),
+    }
+
+
+def _logged(row: tuple[Any, ...]) -> LoggedRequest:
+    number, at, method, path, query, key, body, status, answer, records, fault = row
+    text = body.decode("utf-8", "surrogateescape")
+    return LoggedRequest(number, at, method, path, query, key, text, status, answer, loads(records), fault)

@@ -1,0 +1,223 @@
+"""The sandbox file: one SQLite database in WAL mode, readable by its owner only.
+
+    users ──┬── aliases, deprecated_ids      other names of a user
+            ├── push_tokens, subscriptions
+            └── events, purchases            never de-duplicated
+    attribute_types                          first seen type of each custom attribute
+    requests ── bodies                       what came in, and what was answered
+    silent_drops                             what was not stored though the answer was a success
+    windows, counters                        rate limits; numbers handed out and sums
+
+`users.attributes` is a JSON array of two objects, standard fields and custom attributes. Both are
+name -> [value, number of the request that wrote it].
+`users.email` and `users.phone` repeat two of the fields, to find users by them.
+"""
+
+import contextlib
+import os
+import sqlite3
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+APPLICATION_ID = 0x52_45_54_4C  # "RETL"
+FORMAT = 1
+BUSY_TIMEOUT_S = 30.0
+
+TABLES = (
+    """CREATE TABLE users (
+        id INTEGER PRIMARY KEY,
+        braze_id TEXT NOT NULL UNIQUE,
+        external_id TEXT UNIQUE,
+        email TEXT,
+        phone TEXT,
+        attributes TEXT NOT NULL,
+        created_at REAL NOT NULL,
+        touched INTEGER NOT NULL
+    )""",
+    "CREATE INDEX users_by_email ON users (email) WHERE email IS NOT NULL",
+    "CREATE INDEX users_by_phone ON users (phone) WHERE phone IS NOT NULL",
+    """CREATE TABLE aliases (
+        label TEXT NOT NULL,
+        name TEXT NOT NULL,
+        user INTEGER NOT NULL,
+        PRIMARY KEY (label, name)
+    ) WITHOUT ROWID""",
+    "CREATE UNIQUE INDEX aliases_of_user ON aliases (user, label)",
+    "CREATE TABLE deprecated_ids (external_id TEXT PRIMARY KEY, user INTEGER NOT NULL) WITHOUT ROWID",
+    "CREATE INDEX deprecated_ids_of_user ON deprecated_ids (user)",
+    """CREATE TABLE push_tokens (
+        app_id TEXT NOT NULL,
+        token TEXT NOT NULL,
+        device_id TEXT NOT NULL,
+        user INTEGER NOT NULL,
+        PRIMARY KEY (app_id, token)
+    ) WITHOUT ROWID""",
+    "CREATE INDEX push_tokens_of_user ON push_tokens (user)",
+    "CREATE INDEX push_tokens_by_device ON push_tokens (device_id)",
+    """CREATE TABLE subscriptions (
+        user INTEGER NOT NULL,
+        group_id TEXT NOT NULL,
+        state TEXT NOT NULL,
+        request INTEGER NOT NULL,
+        PRIMARY KEY (user, group_id)
+    ) WITHOUT ROWID""",
+    """CREATE TABLE events (
+        id INTEGER PRIMARY KEY,
+        user INTEGER NOT NULL,
+        name TEXT NOT NULL,
+        time TEXT NOT NULL,
+        unix_s REAL NOT NULL,
+        app_id TEXT,
+        properties TEXT,
+        request INTEGER NOT NULL
+    )""",
+    "CREATE INDEX events_of_user ON events (user)",
+    """CREATE TABLE purchases (
+        id INTEGER PRIMARY KEY,
+        user INTEGER NOT NULL,
+        product_id TEXT NOT NULL,
+        currency TEXT NOT NULL,
+        price TEXT NOT NULL,
+        quantity INTEGER NOT NULL,
+        time TEXT NOT NULL,
+        unix_s REAL NOT NULL,
+        app_id TEXT,
+        properties TEXT,
+        request INTEGER NOT NULL
+    )""",
+    "CREATE INDEX purchases_of_user ON purchases (user)",
+    "CREATE TABLE attribute_types (name TEXT PRIMARY KEY, kind TEXT NOT NULL) WITHOUT ROWID",
+    """CREATE TABLE requests (
+        number INTEGER PRIMARY KEY,
+        at REAL NOT NULL,
+        method TEXT NOT NULL,
+        path TEXT NOT NULL,
+        query TEXT NOT NULL,
+        key TEXT,
+        status INTEGER,
+        answer TEXT NOT NULL,
+        records TEXT NOT NULL,
+        fault TEXT
+    )""",
+    "CREATE TABLE bodies (number INTEGER PRIMARY KEY, body BLOB NOT NULL)",
+    """CREATE TABLE silent_drops (
+        id INTEGER PRIMARY KEY,
+        request INTEGER NOT NULL,
+        input_array TEXT NOT NULL,
+        position INTEGER NOT NULL,
+        field TEXT NOT NULL,
+        reason TEXT NOT NULL
+    )""",
+    """CREATE TABLE windows (
+        family TEXT NOT NULL,
+        position INTEGER NOT NULL,
+        start REAL NOT NULL,
+        requests INTEGER NOT NULL,
+        PRIMARY KEY (family, position)
+    ) WITHOUT ROWID""",
+    """CREATE TABLE counters (
+        requests INTEGER NOT NULL,
+        users INTEGER NOT NULL,
+        touches INTEGER NOT NULL,
+        attributes_written INTEGER NOT NULL,
+        data_points INTEGER NOT NULL
+    )""",
+    "INSERT INTO counters VALUES (0, 0, 0, 0, 0)",
+)
+EMPTY = (
+    *(
+        f"DELETE FROM {table}"
+        for table in (
+            "users",
+            "aliases",
+            "deprecated_ids",
+            "push_tokens",
+            "subscriptions",
+            "events",
+            "purchases",
+            "attribute_types",
+            "requests",
+            "bodies",
+            "silent_drops",
+            "windows",
+        )
+    ),
+    "UPDATE counters SET requests = 0, users = 0, touches = 0, attributes_written = 0, data_points = 0",
+)
+
+
+def connect(path: Path) -> sqlite3.Connection:
+    """Open the file, or make it. Transactions are begun by hand; the connection may change threads, one at a time.
+
+    Raises ValueError if the file is something else, and leaves that as it was.
+    """
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+    db = sqlite3.connect(
+        path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False, cached_statements=512
+    )
+    try:
+        if _content(db) == "other":
+            raise ValueError(f"{path} is not a file of this version of the sandbox: choose another path")
+        path.chmod(0o600)  # SQLite gives its -wal and -shm files the same rights
+        _write_ahead(db)
+        db.execute("PRAGMA synchronous = OFF")  # survives a killed process; a power cut may cost the file
+        db.execute("PRAGMA wal_autocheckpoint = 4000")
+        with write(db):
+            if _content(db) == "empty":
+                _fill(db)
+    except BaseException:
+        db.close()
+        raise
+    return db
+
+
+def _content(db: sqlite3.Connection) -> Literal["ours", "empty", "other"]:
+    """What the file holds, all read at one moment: another process may be filling it."""
+    query = (
+        "SELECT application_id, user_version, (SELECT count(*) FROM sqlite_schema) "
+        "FROM pragma_application_id, pragma_user_version"
+    )
+    try:
+        application_id, version, tables = db.execute(query).fetchone()
+    except sqlite3.OperationalError:
+        raise
+    except sqlite3.DatabaseError:  # no SQLite file at all
+        return "other"
+    if (application_id, version) == (APPLICATION_ID, FORMAT):
+        return "ours"
+    return "other" if tables else "empty"
+
+
+def _fill(db: sqlite3.Connection) -> None:
+    for statement in TABLES:
+        db.execute(statement)
+    db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+    db.execute(f"PRAGMA user_version = {FORMAT}")
+
+
+def _write_ahead(db: sqlite3.Connection) -> None:
+    """Switch to WAL. SQLite does not wait for another process here, so ask again for a while."""
+    give_up = time.monotonic() + BUSY_TIMEOUT_S
+    while True:
+        try:
+            db.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > give_up:
+                raise
+            time.sleep(0.01)
+
+
+@contextlib.contextmanager
+def write(db: sqlite3.Connection) -> Iterator[None]:
+    """One write transaction, alone on the file from its first statement on."""
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+    except BaseException:
+        db.execute("ROLLBACK")
+        raise
+    db.execute("COMMIT")

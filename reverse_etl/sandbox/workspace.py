@@ -1,0 +1,251 @@
+"""One Braze workspace without its HTTP: a call in, a reply out, everything in one transaction of the file.
+
+The order of checks is a guess where Braze does not say:
+404 path -> 401 key -> 403 permission -> 429 rate limit -> 413 size -> 400 JSON -> the endpoint's own rules.
+"""
+
+import hashlib
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field, replace
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import parse_qs
+
+from reverse_etl.sandbox import export, identities, subscriptions, track
+from reverse_etl.sandbox.answers import Answer, MaxObjects, RefusedError, Settings
+from reverse_etl.sandbox.exact import Json, dumps, parse
+from reverse_etl.sandbox.faults import NOT_TAKEN, Fault, Faults, Hit
+from reverse_etl.sandbox.identifiers import identifier_text, identifiers
+from reverse_etl.sandbox.limits import EXPORT, Windows, take
+from reverse_etl.sandbox.store import Entry, Store, Transaction
+
+MAX_BODY_BYTES = 4_000_000  # "4 MB" (limits, userdata); the smaller reading of MB, a guess
+ALL_SCOPES = "*"
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """What one path takes: the permission it needs, the rate limit it shares, and the function that does it."""
+
+    scope: str
+    family: str | Callable[[Json], str]
+    run: Callable[[Transaction, Any, Settings], Answer]
+
+
+ENDPOINTS: Mapping[tuple[str, str], Endpoint] = {  # scopes: (track, alias, identify, ... as the table of permissions)
+    ("POST", "/users/track"): Endpoint("users.track", "users_track", track.track),
+    ("POST", "/users/alias/new"): Endpoint("users.alias.new", "users", identities.alias_new),
+    ("POST", "/users/alias/update"): Endpoint("users.alias.update", "users", identities.alias_update),
+    ("POST", "/users/identify"): Endpoint("users.identify", "users", identities.identify),
+    ("POST", "/users/merge"): Endpoint("users.merge", "users", identities.merge_users),
+    ("POST", "/users/delete"): Endpoint("users.delete", "users", identities.delete),
+    ("POST", "/users/external_ids/rename"): Endpoint(
+        "users.external_ids.rename", "external_ids_rename", identities.rename_ids
+    ),
+    ("POST", "/users/external_ids/remove"): Endpoint(
+        "users.external_ids.remove", "external_ids_remove", identities.remove_ids
+    ),
+    ("POST", "/users/export/ids"): Endpoint("users.export.ids", export.family, export.export_ids),
+    ("POST", "/subscription/status/set"): Endpoint(
+        "subscription.status.set", "subscription_status_set", subscriptions.set_v1
+    ),
+    ("POST", "/v2/subscription/status/set"): Endpoint(
+        "subscription.status.set", "subscription_status_set", subscriptions.set_v2
+    ),
+    ("GET", "/subscription/status/get"): Endpoint(
+        "subscription.status.get",  # not confirmed
+        "general",
+        subscriptions.status,
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Call:
+    """A request as it came in; without its body if that `is_oversize`."""
+
+    method: str
+    path: str
+    query: str = ""
+    authorization: str | None = field(default=None, repr=False)
+    body: bytes = field(default=b"", repr=False)
+    is_oversize: bool = False
+
+    @property
+    def key(self) -> str | None:
+        """The text of the API key, or whatever stands in its place."""
+        return None if self.authorization is None else self.authorization.removeprefix("Bearer ")
+
+    @property
+    def is_bearer(self) -> bool:
+        return self.authorization is not None and self.authorization.startswith("Bearer ")
+
+
+@dataclass(frozen=True)
+class Reply:
+    """A finished answer. `date` is the workspace's own time, unix seconds, as the rate limit headers use it.
+
+    `log_text` stands in the log if `text` is not fit for it.
+    """
+
+    status: int
+    text: str
+    date: float
+    headers: Mapping[str, str] = field(default_factory=dict)
+    content_type: str = "application/json"
+    log_text: str | None = None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a call: its reply (None: there is none, by a fault), and the faults that it met."""
+
+    reply: Reply | None
+    hit: Hit
+
+
+def fingerprint(key: str) -> str:
+    """A name for a key that does not tell it."""
+    return f"sha256:{hashlib.sha256(key.encode()).hexdigest()[:8]}"
+
+
+class Workspace:
+    """Answers calls from a file, one at a time."""
+
+    def __init__(
+        self,
+        store: Store,
+        faults: Faults,
+        *,
+        keys: Mapping[str, Collection[str]],
+        limits: Mapping[str, Windows],
+        max_objects: MaxObjects,
+        keep_first_type: bool,
+        clock: Callable[[], float],
+    ) -> None:
+        self._store = store
+        self._faults = faults
+        self._keys = {key: frozenset(scopes) for key, scopes in keys.items()}
+        self._limits = limits
+        self._settings = Settings(max_objects, keep_first_type)
+        self._clock = clock
+
+    def take(self, call: Call) -> Outcome:
+        """Answer a call, and write it down with what it changed: both or nothing."""
+        body = _body(call)
+        hit = self._faults.strike(call.path, lambda: list(identifiers(body)))
+        try:
+            reply = self._written(call, body, hit, lambda work: self._reply(work, call, body, hit))
+        except RecursionError:  # what it changed so far is undone
+            reply = self._written(call, body, hit, lambda work: _reply(400, {"message": _BAD_JSON}, work.now))
+        return Outcome(reply, hit)
+
+    def _written(self, call: Call, body: Json, hit: Hit, decide: Callable[[Transaction], Reply | None]) -> Reply | None:
+        with self._store.transaction(self._clock) as work:
+            reply = decide(work)
+            self._log(work, call, body, reply, hit)
+        return reply
+
+    def _reply(self, work: Transaction, call: Call, body: Json, hit: Hit) -> Reply | None:
+        if hit.ending is not None and hit.ending.kind in NOT_TAKEN:
+            return _fault_reply(hit.ending, work.now)
+        return self._decide(work, call, body, hit)
+
+    def _decide(self, work: Transaction, call: Call, body: Json, hit: Hit) -> Reply:
+        endpoint = ENDPOINTS.get((call.method, call.path))
+        if endpoint is None:
+            return _reply(404, {"message": "Not Found"}, work.now)  # the text is a guess
+        scopes = self._keys.get(call.key or "") if call.is_bearer else None
+        is_allowed = scopes is not None and not scopes.isdisjoint({endpoint.scope, ALL_SCOPES})
+        headers, has_room = self._count(work, endpoint, body, cost=int(is_allowed))
+        if scopes is None:
+            return _unknown_key(call.key or "", work.now, headers)
+        if not is_allowed:
+            return _reply(403, {"message": "Access Denied"}, work.now, headers)  # (errors)
+        if not has_room:
+            return _reply(429, {"message": "Too Many Requests"}, work.now, headers)  # the text is a guess
+        try:
+            if call.is_oversize:
+                raise RefusedError("Payload Too Large", status=413)  # the text is a guess
+            if not isinstance(body, dict):
+                raise RefusedError(_BAD_JSON)
+            status, answer = endpoint.run(work, body, self._settings_for(hit))
+        except RefusedError as refused:
+            status, answer = refused.status, refused.answer
+        return _reply(status, answer, work.now, headers)
+
+    def _settings_for(self, hit: Hit) -> Settings:
+        if not hit.object_errors:
+            return self._settings
+        return replace(self._settings, refusal=lambda sent: hit.refusal(identifier_text(sent)))
+
+    def _count(self, work: Transaction, endpoint: Endpoint, body: Json, cost: int) -> tuple[Mapping[str, str], bool]:
+        """Rate limit headers, and whether the request may pass. Refused keys are not counted: a guess."""
+        family = endpoint.family if isinstance(endpoint.family, str) else endpoint.family(body)
+        family = family if family in self._limits else EXPORT
+        verdict = take(self._limits[family], work.used(family), work.now, cost)
+        work.keep_used(family, verdict.used)
+        return verdict.headers, verdict.allowed
+
+    def _log(self, work: Transaction, call: Call, body: Json, reply: Reply | None, hit: Hit) -> None:
+        key = None if call.key is None else fingerprint(call.key)
+        answer = "" if reply is None else reply.text if reply.log_text is None else reply.log_text
+        arrays = body.items() if isinstance(body, dict) and call.method == "POST" else ()
+        self._store.log(
+            work.number,
+            Entry(
+                at=work.now,
+                method=call.method,
+                path=call.path,
+                query=call.query,
+                key=key,
+                status=None if reply is None else reply.status,
+                answer=answer,
+                records={name: len(objects) for name, objects in arrays if isinstance(objects, list)},
+                fault=hit.name,
+                body=call.body,
+            ),
+        )
+
+
+_BAD_JSON = "Invalid JSON"  # a guess
+
+
+def _body(call: Call) -> Json:
+    """The JSON of a body, or a query as name -> values. None if it is neither."""
+    if call.method == "GET":
+        return parse_qs(call.query)
+    try:
+        return None if call.is_oversize else parse(call.body.decode())
+    except ValueError:
+        return None
+
+
+def _reply(status: int, answer: Json, now: float, headers: Mapping[str, str] | None = None) -> Reply:
+    return Reply(status, dumps(answer), now, headers or {})
+
+
+def _unknown_key(key: str, now: float, headers: Mapping[str, str]) -> Reply:
+    """401; its body echoes the key (meas26)."""
+    logged = dumps({"message": f"Invalid API key: {fingerprint(key) if key else ''}"})
+    return Reply(401, dumps({"message": f"Invalid API key: {key}"}), now, headers, log_text=logged)
+
+
+def _fault_reply(fault: Fault, now: float) -> Reply | None:
+    match fault.kind:
+        case "drop_before":
+            return None
+        case "html":
+            page = fault.body or "<!doctype html><title>Sign in</title><p>Please sign in to use this network.</p>"
+            return Reply(200, page, now, fault.headers, "text/html; charset=utf-8")
+    if fault.status in (204, 304):
+        return Reply(fault.status, "", now, fault.headers)  # these have no body
+    text = fault.body if fault.body is not None else dumps({"message": _phrase(fault.status)})
+    return Reply(fault.status, text, now, fault.headers)
+
+
+def _phrase(status: int) -> str:
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return f"Status {status}"

@@ -1,0 +1,315 @@
+"""Faults of the sandbox, as they look on the wire."""
+
+import json
+import socket
+import threading
+import time
+from typing import Any
+
+import pytest
+import requests
+
+from reverse_etl.sandbox import Fault, Sandbox
+
+NOW = 1_800_000_000.0
+U1 = {"attributes": [{"external_id": "u1", "plan": "pro"}]}
+KEY = {"Authorization": "Bearer sandbox"}
+ANSWER = b'{"message":"success","attributes_processed":1}'
+HEAD = (
+    b"HTTP/1.1 201 Created\r\ncontent-type: application/json\r\ndate: Fri, 15 Jan 2027 08:00:00 GMT\r\n"
+    b"x-ratelimit-limit: 3000\r\nx-ratelimit-remaining: 2999\r\nx-ratelimit-reset: 1800000003\r\n"
+    b"content-length: 46\r\n\r\n"
+)
+
+
+@pytest.fixture
+def braze():
+    with Sandbox(clock=lambda: NOW) as sandbox:
+        yield sandbox
+
+
+def post(braze: Sandbox, path: str = "/users/track", body: Any = U1) -> Any:
+    return requests.post(braze.url + path, json=body, headers=KEY)
+
+
+def raw(braze: Sandbox, body: Any = U1) -> bytes:
+    """All bytes that come back until the server closes the connection."""
+    host, port = braze.url.removeprefix("http://").split(":")
+    text = json.dumps(body).encode()
+    head = (
+        f"POST /users/track HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer sandbox\r\nContent-Length: {len(text)}\r\n\r\n"
+    )
+    with socket.create_connection((host, int(port))) as client:
+        client.settimeout(5)
+        client.sendall(head.encode() + text)
+        received = b""
+        while chunk := client.recv(65536):
+            received += chunk
+        return received
+
+
+@pytest.mark.parametrize(
+    ("kind", "received", "is_taken"),
+    [
+        pytest.param("drop_before", b"", False, id="drop_before"),
+        pytest.param("drop_after", b"", True, id="drop_after"),
+        pytest.param("truncate", HEAD + ANSWER[:23], True, id="truncate"),
+        pytest.param("truncate_head", b"HTTP/1.1 201", True, id="truncate_head"),
+    ],
+)
+def test_connection_ends_badly(braze, kind, received, is_taken):
+    braze.add_fault(Fault(kind))
+    assert raw(braze) == received
+    assert braze.counts()["users"] == is_taken
+    (line,) = braze.requests()
+    answer = ANSWER.decode() if is_taken else ""
+    assert (line.status, line.answer, line.fault) == (201 if is_taken else None, answer, kind)
+
+
+def test_connection_is_whole_again_after_the_fault(braze):
+    braze.add_fault(Fault("drop_after"))
+    with requests.Session() as session:
+        with pytest.raises(requests.ConnectionError):
+            session.post(f"{braze.url}/users/track", json=U1, headers=KEY)
+        assert session.post(f"{braze.url}/users/track", json=U1, headers=KEY).status_code == 201
+    assert braze.counts()["attributes_written"] == 2
+
+
+def test_slow_answer_trickles_and_is_whole(braze):
+    braze.add_fault(Fault("slow", seconds=0.05))
+    begin = time.monotonic()
+    answer = requests.post(f"{braze.url}/users/track", json=U1, headers=KEY, stream=True)
+    chunks = list(answer.raw.stream(1))
+    assert time.monotonic() - begin >= 0.05
+    assert (answer.status_code, b"".join(chunks)) == (201, ANSWER)
+
+
+def test_delayed_request_is_taken_at_once_and_answered_late(braze):
+    braze.add_fault(Fault("delay", seconds=60))
+    with pytest.raises(requests.ReadTimeout):
+        requests.post(f"{braze.url}/users/track", json=U1, headers=KEY, timeout=0.5)
+    assert braze.counts()["users"] == 1
+    assert braze.requests()[0].fault == "delay"
+
+
+def test_short_delay_only_delays(braze):
+    braze.add_fault(Fault("delay", seconds=0.05))
+    begin = time.monotonic()
+    assert post(braze).status_code == 201
+    assert time.monotonic() - begin >= 0.05
+
+
+def test_sandbox_stops_at_once_with_answers_still_waiting():
+    answers: list[object] = []
+
+    def wait(braze: Sandbox) -> None:
+        try:
+            answers.append(post(braze))
+        except requests.RequestException:
+            answers.append("closed")
+
+    with Sandbox() as braze:
+        braze.add_fault(Fault("delay", seconds=60), Fault("slow", seconds=60, skip=1))
+        threads = [threading.Thread(target=wait, args=[braze]) for _ in "ab"]
+        for thread in threads:
+            thread.start()
+        give_up = time.monotonic() + 10
+        while len(braze.requests()) < 2 and time.monotonic() < give_up:
+            pass
+        begin = time.monotonic()
+    assert time.monotonic() - begin < 2
+    for thread in threads:
+        thread.join(5)
+    assert answers == ["closed", "closed"]
+
+
+def test_status_fault_answers_for_braze_and_takes_nothing(braze):
+    braze.add_fault(Fault("status", status=503, headers={"Retry-After": "7"}, body="<h1>busy</h1>"))
+    answer = post(braze)
+    assert (answer.status_code, answer.text, answer.headers["retry-after"]) == (503, "<h1>busy</h1>", "7")
+    assert "x-ratelimit-limit" not in answer.headers
+    assert braze.counts()["users"] == 0
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (500, {"message": "Internal Server Error"}),
+        (429, {"message": "Too Many Requests"}),
+        (599, {"message": "Status 599"}),
+    ],
+)
+def test_status_fault_has_a_body_of_its_own(braze, status, body):
+    braze.add_fault(Fault("status", status=status))
+    answer = post(braze)
+    assert (answer.status_code, answer.json()) == (status, body)
+
+
+def test_status_without_a_body_has_none(braze):
+    braze.add_fault(Fault("status", status=204))
+    answer = post(braze)
+    assert (answer.status_code, answer.content) == (204, b"")
+
+
+def test_html_fault_is_a_200_that_took_nothing(braze):
+    braze.add_fault(Fault("html"))
+    answer = post(braze)
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "text/html; charset=utf-8")
+    assert answer.text.startswith("<!doctype html>")
+    assert braze.counts()["users"] == 0
+
+
+# Refused objects
+
+
+def test_object_error_refuses_the_named_objects_alone(braze):
+    braze.add_fault(Fault("object_error", external_ids=["u2"], error="no luck"))
+    body = {"attributes": [{"external_id": f"u{n}"} for n in (1, 2, 3)]}
+    answer = post(braze, body=body)
+    assert (answer.status_code, answer.json()) == (
+        201,
+        {
+            "message": "success",
+            "attributes_processed": 2,
+            "errors": [{"type": "no luck", "input_array": "attributes", "index": 1}],
+        },
+    )
+    assert [profile["external_id"] for profile in braze.profiles()] == ["u1", "u3"]
+
+
+@pytest.mark.parametrize(
+    ("path", "array", "one", "errors_in"),
+    [
+        ("/users/track", "attributes", {"email": "bad@example.com"}, "attributes"),
+        ("/users/track", "events", {"phone": "+14155550100", "name": "n", "time": "2027-01-01"}, "events"),
+        ("/users/alias/new", "user_aliases", {"alias_name": "bad", "alias_label": "l"}, "user_aliases"),
+        (
+            "/users/identify",
+            "aliases_to_identify",
+            {"external_id": "bad", "user_alias": {"alias_name": "a", "alias_label": "l"}},
+            "user_identifiers",
+        ),
+    ],
+)
+def test_object_error_by_predicate_knows_every_identifier(braze, path, array, one, errors_in):
+    braze.add_fault(Fault("object_error", matches=lambda text: text.startswith(("bad", "+1"))))
+    errors = [{"type": "provided external_id is blacklisted and disallowed", "input_array": errors_in, "index": 0}]
+    assert post(braze, path, {array: [one]}).json()["errors"] == errors
+
+
+def test_object_error_is_used_up_only_by_requests_that_it_hits(braze):
+    braze.add_fault(Fault("object_error", external_ids=["u2"], times=1))
+    statuses = [post(braze, body={"attributes": [{"external_id": one}]}).status_code for one in ("u1", "u2", "u2")]
+    assert statuses == [201, 400, 201]
+
+
+# Where and how often
+
+
+@pytest.mark.parametrize(
+    ("options", "statuses"),
+    [
+        pytest.param({}, "5222222222", id="once"),
+        pytest.param({"times": 3}, "5552222222", id="three times"),
+        pytest.param({"times": None}, "5555555555", id="for ever"),
+        pytest.param({"times": 0}, "2222222222", id="never"),
+        pytest.param({"skip": 2}, "2252222222", id="skip two"),
+        pytest.param({"skip": 2, "times": 2}, "2255222222", id="skip two, then two"),
+        pytest.param({"path": "/users/track", "times": None}, "5555555555", id="this path"),
+        pytest.param({"path": "/users/delete", "times": None}, "2222222222", id="other path"),
+        pytest.param({"path": "/users", "times": 1}, "5222222222", id="prefix"),
+        pytest.param({"probability": 0.0, "times": None}, "2222222222", id="improbable"),
+    ],
+)
+def test_fault_hits(braze, options, statuses):
+    braze.add_fault(Fault("status", **options))
+    assert "".join(str(post(braze).status_code)[0] for _ in statuses) == statuses
+
+
+def test_probable_fault_is_the_same_for_the_same_seed():
+    def hits(seed: int) -> list[int]:
+        with Sandbox(seed=seed) as braze:
+            braze.add_fault(Fault("status", times=None, probability=0.5))
+            return [post(braze).status_code for _ in range(20)]
+
+    assert hits(1) == hits(1)
+    assert hits(1) != hits(2)
+    assert set(hits(1)) == {201, 500}
+
+
+def test_oldest_fault_decides_and_keeps_the_next_for_later(braze):
+    braze.add_fault(Fault("status", status=500), Fault("status", status=502))
+    assert [post(braze).status_code for _ in range(3)] == [500, 502, 201]
+
+
+def test_cleared_faults_are_gone(braze):
+    braze.add_fault(Fault("status", times=None))
+    braze.clear_faults()
+    assert post(braze).status_code == 201
+
+
+def test_faults_do_not_touch_control_paths(braze):
+    braze.add_fault(Fault("status", times=None))
+    assert requests.get(f"{braze.url}/_sandbox/counts").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"kind": "explode"}, "unknown fault 'explode'; there are status, html, drop_before, "),
+        ({"kind": "status", "status": 99}, "a fault's status is between 200 and 599, not 99"),
+        ({"kind": "delay", "seconds": -1}, "skip, times and seconds of a fault count from 0"),
+        ({"kind": "html", "probability": 2}, "a fault's probability is between 0 and 1, not 2"),
+        ({"kind": "object_error"}, "an object_error names external_ids, or matches"),
+    ],
+)
+def test_fault_that_makes_no_sense_is_an_error(options, message):
+    with pytest.raises(ValueError, match=message):
+        Fault(**options)
+
+
+# Over HTTP
+
+
+def test_faults_are_set_listed_and_cleared_over_http(braze):
+    url = f"{braze.url}/_sandbox/faults"
+    shown = {
+        "kind": "status",
+        "path": "/users",
+        "times": 2,
+        "skip": 0,
+        "probability": 1.0,
+        "status": 502,
+        "headers": {"a": "b"},
+        "body": None,
+        "seconds": 0.0,
+        "external_ids": [],
+        "error": "provided external_id is blacklisted and disallowed",
+    }
+    sent = [{"kind": "status", "path": "/users", "times": 2, "status": 502, "headers": {"a": "b"}}]
+    assert requests.post(url, json=sent).json() == [shown]
+    assert post(braze).status_code == 502
+    assert requests.get(url).json() == [shown]
+    assert requests.delete(url).json() == []
+    assert post(braze).status_code == 201
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        pytest.param({}, "faults are a JSON array of objects", id="no array"),
+        pytest.param([{}], "a fault is an object with a 'kind'", id="no kind"),
+        pytest.param([{"kind": "explode"}], "unknown fault 'explode'", id="unknown kind"),
+        pytest.param([{"kind": "delay", "second": 1}], "unknown field 'second' of a fault", id="unknown field"),
+        pytest.param([{"kind": "delay", "seconds": "1"}], "field 'seconds' of a fault has the wrong type", id="type"),
+        pytest.param([{"kind": "delay", "times": True}], "field 'times' of a fault has the wrong type", id="boolean"),
+        pytest.param(
+            [{"kind": "status", "headers": {"a": 1}}], "headers and external_ids of a fault are strings", id="header"
+        ),
+    ],
+)
+def test_bad_fault_over_http_is_a_400_with_a_reason(braze, body, message):
+    answer = requests.post(f"{braze.url}/_sandbox/faults", json=body)
+    assert answer.status_code == 400
+    assert answer.json()["message"].startswith(message)
+    assert post(braze).status_code == 201

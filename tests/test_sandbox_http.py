@@ -1,0 +1,529 @@
+"""The sandbox as a server: keys, limits, sizes, its log, its control paths, its life."""
+
+import http.client
+import json
+import os
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from reverse_etl.sandbox import LoggedRequest, Sandbox, serve
+
+NOW = 1_800_000_001.5  # half past the first second of a window of 3 s, and of a minute
+KEY = {"Authorization": "Bearer sandbox"}
+U1 = {"attributes": [{"external_id": "u1", "plan": "pro"}]}
+
+
+def post(braze: Sandbox, path: str = "/users/track", body: Any = U1, headers: Any = KEY, **more: Any) -> Any:
+    return requests.post(braze.url + path, json=body, headers=headers, **more)
+
+
+def limits(answer: requests.Response) -> tuple[str | None, ...]:
+    """limit, remaining, reset"""
+    return tuple(answer.headers.get(f"x-ratelimit-{name}") for name in ("limit", "remaining", "reset"))
+
+
+# Keys and paths
+
+
+@pytest.mark.parametrize(
+    ("headers", "echo"),
+    [
+        pytest.param({"Authorization": "Bearer wrong-key"}, "wrong-key", id="unknown key"),
+        pytest.param({"Authorization": 'Bearer "sandbox"'}, '"sandbox"', id="key in quotes"),
+        pytest.param({"Authorization": "Basic sandbox"}, "Basic sandbox", id="other scheme"),
+        pytest.param({"Authorization": "sandbox"}, "sandbox", id="no scheme"),
+        pytest.param({}, "", id="no key"),
+    ],
+)
+def test_unknown_key_is_a_401_that_echoes_it(headers, echo):
+    with Sandbox() as braze:
+        answer = post(braze, headers=headers)
+        assert (answer.status_code, answer.json()) == (401, {"message": f"Invalid API key: {echo}"})
+        assert braze.counts()["users"] == 0
+
+
+def test_key_without_the_permission_is_a_403():
+    with Sandbox(keys={"tracker": {"users.track"}, "other": {"users.delete", "users.export.ids"}}) as braze:
+        assert post(braze, headers={"Authorization": "Bearer tracker"}).status_code == 201
+        answer = post(braze, headers={"Authorization": "Bearer other"})
+        assert (answer.status_code, answer.json()) == (403, {"message": "Access Denied"})
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "scope"),
+    [
+        ("POST", "/users/track", "users.track"),
+        ("POST", "/users/alias/new", "users.alias.new"),
+        ("POST", "/users/alias/update", "users.alias.update"),
+        ("POST", "/users/identify", "users.identify"),
+        ("POST", "/users/merge", "users.merge"),
+        ("POST", "/users/delete", "users.delete"),
+        ("POST", "/users/external_ids/rename", "users.external_ids.rename"),
+        ("POST", "/users/external_ids/remove", "users.external_ids.remove"),
+        ("POST", "/users/export/ids", "users.export.ids"),
+        ("POST", "/subscription/status/set", "subscription.status.set"),
+        ("POST", "/v2/subscription/status/set", "subscription.status.set"),
+        ("GET", "/subscription/status/get", "subscription.status.get"),
+    ],
+)
+def test_each_endpoint_asks_for_its_permission(method, path, scope):
+    with Sandbox(keys={"right": {scope}, "none": set()}) as braze:
+
+        def status(key: str) -> int:
+            headers = {"Authorization": f"Bearer {key}"}
+            return requests.request(method, braze.url + path, json={}, headers=headers).status_code
+
+        assert (status("right"), status("none")) == (400, 403)
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("POST", "/users/tracks"),
+        ("POST", "/users/track/"),
+        ("GET", "/users/track"),
+        ("GET", "/"),
+        ("POST", "/_sandbox/x"),
+    ],
+)
+def test_anything_else_is_a_404(method, path):
+    with Sandbox() as braze:
+        answer = requests.request(method, braze.url + path, json=U1, headers=KEY)
+        assert (answer.status_code, answer.json()) == (404, {"message": "Not Found"})
+
+
+# Bodies
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param(b"", id="nothing"),
+        pytest.param(b"{", id="half"),
+        pytest.param(b"[]", id="array"),
+        pytest.param(b"null", id="null"),
+        pytest.param(b'{"attributes": [{"external_id": "u1", "x": NaN}]}', id="NaN"),
+        pytest.param(b'{"attributes": [{"external_id": "u1", "x": -Infinity}]}', id="infinity"),
+        pytest.param(b'{"attributes": [{"external_id": "u1", "x": 1e99999999999999999999}]}', id="endless exponent"),
+        pytest.param(b'{"attributes": [{"external_id": "u1", "x": "\xff"}]}', id="no UTF-8"),
+        pytest.param(b'{"attributes": [{"external_id": "u1", "x": "\\ud800"}]}', id="half a surrogate pair"),
+        pytest.param(b'{"attributes": [{"external_id": "u1", "x": ' + b"[" * 50_000, id="endless array"),
+        pytest.param(b"\x1f\x8b\x08\x00", id="gzip"),
+    ],
+)
+def test_body_that_is_no_json_object_is_a_400_and_changes_nothing(body):
+    with Sandbox() as braze:
+        answer = requests.post(f"{braze.url}/users/track", data=body, headers=KEY)
+        assert (answer.status_code, answer.json()) == (400, {"message": "Invalid JSON"})
+        assert braze.counts()["users"] == 0
+
+
+@pytest.mark.parametrize("levels", range(100, 1000, 50))
+def test_very_deep_value_is_dropped_or_refused_and_spoils_nothing(levels):
+    deep = "[" * levels + "]" * levels
+    body = f'{{"attributes": [{{"external_id": "u1", "x": {deep}, "facebook": {deep}}}], "partner": {deep}}}'
+    with Sandbox() as braze:
+        assert requests.post(f"{braze.url}/users/track", data=body, headers=KEY).status_code in (201, 400)
+        assert post(braze).status_code == 201
+        assert braze.profile(external_id="u1")["custom_attributes"].keys() <= {"plan", "x"}
+
+
+def test_body_over_4_mb_is_a_413_and_one_of_4_mb_is_not():
+    start, end = b'{"attributes":[{"external_id":"u1"}],"partner":"', b'"}'
+    fitting = start + b"x" * (4_000_000 - len(start) - len(end)) + end
+    with Sandbox(limits={"users_track": [(10, 3)]}, clock=lambda: NOW) as braze:
+        assert requests.post(f"{braze.url}/users/track", data=fitting, headers=KEY).status_code == 201
+        answer = requests.post(f"{braze.url}/users/track", data=fitting + b" ", headers=KEY)
+        assert (answer.status_code, answer.json()) == (413, {"message": "Payload Too Large"})
+        assert limits(answer) == ("10", "8", "1800000003")
+        assert braze.requests()[-1].body == ""
+
+
+# Rate limits
+
+
+def test_limit_is_counted_in_fixed_windows_and_told_in_lower_case_headers():
+    now = NOW
+    with Sandbox(limits={"users_track": [(2, 3)]}, clock=lambda: now) as braze:
+        connection = http.client.HTTPConnection(braze.url.removeprefix("http://"))
+        answers = []
+        for moment in (NOW, NOW + 1, NOW + 1.4, NOW + 1.5, NOW + 7):
+            now = moment
+            connection.request("POST", "/users/track", json.dumps(U1), KEY)
+            answer = connection.getresponse()
+            names = [name for name, _ in answer.getheaders() if name.lower().startswith("x-ratelimit")]
+            answers.append((answer.status, json.loads(answer.read())["message"], *map(answer.getheader, names)))
+            assert names == ["x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset"]
+        connection.close()
+    assert answers == [
+        (201, "success", "2", "1", "1800000003"),
+        (201, "success", "2", "0", "1800000003"),
+        (429, "Too Many Requests", "2", "0", "1800000003"),
+        (201, "success", "2", "1", "1800000006"),
+        (201, "success", "2", "1", "1800000009"),
+    ]
+
+
+def test_request_over_the_limit_changes_nothing():
+    with Sandbox(limits={"users_track": [(0, 3)]}) as braze:
+        assert post(braze).status_code == 429
+        assert braze.profile(external_id="u1") is None
+
+
+def test_date_header_follows_the_clock_of_the_limits():
+    with Sandbox(clock=lambda: NOW) as braze:
+        assert post(braze).headers["date"] == "Fri, 15 Jan 2027 08:00:01 GMT"
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("/users/track", ("3000", "2999", "1800000003")),
+        ("/users/alias/new", ("20000", "19999", "1800000060")),
+        ("/users/external_ids/rename", ("1000", "999", "1800000060")),
+        ("/users/external_ids/remove", ("1000", "999", "1800000060")),
+        ("/v2/subscription/status/set", ("5000", "4999", "1800000060")),
+        ("/users/export/ids", ("250", "249", "1800000060")),
+    ],
+)
+def test_default_limits_are_those_of_braze_and_bad_requests_count(path, expected):
+    with Sandbox(clock=lambda: NOW) as braze:
+        answer = post(braze, path, {})
+        assert (answer.status_code, limits(answer)) == (400, expected)
+
+
+def test_general_limit_is_hourly():
+    with Sandbox(clock=lambda: NOW) as braze:
+        answer = requests.get(f"{braze.url}/subscription/status/get", headers=KEY)
+        assert limits(answer) == ("250000", "249999", "1800003600")
+
+
+@pytest.mark.parametrize(
+    ("family", "paths"),
+    [
+        (
+            "users",
+            ["/users/alias/new", "/users/alias/update", "/users/identify", "/users/merge", "/users/delete"],
+        ),
+        ("subscription_status_set", ["/subscription/status/set", "/v2/subscription/status/set"]),
+    ],
+)
+def test_family_shares_one_limit(family, paths):
+    with Sandbox(limits={family: [(len(paths), 60)]}, clock=lambda: NOW) as braze:
+        assert [post(braze, path, {}).status_code for path in paths] == [400] * len(paths)
+        assert {post(braze, path, {}).status_code for path in paths} == {429}
+        assert post(braze).status_code == 201
+
+
+def test_light_exports_have_a_limit_of_their_own_until_exports_are_limited_together():
+    light = {"external_ids": ["u1"], "fields_to_export": ["email"]}
+    heavy = {"external_ids": ["u1"], "fields_to_export": ["email", "campaigns_received"]}
+    with Sandbox(clock=lambda: NOW) as braze:
+        found = [limits(post(braze, "/users/export/ids", body)) for body in (light, heavy)]
+        assert found == [("40", "39", "1800000002"), ("250", "249", "1800000060")]
+    with Sandbox(limits={"users_export_ids": [(5, 60)]}, clock=lambda: NOW) as braze:
+        found = [limits(post(braze, "/users/export/ids", body)) for body in (light, heavy)]
+        assert found == [("5", "4", "1800000060"), ("5", "3", "1800000060")]
+
+
+def test_refused_key_does_not_count():
+    with Sandbox(limits={"users_track": [(1, 3)]}, clock=lambda: NOW) as braze:
+        answer = post(braze, headers={"Authorization": "Bearer wrong"})
+        assert (answer.status_code, limits(answer)) == (401, ("1", "1", "1800000003"))
+        assert post(braze).status_code == 201
+
+
+def test_no_windows_are_no_limit_and_no_headers():
+    with Sandbox(limits={"users_track": []}) as braze:
+        assert limits(post(braze)) == (None, None, None)
+
+
+def test_unknown_family_is_named_with_those_that_exist():
+    with pytest.raises(ValueError, match=r"unknown rate limit 'track'; there are external_ids_remove, .*users_track"):
+        Sandbox(limits={"track": [(1, 1)]})
+
+
+# The log
+
+
+def test_log_has_each_request_with_its_answer_and_no_key():
+    with Sandbox(clock=lambda: NOW) as braze:
+        body = '{"attributes": [{"external_id": "ü", "n": 1.50}], "events": []}'
+        requests.post(f"{braze.url}/users/track", data=body.encode(), headers=KEY)
+        post(braze, headers={"Authorization": "Bearer wrong-key"})
+        requests.get(f"{braze.url}/nowhere?a=1")
+        log = braze.requests()
+        text = "".join(map(repr, log))
+    assert log == [
+        LoggedRequest(
+            number=1,
+            at=NOW,
+            method="POST",
+            path="/users/track",
+            query="",
+            key="sha256:b7ad5674",
+            body=body,
+            status=201,
+            answer='{"message":"success","attributes_processed":1,"events_processed":0}',
+            records={"attributes": 1, "events": 0},
+            fault=None,
+        ),
+        LoggedRequest(
+            number=2,
+            at=NOW,
+            method="POST",
+            path="/users/track",
+            query="",
+            key="sha256:5e179de4",
+            body=json.dumps(U1),
+            status=401,
+            answer='{"message":"Invalid API key: sha256:5e179de4"}',
+            records={"attributes": 1},
+            fault=None,
+        ),
+        LoggedRequest(
+            number=3,
+            at=NOW,
+            method="GET",
+            path="/nowhere",
+            query="a=1",
+            key=None,
+            body="",
+            status=404,
+            answer='{"message":"Not Found"}',
+            records={},
+            fault=None,
+        ),
+    ]
+    assert "wrong-key" not in text
+
+
+@pytest.mark.parametrize(("log_bodies", "kept"), [(0, []), (2, [3, 4]), (10, [1, 2, 3, 4])])
+def test_log_keeps_the_latest_bodies_only(log_bodies, kept):
+    with Sandbox(log_bodies=log_bodies) as braze:
+        for n in (1, 2, 3, 4):
+            post(braze, body={"attributes": [{"external_id": f"u{n}"}]})
+        assert [one.number for one in braze.requests() if one.body] == kept
+        assert len(braze.requests()) == 4
+        assert [one.number for one in braze.requests(after=2)] == [3, 4]
+
+
+# Control paths
+
+
+def test_counts_requests_and_reset_over_http():
+    with Sandbox(clock=lambda: NOW, limits={"users_track": [(9, 60)]}) as braze:
+        post(braze)
+        post(braze, body={})
+        counts = requests.get(f"{braze.url}/_sandbox/counts").json()
+        assert counts == braze.counts()
+        assert (counts["users"], counts["requests"]) == (1, 2)
+        log = requests.get(f"{braze.url}/_sandbox/requests?after=1").json()["requests"]
+        assert [(one["number"], one["status"], one["body"]) for one in log] == [(2, 400, "{}")]
+
+        empty = dict.fromkeys(counts, 0)
+        assert requests.post(f"{braze.url}/_sandbox/reset").json() == empty
+        assert braze.counts() == empty
+        answer = post(braze)
+        assert (limits(answer), braze.requests()[0].number) == (("9", "8", "1800000060"), 1)
+
+
+def test_reset_forgets_users_types_windows_and_faults():
+    with Sandbox() as braze:
+        post(braze)
+        braze.reset()
+        assert (list(braze.profiles()), braze.requests(), braze.silent_drops()) == ([], [], [])
+        post(braze, body={"attributes": [{"external_id": "u1", "plan": 7}]})
+        assert braze.profile(external_id="u1")["custom_attributes"] == {"plan": 7}
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        pytest.param({"Host": "evil.example"}, id="other name"),
+        pytest.param({"Origin": "https://evil.example"}, id="page in a browser"),
+    ],
+)
+def test_control_paths_answer_no_page_in_a_browser(headers):
+    with Sandbox() as braze:
+        post(braze)
+        assert requests.post(f"{braze.url}/_sandbox/reset", headers=headers).status_code == 403
+        assert braze.counts()["users"] == 1
+
+
+# Life
+
+
+def test_server_listens_on_loopback_only_and_closes_its_port():
+    with Sandbox() as braze:
+        host, port = braze.url.removeprefix("http://").split(":")
+        assert host == "127.0.0.1"
+        with socket.socket() as other, pytest.raises(ConnectionRefusedError):
+            other.connect(("127.0.0.2", int(port)))
+        with socket.create_connection((host, int(port))) as idle:
+            idle.settimeout(5)
+            braze.__exit__(None, None, None)
+            assert idle.recv(1) == b""
+    with socket.socket() as other, pytest.raises(ConnectionRefusedError):
+        other.connect((host, int(port)))
+
+
+def test_chosen_port_is_used_and_a_taken_one_is_an_error():
+    with Sandbox() as first:
+        port = int(first.url.rsplit(":", 1)[1])
+        with pytest.raises(OSError, match="Address already in use"), Sandbox(port=port):
+            pass
+    with Sandbox(port=port) as again:
+        assert again.url == f"http://127.0.0.1:{port}"
+
+
+def test_temporary_file_is_private_and_goes_away(monkeypatch, tmp_path):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    with Sandbox() as braze:
+        post(braze)
+        files = [path for path in tmp_path.rglob("*") if path.is_file()]
+        assert {stat.S_IMODE(path.stat().st_mode) for path in files} == {0o600}
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_file_outlives_its_sandbox(tmp_path):
+    path = tmp_path / "deeper" / "braze.sqlite"
+    with Sandbox(path) as braze:
+        post(braze)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    with Sandbox(path) as braze:
+        post(braze, body={"attributes": [{"external_id": "u1", "more": 1}]})
+        assert braze.profile(external_id="u1")["custom_attributes"] == {"plan": "pro", "more": 1}
+        assert [one.number for one in braze.requests()] == [1, 2]
+
+
+@pytest.mark.parametrize("content", [b"not a database at all, but a longer text" * 50, "sqlite"])
+def test_other_file_is_refused_and_left_alone(tmp_path, content):
+    path = tmp_path / "mine.db"
+    if content == "sqlite":
+        import sqlite3
+
+        other = sqlite3.connect(path)
+        other.execute("CREATE TABLE mine (x)")
+        other.close()
+    else:
+        path.write_bytes(content)
+    before = path.read_bytes(), path.stat().st_mode
+    with pytest.raises(ValueError, match="is not a file of this version of the sandbox"), Sandbox(path):
+        pass
+    assert (path.read_bytes(), path.stat().st_mode) == before
+
+
+def test_sandbox_that_does_not_run_says_so():
+    with pytest.raises(RuntimeError, match="the sandbox is not running"):
+        _ = Sandbox().url
+
+
+def test_two_sandboxes_on_one_file_share_all_but_their_faults(tmp_path):
+    path = tmp_path / "braze.sqlite"
+    with Sandbox(path, limits={"users_track": [(400, 1e9)]}) as one, Sandbox(path) as other:
+
+        def add(n: int) -> int:
+            body = {"attributes": [{"external_id": f"u{n % 7}", "hits": {"inc": 1}, f"a{n}": n}]}
+            return post((one, other)[n % 2], body=body).status_code
+
+        with ThreadPoolExecutor(6) as pool:
+            assert set(pool.map(add, range(140))) == {201}
+        assert one.counts() == other.counts()
+        assert {f"u{n}": 20 for n in range(7)} == {
+            profile["external_id"]: profile["custom_attributes"]["hits"] for profile in other.profiles()
+        }
+        assert [request.number for request in one.requests()] == list(range(1, 141))
+
+
+def test_many_sandboxes_may_make_one_file_at_the_same_time(tmp_path):
+    def start(path: Path) -> int:
+        with Sandbox(path) as braze:
+            return post(braze).status_code
+
+    with ThreadPoolExecutor(4) as pool:
+        paths = [tmp_path / f"{n // 4}.sqlite" for n in range(40)]
+        assert set(pool.map(start, paths)) == {201}
+
+
+def test_two_processes_on_one_fresh_file_lose_nothing(tmp_path):
+    path = tmp_path / "braze.sqlite"
+    script = (
+        "import sys, pathlib\n"
+        "from reverse_etl.sandbox import Sandbox\n"
+        "with Sandbox(pathlib.Path(sys.argv[1])) as braze:\n"
+        "    print(braze.url, flush=True)\n"
+        "    sys.stdin.read()\n"
+    )
+    command = [sys.executable, "-c", script, str(path)]
+    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, **pipes) as first, subprocess.Popen(command, **pipes) as second:
+        urls = [process.stdout.readline().strip() for process in (first, second) if process.stdout]
+
+        def add(n: int) -> int:
+            body = {"attributes": [{"external_id": "u1", "hits": {"inc": 1}}]}
+            return requests.post(f"{urls[n % 2]}/users/track", json=body, headers=KEY).status_code
+
+        with ThreadPoolExecutor(4) as pool:
+            assert set(pool.map(add, range(60))) == {201}
+        for process in (first, second):
+            process.communicate()
+    with Sandbox(path) as braze:
+        assert braze.profile(external_id="u1")["custom_attributes"] == {"hits": 60}
+        assert braze.counts()["users"] == 1
+
+
+def test_client_that_leaves_in_the_middle_of_its_body_sent_nothing():
+    with Sandbox() as braze:
+        host, port = braze.url.removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port))) as client:
+            client.sendall(b"POST /users/track HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")
+        assert post(braze).status_code == 201
+        assert len(braze.requests()) == 1
+
+
+def test_import_needs_no_web_server():
+    script = (
+        "import sys, reverse_etl.sandbox; print([m for m in ('uvicorn', 'starlette', 'asyncio') if m in sys.modules])"
+    )
+    assert subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_serve_runs_until_a_signal_and_gives_the_handlers_back(tmp_path, number):
+    before = signal.getsignal(number)
+    urls = []
+
+    def ready(url: str) -> None:
+        urls.append(url)
+        assert requests.post(f"{url}/users/track", json=U1, headers=KEY).status_code == 201
+        os.kill(os.getpid(), number)
+
+    serve(tmp_path / "braze.sqlite", ready=ready)
+    assert signal.getsignal(number) is before
+    with pytest.raises(requests.ConnectionError):
+        requests.get(urls[0])
+    with Sandbox(tmp_path / "braze.sqlite") as braze:
+        assert braze.counts()["users"] == 1
+
+
+def test_sandbox_leaves_no_thread_behind():
+    before = threading.active_count()
+    with Sandbox():
+        assert threading.active_count() == before + 1
+    assert threading.active_count() == before
+
+
+def test_path_may_hold_any_character(tmp_path: Path):
+    with Sandbox(tmp_path / "a b?c#d%20.sqlite") as braze:
+        assert post(braze).status_code == 201
