@@ -88,19 +88,19 @@ def fold(connection: DuckDBPyConnection, journal: Path, ending: Ending, moves_st
     return fates
 
 
-def columns_of(connection: DuckDBPyConnection, database: str, table: str) -> dict[str, str]:
+def columns_of(connection: DuckDBPyConnection, table: str) -> dict[str, str]:
     """Names and types of a table's columns, in their order; empty if there is no such table."""
-    rows = connection.execute(
-        """SELECT column_name, data_type FROM duckdb_columns()
-        WHERE database_name = ? AND table_name = ? ORDER BY column_index""",
-        [database, table],
-    ).fetchall()
-    return dict(rows)
+    database, schema, name = table.split(".")
+    there = "SELECT 1 FROM duckdb_tables() WHERE (database_name, schema_name, table_name) = (?, ?, ?)"
+    if not connection.execute(there, [database, schema, name]).fetchone():
+        return {}
+    rows = connection.execute(f"DESCRIBE {table}").fetchall()
+    return {name: of for name, of, *_ in rows}
 
 
 def acknowledged_columns(connection: DuckDBPyConnection) -> dict[str, str]:
     """The model's columns in the table of acknowledged rows, without retl's own two."""
-    columns = columns_of(connection, STATE, "state")
+    columns = columns_of(connection, ACKNOWLEDGED)
     return {name: of for name, of in columns.items() if name not in (SENT_AT, RUN_ID)}
 
 
@@ -139,7 +139,7 @@ def _count_fates(connection: DuckDBPyConnection) -> Fates:
 
 def _reshape(connection: DuckDBPyConnection, key: Sequence[str]) -> None:
     """Give the table of acknowledged rows the columns and types that the outbox has."""
-    outbox = columns_of(connection, RUN, "outbox")
+    outbox = columns_of(connection, OUTBOX)
     wanted = {name.removeprefix("new."): of for name, of in outbox.items() if name.startswith("new.")}
     known = acknowledged_columns(connection)
     if known == wanted:

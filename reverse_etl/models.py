@@ -149,8 +149,6 @@ def _render(model: Model, models: Mapping[str, Model], values: RunValues) -> _Re
     }
     where = Location(model.file)
     sql = render(model.text, names, where).rstrip().rstrip(";").rstrip()
-    if not sql:
-        raise ProjectError("the model is empty", where, "write one SELECT")
     rendered = _Rendered(model, sql, tuple(refs), names)
     if "dialect" not in config:
         return rendered

@@ -94,7 +94,8 @@ class _Reader:
             for detail in error.errors():
                 loc = tuple(detail["loc"])
                 given = detail["input"]
-                if loc in seen or isinstance(given, _Unrendered) or (unrendered and is_template(given)):
+                unsaid = isinstance(given, _Unrendered) or (unrendered and is_template(given))
+                if loc in seen or (unsaid and detail["type"] != "extra_forbidden"):
                     continue
                 seen.add(loc)
                 self._pydantic_mistake(model, detail, (*path, *loc), inside)
@@ -102,6 +103,9 @@ class _Reader:
 
     def _pydantic_mistake(self, model: type[BaseModel], detail: ErrorDetails, path: YamlPath, inside: str) -> None:
         kind, key = detail["type"], next((part for part in reversed(path) if isinstance(part, str)), "")
+        if not path:
+            self.mistake("must be a mapping with version, targets and syncs", self.positions.of_value(path))
+            return
         if kind == "extra_forbidden":
             hint = nearest(str(path[-1]), _keys_at(model, detail["loc"]))
             self.mistake(f'unknown key "{path[-1]}"{inside}', self.positions.of_key(path), hint)

@@ -79,7 +79,7 @@ def source_lines(text: str, names: Mapping[str, Any], where: Location) -> list[i
 def _render(environment: SandboxedEnvironment, text: str, names: Mapping[str, Any], where: Location) -> str:
     try:
         code = environment.compile(text, name=where.file, filename=where.file)
-        return environment.template_class.from_code(environment, code, dict(names)).render()
+        return environment.template_class.from_code(environment, code, environment.make_globals(dict(names))).render()
     except TemplateSyntaxError as error:
         raise ProjectError(f"Jinja: {error.message}", _at(where, error.lineno)) from error
     except TemplateMistake as error:

@@ -106,10 +106,13 @@ def describe(connection: DuckDBPyConnection, model: Compiled) -> list[tuple[str,
     """The columns that a model returns. Raises ProjectError where DuckDB does not take it as one SELECT."""
     with _errors_of(model, first_line=1):
         statements = connection.extract_statements(model.sql)
-        if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
-            raise ProjectError("a model is one SELECT", Location(model.file), f"it holds {len(statements)} statements")
+    if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
+        kinds = ", ".join(statement.type.name for statement in statements)
+        raise ProjectError(f"a model is one SELECT; this one holds {kinds or 'nothing'}", Location(model.file))
+    with _errors_of(model, first_line=2):
+        connection.execute(f"DESCRIBE\n{model.sql}")  # `sql()` below leaves the line out of its errors
         relation = connection.sql(model.sql)
-        return [(name, _stored(_sql_type(of))) for name, of in zip(relation.columns, relation.types, strict=True)]
+    return [(name, _stored(_sql_type(of))) for name, of in zip(relation.columns, relation.types, strict=True)]
 
 
 def _sql_type(of: DuckDBPyType) -> SqlType:

@@ -1,0 +1,37 @@
+# make demo and make test do all set-up on a machine with python3, pip and make.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test lint types check clean
+
+$(VENV)/installed: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
+	$(BIN)/python -m pip install --quiet --editable . --group dev
+	touch $@
+
+demo: $(VENV)/installed ## The demo shop against the local Braze: sync, sync again, change one customer, sync
+	rm -rf .retl/sandbox warehouse.duckdb
+	$(BIN)/retl seed
+	$(BIN)/retl sync users_track
+	$(BIN)/retl sync users_track
+	$(BIN)/python -c "import duckdb; duckdb.connect('warehouse.duckdb').execute(\"update raw_customers set tier = 'gold' where customer_id = 'c-1002'\")"
+	$(BIN)/retl plan users_track --show-values
+	$(BIN)/retl sync users_track
+	$(BIN)/retl sandbox --last 1
+
+test: $(VENV)/installed ## All tests
+	$(BIN)/pytest
+
+lint: $(VENV)/installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/installed
+	$(BIN)/mypy
+
+check: lint types test ## What CI runs
+
+clean:
+	rm -rf $(VENV) .retl/sandbox warehouse.duckdb target

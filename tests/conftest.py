@@ -1,0 +1,172 @@
+"""The vocabulary of the tests: a small project in a folder, and a Braze to send to."""
+
+import os
+import sys
+import textwrap
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+import yaml
+from hypothesis import HealthCheck, settings
+
+from reverse_etl.channel import open_channel
+from reverse_etl.cli import main
+from reverse_etl.limits import RetryPolicy
+from reverse_etl.project import load_project
+from reverse_etl.run import Options, RunResult, run_syncs
+from reverse_etl.sandbox import Sandbox
+
+KEY = "sandbox"
+settings.register_profile("retl", deadline=None, max_examples=25, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("retl")
+
+
+class FakeClock:
+    """A clock that goes forward only when somebody waits: no test sleeps."""
+
+    def __init__(self, start_s: float = 1_790_000_000.0) -> None:
+        self.time_s = start_s
+        self.waits: list[float] = []
+
+    def __call__(self) -> float:
+        return self.time_s
+
+    def now_s(self) -> float:
+        return self.time_s
+
+    def wait(self, wait_s: float, stop: Any) -> None:
+        self.waits.append(wait_s)
+        self.time_s += wait_s
+
+
+class Silent:
+    """A listener that writes down what it is told."""
+
+    def __init__(self) -> None:
+        self.notices: list[str] = []
+
+    def notice(self, sync: Any, text: str) -> None:
+        self.notices.append(f"{sync.name}: {text}")
+
+    def planned(self, sync: Any, plan: Any) -> None:
+        pass
+
+    def sending(self, sync: Any, plan: Any, sender: Any) -> Any:
+        from contextlib import nullcontext
+
+        return nullcontext()
+
+
+@dataclass
+class Shop:
+    """A project in a folder with a warehouse, and a Braze that it sends to."""
+
+    folder: Path
+    braze: Sandbox
+    syncs: list[dict[str, Any]] = field(default_factory=list)
+    destination: dict[str, Any] = field(default_factory=dict)
+    clock: FakeClock = field(default_factory=FakeClock)
+    listener: Silent = field(default_factory=Silent)
+
+    def __post_init__(self) -> None:
+        (self.folder / "models").mkdir(parents=True, exist_ok=True)
+        self.warehouse("SELECT 1")
+        self.write()
+
+    def warehouse(self, sql: str, *values: object) -> None:
+        """Do something to the warehouse."""
+        with duckdb.connect(self.folder / "warehouse.duckdb") as connection:
+            connection.execute(sql, list(values) or None)
+
+    def model(self, name: str, sql: str) -> None:
+        (self.folder / "models" / f"{name}.sql").write_text(textwrap.dedent(sql), encoding="utf-8")
+
+    def sync(self, name: str, sql: str, **options: Any) -> "Shop":
+        """A sync over a model of its own; attributes unless it says otherwise. A second call with the name replaces it."""
+        self.model(name, sql)
+        mode = {"mode": "users_track", "track_record_type": "attributes"} if "mode" not in options else {}
+        self.syncs = [sync for sync in self.syncs if sync["name"] != name]
+        self.syncs.append({"name": name, "model": name, **mode, **options})
+        self.write()
+        return self
+
+    def write(self) -> None:
+        spec = {
+            "version": 1,
+            "default_target": "test",
+            "targets": {
+                "test": {
+                    "warehouse": {"type": "duckdb", "path": "warehouse.duckdb"},
+                    "destination": {
+                        "type": "braze",
+                        "endpoint": self.braze.url,
+                        "api_key": "{{ env_var('BRAZE_API_KEY') }}",
+                        **self.destination,
+                    },
+                }
+            },
+            "syncs": self.syncs,
+        }
+        (self.folder / "syncs.yml").write_text(yaml.safe_dump(spec, sort_keys=False, allow_unicode=True))
+
+    def run(self, *names: str, policy: RetryPolicy | None = None, **options: Any) -> RunResult:
+        """Run one sync (the only one, if none is named); its result."""
+        return self.run_all(*(names or [self.syncs[0]["name"]]), policy=policy, **options)[0]
+
+    def run_all(self, *names: str, policy: RetryPolicy | None = None, **options: Any) -> list[RunResult]:
+        project = load_project(self.folder, environ={"BRAZE_API_KEY": KEY})
+        chosen = Options(clock=self.clock, policy=policy or RetryPolicy(), threads=4, **options)
+        with open_channel(project) as channel:
+            return list(run_syncs(project, [project.sync(n) for n in names], channel, chosen, self.listener))
+
+    def sent(self) -> list[str]:
+        """The bodies of all requests so far."""
+        return [request.body for request in self.braze.requests()]
+
+
+@pytest.fixture
+def braze() -> Iterator[Sandbox]:
+    with Sandbox() as sandbox:
+        yield sandbox
+
+
+@pytest.fixture
+def shop(tmp_path: Path, braze: Sandbox) -> Shop:
+    return Shop(tmp_path / "shop", braze)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    code: int
+    out: str
+    err: str
+
+
+Retl = Callable[..., Outcome]
+
+
+@pytest.fixture
+def retl(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Retl:
+    """The command, run in a folder (`tmp_path` unless told): exit code, stdout, stderr."""
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setenv("BRAZE_API_KEY", KEY)
+
+    def run(*arguments: str, folder: Path = tmp_path) -> Outcome:
+        monkeypatch.chdir(folder)
+        monkeypatch.setattr(sys, "argv", ["retl", *arguments])
+        capsys.readouterr()
+        try:
+            main()
+        except SystemExit as exit_:
+            code = exit_.code if isinstance(exit_.code, int) else 1
+        captured = capsys.readouterr()
+        return Outcome(code, captured.out, captured.err)
+
+    return run
+
+
+DATA = Path(os.environ.get("RETL_TEST_DATA", Path(__file__).parents[2] / "shared" / "data"))

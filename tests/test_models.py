@@ -1,0 +1,218 @@
+"""Models: Jinja, the graph of ref(), other dialects, and errors that lead to the model's line."""
+
+from datetime import UTC, datetime
+
+import pytest
+
+from reverse_etl.engines.duckdb import connect, describe
+from reverse_etl.errors import ProjectError
+from reverse_etl.models import Compiled, Model, RunValues, compile_model
+from reverse_etl.spec import Source
+from tests.conftest import Shop
+
+NOW = datetime(2026, 11, 23, 8, 15, tzinfo=UTC)
+
+
+def compiled(name: str, /, **texts: str) -> Compiled:
+    """The model `name` among models of these texts; a seed `orders` and a source `raw` are there too."""
+    models = {key: Model(key, f"models/{key}.sql", text) for key, text in texts.items()}
+    values = RunValues(
+        vars={"country": "KR"},
+        environ={"STAGE": "prod"},
+        target_name="dev",
+        sources={"raw": Source(database="lake", schema="landing")},
+        seeds={"orders"},
+        run_started_at=NOW,
+        scheduled_time=NOW,
+    )
+    return compile_model(name, models, values)
+
+
+def mistake(name: str, /, **texts: str) -> str:
+    """What is said of the mistake in a model, by Jinja or by DuckDB."""
+    with pytest.raises(ProjectError) as raised, connect() as connection:
+        describe(connection, compiled(name, **texts))
+    return str(raised.value)
+
+
+def test_functions_that_dbt_users_know():
+    text = (
+        "select '{{ var('country') }}', '{{ var('none', 'x') }}', '{{ env_var('STAGE') }}', '{{ target.name }}',\n"
+        "    '{{ run_started_at.strftime('%Y-%m-%d') }}', '{{ scheduled_time.isoformat() }}'\n"
+        "from {{ source('raw', 'customers') }}, {{ source('shop', 'orders') }}, {{ ref('orders') }}"
+    )
+    assert compiled("a", a=text).sql == (
+        "select 'KR', 'x', 'prod', 'dev',\n"
+        "    '2026-11-23', '2026-11-23T08:15:00+00:00'\n"
+        'from "lake"."landing"."customers", "shop"."orders", "main"."orders"\n'
+    )
+
+
+def test_models_that_are_referred_to_become_part_of_the_sql_each_once_and_in_order():
+    model = compiled(
+        "a",
+        a="select * from {{ ref('b') }} join {{ ref('c') }} using (id) -- the end",
+        b="select id from {{ ref('c') }};",
+        c="select 1 as id",
+    )
+    assert model.refs == ("c", "b")
+    assert model.sql == (
+        'WITH "__ref__c" AS (\nselect 1 as id\n), "__ref__b" AS (\nselect id from "__ref__c"\n)\n'
+        'SELECT * FROM (\nselect * from "__ref__b" join "__ref__c" using (id) -- the end\n)\n'
+    )
+
+
+def test_model_may_have_the_name_of_the_table_it_reads(shop: Shop):
+    shop.warehouse("CREATE TABLE customers AS SELECT 'u1' AS external_id, 'gold' AS tier")
+    shop.model("customers", "select external_id, tier from customers")
+    shop.sync("it", "select * from {{ ref('customers') }}")
+    shop.run()
+    assert shop.sent() == ['{"attributes":[{"external_id":"u1","tier":"gold"}]}']
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        pytest.param(
+            "select 1 as a,\n  {{ vra('x') }}",
+            "models/a.sql:2: Jinja: 'vra' is undefined\n  hint: did you mean \"var\"?",
+            id="unknown function",
+        ),
+        pytest.param(
+            "-- one\n-- two\nselect {{ var('nope') }}",
+            'models/a.sql:3: variable "nope" has no value\n'
+            """  hint: set it under "vars:" in syncs.yml, or pass --vars '{"nope": ...}'""",
+            id="unknown variable",
+        ),
+        pytest.param(
+            "select '{{ env_var('NOPE') }}'",
+            'models/a.sql:1: environment variable "NOPE" is not set\n'
+            "  hint: set NOPE in the environment or in .env, or give a default: env_var('NOPE', '...')",
+            id="unknown environment variable",
+        ),
+        pytest.param(
+            "\nselect * from {{ ref('ordes') }}",
+            'models/a.sql:2: ref(): there is no model or seed "ordes"\n  hint: did you mean "orders"?',
+            id="unknown ref",
+        ),
+        pytest.param(
+            "{{ config(materialized='table') }}\nselect 1",
+            'models/a.sql:1: config(): unknown key "materialized"\n  hint: one of: dialect',
+            id="unknown config",
+        ),
+        pytest.param(
+            "{{ config(dialect='hve') }}\nselect 1",
+            'models/a.sql:1: config(): unknown dialect "hve"\n  hint: did you mean "hive"?',
+            id="unknown dialect",
+        ),
+        pytest.param(
+            "select 1\n{% if %}",
+            "models/a.sql:2: Jinja: Expected an expression, got 'end of statement block'",
+            id="bad Jinja",
+        ),
+        pytest.param(
+            "select 1\n\n{{ 1 / 0 }}", "models/a.sql:3: Jinja: ZeroDivisionError: division by zero", id="failing Jinja"
+        ),
+        pytest.param(
+            "{{ ().__class__.__bases__ }}",
+            "models/a.sql:1: Jinja: access to attribute '__class__' of 'tuple' object is unsafe.",
+            id="unsafe Jinja",
+        ),
+        pytest.param(
+            "-- nothing\n{# at all #}", "models/a.sql: a model is one SELECT; this one holds nothing", id="empty"
+        ),
+        pytest.param(
+            "{% for i in range(3) %}\n\n{% endfor %}\nselect emial\nfrom (select 1 as email)",
+            'models/a.sql:4: Binder Error: Referenced column "emial" not found in FROM clause! '
+            'Candidate bindings: "email"\n  hint: the compiled SQL is in target/compiled/a.sql, line 8',
+            id="unknown column, behind a loop",
+        ),
+        pytest.param(
+            "select 1 as a\nfrm b",
+            'models/a.sql:2: Parser Error: syntax error at or near "frm"\n'
+            "  hint: the compiled SQL is in target/compiled/a.sql, line 2",
+            id="syntax error",
+        ),
+        pytest.param(
+            "select * from\n  shop.customers",
+            'models/a.sql:2: Catalog Error: Table with name "shop.customers" does not exist because schema "shop" '
+            "does not exist.\n  hint: the compiled SQL is in target/compiled/a.sql, line 2",
+            id="unknown table",
+        ),
+        pytest.param(
+            "create table x as select 1",
+            "models/a.sql: a model is one SELECT; this one holds CREATE",
+            id="no SELECT",
+        ),
+        pytest.param(
+            "select 1; select 2",
+            "models/a.sql: a model is one SELECT; this one holds SELECT, SELECT",
+            id="two statements",
+        ),
+        pytest.param(
+            "{{ config(dialect='hive') }}select\n from where",
+            'models/a.sql:2: not hive: Expected table name but got near "where"',
+            id="bad SQL of a dialect",
+        ),
+        pytest.param(
+            "{{ config(dialect='hive') }}select a from t lateral view outer explode(x) e as b",
+            "models/a.sql: hive: LATERAL VIEW OUTER cannot be translated\n"
+            "  hint: sqlglot would lose the rows without elements: write LEFT JOIN UNNEST(...) ON true in DuckDB's SQL",
+            id="what a dialect would lose: rows",
+        ),
+        pytest.param(
+            "{{ config(dialect='snowflake') }}select to_char(a, 'YYYY')",
+            "models/a.sql: snowflake: Argument 'format' is not supported for expression 'ToChar' when targeting DuckDB.\n"
+            "  hint: write this model in DuckDB's SQL, without config(dialect=...)",
+            id="what a dialect would lose: formats",
+        ),
+    ],
+)
+def test_mistake_in_a_model_names_its_line_and_the_way_out(text: str, expected: str):
+    assert mistake("a", a=text) == expected
+
+
+def test_mistake_in_a_model_that_is_referred_to_names_that_model():
+    found = mistake("a", a="select *\nfrom {{ ref('b') }}", b="-- first\nselect 1 as x,\n  y")
+    assert found.startswith('models/b.sql:3: Binder Error: Referenced column "y"')
+
+
+def test_circle_of_refs_is_named():
+    found = mistake(
+        "a", a="select * from {{ ref('b') }}", b="select * from {{ ref('c') }}", c="select * from {{ ref('b') }}"
+    )
+    assert found == (
+        "models/c.sql: ref() goes in a circle: b -> c -> b\n  hint: a model cannot need its own result: take one ref() out"
+    )
+
+
+def test_value_in_a_failed_cast_is_not_shown(shop: Shop):
+    shop.warehouse("CREATE TABLE t AS SELECT 'u1' AS external_id, 'o''hara@example.com' AS age")
+    result = shop.sync("it", "select external_id,\n    age::int as age\nfrom t").run()
+    assert [str(mistake) for mistake in result.mistakes] == [
+        "models/it.sql:2: Conversion Error: Could not convert string *** to INT32 when casting from source column age\n"
+        "  hint: the compiled SQL is in target/compiled/it.sql, line 2"
+    ]
+    assert (result.status, result.exit_code) == ("failed", 2)
+
+
+def test_model_in_another_dialect_is_translated(shop: Shop):
+    shop.sync(
+        "it",
+        """{{ config(dialect='hive') }}
+        select 'u1' as external_id, true as `_merge_objects`, named_struct('city', "Seoul") as home""",
+    )
+    shop.run()
+    assert shop.sent() == ['{"attributes":[{"external_id":"u1","_merge_objects":true,"home":{"city":"Seoul"}}]}']
+
+
+def test_compiled_sql_is_written_to_target(shop: Shop):
+    shop.sync("it", "select 'u1' as external_id, '{{ target.name }}' as stage")
+    shop.run()
+    assert (shop.folder / "target/compiled/it.sql").read_text() == "select 'u1' as external_id, 'test' as stage\n"
+
+
+def test_warehouse_cannot_be_written_by_a_model_or_a_run(shop: Shop):
+    before = (shop.folder / "warehouse.duckdb").read_bytes()
+    shop.sync("it", "select 'u1' as external_id").run()
+    assert (shop.folder / "warehouse.duckdb").read_bytes() == before

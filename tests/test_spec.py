@@ -1,0 +1,320 @@
+"""syncs.yml: what it may say, and what is said of each mistake in it."""
+
+import json
+
+import pytest
+
+from reverse_etl.errors import ProjectError
+from reverse_etl.spec import Spec, json_schema
+from reverse_etl.spec_reader import read_spec
+
+HEAD = """\
+version: 1
+targets:
+  dev:
+    warehouse: {type: duckdb, path: w.duckdb}
+    destination: {type: braze, endpoint: sandbox}
+syncs:
+"""
+GOOD = "  - {name: members, model: members, mode: users_track, track_record_type: attributes}\n"
+
+
+def read(text: str, environ: dict[str, str] | None = None, target: str | None = None, **variables: object) -> Spec:
+    return read_spec(text, ["members", "orders"], environ or {}, target, variables)
+
+
+def mistakes(text: str, **options: object) -> list[str]:
+    with pytest.raises(ProjectError) as raised:
+        read(text, **options)
+    return [str(mistake) for mistake in raised.value.mistakes]
+
+
+def sync(**keys: object) -> str:
+    """A syncs.yml with one sync, of whose keys each stands on a line of its own from line 7 on."""
+    good = {"name": "members", "model": "members", "mode": "users_track", "track_record_type": "attributes"}
+    lines = [f"{name}: {json.dumps(value)}" for name, value in {**good, **keys}.items() if value is not None]
+    return HEAD + "  - " + "\n    ".join(lines) + "\n"
+
+
+def test_good_sync_has_its_values_and_defaults():
+    (found,) = read(sync(primary_key="external_id", pre_formatted_fields="a, b", tags=["x"])).syncs
+    assert found.primary_key == ("external_id",)
+    assert found.pre_formatted_fields == ("a", "b")
+    assert (found.send, found.nulls, found.on_removed, found.guards.max_removed) == (
+        "changed_columns",
+        "clear",
+        "ignore",
+        "10%",
+    )
+    assert found.spec.label == "users_track / attributes"
+    assert str(found.where("primary_key")) == "syncs.yml:11:18"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        pytest.param(
+            sync(btach_size=4, pre_formated_fields="a"),
+            [
+                'syncs.yml:11:5: unknown key "btach_size" in sync "members"',
+                'syncs.yml:12:5: unknown key "pre_formated_fields" in sync "members"\n'
+                '  hint: did you mean "pre_formatted_fields"?',
+            ],
+            id="unknown keys",
+        ),
+        pytest.param(
+            HEAD + "  - name: a\n    model: members\n    mode: users_alias_new\n    name: b\n",
+            ['syncs.yml:10:5: key "name" stands here again, first in line 7\n  hint: keep one of the two'],
+            id="duplicate key",
+        ),
+        pytest.param(
+            sync(model="membrs"),
+            [
+                'syncs.yml:8:12: there is no models/membrs.sql, the model in sync "members"\n'
+                '  hint: did you mean "members"?'
+            ],
+            id="missing model",
+        ),
+        pytest.param(
+            sync(mode="users_trak", track_record_type=None),
+            [
+                'syncs.yml:9:11: "users_trak" is no value of "mode" in sync "members"\n  hint: did you mean "users_track"?'
+            ],
+            id="unknown mode",
+        ),
+        pytest.param(
+            sync(track_record_type=None),
+            [
+                'syncs.yml:7:5: "track_record_type" is missing in sync "members": users_track needs it\n'
+                "  hint: one of: attributes, events, purchases"
+            ],
+            id="missing record type",
+        ),
+        pytest.param(
+            sync(track_record_type="attribute"),
+            [
+                'syncs.yml:10:24: "attribute" is no value of "track_record_type" in sync "members"\n'
+                '  hint: did you mean "attributes"?'
+            ],
+            id="unknown record type",
+        ),
+        pytest.param(
+            sync(mode="users_alias_new", track_record_type="events", send="all_columns"),
+            [
+                'syncs.yml:10:5: "track_record_type" in sync "members" is not taken by mode users_alias_new\n'
+                "  hint: leave it out",
+                'syncs.yml:11:5: "send" in sync "members" is not taken by mode users_alias_new\n  hint: leave it out',
+            ],
+            id="keys that the mode does not take",
+        ),
+        pytest.param(
+            sync(mode="users_delete", track_record_type=None),
+            [
+                'syncs.yml:9:11: "mode: users_delete" in sync "members" deletes users\n'
+                '  hint: add "allow_destructive: true" to the sync if that is meant: deleting cannot be undone'
+            ],
+            id="deleting without leave",
+        ),
+        pytest.param(
+            sync(on_removed="delete"),
+            [
+                'syncs.yml:11:17: "on_removed: delete" in sync "members" deletes users\n'
+                '  hint: add "allow_destructive: true" to the sync if that is meant: deleting cannot be undone'
+            ],
+            id="deleting the removed without leave",
+        ),
+        pytest.param(
+            sync(skip_on_invalid_records="maybe", tags=5, guards={"max_removed": "lots"}),
+            [
+                'syncs.yml:11:30: "skip_on_invalid_records" in sync "members" must be true or false',
+                'syncs.yml:12:11: "tags" in sync "members" must be a word or a list of words',
+                'syncs.yml:13:29: "max_removed" in sync "members" must be a number of rows, or a share such as "10%"',
+            ],
+            id="wrong types",
+        ),
+        pytest.param(
+            sync(name="a b"),
+            ['syncs.yml:7:11: "name" in sync "a b" may hold letters, digits, _ and -'],
+            id="bad name",
+        ),
+        pytest.param(
+            HEAD + GOOD + GOOD,
+            [
+                'syncs.yml:8:12: sync "members" stands here again, first in line 7\n  hint: give one of the two another name'
+            ],
+            id="two syncs of one name",
+        ),
+        pytest.param(
+            sync(after=["orders"]),
+            ['syncs.yml:11:13: "after" in sync "members" names no sync: "orders"\n  hint: one of: members'],
+            id="after nothing",
+        ),
+        pytest.param(
+            sync(after="members"),
+            ['syncs.yml:11:12: "after" goes in a circle: members -> members\n  hint: take one of them out'],
+            id="after itself",
+        ),
+        pytest.param(
+            sync(description="{{ env_var('NOPE') }}"),
+            [
+                'syncs.yml:11:18: environment variable "NOPE" is not set\n'
+                "  hint: set NOPE in the environment or in .env, or give a default: env_var('NOPE', '...')"
+            ],
+            id="missing environment variable",
+        ),
+        pytest.param(
+            sync(description="{{ var('country') }}"),
+            [
+                'syncs.yml:11:18: variable "country" has no value\n'
+                """  hint: set it under "vars:" in syncs.yml, or pass --vars '{"country": ...}'"""
+            ],
+            id="missing variable",
+        ),
+        pytest.param(
+            HEAD.replace("version: 1", "version: 2") + GOOD,
+            ['syncs.yml:1:10: "2" is no value of "version"\n  hint: one of: 1'],
+            id="unknown version",
+        ),
+        pytest.param(
+            HEAD.replace("endpoint: sandbox", "endpoint: http://rest.iad-01.braze.com, api_key: secret") + GOOD,
+            [
+                'syncs.yml:5:42: "endpoint" in target "dev" must begin with https:// (http is for addresses of this machine)',
+                'syncs.yml:5:81: "api_key" in target "dev" must come from the environment\n'
+                "  hint: write api_key: \"{{ env_var('BRAZE_API_KEY') }}\", and make a new key: this one is in a file",
+            ],
+            id="key in the file, no TLS",
+        ),
+        pytest.param(
+            HEAD.replace("endpoint: sandbox", "endpoint: https://rest.iad-01.braze.com") + GOOD,
+            ['syncs.yml:5:18: "api_key" is missing; write api_key: "{{ env_var(\'BRAZE_API_KEY\') }}"'],
+            id="no key",
+        ),
+        pytest.param(
+            HEAD.replace("endpoint: sandbox", "endpoint: https://sdk.iad-01.braze.com") + GOOD,
+            [
+                'syncs.yml:5:42: "endpoint" in target "dev" is a host for SDKs: take the REST endpoint, '
+                "rest.<instance>.braze.com"
+            ],
+            id="SDK host",
+        ),
+        pytest.param(
+            HEAD.replace("sandbox}", "sandbox, rate_limits: {users_trak: {requests: 0, per_seconds: 3}}}") + GOOD,
+            [
+                'syncs.yml:5:65: unknown key "users_trak" in "rate_limits" in target "dev"\n'
+                '  hint: did you mean "users_track"?',
+                'syncs.yml:5:88: "requests" in target "dev" must be greater than 0',
+            ],
+            id="bad rate limit",
+        ),
+        pytest.param("version: 1\nsyncs: []\n", ['syncs.yml: "targets" is missing'], id="no targets"),
+        pytest.param("", ["syncs.yml: must be a mapping with version, targets and syncs"], id="empty file"),
+        pytest.param(
+            "version: 1\n  targets: {\n",
+            ["syncs.yml:2:10: not YAML: mapping values are not allowed here"],
+            id="not YAML",
+        ),
+    ],
+)
+def test_mistake_is_named_with_its_place_and_the_way_out(text: str, expected: list[str]):
+    assert mistakes(text) == expected
+
+
+def test_all_mistakes_of_a_file_are_shown_together_in_its_order():
+    text = HEAD + (
+        "  - {name: a, model: nope, mode: users_track}\n"
+        "  - {name: b, model: members, mode: users_delete, nulls: clear}\n"
+        "  - {name: c, mode: users_alias_new, after: [b, zz]}\n"
+    )
+    assert [line.split(": ")[0] for line in mistakes(text)] == [
+        "syncs.yml:7:5",
+        "syncs.yml:7:22",
+        "syncs.yml:8:37",
+        "syncs.yml:8:51",
+        "syncs.yml:9:5",
+        "syncs.yml:9:49",
+    ]
+
+
+PROD = HEAD.replace(
+    "syncs:",
+    """  prod:
+    warehouse: {type: duckdb, path: "{{ env_var('WAREHOUSE_PATH') }}"}
+    destination:
+      type: braze
+      endpoint: "{{ env_var('BRAZE_REST_ENDPOINT') }}"
+      api_key: "{{ env_var('BRAZE_API_KEY') }}"
+      max_objects_per_request: "{{ env_var('OBJECTS') }}"
+syncs:""",
+).replace("version: 1", "version: 1\ndefault_target: dev")
+
+
+def test_secrets_of_other_targets_are_never_asked_for():
+    assert read(PROD + GOOD).target_name == "dev"
+
+
+def test_values_of_the_chosen_target_come_from_the_environment():
+    environ = {
+        "WAREHOUSE_PATH": "/data/w.duckdb",
+        "BRAZE_REST_ENDPOINT": "https://rest.fra-01.braze.eu",
+        "OBJECTS": "50",
+    }
+    target = read(PROD + GOOD, environ=environ, target="prod").target
+    assert (target.warehouse.path, target.destination.endpoint, target.destination.max_objects_per_request) == (
+        "/data/w.duckdb",
+        "https://rest.fra-01.braze.eu",
+        50,
+    )
+
+
+def test_api_key_is_not_read_before_it_is_needed_and_never_shown():
+    environ = {"WAREHOUSE_PATH": "w", "BRAZE_REST_ENDPOINT": "https://rest.fra-01.braze.eu", "OBJECTS": "50"}
+    spec = read(PROD + GOOD, environ={**environ, "BRAZE_API_KEY": "very-secret"}, target="prod")
+    assert "very-secret" not in repr(spec)
+
+
+def test_mistakes_in_the_keys_of_other_targets_are_found_all_the_same():
+    assert mistakes(PROD.replace("max_objects_per_request", "max_objcts") + GOOD) == [
+        'syncs.yml:13:7: unknown key "max_objcts" in target "prod"\n  hint: did you mean "max_objects_per_request"?'
+    ]
+
+
+def test_missing_environment_variables_of_the_chosen_target_are_all_named():
+    assert [line.split("\n")[0] for line in mistakes(PROD + GOOD, target="prod")] == [
+        'syncs.yml:8:37: environment variable "WAREHOUSE_PATH" is not set',
+        'syncs.yml:11:17: environment variable "BRAZE_REST_ENDPOINT" is not set',
+        'syncs.yml:13:32: environment variable "OBJECTS" is not set',
+    ]
+
+
+def test_unknown_target_is_named_with_the_nearest():
+    assert mistakes(PROD + GOOD, target="prd") == ['syncs.yml: unknown target "prd"\n  hint: did you mean "prod"?']
+
+
+def test_variables_of_the_command_line_win():
+    text = HEAD.replace("syncs:", "vars: {country: KR}\nsyncs:") + GOOD.replace(
+        "}", ", description: \"{{ var('country') }}\"}"
+    )
+    assert read(text).syncs[0].description == "KR"
+    assert read(text, country="DE").syncs[0].description == "DE"
+
+
+def test_anchors_and_merge_keys_work_and_keep_their_places():
+    text = HEAD + (
+        "  - &base\n    name: a\n    model: members\n    mode: users_track\n    track_record_type: attributes\n"
+        "  - <<: *base\n    name: b\n    sned: all\n"
+    )
+    assert mistakes(text) == ['syncs.yml:14:5: unknown key "sned" in sync "b"\n  hint: did you mean "send"?']
+
+
+def test_yaml_cannot_make_objects():
+    (line,) = mistakes("version: !!python/object/apply:os.system [echo]\n")
+    assert line.startswith("syncs.yml:1:10: not YAML: could not determine a constructor for the tag")
+
+
+def test_schema_describes_every_key_of_a_sync():
+    schema = json_schema()
+    sync_keys = schema["properties"]["syncs"]["items"]["properties"]
+    assert {"name", "model", "mode", "primary_key", "nulls", "on_removed", "guards"} <= sync_keys.keys()
+    assert {"enum": ["attributes", "events", "purchases"], "type": "string"} in sync_keys["track_record_type"]["anyOf"][
+        0
+    ]["anyOf"]

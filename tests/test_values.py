@@ -1,0 +1,313 @@
+"""How a value of SQL becomes JSON, or an invalid row with a reason."""
+
+import math
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import duckdb
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reverse_etl.sandbox import Sandbox
+from tests.conftest import Shop
+
+
+def sent_value(shop: Shop, sql: str, **options: Any) -> str:
+    """The JSON text that an attribute of this SQL value goes out as."""
+    result = shop.sync("it", f"SELECT 'u1' AS external_id, {sql} AS v", **options).run()
+    assert result.status == "success", result.invalid
+    return shop.sent()[-1].removeprefix('{"attributes":[{"external_id":"u1","v":').removesuffix("}]}")
+
+
+@pytest.mark.parametrize(
+    ("sql", "text"),
+    [
+        ("true", "true"),
+        ("9223372036854775807", "9223372036854775807"),
+        ("18446744073709551615::UBIGINT", "18446744073709551615"),
+        ("-9223372036854775808::HUGEINT", "-9223372036854775808"),
+        ("'123'::BIGNUM", "123"),
+        ("12345678901234567890123456789012345678::DECIMAL(38, 0)", "12345678901234567890123456789012345678"),
+        ("0.1::DECIMAL(38, 38)", "0.10000000000000000000000000000000000000"),
+        ("-0.5::DECIMAL(2, 2)", "-0.50"),
+        ("0.1::FLOAT", "0.1"),
+        ("0.1::DOUBLE", "0.1"),
+        ("1e300::DOUBLE", "1e+300"),
+        ("'plain'", '"plain"'),
+        ("'\"q\" \\ é 😀'", '"\\"q\\" \\\\ é 😀"'),
+        ("chr(0) || chr(10) || chr(31)", '"\\u0000\\n\\u001F"'),
+        ("DATE '2026-11-23'", '"2026-11-23"'),
+        ("TIMESTAMP '2026-11-23 08:15:00.123456'", '"2026-11-23T08:15:00.123Z"'),
+        ("TIMESTAMPTZ '2026-11-23 17:15:00+09'", '"2026-11-23T08:15:00.000Z"'),
+        ("TIMESTAMP_NS '2026-11-23 08:15:00'", '"2026-11-23T08:15:00.000Z"'),
+        ("TIME '08:15:00'", '"08:15:00"'),
+        ("'e8d8bb0e-7b7a-4b5d-a0a8-3f8d1f8c1c11'::UUID", '"e8d8bb0e-7b7a-4b5d-a0a8-3f8d1f8c1c11"'),
+        ("'gold'::ENUM('gold', 'basic')", '"gold"'),
+        ("[1, 2]", "[1,2]"),
+        ("[DATE '2026-11-23']", '["2026-11-23"]'),
+        ("[[1], [2, 3]]", "[[1],[2,3]]"),
+        ("[1, 2]::INTEGER[2]", "[1,2]"),
+        ("{'a': 1, 'b': NULL}", '{"a":1}'),
+        ("{'at': TIMESTAMP '2026-11-23'}", '{"at":{"$time":"2026-11-23T00:00:00.000Z"}}'),
+        ("[{'d': DATE '2026-11-23'}]", '[{"d":{"$time":"2026-11-23"}}]'),
+        ("MAP {'k': 1.5, 'n': NULL}", '{"k":1.5}'),
+        ("{'quote\"d': [{'x': 'y'}]}", '{"quote\\"d":[{"x":"y"}]}'),
+        ("""'{"a": 1.10, "b": [1e5]}'::JSON""", '{"a": 1.10, "b": [1e5]}'),
+        ("{'a': 1}::VARIANT", '{"a":1}'),
+    ],
+)
+def test_value_goes_out_as(shop: Shop, sql: str, text: str):
+    assert sent_value(shop, sql) == text
+
+
+def test_pre_formatted_text_goes_out_as_it_stands(shop: Shop):
+    text = '{"z": 1.10, "a": ["x", {"$time": "2026-11-23"}]}'
+    assert sent_value(shop, f"'{text}'", pre_formatted_fields="v") == text
+
+
+def test_text_that_is_not_pre_formatted_is_a_string(shop: Shop):
+    assert sent_value(shop, "'{}'") == '"{}"'
+
+
+@pytest.mark.parametrize("sql", ["'null'::JSON", "NULL::JSON", "NULL", "NULL::INTEGER[]"])
+def test_null_is_left_out(shop: Shop, sql: str):
+    shop.sync("it", f"SELECT 'u1' AS external_id, 1 AS n, {sql} AS v").run()
+    assert shop.sent() == ['{"attributes":[{"external_id":"u1","n":1}]}']
+
+
+LONG = "repeat('x', 256)"
+
+
+@pytest.mark.parametrize(
+    ("sql", "reason"),
+    [
+        (LONG, "is longer than 255 characters"),
+        ("'nan'::DOUBLE", "is NaN or infinite, which JSON has no word for"),
+        ("'-inf'::FLOAT", "is NaN or infinite, which JSON has no word for"),
+        ("18446744073709551616::HUGEINT", "is a whole number beyond 64 bits"),
+        ("-9223372036854775809::HUGEINT", "is a whole number beyond 64 bits"),
+        ("DATE 'infinity'", "is not in the years 0 to 9999"),
+        ("TIMESTAMP '0044-03-15 (BC) 00:00:00'", "is not in the years 0 to 9999"),
+        ("'\\xAA'::BLOB", "is a BLOB, which has no form in JSON"),
+        ("INTERVAL 1 DAY", "is a INTERVAL, which has no form in JSON"),
+        ("['\\xAA'::BLOB]", "is a BLOB, which has no form in JSON"),
+        ("['nan'::DOUBLE]", "holds NaN or an infinity, which JSON has no word for"),
+        ("{'a': 'inf'::FLOAT}", "holds NaN or an infinity, which JSON has no word for"),
+        ("[DATE 'infinity']", "holds NaN or an infinity, which JSON has no word for"),
+        ("""'{"a": NaN}'::JSON""", "holds NaN or an infinity, which JSON has no word for"),
+        ("""'{"a": 1e400}'::JSON""", "holds NaN or an infinity, which JSON has no word for"),
+        ("""'[1,]'::JSON""", "is not valid JSON"),
+        ("[18446744073709551616::HUGEINT]", "holds a whole number beyond 64 bits"),
+        ("[1, NULL]", "holds a null inside, for which Braze drops the whole value"),
+        ("""'{"a": null}'::JSON""", "holds a null inside, for which Braze drops the whole value"),
+        (
+            """'{"a": {"$time": "2026-13-01"}}'::JSON""",
+            "holds a $time that is no time, for which Braze drops the whole value",
+        ),
+        (
+            """'{"a": {"$time": 5}}'::JSON""",
+            "holds a $time that is no time, for which Braze drops the whole value",
+        ),
+        ("{'a': TIMESTAMP '3001-01-01'}", "holds a $time that is no time, for which Braze drops the whole value"),
+        ("{'a.b': 1}", "holds a key that is empty, over 255 characters, or has a blank, a dot or a $ in it"),
+        ("{'$x': 1}", "holds a key that is empty, over 255 characters, or has a blank, a dot or a $ in it"),
+        ("MAP {'a b': 1}", "holds a key that is empty, over 255 characters, or has a blank, a dot or a $ in it"),
+        (f"{{'a': {LONG}}}", "holds a text of more than 255 characters"),
+        ("list_transform(range(400), lambda x: repeat('y', 250))", "is larger than 100 KB"),
+        ("range(501)", "holds more than 500 elements, of which Braze drops the oldest"),
+    ],
+)
+def test_value_makes_the_row_invalid(shop: Shop, sql: str, reason: str):
+    result = shop.sync("it", f"SELECT 'u1' AS external_id, {sql} AS v").run()
+    (row,) = result.invalid
+    assert (row.key, row.column, row.reason) == ("u1", "v", reason)
+    assert (result.status, result.fates.requests, shop.sent()) == ("stopped", 0, [])
+
+
+def test_bad_text_in_a_pre_formatted_field_makes_the_row_invalid(shop: Shop):
+    shop.sync("it", """SELECT 'u1' AS external_id, '{"a":' AS v""", pre_formatted_fields="v")
+    (row,) = shop.run().invalid
+    assert (row.column, row.reason, row.hint) == ("v", "is not valid JSON", "find it with json_valid(v)")
+
+
+@pytest.mark.parametrize(
+    ("columns", "column", "reason"),
+    [
+        ("NULL AS external_id, 'seen' AS name, now() AS time", "external_id", "is missing"),
+        ("' ' AS external_id, 'seen' AS name, now() AS time", "external_id", "is empty"),
+        (
+            "NULL AS external_id, NULL AS email, 'seen' AS name, now() AS time",
+            "external_id",
+            "is missing, and so is each of email",
+        ),
+        (
+            "'u1' AS external_id, 'b1' AS braze_id, 'seen' AS name, now() AS time",
+            "external_id",
+            "has a value, and so has another of external_id, braze_id",
+        ),
+        ("'n' AS alias_name, NULL AS alias_label, 'seen' AS name, now() AS time", "alias_label", "is missing or empty"),
+        (
+            "{'alias_name': 'n', 'alias_label': ''} AS user_alias, 'seen' AS name, now() AS time",
+            "user_alias",
+            "has no alias_label",
+        ),
+        ("'u1' AS external_id, NULL AS name, now() AS time", "name", "is missing"),
+        ("'u1' AS external_id, '' AS name, now() AS time", "name", "is empty"),
+        ("'u1' AS external_id, 'seen' AS name, NULL::TIMESTAMP AS time", "time", "is missing"),
+        ("'u1' AS external_id, 'seen' AS name, 'soon' AS time", "time", "is no time that can be read"),
+        ("'u1' AS external_id, 'seen' AS name, 1700000000000 AS time", "time", "is no time that can be read"),
+        ("'u1' AS external_id, 'seen' AS name, 'now' AS time", "time", "is no time that can be read"),
+        (
+            "'u1' AS external_id, 'seen' AS name, now() AS time, {'page': 1} AS properties, '/x' AS page",
+            "page",
+            'stands in "properties" as well',
+        ),
+        (
+            "'u1' AS external_id, 'seen' AS name, now() AS time, {'time': 1} AS properties",
+            "properties",
+            "holds a key that Braze reserves: one of time, event_name",
+        ),
+        (
+            "'u1' AS external_id, 'seen' AS name, now() AS time, '[1]'::JSON AS properties",
+            "properties",
+            "is not a JSON object",
+        ),
+        (
+            f"'u1' AS external_id, 'seen' AS name, now() AS time, {LONG} AS page",
+            "page",
+            "is longer than 255 characters",
+        ),
+    ],
+)
+def test_event_that_braze_would_not_take_is_invalid(shop: Shop, columns: str, column: str, reason: str):
+    result = shop.sync("it", f"SELECT {columns}", mode="users_track", track_record_type="events").run()
+    (row,) = result.invalid
+    assert (row.column, row.reason, shop.sent()) == (column, reason, [])
+
+
+PURCHASE = {
+    "external_id": "'u1'",
+    "product_id": "'p'",
+    "currency": "'KRW'",
+    "price": "1.5",
+    "quantity": "1",
+    "time": "now()",
+}
+
+
+@pytest.mark.parametrize(
+    ("column", "sql", "reason"),
+    [
+        ("product_id", "''", "is empty"),
+        ("product_id", LONG, "is longer than 255 characters"),
+        ("currency", "'won'", "is not of the form [A-Z]{3}"),
+        ("currency", "NULL", "is missing"),
+        ("price", "'nan'::DOUBLE", "is NaN or infinite, which JSON has no word for"),
+        ("price", "NULL::DOUBLE", "is missing"),
+        ("quantity", "0", "is not between 1 and 100"),
+        ("quantity", "101", "is not between 1 and 100"),
+    ],
+)
+def test_purchase_that_braze_would_not_take_is_invalid(shop: Shop, column: str, sql: str, reason: str):
+    columns = ", ".join(f"{value} AS {name}" for name, value in {**PURCHASE, column: sql}.items())
+    result = shop.sync("it", f"SELECT {columns}", mode="users_track", track_record_type="purchases").run()
+    (row,) = result.invalid
+    assert (row.column, row.reason, shop.sent()) == (column, reason, [])
+
+
+@pytest.mark.parametrize(
+    ("column", "sql", "reason"),
+    [
+        ("gender", "'X'", "is not one of M, F, O, N, P"),
+        ("email_subscribe", "'yes'", "is not one of opted_in, subscribed, unsubscribed"),
+        ("dob", "'1990-4-1'", "is no date of the form 2026-11-23"),
+        ("dob", "'1990-02-30'", "is no date of the form 2026-11-23"),
+        ("date_of_first_session", "'yesterday'", "is no time that can be read"),
+        ("email_open_tracking_disabled", "'maybe'", "is neither true nor false"),
+        ("current_location", "'[1]'::JSON", "is not a JSON object"),
+        ("push_tokens", "'{}'::JSON", "is not a JSON array"),
+        ("first_name", LONG, "is longer than 255 characters"),
+    ],
+)
+def test_profile_field_that_braze_would_not_take_is_invalid(shop: Shop, column: str, sql: str, reason: str):
+    result = shop.sync("it", f"SELECT 'u1' AS external_id, {sql} AS {column}").run()
+    (row,) = result.invalid
+    assert (row.column, row.reason, shop.sent()) == (column, reason, [])
+
+
+# --- what the stand-in stored is what DuckDB held ----------------------------------------------------------------------
+
+TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=255)
+NUMBERS = st.integers(-(2**63), 2**64 - 1)
+DECIMALS = st.decimals(allow_nan=False, allow_infinity=False, min_value=-(10**18), max_value=10**18, places=15)
+DOUBLES = st.floats(allow_nan=False, allow_infinity=False)
+KEYS = st.text(st.characters(exclude_categories=["Cs", "Z", "C"], exclude_characters=".$"), min_size=1, max_size=20)
+LEAVES = st.one_of(TEXTS, st.integers(-(2**63), 2**63 - 1), st.booleans())
+NESTED = st.recursive(
+    LEAVES, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(KEYS, inner, max_size=4), max_leaves=12
+)
+
+
+def stored(shop: Shop, column_type: str, values: list[Any], **options: Any) -> list[Any]:
+    """Sync one user for each value; what their profiles hold afterwards."""
+    shop.braze.reset()
+    shop.warehouse(f"CREATE OR REPLACE TABLE given (external_id VARCHAR, v {column_type})")
+    with duckdb.connect(shop.folder / "warehouse.duckdb") as connection:
+        connection.executemany("INSERT INTO given VALUES (?, ?)", [[f"u{n}", value] for n, value in enumerate(values)])
+    name = "".join(filter(str.isalpha, column_type))  # a state of its own for each type
+    shop.sync(name, "SELECT * FROM given", **options)
+    result = shop.run(name, full_refresh=True)
+    assert result.status == "success", result
+    profiles = [shop.braze.profile(external_id=f"u{number}") for number in range(len(values))]
+    return [profile["custom_attributes"]["v"] for profile in profiles if profile is not None]
+
+
+@pytest.fixture(scope="module")
+def long_lived_shop(tmp_path_factory: pytest.TempPathFactory):
+    with Sandbox(keep_first_type=False) as braze:
+        yield Shop(tmp_path_factory.mktemp("values") / "shop", braze)
+
+
+@given(st.lists(TEXTS, min_size=1, max_size=20))
+def test_any_text_arrives_as_it_was(long_lived_shop: Shop, texts: list[str]):
+    assert stored(long_lived_shop, "VARCHAR", texts) == texts
+
+
+@given(st.lists(NUMBERS, min_size=1, max_size=20))
+def test_whole_numbers_of_64_bits_arrive_exactly(long_lived_shop: Shop, numbers: list[int]):
+    assert stored(long_lived_shop, "HUGEINT", numbers, nulls="send") == numbers
+
+
+@given(st.lists(DECIMALS, min_size=1, max_size=20))
+def test_decimals_arrive_with_every_digit(long_lived_shop: Shop, decimals: list[Decimal]):
+    assert stored(long_lived_shop, "DECIMAL(38, 15)", decimals) == decimals
+
+
+@given(st.lists(DOUBLES, min_size=1, max_size=20))
+def test_doubles_arrive_as_they_were(long_lived_shop: Shop, doubles: list[float]):
+    arrived = stored(long_lived_shop, "DOUBLE", doubles)
+    assert [float(value) for value in arrived] == doubles
+    assert all(math.isfinite(value) for value in arrived)
+
+
+@given(st.lists(st.datetimes(datetime(1, 1, 1), datetime(2900, 12, 31)), min_size=1, max_size=10))
+def test_times_arrive_in_utc_to_the_millisecond(long_lived_shop: Shop, times: list[datetime]):
+    arrived = stored(long_lived_shop, "TIMESTAMP", times)
+    expected = [(t - timedelta(microseconds=t.microsecond % 1000)).replace(tzinfo=UTC) for t in times]
+    assert [datetime.fromisoformat(value) for value in arrived] == expected
+
+
+@given(st.lists(st.dictionaries(KEYS, NESTED, min_size=1, max_size=4), min_size=1, max_size=5))
+def test_nested_values_arrive_as_they_were(long_lived_shop: Shop, documents: list[dict[str, Any]]):
+    import json
+
+    texts = [json.dumps(document, ensure_ascii=False) for document in documents]
+    arrived = stored(long_lived_shop, "JSON", texts)
+    assert arrived == documents
+
+
+def test_dates_arrive_as_they_were(long_lived_shop: Shop):
+    dates = [date(1, 1, 1), date(1969, 12, 31), date(2026, 11, 23)]
+    assert stored(long_lived_shop, "DATE", dates) == [value.isoformat() for value in dates]
