@@ -6,6 +6,7 @@ lay_out()   mode + the model's columns -> Layout, or every mistake between the t
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from enum import Enum
 
 from reverse_etl.errors import Location, Mistake, ProjectError, nearest
@@ -209,7 +210,8 @@ def _missing_columns(layout: Layout, model: Location) -> Iterator[Mistake]:
     needed = [*(name for name in mode.key_fields), *(field.name for field in mode.fields if field.required)]
     for name in dict.fromkeys(needed):
         if not layout.has(name):
-            hint = nearest(name, [column.name for column in layout.sent])
+            close = get_close_matches(name, [column.name for column in layout.sent], n=1)
+            hint = f"is it {close[0]}? Write AS {name}" if close else f"return it AS {name}"
             yield Mistake(f'mode {mode.label} needs a column "{name}"', model, hint)
     if "user_alias" in mode.identifiers:
         parts = [name for name in ALIAS_PARTS if layout.has(name)]

@@ -86,7 +86,7 @@ def describe_state(project: Project, sync: Sync) -> dict[str, Any]:
             "sync": sync.name,
             "target": project.target_name,
             "rows in Braze": f"{state.rows():,}",
-            "primary key": ", ".join(state.key()),
+            "primary key": ", ".join("its number among equal rows" if n == ROW_NUMBER else n for n in state.key()),
             "columns": columns,
             "runs": f"{runs:,}",
             "folder": str(state.folder),

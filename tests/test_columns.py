@@ -1,0 +1,201 @@
+"""What fits between a mode and the columns of a model, and what is said where something does not."""
+
+import json
+
+import pytest
+
+from tests.conftest import Retl, Shop
+
+EVENTS = {"mode": "users_track", "track_record_type": "events"}
+PURCHASES = {"mode": "users_track", "track_record_type": "purchases"}
+EVENT = "'u1' AS external_id, 'seen' AS name, now() AS time"
+
+
+@pytest.mark.parametrize(
+    ("options", "columns", "expected"),
+    [
+        pytest.param(
+            {"primary_key": ["id"], "pre_formatted_fields": "prefs", "exclude_columns": "extra"},
+            "1 AS external_id, '{}' AS pref",
+            [
+                'syncs.yml:18:5: "primary_key" in sync "it": the model has no column "id"\n  hint: one of: external_id, pref',
+                'syncs.yml:19:25: "pre_formatted_fields" in sync "it": the model has no column "prefs"\n'
+                '  hint: did you mean "pref"?',
+                'syncs.yml:20:20: "exclude_columns" in sync "it": the model has no column "extra"\n'
+                '  hint: did you mean "external_id"?',
+            ],
+            id="names that the model lacks",
+        ),
+        pytest.param(
+            {},
+            "'u1' AS external_id, 1 AS a, 2 AS A",
+            ['models/it.sql: the model returns 2 columns of one name: "a", "A"\n  hint: rename with AS'],
+            id="two columns of one name",
+        ),
+        pytest.param(
+            {},
+            "'u1' AS external_id, 'x' AS Email",
+            [
+                'models/it.sql: column "Email": Braze knows "email", and takes capital letters for another name\n'
+                '  hint: write AS email, or name the column in "exclude_columns"'
+            ],
+            id="capital letters",
+        ),
+        pytest.param(
+            {},
+            "'u1' AS external_id, 1 AS _retl_x",
+            [
+                'models/it.sql: column "_retl_x": names that begin with _retl_ are for retl itself\n  hint: rename with AS'
+            ],
+            id="names of our own",
+        ),
+        pytest.param(
+            {},
+            "1 AS n",
+            [
+                "models/it.sql: mode users_track / attributes needs a column that says which user a row is about\n"
+                "  hint: add one of: external_id, user_alias, braze_id, email, phone (or alias_name with alias_label)"
+            ],
+            id="no identifier",
+        ),
+        pytest.param(
+            {},
+            "'u1' AS external_id, 'b1' AS braze_id, 1 AS n",
+            [
+                "syncs.yml:13:3: the model has several identifiers (external_id, braze_id): none of them names every row\n"
+                '  hint: say what does: "primary_key: ..."'
+            ],
+            id="several identifiers and no primary key",
+        ),
+        pytest.param(
+            {},
+            "1.5::DOUBLE AS external_id",
+            [
+                'models/it.sql: column "external_id" is DOUBLE; Braze takes text or a whole number, sent as text\n'
+                "  hint: CAST(external_id AS VARCHAR)"
+            ],
+            id="identifier of a wrong type",
+        ),
+        pytest.param(
+            {},
+            "'n' AS alias_name, 1 AS n",
+            [
+                'models/it.sql: column "alias_name" needs "alias_label" beside it\n  hint: an alias is a name and a label'
+            ],
+            id="half an alias",
+        ),
+        pytest.param(
+            {},
+            "'{}' AS user_alias, 1 AS n",
+            [
+                'models/it.sql: column "user_alias" is VARCHAR; Braze takes an object: STRUCT, MAP, JSON, or text listed in '
+                'pre_formatted_fields\n  hint: list the column in "pre_formatted_fields"'
+            ],
+            id="alias as text that is not listed",
+        ),
+        pytest.param(
+            {"pre_formatted_fields": "n"},
+            "'u1' AS external_id, 1 AS n",
+            [
+                'syncs.yml:17:25: "pre_formatted_fields" in sync "it": "n" is INTEGER, not JSON text\n'
+                "  hint: take it out of the list"
+            ],
+            id="a number is not pre-formatted",
+        ),
+        pytest.param(
+            {},
+            "'u1' AS external_id, 1 AS _merge_objects",
+            [
+                'models/it.sql: column "_merge_objects" is INTEGER; Braze takes true or false\n'
+                "  hint: CAST(_merge_objects AS BOOLEAN)"
+            ],
+            id="a switch that is a number",
+        ),
+        pytest.param(
+            EVENTS,
+            "'u1' AS external_id, now() AS tiem",
+            [
+                'models/it.sql: mode users_track / events needs a column "name"\n  hint: return it AS name',
+                'models/it.sql: mode users_track / events needs a column "time"\n  hint: is it tiem? Write AS time',
+            ],
+            id="event without name and time",
+        ),
+        pytest.param(
+            EVENTS,
+            f'{EVENT}, 1 AS event_name, 2 AS "$page"',
+            [
+                'models/it.sql: column "event_name" cannot be a property: Braze reserves the name\n  hint: rename with AS',
+                'models/it.sql: column "$page" cannot be a property: Braze reserves the name\n  hint: rename with AS',
+            ],
+            id="reserved properties",
+        ),
+        pytest.param(
+            EVENTS,
+            f"{EVENT}, '{{}}' AS properties",
+            [
+                'models/it.sql: column "properties" is VARCHAR; Braze takes an object: STRUCT, MAP, JSON, or text listed in '
+                'pre_formatted_fields\n  hint: list the column in "pre_formatted_fields"'
+            ],
+            id="properties as text that is not listed",
+        ),
+        pytest.param(
+            PURCHASES,
+            "'u1' AS external_id, 'p' AS product_id, 'KRW' AS currency, '1.5' AS price, 1.0 AS quantity, true AS time",
+            [
+                'models/it.sql: column "price" is VARCHAR; Braze takes a number\n  hint: CAST(price AS DECIMAL(18, 2))',
+                'models/it.sql: column "quantity" is DECIMAL(2,1); Braze takes a whole number\n'
+                "  hint: CAST(quantity AS BIGINT)",
+                'models/it.sql: column "time" is BOOLEAN; Braze takes a time\n  hint: CAST(time AS TIMESTAMP)',
+            ],
+            id="purchase of wrong types",
+        ),
+        pytest.param(
+            {"mode": "users_delete", "allow_destructive": True},
+            "'u1' AS external_id, 'x' AS reason",
+            [
+                'models/it.sql: column "reason" is not taken by mode users_delete\n'
+                '  hint: it takes external_id, user_alias, braze_id; leave the column out, or name it in "exclude_columns"'
+            ],
+            id="column that the mode does not take",
+        ),
+        pytest.param(
+            {"on_removed": "delete", "allow_destructive": True},
+            "'a@example.com' AS email, 1 AS n",
+            [
+                'syncs.yml:17:15: "on_removed: delete" in sync "it" needs a column external_id, user_alias or braze_id\n'
+                "  hint: Braze deletes users by these"
+            ],
+            id="deleting by e-mail",
+        ),
+    ],
+)
+def test_what_does_not_fit_is_said_with_its_place_and_the_way_out(shop: Shop, options, columns, expected):
+    result = shop.sync("it", f"SELECT {columns}", **options).run()
+    assert [str(mistake) for mistake in result.mistakes] == expected
+    assert (result.status, result.exit_code, shop.sent()) == ("failed", 2, [])
+
+
+ALIAS = "'n' AS alias_name, 'l' AS alias_label"
+
+
+@pytest.mark.parametrize(
+    ("options", "columns", "key"),
+    [
+        ({}, "'u1' AS external_id, 'a@example.com' AS email, 1 AS n", "external_id"),
+        ({}, "'a@example.com' AS email, '+821' AS phone", "email"),
+        ({}, f"{ALIAS}, 1 AS n", "alias_name, alias_label"),
+        ({"mode": "users_alias_new"}, ALIAS, "alias_name, alias_label"),
+        ({"mode": "users_identify"}, f"'u1' AS external_id, {ALIAS}", "alias_name, alias_label"),
+        ({"mode": "users_delete", "allow_destructive": True}, "'u1' AS external_id", "external_id"),
+        (
+            {"mode": "subscription_status_set"},
+            "'u1' AS external_id, 'g' AS subscription_group_id, 'subscribed' AS subscription_state",
+            "external_id, subscription_group_id",
+        ),
+        (EVENTS, EVENT, "external_id, name, time, its number among equal rows"),
+    ],
+)
+def test_without_primary_key_a_row_is_known_by_the_key_of_its_mode(shop: Shop, retl: Retl, options, columns, key):
+    shop.sync("it", f"SELECT {columns}", **options).run()
+    state = json.loads(retl("state", "show", "it", "--output", "json", folder=shop.folder).out)
+    assert state["primary key"] == key
