@@ -1,0 +1,409 @@
+"""What a run sends after another one: columns, NULLs, removed rows, keys, schema, rejected rows."""
+
+import json
+from typing import Any
+
+import pytest
+
+from reverse_etl.sandbox import Fault
+from tests.conftest import Shop
+
+PEOPLE = "SELECT * FROM people"
+
+
+@pytest.fixture
+def people(shop: Shop) -> Shop:
+    """A shop with three people: u1 Ada gold, u2 Ben (no tier), u3 Cleo silver."""
+    shop.warehouse(
+        """CREATE TABLE people AS SELECT * FROM (VALUES
+            ('u1', 'Ada', 'gold'), ('u2', 'Ben', NULL), ('u3', 'Cleo', 'silver')
+        ) AS t(external_id, first_name, tier)"""
+    )
+    return shop
+
+
+def records(shop: Shop, request: int = -1) -> list[dict[str, Any]]:
+    """The records of one request, in the order of their ids."""
+    (array,) = json.loads(shop.sent()[request]).values()
+    return sorted(array, key=lambda record: str(record.get("external_id")))
+
+
+# --- columns ---------------------------------------------------------------------------------------------------------
+
+
+def test_unchanged_model_sends_nothing(people: Shop):
+    people.sync("it", PEOPLE).run()
+    result = people.run()
+    assert (result.status, result.fates.requests, result.plan.unchanged, len(people.sent())) == ("success", 0, 3, 1)
+
+
+def test_changed_row_sends_its_identifier_and_the_changed_column_only(people: Shop):
+    people.sync("it", PEOPLE).run()
+    people.warehouse("UPDATE people SET tier = 'platinum' WHERE external_id = 'u1'")
+    result = people.run()
+    assert people.sent()[1:] == ['{"attributes":[{"external_id":"u1","tier":"platinum"}]}']
+    assert (result.plan.changed, result.fates.accepted, result.fates.attributes) == (1, 1, 1)
+
+
+def test_send_all_columns_sends_the_whole_changed_row(people: Shop):
+    people.sync("it", PEOPLE, send="all_columns").run()
+    people.warehouse("UPDATE people SET tier = 'platinum' WHERE external_id = 'u1'")
+    people.run()
+    assert people.sent()[1:] == ['{"attributes":[{"external_id":"u1","first_name":"Ada","tier":"platinum"}]}']
+
+
+def test_switches_go_out_with_each_record_and_are_no_change(people: Shop):
+    people.sync("it", f"SELECT *, true AS `_merge_objects`, current_date AS day FROM ({PEOPLE})", exclude_columns="day")
+    people.run()
+    people.sync("it", f"SELECT *, false AS `_merge_objects` FROM ({PEOPLE})")
+    assert people.run().fates.requests == 0
+    people.warehouse("UPDATE people SET tier = 'x' WHERE external_id = 'u1'")
+    people.run()
+    assert people.sent()[1:] == ['{"attributes":[{"external_id":"u1","tier":"x","_merge_objects":false}]}']
+
+
+def test_full_refresh_sends_every_row_again(people: Shop):
+    people.sync("it", PEOPLE).run()
+    result = people.run(full_refresh=True)
+    assert (result.plan.added, records(people, 1)) == (3, records(people, 0))
+    assert people.run().fates.requests == 0
+
+
+def test_other_user_behind_a_key_gets_all_columns(people: Shop):
+    people.warehouse("ALTER TABLE people ADD COLUMN customer INTEGER")
+    people.warehouse("UPDATE people SET customer = 1 WHERE external_id = 'u1'")
+    sql = "SELECT * FROM people WHERE customer = 1"
+    people.sync("it", sql, primary_key="customer", exclude_columns="customer").run()
+    people.warehouse("UPDATE people SET external_id = 'u9' WHERE customer = 1")
+    people.run()
+    assert people.sent()[1:] == ['{"attributes":[{"external_id":"u9","first_name":"Ada","tier":"gold"}]}']
+
+
+# --- NULL ------------------------------------------------------------------------------------------------------------
+
+
+def test_null_that_was_never_sent_is_left_out(people: Shop):
+    people.sync("it", PEOPLE).run()
+    assert records(people)[1] == {"external_id": "u2", "first_name": "Ben"}
+
+
+def test_null_in_place_of_a_sent_value_clears_it(people: Shop):
+    people.sync("it", PEOPLE).run()
+    people.warehouse("UPDATE people SET tier = NULL WHERE external_id = 'u1'")
+    people.run()
+    assert people.sent()[1:] == ['{"attributes":[{"external_id":"u1","tier":null}]}']
+    assert "tier" not in people.braze.profile(external_id="u1")["custom_attributes"]
+    assert people.run().fates.requests == 0
+
+
+def test_nulls_omit_never_clears_and_remembers_what_braze_has(people: Shop):
+    people.sync("it", PEOPLE, nulls="omit").run()
+    people.warehouse("UPDATE people SET tier = NULL WHERE external_id = 'u1'")
+    assert people.run().fates.requests == 0
+    people.warehouse("UPDATE people SET first_name = 'Ida' WHERE external_id = 'u1'")
+    people.run()
+    people.warehouse("UPDATE people SET tier = 'gold' WHERE external_id = 'u1'")
+    assert people.run().fates.requests == 0  # Braze has it still
+    people.warehouse("UPDATE people SET tier = 'basic' WHERE external_id = 'u1'")
+    people.run()
+    assert people.sent()[1:] == [
+        '{"attributes":[{"external_id":"u1","first_name":"Ida"}]}',
+        '{"attributes":[{"external_id":"u1","tier":"basic"}]}',
+    ]
+
+
+def test_nulls_send_sends_them_in_new_rows_too(people: Shop):
+    people.sync("it", PEOPLE, nulls="send").run()
+    assert records(people)[1] == {"external_id": "u2", "first_name": "Ben", "tier": None}
+
+
+def test_json_null_is_a_null(people: Shop):
+    people.sync("it", "SELECT 'u1' AS external_id, '{\"a\":1}' AS prefs", pre_formatted_fields="prefs").run()
+    people.sync("it", "SELECT 'u1' AS external_id, ' null ' AS prefs", pre_formatted_fields="prefs").run()
+    assert people.sent()[1:] == ['{"attributes":[{"external_id":"u1","prefs":null}]}']
+
+
+# --- removed rows ----------------------------------------------------------------------------------------------------
+
+
+def test_removed_row_is_left_alone_unless_told_otherwise(people: Shop):
+    people.sync("it", PEOPLE).run()
+    people.warehouse("DELETE FROM people WHERE external_id = 'u1'")
+    assert people.run().fates.requests == 0
+    people.warehouse("INSERT INTO people VALUES ('u1', 'Ada', 'gold')")
+    assert people.run().fates.requests == 0  # Braze has it still
+
+
+def test_on_removed_clear_nulls_what_was_set_and_makes_no_user(people: Shop):
+    people.sync("it", PEOPLE, on_removed="clear", guards={"max_removed": "50%"}).run()
+    people.warehouse("DELETE FROM people WHERE external_id = 'u2'")
+    people.run()
+    assert people.sent()[1:] == ['{"attributes":[{"external_id":"u2","_update_existing_only":true,"first_name":null}]}']
+    assert people.run().fates.requests == 0
+    people.warehouse("INSERT INTO people VALUES ('u2', 'Ben', 'gold')")
+    people.run()
+    assert people.sent()[2:] == ['{"attributes":[{"external_id":"u2","first_name":"Ben","tier":"gold"}]}']
+
+
+def test_on_removed_delete_deletes_the_user(people: Shop):
+    people.sync("it", PEOPLE, on_removed="delete", allow_destructive=True, guards={"max_removed": 1}).run()
+    people.warehouse("DELETE FROM people WHERE external_id = 'u2'")
+    people.warehouse("UPDATE people SET tier = 'x' WHERE external_id = 'u1'")
+    result = people.run()
+    assert {(r.path, r.body) for r in people.braze.requests()[1:]} == {
+        ("/users/track", '{"attributes":[{"external_id":"u1","tier":"x"}]}'),
+        ("/users/delete", '{"external_ids":["u2"]}'),
+    }
+    assert (result.status, people.braze.profile(external_id="u2")) == ("success", None)
+    assert people.run().fates.requests == 0
+
+
+def test_user_who_is_listed_for_deletion_again_is_deleted_again(people: Shop):
+    gone = {"mode": "users_delete", "allow_destructive": True}
+    people.sync("it", "SELECT external_id FROM people WHERE tier = 'gold'", **gone).run()
+    people.warehouse("UPDATE people SET tier = 'basic'")
+    assert people.run().fates.requests == 0
+    people.warehouse("UPDATE people SET tier = 'gold' WHERE external_id = 'u1'")
+    people.run()
+    assert people.sent() == ['{"external_ids":["u1"]}', '{"external_ids":["u1"]}']
+
+
+# --- guards ----------------------------------------------------------------------------------------------------------
+
+
+def test_guard_stops_a_run_that_removes_too_much(people: Shop):
+    people.sync("it", PEOPLE, on_removed="clear").run()
+    people.warehouse("DELETE FROM people WHERE external_id = 'u1'")
+    result = people.run()
+    assert [str(mistake) for mistake in result.mistakes] == [
+        "syncs.yml:13:3: it: guard max_removed: on_removed: clear would act on 1 rows; at most 0 are allowed (10% of 3)\n"
+        "  hint: if that is meant: --force-guard max_removed lets this one run pass"
+    ]
+    assert (result.status, result.exit_code, len(people.sent())) == ("stopped", 1, 1)
+    assert people.run(force_guards=["max_removed"]).status == "success"
+
+
+def test_guard_stops_a_run_whose_model_is_empty(people: Shop):
+    people.sync("it", PEOPLE, on_removed="clear", guards={"max_removed": "100%"}).run()
+    people.warehouse("DELETE FROM people")
+    result = people.run()
+    assert [mistake.what for mistake in result.mistakes] == [
+        "it: guard empty_snapshot: the model returned no rows, and 3 were acknowledged before"
+    ]
+    assert people.run(force_guards=["empty_snapshot"]).plan.removed == 3
+
+
+def test_guard_stops_a_run_that_changes_too_much(people: Shop):
+    people.sync("it", PEOPLE, guards={"max_changes": "50%"})
+    result = people.run()
+    assert [mistake.what for mistake in result.mistakes] == [
+        "it: guard max_changes: 3 rows would be sent; at most 1 are allowed (50% of 3)"
+    ]
+    assert people.sent() == []
+
+
+# --- keys ------------------------------------------------------------------------------------------------------------
+
+
+def test_duplicate_keys_stop_the_run_with_their_names_and_counts(people: Shop):
+    people.warehouse("INSERT INTO people SELECT * FROM people WHERE external_id <> 'u3'")
+    people.warehouse("INSERT INTO people VALUES ('u1', 'Ada II', NULL)")
+    result = people.sync("it", PEOPLE, primary_key="external_id").run()
+    assert [str(mistake) for mistake in result.mistakes] == [
+        'syncs.yml:17:16: it: primary_key "external_id" is not unique: 2 keys stand in 5 rows: u1 (3 rows), u2 (2 rows)\n'
+        "  hint: return one row for each key (GROUP BY, QUALIFY row_number() ...), or name more columns in primary_key"
+    ]
+    assert (result.status, result.exit_code, people.sent()) == ("failed", 1, [])
+
+
+def test_null_keys_stop_the_run_with_their_count(people: Shop):
+    people.warehouse("INSERT INTO people VALUES (NULL, 'Nobody', NULL), (NULL, 'Nobody', NULL)")
+    result = people.sync("it", PEOPLE).run()
+    assert [str(mistake) for mistake in result.mistakes] == [
+        'syncs.yml:13:3: it: primary_key "external_id" is NULL in 2 rows of the model\n'
+        "  hint: leave them out of models/it.sql: WHERE external_id IS NOT NULL"
+    ]
+    assert (result.exit_code, people.sent()) == (1, [])
+
+
+def test_two_rows_of_one_user_stop_the_run(people: Shop):
+    people.sync(
+        "it",
+        f"SELECT row_number() OVER () AS id, * FROM ({PEOPLE} UNION ALL SELECT 'u1', 'Ada II', 'basic')",
+        primary_key="id",
+        exclude_columns="id",
+    )
+    result = people.run()
+    assert [mistake.what for mistake in result.mistakes] == [
+        "it: one user stands in several rows (external_id): 1 keys stand in 2 rows: u1 (2 rows)"
+    ]
+    assert people.sent() == []
+
+
+def test_other_primary_key_than_so_far_stops_the_run(people: Shop):
+    people.sync("it", PEOPLE, primary_key="external_id").run()
+    result = people.sync("it", PEOPLE, primary_key=["external_id", "first_name"]).run()
+    assert [str(mistake) for mistake in result.mistakes] == [
+        "syncs.yml:18:3: it: rows were named by (external_id) so far, and are by (external_id, first_name) now\n"
+        "  hint: `retl state reset it` forgets what was sent, and all rows go out again"
+    ]
+
+
+# --- events ----------------------------------------------------------------------------------------------------------
+
+SEEN = "SELECT external_id, 'seen' AS name, TIMESTAMP '2026-11-23' AS time, page FROM views"
+EVENTS = {"mode": "users_track", "track_record_type": "events"}
+
+
+def test_two_equal_events_are_two_events(shop: Shop):
+    shop.warehouse("CREATE TABLE views AS SELECT 'u1' AS external_id, '/a' AS page FROM range(2)")
+    shop.sync("it", SEEN, **EVENTS).run()
+    assert len(shop.braze.events()) == 2
+    assert shop.run().fates.requests == 0
+    shop.warehouse("INSERT INTO views VALUES ('u1', '/a'), ('u1', NULL)")
+    result = shop.run()
+    assert (result.plan.added, result.plan.unchanged, len(shop.braze.events())) == (2, 2, 4)
+    assert shop.run().fates.requests == 0
+
+
+def test_event_with_a_key_is_sent_once_whatever_changes_in_it(shop: Shop):
+    shop.warehouse("CREATE TABLE views AS SELECT 1 AS id, 'u1' AS external_id, '/a' AS page")
+    shop.sync("it", SEEN.replace("page", "page, id"), primary_key="id", **EVENTS).run()
+    shop.warehouse("UPDATE views SET page = '/b'")
+    assert shop.run().fates.requests == 0
+
+
+def test_state_of_events_with_a_key_holds_nothing_but_the_key(shop: Shop, retl):
+    shop.warehouse("CREATE TABLE views AS SELECT 1 AS id, 'u1' AS external_id, '/a' AS page")
+    shop.sync("it", SEEN.replace("page", "page, id"), primary_key="id", **EVENTS).run()
+    state = json.loads(retl("state", "show", "it", "--output", "json", folder=shop.folder).out)
+    assert state["columns"] == "id INTEGER"
+
+
+def test_event_that_left_the_model_is_not_sent_again_when_it_returns(shop: Shop):
+    shop.warehouse("CREATE TABLE views AS SELECT 'u1' AS external_id, '/a' AS page")
+    shop.sync("it", SEEN, **EVENTS).run()
+    shop.warehouse("DELETE FROM views")
+    assert shop.run().status == "success"
+    shop.warehouse("INSERT INTO views VALUES ('u1', '/a')")
+    assert shop.run().fates.requests == 0
+
+
+# --- schema ----------------------------------------------------------------------------------------------------------
+
+
+def test_new_column_goes_out_alone_where_it_has_a_value(people: Shop):
+    people.sync("it", PEOPLE).run()
+    people.warehouse("ALTER TABLE people ADD COLUMN city VARCHAR")
+    people.warehouse("UPDATE people SET city = 'Seoul' WHERE external_id = 'u3'")
+    people.run()
+    assert people.sent()[1:] == ['{"attributes":[{"external_id":"u3","city":"Seoul"}]}']
+    assert people.run().fates.requests == 0
+
+
+def test_dropped_column_is_forgotten_and_not_cleared(people: Shop):
+    people.sync("it", PEOPLE).run()
+    people.sync("it", "SELECT external_id, first_name FROM people")
+    assert people.run().fates.requests == 0
+    assert people.braze.profile(external_id="u1")["custom_attributes"] == {"tier": "gold"}
+    people.sync("it", PEOPLE).run()
+    assert records(people) == [{"external_id": "u1", "tier": "gold"}, {"external_id": "u3", "tier": "silver"}]
+
+
+def test_changed_type_stops_the_run_until_it_is_accepted(people: Shop):
+    people.sync("it", "SELECT external_id, length(first_name) AS n FROM people").run()
+    people.sync("it", "SELECT external_id, length(first_name)::VARCHAR AS n FROM people")
+    result = people.run()
+    assert [str(mistake) for mistake in result.mistakes] == [
+        'syncs.yml:14:10: it: the model changed the type of "n" from BIGINT to VARCHAR\n'
+        "  hint: CAST it back in the model, or pass --accept-schema-change: then its values go out again"
+    ]
+    assert (result.exit_code, len(people.sent())) == (1, 1)
+    assert people.run(accept_schema_change=True).plan.changed == 3
+    assert records(people)[0] == {"external_id": "u1", "n": "3"}
+    assert people.run().fates.requests == 0
+
+
+def test_changed_type_of_the_key_is_the_same_user(people: Shop):
+    people.sync("it", "SELECT 7 AS external_id, 'x' AS tier").run()
+    people.sync("it", "SELECT '7' AS external_id, 'x' AS tier")
+    assert people.run().exit_code == 1
+    assert people.run(accept_schema_change=True).fates.requests == 0
+    assert people.run().plan.unchanged == 1
+
+
+def test_enum_that_grew_is_no_change_of_type(people: Shop):
+    people.sync("it", "SELECT 'u1' AS external_id, 'a'::ENUM('a') AS v").run()
+    people.sync("it", "SELECT 'u1' AS external_id, 'a'::ENUM('a', 'b') AS v")
+    assert people.run().status == "success"
+
+
+# --- merged objects --------------------------------------------------------------------------------------------------
+
+
+def test_key_that_left_a_merged_object_makes_the_row_invalid(shop: Shop):
+    columns = "'u1' AS external_id, true AS `_merge_objects`"
+    shop.sync("it", f"SELECT {columns}, {{'a': 1, 'b': {{'c': 2}}}} AS v").run()
+    shop.sync("it", f"SELECT {columns}, {{'a': 1, 'b': {{'c': NULL::INTEGER}}}} AS v")
+    (row,) = shop.run().invalid
+    assert (row.column, row.reason, row.hint) == (
+        "v",
+        "lost a key that Braze has, and a merge cannot take a key away",
+        "set _merge_objects to false for such a row: then the object is replaced",
+    )
+    shop.sync("it", "SELECT 'u1' AS external_id, false AS _merge_objects, {'a': 1, 'b': {'c': NULL::INTEGER}} AS v")
+    assert shop.run().status == "success"
+    assert shop.braze.profile(external_id="u1")["custom_attributes"] == {"v": {"a": 1, "b": {}}}
+
+
+# --- invalid and rejected rows ---------------------------------------------------------------------------------------
+
+MIXED = "SELECT 'u' || i AS external_id, if(i % 10 = 3, repeat('x', 300), 'ok') AS bio FROM range(30) r(i)"
+
+
+def test_one_invalid_row_keeps_everything_back(shop: Shop):
+    result = shop.sync("it", MIXED).run()
+    assert [str(mistake) for mistake in result.mistakes] == [
+        "syncs.yml:13:3: it: 3 of 30 rows are invalid, so nothing was sent\n"
+        "  hint: `retl rejects it` lists them all; skip_on_invalid_records: true sends the others"
+    ]
+    assert [(row.key, row.column, row.hint) for row in result.invalid] == [
+        ("u13", "bio", "left(bio, 255)"),
+        ("u23", "bio", "left(bio, 255)"),
+        ("u3", "bio", "left(bio, 255)"),
+    ]
+    assert (result.status, result.exit_code, shop.sent()) == ("stopped", 1, [])
+
+
+def test_invalid_rows_are_skipped_kept_and_counted_when_that_is_asked_for(shop: Shop):
+    result = shop.sync("it", MIXED, skip_on_invalid_records=True).run()
+    assert (result.status, result.exit_code, result.fates.accepted, result.plan.invalid) == ("incomplete", 1, 27, 3)
+    again = shop.run()
+    assert (again.status, again.exit_code, again.fates.requests, again.plan.invalid) == ("incomplete", 1, 0, 3)
+
+
+def test_invalid_row_that_was_mended_goes_out(shop: Shop):
+    shop.sync("it", MIXED, skip_on_invalid_records=True).run()
+    shop.sync("it", MIXED.replace("300", "200"), skip_on_invalid_records=True)
+    assert (shop.run().fates.accepted, shop.run().status) == (3, "success")
+
+
+def test_row_that_braze_rejected_is_not_sent_again_until_it_changes(people: Shop):
+    people.braze.add_fault(Fault("object_error", external_ids=("u2",), times=None, error="is on the blocklist"))
+    result = people.sync("it", PEOPLE).run()
+    assert (result.status, result.exit_code, result.fates.accepted, result.fates.rejected) == ("incomplete", 1, 2, 1)
+    again = people.run()
+    assert (again.status, again.exit_code, again.fates.requests, again.plan.remembered) == ("incomplete", 1, 0, 1)
+    people.warehouse("UPDATE people SET tier = 'gold' WHERE external_id = 'u2'")
+    assert people.run().fates.rejected == 1
+    people.braze.clear_faults()
+    people.warehouse("UPDATE people SET tier = 'silver' WHERE external_id = 'u2'")
+    assert (people.run().status, people.run().status) == ("success", "success")
+    assert records(people) == [{"external_id": "u2", "first_name": "Ben", "tier": "silver"}]
+
+
+def test_state_belongs_to_one_target(people: Shop):
+    people.sync("it", PEOPLE).run()
+    text = (people.folder / "syncs.yml").read_text()
+    (people.folder / "syncs.yml").write_text(text.replace("test:", "other:").replace("target: test", "target: other"))
+    assert people.run().plan.added == 3
