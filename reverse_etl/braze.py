@@ -82,7 +82,7 @@ class Connection:
             connection = self._connected()
         except (OSError, urllib3.exceptions.HTTPError) as error:
             self.close()
-            return NotSent(_why(error))
+            return NotSent(f"{self._destination.url} cannot be reached: {_reason(error)}")
         with self._deadlines.watch(connection, self._destination.timeout_s):
             try:
                 connection.request("POST", path, body=body, headers=self._headers)
@@ -90,7 +90,7 @@ class Connection:
                 content = response.data
             except (OSError, HTTPException, urllib3.exceptions.HTTPError, ValueError) as error:
                 self.close()
-                return NoAnswer(_why(error))
+                return NoAnswer(f"no whole answer came within {self._destination.timeout_s:g} s: {_reason(error)}")
         headers = {name.lower(): value for name, value in response.headers.items()}
         if headers.get("connection", "").lower() == "close":
             self.close()
@@ -122,8 +122,12 @@ def _new_connection(destination: Destination) -> HTTPConnection:
     return HTTPConnection(host, url.port, timeout=CONNECT_TIMEOUT_S)
 
 
-def _why(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}".splitlines()[0]
+def _reason(error: BaseException) -> str:
+    """What the system said, without what libraries wrapped round it."""
+    while error.__cause__ or error.__context__:
+        error = error.__cause__ or error.__context__ or error
+    said = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return said.splitlines()[0] if said else type(error).__name__
 
 
 class Deadlines:
@@ -186,8 +190,18 @@ class Verdict:
 
     outcome: Outcome
     why: str = ""
+    status: int = 0
     rejected: Mapping[int, str] = field(default_factory=dict)
     pause_s: float = 0.0
+
+
+def way_out(status: int, permission: str) -> str | None:
+    """What to do about an answer that no other request would get round (errors page)."""
+    return {
+        401: "the key is unknown at this address: look at api_key, and whether endpoint is that of the workspace",
+        403: f"permissions of a key cannot be changed: make a new key with {permission}",
+        404: "there is no such call at this address: look at endpoint",
+    }.get(status, "look at endpoint: a redirect is not followed" if 300 <= status < 400 else None)
 
 
 _BY_STATUS: Mapping[int, Outcome] = {
@@ -216,16 +230,17 @@ def judge(result: Answer | NotSent | NoAnswer, records: int, arrays: Collection[
         rejected, is_whole = _placed(body.get("errors"), records, arrays)
         pause_s = exhausted_wait_s(result.headers)
         outcome = Outcome.ACCEPTED if is_whole else Outcome.UNPLACED
-        return Verdict(outcome, "" if is_whole else f"{why}, with an error that names no record", rejected, pause_s)
+        why = "" if is_whole else f"{why}, with an error that names no record"
+        return Verdict(outcome, why, status, rejected, pause_s)
     outcome = _BY_STATUS.get(status, Outcome.FORBIDDEN if status < 500 else Outcome.UNKNOWN)
     if outcome is Outcome.THROTTLED:
-        return Verdict(outcome, why, pause_s=throttled_wait_s(result.headers))
+        return Verdict(outcome, why, status, pause_s=throttled_wait_s(result.headers))
     if outcome is Outcome.REFUSED:
         rejected, _ = _placed(body.get("errors") if body else None, records, arrays)
-        return Verdict(outcome, why, {0: message or why} if records == 1 and not rejected else rejected)
+        return Verdict(outcome, why, status, {0: message or why} if records == 1 and not rejected else rejected)
     if outcome is Outcome.TOO_LARGE and records == 1:
-        return Verdict(Outcome.REFUSED, why, {0: "is larger than Braze takes in one request"})
-    return Verdict(outcome, why)
+        return Verdict(Outcome.REFUSED, why, status, {0: "is larger than Braze takes in one request"})
+    return Verdict(outcome, why, status)
 
 
 def _json_object(body: bytes) -> dict[str, Any] | None:

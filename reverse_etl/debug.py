@@ -81,13 +81,7 @@ def _permission(destination: Destination, call: Call) -> Check:
         )
     except requests.RequestException as error:
         return Check(False, f"{what}: cannot be reached: {type(error).__name__}")
-    meaning = {
-        401: "the key is unknown here: look at api_key, and whether the endpoint is that of the workspace's instance",
-        403: f"the key may not: make a new key with {call.permission} (permissions of a key cannot be changed)",
-        404: "there is no such address: look at the endpoint",
-    }
     if answer.status_code in (200, 201, 202, 400):
         return Check(True, what)
-    return Check(
-        False, f"{what}: Braze answered {answer.status_code}: {meaning.get(answer.status_code, 'try again later')}"
-    )
+    why = way_out(answer.status_code, call.permission) or "try again later"
+    return Check(False, f"{what}: Braze answered {answer.status_code}: {why}")

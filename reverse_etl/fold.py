@@ -133,7 +133,9 @@ def _count_fates(connection: DuckDBPyConnection) -> Fates:
         FROM {_WITH_FATES} WHERE fate IS NOT NULL GROUP BY fate"""
     ).fetchall()
     attributes = sum(written for fate, _, written in rows if fate == "accepted")
-    (requests,) = connection.execute("SELECT count(sent) FROM retl_journal").fetchall()[0]
+    (requests,) = connection.execute(
+        "SELECT count(sent) - count(*) FILTER (outcome = 'not_sent') FROM retl_journal"
+    ).fetchall()[0]
     return Fates(attributes=attributes, requests=requests, **{fate: count for fate, count, _ in rows})
 
 

@@ -104,7 +104,7 @@ def run_sync(project: Project, sync: Sync, channel: Channel, options: Options, l
         delivery = None
         if not mistakes:
             delivery = send(project, sync, state, plan, layout, channel, options, listener)
-            mistakes = [Mistake(f"{sync.name}: {delivery.stopped}")] if delivery.stopped else []
+            mistakes = [Mistake(f"{sync.name}: {delivery.stopped}", hint=delivery.hint)] if delivery.stopped else []
         status = _status(plan, delivery)
         message = "; ".join(mistake.what for mistake in mistakes) or None
         ending = Ending(status, message, asdict(plan), datetime.now(UTC))
@@ -170,7 +170,7 @@ def send(
     if not plan.to_send:
         return Delivery()
     sizes = batch_sizes(project, sync)
-    routes = {call.path: _route(layout, call, sizes[call.path], channel) for call in _calls(sync)}
+    routes = {call.path: _route(layout, call, channel) for call in _calls(sync)}
     with state.journal() as journal:
         sender = Sender(channel.destination(), routes, journal, options.threads, options.policy, options.clock)
         with listener.sending(sync, plan, sender):
@@ -187,10 +187,10 @@ def batch_sizes(project: Project, sync: Sync) -> dict[str, int]:
     return {call.path: min(call.rows_per_request, most) for call in _calls(sync)}
 
 
-def _route(layout: Layout, call: Call, batch_size: int, channel: Channel) -> Route:
+def _route(layout: Layout, call: Call, channel: Channel) -> Route:
     mode = layout.mode
     arrays = {slot.array for slot in mode.slots} | {call.error_array, mode.group.array if mode.group else None}
-    return Route(batch_size, closing(layout), {name for name in arrays if name}, channel.pacer(call.family))
+    return Route(call.permission, closing(layout), {name for name in arrays if name}, channel.pacer(call.family))
 
 
 def _status(plan: Plan, delivery: Delivery | None) -> str:

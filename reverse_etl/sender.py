@@ -17,7 +17,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
 
-from reverse_etl.braze import Connection, Deadlines, Destination, Outcome, Verdict, judge
+from reverse_etl.braze import Connection, Deadlines, Destination, Outcome, Verdict, judge, way_out
 from reverse_etl.journal import Journal
 from reverse_etl.limits import Pacer, RetryPolicy, next_wait_s
 from reverse_etl.modes import MAX_BODY_BYTES
@@ -93,21 +93,25 @@ class Clock:
 
 @dataclass
 class Delivery:
-    """What a run of the sender came to, counted as answers came in. `stopped` says why it ended early."""
+    """What a run of the sender came to, counted as answers came in.
+
+    `stopped` says why it ended early, if it did, and `hint` what to do about it.
+    """
 
     requests: int = 0
     accepted: int = 0
     rejected: int = 0
     in_doubt: int = 0
     stopped: str | None = None
+    hint: str | None = None
     interrupted: bool = False
 
 
 @dataclass(frozen=True)
 class Route:
-    """How to send one kind of call: its batches' size and what else a request and its answer need."""
+    """How to send one kind of call, and how to read its answers."""
 
-    batch_size: int
+    permission: str
     closing: str
     arrays: Collection[str]
     pacer: Pacer
@@ -132,7 +136,12 @@ _NEXT: Mapping[Outcome, tuple[_Next, _Next]] = {
     Outcome.UNPLACED: (_Next.DOUBT, _Next.DOUBT),
     Outcome.FORBIDDEN: (_Next.STOP, _Next.STOP),
 }
-_IN_JOURNAL = {Outcome.ACCEPTED: "accepted", Outcome.UNKNOWN: "in_doubt", Outcome.UNPLACED: "in_doubt"}
+_IN_JOURNAL = {
+    Outcome.ACCEPTED: "accepted",
+    Outcome.UNKNOWN: "in_doubt",
+    Outcome.UNPLACED: "in_doubt",
+    Outcome.NOT_SENT: "not_sent",
+}
 
 
 class Sender:
@@ -234,7 +243,7 @@ class Sender:
             if following is _Next.DONE:
                 return
             if following is _Next.STOP:
-                return self._stop_run(verdict.why)
+                return self._stop_run(verdict.why, way_out(verdict.status, self._routes[batch.call].permission))
             if following is _Next.DOUBT:
                 return self._note_doubt(verdict, len(batch.records) - len(verdict.rejected))
             if following is _Next.SPLIT:
@@ -304,7 +313,7 @@ class Sender:
             jitter = self._random.random()
         wait_s = next_wait_s(attempt, elapsed_s, self._policy, jitter)
         if wait_s is None:
-            self._stop_run(f"{self._redacted(verdict.why)}; tried {attempt} times in {elapsed_s:,.0f} s")
+            self._stop_run(f"{verdict.why}; tried {attempt} times in {elapsed_s:,.0f} s")
             return False
         self._clock.wait(wait_s, self._stop)
         return not self._stop.is_set()
@@ -315,11 +324,12 @@ class Sender:
             self._failed_in_a_row += 1
             too_many = self._failed_in_a_row >= IN_A_ROW
         if too_many:
-            self._stop_run(f"{self._redacted(verdict.why)}; {IN_A_ROW} requests in a row ended so")
+            self._stop_run(f"{verdict.why}; {IN_A_ROW} requests in a row ended so")
 
-    def _stop_run(self, why: str) -> None:
+    def _stop_run(self, why: str, hint: str | None = None) -> None:
         with self._lock:
-            self.delivery.stopped = self.delivery.stopped or self._redacted(why)
+            if self.delivery.stopped is None:
+                self.delivery.stopped, self.delivery.hint = self._redacted(why), hint
         self._stop.set()
 
     def _redacted(self, text: str) -> str:

@@ -54,7 +54,7 @@ class Fault:
     headers: Mapping[str, str] = field(default_factory=dict)  # of kinds "status" and "html"
     body: str | None = None  # of kinds "status" and "html"; None: {"message": the status' name}
     seconds: float = 0.0  # of kinds "delay" and "slow"
-    external_ids: Collection[str] = ()  # of kind "object_error": objects with these ids ...
+    external_ids: Collection[str] = ()  # only requests that hold an object with one of these ids ...
     matches: Callable[[str], bool] | None = None  # ... or whose identifier's text (id, alias name, e-mail) passes
     error: str = _BLOCKED  # of kind "object_error": the `type` of its entry
 
@@ -67,8 +67,13 @@ class Fault:
             raise ValueError("skip, times and seconds of a fault count from 0")
         if not 200 <= self.status <= 599:
             raise ValueError(f"a fault's status is between 200 and 599, not {self.status}")
-        if self.kind == "object_error" and not self.external_ids and self.matches is None:
+        if self.kind == "object_error" and not self.is_choosy:
             raise ValueError("an object_error names external_ids, or matches")
+
+    @property
+    def is_choosy(self) -> bool:
+        """Whether it hits only requests that hold certain objects."""
+        return bool(self.external_ids) or self.matches is not None
 
     def refuses(self, identifier: str) -> bool:
         """Whether an object with this identifier is hit."""
@@ -181,6 +186,7 @@ class Faults:
 
     def _strike(self, path: str, identifiers: Callable[[], Collection[str]]) -> Hit:
         here = [armed for armed in self._armed if path.startswith(armed.fault.path)]
+        here = [armed for armed in here if self._concerns(armed.fault, identifiers)]
         delay_s, ending = 0.0, None
         for armed in here:
             if armed.fault.kind == "delay":
@@ -190,7 +196,7 @@ class Faults:
         if ending is not None and ending.kind in NOT_TAKEN:
             return Hit(ending, delay_s)
         refusals = (armed for armed in here if armed.fault.kind == "object_error")
-        return Hit(ending, delay_s, tuple(one.fault for one in refusals if self._refuses(one, identifiers())))
+        return Hit(ending, delay_s, tuple(one.fault for one in refusals if one.hit(self._draw)))
 
-    def _refuses(self, armed: _Armed, identifiers: Collection[str]) -> bool:
-        return any(map(armed.fault.refuses, identifiers)) and armed.hit(self._draw)
+    def _concerns(self, fault: Fault, identifiers: Callable[[], Collection[str]]) -> bool:
+        return not fault.is_choosy or any(map(fault.refuses, identifiers()))

@@ -1,0 +1,253 @@
+"""What is sent, counted and remembered when the server or the network does not behave."""
+
+import json
+import socket
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reverse_etl.limits import RetryPolicy
+from reverse_etl.modes import MAX_BODY_BYTES
+from reverse_etl.sandbox import Fault, Sandbox
+from reverse_etl.sender import Batch, Record, cut
+from tests.conftest import KEY, FakeClock, Shop
+
+MANY = "SELECT 'u' || i AS external_id, i AS n FROM range({rows}) r(i)"
+EVENTS = {"mode": "users_track", "track_record_type": "events"}
+SEEN = "SELECT 'u' || i AS external_id, 'seen' AS name, TIMESTAMP '2026-11-23' AS time FROM range({rows}) r(i)"
+
+
+def attributes(shop: Shop, rows: int = 10) -> Shop:
+    return shop.sync("it", MANY.format(rows=rows))
+
+
+def events(shop: Shop, rows: int = 10) -> Shop:
+    return shop.sync("it", SEEN.format(rows=rows), **EVENTS)
+
+
+def users(shop: Shop) -> int:
+    return len(list(shop.braze.profiles()))
+
+
+# --- batches ---------------------------------------------------------------------------------------------------------
+
+RECORDS = st.lists(
+    st.builds(
+        Record,
+        seq=st.just(0),
+        call=st.sampled_from(["/a", "/b"]),
+        envelope=st.sampled_from(['{"x":[', '{"y":[']),
+        body=st.sampled_from(['"short"', '"' + "x" * 400_000 + '"']),
+        harmless=st.booleans(),
+    ),
+    max_size=60,
+)
+
+
+@given(RECORDS)
+def test_batches_hold_every_record_once_in_order_and_keep_the_limits(records: list[Record]):
+    batches = list(cut(records, {"/a": 7, "/b": 3}))
+    assert [record for batch in batches for record in batch.records] == records
+    for batch in batches:
+        assert len(batch.records) <= {"/a": 7, "/b": 3}[batch.call]
+        assert len({(record.call, record.envelope) for record in batch.records}) == 1
+        assert len(batch.body("]}")) <= MAX_BODY_BYTES + 10
+        assert json.loads(batch.body("]}"))
+
+
+def test_batch_is_harmless_only_if_all_its_records_are():
+    records = tuple(Record(n, "/a", "{", "1", harmless) for n, harmless in enumerate([True, False]))
+    assert (Batch(records).is_harmless, Batch(records[:1]).is_harmless) == (False, True)
+
+
+# --- the key and the address -----------------------------------------------------------------------------------------
+
+
+def test_unknown_key_stops_the_run_at_once_and_is_not_repeated_anywhere(tmp_path, retl):
+    with Sandbox(keys={"another": {"*"}}) as braze:
+        shop = attributes(Shop(tmp_path / "shop", braze), rows=1000)
+        result = shop.run()
+        assert [str(mistake) for mistake in result.mistakes] == [
+            "it: Braze answered 401: Invalid API key: ***\n"
+            "  hint: the key is unknown at this address: look at api_key, and whether endpoint is that of the workspace"
+        ]
+        assert (result.status, result.exit_code, result.fates.accepted, result.fates.unsent) == ("failed", 1, 0, 1000)
+        assert len(braze.requests()) <= 4  # one for each worker
+        assert KEY not in "".join(str(part) for part in vars(retl("status", folder=shop.folder)).values())
+
+
+def test_missing_permission_says_that_a_new_key_is_needed(tmp_path):
+    with Sandbox(keys={"sandbox": {"users.delete"}}) as braze:
+        result = attributes(Shop(tmp_path / "shop", braze)).run()
+        assert [str(mistake) for mistake in result.mistakes] == [
+            "it: Braze answered 403: Access Denied\n"
+            "  hint: permissions of a key cannot be changed: make a new key with users.track"
+        ]
+        assert (result.fates.accepted, result.fates.unsent) == (0, 10)
+
+
+def test_address_that_redirects_is_not_followed(shop: Shop):
+    shop.braze.add_fault(Fault("status", status=301, headers={"Location": "https://example.com/"}, times=None))
+    result = attributes(shop).run()
+    assert (result.status, result.fates.accepted, result.fates.unsent) == ("failed", 0, 10)
+
+
+def test_nobody_at_the_address_is_said_after_some_tries(shop: Shop):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    shop.destination = {"endpoint": f"http://127.0.0.1:{port}"}
+    result = attributes(shop).run(policy=RetryPolicy(tries=4))
+    assert (result.status, result.exit_code, result.fates.requests, result.fates.unsent) == ("failed", 1, 0, 10)
+    assert result.mistakes[0].what.startswith(
+        f"it: http://127.0.0.1:{port} cannot be reached: Connection refused; tried 4 times in "
+    )
+    assert len(shop.clock.waits) == 3
+    shop.destination = {}
+    shop.write()
+    assert shop.run().fates.accepted == 10
+
+
+# --- answers ---------------------------------------------------------------------------------------------------------
+
+
+def test_record_that_spoils_its_request_is_found_by_halving(shop: Shop):
+    # The stand-in refuses the whole request for these two, as Braze does for a body it cannot read.
+    shop.braze.add_fault(Fault("status", status=400, body='{"message":"no"}', times=None, external_ids=("u3", "u60")))
+    result = attributes(shop, rows=75).run()
+    assert (result.status, result.fates.accepted, result.fates.rejected, users(shop)) == ("incomplete", 73, 2, 73)
+    assert shop.run().fates.requests == 0
+
+
+def test_named_records_of_a_request_that_was_not_taken_are_rejected_and_the_rest_goes_on(shop: Shop):
+    errors = [{"type": "bad", "input_array": "attributes", "index": n} for n in (0, 4)]
+    body = json.dumps({"message": "Valid data must be provided", "errors": errors})
+    shop.braze.add_fault(Fault("status", status=400, body=body))
+    result = attributes(shop).run()
+    assert (result.fates.accepted, result.fates.rejected, result.fates.requests) == (8, 2, 2)
+
+
+def test_request_that_is_too_large_is_halved(shop: Shop):
+    shop.braze.add_fault(Fault("status", status=413))
+    result = attributes(shop).run()
+    assert (result.status, result.fates.accepted, result.fates.requests) == ("success", 10, 3)
+
+
+def test_one_record_that_is_too_large_is_rejected(shop: Shop):
+    shop.braze.add_fault(Fault("status", status=413))
+    result = attributes(shop, rows=1).run()
+    assert (result.status, result.fates.rejected) == ("incomplete", 1)
+
+
+def test_braze_that_refuses_everything_row_by_row_is_not_asked_on(shop: Shop):
+    shop.braze.add_fault(Fault("status", status=400, body='{"message":"no"}', times=None))
+    result = attributes(shop, rows=10_000).run()
+    assert result.status == "failed"
+    assert "refused 75 rows one by one and took none in between" in result.mistakes[0].what
+    assert len(shop.braze.requests()) < 800
+    assert result.fates.rejected + result.fates.unsent == 10_000
+
+
+@pytest.mark.parametrize("make", [attributes, events], ids=["attributes", "events"])
+def test_throttled_request_waits_as_told_and_goes_again(shop: Shop, make):
+    shop.braze.add_fault(Fault("status", status=429, headers={"Retry-After": "7"}, times=3))
+    result = make(shop).run()
+    assert (result.status, result.fates.accepted, result.fates.requests) == ("success", 10, 4)
+    assert shop.clock.waits == [7.0, 7.0, 7.0]
+
+
+def test_limit_of_the_server_is_kept_by_its_headers(tmp_path):
+    clock = FakeClock()
+    with Sandbox(limits={"users_track": [(2, 60.0)]}, clock=clock) as braze:
+        result = attributes(Shop(tmp_path / "shop", braze, clock=clock), rows=75 * 7).run()
+        assert (result.status, result.fates.accepted) == ("success", 75 * 7)
+        assert sum(request.status == 429 for request in braze.requests()) <= 6
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Fault("status", status=500),
+        Fault("status", status=502),
+        Fault("status", status=503),
+        Fault("html"),
+        Fault("drop_before"),
+        Fault("drop_after"),
+        Fault("truncate"),
+        Fault("truncate_head"),
+        Fault("status", status=202, body='{"message":"what?"}'),
+    ],
+    ids=lambda fault: f"{fault.kind} {fault.status if fault.kind == 'status' else ''}".strip(),
+)
+class TestUnclearAnswer:
+    def test_attributes_are_sent_again(self, shop: Shop, fault: Fault):
+        shop.braze.add_fault(fault)
+        result = attributes(shop).run()
+        assert (result.status, result.fates.accepted, users(shop)) == ("success", 10, 10)
+        assert shop.run().fates.requests == 0
+
+    def test_events_are_held_in_doubt_and_never_sent_twice(self, shop: Shop, fault: Fault):
+        shop.braze.add_fault(fault)
+        result = events(shop).run()
+        assert (result.status, result.exit_code, result.fates.in_doubt) == ("incomplete", 1, 10)
+        taken = len(shop.braze.events())
+        again = shop.run()
+        assert (again.status, again.fates.requests, again.plan.held) == ("incomplete", 0, 10)
+        assert len(shop.braze.events()) == taken
+
+
+def test_answer_that_never_ends_is_cut_off(shop: Shop):
+    shop.destination = {"timeout_s": 0.3}
+    shop.braze.add_fault(Fault("slow", seconds=30))
+    result = attributes(shop).run()
+    assert (result.status, result.fates.accepted) == ("success", 10)
+
+
+def test_attribute_that_works_on_the_stored_value_counts_as_an_event(shop: Shop):
+    shop.sync("it", """SELECT 'u1' AS external_id, '{"inc": 1}' AS visits""", pre_formatted_fields="visits")
+    shop.braze.add_fault(Fault("drop_after"))
+    result = shop.run()
+    assert (result.fates.in_doubt, shop.run().fates.requests) == (1, 0)
+    assert shop.braze.profile(external_id="u1")["custom_attributes"] == {"visits": 1}
+
+
+def test_server_that_stays_broken_is_left_and_the_rest_is_unsent(shop: Shop):
+    shop.braze.add_fault(Fault("status", status=503, times=None))
+    result = attributes(shop, rows=1000).run(policy=RetryPolicy(tries=3))
+    assert (result.status, result.exit_code, result.fates.accepted, result.fates.unsent) == ("failed", 1, 0, 1000)
+    assert len(shop.braze.requests()) <= 3 * 4
+    shop.braze.clear_faults()
+    assert shop.run().fates.accepted == 1000
+
+
+def test_events_do_not_all_end_in_doubt_when_the_server_stays_broken(shop: Shop):
+    shop.braze.add_fault(Fault("status", status=503, times=None))
+    result = events(shop, rows=10_000).run()
+    assert result.status == "failed"
+    assert result.fates.in_doubt <= 75 * (3 + 4)
+    assert result.fates.in_doubt + result.fates.unsent == 10_000
+
+
+def test_error_that_names_no_record_leaves_the_request_in_doubt(shop: Shop):
+    body = {
+        "message": "success",
+        "events_processed": 9,
+        "errors": [{"type": "x", "input_array": "events", "index": 99}],
+    }
+    shop.braze.add_fault(Fault("status", status=201, body=json.dumps(body)))
+    assert events(shop).run().fates.in_doubt == 10
+
+
+def test_queued_during_maintenance_is_accepted(shop: Shop):
+    shop.braze.add_fault(Fault("status", status=202, body='{"message":"queued"}'))
+    assert attributes(shop).run().fates.accepted == 10
+
+
+def test_part_of_a_run_that_was_answered_is_kept_when_the_rest_fails(shop: Shop):
+    shop.braze.add_fault(Fault("status", status=401, skip=2, times=None))
+    result = attributes(shop, rows=1000).run()
+    assert (result.status, result.fates.accepted) == ("failed", 150)
+    assert result.fates.unsent == 850
+    shop.braze.clear_faults()
+    again = shop.run()
+    assert (again.plan.added, again.fates.accepted, users(shop)) == (850, 850, 1000)

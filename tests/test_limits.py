@@ -1,0 +1,106 @@
+"""Rate limits and retry arithmetic: numbers in, numbers out."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reverse_etl.limits import Pacer, RetryPolicy, exhausted_wait_s, next_wait_s, throttled_wait_s
+from reverse_etl.modes import Window
+
+DATE = "Mon, 23 Nov 2026 08:15:00 GMT"
+NOW = 1795421700  # the same moment
+
+
+@given(
+    requests=st.integers(1, 50),
+    per_seconds=st.floats(0.5, 60),
+    waits=st.lists(st.floats(0, 2), min_size=1, max_size=200),
+)
+def test_no_window_ever_holds_more_starts_than_the_limit_and_its_burst(requests, per_seconds, waits):
+    pacer, now_s, starts = Pacer([Window(requests, per_seconds)]), 0.0, []
+    for wait in waits:
+        starts.append(now_s + pacer.reserve(now_s))
+        now_s = starts[-1] + wait * 0.01
+    burst = min(5, requests)
+    for index, start in enumerate(starts):
+        within = [s for s in starts[index:] if s < start + per_seconds]
+        assert len(within) <= requests * 0.99 + burst
+
+
+def test_starts_are_spread_evenly_after_the_burst():
+    pacer = Pacer([Window(99, 9.801)])
+    assert [round(pacer.reserve(0.0), 3) for _ in range(8)] == [0, 0, 0, 0, 0, 0.1, 0.2, 0.3]
+
+
+def test_idle_time_gives_no_more_than_the_burst():
+    pacer = Pacer([Window(99, 9.801)])
+    for _ in range(5):
+        pacer.reserve(0.0)
+    assert [round(pacer.reserve(100.0), 3) for _ in range(6)] == [0, 0, 0, 0, 0, 0.1]
+
+
+def test_narrowest_of_several_windows_counts():
+    pacer = Pacer([Window(3000, 3), Window(3600, 3600)])
+    assert round([pacer.reserve(0.0) for _ in range(7)][-1], 2) == 2.02
+
+
+def test_share_leaves_room_for_others():
+    whole, half = Pacer([Window(10, 1)]), Pacer([Window(10, 1)], share=0.5)
+    waits = [[pacer.reserve(0.0) for _ in range(10)][-1] for pacer in (whole, half)]
+    assert waits[1] == pytest.approx(2 * waits[0])
+
+
+def test_pause_holds_everybody_back():
+    pacer = Pacer([Window(1000, 1)])
+    pacer.pause(0.0, 7.0)
+    assert (pacer.reserve(1.0), pacer.is_paused(6.9), pacer.is_paused(7.0)) == (6.0, True, False)
+
+
+def test_starts_after_a_pause_are_spread_again():
+    pacer = Pacer([Window(99, 9.801)])
+    pacer.pause(0.0, 10.0)
+    starts = [round(pacer.reserve(0.0), 3) for _ in range(7)]
+    assert starts == [10.0, 10.0, 10.0, 10.0, 10.0, 10.1, 10.2]
+
+
+@pytest.mark.parametrize(
+    ("headers", "wait_s"),
+    [
+        pytest.param({"retry-after": "7"}, 7, id="Retry-After in seconds"),
+        pytest.param({"retry-after": "Mon, 23 Nov 2026 08:15:09 GMT", "date": DATE}, 9, id="Retry-After as a date"),
+        pytest.param({"retry-after": "2", "x-ratelimit-reset": "9"}, 2, id="Retry-After goes first"),
+        pytest.param({"x-ratelimit-retry-after": "4"}, 4, id="X-RateLimit-Retry-After"),
+        pytest.param({"x-ratelimit-reset": "3"}, 3, id="Reset in seconds"),
+        pytest.param({"x-ratelimit-reset": str(NOW + 5), "date": DATE}, 5, id="Reset as an epoch"),
+        pytest.param({"x-ratelimit-reset": str(NOW + 5)}, 1, id="epoch without a Date"),
+        pytest.param({"retry-after": "0"}, 0.05, id="never nothing"),
+        pytest.param({"retry-after": "-5"}, 1, id="negative"),
+        pytest.param({"retry-after": "86400"}, 60, id="never a day"),
+        pytest.param({"retry-after": "soon"}, 1, id="nonsense"),
+        pytest.param({"retry-after": "nan"}, 1, id="not a number"),
+        pytest.param({}, 1, id="nothing said"),
+    ],
+)
+def test_wait_after_429_is_what_the_server_says_within_bounds(headers, wait_s):
+    assert throttled_wait_s(headers) == wait_s
+
+
+def test_nobody_starts_when_the_window_is_used_up():
+    assert exhausted_wait_s({"x-ratelimit-remaining": "0", "x-ratelimit-reset": "2"}) == 2
+    assert exhausted_wait_s({"x-ratelimit-remaining": "1", "x-ratelimit-reset": "2"}) == 0
+    assert exhausted_wait_s({}) == 0
+
+
+def test_waits_double_up_to_a_bound_and_end():
+    policy = RetryPolicy(tries=7, first_wait_s=1, max_wait_s=10, give_up_after_s=100)
+    assert [next_wait_s(n, 0, policy, 1.0) for n in range(1, 8)] == [1, 2, 4, 8, 10, 10, None]
+    assert next_wait_s(1, 100, policy, 1.0) is None
+
+
+@given(attempt=st.integers(1, 5), jitter=st.floats(0, 1, exclude_max=True))
+def test_jitter_takes_at_most_half_of_a_wait(attempt, jitter):
+    policy = RetryPolicy()
+    full, jittered = (next_wait_s(attempt, 0, policy, j) for j in (1.0, jitter))
+    assert full is not None
+    assert jittered is not None
+    assert full / 2 <= jittered <= full
