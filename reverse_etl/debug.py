@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import requests
 
-from reverse_etl.braze import Destination
+from reverse_etl.braze import Destination, way_out
 from reverse_etl.channel import open_channel
 from reverse_etl.columns import lay_out
 from reverse_etl.engines.duckdb import attach_warehouse, connect, describe
