@@ -107,8 +107,7 @@ class Connection:
         if self._connection is None:
             connection = _new_connection(self._destination)
             connection.connect()
-            if connection.sock is not None:
-                connection.sock.settimeout(self._destination.timeout_s)
+            connection.timeout = self._destination.timeout_s  # for each read from here on
             self._connection = connection
         return self._connection
 

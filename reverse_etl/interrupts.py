@@ -23,6 +23,7 @@ class Interrupts:
 
     def __init__(self) -> None:
         self.signal = 0
+        self._taken = 0
         self._sender: Sender | None = None
 
     @property
@@ -48,7 +49,8 @@ class Interrupts:
             self._sender = None
 
     def _take(self, number: int, frame: FrameType | None) -> None:
-        if self.signal:
+        self._taken += 1  # one signal may come in the middle of the handling of another
+        if self._taken > 1:
             os._exit(128 + number)
         self.signal = number
         if self._sender is None:

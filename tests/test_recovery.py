@@ -1,0 +1,196 @@
+"""Killed, interrupted, or twice at once: what was answered is kept, what was not is known."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from reverse_etl.journal import Journal
+from reverse_etl.lock import locked_by_us
+from reverse_etl.sandbox import Fault
+from tests.conftest import KEY, Retl, Shop
+
+MANY = "SELECT 'u' || i AS external_id, i AS n FROM range(1000) r(i)"
+SEEN = "SELECT 'u' || i AS external_id, 'seen' AS name, TIMESTAMP '2026-11-23' AS time FROM range(1000) r(i)"
+EVENTS = {"mode": "users_track", "track_record_type": "events", "primary_key": "external_id"}
+
+
+@contextmanager
+def running(shop: Shop, until: str, answer_s: float = 60) -> Iterator[subprocess.Popen[str]]:
+    """`retl sync it` as a process of its own, from the moment on at which the record of user `until` is at Braze.
+
+    That request is taken, and answered after `answer_s`.
+    """
+    there = threading.Event()
+
+    def is_there(identifier: str) -> bool:
+        if identifier == until:
+            there.set()
+        return identifier == until
+
+    shop.braze.add_fault(Fault("delay", seconds=answer_s, matches=is_there))
+    command = [sys.executable, "-m", "reverse_etl", "sync", "it", "--threads", "1"]
+    environ = {**os.environ, "BRAZE_API_KEY": KEY, "COLUMNS": "200"}
+    process = subprocess.Popen(
+        command, cwd=shop.folder, env=environ, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    try:
+        assert there.wait(30), "the request never came"
+        yield process
+    finally:
+        process.kill()
+        process.communicate(timeout=30)
+
+
+def test_killed_run_of_attributes_goes_on_where_answers_ended(shop: Shop):
+    shop.sync("it", MANY)
+    with running(shop, until="u300") as process:
+        process.kill()
+    result = shop.run()
+    assert shop.listener.notices == [
+        "it: the last run was killed; of what it sent, 300 rows were accepted, 0 rejected; 700 go out now"
+    ]
+    assert (result.status, result.plan.added, result.fates.accepted) == ("success", 700, 700)
+    assert len(list(shop.braze.profiles())) == 1000
+    assert shop.run().fates.requests == 0
+
+
+def test_killed_run_of_events_doubles_none_and_holds_the_doubtful(shop: Shop):
+    shop.sync("it", SEEN, **EVENTS)
+    with running(shop, until="u300") as process:
+        process.kill()
+    result = shop.run()
+    assert shop.listener.notices == [
+        "it: the last run was killed; of what it sent, 300 rows were accepted, 0 rejected, 75 in doubt; 625 go out now"
+    ]
+    assert (result.status, result.plan.held, result.fates.accepted) == ("incomplete", 75, 625)
+    names = [event["external_id"] for event in shop.braze.events()]
+    assert len(names) == len(set(names)) == 1000
+    assert shop.run().fates.requests == 0
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_interrupted_run_brings_in_what_is_in_flight(shop: Shop, number: signal.Signals, code: int):
+    shop.sync("it", MANY)
+    with running(shop, until="u300", answer_s=0.5) as process:
+        process.send_signal(number)
+        out, err = process.communicate(timeout=90)
+    assert process.returncode == code
+    assert "it: interrupted" in out
+    assert "interrupted: what was sent is answered and kept" in err
+    taken = len(list(shop.braze.profiles()))
+    result = shop.run()
+    assert (result.plan.added, result.status) == (1000 - taken, "success")
+
+
+def test_second_signal_ends_the_run_at_once_and_loses_nothing(shop: Shop):
+    shop.sync("it", SEEN, **EVENTS)
+    with running(shop, until="u300") as process:
+        process.send_signal(signal.SIGINT)
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=30)
+        assert process.returncode in (130, 143)
+    result = shop.run()
+    assert result.plan.held == 75
+    assert len(shop.braze.events()) == 1000
+
+
+def test_second_run_at_the_same_time_is_told_who_is_at_work(shop: Shop, retl: Retl):
+    shop.sync("it", MANY)
+    with running(shop, until="u300") as process:
+        second = retl("sync", "it", folder=shop.folder)
+        assert second.code == 1
+        assert second.err.startswith(f'sync "it" on target "test" is at work already: process {process.pid} on ')
+        assert second.err.endswith("\n  hint: wait until it has finished\n")
+        assert retl("status", folder=shop.folder).out.splitlines()[1].split()[:2] == ["it", "running"]
+    assert shop.run().status == "success"
+
+
+def test_lock_of_a_dead_process_is_free(tmp_path: Path):
+    (tmp_path / "lock").write_text('{"pid": 1, "host": "elsewhere", "since": "yesterday"}')
+    with locked_by_us(tmp_path / "lock", "it", "test"):
+        pass
+
+
+# --- the journal -----------------------------------------------------------------------------------------------------
+
+
+def test_journal_holds_a_line_for_each_request_and_each_answer(tmp_path: Path):
+    with Journal(tmp_path / "journal.jsonl") as journal:
+        request = journal.sent(0, 74, durable=True)
+        journal.answered(request, "accepted", {3: "bad"})
+        journal.sent(75, 99, durable=False)
+    assert [json.loads(line) for line in (tmp_path / "journal.jsonl").read_text().splitlines()] == [
+        {"sent": 1, "first": 0, "last": 74},
+        {"answered": 1, "outcome": "accepted", "rejected": [{"seq": 3, "reason": "bad"}]},
+        {"sent": 2, "first": 75, "last": 99},
+    ]
+    assert (tmp_path / "journal.jsonl").stat().st_mode & 0o777 == 0o600
+
+
+def test_journal_is_written_from_many_threads_without_tearing(tmp_path: Path):
+    with Journal(tmp_path / "journal.jsonl") as journal:
+
+        def work() -> None:
+            for _ in range(50):
+                journal.answered(journal.sent(1, 2, durable=True), "accepted", {})
+
+        threads = [threading.Thread(target=work) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    lines = [json.loads(line) for line in (tmp_path / "journal.jsonl").read_text().splitlines()]
+    assert sorted(line["sent"] for line in lines if "sent" in line) == list(range(1, 401))
+    assert sorted(line["answered"] for line in lines if "answered" in line) == list(range(1, 401))
+
+
+def killed_after(shop: Shop, *lines: str) -> None:
+    """Leave the folder as a run that was killed after these lines of its journal."""
+    with running(shop, until="u0") as process:
+        process.kill()
+    (shop.folder / ".retl/test/it/journal.jsonl").write_text("".join(lines))
+
+
+def test_half_a_line_at_the_end_of_the_journal_is_normal(shop: Shop):
+    killed_after(
+        shop.sync("it", MANY),
+        '{"sent":1,"first":0,"last":74}\n',
+        '{"answered":1,"outcome":"accepted"}\n',
+        '{"sent":2,"fir',
+    )
+    assert shop.run().plan.added == 925
+
+
+def test_other_damage_to_the_journal_is_said_and_nothing_is_sent(shop: Shop):
+    killed_after(shop.sync("it", MANY), '{"sent":1,"first":0,"last":74}\n', "what?\n", '{"answered":1}\n')
+    before = len(shop.sent())
+    result = shop.run()
+    assert result.mistakes[0].what.startswith(f"{shop.folder}/.retl/test/it/journal.jsonl is damaged: ")
+    assert (result.status, result.exit_code, len(shop.sent())) == ("failed", 1, before)
+
+
+def test_run_that_was_killed_while_planning_leaves_nothing(shop: Shop):
+    killed_after(shop.sync("it", MANY))
+    (shop.folder / ".retl/test/it/journal.jsonl").unlink()
+    assert shop.run().plan.added == 1000
+    assert sorted(path.name for path in (shop.folder / ".retl/test/it").iterdir()) == ["lock", "state.duckdb"]
+
+
+def test_folding_twice_changes_nothing(shop: Shop):
+    import shutil
+
+    killed_after(shop.sync("it", SEEN, **EVENTS), '{"sent":1,"first":0,"last":74}\n')
+    folder = shop.folder / ".retl/test/it"
+    shutil.copytree(folder, shop.folder / "copy")
+    assert shop.run().plan.held == 75
+    for name in ("outbox.duckdb", "journal.jsonl"):  # as if only the cleaning had been missed
+        shutil.copy(shop.folder / "copy" / name, folder / name)
+    assert (shop.run().plan.held, shop.run().fates.requests) == (75, 0)
