@@ -188,7 +188,8 @@ class Sender:
             for _ in self._workers:
                 self._queue.put(None)
             for worker in self._workers:
-                worker.join()
+                while worker.is_alive():
+                    worker.join(timeout=0.2)  # a signal that another thread got is handled between two waits
             self._deadlines.close()
         if self._bug:
             raise self._bug
