@@ -102,7 +102,7 @@ def _load(folder: Path, target: str | None, variables: str | None) -> "Project":
 def main() -> NoReturn:
     """The command `retl`."""
     try:
-        app(standalone_mode=True)
+        app(prog_name="retl")
     except RetlError as error:
         _say(str(error))
         sys.exit(error.exit_code)

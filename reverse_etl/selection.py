@@ -46,8 +46,7 @@ def _one(syncs: Sequence[Sync], selector: str) -> set[str]:
         found = {sync.name for sync in syncs if any(fnmatchcase(tag, pattern) for tag in sync.tags)}
         what = f'no sync in {SPEC_FILE} has the tag "{pattern}"'
     elif colon:
-        hint = nearest(method, ["tag"])
-        raise ProjectError(f'unknown selector "{selector}"', hint=f"{hint} A selector is a name, a glob or tag:<tag>")
+        raise ProjectError(f'unknown selector "{selector}"', hint="a selector is a name, a glob or tag:TAG")
     else:
         valid = [sync.name for sync in syncs]
         found = {name for name in valid if fnmatchcase(name, pattern)}

@@ -1,0 +1,540 @@
+"""The commands as a user types them: what they print, what they do, their exit codes."""
+
+import json
+import re
+import socket
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from reverse_etl.sandbox import Sandbox
+from tests.conftest import Retl, Shop
+
+
+@pytest.fixture
+def starter(retl: Retl, tmp_path: Path) -> Path:
+    """The folder of a project that `retl init` wrote, with its seeds loaded."""
+    assert retl("init").code == 0
+    assert retl("seed").code == 0
+    return tmp_path
+
+
+def edit(path: Path, old: str, new: str) -> None:
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+
+
+def steady(text: str) -> str:
+    """Without what differs from run to run: durations."""
+    return re.sub(r"\d+\.\d s", "0.0 s", text)
+
+
+# --- from nothing to a synced sandbox --------------------------------------------------------------------------------
+
+
+def test_init_writes_a_project_that_works(retl: Retl, tmp_path: Path):
+    first = retl("init")
+    assert (first.code, first.err.splitlines()[-1]) == (0, "next: retl seed, then retl plan, then retl sync --all")
+    assert retl("seed").out == "raw_customers: 3 rows\nraw_orders: 3 rows\n"
+    assert retl("plan").code == 0
+    synced = retl("sync", "--all")
+    assert (synced.code, steady(synced.out)) == (
+        0,
+        "users_track: success, 3 of 3 rows accepted in 1 request, 16 attributes written (0.0 s)\n"
+        "orders: success, 3 of 3 rows accepted in 1 request (0.0 s)\n"
+        "newsletter: success, 3 of 3 rows accepted in 2 requests (0.0 s)\n",
+    )
+    again = retl("sync", "--all")
+    assert [line.split(" (")[0] for line in again.out.splitlines()] == [
+        "users_track: success, nothing to send, 0 requests",
+        "orders: success, nothing to send, 0 requests",
+        "newsletter: success, nothing to send, 0 requests",
+    ]
+
+
+def test_init_writes_over_nothing(retl: Retl, tmp_path: Path):
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "orders.sql").write_text("mine")
+    outcome = retl("init")
+    assert (outcome.code, outcome.err) == (
+        2,
+        "models/orders.sql is there already\n  hint: name an empty folder: retl init my_project\n",
+    )
+    assert [path.name for path in tmp_path.iterdir()] == ["models"]
+
+
+def test_init_makes_the_folder_it_is_given(retl: Retl, tmp_path: Path):
+    assert retl("init", "shop").code == 0
+    assert retl("ls", "--project-dir", "shop").code == 0
+
+
+# --- twelve ways to break it -----------------------------------------------------------------------------------------
+
+
+def test_typo_in_a_key(retl: Retl, starter: Path):
+    edit(starter / "syncs.yml", "pre_formatted_fields", "pre_formated_fields")
+    outcome = retl("sync", "users_track")
+    assert (outcome.code, outcome.err) == (
+        2,
+        'syncs.yml:23:5: unknown key "pre_formated_fields" in sync "users_track"\n'
+        '  hint: did you mean "pre_formatted_fields"?\n',
+    )
+
+
+def test_missing_column(retl: Retl, starter: Path):
+    edit(starter / "syncs.yml", "primary_key: external_id", "primary_key: customer")
+    outcome = retl("sync", "users_track")
+    assert (outcome.code, outcome.err) == (
+        2,
+        'syncs.yml:22:18: "primary_key" in sync "users_track": the model has no column "customer"\n'
+        "  hint: one of: external_id, email, first_name, tier, preferences, orders, spent, _merge_objects\n",
+    )
+
+
+def test_bad_sql(retl: Retl, starter: Path):
+    edit(starter / "models/users_track.sql", "first_name", "frist_name")
+    outcome = retl("sync", "users_track")
+    assert (outcome.code, outcome.err) == (
+        2,
+        'models/users_track.sql:5: Binder Error: Referenced column "frist_name" not found in FROM clause! '
+        'Candidate bindings: "first_name", "raw_orders.customer_id", "__ref__customers.customer_id", "tier", "price"\n'
+        "  hint: the compiled SQL is in target/compiled/users_track.sql, line 12\n",
+    )
+
+
+def test_wrong_api_key(retl: Retl, shop: Shop):
+    shop.sync("it", "SELECT 'u1' AS external_id")
+    (shop.folder / ".env").write_text("WRONG_KEY=not-the-key\n")
+    edit(shop.folder / "syncs.yml", "BRAZE_API_KEY", "WRONG_KEY")
+    outcome = retl("sync", "it", folder=shop.folder)
+    assert outcome.code == 1
+    assert outcome.err == (
+        "it: 1 row in the model: 1 added, 0 changed, 0 removed, 0 unchanged\n"
+        "it: Braze answered 401: Invalid API key: ***\n"
+        "  hint: the key is unknown at this address: look at api_key, and whether endpoint is that of the workspace\n"
+    )
+    assert steady(outcome.out) == "it: failed, 0 of 1 row accepted in 1 request; 1 not sent (0.0 s)\n"
+    assert "not-the-key" not in outcome.out + outcome.err
+
+
+def test_missing_api_key(retl: Retl, shop: Shop):
+    shop.sync("it", "SELECT 'u1' AS external_id")
+    edit(shop.folder / "syncs.yml", "BRAZE_API_KEY", "NO_SUCH_KEY")
+    assert retl("plan", "it", folder=shop.folder).code == 0
+    outcome = retl("sync", "it", folder=shop.folder)
+    assert (outcome.code, outcome.err) == (
+        2,
+        'syncs.yml:11:16: environment variable "NO_SUCH_KEY" is not set\n'
+        "  hint: set NO_SUCH_KEY in the environment or in .env, or give a default: env_var('NO_SUCH_KEY', '...')\n",
+    )
+
+
+def test_endpoint_down(retl: Retl, shop: Shop, monkeypatch: pytest.MonkeyPatch):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    shop.destination = {"endpoint": f"http://127.0.0.1:{port}"}
+    shop.sync("it", "SELECT 'u1' AS external_id")
+    monkeypatch.setattr("reverse_etl.sender.Clock.wait", lambda self, wait_s, stop: None)
+    outcome = retl("sync", "it", folder=shop.folder)
+    assert (outcome.code, outcome.err.splitlines()[-1]) == (
+        1,
+        f"it: http://127.0.0.1:{port} cannot be reached: Connection refused; tried 6 times in 0 s",
+    )
+    assert steady(outcome.out) == "it: failed, 0 of 1 row accepted in 0 requests; 1 not sent (0.0 s)\n"
+
+
+def test_duplicate_key(retl: Retl, starter: Path):
+    with duckdb.connect(starter / "warehouse.duckdb") as connection:
+        connection.execute("INSERT INTO raw_customers SELECT * FROM raw_customers WHERE customer_id = 'c-1'")
+    outcome = retl("sync", "newsletter")
+    assert (outcome.code, outcome.err) == (
+        1,
+        'syncs.yml:34:5: newsletter: primary_key "email, subscription_group_id" is not unique: 1 keys stand in 2 rows: '
+        "ada@example.com / b1f1a9e0-9c3e-4c52-8c5d-2d1a6f4c7e10 (2 rows)\n"
+        "  hint: return one row for each key (GROUP BY, QUALIFY row_number() ...), or name more columns in primary_key\n",
+    )
+
+
+def test_bad_json_in_a_pre_formatted_field(retl: Retl, starter: Path):
+    with duckdb.connect(starter / "warehouse.duckdb") as connection:
+        connection.execute("UPDATE raw_customers SET preferences = '{\"theme\":' WHERE customer_id = 'c-3'")
+    outcome = retl("sync", "users_track")
+    assert outcome.code == 1
+    assert steady(outcome.out) == "users_track: stopped, 0 requests; 1 invalid (0.0 s)\n"
+    assert outcome.err == (
+        "users_track: 3 rows in the model: 3 added, 0 changed, 0 removed, 0 unchanged\n"
+        "syncs.yml:17:5: users_track: 1 of 3 rows are invalid, so nothing was sent\n"
+        "  hint: `retl rejects users_track` lists them all; skip_on_invalid_records: true sends the others\n"
+        "  key  column       reason             way out\n"
+        "  c-3  preferences  is not valid JSON  find it with json_valid(preferences)\n"
+    )
+    rejected = retl("rejects", "users_track", "--output", "json")
+    (row,) = json.loads(rejected.out)
+    assert (row["key"], row["state"], row["column"], row["reason"]) == (
+        "c-3",
+        "invalid",
+        "preferences",
+        "is not valid JSON",
+    )
+
+
+def test_event_without_time(retl: Retl, shop: Shop):
+    events = {"mode": "users_track", "track_record_type": "events", "primary_key": "id"}
+    shop.sync("it", "SELECT 1 AS id, 'u1' AS external_id, 'seen' AS name, NULL::TIMESTAMP AS time", **events)
+    outcome = retl("sync", "it", folder=shop.folder)
+    assert outcome.code == 1
+    assert outcome.err.endswith(
+        "  key  column  reason      way out\n  1    time    is missing  leave such rows out: WHERE time IS NOT NULL\n"
+    )
+
+
+def test_folder_that_cannot_be_written(retl: Retl, starter: Path):
+    (starter / ".retl").write_text("a file where the folder should be")
+    outcome = retl("sync", "users_track")
+    assert (outcome.code, outcome.err) == (
+        1,
+        ".retl/sandbox/users_track cannot be written: Not a directory\n"
+        "  hint: retl keeps there what it sent: make the folder writable for this user\n",
+    )
+
+
+def test_unknown_sync(retl: Retl, starter: Path):
+    outcome = retl("sync", "user_track")
+    assert (outcome.code, outcome.err) == (
+        2,
+        'there is no sync "user_track" in syncs.yml\n  hint: did you mean "users_track"?\n',
+    )
+
+
+def test_no_project(retl: Retl, tmp_path: Path):
+    outcome = retl("sync", "users_track")
+    assert (outcome.code, outcome.err) == (
+        2,
+        f"there is no syncs.yml in {tmp_path}\n"
+        "  hint: `retl init` writes a project into this folder; --project-dir names another one\n",
+    )
+
+
+def test_no_warehouse(retl: Retl, tmp_path: Path):
+    retl("init")
+    outcome = retl("sync", "users_track")
+    assert (outcome.code, outcome.err) == (
+        2,
+        "syncs.yml:7:37: there is no warehouse warehouse.duckdb\n"
+        "  hint: `retl seed` makes one from seeds/*.csv; otherwise correct the path\n",
+    )
+
+
+def test_warehouse_that_is_no_duckdb_file(retl: Retl, tmp_path: Path):
+    retl("init")
+    (tmp_path / "warehouse.duckdb").write_text("not a database at all, but long enough to look like one" * 100)
+    outcome = retl("sync", "users_track")
+    assert outcome.code == 2
+    assert outcome.err.startswith("syncs.yml:7:37: warehouse.duckdb is no DuckDB file: ")
+
+
+# --- selecting -------------------------------------------------------------------------------------------------------
+
+
+def names(outcome_out: str) -> list[str]:
+    return [line.split(":")[0] for line in outcome_out.splitlines()]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["orders"], ["orders"]),
+        (["newsletter", "orders"], ["orders", "newsletter"]),
+        (["--select", "tag:hourly"], ["users_track", "orders"]),
+        (["--select", "tag:hourly tag:daily"], ["users_track", "orders", "newsletter"]),
+        (["--select", "tag:hourly,o*"], ["orders"]),
+        (["--all", "--exclude", "tag:daily"], ["users_track", "orders"]),
+        (["*r*"], ["users_track", "orders", "newsletter"]),
+    ],
+)
+def test_syncs_are_selected_by_name_tag_and_glob(retl: Retl, starter: Path, arguments, expected):
+    assert names(retl("sync", *arguments).out) == expected
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--select", "tag:hurly"], 'no sync in syncs.yml has the tag "hurly"\n  hint: did you mean "hourly"?\n'),
+        (["--select", "x*"], 'there is no sync "x*" in syncs.yml\n  hint: one of: users_track, orders, newsletter\n'),
+        (
+            ["--select", "tga:hourly"],
+            'unknown selector "tga:hourly"\n  hint: a selector is a name, a glob or tag:TAG\n',
+        ),
+        ([], "no sync is named\n  hint: name some of users_track, orders, newsletter, or pass --all\n"),
+        (
+            ["orders", "--force-guard", "max_remved"],
+            '--force-guard: there is no guard "max_remved"\n  hint: did you mean "max_removed"?\n',
+        ),
+        (["orders", "--vars", "[1]"], "--vars is not a mapping\n  hint: write --vars '{country: KR}'\n"),
+        (["orders", "--target", "prd"], 'syncs.yml: unknown target "prd"\n  hint: did you mean "prod"?\n'),
+    ],
+)
+def test_command_that_is_wrong_exits_2_and_tries_nothing(retl: Retl, starter: Path, arguments, message):
+    outcome = retl("sync", *arguments)
+    assert (outcome.code, outcome.out, outcome.err) == (2, "", message)
+
+
+def test_syncs_run_after_those_that_they_name(retl: Retl, starter: Path):
+    edit(starter / "syncs.yml", "    model: users_track\n", "    model: users_track\n    after: newsletter\n")
+    assert names(retl("sync", "--all").out) == ["newsletter", "users_track", "orders"]
+
+
+def test_sync_is_skipped_when_the_one_before_it_failed(retl: Retl, starter: Path):
+    edit(starter / "syncs.yml", "    model: orders\n", "    model: orders\n    after: users_track\n")
+    edit(starter / "models/users_track.sql", "first_name", "frist_name")
+    outcome = retl("sync", "--all")
+    assert outcome.code == 1
+    assert [line.split(",")[0].split(" (")[0] for line in outcome.out.splitlines()] == [
+        "users_track: failed",
+        "orders: skipped",
+        "newsletter: success",
+    ]
+    assert "orders: skipped: it comes after users_track" in outcome.err
+
+
+def test_fail_fast_runs_no_more_syncs(retl: Retl, starter: Path):
+    edit(starter / "models/users_track.sql", "first_name", "frist_name")
+    outcome = retl("sync", "--all", "--fail-fast")
+    assert [line.split(",")[0] for line in outcome.out.splitlines()] == [
+        "users_track: failed",
+        "orders: skipped",
+        "newsletter: skipped",
+    ]
+    assert outcome.code == 2  # nothing was tried
+
+
+def test_dependent_calls_in_quick_succession_are_pointed_out(retl: Retl, starter: Path):
+    edit(starter / "syncs.yml", "    model: orders\n", "    model: orders\n    after: users_track\n")
+    outcome = retl("sync", "users_track", "orders")
+    assert "orders: users_track sent requests a moment ago: Braze may need minutes to see their effect" in outcome.err
+
+
+# --- plan ------------------------------------------------------------------------------------------------------------
+
+
+def test_plan_shows_what_would_be_sent_and_sends_nothing(retl: Retl, starter: Path):
+    retl("sync", "users_track")
+    with duckdb.connect(starter / "warehouse.duckdb") as connection:
+        connection.execute("UPDATE raw_customers SET tier = 'gold', first_name = NULL WHERE customer_id = 'c-2'")
+        connection.execute("INSERT INTO raw_customers VALUES ('c-9', 'zoe@example.com', 'Zoë', 'basic', true, NULL)")
+    outcome = retl("plan", "users_track", "--show-values")
+    assert (outcome.code, outcome.out) == (
+        0,
+        "users_track (users_track / attributes, target sandbox)\n"
+        "  + 1 added   ~ 1 changed   - 0 removed   2 unchanged\n"
+        "  columns: first_name 2, tier 2, email 1, orders 1\n"
+        "  + c-9\n"
+        "      email: zoe@example.com\n"
+        "      first_name: Zoë\n"
+        "      tier: basic\n"
+        "      orders: 0\n"
+        "  ~ c-2\n"
+        "      first_name: Ben -> NULL\n"
+        "      tier: basic -> gold\n"
+        "  2 records, 6 attributes: 1 request to /users/track\n",
+    )
+    masked = retl("plan", "users_track")
+    assert "zoe@example.com" not in masked.out
+    assert "      tier: *** -> ***\n" in masked.out
+    planned = json.loads(retl("plan", "users_track", "--output", "json").out)[0]
+    assert (planned["added"], planned["requests"], planned["attributes"]) == (1, {"/users/track": 1}, 6)
+    synced = retl("sync", "users_track")
+    assert steady(synced.out) == (
+        "users_track: success, 2 of 2 rows accepted in 1 request, 6 attributes written (0.0 s)\n"
+    )
+
+
+def test_plan_of_invalid_rows_exits_1(retl: Retl, starter: Path):
+    with duckdb.connect(starter / "warehouse.duckdb") as connection:
+        connection.execute("UPDATE raw_customers SET tier = repeat('x', 300)")
+    outcome = retl("plan", "users_track")
+    assert outcome.code == 1
+    assert "  3 rows invalid\n  key  column  reason                         way out\n" in outcome.out
+    assert "syncs.yml:17:5: users_track: 3 of 3 rows are invalid" in outcome.err
+    assert (
+        retl("rejects", "users_track").err == "users_track: no row is rejected or in doubt\n"
+    )  # a plan leaves no trace
+
+
+def test_full_refresh_asks_and_says_what_it_costs(retl: Retl, starter: Path):
+    retl("sync", "orders")
+    outcome = retl("sync", "orders", "--full-refresh")
+    assert (outcome.code, outcome.err) == (
+        2,
+        "every row of orders goes out again, changed or not; Braze counts each event or purchase of orders a second time\n"
+        "  hint: pass --yes if that is meant\n",
+    )
+    assert "3 of 3 rows accepted" in retl("sync", "orders", "--full-refresh", "--yes").out
+
+
+# --- looking ---------------------------------------------------------------------------------------------------------
+
+
+def test_ls_lists_syncs(retl: Retl, starter: Path):
+    assert retl("ls").out == (
+        "  name         mode                      model        tags    description\n"
+        "  users_track  users_track / attributes  users_track  hourly  profile attributes of customers\n"
+        "  orders       users_track / purchases   orders       hourly  what customers bought\n"
+        "  newsletter   subscription_status_set   newsletter   daily   who gets the newsletter\n"
+    )
+    assert [sync["name"] for sync in json.loads(retl("ls", "-s", "tag:hourly", "--output", "json").out)] == [
+        "users_track",
+        "orders",
+    ]
+
+
+def test_compile_writes_every_model_and_prints_the_one_that_is_named(retl: Retl, starter: Path):
+    assert retl("compile").out.splitlines() == [
+        "target/compiled/customers.sql",
+        "target/compiled/newsletter.sql",
+        "target/compiled/orders.sql",
+        "target/compiled/users_track.sql",
+    ]
+    printed = retl("compile", "customers").out
+    assert printed.strip() == (starter / "target/compiled/customers.sql").read_text().strip()
+    assert '"main"."raw_customers"' in printed
+
+
+def test_show_prints_rows_of_a_model(retl: Retl, starter: Path):
+    assert retl("show", "orders", "--limit", "1").out == (
+        "  external_id  product_id  currency  price  time                 order_id\n"
+        "  c-1          mug-01      EUR       12.0   2026-10-05 18:40:12  1\n"
+    )
+    (row,) = json.loads(retl("show", "customers", "--limit", "1", "--output", "json").out)
+    assert row["customer_id"] == "c-1"
+
+
+def test_debug_finds_everything_in_order(retl: Retl, starter: Path):
+    outcome = retl("debug")
+    assert (outcome.code, outcome.out.splitlines()) == (
+        0,
+        [
+            "ok    project: 3 syncs for target sandbox",
+            "ok    warehouse: warehouse.duckdb",
+            "ok    model of users_track: 8 columns, key: external_id",
+            "ok    model of orders: 6 columns, key: order_id",
+            "ok    model of newsletter: 3 columns, key: email, subscription_group_id",
+            "ok    destination: the sandbox",
+            "ok    /users/track, permission users.track",
+            "ok    /v2/subscription/status/set, permission subscription.status.set",
+            "ok    state of users_track: 0 rows in Braze, last run: never",
+            "ok    state of orders: 0 rows in Braze, last run: never",
+            "ok    state of newsletter: 0 rows in Braze, last run: never",
+        ],
+    )
+
+
+def test_debug_names_a_missing_permission(retl: Retl, tmp_path: Path):
+    with Sandbox(keys={"sandbox": {"users.delete"}}) as braze:
+        shop = Shop(tmp_path / "shop", braze)
+        shop.sync("it", "SELECT 'u1' AS external_id")
+        outcome = retl("debug", folder=shop.folder)
+        assert outcome.code == 1
+        assert (
+            "FAIL  /users/track, permission users.track: Braze answered 403: permissions of a key cannot be changed: "
+            "make a new key with users.track\n"
+        ) in outcome.out
+        assert braze.counts()["users"] == 0
+
+
+def test_status_shows_how_each_sync_stands(retl: Retl, starter: Path):
+    retl("sync", "orders")
+    lines = retl("status").out.splitlines()
+    assert lines[0].split() == ["sync", "last", "run", "finished", "in", "Braze", "rejected", "in", "doubt"]
+    assert lines[1].split() == ["users_track", "never", "0", "0", "0"]
+    assert re.fullmatch(r"  orders +success +\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC +3 +0 +0", lines[2])
+    found = json.loads(retl("status", "orders", "--output", "json").out)
+    assert (found[0]["last_run"], found[0]["rows"]) == ("success", 3)
+
+
+def test_state_shows_one_acknowledged_row(retl: Retl, starter: Path):
+    retl("sync", "users_track", "newsletter")
+    row = json.loads(retl("state", "show", "users_track", "--key", "c-2", "--output", "json").out)
+    assert (row["email"], row["tier"], row["preferences"]) == ("ben@example.com", "basic", None)
+    key = '["ben@example.com","b1f1a9e0-9c3e-4c52-8c5d-2d1a6f4c7e10"]'
+    row = json.loads(retl("state", "show", "newsletter", "--key", key, "--output", "json").out)
+    assert row["subscription_state"] == "unsubscribed"
+    outcome = retl("state", "show", "users_track", "--key", "c-7")
+    assert (outcome.code, outcome.err.splitlines()[0]) == (
+        1,
+        'users_track: no row with the key "c-7" was acknowledged',
+    )
+
+
+def test_state_reset_asks_keeps_the_old_one_and_sends_all_again(retl: Retl, starter: Path):
+    retl("sync", "users_track")
+    asked = retl("state", "reset", "users_track")
+    assert (asked.code, asked.err.splitlines()[0]) == (
+        2,
+        "every row of users_track goes out again, changed or not",
+    )
+    done = retl("state", "reset", "users_track", "--yes")
+    assert done.code == 0
+    (aside,) = (starter / ".retl/sandbox/users_track").glob("before-reset-*")
+    assert (aside / "state.duckdb").exists()
+    assert "3 of 3 rows accepted" in retl("sync", "users_track").out
+
+
+def test_sync_as_json_has_every_count_and_no_value(retl: Retl, starter: Path):
+    outcome = retl("sync", "users_track", "--output", "json")
+    (result,) = json.loads(outcome.out)
+    assert (result["status"], result["plan"]["added"], result["fates"]["accepted"]) == ("success", 3, 3)
+    assert "ada@example.com" not in outcome.out
+
+
+def test_vars_reach_models(retl: Retl, starter: Path):
+    edit(starter / "models/orders.sql", "'EUR'", '\'{{ var("currency", "EUR") }}\'')
+    assert "KRW" in retl("show", "orders", "--vars", "{currency: KRW}").out
+
+
+def test_files_with_personal_data_are_for_their_owner_only(retl: Retl, starter: Path):
+    retl("sync", "--all")
+    modes = {path: path.stat().st_mode & 0o777 for path in (starter / ".retl").rglob("*")}
+    assert {mode for path, mode in modes.items() if path.is_file()} == {0o600}
+    assert {mode for path, mode in modes.items() if path.is_dir()} == {0o700}
+    assert (starter / ".retl").stat().st_mode & 0o777 == 0o700
+
+
+def test_sandbox_prints_the_last_requests_it_took(retl: Retl, starter: Path):
+    retl("sync", "orders")
+    lines = retl("sandbox", "--last", "1").out.splitlines()
+    assert lines[0] == "/users/track  201"
+    assert len(json.loads(lines[1])["purchases"]) == 3
+
+
+def test_schema_is_json(retl: Retl):
+    assert json.loads(retl("schema").out)["title"] == "syncs.yml"
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        *(
+            "",
+            "init",
+            "seed",
+            "sync",
+            "plan",
+            "ls",
+            "compile",
+            "show",
+            "debug",
+            "status",
+            "rejects",
+            "sandbox",
+            "schema",
+        ),
+        *("state", "state show", "state reset"),
+    ],
+)
+def test_every_command_has_help(retl: Retl, command: str):
+    outcome = retl(*command.split(), "--help")
+    assert outcome.code == 0
+    assert "Usage: retl" in outcome.out
