@@ -1,0 +1,3 @@
+select *
+from cdnow
+where ordered_on <= date '{{ var("as_of") }}'

@@ -1,0 +1,91 @@
+"""Real input, and time that passes: purchases of real customers, synced as of each month's end."""
+
+import shutil
+from collections import Counter
+from datetime import date
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+
+from reverse_etl.channel import open_channel
+from reverse_etl.project import load_project
+from reverse_etl.run import Options, RunResult, run_syncs
+from reverse_etl.sandbox import Sandbox
+from tests.conftest import DATA, KEY, Silent
+
+FILE = DATA / "cdnow" / "CDNOW_sample.txt"
+MONTHS = [date(1997, month, 30 if month in (6, 9, 11) else 31) for month in range(6, 13)] + [
+    date(1998, month, {2: 28, 4: 30, 6: 30}.get(month, 31)) for month in range(1, 7)
+]
+
+pytestmark = pytest.mark.skipif(not FILE.exists(), reason=f"the data set is not at {FILE}")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """The project, its warehouse filled from the text file: columns of fixed width, one order a line."""
+    folder = tmp_path / "cdnow"
+    shutil.copytree(Path(__file__).parent / "projects" / "cdnow", folder)
+    with duckdb.connect(folder / "warehouse.duckdb") as connection:
+        connection.execute(
+            f"""CREATE TABLE cdnow AS
+            SELECT parts[2] AS customer, strptime(parts[3], '%Y%m%d')::DATE AS ordered_on,
+                parts[4]::INTEGER AS cds, parts[5]::DECIMAL(10, 2) AS dollars
+            FROM (SELECT regexp_split_to_array(trim(line), '\\s+') AS parts
+                FROM read_csv('{FILE}', columns = {{'line': 'VARCHAR'}}, delim = '|', header = false))"""
+        )
+        assert connection.execute("SELECT count(*), count(DISTINCT customer) FROM cdnow").fetchone() == (6919, 2357)
+    return folder
+
+
+def synced(folder: Path, url: str, as_of: date) -> list[RunResult]:
+    environ = {"BRAZE_REST_ENDPOINT": url, "BRAZE_API_KEY": KEY}
+    project = load_project(folder, cli_vars={"as_of": as_of.isoformat()}, environ=environ)
+    with open_channel(project) as channel:
+        return list(run_syncs(project, project.spec.syncs, channel, Options(threads=4), Silent()))
+
+
+def customers(folder: Path, as_of: date) -> dict[str, dict[str, Any]]:
+    """What each customer's profile is to hold on that day, by a query of its own."""
+    with duckdb.connect(folder / "warehouse.duckdb", read_only=True) as connection:
+        rows = connection.execute(
+            """SELECT customer, count(*), sum(cds), sum(dollars), min(ordered_on), max(ordered_on)
+            FROM cdnow WHERE ordered_on <= ? GROUP BY customer""",
+            [as_of],
+        ).fetchall()
+    names = ("orders", "cds", "dollars", "first_order", "last_order")
+    return {
+        customer: {n: v.isoformat() if isinstance(v, date) else v for n, v in zip(names, values, strict=True)}
+        for customer, *values in rows
+    }
+
+
+def test_thirteen_months_of_real_purchases_arrive_once_and_cost_what_changed(folder: Path):
+    with Sandbox() as braze:
+        expected_writes, before = 0, dict[str, dict[str, Any]]()
+        for month in MONTHS:
+            results = synced(folder, braze.url, month)
+            assert [result.status for result in results] == ["success", "success"]
+            now = customers(folder, month)
+            expected_writes += sum(
+                now[customer][name] != before.get(customer, {}).get(name) for customer in now for name in now[customer]
+            )
+            before = now
+        assert [result.fates.requests for result in synced(folder, braze.url, MONTHS[-1]) if result.fates] == [0, 0]
+
+        profiles = {profile["external_id"]: profile["custom_attributes"] for profile in braze.profiles()}
+        assert profiles == customers(folder, MONTHS[-1])
+        assert braze.counts()["attributes_written"] == expected_writes
+
+        with duckdb.connect(folder / "warehouse.duckdb", read_only=True) as connection:
+            orders = connection.execute("SELECT customer, dollars, strftime(ordered_on, '%Y-%m-%d'), cds FROM cdnow")
+            wanted = Counter(orders.fetchall())
+        arrived = Counter(
+            (p["external_id"], Decimal(str(p["price"])), p["time"][:10], p["properties"]["cds"])
+            for p in braze.purchases()
+        )
+        assert arrived == wanted
+        assert arrived.total() == 6919
