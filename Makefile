@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint types check clean
+.PHONY: demo test lint types check docs clean
 
 $(VENV)/installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -32,6 +32,9 @@ types: $(VENV)/installed
 	$(BIN)/mypy
 
 check: lint types test ## What CI runs
+
+docs: $(VENV)/installed ## Write what README.md and docs/cli.md take from the code
+	$(BIN)/python -m docs.generate
 
 clean:
 	rm -rf $(VENV) .retl/sandbox warehouse.duckdb target

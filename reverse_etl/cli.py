@@ -167,9 +167,10 @@ def init(folder: Annotated[Path, typer.Argument(help="An empty folder, or one to
 def seed(project: "Project") -> None:
     """Load seeds/*.csv into the warehouse, one table for each file."""
     from reverse_etl.engines.duckdb import load_seeds
+    from reverse_etl.report import count
 
     for name, rows in load_seeds(project.warehouse, project.seeds).items():
-        print(f"{name}: {rows:,} rows")
+        print(f"{name}: {count(rows, 'row')}")
 
 
 @app.command()

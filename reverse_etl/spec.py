@@ -76,7 +76,7 @@ class Warehouse(_Strict):
 class Destination(_Strict):
     """The Braze workspace that is kept true to the models."""
 
-    type: Literal["braze"]
+    type: Literal["braze"] = Field(description="the only kind there is")
     endpoint: str = Field(description="https://rest.iad-01.braze.com, or sandbox for the local stand-in")
     api_key: str | None = Field(None, repr=False, description="{{ env_var('BRAZE_API_KEY') }}, never the key itself")
     max_objects_per_request: int = Field(75, ge=1, le=75, description="50 on some contracts")
@@ -134,10 +134,10 @@ class Guards(_Strict):
 class Sync(_Strict):
     """One entry of `syncs`: a model, a mode, a primary key, options."""
 
-    name: str = Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_-]*$", max_length=100)
-    description: str = ""
+    name: str = Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_-]*$", max_length=100, description="what commands call it")
+    description: str = Field("", description="for people")
     model: str = Field(description="the file models/<model>.sql")
-    mode: ModeName
+    mode: ModeName = Field(description="which call is made: see the modes")
     track_record_type: RecordType | None = Field(None, description="which array of users_track")
     primary_key: Words | None = Field(None, min_length=1, description="columns that name a row; if absent, the mode's")
     pre_formatted_fields: Words = Field((), description="VARCHAR columns that hold JSON text")
@@ -152,8 +152,8 @@ class Sync(_Strict):
     )
     allow_destructive: bool = Field(False, description="needed to delete users")
     after: Words = Field((), description="syncs that run before this one")
-    tags: Words = ()
-    guards: Guards = Guards()
+    tags: Words = Field((), description="words to select syncs by")
+    guards: Guards = Field(Guards(), description="what stops a run before its first request")
 
     _positions: Positions = PrivateAttr()
     _path: YamlPath = PrivateAttr()

@@ -196,7 +196,7 @@ class State:
             self.connection.executemany(f"INSERT INTO {STATE}.main.meta VALUES (?, ?)", rows)
         elif int(meta["format"]) > FORMAT:
             what = f"{path} was written by a newer retl: its format is {meta['format']}, this retl knows {FORMAT}"
-            raise StateError(what, hint="pip install --upgrade reverse-etl")
+            raise StateError(what, hint="take the newer retl, or move the state aside: `retl state reset`")
         elif (meta["sync"], meta["target"]) != (self.sync, self.target):
             what = f'{path} belongs to sync "{meta["sync"]}" on target "{meta["target"]}"'
             raise StateError(what, hint="put the right file back: what one sync sent says nothing of another")

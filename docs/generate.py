@@ -1,0 +1,164 @@
+"""Writes the parts of README.md and docs/cli.md that the code knows better. `make docs` runs it; a test compares.
+
+A generated part stands between `<!-- name -->` and `<!-- /name -->`.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic_core import PydanticUndefined
+from typer.main import get_command
+
+from reverse_etl.cli import app
+from reverse_etl.modes import MODES, Extra, Kind, Mode
+from reverse_etl.spec import Destination, Guards, Sync
+
+ROOT = Path(__file__).parents[1]
+
+
+def modes() -> str:
+    lines = ["| mode | call | columns | rows per request | sends | repeat harmless |", "|---|---|---|---|---|---|"]
+    lines += [f"| {_mode_row(mode)} |" for mode in MODES.values()]
+    return "\n".join(lines)
+
+
+def _mode_row(mode: Mode) -> str:
+    kinds = "new and changed rows" if Kind.CHANGED in mode.kinds else "new rows"
+    required = [field.name for field in mode.fields if field.required]
+    optional = [field.name for field in mode.fields if not field.required]
+    identifiers = f"one of {', '.join(mode.identifiers)}" if mode.identifiers else ""
+    needed = "; ".join(part for part in (identifiers, ", ".join(required)) if part)
+    extras = {
+        Extra.CUSTOM_ATTRIBUTE: "profile fields; any other is a custom attribute",
+        Extra.PROPERTY: f"{', '.join(optional)}; any other is a property",
+        Extra.REFUSED: f"optional: {', '.join(optional)}" if optional else "no other",
+    }[mode.extra]
+    cells = (
+        f"`{mode.name}`" + (f"<br>`track_record_type: {mode.record_type}`" if mode.record_type else ""),
+        mode.call.path,
+        f"**{needed}**; {extras}",
+        str(mode.call.rows_per_request),
+        kinds,
+        "yes" if mode.repeat_harmless else "**no**",
+    )
+    return " | ".join(cells)
+
+
+def keys_of(model: type[BaseModel]) -> Callable[[], str]:
+    def table() -> str:
+        lines = ["| key | default | |", "|---|---|---|"]
+        for name, field in model.model_fields.items():
+            default = "" if field.default in (PydanticUndefined, None, (), "") else _word(field.default)
+            parts = [part for part in (field.description, _values(field.annotation)) if part]
+            lines.append(f"| `{field.alias or name}` | {default} | {'; '.join(parts)} |")
+        return "\n".join(lines)
+
+    return table
+
+
+def _word(default: object) -> str:
+    if isinstance(default, BaseModel) or default == {}:
+        return ""
+    return f"`{str(default).lower() if isinstance(default, bool) else default}`"
+
+
+def _values(annotation: object) -> str:
+    listed = re.findall(r"Literal\[(.*?)\]", str(annotation))
+    return listed[0].replace("'", "`") if listed else ""
+
+
+def commands() -> str:
+    group = get_command(app)
+    lines = ["| command | |", "|---|---|"]
+    for name, command in group.commands.items():  # type: ignore[attr-defined]
+        for inner, sub in getattr(command, "commands", {"": command}).items():
+            lines.append(f"| `retl {f'{name} {inner}'.strip()}` | {sub.get_short_help_str(200)} |")
+    return "\n".join(lines)
+
+
+def cli_reference() -> str:
+    """Every command with its arguments and options."""
+    group = get_command(app)
+    parts = []
+    for name, command in group.commands.items():  # type: ignore[attr-defined]
+        for inner, sub in getattr(command, "commands", {"": command}).items():
+            rows = [_parameter_row(parameter) for parameter in sub.params if parameter.name != "help"]
+            table = ["| | | default |", "|---|---|---|", *rows] if rows else []
+            parts.append("\n".join([f"## retl {f'{name} {inner}'.strip()}", "", sub.help or "", "", *table]).strip())
+    return "\n\n".join(parts)
+
+
+def _parameter_row(parameter: Any) -> str:
+    names = (
+        [*parameter.opts, *parameter.secondary_opts] if parameter.opts[0].startswith("-") else [parameter.name.upper()]
+    )
+    default = parameter.default
+    shown = "" if default in (None, False, "", ()) or callable(default) else f"`{getattr(default, 'value', default)}`"
+    return f"| {', '.join(f'`{name}`' for name in names)} | {parameter.help or ''} | {shown} |"
+
+
+def demo() -> str:
+    """What `make demo` types and prints, durations left out."""
+    recipe = re.search(r"^demo:.*\n((?:\t.*\n)+)", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert recipe
+    environ = {**os.environ, "COLUMNS": "120"}
+    lines = []
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name) / "shop"
+        folder.mkdir()
+        for part in ("syncs.yml", "models", "seeds"):
+            copy = shutil.copytree if (ROOT / part).is_dir() else shutil.copy
+            copy(ROOT / part, folder / part)
+        for command in recipe[1].splitlines():
+            typed = command.strip().replace("$(BIN)/", "")
+            run = f"{Path(sys.executable).parent}/{typed}" if "$(BIN)/" in command else typed
+            done = subprocess.run(
+                run,
+                shell=True,
+                cwd=folder,
+                env=environ,
+                text=True,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                check=True,
+            )
+            lines += [f"$ {typed}", *done.stdout.splitlines()]
+    return "```console\n" + re.sub(r" \(\d+\.\d s\)", "", "\n".join(lines)) + "\n```"
+
+
+PARTS: Mapping[str, Mapping[str, Callable[[], str]]] = {
+    "README.md": {
+        "demo": demo,
+        "modes": modes,
+        "sync keys": keys_of(Sync),
+        "guard keys": keys_of(Guards),
+        "destination keys": keys_of(Destination),
+        "commands": commands,
+    },
+    "docs/cli.md": {"reference": cli_reference},
+}
+
+
+def generated(file: str) -> str:
+    """The text of `file` with its generated parts as the code has them now."""
+    text = (ROOT / file).read_text(encoding="utf-8")
+    for name, make in PARTS[file].items():
+        before, opening, rest = text.partition(f"<!-- {name} -->\n")
+        _, closing, after = rest.partition(f"<!-- /{name} -->")
+        if not (opening and closing):
+            raise ValueError(f"{file} has no part <!-- {name} -->")
+        text = f"{before}{opening}{make()}\n{closing}{after}"
+    return text
+
+
+if __name__ == "__main__":
+    for file in PARTS:
+        (ROOT / file).write_text(generated(file), encoding="utf-8")

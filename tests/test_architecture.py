@@ -1,0 +1,74 @@
+"""Imports run downward only, and what is pure stays pure."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "reverse_etl"
+# Lower layers first; a module imports from layers below its own, or its own if that is said.
+LAYERS = [
+    {"errors", "sql"},
+    {"modes", "templates", "positions"},
+    {"spec", "limits"},
+    {"spec_reader", "dialects", "selection", "guards", "values"},
+    {"models", "columns"},
+    {"expressions"},
+    {"rules"},
+    {"mapping"},
+    {"diff", "journal", "lock", "braze"},
+    {"engines", "fold", "sender"},
+    {"state", "plan", "project", "starter"},
+    {"channel", "interrupts"},
+    {"run", "memory"},
+    {"report"},
+    {"progress", "debug"},
+    {"cli"},
+    {"__main__"},
+]
+PURE = {
+    *("errors", "templates", "positions", "modes", "spec", "spec_reader", "selection", "guards", "limits"),
+    *("models", "dialects", "columns", "values", "expressions", "rules", "mapping", "diff"),
+}
+IMPURE = {"os", "time", "random", "socket", "subprocess", "duckdb", "requests", "urllib3", "typer", "rich", "threading"}
+
+
+def modules() -> dict[str, Path]:
+    found = {path.stem: path for path in PACKAGE.glob("*.py") if path.stem != "__init__"}
+    return {**found, "engines": PACKAGE / "engines/duckdb.py", "starter": PACKAGE / "starter/__init__.py"}
+
+
+def imports(path: Path) -> set[str]:
+    """What a file imports, wherever it does: `reverse_etl.x` as `x`, others by their first name with a dot before."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        found = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+        found += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        for name in found:
+            first, *rest = name.split(".")
+            names.add(rest[0] if first == "reverse_etl" and rest else f".{first}")
+    return names
+
+
+def test_every_module_has_its_layer():
+    assert {"sql", *modules()} == set().union(*LAYERS)
+
+
+@pytest.mark.parametrize("name", sorted(modules()))
+def test_imports_run_downward_only(name: str):
+    layer = next(number for number, names in enumerate(LAYERS) if name in names)
+    below = set().union(*LAYERS[:layer])
+    own = {imported for imported in imports(modules()[name]) if not imported.startswith(".")} - {"sandbox"}
+    assert own - below == set()
+
+
+@pytest.mark.parametrize("name", sorted(PURE))
+def test_pure_modules_do_no_input_or_output(name: str):
+    assert {imported.removeprefix(".") for imported in imports(modules()[name])} & IMPURE == set()
+
+
+def test_sandbox_and_what_it_tests_do_not_know_each_other():
+    """Two readings of Braze's pages check each other only as long as neither copies from the other."""
+    for path in (PACKAGE / "sandbox").glob("*.py"):
+        assert {name for name in imports(path) if not name.startswith(".")} <= {"sandbox"}
+    assert {name for name, path in modules().items() if "sandbox" in imports(path)} == {"channel", "cli"}
