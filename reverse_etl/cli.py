@@ -291,6 +291,8 @@ def sync(
                 _print_result(result, output)
     except Interrupted:
         _say("interrupted while nothing was being sent")
+    if len(results) > 1:
+        _say(report.summary_line(results))
     if output is Output.JSON:
         _print_json([report.result_json(result) for result in results])
     raise typer.Exit(interrupts.exit_code if interrupts.signal else exit_code(results))

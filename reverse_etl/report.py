@@ -1,6 +1,7 @@
 """What is said of plans and results: as text for people, as JSON for programs. Pure; `cli.py` prints it."""
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -57,6 +58,16 @@ def _outcome(result: RunResult) -> str:
     attributes = f", {count(fates.attributes, 'attribute')} written" if fates.attributes else ""
     sent = f"{fates.accepted:,} of {count(plan.to_send, 'row')} accepted in {count(fates.requests, 'request')}"
     return f", {sent}{attributes}{problems}{took}"
+
+
+def summary_line(results: Sequence[RunResult]) -> str:
+    """One line on several syncs together."""
+    statuses = Counter(result.status for result in results)
+    fates = [result.fates for result in results if result.fates]
+    rows, requests = sum(f.accepted for f in fates), sum(f.requests for f in fates)
+    counted = ", ".join(f"{number} {status}" for status, number in statuses.items())
+    done = f"{count(rows, 'row')} accepted in {count(requests, 'request')}"
+    return f"{count(len(results), 'sync')}: {counted}; {done} ({duration(sum(r.duration_s for r in results))})"
 
 
 def invalid_lines(rows: Sequence[InvalidRow], total: int) -> Iterator[str]:

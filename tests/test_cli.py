@@ -46,6 +46,7 @@ def test_init_writes_a_project_that_works(retl: Retl, tmp_path: Path):
         "orders: success, 3 of 3 rows accepted in 1 request (0.0 s)\n"
         "newsletter: success, 3 of 3 rows accepted in 2 requests (0.0 s)\n",
     )
+    assert steady(synced.err).endswith("3 syncs: 3 success; 9 rows accepted in 4 requests (0.0 s)\n")
     again = retl("sync", "--all")
     assert [line.split(" (")[0] for line in again.out.splitlines()] == [
         "users_track: success, nothing to send, 0 requests",
