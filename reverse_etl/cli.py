@@ -22,13 +22,29 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     name="retl",
-    help="Keep Braze true to SQL models: the right rows, the right columns, once.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
 state_app = typer.Typer(help="Look at what a sync remembers, or make it forget.", no_args_is_help=True)
 app.add_typer(state_app, name="state")
+
+
+def _print_version(asked: bool) -> None:
+    from importlib.metadata import version
+
+    if asked:
+        print(f"retl {version('reverse-etl')}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Keep Braze true to SQL models: the right rows, the right columns, once."""
 
 
 class Output(StrEnum):

@@ -539,3 +539,9 @@ def test_every_command_has_help(retl: Retl, command: str):
     outcome = retl(*command.split(), "--help")
     assert outcome.code == 0
     assert "Usage: retl" in outcome.out
+
+
+def test_version_is_that_of_the_installed_package(retl: Retl):
+    from importlib.metadata import version
+
+    assert retl("--version").out == f"retl {version('reverse-etl')}\n"
