@@ -179,7 +179,7 @@ class Outcome(Enum):
     THROTTLED = "nothing was taken: over the rate limit"
     NOT_SENT = "nothing was sent"
     UNKNOWN = "nobody knows"
-    UNPLACED = "taken, save a record that it does not name"
+    UNPLACED = "taken, save records that it does not name"
     FORBIDDEN = "nothing was taken, and nothing ever will be: wrong key, permission or address"
 
 
@@ -211,10 +211,13 @@ _BY_STATUS: Mapping[int, Outcome] = {
 }
 
 
-def judge(result: Answer | NotSent | NoAnswer, records: int, arrays: Collection[str]) -> Verdict:
-    """What became of a request of `records` records (errors page). `arrays` are the names it may have in an answer.
+def judge(
+    result: Answer | NotSent | NoAnswer, records: int, arrays: Collection[str], counters: Collection[str] = ()
+) -> Verdict:
+    """What became of a request of `records` records (errors page).
 
-    Success is 201, or 202 during maintenance, and whole JSON, and a message that says so.
+    `arrays` are the names that its array may have in an answer, `counters` the numbers that an answer may give. Success
+    is 201, or 202 during maintenance, and whole JSON, and a message that says so, and counts that leave no record out.
     """
     if isinstance(result, NotSent):
         return Verdict(Outcome.NOT_SENT, result.why)
@@ -228,8 +231,13 @@ def judge(result: Answer | NotSent | NoAnswer, records: int, arrays: Collection[
             return Verdict(Outcome.UNKNOWN, f"{why}, and not that it succeeded")
         rejected, is_whole = _placed(body.get("errors"), records, arrays)
         pause_s = exhausted_wait_s(result.headers)
+        taken = _counted(body, counters)
+        if not is_whole:
+            why += ", with an error that names no record"
+        elif taken is not None and taken != records - len(rejected):
+            why += f", and that it took {taken:,} of {records - len(rejected):,} records"
+            is_whole = False
         outcome = Outcome.ACCEPTED if is_whole else Outcome.UNPLACED
-        why = "" if is_whole else f"{why}, with an error that names no record"
         return Verdict(outcome, why, status, rejected, pause_s)
     outcome = _BY_STATUS.get(status, Outcome.FORBIDDEN if status < 500 else Outcome.UNKNOWN)
     if outcome is Outcome.THROTTLED:
@@ -248,6 +256,12 @@ def _json_object(body: bytes) -> dict[str, Any] | None:
     except ValueError:
         return None
     return value if isinstance(value, dict) else None
+
+
+def _counted(body: Mapping[str, Any], counters: Collection[str]) -> int | None:
+    """How many records the answer says it took; None if it does not say."""
+    said = [body[name] for name in counters if isinstance(body.get(name), int)]
+    return sum(said) if said else None
 
 
 def _placed(errors: Any, records: int, arrays: Collection[str]) -> tuple[dict[int, str], bool]:

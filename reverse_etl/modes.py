@@ -88,7 +88,8 @@ class Group:
 class Call:
     """One endpoint: which rate limit it shares, which permission its key needs, how many rows a request takes.
 
-    `error_array` is what its answers call the request's array, where that is not the array's own name.
+    `error_array` is what its answers call the request's array, where that is not the array's own name. `counters` are the
+    numbers of objects taken that its answers give, each only if its array was sent.
     """
 
     path: str
@@ -96,6 +97,7 @@ class Call:
     permission: str
     rows_per_request: int
     error_array: str | None = None
+    counters: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -150,13 +152,41 @@ RATE_LIMITS: Mapping[str, Window] = {
     "subscription_status_set": Window(5000, 60),  # v1 and v2 together
 }
 
-_TRACK = Call("/users/track", "users_track", "users.track", 75)  # 75 objects in all, 50 on some contracts (api_limits)
-_ALIAS_NEW = Call("/users/alias/new", "users", "users.alias.new", 50)  # post_user_alias
-_IDENTIFY = Call("/users/identify", "users", "users.identify", 50, "user_identifiers")  # post_user_identify
-DELETE = Call("/users/delete", "users", "users.delete", 50)  # post_user_delete
-_SUBSCRIBE = Call(
-    "/v2/subscription/status/set", "subscription_status_set", "subscription.status.set", 50
-)  # its v2 page
+_TRACK = Call(
+    path="/users/track",
+    family="users_track",
+    permission="users.track",
+    rows_per_request=75,  # in all arrays together; 50 on some contracts (api_limits)
+    counters=("attributes_processed", "events_processed", "purchases_processed"),  # post_user_track
+)
+_ALIAS_NEW = Call(  # post_user_alias
+    path="/users/alias/new",
+    family="users",
+    permission="users.alias.new",
+    rows_per_request=50,
+    counters=("aliases_processed",),
+)
+_IDENTIFY = Call(  # post_user_identify
+    path="/users/identify",
+    family="users",
+    permission="users.identify",
+    rows_per_request=50,
+    error_array="user_identifiers",
+    counters=("aliases_processed", "emails_processed", "phone_numbers_processed"),
+)
+DELETE = Call(  # post_user_delete
+    path="/users/delete",
+    family="users",
+    permission="users.delete",
+    rows_per_request=50,
+    counters=("deleted",),  # ids that were queued, whether such users exist or not
+)
+_SUBSCRIBE = Call(  # post_update_user_subscription_group_status_v2
+    path="/v2/subscription/status/set",
+    family="subscription_status_set",
+    permission="subscription.status.set",
+    rows_per_request=50,
+)
 
 # With a strong identifier e-mail and phone are profile fields; without one, e-mail wins over phone (post_user_track).
 STRONG = ("external_id", "user_alias", "braze_id")  # two of them in one object refuse it

@@ -190,7 +190,13 @@ def batch_sizes(project: Project, sync: Sync) -> dict[str, int]:
 def _route(layout: Layout, call: Call, channel: Channel) -> Route:
     mode = layout.mode
     arrays = {slot.array for slot in mode.slots} | {call.error_array, mode.group.array if mode.group else None}
-    return Route(call.permission, closing(layout), {name for name in arrays if name}, channel.pacer(call.family))
+    return Route(
+        permission=call.permission,
+        closing=closing(layout),
+        arrays={name for name in arrays if name},
+        counters=call.counters,
+        pacer=channel.pacer(call.family),
+    )
 
 
 def _status(plan: Plan, delivery: Delivery | None) -> str:

@@ -6,7 +6,7 @@ moves later, by the journal alone.
 
     batch ── wait for the limit ── journal: sent ── POST ── judge ── journal: answered ──> done
               ▲                                               │
-              └── retry ──────── split in halves ─────────────┘    (or: in doubt, stop)
+              └── retry ──── find the bad records in it ──────┘    (or: in doubt, stop)
 """
 
 import queue
@@ -114,6 +114,7 @@ class Route:
     permission: str
     closing: str
     arrays: Collection[str]
+    counters: Collection[str]
     pacer: Pacer
 
 
@@ -235,23 +236,69 @@ class Sender:
     # --- one batch ---------------------------------------------------------------------------------------------------
 
     def _deliver(self, connection: Connection, batch: Batch) -> None:
+        """Bring a batch to its end: each record is taken, rejected, in doubt, or unsent because the run stops."""
+        verdict = self._attempt(connection, batch)
+        if verdict:
+            self._follow_up(connection, batch, verdict)
+
+    def _attempt(self, connection: Connection, batch: Batch) -> Verdict | None:
+        """Send a batch until it has a verdict that is not to try again; None if the run was stopped before."""
         began_s, attempt = self._clock.now_s(), 0
         while self._wait_for_turn(batch):
             attempt += 1
             verdict = self._request(connection, batch)
             harmless, harmful = _NEXT[verdict.outcome]
             following = harmless if batch.is_harmless else harmful
-            if following is _Next.DONE:
-                return
             if following is _Next.STOP:
-                return self._stop_run(verdict.why, way_out(verdict.status, self._routes[batch.call].permission))
+                self._stop_run(verdict.why, way_out(verdict.status, self._routes[batch.call].permission))
+                return None
             if following is _Next.DOUBT:
-                return self._note_doubt(verdict, len(batch.records) - len(verdict.rejected))
-            if following is _Next.SPLIT:
-                return self._deliver_parts(connection, batch, verdict)
+                self._note_doubt(verdict, len(batch.records) - len(verdict.rejected))
+            if following is not _Next.AGAIN:
+                return verdict
             if not self._wait_to_retry(verdict, attempt, self._clock.now_s() - began_s):
                 return None
         return None
+
+    def _follow_up(self, connection: Connection, batch: Batch, verdict: Verdict) -> None:
+        """Where nothing of the batch was taken: send on what may be right in it."""
+        if verdict.outcome is Outcome.TOO_LARGE:
+            for half in batch.halves():
+                self._deliver(connection, half)
+        elif verdict.outcome is Outcome.REFUSED and self._refused_in_a_row >= REFUSED_IN_A_ROW:
+            what = f"Braze refused {self._refused_in_a_row} rows one by one and took none in between"
+            self._stop_run(f"{what}; the last answer: {verdict.why}")
+        elif verdict.outcome is Outcome.REFUSED and verdict.rejected:
+            rest = tuple(record for place, record in enumerate(batch.records) if place not in verdict.rejected)
+            if rest:
+                self._deliver(connection, Batch(rest))
+        elif verdict.outcome is Outcome.REFUSED:
+            self._find_bad_record(connection, batch)
+
+    def _find_bad_record(self, connection: Connection, batch: Batch) -> None:
+        """Send a batch that holds a bad record, nobody said which: at most nine requests for each bad one.
+
+        The first half is sent. If it is refused, the bad record is in it, and the second half waits; if it is taken, the
+        bad one is in the second. What waits goes out together when the bad one is found. What waits always follows the
+        suspects, so that each request holds neighbours of the outbox, as the journal has it.
+        """
+        suspects, waiting = batch, tuple[Record, ...]()
+        while len(suspects.records) > 1:
+            first, second = suspects.halves()
+            verdict = self._attempt(connection, first)
+            if verdict is None:
+                return
+            if verdict.outcome is Outcome.ACCEPTED:
+                suspects = second
+            elif verdict.outcome is Outcome.REFUSED and not verdict.rejected:
+                suspects, waiting = first, (*second.records, *waiting)
+            else:  # it names its bad records, or is in doubt: the second half may be right as a whole
+                self._follow_up(connection, first, verdict)
+                suspects, waiting = Batch((*second.records, *waiting)), ()
+                break
+        self._deliver(connection, suspects)
+        if waiting:
+            self._deliver(connection, Batch(waiting))
 
     def _wait_for_turn(self, batch: Batch) -> bool:
         """Wait until the rate limit has room; False if the run was stopped."""
@@ -270,7 +317,7 @@ class Sender:
         body = batch.body(route.closing)
         request = self._journal.sent(records[0].seq, records[-1].seq, durable=not batch.is_harmless)
         result = connection.send(batch.call, body)
-        verdict = judge(result, len(records), route.arrays)
+        verdict = judge(result, len(records), route.arrays, route.counters)
         rejected = {records[place].seq: self._redacted(reason) for place, reason in verdict.rejected.items()}
         self._journal.answered(request, _IN_JOURNAL.get(verdict.outcome, "not_taken"), rejected)
         with self._lock:
@@ -288,20 +335,6 @@ class Sender:
             delivery.accepted += records - len(verdict.rejected)
             self._failed_in_a_row = 0
             self._refused_in_a_row = 0
-
-    def _deliver_parts(self, connection: Connection, batch: Batch, verdict: Verdict) -> None:
-        """Nothing of the batch was taken: send on what may be right in it."""
-        if verdict.rejected:
-            rest = tuple(record for place, record in enumerate(batch.records) if place not in verdict.rejected)
-            parts = [Batch(rest)] if rest else []
-        else:
-            parts = [part for part in batch.halves() if part.records]
-        if self._refused_in_a_row >= REFUSED_IN_A_ROW:
-            what = f"Braze refused {self._refused_in_a_row} rows one by one and took none in between"
-            return self._stop_run(f"{what}; the last answer: {verdict.why}")
-        for part in parts:
-            self._deliver(connection, part)
-        return None
 
     def _wait_to_retry(self, verdict: Verdict, attempt: int, elapsed_s: float) -> bool:
         """Wait before the next try; False if there is to be none."""

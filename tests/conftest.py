@@ -123,6 +123,12 @@ class Shop:
         with open_channel(project) as channel:
             return list(run_syncs(project, [project.sync(n) for n in names], channel, chosen, self.listener))
 
+    def rows_of(self, table: str, *columns: str, sync: str | None = None) -> list[tuple[Any, ...]]:
+        """What a table of a sync's state holds (the first sync's, if none is named)."""
+        path = self.folder / ".retl/test" / (sync or self.syncs[0]["name"]) / "state.duckdb"
+        with duckdb.connect(path, read_only=True) as connection:
+            return connection.execute(f"SELECT {', '.join(columns) or '*'} FROM {table} ORDER BY ALL").fetchall()
+
     def sent(self) -> list[str]:
         """The bodies of all requests so far."""
         return [request.body for request in self.braze.requests()]

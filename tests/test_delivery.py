@@ -1,6 +1,7 @@
 """What is sent, counted and remembered when the server or the network does not behave."""
 
 import json
+import random
 import socket
 
 import pytest
@@ -117,6 +118,37 @@ def test_record_that_spoils_its_request_is_found_by_halving(shop: Shop):
     result = attributes(shop, rows=75).run()
     assert (result.status, result.fates.accepted, result.fates.rejected, users(shop)) == ("incomplete", 73, 2, 73)
     assert shop.run().fates.requests == 0
+
+
+def test_few_bad_records_among_many_cost_fewer_than_ten_requests_each(shop: Shop):
+    rows, bad = 3000, {f"u{n}" for n in random.Random(7).sample(range(3000), 150)}
+    refused = '{"message":"Valid data must be provided"}'
+    shop.braze.add_fault(Fault("status", status=400, body=refused, times=None, external_ids=bad))
+    result = attributes(shop, rows).run()
+    assert (result.status, result.fates.accepted, result.fates.rejected) == ("incomplete", rows - 150, 150)
+    assert {key for key, *_ in shop.rows_of("rejects", "key")} == bad
+    assert {profile["external_id"] for profile in shop.braze.profiles()} == {f"u{n}" for n in range(rows)} - bad
+    assert result.fates.requests - rows / 75 < 10 * 150
+    assert shop.run().fates.requests == 0
+
+
+@pytest.mark.parametrize("bad", [[0], [74], [37], [0, 1], [36, 37, 38], list(range(0, 75, 2)), list(range(75))])
+def test_bad_records_are_found_wherever_they_stand(shop: Shop, bad: list[int]):
+    ids = {f"u{n}" for n in bad}
+    shop.braze.add_fault(Fault("status", status=400, body='{"message":"no"}', times=None, external_ids=ids))
+    result = attributes(shop, rows=75).run()
+    assert (result.fates.accepted, result.fates.rejected, result.fates.unsent) == (75 - len(bad), len(bad), 0)
+    assert {key for key, *_ in shop.rows_of("rejects", "key")} == ids
+
+
+def test_doubt_in_the_middle_of_the_search_is_no_verdict_on_the_rest(shop: Shop):
+    shop.braze.add_fault(
+        Fault("drop_after", skip=1),
+        Fault("status", status=400, body='{"message":"no"}', times=None, external_ids=["u60"]),
+    )
+    result = events(shop, rows=75).run()
+    assert (result.fates.in_doubt, result.fates.rejected, result.fates.accepted) == (37, 1, 37)
+    assert len(shop.braze.events()) == 74
 
 
 def test_named_records_of_a_request_that_was_not_taken_are_rejected_and_the_rest_goes_on(shop: Shop):
@@ -236,6 +268,20 @@ def test_error_that_names_no_record_leaves_the_request_in_doubt(shop: Shop):
     }
     shop.braze.add_fault(Fault("status", status=201, body=json.dumps(body)))
     assert events(shop).run().fates.in_doubt == 10
+
+
+@pytest.mark.parametrize(("make", "fate"), [(attributes, "unsent"), (events, "in_doubt")])
+def test_answer_whose_counts_do_not_match_is_not_taken_at_its_word(shop: Shop, make, fate: str):
+    counter = "attributes_processed" if make is attributes else "events_processed"
+    shop.braze.add_fault(Fault("status", status=201, body=json.dumps({"message": "success", counter: 9})))
+    result = make(shop).run()
+    assert (getattr(result.fates, fate), result.fates.accepted, result.status) == (10, 0, "incomplete")
+    assert (shop.run().fates.accepted, users(shop)) == ((10, 10) if make is attributes else (0, 0))
+
+
+def test_answer_without_counts_is_taken(shop: Shop):
+    shop.braze.add_fault(Fault("status", status=201, body='{"message": "success"}'))
+    assert events(shop).run().fates.accepted == 10
 
 
 def test_queued_during_maintenance_is_accepted(shop: Shop):
