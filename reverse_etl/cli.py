@@ -16,8 +16,9 @@ import typer
 from reverse_etl.errors import ProjectError, RetlError, nearest
 
 if TYPE_CHECKING:
+    from reverse_etl.progress import Screen
     from reverse_etl.project import Project
-    from reverse_etl.run import RunResult
+    from reverse_etl.run import Options, RunResult
     from reverse_etl.spec import Sync
 
 app = typer.Typer(
@@ -63,6 +64,10 @@ AcceptSchemaChange = Annotated[
     bool, typer.Option("--accept-schema-change", help="Go on where a column's type has changed, and send it again.")
 ]
 ForceGuard = Annotated[list[str] | None, typer.Option("--force-guard", help="A guard to let pass this once.")]
+Wait = Annotated[
+    float, typer.Option("--wait", min=0, help="Seconds to wait while another process holds the sync or the warehouse.")
+]
+Threads = Annotated[int, typer.Option("--threads", min=1, max=500, help="Requests in flight at most.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
 # The options of every command that works on a project.
@@ -268,22 +273,15 @@ def sync(
     all_syncs: Annotated[bool, typer.Option("--all", help="Run every sync of syncs.yml.")] = False,
     full_refresh: FullRefresh = False,
     accept_schema_change: AcceptSchemaChange = False,
-    force_guard: Annotated[
-        list[str] | None, typer.Option("--force-guard", help="A guard to let pass this once.")
-    ] = None,
+    force_guard: ForceGuard = None,
     fail_fast: Annotated[bool, typer.Option("--fail-fast", "-x", help="Run no more syncs after one fails.")] = False,
-    threads: Annotated[int, typer.Option("--threads", min=1, max=500, help="Requests in flight at most.")] = 64,
+    threads: Threads = 64,
+    wait: Wait = 0,
     yes: Yes = False,
     output: OutputFormat = Output.TEXT,
 ) -> None:
     """Send what changed in the models of syncs since they last ran."""
-    from rich.console import Console
-
-    from reverse_etl import report
-    from reverse_etl.channel import open_channel
-    from reverse_etl.interrupts import Interrupted, Interrupts
-    from reverse_etl.progress import Screen
-    from reverse_etl.run import Options, exit_code, run_syncs
+    from reverse_etl.run import Options
 
     if not (names or select or all_syncs):
         raise ProjectError("no sync is named", hint=f"name some of {', '.join(project.sync_names)}, or pass --all")
@@ -294,9 +292,45 @@ def sync(
         full_refresh=full_refresh,
         accept_schema_change=accept_schema_change,
         force_guards=_guard_names(force_guard or []),
+        wait_s=wait,
         fail_fast=fail_fast,
         threads=threads,
     )
+    _run(project, syncs, options, output)
+
+
+@app.command()
+@in_project
+def retry(
+    project: "Project",
+    name: SyncName,
+    force_guard: ForceGuard = None,
+    threads: Threads = 64,
+    wait: Wait = 0,
+    output: OutputFormat = Output.TEXT,
+) -> None:
+    """Run a sync, and send what Braze rejected before once more, changed or not."""
+    from reverse_etl.run import Options
+    from reverse_etl.state import Intent
+
+    guards = _guard_names(force_guard or [])
+    _run(
+        project,
+        [project.sync(name)],
+        Options(intent=Intent.RETRY, force_guards=guards, wait_s=wait, threads=threads),
+        output,
+    )
+
+
+def _run(project: "Project", syncs: "list[Sync]", options: "Options", output: Output) -> NoReturn:
+    from rich.console import Console
+
+    from reverse_etl import report
+    from reverse_etl.channel import open_channel
+    from reverse_etl.interrupts import Interrupted, Interrupts
+    from reverse_etl.progress import Screen
+    from reverse_etl.run import exit_code, run_syncs
+
     interrupts = Interrupts()
     screen = Screen(Console(stderr=True), interrupts)
     results = []
@@ -312,6 +346,15 @@ def sync(
     if output is Output.JSON:
         _print_json([report.result_json(result) for result in results])
     raise typer.Exit(interrupts.exit_code if interrupts.signal else exit_code(results))
+
+
+def _screen() -> "Screen":
+    from rich.console import Console
+
+    from reverse_etl.interrupts import Interrupts
+    from reverse_etl.progress import Screen
+
+    return Screen(Console(stderr=True), Interrupts())
 
 
 def _print_result(result: "RunResult", output: Output) -> None:
@@ -350,16 +393,17 @@ def plan(
     show_values: ShowValues = False,
     full_refresh: FullRefresh = False,
     accept_schema_change: AcceptSchemaChange = False,
+    wait: Wait = 0,
     output: OutputFormat = Output.TEXT,
 ) -> None:
     """Show what a sync would send: rows, columns, old and new values, requests. Sends nothing, needs no API key."""
     from reverse_etl import report
     from reverse_etl.run import Options, preview_sync
 
-    options = Options(full_refresh=full_refresh, accept_schema_change=accept_schema_change)
+    options = Options(full_refresh=full_refresh, accept_schema_change=accept_schema_change, wait_s=wait)
     previews = []
     for chosen in _chosen(project, names, select, exclude):
-        previews.append(preview_sync(project, chosen, options))
+        previews.append(preview_sync(project, chosen, options, _screen()))
         if output is Output.TEXT:
             _print(report.preview_lines(previews[-1], show_values))
     if output is Output.JSON:
@@ -423,6 +467,30 @@ def rejects(
         _say(f"{name}: no row is rejected or in doubt")
 
 
+@app.command()
+@in_project
+def resolve(
+    project: "Project",
+    name: SyncName,
+    resend: Annotated[
+        bool, typer.Option("--resend", help="They did not arrive: the next run sends them again.")
+    ] = False,
+    discard: Annotated[
+        bool, typer.Option("--discard", help="They did arrive: the next run takes them as sent.")
+    ] = False,
+    key: Annotated[list[str] | None, typer.Option("--key", help="Of this row only, as `retl rejects` has it.")] = None,
+) -> None:
+    """Say what becomes of rows in doubt: sent, no answer came, and sending them twice would do harm."""
+    from reverse_etl.memory import resolve as resolve_doubts
+    from reverse_etl.report import count
+
+    if resend == discard:
+        raise ProjectError("say one of --resend and --discard", hint=f"`retl rejects {name}` lists the rows in doubt")
+    rows = resolve_doubts(project, project.sync(name), "resend" if resend else "discard", key or [])
+    what = "go out again" if resend else "be taken as sent"
+    print(f"{name}: {count(rows, 'row')} in doubt will {what} with the next run")
+
+
 @state_app.command(name="show")
 @in_project
 def state_show(
@@ -442,6 +510,47 @@ def state_show(
         _print_json(found)
     else:
         _print_table(found.items())
+
+
+@state_app.command(name="seed")
+@in_project
+def state_seed(
+    project: "Project",
+    name: SyncName,
+    accept_schema_change: AcceptSchemaChange = False,
+    wait: Wait = 0,
+    yes: Yes = False,
+) -> None:
+    """Take what the model returns now as already in Braze: only later changes go out. Sends nothing."""
+    from reverse_etl.report import count
+    from reverse_etl.run import Options, adopt
+
+    chosen = project.sync(name)
+    _ask(f"every valid row of {name} is taken as already in Braze, and is not sent until it changes", yes)
+    plan = adopt(project, chosen, Options(accept_schema_change=accept_schema_change, wait_s=wait), _screen())
+    invalid = f"; {count(plan.invalid, 'invalid row')} left out, see `retl rejects {name}`" if plan.invalid else ""
+    print(f"{name}: {count(plan.adopted, 'row')} taken as in Braze, 0 requests{invalid}")
+
+
+@state_app.command(name="forget")
+@in_project
+def state_forget(
+    project: "Project",
+    name: SyncName,
+    key: Annotated[str, typer.Argument(help="A key, as `retl rejects` has it, or an identifier.", show_default=False)],
+    yes: Yes = False,
+) -> None:
+    """Erase a person from all that a sync remembers: acknowledged rows, rejects, rows in doubt."""
+    from reverse_etl.memory import forget
+    from reverse_etl.report import count
+
+    chosen = project.sync(name)
+    _ask(f'{name} forgets "{key}"; if the model returns it, the next run sends it again', yes)
+    gone = forget(project, chosen, key)
+    rows = f"{count(gone.acknowledged, 'acknowledged row')}, {gone.rejected:,} rejected, {gone.in_doubt:,} in doubt"
+    print(f"{name}: {rows} forgotten")
+    for folder in gone.copies:
+        _say(f"{folder} is an older state that was kept aside: delete it if it must go too")
 
 
 @state_app.command(name="reset")

@@ -30,12 +30,17 @@ _WITH_FATES = f"{OUTBOX} AS o LEFT JOIN retl_fates AS f ON f.seq = o.rowid"
 
 @dataclass(frozen=True)
 class Fates:
-    """What became of the records that a run was to send, and what that took."""
+    """What became of the records that a run was to send, and what that took.
+
+    `maybe_twice` are those among the accepted and unsent that an earlier request of the run may have brought there
+    already, and that do harm twice: `on_in_doubt: resend` sends them again.
+    """
 
     accepted: int = 0
     rejected: int = 0
     in_doubt: int = 0
     unsent: int = 0
+    maybe_twice: int = 0
     attributes: int = 0
     requests: int = 0
 
@@ -129,14 +134,16 @@ def _cut_torn_line(path: Path) -> None:
 
 def _count_fates(connection: DuckDBPyConnection) -> Fates:
     rows = connection.execute(
-        f"""SELECT fate, count(*), CAST(coalesce(sum(attributes), 0) AS BIGINT)
+        f"""SELECT fate, count(*), CAST(coalesce(sum(attributes), 0) AS BIGINT), count(*) FILTER (is_doubted)
         FROM {_WITH_FATES} WHERE fate IS NOT NULL GROUP BY fate"""
     ).fetchall()
-    attributes = sum(written for fate, _, written in rows if fate == "accepted")
+    attributes = sum(written for fate, _, written, _ in rows if fate == "accepted")
+    maybe_twice = sum(doubted for fate, _, _, doubted in rows if fate != "in_doubt")
     (requests,) = connection.execute(
         "SELECT count(sent) - count(*) FILTER (outcome = 'not_sent') FROM retl_journal"
     ).fetchall()[0]
-    return Fates(attributes=attributes, requests=requests, **{fate: count for fate, count, _ in rows})
+    counts = {fate: count for fate, count, *_ in rows}
+    return Fates(attributes=attributes, requests=requests, maybe_twice=maybe_twice, **counts)
 
 
 def _reshape(connection: DuckDBPyConnection, key: Sequence[str]) -> None:
@@ -183,7 +190,10 @@ def _move_rows(connection: DuckDBPyConnection, key: Sequence[str], values: Mappi
 
 
 def _remember_answers(connection: DuckDBPyConnection, values: Mapping[str, Any]) -> None:
-    """What Braze rejected, and what nobody knows the answer to."""
+    """What Braze rejected, and what nobody knows the answer to.
+
+    A doubt that was resolved, and whose row is no difference any more, is settled.
+    """
     rejects, in_doubt = f"{STATE}.main.rejects", f"{STATE}.main.in_doubt"
     connection.execute(
         f"""DELETE FROM {rejects} WHERE rejected_by = 'braze'
@@ -196,8 +206,8 @@ def _remember_answers(connection: DuckDBPyConnection, values: Mapping[str, Any])
     )
     connection.execute(
         f"""DELETE FROM {in_doubt} WHERE key IN (
-            SELECT key FROM {_WITH_FATES} WHERE fate IN ('accepted', 'rejected') OR action = 'adopt'
-        )"""
+            SELECT key FROM {_WITH_FATES} WHERE fate IN ('accepted', 'rejected', 'in_doubt') OR action = 'adopt'
+        ) OR (resolution IS NOT NULL AND key NOT IN (SELECT key FROM {OUTBOX}))"""
     )
     connection.execute(
         f"""INSERT INTO {in_doubt} SELECT key, kind, body, $now, $run_id, NULL

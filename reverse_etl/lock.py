@@ -5,40 +5,53 @@ import json
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
-from reverse_etl.errors import BusyError
+from reverse_etl.errors import BusyError, StateError
 
 
 @contextmanager
-def locked_by_us(path: Path, sync: str, target: str) -> Iterator[None]:
-    """Hold the lock at `path`. Raises BusyError, which names the process that holds it, if another one does."""
-    lock_file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+def locked_by_us(path: Path, sync: str, target: str) -> Iterator[str | None]:
+    """Hold the lock at `path`; yields the process that ended without letting go of it, if one did.
+
+    Raises BusyError, which names the process that holds it, if another one does.
+    """
+    try:
+        lock_file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        what, hint = f"{path} cannot be written: {error.strerror}", "make it writable for this user"
+        raise StateError(what, hint=hint) from error
     try:
         try:
             fcntl.flock(lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise _busy(os.pread(lock_file, 1000, 0), sync, target) from error
+            what, holder = f'sync "{sync}" on target "{target}" is at work already', _holder(lock_file)
+            hint = "--wait SECONDS waits for it"
+            raise BusyError(f"{what}: {holder}" if holder else what, hint=hint) from error
+        dead_owner = _holder(lock_file)
         since = datetime.now(UTC).isoformat(" ", "seconds")
         _write(lock_file, json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "since": since}))
-        yield
-        _write(lock_file, "")
+        try:
+            yield dead_owner
+        finally:
+            _write(lock_file, "")
     finally:
         os.close(lock_file)
 
 
 def _write(lock_file: int, text: str) -> None:
-    os.ftruncate(lock_file, 0)
-    os.pwrite(lock_file, text.encode(), 0)
+    """Only people read it: the lock holds without, so a full disk is no reason to stop."""
+    with suppress(OSError):
+        os.ftruncate(lock_file, 0)
+        os.pwrite(lock_file, text.encode(), 0)
 
 
-def _busy(content: bytes, sync: str, target: str) -> BusyError:
-    what = f'sync "{sync}" on target "{target}" is at work already'
+def _holder(lock_file: int) -> str | None:
+    """Who wrote itself into the file; None if nobody did, or has not yet."""
     try:
-        holder = json.loads(content)
-        what += f": process {holder['pid']} on {holder['host']} holds it since {holder['since']}"
+        holder = json.loads(os.pread(lock_file, 1000, 0))
+        return f"process {holder['pid']} on {holder['host']}, since {holder['since']}"
     except (ValueError, KeyError, TypeError):
-        pass  # the other process has the lock, and has not written its name yet
-    return BusyError(what, hint="wait until it has finished")
+        return None

@@ -1,10 +1,15 @@
-"""What a sync remembers, for people who ask: `retl status`, `rejects`, `state show`, `state reset`."""
+"""What a sync remembers, for people who ask, and what they change in it by hand.
 
-from collections.abc import Mapping
+standing(), rows_not_in_braze(), describe_state(), acknowledged_row()     look
+resolve()                                                                 say what becomes of rows in doubt
+forget(), reset()                                                         let go of one person, or of everything
+"""
+
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from reverse_etl.columns import ROW_NUMBER
 from reverse_etl.diff import ACKNOWLEDGED, RUN_ID, STATE
@@ -16,6 +21,8 @@ from reverse_etl.spec import Sync
 from reverse_etl.sql import identifier
 from reverse_etl.state import State, open_state
 
+_REJECTS = f"{STATE}.main.rejects"
+_IN_DOUBT = f"{STATE}.main.in_doubt"
 _STATE_FILES = ("state.duckdb", "state.duckdb.wal", "outbox.duckdb", "outbox.duckdb.wal", "journal.jsonl")
 
 
@@ -49,7 +56,8 @@ def standing(project: Project, sync: Sync) -> Standing:
 
 
 def _standing(sync: Sync, state: State) -> Standing:
-    rejects, in_doubt = (_number(state, f"SELECT count(*) FROM {STATE}.main.{t}") for t in ("rejects", "in_doubt"))
+    rejects = _number(state, f"SELECT count(*) FROM {_REJECTS}")
+    in_doubt = _number(state, f"SELECT count(*) FROM {_IN_DOUBT} WHERE resolution IS NULL")
     last = state.connection.execute(
         f"""SELECT status, strftime(finished_at, '%Y-%m-%dT%H:%M:%S'), message
         FROM {STATE}.main.runs ORDER BY finished_at DESC LIMIT 1"""
@@ -68,10 +76,11 @@ def rows_not_in_braze(project: Project, sync: Sync, show_values: bool) -> list[d
                 column_name AS "column", reason, hint AS "way out", run_id AS run{body}
             FROM {STATE}.main.rejects
             UNION ALL
-            SELECT key, kind, coalesce('in doubt: ' || resolution, 'in doubt'), NULL,
-                'sent, and no answer came', NULL, run_id{body}
+            SELECT key, kind, coalesce('in doubt: ' || resolution, 'in doubt'), NULL, 'sent, and no answer came',
+                CASE WHEN resolution IS NULL THEN $hint END, run_id{body}
             FROM {STATE}.main.in_doubt
-            ORDER BY ALL"""
+            ORDER BY ALL""",
+            {"hint": f"look in Braze, then retl resolve {sync.name} --resend or --discard"},
         )
         names = [column[0] for column in cursor.description or ()]
         return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
@@ -97,17 +106,85 @@ def acknowledged_row(project: Project, sync: Sync, key: str) -> Mapping[str, Any
     """The acknowledged row of a key: values, when it was sent, by which run. Raises DataError if there is none."""
     with open_state(project.state_folder(sync), sync.name, project.target_name) as state:
         columns = [*state.columns(), SENT_AT, RUN_ID]
-        names = [name for name in state.key() if name != ROW_NUMBER]
-        casts = [f"CAST({identifier(name)} AS VARCHAR)" for name in names]
-        text = casts[0] if len(casts) == 1 else f"CAST(to_json([{', '.join(casts)}]) AS VARCHAR)"
+        text = _key_text(state)
         shown = ", ".join(f"CAST({identifier(name)} AS VARCHAR)" for name in columns)
         row = None
-        if names:
+        if text:
             row = state.connection.execute(f"SELECT {shown} FROM {ACKNOWLEDGED} WHERE {text} = ?", [key]).fetchone()
     if row is None:
         hint = f"`retl state show {sync.name}` shows its primary key; several columns are written as a JSON array"
         raise DataError(f'{sync.name}: no row with the key "{key}" was acknowledged', hint=hint)
     return dict(zip(columns, row, strict=True))
+
+
+def _key_text(state: State) -> str | None:
+    """SQL for a state's key as people see it; None before the first run."""
+    casts = [f"CAST({identifier(name)} AS VARCHAR)" for name in state.key() if name != ROW_NUMBER]
+    if len(casts) > 1:
+        return f"CAST(to_json([{', '.join(casts)}]) AS VARCHAR)"
+    return casts[0] if casts else None
+
+
+def resolve(project: Project, sync: Sync, resolution: Literal["resend", "discard"], keys: Sequence[str]) -> int:
+    """Say what the next run does with the rows in doubt (of `keys`, if any are named); how many rows that are.
+
+    resend: send them again. discard: take them as sent. Raises DataError if no such row is in doubt.
+    """
+    with open_state(project.state_folder(sync), sync.name, project.target_name) as state:
+        doubtful = {key for (key,) in state.connection.execute(f"SELECT key FROM {_IN_DOUBT}").fetchall()}
+        unknown = [key for key in keys if key not in doubtful]
+        if unknown or not doubtful:
+            what = f'the row with the key "{unknown[0]}" is not in doubt' if unknown else "no row is in doubt"
+            raise DataError(f"{sync.name}: {what}", hint=f"`retl rejects {sync.name}` lists those that are")
+        chosen = "WHERE list_contains($keys, key)" if keys else ""
+        values = {"resolution": resolution, **({"keys": list(keys)} if keys else {})}
+        state.connection.execute(f"UPDATE {_IN_DOUBT} SET resolution = $resolution {chosen}", values)
+    return len(set(keys) or doubtful)
+
+
+@dataclass(frozen=True)
+class Forgotten:
+    """How many rows of each kind went; `copies` are older states that were kept aside and may still name the person."""
+
+    acknowledged: int
+    rejected: int
+    in_doubt: int
+    copies: Sequence[Path]
+
+
+def forget(project: Project, sync: Sync, key: str) -> Forgotten:
+    """Erase every trace of a person, or of one row, from what a sync remembers, down to the bytes of its file.
+
+    `key` is a row's key as `retl rejects` has it, or an identifier: external id, alias name, e-mail, phone, Braze id.
+    """
+    folder = project.state_folder(sync)
+    with open_state(folder, sync.name, project.target_name) as state:
+        matches = [f"CAST({identifier(name)} AS VARCHAR) = $key" for name in _naming_columns(state)]
+        text = _key_text(state)
+        named = " OR ".join([f"{text} = $key", *matches]) if text else "false"
+        acknowledged = _delete(state, ACKNOWLEDGED, named, key) if text else 0
+        members = [f"json_extract_string(body, '{path}')" for path in _NAMING_MEMBERS]
+        in_body = " OR ".join(f"coalesce({member} = $key, false)" for member in members)
+        rejected, in_doubt = (_delete(state, table, f"key = $key OR {in_body}", key) for table in (_REJECTS, _IN_DOUBT))
+        state.rewrite()
+    return Forgotten(acknowledged, rejected, in_doubt, copies=sorted(folder.glob("before-*")))
+
+
+# Where a record names its user; `$` is a record that is an identifier and nothing else.
+_NAMING_MEMBERS = (
+    *("$", "$.external_id", "$.email", "$.phone", "$.braze_id", "$.alias_name"),
+    *("$.user_alias.alias_name", "$.user_to_identify.alias_name"),
+)
+
+
+def _naming_columns(state: State) -> list[str]:
+    names = {"external_id", "email", "phone", "braze_id", "alias_name", *state.key()} - {ROW_NUMBER}
+    return [name for name in state.columns() if name in names]
+
+
+def _delete(state: State, table: str, condition: str, key: str) -> int:
+    gone = state.connection.execute(f"DELETE FROM {table} WHERE {condition} RETURNING 1", {"key": key}).fetchall()
+    return len(gone)
 
 
 def reset(project: Project, sync: Sync) -> Path | None:

@@ -88,8 +88,8 @@ class Group:
 class Call:
     """One endpoint: which rate limit it shares, which permission its key needs, how many rows a request takes.
 
-    `error_array` is what its answers call the request's array, where that is not the array's own name. `counters` are the
-    numbers of objects taken that its answers give, each only if its array was sent.
+    `error_array` is what its answers call the request's array, where that is not the array's own name. `counters` are
+    the numbers of objects taken that its answers give, each only if its array was sent.
     """
 
     path: str
@@ -238,7 +238,7 @@ _TABLE = (
             Field("push_token_import", Shape.BOOLEAN, switch=True),
         ),
         extra=Extra.CUSTOM_ATTRIBUTE,
-        options=frozenset({"pre_formatted_fields", "send", "nulls", "on_removed", "allow_destructive"}),
+        options=frozenset({"pre_formatted_fields", "send", "nulls", "on_removed", "allow_destructive", "on_in_doubt"}),
         nested_times=True,  # a time in nested data is {"$time": "..."} (nested_custom_attribute_support)
         nested_nulls=False,  # a null in nested data drops the whole attribute (post_user_track)
     ),
@@ -252,7 +252,7 @@ _TABLE = (
         exclusive=STRONG,
         fields=(Field("name", Shape.ID, required=True), Field("time", Shape.TIME, required=True), *_HAPPENING),
         extra=Extra.PROPERTY,
-        options=frozenset({"pre_formatted_fields"}),
+        options=frozenset({"pre_formatted_fields", "on_in_doubt"}),
         repeat_harmless=False,  # Braze has no key to tell a repeated event by (post_user_track)
         whole_row_key=True,
         reserved_properties=("time", "event_name"),  # event_object
@@ -274,7 +274,7 @@ _TABLE = (
             *_HAPPENING,
         ),
         extra=Extra.PROPERTY,
-        options=frozenset({"pre_formatted_fields"}),
+        options=frozenset({"pre_formatted_fields", "on_in_doubt"}),
         repeat_harmless=False,
         whole_row_key=True,
         # user_guide: purchase events

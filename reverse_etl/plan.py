@@ -41,7 +41,8 @@ class Plan:
     """Counts of a run before it is sent; rows of the model unless they say otherwise.
 
     `invalid` rows break a rule; `remembered` ones were rejected by Braze and have not changed since; `held` ones are in
-    doubt. `removed` are rows of the state. `to_send` records go out in `requests`, by path.
+    doubt; `adopted` ones are said to be in Braze already. `removed` are rows of the state. `to_send` records go out in
+    `requests`, by path.
     """
 
     run_id: str
@@ -54,6 +55,7 @@ class Plan:
     invalid: int = 0
     remembered: int = 0
     held: int = 0
+    adopted: int = 0
     to_send: int = 0
     attributes: int = 0
     requests: Mapping[str, int] = field(default_factory=dict)
@@ -82,6 +84,7 @@ def read_plan(
         invalid=actions.get("invalid", 0),
         remembered=actions.get("remembered", 0),
         held=actions.get("in_doubt", 0),
+        adopted=actions.get("adopt", 0),
         to_send=actions.get("send", 0),
         attributes=sum(written for _, action, _, written in counted if action == "send"),
         requests=_requests(connection, sizes),

@@ -47,6 +47,7 @@ def _outcome(result: RunResult) -> str:
         (plan.remembered, "rejected before and not sent again"),
         (plan.held, "held, in doubt since an earlier run"),
         (fates.in_doubt, "in doubt"),
+        (fates.maybe_twice, "maybe twice in Braze (on_in_doubt: resend)"),
         (fates.unsent if result.status != "stopped" else 0, "not sent"),
     ]
     problems = "; ".join(f"{number:,} {what}" for number, what in short if number)

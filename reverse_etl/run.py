@@ -11,15 +11,16 @@ finish()       outbox + journal -> state, in one transaction                    
 import secrets
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass, field
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import Protocol
 
 from reverse_etl.channel import Channel
 from reverse_etl.columns import Layout, lay_out
 from reverse_etl.diff import changes_sql
-from reverse_etl.engines.duckdb import attach_warehouse, describe, take_snapshot
+from reverse_etl.engines.duckdb import attach_warehouse, describe, detach_warehouse, take_snapshot
 from reverse_etl.errors import Mistake, RetlError
 from reverse_etl.fold import Ending, Fates, final_status
 from reverse_etl.guards import Counts, tripped
@@ -38,9 +39,10 @@ from reverse_etl.plan import (
 )
 from reverse_etl.project import Project
 from reverse_etl.rules import rules
-from reverse_etl.sender import Clock, Delivery, Route, Sender, cut
+from reverse_etl.sender import Delivery, Route, Sender, cut
 from reverse_etl.spec import Sync
-from reverse_etl.state import State, open_state
+from reverse_etl.state import Intent, State, open_state
+from reverse_etl.waiting import Clock, when_free
 
 DEPENDENT_CALLS_S = 300  # Braze may take so long until a call sees what another one did (api_limits)
 
@@ -52,6 +54,8 @@ class Options:
     full_refresh: bool = False
     accept_schema_change: bool = False
     force_guards: Collection[str] = ()
+    intent: Intent = Intent.SEND
+    wait_s: float = 0.0
     fail_fast: bool = False
     threads: int = 64
     policy: RetryPolicy = field(default_factory=RetryPolicy)
@@ -94,10 +98,8 @@ def run_sync(project: Project, sync: Sync, channel: Channel, options: Options, l
     what goes wrong before the first request; whatever happens after it is in the result.
     """
     started_at, began_s = datetime.now(UTC), time.monotonic()
-    with open_state(project.state_folder(sync), sync.name, project.target_name) as state:
-        if state.recovered:
-            listener.notice(sync, f"the last run was killed; of what it sent, {_in_words(state.recovered)}")
-        plan, layout = plan_sync(project, sync, state, options)
+    with opened(project, sync, options, listener) as state:
+        plan, layout = plan_sync(project, sync, state, options, listener)
         listener.planned(sync, plan)
         invalid = invalid_rows(state.connection)
         mistakes = why_stop(sync, plan, options)
@@ -125,19 +127,44 @@ def run_sync(project: Project, sync: Sync, channel: Channel, options: Options, l
     )
 
 
-def plan_sync(project: Project, sync: Sync, state: State, options: Options) -> tuple[Plan, Layout]:
+@contextmanager
+def opened(project: Project, sync: Sync, options: Options, listener: Listener) -> Iterator[State]:
+    """The state of a sync, as soon as it is free; what a killed run turned out to have done is said."""
+    with ExitStack() as stack:
+        opening = partial(open_state, project.state_folder(sync), sync.name, project.target_name)
+        state = when_free(
+            lambda: stack.enter_context(opening()),
+            options.wait_s,
+            options.clock,
+            lambda text: listener.notice(sync, text),
+        )
+        if state.dead_owner:
+            listener.notice(sync, f"{state.dead_owner}, ended without letting go of this sync: taken over")
+        if state.recovered:
+            listener.notice(sync, f"the last run was killed; of what it sent, {_in_words(state.recovered)}")
+        yield state
+
+
+def plan_sync(project: Project, sync: Sync, state: State, options: Options, listener: Listener) -> tuple[Plan, Layout]:
     """Write down, in the outbox, everything that a run would send. Leaves no outbox behind if that fails."""
     model = project.compile(sync.model)
     run_id = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
     connection = state.connection
-    attach_warehouse(connection, project.warehouse, project.spec.in_target("warehouse", "path"))
+    place = project.spec.in_target("warehouse", "path")
+    when_free(
+        lambda: attach_warehouse(connection, project.warehouse, place),
+        options.wait_s,
+        options.clock,
+        lambda text: listener.notice(sync, text),
+    )
     layout = lay_out(sync, model.file, describe(connection, model))
     retyped = state.retyped(layout, options.accept_schema_change)
     state.begin(run_id, datetime.now(UTC))
     try:
         rows = take_snapshot(connection, layout, model)
+        detach_warehouse(connection, project.warehouse)
         changes = changes_sql(layout, state.columns(), retyped, all_rows=options.full_refresh)
-        state.write_outbox(layout, outbox_sql(layout, changes), order_sql(layout), rules(layout))
+        state.write_outbox(layout, outbox_sql(layout, changes), order_sql(layout), rules(layout), options.intent)
     except BaseException:
         state.drop_run()
         raise
@@ -172,7 +199,15 @@ def send(
     sizes = batch_sizes(project, sync)
     routes = {call.path: _route(layout, call, channel) for call in _calls(sync)}
     with state.journal() as journal:
-        sender = Sender(channel.destination(), routes, journal, options.threads, options.policy, options.clock)
+        sender = Sender(
+            channel.destination(),
+            routes,
+            journal,
+            options.threads,
+            options.policy,
+            options.clock,
+            may_repeat=sync.on_in_doubt == "resend",
+        )
         with listener.sending(sync, plan, sender):
             return sender.send(cut(read_records(state.connection), sizes))
 
@@ -211,7 +246,10 @@ def _status(plan: Plan, delivery: Delivery | None) -> str:
 
 def _in_words(fates: Fates) -> str:
     doubt = f", {fates.in_doubt:,} in doubt" if fates.in_doubt else ""
-    return f"{fates.accepted:,} rows were accepted, {fates.rejected:,} rejected{doubt}; {fates.unsent:,} go out now"
+    twice = f", {fates.maybe_twice:,} of them maybe for the second time" if fates.maybe_twice else ""
+    return (
+        f"{fates.accepted:,} rows were accepted, {fates.rejected:,} rejected{doubt}; {fates.unsent:,} go out now{twice}"
+    )
 
 
 # --- a dry run ------------------------------------------------------------------------------------------------------
@@ -230,10 +268,10 @@ class Preview:
     stops: Sequence[Mistake]
 
 
-def preview_sync(project: Project, sync: Sync, options: Options) -> Preview:
+def preview_sync(project: Project, sync: Sync, options: Options, listener: Listener) -> Preview:
     """Plan a run, look at its outbox, and drop it."""
-    with open_state(project.state_folder(sync), sync.name, project.target_name) as state:
-        plan, layout = plan_sync(project, sync, state, options)
+    with opened(project, sync, options, listener) as state:
+        plan, layout = plan_sync(project, sync, state, options, listener)
         preview = Preview(
             sync,
             project.target_name,
@@ -245,6 +283,17 @@ def preview_sync(project: Project, sync: Sync, options: Options) -> Preview:
         )
         state.drop_run()
     return preview
+
+
+# --- by hand --------------------------------------------------------------------------------------------------------
+
+
+def adopt(project: Project, sync: Sync, options: Options, listener: Listener) -> Plan:
+    """Take what the model returns now as already in Braze, save invalid rows. Sends nothing."""
+    with opened(project, sync, options, listener) as state:
+        plan, _ = plan_sync(project, sync, state, replace(options, intent=Intent.ADOPT), listener)
+        state.finish(Ending("seeded", None, asdict(plan), datetime.now(UTC)))
+    return plan
 
 
 # --- several syncs ---------------------------------------------------------------------------------------------------

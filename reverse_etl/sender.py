@@ -12,7 +12,6 @@ moves later, by the journal alone.
 import queue
 import random
 import threading
-import time
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
@@ -21,6 +20,7 @@ from reverse_etl.braze import Connection, Deadlines, Destination, Outcome, Verdi
 from reverse_etl.journal import Journal
 from reverse_etl.limits import Pacer, RetryPolicy, next_wait_s
 from reverse_etl.modes import MAX_BODY_BYTES
+from reverse_etl.waiting import Clock
 
 QUEUED_BATCHES = 64
 IN_A_ROW = 3  # batches that fail one after the other before the run stops
@@ -78,17 +78,6 @@ def cut(records: Iterable[Record], sizes: Mapping[str, int]) -> Iterator[Batch]:
         weight += added
     if batch:
         yield Batch(tuple(batch))
-
-
-class Clock:
-    """Time as the sender knows it; tests bring one that does not wait."""
-
-    def now_s(self) -> float:
-        return time.monotonic()
-
-    def wait(self, wait_s: float, stop: threading.Event) -> None:
-        """Wait so long, or until `stop` is set."""
-        stop.wait(wait_s)
 
 
 @dataclass
@@ -157,12 +146,15 @@ class Sender:
         policy: RetryPolicy | None = None,
         clock: Clock | None = None,
         seed: int | None = None,
+        may_repeat: bool = False,
     ) -> None:
+        """`may_repeat`: send again what got no answer, although it may do harm twice."""
         self.delivery = Delivery()
         self._destination, self._routes, self._journal, self._threads = destination, routes, journal, threads
         self._policy = policy or RetryPolicy()
         self._clock = clock or Clock()
         self._random = random.Random(seed)
+        self._may_repeat = may_repeat
         self._deadlines = Deadlines()
         self._queue: queue.Queue[Batch | None] = queue.Queue(QUEUED_BATCHES)
         self._stop = threading.Event()
@@ -248,7 +240,7 @@ class Sender:
             attempt += 1
             verdict = self._request(connection, batch)
             harmless, harmful = _NEXT[verdict.outcome]
-            following = harmless if batch.is_harmless else harmful
+            following = harmless if batch.is_harmless or self._may_repeat else harmful
             if following is _Next.STOP:
                 self._stop_run(verdict.why, way_out(verdict.status, self._routes[batch.call].permission))
                 return None
@@ -278,9 +270,9 @@ class Sender:
     def _find_bad_record(self, connection: Connection, batch: Batch) -> None:
         """Send a batch that holds a bad record, nobody said which: at most nine requests for each bad one.
 
-        The first half is sent. If it is refused, the bad record is in it, and the second half waits; if it is taken, the
-        bad one is in the second. What waits goes out together when the bad one is found. What waits always follows the
-        suspects, so that each request holds neighbours of the outbox, as the journal has it.
+        The first half is sent. If it is refused, the bad record is in it, and the second half waits; if it is taken,
+        the bad one is in the second. What waits goes out together when the bad one is found. What waits always follows
+        the suspects, so that each request holds neighbours of the outbox, as the journal has it.
         """
         suspects, waiting = batch, tuple[Record, ...]()
         while len(suspects.records) > 1:

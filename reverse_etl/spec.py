@@ -150,6 +150,9 @@ class Sync(_Strict):
     on_removed: Literal["ignore", "clear", "delete"] = Field(
         "ignore", description="a row left the model: leave its user alone, clear what retl had set, delete the user"
     )
+    on_in_doubt: Literal["hold", "resend"] = Field(
+        "hold", description="sent, no answer came, and twice would do harm: wait for `retl resolve`, or send it again"
+    )
     allow_destructive: bool = Field(False, description="needed to delete users")
     after: Words = Field((), description="syncs that run before this one")
     tags: Words = Field((), description="words to select syncs by")

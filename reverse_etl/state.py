@@ -15,6 +15,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from enum import Enum
 from pathlib import Path
 
 import duckdb
@@ -26,10 +27,19 @@ from reverse_etl.errors import StateError
 from reverse_etl.fold import OUTBOX, Ending, Fates, acknowledged_columns, fold
 from reverse_etl.journal import Journal
 from reverse_etl.lock import locked_by_us
+from reverse_etl.modes import Kind
 from reverse_etl.rules import Rule
 from reverse_etl.sql import literal, statement
 
 FORMAT = 1
+
+
+class Intent(Enum):
+    """What a run is for."""
+
+    SEND = "send what differs"
+    RETRY = "send what differs, and what Braze rejected before"
+    ADOPT = "send nothing: Braze is said to have all of it"
 
 
 @contextmanager
@@ -41,8 +51,9 @@ def open_state(folder: Path, sync: str, target: str) -> Iterator["State"]:
     old_mask = os.umask(0o077)  # personal data: the files are for this user only
     try:
         _make(folder)
-        with locked_by_us(folder / "lock", sync, target):
+        with locked_by_us(folder / "lock", sync, target) as dead_owner:
             state = State(folder, sync, target)
+            state.dead_owner = dead_owner
             try:
                 yield state
             finally:
@@ -61,9 +72,14 @@ def _make(folder: Path) -> None:
 
 
 class State:
-    """An open state. `recovered` is what a killed run turned out to have done, if there was one."""
+    """An open state.
+
+    `recovered` is what a killed run turned out to have done, if there was one; `dead_owner` the process that held the
+    lock and ended without letting go.
+    """
 
     def __init__(self, folder: Path, sync: str, target: str) -> None:
+        self.dead_owner: str | None = None
         self.folder, self.sync, self.target = folder, sync, target
         self._state_path = folder / "state.duckdb"
         self._outbox_path = folder / "outbox.duckdb"
@@ -116,10 +132,13 @@ class State:
     def begin(self, run_id: str, started_at: datetime) -> None:
         """Make room for a run's snapshot and outbox."""
         self._attach_run()
-        self.connection.execute(f"CREATE TABLE {RUN}.main.run (run_id VARCHAR, started_at TIMESTAMPTZ, key VARCHAR)")
-        self.connection.execute(f"INSERT INTO {RUN}.main.run VALUES (?, ?, NULL)", [run_id, started_at])
+        columns = "run_id VARCHAR, started_at TIMESTAMPTZ, key VARCHAR, resend BOOLEAN"
+        self.connection.execute(f"CREATE TABLE {RUN}.main.run ({columns})")
+        self.connection.execute(f"INSERT INTO {RUN}.main.run VALUES (?, ?, NULL, NULL)", [run_id, started_at])
 
-    def write_outbox(self, layout: Layout, records: str, order: str, rules: Sequence[Rule]) -> None:
+    def write_outbox(
+        self, layout: Layout, records: str, order: str, rules: Sequence[Rule], intent: Intent = Intent.SEND
+    ) -> None:
         """Write down all records of the run, and what is to be done with each. After this nothing is decided anew.
 
         `records` is a SELECT of them. The column `action` is one of
@@ -128,12 +147,12 @@ class State:
             invalid      breaks a rule: see the number in `problem`
             remembered   Braze has rejected this very record before
             in_doubt     sent before, nobody knows whether it arrived, and it would do harm twice
-            adopt        was in doubt, and somebody said that Braze has it
+            adopt        somebody said that Braze has it
             forget       the state lets it go, and Braze is not told
         """
         run = f"{RUN}.main"
         self.connection.execute(
-            f"CREATE TABLE {OUTBOX} AS SELECT *, {self._action(layout)} AS action FROM (\n{records}\n)\n{order}"
+            f"CREATE TABLE {OUTBOX} AS SELECT *, {self._action(layout, intent)} AS action FROM (\n{records}\n)\n{order}"
         )
         self.connection.execute(
             f"CREATE TABLE {run}.rules (number INTEGER, column_name VARCHAR, reason VARCHAR, hint VARCHAR)"
@@ -141,22 +160,29 @@ class State:
         rows = [[number, rule.column, rule.reason, rule.hint] for number, rule in enumerate(rules, 1)]
         if rows:
             self.connection.executemany(f"INSERT INTO {run}.rules VALUES (?, ?, ?, ?)", rows)
-        self.connection.execute(f"UPDATE {run}.run SET key = ?", [json.dumps(layout.key)])
+        resend = layout.sync.on_in_doubt == "resend"
+        self.connection.execute(f"UPDATE {run}.run SET key = ?, resend = ?", [json.dumps(layout.key), resend])
         self.connection.execute(f"DROP TABLE {run}.snapshot")
         self.connection.execute(f"CHECKPOINT {RUN}")
 
-    def _action(self, layout: Layout) -> str:
+    def _action(self, layout: Layout, intent: Intent) -> str:
         cases = ["WHEN problem > 0 THEN 'invalid'"]
+        if intent is Intent.ADOPT:
+            return "CASE WHEN problem > 0 THEN 'invalid' WHEN kind = 'removed' THEN 'forget' ELSE 'adopt' END"
         if layout.mode.forgets_removed:
             cases.append("WHEN kind = 'removed' THEN 'forget'")
         elif layout.sync.on_removed == "clear":
             cases.append("WHEN kind = 'removed' AND attributes = 0 THEN 'forget'")
         in_doubt, rejects = f"{STATE}.main.in_doubt", f"{STATE}.main.rejects"
         if self._number(f"SELECT count(*) FROM {in_doubt}"):
-            cases.append(f"WHEN key IN (SELECT key FROM {in_doubt} WHERE resolution = 'discard') THEN 'adopt'")
-            cases.append(f"WHEN key IN (SELECT key FROM {in_doubt} WHERE resolution IS NULL) THEN 'in_doubt'")
+            same = "(key, body)" if Kind.CHANGED in layout.mode.kinds else "key"  # else the key alone says what it is
+            discarded = f"SELECT {same} FROM {in_doubt} WHERE resolution = 'discard'"
+            cases.append(f"WHEN {same} IN ({discarded}) THEN 'adopt'")
+            open_doubts = f"SELECT key FROM {in_doubt} WHERE resolution IS DISTINCT FROM 'resend'"
+            if layout.sync.on_in_doubt == "hold":
+                cases.append(f"WHEN key IN ({open_doubts}) THEN 'in_doubt'")
         by_braze = f"FROM {rejects} WHERE rejected_by = 'braze'"
-        if self._number(f"SELECT count(*) {by_braze}"):
+        if intent is not Intent.RETRY and self._number(f"SELECT count(*) {by_braze}"):
             cases.append(f"WHEN (key, md5(body)) IN (SELECT (key, body_md5) {by_braze}) THEN 'remembered'")
         return f"CASE {' '.join(cases)} ELSE 'send' END"
 
@@ -176,6 +202,17 @@ class State:
         self.connection.execute(f"DETACH DATABASE IF EXISTS {RUN}")
         for path in (self._outbox_path, self.folder / "outbox.duckdb.wal"):
             path.unlink(missing_ok=True)
+
+    def rewrite(self) -> None:
+        """Write the state file anew, so that nothing which was deleted is left in its bytes."""
+        fresh = self.folder / "state.next.duckdb"
+        fresh.unlink(missing_ok=True)
+        self.connection.execute(f"ATTACH {literal(str(fresh))} AS retl_next")
+        self.connection.execute(f"COPY FROM DATABASE {STATE} TO retl_next")
+        self.connection.execute(f"DETACH retl_next; DETACH {STATE}")
+        fresh.replace(self._state_path)
+        (self.folder / "state.duckdb.wal").unlink(missing_ok=True)
+        self._attach()
 
     # --- inside ------------------------------------------------------------------------------------------------------
 

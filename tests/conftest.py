@@ -127,7 +127,8 @@ class Shop:
         """What a table of a sync's state holds (the first sync's, if none is named)."""
         path = self.folder / ".retl/test" / (sync or self.syncs[0]["name"]) / "state.duckdb"
         with duckdb.connect(path, read_only=True) as connection:
-            return connection.execute(f"SELECT {', '.join(columns) or '*'} FROM {table} ORDER BY ALL").fetchall()
+            shown = ", ".join(columns) or "CAST(COLUMNS(*) AS VARCHAR)"
+            return connection.execute(f"SELECT {shown} FROM {table} ORDER BY ALL").fetchall()
 
     def sent(self) -> list[str]:
         """The bodies of all requests so far."""

@@ -16,7 +16,7 @@ LAYERS = [
     {"expressions"},
     {"rules"},
     {"mapping"},
-    {"diff", "journal", "lock", "braze"},
+    {"diff", "journal", "lock", "braze", "waiting"},
     {"engines", "fold", "sender"},
     {"state", "plan", "project", "starter"},
     {"channel", "interrupts"},

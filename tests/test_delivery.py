@@ -146,7 +146,7 @@ def test_doubt_in_the_middle_of_the_search_is_no_verdict_on_the_rest(shop: Shop)
         Fault("drop_after", skip=1),
         Fault("status", status=400, body='{"message":"no"}', times=None, external_ids=["u60"]),
     )
-    result = events(shop, rows=75).run()
+    result = shop.sync("it", SEEN.format(rows=75), **EVENTS, primary_key="external_id").run()
     assert (result.fates.in_doubt, result.fates.rejected, result.fates.accepted) == (37, 1, 37)
     assert len(shop.braze.events()) == 74
 

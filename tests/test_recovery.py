@@ -7,15 +7,16 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from reverse_etl.journal import Journal
 from reverse_etl.lock import locked_by_us
 from reverse_etl.sandbox import Fault
-from tests.conftest import KEY, Retl, Shop
+from tests.conftest import KEY, FakeClock, Retl, Shop
 
 MANY = "SELECT 'u' || i AS external_id, i AS n FROM range(1000) r(i)"
 SEEN = "SELECT 'u' || i AS external_id, 'seen' AS name, TIMESTAMP '2026-11-23' AS time FROM range(1000) r(i)"
@@ -54,9 +55,10 @@ def test_killed_run_of_attributes_goes_on_where_answers_ended(shop: Shop):
     with running(shop, until="u300") as process:
         process.kill()
     result = shop.run()
-    assert shop.listener.notices == [
-        "it: the last run was killed; of what it sent, 300 rows were accepted, 0 rejected; 700 go out now"
-    ]
+    owner, killed = shop.listener.notices
+    assert owner.startswith(f"it: process {process.pid} on ")
+    assert owner.endswith(", ended without letting go of this sync: taken over")
+    assert killed == "it: the last run was killed; of what it sent, 300 rows were accepted, 0 rejected; 700 go out now"
     assert (result.status, result.plan.added, result.fates.accepted) == ("success", 700, 700)
     assert len(list(shop.braze.profiles())) == 1000
     assert shop.run().fates.requests == 0
@@ -67,7 +69,7 @@ def test_killed_run_of_events_doubles_none_and_holds_the_doubtful(shop: Shop):
     with running(shop, until="u300") as process:
         process.kill()
     result = shop.run()
-    assert shop.listener.notices == [
+    assert shop.listener.notices[1:] == [
         "it: the last run was killed; of what it sent, 300 rows were accepted, 0 rejected, 75 in doubt; 625 go out now"
     ]
     assert (result.status, result.plan.held, result.fates.accepted) == ("incomplete", 75, 625)
@@ -108,15 +110,124 @@ def test_second_run_at_the_same_time_is_told_who_is_at_work(shop: Shop, retl: Re
         second = retl("sync", "it", folder=shop.folder)
         assert second.code == 1
         assert second.err.startswith(f'sync "it" on target "test" is at work already: process {process.pid} on ')
-        assert second.err.endswith("\n  hint: wait until it has finished\n")
+        assert second.err.endswith("\n  hint: --wait SECONDS waits for it\n")
         assert retl("status", folder=shop.folder).out.splitlines()[1].split()[:2] == ["it", "running"]
     assert shop.run().status == "success"
 
 
-def test_lock_of_a_dead_process_is_free(tmp_path: Path):
+def test_killed_run_that_may_repeat_says_what_goes_out_maybe_twice(shop: Shop):
+    shop.sync("it", SEEN, **EVENTS, on_in_doubt="resend")
+    with running(shop, until="u300") as process:
+        process.kill()
+    result = shop.run()
+    assert shop.listener.notices[1] == (
+        "it: the last run was killed; of what it sent, 300 rows were accepted, 0 rejected; 700 go out now, "
+        "75 of them maybe for the second time"
+    )
+    assert (result.status, result.fates.accepted, len(shop.braze.events())) == ("success", 700, 1075)
+
+
+def test_lock_of_a_dead_process_is_free_and_it_is_named(tmp_path: Path):
     (tmp_path / "lock").write_text('{"pid": 1, "host": "elsewhere", "since": "yesterday"}')
-    with locked_by_us(tmp_path / "lock", "it", "test"):
+    with locked_by_us(tmp_path / "lock", "it", "test") as dead_owner:
+        assert dead_owner == "process 1 on elsewhere, since yesterday"
+    with suppress(KeyError), locked_by_us(tmp_path / "lock", "it", "test") as dead_owner:
+        assert dead_owner is None
+        raise KeyError  # a run that fails lets go
+    with locked_by_us(tmp_path / "lock", "it", "test") as dead_owner:
+        assert dead_owner is None
+
+
+# --- one at a time ---------------------------------------------------------------------------------------------------
+
+
+class LettingGo(FakeClock):
+    """A clock on which the other process ends while somebody waits."""
+
+    def __init__(self, process: subprocess.Popen[str], after_waits: int) -> None:
+        super().__init__()
+        self.process, self.after_waits = process, after_waits
+
+    def wait(self, wait_s: float, stop: Any) -> None:
+        super().wait(wait_s, stop)
+        if len(self.waits) == self.after_waits:
+            self.process.kill()
+            self.process.wait(30)
+
+
+def test_waiting_run_follows_when_the_other_one_has_let_go(shop: Shop):
+    shop.sync("it", MANY)
+    with running(shop, until="u300") as process:
+        shop.clock = LettingGo(process, after_waits=3)
+        result = shop.run(wait_s=60)
+    assert (result.status, result.fates.accepted) == ("success", 700)
+    assert shop.listener.notices[0].startswith('it: waiting up to 60 s: sync "it" on target "test" is at work already')
+    assert shop.clock.waits[:3] == [0.5] * 3
+
+
+def test_waiting_ends_when_its_time_is_up(shop: Shop):
+    shop.sync("it", MANY)
+    with running(shop, until="u300"):
+        result = shop.run(wait_s=1.2)
+    assert (result.status, result.exit_code) == ("failed", 1)
+    assert sum(shop.clock.waits) == pytest.approx(1.2)
+
+
+@contextmanager
+def writing(warehouse: Path) -> Iterator[subprocess.Popen[str]]:
+    """Another process that holds the warehouse for writing, as dbt does."""
+    code = "import duckdb, sys; c = duckdb.connect(sys.argv[1]); print('there', flush=True); sys.stdin.read()"
+    command = [sys.executable, "-c", code, str(warehouse)]
+    process = subprocess.Popen(command, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    try:
+        assert process.stdout.readline() == "there\n"
+        yield process
+    finally:
+        process.kill()
+        process.communicate(timeout=30)
+
+
+def test_warehouse_that_another_process_writes_is_waited_for(shop: Shop):
+    shop.sync("it", MANY)
+    with writing(shop.folder / "warehouse.duckdb") as process:
+        refused = shop.run()
+        assert refused.mistakes[0].what.endswith(f"(PID {process.pid})")
+        assert refused.mistakes[0].hint.startswith("wait until it is done, or pass --wait SECONDS")
+        shop.clock = LettingGo(process, after_waits=1)
+        assert shop.run(wait_s=60).status == "success"
+
+
+def test_warehouse_is_let_go_before_anything_is_sent(shop: Shop):
+    shop.sync("it", MANY)
+    with running(shop, until="u0"), writing(shop.folder / "warehouse.duckdb"):
         pass
+
+
+def start(shop: Shop, *arguments: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "reverse_etl", "sync", "it", *arguments]
+    environ = {**os.environ, "BRAZE_API_KEY": KEY, "COLUMNS": "200"}
+    return subprocess.Popen(
+        command, cwd=shop.folder, env=environ, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+
+
+def test_of_three_runs_at_once_one_sends_and_the_others_say_who_holds_it(shop: Shop):
+    shop.sync("it", SEEN, **EVENTS)
+    with running(shop, until="u0") as first:
+        others = [start(shop) for _ in range(2)]
+        for other in others:
+            _, err = other.communicate(timeout=60)
+            assert (other.returncode, f"is at work already: process {first.pid} on " in err) == (1, True)
+    assert len(shop.braze.requests()) == 1
+
+
+def test_of_three_runs_at_once_that_wait_one_sends_and_the_others_find_nothing_to_do(shop: Shop):
+    shop.sync("it", SEEN, **EVENTS)
+    runs = [start(shop, "--wait", "60") for _ in range(3)]
+    outs = [run.communicate(timeout=90)[0] for run in runs]
+    assert [run.returncode for run in runs] == [0, 0, 0]
+    assert sorted("nothing to send, 0 requests" in out for out in outs) == [False, True, True]
+    assert len(shop.braze.events()) == 1000
 
 
 # --- the journal -----------------------------------------------------------------------------------------------------

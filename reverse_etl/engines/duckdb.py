@@ -58,13 +58,21 @@ def attach_warehouse(connection: DuckDBPyConnection, path: Path, where: Location
         raise ProjectError(f"the warehouse {path} cannot be opened: {_first_line(error)}", where) from error
 
 
+def detach_warehouse(connection: DuckDBPyConnection, path: Path) -> None:
+    """Let go of the warehouse, so that others can write it."""
+    connection.execute(f"USE memory; DETACH {identifier(path.stem)}")
+
+
 def locked(error: duckdb.Error, path: Path) -> BusyError | None:
     """A BusyError that names the process which has `path` open for writing; None if `error` says something else."""
     holder = re.search(r"held in (.*?) \(PID (\d+)\)", str(error))
     if not holder:
         return None
     what = f"{path} is open for writing in {Path(holder[1]).name} (PID {holder[2]})"
-    return BusyError(what, hint="wait until it is done, or stop it; DuckDB lets one process write a file")
+    hint = (
+        "wait until it is done, or pass --wait SECONDS: DuckDB lets one process write a file, and nobody else read it"
+    )
+    return BusyError(what, hint=hint)
 
 
 def load_seeds(warehouse: Path, seeds: Mapping[str, Path]) -> dict[str, int]:

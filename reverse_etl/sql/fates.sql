@@ -1,4 +1,6 @@
 -- What the journal says of every record that was to be sent: accepted, rejected, in_doubt or unsent.
+-- `is_doubted`: a request with it got no answer, and sending it twice does harm. Where the sync says that it is to be
+-- sent again nevertheless (`resend`), that is no fate of its own.
 CREATE OR REPLACE TEMP TABLE retl_fates AS
 WITH requests AS (
     SELECT
@@ -33,10 +35,11 @@ within_doubtful AS (
 )
 SELECT
     records.seq AS seq,
+    within_doubtful.seq IS NOT NULL AS is_doubted,
     CASE
         WHEN rejected.seq IS NOT NULL THEN 'rejected'
         WHEN within_accepted.seq IS NOT NULL THEN 'accepted'
-        WHEN within_doubtful.seq IS NOT NULL THEN 'in_doubt'
+        WHEN is_doubted AND NOT (SELECT resend FROM retl_run.main.run) THEN 'in_doubt'
         ELSE 'unsent'
     END AS fate,
     rejected.reason AS reason

@@ -1,0 +1,232 @@
+"""What people do to a state by hand: resolve doubts, retry rejects, adopt, forget."""
+
+import pytest
+
+from reverse_etl.memory import resolve
+from reverse_etl.project import load_project
+from reverse_etl.sandbox import Fault
+from reverse_etl.state import Intent
+from tests.conftest import Retl, Shop
+
+PEOPLE = "SELECT 'u' || i AS external_id, i AS n FROM range(10) r(i)"
+SEEN = "SELECT 'u' || i AS external_id, 'seen' AS name, TIMESTAMP '2026-11-23' AS time FROM range(10) r(i)"
+EVENTS = {"mode": "users_track", "track_record_type": "events"}
+KEYED = {**EVENTS, "primary_key": "external_id"}
+
+
+def in_doubt(shop: Shop, sql: str = SEEN, **options: object) -> Shop:
+    """A run whose only request was taken, and whose answer never came."""
+    shop.sync("it", sql, **(options or KEYED))
+    shop.braze.add_fault(Fault("drop_after"))
+    assert shop.run().fates.in_doubt == 10
+    return shop
+
+
+# --- rows in doubt ---------------------------------------------------------------------------------------------------
+
+
+def test_rows_in_doubt_are_listed_and_held_until_somebody_decides(shop: Shop, retl: Retl):
+    in_doubt(shop)
+    held = retl("sync", "it", folder=shop.folder)
+    assert (held.code, "10 held, in doubt since an earlier run" in held.out) == (1, True)
+    listed = retl("rejects", "it", folder=shop.folder).out
+    assert "look in Braze, then retl resolve it --resend or --discard" in listed
+    assert listed.count("in doubt") == 10
+    assert len(shop.braze.requests()) == 1
+
+
+def test_resent_doubts_go_out_with_the_next_run_and_not_again(shop: Shop, retl: Retl):
+    in_doubt(shop)
+    said = retl("resolve", "it", "--resend", folder=shop.folder)
+    assert said.out == "it: 10 rows in doubt will go out again with the next run\n"
+    assert (shop.run().fates.accepted, shop.run().fates.requests) == (10, 0)
+    assert len(shop.braze.events()) == 20  # the first request had arrived: that is what the doubt was about
+    assert shop.rows_of("in_doubt") == []
+
+
+@pytest.mark.parametrize("options", [KEYED, EVENTS], ids=["a key", "the whole row is the key"])
+def test_discarded_doubts_count_as_sent(shop: Shop, retl: Retl, options):
+    in_doubt(shop, **options)
+    said = retl("resolve", "it", "--discard", folder=shop.folder)
+    assert said.out == "it: 10 rows in doubt will be taken as sent with the next run\n"
+    result = shop.run()
+    assert (result.status, result.fates.requests, len(shop.braze.events())) == ("success", 0, 10)
+    assert (shop.rows_of("in_doubt"), len(shop.rows_of("state"))) == ([], 10)
+    assert shop.run().plan.added == 0
+
+
+def test_doubts_are_resolved_one_by_one(shop: Shop, retl: Retl):
+    in_doubt(shop)
+    retl("resolve", "it", "--resend", "--key", "u3", "--key", "u4", folder=shop.folder)
+    result = shop.run()
+    assert (result.plan.held, result.fates.accepted) == (8, 2)
+    assert retl("resolve", "it", "--discard", folder=shop.folder).out.startswith("it: 8 rows")
+
+
+def test_discarded_operation_on_a_row_that_has_changed_since_stays_held(shop: Shop):
+    counter = """SELECT 'u' || i AS external_id, '{"inc": 1}' AS visits, {n} AS n FROM range(10) r(i)"""
+    options = {"pre_formatted_fields": ["visits"], "mode": "users_track", "track_record_type": "attributes"}
+    in_doubt(shop, counter.replace("{n}", "1"), **options)
+    project = load_project(shop.folder, environ={"BRAZE_API_KEY": "sandbox"})
+    assert resolve(project, project.sync("it"), "discard", []) == 10
+    shop.model("it", counter.replace("{n}", "2"))
+    assert (shop.run().plan.held, shop.braze.profile("u1")["custom_attributes"]["visits"]) == (10, 1)
+    shop.model("it", counter.replace("{n}", "1"))
+    assert (shop.run().plan.adopted, shop.run().plan.changed) == (10, 0)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "say one of --resend and --discard\n  hint: `retl rejects it` lists the rows in doubt\n"),
+        (
+            ["--resend", "--discard"],
+            "say one of --resend and --discard\n  hint: `retl rejects it` lists the rows in doubt\n",
+        ),
+        (["--resend"], "it: no row is in doubt\n  hint: `retl rejects it` lists those that are\n"),
+        (
+            ["--resend", "--key", "u1"],
+            'it: the row with the key "u1" is not in doubt\n  hint: `retl rejects it` lists those that are\n',
+        ),
+    ],
+)
+def test_resolving_nothing_is_an_error(shop: Shop, retl: Retl, arguments: list[str], message: str):
+    shop.sync("it", SEEN, **KEYED).run()
+    assert retl("resolve", "it", *arguments, folder=shop.folder).err == message
+
+
+def test_on_in_doubt_resend_sends_again_at_once_and_says_so(shop: Shop, retl: Retl):
+    shop.sync("it", SEEN, **KEYED, on_in_doubt="resend")
+    shop.braze.add_fault(Fault("drop_after"))
+    result = retl("sync", "it", folder=shop.folder)
+    assert result.code == 0
+    assert "10 of 10 rows accepted in 2 requests; 10 maybe twice in Braze (on_in_doubt: resend)" in result.out
+    assert len(shop.braze.events()) == 20
+
+
+def test_doubts_of_before_go_out_once_the_sync_says_resend(shop: Shop):
+    in_doubt(shop)
+    shop.sync("it", SEEN, **KEYED, on_in_doubt="resend")
+    assert shop.run().fates.accepted == 10
+    assert shop.rows_of("in_doubt") == []
+
+
+def test_doubt_about_a_row_that_is_resent_and_doubted_again_stands_once(shop: Shop, retl: Retl):
+    in_doubt(shop)
+    retl("resolve", "it", "--resend", folder=shop.folder)
+    shop.braze.add_fault(Fault("drop_after"))
+    assert shop.run().fates.in_doubt == 10
+    assert len(shop.rows_of("in_doubt")) == 10
+
+
+# --- rejects ---------------------------------------------------------------------------------------------------------
+
+
+def test_retry_sends_what_braze_rejected_before(shop: Shop, retl: Retl):
+    shop.sync("it", PEOPLE)
+    shop.braze.add_fault(Fault("object_error", external_ids=["u3", "u4"]))
+    assert (shop.run().fates.rejected, shop.run().plan.remembered) == (2, 2)
+    shop.braze.add_fault(Fault("object_error", external_ids=["u4"]))
+    result = retl("retry", "it", folder=shop.folder)
+    assert (result.code, "1 of 2 rows accepted in 1 request" in result.out) == (1, True)
+    assert (shop.rows_of("rejects", "key"), shop.run().plan.remembered) == ([("u4",)], 1)
+    assert retl("retry", "it", folder=shop.folder).code == 0
+
+
+def test_retry_that_reaches_nobody_forgets_nothing(shop: Shop):
+    shop.sync("it", PEOPLE)
+    shop.braze.add_fault(Fault("object_error", external_ids=["u3"]))
+    shop.run()
+    shop.braze.add_fault(Fault("status", status=401))
+    assert shop.run(intent=Intent.RETRY).fates.unsent == 1
+    assert shop.run().fates.accepted == 1
+
+
+# --- adopting --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("sql", "options"), [(PEOPLE, {}), (SEEN, EVENTS), (SEEN, KEYED)])
+def test_seed_takes_the_model_as_already_in_braze(shop: Shop, retl: Retl, sql: str, options):
+    shop.sync("it", sql, **options)
+    said = retl("state", "seed", "it", "--yes", folder=shop.folder)
+    assert (said.code, said.out) == (0, "it: 10 rows taken as in Braze, 0 requests\n")
+    assert (shop.run().fates.requests, shop.braze.requests()) == (0, [])
+    assert retl("status", folder=shop.folder).out.splitlines()[1].split()[1] == "success"
+
+
+def test_after_a_seed_only_changes_go_out(shop: Shop, retl: Retl):
+    shop.sync("it", PEOPLE)
+    retl("state", "seed", "it", "--yes", folder=shop.folder)
+    shop.sync("it", "SELECT 'u' || i AS external_id, CASE WHEN i = 3 THEN 33 ELSE i END AS n FROM range(11) r(i)")
+    result = shop.run()
+    assert (result.plan.added, result.plan.changed, result.fates.accepted) == (1, 1, 2)
+
+
+def test_seed_leaves_invalid_rows_out_and_says_so(shop: Shop, retl: Retl):
+    shop.sync(
+        "it", "SELECT 'u' || i AS external_id, CASE WHEN i = 3 THEN repeat('x', 300) END AS t FROM range(10) r(i)"
+    )
+    said = retl("state", "seed", "it", "--yes", folder=shop.folder)
+    assert said.out == "it: 9 rows taken as in Braze, 0 requests; 1 invalid row left out, see `retl rejects it`\n"
+    assert shop.run().plan.invalid == 1
+
+
+def test_seed_and_forget_ask_first(shop: Shop, retl: Retl):
+    shop.sync("it", PEOPLE)
+    assert retl("state", "seed", "it", folder=shop.folder).err == (
+        "every valid row of it is taken as already in Braze, and is not sent until it changes\n"
+        "  hint: pass --yes if that is meant\n"
+    )
+    assert retl("state", "forget", "it", "u3", folder=shop.folder).err == (
+        'it forgets "u3"; if the model returns it, the next run sends it again\n  hint: pass --yes if that is meant\n'
+    )
+
+
+# --- forgetting ------------------------------------------------------------------------------------------------------
+
+
+def test_forgotten_person_is_in_no_byte_of_the_state(shop: Shop, retl: Retl):
+    shop.sync("it", "SELECT 'u' || i AS external_id, 'secret-' || i || '@example.com' AS email FROM range(10) r(i)")
+    shop.braze.add_fault(Fault("object_error", external_ids=["u4"]))
+    shop.run()
+    folder = shop.folder / ".retl/test/it"
+
+    def remembered(text: str) -> bool:
+        return any(text.encode() in path.read_bytes() for path in folder.iterdir())
+
+    assert remembered("secret-3@example.com")
+    assert remembered("secret-4@example.com")
+    said = retl("state", "forget", "it", "u3", "--yes", folder=shop.folder)
+    assert (said.code, said.out) == (0, "it: 1 acknowledged row, 0 rejected, 0 in doubt forgotten\n")
+    said = retl("state", "forget", "it", "secret-4@example.com", "--yes", folder=shop.folder)
+    assert said.out == "it: 0 acknowledged rows, 1 rejected, 0 in doubt forgotten\n"
+    assert not remembered("secret-3@example.com")
+    assert not remembered("secret-4@example.com")
+    assert remembered("secret-5@example.com")
+    assert shop.run().fates.accepted == 2  # the model still returns them
+
+
+def test_person_is_forgotten_in_events_whose_key_is_the_whole_row(shop: Shop, retl: Retl):
+    shop.sync("it", SEEN, **EVENTS)
+    shop.run()
+    assert retl("state", "forget", "it", "u3", "--yes", folder=shop.folder).out.startswith("it: 1 acknowledged row,")
+    in_doubt(shop, SEEN.replace("'seen'", "'gone'"), **EVENTS)
+    assert "1 in doubt forgotten" in retl("state", "forget", "it", "u3", "--yes", folder=shop.folder).out
+
+
+def test_older_states_that_were_kept_aside_are_named(shop: Shop, retl: Retl):
+    shop.sync("it", PEOPLE).run()
+    retl("state", "reset", "it", "--yes", folder=shop.folder)
+    shop.run()
+    said = retl("state", "forget", "it", "u3", "--yes", folder=shop.folder)
+    (aside,) = (shop.folder / ".retl/test/it").glob("before-reset-*")
+    assert (
+        said.err
+        == f"{aside.relative_to(shop.folder)} is an older state that was kept aside: delete it if it must go too\n"
+    )
+
+
+def test_forgetting_who_is_not_there_is_no_error(shop: Shop, retl: Retl):
+    shop.sync("it", PEOPLE)
+    said = retl("state", "forget", "it", "nobody", "--yes", folder=shop.folder)
+    assert (said.code, said.out) == (0, "it: 0 acknowledged rows, 0 rejected, 0 in doubt forgotten\n")
