@@ -14,8 +14,8 @@ SANDBOX_KEY = "sandbox"  # opens every endpoint of the stand-in that a run start
 class Channel:
     """A destination and the rate limits that all who send to it share."""
 
-    def __init__(self, project: Project, stack: ExitStack) -> None:
-        self._project, self._stack = project, stack
+    def __init__(self, project: Project, stack: ExitStack, rate_limit_share: float) -> None:
+        self._project, self._stack, self._share = project, stack, rate_limit_share
         self._destination: Destination | None = None
         self._pacers: dict[str, Pacer] = {}
         self._api_key = SANDBOX_KEY if project.uses_sandbox else project.api_key()
@@ -32,9 +32,9 @@ class Channel:
         """The limit of a family of endpoints: what the contract says, or else what Braze's pages do."""
         if family not in self._pacers:
             limits = self._project.spec.target.destination.rate_limits
-            limit = next((limit for name, limit in limits.items() if name == family), None)
-            window = Window(limit.requests, limit.per_seconds) if limit else RATE_LIMITS[family]
-            self._pacers[family] = Pacer([window])
+            agreed = next((limits for name, limits in limits.items() if name == family), ())
+            windows = [Window(limit.requests, limit.per_seconds) for limit in agreed]
+            self._pacers[family] = Pacer(windows or [RATE_LIMITS[family]], self._share)
         return self._pacers[family]
 
     def _start_sandbox(self) -> str:
@@ -46,7 +46,10 @@ class Channel:
 
 
 @contextmanager
-def open_channel(project: Project) -> Iterator[Channel]:
-    """Raises ProjectError if the API key is not in the environment, before anything else is tried."""
+def open_channel(project: Project, rate_limit_share: float = 1.0) -> Iterator[Channel]:
+    """The channel of a project's target; it takes that share of each rate limit, and leaves the rest to others.
+
+    Raises ProjectError if the API key is not in the environment, before anything else is tried.
+    """
     with ExitStack() as stack:
-        yield Channel(project, stack)
+        yield Channel(project, stack, rate_limit_share)

@@ -67,6 +67,9 @@ ForceGuard = Annotated[list[str] | None, typer.Option("--force-guard", help="A g
 Wait = Annotated[
     float, typer.Option("--wait", min=0, help="Seconds to wait while another process holds the sync or the warehouse.")
 ]
+RateLimitShare = Annotated[
+    float, typer.Option("--rate-limit-share", min=0.01, max=1, help="Part of each rate limit to use: 0.8 for 80 %.")
+]
 Threads = Annotated[int, typer.Option("--threads", min=1, max=500, help="Requests in flight at most.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
@@ -276,6 +279,7 @@ def sync(
     force_guard: ForceGuard = None,
     fail_fast: Annotated[bool, typer.Option("--fail-fast", "-x", help="Run no more syncs after one fails.")] = False,
     threads: Threads = 64,
+    rate_limit_share: RateLimitShare = 1.0,
     wait: Wait = 0,
     yes: Yes = False,
     output: OutputFormat = Output.TEXT,
@@ -296,7 +300,7 @@ def sync(
         fail_fast=fail_fast,
         threads=threads,
     )
-    _run(project, syncs, options, output)
+    _run(project, syncs, options, rate_limit_share, output)
 
 
 @app.command()
@@ -306,6 +310,7 @@ def retry(
     name: SyncName,
     force_guard: ForceGuard = None,
     threads: Threads = 64,
+    rate_limit_share: RateLimitShare = 1.0,
     wait: Wait = 0,
     output: OutputFormat = Output.TEXT,
 ) -> None:
@@ -314,15 +319,13 @@ def retry(
     from reverse_etl.state import Intent
 
     guards = _guard_names(force_guard or [])
-    _run(
-        project,
-        [project.sync(name)],
-        Options(intent=Intent.RETRY, force_guards=guards, wait_s=wait, threads=threads),
-        output,
-    )
+    options = Options(intent=Intent.RETRY, force_guards=guards, wait_s=wait, threads=threads)
+    _run(project, [project.sync(name)], options, rate_limit_share, output)
 
 
-def _run(project: "Project", syncs: "list[Sync]", options: "Options", output: Output) -> NoReturn:
+def _run(
+    project: "Project", syncs: "list[Sync]", options: "Options", rate_limit_share: float, output: Output
+) -> NoReturn:
     from rich.console import Console
 
     from reverse_etl import report
@@ -335,7 +338,7 @@ def _run(project: "Project", syncs: "list[Sync]", options: "Options", output: Ou
     screen = Screen(Console(stderr=True), interrupts)
     results = []
     try:
-        with interrupts.taken(), open_channel(project) as channel:
+        with interrupts.taken(), open_channel(project, rate_limit_share) as channel:
             for result in run_syncs(project, syncs, channel, options, screen, lambda: bool(interrupts.signal)):
                 results.append(result)
                 _print_result(result, output)

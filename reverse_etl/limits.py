@@ -1,5 +1,6 @@
 """Rate limits and retry arithmetic. Pure: no clock, no sleep, no random; the caller brings them."""
 
+from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
@@ -8,25 +9,35 @@ from reverse_etl.modes import Window
 
 SAFETY = 0.99  # of a limit: at exactly 1,000 a second a sliding window at the server cuts down to 819
 BURST = 5  # requests that may start at once
+EVEN_S = 60  # windows up to here are filled evenly
+PARTS = 60
 MIN_WAIT_S, MAX_WAIT_S = 0.05, 60.0
 _EPOCH = 1e9  # an X-RateLimit-Reset above this is a moment, below it a number of seconds
 
 
 class Pacer:
-    """Evenly spaced starts under every window of one limit, shared by all that send under it. Not thread-safe.
+    """The starts under every window of one limit, shared by all that send under it. Not thread-safe.
 
-    Times are seconds of any clock that only goes forward.
+    Starts are spaced evenly under windows of up to EVEN_S seconds; what a longer one allows may be used up as fast as
+    those let it, and then waits until the window has moved on. Times are seconds of any clock that only goes forward.
     """
 
     def __init__(self, windows: Sequence[Window], share: float = 1.0) -> None:
-        self._spacing_s = max(w.per_seconds / (w.requests * share * SAFETY) for w in windows)
-        self._burst_s = self._spacing_s * (min(BURST, *(w.requests for w in windows)) - 1)
+        short = [window for window in windows if window.per_seconds <= EVEN_S]
+        long = [window for window in windows if window.per_seconds > EVEN_S]
+        self._spacing_s = max((w.per_seconds / (w.requests * share * SAFETY) for w in short), default=0.0)
+        self._burst_s = self._spacing_s * (min([BURST, *(w.requests for w in short)]) - 1)
+        self._counts = [_Count(max(1, int(w.requests * share * SAFETY)), w.per_seconds) for w in long]
         self._next_s = 0.0
         self._paused_until_s = 0.0
 
     def reserve(self, now_s: float) -> float:
         """Take the next start; the seconds to wait for it."""
         start_s = max(now_s, self._next_s - self._burst_s, self._paused_until_s)
+        for count in self._counts:
+            start_s = count.room_from_s(start_s)
+        for count in self._counts:
+            count.add(start_s)
         self._next_s = max(start_s, self._next_s) + self._spacing_s
         return start_s - now_s
 
@@ -37,6 +48,36 @@ class Pacer:
     def is_paused(self, now_s: float) -> bool:
         """Whether a pause was ordered that lasts longer than a start reserved before it: reserve again."""
         return now_s < self._paused_until_s
+
+
+class _Count:
+    """Starts within a long window, counted in PARTS parts of it: memory does not grow with the limit.
+
+    A part is let go when all of it lies a whole window back, so the limit is never passed.
+    """
+
+    def __init__(self, most: int, per_s: float) -> None:
+        self._most, self._per_s, self._part_s = most, per_s, per_s / PARTS
+        self._parts = deque[tuple[float, int]]()  # when a part began, and its starts
+        self._total = 0
+
+    def room_from_s(self, start_s: float) -> float:
+        """The first moment from `start_s` on at which there is room for one more start."""
+        while self._parts and self._parts[0][0] + self._part_s + self._per_s <= start_s:
+            self._total -= self._parts.popleft()[1]
+        while self._total >= self._most:
+            began_s, starts = self._parts.popleft()
+            self._total -= starts
+            start_s = max(start_s, began_s + self._part_s + self._per_s)
+        return start_s
+
+    def add(self, start_s: float) -> None:
+        if self._parts and start_s < self._parts[-1][0] + self._part_s:
+            began_s, starts = self._parts.pop()
+            self._parts.append((began_s, starts + 1))
+        else:
+            self._parts.append((start_s, 1))
+        self._total += 1
 
 
 @dataclass(frozen=True)

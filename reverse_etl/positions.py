@@ -28,9 +28,17 @@ class Positions:
         return self._closest(self._values, path)
 
     def _closest(self, marks: Mapping[YamlPath, yaml.Mark], path: YamlPath) -> Location:
-        """A default or a merged key has no place of its own: then it is that of the closest thing around it."""
-        mark = next((marks[path[:n]] for n in range(len(path), 0, -1) if path[:n] in marks), None)
-        return _location(self.file, mark) if mark else Location(self.file)
+        """A default or a merged key has no place of its own: then it is that of the closest thing around it.
+
+        One thing that stands where a list may stand is that list's item 0.
+        """
+        known: YamlPath = ()
+        for part in path:
+            if (*known, part) in marks:
+                known = (*known, part)
+            elif part != 0:
+                break
+        return _location(self.file, marks[known]) if known else Location(self.file)
 
     def _add(self, path: YamlPath, key: yaml.Node, value: yaml.Node) -> None:
         self._keys[path], self._values[path] = key.start_mark, value.start_mark

@@ -38,6 +38,11 @@ def _listed(value: Any) -> Any:
     return [word.strip() for word in value.split(",")] if isinstance(value, str) else value
 
 
+def _windows(value: Any) -> Any:
+    """One window, or a list of them, as a list."""
+    return [value] if isinstance(value, dict) else value
+
+
 def _bound(value: Any) -> Any:
     text = str(value).strip()
     number = text.removesuffix("%")
@@ -66,6 +71,12 @@ class RateLimit(_Strict):
     per_seconds: float = Field(gt=0)
 
 
+RateLimits = Annotated[
+    tuple[RateLimit, ...],
+    BeforeValidator(_windows, json_schema_input_type=RateLimit | tuple[RateLimit, ...]),
+]
+
+
 class Warehouse(_Strict):
     """Where the models are queried."""
 
@@ -80,7 +91,9 @@ class Destination(_Strict):
     endpoint: str = Field(description="https://rest.iad-01.braze.com, or sandbox for the local stand-in")
     api_key: str | None = Field(None, repr=False, description="{{ env_var('BRAZE_API_KEY') }}, never the key itself")
     max_objects_per_request: int = Field(75, ge=1, le=75, description="50 on some contracts")
-    rate_limits: dict[Family, RateLimit] = Field({}, description="what the contract says, where it says otherwise")
+    rate_limits: dict[Family, RateLimits] = Field(
+        {}, description="what the contract says, where it says otherwise: {requests, per_seconds}, or a list of them"
+    )
     timeout_s: float = Field(30, gt=0, le=600, description="seconds to wait for an answer")
 
     @field_validator("endpoint")

@@ -3,13 +3,16 @@
 import json
 import random
 import socket
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from reverse_etl.channel import open_channel
 from reverse_etl.limits import RetryPolicy
 from reverse_etl.modes import MAX_BODY_BYTES
+from reverse_etl.project import load_project
 from reverse_etl.sandbox import Fault, Sandbox
 from reverse_etl.sender import Batch, Record, cut
 from tests.conftest import KEY, FakeClock, Shop
@@ -194,6 +197,42 @@ def test_limit_of_the_server_is_kept_by_its_headers(tmp_path):
         result = attributes(Shop(tmp_path / "shop", braze, clock=clock), rows=75 * 7).run()
         assert (result.status, result.fates.accepted) == ("success", 75 * 7)
         assert sum(request.status == 429 for request in braze.requests()) <= 6
+
+
+def test_two_processes_on_one_workspace_settle_by_the_headers(tmp_path):
+    clock = FakeClock()
+    with Sandbox(limits={"users_track": [(10, 60.0)]}, clock=clock) as braze:
+        shops = [Shop(tmp_path / name, braze, clock=clock) for name in ("one", "two")]
+        for number, one in enumerate(shops):
+            one.sync("it", MANY.format(rows=75 * 40).replace("'u'", f"'s{number}-'"))
+            # Each believes that the whole limit is its own.
+            one.destination = {"rate_limits": {"users_track": {"requests": 10, "per_seconds": 60}}}
+            one.write()
+        with ThreadPoolExecutor() as pool:
+            results = list(pool.map(lambda one: one.run(), shops))
+        assert [(result.status, result.fates.accepted) for result in results] == [("success", 3000)] * 2
+        assert users(shops[0]) == 6000
+        throttled = sum(request.status == 429 for request in braze.requests())
+        assert throttled <= 80  # of 160 requests: no storm
+
+
+def test_hourly_limit_of_the_contract_holds_beside_the_burst(tmp_path):
+    clock = FakeClock()
+    with Sandbox(limits={"users_track": [(4, 3.0), (10, 3600.0)]}, clock=clock) as braze:
+        windows = [{"requests": 4, "per_seconds": 3}, {"requests": 10, "per_seconds": 3600}]
+        shop = Shop(tmp_path / "shop", braze, clock=clock, destination={"rate_limits": {"users_track": windows}})
+        result = attributes(shop, rows=75 * 25).run()
+        assert (result.status, result.fates.accepted) == ("success", 75 * 25)
+        assert sum(request.status == 429 for request in braze.requests()) <= 4
+
+
+def test_share_of_the_rate_limit_leaves_room_for_others(shop: Shop):
+    shop.destination = {"rate_limits": {"users_track": {"requests": 10, "per_seconds": 60}}}
+    attributes(shop)
+    with open_channel(load_project(shop.folder, environ={"BRAZE_API_KEY": KEY}), rate_limit_share=0.5) as channel:
+        pacer = channel.pacer("users_track")
+    waits = [pacer.reserve(0.0) for _ in range(20)]
+    assert waits[-1] == pytest.approx(60 / 5 / 0.99 * 15)
 
 
 @pytest.mark.parametrize(

@@ -39,9 +39,34 @@ def test_idle_time_gives_no_more_than_the_burst():
     assert [round(pacer.reserve(100.0), 3) for _ in range(6)] == [0, 0, 0, 0, 0, 0.1]
 
 
-def test_narrowest_of_several_windows_counts():
-    pacer = Pacer([Window(3000, 3), Window(3600, 3600)])
+def test_narrowest_of_several_short_windows_counts():
+    pacer = Pacer([Window(3000, 3), Window(60, 60)])
     assert round([pacer.reserve(0.0) for _ in range(7)][-1], 2) == 2.02
+
+
+def test_hourly_limit_may_be_used_up_at_once_and_then_waits_for_the_hour():
+    pacer = Pacer([Window(100, 1), Window(1000, 3600)])
+    starts = [pacer.reserve(0.0) for _ in range(991)]
+    assert starts[989] < 10
+    assert starts[990] == pytest.approx(3660)
+
+
+@given(
+    windows=st.lists(st.tuples(st.integers(1, 40), st.sampled_from([3, 100, 600])), min_size=1, max_size=3),
+    share=st.floats(0.05, 1),
+    waits=st.lists(st.floats(0, 120), min_size=1, max_size=200),
+)
+def test_no_long_window_ever_holds_more_starts_than_its_share(windows, share: float, waits):
+    pacer, now_s, starts = Pacer([Window(*window) for window in windows], share), 0.0, []
+    for wait in waits:
+        starts.append(now_s + pacer.reserve(now_s))
+        now_s += wait
+    assert starts == sorted(starts)
+    for requests, per_seconds in windows:
+        if per_seconds > 60:
+            most = max(1, int(requests * share * 0.99))
+            for index, start in enumerate(starts):
+                assert sum(s < start + per_seconds for s in starts[index:]) <= most
 
 
 def test_share_leaves_room_for_others():

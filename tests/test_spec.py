@@ -206,6 +206,18 @@ def test_good_sync_has_its_values_and_defaults():
             ],
             id="bad rate limit",
         ),
+        pytest.param(
+            HEAD.replace(
+                "sandbox}",
+                "sandbox, rate_limits: {users_track: [{requests: 9, per_seconds: 3}, {requests: 9, per_second: 3}]}}",
+            )
+            + GOOD,
+            [
+                'syncs.yml:5:110: "per_seconds" is missing in target "dev"',
+                'syncs.yml:5:124: unknown key "per_second" in target "dev"\n  hint: did you mean "per_seconds"?',
+            ],
+            id="bad second window",
+        ),
         pytest.param("version: 1\nsyncs: []\n", ['syncs.yml: "targets" is missing'], id="no targets"),
         pytest.param("", ["syncs.yml: must be a mapping with version, targets and syncs"], id="empty file"),
         pytest.param(
