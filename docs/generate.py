@@ -19,7 +19,7 @@ from typer.main import get_command
 
 from reverse_etl.cli import app
 from reverse_etl.modes import MODES, Extra, Kind, Mode
-from reverse_etl.spec import Destination, Guards, Sync
+from reverse_etl.spec import Destination, Guards, Incremental, Sync
 
 ROOT = Path(__file__).parents[1]
 
@@ -140,6 +140,7 @@ PARTS: Mapping[str, Mapping[str, Callable[[], str]]] = {
         "modes": modes,
         "sync keys": keys_of(Sync),
         "guard keys": keys_of(Guards),
+        "incremental keys": keys_of(Incremental),
         "destination keys": keys_of(Destination),
         "commands": commands,
     },

@@ -16,6 +16,7 @@ from reverse_etl.values import BEYOND_64_BITS, INTEGERS, LISTS, MOMENTS, NUMBERS
 
 ALIAS_PARTS = ("alias_name", "alias_label")
 OWN_PREFIX = "_retl_"  # of the columns that retl adds in its own tables
+CURSOR = "cursor"  # of the outbox: the value of an incremental model's cursor column
 ROW_NUMBER = "_retl_number"  # the number of a row among equal rows, where the whole row is the key
 
 
@@ -58,7 +59,14 @@ class Layout:
     @property
     def stored(self) -> tuple[str, ...]:
         """The columns that the state keeps."""
-        return (*self.key, *self.tracked)
+        names = (*self.key, *self.tracked)
+        lets_go = self.sync.incremental and self.sync.incremental.keep
+        return (*names, self.cursor) if lets_go and self.cursor and self.cursor not in names else names
+
+    @property
+    def cursor(self) -> str | None:
+        """The column that says how new a row of an incremental model is."""
+        return self.sync.incremental.cursor if self.sync.incremental else None
 
     def column(self, name: str) -> Column:
         return next(column for column in self.columns if column.name == name)
@@ -72,8 +80,9 @@ class Layout:
 
     @property
     def needed(self) -> tuple[Column, ...]:
-        """The columns that are sent, and those that name a row without being sent."""
-        return tuple(column for column in self.columns if column.role is not Role.UNSENT or column.name in self.key)
+        """The columns that are sent, and those that name a row, or say how new it is, without being sent."""
+        unsent = {*self.key, self.cursor}
+        return tuple(column for column in self.columns if column.role is not Role.UNSENT or column.name in unsent)
 
     @property
     def extras(self) -> tuple[Column, ...]:
@@ -134,6 +143,9 @@ def _unknown_names(sync: Sync, names: Collection[str]) -> Iterator[Mistake]:
             if name not in names:
                 what = f'"{key}" in sync "{sync.name}": the model has no column "{name}"'
                 yield Mistake(what, sync.where(key, index), nearest(name, names))
+    if sync.incremental and sync.incremental.cursor not in names:
+        what = f'"incremental" in sync "{sync.name}": the model has no column "{sync.incremental.cursor}"'
+        yield Mistake(what, sync.where("incremental", "cursor"), nearest(sync.incremental.cursor, names))
 
 
 def _bad_names(mode: Mode, sync: Sync, names: Sequence[str], model: Location) -> Iterator[Mistake]:
@@ -184,6 +196,7 @@ def shape_of(column: Column) -> Shape | None:
 
 def _bad_columns(sync: Sync, layout: Layout, model: Location) -> Iterator[Mistake]:
     mode = layout.mode
+    yield from _bad_cursor(sync, layout)
     for column in layout.sent:
         shape = shape_of(column)
         if column.role is Role.EXTRA and mode.extra is Extra.REFUSED:
@@ -203,6 +216,20 @@ def _bad_columns(sync: Sync, layout: Layout, model: Location) -> Iterator[Mistak
             continue
         what = f'column "{column.name}" is {column.type.text}; Braze takes {shape.value}'
         yield Mistake(what, model, hint.format(column.name))
+
+
+def _bad_cursor(sync: Sync, layout: Layout) -> Iterator[Mistake]:
+    found = next((column for column in layout.columns if column.name == layout.cursor), None)
+    if not sync.incremental or not found:
+        return
+    inside = f'"incremental" in sync "{sync.name}"'
+    if found.type.family not in MOMENTS | INTEGERS:
+        what = f'{inside}: "{found.name}" is {found.type.text}; a cursor is a time, a date or a whole number'
+        yield Mistake(what, sync.where("incremental", "cursor"), "CAST it in the model")
+    elif sync.incremental.lookback.isdigit() != (found.type.family in INTEGERS) and sync.incremental.lookback != "0":
+        what = f'{inside}: "lookback: {sync.incremental.lookback}" does not go with "{found.name}", a {found.type.text}'
+        hint = "write a number for a whole number, and a time such as 1 hour for a time or date"
+        yield Mistake(what, sync.where("incremental", "lookback"), hint)
 
 
 def _missing_columns(layout: Layout, model: Location) -> Iterator[Mistake]:
@@ -232,7 +259,9 @@ def _with_key(layout: Layout, model: Location) -> tuple[Layout, list[Mistake]]:
     sync, mode = layout.sync, layout.mode
     key, whole_row, mistakes = sync.primary_key or (), False, []
     if not key and mode.whole_row_key:
-        key, whole_row = (*(column.name for column in layout.sent), ROW_NUMBER), True
+        # The cursor too: equal rows are numbered among those that a run reads.
+        of_row = (c.name for c in layout.columns if c.role is not Role.UNSENT or c.name == layout.cursor)
+        key, whole_row = (*of_row, ROW_NUMBER), True
     elif not key:
         candidates = [name for name in layout.identifiers if name in mode.exclusive] or list(layout.identifiers[:1])
         if len(candidates) > 1:

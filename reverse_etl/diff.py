@@ -9,25 +9,37 @@ from collections.abc import Collection
 from reverse_etl.columns import ROW_NUMBER, Layout
 from reverse_etl.expressions import identity, mergeable
 from reverse_etl.mapping import value_text
-from reverse_etl.sql import identifier
+from reverse_etl.sql import identifier, literal
 
 STATE = "retl_state"
 RUN = "retl_run"
 SNAPSHOT = f"{RUN}.main.snapshot"
+OUTBOX = f"{RUN}.main.outbox"
 ACKNOWLEDGED = f"{STATE}.main.state"
+SENT_AT = "_retl_sent_at"
 RUN_ID = "_retl_run_id"  # which run sent the row; never NULL, so that it tells a row that is there from one that is not
 
 
-def changes_sql(layout: Layout, known: Collection[str], retyped: Collection[str] = (), all_rows: bool = False) -> str:
+def changes_sql(
+    layout: Layout,
+    known: Collection[str],
+    retyped: Collection[str] = (),
+    all_rows: bool = False,
+    forgotten: str | None = None,
+) -> str:
     """A SELECT of what differs between the snapshot and the acknowledged rows, one row a change.
 
     `known` are the columns that the state has; none means that there is no state yet. A column in `retyped` counts as
-    changed wherever it has, or had, a value. With `all_rows`, every row of the snapshot counts as added.
+    changed wherever it has, or had, a value. With `all_rows`, every row of the snapshot counts as added. A row whose
+    cursor is not above `forgotten` may have been known once: it is not taken as new.
     """
     if not known:
         return _first_run(layout)
     changes = _added_and_changed(layout, _acknowledged(layout, known, retyped), retyped, all_rows)
-    if layout.sync.on_removed != "ignore" or layout.mode.forgets_removed:
+    if forgotten is not None and layout.cursor:
+        cursor, of = identifier(f"new.{layout.cursor}"), layout.column(layout.cursor).type.text
+        changes = f"SELECT * FROM ({changes}) WHERE known OR {cursor} > CAST({literal(forgotten)} AS {of})"
+    if layout.cursor is None and (layout.sync.on_removed != "ignore" or layout.mode.forgets_removed):
         changes += f"\nUNION ALL BY NAME\n{_removed(layout, _acknowledged(layout, known, retyped))}"
     return changes
 

@@ -14,13 +14,12 @@ from typing import Any
 import duckdb
 from duckdb import DuckDBPyConnection
 
+from reverse_etl import watermark
 from reverse_etl.columns import ROW_NUMBER
-from reverse_etl.diff import ACKNOWLEDGED, RUN, RUN_ID, STATE
+from reverse_etl.diff import ACKNOWLEDGED, OUTBOX, RUN, RUN_ID, SENT_AT, STATE
 from reverse_etl.errors import StateError
 from reverse_etl.sql import identifier, literal, statement
 
-OUTBOX = f"{RUN}.main.outbox"
-SENT_AT = "_retl_sent_at"
 _JOURNAL_COLUMNS = """{
     sent: 'BIGINT', first: 'BIGINT', last: 'BIGINT',
     answered: 'BIGINT', outcome: 'VARCHAR', rejected: 'STRUCT(seq BIGINT, reason VARCHAR)[]'
@@ -78,6 +77,7 @@ def fold(connection: DuckDBPyConnection, journal: Path, ending: Ending, moves_st
             _reshape(connection, key)
             _move_rows(connection, key, values)
             _remember_answers(connection, values)
+            watermark.move(connection, _WITH_FATES, ending.at)
         _remember_invalid_rows(connection, values)
         values["status"], values["message"] = final_status(ending.status, fates), ending.message
         values["counts"] = json.dumps({**ending.counts, "fates": asdict(fates)})

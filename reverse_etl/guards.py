@@ -34,6 +34,7 @@ def _stop(sync: Sync, name: str, what: str) -> Mistake:
 def _checked(sync: Sync, counts: Counts) -> Iterator[tuple[str, str]]:
     guards = sync.guards
     mirrors = Kind.CHANGED in sync.spec.kinds  # elsewhere an empty model says that nothing new happened
+    mirrors = mirrors and not sync.incremental
     if guards.empty_snapshot and mirrors and counts.rows == 0 and counts.acknowledged:
         yield "empty_snapshot", f"the model returned no rows, and {counts.acknowledged:,} were acknowledged before"
     most = allowed(guards.max_removed, counts.acknowledged)

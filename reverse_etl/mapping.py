@@ -8,14 +8,14 @@ outbox_sql(layout, changes)
       │        + problem                                                              0, or the number of a rule
       ▼
     outbox     key, kind, known, call, envelope, body, harmless, attributes, problem,
-               "new.<stored column>", "changed.<tracked column>"
+               "new.<stored column>", "changed.<tracked column>"; cursor, of incremental models
 
 A request body is an envelope, the bodies of its records with commas between, and `closing()`.
 """
 
 from collections.abc import Iterator, Sequence
 
-from reverse_etl.columns import ROW_NUMBER, Column, Layout, Role, shape_of
+from reverse_etl.columns import CURSOR, ROW_NUMBER, Column, Layout, Role, shape_of
 from reverse_etl.expressions import changed, is_fallback, json_of, new, present, time_of
 from reverse_etl.modes import DELETE, MODES, OPERATORS, Extra, Shape
 from reverse_etl.rules import rules
@@ -55,6 +55,7 @@ def outbox_sql(layout: Layout, changes: str) -> str:
         "harmless": _harmless(layout),
         "attributes": _attributes(layout),
         "problem": "problem",
+        **({CURSOR: new(layout.cursor)} if layout.cursor else {}),
         **{f"new.{name}": new(name) for name in layout.stored},
         **{f"changed.{name}": changed(name) for name in layout.tracked},
     }

@@ -11,10 +11,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
+from reverse_etl import watermark
 from reverse_etl.columns import ROW_NUMBER
-from reverse_etl.diff import ACKNOWLEDGED, RUN_ID, STATE
+from reverse_etl.diff import ACKNOWLEDGED, RUN_ID, SENT_AT, STATE
 from reverse_etl.errors import BusyError, DataError
-from reverse_etl.fold import SENT_AT
 from reverse_etl.lock import locked_by_us
 from reverse_etl.project import Project
 from reverse_etl.spec import Sync
@@ -98,8 +98,18 @@ def describe_state(project: Project, sync: Sync) -> dict[str, Any]:
             "primary key": ", ".join("its number among equal rows" if n == ROW_NUMBER else n for n in state.key()),
             "columns": columns,
             "runs": f"{runs:,}",
+            **_watermark(state),
             "folder": str(state.folder),
         }
+
+
+def _watermark(state: State) -> dict[str, Any]:
+    mark = watermark.read(state.connection)
+    if mark is None:
+        return {}
+    open_from = f", save rows from {mark.open_from} on that are not in Braze" if mark.open_from else ""
+    forgotten = f"; rows up to {mark.forgotten} were let go of" if mark.forgotten else ""
+    return {"watermark": f"{mark.column} {mark.highest}{open_from}{forgotten}"}
 
 
 def acknowledged_row(project: Project, sync: Sync, key: str) -> Mapping[str, Any]:

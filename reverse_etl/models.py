@@ -39,6 +39,7 @@ class RunValues:
     seeds: Collection[str]
     run_started_at: datetime
     scheduled_time: datetime
+    cursor: str | None = None  # SQL of the value that an incremental run reads from
 
 
 @dataclass(frozen=True)
@@ -137,6 +138,12 @@ def _render(model: Model, models: Mapping[str, Model], values: RunValues) -> _Re
             config[key] = value
         return ""
 
+    def cursor() -> str:
+        if values.cursor is None:
+            hint = "put it inside {% if is_incremental() %} ... {% endif %}, in a model of a sync with `incremental:`"
+            raise TemplateMistake("cursor() has no value in a run that reads everything", hint)
+        return values.cursor
+
     names = {
         "ref": ref,
         "source": source,
@@ -146,6 +153,8 @@ def _render(model: Model, models: Mapping[str, Model], values: RunValues) -> _Re
         "target": {"name": values.target_name},
         "run_started_at": values.run_started_at,
         "scheduled_time": values.scheduled_time,
+        "is_incremental": lambda: values.cursor is not None,
+        "cursor": cursor,
     }
     where = Location(model.file)
     sql = render(model.text, names, where).rstrip().rstrip(";").rstrip()

@@ -7,8 +7,7 @@ from math import ceil
 from duckdb import DuckDBPyConnection
 
 from reverse_etl.columns import ROW_NUMBER, Layout
-from reverse_etl.diff import ACKNOWLEDGED, RUN
-from reverse_etl.fold import OUTBOX
+from reverse_etl.diff import ACKNOWLEDGED, OUTBOX, RUN
 from reverse_etl.modes import MAX_BODY_BYTES
 from reverse_etl.sender import Record, cut
 from reverse_etl.sql import identifier
@@ -42,7 +41,7 @@ class Plan:
 
     `invalid` rows break a rule; `remembered` ones were rejected by Braze and have not changed since; `held` ones are in
     doubt; `adopted` ones are said to be in Braze already. `removed` are rows of the state. `to_send` records go out in
-    `requests`, by path.
+    `requests`, by path. `since` is the cursor from which an incremental run reads.
     """
 
     run_id: str
@@ -59,6 +58,7 @@ class Plan:
     to_send: int = 0
     attributes: int = 0
     requests: Mapping[str, int] = field(default_factory=dict)
+    since: str | None = None
 
     @property
     def kept_back(self) -> int:

@@ -81,8 +81,11 @@ class Project:
             raise ProjectError("the API key is empty", where, "set the environment variable that it comes from")
         return key
 
-    def compile(self, name: str) -> Compiled:
-        """The SQL of a model, written to target/compiled/ too. Raises ProjectError at the model's line."""
+    def compile(self, name: str, cursor: str | None = None) -> Compiled:
+        """The SQL of a model, written to target/compiled/ too. Raises ProjectError at the model's line.
+
+        `cursor` is the SQL of the value that an incremental run reads from.
+        """
         if name not in self.models:
             hint = nearest(name, self.models)
             raise ProjectError(f'there is no model "{name}"', Location(f"models/{name}.sql"), hint)
@@ -94,6 +97,7 @@ class Project:
             seeds=self.seeds.keys(),
             run_started_at=self.started_at,
             scheduled_time=self.started_at,
+            cursor=cursor,
         )
         compiled = compile_model(name, self.models, values)
         path = self.folder / compiled.compiled_file

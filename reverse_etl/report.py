@@ -28,7 +28,8 @@ def duration(seconds: float) -> str:
 def change_line(plan: Plan) -> str:
     """What differs between the model and what was acknowledged."""
     changes = f"{plan.added:,} added, {plan.changed:,} changed, {plan.removed:,} removed, {plan.unchanged:,} unchanged"
-    return f"{count(plan.rows, 'row')} in the model: {changes}"
+    since = f" since {plan.since}" if plan.since is not None else ""
+    return f"{count(plan.rows, 'row')} in the model{since}: {changes}"
 
 
 def result_line(result: RunResult) -> str:
@@ -94,7 +95,8 @@ def preview_lines(preview: Preview, show_values: bool) -> Iterator[str]:
     sync, plan = preview.sync, preview.plan
     yield f"{sync.name} ({sync.spec.label}, target {preview.target})"
     changes = f"+ {plan.added:,} added   ~ {plan.changed:,} changed   - {plan.removed:,} removed"
-    yield f"  {changes}   {plan.unchanged:,} unchanged"
+    since = f" since {plan.since}" if plan.since is not None else ""
+    yield f"  {changes}   {plan.unchanged:,} unchanged{since}"
     if plan.removed:
         yield f"  removed rows: on_removed: {sync.on_removed}"
     if preview.columns:

@@ -147,7 +147,10 @@ def opened(project: Project, sync: Sync, options: Options, listener: Listener) -
 
 def plan_sync(project: Project, sync: Sync, state: State, options: Options, listener: Listener) -> tuple[Plan, Layout]:
     """Write down, in the outbox, everything that a run would send. Leaves no outbox behind if that fails."""
-    model = project.compile(sync.model)
+    since = state.reads_from(sync, options.full_refresh)
+    if since and since.open_from == since.start:
+        listener.notice(sync, f"reads from {since.start} on, as a row from then is not in Braze")
+    model = project.compile(sync.model, since.cursor if since else None)
     run_id = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
     connection = state.connection
     place = project.spec.in_target("warehouse", "path")
@@ -163,12 +166,14 @@ def plan_sync(project: Project, sync: Sync, state: State, options: Options, list
     try:
         rows = take_snapshot(connection, layout, model)
         detach_warehouse(connection, project.warehouse)
-        changes = changes_sql(layout, state.columns(), retyped, all_rows=options.full_refresh)
+        forgotten = since.forgotten if since else None
+        changes = changes_sql(layout, state.columns(), retyped, options.full_refresh, forgotten)
         state.write_outbox(layout, outbox_sql(layout, changes), order_sql(layout), rules(layout), options.intent)
     except BaseException:
         state.drop_run()
         raise
-    return read_plan(connection, run_id, rows, state.rows(), batch_sizes(project, sync)), layout
+    plan = read_plan(connection, run_id, rows, state.rows(), batch_sizes(project, sync))
+    return replace(plan, since=since.start if since else None), layout
 
 
 def why_stop(sync: Sync, plan: Plan, options: Options) -> list[Mistake]:

@@ -3,6 +3,7 @@
 What needs a model's columns is checked in `mapping.py`, which asks `Sync.where()` for the place in the file.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Self, TypeVar, get_args
@@ -14,6 +15,7 @@ from pydantic import (
     ConfigDict,
     Field,
     PrivateAttr,
+    StringConstraints,
     WithJsonSchema,
     field_validator,
     model_validator,
@@ -36,6 +38,16 @@ assert (get_args(ModeName), get_args(RecordType), get_args(Family)) == (MODE_NAM
 def _listed(value: Any) -> Any:
     """One word, or (as Treasure Data writes them) several in one text with commas between, as a list."""
     return [word.strip() for word in value.split(",")] if isinstance(value, str) else value
+
+
+_DURATION = r"^\d+ (second|minute|hour|day|week|month|year)s?$"
+
+
+def _lookback(value: Any) -> Any:
+    text = str(value).strip()
+    if isinstance(value, bool) or not (text.isdigit() or re.match(_DURATION, text)):
+        raise ValueError('must be a time such as "1 hour", or a number for a cursor that is one')
+    return text
 
 
 def _windows(value: Any) -> Any:
@@ -144,6 +156,20 @@ class Guards(_Strict):
     empty_snapshot: bool = Field(True, description="stop when the model returns no row and the state holds some")
 
 
+class Incremental(_Strict):
+    """A model that returns only what is new since the last run."""
+
+    cursor: str = Field(description="the column that says how new a row is: a time, a date or a growing whole number")
+    lookback: Annotated[
+        str,
+        BeforeValidator(_lookback),
+        WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 0}, {"type": "string", "pattern": _DURATION}]}),
+    ] = Field("0", description='read so much again, as rows may come late: "1 hour", or a number')
+    keep: Annotated[str, StringConstraints(pattern=_DURATION)] | None = Field(
+        None, description='events and purchases: let go of what was sent so long ago and is not read again: "90 days"'
+    )
+
+
 class Sync(_Strict):
     """One entry of `syncs`: a model, a mode, a primary key, options."""
 
@@ -166,6 +192,7 @@ class Sync(_Strict):
     on_in_doubt: Literal["hold", "resend"] = Field(
         "hold", description="sent, no answer came, and twice would do harm: wait for `retl resolve`, or send it again"
     )
+    incremental: Incremental | None = Field(None, description="the model returns only what is new: see below")
     allow_destructive: bool = Field(False, description="needed to delete users")
     after: Words = Field((), description="syncs that run before this one")
     tags: Words = Field((), description="words to select syncs by")

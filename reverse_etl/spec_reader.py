@@ -195,8 +195,8 @@ class _Given:
     def value_at(self, *path: str | int) -> Location:
         return self.positions.of_value((*self.path, *path))
 
-    def key_at(self, key: str) -> Location:
-        return self.positions.of_key((*self.path, key))
+    def key_at(self, *path: str) -> Location:
+        return self.positions.of_key((*self.path, *path))
 
 
 def _is_target(raw: Any) -> bool:
@@ -250,6 +250,14 @@ def _mistakes_in(sync: _Given, models: Collection[str]) -> Iterator[Mistake]:
     untaken = (MODE_OPTIONS - row.options) | (set() if record_types else {"track_record_type"})
     for key in sorted(untaken & sync.values.keys()):
         yield Mistake(f'"{key}"{sync.inside} is not taken by mode {row.label}', sync.key_at(key), "leave it out")
+    incremental = sync.values.get("incremental")
+    if isinstance(incremental, dict):
+        if sync.text("on_removed") not in (None, "ignore"):
+            what = f'"on_removed"{sync.inside} does not go with "incremental"'
+            yield Mistake(what, sync.value_at("on_removed"), "a row that an incremental model leaves out is not gone")
+        if "keep" in incremental and row.repeat_harmless:
+            what = f'"keep"{sync.inside} is not taken by mode {row.label}'
+            yield Mistake(what, sync.key_at("incremental", "keep"), "only events and purchases may be let go")
     for key, deletes in (("mode", "users_delete"), ("on_removed", "delete")):
         if sync.text(key) == deletes and key not in untaken and sync.values.get("allow_destructive") is not True:
             hint = 'add "allow_destructive: true" to the sync if that is meant: deleting cannot be undone'

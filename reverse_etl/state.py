@@ -14,24 +14,40 @@ import json
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import Enum
 from pathlib import Path
 
 import duckdb
 
+from reverse_etl import watermark
 from reverse_etl.columns import Layout
-from reverse_etl.diff import ACKNOWLEDGED, RUN, STATE
+from reverse_etl.diff import ACKNOWLEDGED, OUTBOX, RUN, STATE
 from reverse_etl.engines.duckdb import connect, locked
 from reverse_etl.errors import StateError
-from reverse_etl.fold import OUTBOX, Ending, Fates, acknowledged_columns, fold
+from reverse_etl.fold import Ending, Fates, acknowledged_columns, fold
 from reverse_etl.journal import Journal
 from reverse_etl.lock import locked_by_us
 from reverse_etl.modes import Kind
 from reverse_etl.rules import Rule
+from reverse_etl.spec import Sync
 from reverse_etl.sql import literal, statement
 
 FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Since:
+    """Where an incremental run begins to read: `cursor` is SQL for just below `start`.
+
+    `open_from` is the cursor of the oldest row that is not in Braze, if one is not; rows up to `forgotten` are not new.
+    """
+
+    start: str
+    cursor: str
+    open_from: str | None
+    forgotten: str | None
 
 
 class Intent(Enum):
@@ -127,14 +143,34 @@ class State:
             raise StateError(f"{self.sync}: the model changed the type of {listed}", layout.sync.where("model"), hint)
         return frozenset(moved)
 
+    def reads_from(self, sync: Sync, full_refresh: bool) -> Since | None:
+        """Where an incremental run begins to read; None if it reads everything.
+
+        Raises StateError if rows were let go of, and the sync does not say any more how to tell them from new ones.
+        """
+        mark, incremental = watermark.read(self.connection), sync.incremental
+        if mark is None or full_refresh:
+            return None
+        if incremental is None or incremental.cursor != mark.column:
+            if mark.forgotten is None:
+                return None
+            what = f'{sync.name}: rows up to {mark.forgotten} of "{mark.column}" were let go of, and would look new now'
+            hint = f'set "incremental: {{cursor: {mark.column}}}" again; --full-refresh sends every row once more'
+            raise StateError(what, sync.where(), hint)
+        start = watermark.start(self.connection, mark, incremental.lookback)
+        if start is None:
+            return None
+        return Since(start, watermark.cursor_sql(self.connection, mark, start), mark.open_from, mark.forgotten)
+
     # --- a run -------------------------------------------------------------------------------------------------------
 
     def begin(self, run_id: str, started_at: datetime) -> None:
         """Make room for a run's snapshot and outbox."""
         self._attach_run()
-        columns = "run_id VARCHAR, started_at TIMESTAMPTZ, key VARCHAR, resend BOOLEAN"
-        self.connection.execute(f"CREATE TABLE {RUN}.main.run ({columns})")
-        self.connection.execute(f"INSERT INTO {RUN}.main.run VALUES (?, ?, NULL, NULL)", [run_id, started_at])
+        texts = ("run_id", "key", "watermark", "lookback", "keep")
+        columns = ", ".join(f"{name} VARCHAR" for name in texts)
+        self.connection.execute(f"CREATE TABLE {RUN}.main.run ({columns}, started_at TIMESTAMPTZ, resend BOOLEAN)")
+        self.connection.execute(f"INSERT INTO {RUN}.main.run (run_id, started_at) VALUES (?, ?)", [run_id, started_at])
 
     def write_outbox(
         self, layout: Layout, records: str, order: str, rules: Sequence[Rule], intent: Intent = Intent.SEND
@@ -162,6 +198,8 @@ class State:
             self.connection.executemany(f"INSERT INTO {run}.rules VALUES (?, ?, ?, ?)", rows)
         resend = layout.sync.on_in_doubt == "resend"
         self.connection.execute(f"UPDATE {run}.run SET key = ?, resend = ?", [json.dumps(layout.key), resend])
+        if layout.cursor and layout.sync.incremental:
+            watermark.begin(self.connection, layout.sync.incremental, layout.column(layout.cursor).type)
         self.connection.execute(f"DROP TABLE {run}.snapshot")
         self.connection.execute(f"CHECKPOINT {RUN}")
 

@@ -17,6 +17,7 @@ LAYERS = [
     {"rules"},
     {"mapping"},
     {"diff", "journal", "lock", "braze", "waiting"},
+    {"watermark"},
     {"engines", "fold", "sender"},
     {"state", "plan", "project", "starter"},
     {"channel", "interrupts"},

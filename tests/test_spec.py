@@ -108,6 +108,18 @@ def test_good_sync_has_its_values_and_defaults():
             id="keys that the mode does not take",
         ),
         pytest.param(
+            sync(on_removed="clear", incremental={"cursor": "at", "keep": "90 days", "lookback": "an hour"}),
+            [
+                'syncs.yml:11:17: "on_removed" in sync "members" does not go with "incremental"\n'
+                "  hint: a row that an incremental model leaves out is not gone",
+                'syncs.yml:12:35: "keep" in sync "members" is not taken by mode users_track / attributes\n'
+                "  hint: only events and purchases may be let go",
+                'syncs.yml:12:66: "lookback" in sync "members" must be a time such as "1 hour", or a number for a cursor '
+                "that is one",
+            ],
+            id="incremental that does not fit",
+        ),
+        pytest.param(
             sync(mode="users_delete", track_record_type=None),
             [
                 'syncs.yml:9:11: "mode: users_delete" in sync "members" deletes users\n'

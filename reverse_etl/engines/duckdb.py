@@ -26,7 +26,7 @@ from reverse_etl.expressions import identity
 from reverse_etl.models import Compiled
 from reverse_etl.modes import Kind
 from reverse_etl.sql import identifier, literal
-from reverse_etl.values import SqlType, macros
+from reverse_etl.values import MOMENTS, SqlType, macros
 
 MEMORY_LIMIT = "1500MB"  # DuckDB spills beyond it; the process takes some 20 % more
 _NAMES_IN_ERRORS = 5  # of duplicate keys, so that a message stays a message
@@ -164,6 +164,7 @@ def take_snapshot(connection: DuckDBPyConnection, layout: Layout, model: Compile
         _refuse_duplicate_keys(connection, layout)
         if layout.sync.primary_key and Kind.CHANGED in layout.mode.kinds:
             _refuse_duplicate_users(connection, layout)
+    _refuse_endless_cursors(connection, layout)
     return int(rows)
 
 
@@ -184,6 +185,20 @@ def _refuse_null_keys(connection: DuckDBPyConnection, layout: Layout) -> None:
             what = f'{layout.sync.name}: primary_key "{name}" is NULL in {count:,} rows of the model'
             hint = f"leave them out of models/{layout.sync.model}.sql: WHERE {name} IS NOT NULL"
             raise DataError(what, layout.sync.where("primary_key"), hint)
+
+
+def _refuse_endless_cursors(connection: DuckDBPyConnection, layout: Layout) -> None:
+    """Whatever has no place on the line, no watermark can pass."""
+    if layout.cursor is None:
+        return
+    name = identifier(layout.cursor)
+    is_endless = f" OR NOT isfinite({name})" if layout.column(layout.cursor).type.family in MOMENTS else ""
+    counted = f"SELECT count(*) FROM {SNAPSHOT} WHERE {name} IS NULL{is_endless}"
+    (rows,) = connection.execute(counted).fetchone() or (0,)
+    if rows:
+        what = f'{layout.sync.name}: cursor "{layout.cursor}" is NULL or infinite in {rows:,} rows of the model'
+        hint = f"give them a value, or leave them out of models/{layout.sync.model}.sql"
+        raise DataError(what, layout.sync.where("incremental", "cursor"), hint)
 
 
 def _refuse_duplicate_keys(connection: DuckDBPyConnection, layout: Layout) -> None:

@@ -1,0 +1,121 @@
+"""How far an incremental sync has come: what it reads next, and which rows it may let go of.
+
+    highest      the largest cursor that was read, no later than the run that read it
+    open_from    the smallest cursor of a row that is not acknowledged; nothing, if there is none
+    forgotten    rows up to here may have left the state (`keep`), so an unknown one is not new
+
+The next run reads from the smaller of `highest` less `lookback`, and `open_from`. So the watermark never passes a row
+that was not acknowledged.
+"""
+
+import json
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime
+
+from duckdb import DuckDBPyConnection
+
+from reverse_etl.columns import CURSOR
+from reverse_etl.diff import ACKNOWLEDGED, RUN, SENT_AT, SNAPSHOT, STATE
+from reverse_etl.spec import Incremental
+from reverse_etl.sql import identifier, literal
+from reverse_etl.values import INTEGERS, SqlType
+
+_META = f"{STATE}.main.meta"
+
+
+@dataclass(frozen=True)
+class Watermark:
+    """Values are texts that cast to `type`, the cursor column's type in DuckDB: HUGEINT for any whole number."""
+
+    column: str
+    type: str
+    highest: str | None = None
+    open_from: str | None = None
+    forgotten: str | None = None
+
+    @property
+    def is_number(self) -> bool:
+        return self.type == "HUGEINT"
+
+
+def read(connection: DuckDBPyConnection) -> Watermark | None:
+    """The watermark of the state; None before the first incremental run."""
+    found = connection.execute(f"SELECT value FROM {_META} WHERE key = 'watermark'").fetchone()
+    return Watermark(**json.loads(found[0])) if found else None
+
+
+def start(connection: DuckDBPyConnection, mark: Watermark, lookback: str) -> str | None:
+    """The smallest cursor that the next run reads, as text; None if it reads everything."""
+    if mark.highest is None:
+        return mark.open_from
+    back = lookback if mark.is_number else f"INTERVAL {literal(lookback)}"
+    open_from = f"CAST({literal(mark.open_from)} AS {mark.type})" if mark.open_from else "NULL"
+    least = f"least(CAST(CAST({literal(mark.highest)} AS {mark.type}) - {back} AS {mark.type}), {open_from})"
+    return _text(connection, f"SELECT CAST({least} AS VARCHAR)")
+
+
+def cursor_sql(connection: DuckDBPyConnection, mark: Watermark, start: str) -> str:
+    """What `cursor()` stands for: just below `start`, so that `>` and `>=` both read the rows that are equal to it."""
+    of = {"HUGEINT": "HUGEINT", "DATE": "DATE", "TIMESTAMP WITH TIME ZONE": "TIMESTAMPTZ"}.get(mark.type, "TIMESTAMP")
+    step = {"HUGEINT": "1", "DATE": "1"}.get(of, "INTERVAL 1 MICROSECOND")
+    below = _text(connection, f"SELECT CAST(CAST({literal(start)} AS {of}) - {step} AS VARCHAR)")
+    if mark.is_number:
+        return str(below)
+    return f"CAST({literal(str(below))} AS {of})"
+
+
+def begin(connection: DuckDBPyConnection, incremental: Incremental, of: SqlType) -> None:
+    """Write into the run what the fold needs to move the watermark; the snapshot is there."""
+    mark = Watermark(incremental.cursor, "HUGEINT" if of.family in INTEGERS else of.text)
+    value = identifier(mark.column)
+    if not mark.is_number:
+        # A date far in the future, as bad data has it, must not carry the watermark past all that is to come.
+        value = f"least({value}, (SELECT CAST(started_at AS {mark.type}) FROM {RUN}.main.run))"
+    mark = replace(mark, highest=_text(connection, f"SELECT CAST(max({value}) AS VARCHAR) FROM {SNAPSHOT}"))
+    values = [json.dumps(asdict(mark)), incremental.lookback, incremental.keep]
+    connection.execute(f"UPDATE {RUN}.main.run SET watermark = ?, lookback = ?, keep = ?", values)
+
+
+def move(connection: DuckDBPyConnection, fates: str, now: datetime) -> None:
+    """Move the watermark of the state to where the run has come, and let go of rows that are safely behind it.
+
+    `fates` is the outbox with what became of each record.
+    """
+    text, lookback, keep = connection.execute(f"SELECT watermark, lookback, keep FROM {RUN}.main.run").fetchall()[0]
+    if text is None:
+        connection.execute(f"DELETE FROM {_META} WHERE key = 'watermark'")
+        return
+    mark, before = Watermark(**json.loads(text)), read(connection)
+    is_open = "(action IN ('invalid', 'remembered', 'in_doubt') OR fate IN ('rejected', 'in_doubt', 'unsent'))"
+    mark = replace(
+        mark, open_from=_text(connection, f"SELECT CAST(min({CURSOR}) AS VARCHAR) FROM {fates} WHERE {is_open}")
+    )
+    if before and (before.column, before.type) == (mark.column, mark.type):
+        highest = _extreme(connection, mark.type, "greatest", mark.highest, before.highest)
+        mark = replace(mark, highest=highest, forgotten=before.forgotten)
+    if keep:
+        mark = replace(mark, forgotten=_let_go(connection, mark, start(connection, mark, lookback), keep, now))
+    values = ["watermark", json.dumps(asdict(mark))]
+    connection.execute(f"INSERT OR REPLACE INTO {_META} VALUES (?, ?)", values)
+
+
+def _let_go(connection: DuckDBPyConnection, mark: Watermark, start: str | None, keep: str, now: datetime) -> str | None:
+    """Delete rows that were sent longer than `keep` ago and lie before `start`; the last cursor that ever went."""
+    if start is None:
+        return mark.forgotten
+    column, values = identifier(mark.column), {"now": now}
+    old = f"{column} < CAST({literal(start)} AS {mark.type}) AND {SENT_AT} < $now - INTERVAL {literal(keep)}"
+    found = connection.execute(f"SELECT CAST(max({column}) AS VARCHAR) FROM {ACKNOWLEDGED} WHERE {old}", values)
+    (last,) = found.fetchall()[0]
+    connection.execute(f"DELETE FROM {ACKNOWLEDGED} WHERE {old}", values)
+    return _extreme(connection, mark.type, "greatest", last, mark.forgotten)
+
+
+def _extreme(connection: DuckDBPyConnection, of: str, which: str, *values: str | None) -> str | None:
+    known = [f"CAST({literal(value)} AS {of})" for value in values if value is not None]
+    return _text(connection, f"SELECT CAST({which}({', '.join(known)}) AS VARCHAR)") if known else None
+
+
+def _text(connection: DuckDBPyConnection, sql: str) -> str | None:
+    row = connection.execute(sql).fetchone()
+    return row[0] if row else None
