@@ -439,18 +439,18 @@ def status(project: "Project", names: SyncNames = None, output: OutputFormat = O
     """Show how each sync stands: its last run, rows in Braze, rows rejected or in doubt."""
     from dataclasses import asdict
 
-    from reverse_etl.memory import standing
+    from reverse_etl.memory import DAMAGED, standing
 
     found = [standing(project, sync) for sync in _chosen(project, names)]
     if output is Output.JSON:
         _print_json([asdict(one) for one in found])
-        return
-    _print_table(
-        [("sync", "last run", "finished", "in Braze", "rejected", "in doubt"), *(one.cells() for one in found)]
-    )
-    for one in found:
-        if one.message:
-            _say(f"{one.sync}: {one.message}")
+    else:
+        heading = ("sync", "last run", "finished", "in Braze", "rejected", "in doubt")
+        _print_table([heading, *(one.cells() for one in found)])
+        for one in found:
+            if one.message:
+                _say(f"{one.sync}: {one.message}")
+    raise typer.Exit(1 if any(one.last_run == DAMAGED for one in found) else 0)
 
 
 @app.command()

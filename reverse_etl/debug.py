@@ -11,7 +11,7 @@ from reverse_etl.channel import open_channel
 from reverse_etl.columns import lay_out
 from reverse_etl.engines.duckdb import attach_warehouse, connect, describe
 from reverse_etl.errors import RetlError
-from reverse_etl.memory import standing
+from reverse_etl.memory import DAMAGED, standing
 from reverse_etl.modes import Call
 from reverse_etl.project import Project
 from reverse_etl.report import count
@@ -31,11 +31,11 @@ def checks(project: Project) -> Iterator[Check]:
     yield from _models(project)
     yield from _destination(project)
     for sync in project.spec.syncs:
-        try:
-            found = standing(project, sync)
+        found = standing(project, sync)
+        if found.last_run == DAMAGED:
+            yield Check(False, f"state of {sync.name}: {found.message}")
+        else:
             yield Check(True, f"state of {sync.name}: {found.rows:,} rows in Braze, last run: {found.last_run}")
-        except RetlError as error:
-            yield Check(False, f"state of {sync.name}: {error}")
 
 
 def _models(project: Project) -> Iterator[Check]:

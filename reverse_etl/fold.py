@@ -82,8 +82,10 @@ def fold(connection: DuckDBPyConnection, journal: Path, ending: Ending, moves_st
         values["status"], values["message"] = final_status(ending.status, fates), ending.message
         values["counts"] = json.dumps({**ending.counts, "fates": asdict(fates)})
         connection.execute(
-            f"""INSERT INTO {STATE}.main.runs
-            SELECT $run_id, started_at, $now, $status, $message, $counts FROM {RUN}.main.run""",
+            f"""INSERT INTO {STATE}.main.runs BY NAME
+            SELECT $run_id AS run_id, started_at, $now AS finished_at, $status AS status, $message AS message,
+                $counts AS counts, scheduled_time
+            FROM {RUN}.main.run""",
             values,
         )
         connection.execute("COMMIT")

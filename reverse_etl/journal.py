@@ -7,10 +7,12 @@
 without an answer is in doubt. The file survives a killed process to the last line that was written whole.
 """
 
+import errno
 import json
 import os
 import threading
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -22,6 +24,8 @@ class Journal:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        self._size = os.fstat(self._file).st_size
+        self._broken: OSError | None = None
         self._lock = threading.Condition()
         self._requests = 0
         self._written = 0  # lines handed to the system
@@ -57,10 +61,19 @@ class Journal:
             self._append(entry)
 
     def _append(self, entry: dict[str, Any]) -> int:
+        """Write a whole line, or none: after half a line, nothing that follows could be read."""
+        if self._broken:
+            raise self._broken
         data = (json.dumps(entry, separators=(",", ":")) + "\n").encode()
-        written = os.write(self._file, data)
-        if written != len(data):
-            raise OSError(f"only {written} of {len(data)} bytes written to {self.path}")
+        try:
+            if os.write(self._file, data) != len(data):
+                raise OSError(errno.ENOSPC, "No space left on device")
+        except OSError as error:
+            self._broken = error
+            with suppress(OSError):
+                os.ftruncate(self._file, self._size)
+            raise
+        self._size += len(data)
         self._written += 1
         return self._written
 

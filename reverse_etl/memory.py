@@ -14,13 +14,14 @@ from typing import Any, Literal
 from reverse_etl import watermark
 from reverse_etl.columns import ROW_NUMBER
 from reverse_etl.diff import ACKNOWLEDGED, RUN_ID, SENT_AT, STATE
-from reverse_etl.errors import BusyError, DataError
+from reverse_etl.errors import BusyError, DataError, StateError
 from reverse_etl.lock import locked_by_us
 from reverse_etl.project import Project
 from reverse_etl.spec import Sync
 from reverse_etl.sql import identifier
 from reverse_etl.state import State, open_state
 
+DAMAGED = "damaged"
 _REJECTS = f"{STATE}.main.rejects"
 _IN_DOUBT = f"{STATE}.main.in_doubt"
 _STATE_FILES = ("state.duckdb", "state.duckdb.wal", "outbox.duckdb", "outbox.duckdb.wal", "journal.jsonl")
@@ -28,7 +29,7 @@ _STATE_FILES = ("state.duckdb", "state.duckdb.wal", "outbox.duckdb", "outbox.duc
 
 @dataclass(frozen=True)
 class Standing:
-    """How a sync stands. `last_run` is the status of its latest run, `running`, or `never`."""
+    """How a sync stands. `last_run` is the status of its latest run, `running`, `never`, or `damaged`: of its state."""
 
     sync: str
     last_run: str
@@ -53,6 +54,8 @@ def standing(project: Project, sync: Sync) -> Standing:
             return _standing(sync, state)
     except BusyError as error:
         return Standing(sync.name, "running", message=error.mistakes[0].what)
+    except StateError as error:
+        return Standing(sync.name, DAMAGED, message=str(error))
 
 
 def _standing(sync: Sync, state: State) -> Standing:

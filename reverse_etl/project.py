@@ -33,6 +33,11 @@ class Project:
     started_at: datetime
 
     @property
+    def scheduled_time(self) -> datetime:
+        """The moment that a run of this project stands for."""
+        return self.started_at
+
+    @property
     def target_name(self) -> str:
         return self.spec.target_name
 
@@ -96,7 +101,7 @@ class Project:
             sources=self.spec.sources,
             seeds=self.seeds.keys(),
             run_started_at=self.started_at,
-            scheduled_time=self.started_at,
+            scheduled_time=self.scheduled_time,
             cursor=cursor,
         )
         compiled = compile_model(name, self.models, values)

@@ -162,7 +162,7 @@ def plan_sync(project: Project, sync: Sync, state: State, options: Options, list
     )
     layout = lay_out(sync, model.file, describe(connection, model))
     retyped = state.retyped(layout, options.accept_schema_change)
-    state.begin(run_id, datetime.now(UTC))
+    state.begin(run_id, datetime.now(UTC), project.scheduled_time)
     try:
         rows = take_snapshot(connection, layout, model)
         detach_warehouse(connection, project.warehouse)

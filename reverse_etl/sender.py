@@ -238,7 +238,12 @@ class Sender:
         began_s, attempt = self._clock.now_s(), 0
         while self._wait_for_turn(batch):
             attempt += 1
-            verdict = self._request(connection, batch)
+            try:
+                verdict = self._request(connection, batch)
+            except OSError as error:  # of the journal: a connection raises none
+                hint = "nothing is sent that cannot be written down; what went out without an answer is in doubt"
+                self._stop_run(f"the journal cannot be written: {error.strerror}", hint)
+                return None
             harmless, harmful = _NEXT[verdict.outcome]
             following = harmless if batch.is_harmless or self._may_repeat else harmful
             if following is _Next.STOP:

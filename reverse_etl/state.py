@@ -13,7 +13,7 @@ was killed is folded in when the state is opened again; folding a run twice chan
 import json
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import Enum
@@ -24,7 +24,7 @@ import duckdb
 from reverse_etl import watermark
 from reverse_etl.columns import Layout
 from reverse_etl.diff import ACKNOWLEDGED, OUTBOX, RUN, STATE
-from reverse_etl.engines.duckdb import connect, locked
+from reverse_etl.engines.duckdb import connect
 from reverse_etl.errors import StateError
 from reverse_etl.fold import Ending, Fates, acknowledged_columns, fold
 from reverse_etl.journal import Journal
@@ -32,9 +32,8 @@ from reverse_etl.lock import locked_by_us
 from reverse_etl.modes import Kind
 from reverse_etl.rules import Rule
 from reverse_etl.spec import Sync
-from reverse_etl.sql import literal, statement
-
-FORMAT = 1
+from reverse_etl.sql import literal
+from reverse_etl.state_file import attach, told
 
 
 @dataclass(frozen=True)
@@ -67,7 +66,7 @@ def open_state(folder: Path, sync: str, target: str) -> Iterator["State"]:
     old_mask = os.umask(0o077)  # personal data: the files are for this user only
     try:
         _make(folder)
-        with locked_by_us(folder / "lock", sync, target) as dead_owner:
+        with locked_by_us(folder / "lock", sync, target) as dead_owner, told(folder):
             state = State(folder, sync, target)
             state.dead_owner = dead_owner
             try:
@@ -164,13 +163,17 @@ class State:
 
     # --- a run -------------------------------------------------------------------------------------------------------
 
-    def begin(self, run_id: str, started_at: datetime) -> None:
+    def begin(self, run_id: str, started_at: datetime, scheduled_time: datetime) -> None:
         """Make room for a run's snapshot and outbox."""
         self._attach_run()
         texts = ("run_id", "key", "watermark", "lookback", "keep")
         columns = ", ".join(f"{name} VARCHAR" for name in texts)
-        self.connection.execute(f"CREATE TABLE {RUN}.main.run ({columns}, started_at TIMESTAMPTZ, resend BOOLEAN)")
-        self.connection.execute(f"INSERT INTO {RUN}.main.run (run_id, started_at) VALUES (?, ?)", [run_id, started_at])
+        times = "started_at TIMESTAMPTZ, scheduled_time TIMESTAMPTZ"
+        self.connection.execute(f"CREATE TABLE {RUN}.main.run ({columns}, {times}, resend BOOLEAN)")
+        values = [run_id, started_at, scheduled_time]
+        self.connection.execute(
+            f"INSERT INTO {RUN}.main.run (run_id, started_at, scheduled_time) VALUES (?, ?, ?)", values
+        )
 
     def write_outbox(
         self, layout: Layout, records: str, order: str, rules: Sequence[Rule], intent: Intent = Intent.SEND
@@ -237,7 +240,8 @@ class State:
     def drop_run(self) -> None:
         """Leave nothing of the run behind. The journal goes first: an outbox without one was never sent."""
         self._journal_path.unlink(missing_ok=True)
-        self.connection.execute(f"DETACH DATABASE IF EXISTS {RUN}")
+        with suppress(duckdb.IOException):  # it is detached all the same, and what it holds is to go
+            self.connection.execute(f"DETACH DATABASE IF EXISTS {RUN}")
         for path in (self._outbox_path, self.folder / "outbox.duckdb.wal"):
             path.unlink(missing_ok=True)
 
@@ -255,26 +259,7 @@ class State:
     # --- inside ------------------------------------------------------------------------------------------------------
 
     def _attach(self) -> None:
-        path = self._state_path
-        try:
-            self.connection.execute(f"ATTACH {literal(str(path))} AS {STATE}")
-            self.connection.execute(statement("state_tables"))
-        except duckdb.Error as error:
-            hint = (
-                f"restore it from a backup, or `retl state reset {self.sync}`: it is moved aside, all rows go out again"
-            )
-            what = f"{path} cannot be used: {str(error).splitlines()[0]}"
-            raise locked(error, path) or StateError(what, hint=hint) from error
-        meta = dict(self.connection.execute(f"SELECT key, value FROM {STATE}.main.meta").fetchall())
-        if not meta:
-            rows = [("format", str(FORMAT)), ("sync", self.sync), ("target", self.target)]
-            self.connection.executemany(f"INSERT INTO {STATE}.main.meta VALUES (?, ?)", rows)
-        elif int(meta["format"]) > FORMAT:
-            what = f"{path} was written by a newer retl: its format is {meta['format']}, this retl knows {FORMAT}"
-            raise StateError(what, hint="take the newer retl, or move the state aside: `retl state reset`")
-        elif (meta["sync"], meta["target"]) != (self.sync, self.target):
-            what = f'{path} belongs to sync "{meta["sync"]}" on target "{meta["target"]}"'
-            raise StateError(what, hint="put the right file back: what one sync sent says nothing of another")
+        attach(self.connection, self._state_path, self.sync, self.target)
 
     def _attach_run(self) -> None:
         self.connection.execute(f"ATTACH {literal(str(self._outbox_path))} AS {RUN}")
@@ -283,8 +268,13 @@ class State:
         """Fold in what a killed run left behind."""
         fates = None
         if self._outbox_path.exists() and self._journal_path.exists():
-            self._attach_run()
-            (run_id,) = self.connection.execute(f"SELECT run_id FROM {RUN}.main.run").fetchall()[0]
+            try:
+                self._attach_run()
+                (run_id,) = self.connection.execute(f"SELECT run_id FROM {RUN}.main.run").fetchall()[0]
+            except duckdb.Error as error:
+                what = f"{self._outbox_path} is damaged, and with it what the killed run sent: {_first_line(error)}"
+                hint = f"restore it, or `retl state reset {self.sync}`: all is moved aside, and all rows go out again"
+                raise StateError(what, hint=hint) from error
             if not self._number(f"SELECT count(*) FROM {STATE}.main.runs WHERE run_id = {literal(run_id)}"):
                 fates = fold(self.connection, self._journal_path, Ending("killed", None, {}, datetime.now(UTC)))
         self.drop_run()  # without a journal it was killed while planning; folded already, only the cleaning was missed
@@ -293,3 +283,7 @@ class State:
     def _number(self, sql: str) -> int:
         row = self.connection.execute(sql).fetchone()
         return int(row[0]) if row else 0
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).splitlines()[0]

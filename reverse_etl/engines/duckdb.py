@@ -249,10 +249,11 @@ class _errors_of:  # noqa: N801  # reads as a statement: with _errors_of(model, 
         return None
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
-        if isinstance(error, duckdb.Error):
+        if isinstance(error, duckdb.Error) and not WRITING.search(str(error)):
             raise _translated(error, self.model, self.first_line) from error
 
 
+WRITING = re.compile("Could not write|Could not fsync|No space left|File too large")  # into retl's own files
 _OF_VALUES = (duckdb.ConversionException, duckdb.InvalidInputException, duckdb.OutOfRangeException)
 
 

@@ -1,14 +1,15 @@
 -- What a sync remembers beside the acknowledged rows (table `state`, made when the first rows are).
-CREATE TABLE IF NOT EXISTS retl_state.main.meta (key VARCHAR PRIMARY KEY, value VARCHAR NOT NULL);
-CREATE TABLE IF NOT EXISTS retl_state.main.runs (
+CREATE TABLE retl_state.main.meta (key VARCHAR PRIMARY KEY, value VARCHAR NOT NULL);
+CREATE TABLE retl_state.main.runs (
     run_id VARCHAR NOT NULL,
     started_at TIMESTAMPTZ NOT NULL,
     finished_at TIMESTAMPTZ NOT NULL,
     status VARCHAR NOT NULL,
     message VARCHAR,
-    counts JSON NOT NULL
+    counts JSON NOT NULL,
+    scheduled_time TIMESTAMPTZ
 );
-CREATE TABLE IF NOT EXISTS retl_state.main.rejects (
+CREATE TABLE retl_state.main.rejects (
     key VARCHAR NOT NULL,
     kind VARCHAR NOT NULL,
     rejected_by VARCHAR NOT NULL, -- retl: before sending; braze: in its answer
@@ -20,7 +21,7 @@ CREATE TABLE IF NOT EXISTS retl_state.main.rejects (
     rejected_at TIMESTAMPTZ NOT NULL,
     run_id VARCHAR NOT NULL
 );
-CREATE TABLE IF NOT EXISTS retl_state.main.in_doubt (
+CREATE TABLE retl_state.main.in_doubt (
     key VARCHAR NOT NULL,
     kind VARCHAR NOT NULL,
     body VARCHAR NOT NULL,

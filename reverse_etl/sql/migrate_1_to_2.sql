@@ -1,0 +1,1 @@
+ALTER TABLE retl_state.main.runs ADD COLUMN scheduled_time TIMESTAMPTZ;

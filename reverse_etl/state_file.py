@@ -1,0 +1,106 @@
+"""The file of a state: made, recognized, brought to the present format, or refused with the way out.
+
+format 1    as first released
+format 2    runs.scheduled_time: the moment that a run stands for
+"""
+
+import errno
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import duckdb
+from duckdb import DuckDBPyConnection
+
+from reverse_etl.diff import STATE
+from reverse_etl.engines.duckdb import WRITING, locked
+from reverse_etl.errors import StateError
+from reverse_etl.sql import literal, statement
+
+FORMAT = 2
+_META = f"{STATE}.main.meta"
+_FATAL = (duckdb.IOException, duckdb.FatalException, duckdb.OutOfMemoryException)
+_OF_DISKS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS}
+
+
+def attach(connection: DuckDBPyConnection, path: Path, sync: str, target: str) -> None:
+    """Attach the state of a sync, made if it is not there.
+
+    An older format is brought to the present one, and the file as it was kept beside it. Raises StateError, and changes
+    nothing, if the file is damaged, of a newer format, or of something else.
+    """
+    if not path.exists():
+        _make(connection, path, sync, target)
+    reset = f"`retl state reset {sync}`: it is moved aside, and all rows go out again"
+    try:
+        connection.execute(f"ATTACH {literal(str(path))} AS {STATE}")
+        meta = _meta(connection)
+    except duckdb.Error as error:
+        what = f"{path} cannot be used: {str(error).splitlines()[0]}"
+        hint = f"restore it from a backup, or {reset}"
+        if "ermission denied" in what or "ead-only" in what:
+            hint = "make it writable for this user"
+        raise locked(error, path) or StateError(what, hint=hint) from error
+    if "format" not in meta:
+        raise StateError(f"{path} is no state of retl", hint=f"put the right file back, or {reset}")
+    if int(meta["format"]) > FORMAT:
+        what = f"{path} was written by a newer retl: its format is {meta['format']}, this retl knows {FORMAT}"
+        raise StateError(what, hint=f"take the newer retl, or {reset}")
+    if (meta["sync"], meta["target"]) != (sync, target):
+        what = f'{path} belongs to sync "{meta["sync"]}" on target "{meta["target"]}"'
+        raise StateError(what, hint="put the right file back: what one sync sent says nothing of another")
+    for old in range(int(meta["format"]), FORMAT):
+        _migrate(connection, path, old)
+
+
+def _meta(connection: DuckDBPyConnection) -> Mapping[str, str]:
+    """What the file says of itself."""
+    found = connection.execute(
+        f"SELECT table_name FROM duckdb_tables() WHERE database_name = {literal(STATE)}"
+    ).fetchall()
+    return dict(connection.execute(f"SELECT key, value FROM {_META}").fetchall()) if ("meta",) in found else {}
+
+
+def _make(connection: DuckDBPyConnection, path: Path, sync: str, target: str) -> None:
+    """Under another name first: a state that is there is whole."""
+    unfinished = path.with_name("state.next.duckdb")
+    for file in (unfinished, path.with_name("state.next.duckdb.wal")):
+        file.unlink(missing_ok=True)
+    connection.execute(f"ATTACH {literal(str(unfinished))} AS {STATE}")
+    connection.execute(statement("state_tables"))
+    rows = [("format", str(FORMAT)), ("sync", sync), ("target", target)]
+    connection.executemany(f"INSERT INTO {_META} VALUES (?, ?)", rows)
+    connection.execute(f"DETACH {STATE}")
+    unfinished.rename(path)
+
+
+def _migrate(connection: DuckDBPyConnection, path: Path, old: int) -> None:
+    connection.execute(f"CHECKPOINT {STATE}")
+    kept = path.with_name(f"before-format-{old + 1}.duckdb")
+    unfinished = kept.with_suffix(".part")
+    shutil.copyfile(path, unfinished)
+    unfinished.replace(kept)
+    connection.execute("BEGIN")
+    connection.execute(statement(f"migrate_{old}_to_{old + 1}"))
+    connection.execute(f"UPDATE {_META} SET value = ? WHERE key = 'format'", [str(old + 1)])
+    connection.execute("COMMIT")
+
+
+@contextmanager
+def told(folder: Path) -> Iterator[None]:
+    """Turns what a disk can do, inside the block, into a StateError that says what is left."""
+    hint = (
+        "free some space or mend the disk, then run again: what was sent and answered is written down in the folder, "
+        "and the next run folds it in"
+    )
+    try:
+        yield
+    except duckdb.Error as error:
+        if not (isinstance(error, _FATAL) or WRITING.search(str(error))):
+            raise
+        raise StateError(f"{folder}: {' '.join(str(error).split())}", hint=hint) from error
+    except OSError as error:
+        if error.errno not in _OF_DISKS:
+            raise
+        raise StateError(f"{folder}: {error.strerror}", hint=hint) from error

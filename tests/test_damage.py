@@ -1,0 +1,198 @@
+"""A state file or a disk that is not what it should be: said, with the way out, and nothing sent on the strength of it."""
+
+import os
+import resource
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from reverse_etl.braze import Destination
+from reverse_etl.journal import Journal
+from reverse_etl.limits import Pacer
+from reverse_etl.modes import RATE_LIMITS
+from reverse_etl.sender import Batch, Record, Route, Sender
+from reverse_etl.sql import statement
+from reverse_etl.state_file import FORMAT
+from tests.conftest import KEY, Retl, Shop
+from tests.test_recovery import EVENTS, SEEN, running
+
+PEOPLE = "SELECT 'u' || i AS external_id, i AS n FROM range(10) r(i)"
+RESET = "`retl state reset it`: it is moved aside, and all rows go out again"
+
+
+@pytest.fixture
+def synced(shop: Shop) -> Shop:
+    shop.sync("it", PEOPLE).run()
+    return shop
+
+
+def state_file(shop: Shop) -> Path:
+    return shop.folder / ".retl/test/it/state.duckdb"
+
+
+def refused(shop: Shop) -> tuple[str, str | None]:
+    """What a run says that must not send; and it does not."""
+    before = len(shop.braze.requests())
+    result = shop.run()
+    assert (result.status, result.exit_code, len(shop.braze.requests())) == ("failed", 1, before)
+    return result.mistakes[0].what.replace(str(state_file(shop).parent), "..."), result.mistakes[0].hint
+
+
+def test_truncated_state_is_refused_and_kept(synced: Shop):
+    path = state_file(synced)
+    path.write_bytes(path.read_bytes()[:5000])
+    what, hint = refused(synced)
+    assert what.startswith(".../state.duckdb cannot be used: IO Error: Could not read enough bytes")
+    assert hint == f"restore it from a backup, or {RESET}"
+    assert path.stat().st_size == 5000
+
+
+def test_file_that_is_no_database_is_refused(synced: Shop):
+    state_file(synced).write_text("what?")
+    assert refused(synced)[0].startswith(".../state.duckdb cannot be used: IO Error: ")
+
+
+def test_database_of_something_else_is_refused_and_left_as_it_is(synced: Shop):
+    state_file(synced).unlink()
+    with duckdb.connect(state_file(synced)) as connection:
+        connection.execute("CREATE TABLE mine AS SELECT 1")
+    assert refused(synced) == (".../state.duckdb is no state of retl", f"put the right file back, or {RESET}")
+    with duckdb.connect(state_file(synced)) as connection:
+        assert connection.execute("SELECT table_name FROM duckdb_tables()").fetchall() == [("mine",)]
+
+
+def test_state_of_another_sync_is_refused(synced: Shop):
+    synced.sync("other", PEOPLE).run("other")
+    shutil.copy(synced.folder / ".retl/test/other/state.duckdb", state_file(synced))
+    assert refused(synced) == (
+        '.../state.duckdb belongs to sync "other" on target "test"',
+        "put the right file back: what one sync sent says nothing of another",
+    )
+
+
+def test_state_of_a_newer_format_is_refused_and_left_as_it_is(synced: Shop):
+    with duckdb.connect(state_file(synced)) as connection:
+        connection.execute("UPDATE meta SET value = '99' WHERE key = 'format'")
+    assert refused(synced) == (
+        f".../state.duckdb was written by a newer retl: its format is 99, this retl knows {FORMAT}",
+        f"take the newer retl, or {RESET}",
+    )
+
+
+def test_state_of_an_older_format_is_brought_up_and_the_old_file_kept(synced: Shop):
+    with duckdb.connect(state_file(synced)) as connection:
+        connection.execute("ALTER TABLE runs DROP COLUMN scheduled_time")
+        connection.execute("UPDATE meta SET value = '1' WHERE key = 'format'")
+    old = state_file(synced).read_bytes()
+    result = synced.run()
+    assert (result.status, result.plan.unchanged, result.fates.requests) == ("success", 10, 0)
+    assert ("format", str(FORMAT)) in synced.rows_of("meta")
+    assert [when is None for (when,) in synced.rows_of("runs", "CAST(scheduled_time AS VARCHAR)")] == [False, True]
+    assert (state_file(synced).parent / "before-format-2.duckdb").read_bytes() == old
+
+
+def test_each_format_has_its_way_to_the_next():
+    for old in range(1, FORMAT):
+        assert statement(f"migrate_{old}_to_{old + 1}")
+
+
+def test_status_and_debug_name_a_damaged_state_and_show_the_others(synced: Shop, retl: Retl):
+    synced.sync("other", PEOPLE).run("other")
+    state_file(synced).write_text("what?")
+    shown = retl("status", folder=synced.folder)
+    assert [line.split()[:2] for line in shown.out.splitlines()[1:]] == [["it", "damaged"], ["other", "success"]]
+    assert (shown.code, "it: .retl/test/it/state.duckdb cannot be used" in shown.err) == (1, True)
+    assert "FAIL  state of it: .retl/test/it/state.duckdb cannot be used" in retl("debug", folder=synced.folder).out
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everything")
+def test_folder_that_cannot_be_written_is_said(synced: Shop):
+    folder = state_file(synced).parent
+    folder.chmod(0o500)
+    try:
+        assert refused(synced)[1] == "make it writable for this user"
+    finally:
+        folder.chmod(0o700)
+
+
+def test_outbox_of_a_killed_run_that_cannot_be_read_stops_the_next_one(shop: Shop):
+    shop.sync("it", SEEN, **EVENTS)
+    with running(shop, until="u300") as process:
+        process.kill()
+    outbox = state_file(shop).parent / "outbox.duckdb"
+    outbox.write_bytes(outbox.read_bytes()[:9000])
+    what, hint = refused(shop)
+    assert what.startswith(".../outbox.duckdb is damaged, and with it what the killed run sent: IO Error: ")
+    assert hint == "restore it, or `retl state reset it`: all is moved aside, and all rows go out again"
+
+
+# --- a disk that is full ---------------------------------------------------------------------------------------------
+
+FULL = """
+import resource, sys
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv.pop(1)),) * 2)  # no file may grow beyond
+from reverse_etl.cli import main
+main()
+"""
+
+
+def run_on_a_full_disk(shop: Shop, bytes_left: int) -> None:
+    command = [sys.executable, "-c", FULL, str(bytes_left), "sync", "it"]
+    environ = {**os.environ, "BRAZE_API_KEY": KEY}
+    ran = subprocess.run(command, cwd=shop.folder, env=environ, text=True, capture_output=True, timeout=90, check=False)
+    assert "Traceback" not in ran.stderr
+    assert (ran.returncode, "File too large" in ran.stderr, "free some space" in ran.stderr) == (1, True, True)
+
+
+@pytest.mark.parametrize("bytes_left", [1_000, 20_000, 300_000, 800_000, 1_500_000, 2_500_000])
+def test_disk_that_is_full_before_anything_is_sent_stops_the_run(shop: Shop, bytes_left: int):
+    shop.sync("it", SEEN.replace("range(1000)", "range(20000)"), **EVENTS)
+    run_on_a_full_disk(shop, bytes_left)
+    assert shop.braze.requests() == []
+    assert (shop.run().status, len(shop.braze.events())) == ("success", 20_000)
+
+
+def test_disk_that_is_full_when_all_was_sent_doubles_nothing(shop: Shop):
+    many = SEEN.replace("'u' || i", "md5(CAST(i AS VARCHAR))").replace("range(1000)", "range(60000)")
+    shop.sync("it", many, **EVENTS).run()
+    assert state_file(shop).stat().st_size > 2_000_000
+    shop.model("it", many.replace("range(60000)", "range(60000, 61000)"))
+    run_on_a_full_disk(shop, 1_500_000)
+    assert len(shop.braze.events()) == 61_000
+    result = shop.run()
+    assert shop.listener.notices[-1] == (
+        "it: the last run was killed; of what it sent, 1,000 rows were accepted, 0 rejected; 0 go out now"
+    )
+    assert (result.status, result.fates.requests, len(shop.braze.events())) == ("success", 0, 61_000)
+
+
+def test_nothing_is_sent_that_the_journal_cannot_hold(shop: Shop):
+    shop.sync("it", PEOPLE)
+    records = [Record(n, "/users/track", '{"attributes":[', f'{{"external_id":"u{n}"}}', True) for n in range(10)]
+    route = Route("users.track", "]}", {"attributes"}, (), Pacer([RATE_LIMITS["users_track"]]))
+    with Journal(Path("/dev/full")) as journal:
+        sender = Sender(Destination(shop.braze.url, KEY), {"/users/track": route}, journal, threads=2)
+        delivery = sender.send([Batch(tuple(records[:5])), Batch(tuple(records[5:]))])
+    assert delivery.stopped == "the journal cannot be written: No space left on device"
+    assert (delivery.requests, shop.braze.requests()) == (0, [])
+
+
+def test_line_of_the_journal_that_finds_no_room_is_not_there_in_half(tmp_path: Path):
+    path = tmp_path / "journal.jsonl"
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with Journal(path) as journal:
+        request = journal.sent(0, 74, durable=False)
+        try:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (50, before[1]))
+            for _ in range(2):
+                with pytest.raises(OSError, match=r"No space left on device|File too large"):
+                    journal.answered(request, "accepted", {})
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        with pytest.raises(OSError, match=r"No space left on device|File too large"):
+            journal.sent(75, 99, durable=False)
+    assert path.read_text() == '{"sent":1,"first":0,"last":74}\n'
