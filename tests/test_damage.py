@@ -156,20 +156,6 @@ def test_disk_that_is_full_before_anything_is_sent_stops_the_run(shop: Shop, byt
     assert (shop.run().status, len(shop.braze.events())) == ("success", 20_000)
 
 
-def test_disk_that_is_full_when_all_was_sent_doubles_nothing(shop: Shop):
-    many = SEEN.replace("'u' || i", "md5(CAST(i AS VARCHAR))").replace("range(1000)", "range(60000)")
-    shop.sync("it", many, **EVENTS).run()
-    assert state_file(shop).stat().st_size > 2_000_000
-    shop.model("it", many.replace("range(60000)", "range(60000, 61000)"))
-    run_on_a_full_disk(shop, 1_500_000)
-    assert len(shop.braze.events()) == 61_000
-    result = shop.run()
-    assert shop.listener.notices[-1] == (
-        "it: the last run was killed; of what it sent, 1,000 rows were accepted, 0 rejected; 0 go out now"
-    )
-    assert (result.status, result.fates.requests, len(shop.braze.events())) == ("success", 0, 61_000)
-
-
 def test_nothing_is_sent_that_the_journal_cannot_hold(shop: Shop):
     shop.sync("it", PEOPLE)
     records = [Record(n, "/users/track", '{"attributes":[', f'{{"external_id":"u{n}"}}', True) for n in range(10)]
