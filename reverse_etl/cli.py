@@ -579,14 +579,25 @@ def sandbox(
     file: Annotated[
         Path | None, typer.Option("--file", help="Where to keep what is sent, if not beside the state.")
     ] = None,
+    fault: Annotated[
+        list[str] | None,
+        typer.Option("--fault", help="What goes wrong: status:status=503,probability=0.01 (see docs/sandbox.md)."),
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", help="Of chance in faults: the same seed, the same faults.")] = 0,
     last: Annotated[int, typer.Option("--last", min=0, help="Print the last requests it took instead.")] = 0,
     key: Annotated[
         list[str] | None, typer.Option("--key", help="KEY:SCOPE,SCOPE of an API key; without any, sandbox may do all.")
     ] = None,
 ) -> None:
     """Serve a local stand-in of Braze until Ctrl-C, for tests and for other clients."""
-    from reverse_etl.sandbox import Sandbox, serve
+    from reverse_etl.sandbox import Sandbox, parse_fault, serve
 
+    try:
+        faults = [parse_fault(text) for text in fault or []]
+    except ValueError as error:
+        raise ProjectError(
+            f"--fault: {error}", hint="write KIND:NAME=VALUE,NAME=VALUE, as docs/sandbox.md has it"
+        ) from error
     file = file or project.sandbox_file
     if last:
         with Sandbox(file) as braze:
@@ -600,7 +611,7 @@ def sandbox(
     def ready(url: str) -> None:
         print(f"{url}  keys: {', '.join(keys)}  file: {file}", flush=True)
 
-    serve(file, port=port, keys=keys, ready=ready)
+    serve(file, port=port, keys=keys, seed=seed, faults=faults, ready=ready)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Faults of the sandbox, as they look on the wire."""
 
 import json
+import re
 import socket
 import threading
 import time
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 import requests
 
-from reverse_etl.sandbox import Fault, Sandbox
+from reverse_etl.sandbox import Fault, Sandbox, parse_fault
 
 NOW = 1_800_000_000.0
 U1 = {"attributes": [{"external_id": "u1", "plan": "pro"}]}
@@ -260,7 +261,7 @@ def test_faults_do_not_touch_control_paths(braze):
         ({"kind": "status", "status": 99}, "a fault's status is between 200 and 599, not 99"),
         ({"kind": "delay", "seconds": -1}, "skip, times and seconds of a fault count from 0"),
         ({"kind": "html", "probability": 2}, "a fault's probability is between 0 and 1, not 2"),
-        ({"kind": "object_error"}, "an object_error names external_ids, or matches"),
+        ({"kind": "object_error"}, "an object_error names external_ids, or a share of them"),
     ],
 )
 def test_fault_that_makes_no_sense_is_an_error(options, message):
@@ -279,11 +280,13 @@ def test_faults_are_set_listed_and_cleared_over_http(braze):
         "times": 2,
         "skip": 0,
         "probability": 1.0,
+        "burst": 1,
         "status": 502,
         "headers": {"a": "b"},
         "body": None,
         "seconds": 0.0,
         "external_ids": [],
+        "share": 0.0,
         "error": "provided external_id is blacklisted and disallowed",
     }
     sent = [{"kind": "status", "path": "/users", "times": 2, "status": 502, "headers": {"a": "b"}}]
@@ -313,3 +316,71 @@ def test_bad_fault_over_http_is_a_400_with_a_reason(braze, body, message):
     assert answer.status_code == 400
     assert answer.json()["message"].startswith(message)
     assert post(braze).status_code == 201
+
+
+# --- as the command line has them ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("drop_after", Fault("drop_after", times=None)),
+        ("delay:seconds=0.1", Fault("delay", seconds=0.1, times=None)),
+        ("status:status=503,probability=0.5,times=3", Fault("status", status=503, probability=0.5, times=3)),
+        ("status:status=429,burst=20", Fault("status", status=429, burst=20, times=None)),
+        (
+            "object_error:external_ids=u1+u2,error=no",
+            Fault("object_error", external_ids=["u1", "u2"], error="no", times=None),
+        ),
+        ("object_error:share=0.01", Fault("object_error", share=0.01, times=None)),
+    ],
+)
+def test_fault_is_read_from_text(text: str, fault: Fault):
+    assert parse_fault(text) == fault
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("typo", "unknown fault 'typo'; there are status, html, drop_before, "),
+        ("delay:second=1", "unknown field 'second' of a fault; there are kind, path, "),
+        ("delay:seconds", "'seconds' in a fault is not NAME=VALUE"),
+        ("delay:seconds=soon", "field 'seconds' of a fault has the wrong type"),
+        ("delay:probability=2", "a fault's probability is between 0 and 1, not 2"),
+        ("object_error", "an object_error names external_ids, or a share of them"),
+        ("status:burst=0", "the burst of a fault counts from 1"),
+    ],
+)
+def test_bad_fault_is_told_from_text(retl, tmp_path, text: str, message: str):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        parse_fault(text)
+    retl("init")
+    said = retl("sandbox", "--fault", text)
+    assert (said.code, said.err.startswith(f"--fault: {message}")) == (2, True)
+
+
+def test_burst_goes_on_once_it_has_begun():
+    with Sandbox(seed=1) as braze:
+        braze.add_fault(Fault("status", status=429, probability=0.2, burst=3, times=None))
+        answers = "".join("x" if post(braze).status_code == 429 else "." for _ in range(60))
+    runs = [run for run in answers.split(".") if run]
+    assert runs
+    assert all(len(run) % 3 == 0 for run in runs[:-1])
+
+
+def test_same_seed_strikes_the_same_requests():
+    def answers(seed: int) -> list[int]:
+        with Sandbox(seed=seed) as braze:
+            braze.add_fault(Fault("status", status=503, probability=0.5, times=None))
+            return [post(braze).status_code for _ in range(30)]
+
+    assert answers(3) == answers(3) != answers(4)
+
+
+def test_share_of_users_is_always_the_same():
+    with Sandbox() as braze:
+        braze.add_fault(Fault("object_error", share=0.2, times=None))
+        body = {"attributes": [{"external_id": f"u{n}", "x": 1} for n in range(75)]}
+        first, second = (post(braze, body=body).json() for _ in range(2))
+    assert first == second
+    assert 5 < len(first["errors"]) < 30

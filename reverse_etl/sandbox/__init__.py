@@ -26,7 +26,8 @@ of the same pages check each other.
 """
 
 from reverse_etl.sandbox.faults import Fault
+from reverse_etl.sandbox.faults import from_text as parse_fault
 from reverse_etl.sandbox.local import Sandbox, serve
 from reverse_etl.sandbox.read import LoggedRequest, SilentDrop
 
-__all__ = ["Fault", "LoggedRequest", "Sandbox", "SilentDrop", "serve"]
+__all__ = ["Fault", "LoggedRequest", "Sandbox", "SilentDrop", "parse_fault", "serve"]

@@ -16,8 +16,10 @@
 import random
 import threading
 from collections.abc import Callable, Collection, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import KW_ONLY, dataclass, field, fields
 from typing import Any, Literal, get_args
+from zlib import crc32
 
 Kind = Literal[
     "status",
@@ -39,9 +41,9 @@ _BLOCKED = "provided external_id is blacklisted and disallowed"  # (track, life)
 class Fault:
     """One thing that goes wrong with requests whose path begins with `path`.
 
-    The first `skip` matching requests pass, then each is hit with `probability`, until `times` were hit
-    (None: for ever). A delay and object errors add up with other faults; of the other kinds the oldest
-    fault that hits decides, and no later one is used up.
+    The first `skip` matching requests pass, then each is hit with `probability`, and `burst - 1` after it
+    for sure, until `times` were hit (None: for ever). A delay and object errors add up with other faults; of
+    the other kinds the oldest fault that hits decides, and no later one is used up.
     """
 
     kind: Kind
@@ -50,34 +52,41 @@ class Fault:
     times: int | None = 1
     skip: int = 0
     probability: float = 1.0
+    burst: int = 1
     status: int = 500  # of kind "status"
     headers: Mapping[str, str] = field(default_factory=dict)  # of kinds "status" and "html"
     body: str | None = None  # of kinds "status" and "html"; None: {"message": the status' name}
     seconds: float = 0.0  # of kinds "delay" and "slow"
     external_ids: Collection[str] = ()  # only requests that hold an object with one of these ids ...
-    matches: Callable[[str], bool] | None = None  # ... or whose identifier's text (id, alias name, e-mail) passes
+    matches: Callable[[str], bool] | None = None  # ... or whose identifier's text (id, alias name, e-mail) passes ...
+    share: float = 0.0  # ... or is in this share of all texts, always the same ones
     error: str = _BLOCKED  # of kind "object_error": the `type` of its entry
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise ValueError(f"unknown fault {self.kind!r}; there are {', '.join(KINDS)}")
-        if not 0 <= self.probability <= 1:
-            raise ValueError(f"a fault's probability is between 0 and 1, not {self.probability}")
+        for name in ("probability", "share"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"a fault's {name} is between 0 and 1, not {getattr(self, name)}")
         if self.skip < 0 or self.seconds < 0 or (self.times is not None and self.times < 0):
             raise ValueError("skip, times and seconds of a fault count from 0")
+        if self.burst < 1:
+            raise ValueError("the burst of a fault counts from 1")
         if not 200 <= self.status <= 599:
             raise ValueError(f"a fault's status is between 200 and 599, not {self.status}")
         if self.kind == "object_error" and not self.is_choosy:
-            raise ValueError("an object_error names external_ids, or matches")
+            raise ValueError("an object_error names external_ids, or a share of them")
 
     @property
     def is_choosy(self) -> bool:
         """Whether it hits only requests that hold certain objects."""
-        return bool(self.external_ids) or self.matches is not None
+        return bool(self.external_ids or self.share) or self.matches is not None
 
     def refuses(self, identifier: str) -> bool:
         """Whether an object with this identifier is hit."""
-        return identifier in self.external_ids or (self.matches is not None and self.matches(identifier))
+        if identifier in self.external_ids or (self.matches is not None and self.matches(identifier)):
+            return True
+        return self.share > 0 and crc32(identifier.encode()) < self.share * 2**32
 
 
 _FROM_JSON: Mapping[str, type | tuple[type, ...]] = {
@@ -86,6 +95,8 @@ _FROM_JSON: Mapping[str, type | tuple[type, ...]] = {
     "times": (int, type(None)),
     "skip": int,
     "probability": (int, float),
+    "burst": int,
+    "share": (int, float),
     "status": int,
     "headers": dict,
     "body": (str, type(None)),
@@ -111,6 +122,29 @@ def from_json(value: Any) -> Fault:
     return Fault(**value)
 
 
+def from_text(text: str) -> Fault:
+    """A fault as the command line has it: `status:status=503,probability=0.01`.
+
+    It goes on for ever, unless `times` is set. Several external ids stand between plus signs. Raises ValueError with a
+    text for its user.
+    """
+    kind, _, rest = text.partition(":")
+    value: dict[str, Any] = {"kind": kind, "times": None}
+    for part in rest.split(",") if rest else []:
+        name, equals, sent = part.partition("=")
+        if not equals:
+            raise ValueError(f"{part!r} in a fault is not NAME=VALUE")
+        value[name] = sent.split("+") if name == "external_ids" else _number(sent)
+    return from_json(value)
+
+
+def _number(text: str) -> int | float | str:
+    for number in (int, float):
+        with suppress(ValueError):
+            return number(text)
+    return text
+
+
 def as_json(fault: Fault) -> dict[str, Any]:
     """What `from_json` takes; a predicate has no JSON form and is left out."""
     shown = {one.name: getattr(fault, one.name) for one in fields(fault) if one.name != "matches"}
@@ -122,14 +156,16 @@ class _Armed:
     fault: Fault
     seen: int = 0
     hits: int = 0
+    left: int = 0  # of a burst
 
     def hit(self, draw: Callable[[], float]) -> bool:
         self.seen += 1
         fault = self.fault
         if self.seen <= fault.skip or (fault.times is not None and self.hits >= fault.times):
             return False
-        if fault.probability < 1 and draw() >= fault.probability:
+        if not self.left and fault.probability < 1 and draw() >= fault.probability:
             return False
+        self.left = (self.left or fault.burst) - 1
         self.hits += 1
         return True
 
