@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint types check docs clean
+.PHONY: demo test torture lint types check docs clean
 
 $(VENV)/installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -32,6 +32,9 @@ types: $(VENV)/installed
 	$(BIN)/mypy
 
 check: lint types test ## What CI runs
+
+torture: $(VENV)/installed ## Kill syncs at random moments while the server misbehaves, 200 of each mode: some 15 minutes
+	$(BIN)/python -c "from tests.torture import main; main()" $(TORTURE)
 
 docs: $(VENV)/installed ## Write what README.md and docs/cli.md take from the code
 	$(BIN)/python -m docs.generate

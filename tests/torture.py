@@ -1,0 +1,416 @@
+"""Syncs that are killed at random moments while the server misbehaves, and what became of each row.
+
+    make torture        (200 kills of each mode; --kills, --seed, --only)
+
+Each sync is a process of its own, killed with SIGKILL after a random time, or as a random record arrives. What it had
+written down and what the stand-in had taken are read without the code that is tested, and compared:
+
+    lost          rows of the model that never arrived, after all is over
+    sent again    rows that were acknowledged, and went out again unchanged
+    untold        rows that may have arrived, are not in the state, and that nobody is told of
+    doubled       rows that do harm twice, and arrived twice (under on_in_doubt: hold)
+"""
+
+import argparse
+import json
+import multiprocessing
+import random
+import shutil
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import count
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from reverse_etl.channel import open_channel
+from reverse_etl.limits import RetryPolicy
+from reverse_etl.memory import resolve
+from reverse_etl.project import load_project
+from reverse_etl.run import Options, RunResult, run_syncs
+from reverse_etl.sandbox import Fault, LoggedRequest, Sandbox
+from reverse_etl.state import Intent, open_state
+from tests.conftest import KEY, Shop, Silent
+
+ROWS_AT_FIRST = 150
+POLICY = RetryPolicy(tries=3, give_up_after_s=2, throttled_give_up_after_s=2, first_wait_s=0.005, max_wait_s=0.02)
+GROUP = "b1f1a9e0-9c3e-4c52-8c5d-2d1a6f4c7e10"
+Fact = tuple[str, Any]  # what is told of: its key, and its value
+
+
+@dataclass(frozen=True)
+class Case:
+    """A mode under torture: `key` and `value` are SQL over the table t(n, v), and `state_key` over the state."""
+
+    options: Mapping[str, Any]
+    sql: str
+    key: str
+    state_key: str
+    value: str = "NULL"
+    changes: bool = False
+    harmful: bool = False
+
+
+TRACK = {"mode": "users_track"}
+TIME = "TIMESTAMP '2026-11-23' AS time"
+CASES: Mapping[str, Case] = {
+    "attributes": Case(
+        {**TRACK, "track_record_type": "attributes"},
+        "SELECT 'u' || n AS external_id, v FROM t",
+        "'u' || n",
+        "external_id",
+        value="v",
+        changes=True,
+    ),
+    "attributes with inc": Case(
+        {**TRACK, "track_record_type": "attributes", "pre_formatted_fields": ["visits"]},
+        """SELECT 'u' || n AS external_id, '{"inc":1}' AS visits FROM t""",
+        "'u' || n",
+        "external_id",
+        harmful=True,
+    ),
+    "events": Case(
+        {**TRACK, "track_record_type": "events"},
+        f"SELECT 'u' || n % 97 AS external_id, 'seen' AS name, {TIME}, n FROM t",
+        "n",
+        "n",
+        harmful=True,
+    ),
+    "events, incremental": Case(
+        {**TRACK, "track_record_type": "events", "incremental": {"cursor": "n"}},
+        f"SELECT 'u' || n % 97 AS external_id, 'seen' AS name, {TIME}, n FROM t "
+        "{% if is_incremental() %} WHERE n > {{ cursor() }} {% endif %}",
+        "n",
+        "n",
+        harmful=True,
+    ),
+    "purchases": Case(
+        {**TRACK, "track_record_type": "purchases", "primary_key": "product_id"},
+        f"SELECT 'u' || n % 97 AS external_id, 'p' || n AS product_id, 'EUR' AS currency, 1.5 AS price, {TIME} FROM t",
+        "'p' || n",
+        "product_id",
+        harmful=True,
+    ),
+    "users_alias_new": Case(
+        {"mode": "users_alias_new"},
+        "SELECT 'a' || n AS alias_name, 'l' AS alias_label, 'u' || n AS external_id FROM t",
+        "'a' || n",
+        "alias_name",
+    ),
+    "users_identify": Case(
+        {"mode": "users_identify"},
+        "SELECT 'u' || n AS external_id, 'a' || n AS alias_name, 'l' AS alias_label FROM t",
+        "'a' || n",
+        "alias_name",
+    ),
+    "users_delete": Case(
+        {"mode": "users_delete", "allow_destructive": True},
+        "SELECT 'u' || n AS external_id FROM t",
+        "'u' || n",
+        "external_id",
+    ),
+    "subscription_status_set": Case(
+        {"mode": "subscription_status_set"},
+        f"""SELECT 'u' || n AS external_id, '{GROUP}' AS subscription_group_id,
+            CASE WHEN v = 0 THEN 'subscribed' ELSE 'unsubscribed' END AS subscription_state FROM t""",
+        "'u' || n",
+        "external_id",
+        value="CASE WHEN v = 0 THEN 'subscribed' ELSE 'unsubscribed' END",
+        changes=True,
+    ),
+}
+
+
+def facts(body: Mapping[str, Any]) -> list[Fact]:
+    """What a request body tells, in the order of its array."""
+    if "attributes" in body:
+        return [(one["external_id"], one.get("v")) for one in body["attributes"]]
+    if "events" in body:
+        return [(str(one["properties"]["n"]), None) for one in body["events"]]
+    if "purchases" in body:
+        return [(one["product_id"], None) for one in body["purchases"]]
+    if "user_aliases" in body:
+        return [(one["alias_name"], None) for one in body["user_aliases"]]
+    if "aliases_to_identify" in body:
+        return [(one["user_alias"]["alias_name"], None) for one in body["aliases_to_identify"]]
+    if "subscription_groups" in body:
+        groups = body["subscription_groups"]
+        return [(one, group["subscription_state"]) for group in groups for one in group["external_ids"]]
+    return [(one, None) for one in body["external_ids"]]
+
+
+def taken(request: LoggedRequest) -> list[Fact]:
+    """What the stand-in took of a request."""
+    if request.status != 201:
+        return []
+    refused = {error["index"] for error in json.loads(request.answer).get("errors", [])}
+    return [fact for place, fact in enumerate(facts(json.loads(request.body))) if place not in refused]
+
+
+def was_answered(request: LoggedRequest) -> bool:
+    """Whether the whole answer went out to whoever was still there."""
+    return set((request.fault or "delay").split("+")) <= {"delay", "object_error"}
+
+
+@dataclass
+class Row:
+    """A line of the table."""
+
+    case: str
+    killed: int = 0
+    ended: int = 0
+    requests: int = 0
+    faults: int = 0
+    rows: int = 0
+    lost: int = 0
+    sent_again: int = 0
+    untold: int = 0
+    doubled: int = 0
+
+    @property
+    def is_good(self) -> bool:
+        return not (self.lost or self.sent_again or self.untold or self.doubled)
+
+
+def faults(chance: random.Random) -> list[Fault]:
+    """The weather of one sync."""
+    some = chance.choice([0.02, 0.1, 0.3])
+    every = [
+        Fault("status", status=503, probability=some, times=None),
+        Fault("status", status=429, probability=some, times=None, headers={"Retry-After": "0.01"}),
+        Fault("status", status=400, probability=some / 4, times=None, body='{"message":"no"}'),
+        Fault("html", probability=some / 2, times=None),
+        Fault("drop_before", probability=some / 2, times=None),
+        Fault("drop_after", probability=some / 2, times=None),
+        Fault("truncate", probability=some / 2, times=None),
+        Fault("truncate_head", probability=some / 2, times=None),
+        Fault("delay", probability=some, times=None, seconds=0.01),
+        Fault("object_error", share=0.02, times=2),
+        Fault("status", status=401, skip=chance.randrange(30)),
+    ]
+    return chance.sample(every, chance.choice([0, 0, 1, 2, 4]))
+
+
+def work(folder: Path) -> None:
+    """One sync, as a process of its own."""
+    sys.exit(1 if run(folder).exit_code else 0)
+
+
+def run(folder: Path, **options: Any) -> RunResult:
+    project = load_project(folder, environ={"BRAZE_API_KEY": KEY})
+    chosen = Options(policy=POLICY, threads=4, **options)
+    with open_channel(project) as channel:
+        return next(run_syncs(project, project.spec.syncs, channel, chosen, Silent()))
+
+
+PROCESSES = multiprocessing.get_context("forkserver")
+PROCESSES.set_forkserver_preload(["tests.torture", "reverse_etl.sender", "duckdb", "certifi"])
+
+
+@dataclass
+class Torture:
+    """One case, from its first sync to its last."""
+
+    case: Case
+    folder: Path
+    chance: random.Random
+    row: Row
+    size: int = 0
+    seen: int = 0  # requests that were looked at
+    told: list[Fact] = field(default_factory=list)  # all that was taken, in order
+    acknowledged: set[Fact] = field(default_factory=set)
+
+    def begin(self) -> None:
+        with Sandbox() as nobody:
+            shop = Shop(self.folder / "shop", nobody)
+        shop.warehouse("CREATE TABLE t (n BIGINT, v BIGINT)")
+        self.shop = shop
+        self.grow(ROWS_AT_FIRST)
+        self.sync([], kill_after_s=None)
+
+    def grow(self, rows: int) -> None:
+        self.shop.warehouse(f"INSERT INTO t SELECT n, 0 FROM range({self.size}, {self.size + rows}) r(n)")
+        self.size += rows
+
+    def change(self) -> None:
+        """Let the model move on."""
+        if self.chance.random() < 0.7:
+            self.grow(self.chance.choice([1, 10, 100, 300]))
+        if self.case.changes and self.chance.random() < 0.7:
+            of, rest = self.chance.choice([2, 3, 10]), self.chance.randrange(10)
+            # A value stands for one change, so that one which arrives twice was sent twice.
+            self.shop.warehouse(
+                f"UPDATE t SET v = v + {of} WHERE n % 10 = {rest} AND (v = 0 OR {self.case.value == 'v'})"
+            )
+
+    def sync(self, weather: list[Fault], kill_after_s: float | None, kill_after_records: int | None = None) -> float:
+        """Run one sync; kill it after so long, or as the stand-in sees such a record, if it still runs then.
+
+        How long it took.
+        """
+        with self.braze() as braze:
+            process = PROCESSES.Process(target=work, args=(self.shop.folder,))
+            records = count(1)
+
+            def kill_in_time(identifier: str) -> bool:
+                if next(records) == kill_after_records:
+                    process.kill()
+                return False
+
+            braze.add_fault(*weather, Fault("delay", matches=kill_in_time, times=None))
+            self.point_to(braze)
+            began_s = time.monotonic()
+            process.start()
+            process.join(kill_after_s)
+            self.count(process)
+            took_s = time.monotonic() - began_s
+        self.look()
+        return took_s
+
+    def count(self, process: BaseProcess) -> None:
+        process.kill()
+        process.join()
+        if process.exitcode == -9:
+            self.row.killed += 1
+        else:
+            assert process.exitcode in (0, 1), f"a sync ended with {process.exitcode}"
+            self.row.ended += 1
+
+    def braze(self) -> Sandbox:
+        """A server of its own for each sync: when it has ended, nothing is on its way any more."""
+        return Sandbox(self.folder / "braze.sqlite", seed=self.chance.randrange(2**32), log_bodies=10**9)
+
+    def point_to(self, braze: Sandbox) -> None:
+        self.shop.braze = braze
+        self.shop.destination = {"max_objects_per_request": 5}
+        self.shop.syncs = [{"name": "it", "model": "it", **self.case.options}]
+        self.shop.model("it", self.case.sql)
+        self.shop.write()
+
+    # --- what became of it -------------------------------------------------------------------------------------------
+
+    def look(self) -> None:
+        """Read what the last sync did, off the stand-in's log and off what it left behind."""
+        with self.braze() as braze:
+            new = braze.requests(after=self.seen)
+        self.seen += len(new)
+        self.row.requests += len(new)
+        self.row.faults += sum(request.fault is not None for request in new)
+        for request in new:
+            self.row.sent_again += sum(fact in self.acknowledged for fact in facts(json.loads(request.body)))
+            self.told += taken(request)
+        journal = self.shop.folder / ".retl/test/it/journal.jsonl"
+        answered = self.in_journal(journal) if journal.exists() else [r for r in new if was_answered(r)]
+        for one in answered:
+            self.acknowledged.update(one if isinstance(one, list) else taken(one))
+
+    def in_journal(self, journal: Path) -> Iterator[list[Fact]]:
+        """What the answers in a killed sync's journal acknowledged."""
+        lines = [json.loads(line) for line in journal.read_text().splitlines(keepends=True) if line.endswith("\n")]
+        sent = {line["sent"]: line for line in lines if "sent" in line}
+        refused = {one["seq"] for line in lines for one in line.get("rejected", [])}
+        with tempfile.TemporaryDirectory() as copy:
+            for path in journal.parent.glob("outbox.duckdb*"):
+                shutil.copy(path, copy)
+            with duckdb.connect(Path(copy) / "outbox.duckdb") as connection:
+                sql = "SELECT rowid, envelope || body FROM outbox WHERE action = 'send' ORDER BY rowid"
+                records = connection.execute(sql).fetchall()
+        closing = "]}]}" if self.case.options["mode"] == "subscription_status_set" else "]}"
+        for line in lines:
+            if line.get("outcome") == "accepted":
+                first, last = sent[line["answered"]]["first"], sent[line["answered"]]["last"]
+                texts = [text for seq, text in records if first <= seq <= last and seq not in refused]
+                yield [fact for text in texts for fact in facts(json.loads(text + closing))]
+
+    def check_told(self) -> None:
+        """Whoever looks now must find each row that may have arrived in the state, or among those in doubt."""
+        if not self.case.harmful:
+            return
+        with open_state(self.shop.folder / ".retl/test/it", "it", "test") as state:
+            connection = state.connection
+            sql = f"SELECT CAST({self.case.state_key} AS VARCHAR) FROM retl_state.state"
+            known = {key for (key,) in connection.execute(sql).fetchall()} if state.columns() else set()
+            bodies = connection.execute("SELECT body FROM retl_state.in_doubt").fetchall()
+        kind = str(self.case.options["track_record_type"])
+        known |= {fact[0] for (body,) in bodies for fact in facts({kind: [json.loads(body)]})}
+        self.row.untold += len({key for key, _ in self.told} - known)
+
+    def end(self) -> None:
+        """Decide on what is in doubt, run to the end undisturbed, and compare with the model."""
+        with self.braze() as braze:
+            self.point_to(braze)
+            self.check_told()
+            project = load_project(self.shop.folder, environ={"BRAZE_API_KEY": KEY})
+            there = {key for key, _ in self.told}
+            for key, body in self.shop.rows_of("in_doubt", "key", "body"):
+                kind = str(self.case.options["track_record_type"])
+                arrived = facts({kind: [json.loads(body)]})[0][0] in there
+                resolve(project, project.sync("it"), "discard" if arrived else "resend", [key])
+            before = set(self.acknowledged)
+            first = run(self.shop.folder, intent=Intent.RETRY)
+            last = run(self.shop.folder)
+            assert (first.status, last.status) == ("success", "success"), (first, last)
+            assert last.fates
+            assert last.fates.requests == 0
+        self.acknowledged = before
+        self.look()
+        self.compare()
+
+    def compare(self) -> None:
+        with duckdb.connect(self.shop.folder / "warehouse.duckdb") as connection:
+            sql = f"SELECT CAST({self.case.key} AS VARCHAR), {self.case.value} FROM t"
+            wanted = dict(connection.execute(sql).fetchall())
+        self.row.rows = len(wanted)
+        last = dict(self.told)
+        self.row.lost += sum(key not in last or last[key] != value for key, value in wanted.items())
+        if self.case.harmful:
+            self.row.doubled += sum(times - 1 for times in Counter(key for key, _ in self.told).values())
+        assert len(self.shop.rows_of("state", "1")) == len(wanted)
+
+
+def torture(name: str, kills: int, seed: int) -> Row:
+    """Put one case through so many kills."""
+    with tempfile.TemporaryDirectory(prefix="torture-") as folder:
+        chance = random.Random(f"{name} {seed}")
+        one = Torture(CASES[name], Path(folder), chance, Row(name))
+        one.begin()
+        longest_s = 0.3
+        while one.row.killed < kills:
+            if chance.random() < 0.6:
+                one.change()
+            if chance.random() < 0.5:
+                one.sync(faults(chance), 60, kill_after_records=chance.choice([1, 10, 50, 200]) + chance.randrange(10))
+            else:
+                took_s = one.sync(faults(chance), kill_after_s=chance.uniform(0.02, longest_s))
+                longest_s = min(1.0, max(0.2, 0.9 * longest_s + 0.2 * took_s))
+            if chance.random() < 0.3:
+                one.check_told()
+        one.end()
+        return one.row
+
+
+HEADING = ("mode", "killed", "ended", "requests", "faults", "rows", "lost", "sent again", "untold", "doubled")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Kill syncs, and count what became of each row.")
+    parser.add_argument("--kills", type=int, default=200, help="of each mode")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--only", choices=list(CASES))
+    asked = parser.parse_args()
+    print(f"seed {asked.seed}\n| {' | '.join(HEADING)} |\n|{'---|' * len(HEADING)}", flush=True)
+    rows = []
+    for name in [asked.only] if asked.only else CASES:
+        rows.append(torture(name, asked.kills, asked.seed))
+        print(f"| {' | '.join(str(value) for value in vars(rows[-1]).values())} |", flush=True)
+    sys.exit(0 if all(row.is_good for row in rows) else 1)
+
+
+if __name__ == "__main__":
+    main()
