@@ -16,7 +16,7 @@ from duckdb import DuckDBPyConnection
 
 from reverse_etl import watermark
 from reverse_etl.columns import ROW_NUMBER
-from reverse_etl.diff import ACKNOWLEDGED, OUTBOX, RUN, RUN_ID, SENT_AT, STATE
+from reverse_etl.diff import ACKNOWLEDGED, OUTBOX, RUN, RUN_ID, SENT_AT, STATE, UNSURE
 from reverse_etl.errors import StateError
 from reverse_etl.sql import identifier, literal, statement
 
@@ -76,6 +76,7 @@ def fold(connection: DuckDBPyConnection, journal: Path, ending: Ending, moves_st
             key = json.loads(key_text)
             _reshape(connection, key)
             _move_rows(connection, key, values)
+            _remember_unsure_columns(connection, key, values)
             _remember_answers(connection, values)
             watermark.move(connection, _WITH_FATES, ending.at)
         _remember_invalid_rows(connection, values)
@@ -106,9 +107,9 @@ def columns_of(connection: DuckDBPyConnection, table: str) -> dict[str, str]:
 
 
 def acknowledged_columns(connection: DuckDBPyConnection) -> dict[str, str]:
-    """The model's columns in the table of acknowledged rows, without retl's own two."""
+    """The model's columns in the table of acknowledged rows, without retl's own."""
     columns = columns_of(connection, ACKNOWLEDGED)
-    return {name: of for name, of in columns.items() if name not in (SENT_AT, RUN_ID)}
+    return {name: of for name, of in columns.items() if name not in (SENT_AT, RUN_ID, UNSURE)}
 
 
 def _read_journal(connection: DuckDBPyConnection, path: Path) -> None:
@@ -136,7 +137,7 @@ def _cut_torn_line(path: Path) -> None:
 
 def _count_fates(connection: DuckDBPyConnection) -> Fates:
     rows = connection.execute(
-        f"""SELECT fate, count(*), CAST(coalesce(sum(attributes), 0) AS BIGINT), count(*) FILTER (is_doubted)
+        f"""SELECT fate, count(*), CAST(coalesce(sum(attributes), 0) AS BIGINT), count(*) FILTER (does_harm)
         FROM {_WITH_FATES} WHERE fate IS NOT NULL GROUP BY fate"""
     ).fetchall()
     attributes = sum(written for fate, _, written, _ in rows if fate == "accepted")
@@ -155,9 +156,10 @@ def _reshape(connection: DuckDBPyConnection, key: Sequence[str]) -> None:
     known = acknowledged_columns(connection)
     if known == wanted:
         return
-    own = f"{SENT_AT}, {RUN_ID} FROM {ACKNOWLEDGED}"
+    own = f"{SENT_AT}, {RUN_ID}, {UNSURE} FROM {ACKNOWLEDGED}"
     if not known:
-        own = f"NULL::TIMESTAMPTZ AS {SENT_AT}, NULL::VARCHAR AS {RUN_ID} WHERE false"
+        types = {SENT_AT: "TIMESTAMPTZ", RUN_ID: "VARCHAR", UNSURE: "VARCHAR[]"}
+        own = ", ".join(f"CAST(NULL AS {of}) AS {name}" for name, of in types.items()) + " WHERE false"
     columns = [_carried_over(name, of, known.get(name), name in key) for name, of in wanted.items()]
     connection.execute(f"CREATE TABLE {STATE}.main.state_next AS SELECT {', '.join(columns)}, {own}")
     if known and ROW_NUMBER not in key:
@@ -188,6 +190,32 @@ def _move_rows(connection: DuckDBPyConnection, key: Sequence[str], values: Mappi
         f"""INSERT INTO {ACKNOWLEDGED} ({into}, {SENT_AT}, {RUN_ID})
         SELECT {new}, $now, $run_id FROM {moved} AND kind <> 'removed'""",
         values,
+    )
+
+
+def _remember_unsure_columns(connection: DuckDBPyConnection, key: Sequence[str], values: Mapping[str, Any]) -> None:
+    """Note which columns of a row Braze may have got a value for that the state does not know of.
+
+    Without it, a value that goes back to what was acknowledged before would look unchanged, and one that goes away
+    would never be cleared. A row that was never acknowledged is kept with its key alone, and no time when it was sent.
+    """
+    tracked = [name.removeprefix("changed.") for name in columns_of(connection, OUTBOX) if name.startswith("changed.")]
+    if not tracked:
+        return
+    went_out = ", ".join(f"CASE WHEN o.{identifier(f'changed.{n}')} THEN {literal(n)} END" for n in tracked)
+    every = ", ".join(map(literal, tracked))
+    names = f"CASE WHEN kind = 'removed' THEN [{every}] ELSE list_filter([{went_out}], lambda n: n IS NOT NULL) END"
+    unsure = f"{_WITH_FATES} WHERE may_have_arrived AND fate IN ('unsent', 'in_doubt')"
+    keys = ", ".join(f"o.{identifier(f'new.{name}')} AS {identifier(name)}" for name in key)
+    same = " AND ".join(f"state.{identifier(name)} = u.{identifier(name)}" for name in key)
+    connection.execute(
+        f"""UPDATE {ACKNOWLEDGED} SET {UNSURE} = list_distinct(list_concat({UNSURE}, u.names))
+        FROM (SELECT {keys}, {names} AS names FROM {unsure} AND known) AS u WHERE {same}"""
+    )
+    connection.execute(
+        f"""INSERT INTO {ACKNOWLEDGED} BY NAME
+        SELECT {keys}, $run_id AS {RUN_ID}, {names} AS {UNSURE} FROM {unsure} AND NOT known""",
+        {"run_id": values["run_id"]},
     )
 
 

@@ -15,7 +15,7 @@ class Counts:
     """What guards look at: rows of the model, rows of the state, rows to be sent, rows that on_removed acts on."""
 
     rows: int
-    acknowledged: int
+    in_state: int
     to_send: int
     removed: int
 
@@ -35,11 +35,11 @@ def _checked(sync: Sync, counts: Counts) -> Iterator[tuple[str, str]]:
     guards = sync.guards
     mirrors = Kind.CHANGED in sync.spec.kinds  # elsewhere an empty model says that nothing new happened
     mirrors = mirrors and not sync.incremental
-    if guards.empty_snapshot and mirrors and counts.rows == 0 and counts.acknowledged:
-        yield "empty_snapshot", f"the model returned no rows, and {counts.acknowledged:,} were acknowledged before"
-    most = allowed(guards.max_removed, counts.acknowledged)
+    if guards.empty_snapshot and mirrors and counts.rows == 0 and counts.in_state:
+        yield "empty_snapshot", f"the model returned no rows, and {counts.in_state:,} were there before"
+    most = allowed(guards.max_removed, counts.in_state)
     if sync.on_removed != "ignore" and counts.removed > most:
-        share = f" ({guards.max_removed} of {counts.acknowledged:,})" if guards.max_removed.endswith("%") else ""
+        share = f" ({guards.max_removed} of {counts.in_state:,})" if guards.max_removed.endswith("%") else ""
         acts = f"on_removed: {sync.on_removed} would act on {counts.removed:,} rows"
         yield "max_removed", f"{acts}; at most {most:,} are allowed{share}"
     if guards.max_changes is not None:

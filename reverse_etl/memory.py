@@ -67,7 +67,7 @@ def _standing(sync: Sync, state: State) -> Standing:
     ).fetchone()
     status, finished, message = last or ("never", None, None)
     at = datetime.fromisoformat(finished).replace(tzinfo=UTC) if finished else None
-    return Standing(sync.name, status, at, state.rows(), rejects, in_doubt, message)
+    return Standing(sync.name, status, at, state.acknowledged(), rejects, in_doubt, message)
 
 
 def rows_not_in_braze(project: Project, sync: Sync, show_values: bool) -> list[dict[str, Any]]:
@@ -97,7 +97,7 @@ def describe_state(project: Project, sync: Sync) -> dict[str, Any]:
         return {
             "sync": sync.name,
             "target": project.target_name,
-            "rows in Braze": f"{state.rows():,}",
+            "rows in Braze": f"{state.acknowledged():,}",
             "primary key": ", ".join("its number among equal rows" if n == ROW_NUMBER else n for n in state.key()),
             "columns": columns,
             "runs": f"{runs:,}",
@@ -123,7 +123,9 @@ def acknowledged_row(project: Project, sync: Sync, key: str) -> Mapping[str, Any
         shown = ", ".join(f"CAST({identifier(name)} AS VARCHAR)" for name in columns)
         row = None
         if text:
-            row = state.connection.execute(f"SELECT {shown} FROM {ACKNOWLEDGED} WHERE {text} = ?", [key]).fetchone()
+            row = state.connection.execute(
+                f"SELECT {shown} FROM {ACKNOWLEDGED} WHERE {text} = ? AND {SENT_AT} IS NOT NULL", [key]
+            ).fetchone()
     if row is None:
         hint = f"`retl state show {sync.name}` shows its primary key; several columns are written as a JSON array"
         raise DataError(f'{sync.name}: no row with the key "{key}" was acknowledged', hint=hint)

@@ -40,13 +40,13 @@ class Plan:
     """Counts of a run before it is sent; rows of the model unless they say otherwise.
 
     `invalid` rows break a rule; `remembered` ones were rejected by Braze and have not changed since; `held` ones are in
-    doubt; `adopted` ones are said to be in Braze already. `removed` are rows of the state. `to_send` records go out in
-    `requests`, by path. `since` is the cursor from which an incremental run reads.
+    doubt; `adopted` ones are said to be in Braze already. `in_state` and `removed` are rows of the state. `to_send`
+    records go out in `requests`, by path. `since` is the cursor from which an incremental run reads.
     """
 
     run_id: str
     rows: int
-    acknowledged: int
+    in_state: int
     added: int = 0
     changed: int = 0
     removed: int = 0
@@ -66,9 +66,7 @@ class Plan:
         return self.invalid + self.remembered + self.held
 
 
-def read_plan(
-    connection: DuckDBPyConnection, run_id: str, rows: int, acknowledged: int, sizes: Mapping[str, int]
-) -> Plan:
+def read_plan(connection: DuckDBPyConnection, run_id: str, rows: int, in_state: int, sizes: Mapping[str, int]) -> Plan:
     """Count the outbox. `sizes` are the records per request, by path."""
     counted = connection.execute(
         f"SELECT kind, action, count(*), CAST(sum(attributes) AS BIGINT) FROM {OUTBOX} GROUP BY ALL"
@@ -78,7 +76,7 @@ def read_plan(
     return Plan(
         run_id,
         rows,
-        acknowledged,
+        in_state,
         **kinds,
         unchanged=rows - kinds["added"] - kinds["changed"],
         invalid=actions.get("invalid", 0),

@@ -167,7 +167,9 @@ def plan_sync(project: Project, sync: Sync, state: State, options: Options, list
         rows = take_snapshot(connection, layout, model)
         detach_warehouse(connection, project.warehouse)
         forgotten = since.forgotten if since else None
-        changes = changes_sql(layout, state.columns(), retyped, options.full_refresh, forgotten)
+        changes = changes_sql(
+            layout, state.columns(), retyped, options.full_refresh, forgotten, some_unsure=state.is_unsure()
+        )
         state.write_outbox(layout, outbox_sql(layout, changes), order_sql(layout), rules(layout), options.intent)
     except BaseException:
         state.drop_run()
@@ -184,7 +186,7 @@ def why_stop(sync: Sync, plan: Plan, options: Options) -> list[Mistake]:
         hint = f"`retl rejects {sync.name}` lists them all; skip_on_invalid_records: true sends the others"
         stops.append(Mistake(what, sync.where("skip_on_invalid_records"), hint))
     removed = plan.removed if sync.on_removed != "ignore" else 0
-    counts = Counts(plan.rows, plan.acknowledged, plan.to_send, removed)
+    counts = Counts(plan.rows, plan.in_state, plan.to_send, removed)
     return [*stops, *tripped(sync, counts, options.force_guards)]
 
 

@@ -23,7 +23,7 @@ import duckdb
 
 from reverse_etl import watermark
 from reverse_etl.columns import Layout
-from reverse_etl.diff import ACKNOWLEDGED, OUTBOX, RUN, STATE
+from reverse_etl.diff import ACKNOWLEDGED, OUTBOX, RUN, SENT_AT, STATE, UNSURE
 from reverse_etl.engines.duckdb import connect
 from reverse_etl.errors import StateError
 from reverse_etl.fold import Ending, Fates, acknowledged_columns, fold
@@ -114,8 +114,16 @@ class State:
         return acknowledged_columns(self.connection)
 
     def rows(self) -> int:
-        """How many rows the destination has acknowledged."""
+        """How many rows the state holds."""
         return self._number(f"SELECT count(*) FROM {ACKNOWLEDGED}") if self.columns() else 0
+
+    def acknowledged(self) -> int:
+        """How many of them the destination has acknowledged; of the others nobody knows."""
+        return self._number(f"SELECT count({SENT_AT}) FROM {ACKNOWLEDGED}") if self.columns() else 0
+
+    def is_unsure(self) -> bool:
+        """Whether there is a row of which nobody knows what Braze has of it."""
+        return bool(self.columns() and self._number(f"SELECT count({UNSURE}) FROM {ACKNOWLEDGED}"))
 
     def key(self) -> tuple[str, ...]:
         """The columns that name a row; empty before the first run."""

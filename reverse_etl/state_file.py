@@ -2,6 +2,7 @@
 
 format 1    as first released
 format 2    runs.scheduled_time: the moment that a run stands for
+            state._retl_unsure: columns that were sent without an answer
 """
 
 import errno

@@ -336,3 +336,64 @@ def test_part_of_a_run_that_was_answered_is_kept_when_the_rest_fails(shop: Shop)
     shop.braze.clear_faults()
     again = shop.run()
     assert (again.plan.added, again.fates.accepted, users(shop)) == (850, 850, 1000)
+
+
+# --- what may have arrived -------------------------------------------------------------------------------------------
+
+
+def lose_answers(shop: Shop) -> None:
+    """A run of which Braze takes everything, and answers nothing."""
+    shop.braze.add_fault(Fault("drop_after", times=None))
+    assert shop.run().fates.accepted == 0
+    shop.braze.clear_faults()
+
+
+def attribute(shop: Shop, name: str = "tier") -> object:
+    return shop.braze.profile("u1")["custom_attributes"].get(name)
+
+
+def test_value_that_goes_back_after_a_lost_answer_is_sent_again(shop: Shop):
+    shop.sync("it", "SELECT 'u1' AS external_id, 'silver' AS tier, 1 AS n").run()
+    shop.sync("it", "SELECT 'u1' AS external_id, 'gold' AS tier, 1 AS n")
+    lose_answers(shop)
+    assert attribute(shop) == "gold"
+    shop.sync("it", "SELECT 'u1' AS external_id, 'silver' AS tier, 1 AS n")
+    result = shop.run()
+    assert (attribute(shop), result.plan.changed, result.fates.attributes) == ("silver", 1, 1)
+    assert shop.run().fates.requests == 0
+
+
+def test_value_of_a_new_row_that_goes_away_after_a_lost_answer_is_cleared(shop: Shop):
+    shop.sync("it", "SELECT 'u1' AS external_id, 'gold' AS tier, 1 AS n")
+    lose_answers(shop)
+    assert shop.rows_of("state", "count(_retl_sent_at)") == [(0,)]
+    shop.sync("it", "SELECT 'u1' AS external_id, CAST(NULL AS VARCHAR) AS tier, 1 AS n")
+    result = shop.run()
+    assert (attribute(shop), attribute(shop, "n"), result.plan.added) == (None, 1, 1)
+    assert (shop.run().fates.requests, shop.rows_of("state", "count(_retl_sent_at)")) == (0, [(1,)])
+
+
+def test_user_who_leaves_the_model_after_a_lost_answer_is_cleared(shop: Shop):
+    two = "SELECT * FROM (VALUES ('u1', 'gold'), ('u2', 'gold')) t(external_id, tier)"
+    shop.sync("it", two, on_removed="clear", guards={"max_removed": "100%"})
+    lose_answers(shop)
+    shop.model("it", f"{two} WHERE external_id = 'u2'")
+    assert (shop.run().plan.removed, attribute(shop)) == (1, None)
+    assert shop.run().fates.requests == 0
+
+
+def test_user_who_comes_back_after_a_lost_answer_to_clearing_is_sent_again(shop: Shop):
+    two = "SELECT * FROM (VALUES ('u1', 'gold'), ('u2', 'gold')) t(external_id, tier)"
+    shop.sync("it", two, on_removed="clear", guards={"max_removed": "100%"}).run()
+    shop.model("it", f"{two} WHERE external_id = 'u2'")
+    lose_answers(shop)
+    assert attribute(shop) is None
+    shop.model("it", two)
+    assert (shop.run().fates.accepted, attribute(shop)) == (1, "gold")
+
+
+def test_row_that_was_never_acknowledged_is_not_counted_as_in_braze(shop: Shop, retl):
+    shop.sync("it", MANY.format(rows=10))
+    lose_answers(shop)
+    assert retl("status", folder=shop.folder).out.splitlines()[1].split()[-3:] == ["0", "0", "0"]
+    assert "no row with the key" in retl("state", "show", "it", "--key", "u1", folder=shop.folder).err

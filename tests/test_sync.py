@@ -188,7 +188,7 @@ def test_guard_stops_a_run_whose_model_is_empty(people: Shop):
     people.warehouse("DELETE FROM people")
     result = people.run()
     assert [mistake.what for mistake in result.mistakes] == [
-        "it: guard empty_snapshot: the model returned no rows, and 3 were acknowledged before"
+        "it: guard empty_snapshot: the model returned no rows, and 3 were there before"
     ]
     assert people.run(force_guards=["empty_snapshot"]).plan.removed == 3
 

@@ -20,7 +20,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 from multiprocessing.process import BaseProcess
@@ -156,6 +156,53 @@ def taken(request: LoggedRequest) -> list[Fact]:
 def was_answered(request: LoggedRequest) -> bool:
     """Whether the whole answer went out to whoever was still there."""
     return set((request.fault or "delay").split("+")) <= {"delay", "object_error"}
+
+
+def acknowledged(folder: Path, requests: Sequence[LoggedRequest]) -> Iterator[Mapping[str, Any]]:
+    """Bodies of one record each, for all that the last sync knows to be taken.
+
+    A killed one knows what stands in its journal; one that left no journal has folded in every answer.
+    """
+    if (folder / "journal.jsonl").exists():
+        yield from _in_journal(folder)
+        return
+    for request in requests:
+        if request.status == 201 and was_answered(request):
+            refused = {error["index"] for error in json.loads(request.answer).get("errors", [])}
+            yield from _one_by_one(json.loads(request.body), refused)
+
+
+def _one_by_one(body: Mapping[str, Any], refused: Collection[int]) -> Iterator[Mapping[str, Any]]:
+    """A body for each record of a body that was not refused."""
+    ((array, records),) = body.items()
+    if array == "subscription_groups":
+        ((inner, ids),) = [(name, value) for name, value in records[0].items() if isinstance(value, list)]
+        for place, one in enumerate(ids):
+            if place not in refused:
+                yield {array: [{**records[0], inner: [one]}]}
+        return
+    for place, record in enumerate(records):
+        if place not in refused:
+            yield {array: [record]}
+
+
+def _in_journal(folder: Path) -> Iterator[Mapping[str, Any]]:
+    text = (folder / "journal.jsonl").read_text()
+    lines = [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
+    sent = {line["sent"]: line for line in lines if "sent" in line}
+    refused = {one["seq"] for line in lines for one in line.get("rejected", [])}
+    with tempfile.TemporaryDirectory() as copy:
+        for path in folder.glob("outbox.duckdb*"):
+            shutil.copy(path, copy)
+        with duckdb.connect(Path(copy) / "outbox.duckdb") as connection:
+            sql = "SELECT rowid, envelope || body FROM outbox WHERE action = 'send' ORDER BY rowid"
+            records = connection.execute(sql).fetchall()
+    for line in lines:
+        if line.get("outcome") == "accepted":
+            first, last = sent[line["answered"]]["first"], sent[line["answered"]]["last"]
+            for seq, record in records:
+                if first <= seq <= last and seq not in refused:
+                    yield json.loads(record + ("]}]}" if record.startswith('{"subscription_groups"') else "]}"))
 
 
 @dataclass
@@ -305,28 +352,8 @@ class Torture:
         for request in new:
             self.row.sent_again += sum(fact in self.acknowledged for fact in facts(json.loads(request.body)))
             self.told += taken(request)
-        journal = self.shop.folder / ".retl/test/it/journal.jsonl"
-        answered = self.in_journal(journal) if journal.exists() else [r for r in new if was_answered(r)]
-        for one in answered:
-            self.acknowledged.update(one if isinstance(one, list) else taken(one))
-
-    def in_journal(self, journal: Path) -> Iterator[list[Fact]]:
-        """What the answers in a killed sync's journal acknowledged."""
-        lines = [json.loads(line) for line in journal.read_text().splitlines(keepends=True) if line.endswith("\n")]
-        sent = {line["sent"]: line for line in lines if "sent" in line}
-        refused = {one["seq"] for line in lines for one in line.get("rejected", [])}
-        with tempfile.TemporaryDirectory() as copy:
-            for path in journal.parent.glob("outbox.duckdb*"):
-                shutil.copy(path, copy)
-            with duckdb.connect(Path(copy) / "outbox.duckdb") as connection:
-                sql = "SELECT rowid, envelope || body FROM outbox WHERE action = 'send' ORDER BY rowid"
-                records = connection.execute(sql).fetchall()
-        closing = "]}]}" if self.case.options["mode"] == "subscription_status_set" else "]}"
-        for line in lines:
-            if line.get("outcome") == "accepted":
-                first, last = sent[line["answered"]]["first"], sent[line["answered"]]["last"]
-                texts = [text for seq, text in records if first <= seq <= last and seq not in refused]
-                yield [fact for text in texts for fact in facts(json.loads(text + closing))]
+        for body in acknowledged(self.shop.folder / ".retl/test/it", new):
+            self.acknowledged.update(facts(body))
 
     def check_told(self) -> None:
         """Whoever looks now must find each row that may have arrived in the state, or among those in doubt."""
@@ -334,7 +361,7 @@ class Torture:
             return
         with open_state(self.shop.folder / ".retl/test/it", "it", "test") as state:
             connection = state.connection
-            sql = f"SELECT CAST({self.case.state_key} AS VARCHAR) FROM retl_state.state"
+            sql = f"SELECT CAST({self.case.state_key} AS VARCHAR) FROM retl_state.state WHERE _retl_sent_at IS NOT NULL"
             known = {key for (key,) in connection.execute(sql).fetchall()} if state.columns() else set()
             bodies = connection.execute("SELECT body FROM retl_state.in_doubt").fetchall()
         kind = str(self.case.options["track_record_type"])

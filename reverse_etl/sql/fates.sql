@@ -1,6 +1,6 @@
 -- What the journal says of every record that was to be sent: accepted, rejected, in_doubt or unsent.
--- `is_doubted`: a request with it got no answer, and sending it twice does harm. Where the sync says that it is to be
--- sent again nevertheless (`resend`), that is no fate of its own.
+-- `may_have_arrived`: a request with it got no answer. That is a fate of its own only where sending it twice does harm,
+-- and the sync does not say that it is to be sent again nevertheless (`resend`).
 CREATE OR REPLACE TEMP TABLE retl_fates AS
 WITH requests AS (
     SELECT
@@ -31,15 +31,15 @@ within_doubtful AS (
     SELECT DISTINCT records.seq
     FROM records
     JOIN doubtful ON records.seq BETWEEN doubtful.first_seq AND doubtful.last_seq
-    WHERE NOT records.harmless
 )
 SELECT
     records.seq AS seq,
-    within_doubtful.seq IS NOT NULL AS is_doubted,
+    within_doubtful.seq IS NOT NULL AS may_have_arrived,
+    may_have_arrived AND NOT records.harmless AS does_harm,
     CASE
         WHEN rejected.seq IS NOT NULL THEN 'rejected'
         WHEN within_accepted.seq IS NOT NULL THEN 'accepted'
-        WHEN is_doubted AND NOT (SELECT resend FROM retl_run.main.run) THEN 'in_doubt'
+        WHEN does_harm AND NOT (SELECT resend FROM retl_run.main.run) THEN 'in_doubt'
         ELSE 'unsent'
     END AS fate,
     rejected.reason AS reason
