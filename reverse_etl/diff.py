@@ -1,23 +1,27 @@
-"""What changed: the SQL that compares a snapshot with the acknowledged rows, column by column. Pure.
+"""What changed: the SQL that compares a model with the acknowledged rows, column by column. Pure.
 
 Columns are compared in their own types with IS DISTINCT FROM. No hashes: they cost twice as much, and DuckDB's change
 between versions.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
-from reverse_etl.columns import ROW_NUMBER, Layout
+from reverse_etl.columns import ROW_NUMBER, Column, Layout
 from reverse_etl.expressions import identity, mergeable
 from reverse_etl.mapping import value_text
 from reverse_etl.sql import identifier, literal
 
 STATE = "retl_state"
 RUN = "retl_run"
-SNAPSHOT = f"{RUN}.main.snapshot"
+CHANGES = f"{RUN}.main.changes"
+MODEL = "/* the model */"  # where the model's SQL goes in `changes_sql`
+ROWS_READ, ROWS_GONE = "rows_read", "rows_gone"  # sequences: rows of the model, rows of the state that it lacks
 OUTBOX = f"{RUN}.main.outbox"
 ACKNOWLEDGED = f"{STATE}.main.state"
 SENT_AT = "_retl_sent_at"
 RUN_ID = "_retl_run_id"  # which run sent the row; never NULL, so that it tells a row that is there from one that is not
+_READ = "_retl_read"
+_IS_GONE = f"(s.{_READ} IS NULL)"
 UNSURE = "_retl_unsure"  # columns of which nobody knows whether Braze has this value or another that was sent
 
 
@@ -26,25 +30,75 @@ def changes_sql(
     known: Collection[str],
     retyped: Collection[str] = (),
     all_rows: bool = False,
-    forgotten: str | None = None,
     some_unsure: bool = False,
 ) -> str:
-    """A SELECT of what differs between the snapshot and the acknowledged rows, one row a change.
+    """A SELECT of what differs between the model, which stands in it as `MODEL`, and the acknowledged rows.
+
+    One row a change: kind, known, "read", "new.<column>", "changed.<column>", "lost.<column>". The model runs once, and
+    only what differs is written down: that is half the time of writing down all its rows first. What passes by is
+    counted by the sequences `ROWS_READ` and `ROWS_GONE`.
 
     `known` are the columns that the state has; none means that there is no state yet. A column in `retyped` counts as
-    changed wherever it has, or had, a value. With `all_rows`, every row of the snapshot counts as added. A row whose
-    cursor is not above `forgotten` may have been known once: it is not taken as new. With `some_unsure`, a column that
-    the state is unsure of counts as changed: Braze may have got a value that the state does not know of.
+    changed wherever it has, or had, a value. With `all_rows`, every row of the model counts as added. With
+    `some_unsure`, a column that the state is unsure of counts as changed: Braze may have got a value that the state
+    does not know of.
     """
     if not known:
         return _first_run(layout)
-    changes = _added_and_changed(layout, _acknowledged(layout, known, retyped), retyped, all_rows, some_unsure)
-    if forgotten is not None and layout.cursor:
-        cursor, of = identifier(f"new.{layout.cursor}"), layout.column(layout.cursor).type.text
-        changes = f"SELECT * FROM ({changes}) WHERE known OR {cursor} > CAST({literal(forgotten)} AS {of})"
-    if layout.cursor is None and (layout.sync.on_removed != "ignore" or layout.mode.forgets_removed):
-        changes += f"\nUNION ALL BY NAME\n{_removed(layout, _acknowledged(layout, known, retyped), some_unsure)}"
-    return changes
+    is_new = "true" if all_rows else f"t.{SENT_AT} IS NULL{_is_another_user(layout)}"
+    differs = {name: _differs(layout, name, name in retyped, some_unsure) for name in layout.tracked}
+    columns = {
+        "kind": f"CASE WHEN {_IS_GONE} THEN 'removed' WHEN {is_new} THEN 'added' ELSE 'changed' END",
+        "known": f"t.{RUN_ID} IS NOT NULL",
+        **_new_values(layout),
+        **_flags(layout, is_new, differs, some_unsure),
+    }
+    counted = f"nextval('{ROWS_GONE}') {'>' if acts_on_gone(layout) else '<'} 0"
+    is_change = f"CASE WHEN {_IS_GONE} THEN {counted} ELSE {' OR '.join([is_new, *differs.values()])} END"
+    join = "FULL JOIN" if looks_at_gone(layout) else "LEFT JOIN"
+    state = _acknowledged(layout, known, retyped)
+    return f"""SELECT {_listed(columns)} FROM (
+{_rows_of_model(layout, counted=True)}
+) AS s {join} {state} AS t ON {_same_key(layout)} WHERE {is_change}"""
+
+
+def taken_changes(layout: Layout, forgotten: str | None) -> str:
+    """A SELECT of the changes as they were written down.
+
+    A row whose cursor is not above `forgotten` may have been known once: it is not taken as new.
+    """
+    if forgotten is None or layout.cursor is None:
+        return f"SELECT * FROM {CHANGES}"
+    cursor, of = identifier(f"new.{layout.cursor}"), layout.column(layout.cursor).type.text
+    return f"SELECT * FROM {CHANGES} WHERE known OR {cursor} > CAST({literal(forgotten)} AS {of})"
+
+
+def acts_on_gone(layout: Layout) -> bool:
+    """Whether a row that left the model is a change. One that an incremental model leaves out is not gone."""
+    return layout.cursor is None and (layout.sync.on_removed != "ignore" or layout.mode.forgets_removed)
+
+
+def looks_at_gone(layout: Layout) -> bool:
+    """Whether rows of the state that the model lacks are counted: they tell whether a key stands in the model twice."""
+    return acts_on_gone(layout) or (layout.cursor is None and bool(layout.tracked))
+
+
+def _rows_of_model(layout: Layout, counted: bool) -> str:
+    columns = [f"{_read(layout, column)} AS {identifier(column.name)}" for column in layout.needed]
+    if layout.whole_row:
+        partition = ", ".join(identifier(name) for name in layout.key if name != ROW_NUMBER)
+        columns.append(f"row_number() OVER (PARTITION BY {partition}) AS {identifier(ROW_NUMBER)}")
+    read = f"nextval('{ROWS_READ}')" if counted else "0"
+    return f"SELECT {', '.join(columns)}, {read} AS {_READ} FROM (\n{MODEL}\n)"
+
+
+def _read(layout: Layout, column: Column) -> str:
+    name = identifier(column.name)
+    value = f"CAST({name} AS {column.type.text})" if column.type.family in ("varchar", "json") else name
+    if column.is_json and column.type.family in ("varchar", "json"):
+        # The document `null` is a NULL: what it does is up to `nulls:`, and it never wipes what retl did not write.
+        value = f"CASE WHEN trim(CAST({name} AS VARCHAR)) <> 'null' THEN {value} END"
+    return value
 
 
 def _acknowledged(layout: Layout, known: Collection[str], retyped: Collection[str]) -> str:
@@ -58,48 +112,33 @@ def _acknowledged(layout: Layout, known: Collection[str], retyped: Collection[st
 
 
 def _first_run(layout: Layout) -> str:
-    columns = {"kind": "'added'", "known": "false", **_new_values(layout)}
+    columns = {"kind": "'added'", "known": "false", **_values_read(layout)}
     for name in layout.tracked:
         columns[f"changed.{name}"] = "true" if layout.sync.nulls == "send" else f"{_snapshot(name)} IS NOT NULL"
     columns |= {f"lost.{name}": "false" for name in mergeable(layout)}
-    return f"SELECT {_listed(columns)} FROM {SNAPSHOT} AS s"
+    return f"SELECT {_listed(columns)} FROM (\n{_rows_of_model(layout, counted=False)}\n) AS s"
 
 
-def _added_and_changed(
-    layout: Layout, acknowledged: str, retyped: Collection[str], all_rows: bool, some_unsure: bool
-) -> str:
-    is_new = "true" if all_rows else f"t.{SENT_AT} IS NULL{_is_another_user(layout)}"
-    differs = {name: _differs(layout, name, name in retyped, some_unsure) for name in layout.tracked}
-    columns = {
-        "kind": f"CASE WHEN {is_new} THEN 'added' ELSE 'changed' END",
-        "known": f"t.{RUN_ID} IS NOT NULL",
-        **_new_values(layout),
-    }
+def _flags(layout: Layout, is_new: str, differs: Mapping[str, str], some_unsure: bool) -> dict[str, str]:
+    columns = {}
     for name, distinct in differs.items():
-        has_value = f"{_snapshot(name)} IS NOT NULL"
+        has_value, had_value = f"{_snapshot(name)} IS NOT NULL", f"{_state(name)} IS NOT NULL"
         of_new = "true" if layout.sync.nulls == "send" else has_value
         if some_unsure and layout.sync.nulls == "clear":
             of_new = f"({has_value} OR {_is_unsure(name)})"
         of_changed = f"({distinct} OR {has_value})" if layout.sync.send == "all_columns" else distinct
-        columns[f"changed.{name}"] = f"CASE WHEN {is_new} THEN {of_new} ELSE {of_changed} END"
+        flag = f"CASE WHEN {is_new} THEN {of_new} ELSE {of_changed} END"
+        if acts_on_gone(layout):
+            was_set = f"({had_value} OR {_is_unsure(name)})" if some_unsure else had_value
+            flag = (
+                f"CASE WHEN {_IS_GONE} THEN {was_set if layout.sync.on_removed == 'clear' else 'false'} ELSE {flag} END"
+            )
+        columns[f"changed.{name}"] = flag
     for name in mergeable(layout):
         old, current = (value_text(layout, name, value) for value in (_state(name), _snapshot(name)))
-        columns[f"lost.{name}"] = f"CASE WHEN {differs[name]} THEN retl_loses_key({old}, {current}) ELSE false END"
-    if layout.sync.nulls == "omit":
-        # Braze keeps the value that a NULL does not clear, and so does the state.
-        columns |= {f"new.{name}": f"coalesce({_snapshot(name)}, {_state(name)})" for name in layout.tracked}
-    joined = f"{SNAPSHOT} AS s LEFT JOIN {acknowledged} AS t ON {_same_key(layout)}"
-    return f"SELECT {_listed(columns)} FROM {joined} WHERE {' OR '.join([is_new, *differs.values()])}"
-
-
-def _removed(layout: Layout, acknowledged: str, some_unsure: bool) -> str:
-    columns = {"kind": "'removed'", "known": "true", **{f"new.{name}": _state(name) for name in layout.stored}}
-    for name in layout.tracked:
-        was_set = (
-            f"({_state(name)} IS NOT NULL OR {_is_unsure(name)})" if some_unsure else f"{_state(name)} IS NOT NULL"
-        )
-        columns[f"changed.{name}"] = was_set if layout.sync.on_removed == "clear" else "false"
-    return f"SELECT {_listed(columns)} FROM {acknowledged} AS t ANTI JOIN {SNAPSHOT} AS s ON {_same_key(layout)}"
+        loses = f"NOT {_IS_GONE} AND {differs[name]}"
+        columns[f"lost.{name}"] = f"CASE WHEN {loses} THEN retl_loses_key({old}, {current}) ELSE false END"
+    return columns
 
 
 def _is_another_user(layout: Layout) -> str:
@@ -123,9 +162,20 @@ def _differs(layout: Layout, name: str, is_retyped: bool, some_unsure: bool) -> 
     return f"({now} IS NOT NULL AND {distinct})" if layout.sync.nulls == "omit" else distinct
 
 
-def _new_values(layout: Layout) -> dict[str, str]:
+def _values_read(layout: Layout) -> dict[str, str]:
     names = [column.name for column in layout.needed] + ([ROW_NUMBER] if layout.whole_row else [])
-    return {f"new.{name}": _snapshot(name) for name in names}
+    return {"read": f"s.{_READ}", **{f"new.{name}": _snapshot(name) for name in names}}
+
+
+def _new_values(layout: Layout) -> dict[str, str]:
+    values = _values_read(layout)
+    if layout.sync.nulls == "omit":
+        # Braze keeps the value that a NULL does not clear, and so does the state.
+        values |= {f"new.{name}": f"coalesce({_snapshot(name)}, {_state(name)})" for name in layout.tracked}
+    if acts_on_gone(layout):
+        names = layout.stored
+        values |= {f"new.{n}": f"CASE WHEN {_IS_GONE} THEN {_state(n)} ELSE {values[f'new.{n}']} END" for n in names}
+    return values
 
 
 def _same_key(layout: Layout) -> str:

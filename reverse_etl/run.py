@@ -1,7 +1,7 @@
 """The story of a run, top to bottom.
 
 open_state()   what the destination has acknowledged; a killed run is folded in first        state
-plan_sync()    model -> snapshot -> changes -> records, all written down in the outbox       models, columns, diff,
+plan_sync()    model -> changes -> records, all written down in the outbox                   models, columns, diff,
                                                                                              mapping, rules
 why_stop()     invalid rows and guards: go, or stop with nothing sent                        guards
 send()         batches, rate limit, retries; every answer goes to the journal                sender, braze, journal
@@ -19,8 +19,8 @@ from typing import Protocol
 
 from reverse_etl.channel import Channel
 from reverse_etl.columns import Layout, lay_out
-from reverse_etl.diff import changes_sql
-from reverse_etl.engines.duckdb import attach_warehouse, describe, detach_warehouse, take_snapshot
+from reverse_etl.diff import changes_sql, taken_changes
+from reverse_etl.engines.duckdb import attach_warehouse, describe, detach_warehouse, write_changes
 from reverse_etl.errors import Mistake, RetlError
 from reverse_etl.fold import Ending, Fates, final_status
 from reverse_etl.guards import Counts, tripped
@@ -164,13 +164,11 @@ def plan_sync(project: Project, sync: Sync, state: State, options: Options, list
     retyped = state.retyped(layout, options.accept_schema_change)
     state.begin(run_id, datetime.now(UTC), project.scheduled_time)
     try:
-        rows = take_snapshot(connection, layout, model)
+        changes = changes_sql(layout, state.columns(), retyped, options.full_refresh, state.is_unsure())
+        rows = write_changes(connection, layout, model, changes)
         detach_warehouse(connection, project.warehouse)
-        forgotten = since.forgotten if since else None
-        changes = changes_sql(
-            layout, state.columns(), retyped, options.full_refresh, forgotten, some_unsure=state.is_unsure()
-        )
-        state.write_outbox(layout, outbox_sql(layout, changes), order_sql(layout), rules(layout), options.intent)
+        taken = taken_changes(layout, since.forgotten if since else None)
+        state.write_outbox(layout, outbox_sql(layout, taken), order_sql(layout), rules(layout), options.intent)
     except BaseException:
         state.drop_run()
         raise

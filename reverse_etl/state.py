@@ -23,7 +23,7 @@ import duckdb
 
 from reverse_etl import watermark
 from reverse_etl.columns import Layout
-from reverse_etl.diff import ACKNOWLEDGED, OUTBOX, RUN, SENT_AT, STATE, UNSURE
+from reverse_etl.diff import ACKNOWLEDGED, CHANGES, OUTBOX, RUN, SENT_AT, STATE, UNSURE
 from reverse_etl.engines.duckdb import connect
 from reverse_etl.errors import StateError
 from reverse_etl.fold import Ending, Fates, acknowledged_columns, fold
@@ -182,6 +182,7 @@ class State:
         self.connection.execute(
             f"INSERT INTO {RUN}.main.run (run_id, started_at, scheduled_time) VALUES (?, ?, ?)", values
         )
+        self.connection.execute("SET force_compression = 'uncompressed'")  # read once; to pack it costs a third more
 
     def write_outbox(
         self, layout: Layout, records: str, order: str, rules: Sequence[Rule], intent: Intent = Intent.SEND
@@ -211,8 +212,9 @@ class State:
         self.connection.execute(f"UPDATE {run}.run SET key = ?, resend = ?", [json.dumps(layout.key), resend])
         if layout.cursor and layout.sync.incremental:
             watermark.begin(self.connection, layout.sync.incremental, layout.column(layout.cursor).type)
-        self.connection.execute(f"DROP TABLE {run}.snapshot")
+        self.connection.execute(f"DROP TABLE {CHANGES}")
         self.connection.execute(f"CHECKPOINT {RUN}")
+        self.connection.execute("RESET force_compression")
 
     def _action(self, layout: Layout, intent: Intent) -> str:
         cases = ["WHEN problem > 0 THEN 'invalid'"]

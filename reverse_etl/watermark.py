@@ -15,7 +15,7 @@ from datetime import datetime
 from duckdb import DuckDBPyConnection
 
 from reverse_etl.columns import CURSOR
-from reverse_etl.diff import ACKNOWLEDGED, RUN, SENT_AT, SNAPSHOT, STATE
+from reverse_etl.diff import ACKNOWLEDGED, CHANGES, RUN, SENT_AT, STATE
 from reverse_etl.spec import Incremental
 from reverse_etl.sql import identifier, literal
 from reverse_etl.values import INTEGERS, SqlType
@@ -65,13 +65,16 @@ def cursor_sql(connection: DuckDBPyConnection, mark: Watermark, start: str) -> s
 
 
 def begin(connection: DuckDBPyConnection, incremental: Incremental, of: SqlType) -> None:
-    """Write into the run what the fold needs to move the watermark; the snapshot is there."""
+    """Write into the run what the fold needs to move the watermark; its changes are there.
+
+    A row that is no change was read before: the state's watermark knows it.
+    """
     mark = Watermark(incremental.cursor, "HUGEINT" if of.family in INTEGERS else of.text)
-    value = identifier(mark.column)
+    value = identifier(f"new.{mark.column}")
     if not mark.is_number:
         # A date far in the future, as bad data has it, must not carry the watermark past all that is to come.
         value = f"least({value}, (SELECT CAST(started_at AS {mark.type}) FROM {RUN}.main.run))"
-    mark = replace(mark, highest=_text(connection, f"SELECT CAST(max({value}) AS VARCHAR) FROM {SNAPSHOT}"))
+    mark = replace(mark, highest=_text(connection, f"SELECT CAST(max({value}) AS VARCHAR) FROM {CHANGES}"))
     values = [json.dumps(asdict(mark)), incremental.lookback, incremental.keep]
     connection.execute(f"UPDATE {RUN}.main.run SET watermark = ?, lookback = ?, keep = ?", values)
 

@@ -1,11 +1,15 @@
 """What a run sends after another one: columns, NULLs, removed rows, keys, schema, rejected rows."""
 
 import json
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from reverse_etl.sandbox import Fault
+from reverse_etl.sandbox import Fault, Sandbox
 from tests.conftest import Shop
 
 PEOPLE = "SELECT * FROM people"
@@ -407,3 +411,62 @@ def test_state_belongs_to_one_target(people: Shop):
     text = (people.folder / "syncs.yml").read_text()
     (people.folder / "syncs.yml").write_text(text.replace("test:", "other:").replace("target: test", "target: other"))
     assert people.run().plan.added == 3
+
+
+# --- keys that stand twice, seen against a state ---------------------------------------------------------------------
+
+PAIRS = "SELECT * FROM (VALUES ('a', 1), ('b', 2), ('c', 3)) t(external_id, n)"
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        pytest.param("('a', 1), ('a', 9), ('b', 2), ('c', 3)", id="one is unchanged, the other is not"),
+        pytest.param("('a', 1), ('a', 1), ('b', 2), ('c', 3)", id="both are unchanged"),
+        pytest.param("('a', 1), ('a', 1), ('b', 2)", id="and another key is gone"),
+        pytest.param("('a', 1), ('a', 9)", id="and most keys are gone"),
+        pytest.param("('a', 8), ('a', 9), ('b', 2), ('c', 3)", id="both have changed"),
+        pytest.param("('d', 8), ('d', 9), ('b', 2), ('c', 3)", id="both are new"),
+        pytest.param("('a', 1), ('a', 1), ('d', 9), ('e', 2), ('f', 3), ('g', 3)", id="and others are new"),
+    ],
+)
+@pytest.mark.parametrize("options", [{}, {"on_removed": "clear"}], ids=["removed rows are ignored", "they are cleared"])
+def test_key_that_stands_twice_is_found_whatever_the_state_knows_of_it(shop: Shop, rows: str, options):
+    shop.sync("it", PAIRS, **options, guards={"max_removed": "100%"}).run()
+    shop.model("it", f"SELECT * FROM (VALUES {rows}) t(external_id, n)")
+    result = shop.run()
+    assert (result.status, len(shop.sent())) == ("failed", 1)
+    assert 'primary_key "external_id" is not unique: 1 keys stand in 2 rows:' in result.mistakes[0].what
+
+
+def test_key_that_stands_twice_in_an_incremental_model_is_found_once_it_matters(shop: Shop):
+    cursor = {"cursor": "n"}
+    shop.sync("it", PAIRS, incremental=cursor).run()
+    shop.model("it", "SELECT * FROM (VALUES ('c', 3), ('c', 4)) t(external_id, n)")
+    assert 'primary_key "external_id" is not unique' in shop.run().mistakes[0].what
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from("abcdef"), st.integers(0, 2)), max_size=12), st.sampled_from(["ignore", "clear"])
+)
+def test_counts_of_a_plan_are_those_of_the_model(rows, on_removed: str):
+    with TemporaryDirectory() as folder, Sandbox() as braze:
+        shop = Shop(Path(folder) / "shop", braze)
+        shop.warehouse("CREATE TABLE t (external_id VARCHAR, n INTEGER)")
+        options = {"on_removed": on_removed, "guards": {"max_removed": "100%", "empty_snapshot": False}}
+        shop.sync("it", "SELECT * FROM t", **options)
+        before: dict[str, int] = {}
+        for half in (rows[: len(rows) // 2], rows[len(rows) // 2 :]):
+            shop.warehouse("DELETE FROM t")
+            for row in half:
+                shop.warehouse("INSERT INTO t VALUES (?, ?)", *row)
+            result = shop.run()
+            after = dict(half)
+            if len(after) < len(half):
+                assert "is not unique" in result.mistakes[0].what
+                continue
+            plan, gone = result.plan, before.keys() - after.keys()
+            changed = sum(before[key] != after[key] for key in before.keys() & after.keys())
+            assert (plan.rows, plan.added, plan.changed) == (len(after), len(after.keys() - before.keys()), changed)
+            assert plan.removed == (len(gone) if on_removed == "clear" else 0)
+            before = after if on_removed == "clear" else {**before, **after}

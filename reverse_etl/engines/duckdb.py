@@ -6,7 +6,7 @@ One connection sees three databases:
     retl_state           state.duckdb of the sync: what was acknowledged (see `state.py`)
     retl_run             outbox.duckdb of the sync: this run's snapshot and outbox, gone when they are folded in
 
-Here: connections, the model's columns, the snapshot and what is checked in it. Every error of DuckDB that comes from a
+Here: connections, the model's columns, its changes and what is checked in them. Every error of DuckDB that comes from a
 model is turned into one that names the model's file and line.
 """
 
@@ -19,8 +19,8 @@ import duckdb
 from duckdb import DuckDBPyConnection
 from duckdb.sqltypes import DuckDBPyType
 
-from reverse_etl.columns import ROW_NUMBER, Column, Layout
-from reverse_etl.diff import SNAPSHOT
+from reverse_etl.columns import Layout
+from reverse_etl.diff import ACKNOWLEDGED, CHANGES, MODEL, ROWS_GONE, ROWS_READ, looks_at_gone
 from reverse_etl.errors import BusyError, DataError, Location, ProjectError, RetlError
 from reverse_etl.expressions import identity
 from reverse_etl.models import Compiled
@@ -146,40 +146,35 @@ def _stored(of: SqlType) -> SqlType:
     return SqlType("json", "JSON") if of.family == "variant" else of
 
 
-# --- the snapshot ----------------------------------------------------------------------------------------------------
+# --- changes ---------------------------------------------------------------------------------------------------------
 
 
-def take_snapshot(connection: DuckDBPyConnection, layout: Layout, model: Compiled) -> int:
-    """Run the model and keep its result; the number of rows. Raises DataError for NULL keys and duplicate keys."""
-    columns = [_snapshot_column(layout, column) for column in layout.needed]
-    if layout.whole_row:
-        partition = ", ".join(identifier(name) for name in layout.key if name != ROW_NUMBER)
-        columns.append(f"row_number() OVER (PARTITION BY {partition}) AS {identifier(ROW_NUMBER)}")
-    head = f"CREATE OR REPLACE TABLE {SNAPSHOT} AS SELECT {', '.join(columns)} FROM ("
-    with _errors_of(model, first_line=2):
-        connection.execute(f"{head}\n{model.sql}\n)")
-    (rows,) = connection.execute(f"SELECT count(*) FROM {SNAPSHOT}").fetchone() or (0,)
+def write_changes(connection: DuckDBPyConnection, layout: Layout, model: Compiled, changes: str) -> int:
+    """Run the model once, and keep what differs from the state; the number of rows that the model returned.
+
+    `changes` is the SELECT of `changes_sql`. Raises DataError for NULL keys, duplicate keys, and cursors without value.
+    """
+    connection.execute(f"CREATE OR REPLACE TEMP SEQUENCE {ROWS_READ}; CREATE OR REPLACE TEMP SEQUENCE {ROWS_GONE}")
+    before, after = f"CREATE TABLE {CHANGES} AS\n{changes}".split(MODEL)
+    with _errors_of(model, first_line=before.count("\n") + 1):
+        connection.execute(f"{before}{model.sql}{after}")
+    rows = _counted(connection, ROWS_READ) or connection.execute(f"SELECT count(*) FROM {CHANGES}").fetchall()[0][0]
     if not layout.whole_row:
         _refuse_null_keys(connection, layout)
-        _refuse_duplicate_keys(connection, layout)
-        if layout.sync.primary_key and Kind.CHANGED in layout.mode.kinds:
-            _refuse_duplicate_users(connection, layout)
+        _refuse_duplicate_keys(connection, layout, model, rows)
+        _refuse_duplicate_users(connection, layout, model)
     _refuse_endless_cursors(connection, layout)
-    return int(rows)
+    return rows
 
 
-def _snapshot_column(layout: Layout, column: Column) -> str:
-    name = identifier(column.name)
-    value = f"CAST({name} AS {column.type.text})" if column.type.family in ("varchar", "json") else name
-    if column.is_json and column.type.family in ("varchar", "json"):
-        # The document `null` is a NULL: what it does is up to `nulls:`, and it never wipes what retl did not write.
-        value = f"CASE WHEN trim(CAST({name} AS VARCHAR)) <> 'null' THEN {value} END"
-    return f"{value} AS {name}"
+def _counted(connection: DuckDBPyConnection, sequence: str) -> int:
+    found = f"SELECT coalesce(last_value, 0) FROM duckdb_sequences() WHERE sequence_name = {literal(sequence)}"
+    return int(connection.execute(found).fetchall()[0][0])
 
 
 def _refuse_null_keys(connection: DuckDBPyConnection, layout: Layout) -> None:
-    counts = ", ".join(f"count(*) FILTER ({identifier(name)} IS NULL)" for name in layout.key)
-    nulls = connection.execute(f"SELECT {counts} FROM {SNAPSHOT}").fetchone() or ()
+    counts = ", ".join(f"count(*) FILTER ({identifier(f'new.{name}')} IS NULL)" for name in layout.key)
+    nulls = connection.execute(f"SELECT {counts} FROM {CHANGES} WHERE kind <> 'removed'").fetchall()[0]
     for name, count in zip(layout.key, nulls, strict=True):
         if count:
             what = f'{layout.sync.name}: primary_key "{name}" is NULL in {count:,} rows of the model'
@@ -191,18 +186,27 @@ def _refuse_endless_cursors(connection: DuckDBPyConnection, layout: Layout) -> N
     """Whatever has no place on the line, no watermark can pass."""
     if layout.cursor is None:
         return
-    name = identifier(layout.cursor)
+    name = identifier(f"new.{layout.cursor}")
     is_endless = f" OR NOT isfinite({name})" if layout.column(layout.cursor).type.family in MOMENTS else ""
-    counted = f"SELECT count(*) FROM {SNAPSHOT} WHERE {name} IS NULL{is_endless}"
-    (rows,) = connection.execute(counted).fetchone() or (0,)
+    counted = f"SELECT count(*) FROM {CHANGES} WHERE {name} IS NULL{is_endless}"
+    (rows,) = connection.execute(counted).fetchall()[0]
     if rows:
         what = f'{layout.sync.name}: cursor "{layout.cursor}" is NULL or infinite in {rows:,} rows of the model'
         hint = f"give them a value, or leave them out of models/{layout.sync.model}.sql"
         raise DataError(what, layout.sync.where("incremental", "cursor"), hint)
 
 
-def _refuse_duplicate_keys(connection: DuckDBPyConnection, layout: Layout) -> None:
-    found = _duplicates(connection, [identifier(name) for name in layout.key])
+def _refuse_duplicate_keys(connection: DuckDBPyConnection, layout: Layout, model: Compiled, rows: int) -> None:
+    """Twins that are both new, or changed, stand among the changes; one that is unchanged shows in the counts.
+
+    Each row of the state is met by one row of the model at most, or else a key stands in the model twice.
+    """
+    key = [identifier(name) for name in layout.key]
+    new_key = ", ".join(f"{identifier(f'new.{name}')} AS {identifier(name)}" for name in layout.key)
+    found = _duplicates(connection, key, f"(SELECT {new_key} FROM {CHANGES} WHERE kind <> 'removed')")
+    if not found and _hides_twins(connection, layout, rows):
+        with _errors_of(model, first_line=2):
+            found = _duplicates(connection, key, f"(\n{model.sql}\n)")
     if found:
         names = ", ".join(layout.key)
         hint = "return one row for each key (GROUP BY, QUALIFY row_number() ...), or name more columns in primary_key"
@@ -210,27 +214,44 @@ def _refuse_duplicate_keys(connection: DuckDBPyConnection, layout: Layout) -> No
         raise DataError(what, layout.sync.where("primary_key"), hint)
 
 
-def _refuse_duplicate_users(connection: DuckDBPyConnection, layout: Layout) -> None:
+def _hides_twins(connection: DuckDBPyConnection, layout: Layout, rows: int) -> bool:
+    counts = "count(*) FILTER (kind <> 'removed' AND NOT known), count(*) FILTER (kind = 'changed')"
+    unknown, changed = connection.execute(f"SELECT {counts} FROM {CHANGES}").fetchall()[0]
+    if not looks_at_gone(layout):
+        return bool(changed)  # it cannot be told from counts; where nothing has changed, a twin does no harm
+    (in_state,) = connection.execute(f"SELECT count(*) FROM {ACKNOWLEDGED}").fetchall()[0] if rows > unknown else (0,)
+    return bool(rows - unknown > in_state - _counted(connection, ROWS_GONE))
+
+
+def _refuse_duplicate_users(connection: DuckDBPyConnection, layout: Layout, model: Compiled) -> None:
     """With a key of the sync's own, two rows may be about one user; Braze would take them in any order."""
-    found = _duplicates(connection, identity(layout, "snapshot"))
+    if not layout.sync.primary_key or Kind.CHANGED not in layout.mode.kinds:
+        return
+    users = identity(layout, "model")
+    by_key = {f"model.{identifier(name)}" for name in layout.key}
+    (changes,) = connection.execute(f"SELECT count(*) FROM {CHANGES} WHERE kind <> 'removed'").fetchall()[0]
+    if set(users) == by_key or not changes:
+        return
+    with _errors_of(model, first_line=2):
+        found = _duplicates(connection, users, f"(\n{model.sql}\n) AS model")
     if found:
         names = ", ".join([*layout.identifiers, *layout.mode.key_fields])
         what = f"{layout.sync.name}: one user stands in several rows ({names}): {found}"
         raise DataError(what, layout.sync.where("primary_key"), "return one row for each user")
 
 
-def _duplicates(connection: DuckDBPyConnection, columns: list[str]) -> str | None:
-    """How many keys stand in how many rows, and the first of them; None if each stands once."""
+def _duplicates(connection: DuckDBPyConnection, columns: list[str], rows: str) -> str | None:
+    """How many keys stand in how many of `rows`, and the first of them; None if each stands once."""
     key, is_known = ", ".join(columns), " OR ".join(f"{column} IS NOT NULL" for column in columns)
-    counted = f"SELECT {key}, count(*) AS times FROM {SNAPSHOT} WHERE {is_known} GROUP BY ALL"
-    grouped = f"{counted} HAVING times > 1"
-    keys, rows = connection.execute(f"SELECT count(*), sum(times) FROM ({grouped})").fetchone() or (0, 0)
+    counted = f"SELECT {key}, count(*) AS times FROM {rows} WHERE {is_known} GROUP BY ALL HAVING times > 1"
+    connection.execute(f"CREATE OR REPLACE TEMP TABLE retl_twins AS {counted}")
+    keys, times = connection.execute("SELECT count(*), sum(times) FROM retl_twins").fetchall()[0]
     if not keys:
         return None
-    first = connection.execute(f"SELECT * FROM ({grouped}) ORDER BY ALL LIMIT {_NAMES_IN_ERRORS}").fetchall()
-    shown = [f"{' / '.join(str(part) for part in key if part is not None)} ({times} rows)" for *key, times in first]
+    first = connection.execute(f"SELECT * FROM retl_twins ORDER BY ALL LIMIT {_NAMES_IN_ERRORS}").fetchall()
+    shown = [f"{' / '.join(str(part) for part in key if part is not None)} ({n} rows)" for *key, n in first]
     more = f" and {keys - len(first):,} more" if keys > len(first) else ""
-    return f"{keys:,} keys stand in {rows:,} rows: {', '.join(shown)}{more}"
+    return f"{keys:,} keys stand in {times:,} rows: {', '.join(shown)}{more}"
 
 
 # --- errors ----------------------------------------------------------------------------------------------------------
