@@ -158,7 +158,8 @@ def write_changes(connection: DuckDBPyConnection, layout: Layout, model: Compile
     before, after = f"CREATE TABLE {CHANGES} AS\n{changes}".split(MODEL)
     with _errors_of(model, first_line=before.count("\n") + 1):
         connection.execute(f"{before}{model.sql}{after}")
-    rows = _counted(connection, ROWS_READ) or connection.execute(f"SELECT count(*) FROM {CHANGES}").fetchall()[0][0]
+    (new,) = connection.execute(f"SELECT count(*) FROM {CHANGES} WHERE kind <> 'removed'").fetchall()[0]
+    rows = max(_counted(connection, ROWS_READ), new)  # a first run does not count: all its rows are new
     if not layout.whole_row:
         _refuse_null_keys(connection, layout)
         _refuse_duplicate_keys(connection, layout, model, rows)
