@@ -74,7 +74,7 @@ class Stats:
     rows: int = 0
     first: float | None = None
     last: float | None = None
-    bytes: int = 0
+    body_bytes: int = 0
     per_second: Counter[int] = field(default_factory=Counter)
 
     def as_json(self) -> bytes:
@@ -115,7 +115,7 @@ class Sink:
             )
         stats.requests += 1
         stats.rows += body.count(ROW, start, end)
-        stats.bytes += end - start
+        stats.body_bytes += end - start
         stats.per_second[int(now)] += 1
         stats.first = stats.first or now
         stats.last = now

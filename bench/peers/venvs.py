@@ -23,8 +23,8 @@ def python_of(name: str) -> Path:
     wanted = REQUIREMENTS[name].read_text()
     if not mark.exists() or mark.read_text() != wanted:
         venv.create(folder, with_pip=True, clear=True)
-        install = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r", REQUIREMENTS[name]]
-        subprocess.run(install, check=True, stdout=sys.stderr)
+        options = ["--quiet", "--disable-pip-version-check", "-r", str(REQUIREMENTS[name])]
+        subprocess.run([str(python), "-m", "pip", "install", *options], check=True, stdout=sys.stderr)
         mark.write_text(wanted)
     return python
 
