@@ -106,14 +106,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="bench.peers.compare")
     parser.add_argument("peers", nargs="*", help=f"of {', '.join(PEERS)}; all if none is named")
     parser.add_argument("--rows", type=int, default=75_000)
-    parser.add_argument("--latency", type=float, default=0.1)
+    parser.add_argument("--latency", type=float, default=0.1, help="of the sink, seconds")
+    parser.add_argument("--requests", type=int, default=3000, help="that the sink takes in 3 seconds")
     options = parser.parse_args()
     database, certificate = ROOT / ".bench" / f"users-{options.rows}.duckdb", ROOT / ".bench" / "certificate"
     make_table(database, options.rows)
     if not (certificate / "ca.pem").exists():
         subprocess.run([python_of("bench"), "-m", "bench.certificate", certificate], cwd=ROOT, check=True)
     for peer in options.peers or PEERS:
-        sink_options = ["--latency", str(options.latency)]
+        sink_options = ["--latency", str(options.latency), "--requests", str(options.requests)]
         print(json.dumps(run_peer(peer, database, options.rows, certificate, sink_options)), flush=True)
 
 

@@ -1,6 +1,7 @@
 """The script of an afternoon: rows as dicts, JSON, a pool of threads with a session each."""
 
 import json
+import os
 import threading
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -14,7 +15,7 @@ from urllib3.util import Retry
 
 from bench.peers.measure import ROWS_PER_REQUEST, Job, job, report
 
-THREADS = 16
+THREADS = int(os.environ.get("SCRIPT_THREADS", "16"))
 RETRY = Retry(total=8, status_forcelist=[429, 500, 502, 503, 504], allowed_methods=["POST"], backoff_factor=0.5)
 local = threading.local()
 
