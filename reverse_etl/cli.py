@@ -64,6 +64,10 @@ AcceptSchemaChange = Annotated[
     bool, typer.Option("--accept-schema-change", help="Go on where a column's type has changed, and send it again.")
 ]
 ForceGuard = Annotated[list[str] | None, typer.Option("--force-guard", help="A guard to let pass this once.")]
+MemoryLimit = Annotated[
+    str | None,
+    typer.Option("--memory-limit", help="For DuckDB: 512MB, 4GB.", show_default="1500MB"),
+]
 Wait = Annotated[
     float, typer.Option("--wait", min=0, help="Seconds to wait while another process holds the sync or the warehouse.")
 ]
@@ -278,8 +282,9 @@ def sync(
     accept_schema_change: AcceptSchemaChange = False,
     force_guard: ForceGuard = None,
     fail_fast: Annotated[bool, typer.Option("--fail-fast", "-x", help="Run no more syncs after one fails.")] = False,
-    threads: Threads = 64,
+    threads: Threads = 128,
     rate_limit_share: RateLimitShare = 1.0,
+    memory_limit: MemoryLimit = None,
     wait: Wait = 0,
     yes: Yes = False,
     output: OutputFormat = Output.TEXT,
@@ -296,6 +301,7 @@ def sync(
         full_refresh=full_refresh,
         accept_schema_change=accept_schema_change,
         force_guards=_guard_names(force_guard or []),
+        memory_limit=memory_limit,
         wait_s=wait,
         fail_fast=fail_fast,
         threads=threads,
@@ -309,8 +315,9 @@ def retry(
     project: "Project",
     name: SyncName,
     force_guard: ForceGuard = None,
-    threads: Threads = 64,
+    threads: Threads = 128,
     rate_limit_share: RateLimitShare = 1.0,
+    memory_limit: MemoryLimit = None,
     wait: Wait = 0,
     output: OutputFormat = Output.TEXT,
 ) -> None:
@@ -319,7 +326,7 @@ def retry(
     from reverse_etl.state import Intent
 
     guards = _guard_names(force_guard or [])
-    options = Options(intent=Intent.RETRY, force_guards=guards, wait_s=wait, threads=threads)
+    options = Options(intent=Intent.RETRY, force_guards=guards, memory_limit=memory_limit, wait_s=wait, threads=threads)
     _run(project, [project.sync(name)], options, rate_limit_share, output)
 
 
@@ -396,6 +403,7 @@ def plan(
     show_values: ShowValues = False,
     full_refresh: FullRefresh = False,
     accept_schema_change: AcceptSchemaChange = False,
+    memory_limit: MemoryLimit = None,
     wait: Wait = 0,
     output: OutputFormat = Output.TEXT,
 ) -> None:
@@ -403,7 +411,12 @@ def plan(
     from reverse_etl import report
     from reverse_etl.run import Options, preview_sync
 
-    options = Options(full_refresh=full_refresh, accept_schema_change=accept_schema_change, wait_s=wait)
+    options = Options(
+        full_refresh=full_refresh,
+        accept_schema_change=accept_schema_change,
+        memory_limit=memory_limit,
+        wait_s=wait,
+    )
     previews = []
     for chosen in _chosen(project, names, select, exclude):
         previews.append(preview_sync(project, chosen, options, _screen()))

@@ -7,7 +7,8 @@ from email.utils import parsedate_to_datetime
 
 from reverse_etl.modes import Window
 
-SAFETY = 0.99  # of a limit: at exactly 1,000 a second a sliding window at the server cuts down to 819
+SAFETY = 0.992  # of a limit: at exactly 1,000 a second a sliding window at the server cuts down to 819
+AT_MOST = 0.998  # of a limit, in starts as they were made: threads wake up late, and then several start at once
 BURST = 5  # requests that may start at once
 EVEN_S = 60  # windows up to here are filled evenly
 PARTS = 60
@@ -27,6 +28,7 @@ class Pacer:
         long = [window for window in windows if window.per_seconds > EVEN_S]
         self._spacing_s = max((w.per_seconds / (w.requests * share * SAFETY) for w in short), default=0.0)
         self._burst_s = self._spacing_s * (min([BURST, *(w.requests for w in short)]) - 1)
+        self._started = [(deque[float](maxlen=max(1, int(w.requests * share * AT_MOST))), w.per_seconds) for w in short]
         self._counts = [_Count(max(1, int(w.requests * share * SAFETY)), w.per_seconds) for w in long]
         self._next_s = 0.0
         self._paused_until_s = 0.0
@@ -40,6 +42,15 @@ class Pacer:
             count.add(start_s)
         self._next_s = max(start_s, self._next_s) + self._spacing_s
         return start_s - now_s
+
+    def start(self, now_s: float) -> float:
+        """Start now, as was reserved; or the seconds to wait first, if too many have started just before."""
+        waits = (times[0] + per_s - now_s for times, per_s in self._started if len(times) == times.maxlen)
+        wait_s = max(waits, default=0.0)
+        if wait_s <= 0:
+            for times, _ in self._started:
+                times.append(now_s)
+        return wait_s
 
     def pause(self, now_s: float, wait_s: float) -> None:
         """Let nobody start for `wait_s` seconds: the server said so."""
@@ -117,8 +128,15 @@ def throttled_wait_s(headers: Mapping[str, str]) -> float:
 
 
 def exhausted_wait_s(headers: Mapping[str, str]) -> float:
-    """Seconds to let nobody start because the answer says that nothing remains of the window; 0 if something does."""
-    return throttled_wait_s(headers) if headers.get("x-ratelimit-remaining", "").strip() == "0" else 0.0
+    """Seconds to let nobody start because the answer says that nothing remains of the window; 0 if something does.
+
+    The headers count in whole seconds, so the window may open up to one second sooner than they say. That is much of a
+    window of seconds, and little of one of minutes.
+    """
+    if headers.get("x-ratelimit-remaining", "").strip() != "0":
+        return 0.0
+    wait_s = throttled_wait_s(headers)
+    return wait_s if wait_s > 3 else max(0.0, wait_s - 1)
 
 
 def _seconds(value: str | None, date: str | None) -> float | None:

@@ -57,7 +57,8 @@ class Options:
     intent: Intent = Intent.SEND
     wait_s: float = 0.0
     fail_fast: bool = False
-    threads: int = 64
+    threads: int = 128
+    memory_limit: str | None = None
     policy: RetryPolicy = field(default_factory=RetryPolicy)
     clock: Clock = field(default_factory=Clock)
 
@@ -131,7 +132,8 @@ def run_sync(project: Project, sync: Sync, channel: Channel, options: Options, l
 def opened(project: Project, sync: Sync, options: Options, listener: Listener) -> Iterator[State]:
     """The state of a sync, as soon as it is free; what a killed run turned out to have done is said."""
     with ExitStack() as stack:
-        opening = partial(open_state, project.state_folder(sync), sync.name, project.target_name)
+        folder = project.state_folder(sync)
+        opening = partial(open_state, folder, sync.name, project.target_name, options.memory_limit)
         state = when_free(
             lambda: stack.enter_context(opening()),
             options.wait_s,

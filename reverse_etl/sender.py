@@ -299,14 +299,17 @@ class Sender:
 
     def _wait_for_turn(self, batch: Batch) -> bool:
         """Wait until the rate limit has room; False if the run was stopped."""
-        pacer, paused = self._routes[batch.call].pacer, True
-        while paused and not self._stop.is_set():
-            with self._lock:
-                wait_s = pacer.reserve(self._clock.now_s())
+        pacer = self._routes[batch.call].pacer
+        with self._lock:
+            wait_s = pacer.reserve(self._clock.now_s())
+        while not self._stop.is_set():
             if wait_s > 0:
                 self._clock.wait(wait_s, self._stop)
             with self._lock:
-                paused = pacer.is_paused(self._clock.now_s())
+                now_s = self._clock.now_s()
+                wait_s = pacer.reserve(now_s) if pacer.is_paused(now_s) else pacer.start(now_s)
+            if wait_s <= 0:
+                break
         return not self._stop.is_set()
 
     def _request(self, connection: Connection, batch: Batch) -> Verdict:

@@ -58,7 +58,7 @@ class Intent(Enum):
 
 
 @contextmanager
-def open_state(folder: Path, sync: str, target: str) -> Iterator["State"]:
+def open_state(folder: Path, sync: str, target: str, memory_limit: str | None = None) -> Iterator["State"]:
     """The state of a sync, for this process alone. What a killed run left behind is folded in first.
 
     Raises BusyError if another process is at work on it, StateError if it cannot be used.
@@ -67,7 +67,7 @@ def open_state(folder: Path, sync: str, target: str) -> Iterator["State"]:
     try:
         _make(folder)
         with locked_by_us(folder / "lock", sync, target) as dead_owner, told(folder):
-            state = State(folder, sync, target)
+            state = State(folder, sync, target, memory_limit)
             state.dead_owner = dead_owner
             try:
                 yield state
@@ -93,13 +93,13 @@ class State:
     lock and ended without letting go.
     """
 
-    def __init__(self, folder: Path, sync: str, target: str) -> None:
+    def __init__(self, folder: Path, sync: str, target: str, memory_limit: str | None = None) -> None:
         self.dead_owner: str | None = None
         self.folder, self.sync, self.target = folder, sync, target
         self._state_path = folder / "state.duckdb"
         self._outbox_path = folder / "outbox.duckdb"
         self._journal_path = folder / "journal.jsonl"
-        self.connection = connect(folder / "spill")
+        self.connection = connect(folder / "spill", memory_limit)
         try:
             self._attach()
             self.recovered = self._recover()

@@ -32,11 +32,17 @@ MEMORY_LIMIT = "1500MB"  # DuckDB spills beyond it; the process takes some 20 % 
 _NAMES_IN_ERRORS = 5  # of duplicate keys, so that a message stays a message
 
 
-def connect(spill_folder: Path | None = None) -> DuckDBPyConnection:
-    """A connection in UTC that knows retl's functions. Without UTC, the state would depend on the machine."""
+def connect(spill_folder: Path | None = None, memory_limit: str | None = None) -> DuckDBPyConnection:
+    """A connection in UTC that knows retl's functions. Without UTC, the state would depend on the machine.
+
+    Raises ProjectError if `memory_limit` is no size such as 512MB.
+    """
     connection = duckdb.connect()
     connection.execute("SET TimeZone = 'UTC'")
-    connection.execute(f"SET memory_limit = {literal(MEMORY_LIMIT)}")
+    try:
+        connection.execute(f"SET memory_limit = {literal(memory_limit or MEMORY_LIMIT)}")
+    except duckdb.Error as error:
+        raise ProjectError(f'--memory-limit: "{memory_limit}" is no size', hint="write 512MB, or 4GB") from error
     if spill_folder:
         connection.execute(f"SET temp_directory = {literal(str(spill_folder))}")
     connection.execute(macros())
@@ -159,7 +165,7 @@ def write_changes(connection: DuckDBPyConnection, layout: Layout, model: Compile
     with _errors_of(model, first_line=before.count("\n") + 1):
         connection.execute(f"{before}{model.sql}{after}")
     (new,) = connection.execute(f"SELECT count(*) FROM {CHANGES} WHERE kind <> 'removed'").fetchall()[0]
-    rows = max(_counted(connection, ROWS_READ), new)  # a first run does not count: all its rows are new
+    rows = max(_counted(connection, ROWS_READ), int(new))  # a first run does not count: all its rows are new
     if not layout.whole_row:
         _refuse_null_keys(connection, layout)
         _refuse_duplicate_keys(connection, layout, model, rows)
