@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test torture lint types check docs clean
+.PHONY: demo test torture bench lint types check docs clean
 
 $(VENV)/installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -35,6 +35,9 @@ check: lint types test ## What CI runs
 
 torture: $(VENV)/installed ## Kill syncs at random moments while the server misbehaves, 200 of each mode: some 15 minutes
 	$(BIN)/python -c "from tests.torture import main; main()" $(TORTURE)
+
+bench: $(VENV)/installed ## How fast it is, each figure beside its yardstick: some ten minutes
+	$(BIN)/python -m bench.run --write $(BENCH)
 
 docs: $(VENV)/installed ## Write what README.md and docs/cli.md take from the code
 	$(BIN)/python -m docs.generate

@@ -134,6 +134,33 @@ def demo() -> str:
     return "```console\n" + re.sub(r" \(\d+\.\d s\)", "", "\n".join(lines)) + "\n```"
 
 
+# What README.md quotes of bench/RESULTS.md: a line of its table, and how it is put.
+_QUOTED = {
+    "10M: sync, nothing changed": "10M rows x 20 columns, nothing changed: the whole `retl sync`",
+    "10M: sync, 1 % changed and sent": "the same, 1 % changed and sent",
+    "10M: peak memory": "its peak memory",
+    "1M: a first run, to its first request": "1M new rows, from the start to the first request",
+    "requests/s over 60 s": "sending: TLS, 100 ms to an answer, 75 rows a request, for a minute",
+    "cores while sending": "cores while sending",
+    "script, 300,000 rows": "a plain script of 16 threads, same rows, same sink",
+    "dlt, 300,000 rows": "a dlt custom destination, 64 workers",
+    "drt, 30,000 rows": "drt's REST destination, one row a request",
+}
+
+
+def bench() -> str:
+    about, *_ = [line for line in _results() if line and not line.startswith(("#", "|"))]
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in _results() if line.startswith("|")]
+    found = {name: (wall, ratio, verdict) for name, wall, _, _, _, ratio, verdict in cells}
+    lines = [f"`make bench`, {about}", "", "| | wall s | | |", "|---|---|---|---|"]
+    lines += [f"| {text} | {' | '.join(found[name])} |" for name, text in _QUOTED.items()]
+    return "\n".join(lines)
+
+
+def _results() -> list[str]:
+    return (ROOT / "bench" / "RESULTS.md").read_text(encoding="utf-8").splitlines()
+
+
 PARTS: Mapping[str, Mapping[str, Callable[[], str]]] = {
     "README.md": {
         "demo": demo,
@@ -143,6 +170,7 @@ PARTS: Mapping[str, Mapping[str, Callable[[], str]]] = {
         "incremental keys": keys_of(Incremental),
         "destination keys": keys_of(Destination),
         "commands": commands,
+        "bench": bench,
     },
     "docs/cli.md": {"reference": cli_reference},
 }

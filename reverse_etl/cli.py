@@ -26,6 +26,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # half the time of `retl --help` went into importing what draws boxes
 )
 state_app = typer.Typer(help="Look at what a sync remembers, or make it forget.", no_args_is_help=True)
 app.add_typer(state_app, name="state")
@@ -66,7 +67,7 @@ AcceptSchemaChange = Annotated[
 ForceGuard = Annotated[list[str] | None, typer.Option("--force-guard", help="A guard to let pass this once.")]
 MemoryLimit = Annotated[
     str | None,
-    typer.Option("--memory-limit", help="For DuckDB: 512MB, 4GB.", show_default="1500MB"),
+    typer.Option("--memory-limit", help="For DuckDB: 512MB, 4GB.", show_default="2000MB"),
 ]
 Wait = Annotated[
     float, typer.Option("--wait", min=0, help="Seconds to wait while another process holds the sync or the warehouse.")
@@ -282,7 +283,7 @@ def sync(
     accept_schema_change: AcceptSchemaChange = False,
     force_guard: ForceGuard = None,
     fail_fast: Annotated[bool, typer.Option("--fail-fast", "-x", help="Run no more syncs after one fails.")] = False,
-    threads: Threads = 128,
+    threads: Threads = 160,
     rate_limit_share: RateLimitShare = 1.0,
     memory_limit: MemoryLimit = None,
     wait: Wait = 0,
@@ -315,7 +316,7 @@ def retry(
     project: "Project",
     name: SyncName,
     force_guard: ForceGuard = None,
-    threads: Threads = 128,
+    threads: Threads = 160,
     rate_limit_share: RateLimitShare = 1.0,
     memory_limit: MemoryLimit = None,
     wait: Wait = 0,

@@ -8,7 +8,7 @@ from duckdb import DuckDBPyConnection
 
 from reverse_etl.columns import ROW_NUMBER, Layout
 from reverse_etl.diff import ACKNOWLEDGED, OUTBOX, RUN
-from reverse_etl.modes import MAX_BODY_BYTES
+from reverse_etl.modes import MAX_BODY_BYTES, Kind
 from reverse_etl.sender import Record, cut
 from reverse_etl.sql import identifier
 
@@ -144,9 +144,12 @@ def sample_changes(connection: DuckDBPyConnection, layout: Layout, known: Collec
     goes = ", ".join(f"o.{identifier(f'changed.{name}')}" if name in layout.tracked else "true" for name in names)
     same = [f"t.{identifier(name)} IS NOT DISTINCT FROM o.{identifier(f'new.{name}')}" for name in layout.key]
     joined = f"LEFT JOIN {ACKNOWLEDGED} AS t ON {' AND '.join(same)}" if known else ""
+    first = " UNION ALL ".join(
+        f"(SELECT rowid AS seq, * FROM {OUTBOX} WHERE action = 'send' AND kind = '{kind}' LIMIT {SHOWN_CHANGES})"
+        for kind in Kind
+    )
     rows = connection.execute(
-        f"""SELECT o.key, o.kind, [{goes}], [{old}], [{new}] FROM {OUTBOX} AS o {joined} WHERE action = 'send'
-        QUALIFY row_number() OVER (PARTITION BY o.kind ORDER BY o.rowid) <= {SHOWN_CHANGES} ORDER BY o.kind, o.rowid"""
+        f"""SELECT o.key, o.kind, [{goes}], [{old}], [{new}] FROM ({first}) AS o {joined} ORDER BY o.kind, o.seq"""
     ).fetchall()
     changes = []
     for key, kind, *columns in rows:

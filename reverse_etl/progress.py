@@ -6,7 +6,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 from reverse_etl.interrupts import Interrupts
 from reverse_etl.plan import Plan
@@ -26,6 +34,18 @@ class Screen:
 
     def notice(self, sync: Sync, text: str) -> None:
         self._say(f"{sync.name}: {text}")
+
+    @contextmanager
+    def planning(self, sync: Sync) -> Iterator[None]:
+        began_s, text = time.monotonic(), f"{sync.name}: running the model, looking for what has changed"
+        if self._console.is_terminal and not self._quiet:
+            columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+            with Progress(*columns, console=self._console, transient=True) as progress:
+                progress.add_task(text)
+                yield
+        else:
+            with _repeating(lambda: self._say(f"{text}, {time.monotonic() - began_s:.0f} s"), LINE_EVERY_S):
+                yield
 
     def planned(self, sync: Sync, plan: Plan) -> None:
         self._say(f"{sync.name}: {change_line(plan)}")

@@ -57,7 +57,7 @@ class Options:
     intent: Intent = Intent.SEND
     wait_s: float = 0.0
     fail_fast: bool = False
-    threads: int = 128
+    threads: int = 160
     memory_limit: str | None = None
     policy: RetryPolicy = field(default_factory=RetryPolicy)
     clock: Clock = field(default_factory=Clock)
@@ -88,6 +88,7 @@ class Listener(Protocol):
     """Who is told how a run goes while it goes."""
 
     def notice(self, sync: Sync, text: str) -> None: ...
+    def planning(self, sync: Sync) -> AbstractContextManager[None]: ...
     def planned(self, sync: Sync, plan: Plan) -> None: ...
     def sending(self, sync: Sync, plan: Plan, sender: Sender) -> AbstractContextManager[None]: ...
 
@@ -166,11 +167,12 @@ def plan_sync(project: Project, sync: Sync, state: State, options: Options, list
     retyped = state.retyped(layout, options.accept_schema_change)
     state.begin(run_id, datetime.now(UTC), project.scheduled_time)
     try:
-        changes = changes_sql(layout, state.columns(), retyped, options.full_refresh, state.is_unsure())
-        rows = write_changes(connection, layout, model, changes)
-        detach_warehouse(connection, project.warehouse)
-        taken = taken_changes(layout, since.forgotten if since else None)
-        state.write_outbox(layout, outbox_sql(layout, taken), order_sql(layout), rules(layout), options.intent)
+        with listener.planning(sync):
+            changes = changes_sql(layout, state.columns(), retyped, options.full_refresh, state.is_unsure())
+            rows = write_changes(connection, layout, model, changes)
+            detach_warehouse(connection, project.warehouse)
+            taken = taken_changes(layout, since.forgotten if since else None)
+            state.write_outbox(layout, outbox_sql(layout, taken), order_sql(layout), rules(layout), options.intent)
     except BaseException:
         state.drop_run()
         raise

@@ -4,6 +4,7 @@ import os
 import sys
 import textwrap
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -52,12 +53,13 @@ class Silent:
     def notice(self, sync: Any, text: str) -> None:
         self.notices.append(f"{sync.name}: {text}")
 
+    def planning(self, sync: Any) -> Any:
+        return nullcontext()
+
     def planned(self, sync: Any, plan: Any) -> None:
         pass
 
     def sending(self, sync: Any, plan: Any, sender: Any) -> Any:
-        from contextlib import nullcontext
-
         return nullcontext()
 
 

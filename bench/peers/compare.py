@@ -48,6 +48,7 @@ def make_table(path: Path, rows: int) -> None:
         texts=",\n    ".join(f"left(md5((i * 5 + {n})::VARCHAR), 12) AS text_{n}" for n in range(5)),
         doubles=",\n    ".join(f"(hash(i * 4 + {n}) % 1000000) / 100.0::DOUBLE AS amount_{n}" for n in range(4)),
     )
+    sql = f"SET enable_progress_bar = false; {sql}"
     script = "import duckdb, sys; duckdb.connect(sys.argv[1]).execute(sys.argv[2])"
     subprocess.run([python_of("bench"), "-c", script, path, sql], check=True)
 

@@ -28,7 +28,7 @@ from reverse_etl.modes import Kind
 from reverse_etl.sql import identifier, literal
 from reverse_etl.values import MOMENTS, SqlType, macros
 
-MEMORY_LIMIT = "1500MB"  # DuckDB spills beyond it; the process takes some 20 % more
+MEMORY_LIMIT = "2000MB"  # DuckDB spills beyond it; the process takes some 20 % more
 _NAMES_IN_ERRORS = 5  # of duplicate keys, so that a message stays a message
 
 
@@ -38,7 +38,7 @@ def connect(spill_folder: Path | None = None, memory_limit: str | None = None) -
     Raises ProjectError if `memory_limit` is no size such as 512MB.
     """
     connection = duckdb.connect()
-    connection.execute("SET TimeZone = 'UTC'")
+    connection.execute("SET TimeZone = 'UTC'; SET enable_progress_bar = false")
     try:
         connection.execute(f"SET memory_limit = {literal(memory_limit or MEMORY_LIMIT)}")
     except duckdb.Error as error:

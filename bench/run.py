@@ -1,0 +1,296 @@
+"""How fast `retl` is, each figure beside its yardstick of the same run: make bench
+
+Prints a table with a verdict for each line, and writes bench/RESULTS.md. Runs for some ten minutes; `--sizes 1 10 50`
+takes 50 million rows too, `--only diff sending start peers` a part of it. Everything it makes lies in .bench/.
+"""
+
+import argparse
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from importlib.metadata import version
+from itertools import pairwise
+from pathlib import Path
+
+from bench.peers.compare import make_table, run_peer, sink, stats
+from bench.peers.venvs import ROOT, python_of
+
+WORK = ROOT / ".bench"
+CERTIFICATE = WORK / "certificate"
+RETL = [sys.executable, "-m", "reverse_etl"]
+CEILING = 1000  # requests a second, of 75 rows: Braze's own limit
+SENDING_S = 60
+TICKS = os.sysconf("SC_CLK_TCK")
+MODEL = """select * replace (case when {{ var('changed', 0) }} = 1 and hash(external_id) % 100 = 7
+    then text_0 || '!' else text_0 end as text_0) from users"""
+
+
+@dataclass(frozen=True)
+class Sample:
+    at: float
+    cpu_s: float
+    resident_mb: float
+
+
+@dataclass
+class Measured:
+    """A process from its start to its end; `samples` are taken ten times a second."""
+
+    wall_s: float = 0.0
+    began_at: float = 0.0  # unix seconds
+    cpu_s: float = 0.0
+    peak_mb: float = 0.0
+    samples: list[Sample] = field(default_factory=list)
+
+
+def measure(command: Sequence[str | Path], cwd: Path, url: str = "https://127.0.0.1:9") -> Measured:
+    """Run a command to its end, in a project of the bench or beside it. Ends the bench if the command fails."""
+    environ = {**os.environ, "SINK": url, "REQUESTS_CA_BUNDLE": str(CERTIFICATE / "ca.pem"), "PYTHONPATH": str(ROOT)}
+    found, began, done = Measured(began_at=time.time()), time.monotonic(), threading.Event()
+    with (WORK / "last.log").open("w") as log:
+        process = subprocess.Popen([str(part) for part in command], cwd=cwd, env=environ, stdout=log, stderr=log)
+        sampler = threading.Thread(target=_sample, args=(process.pid, found.samples, done))
+        sampler.start()
+        _, status, used = os.wait4(process.pid, 0)
+        done.set()
+        sampler.join()
+    if status:
+        sys.exit(f"{' '.join(map(str, command))} failed: {(WORK / 'last.log').read_text()}")
+    found.wall_s, found.cpu_s = time.monotonic() - began, used.ru_utime + used.ru_stime
+    found.peak_mb = used.ru_maxrss / 1024
+    return found
+
+
+def _sample(pid: int, samples: list[Sample], done: threading.Event) -> None:
+    while not done.wait(0.1):
+        try:
+            times = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+            pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+        except OSError:
+            return
+        cpu_s = (int(times[11]) + int(times[12])) / TICKS
+        samples.append(Sample(time.time(), cpu_s, pages * os.sysconf("SC_PAGE_SIZE") / 2**20))
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line of the table; `ratio` and `bound` are for the verdict, which is none without a bound."""
+
+    what: str
+    measured: Measured
+    rows: int = 0
+    ratio: float | None = None
+    yardstick: str = ""
+    bound: float | None = None
+    at_least: bool = False
+    unit: str = "x"
+
+    @property
+    def verdict(self) -> str:
+        if self.bound is None or self.ratio is None:
+            return ""
+        good = self.ratio >= self.bound if self.at_least else self.ratio <= self.bound
+        asked = f"{'at least' if self.at_least else 'at most'} {self.bound:g}{self.unit}"
+        return f"{'met' if good else '**not met**'}: {asked}"
+
+    def cells(self) -> Iterator[str]:
+        m = self.measured
+        yield self.what
+        yield f"{m.wall_s:.1f}" if m.wall_s else ""
+        yield f"{m.cpu_s:.1f}" if m.cpu_s else ""
+        yield f"{m.peak_mb:,.0f}" if m.peak_mb else ""
+        yield f"{self.rows / m.wall_s:,.0f}" if self.rows and m.wall_s else ""
+        yield f"{self.ratio:.2f}{self.unit} {self.yardstick}" if self.ratio is not None else ""
+        yield self.verdict
+
+
+def against(what: str, measured: Measured, yard: Measured, name: str, bound: float, rows: int) -> Iterator[Line]:
+    """Two lines: wall and CPU seconds against those of a yardstick."""
+    yield Line(what, measured, rows, measured.wall_s / yard.wall_s, f"wall of {name}", bound)
+    yield Line(f"{what}: CPU", Measured(), 0, measured.cpu_s / yard.cpu_s, f"CPU of {name}", bound)
+
+
+# --- the parts -------------------------------------------------------------------------------------------------------
+
+
+def project(rows: int) -> Path:
+    """A fresh project over a table of so many rows."""
+    folder, table = WORK / f"project-{rows}", WORK / f"users-{rows}.duckdb"
+    make_table(table, rows)
+    shutil.rmtree(folder, ignore_errors=True)
+    (folder / "models").mkdir(parents=True)
+    (folder / "models" / "people.sql").write_text(MODEL)
+    (folder / "syncs.yml").write_text(
+        f"""version: 1
+targets:
+  bench:
+    warehouse: {{type: duckdb, path: {table}}}
+    destination: {{type: braze, endpoint: "{{{{ env_var('SINK') }}}}", api_key: "{{{{ env_var('KEY', 'k') }}}}"}}
+syncs:
+  - {{name: people, model: people, mode: users_track, track_record_type: attributes, primary_key: external_id}}
+"""
+    )
+    return folder
+
+
+def duckdb_script(sql: str) -> list[str | Path]:
+    """DuckDB alone, with the memory that retl gives it."""
+    settings = f"SET memory_limit = '2000MB'; SET temp_directory = '{WORK / 'spill'}'"
+    code = f"import duckdb; c = duckdb.connect(); c.execute({settings!r}); c.execute({sql!r})"
+    return [sys.executable, "-c", code]
+
+
+def diff(rows: int) -> Iterator[Line]:
+    """What it costs to find out what has changed."""
+    folder, million = project(rows), f"{rows // 1_000_000}M"
+    table, state = WORK / f"users-{rows}.duckdb", folder / ".retl/bench/people/state.duckdb"
+    parquet = WORK / "out.parquet"
+    attach = f"ATTACH '{table}' AS w (READ_ONLY); "
+    copy = measure(duckdb_script(f"{attach} COPY (SELECT * FROM w.users) TO '{parquet}'"), WORK)
+    parquet.unlink()
+    yield Line(f"{million}: COPY model TO parquet (yardstick)", copy, rows)
+    measure([*RETL, "state", "seed", "people", "--yes"], folder)
+    size = state.stat().st_size
+    bare = measure(duckdb_script(f"{attach} ATTACH '{state}' AS s (READ_ONLY); {bare_diff(table)}"), WORK)
+    yield Line(f"{million}: bare diff of two tables (yardstick)", bare, rows, bare.wall_s / copy.wall_s, "wall of COPY")
+    unchanged = measure([*RETL, "sync", "people"], folder)
+    yield from against(f"{million}: sync, nothing changed", unchanged, copy, "COPY", 2.0, rows)
+    little = measure([*RETL, "sync", "people", "--memory-limit", "512MB"], folder)
+    yield Line(f"{million}: the same in 512MB", little, rows, little.wall_s / unchanged.wall_s, "wall of it", 2.0)
+    with sink(CERTIFICATE, "--latency", "0.02") as url:
+        changed = measure([*RETL, "sync", "people", "--vars", "{changed: 1}"], folder, url)
+    yield from against(f"{million}: sync, 1 % changed and sent", changed, copy, "COPY", 2.3, rows)
+    peak = max(unchanged.peak_mb, changed.peak_mb)
+    yield Line(f"{million}: peak memory", Measured(peak_mb=peak), 0, peak / 1000, "", 2.5, unit=" GB")
+    plain = WORK / "plain.duckdb"
+    plain.unlink(missing_ok=True)
+    measure(duckdb_script(f"{attach} ATTACH '{plain}' AS p; CREATE TABLE p.t AS SELECT * FROM w.users"), WORK)
+    yield Line(f"{million}: state at rest", Measured(), 0, size / plain.stat().st_size, "size of the table", 1.2)
+    plain.unlink()
+    left = sorted(path.name for path in state.parent.iterdir())
+    assert left == ["lock", "state.duckdb"], left
+
+
+def bare_diff(table: Path) -> str:
+    import duckdb
+
+    with duckdb.connect(table, read_only=True) as connection:
+        names = [name for name, *_ in connection.execute("DESCRIBE users").fetchall() if name != "external_id"]
+    differs = " OR ".join(f"n.{name} IS DISTINCT FROM o.{name}" for name in names)
+    on = "ON n.external_id = o.external_id"
+    return f"SELECT count(*) FROM w.users n LEFT JOIN s.state o {on} WHERE o.external_id IS NULL OR {differs}"
+
+
+def sending() -> Iterator[Line]:
+    """A minute and more at Braze's ceiling: TLS, 100 ms to an answer, 75 rows of 20 columns to a request."""
+    rows = 75 * CEILING * (SENDING_S + 12)
+    folder = project(rows)
+    with sink(CERTIFICATE, "--latency", "0.1") as url:
+        run = measure([*RETL, "sync", "people"], folder, url)
+        seen = stats(url, CERTIFICATE)
+    first, last = int(seen["first"]), int(seen["last"])
+    per_second = [seen["per_second"].get(str(second), 0) for second in range(first, last + 1)]
+    windows = [sum(per_second[n : n + SENDING_S]) / SENDING_S for n in range(1, len(per_second) - SENDING_S)]
+    rate, began = max(windows), first + 1 + windows.index(max(windows))
+    part = [sample for sample in run.samples if began <= sample.at < began + SENDING_S]
+    cores = (part[-1].cpu_s - part[0].cpu_s) / (part[-1].at - part[0].at)
+    growth = part[-1].resident_mb - part[len(part) // 6].resident_mb
+    yield Line("first run, to the last row", run, rows)
+    share = rate / CEILING * 100
+    yield Line(
+        f"requests/s over {SENDING_S} s",
+        Measured(),
+        0,
+        share,
+        f"of 1,000/s, {seen['refused']} refused",
+        99,
+        at_least=True,
+        unit=" %",
+    )
+    yield Line("cores while sending", Measured(), 0, cores, "", 1.3, unit="")
+    yield Line("memory gained while sending", Measured(), 0, growth, "", 50, unit=" MB")
+    assert seen["rows"] == rows
+    planned = project(1_000_000)
+    with sink(CERTIFICATE, "--latency", "0.02") as url:
+        run = measure([*RETL, "sync", "people"], planned, url)
+        plan = Measured(wall_s=stats(url, CERTIFICATE)["first"] - run.began_at)
+    at_ceiling_s = 1_000_000 / 75 / CEILING
+    what = "1M: a first run, to its first request"
+    yield Line(what, plan, 1_000_000, at_ceiling_s / plan.wall_s, "as fast as sending", 3, at_least=True)
+
+
+def start() -> Iterator[Line]:
+    best = {}
+    for name, command in (("help", [*RETL, "--help"]), ("typer", [sys.executable, "-c", "import typer"])):
+        best[name] = min((measure(command, WORK) for _ in range(7)), key=lambda m: m.wall_s)
+    ratio = best["help"].wall_s / best["typer"].wall_s
+    yield Line("retl --help", best["help"], 0, ratio, "wall of `import typer`", 2.5)
+
+
+def peers() -> Iterator[Line]:
+    """The same rows to the same sink, with what users would pick instead."""
+    rows, rates = 300_000, {}
+    folder = project(rows)
+    table, options = WORK / f"users-{rows}.duckdb", ["--latency", "0.1"]
+    with sink(CERTIFICATE, *options) as url:
+        ours = measure([*RETL, "sync", "people"], folder, url)
+    yield Line("retl, 300,000 rows", ours, rows)
+    for peer, of, bound in (("script", rows, 3.0), ("dlt", rows, 20.0), ("drt", 30_000, 20.0)):
+        said = run_peer(peer, table, of, CERTIFICATE, options)
+        found = Measured(said["wall_s"], said["cpu_s"], said["peak_mb"])
+        rates[peer] = of / found.wall_s
+        ratio = rows / ours.wall_s / rates[peer]
+        yield Line(f"{peer}, {of:,} rows", found, of, ratio, "its rows/s, by retl", bound, at_least=True)
+
+
+# --- the table -------------------------------------------------------------------------------------------------------
+
+HEADING = ("", "wall s", "CPU s", "peak MB", "rows/s", "ratio", "verdict")
+
+
+def lines(parts: Sequence[str], sizes: Sequence[int]) -> Iterator[Line]:
+    scaled: dict[int, float] = {}
+    if "diff" in parts:
+        for size in sizes:
+            for line in diff(size * 1_000_000):
+                if line.what.endswith("sync, nothing changed"):
+                    scaled[size] = line.measured.wall_s / size
+                yield line
+        for small, large in pairwise(sizes):
+            ratio = scaled[large] / scaled[small]
+            yield Line(f"{small}M -> {large}M: time per row", Measured(), 0, ratio, "", 1.2)
+    for name, part in (("sending", sending), ("start", start), ("peers", peers)):
+        if name in parts:
+            yield from part()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="bench.run")
+    parser.add_argument("--sizes", type=int, nargs="+", default=[1, 10], help="millions of rows")
+    parser.add_argument("--only", nargs="+", default=["diff", "sending", "start", "peers"])
+    parser.add_argument("--write", action="store_true", help="bench/RESULTS.md")
+    asked = parser.parse_args()
+    WORK.mkdir(exist_ok=True)
+    if not (CERTIFICATE / "ca.pem").exists():
+        subprocess.run([python_of("bench"), "-m", "bench.certificate", CERTIFICATE], cwd=ROOT, check=True)
+    text = [f"| {' | '.join(HEADING)} |", f"|{'---|' * len(HEADING)}"]
+    print("\n".join(text), flush=True)
+    for line in lines(asked.only, asked.sizes):
+        text.append(f"| {' | '.join(line.cells())} |")
+        print(text[-1], flush=True)
+    if asked.write:
+        about = f"{datetime.now(UTC):%Y-%m-%d}, {os.cpu_count()} cores of a shared machine, {platform.system()}"
+        versions = ", ".join(f"{name} {version(name)}" for name in ("duckdb", "urllib3"))
+        head = f"# What `make bench` measured\n\n{about}, Python {platform.python_version()}, {versions}.\n\n"
+        (ROOT / "bench" / "RESULTS.md").write_text(head + "\n".join(text) + "\n")
+
+
+if __name__ == "__main__":
+    main()
