@@ -244,7 +244,7 @@ def peers() -> Iterator[Line]:
     yield Line("retl, 300,000 rows", ours, rows)
     for peer, of, bound in (("script", rows, 3.0), ("dlt", rows, 20.0), ("drt", 30_000, 20.0)):
         said = run_peer(peer, table, of, CERTIFICATE, options)
-        found = Measured(said["wall_s"], said["cpu_s"], said["peak_mb"])
+        found = Measured(wall_s=said["wall_s"], cpu_s=said["cpu_s"], peak_mb=said["peak_mb"])
         rates[peer] = of / found.wall_s
         ratio = rows / ours.wall_s / rates[peer]
         yield Line(f"{peer}, {of:,} rows", found, of, ratio, "its rows/s, by retl", bound, at_least=True)
