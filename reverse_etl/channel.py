@@ -11,6 +11,13 @@ from reverse_etl.project import Project
 SANDBOX_KEY = "sandbox"  # opens every endpoint of the stand-in that a run starts for itself
 
 
+def windows(project: Project, family: str) -> list[Window]:
+    """The rate limit of a family of endpoints: what the contract says, or else what Braze's pages do."""
+    limits = project.spec.target.destination.rate_limits
+    agreed = next((limits for name, limits in limits.items() if name == family), ())
+    return [Window(limit.requests, limit.per_seconds) for limit in agreed] or [RATE_LIMITS[family]]
+
+
 class Channel:
     """A destination and the rate limits that all who send to it share."""
 
@@ -29,12 +36,9 @@ class Channel:
         return self._destination
 
     def pacer(self, family: str) -> Pacer:
-        """The limit of a family of endpoints: what the contract says, or else what Braze's pages do."""
+        """The limit of a family of endpoints, shared by all who ask for it."""
         if family not in self._pacers:
-            limits = self._project.spec.target.destination.rate_limits
-            agreed = next((limits for name, limits in limits.items() if name == family), ())
-            windows = [Window(limit.requests, limit.per_seconds) for limit in agreed]
-            self._pacers[family] = Pacer(windows or [RATE_LIMITS[family]], self._share)
+            self._pacers[family] = Pacer(windows(self._project, family), self._share)
         return self._pacers[family]
 
     def _start_sandbox(self) -> str:

@@ -54,16 +54,27 @@ class Output(StrEnum):
     JSON = "json"
 
 
+class PlanOutput(StrEnum):
+    TEXT = "text"
+    JSON = "json"
+    MARKDOWN = "markdown"
+
+
 SyncName = Annotated[str, typer.Argument(help="The name of a sync.", show_default=False)]
 SyncNames = Annotated[list[str] | None, typer.Argument(help="Names or globs of syncs.", show_default=False)]
-Select = Annotated[list[str] | None, typer.Option("--select", "-s", help="Syncs to take: names, globs, tag:TAG.")]
-Exclude = Annotated[list[str] | None, typer.Option("--exclude", help="Syncs to leave out: names, globs, tag:TAG.")]
+Select = Annotated[
+    list[str] | None, typer.Option("--select", "-s", help="Syncs to take: names, globs, tag:, mode:, model:.")
+]
+Exclude = Annotated[list[str] | None, typer.Option("--exclude", help="Syncs to leave out, in the same words.")]
 OutputFormat = Annotated[Output, typer.Option("--output", help="How to print the result.")]
 ShowValues = Annotated[bool, typer.Option("--show-values", help="Show values, which may be personal data.")]
 FullRefresh = Annotated[bool, typer.Option("--full-refresh", help="Take every row as new, sent before or not.")]
 AcceptSchemaChange = Annotated[
     bool, typer.Option("--accept-schema-change", help="Go on where a column's type has changed, and send it again.")
 ]
+MaxChanges = Annotated[str | None, typer.Option("--max-changes", help="Stop if more rows would go out: 500, 10%.")]
+MaxRemoved = Annotated[str | None, typer.Option("--max-removed", help="Stop if on_removed would act on more: 50, 1%.")]
+MaxRequests = Annotated[int | None, typer.Option("--max-requests", min=0, help="Stop if more requests are needed.")]
 ForceGuard = Annotated[list[str] | None, typer.Option("--force-guard", help="A guard to let pass this once.")]
 MemoryLimit = Annotated[
     str | None,
@@ -281,6 +292,9 @@ def sync(
     all_syncs: Annotated[bool, typer.Option("--all", help="Run every sync of syncs.yml.")] = False,
     full_refresh: FullRefresh = False,
     accept_schema_change: AcceptSchemaChange = False,
+    max_changes: MaxChanges = None,
+    max_removed: MaxRemoved = None,
+    max_requests: MaxRequests = None,
     force_guard: ForceGuard = None,
     fail_fast: Annotated[bool, typer.Option("--fail-fast", "-x", help="Run no more syncs after one fails.")] = False,
     threads: Threads = 160,
@@ -295,7 +309,8 @@ def sync(
 
     if not (names or select or all_syncs):
         raise ProjectError("no sync is named", hint=f"name some of {', '.join(project.sync_names)}, or pass --all")
-    syncs = _chosen(project, names, select, exclude)
+    chosen = _chosen(project, names, select, exclude)
+    syncs = _guarded(chosen, max_changes=max_changes, max_removed=max_removed, max_requests=max_requests)
     if full_refresh:
         _ask(_cost_of_sending_all(syncs), yes)
     options = Options(
@@ -379,6 +394,26 @@ def _print_result(result: "RunResult", output: Output) -> None:
         _say(line)
 
 
+def _guarded(syncs: "list[Sync]", **bounds: object) -> "list[Sync]":
+    """The syncs, with bounds of the command line in place of those of syncs.yml."""
+    from pydantic import ValidationError
+
+    from reverse_etl.spec import Guards
+
+    given = {name: bound for name, bound in bounds.items() if bound is not None}
+    try:
+        return [
+            sync.model_copy(update={"guards": Guards.model_validate({**sync.guards.model_dump(), **given})})
+            if given
+            else sync
+            for sync in syncs
+        ]
+    except ValidationError as error:
+        first = error.errors()[0]
+        option = f"--{str(first['loc'][0]).replace('_', '-')}"
+        raise ProjectError(f"{option} {first['msg'].removeprefix('Value error, ')}") from error
+
+
 def _guard_names(names: list[str]) -> list[str]:
     from reverse_etl.guards import GUARDS
 
@@ -404,9 +439,15 @@ def plan(
     show_values: ShowValues = False,
     full_refresh: FullRefresh = False,
     accept_schema_change: AcceptSchemaChange = False,
+    max_changes: MaxChanges = None,
+    max_removed: MaxRemoved = None,
+    max_requests: MaxRequests = None,
+    detailed_exitcode: Annotated[
+        bool, typer.Option("--detailed-exitcode", help="Exit with 2 if there is something to send.")
+    ] = False,
     memory_limit: MemoryLimit = None,
     wait: Wait = 0,
-    output: OutputFormat = Output.TEXT,
+    output: Annotated[PlanOutput, typer.Option("--output", help="How to print the result.")] = PlanOutput.TEXT,
 ) -> None:
     """Show what a sync would send: rows, columns, old and new values, requests. Sends nothing, needs no API key."""
     from reverse_etl import report
@@ -419,16 +460,20 @@ def plan(
         wait_s=wait,
     )
     previews = []
-    for chosen in _chosen(project, names, select, exclude):
-        previews.append(preview_sync(project, chosen, options, _screen()))
-        if output is Output.TEXT:
+    chosen = _chosen(project, names, select, exclude)
+    for one in _guarded(chosen, max_changes=max_changes, max_removed=max_removed, max_requests=max_requests):
+        previews.append(preview_sync(project, one, options, _screen()))
+        if output is PlanOutput.TEXT:
             _print(report.preview_lines(previews[-1], show_values))
-    if output is Output.JSON:
+    if output is PlanOutput.JSON:
         _print_json([report.preview_json(preview) for preview in previews])
+    if output is PlanOutput.MARKDOWN:
+        _print(report.preview_markdown(previews))
     stops = [stop for preview in previews for stop in preview.stops]
     for stop in stops:
         _say(str(stop))
-    raise typer.Exit(1 if stops else 0)
+    has_changes = any(preview.plan.to_send for preview in previews)
+    raise typer.Exit(1 if stops else 2 if detailed_exitcode and has_changes else 0)
 
 
 # --- looking ---------------------------------------------------------------------------------------------------------

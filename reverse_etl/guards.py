@@ -7,17 +7,18 @@ from reverse_etl.errors import Location, Mistake
 from reverse_etl.modes import Kind
 from reverse_etl.spec import Sync
 
-GUARDS = ("max_removed", "max_changes", "empty_snapshot")
+GUARDS = ("max_removed", "max_changes", "max_requests", "empty_snapshot")
 
 
 @dataclass(frozen=True)
 class Counts:
-    """What guards look at: rows of the model, rows of the state, rows to be sent, rows that on_removed acts on."""
+    """What guards look at: rows of the model, of the state, to be sent, that on_removed acts on; and requests."""
 
     rows: int
     in_state: int
     to_send: int
     removed: int
+    requests: int
 
 
 def tripped(sync: Sync, counts: Counts, forced: Collection[str]) -> list[Mistake]:
@@ -47,6 +48,8 @@ def _checked(sync: Sync, counts: Counts) -> Iterator[tuple[str, str]]:
         share = f" ({guards.max_changes} of {counts.rows:,})" if guards.max_changes.endswith("%") else ""
         if counts.to_send > most:
             yield "max_changes", f"{counts.to_send:,} rows would be sent; at most {most:,} are allowed{share}"
+    if guards.max_requests is not None and counts.requests > guards.max_requests:
+        yield "max_requests", f"{counts.requests:,} requests are needed; at most {guards.max_requests:,} are allowed"
 
 
 def allowed(bound: str, of: int) -> int:

@@ -115,7 +115,23 @@ def preview_lines(preview: Preview, show_values: bool) -> Iterator[str]:
     yield from invalid_lines(preview.invalid, plan.invalid)
     requests = ", ".join(f"{count(number, 'request')} to {path}" for path, number in plan.requests.items())
     attributes = f", {count(plan.attributes, 'attribute')}" if plan.attributes else ""
-    yield f"  {count(plan.to_send, 'record')}{attributes}: {requests or 'nothing to send, 0 requests'}"
+    took = f", {duration(preview.seconds)} at the rate limit" if preview.seconds >= 1 else ""
+    yield f"  {count(plan.to_send, 'record')}{attributes}: {requests or 'nothing to send, 0 requests'}{took}"
+
+
+def preview_markdown(previews: Sequence[Preview]) -> Iterator[str]:
+    """Plans as a comment on a pull request: counts, columns, and what would stop them. No values and no keys."""
+    yield "| sync | mode | added | changed | removed | invalid | requests | attributes |"
+    yield "|---|---|---|---|---|---|---|---|"
+    for preview in previews:
+        plan, requests = preview.plan, sum(preview.plan.requests.values())
+        numbers = (plan.added, plan.changed, plan.removed, plan.invalid, requests, plan.attributes)
+        yield f"| {preview.sync.name} | {preview.sync.spec.label} | {' | '.join(f'{n:,}' for n in numbers)} |"
+    for preview in previews:
+        if preview.columns:
+            yield f"\n**{preview.sync.name}**: " + ", ".join(f"`{name}` {n:,}" for name, n in preview.columns.items())
+        for stop in preview.stops:
+            yield f"\n> {stop.what}" + (f" ({stop.where})" if stop.where else "")
 
 
 _SIGNS = {"added": "+", "changed": "~", "removed": "-"}
@@ -145,6 +161,7 @@ def preview_json(preview: Preview) -> dict[str, Any]:
         "target": preview.target,
         **asdict(preview.plan),
         "columns": dict(preview.columns),
+        "seconds_at_rate_limit": round(preview.seconds, 3),
         "invalid_rows": [asdict(row) for row in preview.invalid],
         "stops": [mistake_json(stop) for stop in preview.stops],
     }

@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Protocol
 
-from reverse_etl.channel import Channel
+from reverse_etl.channel import Channel, windows
 from reverse_etl.columns import Layout, lay_out
 from reverse_etl.diff import changes_sql, taken_changes
 from reverse_etl.engines.duckdb import attach_warehouse, describe, detach_warehouse, write_changes
@@ -188,7 +188,7 @@ def why_stop(sync: Sync, plan: Plan, options: Options) -> list[Mistake]:
         hint = f"`retl rejects {sync.name}` lists them all; skip_on_invalid_records: true sends the others"
         stops.append(Mistake(what, sync.where("skip_on_invalid_records"), hint))
     removed = plan.removed if sync.on_removed != "ignore" else 0
-    counts = Counts(plan.rows, plan.in_state, plan.to_send, removed)
+    counts = Counts(plan.rows, plan.in_state, plan.to_send, removed, sum(plan.requests.values()))
     return [*stops, *tripped(sync, counts, options.force_guards)]
 
 
@@ -266,7 +266,10 @@ def _in_words(fates: Fates) -> str:
 
 @dataclass(frozen=True)
 class Preview:
-    """What a run would do: its plan, how often each column goes out, some changes, and what would stop it."""
+    """What a run would do: its plan, how often each column goes out, some changes, and what would stop it.
+
+    `seconds` is what the rate limit makes of the requests, if nobody else sends.
+    """
 
     sync: Sync
     target: str
@@ -275,6 +278,7 @@ class Preview:
     sample: Sequence[SampleChange]
     invalid: Sequence[InvalidRow]
     stops: Sequence[Mistake]
+    seconds: float
 
 
 def preview_sync(project: Project, sync: Sync, options: Options, listener: Listener) -> Preview:
@@ -289,9 +293,18 @@ def preview_sync(project: Project, sync: Sync, options: Options, listener: Liste
             sample_changes(state.connection, layout, state.columns()),
             invalid_rows(state.connection),
             why_stop(sync, plan, options),
+            _seconds(project, sync, plan),
         )
         state.drop_run()
     return preview
+
+
+def _seconds(project: Project, sync: Sync, plan: Plan) -> float:
+    limits = {call.path: windows(project, call.family) for call in _calls(sync)}
+    return sum(
+        max(requests * window.per_seconds / window.requests for window in limits[path])
+        for path, requests in plan.requests.items()
+    )
 
 
 # --- by hand --------------------------------------------------------------------------------------------------------

@@ -1,17 +1,28 @@
 """Which syncs a command is about, and in which order they run. Pure."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 
 from reverse_etl.errors import ProjectError, nearest
 from reverse_etl.spec import SPEC_FILE, Sync
 
+# What a sync is chosen by beside its name, and what is said if none has it.
+METHODS: Mapping[str, tuple[Callable[[Sync], Sequence[str]], str]] = {
+    "tag": (lambda sync: sync.tags, "no sync has the tag"),
+    "mode": (
+        lambda sync: (sync.mode, *([sync.track_record_type] if sync.track_record_type else [])),
+        "no sync has the mode",
+    ),
+    "model": (lambda sync: (sync.model,), "no sync has the model"),
+}
+
 
 def select(syncs: Sequence[Sync], wanted: Iterable[str], unwanted: Iterable[str] = ()) -> list[Sync]:
     """The syncs that any of `wanted` names, less those that any of `unwanted` names, in the order in which they run.
 
-    A selector is a name, a glob (`users_*`), or `tag:` with a tag or a glob. Several in one text, with blanks between,
-    add up; with commas between, a sync has to match each of them. Raises ProjectError for one that matches nothing.
+    A selector is a name, a glob (`users_*`), or one of METHODS with a value or a glob: `tag:hourly`. Several in one
+    text, with blanks between, add up; with commas between, a sync has to match each of them. Raises ProjectError for
+    one that matches nothing.
     """
     chosen = {name for text in wanted for part in text.split() for name in _matching(syncs, part)}
     left_out = {name for text in unwanted for part in text.split() for name in _matching(syncs, part)}
@@ -41,16 +52,12 @@ def _matching(syncs: Sequence[Sync], text: str) -> set[str]:
 
 def _one(syncs: Sequence[Sync], selector: str) -> set[str]:
     method, colon, pattern = selector.rpartition(":")
-    if method == "tag":
-        valid = sorted({tag for sync in syncs for tag in sync.tags})
-        found = {sync.name for sync in syncs if any(fnmatchcase(tag, pattern) for tag in sync.tags)}
-        what = f'no sync in {SPEC_FILE} has the tag "{pattern}"'
-    elif colon:
-        raise ProjectError(f'unknown selector "{selector}"', hint="a selector is a name, a glob or tag:TAG")
-    else:
-        valid = [sync.name for sync in syncs]
-        found = {name for name in valid if fnmatchcase(name, pattern)}
-        what = f'there is no sync "{pattern}" in {SPEC_FILE}'
+    if colon and method not in METHODS:
+        hint = f"a selector is a name, a glob, or begins with {', '.join(f'{name}:' for name in METHODS)}"
+        raise ProjectError(f'unknown selector "{selector}"', hint=hint)
+    words, what = METHODS[method] if colon else (lambda sync: (sync.name,), "there is no sync")
+    found = {sync.name for sync in syncs if any(fnmatchcase(word, pattern) for word in words(sync))}
     if not found:
-        raise ProjectError(what, hint=nearest(pattern, valid))
+        valid = sorted({word for sync in syncs for word in words(sync)}) if colon else [sync.name for sync in syncs]
+        raise ProjectError(f'{what} "{pattern}" in {SPEC_FILE}', hint=nearest(pattern, valid))
     return found

@@ -253,6 +253,9 @@ def names(outcome_out: str) -> list[str]:
         (["--select", "tag:hourly,o*"], ["orders"]),
         (["--all", "--exclude", "tag:daily"], ["users_track", "orders"]),
         (["*r*"], ["users_track", "orders", "newsletter"]),
+        (["--select", "mode:users_track"], ["users_track", "orders"]),
+        (["--select", "mode:purchases"], ["orders"]),
+        (["--select", "model:news*"], ["newsletter"]),
     ],
 )
 def test_syncs_are_selected_by_name_tag_and_glob(retl: Retl, starter: Path, arguments, expected):
@@ -262,11 +265,11 @@ def test_syncs_are_selected_by_name_tag_and_glob(retl: Retl, starter: Path, argu
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--select", "tag:hurly"], 'no sync in syncs.yml has the tag "hurly"\n  hint: did you mean "hourly"?\n'),
+        (["--select", "tag:hurly"], 'no sync has the tag "hurly" in syncs.yml\n  hint: did you mean "hourly"?\n'),
         (["--select", "x*"], 'there is no sync "x*" in syncs.yml\n  hint: one of: users_track, orders, newsletter\n'),
         (
             ["--select", "tga:hourly"],
-            'unknown selector "tga:hourly"\n  hint: a selector is a name, a glob or tag:TAG\n',
+            'unknown selector "tga:hourly"\n  hint: a selector is a name, a glob, or begins with tag:, mode:, model:\n',
         ),
         ([], "no sync is named\n  hint: name some of users_track, orders, newsletter, or pass --all\n"),
         (
@@ -545,3 +548,62 @@ def test_version_is_that_of_the_installed_package(retl: Retl):
     from importlib.metadata import version
 
     assert retl("--version").out == f"retl {version('reverse-etl')}\n"
+
+
+# --- gates and plans for programs ------------------------------------------------------------------------------------
+
+
+def test_plan_says_by_its_exit_code_whether_there_is_something_to_send(retl: Retl, starter: Path):
+    assert (retl("plan", "orders").code, retl("plan", "orders", "--detailed-exitcode").code) == (0, 2)
+    retl("sync", "orders")
+    assert retl("plan", "orders", "--detailed-exitcode").code == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            ["--max-requests", "0"],
+            "syncs.yml:26:5: orders: guard max_requests: 1 requests are needed; at most 0 are allowed\n"
+            "  hint: if that is meant: --force-guard max_requests lets this one run pass\n",
+        ),
+        (
+            ["--max-changes", "50%"],
+            "syncs.yml:26:5: orders: guard max_changes: 3 rows would be sent; at most 1 are allowed (50% of 3)\n"
+            "  hint: if that is meant: --force-guard max_changes lets this one run pass\n",
+        ),
+    ],
+)
+@pytest.mark.parametrize("command", ["plan", "sync"])
+def test_gates_of_the_command_line_stop_before_anything_is_sent(retl: Retl, starter: Path, command, arguments, message):
+    outcome = retl(command, "orders", *arguments)
+    assert (outcome.code, outcome.err.endswith(message)) == (1, True)
+    assert retl("status", "orders").out.splitlines()[1].split()[-3] == "0"
+
+
+def test_bad_gate_is_named(retl: Retl, starter: Path):
+    outcome = retl("plan", "orders", "--max-changes", "many")
+    message = '--max-changes must be a number of rows, or a share such as "10%"\n'
+    assert (outcome.code, outcome.err) == (2, message)
+
+
+def test_plan_as_markdown_is_a_comment_on_a_pull_request(retl: Retl, starter: Path):
+    assert retl("plan", "--output", "markdown").out == (
+        "| sync | mode | added | changed | removed | invalid | requests | attributes |\n"
+        "|---|---|---|---|---|---|---|---|\n"
+        "| users_track | users_track / attributes | 3 | 0 | 0 | 0 | 1 | 16 |\n"
+        "| orders | users_track / purchases | 3 | 0 | 0 | 0 | 1 | 0 |\n"
+        "| newsletter | subscription_status_set | 3 | 0 | 0 | 0 | 2 | 0 |\n"
+        "\n"
+        "**users_track**: `email` 3, `first_name` 3, `tier` 3, `orders` 3, `preferences` 2, `spent` 2\n"
+        "\n"
+        "**newsletter**: `subscription_state` 3\n"
+    )
+
+
+def test_plan_says_how_long_the_rate_limit_lets_it_take(shop: Shop, retl: Retl):
+    shop.destination = {"rate_limits": {"users_track": [{"requests": 2, "per_seconds": 10}]}}
+    shop.sync("it", "SELECT 'u' || i AS external_id, i AS n FROM range(750) r(i)")
+    assert retl("plan", "it", folder=shop.folder).out.endswith(
+        "10 requests to /users/track, 50.0 s at the rate limit\n"
+    )
