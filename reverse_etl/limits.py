@@ -30,17 +30,17 @@ class Pacer:
         self._burst_s = self._spacing_s * (min([BURST, *(w.requests for w in short)]) - 1)
         self._started = [(deque[float](maxlen=max(1, int(w.requests * share * AT_MOST))), w.per_seconds) for w in short]
         self._counts = [_Count(max(1, int(w.requests * share * SAFETY)), w.per_seconds) for w in long]
-        self._next_s = 0.0
+        self._next_s = self._last_s = 0.0
         self._paused_until_s = 0.0
 
     def reserve(self, now_s: float) -> float:
         """Take the next start; the seconds to wait for it."""
-        start_s = max(now_s, self._next_s - self._burst_s, self._paused_until_s)
+        start_s = max(now_s, self._next_s - self._burst_s, self._paused_until_s, self._last_s)
         for count in self._counts:
             start_s = count.room_from_s(start_s)
         for count in self._counts:
             count.add(start_s)
-        self._next_s = max(start_s, self._next_s) + self._spacing_s
+        self._last_s, self._next_s = start_s, max(start_s, self._next_s) + self._spacing_s
         return start_s - now_s
 
     def start(self, now_s: float) -> float:

@@ -1,7 +1,7 @@
 """Rate limits and retry arithmetic: numbers in, numbers out."""
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from reverse_etl.limits import AT_MOST, SAFETY, Pacer, RetryPolicy, exhausted_wait_s, next_wait_s, throttled_wait_s
@@ -57,6 +57,7 @@ def test_hourly_limit_may_be_used_up_at_once_and_then_waits_for_the_hour():
     share=st.floats(0.05, 1),
     waits=st.lists(st.floats(0, 120), min_size=1, max_size=200),
 )
+@example(windows=[(3, 3), (5, 100)], share=0.5, waits=[0.0] * 4)  # a burst does not reach back over a long wait
 def test_no_long_window_ever_holds_more_starts_than_its_share(windows, share: float, waits):
     pacer, now_s, starts = Pacer([Window(*window) for window in windows], share), 0.0, []
     for wait in waits:
