@@ -15,7 +15,8 @@ STATE = "retl_state"
 RUN = "retl_run"
 CHANGES = f"{RUN}.main.changes"
 MODEL = "/* the model */"  # where the model's SQL goes in `changes_sql`
-ROWS_READ, ROWS_GONE = "retl_rows_read", "retl_rows_gone"  # sequences: rows of the model, rows of the state that it lacks
+# Sequences that count rows of the model, and rows of the state that it lacks.
+ROWS_READ, ROWS_GONE = "retl_rows_read", "retl_rows_gone"
 OUTBOX = f"{RUN}.main.outbox"
 ACKNOWLEDGED = f"{STATE}.main.state"
 SENT_AT = "_retl_sent_at"
