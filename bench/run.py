@@ -217,6 +217,7 @@ def sending() -> Iterator[Line]:
     yield Line("cores while sending", Measured(), 0, cores, "", 1.3, unit="")
     yield Line("memory gained while sending", Measured(), 0, growth, "", 50, unit=" MB")
     assert seen["rows"] == rows
+    yield from bare_loop(cores / rate)
     planned = project(1_000_000)
     with sink(CERTIFICATE, "--latency", "0.02") as url:
         run = measure([*RETL, "sync", "people"], planned, url)
@@ -224,6 +225,19 @@ def sending() -> Iterator[Line]:
     at_ceiling_s = 1_000_000 / 75 / CEILING
     what = "1M: a first run, to its first request"
     yield Line(what, plan, 1_000_000, at_ceiling_s / plan.wall_s, "as fast as sending", 3, at_least=True)
+
+
+def bare_loop(our_cpu_s: float) -> Iterator[Line]:
+    """`requests` alone, with bodies that are ready and no limit; `our_cpu_s` is what a request costs retl."""
+    count = 30_000
+    with sink(CERTIFICATE, "--latency", "0.1", "--requests", "1000000") as url:
+        bare = measure([sys.executable, "-m", "bench.bare", "--url", url, "--requests", str(count)], WORK, url)
+        seen = stats(url, CERTIFICATE)
+    assert seen["requests"] == count
+    yield Line("bare loop of `requests`, ready-made bodies (yardstick)", bare, count * 75)
+    yield Line(
+        "CPU of a request, read and written down too", Measured(), 0, our_cpu_s / bare.cpu_s * count, "CPU of it"
+    )
 
 
 def start() -> Iterator[Line]:

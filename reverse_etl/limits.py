@@ -7,9 +7,8 @@ from email.utils import parsedate_to_datetime
 
 from reverse_etl.modes import Window
 
-SAFETY = 0.992  # of a limit: at exactly 1,000 a second a sliding window at the server cuts down to 819
-AT_MOST = 0.998  # of a limit, in starts as they were made: threads wake up late, and then several start at once
-BURST = 5  # requests that may start at once
+AT_MOST = 0.9935  # of a limit, within any window of starts: requests arrive less evenly than they left
+MAKE_UP_S = 0.1  # threads wake up late: what that cost within this time is made up for
 EVEN_S = 60  # windows up to here are filled evenly
 PARTS = 60
 MIN_WAIT_S, MAX_WAIT_S = 0.05, 60.0
@@ -19,23 +18,23 @@ _EPOCH = 1e9  # an X-RateLimit-Reset above this is a moment, below it a number o
 class Pacer:
     """The starts under every window of one limit, shared by all that send under it. Not thread-safe.
 
-    Starts are spaced evenly under windows of up to EVEN_S seconds; what a longer one allows may be used up as fast as
-    those let it, and then waits until the window has moved on. Times are seconds of any clock that only goes forward.
+    Starts are spaced evenly under windows of up to EVEN_S seconds, and counted as they are made; what a longer window
+    allows may be used up as fast as those let it, and then waits until the window has moved on. Times are seconds of
+    any clock that only goes forward.
     """
 
     def __init__(self, windows: Sequence[Window], share: float = 1.0) -> None:
         short = [window for window in windows if window.per_seconds <= EVEN_S]
         long = [window for window in windows if window.per_seconds > EVEN_S]
-        self._spacing_s = max((w.per_seconds / (w.requests * share * SAFETY) for w in short), default=0.0)
-        self._burst_s = self._spacing_s * (min([BURST, *(w.requests for w in short)]) - 1)
-        self._started = [(deque[float](maxlen=max(1, int(w.requests * share * AT_MOST))), w.per_seconds) for w in short]
-        self._counts = [_Count(max(1, int(w.requests * share * SAFETY)), w.per_seconds) for w in long]
+        self._spacing_s = max((w.per_seconds / (w.requests * share) for w in short), default=0.0)
+        self._started = [(deque[float](maxlen=_most(w, share)), w.per_seconds) for w in short]
+        self._counts = [_Count(_most(w, share), w.per_seconds) for w in long]
         self._next_s = self._last_s = 0.0
         self._paused_until_s = 0.0
 
     def reserve(self, now_s: float) -> float:
         """Take the next start; the seconds to wait for it."""
-        start_s = max(now_s, self._next_s - self._burst_s, self._paused_until_s, self._last_s)
+        start_s = max(now_s, self._next_s - MAKE_UP_S, self._paused_until_s, self._last_s)
         for count in self._counts:
             start_s = count.room_from_s(start_s)
         for count in self._counts:
@@ -59,6 +58,10 @@ class Pacer:
     def is_paused(self, now_s: float) -> bool:
         """Whether a pause was ordered that lasts longer than a start reserved before it: reserve again."""
         return now_s < self._paused_until_s
+
+
+def _most(window: Window, share: float) -> int:
+    return max(1, int(window.requests * share * AT_MOST))
 
 
 class _Count:

@@ -1,0 +1,54 @@
+"""The yardstick of sending: a bare loop of `requests` on ready-made bodies. It reads nothing and remembers nothing.
+
+    python -m bench.bare --url https://127.0.0.1:PORT --requests 30000 --threads 160
+
+Every thread has a session of its own; certificates are trusted as REQUESTS_CA_BUNDLE says.
+"""
+
+import argparse
+import json
+import threading
+from itertools import islice
+
+import requests
+
+ROWS = 75
+
+
+def body() -> bytes:
+    """A request of 75 rows with 20 columns, of the size that those of the bench have."""
+    columns = {f"column_{n}": "a value of text" for n in range(20)}
+    rows = [{"external_id": f"user-{n:09}", **columns} for n in range(ROWS)]
+    return json.dumps({"attributes": rows}, separators=(",", ":")).encode()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="bench.bare")
+    parser.add_argument("--url", required=True)
+    parser.add_argument("--requests", type=int, default=30_000)
+    parser.add_argument("--threads", type=int, default=160)
+    options = parser.parse_args()
+    ready, turns, lock, failed = body(), iter(range(options.requests)), threading.Lock(), list[int]()
+
+    def work() -> None:
+        with requests.Session() as session:
+            session.headers["Content-Type"] = "application/json"
+            while True:
+                with lock:
+                    if not list(islice(turns, 1)):
+                        return
+                answer = session.post(f"{options.url}/users/track", data=ready)
+                if answer.status_code != 201:
+                    failed.append(answer.status_code)
+
+    threads = [threading.Thread(target=work) for _ in range(options.threads)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if failed:
+        raise SystemExit(f"{len(failed)} requests were not taken")
+
+
+if __name__ == "__main__":
+    main()
