@@ -1,4 +1,4 @@
-"""What can go wrong, by what the reader does next. No printing here: `cli.py` prints a mistake once.
+"""What can go wrong, by what the reader does next. No printing here: `cli` prints a mistake once.
 
 RetlError
 ├── ProjectError      fix syncs.yml, a model's SQL or the command; nothing was tried   exit 2

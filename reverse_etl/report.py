@@ -1,4 +1,4 @@
-"""What is said of plans and results: as text for people, as JSON for programs. Pure; `cli.py` prints it."""
+"""What is said of plans and results: as text for people, as JSON for programs. Pure; `cli` prints it."""
 
 import json
 from collections import Counter

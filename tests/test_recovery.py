@@ -23,6 +23,15 @@ SEEN = "SELECT 'u' || i AS external_id, 'seen' AS name, TIMESTAMP '2026-11-23' A
 EVENTS = {"mode": "users_track", "track_record_type": "events", "primary_key": "external_id"}
 
 
+def start(shop: Shop, *arguments: str) -> subprocess.Popen[str]:
+    """`retl sync it` as a process of its own."""
+    command = [sys.executable, "-m", "reverse_etl", "sync", "it", *arguments]
+    environ = {**os.environ, "BRAZE_API_KEY": KEY, "COLUMNS": "200"}
+    return subprocess.Popen(
+        command, cwd=shop.folder, env=environ, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+
+
 @contextmanager
 def running(shop: Shop, until: str, answer_s: float = 60) -> Iterator[subprocess.Popen[str]]:
     """`retl sync it` as a process of its own, from the moment on at which the record of user `until` is at Braze.
@@ -37,11 +46,7 @@ def running(shop: Shop, until: str, answer_s: float = 60) -> Iterator[subprocess
         return identifier == until
 
     shop.braze.add_fault(Fault("delay", seconds=answer_s, matches=is_there))
-    command = [sys.executable, "-m", "reverse_etl", "sync", "it", "--threads", "1"]
-    environ = {**os.environ, "BRAZE_API_KEY": KEY, "COLUMNS": "200"}
-    process = subprocess.Popen(
-        command, cwd=shop.folder, env=environ, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
+    process = start(shop, "--threads", "1")
     try:
         assert there.wait(30), "the request never came"
         yield process
@@ -201,14 +206,6 @@ def test_warehouse_is_let_go_before_anything_is_sent(shop: Shop):
     shop.sync("it", MANY)
     with running(shop, until="u0"), writing(shop.folder / "warehouse.duckdb"):
         pass
-
-
-def start(shop: Shop, *arguments: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "reverse_etl", "sync", "it", *arguments]
-    environ = {**os.environ, "BRAZE_API_KEY": KEY, "COLUMNS": "200"}
-    return subprocess.Popen(
-        command, cwd=shop.folder, env=environ, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
 
 
 def test_of_three_runs_at_once_one_sends_and_the_others_say_who_holds_it(shop: Shop):

@@ -1,0 +1,98 @@
+"""Commands that say what happened to rows: debug, status, rejects, resolve."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from reverse_etl.cli.shared import (
+    Output,
+    OutputFormat,
+    ShowValues,
+    SyncName,
+    SyncNames,
+    chosen,
+    in_project,
+    print_json,
+    print_table,
+    say,
+)
+from reverse_etl.errors import ProjectError
+
+if TYPE_CHECKING:
+    from reverse_etl.project import Project
+
+app = typer.Typer()
+
+
+@app.command()
+@in_project
+def debug(project: "Project") -> None:
+    """Check the warehouse, the models, the API key and its permissions, and the states."""
+    from reverse_etl.debug import checks
+
+    failed = 0
+    for check in checks(project):
+        failed += not check.is_ok
+        print(f"{'ok   ' if check.is_ok else 'FAIL '} {check.what}", flush=True)
+    raise typer.Exit(1 if failed else 0)
+
+
+@app.command()
+@in_project
+def status(project: "Project", names: SyncNames = None, output: OutputFormat = Output.TEXT) -> None:
+    """Show how each sync stands: its last run, rows in Braze, rows rejected or in doubt."""
+    from dataclasses import asdict
+
+    from reverse_etl.memory import DAMAGED, standing
+
+    found = [standing(project, sync) for sync in chosen(project, names)]
+    if output is Output.JSON:
+        print_json([asdict(one) for one in found])
+    else:
+        heading = ("sync", "last run", "finished", "in Braze", "rejected", "in doubt")
+        print_table([heading, *(one.cells() for one in found)])
+        for one in found:
+            if one.message:
+                say(f"{one.sync}: {one.message}")
+    raise typer.Exit(1 if any(one.last_run == DAMAGED for one in found) else 0)
+
+
+@app.command()
+@in_project
+def rejects(
+    project: "Project", name: SyncName, show_values: ShowValues = False, output: OutputFormat = Output.TEXT
+) -> None:
+    """List the rows that are not in Braze: found invalid, rejected by Braze, or in doubt, with the reason."""
+    from reverse_etl.memory import rows_not_in_braze
+
+    rows = rows_not_in_braze(project, project.sync(name), show_values)
+    if output is Output.JSON:
+        print_json(rows)
+    elif rows:
+        print_table([rows[0].keys(), *(row.values() for row in rows)])
+    else:
+        say(f"{name}: no row is rejected or in doubt")
+
+
+@app.command()
+@in_project
+def resolve(
+    project: "Project",
+    name: SyncName,
+    resend: Annotated[
+        bool, typer.Option("--resend", help="They did not arrive: the next run sends them again.")
+    ] = False,
+    discard: Annotated[
+        bool, typer.Option("--discard", help="They did arrive: the next run takes them as sent.")
+    ] = False,
+    key: Annotated[list[str] | None, typer.Option("--key", help="Of this row only, as `retl rejects` has it.")] = None,
+) -> None:
+    """Say what becomes of rows in doubt: sent, no answer came, and sending them twice would do harm."""
+    from reverse_etl.memory import resolve as resolve_doubts
+    from reverse_etl.report import count
+
+    if resend == discard:
+        raise ProjectError("say one of --resend and --discard", hint=f"`retl rejects {name}` lists the rows in doubt")
+    rows = resolve_doubts(project, project.sync(name), "resend" if resend else "discard", key or [])
+    what = "go out again" if resend else "be taken as sent"
+    print(f"{name}: {count(rows, 'row')} in doubt will {what} with the next run")

@@ -1,0 +1,111 @@
+"""Commands that make a project and look at its files: init, seed, schema, ls, compile, show."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from reverse_etl.cli.shared import (
+    Exclude,
+    Output,
+    OutputFormat,
+    Select,
+    SyncNames,
+    chosen,
+    in_project,
+    print_json,
+    print_table,
+    say,
+)
+
+if TYPE_CHECKING:
+    from reverse_etl.project import Project
+
+app = typer.Typer()
+
+
+@app.command()
+def init(folder: Annotated[Path, typer.Argument(help="An empty folder, or one to make.")] = Path()) -> None:
+    """Write a small project that works into a folder: syncs, models, seeds, a sandbox."""
+    from reverse_etl.starter import write_starter
+
+    for path in write_starter(folder):
+        say(f"wrote {path}")
+    say("next: retl seed, then retl plan, then retl sync --all")
+
+
+@app.command()
+@in_project
+def seed(project: "Project") -> None:
+    """Load seeds/*.csv into the warehouse, one table for each file."""
+    from reverse_etl.engines.duckdb import load_seeds
+    from reverse_etl.report import count
+
+    for name, rows in load_seeds(project.warehouse, project.seeds).items():
+        print(f"{name}: {count(rows, 'row')}")
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema of syncs.yml, for editors."""
+    from reverse_etl.spec import json_schema
+
+    print_json(json_schema())
+
+
+@app.command(name="ls")
+@in_project
+def list_syncs(
+    project: "Project",
+    names: SyncNames = None,
+    select: Select = None,
+    exclude: Exclude = None,
+    output: OutputFormat = Output.TEXT,
+) -> None:
+    """List syncs in the order in which they run."""
+    syncs = chosen(project, names, select, exclude)
+    if output is Output.JSON:
+        keys = ("name", "description", "model", "mode", "track_record_type", "tags", "after")
+        print_json([{key: getattr(sync, key) for key in keys} for sync in syncs])
+        return
+    rows = [(sync.name, sync.spec.label, sync.model, " ".join(sync.tags), sync.description) for sync in syncs]
+    print_table([("name", "mode", "model", "tags", "description"), *rows])
+
+
+@app.command(name="compile")
+@in_project
+def compile_models(
+    project: "Project",
+    names: Annotated[list[str] | None, typer.Argument(help="Models, or syncs of them.", show_default=False)] = None,
+) -> None:
+    """Write the SQL of models to target/compiled/, and print it if one is named."""
+    models = [_model_name(project, name) for name in names or []] or list(project.models)
+    for name in dict.fromkeys(models):
+        compiled = project.compile(name)
+        print(compiled.sql if len(models) == 1 else compiled.compiled_file)
+
+
+def _model_name(project: "Project", name: str) -> str:
+    """A model is named by itself or by a sync of it."""
+    if name in project.models:
+        return name
+    return next((sync.model for sync in project.spec.syncs if sync.name == name), name)
+
+
+@app.command()
+@in_project
+def show(
+    project: "Project",
+    name: Annotated[str, typer.Argument(help="A model, or a sync of it.", show_default=False)],
+    limit: Annotated[int, typer.Option("--limit", min=1, help="How many rows to print.")] = 10,
+    output: OutputFormat = Output.TEXT,
+) -> None:
+    """Run a model and print its rows. Nothing is sent."""
+    from reverse_etl.engines.duckdb import preview
+
+    model = project.compile(_model_name(project, name))
+    columns, rows = preview(project.warehouse, project.spec.in_target("warehouse", "path"), model, limit)
+    if output is Output.JSON:
+        print_json([dict(zip(columns, row, strict=True)) for row in rows])
+    else:
+        print_table([columns, *rows])

@@ -1,0 +1,219 @@
+"""Commands that plan and send: sync, retry, plan."""
+
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+
+from reverse_etl.cli.shared import (
+    AcceptSchemaChange,
+    Exclude,
+    ForceGuard,
+    FullRefresh,
+    MaxChanges,
+    MaxRemoved,
+    MaxRequests,
+    MemoryLimit,
+    Output,
+    OutputFormat,
+    PlanOutput,
+    RateLimitShare,
+    Select,
+    ShowValues,
+    SyncName,
+    SyncNames,
+    Threads,
+    Wait,
+    Yes,
+    ask,
+    chosen,
+    cost_of_sending_all,
+    in_project,
+    print_json,
+    print_lines,
+    say,
+    screen,
+)
+from reverse_etl.errors import ProjectError, nearest
+
+if TYPE_CHECKING:
+    from reverse_etl.project import Project
+    from reverse_etl.run import Options, RunResult
+    from reverse_etl.spec import Sync
+
+app = typer.Typer()
+
+
+@app.command()
+@in_project
+def sync(
+    project: "Project",
+    names: SyncNames = None,
+    select: Select = None,
+    exclude: Exclude = None,
+    all_syncs: Annotated[bool, typer.Option("--all", help="Run every sync of syncs.yml.")] = False,
+    full_refresh: FullRefresh = False,
+    accept_schema_change: AcceptSchemaChange = False,
+    max_changes: MaxChanges = None,
+    max_removed: MaxRemoved = None,
+    max_requests: MaxRequests = None,
+    force_guard: ForceGuard = None,
+    fail_fast: Annotated[bool, typer.Option("--fail-fast", "-x", help="Run no more syncs after one fails.")] = False,
+    threads: Threads = 160,
+    rate_limit_share: RateLimitShare = 1.0,
+    memory_limit: MemoryLimit = None,
+    wait: Wait = 0,
+    yes: Yes = False,
+    output: OutputFormat = Output.TEXT,
+) -> None:
+    """Send what changed in the models of syncs since they last ran."""
+    from reverse_etl.run import Options
+
+    if not (names or select or all_syncs):
+        raise ProjectError("no sync is named", hint=f"name some of {', '.join(project.sync_names)}, or pass --all")
+    selected = chosen(project, names, select, exclude)
+    syncs = _guarded(selected, max_changes=max_changes, max_removed=max_removed, max_requests=max_requests)
+    if full_refresh:
+        ask(cost_of_sending_all(syncs), yes)
+    options = Options(
+        full_refresh=full_refresh,
+        accept_schema_change=accept_schema_change,
+        force_guards=_guard_names(force_guard or []),
+        memory_limit=memory_limit,
+        wait_s=wait,
+        fail_fast=fail_fast,
+        threads=threads,
+    )
+    _run(project, syncs, options, rate_limit_share, output)
+
+
+@app.command()
+@in_project
+def retry(
+    project: "Project",
+    name: SyncName,
+    force_guard: ForceGuard = None,
+    threads: Threads = 160,
+    rate_limit_share: RateLimitShare = 1.0,
+    memory_limit: MemoryLimit = None,
+    wait: Wait = 0,
+    output: OutputFormat = Output.TEXT,
+) -> None:
+    """Run a sync, and send what Braze rejected before once more, changed or not."""
+    from reverse_etl.run import Options
+    from reverse_etl.state import Intent
+
+    guards = _guard_names(force_guard or [])
+    options = Options(intent=Intent.RETRY, force_guards=guards, memory_limit=memory_limit, wait_s=wait, threads=threads)
+    _run(project, [project.sync(name)], options, rate_limit_share, output)
+
+
+def _run(
+    project: "Project", syncs: "list[Sync]", options: "Options", rate_limit_share: float, output: Output
+) -> NoReturn:
+    from reverse_etl import report
+    from reverse_etl.channel import open_channel
+    from reverse_etl.interrupts import Interrupted, Interrupts
+    from reverse_etl.run import exit_code, run_syncs
+
+    interrupts = Interrupts()
+    listener = screen(interrupts)
+    results = []
+    try:
+        with interrupts.taken(), open_channel(project, rate_limit_share) as channel:
+            for result in run_syncs(project, syncs, channel, options, listener, lambda: bool(interrupts.signal)):
+                results.append(result)
+                _print_result(result, output)
+    except Interrupted:
+        say("interrupted while nothing was being sent")
+    if len(results) > 1:
+        say(report.summary_line(results))
+    if output is Output.JSON:
+        print_json([report.result_json(result) for result in results])
+    raise typer.Exit(interrupts.exit_code if interrupts.signal else exit_code(results))
+
+
+def _print_result(result: "RunResult", output: Output) -> None:
+    from reverse_etl import report
+
+    if output is Output.TEXT:
+        print(report.result_line(result), flush=True)
+    for mistake in result.mistakes:
+        say(str(mistake))
+    for line in report.invalid_lines(result.invalid, result.plan.invalid if result.plan else 0):
+        say(line)
+
+
+def _guarded(syncs: "list[Sync]", **bounds: object) -> "list[Sync]":
+    """The syncs, with bounds of the command line in place of those of syncs.yml."""
+    from pydantic import ValidationError
+
+    from reverse_etl.spec import Guards
+
+    given = {name: bound for name, bound in bounds.items() if bound is not None}
+    try:
+        return [
+            sync.model_copy(update={"guards": Guards.model_validate({**sync.guards.model_dump(), **given})})
+            if given
+            else sync
+            for sync in syncs
+        ]
+    except ValidationError as error:
+        first = error.errors()[0]
+        option = f"--{str(first['loc'][0]).replace('_', '-')}"
+        raise ProjectError(f"{option} {first['msg'].removeprefix('Value error, ')}") from error
+
+
+def _guard_names(names: list[str]) -> list[str]:
+    from reverse_etl.guards import GUARDS
+
+    for name in names:
+        if name not in GUARDS:
+            raise ProjectError(f'--force-guard: there is no guard "{name}"', hint=nearest(name, GUARDS))
+    return names
+
+
+@app.command()
+@in_project
+def plan(
+    project: "Project",
+    names: SyncNames = None,
+    select: Select = None,
+    exclude: Exclude = None,
+    show_values: ShowValues = False,
+    full_refresh: FullRefresh = False,
+    accept_schema_change: AcceptSchemaChange = False,
+    max_changes: MaxChanges = None,
+    max_removed: MaxRemoved = None,
+    max_requests: MaxRequests = None,
+    detailed_exitcode: Annotated[
+        bool, typer.Option("--detailed-exitcode", help="Exit with 2 if there is something to send.")
+    ] = False,
+    memory_limit: MemoryLimit = None,
+    wait: Wait = 0,
+    output: Annotated[PlanOutput, typer.Option("--output", help="How to print the result.")] = PlanOutput.TEXT,
+) -> None:
+    """Show what a sync would send: rows, columns, old and new values, requests. Sends nothing, needs no API key."""
+    from reverse_etl import report
+    from reverse_etl.run import Options, preview_sync
+
+    options = Options(
+        full_refresh=full_refresh,
+        accept_schema_change=accept_schema_change,
+        memory_limit=memory_limit,
+        wait_s=wait,
+    )
+    previews = []
+    selected = chosen(project, names, select, exclude)
+    for one in _guarded(selected, max_changes=max_changes, max_removed=max_removed, max_requests=max_requests):
+        previews.append(preview_sync(project, one, options, screen()))
+        if output is PlanOutput.TEXT:
+            print_lines(report.preview_lines(previews[-1], show_values))
+    if output is PlanOutput.JSON:
+        print_json([report.preview_json(preview) for preview in previews])
+    if output is PlanOutput.MARKDOWN:
+        print_lines(report.preview_markdown(previews))
+    stops = [stop for preview in previews for stop in preview.stops]
+    for stop in stops:
+        say(str(stop))
+    has_changes = any(preview.plan.to_send for preview in previews)
+    raise typer.Exit(1 if stops else 2 if detailed_exitcode and has_changes else 0)

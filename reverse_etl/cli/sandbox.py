@@ -1,0 +1,57 @@
+"""The command that serves the stand-in: sandbox."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from reverse_etl.cli.shared import in_project
+from reverse_etl.errors import ProjectError
+
+if TYPE_CHECKING:
+    from reverse_etl.project import Project
+
+app = typer.Typer()
+
+
+@app.command()
+@in_project
+def sandbox(
+    project: "Project",
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="0 takes a free one.")] = 8080,
+    file: Annotated[
+        Path | None, typer.Option("--file", help="Where to keep what is sent, if not beside the state.")
+    ] = None,
+    fault: Annotated[
+        list[str] | None,
+        typer.Option("--fault", help="What goes wrong: status:status=503,probability=0.01 (see docs/sandbox.md)."),
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", help="Of chance in faults: the same seed, the same faults.")] = 0,
+    last: Annotated[int, typer.Option("--last", min=0, help="Print the last requests it took instead.")] = 0,
+    key: Annotated[
+        list[str] | None, typer.Option("--key", help="KEY:SCOPE,SCOPE of an API key; without any, sandbox may do all.")
+    ] = None,
+) -> None:
+    """Serve a local stand-in of Braze until Ctrl-C, for tests and for other clients."""
+    from reverse_etl.sandbox import Sandbox, parse_fault, serve
+
+    try:
+        faults = [parse_fault(text) for text in fault or []]
+    except ValueError as error:
+        raise ProjectError(
+            f"--fault: {error}", hint="write KIND:NAME=VALUE,NAME=VALUE, as docs/sandbox.md has it"
+        ) from error
+    file = file or project.sandbox_file
+    if last:
+        with Sandbox(file) as braze:
+            for request in braze.requests()[-last:]:
+                print(f"{request.path}  {request.status}\n{request.body}")
+        return
+    file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    parts = [text.partition(":") for text in key or []]
+    keys = {name: set(scopes.split(",")) if scopes else {"*"} for name, _, scopes in parts} or {"sandbox": {"*"}}
+
+    def ready(url: str) -> None:
+        print(f"{url}  keys: {', '.join(keys)}  file: {file}", flush=True)
+
+    serve(file, port=port, keys=keys, seed=seed, faults=faults, ready=ready)

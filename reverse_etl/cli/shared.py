@@ -1,0 +1,162 @@
+"""What commands share: their options, the project they work on, and how they print."""
+
+import functools
+import inspect
+import sys
+from collections.abc import Callable, Iterable
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from reverse_etl.errors import ProjectError
+
+if TYPE_CHECKING:
+    from reverse_etl.interrupts import Interrupts
+    from reverse_etl.progress import Screen
+    from reverse_etl.project import Project
+    from reverse_etl.spec import Sync
+
+
+class Output(StrEnum):
+    TEXT = "text"
+    JSON = "json"
+
+
+class PlanOutput(StrEnum):
+    TEXT = "text"
+    JSON = "json"
+    MARKDOWN = "markdown"
+
+
+SyncName = Annotated[str, typer.Argument(help="The name of a sync.", show_default=False)]
+SyncNames = Annotated[list[str] | None, typer.Argument(help="Names or globs of syncs.", show_default=False)]
+Select = Annotated[
+    list[str] | None, typer.Option("--select", "-s", help="Syncs to take: names, globs, tag:, mode:, model:.")
+]
+Exclude = Annotated[list[str] | None, typer.Option("--exclude", help="Syncs to leave out, in the same words.")]
+OutputFormat = Annotated[Output, typer.Option("--output", help="How to print the result.")]
+ShowValues = Annotated[bool, typer.Option("--show-values", help="Show values, which may be personal data.")]
+FullRefresh = Annotated[bool, typer.Option("--full-refresh", help="Take every row as new, sent before or not.")]
+AcceptSchemaChange = Annotated[
+    bool, typer.Option("--accept-schema-change", help="Go on where a column's type has changed, and send it again.")
+]
+MaxChanges = Annotated[str | None, typer.Option("--max-changes", help="Stop if more rows would go out: 500, 10%.")]
+MaxRemoved = Annotated[str | None, typer.Option("--max-removed", help="Stop if on_removed would act on more: 50, 1%.")]
+MaxRequests = Annotated[int | None, typer.Option("--max-requests", min=0, help="Stop if more requests are needed.")]
+ForceGuard = Annotated[list[str] | None, typer.Option("--force-guard", help="A guard to let pass this once.")]
+MemoryLimit = Annotated[
+    str | None,
+    typer.Option("--memory-limit", help="For DuckDB: 512MB, 4GB.", show_default="2000MB"),
+]
+Wait = Annotated[
+    float, typer.Option("--wait", min=0, help="Seconds to wait while another process holds the sync or the warehouse.")
+]
+RateLimitShare = Annotated[
+    float, typer.Option("--rate-limit-share", min=0.01, max=1, help="Part of each rate limit to use: 0.8 for 80 %.")
+]
+Threads = Annotated[int, typer.Option("--threads", min=1, max=500, help="Requests in flight at most.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+
+# The options of every command that works on a project.
+_PROJECT_OPTIONS: dict[str, tuple[Any, Any]] = {
+    "project_dir": (
+        Annotated[Path, typer.Option("--project-dir", help="The folder with syncs.yml.", show_default="here")],
+        Path(),
+    ),
+    "target": (
+        Annotated[str | None, typer.Option("--target", "-t", help="A target of syncs.yml, if not its default.")],
+        None,
+    ),
+    "variables": (
+        Annotated[str | None, typer.Option("--vars", help="Values for var(), as YAML: '{country: KR}'.")],
+        None,
+    ),
+}
+
+
+def in_project(command: Callable[..., None]) -> Callable[..., None]:
+    """Gives a command the project as its first argument, and the options that say which one."""
+    signature = inspect.signature(command)
+    own = list(signature.parameters.values())[1:]
+    added = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+        for name, (annotation, default) in _PROJECT_OPTIONS.items()
+    ]
+
+    @functools.wraps(command)
+    def with_project(project_dir: Path, target: str | None, variables: str | None, **arguments: Any) -> None:
+        command(load(project_dir, target, variables), **arguments)
+
+    keyword_only = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in own]
+    with_project.__signature__ = inspect.Signature([*keyword_only, *added])  # type: ignore[attr-defined]
+    with_project.__annotations__ = {parameter.name: parameter.annotation for parameter in [*own, *added]}
+    return with_project
+
+
+def load(folder: Path, target: str | None, variables: str | None) -> "Project":
+    import yaml
+
+    from reverse_etl.project import load_project
+
+    try:
+        values: Any = yaml.safe_load(variables) if variables else {}
+    except yaml.YAMLError as error:
+        raise ProjectError("--vars is not YAML", hint="write --vars '{country: KR}'") from error
+    if not isinstance(values, dict):
+        raise ProjectError("--vars is not a mapping", hint="write --vars '{country: KR}'")
+    return load_project(folder, target, values)
+
+
+def say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def print_lines(lines: Iterable[str]) -> None:
+    for line in lines:
+        print(line)
+
+
+def print_json(value: object) -> None:
+    from reverse_etl.report import as_json
+
+    print(as_json(value))
+
+
+def print_table(table: Iterable[Iterable[object]]) -> None:
+    from reverse_etl.report import table_lines
+
+    print_lines(table_lines([list(row) for row in table]))
+
+
+def chosen(
+    project: "Project", names: list[str] | None, select: list[str] | None = None, exclude: list[str] | None = None
+) -> "list[Sync]":
+    from reverse_etl.selection import select as select_syncs
+
+    return select_syncs(project.spec.syncs, [*(names or []), *(select or [])] or ["*"], exclude or [])
+
+
+def ask(what: str, yes: bool) -> None:
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise ProjectError(what, hint="pass --yes if that is meant")
+    typer.confirm(f"{what}. Go on?", abort=True, err=True)
+
+
+def screen(interrupts: "Interrupts | None" = None) -> "Screen":
+    """What shows on stderr how a run goes."""
+    from rich.console import Console
+
+    from reverse_etl.interrupts import Interrupts
+    from reverse_etl.progress import Screen
+
+    return Screen(Console(stderr=True), interrupts or Interrupts())
+
+
+def cost_of_sending_all(syncs: "list[Sync]") -> str:
+    doubled = [sync.name for sync in syncs if not sync.spec.repeat_harmless]
+    text = f"every row of {', '.join(sync.name for sync in syncs)} goes out again, changed or not"
+    return f"{text}; Braze counts each event or purchase of {', '.join(doubled)} a second time" if doubled else text

@@ -1,0 +1,100 @@
+"""Commands on what a sync remembers: state show, state seed, state forget, state reset."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from reverse_etl.cli.shared import (
+    AcceptSchemaChange,
+    Output,
+    OutputFormat,
+    SyncName,
+    Wait,
+    Yes,
+    ask,
+    cost_of_sending_all,
+    in_project,
+    print_json,
+    print_table,
+    say,
+    screen,
+)
+
+if TYPE_CHECKING:
+    from reverse_etl.project import Project
+
+app = typer.Typer()
+
+
+@app.command(name="show")
+@in_project
+def state_show(
+    project: "Project",
+    name: SyncName,
+    key: Annotated[
+        str | None, typer.Option("--key", help="Show the row of this key, as `retl rejects` has it.")
+    ] = None,
+    output: OutputFormat = Output.TEXT,
+) -> None:
+    """Show what Braze has acknowledged of a sync: how many rows, which columns; or one row."""
+    from reverse_etl.memory import acknowledged_row, describe_state
+
+    chosen = project.sync(name)
+    found = describe_state(project, chosen) if key is None else acknowledged_row(project, chosen, key)
+    if output is Output.JSON:
+        print_json(found)
+    else:
+        print_table(found.items())
+
+
+@app.command(name="seed")
+@in_project
+def state_seed(
+    project: "Project",
+    name: SyncName,
+    accept_schema_change: AcceptSchemaChange = False,
+    wait: Wait = 0,
+    yes: Yes = False,
+) -> None:
+    """Take what the model returns now as already in Braze: only later changes go out. Sends nothing."""
+    from reverse_etl.report import count
+    from reverse_etl.run import Options, adopt
+
+    chosen = project.sync(name)
+    ask(f"every valid row of {name} is taken as already in Braze, and is not sent until it changes", yes)
+    plan = adopt(project, chosen, Options(accept_schema_change=accept_schema_change, wait_s=wait), screen())
+    invalid = f"; {count(plan.invalid, 'invalid row')} left out, see `retl rejects {name}`" if plan.invalid else ""
+    print(f"{name}: {count(plan.adopted, 'row')} taken as in Braze, 0 requests{invalid}")
+
+
+@app.command(name="forget")
+@in_project
+def state_forget(
+    project: "Project",
+    name: SyncName,
+    key: Annotated[str, typer.Argument(help="A key, as `retl rejects` has it, or an identifier.", show_default=False)],
+    yes: Yes = False,
+) -> None:
+    """Erase a person from all that a sync remembers: acknowledged rows, rejects, rows in doubt."""
+    from reverse_etl.memory import forget
+    from reverse_etl.report import count
+
+    chosen = project.sync(name)
+    ask(f'{name} forgets "{key}"; if the model returns it, the next run sends it again', yes)
+    gone = forget(project, chosen, key)
+    rows = f"{count(gone.acknowledged, 'acknowledged row')}, {gone.rejected:,} rejected, {gone.in_doubt:,} in doubt"
+    print(f"{name}: {rows} forgotten")
+    for folder in gone.copies:
+        say(f"{folder} is an older state that was kept aside: delete it if it must go too")
+
+
+@app.command(name="reset")
+@in_project
+def state_reset(project: "Project", name: SyncName, yes: Yes = False) -> None:
+    """Forget what Braze has acknowledged: the next run sends every row again. The old state is kept aside."""
+    from reverse_etl.memory import reset
+
+    chosen = project.sync(name)
+    ask(cost_of_sending_all([chosen]), yes)
+    aside = reset(project, chosen)
+    say(f"{name}: the old state is kept in {aside}" if aside else f"{name}: there was no state")
