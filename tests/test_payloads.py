@@ -28,6 +28,23 @@ ALIAS = "'7f3a' AS alias_name, 'cookie' AS alias_label"
         ),
         pytest.param(
             {"mode": "users_track", "track_record_type": "attributes"},
+            """SELECT 'u1' AS external_id, {'size': 'M', 'key': 1, 'value': 2, 'child': {'size': 3}} AS s,
+                [1, 2]::INTEGER[2] AS sizes, MAP {'size': 'L'} AS m""",
+            "/users/track",
+            {
+                "attributes": [
+                    {
+                        "external_id": "u1",
+                        "s": {"size": "M", "key": 1, "value": 2, "child": {"size": 3}},
+                        "sizes": [1, 2],
+                        "m": {"size": "L"},
+                    }
+                ]
+            },
+            id="fields of a struct, whatever their names",
+        ),
+        pytest.param(
+            {"mode": "users_track", "track_record_type": "attributes"},
             f"SELECT {ALIAS}, 'gold' AS tier, false AS _update_existing_only",
             "/users/track",
             {

@@ -137,8 +137,9 @@ def _sql_type(of: DuckDBPyType) -> SqlType:
         sizes = dict(cast(list[tuple[str, int]], of.children))
         return SqlType(family, text, precision=sizes["precision"], scale=sizes["scale"])
     if family in ("struct", "map", "list", "array", "union"):
-        inner = cast(list[tuple[str, DuckDBPyType]], of.children)
-        return SqlType(family, text, tuple((name, _sql_type(child)) for name, child in inner if name != "size"))
+        inner = cast(list[tuple[str, DuckDBPyType | int]], of.children)  # an array has its length among them
+        types = ((name, child) for name, child in inner if isinstance(child, DuckDBPyType))
+        return SqlType(family, text, tuple((name, _sql_type(child)) for name, child in types))
     return SqlType(family, text)
 
 
