@@ -8,7 +8,7 @@ from email.utils import parsedate_to_datetime
 from reverse_etl.modes import Window
 
 AT_MOST = 0.9935  # of a limit, within any window of starts: requests arrive less evenly than they left
-MAKE_UP_S = 0.1  # threads wake up late: what that cost within this time is made up for
+MAKE_UP_S = 1.0  # threads wake up late, and a 429 costs whole seconds: what was lost within this time is made up for
 EVEN_S = 60  # windows up to here are filled evenly
 PARTS = 60
 MIN_WAIT_S, MAX_WAIT_S = 0.05, 60.0
@@ -29,17 +29,19 @@ class Pacer:
         self._spacing_s = max((w.per_seconds / (w.requests * share) for w in short), default=0.0)
         self._started = [(deque[float](maxlen=_most(w, share)), w.per_seconds) for w in short]
         self._counts = [_Count(_most(w, share), w.per_seconds) for w in long]
-        self._next_s = self._last_s = 0.0
+        self._due_s: float | None = None  # when the next start would be, had none been late
+        self._last_s = 0.0
         self._paused_until_s = 0.0
 
     def reserve(self, now_s: float) -> float:
         """Take the next start; the seconds to wait for it."""
-        start_s = max(now_s, self._next_s - MAKE_UP_S, self._paused_until_s, self._last_s)
+        due_s = now_s if self._due_s is None else self._due_s
+        start_s = max(now_s, due_s, self._paused_until_s, self._last_s)
         for count in self._counts:
             start_s = count.room_from_s(start_s)
         for count in self._counts:
             count.add(start_s)
-        self._last_s, self._next_s = start_s, max(start_s, self._next_s) + self._spacing_s
+        self._last_s, self._due_s = start_s, max(due_s, start_s - MAKE_UP_S) + self._spacing_s
         return start_s - now_s
 
     def start(self, now_s: float) -> float:

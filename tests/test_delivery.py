@@ -232,7 +232,7 @@ def test_share_of_the_rate_limit_leaves_room_for_others(shop: Shop):
     with open_channel(load_project(shop.folder, environ={"BRAZE_API_KEY": KEY}), rate_limit_share=0.5) as channel:
         pacer = channel.pacer("users_track")
     waits = [pacer.reserve(0.0) for _ in range(20)]
-    assert waits[-1] == pytest.approx(60 / 5 * 19, abs=0.2)
+    assert waits[-1] == pytest.approx(60 / 5 * 19)
 
 
 @pytest.mark.parametrize(

@@ -43,24 +43,24 @@ def test_no_window_ever_holds_more_starts_than_its_share(requests, per_seconds, 
 
 def test_starts_are_spread_evenly():
     pacer = Pacer([Window(10, 10)])
-    assert [round(pacer.reserve(0.0), 3) for _ in range(4)] == [0, 0.9, 1.9, 2.9]
+    assert [round(pacer.reserve(0.0), 3) for _ in range(4)] == [0, 1, 2, 3]
 
 
 def test_time_lost_by_waking_up_late_is_made_up_for():
     pacer = Pacer([Window(1000, 1)])
     times = starts_of(pacer, [0.0] * 5000, [0.03 if n % 100 == 0 else 0.0002 for n in range(5000)])
-    assert 5000 / AT_MOST / 1000 <= times[-1] + 0.1 < 5.2
+    assert 5 / AT_MOST - 0.1 <= times[-1] < 5.2
 
 
-def test_idle_time_gives_no_more_than_a_tenth_of_a_second():
-    pacer = Pacer([Window(100, 1)])
+def test_idle_time_gives_no_more_than_a_second_of_starts():
+    pacer = Pacer([Window(10, 1)])
     pacer.reserve(0.0)
-    assert [round(pacer.reserve(100.0), 3) for _ in range(13)] == [0] * 11 + [0.01, 0.02]
+    assert [round(pacer.reserve(100.0), 3) for _ in range(13)] == [0] * 11 + [0.1, 0.2]
 
 
 def test_narrowest_of_several_short_windows_counts():
     pacer = Pacer([Window(3000, 3), Window(60, 60)])
-    assert round([pacer.reserve(0.0) for _ in range(7)][-1], 2) == 5.9
+    assert round([pacer.reserve(0.0) for _ in range(7)][-1], 2) == 6
 
 
 def test_hourly_limit_may_be_used_up_at_once_and_then_waits_for_the_hour():
@@ -93,7 +93,7 @@ def test_no_long_window_ever_holds_more_starts_than_its_share(windows, share: fl
 def test_share_leaves_room_for_others():
     whole, half = Pacer([Window(10, 1)]), Pacer([Window(10, 1)], share=0.5)
     waits = [[pacer.reserve(0.0) for _ in range(10)][-1] for pacer in (whole, half)]
-    assert waits[1] == pytest.approx(2 * waits[0], abs=0.1)
+    assert waits[1] == pytest.approx(2 * waits[0])
 
 
 def test_starts_that_come_late_in_a_heap_do_not_pass_the_limit():
@@ -109,10 +109,10 @@ def test_pause_holds_everybody_back():
     assert (pacer.reserve(1.0), pacer.is_paused(6.9), pacer.is_paused(7.0)) == (6.0, True, False)
 
 
-def test_starts_after_a_pause_are_spread_again():
-    pacer = Pacer([Window(10, 10)])
+def test_starts_after_a_pause_are_spread_again_once_a_second_is_made_up_for():
+    pacer = Pacer([Window(20, 10)])
     pacer.pause(0.0, 10.0)
-    assert [round(pacer.reserve(0.0), 3) for _ in range(4)] == [10, 10.9, 11.9, 12.9]
+    assert [round(pacer.reserve(0.0), 3) for _ in range(5)] == [10, 10, 10, 10.5, 11]
 
 
 @pytest.mark.parametrize(
