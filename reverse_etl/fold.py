@@ -79,6 +79,8 @@ def fold(connection: DuckDBPyConnection, journal: Path, ending: Ending, moves_st
             _remember_unsure_columns(connection, key, values)
             _remember_answers(connection, values)
             watermark.move(connection, _WITH_FATES, ending.at)
+            if _moves(connection):
+                set_version(connection, run_id)
         _remember_invalid_rows(connection, values)
         values["status"], values["message"] = final_status(ending.status, fates), ending.message
         values["counts"] = json.dumps({**ending.counts, "fates": asdict(fates)})
@@ -94,6 +96,17 @@ def fold(connection: DuckDBPyConnection, journal: Path, ending: Ending, moves_st
         connection.execute("ROLLBACK")
         raise
     return fates
+
+
+def set_version(connection: DuckDBPyConnection, version: str) -> None:
+    """Say that what runs are compared with has moved: plans that were saved before are stale."""
+    connection.execute(f"INSERT OR REPLACE INTO {STATE}.main.meta VALUES ('version', ?)", [version])
+
+
+def _moves(connection: DuckDBPyConnection) -> bool:
+    """Whether the run may have left anything but its own line: records, or a watermark."""
+    acted = f"SELECT 1 FROM {OUTBOX} WHERE action IN ('send', 'adopt', 'forget') LIMIT 1"
+    return bool(connection.execute(acted).fetchall()) or watermark.read(connection) is not None
 
 
 def columns_of(connection: DuckDBPyConnection, table: str) -> dict[str, str]:

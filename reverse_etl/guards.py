@@ -7,18 +7,19 @@ from reverse_etl.errors import Location, Mistake
 from reverse_etl.modes import Kind
 from reverse_etl.spec import Sync
 
-GUARDS = ("max_removed", "max_changes", "max_requests", "empty_snapshot")
+GUARDS = ("max_removed", "max_changes", "max_requests", "max_data_points", "empty_snapshot")
 
 
 @dataclass(frozen=True)
 class Counts:
-    """What guards look at: rows of the model, of the state, to be sent, that on_removed acts on; and requests."""
+    """What guards look at: rows of the model, of the state, to be sent, that on_removed acts on; and what they cost."""
 
     rows: int
     in_state: int
     to_send: int
     removed: int
     requests: int
+    data_points: int
 
 
 def tripped(sync: Sync, counts: Counts, forced: Collection[str]) -> list[Mistake]:
@@ -50,6 +51,9 @@ def _checked(sync: Sync, counts: Counts) -> Iterator[tuple[str, str]]:
             yield "max_changes", f"{counts.to_send:,} rows would be sent; at most {most:,} are allowed{share}"
     if guards.max_requests is not None and counts.requests > guards.max_requests:
         yield "max_requests", f"{counts.requests:,} requests are needed; at most {guards.max_requests:,} are allowed"
+    if guards.max_data_points is not None and counts.data_points > guards.max_data_points:
+        cost = f"it would cost {counts.data_points:,} data points"
+        yield "max_data_points", f"{cost}; at most {guards.max_data_points:,} are allowed"
 
 
 def allowed(bound: str, of: int) -> int:

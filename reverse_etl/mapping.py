@@ -7,7 +7,7 @@ outbox_sql(layout, changes)
       │        + "fault.<column>", property_keys, properties
       │        + problem                                                              0, or the number of a rule
       ▼
-    outbox     key, kind, known, call, envelope, body, harmless, attributes, problem,
+    outbox     key, kind, known, call, envelope, body, harmless, attributes, data_points, problem,
                "new.<stored column>", "changed.<tracked column>"; cursor, of incremental models
 
 A request body is an envelope, the bodies of its records with commas between, and `closing()`.
@@ -17,18 +17,18 @@ from collections.abc import Iterator, Sequence
 
 from reverse_etl.columns import CURSOR, ROW_NUMBER, Column, Layout, Role, shape_of
 from reverse_etl.expressions import changed, is_fallback, json_of, new, present, time_of
-from reverse_etl.modes import DELETE, MODES, OPERATORS, Extra, Shape
+from reverse_etl.modes import DELETE, MODES, OPERATORS, Cost, Extra, Mode, Shape
 from reverse_etl.rules import rules
 from reverse_etl.sql import identifier, literal
-from reverse_etl.values import INTEGERS, ISO_TIME, MOMENTS, json_text, timestamp
+from reverse_etl.values import INTEGERS, ISO_TIME, MOMENTS, json_text, keys_within, timestamp
 
 _OPERATOR = r'^\s*\{\s*"(' + "|".join(name.replace("$", r"\$") for name in OPERATORS) + r')"\s*:'
 _DELETE_SLOTS = MODES["users_delete", None].slots
 
 
-def closing(layout: Layout) -> str:
+def closing(mode: Mode) -> str:
     """What ends a request body."""
-    return "]}]}" if layout.mode.group else "]}"
+    return "]}]}" if mode.group else "]}"
 
 
 def value_text(layout: Layout, name: str, value: str) -> str:
@@ -54,6 +54,7 @@ def outbox_sql(layout: Layout, changes: str) -> str:
         "body": f"CASE WHEN problem = 0 THEN {_body(layout)} END",
         "harmless": _harmless(layout),
         "attributes": _attributes(layout),
+        "data_points": _data_points(layout),
         "problem": "problem",
         **({CURSOR: new(layout.cursor)} if layout.cursor else {}),
         **{f"new.{name}": new(name) for name in layout.stored},
@@ -260,14 +261,44 @@ def _harmless(layout: Layout) -> str:
 
 
 def _attributes(layout: Layout) -> str:
-    """SQL for the number of attributes that a record writes: Braze counts them, and on some contracts bills them."""
+    """SQL for the number of attributes that a record writes."""
     if layout.mode.extra is not Extra.CUSTOM_ATTRIBUTE:
         return "0"
-    written = [column.name for column in layout.sent if column.role is not Role.IDENTIFIER]
-    flags = [f"CAST({changed(name)} AS INTEGER)" for name in written if name in layout.tracked]
-    keys = [name for name in written if name in layout.key and name not in layout.identifiers]
-    flags += [f"CAST({_key_goes(layout)} AND {new(name)} IS NOT NULL AS INTEGER)" for name in keys]
-    return " + ".join(flags) or "0"
+    return " + ".join(f"CAST({flag} AS INTEGER)" for _, flag in _written(layout)) or "0"
+
+
+def _written(layout: Layout) -> Iterator[tuple[Column, str]]:
+    """The columns that a record may write to a profile, each with SQL for: this one does."""
+    for column in layout.sent:
+        name = column.name
+        if column.role is Role.IDENTIFIER and not column.field:
+            continue
+        if name in layout.identifiers:  # an e-mail or phone that says whom the row is about writes nothing
+            if name in layout.tracked:
+                yield column, f"{changed(name)} AND NOT ({is_fallback(layout, name)})"
+        elif name in layout.tracked:
+            yield column, changed(name)
+        elif name in layout.key:
+            yield column, f"{_key_goes(layout)} AND {new(name)} IS NOT NULL"
+
+
+def _data_points(layout: Layout) -> str:
+    """SQL for what a record costs where the contract is billed by data points."""
+    cost = layout.mode.cost
+    if cost is Cost.ATTRIBUTES:
+        billed = [(column, flag) for column, flag in _written(layout) if not (column.field and column.field.free)]
+        costs = [f"CASE WHEN {flag} THEN {_points(layout, column)} ELSE 0 END" for column, flag in billed]
+        return " + ".join(costs) or "0"
+    if cost is Cost.QUANTITY and layout.has("quantity"):
+        return f"coalesce(CAST({new('quantity')} AS BIGINT), 1)"
+    return "0" if cost is Cost.NOTHING else "1"
+
+
+def _points(layout: Layout, column: Column) -> str:
+    if column.field or not column.is_json:
+        return "1"
+    counted = keys_within(new(column.name), column.type) or f"retl_data_points({json_of(column.name)})"
+    return f"CASE WHEN kind = 'removed' OR {new(column.name)} IS NULL THEN 1 ELSE {counted} END"
 
 
 def _key_text(layout: Layout) -> str:

@@ -15,6 +15,7 @@ from reverse_etl import watermark
 from reverse_etl.columns import ROW_NUMBER
 from reverse_etl.diff import ACKNOWLEDGED, RUN_ID, SENT_AT, STATE
 from reverse_etl.errors import BusyError, DataError, StateError
+from reverse_etl.fold import set_version
 from reverse_etl.lock import locked_by_us
 from reverse_etl.project import Project
 from reverse_etl.spec import Sync
@@ -154,6 +155,7 @@ def resolve(project: Project, sync: Sync, resolution: Literal["resend", "discard
         chosen = "WHERE list_contains($keys, key)" if keys else ""
         values = {"resolution": resolution, **({"keys": list(keys)} if keys else {})}
         state.connection.execute(f"UPDATE {_IN_DOUBT} SET resolution = $resolution {chosen}", values)
+        set_version(state.connection, f"resolved-{datetime.now(UTC):%Y%m%dT%H%M%S%f}")
     return len(set(keys) or doubtful)
 
 
@@ -181,6 +183,7 @@ def forget(project: Project, sync: Sync, key: str) -> Forgotten:
         members = [f"json_extract_string(body, '{path}')" for path in _NAMING_MEMBERS]
         in_body = " OR ".join(f"coalesce({member} = $key, false)" for member in members)
         rejected, in_doubt = (_delete(state, table, f"key = $key OR {in_body}", key) for table in (_REJECTS, _IN_DOUBT))
+        set_version(state.connection, f"forgotten-{datetime.now(UTC):%Y%m%dT%H%M%S%f}")
         state.rewrite()
     return Forgotten(acknowledged, rejected, in_doubt, copies=sorted(folder.glob("before-*")))
 

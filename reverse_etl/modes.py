@@ -46,17 +46,28 @@ class Extra(Enum):
     REFUSED = "not taken"
 
 
+class Cost(Enum):
+    """What a record costs in data points, where the contract is billed by them (user_guide: data points)."""
+
+    NOTHING = "0"
+    ATTRIBUTES = "one for each attribute that it sets, and for each key of an object"
+    RECORD = "1"
+    QUANTITY = "as many as `quantity` says: Braze takes it as so many purchases"  # a guess: no page says what it costs
+
+
 @dataclass(frozen=True)
 class Field:
     """A field that Braze knows by name. A value outside the bounds that are set here is an invalid row.
 
-    A `switch` says how a record is to be taken: it goes out with each one, and is no change by itself.
+    A `switch` says how a record is to be taken: it goes out with each one, and is no change by itself. A `free` field
+    costs no data point.
     """
 
     name: str
     shape: Shape
     required: bool = False
     switch: bool = False
+    free: bool = False
     choices: tuple[str, ...] = ()
     pattern: str | None = None
     max_length: int | None = None
@@ -120,6 +131,7 @@ class Mode:
     key_fields: tuple[str, ...] = ()
     fields: tuple[Field, ...] = ()
     extra: Extra = Extra.REFUSED
+    cost: Cost = Cost.NOTHING
     group: Group | None = None
     options: frozenset[str] = frozenset()
     repeat_harmless: bool = True
@@ -194,22 +206,23 @@ _TRACK_IDENTIFIERS = (*STRONG, "email", "phone")
 
 _SUBSCRIPTION_STATES = ("opted_in", "subscribed", "unsubscribed")  # any other value refuses the object
 
-# user_attributes_object
+# user_attributes_object; what is free: user_guide, data points
 _PROFILE_FIELDS = (
     *(
         Field(name, Shape.TEXT, max_length=MAX_TEXT)
-        for name in ("first_name", "last_name", "home_city", "image_url", "country", "language", "time_zone")
+        for name in ("first_name", "last_name", "home_city", "country", "language", "time_zone")
     ),
+    Field("image_url", Shape.TEXT, max_length=MAX_TEXT, free=True),
     *(Field(name, Shape.TEXT, max_length=MAX_TEXT) for name in ("email", "phone")),
     Field("gender", Shape.TEXT, choices=("M", "F", "O", "N", "P")),
     Field("dob", Shape.DATE),
     Field("current_location", Shape.OBJECT),
-    *(Field(f"date_of_{which}_session", Shape.TIME) for which in ("first", "last")),
-    Field("marked_email_as_spam_at", Shape.TIME),
-    *(Field(f"{channel}_subscribe", Shape.TEXT, choices=_SUBSCRIPTION_STATES) for channel in ("email", "push")),
-    *(Field(f"email_{what}_tracking_disabled", Shape.BOOLEAN) for what in ("open", "click")),
-    *(Field(name, Shape.ARRAY) for name in ("subscription_groups", "push_tokens")),
-    *(Field(name, Shape.OBJECT) for name in ("facebook", "twitter")),
+    *(Field(f"date_of_{which}_session", Shape.TIME, free=True) for which in ("first", "last")),
+    Field("marked_email_as_spam_at", Shape.TIME, free=True),
+    *(Field(f"{which}_subscribe", Shape.TEXT, free=True, choices=_SUBSCRIPTION_STATES) for which in ("email", "push")),
+    *(Field(f"email_{what}_tracking_disabled", Shape.BOOLEAN, free=True) for what in ("open", "click")),
+    *(Field(name, Shape.ARRAY, free=True) for name in ("subscription_groups", "push_tokens")),
+    *(Field(name, Shape.OBJECT, free=True) for name in ("facebook", "twitter")),
 )
 # Values that tell Braze to work on the stored value; repeating one is not harmless (user attributes, array of objects).
 OPERATORS = ("inc", "add", "remove", "$add", "$update", "$remove")
@@ -238,6 +251,7 @@ _TABLE = (
             Field("push_token_import", Shape.BOOLEAN, switch=True),
         ),
         extra=Extra.CUSTOM_ATTRIBUTE,
+        cost=Cost.ATTRIBUTES,
         options=frozenset({"pre_formatted_fields", "send", "nulls", "on_removed", "allow_destructive", "on_in_doubt"}),
         nested_times=True,  # a time in nested data is {"$time": "..."} (nested_custom_attribute_support)
         nested_nulls=False,  # a null in nested data drops the whole attribute (post_user_track)
@@ -252,6 +266,7 @@ _TABLE = (
         exclusive=STRONG,
         fields=(Field("name", Shape.ID, required=True), Field("time", Shape.TIME, required=True), *_HAPPENING),
         extra=Extra.PROPERTY,
+        cost=Cost.RECORD,
         options=frozenset({"pre_formatted_fields", "on_in_doubt"}),
         repeat_harmless=False,  # Braze has no key to tell a repeated event by (post_user_track)
         whole_row_key=True,
@@ -274,6 +289,7 @@ _TABLE = (
             *_HAPPENING,
         ),
         extra=Extra.PROPERTY,
+        cost=Cost.QUANTITY,
         options=frozenset({"pre_formatted_fields", "on_in_doubt"}),
         repeat_harmless=False,
         whole_row_key=True,

@@ -41,7 +41,8 @@ class Plan:
 
     `invalid` rows break a rule; `remembered` ones were rejected by Braze and have not changed since; `held` ones are in
     doubt; `adopted` ones are said to be in Braze already. `in_state` and `removed` are rows of the state. `to_send`
-    records go out in `requests`, by path, and hold so many `bytes`. `since` is the cursor from which an incremental run
+    records go out in `requests`, by path, and hold so many `bytes`; they write `attributes`, and cost `data_points`
+    where the contract counts them. `since` is the cursor from which an incremental run
     reads.
     """
 
@@ -58,6 +59,7 @@ class Plan:
     adopted: int = 0
     to_send: int = 0
     attributes: int = 0
+    data_points: int = 0
     requests: Mapping[str, int] = field(default_factory=dict)
     bytes: int = 0
     since: str | None = None
@@ -71,7 +73,7 @@ class Plan:
 def read_plan(connection: DuckDBPyConnection, run_id: str, rows: int, in_state: int, sizes: Mapping[str, int]) -> Plan:
     """Count the outbox. `sizes` are the records per request, by path."""
     counted = connection.execute(
-        f"""SELECT kind, action, count(*), CAST(sum(attributes) AS BIGINT),
+        f"""SELECT kind, action, count(*), CAST(sum(attributes) AS BIGINT), CAST(sum(data_points) AS BIGINT),
             CAST(coalesce(sum(strlen(body)), 0) AS BIGINT)
         FROM {OUTBOX} GROUP BY ALL"""
     ).fetchall()
@@ -88,8 +90,9 @@ def read_plan(connection: DuckDBPyConnection, run_id: str, rows: int, in_state: 
         held=actions.get("in_doubt", 0),
         adopted=actions.get("adopt", 0),
         to_send=actions.get("send", 0),
-        attributes=sum(written for _, action, _, written, _ in counted if action == "send"),
-        bytes=sum(weight for _, action, _, _, weight in counted if action == "send"),
+        attributes=sum(written for _, action, _, written, *_ in counted if action == "send"),
+        data_points=sum(cost for _, action, _, _, cost, _ in counted if action == "send"),
+        bytes=sum(weight for _, action, *_, weight in counted if action == "send"),
         requests=_requests(connection, sizes),
     )
 

@@ -5,10 +5,12 @@ syncs.yml   models/**/*.sql   seeds/*.csv   .env      what the user writes
 target/compiled/*.sql                                 artifacts, as dbt names them
 """
 
+import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +87,16 @@ class Project:
         if not key:
             raise ProjectError("the API key is empty", where, "set the environment variable that it comes from")
         return key
+
+    def fingerprint(self, sync: Sync) -> str:
+        """A digest of what decides what a sync sends, save rows and target: its keys, its models and their vars."""
+        names = [*self.compile(sync.model).refs, sync.model]
+        said = {
+            "sync": sync.model_dump(mode="json", exclude={"description", "tags", "after", "guards"}),
+            "models": {name: self.models[name].text for name in names},
+            "vars": self.spec.vars,
+        }
+        return sha256(json.dumps(said, sort_keys=True, default=str).encode()).hexdigest()
 
     def compile(self, name: str, cursor: str | None = None) -> Compiled:
         """The SQL of a model, written to target/compiled/ too. Raises ProjectError at the model's line.

@@ -114,19 +114,31 @@ def preview_lines(preview: Preview, show_values: bool) -> Iterator[str]:
             yield f"  {count(number, 'row')} {what}"
     yield from invalid_lines(preview.invalid, plan.invalid)
     requests = ", ".join(f"{count(number, 'request')} to {path}" for path, number in plan.requests.items())
-    attributes = f", {count(plan.attributes, 'attribute')}" if plan.attributes else ""
     took = f", {duration(preview.seconds)} at the rate limit" if preview.seconds >= 1 else ""
-    yield f"  {count(plan.to_send, 'record')}{attributes}: {requests or 'nothing to send, 0 requests'}{took}"
+    size = f", {count(plan.bytes, 'byte')}" if plan.bytes else ""
+    yield f"  {count(plan.to_send, 'record')}{size}: {requests or 'nothing to send, 0 requests'}{took}"
+    if plan.data_points:
+        cost = f"{count(plan.data_points, 'data point')} on contracts that count them"
+        yield f"  writes {written(preview)}: {cost}"
+
+
+def written(preview: Preview) -> str:
+    """What the records of a plan write: `6 attributes`, `2 events`; nothing for calls that write neither."""
+    plan, record_type = preview.plan, preview.sync.spec.record_type
+    # A purchase of a quantity is as many purchases, and costs as many data points.
+    numbers = {"attributes": plan.attributes, "events": plan.to_send, "purchases": plan.data_points}
+    return count(numbers[record_type], record_type.removesuffix("s")) if record_type else ""
 
 
 def preview_markdown(previews: Sequence[Preview]) -> Iterator[str]:
     """Plans as a comment on a pull request: counts, columns, and what would stop them. No values and no keys."""
-    yield "| sync | mode | added | changed | removed | invalid | requests | attributes |"
-    yield "|---|---|---|---|---|---|---|---|"
+    yield "| sync | mode | added | changed | removed | invalid | requests | at the rate limit | writes | data points |"
+    yield f"|{'---|' * 10}"
     for preview in previews:
         plan, requests = preview.plan, sum(preview.plan.requests.values())
-        numbers = (plan.added, plan.changed, plan.removed, plan.invalid, requests, plan.attributes)
-        yield f"| {preview.sync.name} | {preview.sync.spec.label} | {' | '.join(f'{n:,}' for n in numbers)} |"
+        rows = [f"{n:,}" for n in (plan.added, plan.changed, plan.removed, plan.invalid, requests)]
+        cost = (duration(preview.seconds), written(preview), f"{plan.data_points:,}")
+        yield f"| {' | '.join([preview.sync.name, preview.sync.spec.label, *rows, *cost])} |"
     for preview in previews:
         if preview.columns:
             yield f"\n**{preview.sync.name}**: " + ", ".join(f"`{name}` {n:,}" for name, n in preview.columns.items())

@@ -26,7 +26,7 @@ from reverse_etl.fold import Ending, Fates, final_status
 from reverse_etl.guards import Counts, tripped
 from reverse_etl.limits import RetryPolicy
 from reverse_etl.mapping import closing, order_sql, outbox_sql
-from reverse_etl.modes import DELETE, Call
+from reverse_etl.modes import DELETE, Call, Mode
 from reverse_etl.plan import (
     InvalidRow,
     Plan,
@@ -99,20 +99,34 @@ def run_sync(project: Project, sync: Sync, channel: Channel, options: Options, l
     The outbox is complete before the first request, and the state moves only by what was answered. Raises RetlError for
     what goes wrong before the first request; whatever happens after it is in the result.
     """
-    started_at, began_s = datetime.now(UTC), time.monotonic()
+    started_at = datetime.now(UTC)
     with opened(project, sync, options, listener) as state:
-        plan, layout = plan_sync(project, sync, state, options, listener)
-        listener.planned(sync, plan)
-        invalid = invalid_rows(state.connection)
-        mistakes = why_stop(sync, plan, options)
-        delivery = None
-        if not mistakes:
-            delivery = send(project, sync, state, plan, layout, channel, options, listener)
-            mistakes = [Mistake(f"{sync.name}: {delivery.stopped}", hint=delivery.hint)] if delivery.stopped else []
-        status = _status(plan, delivery)
-        message = "; ".join(mistake.what for mistake in mistakes) or None
-        ending = Ending(status, message, asdict(plan), datetime.now(UTC))
-        fates = state.finish(ending, moves_state=delivery is not None)
+        plan, _ = plan_sync(project, sync, state, options, listener)
+        return carry_out(project, sync, state, plan, channel, options, listener, started_at)
+
+
+def carry_out(
+    project: Project,
+    sync: Sync,
+    state: State,
+    plan: Plan,
+    channel: Channel,
+    options: Options,
+    listener: Listener,
+    started_at: datetime,
+) -> RunResult:
+    """Send the open run of a state, unless something says stop, and end it."""
+    listener.planned(sync, plan)
+    invalid = invalid_rows(state.connection)
+    mistakes = why_stop(sync, plan, options)
+    delivery = None
+    if not mistakes:
+        delivery = send(project, sync, state, plan, channel, options, listener)
+        mistakes = [Mistake(f"{sync.name}: {delivery.stopped}", hint=delivery.hint)] if delivery.stopped else []
+    status = _status(plan, delivery)
+    message = "; ".join(mistake.what for mistake in mistakes) or None
+    ending = Ending(status, message, asdict(plan), datetime.now(UTC))
+    fates = state.finish(ending, moves_state=delivery is not None)
     status = final_status(status, fates)
     return RunResult(
         sync=sync.name,
@@ -122,7 +136,7 @@ def run_sync(project: Project, sync: Sync, channel: Channel, options: Options, l
         exit_code=0 if status == "success" else 1,
         mistakes=mistakes,
         started_at=started_at,
-        duration_s=time.monotonic() - began_s,
+        duration_s=(datetime.now(UTC) - started_at).total_seconds(),
         plan=plan,
         fates=fates,
         invalid=invalid,
@@ -188,7 +202,7 @@ def why_stop(sync: Sync, plan: Plan, options: Options) -> list[Mistake]:
         hint = f"`retl rejects {sync.name}` lists them all; skip_on_invalid_records: true sends the others"
         stops.append(Mistake(what, sync.where("skip_on_invalid_records"), hint))
     removed = plan.removed if sync.on_removed != "ignore" else 0
-    counts = Counts(plan.rows, plan.in_state, plan.to_send, removed, sum(plan.requests.values()))
+    counts = Counts(plan.rows, plan.in_state, plan.to_send, removed, sum(plan.requests.values()), plan.data_points)
     return [*stops, *tripped(sync, counts, options.force_guards)]
 
 
@@ -197,7 +211,6 @@ def send(
     sync: Sync,
     state: State,
     plan: Plan,
-    layout: Layout,
     channel: Channel,
     options: Options,
     listener: Listener,
@@ -206,7 +219,7 @@ def send(
     if not plan.to_send:
         return Delivery()
     sizes = batch_sizes(project, sync)
-    routes = {call.path: _route(layout, call, channel) for call in _calls(sync)}
+    routes = {call.path: _route(sync.spec, call, channel) for call in _calls(sync)}
     with state.journal() as journal:
         sender = Sender(
             channel.destination(),
@@ -231,12 +244,11 @@ def batch_sizes(project: Project, sync: Sync) -> dict[str, int]:
     return {call.path: min(call.rows_per_request, most) for call in _calls(sync)}
 
 
-def _route(layout: Layout, call: Call, channel: Channel) -> Route:
-    mode = layout.mode
+def _route(mode: Mode, call: Call, channel: Channel) -> Route:
     arrays = {slot.array for slot in mode.slots} | {call.error_array, mode.group.array if mode.group else None}
     return Route(
         permission=call.permission,
-        closing=closing(layout),
+        closing=closing(mode),
         arrays={name for name in arrays if name},
         counters=call.counters,
         pacer=channel.pacer(call.family),
@@ -264,6 +276,9 @@ def _in_words(fates: Fates) -> str:
 # --- a dry run ------------------------------------------------------------------------------------------------------
 
 
+Save = Callable[[Sync, State, Plan], None]  # keeps a copy of an open run
+
+
 @dataclass(frozen=True)
 class Preview:
     """What a run would do: its plan, how often each column goes out, some changes, and what would stop it.
@@ -281,8 +296,14 @@ class Preview:
     seconds: float
 
 
-def preview_sync(project: Project, sync: Sync, options: Options, listener: Listener) -> Preview:
-    """Plan a run, look at its outbox, and drop it."""
+def preview_sync(
+    project: Project,
+    sync: Sync,
+    options: Options,
+    listener: Listener,
+    save: Save | None = None,
+) -> Preview:
+    """Plan a run, look at its outbox, and drop it; `save` may keep a copy before."""
     with opened(project, sync, options, listener) as state:
         plan, layout = plan_sync(project, sync, state, options, listener)
         preview = Preview(
@@ -295,6 +316,8 @@ def preview_sync(project: Project, sync: Sync, options: Options, listener: Liste
             why_stop(sync, plan, options),
             _seconds(project, sync, plan),
         )
+        if save:
+            save(sync, state, plan)
         state.drop_run()
     return preview
 
@@ -328,6 +351,7 @@ def run_syncs(
     options: Options,
     listener: Listener,
     is_interrupted: Callable[[], bool] = lambda: False,
+    run: Callable[[Project, Sync, Channel, Options, Listener], RunResult] = run_sync,
 ) -> Iterator[RunResult]:
     """Run syncs one after the other, in the order given; one that fails stops those that come after it, by `after`."""
     results: dict[str, RunResult] = {}
@@ -343,7 +367,7 @@ def run_syncs(
             if name in finished_s and time.monotonic() - finished_s[name] < DEPENDENT_CALLS_S:
                 listener.notice(sync, f"{name} sent requests a moment ago: Braze may need minutes to see their effect")
         try:
-            results[sync.name] = run_sync(project, sync, channel, options, listener)
+            results[sync.name] = run(project, sync, channel, options, listener)
         except RetlError as error:
             results[sync.name] = _not_run(project, sync, "failed", error.exit_code, error.mistakes)
         fates = results[sync.name].fates

@@ -154,6 +154,7 @@ class Guards(_Strict):
     max_removed: Bound = Field("10%", description="rows that on_removed acts on: a number, or a share of the state")
     max_changes: Bound | None = Field(None, description="rows to send: a number, or a share of the model's rows")
     max_requests: int | None = Field(None, ge=0, description="requests that a run may need")
+    max_data_points: int | None = Field(None, ge=0, description="data points that a run may cost")
     empty_snapshot: bool = Field(True, description="stop when the model returns no row and the state holds some")
 
 

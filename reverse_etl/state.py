@@ -127,8 +127,11 @@ class State:
 
     def key(self) -> tuple[str, ...]:
         """The columns that name a row; empty before the first run."""
-        found = self.connection.execute(f"SELECT value FROM {STATE}.main.meta WHERE key = 'primary_key'").fetchone()
-        return tuple(json.loads(found[0])) if found else ()
+        return tuple(json.loads(self._meta("primary_key") or "[]"))
+
+    def version(self) -> str:
+        """Another text whenever what a run is compared with has moved; empty before the first run."""
+        return self._meta("version") or ""
 
     def retyped(self, layout: Layout, accept: bool) -> frozenset[str]:
         """The columns whose type is not the acknowledged one any more.
@@ -172,8 +175,8 @@ class State:
     # --- a run -------------------------------------------------------------------------------------------------------
 
     def begin(self, run_id: str, started_at: datetime, scheduled_time: datetime) -> None:
-        """Make room for a run's snapshot and outbox."""
-        self._attach_run()
+        """Make room for a run's changes and outbox."""
+        self.open_run()
         texts = ("run_id", "key", "watermark", "lookback", "keep")
         columns = ", ".join(f"{name} VARCHAR" for name in texts)
         times = "started_at TIMESTAMPTZ, scheduled_time TIMESTAMPTZ"
@@ -182,7 +185,16 @@ class State:
         self.connection.execute(
             f"INSERT INTO {RUN}.main.run (run_id, started_at, scheduled_time) VALUES (?, ?, ?)", values
         )
+
+    def open_run(self) -> None:
+        """An empty database for a run."""
+        self._attach_run()
         self.connection.execute("SET force_compression = 'uncompressed'")  # read once; to pack it costs a third more
+
+    def seal_run(self) -> None:
+        """The run is written down, as a killed process leaves it."""
+        self.connection.execute(f"CHECKPOINT {RUN}")
+        self.connection.execute("RESET force_compression")
 
     def write_outbox(
         self, layout: Layout, records: str, order: str, rules: Sequence[Rule], intent: Intent = Intent.SEND
@@ -213,8 +225,7 @@ class State:
         if layout.cursor and layout.sync.incremental:
             watermark.begin(self.connection, layout.sync.incremental, layout.column(layout.cursor).type)
         self.connection.execute(f"DROP TABLE {CHANGES}")
-        self.connection.execute(f"CHECKPOINT {RUN}")
-        self.connection.execute("RESET force_compression")
+        self.seal_run()
 
     def _action(self, layout: Layout, intent: Intent) -> str:
         cases = ["WHEN problem > 0 THEN 'invalid'"]
@@ -289,6 +300,10 @@ class State:
                 fates = fold(self.connection, self._journal_path, Ending("killed", None, {}, datetime.now(UTC)))
         self.drop_run()  # without a journal it was killed while planning; folded already, only the cleaning was missed
         return fates
+
+    def _meta(self, key: str) -> str | None:
+        found = self.connection.execute(f"SELECT value FROM {STATE}.main.meta WHERE key = ?", [key]).fetchone()
+        return str(found[0]) if found else None
 
     def _number(self, sql: str) -> int:
         row = self.connection.execute(sql).fetchone()

@@ -120,6 +120,27 @@ def _map(value: str, of: SqlType, nested_times: bool) -> str:
     return f"CASE WHEN {value} IS NOT NULL THEN '{{' || array_to_string({filled}, ',') || '}}' END"
 
 
+def keys_within(value: str, of: SqlType) -> str | None:
+    """SQL for the number of keys that an object sends, those of objects inside it too; 1 for an array.
+
+    So Braze counts data points (user_guide: data points). None for types that do not tell: JSON and maps.
+    """
+    if of.family in LISTS:
+        return "1"
+    return _fields_within(value, of) if of.family == "struct" else None
+
+
+def _fields_within(value: str, of: SqlType) -> str | None:
+    counts = []
+    for name, child in of.children:
+        inner = f"{value}.{identifier(name)}"
+        within = _fields_within(inner, child) if child.family == "struct" else "0"
+        if within is None or child.family in ("json", "map"):
+            return None
+        counts.append(f"CASE WHEN {inner} IS NULL THEN 0 ELSE 1 + {within} END")
+    return f"({' + '.join(counts)})"
+
+
 # The ways in which JSON text is not what Braze takes, numbered from 1 as `retl_json_fault` returns them.
 JSON_FAULTS: Mapping[int, tuple[str, str]] = {
     1: ("is not valid JSON", "find it with json_valid({column})"),

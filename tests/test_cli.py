@@ -342,7 +342,8 @@ def test_plan_shows_what_would_be_sent_and_sends_nothing(retl: Retl, starter: Pa
         "  ~ c-2\n"
         "      first_name: Ben -> NULL\n"
         "      tier: basic -> gold\n"
-        "  2 records, 6 attributes: 1 request to /users/track\n",
+        "  2 records, 190 bytes: 1 request to /users/track\n"
+        "  writes 6 attributes: 6 data points on contracts that count them\n",
     )
     masked = retl("plan", "users_track")
     assert "zoe@example.com" not in masked.out
@@ -589,11 +590,11 @@ def test_bad_gate_is_named(retl: Retl, starter: Path):
 
 def test_plan_as_markdown_is_a_comment_on_a_pull_request(retl: Retl, starter: Path):
     assert retl("plan", "--output", "markdown").out == (
-        "| sync | mode | added | changed | removed | invalid | requests | attributes |\n"
-        "|---|---|---|---|---|---|---|---|\n"
-        "| users_track | users_track / attributes | 3 | 0 | 0 | 0 | 1 | 16 |\n"
-        "| orders | users_track / purchases | 3 | 0 | 0 | 0 | 1 | 0 |\n"
-        "| newsletter | subscription_status_set | 3 | 0 | 0 | 0 | 2 | 0 |\n"
+        "| sync | mode | added | changed | removed | invalid | requests | at the rate limit | writes | data points |\n"
+        "|---|---|---|---|---|---|---|---|---|---|\n"
+        "| users_track | users_track / attributes | 3 | 0 | 0 | 0 | 1 | 0.0 s | 16 attributes | 17 |\n"
+        "| orders | users_track / purchases | 3 | 0 | 0 | 0 | 1 | 0.0 s | 3 purchases | 3 |\n"
+        "| newsletter | subscription_status_set | 3 | 0 | 0 | 0 | 2 | 0.0 s |  | 0 |\n"
         "\n"
         "**users_track**: `email` 3, `first_name` 3, `tier` 3, `orders` 3, `preferences` 2, `spent` 2\n"
         "\n"
@@ -605,5 +606,13 @@ def test_plan_says_how_long_the_rate_limit_lets_it_take(shop: Shop, retl: Retl):
     shop.destination = {"rate_limits": {"users_track": [{"requests": 2, "per_seconds": 10}]}}
     shop.sync("it", "SELECT 'u' || i AS external_id, i AS n FROM range(750) r(i)")
     assert retl("plan", "it", folder=shop.folder).out.endswith(
-        "10 requests to /users/track, 50.0 s at the rate limit\n"
+        "  750 records, 22,280 bytes: 10 requests to /users/track, 50.0 s at the rate limit\n"
+        "  writes 750 attributes: 750 data points on contracts that count them\n"
     )
+
+
+def test_cost_in_data_points_is_a_gate_of_its_own(retl: Retl, starter: Path):
+    outcome = retl("sync", "orders", "--max-data-points", "2")
+    message = "orders: guard max_data_points: it would cost 3 data points; at most 2 are allowed\n"
+    assert (outcome.code, message in outcome.err) == (1, True)
+    assert retl("sync", "orders", "--max-data-points", "3").code == 0

@@ -284,3 +284,55 @@ def test_excluded_columns_name_rows_without_being_sent(shop: Shop):
     shop.run()
     assert shop.sent() == ['{"attributes":[{"external_id":"u1","tier":"gold"}]}']
     assert shop.run().fates.requests == 0
+
+
+# --- what it costs ---------------------------------------------------------------------------------------------------
+
+ATTRIBUTES = """
+    SELECT 'u1' AS external_id, 'a@example.com' AS email, 'Ada' AS first_name, 'gold' AS tier, NULL AS city,
+        'subscribed' AS email_subscribe, [1, 2, 3] AS favourites,
+        {'size': 'M', 'home': {'zip': '1', 'gone': NULL}} AS profile, MAP {'a': 1, 'b': NULL} AS scores,
+        {'at': TIMESTAMP '2026-11-23', 'tags': ['x']} AS visit,
+        '{"a": {"b": [{"c": 1}], "d": {"$time": "2026-11-23"}}}' AS document
+"""
+COSTS = {
+    "attributes": (ATTRIBUTES, {"pre_formatted_fields": ["document"]}, 13),
+    "added to an array": (
+        """SELECT 'u1' AS external_id, '{"add": ["a", "b"]}' AS colours, '{"inc": 2}' AS visits,
+        '{"$add": [{"id": 1}], "$remove": [{"$identifier_key": "id", "$identifier_value": 2}]}' AS pets""",
+        {"pre_formatted_fields": ["colours", "visits", "pets"]},
+        5,
+    ),
+    "by e-mail": ("SELECT 'a@example.com' AS email, 'Ada' AS first_name, '+4915112345678' AS phone", {}, 2),
+    "part of the key": ("SELECT 'u1' AS external_id, 'x' AS a, 'y' AS b", {"primary_key": ["external_id", "a"]}, 2),
+    "events": (
+        "SELECT 'u1' AS external_id, 'seen' AS name, now() AS time, 'x' AS page FROM range(3)",
+        {"mode": "users_track", "track_record_type": "events"},
+        3,
+    ),
+    "purchases": (
+        """SELECT 'u1' AS external_id, 'p' AS product_id, 'EUR' AS currency, 1.5 AS price, now() AS time, q AS quantity
+        FROM (VALUES (NULL), (6)) quantities(q)""",
+        {"mode": "users_track", "track_record_type": "purchases"},
+        7,
+    ),
+    "deleted": ("SELECT 'u1' AS external_id", {"mode": "users_delete", "allow_destructive": True}, 0),
+}
+
+
+@pytest.mark.parametrize("name", COSTS)
+def test_plan_and_braze_count_the_same_data_points(shop: Shop, name: str):
+    sql, options, points = COSTS[name]
+    result = shop.sync("it", sql, **options).run()
+    counts = shop.braze.counts()
+    assert (result.status, result.plan.data_points, counts["data_points"]) == ("success", points, points)
+    assert result.plan.attributes == counts["attributes_written"]
+
+
+def test_clearing_costs_what_setting_to_null_costs(shop: Shop):
+    shop.sync("it", ATTRIBUTES, pre_formatted_fields=["document"], on_removed="clear", guards={"max_removed": "100%"})
+    shop.run()
+    before = shop.braze.counts()["data_points"]
+    shop.model("it", f"SELECT * FROM ({ATTRIBUTES}) WHERE false")
+    result = shop.run(force_guards=["empty_snapshot"])
+    assert result.plan.data_points == shop.braze.counts()["data_points"] - before == 8

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -24,8 +24,8 @@ EVENTS = {"mode": "users_track", "track_record_type": "events", "primary_key": "
 
 
 def start(shop: Shop, *arguments: str) -> subprocess.Popen[str]:
-    """`retl sync it` as a process of its own."""
-    command = [sys.executable, "-m", "reverse_etl", "sync", "it", *arguments]
+    """`retl` as a process of its own."""
+    command = [sys.executable, "-m", "reverse_etl", *arguments]
     environ = {**os.environ, "BRAZE_API_KEY": KEY, "COLUMNS": "200"}
     return subprocess.Popen(
         command, cwd=shop.folder, env=environ, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
@@ -33,8 +33,10 @@ def start(shop: Shop, *arguments: str) -> subprocess.Popen[str]:
 
 
 @contextmanager
-def running(shop: Shop, until: str, answer_s: float = 60) -> Iterator[subprocess.Popen[str]]:
-    """`retl sync it` as a process of its own, from the moment on at which the record of user `until` is at Braze.
+def running(
+    shop: Shop, until: str, answer_s: float = 60, command: Sequence[str] = ("sync", "it", "--threads", "1")
+) -> Iterator[subprocess.Popen[str]]:
+    """A command as a process of its own, from the moment on at which the record of user `until` is at Braze.
 
     That request is taken, and answered after `answer_s`.
     """
@@ -46,7 +48,7 @@ def running(shop: Shop, until: str, answer_s: float = 60) -> Iterator[subprocess
         return identifier == until
 
     shop.braze.add_fault(Fault("delay", seconds=answer_s, matches=is_there))
-    process = start(shop, "--threads", "1")
+    process = start(shop, *command)
     try:
         assert there.wait(30), "the request never came"
         yield process
@@ -211,7 +213,7 @@ def test_warehouse_is_let_go_before_anything_is_sent(shop: Shop):
 def test_of_three_runs_at_once_one_sends_and_the_others_say_who_holds_it(shop: Shop):
     shop.sync("it", SEEN, **EVENTS)
     with running(shop, until="u0") as first:
-        others = [start(shop) for _ in range(2)]
+        others = [start(shop, "sync", "it") for _ in range(2)]
         for other in others:
             _, err = other.communicate(timeout=60)
             assert (other.returncode, f"is at work already: process {first.pid} on " in err) == (1, True)
@@ -220,7 +222,7 @@ def test_of_three_runs_at_once_one_sends_and_the_others_say_who_holds_it(shop: S
 
 def test_of_three_runs_at_once_that_wait_one_sends_and_the_others_find_nothing_to_do(shop: Shop):
     shop.sync("it", SEEN, **EVENTS)
-    runs = [start(shop, "--wait", "60") for _ in range(3)]
+    runs = [start(shop, "sync", "it", "--wait", "60") for _ in range(3)]
     outs = [run.communicate(timeout=90)[0] for run in runs]
     assert [run.returncode for run in runs] == [0, 0, 0]
     assert sorted("nothing to send, 0 requests" in out for out in outs) == [False, True, True]

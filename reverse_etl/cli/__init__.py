@@ -1,7 +1,7 @@
 """The command line: flags -> run -> print -> exit code. stdout is the result, stderr the talk.
 
     making    init seed schema ls compile show
-    running   sync retry plan
+    running   sync retry apply plan
     looking   debug status rejects resolve
     sandbox   sandbox
     state     state show | seed | forget | reset

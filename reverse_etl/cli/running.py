@@ -1,5 +1,10 @@
-"""Commands that plan and send: sync, retry, plan."""
+"""Commands that plan and send: sync, retry, plan, apply."""
 
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
@@ -7,9 +12,11 @@ import typer
 from reverse_etl.cli.shared import (
     AcceptSchemaChange,
     Exclude,
+    FailFast,
     ForceGuard,
     FullRefresh,
     MaxChanges,
+    MaxDataPoints,
     MaxRemoved,
     MaxRequests,
     MemoryLimit,
@@ -37,7 +44,7 @@ from reverse_etl.errors import ProjectError, nearest
 
 if TYPE_CHECKING:
     from reverse_etl.project import Project
-    from reverse_etl.run import Options, RunResult
+    from reverse_etl.run import Options, RunResult, Save
     from reverse_etl.spec import Sync
 
 app = typer.Typer()
@@ -56,8 +63,9 @@ def sync(
     max_changes: MaxChanges = None,
     max_removed: MaxRemoved = None,
     max_requests: MaxRequests = None,
+    max_data_points: MaxDataPoints = None,
     force_guard: ForceGuard = None,
-    fail_fast: Annotated[bool, typer.Option("--fail-fast", "-x", help="Run no more syncs after one fails.")] = False,
+    fail_fast: FailFast = False,
     threads: Threads = 160,
     rate_limit_share: RateLimitShare = 1.0,
     memory_limit: MemoryLimit = None,
@@ -66,12 +74,17 @@ def sync(
     output: OutputFormat = Output.TEXT,
 ) -> None:
     """Send what changed in the models of syncs since they last ran."""
-    from reverse_etl.run import Options
+    from reverse_etl.run import Options, run_syncs
 
     if not (names or select or all_syncs):
         raise ProjectError("no sync is named", hint=f"name some of {', '.join(project.sync_names)}, or pass --all")
-    selected = chosen(project, names, select, exclude)
-    syncs = _guarded(selected, max_changes=max_changes, max_removed=max_removed, max_requests=max_requests)
+    bounds = {
+        "max_changes": max_changes,
+        "max_removed": max_removed,
+        "max_requests": max_requests,
+        "max_data_points": max_data_points,
+    }
+    syncs = _guarded(chosen(project, names, select, exclude), bounds)
     if full_refresh:
         ask(cost_of_sending_all(syncs), yes)
     options = Options(
@@ -83,7 +96,7 @@ def sync(
         fail_fast=fail_fast,
         threads=threads,
     )
-    _run(project, syncs, options, rate_limit_share, output)
+    _run(project, partial(run_syncs, project, syncs), options, rate_limit_share, output)
 
 
 @app.command()
@@ -99,28 +112,73 @@ def retry(
     output: OutputFormat = Output.TEXT,
 ) -> None:
     """Run a sync, and send what Braze rejected before once more, changed or not."""
-    from reverse_etl.run import Options
+    from reverse_etl.run import Options, run_syncs
     from reverse_etl.state import Intent
 
     guards = _guard_names(force_guard or [])
     options = Options(intent=Intent.RETRY, force_guards=guards, memory_limit=memory_limit, wait_s=wait, threads=threads)
-    _run(project, [project.sync(name)], options, rate_limit_share, output)
+    _run(project, partial(run_syncs, project, [project.sync(name)]), options, rate_limit_share, output)
+
+
+@app.command()
+@in_project
+def apply(
+    project: "Project",
+    file: Annotated[Path, typer.Argument(help="What `retl plan --out` wrote.", show_default=False)],
+    max_age: Annotated[str, typer.Option("--max-age", help="Refuse an older plan: 30m, 24h, 7d.")] = "24h",
+    force_guard: ForceGuard = None,
+    fail_fast: FailFast = False,
+    threads: Threads = 160,
+    rate_limit_share: RateLimitShare = 1.0,
+    memory_limit: MemoryLimit = None,
+    wait: Wait = 0,
+    output: OutputFormat = Output.TEXT,
+) -> None:
+    """Send a saved plan: exactly the records that were reviewed, without running a model. A stale plan is refused."""
+    from reverse_etl.apply import apply_syncs, refuse_stale
+    from reverse_etl.run import Options
+    from reverse_etl.saved_plan import KEY_VARIABLE, opened_plan
+
+    options = Options(
+        force_guards=_guard_names(force_guard or []),
+        memory_limit=memory_limit,
+        wait_s=wait,
+        fail_fast=fail_fast,
+        threads=threads,
+    )
+    age = _age(max_age)
+    with opened_plan(file, project.environ.get(KEY_VARIABLE)) as plans:
+        refuse_stale(project, plans, age, options, screen())
+        _run(project, partial(apply_syncs, project, plans, age), options, rate_limit_share, output)
+
+
+def _age(text: str) -> timedelta:
+    number, unit = text[:-1], _UNITS.get(text[-1:])
+    if unit is None or not number.isdigit():
+        raise ProjectError(f'--max-age: "{text}" is no time', hint="write 30m, 24h or 7d")
+    return int(number) * unit
+
+
+_UNITS = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}
 
 
 def _run(
-    project: "Project", syncs: "list[Sync]", options: "Options", rate_limit_share: float, output: Output
+    project: "Project",
+    run: "Callable[..., Iterator[RunResult]]",
+    options: "Options",
+    rate_limit_share: float,
+    output: Output,
 ) -> NoReturn:
     from reverse_etl import report
     from reverse_etl.channel import open_channel
     from reverse_etl.interrupts import Interrupted, Interrupts
-    from reverse_etl.run import exit_code, run_syncs
+    from reverse_etl.run import exit_code
 
     interrupts = Interrupts()
-    listener = screen(interrupts)
     results = []
     try:
         with interrupts.taken(), open_channel(project, rate_limit_share) as channel:
-            for result in run_syncs(project, syncs, channel, options, listener, lambda: bool(interrupts.signal)):
+            for result in run(channel, options, screen(interrupts), lambda: bool(interrupts.signal)):
                 results.append(result)
                 _print_result(result, output)
     except Interrupted:
@@ -143,7 +201,7 @@ def _print_result(result: "RunResult", output: Output) -> None:
         say(line)
 
 
-def _guarded(syncs: "list[Sync]", **bounds: object) -> "list[Sync]":
+def _guarded(syncs: "list[Sync]", bounds: Mapping[str, object]) -> "list[Sync]":
     """The syncs, with bounds of the command line in place of those of syncs.yml."""
     from pydantic import ValidationError
 
@@ -185,8 +243,15 @@ def plan(
     max_changes: MaxChanges = None,
     max_removed: MaxRemoved = None,
     max_requests: MaxRequests = None,
+    max_data_points: MaxDataPoints = None,
     detailed_exitcode: Annotated[
         bool, typer.Option("--detailed-exitcode", help="Exit with 2 if there is something to send.")
+    ] = False,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Write the plan to a file, for `retl apply`.", show_default=False)
+    ] = None,
+    encrypt: Annotated[
+        bool, typer.Option("--encrypt", help="Encrypt that file for the age key in RETL_PLAN_KEY.")
     ] = False,
     memory_limit: MemoryLimit = None,
     wait: Wait = 0,
@@ -202,12 +267,18 @@ def plan(
         memory_limit=memory_limit,
         wait_s=wait,
     )
+    bounds = {
+        "max_changes": max_changes,
+        "max_removed": max_removed,
+        "max_requests": max_requests,
+        "max_data_points": max_data_points,
+    }
     previews = []
-    selected = chosen(project, names, select, exclude)
-    for one in _guarded(selected, max_changes=max_changes, max_removed=max_removed, max_requests=max_requests):
-        previews.append(preview_sync(project, one, options, screen()))
-        if output is PlanOutput.TEXT:
-            print_lines(report.preview_lines(previews[-1], show_values))
+    with _saving(project, out, encrypt) as save:
+        for one in _guarded(chosen(project, names, select, exclude), bounds):
+            previews.append(preview_sync(project, one, options, screen(), save))
+            if output is PlanOutput.TEXT:
+                print_lines(report.preview_lines(previews[-1], show_values))
     if output is PlanOutput.JSON:
         print_json([report.preview_json(preview) for preview in previews])
     if output is PlanOutput.MARKDOWN:
@@ -217,3 +288,22 @@ def plan(
         say(str(stop))
     has_changes = any(preview.plan.to_send for preview in previews)
     raise typer.Exit(1 if stops else 2 if detailed_exitcode and has_changes else 0)
+
+
+@contextmanager
+def _saving(project: "Project", out: Path | None, encrypt: bool) -> "Iterator[Save | None]":
+    """What keeps a plan in the file `out`; None if none is asked for."""
+    from reverse_etl.saved_plan import KEY_VARIABLE, origin, plan_file
+
+    if out is None:
+        if encrypt:
+            raise ProjectError("--encrypt goes with --out", hint="retl plan --out FILE --encrypt")
+        yield None
+        return
+    key = project.environ.get(KEY_VARIABLE) if encrypt else None
+    if encrypt and not key:
+        raise ProjectError(f"{KEY_VARIABLE} is not set", hint="set it to an age key: age-keygen makes one")
+    with plan_file(out, project.target_name, key) as file:
+        yield lambda sync, state, plan: file.add(state, origin(project, sync, state), plan)
+    what = f"encrypted for {KEY_VARIABLE}" if encrypt else "readable by you only"
+    say(f"wrote {out}: it holds personal data, and is {what}; within 24 hours: retl apply {out}")

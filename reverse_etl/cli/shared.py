@@ -45,6 +45,9 @@ AcceptSchemaChange = Annotated[
 MaxChanges = Annotated[str | None, typer.Option("--max-changes", help="Stop if more rows would go out: 500, 10%.")]
 MaxRemoved = Annotated[str | None, typer.Option("--max-removed", help="Stop if on_removed would act on more: 50, 1%.")]
 MaxRequests = Annotated[int | None, typer.Option("--max-requests", min=0, help="Stop if more requests are needed.")]
+MaxDataPoints = Annotated[
+    int | None, typer.Option("--max-data-points", min=0, help="Stop if it would cost more data points.")
+]
 ForceGuard = Annotated[list[str] | None, typer.Option("--force-guard", help="A guard to let pass this once.")]
 MemoryLimit = Annotated[
     str | None,
@@ -56,6 +59,7 @@ Wait = Annotated[
 RateLimitShare = Annotated[
     float, typer.Option("--rate-limit-share", min=0.01, max=1, help="Part of each rate limit to use: 0.8 for 80 %.")
 ]
+FailFast = Annotated[bool, typer.Option("--fail-fast", "-x", help="Run no more syncs after one fails.")]
 Threads = Annotated[int, typer.Option("--threads", min=1, max=500, help="Requests in flight at most.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 

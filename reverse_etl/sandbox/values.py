@@ -78,7 +78,8 @@ def data_points(sent: Json) -> int:
         return 1
     if _is_operator(sent, {"add", "remove"}) or _is_operator(sent, {"$add", "$remove", "$update"}):
         return sum(len(items) for items in sent.values() if isinstance(items, list))  # for $add and friends: a guess
-    return sum(1 + (data_points(value) if isinstance(value, dict) else 0) for value in sent.values())  # 1 per key
+    objects = [value for value in sent.values() if isinstance(value, dict) and value.keys() != {"$time"}]
+    return len(sent) + sum(map(data_points, objects))  # 1 per key
 
 
 def _is_operator(sent: Mapping[str, Json], words: set[str]) -> bool:

@@ -85,3 +85,25 @@ CREATE OR REPLACE TEMP MACRO retl_json_fault(document, in_attribute) AS
 -- Whether merging `new` into `old` would leave a key that `new` does not have: a merge cannot take a key away.
 CREATE OR REPLACE TEMP MACRO retl_loses_key(old, new) AS
     coalesce(strlen(json_merge_patch(old, new)) > strlen(json_merge_patch(new, new)), false);
+
+-- The objects of a JSON document with all that stands in arrays taken out (six deep), and times made plain values.
+CREATE OR REPLACE TEMP MACRO retl_json_without_arrays(bones) AS
+    list_reduce(
+        [bones, '', '', '', '', '', ''],
+        lambda text, _: regexp_replace(text, '\[[^\[\]]*\]', '0', 'g')
+    );
+
+-- What setting an attribute to a JSON document costs: 1 for each key of an object and of objects in it, 1 for each value
+-- that is added to an array or taken from it, else 1.
+CREATE OR REPLACE TEMP MACRO retl_data_points(document) AS
+    CASE
+        WHEN NOT regexp_matches(document, '^\s*\{') OR regexp_matches(document, '^\s*\{\s*"\$time"\s*:') THEN 1
+        WHEN regexp_matches(document, '^\s*\{\s*"(\$?add|\$?remove|\$update)"\s*:\s*\[')
+            THEN list_sum(json_array_length(document, ['$.add', '$.remove', '$."$add"', '$."$remove"', '$."$update"']))
+        ELSE len(regexp_extract_all(
+            retl_json_without_arrays(
+                retl_json_bones(regexp_replace(document, '\{\s*"\$time"\s*:\s*"[^"]*"\s*\}', '0', 'g'))
+            ),
+            '""\s*:'
+        ))
+    END;

@@ -1,0 +1,264 @@
+"""A plan in a file: all records of one or several runs, to be sent later exactly as they were reviewed.
+
+The file is a DuckDB database, or an age file (https://age-encryption.org) that holds one:
+
+    about           one row: what the file is, the target it is for, when it was made
+    syncs           a row a sync, in the order in which they run: what the plan was made of, and its counts
+    sync_<name>     a schema a sync: outbox (the records), run and rules (what a run needs to be ended)
+"""
+
+import json
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from reverse_etl.diff import RUN, STATE
+from reverse_etl.errors import ProjectError, StateError
+from reverse_etl.plan import Plan
+from reverse_etl.project import Project
+from reverse_etl.spec import Sync
+from reverse_etl.sql import identifier, literal
+from reverse_etl.state import State
+
+FORMAT = 1
+KEY_VARIABLE = "RETL_PLAN_KEY"
+NOTE = "a saved plan of retl: it holds personal data; retl apply sends it"
+_FILE = "retl_saved"
+_TABLES = ("outbox", "rules", "run")
+_HOW_TO_MAKE_ONE = "`retl plan --out FILE` writes one"
+_AGE = b"age-encryption.org/"
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What a plan was made of. If any of it is another now, the plan is stale.
+
+    `state` is the version of the sync's state, `project` what the sync, its models and their vars say, `destination`
+    where the records go and how many go in a request.
+    """
+
+    state: str
+    project: str
+    destination: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class SavedPlan:
+    """The plan of one sync in a file."""
+
+    file: Path
+    sync: str
+    target: str
+    made_at: datetime
+    origin: Origin
+    plan: Plan
+
+
+def origin(project: Project, sync: Sync, state: State) -> Origin:
+    """What a plan that is made now is made of."""
+    destination = project.spec.target.destination
+    place = {"endpoint": destination.endpoint, "max_objects_per_request": destination.max_objects_per_request}
+    return Origin(state.version(), project.fingerprint(sync), place)
+
+
+def why_stale(saved: SavedPlan, now: Origin, at: datetime, max_age: timedelta) -> str | None:
+    """Why a plan must not be sent any more, or None if it may. Pure."""
+    made = f"{saved.made_at:%Y-%m-%d %H:%M} UTC"
+    if at - saved.made_at > max_age:
+        return f"it was made at {made}, longer ago than --max-age allows"
+    if saved.origin.project != now.project:
+        return f"the sync, its models or their vars have changed since it was made ({made})"
+    for key, value in now.destination.items():
+        if saved.origin.destination.get(key) != value:
+            return f'"{key}" of target "{saved.target}" is {value} now, and was {saved.origin.destination.get(key)}'
+    if saved.origin.state != now.state:
+        return f"the state has moved since it was made ({made}): rows were sent, or resolved or forgotten by hand"
+    return None
+
+
+# --- writing ---------------------------------------------------------------------------------------------------------
+
+
+class PlanFile:
+    """A plan file that is being written; `add` is called while the sync's run is open."""
+
+    def __init__(self, path: Path, target: str) -> None:
+        self.path, self._target = path, target
+        with duckdb.connect(path) as connection:
+            connection.execute("CREATE TABLE about (format INTEGER, note VARCHAR, target VARCHAR, made_at TIMESTAMPTZ)")
+            connection.execute("INSERT INTO about VALUES (?, ?, ?, ?)", [FORMAT, NOTE, target, datetime.now(UTC)])
+            connection.execute("CREATE TABLE syncs (sync VARCHAR, origin JSON, plan JSON)")
+
+    def add(self, state: State, made_of: Origin, plan: Plan) -> None:
+        """Copy the open run of a state into the file."""
+        connection, schema = state.connection, _schema(state.sync)
+        connection.execute(f"ATTACH {literal(str(self.path))} AS {_FILE}; CREATE SCHEMA {schema}")
+        for table in _TABLES:
+            connection.execute(f"CREATE TABLE {schema}.{table} AS FROM {RUN}.main.{table}")
+        values = [state.sync, json.dumps(asdict(made_of)), json.dumps(asdict(plan))]
+        connection.execute(f"INSERT INTO {_FILE}.main.syncs VALUES (?, ?, ?)", values)
+        connection.execute(f"DETACH {_FILE}")
+
+
+@contextmanager
+def plan_file(path: Path, target: str, encrypt_for: str | None) -> Iterator[PlanFile]:
+    """A plan file, whole when the block ends well; nothing is left of it otherwise. Only its owner can read it.
+
+    `encrypt_for` is an age recipient, or an identity. Raises ProjectError if the file or the key cannot be used.
+    """
+    recipient = _recipient(encrypt_for) if encrypt_for is not None else None
+    old_mask = os.umask(0o077)
+    try:
+        with _beside(path) as folder:
+            unfinished = PlanFile(folder / "plan.duckdb", target)
+            yield unfinished
+            finished = unfinished.path
+            if recipient is not None:
+                import pyrage
+
+                finished = folder / "plan.age"
+                pyrage.encrypt_file(str(unfinished.path), str(finished), [recipient])
+            finished.replace(path)
+    finally:
+        os.umask(old_mask)
+
+
+@contextmanager
+def _beside(path: Path) -> Iterator[Path]:
+    """A folder for half a file, on the same disk."""
+    try:
+        folder = tempfile.TemporaryDirectory(prefix=".retl-plan-", dir=path.absolute().parent)
+    except OSError as error:
+        raise ProjectError(f"{path} cannot be written: {error.strerror}", hint="--out names a file to write") from error
+    with folder as name:
+        yield Path(name)
+
+
+# --- reading ---------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def opened_plan(path: Path, key: str | None) -> Iterator[list[SavedPlan]]:
+    """The plans in a file, in the order in which they run. `key` is the age identity of an encrypted one.
+
+    Raises ProjectError if the file is no plan, or cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            is_encrypted = file.read(len(_AGE)) == _AGE
+    except OSError as error:
+        raise ProjectError(
+            f"{path} cannot be read: {error.strerror}", hint="`retl plan --out FILE` writes one"
+        ) from error
+    if not is_encrypted:
+        yield _read(path, path)
+        return
+    old_mask = os.umask(0o077)
+    try:
+        with _beside(path) as folder:
+            _decrypt(path, folder / "plan.duckdb", key)
+            yield _read(path, folder / "plan.duckdb")
+    finally:
+        os.umask(old_mask)
+
+
+def take_over(saved: SavedPlan, state: State, started_at: datetime) -> None:
+    """Make the saved plan the open run of a state: after this it is as if the run had just been planned."""
+    connection, schema = state.connection, _schema(saved.sync)
+    state.open_run()
+    connection.execute(f"ATTACH {literal(str(saved.file))} AS {_FILE} (READ_ONLY)")
+    for table in _TABLES:
+        connection.execute(f"CREATE TABLE {RUN}.main.{table} AS FROM {schema}.{table}")
+    connection.execute(f"DETACH {_FILE}")
+    run_id = f"{saved.plan.run_id}-{started_at:%Y%m%dT%H%M%S%f}"
+    connection.execute(f"UPDATE {RUN}.main.run SET run_id = ?, started_at = ?", [run_id, started_at])
+    state.seal_run()
+
+
+def when_applied(saved: SavedPlan, state: State) -> datetime | None:
+    """When the plan was sent already, be it from another machine that shares the state; None if it was not."""
+    found = state.connection.execute(
+        f"""SELECT strftime(max(finished_at), '%Y-%m-%dT%H:%M:%S') FROM {STATE}.main.runs
+        WHERE run_id LIKE $run || '-%' AND status <> 'stopped'""",
+        {"run": saved.plan.run_id},
+    ).fetchall()[0][0]
+    return datetime.fromisoformat(found).replace(tzinfo=UTC) if found else None
+
+
+def _schema(sync: str) -> str:
+    return f"{_FILE}.{identifier(f'sync_{sync}')}"
+
+
+def _read(path: Path, database: Path) -> list[SavedPlan]:
+    try:
+        with duckdb.connect(database, read_only=True) as connection:
+            about = connection.execute("SELECT format, target, epoch_us(made_at) FROM about").fetchall()[0]
+            rows = connection.execute("SELECT sync, origin, plan FROM syncs ORDER BY rowid").fetchall()
+    except duckdb.Error as error:
+        raise ProjectError(f"{path} is no saved plan of retl", hint=_HOW_TO_MAKE_ONE) from error
+    version, target, made_us = about
+    if version != FORMAT:
+        what = f"{path} is of format {version}, and this retl knows {FORMAT}"
+        raise ProjectError(what, hint="make the plan with the retl that applies it")
+    made_at = datetime.fromtimestamp(made_us / 1e6, UTC)
+    return [
+        SavedPlan(database, sync, target, made_at, Origin(**json.loads(made_of)), Plan(**json.loads(plan)))
+        for sync, made_of, plan in rows
+    ]
+
+
+# --- encryption ------------------------------------------------------------------------------------------------------
+
+
+def _recipient(key: str) -> Any:
+    pyrage = _pyrage()
+    try:
+        if key.startswith("age1"):
+            return pyrage.x25519.Recipient.from_str(key)
+        return pyrage.x25519.Identity.from_str(key).to_public()
+    except pyrage.RecipientError as error:
+        raise _bad_key() from error
+    except pyrage.IdentityError as error:
+        raise _bad_key() from error
+
+
+def _decrypt(path: Path, to: Path, key: str | None) -> None:
+    pyrage = _pyrage()
+    if not key:
+        hint = f"set {KEY_VARIABLE} to the age identity (AGE-SECRET-KEY-1...) that it was encrypted for"
+        raise ProjectError(f"{path} is encrypted", hint=hint)
+    try:
+        identity = pyrage.x25519.Identity.from_str(key)
+    except pyrage.IdentityError as error:
+        raise _bad_key() from error
+    try:
+        pyrage.decrypt_file(str(path), str(to), [identity])
+    except pyrage.DecryptError as error:
+        raise ProjectError(f"{path} cannot be decrypted with {KEY_VARIABLE}: {error}") from error
+
+
+def _pyrage() -> Any:
+    try:
+        import pyrage
+        import pyrage.x25519
+    except ImportError as error:
+        hint = 'pip install "reverse-etl[encrypt]"'
+        raise ProjectError("encrypted plans need the package pyrage", hint=hint) from error
+    return pyrage
+
+
+def _bad_key() -> ProjectError:
+    hint = "age-keygen makes a pair: age1... encrypts, AGE-SECRET-KEY-1... does both"
+    return ProjectError(f"{KEY_VARIABLE} is no age key", hint=hint)
+
+
+def stale(saved: SavedPlan, why: str) -> StateError:
+    hint = f"plan again: retl plan {saved.sync} --out FILE"
+    return StateError(f"{saved.sync}: the plan is not sent: {why}", hint=hint)

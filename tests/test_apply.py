@@ -1,0 +1,271 @@
+"""Saved plans: what was reviewed is what is sent, or nothing is."""
+
+import os
+import re
+import shutil
+from pathlib import Path
+
+import duckdb
+import pyrage
+import pyrage.x25519
+import pytest
+
+from reverse_etl.sandbox import Fault, Sandbox
+from tests.conftest import Retl, Shop
+from tests.test_recovery import running
+
+PEOPLE = "SELECT 'u' || i AS external_id, 'name ' || i AS first_name, i AS points FROM people"
+HINT = "  hint: plan again: retl plan it --out FILE\n"
+
+
+@pytest.fixture
+def people(shop: Shop) -> Shop:
+    shop.warehouse("CREATE TABLE people AS SELECT i FROM range(200) r(i)")
+    return shop.sync("it", PEOPLE)
+
+
+def saved(people: Shop, retl: Retl, *options: str) -> Path:
+    outcome = retl("plan", "it", "--out", "plan.retl", *options, folder=people.folder)
+    assert outcome.code == 0, outcome.err
+    return people.folder / "plan.retl"
+
+
+def applied(people: Shop, retl: Retl, *options: str) -> tuple[int, str]:
+    outcome = retl("apply", "plan.retl", *options, folder=people.folder)
+    return outcome.code, re.sub(r" \(\d\.\d s\)", "", outcome.out) + outcome.err
+
+
+def test_applied_plan_sends_byte_for_byte_what_a_run_would_have_sent(people: Shop, retl: Retl, tmp_path: Path):
+    with Sandbox() as other:
+        twin = Shop(tmp_path / "twin", other)
+        twin.warehouse("CREATE TABLE people AS SELECT i FROM range(200) r(i)")
+        twin.sync("it", PEOPLE).run()
+        saved(people, retl)
+        assert people.sent() == []
+        assert applied(people, retl)[0] == 0
+        assert sorted(people.sent()) == sorted(twin.sent())
+        assert len(people.sent()) == 3
+    outcome = retl("sync", "it", folder=people.folder)
+    assert (outcome.code, "nothing to send, 0 requests" in outcome.out) == (0, True)
+
+
+def test_model_is_not_run_again(people: Shop, retl: Retl):
+    saved(people, retl)
+    (people.folder / "warehouse.duckdb").unlink()
+    code, said = applied(people, retl)
+    assert (code, said.splitlines()) == (
+        0,
+        [
+            "it: success, 200 of 200 rows accepted in 3 requests, 400 attributes written",
+            "it: 200 rows in the model: 200 added, 0 changed, 0 removed, 0 unchanged",
+        ],
+    )
+
+
+def change_model(people: Shop, retl: Retl) -> None:
+    people.model("it", PEOPLE.replace("name", "Name"))
+
+
+def change_sync(people: Shop, retl: Retl) -> None:
+    people.sync("it", PEOPLE, send="all_columns")
+
+
+def change_batches(people: Shop, retl: Retl) -> None:
+    people.destination = {"max_objects_per_request": 50}
+    people.write()
+
+
+def change_state(people: Shop, retl: Retl) -> None:
+    people.warehouse("DELETE FROM people WHERE i > 0")
+    retl("sync", "it", folder=people.folder)
+
+
+def forget_someone(people: Shop, retl: Retl) -> None:
+    retl("state", "forget", "it", "u7", "--yes", folder=people.folder)
+
+
+@pytest.mark.parametrize(
+    ("change", "options", "why"),
+    [
+        (change_model, [], "the sync, its models or their vars have changed since it was made (2026)"),
+        (change_sync, [], "the sync, its models or their vars have changed since it was made (2026)"),
+        (change_batches, [], '"max_objects_per_request" of target "test" is 50 now, and was 75'),
+        (
+            change_state,
+            [],
+            "the state has moved since it was made (2026): rows were sent, or resolved or forgotten by hand",
+        ),
+        (
+            forget_someone,
+            [],
+            "the state has moved since it was made (2026): rows were sent, or resolved or forgotten by hand",
+        ),
+        (lambda *_: None, ["--max-age", "0m"], "it was made at 2026, longer ago than --max-age allows"),
+    ],
+)
+def test_stale_plan_is_refused_and_nothing_is_sent(people: Shop, retl: Retl, change, options, why):
+    made = saved(people, retl)
+    with duckdb.connect(made) as connection:
+        at = connection.execute("SELECT strftime(made_at::TIMESTAMP, '%Y-%m-%d %H:%M') FROM about").fetchone()[0]
+    change(people, retl)
+    before = people.sent()
+    message = f"it: the plan is not sent: {why.replace('2026', f'{at} UTC')}\n{HINT}"
+    assert applied(people, retl, *options) == (1, message)
+    assert people.sent() == before
+
+
+def test_plan_is_applied_once_also_from_another_machine_that_shares_the_state(people: Shop, retl: Retl, tmp_path: Path):
+    saved(people, retl)
+    other = tmp_path / "other"
+    shutil.copytree(people.folder, other, ignore=shutil.ignore_patterns(".retl"))
+    (other / ".retl").symlink_to(people.folder / ".retl")
+    assert retl("apply", "plan.retl", folder=other).code == 0
+    code, message = applied(people, retl)
+    assert (code, message.startswith("it: the plan is not sent: it was applied at 20")) == (1, True)
+    assert len(people.sent()) == 3
+
+
+def test_run_that_sent_nothing_makes_no_plan_stale(people: Shop, retl: Retl):
+    people.run()
+    people.warehouse("INSERT INTO people VALUES (1000)")
+    saved(people, retl)
+    people.warehouse("DELETE FROM people WHERE i = 1000")
+    assert people.run().plan.to_send == 0
+    assert applied(people, retl)[0] == 0
+    assert people.sent()[3:] == ['{"attributes":[{"external_id":"u1000","first_name":"name 1000","points":1000}]}']
+
+
+def test_guard_that_stopped_the_plan_stops_its_application_until_it_is_forced(people: Shop, retl: Retl):
+    people.sync("it", PEOPLE, guards={"max_changes": 10})
+    assert retl("plan", "it", "--out", "plan.retl", folder=people.folder).code == 1
+    for _ in range(2):
+        code, message = applied(people, retl)
+        assert (code, "it: guard max_changes: 200 rows would be sent; at most 10 are allowed" in message) == (1, True)
+    assert people.sent() == []
+    assert applied(people, retl, "--force-guard", "max_changes")[0] == 0
+    assert len(people.sent()) == 3
+
+
+def test_killed_application_is_folded_in_and_not_repeated(people: Shop, retl: Retl):
+    saved(people, retl)
+    with running(people, until="u100", command=["apply", "plan.retl", "--threads", "1"]) as process:
+        process.kill()
+        process.wait(30)
+    code, message = applied(people, retl)
+    assert (code, "it: the plan is not sent: it was applied at" in message) == (1, True)
+    people.braze.clear_faults()
+    result = people.run()
+    assert (result.status, result.plan.unchanged, result.plan.added) == ("success", 75, 125)
+
+
+def test_application_that_braze_did_not_take_at_all_can_be_planned_again(people: Shop, retl: Retl):
+    saved(people, retl)
+    people.braze.add_fault(Fault("status", status=401))
+    assert applied(people, retl)[0] == 1
+    people.braze.clear_faults()
+    code, message = applied(people, retl)
+    assert (code, "it: the plan is not sent: it was applied at" in message) == (1, True)
+    saved(people, retl)
+    assert applied(people, retl)[0] == 0
+
+
+def test_several_syncs_are_all_refused_if_one_plan_is_stale(people: Shop, retl: Retl):
+    people.sync("other", "SELECT 'x' AS external_id, 1 AS n")
+    assert retl("plan", "--out", "plan.retl", folder=people.folder).code == 0
+    people.model("other", "SELECT 'x' AS external_id, 2 AS n")
+    assert applied(people, retl)[0] == 1
+    assert people.sent() == []
+
+
+def test_plan_for_another_target_is_refused(people: Shop, retl: Retl):
+    made = saved(people, retl)
+    with duckdb.connect(made) as connection:
+        connection.execute("UPDATE about SET target = 'prod'")
+    message = 'the plan is for target "prod", not "test"\n  hint: pass --target prod\n'
+    assert applied(people, retl) == (2, message)
+
+
+# --- the file --------------------------------------------------------------------------------------------------------
+
+
+def test_file_is_its_owners_only_and_says_what_it_holds(people: Shop, retl: Retl):
+    outcome = retl("plan", "it", "--out", "plan.retl", folder=people.folder)
+    assert outcome.err == (
+        "wrote plan.retl: it holds personal data, and is readable by you only; within 24 hours: retl apply plan.retl\n"
+    )
+    assert oct((people.folder / "plan.retl").stat().st_mode)[-3:] == "600"
+    assert sorted(path.name for path in people.folder.iterdir() if path.name.startswith((".retl-", "plan"))) == [
+        "plan.retl"
+    ]
+
+
+def test_encrypted_plan_can_be_made_with_the_public_half_of_a_key(people: Shop, retl: Retl, monkeypatch):
+    identity = pyrage.x25519.Identity.generate()
+    plain = saved(people, retl).read_bytes()
+    monkeypatch.setenv("RETL_PLAN_KEY", str(identity.to_public()))
+    secret = saved(people, retl, "--encrypt")
+    assert (b"personal data" in plain, b"personal data" in secret.read_bytes()) == (True, False)
+    assert oct(secret.stat().st_mode)[-3:] == "600"
+    assert applied(people, retl) == (2, "RETL_PLAN_KEY is no age key\n  hint: " + AGE)
+    monkeypatch.setenv("RETL_PLAN_KEY", str(pyrage.x25519.Identity.generate()))
+    assert applied(people, retl)[1].startswith("plan.retl cannot be decrypted with RETL_PLAN_KEY: ")
+    monkeypatch.delenv("RETL_PLAN_KEY")
+    assert applied(people, retl) == (
+        2,
+        "plan.retl is encrypted\n"
+        "  hint: set RETL_PLAN_KEY to the age identity (AGE-SECRET-KEY-1...) that it was encrypted for\n",
+    )
+    monkeypatch.setenv("RETL_PLAN_KEY", str(identity))
+    assert applied(people, retl)[0] == 0
+    assert len(people.sent()) == 3
+
+
+AGE = "age-keygen makes a pair: age1... encrypts, AGE-SECRET-KEY-1... does both\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "key", "message"),
+    [
+        (["plan", "it", "--encrypt"], None, "--encrypt goes with --out\n  hint: retl plan --out FILE --encrypt\n"),
+        (
+            ["plan", "it", "--out", "p", "--encrypt"],
+            None,
+            "RETL_PLAN_KEY is not set\n  hint: set it to an age key: age-keygen makes one\n",
+        ),
+        (["plan", "it", "--out", "p", "--encrypt"], "secret", f"RETL_PLAN_KEY is no age key\n  hint: {AGE}"),
+        (
+            ["plan", "it", "--out", "nowhere/p"],
+            None,
+            "nowhere/p cannot be written: No such file or directory\n  hint: --out names a file to write\n",
+        ),
+        (
+            ["apply", "nowhere"],
+            None,
+            "nowhere cannot be read: No such file or directory\n  hint: `retl plan --out FILE` writes one\n",
+        ),
+        (
+            ["apply", "syncs.yml"],
+            None,
+            "syncs.yml is no saved plan of retl\n  hint: `retl plan --out FILE` writes one\n",
+        ),
+        (
+            ["apply", "syncs.yml", "--max-age", "soon"],
+            None,
+            '--max-age: "soon" is no time\n  hint: write 30m, 24h or 7d\n',
+        ),
+    ],
+)
+def test_what_cannot_be_saved_or_applied_is_said(people: Shop, retl: Retl, monkeypatch, arguments, key, message):
+    monkeypatch.delenv("RETL_PLAN_KEY", raising=False)
+    if key:
+        monkeypatch.setenv("RETL_PLAN_KEY", key)
+    outcome = retl(*arguments, folder=people.folder)
+    assert (outcome.code, outcome.err) == (2, message)
+    assert not (people.folder / "p").exists()
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="nothing is closed to root")
+def test_folder_that_cannot_be_written_is_named(people: Shop, retl: Retl):
+    (people.folder / "closed").mkdir(mode=0o500)
+    outcome = retl("plan", "it", "--out", "closed/p", folder=people.folder)
+    assert outcome.err.startswith("closed/p cannot be written: Permission denied")
