@@ -27,6 +27,15 @@ class InvalidRow:
 
 
 @dataclass(frozen=True)
+class InvalidReason:
+    """How many rows break one rule."""
+
+    column: str
+    reason: str
+    rows: int
+
+
+@dataclass(frozen=True)
 class SampleChange:
     """A row that is to be sent, with (acknowledged, new) for each column that goes out."""
 
@@ -129,6 +138,15 @@ def invalid_rows(connection: DuckDBPyConnection, limit: int = SHOWN_INVALID) -> 
         WHERE action = 'invalid' ORDER BY key, column_name LIMIT {limit}"""
     ).fetchall()
     return [InvalidRow(*row) for row in rows]
+
+
+def invalid_reasons(connection: DuckDBPyConnection) -> list[InvalidReason]:
+    """The rules that rows of the outbox break, the one that most of them break first."""
+    rows = connection.execute(
+        f"""SELECT column_name, reason, count(*) AS times FROM {OUTBOX} JOIN {RUN}.main.rules ON number = problem
+        WHERE action = 'invalid' GROUP BY ALL ORDER BY times DESC, column_name, reason"""
+    ).fetchall()
+    return [InvalidReason(*row) for row in rows]
 
 
 def changes_by_column(connection: DuckDBPyConnection, layout: Layout) -> dict[str, int]:

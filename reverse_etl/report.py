@@ -131,7 +131,7 @@ def written(preview: Preview) -> str:
 
 
 def preview_markdown(previews: Sequence[Preview]) -> Iterator[str]:
-    """Plans as a comment on a pull request: counts, columns, and what would stop them. No values and no keys."""
+    """Plans as a comment on a pull request: counts, columns, reasons, what would stop them. No values and no keys."""
     yield "| sync | mode | added | changed | removed | invalid | requests | at the rate limit | writes | data points |"
     yield f"|{'---|' * 10}"
     for preview in previews:
@@ -142,6 +142,8 @@ def preview_markdown(previews: Sequence[Preview]) -> Iterator[str]:
     for preview in previews:
         if preview.columns:
             yield f"\n**{preview.sync.name}**: " + ", ".join(f"`{name}` {n:,}" for name, n in preview.columns.items())
+        for why in preview.reasons:
+            yield f"\n**{preview.sync.name}**: {count(why.rows, 'row')} invalid: `{why.column}` {why.reason}"
         for stop in preview.stops:
             yield f"\n> {stop.what}" + (f" ({stop.where})" if stop.where else "")
 
@@ -175,6 +177,7 @@ def preview_json(preview: Preview) -> dict[str, Any]:
         "columns": dict(preview.columns),
         "seconds_at_rate_limit": round(preview.seconds, 3),
         "invalid_rows": [asdict(row) for row in preview.invalid],
+        "invalid_reasons": [asdict(reason) for reason in preview.reasons],
         "stops": [mistake_json(stop) for stop in preview.stops],
     }
 

@@ -28,10 +28,12 @@ from reverse_etl.limits import RetryPolicy
 from reverse_etl.mapping import closing, order_sql, outbox_sql
 from reverse_etl.modes import DELETE, Call, Mode
 from reverse_etl.plan import (
+    InvalidReason,
     InvalidRow,
     Plan,
     SampleChange,
     changes_by_column,
+    invalid_reasons,
     invalid_rows,
     read_plan,
     read_records,
@@ -281,9 +283,10 @@ Save = Callable[[Sync, State, Plan], None]  # keeps a copy of an open run
 
 @dataclass(frozen=True)
 class Preview:
-    """What a run would do: its plan, how often each column goes out, some changes, and what would stop it.
+    """What a run would do: its plan, how often each column goes out, some changes, what would stop it.
 
-    `seconds` is what the rate limit makes of the requests, if nobody else sends.
+    `invalid` are the first invalid rows, `reasons` the rules that all of them break. `seconds` is what the rate limit
+    makes of the requests, if nobody else sends.
     """
 
     sync: Sync
@@ -292,6 +295,7 @@ class Preview:
     columns: Mapping[str, int]
     sample: Sequence[SampleChange]
     invalid: Sequence[InvalidRow]
+    reasons: Sequence[InvalidReason]
     stops: Sequence[Mistake]
     seconds: float
 
@@ -313,6 +317,7 @@ def preview_sync(
             changes_by_column(state.connection, layout),
             sample_changes(state.connection, layout, state.columns()),
             invalid_rows(state.connection),
+            invalid_reasons(state.connection),
             why_stop(sync, plan, options),
             _seconds(project, sync, plan),
         )

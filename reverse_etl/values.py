@@ -62,6 +62,21 @@ class SqlType:
         return next((found for _, child in self.children if (found := child.unsendable())), None)
 
 
+def hashed(value: str, of: SqlType) -> list[str]:
+    """What to hash of a value so that two values that differ have the same hash by chance alone.
+
+    The value itself will not do where it is nested: [0] and [0, 0] have one hash in DuckDB, and so have NULL and [].
+    """
+    if not of.children:
+        return [value]
+    if of.family == "struct" and all(name for name, _ in of.children):
+        inner = (hashed(f"struct_extract({value}, {literal(name)})", child) for name, child in of.children)
+        return [f"{value} IS NULL", *(part for parts in inner for part in parts)]
+    if of.family == "list" and not of.children[0][1].children:
+        return [value, f"len({value})"]
+    return [value, f"CAST({value} AS VARCHAR)"]
+
+
 def json_text(value: str, of: SqlType, nested_times: bool = False, inside_object: bool = False) -> str:
     """The JSON text of `value`, or NULL where it is NULL.
 

@@ -602,6 +602,20 @@ def test_plan_as_markdown_is_a_comment_on_a_pull_request(retl: Retl, starter: Pa
     )
 
 
+def test_markdown_says_why_rows_are_invalid_and_names_none_of_them(shop: Shop, retl: Retl):
+    shop.sync("it", "SELECT 'u' || i AS external_id, repeat('x', i) AS bio, i / 0.0 AS score FROM range(253, 259) r(i)")
+    outcome = retl("plan", "it", "--output", "markdown", folder=shop.folder)
+    assert outcome.out.splitlines()[2:] == [
+        "| it | users_track / attributes | 6 | 0 | 0 | 6 | 0 | 0.0 s | 0 attributes | 0 |",
+        "",
+        "**it**: 3 rows invalid: `bio` is longer than 255 characters",
+        "",
+        "**it**: 3 rows invalid: `score` is NaN or infinite, which JSON has no word for",
+        "",
+        "> it: 6 of 6 rows are invalid, so nothing was sent (syncs.yml:13:3)",
+    ]
+
+
 def test_plan_says_how_long_the_rate_limit_lets_it_take(shop: Shop, retl: Retl):
     shop.destination = {"rate_limits": {"users_track": [{"requests": 2, "per_seconds": 10}]}}
     shop.sync("it", "SELECT 'u' || i AS external_id, i AS n FROM range(750) r(i)")

@@ -20,7 +20,7 @@ from duckdb import DuckDBPyConnection
 from duckdb.sqltypes import DuckDBPyType
 
 from reverse_etl.columns import Layout
-from reverse_etl.diff import ACKNOWLEDGED, CHANGES, MODEL, ROWS_GONE, ROWS_READ, looks_at_gone
+from reverse_etl.diff import ACKNOWLEDGED, CANDIDATES, CHANGES, MODEL, ROWS_GONE, ROWS_READ, looks_at_gone
 from reverse_etl.errors import BusyError, DataError, Location, ProjectError, RetlError
 from reverse_etl.expressions import identity
 from reverse_etl.models import Compiled
@@ -156,15 +156,17 @@ def _stored(of: SqlType) -> SqlType:
 # --- changes ---------------------------------------------------------------------------------------------------------
 
 
-def write_changes(connection: DuckDBPyConnection, layout: Layout, model: Compiled, changes: str) -> int:
+def write_changes(connection: DuckDBPyConnection, layout: Layout, model: Compiled, tables: Mapping[str, str]) -> int:
     """Run the model once, and keep what differs from the state; the number of rows that the model returned.
 
-    `changes` is the SELECT of `changes_sql`. Raises DataError for NULL keys, duplicate keys, and cursors without value.
+    `tables` are those of `changes_sql`. Raises DataError for NULL keys, duplicate keys, and cursors without value.
     """
     connection.execute(f"CREATE OR REPLACE TEMP SEQUENCE {ROWS_READ}; CREATE OR REPLACE TEMP SEQUENCE {ROWS_GONE}")
-    before, after = f"CREATE TABLE {CHANGES} AS\n{changes}".split(MODEL)
-    with _errors_of(model, first_line=before.count("\n") + 1):
-        connection.execute(f"{before}{model.sql}{after}")
+    for table, select in tables.items():
+        before, _, after = f"CREATE TABLE {table} AS\n{select}".partition(MODEL)
+        with _errors_of(model, first_line=before.count("\n") + 1):
+            connection.execute(f"{before}{model.sql}{after}" if after else before)
+    connection.execute(f"DROP TABLE IF EXISTS {CANDIDATES}")
     (new,) = connection.execute(f"SELECT count(*) FROM {CHANGES} WHERE kind <> 'removed'").fetchall()[0]
     rows = max(_counted(connection, ROWS_READ), int(new))  # a first run does not count: all its rows are new
     if not layout.whole_row:
