@@ -470,3 +470,15 @@ def test_counts_of_a_plan_are_those_of_the_model(rows, on_removed: str):
             assert (plan.rows, plan.added, plan.changed) == (len(after), len(after.keys() - before.keys()), changed)
             assert plan.removed == (len(gone) if on_removed == "clear" else 0)
             before = after if on_removed == "clear" else {**before, **after}
+
+
+def test_model_that_needs_more_memory_says_how_to_give_it(shop: Shop):
+    shop.sync("it", "SELECT 'u1' AS external_id, length(string_agg(repeat('x', 10000), '')) AS n FROM range(20000)")
+    result = shop.run(memory_limit="100MB")
+    assert (result.status, result.exit_code, result.mistakes[0].hint) == (
+        "failed",
+        1,
+        "pass --memory-limit 4GB, or free disk space for it to spill to",
+    )
+    assert result.mistakes[0].what.startswith("models/it.sql: DuckDB ran out of memory: ")
+    assert shop.sent() == []

@@ -292,7 +292,10 @@ def _translated(error: duckdb.Error, model: Compiled, first_line: int) -> RetlEr
     message, _, snippet = str(error).partition("\n\nLINE ")
     what = " ".join(message.split())
     if isinstance(error, duckdb.OutOfMemoryException):
-        return DataError(f"{model.file}: DuckDB ran out of memory: {what}", hint="free disk space for it to spill to")
+        return DataError(
+            f"{model.file}: DuckDB ran out of memory: {what}",
+            hint="pass --memory-limit 4GB, or free disk space for it to spill to",
+        )
     if isinstance(error, _OF_VALUES):
         what = re.sub(r"'.*'|\".*\"|(?<=with value )\S+", "***", what)  # the value may be anyone's
     line = int(snippet.split(":")[0]) - first_line + 1 if snippet else 0
