@@ -143,6 +143,12 @@ def _unknown_names(sync: Sync, names: Collection[str]) -> Iterator[Mistake]:
             if name not in names:
                 what = f'"{key}" in sync "{sync.name}": the model has no column "{name}"'
                 yield Mistake(what, sync.where(key, index), nearest(name, names))
+    for number, test in enumerate(sync.data_tests):
+        for index, name in enumerate(test.claim.column):
+            if name not in names:
+                what = f'data test {test.kind} in sync "{sync.name}": the model has no column "{name}"'
+                where = sync.where("data_tests", number, test.kind, "column", index)
+                yield Mistake(what, where, nearest(name, names))
     if sync.incremental and sync.incremental.cursor not in names:
         what = f'"incremental" in sync "{sync.name}": the model has no column "{sync.incremental.cursor}"'
         yield Mistake(what, sync.where("incremental", "cursor"), nearest(sync.incremental.cursor, names))

@@ -8,6 +8,8 @@ from reverse_etl.modes import Kind
 from reverse_etl.spec import Sync
 
 GUARDS = ("max_removed", "max_changes", "max_requests", "max_data_points", "empty_snapshot")
+DATA_TESTS = "data_tests"  # what --force-guard calls all data tests of a sync together
+FORCEABLE = (*GUARDS, DATA_TESTS)
 
 
 @dataclass(frozen=True)

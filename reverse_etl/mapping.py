@@ -13,7 +13,7 @@ outbox_sql(layout, changes)
 A request body is an envelope, the bodies of its records with commas between, and `closing()`.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from reverse_etl.columns import CURSOR, ROW_NUMBER, Column, Layout, Role, shape_of
 from reverse_etl.expressions import changed, is_fallback, json_of, new, present, time_of
@@ -302,10 +302,18 @@ def _points(layout: Layout, column: Column) -> str:
 
 
 def _key_text(layout: Layout) -> str:
-    """A row's key as people see it: its value, a JSON array of several, or a digest of a whole row and its number."""
+    number = f" || '#' || {new(ROW_NUMBER)}" if layout.whole_row else ""
+    return f"{key_text(layout, new)}{number}"
+
+
+def key_text(layout: Layout, value: Callable[[str], str]) -> str:
+    """SQL for a row's key as people see it: its value, a JSON array of several, or a digest of a whole row.
+
+    `value` makes the SQL of a column's value from its name.
+    """
     if layout.whole_row:
-        row = ", ".join(f"{identifier(name)} := {new(name)}" for name in layout.key if name != ROW_NUMBER)
-        return f"md5(CAST(to_json(struct_pack({row})) AS VARCHAR)) || '#' || {new(ROW_NUMBER)}"
+        row = ", ".join(f"{identifier(name)} := {value(name)}" for name in layout.key if name != ROW_NUMBER)
+        return f"md5(CAST(to_json(struct_pack({row})) AS VARCHAR))"
     if len(layout.key) == 1:
-        return f"CAST({new(layout.key[0])} AS VARCHAR)"
-    return f"CAST(to_json([{', '.join(f'CAST({new(name)} AS VARCHAR)' for name in layout.key)}]) AS VARCHAR)"
+        return f"CAST({value(layout.key[0])} AS VARCHAR)"
+    return f"CAST(to_json([{', '.join(f'CAST({value(name)} AS VARCHAR)' for name in layout.key)}]) AS VARCHAR)"

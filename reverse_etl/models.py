@@ -5,6 +5,8 @@
 A model that another one refers to becomes a common table expression of it (`__ref__customers`). So the compiled SQL of
 a model is whole: it runs in any DuckDB shell, needs nothing created in the warehouse, and DuckDB's `LINE n` always
 leads to the file that the line came from.
+
+In a unit test, rows that are given stand in for a model, a seed or a source, as one more such expression.
 """
 
 from collections.abc import Collection, Mapping
@@ -29,8 +31,20 @@ class Model:
 
 
 @dataclass(frozen=True)
+class Given:
+    """A SELECT that stands in for an input of models, and the place in a file that says so."""
+
+    sql: str
+    where: Location
+
+
+@dataclass(frozen=True)
 class RunValues:
-    """What models can ask for beside each other. Times are aware, in UTC."""
+    """What models can ask for beside each other. Times are aware, in UTC.
+
+    `given` stands in for inputs, by name: `customers` for `ref('customers')`, and sources as `source_name` has them. If
+    there is any, or an empty mapping, nothing outside the project is read: a seed or a source has to be given.
+    """
 
     vars: Mapping[str, Any]
     environ: Mapping[str, str]
@@ -40,20 +54,24 @@ class RunValues:
     run_started_at: datetime
     scheduled_time: datetime
     cursor: str | None = None  # SQL of the value that an incremental run reads from
+    given: Mapping[str, Given] | None = None
 
 
 @dataclass(frozen=True)
 class _Rendered:
-    """One model after Jinja (and sqlglot); `names` are what its text could call."""
+    """One model after Jinja (and sqlglot); `names` are what its text could call. Given rows are all at one `place`."""
 
     model: Model
     sql: str
     refs: tuple[str, ...]
     names: Mapping[str, Any]
     transpiled: bool = False
+    place: Location | None = None
 
     def source_of(self, line: int) -> Location:
         """The line of the model's file behind line `line` of its rendered SQL; transpiled SQL has lines of its own."""
+        if self.place:
+            return self.place
         where = Location(self.model.file)
         lines = [] if self.transpiled else source_lines(self.model.text, self.names, where)
         return Location(self.model.file, lines[line - 1]) if 0 < line <= len(lines) else where
@@ -61,17 +79,17 @@ class _Rendered:
 
 @dataclass(frozen=True)
 class Compiled:
-    """A model as one SELECT; `refs` are the models inside it, in the order they depend on each other."""
+    """A model as one SELECT; `refs` are the models inside it, in the order they depend on each other.
+
+    What was given is among the `refs`, by its name. `compiled_file` is where the project keeps `sql`.
+    """
 
     name: str
     file: str
     sql: str
     refs: tuple[str, ...]
+    compiled_file: str
     _parts: tuple[tuple[int, _Rendered], ...] = field(repr=False)
-
-    @property
-    def compiled_file(self) -> str:
-        return f"target/compiled/{self.name}.sql"
 
     def source_of(self, line: int) -> Location:
         """The place in a model's file behind line `line` of `sql`, both counted from 1."""
@@ -80,7 +98,9 @@ class Compiled:
         return rendered.source_of(line - first + 1)
 
 
-def compile_model(name: str, models: Mapping[str, Model], values: RunValues) -> Compiled:
+def compile_model(
+    name: str, models: Mapping[str, Model], values: RunValues, compiled_file: str | None = None
+) -> Compiled:
     """The SQL of a model with all that it refers to. Raises ProjectError with the model's file and line."""
     *others, model = _with_refs(name, models, values, ())
     parts, text = [], ""
@@ -92,7 +112,24 @@ def compile_model(name: str, models: Mapping[str, Model], values: RunValues) -> 
     text += "\nSELECT * FROM (\n" if others else ""
     parts.append((text.count("\n") + 1, model))
     text += f"{model.sql}\n)" if others else model.sql
-    return Compiled(name, model.model.file, f"{text}\n", tuple(o.model.name for o in others), tuple(parts))
+    refs = tuple(other.model.name for other in others)
+    file = compiled_file or f"target/compiled/{name}.sql"
+    return Compiled(name, model.model.file, f"{text}\n", refs, file, tuple(parts))
+
+
+def compile_given(name: str, given: Given, compiled_file: str) -> Compiled:
+    """Given rows as if a model had returned them."""
+    rendered = _given(name, given)
+    return Compiled(name, given.where.file, f"{given.sql}\n", (), compiled_file, ((1, rendered),))
+
+
+def source_name(name: str, table: str) -> str:
+    """What a source is called among the inputs of models."""
+    return f"source('{name}', '{table}')"
+
+
+def _given(name: str, given: Given) -> _Rendered:
+    return _Rendered(Model(name, given.where.file, ""), given.sql, (), {}, place=given.where)
 
 
 def _ref_name(name: str) -> str:
@@ -108,7 +145,8 @@ def _with_refs(name: str, models: Mapping[str, Model], values: RunValues, path: 
     model = _render(models[name], models, values)
     before: dict[str, _Rendered] = {}
     for other in model.refs:
-        for rendered in _with_refs(other, models, values, (*path, name)):
+        given = (values.given or {}).get(other)
+        for rendered in [_given(other, given)] if given else _with_refs(other, models, values, (*path, name)):
             before.setdefault(rendered.model.name, rendered)
     return [*before.values(), model]
 
@@ -116,16 +154,30 @@ def _with_refs(name: str, models: Mapping[str, Model], values: RunValues, path: 
 def _render(model: Model, models: Mapping[str, Model], values: RunValues) -> _Rendered:
     refs: dict[str, None] = {}
     config: dict[str, str] = {}
+    given = values.given or {}
+
+    def refer(name: str) -> str:
+        refs[name] = None
+        return identifier(_ref_name(name))
+
+    def refuse_unless_read(text: str) -> None:
+        if values.given is not None:
+            hint = f'a unit test reads no tables: add `- input: {text}` with its rows to "given"'
+            raise TemplateMistake(f"{text} is not given", hint)
 
     def ref(name: str) -> str:
-        if name in models:
-            refs[name] = None
-            return identifier(_ref_name(name))
+        if name in given or name in models:
+            return refer(name)
         if name in values.seeds:
+            refuse_unless_read(f"ref('{name}')")
             return f'"main".{identifier(name)}'
         raise TemplateMistake(f'ref(): there is no model or seed "{name}"', nearest(name, [*models, *values.seeds]))
 
     def source(name: str, table: str) -> str:
+        text = source_name(name, table)
+        if text in given:
+            return refer(text)
+        refuse_unless_read(text)
         place = values.sources.get(name, Source())
         return ".".join(identifier(part) for part in (place.database, place.schema_name or name, table) if part)
 

@@ -1,12 +1,14 @@
 """What a run is going to do: read off its outbox, so that a dry run and a run cannot disagree."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from math import ceil
+from typing import Any
 
 from duckdb import DuckDBPyConnection
 
 from reverse_etl.columns import ROW_NUMBER, Layout
+from reverse_etl.data_tests import DataTestResult
 from reverse_etl.diff import ACKNOWLEDGED, OUTBOX, RUN
 from reverse_etl.modes import MAX_BODY_BYTES, Kind
 from reverse_etl.sender import Record, cut
@@ -52,7 +54,7 @@ class Plan:
     doubt; `adopted` ones are said to be in Braze already. `in_state` and `removed` are rows of the state. `to_send`
     records go out in `requests`, by path, and hold so many `bytes`; they write `attributes`, and cost `data_points`
     where the contract counts them. `since` is the cursor from which an incremental run
-    reads.
+    reads. `data_tests` is what came of the sync's data tests.
     """
 
     run_id: str
@@ -72,11 +74,22 @@ class Plan:
     requests: Mapping[str, int] = field(default_factory=dict)
     bytes: int = 0
     since: str | None = None
+    data_tests: Sequence[DataTestResult] = ()
 
     @property
     def kept_back(self) -> int:
         """Rows that the model wants in Braze, and that this run does not send."""
         return self.invalid + self.remembered + self.held
+
+    @property
+    def counts(self) -> dict[str, Any]:
+        """What is remembered of the plan when the run is over: nothing that names a row."""
+        return asdict(replace(self, data_tests=[replace(result, keys=()) for result in self.data_tests]))
+
+
+def plan_from_json(values: Mapping[str, Any]) -> Plan:
+    """The plan that `asdict` made `values` of."""
+    return Plan(**{**values, "data_tests": [DataTestResult(**result) for result in values.get("data_tests", ())]})
 
 
 def read_plan(connection: DuckDBPyConnection, run_id: str, rows: int, in_state: int, sizes: Mapping[str, int]) -> Plan:

@@ -22,6 +22,8 @@ from reverse_etl.spec import SANDBOX, SPEC_FILE, Spec, Sync
 from reverse_etl.spec_reader import read_spec
 from reverse_etl.templates import environment_variables, render, variables
 
+FIXTURES = "tests/fixtures"
+
 
 @dataclass(frozen=True)
 class Project:
@@ -106,7 +108,13 @@ class Project:
         if name not in self.models:
             hint = nearest(name, self.models)
             raise ProjectError(f'there is no model "{name}"', Location(f"models/{name}.sql"), hint)
-        values = RunValues(
+        compiled = compile_model(name, self.models, self.run_values(cursor))
+        self.write_compiled(compiled)
+        return compiled
+
+    def run_values(self, cursor: str | None = None) -> RunValues:
+        """What models can ask for in a run."""
+        return RunValues(
             vars=self.spec.vars,
             environ=self.environ,
             target_name=self.target_name,
@@ -116,7 +124,9 @@ class Project:
             scheduled_time=self.scheduled_time,
             cursor=cursor,
         )
-        compiled = compile_model(name, self.models, values)
+
+    def write_compiled(self, compiled: Compiled) -> None:
+        """Keep the SQL of a model where people, and error messages, look for it."""
         path = self.folder / compiled.compiled_file
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -124,7 +134,14 @@ class Project:
         except OSError as error:
             hint = "retl writes compiled models there: make the project's folder writable"
             raise ProjectError(f"{path} cannot be written: {error.strerror}", hint=hint) from error
-        return compiled
+
+    def fixture(self, file: str, where: Location) -> str:
+        """The text of a file of tests/fixtures/, as dbt keeps rows of unit tests. `where` names it in syncs.yml."""
+        path = self.folder / FIXTURES / file
+        if not path.exists():
+            there = [other.name for other in (self.folder / FIXTURES).glob(f"*{path.suffix}")]
+            raise ProjectError(f"there is no {FIXTURES}/{file}", where, nearest(file, there))
+        return _read(path, "")
 
 
 def load_project(
@@ -133,13 +150,18 @@ def load_project(
     cli_vars: Mapping[str, Any] | None = None,
     environ: Mapping[str, str] | None = None,
     started_at: datetime | None = None,
+    needs_target: bool = True,
 ) -> Project:
-    """Read the project in `folder`. Raises ProjectError with every mistake of its syncs.yml."""
+    """Read the project in `folder`. Raises ProjectError with every mistake of its syncs.yml.
+
+    Without `needs_target`, what the target says is not worked out, so that what it takes from the environment need not
+    be there.
+    """
     text = _read(folder / SPEC_FILE, "`retl init` writes a project into this folder; --project-dir names another one")
     dotenv = {name: value for name, value in dotenv_values(folder / ".env").items() if value is not None}
     environ = {**dotenv, **(os.environ if environ is None else environ)}
     models = _models(folder)
-    spec = read_spec(text, models.keys(), environ, target, cli_vars)
+    spec = read_spec(text, models.keys(), environ, target, cli_vars, needs_target=needs_target)
     seeds = {path.stem: path for path in sorted((folder / "seeds").glob("*.csv"))}
     return Project(folder, spec, models, seeds, environ, started_at or datetime.now(UTC))
 

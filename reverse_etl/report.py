@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from reverse_etl.data_tests import warnings
 from reverse_etl.errors import Mistake
 from reverse_etl.plan import InvalidRow, Plan, SampleChange
 from reverse_etl.run import Preview, RunResult
@@ -105,6 +106,7 @@ def preview_lines(preview: Preview, show_values: bool) -> Iterator[str]:
         yield from _sample_lines(change, show_values)
     if preview.sample and not show_values:
         yield "  (values are masked; --show-values shows them)"
+    yield from _data_test_lines(plan)
     for number, what in (
         (plan.invalid, "invalid"),
         (plan.remembered, "rejected by Braze before and not changed since: not sent again"),
@@ -120,6 +122,15 @@ def preview_lines(preview: Preview, show_values: bool) -> Iterator[str]:
     if plan.data_points:
         cost = f"{count(plan.data_points, 'data point')} on contracts that count them"
         yield f"  writes {written(preview)}: {cost}"
+
+
+def _data_test_lines(plan: Plan) -> Iterator[str]:
+    """Of data tests that are not passed; those that stop the run are said at the end."""
+    statuses = Counter(result.status for result in plan.data_tests)
+    if statuses.total() > statuses["pass"]:
+        yield "  data tests: " + ", ".join(f"{statuses[s]} {s}" for s in ("pass", "warn", "fail") if statuses[s])
+    for warning in warnings(plan.data_tests):
+        yield f"  {warning}"
 
 
 def written(preview: Preview) -> str:
@@ -144,6 +155,9 @@ def preview_markdown(previews: Sequence[Preview]) -> Iterator[str]:
             yield f"\n**{preview.sync.name}**: " + ", ".join(f"`{name}` {n:,}" for name, n in preview.columns.items())
         for why in preview.reasons:
             yield f"\n**{preview.sync.name}**: {count(why.rows, 'row')} invalid: `{why.column}` {why.reason}"
+        for result in preview.plan.data_tests:
+            if result.status == "warn":
+                yield f"\n> warning: {preview.sync.name}: {result}"
         for stop in preview.stops:
             yield f"\n> {stop.what}" + (f" ({stop.where})" if stop.where else "")
 

@@ -3,7 +3,7 @@
 open_state()   what the destination has acknowledged; a killed run is folded in first        state
 plan_sync()    model -> changes -> records, all written down in the outbox                   models, columns, diff,
                                                                                              mapping, rules
-why_stop()     invalid rows and guards: go, or stop with nothing sent                        guards
+why_stop()     invalid rows, data tests and guards: go, or stop with nothing sent            data_tests, guards
 send()         batches, rate limit, retries; every answer goes to the journal                sender, braze, journal
 finish()       outbox + journal -> state, in one transaction                                 fold
 """
@@ -12,20 +12,22 @@ import secrets
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import Protocol
 
 from reverse_etl.channel import Channel, windows
 from reverse_etl.columns import Layout, lay_out
+from reverse_etl.data_tests import failed, warnings
 from reverse_etl.diff import changes_sql, taken_changes
-from reverse_etl.engines.duckdb import attach_warehouse, describe, detach_warehouse, write_changes
+from reverse_etl.engines.duckdb import attach_warehouse, describe, detach_warehouse, run_data_tests, write_changes
 from reverse_etl.errors import Mistake, RetlError
 from reverse_etl.fold import Ending, Fates, final_status
-from reverse_etl.guards import Counts, tripped
+from reverse_etl.guards import DATA_TESTS, Counts, tripped
 from reverse_etl.limits import RetryPolicy
 from reverse_etl.mapping import closing, order_sql, outbox_sql
+from reverse_etl.models import Compiled
 from reverse_etl.modes import DELETE, Call, Mode
 from reverse_etl.plan import (
     InvalidReason,
@@ -119,6 +121,8 @@ def carry_out(
 ) -> RunResult:
     """Send the open run of a state, unless something says stop, and end it."""
     listener.planned(sync, plan)
+    for warning in warnings(plan.data_tests, DATA_TESTS in options.force_guards):
+        listener.notice(sync, warning)
     invalid = invalid_rows(state.connection)
     mistakes = why_stop(sync, plan, options)
     delivery = None
@@ -127,7 +131,7 @@ def carry_out(
         mistakes = [Mistake(f"{sync.name}: {delivery.stopped}", hint=delivery.hint)] if delivery.stopped else []
     status = _status(plan, delivery)
     message = "; ".join(mistake.what for mistake in mistakes) or None
-    ending = Ending(status, message, asdict(plan), datetime.now(UTC))
+    ending = Ending(status, message, plan.counts, datetime.now(UTC))
     fates = state.finish(ending, moves_state=delivery is not None)
     status = final_status(status, fates)
     return RunResult(
@@ -180,24 +184,44 @@ def plan_sync(project: Project, sync: Sync, state: State, options: Options, list
         lambda text: listener.notice(sync, text),
     )
     layout = lay_out(sync, model.file, describe(connection, model))
-    retyped = state.retyped(layout, options.accept_schema_change)
     state.begin(run_id, datetime.now(UTC), project.scheduled_time)
     try:
         with listener.planning(sync):
-            changes = changes_sql(layout, state.columns(), retyped, options.full_refresh, state.is_unsure())
-            rows = write_changes(connection, layout, model, changes)
-            detach_warehouse(connection, project.warehouse)
-            taken = taken_changes(layout, since.forgotten if since else None)
-            state.write_outbox(layout, outbox_sql(layout, taken), order_sql(layout), rules(layout), options.intent)
+            tested = run_data_tests(connection, layout, model) if options.intent is not Intent.ADOPT else ()
+            forgotten = since.forgotten if since else None
+            rows = fill_outbox(
+                state, layout, model, options, forgotten, lambda: detach_warehouse(connection, project.warehouse)
+            )
     except BaseException:
         state.drop_run()
         raise
     plan = read_plan(connection, run_id, rows, state.rows(), batch_sizes(project, sync))
-    return replace(plan, since=since.start if since else None), layout
+    return replace(plan, since=since.start if since else None, data_tests=tested), layout
+
+
+def fill_outbox(
+    state: State,
+    layout: Layout,
+    model: Compiled,
+    options: Options,
+    forgotten: str | None = None,
+    let_go: Callable[[], None] = lambda: None,
+) -> int:
+    """Write down what differs between a model and the state, and the records of it; how many rows the model returned.
+
+    `let_go` is called when the model has run. Rows up to the cursor `forgotten` are not new.
+    """
+    retyped = state.retyped(layout, options.accept_schema_change)
+    changes = changes_sql(layout, state.columns(), retyped, options.full_refresh, state.is_unsure())
+    rows = write_changes(state.connection, layout, model, changes)
+    let_go()
+    records = outbox_sql(layout, taken_changes(layout, forgotten))
+    state.write_outbox(layout, records, order_sql(layout), rules(layout), options.intent)
+    return rows
 
 
 def why_stop(sync: Sync, plan: Plan, options: Options) -> list[Mistake]:
-    """What keeps a plan from being sent: invalid rows that are not to be skipped, and guards."""
+    """What keeps a plan from being sent: invalid rows that are not to be skipped, data tests, and guards."""
     stops = []
     if plan.invalid and not sync.skip_on_invalid_records:
         what = f"{sync.name}: {plan.invalid:,} of {plan.rows:,} rows are invalid, so nothing was sent"
@@ -205,6 +229,7 @@ def why_stop(sync: Sync, plan: Plan, options: Options) -> list[Mistake]:
         stops.append(Mistake(what, sync.where("skip_on_invalid_records"), hint))
     removed = plan.removed if sync.on_removed != "ignore" else 0
     counts = Counts(plan.rows, plan.in_state, plan.to_send, removed, sum(plan.requests.values()), plan.data_points)
+    stops += failed(sync, plan.data_tests, DATA_TESTS in options.force_guards)
     return [*stops, *tripped(sync, counts, options.force_guards)]
 
 
@@ -342,7 +367,7 @@ def adopt(project: Project, sync: Sync, options: Options, listener: Listener) ->
     """Take what the model returns now as already in Braze, save invalid rows. Sends nothing."""
     with opened(project, sync, options, listener) as state:
         plan, _ = plan_sync(project, sync, state, replace(options, intent=Intent.ADOPT), listener)
-        state.finish(Ending("seeded", None, asdict(plan), datetime.now(UTC)))
+        state.finish(Ending("seeded", None, plan.counts, datetime.now(UTC)))
     return plan
 
 

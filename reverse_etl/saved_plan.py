@@ -21,7 +21,7 @@ import duckdb
 
 from reverse_etl.diff import RUN, STATE
 from reverse_etl.errors import ProjectError, StateError
-from reverse_etl.plan import Plan
+from reverse_etl.plan import Plan, plan_from_json
 from reverse_etl.project import Project
 from reverse_etl.spec import Sync
 from reverse_etl.sql import identifier, literal
@@ -209,7 +209,7 @@ def _read(path: Path, database: Path) -> list[SavedPlan]:
         raise ProjectError(what, hint="make the plan with the retl that applies it")
     made_at = datetime.fromtimestamp(made_us / 1e6, UTC)
     return [
-        SavedPlan(database, sync, target, made_at, Origin(**json.loads(made_of)), Plan(**json.loads(plan)))
+        SavedPlan(database, sync, target, made_at, Origin(**json.loads(made_of)), plan_from_json(json.loads(plan)))
         for sync, made_of, plan in rows
     ]
 

@@ -24,6 +24,9 @@ from pydantic import (
 from reverse_etl.errors import Location
 from reverse_etl.modes import MODE_NAMES, MODES, RATE_LIMITS, RECORD_TYPES, Mode
 from reverse_etl.positions import Positions, YamlPath
+from reverse_etl.spec_tests import DataTest, UnitTest
+from reverse_etl.spec_types import Strict as _Strict
+from reverse_etl.spec_types import Words
 
 SPEC_FILE = "syncs.yml"
 SANDBOX = "sandbox"
@@ -33,11 +36,6 @@ RecordType = Literal["attributes", "events", "purchases"]
 Family = Literal["users_track", "users", "subscription_status_set"]
 # The table of modes has the words; they stand here again for the type checker and the JSON Schema.
 assert (get_args(ModeName), get_args(RecordType), get_args(Family)) == (MODE_NAMES, RECORD_TYPES, tuple(RATE_LIMITS))
-
-
-def _listed(value: Any) -> Any:
-    """One word, or (as Treasure Data writes them) several in one text with commas between, as a list."""
-    return [word.strip() for word in value.split(",")] if isinstance(value, str) else value
 
 
 _DURATION = r"^\d+ (second|minute|hour|day|week|month|year)s?$"
@@ -64,16 +62,11 @@ def _bound(value: Any) -> Any:
 
 
 M = TypeVar("M", bound=BaseModel)
-Words = Annotated[tuple[str, ...], BeforeValidator(_listed)]
 Bound = Annotated[
     str,
     BeforeValidator(_bound),
     WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 0}, {"type": "string", "pattern": r"^\d+(\.\d+)?%$"}]}),
 ]
-
-
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class RateLimit(_Strict):
@@ -199,6 +192,7 @@ class Sync(_Strict):
     after: Words = Field((), description="syncs that run before this one")
     tags: Words = Field((), description="words to select syncs by")
     guards: Guards = Field(Guards(), description="what stops a run before its first request")
+    data_tests: tuple[DataTest, ...] = Field((), description="what holds of the model's rows, or the run stops")
 
     _positions: Positions = PrivateAttr()
     _path: YamlPath = PrivateAttr()
@@ -219,22 +213,33 @@ class File(_Strict):
     version: Literal[1]
     default_target: str | None = None
     targets: dict[str, Any] = Field(min_length=1)
-    vars: dict[str, Any] = {}
-    sources: dict[str, Any] = {}
+    vars: dict[str, Any] = Field({})
+    sources: dict[str, Any] = Field({})
     syncs: list[Any]
+    unit_tests: list[Any] = Field([])
 
 
 @dataclass(frozen=True)
 class Spec:
-    """A checked syncs.yml, seen for one target. The target's `api_key` is still a template: see `Project.api_key`."""
+    """A checked syncs.yml, seen for one target. The target's `api_key` is still a template: see `Project.api_key`.
+
+    `chosen` is what the target says; None if it was read for its name alone.
+    """
 
     target_name: str
-    target: Target
+    chosen: Target | None
     targets: tuple[str, ...]
     vars: Mapping[str, Any]
     sources: Mapping[str, Source]
     syncs: tuple[Sync, ...]
+    unit_tests: tuple[UnitTest, ...]
     positions: Positions
+
+    @property
+    def target(self) -> Target:
+        """What the target says."""
+        assert self.chosen, "the project was read without it"
+        return self.chosen
 
     def in_target(self, *path: str) -> Location:
         """The place in syncs.yml of what `path` leads to in the target."""
@@ -252,6 +257,9 @@ def json_schema() -> dict[str, Any]:
         properties[key]["additionalProperties"] = parts[key]
     properties["syncs"]["items"] = parts["syncs"]
     result: dict[str, Any] = _or_template(schema)
+    tests = UnitTest.model_json_schema(ref_template="#/$defs/{model}")  # no Jinja is worked out in them
+    result["$defs"].update(tests.pop("$defs"))
+    result["properties"]["unit_tests"]["items"] = tests
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **result, "title": SPEC_FILE}
 
 

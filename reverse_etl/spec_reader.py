@@ -6,7 +6,7 @@ All mistakes of the file are gathered and raised together, each with its line an
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
@@ -14,7 +14,8 @@ from pydantic_core import ErrorDetails
 from reverse_etl.errors import Location, Mistake, ProjectError, nearest
 from reverse_etl.modes import MODE_OPTIONS, MODES
 from reverse_etl.positions import Positions, YamlPath, parse_yaml
-from reverse_etl.spec import SPEC_FILE, File, RateLimit, Source, Spec, Sync, Target
+from reverse_etl.spec import SPEC_FILE, File, Source, Spec, Sync, Target
+from reverse_etl.spec_tests import UnitTest
 from reverse_etl.templates import environment_variables, is_template, render, variables
 
 M = TypeVar("M", bound=BaseModel)
@@ -27,11 +28,13 @@ def read_spec(
     target: str | None = None,
     cli_vars: Mapping[str, Any] | None = None,
     file: str = SPEC_FILE,
+    needs_target: bool = True,
 ) -> Spec:
     """The project's syncs, for `target` or the default one.
 
     `models` are the names of the files in models/. Raises ProjectError with every mistake of the file, in its order.
-    Values under targets that are not chosen are never rendered, so their secrets need not be there.
+    Values under targets that are not chosen are never rendered, so their secrets need not be there; nor, unless
+    `needs_target`, are those of the chosen one.
     """
     data, positions, mistakes = parse_yaml(text, file)
     reader = _Reader(positions, mistakes, environ, cli_vars or {})
@@ -40,16 +43,17 @@ def read_spec(
         raise ProjectError(sorted(mistakes, key=_place))
     reader.vars = {**reader.rendered(top.vars, ("vars",)), **reader.vars}
     name = reader.target_name(top, target)
-    chosen = reader.targets(top, name)
+    chosen = reader.targets(top, name if needs_target else None)
     sources = {
         key: source
         for key, value in top.sources.items()
         if (source := reader.check(Source, reader.rendered(value, ("sources", key)), ("sources", key)))
     }
     syncs = reader.syncs(top.syncs, models)
-    if mistakes or chosen is None or name is None:
+    unit_tests = reader.unit_tests(top.unit_tests, top.syncs)
+    if mistakes or name is None or (needs_target and chosen is None):
         raise ProjectError(sorted(mistakes, key=_place))
-    return Spec(name, chosen, tuple(top.targets), reader.vars, sources, tuple(syncs), positions)
+    return Spec(name, chosen, tuple(top.targets), reader.vars, sources, tuple(syncs), tuple(unit_tests), positions)
 
 
 def _place(mistake: Mistake) -> Location:
@@ -109,6 +113,9 @@ class _Reader:
         if kind == "extra_forbidden":
             hint = nearest(str(path[-1]), _keys_at(model, detail["loc"]))
             self.mistake(f'unknown key "{path[-1]}"{inside}', self.positions.of_key(path), hint)
+        elif path[-1] == "[key]" and kind != "literal_error":
+            place = self.positions.of_key((*path[:-2], str(path[-2])))
+            self.mistake(f'key "{path[-2]}"{inside} must be text', place, "put it in quotes")
         elif path[-1] == "[key]":
             valid = str(detail["ctx"]["expected"]).replace("'", "").replace(" or ", ", ").split(", ")
             what = f'unknown key "{path[-2]}" in "{path[-3]}"{inside}'
@@ -168,6 +175,28 @@ class _Reader:
         self.mistakes.extend(_mistakes_between(given))
         return syncs
 
+    def unit_tests(self, raw: list[Any], raw_syncs: list[Any]) -> list[UnitTest]:
+        """The unit tests. No Jinja is worked out in them: their rows are what they say."""
+        syncs = [str(item["name"]) for item in raw_syncs if isinstance(item, dict) and "name" in item]
+        tests, lines = list[UnitTest](), dict[str, int]()
+        for index, item in enumerate(raw):
+            path: YamlPath = ("unit_tests", index)
+            name = item.get("name") if isinstance(item, dict) else None
+            inside = f' in unit test "{name}"' if isinstance(name, str) else f" in unit test {index + 1}"
+            sync, place = item.get("sync") if isinstance(item, dict) else None, self.positions.of_value
+            if isinstance(sync, str) and sync not in syncs:
+                self.mistake(f'there is no sync "{sync}"{inside}', place((*path, "sync")), nearest(sync, syncs))
+            if isinstance(name, str) and name in lines:
+                what = f'unit test "{name}" stands here again, first in line {lines[name]}'
+                self.mistake(what, place((*path, "name")), "give one of the two another name")
+            lines.setdefault(str(name), place((*path, "name")).line)
+            test = self.check(UnitTest, item, path, inside)
+            if test is not None:
+                test._positions, test._path = self.positions, path
+                tests.append(test)
+                self.mistakes.extend(_inputs_again(test))
+        return tests
+
 
 class _Unrendered(str):
     """A text whose Jinja failed; that was said already, so nothing more is said of it."""
@@ -206,9 +235,16 @@ def _is_target(raw: Any) -> bool:
 def _keys_at(model: type[BaseModel], loc: tuple[int | str, ...]) -> list[str]:
     """The keys that the mapping around `loc` takes."""
     for part in loc[:-1]:
-        inner = model.model_fields[str(part)].annotation if part in model.model_fields else None
-        model = inner if isinstance(inner, type) and issubclass(inner, BaseModel) else RateLimit
+        if part in model.model_fields:
+            model = _model_in(model.model_fields[str(part)].annotation) or model
     return [field.alias or name for name, field in model.model_fields.items()]
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    """The model that a list, a mapping or a choice is of."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((found for inner in get_args(annotation) if (found := _model_in(inner))), None)
 
 
 _PLAIN_WORDS: Mapping[str, str] = {
@@ -262,6 +298,16 @@ def _mistakes_in(sync: _Given, models: Collection[str]) -> Iterator[Mistake]:
         if sync.text(key) == deletes and key not in untaken and sync.values.get("allow_destructive") is not True:
             hint = 'add "allow_destructive: true" to the sync if that is meant: deleting cannot be undone'
             yield Mistake(f'"{key}: {deletes}"{sync.inside} deletes users', sync.value_at(key), hint)
+
+
+def _inputs_again(test: UnitTest) -> Iterator[Mistake]:
+    seen = set[object]()
+    for index, given in enumerate(test.given):
+        name = given.ref or given.source or "this"
+        if name in seen:
+            what = f'"given" in unit test "{test.name}" has {given.input} twice'
+            yield Mistake(what, test.where("given", index, "input"), "put all rows of an input together")
+        seen.add(name)
 
 
 def _mistakes_between(syncs: list[_Given]) -> Iterator[Mistake]:

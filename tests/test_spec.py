@@ -1,8 +1,12 @@
 """syncs.yml: what it may say, and what is said of each mistake in it."""
 
 import json
+from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
+from jsonschema import Draft202012Validator
 
 from reverse_etl.errors import ProjectError
 from reverse_etl.spec import Spec, json_schema
@@ -342,3 +346,34 @@ def test_schema_describes_every_key_of_a_sync():
     assert {"enum": ["attributes", "events", "purchases"], "type": "string"} in sync_keys["track_record_type"]["anyOf"][
         0
     ]["anyOf"]
+
+
+@pytest.mark.parametrize("file", ["syncs.yml", "reverse_etl/starter/project/syncs.yml"])
+def test_schema_takes_the_projects_that_we_write(file: str):
+    text = (Path(__file__).parents[1] / file).read_text()
+    assert list(Draft202012Validator(json_schema()).iter_errors(yaml.safe_load(text))) == []
+
+
+TESTED = {"name": "t", "sync": "members", "expect": {"records": []}}
+
+
+@pytest.mark.parametrize(
+    ("keys", "where"),
+    [
+        pytest.param({"unit_tests": [{**TESTED, "given": [{"inputs": "ref('a')"}]}]}, "unit_tests/0/given/0", id="key"),
+        pytest.param(
+            {"unit_tests": [{**TESTED, "expect": {"records": "none"}}]}, "unit_tests/0/expect/records", id="list"
+        ),
+        pytest.param({"data_tests": [{"not_nul": "a"}]}, "syncs/0/data_tests/0", id="unknown test"),
+        pytest.param(
+            {"data_tests": [{"unique": {"column": "a", "severity": "bad"}}]}, "syncs/0/data_tests/0/unique", id="word"
+        ),
+    ],
+)
+def test_schema_refuses_mistakes_in_tests(keys: dict[str, Any], where: str):
+    document = yaml.safe_load(sync(**{"data_tests": keys.get("data_tests", [])}))
+    document["unit_tests"] = keys.get("unit_tests", [TESTED])
+    places = {
+        "/".join(map(str, error.absolute_path)) for error in Draft202012Validator(json_schema()).iter_errors(document)
+    }
+    assert places == {where}

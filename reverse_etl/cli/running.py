@@ -222,11 +222,11 @@ def _guarded(syncs: "list[Sync]", bounds: Mapping[str, object]) -> "list[Sync]":
 
 
 def _guard_names(names: list[str]) -> list[str]:
-    from reverse_etl.guards import GUARDS
+    from reverse_etl.guards import FORCEABLE
 
     for name in names:
-        if name not in GUARDS:
-            raise ProjectError(f'--force-guard: there is no guard "{name}"', hint=nearest(name, GUARDS))
+        if name not in FORCEABLE:
+            raise ProjectError(f'--force-guard: there is no guard "{name}"', hint=nearest(name, FORCEABLE))
     return names
 
 

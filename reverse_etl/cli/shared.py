@@ -48,7 +48,9 @@ MaxRequests = Annotated[int | None, typer.Option("--max-requests", min=0, help="
 MaxDataPoints = Annotated[
     int | None, typer.Option("--max-data-points", min=0, help="Stop if it would cost more data points.")
 ]
-ForceGuard = Annotated[list[str] | None, typer.Option("--force-guard", help="A guard to let pass this once.")]
+ForceGuard = Annotated[
+    list[str] | None, typer.Option("--force-guard", help="A guard to let pass this once, or data_tests.")
+]
 MemoryLimit = Annotated[
     str | None,
     typer.Option("--memory-limit", help="For DuckDB: 512MB, 4GB.", show_default="2000MB"),
@@ -80,8 +82,13 @@ _PROJECT_OPTIONS: dict[str, tuple[Any, Any]] = {
 }
 
 
-def in_project(command: Callable[..., None]) -> Callable[..., None]:
-    """Gives a command the project as its first argument, and the options that say which one."""
+def in_project(
+    command: Callable[..., None], needs_target: Callable[[dict[str, Any]], bool] = lambda arguments: True
+) -> Callable[..., None]:
+    """Gives a command the project as its first argument, and the options that say which one.
+
+    `needs_target` says, of the other arguments, whether the command uses the target's warehouse or destination.
+    """
     signature = inspect.signature(command)
     own = list(signature.parameters.values())[1:]
     added = [
@@ -91,7 +98,7 @@ def in_project(command: Callable[..., None]) -> Callable[..., None]:
 
     @functools.wraps(command)
     def with_project(project_dir: Path, target: str | None, variables: str | None, **arguments: Any) -> None:
-        command(load(project_dir, target, variables), **arguments)
+        command(load(project_dir, target, variables, needs_target(arguments)), **arguments)
 
     keyword_only = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in own]
     with_project.__signature__ = inspect.Signature([*keyword_only, *added])  # type: ignore[attr-defined]
@@ -99,7 +106,7 @@ def in_project(command: Callable[..., None]) -> Callable[..., None]:
     return with_project
 
 
-def load(folder: Path, target: str | None, variables: str | None) -> "Project":
+def load(folder: Path, target: str | None, variables: str | None, needs_target: bool = True) -> "Project":
     import yaml
 
     from reverse_etl.project import load_project
@@ -110,7 +117,7 @@ def load(folder: Path, target: str | None, variables: str | None) -> "Project":
         raise ProjectError("--vars is not YAML", hint="write --vars '{country: KR}'") from error
     if not isinstance(values, dict):
         raise ProjectError("--vars is not a mapping", hint="write --vars '{country: KR}'")
-    return load_project(folder, target, values)
+    return load_project(folder, target, values, needs_target=needs_target)
 
 
 def say(text: str) -> None:

@@ -20,6 +20,7 @@ from duckdb import DuckDBPyConnection
 from duckdb.sqltypes import DuckDBPyType
 
 from reverse_etl.columns import Layout
+from reverse_etl.data_tests import TESTED_MODEL, DataTestResult, judge, tests_sql
 from reverse_etl.diff import ACKNOWLEDGED, CANDIDATES, CHANGES, MODEL, ROWS_GONE, ROWS_READ, looks_at_gone
 from reverse_etl.errors import BusyError, DataError, Location, ProjectError, RetlError
 from reverse_etl.expressions import identity
@@ -81,6 +82,11 @@ def locked(error: duckdb.Error, path: Path) -> BusyError | None:
     return BusyError(what, hint=hint)
 
 
+def seed_sql(path: Path) -> str:
+    """A SELECT of a CSV file's rows, in the types that DuckDB finds in them."""
+    return f"SELECT * FROM read_csv({literal(str(path.absolute()))}, header = true)"
+
+
 def load_seeds(warehouse: Path, seeds: Mapping[str, Path]) -> dict[str, int]:
     """Load CSV files into the warehouse, one table each in place of the one that was there; rows by table.
 
@@ -91,8 +97,7 @@ def load_seeds(warehouse: Path, seeds: Mapping[str, Path]) -> dict[str, int]:
     try:
         with duckdb.connect(warehouse) as connection:
             for name, path in seeds.items():
-                source = f"read_csv({literal(str(path))}, header = true)"
-                connection.execute(f"CREATE OR REPLACE TABLE {identifier(name)} AS SELECT * FROM {source}")
+                connection.execute(f"CREATE OR REPLACE TABLE {identifier(name)} AS {seed_sql(path)}")
                 rows[name] = connection.table(identifier(name)).shape[0]
     except duckdb.Error as error:
         what = f"seeds cannot be loaded into {warehouse}: {_first_line(error)}"
@@ -264,6 +269,41 @@ def _duplicates(connection: DuckDBPyConnection, columns: list[str], rows: str) -
     return f"{keys:,} keys stand in {times:,} rows: {', '.join(shown)}{more}"
 
 
+# --- data tests ------------------------------------------------------------------------------------------------------
+
+
+def run_data_tests(connection: DuckDBPyConnection, layout: Layout, model: Compiled) -> tuple[DataTestResult, ...]:
+    """Run the data tests of a sync on the rows that its model returns, all in one query.
+
+    Raises ProjectError for a `where` that is no SQL over the model's columns.
+    """
+    tests = layout.sync.data_tests
+    if not tests:
+        return ()
+    for number, test in enumerate(tests):
+        if test.claim.where:
+            _check_where(connection, layout, model, number, test.claim.where)
+    before, after = tests_sql(layout).split(TESTED_MODEL)
+    first_line = before.count("\n") + 1
+    try:
+        _, *found = connection.execute(f"{before}{model.sql}{after}").fetchall()[0]
+    except duckdb.Error as error:
+        if 0 < _line_of(error) < first_line:  # what stands before the model is the tests
+            what = f'data test in sync "{layout.sync.name}": {_without_values(error)}'
+            raise ProjectError(what, layout.sync.where("data_tests"), "look at the where of its data tests") from error
+        raise _translated(error, model, first_line) from error
+    return judge(tests, [(one["rows"], one["keys"] or ()) for one in found])
+
+
+def _check_where(connection: DuckDBPyConnection, layout: Layout, model: Compiled, number: int, where: str) -> None:
+    try:
+        connection.execute(f"EXPLAIN SELECT 1 FROM (\n{model.sql}\n) WHERE (\n{where}\n)")
+    except duckdb.Error as error:
+        place = layout.sync.where("data_tests", number, layout.sync.data_tests[number].kind, "where")
+        what = f'data test in sync "{layout.sync.name}": where: {_without_values(error)}'
+        raise ProjectError(what, place, "where is SQL over the columns that the model returns") from error
+
+
 # --- errors ----------------------------------------------------------------------------------------------------------
 
 
@@ -289,20 +329,29 @@ _OF_VALUES = (duckdb.ConversionException, duckdb.InvalidInputException, duckdb.O
 
 
 def _translated(error: duckdb.Error, model: Compiled, first_line: int) -> RetlError:
-    message, _, snippet = str(error).partition("\n\nLINE ")
-    what = " ".join(message.split())
+    what, line = _without_values(error), max(_line_of(error) - first_line + 1, 0)
     if isinstance(error, duckdb.OutOfMemoryException):
         return DataError(
             f"{model.file}: DuckDB ran out of memory: {what}",
             hint="pass --memory-limit 4GB, or free disk space for it to spill to",
         )
-    if isinstance(error, _OF_VALUES):
-        what = re.sub(r"'.*'|\".*\"|(?<=with value )\S+", "***", what)  # the value may be anyone's
-    line = int(snippet.split(":")[0]) - first_line + 1 if snippet else 0
     where = model.source_of(line) if line > 0 else Location(model.file)
     return ProjectError(
         what, where, f"the compiled SQL is in {model.compiled_file}" + (f", line {line}" if line > 0 else "")
     )
+
+
+def _without_values(error: duckdb.Error) -> str:
+    what = " ".join(str(error).partition("\n\nLINE ")[0].split())
+    if isinstance(error, _OF_VALUES):
+        what = re.sub(r"'.*'|\".*\"|(?<=with value )\S+", "***", what)  # the value may be anyone's
+    return what
+
+
+def _line_of(error: duckdb.Error) -> int:
+    """The line of the statement that an error names; 0 if it names none."""
+    snippet = str(error).partition("\n\nLINE ")[2]
+    return int(snippet.split(":")[0]) if snippet else 0
 
 
 def _first_line(error: BaseException) -> str:

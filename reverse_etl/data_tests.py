@@ -1,0 +1,158 @@
+"""Data tests: what holds of the rows that a model returns, or the run stops. Pure: SQL out, counts in, verdicts out.
+
+tests_sql()    one SELECT for all tests of a sync; one row, with [failing rows, a few of their keys] for each
+judge()        these against severity and thresholds: pass, warn or fail
+"""
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from operator import eq, ge, gt, le, lt, ne
+from typing import Literal
+
+from reverse_etl.columns import Layout
+from reverse_etl.errors import Mistake
+from reverse_etl.guards import DATA_TESTS
+from reverse_etl.mapping import key_text
+from reverse_etl.spec import Sync
+from reverse_etl.spec_tests import AcceptedValues, DataTest
+from reverse_etl.sql import identifier, literal
+
+SHOWN_KEYS = 5
+TESTED_MODEL = "/* the model that is tested */"  # where the model's SQL goes in `tests_sql`
+_TESTED = "retl_tested"
+_Status = Literal["pass", "warn", "fail"]
+
+
+@dataclass(frozen=True)
+class DataTestResult:
+    """What came of one test: how many rows fail it, and the first of their keys; no values.
+
+    `number` is its place among the `data_tests` of the sync, from 0.
+    """
+
+    number: int
+    name: str
+    status: _Status
+    failures: int
+    keys: Sequence[str]
+
+    def __str__(self) -> str:
+        return f"data test {self.name}: {self.failures:,} {'row fails' if self.failures == 1 else 'rows fail'}"
+
+    @property
+    def rows(self) -> str:
+        """The rows that fail, by their keys."""
+        more = f" and {self.failures - len(self.keys):,} more" if self.failures > len(self.keys) else ""
+        return f"{', '.join(self.keys)}{more}"
+
+
+def tests_sql(layout: Layout) -> str:
+    """A SELECT of one row over the model, which stands in it as `TESTED_MODEL`: the number of rows that it returns, and
+    a struct of rows and keys for each test.
+
+    The model runs once, whatever the number of tests.
+    """
+    columns, results, twins = {"key": key_text(layout, identifier)}, [], []
+    for number, test in enumerate(layout.sync.data_tests):
+        if test.kind == "unique":
+            columns |= _grouped(layout, number, test)
+            twins.append(_twins(number, len(test.claim.column)))
+            results.append(_rows_of_twins(number, len(test.claim.column)))
+        else:
+            columns[f"fails{number}"] = _looked_at(test, _FAILS[test.kind](layout, test))
+            failing = f"FILTER (fails{number})"
+            results.append(f"{{'rows': count(*) {failing}, 'keys': min(key, {SHOWN_KEYS}) {failing}}}")
+    read = ",\n    ".join(f"{sql} AS {name}" for name, sql in columns.items())
+    tested = f"{_TESTED} AS (\nSELECT\n    {read}\nFROM (\n{TESTED_MODEL}\n)\n)"
+    return f"WITH {', '.join([tested, *twins])}\nSELECT {', '.join(['count(*)', *results])} FROM {_TESTED}"
+
+
+def _looked_at(test: DataTest, condition: str) -> str:
+    return f"({condition})" + (f" AND (\n{test.claim.where}\n)" if test.claim.where else "")
+
+
+def _is_null(layout: Layout, test: DataTest) -> str:
+    return " OR ".join(f"{identifier(name)} IS NULL" for name in test.claim.column)
+
+
+def _is_not_accepted(layout: Layout, test: DataTest) -> str:
+    assert isinstance(test.claim, AcceptedValues)
+    conditions = []
+    for name in test.claim.column:
+        of = layout.column(name).type.text
+        accepted = ", ".join(f"TRY_CAST({literal(value)} AS {of})" for value in test.claim.values)
+        value = identifier(name)
+        conditions.append(f"{value} IS NOT NULL AND NOT coalesce(CAST({value} AS {of}) IN ({accepted}), false)")
+    return " OR ".join(f"({condition})" for condition in conditions)
+
+
+_FAILS: Mapping[str, Callable[[Layout, DataTest], str]] = {"not_null": _is_null, "accepted_values": _is_not_accepted}
+
+
+def _grouped(layout: Layout, number: int, test: DataTest) -> dict[str, str]:
+    has_values = " AND ".join(f"{identifier(name)} IS NOT NULL" for name in test.claim.column)
+    parts = dict(zip(_parts(number, len(test.claim.column)), map(identifier, test.claim.column), strict=True))
+    return {f"counts{number}": _looked_at(test, has_values), **parts}
+
+
+def _twins(number: int, parts: int) -> str:
+    """A table expression: what stands in several rows, and in how many."""
+    columns = ", ".join(_parts(number, parts))
+    grouped = f"SELECT {columns}, count(*) AS n FROM {_TESTED} WHERE counts{number} GROUP BY {columns}"
+    return f"twins{number} AS (\n{grouped} HAVING count(*) > 1\n)"
+
+
+def _rows_of_twins(number: int, parts: int) -> str:
+    same = ", ".join(_parts(number, parts))
+    rows = f"(SELECT CAST(coalesce(sum(n), 0) AS BIGINT) FROM twins{number})"
+    keys = f"(SELECT min(key, {SHOWN_KEYS}) FROM {_TESTED} SEMI JOIN twins{number} USING ({same}) WHERE counts{number})"
+    return f"{{'rows': {rows}, 'keys': {keys}}}"
+
+
+def _parts(number: int, parts: int) -> list[str]:
+    return [f"part{number}_{index}" for index in range(parts)]
+
+
+# --- verdicts --------------------------------------------------------------------------------------------------------
+
+_COMPARE: Mapping[str, Callable[[int, int], bool]] = {
+    **{"=": eq, "!=": ne, "<>": ne, "<": lt, "<=": le, ">": gt, ">=": ge}
+}
+
+
+def judge(tests: Sequence[DataTest], found: Sequence[tuple[int, Sequence[str]]]) -> tuple[DataTestResult, ...]:
+    """The verdict on each test, from its number of failing rows and some of their keys."""
+    return tuple(
+        DataTestResult(number, f"{test.kind} {', '.join(test.claim.column)}", _status(test, rows), rows, tuple(keys))
+        for number, (test, (rows, keys)) in enumerate(zip(tests, found, strict=True))
+    )
+
+
+def _status(test: DataTest, failures: int) -> _Status:
+    if test.claim.severity == "error" and _holds(test.claim.error_if, failures):
+        return "fail"
+    return "warn" if _holds(test.claim.warn_if, failures) else "pass"
+
+
+def _holds(threshold: str, failures: int) -> bool:
+    parts = re.fullmatch(r"([=!<>]+) ?(\d+)", threshold)
+    assert parts
+    return _COMPARE[parts[1]](failures, int(parts[2]))
+
+
+def failed(sync: Sync, results: Sequence[DataTestResult], forced: bool = False) -> Iterator[Mistake]:
+    """A mistake for each test that stops the run; none of them does if that is `forced`."""
+    for result in results:
+        if result.status == "fail" and not forced:
+            way_out = f"if that is meant: --force-guard {DATA_TESTS} lets this one run pass"
+            hint = f"rows {result.rows}; {way_out}" if result.keys else way_out
+            where = sync.where("data_tests", result.number)
+            yield Mistake(f"{sync.name}: {result}", where, hint)
+
+
+def warnings(results: Sequence[DataTestResult], forced: bool = False) -> Iterator[str]:
+    """A line for each test that is not passed and does not stop the run."""
+    for result in results:
+        if result.status == "warn" or (result.status == "fail" and forced):
+            yield f"warning: {result}" + (f" ({result.rows})" if result.keys else "")
