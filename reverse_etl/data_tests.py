@@ -41,10 +41,11 @@ class DataTestResult:
         return f"data test {self.name}: {self.failures:,} {'row fails' if self.failures == 1 else 'rows fail'}"
 
     @property
-    def rows(self) -> str:
+    def named(self) -> str:
         """The rows that fail, by their keys."""
+        noun = "key" if self.failures == 1 else "keys"
         more = f" and {self.failures - len(self.keys):,} more" if self.failures > len(self.keys) else ""
-        return f"{', '.join(self.keys)}{more}"
+        return f"{noun} {', '.join(self.keys)}{more}"
 
 
 def tests_sql(layout: Layout) -> str:
@@ -146,7 +147,7 @@ def failed(sync: Sync, results: Sequence[DataTestResult], forced: bool = False) 
     for result in results:
         if result.status == "fail" and not forced:
             way_out = f"if that is meant: --force-guard {DATA_TESTS} lets this one run pass"
-            hint = f"rows {result.rows}; {way_out}" if result.keys else way_out
+            hint = f"{result.named}; {way_out}" if result.keys else way_out
             where = sync.where("data_tests", result.number)
             yield Mistake(f"{sync.name}: {result}", where, hint)
 
@@ -155,4 +156,4 @@ def warnings(results: Sequence[DataTestResult], forced: bool = False) -> Iterato
     """A line for each test that is not passed and does not stop the run."""
     for result in results:
         if result.status == "warn" or (result.status == "fail" and forced):
-            yield f"warning: {result}" + (f" ({result.rows})" if result.keys else "")
+            yield f"warning: {result}" + (f" ({result.named})" if result.keys else "")

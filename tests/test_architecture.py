@@ -9,30 +9,32 @@ PACKAGE = Path(__file__).parents[1] / "reverse_etl"
 # Lower layers first; a module imports from layers below its own, or its own if that is said.
 LAYERS = [
     {"errors", "sql"},
-    {"modes", "templates", "positions"},
+    {"modes", "templates", "positions", "spec_types"},
+    {"spec_tests"},
     {"spec", "limits"},
     {"spec_reader", "dialects", "selection", "guards", "values"},
-    {"models", "columns"},
+    {"models", "columns", "given"},
     {"expressions"},
     {"rules"},
     {"mapping"},
-    {"diff", "journal", "lock", "braze", "waiting"},
+    {"diff", "data_tests", "journal", "lock", "braze", "waiting"},
     {"watermark"},
     {"engines", "fold", "sender"},
     {"state_file", "project"},
     {"state", "plan", "starter"},
-    {"channel", "interrupts"},
+    {"channel", "interrupts", "comparison"},
     {"saved_plan"},
     {"run", "memory"},
-    {"apply"},
+    {"apply", "unit_tests"},
     {"report"},
-    {"progress", "debug"},
+    {"progress", "debug", "report_tests"},
     {"cli"},
     {"__main__"},
 ]
 PURE = {
     *("errors", "templates", "positions", "modes", "spec", "spec_reader", "selection", "guards", "limits"),
     *("models", "dialects", "columns", "values", "expressions", "rules", "mapping", "diff"),
+    *("spec_types", "spec_tests", "data_tests", "given", "comparison"),
 }
 IMPURE = {"os", "time", "random", "socket", "subprocess", "duckdb", "requests", "urllib3", "typer", "rich", "threading"}
 

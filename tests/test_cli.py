@@ -152,7 +152,7 @@ def test_duplicate_key(retl: Retl, starter: Path):
     outcome = retl("sync", "newsletter")
     assert (outcome.code, outcome.err) == (
         1,
-        'syncs.yml:34:5: newsletter: primary_key "email, subscription_group_id" is not unique: 1 keys stand in 2 rows: '
+        'syncs.yml:36:5: newsletter: primary_key "email, subscription_group_id" is not unique: 1 keys stand in 2 rows: '
         "ada@example.com / b1f1a9e0-9c3e-4c52-8c5d-2d1a6f4c7e10 (2 rows)\n"
         "  hint: return one row for each key (GROUP BY, QUALIFY row_number() ...), or name more columns in primary_key\n",
     )

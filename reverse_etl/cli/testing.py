@@ -1,0 +1,99 @@
+"""The command that tests a project: test."""
+
+import time
+from functools import partial
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from reverse_etl.cli.shared import (
+    Exclude,
+    MemoryLimit,
+    Output,
+    OutputFormat,
+    Select,
+    Wait,
+    chosen,
+    in_project,
+    print_json,
+    print_lines,
+    say,
+    screen,
+)
+from reverse_etl.errors import ProjectError, nearest
+
+if TYPE_CHECKING:
+    from reverse_etl.project import Project
+    from reverse_etl.spec import Sync
+    from reverse_etl.spec_tests import UnitTest
+
+app = typer.Typer()
+
+
+@app.command(name="test")
+@partial(in_project, needs_target=lambda arguments: arguments["data"])
+def run_tests(
+    project: "Project",
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Names or globs of unit tests, or of syncs.", show_default=False)
+    ] = None,
+    select: Select = None,
+    exclude: Exclude = None,
+    data: Annotated[bool, typer.Option("--data", help="Run data tests too, on the warehouse.")] = False,
+    memory_limit: MemoryLimit = None,
+    wait: Wait = 0,
+    output: OutputFormat = Output.TEXT,
+) -> None:
+    """Run unit tests: given rows in, records out, without warehouse, network or key. Sends nothing."""
+    from reverse_etl import report_tests
+    from reverse_etl.run import Options
+    from reverse_etl.unit_tests import check_data, prepare, run_test
+
+    began_s = time.monotonic()
+    syncs = chosen(project, None, select, exclude)
+    tests, data_syncs = _named(project, syncs, names or [])
+    results, data_results = [], []
+    for prepared in prepare(project, tests):
+        results.append(run_test(project, prepared))
+        if output is Output.TEXT:
+            print_lines(report_tests.unit_test_lines(results[-1]))
+    for sync in data_syncs if data else []:
+        found = check_data(project, sync, Options(memory_limit=memory_limit, wait_s=wait), screen())
+        data_results += [(sync, result) for result in found]
+        if output is Output.TEXT:
+            print_lines(report_tests.data_test_lines(sync, found))
+    if output is Output.JSON:
+        of_data = [report_tests.data_test_json(sync, result) for sync, result in data_results]
+        print_json([*(report_tests.unit_test_json(result) for result in results), *of_data])
+    if results or data_results:
+        say(report_tests.tests_summary(results, [r for _, r in data_results], time.monotonic() - began_s))
+    else:
+        say('nothing to test: write "unit_tests" in syncs.yml' + ("" if data else ", or pass --data for data tests"))
+    statuses = {result.status for result in results} | {result.status for _, result in data_results}
+    raise typer.Exit(1 if statuses & {"fail", "error"} else 0)
+
+
+def _named(project: "Project", syncs: "list[Sync]", names: list[str]) -> "tuple[list[UnitTest], list[Sync]]":
+    """The unit tests of syncs, and the syncs with data tests; only those that `names` name, if there are any.
+
+    A test is named by itself or by its sync.
+    """
+    from fnmatch import fnmatchcase
+
+    of_syncs = {sync.name for sync in syncs}
+    tests = [test for test in project.spec.unit_tests if test.sync in of_syncs]
+    with_data = [sync for sync in syncs if sync.data_tests]
+    if not names:
+        return tests, with_data
+    every = dict.fromkeys([*(test.name for test in tests), *of_syncs])
+    for name in names:
+        if not any(fnmatchcase(one, name) for one in every):
+            raise ProjectError(f'there is no unit test or sync "{name}"', hint=nearest(name, every))
+
+    def is_named(*words: str) -> bool:
+        return any(fnmatchcase(word, name) for word in words for name in names)
+
+    return (
+        [test for test in tests if is_named(test.name, test.sync)],
+        [sync for sync in with_data if is_named(sync.name)],
+    )

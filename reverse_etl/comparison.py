@@ -1,0 +1,128 @@
+"""What was expected of a unit test, against what came of it. Pure: records in, differences out.
+
+Records are compared whole and in any order. A record that is there but differs is told apart from one that is missing
+by what says whom or what it is about.
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from decimal import Decimal
+from typing import Any
+
+from reverse_etl.given import text_of
+from reverse_etl.plan import InvalidRow
+from reverse_etl.spec_tests import ExpectedInvalid
+
+# What a record is about, as far as it can be told; the first that two records share tells that they are one.
+_IDENTITY = (
+    *("external_id", "user_alias", "braze_id", "email", "phone", "alias_name", "external_ids", "emails", "phones"),
+    *("user_aliases", "braze_ids"),
+)
+_NOTHING = object()
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One way in which a test is not met.
+
+    what: differs | missing | unexpected | invalid row missing | invalid row unexpected. `record` is JSON: the record,
+    or the row, or what the record is about if it differs. Then `members` has (expected, actual) by path, in JSON, and
+    None where there is nothing.
+    """
+
+    what: str
+    record: str
+    members: Mapping[str, Sequence[str | None]] | None = None
+
+
+def differences(expected: Sequence[Any], actual: Sequence[Any]) -> list[Difference]:
+    """How the records that came differ from those that were expected; empty if they do not."""
+    wanted, came = [plain(record) for record in expected], list(actual)
+    for record in list(wanted):
+        twin = next((other for other in came if _same(record, other)), None)
+        if twin is not None:
+            _remove(wanted, record)
+            _remove(came, twin)
+    found = []
+    for record in list(wanted):
+        about, alike = _identity(record), [other for other in came if _is_about(other, _identity(record))]
+        if about and alike:
+            closest = max(alike, key=lambda other: _likeness(record, other))
+            _remove(came, closest)
+            found.append(Difference("differs", json_of(about), dict(_members(record, closest))))
+        else:
+            found.append(Difference("missing", json_of(record)))
+    return [*found, *(Difference("unexpected", json_of(record)) for record in came)]
+
+
+def invalid_differences(expected: Sequence[ExpectedInvalid], actual: Sequence[InvalidRow]) -> list[Difference]:
+    """How the rows that were refused differ from those that were to be."""
+    rest, found = list(actual), []
+    for row in expected:
+        wanted = row.model_dump(exclude_none=True)
+        twin = next((other for other in rest if all(getattr(other, key) == wanted[key] for key in wanted)), None)
+        if twin is None:
+            found.append(Difference("invalid row missing", json_of(wanted)))
+        else:
+            rest.remove(twin)
+    came = [{"key": row.key, "column": row.column, "reason": row.reason} for row in rest]
+    return [*found, *(Difference("invalid row unexpected", json_of(row)) for row in came)]
+
+
+def plain(value: Any) -> Any:
+    """A value of YAML as it stands in a record: dates and times as text, numbers with all their digits."""
+    if isinstance(value, dict):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if isinstance(value, float):
+        return Decimal(str(value))
+    return text_of(value) if isinstance(value, date) else value
+
+
+def json_of(value: Any) -> str:
+    """The JSON text of a record, with every digit of its numbers."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{json_of(key)}: {json_of(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, list):
+        return f"[{', '.join(map(json_of, value))}]"
+    return f"{value:f}" if isinstance(value, Decimal) else json.dumps(value, ensure_ascii=False)
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Equal in JSON: 1 is 1.0, and is not true."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(_same(one[key], other[key]) for key in one)
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(_same, one, other))
+    return isinstance(one, bool) == isinstance(other, bool) and bool(one == other)
+
+
+def _remove(records: list[Any], record: Any) -> None:
+    del records[next(number for number, other in enumerate(records) if other is record)]
+
+
+def _identity(record: Any) -> dict[str, Any]:
+    names = [name for name in _IDENTITY if isinstance(record, dict) and name in record][:1]
+    return {name: record[name] for name in names}
+
+
+def _is_about(record: Any, about: Mapping[str, Any]) -> bool:
+    return isinstance(record, dict) and all(_same(record.get(name, _NOTHING), value) for name, value in about.items())
+
+
+def _likeness(one: Mapping[str, Any], other: Mapping[str, Any]) -> int:
+    return sum(name in other and _same(value, other[name]) for name, value in one.items())
+
+
+def _members(
+    expected: Mapping[str, Any], actual: Mapping[str, Any], path: str = ""
+) -> Iterator[tuple[str, list[str | None]]]:
+    for name in dict.fromkeys([*expected, *actual]):
+        pair = [side.get(name, _NOTHING) for side in (expected, actual)]
+        if all(isinstance(side, dict) for side in pair):
+            yield from _members(pair[0], pair[1], f"{path}{name}.")
+        elif not _same(*pair):
+            yield f"{path}{name}", [None if side is _NOTHING else json_of(side) for side in pair]

@@ -1,0 +1,303 @@
+"""What `retl test` runs.
+
+prepare()      each unit test's model in SQL, with the given rows as its inputs; all mistakes that only this can show
+run_test()     the way of a run, from the model to the records, in a state that is gone afterwards
+check_data()    the data tests of a sync, on the warehouse
+
+A unit test needs no warehouse, no network and no key: DuckDB has the given rows, and nothing else.
+"""
+
+import json
+import secrets
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Literal
+
+from duckdb import DuckDBPyConnection
+
+from reverse_etl.columns import Layout, lay_out
+from reverse_etl.comparison import Difference, differences, invalid_differences
+from reverse_etl.data_tests import DataTestResult
+from reverse_etl.engines.duckdb import attach_warehouse, connect, describe, run_data_tests, seed_sql
+from reverse_etl.errors import DataError, Location, Mistake, ProjectError, RetlError, nearest
+from reverse_etl.fold import Ending
+from reverse_etl.given import csv_rows, rows_sql, unknown_columns, value_sql
+from reverse_etl.mapping import closing
+from reverse_etl.models import Compiled, Given, RunValues, compile_given, compile_model, source_name
+from reverse_etl.modes import DELETE
+from reverse_etl.plan import invalid_rows, read_records
+from reverse_etl.project import Project
+from reverse_etl.run import Listener, Options, fill_outbox
+from reverse_etl.sender import Record
+from reverse_etl.spec import Sync
+from reverse_etl.spec_tests import Input, UnitTest
+from reverse_etl.state import Intent, State, open_state
+from reverse_etl.values import SqlType
+from reverse_etl.waiting import when_free
+
+_ALL = 10**9  # invalid rows are listed up to a limit elsewhere
+_NO_ROWS = Given("SELECT NULL", Location(""))  # in place of rows with a mistake in them, to go on looking for others
+Types = Mapping[str, SqlType]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A unit test that can be run. `acknowledged` are the rows that Braze has, as if the model had returned them."""
+
+    test: UnitTest
+    sync: Sync
+    model: Compiled
+    layout: Layout
+    acknowledged: Compiled | None
+
+
+@dataclass(frozen=True)
+class UnitTestResult:
+    """What came of a unit test. error: it could not be carried out, for the `mistakes`."""
+
+    test: UnitTest
+    status: Literal["pass", "fail", "error"]
+    differences: Sequence[Difference]
+    mistakes: Sequence[Mistake]
+    duration_s: float
+
+
+# --- before a test runs ----------------------------------------------------------------------------------------------
+
+
+def prepare(project: Project, tests: Iterable[UnitTest]) -> list[Prepared]:
+    """The tests, ready to run. Raises ProjectError with the mistakes of all of them."""
+    prepared, mistakes = [], dict[tuple[str, Location | None], Mistake]()
+    with connect() as connection:
+        for test in tests:
+            try:
+                prepared.append(_Preparation(project, connection, test).prepared())
+            except ProjectError as error:
+                for mistake in error.mistakes:
+                    mistakes.setdefault((mistake.what, mistake.where), mistake)  # tests of one model share its mistakes
+    if mistakes:
+        raise ProjectError(sorted(mistakes.values(), key=lambda mistake: mistake.where or Location("")))
+    return prepared
+
+
+class _Preparation:
+    """One test on its way to SQL; what is wrong with its given rows is gathered in `mistakes`."""
+
+    def __init__(self, project: Project, connection: DuckDBPyConnection, test: UnitTest) -> None:
+        self.project, self.connection, self.test = project, connection, test
+        self.sync = project.sync(test.sync)
+        self.values = _run_values(project, test)
+        self.mistakes: list[Mistake] = []
+
+    def prepared(self) -> Prepared:
+        """The test, ready to run. Raises ProjectError with all its mistakes."""
+        inputs = {_name(one): number for number, one in enumerate(self.test.given) if not one.is_this}
+        given = {name: self._given(number, self._types(name)) for name, number in inputs.items()}
+        model = self._compiled({name: rows or _NO_ROWS for name, rows in given.items()})
+        for name in inputs.keys() - set(model.refs):
+            used = ", ".join(_input(other) for other in model.refs)
+            what = f'{self._inside}: no model of sync "{self.sync.name}" uses {self.test.given[inputs[name]].input}'
+            self._mistake(what, self.test.where("given", inputs[name], "input"), f"they use {used}" if used else None)
+        self._stop_at_mistakes()
+        columns = describe(self.connection, model)
+        layout = lay_out(self.sync, model.file, columns)
+        this = next((number for number, one in enumerate(self.test.given) if one.is_this), None)
+        acknowledged = self._given(this, dict(columns)) if this is not None else None
+        self._stop_at_mistakes()
+        file = f"target/compiled/unit_tests/{self.test.name}.this.sql"
+        return Prepared(
+            self.test,
+            self.sync,
+            model,
+            layout,
+            self._written(compile_given(self.sync.model, acknowledged, file)) if acknowledged else None,
+        )
+
+    @property
+    def _inside(self) -> str:
+        return f'unit test "{self.test.name}"'
+
+    def _mistake(self, what: str, where: Location, hint: str | None = None) -> None:
+        self.mistakes.append(Mistake(what, where, hint))
+
+    def _stop_at_mistakes(self) -> None:
+        if self.mistakes:
+            raise ProjectError(self.mistakes)
+
+    def _written(self, compiled: Compiled) -> Compiled:
+        self.project.write_compiled(compiled)
+        return compiled
+
+    def _compiled(self, given: Mapping[str, Given]) -> Compiled:
+        file = f"target/compiled/unit_tests/{self.test.name}.sql"
+        try:
+            values = replace(self.values, given=given)
+            return self._written(compile_model(self.sync.model, self.project.models, values, file))
+        except ProjectError as error:
+            what = f"{self._inside} ({self.test.where()})"
+            told = (replace(mistake, what=f"{what}: {mistake.what}") for mistake in error.mistakes)
+            raise ProjectError([*self.mistakes, *told]) from error
+
+    def _types(self, name: str) -> Types | None:
+        """All columns of an input with their types, if the project itself says what they are.
+
+        A seed's are in its file; a model has them if seeds are all that it is made of.
+        """
+        seeds = {seed: Given(seed_sql(path), Location(str(path))) for seed, path in self.project.seeds.items()}
+        try:
+            if name in self.project.models:
+                values = replace(self.values, given=seeds, cursor=None)
+                return dict(describe(self.connection, compile_model(name, self.project.models, values)))
+            return dict(describe(self.connection, compile_given(name, seeds[name], ""))) if name in seeds else None
+        except RetlError:
+            return None  # whatever is wrong with it, its rows are given
+
+    def _given(self, number: int, types: Types | None) -> Given | None:
+        """The SQL of the rows of an input; None if there is a mistake in them."""
+        one, path = self.test.given[number], ("given", number)
+        where = self.test.where(*path)
+        try:
+            text = self._text(one, number)
+            if one.rows is None and text is None:
+                return self._seed(one, number)
+            if one.format == "sql":
+                return Given((text or "").strip().rstrip(";"), where)
+            rows = csv_rows(text) if text is not None else one.rows
+        except ProjectError as error:
+            self.mistakes.extend(error.mistakes)
+            return None
+        except ValueError as error:
+            self._mistake(f"{self._inside}: {one.input}: {error}", self._place_of_rows(one, number))
+            return None
+        if types is None and one.format == "csv":
+            types = self._types_of_csv(text or "")
+        if types is None and not rows:
+            what = f"{self._inside}: {one.input} has no rows, and nothing in the project says what columns it has"
+            self._mistake(what, where, "write `format: sql` with `rows: select null as a_column where false`")
+            return None
+        for column, row in unknown_columns(rows, types).items():
+            place = self.test.key_at(*path, "rows", row, column) if text is None else self._place_of_rows(one, number)
+            self._mistake(f'{self._inside}: {one.input} has no column "{column}"', place, nearest(column, types or ()))
+        return Given(rows_sql(rows, types), where)
+
+    def _text(self, one: Input, number: int) -> str | None:
+        if one.fixture is not None:
+            return self.project.fixture(f"{one.fixture}.{one.format}", self._place_of_rows(one, number))
+        return one.rows if isinstance(one.rows, str) else None
+
+    def _place_of_rows(self, one: Input, number: int) -> Location:
+        return self.test.where("given", number, "fixture" if one.fixture is not None else "rows")
+
+    def _seed(self, one: Input, number: int) -> Given | None:
+        path = self.project.seeds.get(one.ref or "")
+        if path is None:
+            what = f'{self._inside}: {one.input} has no "rows", and is no seed, whose rows would be those of its file'
+            self._mistake(what, self.test.where("given", number))
+            return None
+        return Given(seed_sql(path), self.test.where("given", number))
+
+    def _types_of_csv(self, text: str) -> Types:
+        """The types that DuckDB finds in CSV, as it does in a seed."""
+        with TemporaryDirectory(prefix="retl-") as folder:
+            path = Path(folder) / "given.csv"
+            path.write_text(text.strip() + "\n", encoding="utf-8")
+            return dict(describe(self.connection, compile_given("csv", Given(seed_sql(path), Location("")), "")))
+
+
+def _run_values(project: Project, test: UnitTest) -> RunValues:
+    values, overrides = project.run_values(), test.overrides
+    macros = overrides.macros
+    return replace(
+        values,
+        vars={**values.vars, **overrides.vars},
+        environ={**values.environ, **overrides.env_vars},
+        run_started_at=macros.run_started_at or values.run_started_at,
+        scheduled_time=macros.scheduled_time or macros.run_started_at or values.scheduled_time,
+        cursor=value_sql(macros.cursor) if macros.is_incremental else None,
+    )
+
+
+def _name(one: Input) -> str:
+    return one.ref or source_name(*(one.source or ("", "")))
+
+
+def _input(name: str) -> str:
+    return name if name.startswith("source(") else f"ref('{name}')"
+
+
+# --- a test ----------------------------------------------------------------------------------------------------------
+
+
+def run_test(project: Project, prepared: Prepared) -> UnitTestResult:
+    """Carry out a unit test, and compare."""
+    test, began_s = prepared.test, time.monotonic()
+    found: list[Difference] = []
+    mistakes: Sequence[Mistake] = ()
+    try:
+        with (
+            TemporaryDirectory(prefix="retl-") as folder,
+            open_state(Path(folder) / "state", test.sync, project.target_name) as state,
+        ):
+            if prepared.acknowledged:
+                _acknowledge(state, prepared, prepared.acknowledged)
+            _plan(state, prepared.layout, prepared.model, Options())
+            records = [_as_sent(prepared.sync, record) for record in read_records(state.connection)]
+            found += differences(test.expect.records or (), records)
+            found += invalid_differences(test.expect.invalid or (), invalid_rows(state.connection, _ALL))
+            state.drop_run()
+    except RetlError as error:
+        mistakes = error.mistakes
+    status: Literal["pass", "fail", "error"] = "error" if mistakes else "fail" if found else "pass"
+    return UnitTestResult(test, status, found, mistakes, time.monotonic() - began_s)
+
+
+def _plan(state: State, layout: Layout, model: Compiled, options: Options) -> None:
+    now = datetime.now(UTC)
+    state.begin(secrets.token_hex(6), now, now)
+    fill_outbox(state, layout, model, options)
+
+
+def _acknowledge(state: State, prepared: Prepared, rows: Compiled) -> None:
+    """Put rows into the state, as `retl state seed` does."""
+    _plan(
+        state, lay_out(prepared.sync, rows.file, describe(state.connection, rows)), rows, Options(intent=Intent.ADOPT)
+    )
+    where = next(prepared.test.where("given", n) for n, one in enumerate(prepared.test.given) if one.is_this)
+    invalid = [
+        Mistake(f"row {row.key} cannot have been acknowledged: {row.column} {row.reason}", where, row.hint)
+        for row in invalid_rows(state.connection)
+    ]
+    if invalid:
+        raise DataError(invalid)
+    state.finish(Ending("seeded", None, {}, datetime.now(UTC)))
+
+
+def _as_sent(sync: Sync, record: Record) -> Any:
+    """A record as it stands in its request: an item of the request's array, or the request that deletes one user."""
+    request = json.loads(f"{record.envelope}{record.body}{closing(sync.spec)}", parse_float=Decimal)
+    if record.call == DELETE.path:
+        return request
+    ((item,),) = request.values()
+    return item
+
+
+# --- data tests ------------------------------------------------------------------------------------------------------
+
+
+def check_data(project: Project, sync: Sync, options: Options, listener: Listener) -> tuple[DataTestResult, ...]:
+    """Run the data tests of a sync on all that its model returns now. Neither state nor Braze is asked."""
+    model = project.compile(sync.model)
+    place = project.spec.in_target("warehouse", "path")
+    with connect(memory_limit=options.memory_limit) as connection:
+        when_free(
+            lambda: attach_warehouse(connection, project.warehouse, place),
+            options.wait_s,
+            options.clock,
+            lambda text: listener.notice(sync, text),
+        )
+        return run_data_tests(connection, lay_out(sync, model.file, describe(connection, model)), model)
