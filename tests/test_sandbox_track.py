@@ -591,9 +591,13 @@ def test_array_of_objects_may_be_longer_than_500(braze):
 @pytest.mark.parametrize(
     ("first", "then", "reason"),
     [
-        pytest.param(5, "5", "string where the attribute's type is number", id="number, then text"),
-        pytest.param("5", 5, "number where the attribute's type is string", id="text, then number"),
+        pytest.param(5, "five", "string where the attribute's type is number", id="number, then text"),
+        pytest.param(5, "05", "string where the attribute's type is number", id="number, then digits of no number"),
+        pytest.param(5, True, "boolean where the attribute's type is number", id="number, then boolean"),
         pytest.param(True, 1, "number where the attribute's type is boolean", id="boolean, then number"),
+        pytest.param(True, "yes", "string where the attribute's type is boolean", id="boolean, then text"),
+        pytest.param("5", [5], "array where the attribute's type is string", id="text, then array"),
+        pytest.param([5], 5, "number where the attribute's type is array", id="array, then number"),
         pytest.param(
             {"a": 1}, [{"a": 1}], "object array where the attribute's type is object", id="object, then array"
         ),
@@ -605,6 +609,22 @@ def test_first_seen_type_of_an_attribute_wins(braze, first, then, reason):
     send(braze, {"external_id": "u1", "x": first}, {"external_id": "u1", "x": then})
     assert stored(braze) == {"x": first}
     assert drops(braze) == [("x", reason)]
+
+
+@pytest.mark.parametrize(
+    ("first", "then", "kept", "warning"),
+    [
+        pytest.param(5, "100", 100, "string stored as number, the attribute's type", id="number, then digits"),
+        pytest.param(5, "-0.50", Decimal("-0.50"), "string stored as number, the attribute's type", id="and decimals"),
+        pytest.param("x", 5, "5", "number stored as string, the attribute's type", id="text, then number"),
+        pytest.param("x", True, "true", "boolean stored as string, the attribute's type", id="text, then boolean"),
+        pytest.param(True, "false", False, "string stored as boolean, the attribute's type", id="boolean, then text"),
+    ],
+)
+def test_value_is_converted_to_the_first_seen_type_with_a_warning(braze, first, then, kept, warning):
+    send(braze, {"external_id": "u1", "x": first}, {"external_id": "u2", "x": then})
+    assert (stored(braze, "u2"), type(stored(braze, "u2")["x"])) == ({"x": kept}, type(kept))
+    assert drops(braze) == [("x", warning)]
 
 
 def test_type_of_an_attribute_holds_for_all_users_and_outlives_its_values(braze):

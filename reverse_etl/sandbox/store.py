@@ -16,6 +16,7 @@ from reverse_etl.sandbox.exact import Json, dumps, loads
 from reverse_etl.sandbox.identifiers import Alias
 from reverse_etl.sandbox.limits import Used
 from reverse_etl.sandbox.schema import connect, write
+from reverse_etl.sandbox.values import Kind
 
 _USER = "SELECT id, braze_id, external_id, attributes, created_at, touched FROM users"
 _INSERT_USER = (
@@ -241,12 +242,12 @@ class Transaction:
 
     # The workspace
 
-    def attribute_types(self, names: Collection[str]) -> dict[str, str]:
+    def attribute_types(self, names: Collection[str]) -> dict[str, Kind]:
         """First seen type of each known attribute."""
         query = f"SELECT name, kind FROM attribute_types WHERE name IN ({_marks(names)})"
         return dict(self.db.execute(query, list(names)).fetchall())
 
-    def keep_attribute_types(self, kinds: Mapping[str, str]) -> None:
+    def keep_attribute_types(self, kinds: Mapping[str, Kind]) -> None:
         self.db.executemany("INSERT OR IGNORE INTO attribute_types (name, kind) VALUES (?, ?)", kinds.items())
 
     def used(self, family: str) -> list[Used]:

@@ -3,7 +3,7 @@
 Order: attributes, events, purchases (limits); inside an array as sent (not promised by Braze).
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 
 from reverse_etl.sandbox.answers import Answer, Settings
@@ -28,6 +28,8 @@ from reverse_etl.sandbox.values import (
     MAX_TEXT,
     SCALARS,
     DroppedError,
+    Kind,
+    convert,
     data_points,
     kind_of,
     settle,
@@ -64,21 +66,26 @@ def apply(work: Transaction, taken: Iterable[Sent], *, keep_first_type: bool) ->
 
 
 class _Types:
-    """First seen type of each attribute wins; Braze may reject a value of another type (cdi)."""
+    """First seen type of each attribute wins: other values are converted, or rejected (types-faq, cdi)."""
 
-    def __init__(self, known: Mapping[str, str], is_kept: bool) -> None:
+    def __init__(self, known: Mapping[str, Kind], is_kept: bool) -> None:
         self.known = known
         self._is_kept = is_kept
-        self.new: dict[str, str] = {}
+        self.new: dict[str, Kind] = {}
 
-    def check(self, name: str, value: Json) -> None:
-        """Raises DroppedError if the value has another type than the attribute."""
+    def fit(self, name: str, value: Json, lose: Callable[[str], None]) -> Json:
+        """The value in the attribute's type; `lose` hears of a conversion. Raises DroppedError if there is none."""
         kind = kind_of(value)
         if kind is None:
-            return
+            return value
         first = self.known.get(name) or self.new.setdefault(name, kind)
-        if first != kind and self._is_kept:
+        if first == kind or not self._is_kept:
+            return value
+        converted = convert(value, first)
+        if converted is None:
             raise DroppedError(f"{kind} where the attribute's type is {first}")
+        lose(f"{kind} stored as {first}, the attribute's type")
+        return converted
 
 
 def _user(work: Transaction, sent: Sent) -> User | None:
@@ -167,9 +174,12 @@ class _Attributes:
         if not 0 < len(name) <= MAX_NAME:
             raise DroppedError(f"name of more than {MAX_NAME} characters, or empty")
         stored = self._user.custom[name][0] if name in self._user.custom else None
-        new = settle(stored, value, merge=self._merge, lose=lambda reason: self._drop(name, reason))
-        self._types.check(name, new)
-        self._store(self._user.custom, name, new)
+
+        def lose(reason: str) -> None:
+            self._drop(name, reason)
+
+        new = settle(stored, value, merge=self._merge, lose=lose)
+        self._store(self._user.custom, name, self._types.fit(name, new, lose))
         self._points += data_points(value)
 
     def _store(self, values: dict[str, list[Json]], name: str, value: Json) -> None:

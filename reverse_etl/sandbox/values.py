@@ -12,11 +12,12 @@
 A value that breaks a rule drops the update of its attribute; the answer is still a success (track, aoo).
 """
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
 from typing import Literal
 
-from reverse_etl.sandbox.exact import Json, dumps, size_bytes
+from reverse_etl.sandbox.exact import Json, dumps, parse, size_bytes
 from reverse_etl.sandbox.times import is_nested_time
 
 MAX_NAME = 255  # characters (websdk)
@@ -25,6 +26,7 @@ MAX_ARRAY = 500  # elements; then the oldest drops out (types)
 MAX_DEPTH = 100  # levels of arrays and objects: a guess, no page names a limit
 MAX_BYTES = 100_000  # "100 KB" (attr, nca, aoo); the smaller reading of KB, a guess
 
+_NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?")
 Kind = Literal["boolean", "number", "string", "array", "object", "object array"]
 
 SCALARS: Mapping[type, Kind] = {str: "string", int: "number", Decimal: "number", bool: "boolean"}
@@ -68,6 +70,21 @@ def kind_of(value: Json) -> Kind | None:
         case [_, *_]:
             return "array"
     return SCALARS.get(type(value))
+
+
+def convert(value: Json, kind: Kind) -> Json:
+    """A scalar as a value of another type, or None if there is none: `"100"` is the number 100 (types-faq).
+
+    What else can be converted is a guess: any number or boolean is a text, "true" and "false" are booleans.
+    """
+    match kind, value:
+        case "string", bool() | int() | Decimal():
+            return dumps(value)
+        case "number", str() if _NUMBER.fullmatch(value):
+            return parse(value)
+        case "boolean", "true" | "false":
+            return value == "true"
+    return None
 
 
 def data_points(sent: Json) -> int:
