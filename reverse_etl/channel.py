@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 from reverse_etl.braze import Destination
+from reverse_etl.errors import ProjectError
 from reverse_etl.limits import Pacer
 from reverse_etl.modes import RATE_LIMITS, Window
 from reverse_etl.project import Project
@@ -42,11 +43,14 @@ class Channel:
         return self._pacers[family]
 
     def _start_sandbox(self) -> str:
-        from reverse_etl.sandbox import Sandbox
+        from reverse_etl.sandbox import FileRefusedError, Sandbox
 
         self._project.target_folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         sandbox = Sandbox(self._project.sandbox_file, keys={SANDBOX_KEY: {"*"}})
-        return self._stack.enter_context(sandbox).url
+        try:
+            return self._stack.enter_context(sandbox).url
+        except FileRefusedError as error:
+            raise ProjectError(str(error), hint="move it away: the sandbox makes a new one, without users") from error
 
 
 @contextmanager

@@ -34,8 +34,8 @@ class Connection:
         self.braze = braze
         self.http = http.client.HTTPConnection(braze.url.removeprefix("http://"))
 
-    def post(self, path: str, body: str) -> tuple[int, str]:
-        self.http.request("POST", path, body.encode(), KEY)
+    def post(self, path: str, body: str, method: str = "POST") -> tuple[int, str]:
+        self.http.request(method, path, body.encode(), KEY)
         answer = self.http.getresponse()
         return answer.status, answer.read().decode()
 
@@ -53,7 +53,8 @@ class Connection:
 
 @pytest.fixture(scope="module")
 def connection():
-    unlimited: dict[str, Any] = {"users_track": [], "users_export_ids": []}
+    unlimited: dict[str, Any] = {"users_track": [], "users_export_ids": [], "catalogs": [], "catalog_item": []}
+    unlimited |= {"catalog_fields": []}
     with Sandbox(limits=unlimited, keep_first_type=False, log_bodies=0) as braze:
         connection = Connection(braze)
         yield connection
@@ -160,6 +161,31 @@ def test_no_json_breaks_an_endpoint(connection, path, body):
 
 
 # JSON
+
+
+CATALOG = "/catalogs/shop"
+CATALOG_CALLS = st.sampled_from(
+    [
+        *((method, f"{CATALOG}/items") for method in ("POST", "PATCH", "PUT", "DELETE")),
+        *((method, f"{CATALOG}/items/i1") for method in ("POST", "PATCH", "PUT")),
+        ("POST", "/catalogs"),
+        ("POST", f"{CATALOG}/fields"),
+    ]
+)
+KINDS = ("string", "number", "boolean", "time", "object", "array", "geolocation")
+catalog_objects = st.dictionaries(st.sampled_from(("id", "name", "type", "fields", *KINDS)), anything, max_size=4)
+
+
+@settings(EXAMPLES, max_examples=200)
+@given(CATALOG_CALLS, st.lists(catalog_objects | anything, max_size=3) | anything)
+def test_no_json_breaks_a_catalog(connection, call, sent):
+    fields = [{"name": "id", "type": "string"}, *({"name": kind, "type": kind} for kind in KINDS)]
+    connection.post("/catalogs", dumps({"catalogs": [{"name": "shop", "fields": fields}]}))
+    connection.post(f"{CATALOG}/items/i1", '{"items": [{"array": ["a"]}]}')
+    method, path = call
+    status, text = connection.post(path, dumps({"items": sent, "fields": sent, "catalogs": sent}), method)
+    assert status in (200, 201, 202, 400)
+    assert isinstance(json.loads(text)["message"], str)
 
 
 @given(

@@ -1,5 +1,6 @@
 """The sandbox as a server: keys, limits, sizes, its log, its control paths, its life."""
 
+import contextlib
 import http.client
 import json
 import os
@@ -8,11 +9,13 @@ import socket
 import stat
 import subprocess
 import sys
+import textwrap
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
 import requests
 
@@ -74,6 +77,22 @@ def test_key_without_the_permission_is_a_403():
         ("POST", "/subscription/status/set", "subscription.status.set"),
         ("POST", "/v2/subscription/status/set", "subscription.status.set"),
         ("GET", "/subscription/status/get", "subscription.status.get"),
+        ("GET", "/subscription/user/status", "subscription.groups.get"),
+        ("GET", "/catalogs", "catalogs.get"),
+        ("POST", "/catalogs", "catalogs.create"),
+        ("DELETE", "/catalogs/c", "catalogs.delete"),
+        ("POST", "/catalogs/c/fields", "catalogs.create_fields"),
+        ("DELETE", "/catalogs/c/fields/f", "catalogs.delete_fields"),
+        ("GET", "/catalogs/c/items", "catalogs.get_items"),
+        ("POST", "/catalogs/c/items", "catalogs.add_items"),
+        ("PATCH", "/catalogs/c/items", "catalogs.update_items"),
+        ("PUT", "/catalogs/c/items", "catalogs.replace_items"),
+        ("DELETE", "/catalogs/c/items", "catalogs.delete_items"),
+        ("GET", "/catalogs/c/items/i", "catalogs.get_item"),
+        ("POST", "/catalogs/c/items/i", "catalogs.create_item"),
+        ("PATCH", "/catalogs/c/items/i", "catalogs.update_item"),
+        ("PUT", "/catalogs/c/items/i", "catalogs.replace_item"),
+        ("DELETE", "/catalogs/c/items/i", "catalogs.delete_item"),
     ],
 )
 def test_each_endpoint_asks_for_its_permission(method, path, scope):
@@ -83,7 +102,8 @@ def test_each_endpoint_asks_for_its_permission(method, path, scope):
             headers = {"Authorization": f"Bearer {key}"}
             return requests.request(method, braze.url + path, json={}, headers=headers).status_code
 
-        assert (status("right"), status("none")) == (400, 403)
+        allowed = 404 if path.startswith("/catalogs/") else 200 if (method, path) == ("GET", "/catalogs") else 400
+        assert (status("right"), status("none")) == (allowed, 403)
 
 
 @pytest.mark.parametrize(
@@ -94,6 +114,12 @@ def test_each_endpoint_asks_for_its_permission(method, path, scope):
         ("GET", "/users/track"),
         ("GET", "/"),
         ("POST", "/_sandbox/x"),
+        ("POST", "/messages/send"),
+        ("PUT", "/catalogs"),
+        ("GET", "/catalogs/c"),
+        ("GET", "/catalogs/c/"),
+        ("GET", "/catalogs/c/items/i/more"),
+        ("POST", "/catalogs/c/selections"),
     ],
 )
 def test_anything_else_is_a_404(method, path):
@@ -202,10 +228,35 @@ def test_default_limits_are_those_of_braze_and_bad_requests_count(path, expected
         assert (answer.status_code, limits(answer)) == (400, expected)
 
 
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("/catalogs", ("50", "49", "1800000060")),
+        ("/catalogs/c/fields", ("50", "49", "1800000060")),
+        ("/catalogs/c/items", ("16000", "15999", "1800000060")),
+        ("/catalogs/c/items/i", ("50", "49", "1800000060")),
+    ],
+)
+def test_catalogs_have_limits_of_their_own(path, expected):
+    with Sandbox(clock=lambda: NOW) as braze:
+        assert limits(post(braze, path, {})) == expected
+
+
+def test_single_items_and_lists_share_a_limit_and_many_items_have_another():
+    with Sandbox(limits={"catalog_item": [(2, 60)]}, clock=lambda: NOW) as braze:
+
+        def status(method: str, path: str) -> int:
+            return requests.request(method, braze.url + path, json={}, headers=KEY).status_code
+
+        assert [status("GET", "/catalogs/c/items"), status("DELETE", "/catalogs/c/items/i")] == [404, 404]
+        assert [status("PUT", "/catalogs/c/items/i"), status("POST", "/catalogs/c/items")] == [429, 404]
+
+
 def test_general_limit_is_hourly():
     with Sandbox(clock=lambda: NOW) as braze:
-        answer = requests.get(f"{braze.url}/subscription/status/get", headers=KEY)
-        assert limits(answer) == ("250000", "249999", "1800003600")
+        paths = ("/subscription/status/get", "/subscription/user/status")
+        found = [limits(requests.get(braze.url + path, headers=KEY)) for path in paths]
+        assert found == [("250000", left, "1800003600") for left in ("249999", "249998")]
 
 
 @pytest.mark.parametrize(
@@ -249,7 +300,7 @@ def test_no_windows_are_no_limit_and_no_headers():
 
 
 def test_unknown_family_is_named_with_those_that_exist():
-    with pytest.raises(ValueError, match=r"unknown rate limit 'track'; there are external_ids_remove, .*users_track"):
+    with pytest.raises(ValueError, match=r"unknown rate limit 'track'; there are catalog_fields, .*users_track"):
         Sandbox(limits={"track": [(1, 1)]})
 
 
@@ -419,9 +470,37 @@ def test_other_file_is_refused_and_left_alone(tmp_path, content):
     else:
         path.write_bytes(content)
     before = path.read_bytes(), path.stat().st_mode
-    with pytest.raises(ValueError, match="is not a file of this version of the sandbox"), Sandbox(path):
+    with pytest.raises(ValueError, match=r"mine\.db is no file of the sandbox$"), Sandbox(path):
         pass
     assert (path.read_bytes(), path.stat().st_mode) == before
+
+
+def test_file_of_an_older_version_gets_what_it_lacks_and_keeps_what_it_has(tmp_path):
+    import sqlite3
+
+    path = tmp_path / "braze.sqlite"
+    with contextlib.closing(sqlite3.connect(path)) as old:
+        old.executescript((Path(__file__).parent / "projects/sandbox-format-1.sql").read_text())
+    with Sandbox(path) as braze:
+        catalog = {"name": "c", "description": "", "fields": [{"name": "id", "type": "string"}]}
+        assert post(braze, "/catalogs", {"catalogs": [catalog]}).status_code == 201
+        assert post(braze, body={"attributes": [{"external_id": "u1", "more": 1}]}).status_code == 201
+    with Sandbox(path) as braze:
+        assert braze.profile(external_id="u1")["custom_attributes"] == {"plan": "pro", "more": 1}
+        assert [one["name"] for one in braze.events()] == ["seen"]
+        assert [one.number for one in braze.requests()] == [1, 2, 3]
+        assert braze.catalog("c") == []
+
+
+def test_file_of_a_newer_version_is_refused_and_left_alone(tmp_path):
+    path = newer_file(tmp_path / "braze.sqlite")
+    before = path.read_bytes()
+    with (
+        pytest.raises(ValueError, match=r"braze\.sqlite was written by a newer version of the sandbox$"),
+        Sandbox(path),
+    ):
+        pass
+    assert path.read_bytes() == before
 
 
 def test_sandbox_that_does_not_run_says_so():
@@ -527,3 +606,63 @@ def test_sandbox_leaves_no_thread_behind():
 def test_path_may_hold_any_character(tmp_path: Path):
     with Sandbox(tmp_path / "a b?c#d%20.sqlite") as braze:
         assert post(braze).status_code == 201
+
+
+# From the command line
+
+
+def newer_file(path: Path) -> Path:
+    import sqlite3
+
+    with Sandbox(path):
+        pass
+    with contextlib.closing(sqlite3.connect(path)) as newer:
+        newer.execute("PRAGMA user_version = 99")
+    return path
+
+
+def project(folder: Path) -> None:
+    spec = """
+    version: 1
+    targets:
+      test: {warehouse: {type: duckdb, path: w.duckdb}, destination: {type: braze, endpoint: sandbox}}
+    syncs: [{name: users, model: users, mode: users_track, track_record_type: attributes}]
+    """
+    (folder / "syncs.yml").write_text(textwrap.dedent(spec))
+    (folder / "models").mkdir()
+    (folder / "models/users.sql").write_text("SELECT 'u1' AS external_id, 'pro' AS plan")
+    duckdb.connect(folder / "w.duckdb").close()
+
+
+def test_file_that_cannot_be_used_is_an_error_with_a_hint(retl, tmp_path):
+    project(tmp_path)
+    file = newer_file(tmp_path / "braze.sqlite")
+    message = f"{file} was written by a newer version of the sandbox\n  hint: name another one with --file\n"
+    for arguments in (["--port", "0"], ["--last", "1"]):
+        outcome = retl("sandbox", "--file", str(file), *arguments)
+        assert (outcome.code, outcome.out, outcome.err) == (2, "", message)
+
+
+def test_sync_does_not_start_on_a_file_that_cannot_be_used(retl, tmp_path):
+    project(tmp_path)
+    newer_file(tmp_path / ".retl/test/sandbox.sqlite")
+    outcome = retl("sync", "users")
+    assert (outcome.code, outcome.err.splitlines()[-2:]) == (
+        2,
+        [
+            ".retl/test/sandbox.sqlite was written by a newer version of the sandbox",
+            "  hint: move it away: the sandbox makes a new one, without users",
+        ],
+    )
+
+
+def test_taken_port_is_an_error_with_a_hint(retl, tmp_path):
+    project(tmp_path)
+    with Sandbox() as braze:
+        port = braze.url.rsplit(":", 1)[1]
+        outcome = retl("sandbox", "--port", port)
+    assert (outcome.code, outcome.out, outcome.err) == (
+        2,
+        "",
+        f"port {port}: Address already in use\n  hint: --port 0 takes a free one\n",
+    )

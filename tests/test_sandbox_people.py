@@ -343,6 +343,18 @@ def test_merge_takes_over_what_is_missing_and_adds_up(braze):
     assert len(braze.events(external_id="keep")) == 2
 
 
+def test_merge_keeps_the_earlier_first_and_the_later_last_session(braze):
+    have(
+        braze,
+        {"external_id": "keep", "date_of_first_session": "2026-03-01", "date_of_last_session": "2026-04-01"},
+        {"external_id": "gone", "date_of_first_session": "02/01/2026", "date_of_last_session": "2026-03-01T00:00:00Z"},
+    )
+    merge = {"identifier_to_merge": {"external_id": "gone"}, "identifier_to_keep": {"external_id": "keep"}}
+    assert post(braze, "/users/merge", {"merge_updates": [merge]}) == (202, SUCCESS)
+    profile = braze.profile(external_id="keep")
+    assert (profile["date_of_first_session"], profile["date_of_last_session"]) == ("02/01/2026", "2026-04-01")
+
+
 def test_merge_of_unknown_or_same_users_does_nothing(braze):
     have(braze, {"external_id": "u1"})
     pairs = [("u1", "u1"), ("u1", "u9"), ("u9", "u1")]
@@ -521,15 +533,104 @@ def test_bad_subscription_change_is_refused_with_all_others(subscribers, change,
     assert groups(subscribers) == {"u1": {}, "u2": {}, "u3": {}}
 
 
-def test_subscription_state_is_read_back_capitalised(subscribers):
-    group = {"subscription_group_id": "g1", "subscription_state": "unsubscribed", "external_ids": ["u3"]}
-    post(subscribers, "/v2/subscription/status/set", {"subscription_groups": [group]})
-    query = {"subscription_group_id": "g1", "external_id[]": ["u1", "u3", "u9"]}
-    answer = requests.get(f"{subscribers.url}/subscription/status/get", params=query, headers=KEY)
-    assert (answer.status_code, answer.json()) == (
+def read(braze: Sandbox, path: str, query: dict[str, Any]) -> tuple[int, Any]:
+    answer = requests.get(braze.url + path, params=query, headers=KEY)
+    return answer.status_code, answer.json()
+
+
+def set_group(braze: Sandbox, group_id: str, state: str, *external_ids: str) -> None:
+    group = {"subscription_group_id": group_id, "subscription_state": state, "external_ids": external_ids}
+    assert post(braze, "/v2/subscription/status/set", {"subscription_groups": [group]})[0] == 201
+
+
+@pytest.mark.parametrize(
+    ("query", "status"),
+    [
+        pytest.param(
+            {"external_id[]": ["u1", "u3", "u9"]},
+            {"u1": "Subscribed", "u3": "Unsubscribed", "u9": "Unknown"},
+            id="ids",
+        ),
+        pytest.param({"external_id": "u3"}, {"u3": "Unsubscribed"}, id="id"),
+        pytest.param({"email": "A@example.com"}, {"A@example.com": "Subscribed"}, id="e-mail"),
+        pytest.param(
+            {"phone[]": ["+14155550100", "+14155550199"]},
+            {"+14155550100": "Unsubscribed", "+14155550199": "Unknown"},
+            id="phones",
+        ),
+        pytest.param(
+            {"external_id": "u3", "email": "a@example.com", "phone": "+1"}, {"u3": "Unsubscribed"}, id="id goes first"
+        ),
+    ],
+)
+def test_subscription_state_is_read_back_capitalised(subscribers, query, status):
+    set_group(subscribers, "g1", "subscribed", "u1")
+    set_group(subscribers, "g1", "unsubscribed", "u3")
+    answer = read(subscribers, "/subscription/status/get", {"subscription_group_id": "g1", **query})
+    assert answer == (200, {"status": status, "message": "success"})
+
+
+def user(email: str | None, phone: str | None, external_id: str, *groups: tuple[str, str, str]) -> dict[str, Any]:
+    shown = [{"id": id, "name": id, "channel": channel, "status": status} for id, channel, status in groups]
+    return {"email": email, "phone": phone, "external_id": external_id, "subscription_groups": shown}
+
+
+def test_groups_of_users_are_read_back_and_users_with_one_email_are_told_apart(subscribers):
+    set_group(subscribers, "g1", "subscribed", "u3")
+    set_group(subscribers, "g2", "unsubscribed", "u1", "u3")
+    u1, u2 = (user("a@example.com", None, id, ("g2", "email", "Unsubscribed")) for id in ("u1", "u2"))
+    u3 = user(None, "+14155550100", "u3", ("g1", "sms", "Subscribed"), ("g2", "sms", "Unsubscribed"))
+    path = "/subscription/user/status"
+    assert read(subscribers, path, {"external_id": "u3"}) == (
         200,
-        {"status": {"u1": "Unknown", "u3": "Unsubscribed", "u9": "Unknown"}, "message": "success"},
+        {"users": [u3], "total_count": 1, "message": "success"},
     )
+    assert read(subscribers, path, {"external_id[]": ["u3", "u9", "u1"]})[1]["users"] == [u3, u1]
+    assert read(subscribers, path, {"email": "a@example.com"})[1] == {
+        "users": [u1, u2],
+        "total_count": 2,
+        "message": "success",
+    }
+    assert read(subscribers, path, {"email": "a@example.com", "limit": 1, "offset": 1})[1] == {
+        "users": [u2],
+        "total_count": 2,
+        "message": "success",
+    }
+
+
+def test_user_without_a_state_has_no_groups(subscribers):
+    answer = read(subscribers, "/subscription/user/status", {"external_id": "u3"})
+    assert answer[1]["users"] == [user(None, "+14155550100", "u3")]
+
+
+@pytest.mark.parametrize(
+    ("path", "query", "message"),
+    [
+        pytest.param("status/get", {"external_id": "u1"}, "'subscription_group_id' is required", id="no group"),
+        pytest.param(
+            "status/get",
+            {"subscription_group_id": "g1"},
+            "'external_id', 'email' or 'phone' is required",
+            id="nobody",
+        ),
+        pytest.param(
+            "status/get",
+            {"subscription_group_id": "g1", "email": "a@example.com", "phone": "+14155550100"},
+            "Either an email address or a phone number should be provided, but not both.",
+            id="e-mail and phone",
+        ),
+        pytest.param(
+            "status/get",
+            {"subscription_group_id": "g1", "external_id[]": [f"u{n}" for n in range(51)]},
+            IDS_EXCEEDED,
+            id="51 ids",
+        ),
+        pytest.param("user/status", {}, "'external_id', 'email' or 'phone' is required", id="nobody's groups"),
+        pytest.param("user/status", {"external_id": "u1", "limit": "all"}, "'limit' must be a number", id="no number"),
+    ],
+)
+def test_bad_subscription_query_is_refused(subscribers, path, query, message):
+    assert read(subscribers, f"/subscription/{path}", query) == (400, {"message": message})
 
 
 # /users/export/ids
@@ -614,6 +715,31 @@ def test_export_selects_by(braze, selector):
         201,
         {"message": "success", "users": [{"user_aliases": [alias("a1")], "phone": "+14155550100"}]},
     )
+
+
+def test_export_shows_push_tokens(braze):
+    have(braze, {"external_id": "u1", "push_tokens": [{"app_id": "a", "token": "t", "device_id": "device-1"}]})
+    body = {"external_ids": ["u1"], "fields_to_export": ["push_tokens"]}
+    tokens = [{"app": "a", "token": "t", "device_id": "device-1"}]
+    assert post(braze, "/users/export/ids", body)[1]["users"] == [{"push_tokens": tokens}]
+
+
+def test_export_without_fields_has_all_of_them_by_an_older_contract():
+    with Sandbox(clock=lambda: NOW, export_needs_fields=False) as braze:
+        have(braze, {"external_id": "u1", "first_name": "Ann", "country": "KR", "plan": "pro"})
+        (user,) = post(braze, "/users/export/ids", {"external_ids": ["u1"]})[1]["users"]
+        braze_id = braze.profile(external_id="u1")["braze_id"]
+        assert user == {
+            "external_id": "u1",
+            "braze_id": braze_id,
+            "appboy_id": braze_id,
+            "user_aliases": [],
+            "first_name": "Ann",
+            "country": "KR",
+            "created_at": "2027-01-15T08:00:00.000Z",
+            "random_bucket": int(braze_id[:8], 16) % 10_000,
+            "custom_attributes": {"plan": "pro"},
+        }
 
 
 def test_export_names_each_user_once_and_unknown_aliases(braze):

@@ -1,5 +1,6 @@
 """The command that serves the stand-in: sandbox."""
 
+import errno
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -33,7 +34,7 @@ def sandbox(
     ] = None,
 ) -> None:
     """Serve a local stand-in of Braze until Ctrl-C, for tests and for other clients."""
-    from reverse_etl.sandbox import Sandbox, parse_fault, serve
+    from reverse_etl.sandbox import FileRefusedError, Sandbox, parse_fault, serve
 
     try:
         faults = [parse_fault(text) for text in fault or []]
@@ -42,16 +43,23 @@ def sandbox(
             f"--fault: {error}", hint="write KIND:NAME=VALUE,NAME=VALUE, as docs/sandbox.md has it"
         ) from error
     file = file or project.sandbox_file
-    if last:
-        with Sandbox(file) as braze:
-            for request in braze.requests()[-last:]:
-                print(f"{request.path}  {request.status}\n{request.body}")
-        return
-    file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    parts = [text.partition(":") for text in key or []]
-    keys = {name: set(scopes.split(",")) if scopes else {"*"} for name, _, scopes in parts} or {"sandbox": {"*"}}
+    try:
+        if last:
+            with Sandbox(file) as braze:
+                for request in braze.requests()[-last:]:
+                    print(f"{request.path}  {request.status}\n{request.body}")
+            return
+        file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        parts = [text.partition(":") for text in key or []]
+        keys = {name: set(scopes.split(",")) if scopes else {"*"} for name, _, scopes in parts} or {"sandbox": {"*"}}
 
-    def ready(url: str) -> None:
-        print(f"{url}  keys: {', '.join(keys)}  file: {file}", flush=True)
+        def ready(url: str) -> None:
+            print(f"{url}  keys: {', '.join(keys)}  file: {file}", flush=True)
 
-    serve(file, port=port, keys=keys, seed=seed, faults=faults, ready=ready)
+        serve(file, port=port, keys=keys, seed=seed, faults=faults, ready=ready)
+    except FileRefusedError as error:
+        raise ProjectError(str(error), hint="name another one with --file") from error
+    except OSError as error:
+        if error.errno not in (errno.EADDRINUSE, errno.EACCES):
+            raise
+        raise ProjectError(f"port {port}: {error.strerror}", hint="--port 0 takes a free one") from error

@@ -15,7 +15,12 @@
       subscriptions.py  subscription groups
       export.py         /users/export/ids
         people.py         which user is meant
+      catalogs.py        catalogs and their fields
+      catalog_items.py   what is in them
+        catalog_values.py  types of fields
+        catalog_errors.py  what is answered to mistakes
     store.py          a request's transaction
+    catalog_store.py  catalogs in it
     read.py           profiles, requests, sums for tests and people
     schema.py         the SQLite file
     exact.py          JSON that keeps every digit
@@ -29,5 +34,6 @@ from reverse_etl.sandbox.faults import Fault
 from reverse_etl.sandbox.faults import from_text as parse_fault
 from reverse_etl.sandbox.local import Sandbox, serve
 from reverse_etl.sandbox.read import LoggedRequest, SilentDrop
+from reverse_etl.sandbox.schema import FileRefusedError
 
-__all__ = ["Fault", "LoggedRequest", "Sandbox", "SilentDrop", "parse_fault", "serve"]
+__all__ = ["Fault", "FileRefusedError", "LoggedRequest", "Sandbox", "SilentDrop", "parse_fault", "serve"]

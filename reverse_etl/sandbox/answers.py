@@ -8,6 +8,7 @@ from reverse_etl.sandbox.exact import Json
 
 MaxObjects = Literal["75 together", "75 per array", "50 together"]
 Answer = tuple[int, dict[str, Json]]
+PagedAnswer = tuple[int, dict[str, Json], Mapping[str, str]]  # with headers
 Refusal = Callable[[Json], str | None]  # object -> error text of a fault that is set for it
 
 MAX_IDS = 50
@@ -29,6 +30,7 @@ class Settings:
     """How this workspace's contract and this request's faults change the rules."""
 
     max_objects: MaxObjects = "75 together"
+    export_needs_fields: bool = True
     keep_first_type: bool = True
     refusal: Refusal = lambda sent: None
 

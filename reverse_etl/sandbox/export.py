@@ -24,6 +24,10 @@ PLAIN_FIELDS = (
     "email_subscribe",
     "push_subscribe",
 )
+FIELDS = (
+    *("external_id", "braze_id", "user_aliases", *PLAIN_FIELDS, "dob", "last_coordinates", "created_at"),
+    *("random_bucket", "total_revenue", "custom_attributes", "custom_events", "purchases", "push_tokens"),
+)
 SELECTORS = ("external_ids", "user_aliases", "device_id", "email_address", "phone", "braze_id")
 _HEAVY = ("canvases_received", "campaigns_received")
 
@@ -36,16 +40,21 @@ def family(body: Json) -> str:
 
 def export_ids(work: Transaction, body: Mapping[str, Json], settings: Settings) -> Answer:
     """201 with the users found; `invalid_user_ids` names every unknown id (export, rec21)."""
-    fields = _fields(body)
+    fields = _fields(body, settings)
     users, unknown = _selected(work, body)
     exported = [_exported(work, user, fields) for user in users]
     answer: dict[str, Json] = {"message": "success", "users": exported}
     return 201, {**answer, "invalid_user_ids": unknown} if unknown else answer
 
 
-def _fields(body: Mapping[str, Json]) -> list[str]:
-    """Required for customers onboarded from 2024-08-22 (export). The text is a guess; unknown names are ignored."""
+def _fields(body: Mapping[str, Json], settings: Settings) -> list[str]:
+    """Required for customers onboarded from 2024-08-22, for others all by default (export, export-old).
+
+    The text is a guess; unknown names are ignored.
+    """
     fields = body.get("fields_to_export")
+    if fields is None and not settings.export_needs_fields:
+        return list(FIELDS)
     if not isinstance(fields, list) or not fields or not all(map(is_text, fields)):
         raise RefusedError("'fields_to_export' is required")
     return fields
@@ -126,10 +135,15 @@ def _value(work: Transaction, user: User, name: str) -> Json:
             return f"{user.value('dob')}T00:00:00.000Z" if user.value("dob") else None  # as on the wire (rec21)
         case "last_coordinates":
             place = user.value("current_location")
-            return [place["longitude"], place["latitude"]] if place else None  # the shape is a guess
+            return [place["longitude"], place["latitude"]] if place else None
         case "push_tokens":
-            return work.push_tokens(user)  # the shape is a guess
+            return [_token(token) for token in work.push_tokens(user)]
     return user.value(name) if name in PLAIN_FIELDS else None
+
+
+def _token(token: Mapping[str, str]) -> dict[str, Json]:
+    """The app's name and platform stand here in Braze (export, clients): the sandbox knows its id alone."""
+    return {"app": token["app_id"], "token": token["token"], "device_id": token["device_id"]}
 
 
 def _summary(work: Transaction, table: str, key: str, user: User) -> list[dict[str, Json]]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from reverse_etl.sandbox.answers import MaxObjects
+from reverse_etl.sandbox.answers import MaxObjects, Settings
 from reverse_etl.sandbox.faults import Fault, Faults
 from reverse_etl.sandbox.limits import table
 from reverse_etl.sandbox.read import LoggedRequest, Reader, SilentDrop
@@ -35,7 +35,8 @@ class Sandbox:
     clock            unix seconds: of windows, headers, and what is "now"
     seed             of faults with a probability, and of made-up ids
     log_bodies       how many of the latest request bodies to keep
-    keep_first_type  whether a value of another type than the attribute's first is dropped
+    keep_first_type  whether a value of another type than the attribute's first is converted to it, or dropped
+    export_needs_fields  whether /users/export/ids insists on `fields_to_export`, as it does by newer contracts
 
     Several sandboxes, also of several processes, may share a file: users, requests and rate limits are then shared,
     faults are not. Decimals come back as `Decimal`, digit for digit.
@@ -53,16 +54,16 @@ class Sandbox:
         log_bodies: int = 10_000,
         *,
         keep_first_type: bool = True,
+        export_needs_fields: bool = True,
     ) -> None:
         self._path = path
         self._port = port
         self._keys = DEFAULT_KEYS if keys is None else keys
         self._limits = table(limits)
-        self._max_objects = max_objects
+        self._settings = Settings(max_objects, export_needs_fields, keep_first_type)
         self._clock = clock
         self._seed = seed
         self._log_bodies = log_bodies
-        self._keep_first_type = keep_first_type
         self._faults = Faults(seed)
         self._folder: tempfile.TemporaryDirectory[str] | None = None
         self._store: Store | None = None
@@ -98,8 +99,7 @@ class Sandbox:
             self._faults,
             keys=self._keys,
             limits=self._limits,
-            max_objects=self._max_objects,
-            keep_first_type=self._keep_first_type,
+            settings=self._settings,
             clock=self._clock,
         )
         pause = Pause()
@@ -163,6 +163,10 @@ class Sandbox:
         """Purchases in the same way, one entry for each object taken, whatever its quantity."""
         return self._read.purchases(self._chosen(external_id, alias, email))
 
+    def catalog(self, name: str) -> list[dict[str, Any]] | None:
+        """The items of a catalog, in the order they were made, each with its `id`; None if there is no such catalog."""
+        return self._read.catalog(name)
+
     def counts(self) -> dict[str, int]:
         """users, events, purchases, requests, attributes_written, data_points, silent_drops"""
         return self._read.counts()
@@ -194,13 +198,15 @@ def serve(
     log_bodies: int = 10_000,
     *,
     keep_first_type: bool = True,
+    export_needs_fields: bool = True,
     faults: Sequence[Fault] = (),
     ready: Callable[[str], None],
 ) -> None:
     """Run a sandbox until SIGINT or SIGTERM, from the main thread. `ready` is told the url once it answers."""
     stop = threading.Event()
     before = {one: signal.signal(one, lambda number, frame: stop.set()) for one in (signal.SIGINT, signal.SIGTERM)}
-    sandbox = Sandbox(path, port, keys, limits, max_objects, clock, seed, log_bodies, keep_first_type=keep_first_type)
+    contract = {"keep_first_type": keep_first_type, "export_needs_fields": export_needs_fields}
+    sandbox = Sandbox(path, port, keys, limits, max_objects, clock, seed, log_bodies, **contract)
     sandbox.add_fault(*faults)
     try:
         with sandbox:

@@ -1,11 +1,14 @@
 """Who is meant: finding users by identifier, choosing among several, merging two."""
 
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 
 from reverse_etl.sandbox.exact import Json
 from reverse_etl.sandbox.identifiers import alias_of, is_alias, is_text
 from reverse_etl.sandbox.store import Transaction, User
+from reverse_etl.sandbox.times import moment
 
+_NEVER = datetime.min.replace(tzinfo=UTC)  # what is stored was checked: each is a time
 PRIORITIES = ("identified", "unidentified", "most_recently_updated", "least_recently_updated")
 CLASHING = (PRIORITIES[:2], PRIORITIES[2:])
 CLASH = "Request can not contain both of '{}' and '{}' values in the 'prioritization' array"  # (clients)
@@ -69,6 +72,10 @@ def merge(work: Transaction, source: User, target: User) -> None:
 
     Events and purchases add up. An alias whose label the target has is lost (a guess; identify checks before).
     """
+    for name, better in (("date_of_first_session", min), ("date_of_last_session", max)):  # the earlier, the later
+        both = [user.fields[name] for user in (target, source) if name in user.fields]
+        if both:
+            target.fields[name] = better(both, key=lambda entry: moment(entry[0]) or _NEVER)
     for mine, theirs in ((target.fields, source.fields), (target.custom, source.custom)):
         mine.update((name, value) for name, value in theirs.items() if name not in mine)
     work.change(target)

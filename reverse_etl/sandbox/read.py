@@ -39,7 +39,7 @@ class LoggedRequest:
 
 @dataclass(frozen=True)
 class SilentDrop:
-    """Something that was not stored although the answer was a success.
+    """Something that was not stored, or not as it was sent, although the answer was a success.
 
     `index` counts inside `input_array`; `field` is empty if the whole object did nothing.
     """
@@ -112,6 +112,14 @@ class Reader:
         )
         with self._snapshot() as db:
             return [_act(columns, row) for row in db.execute(query)]
+
+    def catalog(self, name: str) -> list[dict[str, Json]] | None:
+        """Items in the order they were made; None if there is no such catalog."""
+        with self._snapshot() as db:
+            if db.execute("SELECT 1 FROM catalogs WHERE name = ?", [name]).fetchone() is None:
+                return None
+            query = "SELECT id, value FROM catalog_items WHERE catalog = ? ORDER BY number"
+            return [{"id": id, **loads(value)} for id, value in db.execute(query, [name])]
 
     def requests(self, after: int = 0, most: int = -1) -> list[LoggedRequest]:
         query = (

@@ -4,6 +4,7 @@
             ├── push_tokens, subscriptions
             └── events, purchases            never de-duplicated
     attribute_types                          first seen type of each custom attribute
+    catalogs ── catalog_items                what no user owns
     requests ── bodies                       what came in, and what was answered
     silent_drops                             what was not stored though the answer was a success
     windows, counters                        rate limits; numbers handed out and sums
@@ -19,13 +20,11 @@ import sqlite3
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
 
 APPLICATION_ID = 0x52_45_54_4C  # "RETL"
-FORMAT = 1
 BUSY_TIMEOUT_S = 30.0
 
-TABLES = (
+FIRST_TABLES = (
     """CREATE TABLE users (
         id INTEGER PRIMARY KEY,
         braze_id TEXT NOT NULL UNIQUE,
@@ -126,6 +125,25 @@ TABLES = (
     )""",
     "INSERT INTO counters VALUES (0, 0, 0, 0, 0)",
 )
+CATALOG_TABLES = (
+    """CREATE TABLE catalogs (
+        id INTEGER PRIMARY KEY,
+        name TEXT NOT NULL UNIQUE,
+        description TEXT NOT NULL,
+        fields TEXT NOT NULL,
+        updated_at REAL NOT NULL
+    )""",
+    """CREATE TABLE catalog_items (
+        number INTEGER PRIMARY KEY,
+        catalog TEXT NOT NULL,
+        id TEXT NOT NULL,
+        value TEXT NOT NULL,
+        request INTEGER NOT NULL,
+        UNIQUE (catalog, id)
+    )""",
+)
+STEPS = (FIRST_TABLES, CATALOG_TABLES)  # what each format adds to the one before
+FORMAT = len(STEPS)
 EMPTY = (
     *(
         f"DELETE FROM {table}"
@@ -142,16 +160,23 @@ EMPTY = (
             "bodies",
             "silent_drops",
             "windows",
+            "catalogs",
+            "catalog_items",
         )
     ),
     "UPDATE counters SET requests = 0, users = 0, touches = 0, attributes_written = 0, data_points = 0",
 )
 
 
+class FileRefusedError(ValueError):
+    """The file is not the sandbox's, or of a version that this one does not know."""
+
+
 def connect(path: Path) -> sqlite3.Connection:
     """Open the file, or make it. Transactions are begun by hand; the connection may change threads, one at a time.
 
-    Raises ValueError if the file is something else, and leaves that as it was.
+    A file of an older version gets what it lacks. Raises FileRefusedError if the file is something else, or of a
+    newer version, and leaves that as it was.
     """
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
@@ -159,23 +184,21 @@ def connect(path: Path) -> sqlite3.Connection:
         path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False, cached_statements=512
     )
     try:
-        if _content(db) == "other":
-            raise ValueError(f"{path} is not a file of this version of the sandbox: choose another path")
+        _format_of(db, path)
         path.chmod(0o600)  # SQLite gives its -wal and -shm files the same rights
         _write_ahead(db)
         db.execute("PRAGMA synchronous = OFF")  # survives a killed process; a power cut may cost the file
         db.execute("PRAGMA wal_autocheckpoint = 4000")
         with write(db):
-            if _content(db) == "empty":
-                _fill(db)
+            _bring_up_to_date(db, _format_of(db, path))
     except BaseException:
         db.close()
         raise
     return db
 
 
-def _content(db: sqlite3.Connection) -> Literal["ours", "empty", "other"]:
-    """What the file holds, all read at one moment: another process may be filling it."""
+def _format_of(db: sqlite3.Connection, path: Path) -> int:
+    """The file's format, 0 if it is empty, all read at one moment: another process may be filling it."""
     query = (
         "SELECT application_id, user_version, (SELECT count(*) FROM sqlite_schema) "
         "FROM pragma_application_id, pragma_user_version"
@@ -184,16 +207,23 @@ def _content(db: sqlite3.Connection) -> Literal["ours", "empty", "other"]:
         application_id, version, tables = db.execute(query).fetchone()
     except sqlite3.OperationalError:
         raise
-    except sqlite3.DatabaseError:  # no SQLite file at all
-        return "other"
-    if (application_id, version) == (APPLICATION_ID, FORMAT):
-        return "ours"
-    return "other" if tables else "empty"
+    except sqlite3.DatabaseError as error:
+        raise FileRefusedError(f"{path} is no file of the sandbox") from error
+    if not tables:
+        return 0
+    if application_id != APPLICATION_ID:
+        raise FileRefusedError(f"{path} is no file of the sandbox")
+    if version > FORMAT:
+        raise FileRefusedError(f"{path} was written by a newer version of the sandbox")
+    return int(version)
 
 
-def _fill(db: sqlite3.Connection) -> None:
-    for statement in TABLES:
-        db.execute(statement)
+def _bring_up_to_date(db: sqlite3.Connection, version: int) -> None:
+    if version == FORMAT:
+        return
+    for tables in STEPS[version:]:
+        for statement in tables:
+            db.execute(statement)
     db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
     db.execute(f"PRAGMA user_version = {FORMAT}")
 

@@ -1,5 +1,6 @@
 """Subscription groups: set (v1, v2) and read back."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -7,7 +8,7 @@ from reverse_etl.sandbox.answers import MAX_IDS, TOO_MANY_IDS, Answer, RefusedEr
 from reverse_etl.sandbox.exact import Json
 from reverse_etl.sandbox.fields import GROUP_STATES
 from reverse_etl.sandbox.identifiers import is_text
-from reverse_etl.sandbox.people import same_email
+from reverse_etl.sandbox.people import same_email, usual_choice
 from reverse_etl.sandbox.store import Transaction, User
 
 EMAIL_AND_PHONE = "Either an email address or a phone number should be provided, but not both."  # (sub1)
@@ -81,14 +82,73 @@ def _apply(work: Transaction, change: _Change) -> None:
 def status(work: Transaction, query: Mapping[str, Json], settings: Settings) -> Answer:
     """State of users in one group, capitalised; `Unknown` if none is set (subget). Status code: a guess."""
     group_id = next(iter(query.get("subscription_group_id", [])), None)
-    external_ids = [*query.get("external_id[]", []), *query.get("external_id", [])]
-    if not group_id or not external_ids:
-        raise RefusedError("'subscription_group_id' and 'external_id' are required")  # a guess
-    if len(external_ids) > MAX_IDS:
-        raise RefusedError(TOO_MANY_IDS)
-    return 200, {"status": {one: _state(work, one, group_id) for one in external_ids}, "message": "success"}
+    if not group_id:
+        raise RefusedError("'subscription_group_id' is required")  # a guess
+    name, asked = _asked(query)
+    return 200, {"status": {one: _state(work, name, one, group_id) for one in asked}, "message": "success"}
 
 
-def _state(work: Transaction, external_id: str, group_id: str) -> str:
-    user = work.by_external_id(external_id)
+def _state(work: Transaction, name: str, asked: str, group_id: str) -> str:
+    """Of users who share an e-mail or a phone, the state of the usual choice; told under the e-mail: both guesses."""
+    user = usual_choice(_found(work, name, asked))
     return "Unknown" if user is None else work.subscriptions(user).get(group_id, "unknown").capitalize()
+
+
+MOST_USERS = 100  # in an answer, by default and at most (subuser)
+
+
+def of_users(work: Transaction, query: Mapping[str, Json], settings: Settings) -> Answer:
+    """All groups in which users have a state; several who share an e-mail are told one by one (subuser).
+
+    The shape is that of (clients): the page prints an older one. Unknown users are left out: a guess.
+    """
+    name, asked = _asked(query)
+    limit, offset = _number(query, "limit", MOST_USERS), _number(query, "offset", 0)
+    users = list(dict.fromkeys(user for one in asked for user in _found(work, name, one)))
+    page = users[offset : offset + min(limit, MOST_USERS)]
+    return 200, {"users": [_of_user(work, user) for user in page], "total_count": len(users), "message": "success"}
+
+
+def _of_user(work: Transaction, user: User) -> dict[str, Json]:
+    """The sandbox knows groups by their ids alone: name and channel are made up from what there is."""
+    channel = "sms" if user.value("email") is None and user.value("phone") is not None else "email"
+    return {
+        "email": user.value("email"),
+        "phone": user.value("phone"),
+        "external_id": user.external_id,
+        "subscription_groups": [
+            {"id": group_id, "name": group_id, "channel": channel, "status": state.capitalize()}
+            for group_id, state in work.subscriptions(user).items()
+        ],
+    }
+
+
+def _asked(query: Mapping[str, Json]) -> tuple[str, list[str]]:
+    """Which identifier a query names users by, and which: `name=1`, or `name[]=1` several times.
+
+    External ids go before all; without them an e-mail and a phone together are an error (subget).
+    """
+    given = {name: [*query.get(f"{name}[]", []), *query.get(name, [])] for name in ("external_id", "email", "phone")}
+    if not any(given.values()):
+        raise RefusedError("'external_id', 'email' or 'phone' is required")  # a guess
+    if given["email"] and given["phone"] and not given["external_id"]:
+        raise RefusedError(EMAIL_AND_PHONE)
+    name = next(name for name, asked in given.items() if asked)
+    if len(given[name]) > MAX_IDS:
+        raise RefusedError(TOO_MANY_IDS)
+    return name, given[name]
+
+
+def _found(work: Transaction, name: str, asked: str) -> list[User]:
+    """Users with this identifier, the most recently updated last."""
+    if name == "external_id":
+        user = work.by_external_id(asked)
+        return [] if user is None else [user]
+    return work.with_email(asked) if name == "email" else work.with_phone(asked)
+
+
+def _number(query: Mapping[str, Json], name: str, default: int) -> int:
+    text = next(iter(query.get(name, [])), str(default))
+    if not re.fullmatch("[0-9]{1,9}", text):
+        raise RefusedError(f"'{name}' must be a number")  # a guess
+    return int(text)

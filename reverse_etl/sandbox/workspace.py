@@ -5,14 +5,14 @@ The order of checks is a guess where Braze does not say:
 """
 
 import hashlib
+import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from http import HTTPStatus
-from typing import Any
 from urllib.parse import parse_qs
 
-from reverse_etl.sandbox import export, identities, subscriptions, track
-from reverse_etl.sandbox.answers import Answer, MaxObjects, RefusedError, Settings
+from reverse_etl.sandbox import catalog_items, catalogs, export, identities, subscriptions, track
+from reverse_etl.sandbox.answers import Answer, PagedAnswer, RefusedError, Settings
 from reverse_etl.sandbox.exact import Json, dumps, parse
 from reverse_etl.sandbox.faults import NOT_TAKEN, Fault, Faults, Hit
 from reverse_etl.sandbox.identifiers import identifier_text, identifiers
@@ -25,11 +25,16 @@ ALL_SCOPES = "*"
 
 @dataclass(frozen=True)
 class Endpoint:
-    """What one path takes: the permission it needs, the rate limit it shares, and the function that does it."""
+    """What one path takes: the permission it needs, the rate limit it shares, and the function that does it.
+
+    `run` gets the transaction, the body (of a GET the query, of an endpoint without `has_body` whatever came), the
+    settings, and by name what stands in the path for each {name}.
+    """
 
     scope: str
     family: str | Callable[[Json], str]
-    run: Callable[[Transaction, Any, Settings], Answer]
+    run: Callable[..., Answer | PagedAnswer]
+    has_body: bool = True
 
 
 ENDPOINTS: Mapping[tuple[str, str], Endpoint] = {  # scopes: (track, alias, identify, ... as the table of permissions)
@@ -52,12 +57,52 @@ ENDPOINTS: Mapping[tuple[str, str], Endpoint] = {  # scopes: (track, alias, iden
     ("POST", "/v2/subscription/status/set"): Endpoint(
         "subscription.status.set", "subscription_status_set", subscriptions.set_v2
     ),
-    ("GET", "/subscription/status/get"): Endpoint(
-        "subscription.status.get",  # not confirmed
-        "general",
-        subscriptions.status,
+    ("GET", "/subscription/status/get"): Endpoint("subscription.status.get", "general", subscriptions.status),
+    ("GET", "/subscription/user/status"): Endpoint("subscription.groups.get", "general", subscriptions.of_users),
+    ("POST", "/catalogs"): Endpoint("catalogs.create", "catalogs", catalogs.create),
+    ("GET", "/catalogs"): Endpoint("catalogs.get", "catalogs", catalogs.listed),
+    ("DELETE", "/catalogs/{catalog_name}"): Endpoint("catalogs.delete", "catalogs", catalogs.delete, has_body=False),
+    ("POST", "/catalogs/{catalog_name}/fields"): Endpoint(
+        "catalogs.create_fields", "catalog_fields", catalogs.create_fields
     ),
+    ("DELETE", "/catalogs/{catalog_name}/fields/{field_name}"): Endpoint(
+        "catalogs.delete_fields", "catalog_fields", catalogs.delete_field, has_body=False
+    ),
+    **{
+        (method, "/catalogs/{catalog_name}/items"): Endpoint(f"catalogs.{action}_items", "catalog_items", run)
+        for method, action, run in (
+            ("POST", "add", catalog_items.create_many),
+            ("PATCH", "update", catalog_items.update_many),
+            ("PUT", "replace", catalog_items.replace_many),
+            ("DELETE", "delete", catalog_items.delete_many),
+        )
+    },
+    ("GET", "/catalogs/{catalog_name}/items"): Endpoint("catalogs.get_items", "catalog_item", catalog_items.get_many),
+    **{
+        (method, "/catalogs/{catalog_name}/items/{item_id}"): Endpoint(
+            f"catalogs.{action}_item", "catalog_item", run, has_body=method != "DELETE"
+        )
+        for method, action, run in (
+            ("POST", "create", catalog_items.create_one),
+            ("PATCH", "update", catalog_items.update_one),
+            ("PUT", "replace", catalog_items.replace_one),
+            ("DELETE", "delete", catalog_items.delete_one),
+            ("GET", "get", catalog_items.get_one),
+        )
+    },
 }
+_PATTERNS = {  # paths with names in them
+    key: re.compile(re.sub(r"{(\w+)}", r"(?P<\1>[^/]+)", key[1])) for key in ENDPOINTS if "{" in key[1]
+}
+
+
+def find_endpoint(method: str, path: str) -> tuple[Endpoint, dict[str, str]] | None:
+    """The endpoint of a path, and what stands for each name in it."""
+    exact = ENDPOINTS.get((method, path))
+    if exact is not None:
+        return exact, {}
+    matches = ((key, pattern.fullmatch(path)) for key, pattern in _PATTERNS.items() if key[0] == method)
+    return next(((ENDPOINTS[key], found.groupdict()) for key, found in matches if found), None)
 
 
 @dataclass(frozen=True)
@@ -119,15 +164,14 @@ class Workspace:
         *,
         keys: Mapping[str, Collection[str]],
         limits: Mapping[str, Windows],
-        max_objects: MaxObjects,
-        keep_first_type: bool,
+        settings: Settings,
         clock: Callable[[], float],
     ) -> None:
         self._store = store
         self._faults = faults
         self._keys = {key: frozenset(scopes) for key, scopes in keys.items()}
         self._limits = limits
-        self._settings = Settings(max_objects, keep_first_type)
+        self._settings = settings
         self._clock = clock
 
     def take(self, call: Call) -> Outcome:
@@ -152,9 +196,10 @@ class Workspace:
         return self._decide(work, call, body, hit)
 
     def _decide(self, work: Transaction, call: Call, body: Json, hit: Hit) -> Reply:
-        endpoint = ENDPOINTS.get((call.method, call.path))
-        if endpoint is None:
+        found = find_endpoint(call.method, call.path)
+        if found is None:
             return _reply(404, {"message": "Not Found"}, work.now)  # the text is a guess
+        endpoint, names = found
         scopes = self._keys.get(call.key or "") if call.is_bearer else None
         is_allowed = scopes is not None and not scopes.isdisjoint({endpoint.scope, ALL_SCOPES})
         headers, has_room = self._count(work, endpoint, body, cost=int(is_allowed))
@@ -167,12 +212,12 @@ class Workspace:
         try:
             if call.is_oversize:
                 raise RefusedError("Payload Too Large", status=413)  # the text is a guess
-            if not isinstance(body, dict):
+            if endpoint.has_body and not isinstance(body, dict):
                 raise RefusedError(_BAD_JSON)
-            status, answer = endpoint.run(work, body, self._settings_for(hit))
+            status, answer, *paging = endpoint.run(work, body, self._settings_for(hit), **names)
         except RefusedError as refused:
-            status, answer = refused.status, refused.answer
-        return _reply(status, answer, work.now, headers)
+            status, answer, paging = refused.status, refused.answer, []
+        return _reply(status, answer, work.now, {**headers, **(paging[0] if paging else {})})
 
     def _settings_for(self, hit: Hit) -> Settings:
         if not hit.object_errors:
@@ -190,7 +235,7 @@ class Workspace:
     def _log(self, work: Transaction, call: Call, body: Json, reply: Reply | None, hit: Hit) -> None:
         key = None if call.key is None else fingerprint(call.key)
         answer = "" if reply is None else reply.text if reply.log_text is None else reply.log_text
-        arrays = body.items() if isinstance(body, dict) and call.method == "POST" else ()
+        arrays = body.items() if isinstance(body, dict) and call.method != "GET" else ()
         self._store.log(
             work.number,
             Entry(
