@@ -39,7 +39,7 @@ torture: $(VENV)/installed ## Kill syncs at random moments while the server misb
 bench: $(VENV)/installed ## How fast it is, each figure beside its yardstick: some ten minutes
 	$(BIN)/python -m bench.run --write $(BENCH)
 
-docs: $(VENV)/installed ## Write what README.md and docs/cli.md take from the code
+docs: $(VENV)/installed ## Write what README.md, docs/cli.md and docs/sandbox.md take from the code
 	$(BIN)/python -m docs.generate
 
 clean:

@@ -1,4 +1,4 @@
-"""Writes the parts of README.md and docs/cli.md that the code knows better. `make docs` runs it; a test compares.
+"""Writes the parts of README.md, docs/cli.md and docs/sandbox.md that the code knows better. `make docs` runs it; a test compares.
 
 A generated part stands between `<!-- name -->` and `<!-- /name -->`.
 """
@@ -17,8 +17,11 @@ from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 from typer.main import get_command
 
+from docs.sandbox_rules import RULES, SOURCES, Rule
 from reverse_etl.cli import app
 from reverse_etl.modes import MODES, Extra, Kind, Mode
+from reverse_etl.sandbox.limits import DEFAULTS, LIGHT_EXPORT
+from reverse_etl.sandbox.workspace import ENDPOINTS, Endpoint
 from reverse_etl.spec import Destination, Guards, Incremental, Sync
 
 ROOT = Path(__file__).parents[1]
@@ -161,6 +164,39 @@ def _results() -> list[str]:
     return (ROOT / "bench" / "RESULTS.md").read_text(encoding="utf-8").splitlines()
 
 
+def sandbox_endpoints() -> str:
+    lines = ["| call | permission | rate limit (its name in `limits`) |", "|---|---|---|"]
+    lines += [f"| {method} {path} | `{one.scope}` | {_limit(one)} |" for (method, path), one in ENDPOINTS.items()]
+    return "\n".join(lines)
+
+
+def _limit(endpoint: Endpoint) -> str:
+    if not isinstance(endpoint.family, str):
+        return f"{_windows('users_export_ids')}, or {_windows(LIGHT_EXPORT)}"
+    return _windows(endpoint.family)
+
+
+def _windows(family: str) -> str:
+    windows = ", ".join(f"{requests:,} in {seconds:,.0f} s" for requests, seconds in DEFAULTS[family])
+    return f"{windows} (`{family}`)"
+
+
+def sandbox_rules() -> str:
+    lines = ["| rule | source | test |", "|---|---|---|"]
+    for section, rules in RULES.items():
+        lines += [f"| **{section}** | | |", *map(_rule_row, rules)]
+    return "\n".join(lines)
+
+
+def _rule_row(rule: Rule) -> str:
+    tests = "<br>".join(f"`test_{name}`" for name in rule.tests.split())
+    return f"| {rule.text} | {', '.join(rule.sources.split())} | {tests} |"
+
+
+def sandbox_sources() -> str:
+    return "\n".join(["| key | page |", "|---|---|", *(f"| {key} | {page} |" for key, page in SOURCES.items())])
+
+
 PARTS: Mapping[str, Mapping[str, Callable[[], str]]] = {
     "README.md": {
         "demo": demo,
@@ -173,6 +209,7 @@ PARTS: Mapping[str, Mapping[str, Callable[[], str]]] = {
         "bench": bench,
     },
     "docs/cli.md": {"reference": cli_reference},
+    "docs/sandbox.md": {"endpoints": sandbox_endpoints, "rules": sandbox_rules, "sources": sandbox_sources},
 }
 
 
