@@ -1,4 +1,4 @@
-"""Writes the parts of README.md, docs/cli.md and docs/sandbox.md that the code knows better. `make docs` runs it; a test compares.
+"""Writes what the code knows better into README.md, docs/cli.md and docs/sandbox.md: `make docs`. A test compares.
 
 A generated part stands between `<!-- name -->` and `<!-- /name -->`.
 """

@@ -25,6 +25,7 @@ SOURCES: Mapping[str, str] = {  # paths are in the repository braze-inc/braze-do
     "identify": f"{_API}/user_data/post_user_identify.md",
     "delete": f"{_API}/user_data/post_user_delete.md",
     "merge": f"{_API}/user_data/post_users_merge.md",
+    "merging": "braze.com/docs/user_guide/audience/manage_audience/merge_duplicate_users/merge_behavior",
     "rename": f"{_API}/user_data/external_id_migration/post_external_ids_rename.md",
     "remove": f"{_API}/user_data/external_id_migration/post_external_ids_remove.md",
     "sub1": f"{_API}/subscription_groups/post_update_user_subscription_group_status.md",
@@ -340,7 +341,7 @@ RULES: Mapping[str, tuple[Rule, ...]] = {
         ),
         Rule(
             "merge: 202; the kept user takes what it lacks, events and purchases add up",
-            "merge",
+            "merge merging",
             "merge_takes_over_what_is_missing_and_adds_up",
         ),
         Rule(

@@ -68,9 +68,10 @@ def find(work: Transaction, sent: Mapping[str, Json]) -> User | None:
 
 
 def merge(work: Transaction, source: User, target: User) -> None:
-    """Fields that only the source has move to the target, with all it did; the source disappears (identify, merge).
+    """Fields that only the source has move to the target, with all it did; the source disappears (identify, merging).
 
-    Events and purchases add up. An alias whose label the target has is lost (a guess; identify checks before).
+    Events and purchases add up, of session dates the first and the last stay (merge). Push tokens and subscription
+    groups that the target lacks move too, an alias whose label it has is lost: guesses, no page names them.
     """
     for name, better in (("date_of_first_session", min), ("date_of_last_session", max)):  # the earlier, the later
         both = [user.fields[name] for user in (target, source) if name in user.fields]
