@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test torture bench lint types check docs clean
+.PHONY: demo test test-clients torture bench lint types check docs clean
 
 $(VENV)/installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -24,6 +24,9 @@ demo: $(VENV)/installed ## The demo shop against the local Braze: sync, sync aga
 test: $(VENV)/installed ## All tests
 	$(BIN)/pytest
 
+test-clients: $(VENV)/installed ## Clients of Braze that others wrote, against the sandbox: needs Node.js with npm, and installs into .clients
+	$(BIN)/pytest clients
+
 lint: $(VENV)/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -43,4 +46,4 @@ docs: $(VENV)/installed ## Write what README.md, docs/cli.md and docs/sandbox.md
 	$(BIN)/python -m docs.generate
 
 clean:
-	rm -rf $(VENV) .retl/sandbox warehouse.duckdb target
+	rm -rf $(VENV) .clients .retl/sandbox warehouse.duckdb target
