@@ -19,7 +19,7 @@ import duckdb
 import pytest
 import requests
 
-from reverse_etl.sandbox import LoggedRequest, Sandbox, serve
+from reverse_etl.sandbox import LoggedRequest, Sandbox, parse_limits, serve
 
 NOW = 1_800_000_001.5  # half past the first second of a window of 3 s, and of a minute
 KEY = {"Authorization": "Bearer sandbox"}
@@ -666,3 +666,54 @@ def test_taken_port_is_an_error_with_a_hint(retl, tmp_path):
         "",
         f"port {port}: Address already in use\n  hint: --port 0 takes a free one\n",
     )
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("users_track", "'users_track' is not NAME=REQUESTS/SECONDS or NAME=none"),
+        ("users_track=many", "'users_track=many' is not NAME=REQUESTS/SECONDS or NAME=none"),
+        ("users_track=5/0", "rate limit 'users_track': requests count from 0, seconds are more than 0"),
+    ],
+)
+def test_bad_limit_is_an_error_with_a_hint(retl, tmp_path, text, message):
+    project(tmp_path)
+    outcome = retl("sandbox", "--limit", text)
+    hint = "docs/sandbox.md has the names, in its table of calls"
+    assert (outcome.code, outcome.err) == (2, f"--limit: {message}\n  hint: {hint}\n")
+
+
+def test_limits_are_read_from_text():
+    texts = ["users_track=5/1", "users_track=100/60.5", "users=none"]
+    assert parse_limits(texts) == {"users_track": [(5, 1.0), (100, 60.5)], "users": []}
+
+
+def test_command_serves_by_the_contract_that_it_is_told(tmp_path):
+    project(tmp_path)
+    command = [
+        sys.executable,
+        "-m",
+        "reverse_etl",
+        "sandbox",
+        "--port",
+        "0",
+        "--older-contract",
+        "--limit",
+        "users=7/60",
+    ]
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True) as server:
+        try:
+            assert server.stdout is not None
+            url = server.stdout.readline().split()[0]
+
+            def answer(path: str, body: Any) -> requests.Response:
+                return requests.post(url + path, json=body, headers=KEY)
+
+            users = [{"external_id": f"u{n}"} for n in range(75)]
+            events = [{"external_id": "u1", "name": "seen", "time": "2026-01-01"}] * 75
+            assert answer("/users/track", {"attributes": users, "events": events}).status_code == 201
+            exported = answer("/users/export/ids", {"external_ids": ["u1"]})
+            assert (exported.json()["users"][0]["external_id"], limits(exported)[0]) == ("u1", "2500")
+            assert limits(answer("/users/identify", {}))[0] == "7"
+        finally:
+            server.terminate()

@@ -32,9 +32,20 @@ def sandbox(
     key: Annotated[
         list[str] | None, typer.Option("--key", help="KEY:SCOPE,SCOPE of an API key; without any, sandbox may do all.")
     ] = None,
+    limit: Annotated[
+        list[str] | None,
+        typer.Option("--limit", help="Of a rate limit: users_track=1000/60 or =none (names: see docs/sandbox.md)."),
+    ] = None,
+    older_contract: Annotated[
+        bool,
+        typer.Option(
+            "--older-contract",
+            help="As before August 2024: 75 objects in each array, exports of all fields, 2,500 of them a minute.",
+        ),
+    ] = False,
 ) -> None:
     """Serve a local stand-in of Braze until Ctrl-C, for tests and for other clients."""
-    from reverse_etl.sandbox import FileRefusedError, Sandbox, parse_fault, serve
+    from reverse_etl.sandbox import OLDER_EXPORTS, FileRefusedError, Sandbox, parse_fault, parse_limits, serve
 
     try:
         faults = [parse_fault(text) for text in fault or []]
@@ -42,6 +53,10 @@ def sandbox(
         raise ProjectError(
             f"--fault: {error}", hint="write KIND:NAME=VALUE,NAME=VALUE, as docs/sandbox.md has it"
         ) from error
+    try:
+        limits = {**(OLDER_EXPORTS if older_contract else {}), **parse_limits(limit or [])}
+    except ValueError as error:
+        raise ProjectError(f"--limit: {error}", hint="docs/sandbox.md has the names, in its table of calls") from error
     file = file or project.sandbox_file
     try:
         if last:
@@ -56,7 +71,17 @@ def sandbox(
         def ready(url: str) -> None:
             print(f"{url}  keys: {', '.join(keys)}  file: {file}", flush=True)
 
-        serve(file, port=port, keys=keys, seed=seed, faults=faults, ready=ready)
+        serve(
+            file,
+            port=port,
+            keys=keys,
+            limits=limits,
+            max_objects="75 per array" if older_contract else "75 together",
+            seed=seed,
+            export_needs_fields=not older_contract,
+            faults=faults,
+            ready=ready,
+        )
     except FileRefusedError as error:
         raise ProjectError(str(error), hint="name another one with --file") from error
     except OSError as error:

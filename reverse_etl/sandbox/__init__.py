@@ -32,8 +32,20 @@ of the same pages check each other.
 
 from reverse_etl.sandbox.faults import Fault
 from reverse_etl.sandbox.faults import from_text as parse_fault
+from reverse_etl.sandbox.limits import OLDER_EXPORTS
+from reverse_etl.sandbox.limits import from_texts as parse_limits
 from reverse_etl.sandbox.local import Sandbox, serve
 from reverse_etl.sandbox.read import LoggedRequest, SilentDrop
 from reverse_etl.sandbox.schema import FileRefusedError
 
-__all__ = ["Fault", "FileRefusedError", "LoggedRequest", "Sandbox", "SilentDrop", "parse_fault", "serve"]
+__all__ = [
+    "OLDER_EXPORTS",
+    "Fault",
+    "FileRefusedError",
+    "LoggedRequest",
+    "Sandbox",
+    "SilentDrop",
+    "parse_fault",
+    "parse_limits",
+    "serve",
+]

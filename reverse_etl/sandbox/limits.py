@@ -4,6 +4,7 @@ Windows are fixed, not rolling, and start at multiples of their length (limits, 
 """
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -24,6 +25,25 @@ DEFAULTS: Mapping[str, Windows] = {
     "catalog_items": [(16_000, 60.0)],  # many at once (limits)
     "catalog_item": [(50, 60.0)],  # one by one, and lists (limits)
 }
+
+
+OLDER_EXPORTS: Mapping[str, Windows] = {EXPORT: [(2500, 60.0)]}  # of customers from before 2024-08-22 (limits)
+
+
+def from_texts(texts: Sequence[str]) -> dict[str, Windows]:
+    """`users_track=1000/60` is 1,000 requests in 60 s, `users_track=none` no limit; twice the same: both hold.
+
+    Raises ValueError with the text that is neither.
+    """
+    found: dict[str, list[tuple[int, float]]] = {}
+    for text in texts:
+        family, _, window = text.partition("=")
+        match = re.fullmatch(r"([0-9]+)/([0-9]+(?:\.[0-9]+)?)", window)
+        if not match and window != "none":
+            raise ValueError(f"{text!r} is not NAME=REQUESTS/SECONDS or NAME=none")
+        found.setdefault(family, []).extend([(int(match[1]), float(match[2]))] if match else [])
+    table(found)  # knows the families, and what a window may be
+    return dict(found)
 
 
 @dataclass(frozen=True)
