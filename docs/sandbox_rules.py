@@ -461,7 +461,7 @@ RULES: Mapping[str, tuple[Rule, ...]] = {
         Rule(
             "Many: POST, PATCH, PUT, DELETE, all 202",
             "cat-items cat-patch cat-put cat-delete-items",
-            "items_are_made_changed_replaced_and_deleted",
+            "items_are_made_changed_replaced_and_deleted catalog_is_a_table_of_items_whatever_the_order_of_calls",
         ),
         Rule(
             "What cannot be done with some of many is left out, in silence",

@@ -5,6 +5,8 @@ from typing import Any
 
 import pytest
 import requests
+from hypothesis import given
+from hypothesis import strategies as st
 
 from reverse_etl.sandbox import Sandbox
 
@@ -584,3 +586,53 @@ def test_bad_cursor_is_refused(braze, cursor):
     assert call(braze, "GET", f"{ITEMS}?cursor={cursor}") == refused(
         "invalid-cursor", "'cursor' is not valid", ["cursor"], [cursor]
     )
+
+
+# Any order of calls
+
+IDS = st.sampled_from(["a", "b", "c"])
+SOME_FIELDS = st.dictionaries(st.sampled_from(["City", "Cuisine"]), st.sampled_from(["x", "y", None]))
+ONE = st.tuples(st.sampled_from(["POST", "PATCH", "PUT", "DELETE"]), st.just(None), IDS, SOME_FIELDS)
+MANY = st.tuples(
+    st.sampled_from(["POST", "PATCH", "PUT", "DELETE"]),
+    st.dictionaries(IDS, SOME_FIELDS, min_size=1),
+    st.none(),
+    st.none(),
+)
+
+
+def expected(items: dict[str, dict[str, Any]], method: str, id: str, values: dict[str, Any]) -> bool:
+    """Does to a dict what the call does to a catalog; whether there was something to do."""
+    is_there = id in items
+    if method == "DELETE":
+        items.pop(id, None)
+        return is_there
+    if is_there == (method == "POST") and method != "PUT":
+        return False
+    old = items.get(id, {}) if method == "PATCH" else {}
+    items[id] = {name: value for name, value in {**old, **values}.items() if value is not None}
+    return True
+
+
+@pytest.fixture(scope="module")
+def unlimited():
+    with Sandbox(limits={"catalogs": [], "catalog_item": []}) as sandbox:
+        yield sandbox
+
+
+@given(st.lists(ONE | MANY, max_size=8))
+def test_catalog_is_a_table_of_items_whatever_the_order_of_calls(unlimited, calls):
+    call(unlimited, "DELETE", "/catalogs/restaurants")
+    call(unlimited, "POST", "/catalogs", {"catalogs": [RESTAURANTS]})
+    items: dict[str, dict[str, Any]] = {}
+    for method, many, id, values in calls:
+        if many is None:
+            is_done = expected(items, method, id, values)
+            status, _ = call(unlimited, method, f"{ITEMS}/{id}", {"items": [values]})
+            assert (status < 300) is is_done
+        else:
+            for each, changes in many.items():
+                expected(items, method, each, changes)
+            sent = [{"id": each, **changes} for each, changes in many.items()]
+            assert call(unlimited, method, ITEMS, {"items": sent})[0] == 202
+    assert stored(unlimited) == items
