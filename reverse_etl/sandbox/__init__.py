@@ -15,8 +15,8 @@
       subscriptions.py  subscription groups
       export.py         /users/export/ids
         people.py         which user is meant
-      catalogs.py        catalogs and their fields
-      catalog_items.py   what is in them
+      catalogs.py       catalogs and their fields
+      catalog_items.py  what is in them
         catalog_values.py  types of fields
         catalog_errors.py  what is answered to mistakes
     store.py          a request's transaction
