@@ -162,7 +162,8 @@ class Sender:
         self._failed_in_a_row = 0
         self._refused_in_a_row = 0
         self._idle = 0
-        self._workers: list[threading.Thread] = []
+        self._workers: list[threading.Event] = []  # each set when its worker has ended
+        self._ends_queued = 0
         self._bug: BaseException | None = None
 
     def interrupt(self) -> None:
@@ -171,22 +172,34 @@ class Sender:
         self._stop.set()
 
     def send(self, batches: Iterable[Batch]) -> Delivery:
-        """Deliver all batches, or as many as can be. Returns when no request is in flight any more."""
+        """Deliver all batches, or as many as can be. Returns when no request is in flight any more.
+
+        An exception that is raised meanwhile, such as by a signal handler of the program around, is as an interrupt.
+        """
         try:
             for batch in batches:
                 self._start_worker_if_needed()
                 if not self._put(batch):
                     break
+            self._await_workers()
+        except BaseException:
+            self._stop.set()
+            raise
         finally:
-            for _ in self._workers:
-                self._queue.put(None)
-            for worker in self._workers:
-                while worker.is_alive():
-                    worker.join(timeout=0.2)  # a signal that another thread got is handled between two waits
+            self._await_workers()
             self._deadlines.close()
         if self._bug:
             raise self._bug
         return self.delivery
+
+    def _await_workers(self) -> None:
+        """Wait until all workers have ended. May be called again where a call was broken off."""
+        while self._ends_queued < len(self._workers):
+            self._queue.put(None)
+            self._ends_queued += 1
+        for ended in self._workers:  # not join(): one that an exception breaks off takes the thread for ended
+            while not ended.wait(timeout=0.2):  # a signal that another thread got is handled between two waits
+                pass
 
     def _put(self, batch: Batch) -> bool:
         while not self._stop.is_set():
@@ -201,11 +214,22 @@ class Sender:
         with self._lock:
             if self._idle > self._queue.qsize() or len(self._workers) >= self._threads:
                 return
-            worker = threading.Thread(target=self._work, name=f"retl-sender-{len(self._workers) + 1}")
-            self._workers.append(worker)
-        worker.start()
+            ended, name = threading.Event(), f"retl-sender-{len(self._workers) + 1}"
+            worker = threading.Thread(target=self._work, args=[ended], name=name)
+            self._workers.append(ended)
+            try:
+                worker.start()
+            except BaseException:
+                ended.set()
+                raise
 
-    def _work(self) -> None:
+    def _work(self, ended: threading.Event) -> None:
+        try:
+            self._deliver_queue()
+        finally:
+            ended.set()
+
+    def _deliver_queue(self) -> None:
         connection = Connection(self._destination, self._deadlines)
         while (batch := self._take()) is not None:
             if self._stop.is_set():
