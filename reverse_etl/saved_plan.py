@@ -8,7 +8,6 @@ The file is a DuckDB database, or an age file (https://age-encryption.org) that 
 """
 
 import json
-import os
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -22,6 +21,7 @@ import duckdb
 from reverse_etl.diff import RUN, STATE
 from reverse_etl.errors import ProjectError, StateError
 from reverse_etl.plan import Plan, plan_from_json
+from reverse_etl.private import private_files
 from reverse_etl.project import Project
 from reverse_etl.spec import Sync
 from reverse_etl.sql import identifier, literal
@@ -114,20 +114,16 @@ def plan_file(path: Path, target: str, encrypt_for: str | None) -> Iterator[Plan
     `encrypt_for` is an age recipient, or an identity. Raises ProjectError if the file or the key cannot be used.
     """
     recipient = _recipient(encrypt_for) if encrypt_for is not None else None
-    old_mask = os.umask(0o077)
-    try:
-        with _beside(path) as folder:
-            unfinished = PlanFile(folder / "plan.duckdb", target)
-            yield unfinished
-            finished = unfinished.path
-            if recipient is not None:
-                import pyrage
+    with private_files(), _beside(path) as folder:
+        unfinished = PlanFile(folder / "plan.duckdb", target)
+        yield unfinished
+        finished = unfinished.path
+        if recipient is not None:
+            import pyrage
 
-                finished = folder / "plan.age"
-                pyrage.encrypt_file(str(unfinished.path), str(finished), [recipient])
-            finished.replace(path)
-    finally:
-        os.umask(old_mask)
+            finished = folder / "plan.age"
+            pyrage.encrypt_file(str(unfinished.path), str(finished), [recipient])
+        finished.replace(path)
 
 
 @contextmanager
@@ -160,13 +156,9 @@ def opened_plan(path: Path, key: str | None) -> Iterator[list[SavedPlan]]:
     if not is_encrypted:
         yield _read(path, path)
         return
-    old_mask = os.umask(0o077)
-    try:
-        with _beside(path) as folder:
-            _decrypt(path, folder / "plan.duckdb", key)
-            yield _read(path, folder / "plan.duckdb")
-    finally:
-        os.umask(old_mask)
+    with private_files(), _beside(path) as folder:
+        _decrypt(path, folder / "plan.duckdb", key)
+        yield _read(path, folder / "plan.duckdb")
 
 
 def take_over(saved: SavedPlan, state: State, started_at: datetime) -> None:

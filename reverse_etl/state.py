@@ -11,7 +11,6 @@ was killed is folded in when the state is opened again; folding a run twice chan
 """
 
 import json
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -30,6 +29,7 @@ from reverse_etl.fold import Ending, Fates, acknowledged_columns, fold
 from reverse_etl.journal import Journal
 from reverse_etl.lock import locked_by_us
 from reverse_etl.modes import Kind
+from reverse_etl.private import private_files
 from reverse_etl.rules import Rule
 from reverse_etl.spec import Sync
 from reverse_etl.sql import literal
@@ -63,8 +63,7 @@ def open_state(folder: Path, sync: str, target: str, memory_limit: str | None = 
 
     Raises BusyError if another process is at work on it, StateError if it cannot be used.
     """
-    old_mask = os.umask(0o077)  # personal data: the files are for this user only
-    try:
+    with private_files():
         _make(folder)
         with locked_by_us(folder / "lock", sync, target) as dead_owner, told(folder):
             state = State(folder, sync, target, memory_limit)
@@ -73,8 +72,6 @@ def open_state(folder: Path, sync: str, target: str, memory_limit: str | None = 
                 yield state
             finally:
                 state.connection.close()
-    finally:
-        os.umask(old_mask)
 
 
 def _make(folder: Path) -> None:

@@ -17,7 +17,7 @@ LAYERS = [
     {"expressions"},
     {"rules"},
     {"mapping"},
-    {"diff", "data_tests", "journal", "lock", "braze", "waiting"},
+    {"diff", "data_tests", "journal", "lock", "private", "braze", "waiting"},
     {"watermark"},
     {"engines", "fold", "sender"},
     {"state_file", "project"},
@@ -27,7 +27,7 @@ LAYERS = [
     {"run", "memory"},
     {"apply", "unit_tests"},
     {"report"},
-    {"progress", "debug", "report_tests"},
+    {"diff", "data_tests", "journal", "lock", "private", "braze", "waiting"},
     {"cli"},
     {"__main__"},
 ]
