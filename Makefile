@@ -3,7 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-clients torture bench lint types check docs clean
+.PHONY: demo test test-clients test-orchestrators torture bench lint types check docs clean
+ORCHESTRATORS := airflow dagster prefect
 
 $(VENV)/installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -27,6 +28,15 @@ test: $(VENV)/installed ## All tests
 test-clients: $(VENV)/installed ## Clients of Braze that others wrote, against the sandbox: needs Node.js with npm, and installs into .clients
 	$(BIN)/pytest clients
 
+test-orchestrators: $(ORCHESTRATORS:%=.orchestrators/%/installed) ## docs/examples, run by Airflow, Dagster and Prefect
+	cd docs/examples && set -e; for name in $(ORCHESTRATORS); do \
+		../../.orchestrators/$$name/bin/python -m pytest --config-file=pytest.ini test_$$name.py; done
+
+.orchestrators/%/installed: docs/examples/requirements/%.txt pyproject.toml
+	$(PYTHON) -m venv --clear .orchestrators/$*
+	.orchestrators/$*/bin/python -m pip install --quiet -r $< --editable .
+	touch $@
+
 lint: $(VENV)/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -46,4 +56,4 @@ docs: $(VENV)/installed ## Write what README.md, docs/cli.md and docs/sandbox.md
 	$(BIN)/python -m docs.generate
 
 clean:
-	rm -rf $(VENV) .clients .retl/sandbox warehouse.duckdb target
+	rm -rf $(VENV) .clients .orchestrators .retl/sandbox warehouse.duckdb target

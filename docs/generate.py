@@ -1,4 +1,4 @@
-"""Writes what the code knows better into README.md, docs/cli.md and docs/sandbox.md: `make docs`. A test compares.
+"""Writes what the code knows better into README.md and pages of docs/: `make docs`. A test compares.
 
 A generated part stands between `<!-- name -->` and `<!-- /name -->`.
 """
@@ -160,6 +160,11 @@ def bench() -> str:
     return "\n".join(lines)
 
 
+def example(name: str) -> Callable[[], str]:
+    """A file of docs/examples, which tests run."""
+    return lambda: f"```python\n{(ROOT / 'docs' / 'examples' / name).read_text(encoding='utf-8')}```"
+
+
 def _results() -> list[str]:
     return (ROOT / "bench" / "RESULTS.md").read_text(encoding="utf-8").splitlines()
 
@@ -210,6 +215,9 @@ PARTS: Mapping[str, Mapping[str, Callable[[], str]]] = {
     },
     "docs/cli.md": {"reference": cli_reference},
     "docs/sandbox.md": {"endpoints": sandbox_endpoints, "rules": sandbox_rules, "sources": sandbox_sources},
+    "docs/orchestrators.md": {
+        name: example(name) for name in ("airflow_dag.py", "dagster_assets.py", "prefect_flow.py")
+    },
 }
 
 

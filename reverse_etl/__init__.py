@@ -1,0 +1,27 @@
+"""Keep Braze true to SQL models. From Python: `from reverse_etl import Project`.
+
+What is offered here is fetched when it is first asked for, so that `import reverse_etl` and the command stay fast.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from reverse_etl.api import Project
+    from reverse_etl.errors import RetlError
+    from reverse_etl.results import PlanResult, SyncError, SyncResult, SyncResults
+
+__all__ = ["PlanResult", "Project", "RetlError", "SyncError", "SyncResult", "SyncResults"]
+
+_HOMES = {"Project": "api", "RetlError": "errors"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(f"{__name__}.{_HOMES.get(name, 'results')}"), name)
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]

@@ -1,11 +1,13 @@
 """What stops a run before its first request. Pure: counts in, reasons out."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from reverse_etl.errors import Location, Mistake
+from pydantic import ValidationError
+
+from reverse_etl.errors import Location, Mistake, ProjectError, nearest
 from reverse_etl.modes import Kind
-from reverse_etl.spec import Sync
+from reverse_etl.spec import Guards, Sync
 
 GUARDS = ("max_removed", "max_changes", "max_requests", "max_data_points", "empty_snapshot")
 DATA_TESTS = "data_tests"  # what --force-guard calls all data tests of a sync together
@@ -61,3 +63,29 @@ def _checked(sync: Sync, counts: Counts) -> Iterator[tuple[str, str]]:
 def allowed(bound: str, of: int) -> int:
     """How many rows a bound allows: `500`, or `10%` of the rows there are."""
     return int(of * float(bound[:-1]) / 100) if bound.endswith("%") else int(bound)
+
+
+def bounded(syncs: Sequence[Sync], bounds: Mapping[str, object], spell: Callable[[str], str] = str) -> list[Sync]:
+    """The syncs with bounds, by the name of their guard, in place of those of syncs.yml; None leaves a guard as it is.
+
+    `spell` is how the caller writes a guard's name. Raises ProjectError for a bound that is none.
+    """
+    given = {name: bound for name, bound in bounds.items() if bound is not None}
+    if not given:
+        return list(syncs)
+    try:
+        guards = [Guards.model_validate({**sync.guards.model_dump(), **given}) for sync in syncs]
+    except ValidationError as error:
+        first = error.errors()[0]
+        reason = first["msg"].removeprefix("Value error, ")
+        raise ProjectError(f"{spell(str(first['loc'][0]))} {reason}") from error
+    return [sync.model_copy(update={"guards": its}) for sync, its in zip(syncs, guards, strict=True)]
+
+
+def known(names: Iterable[str], asked_by: str) -> list[str]:
+    """Names of guards, as they are. Raises ProjectError, which says who asked, for one that is none."""
+    found = list(names)
+    for name in found:
+        if name not in FORCEABLE:
+            raise ProjectError(f'{asked_by}: there is no guard "{name}"', hint=nearest(name, FORCEABLE))
+    return found

@@ -44,7 +44,7 @@ class Screen:
                 progress.add_task(text)
                 yield
         else:
-            with _repeating(lambda: self._say(f"{text}, {time.monotonic() - began_s:.0f} s"), LINE_EVERY_S):
+            with repeating(lambda: self._say(f"{text}, {time.monotonic() - began_s:.0f} s"), LINE_EVERY_S):
                 yield
 
     def planned(self, sync: Sync, plan: Plan) -> None:
@@ -74,7 +74,7 @@ class Screen:
                 done = sender.delivery.accepted + sender.delivery.rejected
                 progress.update(task, completed=done, rates=_rates(sender, time.monotonic() - began_s))
 
-            with _repeating(update, BAR_EVERY_S):
+            with repeating(update, BAR_EVERY_S):
                 yield
             update()
 
@@ -82,13 +82,15 @@ class Screen:
     def _lines(self, sync: Sync, plan: Plan, sender: Sender) -> Iterator[None]:
         began_s = time.monotonic()
 
-        def say() -> None:
-            done = sender.delivery.accepted + sender.delivery.rejected
-            rates = _rates(sender, time.monotonic() - began_s)
-            self._say(f"{sync.name}: {done:,} of {count(plan.to_send, 'row')} answered, {rates}")
-
-        with _repeating(say, LINE_EVERY_S):
+        with repeating(lambda: self._say(answered_line(sync, plan, sender, began_s)), LINE_EVERY_S):
             yield
+
+
+def answered_line(sync: Sync, plan: Plan, sender: Sender, began_s: float) -> str:
+    """How far the sending has come that began at `began_s` of the monotonic clock."""
+    done = sender.delivery.accepted + sender.delivery.rejected
+    rates = _rates(sender, time.monotonic() - began_s)
+    return f"{sync.name}: {done:,} of {count(plan.to_send, 'row')} answered, {rates}"
 
 
 def _rates(sender: Sender, elapsed_s: float) -> str:
@@ -99,7 +101,8 @@ def _rates(sender: Sender, elapsed_s: float) -> str:
 
 
 @contextmanager
-def _repeating(action: Callable[[], None], every_s: float) -> Iterator[None]:
+def repeating(action: Callable[[], None], every_s: float) -> Iterator[None]:
+    """Do something again and again, in a thread, until the block ends."""
     done = threading.Event()
 
     def repeat() -> None:

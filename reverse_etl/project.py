@@ -35,11 +35,7 @@ class Project:
     seeds: Mapping[str, Path]
     environ: Mapping[str, str]
     started_at: datetime
-
-    @property
-    def scheduled_time(self) -> datetime:
-        """The moment that a run of this project stands for."""
-        return self.started_at
+    scheduled_time: datetime  # the moment that a run stands for
 
     @property
     def target_name(self) -> str:
@@ -163,7 +159,8 @@ def load_project(
     models = _models(folder)
     spec = read_spec(text, models.keys(), environ, target, cli_vars, needs_target=needs_target)
     seeds = {path.stem: path for path in sorted((folder / "seeds").glob("*.csv"))}
-    return Project(folder, spec, models, seeds, environ, started_at or datetime.now(UTC))
+    started_at = started_at or datetime.now(UTC)
+    return Project(folder, spec, models, seeds, environ, started_at, scheduled_time=started_at)
 
 
 def _models(folder: Path) -> dict[str, Model]:

@@ -410,7 +410,16 @@ def _not_run(project: Project, sync: Sync, status: str, exit_code: int, mistakes
     return RunResult(sync.name, sync.spec.label, project.target_name, status, exit_code, mistakes)
 
 
-def exit_code(results: Sequence[RunResult]) -> int:
+class Ended(Protocol):
+    """What is known of a sync that ran, or was skipped."""
+
+    @property
+    def status(self) -> str: ...
+    @property
+    def exit_code(self) -> int: ...
+
+
+def exit_code(results: Sequence[Ended]) -> int:
     """0: everything is in Braze. 2: nothing was tried, as the project is wrong. 1: anything else."""
     codes = {result.exit_code for result in results if result.status != "skipped"} or {0}
     return codes.pop() if len(codes) == 1 else 1

@@ -27,7 +27,9 @@ LAYERS = [
     {"run", "memory"},
     {"apply", "unit_tests"},
     {"report"},
-    {"diff", "data_tests", "journal", "lock", "private", "braze", "waiting"},
+    {"progress", "debug", "report_tests", "results"},
+    {"logged"},
+    {"api"},
     {"cli"},
     {"__main__"},
 ]

@@ -40,7 +40,7 @@ from reverse_etl.cli.shared import (
     say,
     screen,
 )
-from reverse_etl.errors import ProjectError, nearest
+from reverse_etl.errors import ProjectError
 
 if TYPE_CHECKING:
     from reverse_etl.project import Project
@@ -203,31 +203,15 @@ def _print_result(result: "RunResult", output: Output) -> None:
 
 def _guarded(syncs: "list[Sync]", bounds: Mapping[str, object]) -> "list[Sync]":
     """The syncs, with bounds of the command line in place of those of syncs.yml."""
-    from pydantic import ValidationError
+    from reverse_etl.guards import bounded
 
-    from reverse_etl.spec import Guards
-
-    given = {name: bound for name, bound in bounds.items() if bound is not None}
-    try:
-        return [
-            sync.model_copy(update={"guards": Guards.model_validate({**sync.guards.model_dump(), **given})})
-            if given
-            else sync
-            for sync in syncs
-        ]
-    except ValidationError as error:
-        first = error.errors()[0]
-        option = f"--{str(first['loc'][0]).replace('_', '-')}"
-        raise ProjectError(f"{option} {first['msg'].removeprefix('Value error, ')}") from error
+    return bounded(syncs, bounds, lambda name: f"--{name.replace('_', '-')}")
 
 
 def _guard_names(names: list[str]) -> list[str]:
-    from reverse_etl.guards import FORCEABLE
+    from reverse_etl.guards import known
 
-    for name in names:
-        if name not in FORCEABLE:
-            raise ProjectError(f'--force-guard: there is no guard "{name}"', hint=nearest(name, FORCEABLE))
-    return names
+    return known(names, "--force-guard")
 
 
 @app.command()

@@ -1,0 +1,196 @@
+"""retl from Python, for orchestrators and scripts: `from reverse_etl import Project`.
+
+A call does what the command of its name does, and returns what happened instead of printing it. It takes no signal
+and writes to no terminal, so it may run in any thread and in a forked process. Syncs that another thread or process
+has at work are not disturbed: see `wait_s`.
+"""
+
+import os
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TypedDict, Unpack
+
+from reverse_etl import selection
+from reverse_etl.channel import open_channel
+from reverse_etl.errors import ProjectError, nearest
+from reverse_etl.guards import bounded, known
+from reverse_etl.logged import Logged, log_result
+from reverse_etl.project import Project as ReadProject
+from reverse_etl.project import load_project
+from reverse_etl.results import PlanResult, SyncResult, SyncResults, plan_result, sync_result
+from reverse_etl.run import Listener, Options, preview_sync, run_syncs
+from reverse_etl.spec import Sync
+
+Selectors = str | Iterable[str]
+
+
+class PlanOptions(TypedDict, total=False):
+    """How to plan, beside what syncs.yml says.
+
+    full_refresh            take every row as new, sent before or not
+    accept_schema_change    go on where a column's type has changed
+    max_changes, max_removed, max_requests, max_data_points     guards, in place of those of syncs.yml
+    memory_limit            for DuckDB: "512MB"
+    wait_s                  how long to wait while another process holds the sync or the warehouse
+    scheduled_time          the moment that this run stands for, with its zone; without it, the run's start
+    """
+
+    full_refresh: bool
+    accept_schema_change: bool
+    max_changes: int | str | None
+    max_removed: int | str | None
+    max_requests: int | None
+    max_data_points: int | None
+    memory_limit: str | None
+    wait_s: float
+    scheduled_time: datetime | None
+
+
+class SyncOptions(PlanOptions, total=False):
+    """How to run, beside what syncs.yml says: PlanOptions and
+
+    force_guards            names of guards to let pass this once
+    fail_fast               run no more syncs after one fails
+    threads                 requests in flight at most
+    rate_limit_share        part of each rate limit to use: 0.8
+    """
+
+    force_guards: Collection[str]
+    fail_fast: bool
+    threads: int
+    rate_limit_share: float
+
+
+class Project:
+    """A project's folder, seen for one target.
+
+    Its files are read now, and again by each call, as commands do; a mistake in them raises ProjectError.
+    """
+
+    def __init__(
+        self,
+        folder: str | os.PathLike[str] = ".",
+        *,
+        target: str | None = None,
+        vars: Mapping[str, Any] | None = None,
+        environ: Mapping[str, str] | None = None,
+        listener: Listener | None = None,
+    ) -> None:
+        """`vars` are for var(), as --vars. `environ` goes before the process's environment: for keys that an
+        orchestrator keeps. `listener` is told how runs go, instead of the logger "reverse_etl"."""
+        self.folder = Path(folder).absolute()
+        self._target, self._vars, self._environ = target, dict(vars or {}), dict(environ or {})
+        self._listener: Listener = listener or Logged()
+        self.target = self._read().target_name
+
+    def __repr__(self) -> str:
+        return f"Project({str(self.folder)!r}, target={self.target!r})"
+
+    def syncs(self, select: Selectors | None = None, exclude: Selectors = ()) -> list[str]:
+        """The names of syncs in the order in which they run; of all, without `select`."""
+        return [sync.name for sync in _chosen(self._read(), (), select, exclude)]
+
+    def sync(self, name: str, /, **options: Unpack[SyncOptions]) -> SyncResult:
+        """Send what changed in the model of one sync since it last ran.
+
+        What goes wrong is in the result. Raises ProjectError for an unknown name or option, a project that cannot be
+        read, and an API key that is not there.
+        """
+        return self._run(lambda project: [project.sync(name)], **options)[0]
+
+    def sync_all(
+        self, *names: str, select: Selectors | None = None, exclude: Selectors = (), **options: Unpack[SyncOptions]
+    ) -> SyncResults:
+        """Run several syncs, one after the other; all, without names and `select`. As `sync` otherwise."""
+        return self._run(lambda project: _chosen(project, names, select, exclude), **options)
+
+    def plan(self, name: str, /, **options: Unpack[PlanOptions]) -> PlanResult:
+        """What a sync would send. Sends nothing, needs no API key. Raises RetlError if there can be no plan."""
+        return self._plan(lambda project: [project.sync(name)], **options)[0]
+
+    def plan_all(
+        self, *names: str, select: Selectors | None = None, exclude: Selectors = (), **options: Unpack[PlanOptions]
+    ) -> tuple[PlanResult, ...]:
+        """What several syncs would send; all, without names and `select`. As `plan` otherwise."""
+        return self._plan(lambda project: _chosen(project, names, select, exclude), **options)
+
+    def _run(
+        self,
+        choose: Callable[[ReadProject], list[Sync]],
+        *,
+        force_guards: Collection[str] = (),
+        fail_fast: bool = False,
+        threads: int = 160,
+        rate_limit_share: float = 1.0,
+        **planning: Unpack[PlanOptions],
+    ) -> SyncResults:
+        _check_range("threads", threads, 1, 500)
+        _check_range("rate_limit_share", rate_limit_share, 0.01, 1)
+        project, syncs, options = self._prepare(choose, **planning)
+        guards = known([force_guards] if isinstance(force_guards, str) else force_guards, "force_guards")
+        options = replace(options, force_guards=guards, fail_fast=fail_fast, threads=threads)
+        results = []
+        with open_channel(project, rate_limit_share) as channel:
+            for result in run_syncs(project, syncs, channel, options, self._listener):
+                log_result(result)
+                results.append(sync_result(result))
+        return SyncResults(results)
+
+    def _plan(
+        self, choose: Callable[[ReadProject], list[Sync]], **planning: Unpack[PlanOptions]
+    ) -> tuple[PlanResult, ...]:
+        project, syncs, options = self._prepare(choose, **planning)
+        return tuple(plan_result(preview_sync(project, sync, options, self._listener)) for sync in syncs)
+
+    def _prepare(
+        self,
+        choose: Callable[[ReadProject], list[Sync]],
+        *,
+        scheduled_time: datetime | None = None,
+        full_refresh: bool = False,
+        accept_schema_change: bool = False,
+        memory_limit: str | None = None,
+        wait_s: float = 0.0,
+        **bounds: object,
+    ) -> tuple[ReadProject, list[Sync], Options]:
+        """The project as it is now, the syncs that are asked for, under the bounds that are, and how to run them."""
+        for name in bounds.keys() - PlanOptions.__annotations__.keys():
+            others = SyncOptions.__annotations__.keys() - {name}
+            raise ProjectError(f'there is no option "{name}" here', hint=nearest(name, others))
+        project = self._read(_moment(scheduled_time) if scheduled_time else None)
+        options = Options(
+            full_refresh=full_refresh,
+            accept_schema_change=accept_schema_change,
+            memory_limit=memory_limit,
+            wait_s=wait_s,
+        )
+        return project, bounded(choose(project), bounds), options
+
+    def _read(self, scheduled_time: datetime | None = None) -> ReadProject:
+        return load_project(
+            self.folder, self._target, self._vars, {**os.environ, **self._environ}, scheduled_time=scheduled_time
+        )
+
+
+def _chosen(project: ReadProject, names: Sequence[str], select: Selectors | None, exclude: Selectors) -> list[Sync]:
+    """All syncs if nothing is said of any; none if what is to be selected is an empty list."""
+    wanted = ["*"] if select is None and not names else [*names, *_words(select or ())]
+    return selection.select(project.spec.syncs, wanted, _words(exclude))
+
+
+def _words(selectors: Selectors) -> list[str]:
+    return [selectors] if isinstance(selectors, str) else list(selectors)
+
+
+def _moment(time: datetime) -> datetime:
+    """A time as UTC: orchestrators bring subclasses of datetime, and zones of their own."""
+    if time.tzinfo is None:
+        raise ProjectError(f"scheduled_time {time} has no time zone", hint="datetime(..., tzinfo=UTC)")
+    return datetime.fromisoformat(time.isoformat()).astimezone(UTC)
+
+
+def _check_range(name: str, value: float, least: float, most: float) -> None:
+    if not least <= value <= most:
+        raise ProjectError(f"{name} is {value}: it has to be from {least} to {most}")

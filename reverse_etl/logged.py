@@ -1,0 +1,47 @@
+"""A listener that tells Python's logging how a run goes: for programs that run syncs, not for a terminal.
+
+The logger is "reverse_etl". Rows are named by their key at most; no value is in any line.
+"""
+
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from reverse_etl.plan import Plan
+from reverse_etl.progress import LINE_EVERY_S, answered_line, repeating
+from reverse_etl.report import change_line, result_line
+from reverse_etl.run import RunResult
+from reverse_etl.sender import Sender
+from reverse_etl.spec import Sync
+
+logger = logging.getLogger("reverse_etl")
+logger.addHandler(logging.NullHandler())  # quiet, unless the program listens
+
+
+class Logged:
+    """Says what is planned, what goes on, and how it ended."""
+
+    def notice(self, sync: Sync, text: str) -> None:
+        logger.info("%s: %s", sync.name, text)
+
+    @contextmanager
+    def planning(self, sync: Sync) -> Iterator[None]:
+        logger.info("%s: running the model, looking for what has changed", sync.name)
+        yield
+
+    def planned(self, sync: Sync, plan: Plan) -> None:
+        logger.info("%s: %s", sync.name, change_line(plan))
+
+    @contextmanager
+    def sending(self, sync: Sync, plan: Plan, sender: Sender) -> Iterator[None]:
+        began_s = time.monotonic()
+        with repeating(lambda: logger.info("%s", answered_line(sync, plan, sender, began_s)), LINE_EVERY_S):
+            yield
+
+
+def log_result(result: RunResult) -> None:
+    """Say how a sync ended: as an error if it did not end well."""
+    logger.log(logging.ERROR if result.exit_code else logging.INFO, "%s", result_line(result))
+    for mistake in result.mistakes:
+        logger.error("%s", mistake)

@@ -1,0 +1,179 @@
+"""What the Python API gives back: values that stay what they are when what is inside retl moves.
+
+SyncResult     what happened to one sync              SyncResults    to several, in the order in which they ran
+PlanResult     what a sync would send                 SyncError     raised by raise_for_status()
+
+They can be pickled, as orchestrators do with what tasks return and raise.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Self
+
+from reverse_etl import report
+from reverse_etl.errors import Mistake, RetlError
+from reverse_etl.fold import Fates
+from reverse_etl.plan import InvalidRow, Plan
+from reverse_etl.run import Preview, RunResult, exit_code
+
+
+class SyncError(RetlError):
+    """Not every row of a sync is in Braze. `results` say what happened; `exit_code` is that of `retl sync`."""
+
+    def __init__(self, results: "SyncResults") -> None:
+        self.results = results
+        failed = [result for result in results if not result.is_success]
+        said = [mistake for result in failed for mistake in (Mistake(result.summary), *result.mistakes)]
+        super().__init__(said)
+        self.exit_code = results.exit_code  # type: ignore[misc]  # of these results, not of the class
+
+    def __reduce__(self) -> tuple[type["SyncError"], tuple["SyncResults"]]:
+        return type(self), (self.results,)
+
+
+@dataclass(frozen=True)
+class SyncResult:
+    """What happened to one sync.
+
+    status: success | incomplete (not every row of the model is in Braze) | stopped (before anything was sent)
+            | failed | interrupted | skipped (a sync that it comes after did not succeed)
+    exit_code: what `retl sync` would exit with: 0 | 1 | 2 (the project is wrong, nothing was tried)
+
+    `accepted`, `rejected`, `in_doubt` and `unsent` count the rows that were to be sent, `invalid` those that break a
+    rule. `mistakes` say what went wrong, where, and the way out; `invalid_rows` are the first ones, by their key.
+    `run_id` and `plan` are None if the run ended before it had a plan.
+    """
+
+    sync: str
+    mode: str
+    target: str
+    status: str
+    exit_code: int
+    run_id: str | None
+    started_at: datetime | None
+    duration_s: float
+    accepted: int
+    rejected: int
+    in_doubt: int
+    unsent: int
+    invalid: int
+    requests: int
+    attributes: int
+    mistakes: tuple[Mistake, ...]
+    invalid_rows: tuple[InvalidRow, ...]
+    plan: Plan | None
+    summary: str
+    _json: Mapping[str, Any] = field(repr=False, compare=False)
+
+    @property
+    def is_success(self) -> bool:
+        return self.exit_code == 0
+
+    def raise_for_status(self) -> Self:
+        """This result, if all went well; raises SyncError otherwise."""
+        SyncResults([self]).raise_for_status()
+        return self
+
+    def as_dict(self) -> dict[str, Any]:
+        """What `retl sync --output json` prints of it: made of what JSON has, without a value of any column."""
+        return dict(self._json)
+
+    def __str__(self) -> str:
+        return self.summary
+
+
+class SyncResults(tuple[SyncResult, ...]):
+    """What happened to several syncs, in the order in which they ran."""
+
+    __slots__ = ()
+
+    @property
+    def exit_code(self) -> int:
+        """0: everything is in Braze. 2: nothing was tried, as the project is wrong. 1: anything else."""
+        return exit_code(self)
+
+    @property
+    def is_success(self) -> bool:
+        return self.exit_code == 0
+
+    def raise_for_status(self) -> Self:
+        """These results, if all went well; raises SyncError otherwise."""
+        if not self.is_success:
+            raise SyncError(self)
+        return self
+
+
+@dataclass(frozen=True)
+class PlanResult:
+    """What a sync would send.
+
+    `plan` are its counts; `columns` how often each column would go out; `stops` what would keep a run from sending;
+    `seconds` what the rate limit makes of its requests. `text` shows a sample of changes with their values masked.
+    """
+
+    sync: str
+    mode: str
+    target: str
+    plan: Plan
+    columns: Mapping[str, int]
+    stops: tuple[Mistake, ...]
+    invalid_rows: tuple[InvalidRow, ...]
+    seconds: float
+    text: str
+    markdown: str
+    _json: Mapping[str, Any] = field(repr=False, compare=False)
+
+    @property
+    def has_changes(self) -> bool:
+        """There is something to send."""
+        return self.plan.to_send > 0
+
+    def as_dict(self) -> dict[str, Any]:
+        """What `retl plan --output json` prints of it."""
+        return dict(self._json)
+
+    def __str__(self) -> str:
+        return self.text
+
+
+def sync_result(result: RunResult) -> SyncResult:
+    fates = result.fates or Fates()
+    return SyncResult(
+        sync=result.sync,
+        mode=result.mode,
+        target=result.target,
+        status=result.status,
+        exit_code=result.exit_code,
+        run_id=result.plan.run_id if result.plan else None,
+        started_at=result.started_at,
+        duration_s=result.duration_s,
+        accepted=fates.accepted,
+        rejected=fates.rejected,
+        in_doubt=fates.in_doubt,
+        unsent=fates.unsent,
+        invalid=result.plan.invalid if result.plan else 0,
+        requests=fates.requests,
+        attributes=fates.attributes,
+        mistakes=tuple(result.mistakes),
+        invalid_rows=tuple(result.invalid),
+        plan=result.plan,
+        summary=report.result_line(result),
+        _json=report.result_json(result),
+    )
+
+
+def plan_result(preview: Preview) -> PlanResult:
+    return PlanResult(
+        sync=preview.sync.name,
+        mode=preview.sync.spec.label,
+        target=preview.target,
+        plan=preview.plan,
+        columns=dict(preview.columns),
+        stops=tuple(preview.stops),
+        invalid_rows=tuple(preview.invalid),
+        seconds=preview.seconds,
+        text="\n".join(report.preview_lines(preview, show_values=False)),
+        markdown="\n".join(report.preview_markdown([preview])),
+        _json=report.preview_json(preview),
+    )

@@ -1,0 +1,307 @@
+"""retl from Python: what its calls return, raise and leave alone."""
+
+import json
+import logging
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from reverse_etl import Project, RetlError, SyncError, SyncResult
+from reverse_etl.sandbox import Fault
+from tests.conftest import KEY, Retl, Shop, Silent
+
+ROWS = "SELECT 'u' || i AS external_id, i AS n FROM range({rows}) AS t(i)"
+
+
+def project(shop: Shop, **options: Any) -> Project:
+    return Project(shop.folder, environ={"BRAZE_API_KEY": KEY}, **options)
+
+
+def test_sync_returns_what_happened(shop: Shop):
+    shop.sync("people", ROWS.format(rows=3))
+    result = project(shop).sync("people")
+    assert (result.sync, result.mode, result.target) == ("people", "users_track / attributes", "test")
+    assert (result.status, result.exit_code, result.is_success) == ("success", 0, True)
+    assert (result.accepted, result.rejected, result.in_doubt, result.unsent, result.invalid) == (3, 0, 0, 0, 0)
+    assert (result.requests, result.attributes, result.mistakes) == (1, 3, ())
+    assert result.plan is not None
+    assert result.run_id == result.plan.run_id == shop.rows_of("runs", "run_id")[0][0]
+    assert result.started_at is not None
+    assert result.started_at.tzinfo is UTC
+    assert result.raise_for_status() is result
+    assert str(result).startswith("people: success, 3 of 3 rows accepted in 1 request, 3 attributes written (")
+    assert json.loads(json.dumps(result.as_dict()))["fates"]["accepted"] == 3
+
+
+def test_second_sync_of_one_project_sees_what_the_files_hold_by_then(shop: Shop):
+    shop.sync("people", ROWS.format(rows=3))
+    here = project(shop)
+    assert here.sync("people").accepted == 3
+    shop.model("people", ROWS.format(rows=4))
+    assert here.sync("people").accepted == 1
+
+
+def test_syncs_are_named_in_the_order_in_which_they_run(shop: Shop):
+    shop.sync("late", ROWS.format(rows=1), after=["early"], tags=["x"]).sync("early", ROWS.format(rows=1), tags=["x"])
+    shop.sync("other", ROWS.format(rows=1))
+    here = project(shop)
+    assert here.syncs() == ["early", "late", "other"]
+    assert here.syncs("tag:x", exclude=["late"]) == ["early"]
+    assert [result.sync for result in here.sync_all("other", select="late")] == ["late", "other"]
+    assert [result.sync for result in here.sync_all(exclude="late")] == ["early", "other"]
+    assert (here.syncs(select=[]), here.sync_all(select=[])) == ([], ())
+
+
+def test_plan_sends_nothing_and_needs_no_key(shop: Shop):
+    shop.sync("people", ROWS.format(rows=3))
+    plan = Project(shop.folder).plan("people", max_changes=2)
+    assert (plan.has_changes, plan.plan.added, dict(plan.columns)) == (True, 3, {"n": 3})
+    assert [stop.what for stop in plan.stops] == [
+        "people: guard max_changes: 3 rows would be sent; at most 2 are allowed"
+    ]
+    assert "| people | users_track / attributes | 3 | 0 | 0 | 0 | 1 |" in plan.markdown
+    assert "n: ***" in str(plan)
+    assert plan.as_dict()["to_send"] == 3
+    assert shop.sent() == []
+    assert [one.sync for one in Project(shop.folder).plan_all()] == ["people"]
+
+
+def test_what_goes_wrong_in_a_sync_is_in_its_result_until_it_is_asked_to_raise(shop: Shop):
+    shop.sync("people", "SELECT nothing FROM nowhere")
+    result = project(shop).sync("people")
+    assert (result.status, result.exit_code, result.run_id) == ("failed", 2, None)
+    with pytest.raises(SyncError) as caught:
+        result.raise_for_status()
+    assert str(caught.value).splitlines()[0] == "people: failed"
+    assert caught.value.mistakes[1:] == result.mistakes
+    assert caught.value.exit_code == 2
+    assert isinstance(caught.value, RetlError)
+
+
+def test_error_of_several_syncs_names_those_that_failed(shop: Shop):
+    shop.sync("good", ROWS.format(rows=1)).sync("bad", "SELECT '' AS external_id, 1 AS n")
+    results = project(shop).sync_all()
+    assert (results.is_success, results.exit_code, [result.status for result in results]) == (
+        False,
+        1,
+        ["success", "stopped"],
+    )
+    with pytest.raises(SyncError, match="bad: stopped") as caught:
+        results.raise_for_status()
+    assert "good" not in str(caught.value)
+    copy = pickle.loads(pickle.dumps(caught.value))  # as orchestrators carry it from one process to another
+    assert (str(copy), copy.exit_code, copy.results) == (str(caught.value), 1, results)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        pytest.param({"wait": 3}, 'there is no option "wait" here\n  hint: did you mean "wait_s"?', id="unknown"),
+        pytest.param({"threads": 0}, "threads is 0: it has to be from 1 to 500", id="threads"),
+        pytest.param({"rate_limit_share": 2}, "rate_limit_share is 2: it has to be from 0.01 to 1", id="share"),
+        pytest.param(
+            {"force_guards": "max_change"},
+            'force_guards: there is no guard "max_change"\n  hint: did you mean "max_changes"?',
+            id="guard",
+        ),
+        pytest.param(
+            {"max_changes": "many"},
+            'max_changes must be a number of rows, or a share such as "10%"',
+            id="bound",
+        ),
+        pytest.param(
+            {"scheduled_time": datetime(2026, 11, 24, 8)},
+            "scheduled_time 2026-11-24 08:00:00 has no time zone\n  hint: datetime(..., tzinfo=UTC)",
+            id="naive time",
+        ),
+    ],
+)
+def test_wrong_option_is_an_error_and_nothing_is_tried(shop: Shop, options: dict[str, Any], message: str):
+    shop.sync("people", ROWS.format(rows=1))
+    with pytest.raises(RetlError) as caught:
+        project(shop).sync("people", **options)
+    assert str(caught.value) == message
+    assert caught.value.exit_code == 2
+    assert shop.sent() == []
+
+
+def test_unknown_sync_and_missing_key_are_errors(shop: Shop, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delenv("BRAZE_API_KEY", raising=False)
+    shop.sync("people", ROWS.format(rows=1))
+    with pytest.raises(RetlError, match=r'no sync "peoples" in syncs\.yml\n  hint: did you mean "people"\?'):
+        project(shop).sync("peoples")
+    with pytest.raises(RetlError, match='environment variable "BRAZE_API_KEY" is not set'):
+        Project(shop.folder).sync("people")
+
+
+def test_options_are_those_of_the_command(shop: Shop):
+    shop.sync("people", ROWS.format(rows=3), guards={"max_changes": 1})
+    here = project(shop)
+    assert here.sync("people").status == "stopped"
+    assert here.sync("people", max_changes="100%").accepted == 3
+    assert here.sync("people", full_refresh=True, force_guards=["max_changes"], threads=1).accepted == 3
+
+
+def test_vars_and_scheduled_time_reach_the_model(shop: Shop):
+    shop.sync("people", "SELECT 'u1' AS external_id, '{{ var('country') }} {{ scheduled_time }}' AS due")
+    seoul = timezone(timedelta(hours=9))
+    here = project(shop, vars={"country": "KR"})
+    here.sync("people", scheduled_time=datetime(2026, 11, 24, 17, tzinfo=seoul)).raise_for_status()
+    assert [json.loads(body)["attributes"][0]["due"] for body in shop.sent()] == ["KR 2026-11-24 08:00:00+00:00"]
+    assert shop.rows_of("runs", "epoch(scheduled_time)") == [(datetime(2026, 11, 24, 8, tzinfo=UTC).timestamp(),)]
+
+
+def test_it_is_quiet_and_a_logger_hears_what_goes_on(shop: Shop, caplog: pytest.LogCaptureFixture, capfd: Any):
+    shop.sync("people", "SELECT 'u1' AS external_id, 'secret@example.com' AS email")
+    with caplog.at_level(logging.INFO, logger="reverse_etl"):
+        result = project(shop).sync("people")
+        project(shop).sync("people", full_refresh=True, max_changes=0)
+    assert capfd.readouterr() == ("", "")
+    lines = [(record.levelname, record.getMessage()) for record in caplog.records]
+    assert lines[:3] == [
+        ("INFO", "people: running the model, looking for what has changed"),
+        ("INFO", "people: 1 row in the model: 1 added, 0 changed, 0 removed, 0 unchanged"),
+        ("INFO", str(result)),
+    ]
+    assert [level for level, _ in lines[-2:]] == ["ERROR", "ERROR"]
+    assert not any("secret" in line for _, line in lines)
+
+
+def test_listener_hears_it_in_place_of_the_logger(shop: Shop):
+    shop.sync("first", ROWS.format(rows=1)).sync("second", ROWS.format(rows=1), after=["first"])
+    listener = Silent()
+    project(shop, listener=listener).sync_all()
+    assert listener.notices == ["second: first sent requests a moment ago: Braze may need minutes to see their effect"]
+
+
+def test_syncs_run_in_threads_at_the_same_time(shop: Shop):
+    """No signal can be taken there, and the mask for new files belongs to all of them."""
+    names = ["a", "b", "c", "d"]
+    for name in names:
+        shop.sync(name, ROWS.format(rows=200))
+    here, results = project(shop), dict[str, SyncResult]()
+    mask = os.umask(0o022)
+    try:
+        threads = [threading.Thread(target=lambda name=name: results.update({name: here.sync(name)})) for name in names]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert os.umask(0o022) == 0o022
+    finally:
+        os.umask(mask)
+    assert {name: (result.status, result.accepted) for name, result in results.items()} == dict.fromkeys(
+        names, ("success", 200)
+    )
+    files = [path for path in (shop.folder / ".retl").rglob("*") if path.is_file()]
+    assert {path.name: path.stat().st_mode & 0o077 for path in files} == {path.name: 0 for path in files}
+
+
+def test_one_sync_twice_at_once_runs_once(shop: Shop):
+    shop.sync("people", ROWS.format(rows=1))
+
+    class Second(Silent):
+        @contextmanager
+        def planning(self, sync: Any) -> Iterator[None]:
+            second.append(project(shop).sync("people"))
+            yield
+
+    second: list[SyncResult] = []
+    assert project(shop, listener=Second()).sync("people").is_success
+    assert [(result.status, result.exit_code) for result in second] == [("failed", 1)]
+    assert 'sync "people" on target "test" is at work already' in second[0].mistakes[0].what
+
+
+_FORKED = """
+import os, sys
+from reverse_etl import Project
+project = Project(sys.argv[1])
+print(project.sync("first"), flush=True)
+child = os.fork()
+if not child:
+    print(project.sync("second"), flush=True)
+    os._exit(0)
+sys.exit(os.waitpid(child, 0)[1])
+"""
+
+
+def test_sync_runs_in_a_forked_process(shop: Shop):
+    shop.sync("first", ROWS.format(rows=2)).sync("second", ROWS.format(rows=2))
+    command = [sys.executable, "-W", "ignore", "-c", _FORKED, str(shop.folder)]
+    environ = {**os.environ, "BRAZE_API_KEY": KEY}
+    done = subprocess.run(command, env=environ, check=True, capture_output=True, text=True, timeout=60)
+    assert [line.split(" accepted")[0] for line in done.stdout.splitlines()] == [
+        "first: success, 2 of 2 rows",
+        "second: success, 2 of 2 rows",
+    ]
+
+
+_ENDED = """
+import signal, sys
+from reverse_etl import Project
+class Ended(Exception): pass
+def end(number, frame): raise Ended
+signal.signal(signal.SIGTERM, end)
+try:
+    Project(sys.argv[1]).sync("people", threads=1)
+except Ended:
+    sys.exit(7)
+"""
+
+
+def test_task_that_is_ended_by_an_exception_starts_no_more_requests_and_loses_nothing(shop: Shop):
+    """Orchestrators end a task so: their signal handler raises where the main thread stands."""
+    shop.sync("people", ROWS.format(rows=1000))
+    there = threading.Event()
+
+    def is_fifth_batch(identifier: str) -> bool:
+        if identifier == "u300":
+            there.set()
+        return identifier == "u300"
+
+    shop.braze.add_fault(Fault("delay", seconds=1, matches=is_fifth_batch))
+    command = [sys.executable, "-c", _ENDED, str(shop.folder)]
+    process = subprocess.Popen(command, env={**os.environ, "BRAZE_API_KEY": KEY})
+    assert there.wait(30), "the request never came"
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(30) == 7
+    result = shop.run()
+    assert shop.listener.notices == [
+        "people: the last run was killed; of what it sent, 375 rows were accepted, 0 rejected; 625 go out now"
+    ]
+    assert (result.status, len(list(shop.braze.profiles()))) == ("success", 1000)
+
+
+_COST = """
+import sys
+import reverse_etl
+print(sorted({"duckdb", "pydantic", "requests", "rich", "typer", "jinja2"} & set(sys.modules)), "Project" in dir(reverse_etl))
+"""
+
+
+def test_import_is_cheap(tmp_path: Path):
+    command = [sys.executable, "-c", _COST]
+    assert subprocess.run(command, check=True, capture_output=True, text=True).stdout == "[] True\n"
+
+
+def test_unknown_name_of_the_package_is_an_attribute_error():
+    import reverse_etl
+
+    with pytest.raises(AttributeError, match="module 'reverse_etl' has no attribute 'Projects'"):
+        reverse_etl.Projects  # noqa: B018
+
+
+def test_api_and_command_go_on_where_the_other_ended(shop: Shop, retl: Retl):
+    shop.sync("people", ROWS.format(rows=3))
+    assert retl("sync", "people", folder=shop.folder).code == 0
+    assert project(shop).sync("people").requests == 0
