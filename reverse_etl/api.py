@@ -159,7 +159,9 @@ class Project:
         for name in bounds.keys() - PlanOptions.__annotations__.keys():
             others = SyncOptions.__annotations__.keys() - {name}
             raise ProjectError(f'there is no option "{name}" here', hint=nearest(name, others))
-        project = self._read(_moment(scheduled_time) if scheduled_time else None)
+        project = self._read()
+        if scheduled_time:
+            project = project.scheduled_at(_moment(scheduled_time))
         options = Options(
             full_refresh=full_refresh,
             accept_schema_change=accept_schema_change,
@@ -168,10 +170,8 @@ class Project:
         )
         return project, bounded(choose(project), bounds), options
 
-    def _read(self, scheduled_time: datetime | None = None) -> ReadProject:
-        return load_project(
-            self.folder, self._target, self._vars, {**os.environ, **self._environ}, scheduled_time=scheduled_time
-        )
+    def _read(self) -> ReadProject:
+        return load_project(self.folder, self._target, self._vars, {**os.environ, **self._environ})
 
 
 def _chosen(project: ReadProject, names: Sequence[str], select: Selectors | None, exclude: Selectors) -> list[Sync]:

@@ -8,7 +8,7 @@ target/compiled/*.sql                                 artifacts, as dbt names th
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
@@ -35,7 +35,11 @@ class Project:
     seeds: Mapping[str, Path]
     environ: Mapping[str, str]
     started_at: datetime
-    scheduled_time: datetime  # the moment that a run stands for
+    scheduled_time: datetime  # the moment that a run of this project stands for
+
+    def scheduled_at(self, moment: datetime) -> "Project":
+        """The same project, for a run that stands for another moment."""
+        return replace(self, scheduled_time=moment)
 
     @property
     def target_name(self) -> str:

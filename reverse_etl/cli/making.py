@@ -1,5 +1,6 @@
 """Commands that make a project and look at its files: init, seed, schema, ls, compile, show."""
 
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -24,14 +25,34 @@ if TYPE_CHECKING:
 app = typer.Typer()
 
 
-@app.command()
-def init(folder: Annotated[Path, typer.Argument(help="An empty folder, or one to make.")] = Path()) -> None:
-    """Write a small project that works into a folder: syncs, models, seeds, a sandbox."""
-    from reverse_etl.starter import write_starter
+class CiSystem(StrEnum):
+    GITHUB = "github"
 
-    for path in write_starter(folder):
+
+@app.command()
+def init(
+    folder: Annotated[Path, typer.Argument(help="An empty folder, one to make, or a project for --ci.")] = Path(),
+    ci: Annotated[
+        CiSystem | None,
+        typer.Option("--ci", help="Write a workflow that plans pull requests and syncs.", show_default=False),
+    ] = None,
+) -> None:
+    """Write a small project that works into a folder: syncs, models, seeds, a sandbox; or a workflow for CI."""
+    from reverse_etl.spec import SPEC_FILE
+    from reverse_etl.starter import write_starter
+    from reverse_etl.starter.ci import PACKAGE_KEY, installed_from, refuse_second, write_workflow
+
+    is_new = ci is None or not (folder / SPEC_FILE).exists()
+    if ci:
+        refuse_second(folder)
+    for path in write_starter(folder) if is_new else []:
         say(f"wrote {path}")
-    say("next: retl seed, then retl plan, then retl sync --all")
+    if ci:
+        say(f"wrote {write_workflow(folder)}")
+        if not installed_from():
+            say(f"say in it where pip gets retl: {PACKAGE_KEY}")
+    if is_new:
+        say("next: retl seed, then retl plan, then retl sync --all")
 
 
 @app.command()

@@ -1,0 +1,88 @@
+"""The workflow that `retl init --ci github` writes: github.yml, filled in for a project."""
+
+import json
+import re
+from importlib.metadata import distribution
+from importlib.resources import files
+from pathlib import Path
+
+import yaml
+
+from reverse_etl.errors import ProjectError
+from reverse_etl.spec import SANDBOX, SPEC_FILE
+
+DISTRIBUTION = "reverse-etl"
+PACKAGE_KEY = "RETL_PACKAGE"
+_NEEDED = re.compile(r"""\benv_var\(\s*['"](\w+)['"]\s*\)""")  # without a default
+
+
+def refuse_second(folder: Path) -> Path:
+    """Where the workflow goes: at the top of the repository that `folder` is in, or else in `folder`.
+
+    Raises ProjectError if there is one already.
+    """
+    path = _top(folder) / ".github" / "workflows" / "retl.yml"
+    if path.exists():
+        raise ProjectError(f"{path} is there already", hint="move it aside, then compare the two")
+    return path
+
+
+def write_workflow(folder: Path) -> Path:
+    """Write the workflow for the project in `folder`; its path. Raises ProjectError rather than write over one."""
+    path = refuse_second(folder)
+    text = filled_in((folder / SPEC_FILE).read_text(encoding="utf-8"), _place(folder), installed_from())
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise ProjectError(f"{path} cannot be written: {error.strerror}") from error
+    return path
+
+
+def filled_in(spec: str, place: str, package: str) -> str:
+    """The workflow's text for a syncs.yml at `place` in its repository, with retl from `package`."""
+    secrets = sorted(set(_NEEDED.findall(spec)))
+    values = {
+        PACKAGE_KEY: package,
+        "REVIEW_TARGET": _review_target(spec),
+        "PROJECT": place,
+        "RUN_RESULTS": f"{place}/target/run_results.json".removeprefix("./"),
+        "SECRETS": "\n".join(f"          {name}: ${{{{ secrets.{name} }}}}" for name in secrets)
+        or '          NO_COLOR: "1"',
+    }
+    text = (files(__package__) / "github.yml").read_text(encoding="utf-8")
+    return re.sub(r"@@(\w+)@@", lambda found: values[found[1]], text)
+
+
+def installed_from() -> str:
+    """What to give to pip for the retl that runs now; empty if it is a folder of this machine."""
+    installed = distribution(DISTRIBUTION)
+    origin = json.loads(installed.read_text("direct_url.json") or "{}")
+    if "vcs_info" in origin:
+        vcs = origin["vcs_info"]
+        return f"{vcs['vcs']}+{origin['url']}@{vcs['commit_id']}"
+    if origin:
+        return "" if origin["url"].startswith("file:") else str(origin["url"])
+    return f"{DISTRIBUTION}=={installed.version}"
+
+
+def _review_target(spec: str) -> str:
+    """The first target that sends to the stand-in."""
+    try:
+        targets = yaml.safe_load(spec)["targets"]
+        found = [name for name, target in targets.items() if target["destination"]["endpoint"] == SANDBOX]
+    except (yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
+        raise ProjectError(f"the targets of {SPEC_FILE} cannot be read", hint="`retl ls` says what is wrong") from error
+    if not found:
+        hint = "add one: sandbox: {warehouse: ..., destination: {type: braze, endpoint: sandbox}}"
+        raise ProjectError(f"no target of {SPEC_FILE} has endpoint: {SANDBOX} to plan pull requests for", hint=hint)
+    return str(found[0])
+
+
+def _top(folder: Path) -> Path:
+    folder = folder.absolute()
+    return next((parent for parent in (folder, *folder.parents) if (parent / ".git").exists()), folder)
+
+
+def _place(folder: Path) -> str:
+    return folder.absolute().relative_to(_top(folder)).as_posix()
