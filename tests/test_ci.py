@@ -17,6 +17,7 @@ import yaml
 from reverse_etl.starter.ci import filled_in, installed_from
 from tests.conftest import Retl
 
+TOOLS = Path(sys.executable).parent  # of the virtual environment
 WORKFLOW = Path(".github/workflows/retl.yml")
 IS_POSTED = "${{ !cancelled() && github.event.pull_request.head.repo.full_name == github.repository }}"
 
@@ -361,9 +362,17 @@ def test_workflow_names_the_variables_that_the_project_needs():
     assert yaml.safe_load(text)["env"] == {"RETL_PACKAGE": "reverse-etl==1.0", "REVIEW_TARGET": "local"}
 
 
-def test_actionlint_finds_nothing(runner: Runner):
-    """With shellcheck, which looks at the steps."""
-    tools = Path(sys.executable).parent
-    command = [tools / "actionlint", "-shellcheck", tools / "shellcheck", WORKFLOW]
+def test_workflow_is_one_by_the_schema_of_workflows(runner: Runner):
+    command = [TOOLS / "check-jsonschema", "--builtin-schema", "vendor.github-workflows", WORKFLOW]
     done = subprocess.run(command, cwd=runner.workspace, capture_output=True, text=True)
-    assert (done.returncode, done.stdout) == (0, "")
+    assert (done.returncode, done.stdout) == (0, "ok -- validation done\n")
+
+
+def test_shellcheck_finds_nothing_in_the_steps(runner: Runner):
+    steps = [step for job in runner.workflow["jobs"].values() for step in job["steps"] if "run" in step]
+    assert steps
+    for step in steps:
+        text = re.sub(r"\$\{\{.*?\}\}", "value", step["run"])
+        command = [TOOLS / "shellcheck", "--shell", "bash", "-"]
+        done = subprocess.run(command, input=text, capture_output=True, text=True)
+        assert (step.get("name"), done.returncode, done.stdout) == (step.get("name"), 0, "")
