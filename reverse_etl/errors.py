@@ -4,6 +4,7 @@ RetlError
 ├── ProjectError      fix syncs.yml, a model's SQL or the command; nothing was tried   exit 2
 ├── DataError         fix the rows that a model returns                                exit 1
 ├── BusyError         wait: another process holds the sync or the warehouse            exit 1
+│   └── AtWorkError   it is retl, and it is the sync
 ├── StateError        what is remembered of a sync needs a hand                        exit 1
 └── DestinationError  Braze cannot be reached, or refuses the key                      exit 1
 """
@@ -62,6 +63,10 @@ class DataError(RetlError):
 
 class BusyError(RetlError):
     """Wait until another process lets go."""
+
+
+class AtWorkError(BusyError):
+    """Another retl is at work on the sync: what there is to do is being done."""
 
 
 class StateError(RetlError):

@@ -9,14 +9,14 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
-from reverse_etl.errors import BusyError, StateError
+from reverse_etl.errors import AtWorkError, StateError
 
 
 @contextmanager
 def locked_by_us(path: Path, sync: str, target: str) -> Iterator[str | None]:
     """Hold the lock at `path`; yields the process that ended without letting go of it, if one did.
 
-    Raises BusyError, which names the process that holds it, if another one does.
+    Raises AtWorkError, which names the process that holds it, if another one does.
     """
     try:
         lock_file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
@@ -27,9 +27,7 @@ def locked_by_us(path: Path, sync: str, target: str) -> Iterator[str | None]:
         try:
             fcntl.flock(lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            what, holder = f'sync "{sync}" on target "{target}" is at work already', _holder(lock_file)
-            hint = "--wait SECONDS waits for it"
-            raise BusyError(f"{what}: {holder}" if holder else what, hint=hint) from error
+            raise _at_work(lock_file, sync, target) from error
         dead_owner = _holder(lock_file)
         since = datetime.now(UTC).isoformat(" ", "seconds")
         _write(lock_file, json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "since": since}))
@@ -39,6 +37,26 @@ def locked_by_us(path: Path, sync: str, target: str) -> Iterator[str | None]:
             _write(lock_file, "")
     finally:
         os.close(lock_file)
+
+
+def at_work(path: Path, sync: str, target: str) -> AtWorkError | None:
+    """What `locked_by_us` would raise now; None if nobody holds the lock. Holds nothing itself afterwards."""
+    try:
+        lock_file = os.open(path, os.O_RDONLY)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(lock_file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return _at_work(lock_file, sync, target)
+    finally:
+        os.close(lock_file)
+    return None
+
+
+def _at_work(lock_file: int, sync: str, target: str) -> AtWorkError:
+    what, holder = f'sync "{sync}" on target "{target}" is at work already', _holder(lock_file)
+    return AtWorkError(f"{what}: {holder}" if holder else what, hint="--wait SECONDS waits for it")
 
 
 def _write(lock_file: int, text: str) -> None:

@@ -11,6 +11,7 @@ import yaml
 from reverse_etl.errors import Location, Mistake, ProjectError
 
 YamlPath = tuple[str | int, ...]
+_ALIAS = "while scanning an alias"  # as the parser takes a star; here it is a cron line that lost its quotes
 
 
 class Positions:
@@ -85,6 +86,7 @@ def parse_yaml(text: str, file: str) -> tuple[Any, Positions, list[Mistake]]:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = _location(file, mark) if mark else Location(file)
-        raise ProjectError(f"not YAML: {error.problem or error.context}", where) from error
+        hint = "a text that begins with * stands in quotes" if error.context == _ALIAS else None
+        raise ProjectError(f"not YAML: {error.problem or error.context}", where, hint) from error
     except yaml.YAMLError as error:
         raise ProjectError(f"not YAML: {str(error).splitlines()[0]}", Location(file)) from error

@@ -70,6 +70,12 @@ class Project:
     def state_folder(self, sync: Sync) -> Path:
         return self.target_folder / sync.name
 
+    def lock_file(self, sync: Sync) -> Path:
+        return self.state_folder(sync) / "lock"
+
+    def state_file(self, sync: Sync) -> Path:
+        return self.state_folder(sync) / "state.duckdb"
+
     def sync(self, name: str) -> Sync:
         """The sync of that name. Raises ProjectError, with the nearest name there is."""
         found = next((sync for sync in self.spec.syncs if sync.name == name), None)
@@ -94,7 +100,9 @@ class Project:
         """A digest of what decides what a sync sends, save rows and target: its keys, its models and their vars."""
         names = [*self.compile(sync.model).refs, sync.model]
         said = {
-            "sync": sync.model_dump(mode="json", exclude={"description", "tags", "after", "guards"}),
+            "sync": sync.model_dump(
+                mode="json", exclude={"description", "tags", "after", "guards", "schedule", "timezone"}
+            ),
             "models": {name: self.models[name].text for name in names},
             "vars": self.spec.vars,
         }

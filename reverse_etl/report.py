@@ -4,12 +4,15 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
+from datetime import datetime
 from typing import Any
 
 from reverse_etl.data_tests import warnings
+from reverse_etl.due import Due
 from reverse_etl.errors import Mistake
 from reverse_etl.plan import InvalidRow, Plan, SampleChange
 from reverse_etl.run import Preview, RunResult
+from reverse_etl.spec import Sync
 
 MASK = "***"
 
@@ -17,6 +20,11 @@ MASK = "***"
 def count(number: int, one: str, many: str | None = None) -> str:
     """`1 row`, `2,000 rows`."""
     return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
+def moment(time: datetime) -> str:
+    """A time that a schedule names: `2026-11-25 08:15 UTC`."""
+    return f"{time:%Y-%m-%d %H:%M} UTC"
 
 
 def duration(seconds: float) -> str:
@@ -203,6 +211,7 @@ def result_json(result: RunResult) -> dict[str, Any]:
         "mode": result.mode,
         "target": result.target,
         "status": result.status,
+        "scheduled_time": result.scheduled_time.isoformat() if result.scheduled_time else None,
         "started_at": result.started_at.isoformat() if result.started_at else None,
         "duration_s": round(result.duration_s, 3),
         "plan": asdict(result.plan) if result.plan else None,
@@ -210,6 +219,24 @@ def result_json(result: RunResult) -> dict[str, Any]:
         "invalid_rows": [asdict(row) for row in result.invalid],
         "mistakes": [mistake_json(mistake) for mistake in result.mistakes],
     }
+
+
+def due_line(due: Due) -> str:
+    """One line on a sync that would run now."""
+    return f"{due.sync.name}: {'running' if due.busy else f'due since {moment(due.scheduled_time)}'}"
+
+
+def due_json(due: Due) -> dict[str, Any]:
+    return {
+        "sync": due.sync.name,
+        "status": "running" if due.busy else "due",
+        "scheduled_time": due.scheduled_time.isoformat(),
+    }
+
+
+def coming_line(coming: tuple[datetime, Sync] | None) -> str:
+    """What is due next."""
+    return f"next: {coming[1].name} at {moment(coming[0])}" if coming else "no sync has a schedule"
 
 
 def mistake_json(mistake: Mistake) -> dict[str, Any]:

@@ -48,6 +48,7 @@ from reverse_etl.spec import Sync
 from reverse_etl.state import Intent, State, open_state
 from reverse_etl.waiting import Clock, when_free
 
+RUNNING, DONE = "running", "done"
 DEPENDENT_CALLS_S = 300  # Braze may take so long until a call sees what another one did (api_limits)
 
 
@@ -73,6 +74,8 @@ class RunResult:
 
     status: success | incomplete (not every row of the model is in Braze) | stopped (before anything was sent)
             | failed | interrupted | skipped (a sync that it comes after did not succeed)
+            | running (in another process) | done (by another process): for runs that were due
+    scheduled_time: the moment that the run stands for
     """
 
     sync: str
@@ -81,6 +84,7 @@ class RunResult:
     status: str
     exit_code: int
     mistakes: Sequence[Mistake] = ()
+    scheduled_time: datetime | None = None
     started_at: datetime | None = None
     duration_s: float = 0.0
     plan: Plan | None = None
@@ -120,6 +124,7 @@ def carry_out(
     started_at: datetime,
 ) -> RunResult:
     """Send the open run of a state, unless something says stop, and end it."""
+    scheduled_time = state.scheduled_time()
     listener.planned(sync, plan)
     for warning in warnings(plan.data_tests, DATA_TESTS in options.force_guards):
         listener.notice(sync, warning)
@@ -141,6 +146,7 @@ def carry_out(
         status=status,
         exit_code=0 if status == "success" else 1,
         mistakes=mistakes,
+        scheduled_time=scheduled_time,
         started_at=started_at,
         duration_s=(datetime.now(UTC) - started_at).total_seconds(),
         plan=plan,
@@ -387,10 +393,10 @@ def run_syncs(
     results: dict[str, RunResult] = {}
     finished_s: dict[str, float] = {}
     for sync in syncs:
-        missed = [name for name in sync.after if name in results and results[name].exit_code]
+        missed = [name for name in sync.after if name in results and _holds_up(results[name])]
         if is_interrupted() or missed or (options.fail_fast and any(r.exit_code for r in results.values())):
             why = f"it comes after {', '.join(missed)}" if missed else "the command ended before its turn"
-            results[sync.name] = _not_run(project, sync, "skipped", 1, [Mistake(f"{sync.name}: skipped: {why}")])
+            results[sync.name] = not_run(project, sync, "skipped", 1, [Mistake(f"{sync.name}: skipped: {why}")])
             yield results[sync.name]
             continue
         for name in sync.after:
@@ -399,15 +405,21 @@ def run_syncs(
         try:
             results[sync.name] = run(project, sync, channel, options, listener)
         except RetlError as error:
-            results[sync.name] = _not_run(project, sync, "failed", error.exit_code, error.mistakes)
+            results[sync.name] = not_run(project, sync, "failed", error.exit_code, error.mistakes)
         fates = results[sync.name].fates
         if fates and fates.requests:
             finished_s[sync.name] = time.monotonic()
         yield results[sync.name]
 
 
-def _not_run(project: Project, sync: Sync, status: str, exit_code: int, mistakes: Sequence[Mistake]) -> RunResult:
-    return RunResult(sync.name, sync.spec.label, project.target_name, status, exit_code, mistakes)
+def _holds_up(result: RunResult) -> bool:
+    """Whether what comes after has to wait for another time."""
+    return bool(result.exit_code) or result.status == RUNNING
+
+
+def not_run(project: Project, sync: Sync, status: str, exit_code: int, mistakes: Sequence[Mistake]) -> RunResult:
+    moment = project.scheduled_time
+    return RunResult(sync.name, sync.spec.label, project.target_name, status, exit_code, mistakes, moment)
 
 
 class Ended(Protocol):

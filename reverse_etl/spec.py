@@ -24,6 +24,7 @@ from pydantic import (
 from reverse_etl.errors import Location
 from reverse_etl.modes import MODE_NAMES, MODES, RATE_LIMITS, RECORD_TYPES, Mode
 from reverse_etl.positions import Positions, YamlPath
+from reverse_etl.schedule import Cron
 from reverse_etl.spec_tests import DataTest, UnitTest
 from reverse_etl.spec_types import Strict as _Strict
 from reverse_etl.spec_types import Words
@@ -190,6 +191,11 @@ class Sync(_Strict):
     incremental: Incremental | None = Field(None, description="the model returns only what is new: see below")
     allow_destructive: bool = Field(False, description="needed to delete users")
     after: Words = Field((), description="syncs that run before this one")
+    schedule: str | None = Field(
+        None,
+        description='when `retl run-due` and `retl schedule` run it: a cron line such as "*/15 * * * *", or @daily',
+    )
+    timezone: str = Field("UTC", description="whose clocks `schedule` goes by: Asia/Seoul")
     tags: Words = Field((), description="words to select syncs by")
     guards: Guards = Field(Guards(), description="what stops a run before its first request")
     data_tests: tuple[DataTest, ...] = Field((), description="what holds of the model's rows, or the run stops")
@@ -201,6 +207,11 @@ class Sync(_Strict):
     def spec(self) -> Mode:
         """The sync's row of the table of modes."""
         return MODES[self.mode, self.track_record_type]
+
+    @property
+    def cron(self) -> Cron | None:
+        """When the sync is due, if it has a schedule."""
+        return Cron(self.schedule, self.timezone) if self.schedule is not None else None
 
     def where(self, *path: str | int) -> Location:
         """The place in syncs.yml of this sync, or of what `path` leads to in it."""

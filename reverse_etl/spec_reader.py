@@ -14,6 +14,7 @@ from pydantic_core import ErrorDetails
 from reverse_etl.errors import Location, Mistake, ProjectError, nearest
 from reverse_etl.modes import MODE_OPTIONS, MODES
 from reverse_etl.positions import Positions, YamlPath, parse_yaml
+from reverse_etl.schedule import ScheduleMistake, check_line, check_zone
 from reverse_etl.spec import SPEC_FILE, File, Source, Spec, Sync, Target
 from reverse_etl.spec_tests import UnitTest
 from reverse_etl.templates import environment_variables, is_template, render, variables
@@ -276,6 +277,7 @@ def _mistakes_in(sync: _Given, models: Collection[str]) -> Iterator[Mistake]:
     if model is not None and model not in models:
         hint = nearest(model, models) or f"write models/{model}.sql"
         yield Mistake(f"there is no models/{model}.sql, the model{sync.inside}", sync.value_at("model"), hint)
+    yield from _schedule_mistakes(sync)
     record_types = [kind for name, kind in MODES if name == mode and kind]
     if record_types and "track_record_type" not in sync.values:
         what = f'"track_record_type" is missing{sync.inside}: {mode} needs it'
@@ -308,6 +310,18 @@ def _inputs_again(test: UnitTest) -> Iterator[Mistake]:
             what = f'"given" in unit test "{test.name}" has {given.input} twice'
             yield Mistake(what, test.where("given", index, "input"), "put all rows of an input together")
         seen.add(name)
+
+
+def _schedule_mistakes(sync: _Given) -> Iterator[Mistake]:
+    for key, check in (("schedule", check_line), ("timezone", check_zone)):
+        text = sync.text(key)
+        try:
+            if text is not None:
+                check(text)
+        except ScheduleMistake as mistake:
+            yield Mistake(f'"{key}"{sync.inside}: {mistake}', sync.value_at(key), mistake.hint)
+    if "timezone" in sync.values and sync.values.get("schedule") is None:
+        yield Mistake(f'"timezone"{sync.inside} has no use without "schedule"', sync.key_at("timezone"), "leave it out")
 
 
 def _mistakes_between(syncs: list[_Given]) -> Iterator[Mistake]:

@@ -16,6 +16,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import Enum
+from functools import partial
 from pathlib import Path
 
 import duckdb
@@ -33,7 +34,10 @@ from reverse_etl.private import private_files
 from reverse_etl.rules import Rule
 from reverse_etl.spec import Sync
 from reverse_etl.sql import literal
-from reverse_etl.state_file import attach, told
+from reverse_etl.state_file import attach, done_until, told
+from reverse_etl.waiting import Clock, when_free
+
+LOOKERS_ARE_GONE_S = 2.0
 
 
 @dataclass(frozen=True)
@@ -126,6 +130,10 @@ class State:
         """The columns that name a row; empty before the first run."""
         return tuple(json.loads(self._meta("primary_key") or "[]"))
 
+    def done_until(self) -> datetime | None:
+        """The latest moment that a run went well for; None before the first such run."""
+        return done_until(self.connection)
+
     def version(self) -> str:
         """Another text whenever what a run is compared with has moved; empty before the first run."""
         return self._meta("version") or ""
@@ -182,6 +190,11 @@ class State:
         self.connection.execute(
             f"INSERT INTO {RUN}.main.run (run_id, started_at, scheduled_time) VALUES (?, ?, ?)", values
         )
+
+    def scheduled_time(self) -> datetime:
+        """The moment that the open run stands for."""
+        (found,) = self.connection.execute(f"SELECT epoch_us(scheduled_time) FROM {RUN}.main.run").fetchall()[0]
+        return datetime.fromtimestamp(found / 1e6, UTC)
 
     def open_run(self) -> None:
         """An empty database for a run."""
@@ -277,7 +290,9 @@ class State:
     # --- inside ------------------------------------------------------------------------------------------------------
 
     def _attach(self) -> None:
-        attach(self.connection, self._state_path, self.sync, self.target)
+        """The lock is ours, so who has the file open only looks into it (`retl run-due`), and is gone in a moment."""
+        attempt = partial(attach, self.connection, self._state_path, self.sync, self.target)
+        when_free(attempt, LOOKERS_ARE_GONE_S, Clock(), lambda _: None)
 
     def _attach_run(self) -> None:
         self.connection.execute(f"ATTACH {literal(str(self._outbox_path))} AS {RUN}")

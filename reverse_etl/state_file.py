@@ -9,6 +9,7 @@ import errno
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
 import duckdb
@@ -21,6 +22,7 @@ from reverse_etl.sql import literal, statement
 
 FORMAT = 2
 _META = f"{STATE}.main.meta"
+_WENT_WELL = "('success', 'incomplete')"  # all was sent that could be
 _FATAL = (duckdb.IOException, duckdb.FatalException, duckdb.OutOfMemoryException)
 _OF_DISKS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS}
 
@@ -86,6 +88,39 @@ def _migrate(connection: DuckDBPyConnection, path: Path, old: int) -> None:
     connection.execute(statement(f"migrate_{old}_to_{old + 1}"))
     connection.execute(f"UPDATE {_META} SET value = ? WHERE key = 'format'", [str(old + 1)])
     connection.execute("COMMIT")
+
+
+def done_until(connection: DuckDBPyConnection) -> datetime | None:
+    """The latest moment that a run of the attached state went well for; None before the first such run."""
+    latest = f"SELECT epoch_us(max({{}})) FROM {STATE}.main.runs WHERE status IN {_WENT_WELL}"
+    try:
+        found = connection.execute(latest.format("coalesce(scheduled_time, started_at)")).fetchone()
+    except duckdb.BinderException:  # format 1
+        found = connection.execute(latest.format("started_at")).fetchone()
+    return datetime.fromtimestamp(found[0] / 1e6, UTC) if found and found[0] is not None else None
+
+
+def look_up_done_until(connection: DuckDBPyConnection, path: Path) -> datetime | None:
+    """The same of the state at `path`, read-only: changes nothing, folds nothing in, takes no lock but DuckDB's own.
+
+    Raises BusyError if another process is at work on it. None too if there is no state, or none that can be read: the
+    run that follows says what is wrong with it.
+    """
+    if not path.exists():
+        return None
+    try:
+        connection.execute(f"ATTACH {literal(str(path))} AS {STATE} (READ_ONLY)")
+    except duckdb.Error as error:
+        busy = locked(error, path)
+        if busy:
+            raise busy from error
+        return None
+    try:
+        return done_until(connection)
+    except duckdb.Error:
+        return None
+    finally:
+        connection.execute(f"DETACH {STATE}")
 
 
 @contextmanager

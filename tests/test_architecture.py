@@ -9,7 +9,7 @@ PACKAGE = Path(__file__).parents[1] / "reverse_etl"
 # Lower layers first; a module imports from layers below its own, or its own if that is said.
 LAYERS = [
     {"errors", "sql"},
-    {"modes", "templates", "positions", "spec_types"},
+    {"modes", "templates", "positions", "spec_types", "schedule"},
     {"spec_tests"},
     {"spec", "limits"},
     {"spec_reader", "dialects", "selection", "guards", "values"},
@@ -22,10 +22,10 @@ LAYERS = [
     {"engines", "fold", "sender"},
     {"state_file", "project"},
     {"state", "plan", "starter"},
-    {"channel", "interrupts", "comparison"},
+    {"channel", "interrupts", "comparison", "due"},
     {"saved_plan"},
     {"run", "memory"},
-    {"apply", "unit_tests"},
+    {"apply", "unit_tests", "scheduler"},
     {"report"},
     {"progress", "debug", "report_tests", "results"},
     {"logged"},
@@ -34,7 +34,7 @@ LAYERS = [
     {"__main__"},
 ]
 PURE = {
-    *("errors", "templates", "positions", "modes", "spec", "spec_reader", "selection", "guards", "limits"),
+    *("errors", "templates", "positions", "modes", "spec", "spec_reader", "selection", "guards", "limits", "schedule"),
     *("models", "dialects", "columns", "values", "expressions", "rules", "mapping", "diff"),
     *("spec_types", "spec_tests", "data_tests", "given", "comparison"),
 }

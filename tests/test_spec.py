@@ -72,6 +72,35 @@ def test_good_sync_has_its_values_and_defaults():
             id="duplicate key",
         ),
         pytest.param(
+            sync(schedule="0 25 * * *", timezone="Asia/Soul"),
+            [
+                'syncs.yml:11:15: "schedule" in sync "members": "0 25 * * *" is no cron line: bad hour\n'
+                "  hint: write minute, hour, day of the month, month, day of the week: "
+                '"*/15 * * * *", "30 7 * * mon-fri", or @daily',
+                'syncs.yml:12:15: "timezone" in sync "members": there is no time zone "Asia/Soul"\n'
+                '  hint: did you mean "Asia/Seoul"?',
+            ],
+            id="schedule and zone that cannot be used",
+        ),
+        pytest.param(
+            sync(timezone="Asia/Seoul"),
+            ['syncs.yml:11:5: "timezone" in sync "members" has no use without "schedule"\n  hint: leave it out'],
+            id="zone without a schedule",
+        ),
+        pytest.param(
+            sync(schedule=15),
+            ['syncs.yml:11:15: "schedule" in sync "members" must be text'],
+            id="schedule that is a number",
+        ),
+        pytest.param(
+            HEAD + GOOD.replace("}", ", schedule: */5 * * * *}"),
+            [
+                "syncs.yml:7:98: not YAML: expected alphabetic or numeric character, but found '/'\n"
+                "  hint: a text that begins with * stands in quotes"
+            ],
+            id="cron line without quotes",
+        ),
+        pytest.param(
             sync(model="membrs"),
             [
                 'syncs.yml:8:12: there is no models/membrs.sql, the model in sync "members"\n'

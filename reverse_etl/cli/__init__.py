@@ -3,6 +3,7 @@
     making    init seed schema ls compile show
     running   sync retry apply plan
     testing   test
+    scheduling  run-due schedule
     looking   debug status rejects resolve
     sandbox   sandbox
     state     state show | seed | forget | reset
@@ -15,7 +16,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from reverse_etl.cli import looking, making, running, sandbox, state, testing
+from reverse_etl.cli import looking, making, running, sandbox, scheduling, state, testing
 from reverse_etl.cli.shared import say
 from reverse_etl.errors import RetlError
 
@@ -26,7 +27,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # half the time of `retl --help` went into importing what draws boxes
 )
-for commands in (making, running, testing, looking, sandbox):
+for commands in (making, running, scheduling, testing, looking, sandbox):
     app.add_typer(commands.app)
 app.add_typer(state.app, name="state", help="Look at what a sync remembers, or make it forget.", no_args_is_help=True)
 

@@ -84,13 +84,30 @@ def list_syncs(
     output: OutputFormat = Output.TEXT,
 ) -> None:
     """List syncs in the order in which they run."""
+    from reverse_etl.report import moment
+
     syncs = chosen(project, names, select, exclude)
+    coming = [sync.cron.following(project.started_at) if sync.cron else None for sync in syncs]
     if output is Output.JSON:
-        keys = ("name", "description", "model", "mode", "track_record_type", "tags", "after")
-        print_json([{key: getattr(sync, key) for key in keys} for sync in syncs])
+        keys = ("name", "description", "model", "mode", "track_record_type", "tags", "after", "schedule", "timezone")
+        print_json(
+            [
+                {**{key: getattr(sync, key) for key in keys}, "next_due": at.isoformat() if at else None}
+                for sync, at in zip(syncs, coming, strict=True)
+            ]
+        )
         return
-    rows = [(sync.name, sync.spec.label, sync.model, " ".join(sync.tags), sync.description) for sync in syncs]
-    print_table([("name", "mode", "model", "tags", "description"), *rows])
+    columns: dict[str, list[str]] = {
+        "name": [sync.name for sync in syncs],
+        "mode": [sync.spec.label for sync in syncs],
+        "model": [sync.model for sync in syncs],
+        "tags": [" ".join(sync.tags) for sync in syncs],
+        "schedule": [f"{sync.schedule} {sync.timezone}" if sync.schedule else "" for sync in syncs],
+        "next due": [moment(at) if at else "" for at in coming],
+        "description": [sync.description for sync in syncs],
+    }
+    shown = [name for name in columns if any(coming) or name not in ("schedule", "next due")]
+    print_table([shown, *zip(*(columns[name] for name in shown), strict=True)])
 
 
 @app.command(name="compile")

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
@@ -24,6 +24,7 @@ from reverse_etl.cli.shared import (
     OutputFormat,
     PlanOutput,
     RateLimitShare,
+    ScheduledTime,
     Select,
     ShowValues,
     SyncName,
@@ -43,6 +44,7 @@ from reverse_etl.cli.shared import (
 from reverse_etl.errors import ProjectError
 
 if TYPE_CHECKING:
+    from reverse_etl.interrupts import Interrupts
     from reverse_etl.project import Project
     from reverse_etl.run import Options, RunResult, Save
     from reverse_etl.spec import Sync
@@ -70,6 +72,7 @@ def sync(
     rate_limit_share: RateLimitShare = 1.0,
     memory_limit: MemoryLimit = None,
     wait: Wait = 0,
+    scheduled_time: ScheduledTime = None,
     yes: Yes = False,
     output: OutputFormat = Output.TEXT,
 ) -> None:
@@ -78,6 +81,8 @@ def sync(
 
     if not (names or select or all_syncs):
         raise ProjectError("no sync is named", hint=f"name some of {', '.join(project.sync_names)}, or pass --all")
+    if scheduled_time is not None:
+        project = project.scheduled_at(_moment(scheduled_time))
     bounds = {
         "max_changes": max_changes,
         "max_removed": max_removed,
@@ -96,7 +101,7 @@ def sync(
         fail_fast=fail_fast,
         threads=threads,
     )
-    _run(project, partial(run_syncs, project, syncs), options, rate_limit_share, output)
+    run_and_exit(project, partial(run_syncs, project, syncs), options, rate_limit_share, output)
 
 
 @app.command()
@@ -117,7 +122,7 @@ def retry(
 
     guards = _guard_names(force_guard or [])
     options = Options(intent=Intent.RETRY, force_guards=guards, memory_limit=memory_limit, wait_s=wait, threads=threads)
-    _run(project, partial(run_syncs, project, [project.sync(name)]), options, rate_limit_share, output)
+    run_and_exit(project, partial(run_syncs, project, [project.sync(name)]), options, rate_limit_share, output)
 
 
 @app.command()
@@ -149,7 +154,24 @@ def apply(
     age = _age(max_age)
     with opened_plan(file, project.environ.get(KEY_VARIABLE)) as plans:
         refuse_stale(project, plans, age, options, screen())
-        _run(project, partial(apply_syncs, project, plans, age), options, rate_limit_share, output)
+        run_and_exit(project, partial(apply_syncs, project, plans, age), options, rate_limit_share, output)
+
+
+def _moment(text: str) -> datetime:
+    try:
+        moment = datetime.fromisoformat(text.strip())
+    except ValueError:
+        moment = None
+    if moment is None or moment.tzinfo is None:
+        what = f'--scheduled-time: "{text}" is no time' if moment is None else f'--scheduled-time: "{text}" has no zone'
+        raise ProjectError(what, hint="write 2026-11-25T08:00:00Z, or +09:00 for the Z")
+    if moment > datetime.now(UTC) + _CLOCKS_DIFFER:
+        hint = "models of that moment have no rows yet, and a schedule would wait until it is past"
+        raise ProjectError(f'--scheduled-time: "{text}" is still to come', hint=hint)
+    return moment.astimezone(UTC)
+
+
+_CLOCKS_DIFFER = timedelta(minutes=1)  # between this machine and the one that starts runs on it
 
 
 def _age(text: str) -> timedelta:
@@ -162,25 +184,21 @@ def _age(text: str) -> timedelta:
 _UNITS = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}
 
 
-def _run(
-    project: "Project",
-    run: "Callable[..., Iterator[RunResult]]",
-    options: "Options",
-    rate_limit_share: float,
-    output: Output,
-) -> NoReturn:
+Run = Callable[..., "Iterator[RunResult]"]  # of a channel, options, a listener, and whether a signal came
+
+
+def run_and_exit(project: "Project", run: Run, options: "Options", rate_limit_share: float, output: Output) -> NoReturn:
+    """Run syncs, print what became of them, and end the command with what that means."""
     from reverse_etl import report
-    from reverse_etl.channel import open_channel
     from reverse_etl.interrupts import Interrupted, Interrupts
     from reverse_etl.run import exit_code
 
     interrupts = Interrupts()
     results = []
     try:
-        with interrupts.taken(), open_channel(project, rate_limit_share) as channel:
-            for result in run(channel, options, screen(interrupts), lambda: bool(interrupts.signal)):
+        with interrupts.taken():
+            for result in shown(project, run, options, rate_limit_share, output, interrupts):
                 results.append(result)
-                _print_result(result, output)
     except Interrupted:
         say("interrupted while nothing was being sent")
     if len(results) > 1:
@@ -188,6 +206,23 @@ def _run(
     if output is Output.JSON:
         print_json([report.result_json(result) for result in results])
     raise typer.Exit(interrupts.exit_code if interrupts.signal else exit_code(results))
+
+
+def shown(
+    project: "Project",
+    run: Run,
+    options: "Options",
+    rate_limit_share: float,
+    output: Output,
+    interrupts: "Interrupts",
+) -> "Iterator[RunResult]":
+    """Run syncs; each result is printed when it is there. A signal lets what is in flight come to an end."""
+    from reverse_etl.channel import open_channel
+
+    with open_channel(project, rate_limit_share) as channel:
+        for result in run(channel, options, screen(interrupts), lambda: bool(interrupts.signal)):
+            _print_result(result, output)
+            yield result
 
 
 def _print_result(result: "RunResult", output: Output) -> None:
@@ -239,12 +274,15 @@ def plan(
     ] = False,
     memory_limit: MemoryLimit = None,
     wait: Wait = 0,
+    scheduled_time: ScheduledTime = None,
     output: Annotated[PlanOutput, typer.Option("--output", help="How to print the result.")] = PlanOutput.TEXT,
 ) -> None:
     """Show what a sync would send: rows, columns, old and new values, requests. Sends nothing, needs no API key."""
     from reverse_etl import report
     from reverse_etl.run import Options, preview_sync
 
+    if scheduled_time is not None:
+        project = project.scheduled_at(_moment(scheduled_time))
     options = Options(
         full_refresh=full_refresh,
         accept_schema_change=accept_schema_change,

@@ -58,6 +58,12 @@ MemoryLimit = Annotated[
 Wait = Annotated[
     float, typer.Option("--wait", min=0, help="Seconds to wait while another process holds the sync or the warehouse.")
 ]
+ScheduledTime = Annotated[
+    str | None,
+    typer.Option(
+        "--scheduled-time", help="The moment that the run stands for: 2026-11-25T08:00:00Z.", show_default="now"
+    ),
+]
 RateLimitShare = Annotated[
     float, typer.Option("--rate-limit-share", min=0.01, max=1, help="Part of each rate limit to use: 0.8 for 80 %.")
 ]
@@ -89,6 +95,19 @@ def in_project(
 
     `needs_target` says, of the other arguments, whether the command uses the target's warehouse or destination.
     """
+    return _with_project_options(command, lambda read: read(), needs_target)
+
+
+def rereading(command: Callable[..., None]) -> Callable[..., None]:
+    """Gives a command what reads the project, as often as it likes, and the options that say which one."""
+    return _with_project_options(command, lambda read: read)
+
+
+def _with_project_options(
+    command: Callable[..., None],
+    first_argument: "Callable[[Callable[[], Project]], object]",
+    needs_target: Callable[[dict[str, Any]], bool] = lambda arguments: True,
+) -> Callable[..., None]:
     signature = inspect.signature(command)
     own = list(signature.parameters.values())[1:]
     added = [
@@ -98,7 +117,8 @@ def in_project(
 
     @functools.wraps(command)
     def with_project(project_dir: Path, target: str | None, variables: str | None, **arguments: Any) -> None:
-        command(load(project_dir, target, variables, needs_target(arguments)), **arguments)
+        read = functools.partial(load, project_dir, target, variables, needs_target(arguments))
+        command(first_argument(read), **arguments)
 
     keyword_only = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in own]
     with_project.__signature__ = inspect.Signature([*keyword_only, *added])  # type: ignore[attr-defined]

@@ -1,0 +1,141 @@
+"""Commands that run what is due: run-due, schedule."""
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from functools import partial
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from reverse_etl.cli.running import run_and_exit, shown
+from reverse_etl.cli.shared import (
+    Exclude,
+    FailFast,
+    MemoryLimit,
+    Output,
+    OutputFormat,
+    RateLimitShare,
+    Select,
+    SyncNames,
+    Threads,
+    chosen,
+    in_project,
+    print_json,
+    print_lines,
+    rereading,
+    say,
+)
+from reverse_etl.errors import RetlError
+
+if TYPE_CHECKING:
+    from reverse_etl.due import Due
+    from reverse_etl.interrupts import Interrupts
+    from reverse_etl.project import Project
+    from reverse_etl.run import Options
+    from reverse_etl.spec import Sync
+
+app = typer.Typer()
+WaitForWarehouse = Annotated[
+    float, typer.Option("--wait", min=0, help="Seconds to wait while another process holds the warehouse.")
+]
+
+
+@app.command(name="run-due")
+@in_project
+def run_due(
+    project: "Project",
+    names: SyncNames = None,
+    select: Select = None,
+    exclude: Exclude = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what is due, and run nothing.")] = False,
+    fail_fast: FailFast = False,
+    threads: Threads = 160,
+    rate_limit_share: RateLimitShare = 1.0,
+    memory_limit: MemoryLimit = None,
+    wait: WaitForWarehouse = 0,
+    output: OutputFormat = Output.TEXT,
+) -> None:
+    """Run the syncs whose schedule has come due since they last went well. Safe to call each minute."""
+    from reverse_etl.due import find_due, next_due
+
+    syncs = chosen(project, names, select, exclude)
+    dues = find_due(project, syncs, project.started_at)
+    if dues and not dry_run:
+        from reverse_etl.run import Options
+        from reverse_etl.scheduler import run_due as run
+
+        options = Options(fail_fast=fail_fast, threads=threads, memory_limit=memory_limit, wait_s=wait)
+        run_and_exit(project, partial(run, project, dues), options, rate_limit_share, output)
+    _print_due(dues, next_due(syncs, project.started_at), output)
+
+
+def _print_due(dues: "Sequence[Due]", coming: "tuple[datetime, Sync] | None", output: Output) -> None:
+    from reverse_etl import report
+
+    if output is Output.JSON:
+        print_json([report.due_json(due) for due in dues])
+    elif dues:
+        print_lines(report.due_line(due) for due in dues)
+    else:
+        print(f"nothing is due; {report.coming_line(coming)}")
+
+
+@app.command()
+@rereading
+def schedule(
+    read: "Callable[[], Project]",
+    names: SyncNames = None,
+    select: Select = None,
+    exclude: Exclude = None,
+    fail_fast: FailFast = False,
+    threads: Threads = 160,
+    rate_limit_share: RateLimitShare = 1.0,
+    memory_limit: MemoryLimit = None,
+    wait: WaitForWarehouse = 0,
+) -> None:
+    """Stay, and do the same as `retl run-due` each minute, until a signal comes. An edited project takes effect."""
+    import time
+
+    from reverse_etl.due import find_due, next_due
+    from reverse_etl.interrupts import Interrupted, Interrupts
+    from reverse_etl.report import coming_line
+    from reverse_etl.run import Options
+    from reverse_etl.scheduler import passes
+
+    def read_syncs() -> "tuple[Project, list[Sync]]":
+        project = read()
+        return project, chosen(project, names, select, exclude)
+
+    read_syncs()  # a project that is wrong from the beginning ends the command
+    options = Options(fail_fast=fail_fast, threads=threads, memory_limit=memory_limit, wait_s=wait)
+    interrupts, is_idle, told = Interrupts(), True, ""
+    try:
+        with interrupts.taken():
+            for project, syncs in passes(read_syncs, lambda: datetime.now(UTC), time.sleep, say):
+                dues = find_due(project, syncs, project.started_at)
+                is_idle = not dues
+                if dues:
+                    _run_once(project, dues, options, rate_limit_share, interrupts)
+                if interrupts.signal:
+                    break
+                is_idle = True
+                coming = coming_line(next_due(syncs, datetime.now(UTC)))
+                if coming != told:
+                    say(coming)
+                told = coming
+    except Interrupted:
+        say("stopped" if is_idle else "interrupted while nothing was being sent")
+    raise typer.Exit(0 if is_idle else interrupts.exit_code)
+
+
+def _run_once(
+    project: "Project", dues: "Sequence[Due]", options: "Options", rate_limit_share: float, interrupts: "Interrupts"
+) -> None:
+    """Run what is due; what goes wrong is said, and ends nothing but itself."""
+    from reverse_etl.scheduler import run_due as run
+
+    try:
+        for _ in shown(project, partial(run, project, dues), options, rate_limit_share, Output.TEXT, interrupts):
+            pass
+    except RetlError as error:
+        say(str(error))

@@ -1,0 +1,356 @@
+"""`retl run-due` and `retl schedule`: what is due runs, for the moment it was due, and nothing runs twice."""
+
+import json
+import signal
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from reverse_etl.channel import open_channel
+from reverse_etl.due import find_due, next_due
+from reverse_etl.errors import ProjectError
+from reverse_etl.project import load_project
+from reverse_etl.run import Options
+from reverse_etl.sandbox import Fault
+from reverse_etl.schedule import Cron
+from reverse_etl.scheduler import passes, run_due
+from tests.conftest import KEY, Retl, Shop, Silent
+from tests.test_recovery import running, start
+
+YEARLY = {"schedule": "@yearly", "timezone": "Asia/Seoul"}
+# Taken once: a new year that begins while the tests run is no reason to fail.
+NEW_YEAR = Cron("@yearly", "Asia/Seoul").latest(datetime.now(UTC))
+NEXT_YEAR = Cron("@yearly", "Asia/Seoul").following(datetime.now(UTC))
+ONE = "SELECT 'u1' AS external_id, 'x' AS a"
+NOTHING_DUE = f"nothing is due; next: it at {NEXT_YEAR:%Y-%m-%d %H:%M} UTC\n"
+
+
+def scheduled_times(shop: Shop, sync: str = "it") -> list[str]:
+    return [text for (text,) in shop.rows_of("runs", "strftime(scheduled_time, '%Y-%m-%d %H:%M')", sync=sync)]
+
+
+def statuses(shop: Shop, sync: str = "it") -> list[str]:
+    return [status for (status,) in shop.rows_of("runs", "status", sync=sync)]
+
+
+def test_sync_that_never_ran_is_due_since_its_latest_moment_and_then_done(shop: Shop, retl: Retl):
+    shop.sync("it", "SELECT 'u1' AS external_id, '{{ scheduled_time.isoformat() }}' AS at", **YEARLY)
+    first = retl("run-due", folder=shop.folder)
+    assert (first.code, first.out.split(" (")[0]) == (
+        0,
+        "it: success, 1 of 1 row accepted in 1 request, 1 attribute written",
+    )
+    assert f"it: due since {NEW_YEAR:%Y-%m-%d %H:%M} UTC\n" in first.err
+    assert scheduled_times(shop) == [f"{NEW_YEAR:%Y-%m-%d %H:%M}"]
+    assert shop.sent() == [f'{{"attributes":[{{"external_id":"u1","at":"{NEW_YEAR.isoformat()}"}}]}}']
+    second = retl("run-due", folder=shop.folder)
+    assert (second.code, second.out, second.err) == (0, NOTHING_DUE, "")
+
+
+def test_result_for_programs_has_the_moment_that_was_due(shop: Shop, retl: Retl):
+    shop.sync("it", ONE, **YEARLY)
+    (result,) = json.loads(retl("run-due", "--output", "json", folder=shop.folder).out)
+    assert (result["status"], result["scheduled_time"]) == ("success", NEW_YEAR.isoformat())
+    assert json.loads(retl("run-due", "--output", "json", folder=shop.folder).out) == []
+
+
+def test_dry_run_says_what_is_due_and_makes_nothing(shop: Shop, retl: Retl):
+    shop.sync("it", ONE, **YEARLY).sync("other", ONE)
+    said = retl("run-due", "--dry-run", folder=shop.folder)
+    assert (said.code, said.out, said.err) == (0, f"it: due since {NEW_YEAR:%Y-%m-%d %H:%M} UTC\n", "")
+    told = json.loads(retl("run-due", "--dry-run", "--output", "json", folder=shop.folder).out)
+    assert told == [{"sync": "it", "status": "due", "scheduled_time": NEW_YEAR.isoformat()}]
+    assert not (shop.folder / ".retl").exists()
+    assert not (shop.folder / "target").exists()
+
+
+def test_sync_without_a_schedule_is_never_due(shop: Shop, retl: Retl):
+    shop.sync("it", ONE)
+    assert retl("run-due", folder=shop.folder).out == "nothing is due; no sync has a schedule\n"
+
+
+def test_only_selected_syncs_run(shop: Shop, retl: Retl):
+    shop.sync("it", ONE, **YEARLY, tags=["a"]).sync("other", ONE, **YEARLY, tags=["b"])
+    assert retl("run-due", "--select", "tag:b", folder=shop.folder).out.startswith("other: success")
+    assert retl("run-due", "--exclude", "it", "--dry-run", folder=shop.folder).out == NOTHING_DUE.replace("it", "other")
+    assert retl("run-due", "--select", "tag:c", folder=shop.folder).code == 2
+
+
+def test_nothing_due_needs_neither_key_nor_warehouse(shop: Shop, retl: Retl, monkeypatch: pytest.MonkeyPatch):
+    shop.sync("it", ONE, **YEARLY).run()
+    (shop.folder / "warehouse.duckdb").unlink()
+    monkeypatch.delenv("BRAZE_API_KEY")
+    assert retl("run-due", folder=shop.folder).out == NOTHING_DUE
+
+
+# --- what counts as done ---------------------------------------------------------------------------------------------
+
+
+def test_run_by_hand_counts_and_one_for_an_earlier_moment_does_not(shop: Shop, retl: Retl):
+    shop.sync("it", ONE, **YEARLY)
+    earlier = (NEW_YEAR - timedelta(hours=1)).isoformat()
+    assert retl("sync", "it", "--scheduled-time", earlier, folder=shop.folder).code == 0
+    assert scheduled_times(shop) == [f"{NEW_YEAR - timedelta(hours=1):%Y-%m-%d %H:%M}"]
+    assert "due since" in retl("run-due", "--dry-run", folder=shop.folder).out
+    assert retl("sync", "it", folder=shop.folder).code == 0
+    assert retl("run-due", folder=shop.folder).out == NOTHING_DUE
+
+
+def test_plan_can_stand_for_a_moment_too_and_what_is_applied_keeps_it(shop: Shop, retl: Retl):
+    shop.sync("it", "SELECT 'u1' AS external_id, '{{ scheduled_time.isoformat() }}' AS at", **YEARLY)
+    moment = "2026-01-02T08:00:00+09:00"
+    assert retl("plan", "it", "--scheduled-time", moment, "--out", "p", folder=shop.folder).code == 0
+    (result,) = json.loads(retl("apply", "p", "--output", "json", folder=shop.folder).out)
+    assert (result["scheduled_time"], result["status"]) == ("2026-01-01T23:00:00+00:00", "success")
+    assert shop.sent() == ['{"attributes":[{"external_id":"u1","at":"2026-01-01T23:00:00+00:00"}]}']
+    assert scheduled_times(shop) == ["2026-01-01 23:00"]
+
+
+def test_run_that_did_all_it_could_is_not_repeated(shop: Shop, retl: Retl):
+    shop.sync("it", ONE, **YEARLY)
+    shop.braze.add_fault(Fault("object_error", external_ids=["u1"]))
+    assert retl("run-due", folder=shop.folder).code == 1
+    assert statuses(shop) == ["incomplete"]
+    assert retl("run-due", folder=shop.folder).out == NOTHING_DUE
+
+
+def test_failed_run_is_tried_again_at_the_next_call(shop: Shop, retl: Retl):
+    shop.sync("it", "SELECT 'u1' AS external_id, nothing FROM nowhere", **YEARLY)
+    for _ in range(2):
+        failed = retl("run-due", folder=shop.folder)
+        assert (failed.code, failed.out) == (2, "it: failed\n")
+    shop.sync("it", ONE, **YEARLY)
+    assert retl("run-due", folder=shop.folder).out.startswith("it: success, 1 of 1 row")
+
+
+def test_stopped_run_is_tried_again_at_the_next_call(shop: Shop, retl: Retl):
+    shop.sync("it", ONE, **YEARLY, guards={"max_requests": 0})
+    for _ in range(2):
+        assert retl("run-due", folder=shop.folder).code == 1
+    assert statuses(shop) == ["stopped", "stopped"]
+    shop.sync("it", ONE, **YEARLY)
+    assert retl("run-due", folder=shop.folder).code == 0
+
+
+def test_killed_run_is_looked_at_without_a_trace_and_run_again(shop: Shop, retl: Retl):
+    shop.sync("it", "SELECT 'u' || i AS external_id, i AS n FROM range(1000) r(i)", **YEARLY)
+    with running(shop, until="u300", command=("run-due", "--threads", "1")) as process:
+        process.kill()
+    folder = shop.folder / ".retl/test/it"
+    before = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+    assert "outbox.duckdb" in before
+    assert retl("run-due", "--dry-run", folder=shop.folder).out.startswith("it: due since")
+    assert {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()} == before
+    again = retl("run-due", folder=shop.folder)
+    assert (again.code, again.out.split(" accepted")[0]) == (0, "it: success, 700 of 700 rows")
+    assert retl("run-due", folder=shop.folder).out == NOTHING_DUE
+
+
+def test_state_of_the_first_format_goes_by_the_start_of_runs(shop: Shop, retl: Retl):
+    shop.sync("it", ONE, **YEARLY).run()
+    with duckdb.connect(shop.folder / ".retl/test/it/state.duckdb") as connection:
+        connection.execute("ALTER TABLE runs DROP COLUMN scheduled_time")
+    assert retl("run-due", folder=shop.folder).out == NOTHING_DUE
+
+
+def test_damaged_state_is_said_by_the_run_and_others_go_on(shop: Shop, retl: Retl):
+    shop.sync("it", ONE, **YEARLY).sync("other", ONE, **YEARLY).run("it")
+    (shop.folder / ".retl/test/it/state.duckdb").write_text("what?")
+    outcome = retl("run-due", folder=shop.folder)
+    assert (outcome.code, outcome.out.splitlines()[0]) == (1, "it: failed")
+    assert outcome.out.splitlines()[1].startswith("other: success")
+    assert "state.duckdb cannot be used" in outcome.err
+
+
+# --- several at once, and order --------------------------------------------------------------------------------------
+
+
+def test_sync_that_is_at_work_elsewhere_is_left_to_it_with_what_comes_after(shop: Shop, retl: Retl):
+    shop.sync("it", ONE, **YEARLY).sync("next", ONE, **YEARLY, after="it").sync("other", ONE, **YEARLY)
+    with running(shop, until="u1") as process:
+        outcome = retl("run-due", folder=shop.folder)
+        assert outcome.code == 0
+        lines = [line.split(",")[0] for line in outcome.out.splitlines()]
+        assert lines == ["it: running", "next: skipped", "other: success"]
+        assert f'sync "it" on target "test" is at work already: process {process.pid} on ' in outcome.err
+        assert "--wait" not in outcome.err
+        assert "next: skipped: it comes after it" in outcome.err
+        assert json.loads(retl("run-due", "--dry-run", "--output", "json", folder=shop.folder).out) == [
+            {"sync": "it", "status": "running", "scheduled_time": NEW_YEAR.isoformat()},
+            {"sync": "next", "status": "due", "scheduled_time": NEW_YEAR.isoformat()},
+        ]
+
+
+def test_what_another_process_did_between_the_look_and_the_run_is_not_done_twice(shop: Shop):
+    shop.sync("it", ONE, **YEARLY)
+    project = load_project(shop.folder, environ={"BRAZE_API_KEY": KEY})
+    dues = find_due(project, project.spec.syncs, project.started_at)
+    assert [(due.sync.name, due.scheduled_time) for due in dues] == [("it", NEW_YEAR)]
+    shop.run()
+    with open_channel(project) as channel:
+        (result,) = run_due(project, dues, channel, Options(), Silent(), lambda: False)
+    assert (result.status, result.exit_code, statuses(shop)) == ("done", 0, ["success"])
+
+
+def test_state_that_something_else_has_open_is_a_failure_that_names_it(shop: Shop, retl: Retl):
+    shop.sync("it", ONE, **YEARLY).run()
+    hold = f"import duckdb; c = duckdb.connect({str(shop.folder / '.retl/test/it/state.duckdb')!r}); print(flush=True); input()"
+    with subprocess.Popen(
+        [sys.executable, "-c", hold], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as holder:
+        holder.stdout.readline()
+        outcome = retl("run-due", folder=shop.folder)
+        holder.communicate("\n")
+    assert (outcome.code, outcome.out) == (1, "it: failed\n")
+    assert (
+        f"state.duckdb is open for writing in {Path(sys.executable).resolve().name} (PID {holder.pid})" in outcome.err
+    )
+
+
+def test_run_is_not_refused_because_somebody_looks_into_its_state(shop: Shop):
+    """DuckDB lets nobody write a file while another process reads it; `run-due` reads each minute."""
+    shop.sync("it", ONE, **YEARLY).run()
+    path = shop.folder / ".retl/test/it/state.duckdb"
+    look = f"import duckdb, time; c = duckdb.connect({str(path)!r}, read_only=True); print(flush=True); time.sleep(0.3)"
+    with subprocess.Popen([sys.executable, "-c", look], stdout=subprocess.PIPE, text=True) as looker:
+        looker.stdout.readline()
+        assert shop.run().status == "success"
+
+
+def test_due_syncs_run_in_order_and_a_failed_one_holds_up_what_comes_after(shop: Shop, retl: Retl):
+    shop.sync("last", ONE, **YEARLY, after="first").sync("first", "SELECT 1 AS external_id, oops", **YEARLY)
+    failed = retl("run-due", folder=shop.folder)
+    assert failed.out == "first: failed\nlast: skipped\n"
+    assert "last: skipped: it comes after first" in failed.err
+    shop.sync("first", ONE, **YEARLY)
+    mended = retl("run-due", folder=shop.folder)
+    assert [line.split(",")[0] for line in mended.out.splitlines()] == ["first: success", "last: success"]
+
+
+def test_moment_that_a_run_stands_for_has_to_be_one_and_past(shop: Shop, retl: Retl):
+    shop.sync("it", ONE)
+    tomorrow = (datetime.now(UTC) + timedelta(days=1)).isoformat()
+    for text, what in [
+        ("soon", '--scheduled-time: "soon" is no time\n  hint: write 2026-11-25T08:00:00Z, or +09:00 for the Z\n'),
+        (
+            "2026-11-25T08:00",
+            '--scheduled-time: "2026-11-25T08:00" has no zone\n  hint: write 2026-11-25T08:00:00Z, or +09:00 for the Z\n',
+        ),
+        (
+            tomorrow,
+            f'--scheduled-time: "{tomorrow}" is still to come\n'
+            "  hint: models of that moment have no rows yet, and a schedule would wait until it is past\n",
+        ),
+    ]:
+        outcome = retl("sync", "it", "--scheduled-time", text, folder=shop.folder)
+        assert (outcome.code, outcome.out, outcome.err) == (2, "", what)
+
+
+# --- ls --------------------------------------------------------------------------------------------------------------
+
+
+def test_ls_shows_schedules_and_when_they_are_due_next(shop: Shop, retl: Retl):
+    shop.sync("it", ONE, **YEARLY).sync("other", ONE)
+    heading, it, other = retl("ls", folder=shop.folder).out.splitlines()
+    assert heading.split() == ["name", "mode", "model", "tags", "schedule", "next", "due", "description"]
+    assert it.split(maxsplit=5)[5] == f"@yearly Asia/Seoul  {NEXT_YEAR:%Y-%m-%d %H:%M} UTC"
+    assert other.split() == ["other", "users_track", "/", "attributes", "other"]
+    listed = json.loads(retl("ls", "--output", "json", folder=shop.folder).out)
+    assert [(one["schedule"], one["timezone"], one["next_due"]) for one in listed] == [
+        ("@yearly", "Asia/Seoul", NEXT_YEAR.isoformat()),
+        (None, "UTC", None),
+    ]
+
+
+def test_ls_leaves_schedules_out_where_there_are_none(shop: Shop, retl: Retl):
+    shop.sync("it", ONE)
+    assert "schedule" not in retl("ls", folder=shop.folder).out
+
+
+def test_next_due_is_the_first_of_all(shop: Shop):
+    shop.sync("it", ONE, **YEARLY).sync("other", ONE, schedule="0 7 * * *")
+    project = load_project(shop.folder, environ={"BRAZE_API_KEY": KEY})
+    moment, sync = next_due(project.spec.syncs, datetime(2026, 11, 25, 8, tzinfo=UTC))
+    assert (moment, sync.name) == (datetime(2026, 11, 26, 7, tzinfo=UTC), "other")
+
+
+# --- the loop --------------------------------------------------------------------------------------------------------
+
+
+def test_schedule_runs_what_is_due_and_ends_well_when_it_is_idle(shop: Shop):
+    shop.sync("it", ONE, **YEARLY).sync("broken", "SELECT oops", **YEARLY)
+    with start(shop, "schedule") as process:
+        out = [process.stdout.readline() for _ in range(2)]
+        while not process.stderr.readline().startswith("next: "):
+            pass
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 0
+    assert out[0].startswith("it: success, 1 of 1 row")
+    assert out[1] == "broken: failed\n"
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_schedule_brings_in_what_is_in_flight_when_a_signal_comes(shop: Shop, number: signal.Signals, code: int):
+    shop.sync("it", "SELECT 'u' || i AS external_id, i AS n FROM range(1000) r(i)", **YEARLY)
+    with running(shop, until="u300", answer_s=0.5, command=("schedule", "--threads", "1")) as process:
+        process.send_signal(number)
+        out, err = process.communicate(timeout=90)
+    assert process.returncode == code
+    assert "it: interrupted" in out
+    assert "interrupted: what was sent is answered and kept" in err
+    assert statuses(shop) == ["interrupted"]
+    taken = len(list(shop.braze.profiles()))
+    assert (shop.run().plan.added, 0 < taken < 1000) == (1000 - taken, True)
+
+
+def test_schedule_of_a_project_that_is_wrong_from_the_beginning_does_not_start(shop: Shop, retl: Retl):
+    shop.sync("it", ONE, schedule="* * *")
+    outcome = retl("schedule", folder=shop.folder)
+    assert (outcome.code, outcome.out) == (2, "")
+    assert '"schedule" in sync "it": "* * *" is no cron line: it has 3 fields, not 5' in outcome.err
+
+
+class Wall:
+    """A clock on the wall: shows each time of the list, and says how long it was waited for."""
+
+    def __init__(self, *texts: str) -> None:
+        self._times = iter([datetime.fromisoformat(f"2026-11-25T{text}+00:00") for text in texts])
+        self.waits: list[float] = []
+
+    def now(self) -> datetime:
+        return next(self._times)
+
+
+def test_passes_begin_with_each_minute_and_a_late_one_is_followed_at_once():
+    wall = Wall("08:00:20", "08:00:21", "08:01:00", "08:03:10", "08:03:10", "08:03:12")
+    going = passes(lambda: "project", wall.now, wall.waits.append, print)
+    assert [next(going) for _ in range(3)] == ["project"] * 3
+    assert wall.waits == [39, 0]
+
+
+def test_clock_that_was_set_back_is_not_waited_for():
+    wall = Wall("08:00:20", "05:00:00", "05:01:00")
+    going = passes(lambda: "project", wall.now, wall.waits.append, print)
+    assert [next(going) for _ in range(2)] == ["project"] * 2
+    assert wall.waits == [60]
+
+
+def test_broken_project_runs_nothing_and_is_said_once_until_it_is_mended():
+    versions, said = iter(["good", "!broken", "!broken", "!broken otherwise", "mended"]), list[str]()
+
+    def load() -> str:
+        version = next(versions)
+        if version.startswith("!"):
+            raise ProjectError(version[1:])
+        return version
+
+    wall = Wall(*["08:00:00"] * 20)
+    going = passes(load, wall.now, wall.waits.append, said.append)
+    assert [next(going), next(going)] == ["good", "mended"]
+    mended = "nothing runs until that is mended; looking again each minute"
+    assert said == [f"broken\n{mended}", f"broken otherwise\n{mended}", "the project can be read again"]
+    assert wall.waits == [60, 60, 60, 60]
