@@ -18,11 +18,14 @@ from pydantic_core import PydanticUndefined
 from typer.main import get_command
 
 from docs.sandbox_rules import RULES, SOURCES, Rule
+from reverse_etl.artifacts import Manifest, PlanArtifact, RunResults
 from reverse_etl.cli import app
 from reverse_etl.modes import MODES, Extra, Kind, Mode
+from reverse_etl.report import as_json
 from reverse_etl.sandbox.limits import DEFAULTS, LIGHT_EXPORT
 from reverse_etl.sandbox.workspace import ENDPOINTS, Endpoint
 from reverse_etl.spec import Destination, Guards, Incremental, Sync
+from reverse_etl.spec_schema import SCHEMA_FILE, json_schema
 
 ROOT = Path(__file__).parents[1]
 
@@ -106,6 +109,46 @@ def _parameter_row(parameter: Any) -> str:
     default = parameter.default
     shown = "" if default in (None, False, "", ()) or callable(default) else f"`{getattr(default, 'value', default)}`"
     return f"| {', '.join(f'`{name}`' for name in names)} | {parameter.help or ''} | {shown} |"
+
+
+def fields_of(model: type[BaseModel]) -> Callable[[], str]:
+    """The fields of an artifact, those inside them with a dot before."""
+
+    def rows(schema: Mapping[str, Any], parts: Mapping[str, Any], before: str) -> list[str]:
+        lines = []
+        for name, field in schema.get("properties", {}).items():
+            inner, kind = _inner(field, parts)
+            about = field.get("description", inner.get("description", "") if inner else "")
+            lines.append(f"| `{before}{name}` | {kind} | {about.splitlines()[0] if about else ''} |")
+            if inner:
+                lines += rows(inner, parts, f"{before}{name}.")
+        return lines
+
+    def table() -> str:
+        schema = model.model_json_schema(mode="serialization")
+        return "\n".join(["| field | type | |", "|---|---|---|", *rows(schema, schema["$defs"], "")])
+
+    return table
+
+
+def _inner(field: Mapping[str, Any], parts: Mapping[str, Any]) -> tuple[Mapping[str, Any] | None, str]:
+    """The object that a field holds, or holds many of, and the word for its type."""
+    if "$ref" in field:
+        return parts[field["$ref"].rpartition("/")[2]], "object"
+    if "anyOf" in field:
+        first, *others = (_inner(option, parts) for option in field["anyOf"])
+        return first[0], " or ".join([first[1], *(kind for _, kind in others)])
+    if field.get("type") == "array":
+        inner, kind = _inner(field["items"], parts)
+        return inner, f"list of {kind}s" if kind != "any" else "list"
+    if isinstance(field.get("additionalProperties"), dict):
+        inner, kind = _inner(field["additionalProperties"], parts)
+        return inner, f"{kind} by name"
+    return None, field.get("format") or field.get("type", "any")
+
+
+def syncs_schema() -> str:
+    return as_json(json_schema()) + "\n"
 
 
 def demo() -> str:
@@ -218,11 +261,22 @@ PARTS: Mapping[str, Mapping[str, Callable[[], str]]] = {
     "docs/orchestrators.md": {
         name: example(name) for name in ("airflow_dag.py", "dagster_assets.py", "prefect_flow.py")
     },
+    "docs/artifacts.md": {
+        "manifest": fields_of(Manifest),
+        "run-results": fields_of(RunResults),
+        "plan": fields_of(PlanArtifact),
+    },
 }
+
+
+# Files that the code makes as a whole.
+WHOLE: Mapping[str, Callable[[], str]] = {SCHEMA_FILE: syncs_schema}
 
 
 def generated(file: str) -> str:
     """The text of `file` with its generated parts as the code has them now."""
+    if file in WHOLE:
+        return WHOLE[file]()
     text = (ROOT / file).read_text(encoding="utf-8")
     for name, make in PARTS[file].items():
         before, opening, rest = text.partition(f"<!-- {name} -->\n")
@@ -234,5 +288,5 @@ def generated(file: str) -> str:
 
 
 if __name__ == "__main__":
-    for file in PARTS:
+    for file in (*PARTS, *WHOLE):
         (ROOT / file).write_text(generated(file), encoding="utf-8")

@@ -177,7 +177,7 @@ class Project:
 def _chosen(project: ReadProject, names: Sequence[str], select: Selectors | None, exclude: Selectors) -> list[Sync]:
     """All syncs if nothing is said of any; none if what is to be selected is an empty list."""
     wanted = ["*"] if select is None and not names else [*names, *_words(select or ())]
-    return selection.select(project.spec.syncs, wanted, _words(exclude))
+    return selection.select(project.graph, wanted, _words(exclude))
 
 
 def _words(selectors: Selectors) -> list[str]:

@@ -8,8 +8,10 @@ target/compiled/*.sql                                 artifacts, as dbt names th
 import json
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -17,10 +19,11 @@ from typing import Any
 from dotenv import dotenv_values
 
 from reverse_etl.errors import Location, ProjectError, nearest
+from reverse_etl.graph import Graph
 from reverse_etl.models import Compiled, Model, RunValues, compile_model
 from reverse_etl.spec import SANDBOX, SPEC_FILE, Spec, Sync
 from reverse_etl.spec_reader import read_spec
-from reverse_etl.templates import environment_variables, render, variables
+from reverse_etl.templates import environment_variables, render, variables, words_called_with
 
 FIXTURES = "tests/fixtures"
 
@@ -98,15 +101,33 @@ class Project:
 
     def fingerprint(self, sync: Sync) -> str:
         """A digest of what decides what a sync sends, save rows and target: its keys, its models and their vars."""
-        names = [*self.compile(sync.model).refs, sync.model]
+        texts = {name: self.models[name].text for name in self.graph.models_of(sync.model)}
+        used, worked_out = frozenset[str](), False
+        for text in texts.values():
+            words, more = words_called_with(text, "var")
+            used, worked_out = used | words, worked_out or more
         said = {
             "sync": sync.model_dump(
                 mode="json", exclude={"description", "tags", "after", "guards", "schedule", "timezone"}
             ),
-            "models": {name: self.models[name].text for name in names},
-            "vars": self.spec.vars,
+            "models": texts,
+            "vars": {name: value for name, value in self.spec.vars.items() if worked_out or name in used},
         }
         return sha256(json.dumps(said, sort_keys=True, default=str).encode()).hexdigest()
+
+    @cached_property
+    def graph(self) -> Graph:
+        """What is built from what. All branches of a model count, taken or not: nothing is run for it."""
+        files = {name: model.file for name, model in self.models.items()}
+        refs = {name: self._refs(model) for name, model in self.models.items()}
+        return Graph(self.spec.syncs, files, refs, self.seeds.keys())
+
+    def _refs(self, model: Model) -> frozenset[str]:
+        words, worked_out = words_called_with(model.text, "ref")
+        if worked_out:  # then only Jinja knows; a model that it cannot read is named when it is compiled
+            with suppress(ProjectError):
+                words |= set(self.compile(model.name).refs)
+        return words
 
     def compile(self, name: str, cursor: str | None = None) -> Compiled:
         """The SQL of a model, written to target/compiled/ too. Raises ProjectError at the model's line.

@@ -13,9 +13,9 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import Protocol
+from typing import Literal, Protocol
 
 from reverse_etl.channel import Channel, windows
 from reverse_etl.columns import Layout, lay_out
@@ -90,6 +90,15 @@ class RunResult:
     plan: Plan | None = None
     fates: Fates | None = None
     invalid: Sequence[InvalidRow] = ()
+    planned_at: datetime | None = None
+
+    @property
+    def timing(self) -> list[tuple[Literal["plan", "execute"], datetime, datetime]]:
+        """When each part of the run began and ended."""
+        if self.started_at is None or self.planned_at is None:
+            return []
+        ended_at = self.started_at + timedelta(seconds=self.duration_s)
+        return [("plan", self.started_at, self.planned_at), ("execute", self.planned_at, ended_at)]
 
 
 class Listener(Protocol):
@@ -124,7 +133,7 @@ def carry_out(
     started_at: datetime,
 ) -> RunResult:
     """Send the open run of a state, unless something says stop, and end it."""
-    scheduled_time = state.scheduled_time()
+    scheduled_time, planned_at = state.scheduled_time(), datetime.now(UTC)
     listener.planned(sync, plan)
     for warning in warnings(plan.data_tests, DATA_TESTS in options.force_guards):
         listener.notice(sync, warning)
@@ -152,6 +161,7 @@ def carry_out(
         plan=plan,
         fates=fates,
         invalid=invalid,
+        planned_at=planned_at,
     )
 
 

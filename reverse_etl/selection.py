@@ -1,32 +1,71 @@
-"""Which syncs a command is about, and in which order they run. Pure."""
+"""Which syncs a command is about, in dbt's words, and in which order they run. Pure.
 
+users_*          a name or a glob; the name of a model does where + stands beside it
+tag: mode:       what a sync has
+model: path:     what it is built on: a model's name, its file, a folder, a glob
+state:           new, old, modified, unmodified, beside another manifest (`--state`)
++x  x+  2+x+1    also what x comes after; also what comes after x, or is built from it; in so many steps
+a,b   a b        both; either
+"""
+
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from reverse_etl.errors import ProjectError, nearest
+from reverse_etl.graph import Graph
 from reverse_etl.spec import SPEC_FILE, Sync
 
+Fingerprints = Mapping[str, str]  # by a sync's name
+
 # What a sync is chosen by beside its name, and what is said if none has it.
-METHODS: Mapping[str, tuple[Callable[[Sync], Sequence[str]], str]] = {
-    "tag": (lambda sync: sync.tags, "no sync has the tag"),
+METHODS: Mapping[str, tuple[Callable[[Sync, Graph], Sequence[str]], str]] = {
+    "tag": (lambda sync, graph: sync.tags, "no sync has the tag"),
     "mode": (
-        lambda sync: (sync.mode, *([sync.track_record_type] if sync.track_record_type else [])),
+        lambda sync, graph: (sync.mode, *([sync.track_record_type] if sync.track_record_type else [])),
         "no sync has the mode",
     ),
-    "model": (lambda sync: (sync.model,), "no sync has the model"),
+    "model": (lambda sync, graph: (sync.model,), "no sync has the model"),
+    "path": (lambda sync, graph: paths(graph.files[sync.model]), "no sync has a model at"),
 }
+# How a sync can differ from another time: what it was then (None: not there) and what it is now.
+STATES: Mapping[str, Callable[[str | None, str], bool]] = {
+    "new": lambda then, now: then is None,
+    "old": lambda then, now: then is not None,
+    "modified": lambda then, now: then != now,  # as in dbt, what is new is modified too
+    "unmodified": lambda then, now: then == now,
+}
+_SELECTOR = re.compile(r"^(?P<before>(?P<up>\d*)\+)?(?P<what>.+?)(?P<behind>\+(?P<down>\d*))?$")
 
 
-def select(syncs: Sequence[Sync], wanted: Iterable[str], unwanted: Iterable[str] = ()) -> list[Sync]:
+@dataclass(frozen=True)
+class Compared:
+    """What `state:` compares: fingerprints of another time, if any were given, and those of now."""
+
+    then: Fingerprints | None
+    now: Fingerprints
+
+
+def paths(file: str) -> list[str]:
+    """What `path:` may say of a file: `models/crm/a.sql`, `models/crm`, `models`."""
+    parts = file.split("/")
+    return ["/".join(parts[:number]) for number in range(len(parts), 0, -1)]
+
+
+def select(
+    graph: Graph, wanted: Iterable[str], unwanted: Iterable[str] = (), compared: Compared | None = None
+) -> list[Sync]:
     """The syncs that any of `wanted` names, less those that any of `unwanted` names, in the order in which they run.
 
-    A selector is a name, a glob (`users_*`), or one of METHODS with a value or a glob: `tag:hourly`. Several in one
-    text, with blanks between, add up; with commas between, a sync has to match each of them. Raises ProjectError for
-    one that matches nothing.
+    Raises ProjectError for a selector that matches nothing, save `state:`: that nothing has changed is no mistake.
     """
-    chosen = {name for text in wanted for part in text.split() for name in _matching(syncs, part)}
-    left_out = {name for text in unwanted for part in text.split() for name in _matching(syncs, part)}
-    return [sync for sync in in_order(syncs) if sync.name in chosen - left_out]
+    compared = compared or Compared(None, {})
+    chosen, left_out = (
+        {name for text in texts for part in text.split() for name in _matching(graph, compared, part)}
+        for texts in (wanted, unwanted)
+    )
+    return [sync for sync in in_order(graph.syncs) if sync.name in chosen - left_out]
 
 
 def in_order(syncs: Sequence[Sync]) -> list[Sync]:
@@ -45,19 +84,76 @@ def in_order(syncs: Sequence[Sync]) -> list[Sync]:
     return list(ordered.values())
 
 
-def _matching(syncs: Sequence[Sync], text: str) -> set[str]:
-    parts = [_one(syncs, part) for part in text.split(",") if part]
+def _matching(graph: Graph, compared: Compared, text: str) -> set[str]:
+    parts = [_with_relatives(graph, compared, part) for part in text.split(",") if part]
     return set.intersection(*parts) if parts else set()
 
 
-def _one(syncs: Sequence[Sync], selector: str) -> set[str]:
-    method, colon, pattern = selector.rpartition(":")
-    if colon and method not in METHODS:
-        hint = f"a selector is a name, a glob, or begins with {', '.join(f'{name}:' for name in METHODS)}"
-        raise ProjectError(f'unknown selector "{selector}"', hint=hint)
-    words, what = METHODS[method] if colon else (lambda sync: (sync.name,), "there is no sync")
-    found = {sync.name for sync in syncs if any(fnmatchcase(word, pattern) for word in words(sync))}
+def _with_relatives(graph: Graph, compared: Compared, selector: str) -> set[str]:
+    parsed = _SELECTOR.match(selector)
+    if parsed is None or parsed["what"].startswith("+"):
+        raise ProjectError(f'unknown selector "{selector}"', hint="+x, x+, 2+x and x+1 select what is around x")
+    steps = {side: int(parsed[side]) if parsed[side] else None for side in ("up", "down")}
+    method, pattern = _parsed(parsed["what"])
+    models = _models(graph, method, pattern)
+    is_model = bool(models) and (method in ("model", "path") or not _named(graph, pattern))
+    if is_model and (parsed["before"] or parsed["behind"]):
+        found = {sync.name for sync in graph.syncs if sync.model in models}
+    else:
+        found = _one(graph, compared, method, pattern)
+    chosen = set(found)
+    if parsed["before"]:
+        chosen |= graph.before(found, steps["up"])
+    if parsed["behind"]:
+        chosen |= graph.built_from(models, steps["down"]) if is_model else graph.behind(found, steps["down"])
+    if not chosen and method != "state":
+        hint = f'"{parsed["what"]}+" selects what is built from it'
+        raise ProjectError(f'"{selector}" selects no sync', hint=None if parsed["behind"] else hint)
+    return chosen
+
+
+def _parsed(what: str) -> tuple[str, str]:
+    method, colon, pattern = what.partition(":")
+    if colon and method not in (*METHODS, "state"):
+        hint = f"a selector is a name, a glob, or begins with {', '.join(f'{name}:' for name in (*METHODS, 'state'))}"
+        raise ProjectError(f'unknown selector "{what}"', hint=hint)
+    return (method, pattern.rstrip("/") if method == "path" else pattern) if colon else ("", what)
+
+
+def _models(graph: Graph, method: str, pattern: str) -> set[str]:
+    """Names of the models that a selector is about, if it is about models."""
+    if method not in ("", "model", "path"):
+        return set()
+    words = {name: paths(file) if method == "path" else [name] for name, file in graph.files.items()}
+    return {name for name in words if any(fnmatchcase(word, pattern) for word in words[name])}
+
+
+def _named(graph: Graph, pattern: str) -> set[str]:
+    return {sync.name for sync in graph.syncs if fnmatchcase(sync.name, pattern)}
+
+
+def _one(graph: Graph, compared: Compared, method: str, pattern: str) -> set[str]:
+    if method == "state":
+        return _in_state(graph, compared, pattern)
+    if not method:
+        if not (found := _named(graph, pattern)):
+            is_model = pattern in graph.files
+            hint = f"it is a model: try {pattern}+" if is_model else nearest(pattern, [s.name for s in graph.syncs])
+            raise ProjectError(f'there is no sync "{pattern}" in {SPEC_FILE}', hint=hint)
+        return found
+    words, what = METHODS[method]
+    found = {sync.name for sync in graph.syncs if any(fnmatchcase(word, pattern) for word in words(sync, graph))}
     if not found:
-        valid = sorted({word for sync in syncs for word in words(sync)}) if colon else [sync.name for sync in syncs]
+        valid = sorted({word for sync in graph.syncs for word in words(sync, graph)})
         raise ProjectError(f'{what} "{pattern}" in {SPEC_FILE}', hint=nearest(pattern, valid))
     return found
+
+
+def _in_state(graph: Graph, compared: Compared, word: str) -> set[str]:
+    if word not in STATES:
+        raise ProjectError(f'unknown selector "state:{word}"', hint=nearest(word, STATES))
+    if compared.then is None:
+        hint = "pass --state DIR: a folder with the manifest.json of another time, such as main's target/"
+        raise ProjectError(f'"state:{word}" compares with a manifest, and none is given', hint=hint)
+    then = compared.then
+    return {sync.name for sync in graph.syncs if STATES[word](then.get(sync.name), compared.now[sync.name])}

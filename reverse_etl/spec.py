@@ -202,6 +202,12 @@ class Sync(_Strict):
 
     _positions: Positions = PrivateAttr()
     _path: YamlPath = PrivateAttr()
+    _as_written: Mapping[str, Any] = PrivateAttr(default_factory=dict)
+
+    @property
+    def as_written(self) -> Mapping[str, Any]:
+        """The keys as the file has them, Jinja not worked out: no value of the environment is in it."""
+        return self._as_written
 
     @property
     def spec(self) -> Mode:
@@ -255,35 +261,3 @@ class Spec:
     def in_target(self, *path: str) -> Location:
         """The place in syncs.yml of what `path` leads to in the target."""
         return self.positions.of_value(("targets", self.target_name, *path))
-
-
-def json_schema() -> dict[str, Any]:
-    """The JSON Schema of syncs.yml, for editors. A text with Jinja in it may stand for any scalar."""
-    schema = File.model_json_schema()
-    parts = {name: part.model_json_schema(ref_template="#/$defs/{model}") for name, part in _PARTS.items()}
-    for part in parts.values():
-        schema.setdefault("$defs", {}).update(part.pop("$defs", {}))
-    properties = schema["properties"]
-    for key in ("targets", "sources"):
-        properties[key]["additionalProperties"] = parts[key]
-    properties["syncs"]["items"] = parts["syncs"]
-    result: dict[str, Any] = _or_template(schema)
-    tests = UnitTest.model_json_schema(ref_template="#/$defs/{model}")  # no Jinja is worked out in them
-    result["$defs"].update(tests.pop("$defs"))
-    result["properties"]["unit_tests"]["items"] = tests
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **result, "title": SPEC_FILE}
-
-
-_PARTS: Mapping[str, type[BaseModel]] = {"targets": Target, "sources": Source, "syncs": Sync}
-_TEMPLATE = {"type": "string", "pattern": r"\{\{|\{%"}
-
-
-def _or_template(node: Any) -> Any:
-    if isinstance(node, list):
-        return [_or_template(item) for item in node]
-    if not isinstance(node, dict):
-        return node
-    if node.get("type") in ("integer", "number", "boolean") or "enum" in node or "const" in node:
-        about = {key: node[key] for key in ("description", "default", "title") if key in node}
-        return {"anyOf": [{k: v for k, v in node.items() if k not in about}, _TEMPLATE], **about}
-    return {key: _or_template(value) for key, value in node.items()}

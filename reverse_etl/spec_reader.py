@@ -171,7 +171,7 @@ class _Reader:
                 self.mistakes.extend(_mistakes_in(given[-1], models))
             sync = self.check(Sync, values, path, inside)
             if sync is not None:
-                sync._positions, sync._path = self.positions, path
+                sync._positions, sync._path, sync._as_written = self.positions, path, item
                 syncs.append(sync)
         self.mistakes.extend(_mistakes_between(given))
         return syncs

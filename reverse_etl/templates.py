@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from jinja2 import StrictUndefined, TemplateSyntaxError, UndefinedError
+from jinja2 import StrictUndefined, TemplateSyntaxError, UndefinedError, nodes
 from jinja2.exceptions import SecurityError
 from jinja2.ext import Extension
 from jinja2.lexer import Token, TokenStream
@@ -56,6 +56,28 @@ def render(text: str, names: Mapping[str, Any], where: Location) -> str:
     that made it; a `where` with a line (a value in YAML) is reported as it is.
     """
     return _render(_PLAIN, text, names, where)
+
+
+def words_called_with(text: str, function: str) -> tuple[frozenset[str], bool]:
+    """The words that `function` is called with anywhere in `text`, as in ref('customers'), whatever branch it is in.
+
+    Also whether a call may name others: its word is worked out, or the text is no Jinja.
+    """
+    try:
+        calls = [call for call in _PLAIN.parse(text).find_all(nodes.Call) if _called(call) == function]
+    except TemplateSyntaxError:
+        return frozenset(), True
+    words = [_first_word(call) for call in calls]
+    return frozenset(word for word in words if word is not None), None in words
+
+
+def _called(call: nodes.Call) -> str | None:
+    return call.node.name if isinstance(call.node, nodes.Name) else None
+
+
+def _first_word(call: nodes.Call) -> str | None:
+    first = call.args[0] if call.args else None
+    return first.value if isinstance(first, nodes.Const) and isinstance(first.value, str) else None
 
 
 def source_lines(text: str, names: Mapping[str, Any], where: Location) -> list[int]:

@@ -13,6 +13,7 @@ import duckdb
 import pytest
 import yaml
 from hypothesis import HealthCheck, settings
+from jsonschema import Draft202012Validator
 
 from reverse_etl.channel import open_channel
 from reverse_etl.cli import main
@@ -20,8 +21,10 @@ from reverse_etl.limits import RetryPolicy
 from reverse_etl.project import load_project
 from reverse_etl.run import Options, RunResult, run_syncs
 from reverse_etl.sandbox import Sandbox
+from reverse_etl.spec_schema import json_schema
 
 KEY = "sandbox"
+SCHEMA = Draft202012Validator(json_schema())
 settings.register_profile("retl", deadline=None, max_examples=25, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("retl")
 
@@ -121,6 +124,7 @@ class Shop:
 
     def run_all(self, *names: str, policy: RetryPolicy | None = None, **options: Any) -> list[RunResult]:
         project = load_project(self.folder, environ={"BRAZE_API_KEY": KEY})
+        SCHEMA.validate(yaml.safe_load((self.folder / "syncs.yml").read_text()))  # what retl takes, editors take
         chosen = Options(clock=self.clock, policy=policy or RetryPolicy(), threads=4, **options)
         with open_channel(project) as channel:
             return list(run_syncs(project, [project.sync(n) for n in names], channel, chosen, self.listener))

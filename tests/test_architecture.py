@@ -9,11 +9,12 @@ PACKAGE = Path(__file__).parents[1] / "reverse_etl"
 # Lower layers first; a module imports from layers below its own, or its own if that is said.
 LAYERS = [
     {"errors", "sql"},
+    {"talk"},
     {"modes", "templates", "positions", "spec_types", "schedule"},
     {"spec_tests"},
     {"spec", "limits"},
-    {"spec_reader", "dialects", "selection", "guards", "values"},
-    {"models", "columns", "given"},
+    {"spec_reader", "dialects", "graph", "guards", "values"},
+    {"models", "columns", "given", "selection", "spec_schema"},
     {"expressions"},
     {"rules"},
     {"mapping"},
@@ -21,21 +22,21 @@ LAYERS = [
     {"watermark"},
     {"engines", "fold", "sender"},
     {"state_file", "project"},
-    {"state", "plan", "starter"},
+    {"state", "plan"},
     {"channel", "interrupts", "comparison", "due"},
     {"saved_plan"},
     {"run", "memory"},
     {"apply", "unit_tests", "scheduler"},
     {"report"},
-    {"progress", "debug", "report_tests", "results"},
-    {"logged"},
+    {"progress", "debug", "report_tests", "results", "artifacts", "history", "starter"},
+    {"logged", "logged_run"},
     {"api"},
     {"cli"},
     {"__main__"},
 ]
 PURE = {
     *("errors", "templates", "positions", "modes", "spec", "spec_reader", "selection", "guards", "limits", "schedule"),
-    *("models", "dialects", "columns", "values", "expressions", "rules", "mapping", "diff"),
+    *("graph", "spec_schema", "models", "dialects", "columns", "values", "expressions", "rules", "mapping", "diff"),
     *("spec_types", "spec_tests", "data_tests", "given", "comparison"),
 }
 IMPURE = {"os", "time", "random", "socket", "subprocess", "duckdb", "requests", "urllib3", "typer", "rich", "threading"}

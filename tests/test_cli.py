@@ -269,7 +269,7 @@ def test_syncs_are_selected_by_name_tag_and_glob(retl: Retl, starter: Path, argu
         (["--select", "x*"], 'there is no sync "x*" in syncs.yml\n  hint: one of: users_track, orders, newsletter\n'),
         (
             ["--select", "tga:hourly"],
-            'unknown selector "tga:hourly"\n  hint: a selector is a name, a glob, or begins with tag:, mode:, model:\n',
+            'unknown selector "tga:hourly"\n  hint: a selector is a name, a glob, or begins with tag:, mode:, model:, path:, state:\n',
         ),
         ([], "no sync is named\n  hint: name some of users_track, orders, newsletter, or pass --all\n"),
         (

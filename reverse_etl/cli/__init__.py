@@ -4,20 +4,22 @@
     running   sync retry apply plan
     testing   test
     scheduling  run-due schedule
-    looking   debug status rejects resolve
+    looking   debug status history rejects resolve
     sandbox   sandbox
     state     state show | seed | forget | reset
 
 What a command needs is imported inside it, so that `retl --help` answers at once.
 """
 
+import os
 import sys
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 
+from reverse_etl import talk
 from reverse_etl.cli import looking, making, running, sandbox, scheduling, state, testing
-from reverse_etl.cli.shared import say
+from reverse_etl.cli.shared import Output
 from reverse_etl.errors import RetlError
 
 app = typer.Typer(
@@ -32,6 +34,9 @@ for commands in (making, running, scheduling, testing, looking, sandbox):
 app.add_typer(state.app, name="state", help="Look at what a sync remembers, or make it forget.", no_args_is_help=True)
 
 
+LOG_FORMAT = "RETL_LOG_FORMAT"
+
+
 def _print_version(asked: bool) -> None:
     from importlib.metadata import version
 
@@ -42,21 +47,52 @@ def _print_version(asked: bool) -> None:
 
 @app.callback()
 def root(
+    context: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
     ] = False,
+    log_format: Annotated[
+        Output, typer.Option("--log-format", envvar=LOG_FORMAT, help="What stderr is: text, or a JSON object a line.")
+    ] = Output.TEXT,
 ) -> None:
     """Keep Braze true to SQL models: the right rows, the right columns, once."""
+    talk.begin(context.invoked_subcommand or "", log_format is Output.JSON)
 
 
 def main() -> NoReturn:
     """The command `retl`."""
+    talk.begin("", _asks_for_json(sys.argv[1:]))
     try:
-        app(prog_name="retl")
+        sys.exit(_run_in_json() if talk.invocation.is_json else app(prog_name="retl"))
     except RetlError as error:
-        say(str(error))
+        for mistake in error.mistakes:
+            talk.say_mistake(mistake)
         sys.exit(error.exit_code)
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(141)  # who read our output left, as in `retl ls | head -1`
-    sys.exit(0)
+
+
+def _asks_for_json(arguments: list[str]) -> bool:
+    """Whether stderr is to be JSON, for mistakes in the command line itself too, which nobody has read yet."""
+    spelled = " ".join(arguments).replace("=", " ")
+    return "--log-format json" in spelled or (
+        os.environ.get(LOG_FORMAT) == "json" and "--log-format text" not in spelled
+    )
+
+
+def _run_in_json() -> int:
+    """Run the command; a wrong command line is said as JSON too, which typer would do as text."""
+    try:
+        return int(app(prog_name="retl", standalone_mode=False) or 0)
+    except typer.Abort:
+        talk.say("aborted", "mistake", "error", what="aborted", where=None, hint=None)
+        return 1
+    except _WRONG_COMMAND as error:
+        what = str(error.format_message())
+        talk.say(what, "mistake", "error", what=what, where=None, hint="retl COMMAND --help")
+        return int(error.exit_code)
+
+
+# What typer raises for a wrong command line has no public name of its own, only those of its children.
+_WRONG_COMMAND: Any = typer.BadParameter.__mro__[2]

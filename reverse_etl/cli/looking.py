@@ -1,4 +1,4 @@
-"""Commands that say what happened to rows: debug, status, rejects, resolve."""
+"""Commands that say what happened to rows: debug, status, history, rejects, resolve."""
 
 from typing import TYPE_CHECKING, Annotated
 
@@ -55,6 +55,28 @@ def status(project: "Project", names: SyncNames = None, output: OutputFormat = O
             if one.message:
                 say(f"{one.sync}: {one.message}")
     raise typer.Exit(1 if any(one.last_run == DAMAGED for one in found) else 0)
+
+
+@app.command()
+@in_project
+def history(
+    project: "Project",
+    names: SyncNames = None,
+    limit: Annotated[int, typer.Option("--limit", min=1, help="How many runs of each sync.")] = 10,
+    output: OutputFormat = Output.TEXT,
+) -> None:
+    """List past runs of each sync, the newest first: what came of them, rows, requests. Disturbs no run."""
+    from dataclasses import asdict
+
+    from reverse_etl.history import HEADING, past_runs
+
+    runs = [run for sync in chosen(project, names) for run in past_runs(project, sync, limit)]
+    if output is Output.JSON:
+        print_json([asdict(run) for run in runs])
+    elif runs:
+        print_table([HEADING, *(run.cells() for run in runs)])
+    else:
+        say("no sync has run yet")
 
 
 @app.command()

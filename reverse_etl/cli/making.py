@@ -11,6 +11,7 @@ from reverse_etl.cli.shared import (
     Output,
     OutputFormat,
     Select,
+    StateFolder,
     SyncNames,
     chosen,
     in_project,
@@ -66,12 +67,22 @@ def seed(project: "Project") -> None:
         print(f"{name}: {count(rows, 'row')}")
 
 
-@app.command()
-def schema() -> None:
-    """Print the JSON Schema of syncs.yml, for editors."""
-    from reverse_etl.spec import json_schema
+class Schema(StrEnum):
+    SYNCS = "syncs"
+    MANIFEST = "manifest"
+    RUN_RESULTS = "run-results"
+    PLAN = "plan"
 
-    print_json(json_schema())
+
+@app.command()
+def schema(
+    name: Annotated[Schema, typer.Argument(help="syncs.yml, or a file in target/.")] = Schema.SYNCS,
+) -> None:
+    """Print the JSON Schema of syncs.yml, for editors; or of a file that retl leaves in target/."""
+    from reverse_etl.artifacts import artifact_schema
+    from reverse_etl.spec_schema import json_schema
+
+    print_json(json_schema() if name is Schema.SYNCS else artifact_schema(name.value))
 
 
 @app.command(name="ls")
@@ -81,12 +92,13 @@ def list_syncs(
     names: SyncNames = None,
     select: Select = None,
     exclude: Exclude = None,
+    state: StateFolder = None,
     output: OutputFormat = Output.TEXT,
 ) -> None:
     """List syncs in the order in which they run."""
     from reverse_etl.report import moment
 
-    syncs = chosen(project, names, select, exclude)
+    syncs = chosen(project, names, select, exclude, state)
     coming = [sync.cron.following(project.started_at) if sync.cron else None for sync in syncs]
     if output is Output.JSON:
         keys = ("name", "description", "model", "mode", "track_record_type", "tags", "after", "schedule", "timezone")
@@ -117,6 +129,9 @@ def compile_models(
     names: Annotated[list[str] | None, typer.Argument(help="Models, or syncs of them.", show_default=False)] = None,
 ) -> None:
     """Write the SQL of models to target/compiled/, and print it if one is named."""
+    from reverse_etl.cli.keeping import keep_manifest
+
+    keep_manifest(project)
     models = [_model_name(project, name) for name in names or []] or list(project.models)
     for name in dict.fromkeys(models):
         compiled = project.compile(name)

@@ -1,7 +1,10 @@
 """Commands that plan and send: sync, retry, plan, apply."""
 
-from collections.abc import Callable, Iterator, Mapping
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -9,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
+from reverse_etl import talk
 from reverse_etl.cli.shared import (
     AcceptSchemaChange,
     Exclude,
@@ -23,25 +27,30 @@ from reverse_etl.cli.shared import (
     Output,
     OutputFormat,
     PlanOutput,
+    ProjectFolder,
     RateLimitShare,
     ScheduledTime,
     Select,
     ShowValues,
-    SyncName,
+    StateFolder,
     SyncNames,
+    TargetName,
     Threads,
+    Variables,
     Wait,
     Yes,
     ask,
     chosen,
     cost_of_sending_all,
     in_project,
+    load,
+    note_arguments,
     print_json,
     print_lines,
     say,
     screen,
 )
-from reverse_etl.errors import ProjectError
+from reverse_etl.errors import Mistake, ProjectError, RetlError
 
 if TYPE_CHECKING:
     from reverse_etl.interrupts import Interrupts
@@ -59,6 +68,7 @@ def sync(
     names: SyncNames = None,
     select: Select = None,
     exclude: Exclude = None,
+    state: StateFolder = None,
     all_syncs: Annotated[bool, typer.Option("--all", help="Run every sync of syncs.yml.")] = False,
     full_refresh: FullRefresh = False,
     accept_schema_change: AcceptSchemaChange = False,
@@ -89,7 +99,7 @@ def sync(
         "max_requests": max_requests,
         "max_data_points": max_data_points,
     }
-    syncs = _guarded(chosen(project, names, select, exclude), bounds)
+    syncs = _guarded(chosen(project, names, select, exclude, state), bounds)
     if full_refresh:
         ask(cost_of_sending_all(syncs), yes)
     options = Options(
@@ -101,28 +111,88 @@ def sync(
         fail_fast=fail_fast,
         threads=threads,
     )
-    run_and_exit(project, partial(run_syncs, project, syncs), options, rate_limit_share, output)
+    run_and_exit(project, syncs, partial(run_syncs, project, syncs), options, rate_limit_share, output)
 
 
 @app.command()
-@in_project
 def retry(
-    project: "Project",
-    name: SyncName,
+    name: Annotated[
+        str | None, typer.Argument(help="The name of a sync; else those of the last run.", show_default=False)
+    ] = None,
     force_guard: ForceGuard = None,
+    fail_fast: FailFast = False,
     threads: Threads = 160,
     rate_limit_share: RateLimitShare = 1.0,
     memory_limit: MemoryLimit = None,
     wait: Wait = 0,
+    yes: Yes = False,
     output: OutputFormat = Output.TEXT,
+    project_dir: ProjectFolder = Path(),
+    target: TargetName = None,
+    variables: Variables = None,
 ) -> None:
-    """Run a sync, and send what Braze rejected before once more, changed or not."""
+    """Run again what did not succeed, and send what Braze rejected once more, changed or not.
+
+    Without a name these are the syncs of the last run that did not succeed or were skipped, with its target, variables,
+    --full-refresh and --accept-schema-change.
+    """
     from reverse_etl.run import Options, run_syncs
     from reverse_etl.state import Intent
 
-    guards = _guard_names(force_guard or [])
-    options = Options(intent=Intent.RETRY, force_guards=guards, memory_limit=memory_limit, wait_s=wait, threads=threads)
-    run_and_exit(project, partial(run_syncs, project, [project.sync(name)]), options, rate_limit_share, output)
+    again = _Again(target=target, variables=variables) if name else _last_run(project_dir, target, variables)
+    project = load(project_dir, again.target, again.variables)
+    note_arguments(
+        {
+            "project_dir": project_dir,
+            "name": name,
+            "vars": again.variables,
+            "full_refresh": again.full_refresh,
+            "accept_schema_change": again.accept_schema_change,
+        }
+    )
+    if not name and not again.syncs:
+        say("every sync of the last run succeeded: nothing to retry")
+        return
+    syncs = chosen(project, [name] if name else again.syncs)
+    if again.full_refresh:
+        ask(cost_of_sending_all(syncs), yes)
+    options = Options(
+        intent=Intent.RETRY,
+        full_refresh=again.full_refresh,
+        accept_schema_change=again.accept_schema_change,
+        force_guards=_guard_names(force_guard or []),
+        memory_limit=memory_limit,
+        wait_s=wait,
+        fail_fast=fail_fast,
+        threads=threads,
+    )
+    run_and_exit(project, syncs, partial(run_syncs, project, syncs), options, rate_limit_share, output)
+
+
+@dataclass(frozen=True)
+class _Again:
+    """What is to be run again, and how it was run."""
+
+    syncs: list[str] = field(default_factory=list)
+    target: str | None = None
+    variables: str | None = None
+    full_refresh: bool = False
+    accept_schema_change: bool = False
+
+
+def _last_run(folder: Path, target: str | None, variables: str | None) -> _Again:
+    """What of the last run did not succeed; `target` and `variables` of the command line win."""
+    from reverse_etl.artifacts import last_run
+    from reverse_etl.run import DONE, RUNNING
+
+    run, well = last_run(folder), ("success", DONE, RUNNING)  # what another process was at work on is left to it
+    return _Again(
+        [result.sync for result in run.results if result.status not in well],
+        target or run.metadata.target,
+        variables or run.args.get("vars"),
+        bool(run.args.get("full_refresh")),
+        bool(run.args.get("accept_schema_change")),
+    )
 
 
 @app.command()
@@ -141,6 +211,7 @@ def apply(
 ) -> None:
     """Send a saved plan: exactly the records that were reviewed, without running a model. A stale plan is refused."""
     from reverse_etl.apply import apply_syncs, refuse_stale
+    from reverse_etl.cli.keeping import keep_manifest
     from reverse_etl.run import Options
     from reverse_etl.saved_plan import KEY_VARIABLE, opened_plan
 
@@ -154,7 +225,9 @@ def apply(
     age = _age(max_age)
     with opened_plan(file, project.environ.get(KEY_VARIABLE)) as plans:
         refuse_stale(project, plans, age, options, screen())
-        run_and_exit(project, partial(apply_syncs, project, plans, age), options, rate_limit_share, output)
+        keep_manifest(project)
+        syncs = [project.sync(plan.sync) for plan in plans]
+        run_and_exit(project, syncs, partial(apply_syncs, project, plans, age), options, rate_limit_share, output)
 
 
 def _moment(text: str) -> datetime:
@@ -187,22 +260,32 @@ _UNITS = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(day
 Run = Callable[..., "Iterator[RunResult]"]  # of a channel, options, a listener, and whether a signal came
 
 
-def run_and_exit(project: "Project", run: Run, options: "Options", rate_limit_share: float, output: Output) -> NoReturn:
-    """Run syncs, print what became of them, and end the command with what that means."""
+def run_and_exit(
+    project: "Project",
+    syncs: "Sequence[Sync]",
+    run: Run,
+    options: "Options",
+    rate_limit_share: float,
+    output: Output,
+) -> NoReturn:
+    """Run syncs, say what comes of each, and end the command with what that means."""
     from reverse_etl import report
     from reverse_etl.interrupts import Interrupted, Interrupts
     from reverse_etl.run import exit_code
 
     interrupts = Interrupts()
-    results = []
+    results: list[RunResult] = []
+    began_s = time.monotonic()
     try:
         with interrupts.taken():
-            for result in shown(project, run, options, rate_limit_share, output, interrupts):
+            for result in shown(project, syncs, run, options, rate_limit_share, output, interrupts):
                 results.append(result)
     except Interrupted:
-        say("interrupted while nothing was being sent")
+        say("interrupted while nothing was being sent", "interrupted", "warning")
+    elapsed_s = time.monotonic() - began_s
     if len(results) > 1:
-        say(report.summary_line(results))
+        statuses = dict(Counter(result.status for result in results))
+        say(report.summary_line(results), "summary", counts=statuses, duration_s=round(elapsed_s, 3))
     if output is Output.JSON:
         print_json([report.result_json(result) for result in results])
     raise typer.Exit(interrupts.exit_code if interrupts.signal else exit_code(results))
@@ -210,19 +293,35 @@ def run_and_exit(project: "Project", run: Run, options: "Options", rate_limit_sh
 
 def shown(
     project: "Project",
+    syncs: "Sequence[Sync]",
     run: Run,
     options: "Options",
     rate_limit_share: float,
     output: Output,
     interrupts: "Interrupts",
 ) -> "Iterator[RunResult]":
-    """Run syncs; each result is printed when it is there. A signal lets what is in flight come to an end."""
-    from reverse_etl.channel import open_channel
+    """Run syncs; each result is printed when it is there. A signal lets what is in flight come to an end.
 
-    with open_channel(project, rate_limit_share) as channel:
-        for result in run(channel, options, screen(interrupts), lambda: bool(interrupts.signal)):
-            _print_result(result, output)
-            yield result
+    The results are left behind in target/, however the run ends.
+    """
+    from reverse_etl.channel import open_channel
+    from reverse_etl.cli.keeping import keep_results
+
+    results: list[RunResult] = []
+    why: Sequence[Mistake] = ()
+    began_s = time.monotonic()
+    try:
+        with open_channel(project, rate_limit_share) as channel:
+            for result in run(channel, options, screen(interrupts), lambda: bool(interrupts.signal)):
+                results.append(result)
+                _print_result(result, output)
+                yield result
+    except RetlError as error:
+        why = error.mistakes
+        raise
+    finally:
+        elapsed_s = time.monotonic() - began_s
+        keep_results(project, syncs, results, elapsed_s, why, interrupted=bool(interrupts.signal))
 
 
 def _print_result(result: "RunResult", output: Output) -> None:
@@ -230,8 +329,18 @@ def _print_result(result: "RunResult", output: Output) -> None:
 
     if output is Output.TEXT:
         print(report.result_line(result), flush=True)
+    about: dict[str, object] = {"sync": result.sync, "run_id": result.plan.run_id if result.plan else None}
+    if talk.invocation.is_json:
+        counts = asdict(result.fates) if result.fates else None
+        level, took_s = "error" if result.exit_code else "info", round(result.duration_s, 3)
+        about |= {"status": result.status}
+        say(report.result_line(result), "finished", level, **about, counts=counts, duration_s=took_s)
     for mistake in result.mistakes:
-        say(str(mistake))
+        talk.say_mistake(mistake, **about)
+    if talk.invocation.is_json:
+        for row in result.invalid:
+            say(f"{result.sync}: {row.key}: {row.column} {row.reason}", "invalid_row", "error", **about, **asdict(row))
+        return
     for line in report.invalid_lines(result.invalid, result.plan.invalid if result.plan else 0):
         say(line)
 
@@ -256,6 +365,7 @@ def plan(
     names: SyncNames = None,
     select: Select = None,
     exclude: Exclude = None,
+    state: StateFolder = None,
     show_values: ShowValues = False,
     full_refresh: FullRefresh = False,
     accept_schema_change: AcceptSchemaChange = False,
@@ -279,6 +389,7 @@ def plan(
 ) -> None:
     """Show what a sync would send: rows, columns, old and new values, requests. Sends nothing, needs no API key."""
     from reverse_etl import report
+    from reverse_etl.cli.keeping import keep_plan
     from reverse_etl.run import Options, preview_sync
 
     if scheduled_time is not None:
@@ -297,17 +408,18 @@ def plan(
     }
     previews = []
     with _saving(project, out, encrypt) as save:
-        for one in _guarded(chosen(project, names, select, exclude), bounds):
+        for one in _guarded(chosen(project, names, select, exclude, state), bounds):
             previews.append(preview_sync(project, one, options, screen(), save))
             if output is PlanOutput.TEXT:
                 print_lines(report.preview_lines(previews[-1], show_values))
+    keep_plan(project, previews)
     if output is PlanOutput.JSON:
         print_json([report.preview_json(preview) for preview in previews])
     if output is PlanOutput.MARKDOWN:
         print_lines(report.preview_markdown(previews))
     stops = [stop for preview in previews for stop in preview.stops]
     for stop in stops:
-        say(str(stop))
+        talk.say_mistake(stop)
     has_changes = any(preview.plan.to_send for preview in previews)
     raise typer.Exit(1 if stops else 2 if detailed_exitcode and has_changes else 0)
 

@@ -16,6 +16,7 @@ from reverse_etl.cli.shared import (
     OutputFormat,
     RateLimitShare,
     Select,
+    StateFolder,
     SyncNames,
     Threads,
     chosen,
@@ -26,6 +27,7 @@ from reverse_etl.cli.shared import (
     say,
 )
 from reverse_etl.errors import RetlError
+from reverse_etl.talk import say_mistake
 
 if TYPE_CHECKING:
     from reverse_etl.due import Due
@@ -47,6 +49,7 @@ def run_due(
     names: SyncNames = None,
     select: Select = None,
     exclude: Exclude = None,
+    state: StateFolder = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what is due, and run nothing.")] = False,
     fail_fast: FailFast = False,
     threads: Threads = 160,
@@ -58,14 +61,15 @@ def run_due(
     """Run the syncs whose schedule has come due since they last went well. Safe to call each minute."""
     from reverse_etl.due import find_due, next_due
 
-    syncs = chosen(project, names, select, exclude)
+    syncs = chosen(project, names, select, exclude, state)
     dues = find_due(project, syncs, project.started_at)
     if dues and not dry_run:
         from reverse_etl.run import Options
         from reverse_etl.scheduler import run_due as run
 
         options = Options(fail_fast=fail_fast, threads=threads, memory_limit=memory_limit, wait_s=wait)
-        run_and_exit(project, partial(run, project, dues), options, rate_limit_share, output)
+        due = [one.sync for one in dues]
+        run_and_exit(project, due, partial(run, project, dues), options, rate_limit_share, output)
     _print_due(dues, next_due(syncs, project.started_at), output)
 
 
@@ -87,6 +91,7 @@ def schedule(
     names: SyncNames = None,
     select: Select = None,
     exclude: Exclude = None,
+    state: StateFolder = None,
     fail_fast: FailFast = False,
     threads: Threads = 160,
     rate_limit_share: RateLimitShare = 1.0,
@@ -104,7 +109,7 @@ def schedule(
 
     def read_syncs() -> "tuple[Project, list[Sync]]":
         project = read()
-        return project, chosen(project, names, select, exclude)
+        return project, chosen(project, names, select, exclude, state)
 
     read_syncs()  # a project that is wrong from the beginning ends the command
     options = Options(fail_fast=fail_fast, threads=threads, memory_limit=memory_limit, wait_s=wait)
@@ -134,8 +139,10 @@ def _run_once(
     """Run what is due; what goes wrong is said, and ends nothing but itself."""
     from reverse_etl.scheduler import run_due as run
 
+    syncs, every = [due.sync for due in dues], partial(run, project, dues)
     try:
-        for _ in shown(project, partial(run, project, dues), options, rate_limit_share, Output.TEXT, interrupts):
+        for _ in shown(project, syncs, every, options, rate_limit_share, Output.TEXT, interrupts):
             pass
     except RetlError as error:
-        say(str(error))
+        for mistake in error.mistakes:
+            say_mistake(mistake)

@@ -10,12 +10,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from reverse_etl import talk
 from reverse_etl.errors import ProjectError
+from reverse_etl.talk import say as say
 
 if TYPE_CHECKING:
     from reverse_etl.interrupts import Interrupts
-    from reverse_etl.progress import Screen
     from reverse_etl.project import Project
+    from reverse_etl.run import Listener
+    from reverse_etl.selection import Compared
     from reverse_etl.spec import Sync
 
 
@@ -33,9 +36,16 @@ class PlanOutput(StrEnum):
 SyncName = Annotated[str, typer.Argument(help="The name of a sync.", show_default=False)]
 SyncNames = Annotated[list[str] | None, typer.Argument(help="Names or globs of syncs.", show_default=False)]
 Select = Annotated[
-    list[str] | None, typer.Option("--select", "-s", help="Syncs to take: names, globs, tag:, mode:, model:.")
+    list[str] | None,
+    typer.Option("--select", "-s", help="Syncs to take: names, globs, tag:, mode:, model:, path:, state:, +x+."),
 ]
 Exclude = Annotated[list[str] | None, typer.Option("--exclude", help="Syncs to leave out, in the same words.")]
+StateFolder = Annotated[
+    Path | None,
+    typer.Option(
+        "--state", envvar="RETL_STATE", help="What state: compares with: a folder with another manifest.json."
+    ),
+]
 OutputFormat = Annotated[Output, typer.Option("--output", help="How to print the result.")]
 ShowValues = Annotated[bool, typer.Option("--show-values", help="Show values, which may be personal data.")]
 FullRefresh = Annotated[bool, typer.Option("--full-refresh", help="Take every row as new, sent before or not.")]
@@ -71,20 +81,14 @@ FailFast = Annotated[bool, typer.Option("--fail-fast", "-x", help="Run no more s
 Threads = Annotated[int, typer.Option("--threads", min=1, max=500, help="Requests in flight at most.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
+ProjectFolder = Annotated[Path, typer.Option("--project-dir", help="The folder with syncs.yml.", show_default="here")]
+TargetName = Annotated[str | None, typer.Option("--target", "-t", help="A target of syncs.yml, if not its default.")]
+Variables = Annotated[str | None, typer.Option("--vars", help="Values for var(), as YAML: '{country: KR}'.")]
 # The options of every command that works on a project.
 _PROJECT_OPTIONS: dict[str, tuple[Any, Any]] = {
-    "project_dir": (
-        Annotated[Path, typer.Option("--project-dir", help="The folder with syncs.yml.", show_default="here")],
-        Path(),
-    ),
-    "target": (
-        Annotated[str | None, typer.Option("--target", "-t", help="A target of syncs.yml, if not its default.")],
-        None,
-    ),
-    "variables": (
-        Annotated[str | None, typer.Option("--vars", help="Values for var(), as YAML: '{country: KR}'.")],
-        None,
-    ),
+    "project_dir": (ProjectFolder, Path()),
+    "target": (TargetName, None),
+    "variables": (Variables, None),
 }
 
 
@@ -117,7 +121,10 @@ def _with_project_options(
 
     @functools.wraps(command)
     def with_project(project_dir: Path, target: str | None, variables: str | None, **arguments: Any) -> None:
-        read = functools.partial(load, project_dir, target, variables, needs_target(arguments))
+        def read() -> "Project":
+            return load(project_dir, target, variables, needs_target(arguments))
+
+        note_arguments({"project_dir": project_dir, "target": target, "vars": variables, **arguments})
         command(first_argument(read), **arguments)
 
     keyword_only = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in own]
@@ -137,11 +144,14 @@ def load(folder: Path, target: str | None, variables: str | None, needs_target: 
         raise ProjectError("--vars is not YAML", hint="write --vars '{country: KR}'") from error
     if not isinstance(values, dict):
         raise ProjectError("--vars is not a mapping", hint="write --vars '{country: KR}'")
-    return load_project(folder, target, values, needs_target=needs_target)
+    project = load_project(folder, target, values, needs_target=needs_target)
+    talk.invocation.target = project.target_name
+    return project
 
 
-def say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+def note_arguments(arguments: dict[str, Any]) -> None:
+    """Keep what the command was given, for the results of its run."""
+    talk.invocation.arguments = {name: str(v) if isinstance(v, Path) else v for name, v in arguments.items()}
 
 
 def print_lines(lines: Iterable[str]) -> None:
@@ -162,11 +172,31 @@ def print_table(table: Iterable[Iterable[object]]) -> None:
 
 
 def chosen(
-    project: "Project", names: list[str] | None, select: list[str] | None = None, exclude: list[str] | None = None
+    project: "Project",
+    names: list[str] | None,
+    select: list[str] | None = None,
+    exclude: list[str] | None = None,
+    state: Path | None = None,
 ) -> "list[Sync]":
+    """The syncs that the command is about. Leaves a manifest of the project behind."""
+    from reverse_etl.cli.keeping import keep_manifest
     from reverse_etl.selection import select as select_syncs
 
-    return select_syncs(project.spec.syncs, [*(names or []), *(select or [])] or ["*"], exclude or [])
+    compared = compared_with(project, state) if state else None  # before our manifest takes the place of that one
+    keep_manifest(project)
+    found = select_syncs(project.graph, [*(names or []), *(select or [])] or ["*"], exclude or [], compared)
+    if not found:
+        say("nothing to do: no sync is selected")
+    return found
+
+
+def compared_with(project: "Project", folder: Path) -> "Compared":
+    """What `state:` compares: the manifest in a folder, and the project as it is."""
+    from reverse_etl.artifacts import read_manifest
+    from reverse_etl.selection import Compared
+
+    then = {sync.name: sync.fingerprint for sync in read_manifest(folder).syncs.values()}
+    return Compared(then, {sync.name: project.fingerprint(sync) for sync in project.spec.syncs})
 
 
 def ask(what: str, yes: bool) -> None:
@@ -177,14 +207,16 @@ def ask(what: str, yes: bool) -> None:
     typer.confirm(f"{what}. Go on?", abort=True, err=True)
 
 
-def screen(interrupts: "Interrupts | None" = None) -> "Screen":
-    """What shows on stderr how a run goes."""
+def screen(interrupts: "Interrupts | None" = None) -> "Listener":
+    """What tells on stderr how a run goes."""
     from rich.console import Console
 
     from reverse_etl.interrupts import Interrupts
+    from reverse_etl.logged_run import JsonLines
     from reverse_etl.progress import Screen
 
-    return Screen(Console(stderr=True), interrupts or Interrupts())
+    interrupts = interrupts or Interrupts()
+    return JsonLines(interrupts) if talk.invocation.is_json else Screen(Console(stderr=True), interrupts)
 
 
 def cost_of_sending_all(syncs: "list[Sync]") -> str:

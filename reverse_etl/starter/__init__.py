@@ -4,6 +4,8 @@ from importlib.resources import as_file, files
 from pathlib import Path
 
 from reverse_etl.errors import ProjectError
+from reverse_etl.report import as_json
+from reverse_etl.spec_schema import SCHEMA_FILE, json_schema
 
 FILES = (
     "syncs.yml",
@@ -19,16 +21,17 @@ FILES = (
 
 def write_starter(folder: Path) -> list[Path]:
     """Write the project into `folder`; the files written. Raises ProjectError rather than write over anything."""
-    there = [name for name in FILES if (folder / name).exists()]
+    there = [name for name in (*FILES, SCHEMA_FILE) if (folder / name).exists()]
     if there:
         raise ProjectError(f"{folder / there[0]} is there already", hint="name an empty folder: retl init my_project")
     written = []
     with as_file(files(__name__) / "project") as source:
-        for name in FILES:
+        texts = {name: (source / name.removeprefix(".")).read_text(encoding="utf-8") for name in FILES}
+        for name, text in {**texts, SCHEMA_FILE: as_json(json_schema()) + "\n"}.items():
             path = folder / name
             try:
                 path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_text((source / name.removeprefix(".")).read_text(encoding="utf-8"), encoding="utf-8")
+                path.write_text(text, encoding="utf-8")
             except OSError as error:
                 raise ProjectError(f"{path} cannot be written: {error.strerror}") from error
             written.append(path)

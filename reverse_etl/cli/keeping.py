@@ -1,0 +1,82 @@
+"""What commands leave behind in target/: the manifest, the results of a run, the last plan."""
+
+from collections.abc import Sequence
+from functools import partial
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+from reverse_etl import talk
+from reverse_etl.errors import Mistake, ProjectError
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+    from reverse_etl.artifacts import About
+    from reverse_etl.project import Project
+    from reverse_etl.run import Preview, RunResult
+    from reverse_etl.spec import Sync
+
+
+def about(project: "Project") -> "About":
+    from reverse_etl.artifacts import metadata
+
+    now = talk.invocation
+    return partial(
+        metadata,
+        invocation_id=now.id,
+        command=now.command,
+        target=project.target_name,
+        version=version("reverse-etl"),
+    )
+
+
+def keep_manifest(project: "Project") -> None:
+    """Write manifest.json."""
+    from reverse_etl.artifacts import manifest
+
+    _keep(project, manifest(project, about(project)))
+
+
+def keep_plan(project: "Project", previews: "Sequence[Preview]") -> None:
+    """Write plan.json."""
+    from reverse_etl.artifacts import plan_artifact
+
+    _keep(project, plan_artifact(previews, about(project)))
+
+
+def keep_results(
+    project: "Project",
+    syncs: "Sequence[Sync]",
+    results: "Sequence[RunResult]",
+    elapsed_s: float,
+    why: "Sequence[Mistake]",
+    interrupted: bool,
+) -> None:
+    """Write run_results.json: what came of each sync that the command was for, whether or not its turn came.
+
+    A command that ended early, for `why` if it is known, leaves syncs without a result: the first of them was at work,
+    the others were not begun.
+    """
+    from reverse_etl.artifacts import run_results
+    from reverse_etl.run import RunResult
+
+    done = {result.sync for result in results}
+    ended: list[RunResult] = []
+    for sync in (sync for sync in syncs if sync.name not in done):
+        status = "skipped" if ended else "interrupted" if interrupted else "failed"
+        text = "the command ended before its turn" if ended else "the command ended while it was at work"
+        mistakes = [Mistake(f"{sync.name}: {status}: {text}")] if ended or not why else why
+        ended.append(RunResult(sync.name, sync.spec.label, project.target_name, status, 1, mistakes))
+    arguments = {**talk.invocation.arguments, "target": project.target_name}
+    _keep(project, run_results([*results, *ended], about(project), elapsed_s, arguments))
+
+
+def _keep(project: "Project", artifact: "BaseModel") -> None:
+    """Write an artifact. That it cannot be is said, and no more: what the command did is done."""
+    from reverse_etl.artifacts import write
+
+    try:
+        write(project, artifact)
+    except ProjectError as error:
+        for mistake in error.mistakes:
+            talk.say_mistake(mistake)

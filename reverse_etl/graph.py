@@ -1,0 +1,92 @@
+"""What is built from what: models by ref(), a sync from its model, a sync after others. Pure.
+
+seed.raw_orders ── ref() ──> model.orders ── ref() ──> model.users_track ── model: ──> sync.users_track
+                                                       sync.users_track ── after: ──> sync.erasures
+"""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from reverse_etl.spec import Sync
+
+
+def sync_id(name: str) -> str:
+    return f"sync.{name}"
+
+
+def model_id(name: str) -> str:
+    return f"model.{name}"
+
+
+def seed_id(name: str) -> str:
+    return f"seed.{name}"
+
+
+@dataclass(frozen=True)
+class Graph:
+    """The nodes of a project, by id, and the edges between them.
+
+    `files` are the models' paths from the project's folder, by name; `refs` what each model refers to by name;
+    `seeds` the names among those that are seeds.
+    """
+
+    syncs: Sequence[Sync]
+    files: Mapping[str, str]
+    refs: Mapping[str, Collection[str]]
+    seeds: Collection[str] = ()
+
+    @cached_property
+    def parents(self) -> Mapping[str, Sequence[str]]:
+        """What each node is built from, or comes after, by one step."""
+        models = {
+            model_id(name): [model_id(ref) if ref in self.files else seed_id(ref) for ref in sorted(self.refs[name])]
+            for name in self.files
+        }
+        syncs = {sync_id(s.name): [model_id(s.model), *(sync_id(name) for name in s.after)] for s in self.syncs}
+        return {**{seed_id(name): [] for name in self.seeds}, **models, **syncs}
+
+    @cached_property
+    def children(self) -> Mapping[str, Sequence[str]]:
+        """What is built from each node, or comes after it, by one step."""
+        found: dict[str, list[str]] = {node: [] for node in self.parents}
+        for node, parents in self.parents.items():
+            for parent in parents:
+                found.setdefault(parent, []).append(node)
+        return found
+
+    def models_of(self, model: str) -> list[str]:
+        """A model and all that it is built from, by name."""
+        nodes = reached([model_id(model)], self.parents)
+        return sorted(node.removeprefix("model.") for node in nodes if node.startswith("model."))
+
+    def built_from(self, models: Iterable[str], steps: int | None) -> set[str]:
+        """Names of the syncs whose model is one of `models`, or is built from one in so many steps.
+
+        A sync that only comes after one of them is not among them: it is built from something else.
+        """
+        data = {
+            node: [child for child in children if node.startswith("model.")] for node, children in self.children.items()
+        }
+        return self.names(reached([model_id(name) for name in models], data, steps))
+
+    def before(self, names: Iterable[str], steps: int | None) -> set[str]:
+        """Names of syncs, and of those that they come after."""
+        return self.names(reached([sync_id(name) for name in names], self.parents, steps))
+
+    def behind(self, names: Iterable[str], steps: int | None) -> set[str]:
+        """Names of syncs, and of those that come after them."""
+        return self.names(reached([sync_id(name) for name in names], self.children, steps))
+
+    def names(self, nodes: Iterable[str]) -> set[str]:
+        return {node.removeprefix("sync.") for node in nodes if node.startswith("sync.")}
+
+
+def reached(nodes: Iterable[str], edges: Mapping[str, Sequence[str]], steps: int | None = None) -> set[str]:
+    """`nodes`, and all that edges lead to from them in so many steps; without `steps`, in any number."""
+    found, border = set(nodes), set(nodes)
+    while border and steps != 0:
+        border = {other for node in border for other in edges.get(node, ())} - found
+        found |= border
+        steps = None if steps is None else steps - 1
+    return found

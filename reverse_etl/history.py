@@ -1,0 +1,119 @@
+"""Past runs of a sync, as its state remembers them.
+
+They are read from a copy of the state, so that no run is kept waiting, and none that is at work keeps us waiting:
+DuckDB lets nobody read a file that another process may write.
+"""
+
+import json
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from reverse_etl.errors import StateError
+from reverse_etl.project import Project
+from reverse_etl.report import duration
+from reverse_etl.spec import Sync
+from reverse_etl.sql import literal
+
+HEADING = (
+    "sync", "started", "status", "took", "rows", "accepted", "rejected", "in doubt", "requests", "attributes", "run",
+    "message",
+)  # fmt: skip
+_TRIES = 5  # to copy a state that nobody changes meanwhile; it changes only when a run ends
+
+
+@dataclass(frozen=True)
+class PastRun:
+    """A run that has ended. `rows` are those of the model; 0 where a run was killed before it could count them."""
+
+    sync: str
+    run_id: str
+    started_at: datetime
+    finished_at: datetime
+    duration_s: float
+    status: str
+    rows: int
+    accepted: int
+    rejected: int
+    in_doubt: int
+    unsent: int
+    requests: int
+    attributes: int
+    message: str | None
+
+    def cells(self) -> tuple[object, ...]:
+        numbers = (self.rows, self.accepted, self.rejected, self.in_doubt, self.requests, self.attributes)
+        started = f"{self.started_at:%Y-%m-%d %H:%M:%S} UTC"
+        counts = (f"{number:,}" for number in numbers)
+        return self.sync, started, self.status, duration(self.duration_s), *counts, self.run_id, self.message
+
+
+def past_runs(project: Project, sync: Sync, limit: int) -> list[PastRun]:
+    """The last runs of a sync, the newest first. Raises StateError if its state cannot be read."""
+    path = project.state_folder(sync) / "state.duckdb"
+    if not path.exists():
+        return []
+    with _copy(path) as copy, duckdb.connect() as connection:
+        connection.execute("SET TimeZone = 'UTC'")
+        try:
+            connection.execute(f"ATTACH {literal(str(copy))} AS past")
+            rows = connection.execute(
+                """SELECT run_id, epoch(started_at), epoch(finished_at), status, message, counts
+                FROM past.main.runs ORDER BY started_at DESC, run_id DESC LIMIT ?""",
+                [limit],
+            ).fetchall()
+        except duckdb.Error as error:
+            what = f"{path} cannot be read: {str(error).splitlines()[0]}"
+            raise StateError(what, hint=f"`retl status {sync.name}` looks whether it is damaged") from error
+    return [_past_run(sync, *row) for row in rows]
+
+
+def _past_run(
+    sync: Sync, run_id: str, started_s: float, finished_s: float, status: str, message: str | None, counts: str
+) -> PastRun:
+    counted: dict[str, Any] = json.loads(counts)
+    fates = counted.get("fates", {})
+    names = ("accepted", "rejected", "in_doubt", "unsent", "requests", "attributes")
+    return PastRun(
+        sync.name,
+        run_id,
+        datetime.fromtimestamp(started_s, UTC),
+        datetime.fromtimestamp(finished_s, UTC),
+        round(finished_s - started_s, 3),
+        status,
+        counted.get("rows", 0),
+        **{name: fates.get(name, 0) for name in names},
+        message=message,
+    )
+
+
+@contextmanager
+def _copy(path: Path) -> Iterator[Path]:
+    """A copy of a DuckDB file as it was at one moment, for this user only; it is gone after the block."""
+    wal = path.with_name(f"{path.name}.wal")
+    try:
+        with tempfile.TemporaryDirectory(prefix="retl-history-") as folder:  # 0700
+            copy = Path(folder) / path.name
+            for _ in range(_TRIES):
+                before = _signs(path, wal)
+                shutil.copyfile(path, copy)
+                if wal.exists():
+                    shutil.copyfile(wal, copy.with_name(wal.name))
+                if _signs(path, wal) == before:
+                    break
+                copy.with_name(wal.name).unlink(missing_ok=True)
+            yield copy
+    except OSError as error:
+        raise StateError(f"{path} cannot be copied: {error.strerror}") from error
+
+
+def _signs(*paths: Path) -> list[tuple[int, int]]:
+    """What changes whenever a file does."""
+    return [(stat.st_mtime_ns, stat.st_size) for path in paths if path.exists() and (stat := path.stat())]

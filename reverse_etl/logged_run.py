@@ -1,0 +1,63 @@
+"""How a run is told as JSON Lines while it goes: the counterpart of `progress.Screen` for programs."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+
+from reverse_etl.interrupts import Interrupts
+from reverse_etl.plan import Plan
+from reverse_etl.progress import LINE_EVERY_S, repeating
+from reverse_etl.report import change_line, count
+from reverse_etl.sender import Sender
+from reverse_etl.spec import Sync
+from reverse_etl.talk import say
+
+
+class JsonLines:
+    """The listener of a run: one JSON object a line, with counts and durations and nothing of any row's values."""
+
+    def __init__(self, interrupts: Interrupts, every_s: float = LINE_EVERY_S) -> None:
+        self._interrupts, self._every_s = interrupts, every_s
+
+    def notice(self, sync: Sync, text: str) -> None:
+        say(f"{sync.name}: {text}", "notice", sync=sync.name)
+
+    @contextmanager
+    def planning(self, sync: Sync) -> Iterator[None]:
+        text, began_s = f"{sync.name}: running the model, looking for what has changed", time.monotonic()
+
+        def tell() -> None:
+            say(text, "planning", sync=sync.name, duration_s=round(time.monotonic() - began_s, 3))
+
+        tell()
+        with repeating(tell, self._every_s):
+            yield
+
+    def planned(self, sync: Sync, plan: Plan) -> None:
+        counts = {name: value for name, value in asdict(plan).items() if name not in ("run_id", "since")}
+        say(f"{sync.name}: {change_line(plan)}", "planned", sync=sync.name, run_id=plan.run_id, counts=counts)
+
+    @contextmanager
+    def sending(self, sync: Sync, plan: Plan, sender: Sender) -> Iterator[None]:
+        began_s = time.monotonic()
+
+        def tell(event: str) -> None:
+            delivery = sender.delivery
+            done = delivery.accepted + delivery.rejected
+            counts = {
+                "to_send": plan.to_send,
+                "accepted": delivery.accepted,
+                "rejected": delivery.rejected,
+                "requests": delivery.requests,
+            }
+            duration_s = round(time.monotonic() - began_s, 3)
+            text = f"{sync.name}: {done:,} of {count(plan.to_send, 'row')} answered"
+            say(text, event, sync=sync.name, run_id=plan.run_id, counts=counts, duration_s=duration_s)
+
+        with self._interrupts.stopping(sender), repeating(lambda: tell("sending"), self._every_s):
+            yield
+        tell("sent")
+        if sender.delivery.interrupted:
+            text = f"{sync.name}: interrupted: what was sent is answered and kept"
+            say(text, "interrupted", "warning", sync=sync.name, run_id=plan.run_id)

@@ -1,0 +1,92 @@
+"""The JSON Schema of syncs.yml, for editors: its keys are from `spec.py`, which go together from `modes.py`. Pure.
+
+What needs other files (is there such a model?) or other syncs (`after`, names that stand twice) is beyond a schema.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from pydantic import BaseModel
+
+from reverse_etl.modes import MODE_NAMES, MODE_OPTIONS, MODES
+from reverse_etl.spec import SANDBOX, SPEC_FILE, File, Source, Sync, Target
+from reverse_etl.spec_tests import UnitTest
+
+Rule = dict[str, Any]
+SCHEMA_FILE = "syncs.schema.json"  # beside syncs.yml, whose first line leads editors to it
+
+_PARTS: Mapping[str, type[BaseModel]] = {"targets": Target, "sources": Source, "syncs": Sync}
+_TEMPLATE = {"type": "string", "pattern": r"\{\{|\{%"}
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON Schema of syncs.yml. A text with Jinja in it may stand for any scalar."""
+    schema = File.model_json_schema()
+    parts = {name: part.model_json_schema(ref_template="#/$defs/{model}") for name, part in _PARTS.items()}
+    for part in parts.values():
+        schema.setdefault("$defs", {}).update(part.pop("$defs", {}))
+    properties = schema["properties"]
+    for key in ("targets", "sources"):
+        properties[key]["additionalProperties"] = parts[key]
+    properties["syncs"]["items"] = parts["syncs"]
+    result: dict[str, Any] = _or_template(schema)
+    tests = UnitTest.model_json_schema(ref_template="#/$defs/{model}")  # no Jinja is worked out in them
+    result["$defs"].update(tests.pop("$defs"))
+    result["properties"]["unit_tests"]["items"] = tests
+    result["properties"]["syncs"]["items"]["allOf"] = list(_sync_rules())
+    result["$defs"]["Destination"]["allOf"] = list(_destination_rules())
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **result, "title": SPEC_FILE}
+
+
+def _or_template(node: Any) -> Any:
+    if isinstance(node, list):
+        return [_or_template(item) for item in node]
+    if not isinstance(node, dict):
+        return node
+    if node.get("type") in ("integer", "number", "boolean") or "enum" in node or "const" in node:
+        about = {key: node[key] for key in ("description", "default", "title") if key in node}
+        return {"anyOf": [{k: v for k, v in node.items() if k not in about}, _TEMPLATE], **about}
+    return {key: _or_template(value) for key, value in node.items()}
+
+
+def _sync_rules() -> Iterator[Rule]:
+    """What the keys of a sync say of each other; a mode that Jinja works out says nothing."""
+    yield {"dependentRequired": {"timezone": ["schedule"]}}
+    for name in MODE_NAMES:
+        record_types = [record_type for mode, record_type in MODES if mode == name and record_type]
+        if record_types:
+            yield _rule({"mode": name}, {"required": ["track_record_type"]})
+    for (name, record_type), mode in MODES.items():
+        untaken = (MODE_OPTIONS - mode.options) | (set() if record_type else {"track_record_type"})
+        taken = {"properties": dict.fromkeys(sorted(untaken), False)}
+        given = {"mode": name, **({"track_record_type": record_type} if record_type else {})}
+        yield _rule(given, taken)
+        if mode.repeat_harmless:
+            yield _rule(given, {"properties": {"incremental": {"properties": {"keep": False}}}})
+    leave = {
+        "required": ["allow_destructive"],
+        "properties": {"allow_destructive": {"anyOf": [{"const": True}, _TEMPLATE]}},
+    }
+    yield _rule({"mode": "users_delete"}, leave)
+    yield _rule({"on_removed": "delete"}, leave)
+    yield {
+        "if": {"required": ["incremental"], "properties": {"incremental": {"type": "object"}}},
+        "then": {"properties": {"on_removed": {"anyOf": [{"const": "ignore"}, _TEMPLATE]}}},
+    }
+
+
+def _destination_rules() -> Iterator[Rule]:
+    yield _rule({"endpoint": SANDBOX}, {"properties": {"api_key": {"type": "null"}}})
+    yield {
+        "if": {"required": ["endpoint"], "properties": {"endpoint": {"type": "string", "pattern": "^https?://"}}},
+        "then": {"required": ["api_key"], "properties": {"api_key": _TEMPLATE}},
+    }
+    host = r"(localhost|127\.0\.0\.1|\[::1\])(:\d+)?/?$"
+    endpoint = {"anyOf": [{"const": SANDBOX}, {"pattern": rf"^https://(?!sdk\.)[^/?]+/?$|^http://{host}"}, _TEMPLATE]}
+    yield {"properties": {"endpoint": endpoint}}
+
+
+def _rule(given: Mapping[str, str], then: Rule) -> Rule:
+    """Where keys have these values, `then` holds."""
+    properties = {key: {"const": value} for key, value in given.items()}
+    return {"if": {"required": list(given), "properties": properties}, "then": then}

@@ -1,0 +1,65 @@
+"""What is said on stderr: text for people, or JSON Lines for programs (`--log-format json`).
+
+A line is {"ts", "level", "event", "message", "invocation_id", "command", "target"} and what belongs to its event.
+"""
+
+import json
+import sys
+import uuid
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from reverse_etl.errors import Mistake
+
+
+@dataclass
+class Invocation:
+    """One command: what all its lines and artifacts have in common."""
+
+    command: str = ""
+    target: str | None = None
+    arguments: dict[str, Any] = field(default_factory=dict)
+    is_json: bool = False
+    id: str = field(default_factory=lambda: str(uuid.uuid4()))
+
+
+invocation = Invocation()
+
+
+def begin(command: str, is_json: bool) -> None:
+    """A command begins."""
+    global invocation
+    invocation = Invocation(command, is_json=is_json)
+
+
+def say(text: str, event: str = "note", level: str = "info", **fields: object) -> None:
+    """Say a text; in JSON with the fields of its event, where an empty text is one that only JSON has."""
+    if invocation.is_json:
+        print(line(text, event, level, **fields), file=sys.stderr, flush=True)
+    elif text:
+        print(text, file=sys.stderr, flush=True)
+
+
+def line(text: str, event: str, level: str, **fields: object) -> str:
+    """An event as one line of JSON."""
+    entry = {
+        "ts": datetime.now(UTC).isoformat(timespec="milliseconds"),
+        "level": level,
+        "event": event,
+        "message": text,
+        "invocation_id": invocation.id,
+        "command": invocation.command,
+        "target": invocation.target,
+        **fields,
+    }
+    return json.dumps(entry, ensure_ascii=False, default=str)
+
+
+def say_mistake(mistake: Mistake, **fields: object) -> None:
+    """Say what is wrong, where, and the way out."""
+    if not invocation.is_json:
+        say(str(mistake))
+        return
+    where = asdict(mistake.where) if mistake.where else None
+    say(mistake.what, "mistake", "error", what=mistake.what, where=where, hint=mistake.hint, **fields)

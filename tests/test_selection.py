@@ -1,0 +1,149 @@
+"""Which syncs a selector takes, as dbt reads it."""
+
+import pytest
+import yaml
+
+from reverse_etl.errors import ProjectError
+from reverse_etl.graph import Graph
+from reverse_etl.selection import Compared, select
+from reverse_etl.spec_reader import read_spec
+
+FILES = {
+    "raw": "models/staging/raw.sql",
+    "customers": "models/staging/customers.sql",
+    "vip": "models/crm/vip.sql",
+    "profiles": "models/crm/profiles.sql",
+    "orders": "models/orders.sql",
+}
+REFS = {"raw": ["people"], "customers": ["raw"], "vip": ["customers"], "profiles": ["customers"], "orders": []}
+
+
+def one(name: str, model: str, record_type: str = "attributes", **keys: object) -> dict[str, object]:
+    return {"name": name, "model": model, "mode": "users_track", "track_record_type": record_type, **keys}
+
+
+SYNCS = [
+    one("late", "orders", after=["orders", "best"]),
+    one("users", "profiles", tags=["hourly", "crm"]),
+    one("best", "vip", tags=["hourly"], after=["users"]),
+    one("orders", "orders", "purchases", tags=["daily"]),
+]
+SPEC = {
+    "version": 1,
+    "targets": {
+        "dev": {
+            "warehouse": {"type": "duckdb", "path": "w.duckdb"},
+            "destination": {"type": "braze", "endpoint": "sandbox"},
+        }
+    },
+    "syncs": SYNCS,
+}
+GRAPH = Graph(read_spec(yaml.safe_dump(SPEC, sort_keys=False), list(FILES), {}).syncs, FILES, REFS, ["people"])
+NOW = {"late": "1", "users": "2", "best": "3", "orders": "4"}
+
+
+def selected(*wanted: str, without: str = "", then: dict[str, str] | None = None) -> str:
+    found = select(GRAPH, wanted, [without] if without else [], Compared(then, NOW))
+    return " ".join(sync.name for sync in found)
+
+
+@pytest.mark.parametrize(
+    ("selector", "expected"),
+    [
+        ("users", "users"),
+        ("*s", "orders users"),
+        ("tag:hourly", "users best"),
+        ("tag:hourly,tag:crm", "users"),
+        ("tag:daily tag:crm", "orders users"),
+        ("mode:purchases", "orders"),
+        ("model:orders", "orders late"),
+        ("path:models/crm", "users best"),
+        ("path:models/crm/", "users best"),
+        ("path:models/crm/vip.sql", "best"),
+        ("path:models/*/pro*", "users"),
+        ("path:models", "orders users best late"),
+        ("+best", "users best"),
+        ("+late", "orders users best late"),
+        ("1+late", "orders best late"),
+        ("2+late", "orders users best late"),
+        ("users+", "users best late"),
+        ("users+1", "users best"),
+        ("+best+", "users best late"),
+        ("1+best+0", "users best"),
+        ("orders+", "orders late"),
+        ("customers+", "users best"),
+        ("customers+1", ""),
+        ("customers+2", "users best"),
+        ("raw+2", ""),
+        ("raw+3", "users best"),
+        ("model:customers+", "users best"),
+        ("model:vip+", "best"),
+        ("+model:vip", "users best"),
+        ("path:models/staging+", "users best"),
+        ("cust*+", "users best"),
+        ("+customers+", "users best"),
+        ("customers+,tag:crm", "users"),
+        ("tag:crm+", "users best late"),
+    ],
+)
+def test_selector_takes(selector: str, expected: str):
+    if not expected:
+        with pytest.raises(ProjectError):
+            selected(selector)
+    else:
+        assert selected(selector) == expected
+
+
+def test_excluded_syncs_are_left_out_in_the_same_words():
+    assert selected("path:models", without="users+") == "orders"
+    assert selected("path:models", without="customers+ tag:daily") == "late"
+
+
+@pytest.mark.parametrize(
+    ("selector", "expected"),
+    [
+        ("state:modified", "users best"),
+        ("state:new", "best"),
+        ("state:old", "orders users late"),
+        ("state:unmodified", "orders late"),
+        ("state:modified+", "users best late"),
+        ("state:modified,tag:crm", "users"),
+        ("1+state:new", "users best"),
+    ],
+)
+def test_state_compares_with_another_time(selector: str, expected: str):
+    assert selected(selector, then={"late": "1", "users": "old", "orders": "4", "gone": "9"}) == expected
+
+
+def test_nothing_modified_is_no_mistake():
+    assert selected("state:modified", then=NOW) == ""
+    assert selected("state:modified+", then=NOW) == ""
+
+
+@pytest.mark.parametrize(
+    ("selector", "message"),
+    [
+        ("user", 'there is no sync "user" in syncs.yml\n  hint: did you mean "users"?'),
+        ("customers", 'there is no sync "customers" in syncs.yml\n  hint: it is a model: try customers+'),
+        ("+customers", '"+customers" selects no sync\n  hint: "customers+" selects what is built from it'),
+        ("tag:hurly", 'no sync has the tag "hurly" in syncs.yml\n  hint: did you mean "hourly"?'),
+        ("path:models/crn", 'no sync has a model at "models/crn" in syncs.yml\n  hint: did you mean "models/crm"?'),
+        ("model:vipp+", 'no sync has the model "vipp" in syncs.yml\n  hint: did you mean "vip"?'),
+        ("++users", 'unknown selector "++users"\n  hint: +x, x+, 2+x and x+1 select what is around x'),
+        ("state:modifed", 'unknown selector "state:modifed"\n  hint: did you mean "modified"?'),
+        (
+            "state:modified",
+            '"state:modified" compares with a manifest, and none is given\n'
+            "  hint: pass --state DIR: a folder with the manifest.json of another time, such as main's target/",
+        ),
+        (
+            "tga:x",
+            'unknown selector "tga:x"\n'
+            "  hint: a selector is a name, a glob, or begins with tag:, mode:, model:, path:, state:",
+        ),
+    ],
+)
+def test_selector_that_leads_nowhere_is_named_with_the_nearest(selector: str, message: str):
+    with pytest.raises(ProjectError) as raised:
+        selected(selector)
+    assert str(raised.value) == message
