@@ -28,6 +28,7 @@ class Check:
 def checks(project: Project) -> Iterator[Check]:
     """Each thing that was looked at, as it was found. Sends Braze empty requests only, which change nothing."""
     yield Check(True, f"project: {count(len(project.spec.syncs), 'sync')} for target {project.target_name}")
+    yield from _dbt(project)
     yield from _models(project)
     yield from _destination(project)
     for sync in project.spec.syncs:
@@ -36,6 +37,17 @@ def checks(project: Project) -> Iterator[Check]:
             yield Check(False, f"state of {sync.name}: {found.message}")
         else:
             yield Check(True, f"state of {sync.name}: {found.rows:,} rows in Braze, last run: {found.last_run}")
+
+
+def _dbt(project: Project) -> Iterator[Check]:
+    if project.spec.dbt is None:
+        return
+    try:
+        found = project.dbt
+        made = count(len(found.relations), "relation")
+        yield Check(True, f"dbt: {found.file}: project {found.project_name}, dbt {found.dbt_version}, {made}")
+    except RetlError as error:
+        yield Check(False, f"dbt: {error}")
 
 
 def _models(project: Project) -> Iterator[Check]:

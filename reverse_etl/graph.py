@@ -23,6 +23,10 @@ def seed_id(name: str) -> str:
     return f"seed.{name}"
 
 
+def dbt_id(name: str) -> str:
+    return f"dbt.{name}"
+
+
 @dataclass(frozen=True)
 class Graph:
     """The nodes of a project, by id, and the edges between them.
@@ -39,12 +43,13 @@ class Graph:
     @cached_property
     def parents(self) -> Mapping[str, Sequence[str]]:
         """What each node is built from, or comes after, by one step."""
-        models = {
-            model_id(name): [model_id(ref) if ref in self.files else seed_id(ref) for ref in sorted(self.refs[name])]
-            for name in self.files
-        }
+        models = {model_id(name): [self._id(ref) for ref in sorted(self.refs[name])] for name in self.files}
         syncs = {sync_id(s.name): [model_id(s.model), *(sync_id(name) for name in s.after)] for s in self.syncs}
         return {**{seed_id(name): [] for name in self.seeds}, **models, **syncs}
+
+    def _id(self, ref: str) -> str:
+        """What a ref() leads to; a name that the project does not have is of its dbt project."""
+        return model_id(ref) if ref in self.files else seed_id(ref) if ref in self.seeds else dbt_id(ref)
 
     @cached_property
     def children(self) -> Mapping[str, Sequence[str]]:

@@ -1,6 +1,7 @@
 """Models: Jinja -> SQL, and the graph that `ref()` makes of them. Pure: texts in, one SELECT out.
 
     models/users_track.sql ── ref('customers') ──> models/customers.sql ── ref('orders') ──> a seed: "main"."orders"
+                                                                        ── ref('fct_orders') ──> what dbt made of it
 
 A model that another one refers to becomes a common table expression of it (`__ref__customers`). So the compiled SQL of
 a model is whole: it runs in any DuckDB shell, needs nothing created in the warehouse, and DuckDB's `LINE n` always
@@ -9,14 +10,15 @@ leads to the file that the line came from.
 In a unit test, rows that are given stand in for a model, a seed or a source, as one more such expression.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
+from reverse_etl.dbt import Manifest, Relation, Version
 from reverse_etl.dialects import DIALECTS, transpile
 from reverse_etl.errors import Location, ProjectError, nearest
-from reverse_etl.spec import Source
+from reverse_etl.spec import SPEC_FILE, Source
 from reverse_etl.sql import identifier
 from reverse_etl.templates import TemplateMistake, environment_variables, render, source_lines, variables
 
@@ -55,6 +57,7 @@ class RunValues:
     scheduled_time: datetime
     cursor: str | None = None  # SQL of the value that an incremental run reads from
     given: Mapping[str, Given] | None = None
+    dbt: Callable[[], Manifest] | None = None  # the dbt project beside this one; called when a ref() or source() asks
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,7 @@ class _Rendered:
     model: Model
     sql: str
     refs: tuple[str, ...]
+    reads: tuple[Relation, ...]
     names: Mapping[str, Any]
     transpiled: bool = False
     place: Location | None = None
@@ -79,15 +83,17 @@ class _Rendered:
 
 @dataclass(frozen=True)
 class Compiled:
-    """A model as one SELECT; `refs` are the models inside it, in the order they depend on each other.
+    """A model as one SELECT.
 
-    What was given is among the `refs`, by its name. `compiled_file` is where the project keeps `sql`.
+    `refs` are the models inside it, in the order they depend on each other; what was given is among them, by its name.
+    `reads` is what its ref() and source() lead to in the warehouse. `compiled_file` is where the project keeps `sql`.
     """
 
     name: str
     file: str
     sql: str
     refs: tuple[str, ...]
+    reads: tuple[Relation, ...]
     compiled_file: str
     _parts: tuple[tuple[int, _Rendered], ...] = field(repr=False)
 
@@ -113,14 +119,15 @@ def compile_model(
     parts.append((text.count("\n") + 1, model))
     text += f"{model.sql}\n)" if others else model.sql
     refs = tuple(other.model.name for other in others)
+    reads = tuple(dict.fromkeys(relation for part in (*others, model) for relation in part.reads))
     file = compiled_file or f"target/compiled/{name}.sql"
-    return Compiled(name, model.model.file, f"{text}\n", refs, file, tuple(parts))
+    return Compiled(name, model.model.file, f"{text}\n", refs, reads, file, tuple(parts))
 
 
 def compile_given(name: str, given: Given, compiled_file: str) -> Compiled:
     """Given rows as if a model had returned them."""
     rendered = _given(name, given)
-    return Compiled(name, given.where.file, f"{given.sql}\n", (), compiled_file, ((1, rendered),))
+    return Compiled(name, given.where.file, f"{given.sql}\n", (), (), compiled_file, ((1, rendered),))
 
 
 def source_name(name: str, table: str) -> str:
@@ -129,7 +136,7 @@ def source_name(name: str, table: str) -> str:
 
 
 def _given(name: str, given: Given) -> _Rendered:
-    return _Rendered(Model(name, given.where.file, ""), given.sql, (), {}, place=given.where)
+    return _Rendered(Model(name, given.where.file, ""), given.sql, (), (), {}, place=given.where)
 
 
 def _ref_name(name: str) -> str:
@@ -153,6 +160,7 @@ def _with_refs(name: str, models: Mapping[str, Model], values: RunValues, path: 
 
 def _render(model: Model, models: Mapping[str, Model], values: RunValues) -> _Rendered:
     refs: dict[str, None] = {}
+    reads: dict[Relation, None] = {}
     config: dict[str, str] = {}
     given = values.given or {}
 
@@ -165,21 +173,27 @@ def _render(model: Model, models: Mapping[str, Model], values: RunValues) -> _Re
             hint = f'a unit test reads no tables: add `- input: {text}` with its rows to "given"'
             raise TemplateMistake(f"{text} is not given", hint)
 
-    def ref(name: str) -> str:
-        if name in given or name in models:
-            return refer(name)
-        if name in values.seeds:
-            refuse_unless_read(f"ref('{name}')")
-            return f'"main".{identifier(name)}'
-        raise TemplateMistake(f'ref(): there is no model or seed "{name}"', nearest(name, [*models, *values.seeds]))
+    def ref(*names: str, version: Version | None = None, v: Version | None = None) -> str:
+        asked = version if v is None else v
+        if names and names[-1] in given:
+            return refer(names[-1])
+        is_own = len(names) == 1 and asked is None and names[0] in models
+        if names and not is_own and (values.dbt or names[-1] in values.seeds):
+            refuse_unless_read(f"ref('{names[-1]}')")
+        found = models[names[0]] if is_own and values.given is not None else _find_ref(names, asked, models, values)
+        if isinstance(found, Model):
+            return refer(found.name)
+        reads[found] = None
+        return found.sql
 
     def source(name: str, table: str) -> str:
         text = source_name(name, table)
         if text in given:
             return refer(text)
         refuse_unless_read(text)
-        place = values.sources.get(name, Source())
-        return ".".join(identifier(part) for part in (place.database, place.schema_name or name, table) if part)
+        found = _find_source(name, table, values)
+        reads[found] = None
+        return found.sql
 
     def configure(**options: str) -> str:
         for key, value in options.items():
@@ -210,7 +224,50 @@ def _render(model: Model, models: Mapping[str, Model], values: RunValues) -> _Re
     }
     where = Location(model.file)
     sql = render(model.text, names, where).rstrip().rstrip(";").rstrip()
-    rendered = _Rendered(model, sql, tuple(refs), names)
+    rendered = _Rendered(model, sql, tuple(refs), tuple(reads), names)
     if "dialect" not in config:
         return rendered
     return replace(rendered, sql=transpile(sql, config["dialect"], rendered.source_of), transpiled=True)
+
+
+def _find_ref(
+    names: tuple[str, ...], version: Version | None, models: Mapping[str, Model], values: RunValues
+) -> Model | Relation:
+    """What `ref(...)` means. A package or a version is of dbt; a name that stands here and in dbt is a mistake."""
+    if len(names) not in (1, 2):
+        raise TemplateMistake(f"ref() takes a name, or a dbt package and a name, not {len(names)} arguments")
+    package, name = (None, names[0]) if len(names) == 1 else names
+    here = [model.file for model in models.values() if model.name == name]
+    here += [f"seeds/{seed}.csv" for seed in values.seeds if seed == name]
+    own = [*models, *values.seeds]
+    is_of_dbt = package is not None or version is not None
+    if values.dbt is None and is_of_dbt:
+        what = f"ref(): packages and versions are of dbt, and {SPEC_FILE} names no dbt project"
+        raise TemplateMistake(what, "add dbt: {project_dir: ...}")
+    if values.dbt and is_of_dbt:
+        return values.dbt().ref(name, package, version)
+    namesakes = values.dbt().called(name) if values.dbt else []
+    if here and namesakes:
+        there = namesakes[0]
+        what = f'ref(): "{name}" is {here[0]} here and {there.unique_id} in dbt'
+        raise TemplateMistake(what, f"write ref('{there.package_name}', '{name}') for dbt's, or rename {here[0]}")
+    if name in models:
+        return models[name]
+    if name in values.seeds:
+        return Relation(f'"main".{identifier(name)}')
+    if values.dbt:
+        return values.dbt().ref(name, others=own)
+    raise TemplateMistake(f'ref(): there is no model or seed "{name}"', nearest(name, own))
+
+
+def _find_source(name: str, table: str, values: RunValues) -> Relation:
+    """What `source(name, table)` means. Without dbt, a source that is not described is the schema of its name."""
+    if values.dbt:
+        if name not in values.sources:
+            return values.dbt().source(name, table, others=values.sources)
+        if name in values.dbt().source_names:
+            what = f'source(): "{name}" stands under "sources:" in {SPEC_FILE} and in dbt'
+            raise TemplateMistake(what, "take it out of one of them, or rename it")
+    place = values.sources.get(name, Source())
+    parts = (place.database, place.schema_name or name, table)
+    return Relation(".".join(identifier(part) for part in parts if part))

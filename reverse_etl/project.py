@@ -1,6 +1,7 @@
 """Finds and reads a project. The only reader of its files and of the environment.
 
 syncs.yml   models/**/*.sql   seeds/*.csv   .env      what the user writes
+<dbt project>/target/manifest.json                    what dbt has built, if `dbt:` names a project
 .retl/<target>/<sync>/                                state, never in git
 target/compiled/*.sql                                 artifacts, as dbt names them
 """
@@ -18,11 +19,13 @@ from typing import Any
 
 from dotenv import dotenv_values
 
+from reverse_etl.dbt import Manifest, Relation, missing_manifest, read_manifest
 from reverse_etl.errors import Location, ProjectError, nearest
 from reverse_etl.graph import Graph
 from reverse_etl.models import Compiled, Model, RunValues, compile_model
 from reverse_etl.spec import SANDBOX, SPEC_FILE, Spec, Sync
 from reverse_etl.spec_reader import read_spec
+from reverse_etl.sql import catalog
 from reverse_etl.templates import environment_variables, render, variables, words_called_with
 
 FIXTURES = "tests/fixtures"
@@ -99,6 +102,25 @@ class Project:
             raise ProjectError("the API key is empty", where, "set the environment variable that it comes from")
         return key
 
+    @cached_property
+    def dbt(self) -> Manifest:
+        """What the dbt project has built; read when it is first asked for. Raises ProjectError at the `dbt:` key."""
+        where = self.spec.positions.of_key(("dbt",))
+        if self.spec.dbt is None:
+            hint = "add dbt: {project_dir: ../shop} to it"
+            raise ProjectError(f"{SPEC_FILE} names no dbt project", Location(SPEC_FILE), hint)
+        file = Path(self.spec.dbt.project_dir).expanduser() / self.spec.dbt.target_path / "manifest.json"
+        try:
+            data = (self.folder / file).read_bytes()
+        except OSError as error:
+            raise missing_manifest(str(file), error.strerror or "?", where) from error
+        return read_manifest(data, str(file), catalog(self.warehouse.name), where)
+
+    def reads(self, sync: Sync) -> list[Relation]:
+        """What the ref() and source() of a sync's models lead to, in first and in incremental runs."""
+        cursors = (None, "NULL") if sync.incremental else (None,)
+        return list(dict.fromkeys(read for cursor in cursors for read in self._compiled(sync.model, cursor).reads))
+
     def fingerprint(self, sync: Sync) -> str:
         """A digest of what decides what a sync sends, save rows and target: its keys, its models and their vars."""
         texts = {name: self.models[name].text for name in self.graph.models_of(sync.model)}
@@ -134,12 +156,15 @@ class Project:
 
         `cursor` is the SQL of the value that an incremental run reads from.
         """
+        compiled = self._compiled(name, cursor)
+        self.write_compiled(compiled)
+        return compiled
+
+    def _compiled(self, name: str, cursor: str | None = None) -> Compiled:
         if name not in self.models:
             hint = nearest(name, self.models)
             raise ProjectError(f'there is no model "{name}"', Location(f"models/{name}.sql"), hint)
-        compiled = compile_model(name, self.models, self.run_values(cursor))
-        self.write_compiled(compiled)
-        return compiled
+        return compile_model(name, self.models, self.run_values(cursor))
 
     def run_values(self, cursor: str | None = None) -> RunValues:
         """What models can ask for in a run."""
@@ -152,6 +177,7 @@ class Project:
             run_started_at=self.started_at,
             scheduled_time=self.scheduled_time,
             cursor=cursor,
+            dbt=(lambda: self.dbt) if self.spec.dbt else None,
         )
 
     def write_compiled(self, compiled: Compiled) -> None:
@@ -171,6 +197,16 @@ class Project:
             there = [other.name for other in (self.folder / FIXTURES).glob(f"*{path.suffix}")]
             raise ProjectError(f"there is no {FIXTURES}/{file}", where, nearest(file, there))
         return _read(path, "")
+
+    def refuse_seeds_of_dbt(self) -> None:
+        """Raises ProjectError if a seed of ours would take the place of something that dbt has made."""
+        made = self.dbt.relations if self.spec.dbt and self.seeds else {}
+        for name, path in self.seeds.items():
+            node = made.get(f"{catalog(self.warehouse.name)}.main.{name}".casefold())
+            if node:
+                what = f"this seed would replace {node.relation_name}, which dbt makes of {node.unique_id}"
+                place = Location(path.relative_to(self.folder).as_posix())
+                raise ProjectError(what, place, f"rename it; ref('{node.name}') finds dbt's without a seed here")
 
 
 def load_project(

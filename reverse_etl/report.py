@@ -195,6 +195,7 @@ def preview_json(preview: Preview) -> dict[str, Any]:
         "sync": preview.sync.name,
         "mode": preview.sync.spec.label,
         "target": preview.target,
+        "depends_on": preview.depends_on,
         **asdict(preview.plan),
         "columns": dict(preview.columns),
         "seconds_at_rate_limit": round(preview.seconds, 3),

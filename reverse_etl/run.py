@@ -327,7 +327,7 @@ class Preview:
     """What a run would do: its plan, how often each column goes out, some changes, what would stop it.
 
     `invalid` are the first invalid rows, `reasons` the rules that all of them break. `seconds` is what the rate limit
-    makes of the requests, if nobody else sends.
+    makes of the requests, if nobody else sends. `depends_on` is what the model reads of a dbt project.
     """
 
     sync: Sync
@@ -339,6 +339,7 @@ class Preview:
     reasons: Sequence[InvalidReason]
     stops: Sequence[Mistake]
     seconds: float
+    depends_on: Sequence[str] = ()
 
 
 def preview_sync(
@@ -361,6 +362,7 @@ def preview_sync(
             invalid_reasons(state.connection),
             why_stop(sync, plan, options),
             _seconds(project, sync, plan),
+            sorted(relation.unique_id for relation in project.reads(sync) if relation.unique_id),
         )
         if save:
             save(sync, state, plan)

@@ -9,7 +9,7 @@ The file is a DuckDB database, or an age file (https://age-encryption.org) that 
 
 import json
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
@@ -40,12 +40,13 @@ _AGE = b"age-encryption.org/"
 class Origin:
     """What a plan was made of. If any of it is another now, the plan is stale.
 
-    `state` is the version of the sync's state, `project` what the sync, its models and their vars say, `destination`
-    where the records go and how many go in a request.
+    `state` is the version of the sync's state, `project` what the sync, its models and their vars say, `reads` the
+    tables that their ref() and source() lead to, `destination` where the records go and how many go in a request.
     """
 
     state: str
     project: str
+    reads: Sequence[str]
     destination: Mapping[str, Any]
 
 
@@ -65,7 +66,8 @@ def origin(project: Project, sync: Sync, state: State) -> Origin:
     """What a plan that is made now is made of."""
     destination = project.spec.target.destination
     place = {"endpoint": destination.endpoint, "max_objects_per_request": destination.max_objects_per_request}
-    return Origin(state.version(), project.fingerprint(sync), place)
+    reads = sorted(relation.sql for relation in project.reads(sync))
+    return Origin(state.version(), project.fingerprint(sync), reads, place)
 
 
 def why_stale(saved: SavedPlan, now: Origin, at: datetime, max_age: timedelta) -> str | None:
@@ -75,6 +77,8 @@ def why_stale(saved: SavedPlan, now: Origin, at: datetime, max_age: timedelta) -
         return f"it was made at {made}, longer ago than --max-age allows"
     if saved.origin.project != now.project:
         return f"the sync, its models or their vars have changed since it was made ({made})"
+    if list(saved.origin.reads) != list(now.reads):
+        return f"the ref() or source() of its models leads elsewhere than when it was made ({made})"
     for key, value in now.destination.items():
         if saved.origin.destination.get(key) != value:
             return f'"{key}" of target "{saved.target}" is {value} now, and was {saved.origin.destination.get(key)}'

@@ -142,6 +142,27 @@ class Source(_Strict):
     schema_name: str | None = Field(None, alias="schema")
 
 
+class DbtOwner(_Strict):
+    """Whom dbt names as the owner of exposures."""
+
+    name: str | None = None
+    email: str | None = None
+
+    @model_validator(mode="after")
+    def _says_who(self) -> Self:
+        if not (self.name or self.email):
+            raise ValueError("needs a name or an email")
+        return self
+
+
+class Dbt(_Strict):
+    """The dbt project whose models, seeds, snapshots and sources models may refer to."""
+
+    project_dir: str = Field(min_length=1, description="its folder, relative to this one")
+    target_path: str = Field("target", min_length=1, description="where in it dbt writes manifest.json")
+    owner: DbtOwner | None = Field(None, description="who answers for the syncs, for `retl exposures`: {name, email}")
+
+
 class Guards(_Strict):
     """What stops a run before its first request."""
 
@@ -231,6 +252,7 @@ class File(_Strict):
     default_target: str | None = None
     targets: dict[str, Any] = Field(min_length=1)
     vars: dict[str, Any] = Field({})
+    dbt: Any = Field(None)
     sources: dict[str, Any] = Field({})
     syncs: list[Any]
     unit_tests: list[Any] = Field([])
@@ -251,6 +273,7 @@ class Spec:
     syncs: tuple[Sync, ...]
     unit_tests: tuple[UnitTest, ...]
     positions: Positions
+    dbt: Dbt | None = None
 
     @property
     def target(self) -> Target:

@@ -15,7 +15,7 @@ from reverse_etl.errors import Location, Mistake, ProjectError, nearest
 from reverse_etl.modes import MODE_OPTIONS, MODES
 from reverse_etl.positions import Positions, YamlPath, parse_yaml
 from reverse_etl.schedule import ScheduleMistake, check_line, check_zone
-from reverse_etl.spec import SPEC_FILE, File, Source, Spec, Sync, Target
+from reverse_etl.spec import SPEC_FILE, Dbt, File, Source, Spec, Sync, Target
 from reverse_etl.spec_tests import UnitTest
 from reverse_etl.templates import environment_variables, is_template, render, variables
 
@@ -50,11 +50,12 @@ def read_spec(
         for key, value in top.sources.items()
         if (source := reader.check(Source, reader.rendered(value, ("sources", key)), ("sources", key)))
     }
+    dbt = reader.dbt(top)
     syncs = reader.syncs(top.syncs, models)
     unit_tests = reader.unit_tests(top.unit_tests, top.syncs)
     if mistakes or name is None or (needs_target and chosen is None):
         raise ProjectError(sorted(mistakes, key=_place))
-    return Spec(name, chosen, tuple(top.targets), reader.vars, sources, tuple(syncs), tuple(unit_tests), positions)
+    return Spec(name, chosen, tuple(top.targets), reader.vars, sources, tuple(syncs), tuple(unit_tests), positions, dbt)
 
 
 def _place(mistake: Mistake) -> Location:
@@ -158,6 +159,12 @@ class _Reader:
             target = self.check(Target, value, path, inside, unrendered=name != chosen)
             found = target if name == chosen else found
         return found
+
+    def dbt(self, top: File) -> Dbt | None:
+        if "dbt" not in top.model_fields_set:
+            return None
+        inside = ' in "dbt"' if isinstance(top.dbt, dict) else ""
+        return self.check(Dbt, self.rendered(top.dbt, ("dbt",)), ("dbt",), inside)
 
     def syncs(self, raw: list[Any], models: Collection[str]) -> list[Sync]:
         given, syncs = list[_Given](), list[Sync]()

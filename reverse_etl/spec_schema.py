@@ -9,13 +9,13 @@ from typing import Any
 from pydantic import BaseModel
 
 from reverse_etl.modes import MODE_NAMES, MODE_OPTIONS, MODES
-from reverse_etl.spec import SANDBOX, SPEC_FILE, File, Source, Sync, Target
+from reverse_etl.spec import SANDBOX, SPEC_FILE, Dbt, File, Source, Sync, Target
 from reverse_etl.spec_tests import UnitTest
 
 Rule = dict[str, Any]
 SCHEMA_FILE = "syncs.schema.json"  # beside syncs.yml, whose first line leads editors to it
 
-_PARTS: Mapping[str, type[BaseModel]] = {"targets": Target, "sources": Source, "syncs": Sync}
+_PARTS: Mapping[str, type[BaseModel]] = {"targets": Target, "dbt": Dbt, "sources": Source, "syncs": Sync}
 _TEMPLATE = {"type": "string", "pattern": r"\{\{|\{%"}
 
 
@@ -29,6 +29,7 @@ def json_schema() -> dict[str, Any]:
     for key in ("targets", "sources"):
         properties[key]["additionalProperties"] = parts[key]
     properties["syncs"]["items"] = parts["syncs"]
+    properties["dbt"] = parts["dbt"]
     result: dict[str, Any] = _or_template(schema)
     tests = UnitTest.model_json_schema(ref_template="#/$defs/{model}")  # no Jinja is worked out in them
     result["$defs"].update(tests.pop("$defs"))

@@ -13,7 +13,7 @@ LAYERS = [
     {"modes", "templates", "positions", "spec_types", "schedule"},
     {"spec_tests"},
     {"spec", "limits"},
-    {"spec_reader", "dialects", "graph", "guards", "values"},
+    {"spec_reader", "dialects", "dbt", "graph", "guards", "values"},
     {"models", "columns", "given", "selection", "spec_schema"},
     {"expressions"},
     {"rules"},
@@ -36,7 +36,8 @@ LAYERS = [
 ]
 PURE = {
     *("errors", "templates", "positions", "modes", "spec", "spec_reader", "selection", "guards", "limits", "schedule"),
-    *("graph", "spec_schema", "models", "dialects", "columns", "values", "expressions", "rules", "mapping", "diff"),
+    *("graph", "spec_schema", "models", "dialects", "dbt", "columns", "values", "expressions", "rules"),
+    *("mapping", "diff"),
     *("spec_types", "spec_tests", "data_tests", "given", "comparison"),
 }
 IMPURE = {"os", "time", "random", "socket", "subprocess", "duckdb", "requests", "urllib3", "typer", "rich", "threading"}

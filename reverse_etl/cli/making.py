@@ -63,6 +63,7 @@ def seed(project: "Project") -> None:
     from reverse_etl.engines.duckdb import load_seeds
     from reverse_etl.report import count
 
+    project.refuse_seeds_of_dbt()
     for name, rows in load_seeds(project.warehouse, project.seeds).items():
         print(f"{name}: {count(rows, 'row')}")
 

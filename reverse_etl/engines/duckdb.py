@@ -2,7 +2,7 @@
 
 One connection sees three databases:
 
-    <warehouse's stem>   the warehouse, read-only, the default catalog of models
+    <warehouse's name>   the warehouse, read-only, the default catalog of models
     retl_state           state.duckdb of the sync: what was acknowledged (see `state.py`)
     retl_run             outbox.duckdb of the sync: this run's snapshot and outbox, gone when they are folded in
 
@@ -26,7 +26,7 @@ from reverse_etl.errors import BusyError, DataError, Location, ProjectError, Ret
 from reverse_etl.expressions import identity
 from reverse_etl.models import Compiled
 from reverse_etl.modes import Kind
-from reverse_etl.sql import identifier, literal
+from reverse_etl.sql import catalog, identifier, literal
 from reverse_etl.values import MOMENTS, SqlType, macros
 
 MEMORY_LIMIT = "2000MB"  # DuckDB spills beyond it; the process takes some 20 % more
@@ -55,7 +55,7 @@ def attach_warehouse(connection: DuckDBPyConnection, path: Path, where: Location
     if not path.exists():
         hint = "`retl seed` makes one from seeds/*.csv; otherwise correct the path"
         raise ProjectError(f"there is no warehouse {path}", where, hint)
-    name = identifier(path.stem)
+    name = identifier(catalog(path.name))
     try:
         connection.execute(f"ATTACH {literal(str(path))} AS {name} (READ_ONLY)")
         connection.execute(f"USE {name}")
@@ -67,7 +67,7 @@ def attach_warehouse(connection: DuckDBPyConnection, path: Path, where: Location
 
 def detach_warehouse(connection: DuckDBPyConnection, path: Path) -> None:
     """Let go of the warehouse, so that others can write it."""
-    connection.execute(f"USE memory; DETACH {identifier(path.stem)}")
+    connection.execute(f"USE memory; DETACH {identifier(catalog(path.name))}")
 
 
 def locked(error: duckdb.Error, path: Path) -> BusyError | None:
@@ -336,9 +336,21 @@ def _translated(error: duckdb.Error, model: Compiled, first_line: int) -> RetlEr
             hint="pass --memory-limit 4GB, or free disk space for it to spill to",
         )
     where = model.source_of(line) if line > 0 else Location(model.file)
-    return ProjectError(
-        what, where, f"the compiled SQL is in {model.compiled_file}" + (f", line {line}" if line > 0 else "")
-    )
+    hint = f"the compiled SQL is in {model.compiled_file}" + (f", line {line}" if line > 0 else "")
+    return ProjectError(what, where, _not_built(what, model) or hint)
+
+
+def _not_built(what: str, model: Compiled) -> str | None:
+    """What to do if the table that DuckDB does not find is one that dbt knows; None if it is not."""
+    missing = re.match(r'Catalog Error: Table with name "?([^"]*?)"? does not exist', what)
+    if not missing:
+        return None
+    for relation in model.reads:
+        if relation.unique_id and f".{relation.plain}".endswith(f".{missing[1].casefold()}"):
+            kind, _, name = relation.unique_id.split(".", 2)
+            way_out = "load it" if kind == "source" else f"dbt build --select {name}"
+            return f"dbt knows it as {relation.unique_id}, but this warehouse does not hold it: {way_out}"
+    return None
 
 
 def _without_values(error: duckdb.Error) -> str:

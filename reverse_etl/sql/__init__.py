@@ -13,6 +13,11 @@ def literal(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
+def catalog(file_name: str) -> str:
+    """The name under which DuckDB, and dbt-duckdb, attach a database file: what stands before its first dot."""
+    return file_name.lstrip(".").split(".")[0]
+
+
 def statement(name: str) -> str:
     """The text of `sql/<name>.sql`."""
     return files(__name__).joinpath(f"{name}.sql").read_text(encoding="utf-8")

@@ -1,0 +1,276 @@
+"""What a dbt project has built: its manifest.json -> the relation behind each `ref()` and `source()`. Pure.
+
+    ref('dim_customers')        a model, seed or snapshot: the table or view that dbt made of it
+    ref('shop', 'orders', v=2)  of that package, in that version (else: the latest)
+    source('app', 'orders')     the table that the source stands for
+
+What no relation in the warehouse stands for (ephemeral, disabled, private, in another database, read from a file) is a
+mistake with a way out: to guess would be to send people what another table holds.
+"""
+
+import re
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import NoReturn, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from reverse_etl.errors import Location, ProjectError, nearest
+from reverse_etl.templates import TemplateMistake
+
+OLDEST_SCHEMA = 12  # of manifest.json: dbt 1.8
+REFERABLE = ("model", "seed", "snapshot")
+_WRITE_IT = "`dbt parse` writes it, `dbt build` does so too"
+
+
+@dataclass(frozen=True)
+class Relation:
+    """A table or view of the warehouse, as SQL; `unique_id` and `call` are what dbt calls it, if it is dbt's."""
+
+    sql: str
+    unique_id: str = ""
+    call: str = ""
+
+    @property
+    def plain(self) -> str:
+        """The name in small letters, without quotes."""
+        return _plain(self.sql)
+
+
+class _Part(BaseModel):
+    """A piece of manifest.json; what is not asked for here is read over, not kept."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class _Config(_Part):
+    materialized: str | None = None
+
+
+Version = int | float | str
+
+
+class Node(_Part):
+    """A model, seed, snapshot, analysis or test."""
+
+    unique_id: str
+    name: str
+    resource_type: str
+    package_name: str
+    database: str | None = None
+    relation_name: str | None = None
+    version: Version | None = None
+    latest_version: Version | None = None
+    access: str | None = None
+    group: str | None = None
+    config: _Config = _Config()
+
+
+class SourceTable(_Part):
+    unique_id: str
+    name: str
+    source_name: str
+    package_name: str
+    identifier: str
+    database: str | None = None
+    schema_name: str = Field(alias="schema")
+    relation_name: str | None = None
+
+
+N = TypeVar("N", Node, SourceTable)
+
+
+class _Metadata(_Part):
+    dbt_schema_version: str
+    dbt_version: str = "?"
+    project_name: str = ""
+    adapter_type: str | None = None
+
+
+class _File(_Part):
+    metadata: _Metadata
+    nodes: dict[str, Node]
+    sources: dict[str, SourceTable]
+    disabled: dict[str, list[Node]] = {}
+
+
+class _Head(_Part):
+    metadata: _Metadata
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What dbt knows of its project; `catalog` is the name under which the warehouse of retl is attached."""
+
+    file: str
+    project_name: str
+    dbt_version: str
+    catalog: str
+    nodes: tuple[Node, ...]
+    sources: tuple[SourceTable, ...]
+    disabled: tuple[Node, ...]
+
+    @property
+    def names(self) -> list[str]:
+        """All that `ref()` can name."""
+        return sorted({node.name for node in self.nodes if node.resource_type in REFERABLE})
+
+    @property
+    def source_names(self) -> list[str]:
+        return sorted({table.source_name for table in self.sources})
+
+    @property
+    def relations(self) -> dict[str, Node]:
+        """What dbt makes, by the name of the relation in small letters, without quotes."""
+        made = [node for node in self.nodes if node.resource_type in REFERABLE and node.relation_name]
+        return {_plain(node.relation_name or ""): node for node in made}
+
+    def called(self, name: str, package: str | None = None) -> list[Node]:
+        """What `ref()` could mean by a name: versions of one model, and namesakes of other packages."""
+        return [
+            node
+            for node in self.nodes
+            if node.name == name and node.resource_type in REFERABLE and package in (None, node.package_name)
+        ]
+
+    def ref(
+        self, name: str, package: str | None = None, version: Version | None = None, others: Iterable[str] = ()
+    ) -> Relation:
+        """The relation of a model, seed or snapshot. Raises TemplateMistake; hints offer names of `others` too."""
+        what = f'ref(): dbt has more than one "{name}"'
+        found = _only_package(self.called(name, package), self.project_name, what, _long_call)
+        if not found:
+            self._say_why_not(name, package, others)
+        node = _only_version(found, version)
+        said = f"ref(): dbt's {node.unique_id}"
+        if node.config.materialized == "ephemeral":
+            hint = "materialize it as a view or a table in dbt, or write its SQL as a model here"
+            raise TemplateMistake(f"{said} is ephemeral: there is no relation to read", hint)
+        if node.access == "private":
+            hint = "give it `access: protected` in dbt"
+            raise TemplateMistake(f'{said} is private to the group "{node.group}"', hint)
+        if node.relation_name is None:
+            raise TemplateMistake(f"{said} has no relation", _WRITE_IT)
+        self._refuse_other_database(said, node.database)
+        return Relation(node.relation_name, node.unique_id, self._call_of(node, version))
+
+    def source(self, source: str, name: str, others: Iterable[str] = ()) -> Relation:
+        """The relation of a source's table. Raises TemplateMistake; hints offer names of `others` too."""
+        of_source = [table for table in self.sources if table.source_name == source]
+        if not of_source:
+            hint = nearest(source, [*self.source_names, *others])
+            raise TemplateMistake(f'source(): neither dbt nor "sources:" in syncs.yml has a source "{source}"', hint)
+        what = f'source(): dbt has more than one "{source}.{name}"'
+        called = [table for table in of_source if table.name == name]
+        found = _only_package(called, self.project_name, what, lambda table: f"make a model of {table.unique_id}")
+        if not found:
+            hint = nearest(name, sorted({table.name for table in of_source}))
+            raise TemplateMistake(f'source(): dbt\'s source "{source}" has no table "{name}"', hint)
+        table = found[0]
+        said = f"source(): dbt's {table.unique_id}"
+        self._refuse_other_database(said, table.database)
+        if _plain(table.relation_name or "") != f"{table.database}.{table.schema_name}.{table.identifier}".casefold():
+            hint = "make a dbt model of it, and ref() that"
+            raise TemplateMistake(f"{said} is no table of the warehouse: dbt reads it from {table.relation_name}", hint)
+        return Relation(table.relation_name or "", table.unique_id, f"source('{source}', '{name}')")
+
+    def _call_of(self, node: Node, version: Version | None) -> str:
+        """How files of the dbt project refer to a node; without a version they follow the latest, as ours do."""
+        package = "" if node.package_name == self.project_name else f"'{node.package_name}', "
+        return f"ref({package}'{node.name}'{'' if version is None else f', v={node.version!r}'})"
+
+    def _say_why_not(self, name: str, package: str | None, others: Iterable[str]) -> NoReturn:
+        for node in [*self.nodes, *self.disabled]:
+            if node.name != name or package not in (None, node.package_name):
+                continue
+            if node.resource_type == "analysis":
+                hint = "move it from analyses/ to models/ in dbt"
+                raise TemplateMistake(f"ref(): dbt's {node.unique_id} is an analysis: dbt never builds it", hint)
+            if node in self.disabled and node.resource_type in REFERABLE:
+                hint = "take `enabled: false` off in dbt, then `dbt build`"
+                raise TemplateMistake(f"ref(): dbt's {node.unique_id} is disabled", hint)
+        if package is None:
+            what = f'ref(): neither this project nor dbt\'s has a model, seed or snapshot "{name}"'
+            raise TemplateMistake(what, nearest(name, [*others, *self.names]))
+        packages = sorted({node.package_name for node in self.nodes})
+        if package not in packages:
+            raise TemplateMistake(f'ref(): dbt has no package "{package}"', nearest(package, packages))
+        of_package = sorted({n.name for n in self.nodes if n.package_name == package and n.resource_type in REFERABLE})
+        what = f'ref(): dbt\'s package "{package}" has no model, seed or snapshot "{name}"'
+        raise TemplateMistake(what, nearest(name, of_package))
+
+    def _refuse_other_database(self, said: str, database: str | None) -> None:
+        if (database or "").casefold() == self.catalog.casefold():
+            return
+        what = f'{said} is in database "{database}", and the warehouse of this target is "{self.catalog}"'
+        if any((node.database or "").casefold() == self.catalog.casefold() for node in self.nodes):
+            hint = f'retl reads one file: let dbt build a model of it in "{self.catalog}", and ref() that'
+        else:
+            hint = f"point `path` of the target's warehouse at the file that dbt builds: {database}.duckdb"
+        raise TemplateMistake(what, hint)
+
+
+def read_manifest(data: bytes, file: str, catalog: str, where: Location) -> Manifest:
+    """A manifest.json. Raises ProjectError at `where`, the place in syncs.yml that leads to the file."""
+    try:
+        read = _File.model_validate_json(data)
+    except ValidationError as error:
+        with suppress(ValidationError):  # a file of another age may have another shape
+            _refuse_unfit(_Head.model_validate_json(data).metadata, file, where)
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"])) or "the file"
+        raise ProjectError(f"{file} is no manifest of dbt: {place}: {first['msg']}", where, _WRITE_IT) from error
+    _refuse_unfit(read.metadata, file, where)
+    return Manifest(
+        file=file,
+        project_name=read.metadata.project_name,
+        dbt_version=read.metadata.dbt_version,
+        catalog=catalog,
+        nodes=tuple(read.nodes.values()),
+        sources=tuple(read.sources.values()),
+        disabled=tuple(node for nodes in read.disabled.values() for node in nodes),
+    )
+
+
+def missing_manifest(file: str, why: str, where: Location) -> ProjectError:
+    hint = f"{_WRITE_IT}; dbt.project_dir and dbt.target_path say where it is looked for"
+    return ProjectError(f"{file} cannot be read: {why}", where, hint)
+
+
+def _refuse_unfit(metadata: _Metadata, file: str, where: Location) -> None:
+    schema = re.search(r"/v(\d+)\.json$", metadata.dbt_schema_version)
+    if schema and int(schema[1]) < OLDEST_SCHEMA:
+        what = f"{file} was written by dbt {metadata.dbt_version}, which is too old"
+        raise ProjectError(what, where, "retl reads what dbt 1.8 and newer write: update dbt, then `dbt parse`")
+    if metadata.adapter_type != "duckdb":
+        what = f"{file} is of a dbt project on {metadata.adapter_type}, and the warehouse is DuckDB"
+        raise ProjectError(what, where, "models can read what dbt-duckdb builds")
+
+
+def _only_package(found: list[N], root: str, what: str, hint: Callable[[N], str]) -> list[N]:
+    """Those of the dbt project itself, or else of the one package that has any, as dbt chooses."""
+    packages = {node.package_name: node for node in found}
+    if root in packages or len(packages) < 2:
+        return [node for node in found if node.package_name == root] or found
+    raise TemplateMistake(f"{what} (in packages {', '.join(packages)})", " or ".join(map(hint, packages.values())))
+
+
+def _only_version(found: list[Node], version: Version | None) -> Node:
+    """The version asked for, or the latest."""
+    for node in found:
+        if str(node.version) == str(node.latest_version if version is None else version):
+            return node
+    versions = [f"v={node.version!r}" for node in found if node.version is not None]
+    what = f"ref(): dbt's {found[0].package_name}.{found[0].name} has no version {version}"
+    if version is None:
+        what = f"ref(): the latest version of dbt's {found[0].package_name}.{found[0].name} is not enabled"
+    raise TemplateMistake(what, f"one of: {', '.join(versions)}" if versions else "it has no versions: leave v= out")
+
+
+def _long_call(node: Node) -> str:
+    return f"ref('{node.package_name}', '{node.name}')"
+
+
+def _plain(relation_name: str) -> str:
+    return relation_name.replace('"', "").casefold()

@@ -1,0 +1,1 @@
+select customer_id, value from {{ ref('customer_value') }}

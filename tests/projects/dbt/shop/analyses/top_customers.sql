@@ -1,0 +1,1 @@
+select customer_id from {{ ref('customer_value') }} order by value desc limit 10

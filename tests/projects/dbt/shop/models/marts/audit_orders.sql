@@ -1,0 +1,2 @@
+select count(*) as orders
+from {{ ref('fct_orders') }}

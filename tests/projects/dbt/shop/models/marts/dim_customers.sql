@@ -1,0 +1,3 @@
+select customer_id, email, tier, country
+from {{ ref('stg_customers') }}
+join {{ ref('countries') }} on code = country_code

@@ -1,0 +1,3 @@
+{{ config(alias='orders') }}
+select order_id, customer_id, amount, ordered_at
+from {{ ref('stg_orders') }}

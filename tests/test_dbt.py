@@ -1,0 +1,590 @@
+"""A dbt project beside this one: what ref() and source() lead to, and what is a mistake.
+
+tests/projects/dbt/ holds a dbt project, a retl project beside it, and the parts that retl reads of the manifest.json that
+dbt wrote for it.
+"""
+
+import json
+import shutil
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reverse_etl.dbt import Manifest, read_manifest
+from reverse_etl.errors import Location, ProjectError
+from reverse_etl.models import Compiled, Model, RunValues, compile_model
+from reverse_etl.spec import Source
+from reverse_etl.templates import TemplateMistake
+from tests.conftest import Retl
+
+PROJECTS = Path(__file__).parent / "projects" / "dbt"
+MANIFEST = json.loads((PROJECTS / "manifest.json").read_text())
+NOW = datetime(2026, 11, 23, 8, 15, tzinfo=UTC)
+WHERE = Location("syncs.yml", 4, 1)
+# What dbt makes of tests/projects/dbt/shop, as far as the syncs beside it read it.
+BUILT = """
+    create schema main_marts;
+    create view main.stg_customers as select id as customer_id, lower(email) as email, tier, country_code from raw.customers;
+    create table main_marts.dim_customers as
+        select customer_id, email, tier, if(country_code = 'DE', 'Germany', 'South Korea') as country from main.stg_customers;
+    create table main_marts.orders as select id as order_id, customer_id, amount, ordered_at from raw.orders;
+    create table main_marts.customer_value_v1 as select customer_id, -1 as value from raw.orders group by all;
+    create table main_marts.customer_value_v2 as select customer_id, sum(amount) as value from raw.orders group by all;
+"""
+
+
+def changed(change: Callable[[dict[str, Any]], Any]) -> dict[str, Any]:
+    manifest: dict[str, Any] = json.loads(json.dumps(MANIFEST))
+    change(manifest)
+    return manifest
+
+
+def manifest_of(data: dict[str, Any], catalog: str = "warehouse") -> Manifest:
+    return read_manifest(json.dumps(data).encode(), "manifest.json", catalog, WHERE)
+
+
+def compiled(text: str, data: dict[str, Any] = MANIFEST, catalog: str = "warehouse") -> Compiled:
+    """A model of this text, in a project that has a model `customers`, a seed `regions` and a source `lake` of its own."""
+    models = {
+        "a": Model("a", "models/a.sql", text),
+        "customers": Model("customers", "models/customers.sql", "select 1 as id"),
+    }
+    values = RunValues(
+        vars={},
+        environ={},
+        target_name="dev",
+        sources={"lake": Source(database="lake", schema="landing")},
+        seeds={"regions"},
+        run_started_at=NOW,
+        scheduled_time=NOW,
+        dbt=lambda: manifest_of(data, catalog),
+    )
+    return compile_model("a", models, values)
+
+
+def of_package(name: str, package: str, manifest: dict[str, Any]) -> None:
+    """Put a model of this name into a package of the dbt project."""
+    node = {**manifest["nodes"]["model.shop.dim_customers"], "name": name, "package_name": package}
+    node |= {"unique_id": f"model.{package}.{name}", "relation_name": f'"warehouse"."{package}"."{name}"'}
+    manifest["nodes"][node["unique_id"]] = node
+
+
+# --- what is resolved, and how ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("asked", "sql", "unique_id"),
+    [
+        ("ref('dim_customers')", '"warehouse"."main_marts"."dim_customers"', "model.shop.dim_customers"),
+        ("ref('stg_customers')", '"warehouse"."main"."stg_customers"', "model.shop.stg_customers"),
+        ("ref('fct_orders')", '"warehouse"."main_marts"."orders"', "model.shop.fct_orders"),
+        ("ref('shop', 'fct_orders')", '"warehouse"."main_marts"."orders"', "model.shop.fct_orders"),
+        ("ref('countries')", '"warehouse"."main"."countries"', "seed.shop.countries"),
+        ("ref('tiers')", '"warehouse"."main_snapshots"."tiers"', "snapshot.shop.tiers"),
+        ("ref('customer_value')", '"warehouse"."main_marts"."customer_value_v2"', "model.shop.customer_value.v2"),
+        ("ref('customer_value', v=1)", '"warehouse"."main_marts"."customer_value_v1"', "model.shop.customer_value.v1"),
+        (
+            "ref('shop', 'customer_value', version='1')",
+            '"warehouse"."main_marts"."customer_value_v1"',
+            "model.shop.customer_value.v1",
+        ),
+        ("source('app', 'visits')", '"warehouse"."raw"."page_visits"', "source.shop.app.visits"),
+        ("source('lake', 'clicks')", '"lake"."landing"."clicks"', ""),
+        ("ref('regions')", '"main"."regions"', ""),
+    ],
+)
+def test_ref_and_source_lead_to_what_dbt_made_and_to_what_is_here(asked: str, sql: str, unique_id: str):
+    model = compiled(f"select * from {{{{ {asked} }}}}")
+    assert model.sql == f"select * from {sql}\n"
+    assert [(read.sql, read.unique_id) for read in model.reads] == [(sql, unique_id)]
+
+
+def test_model_of_this_project_comes_before_a_name_that_dbt_does_not_have():
+    assert compiled("select * from {{ ref('customers') }}").refs == ("customers",)
+
+
+def test_name_of_a_warehouse_in_other_letters_is_the_same_warehouse():
+    assert compiled("select * from {{ ref('countries') }}", catalog="WareHouse").reads[0].unique_id == (
+        "seed.shop.countries"
+    )
+
+
+def add_customers(manifest: dict[str, Any]) -> None:
+    of_package("customers", "shop", manifest)
+
+
+def add_regions_to_two_packages(manifest: dict[str, Any]) -> None:
+    of_package("places", "geo", manifest)
+    of_package("places", "maps", manifest)
+
+
+def add_source_lake(manifest: dict[str, Any]) -> None:
+    manifest["sources"]["source.shop.lake.clicks"] = {
+        **manifest["sources"]["source.shop.app.orders"],
+        "source_name": "lake",
+    }
+
+
+def move_to_lake(manifest: dict[str, Any]) -> None:
+    manifest["nodes"]["model.shop.dim_customers"] |= {
+        "database": "lake",
+        "relation_name": '"lake"."main"."dim_customers"',
+    }
+
+
+def move_source_to_lake(manifest: dict[str, Any]) -> None:
+    manifest["sources"]["source.shop.app.orders"] |= {"database": "lake", "relation_name": '"lake"."raw"."orders"'}
+
+
+def disable_latest_version(manifest: dict[str, Any]) -> None:
+    node = manifest["nodes"].pop("model.shop.customer_value.v2")
+    manifest["disabled"][node["unique_id"]] = [node]
+
+
+def nothing(manifest: dict[str, Any]) -> None:
+    pass
+
+
+@pytest.mark.parametrize(
+    ("asked", "change", "expected"),
+    [
+        pytest.param(
+            "ref('dim_custmers')",
+            nothing,
+            'ref(): neither this project nor dbt\'s has a model, seed or snapshot "dim_custmers"\n'
+            '  hint: did you mean "dim_customers"?',
+            id="unknown, nearest is dbt's",
+        ),
+        pytest.param(
+            "ref('region')",
+            nothing,
+            'ref(): neither this project nor dbt\'s has a model, seed or snapshot "region"\n'
+            '  hint: did you mean "regions"?',
+            id="unknown, nearest is here",
+        ),
+        pytest.param(
+            "ref('customers')",
+            add_customers,
+            'ref(): "customers" is models/customers.sql here and model.shop.customers in dbt\n'
+            "  hint: write ref('shop', 'customers') for dbt's, or rename models/customers.sql",
+            id="here and in dbt",
+        ),
+        pytest.param(
+            "ref('regions')",
+            lambda manifest: of_package("regions", "geo", manifest),
+            'ref(): "regions" is seeds/regions.csv here and model.geo.regions in dbt\n'
+            "  hint: write ref('geo', 'regions') for dbt's, or rename seeds/regions.csv",
+            id="a seed here and in dbt",
+        ),
+        pytest.param(
+            "ref('places')",
+            add_regions_to_two_packages,
+            'ref(): dbt has more than one "places" (in packages geo, maps)\n'
+            "  hint: ref('geo', 'places') or ref('maps', 'places')",
+            id="in two packages",
+        ),
+        pytest.param(
+            "ref('shp', 'dim_customers')",
+            nothing,
+            'ref(): dbt has no package "shp"\n  hint: did you mean "shop"?',
+            id="unknown package",
+        ),
+        pytest.param(
+            "ref('shop', 'fct_order')",
+            nothing,
+            'ref(): dbt\'s package "shop" has no model, seed or snapshot "fct_order"\n'
+            '  hint: did you mean "fct_orders"?',
+            id="unknown in the package",
+        ),
+        pytest.param(
+            "ref('shop', 'customers')",
+            nothing,
+            'ref(): dbt\'s package "shop" has no model, seed or snapshot "customers"\n'
+            '  hint: did you mean "stg_customers"?',
+            id="models here are of no package",
+        ),
+        pytest.param(
+            "ref('stg_orders')",
+            nothing,
+            "ref(): dbt's model.shop.stg_orders is ephemeral: there is no relation to read\n"
+            "  hint: materialize it as a view or a table in dbt, or write its SQL as a model here",
+            id="ephemeral",
+        ),
+        pytest.param(
+            "ref('old_customers')",
+            nothing,
+            "ref(): dbt's model.shop.old_customers is disabled\n"
+            "  hint: take `enabled: false` off in dbt, then `dbt build`",
+            id="disabled",
+        ),
+        pytest.param(
+            "ref('top_customers')",
+            nothing,
+            "ref(): dbt's analysis.shop.top_customers is an analysis: dbt never builds it\n"
+            "  hint: move it from analyses/ to models/ in dbt",
+            id="analysis",
+        ),
+        pytest.param(
+            "ref('audit_orders')",
+            nothing,
+            'ref(): dbt\'s model.shop.audit_orders is private to the group "finance"\n'
+            "  hint: give it `access: protected` in dbt",
+            id="private",
+        ),
+        pytest.param(
+            "ref('customer_value', v=3)",
+            nothing,
+            "ref(): dbt's shop.customer_value has no version 3\n  hint: one of: v=1, v=2",
+            id="unknown version",
+        ),
+        pytest.param(
+            "ref('dim_customers', v=1)",
+            nothing,
+            "ref(): dbt's shop.dim_customers has no version 1\n  hint: it has no versions: leave v= out",
+            id="no versions",
+        ),
+        pytest.param(
+            "ref('customer_value')",
+            disable_latest_version,
+            "ref(): the latest version of dbt's shop.customer_value is not enabled\n  hint: one of: v=1",
+            id="latest version disabled",
+        ),
+        pytest.param(
+            "ref('dim_customers')",
+            move_to_lake,
+            'ref(): dbt\'s model.shop.dim_customers is in database "lake", and the warehouse of this target is "warehouse"\n'
+            '  hint: retl reads one file: let dbt build a model of it in "warehouse", and ref() that',
+            id="model in another database",
+        ),
+        pytest.param(
+            "source('app', 'orders')",
+            move_source_to_lake,
+            'source(): dbt\'s source.shop.app.orders is in database "lake", and the warehouse of this target is "warehouse"\n'
+            '  hint: retl reads one file: let dbt build a model of it in "warehouse", and ref() that',
+            id="source in another database",
+        ),
+        pytest.param(
+            "source('files', 'clicks')",
+            nothing,
+            "source(): dbt's source.shop.files.clicks is no table of the warehouse: dbt reads it from 'landing/clicks.csv'\n"
+            "  hint: make a dbt model of it, and ref() that",
+            id="source in a file",
+        ),
+        pytest.param(
+            "source('ap', 'orders')",
+            nothing,
+            'source(): neither dbt nor "sources:" in syncs.yml has a source "ap"\n  hint: did you mean "app"?',
+            id="unknown source",
+        ),
+        pytest.param(
+            "source('app', 'order')",
+            nothing,
+            'source(): dbt\'s source "app" has no table "order"\n  hint: did you mean "orders"?',
+            id="unknown table",
+        ),
+        pytest.param(
+            "source('lake', 'clicks')",
+            add_source_lake,
+            'source(): "lake" stands under "sources:" in syncs.yml and in dbt\n'
+            "  hint: take it out of one of them, or rename it",
+            id="source here and in dbt",
+        ),
+        pytest.param(
+            "ref()",
+            nothing,
+            "ref() takes a name, or a dbt package and a name, not 0 arguments",
+            id="no name",
+        ),
+    ],
+)
+def test_what_no_relation_stands_for_is_a_mistake(asked: str, change: Callable[[dict[str, Any]], Any], expected: str):
+    with pytest.raises(ProjectError) as raised:
+        compiled(f"select *\nfrom {{{{ {asked} }}}}", changed(change))
+    assert str(raised.value) == f"models/a.sql:2: {expected}"
+
+
+def test_other_warehouse_than_the_one_that_dbt_builds_is_a_mistake():
+    with pytest.raises(ProjectError) as raised:
+        compiled("select * from {{ ref('dim_customers') }}", catalog="shop")
+    assert str(raised.value) == (
+        'models/a.sql:1: ref(): dbt\'s model.shop.dim_customers is in database "warehouse", '
+        'and the warehouse of this target is "shop"\n'
+        "  hint: point `path` of the target's warehouse at the file that dbt builds: warehouse.duckdb"
+    )
+
+
+NAMES = st.sampled_from(["a", "b", "c"])
+PACKAGES = st.sampled_from(["shop", "geo", "maps"])
+
+
+@given(st.sets(st.tuples(PACKAGES, NAMES), min_size=1), NAMES, st.none() | PACKAGES)
+def test_a_name_leads_to_its_only_or_nearest_namesake_or_to_a_mistake(
+    there: set[tuple[str, str]], name: str, package: str | None
+):
+    data = changed(lambda manifest: manifest["nodes"].clear())
+    for of, called in there:
+        node = {**MANIFEST["nodes"]["model.shop.dim_customers"], "name": called, "package_name": of}
+        data["nodes"][f"model.{of}.{called}"] = node | {"relation_name": f"{of}.{called}", "unique_id": "x"}
+    packages = {of for of, called in there if called == name and package in (None, of)}
+    right = {"shop"} if "shop" in packages else packages
+    try:
+        found = manifest_of(data).ref(name, package).sql
+    except TemplateMistake:
+        assert len(right) != 1
+    else:
+        assert {found} == {f"{of}.{name}" for of in right}
+
+
+# --- the file --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        pytest.param(
+            b'{"metadata": {"dbt_sch',
+            "../shop/target/manifest.json is no manifest of dbt: the file: Invalid JSON: EOF while parsing a string at line 1 column 22\n"
+            "  hint: `dbt parse` writes it, `dbt build` does so too",
+            id="truncated",
+        ),
+        pytest.param(
+            b"[]",
+            "../shop/target/manifest.json is no manifest of dbt: the file: Input should be an object\n"
+            "  hint: `dbt parse` writes it, `dbt build` does so too",
+            id="something else",
+        ),
+        pytest.param(
+            json.dumps(changed(lambda m: m["nodes"]["seed.shop.countries"].pop("name"))).encode(),
+            "../shop/target/manifest.json is no manifest of dbt: nodes.seed.shop.countries.name: Field required\n"
+            "  hint: `dbt parse` writes it, `dbt build` does so too",
+            id="of another shape",
+        ),
+        pytest.param(
+            b'{"metadata": {"dbt_schema_version": "https://schemas.getdbt.com/dbt/manifest/v4.json", "dbt_version": "1.0.9"}}',
+            "../shop/target/manifest.json was written by dbt 1.0.9, which is too old\n"
+            "  hint: retl reads what dbt 1.8 and newer write: update dbt, then `dbt parse`",
+            id="old",
+        ),
+        pytest.param(
+            json.dumps(changed(lambda m: m["metadata"].update(adapter_type="snowflake"))).encode(),
+            "../shop/target/manifest.json is of a dbt project on snowflake, and the warehouse is DuckDB\n"
+            "  hint: models can read what dbt-duckdb builds",
+            id="of another adapter",
+        ),
+        pytest.param(
+            None,
+            "../shop/target/manifest.json cannot be read: No such file or directory\n"
+            "  hint: `dbt parse` writes it, `dbt build` does so too; dbt.project_dir and dbt.target_path say where it is looked for",
+            id="missing",
+        ),
+    ],
+)
+def test_manifest_that_cannot_be_used_leads_to_the_key(data: bytes | None, expected: str, beside: Path, retl: Retl):
+    file = beside.parent / "shop" / "target" / "manifest.json"
+    file.unlink()
+    if data is not None:
+        file.write_bytes(data)
+    outcome = retl("plan", "customers", folder=beside)
+    assert (outcome.code, outcome.out, outcome.err) == (2, "", f"syncs.yml:4:1: {expected}\n")
+    assert retl("show", "newsletter", folder=beside).code == 0  # it needs nothing of dbt
+    assert retl("ls", folder=beside).code == 0
+
+
+@pytest.fixture
+def beside(tmp_path: Path) -> Path:
+    """A retl project beside a dbt project that has been built, on one warehouse."""
+    (tmp_path / "shop" / "target").mkdir(parents=True)
+    shutil.copy(PROJECTS / "manifest.json", tmp_path / "shop" / "target")
+    shutil.copytree(PROJECTS / "retl", tmp_path / "retl")
+    with duckdb.connect(tmp_path / "warehouse.duckdb") as connection:
+        connection.execute((PROJECTS / "load.sql").read_text() + BUILT)
+    return tmp_path / "retl"
+
+
+def rewrite(beside: Path, change: Callable[[dict[str, Any]], Any]) -> None:
+    """Change the manifest, as dbt would when the project changes."""
+    (beside.parent / "shop" / "target" / "manifest.json").write_text(json.dumps(changed(change)))
+
+
+def edit(beside: Path, change: Callable[[dict[str, Any]], Any]) -> None:
+    """Change syncs.yml."""
+    spec = yaml.safe_load((beside / "syncs.yml").read_text())
+    change(spec)
+    (beside / "syncs.yml").write_text(yaml.safe_dump(spec, sort_keys=False))
+
+
+def test_sync_sends_what_dbt_made(beside: Path, retl: Retl):
+    assert retl("sync", "customers", "visits", folder=beside).code == 0
+    bodies = retl("sandbox", "--last", "2", folder=beside).out.splitlines()[1::2]
+    assert bodies[0] == (
+        '{"attributes":['
+        '{"external_id":"c1","email":"ada@example.com","tier":"gold","country":"Germany","lifetime_value":24.90},'
+        '{"external_id":"c2","email":"bo@example.com","tier":"silver","country":"South Korea","lifetime_value":7.50},'
+        '{"external_id":"c3","email":"cy@example.com","tier":"silver","country":"Germany","lifetime_value":1.25}]}'
+    )
+    assert '"name":"visited","time":"2026-11-05T08:00:00.000Z"' in bodies[1]
+
+
+def test_plan_names_what_it_reads_of_dbt(beside: Path, retl: Retl):
+    plans = json.loads(retl("plan", "customers", "newsletter", "--output", "json", folder=beside).out)
+    assert [plan["depends_on"] for plan in plans] == [["model.shop.customer_value.v2", "model.shop.dim_customers"], []]
+
+
+def test_saved_plan_is_stale_once_a_ref_leads_elsewhere(beside: Path, retl: Retl):
+    assert retl("plan", "orders", "--out", "p", folder=beside).code == 0
+    moved = '"warehouse"."raw"."orders"'
+    rewrite(beside, lambda manifest: manifest["nodes"]["model.shop.fct_orders"].update(relation_name=moved))
+    outcome = retl("apply", "p", folder=beside)
+    assert (outcome.code, "the ref() or source() of its models leads elsewhere" in outcome.err) == (1, True)
+    rewrite(beside, nothing)
+    assert retl("apply", "p", folder=beside).code == 0
+
+
+def test_saved_plan_is_stale_once_a_ref_of_incremental_runs_leads_elsewhere(beside: Path, retl: Retl):
+    text = "select order_id, customer_id as external_id, 'x' as product_id, 'EUR' as currency, amount as price,\n"
+    text += "ordered_at as time from {{ ref('fct_orders') }}\n"
+    text += "{% if is_incremental() %} semi join {{ ref('stg_customers') }} using (customer_id) {% endif %}"
+    (beside / "models" / "purchases.sql").write_text(text)
+    edit(beside, lambda spec: spec["syncs"][1].update(incremental={"cursor": "time"}))
+    assert retl("plan", "orders", "--out", "p", folder=beside).code == 0
+    moved = '"warehouse"."main_marts"."dim_customers"'
+    rewrite(beside, lambda manifest: manifest["nodes"]["model.shop.stg_customers"].update(relation_name=moved))
+    assert retl("apply", "p", folder=beside).code == 1
+
+
+def test_relation_that_dbt_has_not_built_says_how_to(beside: Path, retl: Retl):
+    with duckdb.connect(beside.parent / "warehouse.duckdb") as connection:
+        connection.execute(
+            "drop table main_marts.dim_customers; drop table raw.page_visits; drop schema main_marts cascade"
+        )
+    assert retl("plan", "customers", folder=beside).err == (
+        'models/customers.sql:2: Catalog Error: Table with name "main_marts.dim_customers" does not exist because schema '
+        '"main_marts" does not exist.\n'
+        "  hint: dbt knows it as model.shop.dim_customers, but this warehouse does not hold it: "
+        "dbt build --select dim_customers\n"
+    )
+    assert retl("plan", "visits", folder=beside).err.splitlines()[-1] == (
+        "  hint: dbt knows it as source.shop.app.visits, but this warehouse does not hold it: load it"
+    )
+
+
+def test_seed_never_takes_the_place_of_what_dbt_made(beside: Path, retl: Retl):
+    (beside / "seeds").mkdir()
+    (beside / "seeds" / "regions.csv").write_text("code\nDE\n")
+    assert retl("seed", folder=beside).out == "regions: 1 row\n"
+    (beside / "seeds" / "countries.csv").write_text("code\nDE\n")
+    outcome = retl("seed", folder=beside)
+    assert (outcome.code, outcome.out, outcome.err) == (
+        2,
+        "",
+        'seeds/countries.csv: this seed would replace "warehouse"."main"."countries", which dbt makes of seed.shop.countries\n'
+        "  hint: rename it; ref('countries') finds dbt's without a seed here\n",
+    )
+
+
+def test_warehouse_is_called_what_dbt_calls_it(beside: Path, retl: Retl):
+    """DuckDB and dbt name a database by what stands before the first dot of its file."""
+    (beside.parent / "warehouse.duckdb").rename(beside.parent / "warehouse.prod.duckdb")
+    edit(beside, lambda spec: spec["targets"]["dev"]["warehouse"].update(path="../warehouse.prod.duckdb"))
+    assert retl("sync", "orders", folder=beside).code == 0
+
+
+def test_folder_that_dbt_writes_to_may_come_from_the_environment(
+    beside: Path, retl: Retl, monkeypatch: pytest.MonkeyPatch
+):
+    (beside.parent / "shop" / "target").rename(beside.parent / "shop" / "target-prod")
+    monkeypatch.setenv("DBT_TARGET_PATH", "target-prod")
+    edit(beside, lambda spec: spec["dbt"].update(target_path="{{ env_var('DBT_TARGET_PATH', 'target') }}"))
+    assert retl("compile", "orders", folder=beside).code == 0
+
+
+@pytest.mark.parametrize(
+    ("dbt", "expected"),
+    [
+        pytest.param(
+            {"project_dr": "../shop"},
+            'syncs.yml:20:3: "project_dir" is missing in "dbt"\n'
+            'syncs.yml:20:3: unknown key "project_dr" in "dbt"\n  hint: did you mean "project_dir"?\n',
+            id="misspelt",
+        ),
+        pytest.param(
+            {"project_dir": "../shop", "owner": {"mail": "x@example.com"}},
+            'syncs.yml:22:5: unknown key "mail" in "dbt"\n  hint: did you mean "email"?\n',
+            id="misspelt inside owner",
+        ),
+        pytest.param(
+            {"project_dir": "../shop", "owner": {}},
+            'syncs.yml:21:10: "owner" in "dbt" needs a name or an email\n',
+            id="nobody",
+        ),
+        pytest.param("../shop", 'syncs.yml:19:6: "dbt" must be a mapping\n', id="only a path"),
+    ],
+)
+def test_mistakes_in_the_key_are_found_where_they_stand(dbt: object, expected: str, beside: Path, retl: Retl):
+    def put(spec: dict[str, Any]) -> None:
+        spec.pop("dbt")
+        spec["syncs"] = spec["syncs"][:1]
+        spec["dbt"] = dbt
+
+    edit(beside, put)
+    outcome = retl("ls", folder=beside)
+    assert (outcome.code, outcome.err) == (2, expected)
+
+
+def test_editors_know_the_key(retl: Retl):
+    schema = json.loads(retl("schema").out)
+    assert schema["properties"]["dbt"]["properties"].keys() == {"project_dir", "target_path", "owner"}
+    assert schema["$defs"]["DbtOwner"]["properties"].keys() == {"name", "email"}
+
+
+def test_package_or_version_without_dbt_says_what_is_missing(beside: Path, retl: Retl):
+    edit(beside, lambda spec: spec.pop("dbt"))
+    assert retl("compile", "purchases", folder=beside).err == (
+        "models/purchases.sql:2: ref(): packages and versions are of dbt, and syncs.yml names no dbt project\n"
+        "  hint: add dbt: {project_dir: ...}\n"
+    )
+
+
+UNIT_TEST = {
+    "name": "worth",
+    "sync": "customers",
+    "given": [
+        {
+            "input": "ref('dim_customers')",
+            "rows": [{"customer_id": "c1", "email": None, "tier": "gold", "country": "DE"}],
+        },
+        {"input": "ref('customer_value')", "rows": [{"customer_id": "c1", "value": 3}]},
+    ],
+    "expect": {"records": [{"external_id": "c1", "tier": "gold", "country": "DE", "lifetime_value": 3}]},
+}
+
+
+def test_given_rows_stand_in_for_what_dbt_makes_and_no_manifest_is_needed(beside: Path, retl: Retl):
+    (beside.parent / "shop" / "target" / "manifest.json").unlink()
+    edit(beside, lambda spec: spec.update(unit_tests=[UNIT_TEST]))
+    outcome = retl("test", "worth", folder=beside)
+    assert (outcome.code, outcome.out.split("(")[0]) == (0, "pass   worth "), outcome.err
+    given = [UNIT_TEST["given"][0]]
+    edit(beside, lambda spec: spec.update(unit_tests=[{**UNIT_TEST, "given": given}]))
+    outcome = retl("test", "worth", folder=beside)
+    assert (outcome.code, outcome.err) == (
+        2,
+        "models/valued.sql:1: unit test \"worth\" (syncs.yml:40:3): ref('customer_value') is not given\n"
+        "  hint: a unit test reads no tables: add `- input: ref('customer_value')` with its rows to \"given\"\n",
+    )
+
+
+def test_debug_looks_at_the_manifest(beside: Path, retl: Retl):
+    said = retl("debug", folder=beside).out.splitlines()
+    assert "ok    dbt: ../shop/target/manifest.json: project shop, dbt 1.11.16, 8 relations" in said
+    (beside.parent / "shop" / "target" / "manifest.json").unlink()
+    outcome = retl("debug", folder=beside)
+    assert outcome.code == 1
+    assert "FAIL  dbt: syncs.yml:4:1: ../shop/target/manifest.json cannot be read" in outcome.out
