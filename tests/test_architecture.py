@@ -22,7 +22,7 @@ LAYERS = [
     {"watermark"},
     {"engines", "fold", "sender"},
     {"state_file", "project"},
-    {"state", "plan"},
+    {"state", "plan", "exposures"},
     {"channel", "interrupts", "comparison", "due"},
     {"saved_plan"},
     {"run", "memory"},

@@ -1,4 +1,4 @@
-"""A dbt project beside this one: what ref() and source() lead to, and what is a mistake.
+"""A dbt project beside this one: what ref() and source() lead to, and the exposures that lead back.
 
 tests/projects/dbt/ holds a dbt project, a retl project beside it, and the parts that retl reads of the manifest.json that
 dbt wrote for it.
@@ -457,6 +457,8 @@ def test_saved_plan_is_stale_once_a_ref_of_incremental_runs_leads_elsewhere(besi
     moved = '"warehouse"."main_marts"."dim_customers"'
     rewrite(beside, lambda manifest: manifest["nodes"]["model.shop.stg_customers"].update(relation_name=moved))
     assert retl("apply", "p", folder=beside).code == 1
+    exposed = yaml.safe_load(retl("exposures", "orders", folder=beside).out)["exposures"]
+    assert exposed[0]["depends_on"] == ["ref('fct_orders')", "ref('stg_customers')"]
 
 
 def test_relation_that_dbt_has_not_built_says_how_to(beside: Path, retl: Retl):
@@ -588,3 +590,111 @@ def test_debug_looks_at_the_manifest(beside: Path, retl: Retl):
     outcome = retl("debug", folder=beside)
     assert outcome.code == 1
     assert "FAIL  dbt: syncs.yml:4:1: ../shop/target/manifest.json cannot be read" in outcome.out
+
+
+# --- exposures -------------------------------------------------------------------------------------------------------
+
+CUSTOMERS = """\
+# Written by `retl exposures`: what is sent to Braze from this dbt project.
+version: 2
+exposures:
+- name: retl_customers
+  label: 'Braze: customers'
+  type: application
+  maturity: low
+  description: who a customer is, and what they are worth
+  owner:
+    name: CRM team
+    email: crm@example.com
+  depends_on:
+  - ref('customer_value')
+  - ref('dim_customers')
+  config:
+    tags:
+    - hourly
+    meta:
+      retl:
+        sync: customers
+        model: customers
+        mode: users_track
+        track_record_type: attributes
+        target: dev
+"""
+
+
+def exposed(beside: Path, retl: Retl, *arguments: str) -> list[dict[str, Any]]:
+    outcome = retl("exposures", *arguments, folder=beside)
+    assert outcome.code == 0, outcome.err
+    found: list[dict[str, Any]] = yaml.safe_load(outcome.out)["exposures"]
+    return found
+
+
+def test_exposures_are_what_dbt_reads(beside: Path, retl: Retl):
+    outcome = retl("exposures", "customers", folder=beside)
+    assert (outcome.code, outcome.out, outcome.err) == (0, CUSTOMERS, "")
+
+
+def test_every_sync_that_reads_of_dbt_has_an_exposure_and_no_other(beside: Path, retl: Retl):
+    assert {each["name"]: each["depends_on"] for each in exposed(beside, retl)} == {
+        "retl_customers": ["ref('customer_value')", "ref('dim_customers')"],
+        "retl_orders": ["ref('fct_orders')"],
+        "retl_visits": ["source('app', 'visits')"],
+    }
+    outcome = retl("exposures", "newsletter", folder=beside)
+    assert (outcome.code, yaml.safe_load(outcome.out), outcome.err) == (
+        0,
+        {"version": 2, "exposures": []},
+        "no sync reads anything of the dbt project\n",
+    )
+
+
+def test_exposures_go_to_a_file(beside: Path, retl: Retl):
+    outcome = retl("exposures", "--select", "tag:hourly", "--out", "../shop/retl.yml", folder=beside)
+    assert (outcome.code, outcome.out, outcome.err) == (0, "", "wrote ../shop/retl.yml: 1 exposure\n")
+    assert (beside.parent / "shop" / "retl.yml").read_text() == CUSTOMERS
+    outcome = retl("exposures", "--out", "nowhere/retl.yml", folder=beside)
+    assert (outcome.code, outcome.err) == (
+        2,
+        "nowhere/retl.yml cannot be written: No such file or directory\n  hint: --out names a file to write\n",
+    )
+
+
+def test_exposure_asks_for_the_version_and_the_package_that_the_model_asks_for(beside: Path, retl: Retl):
+    rewrite(beside, lambda manifest: of_package("places", "geo", manifest))
+    text = "select * from {{ ref('customer_value', v=1) }} join {{ ref('places') }} join {{ ref('shop', 'tiers') }}"
+    (beside / "models" / "customers.sql").write_text(text)
+    assert exposed(beside, retl, "customers")[0]["depends_on"] == [
+        "ref('customer_value', v=1)",
+        "ref('geo', 'places')",
+        "ref('tiers')",
+    ]
+
+
+def test_names_are_what_dbt_takes_and_stay_apart(beside: Path, retl: Retl):
+    def rename(spec: dict[str, Any]) -> None:
+        spec["syncs"][0]["name"], spec["syncs"][1]["name"], spec["syncs"][2]["name"] = "a_b", "a-b", "visits-eu"
+
+    edit(beside, rename)
+    assert [each["name"] for each in exposed(beside, retl)] == ["retl_a_b", "retl_a_b_2", "retl_visits_eu"]
+    assert [each["name"] for each in exposed(beside, retl, "a-b")] == ["retl_a_b_2"]
+
+
+def test_owner_is_retl_where_nobody_is_named(beside: Path, retl: Retl):
+    edit(beside, lambda spec: spec["dbt"].pop("owner"))
+    outcome = retl("exposures", "orders", folder=beside)
+    assert yaml.safe_load(outcome.out)["exposures"][0]["owner"] == {"name": "retl"}
+    assert outcome.err == 'dbt.owner is not set: exposures are owned by "retl"\n'
+
+
+def test_text_that_looks_like_jinja_is_shown_as_it_is(beside: Path, retl: Retl):
+    edit(beside, lambda spec: spec["syncs"][0].update(description="{% raw %}{{ who }}{% endraw %}"))
+    assert exposed(beside, retl, "customers")[0]["description"] == "{% raw %}{{ who }}{% endraw %}"
+
+
+def test_exposures_without_a_dbt_project_say_what_is_missing(beside: Path, retl: Retl):
+    edit(beside, lambda spec: spec.pop("dbt"))
+    outcome = retl("exposures", folder=beside)
+    assert (outcome.code, outcome.err) == (
+        2,
+        "syncs.yml: syncs.yml names no dbt project\n  hint: add dbt: {project_dir: ../shop} to it\n",
+    )

@@ -1,6 +1,6 @@
 """The command line: flags -> run -> print -> exit code. stdout is the result, stderr the talk.
 
-    making    init seed schema ls compile show
+    making    init seed schema ls compile show exposures
     running   sync retry apply plan
     testing   test
     scheduling  run-due schedule

@@ -1,4 +1,4 @@
-"""Commands that make a project and look at its files: init, seed, schema, ls, compile, show."""
+"""Commands that make a project and look at its files: init, seed, schema, ls, compile, show, exposures."""
 
 from enum import StrEnum
 from pathlib import Path
@@ -19,6 +19,7 @@ from reverse_etl.cli.shared import (
     print_table,
     say,
 )
+from reverse_etl.errors import ProjectError
 
 if TYPE_CHECKING:
     from reverse_etl.project import Project
@@ -163,3 +164,33 @@ def show(
         print_json([dict(zip(columns, row, strict=True)) for row in rows])
     else:
         print_table([columns, *rows])
+
+
+@app.command(name="exposures")
+@in_project
+def write_exposures(
+    project: "Project",
+    names: SyncNames = None,
+    select: Select = None,
+    exclude: Exclude = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Write them to a file of the dbt project.", show_default=False)
+    ] = None,
+) -> None:
+    """Write a dbt exposure for each sync that reads what dbt makes, as YAML that dbt parses."""
+    from reverse_etl.exposures import as_yaml, exposures
+    from reverse_etl.report import count
+
+    found = exposures(project, chosen(project, names, select, exclude))
+    if not found:
+        say("no sync reads anything of the dbt project")
+    if project.spec.dbt and not project.spec.dbt.owner:
+        say('dbt.owner is not set: exposures are owned by "retl"')
+    if out is None:
+        print(as_yaml(found), end="")
+        return
+    try:
+        out.write_text(as_yaml(found), encoding="utf-8")
+    except OSError as error:
+        raise ProjectError(f"{out} cannot be written: {error.strerror}", hint="--out names a file to write") from error
+    say(f"wrote {out}: {count(len(found), 'exposure')}")
