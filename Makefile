@@ -2,8 +2,9 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+DBT := .venv-dbt
 
-.PHONY: demo test test-clients test-orchestrators torture bench lint types check docs clean
+.PHONY: demo test test-clients test-orchestrators test-dbt torture bench lint types check docs clean
 ORCHESTRATORS := airflow dagster prefect
 
 $(VENV)/installed: pyproject.toml
@@ -37,6 +38,14 @@ test-orchestrators: $(ORCHESTRATORS:%=.orchestrators/%/installed) ## docs/exampl
 	.orchestrators/$*/bin/python -m pip install --quiet -r $< --editable .
 	touch $@
 
+$(DBT)/installed: tests/projects/dbt/requirements.txt
+	$(PYTHON) -m venv $(DBT)
+	$(DBT)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
+	touch $@
+
+test-dbt: $(VENV)/installed $(DBT)/installed ## dbt build and retl sync on one warehouse, with dbt itself: a minute
+	RETL_DBT=$(DBT)/bin/dbt $(BIN)/pytest -m dbt
+
 lint: $(VENV)/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -56,4 +65,4 @@ docs: $(VENV)/installed ## Write what README.md, docs/cli.md and docs/sandbox.md
 	$(BIN)/python -m docs.generate
 
 clean:
-	rm -rf $(VENV) .clients .orchestrators .retl/sandbox warehouse.duckdb target
+	rm -rf $(VENV) $(DBT) .clients .orchestrators .retl/sandbox warehouse.duckdb target

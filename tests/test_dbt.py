@@ -1,7 +1,7 @@
 """A dbt project beside this one: what ref() and source() lead to, and the exposures that lead back.
 
 tests/projects/dbt/ holds a dbt project, a retl project beside it, and the parts that retl reads of the manifest.json that
-dbt wrote for it.
+dbt wrote for it. tests/test_dbt_build.py runs dbt itself.
 """
 
 import json
