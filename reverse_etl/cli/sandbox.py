@@ -2,26 +2,24 @@
 
 import errno
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from reverse_etl.cli.shared import in_project
+from reverse_etl.cli.shared import load
 from reverse_etl.errors import ProjectError
-
-if TYPE_CHECKING:
-    from reverse_etl.project import Project
 
 app = typer.Typer()
 
 
 @app.command()
-@in_project
 def sandbox(
-    project: "Project",
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="0 takes a free one.")] = 8080,
     file: Annotated[
-        Path | None, typer.Option("--file", help="Where to keep what is sent, if not beside the state.")
+        Path | None,
+        typer.Option(
+            "--file", help="Where to keep what is sent: else the project's, without a project a temporary one."
+        ),
     ] = None,
     fault: Annotated[
         list[str] | None,
@@ -43,8 +41,25 @@ def sandbox(
             help="As before August 2024: 75 objects in each array, exports of all fields, 2,500 of them a minute.",
         ),
     ] = False,
+    ready_file: Annotated[
+        Path | None,
+        typer.Option("--ready-file", help="Written when it answers, gone when it ends: JSON of url, port, pid, keys."),
+    ] = None,
+    parent_pid: Annotated[
+        int | None, typer.Option("--parent-pid", min=1, help="End when this process has ended.")
+    ] = None,
+    project_dir: Annotated[
+        Path | None, typer.Option("--project-dir", help="The folder with syncs.yml, if there is one.")
+    ] = None,
+    target: Annotated[
+        str | None, typer.Option("--target", "-t", help="A target of syncs.yml, if not its default.")
+    ] = None,
+    variables: Annotated[str | None, typer.Option("--vars", help="Values for var(), as YAML: '{country: KR}'.")] = None,
 ) -> None:
-    """Serve a local stand-in of Braze until Ctrl-C, for tests and for other clients."""
+    """Serve a local stand-in of Braze until Ctrl-C, for tests and for other clients; with a page to look at it.
+
+    Needs no project: in one, it keeps what is sent where its runs do.
+    """
     from reverse_etl.sandbox import OLDER_EXPORTS, FileRefusedError, Sandbox, parse_fault, parse_limits, serve
 
     try:
@@ -57,34 +72,68 @@ def sandbox(
         limits = {**(OLDER_EXPORTS if older_contract else {}), **parse_limits(limit or [])}
     except ValueError as error:
         raise ProjectError(f"--limit: {error}", hint="docs/sandbox.md has the names, in its table of calls") from error
-    file = file or project.sandbox_file
+    file = file or _file_of_project(project_dir, target, variables)
     try:
         if last:
+            if file is None:
+                raise ProjectError("--last: there is no project here", hint="name the sandbox's file with --file")
             with Sandbox(file) as braze:
                 for request in braze.requests()[-last:]:
                     print(f"{request.path}  {request.status}\n{request.body}")
             return
-        file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if file is not None:
+            file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         parts = [text.partition(":") for text in key or []]
         keys = {name: set(scopes.split(",")) if scopes else {"*"} for name, _, scopes in parts} or {"sandbox": {"*"}}
+        if ready_file is not None:
+            ready_file.unlink(missing_ok=True)
 
         def ready(url: str) -> None:
-            print(f"{url}  keys: {', '.join(keys)}  file: {file}", flush=True)
+            print(f"{url}  keys: {', '.join(keys)}  file: {file or 'a temporary one'}", flush=True)
+            if ready_file is not None:
+                _write_ready(ready_file, url, list(keys))
 
-        serve(
-            file,
-            port=port,
-            keys=keys,
-            limits=limits,
-            max_objects="75 per array" if older_contract else "75 together",
-            seed=seed,
-            export_needs_fields=not older_contract,
-            faults=faults,
-            ready=ready,
-        )
+        try:
+            serve(
+                file,
+                port=port,
+                keys=keys,
+                limits=limits,
+                max_objects="75 per array" if older_contract else "75 together",
+                seed=seed,
+                export_needs_fields=not older_contract,
+                faults=faults,
+                parent=parent_pid,
+                ready=ready,
+            )
+        finally:
+            if ready_file is not None:
+                ready_file.unlink(missing_ok=True)
     except FileRefusedError as error:
         raise ProjectError(str(error), hint="name another one with --file") from error
     except OSError as error:
-        if error.errno not in (errno.EADDRINUSE, errno.EACCES):
+        if error.errno in (errno.EADDRINUSE, errno.EACCES) and error.filename is None:
+            raise ProjectError(f"port {port}: {error.strerror}", hint="--port 0 takes a free one") from error
+        if error.filename is None:
             raise
-        raise ProjectError(f"port {port}: {error.strerror}", hint="--port 0 takes a free one") from error
+        raise ProjectError(f"{error.filename}: {error.strerror}", hint="name a file that can be written") from error
+
+
+def _file_of_project(folder: Path | None, target: str | None, variables: str | None) -> Path | None:
+    """The project's sandbox file; None where there is no project and none was asked for."""
+    is_asked_for = (folder, target, variables) != (None, None, None)
+    folder = folder or Path()
+    if not is_asked_for and not (folder / "syncs.yml").exists():
+        return None
+    return load(folder, target, variables).sandbox_file
+
+
+def _write_ready(path: Path, url: str, keys: list[str]) -> None:
+    """Whole or not at all, so that whoever waits for the file can read it at once."""
+    import json
+    import os
+
+    part = path.with_name(f"{path.name}.{os.getpid()}")
+    with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as written:
+        json.dump({"url": url, "port": int(url.rpartition(":")[2]), "pid": os.getpid(), "keys": keys}, written)
+    part.replace(path)

@@ -17,7 +17,7 @@ import random
 import threading
 from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import KW_ONLY, dataclass, field, fields
+from dataclasses import KW_ONLY, dataclass, field, fields, replace
 from typing import Any, Literal, get_args
 from zlib import crc32
 
@@ -179,6 +179,11 @@ class Hit:
     object_errors: tuple[Fault, ...] = ()
 
     @property
+    def wait_s(self) -> float:
+        """How much later than without faults the whole answer has come."""
+        return self.delay_s + (self.ending.seconds if self.ending and self.ending.kind == "slow" else 0)
+
+    @property
     def name(self) -> str | None:
         """For the request log."""
         kinds: list[str] = [self.ending.kind] if self.ending else []
@@ -193,12 +198,21 @@ class Hit:
 NO_HIT = Hit()
 
 
+@dataclass(frozen=True)
+class SavedFaults:
+    """Faults as they were at one moment."""
+
+    armed: tuple[_Armed, ...]
+    chance: tuple[Any, ...]
+
+
 class Faults:
     """The faults that are set, in order. Safe to change while requests come in."""
 
     def __init__(self, seed: int) -> None:
         self._lock = threading.Lock()
-        self._draw = random.Random(seed).random
+        self._random = random.Random(seed)
+        self._draw = self._random.random
         self._armed: list[_Armed] = []
 
     def add(self, faults: Iterable[Fault]) -> None:
@@ -212,6 +226,27 @@ class Faults:
     def listed(self) -> list[Fault]:
         with self._lock:
             return [armed.fault for armed in self._armed]
+
+    def hits(self) -> list[int]:
+        """How many requests each of them has hit."""
+        with self._lock:
+            return [armed.hits for armed in self._armed]
+
+    def replace(self, faults: Iterable[Fault], seed: int) -> None:
+        """These faults instead of all others, and chance from its beginning."""
+        with self._lock:
+            self._random.seed(seed)
+            self._armed = [_Armed(fault) for fault in faults]
+
+    def saved(self) -> "SavedFaults":
+        """All of it, how far each is and chance too, for `put_back`."""
+        with self._lock:
+            return SavedFaults(tuple(replace(armed) for armed in self._armed), self._random.getstate())
+
+    def put_back(self, saved: "SavedFaults") -> None:
+        with self._lock:
+            self._armed = [replace(armed) for armed in saved.armed]
+            self._random.setstate(saved.chance)
 
     def strike(self, path: str, identifiers: Callable[[], Collection[str]]) -> Hit:
         """What this request meets; counts it. `identifiers` of its objects are read only if a fault asks."""

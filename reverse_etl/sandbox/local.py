@@ -1,5 +1,6 @@
 """A sandbox on this machine: from a file and a port to a running server, and back."""
 
+import os
 import signal
 import tempfile
 import threading
@@ -13,11 +14,13 @@ from reverse_etl.sandbox.answers import MaxObjects, Settings
 from reverse_etl.sandbox.faults import Fault, Faults
 from reverse_etl.sandbox.limits import table
 from reverse_etl.sandbox.read import LoggedRequest, Reader, SilentDrop
+from reverse_etl.sandbox.snapshots import Snapshots
 from reverse_etl.sandbox.store import Store
 
 if TYPE_CHECKING:
     from reverse_etl.sandbox.wire import Server
 
+_LOOK_S = 0.5
 DEFAULT_KEYS: Mapping[str, Collection[str]] = {"sandbox": {"*"}}
 
 
@@ -68,6 +71,7 @@ class Sandbox:
         self._folder: tempfile.TemporaryDirectory[str] | None = None
         self._store: Store | None = None
         self._reader: Reader | None = None
+        self._snapshots: Snapshots | None = None
         self._server: Server | None = None
 
     def __enter__(self) -> Self:
@@ -94,6 +98,7 @@ class Sandbox:
             path = Path(self._folder.name) / "braze.sqlite"
         self._store = Store(path, seed=self._seed, log_bodies=self._log_bodies)
         self._reader = Reader(path)
+        self._snapshots = Snapshots(self._reader, self._faults)
         workspace = Workspace(
             self._store,
             self._faults,
@@ -103,18 +108,23 @@ class Sandbox:
             clock=self._clock,
         )
         pause = Pause()
-        app = application(workspace, self._reader, self._faults, pause)
+        app = application(workspace, self._reader, self._faults, self._snapshots, pause)
         self._server = Server(app, pause, self._port)
         self._server.start()
 
     def _stop(self) -> None:
-        for part in (self._server, self._reader, self._store):
+        for part in (self._server, self._snapshots, self._reader, self._store):
             if part is not None:
                 part.close()
-        self._server = self._reader = self._store = None
+        self._server = self._snapshots = self._reader = self._store = None
         if self._folder is not None:
             self._folder.cleanup()
             self._folder = None
+
+    @property
+    def key(self) -> str:
+        """The first API key."""
+        return next(iter(self._keys))
 
     @property
     def url(self) -> str:
@@ -134,6 +144,18 @@ class Sandbox:
         """Forget everything, faults too."""
         self._faults.clear()
         self._read.empty()
+
+    def snapshot(self, name: str | None = None) -> str:
+        """Keep how everything stands, faults too; its name, for `restore`."""
+        if self._snapshots is None:
+            raise RuntimeError("the sandbox is not running: enter it with `with`")
+        return self._snapshots.take(name)
+
+    def restore(self, name: str) -> None:
+        """Go back to a snapshot, as often as you like."""
+        if self._snapshots is None:
+            raise RuntimeError("the sandbox is not running: enter it with `with`")
+        self._snapshots.restore(name)
 
     def requests(self, after: int = 0) -> list[LoggedRequest]:
         """What came in and what was answered, in order, from the number after `after` on."""
@@ -200,9 +222,13 @@ def serve(
     keep_first_type: bool = True,
     export_needs_fields: bool = True,
     faults: Sequence[Fault] = (),
+    parent: int | None = None,
     ready: Callable[[str], None],
 ) -> None:
-    """Run a sandbox until SIGINT or SIGTERM, from the main thread. `ready` is told the url once it answers."""
+    """Run a sandbox until SIGINT or SIGTERM, from the main thread. `ready` is told the url once it answers.
+
+    With `parent`, a process id, it also ends within a second of that process.
+    """
     stop = threading.Event()
     before = {one: signal.signal(one, lambda number, frame: stop.set()) for one in (signal.SIGINT, signal.SIGTERM)}
     contract = {"keep_first_type": keep_first_type, "export_needs_fields": export_needs_fields}
@@ -211,7 +237,19 @@ def serve(
     try:
         with sandbox:
             ready(sandbox.url)
-            stop.wait()
+            while not stop.wait(_LOOK_S if parent else None):
+                if parent and not _runs(parent):
+                    return
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _runs(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # somebody else's, and alive
+        return True
+    return True

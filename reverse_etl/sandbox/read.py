@@ -1,6 +1,7 @@
 """The sandbox file as people and tests look at it. Runs beside a server that writes."""
 
 import contextlib
+import os
 import sqlite3
 import threading
 from collections.abc import Iterator, Mapping
@@ -76,19 +77,19 @@ class Reader:
         else:
             where, values = "email = ?", ((email or "").lower(),)
         query = f"SELECT id FROM users WHERE {where} ORDER BY external_id IS NULL, touched DESC"
-        with self._snapshot() as db:
+        with self.snapshot() as db:
             return [row[0] for row in db.execute(query, values)]
 
     def profile(self, user_id: int) -> dict[str, Json] | None:
         """All that is known of a user: identifiers, standard fields, custom attributes, aliases, subscriptions."""
-        with self._snapshot() as db:
+        with self.snapshot() as db:
             return next(_profiles(db, "WHERE id = ?", [user_id]), None)
 
     def profiles(self) -> Iterator[dict[str, Json]]:
         """All users, in the order they were made. Users may change while this runs."""
         last = 0
         while True:
-            with self._snapshot() as db:
+            with self.snapshot() as db:
                 ids = [row[0] for row in db.execute(f"SELECT id FROM users WHERE id > ? LIMIT {_PAGE}", [last])]
                 page = list(_profiles(db, f"WHERE id IN ({','.join(map(str, ids))})", []))
             if not ids:
@@ -110,12 +111,12 @@ class Reader:
             f"SELECT external_id, {', '.join(columns)}, app_id, properties FROM {table} "
             f"JOIN users ON users.id = {table}.user {where} ORDER BY {table}.id"
         )
-        with self._snapshot() as db:
+        with self.snapshot() as db:
             return [_act(columns, row) for row in db.execute(query)]
 
     def catalog(self, name: str) -> list[dict[str, Json]] | None:
         """Items in the order they were made; None if there is no such catalog."""
-        with self._snapshot() as db:
+        with self.snapshot() as db:
             if db.execute("SELECT 1 FROM catalogs WHERE name = ?", [name]).fetchone() is None:
                 return None
             query = "SELECT id, value FROM catalog_items WHERE catalog = ? ORDER BY number"
@@ -126,22 +127,21 @@ class Reader:
             "SELECT number, at, method, path, query, key, coalesce(body, x''), status, answer, records, fault "
             "FROM requests LEFT JOIN bodies USING (number) WHERE number > ? ORDER BY number LIMIT ?"
         )
-        with self._snapshot() as db:
+        with self.snapshot() as db:
             return [_logged(row) for row in db.execute(query, [after, most])]
 
     def silent_drops(self) -> list[SilentDrop]:
         query = "SELECT request, input_array, position, field, reason FROM silent_drops ORDER BY id"
-        with self._snapshot() as db:
+        with self.snapshot() as db:
             return [SilentDrop(*row) for row in db.execute(query)]
 
     def counts(self) -> dict[str, int]:
         """Sums. A purchase of quantity 3 counts as 3 (purch)."""
         query = (
-            "SELECT (SELECT count(*) FROM users) AS users, (SELECT count(*) FROM events) AS events, "
-            "(SELECT coalesce(sum(quantity), 0) FROM purchases) AS purchases, requests, attributes_written, "
-            "data_points, (SELECT count(*) FROM silent_drops) AS silent_drops FROM counters"
+            "SELECT users_live AS users, events_live AS events, purchases_live AS purchases, requests, "
+            "attributes_written, data_points, silent_drops_live AS silent_drops FROM counters"
         )
-        with self._snapshot() as db:
+        with self.snapshot() as db:
             cursor = db.execute(query)
             return dict(zip([column[0] for column in cursor.description], cursor.fetchone(), strict=True))
 
@@ -151,8 +151,20 @@ class Reader:
             for statement in EMPTY:
                 self._db.execute(statement)
 
+    def copy_to(self, path: Path) -> None:
+        """Copy the file as it is at one moment, readable by its owner only. Requests go on meanwhile."""
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+        with self._lock, contextlib.closing(sqlite3.connect(path, isolation_level=None)) as copy:
+            copy.execute("PRAGMA synchronous = OFF")
+            self._db.backup(copy)
+
+    def restore_from(self, path: Path) -> None:
+        """Make the file what a copy holds, in one transaction."""
+        with self._lock, contextlib.closing(sqlite3.connect(path, isolation_level=None)) as copy:
+            copy.backup(self._db)
+
     @contextlib.contextmanager
-    def _snapshot(self) -> Iterator[sqlite3.Connection]:
+    def snapshot(self) -> Iterator[sqlite3.Connection]:
         """One state of the file for several queries."""
         with self._lock:
             self._db.execute("BEGIN")

@@ -23,6 +23,8 @@ from pathlib import Path
 
 APPLICATION_ID = 0x52_45_54_4C  # "RETL"
 BUSY_TIMEOUT_S = 30.0
+TROUBLE = "(status IS NULL OR status >= 400 OR refused > 0 OR fault IS NOT NULL)"  # an index has these words
+LIVE_SUMS = ("users_live", "events_live", "purchases_live", "silent_drops_live")
 
 FIRST_TABLES = (
     """CREATE TABLE users (
@@ -142,7 +144,23 @@ CATALOG_TABLES = (
         UNIQUE (catalog, id)
     )""",
 )
-STEPS = (FIRST_TABLES, CATALOG_TABLES)  # what each format adds to the one before
+WATCHED = (  # what a person looks for, and sums that need no counting
+    "ALTER TABLE requests ADD COLUMN duration_s REAL",
+    "ALTER TABLE requests ADD COLUMN refused INTEGER NOT NULL DEFAULT 0",
+    "ALTER TABLE requests ADD COLUMN dropped INTEGER NOT NULL DEFAULT 0",
+    "CREATE INDEX requests_by_path ON requests (path, number)",
+    "CREATE INDEX requests_by_status ON requests (status, number)",
+    f"CREATE INDEX requests_in_trouble ON requests (number) WHERE {TROUBLE}",
+    "CREATE INDEX silent_drops_of_request ON silent_drops (request)",
+    "CREATE INDEX aliases_by_name ON aliases (name, label)",
+    *(f"ALTER TABLE counters ADD COLUMN {name} INTEGER NOT NULL DEFAULT 0" for name in LIVE_SUMS),
+    """UPDATE counters SET
+        users_live = (SELECT count(*) FROM users),
+        events_live = (SELECT count(*) FROM events),
+        purchases_live = (SELECT coalesce(sum(quantity), 0) FROM purchases),
+        silent_drops_live = (SELECT count(*) FROM silent_drops)""",
+)
+STEPS = (FIRST_TABLES, CATALOG_TABLES, WATCHED)  # what each format adds to the one before
 FORMAT = len(STEPS)
 EMPTY = (
     *(
@@ -164,7 +182,8 @@ EMPTY = (
             "catalog_items",
         )
     ),
-    "UPDATE counters SET requests = 0, users = 0, touches = 0, attributes_written = 0, data_points = 0",
+    "UPDATE counters SET requests = 0, users = 0, touches = 0, attributes_written = 0, data_points = 0, "
+    + ", ".join(f"{name} = 0" for name in LIVE_SUMS),
 )
 
 

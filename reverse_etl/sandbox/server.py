@@ -3,35 +3,38 @@
 | control path                        | effect                                                       |
 |-------------------------------------|--------------------------------------------------------------|
 | GET, POST, DELETE /_sandbox/faults  | list, add (a JSON array), clear                              |
+| PUT /_sandbox/faults                | {"faults": [...], "seed": N}: these only, chance from its start |
 | POST /_sandbox/reset                | forget everything: users, requests, counts, windows, faults  |
+| GET, POST /_sandbox/snapshot        | list; take one, {"name": ...} if it is to have a name        |
+| POST /_sandbox/restore              | {"name": ...}: back to that snapshot                         |
 | GET /_sandbox/counts                | sums                                                         |
 | GET /_sandbox/requests?after=N      | up to 1,000 log lines after number N                         |
 
-Control paths need no key and are no part of Braze. They answer only to a loopback name, so that no page in a
-browser can reach them under a name of its own.
+Control paths need no key and are no part of Braze. `page.py` says who may ask, and has the page and what it reads.
 """
 
-from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from email.utils import formatdate
 
 from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from reverse_etl.sandbox.exact import Json, dumps, parse
-from reverse_etl.sandbox.faults import Faults, as_json, from_json
+from reverse_etl.sandbox import page
+from reverse_etl.sandbox.exact import Json, parse
+from reverse_etl.sandbox.faults import Fault, Faults, as_json, from_json, from_text
+from reverse_etl.sandbox.page import answer, guarded
 from reverse_etl.sandbox.read import Reader
+from reverse_etl.sandbox.snapshots import Snapshots
 from reverse_etl.sandbox.wire import Broken, Pause, Trickle, raw_answer
 from reverse_etl.sandbox.workspace import MAX_BODY_BYTES, Call, Outcome, Workspace
 
-Handler = Callable[[Request], Awaitable[Response]]
-LOOPBACK_NAMES = frozenset({"127.0.0.1", "localhost"})
 LOG_PAGE = 1000
 
 
-def application(workspace: Workspace, reader: Reader, faults: Faults, pause: Pause) -> Starlette:
+def application(workspace: Workspace, reader: Reader, faults: Faults, snapshots: Snapshots, pause: Pause) -> Starlette:
     async def call_braze(request: Request) -> Response:
         try:
             call = await _call(request)
@@ -43,49 +46,67 @@ def application(workspace: Workspace, reader: Reader, faults: Faults, pause: Pau
         if request.method == "DELETE":
             faults.clear()
         elif request.method == "POST":
-            sent = parse((await request.body()).decode())
-            if not isinstance(sent, list):
-                raise ValueError("faults are a JSON array of objects")
-            faults.add([from_json(one) for one in sent])
-        return _json([as_json(fault) for fault in faults.listed()])
+            faults.add(_faults(await _sent(request)))
+        elif request.method == "PUT":
+            wanted = await _object(request)
+            seed = wanted.get("seed", 0)
+            if wanted.keys() - {"faults", "seed"} or not isinstance(seed, int):
+                raise ValueError('send {"faults": [...], "seed": a whole number}')
+            faults.replace(_faults(wanted.get("faults", [])), seed)
+        return answer([as_json(fault) for fault in faults.listed()])
 
     async def reset(request: Request) -> Response:
         reader.empty()
         faults.clear()
-        return _json(reader.counts())
+        return answer(reader.counts())
 
     async def counts(request: Request) -> Response:
-        return _json(reader.counts())
+        return answer(reader.counts())
 
     async def requests(request: Request) -> Response:
         after = int(request.query_params.get("after", "0"))
-        return _json({"requests": [asdict(one) for one in reader.requests(after, LOG_PAGE)]})
+        return answer({"requests": [asdict(one) for one in reader.requests(after, LOG_PAGE)]})
+
+    async def snapshot(request: Request) -> Response:
+        if request.method == "GET":
+            return answer({"snapshots": snapshots.names()})
+        name = (await _object(request)).get("name")
+        return answer({"name": await run_in_threadpool(snapshots.take, name)}, 201)
+
+    async def restore(request: Request) -> Response:
+        snapshots.restore((await _object(request)).get("name"))  # here, so that no request comes between
+        return answer(reader.counts())
 
     return Starlette(
         routes=[
-            Route("/_sandbox/faults", _control(faults_set), methods=["GET", "POST", "DELETE"]),
-            Route("/_sandbox/reset", _control(reset), methods=["POST"]),
-            Route("/_sandbox/counts", _control(counts), methods=["GET"]),
-            Route("/_sandbox/requests", _control(requests), methods=["GET"]),
+            Route("/_sandbox/faults", guarded(faults_set), methods=["GET", "POST", "PUT", "DELETE"]),
+            Route("/_sandbox/reset", guarded(reset), methods=["POST"]),
+            Route("/_sandbox/counts", guarded(counts), methods=["GET"]),
+            Route("/_sandbox/requests", guarded(requests), methods=["GET"]),
+            Route("/_sandbox/snapshot", guarded(snapshot), methods=["GET", "POST"]),
+            Route("/_sandbox/restore", guarded(restore), methods=["POST"]),
+            *page.routes(reader, faults),
             Route("/{path:path}", call_braze, methods=["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]),
         ]
     )
 
 
-def _control(handler: Handler) -> Handler:
-    async def guarded(request: Request) -> Response:
-        if request.url.hostname not in LOOPBACK_NAMES or "origin" in request.headers:
-            return _json({"message": "control paths answer to loopback names, and not to pages in a browser"}, 403)
-        try:
-            return await handler(request)
-        except ValueError as error:
-            return _json({"message": str(error)}, 400)
-
-    return guarded
+async def _sent(request: Request) -> Json:
+    body = await request.body()
+    return parse(body.decode()) if body else {}
 
 
-def _json(value: Json, status: int = 200) -> Response:
-    return Response(dumps(value), status, media_type="application/json")
+async def _object(request: Request) -> dict[str, Json]:
+    sent = await _sent(request)
+    if not isinstance(sent, dict):
+        raise ValueError("send a JSON object")
+    return sent
+
+
+def _faults(sent: Json) -> list[Fault]:
+    if not isinstance(sent, list):
+        raise ValueError("faults are a JSON array of objects")
+    return [from_text(one) if isinstance(one, str) else from_json(one) for one in sent]
 
 
 async def _call(request: Request) -> Call:

@@ -35,7 +35,9 @@ _INSERT_SUBSCRIPTION = "INSERT OR REPLACE INTO subscriptions (user, group_id, st
 _INSERT_DROP = "INSERT INTO silent_drops (request, input_array, position, field, reason) VALUES (?, ?, ?, ?, ?)"
 _COUNT = (
     "UPDATE counters SET requests = ?, users = ?, touches = ?, "
-    "attributes_written = attributes_written + ?, data_points = data_points + ?"
+    "attributes_written = attributes_written + ?, data_points = data_points + ?, "
+    "users_live = users_live + ?, events_live = events_live + ?, purchases_live = purchases_live + ?, "
+    "silent_drops_live = silent_drops_live + ?"
 )
 
 
@@ -68,6 +70,8 @@ class Transaction:
     _touches: int
     _attributes_written: int = 0
     _data_points: int = 0
+    dropped: int = 0  # silently, in this request
+    _live: dict[str, int] = field(default_factory=lambda: {"users": 0, "events": 0, "purchases": 0})
     _by_id: dict[int, User] = field(default_factory=dict)
     _by_external_id: dict[str, User | None] = field(default_factory=dict)
     _new: dict[int, User] = field(default_factory=dict)
@@ -126,6 +130,7 @@ class Transaction:
 
     def create(self, external_id: str | None = None) -> User:
         self._users += 1
+        self._live["users"] += 1
         braze_id = hashlib.blake2b(f"{self.seed}/{self._users}".encode(), digest_size=12).hexdigest()
         user = User(self._users, braze_id, external_id, {}, {}, self.now, 0)
         self._by_id[user.id] = self._new[user.id] = user
@@ -157,6 +162,11 @@ class Transaction:
     def delete(self, user: User) -> None:
         """Remove a user with all that belongs to it."""
         self.flush()
+        self._live["users"] -= 1
+        sums = "SELECT (SELECT count(*) FROM events WHERE user = ?1), "
+        sums += "(SELECT coalesce(sum(quantity), 0) FROM purchases WHERE user = ?1)"
+        for name, gone in zip(("events", "purchases"), self.db.execute(sums, [user.id]).fetchone(), strict=True):
+            self._live[name] -= gone
         for table in ("aliases", "deprecated_ids", "push_tokens", "subscriptions", "events", "purchases"):
             self.db.execute(f"DELETE FROM {table} WHERE user = ?", [user.id])
         self.db.execute("DELETE FROM users WHERE id = ?", [user.id])
@@ -208,12 +218,14 @@ class Transaction:
     # What users did, and what they want
 
     def add_event(self, user: User, event: Mapping[str, Json], time: str, unix_s: float) -> None:
+        self._live["events"] += 1
         properties = dumps(event["properties"]) if "properties" in event else None
         self._events.append((user.id, event["name"], time, unix_s, event.get("app_id"), properties, self.number))
 
     def add_purchase(self, user: User, purchase: Mapping[str, Json], time: str, unix_s: float) -> None:
         properties = dumps(purchase["properties"]) if "properties" in purchase else None
-        price, quantity = dumps(purchase["price"]), purchase.get("quantity", 1)
+        price, quantity = dumps(purchase["price"]), purchase.get("quantity") or 1
+        self._live["purchases"] += quantity
         what = (purchase["product_id"], purchase["currency"], price, quantity)
         self._purchases.append((user.id, *what, time, unix_s, purchase.get("app_id"), properties, self.number))
 
@@ -265,6 +277,7 @@ class Transaction:
         self._data_points += data_points
 
     def drop(self, input_array: str, index: int, name: str, reason: str) -> None:
+        self.dropped += 1
         self._drops.append((self.number, input_array, index, name, reason))
 
     def flush(self) -> None:
@@ -294,7 +307,7 @@ class Transaction:
         """The last step of a transaction."""
         self.flush()
         sums = [self.number, self._users, self._touches, self._attributes_written, self._data_points]
-        self.db.execute(_COUNT, sums)
+        self.db.execute(_COUNT, [*sums, *self._live.values(), self.dropped])
 
     def _forget_touched(self, written: dict[int, User]) -> None:
         for number in written:
@@ -331,6 +344,9 @@ class Entry:
     answer: str
     records: Mapping[str, int]
     fault: str | None
+    duration_s: float
+    refused: int
+    dropped: int
     body: bytes
 
 
@@ -357,7 +373,7 @@ class Store:
     def log(self, number: int, entry: Entry) -> None:
         """Write a request down. Within its transaction."""
         self._db.execute(
-            "INSERT INTO requests VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO requests VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             [
                 number,
                 entry.at,
@@ -369,6 +385,9 @@ class Store:
                 entry.answer,
                 dumps(dict(entry.records)),
                 entry.fault,
+                entry.duration_s,
+                entry.refused,
+                entry.dropped,
             ],
         )
         if self._log_bodies > 0:

@@ -6,6 +6,7 @@ The order of checks is a guess where Braze does not say:
 
 import hashlib
 import re
+import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from http import HTTPStatus
@@ -130,7 +131,7 @@ class Call:
 class Reply:
     """A finished answer. `date` is the workspace's own time, unix seconds, as the rate limit headers use it.
 
-    `log_text` stands in the log if `text` is not fit for it.
+    `log_text` stands in the log if `text` is not fit for it. `refused` counts objects that its `errors` name.
     """
 
     status: int
@@ -139,6 +140,7 @@ class Reply:
     headers: Mapping[str, str] = field(default_factory=dict)
     content_type: str = "application/json"
     log_text: str | None = None
+    refused: int = 0
 
 
 @dataclass(frozen=True)
@@ -176,18 +178,22 @@ class Workspace:
 
     def take(self, call: Call) -> Outcome:
         """Answer a call, and write it down with what it changed: both or nothing."""
+        began_s = time.perf_counter()
         body = _body(call)
         hit = self._faults.strike(call.path, lambda: list(identifiers(body)))
         try:
-            reply = self._written(call, body, hit, lambda work: self._reply(work, call, body, hit))
+            reply = self._written(call, body, hit, began_s, lambda work: self._reply(work, call, body, hit))
         except RecursionError:  # what it changed so far is undone
-            reply = self._written(call, body, hit, lambda work: _reply(400, {"message": _BAD_JSON}, work.now))
+            bad = {"message": _BAD_JSON}
+            reply = self._written(call, body, hit, began_s, lambda work: _reply(400, bad, work.now))
         return Outcome(reply, hit)
 
-    def _written(self, call: Call, body: Json, hit: Hit, decide: Callable[[Transaction], Reply | None]) -> Reply | None:
+    def _written(
+        self, call: Call, body: Json, hit: Hit, began_s: float, decide: Callable[[Transaction], Reply | None]
+    ) -> Reply | None:
         with self._store.transaction(self._clock) as work:
             reply = decide(work)
-            self._log(work, call, body, reply, hit)
+            self._log(work, call, body, reply, hit, began_s)
         return reply
 
     def _reply(self, work: Transaction, call: Call, body: Json, hit: Hit) -> Reply | None:
@@ -232,7 +238,7 @@ class Workspace:
         work.keep_used(family, verdict.used)
         return verdict.headers, verdict.allowed
 
-    def _log(self, work: Transaction, call: Call, body: Json, reply: Reply | None, hit: Hit) -> None:
+    def _log(self, work: Transaction, call: Call, body: Json, reply: Reply | None, hit: Hit, began_s: float) -> None:
         key = None if call.key is None else fingerprint(call.key)
         answer = "" if reply is None else reply.text if reply.log_text is None else reply.log_text
         arrays = body.items() if isinstance(body, dict) and call.method != "GET" else ()
@@ -248,6 +254,9 @@ class Workspace:
                 answer=answer,
                 records={name: len(objects) for name, objects in arrays if isinstance(objects, list)},
                 fault=hit.name,
+                duration_s=time.perf_counter() - began_s + hit.wait_s,
+                refused=0 if reply is None else reply.refused,
+                dropped=work.dropped,
                 body=call.body,
             ),
         )
@@ -267,7 +276,12 @@ def _body(call: Call) -> Json:
 
 
 def _reply(status: int, answer: Json, now: float, headers: Mapping[str, str] | None = None) -> Reply:
-    return Reply(status, dumps(answer), now, headers or {})
+    return Reply(status, dumps(answer), now, headers or {}, refused=_refused(answer))
+
+
+def _refused(answer: Json) -> int:
+    errors = answer.get("errors", ()) if isinstance(answer, dict) else ()
+    return sum(isinstance(error, dict) and "index" in error for error in errors)
 
 
 def _unknown_key(key: str, now: float, headers: Mapping[str, str]) -> Reply:
