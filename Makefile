@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DBT := .venv-dbt
 
-.PHONY: demo test test-clients test-orchestrators test-dbt torture bench lint types check docs clean
+.PHONY: demo test test-page test-clients test-orchestrators test-dbt torture bench lint types check docs clean
 ORCHESTRATORS := airflow dagster prefect
 
 $(VENV)/installed: pyproject.toml
@@ -45,6 +45,11 @@ $(DBT)/installed: tests/projects/dbt/requirements.txt
 
 test-dbt: $(VENV)/installed $(DBT)/installed ## dbt build and retl sync on one warehouse, with dbt itself: a minute
 	RETL_DBT=$(DBT)/bin/dbt $(BIN)/pytest -m dbt
+
+test-page: $(VENV)/installed ## The sandbox's page in headless Chromium, which it installs if it may
+	@command -v chromium >/dev/null || { [ "$$(id -u)" = 0 ] && apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core; } || { echo "test-page needs Debian's package chromium: sudo apt-get install chromium" >&2; exit 2; }
+	$(BIN)/python -m pip install --quiet --group page
+	$(BIN)/pytest tests/page
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check .

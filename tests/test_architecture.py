@@ -32,7 +32,7 @@ LAYERS = [
     {"logged", "logged_run"},
     {"api"},
     {"cli"},
-    {"__main__"},
+    {"__main__", "pytest_plugin"},
 ]
 PURE = {
     *("errors", "templates", "positions", "modes", "spec", "spec_reader", "selection", "guards", "limits", "schedule"),

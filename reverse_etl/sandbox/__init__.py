@@ -2,6 +2,10 @@
 
     local.py          Sandbox, serve(): a file and a port -> a running server
     server.py         HTTP -> calls; the control paths
+    page.py           the page at /, who may ask, and the read paths behind it
+      assets/           its HTML, CSS and JavaScript
+      watch.py          what it shows, a page of rows at a time
+    snapshots.py      copies to go back to
     wire.py           the listening socket, broken answers
     faults.py         what goes wrong on demand
     workspace.py      call -> reply: key, rate limit, size, endpoint

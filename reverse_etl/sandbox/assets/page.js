@@ -165,7 +165,7 @@ function trouble(request) {
   ].filter(Boolean).flatMap((pill) => [pill, " "]);
 }
 
-const held = (records) => Object.entries(records).map(([name, number]) => `${count(number)} ${name.replaceAll("_", " ")}`).join(", ");
+const held = (records) => Object.entries(records).map(([name, number]) => `${name.replaceAll("_", " ")}: ${count(number)}`).join(", ");
 
 function table(heads, rows, label) {
   return el("div", { class: "card" }, el("table", { "aria-label": label },
@@ -352,7 +352,7 @@ async function requestList(tab, params) {
     el("a", { href: `#/requests/${request.number}`, "data-item": true, class: "id" }, `#${request.number}`),
     [el("code", {}, `${request.method === "POST" ? "" : `${request.method} `}${request.path}`), request.said.length ? el("div", { class: "said" }, request.said.join("; ")) : null],
     status(request), [held(request.records), " ", ...trouble(request)], took(request.duration_s), moment(request.at),
-  ], [null, null, null, null, "number wide", "tight wide"]);
+  ], ["tight", null, "tight", null, "number wide", "tight wide"]);
   const list = el("div");
   const refresh = async () => {
     const page = await load(null);
@@ -411,12 +411,11 @@ async function oneRequest(number, params) {
       el("p", { class: "facts" }, el("span", {}, status(request), " ", ...trouble(request)), el("span", {}, held(request.records)), el("span", {}, "took ", el("b", {}, took(request.duration_s))),
         el("span", {}, "at ", el("b", {}, moment(request.at))), el("span", {}, "key ", el("b", { class: "mono" }, request.key ?? "none")), request.query ? el("span", {}, "query ", el("b", { class: "mono" }, request.query)) : null,
         el("span", {}, n > 1 ? el("a", { href: `#/requests/${n - 1}`, "data-previous": true }, "‹ previous") : null, "  ", el("a", { href: `#/requests/${n + 1}` }, "next ›"))),
-      el("h2", {}, "Answer", el("small", {}, request.answer ? size(request.answer) : "")),
-      request.answer ? jsonBox(request.answer, "Answer") : empty("No answer", "The connection was closed."),
-      el("h2", {}, "Body", el("small", {}, request.body ? size(request.body) : "", request.body ? [" · ", el("a", { href: `/_sandbox/log/${request.number}/body`, target: "_blank", rel: "noopener" }, "as it came")] : "")),
+      el("div", { class: "pair" }, el("div", {}, ...[el("h2", {}, "Body", el("small", {}, request.body ? size(request.body) : "", request.body ? [" · ", el("a", { href: `/_sandbox/log/${request.number}/body`, target: "_blank", rel: "noopener" }, "as it came")] : "")),
       bad.length ? el("p", { class: "bar" }, isRefused ? el("span", { class: "pill bad" }, `${many(isRefused, "object")} refused`) : null, request.drops.length ? el("span", { class: "pill warn" }, `${many(request.drops.length, "value")} dropped`) : null,
         el("button", { type: "button", onclick: () => jump(-1) }, "‹ previous"), el("button", { type: "button", onclick: () => jump(1) }, "next ›")) : null,
-      body,
+      body].filter(Boolean)), el("div", {}, el("h2", {}, "Answer", el("small", {}, request.answer ? size(request.answer) : "")),
+      request.answer ? jsonBox(request.answer, "Answer") : empty("No answer", "The connection was closed."))),
     ].filter(Boolean),
   };
 }

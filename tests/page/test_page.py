@@ -1,0 +1,233 @@
+"""The sandbox's page in a browser."""
+
+import json
+import re
+import sqlite3
+import time
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+from playwright.sync_api import Browser, Page, expect
+
+from reverse_etl.sandbox import Sandbox
+from reverse_etl.sandbox.schema import connect
+
+KEY = {"Authorization": "Bearer sandbox"}
+SCRIPT = "<script>document.title='run'</script><img src=x onerror=\"document.title='run'\">"
+
+
+def track(braze: Sandbox, **arrays: Any) -> None:
+    requests.post(f"{braze.url}/users/track", json=arrays, headers=KEY)
+
+
+@pytest.fixture(autouse=True)
+def people(braze: Sandbox) -> None:
+    """#1 makes c-1 and c-2, #2 changes c-1's tier, #3 has a refused and a dropped object."""
+    both = [{"external_id": f"c-{n}", "email": f"mina{n}@example.com", "tier": "silver", "orders": n} for n in (1, 2)]
+    track(braze, attributes=both)
+    track(braze, attributes=[{"external_id": "c-2", "tier": "basic"}, {"external_id": "c-1", "tier": "gold"}])
+    track(braze, attributes=[{"external_id": "c-1"}, {"tier": "nobody's"}, {"external_id": "c-2", "gender": "robot"}])
+
+
+def test_user_is_searched_and_a_value_followed_to_its_request(page: Page):
+    page.goto("/")
+    page.get_by_label("Search users").fill("mina1@")
+    expect(page.locator("tbody tr")).to_have_count(1)
+    page.get_by_role("link", name="c-1").click()
+    expect(page).to_have_url(re.compile("#/users/c-1$"))
+    row = page.get_by_role("row", name="tier")
+    expect(row).to_contain_text('"gold"')
+    row.get_by_role("link", name="#2").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("#2 POST /users/track")
+    marked = page.locator(".json .exact")
+    expect(marked).to_have_text('"tier": "gold"', use_inner_text=False)
+    expect(marked).to_be_in_viewport()
+    page.go_back()
+    expect(page.get_by_role("heading", level=1)).to_have_text("c-1")
+    page.go_back()
+    expect(page.get_by_label("Search users")).to_have_value("mina1@")
+    expect(page.locator("tbody tr")).to_have_count(1)
+
+
+def test_refused_and_dropped_objects_stand_out_in_the_body(page: Page):
+    page.goto("/#/requests/3")
+    refused = page.locator(".json .row.refused")
+    expect(refused.first).to_have_text(
+        "✗ refused: 'external_id', 'braze_id', 'user_alias', 'email' or 'phone' is required", use_inner_text=False
+    )
+    assert [text.strip() for text in refused.all_text_contents()[1:]] == ["{", '"tier": "nobody\'s"', "},"]
+    expect(page.locator(".json .row.note.dropped")).to_have_text("△ gender dropped: not one of M, F, O, N, P")
+
+
+def test_errors_and_silent_drops_lead_to_their_request(page: Page):
+    page.goto("/#/errors")
+    expect(page.locator("tbody tr")).to_have_count(1)
+    expect(page.locator("tbody")).to_contain_text("1 refused")
+    page.goto("/#/drops")
+    expect(page.locator("tbody tr")).to_contain_text("not one of M, F, O, N, P")
+    page.get_by_role("link", name="#3").click()
+    expect(page.locator(".json .origin").first).to_be_in_viewport()
+
+
+def test_everything_can_be_done_with_the_keyboard(page: Page):
+    page.goto("/#/requests")
+    expect(page.locator("tbody tr")).to_have_count(3)
+    for key in ("j", "j", "k", "ArrowDown"):
+        page.keyboard.press(key)
+    assert page.evaluate("document.activeElement.textContent") == "#2"
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", level=1)).to_have_text("#2 POST /users/track")
+    page.keyboard.press("Escape")
+    expect(page.locator("tbody tr")).to_have_count(3)
+    expect(page.get_by_role("link", name="#2")).to_be_focused()
+    page.keyboard.press("u")
+    expect(page.get_by_label("Search users")).to_be_visible()
+    page.keyboard.press("/")
+    expect(page.get_by_label("Search users")).to_be_focused()
+    page.keyboard.type("c-2")
+    expect(page.locator("tbody tr")).to_have_count(1)
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", level=1)).to_have_text("c-2")
+    page.keyboard.press("?")
+    expect(page.get_by_role("dialog")).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("dialog")).to_be_hidden()
+    expect(page.get_by_role("heading", level=1)).to_have_text("c-2")
+
+
+def test_text_of_a_client_is_never_run(page: Page, braze: Sandbox):
+    track(
+        braze,
+        attributes=[{"external_id": SCRIPT, "first_name": SCRIPT, SCRIPT: SCRIPT, "nested": {SCRIPT: [SCRIPT]}}],
+        events=[
+            {"external_id": SCRIPT, "name": SCRIPT, "time": "2026-11-23T00:00:00Z", "properties": {SCRIPT: SCRIPT}}
+        ],
+    )
+    requests.post(f"{braze.url}/{SCRIPT}", data=SCRIPT, headers={"Authorization": f"Bearer {SCRIPT}"})
+    page.goto("/")
+    page.get_by_role("link", name=SCRIPT).click()
+    expect(page.get_by_role("heading", level=1)).to_have_text(SCRIPT)
+    for view in ("#/requests", "#/requests/4", "#/requests/5", "#/errors"):
+        page.goto(f"/{view}")
+        expect(page.locator("main")).to_contain_text("<script>" if "4" in view else "script")
+    assert page.evaluate("document.querySelectorAll('main script, main img').length") == 0
+    assert page.title() != "run"
+
+
+def test_counts_and_lists_follow_what_comes_in(page: Page, braze: Sandbox):
+    page.goto("/#/requests")
+    expect(page.locator("tbody tr")).to_have_count(3)
+    track(braze, attributes=[{"external_id": "c-3", "tier": "new"}])
+    expect(page.locator("tbody tr")).to_have_count(4)
+    expect(page.locator("nav [data-sum=users]")).to_have_text("3")
+
+
+def test_row_in_hand_stays_and_a_button_says_what_is_new(page: Page, braze: Sandbox):
+    page.goto("/#/requests")
+    expect(page.locator("nav [data-sum=requests]")).to_have_text("3")
+    page.keyboard.press("j")
+    track(braze, attributes=[{"external_id": "c-3", "tier": "new"}])
+    page.get_by_role("button", name="1 new").click()
+    expect(page.locator("tbody tr")).to_have_count(4)
+
+
+def test_faults_are_added_and_cleared(page: Page, braze: Sandbox):
+    page.goto("/#/faults")
+    page.get_by_label("A fault").fill("status:status=503,times=2")
+    page.get_by_role("button", name="Add").click()
+    expect(page.locator("tbody tr")).to_have_count(1)
+    assert requests.post(f"{braze.url}/users/track", json={}, headers=KEY).status_code == 503
+    expect(page.locator("tbody td.number")).to_have_text("1")
+    page.get_by_label("A fault").fill("nonsense")
+    page.get_by_role("button", name="Add").click()
+    expect(page.get_by_role("alert").last).to_contain_text("unknown fault 'nonsense'")
+    page.get_by_role("button", name="Clear all faults").click()
+    expect(page.get_by_text("Nothing goes wrong")).to_be_visible()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_text_is_readable_in_light_and_dark(chromium: Browser, braze: Sandbox, scheme: Any):
+    """WCAG AA: 4.5 to 1, of every colour that text has on what it stands on."""
+    tab = chromium.new_page(color_scheme=scheme, base_url=braze.url)
+    tab.goto("/#/requests/3")
+    expect(tab.locator(".json .refused").first).to_be_visible()
+    found = tab.evaluate(CONTRAST)
+    tab.close()
+    assert len(found) > 5
+    assert [one for one in found if one["ratio"] < 4.5] == []
+
+
+def test_narrow_screen_does_not_scroll_sideways(chromium: Browser, braze: Sandbox):
+    tab = chromium.new_page(viewport={"width": 360, "height": 700}, base_url=braze.url)
+    for view in ("#/users", "#/users/c-1", "#/requests", "#/requests/3", "#/drops", "#/faults"):
+        tab.goto(f"/{view}")
+        expect(tab.locator("main *").first).to_be_visible()
+        assert tab.evaluate("document.documentElement.scrollWidth") <= 360, view
+    tab.close()
+
+
+def test_body_of_four_megabytes_does_not_freeze_the_page(page: Page, braze: Sandbox):
+    big = [{"external_id": f"u{n}", **{f"attribute_{k}": "x" * 40 for k in range(900)}} for n in range(65)]
+    body = json.dumps({"attributes": [*big, {"plan": "refused"}]})
+    assert 3_500_000 < len(body) < 4_000_000
+    requests.post(f"{braze.url}/users/track", data=body, headers=KEY)
+    began = time.perf_counter()
+    page.goto("/#/requests/4")
+    expect(page.locator(".json .row.refused.note")).to_be_in_viewport()
+    assert time.perf_counter() - began < 5
+    assert page.locator(".json .row").count() < 5_000
+
+
+def test_a_hundred_thousand_users(chromium: Browser, tmp_path: Path):
+    path = tmp_path / "braze.sqlite"
+    with closing(connect(path)) as db:
+        fill(db, 100_000)
+    with Sandbox(path) as braze:
+        tab = chromium.new_page(base_url=braze.url)
+        tab.goto("/")  # the first visit also starts a renderer
+        expect(tab.locator("tbody tr")).to_have_count(50)
+        expect(tab.locator("nav [data-sum=users]")).to_have_text("100,000")
+        began = time.perf_counter()
+        tab.reload()
+        expect(tab.locator("tbody tr")).to_have_count(50)
+        assert time.perf_counter() - began < 1
+        for text in ("u99999", "u", "user54321@", "+821", "web-77"):
+            requests.get(f"{braze.url}/_sandbox/users", params={"q": text})
+            began = time.perf_counter()
+            users = requests.get(f"{braze.url}/_sandbox/users", params={"q": text}).json()["users"]
+            assert users
+            assert time.perf_counter() - began < 0.1, text
+        tab.get_by_label("Search users").fill("user54321@")
+        expect(tab.locator("tbody tr")).to_have_count(1)
+        expect(tab.locator("tbody tr")).to_contain_text("u54321")
+        tab.close()
+
+
+def fill(db: sqlite3.Connection, users: int) -> None:
+    attributes = json.dumps([{"first_name": ["Mina", 1]}, {f"a{n}": [n, 1] for n in range(20)}])
+    db.execute("BEGIN")
+    db.executemany(
+        "INSERT INTO users VALUES (?, ?, ?, ?, ?, ?, 0, ?)",
+        ((n, f"{n:024x}", f"u{n}", f"user{n}@x.io", f"+8210{n:07}", attributes, n) for n in range(1, users + 1)),
+    )
+    db.executemany("INSERT INTO aliases VALUES ('web', ?, ?)", ((f"web-{n}", n) for n in range(1, users + 1)))
+    db.execute("UPDATE counters SET users = ?1, users_live = ?1", [users])
+    db.execute("COMMIT")
+
+
+CONTRAST = """() => {
+  const light = (c) => { const [r, g, b] = c.map((v) => (v /= 255) <= .03928 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4); return .2126 * r + .7152 * g + .0722 * b; };
+  const read = (text) => { const n = text.match(/[\\d.]+/g).map(Number); return { rgb: n.slice(0, 3), alpha: n[3] ?? 1 }; };
+  const behind = (one) => { for (; one; one = one.parentElement) { const c = read(getComputedStyle(one).backgroundColor); if (c.alpha === 1) return c.rgb; } return [255, 255, 255]; };
+  const found = new Map();
+  for (const one of document.querySelectorAll("body *")) {
+    if (![...one.childNodes].some((node) => node.nodeType === 3 && node.data.trim()) || !one.checkVisibility()) continue;
+    const [text, back] = [read(getComputedStyle(one).color).rgb, behind(one)];
+    const [high, low] = [light(text), light(back)].sort((a, b) => b - a);
+    found.set(`${text} on ${back}`, { what: `${one.tagName}.${one.className}`, ratio: (high + .05) / (low + .05) });
+  }
+  return [...found.values()];
+}"""
