@@ -120,12 +120,10 @@ def main() -> None:
         process.terminate()
         process.wait()
     latencies.sort()
-    print(
-        f"{len(statuses) / took:.0f} requests/s of 75 x 20 for {took:.1f} s, {statuses.count(201)} of {len(statuses)} accepted"
-    )
-    print(
-        f"answer: {statistics.median(latencies) * 1000:.1f} ms median, {latencies[int(len(latencies) * 0.99)] * 1000:.1f} ms p99; {used:.2f} cores"
-    )
+    middle, last = statistics.median(latencies) * 1000, latencies[int(len(latencies) * 0.99)] * 1000
+    accepted = f"{statuses.count(201)} of {len(statuses)} accepted"
+    print(f"{len(statuses) / took:.0f} requests/s of 75 x 20 for {took:.1f} s, {accepted}")
+    print(f"answer: {middle:.1f} ms median, {last:.1f} ms p99; {used:.2f} cores")
     print(f"page: {statistics.median(waits) * 1000:.1f} ms median, {max(waits) * 1000:.1f} ms at most")
 
 

@@ -13,6 +13,7 @@
 Control paths need no key and are no part of Braze. `page.py` says who may ask, and has the page and what it reads.
 """
 
+import json
 from dataclasses import asdict
 from email.utils import formatdate
 
@@ -23,7 +24,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from reverse_etl.sandbox import page
-from reverse_etl.sandbox.exact import Json, parse
+from reverse_etl.sandbox.exact import Json
 from reverse_etl.sandbox.faults import Fault, Faults, as_json, from_json, from_text
 from reverse_etl.sandbox.page import answer, guarded
 from reverse_etl.sandbox.read import Reader
@@ -91,9 +92,13 @@ def application(workspace: Workspace, reader: Reader, faults: Faults, snapshots:
     )
 
 
+def _no_number(text: str) -> None:
+    raise ValueError(f"{text} is not JSON")
+
+
 async def _sent(request: Request) -> Json:
     body = await request.body()
-    return parse(body.decode()) if body else {}
+    return json.loads(body, parse_constant=_no_number) if body else {}
 
 
 async def _object(request: Request) -> dict[str, Json]:
