@@ -157,7 +157,7 @@ WATCHED = (  # what a person looks for, and sums that need no counting
     """UPDATE counters SET
         users_live = (SELECT count(*) FROM users),
         events_live = (SELECT count(*) FROM events),
-        purchases_live = (SELECT coalesce(sum(quantity), 0) FROM purchases),
+        purchases_live = (SELECT coalesce(sum(p.quantity), 0) FROM purchases p),
         silent_drops_live = (SELECT count(*) FROM silent_drops)""",
 )
 STEPS = (FIRST_TABLES, CATALOG_TABLES, WATCHED)  # what each format adds to the one before
