@@ -32,12 +32,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.fixture(scope="session")
 def braze_sandbox_server(request: pytest.FixtureRequest) -> Iterator["Sandbox"]:
     """The server of this session. Tests take `braze_sandbox`."""
-    from reverse_etl.sandbox import Sandbox
+    from reverse_etl.sandbox import Sandbox, parse_limits
 
     config = request.config
     try:
         keys = dict(map(_key, config.getini("braze_sandbox_keys"))) or None
-        limits = dict(map(_limit, config.getini("braze_sandbox_limits"))) or None
+        limits = parse_limits([line.replace(" ", "") for line in config.getini("braze_sandbox_limits")])
         seed = int(config.getini("braze_sandbox_seed"))
         sandbox = Sandbox(port=config.getoption("--braze-sandbox-port"), keys=keys, limits=limits, seed=seed)
     except ValueError as error:
@@ -56,14 +56,3 @@ def braze_sandbox(braze_sandbox_server: "Sandbox") -> "Sandbox":
 def _key(line: str) -> tuple[str, set[str]]:
     name, _, scopes = line.partition(":")
     return name.strip(), {scope.strip() for scope in scopes.split(",") if scope.strip()} or {"*"}
-
-
-def _limit(line: str) -> tuple[str, list[tuple[int, float]]]:
-    name, _, text = (part.strip() for part in line.partition("="))
-    if text == "none":
-        return name, []
-    try:
-        requests, _, seconds = text.partition("/")
-        return name, [(int(requests), float(seconds))]
-    except ValueError:
-        raise ValueError(f"{line!r} is no limit: write users_track = 100/60, or users_track = none") from None
