@@ -25,7 +25,7 @@ SUITE = """
 
 def test_each_test_starts_with_an_empty_sandbox(pytester: pytest.Pytester):
     pytester.makepyfile(SUITE)
-    pytester.runpytest("-p", "no:cacheprovider").assert_outcomes(passed=2)
+    pytester.runpytest_subprocess("-p", "no:cacheprovider").assert_outcomes(passed=2)
 
 
 def test_keys_and_limits_come_from_the_ini_file(pytester: pytest.Pytester):
@@ -43,13 +43,13 @@ def test_keys_and_limits_come_from_the_ini_file(pytester: pytest.Pytester):
         assert [send(braze_sandbox, one).status_code for _ in range(3)] == [201, 201, 429]
     """
     )
-    pytester.runpytest("-p", "no:cacheprovider").assert_outcomes(passed=3)
+    pytester.runpytest_subprocess("-p", "no:cacheprovider").assert_outcomes(passed=3)
 
 
 def test_wrong_limit_is_said(pytester: pytest.Pytester):
     pytester.makeini("[pytest]\nbraze_sandbox_limits =\n  users_track = fast\n")
     pytester.makepyfile(SUITE)
-    result = pytester.runpytest("-p", "no:cacheprovider")
+    result = pytester.runpytest_subprocess("-p", "no:cacheprovider")
     result.assert_outcomes(errors=2)
     result.stdout.fnmatch_lines(["*braze_sandbox: 'users_track=fast' is not NAME=REQUESTS/SECONDS or NAME=none"])
 
