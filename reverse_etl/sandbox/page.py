@@ -1,14 +1,14 @@
 """The page at `/`, and the read paths behind it.
 
-| path                                              | what                                                |
-|---------------------------------------------------|-----------------------------------------------------|
-| GET /_sandbox/pulse                               | sums, the last request's number, faults and hits    |
-| GET /_sandbox/users?q=&after=                     | users by the beginning of any identifier            |
-| GET /_sandbox/user?external_id= or ?braze_id=     | one user, each value with the request that wrote it |
-| GET /_sandbox/events, /_sandbox/purchases ?user=&before=  | what a user did                             |
-| GET /_sandbox/log?before=&path=&status=&only=errors       | requests, the latest first                  |
-| GET /_sandbox/log/N, /_sandbox/log/N/body         | one request; its body as it came                    |
-| GET /_sandbox/drops?before=                       | what was silently dropped                           |
+| path                                                     | what                                                |
+|----------------------------------------------------------|-----------------------------------------------------|
+| GET /_sandbox/pulse                                      | sums, and the faults with how often they hit      |
+| GET /_sandbox/users?q=&after=                            | users by the beginning of any identifier            |
+| GET /_sandbox/user?external_id= or ?braze_id=            | one user, each value with the request that wrote it |
+| GET /_sandbox/events, /_sandbox/purchases ?user=&before= | what a user did                                     |
+| GET /_sandbox/log?before=&path=&status=&only=errors      | requests, the latest first                          |
+| GET /_sandbox/log/N, /_sandbox/log/N/body                | one request; its body as it came                    |
+| GET /_sandbox/drops?before=                              | what was silently dropped                           |
 
 Lists come 50 at a time; `next` of one page is `after` or `before` of the next.
 

@@ -1,14 +1,14 @@
 """The workspace as a web application: Braze's paths, and `/_sandbox/...` to steer and watch it.
 
-| control path                        | effect                                                       |
-|-------------------------------------|--------------------------------------------------------------|
-| GET, POST, DELETE /_sandbox/faults  | list, add (a JSON array), clear                              |
-| PUT /_sandbox/faults                | {"faults": [...], "seed": N}: these only, chance from its start |
-| POST /_sandbox/reset                | forget everything: users, requests, counts, windows, faults  |
-| GET, POST /_sandbox/snapshot        | list; take one, {"name": ...} if it is to have a name        |
-| POST /_sandbox/restore              | {"name": ...}: back to that snapshot                         |
-| GET /_sandbox/counts                | sums                                                         |
-| GET /_sandbox/requests?after=N      | up to 1,000 log lines after number N                         |
+| control path                       | effect                                                          |
+|------------------------------------|-----------------------------------------------------------------|
+| GET, POST, DELETE /_sandbox/faults | list, add (a JSON array), clear                                 |
+| PUT /_sandbox/faults               | {"faults": [...], "seed": N}: these only, chance from its start |
+| POST /_sandbox/reset               | forget everything: users, requests, counts, windows, faults     |
+| GET, POST /_sandbox/snapshot       | list; take one, {"name": ...} if it is to have a name           |
+| POST /_sandbox/restore             | {"name": ...}: back to that snapshot                            |
+| GET /_sandbox/counts               | sums                                                            |
+| GET /_sandbox/requests?after=N     | up to 1,000 log lines after number N                            |
 
 Control paths need no key and are no part of Braze. `page.py` says who may ask, and has the page and what it reads.
 """
