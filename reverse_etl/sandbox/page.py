@@ -2,7 +2,7 @@
 
 | path                                                     | what                                                |
 |----------------------------------------------------------|-----------------------------------------------------|
-| GET /_sandbox/pulse                                      | sums, and the faults with how often they hit      |
+| GET /_sandbox/pulse                                      | sums, and the faults with how often they hit        |
 | GET /_sandbox/users?q=&after=                            | users by the beginning of any identifier            |
 | GET /_sandbox/user?external_id= or ?braze_id=            | one user, each value with the request that wrote it |
 | GET /_sandbox/events, /_sandbox/purchases ?user=&before= | what a user did                                     |
