@@ -276,6 +276,16 @@ def test_merge_sends_everything_and_its_summary_says_so(runner: Runner, retl: Re
     assert (again.code, again.summary.count("nothing to send, 0 requests")) == (0, 3)
 
 
+def test_schedule_sends_what_is_due(runner: Runner, retl: Retl):
+    edit(runner.workspace / "syncs.yml", "  - name: orders\n", '  - name: orders\n    schedule: "* * * * *"\n')
+    assert retl("seed", folder=runner.workspace).code == 0
+    done = runner.run("sync", event="schedule")
+    assert done.code == 0, done.err
+    assert re.sub(r" \(\d+\.\d s\)", "", done.summary) == (
+        "### retl run-due: exit code 0\n~~~\norders: success, 3 of 3 rows accepted in 1 request\n~~~\n"
+    )
+
+
 def test_sync_that_is_not_whole_fails_the_job_with_its_exit_code(runner: Runner, retl: Retl):
     assert retl("seed", folder=runner.workspace).code == 0
     edit(runner.workspace / "models" / "orders.sql", "'EUR' as currency", "'EURO' as currency")
