@@ -9,7 +9,9 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -152,32 +154,59 @@ def syncs_schema() -> str:
 
 
 def demo() -> str:
-    """What `make demo` types and prints, durations left out."""
+    """What `make demo` types and prints."""
     recipe = re.search(r"^demo:.*\n((?:\t.*\n)+)", (ROOT / "Makefile").read_text(), re.MULTILINE)
     assert recipe
-    environ = {**os.environ, "COLUMNS": "120"}
-    lines = []
+    with _copy_of_the_shop() as folder:
+        return _console([line.strip().replace("$(BIN)/", "") for line in recipe[1].splitlines()], folder)
+
+
+PULL_REQUEST = "docs/pull-request.md"
+
+
+@cache
+def walkthrough() -> Mapping[str, str]:
+    """The parts of the walkthrough: their commands, one part after the other in one repository, and what they print."""
+    text = (ROOT / PULL_REQUEST).read_text(encoding="utf-8")
+    parts = re.findall(r"<!-- (\w+) -->\n(.*?)<!-- /\1 -->", text, re.DOTALL)
+    with _copy_of_the_shop() as folder:
+        shutil.copy(ROOT / ".gitignore", folder)
+        commit = "git init -q -b main && git add -A && git -c user.name=me -c user.email=me@example.com commit -qm shop"
+        subprocess.run(commit, shell=True, cwd=folder, check=True)
+        return {name: _console(re.findall(r"^\$ (.*)$", part, re.MULTILINE), folder) for name, part in parts}
+
+
+@contextmanager
+def _copy_of_the_shop() -> Iterator[Path]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name) / "shop"
         folder.mkdir()
         for part in ("syncs.yml", "models", "seeds"):
             copy = shutil.copytree if (ROOT / part).is_dir() else shutil.copy
             copy(ROOT / part, folder / part)
-        for command in recipe[1].splitlines():
-            typed = command.strip().replace("$(BIN)/", "")
-            run = f"{Path(sys.executable).parent}/{typed}" if "$(BIN)/" in command else typed
-            done = subprocess.run(
-                run,
-                shell=True,
-                cwd=folder,
-                env=environ,
-                text=True,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                check=True,
-            )
-            lines += [f"$ {typed}", *done.stdout.splitlines()]
-    return "```console\n" + re.sub(r" \(\d+\.\d s\)", "", "\n".join(lines)) + "\n```"
+        yield folder
+
+
+def _console(commands: Sequence[str], folder: Path) -> str:
+    """Commands and what they print: the exit code where it is not 0, and neither durations nor the time of day."""
+    tools = Path(sys.executable).parent
+    environ = {**os.environ, "COLUMNS": "120", "PATH": f"{tools}{os.pathsep}{os.environ['PATH']}"}
+    lines = []
+    for command in commands:
+        done = subprocess.run(
+            command,
+            shell=True,
+            cwd=folder,
+            env=environ,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+        lines += [f"$ {command}", *done.stdout.splitlines()]
+        lines += [f"(exit code {done.returncode})"] if done.returncode else []
+    text = re.sub(r" \(\d+\.\d s\)", "", "\n".join(lines))
+    text = re.sub(r"\d{4}-\d\d-\d\d \d\d:\d\d UTC", "2026-11-25 08:00 UTC", text)
+    return f"```console\n{text}\n```"
 
 
 # What README.md quotes of bench/RESULTS.md: a line of its table, and how it is put.
@@ -258,6 +287,9 @@ PARTS: Mapping[str, Mapping[str, Callable[[], str]]] = {
         "bench": bench,
     },
     "docs/cli.md": {"reference": cli_reference},
+    PULL_REQUEST: {
+        name: partial(lambda part: walkthrough()[part], name) for name in ("main", "branch", "moved", "apply", "after")
+    },
     "docs/sandbox.md": {"endpoints": sandbox_endpoints, "rules": sandbox_rules, "sources": sandbox_sources},
     "docs/orchestrators.md": {
         name: example(name) for name in ("airflow_dag.py", "dagster_assets.py", "prefect_flow.py")

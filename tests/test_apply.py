@@ -269,3 +269,12 @@ def test_folder_that_cannot_be_written_is_named(people: Shop, retl: Retl):
     (people.folder / "closed").mkdir(mode=0o500)
     outcome = retl("plan", "it", "--out", "closed/p", folder=people.folder)
     assert outcome.err.startswith("closed/p cannot be written: Permission denied")
+
+
+def test_scheduled_run_after_an_apply_has_nothing_to_do(people: Shop, retl: Retl):
+    people.sync("it", PEOPLE, schedule="0 0 1 1 *")
+    saved(people, retl)
+    assert applied(people, retl)[0] == 0
+    outcome = retl("run-due", folder=people.folder)
+    assert (outcome.code, outcome.out.startswith("nothing is due; ")) == (0, True)
+    assert len(people.sent()) == 3
