@@ -24,7 +24,7 @@ demo: $(VENV)/installed ## The demo shop against the local Braze: sync, sync aga
 	$(BIN)/retl sandbox --last 1
 
 test: $(VENV)/installed ## All tests
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses auto
 
 test-clients: $(VENV)/installed ## Clients of Braze that others wrote, against the sandbox: needs Node.js with npm, and installs into .clients
 	$(BIN)/pytest clients
