@@ -173,7 +173,7 @@ def changes_by_column(connection: DuckDBPyConnection, layout: Layout) -> dict[st
 
 
 def sample_changes(connection: DuckDBPyConnection, layout: Layout, known: Collection[str]) -> list[SampleChange]:
-    """A few records of each kind, with what was acknowledged and what is new, column by column.
+    """A few records of each kind, the first by key, with what was acknowledged and what is new, column by column.
 
     `known` are the columns that the state has.
     """
@@ -184,11 +184,11 @@ def sample_changes(connection: DuckDBPyConnection, layout: Layout, known: Collec
     same = [f"t.{identifier(name)} IS NOT DISTINCT FROM o.{identifier(f'new.{name}')}" for name in layout.key]
     joined = f"LEFT JOIN {ACKNOWLEDGED} AS t ON {' AND '.join(same)}" if known else ""
     first = " UNION ALL ".join(
-        f"(SELECT rowid AS seq, * FROM {OUTBOX} WHERE action = 'send' AND kind = '{kind}' LIMIT {SHOWN_CHANGES})"
+        f"(FROM {OUTBOX} WHERE action = 'send' AND kind = '{kind}' ORDER BY key LIMIT {SHOWN_CHANGES})"
         for kind in Kind
     )
     rows = connection.execute(
-        f"""SELECT o.key, o.kind, [{goes}], [{old}], [{new}] FROM ({first}) AS o {joined} ORDER BY o.kind, o.seq"""
+        f"""SELECT o.key, o.kind, [{goes}], [{old}], [{new}] FROM ({first}) AS o {joined} ORDER BY o.kind, o.key"""
     ).fetchall()
     changes = []
     for key, kind, *columns in rows:
