@@ -26,7 +26,7 @@ from reverse_etl.modes import MODES, Extra, Kind, Mode
 from reverse_etl.report import as_json
 from reverse_etl.sandbox.limits import DEFAULTS, LIGHT_EXPORT
 from reverse_etl.sandbox.workspace import ENDPOINTS, Endpoint
-from reverse_etl.spec import Dbt, Destination, Guards, Incremental, Sync
+from reverse_etl.spec import Dbt, Destination, Guards, Incremental, StatePlace, Sync
 from reverse_etl.spec_schema import SCHEMA_FILE, json_schema
 
 ROOT = Path(__file__).parents[1]
@@ -283,6 +283,7 @@ PARTS: Mapping[str, Mapping[str, Callable[[], str]]] = {
         "incremental keys": keys_of(Incremental),
         "destination keys": keys_of(Destination),
         "dbt keys": keys_of(Dbt),
+        "state keys": keys_of(StatePlace),
         "commands": commands,
         "bench": bench,
     },

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import closing as closed_after
 from dataclasses import dataclass
+from secrets import token_hex
 
 import requests
 
@@ -11,10 +12,12 @@ from reverse_etl.channel import open_channel
 from reverse_etl.columns import lay_out
 from reverse_etl.engines.duckdb import attach_warehouse, connect, describe
 from reverse_etl.errors import RetlError
-from reverse_etl.memory import DAMAGED, standing
+from reverse_etl.memory import DAMAGED, UNREACHABLE, standing
 from reverse_etl.modes import Call
 from reverse_etl.project import Project
 from reverse_etl.report import count
+from reverse_etl.spec import is_url
+from reverse_etl.state_store import Objects
 
 CHECK_TIMEOUT_S = 10
 
@@ -31,9 +34,10 @@ def checks(project: Project) -> Iterator[Check]:
     yield from _dbt(project)
     yield from _models(project)
     yield from _destination(project)
+    yield from _state_place(project)
     for sync in project.spec.syncs:
         found = standing(project, sync)
-        if found.last_run == DAMAGED:
+        if found.last_run in (DAMAGED, UNREACHABLE):
             yield Check(False, f"state of {sync.name}: {found.message}")
         else:
             yield Check(True, f"state of {sync.name}: {found.rows:,} rows in Braze, last run: {found.last_run}")
@@ -77,6 +81,18 @@ def _destination(project: Project) -> Iterator[Check]:
                 yield _permission(destination, call)
     except RetlError as error:
         yield Check(False, f"destination: {error}")
+
+
+def _state_place(project: Project) -> Iterator[Check]:
+    """A place that machines share is written to, once, and compares before it writes."""
+    place = project.spec.target.state.path
+    if place is None or not is_url(place):
+        return
+    try:
+        Objects(f"{place}/{project.target_name}", project.environ, project.ca_bundle).check(f"check-{token_hex(8)}")
+        yield Check(True, f"state.path: {place}")
+    except RetlError as error:
+        yield Check(False, f"state.path: {error}")
 
 
 def _permission(destination: Destination, call: Call) -> Check:

@@ -78,8 +78,9 @@ def fold(connection: DuckDBPyConnection, journal: Path, ending: Ending, moves_st
             _move_rows(connection, key, values)
             _remember_unsure_columns(connection, key, values)
             _remember_answers(connection, values)
+            mark = watermark.read(connection)
             watermark.move(connection, _WITH_FATES, ending.at)
-            if _moves(connection):
+            if _acts(connection) or watermark.read(connection) != mark:
                 set_version(connection, run_id)
         _remember_invalid_rows(connection, values)
         values["status"], values["message"] = final_status(ending.status, fates), ending.message
@@ -103,10 +104,10 @@ def set_version(connection: DuckDBPyConnection, version: str) -> None:
     connection.execute(f"INSERT OR REPLACE INTO {STATE}.main.meta VALUES ('version', ?)", [version])
 
 
-def _moves(connection: DuckDBPyConnection) -> bool:
-    """Whether the run may have left anything but its own line: records, or a watermark."""
+def _acts(connection: DuckDBPyConnection) -> bool:
+    """Whether the run may have moved a row."""
     acted = f"SELECT 1 FROM {OUTBOX} WHERE action IN ('send', 'adopt', 'forget') LIMIT 1"
-    return bool(connection.execute(acted).fetchall()) or watermark.read(connection) is not None
+    return bool(connection.execute(acted).fetchall())
 
 
 def columns_of(connection: DuckDBPyConnection, table: str) -> dict[str, str]:
@@ -156,7 +157,7 @@ def _count_fates(connection: DuckDBPyConnection) -> Fates:
     attributes = sum(written for fate, _, written, _ in rows if fate == "accepted")
     maybe_twice = sum(doubted for fate, _, _, doubted in rows if fate != "in_doubt")
     (requests,) = connection.execute(
-        "SELECT count(sent) - count(*) FILTER (outcome = 'not_sent') FROM retl_journal"
+        "SELECT count(*) FILTER (sent > 0) - count(*) FILTER (outcome = 'not_sent') FROM retl_journal"
     ).fetchall()[0]
     counts = {fate: count for fate, count, *_ in rows}
     return Fates(attributes=attributes, requests=requests, maybe_twice=maybe_twice, **counts)

@@ -8,7 +8,7 @@ import json
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,11 +16,12 @@ from typing import Any
 
 import duckdb
 
-from reverse_etl.errors import StateError
+from reverse_etl.errors import BusyError, StateError
 from reverse_etl.project import Project
 from reverse_etl.report import duration
 from reverse_etl.spec import Sync
 from reverse_etl.sql import literal
+from reverse_etl.state import state_of
 
 HEADING = (
     "sync", "started", "status", "took", "rows", "accepted", "rejected", "in doubt", "requests", "attributes", "run",
@@ -57,6 +58,9 @@ class PastRun:
 
 def past_runs(project: Project, sync: Sync, limit: int) -> list[PastRun]:
     """The last runs of a sync, the newest first. Raises StateError if its state cannot be read."""
+    if project.state_url(sync):
+        with suppress(BusyError), state_of(project, sync):
+            pass  # the copy here is what machines share now, unless one of them is at work
     path = project.state_folder(sync) / "state.duckdb"
     if not path.exists():
         return []

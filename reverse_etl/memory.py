@@ -18,11 +18,14 @@ from reverse_etl.errors import BusyError, DataError, StateError
 from reverse_etl.fold import set_version
 from reverse_etl.lock import locked_by_us
 from reverse_etl.project import Project
+from reverse_etl.shared_state import held, look
 from reverse_etl.spec import Sync
 from reverse_etl.sql import identifier
-from reverse_etl.state import State, open_state
+from reverse_etl.state import State, objects_of, state_of
+from reverse_etl.state_store import StoreError
+from reverse_etl.waiting import Clock
 
-DAMAGED = "damaged"
+DAMAGED, UNREACHABLE = "damaged", "unreachable"
 _REJECTS = f"{STATE}.main.rejects"
 _IN_DOUBT = f"{STATE}.main.in_doubt"
 _STATE_FILES = ("state.duckdb", "state.duckdb.wal", "outbox.duckdb", "outbox.duckdb.wal", "journal.jsonl")
@@ -30,7 +33,10 @@ _STATE_FILES = ("state.duckdb", "state.duckdb.wal", "outbox.duckdb", "outbox.duc
 
 @dataclass(frozen=True)
 class Standing:
-    """How a sync stands. `last_run` is the status of its latest run, `running`, `never`, or `damaged`: of its state."""
+    """How a sync stands.
+
+    `last_run` is the status of its latest run, `running`, `never`; or, of its state, `damaged` or `unreachable`.
+    """
 
     sync: str
     last_run: str
@@ -47,16 +53,24 @@ class Standing:
 
 def standing(project: Project, sync: Sync) -> Standing:
     """How a sync stands. A killed run is folded in first; one that is at work now is not disturbed."""
-    folder = project.state_folder(sync)
-    if not (folder / "state.duckdb").exists():
-        return Standing(sync.name, "never")
     try:
-        with open_state(folder, sync.name, project.target_name) as state:
+        if not _is_there(project, sync):
+            return Standing(sync.name, "never")
+        with state_of(project, sync) as state:
             return _standing(sync, state)
     except BusyError as error:
         return Standing(sync.name, "running", message=error.mistakes[0].what)
+    except StoreError as error:
+        return Standing(sync.name, UNREACHABLE, message=str(error))
     except StateError as error:
         return Standing(sync.name, DAMAGED, message=str(error))
+
+
+def _is_there(project: Project, sync: Sync) -> bool:
+    if (project.state_folder(sync) / "state.duckdb").exists():
+        return True
+    objects = objects_of(project, sync)
+    return objects is not None and look(objects) is not None
 
 
 def _standing(sync: Sync, state: State) -> Standing:
@@ -74,7 +88,7 @@ def _standing(sync: Sync, state: State) -> Standing:
 def rows_not_in_braze(project: Project, sync: Sync, show_values: bool) -> list[dict[str, Any]]:
     """Rows that the model wants in Braze and that are not, or not surely, there; their records with `show_values`."""
     body = ", body AS record" if show_values else ""
-    with open_state(project.state_folder(sync), sync.name, project.target_name) as state:
+    with state_of(project, sync) as state:
         cursor = state.connection.execute(
             f"""SELECT key, kind, CASE rejected_by WHEN 'retl' THEN 'invalid' ELSE 'rejected by Braze' END AS state,
                 column_name AS "column", reason, hint AS "way out", run_id AS run{body}
@@ -92,7 +106,7 @@ def rows_not_in_braze(project: Project, sync: Sync, show_values: bool) -> list[d
 
 def describe_state(project: Project, sync: Sync) -> dict[str, Any]:
     """What is in a state, without any row of it."""
-    with open_state(project.state_folder(sync), sync.name, project.target_name) as state:
+    with state_of(project, sync) as state:
         runs = _number(state, f"SELECT count(*) FROM {STATE}.main.runs")
         columns = ", ".join(f"{name} {of}" for name, of in state.columns().items() if name != ROW_NUMBER)
         return {
@@ -104,6 +118,7 @@ def describe_state(project: Project, sync: Sync) -> dict[str, Any]:
             "runs": f"{runs:,}",
             **_watermark(state),
             "folder": str(state.folder),
+            **({"shared at": objects.url} if (objects := objects_of(project, sync)) else {}),
         }
 
 
@@ -118,7 +133,7 @@ def _watermark(state: State) -> dict[str, Any]:
 
 def acknowledged_row(project: Project, sync: Sync, key: str) -> Mapping[str, Any]:
     """The acknowledged row of a key: values, when it was sent, by which run. Raises DataError if there is none."""
-    with open_state(project.state_folder(sync), sync.name, project.target_name) as state:
+    with state_of(project, sync) as state:
         columns = [*state.columns(), SENT_AT, RUN_ID]
         text = _key_text(state)
         shown = ", ".join(f"CAST({identifier(name)} AS VARCHAR)" for name in columns)
@@ -146,7 +161,7 @@ def resolve(project: Project, sync: Sync, resolution: Literal["resend", "discard
 
     resend: send them again. discard: take them as sent. Raises DataError if no such row is in doubt.
     """
-    with open_state(project.state_folder(sync), sync.name, project.target_name) as state:
+    with state_of(project, sync) as state:
         doubtful = {key for (key,) in state.connection.execute(f"SELECT key FROM {_IN_DOUBT}").fetchall()}
         unknown = [key for key in keys if key not in doubtful]
         if unknown or not doubtful:
@@ -154,8 +169,9 @@ def resolve(project: Project, sync: Sync, resolution: Literal["resend", "discard
             raise DataError(f"{sync.name}: {what}", hint=f"`retl rejects {sync.name}` lists those that are")
         chosen = "WHERE list_contains($keys, key)" if keys else ""
         values = {"resolution": resolution, **({"keys": list(keys)} if keys else {})}
-        state.connection.execute(f"UPDATE {_IN_DOUBT} SET resolution = $resolution {chosen}", values)
-        set_version(state.connection, f"resolved-{datetime.now(UTC):%Y%m%dT%H%M%S%f}")
+        with state.changing():
+            state.connection.execute(f"UPDATE {_IN_DOUBT} SET resolution = $resolution {chosen}", values)
+            set_version(state.connection, f"resolved-{datetime.now(UTC):%Y%m%dT%H%M%S%f}")
     return len(set(keys) or doubtful)
 
 
@@ -166,7 +182,7 @@ class Forgotten:
     acknowledged: int
     rejected: int
     in_doubt: int
-    copies: Sequence[Path]
+    copies: Sequence[str]
 
 
 def forget(project: Project, sync: Sync, key: str) -> Forgotten:
@@ -175,7 +191,7 @@ def forget(project: Project, sync: Sync, key: str) -> Forgotten:
     `key` is a row's key as `retl rejects` has it, or an identifier: external id, alias name, e-mail, phone, Braze id.
     """
     folder = project.state_folder(sync)
-    with open_state(folder, sync.name, project.target_name) as state:
+    with state_of(project, sync) as state, state.changing(keep_before=False):
         matches = [f"CAST({identifier(name)} AS VARCHAR) = $key" for name in _naming_columns(state)]
         text = _key_text(state)
         named = " OR ".join([f"{text} = $key", *matches]) if text else "false"
@@ -185,7 +201,10 @@ def forget(project: Project, sync: Sync, key: str) -> Forgotten:
         rejected, in_doubt = (_delete(state, table, f"key = $key OR {in_body}", key) for table in (_REJECTS, _IN_DOUBT))
         set_version(state.connection, f"forgotten-{datetime.now(UTC):%Y%m%dT%H%M%S%f}")
         state.rewrite()
-    return Forgotten(acknowledged, rejected, in_doubt, copies=sorted(folder.glob("before-*")))
+    with state_of(project, sync) as state:
+        older = state.older_copies()
+    copies = [*map(str, sorted(folder.glob("before-*"))), *older]
+    return Forgotten(acknowledged, rejected, in_doubt, copies)
 
 
 # Where a record names its user; `$` is a record that is an identifier and nothing else.
@@ -205,20 +224,34 @@ def _delete(state: State, table: str, condition: str, key: str) -> int:
     return len(gone)
 
 
-def reset(project: Project, sync: Sync) -> Path | None:
-    """Move a sync's state aside; the folder it is in now, or None if there was none.
+def reset(project: Project, sync: Sync) -> str | None:
+    """Move a sync's state aside; the folder or the object it is in now, or None if there was none.
 
     It is not opened, so that this is the way out for a damaged one too.
     """
-    folder = project.state_folder(sync)
-    there = [folder / name for name in _STATE_FILES if (folder / name).exists()]
-    if not there:
+    folder, objects = project.state_folder(sync), objects_of(project, sync)
+    if objects is None and not _state_files(folder):
         return None
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     with locked_by_us(folder / "lock", sync.name, project.target_name):
-        aside = folder / f"before-reset-{datetime.now(UTC):%Y%m%dT%H%M%S%f}"
-        aside.mkdir(mode=0o700)
-        for path in there:
-            path.rename(aside / path.name)
+        if objects is None:
+            return str(_moved_aside(folder, _state_files(folder)))
+        with held(objects, folder, sync.name, project.target_name, Clock().utc) as shared:
+            kept = shared.reset()
+            for path in _state_files(folder):  # of a copy
+                path.unlink()
+            return kept
+
+
+def _state_files(folder: Path) -> list[Path]:
+    return [folder / name for name in _STATE_FILES if (folder / name).exists()]
+
+
+def _moved_aside(folder: Path, files: Sequence[Path]) -> Path:
+    aside = folder / f"before-reset-{datetime.now(UTC):%Y%m%dT%H%M%S%f}"
+    aside.mkdir(mode=0o700)
+    for path in files:
+        path.rename(aside / path.name)
     return aside
 
 

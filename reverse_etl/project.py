@@ -2,7 +2,7 @@
 
 syncs.yml   models/**/*.sql   seeds/*.csv   .env      what the user writes
 <dbt project>/target/manifest.json                    what dbt has built, if `dbt:` names a project
-.retl/<target>/<sync>/                                state, never in git
+.retl/<target>/<sync>/                                state, never in git, unless state.path says another place
 target/compiled/*.sql                                 artifacts, as dbt names them
 """
 
@@ -23,7 +23,7 @@ from reverse_etl.dbt import Manifest, Relation, missing_manifest, read_manifest
 from reverse_etl.errors import Location, ProjectError, nearest
 from reverse_etl.graph import Graph
 from reverse_etl.models import Compiled, Model, RunValues, compile_model
-from reverse_etl.spec import SANDBOX, SPEC_FILE, Spec, Sync
+from reverse_etl.spec import SANDBOX, SPEC_FILE, Spec, Sync, is_url
 from reverse_etl.spec_reader import read_spec
 from reverse_etl.sql import catalog
 from reverse_etl.templates import environment_variables, render, variables, words_called_with
@@ -74,7 +74,16 @@ class Project:
         return self.environ.get("REQUESTS_CA_BUNDLE") or self.environ.get("SSL_CERT_FILE")
 
     def state_folder(self, sync: Sync) -> Path:
-        return self.target_folder / sync.name
+        """Where the state of a sync lies, or the copy of one that lies in an object store."""
+        place = self.spec.target.state.path
+        if place is None or is_url(place):
+            return self.target_folder / sync.name
+        return self.folder / Path(place).expanduser() / self.target_name / sync.name
+
+    def state_url(self, sync: Sync) -> str | None:
+        """Where it lies in an object store, if it does."""
+        place = self.spec.target.state.path
+        return f"{place.rstrip('/')}/{self.target_name}/{sync.name}" if place and is_url(place) else None
 
     def lock_file(self, sync: Sync) -> Path:
         return self.state_folder(sync) / "lock"

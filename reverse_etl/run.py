@@ -1,6 +1,6 @@
 """The story of a run, top to bottom.
 
-open_state()   what the destination has acknowledged; a killed run is folded in first        state
+state_of()     what the destination has acknowledged; a killed run is folded in first        state
 plan_sync()    model -> changes -> records, all written down in the outbox                   models, columns, diff,
                                                                                              mapping, rules
 why_stop()     invalid rows, data tests and guards: go, or stop with nothing sent            data_tests, guards
@@ -45,7 +45,7 @@ from reverse_etl.project import Project
 from reverse_etl.rules import rules
 from reverse_etl.sender import Delivery, Route, Sender, cut
 from reverse_etl.spec import Sync
-from reverse_etl.state import Intent, State, open_state
+from reverse_etl.state import Intent, State, state_of
 from reverse_etl.waiting import Clock, when_free
 
 RUNNING, DONE = "running", "done"
@@ -169,8 +169,7 @@ def carry_out(
 def opened(project: Project, sync: Sync, options: Options, listener: Listener) -> Iterator[State]:
     """The state of a sync, as soon as it is free; what a killed run turned out to have done is said."""
     with ExitStack() as stack:
-        folder = project.state_folder(sync)
-        opening = partial(open_state, folder, sync.name, project.target_name, options.memory_limit)
+        opening = partial(state_of, project, sync, options.memory_limit, options.clock)
         state = when_free(
             lambda: stack.enter_context(opening()),
             options.wait_s,
@@ -181,6 +180,8 @@ def opened(project: Project, sync: Sync, options: Options, listener: Listener) -
             listener.notice(sync, f"{state.dead_owner}, ended without letting go of this sync: taken over")
         if state.recovered:
             listener.notice(sync, f"the last run was killed; of what it sent, {_in_words(state.recovered)}")
+        for note in state.notes:
+            listener.notice(sync, note)
         yield state
 
 
@@ -273,7 +274,7 @@ def send(
             options.clock,
             may_repeat=sync.on_in_doubt == "resend",
         )
-        with listener.sending(sync, plan, sender):
+        with listener.sending(sync, plan, sender), state.while_held(sender.stop):
             return sender.send(cut(read_records(state.connection), sizes))
 
 

@@ -171,6 +171,10 @@ class Sender:
         self.delivery.interrupted = True
         self._stop.set()
 
+    def stop(self, why: str, hint: str | None = None) -> None:
+        """As `interrupt`, and the run has failed: `why` says what keeps it from going on."""
+        self._stop_run(why, hint)
+
     def send(self, batches: Iterable[Batch]) -> Delivery:
         """Deliver all batches, or as many as can be. Returns when no request is in flight any more.
 

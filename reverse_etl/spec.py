@@ -127,11 +127,43 @@ class Destination(_Strict):
         return self
 
 
+STORES = ("s3", "gs", "az")
+
+
+def is_url(place: str) -> bool:
+    """Whether a `state.path` names an object store; a folder otherwise."""
+    return "://" in place
+
+
+class StatePlace(_Strict):
+    """Where the state of a target's syncs is kept."""
+
+    path: str | None = Field(
+        None,
+        min_length=1,
+        description="a folder, relative to the project (.retl if absent), or a place that machines share: "
+        "s3://bucket/path, gs://..., az://...",
+    )
+
+    @field_validator("path")
+    @classmethod
+    def _usable(cls, value: str | None) -> str | None:
+        if value is None or not is_url(value):
+            return value
+        url = urlsplit(value)
+        if url.scheme not in STORES or not url.hostname:
+            raise ValueError("must be a folder, or begin with s3://bucket, gs://bucket or az://container")
+        if url.username or url.password or url.query or url.fragment:
+            raise ValueError("must hold a bucket and a path only: credentials come from the environment")
+        return value.rstrip("/")
+
+
 class Target(_Strict):
     """Where a sync runs: a warehouse and a destination. State is kept for each target."""
 
     warehouse: Warehouse
     destination: Destination
+    state: StatePlace = Field(StatePlace(), description="where it is remembered what was sent")
 
 
 class Source(_Strict):

@@ -1,23 +1,25 @@
 """What a sync remembers, in a folder of its own.
 
-    .retl/<target>/<sync>/
+    .retl/<target>/<sync>/          (or <state.path>/<target>/<sync>/)
       state.duckdb     state (acknowledged rows), rejects, in_doubt, runs, meta
       outbox.duckdb    this run's snapshot and outbox; with the journal it is all that a killed run leaves behind
       journal.jsonl    what was sent and answered
       lock             who is at work here
 
 A run begins with an empty outbox, fills it, sends it, and ends when the journal is folded in (`fold.py`). A run that
-was killed is folded in when the state is opened again; folding a run twice changes nothing.
+was killed is folded in when the state is opened again; folding a run twice changes nothing. If the state lies in an
+object store, these files are a copy of it, and `shared_state.py` brings them there and back.
 """
 
 import json
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import Enum
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import duckdb
 
@@ -31,10 +33,13 @@ from reverse_etl.journal import Journal
 from reverse_etl.lock import locked_by_us
 from reverse_etl.modes import Kind
 from reverse_etl.private import private_files
+from reverse_etl.project import Project
 from reverse_etl.rules import Rule
+from reverse_etl.shared_state import OvertakenError, Shared, held, refuse_copy
 from reverse_etl.spec import Sync
 from reverse_etl.sql import literal
 from reverse_etl.state_file import attach, done_until, told
+from reverse_etl.state_store import Objects
 from reverse_etl.waiting import Clock, when_free
 
 LOOKERS_ARE_GONE_S = 2.0
@@ -61,17 +66,58 @@ class Intent(Enum):
     ADOPT = "send nothing: Braze is said to have all of it"
 
 
+def state_of(
+    project: Project, sync: Sync, memory_limit: str | None = None, clock: Clock | None = None
+) -> AbstractContextManager["State"]:
+    """The state of a sync, wherever its target keeps it. See `open_state`."""
+    refuse_left_behind(project, sync)
+    folder, objects = project.state_folder(sync), objects_of(project, sync)
+    return open_state(folder, sync.name, project.target_name, memory_limit, objects, clock)
+
+
+def objects_of(project: Project, sync: Sync) -> Objects | None:
+    """The place in an object store where the target keeps the state of a sync, if it does."""
+    url = project.state_url(sync)
+    return Objects(url, project.environ, project.ca_bundle) if url else None
+
+
+def refuse_left_behind(project: Project, sync: Sync) -> None:
+    """Raises StateError if the target's state was sent to another folder, and the old one was left behind."""
+    folder, before = project.state_folder(sync), project.target_folder / sync.name
+    if folder == before or (folder / "state.duckdb").exists() or not (before / "state.duckdb").exists():
+        return
+    what = f"there is no state in {folder}, and one in {before}, where it was before"
+    hint = f"move that folder there; or `mv` it away: then every row of {sync.name} goes out again"
+    raise StateError(what, sync.where(), hint)
+
+
 @contextmanager
-def open_state(folder: Path, sync: str, target: str, memory_limit: str | None = None) -> Iterator["State"]:
+def open_state(
+    folder: Path,
+    sync: str,
+    target: str,
+    memory_limit: str | None = None,
+    objects: Objects | None = None,
+    clock: Clock | None = None,
+) -> Iterator["State"]:
     """The state of a sync, for this process alone. What a killed run left behind is folded in first.
 
-    Raises BusyError if another process is at work on it, StateError if it cannot be used.
+    With `objects` it lies there, `folder` holds a copy, and no other machine works on it either. Raises BusyError if
+    another process is at work on it, StateError if it cannot be used.
     """
     with private_files():
         _make(folder)
-        with locked_by_us(folder / "lock", sync, target) as dead_owner, told(folder):
-            state = State(folder, sync, target, memory_limit)
-            state.dead_owner = dead_owner
+        with ExitStack() as stack:
+            dead_owner = stack.enter_context(locked_by_us(folder / "lock", sync, target))
+            stack.enter_context(told(folder))
+            shared = None
+            if objects is None:
+                refuse_copy(folder)
+            else:
+                shared = stack.enter_context(held(objects, folder, sync, target, (clock or Clock()).utc))
+                shared.bring_copy()
+            state = State(folder, sync, target, memory_limit, shared)
+            state.dead_owner = (shared.dead_owner if shared else None) or dead_owner
             try:
                 yield state
             finally:
@@ -91,10 +137,18 @@ class State:
     """An open state.
 
     `recovered` is what a killed run turned out to have done, if there was one; `dead_owner` the process that held the
-    lock and ended without letting go.
+    lock and ended without letting go; `notes` what else is to be said.
     """
 
-    def __init__(self, folder: Path, sync: str, target: str, memory_limit: str | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        sync: str,
+        target: str,
+        memory_limit: str | None = None,
+        shared: Shared | None = None,
+    ) -> None:
+        self._shared = shared
         self.dead_owner: str | None = None
         self.folder, self.sync, self.target = folder, sync, target
         self._state_path = folder / "state.duckdb"
@@ -104,6 +158,8 @@ class State:
         try:
             self._attach()
             self.recovered = self._recover()
+            if shared:
+                self._catch_up(shared)
         except BaseException:
             self.connection.close()
             raise
@@ -258,13 +314,34 @@ class State:
             cases.append(f"WHEN (key, md5(body)) IN (SELECT (key, body_md5) {by_braze}) THEN 'remembered'")
         return f"CASE {' '.join(cases)} ELSE 'send' END"
 
+    @property
+    def notes(self) -> Sequence[str]:
+        return self._shared.notes if self._shared else ()
+
     def journal(self) -> Journal:
-        """The journal of the run that was begun."""
-        return Journal(self._journal_path)
+        """The journal of the run that was begun. From here on its records may go out."""
+        if self._shared is None:
+            return Journal(self._journal_path)
+        self._shared.announce(self._run_id(), self._outbox_path)
+        return self._shared.journal(self._journal_path)
+
+    def while_held(self, stop: Callable[[str, str], None]) -> AbstractContextManager[None]:
+        """While this is entered, `stop` is called, with the reason and a hint, if another machine may take over."""
+        return self._shared.stopping(stop) if self._shared else nullcontext()
 
     def finish(self, ending: Ending, moves_state: bool = True) -> Fates:
-        """Fold the run in and leave nothing else of it. See `fold`."""
+        """Fold the run in and leave nothing else of it. See `fold`.
+
+        Raises StateError if the state is shared and cannot be moved there: then the run stays written down here.
+        """
+        before = self._contents() if self._shared and not self._shared.is_behind else None
+        self._will_change()
         fates = fold(self.connection, self._journal_path, ending, moves_state)
+        if self._shared:
+            try:
+                self._bring(self._shared, moved=self._contents() != before or self._outbox_rows() > 0)
+            except StateError as error:
+                raise self._not_moved(error, fates) from error
         self.drop_run()
         return fates
 
@@ -275,6 +352,71 @@ class State:
             self.connection.execute(f"DETACH DATABASE IF EXISTS {RUN}")
         for path in (self._outbox_path, self.folder / "outbox.duckdb.wal"):
             path.unlink(missing_ok=True)
+
+    # --- shared with other machines ----------------------------------------------------------------------------------
+
+    @contextmanager
+    def changing(self, keep_before: bool = True) -> Iterator[None]:
+        """Change the state inside the block by hand; other machines see it, if any share it, when the block ends.
+
+        `keep_before` false: nothing of the state before stays where they look.
+        """
+        self._will_change()
+        yield
+        if self._shared:
+            self.connection.execute(f"CHECKPOINT {STATE}")
+            self._shared.move(self._state_path, keep_before)
+
+    def older_copies(self) -> list[str]:
+        """Where else in the store something of this sync lies."""
+        return self._shared.older() if self._shared else []
+
+    def _will_change(self) -> None:
+        if self._shared:
+            self._shared.will_change()
+
+    def _bring(self, shared: Shared, moved: bool) -> None:
+        """Let other machines know of a run that has ended; if it `moved` nothing, only that there was one."""
+        if not moved and shared.note_run(self._last_run()):
+            return
+        self.connection.execute(f"CHECKPOINT {STATE}")
+        shared.move(self._state_path)
+
+    def _catch_up(self, shared: Shared) -> None:
+        """Take in runs that only the head knows of; a run that was announced, and never sent anything, is over."""
+        columns = "run_id, started_at, finished_at, status, message, counts, scheduled_time"
+        for run in shared.runs:
+            known = f"SELECT 1 FROM {STATE}.main.runs WHERE run_id = $run_id"
+            values = ", ".join(f"${name}" for name in columns.split(", "))
+            insert = f"INSERT INTO {STATE}.main.runs ({columns}) SELECT {values} WHERE NOT EXISTS ({known})"
+            self.connection.execute(insert, dict(run))
+        shared.settle()
+
+    def _last_run(self) -> dict[str, Any]:
+        casts = ("run_id", "started_at", "finished_at", "status", "message", "counts", "scheduled_time")
+        texts = ", ".join(f"CAST({name} AS VARCHAR)" for name in casts)
+        sql = f"SELECT {texts} FROM {STATE}.main.runs WHERE run_id = ?"
+        return dict(zip(casts, self.connection.execute(sql, [self._run_id()]).fetchall()[0], strict=True))
+
+    def _contents(self) -> tuple[Any, ...]:
+        """What a run without any change leaves as it is, unless something was let go of or settled."""
+        doubts = self.connection.execute(f"SELECT count(*), count(resolution) FROM {STATE}.main.in_doubt").fetchone()
+        rejects = self._number(f"SELECT count(*) FROM {STATE}.main.rejects")
+        return self.version(), self.columns(), self.key(), self.rows(), rejects, doubts
+
+    def _outbox_rows(self) -> int:
+        return self._number(f"SELECT count(*) FROM {OUTBOX}")
+
+    def _run_id(self) -> str:
+        return str(self.connection.execute(f"SELECT run_id FROM {RUN}.main.run").fetchall()[0][0])
+
+    def _not_moved(self, error: StateError, fates: Fates) -> StateError:
+        what = f"{self.sync}: {error.mistakes[0].what}; so the state there was not moved"
+        sent = f"{fates.accepted:,} rows that Braze accepted in this run are written down in {self.folder} only"
+        hint = "run again from here: what is written down is brought there first"
+        if isinstance(error, OvertakenError):
+            hint = "the run that took over plans again what it did not know to be accepted; see docs/state.md"
+        return StateError(f"{what}: {sent}" if fates.accepted else what, hint=hint)
 
     def rewrite(self) -> None:
         """Write the state file anew, so that nothing which was deleted is left in its bytes."""
@@ -298,7 +440,7 @@ class State:
         self.connection.execute(f"ATTACH {literal(str(self._outbox_path))} AS {RUN}")
 
     def _recover(self) -> Fates | None:
-        """Fold in what a killed run left behind."""
+        """Fold in what a killed run left behind; other machines know of it before anything else is done."""
         fates = None
         if self._outbox_path.exists() and self._journal_path.exists():
             try:
@@ -309,7 +451,10 @@ class State:
                 hint = f"restore it, or `retl state reset {self.sync}`: all is moved aside, and all rows go out again"
                 raise StateError(what, hint=hint) from error
             if not self._number(f"SELECT count(*) FROM {STATE}.main.runs WHERE run_id = {literal(run_id)}"):
+                self._will_change()
                 fates = fold(self.connection, self._journal_path, Ending("killed", None, {}, datetime.now(UTC)))
+        if self._shared and self._shared.is_sending and self._shared.is_behind:
+            self._bring(self._shared, moved=True)
         self.drop_run()  # without a journal it was killed while planning; folded already, only the cleaning was missed
         return fates
 

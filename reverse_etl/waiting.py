@@ -1,8 +1,9 @@
-"""Time: the only clock, and waiting until another process lets go. Tests bring a clock that does not wait."""
+"""Time: the clock of a run, and waiting until another process lets go. Tests bring a clock that does not wait."""
 
 import threading
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import TypeVar
 
 from reverse_etl.errors import BusyError
@@ -12,10 +13,13 @@ T = TypeVar("T")
 
 
 class Clock:
-    """Time that only goes forward, in seconds."""
+    """Time that only goes forward, in seconds, and the time of day, which machines share."""
 
     def now_s(self) -> float:
         return time.monotonic()
+
+    def utc(self) -> datetime:
+        return datetime.now(UTC)
 
     def wait(self, wait_s: float, stop: threading.Event) -> None:
         """Wait so long, or until `stop` is set."""

@@ -6,6 +6,7 @@ import textwrap
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from jsonschema import Draft202012Validator
 from reverse_etl.channel import open_channel
 from reverse_etl.cli import main
 from reverse_etl.limits import RetryPolicy
-from reverse_etl.project import load_project
+from reverse_etl.project import Project, load_project
 from reverse_etl.run import Options, RunResult, run_syncs
 from reverse_etl.sandbox import Sandbox
 from reverse_etl.spec_schema import json_schema
@@ -30,11 +31,15 @@ settings.load_profile("retl")
 
 
 class FakeClock:
-    """A clock that goes forward only when somebody waits: no test sleeps."""
+    """A clock that goes forward only when somebody waits: no test sleeps. `ahead` of the machine's time of day."""
 
-    def __init__(self, start_s: float = 1_790_000_000.0) -> None:
+    def __init__(self, start_s: float = 1_790_000_000.0, ahead: timedelta = timedelta()) -> None:
         self.time_s = start_s
         self.waits: list[float] = []
+        self.ahead = ahead
+
+    def utc(self) -> datetime:
+        return datetime.now(UTC) + self.ahead
 
     def __call__(self) -> float:
         return self.time_s
@@ -74,6 +79,8 @@ class Shop:
     braze: Sandbox
     syncs: list[dict[str, Any]] = field(default_factory=list)
     destination: dict[str, Any] = field(default_factory=dict)
+    state: dict[str, Any] = field(default_factory=dict)
+    environ: dict[str, str] = field(default_factory=lambda: {"BRAZE_API_KEY": KEY})
     clock: FakeClock = field(default_factory=FakeClock)
     listener: Silent = field(default_factory=Silent)
 
@@ -112,18 +119,22 @@ class Shop:
                         "api_key": "{{ env_var('BRAZE_API_KEY') }}",
                         **self.destination,
                     },
+                    **({"state": self.state} if self.state else {}),
                 }
             },
             "syncs": self.syncs,
         }
         (self.folder / "syncs.yml").write_text(yaml.safe_dump(spec, sort_keys=False, allow_unicode=True))
 
+    def project(self) -> Project:
+        return load_project(self.folder, environ=self.environ)
+
     def run(self, *names: str, policy: RetryPolicy | None = None, **options: Any) -> RunResult:
         """Run one sync (the only one, if none is named); its result."""
         return self.run_all(*(names or [self.syncs[0]["name"]]), policy=policy, **options)[0]
 
     def run_all(self, *names: str, policy: RetryPolicy | None = None, **options: Any) -> list[RunResult]:
-        project = load_project(self.folder, environ={"BRAZE_API_KEY": KEY})
+        project = self.project()
         SCHEMA.validate(yaml.safe_load((self.folder / "syncs.yml").read_text()))  # what retl takes, editors take
         chosen = Options(clock=self.clock, policy=policy or RetryPolicy(), threads=4, **options)
         with open_channel(project) as channel:

@@ -10,7 +10,7 @@ PACKAGE = Path(__file__).parents[1] / "reverse_etl"
 LAYERS = [
     {"errors", "sql"},
     {"talk"},
-    {"modes", "templates", "positions", "spec_types", "schedule"},
+    {"modes", "templates", "positions", "spec_types", "schedule", "head"},
     {"spec_tests"},
     {"spec", "limits"},
     {"spec_reader", "dialects", "dbt", "graph", "guards", "values"},
@@ -18,10 +18,10 @@ LAYERS = [
     {"expressions"},
     {"rules"},
     {"mapping"},
-    {"diff", "data_tests", "journal", "lock", "private", "braze", "waiting"},
+    {"diff", "data_tests", "journal", "lock", "private", "braze", "waiting", "state_store"},
     {"watermark"},
-    {"engines", "fold", "sender"},
-    {"state_file", "project"},
+    {"engines", "fold", "sender", "relay"},
+    {"state_file", "project", "shared_state"},
     {"state", "plan", "exposures"},
     {"channel", "interrupts", "comparison", "due"},
     {"saved_plan"},
@@ -37,7 +37,7 @@ LAYERS = [
 PURE = {
     *("errors", "templates", "positions", "modes", "spec", "spec_reader", "selection", "guards", "limits", "schedule"),
     *("graph", "spec_schema", "models", "dialects", "dbt", "columns", "values", "expressions", "rules"),
-    *("mapping", "diff"),
+    *("mapping", "diff", "head"),
     *("spec_types", "spec_tests", "data_tests", "given", "comparison"),
 }
 IMPURE = {"os", "time", "random", "socket", "subprocess", "duckdb", "requests", "urllib3", "typer", "rich", "threading"}

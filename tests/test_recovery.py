@@ -16,7 +16,7 @@ import pytest
 from reverse_etl.journal import Journal
 from reverse_etl.lock import locked_by_us
 from reverse_etl.sandbox import Fault
-from tests.conftest import KEY, FakeClock, Retl, Shop
+from tests.conftest import FakeClock, Retl, Shop
 
 MANY = "SELECT 'u' || i AS external_id, i AS n FROM range(1000) r(i)"
 SEEN = "SELECT 'u' || i AS external_id, 'seen' AS name, TIMESTAMP '2026-11-23' AS time FROM range(1000) r(i)"
@@ -26,7 +26,7 @@ EVENTS = {"mode": "users_track", "track_record_type": "events", "primary_key": "
 def start(shop: Shop, *arguments: str) -> subprocess.Popen[str]:
     """`retl` as a process of its own."""
     command = [sys.executable, "-m", "reverse_etl", *arguments]
-    environ = {**os.environ, "BRAZE_API_KEY": KEY, "COLUMNS": "200"}
+    environ = {**os.environ, **shop.environ, "COLUMNS": "200"}
     return subprocess.Popen(
         command, cwd=shop.folder, env=environ, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )

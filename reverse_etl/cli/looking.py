@@ -43,7 +43,7 @@ def status(project: "Project", names: SyncNames = None, output: OutputFormat = O
     """Show how each sync stands: its last run, rows in Braze, rows rejected or in doubt."""
     from dataclasses import asdict
 
-    from reverse_etl.memory import DAMAGED, standing
+    from reverse_etl.memory import DAMAGED, UNREACHABLE, standing
 
     found = [standing(project, sync) for sync in chosen(project, names)]
     if output is Output.JSON:
@@ -54,7 +54,7 @@ def status(project: "Project", names: SyncNames = None, output: OutputFormat = O
         for one in found:
             if one.message:
                 say(f"{one.sync}: {one.message}")
-    raise typer.Exit(1 if any(one.last_run == DAMAGED for one in found) else 0)
+    raise typer.Exit(1 if any(one.last_run in (DAMAGED, UNREACHABLE) for one in found) else 0)
 
 
 @app.command()

@@ -84,8 +84,10 @@ def state_forget(
     gone = forget(project, chosen, key)
     rows = f"{count(gone.acknowledged, 'acknowledged row')}, {gone.rejected:,} rejected, {gone.in_doubt:,} in doubt"
     print(f"{name}: {rows} forgotten")
-    for folder in gone.copies:
-        say(f"{folder} is an older state that was kept aside: delete it if it must go too")
+    for place in gone.copies:
+        say(f"{place} is an older state that was kept aside: delete it if it must go too")
+    if project.state_url(chosen):
+        say("a bucket that keeps versions still has the older ones: let them expire, or delete them there")
 
 
 @app.command(name="reset")

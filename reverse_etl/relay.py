@@ -1,0 +1,163 @@
+"""Brings a run's journal to a store while it grows, so that another machine can fold it in if this one is lost.
+
+    run-<token>/journal-000001.jsonl      {"reserved": 4999}
+    run-<token>/journal-000002.jsonl      lines of the journal, then {"reserved": 15000}
+    ...
+
+What is sent after the last segment, nobody else knows. So a record goes out only if a segment before has said that it
+might (`reserved`): of the records up to there without an answer, a machine that takes over says that they may have
+arrived; those after it were not sent. And it writes the next segment itself (`taken_over`), which ends the journal for
+whoever writes it: a machine that was only thought to be lost can bring no more segments, and so sends nothing more.
+"""
+
+import errno
+import json
+import threading
+from collections.abc import Callable
+from itertools import count
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from reverse_etl.errors import StateError
+from reverse_etl.journal import Journal
+from reverse_etl.state_store import Objects
+
+EVERY_S = 2.0  # so much of the answers is lost with a machine, at most
+_TAKEN_OVER = b'{"taken_over":true}\n'
+AHEAD = 5_000  # records that may go out beyond what was sent, at least
+
+
+class RelayedJournal(Journal):
+    """A journal whose lines are in the store soon after. `is_whole` says, at its end, that all of them are."""
+
+    def __init__(self, path: Path, objects: Objects, folder: str, may_send: Callable[[], bool]) -> None:
+        super().__init__(path)
+        self.is_whole = False
+        self._objects, self._folder, self._may_send = objects, folder, may_send
+        self._turn = threading.Condition()
+        self._segment = 1
+        self._unsure: tuple[bytes, int, int, int] | None = None  # a segment that may or may not be there
+        self._read = 0  # bytes of the journal that are in the store
+        self._reserved = -1
+        self._highest = -1  # the last record that went out, or waits to
+        self._highest_before = -1
+        self._done = self._is_taken_over = False
+        self._thread = threading.Thread(target=self._run, name="retl-journal-relay", daemon=True)
+        self._thread.start()
+
+    def sent(self, first: int, last: int, durable: bool) -> int:
+        """As in `Journal`; waits until the store knows that these records may go out."""
+        with self._turn:
+            self._highest = max(self._highest, last)
+            if self._highest + self._window() // 2 > self._reserved:
+                self._turn.notify_all()
+            while last > self._reserved and self._may_go_on():
+                self._turn.wait(0.1)
+        if not self._may_go_on():
+            why = "another machine took over" if self._is_taken_over else "the lock on the state ran out"
+            raise OSError(errno.ETIME, why)
+        return super().sent(first, last, durable)
+
+    def _may_go_on(self) -> bool:
+        return self._may_send() and not self._is_taken_over
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        with self._turn:
+            self._done = True
+            self._turn.notify_all()
+        self._thread.join()
+        super().__exit__(kind, error, tb)
+
+    def _run(self) -> None:
+        while True:
+            with self._turn:
+                wants_more = self._highest + self._window() // 2 > self._reserved
+                if not self._done and not wants_more:
+                    self._turn.wait(EVERY_S)
+                done = self._done
+            try:
+                self._bring(reserve=not done)
+                if done:
+                    self._bring(reserve=False)  # the one before may have been written again
+            except (StateError, OSError):  # whoever renews the lock will say so, if it lasts
+                if done or self._is_taken_over:
+                    return
+                with self._turn:
+                    self._turn.wait(1)
+                continue
+            if done:
+                self.is_whole = True
+                return
+
+    def _bring(self, reserve: bool) -> None:
+        """Write what is new as one segment. One that failed is written again as it was: it may have been taken."""
+        segment, read, upto, highest = self._unsure or self._next(reserve)
+        if not segment:
+            return
+        self._unsure = segment, read, upto, highest
+        if self._objects.create(segment_name(self._folder, self._segment), segment) is None:
+            self._is_taken_over = True
+            raise StateError("another machine took over the run")
+        with self._turn:
+            self._unsure = None
+            self._segment += 1
+            self._read, self._reserved, self._highest_before = read, upto, highest
+            self._turn.notify_all()
+
+    def _next(self, reserve: bool) -> tuple[bytes, int, int, int]:
+        with self.path.open("rb") as file:
+            file.seek(self._read)
+            data = file.read()
+        data = data[: data.rfind(b"\n") + 1]
+        with self._turn:
+            highest = self._highest
+            upto = max(self._reserved, highest + self._window() if reserve else -1)
+        reservation = json.dumps({"reserved": upto}).encode() + b"\n" if upto > self._reserved else b""
+        return data + reservation, self._read + len(data), upto, highest
+
+    def _window(self) -> int:
+        """How far ahead is reserved: twice of what went out since the last segment."""
+        return max(AHEAD, 2 * (self._highest - self._highest_before))
+
+
+def segment_name(folder: str, number: int) -> str:
+    return f"{folder}/journal-{number:06}.jsonl"
+
+
+def fetch_journal(objects: Objects, folder: str, is_whole: bool, path: Path) -> str:
+    """Write the journal of a run to `path` as the store has it, and end it there; the name of the last segment.
+
+    Unless it is whole, it ends with a line that says of all records that were reserved: sent, no answer seen. Those
+    with an answer keep it (`fates.sql`). It has the number 0, as no request is behind it.
+    """
+    reserved, name = -1, ""
+    with path.open("wb") as file:
+        for number in count(1):
+            name = segment_name(folder, number)
+            segment = _read_or_end(objects, name)
+            if segment == _TAKEN_OVER:
+                break
+            for line in segment.splitlines(keepends=True):
+                if line.startswith(b'{"reserved"'):
+                    reserved = _reserved(line)
+                else:
+                    file.write(line)
+        if reserved >= 0 and not is_whole:
+            file.write(json.dumps({"sent": 0, "first": 0, "last": reserved}).encode() + b"\n")
+    return name
+
+
+def _read_or_end(objects: Objects, name: str) -> bytes:
+    """A segment; if it is not there, from now on it is the one that ends the journal."""
+    while True:
+        found = objects.read(name)
+        if found:
+            return found[0]
+        if objects.create(name, _TAKEN_OVER):
+            return _TAKEN_OVER
+
+
+def _reserved(line: bytes) -> int:
+    entry: dict[str, Any] = json.loads(line)
+    return int(entry["reserved"])

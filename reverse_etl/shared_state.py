@@ -1,0 +1,435 @@
+"""A sync's state that several machines share: the lock, a copy on this machine, and what a lost machine had sent.
+
+    <state.path>/<target>/<sync>/
+      head.json                         see `head.py`
+      state-<generation>-<random>.duckdb    the state; the one before is kept too
+      run-<token>/outbox.duckdb             a run that sends, or could not end, and its journal: see `relay.py`
+      run-<token>/journal-000001.jsonl ...
+
+    .retl/<target>/<sync>/copy.json     what the files beside it (see `state.py`) are a copy of
+
+`Shared` is what an open `State` knows of all this: `announce` before the first request, `move` when a run has ended.
+"""
+
+import json
+import os
+import secrets
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from reverse_etl.errors import BusyError, StateError
+from reverse_etl.head import (
+    KEPT_RUNS,
+    LEASE,
+    Head,
+    Holder,
+    Sending,
+    in_the_way,
+    may_go_on,
+    new_holder,
+    read_head,
+)
+from reverse_etl.relay import RelayedJournal, fetch_journal, segment_name
+from reverse_etl.state_store import Objects, Version
+
+HEAD = "head.json"
+RENEW_EVERY_S = 20.0
+RETRY_EVERY_S = 2.0
+LOCAL_RUN = ("outbox.duckdb", "outbox.duckdb.wal", "journal.jsonl")
+
+
+class OvertakenError(StateError):
+    """Another machine took the lock, or moved the state: what this one holds is behind."""
+
+
+@dataclass(frozen=True)
+class Copy:
+    """What the local files are: a copy of the state object `base` under `url`, as it is or (`is_changed`) moved on.
+
+    `token` is of the command that worked here last, `run_token` of the last one that announced a run.
+    """
+
+    url: str | None = None
+    base: str | None = None
+    is_changed: bool = False
+    token: str | None = None
+    run_token: str | None = None
+
+
+class Shared:
+    """One sync's state in a store, held by this process. Made by `held`."""
+
+    def __init__(self, objects: Objects, folder: Path, sync: str, target: str, clock: Callable[[], datetime]) -> None:
+        self.objects, self.folder = objects, folder
+        self.dead_owner: str | None = None
+        self.notes: list[str] = []
+        self._sync, self._target, self._now = sync, target, clock
+        self._copy = _read_copy(folder)
+        self._token, self._token_before = secrets.token_hex(8), self._copy.token
+        self._turn = threading.RLock()
+        self._head = Head(sync=sync, target=target)
+        self._version: Version | None = None
+        self._lost: str | None = None
+        self._is_overtaken = False
+        self._on_lost: Callable[[str, str], None] | None = None
+        self._over = threading.Event()
+        self._beating: threading.Thread | None = None
+        self._journal: RelayedJournal | None = None
+        self._end: str | None = None  # what keeps a machine that was taken over from sending
+
+    @property
+    def url(self) -> str:
+        return self.objects.url
+
+    # --- the lock ----------------------------------------------------------------------------------------------------
+
+    def take(self) -> None:
+        """Take the lock. Raises BusyError, which names who holds it."""
+        for _ in range(5):
+            self._look()
+            if self._version is None:
+                self.objects.check(f"check-{self._token}")
+            host, before = socket.gethostname(), self._head.holder
+            # The lock of this folder is ours, so whoever worked here before has ended.
+            dead_token = self._copy.token if before and before.host == host else None
+            holder = in_the_way(self._head, self._now(), dead_token)
+            if holder:
+                raise self._busy(holder)
+            self.dead_owner = str(before) if before else None
+            mine = new_holder(self._token, host, os.getpid(), self._now())
+            if self._swap(self._head.held_by(mine)):
+                self._save_copy(replace(self._copy, token=self._token))
+                self._beating = threading.Thread(target=self._beat, name="retl-state-lock", daemon=True)
+                self._beating.start()
+                return
+        raise self._busy(self._head.holder)
+
+    def let_go(self) -> None:
+        """Give the lock back, if it is still ours. What cannot be said to the store ends by itself."""
+        self._over.set()
+        if self._beating:
+            self._beating.join()
+        is_whole = self._journal is not None and self._journal.is_whole
+        holder = self._head.holder
+        if holder and holder.token == self._token and not self._is_overtaken:
+            with suppress(StateError):
+                self._move(lambda head: head.released(is_whole))
+
+    def _busy(self, holder: Holder | None) -> BusyError:
+        who = f": {holder}, until {holder.until:%H:%M:%S} unless it goes on" if holder else ""
+        what = f'sync "{self._sync}" on target "{self._target}" is at work already{who}'
+        return BusyError(what, hint="--wait SECONDS waits for it")
+
+    def _look(self) -> None:
+        self._head, self._version = look(self.objects) or (Head(sync=self._sync, target=self._target), None)
+        if (self._head.sync, self._head.target) != (self._sync, self._target):
+            what = f'{self.url} belongs to sync "{self._head.sync}" on target "{self._head.target}"'
+            raise StateError(what, hint="give each project a state.path of its own")
+
+    def _swap(self, head: Head) -> bool:
+        data = head.to_json()
+        swapped = self.objects.swap(HEAD, data, self._version) if self._version else self.objects.create(HEAD, data)
+        if swapped:
+            self._head, self._version = head, swapped
+        return swapped is not None
+
+    def _move(self, change: Callable[[Head], Head], is_done: Callable[[Head], bool] = lambda head: False) -> None:
+        """Change the head, unless it `is_done`. Raises OvertakenError if another machine took the lock since we did.
+
+        What we wrote before may have been taken after we had given it up: then the head is another one, and still ours.
+        """
+        with self._turn:
+            while not self._is_overtaken:
+                if is_done(self._head) or self._swap(change(self._head)):
+                    return
+                found = look(self.objects)
+                if found and found[0].holder and found[0].holder.token == self._token:
+                    self._head, self._version = found
+                else:
+                    self._is_overtaken = True
+            raise self._overtaken()
+
+    def _overtaken(self) -> OvertakenError:
+        by = None
+        with suppress(StateError):
+            found = look(self.objects)
+            by = found[0].holder if found else None
+        what = f"another machine took over the state at {self.url}{f': {by}' if by else ''}"
+        hint = "it knows of what was sent here to within seconds; see docs/state.md"
+        return OvertakenError(what, hint=hint)
+
+    def _beat(self) -> None:
+        """Renew the lock again and again, until it is let go of or lost."""
+        renewed_s, wait_s = time.monotonic(), RENEW_EVERY_S
+        while not self._over.wait(wait_s):
+            began_s = time.monotonic()
+            try:
+                self._move(lambda head: head.renewed(self._now()))
+                renewed_s, wait_s = began_s, RENEW_EVERY_S
+            except OvertakenError as error:
+                self._lose(error)
+                return
+            except StateError as error:
+                wait_s = RETRY_EVERY_S
+                if time.monotonic() - renewed_s > LEASE.total_seconds() - RENEW_EVERY_S or not self._is_in_time():
+                    self._lose(error)
+                    return
+
+    def _lose(self, error: StateError) -> None:
+        mistake = error.mistakes[0]
+        with self._turn:
+            first, self._lost = self._lost is None, self._lost or mistake.what
+        if first and self._on_lost:
+            self._on_lost(f"the lock on the state was lost: {mistake.what}", mistake.hint or "")
+
+    def _is_in_time(self) -> bool:
+        holder = self._head.holder
+        return holder is not None and may_go_on(holder, self._now())
+
+    def may_send(self) -> bool:
+        """Whether the lock is ours as far as one can know without asking; who was asleep must not go on."""
+        return self._lost is None and self._is_in_time()
+
+    @contextmanager
+    def stopping(self, stop: Callable[[str, str], None]) -> Iterator[None]:
+        """While this is entered, `stop` is told once if the lock is lost."""
+        self._on_lost = stop
+        if self._lost:
+            stop(f"the lock on the state was lost: {self._lost}", "")
+        try:
+            yield
+        finally:
+            self._on_lost = None
+
+    # --- the copy here -----------------------------------------------------------------------------------------------
+
+    def bring_copy(self) -> None:
+        """Make the local files what the head says: its state, and a run that is to be folded in."""
+        head, copy = self._head, self._copy
+        is_our_run = bool(
+            head.sending and copy.run_token == head.sending.token and self._path("journal.jsonl").exists()
+        )
+        if copy.url not in (None, self.url):
+            self._refuse_another_place()
+            if copy.is_changed and self._path("state.duckdb").exists():
+                self.notes.append(f"what {copy.url} was not told of is kept in {self._put_aside()}")
+            copy = Copy(copy.url, "of another place", token=self._token)
+        elif copy.url is None and self._path("state.duckdb").exists():
+            copy = self._adopt(copy)
+        is_right = copy.base == (head.state.name if head.state else None)
+        is_right = is_right and (head.state is None or self._path("state.duckdb").exists())
+        if head.sending and not is_our_run:
+            self._drop_local_run(said=not is_right)
+            if copy.is_changed or not is_right:
+                self._fetch_state()
+            self._fetch_run(head.sending)
+        elif not is_right:
+            self._drop_local_run(said=True)
+            self._fetch_state()
+        else:
+            self._save_copy(replace(copy, url=self.url))
+
+    def _adopt(self, copy: Copy) -> Copy:
+        """A state of this folder from before it was shared: the first that the store gets, or kept aside."""
+        if self._head.generation == 0 and self._head.sending is None:
+            self.notes.append(f"the state of this folder is what {self.url} begins with")
+            return replace(copy, is_changed=True)
+        self.notes.append(f"{self.url} holds a state already; the one of this folder is kept in {self._put_aside()}")
+        return replace(copy, base="aside")
+
+    def _put_aside(self) -> Path:
+        aside = self._path(f"before-sharing-{self._now():%Y%m%dT%H%M%S}.duckdb")
+        self._path("state.duckdb").rename(aside)
+        return aside
+
+    def _refuse_another_place(self) -> None:
+        if self._head.generation == 0 and self._copy.base:
+            what = f"{self.url} holds nothing yet, and {self.folder} is a copy of {self._copy.url}"
+            hint = f"copy the objects there; or delete {self.folder}: then every row goes out again"
+            raise StateError(what, hint=hint)
+
+    def _drop_local_run(self, said: bool) -> None:
+        """A run that this machine began, and that has been folded in since: by another machine, unless it was us."""
+        state = self._head.state
+        by_us = bool(state and self._token_before and self._token_before in state.name)
+        if said and not by_us and self._path("journal.jsonl").exists():
+            self.notes.append(
+                "a run of this machine was cut off, and another machine has dealt with it since; "
+                "answers that only this machine saw are not taken up"
+            )
+        for name in LOCAL_RUN:
+            self._path(name).unlink(missing_ok=True)
+
+    def _fetch_state(self) -> None:
+        head, path = self._head, self._path("state.duckdb")
+        self._path("state.duckdb.wal").unlink(missing_ok=True)
+        if head.state:
+            self.objects.download(head.state, path)
+        else:
+            path.unlink(missing_ok=True)
+        base = head.state.name if head.state else None
+        self._save_copy(Copy(self.url, base, False, self._token, None))
+
+    def _fetch_run(self, sending: Sending) -> None:
+        self.objects.download(sending.outbox, self._path("outbox.duckdb"))
+        path = self._path("journal.jsonl")
+        self._end = fetch_journal(self.objects, sending.folder, sending.is_whole, path)
+
+    def _path(self, name: str) -> Path:
+        return self.folder / name
+
+    def _save_copy(self, copy: Copy) -> None:
+        unfinished = self._path("copy.json.part")
+        unfinished.write_text(json.dumps(asdict(copy)))
+        unfinished.replace(self._path("copy.json"))
+        self._copy = copy
+
+    # --- a run -------------------------------------------------------------------------------------------------------
+
+    @property
+    def runs(self) -> tuple[Mapping[str, Any], ...]:
+        """Runs that moved nothing, and that the state does not know of."""
+        return self._head.runs
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether the store does not know what the local files know, or what was sent."""
+        return self._copy.is_changed
+
+    @property
+    def is_sending(self) -> bool:
+        return self._head.sending is not None
+
+    def will_change(self) -> None:
+        """Write down that the local state is about to move on, in case this process does not live to tell."""
+        if not self._copy.is_changed:
+            self._save_copy(replace(self._copy, is_changed=True))
+
+    def announce(self, run_id: str, outbox: Path) -> None:
+        """Bring the outbox where other machines find it, and say in the head that its records may go out now."""
+        sending = Sending(
+            token=self._token, run_id=run_id, outbox=self.objects.upload(f"run-{self._token}/outbox.duckdb", outbox)
+        )
+        self._save_copy(replace(self._copy, run_token=self._token))
+        self._move(lambda head: head.announcing(sending))
+
+    def journal(self, path: Path) -> RelayedJournal:
+        """The journal of the run that was announced."""
+        self._journal = RelayedJournal(path, self.objects, f"run-{self._token}", self.may_send)
+        return self._journal
+
+    def move(self, state: Path, keep_before: bool = True) -> None:
+        """Bring the local state to the store, as the next generation; nothing is to be folded in any more.
+
+        Raises OvertakenError, and moves nothing, if another machine has the lock by now.
+        """
+        old = self._head
+        name = f"state-{old.generation + 1}-{self._token}-{secrets.token_hex(2)}.duckdb"
+        stored = self.objects.upload(name, state)
+        try:
+            retl = version("reverse-etl")
+            self._move(
+                lambda head: head.moved_to(stored, self._now(), retl, keep_before),
+                is_done=lambda head: head.state == stored,
+            )
+        except OvertakenError:
+            self._clear([name])
+            raise
+        self._save_copy(Copy(self.url, name, False, self._token, None))
+        gone = [old.before, None if keep_before else old.state]
+        self._clear([*(stored.name for stored in gone if stored), *self._objects_of(old.sending)])
+
+    def note_run(self, run: dict[str, Any]) -> bool:
+        """Remember a run that moved nothing in the head alone; False if that holds too many of them."""
+        if len(self._head.runs) >= KEPT_RUNS or self._head.state is None:
+            return False
+        old = self._head.sending
+        self._move(lambda head: head.with_run(run))
+        self._save_copy(replace(self._copy, is_changed=False))
+        self._clear(self._objects_of(old))
+        return True
+
+    def settle(self) -> None:
+        """Say that nothing is left to be folded in: nothing was sent."""
+        old = self._head.sending
+        if old:
+            self._move(lambda head: head.settled())
+            self._clear(self._objects_of(old))
+
+    def reset(self) -> str | None:
+        """Let the store hold no state any more; the address of the one that it held."""
+        old = self._head
+        self._move(lambda head: head.moved_to(None, self._now(), version("reverse-etl"), keep_before=False))
+        self._path("copy.json").unlink(missing_ok=True)
+        self._clear([*([old.before.name] if old.before else []), *self._objects_of(old.sending)])
+        return f"{self.url}/{old.state.name}" if old.state else None
+
+    def older(self) -> list[str]:
+        """Addresses of states and runs that lie there beside the present state."""
+        present = {HEAD, self._head.state.name if self._head.state else HEAD}
+        names = [name for name in self.objects.names() if name not in present]
+        return [f"{self.url}/{name}" for name in names if "journal-" not in name]
+
+    def _objects_of(self, sending: Sending | None) -> list[str]:
+        if sending is None:
+            return []
+        with suppress(StateError):
+            names = [name for name in self.objects.names() if name.startswith(f"{sending.folder}/")]
+            return [name for name in names if name != self._end]
+        return [sending.outbox.name, segment_name(sending.folder, 1)]
+
+    def _clear(self, names: list[str]) -> None:
+        """What stays there does no harm, and is named by nothing."""
+        with suppress(StateError):
+            self.objects.delete(names)
+
+
+def look(objects: Objects) -> tuple[Head, Version] | None:
+    """The head as it is now; None if there is none."""
+    found = objects.read(HEAD)
+    if found is None:
+        return None
+    data, seen = found
+    try:
+        return read_head(data), seen
+    except ValueError as error:
+        hint = "bring back an older version of that object; or delete it: then every row goes out again"
+        raise StateError(f"{objects.url}/{HEAD} {error}", hint=hint) from error
+
+
+@contextmanager
+def held(objects: Objects, folder: Path, sync: str, target: str, clock: Callable[[], datetime]) -> Iterator[Shared]:
+    """Hold a shared state: nobody else works on it meanwhile. Raises BusyError if somebody does."""
+    shared = Shared(objects, folder, sync, target, clock)
+    try:
+        shared.take()
+        yield shared
+    finally:
+        shared.let_go()
+
+
+def _read_copy(folder: Path) -> Copy:
+    try:
+        return Copy(**json.loads((folder / "copy.json").read_text()))
+    except FileNotFoundError:
+        return Copy()
+    except (ValueError, TypeError) as error:
+        hint = f"delete {folder}: it is a copy, and is fetched again"
+        raise StateError(f"{folder / 'copy.json'} is damaged", hint=hint) from error
+
+
+def refuse_copy(folder: Path) -> None:
+    """Raises StateError if the folder is a copy of a shared state: on its own it may be behind."""
+    copy = _read_copy(folder)
+    if copy.base:
+        what = f"{folder} is a copy of the state at {copy.url}, and the target does not say state.path any more"
+        hint = f"set state.path again; to go on from the copy, if nobody else does, delete {folder / 'copy.json'}"
+        raise StateError(what, hint=hint)

@@ -1,0 +1,278 @@
+"""Objects under a URL: read, created once, replaced by compare-and-swap, and large files up and down.
+
+The library is obstore (the object stores of Rust); it is imported only if a target keeps its state in a store. What it
+raises becomes a StateError here; keys and tokens never get into one.
+
+    s3://bucket/path      AWS_ACCESS_KEY_ID, AWS_REGION, AWS_ENDPOINT_URL ... as the AWS tools have them
+    gs://bucket/path      GOOGLE_APPLICATION_CREDENTIALS, GOOGLE_SERVICE_ACCOUNT ...
+    az://container/path   AZURE_STORAGE_ACCOUNT_NAME, AZURE_STORAGE_ACCOUNT_KEY, AZURE_CLIENT_ID ...
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from datetime import timedelta
+from functools import cached_property
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from reverse_etl.errors import ProjectError, StateError
+from reverse_etl.head import Stored
+
+PART_BYTES = 8 * 1024 * 1024  # of a large file, in one request
+_TIMEOUT_S, _GIVE_UP_AFTER_S, _RETRIES = 10, 20, 4
+
+_NO_BUCKET = re.compile("NoSuchBucket|ContainerNotFound|bucket does not exist")
+
+Version = dict[str, Any]  # what names one version of an object: its e_tag, and in some stores a number
+
+_AWS = (
+    *("access_key_id", "secret_access_key", "session_token", "region", "endpoint", "role_arn", "role_session_name"),
+    *("web_identity_token_file", "container_credentials_relative_uri", "container_credentials_full_uri"),
+    *("container_authorization_token_file", "metadata_endpoint", "virtual_hosted_style_request", "request_payer"),
+    *("server_side_encryption", "sse_kms_key_id", "sse_bucket_key_enabled", "disable_bulk_delete"),
+)
+_GOOGLE = ("service_account", "service_account_key", "application_credentials", "base_url")
+_AZURE = (
+    *("client_id", "client_secret", "tenant_id", "authority_host", "federated_token_file", "msi_endpoint", "object_id"),
+    *("msi_resource_id", "use_azure_cli", "use_emulator"),
+)
+_AZURE_STORAGE = ("account_name", "account_key", "sas_key", "endpoint")
+# Environment variables, by the scheme of the URL; a later one goes before an earlier one.
+_FROM_ENVIRONMENT: Mapping[str, Mapping[str, str]] = {
+    "s3": {
+        "AWS_DEFAULT_REGION": "region",
+        **{f"AWS_{key.upper()}": key for key in _AWS},
+        "AWS_ENDPOINT_URL": "endpoint",
+        "AWS_ENDPOINT_URL_S3": "endpoint",
+    },
+    "gs": {
+        **{f"GOOGLE_{key.upper()}": key for key in _GOOGLE},
+        "STORAGE_EMULATOR_HOST": "base_url",
+    },
+    "az": {
+        **{f"AZURE_{key.upper()}": key for key in _AZURE},
+        **{f"AZURE_STORAGE_{key.upper()}": key for key in _AZURE_STORAGE},
+        "AZURE_STORAGE_SAS_TOKEN": "sas_key",
+    },
+}
+
+
+class StoreError(StateError):
+    """The store cannot be reached, or refuses: nothing is said about the state in it."""
+
+
+class Objects:
+    """The objects under `url`. Nothing is reached before the first call."""
+
+    def __init__(self, url: str, environ: Mapping[str, str], ca_bundle: str | None = None) -> None:
+        self.url = url.rstrip("/")
+        self._environ, self._ca_bundle = environ, ca_bundle
+
+    def __repr__(self) -> str:
+        return f"Objects({self.url})"
+
+    # --- small objects -----------------------------------------------------------------------------------------------
+
+    def read(self, name: str) -> tuple[bytes, Version] | None:
+        """An object and its version; None if it is not there."""
+        try:
+            found = self._store.get(name)
+            return bytes(found.bytes()), _version(found.meta)
+        except FileNotFoundError as error:
+            if _NO_BUCKET.search(str(error)):
+                raise self._trouble("read", name, error) from error
+            return None
+        except self._errors as error:
+            raise self._trouble("read", name, error) from error
+
+    def write(self, name: str, data: bytes) -> None:
+        try:
+            self._store.put(name, data)
+        except self._errors as error:
+            raise self._trouble("write", name, error) from error
+
+    def create(self, name: str, data: bytes) -> Version | None:
+        """Write an object that is not there yet; None if it is."""
+        return self._put(name, data, "create")
+
+    def swap(self, name: str, data: bytes, version: Version) -> Version | None:
+        """Replace that version of an object; None if it is another one by now."""
+        return self._put(name, data, version)
+
+    def _put(self, name: str, data: bytes, mode: Any) -> Version | None:
+        """A request that was repeated, or got no answer, may have been taken: what lies there now says so."""
+        from obstore.exceptions import AlreadyExistsError, PreconditionError
+
+        trouble = None
+        try:
+            return _version(self._store.put(name, data, mode=mode, use_multipart=False))
+        except (AlreadyExistsError, PreconditionError, FileNotFoundError):
+            pass
+        except self._errors as error:
+            trouble = self._trouble("write", name, error)
+        there = self.read(name)
+        if there and there[0] == data:
+            return there[1]
+        if trouble:
+            raise trouble
+        return None
+
+    def delete(self, names: Iterable[str]) -> None:
+        """Some stores say so if one is not there: then it is gone, which is what was wanted."""
+        for name in names:
+            try:
+                self._store.delete(name)
+            except FileNotFoundError:
+                continue
+            except self._errors as error:
+                raise self._trouble("delete", name, error) from error
+
+    def names(self) -> list[str]:
+        """All objects there are."""
+        try:
+            return sorted(str(found["path"]) for page in self._store.list() for found in page)
+        except self._errors as error:
+            raise self._trouble("list", "", error) from error
+
+    # --- files -------------------------------------------------------------------------------------------------------
+
+    def upload(self, name: str, path: Path) -> Stored:
+        """Write a file as an object, a few parts in memory at a time."""
+        digest = sha256()
+        with path.open("rb") as file:
+            while part := file.read(PART_BYTES):
+                digest.update(part)
+        try:
+            self._bulk.put(name, path, chunk_size=PART_BYTES, max_concurrency=4)
+        except self._errors as error:
+            raise self._trouble("write", name, error) from error
+        return Stored(name=name, size=path.stat().st_size, sha256=digest.hexdigest())
+
+    def download(self, stored: Stored, path: Path) -> None:
+        """Write an object to a file, whole or not at all, a part in memory at a time."""
+        unfinished, digest = path.with_name(f"{path.name}.part"), sha256()
+        with unfinished.open("wb") as file:
+            for start in range(0, stored.size, PART_BYTES):
+                try:
+                    end = min(start + PART_BYTES, stored.size)
+                    part = bytes(self._bulk.get_range(stored.name, start=start, end=end))
+                except FileNotFoundError as error:
+                    raise self._missing(stored.name) from error
+                except self._errors as error:
+                    raise self._trouble("read", stored.name, error) from error
+                digest.update(part)
+                file.write(part)
+        if digest.hexdigest() != stored.sha256:
+            unfinished.unlink()
+            hint = "something else wrote to it: bring back an older version of the object"
+            raise StateError(f"{self.url}/{stored.name} is not what was written there", hint=hint)
+        unfinished.replace(path)
+
+    def _missing(self, name: str) -> StateError:
+        hint = "bring it back from the bucket's versions or a backup, or `retl state reset`: all rows go out again"
+        return StateError(f"{self.url}/{name} is gone, and head.json says that it is the state", hint=hint)
+
+    def check(self, name: str) -> None:
+        """Raises StateError unless objects can be written, and the store refuses what compare-and-swap must refuse."""
+        first = self.create(name, b"one")
+        again = self.create(name, b"two")
+        moved = first and self.swap(name, b"three", first)
+        stale = first and self.swap(name, b"four", first)
+        self.delete([name])
+        if not (first and moved) or again or stale:
+            what = f"{self.url} does not compare before it writes: it took what If-Match and If-None-Match forbid"
+            raise StateError(what, hint="two machines could overwrite each other there: take a store that does")
+
+    # --- inside ------------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def _store(self) -> Any:
+        return self._open(_TIMEOUT_S, _GIVE_UP_AFTER_S)
+
+    @cached_property
+    def _bulk(self) -> Any:
+        return self._open(120, 300)
+
+    def _open(self, timeout_s: int, give_up_after_s: int) -> Any:
+        try:
+            from obstore.exceptions import BaseError
+            from obstore.store import from_url
+        except ImportError as error:
+            hint = 'pip install "reverse-etl[state]"'
+            raise ProjectError(f"the state at {self.url} needs the package obstore", hint=hint) from error
+        config = settings(urlsplit(self.url).scheme, self._environ)
+        client: dict[str, Any] = {"timeout": timedelta(seconds=timeout_s)}
+        address = urlsplit(config.get("endpoint") or config.get("base_url") or "https://host")
+        if address.scheme not in ("http", "https") or not address.hostname:
+            hint = "AWS_ENDPOINT_URL, or what stands for it elsewhere, begins with https://"
+            raise ProjectError(f"the address of the store of {self.url} is none: {address.geturl()}", hint=hint)
+        if address.scheme == "http":
+            if address.hostname not in ("localhost", "127.0.0.1", "::1") and not _allows_http(self._environ):
+                what = f"the state at {self.url} would travel unencrypted, and it holds personal data"
+                hint = "take its https address, or set AWS_ALLOW_HTTP=true if the network between is yours"
+                raise ProjectError(what, hint=hint)
+            client["allow_http"] = True
+        if self._ca_bundle:
+            client["root_certificate"] = _certificates(self._ca_bundle)
+        retry = {"max_retries": _RETRIES, "retry_timeout": timedelta(seconds=give_up_after_s)}
+        try:
+            return from_url(self.url, config=config, client_options=client, retry_config=retry)  # type: ignore[call-overload]
+        except (BaseError, ValueError) as error:
+            hint = "see the environment variables in docs/state.md"
+            raise ProjectError(f"the state at {self.url} cannot be used: {_reason(error)}", hint=hint) from error
+
+    @property
+    def _errors(self) -> tuple[type[Exception], ...]:
+        from obstore.exceptions import BaseError
+
+        return (BaseError, OSError, ValueError)
+
+    def _trouble(self, verb: str, name: str, error: Exception) -> StoreError:
+        place = f"{self.url}/{name}".rstrip("/")
+        reason = _reason(error)
+        if _NO_BUCKET.search(str(error)):
+            return StoreError(f"{place} cannot be reached: there is no such bucket", hint="make it, or mend state.path")
+        if re.search(r"40[13]|credential|resolve_deny|metadata|169\.254", reason):
+            hint = "the credentials come from the environment or .env; docs/state.md has the permissions they need"
+            return StoreError(f"{place}: no permission to {verb} it: {reason}", hint=hint)
+        address = "; its address is AWS_ENDPOINT_URL, if it is not that of S3" if place.startswith("s3:") else ""
+        return StoreError(
+            f"{place} cannot be reached: {reason}", hint=f"run again when the store can be reached{address}"
+        )
+
+
+def settings(scheme: str, environ: Mapping[str, str]) -> dict[str, str]:
+    """What the environment says of a store, in the words of the library."""
+    given = {key: environ[name] for name, key in _FROM_ENVIRONMENT[scheme].items() if environ.get(name)}
+    if scheme == "s3":
+        given.setdefault("region", "us-east-1")
+        if "AWS_ENDPOINT_URL" in environ:  # set, and empty: the library would look there too, and break
+            given.setdefault("endpoint", f"https://s3.{given['region']}.amazonaws.com")
+    return given
+
+
+def _version(about: Mapping[str, Any]) -> Version:
+    return {key: about[key] for key in ("e_tag", "version") if about.get(key)}
+
+
+def _allows_http(environ: Mapping[str, str]) -> bool:
+    return environ.get("AWS_ALLOW_HTTP", "").lower() in ("1", "true", "yes")
+
+
+def _certificates(path: str) -> bytes:
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise ProjectError(f"{path} cannot be read: {error.strerror}", hint="SSL_CERT_FILE names it") from error
+
+
+def _reason(error: Exception) -> str:
+    """What went wrong in few words: answers of a store may repeat what was signed, so little of them is taken."""
+    text = str(error).split("\n\nDebug source")[0]
+    status = re.search(r"status code: (\d{3}[ \w]*)", text)
+    code = re.search(r"<Code>(\w+)</Code>", text)
+    if status or code:
+        return " ".join(found[1].strip() for found in (status, code) if found)
+    return text.splitlines()[0].split(" - ")[-1][:200]

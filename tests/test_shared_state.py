@@ -1,0 +1,597 @@
+"""A state in an object store: machines that share it neither meet, nor move it back, nor lose what one of them sent."""
+
+import json
+import sys
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from reverse_etl import shared_state
+from reverse_etl.memory import acknowledged_row, forget, reset, resolve, rows_not_in_braze, standing
+from reverse_etl.sandbox import Fault, Sandbox
+from reverse_etl.state_store import settings
+from tests.bucket import SECRET, Bucket
+from tests.conftest import KEY, FakeClock, Retl, Shop
+from tests.test_recovery import EVENTS, MANY, SEEN, running, start
+
+HOUR = timedelta(hours=1)
+
+
+@pytest.fixture
+def bucket() -> Iterator[Bucket]:
+    with Bucket() as bucket:
+        yield bucket
+
+
+def machine(folder: Path, braze: Sandbox, bucket: Bucket) -> Shop:
+    shop = Shop(folder, braze, state={"path": bucket.url}, environ={"BRAZE_API_KEY": KEY, **bucket.environ})
+    for name, value in bucket.environ.items():
+        shop.environ[name] = value
+    return shop
+
+
+@pytest.fixture
+def one(tmp_path: Path, braze: Sandbox, bucket: Bucket) -> Shop:
+    return machine(tmp_path / "one", braze, bucket)
+
+
+@pytest.fixture
+def two(tmp_path: Path, braze: Sandbox, bucket: Bucket) -> Shop:
+    """Another machine: another folder, with the same project."""
+    return machine(tmp_path / "two", braze, bucket)
+
+
+def both(one: Shop, two: Shop, sql: str, **options: Any) -> None:
+    for shop in (one, two):
+        shop.sync("it", sql, **options)
+
+
+def later(shop: Shop) -> Shop:
+    """An hour later: the locks of machines that died have run out."""
+    shop.clock = FakeClock(ahead=HOUR)
+    return shop
+
+
+def states(bucket: Bucket) -> list[str]:
+    return [name for name in bucket.names() if name.startswith("state-")]
+
+
+# --- sharing -----------------------------------------------------------------------------------------------------------
+
+
+def test_fresh_machine_sends_nothing_when_nothing_changed(one: Shop, two: Shop, bucket: Bucket):
+    both(one, two, MANY)
+    assert one.run().fates.accepted == 1000
+    result = two.run()
+    assert (result.status, result.plan.unchanged, result.fates.requests) == ("success", 1000, 0)
+    assert bucket.head().holder is bucket.head().sending is None
+
+
+def test_machines_take_turns_and_each_sends_what_the_other_has_not(one: Shop, two: Shop, bucket: Bucket):
+    both(one, two, MANY)
+    one.run()
+    two.sync("it", MANY.replace("range(1000)", "range(1010)"))
+    assert two.run().fates.accepted == 10
+    one.sync("it", MANY.replace("range(1000)", "range(1020)").replace("i AS n", "i + 1 AS n"))
+    result = one.run()
+    assert (result.plan.added, result.plan.changed) == (10, 1010)
+    assert bucket.head().generation == 3
+    assert len(states(bucket)) == 2  # the present one, and the one before
+    assert [name for name in bucket.names() if name.startswith("run-")] == []
+
+
+def test_state_is_fetched_once_by_a_machine_that_keeps_its_copy(one: Shop, bucket: Bucket):
+    one.sync("it", MANY).run()
+    bucket.log.clear()
+    one.run()
+    assert [path for method, path in bucket.log if method == "GET" and "state-" in path] == []
+
+
+def test_run_that_changes_nothing_uploads_no_state_and_is_known_all_the_same(one: Shop, two: Shop, bucket: Bucket):
+    both(one, two, MANY)
+    one.run()
+    before = states(bucket)
+    runs = [one.run().plan.run_id, one.run().plan.run_id]
+    assert states(bucket) == before
+    assert [run["run_id"] for run in bucket.head().runs] == runs
+    assert standing(two.project(), two.project().sync("it")).last_run == "success"
+    assert {run for (run,) in two.rows_of("runs", "run_id")} >= set(runs)
+    two.sync("it", MANY.replace("1000", "1001")).run()
+    assert bucket.head().runs == ()
+    assert len(one.rows_of("runs", "1")) == 3
+    one.sync("it", MANY.replace("1000", "1001")).run()
+    assert len(one.rows_of("runs", "1")) == 5
+
+
+def test_incremental_run_without_news_uploads_no_state(one: Shop, bucket: Bucket):
+    sql = "SELECT 'u' || i AS external_id, 'seen' AS name, TIMESTAMP '2026-11-23' AS time, i FROM range(9) r(i)"
+    one.sync("it", sql, **{**EVENTS, "primary_key": "i", "incremental": {"cursor": "i"}}).run()
+    before = states(bucket)
+    assert one.run().status == "success"
+    assert states(bucket) == before
+
+
+def test_plan_uploads_nothing_and_leaves_no_lock(one: Shop, two: Shop, bucket: Bucket, retl: Retl, monkeypatch):
+    for name, value in bucket.environ.items():
+        monkeypatch.setenv(name, value)
+    both(one, two, MANY)
+    assert retl("plan", "it", folder=one.folder).code == 0
+    assert bucket.names() == ["head.json"]
+    one.run()
+    before = (bucket.names(), bucket.head())
+    two.sync("it", MANY.replace("i AS n", "i + 1 AS n"))
+    outcome = retl("plan", "it", folder=two.folder)
+    assert (outcome.code, "~ 1,000 changed" in outcome.out) == (0, True), outcome
+    assert (bucket.names(), bucket.head()) == before
+
+
+def test_state_looks_the_same_from_a_fresh_machine(one: Shop, two: Shop, bucket: Bucket):
+    both(one, two, "SELECT * FROM (VALUES ('a', 1), ('', 2)) t(external_id, n)", skip_on_invalid_records=True)
+    one.run()
+    for shop in (one, two):
+        project, sync = shop.project(), shop.project().sync("it")
+        assert standing(project, sync).cells()[3:] == ("1", "1", "0")
+        assert [row["state"] for row in rows_not_in_braze(project, sync, False)] == ["invalid"]
+        assert acknowledged_row(project, sync, "a")["n"] == "1"
+
+
+def test_sync_that_never_ran_anywhere_is_never(two: Shop, bucket: Bucket):
+    two.sync("it", MANY)
+    assert standing(two.project(), two.project().sync("it")).last_run == "never"
+    assert bucket.names() == []
+
+
+def test_plan_that_another_machine_applied_is_refused(
+    one: Shop, two: Shop, bucket: Bucket, retl: Retl, monkeypatch: pytest.MonkeyPatch
+):
+    for name, value in bucket.environ.items():
+        monkeypatch.setenv(name, value)
+    both(one, two, MANY)
+    assert retl("plan", "it", "--out", "../plan", folder=one.folder).code == 0
+    assert retl("apply", "../plan", folder=two.folder).code == 0
+    outcome = retl("apply", "../plan", folder=one.folder)
+    assert outcome.code == 1
+    assert outcome.err.startswith("it: the plan is not sent: it was applied at ")
+    assert len(one.sent()) == 14
+
+
+# --- one at a time -----------------------------------------------------------------------------------------------------
+
+
+def test_second_machine_is_told_who_is_at_work(one: Shop, two: Shop):
+    both(one, two, MANY)
+    with running(one, until="u300") as process:
+        result = two.run()
+        project = two.project()
+        assert standing(project, project.sync("it")).last_run == "running"
+    assert (result.status, result.exit_code) == ("failed", 1)
+    what = result.mistakes[0].what
+    assert what.startswith(f'sync "it" on target "test" is at work already: process {process.pid} on ')
+    assert result.mistakes[0].hint == "--wait SECONDS waits for it"
+
+
+def test_of_two_machines_that_wait_one_sends_and_the_other_finds_nothing_to_do(one: Shop, two: Shop, bucket: Bucket):
+    both(one, two, SEEN, **EVENTS)
+    runs = [start(shop, "sync", "it", "--wait", "60") for shop in (one, two, one, two)]
+    outs = [run.communicate(timeout=90) for run in runs]
+    assert [run.returncode for run in runs] == [0] * 4, outs
+    assert sorted("nothing to send, 0 requests" in out for out, _ in outs) == [False, True, True, True]
+    assert len(one.braze.events()) == 1000
+
+
+def test_live_lock_is_not_taken_and_a_dead_one_is(one: Shop, two: Shop):
+    both(one, two, MANY)
+    with running(one, until="u300") as process:
+        process.kill()
+    assert two.run().mistakes[0].what.startswith('sync "it" on target "test" is at work already')
+    assert later(two).run().status == "success"
+    owner = two.listener.notices[0]
+    assert owner.startswith(f"it: process {process.pid} on ")
+    assert owner.endswith(", ended without letting go of this sync: taken over")
+
+
+def test_lock_of_a_process_that_died_on_this_machine_is_not_waited_for(one: Shop):
+    one.sync("it", SEEN, **EVENTS)
+    with running(one, until="u300") as process:
+        process.kill()
+    result = one.run()
+    assert one.listener.notices[1:] == [
+        "it: the last run was killed; of what it sent, 300 rows were accepted, 0 rejected, 75 in doubt; 625 go out now"
+    ]
+    assert (result.status, result.plan.held, result.fates.accepted) == ("incomplete", 75, 625)
+    names = [event["external_id"] for event in one.braze.events()]
+    assert len(names) == len(set(names)) == 1000
+
+
+def take_lock(bucket: Bucket) -> None:
+    """What another machine does first."""
+    objects = bucket.objects()
+    data, seen = objects.read("head.json")
+    head = json.loads(data)
+    head["holder"] = {**head["holder"], "token": "other", "host": "elsewhere", "pid": 7}
+    assert objects.swap("head.json", json.dumps(head).encode(), seen)
+
+
+def at_record(shop: Shop, identifier: str, do: Any, answer_s: float = 0.0) -> None:
+    """Do something as the record of that user arrives at Braze."""
+
+    def matches(found: str) -> bool:
+        if found == identifier:
+            do()
+        return found == identifier
+
+    shop.braze.add_fault(Fault("delay", seconds=answer_s, matches=matches))
+
+
+def test_run_that_lost_its_lock_stops_sending_and_moves_nothing(one: Shop, bucket: Bucket, monkeypatch):
+    monkeypatch.setattr(shared_state, "RENEW_EVERY_S", 0.02)
+    one.sync("it", "SELECT 'u' || i AS external_id, i AS n FROM range(40000) r(i)")
+    at_record(one, "u300", lambda: take_lock(bucket), answer_s=0.4)
+    result = one.run()
+    assert (result.status, result.exit_code) == ("failed", 1)
+    assert 4 < len(one.sent()) < 400
+    (mistake,) = result.mistakes
+    assert mistake.what.startswith(
+        f"it: another machine took over the state at {bucket.url}/test/it: process 7 on else"
+    )
+    assert " rows that Braze accepted in this run are written down in " in mistake.what
+    head = bucket.head()
+    assert (head.generation, head.state, head.holder.host) == (0, None, "elsewhere")
+    assert states(bucket) == []
+
+
+def test_machine_that_slept_longer_than_its_lock_sends_nothing_more(one: Shop, bucket: Bucket):
+    one.sync("it", MANY)
+    at_record(one, "u300", lambda: setattr(one.clock, "ahead", HOUR), answer_s=0.2)
+    result = one.run()
+    assert (result.status, result.fates.accepted < 1000) == ("failed", True)
+    assert result.mistakes[0].what == "it: the journal cannot be written: the lock on the state ran out"
+    assert one.run().status == "success"
+    assert len(list(one.braze.profiles())) == 1000
+
+
+# --- a machine that is lost --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("until", ["u0", "u300", "u999"])
+def test_lost_machine_of_events_doubles_none_and_what_may_have_arrived_is_listed(one: Shop, two: Shop, until: str):
+    both(one, two, SEEN, **EVENTS)
+    with running(one, until=until) as process:
+        process.kill()
+    arrived = {event["external_id"] for event in one.braze.events()}
+    result = later(two).run()
+    project, sync = two.project(), two.project().sync("it")
+    known = {key for (key,) in two.rows_of("state", "external_id") if key}
+    doubtful = {row["key"] for row in rows_not_in_braze(project, sync, False)}
+    assert arrived <= known | doubtful  # no doubtful one is silent
+    assert known & doubtful == set()
+    assert len(known | doubtful) == 1000
+    assert result.status == "incomplete"
+    _, killed = two.listener.notices
+    assert killed.startswith("it: the last run was killed; of what it sent, ")
+    for resolution, keys in (("discard", doubtful & arrived), ("resend", doubtful - arrived)):
+        if keys:
+            resolve(project, sync, resolution, sorted(keys))
+    assert one.run().status == "success"  # the decision was taken on one machine, and is followed on the other
+    names = [event["external_id"] for event in one.braze.events()]
+    assert len(names) == len(set(names)) == 1000
+    assert two.run().fates.requests == 0
+
+
+def test_records_that_were_not_released_yet_are_not_in_doubt(one: Shop, two: Shop):
+    both(one, two, SEEN.replace("range(1000)", "range(20000)"), **EVENTS)
+    with running(one, until="u300") as process:
+        process.kill()
+    result = later(two).run()
+    assert 0 < result.plan.held <= 5000
+    assert result.fates.accepted == 15000
+
+
+def test_machine_that_was_only_thought_to_be_lost_doubles_nothing_in_silence(one: Shop, two: Shop):
+    """The clock of the second is an hour off, so it takes over from one that lives, and goes on when it is answered."""
+    both(one, two, SEEN.replace("range(1000)", "range(12000)"), **EVENTS)
+    with running(one, until="u300", answer_s=4) as process:
+        result = later(two).run()
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "it: another machine took over the state at " in err
+    names = [event["external_id"] for event in one.braze.events()]
+    assert len(names) == len(set(names))
+    project = two.project()
+    doubtful = {row["key"] for row in rows_not_in_braze(project, project.sync("it"), False)}
+    known = {key for (key,) in two.rows_of("state", "external_id")}
+    assert set(names) <= known | doubtful
+    assert len(doubtful) == result.plan.held == 12000 - len(known)
+
+
+@pytest.mark.parametrize("until", ["u0", "u300", "u999"])
+def test_lost_machine_of_attributes_loses_nothing(one: Shop, two: Shop, until: str):
+    both(one, two, MANY)
+    one.run()
+    for shop in (one, two):
+        shop.sync("it", MANY.replace("i AS n", "i + 1 AS n"))
+    with running(one, until=until) as process:
+        process.kill()
+    two.sync("it", MANY)  # back to what was acknowledged: what may have arrived must be mended
+    result = later(two).run()
+    assert result.status == "success"
+    profiles = {profile["external_id"]: profile for profile in two.braze.profiles()}
+    assert {name: profile["custom_attributes"]["n"] for name, profile in profiles.items()} == {
+        f"u{i}": i for i in range(1000)
+    }
+    assert two.run().fates.requests == 0
+
+
+def test_lost_machine_that_comes_back_says_so_and_sends_nothing_twice(one: Shop, two: Shop):
+    both(one, two, SEEN, **EVENTS)
+    with running(one, until="u300") as process:
+        process.kill()
+    held = later(two).run().plan.held
+    result = later(one).run()
+    assert one.listener.notices[1:] == [
+        "it: a run of this machine was cut off, and another machine has dealt with it since; "
+        "answers that only this machine saw are not taken up"
+    ]
+    assert (result.plan.held, result.fates.requests) == (held, 0)
+    names = [event["external_id"] for event in one.braze.events()]
+    assert len(names) == len(set(names))
+
+
+def test_machine_that_dies_while_it_takes_over_is_taken_over_in_turn(one: Shop, two: Shop, bucket: Bucket):
+    both(one, two, SEEN, **EVENTS)
+    with running(one, until="u300") as process:
+        process.kill()
+    bucket.refuses_states = True
+    assert "no permission to write it: 403" in later(two).run().mistakes[0].what
+    bucket.refuses_states = False
+    assert bucket.head().sending is not None
+    two.clock = FakeClock(ahead=2 * HOUR)
+    result = two.run()
+    assert result.status == "incomplete"
+    assert result.plan.held + len(two.rows_of("state", "1", sync="it")) >= 1000
+    names = [event["external_id"] for event in one.braze.events()]
+    assert len(names) == len(set(names))
+
+
+# --- a store that is not there -----------------------------------------------------------------------------------------
+
+
+def test_store_that_cannot_be_reached_is_said_before_anything_is_sent(one: Shop, bucket: Bucket):
+    one.sync("it", MANY)
+    bucket.is_down = True
+    result = one.run()
+    assert (result.status, result.exit_code) == ("failed", 1)
+    assert (
+        result.mistakes[0].what == f"{bucket.url}/test/it/head.json cannot be reached: 503 Service Unavailable SlowDown"
+    )
+    assert one.sent() == []
+    assert standing(one.project(), one.project().sync("it")).last_run == "unreachable"
+    bucket.is_down = False
+    assert one.run().status == "success"
+
+
+def test_store_that_refuses_is_said_and_no_secret_is(one: Shop, bucket: Bucket):
+    one.sync("it", MANY)
+    bucket.refuses = True
+    said = str(one.run().mistakes[0])
+    assert said == (
+        f"{bucket.url}/test/it/head.json: no permission to read it: 403 Forbidden AccessDenied\n"
+        "  hint: the credentials come from the environment or .env; docs/state.md has the permissions they need"
+    )
+    assert SECRET not in said
+
+
+def test_store_that_breaks_off_while_sending_leaves_the_run_here_and_it_is_brought_later(
+    one: Shop, two: Shop, bucket: Bucket
+):
+    both(one, two, SEEN, **EVENTS)
+    at_record(one, "u300", lambda: setattr(bucket, "is_down", True))
+    result = one.run()
+    assert result.status == "failed"
+    assert result.mistakes[0].what.endswith(
+        f"; so the state there was not moved: 1,000 rows that Braze accepted in this run are written down in "
+        f"{one.folder}/.retl/test/it only"
+    )
+    bucket.is_down = False
+    assert one.run().fates.requests == 0
+    assert two.run().fates.requests == 0
+    assert len(one.braze.events()) == 1000
+
+
+def test_store_that_does_not_compare_is_refused(one: Shop, bucket: Bucket, retl: Retl, monkeypatch):
+    for name, value in bucket.environ.items():
+        monkeypatch.setenv(name, value)
+    one.sync("it", MANY)
+    assert f"ok    state.path: {bucket.url}\n" in retl("debug", folder=one.folder).out
+    assert bucket.objects("").names() == []
+    bucket.ignores_conditions = True
+    what = "does not compare before it writes: it took what If-Match and If-None-Match forbid"
+    assert f"FAIL  state.path: {bucket.url}/test {what}" in retl("debug", folder=one.folder).out
+    assert one.run().mistakes[0].what == f"{bucket.url}/test/it {what}"
+    assert set(one.sent()) == {"{}"}  # of `debug`, for the key's permissions
+
+
+def test_bucket_that_is_not_there_is_named(one: Shop):
+    one.state = {"path": "s3://nowhere/retl"}
+    one.sync("it", MANY)
+    assert (
+        one.run().mistakes[0].what == "s3://nowhere/retl/test/it/head.json cannot be reached: there is no such bucket"
+    )
+
+
+def test_missing_package_is_a_mistake_of_the_set_up(one: Shop, bucket: Bucket, monkeypatch):
+    one.sync("it", MANY)
+    monkeypatch.setitem(sys.modules, "obstore.store", None)
+    result = one.run()
+    assert (result.exit_code, str(result.mistakes[0])) == (
+        2,
+        f'the state at {bucket.url}/test/it needs the package obstore\n  hint: pip install "reverse-etl[state]"',
+    )
+
+
+def test_state_does_not_travel_unencrypted_to_another_machine(one: Shop, bucket: Bucket):
+    one.sync("it", MANY)
+    one.environ["AWS_ENDPOINT_URL"] = "http://minio.example.com:9000"
+    result = one.run()
+    assert (result.exit_code, result.mistakes[0].what) == (
+        2,
+        f"the state at {bucket.url}/test/it would travel unencrypted, and it holds personal data",
+    )
+
+
+@pytest.mark.parametrize("address", ["minio.example.com", "minio:9000", "https://"])
+def test_address_that_is_none_is_said(one: Shop, bucket: Bucket, address: str):
+    one.sync("it", MANY)
+    one.environ["AWS_ENDPOINT_URL"] = address
+    result = one.run()
+    assert (result.exit_code, result.mistakes[0].what) == (
+        2,
+        f"the address of the store of {bucket.url}/test/it is none: {address}",
+    )
+
+
+def test_settings_of_a_store_come_from_the_variables_that_its_tools_have():
+    environ = {
+        "AWS_ENDPOINT_URL": "",
+        "AWS_DEFAULT_REGION": "eu-west-1",
+        "AWS_SESSION_TOKEN": "t",
+        "AZURE_CLIENT_ID": "c",
+    }
+    assert settings("s3", environ) == {
+        "region": "eu-west-1",
+        "session_token": "t",
+        "endpoint": "https://s3.eu-west-1.amazonaws.com",
+    }
+    assert settings("s3", {"AWS_ENDPOINT_URL": "https://a", "AWS_ENDPOINT_URL_S3": "https://b"}) == {
+        "region": "us-east-1",
+        "endpoint": "https://b",
+    }
+    assert settings("az", {**environ, "AZURE_STORAGE_ACCOUNT_NAME": "a"}) == {"client_id": "c", "account_name": "a"}
+    assert settings("gs", {"GOOGLE_SERVICE_ACCOUNT": "/key.json"}) == {"service_account": "/key.json"}
+
+
+def test_state_that_was_written_over_is_found_out(one: Shop, two: Shop, bucket: Bucket):
+    both(one, two, MANY)
+    one.run()
+    bucket.objects().write(states(bucket)[0], b"x" * bucket.head().state.size)
+    assert two.run().mistakes[0].what == f"{bucket.url}/test/it/{states(bucket)[0]} is not what was written there"
+    bucket.objects().delete(states(bucket))
+    assert two.run().mistakes[0].what.endswith(" is gone, and head.json says that it is the state")
+
+
+# --- by hand, and from one place to another ----------------------------------------------------------------------------
+
+
+def test_forgotten_person_is_gone_from_the_store_and_what_remains_is_named(one: Shop, two: Shop, bucket: Bucket):
+    both(one, two, MANY)
+    one.run()
+    two.sync("it", MANY.replace("i AS n", "i + 1 AS n")).run()
+    bucket.objects().write("state-0-backup.duckdb", b"of somebody")
+    gone = forget(one.project(), one.project().sync("it"), "u7")
+    assert (gone.acknowledged, gone.copies) == (1, [f"{bucket.url}/test/it/state-0-backup.duckdb"])
+    assert len(states(bucket)) == 2
+    assert two.run().plan.added == 1
+
+
+def test_reset_state_is_reset_on_all_machines_and_the_old_one_is_kept(one: Shop, two: Shop, bucket: Bucket):
+    both(one, two, MANY)
+    one.run()
+    two.run()
+    (old,) = states(bucket)
+    assert reset(one.project(), one.project().sync("it")) == f"{bucket.url}/test/it/{old}"
+    assert two.run().plan.added == 1000
+    assert old in states(bucket)
+    assert one.run().fates.requests == 0
+
+
+def test_state_of_before_sharing_is_what_the_store_begins_with(one: Shop, two: Shop, bucket: Bucket):
+    both(one, two, MANY)
+    for shop in (one, two):
+        shop.state = {}
+        shop.write()
+    one.run()
+    two.sync("it", MANY.replace("range(1000)", "range(1)")).run()
+    for shop in (one, two):
+        shop.state = {"path": bucket.url}
+        shop.sync("it", MANY)
+    result = one.run()
+    assert one.listener.notices == [f"it: the state of this folder is what {bucket.url}/test/it begins with"]
+    assert (result.plan.unchanged, result.fates.requests) == (1000, 0)
+    assert two.run().fates.requests == 0
+    (kept,) = (two.folder / ".retl/test/it").glob("before-sharing-*.duckdb")
+    assert two.listener.notices == [
+        f"it: {bucket.url}/test/it holds a state already; the one of this folder is kept in {kept}"
+    ]
+
+
+def test_state_of_before_sharing_is_never_lost_to_a_run_that_was_cut_off_elsewhere(one: Shop, two: Shop):
+    both(one, two, MANY)
+    two.state = {}
+    two.write()
+    two.run()
+    with running(one, until="u300") as process:
+        process.kill()
+    two.state = {"path": one.state["path"]}
+    two.write()
+    later(two).run()
+    (kept,) = (two.folder / ".retl/test/it").glob("before-sharing-*.duckdb")
+    assert any(str(kept) in note for note in two.listener.notices)
+
+
+def test_copy_is_not_taken_for_a_state_when_state_path_is_taken_out(one: Shop):
+    one.sync("it", MANY).run()
+    one.state = {}
+    one.write()
+    result = one.run()
+    assert result.mistakes[0].what.endswith("and the target does not say state.path any more")
+    assert result.fates is None
+
+
+def test_store_that_is_empty_does_not_make_a_copy_of_another_one_start_over(one: Shop, bucket: Bucket):
+    one.sync("it", MANY).run()
+    one.state = {"path": f"{bucket.url}-moved"}
+    one.write()
+    what = f"{bucket.url}-moved/test/it holds nothing yet, and {one.folder}/.retl/test/it is a copy of {bucket.url}/test/it"
+    assert one.run().mistakes[0].what == what
+    assert len(one.sent()) == 14
+
+
+def test_state_in_a_folder_moves_there(shop: Shop, tmp_path: Path):
+    shop.state = {"path": "../elsewhere"}
+    shop.sync("it", MANY)
+    assert shop.run().fates.accepted == 1000
+    assert (tmp_path / "elsewhere/test/it/state.duckdb").exists()
+    assert not (shop.folder / ".retl/test/it").exists()
+    assert shop.run().fates.requests == 0
+
+
+def test_state_that_was_left_behind_is_named_before_everything_goes_out_again(shop: Shop, tmp_path: Path):
+    shop.sync("it", MANY).run()
+    shop.state = {"path": str(tmp_path / "elsewhere")}
+    shop.write()
+    result = shop.run()
+    before = shop.folder / ".retl/test/it"
+    what = f"there is no state in {tmp_path}/elsewhere/test/it, and one in {before}, where it was before"
+    assert (result.mistakes[0].what, result.exit_code) == (what, 1)
+    (tmp_path / "elsewhere/test").mkdir(parents=True)
+    before.rename(tmp_path / "elsewhere/test/it")
+    assert shop.run().fates.requests == 0
+
+
+@pytest.mark.parametrize(
+    ("path", "why"),
+    [
+        ("ftp://x/y", "must be a folder, or begin with s3://bucket, gs://bucket or az://container"),
+        ("s3://", "must be a folder, or begin with s3://bucket, gs://bucket or az://container"),
+        ("s3://key:secret@bucket", "must hold a bucket and a path only: credentials come from the environment"),
+    ],
+)
+def test_state_path_that_is_none_is_shown_in_its_place(shop: Shop, retl: Retl, path: str, why: str):
+    shop.state = {"path": path}
+    shop.sync("it", MANY)
+    outcome = retl("ls", folder=shop.folder)
+    assert (outcome.code, outcome.err) == (2, f'syncs.yml:13:13: "path" in target "test" {why}\n')
+    assert outcome.out == ""
