@@ -184,8 +184,7 @@ def sample_changes(connection: DuckDBPyConnection, layout: Layout, known: Collec
     same = [f"t.{identifier(name)} IS NOT DISTINCT FROM o.{identifier(f'new.{name}')}" for name in layout.key]
     joined = f"LEFT JOIN {ACKNOWLEDGED} AS t ON {' AND '.join(same)}" if known else ""
     first = " UNION ALL ".join(
-        f"(FROM {OUTBOX} WHERE action = 'send' AND kind = '{kind}' ORDER BY key LIMIT {SHOWN_CHANGES})"
-        for kind in Kind
+        f"(FROM {OUTBOX} WHERE action = 'send' AND kind = '{kind}' ORDER BY key LIMIT {SHOWN_CHANGES})" for kind in Kind
     )
     rows = connection.execute(
         f"""SELECT o.key, o.kind, [{goes}], [{old}], [{new}] FROM ({first}) AS o {joined} ORDER BY o.kind, o.key"""
