@@ -10,8 +10,9 @@ from typing import Any
 from reverse_etl.data_tests import warnings
 from reverse_etl.due import Due
 from reverse_etl.errors import Mistake
+from reverse_etl.outcome import RunResult
 from reverse_etl.plan import InvalidRow, Plan, SampleChange
-from reverse_etl.run import Preview, RunResult
+from reverse_etl.preview import Preview
 from reverse_etl.spec import Sync
 
 MASK = "***"

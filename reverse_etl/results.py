@@ -14,8 +14,9 @@ from typing import Any, Self
 from reverse_etl import report
 from reverse_etl.errors import Mistake, RetlError
 from reverse_etl.fold import Fates
+from reverse_etl.outcome import RunResult, exit_code
 from reverse_etl.plan import InvalidRow, Plan
-from reverse_etl.run import Preview, RunResult, exit_code
+from reverse_etl.preview import Preview
 
 
 class SyncError(RetlError):

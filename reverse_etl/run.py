@@ -6,108 +6,37 @@ plan_sync()    model -> changes -> records, all written down in the outbox      
 why_stop()     invalid rows, data tests and guards: go, or stop with nothing sent            data_tests, guards
 send()         batches, rate limit, retries; every answer goes to the journal                sender, braze, journal
 finish()       outbox + journal -> state, in one transaction                                 fold
+
+Around it: `preview` looks and sends nothing, `apply` sends what was looked at, `several` runs syncs one after the other,
+`scheduler` those that are due.
 """
 
 import secrets
-import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
 from functools import partial
-from typing import Literal, Protocol
 
-from reverse_etl.channel import Channel, windows
+from reverse_etl.channel import Channel
 from reverse_etl.columns import Layout, lay_out
 from reverse_etl.data_tests import failed, warnings
 from reverse_etl.diff import changes_sql, taken_changes
 from reverse_etl.engines.duckdb import attach_warehouse, describe, detach_warehouse, run_data_tests, write_changes
-from reverse_etl.errors import Mistake, RetlError
+from reverse_etl.errors import Mistake
 from reverse_etl.fold import Ending, Fates, final_status
 from reverse_etl.guards import DATA_TESTS, Counts, tripped
-from reverse_etl.limits import RetryPolicy
 from reverse_etl.mapping import closing, order_sql, outbox_sql
 from reverse_etl.models import Compiled
 from reverse_etl.modes import DELETE, Call, Mode
-from reverse_etl.plan import (
-    InvalidReason,
-    InvalidRow,
-    Plan,
-    SampleChange,
-    changes_by_column,
-    invalid_reasons,
-    invalid_rows,
-    read_plan,
-    read_records,
-    sample_changes,
-)
+from reverse_etl.outcome import Listener, Options, RunResult
+from reverse_etl.plan import Plan, invalid_rows, read_plan, read_records
 from reverse_etl.project import Project
 from reverse_etl.rules import rules
 from reverse_etl.sender import Delivery, Route, Sender, cut
 from reverse_etl.spec import Sync
 from reverse_etl.state import Intent, State, state_of
-from reverse_etl.waiting import Clock, when_free
-
-RUNNING, DONE = "running", "done"
-DEPENDENT_CALLS_S = 300  # Braze may take so long until a call sees what another one did (api_limits)
-
-
-@dataclass(frozen=True)
-class Options:
-    """How to run, beside what syncs.yml says."""
-
-    full_refresh: bool = False
-    accept_schema_change: bool = False
-    force_guards: Collection[str] = ()
-    intent: Intent = Intent.SEND
-    wait_s: float = 0.0
-    fail_fast: bool = False
-    threads: int = 160
-    memory_limit: str | None = None
-    policy: RetryPolicy = field(default_factory=RetryPolicy)
-    clock: Clock = field(default_factory=Clock)
-
-
-@dataclass(frozen=True)
-class RunResult:
-    """What happened to one sync.
-
-    status: success | incomplete (not every row of the model is in Braze) | stopped (before anything was sent)
-            | failed | interrupted | skipped (a sync that it comes after did not succeed)
-            | running (in another process) | done (by another process): for runs that were due
-    scheduled_time: the moment that the run stands for
-    """
-
-    sync: str
-    mode: str
-    target: str
-    status: str
-    exit_code: int
-    mistakes: Sequence[Mistake] = ()
-    scheduled_time: datetime | None = None
-    started_at: datetime | None = None
-    duration_s: float = 0.0
-    plan: Plan | None = None
-    fates: Fates | None = None
-    invalid: Sequence[InvalidRow] = ()
-    planned_at: datetime | None = None
-
-    @property
-    def timing(self) -> list[tuple[Literal["plan", "execute"], datetime, datetime]]:
-        """When each part of the run began and ended."""
-        if self.started_at is None or self.planned_at is None:
-            return []
-        ended_at = self.started_at + timedelta(seconds=self.duration_s)
-        return [("plan", self.started_at, self.planned_at), ("execute", self.planned_at, ended_at)]
-
-
-class Listener(Protocol):
-    """Who is told how a run goes while it goes."""
-
-    def notice(self, sync: Sync, text: str) -> None: ...
-    def planning(self, sync: Sync) -> AbstractContextManager[None]: ...
-    def planned(self, sync: Sync, plan: Plan) -> None: ...
-    def sending(self, sync: Sync, plan: Plan, sender: Sender) -> AbstractContextManager[None]: ...
+from reverse_etl.waiting import when_free
 
 
 def run_sync(project: Project, sync: Sync, channel: Channel, options: Options, listener: Listener) -> RunResult:
@@ -263,7 +192,7 @@ def send(
     if not plan.to_send:
         return Delivery()
     sizes = batch_sizes(project, sync)
-    routes = {call.path: _route(sync.spec, call, channel) for call in _calls(sync)}
+    routes = {call.path: _route(sync.spec, call, channel) for call in calls(sync)}
     with state.journal() as journal:
         sender = Sender(
             channel.destination(),
@@ -278,14 +207,15 @@ def send(
             return sender.send(cut(read_records(state.connection), sizes))
 
 
-def _calls(sync: Sync) -> list[Call]:
+def calls(sync: Sync) -> list[Call]:
+    """The calls that a sync makes: its mode's, and the one that deletes users who left the model."""
     return [sync.spec.call, DELETE] if sync.on_removed == "delete" else [sync.spec.call]
 
 
 def batch_sizes(project: Project, sync: Sync) -> dict[str, int]:
     """Records per request, by path: what the endpoint takes, or less if the contract says so."""
     most = project.spec.target.destination.max_objects_per_request
-    return {call.path: min(call.rows_per_request, most) for call in _calls(sync)}
+    return {call.path: min(call.rows_per_request, most) for call in calls(sync)}
 
 
 def _route(mode: Mode, call: Call, channel: Channel) -> Route:
@@ -317,134 +247,9 @@ def _in_words(fates: Fates) -> str:
     )
 
 
-# --- a dry run ------------------------------------------------------------------------------------------------------
-
-
-Save = Callable[[Sync, State, Plan], None]  # keeps a copy of an open run
-
-
-@dataclass(frozen=True)
-class Preview:
-    """What a run would do: its plan, how often each column goes out, some changes, what would stop it.
-
-    `invalid` are the first invalid rows, `reasons` the rules that all of them break. `seconds` is what the rate limit
-    makes of the requests, if nobody else sends. `depends_on` is what the model reads of a dbt project.
-    """
-
-    sync: Sync
-    target: str
-    plan: Plan
-    columns: Mapping[str, int]
-    sample: Sequence[SampleChange]
-    invalid: Sequence[InvalidRow]
-    reasons: Sequence[InvalidReason]
-    stops: Sequence[Mistake]
-    seconds: float
-    depends_on: Sequence[str] = ()
-
-
-def preview_sync(
-    project: Project,
-    sync: Sync,
-    options: Options,
-    listener: Listener,
-    save: Save | None = None,
-) -> Preview:
-    """Plan a run, look at its outbox, and drop it; `save` may keep a copy before."""
-    with opened(project, sync, options, listener) as state:
-        plan, layout = plan_sync(project, sync, state, options, listener)
-        preview = Preview(
-            sync,
-            project.target_name,
-            plan,
-            changes_by_column(state.connection, layout),
-            sample_changes(state.connection, layout, state.columns()),
-            invalid_rows(state.connection),
-            invalid_reasons(state.connection),
-            why_stop(sync, plan, options),
-            _seconds(project, sync, plan),
-            sorted(relation.unique_id for relation in project.reads(sync) if relation.unique_id),
-        )
-        if save:
-            save(sync, state, plan)
-        state.drop_run()
-    return preview
-
-
-def _seconds(project: Project, sync: Sync, plan: Plan) -> float:
-    limits = {call.path: windows(project, call.family) for call in _calls(sync)}
-    return sum(
-        max(requests * window.per_seconds / window.requests for window in limits[path])
-        for path, requests in plan.requests.items()
-    )
-
-
-# --- by hand --------------------------------------------------------------------------------------------------------
-
-
 def adopt(project: Project, sync: Sync, options: Options, listener: Listener) -> Plan:
     """Take what the model returns now as already in Braze, save invalid rows. Sends nothing."""
     with opened(project, sync, options, listener) as state:
         plan, _ = plan_sync(project, sync, state, replace(options, intent=Intent.ADOPT), listener)
         state.finish(Ending("seeded", None, plan.counts, datetime.now(UTC)))
     return plan
-
-
-# --- several syncs ---------------------------------------------------------------------------------------------------
-
-
-def run_syncs(
-    project: Project,
-    syncs: Sequence[Sync],
-    channel: Channel,
-    options: Options,
-    listener: Listener,
-    is_interrupted: Callable[[], bool] = lambda: False,
-    run: Callable[[Project, Sync, Channel, Options, Listener], RunResult] = run_sync,
-) -> Iterator[RunResult]:
-    """Run syncs one after the other, in the order given; one that fails stops those that come after it, by `after`."""
-    results: dict[str, RunResult] = {}
-    finished_s: dict[str, float] = {}
-    for sync in syncs:
-        missed = [name for name in sync.after if name in results and _holds_up(results[name])]
-        if is_interrupted() or missed or (options.fail_fast and any(r.exit_code for r in results.values())):
-            why = f"it comes after {', '.join(missed)}" if missed else "the command ended before its turn"
-            results[sync.name] = not_run(project, sync, "skipped", 1, [Mistake(f"{sync.name}: skipped: {why}")])
-            yield results[sync.name]
-            continue
-        for name in sync.after:
-            if name in finished_s and time.monotonic() - finished_s[name] < DEPENDENT_CALLS_S:
-                listener.notice(sync, f"{name} sent requests a moment ago: Braze may need minutes to see their effect")
-        try:
-            results[sync.name] = run(project, sync, channel, options, listener)
-        except RetlError as error:
-            results[sync.name] = not_run(project, sync, "failed", error.exit_code, error.mistakes)
-        fates = results[sync.name].fates
-        if fates and fates.requests:
-            finished_s[sync.name] = time.monotonic()
-        yield results[sync.name]
-
-
-def _holds_up(result: RunResult) -> bool:
-    """Whether what comes after has to wait for another time."""
-    return bool(result.exit_code) or result.status == RUNNING
-
-
-def not_run(project: Project, sync: Sync, status: str, exit_code: int, mistakes: Sequence[Mistake]) -> RunResult:
-    moment = project.scheduled_time
-    return RunResult(sync.name, sync.spec.label, project.target_name, status, exit_code, mistakes, moment)
-
-
-class Ended(Protocol):
-    """What is known of a sync that ran, or was skipped."""
-
-    @property
-    def status(self) -> str: ...
-    @property
-    def exit_code(self) -> int: ...
-
-
-def exit_code(results: Sequence[Ended]) -> int:
-    """0: everything is in Braze. 2: nothing was tried, as the project is wrong. 1: anything else."""
-    codes = {result.exit_code for result in results if result.status != "skipped"} or {0}
-    return codes.pop() if len(codes) == 1 else 1

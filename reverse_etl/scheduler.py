@@ -15,19 +15,10 @@ from typing import TypeVar
 from reverse_etl.channel import Channel
 from reverse_etl.due import Due
 from reverse_etl.errors import AtWorkError, RetlError
+from reverse_etl.outcome import DONE, RUNNING, Listener, Options, RunResult, not_run
 from reverse_etl.project import Project
-from reverse_etl.run import (
-    DONE,
-    RUNNING,
-    Listener,
-    Options,
-    RunResult,
-    carry_out,
-    not_run,
-    opened,
-    plan_sync,
-    run_syncs,
-)
+from reverse_etl.run import carry_out, opened, plan_sync
+from reverse_etl.several import run_syncs
 from reverse_etl.spec import Sync
 
 T = TypeVar("T")

@@ -19,9 +19,10 @@ from jsonschema import Draft202012Validator
 from reverse_etl.channel import open_channel
 from reverse_etl.cli import main
 from reverse_etl.limits import RetryPolicy
+from reverse_etl.outcome import Options, RunResult
 from reverse_etl.project import Project, load_project
-from reverse_etl.run import Options, RunResult, run_syncs
 from reverse_etl.sandbox import Sandbox
+from reverse_etl.several import run_syncs
 from reverse_etl.spec_schema import json_schema
 
 KEY = "sandbox"

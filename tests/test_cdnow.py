@@ -11,9 +11,10 @@ import duckdb
 import pytest
 
 from reverse_etl.channel import open_channel
+from reverse_etl.outcome import Options, RunResult
 from reverse_etl.project import load_project
-from reverse_etl.run import Options, RunResult, run_syncs
 from reverse_etl.sandbox import Sandbox
+from reverse_etl.several import run_syncs
 from tests.conftest import DATA, KEY, Silent
 
 FILE = DATA / "cdnow" / "CDNOW_sample.txt"

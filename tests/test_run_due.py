@@ -13,8 +13,8 @@ import pytest
 from reverse_etl.channel import open_channel
 from reverse_etl.due import find_due, next_due
 from reverse_etl.errors import ProjectError
+from reverse_etl.outcome import Options
 from reverse_etl.project import load_project
-from reverse_etl.run import Options
 from reverse_etl.sandbox import Fault
 from reverse_etl.schedule import Cron
 from reverse_etl.scheduler import passes, run_due

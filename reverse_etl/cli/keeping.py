@@ -12,8 +12,9 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
     from reverse_etl.artifacts import About
+    from reverse_etl.outcome import RunResult
+    from reverse_etl.preview import Preview
     from reverse_etl.project import Project
-    from reverse_etl.run import Preview, RunResult
     from reverse_etl.spec import Sync
 
 
@@ -58,7 +59,7 @@ def keep_results(
     the others were not begun.
     """
     from reverse_etl.artifacts import run_results
-    from reverse_etl.run import RunResult
+    from reverse_etl.outcome import RunResult
 
     done = {result.sync for result in results}
     ended: list[RunResult] = []

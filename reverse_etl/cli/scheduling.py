@@ -32,8 +32,8 @@ from reverse_etl.talk import say_mistake
 if TYPE_CHECKING:
     from reverse_etl.due import Due
     from reverse_etl.interrupts import Interrupts
+    from reverse_etl.outcome import Options
     from reverse_etl.project import Project
-    from reverse_etl.run import Options
     from reverse_etl.spec import Sync
 
 app = typer.Typer()
@@ -64,7 +64,7 @@ def run_due(
     syncs = chosen(project, names, select, exclude, state)
     dues = find_due(project, syncs, project.started_at)
     if dues and not dry_run:
-        from reverse_etl.run import Options
+        from reverse_etl.outcome import Options
         from reverse_etl.scheduler import run_due as run
 
         options = Options(fail_fast=fail_fast, threads=threads, memory_limit=memory_limit, wait_s=wait)
@@ -103,8 +103,8 @@ def schedule(
 
     from reverse_etl.due import find_due, next_due
     from reverse_etl.interrupts import Interrupted, Interrupts
+    from reverse_etl.outcome import Options
     from reverse_etl.report import coming_line
-    from reverse_etl.run import Options
     from reverse_etl.scheduler import passes
 
     def read_syncs() -> "tuple[Project, list[Sync]]":

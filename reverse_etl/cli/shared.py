@@ -16,8 +16,8 @@ from reverse_etl.talk import say as say
 
 if TYPE_CHECKING:
     from reverse_etl.interrupts import Interrupts
+    from reverse_etl.outcome import Listener
     from reverse_etl.project import Project
-    from reverse_etl.run import Listener
     from reverse_etl.selection import Compared
     from reverse_etl.spec import Sync
 

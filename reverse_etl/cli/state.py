@@ -57,8 +57,9 @@ def state_seed(
     yes: Yes = False,
 ) -> None:
     """Take what the model returns now as already in Braze: only later changes go out. Sends nothing."""
+    from reverse_etl.outcome import Options
     from reverse_etl.report import count
-    from reverse_etl.run import Options, adopt
+    from reverse_etl.run import adopt
 
     chosen = project.sync(name)
     ask(f"every valid row of {name} is taken as already in Braze, and is not sent until it changes", yes)

@@ -1,0 +1,97 @@
+"""What a run is told, and what it tells: options in; a result, and who listens, out. Nothing is done here."""
+
+from collections.abc import Collection, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Literal, Protocol
+
+from reverse_etl.errors import Mistake
+from reverse_etl.fold import Fates
+from reverse_etl.limits import RetryPolicy
+from reverse_etl.plan import InvalidRow, Plan
+from reverse_etl.project import Project
+from reverse_etl.sender import Sender
+from reverse_etl.spec import Sync
+from reverse_etl.state import Intent
+from reverse_etl.waiting import Clock
+
+RUNNING, DONE = "running", "done"
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to run, beside what syncs.yml says."""
+
+    full_refresh: bool = False
+    accept_schema_change: bool = False
+    force_guards: Collection[str] = ()
+    intent: Intent = Intent.SEND
+    wait_s: float = 0.0
+    fail_fast: bool = False
+    threads: int = 160
+    memory_limit: str | None = None
+    policy: RetryPolicy = field(default_factory=RetryPolicy)
+    clock: Clock = field(default_factory=Clock)
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What happened to one sync.
+
+    status: success | incomplete (not every row of the model is in Braze) | stopped (before anything was sent)
+            | failed | interrupted | skipped (a sync that it comes after did not succeed)
+            | running (in another process) | done (by another process): for runs that were due
+    scheduled_time: the moment that the run stands for
+    """
+
+    sync: str
+    mode: str
+    target: str
+    status: str
+    exit_code: int
+    mistakes: Sequence[Mistake] = ()
+    scheduled_time: datetime | None = None
+    started_at: datetime | None = None
+    duration_s: float = 0.0
+    plan: Plan | None = None
+    fates: Fates | None = None
+    invalid: Sequence[InvalidRow] = ()
+    planned_at: datetime | None = None
+
+    @property
+    def timing(self) -> list[tuple[Literal["plan", "execute"], datetime, datetime]]:
+        """When each part of the run began and ended."""
+        if self.started_at is None or self.planned_at is None:
+            return []
+        ended_at = self.started_at + timedelta(seconds=self.duration_s)
+        return [("plan", self.started_at, self.planned_at), ("execute", self.planned_at, ended_at)]
+
+
+class Listener(Protocol):
+    """Who is told how a run goes while it goes."""
+
+    def notice(self, sync: Sync, text: str) -> None: ...
+    def planning(self, sync: Sync) -> AbstractContextManager[None]: ...
+    def planned(self, sync: Sync, plan: Plan) -> None: ...
+    def sending(self, sync: Sync, plan: Plan, sender: Sender) -> AbstractContextManager[None]: ...
+
+
+def not_run(project: Project, sync: Sync, status: str, exit_code: int, mistakes: Sequence[Mistake]) -> RunResult:
+    moment = project.scheduled_time
+    return RunResult(sync.name, sync.spec.label, project.target_name, status, exit_code, mistakes, moment)
+
+
+class Ended(Protocol):
+    """What is known of a sync that ran, or was skipped."""
+
+    @property
+    def status(self) -> str: ...
+    @property
+    def exit_code(self) -> int: ...
+
+
+def exit_code(results: Sequence[Ended]) -> int:
+    """0: everything is in Braze. 2: nothing was tried, as the project is wrong. 1: anything else."""
+    codes = {result.exit_code for result in results if result.status != "skipped"} or {0}
+    return codes.pop() if len(codes) == 1 else 1

@@ -1,0 +1,80 @@
+"""A dry run: the plan of a run and a look at its outbox, which is dropped, or kept in a file before."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from reverse_etl.channel import windows
+from reverse_etl.errors import Mistake
+from reverse_etl.outcome import Listener, Options
+from reverse_etl.plan import (
+    InvalidReason,
+    InvalidRow,
+    Plan,
+    SampleChange,
+    changes_by_column,
+    invalid_reasons,
+    invalid_rows,
+    sample_changes,
+)
+from reverse_etl.project import Project
+from reverse_etl.run import calls, opened, plan_sync, why_stop
+from reverse_etl.spec import Sync
+from reverse_etl.state import State
+
+Save = Callable[[Sync, State, Plan], None]  # keeps a copy of an open run
+
+
+@dataclass(frozen=True)
+class Preview:
+    """What a run would do: its plan, how often each column goes out, some changes, what would stop it.
+
+    `invalid` are the first invalid rows, `reasons` the rules that all of them break. `seconds` is what the rate limit
+    makes of the requests, if nobody else sends. `depends_on` is what the model reads of a dbt project.
+    """
+
+    sync: Sync
+    target: str
+    plan: Plan
+    columns: Mapping[str, int]
+    sample: Sequence[SampleChange]
+    invalid: Sequence[InvalidRow]
+    reasons: Sequence[InvalidReason]
+    stops: Sequence[Mistake]
+    seconds: float
+    depends_on: Sequence[str] = ()
+
+
+def preview_sync(
+    project: Project,
+    sync: Sync,
+    options: Options,
+    listener: Listener,
+    save: Save | None = None,
+) -> Preview:
+    """Plan a run, look at its outbox, and drop it; `save` may keep a copy before."""
+    with opened(project, sync, options, listener) as state:
+        plan, layout = plan_sync(project, sync, state, options, listener)
+        preview = Preview(
+            sync,
+            project.target_name,
+            plan,
+            changes_by_column(state.connection, layout),
+            sample_changes(state.connection, layout, state.columns()),
+            invalid_rows(state.connection),
+            invalid_reasons(state.connection),
+            why_stop(sync, plan, options),
+            _seconds(project, sync, plan),
+            sorted(relation.unique_id for relation in project.reads(sync) if relation.unique_id),
+        )
+        if save:
+            save(sync, state, plan)
+        state.drop_run()
+    return preview
+
+
+def _seconds(project: Project, sync: Sync, plan: Plan) -> float:
+    limits = {call.path: windows(project, call.family) for call in calls(sync)}
+    return sum(
+        max(requests * window.per_seconds / window.requests for window in limits[path])
+        for path, requests in plan.requests.items()
+    )
