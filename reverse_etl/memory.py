@@ -17,11 +17,12 @@ from reverse_etl.diff import ACKNOWLEDGED, RUN_ID, SENT_AT, STATE
 from reverse_etl.errors import BusyError, DataError, StateError
 from reverse_etl.fold import set_version
 from reverse_etl.lock import locked_by_us
+from reverse_etl.opening import objects_of, state_of
 from reverse_etl.project import Project
 from reverse_etl.shared_state import held, look
 from reverse_etl.spec import Sync
 from reverse_etl.sql import identifier
-from reverse_etl.state import State, objects_of, state_of
+from reverse_etl.state import State
 from reverse_etl.state_store import StoreError
 from reverse_etl.waiting import Clock
 

@@ -1,13 +1,13 @@
 """The story of a run, top to bottom.
 
-state_of()     what the destination has acknowledged; a killed run is folded in first        state
+state_of()     what the destination has acknowledged; a killed run is folded in first        opening, state
 plan_sync()    model -> changes -> records, all written down in the outbox                   models, columns, diff,
                                                                                              mapping, rules
 why_stop()     invalid rows, data tests and guards: go, or stop with nothing sent            data_tests, guards
 send()         batches, rate limit, retries; every answer goes to the journal                sender, braze, journal
 finish()       outbox + journal -> state, in one transaction                                 fold
 
-Around it: `preview` looks and sends nothing, `apply` sends what was looked at, `several` runs syncs one after the other,
+Around it: `preview` looks and sends nothing, `apply` sends what was looked at, `several` runs one sync after the other,
 `scheduler` those that are due.
 """
 
@@ -29,13 +29,14 @@ from reverse_etl.guards import DATA_TESTS, Counts, tripped
 from reverse_etl.mapping import closing, order_sql, outbox_sql
 from reverse_etl.models import Compiled
 from reverse_etl.modes import DELETE, Call, Mode
+from reverse_etl.opening import state_of
 from reverse_etl.outcome import Listener, Options, RunResult
 from reverse_etl.plan import Plan, invalid_rows, read_plan, read_records
 from reverse_etl.project import Project
 from reverse_etl.rules import rules
 from reverse_etl.sender import Delivery, Route, Sender, cut
 from reverse_etl.spec import Sync
-from reverse_etl.state import Intent, State, state_of
+from reverse_etl.state import Intent, State
 from reverse_etl.waiting import when_free
 
 

@@ -23,7 +23,7 @@ LAYERS = [
     {"engines", "fold", "sender", "relay"},
     {"state_file", "project", "shared_state"},
     {"state", "plan", "exposures"},
-    {"channel", "interrupts", "comparison", "due"},
+    {"opening", "channel", "interrupts", "comparison", "due"},
     {"saved_plan"},
     {"outcome", "memory"},
     {"run"},

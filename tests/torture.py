@@ -32,11 +32,12 @@ import duckdb
 from reverse_etl.channel import open_channel
 from reverse_etl.limits import RetryPolicy
 from reverse_etl.memory import resolve
+from reverse_etl.opening import open_state
 from reverse_etl.outcome import Options, RunResult
 from reverse_etl.project import load_project
 from reverse_etl.sandbox import Fault, LoggedRequest, Sandbox
 from reverse_etl.several import run_syncs
-from reverse_etl.state import Intent, open_state
+from reverse_etl.state import Intent
 from tests.conftest import KEY, Shop, Silent
 
 ROWS_AT_FIRST = 150
