@@ -10,8 +10,13 @@ from typing import Any
 import pytest
 
 from reverse_etl import shared_state
+from reverse_etl.channel import open_channel
+from reverse_etl.due import find_due
+from reverse_etl.history import past_runs
 from reverse_etl.memory import acknowledged_row, forget, reset, resolve, rows_not_in_braze, standing
+from reverse_etl.outcome import Options
 from reverse_etl.sandbox import Fault, Sandbox
+from reverse_etl.scheduler import run_due
 from reverse_etl.state_store import settings
 from tests.bucket import SECRET, Bucket
 from tests.conftest import KEY, FakeClock, Retl, Shop
@@ -136,6 +141,25 @@ def test_state_looks_the_same_from_a_fresh_machine(one: Shop, two: Shop, bucket:
         assert standing(project, sync).cells()[3:] == ("1", "1", "0")
         assert [row["state"] for row in rows_not_in_braze(project, sync, False)] == ["invalid"]
         assert acknowledged_row(project, sync, "a")["n"] == "1"
+
+
+def test_history_is_told_on_a_fresh_machine_too(one: Shop, two: Shop):
+    both(one, two, MANY)
+    one.run()
+    project = two.project()
+    assert [(run.status, run.accepted) for run in past_runs(project, project.sync("it"), 10)] == [("success", 1000)]
+
+
+def test_what_is_due_runs_on_one_machine_and_is_found_done_by_the_others(one: Shop, two: Shop):
+    both(one, two, MANY, schedule="@yearly")
+    statuses = []
+    for shop in (one, two, one):
+        project = shop.project()
+        dues = find_due(project, project.spec.syncs, project.started_at)
+        with open_channel(project) as channel:
+            run = run_due(project, dues, channel, Options(clock=shop.clock), shop.listener, lambda: False)
+            statuses.append([result.status for result in run])
+    assert statuses == [["success"], ["done"], []]
 
 
 def test_sync_that_never_ran_anywhere_is_never(two: Shop, bucket: Bucket):
