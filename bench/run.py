@@ -277,7 +277,8 @@ def lines(parts: Sequence[str], sizes: Sequence[int]) -> Iterator[Line]:
                 if line.what.endswith("sync, nothing changed"):
                     scaled[size] = line.measured.wall_s / size
                 yield line
-        for small, large in pairwise(sizes):
+        whole = [(sizes[0], sizes[-1])] if len(sizes) > 2 else []
+        for small, large in [*pairwise(sizes), *whole]:
             ratio = scaled[large] / scaled[small]
             yield Line(f"{small}M -> {large}M: time per row", Measured(), 0, ratio, "", 1.2)
     for name, part in (("sending", sending), ("start", start), ("peers", peers)):

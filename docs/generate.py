@@ -219,7 +219,7 @@ _QUOTED = {
     "cores while sending": "cores while sending",
     "script, 300,000 rows": "a plain script of 16 threads, same rows, same sink",
     "dlt, 300,000 rows": "a dlt custom destination, 64 workers",
-    "drt, 30,000 rows": "drt's REST destination, one row a request",
+    "drt, 30,000 rows": "drt's REST destination, one request after another",
 }
 
 
