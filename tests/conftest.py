@@ -194,4 +194,18 @@ def retl(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tm
     return run
 
 
+@pytest.fixture
+def starter(retl: Retl, tmp_path: Path) -> Path:
+    """The folder of a project that `retl init` wrote, with its seeds loaded."""
+    assert retl("init").code == 0
+    assert retl("seed").code == 0
+    return tmp_path
+
+
+def edit(path: Path, old: str, new: str) -> None:
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+
+
 DATA = Path(os.environ.get("RETL_TEST_DATA", Path(__file__).parents[2] / "shared" / "data"))

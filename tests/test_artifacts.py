@@ -16,8 +16,7 @@ from jsonschema import Draft202012Validator
 
 from reverse_etl.artifacts import ARTIFACTS, artifact_schema
 from reverse_etl.sandbox import Fault
-from tests.conftest import KEY, Retl, Shop
-from tests.test_cli import edit, starter  # noqa: F401  # the fixture
+from tests.conftest import KEY, Retl, Shop, edit
 
 
 def artifact(folder: Path, name: str) -> Any:
@@ -44,7 +43,7 @@ def test_schema_of_an_artifact_is_a_schema_and_is_printed(retl: Retl, name: str)
 # --- manifest.json ---------------------------------------------------------------------------------------------------
 
 
-def test_manifest_says_what_is_built_from_what(retl: Retl, starter: Path):  # noqa: F811
+def test_manifest_says_what_is_built_from_what(retl: Retl, starter: Path):
     assert retl("ls").code == 0
     manifest = artifact(starter, "manifest")
     assert manifest["metadata"]["command"] == "ls"
@@ -76,12 +75,12 @@ def test_manifest_says_what_is_built_from_what(retl: Retl, starter: Path):  # no
 
 
 @pytest.mark.parametrize("command", ["ls", "plan", "compile", "sync --all"])
-def test_commands_that_read_the_project_write_its_manifest(retl: Retl, starter: Path, command: str):  # noqa: F811
+def test_commands_that_read_the_project_write_its_manifest(retl: Retl, starter: Path, command: str):
     assert retl(*command.split()).code == 0
     assert artifact(starter, "manifest")["metadata"]["command"] == command.split()[0]
 
 
-def test_manifest_holds_no_value_of_the_environment(retl: Retl, starter: Path, monkeypatch):  # noqa: F811
+def test_manifest_holds_no_value_of_the_environment(retl: Retl, starter: Path, monkeypatch):
     monkeypatch.setenv("TEAM", "top-secret-team")
     edit(starter / "syncs.yml", "what customers bought", "\"{{ env_var('TEAM') }}\"")
     edit(starter / "models/orders.sql", "select", "-- {{ env_var('TEAM') }}\nselect")
@@ -91,13 +90,13 @@ def test_manifest_holds_no_value_of_the_environment(retl: Retl, starter: Path, m
     assert "env_var('TEAM')" in text
 
 
-def test_manifest_is_written_although_a_model_is_broken(retl: Retl, starter: Path):  # noqa: F811
+def test_manifest_is_written_although_a_model_is_broken(retl: Retl, starter: Path):
     (starter / "models/customers.sql").write_text("select {% nonsense %} from {{ ref('raw_customers') }}")
     assert retl("ls").code == 0
     assert "sync.users_track" in artifact(starter, "manifest")["syncs"]
 
 
-def test_folder_that_takes_no_manifest_keeps_no_command_from_its_work(retl: Retl, starter: Path):  # noqa: F811
+def test_folder_that_takes_no_manifest_keeps_no_command_from_its_work(retl: Retl, starter: Path):
     (starter / "target").write_text("a file")
     done = retl("ls")
     assert (done.code, len(done.out.splitlines())) == (0, 4)
@@ -108,7 +107,7 @@ def test_folder_that_takes_no_manifest_keeps_no_command_from_its_work(retl: Retl
 
 
 @pytest.fixture
-def main(retl: Retl, starter: Path, tmp_path: Path) -> Path:  # noqa: F811
+def main(retl: Retl, starter: Path, tmp_path: Path) -> Path:
     """A manifest of the starter, put aside as a pull request finds main's."""
     assert retl("ls").code == 0
     folder = tmp_path / "main"
@@ -127,19 +126,19 @@ def test_nothing_is_modified_in_an_unchanged_project(retl: Retl, main: Path):
     assert (done.code, listed(done), done.err) == (0, [], "nothing to do: no sync is selected\n")
 
 
-def test_model_that_a_model_refs_modifies_its_syncs(retl: Retl, starter: Path, main: Path):  # noqa: F811
+def test_model_that_a_model_refs_modifies_its_syncs(retl: Retl, starter: Path, main: Path):
     edit(starter / "models/customers.sql", "select", "select /* new */")
     assert listed(retl("ls", "-s", "state:modified", "--state", str(main))) == ["users_track", "newsletter"]
     assert listed(retl("ls", "-s", "state:unmodified", "--state", str(main))) == ["orders"]
 
 
-def test_keys_modify_a_sync_and_words_about_it_do_not(retl: Retl, starter: Path, main: Path):  # noqa: F811
+def test_keys_modify_a_sync_and_words_about_it_do_not(retl: Retl, starter: Path, main: Path):
     edit(starter / "syncs.yml", "who gets the newsletter", "who reads it")
     edit(starter / "syncs.yml", "primary_key: order_id", "primary_key: [order_id]\n    skip_on_invalid_records: true")
     assert listed(retl("ls", "-s", "state:modified", "--state", str(main))) == ["orders"]
 
 
-def test_only_vars_that_models_use_modify_a_sync(retl: Retl, starter: Path, tmp_path: Path):  # noqa: F811
+def test_only_vars_that_models_use_modify_a_sync(retl: Retl, starter: Path, tmp_path: Path):
     edit(starter / "syncs.yml", "syncs:", "vars: {used: 1, unused: 1}\nsyncs:")
     edit(starter / "models/orders.sql", "select", "{% if is_incremental() %} -- {{ var('used') }} {% endif %}\nselect")
     assert retl("ls").code == 0
@@ -150,7 +149,7 @@ def test_only_vars_that_models_use_modify_a_sync(retl: Retl, starter: Path, tmp_
     assert listed(retl("ls", "-s", "state:modified", "--state", "then")) == ["orders"]
 
 
-def test_new_sync_is_new_and_modified(retl: Retl, starter: Path, main: Path, monkeypatch):  # noqa: F811
+def test_new_sync_is_new_and_modified(retl: Retl, starter: Path, main: Path, monkeypatch):
     monkeypatch.setenv("RETL_STATE", str(main))
     more = "{name: more, model: orders, mode: users_track, track_record_type: purchases, primary_key: order_id}"
     edit(starter / "syncs.yml", "\nsyncs:\n", f"\nsyncs:\n  - {more}\n")
@@ -158,14 +157,14 @@ def test_new_sync_is_new_and_modified(retl: Retl, starter: Path, main: Path, mon
     assert listed(retl("ls", "-s", "state:modified")) == ["more"]
 
 
-def test_state_may_be_the_target_folder_itself(retl: Retl, starter: Path):  # noqa: F811
+def test_state_may_be_the_target_folder_itself(retl: Retl, starter: Path):
     assert retl("ls").code == 0
     edit(starter / "models/orders.sql", "select", "select /* new */")
     assert listed(retl("ls", "-s", "state:modified", "--state", "target")) == ["orders"]
     assert listed(retl("ls", "-s", "state:modified", "--state", "target")) == []
 
 
-def test_plan_and_sync_take_state_too(retl: Retl, starter: Path, main: Path):  # noqa: F811
+def test_plan_and_sync_take_state_too(retl: Retl, starter: Path, main: Path):
     edit(starter / "models/orders.sql", "select", "select /* new */")
     assert retl("plan", "-s", "state:modified", "--state", str(main)).out.startswith("orders (")
     assert [p["sync"] for p in artifact(starter, "plan")["plans"]] == ["orders"]
@@ -430,7 +429,7 @@ def test_invalid_rows_are_told_one_a_line_by_key(shop: Shop, retl: Retl):
     assert "xxx" not in done.err
 
 
-def test_mistakes_are_objects(retl: Retl, starter: Path, monkeypatch):  # noqa: F811
+def test_mistakes_are_objects(retl: Retl, starter: Path, monkeypatch):
     monkeypatch.setenv("RETL_LOG_FORMAT", "json")
     edit(starter / "syncs.yml", "mode: users_track", "mode: users_trak")
     done = retl("ls")
@@ -447,7 +446,7 @@ def test_wrong_command_line_is_an_object_too(retl: Retl, arguments: list[str]):
     assert (done.code, done.out, line["event"]) == (2, "", "mistake")
 
 
-def test_command_line_wins_over_the_environment(retl: Retl, starter: Path, monkeypatch):  # noqa: F811
+def test_command_line_wins_over_the_environment(retl: Retl, starter: Path, monkeypatch):
     monkeypatch.setenv("RETL_LOG_FORMAT", "json")
     assert retl("--log-format", "text", "history").err == "no sync has run yet\n"
     (line,) = log(retl("history").err)

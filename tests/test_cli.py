@@ -9,21 +9,7 @@ import duckdb
 import pytest
 
 from reverse_etl.sandbox import Sandbox
-from tests.conftest import Retl, Shop
-
-
-@pytest.fixture
-def starter(retl: Retl, tmp_path: Path) -> Path:
-    """The folder of a project that `retl init` wrote, with its seeds loaded."""
-    assert retl("init").code == 0
-    assert retl("seed").code == 0
-    return tmp_path
-
-
-def edit(path: Path, old: str, new: str) -> None:
-    text = path.read_text()
-    assert old in text
-    path.write_text(text.replace(old, new, 1))
+from tests.conftest import Retl, Shop, edit
 
 
 def steady(text: str) -> str:
