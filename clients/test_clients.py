@@ -1,5 +1,12 @@
 """What clients that others wrote make of the sandbox: the documented answers, to the word."""
 
+import json
+import os
+import re
+import subprocess
+import sys
+import threading
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,6 +15,7 @@ import requests
 from clients.environments import CLIENTS, MissingError, run
 from reverse_etl.sandbox import Sandbox
 
+ROOT = Path(__file__).parents[1]
 NOW = 1_670_500_000.0  # 2022-12-08T11:46:40Z: two days after the latest event of Braze's examples
 KEY = {"Authorization": "Bearer sandbox"}
 SUCCESS = {"message": "success"}
@@ -265,3 +273,28 @@ def test_rate_limit_is_an_error_of_braze_api(full):
 def test_rate_limit_is_an_error_of_python_clients(full, name, error):
     with pytest.raises(RuntimeError, match=error):
         answers_of(name, full)
+
+
+def test_example_for_node_in_the_docs_starts_a_sandbox_that_ends_with_it(tmp_path: Path):
+    (example,) = re.findall(r"```js\n(.*?)```", (ROOT / "docs" / "sandbox.md").read_text(), re.DOTALL)
+    use = """
+        const headers = { Authorization: `Bearer ${braze.keys[0]}`, "Content-Type": "application/json" };
+        const body = JSON.stringify({ attributes: [{ external_id: "n1", plan: "pro" }] });
+        const answer = await fetch(`${process.env.BRAZE_REST_ENDPOINT}/users/track`, { method: "POST", headers, body });
+        console.log(answer.status, await answer.text());
+        process.exit(0);
+    """
+    (tmp_path / "tests.mjs").write_text(example + use)
+    environ = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    done = subprocess.run(["node", "tests.mjs"], cwd=tmp_path, env=environ, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (
+        0,
+        '201 {"message":"success","attributes_processed":1}\n',
+        "",
+    )
+    sandbox = json.loads((tmp_path / "ready.json").read_text())["pid"]
+    for _ in range(100):
+        if not Path(f"/proc/{sandbox}").exists():
+            return
+        threading.Event().wait(0.1)
+    pytest.fail("the sandbox outlived what started it")
