@@ -91,3 +91,9 @@ def test_sandbox_and_what_it_tests_do_not_know_each_other():
         "cli",
         "pytest_plugin",
     }
+
+
+def test_states_of_a_project_are_opened_where_its_target_keeps_them():
+    """`open_state` alone knows nothing of `state.path`: who opens a folder of a project with it works on another state."""
+    callers = {name for name, paths in modules().items() if any("open_state(" in path.read_text() for path in paths)}
+    assert callers == {"opening", "unit_tests"}  # unit tests have a folder of their own

@@ -1,6 +1,7 @@
 """A state in an object store: machines that share it neither meet, nor move it back, nor lose what one of them sent."""
 
 import json
+import signal
 import sys
 from collections.abc import Iterator
 from datetime import timedelta
@@ -275,6 +276,18 @@ def test_machine_that_slept_longer_than_its_lock_sends_nothing_more(one: Shop, b
     assert result.mistakes[0].what == "it: the journal cannot be written: the lock on the state ran out"
     assert one.run().status == "success"
     assert len(list(one.braze.profiles())) == 1000
+
+
+def test_interrupted_run_moves_the_state_and_lets_go(one: Shop, two: Shop, bucket: Bucket):
+    both(one, two, MANY)
+    with running(one, until="u300", answer_s=0.5) as process:
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=90)
+    assert process.returncode == 130
+    head = bucket.head()
+    assert (head.generation, head.holder, head.sending) == (1, None, None)
+    taken = len(list(one.braze.profiles()))
+    assert two.run().plan.added == 1000 - taken
 
 
 # --- a machine that is lost --------------------------------------------------------------------------------------------
