@@ -185,3 +185,11 @@ def test_requests_are_answered_while_a_snapshot_is_taken_and_restored(braze):
     thread.join()
     braze.restore("full")
     assert (statuses, braze.counts()["users"]) == ({200, 201}, 1500)
+
+
+@pytest.mark.parametrize("options", [["--project-dir", "nowhere"], ["--target", "prod"], ["--vars", "{a: 1}"]])
+def test_file_and_a_project_are_not_both_taken(retl: Retl, tmp_path: Path, options):
+    outcome = retl("sandbox", "--file", "braze.sqlite", *options)
+    message = f"--file and {options[0]} both say where it is kept\n  hint: leave one of them out\n"
+    assert (outcome.code, outcome.err) == (2, message)
+    assert list(tmp_path.iterdir()) == []

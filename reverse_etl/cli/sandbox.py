@@ -72,6 +72,10 @@ def sandbox(
         limits = {**(OLDER_EXPORTS if older_contract else {}), **parse_limits(limit or [])}
     except ValueError as error:
         raise ProjectError(f"--limit: {error}", hint="docs/sandbox.md has the names, in its table of calls") from error
+    asked_for = {"--project-dir": project_dir, "--target": target, "--vars": variables}
+    named = [option for option, value in asked_for.items() if value is not None]
+    if file is not None and named:
+        raise ProjectError(f"--file and {named[0]} both say where it is kept", hint="leave one of them out")
     file = file or _file_of_project(project_dir, target, variables)
     try:
         if last:
