@@ -57,7 +57,7 @@ def tests_sql(layout: Layout) -> str:
     columns, results, twins = {"key": key_text(layout, identifier)}, [], []
     for number, test in enumerate(layout.sync.data_tests):
         if test.kind == "unique":
-            columns |= _grouped(layout, number, test)
+            columns |= _grouped(number, test)
             twins.append(_twins(number, len(test.claim.column)))
             results.append(_rows_of_twins(number, len(test.claim.column)))
         else:
@@ -91,7 +91,7 @@ def _is_not_accepted(layout: Layout, test: DataTest) -> str:
 _FAILS: Mapping[str, Callable[[Layout, DataTest], str]] = {"not_null": _is_null, "accepted_values": _is_not_accepted}
 
 
-def _grouped(layout: Layout, number: int, test: DataTest) -> dict[str, str]:
+def _grouped(number: int, test: DataTest) -> dict[str, str]:
     has_values = " AND ".join(f"{identifier(name)} IS NOT NULL" for name in test.claim.column)
     parts = dict(zip(_parts(number, len(test.claim.column)), map(identifier, test.claim.column), strict=True))
     return {f"counts{number}": _looked_at(test, has_values), **parts}

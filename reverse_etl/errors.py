@@ -5,8 +5,7 @@ RetlError
 ├── DataError         fix the rows that a model returns                                exit 1
 ├── BusyError         wait: another process holds the sync or the warehouse            exit 1
 │   └── AtWorkError   it is retl, and it is the sync
-├── StateError        what is remembered of a sync needs a hand                        exit 1
-└── DestinationError  Braze cannot be reached, or refuses the key                      exit 1
+└── StateError        what is remembered of a sync needs a hand                        exit 1
 """
 
 from collections.abc import Iterable
@@ -71,10 +70,6 @@ class AtWorkError(BusyError):
 
 class StateError(RetlError):
     """What is remembered of a sync is damaged, foreign, or no longer fits the model."""
-
-
-class DestinationError(RetlError):
-    """Braze cannot be reached, or takes nothing from us."""
 
 
 def nearest(word: str, valid: Iterable[str]) -> str | None:
