@@ -1,14 +1,12 @@
 """What changed: the SQL that compares a model with the acknowledged rows, column by column. Pure.
 
-    model ──┐ one hash a row, of all tracked columns
-            ├──> candidates: rows that may differ, keys that are gone ──┐ each column in its own type,
-    state ──┘                                                           ├── IS DISTINCT FROM ──> changes
-                                                           state ───────┘
+    model ──┐ hashes of each row     ┌──> candidates: rows of the model ──┐ each column in its own type,
+            ├── FULL JOIN on them ───┤                                    ├── IS DISTINCT FROM ──> changes
+    state ──┘ drops what is the same └──> gone: keys of the state ────────┘
 
-A row whose hash is that of the acknowledged row is unchanged, and goes no further: that is half the work of carrying
-all columns of all rows into the comparison, and a quarter of the memory. By chance, two rows that differ have one hash
-of 64 bits once in 18 million million million. It is made anew in each run, on both sides: DuckDB's changes between
-versions.
+A row of the model whose hashes an acknowledged row has is unchanged, and goes no further: of the state, twelve bytes a
+row are held in memory for that, and no column. The hashes are made anew in each run, on both sides, as DuckDB's change
+between versions. They have 96 bits: a row that changed has those of another among 50 million once in 1.6e21 rows.
 """
 
 from collections.abc import Collection, Mapping
@@ -23,17 +21,17 @@ STATE = "retl_state"
 RUN = "retl_run"
 CHANGES = f"{RUN}.main.changes"
 CANDIDATES = f"{RUN}.main.candidates"
+GONE = f"{RUN}.main.gone"
 MODEL = "/* the model */"  # where the model's SQL goes in `changes_sql`
-# Sequences that count rows of the model, and rows of the state that it lacks.
-ROWS_READ, ROWS_GONE = "retl_rows_read", "retl_rows_gone"
 OUTBOX = f"{RUN}.main.outbox"
 ACKNOWLEDGED = f"{STATE}.main.state"
 SENT_AT = "_retl_sent_at"
 RUN_ID = "_retl_run_id"  # which run sent the row; never NULL, so that it tells a row that is there from one that is not
-_READ = "_retl_read"
-_HASH = "_retl_hash"
-_IS_GONE = f"(s.{_READ} IS NULL)"
+READ = "_retl_read"  # a column of each row that the model returns; never NULL, and none before it
+_HASHES = ("_retl_row_hash", "_retl_key_hash")  # 64 bits of key and row, and 32 of the key alone
+_IS_GONE = f"(s.{READ} IS NULL)"
 UNSURE = "_retl_unsure"  # columns of which nobody knows whether Braze has this value or another that was sent
+_IS_SURE = f"{SENT_AT} IS NOT NULL AND {UNSURE} IS NULL"
 
 
 def changes_sql(
@@ -45,9 +43,9 @@ def changes_sql(
 ) -> dict[str, str]:
     """The tables to make, one after the other, and the SELECT of each: what differs between model and state.
 
-    The last is CHANGES, one row a change: kind, known, "read", "new.<column>", "changed.<column>", "lost.<column>". The
-    model, which stands as `MODEL` in one of them, runs once, and only what may differ is written down: that is half the
-    time of writing down all its rows first. What passes by is counted by the sequences `ROWS_READ` and `ROWS_GONE`.
+    The last is CHANGES, one row a change: kind, known, "new.<column>", "changed.<column>", "lost.<column>". The model,
+    which stands as `MODEL` in one of them, runs once, and only what may differ is written down: that is half the time
+    of writing down all its rows first.
 
     `known` are the columns that the state has; none means that there is no state yet. A column in `retyped` counts as
     changed wherever it has, or had, a value. With `all_rows`, every row of the model counts as added. With
@@ -65,39 +63,55 @@ def changes_sql(
         **_new_values(layout),
         **_flags(layout, is_new, differs, some_unsure),
     }
-    gone = "true" if is_sifted else _counts_gone(layout)
-    is_change = f"CASE WHEN {_IS_GONE} THEN {gone} ELSE {' OR '.join([is_new, *differs.values()])} END"
-    join = "LEFT JOIN" if is_sifted else _join(layout)
-    rows = f"SELECT * FROM {CANDIDATES}" if is_sifted else _rows_of_model(layout, counted=True)
+    join = "FULL JOIN" if acts_on_gone(layout) and not is_sifted else "LEFT JOIN"
+    rows = _sifted(layout) if is_sifted else _rows_of_model(layout)
     state = _acknowledged(layout, known, retyped)
     changes = f"""SELECT {_listed(columns)} FROM (
 {rows}
-) AS s {join} {state} AS t ON {_same_key(layout)} WHERE {is_change}"""
-    return {CANDIDATES: _candidates(layout, known), CHANGES: changes} if is_sifted else {CHANGES: changes}
+) AS s {join} {state} AS t ON {_same_key(layout)} WHERE {" OR ".join([_IS_GONE, is_new, *differs.values()])}"""
+    if not is_sifted:
+        return {CHANGES: changes}
+    gone_keys = {GONE: _gone(layout, known)} if looks_at_gone(layout) else {}
+    return {CANDIDATES: _candidates(layout, known), **gone_keys, CHANGES: changes}
 
 
 def _candidates(layout: Layout, known: Collection[str]) -> str:
-    """A SELECT of the rows of the model that may differ from the state, and of the keys that the model lacks."""
-    parts = [part for name in layout.tracked for part in hashed(identifier(name), layout.column(name).type)]
-    row_hash = f"hash({', '.join(parts)})"
-    is_sure = f"{SENT_AT} IS NOT NULL AND {UNSURE} IS NULL"
-    keys = ", ".join(map(identifier, layout.key))
-    columns = {name: _snapshot(name) for name in (column.name for column in layout.needed)}
-    columns |= {name: f"CASE WHEN {_IS_GONE} THEN {_state(name)} ELSE {_snapshot(name)} END" for name in layout.key}
-    of_state = f"CASE WHEN {is_sure} THEN {row_hash} END AS {_HASH} FROM {_acknowledged(layout, known, ())}"
-    may_differ = f"CASE WHEN {_IS_GONE} THEN {_counts_gone(layout)} ELSE s.{_HASH} IS DISTINCT FROM t.{_HASH} END"
-    return f"""SELECT {_listed({**columns, _READ: f"s.{_READ}"})} FROM (SELECT *, {row_hash} AS {_HASH} FROM (
-{_rows_of_model(layout, counted=True)}
-)) AS s {_join(layout)} (SELECT {keys}, {of_state}) AS t ON {_same_key(layout)} WHERE {may_differ}"""
+    """A SELECT of the rows of the model that may differ from the state, and of the hashes that only the state has."""
+    columns = {column.name: _snapshot(column.name) for column in layout.needed}
+    columns |= {READ: f"s.{READ}", **{name: f"t.{name}" for name in _HASHES}}
+    join = "FULL JOIN" if looks_at_gone(layout) else "LEFT JOIN"
+    same = " AND ".join(f"s.{name} = t.{name}" for name in _HASHES)
+    of_state = f"SELECT {_hashes(layout, _IS_SURE)} FROM {_acknowledged(layout, known, ())}"
+    return f"""SELECT {_listed(columns)} FROM (SELECT *, {_hashes(layout, "true")} FROM (
+{_rows_of_model(layout)}
+)) AS s {join} ({of_state}) AS t ON {same} WHERE {_IS_GONE} OR t.{_HASHES[0]} IS NULL"""
 
 
-def _counts_gone(layout: Layout) -> str:
-    """SQL for: this row that the model lacks is a change. Counts it."""
-    return f"nextval('{ROWS_GONE}') {'>' if acts_on_gone(layout) else '<'} 0"
+def _gone(layout: Layout, known: Collection[str]) -> str:
+    """A SELECT of the keys of the state that the model lacks: neither unchanged nor among the candidates."""
+    keys, hashes = _listed({name: _state(name) for name in layout.key}), ", ".join(_HASHES)
+    of_state = f"SELECT *, {_hashes(layout, _IS_SURE)} FROM {_acknowledged(layout, known, ())}"
+    only_there = f"SELECT {hashes} FROM {CANDIDATES} WHERE {READ} IS NULL"
+    in_model = f"(SELECT * FROM {CANDIDATES} WHERE {READ} IS NOT NULL) AS s"
+    return f"""SELECT {keys} FROM ({of_state}) AS t
+SEMI JOIN ({only_there}) AS only_there USING ({hashes}) ANTI JOIN {in_model} ON {_same_key(layout)}"""
 
 
-def _join(layout: Layout) -> str:
-    return "FULL JOIN" if looks_at_gone(layout) else "LEFT JOIN"
+def _sifted(layout: Layout) -> str:
+    """A SELECT of the rows of the model that may differ from the state, and of the keys that it lacks."""
+    names = ", ".join([*(identifier(column.name) for column in layout.needed), READ])
+    of_model = f"SELECT {names} FROM {CANDIDATES} WHERE {READ} IS NOT NULL"
+    return f"{of_model} UNION ALL BY NAME SELECT * FROM {GONE}" if acts_on_gone(layout) else of_model
+
+
+def _hashes(layout: Layout, is_sure: str) -> str:
+    """The hashes of a row. One of whose values in Braze nobody is sure has those of no row of the model."""
+    key, row = (
+        [part for name in names for part in hashed(identifier(name), layout.column(name).type)]
+        for names in (layout.key, layout.tracked)
+    )
+    of_row, of_key = f"hash({', '.join([*key, *row, is_sure])})", f"hash({', '.join(key)})"
+    return f"{of_row} AS {_HASHES[0]}, CAST({of_key} >> 32 AS UINTEGER) AS {_HASHES[1]}"
 
 
 def taken_changes(layout: Layout, forgotten: str | None) -> str:
@@ -121,13 +135,14 @@ def looks_at_gone(layout: Layout) -> bool:
     return acts_on_gone(layout) or (layout.cursor is None and bool(layout.tracked))
 
 
-def _rows_of_model(layout: Layout, counted: bool) -> str:
+def _rows_of_model(layout: Layout, marked: bool = True) -> str:
     columns = [f"{_read(layout, column)} AS {identifier(column.name)}" for column in layout.needed]
     if layout.whole_row:
         partition = ", ".join(identifier(name) for name in layout.key if name != ROW_NUMBER)
         columns.append(f"row_number() OVER (PARTITION BY {partition}) AS {identifier(ROW_NUMBER)}")
-    read = f"nextval('{ROWS_READ}')" if counted else "0"
-    return f"SELECT {', '.join(columns)}, {read} AS {_READ} FROM (\n{MODEL}\n)"
+    if marked:  # by a value that DuckDB cannot know beforehand: it is worked out here, and nowhere else
+        columns.append(f"random() AS {READ}")
+    return f"SELECT {', '.join(columns)} FROM (\n{MODEL}\n)"
 
 
 def _read(layout: Layout, column: Column) -> str:
@@ -154,7 +169,7 @@ def _first_run(layout: Layout) -> str:
     for name in layout.tracked:
         columns[f"changed.{name}"] = "true" if layout.sync.nulls == "send" else f"{_snapshot(name)} IS NOT NULL"
     columns |= {f"lost.{name}": "false" for name in mergeable(layout)}
-    return f"SELECT {_listed(columns)} FROM (\n{_rows_of_model(layout, counted=False)}\n) AS s"
+    return f"SELECT {_listed(columns)} FROM (\n{_rows_of_model(layout, marked=False)}\n) AS s"
 
 
 def _flags(layout: Layout, is_new: str, differs: Mapping[str, str], some_unsure: bool) -> dict[str, str]:
@@ -202,7 +217,7 @@ def _differs(layout: Layout, name: str, is_retyped: bool, some_unsure: bool) -> 
 
 def _values_read(layout: Layout) -> dict[str, str]:
     names = [column.name for column in layout.needed] + ([ROW_NUMBER] if layout.whole_row else [])
-    return {"read": f"s.{_READ}", **{f"new.{name}": _snapshot(name) for name in names}}
+    return {f"new.{name}": _snapshot(name) for name in names}
 
 
 def _new_values(layout: Layout) -> dict[str, str]:

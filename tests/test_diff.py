@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reverse_etl.engines.duckdb import _sql_type
+from reverse_etl.engines.duckdb import _rows_read, _sql_type
 from reverse_etl.values import hashed
 from tests.conftest import Shop
 
@@ -49,6 +49,84 @@ def test_two_values_that_change_places_are_a_change(shop: Shop):
     shop.sync("it", "SELECT 'u1' AS external_id, 1 AS a, 2 AS b").run()
     shop.sync("it", "SELECT 'u1' AS external_id, 2 AS a, 1 AS b").run()
     assert shop.sent()[1] == '{"attributes":[{"external_id":"u1","a":2,"b":1}]}'
+
+
+def test_two_rows_that_change_places_are_two_changes(shop: Shop):
+    shop.sync("it", "SELECT * FROM (VALUES ('u1', 'a'), ('u2', 'b'), ('u3', 'c')) t(external_id, n)").run()
+    shop.sync("it", "SELECT * FROM (VALUES ('u1', 'b'), ('u2', 'a'), ('u3', 'c')) t(external_id, n)")
+    plan = shop.run().plan
+    assert (plan.added, plan.changed, plan.unchanged, plan.removed) == (0, 2, 1, 0)
+    assert shop.sent()[1:] == ['{"attributes":[{"external_id":"u1","n":"b"},{"external_id":"u2","n":"a"}]}']
+
+
+def test_keys_that_share_half_a_hash_are_told_apart(shop: Shop):
+    keys = "SELECT 'u' || range AS key FROM range(300000)"
+    with duckdb.connect() as connection:
+        found = connection.execute(
+            f"SELECT list(key) FROM ({keys}) GROUP BY hash(key) >> 32 HAVING count(*) = 2 LIMIT 1"
+        )
+        one, other = found.fetchall()[0][0]
+    shop.sync("it", f"SELECT '{one}' AS external_id, 1 AS n").run()
+    shop.model("it", f"SELECT '{other}' AS external_id, 1 AS n")
+    plan = shop.run().plan
+    assert (plan.rows, plan.added, plan.unchanged) == (1, 1, 0)
+
+
+# --- rows are counted as they pass by --------------------------------------------------------------------------------
+
+MODELS = {
+    "an empty table": ("SELECT * FROM none", 0),
+    "a condition that is never true": ("SELECT * FROM five WHERE false", 0),
+    "LIMIT 0": ("SELECT * FROM five LIMIT 0", 0),
+    "the same rows": ("SELECT * FROM five", 5),
+    "a condition": ("SELECT * FROM five WHERE n > 1", 3),
+    "a constant": ("SELECT 'u1' AS external_id, 1::BIGINT AS n", 1),
+    "a UNION": ("SELECT * FROM five UNION ALL SELECT 'x' || n, n FROM five WHERE n < 2", 7),
+    "a UNION of which one side is empty": ("SELECT * FROM five UNION ALL SELECT * FROM none", 5),
+    "a UNION with what is never true": ("SELECT * FROM five UNION ALL SELECT * FROM five WHERE false", 5),
+    "a GROUP BY": ("SELECT external_id, max(n) AS n FROM five GROUP BY external_id", 5),
+    "the first of them": ("FROM five ORDER BY n DESC LIMIT 3", 3),
+    "a join": ("SELECT a.external_id, b.n FROM five AS a JOIN five AS b ON a.n = b.n + 1", 4),
+    "a join that finds nothing": ("SELECT a.external_id, b.n FROM five AS a JOIN none AS b USING (n)", 0),
+    "a WITH that is used twice": (
+        "WITH w AS MATERIALIZED (FROM five) SELECT * FROM w WHERE n < (SELECT max(n) FROM w)",
+        4,
+    ),
+    "a QUALIFY": ("FROM five QUALIFY row_number() OVER (PARTITION BY n % 2 ORDER BY n) = 1", 2),
+    "an EXISTS": ("FROM five WHERE EXISTS (SELECT 1 FROM five AS other WHERE other.n = five.n + 2)", 3),
+    "an UNNEST": ("SELECT 'u' || k AS external_id, k AS n FROM (SELECT unnest(range(8)) AS k)", 8),
+}
+KINDS = {
+    "attributes": {},
+    "attributes, cleared": {"on_removed": "clear", "guards": {"max_removed": "100%", "empty_snapshot": False}},
+    "incremental attributes": {"incremental": {"cursor": "n"}},
+    "purchases": {"mode": "users_track", "track_record_type": "purchases"},
+    "users_delete": {
+        "mode": "users_delete",
+        "allow_destructive": True,
+        "guards": {"max_removed": "100%", "empty_snapshot": False},
+    },
+}
+COLUMNS = {
+    "purchases": "external_id, n AS price, 'x' AS product_id, 'EUR' AS currency, TIMESTAMP '2026-01-01' AS time",
+    "users_delete": "external_id",
+}
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_rows_of_a_model_are_counted_whatever_duckdb_makes_of_it(shop: Shop, model: str, kind: str):
+    shop.warehouse("CREATE TABLE none (external_id VARCHAR, n BIGINT)")
+    shop.warehouse("CREATE TABLE five AS SELECT 'u' || range AS external_id, range AS n FROM range(5)")
+    (sql, rows), columns = MODELS[model], COLUMNS.get(kind, "*")
+    shop.sync("it", f"SELECT {columns} FROM five", **KINDS[kind]).run()
+    shop.model("it", f"SELECT {columns} FROM ({sql})")
+    assert shop.run().plan.rows == rows
+
+
+def test_count_that_a_profile_does_not_tell_is_none_and_not_zero():
+    assert _rows_read("{}") is None
+    assert _rows_read('{"operator": [{"name": "JOIN", "children": [{"name": "SCAN"}, {"name": "SCAN"}]}]}') is None
 
 
 numbers = st.none() | st.integers(0, 2)

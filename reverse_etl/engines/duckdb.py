@@ -10,10 +10,12 @@ Here: connections, the model's columns, its changes and what is checked in them.
 model is turned into one that names the model's file and line.
 """
 
+import json
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import duckdb
 from duckdb import DuckDBPyConnection
@@ -21,7 +23,7 @@ from duckdb.sqltypes import DuckDBPyType
 
 from reverse_etl.columns import Layout
 from reverse_etl.data_tests import TESTED_MODEL, DataTestResult, judge, tests_sql
-from reverse_etl.diff import ACKNOWLEDGED, CANDIDATES, CHANGES, MODEL, ROWS_GONE, ROWS_READ, looks_at_gone
+from reverse_etl.diff import ACKNOWLEDGED, CHANGES, GONE, MODEL, READ, acts_on_gone
 from reverse_etl.errors import BusyError, DataError, Location, ProjectError, RetlError
 from reverse_etl.expressions import identity
 from reverse_etl.models import Compiled
@@ -29,7 +31,11 @@ from reverse_etl.modes import Kind
 from reverse_etl.sql import catalog, identifier, literal
 from reverse_etl.values import MOMENTS, SqlType, macros
 
-MEMORY_LIMIT = "2000MB"  # DuckDB spills beyond it; the process takes some 20 % more
+MEMORY_LIMIT = "2000MB"  # DuckDB spills beyond it; the process takes some 10 % more
+# What it frees goes back to the system in pieces of this size, not of 512 MB: the process took up to 30 % more.
+_FLUSHES = "SET allocator_flush_threshold = '16MB'; SET allocator_bulk_deallocation_flush_threshold = '16MB'"
+# DuckDB gives a join that spills a sixteenth of the memory for each open connection, and at least eight of them.
+_CONNECTIONS = 16
 _NAMES_IN_ERRORS = 5  # of duplicate keys, so that a message stays a message
 
 
@@ -39,7 +45,7 @@ def connect(spill_folder: Path | None = None, memory_limit: str | None = None) -
     Raises ProjectError if `memory_limit` is no size such as 512MB.
     """
     connection = duckdb.connect()
-    connection.execute("SET TimeZone = 'UTC'; SET enable_progress_bar = false")
+    connection.execute(f"SET TimeZone = 'UTC'; SET enable_progress_bar = false; {_FLUSHES}")
     try:
         connection.execute(f"SET memory_limit = {literal(memory_limit or MEMORY_LIMIT)}")
     except duckdb.Error as error:
@@ -166,25 +172,66 @@ def write_changes(connection: DuckDBPyConnection, layout: Layout, model: Compile
 
     `tables` are those of `changes_sql`. Raises DataError for NULL keys, duplicate keys, and cursors without value.
     """
-    connection.execute(f"CREATE OR REPLACE TEMP SEQUENCE {ROWS_READ}; CREATE OR REPLACE TEMP SEQUENCE {ROWS_GONE}")
-    for table, select in tables.items():
-        before, _, after = f"CREATE TABLE {table} AS\n{select}".partition(MODEL)
-        with _errors_of(model, first_line=before.count("\n") + 1):
-            connection.execute(f"{before}{model.sql}{after}" if after else before)
-    connection.execute(f"DROP TABLE IF EXISTS {CANDIDATES}")
-    (new,) = connection.execute(f"SELECT count(*) FROM {CHANGES} WHERE kind <> 'removed'").fetchall()[0]
-    rows = max(_counted(connection, ROWS_READ), int(new))  # a first run does not count: all its rows are new
+    rows = 0
+    with _all_memory(connection):
+        for table, select in tables.items():
+            before, runs_model, after = f"CREATE TABLE {table} AS\n{select}".partition(MODEL)
+            if not runs_model:
+                connection.execute(before)
+                continue
+            with _errors_of(model, first_line=before.count("\n") + 1):
+                ran = connection.execute(f"EXPLAIN (ANALYZE, FORMAT json) {before}{model.sql}{after}").fetchall()
+                read = _rows_read(ran[0][1])
+                if read is None:  # a first run, all of whose rows are changes; or a model without rows
+                    read = _count(connection, f"(\n{model.sql}\n)" if READ in select else CHANGES)
+                rows = read
     if not layout.whole_row:
         _refuse_null_keys(connection, layout)
-        _refuse_duplicate_keys(connection, layout, model, rows)
+        _refuse_duplicate_keys(connection, layout, model, rows, _rows_gone(connection, layout, tables))
         _refuse_duplicate_users(connection, layout, model)
     _refuse_endless_cursors(connection, layout)
+    for table in tables:
+        if table != CHANGES:
+            connection.execute(f"DROP TABLE {table}")
     return rows
 
 
-def _counted(connection: DuckDBPyConnection, sequence: str) -> int:
-    found = f"SELECT coalesce(last_value, 0) FROM duckdb_sequences() WHERE sequence_name = {literal(sequence)}"
-    return int(connection.execute(found).fetchall()[0][0])
+def _rows_read(profile: str) -> int | None:
+    """How many rows the model returned, of the profile of the statement in which it ran; None if it does not tell.
+
+    Below the join with the state, the deepest operator that knows the column READ works it out, for each row once. To
+    count rows on their way, by a sequence, makes DuckDB run the model on one core.
+    """
+
+    def rows_below(operator: Mapping[str, Any], is_joined: bool) -> int | None:
+        inner = operator.get("children", ())
+        found = [rows_below(one, is_joined or len(inner) > 1) for one in inner]
+        if any(rows is not None for rows in found):
+            return sum(rows for rows in found if rows is not None)
+        knows = is_joined and READ in json.dumps(operator.get("extra_info"))
+        return cast(int | None, operator.get("intermediate_rows")) if knows else None
+
+    return rows_below({"children": json.loads(profile).get("operator", ())}, is_joined=False)
+
+
+def _rows_gone(connection: DuckDBPyConnection, layout: Layout, tables: Collection[str]) -> int | None:
+    """How many rows of the state the model lacks; None if nobody looked."""
+    if GONE in tables:
+        return _count(connection, GONE)
+    return _count(connection, f"{CHANGES} WHERE kind = 'removed'") if acts_on_gone(layout) else None
+
+
+def _count(connection: DuckDBPyConnection, rows: str) -> int:
+    return int(connection.execute(f"SELECT count(*) FROM {rows}").fetchall()[0][0])
+
+
+@contextmanager
+def _all_memory(connection: DuckDBPyConnection) -> Iterator[None]:
+    """Inside the block, a join that spills may have all of the memory, and not half of it."""
+    with ExitStack() as idle:
+        for _ in range(_CONNECTIONS - 1):
+            idle.enter_context(connection.cursor())
+        yield
 
 
 def _refuse_null_keys(connection: DuckDBPyConnection, layout: Layout) -> None:
@@ -211,7 +258,9 @@ def _refuse_endless_cursors(connection: DuckDBPyConnection, layout: Layout) -> N
         raise DataError(what, layout.sync.where("incremental", "cursor"), hint)
 
 
-def _refuse_duplicate_keys(connection: DuckDBPyConnection, layout: Layout, model: Compiled, rows: int) -> None:
+def _refuse_duplicate_keys(
+    connection: DuckDBPyConnection, layout: Layout, model: Compiled, rows: int, gone: int | None
+) -> None:
     """Twins that are both new, or changed, stand among the changes; one that is unchanged shows in the counts.
 
     Each row of the state is met by one row of the model at most, or else a key stands in the model twice.
@@ -219,7 +268,7 @@ def _refuse_duplicate_keys(connection: DuckDBPyConnection, layout: Layout, model
     key = [identifier(name) for name in layout.key]
     new_key = ", ".join(f"{identifier(f'new.{name}')} AS {identifier(name)}" for name in layout.key)
     found = _duplicates(connection, key, f"(SELECT {new_key} FROM {CHANGES} WHERE kind <> 'removed')")
-    if not found and _hides_twins(connection, layout, rows):
+    if not found and _hides_twins(connection, rows, gone):
         with _errors_of(model, first_line=2):
             found = _duplicates(connection, key, f"(\n{model.sql}\n)")
     if found:
@@ -229,13 +278,11 @@ def _refuse_duplicate_keys(connection: DuckDBPyConnection, layout: Layout, model
         raise DataError(what, layout.sync.where("primary_key"), hint)
 
 
-def _hides_twins(connection: DuckDBPyConnection, layout: Layout, rows: int) -> bool:
-    counts = "count(*) FILTER (kind <> 'removed' AND NOT known), count(*) FILTER (kind = 'changed')"
-    unknown, changed = connection.execute(f"SELECT {counts} FROM {CHANGES}").fetchall()[0]
-    if not looks_at_gone(layout):
-        return bool(changed)  # it cannot be told from counts; where nothing has changed, a twin does no harm
-    (in_state,) = connection.execute(f"SELECT count(*) FROM {ACKNOWLEDGED}").fetchall()[0] if rows > unknown else (0,)
-    return bool(rows - unknown > in_state - _counted(connection, ROWS_GONE))
+def _hides_twins(connection: DuckDBPyConnection, rows: int, gone: int | None) -> bool:
+    if gone is None:  # it cannot be told from counts; where nothing has changed, a twin does no harm
+        return _count(connection, f"{CHANGES} WHERE kind = 'changed'") > 0
+    unknown = _count(connection, f"{CHANGES} WHERE kind <> 'removed' AND NOT known")
+    return rows > unknown and rows - unknown > _count(connection, ACKNOWLEDGED) - gone
 
 
 def _refuse_duplicate_users(connection: DuckDBPyConnection, layout: Layout, model: Compiled) -> None:
