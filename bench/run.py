@@ -64,7 +64,7 @@ def measure(command: Sequence[str | Path], cwd: Path, url: str = "https://127.0.
     if status:
         sys.exit(f"{' '.join(map(str, command))} failed: {(WORK / 'last.log').read_text()}")
     found.wall_s, found.cpu_s = time.monotonic() - began, used.ru_utime + used.ru_stime
-    found.peak_mb = used.ru_maxrss / 1024
+    found.peak_mb = used.ru_maxrss * 1024 / 1e6
     return found
 
 
@@ -76,7 +76,7 @@ def _sample(pid: int, samples: list[Sample], done: threading.Event) -> None:
         except OSError:
             return
         cpu_s = (int(times[11]) + int(times[12])) / TICKS
-        samples.append(Sample(time.time(), cpu_s, pages * os.sysconf("SC_PAGE_SIZE") / 2**20))
+        samples.append(Sample(time.time(), cpu_s, pages * os.sysconf("SC_PAGE_SIZE") / 1e6))
 
 
 @dataclass(frozen=True)
@@ -163,7 +163,8 @@ def diff(rows: int) -> Iterator[Line]:
     unchanged = measure([*RETL, "sync", "people"], folder)
     yield from against(f"{million}: sync, nothing changed", unchanged, copy, "COPY", 2.0, rows)
     little = measure([*RETL, "sync", "people", "--memory-limit", "512MB"], folder)
-    yield Line(f"{million}: the same in 512MB", little, rows, little.wall_s / unchanged.wall_s, "wall of it", 2.0)
+    bound = 2.0 if rows <= 10_000_000 else None  # beyond that, 512MB are a hundredth of the table
+    yield Line(f"{million}: the same in 512MB", little, rows, little.wall_s / unchanged.wall_s, "wall of it", bound)
     with sink(CERTIFICATE, "--latency", "0.02") as url:
         changed = measure([*RETL, "sync", "people", "--vars", "{changed: 1}"], folder, url)
     yield from against(f"{million}: sync, 1 % changed and sent", changed, copy, "COPY", 2.3, rows)

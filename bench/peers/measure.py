@@ -46,7 +46,7 @@ def report(peer: str, job: Job, rows: int, requests: int) -> None:
     wall_s = time.perf_counter() - job.started
     usages = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     cpu_s = sum(usage.ru_utime + usage.ru_stime for usage in usages)
-    peak_mb = max(usage.ru_maxrss for usage in usages) / (1024 * 1024 if sys.platform == "darwin" else 1024)
+    peak_mb = max(usage.ru_maxrss for usage in usages) * (1 if sys.platform == "darwin" else 1024) / 1e6
     line = {
         "peer": peer,
         "rows": rows,
