@@ -10,8 +10,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 from reverse_etl.sender import Sender
-
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+from reverse_etl.signals import SIGNALS, is_swallowed
 
 
 class Interrupted(BaseException):  # as KeyboardInterrupt, whose place it takes
@@ -35,6 +34,10 @@ class Interrupts:
         before = {number: signal.signal(number, self._take) for number in SIGNALS}
         try:
             yield
+        except RuntimeError as error:
+            if self.signal and is_swallowed(error):
+                raise Interrupted from None
+            raise
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)

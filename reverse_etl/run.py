@@ -35,6 +35,7 @@ from reverse_etl.plan import Plan, invalid_rows, read_plan, read_records
 from reverse_etl.project import Project
 from reverse_etl.rules import rules
 from reverse_etl.sender import Delivery, Route, Sender, cut
+from reverse_etl.signals import interruptible
 from reverse_etl.spec import Sync
 from reverse_etl.state import Intent, State
 from reverse_etl.waiting import when_free
@@ -133,7 +134,7 @@ def plan_sync(project: Project, sync: Sync, state: State, options: Options, list
     layout = lay_out(sync, model.file, describe(connection, model))
     state.begin(run_id, datetime.now(UTC), project.scheduled_time)
     try:
-        with listener.planning(sync):
+        with listener.planning(sync), interruptible(connection):
             tested = run_data_tests(connection, layout, model) if options.intent is not Intent.ADOPT else ()
             forgotten = since.forgotten if since else None
             rows = fill_outbox(

@@ -36,6 +36,7 @@ from reverse_etl.plan import invalid_rows, read_records
 from reverse_etl.project import Project
 from reverse_etl.run import fill_outbox
 from reverse_etl.sender import Record
+from reverse_etl.signals import interruptible
 from reverse_etl.spec import Sync
 from reverse_etl.spec_tests import Input, UnitTest
 from reverse_etl.state import Intent, State
@@ -302,4 +303,5 @@ def check_data(project: Project, sync: Sync, options: Options, listener: Listene
             options.clock,
             lambda text: listener.notice(sync, text),
         )
-        return run_data_tests(connection, lay_out(sync, model.file, describe(connection, model)), model)
+        with interruptible(connection):
+            return run_data_tests(connection, lay_out(sync, model.file, describe(connection, model)), model)

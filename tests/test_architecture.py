@@ -18,7 +18,7 @@ LAYERS = [
     {"expressions"},
     {"rules"},
     {"mapping"},
-    {"diff", "data_tests", "journal", "lock", "private", "braze", "waiting", "state_store"},
+    {"diff", "data_tests", "journal", "lock", "private", "braze", "waiting", "signals", "state_store"},
     {"watermark"},
     {"engines", "fold", "sender", "relay"},
     {"state_file", "project", "shared_state"},

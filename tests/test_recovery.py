@@ -99,6 +99,34 @@ def test_interrupted_run_brings_in_what_is_in_flight(shop: Shop, number: signal.
     assert (result.plan.added, result.status) == (1000 - taken, "success")
 
 
+@pytest.mark.skipif(not Path("/proc").exists(), reason="a process tells there how much of the CPU it has had")
+@pytest.mark.parametrize(
+    ("command", "number", "said"),
+    [
+        pytest.param("sync", signal.SIGINT, ["interrupted while nothing was being sent"], id="sync, Ctrl-C"),
+        pytest.param("sync", signal.SIGTERM, ["interrupted while nothing was being sent"], id="sync, SIGTERM"),
+        pytest.param("plan", signal.SIGINT, [], id="plan"),
+        pytest.param("show", signal.SIGINT, [], id="show"),
+        pytest.param("test --data", signal.SIGINT, [], id="test"),
+    ],
+)
+def test_command_is_interrupted_while_its_model_runs(shop: Shop, command: str, number: signal.Signals, said: list[str]):
+    """In a join of which DuckDB makes one task, that takes it minutes."""
+    shop.sync("it", MANY, data_tests=[{"unique": "n"}]).run()
+    shop.warehouse("CREATE TABLE a AS FROM range(300000)")
+    shop.model("it", "SELECT 'u' || sum(hash(x.range, y.range)) AS external_id, 1::BIGINT AS n FROM a AS x, a AS y")
+    process = start(shop, *command.split(), "it")
+    used_s = 0.0
+    while used_s < 1.5 and process.poll() is None:  # of CPU: by then it has nothing to do but the model
+        used_s = sum(map(int, Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[11:13])) / 100
+    process.send_signal(number)
+    out, err = process.communicate(timeout=30)
+    assert (process.returncode, out, err.splitlines()) == (128 + number, "", said)
+    assert len(shop.sent()) == 14
+    shop.model("it", MANY)
+    assert shop.run().plan.unchanged == 1000
+
+
 def test_second_signal_ends_the_run_at_once_and_loses_nothing(shop: Shop):
     shop.sync("it", SEEN, **EVENTS)
     with running(shop, until="u300") as process:

@@ -12,6 +12,7 @@ What a command needs is imported inside it, so that `retl --help` answers at onc
 """
 
 import os
+import signal
 import sys
 from typing import Annotated, Any, NoReturn
 
@@ -68,6 +69,12 @@ def main() -> NoReturn:
         for mistake in error.mistakes:
             talk.say_mistake(mistake)
         sys.exit(error.exit_code)
+    except RuntimeError as error:
+        from reverse_etl.signals import is_swallowed
+
+        if not is_swallowed(error):
+            raise
+        sys.exit(128 + signal.SIGINT)  # as typer does it, where nothing swallows it
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(141)  # who read our output left, as in `retl ls | head -1`

@@ -28,6 +28,7 @@ from reverse_etl.errors import BusyError, DataError, Location, ProjectError, Ret
 from reverse_etl.expressions import identity
 from reverse_etl.models import Compiled
 from reverse_etl.modes import Kind
+from reverse_etl.signals import interruptible
 from reverse_etl.sql import catalog, identifier, literal
 from reverse_etl.values import MOMENTS, SqlType, macros
 
@@ -119,7 +120,7 @@ def preview(
         attach_warehouse(connection, warehouse, where)
         names = [name for name, _ in describe(connection, model)]
         columns = ", ".join(f"CAST({identifier(name)} AS VARCHAR)" for name in names)
-        with _errors_of(model, first_line=2):
+        with interruptible(connection), _errors_of(model, first_line=2):
             rows = connection.execute(f"SELECT {columns} FROM (\n{model.sql}\n) LIMIT {limit}").fetchall()
     return names, rows
 
