@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -51,6 +52,9 @@ def running(
     process = start(shop, *command)
     try:
         assert there.wait(30), "the request never came"
+        deadline = time.monotonic() + 30  # it has come: soon it is taken
+        while not any(f'"{until}"' in body for body in shop.sent()):
+            assert time.monotonic() < deadline, "the request was never taken"
         yield process
     finally:
         process.kill()
