@@ -125,16 +125,16 @@ def look_up_done_until(connection: DuckDBPyConnection, path: Path) -> datetime |
 
 @contextmanager
 def told(folder: Path) -> Iterator[None]:
-    """Turns what a disk can do, inside the block, into a StateError that says what is left."""
-    hint = (
-        "free some space or mend the disk, then run again: what was sent and answered is written down in the folder, "
-        "and the next run folds it in"
-    )
+    """Turns what a disk or too little memory can do, inside the block, into a StateError that says what is left."""
+    kept = "then run again: what was sent and answered is written down in the folder, and the next run folds it in"
+    hint = f"free some space or mend the disk, {kept}"
     try:
         yield
     except duckdb.Error as error:
         if not (isinstance(error, _FATAL) or WRITING.search(str(error))):
             raise
+        if isinstance(error, duckdb.OutOfMemoryException):
+            hint = f"pass --memory-limit 4GB, {kept}"
         raise StateError(f"{folder}: {' '.join(str(error).split())}", hint=hint) from error
     except OSError as error:
         if error.errno not in _OF_DISKS:

@@ -11,12 +11,13 @@ import duckdb
 import pytest
 
 from reverse_etl.braze import Destination
+from reverse_etl.errors import StateError
 from reverse_etl.journal import Journal
 from reverse_etl.limits import Pacer
 from reverse_etl.modes import RATE_LIMITS
 from reverse_etl.sender import Batch, Record, Route, Sender
 from reverse_etl.sql import statement
-from reverse_etl.state_file import FORMAT
+from reverse_etl.state_file import FORMAT, told
 from tests.conftest import KEY, Retl, Shop
 from tests.test_recovery import EVENTS, SEEN, running
 
@@ -185,3 +186,15 @@ def test_line_of_the_journal_that_finds_no_room_is_not_there_in_half(tmp_path: P
         with pytest.raises(OSError, match=r"No space left on device|File too large"):
             journal.sent(75, 99, durable=False)
     assert path.read_text() == '{"sent":1,"first":0,"last":74}\n'
+
+
+def test_too_little_memory_to_bring_a_run_in_says_how_to_give_it_more(tmp_path: Path):
+    connection = duckdb.connect(config={"memory_limit": "4MB", "temp_directory": ""})
+    with connection, pytest.raises(StateError) as raised, told(tmp_path):
+        connection.execute("CREATE TABLE t AS SELECT random() AS n FROM range(5000000) ORDER BY n")
+    (mistake,) = raised.value.mistakes
+    assert mistake.what.startswith(f"{tmp_path}: Out of Memory Error: ")
+    assert mistake.hint == (
+        "pass --memory-limit 4GB, then run again: what was sent and answered is written down in the folder, "
+        "and the next run folds it in"
+    )

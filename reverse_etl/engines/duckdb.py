@@ -177,10 +177,10 @@ def write_changes(connection: DuckDBPyConnection, layout: Layout, model: Compile
     with _all_memory(connection):
         for table, select in tables.items():
             before, runs_model, after = f"CREATE TABLE {table} AS\n{select}".partition(MODEL)
-            if not runs_model:
-                connection.execute(before)
-                continue
             with _errors_of(model, first_line=before.count("\n") + 1):
+                if not runs_model:
+                    connection.execute(before)
+                    continue
                 ran = connection.execute(f"EXPLAIN (ANALYZE, FORMAT json) {before}{model.sql}{after}").fetchall()
                 read = _rows_read(ran[0][1])
                 if read is None:  # a first run, all of whose rows are changes; or a model without rows
