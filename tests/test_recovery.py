@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -12,11 +13,13 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
 
 from reverse_etl.journal import Journal
 from reverse_etl.lock import locked_by_us
 from reverse_etl.sandbox import Fault
+from reverse_etl.signals import interruptible
 from tests.conftest import FakeClock, Retl, Shop
 
 MANY = "SELECT 'u' || i AS external_id, i AS n FROM range(1000) r(i)"
@@ -129,6 +132,26 @@ def test_command_is_interrupted_while_its_model_runs(shop: Shop, command: str, n
     assert len(shop.sent()) == 14
     shop.model("it", MANY)
     assert shop.run().plan.unchanged == 1000
+
+
+def test_signal_that_ends_a_statement_reaches_whoever_else_waits_for_it():
+    there, here = socket.socketpair()
+    there.setblocking(False)
+    taken: list[int] = []
+    handler = signal.signal(signal.SIGTERM, lambda number, frame: taken.append(number))
+    before = signal.set_wakeup_fd(there.fileno())
+    try:
+        with duckdb.connect() as connection:
+            with interruptible(connection):
+                signal.raise_signal(signal.SIGTERM)
+                assert here.recv(1)[0] == signal.SIGTERM
+            assert connection.execute("SELECT 1").fetchall() == [(1,)]
+    finally:
+        assert signal.set_wakeup_fd(before) == there.fileno()
+        signal.signal(signal.SIGTERM, handler)
+        there.close()
+        here.close()
+    assert taken == [signal.SIGTERM]
 
 
 def test_second_signal_ends_the_run_at_once_and_loses_nothing(shop: Shop):
