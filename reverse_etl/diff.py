@@ -4,8 +4,8 @@
             ├── FULL JOIN on them ───┤                                    ├── IS DISTINCT FROM ──> changes
     state ──┘ drops what is the same └──> gone: keys of the state ────────┘
 
-A row of the model whose hashes an acknowledged row has is unchanged, and goes no further: of the state, twelve bytes a
-row are held in memory for that, and no column. The hashes are made anew in each run, on both sides, as DuckDB's change
+A row of the model whose hashes an acknowledged row has is unchanged, and goes no further: of the state, only the
+hashes are held in memory for that, and no column. They are made anew in each run, on both sides, as DuckDB's change
 between versions. They have 96 bits: a row that changed has those of another among 50 million once in 1.6e21 rows.
 """
 
@@ -60,8 +60,8 @@ def changes_sql(
     columns = {
         "kind": f"CASE WHEN {_IS_GONE} THEN 'removed' WHEN {is_new} THEN 'added' ELSE 'changed' END",
         "known": f"t.{RUN_ID} IS NOT NULL",
-        **_new_values(layout),
-        **_flags(layout, is_new, differs, some_unsure),
+        **_new_values(layout, retyped),
+        **_flags(layout, is_new, differs, retyped, some_unsure),
     }
     join = "FULL JOIN" if acts_on_gone(layout) and not is_sifted else "LEFT JOIN"
     rows = _sifted(layout) if is_sifted else _rows_of_model(layout)
@@ -172,7 +172,9 @@ def _first_run(layout: Layout) -> str:
     return f"SELECT {_listed(columns)} FROM (\n{_rows_of_model(layout, marked=False)}\n) AS s"
 
 
-def _flags(layout: Layout, is_new: str, differs: Mapping[str, str], some_unsure: bool) -> dict[str, str]:
+def _flags(
+    layout: Layout, is_new: str, differs: Mapping[str, str], retyped: Collection[str], some_unsure: bool
+) -> dict[str, str]:
     columns = {}
     for name, distinct in differs.items():
         has_value, had_value = f"{_snapshot(name)} IS NOT NULL", f"{_state(name)} IS NOT NULL"
@@ -188,7 +190,8 @@ def _flags(layout: Layout, is_new: str, differs: Mapping[str, str], some_unsure:
             )
         columns[f"changed.{name}"] = flag
     for name in mergeable(layout):
-        old, current = (value_text(layout, name, value) for value in (_state(name), _snapshot(name)))
+        old = f"retl_any_json({_state(name)})" if name in retyped else value_text(layout, name, _state(name))
+        current = value_text(layout, name, _snapshot(name))
         loses = f"NOT {_IS_GONE} AND {differs[name]}"
         columns[f"lost.{name}"] = f"CASE WHEN {loses} THEN retl_loses_key({old}, {current}) ELSE false END"
     return columns
@@ -220,14 +223,19 @@ def _values_read(layout: Layout) -> dict[str, str]:
     return {f"new.{name}": _snapshot(name) for name in names}
 
 
-def _new_values(layout: Layout) -> dict[str, str]:
+def _new_values(layout: Layout, retyped: Collection[str]) -> dict[str, str]:
+    def kept(name: str) -> str:
+        if name not in retyped or name in layout.key:
+            return _state(name)
+        return f"TRY_CAST(CAST({_state(name)} AS VARCHAR) AS {layout.column(name).type.text})"  # from any type to any
+
     values = _values_read(layout)
     if layout.sync.nulls == "omit":
         # Braze keeps the value that a NULL does not clear, and so does the state.
-        values |= {f"new.{name}": f"coalesce({_snapshot(name)}, {_state(name)})" for name in layout.tracked}
+        values |= {f"new.{name}": f"coalesce({_snapshot(name)}, {kept(name)})" for name in layout.tracked}
     if acts_on_gone(layout):
         names = layout.stored
-        values |= {f"new.{n}": f"CASE WHEN {_IS_GONE} THEN {_state(n)} ELSE {values[f'new.{n}']} END" for n in names}
+        values |= {f"new.{n}": f"CASE WHEN {_IS_GONE} THEN {kept(n)} ELSE {values[f'new.{n}']} END" for n in names}
     return values
 
 

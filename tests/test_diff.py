@@ -72,6 +72,53 @@ def test_keys_that_share_half_a_hash_are_told_apart(shop: Shop):
     assert (plan.rows, plan.added, plan.unchanged) == (1, 1, 0)
 
 
+# --- a column of another type, accepted ------------------------------------------------------------------------------
+
+RETYPED = {
+    "INTEGER -> VARCHAR": ("1", "'7'"),
+    "INTEGER -> BIGINT": ("1::INTEGER", "7::BIGINT"),
+    "VARCHAR -> INTEGER": ("'q'", "7"),
+    "VARCHAR -> TIMESTAMP": ("'2026-01-01'", "TIMESTAMP '2026-01-02'"),
+    "VARCHAR -> STRUCT": ("'no JSON'", "{'a': 1}"),
+    "STRUCT with a field more": ("{'a': 1}", "{'a': 1, 'b': 2}"),
+    "STRUCT -> INTEGER": ("{'a': 1}", "5"),
+    "STRUCT -> MAP": ("{'a': 1, 'b': NULL}", "MAP {'a': 1}"),
+    "INTEGER[] -> VARCHAR[]": ("[1]", "['a']"),
+    "INTEGER[] -> INTEGER": ("[1]", "3"),
+    "MAP of another type": ("MAP {'a': 1}", "MAP {'a': 'x'}"),
+}
+SENT_HOW = {
+    "attributes": {},
+    "on_removed: clear": {"on_removed": "clear", "guards": {"max_removed": "100%"}},
+    "nulls: omit": {"nulls": "omit"},
+    "send: all_columns": {"send": "all_columns"},
+    "incremental": {"incremental": {"cursor": "n"}},
+}
+
+
+@pytest.mark.parametrize("moved", RETYPED)
+@pytest.mark.parametrize("how", SENT_HOW)
+@pytest.mark.parametrize("merged", ["", ", true AS _merge_objects"], ids=["set", "merged"])
+def test_accepted_type_goes_out_once_however_it_is_sent(shop: Shop, moved: str, how: str, merged: str):
+    before, now = RETYPED[moved]
+    model = f"SELECT *{merged} FROM (VALUES {{}}) t(external_id, v, n)"
+    shop.sync("it", model.format(f"('a', {before}, 1), ('b', {before}, 1), ('c', NULL, 1)"), **SENT_HOW[how]).run()
+    shop.model("it", model.format(f"('a', {now}, 2), ('c', NULL, 2)"))
+    result = shop.run(accept_schema_change=True)
+    assert (result.status, result.plan.rows, result.plan.changed) == ("success", 2, 2)
+    assert result.plan.removed == (1 if how == "on_removed: clear" else 0)
+    assert (shop.run().status, shop.run().plan.to_send) == ("success", 0)
+
+
+def test_merged_object_that_loses_a_key_with_its_type_is_invalid(shop: Shop):
+    model = "SELECT 'a' AS external_id, {} AS v, true AS _merge_objects"
+    shop.sync("it", model.format("{'a': 1, 'b': 2}")).run()
+    shop.model("it", model.format("{'a': 1}"))
+    result = shop.run(accept_schema_change=True)
+    assert (result.status, result.plan.invalid, result.invalid[0].column) == ("stopped", 1, "v")
+    assert len(shop.sent()) == 1
+
+
 # --- rows are counted as they pass by --------------------------------------------------------------------------------
 
 MODELS = {

@@ -439,6 +439,17 @@ def test_key_that_stands_twice_is_found_whatever_the_state_knows_of_it(shop: Sho
     assert 'primary_key "external_id" is not unique: 1 keys stand in 2 rows:' in result.mistakes[0].what
 
 
+@pytest.mark.parametrize("on_removed", ["ignore", "clear"])
+def test_key_that_stands_twice_is_found_while_a_new_type_is_accepted(shop: Shop, on_removed: str):
+    rows = "('a', NULL::{0}, 'x'), ('b', NULL, 'y')"
+    model = f"SELECT * FROM (VALUES {rows}) t(external_id, n, s)"
+    shop.sync("it", model.format("INTEGER"), on_removed=on_removed).run()
+    shop.model("it", f"{model.format('VARCHAR')} UNION ALL SELECT 'a', NULL, 'x'")
+    result = shop.run(accept_schema_change=True)
+    assert (result.status, len(shop.sent())) == ("failed", 1)
+    assert 'primary_key "external_id" is not unique: 1 keys stand in 2 rows:' in result.mistakes[0].what
+
+
 def test_key_that_stands_twice_in_an_incremental_model_is_found_once_it_matters(shop: Shop):
     cursor = {"cursor": "n"}
     shop.sync("it", PAIRS, incremental=cursor).run()

@@ -23,7 +23,7 @@ from duckdb.sqltypes import DuckDBPyType
 
 from reverse_etl.columns import Layout
 from reverse_etl.data_tests import TESTED_MODEL, DataTestResult, judge, tests_sql
-from reverse_etl.diff import ACKNOWLEDGED, CHANGES, GONE, MODEL, READ, acts_on_gone
+from reverse_etl.diff import ACKNOWLEDGED, CHANGES, GONE, MODEL, READ, acts_on_gone, looks_at_gone
 from reverse_etl.errors import BusyError, DataError, Location, ProjectError, RetlError
 from reverse_etl.expressions import identity
 from reverse_etl.models import Compiled
@@ -173,19 +173,8 @@ def write_changes(connection: DuckDBPyConnection, layout: Layout, model: Compile
 
     `tables` are those of `changes_sql`. Raises DataError for NULL keys, duplicate keys, and cursors without value.
     """
-    rows = 0
     with _all_memory(connection):
-        for table, select in tables.items():
-            before, runs_model, after = f"CREATE TABLE {table} AS\n{select}".partition(MODEL)
-            with _errors_of(model, first_line=before.count("\n") + 1):
-                if not runs_model:
-                    connection.execute(before)
-                    continue
-                ran = connection.execute(f"EXPLAIN (ANALYZE, FORMAT json) {before}{model.sql}{after}").fetchall()
-                read = _rows_read(ran[0][1])
-                if read is None:  # a first run, all of whose rows are changes; or a model without rows
-                    read = _count(connection, f"(\n{model.sql}\n)" if READ in select else CHANGES)
-                rows = read
+        rows = sum(_make_table(connection, model, table, select) for table, select in tables.items())
     if not layout.whole_row:
         _refuse_null_keys(connection, layout)
         _refuse_duplicate_keys(connection, layout, model, rows, _rows_gone(connection, layout, tables))
@@ -194,6 +183,20 @@ def write_changes(connection: DuckDBPyConnection, layout: Layout, model: Compile
     for table in tables:
         if table != CHANGES:
             connection.execute(f"DROP TABLE {table}")
+    return rows
+
+
+def _make_table(connection: DuckDBPyConnection, model: Compiled, table: str, select: str) -> int:
+    """Make a table of a SELECT; how many rows the model returned, if it ran in it, or else 0."""
+    before, runs_model, after = f"CREATE TABLE {table} AS\n{select}".partition(MODEL)
+    with _errors_of(model, first_line=before.count("\n") + 1):
+        if not runs_model:
+            connection.execute(before)
+            return 0
+        ran = connection.execute(f"EXPLAIN (ANALYZE, FORMAT json) {before}{model.sql}{after}").fetchall()
+        rows = _rows_read(ran[0][1])
+        if rows is None:  # a first run, all of whose rows are changes; or a model without rows
+            rows = _count(connection, f"(\n{model.sql}\n)" if READ in select else CHANGES)
     return rows
 
 
@@ -251,8 +254,7 @@ def _refuse_endless_cursors(connection: DuckDBPyConnection, layout: Layout) -> N
         return
     name = identifier(f"new.{layout.cursor}")
     is_endless = f" OR NOT isfinite({name})" if layout.column(layout.cursor).type.family in MOMENTS else ""
-    counted = f"SELECT count(*) FROM {CHANGES} WHERE {name} IS NULL{is_endless}"
-    (rows,) = connection.execute(counted).fetchall()[0]
+    rows = _count(connection, f"{CHANGES} WHERE {name} IS NULL{is_endless}")
     if rows:
         what = f'{layout.sync.name}: cursor "{layout.cursor}" is NULL or infinite in {rows:,} rows of the model'
         hint = f"give them a value, or leave them out of models/{layout.sync.model}.sql"
@@ -269,7 +271,7 @@ def _refuse_duplicate_keys(
     key = [identifier(name) for name in layout.key]
     new_key = ", ".join(f"{identifier(f'new.{name}')} AS {identifier(name)}" for name in layout.key)
     found = _duplicates(connection, key, f"(SELECT {new_key} FROM {CHANGES} WHERE kind <> 'removed')")
-    if not found and _hides_twins(connection, rows, gone):
+    if not found and _hides_twins(connection, layout, rows, gone):
         with _errors_of(model, first_line=2):
             found = _duplicates(connection, key, f"(\n{model.sql}\n)")
     if found:
@@ -279,11 +281,15 @@ def _refuse_duplicate_keys(
         raise DataError(what, layout.sync.where("primary_key"), hint)
 
 
-def _hides_twins(connection: DuckDBPyConnection, rows: int, gone: int | None) -> bool:
-    if gone is None:  # it cannot be told from counts; where nothing has changed, a twin does no harm
-        return _count(connection, f"{CHANGES} WHERE kind = 'changed'") > 0
+def _hides_twins(connection: DuckDBPyConnection, layout: Layout, rows: int, gone: int | None) -> bool:
+    if rows == _count(connection, f"{CHANGES} WHERE kind <> 'removed'"):
+        return False  # all of them stand among the changes
+    if (
+        gone is None
+    ):  # it cannot be told from counts; an incremental model's twin does no harm where nothing has changed
+        return looks_at_gone(layout) or _count(connection, f"{CHANGES} WHERE kind = 'changed'") > 0
     unknown = _count(connection, f"{CHANGES} WHERE kind <> 'removed' AND NOT known")
-    return rows > unknown and rows - unknown > _count(connection, ACKNOWLEDGED) - gone
+    return rows - unknown > _count(connection, ACKNOWLEDGED) - gone
 
 
 def _refuse_duplicate_users(connection: DuckDBPyConnection, layout: Layout, model: Compiled) -> None:
@@ -292,8 +298,7 @@ def _refuse_duplicate_users(connection: DuckDBPyConnection, layout: Layout, mode
         return
     users = identity(layout, "model")
     by_key = {f"model.{identifier(name)}" for name in layout.key}
-    (changes,) = connection.execute(f"SELECT count(*) FROM {CHANGES} WHERE kind <> 'removed'").fetchall()[0]
-    if set(users) == by_key or not changes:
+    if set(users) == by_key or not _count(connection, f"{CHANGES} WHERE kind <> 'removed'"):
         return
     with _errors_of(model, first_line=2):
         found = _duplicates(connection, users, f"(\n{model.sql}\n) AS model")

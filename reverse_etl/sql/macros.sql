@@ -86,6 +86,13 @@ CREATE OR REPLACE TEMP MACRO retl_json_fault(document, in_attribute) AS
 CREATE OR REPLACE TEMP MACRO retl_loses_key(old, new) AS
     coalesce(strlen(json_merge_patch(old, new)) > strlen(json_merge_patch(new, new)), false);
 
+-- The JSON text of a value whatever its type, without keys that are NULL; NULL if it is text that is no JSON.
+CREATE OR REPLACE TEMP MACRO retl_any_json(value) AS
+    TRY(json_merge_patch(
+        '{}',
+        CASE WHEN typeof(value) IN ('VARCHAR', 'JSON') THEN CAST(value AS VARCHAR) ELSE CAST(to_json(value) AS VARCHAR) END
+    ));
+
 -- The objects of a JSON document with all that stands in arrays taken out (six deep), and times made plain values.
 CREATE OR REPLACE TEMP MACRO retl_json_without_arrays(bones) AS
     list_reduce(
