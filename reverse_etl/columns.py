@@ -12,7 +12,7 @@ from enum import Enum
 from reverse_etl.errors import Location, Mistake, ProjectError, nearest
 from reverse_etl.modes import MAX_TEXT, STRONG, Extra, Field, Kind, Mode, Shape
 from reverse_etl.spec import Sync
-from reverse_etl.values import BEYOND_64_BITS, INTEGERS, LISTS, MOMENTS, NUMBERS, TEXTS, SqlType
+from reverse_etl.sql.types import BEYOND_64_BITS, INTEGERS, LISTS, MOMENTS, NUMBERS, TEXTS, SqlType
 
 ALIAS_PARTS = ("alias_name", "alias_label")
 OWN_PREFIX = "_retl_"  # of the columns that retl adds in its own tables

@@ -16,7 +16,7 @@ from reverse_etl.guards import DATA_TESTS
 from reverse_etl.mapping import key_text
 from reverse_etl.spec import Sync
 from reverse_etl.spec_tests import AcceptedValues, DataTest
-from reverse_etl.sql import identifier, literal
+from reverse_etl.sql.quoting import identifier, literal
 
 SHOWN_KEYS = 5
 TESTED_MODEL = "/* the model that is tested */"  # where the model's SQL goes in `tests_sql`

@@ -14,8 +14,8 @@ from collections.abc import Collection, Mapping
 from reverse_etl.columns import ROW_NUMBER, Column, Layout
 from reverse_etl.expressions import identity, mergeable
 from reverse_etl.mapping import value_text
-from reverse_etl.sql import identifier, literal
-from reverse_etl.values import hashed
+from reverse_etl.sql.quoting import identifier, literal
+from reverse_etl.sql.types import hashed
 
 STATE = "retl_state"
 RUN = "retl_run"

@@ -18,7 +18,7 @@ from reverse_etl import watermark
 from reverse_etl.columns import ROW_NUMBER
 from reverse_etl.diff import ACKNOWLEDGED, OUTBOX, RUN, RUN_ID, SENT_AT, STATE, UNSURE
 from reverse_etl.errors import StateError
-from reverse_etl.sql import identifier, literal, statement
+from reverse_etl.sql.quoting import identifier, literal, statement
 
 _JOURNAL_COLUMNS = """{
     sent: 'BIGINT', first: 'BIGINT', last: 'BIGINT',
@@ -67,7 +67,7 @@ def fold(connection: DuckDBPyConnection, journal: Path, ending: Ending, moves_st
     """
     run_id, key_text = connection.execute(f"SELECT run_id, key FROM {RUN}.main.run").fetchall()[0]
     _read_journal(connection, journal)
-    connection.execute(statement("fates"))
+    connection.execute(statement(__package__ or "", "fates"))
     fates = _count_fates(connection)
     values: dict[str, Any] = {"now": ending.at, "run_id": run_id}
     connection.execute("BEGIN")

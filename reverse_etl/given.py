@@ -12,8 +12,8 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime
 from typing import Any
 
-from reverse_etl.sql import identifier, literal
-from reverse_etl.values import SqlType
+from reverse_etl.sql.quoting import identifier, literal
+from reverse_etl.sql.types import SqlType
 
 Rows = Sequence[Mapping[str, Any]]
 

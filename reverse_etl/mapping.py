@@ -19,8 +19,9 @@ from reverse_etl.columns import CURSOR, ROW_NUMBER, Column, Layout, Role, shape_
 from reverse_etl.expressions import changed, is_fallback, json_of, new, present, time_of
 from reverse_etl.modes import DELETE, MODES, OPERATORS, Cost, Extra, Mode, Shape
 from reverse_etl.rules import rules
-from reverse_etl.sql import identifier, literal
-from reverse_etl.values import INTEGERS, ISO_TIME, MOMENTS, json_text, keys_within, timestamp
+from reverse_etl.sql.quoting import identifier, literal
+from reverse_etl.sql.types import INTEGERS, MOMENTS
+from reverse_etl.values import ISO_TIME, json_text, keys_within, timestamp
 
 _OPERATOR = r'^\s*\{\s*"(' + "|".join(name.replace("$", r"\$") for name in OPERATORS) + r')"\s*:'
 _DELETE_SLOTS = MODES["users_delete", None].slots

@@ -21,7 +21,7 @@ from reverse_etl.opening import objects_of, state_of
 from reverse_etl.project import Project
 from reverse_etl.shared_state import held, look
 from reverse_etl.spec import Sync
-from reverse_etl.sql import identifier
+from reverse_etl.sql.quoting import identifier
 from reverse_etl.state import State
 from reverse_etl.state_store import StoreError
 from reverse_etl.waiting import Clock

@@ -19,7 +19,7 @@ from reverse_etl.dbt import Manifest, Relation, Version
 from reverse_etl.dialects import DIALECTS, transpile
 from reverse_etl.errors import Location, ProjectError, nearest
 from reverse_etl.spec import SPEC_FILE, Source
-from reverse_etl.sql import identifier
+from reverse_etl.sql.quoting import identifier
 from reverse_etl.templates import TemplateMistake, environment_variables, render, source_lines, variables
 
 

@@ -12,7 +12,7 @@ from reverse_etl.data_tests import DataTestResult
 from reverse_etl.diff import ACKNOWLEDGED, OUTBOX, RUN
 from reverse_etl.modes import MAX_BODY_BYTES, Kind
 from reverse_etl.sender import Record, cut
-from reverse_etl.sql import identifier
+from reverse_etl.sql.quoting import identifier
 
 SHOWN_INVALID = 20
 SHOWN_CHANGES = 5

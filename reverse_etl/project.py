@@ -25,7 +25,7 @@ from reverse_etl.graph import Graph
 from reverse_etl.models import Compiled, Model, RunValues, compile_model
 from reverse_etl.spec import SANDBOX, SPEC_FILE, Spec, Sync, is_url
 from reverse_etl.spec_reader import read_spec
-from reverse_etl.sql import catalog
+from reverse_etl.sql.quoting import catalog
 from reverse_etl.templates import environment_variables, render, variables, words_called_with
 
 FIXTURES = "tests/fixtures"

@@ -21,8 +21,9 @@ from reverse_etl.expressions import (
     time_of,
 )
 from reverse_etl.modes import MAX_JSON_BYTES, MAX_PROPERTIES, MAX_TEXT, Extra, Field, Shape
-from reverse_etl.sql import literal
-from reverse_etl.values import BEYOND_64_BITS, FLOATS, INTEGERS, JSON_FAULTS, MOMENTS
+from reverse_etl.sql.quoting import literal
+from reverse_etl.sql.types import BEYOND_64_BITS, FLOATS, INTEGERS, MOMENTS
+from reverse_etl.values import JSON_FAULTS
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from reverse_etl.plan import Plan, plan_from_json
 from reverse_etl.private import private_files
 from reverse_etl.project import Project
 from reverse_etl.spec import Sync
-from reverse_etl.sql import identifier, literal
+from reverse_etl.sql.quoting import identifier, literal
 from reverse_etl.state import State
 
 FORMAT = 1

@@ -34,7 +34,7 @@ from reverse_etl.modes import Kind
 from reverse_etl.rules import Rule
 from reverse_etl.shared_state import OvertakenError, Shared
 from reverse_etl.spec import Sync
-from reverse_etl.sql import literal
+from reverse_etl.sql.quoting import literal
 from reverse_etl.state_file import attach, done_until
 from reverse_etl.waiting import Clock, when_free
 

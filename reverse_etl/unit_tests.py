@@ -39,8 +39,8 @@ from reverse_etl.sender import Record
 from reverse_etl.signals import interruptible
 from reverse_etl.spec import Sync
 from reverse_etl.spec_tests import Input, UnitTest
+from reverse_etl.sql.types import SqlType
 from reverse_etl.state import Intent, State
-from reverse_etl.values import SqlType
 from reverse_etl.waiting import when_free
 
 _ALL = 10**9  # invalid rows are listed up to a limit elsewhere

@@ -5,76 +5,12 @@ are never taken through a double here, so they arrive with every digit they have
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from reverse_etl.modes import DOLLAR_KEYS, LAST_YEAR, MAX_ARRAY_ITEMS, MAX_JSON_BYTES, MAX_TEXT
-from reverse_etl.sql import identifier, literal, statement
-
-# What DuckDB calls the types, by how their values become JSON.
-INTEGERS = frozenset(
-    {"tinyint", "smallint", "integer", "bigint", "utinyint", "usmallint", "uinteger", "ubigint"}
-    | {"hugeint", "uhugeint", "bignum"}
-)
-BEYOND_64_BITS = frozenset({"hugeint", "uhugeint", "bignum"})
-FLOATS = frozenset({"float", "double"})
-NUMBERS = INTEGERS | FLOATS | {"decimal"}
-TEXTS = frozenset({"varchar", "uuid", "enum"})
-CLOCK_TIMES = frozenset({"time", "time_ns", "time with time zone"})
-TIMESTAMPS = frozenset(
-    {
-        "timestamp",
-        "timestamp_s",
-        "timestamp_ms",
-        "timestamp_ns",
-        "timestamp with time zone",
-        "timestamp_ns with time zone",
-    }
-)
-MOMENTS = TIMESTAMPS | {"date"}
-LISTS = frozenset({"list", "array"})
-NESTED = LISTS | {"struct", "map", "json"}
-SENDABLE = NUMBERS | TEXTS | CLOCK_TIMES | MOMENTS | NESTED | {"boolean", "null"}
+from reverse_etl.sql.quoting import identifier, literal, statement
+from reverse_etl.sql.types import CLOCK_TIMES, LISTS, MOMENTS, TEXTS, SqlType
 
 ISO_TIME = literal("%Y-%m-%dT%H:%M:%S.%gZ")
-
-
-@dataclass(frozen=True)
-class SqlType:
-    """A DuckDB type: its family (`decimal`, `struct`, `json`, ...), its text, and the named types inside it.
-
-    A list has one child `child`, a map `key` and `value`, a struct its fields. `precision` and `scale` are a decimal's.
-    """
-
-    family: str
-    text: str
-    children: tuple[tuple[str, "SqlType"], ...] = ()
-    precision: int = 0
-    scale: int = 0
-
-    @property
-    def is_nested(self) -> bool:
-        return self.family in NESTED
-
-    def unsendable(self) -> "SqlType | None":
-        """The first type, this one or one inside it, whose values have no JSON form."""
-        if self.family not in SENDABLE:
-            return self
-        return next((found for _, child in self.children if (found := child.unsendable())), None)
-
-
-def hashed(value: str, of: SqlType) -> list[str]:
-    """What to hash of a value so that two values that differ have the same hash by chance alone.
-
-    The value itself will not do where it is nested: [0] and [0, 0] have one hash in DuckDB, and so have NULL and [].
-    """
-    if not of.children:
-        return [value]
-    if of.family == "struct" and all(name for name, _ in of.children):
-        inner = (hashed(f"struct_extract({value}, {literal(name)})", child) for name, child in of.children)
-        return [f"{value} IS NULL", *(part for parts in inner for part in parts)]
-    if of.family == "list" and not of.children[0][1].children:
-        return [value, f"len({value})"]
-    return [value, f"CAST({value} AS VARCHAR)"]
 
 
 def json_text(value: str, of: SqlType, nested_times: bool = False, inside_object: bool = False) -> str:
@@ -180,4 +116,4 @@ def macros() -> str:
         "dollar_keys": f"[{', '.join(map(literal, DOLLAR_KEYS))}]",
     }
     made = [f"CREATE OR REPLACE TEMP MACRO retl_{name}() AS {value};" for name, value in constants.items()]
-    return "\n".join([*made, statement("macros")])
+    return "\n".join([*made, statement(__package__ or "", "macros")])

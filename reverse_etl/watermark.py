@@ -17,8 +17,8 @@ from duckdb import DuckDBPyConnection
 from reverse_etl.columns import CURSOR
 from reverse_etl.diff import ACKNOWLEDGED, CHANGES, RUN, SENT_AT, STATE
 from reverse_etl.spec import Incremental
-from reverse_etl.sql import identifier, literal
-from reverse_etl.values import INTEGERS, SqlType
+from reverse_etl.sql.quoting import identifier, literal
+from reverse_etl.sql.types import INTEGERS, SqlType
 
 _META = f"{STATE}.main.meta"
 

@@ -1,41 +1,36 @@
 """Imports run downward only, and what is pure stays pure."""
 
 import ast
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / "reverse_etl"
-# Lower layers first; a module imports from layers below its own, or its own if that is said.
-LAYERS = [
-    {"errors", "sql"},
-    {"talk"},
-    {"modes", "templates", "positions", "spec_types", "schedule", "head"},
-    {"spec_tests"},
-    {"spec", "limits"},
-    {"spec_reader", "dialects", "dbt", "graph", "guards", "values"},
-    {"models", "columns", "given", "selection", "spec_schema"},
-    {"expressions"},
-    {"rules"},
-    {"mapping"},
-    {"diff", "data_tests", "journal", "lock", "private", "braze", "waiting", "signals", "state_store"},
-    {"watermark"},
-    {"engines", "fold", "sender", "relay"},
-    {"state_file", "project", "shared_state"},
-    {"state", "plan", "exposures"},
-    {"opening", "channel", "interrupts", "comparison", "due"},
-    {"saved_plan"},
-    {"outcome", "memory"},
-    {"run"},
-    {"preview", "several", "unit_tests"},
-    {"apply", "scheduler"},
-    {"report"},
-    {"progress", "debug", "report_tests", "results", "artifacts", "history", "starter"},
-    {"logged", "logged_run"},
-    {"api"},
-    {"cli"},
-    {"__main__", "pytest_plugin"},
+# The rooms of the house, lowest first; a room imports itself and rooms before it.
+ORDER = [
+    "errors",
+    "sql",
+    "words",
+    "braze",
+    "system",
+    "project",
+    "records",
+    "delivery",
+    "starter",
+    "plan",
+    "shared_state",
+    "engines",
+    "state",
+    "runs",
+    "testing",
+    "report",
+    "results",
+    "cli",
+    "api",
+    "__main__",
 ]
+APART = ["sandbox", "pytest_plugin"]  # each imports itself, and the second the first
 PURE = {
     *("errors", "templates", "positions", "modes", "spec", "spec_reader", "selection", "guards", "limits", "schedule"),
     *("graph", "spec_schema", "models", "dialects", "dbt", "columns", "values", "expressions", "rules"),
@@ -45,55 +40,79 @@ PURE = {
 IMPURE = {"os", "time", "random", "socket", "subprocess", "duckdb", "requests", "urllib3", "typer", "rich", "threading"}
 
 
-def modules() -> dict[str, list[Path]]:
-    """The files of each module; a folder is one module, save the sandbox, which stands beside all."""
-    found = {path.stem: [path] for path in PACKAGE.glob("*.py") if path.stem != "__init__"}
-    folders = {path.parent for path in PACKAGE.glob("*/*.py")} - {PACKAGE / "sandbox", PACKAGE / "sql"}
-    return {**found, **{folder.name: sorted(folder.glob("*.py")) for folder in folders}}
+def files(room: str) -> list[Path]:
+    """The files of a room: of a package, or the one module."""
+    folder = PACKAGE / room
+    return sorted(folder.rglob("*.py")) if folder.is_dir() else [PACKAGE / f"{room}.py"]
 
 
-def imports(*paths: Path) -> set[str]:
-    """What files import, wherever they do: `reverse_etl.x` as `x`, others by their first name with a dot before."""
+def name_of(path: Path) -> str:
+    """`reverse_etl/plan/guards.py` as `plan.guards`, a package by its own name."""
+    return ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__")
+
+
+def imports(path: Path) -> set[str]:
+    """What a file imports, wherever it does: `reverse_etl.x.y` as `x.y`, others by their first name with a dot before."""
     names = set()
-    for node in (node for path in paths for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))):
-        found = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
-        found += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        found = []
+        if isinstance(node, ast.ImportFrom):
+            module = node.module or ""
+            is_room = (PACKAGE.parent / module.replace(".", "/")).is_dir() and module.startswith("reverse_etl")
+            found = [f"{module}.{alias.name}" for alias in node.names] if is_room else [module]
+        if isinstance(node, ast.Import):
+            found = [alias.name for alias in node.names]
         for name in found:
             first, *rest = name.split(".")
-            names.add(rest[0] if first == "reverse_etl" and rest else f".{first}")
+            names.add(".".join(rest) if first == "reverse_etl" and rest else f".{first}")
     return names
 
 
-def test_every_module_has_its_layer():
-    assert {"sql", *modules()} == set().union(*LAYERS)
+def rooms_of(names: set[str]) -> set[str]:
+    return {name.split(".")[0] for name in names if not name.startswith(".")}
 
 
-@pytest.mark.parametrize("name", sorted(modules()))
-def test_imports_run_downward_only(name: str):
-    layer = next(number for number, names in enumerate(LAYERS) if name in names)
-    below = set().union(*LAYERS[:layer])
-    own = {imported for imported in imports(*modules()[name]) if not imported.startswith(".")}
-    own -= {"sandbox", name}
-    assert own - below == set()
+def test_every_room_has_its_place():
+    found = {path.stem for path in PACKAGE.glob("*.py")} | {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
+    assert {*ORDER, *APART} == found - {"__init__"}
+
+
+@pytest.mark.parametrize("room", ORDER)
+def test_imports_run_downward_only(room: str):
+    imported = rooms_of(set().union(*map(imports, files(room))))
+    assert imported - {room, "sandbox"} - set(ORDER[: ORDER.index(room)]) == set()
+
+
+def test_no_circle_of_files():
+    paths = {name_of(path): path for path in PACKAGE.rglob("*.py")}
+    graph = {name: imports(path) & paths.keys() - {name} for name, path in paths.items()}
+    TopologicalSorter(graph).prepare()  # raises CycleError, which names the files
 
 
 @pytest.mark.parametrize("name", sorted(PURE))
 def test_pure_modules_do_no_input_or_output(name: str):
-    assert {imported.removeprefix(".") for imported in imports(*modules()[name])} & IMPURE == set()
+    path = PACKAGE / Path(*name.split(".")).with_suffix(".py")
+    assert {imported.removeprefix(".") for imported in imports(path)} & IMPURE == set()
+
+
+def test_a_package_imports_nothing_by_itself():
+    """So `retl --help` pays for no more than it shows; the sandbox has a face of its own, and cli its commands."""
+    for path in PACKAGE.glob("*/__init__.py"):
+        if path.parent.name not in ("sandbox", "cli", "starter"):
+            assert imports(path) == set(), path
 
 
 def test_sandbox_and_what_it_tests_do_not_know_each_other():
     """Two readings of Braze's pages check each other only as long as neither copies from the other."""
-    for path in (PACKAGE / "sandbox").glob("*.py"):
-        assert {name for name in imports(path) if not name.startswith(".")} <= {"sandbox"}
-    assert {name for name, paths in modules().items() if "sandbox" in imports(*paths)} == {
+    for path in files("sandbox"):
+        assert rooms_of(imports(path)) <= {"sandbox"}
+    assert {room for room in ORDER for path in files(room) if "sandbox" in rooms_of(imports(path))} == {
         "channel",
         "cli",
-        "pytest_plugin",
     }
 
 
 def test_states_of_a_project_are_opened_where_its_target_keeps_them():
     """`open_state` alone knows nothing of `state.path`: who opens a folder of a project with it works on another state."""
-    callers = {name for name, paths in modules().items() if any("open_state(" in path.read_text() for path in paths)}
+    callers = {name_of(path) for path in PACKAGE.rglob("*.py") if "open_state(" in path.read_text(encoding="utf-8")}
     assert callers == {"opening", "unit_tests"}  # unit tests have a folder of their own

@@ -16,7 +16,7 @@ from reverse_etl.journal import Journal
 from reverse_etl.limits import Pacer
 from reverse_etl.modes import RATE_LIMITS
 from reverse_etl.sender import Batch, Record, Route, Sender
-from reverse_etl.sql import statement
+from reverse_etl.sql.quoting import statement
 from reverse_etl.state_file import FORMAT, told
 from tests.conftest import KEY, Retl, Shop
 from tests.test_recovery import EVENTS, SEEN, running

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reverse_etl.engines.duckdb import _rows_read, _sql_type
-from reverse_etl.values import hashed
+from reverse_etl.sql.types import hashed
 from tests.conftest import Shop
 
 PAIRS = [

@@ -1,23 +1,5 @@
-"""SQL that is not generated (one statement a file), and the only two ways in which a name or a text gets into SQL."""
+"""How names and texts get into SQL, and what DuckDB calls its types.
 
-from importlib.resources import files
-
-
-def identifier(name: str) -> str:
-    """`name` as a quoted SQL identifier."""
-    return '"' + name.replace('"', '""') + '"'
-
-
-def literal(text: str) -> str:
-    """`text` as a SQL string. For values that a statement cannot bind: names inside generated expressions, paths."""
-    return "'" + text.replace("'", "''") + "'"
-
-
-def catalog(file_name: str) -> str:
-    """The name under which DuckDB, and dbt-duckdb, attach a database file: what stands before its first dot."""
-    return file_name.lstrip(".").split(".")[0]
-
-
-def statement(name: str) -> str:
-    """The text of `sql/<name>.sql`."""
-    return files(__name__).joinpath(f"{name}.sql").read_text(encoding="utf-8")
+quoting.py   names and texts as SQL; the text of a .sql file
+types.py     SqlType: a column's type, and the families of types
+"""

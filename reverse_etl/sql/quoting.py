@@ -1,0 +1,23 @@
+"""The only two ways in which a name or a text gets into SQL, and SQL that is not generated: one statement a file."""
+
+from importlib.resources import files
+
+
+def identifier(name: str) -> str:
+    """`name` as a quoted SQL identifier."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def literal(text: str) -> str:
+    """`text` as a SQL string. For values that a statement cannot bind: names inside generated expressions, paths."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+def catalog(file_name: str) -> str:
+    """The name under which DuckDB, and dbt-duckdb, attach a database file: what stands before its first dot."""
+    return file_name.lstrip(".").split(".")[0]
+
+
+def statement(package: str, name: str) -> str:
+    """The text of `<name>.sql` in a package."""
+    return files(package).joinpath(f"{name}.sql").read_text(encoding="utf-8")
