@@ -15,9 +15,9 @@ from reverse_etl.errors import RetlError
 from reverse_etl.memory import DAMAGED, UNREACHABLE, standing
 from reverse_etl.modes import Call
 from reverse_etl.project import Project
-from reverse_etl.report import count
 from reverse_etl.spec import is_url
 from reverse_etl.state_store import Objects
+from reverse_etl.words import count
 
 CHECK_TIMEOUT_S = 10
 

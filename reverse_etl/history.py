@@ -19,9 +19,9 @@ import duckdb
 from reverse_etl.errors import BusyError, StateError
 from reverse_etl.opening import state_of
 from reverse_etl.project import Project
-from reverse_etl.report import duration
 from reverse_etl.spec import Sync
 from reverse_etl.sql.quoting import literal
+from reverse_etl.words import duration
 
 HEADING = (
     "sync", "started", "status", "took", "rows", "accepted", "rejected", "in doubt", "requests", "attributes", "run",

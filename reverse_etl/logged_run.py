@@ -8,10 +8,11 @@ from dataclasses import asdict
 from reverse_etl.interrupts import Interrupts
 from reverse_etl.plan import Plan
 from reverse_etl.progress import LINE_EVERY_S, repeating
-from reverse_etl.report import change_line, count
+from reverse_etl.report import change_line
 from reverse_etl.sender import Sender
 from reverse_etl.spec import Sync
 from reverse_etl.talk import say
+from reverse_etl.words import count
 
 
 class JsonLines:

@@ -18,9 +18,10 @@ from rich.progress import (
 
 from reverse_etl.interrupts import Interrupts
 from reverse_etl.plan import Plan
-from reverse_etl.report import change_line, count
+from reverse_etl.report import change_line
 from reverse_etl.sender import Sender
 from reverse_etl.spec import Sync
+from reverse_etl.words import count
 
 BAR_EVERY_S = 0.2
 LINE_EVERY_S = 10.0

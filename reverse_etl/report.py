@@ -14,25 +14,9 @@ from reverse_etl.outcome import RunResult
 from reverse_etl.plan import InvalidRow, Plan, SampleChange
 from reverse_etl.preview import Preview
 from reverse_etl.spec import Sync
+from reverse_etl.words import count, duration, moment, table_lines
 
 MASK = "***"
-
-
-def count(number: int, one: str, many: str | None = None) -> str:
-    """`1 row`, `2,000 rows`."""
-    return f"{number:,} {one if number == 1 else many or one + 's'}"
-
-
-def moment(time: datetime) -> str:
-    """A time that a schedule names: `2026-11-25 08:15 UTC`."""
-    return f"{time:%Y-%m-%d %H:%M} UTC"
-
-
-def duration(seconds: float) -> str:
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, seconds = divmod(round(seconds), 60)
-    return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min {seconds} s"
 
 
 def change_line(plan: Plan) -> str:
@@ -90,14 +74,6 @@ def invalid_lines(rows: Sequence[InvalidRow], total: int) -> Iterator[str]:
     yield from table_lines(table)
     if total > len(rows):
         yield f"  ... and {total - len(rows):,} more"
-
-
-def table_lines(table: Sequence[Sequence[object]]) -> Iterator[str]:
-    """Rows of cells as lines with aligned columns; the first row is the heading."""
-    cells = [["" if cell is None else str(cell) for cell in row] for row in table]
-    widths = [min(60, max(len(row[n]) for row in cells)) for n in range(len(cells[0]))] if cells else []
-    for row in cells:
-        yield "  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
 
 
 def preview_lines(preview: Preview, show_values: bool) -> Iterator[str]:

@@ -111,7 +111,7 @@ def resolve(
 ) -> None:
     """Say what becomes of rows in doubt: sent, no answer came, and sending them twice would do harm."""
     from reverse_etl.memory import resolve as resolve_doubts
-    from reverse_etl.report import count
+    from reverse_etl.words import count
 
     if resend == discard:
         raise ProjectError("say one of --resend and --discard", hint=f"`retl rejects {name}` lists the rows in doubt")

@@ -62,7 +62,7 @@ def init(
 def seed(project: "Project") -> None:
     """Load seeds/*.csv into the warehouse, one table for each file."""
     from reverse_etl.engines.duckdb import load_seeds
-    from reverse_etl.report import count
+    from reverse_etl.words import count
 
     project.refuse_seeds_of_dbt()
     for name, rows in load_seeds(project.warehouse, project.seeds).items():
@@ -98,7 +98,7 @@ def list_syncs(
     output: OutputFormat = Output.TEXT,
 ) -> None:
     """List syncs in the order in which they run."""
-    from reverse_etl.report import moment
+    from reverse_etl.words import moment
 
     syncs = chosen(project, names, select, exclude, state)
     coming = [sync.cron.following(project.started_at) if sync.cron else None for sync in syncs]
@@ -179,7 +179,7 @@ def write_exposures(
 ) -> None:
     """Write a dbt exposure for each sync that reads what dbt makes, as YAML that dbt parses."""
     from reverse_etl.exposures import as_yaml, exposures
-    from reverse_etl.report import count
+    from reverse_etl.words import count
 
     found = exposures(project, chosen(project, names, select, exclude))
     if not found:

@@ -166,7 +166,7 @@ def print_json(value: object) -> None:
 
 
 def print_table(table: Iterable[Iterable[object]]) -> None:
-    from reverse_etl.report import table_lines
+    from reverse_etl.words import table_lines
 
     print_lines(table_lines([list(row) for row in table]))
 

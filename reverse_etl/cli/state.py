@@ -58,8 +58,8 @@ def state_seed(
 ) -> None:
     """Take what the model returns now as already in Braze: only later changes go out. Sends nothing."""
     from reverse_etl.outcome import Options
-    from reverse_etl.report import count
     from reverse_etl.run import adopt
+    from reverse_etl.words import count
 
     chosen = project.sync(name)
     ask(f"every valid row of {name} is taken as already in Braze, and is not sent until it changes", yes)
@@ -78,7 +78,7 @@ def state_forget(
 ) -> None:
     """Erase a person from all that a sync remembers: acknowledged rows, rejects, rows in doubt."""
     from reverse_etl.memory import forget
-    from reverse_etl.report import count
+    from reverse_etl.words import count
 
     chosen = project.sync(name)
     ask(f'{name} forgets "{key}"; if the model returns it, the next run sends it again', yes)
