@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 from reverse_etl.sender import Sender
-from reverse_etl.signals import SIGNALS, is_swallowed
+from reverse_etl.system.signals import SIGNALS, is_swallowed
 
 
 class Interrupted(BaseException):  # as KeyboardInterrupt, whose place it takes

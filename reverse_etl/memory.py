@@ -16,7 +16,6 @@ from reverse_etl.columns import ROW_NUMBER
 from reverse_etl.diff import ACKNOWLEDGED, RUN_ID, SENT_AT, STATE
 from reverse_etl.errors import BusyError, DataError, StateError
 from reverse_etl.fold import set_version
-from reverse_etl.lock import locked_by_us
 from reverse_etl.opening import objects_of, state_of
 from reverse_etl.project import Project
 from reverse_etl.shared_state import held, look
@@ -24,7 +23,8 @@ from reverse_etl.spec import Sync
 from reverse_etl.sql.quoting import identifier
 from reverse_etl.state import State
 from reverse_etl.state_store import StoreError
-from reverse_etl.waiting import Clock
+from reverse_etl.system.clock import Clock
+from reverse_etl.system.file_lock import locked_by_us
 
 DAMAGED, UNREACHABLE = "damaged", "unreachable"
 _REJECTS = f"{STATE}.main.rejects"

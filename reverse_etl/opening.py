@@ -5,15 +5,15 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 
 from reverse_etl.errors import StateError
-from reverse_etl.lock import locked_by_us
-from reverse_etl.private import private_files
 from reverse_etl.project import Project
 from reverse_etl.shared_state import held, refuse_copy
 from reverse_etl.spec import Sync
 from reverse_etl.state import State
 from reverse_etl.state_file import told
 from reverse_etl.state_store import Objects
-from reverse_etl.waiting import Clock
+from reverse_etl.system.clock import Clock
+from reverse_etl.system.file_lock import locked_by_us
+from reverse_etl.system.private_files import private_files
 
 
 def state_of(

@@ -14,7 +14,7 @@ from reverse_etl.project import Project
 from reverse_etl.sender import Sender
 from reverse_etl.spec import Sync
 from reverse_etl.state import Intent
-from reverse_etl.waiting import Clock
+from reverse_etl.system.clock import Clock
 
 RUNNING, DONE = "running", "done"
 

@@ -35,10 +35,10 @@ from reverse_etl.plan import Plan, invalid_rows, read_plan, read_records
 from reverse_etl.project import Project
 from reverse_etl.rules import rules
 from reverse_etl.sender import Delivery, Route, Sender, cut
-from reverse_etl.signals import interruptible
 from reverse_etl.spec import Sync
 from reverse_etl.state import Intent, State
-from reverse_etl.waiting import when_free
+from reverse_etl.system.clock import when_free
+from reverse_etl.system.signals import interruptible
 
 
 def run_sync(project: Project, sync: Sync, channel: Channel, options: Options, listener: Listener) -> RunResult:

@@ -21,11 +21,11 @@ import duckdb
 from reverse_etl.diff import RUN, STATE
 from reverse_etl.errors import ProjectError, StateError
 from reverse_etl.plan import Plan, plan_from_json
-from reverse_etl.private import private_files
 from reverse_etl.project import Project
 from reverse_etl.spec import Sync
 from reverse_etl.sql.quoting import identifier, literal
 from reverse_etl.state import State
+from reverse_etl.system.private_files import private_files
 
 FORMAT = 1
 KEY_VARIABLE = "RETL_PLAN_KEY"

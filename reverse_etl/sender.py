@@ -20,7 +20,7 @@ from reverse_etl.braze import Connection, Deadlines, Destination, Outcome, Verdi
 from reverse_etl.journal import Journal
 from reverse_etl.limits import Pacer, RetryPolicy, next_wait_s
 from reverse_etl.modes import MAX_BODY_BYTES
-from reverse_etl.waiting import Clock
+from reverse_etl.system.clock import Clock
 
 QUEUED_BATCHES = 64
 IN_A_ROW = 3  # batches that fail one after the other before the run stops

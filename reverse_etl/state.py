@@ -36,7 +36,7 @@ from reverse_etl.shared_state import OvertakenError, Shared
 from reverse_etl.spec import Sync
 from reverse_etl.sql.quoting import literal
 from reverse_etl.state_file import attach, done_until
-from reverse_etl.waiting import Clock, when_free
+from reverse_etl.system.clock import Clock, when_free
 
 LOOKERS_ARE_GONE_S = 2.0
 

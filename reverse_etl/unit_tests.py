@@ -36,12 +36,12 @@ from reverse_etl.plan import invalid_rows, read_records
 from reverse_etl.project import Project
 from reverse_etl.run import fill_outbox
 from reverse_etl.sender import Record
-from reverse_etl.signals import interruptible
 from reverse_etl.spec import Sync
 from reverse_etl.spec_tests import Input, UnitTest
 from reverse_etl.sql.types import SqlType
 from reverse_etl.state import Intent, State
-from reverse_etl.waiting import when_free
+from reverse_etl.system.clock import when_free
+from reverse_etl.system.signals import interruptible
 
 _ALL = 10**9  # invalid rows are listed up to a limit elsewhere
 _NO_ROWS = Given("SELECT NULL", Location(""))  # in place of rows with a mistake in them, to go on looking for others

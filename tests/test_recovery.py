@@ -17,9 +17,9 @@ import duckdb
 import pytest
 
 from reverse_etl.journal import Journal
-from reverse_etl.lock import locked_by_us
 from reverse_etl.sandbox import Fault
-from reverse_etl.signals import interruptible
+from reverse_etl.system.file_lock import locked_by_us
+from reverse_etl.system.signals import interruptible
 from tests.conftest import FakeClock, Retl, Shop
 
 MANY = "SELECT 'u' || i AS external_id, i AS n FROM range(1000) r(i)"

@@ -70,7 +70,7 @@ def main() -> NoReturn:
             talk.say_mistake(mistake)
         sys.exit(error.exit_code)
     except RuntimeError as error:
-        from reverse_etl.signals import is_swallowed
+        from reverse_etl.system.signals import is_swallowed
 
         if not is_swallowed(error):
             raise

@@ -28,9 +28,9 @@ from reverse_etl.errors import BusyError, DataError, Location, ProjectError, Ret
 from reverse_etl.expressions import identity
 from reverse_etl.models import Compiled
 from reverse_etl.modes import Kind
-from reverse_etl.signals import interruptible
 from reverse_etl.sql.quoting import catalog, identifier, literal
 from reverse_etl.sql.types import MOMENTS, SqlType
+from reverse_etl.system.signals import interruptible
 from reverse_etl.values import macros
 
 MEMORY_LIMIT = "2000MB"  # DuckDB spills beyond it; the process takes some 10 % more
