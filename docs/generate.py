@@ -21,8 +21,8 @@ from typer.main import get_command
 
 from docs.sandbox_rules import RULES, SOURCES, Rule
 from reverse_etl.artifacts import Manifest, PlanArtifact, RunResults
+from reverse_etl.braze.modes import MODES, Extra, Kind, Mode
 from reverse_etl.cli import app
-from reverse_etl.modes import MODES, Extra, Kind, Mode
 from reverse_etl.report import as_json
 from reverse_etl.sandbox.limits import DEFAULTS, LIGHT_EXPORT
 from reverse_etl.sandbox.workspace import ENDPOINTS, Endpoint

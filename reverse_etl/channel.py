@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
-from reverse_etl.braze import Destination
+from reverse_etl.braze.client import Destination
+from reverse_etl.braze.modes import RATE_LIMITS, Window
 from reverse_etl.errors import ProjectError
 from reverse_etl.limits import Pacer
-from reverse_etl.modes import RATE_LIMITS, Window
 from reverse_etl.project import Project
 
 SANDBOX_KEY = "sandbox"  # opens every endpoint of the stand-in that a run starts for itself

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from enum import Enum
 
+from reverse_etl.braze.modes import MAX_TEXT, STRONG, Extra, Field, Kind, Mode, Shape
 from reverse_etl.errors import Location, Mistake, ProjectError, nearest
-from reverse_etl.modes import MAX_TEXT, STRONG, Extra, Field, Kind, Mode, Shape
 from reverse_etl.spec import Sync
 from reverse_etl.sql.types import BEYOND_64_BITS, INTEGERS, LISTS, MOMENTS, NUMBERS, TEXTS, SqlType
 

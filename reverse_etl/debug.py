@@ -7,13 +7,14 @@ from secrets import token_hex
 
 import requests
 
-from reverse_etl.braze import Destination, way_out
+from reverse_etl.braze.answers import way_out
+from reverse_etl.braze.client import Destination
+from reverse_etl.braze.modes import Call
 from reverse_etl.channel import open_channel
 from reverse_etl.columns import lay_out
 from reverse_etl.engines.duckdb import attach_warehouse, connect, describe
 from reverse_etl.errors import RetlError
 from reverse_etl.memory import DAMAGED, UNREACHABLE, standing
-from reverse_etl.modes import Call
 from reverse_etl.project import Project
 from reverse_etl.spec import is_url
 from reverse_etl.state_store import Objects

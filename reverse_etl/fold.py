@@ -67,7 +67,7 @@ def fold(connection: DuckDBPyConnection, journal: Path, ending: Ending, moves_st
     """
     run_id, key_text = connection.execute(f"SELECT run_id, key FROM {RUN}.main.run").fetchall()[0]
     _read_journal(connection, journal)
-    connection.execute(statement(__package__ or "", "fates"))
+    connection.execute(statement(__name__, "fates"))
     fates = _count_fates(connection)
     values: dict[str, Any] = {"now": ending.at, "run_id": run_id}
     connection.execute("BEGIN")

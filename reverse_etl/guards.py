@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from pydantic import ValidationError
 
+from reverse_etl.braze.modes import Kind
 from reverse_etl.errors import Location, Mistake, ProjectError, nearest
-from reverse_etl.modes import Kind
 from reverse_etl.spec import Guards, Sync
 
 GUARDS = ("max_removed", "max_changes", "max_requests", "max_data_points", "empty_snapshot")

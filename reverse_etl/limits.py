@@ -1,18 +1,15 @@
 """Rate limits and retry arithmetic. Pure: no clock, no sleep, no random; the caller brings them."""
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
 
-from reverse_etl.modes import Window
+from reverse_etl.braze.modes import Window
 
 AT_MOST = 0.9935  # of a limit, within any window of starts: requests arrive less evenly than they left
 MAKE_UP_S = 1.0  # threads wake up late, and a 429 costs whole seconds: what was lost within this time is made up for
 EVEN_S = 60  # windows up to here are filled evenly
 PARTS = 60
-MIN_WAIT_S, MAX_WAIT_S = 0.05, 60.0
-_EPOCH = 1e9  # an X-RateLimit-Reset above this is a moment, below it a number of seconds
 
 
 class Pacer:
@@ -117,56 +114,3 @@ def next_wait_s(attempt: int, elapsed_s: float, policy: RetryPolicy, jitter: flo
         return None
     full_s = min(policy.max_wait_s, policy.first_wait_s * 2.0 ** (attempt - 1))
     return full_s * (0.5 + jitter / 2)
-
-
-def throttled_wait_s(headers: Mapping[str, str]) -> float:
-    """Seconds to wait after a 429, within MIN_WAIT_S and MAX_WAIT_S.
-
-    The first of Retry-After, X-RateLimit-Retry-After and X-RateLimit-Reset that can be read (api_limits); a moment is
-    counted from the answer's own Date, as the clocks of two machines differ. `headers` have lower-case names.
-    """
-    for name in ("retry-after", "x-ratelimit-retry-after", "x-ratelimit-reset"):
-        wait_s = _seconds(headers.get(name), headers.get("date"))
-        if wait_s is not None:
-            return min(MAX_WAIT_S, max(MIN_WAIT_S, wait_s))
-    return 1.0
-
-
-def exhausted_wait_s(headers: Mapping[str, str]) -> float:
-    """Seconds to let nobody start because the answer says that nothing remains of the window; 0 if something does.
-
-    The headers count in whole seconds, so the window may open up to one second sooner than they say. That is much of a
-    window of seconds, and little of one of minutes.
-    """
-    if headers.get("x-ratelimit-remaining", "").strip() != "0":
-        return 0.0
-    wait_s = throttled_wait_s(headers)
-    return wait_s if wait_s > 3 else max(0.0, wait_s - 1)
-
-
-def _seconds(value: str | None, date: str | None) -> float | None:
-    if value is None:
-        return None
-    try:
-        number = float(value)
-    except ValueError:
-        return _until(value, date)
-    if number != number or number < 0:
-        return None
-    if number < _EPOCH:
-        return number
-    now = _moment(date)
-    return number - now if now is not None else None
-
-
-def _until(value: str, date: str | None) -> float | None:
-    """Retry-After may be an HTTP date."""
-    then, now = _moment(value), _moment(date)
-    return then - now if then is not None and now is not None else None
-
-
-def _moment(date: str | None) -> float | None:
-    try:
-        return parsedate_to_datetime(date).timestamp() if date else None
-    except ValueError:
-        return None

@@ -7,6 +7,7 @@ A rule names columns and never values.
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
+from reverse_etl.braze.modes import MAX_JSON_BYTES, MAX_PROPERTIES, MAX_TEXT, Extra, Field, Shape
 from reverse_etl.columns import ALIAS_PARTS, Column, Layout, Role
 from reverse_etl.expressions import (
     MERGE,
@@ -20,7 +21,6 @@ from reverse_etl.expressions import (
     present,
     time_of,
 )
-from reverse_etl.modes import MAX_JSON_BYTES, MAX_PROPERTIES, MAX_TEXT, Extra, Field, Shape
 from reverse_etl.sql.quoting import literal
 from reverse_etl.sql.types import BEYOND_64_BITS, FLOATS, INTEGERS, MOMENTS
 from reverse_etl.values import JSON_FAULTS

@@ -18,6 +18,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 
+from reverse_etl.braze.modes import DELETE, Call, Mode
 from reverse_etl.channel import Channel
 from reverse_etl.columns import Layout, lay_out
 from reverse_etl.data_tests import failed, warnings
@@ -28,7 +29,6 @@ from reverse_etl.fold import Ending, Fates, final_status
 from reverse_etl.guards import DATA_TESTS, Counts, tripped
 from reverse_etl.mapping import closing, order_sql, outbox_sql
 from reverse_etl.models import Compiled
-from reverse_etl.modes import DELETE, Call, Mode
 from reverse_etl.opening import state_of
 from reverse_etl.outcome import Listener, Options, RunResult
 from reverse_etl.plan import Plan, invalid_rows, read_plan, read_records

@@ -16,10 +16,11 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
 
-from reverse_etl.braze import Connection, Deadlines, Destination, Outcome, Verdict, judge, way_out
+from reverse_etl.braze.answers import Outcome, Verdict, judge, way_out
+from reverse_etl.braze.client import Connection, Deadlines, Destination
+from reverse_etl.braze.modes import MAX_BODY_BYTES
 from reverse_etl.journal import Journal
 from reverse_etl.limits import Pacer, RetryPolicy, next_wait_s
-from reverse_etl.modes import MAX_BODY_BYTES
 from reverse_etl.system.clock import Clock
 
 QUEUED_BATCHES = 64

@@ -21,8 +21,8 @@ from pydantic import (
     model_validator,
 )
 
+from reverse_etl.braze.modes import MODE_NAMES, MODES, RATE_LIMITS, RECORD_TYPES, Mode
 from reverse_etl.errors import Location
-from reverse_etl.modes import MODE_NAMES, MODES, RATE_LIMITS, RECORD_TYPES, Mode
 from reverse_etl.positions import Positions, YamlPath
 from reverse_etl.schedule import Cron
 from reverse_etl.spec_tests import DataTest, UnitTest

@@ -11,8 +11,8 @@ from typing import Any, TypeVar, get_args
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from reverse_etl.braze.modes import MODE_OPTIONS, MODES
 from reverse_etl.errors import Location, Mistake, ProjectError, nearest
-from reverse_etl.modes import MODE_OPTIONS, MODES
 from reverse_etl.positions import Positions, YamlPath, parse_yaml
 from reverse_etl.schedule import ScheduleMistake, check_line, check_zone
 from reverse_etl.spec import SPEC_FILE, Dbt, File, Source, Spec, Sync, Target

@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from reverse_etl.modes import MODE_NAMES, MODE_OPTIONS, MODES
+from reverse_etl.braze.modes import MODE_NAMES, MODE_OPTIONS, MODES
 from reverse_etl.spec import SANDBOX, SPEC_FILE, Dbt, File, Source, Sync, Target
 from reverse_etl.spec_tests import UnitTest
 

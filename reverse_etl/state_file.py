@@ -71,7 +71,7 @@ def _make(connection: DuckDBPyConnection, path: Path, sync: str, target: str) ->
     for file in (unfinished, path.with_name("state.next.duckdb.wal")):
         file.unlink(missing_ok=True)
     connection.execute(f"ATTACH {literal(str(unfinished))} AS {STATE}")
-    connection.execute(statement(__package__ or "", "state_tables"))
+    connection.execute(statement(__name__, "state_tables"))
     rows = [("format", str(FORMAT)), ("sync", sync), ("target", target)]
     connection.executemany(f"INSERT INTO {_META} VALUES (?, ?)", rows)
     connection.execute(f"DETACH {STATE}")
@@ -85,7 +85,7 @@ def _migrate(connection: DuckDBPyConnection, path: Path, old: int) -> None:
     shutil.copyfile(path, unfinished)
     unfinished.replace(kept)
     connection.execute("BEGIN")
-    connection.execute(statement(__package__ or "", f"migrate_{old}_to_{old + 1}"))
+    connection.execute(statement(__name__, f"migrate_{old}_to_{old + 1}"))
     connection.execute(f"UPDATE {_META} SET value = ? WHERE key = 'format'", [str(old + 1)])
     connection.execute("COMMIT")
 

@@ -20,6 +20,7 @@ from typing import Any, Literal
 
 from duckdb import DuckDBPyConnection
 
+from reverse_etl.braze.modes import DELETE
 from reverse_etl.columns import Layout, lay_out
 from reverse_etl.comparison import Difference, differences, invalid_differences
 from reverse_etl.data_tests import DataTestResult
@@ -29,7 +30,6 @@ from reverse_etl.fold import Ending
 from reverse_etl.given import csv_rows, rows_sql, unknown_columns, value_sql
 from reverse_etl.mapping import closing
 from reverse_etl.models import Compiled, Given, RunValues, compile_given, compile_model, source_name
-from reverse_etl.modes import DELETE
 from reverse_etl.opening import open_state
 from reverse_etl.outcome import Listener, Options
 from reverse_etl.plan import invalid_rows, read_records

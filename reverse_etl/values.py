@@ -6,7 +6,7 @@ are never taken through a double here, so they arrive with every digit they have
 
 from collections.abc import Mapping
 
-from reverse_etl.modes import DOLLAR_KEYS, LAST_YEAR, MAX_ARRAY_ITEMS, MAX_JSON_BYTES, MAX_TEXT
+from reverse_etl.braze.modes import DOLLAR_KEYS, LAST_YEAR, MAX_ARRAY_ITEMS, MAX_JSON_BYTES, MAX_TEXT
 from reverse_etl.sql.quoting import identifier, literal, statement
 from reverse_etl.sql.types import CLOCK_TIMES, LISTS, MOMENTS, TEXTS, SqlType
 
@@ -116,4 +116,4 @@ def macros() -> str:
         "dollar_keys": f"[{', '.join(map(literal, DOLLAR_KEYS))}]",
     }
     made = [f"CREATE OR REPLACE TEMP MACRO retl_{name}() AS {value};" for name, value in constants.items()]
-    return "\n".join([*made, statement(__package__ or "", "macros")])
+    return "\n".join([*made, statement(__name__, "macros")])

@@ -32,7 +32,18 @@ ORDER = [
 ]
 APART = ["sandbox", "pytest_plugin"]  # each imports itself, and the second the first
 PURE = {
-    *("errors", "templates", "positions", "modes", "spec", "spec_reader", "selection", "guards", "limits", "schedule"),
+    *(
+        "errors",
+        "templates",
+        "positions",
+        "braze.modes",
+        "spec",
+        "spec_reader",
+        "selection",
+        "guards",
+        "limits",
+        "schedule",
+    ),
     *("graph", "spec_schema", "models", "dialects", "dbt", "columns", "values", "expressions", "rules"),
     *("mapping", "diff", "head"),
     *("spec_types", "spec_tests", "data_tests", "given", "comparison"),

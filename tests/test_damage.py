@@ -10,11 +10,11 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from reverse_etl.braze import Destination
+from reverse_etl.braze.client import Destination
+from reverse_etl.braze.modes import RATE_LIMITS
 from reverse_etl.errors import StateError
 from reverse_etl.journal import Journal
 from reverse_etl.limits import Pacer
-from reverse_etl.modes import RATE_LIMITS
 from reverse_etl.sender import Batch, Record, Route, Sender
 from reverse_etl.sql.quoting import statement
 from reverse_etl.state_file import FORMAT, told

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from reverse_etl.braze.modes import MAX_BODY_BYTES
 from reverse_etl.channel import open_channel
 from reverse_etl.limits import RetryPolicy
-from reverse_etl.modes import MAX_BODY_BYTES
 from reverse_etl.project import load_project
 from reverse_etl.sandbox import Fault, Sandbox
 from reverse_etl.sender import Batch, Record, cut

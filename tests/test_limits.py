@@ -6,8 +6,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from reverse_etl.limits import AT_MOST, Pacer, RetryPolicy, exhausted_wait_s, next_wait_s, throttled_wait_s
-from reverse_etl.modes import Window
+from reverse_etl.braze.modes import Window
+from reverse_etl.braze.rate_limit_headers import exhausted_wait_s, throttled_wait_s
+from reverse_etl.limits import AT_MOST, Pacer, RetryPolicy, next_wait_s
 
 DATE = "Mon, 23 Nov 2026 08:15:00 GMT"
 NOW = 1795421700  # the same moment

@@ -21,13 +21,13 @@ import duckdb
 from duckdb import DuckDBPyConnection
 from duckdb.sqltypes import DuckDBPyType
 
+from reverse_etl.braze.modes import Kind
 from reverse_etl.columns import Layout
 from reverse_etl.data_tests import TESTED_MODEL, DataTestResult, judge, tests_sql
 from reverse_etl.diff import ACKNOWLEDGED, CHANGES, GONE, MODEL, READ, acts_on_gone, looks_at_gone
 from reverse_etl.errors import BusyError, DataError, Location, ProjectError, RetlError
 from reverse_etl.expressions import identity
 from reverse_etl.models import Compiled
-from reverse_etl.modes import Kind
 from reverse_etl.sql.quoting import catalog, identifier, literal
 from reverse_etl.sql.types import MOMENTS, SqlType
 from reverse_etl.system.signals import interruptible

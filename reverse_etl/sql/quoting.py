@@ -18,6 +18,6 @@ def catalog(file_name: str) -> str:
     return file_name.lstrip(".").split(".")[0]
 
 
-def statement(package: str, name: str) -> str:
-    """The text of `<name>.sql` in a package."""
-    return files(package).joinpath(f"{name}.sql").read_text(encoding="utf-8")
+def statement(module: str, name: str) -> str:
+    """The text of `<name>.sql` in the folder of a module (its `__name__`)."""
+    return files(module.rpartition(".")[0]).joinpath(f"{name}.sql").read_text(encoding="utf-8")
