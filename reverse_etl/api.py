@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, TypedDict, Unpack
 
 from reverse_etl import selection
-from reverse_etl.channel import open_channel
+from reverse_etl.delivery.session import open_session
 from reverse_etl.errors import ProjectError, nearest
 from reverse_etl.guards import bounded, known
 from reverse_etl.logged import Logged, log_result
@@ -134,7 +134,7 @@ class Project:
         guards = known([force_guards] if isinstance(force_guards, str) else force_guards, "force_guards")
         options = replace(options, force_guards=guards, fail_fast=fail_fast, threads=threads)
         results = []
-        with open_channel(project, rate_limit_share) as channel:
+        with open_session(project, rate_limit_share) as channel:
             for result in run_syncs(project, syncs, channel, options, self._listener):
                 log_result(result)
                 results.append(sync_result(result))

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
-from reverse_etl.channel import Channel
+from reverse_etl.delivery.session import Session
 from reverse_etl.errors import ProjectError
 from reverse_etl.outcome import Listener, Options, RunResult
 from reverse_etl.project import Project
@@ -38,7 +38,7 @@ def apply_syncs(
     project: Project,
     plans: Sequence[SavedPlan],
     max_age: timedelta,
-    channel: Channel,
+    channel: Session,
     options: Options,
     listener: Listener,
     is_interrupted: Callable[[], bool],
@@ -54,7 +54,7 @@ def apply_syncs(
 def _apply(
     project: Project,
     sync: Sync,
-    channel: Channel,
+    channel: Session,
     options: Options,
     listener: Listener,
     plans: Mapping[str, SavedPlan],

@@ -10,8 +10,8 @@ import requests
 from reverse_etl.braze.answers import way_out
 from reverse_etl.braze.client import Destination
 from reverse_etl.braze.modes import Call
-from reverse_etl.channel import open_channel
 from reverse_etl.columns import lay_out
+from reverse_etl.delivery.session import open_session
 from reverse_etl.engines.duckdb import attach_warehouse, connect, describe
 from reverse_etl.errors import RetlError
 from reverse_etl.memory import DAMAGED, UNREACHABLE, standing
@@ -75,7 +75,7 @@ def _models(project: Project) -> Iterator[Check]:
 
 def _destination(project: Project) -> Iterator[Check]:
     try:
-        with open_channel(project) as channel:
+        with open_session(project) as channel:
             destination = channel.destination()
             yield Check(True, f"destination: {'the sandbox' if project.uses_sandbox else destination.url}")
             for call in dict.fromkeys(sync.spec.call for sync in project.spec.syncs):

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from reverse_etl.sender import Sender
+from reverse_etl.delivery.sender import Sender
 from reverse_etl.system.signals import SIGNALS, is_swallowed
 
 

@@ -8,11 +8,11 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from reverse_etl.delivery.sender import Sender
 from reverse_etl.outcome import RunResult
 from reverse_etl.plan import Plan
 from reverse_etl.progress import LINE_EVERY_S, answered_line, repeating
 from reverse_etl.report import change_line, result_line
-from reverse_etl.sender import Sender
 from reverse_etl.spec import Sync
 
 logger = logging.getLogger("reverse_etl")

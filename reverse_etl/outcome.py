@@ -6,12 +6,12 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Literal, Protocol
 
+from reverse_etl.delivery.retry import RetryPolicy
+from reverse_etl.delivery.sender import Sender
 from reverse_etl.errors import Mistake
 from reverse_etl.fold import Fates
-from reverse_etl.limits import RetryPolicy
 from reverse_etl.plan import InvalidRow, Plan
 from reverse_etl.project import Project
-from reverse_etl.sender import Sender
 from reverse_etl.spec import Sync
 from reverse_etl.state import Intent
 from reverse_etl.system.clock import Clock

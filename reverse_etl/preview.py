@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from reverse_etl.channel import windows
+from reverse_etl.delivery.session import windows
 from reverse_etl.errors import Mistake
 from reverse_etl.outcome import Listener, Options
 from reverse_etl.plan import (

@@ -16,10 +16,10 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from reverse_etl.delivery.sender import Sender
 from reverse_etl.interrupts import Interrupts
 from reverse_etl.plan import Plan
 from reverse_etl.report import change_line
-from reverse_etl.sender import Sender
 from reverse_etl.spec import Sync
 from reverse_etl.words import count
 

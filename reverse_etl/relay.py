@@ -19,8 +19,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from reverse_etl.delivery.journal import Journal
 from reverse_etl.errors import StateError
-from reverse_etl.journal import Journal
 from reverse_etl.state_store import Objects
 
 EVERY_S = 2.0  # so much of the answers is lost with a machine, at most

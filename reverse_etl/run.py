@@ -19,9 +19,11 @@ from datetime import UTC, datetime
 from functools import partial
 
 from reverse_etl.braze.modes import DELETE, Call, Mode
-from reverse_etl.channel import Channel
 from reverse_etl.columns import Layout, lay_out
 from reverse_etl.data_tests import failed, warnings
+from reverse_etl.delivery.batches import cut
+from reverse_etl.delivery.sender import Delivery, Route, Sender
+from reverse_etl.delivery.session import Session
 from reverse_etl.diff import changes_sql, taken_changes
 from reverse_etl.engines.duckdb import attach_warehouse, describe, detach_warehouse, run_data_tests, write_changes
 from reverse_etl.errors import Mistake
@@ -34,14 +36,13 @@ from reverse_etl.outcome import Listener, Options, RunResult
 from reverse_etl.plan import Plan, invalid_rows, read_plan, read_records
 from reverse_etl.project import Project
 from reverse_etl.rules import rules
-from reverse_etl.sender import Delivery, Route, Sender, cut
 from reverse_etl.spec import Sync
 from reverse_etl.state import Intent, State
 from reverse_etl.system.clock import when_free
 from reverse_etl.system.signals import interruptible
 
 
-def run_sync(project: Project, sync: Sync, channel: Channel, options: Options, listener: Listener) -> RunResult:
+def run_sync(project: Project, sync: Sync, channel: Session, options: Options, listener: Listener) -> RunResult:
     """Send what changed in one model since this sync last ran.
 
     The outbox is complete before the first request, and the state moves only by what was answered. Raises RetlError for
@@ -58,7 +59,7 @@ def carry_out(
     sync: Sync,
     state: State,
     plan: Plan,
-    channel: Channel,
+    channel: Session,
     options: Options,
     listener: Listener,
     started_at: datetime,
@@ -186,7 +187,7 @@ def send(
     sync: Sync,
     state: State,
     plan: Plan,
-    channel: Channel,
+    channel: Session,
     options: Options,
     listener: Listener,
 ) -> Delivery:
@@ -220,7 +221,7 @@ def batch_sizes(project: Project, sync: Sync) -> dict[str, int]:
     return {call.path: min(call.rows_per_request, most) for call in calls(sync)}
 
 
-def _route(mode: Mode, call: Call, channel: Channel) -> Route:
+def _route(mode: Mode, call: Call, channel: Session) -> Route:
     arrays = {slot.array for slot in mode.slots} | {call.error_array, mode.group.array if mode.group else None}
     return Route(
         permission=call.permission,

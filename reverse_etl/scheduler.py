@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TypeVar
 
-from reverse_etl.channel import Channel
+from reverse_etl.delivery.session import Session
 from reverse_etl.due import Due
 from reverse_etl.errors import AtWorkError, RetlError
 from reverse_etl.outcome import DONE, RUNNING, Listener, Options, RunResult, not_run
@@ -28,7 +28,7 @@ PASS_EVERY = timedelta(minutes=1)
 def run_due(
     project: Project,
     dues: Sequence[Due],
-    channel: Channel,
+    channel: Session,
     options: Options,
     listener: Listener,
     is_interrupted: Callable[[], bool],
@@ -44,7 +44,7 @@ def run_due(
 def _run_due(
     project: Project,
     sync: Sync,
-    channel: Channel,
+    channel: Session,
     options: Options,
     listener: Listener,
     dues: Mapping[str, Due],

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterator, Sequence
 
-from reverse_etl.channel import Channel
+from reverse_etl.delivery.session import Session
 from reverse_etl.errors import Mistake, RetlError
 from reverse_etl.outcome import RUNNING, Listener, Options, RunResult, not_run
 from reverse_etl.project import Project
@@ -16,11 +16,11 @@ DEPENDENT_CALLS_S = 300  # Braze may take so long until a call sees what another
 def run_syncs(
     project: Project,
     syncs: Sequence[Sync],
-    channel: Channel,
+    channel: Session,
     options: Options,
     listener: Listener,
     is_interrupted: Callable[[], bool] = lambda: False,
-    run: Callable[[Project, Sync, Channel, Options, Listener], RunResult] = run_sync,
+    run: Callable[[Project, Sync, Session, Options, Listener], RunResult] = run_sync,
 ) -> Iterator[RunResult]:
     """Run syncs one after the other, in the order given; one that fails stops those that come after it, by `after`."""
     results: dict[str, RunResult] = {}

@@ -24,6 +24,7 @@ from reverse_etl.braze.modes import DELETE
 from reverse_etl.columns import Layout, lay_out
 from reverse_etl.comparison import Difference, differences, invalid_differences
 from reverse_etl.data_tests import DataTestResult
+from reverse_etl.delivery.batches import Record
 from reverse_etl.engines.duckdb import attach_warehouse, connect, describe, run_data_tests, seed_sql
 from reverse_etl.errors import DataError, Location, Mistake, ProjectError, RetlError, nearest
 from reverse_etl.fold import Ending
@@ -35,7 +36,6 @@ from reverse_etl.outcome import Listener, Options
 from reverse_etl.plan import invalid_rows, read_records
 from reverse_etl.project import Project
 from reverse_etl.run import fill_outbox
-from reverse_etl.sender import Record
 from reverse_etl.spec import Sync
 from reverse_etl.spec_tests import Input, UnitTest
 from reverse_etl.sql.types import SqlType

@@ -16,9 +16,9 @@ import yaml
 from hypothesis import HealthCheck, settings
 from jsonschema import Draft202012Validator
 
-from reverse_etl.channel import open_channel
 from reverse_etl.cli import main
-from reverse_etl.limits import RetryPolicy
+from reverse_etl.delivery.retry import RetryPolicy
+from reverse_etl.delivery.session import open_session
 from reverse_etl.outcome import Options, RunResult
 from reverse_etl.project import Project, load_project
 from reverse_etl.sandbox import Sandbox
@@ -138,7 +138,7 @@ class Shop:
         project = self.project()
         SCHEMA.validate(yaml.safe_load((self.folder / "syncs.yml").read_text()))  # what retl takes, editors take
         chosen = Options(clock=self.clock, policy=policy or RetryPolicy(), threads=4, **options)
-        with open_channel(project) as channel:
+        with open_session(project) as channel:
             return list(run_syncs(project, [project.sync(n) for n in names], channel, chosen, self.listener))
 
     def rows_of(self, table: str, *columns: str, sync: str | None = None) -> list[tuple[Any, ...]]:

@@ -41,7 +41,7 @@ PURE = {
         "spec_reader",
         "selection",
         "guards",
-        "limits",
+        "delivery.pacing",
         "schedule",
     ),
     *("graph", "spec_schema", "models", "dialects", "dbt", "columns", "values", "expressions", "rules"),

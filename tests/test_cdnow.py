@@ -10,7 +10,7 @@ from typing import Any
 import duckdb
 import pytest
 
-from reverse_etl.channel import open_channel
+from reverse_etl.delivery.session import open_session
 from reverse_etl.outcome import Options, RunResult
 from reverse_etl.project import load_project
 from reverse_etl.sandbox import Sandbox
@@ -45,7 +45,7 @@ def folder(tmp_path: Path) -> Path:
 def synced(folder: Path, url: str, as_of: date) -> list[RunResult]:
     environ = {"BRAZE_REST_ENDPOINT": url, "BRAZE_API_KEY": KEY}
     project = load_project(folder, cli_vars={"as_of": as_of.isoformat()}, environ=environ)
-    with open_channel(project) as channel:
+    with open_session(project) as channel:
         return list(run_syncs(project, project.spec.syncs, channel, Options(threads=4), Silent()))
 
 

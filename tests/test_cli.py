@@ -123,7 +123,7 @@ def test_endpoint_down(retl: Retl, shop: Shop, monkeypatch: pytest.MonkeyPatch):
         port = server.getsockname()[1]
     shop.destination = {"endpoint": f"http://127.0.0.1:{port}"}
     shop.sync("it", "SELECT 'u1' AS external_id")
-    monkeypatch.setattr("reverse_etl.sender.Clock.wait", lambda self, wait_s, stop: None)
+    monkeypatch.setattr("reverse_etl.delivery.sender.Clock.wait", lambda self, wait_s, stop: None)
     outcome = retl("sync", "it", folder=shop.folder)
     assert (outcome.code, outcome.err.splitlines()[-1]) == (
         1,

@@ -12,10 +12,11 @@ import pytest
 
 from reverse_etl.braze.client import Destination
 from reverse_etl.braze.modes import RATE_LIMITS
+from reverse_etl.delivery.batches import Batch, Record
+from reverse_etl.delivery.journal import Journal
+from reverse_etl.delivery.pacing import Pacer
+from reverse_etl.delivery.sender import Route, Sender
 from reverse_etl.errors import StateError
-from reverse_etl.journal import Journal
-from reverse_etl.limits import Pacer
-from reverse_etl.sender import Batch, Record, Route, Sender
 from reverse_etl.sql.quoting import statement
 from reverse_etl.state_file import FORMAT, told
 from tests.conftest import KEY, Retl, Shop

@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reverse_etl.braze.modes import MAX_BODY_BYTES
-from reverse_etl.channel import open_channel
-from reverse_etl.limits import RetryPolicy
+from reverse_etl.delivery.batches import Batch, Record, cut
+from reverse_etl.delivery.retry import RetryPolicy
+from reverse_etl.delivery.session import open_session
 from reverse_etl.project import load_project
 from reverse_etl.sandbox import Fault, Sandbox
-from reverse_etl.sender import Batch, Record, cut
 from tests.conftest import KEY, FakeClock, Shop
 
 MANY = "SELECT 'u' || i AS external_id, i AS n FROM range({rows}) r(i)"
@@ -229,7 +229,7 @@ def test_hourly_limit_of_the_contract_holds_beside_the_burst(tmp_path):
 def test_share_of_the_rate_limit_leaves_room_for_others(shop: Shop):
     shop.destination = {"rate_limits": {"users_track": {"requests": 10, "per_seconds": 60}}}
     attributes(shop)
-    with open_channel(load_project(shop.folder, environ={"BRAZE_API_KEY": KEY}), rate_limit_share=0.5) as channel:
+    with open_session(load_project(shop.folder, environ={"BRAZE_API_KEY": KEY}), rate_limit_share=0.5) as channel:
         pacer = channel.pacer("users_track")
     waits = [pacer.reserve(0.0) for _ in range(20)]
     assert waits[-1] == pytest.approx(60 / 5 * 19)

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from reverse_etl.braze.modes import Window
 from reverse_etl.braze.rate_limit_headers import exhausted_wait_s, throttled_wait_s
-from reverse_etl.limits import AT_MOST, Pacer, RetryPolicy, next_wait_s
+from reverse_etl.delivery.pacing import AT_MOST, Pacer
+from reverse_etl.delivery.retry import RetryPolicy, next_wait_s
 
 DATE = "Mon, 23 Nov 2026 08:15:00 GMT"
 NOW = 1795421700  # the same moment

@@ -16,7 +16,7 @@ from typing import Any
 import duckdb
 import pytest
 
-from reverse_etl.journal import Journal
+from reverse_etl.delivery.journal import Journal
 from reverse_etl.sandbox import Fault
 from reverse_etl.system.file_lock import locked_by_us
 from reverse_etl.system.signals import interruptible

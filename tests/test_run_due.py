@@ -10,7 +10,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from reverse_etl.channel import open_channel
+from reverse_etl.delivery.session import open_session
 from reverse_etl.due import find_due, next_due
 from reverse_etl.errors import ProjectError
 from reverse_etl.outcome import Options
@@ -191,7 +191,7 @@ def test_what_another_process_did_between_the_look_and_the_run_is_not_done_twice
     dues = find_due(project, project.spec.syncs, project.started_at)
     assert [(due.sync.name, due.scheduled_time) for due in dues] == [("it", NEW_YEAR)]
     shop.run()
-    with open_channel(project) as channel:
+    with open_session(project) as channel:
         (result,) = run_due(project, dues, channel, Options(), Silent(), lambda: False)
     assert (result.status, result.exit_code, statuses(shop)) == ("done", 0, ["success"])
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from reverse_etl import shared_state
-from reverse_etl.channel import open_channel
+from reverse_etl.delivery.session import open_session
 from reverse_etl.due import find_due
 from reverse_etl.history import past_runs
 from reverse_etl.memory import acknowledged_row, forget, reset, resolve, rows_not_in_braze, standing
@@ -157,7 +157,7 @@ def test_what_is_due_runs_on_one_machine_and_is_found_done_by_the_others(one: Sh
     for shop in (one, two, one):
         project = shop.project()
         dues = find_due(project, project.spec.syncs, project.started_at)
-        with open_channel(project) as channel:
+        with open_session(project) as channel:
             run = run_due(project, dues, channel, Options(clock=shop.clock), shop.listener, lambda: False)
             statuses.append([result.status for result in run])
     assert statuses == [["success"], ["done"], []]

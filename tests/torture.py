@@ -29,8 +29,8 @@ from typing import Any
 
 import duckdb
 
-from reverse_etl.channel import open_channel
-from reverse_etl.limits import RetryPolicy
+from reverse_etl.delivery.retry import RetryPolicy
+from reverse_etl.delivery.session import open_session
 from reverse_etl.memory import resolve
 from reverse_etl.opening import open_state
 from reverse_etl.outcome import Options, RunResult
@@ -254,12 +254,12 @@ def work(folder: Path) -> None:
 def run(folder: Path, **options: Any) -> RunResult:
     project = load_project(folder, environ={"BRAZE_API_KEY": KEY})
     chosen = Options(policy=POLICY, threads=4, **options)
-    with open_channel(project) as channel:
+    with open_session(project) as channel:
         return next(run_syncs(project, project.spec.syncs, channel, chosen, Silent()))
 
 
 PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload(["tests.torture", "reverse_etl.sender", "duckdb", "certifi"])
+PROCESSES.set_forkserver_preload(["tests.torture", "reverse_etl.delivery.sender", "duckdb", "certifi"])
 
 
 @dataclass

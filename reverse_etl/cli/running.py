@@ -307,14 +307,14 @@ def shown(
 
     The results are left behind in target/, however the run ends.
     """
-    from reverse_etl.channel import open_channel
     from reverse_etl.cli.keeping import keep_results
+    from reverse_etl.delivery.session import open_session
 
     results: list[RunResult] = []
     why: Sequence[Mistake] = ()
     began_s = time.monotonic()
     try:
-        with open_channel(project, rate_limit_share) as channel:
+        with open_session(project, rate_limit_share) as channel:
             for result in run(channel, options, screen(interrupts), lambda: bool(interrupts.signal)):
                 results.append(result)
                 _print_result(result, output)

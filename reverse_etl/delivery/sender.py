@@ -12,73 +12,21 @@ moves later, by the journal alone.
 import queue
 import random
 import threading
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 
 from reverse_etl.braze.answers import Outcome, Verdict, judge, way_out
 from reverse_etl.braze.client import Connection, Deadlines, Destination
-from reverse_etl.braze.modes import MAX_BODY_BYTES
-from reverse_etl.journal import Journal
-from reverse_etl.limits import Pacer, RetryPolicy, next_wait_s
+from reverse_etl.delivery.batches import Batch, Record
+from reverse_etl.delivery.journal import Journal
+from reverse_etl.delivery.pacing import Pacer
+from reverse_etl.delivery.retry import RetryPolicy, next_wait_s
 from reverse_etl.system.clock import Clock
 
 QUEUED_BATCHES = 64
 IN_A_ROW = 3  # batches that fail one after the other before the run stops
 REFUSED_IN_A_ROW = 75  # records that Braze refuses one by one, and takes none, before the run stops
-
-
-@dataclass(frozen=True)
-class Record:
-    """A line of the outbox that is to be sent; `seq` is its place there."""
-
-    seq: int
-    call: str
-    envelope: str
-    body: str
-    harmless: bool
-
-
-@dataclass(frozen=True)
-class Batch:
-    """The records of one request: of one call and one envelope, in the order of the outbox."""
-
-    records: tuple[Record, ...]
-
-    @property
-    def call(self) -> str:
-        return self.records[0].call
-
-    @property
-    def is_harmless(self) -> bool:
-        """Whether sending it twice leaves Braze as sending it once does."""
-        return all(record.harmless for record in self.records)
-
-    def body(self, closing: str) -> bytes:
-        return f"{self.records[0].envelope}{','.join(record.body for record in self.records)}{closing}".encode()
-
-    def halves(self) -> "tuple[Batch, Batch]":
-        middle = len(self.records) // 2
-        return Batch(self.records[:middle]), Batch(self.records[middle:])
-
-
-def cut(records: Iterable[Record], sizes: Mapping[str, int]) -> Iterator[Batch]:
-    """Records -> batches of at most `sizes[call]` records and MAX_BODY_BYTES, none of which mixes envelopes."""
-    batch, weight = list[Record](), 0
-    for record in records:
-        added = len(record.body.encode()) + 1
-        if batch and (
-            len(batch) == sizes[record.call]
-            or weight + added > MAX_BODY_BYTES
-            or record.envelope != batch[0].envelope
-            or record.call != batch[0].call
-        ):
-            yield Batch(tuple(batch))
-            batch, weight = [], 0
-        batch.append(record)
-        weight += added
-    if batch:
-        yield Batch(tuple(batch))
 
 
 @dataclass

@@ -5,8 +5,8 @@ from contextlib import ExitStack, contextmanager
 
 from reverse_etl.braze.client import Destination
 from reverse_etl.braze.modes import RATE_LIMITS, Window
+from reverse_etl.delivery.pacing import Pacer
 from reverse_etl.errors import ProjectError
-from reverse_etl.limits import Pacer
 from reverse_etl.project import Project
 
 SANDBOX_KEY = "sandbox"  # opens every endpoint of the stand-in that a run starts for itself
@@ -19,7 +19,7 @@ def windows(project: Project, family: str) -> list[Window]:
     return [Window(limit.requests, limit.per_seconds) for limit in agreed] or [RATE_LIMITS[family]]
 
 
-class Channel:
+class Session:
     """A destination and the rate limits that all who send to it share."""
 
     def __init__(self, project: Project, stack: ExitStack, rate_limit_share: float) -> None:
@@ -54,10 +54,10 @@ class Channel:
 
 
 @contextmanager
-def open_channel(project: Project, rate_limit_share: float = 1.0) -> Iterator[Channel]:
+def open_session(project: Project, rate_limit_share: float = 1.0) -> Iterator[Session]:
     """The channel of a project's target; it takes that share of each rate limit, and leaves the rest to others.
 
     Raises ProjectError if the API key is not in the environment, before anything else is tried.
     """
     with ExitStack() as stack:
-        yield Channel(project, stack, rate_limit_share)
+        yield Session(project, stack, rate_limit_share)

@@ -1,0 +1,59 @@
+"""Records, and the batches of them that one request carries. Pure."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from reverse_etl.braze.modes import MAX_BODY_BYTES
+
+
+@dataclass(frozen=True)
+class Record:
+    """A line of the outbox that is to be sent; `seq` is its place there."""
+
+    seq: int
+    call: str
+    envelope: str
+    body: str
+    harmless: bool
+
+
+@dataclass(frozen=True)
+class Batch:
+    """The records of one request: of one call and one envelope, in the order of the outbox."""
+
+    records: tuple[Record, ...]
+
+    @property
+    def call(self) -> str:
+        return self.records[0].call
+
+    @property
+    def is_harmless(self) -> bool:
+        """Whether sending it twice leaves Braze as sending it once does."""
+        return all(record.harmless for record in self.records)
+
+    def body(self, closing: str) -> bytes:
+        return f"{self.records[0].envelope}{','.join(record.body for record in self.records)}{closing}".encode()
+
+    def halves(self) -> "tuple[Batch, Batch]":
+        middle = len(self.records) // 2
+        return Batch(self.records[:middle]), Batch(self.records[middle:])
+
+
+def cut(records: Iterable[Record], sizes: Mapping[str, int]) -> Iterator[Batch]:
+    """Records -> batches of at most `sizes[call]` records and MAX_BODY_BYTES, none of which mixes envelopes."""
+    batch, weight = list[Record](), 0
+    for record in records:
+        added = len(record.body.encode()) + 1
+        if batch and (
+            len(batch) == sizes[record.call]
+            or weight + added > MAX_BODY_BYTES
+            or record.envelope != batch[0].envelope
+            or record.call != batch[0].call
+        ):
+            yield Batch(tuple(batch))
+            batch, weight = [], 0
+        batch.append(record)
+        weight += added
+    if batch:
+        yield Batch(tuple(batch))
