@@ -134,8 +134,8 @@ class Project:
         guards = known([force_guards] if isinstance(force_guards, str) else force_guards, "force_guards")
         options = replace(options, force_guards=guards, fail_fast=fail_fast, threads=threads)
         results = []
-        with open_session(project, rate_limit_share) as channel:
-            for result in run_syncs(project, syncs, channel, options, self._listener):
+        with open_session(project, rate_limit_share) as session:
+            for result in run_syncs(project, syncs, session, options, self._listener):
                 log_result(result)
                 results.append(sync_result(result))
         return SyncResults(results)

@@ -38,7 +38,7 @@ def apply_syncs(
     project: Project,
     plans: Sequence[SavedPlan],
     max_age: timedelta,
-    channel: Session,
+    session: Session,
     options: Options,
     listener: Listener,
     is_interrupted: Callable[[], bool],
@@ -47,14 +47,14 @@ def apply_syncs(
     by_sync = {saved.sync: saved for saved in plans}
     syncs = [project.sync(saved.sync) for saved in plans]
     yield from run_syncs(
-        project, syncs, channel, options, listener, is_interrupted, partial(_apply, plans=by_sync, max_age=max_age)
+        project, syncs, session, options, listener, is_interrupted, partial(_apply, plans=by_sync, max_age=max_age)
     )
 
 
 def _apply(
     project: Project,
     sync: Sync,
-    channel: Session,
+    session: Session,
     options: Options,
     listener: Listener,
     plans: Mapping[str, SavedPlan],
@@ -68,7 +68,7 @@ def _apply(
         except BaseException:
             state.drop_run()
             raise
-        return carry_out(project, sync, state, saved.plan, channel, options, listener, started_at)
+        return carry_out(project, sync, state, saved.plan, session, options, listener, started_at)
 
 
 def _refuse(project: Project, sync: Sync, state: State, saved: SavedPlan, max_age: timedelta) -> None:

@@ -75,8 +75,8 @@ def _models(project: Project) -> Iterator[Check]:
 
 def _destination(project: Project) -> Iterator[Check]:
     try:
-        with open_session(project) as channel:
-            destination = channel.destination()
+        with open_session(project) as session:
+            destination = session.destination()
             yield Check(True, f"destination: {'the sandbox' if project.uses_sandbox else destination.url}")
             for call in dict.fromkeys(sync.spec.call for sync in project.spec.syncs):
                 yield _permission(destination, call)

@@ -42,7 +42,7 @@ from reverse_etl.system.clock import when_free
 from reverse_etl.system.signals import interruptible
 
 
-def run_sync(project: Project, sync: Sync, channel: Session, options: Options, listener: Listener) -> RunResult:
+def run_sync(project: Project, sync: Sync, session: Session, options: Options, listener: Listener) -> RunResult:
     """Send what changed in one model since this sync last ran.
 
     The outbox is complete before the first request, and the state moves only by what was answered. Raises RetlError for
@@ -51,7 +51,7 @@ def run_sync(project: Project, sync: Sync, channel: Session, options: Options, l
     started_at = datetime.now(UTC)
     with opened(project, sync, options, listener) as state:
         plan, _ = plan_sync(project, sync, state, options, listener)
-        return carry_out(project, sync, state, plan, channel, options, listener, started_at)
+        return carry_out(project, sync, state, plan, session, options, listener, started_at)
 
 
 def carry_out(
@@ -59,7 +59,7 @@ def carry_out(
     sync: Sync,
     state: State,
     plan: Plan,
-    channel: Session,
+    session: Session,
     options: Options,
     listener: Listener,
     started_at: datetime,
@@ -73,7 +73,7 @@ def carry_out(
     mistakes = why_stop(sync, plan, options)
     delivery = None
     if not mistakes:
-        delivery = send(project, sync, state, plan, channel, options, listener)
+        delivery = send(project, sync, state, plan, session, options, listener)
         mistakes = [Mistake(f"{sync.name}: {delivery.stopped}", hint=delivery.hint)] if delivery.stopped else []
     status = _status(plan, delivery)
     message = "; ".join(mistake.what for mistake in mistakes) or None
@@ -187,7 +187,7 @@ def send(
     sync: Sync,
     state: State,
     plan: Plan,
-    channel: Session,
+    session: Session,
     options: Options,
     listener: Listener,
 ) -> Delivery:
@@ -195,10 +195,10 @@ def send(
     if not plan.to_send:
         return Delivery()
     sizes = batch_sizes(project, sync)
-    routes = {call.path: _route(sync.spec, call, channel) for call in calls(sync)}
+    routes = {call.path: _route(sync.spec, call, session) for call in calls(sync)}
     with state.journal() as journal:
         sender = Sender(
-            channel.destination(),
+            session.destination(),
             routes,
             journal,
             options.threads,
@@ -221,14 +221,14 @@ def batch_sizes(project: Project, sync: Sync) -> dict[str, int]:
     return {call.path: min(call.rows_per_request, most) for call in calls(sync)}
 
 
-def _route(mode: Mode, call: Call, channel: Session) -> Route:
+def _route(mode: Mode, call: Call, session: Session) -> Route:
     arrays = {slot.array for slot in mode.slots} | {call.error_array, mode.group.array if mode.group else None}
     return Route(
         permission=call.permission,
         closing=closing(mode),
         arrays={name for name in arrays if name},
         counters=call.counters,
-        pacer=channel.pacer(call.family),
+        pacer=session.pacer(call.family),
     )
 
 

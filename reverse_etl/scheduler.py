@@ -28,7 +28,7 @@ PASS_EVERY = timedelta(minutes=1)
 def run_due(
     project: Project,
     dues: Sequence[Due],
-    channel: Session,
+    session: Session,
     options: Options,
     listener: Listener,
     is_interrupted: Callable[[], bool],
@@ -37,14 +37,14 @@ def run_due(
     by_sync = {due.sync.name: due for due in dues}
     syncs = [due.sync for due in dues]
     run = partial(_run_due, dues=by_sync)
-    for result in run_syncs(project, syncs, channel, options, listener, is_interrupted, run):
+    for result in run_syncs(project, syncs, session, options, listener, is_interrupted, run):
         yield replace(result, scheduled_time=by_sync[result.sync].scheduled_time)
 
 
 def _run_due(
     project: Project,
     sync: Sync,
-    channel: Session,
+    session: Session,
     options: Options,
     listener: Listener,
     dues: Mapping[str, Due],
@@ -63,7 +63,7 @@ def _run_due(
             return not_run(project, sync, DONE, 0, [])
         listener.notice(sync, f"due since {due.scheduled_time:%Y-%m-%d %H:%M} UTC")
         plan, _ = plan_sync(project, sync, state, options, listener)
-        return carry_out(project, sync, state, plan, channel, options, listener, started_at)
+        return carry_out(project, sync, state, plan, session, options, listener, started_at)
 
 
 def _left_alone(project: Project, sync: Sync, error: AtWorkError) -> RunResult:

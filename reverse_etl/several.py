@@ -16,7 +16,7 @@ DEPENDENT_CALLS_S = 300  # Braze may take so long until a call sees what another
 def run_syncs(
     project: Project,
     syncs: Sequence[Sync],
-    channel: Session,
+    session: Session,
     options: Options,
     listener: Listener,
     is_interrupted: Callable[[], bool] = lambda: False,
@@ -36,7 +36,7 @@ def run_syncs(
             if name in finished_s and time.monotonic() - finished_s[name] < DEPENDENT_CALLS_S:
                 listener.notice(sync, f"{name} sent requests a moment ago: Braze may need minutes to see their effect")
         try:
-            results[sync.name] = run(project, sync, channel, options, listener)
+            results[sync.name] = run(project, sync, session, options, listener)
         except RetlError as error:
             results[sync.name] = not_run(project, sync, "failed", error.exit_code, error.mistakes)
         fates = results[sync.name].fates

@@ -138,8 +138,8 @@ class Shop:
         project = self.project()
         SCHEMA.validate(yaml.safe_load((self.folder / "syncs.yml").read_text()))  # what retl takes, editors take
         chosen = Options(clock=self.clock, policy=policy or RetryPolicy(), threads=4, **options)
-        with open_session(project) as channel:
-            return list(run_syncs(project, [project.sync(n) for n in names], channel, chosen, self.listener))
+        with open_session(project) as session:
+            return list(run_syncs(project, [project.sync(n) for n in names], session, chosen, self.listener))
 
     def rows_of(self, table: str, *columns: str, sync: str | None = None) -> list[tuple[Any, ...]]:
         """What a table of a sync's state holds (the first sync's, if none is named)."""

@@ -118,7 +118,7 @@ def test_sandbox_and_what_it_tests_do_not_know_each_other():
     for path in files("sandbox"):
         assert rooms_of(imports(path)) <= {"sandbox"}
     assert {room for room in ORDER for path in files(room) if "sandbox" in rooms_of(imports(path))} == {
-        "channel",
+        "session",
         "cli",
     }
 

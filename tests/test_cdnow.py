@@ -45,8 +45,8 @@ def folder(tmp_path: Path) -> Path:
 def synced(folder: Path, url: str, as_of: date) -> list[RunResult]:
     environ = {"BRAZE_REST_ENDPOINT": url, "BRAZE_API_KEY": KEY}
     project = load_project(folder, cli_vars={"as_of": as_of.isoformat()}, environ=environ)
-    with open_session(project) as channel:
-        return list(run_syncs(project, project.spec.syncs, channel, Options(threads=4), Silent()))
+    with open_session(project) as session:
+        return list(run_syncs(project, project.spec.syncs, session, Options(threads=4), Silent()))
 
 
 def customers(folder: Path, as_of: date) -> dict[str, dict[str, Any]]:

@@ -229,8 +229,8 @@ def test_hourly_limit_of_the_contract_holds_beside_the_burst(tmp_path):
 def test_share_of_the_rate_limit_leaves_room_for_others(shop: Shop):
     shop.destination = {"rate_limits": {"users_track": {"requests": 10, "per_seconds": 60}}}
     attributes(shop)
-    with open_session(load_project(shop.folder, environ={"BRAZE_API_KEY": KEY}), rate_limit_share=0.5) as channel:
-        pacer = channel.pacer("users_track")
+    with open_session(load_project(shop.folder, environ={"BRAZE_API_KEY": KEY}), rate_limit_share=0.5) as session:
+        pacer = session.pacer("users_track")
     waits = [pacer.reserve(0.0) for _ in range(20)]
     assert waits[-1] == pytest.approx(60 / 5 * 19)
 

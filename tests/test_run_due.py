@@ -191,8 +191,8 @@ def test_what_another_process_did_between_the_look_and_the_run_is_not_done_twice
     dues = find_due(project, project.spec.syncs, project.started_at)
     assert [(due.sync.name, due.scheduled_time) for due in dues] == [("it", NEW_YEAR)]
     shop.run()
-    with open_session(project) as channel:
-        (result,) = run_due(project, dues, channel, Options(), Silent(), lambda: False)
+    with open_session(project) as session:
+        (result,) = run_due(project, dues, session, Options(), Silent(), lambda: False)
     assert (result.status, result.exit_code, statuses(shop)) == ("done", 0, ["success"])
 
 

@@ -157,8 +157,8 @@ def test_what_is_due_runs_on_one_machine_and_is_found_done_by_the_others(one: Sh
     for shop in (one, two, one):
         project = shop.project()
         dues = find_due(project, project.spec.syncs, project.started_at)
-        with open_session(project) as channel:
-            run = run_due(project, dues, channel, Options(clock=shop.clock), shop.listener, lambda: False)
+        with open_session(project) as session:
+            run = run_due(project, dues, session, Options(clock=shop.clock), shop.listener, lambda: False)
             statuses.append([result.status for result in run])
     assert statuses == [["success"], ["done"], []]
 

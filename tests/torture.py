@@ -254,8 +254,8 @@ def work(folder: Path) -> None:
 def run(folder: Path, **options: Any) -> RunResult:
     project = load_project(folder, environ={"BRAZE_API_KEY": KEY})
     chosen = Options(policy=POLICY, threads=4, **options)
-    with open_session(project) as channel:
-        return next(run_syncs(project, project.spec.syncs, channel, chosen, Silent()))
+    with open_session(project) as session:
+        return next(run_syncs(project, project.spec.syncs, session, chosen, Silent()))
 
 
 PROCESSES = multiprocessing.get_context("forkserver")

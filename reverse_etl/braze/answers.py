@@ -6,8 +6,30 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
-from reverse_etl.braze.client import _BY_STATUS, Answer, NoAnswer, NotSent
 from reverse_etl.braze.rate_limit_headers import exhausted_wait_s, throttled_wait_s
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A whole answer; header names are in lower case."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+@dataclass(frozen=True)
+class NotSent:
+    """No byte of the request left this machine."""
+
+    why: str
+
+
+@dataclass(frozen=True)
+class NoAnswer:
+    """The request went out, wholly or in part, and no whole answer came back."""
+
+    why: str
 
 
 class Outcome(Enum):
@@ -21,6 +43,14 @@ class Outcome(Enum):
     UNKNOWN = "nobody knows"
     UNPLACED = "taken, save records that it does not name"
     FORBIDDEN = "nothing was taken, and nothing ever will be: wrong key, permission or address"
+
+
+_BY_STATUS: Mapping[int, Outcome] = {
+    400: Outcome.REFUSED,
+    408: Outcome.UNKNOWN,
+    413: Outcome.TOO_LARGE,
+    429: Outcome.THROTTLED,
+}
 
 
 @dataclass(frozen=True)

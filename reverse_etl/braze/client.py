@@ -1,7 +1,7 @@
 """One request to Braze: bytes out, and what can be said of them afterwards.
 
-Connection.send()   bytes -> Answer | NotSent | NoAnswer, classified by how far the request got, never by exception
-judge()             that -> Verdict: what became of each record. Pure
+`Connection.send` turns bytes into Answer | NotSent | NoAnswer, by how far the request got, never by exception; what
+that means for each record is judged in `answers.py`.
 
 The sender talks through urllib3, one connection for each thread, and connects apart from sending: only so is it certain
 that nothing was sent.
@@ -11,7 +11,7 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.client import HTTPException
@@ -22,7 +22,7 @@ import urllib3
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.util.connection import is_connection_dropped
 
-from reverse_etl.braze.answers import Outcome
+from reverse_etl.braze.answers import Answer, NoAnswer, NotSent
 
 CONNECT_TIMEOUT_S = 10.0
 
@@ -35,29 +35,6 @@ class Destination:
     api_key: str = field(repr=False)
     timeout_s: float = 30.0
     ca_bundle: str | None = None
-
-
-@dataclass(frozen=True)
-class Answer:
-    """A whole answer; header names are in lower case."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
-
-
-@dataclass(frozen=True)
-class NotSent:
-    """No byte of the request left this machine."""
-
-    why: str
-
-
-@dataclass(frozen=True)
-class NoAnswer:
-    """The request went out, wholly or in part, and no whole answer came back."""
-
-    why: str
 
 
 class Connection:
@@ -165,11 +142,3 @@ class Deadlines:
 
 
 # --- what an answer means --------------------------------------------------------------------------------------------
-
-
-_BY_STATUS: Mapping[int, Outcome] = {
-    400: Outcome.REFUSED,
-    408: Outcome.UNKNOWN,
-    413: Outcome.TOO_LARGE,
-    429: Outcome.THROTTLED,
-}

@@ -260,7 +260,7 @@ def _age(text: str) -> timedelta:
 _UNITS = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}
 
 
-Run = Callable[..., "Iterator[RunResult]"]  # of a channel, options, a listener, and whether a signal came
+Run = Callable[..., "Iterator[RunResult]"]  # of a session, options, a listener, and whether a signal came
 
 
 def run_and_exit(
@@ -314,8 +314,8 @@ def shown(
     why: Sequence[Mistake] = ()
     began_s = time.monotonic()
     try:
-        with open_session(project, rate_limit_share) as channel:
-            for result in run(channel, options, screen(interrupts), lambda: bool(interrupts.signal)):
+        with open_session(project, rate_limit_share) as session:
+            for result in run(session, options, screen(interrupts), lambda: bool(interrupts.signal)):
                 results.append(result)
                 _print_result(result, output)
                 yield result

@@ -1,4 +1,4 @@
-"""Rate limits and retry arithmetic. Pure: no clock, no sleep, no random; the caller brings them."""
+"""When the next request may start, under the windows of a rate limit. Pure: the caller brings the clock."""
 
 from collections import deque
 from collections.abc import Sequence

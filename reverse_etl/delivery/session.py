@@ -29,7 +29,7 @@ class Session:
         self._api_key = SANDBOX_KEY if project.uses_sandbox else project.api_key()
 
     def destination(self) -> Destination:
-        """Where to send. `endpoint: sandbox` starts the stand-in now; it stops with the channel."""
+        """Where to send. `endpoint: sandbox` starts the stand-in now; it stops with the session."""
         if self._destination is None:
             settings = self._project.spec.target.destination
             url = self._start_sandbox() if self._project.uses_sandbox else settings.endpoint
@@ -55,7 +55,7 @@ class Session:
 
 @contextmanager
 def open_session(project: Project, rate_limit_share: float = 1.0) -> Iterator[Session]:
-    """The channel of a project's target; it takes that share of each rate limit, and leaves the rest to others.
+    """The session of a project's target; it takes that share of each rate limit, and leaves the rest to others.
 
     Raises ProjectError if the API key is not in the environment, before anything else is tried.
     """
