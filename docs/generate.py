@@ -23,11 +23,11 @@ from docs.sandbox_rules import RULES, SOURCES, Rule
 from reverse_etl.artifacts import Manifest, PlanArtifact, RunResults
 from reverse_etl.braze.modes import MODES, Extra, Kind, Mode
 from reverse_etl.cli import app
+from reverse_etl.project.json_schema import SCHEMA_FILE, json_schema
+from reverse_etl.project.spec import Dbt, Destination, Guards, Incremental, StatePlace, Sync
 from reverse_etl.report import as_json
 from reverse_etl.sandbox.limits import DEFAULTS, LIGHT_EXPORT
 from reverse_etl.sandbox.workspace import ENDPOINTS, Endpoint
-from reverse_etl.spec import Dbt, Destination, Guards, Incremental, StatePlace, Sync
-from reverse_etl.spec_schema import SCHEMA_FILE, json_schema
 
 ROOT = Path(__file__).parents[1]
 

@@ -12,11 +12,11 @@ from functools import partial
 from reverse_etl.delivery.session import Session
 from reverse_etl.errors import ProjectError
 from reverse_etl.outcome import Listener, Options, RunResult
-from reverse_etl.project import Project
+from reverse_etl.project.project import Project
+from reverse_etl.project.spec import Sync
 from reverse_etl.run import carry_out, opened
 from reverse_etl.saved_plan import SavedPlan, origin, stale, take_over, when_applied, why_stale
 from reverse_etl.several import run_syncs
-from reverse_etl.spec import Sync
 from reverse_etl.state import State
 
 

@@ -11,7 +11,7 @@ from enum import Enum
 
 from reverse_etl.braze.modes import MAX_TEXT, STRONG, Extra, Field, Kind, Mode, Shape
 from reverse_etl.errors import Location, Mistake, ProjectError, nearest
-from reverse_etl.spec import Sync
+from reverse_etl.project.spec import Sync
 from reverse_etl.sql.types import BEYOND_64_BITS, INTEGERS, LISTS, MOMENTS, NUMBERS, TEXTS, SqlType
 
 ALIAS_PARTS = ("alias_name", "alias_label")

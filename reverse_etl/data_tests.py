@@ -14,8 +14,8 @@ from reverse_etl.columns import Layout
 from reverse_etl.errors import Mistake
 from reverse_etl.guards import DATA_TESTS
 from reverse_etl.mapping import key_text
-from reverse_etl.spec import Sync
-from reverse_etl.spec_tests import AcceptedValues, DataTest
+from reverse_etl.project.spec import Sync
+from reverse_etl.project.spec_tests import AcceptedValues, DataTest
 from reverse_etl.sql.quoting import identifier, literal
 
 SHOWN_KEYS = 5

@@ -15,8 +15,8 @@ from reverse_etl.delivery.session import open_session
 from reverse_etl.engines.duckdb import attach_warehouse, connect, describe
 from reverse_etl.errors import RetlError
 from reverse_etl.memory import DAMAGED, UNREACHABLE, standing
-from reverse_etl.project import Project
-from reverse_etl.spec import is_url
+from reverse_etl.project.project import Project
+from reverse_etl.project.spec import is_url
 from reverse_etl.state_store import Objects
 from reverse_etl.words import count
 

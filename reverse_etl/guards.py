@@ -7,7 +7,7 @@ from pydantic import ValidationError
 
 from reverse_etl.braze.modes import Kind
 from reverse_etl.errors import Location, Mistake, ProjectError, nearest
-from reverse_etl.spec import Guards, Sync
+from reverse_etl.project.spec import Guards, Sync
 
 GUARDS = ("max_removed", "max_changes", "max_requests", "max_data_points", "empty_snapshot")
 DATA_TESTS = "data_tests"  # what --force-guard calls all data tests of a sync together

@@ -9,8 +9,8 @@ from reverse_etl.delivery.sender import Sender
 from reverse_etl.interrupts import Interrupts
 from reverse_etl.plan import Plan
 from reverse_etl.progress import LINE_EVERY_S, repeating
+from reverse_etl.project.spec import Sync
 from reverse_etl.report import change_line
-from reverse_etl.spec import Sync
 from reverse_etl.talk import say
 from reverse_etl.words import count
 

@@ -17,9 +17,9 @@ from reverse_etl.diff import ACKNOWLEDGED, RUN_ID, SENT_AT, STATE
 from reverse_etl.errors import BusyError, DataError, StateError
 from reverse_etl.fold import set_version
 from reverse_etl.opening import objects_of, state_of
-from reverse_etl.project import Project
+from reverse_etl.project.project import Project
+from reverse_etl.project.spec import Sync
 from reverse_etl.shared_state import held, look
-from reverse_etl.spec import Sync
 from reverse_etl.sql.quoting import identifier
 from reverse_etl.state import State
 from reverse_etl.state_store import StoreError

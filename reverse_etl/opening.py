@@ -5,9 +5,9 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 
 from reverse_etl.errors import StateError
-from reverse_etl.project import Project
+from reverse_etl.project.project import Project
+from reverse_etl.project.spec import Sync
 from reverse_etl.shared_state import held, refuse_copy
-from reverse_etl.spec import Sync
 from reverse_etl.state import State
 from reverse_etl.state_file import told
 from reverse_etl.state_store import Objects

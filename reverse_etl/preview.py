@@ -16,9 +16,9 @@ from reverse_etl.plan import (
     invalid_rows,
     sample_changes,
 )
-from reverse_etl.project import Project
+from reverse_etl.project.project import Project
+from reverse_etl.project.spec import Sync
 from reverse_etl.run import calls, opened, plan_sync, why_stop
-from reverse_etl.spec import Sync
 from reverse_etl.state import State
 
 Save = Callable[[Sync, State, Plan], None]  # keeps a copy of an open run

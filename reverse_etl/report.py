@@ -13,7 +13,7 @@ from reverse_etl.errors import Mistake
 from reverse_etl.outcome import RunResult
 from reverse_etl.plan import InvalidRow, Plan, SampleChange
 from reverse_etl.preview import Preview
-from reverse_etl.spec import Sync
+from reverse_etl.project.spec import Sync
 from reverse_etl.words import count, duration, moment, table_lines
 
 MASK = "***"

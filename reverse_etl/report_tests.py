@@ -6,8 +6,8 @@ from typing import Any
 
 from reverse_etl.comparison import Difference
 from reverse_etl.data_tests import DataTestResult
+from reverse_etl.project.spec import Sync
 from reverse_etl.report import mistake_json
-from reverse_etl.spec import Sync
 from reverse_etl.unit_tests import UnitTestResult
 from reverse_etl.words import count, duration
 

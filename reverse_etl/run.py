@@ -30,13 +30,13 @@ from reverse_etl.errors import Mistake
 from reverse_etl.fold import Ending, Fates, final_status
 from reverse_etl.guards import DATA_TESTS, Counts, tripped
 from reverse_etl.mapping import closing, order_sql, outbox_sql
-from reverse_etl.models import Compiled
 from reverse_etl.opening import state_of
 from reverse_etl.outcome import Listener, Options, RunResult
 from reverse_etl.plan import Plan, invalid_rows, read_plan, read_records
-from reverse_etl.project import Project
+from reverse_etl.project.models import Compiled
+from reverse_etl.project.project import Project
+from reverse_etl.project.spec import Sync
 from reverse_etl.rules import rules
-from reverse_etl.spec import Sync
 from reverse_etl.state import Intent, State
 from reverse_etl.system.clock import when_free
 from reverse_etl.system.signals import interruptible

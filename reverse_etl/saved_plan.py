@@ -21,8 +21,8 @@ import duckdb
 from reverse_etl.diff import RUN, STATE
 from reverse_etl.errors import ProjectError, StateError
 from reverse_etl.plan import Plan, plan_from_json
-from reverse_etl.project import Project
-from reverse_etl.spec import Sync
+from reverse_etl.project.project import Project
+from reverse_etl.project.spec import Sync
 from reverse_etl.sql.quoting import identifier, literal
 from reverse_etl.state import State
 from reverse_etl.system.private_files import private_files

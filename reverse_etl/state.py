@@ -31,9 +31,9 @@ from reverse_etl.diff import ACKNOWLEDGED, CHANGES, OUTBOX, RUN, SENT_AT, STATE,
 from reverse_etl.engines.duckdb import connect
 from reverse_etl.errors import StateError
 from reverse_etl.fold import Ending, Fates, acknowledged_columns, fold
+from reverse_etl.project.spec import Sync
 from reverse_etl.rules import Rule
 from reverse_etl.shared_state import OvertakenError, Shared
-from reverse_etl.spec import Sync
 from reverse_etl.sql.quoting import literal
 from reverse_etl.state_file import attach, done_until
 from reverse_etl.system.clock import Clock, when_free

@@ -30,14 +30,14 @@ from reverse_etl.errors import DataError, Location, Mistake, ProjectError, RetlE
 from reverse_etl.fold import Ending
 from reverse_etl.given import csv_rows, rows_sql, unknown_columns, value_sql
 from reverse_etl.mapping import closing
-from reverse_etl.models import Compiled, Given, RunValues, compile_given, compile_model, source_name
 from reverse_etl.opening import open_state
 from reverse_etl.outcome import Listener, Options
 from reverse_etl.plan import invalid_rows, read_records
-from reverse_etl.project import Project
+from reverse_etl.project.models import Compiled, Given, RunValues, compile_given, compile_model, source_name
+from reverse_etl.project.project import Project
+from reverse_etl.project.spec import Sync
+from reverse_etl.project.spec_tests import Input, UnitTest
 from reverse_etl.run import fill_outbox
-from reverse_etl.spec import Sync
-from reverse_etl.spec_tests import Input, UnitTest
 from reverse_etl.sql.types import SqlType
 from reverse_etl.state import Intent, State
 from reverse_etl.system.clock import when_free

@@ -20,10 +20,10 @@ from reverse_etl.cli import main
 from reverse_etl.delivery.retry import RetryPolicy
 from reverse_etl.delivery.session import open_session
 from reverse_etl.outcome import Options, RunResult
-from reverse_etl.project import Project, load_project
+from reverse_etl.project.json_schema import json_schema
+from reverse_etl.project.project import Project, load_project
 from reverse_etl.sandbox import Sandbox
 from reverse_etl.several import run_syncs
-from reverse_etl.spec_schema import json_schema
 
 KEY = "sandbox"
 SCHEMA = Draft202012Validator(json_schema())

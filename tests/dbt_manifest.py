@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from reverse_etl.dbt import Node, SourceTable, _Metadata
+from reverse_etl.project.dbt_manifest import Node, SourceTable, _Metadata
 
 
 def trimmed(manifest: dict[str, Any]) -> dict[str, Any]:

@@ -34,19 +34,29 @@ APART = ["sandbox", "pytest_plugin"]  # each imports itself, and the second the 
 PURE = {
     *(
         "errors",
-        "templates",
-        "positions",
+        "project.jinja",
+        "project.yaml_places",
         "braze.modes",
-        "spec",
-        "spec_reader",
-        "selection",
+        "project.spec",
+        "project.reader",
+        "project.selection",
         "guards",
         "delivery.pacing",
-        "schedule",
+        "project.cron",
     ),
-    *("graph", "spec_schema", "models", "dialects", "dbt", "columns", "values", "expressions", "rules"),
+    *(
+        "project.graph",
+        "project.json_schema",
+        "project.models",
+        "project.dialects",
+        "project.dbt_manifest",
+        "columns",
+        "values",
+        "expressions",
+        "rules",
+    ),
     *("mapping", "diff", "head"),
-    *("spec_types", "spec_tests", "data_tests", "given", "comparison"),
+    *("project.fields", "project.spec_tests", "data_tests", "given", "comparison"),
 }
 IMPURE = {"os", "time", "random", "socket", "subprocess", "duckdb", "requests", "urllib3", "typer", "rich", "threading"}
 

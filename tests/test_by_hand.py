@@ -3,7 +3,7 @@
 import pytest
 
 from reverse_etl.memory import resolve
-from reverse_etl.project import load_project
+from reverse_etl.project.project import load_project
 from reverse_etl.sandbox import Fault
 from reverse_etl.state import Intent
 from tests.conftest import Retl, Shop

@@ -14,9 +14,9 @@ from reverse_etl.columns import lay_out
 from reverse_etl.data_tests import judge
 from reverse_etl.engines.duckdb import connect, describe, run_data_tests
 from reverse_etl.errors import Location
-from reverse_etl.models import Given, compile_given
-from reverse_etl.spec import Sync
-from reverse_etl.spec_tests import DataTest
+from reverse_etl.project.models import Given, compile_given
+from reverse_etl.project.spec import Sync
+from reverse_etl.project.spec_tests import DataTest
 from tests.conftest import Retl, Shop
 
 ROWS = """

@@ -17,11 +17,11 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reverse_etl.dbt import Manifest, read_manifest
 from reverse_etl.errors import Location, ProjectError
-from reverse_etl.models import Compiled, Model, RunValues, compile_model
-from reverse_etl.spec import Source
-from reverse_etl.templates import TemplateMistake
+from reverse_etl.project.dbt_manifest import Manifest, read_manifest
+from reverse_etl.project.jinja import TemplateMistake
+from reverse_etl.project.models import Compiled, Model, RunValues, compile_model
+from reverse_etl.project.spec import Source
 from tests.conftest import Retl
 
 PROJECTS = Path(__file__).parent / "projects" / "dbt"

@@ -13,7 +13,7 @@ from reverse_etl.braze.modes import MAX_BODY_BYTES
 from reverse_etl.delivery.batches import Batch, Record, cut
 from reverse_etl.delivery.retry import RetryPolicy
 from reverse_etl.delivery.session import open_session
-from reverse_etl.project import load_project
+from reverse_etl.project.project import load_project
 from reverse_etl.sandbox import Fault, Sandbox
 from tests.conftest import KEY, FakeClock, Shop
 

@@ -6,7 +6,7 @@ import pytest
 
 from docs.generate import PARTS, ROOT, WHOLE, generated
 from reverse_etl.guards import GUARDS
-from reverse_etl.spec import Guards
+from reverse_etl.project.spec import Guards
 
 
 @pytest.mark.parametrize("file", [*PARTS, *WHOLE])

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from reverse_etl.memory import reset, standing
-from reverse_etl.project import Project, load_project
+from reverse_etl.project.project import Project, load_project
 from reverse_etl.sandbox import Fault, Sandbox
 from reverse_etl.state import Intent
 from tests.conftest import KEY, Shop

@@ -6,8 +6,8 @@ import pytest
 
 from reverse_etl.engines.duckdb import connect, describe
 from reverse_etl.errors import ProjectError
-from reverse_etl.models import Compiled, Model, RunValues, compile_model
-from reverse_etl.spec import Source
+from reverse_etl.project.models import Compiled, Model, RunValues, compile_model
+from reverse_etl.project.spec import Source
 from tests.conftest import Shop
 
 NOW = datetime(2026, 11, 23, 8, 15, tzinfo=UTC)

@@ -10,7 +10,7 @@ from cronsim import CronSim
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from reverse_etl.schedule import NICKNAMES, Cron, ScheduleMistake, check_line, check_zone
+from reverse_etl.project.cron import NICKNAMES, Cron, ScheduleMistake, check_line, check_zone
 
 MINUTE = timedelta(minutes=1)
 ZONES = ["UTC", "Asia/Seoul", "Europe/Berlin", "America/New_York", "Asia/Kolkata"]

@@ -8,7 +8,7 @@ from jsonschema import Draft202012Validator
 
 from docs.generate import ROOT
 from reverse_etl.braze.modes import MODES
-from reverse_etl.spec_schema import SCHEMA_FILE, json_schema
+from reverse_etl.project.json_schema import SCHEMA_FILE, json_schema
 from tests import test_spec
 from tests.conftest import Retl
 

@@ -4,9 +4,9 @@ import pytest
 import yaml
 
 from reverse_etl.errors import ProjectError
-from reverse_etl.graph import Graph
-from reverse_etl.selection import Compared, select
-from reverse_etl.spec_reader import read_spec
+from reverse_etl.project.graph import Graph
+from reverse_etl.project.reader import read_spec
+from reverse_etl.project.selection import Compared, select
 
 FILES = {
     "raw": "models/staging/raw.sql",

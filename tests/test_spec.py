@@ -9,9 +9,9 @@ import yaml
 from jsonschema import Draft202012Validator
 
 from reverse_etl.errors import ProjectError
-from reverse_etl.spec import Spec
-from reverse_etl.spec_reader import read_spec
-from reverse_etl.spec_schema import json_schema
+from reverse_etl.project.json_schema import json_schema
+from reverse_etl.project.reader import read_spec
+from reverse_etl.project.spec import Spec
 
 HEAD = """\
 version: 1

@@ -34,7 +34,7 @@ from reverse_etl.delivery.session import open_session
 from reverse_etl.memory import resolve
 from reverse_etl.opening import open_state
 from reverse_etl.outcome import Options, RunResult
-from reverse_etl.project import load_project
+from reverse_etl.project.project import load_project
 from reverse_etl.sandbox import Fault, LoggedRequest, Sandbox
 from reverse_etl.several import run_syncs
 from reverse_etl.state import Intent

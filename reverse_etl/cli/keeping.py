@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from reverse_etl.artifacts import About
     from reverse_etl.outcome import RunResult
     from reverse_etl.preview import Preview
-    from reverse_etl.project import Project
-    from reverse_etl.spec import Sync
+    from reverse_etl.project.project import Project
+    from reverse_etl.project.spec import Sync
 
 
 def about(project: "Project") -> "About":

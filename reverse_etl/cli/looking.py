@@ -19,7 +19,7 @@ from reverse_etl.cli.shared import (
 from reverse_etl.errors import ProjectError
 
 if TYPE_CHECKING:
-    from reverse_etl.project import Project
+    from reverse_etl.project.project import Project
 
 app = typer.Typer()
 

@@ -22,7 +22,7 @@ from reverse_etl.cli.shared import (
 from reverse_etl.errors import ProjectError
 
 if TYPE_CHECKING:
-    from reverse_etl.project import Project
+    from reverse_etl.project.project import Project
 
 app = typer.Typer()
 
@@ -40,7 +40,7 @@ def init(
     ] = None,
 ) -> None:
     """Write a small project that works into a folder: syncs, models, seeds, a sandbox; or a workflow for CI."""
-    from reverse_etl.spec import SPEC_FILE
+    from reverse_etl.project.spec import SPEC_FILE
     from reverse_etl.starter import write_starter
     from reverse_etl.starter.ci import PACKAGE_KEY, installed_from, refuse_second, write_workflow
 
@@ -82,7 +82,7 @@ def schema(
 ) -> None:
     """Print the JSON Schema of syncs.yml, for editors; or of a file that retl leaves in target/."""
     from reverse_etl.artifacts import artifact_schema
-    from reverse_etl.spec_schema import json_schema
+    from reverse_etl.project.json_schema import json_schema
 
     print_json(json_schema() if name is Schema.SYNCS else artifact_schema(name.value))
 
@@ -178,7 +178,7 @@ def write_exposures(
     ] = None,
 ) -> None:
     """Write a dbt exposure for each sync that reads what dbt makes, as YAML that dbt parses."""
-    from reverse_etl.exposures import as_yaml, exposures
+    from reverse_etl.project.dbt_exposures import as_yaml, exposures
     from reverse_etl.words import count
 
     found = exposures(project, chosen(project, names, select, exclude))

@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from reverse_etl.due import Due
     from reverse_etl.interrupts import Interrupts
     from reverse_etl.outcome import Options
-    from reverse_etl.project import Project
-    from reverse_etl.spec import Sync
+    from reverse_etl.project.project import Project
+    from reverse_etl.project.spec import Sync
 
 app = typer.Typer()
 WaitForWarehouse = Annotated[

@@ -17,9 +17,9 @@ from reverse_etl.talk import say as say
 if TYPE_CHECKING:
     from reverse_etl.interrupts import Interrupts
     from reverse_etl.outcome import Listener
-    from reverse_etl.project import Project
-    from reverse_etl.selection import Compared
-    from reverse_etl.spec import Sync
+    from reverse_etl.project.project import Project
+    from reverse_etl.project.selection import Compared
+    from reverse_etl.project.spec import Sync
 
 
 class Output(StrEnum):
@@ -136,7 +136,7 @@ def _with_project_options(
 def load(folder: Path, target: str | None, variables: str | None, needs_target: bool = True) -> "Project":
     import yaml
 
-    from reverse_etl.project import load_project
+    from reverse_etl.project.project import load_project
 
     try:
         values: Any = yaml.safe_load(variables) if variables else {}
@@ -180,7 +180,7 @@ def chosen(
 ) -> "list[Sync]":
     """The syncs that the command is about. Leaves a manifest of the project behind."""
     from reverse_etl.cli.keeping import keep_manifest
-    from reverse_etl.selection import select as select_syncs
+    from reverse_etl.project.selection import select as select_syncs
 
     compared = compared_with(project, state) if state else None  # before our manifest takes the place of that one
     keep_manifest(project)
@@ -193,7 +193,7 @@ def chosen(
 def compared_with(project: "Project", folder: Path) -> "Compared":
     """What `state:` compares: the manifest in a folder, and the project as it is."""
     from reverse_etl.artifacts import read_manifest
-    from reverse_etl.selection import Compared
+    from reverse_etl.project.selection import Compared
 
     then = {sync.name: sync.fingerprint for sync in read_manifest(folder).syncs.values()}
     return Compared(then, {sync.name: project.fingerprint(sync) for sync in project.spec.syncs})

@@ -21,7 +21,7 @@ from reverse_etl.cli.shared import (
 )
 
 if TYPE_CHECKING:
-    from reverse_etl.project import Project
+    from reverse_etl.project.project import Project
 
 app = typer.Typer()
 

@@ -23,9 +23,9 @@ from reverse_etl.cli.shared import (
 from reverse_etl.errors import ProjectError, nearest
 
 if TYPE_CHECKING:
-    from reverse_etl.project import Project
-    from reverse_etl.spec import Sync
-    from reverse_etl.spec_tests import UnitTest
+    from reverse_etl.project.project import Project
+    from reverse_etl.project.spec import Sync
+    from reverse_etl.project.spec_tests import UnitTest
 
 app = typer.Typer()
 

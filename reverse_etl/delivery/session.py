@@ -7,7 +7,7 @@ from reverse_etl.braze.client import Destination
 from reverse_etl.braze.modes import RATE_LIMITS, Window
 from reverse_etl.delivery.pacing import Pacer
 from reverse_etl.errors import ProjectError
-from reverse_etl.project import Project
+from reverse_etl.project.project import Project
 
 SANDBOX_KEY = "sandbox"  # opens every endpoint of the stand-in that a run starts for itself
 

@@ -27,7 +27,7 @@ from reverse_etl.data_tests import TESTED_MODEL, DataTestResult, judge, tests_sq
 from reverse_etl.diff import ACKNOWLEDGED, CHANGES, GONE, MODEL, READ, acts_on_gone, looks_at_gone
 from reverse_etl.errors import BusyError, DataError, Location, ProjectError, RetlError
 from reverse_etl.expressions import identity
-from reverse_etl.models import Compiled
+from reverse_etl.project.models import Compiled
 from reverse_etl.sql.quoting import catalog, identifier, literal
 from reverse_etl.sql.types import MOMENTS, SqlType
 from reverse_etl.system.signals import interruptible

@@ -4,8 +4,8 @@ from importlib.resources import as_file, files
 from pathlib import Path
 
 from reverse_etl.errors import ProjectError
+from reverse_etl.project.json_schema import SCHEMA_FILE, json_schema
 from reverse_etl.report import as_json
-from reverse_etl.spec_schema import SCHEMA_FILE, json_schema
 
 FILES = (
     "syncs.yml",

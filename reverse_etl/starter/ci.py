@@ -9,7 +9,7 @@ from pathlib import Path
 import yaml
 
 from reverse_etl.errors import ProjectError
-from reverse_etl.spec import SANDBOX, SPEC_FILE
+from reverse_etl.project.spec import SANDBOX, SPEC_FILE
 
 DISTRIBUTION = "reverse-etl"
 PACKAGE_KEY = "RETL_PACKAGE"

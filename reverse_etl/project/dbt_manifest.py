@@ -17,7 +17,7 @@ from typing import NoReturn, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from reverse_etl.errors import Location, ProjectError, nearest
-from reverse_etl.templates import TemplateMistake
+from reverse_etl.project.jinja import TemplateMistake
 
 OLDEST_SCHEMA = 12  # of manifest.json: dbt 1.8
 REFERABLE = ("model", "seed", "snapshot")

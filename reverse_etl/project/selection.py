@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from reverse_etl.errors import ProjectError, nearest
-from reverse_etl.graph import Graph
-from reverse_etl.spec import SPEC_FILE, Sync
+from reverse_etl.project.graph import Graph
+from reverse_etl.project.spec import SPEC_FILE, Sync
 
 Fingerprints = Mapping[str, str]  # by a sync's name
 

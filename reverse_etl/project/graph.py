@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from reverse_etl.spec import Sync
+from reverse_etl.project.spec import Sync
 
 
 def sync_id(name: str) -> str:

@@ -13,11 +13,11 @@ from pydantic_core import ErrorDetails
 
 from reverse_etl.braze.modes import MODE_OPTIONS, MODES
 from reverse_etl.errors import Location, Mistake, ProjectError, nearest
-from reverse_etl.positions import Positions, YamlPath, parse_yaml
-from reverse_etl.schedule import ScheduleMistake, check_line, check_zone
-from reverse_etl.spec import SPEC_FILE, Dbt, File, Source, Spec, Sync, Target
-from reverse_etl.spec_tests import UnitTest
-from reverse_etl.templates import environment_variables, is_template, render, variables
+from reverse_etl.project.cron import ScheduleMistake, check_line, check_zone
+from reverse_etl.project.jinja import environment_variables, is_template, render, variables
+from reverse_etl.project.spec import SPEC_FILE, Dbt, File, Source, Spec, Sync, Target
+from reverse_etl.project.spec_tests import UnitTest
+from reverse_etl.project.yaml_places import Positions, YamlPath, parse_yaml
 
 M = TypeVar("M", bound=BaseModel)
 

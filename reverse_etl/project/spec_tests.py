@@ -11,8 +11,8 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, Field, PrivateAttr, WithJsonSchema, model_validator
 
 from reverse_etl.errors import Location
-from reverse_etl.positions import Positions, YamlPath
-from reverse_etl.spec_types import Strict, Words
+from reverse_etl.project.fields import Strict, Words
+from reverse_etl.project.yaml_places import Positions, YamlPath
 
 # --- data tests ------------------------------------------------------------------------------------------------------
 

@@ -9,8 +9,8 @@ from typing import Any
 from pydantic import BaseModel
 
 from reverse_etl.braze.modes import MODE_NAMES, MODE_OPTIONS, MODES
-from reverse_etl.spec import SANDBOX, SPEC_FILE, Dbt, File, Source, Sync, Target
-from reverse_etl.spec_tests import UnitTest
+from reverse_etl.project.spec import SANDBOX, SPEC_FILE, Dbt, File, Source, Sync, Target
+from reverse_etl.project.spec_tests import UnitTest
 
 Rule = dict[str, Any]
 SCHEMA_FILE = "syncs.schema.json"  # beside syncs.yml, whose first line leads editors to it

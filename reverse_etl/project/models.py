@@ -15,12 +15,12 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
-from reverse_etl.dbt import Manifest, Relation, Version
-from reverse_etl.dialects import DIALECTS, transpile
 from reverse_etl.errors import Location, ProjectError, nearest
-from reverse_etl.spec import SPEC_FILE, Source
+from reverse_etl.project.dbt_manifest import Manifest, Relation, Version
+from reverse_etl.project.dialects import DIALECTS, transpile
+from reverse_etl.project.jinja import TemplateMistake, environment_variables, render, source_lines, variables
+from reverse_etl.project.spec import SPEC_FILE, Source
 from reverse_etl.sql.quoting import identifier
-from reverse_etl.templates import TemplateMistake, environment_variables, render, source_lines, variables
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,10 @@ exposure:retl_<sync>  <- depends_on: the models, seeds, snapshots and sources th
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from reverse_etl.dbt import Relation
-from reverse_etl.project import Project
-from reverse_etl.spec import Dbt, Sync
-from reverse_etl.templates import is_template
+from reverse_etl.project.dbt_manifest import Relation
+from reverse_etl.project.jinja import is_template
+from reverse_etl.project.project import Project
+from reverse_etl.project.spec import Dbt, Sync
 
 HEADER = "# Written by `retl exposures`: what is sent to Braze from this dbt project."
 NOBODY = {"name": "retl"}  # dbt wants a name or an e-mail

@@ -23,11 +23,11 @@ from pydantic import (
 
 from reverse_etl.braze.modes import MODE_NAMES, MODES, RATE_LIMITS, RECORD_TYPES, Mode
 from reverse_etl.errors import Location
-from reverse_etl.positions import Positions, YamlPath
-from reverse_etl.schedule import Cron
-from reverse_etl.spec_tests import DataTest, UnitTest
-from reverse_etl.spec_types import Strict as _Strict
-from reverse_etl.spec_types import Words
+from reverse_etl.project.cron import Cron
+from reverse_etl.project.fields import Strict as _Strict
+from reverse_etl.project.fields import Words
+from reverse_etl.project.spec_tests import DataTest, UnitTest
+from reverse_etl.project.yaml_places import Positions, YamlPath
 
 SPEC_FILE = "syncs.yml"
 SANDBOX = "sandbox"

@@ -19,14 +19,14 @@ from typing import Any
 
 from dotenv import dotenv_values
 
-from reverse_etl.dbt import Manifest, Relation, missing_manifest, read_manifest
 from reverse_etl.errors import Location, ProjectError, nearest
-from reverse_etl.graph import Graph
-from reverse_etl.models import Compiled, Model, RunValues, compile_model
-from reverse_etl.spec import SANDBOX, SPEC_FILE, Spec, Sync, is_url
-from reverse_etl.spec_reader import read_spec
+from reverse_etl.project.dbt_manifest import Manifest, Relation, missing_manifest, read_manifest
+from reverse_etl.project.graph import Graph
+from reverse_etl.project.jinja import environment_variables, render, variables, words_called_with
+from reverse_etl.project.models import Compiled, Model, RunValues, compile_model
+from reverse_etl.project.reader import read_spec
+from reverse_etl.project.spec import SANDBOX, SPEC_FILE, Spec, Sync, is_url
 from reverse_etl.sql.quoting import catalog
-from reverse_etl.templates import environment_variables, render, variables, words_called_with
 
 FIXTURES = "tests/fixtures"
 

@@ -1,0 +1,18 @@
+"""What the user wrote, read and checked: syncs.yml, models, dbt's manifest. Opens no connection.
+
+project.py         a folder -> Project: syncs, target, models, environment
+reader.py          syncs.yml -> Spec, with every error of the file and its place
+  yaml_places.py     YAML that knows where each key is
+  jinja.py           Jinja in YAML and SQL: env_var(), var(), target
+spec.py            the keys of syncs.yml, their types and defaults
+  fields.py          types that several keys share
+  spec_tests.py      unit_tests and data_tests
+  cron.py            schedules
+  json_schema.py     the same as JSON Schema, for editors
+models.py          models/*.sql -> compiled SQL: ref(), source(), is_incremental()
+  dialects.py        SQL of other engines -> DuckDB's
+dbt_manifest.py    what dbt makes, by its manifest.json
+dbt_exposures.py   syncs as exposures of dbt
+graph.py           what comes before what
+selection.py       --select and --exclude
+"""
