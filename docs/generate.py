@@ -25,9 +25,9 @@ from reverse_etl.braze.modes import MODES, Extra, Kind, Mode
 from reverse_etl.cli import app
 from reverse_etl.project.json_schema import SCHEMA_FILE, json_schema
 from reverse_etl.project.spec import Dbt, Destination, Guards, Incremental, StatePlace, Sync
-from reverse_etl.report import as_json
 from reverse_etl.sandbox.limits import DEFAULTS, LIGHT_EXPORT
 from reverse_etl.sandbox.workspace import ENDPOINTS, Endpoint
+from reverse_etl.words import as_json
 
 ROOT = Path(__file__).parents[1]
 

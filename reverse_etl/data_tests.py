@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from operator import eq, ge, gt, le, lt, ne
 from typing import Literal
 
-from reverse_etl.columns import Layout
 from reverse_etl.errors import Mistake
 from reverse_etl.guards import DATA_TESTS
-from reverse_etl.mapping import key_text
 from reverse_etl.project.spec import Sync
 from reverse_etl.project.spec_tests import AcceptedValues, DataTest
+from reverse_etl.records.layout import Layout
+from reverse_etl.records.mapping import key_text
 from reverse_etl.sql.quoting import identifier, literal
 
 SHOWN_KEYS = 5

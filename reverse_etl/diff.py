@@ -11,9 +11,9 @@ between versions. They have 96 bits: a row that changed has those of another amo
 
 from collections.abc import Collection, Mapping
 
-from reverse_etl.columns import ROW_NUMBER, Column, Layout
-from reverse_etl.expressions import identity, mergeable
-from reverse_etl.mapping import value_text
+from reverse_etl.records.expressions import identity, mergeable
+from reverse_etl.records.layout import ROW_NUMBER, Column, Layout
+from reverse_etl.records.mapping import value_text
 from reverse_etl.sql.quoting import identifier, literal
 from reverse_etl.sql.types import hashed
 

@@ -8,10 +8,10 @@ from typing import Any
 from duckdb import DuckDBPyConnection
 
 from reverse_etl.braze.modes import MAX_BODY_BYTES, Kind
-from reverse_etl.columns import ROW_NUMBER, Layout
 from reverse_etl.data_tests import DataTestResult
 from reverse_etl.delivery.batches import Record, cut
 from reverse_etl.diff import ACKNOWLEDGED, OUTBOX, RUN
+from reverse_etl.records.layout import ROW_NUMBER, Layout
 from reverse_etl.sql.quoting import identifier
 
 SHOWN_INVALID = 20

@@ -1,6 +1,5 @@
 """What is said of plans and results: as text for people, as JSON for programs. Pure; `cli` prints it."""
 
-import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
@@ -219,7 +218,3 @@ def coming_line(coming: tuple[datetime, Sync] | None) -> str:
 
 def mistake_json(mistake: Mistake) -> dict[str, Any]:
     return {"what": mistake.what, "where": str(mistake.where) if mistake.where else None, "hint": mistake.hint}
-
-
-def as_json(value: object) -> str:
-    return json.dumps(value, indent=2, ensure_ascii=False, default=str)

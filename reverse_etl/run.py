@@ -19,7 +19,6 @@ from datetime import UTC, datetime
 from functools import partial
 
 from reverse_etl.braze.modes import DELETE, Call, Mode
-from reverse_etl.columns import Layout, lay_out
 from reverse_etl.data_tests import failed, warnings
 from reverse_etl.delivery.batches import cut
 from reverse_etl.delivery.sender import Delivery, Route, Sender
@@ -29,14 +28,15 @@ from reverse_etl.engines.duckdb import attach_warehouse, describe, detach_wareho
 from reverse_etl.errors import Mistake
 from reverse_etl.fold import Ending, Fates, final_status
 from reverse_etl.guards import DATA_TESTS, Counts, tripped
-from reverse_etl.mapping import closing, order_sql, outbox_sql
 from reverse_etl.opening import state_of
 from reverse_etl.outcome import Listener, Options, RunResult
 from reverse_etl.plan import Plan, invalid_rows, read_plan, read_records
 from reverse_etl.project.models import Compiled
 from reverse_etl.project.project import Project
 from reverse_etl.project.spec import Sync
-from reverse_etl.rules import rules
+from reverse_etl.records.layout import Layout, lay_out
+from reverse_etl.records.mapping import closing, order_sql, outbox_sql
+from reverse_etl.records.rules import rules
 from reverse_etl.state import Intent, State
 from reverse_etl.system.clock import when_free
 from reverse_etl.system.signals import interruptible

@@ -25,14 +25,14 @@ import duckdb
 
 from reverse_etl import watermark
 from reverse_etl.braze.modes import Kind
-from reverse_etl.columns import Layout
 from reverse_etl.delivery.journal import Journal
 from reverse_etl.diff import ACKNOWLEDGED, CHANGES, OUTBOX, RUN, SENT_AT, STATE, UNSURE
 from reverse_etl.engines.duckdb import connect
 from reverse_etl.errors import StateError
 from reverse_etl.fold import Ending, Fates, acknowledged_columns, fold
 from reverse_etl.project.spec import Sync
-from reverse_etl.rules import Rule
+from reverse_etl.records.layout import Layout
+from reverse_etl.records.rules import Rule
 from reverse_etl.shared_state import OvertakenError, Shared
 from reverse_etl.sql.quoting import literal
 from reverse_etl.state_file import attach, done_until

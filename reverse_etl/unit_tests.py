@@ -21,7 +21,6 @@ from typing import Any, Literal
 from duckdb import DuckDBPyConnection
 
 from reverse_etl.braze.modes import DELETE
-from reverse_etl.columns import Layout, lay_out
 from reverse_etl.comparison import Difference, differences, invalid_differences
 from reverse_etl.data_tests import DataTestResult
 from reverse_etl.delivery.batches import Record
@@ -29,7 +28,6 @@ from reverse_etl.engines.duckdb import attach_warehouse, connect, describe, run_
 from reverse_etl.errors import DataError, Location, Mistake, ProjectError, RetlError, nearest
 from reverse_etl.fold import Ending
 from reverse_etl.given import csv_rows, rows_sql, unknown_columns, value_sql
-from reverse_etl.mapping import closing
 from reverse_etl.opening import open_state
 from reverse_etl.outcome import Listener, Options
 from reverse_etl.plan import invalid_rows, read_records
@@ -37,6 +35,8 @@ from reverse_etl.project.models import Compiled, Given, RunValues, compile_given
 from reverse_etl.project.project import Project
 from reverse_etl.project.spec import Sync
 from reverse_etl.project.spec_tests import Input, UnitTest
+from reverse_etl.records.layout import Layout, lay_out
+from reverse_etl.records.mapping import closing
 from reverse_etl.run import fill_outbox
 from reverse_etl.sql.types import SqlType
 from reverse_etl.state import Intent, State

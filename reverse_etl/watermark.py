@@ -14,9 +14,9 @@ from datetime import datetime
 
 from duckdb import DuckDBPyConnection
 
-from reverse_etl.columns import CURSOR
 from reverse_etl.diff import ACKNOWLEDGED, CHANGES, RUN, SENT_AT, STATE
 from reverse_etl.project.spec import Incremental
+from reverse_etl.records.layout import CURSOR
 from reverse_etl.sql.quoting import identifier, literal
 from reverse_etl.sql.types import INTEGERS, SqlType
 

@@ -1,5 +1,6 @@
 """Words for people that the whole house uses: counts, times, durations, tables. Pure."""
 
+import json
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 
@@ -27,3 +28,7 @@ def table_lines(table: Sequence[Sequence[object]]) -> Iterator[str]:
     widths = [min(60, max(len(row[n]) for row in cells)) for n in range(len(cells[0]))] if cells else []
     for row in cells:
         yield "  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+
+
+def as_json(value: object) -> str:
+    return json.dumps(value, indent=2, ensure_ascii=False, default=str)

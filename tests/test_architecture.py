@@ -50,12 +50,12 @@ PURE = {
         "project.models",
         "project.dialects",
         "project.dbt_manifest",
-        "columns",
-        "values",
-        "expressions",
-        "rules",
+        "records.layout",
+        "records.json_text",
+        "records.expressions",
+        "records.rules",
     ),
-    *("mapping", "diff", "head"),
+    *("records.mapping", "diff", "head"),
     *("project.fields", "project.spec_tests", "data_tests", "given", "comparison"),
 }
 IMPURE = {"os", "time", "random", "socket", "subprocess", "duckdb", "requests", "urllib3", "typer", "rich", "threading"}

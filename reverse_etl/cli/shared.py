@@ -160,7 +160,7 @@ def print_lines(lines: Iterable[str]) -> None:
 
 
 def print_json(value: object) -> None:
-    from reverse_etl.report import as_json
+    from reverse_etl.words import as_json
 
     print(as_json(value))
 

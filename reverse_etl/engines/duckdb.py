@@ -22,16 +22,16 @@ from duckdb import DuckDBPyConnection
 from duckdb.sqltypes import DuckDBPyType
 
 from reverse_etl.braze.modes import Kind
-from reverse_etl.columns import Layout
 from reverse_etl.data_tests import TESTED_MODEL, DataTestResult, judge, tests_sql
 from reverse_etl.diff import ACKNOWLEDGED, CHANGES, GONE, MODEL, READ, acts_on_gone, looks_at_gone
 from reverse_etl.errors import BusyError, DataError, Location, ProjectError, RetlError
-from reverse_etl.expressions import identity
 from reverse_etl.project.models import Compiled
+from reverse_etl.records.expressions import identity
+from reverse_etl.records.json_text import macros
+from reverse_etl.records.layout import Layout
 from reverse_etl.sql.quoting import catalog, identifier, literal
 from reverse_etl.sql.types import MOMENTS, SqlType
 from reverse_etl.system.signals import interruptible
-from reverse_etl.values import macros
 
 MEMORY_LIMIT = "2000MB"  # DuckDB spills beyond it; the process takes some 10 % more
 # What it frees goes back to the system in pieces of this size, not of 512 MB: the process took up to 30 % more.

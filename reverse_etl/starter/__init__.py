@@ -5,7 +5,7 @@ from pathlib import Path
 
 from reverse_etl.errors import ProjectError
 from reverse_etl.project.json_schema import SCHEMA_FILE, json_schema
-from reverse_etl.report import as_json
+from reverse_etl.words import as_json
 
 FILES = (
     "syncs.yml",

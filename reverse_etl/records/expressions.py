@@ -1,6 +1,6 @@
 """The names and small expressions that the SQL of records and the SQL of rules share. Pure."""
 
-from reverse_etl.columns import Layout
+from reverse_etl.records.layout import Layout
 from reverse_etl.sql.quoting import identifier
 
 MERGE = "_merge_objects"

@@ -16,12 +16,12 @@ A request body is an envelope, the bodies of its records with commas between, an
 from collections.abc import Callable, Iterator, Sequence
 
 from reverse_etl.braze.modes import DELETE, MODES, OPERATORS, Cost, Extra, Mode, Shape
-from reverse_etl.columns import CURSOR, ROW_NUMBER, Column, Layout, Role, shape_of
-from reverse_etl.expressions import changed, is_fallback, json_of, new, present, time_of
-from reverse_etl.rules import rules
+from reverse_etl.records.expressions import changed, is_fallback, json_of, new, present, time_of
+from reverse_etl.records.json_text import ISO_TIME, json_text, keys_within, timestamp
+from reverse_etl.records.layout import CURSOR, ROW_NUMBER, Column, Layout, Role, shape_of
+from reverse_etl.records.rules import rules
 from reverse_etl.sql.quoting import identifier, literal
 from reverse_etl.sql.types import INTEGERS, MOMENTS
-from reverse_etl.values import ISO_TIME, json_text, keys_within, timestamp
 
 _OPERATOR = r'^\s*\{\s*"(' + "|".join(name.replace("$", r"\$") for name in OPERATORS) + r')"\s*:'
 _DELETE_SLOTS = MODES["users_delete", None].slots

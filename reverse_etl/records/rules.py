@@ -8,8 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from reverse_etl.braze.modes import MAX_JSON_BYTES, MAX_PROPERTIES, MAX_TEXT, Extra, Field, Shape
-from reverse_etl.columns import ALIAS_PARTS, Column, Layout, Role
-from reverse_etl.expressions import (
+from reverse_etl.records.expressions import (
     MERGE,
     chosen,
     fault_of,
@@ -21,9 +20,10 @@ from reverse_etl.expressions import (
     present,
     time_of,
 )
+from reverse_etl.records.json_text import JSON_FAULTS
+from reverse_etl.records.layout import ALIAS_PARTS, Column, Layout, Role
 from reverse_etl.sql.quoting import literal
 from reverse_etl.sql.types import BEYOND_64_BITS, FLOATS, INTEGERS, MOMENTS
-from reverse_etl.values import JSON_FAULTS
 
 
 @dataclass(frozen=True)
