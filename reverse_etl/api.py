@@ -14,9 +14,9 @@ from typing import Any, TypedDict, Unpack
 
 from reverse_etl.delivery.session import open_session
 from reverse_etl.errors import ProjectError, nearest
-from reverse_etl.guards import bounded, known
 from reverse_etl.logged import Logged, log_result
 from reverse_etl.outcome import Listener, Options
+from reverse_etl.plan.guards import bounded, known
 from reverse_etl.preview import preview_sync
 from reverse_etl.project import selection
 from reverse_etl.project.project import Project as ReadProject

@@ -20,7 +20,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from reverse_etl.errors import Mistake, ProjectError
 from reverse_etl.fold import Fates
 from reverse_etl.outcome import RunResult
-from reverse_etl.plan import InvalidReason, InvalidRow, Plan
+from reverse_etl.plan.outbox import InvalidReason, InvalidRow
+from reverse_etl.plan.plan import Plan
 from reverse_etl.preview import Preview
 from reverse_etl.project.graph import model_id, sync_id
 from reverse_etl.project.project import Project

@@ -11,26 +11,17 @@ between versions. They have 96 bits: a row that changed has those of another amo
 
 from collections.abc import Collection, Mapping
 
+from reverse_etl.plan.tables import ACKNOWLEDGED, CANDIDATES, CHANGES, GONE, RUN_ID, SENT_AT, UNSURE
 from reverse_etl.records.expressions import identity, mergeable
 from reverse_etl.records.layout import ROW_NUMBER, Column, Layout
 from reverse_etl.records.mapping import value_text
 from reverse_etl.sql.quoting import identifier, literal
 from reverse_etl.sql.types import hashed
 
-STATE = "retl_state"
-RUN = "retl_run"
-CHANGES = f"{RUN}.main.changes"
-CANDIDATES = f"{RUN}.main.candidates"
-GONE = f"{RUN}.main.gone"
 MODEL = "/* the model */"  # where the model's SQL goes in `changes_sql`
-OUTBOX = f"{RUN}.main.outbox"
-ACKNOWLEDGED = f"{STATE}.main.state"
-SENT_AT = "_retl_sent_at"
-RUN_ID = "_retl_run_id"  # which run sent the row; never NULL, so that it tells a row that is there from one that is not
 READ = "_retl_read"  # a column of each row that the model returns; never NULL, and none before it
 _HASHES = ("_retl_row_hash", "_retl_key_hash")  # 64 bits of key and row, and 32 of the key alone
 _IS_GONE = f"(s.{READ} IS NULL)"
-UNSURE = "_retl_unsure"  # columns of which nobody knows whether Braze has this value or another that was sent
 _IS_SURE = f"{SENT_AT} IS NOT NULL AND {UNSURE} IS NULL"
 
 

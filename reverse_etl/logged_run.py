@@ -7,7 +7,7 @@ from dataclasses import asdict
 
 from reverse_etl.delivery.sender import Sender
 from reverse_etl.interrupts import Interrupts
-from reverse_etl.plan import Plan
+from reverse_etl.plan.plan import Plan
 from reverse_etl.progress import LINE_EVERY_S, repeating
 from reverse_etl.project.spec import Sync
 from reverse_etl.report import change_line

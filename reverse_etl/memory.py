@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from reverse_etl import watermark
-from reverse_etl.diff import ACKNOWLEDGED, RUN_ID, SENT_AT, STATE
 from reverse_etl.errors import BusyError, DataError, StateError
 from reverse_etl.fold import set_version
 from reverse_etl.opening import objects_of, state_of
+from reverse_etl.plan.tables import ACKNOWLEDGED, RUN_ID, SENT_AT, STATE
 from reverse_etl.project.project import Project
 from reverse_etl.project.spec import Sync
 from reverse_etl.records.layout import ROW_NUMBER

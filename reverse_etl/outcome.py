@@ -10,7 +10,8 @@ from reverse_etl.delivery.retry import RetryPolicy
 from reverse_etl.delivery.sender import Sender
 from reverse_etl.errors import Mistake
 from reverse_etl.fold import Fates
-from reverse_etl.plan import InvalidRow, Plan
+from reverse_etl.plan.outbox import InvalidRow
+from reverse_etl.plan.plan import Plan
 from reverse_etl.project.project import Project
 from reverse_etl.project.spec import Sync
 from reverse_etl.state import Intent

@@ -6,16 +6,16 @@ from dataclasses import dataclass
 from reverse_etl.delivery.session import windows
 from reverse_etl.errors import Mistake
 from reverse_etl.outcome import Listener, Options
-from reverse_etl.plan import (
+from reverse_etl.plan.outbox import (
     InvalidReason,
     InvalidRow,
-    Plan,
     SampleChange,
     changes_by_column,
     invalid_reasons,
     invalid_rows,
     sample_changes,
 )
+from reverse_etl.plan.plan import Plan
 from reverse_etl.project.project import Project
 from reverse_etl.project.spec import Sync
 from reverse_etl.run import calls, opened, plan_sync, why_stop

@@ -15,7 +15,8 @@ from reverse_etl import report
 from reverse_etl.errors import Mistake, RetlError
 from reverse_etl.fold import Fates
 from reverse_etl.outcome import RunResult, exit_code
-from reverse_etl.plan import InvalidRow, Plan
+from reverse_etl.plan.outbox import InvalidRow
+from reverse_etl.plan.plan import Plan
 from reverse_etl.preview import Preview
 
 

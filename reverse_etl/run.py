@@ -19,7 +19,6 @@ from datetime import UTC, datetime
 from functools import partial
 
 from reverse_etl.braze.modes import DELETE, Call, Mode
-from reverse_etl.data_tests import failed, warnings
 from reverse_etl.delivery.batches import cut
 from reverse_etl.delivery.sender import Delivery, Route, Sender
 from reverse_etl.delivery.session import Session
@@ -27,10 +26,12 @@ from reverse_etl.diff import changes_sql, taken_changes
 from reverse_etl.engines.duckdb import attach_warehouse, describe, detach_warehouse, run_data_tests, write_changes
 from reverse_etl.errors import Mistake
 from reverse_etl.fold import Ending, Fates, final_status
-from reverse_etl.guards import DATA_TESTS, Counts, tripped
 from reverse_etl.opening import state_of
 from reverse_etl.outcome import Listener, Options, RunResult
-from reverse_etl.plan import Plan, invalid_rows, read_plan, read_records
+from reverse_etl.plan.data_tests import failed, warnings
+from reverse_etl.plan.guards import DATA_TESTS, Counts, tripped
+from reverse_etl.plan.outbox import invalid_rows, read_records
+from reverse_etl.plan.plan import Plan, read_plan
 from reverse_etl.project.models import Compiled
 from reverse_etl.project.project import Project
 from reverse_etl.project.spec import Sync

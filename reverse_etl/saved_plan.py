@@ -18,9 +18,9 @@ from typing import Any
 
 import duckdb
 
-from reverse_etl.diff import RUN, STATE
 from reverse_etl.errors import ProjectError, StateError
-from reverse_etl.plan import Plan, plan_from_json
+from reverse_etl.plan.plan import Plan, plan_from_json
+from reverse_etl.plan.tables import RUN, STATE
 from reverse_etl.project.project import Project
 from reverse_etl.project.spec import Sync
 from reverse_etl.sql.quoting import identifier, literal

@@ -26,10 +26,10 @@ import duckdb
 from reverse_etl import watermark
 from reverse_etl.braze.modes import Kind
 from reverse_etl.delivery.journal import Journal
-from reverse_etl.diff import ACKNOWLEDGED, CHANGES, OUTBOX, RUN, SENT_AT, STATE, UNSURE
-from reverse_etl.engines.duckdb import connect
 from reverse_etl.errors import StateError
 from reverse_etl.fold import Ending, Fates, acknowledged_columns, fold
+from reverse_etl.plan.tables import ACKNOWLEDGED, CHANGES, OUTBOX, RUN, SENT_AT, STATE, UNSURE
+from reverse_etl.plan.workbench import connect
 from reverse_etl.project.spec import Sync
 from reverse_etl.records.layout import Layout
 from reverse_etl.records.rules import Rule

@@ -22,15 +22,16 @@ from duckdb import DuckDBPyConnection
 
 from reverse_etl.braze.modes import DELETE
 from reverse_etl.comparison import Difference, differences, invalid_differences
-from reverse_etl.data_tests import DataTestResult
 from reverse_etl.delivery.batches import Record
-from reverse_etl.engines.duckdb import attach_warehouse, connect, describe, run_data_tests, seed_sql
+from reverse_etl.engines.duckdb import attach_warehouse, describe, run_data_tests, seed_sql
 from reverse_etl.errors import DataError, Location, Mistake, ProjectError, RetlError, nearest
 from reverse_etl.fold import Ending
 from reverse_etl.given import csv_rows, rows_sql, unknown_columns, value_sql
 from reverse_etl.opening import open_state
 from reverse_etl.outcome import Listener, Options
-from reverse_etl.plan import invalid_rows, read_records
+from reverse_etl.plan.data_tests import DataTestResult
+from reverse_etl.plan.outbox import invalid_rows, read_records
+from reverse_etl.plan.workbench import connect
 from reverse_etl.project.models import Compiled, Given, RunValues, compile_given, compile_model, source_name
 from reverse_etl.project.project import Project
 from reverse_etl.project.spec import Sync

@@ -14,7 +14,7 @@ from datetime import datetime
 
 from duckdb import DuckDBPyConnection
 
-from reverse_etl.diff import ACKNOWLEDGED, CHANGES, RUN, SENT_AT, STATE
+from reverse_etl.plan.tables import ACKNOWLEDGED, CHANGES, RUN, SENT_AT, STATE
 from reverse_etl.project.spec import Incremental
 from reverse_etl.records.layout import CURSOR
 from reverse_etl.sql.quoting import identifier, literal

@@ -40,7 +40,7 @@ PURE = {
         "project.spec",
         "project.reader",
         "project.selection",
-        "guards",
+        "plan.guards",
         "delivery.pacing",
         "project.cron",
     ),
@@ -56,7 +56,7 @@ PURE = {
         "records.rules",
     ),
     *("records.mapping", "diff", "head"),
-    *("project.fields", "project.spec_tests", "data_tests", "given", "comparison"),
+    *("project.fields", "project.spec_tests", "plan.data_tests", "given", "comparison"),
 }
 IMPURE = {"os", "time", "random", "socket", "subprocess", "duckdb", "requests", "urllib3", "typer", "rich", "threading"}
 

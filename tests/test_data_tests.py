@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reverse_etl.data_tests import judge
-from reverse_etl.engines.duckdb import connect, describe, run_data_tests
+from reverse_etl.engines.duckdb import describe, run_data_tests
 from reverse_etl.errors import Location
+from reverse_etl.plan.data_tests import judge
+from reverse_etl.plan.workbench import connect
 from reverse_etl.project.models import Given, compile_given
 from reverse_etl.project.spec import Sync
 from reverse_etl.project.spec_tests import DataTest

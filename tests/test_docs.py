@@ -5,7 +5,7 @@ import re
 import pytest
 
 from docs.generate import PARTS, ROOT, WHOLE, generated
-from reverse_etl.guards import GUARDS
+from reverse_etl.plan.guards import GUARDS
 from reverse_etl.project.spec import Guards
 
 

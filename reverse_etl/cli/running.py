@@ -350,13 +350,13 @@ def _print_result(result: "RunResult", output: Output) -> None:
 
 def _guarded(syncs: "list[Sync]", bounds: Mapping[str, object]) -> "list[Sync]":
     """The syncs, with bounds of the command line in place of those of syncs.yml."""
-    from reverse_etl.guards import bounded
+    from reverse_etl.plan.guards import bounded
 
     return bounded(syncs, bounds, lambda name: f"--{name.replace('_', '-')}")
 
 
 def _guard_names(names: list[str]) -> list[str]:
-    from reverse_etl.guards import known
+    from reverse_etl.plan.guards import known
 
     return known(names, "--force-guard")
 

@@ -22,40 +22,21 @@ from duckdb import DuckDBPyConnection
 from duckdb.sqltypes import DuckDBPyType
 
 from reverse_etl.braze.modes import Kind
-from reverse_etl.data_tests import TESTED_MODEL, DataTestResult, judge, tests_sql
-from reverse_etl.diff import ACKNOWLEDGED, CHANGES, GONE, MODEL, READ, acts_on_gone, looks_at_gone
+from reverse_etl.diff import MODEL, READ, acts_on_gone, looks_at_gone
 from reverse_etl.errors import BusyError, DataError, Location, ProjectError, RetlError
+from reverse_etl.plan.data_tests import TESTED_MODEL, DataTestResult, judge, tests_sql
+from reverse_etl.plan.tables import ACKNOWLEDGED, CHANGES, GONE
+from reverse_etl.plan.workbench import connect
 from reverse_etl.project.models import Compiled
 from reverse_etl.records.expressions import identity
-from reverse_etl.records.json_text import macros
 from reverse_etl.records.layout import Layout
 from reverse_etl.sql.quoting import catalog, identifier, literal
 from reverse_etl.sql.types import MOMENTS, SqlType
 from reverse_etl.system.signals import interruptible
 
-MEMORY_LIMIT = "2000MB"  # DuckDB spills beyond it; the process takes some 10 % more
-# What it frees goes back to the system in pieces of this size, not of 512 MB: the process took up to 30 % more.
-_FLUSHES = "SET allocator_flush_threshold = '16MB'; SET allocator_bulk_deallocation_flush_threshold = '16MB'"
 # DuckDB gives a join that spills a sixteenth of the memory for each open connection, and at least eight of them.
 _CONNECTIONS = 16
 _NAMES_IN_ERRORS = 5  # of duplicate keys, so that a message stays a message
-
-
-def connect(spill_folder: Path | None = None, memory_limit: str | None = None) -> DuckDBPyConnection:
-    """A connection in UTC that knows retl's functions. Without UTC, the state would depend on the machine.
-
-    Raises ProjectError if `memory_limit` is no size such as 512MB.
-    """
-    connection = duckdb.connect()
-    connection.execute(f"SET TimeZone = 'UTC'; SET enable_progress_bar = false; {_FLUSHES}")
-    try:
-        connection.execute(f"SET memory_limit = {literal(memory_limit or MEMORY_LIMIT)}")
-    except duckdb.Error as error:
-        raise ProjectError(f'--memory-limit: "{memory_limit}" is no size', hint="write 512MB, or 4GB") from error
-    if spill_folder:
-        connection.execute(f"SET temp_directory = {literal(str(spill_folder))}")
-    connection.execute(macros())
-    return connection
 
 
 def attach_warehouse(connection: DuckDBPyConnection, path: Path, where: Location) -> None:

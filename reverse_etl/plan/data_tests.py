@@ -11,7 +11,7 @@ from operator import eq, ge, gt, le, lt, ne
 from typing import Literal
 
 from reverse_etl.errors import Mistake
-from reverse_etl.guards import DATA_TESTS
+from reverse_etl.plan.guards import DATA_TESTS
 from reverse_etl.project.spec import Sync
 from reverse_etl.project.spec_tests import AcceptedValues, DataTest
 from reverse_etl.records.layout import Layout

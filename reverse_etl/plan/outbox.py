@@ -1,0 +1,104 @@
+"""Reading the outbox: its records, its invalid rows, a sample of its changes."""
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from duckdb import DuckDBPyConnection
+
+from reverse_etl.braze.modes import Kind
+from reverse_etl.delivery.batches import Record
+from reverse_etl.plan.tables import ACKNOWLEDGED, OUTBOX, RUN
+from reverse_etl.records.layout import ROW_NUMBER, Layout
+from reverse_etl.sql.quoting import identifier
+
+SHOWN_INVALID = 20
+SHOWN_CHANGES = 5
+
+
+@dataclass(frozen=True)
+class InvalidRow:
+    """A row that breaks a rule. It names the key and the column, never the value."""
+
+    key: str
+    column: str
+    reason: str
+    hint: str
+
+
+@dataclass(frozen=True)
+class InvalidReason:
+    """How many rows break one rule."""
+
+    column: str
+    reason: str
+    rows: int
+
+
+@dataclass(frozen=True)
+class SampleChange:
+    """A row that is to be sent, with (acknowledged, new) for each column that goes out."""
+
+    key: str
+    kind: str
+    columns: Mapping[str, Sequence[str | None]]
+
+
+def read_records(connection: DuckDBPyConnection) -> Iterator[Record]:
+    """The records that are to be sent, in the order of the outbox, a few thousand in memory at a time."""
+    cursor = connection.cursor()  # of its own: another statement on the connection would spoil an open result
+    cursor.execute(f"SELECT rowid, call, envelope, body, harmless FROM {OUTBOX} WHERE action = 'send'")
+    while rows := cursor.fetchmany(5000):
+        for row in rows:
+            yield Record(*row)
+
+
+def invalid_rows(connection: DuckDBPyConnection, limit: int = SHOWN_INVALID) -> list[InvalidRow]:
+    """The first rows that break a rule."""
+    rows = connection.execute(
+        f"""SELECT key, column_name, reason, hint FROM {OUTBOX} JOIN {RUN}.main.rules ON number = problem
+        WHERE action = 'invalid' ORDER BY key, column_name LIMIT {limit}"""
+    ).fetchall()
+    return [InvalidRow(*row) for row in rows]
+
+
+def invalid_reasons(connection: DuckDBPyConnection) -> list[InvalidReason]:
+    """The rules that rows of the outbox break, the one that most of them break first."""
+    rows = connection.execute(
+        f"""SELECT column_name, reason, count(*) AS times FROM {OUTBOX} JOIN {RUN}.main.rules ON number = problem
+        WHERE action = 'invalid' GROUP BY ALL ORDER BY times DESC, column_name, reason"""
+    ).fetchall()
+    return [InvalidReason(*row) for row in rows]
+
+
+def changes_by_column(connection: DuckDBPyConnection, layout: Layout) -> dict[str, int]:
+    """How many records carry each tracked column, the most frequent first."""
+    if not layout.tracked:
+        return {}
+    counts = ", ".join(f"count(*) FILTER ({identifier(f'changed.{name}')})" for name in layout.tracked)
+    row = connection.execute(f"SELECT {counts} FROM {OUTBOX} WHERE action = 'send'").fetchall()[0]
+    found = {name: count for name, count in zip(layout.tracked, row, strict=True) if count}
+    return dict(sorted(found.items(), key=lambda item: -item[1]))
+
+
+def sample_changes(connection: DuckDBPyConnection, layout: Layout, known: Collection[str]) -> list[SampleChange]:
+    """A few records of each kind, the first by key, with what was acknowledged and what is new, column by column.
+
+    `known` are the columns that the state has.
+    """
+    names = [name for name in (layout.tracked or layout.key) if name != ROW_NUMBER]
+    old = ", ".join(f"CAST(t.{identifier(name)} AS VARCHAR)" if name in known else "NULL" for name in names)
+    new = ", ".join(f"CAST(o.{identifier(f'new.{name}')} AS VARCHAR)" for name in names)
+    goes = ", ".join(f"o.{identifier(f'changed.{name}')}" if name in layout.tracked else "true" for name in names)
+    same = [f"t.{identifier(name)} IS NOT DISTINCT FROM o.{identifier(f'new.{name}')}" for name in layout.key]
+    joined = f"LEFT JOIN {ACKNOWLEDGED} AS t ON {' AND '.join(same)}" if known else ""
+    first = " UNION ALL ".join(
+        f"(FROM {OUTBOX} WHERE action = 'send' AND kind = '{kind}' ORDER BY key LIMIT {SHOWN_CHANGES})" for kind in Kind
+    )
+    rows = connection.execute(
+        f"""SELECT o.key, o.kind, [{goes}], [{old}], [{new}] FROM ({first}) AS o {joined} ORDER BY o.kind, o.key"""
+    ).fetchall()
+    changes = []
+    for key, kind, *columns in rows:
+        goes_out = [(name, pair) for name, goes, *pair in zip(names, *columns, strict=True) if goes]
+        changes.append(SampleChange(key, kind, dict(goes_out)))
+    return changes

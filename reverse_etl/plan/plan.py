@@ -1,0 +1,103 @@
+"""What a run is going to do: read off its outbox, so that a dry run and a run cannot disagree."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from math import ceil
+from typing import Any
+
+from duckdb import DuckDBPyConnection
+
+from reverse_etl.braze.modes import MAX_BODY_BYTES
+from reverse_etl.delivery.batches import cut
+from reverse_etl.plan.data_tests import DataTestResult
+from reverse_etl.plan.outbox import read_records
+from reverse_etl.plan.tables import OUTBOX
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Counts of a run before it is sent; rows of the model unless they say otherwise.
+
+    `invalid` rows break a rule; `remembered` ones were rejected by Braze and have not changed since; `held` ones are in
+    doubt; `adopted` ones are said to be in Braze already. `in_state` and `removed` are rows of the state. `to_send`
+    records go out in `requests`, by path, and hold so many `bytes`; they write `attributes`, and cost `data_points`
+    where the contract counts them. `since` is the cursor from which an incremental run
+    reads. `data_tests` is what came of the sync's data tests.
+    """
+
+    run_id: str
+    rows: int
+    in_state: int
+    added: int = 0
+    changed: int = 0
+    removed: int = 0
+    unchanged: int = 0
+    invalid: int = 0
+    remembered: int = 0
+    held: int = 0
+    adopted: int = 0
+    to_send: int = 0
+    attributes: int = 0
+    data_points: int = 0
+    requests: Mapping[str, int] = field(default_factory=dict)
+    bytes: int = 0
+    since: str | None = None
+    data_tests: Sequence[DataTestResult] = ()
+
+    @property
+    def kept_back(self) -> int:
+        """Rows that the model wants in Braze, and that this run does not send."""
+        return self.invalid + self.remembered + self.held
+
+    @property
+    def counts(self) -> dict[str, Any]:
+        """What is remembered of the plan when the run is over: nothing that names a row."""
+        return asdict(replace(self, data_tests=[replace(result, keys=()) for result in self.data_tests]))
+
+
+def plan_from_json(values: Mapping[str, Any]) -> Plan:
+    """The plan that `asdict` made `values` of."""
+    return Plan(**{**values, "data_tests": [DataTestResult(**result) for result in values.get("data_tests", ())]})
+
+
+def read_plan(connection: DuckDBPyConnection, run_id: str, rows: int, in_state: int, sizes: Mapping[str, int]) -> Plan:
+    """Count the outbox. `sizes` are the records per request, by path."""
+    counted = connection.execute(
+        f"""SELECT kind, action, count(*), CAST(sum(attributes) AS BIGINT), CAST(sum(data_points) AS BIGINT),
+            CAST(coalesce(sum(strlen(body)), 0) AS BIGINT)
+        FROM {OUTBOX} GROUP BY ALL"""
+    ).fetchall()
+    kinds = {kind: sum(n for k, _, n, *_ in counted if k == kind) for kind in ("added", "changed", "removed")}
+    actions = {action: sum(n for _, a, n, *_ in counted if a == action) for _, action, *_ in counted}
+    return Plan(
+        run_id,
+        rows,
+        in_state,
+        **kinds,
+        unchanged=rows - kinds["added"] - kinds["changed"],
+        invalid=actions.get("invalid", 0),
+        remembered=actions.get("remembered", 0),
+        held=actions.get("in_doubt", 0),
+        adopted=actions.get("adopt", 0),
+        to_send=actions.get("send", 0),
+        attributes=sum(written for _, action, _, written, *_ in counted if action == "send"),
+        data_points=sum(cost for _, action, _, _, cost, _ in counted if action == "send"),
+        bytes=sum(weight for _, action, *_, weight in counted if action == "send"),
+        requests=_requests(connection, sizes),
+    )
+
+
+def _requests(connection: DuckDBPyConnection, sizes: Mapping[str, int]) -> dict[str, int]:
+    """Requests by path: batches are cut by number, and by weight only where bodies are that heavy."""
+    groups = connection.execute(
+        f"""SELECT call, envelope, count(*), max(strlen(body)) FROM {OUTBOX}
+        WHERE action = 'send' GROUP BY call, envelope ORDER BY ALL"""
+    ).fetchall()
+    requests = dict.fromkeys((call for call, *_ in groups), 0)
+    if any(heaviest * sizes[call] > MAX_BODY_BYTES for call, _, _, heaviest in groups):
+        for batch in cut(read_records(connection), sizes):
+            requests[batch.call] += 1
+        return requests
+    for call, _, records, _ in groups:
+        requests[call] += ceil(records / sizes[call])
+    return requests

@@ -1,0 +1,12 @@
+"""The names of retl's own tables, and of the columns that it adds to rows, for all who fill or read them."""
+
+STATE = "retl_state"
+RUN = "retl_run"
+CHANGES = f"{RUN}.main.changes"
+CANDIDATES = f"{RUN}.main.candidates"
+GONE = f"{RUN}.main.gone"
+OUTBOX = f"{RUN}.main.outbox"
+ACKNOWLEDGED = f"{STATE}.main.state"
+SENT_AT = "_retl_sent_at"
+RUN_ID = "_retl_run_id"  # which run sent the row; never NULL, so that it tells a row that is there from one that is not
+UNSURE = "_retl_unsure"  # columns of which nobody knows whether Braze has this value or another that was sent
