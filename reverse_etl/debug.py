@@ -11,7 +11,8 @@ from reverse_etl.braze.answers import way_out
 from reverse_etl.braze.client import Destination
 from reverse_etl.braze.modes import Call
 from reverse_etl.delivery.session import open_session
-from reverse_etl.engines.duckdb import attach_warehouse, describe
+from reverse_etl.engines.duckdb.connection import attach_warehouse
+from reverse_etl.engines.duckdb.model import describe
 from reverse_etl.errors import RetlError
 from reverse_etl.memory import DAMAGED, UNREACHABLE, standing
 from reverse_etl.plan.workbench import connect

@@ -22,8 +22,11 @@ from reverse_etl.braze.modes import DELETE, Call, Mode
 from reverse_etl.delivery.batches import cut
 from reverse_etl.delivery.sender import Delivery, Route, Sender
 from reverse_etl.delivery.session import Session
-from reverse_etl.diff import changes_sql, taken_changes
-from reverse_etl.engines.duckdb import attach_warehouse, describe, detach_warehouse, run_data_tests, write_changes
+from reverse_etl.engines.duckdb.changes import write_changes
+from reverse_etl.engines.duckdb.checks import run_data_tests
+from reverse_etl.engines.duckdb.connection import attach_warehouse, detach_warehouse
+from reverse_etl.engines.duckdb.diff import changes_sql, taken_changes
+from reverse_etl.engines.duckdb.model import describe
 from reverse_etl.errors import Mistake
 from reverse_etl.fold import Ending, Fates, final_status
 from reverse_etl.opening import state_of

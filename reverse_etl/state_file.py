@@ -15,7 +15,7 @@ from pathlib import Path
 import duckdb
 from duckdb import DuckDBPyConnection
 
-from reverse_etl.engines.duckdb import WRITING, locked
+from reverse_etl.engines.duckdb.errors import WRITING, locked
 from reverse_etl.errors import StateError
 from reverse_etl.plan.tables import STATE
 from reverse_etl.sql.quoting import literal, statement

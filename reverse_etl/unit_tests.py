@@ -23,7 +23,9 @@ from duckdb import DuckDBPyConnection
 from reverse_etl.braze.modes import DELETE
 from reverse_etl.comparison import Difference, differences, invalid_differences
 from reverse_etl.delivery.batches import Record
-from reverse_etl.engines.duckdb import attach_warehouse, describe, run_data_tests, seed_sql
+from reverse_etl.engines.duckdb.checks import run_data_tests
+from reverse_etl.engines.duckdb.connection import attach_warehouse, seed_sql
+from reverse_etl.engines.duckdb.model import describe
 from reverse_etl.errors import DataError, Location, Mistake, ProjectError, RetlError, nearest
 from reverse_etl.fold import Ending
 from reverse_etl.given import csv_rows, rows_sql, unknown_columns, value_sql

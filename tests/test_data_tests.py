@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reverse_etl.engines.duckdb import describe, run_data_tests
+from reverse_etl.engines.duckdb.checks import run_data_tests
+from reverse_etl.engines.duckdb.model import describe
 from reverse_etl.errors import Location
 from reverse_etl.plan.data_tests import judge
 from reverse_etl.plan.workbench import connect

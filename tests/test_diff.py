@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reverse_etl.engines.duckdb import _rows_read, _sql_type
+from reverse_etl.engines.duckdb.changes import _rows_read
+from reverse_etl.engines.duckdb.model import _sql_type
 from reverse_etl.sql.types import hashed
 from tests.conftest import Shop
 

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from reverse_etl.engines.duckdb import describe
+from reverse_etl.engines.duckdb.model import describe
 from reverse_etl.errors import ProjectError
 from reverse_etl.plan.workbench import connect
 from reverse_etl.project.models import Compiled, Model, RunValues, compile_model

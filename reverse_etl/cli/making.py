@@ -61,7 +61,7 @@ def init(
 @in_project
 def seed(project: "Project") -> None:
     """Load seeds/*.csv into the warehouse, one table for each file."""
-    from reverse_etl.engines.duckdb import load_seeds
+    from reverse_etl.engines.duckdb.connection import load_seeds
     from reverse_etl.words import count
 
     project.refuse_seeds_of_dbt()
@@ -156,7 +156,7 @@ def show(
     output: OutputFormat = Output.TEXT,
 ) -> None:
     """Run a model and print its rows. Nothing is sent."""
-    from reverse_etl.engines.duckdb import preview
+    from reverse_etl.engines.duckdb.model import preview
 
     model = project.compile(_model_name(project, name))
     columns, rows = preview(project.warehouse, project.spec.in_target("warehouse", "path"), model, limit)

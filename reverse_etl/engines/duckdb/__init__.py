@@ -1,0 +1,13 @@
+"""The warehouse is a DuckDB file, attached to the same connection as retl's own tables:
+
+<warehouse's name>   the warehouse, read-only, the default catalog of models
+retl_state           state.duckdb of the sync: what was acknowledged
+retl_run             outbox.duckdb of the sync: this run's changes and outbox, gone when they are committed
+
+connection.py   the warehouse attached and detached; seeds
+model.py        a model's columns and first rows
+diff.py         the SQL that finds what differs
+changes.py      runs it, and counts the model's rows
+checks.py       keys, cursors and data tests
+errors.py       errors that name the model's file and line
+"""

@@ -1,0 +1,54 @@
+"""The warehouse: attached to a connection, read-only; and its seeds."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import duckdb
+from duckdb import DuckDBPyConnection
+
+from reverse_etl.engines.duckdb.errors import headline, locked
+from reverse_etl.errors import Location, ProjectError
+from reverse_etl.sql.quoting import catalog, identifier, literal
+
+
+def attach_warehouse(connection: DuckDBPyConnection, path: Path, where: Location) -> None:
+    """Make the warehouse the default catalog of models, read-only. `where` is its place in syncs.yml."""
+    if not path.exists():
+        hint = "`retl seed` makes one from seeds/*.csv; otherwise correct the path"
+        raise ProjectError(f"there is no warehouse {path}", where, hint)
+    name = identifier(catalog(path.name))
+    try:
+        connection.execute(f"ATTACH {literal(str(path))} AS {name} (READ_ONLY)")
+        connection.execute(f"USE {name}")
+    except duckdb.IOException as error:
+        raise locked(error, path) or ProjectError(f"{path} is no DuckDB file: {headline(error)}", where) from error
+    except duckdb.Error as error:
+        raise ProjectError(f"the warehouse {path} cannot be opened: {headline(error)}", where) from error
+
+
+def detach_warehouse(connection: DuckDBPyConnection, path: Path) -> None:
+    """Let go of the warehouse, so that others can write it."""
+    connection.execute(f"USE memory; DETACH {identifier(catalog(path.name))}")
+
+
+def seed_sql(path: Path) -> str:
+    """A SELECT of a CSV file's rows, in the types that DuckDB finds in them."""
+    return f"SELECT * FROM read_csv({literal(str(path.absolute()))}, header = true)"
+
+
+def load_seeds(warehouse: Path, seeds: Mapping[str, Path]) -> dict[str, int]:
+    """Load CSV files into the warehouse, one table each in place of the one that was there; rows by table.
+
+    The warehouse is made if it is not there.
+    """
+    rows = {}
+    warehouse.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with duckdb.connect(warehouse) as connection:
+            for name, path in seeds.items():
+                connection.execute(f"CREATE OR REPLACE TABLE {identifier(name)} AS {seed_sql(path)}")
+                rows[name] = connection.table(identifier(name)).shape[0]
+    except duckdb.Error as error:
+        what = f"seeds cannot be loaded into {warehouse}: {headline(error)}"
+        raise locked(error, warehouse) or ProjectError(what) from error
+    return rows

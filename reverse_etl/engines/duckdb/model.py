@@ -1,0 +1,67 @@
+"""What a model returns: its columns, and its first rows."""
+
+from pathlib import Path
+from typing import cast
+
+import duckdb
+from duckdb import DuckDBPyConnection
+from duckdb.sqltypes import DuckDBPyType
+
+from reverse_etl.engines.duckdb.connection import attach_warehouse
+from reverse_etl.engines.duckdb.errors import errors_of
+from reverse_etl.errors import Location, ProjectError
+from reverse_etl.plan.workbench import connect
+from reverse_etl.project.models import Compiled
+from reverse_etl.sql.quoting import identifier
+from reverse_etl.sql.types import SqlType
+from reverse_etl.system.signals import interruptible
+
+
+def preview(
+    warehouse: Path, where: Location, model: Compiled, limit: int
+) -> tuple[list[str], list[tuple[object, ...]]]:
+    """The first rows of a model as text: names of the columns, and a tuple a row."""
+    with connect() as connection:
+        attach_warehouse(connection, warehouse, where)
+        names = [name for name, _ in describe(connection, model)]
+        columns = ", ".join(f"CAST({identifier(name)} AS VARCHAR)" for name in names)
+        with interruptible(connection), errors_of(model, first_line=2):
+            rows = connection.execute(f"SELECT {columns} FROM (\n{model.sql}\n) LIMIT {limit}").fetchall()
+    return names, rows
+
+
+def describe(connection: DuckDBPyConnection, model: Compiled) -> list[tuple[str, SqlType]]:
+    """The columns that a model returns. Raises ProjectError where DuckDB does not take it as one SELECT."""
+    with errors_of(model, first_line=1):
+        statements = connection.extract_statements(model.sql)
+    if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
+        kinds = ", ".join(statement.type.name for statement in statements)
+        raise ProjectError(f"a model is one SELECT; this one holds {kinds or 'nothing'}", Location(model.file))
+    with errors_of(model, first_line=2):
+        connection.execute(f"DESCRIBE\n{model.sql}")  # `sql()` below leaves the line out of its errors
+        relation = connection.sql(model.sql)
+    return [(name, _stored(_sql_type(of))) for name, of in zip(relation.columns, relation.types, strict=True)]
+
+
+def _sql_type(of: DuckDBPyType) -> SqlType:
+    family, text = str(of.id).lower(), str(of)
+    if text == "JSON":
+        return SqlType("json", text)
+    if family == "decimal":
+        sizes = dict(cast(list[tuple[str, int]], of.children))
+        return SqlType(family, text, precision=sizes["precision"], scale=sizes["scale"])
+    if family in ("struct", "map", "list", "array", "union"):
+        inner = cast(list[tuple[str, DuckDBPyType | int]], of.children)  # an array has its length among them
+        types = ((name, child) for name, child in inner if isinstance(child, DuckDBPyType))
+        return SqlType(family, text, tuple((name, _sql_type(child)) for name, child in types))
+    return SqlType(family, text)
+
+
+def _stored(of: SqlType) -> SqlType:
+    """The type in which the snapshot and the state hold a column.
+
+    A type whose text changes with its values (ENUM), or that tells nothing (NULL), would look like a changed schema.
+    """
+    if of.family in ("enum", "null"):
+        return SqlType("varchar", "VARCHAR")
+    return SqlType("json", "JSON") if of.family == "variant" else of
