@@ -19,7 +19,7 @@ from reverse_etl.plan.workbench import connect
 from reverse_etl.project.project import Project
 from reverse_etl.project.spec import is_url
 from reverse_etl.records.layout import lay_out
-from reverse_etl.state_store import Objects
+from reverse_etl.shared_state.object_store import ObjectStore
 from reverse_etl.words import count
 
 CHECK_TIMEOUT_S = 10
@@ -92,7 +92,7 @@ def _state_place(project: Project) -> Iterator[Check]:
     if place is None or not is_url(place):
         return
     try:
-        Objects(f"{place}/{project.target_name}", project.environ, project.ca_bundle).check(f"check-{token_hex(8)}")
+        ObjectStore(f"{place}/{project.target_name}", project.environ, project.ca_bundle).check(f"check-{token_hex(8)}")
         yield Check(True, f"state.path: {place}")
     except RetlError as error:
         yield Check(False, f"state.path: {error}")

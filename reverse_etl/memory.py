@@ -19,10 +19,10 @@ from reverse_etl.plan.tables import ACKNOWLEDGED, RUN_ID, SENT_AT, STATE
 from reverse_etl.project.project import Project
 from reverse_etl.project.spec import Sync
 from reverse_etl.records.layout import ROW_NUMBER
-from reverse_etl.shared_state import held, look
+from reverse_etl.shared_state.object_store import StoreError
+from reverse_etl.shared_state.shared import acquired, look
 from reverse_etl.sql.quoting import identifier
 from reverse_etl.state import State
-from reverse_etl.state_store import StoreError
 from reverse_etl.system.clock import Clock
 from reverse_etl.system.file_lock import locked_by_us
 
@@ -237,7 +237,7 @@ def reset(project: Project, sync: Sync) -> str | None:
     with locked_by_us(folder / "lock", sync.name, project.target_name):
         if objects is None:
             return str(_moved_aside(folder, _state_files(folder)))
-        with held(objects, folder, sync.name, project.target_name, Clock().utc) as shared:
+        with acquired(objects, folder, sync.name, project.target_name, Clock().utc) as shared:
             kept = shared.reset()
             for path in _state_files(folder):  # of a copy
                 path.unlink()

@@ -7,10 +7,10 @@ from pathlib import Path
 from reverse_etl.errors import StateError
 from reverse_etl.project.project import Project
 from reverse_etl.project.spec import Sync
-from reverse_etl.shared_state import held, refuse_copy
+from reverse_etl.shared_state.object_store import ObjectStore
+from reverse_etl.shared_state.shared import acquired, refuse_copy
 from reverse_etl.state import State
 from reverse_etl.state_file import told
-from reverse_etl.state_store import Objects
 from reverse_etl.system.clock import Clock
 from reverse_etl.system.file_lock import locked_by_us
 from reverse_etl.system.private_files import private_files
@@ -25,10 +25,10 @@ def state_of(
     return open_state(folder, sync.name, project.target_name, memory_limit, objects, clock)
 
 
-def objects_of(project: Project, sync: Sync) -> Objects | None:
+def objects_of(project: Project, sync: Sync) -> ObjectStore | None:
     """The place in an object store where the target keeps the state of a sync, if it does."""
     url = project.state_url(sync)
-    return Objects(url, project.environ, project.ca_bundle) if url else None
+    return ObjectStore(url, project.environ, project.ca_bundle) if url else None
 
 
 def refuse_left_behind(project: Project, sync: Sync) -> None:
@@ -47,7 +47,7 @@ def open_state(
     sync: str,
     target: str,
     memory_limit: str | None = None,
-    objects: Objects | None = None,
+    objects: ObjectStore | None = None,
     clock: Clock | None = None,
 ) -> Iterator[State]:
     """The state of a sync, for this process alone. What a killed run left behind is folded in first.
@@ -64,7 +64,7 @@ def open_state(
             if objects is None:
                 refuse_copy(folder)
             else:
-                shared = stack.enter_context(held(objects, folder, sync, target, (clock or Clock()).utc))
+                shared = stack.enter_context(acquired(objects, folder, sync, target, (clock or Clock()).utc))
                 shared.bring_copy()
             state = State(folder, sync, target, memory_limit, shared)
             state.dead_owner = (shared.dead_owner if shared else None) or dead_owner

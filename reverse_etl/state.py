@@ -33,7 +33,7 @@ from reverse_etl.plan.workbench import connect
 from reverse_etl.project.spec import Sync
 from reverse_etl.records.layout import Layout
 from reverse_etl.records.rules import Rule
-from reverse_etl.shared_state import OvertakenError, Shared
+from reverse_etl.shared_state.shared import OvertakenError, SharedState
 from reverse_etl.sql.quoting import literal
 from reverse_etl.state_file import attach, done_until
 from reverse_etl.system.clock import Clock, when_free
@@ -75,7 +75,7 @@ class State:
         sync: str,
         target: str,
         memory_limit: str | None = None,
-        shared: Shared | None = None,
+        shared: SharedState | None = None,
     ) -> None:
         self._shared = shared
         self.dead_owner: str | None = None
@@ -304,14 +304,14 @@ class State:
         if self._shared:
             self._shared.will_change()
 
-    def _bring(self, shared: Shared, moved: bool) -> None:
+    def _bring(self, shared: SharedState, moved: bool) -> None:
         """Let other machines know of a run that has ended; if it `moved` nothing, only that there was one."""
         if not moved and shared.note_run(self._last_run()):
             return
         self.connection.execute(f"CHECKPOINT {STATE}")
         shared.move(self._state_path)
 
-    def _catch_up(self, shared: Shared) -> None:
+    def _catch_up(self, shared: SharedState) -> None:
         """Take in runs that only the head knows of; a run that was announced, and never sent anything, is over."""
         columns = "run_id, started_at, finished_at, status, message, counts, scheduled_time"
         for run in shared.runs:

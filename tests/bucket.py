@@ -12,8 +12,8 @@ from typing import Any, Self
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import make_server
 
-from reverse_etl.head import Head, read_head
-from reverse_etl.state_store import Objects
+from reverse_etl.shared_state.head import Head, read_head
+from reverse_etl.shared_state.object_store import ObjectStore
 
 SECRET = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
 _NAMES = count(1)
@@ -64,8 +64,8 @@ class Bucket:
             "AWS_REGION": "eu-central-1",
         }
 
-    def objects(self, sync: str = "it") -> Objects:
-        return Objects(f"{self.url}/test/{sync}", self.environ)
+    def objects(self, sync: str = "it") -> ObjectStore:
+        return ObjectStore(f"{self.url}/test/{sync}", self.environ)
 
     def names(self) -> list[str]:
         """What lies there of the sync `it`."""

@@ -55,7 +55,7 @@ PURE = {
         "records.expressions",
         "records.rules",
     ),
-    *("records.mapping", "engines.duckdb.diff", "head"),
+    *("records.mapping", "engines.duckdb.diff", "shared_state.head"),
     *("project.fields", "project.spec_tests", "plan.data_tests", "given", "comparison"),
 }
 IMPURE = {"os", "time", "random", "socket", "subprocess", "duckdb", "requests", "urllib3", "typer", "rich", "threading"}

@@ -12,15 +12,24 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from obstore.store import MemoryStore
 
 from reverse_etl.errors import BusyError
-from reverse_etl.head import LEASE, Head, Sending, Stored, in_the_way, may_go_on, new_holder, read_head
-from reverse_etl.shared_state import OvertakenError, Shared, look
-from reverse_etl.state_store import Objects, StoreError
+from reverse_etl.shared_state.head import (
+    LEASE,
+    Head,
+    RunInFlight,
+    StoredObject,
+    in_the_way,
+    may_go_on,
+    new_holder,
+    read_head,
+)
+from reverse_etl.shared_state.object_store import ObjectStore, StoreError
+from reverse_etl.shared_state.shared import OvertakenError, SharedState, look
 
 NOW = datetime(2026, 11, 25, 4, 0, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
 HOLDER = new_holder("t", "host", 7, NOW)
-STORED = Stored(name="state-1.duckdb", size=1, sha256="ab")
-SENDING = Sending(token="t", run_id="r", outbox=STORED)
+STORED = StoredObject(name="state-1.duckdb", size=1, sha256="ab")
+SENDING = RunInFlight(token="t", run_id="r", outbox=STORED)
 FREE = Head(sync="it", target="test")
 
 
@@ -72,7 +81,7 @@ def test_run_that_could_not_be_folded_in_stays_announced_when_the_lock_is_let_go
     assert released.held_by(HOLDER).released(is_whole=False).sending == released.sending
 
 
-class Memory(Objects):
+class Memory(ObjectStore):
     """A store in this process; it compares before it writes, as the others do."""
 
     def __init__(self, store: MemoryStore) -> None:
@@ -101,7 +110,7 @@ class Late(Memory):
 
 def test_what_was_taken_after_it_was_given_up_is_not_taken_for_another_machine(tmp_path: Path):
     objects = Late(MemoryStore())
-    shared = Shared(objects, tmp_path, "it", "test", lambda: NOW)
+    shared = SharedState(objects, tmp_path, "it", "test", lambda: NOW)
     shared.take()
     objects.is_next = True
     state = tmp_path / "state.duckdb"
@@ -125,7 +134,7 @@ class Machines(RuleBasedStateMachine):
         super().__init__()
         self.tmp = tempfile.TemporaryDirectory()
         self.now, self.store = NOW, MemoryStore()
-        self.holding: dict[int, Shared] = {}
+        self.holding: dict[int, SharedState] = {}
         self.truth = ""
         self.moves = self.numbers = 0
 
@@ -144,7 +153,7 @@ class Machines(RuleBasedStateMachine):
         if machine in self.holding:
             return
         found = look(Memory(self.store))
-        shared = Shared(Memory(self.store), self.folder(machine), "it", "test", lambda: self.now)
+        shared = SharedState(Memory(self.store), self.folder(machine), "it", "test", lambda: self.now)
         dead_token = shared._copy.token
         if found and in_the_way(found[0], self.now, dead_token):
             with pytest.raises(BusyError):

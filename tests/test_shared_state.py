@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from reverse_etl import shared_state
 from reverse_etl.delivery.session import open_session
 from reverse_etl.due import find_due
 from reverse_etl.history import past_runs
@@ -18,7 +17,8 @@ from reverse_etl.memory import acknowledged_row, forget, reset, resolve, rows_no
 from reverse_etl.outcome import Options
 from reverse_etl.sandbox import Fault, Sandbox
 from reverse_etl.scheduler import run_due
-from reverse_etl.state_store import settings
+from reverse_etl.shared_state import shared
+from reverse_etl.shared_state.object_store import settings
 from tests.bucket import SECRET, Bucket
 from tests.conftest import KEY, FakeClock, Retl, Shop
 from tests.test_recovery import EVENTS, MANY, SEEN, running, start
@@ -252,7 +252,7 @@ def at_record(shop: Shop, identifier: str, do: Any, answer_s: float = 0.0) -> No
 
 
 def test_run_that_lost_its_lock_stops_sending_and_moves_nothing(one: Shop, bucket: Bucket, monkeypatch):
-    monkeypatch.setattr(shared_state, "RENEW_EVERY_S", 0.02)
+    monkeypatch.setattr(shared, "RENEW_EVERY_S", 0.02)
     one.sync("it", "SELECT 'u' || i AS external_id, i AS n FROM range(40000) r(i)")
     at_record(one, "u300", lambda: take_lock(bucket), answer_s=0.4)
     result = one.run()

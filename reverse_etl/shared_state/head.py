@@ -23,7 +23,7 @@ class _Part(BaseModel):
     model_config = ConfigDict(frozen=True)
 
 
-class Stored(_Part):
+class StoredObject(_Part):
     """An object that is never overwritten: its name is used once."""
 
     name: str
@@ -44,12 +44,12 @@ class Holder(_Part):
         return f"process {self.pid} on {self.host}, since {self.since:%Y-%m-%d %H:%M:%S} UTC"
 
 
-class Sending(_Part):
+class RunInFlight(_Part):
     """A run that was announced before its first request. `is_whole`: its journal lies there to its last line."""
 
     token: str
     run_id: str
-    outbox: Stored
+    outbox: StoredObject
     is_whole: bool = False
 
     @property
@@ -65,12 +65,12 @@ class Head(_Part):
     sync: str
     target: str
     generation: int = 0
-    state: Stored | None = None
-    before: Stored | None = None
+    state: StoredObject | None = None
+    before: StoredObject | None = None
     updated_at: datetime | None = None
     runs: tuple[dict[str, Any], ...] = ()
     holder: Holder | None = None
-    sending: Sending | None = None
+    sending: RunInFlight | None = None
 
     def to_json(self) -> bytes:
         return self.model_dump_json(indent=1).encode()
@@ -84,14 +84,14 @@ class Head(_Part):
         holder = self.holder.model_copy(update={"until": now + LEASE}) if self.holder else None
         return self.model_copy(update={"holder": holder})
 
-    def announcing(self, sending: Sending) -> "Head":
+    def announcing(self, sending: RunInFlight) -> "Head":
         return self.model_copy(update={"sending": sending})
 
     def settled(self) -> "Head":
         """Nothing is being sent, and nothing that was sent is still to be folded in."""
         return self.model_copy(update={"sending": None})
 
-    def moved_to(self, state: Stored | None, now: datetime, retl: str, keep_before: bool = True) -> "Head":
+    def moved_to(self, state: StoredObject | None, now: datetime, retl: str, keep_before: bool = True) -> "Head":
         """The next generation. `state` holds all of `runs`."""
         update = {
             "generation": self.generation + 1,

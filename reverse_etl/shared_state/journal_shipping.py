@@ -21,17 +21,17 @@ from typing import Any
 
 from reverse_etl.delivery.journal import Journal
 from reverse_etl.errors import StateError
-from reverse_etl.state_store import Objects
+from reverse_etl.shared_state.object_store import ObjectStore
 
 EVERY_S = 2.0  # so much of the answers is lost with a machine, at most
 _TAKEN_OVER = b'{"taken_over":true}\n'
 AHEAD = 5_000  # records that may go out beyond what was sent, at least
 
 
-class RelayedJournal(Journal):
+class ShippedJournal(Journal):
     """A journal whose lines are in the store soon after. `is_whole` says, at its end, that all of them are."""
 
-    def __init__(self, path: Path, objects: Objects, folder: str, may_send: Callable[[], bool]) -> None:
+    def __init__(self, path: Path, objects: ObjectStore, folder: str, may_send: Callable[[], bool]) -> None:
         super().__init__(path)
         self.is_whole = False
         self._objects, self._folder, self._may_send = objects, folder, may_send
@@ -125,7 +125,7 @@ def segment_name(folder: str, number: int) -> str:
     return f"{folder}/journal-{number:06}.jsonl"
 
 
-def fetch_journal(objects: Objects, folder: str, is_whole: bool, path: Path) -> str:
+def fetch_journal(objects: ObjectStore, folder: str, is_whole: bool, path: Path) -> str:
     """Write the journal of a run to `path` as the store has it, and end it there; the name of the last segment.
 
     Unless it is whole, it ends with a line that says of all records that were reserved: sent, no answer seen. Those
@@ -148,7 +148,7 @@ def fetch_journal(objects: Objects, folder: str, is_whole: bool, path: Path) -> 
     return name
 
 
-def _read_or_end(objects: Objects, name: str) -> bytes:
+def _read_or_end(objects: ObjectStore, name: str) -> bytes:
     """A segment; if it is not there, from now on it is the one that ends the journal."""
     while True:
         found = objects.read(name)

@@ -1,4 +1,4 @@
-"""Objects under a URL: read, created once, replaced by compare-and-swap, and large files up and down.
+"""ObjectStore under a URL: read, created once, replaced by compare-and-swap, and large files up and down.
 
 The library is obstore (the object stores of Rust); it is imported only if a target keeps its state in a store. What it
 raises becomes a StateError here; keys and tokens never get into one.
@@ -18,7 +18,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from reverse_etl.errors import ProjectError, StateError
-from reverse_etl.head import Stored
+from reverse_etl.shared_state.head import StoredObject
 
 PART_BYTES = 8 * 1024 * 1024  # of a large file, in one request
 _TIMEOUT_S, _GIVE_UP_AFTER_S, _RETRIES = 10, 20, 4
@@ -63,7 +63,7 @@ class StoreError(StateError):
     """The store cannot be reached, or refuses: nothing is said about the state in it."""
 
 
-class Objects:
+class ObjectStore:
     """The objects under `url`. Nothing is reached before the first call."""
 
     def __init__(self, url: str, environ: Mapping[str, str], ca_bundle: str | None = None) -> None:
@@ -71,7 +71,7 @@ class Objects:
         self._environ, self._ca_bundle = environ, ca_bundle
 
     def __repr__(self) -> str:
-        return f"Objects({self.url})"
+        return f"ObjectStore({self.url})"
 
     # --- small objects -----------------------------------------------------------------------------------------------
 
@@ -138,7 +138,7 @@ class Objects:
 
     # --- files -------------------------------------------------------------------------------------------------------
 
-    def upload(self, name: str, path: Path) -> Stored:
+    def upload(self, name: str, path: Path) -> StoredObject:
         """Write a file as an object, a few parts in memory at a time."""
         digest = sha256()
         with path.open("rb") as file:
@@ -148,9 +148,9 @@ class Objects:
             self._bulk.put(name, path, chunk_size=PART_BYTES, max_concurrency=4)
         except self._errors as error:
             raise self._trouble("write", name, error) from error
-        return Stored(name=name, size=path.stat().st_size, sha256=digest.hexdigest())
+        return StoredObject(name=name, size=path.stat().st_size, sha256=digest.hexdigest())
 
-    def download(self, stored: Stored, path: Path) -> None:
+    def download(self, stored: StoredObject, path: Path) -> None:
         """Write an object to a file, whole or not at all, a part in memory at a time."""
         unfinished, digest = path.with_name(f"{path.name}.part"), sha256()
         with unfinished.open("wb") as file:

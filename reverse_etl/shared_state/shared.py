@@ -8,7 +8,7 @@
 
     .retl/<target>/<sync>/copy.json     what the files beside it (see `state.py`) are a copy of
 
-`Shared` is what an open `State` knows of all this: `announce` before the first request, `move` when a run has ended.
+`SharedState` is what an open `State` knows of it: `announce` before the first request, `move` when a run has ended.
 """
 
 import json
@@ -26,19 +26,19 @@ from pathlib import Path
 from typing import Any
 
 from reverse_etl.errors import BusyError, StateError
-from reverse_etl.head import (
+from reverse_etl.shared_state.head import (
     KEPT_RUNS,
     LEASE,
     Head,
     Holder,
-    Sending,
+    RunInFlight,
     in_the_way,
     may_go_on,
     new_holder,
     read_head,
 )
-from reverse_etl.relay import RelayedJournal, fetch_journal, segment_name
-from reverse_etl.state_store import Objects, Version
+from reverse_etl.shared_state.journal_shipping import ShippedJournal, fetch_journal, segment_name
+from reverse_etl.shared_state.object_store import ObjectStore, Version
 
 HEAD = "head.json"
 RENEW_EVERY_S = 20.0
@@ -51,7 +51,7 @@ class OvertakenError(StateError):
 
 
 @dataclass(frozen=True)
-class Copy:
+class LocalCopy:
     """What the local files are: a copy of the state object `base` under `url`, as it is or (`is_changed`) moved on.
 
     `token` is of the command that worked here last, `run_token` of the last one that announced a run.
@@ -64,10 +64,12 @@ class Copy:
     run_token: str | None = None
 
 
-class Shared:
+class SharedState:
     """One sync's state in a store, held by this process. Made by `held`."""
 
-    def __init__(self, objects: Objects, folder: Path, sync: str, target: str, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self, objects: ObjectStore, folder: Path, sync: str, target: str, clock: Callable[[], datetime]
+    ) -> None:
         self.objects, self.folder = objects, folder
         self.dead_owner: str | None = None
         self.notes: list[str] = []
@@ -82,7 +84,7 @@ class Shared:
         self._on_lost: Callable[[str, str], None] | None = None
         self._over = threading.Event()
         self._beating: threading.Thread | None = None
-        self._journal: RelayedJournal | None = None
+        self._journal: ShippedJournal | None = None
         self._end: str | None = None  # what keeps a machine that was taken over from sending
 
     @property
@@ -221,7 +223,7 @@ class Shared:
             self._refuse_another_place()
             if copy.is_changed and self._path("state.duckdb").exists():
                 self.notes.append(f"what {copy.url} was not told of is kept in {self._put_aside()}")
-            copy = Copy(copy.url, "of another place", token=self._token)
+            copy = LocalCopy(copy.url, "of another place", token=self._token)
         elif copy.url is None and self._path("state.duckdb").exists():
             copy = self._adopt(copy)
         is_right = copy.base == (head.state.name if head.state else None)
@@ -237,7 +239,7 @@ class Shared:
         else:
             self._save_copy(replace(copy, url=self.url))
 
-    def _adopt(self, copy: Copy) -> Copy:
+    def _adopt(self, copy: LocalCopy) -> LocalCopy:
         """A state of this folder from before it was shared: the first that the store gets, or kept aside."""
         if self._head.generation == 0 and self._head.sending is None:
             self.notes.append(f"the state of this folder is what {self.url} begins with")
@@ -276,9 +278,9 @@ class Shared:
         else:
             path.unlink(missing_ok=True)
         base = head.state.name if head.state else None
-        self._save_copy(Copy(self.url, base, False, self._token, None))
+        self._save_copy(LocalCopy(self.url, base, False, self._token, None))
 
-    def _fetch_run(self, sending: Sending) -> None:
+    def _fetch_run(self, sending: RunInFlight) -> None:
         self.objects.download(sending.outbox, self._path("outbox.duckdb"))
         path = self._path("journal.jsonl")
         self._end = fetch_journal(self.objects, sending.folder, sending.is_whole, path)
@@ -286,7 +288,7 @@ class Shared:
     def _path(self, name: str) -> Path:
         return self.folder / name
 
-    def _save_copy(self, copy: Copy) -> None:
+    def _save_copy(self, copy: LocalCopy) -> None:
         unfinished = self._path("copy.json.part")
         unfinished.write_text(json.dumps(asdict(copy)))
         unfinished.replace(self._path("copy.json"))
@@ -315,15 +317,15 @@ class Shared:
 
     def announce(self, run_id: str, outbox: Path) -> None:
         """Bring the outbox where other machines find it, and say in the head that its records may go out now."""
-        sending = Sending(
+        sending = RunInFlight(
             token=self._token, run_id=run_id, outbox=self.objects.upload(f"run-{self._token}/outbox.duckdb", outbox)
         )
         self._save_copy(replace(self._copy, run_token=self._token))
         self._move(lambda head: head.announcing(sending))
 
-    def journal(self, path: Path) -> RelayedJournal:
+    def journal(self, path: Path) -> ShippedJournal:
         """The journal of the run that was announced."""
-        self._journal = RelayedJournal(path, self.objects, f"run-{self._token}", self.may_send)
+        self._journal = ShippedJournal(path, self.objects, f"run-{self._token}", self.may_send)
         return self._journal
 
     def move(self, state: Path, keep_before: bool = True) -> None:
@@ -343,7 +345,7 @@ class Shared:
         except OvertakenError:
             self._clear([name])
             raise
-        self._save_copy(Copy(self.url, name, False, self._token, None))
+        self._save_copy(LocalCopy(self.url, name, False, self._token, None))
         gone = [old.before, None if keep_before else old.state]
         self._clear([*(stored.name for stored in gone if stored), *self._objects_of(old.sending)])
 
@@ -378,7 +380,7 @@ class Shared:
         names = [name for name in self.objects.names() if name not in present]
         return [f"{self.url}/{name}" for name in names if "journal-" not in name]
 
-    def _objects_of(self, sending: Sending | None) -> list[str]:
+    def _objects_of(self, sending: RunInFlight | None) -> list[str]:
         if sending is None:
             return []
         with suppress(StateError):
@@ -392,7 +394,7 @@ class Shared:
             self.objects.delete(names)
 
 
-def look(objects: Objects) -> tuple[Head, Version] | None:
+def look(objects: ObjectStore) -> tuple[Head, Version] | None:
     """The head as it is now; None if there is none."""
     found = objects.read(HEAD)
     if found is None:
@@ -406,9 +408,11 @@ def look(objects: Objects) -> tuple[Head, Version] | None:
 
 
 @contextmanager
-def held(objects: Objects, folder: Path, sync: str, target: str, clock: Callable[[], datetime]) -> Iterator[Shared]:
+def acquired(
+    objects: ObjectStore, folder: Path, sync: str, target: str, clock: Callable[[], datetime]
+) -> Iterator[SharedState]:
     """Hold a shared state: nobody else works on it meanwhile. Raises BusyError if somebody does."""
-    shared = Shared(objects, folder, sync, target, clock)
+    shared = SharedState(objects, folder, sync, target, clock)
     try:
         shared.take()
         yield shared
@@ -416,11 +420,11 @@ def held(objects: Objects, folder: Path, sync: str, target: str, clock: Callable
         shared.let_go()
 
 
-def _read_copy(folder: Path) -> Copy:
+def _read_copy(folder: Path) -> LocalCopy:
     try:
-        return Copy(**json.loads((folder / "copy.json").read_text()))
+        return LocalCopy(**json.loads((folder / "copy.json").read_text()))
     except FileNotFoundError:
-        return Copy()
+        return LocalCopy()
     except (ValueError, TypeError) as error:
         hint = f"delete {folder}: it is a copy, and is fetched again"
         raise StateError(f"{folder / 'copy.json'} is damaged", hint=hint) from error
