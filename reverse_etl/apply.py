@@ -17,7 +17,7 @@ from reverse_etl.project.spec import Sync
 from reverse_etl.run import carry_out, opened
 from reverse_etl.saved_plan import SavedPlan, origin, stale, take_over, when_applied, why_stale
 from reverse_etl.several import run_syncs
-from reverse_etl.state import State
+from reverse_etl.state.state import State
 
 
 def refuse_stale(

@@ -14,12 +14,12 @@ from reverse_etl.delivery.session import open_session
 from reverse_etl.engines.duckdb.connection import attach_warehouse
 from reverse_etl.engines.duckdb.model import describe
 from reverse_etl.errors import RetlError
-from reverse_etl.memory import DAMAGED, UNREACHABLE, standing
 from reverse_etl.plan.workbench import connect
 from reverse_etl.project.project import Project
 from reverse_etl.project.spec import is_url
 from reverse_etl.records.layout import lay_out
 from reverse_etl.shared_state.object_store import ObjectStore
+from reverse_etl.state.look import DAMAGED, UNREACHABLE, standing
 from reverse_etl.words import count
 
 CHECK_TIMEOUT_S = 10

@@ -13,7 +13,7 @@ import duckdb
 from reverse_etl.errors import AtWorkError, BusyError
 from reverse_etl.project.project import Project
 from reverse_etl.project.spec import Sync
-from reverse_etl.state_file import look_up_done_until
+from reverse_etl.state.file import look_up_done_until
 from reverse_etl.system.file_lock import at_work
 
 

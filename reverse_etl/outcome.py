@@ -9,12 +9,12 @@ from typing import Literal, Protocol
 from reverse_etl.delivery.retry import RetryPolicy
 from reverse_etl.delivery.sender import Sender
 from reverse_etl.errors import Mistake
-from reverse_etl.fold import Fates
 from reverse_etl.plan.outbox import InvalidRow
 from reverse_etl.plan.plan import Plan
 from reverse_etl.project.project import Project
 from reverse_etl.project.spec import Sync
-from reverse_etl.state import Intent
+from reverse_etl.state.commit import Fates
+from reverse_etl.state.state import Intent
 from reverse_etl.system.clock import Clock
 
 RUNNING, DONE = "running", "done"

@@ -19,7 +19,7 @@ from reverse_etl.plan.plan import Plan
 from reverse_etl.project.project import Project
 from reverse_etl.project.spec import Sync
 from reverse_etl.run import calls, opened, plan_sync, why_stop
-from reverse_etl.state import State
+from reverse_etl.state.state import State
 
 Save = Callable[[Sync, State, Plan], None]  # keeps a copy of an open run
 

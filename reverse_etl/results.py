@@ -13,11 +13,11 @@ from typing import Any, Self
 
 from reverse_etl import report
 from reverse_etl.errors import Mistake, RetlError
-from reverse_etl.fold import Fates
 from reverse_etl.outcome import RunResult, exit_code
 from reverse_etl.plan.outbox import InvalidRow
 from reverse_etl.plan.plan import Plan
 from reverse_etl.preview import Preview
+from reverse_etl.state.commit import Fates
 
 
 class SyncError(RetlError):

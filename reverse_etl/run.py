@@ -28,8 +28,6 @@ from reverse_etl.engines.duckdb.connection import attach_warehouse, detach_wareh
 from reverse_etl.engines.duckdb.diff import changes_sql, taken_changes
 from reverse_etl.engines.duckdb.model import describe
 from reverse_etl.errors import Mistake
-from reverse_etl.fold import Ending, Fates, final_status
-from reverse_etl.opening import state_of
 from reverse_etl.outcome import Listener, Options, RunResult
 from reverse_etl.plan.data_tests import failed, warnings
 from reverse_etl.plan.guards import DATA_TESTS, Counts, tripped
@@ -41,7 +39,9 @@ from reverse_etl.project.spec import Sync
 from reverse_etl.records.layout import Layout, lay_out
 from reverse_etl.records.mapping import closing, order_sql, outbox_sql
 from reverse_etl.records.rules import rules
-from reverse_etl.state import Intent, State
+from reverse_etl.state.commit import Ending, Fates, final_status
+from reverse_etl.state.opening import state_of
+from reverse_etl.state.state import Intent, State
 from reverse_etl.system.clock import when_free
 from reverse_etl.system.signals import interruptible
 

@@ -24,7 +24,7 @@ from reverse_etl.plan.tables import RUN, STATE
 from reverse_etl.project.project import Project
 from reverse_etl.project.spec import Sync
 from reverse_etl.sql.quoting import identifier, literal
-from reverse_etl.state import State
+from reverse_etl.state.state import State
 from reverse_etl.system.private_files import private_files
 
 FORMAT = 1

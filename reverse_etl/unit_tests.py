@@ -27,9 +27,7 @@ from reverse_etl.engines.duckdb.checks import run_data_tests
 from reverse_etl.engines.duckdb.connection import attach_warehouse, seed_sql
 from reverse_etl.engines.duckdb.model import describe
 from reverse_etl.errors import DataError, Location, Mistake, ProjectError, RetlError, nearest
-from reverse_etl.fold import Ending
 from reverse_etl.given import csv_rows, rows_sql, unknown_columns, value_sql
-from reverse_etl.opening import open_state
 from reverse_etl.outcome import Listener, Options
 from reverse_etl.plan.data_tests import DataTestResult
 from reverse_etl.plan.outbox import invalid_rows, read_records
@@ -42,7 +40,9 @@ from reverse_etl.records.layout import Layout, lay_out
 from reverse_etl.records.mapping import closing
 from reverse_etl.run import fill_outbox
 from reverse_etl.sql.types import SqlType
-from reverse_etl.state import Intent, State
+from reverse_etl.state.commit import Ending
+from reverse_etl.state.opening import open_state
+from reverse_etl.state.state import Intent, State
 from reverse_etl.system.clock import when_free
 from reverse_etl.system.signals import interruptible
 

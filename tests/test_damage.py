@@ -18,7 +18,7 @@ from reverse_etl.delivery.pacing import Pacer
 from reverse_etl.delivery.sender import Route, Sender
 from reverse_etl.errors import StateError
 from reverse_etl.sql.quoting import statement
-from reverse_etl.state_file import FORMAT, told
+from reverse_etl.state.file import FORMAT, told
 from tests.conftest import KEY, Retl, Shop
 from tests.test_recovery import EVENTS, SEEN, running
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reverse_etl.sandbox import Fault, Sandbox
-from reverse_etl.state import Intent
+from reverse_etl.state.state import Intent
 from tests.conftest import Retl, Shop
 
 EVENTS = {"mode": "users_track", "track_record_type": "events"}

@@ -12,13 +12,14 @@ import pytest
 
 from reverse_etl.delivery.session import open_session
 from reverse_etl.due import find_due
-from reverse_etl.history import past_runs
-from reverse_etl.memory import acknowledged_row, forget, reset, resolve, rows_not_in_braze, standing
 from reverse_etl.outcome import Options
 from reverse_etl.sandbox import Fault, Sandbox
 from reverse_etl.scheduler import run_due
 from reverse_etl.shared_state import shared
 from reverse_etl.shared_state.object_store import settings
+from reverse_etl.state.edit import forget, reset, resolve
+from reverse_etl.state.history import past_runs
+from reverse_etl.state.look import acknowledged_row, rows_not_in_braze, standing
 from tests.bucket import SECRET, Bucket
 from tests.conftest import KEY, FakeClock, Retl, Shop
 from tests.test_recovery import EVENTS, MANY, SEEN, running, start

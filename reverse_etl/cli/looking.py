@@ -43,7 +43,7 @@ def status(project: "Project", names: SyncNames = None, output: OutputFormat = O
     """Show how each sync stands: its last run, rows in Braze, rows rejected or in doubt."""
     from dataclasses import asdict
 
-    from reverse_etl.memory import DAMAGED, UNREACHABLE, standing
+    from reverse_etl.state.look import DAMAGED, UNREACHABLE, standing
 
     found = [standing(project, sync) for sync in chosen(project, names)]
     if output is Output.JSON:
@@ -68,7 +68,7 @@ def history(
     """List past runs of each sync, the newest first: what came of them, rows, requests. Disturbs no run."""
     from dataclasses import asdict
 
-    from reverse_etl.history import HEADING, past_runs
+    from reverse_etl.state.history import HEADING, past_runs
 
     runs = [run for sync in chosen(project, names) for run in past_runs(project, sync, limit)]
     if output is Output.JSON:
@@ -85,7 +85,7 @@ def rejects(
     project: "Project", name: SyncName, show_values: ShowValues = False, output: OutputFormat = Output.TEXT
 ) -> None:
     """List the rows that are not in Braze: found invalid, rejected by Braze, or in doubt, with the reason."""
-    from reverse_etl.memory import rows_not_in_braze
+    from reverse_etl.state.look import rows_not_in_braze
 
     rows = rows_not_in_braze(project, project.sync(name), show_values)
     if output is Output.JSON:
@@ -110,7 +110,7 @@ def resolve(
     key: Annotated[list[str] | None, typer.Option("--key", help="Of this row only, as `retl rejects` has it.")] = None,
 ) -> None:
     """Say what becomes of rows in doubt: sent, no answer came, and sending them twice would do harm."""
-    from reverse_etl.memory import resolve as resolve_doubts
+    from reverse_etl.state.edit import resolve as resolve_doubts
     from reverse_etl.words import count
 
     if resend == discard:

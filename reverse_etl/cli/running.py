@@ -140,7 +140,7 @@ def retry(
     """
     from reverse_etl.outcome import Options
     from reverse_etl.several import run_syncs
-    from reverse_etl.state import Intent
+    from reverse_etl.state.state import Intent
 
     again = _Again(target=target, variables=variables) if name else _last_run(project_dir, target, variables)
     project = load(project_dir, again.target, again.variables)

@@ -37,7 +37,7 @@ def state_show(
     output: OutputFormat = Output.TEXT,
 ) -> None:
     """Show what Braze has acknowledged of a sync: how many rows, which columns; or one row."""
-    from reverse_etl.memory import acknowledged_row, describe_state
+    from reverse_etl.state.look import acknowledged_row, describe_state
 
     chosen = project.sync(name)
     found = describe_state(project, chosen) if key is None else acknowledged_row(project, chosen, key)
@@ -77,7 +77,7 @@ def state_forget(
     yes: Yes = False,
 ) -> None:
     """Erase a person from all that a sync remembers: acknowledged rows, rejects, rows in doubt."""
-    from reverse_etl.memory import forget
+    from reverse_etl.state.edit import forget
     from reverse_etl.words import count
 
     chosen = project.sync(name)
@@ -95,7 +95,7 @@ def state_forget(
 @in_project
 def state_reset(project: "Project", name: SyncName, yes: Yes = False) -> None:
     """Forget what Braze has acknowledged: the next run sends every row again. The old state is kept aside."""
-    from reverse_etl.memory import reset
+    from reverse_etl.state.edit import reset
 
     chosen = project.sync(name)
     ask(cost_of_sending_all([chosen]), yes)

@@ -9,8 +9,8 @@ from reverse_etl.project.project import Project
 from reverse_etl.project.spec import Sync
 from reverse_etl.shared_state.object_store import ObjectStore
 from reverse_etl.shared_state.shared import acquired, refuse_copy
-from reverse_etl.state import State
-from reverse_etl.state_file import told
+from reverse_etl.state.file import explain_disk_errors
+from reverse_etl.state.state import State
 from reverse_etl.system.clock import Clock
 from reverse_etl.system.file_lock import locked_by_us
 from reverse_etl.system.private_files import private_files
@@ -59,7 +59,7 @@ def open_state(
         _make(folder)
         with ExitStack() as stack:
             dead_owner = stack.enter_context(locked_by_us(folder / "lock", sync, target))
-            stack.enter_context(told(folder))
+            stack.enter_context(explain_disk_errors(folder))
             shared = None
             if objects is None:
                 refuse_copy(folder)

@@ -17,10 +17,10 @@ from typing import Any
 import duckdb
 
 from reverse_etl.errors import BusyError, StateError
-from reverse_etl.opening import state_of
 from reverse_etl.project.project import Project
 from reverse_etl.project.spec import Sync
 from reverse_etl.sql.quoting import literal
+from reverse_etl.state.opening import state_of
 from reverse_etl.words import duration
 
 HEADING = (

@@ -5,31 +5,26 @@ resolve()                                                                 say wh
 forget(), reset()                                                         let go of one person, or of everything
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from reverse_etl import watermark
 from reverse_etl.errors import BusyError, DataError, StateError
-from reverse_etl.fold import set_version
-from reverse_etl.opening import objects_of, state_of
 from reverse_etl.plan.tables import ACKNOWLEDGED, RUN_ID, SENT_AT, STATE
 from reverse_etl.project.project import Project
 from reverse_etl.project.spec import Sync
 from reverse_etl.records.layout import ROW_NUMBER
 from reverse_etl.shared_state.object_store import StoreError
-from reverse_etl.shared_state.shared import acquired, look
+from reverse_etl.shared_state.shared import look
 from reverse_etl.sql.quoting import identifier
-from reverse_etl.state import State
-from reverse_etl.system.clock import Clock
-from reverse_etl.system.file_lock import locked_by_us
+from reverse_etl.state import watermark
+from reverse_etl.state.opening import objects_of, state_of
+from reverse_etl.state.state import State
 
 DAMAGED, UNREACHABLE = "damaged", "unreachable"
 _REJECTS = f"{STATE}.main.rejects"
 _IN_DOUBT = f"{STATE}.main.in_doubt"
-_STATE_FILES = ("state.duckdb", "state.duckdb.wal", "outbox.duckdb", "outbox.duckdb.wal", "journal.jsonl")
 
 
 @dataclass(frozen=True)
@@ -155,105 +150,6 @@ def _key_text(state: State) -> str | None:
     if len(casts) > 1:
         return f"CAST(to_json([{', '.join(casts)}]) AS VARCHAR)"
     return casts[0] if casts else None
-
-
-def resolve(project: Project, sync: Sync, resolution: Literal["resend", "discard"], keys: Sequence[str]) -> int:
-    """Say what the next run does with the rows in doubt (of `keys`, if any are named); how many rows that are.
-
-    resend: send them again. discard: take them as sent. Raises DataError if no such row is in doubt.
-    """
-    with state_of(project, sync) as state:
-        doubtful = {key for (key,) in state.connection.execute(f"SELECT key FROM {_IN_DOUBT}").fetchall()}
-        unknown = [key for key in keys if key not in doubtful]
-        if unknown or not doubtful:
-            what = f'the row with the key "{unknown[0]}" is not in doubt' if unknown else "no row is in doubt"
-            raise DataError(f"{sync.name}: {what}", hint=f"`retl rejects {sync.name}` lists those that are")
-        chosen = "WHERE list_contains($keys, key)" if keys else ""
-        values = {"resolution": resolution, **({"keys": list(keys)} if keys else {})}
-        with state.changing():
-            state.connection.execute(f"UPDATE {_IN_DOUBT} SET resolution = $resolution {chosen}", values)
-            set_version(state.connection, f"resolved-{datetime.now(UTC):%Y%m%dT%H%M%S%f}")
-    return len(set(keys) or doubtful)
-
-
-@dataclass(frozen=True)
-class Forgotten:
-    """How many rows of each kind went; `copies` are older states that were kept aside and may still name the person."""
-
-    acknowledged: int
-    rejected: int
-    in_doubt: int
-    copies: Sequence[str]
-
-
-def forget(project: Project, sync: Sync, key: str) -> Forgotten:
-    """Erase every trace of a person, or of one row, from what a sync remembers, down to the bytes of its file.
-
-    `key` is a row's key as `retl rejects` has it, or an identifier: external id, alias name, e-mail, phone, Braze id.
-    """
-    folder = project.state_folder(sync)
-    with state_of(project, sync) as state, state.changing(keep_before=False):
-        matches = [f"CAST({identifier(name)} AS VARCHAR) = $key" for name in _naming_columns(state)]
-        text = _key_text(state)
-        named = " OR ".join([f"{text} = $key", *matches]) if text else "false"
-        acknowledged = _delete(state, ACKNOWLEDGED, named, key) if text else 0
-        members = [f"json_extract_string(body, '{path}')" for path in _NAMING_MEMBERS]
-        in_body = " OR ".join(f"coalesce({member} = $key, false)" for member in members)
-        rejected, in_doubt = (_delete(state, table, f"key = $key OR {in_body}", key) for table in (_REJECTS, _IN_DOUBT))
-        set_version(state.connection, f"forgotten-{datetime.now(UTC):%Y%m%dT%H%M%S%f}")
-        state.rewrite()
-    with state_of(project, sync) as state:
-        older = state.older_copies()
-    copies = [*map(str, sorted(folder.glob("before-*"))), *older]
-    return Forgotten(acknowledged, rejected, in_doubt, copies)
-
-
-# Where a record names its user; `$` is a record that is an identifier and nothing else.
-_NAMING_MEMBERS = (
-    *("$", "$.external_id", "$.email", "$.phone", "$.braze_id", "$.alias_name"),
-    *("$.user_alias.alias_name", "$.user_to_identify.alias_name"),
-)
-
-
-def _naming_columns(state: State) -> list[str]:
-    names = {"external_id", "email", "phone", "braze_id", "alias_name", *state.key()} - {ROW_NUMBER}
-    return [name for name in state.columns() if name in names]
-
-
-def _delete(state: State, table: str, condition: str, key: str) -> int:
-    gone = state.connection.execute(f"DELETE FROM {table} WHERE {condition} RETURNING 1", {"key": key}).fetchall()
-    return len(gone)
-
-
-def reset(project: Project, sync: Sync) -> str | None:
-    """Move a sync's state aside; the folder or the object it is in now, or None if there was none.
-
-    It is not opened, so that this is the way out for a damaged one too.
-    """
-    folder, objects = project.state_folder(sync), objects_of(project, sync)
-    if objects is None and not _state_files(folder):
-        return None
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with locked_by_us(folder / "lock", sync.name, project.target_name):
-        if objects is None:
-            return str(_moved_aside(folder, _state_files(folder)))
-        with acquired(objects, folder, sync.name, project.target_name, Clock().utc) as shared:
-            kept = shared.reset()
-            for path in _state_files(folder):  # of a copy
-                path.unlink()
-            return kept
-
-
-def _state_files(folder: Path) -> list[Path]:
-    return [folder / name for name in _STATE_FILES if (folder / name).exists()]
-
-
-def _moved_aside(folder: Path, files: Sequence[Path]) -> Path:
-    aside = folder / f"before-reset-{datetime.now(UTC):%Y%m%dT%H%M%S%f}"
-    aside.mkdir(mode=0o700)
-    for path in files:
-        path.rename(aside / path.name)
-    return aside
 
 
 def _number(state: State, sql: str) -> int:

@@ -124,7 +124,7 @@ def look_up_done_until(connection: DuckDBPyConnection, path: Path) -> datetime |
 
 
 @contextmanager
-def told(folder: Path) -> Iterator[None]:
+def explain_disk_errors(folder: Path) -> Iterator[None]:
     """Turns what a disk or too little memory can do, inside the block, into a StateError that says what is left."""
     kept = "then run again: what was sent and answered is written down in the folder, and the next run folds it in"
     hint = f"free some space or mend the disk, {kept}"

@@ -23,11 +23,9 @@ from typing import Any
 
 import duckdb
 
-from reverse_etl import watermark
 from reverse_etl.braze.modes import Kind
 from reverse_etl.delivery.journal import Journal
 from reverse_etl.errors import StateError
-from reverse_etl.fold import Ending, Fates, acknowledged_columns, fold
 from reverse_etl.plan.tables import ACKNOWLEDGED, CHANGES, OUTBOX, RUN, SENT_AT, STATE, UNSURE
 from reverse_etl.plan.workbench import connect
 from reverse_etl.project.spec import Sync
@@ -35,7 +33,9 @@ from reverse_etl.records.layout import Layout
 from reverse_etl.records.rules import Rule
 from reverse_etl.shared_state.shared import OvertakenError, SharedState
 from reverse_etl.sql.quoting import literal
-from reverse_etl.state_file import attach, done_until
+from reverse_etl.state import watermark
+from reverse_etl.state.commit import Ending, Fates, acknowledged_columns, fold
+from reverse_etl.state.file import attach, done_until
 from reverse_etl.system.clock import Clock, when_free
 
 LOOKERS_ARE_GONE_S = 2.0

@@ -14,11 +14,11 @@ from typing import Any
 import duckdb
 from duckdb import DuckDBPyConnection
 
-from reverse_etl import watermark
 from reverse_etl.errors import StateError
 from reverse_etl.plan.tables import ACKNOWLEDGED, OUTBOX, RUN, RUN_ID, SENT_AT, STATE, UNSURE
 from reverse_etl.records.layout import ROW_NUMBER
 from reverse_etl.sql.quoting import identifier, literal, statement
+from reverse_etl.state import watermark
 
 _JOURNAL_COLUMNS = """{
     sent: 'BIGINT', first: 'BIGINT', last: 'BIGINT',
