@@ -18,13 +18,13 @@ from typing import Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from reverse_etl.errors import Mistake, ProjectError
-from reverse_etl.outcome import RunResult
 from reverse_etl.plan.outbox import InvalidReason, InvalidRow
 from reverse_etl.plan.plan import Plan
-from reverse_etl.preview import Preview
 from reverse_etl.project.graph import model_id, sync_id
 from reverse_etl.project.project import Project
 from reverse_etl.report import preview_json
+from reverse_etl.runs.outcome import RunResult
+from reverse_etl.runs.preview import Preview
 from reverse_etl.state.commit import Fates
 
 SCHEMA_VERSION = 1  # a field that goes, or means something else, makes it 2; a new one does not

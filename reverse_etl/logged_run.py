@@ -6,11 +6,11 @@ from contextlib import contextmanager
 from dataclasses import asdict
 
 from reverse_etl.delivery.sender import Sender
-from reverse_etl.interrupts import Interrupts
 from reverse_etl.plan.plan import Plan
 from reverse_etl.progress import LINE_EVERY_S, repeating
 from reverse_etl.project.spec import Sync
 from reverse_etl.report import change_line
+from reverse_etl.runs.interrupts import Interrupts
 from reverse_etl.talk import say
 from reverse_etl.words import count
 

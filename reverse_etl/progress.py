@@ -17,10 +17,10 @@ from rich.progress import (
 )
 
 from reverse_etl.delivery.sender import Sender
-from reverse_etl.interrupts import Interrupts
 from reverse_etl.plan.plan import Plan
 from reverse_etl.project.spec import Sync
 from reverse_etl.report import change_line
+from reverse_etl.runs.interrupts import Interrupts
 from reverse_etl.words import count
 
 BAR_EVERY_S = 0.2

@@ -6,14 +6,14 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
-from reverse_etl.due import Due
 from reverse_etl.errors import Mistake
-from reverse_etl.outcome import RunResult
 from reverse_etl.plan.data_tests import warnings
 from reverse_etl.plan.outbox import InvalidRow, SampleChange
 from reverse_etl.plan.plan import Plan
-from reverse_etl.preview import Preview
 from reverse_etl.project.spec import Sync
+from reverse_etl.runs.due import Due
+from reverse_etl.runs.outcome import RunResult
+from reverse_etl.runs.preview import Preview
 from reverse_etl.words import count, duration, moment, table_lines
 
 MASK = "***"

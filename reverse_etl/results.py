@@ -13,10 +13,10 @@ from typing import Any, Self
 
 from reverse_etl import report
 from reverse_etl.errors import Mistake, RetlError
-from reverse_etl.outcome import RunResult, exit_code
 from reverse_etl.plan.outbox import InvalidRow
 from reverse_etl.plan.plan import Plan
-from reverse_etl.preview import Preview
+from reverse_etl.runs.outcome import RunResult, exit_code
+from reverse_etl.runs.preview import Preview
 from reverse_etl.state.commit import Fates
 
 

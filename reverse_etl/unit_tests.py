@@ -28,7 +28,6 @@ from reverse_etl.engines.duckdb.connection import attach_warehouse, seed_sql
 from reverse_etl.engines.duckdb.model import describe
 from reverse_etl.errors import DataError, Location, Mistake, ProjectError, RetlError, nearest
 from reverse_etl.given import csv_rows, rows_sql, unknown_columns, value_sql
-from reverse_etl.outcome import Listener, Options
 from reverse_etl.plan.data_tests import DataTestResult
 from reverse_etl.plan.outbox import invalid_rows, read_records
 from reverse_etl.plan.workbench import connect
@@ -38,7 +37,8 @@ from reverse_etl.project.spec import Sync
 from reverse_etl.project.spec_tests import Input, UnitTest
 from reverse_etl.records.layout import Layout, lay_out
 from reverse_etl.records.mapping import closing
-from reverse_etl.run import fill_outbox
+from reverse_etl.runs.outcome import Listener, Options
+from reverse_etl.runs.run import fill_outbox
 from reverse_etl.sql.types import SqlType
 from reverse_etl.state.commit import Ending
 from reverse_etl.state.opening import open_state

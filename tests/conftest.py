@@ -19,11 +19,11 @@ from jsonschema import Draft202012Validator
 from reverse_etl.cli import main
 from reverse_etl.delivery.retry import RetryPolicy
 from reverse_etl.delivery.session import open_session
-from reverse_etl.outcome import Options, RunResult
 from reverse_etl.project.json_schema import json_schema
 from reverse_etl.project.project import Project, load_project
+from reverse_etl.runs.outcome import Options, RunResult
+from reverse_etl.runs.sequence import run_syncs
 from reverse_etl.sandbox import Sandbox
-from reverse_etl.several import run_syncs
 
 KEY = "sandbox"
 SCHEMA = Draft202012Validator(json_schema())

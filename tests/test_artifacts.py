@@ -406,8 +406,8 @@ def test_whole_run_is_told_as_json_lines(shop: Shop, retl: Retl):
 
 def test_sending_is_told_while_it_goes(shop: Shop, capsys):
     from reverse_etl import talk
-    from reverse_etl.interrupts import Interrupts
     from reverse_etl.logged_run import JsonLines
+    from reverse_etl.runs.interrupts import Interrupts
 
     shop.braze.add_fault(Fault("delay", seconds=0.3))
     shop.listener = JsonLines(Interrupts(), every_s=0.02)  # type: ignore[assignment]

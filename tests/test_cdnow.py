@@ -11,10 +11,10 @@ import duckdb
 import pytest
 
 from reverse_etl.delivery.session import open_session
-from reverse_etl.outcome import Options, RunResult
 from reverse_etl.project.project import load_project
+from reverse_etl.runs.outcome import Options, RunResult
+from reverse_etl.runs.sequence import run_syncs
 from reverse_etl.sandbox import Sandbox
-from reverse_etl.several import run_syncs
 from tests.conftest import DATA, KEY, Silent
 
 FILE = DATA / "cdnow" / "CDNOW_sample.txt"

@@ -11,13 +11,13 @@ import duckdb
 import pytest
 
 from reverse_etl.delivery.session import open_session
-from reverse_etl.due import find_due, next_due
 from reverse_etl.errors import ProjectError
-from reverse_etl.outcome import Options
 from reverse_etl.project.cron import Cron
 from reverse_etl.project.project import load_project
+from reverse_etl.runs.due import find_due, next_due
+from reverse_etl.runs.outcome import Options
+from reverse_etl.runs.scheduler import passes, run_due
 from reverse_etl.sandbox import Fault
-from reverse_etl.scheduler import passes, run_due
 from tests.conftest import KEY, Retl, Shop, Silent
 from tests.test_recovery import running, start
 

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from reverse_etl.delivery.session import open_session
-from reverse_etl.due import find_due
-from reverse_etl.outcome import Options
+from reverse_etl.runs.due import find_due
+from reverse_etl.runs.outcome import Options
+from reverse_etl.runs.scheduler import run_due
 from reverse_etl.sandbox import Fault, Sandbox
-from reverse_etl.scheduler import run_due
 from reverse_etl.shared_state import shared
 from reverse_etl.shared_state.object_store import settings
 from reverse_etl.state.edit import forget, reset, resolve

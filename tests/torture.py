@@ -31,10 +31,10 @@ import duckdb
 
 from reverse_etl.delivery.retry import RetryPolicy
 from reverse_etl.delivery.session import open_session
-from reverse_etl.outcome import Options, RunResult
 from reverse_etl.project.project import load_project
+from reverse_etl.runs.outcome import Options, RunResult
+from reverse_etl.runs.sequence import run_syncs
 from reverse_etl.sandbox import Fault, LoggedRequest, Sandbox
-from reverse_etl.several import run_syncs
 from reverse_etl.state.edit import resolve
 from reverse_etl.state.opening import open_state
 from reverse_etl.state.state import Intent

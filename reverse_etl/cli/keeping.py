@@ -12,10 +12,10 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
     from reverse_etl.artifacts import About
-    from reverse_etl.outcome import RunResult
-    from reverse_etl.preview import Preview
     from reverse_etl.project.project import Project
     from reverse_etl.project.spec import Sync
+    from reverse_etl.runs.outcome import RunResult
+    from reverse_etl.runs.preview import Preview
 
 
 def about(project: "Project") -> "About":
@@ -59,7 +59,7 @@ def keep_results(
     the others were not begun.
     """
     from reverse_etl.artifacts import run_results
-    from reverse_etl.outcome import RunResult
+    from reverse_etl.runs.outcome import RunResult
 
     done = {result.sync for result in results}
     ended: list[RunResult] = []

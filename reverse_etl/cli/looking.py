@@ -28,7 +28,7 @@ app = typer.Typer()
 @in_project
 def debug(project: "Project") -> None:
     """Check the warehouse, the models, the API key and its permissions, and the states."""
-    from reverse_etl.debug import checks
+    from reverse_etl.runs.debug import checks
 
     failed = 0
     for check in checks(project):

@@ -53,11 +53,11 @@ from reverse_etl.cli.shared import (
 from reverse_etl.errors import Mistake, ProjectError, RetlError
 
 if TYPE_CHECKING:
-    from reverse_etl.interrupts import Interrupts
-    from reverse_etl.outcome import Options, RunResult
-    from reverse_etl.preview import Save
     from reverse_etl.project.project import Project
     from reverse_etl.project.spec import Sync
+    from reverse_etl.runs.interrupts import Interrupts
+    from reverse_etl.runs.outcome import Options, RunResult
+    from reverse_etl.runs.preview import Save
 
 app = typer.Typer()
 
@@ -88,8 +88,8 @@ def sync(
     output: OutputFormat = Output.TEXT,
 ) -> None:
     """Send what changed in the models of syncs since they last ran."""
-    from reverse_etl.outcome import Options
-    from reverse_etl.several import run_syncs
+    from reverse_etl.runs.outcome import Options
+    from reverse_etl.runs.sequence import run_syncs
 
     if not (names or select or all_syncs):
         raise ProjectError("no sync is named", hint=f"name some of {', '.join(project.sync_names)}, or pass --all")
@@ -138,8 +138,8 @@ def retry(
     Without a name these are the syncs of the last run that did not succeed or were skipped, with its target, variables,
     --full-refresh and --accept-schema-change.
     """
-    from reverse_etl.outcome import Options
-    from reverse_etl.several import run_syncs
+    from reverse_etl.runs.outcome import Options
+    from reverse_etl.runs.sequence import run_syncs
     from reverse_etl.state.state import Intent
 
     again = _Again(target=target, variables=variables) if name else _last_run(project_dir, target, variables)
@@ -186,7 +186,7 @@ class _Again:
 def _last_run(folder: Path, target: str | None, variables: str | None) -> _Again:
     """What of the last run did not succeed; `target` and `variables` of the command line win."""
     from reverse_etl.artifacts import last_run
-    from reverse_etl.outcome import DONE, RUNNING
+    from reverse_etl.runs.outcome import DONE, RUNNING
 
     run, well = last_run(folder), ("success", DONE, RUNNING)  # what another process was at work on is left to it
     return _Again(
@@ -213,10 +213,10 @@ def apply(
     output: OutputFormat = Output.TEXT,
 ) -> None:
     """Send a saved plan: exactly the records that were reviewed, without running a model. A stale plan is refused."""
-    from reverse_etl.apply import apply_syncs, refuse_stale
     from reverse_etl.cli.keeping import keep_manifest
-    from reverse_etl.outcome import Options
-    from reverse_etl.saved_plan import KEY_VARIABLE, opened_plan
+    from reverse_etl.runs.apply import apply_syncs, refuse_stale
+    from reverse_etl.runs.outcome import Options
+    from reverse_etl.runs.saved_plan import KEY_VARIABLE, opened_plan
 
     options = Options(
         force_guards=_guard_names(force_guard or []),
@@ -273,8 +273,8 @@ def run_and_exit(
 ) -> NoReturn:
     """Run syncs, say what comes of each, and end the command with what that means."""
     from reverse_etl import report
-    from reverse_etl.interrupts import Interrupted, Interrupts
-    from reverse_etl.outcome import exit_code
+    from reverse_etl.runs.interrupts import Interrupted, Interrupts
+    from reverse_etl.runs.outcome import exit_code
 
     interrupts = Interrupts()
     results: list[RunResult] = []
@@ -393,8 +393,8 @@ def plan(
     """Show what a sync would send: rows, columns, old and new values, requests. Sends nothing, needs no API key."""
     from reverse_etl import report
     from reverse_etl.cli.keeping import keep_plan
-    from reverse_etl.outcome import Options
-    from reverse_etl.preview import preview_sync
+    from reverse_etl.runs.outcome import Options
+    from reverse_etl.runs.preview import preview_sync
 
     if scheduled_time is not None:
         project = project.scheduled_at(_moment(scheduled_time))
@@ -431,7 +431,7 @@ def plan(
 @contextmanager
 def _saving(project: "Project", out: Path | None, encrypt: bool) -> "Iterator[Save | None]":
     """What keeps a plan in the file `out`; None if none is asked for."""
-    from reverse_etl.saved_plan import KEY_VARIABLE, origin, plan_file
+    from reverse_etl.runs.saved_plan import KEY_VARIABLE, origin, plan_file
 
     if out is None:
         if encrypt:

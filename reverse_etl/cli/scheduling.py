@@ -30,11 +30,11 @@ from reverse_etl.errors import RetlError
 from reverse_etl.talk import say_mistake
 
 if TYPE_CHECKING:
-    from reverse_etl.due import Due
-    from reverse_etl.interrupts import Interrupts
-    from reverse_etl.outcome import Options
     from reverse_etl.project.project import Project
     from reverse_etl.project.spec import Sync
+    from reverse_etl.runs.due import Due
+    from reverse_etl.runs.interrupts import Interrupts
+    from reverse_etl.runs.outcome import Options
 
 app = typer.Typer()
 WaitForWarehouse = Annotated[
@@ -59,13 +59,13 @@ def run_due(
     output: OutputFormat = Output.TEXT,
 ) -> None:
     """Run the syncs whose schedule has come due since they last went well. Safe to call each minute."""
-    from reverse_etl.due import find_due, next_due
+    from reverse_etl.runs.due import find_due, next_due
 
     syncs = chosen(project, names, select, exclude, state)
     dues = find_due(project, syncs, project.started_at)
     if dues and not dry_run:
-        from reverse_etl.outcome import Options
-        from reverse_etl.scheduler import run_due as run
+        from reverse_etl.runs.outcome import Options
+        from reverse_etl.runs.scheduler import run_due as run
 
         options = Options(fail_fast=fail_fast, threads=threads, memory_limit=memory_limit, wait_s=wait)
         due = [one.sync for one in dues]
@@ -101,11 +101,11 @@ def schedule(
     """Stay, and do the same as `retl run-due` each minute, until a signal comes. An edited project takes effect."""
     import time
 
-    from reverse_etl.due import find_due, next_due
-    from reverse_etl.interrupts import Interrupted, Interrupts
-    from reverse_etl.outcome import Options
     from reverse_etl.report import coming_line
-    from reverse_etl.scheduler import passes
+    from reverse_etl.runs.due import find_due, next_due
+    from reverse_etl.runs.interrupts import Interrupted, Interrupts
+    from reverse_etl.runs.outcome import Options
+    from reverse_etl.runs.scheduler import passes
 
     def read_syncs() -> "tuple[Project, list[Sync]]":
         project = read()
@@ -137,7 +137,7 @@ def _run_once(
     project: "Project", dues: "Sequence[Due]", options: "Options", rate_limit_share: float, interrupts: "Interrupts"
 ) -> None:
     """Run what is due; what goes wrong is said, and ends nothing but itself."""
-    from reverse_etl.scheduler import run_due as run
+    from reverse_etl.runs.scheduler import run_due as run
 
     syncs, every = [due.sync for due in dues], partial(run, project, dues)
     try:

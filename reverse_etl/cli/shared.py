@@ -15,11 +15,11 @@ from reverse_etl.errors import ProjectError
 from reverse_etl.talk import say as say
 
 if TYPE_CHECKING:
-    from reverse_etl.interrupts import Interrupts
-    from reverse_etl.outcome import Listener
     from reverse_etl.project.project import Project
     from reverse_etl.project.selection import Compared
     from reverse_etl.project.spec import Sync
+    from reverse_etl.runs.interrupts import Interrupts
+    from reverse_etl.runs.outcome import Listener
 
 
 class Output(StrEnum):
@@ -211,9 +211,9 @@ def screen(interrupts: "Interrupts | None" = None) -> "Listener":
     """What tells on stderr how a run goes."""
     from rich.console import Console
 
-    from reverse_etl.interrupts import Interrupts
     from reverse_etl.logged_run import JsonLines
     from reverse_etl.progress import Screen
+    from reverse_etl.runs.interrupts import Interrupts
 
     interrupts = interrupts or Interrupts()
     return JsonLines(interrupts) if talk.invocation.is_json else Screen(Console(stderr=True), interrupts)

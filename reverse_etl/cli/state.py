@@ -57,8 +57,8 @@ def state_seed(
     yes: Yes = False,
 ) -> None:
     """Take what the model returns now as already in Braze: only later changes go out. Sends nothing."""
-    from reverse_etl.outcome import Options
-    from reverse_etl.run import adopt
+    from reverse_etl.runs.outcome import Options
+    from reverse_etl.runs.run import adopt
     from reverse_etl.words import count
 
     chosen = project.sync(name)

@@ -46,7 +46,7 @@ def run_tests(
 ) -> None:
     """Run unit tests: given rows in, records out, without warehouse, network or key. Sends nothing."""
     from reverse_etl import report_tests
-    from reverse_etl.outcome import Options
+    from reverse_etl.runs.outcome import Options
     from reverse_etl.unit_tests import check_data, prepare, run_test
 
     began_s = time.monotonic()

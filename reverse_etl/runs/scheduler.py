@@ -13,13 +13,13 @@ from functools import partial
 from typing import TypeVar
 
 from reverse_etl.delivery.session import Session
-from reverse_etl.due import Due
 from reverse_etl.errors import AtWorkError, RetlError
-from reverse_etl.outcome import DONE, RUNNING, Listener, Options, RunResult, not_run
 from reverse_etl.project.project import Project
 from reverse_etl.project.spec import Sync
-from reverse_etl.run import carry_out, opened, plan_sync
-from reverse_etl.several import run_syncs
+from reverse_etl.runs.due import Due
+from reverse_etl.runs.outcome import DONE, RUNNING, Listener, Options, RunResult, not_run
+from reverse_etl.runs.run import carry_out, opened, plan_sync
+from reverse_etl.runs.sequence import run_syncs
 
 T = TypeVar("T")
 PASS_EVERY = timedelta(minutes=1)

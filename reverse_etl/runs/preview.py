@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 from reverse_etl.delivery.session import windows
 from reverse_etl.errors import Mistake
-from reverse_etl.outcome import Listener, Options
 from reverse_etl.plan.outbox import (
     InvalidReason,
     InvalidRow,
@@ -18,7 +17,8 @@ from reverse_etl.plan.outbox import (
 from reverse_etl.plan.plan import Plan
 from reverse_etl.project.project import Project
 from reverse_etl.project.spec import Sync
-from reverse_etl.run import calls, opened, plan_sync, why_stop
+from reverse_etl.runs.outcome import Listener, Options
+from reverse_etl.runs.run import calls, opened, plan_sync, why_stop
 from reverse_etl.state.state import State
 
 Save = Callable[[Sync, State, Plan], None]  # keeps a copy of an open run

@@ -28,7 +28,6 @@ from reverse_etl.engines.duckdb.connection import attach_warehouse, detach_wareh
 from reverse_etl.engines.duckdb.diff import changes_sql, taken_changes
 from reverse_etl.engines.duckdb.model import describe
 from reverse_etl.errors import Mistake
-from reverse_etl.outcome import Listener, Options, RunResult
 from reverse_etl.plan.data_tests import failed, warnings
 from reverse_etl.plan.guards import DATA_TESTS, Counts, tripped
 from reverse_etl.plan.outbox import invalid_rows, read_records
@@ -39,6 +38,7 @@ from reverse_etl.project.spec import Sync
 from reverse_etl.records.layout import Layout, lay_out
 from reverse_etl.records.mapping import closing, order_sql, outbox_sql
 from reverse_etl.records.rules import rules
+from reverse_etl.runs.outcome import Listener, Options, RunResult
 from reverse_etl.state.commit import Ending, Fates, final_status
 from reverse_etl.state.opening import state_of
 from reverse_etl.state.state import Intent, State

@@ -5,10 +5,10 @@ from collections.abc import Callable, Iterator, Sequence
 
 from reverse_etl.delivery.session import Session
 from reverse_etl.errors import Mistake, RetlError
-from reverse_etl.outcome import RUNNING, Listener, Options, RunResult, not_run
 from reverse_etl.project.project import Project
 from reverse_etl.project.spec import Sync
-from reverse_etl.run import run_sync
+from reverse_etl.runs.outcome import RUNNING, Listener, Options, RunResult, not_run
+from reverse_etl.runs.run import run_sync
 
 DEPENDENT_CALLS_S = 300  # Braze may take so long until a call sees what another one did (api_limits)
 

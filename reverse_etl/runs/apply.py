@@ -11,12 +11,12 @@ from functools import partial
 
 from reverse_etl.delivery.session import Session
 from reverse_etl.errors import ProjectError
-from reverse_etl.outcome import Listener, Options, RunResult
 from reverse_etl.project.project import Project
 from reverse_etl.project.spec import Sync
-from reverse_etl.run import carry_out, opened
-from reverse_etl.saved_plan import SavedPlan, origin, stale, take_over, when_applied, why_stale
-from reverse_etl.several import run_syncs
+from reverse_etl.runs.outcome import Listener, Options, RunResult
+from reverse_etl.runs.run import carry_out, opened
+from reverse_etl.runs.saved_plan import SavedPlan, origin, stale, take_over, when_applied, why_stale
+from reverse_etl.runs.sequence import run_syncs
 from reverse_etl.state.state import State
 
 
