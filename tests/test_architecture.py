@@ -56,7 +56,7 @@ PURE = {
         "records.rules",
     ),
     *("records.mapping", "engines.duckdb.diff", "shared_state.head"),
-    *("project.fields", "project.spec_tests", "plan.data_tests", "given", "comparison"),
+    *("project.fields", "project.spec_tests", "plan.data_tests", "testing.fixtures", "testing.comparison"),
 }
 IMPURE = {"os", "time", "random", "socket", "subprocess", "duckdb", "requests", "urllib3", "typer", "rich", "threading"}
 

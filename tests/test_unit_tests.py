@@ -14,8 +14,8 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reverse_etl.comparison import differences, json_of
-from reverse_etl.given import csv_rows
+from reverse_etl.testing.comparison import differences, json_of
+from reverse_etl.testing.fixtures import csv_rows
 from tests.conftest import Outcome, Retl
 
 ROOT = Path(__file__).parents[1]

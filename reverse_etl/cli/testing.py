@@ -47,7 +47,7 @@ def run_tests(
     """Run unit tests: given rows in, records out, without warehouse, network or key. Sends nothing."""
     from reverse_etl import report_tests
     from reverse_etl.runs.outcome import Options
-    from reverse_etl.unit_tests import check_data, prepare, run_test
+    from reverse_etl.testing.unit_tests import check_data, prepare, run_test
 
     began_s = time.monotonic()
     syncs = chosen(project, None, select, exclude)

@@ -11,9 +11,9 @@ from datetime import date
 from decimal import Decimal
 from typing import Any
 
-from reverse_etl.given import text_of
 from reverse_etl.plan.outbox import InvalidRow
 from reverse_etl.project.spec_tests import ExpectedInvalid
+from reverse_etl.testing.fixtures import text_of
 
 # What a record is about, as far as it can be told; the first that two records share tells that they are one.
 _IDENTITY = (

@@ -21,13 +21,11 @@ from typing import Any, Literal
 from duckdb import DuckDBPyConnection
 
 from reverse_etl.braze.modes import DELETE
-from reverse_etl.comparison import Difference, differences, invalid_differences
 from reverse_etl.delivery.batches import Record
 from reverse_etl.engines.duckdb.checks import run_data_tests
 from reverse_etl.engines.duckdb.connection import attach_warehouse, seed_sql
 from reverse_etl.engines.duckdb.model import describe
 from reverse_etl.errors import DataError, Location, Mistake, ProjectError, RetlError, nearest
-from reverse_etl.given import csv_rows, rows_sql, unknown_columns, value_sql
 from reverse_etl.plan.data_tests import DataTestResult
 from reverse_etl.plan.outbox import invalid_rows, read_records
 from reverse_etl.plan.workbench import connect
@@ -45,6 +43,8 @@ from reverse_etl.state.opening import open_state
 from reverse_etl.state.state import Intent, State
 from reverse_etl.system.clock import when_free
 from reverse_etl.system.signals import interruptible
+from reverse_etl.testing.comparison import Difference, differences, invalid_differences
+from reverse_etl.testing.fixtures import csv_rows, rows_sql, unknown_columns, value_sql
 
 _ALL = 10**9  # invalid rows are listed up to a limit elsewhere
 _NO_ROWS = Given("SELECT NULL", Location(""))  # in place of rows with a mistake in them, to go on looking for others

@@ -1,0 +1,6 @@
+"""retl test: given rows in, records out, compared with what is expected. Sends nothing, and reads no table.
+
+unit_tests.py   runs them
+fixtures.py     given rows as SQL
+comparison.py   expected and actual records, and how they differ
+"""
