@@ -20,11 +20,11 @@ from pydantic_core import PydanticUndefined
 from typer.main import get_command
 
 from docs.sandbox_rules import RULES, SOURCES, Rule
-from reverse_etl.artifacts import Manifest, PlanArtifact, RunResults
 from reverse_etl.braze.modes import MODES, Extra, Kind, Mode
 from reverse_etl.cli import app
 from reverse_etl.project.json_schema import SCHEMA_FILE, json_schema
 from reverse_etl.project.spec import Dbt, Destination, Guards, Incremental, StatePlace, Sync
+from reverse_etl.report.artifacts import Manifest, PlanArtifact, RunResults
 from reverse_etl.sandbox.limits import DEFAULTS, LIGHT_EXPORT
 from reverse_etl.sandbox.workspace import ENDPOINTS, Endpoint
 from reverse_etl.words import as_json

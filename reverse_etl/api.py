@@ -14,12 +14,12 @@ from typing import Any, TypedDict, Unpack
 
 from reverse_etl.delivery.session import open_session
 from reverse_etl.errors import ProjectError, nearest
-from reverse_etl.logged import Logged, log_result
 from reverse_etl.plan.guards import bounded, known
 from reverse_etl.project import selection
 from reverse_etl.project.project import Project as ReadProject
 from reverse_etl.project.project import load_project
 from reverse_etl.project.spec import Sync
+from reverse_etl.report.log import Logged, log_result
 from reverse_etl.results import PlanResult, SyncResult, SyncResults, plan_result, sync_result
 from reverse_etl.runs.outcome import Listener, Options
 from reverse_etl.runs.preview import preview_sync

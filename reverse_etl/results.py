@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Self
 
-from reverse_etl import report
 from reverse_etl.errors import Mistake, RetlError
 from reverse_etl.plan.outbox import InvalidRow
 from reverse_etl.plan.plan import Plan
+from reverse_etl.report import as_json, text
 from reverse_etl.runs.outcome import RunResult, exit_code
 from reverse_etl.runs.preview import Preview
 from reverse_etl.state.commit import Fates
@@ -160,8 +160,8 @@ def sync_result(result: RunResult) -> SyncResult:
         mistakes=tuple(result.mistakes),
         invalid_rows=tuple(result.invalid),
         plan=result.plan,
-        summary=report.result_line(result),
-        _json=report.result_json(result),
+        summary=text.result_line(result),
+        _json=as_json.result_json(result),
     )
 
 
@@ -175,7 +175,7 @@ def plan_result(preview: Preview) -> PlanResult:
         stops=tuple(preview.stops),
         invalid_rows=tuple(preview.invalid),
         seconds=preview.seconds,
-        text="\n".join(report.preview_lines(preview, show_values=False)),
-        markdown="\n".join(report.preview_markdown([preview])),
-        _json=report.preview_json(preview),
+        text="\n".join(text.preview_lines(preview, show_values=False)),
+        markdown="\n".join(text.preview_markdown([preview])),
+        _json=as_json.preview_json(preview),
     )

@@ -128,7 +128,7 @@ def test_sandbox_and_what_it_tests_do_not_know_each_other():
     for path in files("sandbox"):
         assert rooms_of(imports(path)) <= {"sandbox"}
     assert {room for room in ORDER for path in files(room) if "sandbox" in rooms_of(imports(path))} == {
-        "session",
+        "delivery",
         "cli",
     }
 
@@ -136,4 +136,4 @@ def test_sandbox_and_what_it_tests_do_not_know_each_other():
 def test_states_of_a_project_are_opened_where_its_target_keeps_them():
     """`open_state` alone knows nothing of `state.path`: who opens a folder of a project with it works on another state."""
     callers = {name_of(path) for path in PACKAGE.rglob("*.py") if "open_state(" in path.read_text(encoding="utf-8")}
-    assert callers == {"opening", "unit_tests"}  # unit tests have a folder of their own
+    assert callers == {"state.opening", "testing.unit_tests"}  # unit tests have a folder of their own

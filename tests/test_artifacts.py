@@ -14,7 +14,7 @@ import pytest
 import yaml
 from jsonschema import Draft202012Validator
 
-from reverse_etl.artifacts import ARTIFACTS, artifact_schema
+from reverse_etl.report.artifacts import ARTIFACTS, artifact_schema
 from reverse_etl.sandbox import Fault
 from tests.conftest import KEY, Retl, Shop, edit
 
@@ -405,17 +405,17 @@ def test_whole_run_is_told_as_json_lines(shop: Shop, retl: Retl):
 
 
 def test_sending_is_told_while_it_goes(shop: Shop, capsys):
-    from reverse_etl import talk
-    from reverse_etl.logged_run import JsonLines
+    from reverse_etl.report import stderr
+    from reverse_etl.report.json_lines import JsonLines
     from reverse_etl.runs.interrupts import Interrupts
 
     shop.braze.add_fault(Fault("delay", seconds=0.3))
     shop.listener = JsonLines(Interrupts(), every_s=0.02)  # type: ignore[assignment]
-    talk.begin("sync", is_json=True)
+    stderr.begin("sync", is_json=True)
     try:
         shop.sync("users", ROWS).run()
     finally:
-        talk.begin("", is_json=False)
+        stderr.begin("", is_json=False)
     events = [line["event"] for line in log(capsys.readouterr().err)]
     assert events.count("sending") > 1
     assert events[-1] == "sent"

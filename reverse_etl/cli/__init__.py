@@ -18,10 +18,10 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from reverse_etl import talk
 from reverse_etl.cli import looking, making, running, sandbox, scheduling, state, testing
 from reverse_etl.cli.shared import Output
 from reverse_etl.errors import RetlError
+from reverse_etl.report import stderr
 
 app = typer.Typer(
     name="retl",
@@ -57,17 +57,17 @@ def root(
     ] = Output.TEXT,
 ) -> None:
     """Keep Braze true to SQL models: the right rows, the right columns, once."""
-    talk.begin(context.invoked_subcommand or "", log_format is Output.JSON)
+    stderr.begin(context.invoked_subcommand or "", log_format is Output.JSON)
 
 
 def main() -> NoReturn:
     """The command `retl`."""
-    talk.begin("", _asks_for_json(sys.argv[1:]))
+    stderr.begin("", _asks_for_json(sys.argv[1:]))
     try:
-        sys.exit(_run_in_json() if talk.invocation.is_json else app(prog_name="retl"))
+        sys.exit(_run_in_json() if stderr.invocation.is_json else app(prog_name="retl"))
     except RetlError as error:
         for mistake in error.mistakes:
-            talk.say_mistake(mistake)
+            stderr.say_mistake(mistake)
         sys.exit(error.exit_code)
     except RuntimeError as error:
         from reverse_etl.system.signals import is_swallowed
@@ -93,11 +93,11 @@ def _run_in_json() -> int:
     try:
         return int(app(prog_name="retl", standalone_mode=False) or 0)
     except typer.Abort:
-        talk.say("aborted", "mistake", "error", what="aborted", where=None, hint=None)
+        stderr.say("aborted", "mistake", "error", what="aborted", where=None, hint=None)
         return 1
     except _WRONG_COMMAND as error:
         what = str(error.format_message())
-        talk.say(what, "mistake", "error", what=what, where=None, hint="retl COMMAND --help")
+        stderr.say(what, "mistake", "error", what=what, where=None, hint="retl COMMAND --help")
         return int(error.exit_code)
 
 

@@ -5,23 +5,23 @@ from functools import partial
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
-from reverse_etl import talk
 from reverse_etl.errors import Mistake, ProjectError
+from reverse_etl.report import stderr
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
-    from reverse_etl.artifacts import About
     from reverse_etl.project.project import Project
     from reverse_etl.project.spec import Sync
+    from reverse_etl.report.artifacts import About
     from reverse_etl.runs.outcome import RunResult
     from reverse_etl.runs.preview import Preview
 
 
 def about(project: "Project") -> "About":
-    from reverse_etl.artifacts import metadata
+    from reverse_etl.report.artifacts import metadata
 
-    now = talk.invocation
+    now = stderr.invocation
     return partial(
         metadata,
         invocation_id=now.id,
@@ -33,14 +33,14 @@ def about(project: "Project") -> "About":
 
 def keep_manifest(project: "Project") -> None:
     """Write manifest.json."""
-    from reverse_etl.artifacts import manifest
+    from reverse_etl.report.artifacts import manifest
 
     _keep(project, manifest(project, about(project)))
 
 
 def keep_plan(project: "Project", previews: "Sequence[Preview]") -> None:
     """Write plan.json."""
-    from reverse_etl.artifacts import plan_artifact
+    from reverse_etl.report.artifacts import plan_artifact
 
     _keep(project, plan_artifact(previews, about(project)))
 
@@ -58,7 +58,7 @@ def keep_results(
     A command that ended early, for `why` if it is known, leaves syncs without a result: the first of them was at work,
     the others were not begun.
     """
-    from reverse_etl.artifacts import run_results
+    from reverse_etl.report.artifacts import run_results
     from reverse_etl.runs.outcome import RunResult
 
     done = {result.sync for result in results}
@@ -68,16 +68,16 @@ def keep_results(
         text = "the command ended before its turn" if ended else "the command ended while it was at work"
         mistakes = [Mistake(f"{sync.name}: {status}: {text}")] if ended or not why else why
         ended.append(RunResult(sync.name, sync.spec.label, project.target_name, status, 1, mistakes))
-    arguments = {**talk.invocation.arguments, "target": project.target_name}
+    arguments = {**stderr.invocation.arguments, "target": project.target_name}
     _keep(project, run_results([*results, *ended], about(project), elapsed_s, arguments))
 
 
 def _keep(project: "Project", artifact: "BaseModel") -> None:
     """Write an artifact. That it cannot be is said, and no more: what the command did is done."""
-    from reverse_etl.artifacts import write
+    from reverse_etl.report.artifacts import write
 
     try:
         write(project, artifact)
     except ProjectError as error:
         for mistake in error.mistakes:
-            talk.say_mistake(mistake)
+            stderr.say_mistake(mistake)

@@ -81,8 +81,8 @@ def schema(
     name: Annotated[Schema, typer.Argument(help="syncs.yml, or a file in target/.")] = Schema.SYNCS,
 ) -> None:
     """Print the JSON Schema of syncs.yml, for editors; or of a file that retl leaves in target/."""
-    from reverse_etl.artifacts import artifact_schema
     from reverse_etl.project.json_schema import json_schema
+    from reverse_etl.report.artifacts import artifact_schema
 
     print_json(json_schema() if name is Schema.SYNCS else artifact_schema(name.value))
 

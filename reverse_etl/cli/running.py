@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from reverse_etl import talk
 from reverse_etl.cli.shared import (
     AcceptSchemaChange,
     Exclude,
@@ -51,6 +50,7 @@ from reverse_etl.cli.shared import (
     screen,
 )
 from reverse_etl.errors import Mistake, ProjectError, RetlError
+from reverse_etl.report import stderr
 
 if TYPE_CHECKING:
     from reverse_etl.project.project import Project
@@ -185,7 +185,7 @@ class _Again:
 
 def _last_run(folder: Path, target: str | None, variables: str | None) -> _Again:
     """What of the last run did not succeed; `target` and `variables` of the command line win."""
-    from reverse_etl.artifacts import last_run
+    from reverse_etl.report.artifacts import last_run
     from reverse_etl.runs.outcome import DONE, RUNNING
 
     run, well = last_run(folder), ("success", DONE, RUNNING)  # what another process was at work on is left to it
@@ -272,7 +272,7 @@ def run_and_exit(
     output: Output,
 ) -> NoReturn:
     """Run syncs, say what comes of each, and end the command with what that means."""
-    from reverse_etl import report
+    from reverse_etl.report import as_json, text
     from reverse_etl.runs.interrupts import Interrupted, Interrupts
     from reverse_etl.runs.outcome import exit_code
 
@@ -288,9 +288,9 @@ def run_and_exit(
     elapsed_s = time.monotonic() - began_s
     if len(results) > 1:
         statuses = dict(Counter(result.status for result in results))
-        say(report.summary_line(results), "summary", counts=statuses, duration_s=round(elapsed_s, 3))
+        say(text.summary_line(results), "summary", counts=statuses, duration_s=round(elapsed_s, 3))
     if output is Output.JSON:
-        print_json([report.result_json(result) for result in results])
+        print_json([as_json.result_json(result) for result in results])
     raise typer.Exit(interrupts.exit_code if interrupts.signal else exit_code(results))
 
 
@@ -328,23 +328,23 @@ def shown(
 
 
 def _print_result(result: "RunResult", output: Output) -> None:
-    from reverse_etl import report
+    from reverse_etl.report import text
 
     if output is Output.TEXT:
-        print(report.result_line(result), flush=True)
+        print(text.result_line(result), flush=True)
     about: dict[str, object] = {"sync": result.sync, "run_id": result.plan.run_id if result.plan else None}
-    if talk.invocation.is_json:
+    if stderr.invocation.is_json:
         counts = asdict(result.fates) if result.fates else None
         level, took_s = "error" if result.exit_code else "info", round(result.duration_s, 3)
         about |= {"status": result.status}
-        say(report.result_line(result), "finished", level, **about, counts=counts, duration_s=took_s)
+        say(text.result_line(result), "finished", level, **about, counts=counts, duration_s=took_s)
     for mistake in result.mistakes:
-        talk.say_mistake(mistake, **about)
-    if talk.invocation.is_json:
+        stderr.say_mistake(mistake, **about)
+    if stderr.invocation.is_json:
         for row in result.invalid:
             say(f"{result.sync}: {row.key}: {row.column} {row.reason}", "invalid_row", "error", **about, **asdict(row))
         return
-    for line in report.invalid_lines(result.invalid, result.plan.invalid if result.plan else 0):
+    for line in text.invalid_lines(result.invalid, result.plan.invalid if result.plan else 0):
         say(line)
 
 
@@ -391,8 +391,8 @@ def plan(
     output: Annotated[PlanOutput, typer.Option("--output", help="How to print the result.")] = PlanOutput.TEXT,
 ) -> None:
     """Show what a sync would send: rows, columns, old and new values, requests. Sends nothing, needs no API key."""
-    from reverse_etl import report
     from reverse_etl.cli.keeping import keep_plan
+    from reverse_etl.report import as_json, text
     from reverse_etl.runs.outcome import Options
     from reverse_etl.runs.preview import preview_sync
 
@@ -415,15 +415,15 @@ def plan(
         for one in _guarded(chosen(project, names, select, exclude, state), bounds):
             previews.append(preview_sync(project, one, options, screen(), save))
             if output is PlanOutput.TEXT:
-                print_lines(report.preview_lines(previews[-1], show_values))
+                print_lines(text.preview_lines(previews[-1], show_values))
     keep_plan(project, previews)
     if output is PlanOutput.JSON:
-        print_json([report.preview_json(preview) for preview in previews])
+        print_json([as_json.preview_json(preview) for preview in previews])
     if output is PlanOutput.MARKDOWN:
-        print_lines(report.preview_markdown(previews))
+        print_lines(text.preview_markdown(previews))
     stops = [stop for preview in previews for stop in preview.stops]
     for stop in stops:
-        talk.say_mistake(stop)
+        stderr.say_mistake(stop)
     has_changes = any(preview.plan.to_send for preview in previews)
     raise typer.Exit(1 if stops else 2 if detailed_exitcode and has_changes else 0)
 

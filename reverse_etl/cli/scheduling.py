@@ -27,7 +27,7 @@ from reverse_etl.cli.shared import (
     say,
 )
 from reverse_etl.errors import RetlError
-from reverse_etl.talk import say_mistake
+from reverse_etl.report.stderr import say_mistake
 
 if TYPE_CHECKING:
     from reverse_etl.project.project import Project
@@ -74,14 +74,14 @@ def run_due(
 
 
 def _print_due(dues: "Sequence[Due]", coming: "tuple[datetime, Sync] | None", output: Output) -> None:
-    from reverse_etl import report
+    from reverse_etl.report import as_json, text
 
     if output is Output.JSON:
-        print_json([report.due_json(due) for due in dues])
+        print_json([as_json.due_json(due) for due in dues])
     elif dues:
-        print_lines(report.due_line(due) for due in dues)
+        print_lines(text.due_line(due) for due in dues)
     else:
-        print(f"nothing is due; {report.coming_line(coming)}")
+        print(f"nothing is due; {text.coming_line(coming)}")
 
 
 @app.command()
@@ -101,7 +101,7 @@ def schedule(
     """Stay, and do the same as `retl run-due` each minute, until a signal comes. An edited project takes effect."""
     import time
 
-    from reverse_etl.report import coming_line
+    from reverse_etl.report.text import coming_line
     from reverse_etl.runs.due import find_due, next_due
     from reverse_etl.runs.interrupts import Interrupted, Interrupts
     from reverse_etl.runs.outcome import Options

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from reverse_etl import talk
 from reverse_etl.errors import ProjectError
-from reverse_etl.talk import say as say
+from reverse_etl.report import stderr
+from reverse_etl.report.stderr import say as say
 
 if TYPE_CHECKING:
     from reverse_etl.project.project import Project
@@ -145,13 +145,13 @@ def load(folder: Path, target: str | None, variables: str | None, needs_target: 
     if not isinstance(values, dict):
         raise ProjectError("--vars is not a mapping", hint="write --vars '{country: KR}'")
     project = load_project(folder, target, values, needs_target=needs_target)
-    talk.invocation.target = project.target_name
+    stderr.invocation.target = project.target_name
     return project
 
 
 def note_arguments(arguments: dict[str, Any]) -> None:
     """Keep what the command was given, for the results of its run."""
-    talk.invocation.arguments = {name: str(v) if isinstance(v, Path) else v for name, v in arguments.items()}
+    stderr.invocation.arguments = {name: str(v) if isinstance(v, Path) else v for name, v in arguments.items()}
 
 
 def print_lines(lines: Iterable[str]) -> None:
@@ -192,8 +192,8 @@ def chosen(
 
 def compared_with(project: "Project", folder: Path) -> "Compared":
     """What `state:` compares: the manifest in a folder, and the project as it is."""
-    from reverse_etl.artifacts import read_manifest
     from reverse_etl.project.selection import Compared
+    from reverse_etl.report.artifacts import read_manifest
 
     then = {sync.name: sync.fingerprint for sync in read_manifest(folder).syncs.values()}
     return Compared(then, {sync.name: project.fingerprint(sync) for sync in project.spec.syncs})
@@ -211,12 +211,12 @@ def screen(interrupts: "Interrupts | None" = None) -> "Listener":
     """What tells on stderr how a run goes."""
     from rich.console import Console
 
-    from reverse_etl.logged_run import JsonLines
-    from reverse_etl.progress import Screen
+    from reverse_etl.report.json_lines import JsonLines
+    from reverse_etl.report.screen import Screen
     from reverse_etl.runs.interrupts import Interrupts
 
     interrupts = interrupts or Interrupts()
-    return JsonLines(interrupts) if talk.invocation.is_json else Screen(Console(stderr=True), interrupts)
+    return JsonLines(interrupts) if stderr.invocation.is_json else Screen(Console(stderr=True), interrupts)
 
 
 def cost_of_sending_all(syncs: "list[Sync]") -> str:

@@ -45,7 +45,7 @@ def run_tests(
     output: OutputFormat = Output.TEXT,
 ) -> None:
     """Run unit tests: given rows in, records out, without warehouse, network or key. Sends nothing."""
-    from reverse_etl import report_tests
+    from reverse_etl.report import test_results
     from reverse_etl.runs.outcome import Options
     from reverse_etl.testing.unit_tests import check_data, prepare, run_test
 
@@ -56,17 +56,17 @@ def run_tests(
     for prepared in prepare(project, tests):
         results.append(run_test(project, prepared))
         if output is Output.TEXT:
-            print_lines(report_tests.unit_test_lines(results[-1]))
+            print_lines(test_results.unit_test_lines(results[-1]))
     for sync in data_syncs if data else []:
         found = check_data(project, sync, Options(memory_limit=memory_limit, wait_s=wait), screen())
         data_results += [(sync, result) for result in found]
         if output is Output.TEXT:
-            print_lines(report_tests.data_test_lines(sync, found))
+            print_lines(test_results.data_test_lines(sync, found))
     if output is Output.JSON:
-        of_data = [report_tests.data_test_json(sync, result) for sync, result in data_results]
-        print_json([*(report_tests.unit_test_json(result) for result in results), *of_data])
+        of_data = [test_results.data_test_json(sync, result) for sync, result in data_results]
+        print_json([*(test_results.unit_test_json(result) for result in results), *of_data])
     if results or data_results:
-        say(report_tests.tests_summary(results, [r for _, r in data_results], time.monotonic() - began_s))
+        say(test_results.tests_summary(results, [r for _, r in data_results], time.monotonic() - began_s))
     else:
         say('nothing to test: write "unit_tests" in syncs.yml' + ("" if data else ", or pass --data for data tests"))
     statuses = {result.status for result in results} | {result.status for _, result in data_results}

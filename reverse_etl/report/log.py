@@ -10,9 +10,9 @@ from contextlib import contextmanager
 
 from reverse_etl.delivery.sender import Sender
 from reverse_etl.plan.plan import Plan
-from reverse_etl.progress import LINE_EVERY_S, answered_line, repeating
 from reverse_etl.project.spec import Sync
-from reverse_etl.report import change_line, result_line
+from reverse_etl.report.progress import LINE_EVERY_S, answered_line, repeating
+from reverse_etl.report.text import change_line, result_line
 from reverse_etl.runs.outcome import RunResult
 
 logger = logging.getLogger("reverse_etl")

@@ -6,7 +6,7 @@ from typing import Any
 
 from reverse_etl.plan.data_tests import DataTestResult
 from reverse_etl.project.spec import Sync
-from reverse_etl.report import mistake_json
+from reverse_etl.report.as_json import mistake_json
 from reverse_etl.testing.comparison import Difference
 from reverse_etl.testing.unit_tests import UnitTestResult
 from reverse_etl.words import count, duration

@@ -22,7 +22,7 @@ from reverse_etl.plan.outbox import InvalidReason, InvalidRow
 from reverse_etl.plan.plan import Plan
 from reverse_etl.project.graph import model_id, sync_id
 from reverse_etl.project.project import Project
-from reverse_etl.report import preview_json
+from reverse_etl.report.as_json import preview_json
 from reverse_etl.runs.outcome import RunResult
 from reverse_etl.runs.preview import Preview
 from reverse_etl.state.commit import Fates

@@ -2,11 +2,8 @@
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
 from datetime import datetime
-from typing import Any
 
-from reverse_etl.errors import Mistake
 from reverse_etl.plan.data_tests import warnings
 from reverse_etl.plan.outbox import InvalidRow, SampleChange
 from reverse_etl.plan.plan import Plan
@@ -166,56 +163,11 @@ def _shown(value: str | None, show_values: bool) -> str:
     return value if show_values else MASK
 
 
-def preview_json(preview: Preview) -> dict[str, Any]:
-    """A plan for programs. Rows are named by their key; no value of any column is in it."""
-    return {
-        "sync": preview.sync.name,
-        "mode": preview.sync.spec.label,
-        "target": preview.target,
-        "depends_on": preview.depends_on,
-        **asdict(preview.plan),
-        "columns": dict(preview.columns),
-        "seconds_at_rate_limit": round(preview.seconds, 3),
-        "invalid_rows": [asdict(row) for row in preview.invalid],
-        "invalid_reasons": [asdict(reason) for reason in preview.reasons],
-        "stops": [mistake_json(stop) for stop in preview.stops],
-    }
-
-
-def result_json(result: RunResult) -> dict[str, Any]:
-    """A result for programs. Rows are named by their key; no value of any column is in it."""
-    return {
-        "sync": result.sync,
-        "mode": result.mode,
-        "target": result.target,
-        "status": result.status,
-        "scheduled_time": result.scheduled_time.isoformat() if result.scheduled_time else None,
-        "started_at": result.started_at.isoformat() if result.started_at else None,
-        "duration_s": round(result.duration_s, 3),
-        "plan": asdict(result.plan) if result.plan else None,
-        "fates": asdict(result.fates) if result.fates else None,
-        "invalid_rows": [asdict(row) for row in result.invalid],
-        "mistakes": [mistake_json(mistake) for mistake in result.mistakes],
-    }
-
-
 def due_line(due: Due) -> str:
     """One line on a sync that would run now."""
     return f"{due.sync.name}: {'running' if due.busy else f'due since {moment(due.scheduled_time)}'}"
 
 
-def due_json(due: Due) -> dict[str, Any]:
-    return {
-        "sync": due.sync.name,
-        "status": "running" if due.busy else "due",
-        "scheduled_time": due.scheduled_time.isoformat(),
-    }
-
-
 def coming_line(coming: tuple[datetime, Sync] | None) -> str:
     """What is due next."""
     return f"next: {coming[1].name} at {moment(coming[0])}" if coming else "no sync has a schedule"
-
-
-def mistake_json(mistake: Mistake) -> dict[str, Any]:
-    return {"what": mistake.what, "where": str(mistake.where) if mistake.where else None, "hint": mistake.hint}

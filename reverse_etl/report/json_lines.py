@@ -7,11 +7,11 @@ from dataclasses import asdict
 
 from reverse_etl.delivery.sender import Sender
 from reverse_etl.plan.plan import Plan
-from reverse_etl.progress import LINE_EVERY_S, repeating
 from reverse_etl.project.spec import Sync
-from reverse_etl.report import change_line
+from reverse_etl.report.progress import LINE_EVERY_S, repeating
+from reverse_etl.report.stderr import say
+from reverse_etl.report.text import change_line
 from reverse_etl.runs.interrupts import Interrupts
-from reverse_etl.talk import say
 from reverse_etl.words import count
 
 

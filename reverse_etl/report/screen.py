@@ -1,8 +1,7 @@
 """How a run is shown while it goes, on stderr: a bar on a terminal, plain lines elsewhere."""
 
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
@@ -19,12 +18,11 @@ from rich.progress import (
 from reverse_etl.delivery.sender import Sender
 from reverse_etl.plan.plan import Plan
 from reverse_etl.project.spec import Sync
-from reverse_etl.report import change_line
+from reverse_etl.report.progress import LINE_EVERY_S, _rates, answered_line, repeating
+from reverse_etl.report.text import change_line
 from reverse_etl.runs.interrupts import Interrupts
-from reverse_etl.words import count
 
 BAR_EVERY_S = 0.2
-LINE_EVERY_S = 10.0
 
 
 class Screen:
@@ -85,35 +83,3 @@ class Screen:
 
         with repeating(lambda: self._say(answered_line(sync, plan, sender, began_s)), LINE_EVERY_S):
             yield
-
-
-def answered_line(sync: Sync, plan: Plan, sender: Sender, began_s: float) -> str:
-    """How far the sending has come that began at `began_s` of the monotonic clock."""
-    done = sender.delivery.accepted + sender.delivery.rejected
-    rates = _rates(sender, time.monotonic() - began_s)
-    return f"{sync.name}: {done:,} of {count(plan.to_send, 'row')} answered, {rates}"
-
-
-def _rates(sender: Sender, elapsed_s: float) -> str:
-    delivery, elapsed_s = sender.delivery, max(elapsed_s, 0.001)
-    rows, requests = (delivery.accepted + delivery.rejected) / elapsed_s, delivery.requests / elapsed_s
-    rejected = f", {delivery.rejected:,} rejected" if delivery.rejected else ""
-    return f"{rows:,.0f} rows/s, {requests:,.0f} requests/s{rejected}"
-
-
-@contextmanager
-def repeating(action: Callable[[], None], every_s: float) -> Iterator[None]:
-    """Do something again and again, in a thread, until the block ends."""
-    done = threading.Event()
-
-    def repeat() -> None:
-        while not done.wait(every_s):
-            action()
-
-    thread = threading.Thread(target=repeat, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        done.set()
-        thread.join()
