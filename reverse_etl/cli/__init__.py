@@ -1,12 +1,18 @@
 """The command line: flags -> run -> print -> exit code. stdout is the result, stderr the talk.
 
-    making    init seed schema ls compile show exposures
-    running   sync retry apply plan
-    testing   test
-    scheduling  run-due schedule
-    looking   debug status history rejects resolve
-    sandbox   sandbox
-    state     state show | seed | forget | reset
+    project    init seed schema ls compile show exposures
+    sync       sync retry
+    plan       plan apply
+    schedule   run-due schedule
+    test       test
+    inspect    debug status history rejects resolve
+    sandbox    sandbox
+    state      state show | seed | forget | reset
+
+    options    the options that several commands take
+    context    the project a command works on, and how it prints
+    execute    runs syncs, prints what comes of each, ends the command
+    artifacts  what a command leaves behind in target/
 
 What a command needs is imported inside it, so that `retl --help` answers at once.
 """
@@ -18,8 +24,8 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from reverse_etl.cli import looking, making, running, sandbox, scheduling, state, testing
-from reverse_etl.cli.shared import Output
+from reverse_etl.cli import inspect, plan, project, sandbox, schedule, state, sync, test
+from reverse_etl.cli.options import Output
 from reverse_etl.errors import RetlError
 from reverse_etl.report import stderr
 
@@ -30,7 +36,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # half the time of `retl --help` went into importing what draws boxes
 )
-for commands in (making, running, scheduling, testing, looking, sandbox):
+for commands in (project, sync, plan, schedule, test, inspect, sandbox):
     app.add_typer(commands.app)
 app.add_typer(state.app, name="state", help="Look at what a sync remembers, or make it forget.", no_args_is_help=True)
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from reverse_etl.cli.shared import load
+from reverse_etl.cli.context import load
 from reverse_etl.errors import ProjectError
 
 app = typer.Typer()

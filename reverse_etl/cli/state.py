@@ -4,21 +4,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from reverse_etl.cli.shared import (
-    AcceptSchemaChange,
-    Output,
-    OutputFormat,
-    SyncName,
-    Wait,
-    Yes,
-    ask,
-    cost_of_sending_all,
-    in_project,
-    print_json,
-    print_table,
-    say,
-    screen,
-)
+from reverse_etl.cli.context import ask, cost_of_sending_all, in_project, print_json, print_table, say, screen
+from reverse_etl.cli.options import AcceptSchemaChange, Output, OutputFormat, SyncName, Wait, Yes
 
 if TYPE_CHECKING:
     from reverse_etl.project.project import Project

@@ -6,19 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from reverse_etl.cli.shared import (
-    Exclude,
-    Output,
-    OutputFormat,
-    Select,
-    StateFolder,
-    SyncNames,
-    chosen,
-    in_project,
-    print_json,
-    print_table,
-    say,
-)
+from reverse_etl.cli.context import chosen, in_project, print_json, print_table, say
+from reverse_etl.cli.options import Exclude, Output, OutputFormat, Select, StateFolder, SyncNames
 from reverse_etl.errors import ProjectError
 
 if TYPE_CHECKING:
@@ -131,7 +120,7 @@ def compile_models(
     names: Annotated[list[str] | None, typer.Argument(help="Models, or syncs of them.", show_default=False)] = None,
 ) -> None:
     """Write the SQL of models to target/compiled/, and print it if one is named."""
-    from reverse_etl.cli.keeping import keep_manifest
+    from reverse_etl.cli.artifacts import keep_manifest
 
     keep_manifest(project)
     models = [_model_name(project, name) for name in names or []] or list(project.models)

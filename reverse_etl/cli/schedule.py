@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from reverse_etl.cli.running import run_and_exit, shown
-from reverse_etl.cli.shared import (
+from reverse_etl.cli.context import chosen, in_project, print_json, print_lines, rereading, say
+from reverse_etl.cli.execute import run_and_exit, shown
+from reverse_etl.cli.options import (
     Exclude,
     FailFast,
     MemoryLimit,
@@ -19,12 +20,6 @@ from reverse_etl.cli.shared import (
     StateFolder,
     SyncNames,
     Threads,
-    chosen,
-    in_project,
-    print_json,
-    print_lines,
-    rereading,
-    say,
 )
 from reverse_etl.errors import RetlError
 from reverse_etl.report.stderr import say_mistake

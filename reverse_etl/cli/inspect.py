@@ -4,18 +4,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from reverse_etl.cli.shared import (
-    Output,
-    OutputFormat,
-    ShowValues,
-    SyncName,
-    SyncNames,
-    chosen,
-    in_project,
-    print_json,
-    print_table,
-    say,
-)
+from reverse_etl.cli.context import chosen, in_project, print_json, print_table, say
+from reverse_etl.cli.options import Output, OutputFormat, ShowValues, SyncName, SyncNames
 from reverse_etl.errors import ProjectError
 
 if TYPE_CHECKING:

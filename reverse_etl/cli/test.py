@@ -6,20 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from reverse_etl.cli.shared import (
-    Exclude,
-    MemoryLimit,
-    Output,
-    OutputFormat,
-    Select,
-    Wait,
-    chosen,
-    in_project,
-    print_json,
-    print_lines,
-    say,
-    screen,
-)
+from reverse_etl.cli.context import chosen, in_project, print_json, print_lines, say, screen
+from reverse_etl.cli.options import Exclude, MemoryLimit, Output, OutputFormat, Select, Wait
 from reverse_etl.errors import ProjectError, nearest
 
 if TYPE_CHECKING:

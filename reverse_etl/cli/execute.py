@@ -1,0 +1,121 @@
+"""Runs syncs for a command: prints what comes of each, leaves artifacts behind, ends with the exit code."""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, NoReturn
+
+import typer
+
+from reverse_etl.cli.context import print_json, say, screen
+from reverse_etl.cli.options import Output
+from reverse_etl.errors import Mistake, RetlError
+from reverse_etl.report import stderr
+
+if TYPE_CHECKING:
+    from reverse_etl.project.project import Project
+    from reverse_etl.project.spec import Sync
+    from reverse_etl.runs.interrupts import Interrupts
+    from reverse_etl.runs.outcome import Options, RunResult
+
+
+Run = Callable[..., "Iterator[RunResult]"]  # of a session, options, a listener, and whether a signal came
+
+
+def run_and_exit(
+    project: "Project",
+    syncs: "Sequence[Sync]",
+    run: Run,
+    options: "Options",
+    rate_limit_share: float,
+    output: Output,
+) -> NoReturn:
+    """Run syncs, say what comes of each, and end the command with what that means."""
+    from reverse_etl.report import as_json, text
+    from reverse_etl.runs.interrupts import Interrupted, Interrupts
+    from reverse_etl.runs.outcome import exit_code
+
+    interrupts = Interrupts()
+    results: list[RunResult] = []
+    began_s = time.monotonic()
+    try:
+        with interrupts.taken():
+            for result in shown(project, syncs, run, options, rate_limit_share, output, interrupts):
+                results.append(result)
+    except Interrupted:
+        say("interrupted while nothing was being sent", "interrupted", "warning")
+    elapsed_s = time.monotonic() - began_s
+    if len(results) > 1:
+        statuses = dict(Counter(result.status for result in results))
+        say(text.summary_line(results), "summary", counts=statuses, duration_s=round(elapsed_s, 3))
+    if output is Output.JSON:
+        print_json([as_json.result_json(result) for result in results])
+    raise typer.Exit(interrupts.exit_code if interrupts.signal else exit_code(results))
+
+
+def shown(
+    project: "Project",
+    syncs: "Sequence[Sync]",
+    run: Run,
+    options: "Options",
+    rate_limit_share: float,
+    output: Output,
+    interrupts: "Interrupts",
+) -> "Iterator[RunResult]":
+    """Run syncs; each result is printed when it is there. A signal lets what is in flight come to an end.
+
+    The results are left behind in target/, however the run ends.
+    """
+    from reverse_etl.cli.artifacts import keep_results
+    from reverse_etl.delivery.session import open_session
+
+    results: list[RunResult] = []
+    why: Sequence[Mistake] = ()
+    began_s = time.monotonic()
+    try:
+        with open_session(project, rate_limit_share) as session:
+            for result in run(session, options, screen(interrupts), lambda: bool(interrupts.signal)):
+                results.append(result)
+                _print_result(result, output)
+                yield result
+    except RetlError as error:
+        why = error.mistakes
+        raise
+    finally:
+        elapsed_s = time.monotonic() - began_s
+        keep_results(project, syncs, results, elapsed_s, why, interrupted=bool(interrupts.signal))
+
+
+def _print_result(result: "RunResult", output: Output) -> None:
+    from reverse_etl.report import text
+
+    if output is Output.TEXT:
+        print(text.result_line(result), flush=True)
+    about: dict[str, object] = {"sync": result.sync, "run_id": result.plan.run_id if result.plan else None}
+    if stderr.invocation.is_json:
+        counts = asdict(result.fates) if result.fates else None
+        level, took_s = "error" if result.exit_code else "info", round(result.duration_s, 3)
+        about |= {"status": result.status}
+        say(text.result_line(result), "finished", level, **about, counts=counts, duration_s=took_s)
+    for mistake in result.mistakes:
+        stderr.say_mistake(mistake, **about)
+    if stderr.invocation.is_json:
+        for row in result.invalid:
+            say(f"{result.sync}: {row.key}: {row.column} {row.reason}", "invalid_row", "error", **about, **asdict(row))
+        return
+    for line in text.invalid_lines(result.invalid, result.plan.invalid if result.plan else 0):
+        say(line)
+
+
+def guarded(syncs: "list[Sync]", bounds: Mapping[str, object]) -> "list[Sync]":
+    """The syncs, with bounds of the command line in place of those of syncs.yml."""
+    from reverse_etl.plan.guards import bounded
+
+    return bounded(syncs, bounds, lambda name: f"--{name.replace('_', '-')}")
+
+
+def guard_names(names: list[str]) -> list[str]:
+    from reverse_etl.plan.guards import known
+
+    return known(names, "--force-guard")

@@ -1,0 +1,166 @@
+"""Commands that plan, and that send what was planned: plan, apply."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from reverse_etl.cli.context import chosen, in_project, print_json, print_lines, say, screen
+from reverse_etl.cli.execute import guard_names, guarded, run_and_exit
+from reverse_etl.cli.options import (
+    AcceptSchemaChange,
+    Exclude,
+    FailFast,
+    ForceGuard,
+    FullRefresh,
+    MaxChanges,
+    MaxDataPoints,
+    MaxRemoved,
+    MaxRequests,
+    MemoryLimit,
+    Output,
+    OutputFormat,
+    PlanOutput,
+    RateLimitShare,
+    ScheduledTime,
+    Select,
+    ShowValues,
+    StateFolder,
+    SyncNames,
+    Threads,
+    Wait,
+    age_of,
+)
+from reverse_etl.errors import ProjectError
+from reverse_etl.report import stderr
+
+if TYPE_CHECKING:
+    from reverse_etl.project.project import Project
+    from reverse_etl.runs.preview import Save
+from reverse_etl.cli.options import moment_of
+
+app = typer.Typer()
+
+
+@app.command()
+@in_project
+def apply(
+    project: "Project",
+    file: Annotated[Path, typer.Argument(help="What `retl plan --out` wrote.", show_default=False)],
+    max_age: Annotated[str, typer.Option("--max-age", help="Refuse an older plan: 30m, 24h, 7d.")] = "24h",
+    force_guard: ForceGuard = None,
+    fail_fast: FailFast = False,
+    threads: Threads = 160,
+    rate_limit_share: RateLimitShare = 1.0,
+    memory_limit: MemoryLimit = None,
+    wait: Wait = 0,
+    output: OutputFormat = Output.TEXT,
+) -> None:
+    """Send a saved plan: exactly the records that were reviewed, without running a model. A stale plan is refused."""
+    from reverse_etl.cli.artifacts import keep_manifest
+    from reverse_etl.runs.apply import apply_syncs, refuse_stale
+    from reverse_etl.runs.outcome import Options
+    from reverse_etl.runs.saved_plan import KEY_VARIABLE, opened_plan
+
+    options = Options(
+        force_guards=guard_names(force_guard or []),
+        memory_limit=memory_limit,
+        wait_s=wait,
+        fail_fast=fail_fast,
+        threads=threads,
+    )
+    age = age_of(max_age)
+    with opened_plan(file, project.environ.get(KEY_VARIABLE)) as plans:
+        refuse_stale(project, plans, age, options, screen())
+        keep_manifest(project)
+        syncs = [project.sync(plan.sync) for plan in plans]
+        run_and_exit(project, syncs, partial(apply_syncs, project, plans, age), options, rate_limit_share, output)
+
+
+@app.command()
+@in_project
+def plan(
+    project: "Project",
+    names: SyncNames = None,
+    select: Select = None,
+    exclude: Exclude = None,
+    state: StateFolder = None,
+    show_values: ShowValues = False,
+    full_refresh: FullRefresh = False,
+    accept_schema_change: AcceptSchemaChange = False,
+    max_changes: MaxChanges = None,
+    max_removed: MaxRemoved = None,
+    max_requests: MaxRequests = None,
+    max_data_points: MaxDataPoints = None,
+    detailed_exitcode: Annotated[
+        bool, typer.Option("--detailed-exitcode", help="Exit with 2 if there is something to send.")
+    ] = False,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Write the plan to a file, for `retl apply`.", show_default=False)
+    ] = None,
+    encrypt: Annotated[
+        bool, typer.Option("--encrypt", help="Encrypt that file for the age key in RETL_PLAN_KEY.")
+    ] = False,
+    memory_limit: MemoryLimit = None,
+    wait: Wait = 0,
+    scheduled_time: ScheduledTime = None,
+    output: Annotated[PlanOutput, typer.Option("--output", help="How to print the result.")] = PlanOutput.TEXT,
+) -> None:
+    """Show what a sync would send: rows, columns, old and new values, requests. Sends nothing, needs no API key."""
+    from reverse_etl.cli.artifacts import keep_plan
+    from reverse_etl.report import as_json, text
+    from reverse_etl.runs.outcome import Options
+    from reverse_etl.runs.preview import preview_sync
+
+    if scheduled_time is not None:
+        project = project.scheduled_at(moment_of(scheduled_time))
+    options = Options(
+        full_refresh=full_refresh,
+        accept_schema_change=accept_schema_change,
+        memory_limit=memory_limit,
+        wait_s=wait,
+    )
+    bounds = {
+        "max_changes": max_changes,
+        "max_removed": max_removed,
+        "max_requests": max_requests,
+        "max_data_points": max_data_points,
+    }
+    previews = []
+    with _saving(project, out, encrypt) as save:
+        for one in guarded(chosen(project, names, select, exclude, state), bounds):
+            previews.append(preview_sync(project, one, options, screen(), save))
+            if output is PlanOutput.TEXT:
+                print_lines(text.preview_lines(previews[-1], show_values))
+    keep_plan(project, previews)
+    if output is PlanOutput.JSON:
+        print_json([as_json.preview_json(preview) for preview in previews])
+    if output is PlanOutput.MARKDOWN:
+        print_lines(text.preview_markdown(previews))
+    stops = [stop for preview in previews for stop in preview.stops]
+    for stop in stops:
+        stderr.say_mistake(stop)
+    has_changes = any(preview.plan.to_send for preview in previews)
+    raise typer.Exit(1 if stops else 2 if detailed_exitcode and has_changes else 0)
+
+
+@contextmanager
+def _saving(project: "Project", out: Path | None, encrypt: bool) -> "Iterator[Save | None]":
+    """What keeps a plan in the file `out`; None if none is asked for."""
+    from reverse_etl.runs.saved_plan import KEY_VARIABLE, origin, plan_file
+
+    if out is None:
+        if encrypt:
+            raise ProjectError("--encrypt goes with --out", hint="retl plan --out FILE --encrypt")
+        yield None
+        return
+    key = project.environ.get(KEY_VARIABLE) if encrypt else None
+    if encrypt and not key:
+        raise ProjectError(f"{KEY_VARIABLE} is not set", hint="set it to an age key: age-keygen makes one")
+    with plan_file(out, project.target_name, key) as file:
+        yield lambda sync, state, plan: file.add(state, origin(project, sync, state), plan)
+    what = f"encrypted for {KEY_VARIABLE}" if encrypt else "readable by you only"
+    say(f"wrote {out}: it holds personal data, and is {what}; within 24 hours: retl apply {out}")

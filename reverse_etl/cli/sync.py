@@ -1,0 +1,179 @@
+"""Commands that plan and send: sync, retry, plan, apply."""
+
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from reverse_etl.cli.context import ask, chosen, cost_of_sending_all, in_project, load, note_arguments, say
+from reverse_etl.cli.execute import guard_names, guarded, run_and_exit
+from reverse_etl.cli.options import (
+    AcceptSchemaChange,
+    Exclude,
+    FailFast,
+    ForceGuard,
+    FullRefresh,
+    MaxChanges,
+    MaxDataPoints,
+    MaxRemoved,
+    MaxRequests,
+    MemoryLimit,
+    Output,
+    OutputFormat,
+    ProjectFolder,
+    RateLimitShare,
+    ScheduledTime,
+    Select,
+    StateFolder,
+    SyncNames,
+    TargetName,
+    Threads,
+    Variables,
+    Wait,
+    Yes,
+    moment_of,
+)
+from reverse_etl.errors import ProjectError
+
+if TYPE_CHECKING:
+    from reverse_etl.project.project import Project
+
+app = typer.Typer()
+
+
+@app.command()
+@in_project
+def sync(
+    project: "Project",
+    names: SyncNames = None,
+    select: Select = None,
+    exclude: Exclude = None,
+    state: StateFolder = None,
+    all_syncs: Annotated[bool, typer.Option("--all", help="Run every sync of syncs.yml.")] = False,
+    full_refresh: FullRefresh = False,
+    accept_schema_change: AcceptSchemaChange = False,
+    max_changes: MaxChanges = None,
+    max_removed: MaxRemoved = None,
+    max_requests: MaxRequests = None,
+    max_data_points: MaxDataPoints = None,
+    force_guard: ForceGuard = None,
+    fail_fast: FailFast = False,
+    threads: Threads = 160,
+    rate_limit_share: RateLimitShare = 1.0,
+    memory_limit: MemoryLimit = None,
+    wait: Wait = 0,
+    scheduled_time: ScheduledTime = None,
+    yes: Yes = False,
+    output: OutputFormat = Output.TEXT,
+) -> None:
+    """Send what changed in the models of syncs since they last ran."""
+    from reverse_etl.runs.outcome import Options
+    from reverse_etl.runs.sequence import run_syncs
+
+    if not (names or select or all_syncs):
+        raise ProjectError("no sync is named", hint=f"name some of {', '.join(project.sync_names)}, or pass --all")
+    if scheduled_time is not None:
+        project = project.scheduled_at(moment_of(scheduled_time))
+    bounds = {
+        "max_changes": max_changes,
+        "max_removed": max_removed,
+        "max_requests": max_requests,
+        "max_data_points": max_data_points,
+    }
+    syncs = guarded(chosen(project, names, select, exclude, state), bounds)
+    if full_refresh:
+        ask(cost_of_sending_all(syncs), yes)
+    options = Options(
+        full_refresh=full_refresh,
+        accept_schema_change=accept_schema_change,
+        force_guards=guard_names(force_guard or []),
+        memory_limit=memory_limit,
+        wait_s=wait,
+        fail_fast=fail_fast,
+        threads=threads,
+    )
+    run_and_exit(project, syncs, partial(run_syncs, project, syncs), options, rate_limit_share, output)
+
+
+@app.command()
+def retry(
+    name: Annotated[
+        str | None, typer.Argument(help="The name of a sync; else those of the last run.", show_default=False)
+    ] = None,
+    force_guard: ForceGuard = None,
+    fail_fast: FailFast = False,
+    threads: Threads = 160,
+    rate_limit_share: RateLimitShare = 1.0,
+    memory_limit: MemoryLimit = None,
+    wait: Wait = 0,
+    yes: Yes = False,
+    output: OutputFormat = Output.TEXT,
+    project_dir: ProjectFolder = Path(),
+    target: TargetName = None,
+    variables: Variables = None,
+) -> None:
+    """Run again what did not succeed, and send what Braze rejected once more, changed or not.
+
+    Without a name these are the syncs of the last run that did not succeed or were skipped, with its target, variables,
+    --full-refresh and --accept-schema-change.
+    """
+    from reverse_etl.runs.outcome import Options
+    from reverse_etl.runs.sequence import run_syncs
+    from reverse_etl.state.state import Intent
+
+    again = _Again(target=target, variables=variables) if name else _last_run(project_dir, target, variables)
+    project = load(project_dir, again.target, again.variables)
+    note_arguments(
+        {
+            "project_dir": project_dir,
+            "name": name,
+            "vars": again.variables,
+            "full_refresh": again.full_refresh,
+            "accept_schema_change": again.accept_schema_change,
+        }
+    )
+    if not name and not again.syncs:
+        say("every sync of the last run succeeded: nothing to retry")
+        return
+    syncs = chosen(project, [name] if name else again.syncs)
+    if again.full_refresh:
+        ask(cost_of_sending_all(syncs), yes)
+    options = Options(
+        intent=Intent.RETRY,
+        full_refresh=again.full_refresh,
+        accept_schema_change=again.accept_schema_change,
+        force_guards=guard_names(force_guard or []),
+        memory_limit=memory_limit,
+        wait_s=wait,
+        fail_fast=fail_fast,
+        threads=threads,
+    )
+    run_and_exit(project, syncs, partial(run_syncs, project, syncs), options, rate_limit_share, output)
+
+
+@dataclass(frozen=True)
+class _Again:
+    """What is to be run again, and how it was run."""
+
+    syncs: list[str] = field(default_factory=list)
+    target: str | None = None
+    variables: str | None = None
+    full_refresh: bool = False
+    accept_schema_change: bool = False
+
+
+def _last_run(folder: Path, target: str | None, variables: str | None) -> _Again:
+    """What of the last run did not succeed; `target` and `variables` of the command line win."""
+    from reverse_etl.report.artifacts import last_run
+    from reverse_etl.runs.outcome import DONE, RUNNING
+
+    run, well = last_run(folder), ("success", DONE, RUNNING)  # what another process was at work on is left to it
+    return _Again(
+        [result.sync for result in run.results if result.status not in well],
+        target or run.metadata.target,
+        variables or run.args.get("vars"),
+        bool(run.args.get("full_refresh")),
+        bool(run.args.get("accept_schema_change")),
+    )
