@@ -25,7 +25,7 @@ from reverse_etl.cli import app
 from reverse_etl.project.json_schema import SCHEMA_FILE, json_schema
 from reverse_etl.project.spec import Dbt, Destination, Guards, Incremental, StatePlace, Sync
 from reverse_etl.report.artifacts import Manifest, PlanArtifact, RunResults
-from reverse_etl.sandbox.limits import DEFAULTS, LIGHT_EXPORT
+from reverse_etl.sandbox.http.limits import DEFAULTS, LIGHT_EXPORT
 from reverse_etl.sandbox.workspace import ENDPOINTS, Endpoint
 from reverse_etl.words import as_json
 

@@ -16,7 +16,7 @@ import pytest
 import requests
 
 from reverse_etl.sandbox import parse_fault
-from reverse_etl.sandbox.faults import KINDS, as_json
+from reverse_etl.sandbox.http.faults import KINDS, as_json
 from tests.conftest import Retl
 
 BIN = Path(sys.executable).parent

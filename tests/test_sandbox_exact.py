@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from reverse_etl.sandbox import Sandbox
 from reverse_etl.sandbox.exact import dumps, loads, parse
-from reverse_etl.sandbox.limits import Used, take
-from reverse_etl.sandbox.times import is_nested_time, iso, moment
+from reverse_etl.sandbox.http.limits import Used, take
+from reverse_etl.sandbox.users.times import is_nested_time, iso, moment
 
 EXAMPLES = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 KEY = {"Authorization": "Bearer sandbox"}

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reverse_etl.sandbox import Fault, Sandbox
+from reverse_etl.sandbox.page.watch import PAGE, Watch
 from reverse_etl.sandbox.read import Reader
-from reverse_etl.sandbox.watch import PAGE, Watch
 
 KEY = {"Authorization": "Bearer sandbox"}
 READ = ("/", "/_sandbox/pulse", "/_sandbox/users", "/_sandbox/log", "/_sandbox/drops", "/_sandbox/page.js")

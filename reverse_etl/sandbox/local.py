@@ -10,15 +10,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from reverse_etl.sandbox.answers import MaxObjects, Settings
-from reverse_etl.sandbox.faults import Fault, Faults
-from reverse_etl.sandbox.limits import table
+from reverse_etl.sandbox.http.answers import MaxObjects, Settings
+from reverse_etl.sandbox.http.faults import Fault, Faults
+from reverse_etl.sandbox.http.limits import table
 from reverse_etl.sandbox.read import LoggedRequest, Reader, SilentDrop
 from reverse_etl.sandbox.snapshots import Snapshots
 from reverse_etl.sandbox.store import Store
 
 if TYPE_CHECKING:
-    from reverse_etl.sandbox.wire import Server
+    from reverse_etl.sandbox.http.wire import Server
 
 _LOOK_S = 0.5
 DEFAULT_KEYS: Mapping[str, Collection[str]] = {"sandbox": {"*"}}
@@ -88,8 +88,8 @@ class Sandbox:
         self._stop()
 
     def _start(self) -> None:
-        from reverse_etl.sandbox.server import application  # uvicorn and starlette: only when they are needed
-        from reverse_etl.sandbox.wire import Pause, Server
+        from reverse_etl.sandbox.http.server import application
+        from reverse_etl.sandbox.http.wire import Pause, Server
         from reverse_etl.sandbox.workspace import Workspace
 
         path = self._path

@@ -11,7 +11,7 @@ from typing import Any
 
 from reverse_etl.sandbox.exact import Json, loads
 from reverse_etl.sandbox.schema import EMPTY, connect, write
-from reverse_etl.sandbox.times import iso
+from reverse_etl.sandbox.users.times import iso
 
 _PAGE = 500
 

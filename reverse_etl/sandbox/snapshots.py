@@ -7,7 +7,7 @@ import tempfile
 import threading
 from pathlib import Path
 
-from reverse_etl.sandbox.faults import Faults, SavedFaults
+from reverse_etl.sandbox.http.faults import Faults, SavedFaults
 from reverse_etl.sandbox.read import Reader
 
 

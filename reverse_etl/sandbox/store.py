@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from reverse_etl.sandbox.exact import Json, dumps, loads
-from reverse_etl.sandbox.identifiers import Alias
-from reverse_etl.sandbox.limits import Used
+from reverse_etl.sandbox.http.limits import Used
 from reverse_etl.sandbox.schema import connect, write
-from reverse_etl.sandbox.values import Kind
+from reverse_etl.sandbox.users.identifiers import Alias
+from reverse_etl.sandbox.users.values import Kind
 
 _USER = "SELECT id, braze_id, external_id, attributes, created_at, touched FROM users"
 _INSERT_USER = (

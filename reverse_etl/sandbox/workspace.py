@@ -12,13 +12,14 @@ from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from urllib.parse import parse_qs
 
-from reverse_etl.sandbox import catalog_items, catalogs, export, identities, subscriptions, track
-from reverse_etl.sandbox.answers import Answer, PagedAnswer, RefusedError, Settings
+from reverse_etl.sandbox.catalogs import catalogs, items
 from reverse_etl.sandbox.exact import Json, dumps, parse
-from reverse_etl.sandbox.faults import NOT_TAKEN, Fault, Faults, Hit
-from reverse_etl.sandbox.identifiers import identifier_text, identifiers
-from reverse_etl.sandbox.limits import EXPORT, Windows, take
+from reverse_etl.sandbox.http.answers import Answer, PagedAnswer, RefusedError, Settings
+from reverse_etl.sandbox.http.faults import NOT_TAKEN, Fault, Faults, Hit
+from reverse_etl.sandbox.http.limits import EXPORT, Windows, take
 from reverse_etl.sandbox.store import Entry, Store, Transaction
+from reverse_etl.sandbox.users import export, identities, subscriptions, track
+from reverse_etl.sandbox.users.identifiers import identifier_text, identifiers
 
 MAX_BODY_BYTES = 4_000_000  # "4 MB" (limits, userdata); the smaller reading of MB, a guess
 ALL_SCOPES = "*"
@@ -72,23 +73,23 @@ ENDPOINTS: Mapping[tuple[str, str], Endpoint] = {  # scopes: (track, alias, iden
     **{
         (method, "/catalogs/{catalog_name}/items"): Endpoint(f"catalogs.{action}_items", "catalog_items", run)
         for method, action, run in (
-            ("POST", "add", catalog_items.create_many),
-            ("PATCH", "update", catalog_items.update_many),
-            ("PUT", "replace", catalog_items.replace_many),
-            ("DELETE", "delete", catalog_items.delete_many),
+            ("POST", "add", items.create_many),
+            ("PATCH", "update", items.update_many),
+            ("PUT", "replace", items.replace_many),
+            ("DELETE", "delete", items.delete_many),
         )
     },
-    ("GET", "/catalogs/{catalog_name}/items"): Endpoint("catalogs.get_items", "catalog_item", catalog_items.get_many),
+    ("GET", "/catalogs/{catalog_name}/items"): Endpoint("catalogs.get_items", "catalog_item", items.get_many),
     **{
         (method, "/catalogs/{catalog_name}/items/{item_id}"): Endpoint(
             f"catalogs.{action}_item", "catalog_item", run, has_body=method != "DELETE"
         )
         for method, action, run in (
-            ("POST", "create", catalog_items.create_one),
-            ("PATCH", "update", catalog_items.update_one),
-            ("PUT", "replace", catalog_items.replace_one),
-            ("DELETE", "delete", catalog_items.delete_one),
-            ("GET", "get", catalog_items.get_one),
+            ("POST", "create", items.create_one),
+            ("PATCH", "update", items.update_one),
+            ("PUT", "replace", items.replace_one),
+            ("DELETE", "delete", items.delete_one),
+            ("GET", "get", items.get_one),
         )
     },
 }

@@ -3,20 +3,13 @@
 import re
 from collections.abc import Mapping
 
-from reverse_etl.sandbox.answers import Answer, Settings
-from reverse_etl.sandbox.catalog_errors import refuse
-from reverse_etl.sandbox.catalog_store import (
-    Catalog,
-    add_catalog,
-    catalogs,
-    drop_catalog,
-    find_catalog,
-    set_fields,
-)
-from reverse_etl.sandbox.catalog_values import TYPES
+from reverse_etl.sandbox.catalogs.errors import refuse
+from reverse_etl.sandbox.catalogs.store import Catalog, add_catalog, catalogs, drop_catalog, find_catalog, set_fields
+from reverse_etl.sandbox.catalogs.values import TYPES
 from reverse_etl.sandbox.exact import Json
+from reverse_etl.sandbox.http.answers import Answer, Settings
 from reverse_etl.sandbox.store import Transaction
-from reverse_etl.sandbox.times import iso
+from reverse_etl.sandbox.users.times import iso
 
 MAX_NAME = 250  # characters of a catalog's, a field's and an item's name, and of a description (cat-create)
 MAX_FIELDS = 500  # (cat-create, cat-fields)

@@ -6,9 +6,10 @@ Order: attributes, events, purchases (limits); inside an array as sent (not prom
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 
-from reverse_etl.sandbox.answers import Answer, Settings
 from reverse_etl.sandbox.exact import Json
-from reverse_etl.sandbox.fields import (
+from reverse_etl.sandbox.http.answers import Answer, Settings
+from reverse_etl.sandbox.store import Transaction, User
+from reverse_etl.sandbox.users.fields import (
     GROUP_STATES,
     IDENTIFIERS,
     NOT_FREE,
@@ -17,12 +18,11 @@ from reverse_etl.sandbox.fields import (
     is_phone,
     settle_standard,
 )
-from reverse_etl.sandbox.identifiers import alias_of, is_text
-from reverse_etl.sandbox.people import same_email, usual_choice
-from reverse_etl.sandbox.store import Transaction, User
-from reverse_etl.sandbox.times import is_nested_time, iso, moment
-from reverse_etl.sandbox.track_checks import Sent, check
-from reverse_etl.sandbox.values import (
+from reverse_etl.sandbox.users.identifiers import alias_of, is_text
+from reverse_etl.sandbox.users.people import same_email, usual_choice
+from reverse_etl.sandbox.users.times import is_nested_time, iso, moment
+from reverse_etl.sandbox.users.track_checks import Sent, check
+from reverse_etl.sandbox.users.values import (
     MAX_DEPTH,
     MAX_NAME,
     MAX_TEXT,

@@ -10,8 +10,8 @@ from functools import lru_cache
 from zoneinfo import ZoneInfo
 
 from reverse_etl.sandbox.exact import Json
-from reverse_etl.sandbox.times import is_day, moment
-from reverse_etl.sandbox.values import DroppedError
+from reverse_etl.sandbox.users.times import is_day, moment
+from reverse_etl.sandbox.users.values import DroppedError
 
 STATES = ("subscribed", "unsubscribed", "opted_in")
 GROUP_STATES = ("subscribed", "unsubscribed")

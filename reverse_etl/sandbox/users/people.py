@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 from reverse_etl.sandbox.exact import Json
-from reverse_etl.sandbox.identifiers import alias_of, is_alias, is_text
 from reverse_etl.sandbox.store import Transaction, User
-from reverse_etl.sandbox.times import moment
+from reverse_etl.sandbox.users.identifiers import alias_of, is_alias, is_text
+from reverse_etl.sandbox.users.times import moment
 
 _NEVER = datetime.min.replace(tzinfo=UTC)  # what is stored was checked: each is a time
 PRIORITIES = ("identified", "unidentified", "most_recently_updated", "least_recently_updated")

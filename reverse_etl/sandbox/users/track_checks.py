@@ -8,11 +8,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 
-from reverse_etl.sandbox.answers import MaxObjects, RefusedError, Settings, object_error
 from reverse_etl.sandbox.exact import Json, size_bytes
-from reverse_etl.sandbox.fields import STATES, is_phone
-from reverse_etl.sandbox.identifiers import STRONG, is_alias, is_text
-from reverse_etl.sandbox.times import moment
+from reverse_etl.sandbox.http.answers import MaxObjects, RefusedError, Settings, object_error
+from reverse_etl.sandbox.users.fields import STATES, is_phone
+from reverse_etl.sandbox.users.identifiers import STRONG, is_alias, is_text
+from reverse_etl.sandbox.users.times import moment
 
 ARRAYS = ("attributes", "events", "purchases")
 

@@ -23,13 +23,13 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from reverse_etl.sandbox import page
 from reverse_etl.sandbox.exact import Json
-from reverse_etl.sandbox.faults import Fault, Faults, as_json, from_json, from_text
-from reverse_etl.sandbox.page import answer, guarded
+from reverse_etl.sandbox.http.faults import Fault, Faults, as_json, from_json, from_text
+from reverse_etl.sandbox.http.wire import Broken, Pause, Trickle, raw_answer
+from reverse_etl.sandbox.page import page
+from reverse_etl.sandbox.page.page import answer, guarded
 from reverse_etl.sandbox.read import Reader
 from reverse_etl.sandbox.snapshots import Snapshots
-from reverse_etl.sandbox.wire import Broken, Pause, Trickle, raw_answer
 from reverse_etl.sandbox.workspace import MAX_BODY_BYTES, Call, Outcome, Workspace
 
 LOG_PAGE = 1000

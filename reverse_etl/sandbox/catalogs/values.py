@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from decimal import Decimal
 
 from reverse_etl.sandbox.exact import Json, dumps, parse
-from reverse_etl.sandbox.times import iso, moment
+from reverse_etl.sandbox.users.times import iso, moment
 
 MAX_TEXT = 5_000  # characters of a value (cat-items)
 MAX_DEPTH = 50  # levels of an object (cat-items)

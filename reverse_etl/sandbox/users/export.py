@@ -3,12 +3,12 @@
 import math
 from collections.abc import Mapping
 
-from reverse_etl.sandbox.answers import MAX_IDS, TOO_MANY_IDS_AND_ALIASES, Answer, RefusedError, Settings
 from reverse_etl.sandbox.exact import Json
-from reverse_etl.sandbox.identifiers import alias_of, is_alias, is_text
-from reverse_etl.sandbox.limits import EXPORT, LIGHT_EXPORT
+from reverse_etl.sandbox.http.answers import MAX_IDS, TOO_MANY_IDS_AND_ALIASES, Answer, RefusedError, Settings
+from reverse_etl.sandbox.http.limits import EXPORT, LIGHT_EXPORT
 from reverse_etl.sandbox.store import Transaction, User
-from reverse_etl.sandbox.times import iso
+from reverse_etl.sandbox.users.identifiers import alias_of, is_alias, is_text
+from reverse_etl.sandbox.users.times import iso
 
 SUMMARY_S = 90 * 86_400  # custom_events and purchases cover 90 days (export)
 PLAIN_FIELDS = (

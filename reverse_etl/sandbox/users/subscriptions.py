@@ -4,12 +4,12 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from reverse_etl.sandbox.answers import MAX_IDS, TOO_MANY_IDS, Answer, RefusedError, Settings, array_of
 from reverse_etl.sandbox.exact import Json
-from reverse_etl.sandbox.fields import GROUP_STATES
-from reverse_etl.sandbox.identifiers import is_text
-from reverse_etl.sandbox.people import same_email, usual_choice
+from reverse_etl.sandbox.http.answers import MAX_IDS, TOO_MANY_IDS, Answer, RefusedError, Settings, array_of
 from reverse_etl.sandbox.store import Transaction, User
+from reverse_etl.sandbox.users.fields import GROUP_STATES
+from reverse_etl.sandbox.users.identifiers import is_text
+from reverse_etl.sandbox.users.people import same_email, usual_choice
 
 EMAIL_AND_PHONE = "Either an email address or a phone number should be provided, but not both."  # (sub1)
 

@@ -9,20 +9,12 @@ import binascii
 import re
 from collections.abc import Mapping
 
-from reverse_etl.sandbox.answers import Answer, PagedAnswer, Settings
-from reverse_etl.sandbox.catalog_errors import MESSAGES, refuse
-from reverse_etl.sandbox.catalog_store import (
-    Catalog,
-    Item,
-    drop_item,
-    find_item,
-    items,
-    put_item,
-    touch,
-)
-from reverse_etl.sandbox.catalog_values import UnfitError, change_array, checked_change, fit, is_array_change
-from reverse_etl.sandbox.catalogs import MAX_NAME, PLAIN_NAME, the_catalog
+from reverse_etl.sandbox.catalogs.catalogs import MAX_NAME, PLAIN_NAME, the_catalog
+from reverse_etl.sandbox.catalogs.errors import MESSAGES, refuse
+from reverse_etl.sandbox.catalogs.store import Catalog, Item, drop_item, find_item, items, put_item, touch
+from reverse_etl.sandbox.catalogs.values import UnfitError, change_array, checked_change, fit, is_array_change
 from reverse_etl.sandbox.exact import Json
+from reverse_etl.sandbox.http.answers import Answer, PagedAnswer, Settings
 from reverse_etl.sandbox.store import Transaction
 
 MAX_ITEMS = 50  # in a request; the "16,000" in two leads is the rate limit (cat-items)

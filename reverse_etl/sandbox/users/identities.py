@@ -5,7 +5,8 @@ Where only "success says received" is known, an entry that fits nobody ends quie
 
 from collections.abc import Callable, Mapping
 
-from reverse_etl.sandbox.answers import (
+from reverse_etl.sandbox.exact import Json
+from reverse_etl.sandbox.http.answers import (
     MAX_IDS,
     TOO_MANY_IDS,
     TOO_MANY_IDS_AND_ALIASES,
@@ -15,10 +16,9 @@ from reverse_etl.sandbox.answers import (
     array_of,
     object_error,
 )
-from reverse_etl.sandbox.exact import Json
-from reverse_etl.sandbox.identifiers import alias_of, is_alias, is_text
-from reverse_etl.sandbox.people import choose, find, merge, names_someone, prioritization_problem
 from reverse_etl.sandbox.store import Transaction, User
+from reverse_etl.sandbox.users.identifiers import alias_of, is_alias, is_text
+from reverse_etl.sandbox.users.people import choose, find, merge, names_someone, prioritization_problem
 
 NO_EXTERNAL_ID = "'external_id' is required"  # (clients)
 NO_MERGES = "'merge_updates' must be an array of objects"  # this and the next three: (merge)

@@ -26,9 +26,9 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from reverse_etl.sandbox.exact import Json, dumps
-from reverse_etl.sandbox.faults import Faults, as_json
+from reverse_etl.sandbox.http.faults import Faults, as_json
+from reverse_etl.sandbox.page.watch import Watch
 from reverse_etl.sandbox.read import Reader
-from reverse_etl.sandbox.watch import Watch
 
 Handler = Callable[[Request], Awaitable[Response]]
 LOOPBACK_NAMES = frozenset({"127.0.0.1", "localhost"})
@@ -144,7 +144,7 @@ def _found(value: dict[str, Any] | None, missing: str) -> Response:
 
 def _asset(name: str, media_type: str) -> Handler:
     async def handler(request: Request) -> Response:
-        content = files("reverse_etl.sandbox").joinpath("assets", name).read_bytes()
+        content = files("reverse_etl.sandbox.page").joinpath("assets", name).read_bytes()
         return Response(content, headers={"content-type": media_type})
 
     return handler

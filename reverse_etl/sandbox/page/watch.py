@@ -10,7 +10,7 @@ from typing import Any
 from reverse_etl.sandbox.exact import Json, dumps, loads
 from reverse_etl.sandbox.read import Reader
 from reverse_etl.sandbox.schema import TROUBLE
-from reverse_etl.sandbox.times import iso
+from reverse_etl.sandbox.users.times import iso
 
 PAGE = 50
 _LAST = "\U0010ffff"  # sorts after every other character

@@ -18,7 +18,7 @@ from decimal import Decimal
 from typing import Literal
 
 from reverse_etl.sandbox.exact import Json, dumps, parse, size_bytes
-from reverse_etl.sandbox.times import is_nested_time
+from reverse_etl.sandbox.users.times import is_nested_time
 
 MAX_NAME = 255  # characters (websdk)
 MAX_TEXT = 255  # characters (types, sync)

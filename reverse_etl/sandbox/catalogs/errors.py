@@ -7,9 +7,9 @@ guess: the first kind, with all that it concerns.
 from collections.abc import Mapping, Sequence
 from typing import NoReturn
 
-from reverse_etl.sandbox.answers import RefusedError
-from reverse_etl.sandbox.catalog_values import TYPES
+from reverse_etl.sandbox.catalogs.values import TYPES
 from reverse_etl.sandbox.exact import Json
+from reverse_etl.sandbox.http.answers import RefusedError
 
 MESSAGES: Mapping[str, str] = {
     "catalog-array-invalid": "'catalogs' must be an array of objects",
