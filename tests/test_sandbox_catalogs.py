@@ -399,7 +399,7 @@ def test_value_is_kept_in_the_type_of_its_field(braze, name, sent, kept):
 UNFIT = ("unable-to-coerce-value", "Some of the values cannot be converted to the type of their field")
 LONG = ("items-too-large", "Values of items cannot be longer than 5,000 characters")
 KEYS = ("invalid-keys-in-value-object", "Keys of objects cannot include '.' or '$'")
-DEEP = ("too-deep-nesting-in-value-object", "ObjectStore cannot have more than 50 levels")
+DEEP = ("too-deep-nesting-in-value-object", "Objects cannot have more than 50 levels")
 
 
 def nested(levels: int) -> Any:

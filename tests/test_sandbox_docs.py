@@ -59,7 +59,7 @@ def test_every_source_is_used():
     assert set(SOURCES) - {key for rule in ALL_RULES for key in rule.sources.split()} == set()
 
 
-@pytest.mark.parametrize("path", sorted(SANDBOX.glob("*.py")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", sorted(SANDBOX.rglob("*.py")), ids=lambda path: path.stem)
 def test_source_beside_a_rule_in_the_code_is_known(path: Path):
     assert sources_in(path) - SOURCES.keys() == set()
 
@@ -69,4 +69,4 @@ def test_sources_are_found_in_comments_and_docstrings(tmp_path: Path):
     path = tmp_path / "x.py"
     path.write_text('"""A rule (attr; a guess)."""\nMOST = 5  # (track, cdi)\nf(x)  # (a guess)\n')
     assert sources_in(path) == {"attr", "track", "cdi"}
-    assert {"attr", "aoo"} <= sources_in(SANDBOX / "values.py")
+    assert {"attr", "aoo"} <= sources_in(SANDBOX / "users" / "values.py")

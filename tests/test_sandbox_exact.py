@@ -96,7 +96,7 @@ def test_any_unicode_text_comes_back(connection, text):
 @EXAMPLES
 @given(st.recursive(integers | decimals.map(Decimal) | texts | st.booleans(), st.lists, max_leaves=20))
 def test_nested_values_come_back(connection, value):
-    """ObjectStore around it keep arrays as they are; arrays of their own would lose duplicates."""
+    """Objects around it keep arrays as they are; arrays of their own would lose duplicates."""
     found, _ = connection.kept(dumps({"deep": {"deeper": value}}))
     assert found == {"deep": {"deeper": value}}
 

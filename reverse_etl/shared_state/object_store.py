@@ -1,4 +1,4 @@
-"""ObjectStore under a URL: read, created once, replaced by compare-and-swap, and large files up and down.
+"""Objects under a URL: read, created once, replaced by compare-and-swap, and large files up and down.
 
 The library is obstore (the object stores of Rust); it is imported only if a target keeps its state in a store. What it
 raises becomes a StateError here; keys and tokens never get into one.
