@@ -1,6 +1,6 @@
 """What the sandbox takes over from Braze: each rule, the page that states it, the tests that hold it.
 
-`docs/generate.py` writes it into docs/sandbox.md; tests/test_sandbox_docs.py compares it with the tests and the code.
+`docs/generate.py` writes it into docs/sandbox.md; tests/sandbox/test_sandbox_docs.py compares it with tests and code.
 The keys of SOURCES stand in parentheses beside the rules in reverse_etl/sandbox too. `guess` is no page: where Braze's
 are silent, and the sandbox has to do something, the row says so.
 """
@@ -79,7 +79,7 @@ class Rule:
     tests: str
 
 
-FILES = ("track", "people", "catalogs", "http", "exact", "faults")  # tests/test_sandbox_*.py
+FILES = ("track", "people", "catalogs", "http", "exact", "faults")  # tests/sandbox/test_sandbox_*.py
 RULES: Mapping[str, tuple[Rule, ...]] = {
     "Keys, paths, bodies": (
         Rule(

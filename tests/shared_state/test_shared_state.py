@@ -22,7 +22,7 @@ from reverse_etl.state.history import past_runs
 from reverse_etl.state.look import acknowledged_row, rows_not_in_braze, standing
 from tests.bucket import SECRET, Bucket
 from tests.conftest import KEY, FakeClock, Retl, Shop
-from tests.test_recovery import EVENTS, MANY, SEEN, running, start
+from tests.state.test_recovery import EVENTS, MANY, SEEN, running, start
 
 HOUR = timedelta(hours=1)
 

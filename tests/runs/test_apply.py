@@ -12,7 +12,7 @@ import pytest
 
 from reverse_etl.sandbox import Fault, Sandbox
 from tests.conftest import Retl, Shop
-from tests.test_recovery import running
+from tests.state.test_recovery import running
 
 PEOPLE = "SELECT 'u' || i AS external_id, 'name ' || i AS first_name, i AS points FROM people"
 HINT = "  hint: plan again: retl plan it --out FILE\n"

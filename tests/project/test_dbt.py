@@ -1,7 +1,7 @@
 """A dbt project beside this one: what ref() and source() lead to, and the exposures that lead back.
 
 tests/projects/dbt/ holds a dbt project, a retl project beside it, and the parts that retl reads of the manifest.json that
-dbt wrote for it. tests/test_dbt_build.py runs dbt itself.
+dbt wrote for it. test_dbt_build.py runs dbt itself.
 """
 
 import json
@@ -24,7 +24,7 @@ from reverse_etl.project.models import Compiled, Model, RunValues, compile_model
 from reverse_etl.project.spec import Source
 from tests.conftest import Retl
 
-PROJECTS = Path(__file__).parent / "projects" / "dbt"
+PROJECTS = Path(__file__).parents[1] / "projects" / "dbt"
 MANIFEST = json.loads((PROJECTS / "manifest.json").read_text())
 NOW = datetime(2026, 11, 23, 8, 15, tzinfo=UTC)
 WHERE = Location("syncs.yml", 4, 1)

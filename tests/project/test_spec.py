@@ -380,7 +380,7 @@ def test_schema_describes_every_key_of_a_sync():
 
 @pytest.mark.parametrize("file", ["syncs.yml", "reverse_etl/starter/project/syncs.yml"])
 def test_schema_takes_the_projects_that_we_write(file: str):
-    text = (Path(__file__).parents[1] / file).read_text()
+    text = (Path(__file__).parents[2] / file).read_text()
     assert list(Draft202012Validator(json_schema()).iter_errors(yaml.safe_load(text))) == []
 
 

@@ -19,7 +19,7 @@ from tests.conftest import Outcome, Retl
 from tests.dbt_manifest import trimmed
 
 pytestmark = pytest.mark.dbt
-PROJECTS = Path(__file__).parent / "projects" / "dbt"
+PROJECTS = Path(__file__).parents[1] / "projects" / "dbt"
 Dbt = Callable[..., str]
 # Looks at a file of exposures with the JSON Schema that dbt brings, as dbt does itself for some adapters only.
 CHECK = """

@@ -7,7 +7,7 @@ import pytest
 
 from tests.conftest import Retl
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from reverse_etl.runs.outcome import Options
 from reverse_etl.runs.scheduler import passes, run_due
 from reverse_etl.sandbox import Fault
 from tests.conftest import KEY, Retl, Shop, Silent
-from tests.test_recovery import running, start
+from tests.state.test_recovery import running, start
 
 YEARLY = {"schedule": "@yearly", "timezone": "Asia/Seoul"}
 # Taken once: a new year that begins while the tests run is no reason to fail.

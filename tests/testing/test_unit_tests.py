@@ -18,7 +18,7 @@ from reverse_etl.testing.comparison import differences, json_of
 from reverse_etl.testing.fixtures import csv_rows
 from tests.conftest import Outcome, Retl
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 HEAD = """\
 version: 1
 targets:

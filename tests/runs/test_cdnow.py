@@ -29,7 +29,7 @@ pytestmark = pytest.mark.skipif(not FILE.exists(), reason=f"the data set is not 
 def folder(tmp_path: Path) -> Path:
     """The project, its warehouse filled from the text file: columns of fixed width, one order a line."""
     folder = tmp_path / "cdnow"
-    shutil.copytree(Path(__file__).parent / "projects" / "cdnow", folder)
+    shutil.copytree(Path(__file__).parents[1] / "projects" / "cdnow", folder)
     with duckdb.connect(folder / "warehouse.duckdb") as connection:
         connection.execute(
             f"""CREATE TABLE cdnow AS

@@ -279,7 +279,7 @@ def test_sums_are_what_counting_gives(steps):
 def test_sums_of_an_older_file_are_counted_once(tmp_path: Path):
     path = tmp_path / "braze.sqlite"
     with contextlib.closing(sqlite3.connect(path)) as old:
-        old.executescript((Path(__file__).parent / "projects/sandbox-format-1.sql").read_text())
+        old.executescript((Path(__file__).parents[1] / "projects/sandbox-format-1.sql").read_text())
     with Sandbox(path) as braze:
         assert braze.counts()["users"] == len(list(braze.profiles())) > 0
         assert braze.counts()["events"] == len(braze.events()) > 0

@@ -479,7 +479,7 @@ def test_file_of_an_older_version_gets_what_it_lacks_and_keeps_what_it_has(tmp_p
 
     path = tmp_path / "braze.sqlite"
     with contextlib.closing(sqlite3.connect(path)) as old:
-        old.executescript((Path(__file__).parent / "projects/sandbox-format-1.sql").read_text())
+        old.executescript((Path(__file__).parents[1] / "projects/sandbox-format-1.sql").read_text())
     with Sandbox(path) as braze:
         catalog = {"name": "c", "description": "", "fields": [{"name": "id", "type": "string"}]}
         assert post(braze, "/catalogs", {"catalogs": [catalog]}).status_code == 201

@@ -18,9 +18,9 @@ from reverse_etl.delivery.pacing import Pacer
 from reverse_etl.delivery.sender import Route, Sender
 from reverse_etl.errors import StateError
 from reverse_etl.sql.quoting import statement
-from reverse_etl.state.file import FORMAT, told
+from reverse_etl.state.file import FORMAT, explain_disk_errors
 from tests.conftest import KEY, Retl, Shop
-from tests.test_recovery import EVENTS, SEEN, running
+from tests.state.test_recovery import EVENTS, SEEN, running
 
 PEOPLE = "SELECT 'u' || i AS external_id, i AS n FROM range(10) r(i)"
 RESET = "`retl state reset it`: it is moved aside, and all rows go out again"
@@ -191,7 +191,7 @@ def test_line_of_the_journal_that_finds_no_room_is_not_there_in_half(tmp_path: P
 
 def test_too_little_memory_to_bring_a_run_in_says_how_to_give_it_more(tmp_path: Path):
     connection = duckdb.connect(config={"memory_limit": "4MB", "temp_directory": ""})
-    with connection, pytest.raises(StateError) as raised, told(tmp_path):
+    with connection, pytest.raises(StateError) as raised, explain_disk_errors(tmp_path):
         connection.execute("CREATE TABLE t AS SELECT random() AS n FROM range(5000000) ORDER BY n")
     (mistake,) = raised.value.mistakes
     assert mistake.what.startswith(f"{tmp_path}: Out of Memory Error: ")

@@ -20,7 +20,7 @@ from reverse_etl.sandbox.http.faults import KINDS, as_json
 from tests.conftest import Retl
 
 BIN = Path(sys.executable).parent
-DOCS = (Path(__file__).parents[1] / "docs/sandbox.md").read_text(encoding="utf-8")
+DOCS = (Path(__file__).parents[2] / "docs/sandbox.md").read_text(encoding="utf-8")
 KEY = {"Authorization": "Bearer sandbox"}
 
 
