@@ -1,15 +1,13 @@
-"""What commands share: their options, the project they work on, and how they print."""
+"""What commands share: the project they work on, and how they print."""
 
-import functools
-import inspect
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
+from typer.core import TyperCommand
 
-from reverse_etl.cli.options import ProjectFolder, TargetName, Variables
 from reverse_etl.errors import ProjectError
 from reverse_etl.report import stderr
 from reverse_etl.report.stderr import say as say
@@ -22,53 +20,12 @@ if TYPE_CHECKING:
     from reverse_etl.runs.outcome import Listener
 
 
-# The options of every command that works on a project.
-_PROJECT_OPTIONS: dict[str, tuple[Any, Any]] = {
-    "project_dir": (ProjectFolder, Path()),
-    "target": (TargetName, None),
-    "variables": (Variables, None),
-}
+class ProjectCommand(TyperCommand):
+    """A command on a project: what it was given is kept for the results of its run."""
 
-
-def in_project(
-    command: Callable[..., None], needs_target: Callable[[dict[str, Any]], bool] = lambda arguments: True
-) -> Callable[..., None]:
-    """Gives a command the project as its first argument, and the options that say which one.
-
-    `needs_target` says, of the other arguments, whether the command uses the target's warehouse or destination.
-    """
-    return _with_project_options(command, lambda read: read(), needs_target)
-
-
-def rereading(command: Callable[..., None]) -> Callable[..., None]:
-    """Gives a command what reads the project, as often as it likes, and the options that say which one."""
-    return _with_project_options(command, lambda read: read)
-
-
-def _with_project_options(
-    command: Callable[..., None],
-    first_argument: "Callable[[Callable[[], Project]], object]",
-    needs_target: Callable[[dict[str, Any]], bool] = lambda arguments: True,
-) -> Callable[..., None]:
-    signature = inspect.signature(command)
-    own = list(signature.parameters.values())[1:]
-    added = [
-        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
-        for name, (annotation, default) in _PROJECT_OPTIONS.items()
-    ]
-
-    @functools.wraps(command)
-    def with_project(project_dir: Path, target: str | None, variables: str | None, **arguments: Any) -> None:
-        def read() -> "Project":
-            return load(project_dir, target, variables, needs_target(arguments))
-
-        note_arguments({"project_dir": project_dir, "target": target, "vars": variables, **arguments})
-        command(first_argument(read), **arguments)
-
-    keyword_only = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in own]
-    with_project.__signature__ = inspect.Signature([*keyword_only, *added])  # type: ignore[attr-defined]
-    with_project.__annotations__ = {parameter.name: parameter.annotation for parameter in [*own, *added]}
-    return with_project
+    def invoke(self, ctx: Any) -> Any:
+        note_arguments({"vars" if name == "variables" else name: value for name, value in ctx.params.items()})
+        return super().invoke(ctx)
 
 
 def load(folder: Path, target: str | None, variables: str | None, needs_target: bool = True) -> "Project":

@@ -1,25 +1,36 @@
 """Commands that say what happened to rows: debug, status, history, rejects, resolve."""
 
-from typing import TYPE_CHECKING, Annotated
+from pathlib import Path
+from typing import Annotated
 
 import typer
 
-from reverse_etl.cli.context import chosen, in_project, print_json, print_table, say
-from reverse_etl.cli.options import Output, OutputFormat, ShowValues, SyncName, SyncNames
+from reverse_etl.cli.context import ProjectCommand, chosen, load, print_json, print_table, say
+from reverse_etl.cli.options import (
+    Output,
+    OutputFormat,
+    ProjectFolder,
+    ShowValues,
+    SyncName,
+    SyncNames,
+    TargetName,
+    Variables,
+)
 from reverse_etl.errors import ProjectError
-
-if TYPE_CHECKING:
-    from reverse_etl.project.project import Project
 
 app = typer.Typer()
 
 
-@app.command()
-@in_project
-def debug(project: "Project") -> None:
+@app.command(cls=ProjectCommand)
+def debug(
+    project_dir: ProjectFolder = Path(),
+    target: TargetName = None,
+    variables: Variables = None,
+) -> None:
     """Check the warehouse, the models, the API key and its permissions, and the states."""
     from reverse_etl.runs.debug import checks
 
+    project = load(project_dir, target, variables)
     failed = 0
     for check in checks(project):
         failed += not check.is_ok
@@ -27,12 +38,18 @@ def debug(project: "Project") -> None:
     raise typer.Exit(1 if failed else 0)
 
 
-@app.command()
-@in_project
-def status(project: "Project", names: SyncNames = None, output: OutputFormat = Output.TEXT) -> None:
+@app.command(cls=ProjectCommand)
+def status(
+    names: SyncNames = None,
+    output: OutputFormat = Output.TEXT,
+    project_dir: ProjectFolder = Path(),
+    target: TargetName = None,
+    variables: Variables = None,
+) -> None:
     """Show how each sync stands: its last run, rows in Braze, rows rejected or in doubt."""
     from dataclasses import asdict
 
+    project = load(project_dir, target, variables)
     from reverse_etl.state.look import DAMAGED, UNREACHABLE, standing
 
     found = [standing(project, sync) for sync in chosen(project, names)]
@@ -47,17 +64,19 @@ def status(project: "Project", names: SyncNames = None, output: OutputFormat = O
     raise typer.Exit(1 if any(one.last_run in (DAMAGED, UNREACHABLE) for one in found) else 0)
 
 
-@app.command()
-@in_project
+@app.command(cls=ProjectCommand)
 def history(
-    project: "Project",
     names: SyncNames = None,
     limit: Annotated[int, typer.Option("--limit", min=1, help="How many runs of each sync.")] = 10,
     output: OutputFormat = Output.TEXT,
+    project_dir: ProjectFolder = Path(),
+    target: TargetName = None,
+    variables: Variables = None,
 ) -> None:
     """List past runs of each sync, the newest first: what came of them, rows, requests. Disturbs no run."""
     from dataclasses import asdict
 
+    project = load(project_dir, target, variables)
     from reverse_etl.state.history import HEADING, past_runs
 
     runs = [run for sync in chosen(project, names) for run in past_runs(project, sync, limit)]
@@ -69,14 +88,19 @@ def history(
         say("no sync has run yet")
 
 
-@app.command()
-@in_project
+@app.command(cls=ProjectCommand)
 def rejects(
-    project: "Project", name: SyncName, show_values: ShowValues = False, output: OutputFormat = Output.TEXT
+    name: SyncName,
+    show_values: ShowValues = False,
+    output: OutputFormat = Output.TEXT,
+    project_dir: ProjectFolder = Path(),
+    target: TargetName = None,
+    variables: Variables = None,
 ) -> None:
     """List the rows that are not in Braze: found invalid, rejected by Braze, or in doubt, with the reason."""
     from reverse_etl.state.look import rows_not_in_braze
 
+    project = load(project_dir, target, variables)
     rows = rows_not_in_braze(project, project.sync(name), show_values)
     if output is Output.JSON:
         print_json(rows)
@@ -86,10 +110,8 @@ def rejects(
         say(f"{name}: no row is rejected or in doubt")
 
 
-@app.command()
-@in_project
+@app.command(cls=ProjectCommand)
 def resolve(
-    project: "Project",
     name: SyncName,
     resend: Annotated[
         bool, typer.Option("--resend", help="They did not arrive: the next run sends them again.")
@@ -98,11 +120,15 @@ def resolve(
         bool, typer.Option("--discard", help="They did arrive: the next run takes them as sent.")
     ] = False,
     key: Annotated[list[str] | None, typer.Option("--key", help="Of this row only, as `retl rejects` has it.")] = None,
+    project_dir: ProjectFolder = Path(),
+    target: TargetName = None,
+    variables: Variables = None,
 ) -> None:
     """Say what becomes of rows in doubt: sent, no answer came, and sending them twice would do harm."""
     from reverse_etl.state.edit import resolve as resolve_doubts
     from reverse_etl.words import count
 
+    project = load(project_dir, target, variables)
     if resend == discard:
         raise ProjectError("say one of --resend and --discard", hint=f"`retl rejects {name}` lists the rows in doubt")
     rows = resolve_doubts(project, project.sync(name), "resend" if resend else "discard", key or [])

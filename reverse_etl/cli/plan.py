@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from reverse_etl.cli.context import chosen, in_project, print_json, print_lines, say, screen
+from reverse_etl.cli.context import ProjectCommand, chosen, load, print_json, print_lines, say, screen
 from reverse_etl.cli.execute import guard_names, guarded, run_and_exit
 from reverse_etl.cli.options import (
     AcceptSchemaChange,
@@ -24,13 +24,16 @@ from reverse_etl.cli.options import (
     Output,
     OutputFormat,
     PlanOutput,
+    ProjectFolder,
     RateLimitShare,
     ScheduledTime,
     Select,
     ShowValues,
     StateFolder,
     SyncNames,
+    TargetName,
     Threads,
+    Variables,
     Wait,
     age_of,
 )
@@ -45,10 +48,8 @@ from reverse_etl.cli.options import moment_of
 app = typer.Typer()
 
 
-@app.command()
-@in_project
+@app.command(cls=ProjectCommand)
 def apply(
-    project: "Project",
     file: Annotated[Path, typer.Argument(help="What `retl plan --out` wrote.", show_default=False)],
     max_age: Annotated[str, typer.Option("--max-age", help="Refuse an older plan: 30m, 24h, 7d.")] = "24h",
     force_guard: ForceGuard = None,
@@ -58,6 +59,9 @@ def apply(
     memory_limit: MemoryLimit = None,
     wait: Wait = 0,
     output: OutputFormat = Output.TEXT,
+    project_dir: ProjectFolder = Path(),
+    target: TargetName = None,
+    variables: Variables = None,
 ) -> None:
     """Send a saved plan: exactly the records that were reviewed, without running a model. A stale plan is refused."""
     from reverse_etl.cli.artifacts import keep_manifest
@@ -65,6 +69,7 @@ def apply(
     from reverse_etl.runs.outcome import Options
     from reverse_etl.runs.saved_plan import KEY_VARIABLE, opened_plan
 
+    project = load(project_dir, target, variables)
     options = Options(
         force_guards=guard_names(force_guard or []),
         memory_limit=memory_limit,
@@ -80,10 +85,8 @@ def apply(
         run_and_exit(project, syncs, partial(apply_syncs, project, plans, age), options, rate_limit_share, output)
 
 
-@app.command()
-@in_project
+@app.command(cls=ProjectCommand)
 def plan(
-    project: "Project",
     names: SyncNames = None,
     select: Select = None,
     exclude: Exclude = None,
@@ -108,6 +111,9 @@ def plan(
     wait: Wait = 0,
     scheduled_time: ScheduledTime = None,
     output: Annotated[PlanOutput, typer.Option("--output", help="How to print the result.")] = PlanOutput.TEXT,
+    project_dir: ProjectFolder = Path(),
+    target: TargetName = None,
+    variables: Variables = None,
 ) -> None:
     """Show what a sync would send: rows, columns, old and new values, requests. Sends nothing, needs no API key."""
     from reverse_etl.cli.artifacts import keep_plan
@@ -115,6 +121,7 @@ def plan(
     from reverse_etl.runs.outcome import Options
     from reverse_etl.runs.preview import preview_sync
 
+    project = load(project_dir, target, variables)
     if scheduled_time is not None:
         project = project.scheduled_at(moment_of(scheduled_time))
     options = Options(

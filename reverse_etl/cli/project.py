@@ -6,8 +6,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from reverse_etl.cli.context import chosen, in_project, print_json, print_table, say
-from reverse_etl.cli.options import Exclude, Output, OutputFormat, Select, StateFolder, SyncNames
+from reverse_etl.cli.context import ProjectCommand, chosen, load, print_json, print_table, say
+from reverse_etl.cli.options import (
+    Exclude,
+    Output,
+    OutputFormat,
+    ProjectFolder,
+    Select,
+    StateFolder,
+    SyncNames,
+    TargetName,
+    Variables,
+)
 from reverse_etl.errors import ProjectError
 
 if TYPE_CHECKING:
@@ -46,13 +56,17 @@ def init(
         say("next: retl seed, then retl plan, then retl sync --all")
 
 
-@app.command()
-@in_project
-def seed(project: "Project") -> None:
+@app.command(cls=ProjectCommand)
+def seed(
+    project_dir: ProjectFolder = Path(),
+    target: TargetName = None,
+    variables: Variables = None,
+) -> None:
     """Load seeds/*.csv into the warehouse, one table for each file."""
     from reverse_etl.engines.duckdb.connection import load_seeds
     from reverse_etl.words import count
 
+    project = load(project_dir, target, variables)
     project.refuse_seeds_of_dbt()
     for name, rows in load_seeds(project.warehouse, project.seeds).items():
         print(f"{name}: {count(rows, 'row')}")
@@ -76,19 +90,21 @@ def schema(
     print_json(json_schema() if name is Schema.SYNCS else artifact_schema(name.value))
 
 
-@app.command(name="ls")
-@in_project
+@app.command(name="ls", cls=ProjectCommand)
 def list_syncs(
-    project: "Project",
     names: SyncNames = None,
     select: Select = None,
     exclude: Exclude = None,
     state: StateFolder = None,
     output: OutputFormat = Output.TEXT,
+    project_dir: ProjectFolder = Path(),
+    target: TargetName = None,
+    variables: Variables = None,
 ) -> None:
     """List syncs in the order in which they run."""
     from reverse_etl.words import moment
 
+    project = load(project_dir, target, variables)
     syncs = chosen(project, names, select, exclude, state)
     coming = [sync.cron.following(project.started_at) if sync.cron else None for sync in syncs]
     if output is Output.JSON:
@@ -113,15 +129,17 @@ def list_syncs(
     print_table([shown, *zip(*(columns[name] for name in shown), strict=True)])
 
 
-@app.command(name="compile")
-@in_project
+@app.command(name="compile", cls=ProjectCommand)
 def compile_models(
-    project: "Project",
     names: Annotated[list[str] | None, typer.Argument(help="Models, or syncs of them.", show_default=False)] = None,
+    project_dir: ProjectFolder = Path(),
+    target: TargetName = None,
+    variables: Variables = None,
 ) -> None:
     """Write the SQL of models to target/compiled/, and print it if one is named."""
     from reverse_etl.cli.artifacts import keep_manifest
 
+    project = load(project_dir, target, variables)
     keep_manifest(project)
     models = [_model_name(project, name) for name in names or []] or list(project.models)
     for name in dict.fromkeys(models):
@@ -136,17 +154,19 @@ def _model_name(project: "Project", name: str) -> str:
     return next((sync.model for sync in project.spec.syncs if sync.name == name), name)
 
 
-@app.command()
-@in_project
+@app.command(cls=ProjectCommand)
 def show(
-    project: "Project",
     name: Annotated[str, typer.Argument(help="A model, or a sync of it.", show_default=False)],
     limit: Annotated[int, typer.Option("--limit", min=1, help="How many rows to print.")] = 10,
     output: OutputFormat = Output.TEXT,
+    project_dir: ProjectFolder = Path(),
+    target: TargetName = None,
+    variables: Variables = None,
 ) -> None:
     """Run a model and print its rows. Nothing is sent."""
     from reverse_etl.engines.duckdb.model import preview
 
+    project = load(project_dir, target, variables)
     model = project.compile(_model_name(project, name))
     columns, rows = preview(project.warehouse, project.spec.in_target("warehouse", "path"), model, limit)
     if output is Output.JSON:
@@ -155,21 +175,23 @@ def show(
         print_table([columns, *rows])
 
 
-@app.command(name="exposures")
-@in_project
+@app.command(name="exposures", cls=ProjectCommand)
 def write_exposures(
-    project: "Project",
     names: SyncNames = None,
     select: Select = None,
     exclude: Exclude = None,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Write them to a file of the dbt project.", show_default=False)
     ] = None,
+    project_dir: ProjectFolder = Path(),
+    target: TargetName = None,
+    variables: Variables = None,
 ) -> None:
     """Write a dbt exposure for each sync that reads what dbt makes, as YAML that dbt parses."""
     from reverse_etl.project.dbt_exposures import as_yaml, exposures
     from reverse_etl.words import count
 
+    project = load(project_dir, target, variables)
     found = exposures(project, chosen(project, names, select, exclude))
     if not found:
         say("no sync reads anything of the dbt project")

@@ -1,13 +1,14 @@
 """Commands that run what is due: run-due, schedule."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from reverse_etl.cli.context import chosen, in_project, print_json, print_lines, rereading, say
+from reverse_etl.cli.context import ProjectCommand, chosen, load, print_json, print_lines, say
 from reverse_etl.cli.execute import run_and_exit, shown
 from reverse_etl.cli.options import (
     Exclude,
@@ -15,11 +16,14 @@ from reverse_etl.cli.options import (
     MemoryLimit,
     Output,
     OutputFormat,
+    ProjectFolder,
     RateLimitShare,
     Select,
     StateFolder,
     SyncNames,
+    TargetName,
     Threads,
+    Variables,
 )
 from reverse_etl.errors import RetlError
 from reverse_etl.report.stderr import say_mistake
@@ -37,10 +41,8 @@ WaitForWarehouse = Annotated[
 ]
 
 
-@app.command(name="run-due")
-@in_project
+@app.command(name="run-due", cls=ProjectCommand)
 def run_due(
-    project: "Project",
     names: SyncNames = None,
     select: Select = None,
     exclude: Exclude = None,
@@ -52,10 +54,14 @@ def run_due(
     memory_limit: MemoryLimit = None,
     wait: WaitForWarehouse = 0,
     output: OutputFormat = Output.TEXT,
+    project_dir: ProjectFolder = Path(),
+    target: TargetName = None,
+    variables: Variables = None,
 ) -> None:
     """Run the syncs whose schedule has come due since they last went well. Safe to call each minute."""
     from reverse_etl.runs.due import find_due, next_due
 
+    project = load(project_dir, target, variables)
     syncs = chosen(project, names, select, exclude, state)
     dues = find_due(project, syncs, project.started_at)
     if dues and not dry_run:
@@ -79,10 +85,8 @@ def _print_due(dues: "Sequence[Due]", coming: "tuple[datetime, Sync] | None", ou
         print(f"nothing is due; {text.coming_line(coming)}")
 
 
-@app.command()
-@rereading
+@app.command(cls=ProjectCommand)
 def schedule(
-    read: "Callable[[], Project]",
     names: SyncNames = None,
     select: Select = None,
     exclude: Exclude = None,
@@ -92,6 +96,9 @@ def schedule(
     rate_limit_share: RateLimitShare = 1.0,
     memory_limit: MemoryLimit = None,
     wait: WaitForWarehouse = 0,
+    project_dir: ProjectFolder = Path(),
+    target: TargetName = None,
+    variables: Variables = None,
 ) -> None:
     """Stay, and do the same as `retl run-due` each minute, until a signal comes. An edited project takes effect."""
     import time
@@ -103,7 +110,7 @@ def schedule(
     from reverse_etl.runs.scheduler import passes
 
     def read_syncs() -> "tuple[Project, list[Sync]]":
-        project = read()
+        project = load(project_dir, target, variables)
         return project, chosen(project, names, select, exclude, state)
 
     read_syncs()  # a project that is wrong from the beginning ends the command

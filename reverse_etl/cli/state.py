@@ -1,31 +1,41 @@
 """Commands on what a sync remembers: state show, state seed, state forget, state reset."""
 
-from typing import TYPE_CHECKING, Annotated
+from pathlib import Path
+from typing import Annotated
 
 import typer
 
-from reverse_etl.cli.context import ask, cost_of_sending_all, in_project, print_json, print_table, say, screen
-from reverse_etl.cli.options import AcceptSchemaChange, Output, OutputFormat, SyncName, Wait, Yes
-
-if TYPE_CHECKING:
-    from reverse_etl.project.project import Project
+from reverse_etl.cli.context import ProjectCommand, ask, cost_of_sending_all, load, print_json, print_table, say, screen
+from reverse_etl.cli.options import (
+    AcceptSchemaChange,
+    Output,
+    OutputFormat,
+    ProjectFolder,
+    SyncName,
+    TargetName,
+    Variables,
+    Wait,
+    Yes,
+)
 
 app = typer.Typer()
 
 
-@app.command(name="show")
-@in_project
+@app.command(name="show", cls=ProjectCommand)
 def state_show(
-    project: "Project",
     name: SyncName,
     key: Annotated[
         str | None, typer.Option("--key", help="Show the row of this key, as `retl rejects` has it.")
     ] = None,
     output: OutputFormat = Output.TEXT,
+    project_dir: ProjectFolder = Path(),
+    target: TargetName = None,
+    variables: Variables = None,
 ) -> None:
     """Show what Braze has acknowledged of a sync: how many rows, which columns; or one row."""
     from reverse_etl.state.look import acknowledged_row, describe_state
 
+    project = load(project_dir, target, variables)
     chosen = project.sync(name)
     found = describe_state(project, chosen) if key is None else acknowledged_row(project, chosen, key)
     if output is Output.JSON:
@@ -34,20 +44,22 @@ def state_show(
         print_table(found.items())
 
 
-@app.command(name="seed")
-@in_project
+@app.command(name="seed", cls=ProjectCommand)
 def state_seed(
-    project: "Project",
     name: SyncName,
     accept_schema_change: AcceptSchemaChange = False,
     wait: Wait = 0,
     yes: Yes = False,
+    project_dir: ProjectFolder = Path(),
+    target: TargetName = None,
+    variables: Variables = None,
 ) -> None:
     """Take what the model returns now as already in Braze: only later changes go out. Sends nothing."""
     from reverse_etl.runs.outcome import Options
     from reverse_etl.runs.run import adopt
     from reverse_etl.words import count
 
+    project = load(project_dir, target, variables)
     chosen = project.sync(name)
     ask(f"every valid row of {name} is taken as already in Braze, and is not sent until it changes", yes)
     plan = adopt(project, chosen, Options(accept_schema_change=accept_schema_change, wait_s=wait), screen())
@@ -55,18 +67,20 @@ def state_seed(
     print(f"{name}: {count(plan.adopted, 'row')} taken as in Braze, 0 requests{invalid}")
 
 
-@app.command(name="forget")
-@in_project
+@app.command(name="forget", cls=ProjectCommand)
 def state_forget(
-    project: "Project",
     name: SyncName,
     key: Annotated[str, typer.Argument(help="A key, as `retl rejects` has it, or an identifier.", show_default=False)],
     yes: Yes = False,
+    project_dir: ProjectFolder = Path(),
+    target: TargetName = None,
+    variables: Variables = None,
 ) -> None:
     """Erase a person from all that a sync remembers: acknowledged rows, rejects, rows in doubt."""
     from reverse_etl.state.edit import forget
     from reverse_etl.words import count
 
+    project = load(project_dir, target, variables)
     chosen = project.sync(name)
     ask(f'{name} forgets "{key}"; if the model returns it, the next run sends it again', yes)
     gone = forget(project, chosen, key)
@@ -78,12 +92,18 @@ def state_forget(
         say("a bucket that keeps versions still has the older ones: let them expire, or delete them there")
 
 
-@app.command(name="reset")
-@in_project
-def state_reset(project: "Project", name: SyncName, yes: Yes = False) -> None:
+@app.command(name="reset", cls=ProjectCommand)
+def state_reset(
+    name: SyncName,
+    yes: Yes = False,
+    project_dir: ProjectFolder = Path(),
+    target: TargetName = None,
+    variables: Variables = None,
+) -> None:
     """Forget what Braze has acknowledged: the next run sends every row again. The old state is kept aside."""
     from reverse_etl.state.edit import reset
 
+    project = load(project_dir, target, variables)
     chosen = project.sync(name)
     ask(cost_of_sending_all([chosen]), yes)
     aside = reset(project, chosen)

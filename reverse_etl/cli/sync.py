@@ -3,11 +3,11 @@
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from reverse_etl.cli.context import ask, chosen, cost_of_sending_all, in_project, load, note_arguments, say
+from reverse_etl.cli.context import ProjectCommand, ask, chosen, cost_of_sending_all, load, note_arguments, say
 from reverse_etl.cli.execute import guard_names, guarded, run_and_exit
 from reverse_etl.cli.options import (
     AcceptSchemaChange,
@@ -37,16 +37,11 @@ from reverse_etl.cli.options import (
 )
 from reverse_etl.errors import ProjectError
 
-if TYPE_CHECKING:
-    from reverse_etl.project.project import Project
-
 app = typer.Typer()
 
 
-@app.command()
-@in_project
+@app.command(cls=ProjectCommand)
 def sync(
-    project: "Project",
     names: SyncNames = None,
     select: Select = None,
     exclude: Exclude = None,
@@ -67,11 +62,15 @@ def sync(
     scheduled_time: ScheduledTime = None,
     yes: Yes = False,
     output: OutputFormat = Output.TEXT,
+    project_dir: ProjectFolder = Path(),
+    target: TargetName = None,
+    variables: Variables = None,
 ) -> None:
     """Send what changed in the models of syncs since they last ran."""
     from reverse_etl.runs.outcome import Options
     from reverse_etl.runs.sequence import run_syncs
 
+    project = load(project_dir, target, variables)
     if not (names or select or all_syncs):
         raise ProjectError("no sync is named", hint=f"name some of {', '.join(project.sync_names)}, or pass --all")
     if scheduled_time is not None:

@@ -1,13 +1,23 @@
 """The command that tests a project: test."""
 
 import time
-from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from reverse_etl.cli.context import chosen, in_project, print_json, print_lines, say, screen
-from reverse_etl.cli.options import Exclude, MemoryLimit, Output, OutputFormat, Select, Wait
+from reverse_etl.cli.context import ProjectCommand, chosen, load, print_json, print_lines, say, screen
+from reverse_etl.cli.options import (
+    Exclude,
+    MemoryLimit,
+    Output,
+    OutputFormat,
+    ProjectFolder,
+    Select,
+    TargetName,
+    Variables,
+    Wait,
+)
 from reverse_etl.errors import ProjectError, nearest
 
 if TYPE_CHECKING:
@@ -18,10 +28,8 @@ if TYPE_CHECKING:
 app = typer.Typer()
 
 
-@app.command(name="test")
-@partial(in_project, needs_target=lambda arguments: arguments["data"])
+@app.command(name="test", cls=ProjectCommand)
 def run_tests(
-    project: "Project",
     names: Annotated[
         list[str] | None, typer.Argument(help="Names or globs of unit tests, or of syncs.", show_default=False)
     ] = None,
@@ -31,12 +39,16 @@ def run_tests(
     memory_limit: MemoryLimit = None,
     wait: Wait = 0,
     output: OutputFormat = Output.TEXT,
+    project_dir: ProjectFolder = Path(),
+    target: TargetName = None,
+    variables: Variables = None,
 ) -> None:
     """Run unit tests: given rows in, records out, without warehouse, network or key. Sends nothing."""
-    from reverse_etl.report import test_results
+    from reverse_etl.report import testing
     from reverse_etl.runs.outcome import Options
     from reverse_etl.testing.unit_tests import check_data, prepare, run_test
 
+    project = load(project_dir, target, variables, needs_target=data)
     began_s = time.monotonic()
     syncs = chosen(project, None, select, exclude)
     tests, data_syncs = _named(project, syncs, names or [])
@@ -44,17 +56,17 @@ def run_tests(
     for prepared in prepare(project, tests):
         results.append(run_test(project, prepared))
         if output is Output.TEXT:
-            print_lines(test_results.unit_test_lines(results[-1]))
+            print_lines(testing.unit_test_lines(results[-1]))
     for sync in data_syncs if data else []:
         found = check_data(project, sync, Options(memory_limit=memory_limit, wait_s=wait), screen())
         data_results += [(sync, result) for result in found]
         if output is Output.TEXT:
-            print_lines(test_results.data_test_lines(sync, found))
+            print_lines(testing.data_test_lines(sync, found))
     if output is Output.JSON:
-        of_data = [test_results.data_test_json(sync, result) for sync, result in data_results]
-        print_json([*(test_results.unit_test_json(result) for result in results), *of_data])
+        of_data = [testing.data_test_json(sync, result) for sync, result in data_results]
+        print_json([*(testing.unit_test_json(result) for result in results), *of_data])
     if results or data_results:
-        say(test_results.tests_summary(results, [r for _, r in data_results], time.monotonic() - began_s))
+        say(testing.tests_summary(results, [r for _, r in data_results], time.monotonic() - began_s))
     else:
         say('nothing to test: write "unit_tests" in syncs.yml' + ("" if data else ", or pass --data for data tests"))
     statuses = {result.status for result in results} | {result.status for _, result in data_results}

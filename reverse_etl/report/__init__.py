@@ -2,7 +2,7 @@
 
 text.py         plans and results as text for people
 as_json.py      ... as JSON for programs
-test_results.py   results of tests
+testing.py      results of tests
 artifacts.py    files in target/, with their JSON Schemas
 screen.py       progress on a terminal
 progress.py     progress in lines
