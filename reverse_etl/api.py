@@ -23,7 +23,8 @@ from reverse_etl.report.log import Logged, log_result
 from reverse_etl.results import PlanResult, SyncResult, SyncResults, plan_result, sync_result
 from reverse_etl.runs.outcome import Listener, Options
 from reverse_etl.runs.preview import preview_sync
-from reverse_etl.runs.sequence import run_syncs
+from reverse_etl.runs.run import jobs_of
+from reverse_etl.runs.sequence import run_jobs
 
 Selectors = str | Iterable[str]
 
@@ -135,7 +136,7 @@ class Project:
         options = replace(options, force_guards=guards, fail_fast=fail_fast, threads=threads)
         results = []
         with open_session(project, rate_limit_share) as session:
-            for result in run_syncs(project, syncs, session, options, self._listener):
+            for result in run_jobs(jobs_of(project, syncs, options, self._listener), session):
                 log_result(result)
                 results.append(sync_result(result))
         return SyncResults(results)
@@ -144,7 +145,8 @@ class Project:
         self, choose: Callable[[ReadProject], list[Sync]], **planning: Unpack[PlanOptions]
     ) -> tuple[PlanResult, ...]:
         project, syncs, options = self._prepare(choose, **planning)
-        return tuple(plan_result(preview_sync(project, sync, options, self._listener)) for sync in syncs)
+        jobs = jobs_of(project, syncs, options, self._listener)
+        return tuple(plan_result(preview_sync(job)) for job in jobs)
 
     def _prepare(
         self,

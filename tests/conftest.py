@@ -22,7 +22,8 @@ from reverse_etl.delivery.session import open_session
 from reverse_etl.project.json_schema import json_schema
 from reverse_etl.project.project import Project, load_project
 from reverse_etl.runs.outcome import Options, RunResult
-from reverse_etl.runs.sequence import run_syncs
+from reverse_etl.runs.run import jobs_of
+from reverse_etl.runs.sequence import run_jobs
 from reverse_etl.sandbox import Sandbox
 
 KEY = "sandbox"
@@ -139,7 +140,7 @@ class Shop:
         SCHEMA.validate(yaml.safe_load((self.folder / "syncs.yml").read_text()))  # what retl takes, editors take
         chosen = Options(clock=self.clock, policy=policy or RetryPolicy(), threads=4, **options)
         with open_session(project) as session:
-            return list(run_syncs(project, [project.sync(n) for n in names], session, chosen, self.listener))
+            return list(run_jobs(jobs_of(project, [project.sync(n) for n in names], chosen, self.listener), session))
 
     def rows_of(self, table: str, *columns: str, sync: str | None = None) -> list[tuple[Any, ...]]:
         """What a table of a sync's state holds (the first sync's, if none is named)."""

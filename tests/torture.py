@@ -31,13 +31,15 @@ import duckdb
 
 from reverse_etl.delivery.retry import RetryPolicy
 from reverse_etl.delivery.session import open_session
+from reverse_etl.plan.actions import Intent
 from reverse_etl.project.project import load_project
 from reverse_etl.runs.outcome import Options, RunResult
-from reverse_etl.runs.sequence import run_syncs
+from reverse_etl.runs.run import jobs_of
+from reverse_etl.runs.sequence import run_jobs
 from reverse_etl.sandbox import Fault, LoggedRequest, Sandbox
+from reverse_etl.shared_state.place import StatePlace
 from reverse_etl.state.edit import resolve
 from reverse_etl.state.opening import open_state
-from reverse_etl.state.state import Intent
 from tests.conftest import KEY, Shop, Silent
 
 ROWS_AT_FIRST = 150
@@ -255,7 +257,7 @@ def run(folder: Path, **options: Any) -> RunResult:
     project = load_project(folder, environ={"BRAZE_API_KEY": KEY})
     chosen = Options(policy=POLICY, threads=4, **options)
     with open_session(project) as session:
-        return next(run_syncs(project, project.spec.syncs, session, chosen, Silent()))
+        return next(run_jobs(jobs_of(project, project.spec.syncs, chosen, Silent()), session))
 
 
 PROCESSES = multiprocessing.get_context("forkserver")
@@ -361,10 +363,10 @@ class Torture:
         """Whoever looks now must find each row that may have arrived in the state, or among those in doubt."""
         if not self.case.harmful:
             return
-        with open_state(self.shop.folder / ".retl/test/it", "it", "test") as state:
+        with open_state(StatePlace(self.shop.folder / ".retl/test/it", "it", "test")) as state:
             connection = state.connection
             sql = f"SELECT CAST({self.case.state_key} AS VARCHAR) FROM retl_state.state WHERE _retl_sent_at IS NOT NULL"
-            known = {key for (key,) in connection.execute(sql).fetchall()} if state.columns() else set()
+            known = {key for (key,) in connection.execute(sql).fetchall()} if state.rows.columns() else set()
             bodies = connection.execute("SELECT body FROM retl_state.in_doubt").fetchall()
         kind = str(self.case.options["track_record_type"])
         known |= {fact[0] for (body,) in bodies for fact in facts({kind: [json.loads(body)]})}

@@ -1,6 +1,7 @@
 """What commands leave behind in target/: the manifest, the results of a run, the last plan."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
 from typing import TYPE_CHECKING
@@ -45,31 +46,33 @@ def keep_plan(project: "Project", previews: "Sequence[Preview]") -> None:
     _keep(project, plan_artifact(previews, about(project)))
 
 
-def keep_results(
-    project: "Project",
-    syncs: "Sequence[Sync]",
-    results: "Sequence[RunResult]",
-    elapsed_s: float,
-    why: "Sequence[Mistake]",
-    interrupted: bool,
-) -> None:
+@dataclass(frozen=True)
+class Ended:
+    """How a command ended: with these results, after so many seconds; for `why` if it ended early."""
+
+    results: "Sequence[RunResult]"
+    elapsed_s: float
+    why: Sequence[Mistake]
+    is_interrupted: bool
+
+
+def keep_results(project: "Project", syncs: "Sequence[Sync]", ended: Ended) -> None:
     """Write run_results.json: what came of each sync that the command was for, whether or not its turn came.
 
-    A command that ended early, for `why` if it is known, leaves syncs without a result: the first of them was at work,
-    the others were not begun.
+    A command that ended early leaves syncs without a result: the first of them was at work, the others were not begun.
     """
     from reverse_etl.report.artifacts import run_results
     from reverse_etl.runs.outcome import RunResult
 
-    done = {result.sync for result in results}
-    ended: list[RunResult] = []
+    done = {result.sync for result in ended.results}
+    others: list[RunResult] = []
     for sync in (sync for sync in syncs if sync.name not in done):
-        status = "skipped" if ended else "interrupted" if interrupted else "failed"
-        text = "the command ended before its turn" if ended else "the command ended while it was at work"
-        mistakes = [Mistake(f"{sync.name}: {status}: {text}")] if ended or not why else why
-        ended.append(RunResult(sync.name, sync.spec.label, project.target_name, status, 1, mistakes))
+        status = "skipped" if others else "interrupted" if ended.is_interrupted else "failed"
+        text = "the command ended before its turn" if others else "the command ended while it was at work"
+        mistakes = [Mistake(f"{sync.name}: {status}: {text}")] if others or not ended.why else ended.why
+        others.append(RunResult(sync.name, sync.spec.label, project.target_name, status, 1, mistakes))
     arguments = {**stderr.invocation.arguments, "target": project.target_name}
-    _keep(project, run_results([*results, *ended], about(project), elapsed_s, arguments))
+    _keep(project, run_results([*ended.results, *others], about(project), ended.elapsed_s, arguments))
 
 
 def _keep(project: "Project", artifact: "BaseModel") -> None:

@@ -2,13 +2,14 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, NoReturn
 
 import typer
 
-from reverse_etl.cli.context import print_json, say, screen
+from reverse_etl.cli.artifacts import Ended
+from reverse_etl.cli.context import print_json, say
 from reverse_etl.cli.options import Output
 from reverse_etl.errors import Mistake, RetlError
 from reverse_etl.report import stderr
@@ -17,31 +18,23 @@ if TYPE_CHECKING:
     from reverse_etl.project.project import Project
     from reverse_etl.project.spec import Sync
     from reverse_etl.runs.interrupts import Interrupts
-    from reverse_etl.runs.outcome import Options, RunResult
-
-
-Run = Callable[..., "Iterator[RunResult]"]  # of a session, options, a listener, and whether a signal came
+    from reverse_etl.runs.job import Job
+    from reverse_etl.runs.outcome import RunResult
 
 
 def run_and_exit(
-    project: "Project",
-    syncs: "Sequence[Sync]",
-    run: Run,
-    options: "Options",
-    rate_limit_share: float,
-    output: Output,
+    project: "Project", jobs: "Sequence[Job]", interrupts: "Interrupts", rate_limit_share: float, output: Output
 ) -> NoReturn:
     """Run syncs, say what comes of each, and end the command with what that means."""
     from reverse_etl.report import as_json, text
-    from reverse_etl.runs.interrupts import Interrupted, Interrupts
+    from reverse_etl.runs.interrupts import Interrupted
     from reverse_etl.runs.outcome import exit_code
 
-    interrupts = Interrupts()
     results: list[RunResult] = []
     began_s = time.monotonic()
     try:
         with interrupts.taken():
-            for result in shown(project, syncs, run, options, rate_limit_share, output, interrupts):
+            for result in shown(project, jobs, interrupts, rate_limit_share, output):
                 results.append(result)
     except Interrupted:
         say("interrupted while nothing was being sent", "interrupted", "warning")
@@ -55,13 +48,7 @@ def run_and_exit(
 
 
 def shown(
-    project: "Project",
-    syncs: "Sequence[Sync]",
-    run: Run,
-    options: "Options",
-    rate_limit_share: float,
-    output: Output,
-    interrupts: "Interrupts",
+    project: "Project", jobs: "Sequence[Job]", interrupts: "Interrupts", rate_limit_share: float, output: Output
 ) -> "Iterator[RunResult]":
     """Run syncs; each result is printed when it is there. A signal lets what is in flight come to an end.
 
@@ -69,13 +56,14 @@ def shown(
     """
     from reverse_etl.cli.artifacts import keep_results
     from reverse_etl.delivery.session import open_session
+    from reverse_etl.runs.sequence import run_jobs
 
     results: list[RunResult] = []
     why: Sequence[Mistake] = ()
     began_s = time.monotonic()
     try:
         with open_session(project, rate_limit_share) as session:
-            for result in run(session, options, screen(interrupts), lambda: bool(interrupts.signal)):
+            for result in run_jobs(jobs, session, lambda: bool(interrupts.signal)):
                 results.append(result)
                 _print_result(result, output)
                 yield result
@@ -83,8 +71,8 @@ def shown(
         why = error.mistakes
         raise
     finally:
-        elapsed_s = time.monotonic() - began_s
-        keep_results(project, syncs, results, elapsed_s, why, interrupted=bool(interrupts.signal))
+        ended = Ended(results, time.monotonic() - began_s, why, is_interrupted=bool(interrupts.signal))
+        keep_results(project, [job.sync for job in jobs], ended)
 
 
 def _print_result(result: "RunResult", output: Output) -> None:

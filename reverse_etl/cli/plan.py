@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -65,7 +64,8 @@ def apply(
 ) -> None:
     """Send a saved plan: exactly the records that were reviewed, without running a model. A stale plan is refused."""
     from reverse_etl.cli.artifacts import keep_manifest
-    from reverse_etl.runs.apply import apply_syncs, refuse_stale
+    from reverse_etl.runs.apply import jobs_to_apply, refuse_stale
+    from reverse_etl.runs.interrupts import Interrupts
     from reverse_etl.runs.outcome import Options
     from reverse_etl.runs.saved_plan import KEY_VARIABLE, opened_plan
 
@@ -78,11 +78,12 @@ def apply(
         threads=threads,
     )
     age = age_of(max_age)
+    interrupts = Interrupts()
     with opened_plan(file, project.environ.get(KEY_VARIABLE)) as plans:
-        refuse_stale(project, plans, age, options, screen())
+        jobs = jobs_to_apply(project, plans, age, options, screen(interrupts))
+        refuse_stale(jobs)
         keep_manifest(project)
-        syncs = [project.sync(plan.sync) for plan in plans]
-        run_and_exit(project, syncs, partial(apply_syncs, project, plans, age), options, rate_limit_share, output)
+        run_and_exit(project, jobs, interrupts, rate_limit_share, output)
 
 
 @app.command(cls=ProjectCommand)
@@ -120,6 +121,7 @@ def plan(
     from reverse_etl.report import as_json, text
     from reverse_etl.runs.outcome import Options
     from reverse_etl.runs.preview import preview_sync
+    from reverse_etl.runs.run import jobs_of
 
     project = load(project_dir, target, variables)
     if scheduled_time is not None:
@@ -138,8 +140,8 @@ def plan(
     }
     previews = []
     with _saving(project, out, encrypt) as save:
-        for one in guarded(chosen(project, names, select, exclude, state), bounds):
-            previews.append(preview_sync(project, one, options, screen(), save))
+        for job in jobs_of(project, guarded(chosen(project, names, select, exclude, state), bounds), options, screen()):
+            previews.append(preview_sync(job, save))
             if output is PlanOutput.TEXT:
                 print_lines(text.preview_lines(previews[-1], show_values))
     keep_plan(project, previews)
@@ -167,7 +169,7 @@ def _saving(project: "Project", out: Path | None, encrypt: bool) -> "Iterator[Sa
     key = project.environ.get(KEY_VARIABLE) if encrypt else None
     if encrypt and not key:
         raise ProjectError(f"{KEY_VARIABLE} is not set", hint="set it to an age key: age-keygen makes one")
-    with plan_file(out, project.target_name, key) as file:
-        yield lambda sync, state, plan: file.add(state, origin(project, sync, state), plan)
+    with plan_file(out, project.target_name, project.started_at, key) as file:
+        yield lambda job, state, plan: file.add(state, origin(project, job.sync, state), plan)
     what = f"encrypted for {KEY_VARIABLE}" if encrypt else "readable by you only"
     say(f"wrote {out}: it holds personal data, and is {what}; within 24 hours: retl apply {out}")

@@ -164,11 +164,11 @@ def show(
     variables: Variables = None,
 ) -> None:
     """Run a model and print its rows. Nothing is sent."""
-    from reverse_etl.engines.duckdb.model import preview
+    from reverse_etl.engines.warehouse import first_rows
 
     project = load(project_dir, target, variables)
     model = project.compile(_model_name(project, name))
-    columns, rows = preview(project.warehouse, project.spec.in_target("warehouse", "path"), model, limit)
+    columns, rows = first_rows(project, model, limit)
     if output is Output.JSON:
         print_json([dict(zip(columns, row, strict=True)) for row in rows])
     else:

@@ -1,14 +1,13 @@
 """Commands that run what is due: run-due, schedule."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
-from functools import partial
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from reverse_etl.cli.context import ProjectCommand, chosen, load, print_json, print_lines, say
+from reverse_etl.cli.context import ProjectCommand, chosen, load, print_json, print_lines, say, screen
 from reverse_etl.cli.execute import run_and_exit, shown
 from reverse_etl.cli.options import (
     Exclude,
@@ -65,12 +64,14 @@ def run_due(
     syncs = chosen(project, names, select, exclude, state)
     dues = find_due(project, syncs, project.started_at)
     if dues and not dry_run:
+        from reverse_etl.runs.interrupts import Interrupts
         from reverse_etl.runs.outcome import Options
-        from reverse_etl.runs.scheduler import run_due as run
+        from reverse_etl.runs.scheduler import due_jobs
 
         options = Options(fail_fast=fail_fast, threads=threads, memory_limit=memory_limit, wait_s=wait)
-        due = [one.sync for one in dues]
-        run_and_exit(project, due, partial(run, project, dues), options, rate_limit_share, output)
+        interrupts = Interrupts()
+        jobs = due_jobs(project, dues, options, screen(interrupts))
+        run_and_exit(project, jobs, interrupts, rate_limit_share, output)
     _print_due(dues, next_due(syncs, project.started_at), output)
 
 
@@ -115,10 +116,10 @@ def schedule(
 
     read_syncs()  # a project that is wrong from the beginning ends the command
     options = Options(fail_fast=fail_fast, threads=threads, memory_limit=memory_limit, wait_s=wait)
-    interrupts, is_idle, told = Interrupts(), True, ""
+    interrupts, clock, is_idle, told = Interrupts(), options.clock, True, ""
     try:
         with interrupts.taken():
-            for project, syncs in passes(read_syncs, lambda: datetime.now(UTC), time.sleep, say):
+            for project, syncs in passes(read_syncs, clock.utc, time.sleep, say):
                 dues = find_due(project, syncs, project.started_at)
                 is_idle = not dues
                 if dues:
@@ -126,7 +127,7 @@ def schedule(
                 if interrupts.signal:
                     break
                 is_idle = True
-                coming = coming_line(next_due(syncs, datetime.now(UTC)))
+                coming = coming_line(next_due(syncs, clock.utc()))
                 if coming != told:
                     say(coming)
                 told = coming
@@ -139,11 +140,11 @@ def _run_once(
     project: "Project", dues: "Sequence[Due]", options: "Options", rate_limit_share: float, interrupts: "Interrupts"
 ) -> None:
     """Run what is due; what goes wrong is said, and ends nothing but itself."""
-    from reverse_etl.runs.scheduler import run_due as run
+    from reverse_etl.runs.scheduler import due_jobs
 
-    syncs, every = [due.sync for due in dues], partial(run, project, dues)
+    jobs = due_jobs(project, dues, options, screen(interrupts))
     try:
-        for _ in shown(project, syncs, every, options, rate_limit_share, Output.TEXT, interrupts):
+        for _ in shown(project, jobs, interrupts, rate_limit_share, Output.TEXT):
             pass
     except RetlError as error:
         for mistake in error.mistakes:

@@ -56,13 +56,15 @@ def state_seed(
 ) -> None:
     """Take what the model returns now as already in Braze: only later changes go out. Sends nothing."""
     from reverse_etl.runs.outcome import Options
-    from reverse_etl.runs.run import adopt
+    from reverse_etl.runs.run import adopt, jobs_of
     from reverse_etl.words import count
 
     project = load(project_dir, target, variables)
     chosen = project.sync(name)
     ask(f"every valid row of {name} is taken as already in Braze, and is not sent until it changes", yes)
-    plan = adopt(project, chosen, Options(accept_schema_change=accept_schema_change, wait_s=wait), screen())
+    options = Options(accept_schema_change=accept_schema_change, wait_s=wait)
+    (job,) = jobs_of(project, [chosen], options, screen())
+    plan = adopt(job)
     invalid = f"; {count(plan.invalid, 'invalid row')} left out, see `retl rejects {name}`" if plan.invalid else ""
     print(f"{name}: {count(plan.adopted, 'row')} taken as in Braze, 0 requests{invalid}")
 

@@ -1,13 +1,12 @@
 """Commands that plan and send: sync, retry, plan, apply."""
 
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from reverse_etl.cli.context import ProjectCommand, ask, chosen, cost_of_sending_all, load, note_arguments, say
+from reverse_etl.cli.context import ProjectCommand, ask, chosen, cost_of_sending_all, load, note_arguments, say, screen
 from reverse_etl.cli.execute import guard_names, guarded, run_and_exit
 from reverse_etl.cli.options import (
     AcceptSchemaChange,
@@ -67,8 +66,9 @@ def sync(
     variables: Variables = None,
 ) -> None:
     """Send what changed in the models of syncs since they last ran."""
+    from reverse_etl.runs.interrupts import Interrupts
     from reverse_etl.runs.outcome import Options
-    from reverse_etl.runs.sequence import run_syncs
+    from reverse_etl.runs.run import jobs_of
 
     project = load(project_dir, target, variables)
     if not (names or select or all_syncs):
@@ -93,7 +93,9 @@ def sync(
         fail_fast=fail_fast,
         threads=threads,
     )
-    run_and_exit(project, syncs, partial(run_syncs, project, syncs), options, rate_limit_share, output)
+    interrupts = Interrupts()
+    jobs = jobs_of(project, syncs, options, screen(interrupts))
+    run_and_exit(project, jobs, interrupts, rate_limit_share, output)
 
 
 @app.command()
@@ -118,9 +120,10 @@ def retry(
     Without a name these are the syncs of the last run that did not succeed or were skipped, with its target, variables,
     --full-refresh and --accept-schema-change.
     """
+    from reverse_etl.plan.actions import Intent
+    from reverse_etl.runs.interrupts import Interrupts
     from reverse_etl.runs.outcome import Options
-    from reverse_etl.runs.sequence import run_syncs
-    from reverse_etl.state.state import Intent
+    from reverse_etl.runs.run import jobs_of
 
     again = _Again(target=target, variables=variables) if name else _last_run(project_dir, target, variables)
     project = load(project_dir, again.target, again.variables)
@@ -149,7 +152,9 @@ def retry(
         fail_fast=fail_fast,
         threads=threads,
     )
-    run_and_exit(project, syncs, partial(run_syncs, project, syncs), options, rate_limit_share, output)
+    interrupts = Interrupts()
+    jobs = jobs_of(project, syncs, options, screen(interrupts))
+    run_and_exit(project, jobs, interrupts, rate_limit_share, output)
 
 
 @dataclass(frozen=True)

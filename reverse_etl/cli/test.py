@@ -46,6 +46,7 @@ def run_tests(
     """Run unit tests: given rows in, records out, without warehouse, network or key. Sends nothing."""
     from reverse_etl.report import testing
     from reverse_etl.runs.outcome import Options
+    from reverse_etl.runs.run import jobs_of
     from reverse_etl.testing.unit_tests import check_data, prepare, run_test
 
     project = load(project_dir, target, variables, needs_target=data)
@@ -57,8 +58,9 @@ def run_tests(
         results.append(run_test(project, prepared))
         if output is Output.TEXT:
             print_lines(testing.unit_test_lines(results[-1]))
-    for sync in data_syncs if data else []:
-        found = check_data(project, sync, Options(memory_limit=memory_limit, wait_s=wait), screen())
+    options = Options(memory_limit=memory_limit, wait_s=wait)
+    for job in jobs_of(project, data_syncs if data else [], options, screen()):
+        found, sync = check_data(job), job.sync
         data_results += [(sync, result) for result in found]
         if output is Output.TEXT:
             print_lines(testing.data_test_lines(sync, found))

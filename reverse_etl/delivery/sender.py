@@ -13,7 +13,7 @@ import queue
 import random
 import threading
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 
 from reverse_etl.braze.answers import Outcome, Verdict, judge, way_out
@@ -83,6 +83,16 @@ _IN_JOURNAL = {
 }
 
 
+@dataclass(frozen=True)
+class SenderOptions:
+    """How to deliver. `may_repeat`: send again what got no answer, although it may do harm twice."""
+
+    threads: int
+    policy: RetryPolicy = field(default_factory=RetryPolicy)
+    clock: Clock = field(default_factory=Clock)
+    may_repeat: bool = False
+
+
 class Sender:
     """Delivers batches; `send` once, and `interrupt` from anywhere."""
 
@@ -91,19 +101,12 @@ class Sender:
         destination: Destination,
         routes: Mapping[str, Route],
         journal: Journal,
-        threads: int,
-        policy: RetryPolicy | None = None,
-        clock: Clock | None = None,
-        seed: int | None = None,
-        may_repeat: bool = False,
+        options: SenderOptions,
     ) -> None:
-        """`may_repeat`: send again what got no answer, although it may do harm twice."""
         self.delivery = Delivery()
-        self._destination, self._routes, self._journal, self._threads = destination, routes, journal, threads
-        self._policy = policy or RetryPolicy()
-        self._clock = clock or Clock()
-        self._random = random.Random(seed)
-        self._may_repeat = may_repeat
+        self._destination, self._routes, self._journal = destination, routes, journal
+        self._threads, self._policy, self._clock = options.threads, options.policy, options.clock
+        self._may_repeat, self._random = options.may_repeat, random.Random()
         self._deadlines = Deadlines()
         self._queue: queue.Queue[Batch | None] = queue.Queue(QUEUED_BATCHES)
         self._stop = threading.Event()

@@ -1,4 +1,6 @@
 """Where a model's rows come from, and what differs between them and the acknowledged ones.
 
-duckdb/   a DuckDB file
+engine.py      what an engine does for a run: the seam between the warehouse and retl's own workbench
+warehouse.py   the engine of a project's warehouse
+duckdb/        a DuckDB file
 """

@@ -7,9 +7,9 @@ from duckdb import DuckDBPyConnection
 
 from reverse_etl.braze.modes import Kind
 from reverse_etl.delivery.batches import Record
-from reverse_etl.plan.tables import ACKNOWLEDGED, OUTBOX, RUN
+from reverse_etl.plan.tables import ACKNOWLEDGED, CHANGES, OUTBOX, RUN
 from reverse_etl.records.layout import ROW_NUMBER, Layout
-from reverse_etl.sql.quoting import identifier
+from reverse_etl.sql.quoting import identifier, literal
 
 SHOWN_INVALID = 20
 SHOWN_CHANGES = 5
@@ -102,3 +102,14 @@ def sample_changes(connection: DuckDBPyConnection, layout: Layout, known: Collec
         goes_out = [(name, pair) for name, goes, *pair in zip(names, *columns, strict=True) if goes]
         changes.append(SampleChange(key, kind, dict(goes_out)))
     return changes
+
+
+def taken_changes(layout: Layout, forgotten: str | None) -> str:
+    """A SELECT of the changes as they were written down.
+
+    A row whose cursor is not above `forgotten` may have been known once: it is not taken as new.
+    """
+    if forgotten is None or layout.cursor is None:
+        return f"SELECT * FROM {CHANGES}"
+    cursor, of = identifier(f"new.{layout.cursor}"), layout.column(layout.cursor).type.text
+    return f"SELECT * FROM {CHANGES} WHERE known OR {cursor} > CAST({literal(forgotten)} AS {of})"

@@ -11,8 +11,7 @@ from reverse_etl.braze.answers import way_out
 from reverse_etl.braze.client import Destination
 from reverse_etl.braze.modes import Call
 from reverse_etl.delivery.session import open_session
-from reverse_etl.engines.duckdb.connection import attach_warehouse
-from reverse_etl.engines.duckdb.model import describe
+from reverse_etl.engines.warehouse import engine_of
 from reverse_etl.errors import RetlError
 from reverse_etl.plan.workbench import connect
 from reverse_etl.project.project import Project
@@ -59,8 +58,9 @@ def _dbt(project: Project) -> Iterator[Check]:
 
 def _models(project: Project) -> Iterator[Check]:
     with closed_after(connect()) as connection:
+        engine = engine_of(project, connection)
         try:
-            attach_warehouse(connection, project.warehouse, project.spec.in_target("warehouse", "path"))
+            engine.open()
         except RetlError as error:
             yield Check(False, f"warehouse: {error}")
             return
@@ -68,7 +68,7 @@ def _models(project: Project) -> Iterator[Check]:
         for sync in project.spec.syncs:
             try:
                 model = project.compile(sync.model)
-                layout = lay_out(sync, model.file, describe(connection, model))
+                layout = lay_out(sync, model.file, engine.describe(model))
                 key = "the whole row" if layout.whole_row else ", ".join(layout.key)
                 yield Check(True, f"model of {sync.name}: {count(len(layout.columns), 'column')}, key: {key}")
             except RetlError as error:

@@ -9,12 +9,11 @@ from typing import Literal, Protocol
 from reverse_etl.delivery.retry import RetryPolicy
 from reverse_etl.delivery.sender import Sender
 from reverse_etl.errors import Mistake
+from reverse_etl.plan.actions import Intent
 from reverse_etl.plan.outbox import InvalidRow
 from reverse_etl.plan.plan import Plan
-from reverse_etl.project.project import Project
 from reverse_etl.project.spec import Sync
 from reverse_etl.state.commit import Fates
-from reverse_etl.state.state import Intent
 from reverse_etl.system.clock import Clock
 
 RUNNING, DONE = "running", "done"
@@ -76,11 +75,6 @@ class Listener(Protocol):
     def planning(self, sync: Sync) -> AbstractContextManager[None]: ...
     def planned(self, sync: Sync, plan: Plan) -> None: ...
     def sending(self, sync: Sync, plan: Plan, sender: Sender) -> AbstractContextManager[None]: ...
-
-
-def not_run(project: Project, sync: Sync, status: str, exit_code: int, mistakes: Sequence[Mistake]) -> RunResult:
-    moment = project.scheduled_time
-    return RunResult(sync.name, sync.spec.label, project.target_name, status, exit_code, mistakes, moment)
 
 
 class Ended(Protocol):

@@ -17,11 +17,11 @@ from reverse_etl.plan.outbox import (
 from reverse_etl.plan.plan import Plan
 from reverse_etl.project.project import Project
 from reverse_etl.project.spec import Sync
-from reverse_etl.runs.outcome import Listener, Options
+from reverse_etl.runs.job import Job
 from reverse_etl.runs.run import calls, opened, plan_sync, why_stop
 from reverse_etl.state.state import State
 
-Save = Callable[[Sync, State, Plan], None]  # keeps a copy of an open run
+Save = Callable[[Job, State, Plan], None]  # keeps a copy of an open run
 
 
 @dataclass(frozen=True)
@@ -44,31 +44,26 @@ class Preview:
     depends_on: Sequence[str] = ()
 
 
-def preview_sync(
-    project: Project,
-    sync: Sync,
-    options: Options,
-    listener: Listener,
-    save: Save | None = None,
-) -> Preview:
+def preview_sync(job: Job, save: Save | None = None) -> Preview:
     """Plan a run, look at its outbox, and drop it; `save` may keep a copy before."""
-    with opened(project, sync, options, listener) as state:
-        plan, layout = plan_sync(project, sync, state, options, listener)
+    project, sync = job.project, job.sync
+    with opened(job) as state:
+        planned = plan_sync(job, state)
         preview = Preview(
             sync,
             project.target_name,
-            plan,
-            changes_by_column(state.connection, layout),
-            sample_changes(state.connection, layout, state.columns()),
+            planned.plan,
+            changes_by_column(state.connection, planned.layout),
+            sample_changes(state.connection, planned.layout, state.rows.columns()),
             invalid_rows(state.connection),
             invalid_reasons(state.connection),
-            why_stop(sync, plan, options),
-            _seconds(project, sync, plan),
+            why_stop(sync, planned.plan, job.options),
+            _seconds(project, sync, planned.plan),
             sorted(relation.unique_id for relation in project.reads(sync) if relation.unique_id),
         )
         if save:
-            save(sync, state, plan)
-        state.drop_run()
+            save(job, state, planned.plan)
+        state.run.drop()
     return preview
 
 

@@ -1,99 +1,95 @@
 """The story of a run, top to bottom.
 
-state_of()     what the destination has acknowledged; a killed run is folded in first        opening, state
-plan_sync()    model -> changes -> records, all written down in the outbox                   models, columns, diff,
-                                                                                             mapping, rules
-why_stop()     invalid rows, data tests and guards: go, or stop with nothing sent            data_tests, guards
-send()         batches, rate limit, retries; every answer goes to the journal                sender, braze, journal
-finish()       outbox + journal -> state, in one transaction                                 fold
+opened()       what the destination has acknowledged; a killed run is committed first         state
+plan_sync()    model -> changes -> records, all written down in the outbox                    engines, records, plan
+why_stop()     invalid rows, data tests and guards: go, or stop with nothing sent             plan
+send()         batches, rate limit, retries; every response is written to the journal         delivery, braze
+carry_out()    the last three; then outbox + journal -> state, in one transaction             state
 
-Around it: `preview` looks and sends nothing, `apply` sends what was looked at, `several` runs one sync after the other,
-`scheduler` those that are due.
+Around it: `preview` looks and sends nothing, `apply` sends what was reviewed, `sequence` runs one sync after the other,
+`scheduler` those that are due. What they all pass on is a `Job`.
 """
 
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
-from datetime import UTC, datetime
+from dataclasses import dataclass, replace
 from functools import partial
 
 from reverse_etl.braze.modes import DELETE, Call, Mode
 from reverse_etl.delivery.batches import cut
-from reverse_etl.delivery.sender import Delivery, Route, Sender
+from reverse_etl.delivery.sender import Delivery, Route, Sender, SenderOptions
 from reverse_etl.delivery.session import Session
-from reverse_etl.engines.duckdb.changes import write_changes
-from reverse_etl.engines.duckdb.checks import run_data_tests
-from reverse_etl.engines.duckdb.connection import attach_warehouse, detach_warehouse
-from reverse_etl.engines.duckdb.diff import changes_sql, taken_changes
-from reverse_etl.engines.duckdb.model import describe
+from reverse_etl.engines.engine import Comparison, Engine
+from reverse_etl.engines.warehouse import engine_of
 from reverse_etl.errors import Mistake
+from reverse_etl.plan.actions import Intent
 from reverse_etl.plan.data_tests import failed, warnings
 from reverse_etl.plan.guards import DATA_TESTS, Counts, tripped
-from reverse_etl.plan.outbox import invalid_rows, read_records
+from reverse_etl.plan.outbox import invalid_rows, read_records, taken_changes
 from reverse_etl.plan.plan import Plan, read_plan
 from reverse_etl.project.models import Compiled
 from reverse_etl.project.project import Project
 from reverse_etl.project.spec import Sync
 from reverse_etl.records.layout import Layout, lay_out
-from reverse_etl.records.mapping import closing, order_sql, outbox_sql
-from reverse_etl.records.rules import rules
+from reverse_etl.records.mapping import closing, outbox_sql
+from reverse_etl.runs.job import Job
 from reverse_etl.runs.outcome import Listener, Options, RunResult
 from reverse_etl.state.commit import Ending, Fates, final_status
 from reverse_etl.state.opening import state_of
-from reverse_etl.state.state import Intent, State
-from reverse_etl.system.clock import when_free
-from reverse_etl.system.signals import interruptible
+from reverse_etl.state.state import State
 
 
-def run_sync(project: Project, sync: Sync, session: Session, options: Options, listener: Listener) -> RunResult:
+@dataclass(frozen=True)
+class Planned:
+    """A plan that was just made, and what the columns of its model are for."""
+
+    plan: Plan
+    layout: Layout
+
+
+def jobs_of(project: Project, syncs: Sequence[Sync], options: Options, listener: Listener) -> list[Job]:
+    """Syncs of one command, to be run as `run_sync` does."""
+    return [Job(project, sync, options, listener, run_sync, options.clock.utc()) for sync in syncs]
+
+
+def run_sync(job: Job, session: Session) -> RunResult:
     """Send what changed in one model since this sync last ran.
 
     The outbox is complete before the first request, and the state moves only by what was answered. Raises RetlError for
     what goes wrong before the first request; whatever happens after it is in the result.
     """
-    started_at = datetime.now(UTC)
-    with opened(project, sync, options, listener) as state:
-        plan, _ = plan_sync(project, sync, state, options, listener)
-        return carry_out(project, sync, state, plan, session, options, listener, started_at)
+    with opened(job) as state:
+        return carry_out(job, session, state, plan_sync(job, state).plan)
 
 
-def carry_out(
-    project: Project,
-    sync: Sync,
-    state: State,
-    plan: Plan,
-    session: Session,
-    options: Options,
-    listener: Listener,
-    started_at: datetime,
-) -> RunResult:
+def carry_out(job: Job, session: Session, state: State, plan: Plan) -> RunResult:
     """Send the open run of a state, unless something says stop, and end it."""
-    scheduled_time, planned_at = state.scheduled_time(), datetime.now(UTC)
-    listener.planned(sync, plan)
-    for warning in warnings(plan.data_tests, DATA_TESTS in options.force_guards):
-        listener.notice(sync, warning)
+    sync, skipped_guards = job.sync, job.options.force_guards
+    scheduled_time, planned_at = state.run.scheduled_time(), job.now()
+    job.listener.planned(sync, plan)
+    for warning in warnings(plan.data_tests, DATA_TESTS in skipped_guards):
+        job.notice(warning)
     invalid = invalid_rows(state.connection)
-    mistakes = why_stop(sync, plan, options)
+    mistakes = why_stop(sync, plan, job.options)
     delivery = None
     if not mistakes:
-        delivery = send(project, sync, state, plan, session, options, listener)
+        delivery = send(job, session, state, plan)
         mistakes = [Mistake(f"{sync.name}: {delivery.stopped}", hint=delivery.hint)] if delivery.stopped else []
     status = _status(plan, delivery)
     message = "; ".join(mistake.what for mistake in mistakes) or None
-    ending = Ending(status, message, plan.counts, datetime.now(UTC))
-    fates = state.finish(ending, moves_state=delivery is not None)
+    fates = state.finish(Ending(status, message, plan.counts, job.now()), moves_state=delivery is not None)
     status = final_status(status, fates)
     return RunResult(
         sync=sync.name,
         mode=sync.spec.label,
-        target=project.target_name,
+        target=job.project.target_name,
         status=status,
         exit_code=0 if status == "success" else 1,
         mistakes=mistakes,
         scheduled_time=scheduled_time,
-        started_at=started_at,
-        duration_s=(datetime.now(UTC) - started_at).total_seconds(),
+        started_at=job.started_at,
+        duration_s=(job.now() - job.started_at).total_seconds(),
         plan=plan,
         fates=fates,
         invalid=invalid,
@@ -102,75 +98,58 @@ def carry_out(
 
 
 @contextmanager
-def opened(project: Project, sync: Sync, options: Options, listener: Listener) -> Iterator[State]:
+def opened(job: Job) -> Iterator[State]:
     """The state of a sync, as soon as it is free; what a killed run turned out to have done is said."""
+    options = job.options
     with ExitStack() as stack:
-        opening = partial(state_of, project, sync, options.memory_limit, options.clock)
-        state = when_free(
-            lambda: stack.enter_context(opening()),
-            options.wait_s,
-            options.clock,
-            lambda text: listener.notice(sync, text),
-        )
+        opening = partial(state_of, job.project, job.sync, options.memory_limit, options.clock)
+        state = job.when_free(lambda: stack.enter_context(opening()))
         if state.dead_owner:
-            listener.notice(sync, f"{state.dead_owner}, ended without letting go of this sync: taken over")
+            job.notice(f"{state.dead_owner}, ended without letting go of this sync: taken over")
         if state.recovered:
-            listener.notice(sync, f"the last run was killed; of what it sent, {_in_words(state.recovered)}")
-        for note in state.notes:
-            listener.notice(sync, note)
+            job.notice(f"the last run was killed; of what it sent, {_in_words(state.recovered)}")
+        for note in state.copy.notes:
+            job.notice(note)
         yield state
 
 
-def plan_sync(project: Project, sync: Sync, state: State, options: Options, listener: Listener) -> tuple[Plan, Layout]:
+def plan_sync(job: Job, state: State) -> Planned:
     """Write down, in the outbox, everything that a run would send. Leaves no outbox behind if that fails."""
-    since = state.reads_from(sync, options.full_refresh)
+    project, sync, options = job.project, job.sync, job.options
+    since = state.rows.reads_from(sync, options.full_refresh)
     if since and since.open_from == since.start:
-        listener.notice(sync, f"reads from {since.start} on, as a row from then is not in Braze")
+        job.notice(f"reads from {since.start} on, as a row from then is not in Braze")
     model = project.compile(sync.model, since.cursor if since else None)
-    run_id = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
-    connection = state.connection
-    place = project.spec.in_target("warehouse", "path")
-    when_free(
-        lambda: attach_warehouse(connection, project.warehouse, place),
-        options.wait_s,
-        options.clock,
-        lambda text: listener.notice(sync, text),
-    )
-    layout = lay_out(sync, model.file, describe(connection, model))
-    state.begin(run_id, datetime.now(UTC), project.scheduled_time)
+    started_at = job.now()
+    run_id = f"{started_at:%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
+    engine = engine_of(project, state.connection)
+    job.when_free(engine.open)
+    layout = lay_out(sync, model.file, engine.describe(model))
+    state.run.begin(run_id, started_at, project.scheduled_time)
     try:
-        with listener.planning(sync), interruptible(connection):
-            tested = run_data_tests(connection, layout, model) if options.intent is not Intent.ADOPT else ()
-            forgotten = since.forgotten if since else None
-            rows = fill_outbox(
-                state, layout, model, options, forgotten, lambda: detach_warehouse(connection, project.warehouse)
-            )
+        with job.listener.planning(sync), engine.interruptible():
+            tested = engine.run_data_tests(layout, model) if options.intent is not Intent.ADOPT else ()
+            rows = write_changes(state, engine, layout, model, options)
+            engine.close()
+            write_records(state, layout, since.forgotten if since else None, options.intent)
     except BaseException:
-        state.drop_run()
+        state.run.drop()
         raise
-    plan = read_plan(connection, run_id, rows, state.rows(), batch_sizes(project, sync))
-    return replace(plan, since=since.start if since else None, data_tests=tested), layout
+    plan = read_plan(state.connection, run_id, rows, state.rows.count(), batch_sizes(project, sync))
+    return Planned(replace(plan, since=since.start if since else None, data_tests=tested), layout)
 
 
-def fill_outbox(
-    state: State,
-    layout: Layout,
-    model: Compiled,
-    options: Options,
-    forgotten: str | None = None,
-    let_go: Callable[[], None] = lambda: None,
-) -> int:
-    """Write down what differs between a model and the state, and the records of it; how many rows the model returned.
+def write_changes(state: State, engine: Engine, layout: Layout, model: Compiled, options: Options) -> int:
+    """Write down what differs between a model and the state; how many rows the model returned."""
+    retyped = state.rows.retyped(layout, options.accept_schema_change)
+    comparison = Comparison(state.rows.columns(), retyped, options.full_refresh, state.rows.is_unsure())
+    return engine.write_changes(layout, model, comparison)
 
-    `let_go` is called when the model has run. Rows up to the cursor `forgotten` are not new.
-    """
-    retyped = state.retyped(layout, options.accept_schema_change)
-    changes = changes_sql(layout, state.columns(), retyped, options.full_refresh, state.is_unsure())
-    rows = write_changes(state.connection, layout, model, changes)
-    let_go()
-    records = outbox_sql(layout, taken_changes(layout, forgotten))
-    state.write_outbox(layout, records, order_sql(layout), rules(layout), options.intent)
-    return rows
+
+def write_records(state: State, layout: Layout, forgotten: str | None, intent: Intent) -> None:
+    """Write down the records of the changes, and what is to be done with each. Rows up to the cursor `forgotten` are
+    not new."""
+    state.write_outbox(layout, outbox_sql(layout, taken_changes(layout, forgotten)), intent)
 
 
 def why_stop(sync: Sync, plan: Plan, options: Options) -> list[Mistake]:
@@ -186,32 +165,17 @@ def why_stop(sync: Sync, plan: Plan, options: Options) -> list[Mistake]:
     return [*stops, *tripped(sync, counts, options.force_guards)]
 
 
-def send(
-    project: Project,
-    sync: Sync,
-    state: State,
-    plan: Plan,
-    session: Session,
-    options: Options,
-    listener: Listener,
-) -> Delivery:
+def send(job: Job, session: Session, state: State, plan: Plan) -> Delivery:
     """Deliver the outbox. Never raises for what a network or a server can do."""
     if not plan.to_send:
         return Delivery()
-    sizes = batch_sizes(project, sync)
+    sync, options = job.sync, job.options
     routes = {call.path: _route(sync.spec, call, session) for call in calls(sync)}
     with state.journal() as journal:
-        sender = Sender(
-            session.destination(),
-            routes,
-            journal,
-            options.threads,
-            options.policy,
-            options.clock,
-            may_repeat=sync.on_in_doubt == "resend",
-        )
-        with listener.sending(sync, plan, sender), state.while_held(sender.stop):
-            return sender.send(cut(read_records(state.connection), sizes))
+        how = SenderOptions(options.threads, options.policy, options.clock, may_repeat=sync.on_in_doubt == "resend")
+        sender = Sender(session.destination(), routes, journal, how)
+        with job.listener.sending(sync, plan, sender), state.while_held(sender.stop):
+            return sender.send(cut(read_records(state.connection), batch_sizes(job.project, sync)))
 
 
 def calls(sync: Sync) -> list[Call]:
@@ -254,9 +218,10 @@ def _in_words(fates: Fates) -> str:
     )
 
 
-def adopt(project: Project, sync: Sync, options: Options, listener: Listener) -> Plan:
+def adopt(job: Job) -> Plan:
     """Take what the model returns now as already in Braze, save invalid rows. Sends nothing."""
-    with opened(project, sync, options, listener) as state:
-        plan, _ = plan_sync(project, sync, state, replace(options, intent=Intent.ADOPT), listener)
-        state.finish(Ending("seeded", None, plan.counts, datetime.now(UTC)))
+    job = replace(job, options=replace(job.options, intent=Intent.ADOPT))
+    with opened(job) as state:
+        plan = plan_sync(job, state).plan
+        state.finish(Ending("seeded", None, plan.counts, job.now()))
     return plan

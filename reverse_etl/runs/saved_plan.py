@@ -67,7 +67,7 @@ def origin(project: Project, sync: Sync, state: State) -> Origin:
     destination = project.spec.target.destination
     place = {"endpoint": destination.endpoint, "max_objects_per_request": destination.max_objects_per_request}
     reads = sorted(relation.sql for relation in project.reads(sync))
-    return Origin(state.version(), project.fingerprint(sync), reads, place)
+    return Origin(state.rows.version(), project.fingerprint(sync), reads, place)
 
 
 def why_stale(saved: SavedPlan, now: Origin, at: datetime, max_age: timedelta) -> str | None:
@@ -93,33 +93,33 @@ def why_stale(saved: SavedPlan, now: Origin, at: datetime, max_age: timedelta) -
 class PlanFile:
     """A plan file that is being written; `add` is called while the sync's run is open."""
 
-    def __init__(self, path: Path, target: str) -> None:
+    def __init__(self, path: Path, target: str, made_at: datetime) -> None:
         self.path, self._target = path, target
         with duckdb.connect(path) as connection:
             connection.execute("CREATE TABLE about (format INTEGER, note VARCHAR, target VARCHAR, made_at TIMESTAMPTZ)")
-            connection.execute("INSERT INTO about VALUES (?, ?, ?, ?)", [FORMAT, NOTE, target, datetime.now(UTC)])
+            connection.execute("INSERT INTO about VALUES (?, ?, ?, ?)", [FORMAT, NOTE, target, made_at])
             connection.execute("CREATE TABLE syncs (sync VARCHAR, origin JSON, plan JSON)")
 
     def add(self, state: State, made_of: Origin, plan: Plan) -> None:
         """Copy the open run of a state into the file."""
-        connection, schema = state.connection, _schema(state.sync)
+        connection, schema = state.connection, _schema(state.place.sync)
         connection.execute(f"ATTACH {literal(str(self.path))} AS {_FILE}; CREATE SCHEMA {schema}")
         for table in _TABLES:
             connection.execute(f"CREATE TABLE {schema}.{table} AS FROM {RUN}.main.{table}")
-        values = [state.sync, json.dumps(asdict(made_of)), json.dumps(asdict(plan))]
+        values = [state.place.sync, json.dumps(asdict(made_of)), json.dumps(asdict(plan))]
         connection.execute(f"INSERT INTO {_FILE}.main.syncs VALUES (?, ?, ?)", values)
         connection.execute(f"DETACH {_FILE}")
 
 
 @contextmanager
-def plan_file(path: Path, target: str, encrypt_for: str | None) -> Iterator[PlanFile]:
+def plan_file(path: Path, target: str, made_at: datetime, encrypt_for: str | None) -> Iterator[PlanFile]:
     """A plan file, whole when the block ends well; nothing is left of it otherwise. Only its owner can read it.
 
     `encrypt_for` is an age recipient, or an identity. Raises ProjectError if the file or the key cannot be used.
     """
     recipient = _recipient(encrypt_for) if encrypt_for is not None else None
     with private_files(), _beside(path) as folder:
-        unfinished = PlanFile(folder / "plan.duckdb", target)
+        unfinished = PlanFile(folder / "plan.duckdb", target, made_at)
         yield unfinished
         finished = unfinished.path
         if recipient is not None:
@@ -168,14 +168,14 @@ def opened_plan(path: Path, key: str | None) -> Iterator[list[SavedPlan]]:
 def take_over(saved: SavedPlan, state: State, started_at: datetime) -> None:
     """Make the saved plan the open run of a state: after this it is as if the run had just been planned."""
     connection, schema = state.connection, _schema(saved.sync)
-    state.open_run()
+    state.run.create()
     connection.execute(f"ATTACH {literal(str(saved.file))} AS {_FILE} (READ_ONLY)")
     for table in _TABLES:
         connection.execute(f"CREATE TABLE {RUN}.main.{table} AS FROM {schema}.{table}")
     connection.execute(f"DETACH {_FILE}")
     run_id = f"{saved.plan.run_id}-{started_at:%Y%m%dT%H%M%S%f}"
     connection.execute(f"UPDATE {RUN}.main.run SET run_id = ?, started_at = ?", [run_id, started_at])
-    state.seal_run()
+    state.run.seal()
 
 
 def when_applied(saved: SavedPlan, state: State) -> datetime | None:

@@ -1,74 +1,58 @@
 """Runs what is due, once (`retl run-due`) or minute by minute (`retl schedule`).
 
 find_due()   schedules against the states                                       due
-run_due()    the same way as any run, each sync for the moment it was due       run
+due_jobs()   the same way as any run, each sync for the moment it was due       run
 passes()     the project as it is at each minute
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import TypeVar
 
 from reverse_etl.delivery.session import Session
 from reverse_etl.errors import AtWorkError, RetlError
 from reverse_etl.project.project import Project
-from reverse_etl.project.spec import Sync
 from reverse_etl.runs.due import Due
-from reverse_etl.runs.outcome import DONE, RUNNING, Listener, Options, RunResult, not_run
-from reverse_etl.runs.run import carry_out, opened, plan_sync
-from reverse_etl.runs.sequence import run_syncs
+from reverse_etl.runs.job import Job
+from reverse_etl.runs.outcome import DONE, RUNNING, Listener, Options, RunResult
+from reverse_etl.runs.run import carry_out, jobs_of, opened, plan_sync
+from reverse_etl.words import moment
 
 T = TypeVar("T")
 PASS_EVERY = timedelta(minutes=1)
 
 
-def run_due(
-    project: Project,
-    dues: Sequence[Due],
-    session: Session,
-    options: Options,
-    listener: Listener,
-    is_interrupted: Callable[[], bool],
-) -> Iterator[RunResult]:
-    """Run what is due, as `run_syncs` does. A sync that another process is at work on is left to it."""
-    by_sync = {due.sync.name: due for due in dues}
-    syncs = [due.sync for due in dues]
-    run = partial(_run_due, dues=by_sync)
-    for result in run_syncs(project, syncs, session, options, listener, is_interrupted, run):
-        yield replace(result, scheduled_time=by_sync[result.sync].scheduled_time)
+def due_jobs(project: Project, dues: Sequence[Due], options: Options, listener: Listener) -> list[Job]:
+    """What is due, each for the moment it was due. A sync that another process is running is left to it."""
+    jobs = jobs_of(project, [due.sync for due in dues], options, listener)
+    return [
+        replace(job, start=partial(_run_due, due=due), project=project.scheduled_at(due.scheduled_time))
+        for job, due in zip(jobs, dues, strict=True)
+    ]
 
 
-def _run_due(
-    project: Project,
-    sync: Sync,
-    session: Session,
-    options: Options,
-    listener: Listener,
-    dues: Mapping[str, Due],
-) -> RunResult:
-    started_at, due = datetime.now(UTC), dues[sync.name]
-    project = project.scheduled_at(due.scheduled_time)
+def _run_due(job: Job, session: Session, due: Due) -> RunResult:
     if due.busy:
-        return _left_alone(project, sync, due.busy)
+        return _left_alone(job, due.busy)
     with ExitStack() as stack:
         try:
-            state = stack.enter_context(opened(project, sync, replace(options, wait_s=0), listener))
+            at_once = replace(job, options=replace(job.options, wait_s=0))
+            state = stack.enter_context(opened(at_once))
         except AtWorkError as error:
-            return _left_alone(project, sync, error)
-        done = state.done_until()
+            return _left_alone(job, error)
+        done = state.rows.done_until()
         if done is not None and done >= due.scheduled_time:  # between the look and now
-            return not_run(project, sync, DONE, 0, [])
-        listener.notice(sync, f"due since {due.scheduled_time:%Y-%m-%d %H:%M} UTC")
-        plan, _ = plan_sync(project, sync, state, options, listener)
-        return carry_out(project, sync, state, plan, session, options, listener, started_at)
+            return job.not_run(DONE, 0)
+        job.notice(f"due since {moment(due.scheduled_time)}")
+        return carry_out(job, session, state, plan_sync(job, state).plan)
 
 
-def _left_alone(project: Project, sync: Sync, error: AtWorkError) -> RunResult:
+def _left_alone(job: Job, error: AtWorkError) -> RunResult:
     """What is being done needs no waiting for: a later call sees whether it went well."""
-    return not_run(project, sync, RUNNING, 0, [replace(mistake, hint=None) for mistake in error.mistakes])
+    return job.not_run(RUNNING, 0, [replace(mistake, hint=None) for mistake in error.mistakes])
 
 
 def passes(

@@ -39,6 +39,7 @@ from reverse_etl.shared_state.head import (
 )
 from reverse_etl.shared_state.journal_shipping import ShippedJournal, fetch_journal, segment_name
 from reverse_etl.shared_state.object_store import ObjectStore, Version
+from reverse_etl.shared_state.place import StatePlace
 
 HEAD = "head.json"
 RENEW_EVERY_S = 20.0
@@ -67,17 +68,15 @@ class LocalCopy:
 class SharedState:
     """One sync's state in a store, held by this process. Made by `held`."""
 
-    def __init__(
-        self, objects: ObjectStore, folder: Path, sync: str, target: str, clock: Callable[[], datetime]
-    ) -> None:
-        self.objects, self.folder = objects, folder
+    def __init__(self, place: StatePlace, objects: ObjectStore, clock: Callable[[], datetime]) -> None:
+        self.objects, self.folder = objects, place.folder
         self.dead_owner: str | None = None
         self.notes: list[str] = []
-        self._sync, self._target, self._now = sync, target, clock
-        self._copy = _read_copy(folder)
+        self._sync, self._target, self._now = place.sync, place.target, clock
+        self._copy = _read_copy(place.folder)
         self._token, self._token_before = secrets.token_hex(8), self._copy.token
         self._turn = threading.RLock()
-        self._head = Head(sync=sync, target=target)
+        self._head = Head(sync=place.sync, target=place.target)
         self._version: Version | None = None
         self._lost: str | None = None
         self._is_overtaken = False
@@ -408,11 +407,9 @@ def look(objects: ObjectStore) -> tuple[Head, Version] | None:
 
 
 @contextmanager
-def acquired(
-    objects: ObjectStore, folder: Path, sync: str, target: str, clock: Callable[[], datetime]
-) -> Iterator[SharedState]:
+def acquired(place: StatePlace, objects: ObjectStore, clock: Callable[[], datetime]) -> Iterator[SharedState]:
     """Hold a shared state: nobody else works on it meanwhile. Raises BusyError if somebody does."""
-    shared = SharedState(objects, folder, sync, target, clock)
+    shared = SharedState(place, objects, clock)
     try:
         shared.take()
         yield shared

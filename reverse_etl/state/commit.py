@@ -15,7 +15,20 @@ import duckdb
 from duckdb import DuckDBPyConnection
 
 from reverse_etl.errors import StateError
-from reverse_etl.plan.tables import ACKNOWLEDGED, OUTBOX, RUN, RUN_ID, SENT_AT, STATE, UNSURE
+from reverse_etl.plan.tables import (
+    ACKNOWLEDGED,
+    IN_DOUBT,
+    META,
+    OPEN_RUN,
+    OUTBOX,
+    REJECTS,
+    RULES,
+    RUN_ID,
+    RUNS,
+    SENT_AT,
+    STATE,
+    UNSURE,
+)
 from reverse_etl.records.layout import ROW_NUMBER
 from reverse_etl.sql.quoting import identifier, literal, statement
 from reverse_etl.state import watermark
@@ -65,7 +78,7 @@ def fold(connection: DuckDBPyConnection, journal: Path, ending: Ending, moves_st
 
     A run that stopped before its first request moves nothing (`moves_state` false); its invalid rows are remembered.
     """
-    run_id, key_text = connection.execute(f"SELECT run_id, key FROM {RUN}.main.run").fetchall()[0]
+    run_id, key_text = connection.execute(f"SELECT run_id, key FROM {OPEN_RUN}").fetchall()[0]
     _read_journal(connection, journal)
     connection.execute(statement(__name__, "fates"))
     fates = _count_fates(connection)
@@ -86,10 +99,10 @@ def fold(connection: DuckDBPyConnection, journal: Path, ending: Ending, moves_st
         values["status"], values["message"] = final_status(ending.status, fates), ending.message
         values["counts"] = json.dumps({**ending.counts, "fates": asdict(fates)})
         connection.execute(
-            f"""INSERT INTO {STATE}.main.runs BY NAME
+            f"""INSERT INTO {RUNS} BY NAME
             SELECT $run_id AS run_id, started_at, $now AS finished_at, $status AS status, $message AS message,
                 $counts AS counts, scheduled_time
-            FROM {RUN}.main.run""",
+            FROM {OPEN_RUN}""",
             values,
         )
         connection.execute("COMMIT")
@@ -101,7 +114,7 @@ def fold(connection: DuckDBPyConnection, journal: Path, ending: Ending, moves_st
 
 def set_version(connection: DuckDBPyConnection, version: str) -> None:
     """Say that what runs are compared with has moved: plans that were saved before are stale."""
-    connection.execute(f"INSERT OR REPLACE INTO {STATE}.main.meta VALUES ('version', ?)", [version])
+    connection.execute(f"INSERT OR REPLACE INTO {META} VALUES ('version', ?)", [version])
 
 
 def _acts(connection: DuckDBPyConnection) -> bool:
@@ -181,7 +194,7 @@ def _reshape(connection: DuckDBPyConnection, key: Sequence[str]) -> None:
         connection.execute(f"DELETE FROM {STATE}.main.state_next WHERE {keyless}")
     connection.execute(f"DROP TABLE IF EXISTS {ACKNOWLEDGED}")
     connection.execute(f"ALTER TABLE {STATE}.main.state_next RENAME TO state")
-    connection.execute(f"INSERT OR REPLACE INTO {STATE}.main.meta VALUES ('primary_key', ?)", [json.dumps(key)])
+    connection.execute(f"INSERT OR REPLACE INTO {META} VALUES ('primary_key', ?)", [json.dumps(key)])
 
 
 def _carried_over(name: str, wanted: str, known: str | None, in_key: bool) -> str:
@@ -238,7 +251,7 @@ def _remember_answers(connection: DuckDBPyConnection, values: Mapping[str, Any])
 
     A doubt that was resolved, and whose row is no difference any more, is settled.
     """
-    rejects, in_doubt = f"{STATE}.main.rejects", f"{STATE}.main.in_doubt"
+    rejects, in_doubt = f"{REJECTS}", f"{IN_DOUBT}"
     connection.execute(
         f"""DELETE FROM {rejects} WHERE rejected_by = 'braze'
         AND key NOT IN (SELECT key FROM {OUTBOX} WHERE action = 'remembered')"""
@@ -262,11 +275,11 @@ def _remember_answers(connection: DuckDBPyConnection, values: Mapping[str, Any])
 
 def _remember_invalid_rows(connection: DuckDBPyConnection, values: Mapping[str, Any]) -> None:
     """Every run looks at all rows, so the invalid ones of the run before are gone."""
-    rejects = f"{STATE}.main.rejects"
+    rejects = f"{REJECTS}"
     connection.execute(f"DELETE FROM {rejects} WHERE rejected_by = 'retl'")
     connection.execute(
         f"""INSERT INTO {rejects}
         SELECT key, kind, 'retl', column_name, reason, hint, NULL, NULL, $now, $run_id
-        FROM {OUTBOX} JOIN {RUN}.main.rules ON number = problem WHERE action = 'invalid'""",
+        FROM {OUTBOX} JOIN {RULES} ON number = problem WHERE action = 'invalid'""",
         values,
     )

@@ -2,20 +2,19 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
 from reverse_etl.errors import DataError
-from reverse_etl.plan.tables import ACKNOWLEDGED
+from reverse_etl.plan.tables import ACKNOWLEDGED, IN_DOUBT, REJECTS
 from reverse_etl.project.project import Project
 from reverse_etl.project.spec import Sync
 from reverse_etl.records.layout import ROW_NUMBER
 from reverse_etl.shared_state.shared import acquired
 from reverse_etl.sql.quoting import identifier
 from reverse_etl.state.commit import set_version
-from reverse_etl.state.look import _IN_DOUBT, _REJECTS, _key_text
-from reverse_etl.state.opening import objects_of, state_of
+from reverse_etl.state.look import key_text_of
+from reverse_etl.state.opening import place_of, state_of
 from reverse_etl.state.state import State
 from reverse_etl.system.clock import Clock
 from reverse_etl.system.file_lock import locked_by_us
@@ -29,7 +28,7 @@ def resolve(project: Project, sync: Sync, resolution: Literal["resend", "discard
     resend: send them again. discard: take them as sent. Raises DataError if no such row is in doubt.
     """
     with state_of(project, sync) as state:
-        doubtful = {key for (key,) in state.connection.execute(f"SELECT key FROM {_IN_DOUBT}").fetchall()}
+        doubtful = {key for (key,) in state.connection.execute(f"SELECT key FROM {IN_DOUBT}").fetchall()}
         unknown = [key for key in keys if key not in doubtful]
         if unknown or not doubtful:
             what = f'the row with the key "{unknown[0]}" is not in doubt' if unknown else "no row is in doubt"
@@ -37,8 +36,8 @@ def resolve(project: Project, sync: Sync, resolution: Literal["resend", "discard
         chosen = "WHERE list_contains($keys, key)" if keys else ""
         values = {"resolution": resolution, **({"keys": list(keys)} if keys else {})}
         with state.changing():
-            state.connection.execute(f"UPDATE {_IN_DOUBT} SET resolution = $resolution {chosen}", values)
-            set_version(state.connection, f"resolved-{datetime.now(UTC):%Y%m%dT%H%M%S%f}")
+            state.connection.execute(f"UPDATE {IN_DOUBT} SET resolution = $resolution {chosen}", values)
+            set_version(state.connection, f"resolved-{state.clock.utc():%Y%m%dT%H%M%S%f}")
     return len(set(keys) or doubtful)
 
 
@@ -60,16 +59,16 @@ def forget(project: Project, sync: Sync, key: str) -> Forgotten:
     folder = project.state_folder(sync)
     with state_of(project, sync) as state, state.changing(keep_before=False):
         matches = [f"CAST({identifier(name)} AS VARCHAR) = $key" for name in _naming_columns(state)]
-        text = _key_text(state)
+        text = key_text_of(state)
         named = " OR ".join([f"{text} = $key", *matches]) if text else "false"
         acknowledged = _delete(state, ACKNOWLEDGED, named, key) if text else 0
         members = [f"json_extract_string(body, '{path}')" for path in _NAMING_MEMBERS]
         in_body = " OR ".join(f"coalesce({member} = $key, false)" for member in members)
-        rejected, in_doubt = (_delete(state, table, f"key = $key OR {in_body}", key) for table in (_REJECTS, _IN_DOUBT))
-        set_version(state.connection, f"forgotten-{datetime.now(UTC):%Y%m%dT%H%M%S%f}")
+        rejected, in_doubt = (_delete(state, table, f"key = $key OR {in_body}", key) for table in (REJECTS, IN_DOUBT))
+        set_version(state.connection, f"forgotten-{state.clock.utc():%Y%m%dT%H%M%S%f}")
         state.rewrite()
     with state_of(project, sync) as state:
-        older = state.older_copies()
+        older = state.copy.older()
     copies = [*map(str, sorted(folder.glob("before-*"))), *older]
     return Forgotten(acknowledged, rejected, in_doubt, copies)
 
@@ -82,8 +81,8 @@ _NAMING_MEMBERS = (
 
 
 def _naming_columns(state: State) -> list[str]:
-    names = {"external_id", "email", "phone", "braze_id", "alias_name", *state.key()} - {ROW_NUMBER}
-    return [name for name in state.columns() if name in names]
+    names = {"external_id", "email", "phone", "braze_id", "alias_name", *state.rows.key()} - {ROW_NUMBER}
+    return [name for name in state.rows.columns() if name in names]
 
 
 def _delete(state: State, table: str, condition: str, key: str) -> int:
@@ -96,16 +95,16 @@ def reset(project: Project, sync: Sync) -> str | None:
 
     It is not opened, so that this is the way out for a damaged one too.
     """
-    folder, objects = project.state_folder(sync), objects_of(project, sync)
-    if objects is None and not _state_files(folder):
+    place = place_of(project, sync)
+    if place.objects is None and not _state_files(place.folder):
         return None
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with locked_by_us(folder / "lock", sync.name, project.target_name):
-        if objects is None:
-            return str(_moved_aside(folder, _state_files(folder)))
-        with acquired(objects, folder, sync.name, project.target_name, Clock().utc) as shared:
+    place.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with locked_by_us(place.lock, place.sync, place.target):
+        if place.objects is None:
+            return str(_moved_aside(place.folder, _state_files(place.folder)))
+        with acquired(place, place.objects, Clock().utc) as shared:
             kept = shared.reset()
-            for path in _state_files(folder):  # of a copy
+            for path in _state_files(place.folder):  # of a copy
                 path.unlink()
             return kept
 
@@ -115,7 +114,7 @@ def _state_files(folder: Path) -> list[Path]:
 
 
 def _moved_aside(folder: Path, files: Sequence[Path]) -> Path:
-    aside = folder / f"before-reset-{datetime.now(UTC):%Y%m%dT%H%M%S%f}"
+    aside = folder / f"before-reset-{Clock().utc():%Y%m%dT%H%M%S%f}"
     aside.mkdir(mode=0o700)
     for path in files:
         path.rename(aside / path.name)

@@ -17,11 +17,11 @@ from duckdb import DuckDBPyConnection
 
 from reverse_etl.engines.duckdb.errors import WRITING, locked
 from reverse_etl.errors import StateError
-from reverse_etl.plan.tables import STATE
+from reverse_etl.plan.tables import META, RUNS, STATE
 from reverse_etl.sql.quoting import literal, statement
 
 FORMAT = 2
-_META = f"{STATE}.main.meta"
+_META = f"{META}"
 _WENT_WELL = "('success', 'incomplete')"  # all was sent that could be
 _FATAL = (duckdb.IOException, duckdb.FatalException, duckdb.OutOfMemoryException)
 _OF_DISKS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS}
@@ -92,7 +92,7 @@ def _migrate(connection: DuckDBPyConnection, path: Path, old: int) -> None:
 
 def done_until(connection: DuckDBPyConnection) -> datetime | None:
     """The latest moment that a run of the attached state went well for; None before the first such run."""
-    latest = f"SELECT epoch_us(max({{}})) FROM {STATE}.main.runs WHERE status IN {_WENT_WELL}"
+    latest = f"SELECT epoch_us(max({{}})) FROM {RUNS} WHERE status IN {_WENT_WELL}"
     try:
         found = connection.execute(latest.format("coalesce(scheduled_time, started_at)")).fetchone()
     except duckdb.BinderException:  # format 1

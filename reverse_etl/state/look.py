@@ -1,9 +1,4 @@
-"""What a sync remembers, for people who ask, and what they change in it by hand.
-
-standing(), rows_not_in_braze(), describe_state(), acknowledged_row()     look
-resolve()                                                                 say what becomes of rows in doubt
-forget(), reset()                                                         let go of one person, or of everything
-"""
+"""What is remembered of a sync, for people who ask: its status, rows that are not in Braze, one row."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from reverse_etl.errors import BusyError, DataError, StateError
-from reverse_etl.plan.tables import ACKNOWLEDGED, RUN_ID, SENT_AT, STATE
+from reverse_etl.plan.tables import ACKNOWLEDGED, IN_DOUBT, REJECTS, RUN_ID, RUNS, SENT_AT
 from reverse_etl.project.project import Project
 from reverse_etl.project.spec import Sync
 from reverse_etl.records.layout import ROW_NUMBER
@@ -19,12 +14,10 @@ from reverse_etl.shared_state.object_store import StoreError
 from reverse_etl.shared_state.shared import look
 from reverse_etl.sql.quoting import identifier
 from reverse_etl.state import watermark
-from reverse_etl.state.opening import objects_of, state_of
+from reverse_etl.state.opening import place_of, state_of
 from reverse_etl.state.state import State
 
 DAMAGED, UNREACHABLE = "damaged", "unreachable"
-_REJECTS = f"{STATE}.main.rejects"
-_IN_DOUBT = f"{STATE}.main.in_doubt"
 
 
 @dataclass(frozen=True)
@@ -65,20 +58,20 @@ def standing(project: Project, sync: Sync) -> Standing:
 def _is_there(project: Project, sync: Sync) -> bool:
     if (project.state_folder(sync) / "state.duckdb").exists():
         return True
-    objects = objects_of(project, sync)
+    objects = place_of(project, sync).objects
     return objects is not None and look(objects) is not None
 
 
 def _standing(sync: Sync, state: State) -> Standing:
-    rejects = _number(state, f"SELECT count(*) FROM {_REJECTS}")
-    in_doubt = _number(state, f"SELECT count(*) FROM {_IN_DOUBT} WHERE resolution IS NULL")
+    rejects = _number(state, f"SELECT count(*) FROM {REJECTS}")
+    in_doubt = _number(state, f"SELECT count(*) FROM {IN_DOUBT} WHERE resolution IS NULL")
     last = state.connection.execute(
         f"""SELECT status, strftime(finished_at, '%Y-%m-%dT%H:%M:%S'), message
-        FROM {STATE}.main.runs ORDER BY finished_at DESC LIMIT 1"""
+        FROM {RUNS} ORDER BY finished_at DESC LIMIT 1"""
     ).fetchone()
     status, finished, message = last or ("never", None, None)
     at = datetime.fromisoformat(finished).replace(tzinfo=UTC) if finished else None
-    return Standing(sync.name, status, at, state.acknowledged(), rejects, in_doubt, message)
+    return Standing(sync.name, status, at, state.rows.count_acknowledged(), rejects, in_doubt, message)
 
 
 def rows_not_in_braze(project: Project, sync: Sync, show_values: bool) -> list[dict[str, Any]]:
@@ -88,11 +81,11 @@ def rows_not_in_braze(project: Project, sync: Sync, show_values: bool) -> list[d
         cursor = state.connection.execute(
             f"""SELECT key, kind, CASE rejected_by WHEN 'retl' THEN 'invalid' ELSE 'rejected by Braze' END AS state,
                 column_name AS "column", reason, hint AS "way out", run_id AS run{body}
-            FROM {STATE}.main.rejects
+            FROM {REJECTS}
             UNION ALL
             SELECT key, kind, coalesce('in doubt: ' || resolution, 'in doubt'), NULL, 'sent, and no answer came',
                 CASE WHEN resolution IS NULL THEN $hint END, run_id{body}
-            FROM {STATE}.main.in_doubt
+            FROM {IN_DOUBT}
             ORDER BY ALL""",
             {"hint": f"look in Braze, then retl resolve {sync.name} --resend or --discard"},
         )
@@ -103,18 +96,18 @@ def rows_not_in_braze(project: Project, sync: Sync, show_values: bool) -> list[d
 def describe_state(project: Project, sync: Sync) -> dict[str, Any]:
     """What is in a state, without any row of it."""
     with state_of(project, sync) as state:
-        runs = _number(state, f"SELECT count(*) FROM {STATE}.main.runs")
-        columns = ", ".join(f"{name} {of}" for name, of in state.columns().items() if name != ROW_NUMBER)
+        runs = _number(state, f"SELECT count(*) FROM {RUNS}")
+        columns = ", ".join(f"{name} {of}" for name, of in state.rows.columns().items() if name != ROW_NUMBER)
         return {
             "sync": sync.name,
             "target": project.target_name,
-            "rows in Braze": f"{state.acknowledged():,}",
-            "primary key": ", ".join("its number among equal rows" if n == ROW_NUMBER else n for n in state.key()),
+            "rows in Braze": f"{state.rows.count_acknowledged():,}",
+            "primary key": ", ".join("its number among equal rows" if n == ROW_NUMBER else n for n in state.rows.key()),
             "columns": columns,
             "runs": f"{runs:,}",
             **_watermark(state),
-            "folder": str(state.folder),
-            **({"shared at": objects.url} if (objects := objects_of(project, sync)) else {}),
+            "folder": str(state.place.folder),
+            **({"shared at": objects.url} if (objects := state.place.objects) else {}),
         }
 
 
@@ -130,8 +123,8 @@ def _watermark(state: State) -> dict[str, Any]:
 def acknowledged_row(project: Project, sync: Sync, key: str) -> Mapping[str, Any]:
     """The acknowledged row of a key: values, when it was sent, by which run. Raises DataError if there is none."""
     with state_of(project, sync) as state:
-        columns = [*state.columns(), SENT_AT, RUN_ID]
-        text = _key_text(state)
+        columns = [*state.rows.columns(), SENT_AT, RUN_ID]
+        text = key_text_of(state)
         shown = ", ".join(f"CAST({identifier(name)} AS VARCHAR)" for name in columns)
         row = None
         if text:
@@ -144,9 +137,9 @@ def acknowledged_row(project: Project, sync: Sync, key: str) -> Mapping[str, Any
     return dict(zip(columns, row, strict=True))
 
 
-def _key_text(state: State) -> str | None:
+def key_text_of(state: State) -> str | None:
     """SQL for a state's key as people see it; None before the first run."""
-    casts = [f"CAST({identifier(name)} AS VARCHAR)" for name in state.key() if name != ROW_NUMBER]
+    casts = [f"CAST({identifier(name)} AS VARCHAR)" for name in state.rows.key() if name != ROW_NUMBER]
     if len(casts) > 1:
         return f"CAST(to_json([{', '.join(casts)}]) AS VARCHAR)"
     return casts[0] if casts else None

@@ -2,13 +2,14 @@
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from pathlib import Path
 
 from reverse_etl.errors import StateError
 from reverse_etl.project.project import Project
 from reverse_etl.project.spec import Sync
+from reverse_etl.shared_state.copies import LocalOnly, SharedCopy
 from reverse_etl.shared_state.object_store import ObjectStore
-from reverse_etl.shared_state.shared import acquired, refuse_copy
+from reverse_etl.shared_state.place import StatePlace
+from reverse_etl.shared_state.shared import acquired
 from reverse_etl.state.file import explain_disk_errors
 from reverse_etl.state.state import State
 from reverse_etl.system.clock import Clock
@@ -16,19 +17,19 @@ from reverse_etl.system.file_lock import locked_by_us
 from reverse_etl.system.private_files import private_files
 
 
+def place_of(project: Project, sync: Sync) -> StatePlace:
+    """Where the target keeps the state of a sync."""
+    url = project.state_url(sync)
+    objects = ObjectStore(url, project.environ, project.ca_bundle) if url else None
+    return StatePlace(project.state_folder(sync), sync.name, project.target_name, objects)
+
+
 def state_of(
     project: Project, sync: Sync, memory_limit: str | None = None, clock: Clock | None = None
 ) -> AbstractContextManager[State]:
     """The state of a sync, wherever its target keeps it. See `open_state`."""
     refuse_left_behind(project, sync)
-    folder, objects = project.state_folder(sync), objects_of(project, sync)
-    return open_state(folder, sync.name, project.target_name, memory_limit, objects, clock)
-
-
-def objects_of(project: Project, sync: Sync) -> ObjectStore | None:
-    """The place in an object store where the target keeps the state of a sync, if it does."""
-    url = project.state_url(sync)
-    return ObjectStore(url, project.environ, project.ca_bundle) if url else None
+    return open_state(place_of(project, sync), memory_limit, clock)
 
 
 def refuse_left_behind(project: Project, sync: Sync) -> None:
@@ -42,42 +43,35 @@ def refuse_left_behind(project: Project, sync: Sync) -> None:
 
 
 @contextmanager
-def open_state(
-    folder: Path,
-    sync: str,
-    target: str,
-    memory_limit: str | None = None,
-    objects: ObjectStore | None = None,
-    clock: Clock | None = None,
-) -> Iterator[State]:
-    """The state of a sync, for this process alone. What a killed run left behind is folded in first.
+def open_state(place: StatePlace, memory_limit: str | None = None, clock: Clock | None = None) -> Iterator[State]:
+    """The state of a sync, for this process alone. What a killed run left behind is committed first.
 
-    With `objects` it lies there, `folder` holds a copy, and no other machine works on it either. Raises BusyError if
-    another process is at work on it, StateError if it cannot be used.
+    If machines share it, none of them works on it either. Raises BusyError if another process is running the sync,
+    StateError if the state cannot be used.
     """
+    clock = clock or Clock()
     with private_files():
-        _make(folder)
+        _make(place)
         with ExitStack() as stack:
-            dead_owner = stack.enter_context(locked_by_us(folder / "lock", sync, target))
-            stack.enter_context(explain_disk_errors(folder))
-            shared = None
-            if objects is None:
-                refuse_copy(folder)
-            else:
-                shared = stack.enter_context(acquired(objects, folder, sync, target, (clock or Clock()).utc))
-                shared.bring_copy()
-            state = State(folder, sync, target, memory_limit, shared)
-            state.dead_owner = (shared.dead_owner if shared else None) or dead_owner
+            dead_owner = stack.enter_context(locked_by_us(place.lock, place.sync, place.target))
+            stack.enter_context(explain_disk_errors(place.folder))
+            copy: LocalOnly | SharedCopy = (
+                LocalOnly(place)
+                if place.objects is None
+                else SharedCopy(place, stack.enter_context(acquired(place, place.objects, clock.utc)))
+            )
+            state = State(place, copy, clock, memory_limit)
+            state.dead_owner = state.dead_owner or dead_owner
             try:
                 yield state
             finally:
                 state.connection.close()
 
 
-def _make(folder: Path) -> None:
+def _make(place: StatePlace) -> None:
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "lock").touch()
+        place.folder.mkdir(parents=True, exist_ok=True)
+        place.lock.touch()
     except OSError as error:
         hint = "retl keeps there what it sent: make the folder writable for this user"
-        raise StateError(f"{folder} cannot be written: {error.strerror}", hint=hint) from error
+        raise StateError(f"{place.folder} cannot be written: {error.strerror}", hint=hint) from error

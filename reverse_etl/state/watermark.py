@@ -14,13 +14,13 @@ from datetime import datetime
 
 from duckdb import DuckDBPyConnection
 
-from reverse_etl.plan.tables import ACKNOWLEDGED, CHANGES, RUN, SENT_AT, STATE
+from reverse_etl.plan.tables import ACKNOWLEDGED, CHANGES, META, OPEN_RUN, RUN, SENT_AT
 from reverse_etl.project.spec import Incremental
 from reverse_etl.records.layout import CURSOR
 from reverse_etl.sql.quoting import identifier, literal
 from reverse_etl.sql.types import INTEGERS, SqlType
 
-_META = f"{STATE}.main.meta"
+_META = f"{META}"
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ def begin(connection: DuckDBPyConnection, incremental: Incremental, of: SqlType)
         value = f"least({value}, (SELECT CAST(started_at AS {mark.type}) FROM {RUN}.main.run))"
     mark = replace(mark, highest=_text(connection, f"SELECT CAST(max({value}) AS VARCHAR) FROM {CHANGES}"))
     values = [json.dumps(asdict(mark)), incremental.lookback, incremental.keep]
-    connection.execute(f"UPDATE {RUN}.main.run SET watermark = ?, lookback = ?, keep = ?", values)
+    connection.execute(f"UPDATE {OPEN_RUN} SET watermark = ?, lookback = ?, keep = ?", values)
 
 
 def move(connection: DuckDBPyConnection, fates: str, now: datetime) -> None:
@@ -84,7 +84,7 @@ def move(connection: DuckDBPyConnection, fates: str, now: datetime) -> None:
 
     `fates` is the outbox with what became of each record.
     """
-    text, lookback, keep = connection.execute(f"SELECT watermark, lookback, keep FROM {RUN}.main.run").fetchall()[0]
+    text, lookback, keep = connection.execute(f"SELECT watermark, lookback, keep FROM {OPEN_RUN}").fetchall()[0]
     if text is None:
         connection.execute(f"DELETE FROM {_META} WHERE key = 'watermark'")
         return

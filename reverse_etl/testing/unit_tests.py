@@ -12,7 +12,6 @@ import secrets
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -22,10 +21,11 @@ from duckdb import DuckDBPyConnection
 
 from reverse_etl.braze.modes import DELETE
 from reverse_etl.delivery.batches import Record
-from reverse_etl.engines.duckdb.checks import run_data_tests
-from reverse_etl.engines.duckdb.connection import attach_warehouse, seed_sql
-from reverse_etl.engines.duckdb.model import describe
+from reverse_etl.engines.duckdb.connection import seed_sql
+from reverse_etl.engines.duckdb.engine import DuckDBEngine
+from reverse_etl.engines.warehouse import engine_of
 from reverse_etl.errors import DataError, Location, Mistake, ProjectError, RetlError, nearest
+from reverse_etl.plan.actions import Intent
 from reverse_etl.plan.data_tests import DataTestResult
 from reverse_etl.plan.outbox import invalid_rows, read_records
 from reverse_etl.plan.workbench import connect
@@ -35,14 +35,14 @@ from reverse_etl.project.spec import Sync
 from reverse_etl.project.spec_tests import Input, UnitTest
 from reverse_etl.records.layout import Layout, lay_out
 from reverse_etl.records.mapping import closing
-from reverse_etl.runs.outcome import Listener, Options
-from reverse_etl.runs.run import fill_outbox
+from reverse_etl.runs.job import Job
+from reverse_etl.runs.outcome import Options
+from reverse_etl.runs.run import write_changes, write_records
+from reverse_etl.shared_state.place import StatePlace
 from reverse_etl.sql.types import SqlType
 from reverse_etl.state.commit import Ending
 from reverse_etl.state.opening import open_state
-from reverse_etl.state.state import Intent, State
-from reverse_etl.system.clock import when_free
-from reverse_etl.system.signals import interruptible
+from reverse_etl.state.state import State
 from reverse_etl.testing.comparison import Difference, differences, invalid_differences
 from reverse_etl.testing.fixtures import csv_rows, rows_sql, unknown_columns, value_sql
 
@@ -95,7 +95,7 @@ class _Preparation:
     """One test on its way to SQL; what is wrong with its given rows is gathered in `mistakes`."""
 
     def __init__(self, project: Project, connection: DuckDBPyConnection, test: UnitTest) -> None:
-        self.project, self.connection, self.test = project, connection, test
+        self.project, self.test, self.engine = project, test, DuckDBEngine(connection)
         self.sync = project.sync(test.sync)
         self.values = _run_values(project, test)
         self.mistakes: list[Mistake] = []
@@ -110,7 +110,7 @@ class _Preparation:
             what = f'{self._inside}: no model of sync "{self.sync.name}" uses {self.test.given[inputs[name]].input}'
             self._mistake(what, self.test.where("given", inputs[name], "input"), f"they use {used}" if used else None)
         self._stop_at_mistakes()
-        columns = describe(self.connection, model)
+        columns = self.engine.describe(model)
         layout = lay_out(self.sync, model.file, columns)
         this = next((number for number, one in enumerate(self.test.given) if one.is_this), None)
         acknowledged = self._given(this, dict(columns)) if this is not None else None
@@ -158,8 +158,8 @@ class _Preparation:
         try:
             if name in self.project.models:
                 values = replace(self.values, given=seeds, cursor=None)
-                return dict(describe(self.connection, compile_model(name, self.project.models, values)))
-            return dict(describe(self.connection, compile_given(name, seeds[name], ""))) if name in seeds else None
+                return dict(self.engine.describe(compile_model(name, self.project.models, values)))
+            return dict(self.engine.describe(compile_given(name, seeds[name], ""))) if name in seeds else None
         except RetlError:
             return None  # whatever is wrong with it, its rows are given
 
@@ -212,7 +212,7 @@ class _Preparation:
         with TemporaryDirectory(prefix="retl-") as folder:
             path = Path(folder) / "given.csv"
             path.write_text(text.strip() + "\n", encoding="utf-8")
-            return dict(describe(self.connection, compile_given("csv", Given(seed_sql(path), Location("")), "")))
+            return dict(self.engine.describe(compile_given("csv", Given(seed_sql(path), Location("")), "")))
 
 
 def _run_values(project: Project, test: UnitTest) -> RunValues:
@@ -247,7 +247,7 @@ def run_test(project: Project, prepared: Prepared) -> UnitTestResult:
     try:
         with (
             TemporaryDirectory(prefix="retl-") as folder,
-            open_state(Path(folder) / "state", test.sync, project.target_name) as state,
+            open_state(StatePlace(Path(folder) / "state", test.sync, project.target_name)) as state,
         ):
             if prepared.acknowledged:
                 _acknowledge(state, prepared, prepared.acknowledged)
@@ -255,7 +255,7 @@ def run_test(project: Project, prepared: Prepared) -> UnitTestResult:
             records = [_as_sent(prepared.sync, record) for record in read_records(state.connection)]
             found += differences(test.expect.records or (), records)
             found += invalid_differences(test.expect.invalid or (), invalid_rows(state.connection, _ALL))
-            state.drop_run()
+            state.run.drop()
     except RetlError as error:
         mistakes = error.mistakes
     status: Literal["pass", "fail", "error"] = "error" if mistakes else "fail" if found else "pass"
@@ -263,15 +263,19 @@ def run_test(project: Project, prepared: Prepared) -> UnitTestResult:
 
 
 def _plan(state: State, layout: Layout, model: Compiled, options: Options) -> None:
-    now = datetime.now(UTC)
-    state.begin(secrets.token_hex(6), now, now)
-    fill_outbox(state, layout, model, options)
+    now = options.clock.utc()
+    state.run.begin(secrets.token_hex(6), now, now)
+    write_changes(state, DuckDBEngine(state.connection), layout, model, options)
+    write_records(state, layout, None, options.intent)
 
 
 def _acknowledge(state: State, prepared: Prepared, rows: Compiled) -> None:
     """Put rows into the state, as `retl state seed` does."""
     _plan(
-        state, lay_out(prepared.sync, rows.file, describe(state.connection, rows)), rows, Options(intent=Intent.ADOPT)
+        state,
+        lay_out(prepared.sync, rows.file, DuckDBEngine(state.connection).describe(rows)),
+        rows,
+        Options(intent=Intent.ADOPT),
     )
     where = next(prepared.test.where("given", n) for n, one in enumerate(prepared.test.given) if one.is_this)
     invalid = [
@@ -280,7 +284,7 @@ def _acknowledge(state: State, prepared: Prepared, rows: Compiled) -> None:
     ]
     if invalid:
         raise DataError(invalid)
-    state.finish(Ending("seeded", None, {}, datetime.now(UTC)))
+    state.finish(Ending("seeded", None, {}, state.clock.utc()))
 
 
 def _as_sent(sync: Sync, record: Record) -> Any:
@@ -295,16 +299,11 @@ def _as_sent(sync: Sync, record: Record) -> Any:
 # --- data tests ------------------------------------------------------------------------------------------------------
 
 
-def check_data(project: Project, sync: Sync, options: Options, listener: Listener) -> tuple[DataTestResult, ...]:
+def check_data(job: Job) -> tuple[DataTestResult, ...]:
     """Run the data tests of a sync on all that its model returns now. Neither state nor Braze is asked."""
-    model = project.compile(sync.model)
-    place = project.spec.in_target("warehouse", "path")
-    with connect(memory_limit=options.memory_limit) as connection:
-        when_free(
-            lambda: attach_warehouse(connection, project.warehouse, place),
-            options.wait_s,
-            options.clock,
-            lambda text: listener.notice(sync, text),
-        )
-        with interruptible(connection):
-            return run_data_tests(connection, lay_out(sync, model.file, describe(connection, model)), model)
+    model = job.project.compile(job.sync.model)
+    with connect(memory_limit=job.options.memory_limit) as connection:
+        engine = engine_of(job.project, connection)
+        job.when_free(engine.open)
+        with engine.interruptible():
+            return engine.run_data_tests(lay_out(job.sync, model.file, engine.describe(model)), model)

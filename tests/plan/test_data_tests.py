@@ -10,8 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reverse_etl.engines.duckdb.checks import run_data_tests
-from reverse_etl.engines.duckdb.model import describe
+from reverse_etl.engines.duckdb.engine import DuckDBEngine
 from reverse_etl.errors import Location
 from reverse_etl.plan.data_tests import judge
 from reverse_etl.plan.workbench import connect
@@ -104,8 +103,9 @@ def run(tests: list[dict[str, Any]], model: str, **keys: Any) -> list[tuple[str,
     sync = Sync.model_validate({**base, "primary_key": "external_id", **keys, "data_tests": tests})
     compiled = compile_given("m", Given(model, Location("models/m.sql")), "")
     with connect() as connection:
-        layout = lay_out(sync, "models/m.sql", describe(connection, compiled))
-        return [(r.status, r.failures, list(r.keys)) for r in run_data_tests(connection, layout, compiled)]
+        engine = DuckDBEngine(connection)
+        layout = lay_out(sync, "models/m.sql", engine.describe(compiled))
+        return [(r.status, r.failures, list(r.keys)) for r in engine.run_data_tests(layout, compiled)]
 
 
 @pytest.mark.parametrize(

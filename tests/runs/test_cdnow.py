@@ -13,7 +13,8 @@ import pytest
 from reverse_etl.delivery.session import open_session
 from reverse_etl.project.project import load_project
 from reverse_etl.runs.outcome import Options, RunResult
-from reverse_etl.runs.sequence import run_syncs
+from reverse_etl.runs.run import jobs_of
+from reverse_etl.runs.sequence import run_jobs
 from reverse_etl.sandbox import Sandbox
 from tests.conftest import DATA, KEY, Silent
 
@@ -46,7 +47,7 @@ def synced(folder: Path, url: str, as_of: date) -> list[RunResult]:
     environ = {"BRAZE_REST_ENDPOINT": url, "BRAZE_API_KEY": KEY}
     project = load_project(folder, cli_vars={"as_of": as_of.isoformat()}, environ=environ)
     with open_session(project) as session:
-        return list(run_syncs(project, project.spec.syncs, session, Options(threads=4), Silent()))
+        return list(run_jobs(jobs_of(project, project.spec.syncs, Options(threads=4), Silent()), session))
 
 
 def customers(folder: Path, as_of: date) -> dict[str, dict[str, Any]]:

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from reverse_etl.plan.actions import Intent
 from reverse_etl.sandbox import Fault, Sandbox
-from reverse_etl.state.state import Intent
 from tests.conftest import Retl, Shop
 
 EVENTS = {"mode": "users_track", "track_record_type": "events"}

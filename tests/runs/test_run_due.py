@@ -16,7 +16,8 @@ from reverse_etl.project.cron import Cron
 from reverse_etl.project.project import load_project
 from reverse_etl.runs.due import find_due, next_due
 from reverse_etl.runs.outcome import Options
-from reverse_etl.runs.scheduler import passes, run_due
+from reverse_etl.runs.scheduler import due_jobs, passes
+from reverse_etl.runs.sequence import run_jobs
 from reverse_etl.sandbox import Fault
 from tests.conftest import KEY, Retl, Shop, Silent
 from tests.state.test_recovery import running, start
@@ -192,7 +193,7 @@ def test_what_another_process_did_between_the_look_and_the_run_is_not_done_twice
     assert [(due.sync.name, due.scheduled_time) for due in dues] == [("it", NEW_YEAR)]
     shop.run()
     with open_session(project) as session:
-        (result,) = run_due(project, dues, session, Options(), Silent(), lambda: False)
+        (result,) = run_jobs(due_jobs(project, dues, Options(), Silent()), session)
     assert (result.status, result.exit_code, statuses(shop)) == ("done", 0, ["success"])
 
 

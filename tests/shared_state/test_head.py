@@ -23,6 +23,7 @@ from reverse_etl.shared_state.head import (
     read_head,
 )
 from reverse_etl.shared_state.object_store import ObjectStore, StoreError
+from reverse_etl.shared_state.place import StatePlace
 from reverse_etl.shared_state.shared import OvertakenError, SharedState, look
 
 NOW = datetime(2026, 11, 25, 4, 0, tzinfo=UTC)
@@ -110,7 +111,7 @@ class Late(Memory):
 
 def test_what_was_taken_after_it_was_given_up_is_not_taken_for_another_machine(tmp_path: Path):
     objects = Late(MemoryStore())
-    shared = SharedState(objects, tmp_path, "it", "test", lambda: NOW)
+    shared = SharedState(StatePlace(tmp_path, "it", "test"), objects, lambda: NOW)
     shared.take()
     objects.is_next = True
     state = tmp_path / "state.duckdb"
@@ -153,7 +154,7 @@ class Machines(RuleBasedStateMachine):
         if machine in self.holding:
             return
         found = look(Memory(self.store))
-        shared = SharedState(Memory(self.store), self.folder(machine), "it", "test", lambda: self.now)
+        shared = SharedState(StatePlace(self.folder(machine), "it", "test"), Memory(self.store), lambda: self.now)
         dead_token = shared._copy.token
         if found and in_the_way(found[0], self.now, dead_token):
             with pytest.raises(BusyError):

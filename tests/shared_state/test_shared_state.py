@@ -13,7 +13,8 @@ import pytest
 from reverse_etl.delivery.session import open_session
 from reverse_etl.runs.due import find_due
 from reverse_etl.runs.outcome import Options
-from reverse_etl.runs.scheduler import run_due
+from reverse_etl.runs.scheduler import due_jobs
+from reverse_etl.runs.sequence import run_jobs
 from reverse_etl.sandbox import Fault, Sandbox
 from reverse_etl.shared_state import shared
 from reverse_etl.shared_state.object_store import settings
@@ -159,7 +160,7 @@ def test_what_is_due_runs_on_one_machine_and_is_found_done_by_the_others(one: Sh
         project = shop.project()
         dues = find_due(project, project.spec.syncs, project.started_at)
         with open_session(project) as session:
-            run = run_due(project, dues, session, Options(clock=shop.clock), shop.listener, lambda: False)
+            run = run_jobs(due_jobs(project, dues, Options(clock=shop.clock), shop.listener), session)
             statuses.append([result.status for result in run])
     assert statuses == [["success"], ["done"], []]
 

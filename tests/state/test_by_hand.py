@@ -2,10 +2,10 @@
 
 import pytest
 
+from reverse_etl.plan.actions import Intent
 from reverse_etl.project.project import load_project
 from reverse_etl.sandbox import Fault
 from reverse_etl.state.edit import resolve
-from reverse_etl.state.state import Intent
 from tests.conftest import Retl, Shop
 
 PEOPLE = "SELECT 'u' || i AS external_id, i AS n FROM range(10) r(i)"

@@ -15,9 +15,10 @@ from reverse_etl.braze.modes import RATE_LIMITS
 from reverse_etl.delivery.batches import Batch, Record
 from reverse_etl.delivery.journal import Journal
 from reverse_etl.delivery.pacing import Pacer
-from reverse_etl.delivery.sender import Route, Sender
+from reverse_etl.delivery.sender import Route, Sender, SenderOptions
 from reverse_etl.errors import StateError
 from reverse_etl.sql.quoting import statement
+from reverse_etl.state import file
 from reverse_etl.state.file import FORMAT, explain_disk_errors
 from tests.conftest import KEY, Retl, Shop
 from tests.state.test_recovery import EVENTS, SEEN, running
@@ -100,7 +101,7 @@ def test_state_of_an_older_format_is_brought_up_and_the_old_file_kept(synced: Sh
 
 def test_each_format_has_its_way_to_the_next():
     for old in range(1, FORMAT):
-        assert statement(f"migrate_{old}_to_{old + 1}")
+        assert statement(file.__name__, f"migrate_{old}_to_{old + 1}")
 
 
 def test_status_and_debug_name_a_damaged_state_and_show_the_others(synced: Shop, retl: Retl):
@@ -166,7 +167,7 @@ def test_nothing_is_sent_that_the_journal_cannot_hold(shop: Shop):
     records = [Record(n, "/users/track", '{"attributes":[', f'{{"external_id":"u{n}"}}', True) for n in range(10)]
     route = Route("users.track", "]}", {"attributes"}, (), Pacer([RATE_LIMITS["users_track"]]))
     with Journal(Path("/dev/full")) as journal:
-        sender = Sender(Destination(shop.braze.url, KEY), {"/users/track": route}, journal, threads=2)
+        sender = Sender(Destination(shop.braze.url, KEY), {"/users/track": route}, journal, SenderOptions(threads=2))
         delivery = sender.send([Batch(tuple(records[:5])), Batch(tuple(records[5:]))])
     assert delivery.stopped == "the journal cannot be written: No space left on device"
     assert (delivery.requests, shop.braze.requests()) == (0, [])

@@ -13,11 +13,11 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from reverse_etl.plan.actions import Intent
 from reverse_etl.project.project import Project, load_project
 from reverse_etl.sandbox import Fault, Sandbox
 from reverse_etl.state.edit import reset
 from reverse_etl.state.look import standing
-from reverse_etl.state.state import Intent
 from tests.conftest import KEY, Shop
 from tests.torture import PROCESSES, acknowledged, work
 

@@ -1,10 +1,12 @@
-"""The warehouse is a DuckDB file, attached to the same connection as retl's own tables:
+"""The warehouse is a DuckDB file, attached to the workbench's connection, which sees three databases:
 
 <warehouse's name>   the warehouse, read-only, the default catalog of models
 retl_state           state.duckdb of the sync: what was acknowledged
-retl_run             outbox.duckdb of the sync: this run's changes and outbox, gone when they are committed
+retl_run             outbox.duckdb of the sync: the changes and the outbox of this run, gone when it is committed
 
+engine.py       what other rooms use
 connection.py   the warehouse attached and detached; seeds
+query.py        a model on a connection
 model.py        a model's columns and first rows
 diff.py         the SQL that finds what differs
 changes.py      runs it, and counts the model's rows

@@ -1,14 +1,4 @@
-"""DuckDB: where models are queried, and where what they return is compared with what the destination has.
-
-One connection sees three databases:
-
-    <warehouse's name>   the warehouse, read-only, the default catalog of models
-    retl_state           state.duckdb of the sync: what was acknowledged (see `state.py`)
-    retl_run             outbox.duckdb of the sync: this run's snapshot and outbox, gone when they are folded in
-
-Here: connections, the model's columns, its changes and what is checked in them. Every error of DuckDB that comes from a
-model is turned into one that names the model's file and line.
-"""
+"""Runs a model, keeps what differs from the state, and counts the rows that the model returned."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -18,52 +8,52 @@ from typing import Any, cast
 from duckdb import DuckDBPyConnection
 
 from reverse_etl.engines.duckdb.checks import (
-    count_rows,
     refuse_duplicate_keys,
     refuse_duplicate_users,
     refuse_endless_cursors,
     refuse_null_keys,
     rows_gone,
 )
-from reverse_etl.engines.duckdb.diff import MODEL, READ
-from reverse_etl.engines.duckdb.errors import errors_of
+from reverse_etl.engines.duckdb.diff import MODEL, READ, changes_sql
+from reverse_etl.engines.duckdb.query import ModelQuery
+from reverse_etl.engines.engine import Comparison
 from reverse_etl.plan.tables import CHANGES
-from reverse_etl.project.models import Compiled
-from reverse_etl.records.layout import Layout
 
 # DuckDB gives a join that spills a sixteenth of the memory for each open connection, and at least eight of them.
 _CONNECTIONS = 16
 
 
-def write_changes(connection: DuckDBPyConnection, layout: Layout, model: Compiled, tables: Mapping[str, str]) -> int:
+def write_changes(query: ModelQuery, comparison: Comparison) -> int:
     """Run the model once, and keep what differs from the state; the number of rows that the model returned.
 
-    `tables` are those of `changes_sql`. Raises DataError for NULL keys, duplicate keys, and cursors without value.
+    Raises DataError for NULL keys, duplicate keys, and cursors without a value.
     """
-    with _all_memory(connection):
-        rows = sum(_make_table(connection, model, table, select) for table, select in tables.items())
-    if not layout.whole_row:
-        refuse_null_keys(connection, layout)
-        refuse_duplicate_keys(connection, layout, model, rows, rows_gone(connection, layout, tables))
-        refuse_duplicate_users(connection, layout, model)
-    refuse_endless_cursors(connection, layout)
+    tables = changes_sql(query.layout, comparison)
+    with _all_memory(query.connection):
+        rows = sum(_make_table(query, table, select) for table, select in tables.items())
+    if not query.layout.whole_row:
+        refuse_null_keys(query)
+        refuse_duplicate_keys(query, rows, rows_gone(query, tables))
+        refuse_duplicate_users(query)
+    refuse_endless_cursors(query)
     for table in tables:
         if table != CHANGES:
-            connection.execute(f"DROP TABLE {table}")
+            query.execute(f"DROP TABLE {table}")
     return rows
 
 
-def _make_table(connection: DuckDBPyConnection, model: Compiled, table: str, select: str) -> int:
+def _make_table(query: ModelQuery, table: str, select: str) -> int:
     """Make a table of a SELECT; how many rows the model returned, if it ran in it, or else 0."""
     before, runs_model, after = f"CREATE TABLE {table} AS\n{select}".partition(MODEL)
-    with errors_of(model, first_line=before.count("\n") + 1):
+    with query.errors(first_line=before.count("\n") + 1):
         if not runs_model:
-            connection.execute(before)
+            query.execute(before)
             return 0
-        ran = connection.execute(f"EXPLAIN (ANALYZE, FORMAT json) {before}{model.sql}{after}").fetchall()
+        model = query.model.sql
+        ran = query.execute(f"EXPLAIN (ANALYZE, FORMAT json) {before}{model}{after}").fetchall()
         rows = _rows_read(ran[0][1])
         if rows is None:  # a first run, all of whose rows are changes; or a model without rows
-            rows = count_rows(connection, f"(\n{model.sql}\n)" if READ in select else CHANGES)
+            rows = query.count(f"(\n{model}\n)" if READ in select else CHANGES)
     return rows
 
 

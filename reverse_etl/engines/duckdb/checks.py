@@ -3,37 +3,32 @@
 from collections.abc import Collection
 
 import duckdb
-from duckdb import DuckDBPyConnection
 
 from reverse_etl.braze.modes import Kind
 from reverse_etl.engines.duckdb.diff import acts_on_gone, looks_at_gone
-from reverse_etl.engines.duckdb.errors import errors_of, line_of, translated, without_values
+from reverse_etl.engines.duckdb.errors import line_of, translated, without_values
+from reverse_etl.engines.duckdb.query import ModelQuery
 from reverse_etl.errors import DataError, ProjectError
 from reverse_etl.plan.data_tests import TESTED_MODEL, DataTestResult, judge, tests_sql
 from reverse_etl.plan.tables import ACKNOWLEDGED, CHANGES, GONE
-from reverse_etl.project.models import Compiled
 from reverse_etl.records.expressions import identity
-from reverse_etl.records.layout import Layout
 from reverse_etl.sql.quoting import identifier
 from reverse_etl.sql.types import MOMENTS
 
 _NAMES_IN_ERRORS = 5  # of duplicate keys, so that a message stays a message
 
 
-def rows_gone(connection: DuckDBPyConnection, layout: Layout, tables: Collection[str]) -> int | None:
+def rows_gone(query: ModelQuery, tables: Collection[str]) -> int | None:
     """How many rows of the state the model lacks; None if nobody looked."""
     if GONE in tables:
-        return count_rows(connection, GONE)
-    return count_rows(connection, f"{CHANGES} WHERE kind = 'removed'") if acts_on_gone(layout) else None
+        return query.count(GONE)
+    return query.count(f"{CHANGES} WHERE kind = 'removed'") if acts_on_gone(query.layout) else None
 
 
-def count_rows(connection: DuckDBPyConnection, rows: str) -> int:
-    return int(connection.execute(f"SELECT count(*) FROM {rows}").fetchall()[0][0])
-
-
-def refuse_null_keys(connection: DuckDBPyConnection, layout: Layout) -> None:
+def refuse_null_keys(query: ModelQuery) -> None:
+    layout = query.layout
     counts = ", ".join(f"count(*) FILTER ({identifier(f'new.{name}')} IS NULL)" for name in layout.key)
-    nulls = connection.execute(f"SELECT {counts} FROM {CHANGES} WHERE kind <> 'removed'").fetchall()[0]
+    nulls = query.execute(f"SELECT {counts} FROM {CHANGES} WHERE kind <> 'removed'").fetchall()[0]
     for name, count in zip(layout.key, nulls, strict=True):
         if count:
             what = f'{layout.sync.name}: primary_key "{name}" is NULL in {count:,} rows of the model'
@@ -41,32 +36,32 @@ def refuse_null_keys(connection: DuckDBPyConnection, layout: Layout) -> None:
             raise DataError(what, layout.sync.where("primary_key"), hint)
 
 
-def refuse_endless_cursors(connection: DuckDBPyConnection, layout: Layout) -> None:
+def refuse_endless_cursors(query: ModelQuery) -> None:
     """Whatever has no place on the line, no watermark can pass."""
+    layout = query.layout
     if layout.cursor is None:
         return
     name = identifier(f"new.{layout.cursor}")
     is_endless = f" OR NOT isfinite({name})" if layout.column(layout.cursor).type.family in MOMENTS else ""
-    rows = count_rows(connection, f"{CHANGES} WHERE {name} IS NULL{is_endless}")
+    rows = query.count(f"{CHANGES} WHERE {name} IS NULL{is_endless}")
     if rows:
         what = f'{layout.sync.name}: cursor "{layout.cursor}" is NULL or infinite in {rows:,} rows of the model'
         hint = f"give them a value, or leave them out of models/{layout.sync.model}.sql"
         raise DataError(what, layout.sync.where("incremental", "cursor"), hint)
 
 
-def refuse_duplicate_keys(
-    connection: DuckDBPyConnection, layout: Layout, model: Compiled, rows: int, gone: int | None
-) -> None:
+def refuse_duplicate_keys(query: ModelQuery, rows: int, gone: int | None) -> None:
     """Twins that are both new, or changed, stand among the changes; one that is unchanged shows in the counts.
 
     Each row of the state is met by one row of the model at most, or else a key stands in the model twice.
     """
+    layout = query.layout
     key = [identifier(name) for name in layout.key]
     new_key = ", ".join(f"{identifier(f'new.{name}')} AS {identifier(name)}" for name in layout.key)
-    found = _duplicates(connection, key, f"(SELECT {new_key} FROM {CHANGES} WHERE kind <> 'removed')")
-    if not found and _hides_twins(connection, layout, rows, gone):
-        with errors_of(model, first_line=2):
-            found = _duplicates(connection, key, f"(\n{model.sql}\n)")
+    found = _duplicates(query, key, f"(SELECT {new_key} FROM {CHANGES} WHERE kind <> 'removed')")
+    if not found and _hides_twins(query, rows, gone):
+        with query.errors(first_line=2):
+            found = _duplicates(query, key, f"(\n{query.model.sql}\n)")
     if found:
         names = ", ".join(layout.key)
         hint = "return one row for each key (GROUP BY, QUALIFY row_number() ...), or name more columns in primary_key"
@@ -74,73 +69,75 @@ def refuse_duplicate_keys(
         raise DataError(what, layout.sync.where("primary_key"), hint)
 
 
-def _hides_twins(connection: DuckDBPyConnection, layout: Layout, rows: int, gone: int | None) -> bool:
-    if rows == count_rows(connection, f"{CHANGES} WHERE kind <> 'removed'"):
+def _hides_twins(query: ModelQuery, rows: int, gone: int | None) -> bool:
+    if rows == query.count(f"{CHANGES} WHERE kind <> 'removed'"):
         return False  # all of them stand among the changes
-    if (
-        gone is None
-    ):  # it cannot be told from counts; an incremental model's twin does no harm where nothing has changed
-        return looks_at_gone(layout) or count_rows(connection, f"{CHANGES} WHERE kind = 'changed'") > 0
-    unknown = count_rows(connection, f"{CHANGES} WHERE kind <> 'removed' AND NOT known")
-    return rows - unknown > count_rows(connection, ACKNOWLEDGED) - gone
+    if gone is None:
+        # Counts do not tell; and where nothing has changed, the twin of a row of an incremental model does no harm.
+        return looks_at_gone(query.layout) or query.count(f"{CHANGES} WHERE kind = 'changed'") > 0
+    unknown = query.count(f"{CHANGES} WHERE kind <> 'removed' AND NOT known")
+    return rows - unknown > query.count(ACKNOWLEDGED) - gone
 
 
-def refuse_duplicate_users(connection: DuckDBPyConnection, layout: Layout, model: Compiled) -> None:
+def refuse_duplicate_users(query: ModelQuery) -> None:
     """With a key of the sync's own, two rows may be about one user; Braze would take them in any order."""
+    layout = query.layout
     if not layout.sync.primary_key or Kind.CHANGED not in layout.mode.kinds:
         return
     users = identity(layout, "model")
     by_key = {f"model.{identifier(name)}" for name in layout.key}
-    if set(users) == by_key or not count_rows(connection, f"{CHANGES} WHERE kind <> 'removed'"):
+    if set(users) == by_key or not query.count(f"{CHANGES} WHERE kind <> 'removed'"):
         return
-    with errors_of(model, first_line=2):
-        found = _duplicates(connection, users, f"(\n{model.sql}\n) AS model")
+    with query.errors(first_line=2):
+        found = _duplicates(query, users, f"(\n{query.model.sql}\n) AS model")
     if found:
         names = ", ".join([*layout.identifiers, *layout.mode.key_fields])
         what = f"{layout.sync.name}: one user stands in several rows ({names}): {found}"
         raise DataError(what, layout.sync.where("primary_key"), "return one row for each user")
 
 
-def _duplicates(connection: DuckDBPyConnection, columns: list[str], rows: str) -> str | None:
+def _duplicates(query: ModelQuery, columns: list[str], rows: str) -> str | None:
     """How many keys stand in how many of `rows`, and the first of them; None if each stands once."""
     key, is_known = ", ".join(columns), " OR ".join(f"{column} IS NOT NULL" for column in columns)
     counted = f"SELECT {key}, count(*) AS times FROM {rows} WHERE {is_known} GROUP BY ALL HAVING times > 1"
-    connection.execute(f"CREATE OR REPLACE TEMP TABLE retl_twins AS {counted}")
-    keys, times = connection.execute("SELECT count(*), sum(times) FROM retl_twins").fetchall()[0]
+    query.execute(f"CREATE OR REPLACE TEMP TABLE retl_twins AS {counted}")
+    keys, times = query.execute("SELECT count(*), sum(times) FROM retl_twins").fetchall()[0]
     if not keys:
         return None
-    first = connection.execute(f"SELECT * FROM retl_twins ORDER BY ALL LIMIT {_NAMES_IN_ERRORS}").fetchall()
+    first = query.execute(f"SELECT * FROM retl_twins ORDER BY ALL LIMIT {_NAMES_IN_ERRORS}").fetchall()
     shown = [f"{' / '.join(str(part) for part in key if part is not None)} ({n} rows)" for *key, n in first]
     more = f" and {keys - len(first):,} more" if keys > len(first) else ""
     return f"{keys:,} keys stand in {times:,} rows: {', '.join(shown)}{more}"
 
 
-def run_data_tests(connection: DuckDBPyConnection, layout: Layout, model: Compiled) -> tuple[DataTestResult, ...]:
+def run_data_tests(query: ModelQuery) -> tuple[DataTestResult, ...]:
     """Run the data tests of a sync on the rows that its model returns, all in one query.
 
     Raises ProjectError for a `where` that is no SQL over the model's columns.
     """
+    layout = query.layout
     tests = layout.sync.data_tests
     if not tests:
         return ()
     for number, test in enumerate(tests):
         if test.claim.where:
-            _check_where(connection, layout, model, number, test.claim.where)
+            _check_where(query, number, test.claim.where)
     before, after = tests_sql(layout).split(TESTED_MODEL)
     first_line = before.count("\n") + 1
     try:
-        _, *found = connection.execute(f"{before}{model.sql}{after}").fetchall()[0]
+        _, *found = query.execute(f"{before}{query.model.sql}{after}").fetchall()[0]
     except duckdb.Error as error:
         if 0 < line_of(error) < first_line:  # what stands before the model is the tests
             what = f'data test in sync "{layout.sync.name}": {without_values(error)}'
             raise ProjectError(what, layout.sync.where("data_tests"), "look at the where of its data tests") from error
-        raise translated(error, model, first_line) from error
+        raise translated(error, query.model, first_line) from error
     return judge(tests, [(one["rows"], one["keys"] or ()) for one in found])
 
 
-def _check_where(connection: DuckDBPyConnection, layout: Layout, model: Compiled, number: int, where: str) -> None:
+def _check_where(query: ModelQuery, number: int, where: str) -> None:
+    layout = query.layout
     try:
-        connection.execute(f"EXPLAIN SELECT 1 FROM (\n{model.sql}\n) WHERE (\n{where}\n)")
+        query.execute(f"EXPLAIN SELECT 1 FROM (\n{query.model.sql}\n) WHERE (\n{where}\n)")
     except duckdb.Error as error:
         place = layout.sync.where("data_tests", number, layout.sync.data_tests[number].kind, "where")
         what = f'data test in sync "{layout.sync.name}": where: {without_values(error)}'

@@ -11,7 +11,7 @@ from reverse_etl.errors import Location, ProjectError
 from reverse_etl.sql.quoting import catalog, identifier, literal
 
 
-def attach_warehouse(connection: DuckDBPyConnection, path: Path, where: Location) -> None:
+def attach_warehouse(connection: DuckDBPyConnection, path: Path, where: Location | None) -> None:
     """Make the warehouse the default catalog of models, read-only. `where` is its place in syncs.yml."""
     if not path.exists():
         hint = "`retl seed` makes one from seeds/*.csv; otherwise correct the path"

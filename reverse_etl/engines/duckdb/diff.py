@@ -11,6 +11,7 @@ between versions. They have 96 bits: a row that changed has those of another amo
 
 from collections.abc import Collection, Mapping
 
+from reverse_etl.engines.engine import Comparison
 from reverse_etl.plan.tables import ACKNOWLEDGED, CANDIDATES, CHANGES, GONE, RUN_ID, SENT_AT, UNSURE
 from reverse_etl.records.expressions import identity, mergeable
 from reverse_etl.records.layout import ROW_NUMBER, Column, Layout
@@ -25,34 +26,25 @@ _IS_GONE = f"(s.{READ} IS NULL)"
 _IS_SURE = f"{SENT_AT} IS NOT NULL AND {UNSURE} IS NULL"
 
 
-def changes_sql(
-    layout: Layout,
-    known: Collection[str],
-    retyped: Collection[str] = (),
-    all_rows: bool = False,
-    some_unsure: bool = False,
-) -> dict[str, str]:
+def changes_sql(layout: Layout, comparison: Comparison) -> dict[str, str]:
     """The tables to make, one after the other, and the SELECT of each: what differs between model and state.
 
     The last is CHANGES, one row a change: kind, known, "new.<column>", "changed.<column>", "lost.<column>". The model,
     which stands as `MODEL` in one of them, runs once, and only what may differ is written down: that is half the time
     of writing down all its rows first.
 
-    `known` are the columns that the state has; none means that there is no state yet. A column in `retyped` counts as
-    changed wherever it has, or had, a value. With `all_rows`, every row of the model counts as added. With
-    `some_unsure`, a column that the state is unsure of counts as changed: Braze may have got a value that the state
-    does not know of.
     """
+    known, retyped = comparison.known, comparison.retyped
     if not known:
         return {CHANGES: _first_run(layout)}
-    is_sifted = bool(layout.tracked) and not (retyped or all_rows)
-    is_new = "true" if all_rows else f"t.{SENT_AT} IS NULL{_is_another_user(layout)}"
-    differs = {name: _differs(layout, name, name in retyped, some_unsure) for name in layout.tracked}
+    is_sifted = bool(layout.tracked) and not (retyped or comparison.all_rows)
+    is_new = "true" if comparison.all_rows else f"t.{SENT_AT} IS NULL{_is_another_user(layout)}"
+    differs = {name: _differs(layout, name, name in retyped, comparison.some_unsure) for name in layout.tracked}
     columns = {
         "kind": f"CASE WHEN {_IS_GONE} THEN 'removed' WHEN {is_new} THEN 'added' ELSE 'changed' END",
         "known": f"t.{RUN_ID} IS NOT NULL",
         **_new_values(layout, retyped),
-        **_flags(layout, is_new, differs, retyped, some_unsure),
+        **_flags(layout, is_new, differs, comparison),
     }
     join = "FULL JOIN" if acts_on_gone(layout) and not is_sifted else "LEFT JOIN"
     rows = _sifted(layout) if is_sifted else _rows_of_model(layout)
@@ -105,17 +97,6 @@ def _hashes(layout: Layout, is_sure: str) -> str:
     return f"{of_row} AS {_HASHES[0]}, CAST({of_key} >> 32 AS UINTEGER) AS {_HASHES[1]}"
 
 
-def taken_changes(layout: Layout, forgotten: str | None) -> str:
-    """A SELECT of the changes as they were written down.
-
-    A row whose cursor is not above `forgotten` may have been known once: it is not taken as new.
-    """
-    if forgotten is None or layout.cursor is None:
-        return f"SELECT * FROM {CHANGES}"
-    cursor, of = identifier(f"new.{layout.cursor}"), layout.column(layout.cursor).type.text
-    return f"SELECT * FROM {CHANGES} WHERE known OR {cursor} > CAST({literal(forgotten)} AS {of})"
-
-
 def acts_on_gone(layout: Layout) -> bool:
     """Whether a row that left the model is a change. One that an incremental model leaves out is not gone."""
     return layout.cursor is None and (layout.sync.on_removed != "ignore" or layout.mode.forgets_removed)
@@ -163,10 +144,8 @@ def _first_run(layout: Layout) -> str:
     return f"SELECT {_listed(columns)} FROM (\n{_rows_of_model(layout, marked=False)}\n) AS s"
 
 
-def _flags(
-    layout: Layout, is_new: str, differs: Mapping[str, str], retyped: Collection[str], some_unsure: bool
-) -> dict[str, str]:
-    columns = {}
+def _flags(layout: Layout, is_new: str, differs: Mapping[str, str], comparison: Comparison) -> dict[str, str]:
+    columns, some_unsure = {}, comparison.some_unsure
     for name, distinct in differs.items():
         has_value, had_value = f"{_snapshot(name)} IS NOT NULL", f"{_state(name)} IS NOT NULL"
         of_new = "true" if layout.sync.nulls == "send" else has_value
@@ -181,7 +160,7 @@ def _flags(
             )
         columns[f"changed.{name}"] = flag
     for name in mergeable(layout):
-        old = f"retl_any_json({_state(name)})" if name in retyped else value_text(layout, name, _state(name))
+        old = f"retl_any_json({_state(name)})" if name in comparison.retyped else value_text(layout, name, _state(name))
         current = value_text(layout, name, _snapshot(name))
         loses = f"NOT {_IS_GONE} AND {differs[name]}"
         columns[f"lost.{name}"] = f"CASE WHEN {loses} THEN retl_loses_key({old}, {current}) ELSE false END"

@@ -1,32 +1,26 @@
 """What a model returns: its columns, and its first rows."""
 
-from pathlib import Path
 from typing import cast
 
 import duckdb
 from duckdb import DuckDBPyConnection
 from duckdb.sqltypes import DuckDBPyType
 
-from reverse_etl.engines.duckdb.connection import attach_warehouse
 from reverse_etl.engines.duckdb.errors import errors_of
 from reverse_etl.errors import Location, ProjectError
-from reverse_etl.plan.workbench import connect
 from reverse_etl.project.models import Compiled
 from reverse_etl.sql.quoting import identifier
 from reverse_etl.sql.types import SqlType
-from reverse_etl.system.signals import interruptible
 
 
-def preview(
-    warehouse: Path, where: Location, model: Compiled, limit: int
+def first_rows(
+    connection: DuckDBPyConnection, model: Compiled, limit: int
 ) -> tuple[list[str], list[tuple[object, ...]]]:
-    """The first rows of a model as text: names of the columns, and a tuple a row."""
-    with connect() as connection:
-        attach_warehouse(connection, warehouse, where)
-        names = [name for name, _ in describe(connection, model)]
-        columns = ", ".join(f"CAST({identifier(name)} AS VARCHAR)" for name in names)
-        with interruptible(connection), errors_of(model, first_line=2):
-            rows = connection.execute(f"SELECT {columns} FROM (\n{model.sql}\n) LIMIT {limit}").fetchall()
+    """The first rows of a model as text: names of the columns, and a tuple per row."""
+    names = [name for name, _ in describe(connection, model)]
+    columns = ", ".join(f"CAST({identifier(name)} AS VARCHAR)" for name in names)
+    with errors_of(model, first_line=2):
+        rows = connection.execute(f"SELECT {columns} FROM (\n{model.sql}\n) LIMIT {limit}").fetchall()
     return names, rows
 
 
@@ -58,7 +52,7 @@ def _sql_type(of: DuckDBPyType) -> SqlType:
 
 
 def _stored(of: SqlType) -> SqlType:
-    """The type in which the snapshot and the state hold a column.
+    """The type in which changes and state hold a column.
 
     A type whose text changes with its values (ENUM), or that tells nothing (NULL), would look like a changed schema.
     """

@@ -1,0 +1,49 @@
+"""A DuckDB file as the warehouse, attached to the workbench's own connection: here one DuckDB plays both roles."""
+
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+from duckdb import DuckDBPyConnection
+
+from reverse_etl.engines.duckdb.changes import write_changes
+from reverse_etl.engines.duckdb.checks import run_data_tests
+from reverse_etl.engines.duckdb.connection import attach_warehouse, detach_warehouse
+from reverse_etl.engines.duckdb.model import describe, first_rows
+from reverse_etl.engines.duckdb.query import ModelQuery
+from reverse_etl.engines.engine import Comparison
+from reverse_etl.errors import Location
+from reverse_etl.plan.data_tests import DataTestResult
+from reverse_etl.project.models import Compiled
+from reverse_etl.records.layout import Layout
+from reverse_etl.sql.types import SqlType
+from reverse_etl.system.signals import interruptible
+
+
+class DuckDBEngine:
+    """See `Engine`. `path` is the file, and `where` its place in syncs.yml; without a path, models read no tables."""
+
+    def __init__(self, workbench: DuckDBPyConnection, path: Path | None = None, where: Location | None = None) -> None:
+        self._workbench, self._path, self._where = workbench, path, where
+
+    def open(self) -> None:
+        if self._path is not None:
+            attach_warehouse(self._workbench, self._path, self._where)
+
+    def close(self) -> None:
+        if self._path is not None:
+            detach_warehouse(self._workbench, self._path)
+
+    def describe(self, model: Compiled) -> list[tuple[str, SqlType]]:
+        return describe(self._workbench, model)
+
+    def first_rows(self, model: Compiled, limit: int) -> tuple[list[str], list[tuple[object, ...]]]:
+        return first_rows(self._workbench, model, limit)
+
+    def run_data_tests(self, layout: Layout, model: Compiled) -> tuple[DataTestResult, ...]:
+        return run_data_tests(ModelQuery(self._workbench, layout, model))
+
+    def write_changes(self, layout: Layout, model: Compiled, comparison: Comparison) -> int:
+        return write_changes(ModelQuery(self._workbench, layout, model), comparison)
+
+    def interruptible(self) -> AbstractContextManager[None]:
+        return interruptible(self._workbench)

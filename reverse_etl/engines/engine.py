@@ -1,0 +1,65 @@
+"""The seam between the warehouse, where models run, and retl's own workbench, whatever the warehouse is.
+
+the warehouse   the columns of a model, its data tests, and what differs between its rows and the acknowledged ones
+the workbench   rules, records, outbox, journal, state: always DuckDB, see `plan/workbench.py`
+
+An engine writes the changes into the workbench's table CHANGES; from there on nothing depends on the engine. The names
+of the tables stand in `plan/tables.py`, for both.
+"""
+
+from collections.abc import Collection
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Protocol
+
+from reverse_etl.plan.data_tests import DataTestResult
+from reverse_etl.project.models import Compiled
+from reverse_etl.records.layout import Layout
+from reverse_etl.sql.types import SqlType
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What the rows of a model are compared with, and how.
+
+    known         the columns of the acknowledged rows; none if nothing was acknowledged yet
+    retyped       columns that count as changed wherever they have, or had, a value
+    all_rows      every row of the model counts as added
+    some_unsure   a column that the state is unsure of counts as changed: Braze may have got another value
+    """
+
+    known: Collection[str] = ()
+    retyped: Collection[str] = ()
+    all_rows: bool = False
+    some_unsure: bool = False
+
+
+class Engine(Protocol):
+    """A warehouse, beside the workbench of one run.
+
+    What is wrong with a model raises a RetlError that names the model's file and line, and no value.
+    """
+
+    def open(self) -> None:
+        """Connect to the warehouse, read-only. Raises BusyError if another process keeps it, ProjectError otherwise."""
+
+    def close(self) -> None:
+        """Disconnect from the warehouse, so that others can write to it. What was written to the workbench stays."""
+
+    def describe(self, model: Compiled) -> list[tuple[str, SqlType]]:
+        """The columns that a model returns, in the types in which the state holds them."""
+
+    def first_rows(self, model: Compiled, limit: int) -> tuple[list[str], list[tuple[object, ...]]]:
+        """The first rows of a model as text: names of the columns, and a tuple per row."""
+
+    def run_data_tests(self, layout: Layout, model: Compiled) -> tuple[DataTestResult, ...]:
+        """Run the data tests of a sync on the rows that its model returns."""
+
+    def write_changes(self, layout: Layout, model: Compiled, comparison: Comparison) -> int:
+        """Run the model once, and fill CHANGES with what differs; the number of rows that the model returned.
+
+        Raises DataError for NULL keys, duplicate keys, and cursors without a value.
+        """
+
+    def interruptible(self) -> AbstractContextManager[None]:
+        """While this is entered, a signal ends the statement that runs."""

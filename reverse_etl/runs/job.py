@@ -1,0 +1,44 @@
+"""One sync of one command, as a value: what is run, how, by which clock, and who is told."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from reverse_etl.delivery.session import Session
+from reverse_etl.errors import Mistake
+from reverse_etl.project.project import Project
+from reverse_etl.project.spec import Sync
+from reverse_etl.runs.outcome import Listener, Options, RunResult
+from reverse_etl.system.clock import T, when_free
+
+
+@dataclass(frozen=True)
+class Job:
+    """`start` runs it, in a session with the destination, when its turn comes; `started_at` is that moment."""
+
+    project: Project
+    sync: Sync
+    options: Options
+    listener: Listener
+    start: Callable[["Job", Session], RunResult]
+    started_at: datetime
+
+    def notice(self, text: str) -> None:
+        self.listener.notice(self.sync, text)
+
+    def now(self) -> datetime:
+        return self.options.clock.utc()
+
+    def run(self, session: Session) -> RunResult:
+        return self.start(replace(self, started_at=self.now()), session)
+
+    def when_free(self, attempt: Callable[[], T]) -> T:
+        """What `attempt` returns, as soon as nobody keeps it busy any more. See `clock.when_free`."""
+        return when_free(attempt, self.options.wait_s, self.options.clock, self.notice)
+
+    def not_run(self, status: str, exit_code: int, mistakes: Sequence[Mistake] = ()) -> RunResult:
+        """The result of a sync that was not run."""
+        sync, project = self.sync, self.project
+        return RunResult(
+            sync.name, sync.spec.label, project.target_name, status, exit_code, mistakes, project.scheduled_time
+        )

@@ -1,0 +1,24 @@
+"""Where the state of one sync is: a folder, and an object store if machines share it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from reverse_etl.shared_state.object_store import ObjectStore
+
+
+@dataclass(frozen=True)
+class StatePlace:
+    """The state of a sync on a target: in `folder`; with `objects` it lies there, and the folder holds a copy."""
+
+    folder: Path
+    sync: str
+    target: str
+    objects: ObjectStore | None = None
+
+    @property
+    def lock(self) -> Path:
+        return self.folder / "lock"
+
+    @property
+    def state(self) -> Path:
+        return self.folder / "state.duckdb"

@@ -1,0 +1,92 @@
+"""The run that is open: its database beside the state, from the first change to the last answer.
+
+outbox.duckdb    run, changes, outbox, rules: with the journal it is all that a killed run leaves behind
+journal.jsonl    what was sent and answered
+"""
+
+import json
+from collections.abc import Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+
+import duckdb
+from duckdb import DuckDBPyConnection
+
+from reverse_etl.plan.tables import CHANGES, OPEN_RUN, OUTBOX, RULES, RUN
+from reverse_etl.records.layout import Layout
+from reverse_etl.records.rules import Rule
+from reverse_etl.sql.quoting import literal
+from reverse_etl.state import watermark
+
+
+class OpenRun:
+    """A run in the folder of a sync."""
+
+    def __init__(self, connection: DuckDBPyConnection, folder: Path) -> None:
+        self._connection = connection
+        self.outbox_path, self.journal_path = folder / "outbox.duckdb", folder / "journal.jsonl"
+
+    def begin(self, run_id: str, started_at: datetime, scheduled_time: datetime) -> None:
+        """Make room for a run's changes and outbox."""
+        self.create()
+        texts = ("run_id", "key", "watermark", "lookback", "keep")
+        columns = ", ".join(f"{name} VARCHAR" for name in texts)
+        times = "started_at TIMESTAMPTZ, scheduled_time TIMESTAMPTZ"
+        self._connection.execute(f"CREATE TABLE {OPEN_RUN} ({columns}, {times}, resend BOOLEAN)")
+        self._connection.execute(
+            f"INSERT INTO {OPEN_RUN} (run_id, started_at, scheduled_time) VALUES (?, ?, ?)",
+            [run_id, started_at, scheduled_time],
+        )
+
+    def create(self) -> None:
+        """An empty database for a run."""
+        self.attach()
+        self._connection.execute("SET force_compression = 'uncompressed'")  # read once; to pack it costs a third more
+
+    def attach(self) -> None:
+        self._connection.execute(f"ATTACH {literal(str(self.outbox_path))} AS {RUN}")
+
+    def write_outbox(self, layout: Layout, records: str, rules: Sequence[Rule]) -> None:
+        """Write down all records of the run, and what is to be done with each. After this nothing is decided anew.
+
+        `records` is a SELECT of them in the order in which they are sent, with the `action` of `plan/actions.py`.
+        """
+        self._connection.execute(f"CREATE TABLE {OUTBOX} AS {records}")
+        self._connection.execute(
+            f"CREATE TABLE {RULES} (number INTEGER, column_name VARCHAR, reason VARCHAR, hint VARCHAR)"
+        )
+        rows = [[number, rule.column, rule.reason, rule.hint] for number, rule in enumerate(rules, 1)]
+        if rows:
+            self._connection.executemany(f"INSERT INTO {RULES} VALUES (?, ?, ?, ?)", rows)
+        resend = layout.sync.on_in_doubt == "resend"
+        self._connection.execute(f"UPDATE {OPEN_RUN} SET key = ?, resend = ?", [json.dumps(layout.key), resend])
+        if layout.cursor and layout.sync.incremental:
+            watermark.begin(self._connection, layout.sync.incremental, layout.column(layout.cursor).type)
+        self._connection.execute(f"DROP TABLE {CHANGES}")
+        self.seal()
+
+    def seal(self) -> None:
+        """The run is written down, as a killed process leaves it."""
+        self._connection.execute(f"CHECKPOINT {RUN}")
+        self._connection.execute("RESET force_compression")
+
+    def is_left(self) -> bool:
+        """Whether a killed process left a run here that may have been sent: without a journal it never was."""
+        return self.outbox_path.exists() and self.journal_path.exists()
+
+    def run_id(self) -> str:
+        return str(self._connection.execute(f"SELECT run_id FROM {OPEN_RUN}").fetchall()[0][0])
+
+    def scheduled_time(self) -> datetime:
+        """The moment that the run stands for."""
+        (found,) = self._connection.execute(f"SELECT epoch_us(scheduled_time) FROM {OPEN_RUN}").fetchall()[0]
+        return datetime.fromtimestamp(found / 1e6, UTC)
+
+    def drop(self) -> None:
+        """Leave nothing of the run behind. The journal goes first: an outbox without one was never sent."""
+        self.journal_path.unlink(missing_ok=True)
+        with suppress(duckdb.IOException):  # it is detached all the same, and what it holds is to go
+            self._connection.execute(f"DETACH DATABASE IF EXISTS {RUN}")
+        for path in (self.outbox_path, self.outbox_path.with_name("outbox.duckdb.wal")):
+            path.unlink(missing_ok=True)
