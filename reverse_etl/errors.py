@@ -27,17 +27,17 @@ class Location:
 
 
 @dataclass(frozen=True)
-class Mistake:
+class Problem:
     """One thing to mend: what is wrong, where it stands, and the way out."""
 
-    what: str
-    where: Location | None = None
+    message: str
+    location: Location | None = None
     hint: str | None = None
 
     def __str__(self) -> str:
-        place = f"{self.where}: " if self.where else ""
+        place = f"{self.location}: " if self.location else ""
         hint = f"\n  hint: {self.hint}" if self.hint else ""
-        return f"{place}{self.what}{hint}"
+        return f"{place}{self.message}{hint}"
 
 
 class RetlError(Exception):
@@ -45,9 +45,11 @@ class RetlError(Exception):
 
     exit_code: ClassVar[int] = 1
 
-    def __init__(self, what: str | Iterable[Mistake], where: Location | None = None, hint: str | None = None) -> None:
-        self.mistakes = (Mistake(what, where, hint),) if isinstance(what, str) else tuple(what)
-        super().__init__("\n".join(map(str, self.mistakes)))
+    def __init__(
+        self, message: str | Iterable[Problem], location: Location | None = None, hint: str | None = None
+    ) -> None:
+        self.problems = (Problem(message, location, hint),) if isinstance(message, str) else tuple(message)
+        super().__init__("\n".join(map(str, self.problems)))
 
 
 class ProjectError(RetlError):

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Self
 
-from reverse_etl.errors import Mistake, RetlError
+from reverse_etl.errors import Problem, RetlError
 from reverse_etl.plan.outbox import InvalidRow
 from reverse_etl.plan.plan import Plan
 from reverse_etl.report import as_json, text
@@ -26,7 +26,7 @@ class SyncError(RetlError):
     def __init__(self, results: "SyncResults") -> None:
         self.results = results
         failed = [result for result in results if not result.is_success]
-        said = [mistake for result in failed for mistake in (Mistake(result.summary), *result.mistakes)]
+        said = [problem for result in failed for problem in (Problem(result.summary), *result.errors)]
         super().__init__(said)
         self.exit_code = results.exit_code  # type: ignore[misc]  # of these results, not of the class
 
@@ -43,7 +43,7 @@ class SyncResult:
     exit_code: what `retl sync` would exit with: 0 | 1 | 2 (the project is wrong, nothing was tried)
 
     `accepted`, `rejected`, `in_doubt` and `unsent` count the rows that were to be sent, `invalid` those that break a
-    rule. `mistakes` say what went wrong, where, and the way out; `invalid_rows` are the first ones, by their key.
+    rule. `errors` say what went wrong, where, and the way out; `invalid_rows` are the first ones, by their key.
     `run_id` and `plan` are None if the run ended before it had a plan.
     """
 
@@ -62,7 +62,7 @@ class SyncResult:
     invalid: int
     requests: int
     attributes: int
-    mistakes: tuple[Mistake, ...]
+    errors: tuple[Problem, ...]
     invalid_rows: tuple[InvalidRow, ...]
     plan: Plan | None
     summary: str
@@ -119,7 +119,7 @@ class PlanResult:
     target: str
     plan: Plan
     columns: Mapping[str, int]
-    stops: tuple[Mistake, ...]
+    stops: tuple[Problem, ...]
     invalid_rows: tuple[InvalidRow, ...]
     seconds: float
     text: str
@@ -157,7 +157,7 @@ def sync_result(result: RunResult) -> SyncResult:
         invalid=result.plan.invalid if result.plan else 0,
         requests=fates.requests,
         attributes=fates.attributes,
-        mistakes=tuple(result.mistakes),
+        errors=tuple(result.errors),
         invalid_rows=tuple(result.invalid),
         plan=result.plan,
         summary=text.result_line(result),

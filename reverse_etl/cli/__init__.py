@@ -72,8 +72,8 @@ def main() -> NoReturn:
     try:
         sys.exit(_run_in_json() if stderr.invocation.is_json else app(prog_name="retl"))
     except RetlError as error:
-        for mistake in error.mistakes:
-            stderr.say_mistake(mistake)
+        for problem in error.problems:
+            stderr.say_error(problem)
         sys.exit(error.exit_code)
     except RuntimeError as error:
         from reverse_etl.system.signals import is_swallowed
@@ -99,11 +99,11 @@ def _run_in_json() -> int:
     try:
         return int(app(prog_name="retl", standalone_mode=False) or 0)
     except typer.Abort:
-        stderr.say("aborted", "mistake", "error", what="aborted", where=None, hint=None)
+        stderr.say("aborted", "error", "error", location=None, hint=None)
         return 1
     except _WRONG_COMMAND as error:
         what = str(error.format_message())
-        stderr.say(what, "mistake", "error", what=what, where=None, hint="retl COMMAND --help")
+        stderr.say(what, "error", "error", location=None, hint="retl COMMAND --help")
         return int(error.exit_code)
 
 

@@ -6,7 +6,7 @@ from functools import partial
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
-from reverse_etl.errors import Mistake, ProjectError
+from reverse_etl.errors import Problem, ProjectError
 from reverse_etl.report import stderr
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ class Ended:
 
     results: "Sequence[RunResult]"
     elapsed_s: float
-    why: Sequence[Mistake]
+    why: Sequence[Problem]
     is_interrupted: bool
 
 
@@ -69,8 +69,8 @@ def keep_results(project: "Project", syncs: "Sequence[Sync]", ended: Ended) -> N
     for sync in (sync for sync in syncs if sync.name not in done):
         status = "skipped" if others else "interrupted" if ended.is_interrupted else "failed"
         text = "the command ended before its turn" if others else "the command ended while it was at work"
-        mistakes = [Mistake(f"{sync.name}: {status}: {text}")] if others or not ended.why else ended.why
-        others.append(RunResult(sync.name, sync.spec.label, project.target_name, status, 1, mistakes))
+        problems = [Problem(f"{sync.name}: {status}: {text}")] if others or not ended.why else ended.why
+        others.append(RunResult(sync.name, sync.spec.label, project.target_name, status, 1, problems))
     arguments = {**stderr.invocation.arguments, "target": project.target_name}
     _keep(project, run_results([*ended.results, *others], about(project), ended.elapsed_s, arguments))
 
@@ -82,5 +82,5 @@ def _keep(project: "Project", artifact: "BaseModel") -> None:
     try:
         write(project, artifact)
     except ProjectError as error:
-        for mistake in error.mistakes:
-            stderr.say_mistake(mistake)
+        for problem in error.problems:
+            stderr.say_error(problem)

@@ -11,7 +11,7 @@ import typer
 from reverse_etl.cli.artifacts import Ended
 from reverse_etl.cli.context import print_json, say
 from reverse_etl.cli.options import Output
-from reverse_etl.errors import Mistake, RetlError
+from reverse_etl.errors import Problem, RetlError
 from reverse_etl.report import stderr
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def shown(
     from reverse_etl.runs.sequence import run_jobs
 
     results: list[RunResult] = []
-    why: Sequence[Mistake] = ()
+    why: Sequence[Problem] = ()
     began_s = time.monotonic()
     try:
         with open_session(project, rate_limit_share) as session:
@@ -68,7 +68,7 @@ def shown(
                 _print_result(result, output)
                 yield result
     except RetlError as error:
-        why = error.mistakes
+        why = error.problems
         raise
     finally:
         ended = Ended(results, time.monotonic() - began_s, why, is_interrupted=bool(interrupts.signal))
@@ -86,8 +86,8 @@ def _print_result(result: "RunResult", output: Output) -> None:
         level, took_s = "error" if result.exit_code else "info", round(result.duration_s, 3)
         about |= {"status": result.status}
         say(text.result_line(result), "finished", level, **about, counts=counts, duration_s=took_s)
-    for mistake in result.mistakes:
-        stderr.say_mistake(mistake, **about)
+    for problem in result.errors:
+        stderr.say_error(problem, **about)
     if stderr.invocation.is_json:
         for row in result.invalid:
             say(f"{result.sync}: {row.key}: {row.column} {row.reason}", "invalid_row", "error", **about, **asdict(row))

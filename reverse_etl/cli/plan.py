@@ -151,7 +151,7 @@ def plan(
         print_lines(text.preview_markdown(previews))
     stops = [stop for preview in previews for stop in preview.stops]
     for stop in stops:
-        stderr.say_mistake(stop)
+        stderr.say_error(stop)
     has_changes = any(preview.plan.to_send for preview in previews)
     raise typer.Exit(1 if stops else 2 if detailed_exitcode and has_changes else 0)
 

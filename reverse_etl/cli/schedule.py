@@ -25,7 +25,7 @@ from reverse_etl.cli.options import (
     Variables,
 )
 from reverse_etl.errors import RetlError
-from reverse_etl.report.stderr import say_mistake
+from reverse_etl.report.stderr import say_error
 
 if TYPE_CHECKING:
     from reverse_etl.project.project import Project
@@ -147,5 +147,5 @@ def _run_once(
         for _ in shown(project, jobs, interrupts, rate_limit_share, Output.TEXT):
             pass
     except RetlError as error:
-        for mistake in error.mistakes:
-            say_mistake(mistake)
+        for problem in error.problems:
+            say_error(problem)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from operator import eq, ge, gt, le, lt, ne
 from typing import Literal
 
-from reverse_etl.errors import Mistake
+from reverse_etl.errors import Problem
 from reverse_etl.plan.guards import DATA_TESTS
 from reverse_etl.project.spec import Sync
 from reverse_etl.project.spec_tests import AcceptedValues, DataTest
@@ -142,14 +142,14 @@ def _holds(threshold: str, failures: int) -> bool:
     return _COMPARE[parts[1]](failures, int(parts[2]))
 
 
-def failed(sync: Sync, results: Sequence[DataTestResult], forced: bool = False) -> Iterator[Mistake]:
+def failed(sync: Sync, results: Sequence[DataTestResult], forced: bool = False) -> Iterator[Problem]:
     """A mistake for each test that stops the run; none of them does if that is `forced`."""
     for result in results:
         if result.status == "fail" and not forced:
             way_out = f"if that is meant: --force-guard {DATA_TESTS} lets this one run pass"
             hint = f"{result.named}; {way_out}" if result.keys else way_out
             where = sync.where("data_tests", result.number)
-            yield Mistake(f"{sync.name}: {result}", where, hint)
+            yield Problem(f"{sync.name}: {result}", where, hint)
 
 
 def warnings(results: Sequence[DataTestResult], forced: bool = False) -> Iterator[str]:

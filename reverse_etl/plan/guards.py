@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pydantic import ValidationError
 
 from reverse_etl.braze.modes import Kind
-from reverse_etl.errors import Location, Mistake, ProjectError, nearest
+from reverse_etl.errors import Location, Problem, ProjectError, nearest
 from reverse_etl.project.spec import Guards, Sync
 
 GUARDS = ("max_removed", "max_changes", "max_requests", "max_data_points", "empty_snapshot")
@@ -26,15 +26,15 @@ class Counts:
     data_points: int
 
 
-def tripped(sync: Sync, counts: Counts, forced: Collection[str]) -> list[Mistake]:
+def tripped(sync: Sync, counts: Counts, forced: Collection[str]) -> list[Problem]:
     """A mistake for each guard that says stop and is not in `forced`, with the numbers it saw and the way through."""
     return [_stop(sync, name, what) for name, what in _checked(sync, counts) if name not in forced]
 
 
-def _stop(sync: Sync, name: str, what: str) -> Mistake:
+def _stop(sync: Sync, name: str, what: str) -> Problem:
     where = sync.where("guards", name) if "guards" in sync.model_fields_set else sync.where()
     hint = f"if that is meant: --force-guard {name} lets this one run pass"
-    return Mistake(f"{sync.name}: guard {name}: {what}", Location(where.file, where.line, where.column), hint)
+    return Problem(f"{sync.name}: guard {name}: {what}", Location(where.file, where.line, where.column), hint)
 
 
 def _checked(sync: Sync, counts: Counts) -> Iterator[tuple[str, str]]:

@@ -32,7 +32,7 @@ _FIELDS = 'write minute, hour, day of the month, month, day of the week: "*/15 *
 _LOOK_BACK = [timedelta(minutes=n) for n in (2, 30, 6 * 60)] + [timedelta(days=n) for n in (8, 400, 60 * 366)]
 
 
-class ScheduleMistake(ValueError):  # noqa: N818 - a mistake of the file, as errors.Mistake
+class ScheduleProblem(ValueError):  # noqa: N818 - a mistake of the file, as errors.Problem
     """A cron line or a zone that cannot be used, and the way out."""
 
     def __init__(self, what: str, hint: str | None) -> None:
@@ -89,15 +89,15 @@ def check_line(line: str) -> None:
     """Raises ScheduleMistake unless `line` is one that comes due."""
     text = line.strip().lower()
     if text.startswith("@") and text not in NICKNAMES:
-        raise ScheduleMistake(f'"{line}" is no cron line', nearest(text, NICKNAMES))
+        raise ScheduleProblem(f'"{line}" is no cron line', nearest(text, NICKNAMES))
     if text not in NICKNAMES and len(text.split()) != 5:
-        raise ScheduleMistake(f'"{line}" is no cron line: it has {len(text.split())} fields, not 5', _FIELDS)
+        raise ScheduleProblem(f'"{line}" is no cron line: it has {len(text.split())} fields, not 5', _FIELDS)
     try:
         comes = Cron(line).following(datetime(2000, 1, 1, tzinfo=UTC))
     except CronSimError as error:
-        raise ScheduleMistake(f'"{line}" is no cron line: {str(error).lower()}', _FIELDS) from error
+        raise ScheduleProblem(f'"{line}" is no cron line: {str(error).lower()}', _FIELDS) from error
     if comes is None:
-        raise ScheduleMistake(f'"{line}" never comes due: there is no such day', _FIELDS)
+        raise ScheduleProblem(f'"{line}" never comes due: there is no such day', _FIELDS)
 
 
 def check_zone(name: str) -> None:
@@ -106,4 +106,4 @@ def check_zone(name: str) -> None:
         _zone(name)
     except (ZoneInfoNotFoundError, OSError, ValueError) as error:  # not there; a folder of zones; no name at all
         hint = nearest(name, available_timezones()) or "zones are named as Asia/Seoul, Europe/Berlin, UTC"
-        raise ScheduleMistake(f'there is no time zone "{name}"', hint) from error
+        raise ScheduleProblem(f'there is no time zone "{name}"', hint) from error

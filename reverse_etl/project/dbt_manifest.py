@@ -17,7 +17,7 @@ from typing import NoReturn, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from reverse_etl.errors import Location, ProjectError, nearest
-from reverse_etl.project.jinja import TemplateMistake
+from reverse_etl.project.jinja import TemplateProblem
 
 OLDEST_SCHEMA = 12  # of manifest.json: dbt 1.8
 REFERABLE = ("model", "seed", "snapshot")
@@ -146,12 +146,12 @@ class Manifest:
         said = f"ref(): dbt's {node.unique_id}"
         if node.config.materialized == "ephemeral":
             hint = "materialize it as a view or a table in dbt, or write its SQL as a model here"
-            raise TemplateMistake(f"{said} is ephemeral: there is no relation to read", hint)
+            raise TemplateProblem(f"{said} is ephemeral: there is no relation to read", hint)
         if node.access == "private":
             hint = "give it `access: protected` in dbt"
-            raise TemplateMistake(f'{said} is private to the group "{node.group}"', hint)
+            raise TemplateProblem(f'{said} is private to the group "{node.group}"', hint)
         if node.relation_name is None:
-            raise TemplateMistake(f"{said} has no relation", _WRITE_IT)
+            raise TemplateProblem(f"{said} has no relation", _WRITE_IT)
         self._refuse_other_database(said, node.database)
         return Relation(node.relation_name, node.unique_id, self._call_of(node, version))
 
@@ -160,19 +160,19 @@ class Manifest:
         of_source = [table for table in self.sources if table.source_name == source]
         if not of_source:
             hint = nearest(source, [*self.source_names, *others])
-            raise TemplateMistake(f'source(): neither dbt nor "sources:" in syncs.yml has a source "{source}"', hint)
+            raise TemplateProblem(f'source(): neither dbt nor "sources:" in syncs.yml has a source "{source}"', hint)
         what = f'source(): dbt has more than one "{source}.{name}"'
         called = [table for table in of_source if table.name == name]
         found = _only_package(called, self.project_name, what, lambda table: f"make a model of {table.unique_id}")
         if not found:
             hint = nearest(name, sorted({table.name for table in of_source}))
-            raise TemplateMistake(f'source(): dbt\'s source "{source}" has no table "{name}"', hint)
+            raise TemplateProblem(f'source(): dbt\'s source "{source}" has no table "{name}"', hint)
         table = found[0]
         said = f"source(): dbt's {table.unique_id}"
         self._refuse_other_database(said, table.database)
         if _plain(table.relation_name or "") != f"{table.database}.{table.schema_name}.{table.identifier}".casefold():
             hint = "make a dbt model of it, and ref() that"
-            raise TemplateMistake(f"{said} is no table of the warehouse: dbt reads it from {table.relation_name}", hint)
+            raise TemplateProblem(f"{said} is no table of the warehouse: dbt reads it from {table.relation_name}", hint)
         return Relation(table.relation_name or "", table.unique_id, f"source('{source}', '{name}')")
 
     def _call_of(self, node: Node, version: Version | None) -> str:
@@ -186,19 +186,19 @@ class Manifest:
                 continue
             if node.resource_type == "analysis":
                 hint = "move it from analyses/ to models/ in dbt"
-                raise TemplateMistake(f"ref(): dbt's {node.unique_id} is an analysis: dbt never builds it", hint)
+                raise TemplateProblem(f"ref(): dbt's {node.unique_id} is an analysis: dbt never builds it", hint)
             if node in self.disabled and node.resource_type in REFERABLE:
                 hint = "take `enabled: false` off in dbt, then `dbt build`"
-                raise TemplateMistake(f"ref(): dbt's {node.unique_id} is disabled", hint)
+                raise TemplateProblem(f"ref(): dbt's {node.unique_id} is disabled", hint)
         if package is None:
             what = f'ref(): neither this project nor dbt\'s has a model, seed or snapshot "{name}"'
-            raise TemplateMistake(what, nearest(name, [*others, *self.names]))
+            raise TemplateProblem(what, nearest(name, [*others, *self.names]))
         packages = sorted({node.package_name for node in self.nodes})
         if package not in packages:
-            raise TemplateMistake(f'ref(): dbt has no package "{package}"', nearest(package, packages))
+            raise TemplateProblem(f'ref(): dbt has no package "{package}"', nearest(package, packages))
         of_package = sorted({n.name for n in self.nodes if n.package_name == package and n.resource_type in REFERABLE})
         what = f'ref(): dbt\'s package "{package}" has no model, seed or snapshot "{name}"'
-        raise TemplateMistake(what, nearest(name, of_package))
+        raise TemplateProblem(what, nearest(name, of_package))
 
     def _refuse_other_database(self, said: str, database: str | None) -> None:
         if (database or "").casefold() == self.catalog.casefold():
@@ -208,7 +208,7 @@ class Manifest:
             hint = f'retl reads one file: let dbt build a model of it in "{self.catalog}", and ref() that'
         else:
             hint = f"point `path` of the target's warehouse at the file that dbt builds: {database}.duckdb"
-        raise TemplateMistake(what, hint)
+        raise TemplateProblem(what, hint)
 
 
 def read_manifest(data: bytes, file: str, catalog: str, where: Location) -> Manifest:
@@ -253,7 +253,7 @@ def _only_package(found: list[N], root: str, what: str, hint: Callable[[N], str]
     packages = {node.package_name: node for node in found}
     if root in packages or len(packages) < 2:
         return [node for node in found if node.package_name == root] or found
-    raise TemplateMistake(f"{what} (in packages {', '.join(packages)})", " or ".join(map(hint, packages.values())))
+    raise TemplateProblem(f"{what} (in packages {', '.join(packages)})", " or ".join(map(hint, packages.values())))
 
 
 def _only_version(found: list[Node], version: Version | None) -> Node:
@@ -265,7 +265,7 @@ def _only_version(found: list[Node], version: Version | None) -> Node:
     what = f"ref(): dbt's {found[0].package_name}.{found[0].name} has no version {version}"
     if version is None:
         what = f"ref(): the latest version of dbt's {found[0].package_name}.{found[0].name} is not enabled"
-    raise TemplateMistake(what, f"one of: {', '.join(versions)}" if versions else "it has no versions: leave v= out")
+    raise TemplateProblem(what, f"one of: {', '.join(versions)}" if versions else "it has no versions: leave v= out")
 
 
 def _long_call(node: Node) -> str:

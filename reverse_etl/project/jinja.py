@@ -19,7 +19,7 @@ _UNSET = object()
 _MARK = re.compile("\ufdd0(\\d+)\ufdd1")
 
 
-class TemplateMistake(Exception):  # noqa: N818  # it becomes a mistake of the file
+class TemplateProblem(Exception):  # noqa: N818  # it becomes a mistake of the file
     """Raised by a function that a template calls; `render` adds the line and turns it into a ProjectError."""
 
     def __init__(self, what: str, hint: str | None = None) -> None:
@@ -104,7 +104,7 @@ def _render(environment: SandboxedEnvironment, text: str, names: Mapping[str, An
         return environment.template_class.from_code(environment, code, environment.make_globals(dict(names))).render()
     except TemplateSyntaxError as error:
         raise ProjectError(f"Jinja: {error.message}", _at(where, error.lineno)) from error
-    except TemplateMistake as error:
+    except TemplateProblem as error:
         raise ProjectError(error.what, _at(where, _line_of(error, where.file)), error.hint) from error
     except UndefinedError as error:
         undefined = re.match(r"'(\w+)' is undefined", str(error))
@@ -142,7 +142,7 @@ def variables(values: Mapping[str, Any]) -> Callable[..., Any]:
         if default is not _UNSET:
             return default
         way_out = f"""set it under "vars:" in syncs.yml, or pass --vars '{{"{name}": ...}}'"""
-        raise TemplateMistake(f'variable "{name}" has no value', way_out)
+        raise TemplateProblem(f'variable "{name}" has no value', way_out)
 
     return var
 
@@ -156,6 +156,6 @@ def environment_variables(environ: Mapping[str, str]) -> Callable[..., str]:
         if default is not _UNSET:
             return str(default)
         way_out = f"set {name} in the environment or in .env, or give a default: env_var('{name}', '...')"
-        raise TemplateMistake(f'environment variable "{name}" is not set', way_out)
+        raise TemplateProblem(f'environment variable "{name}" is not set', way_out)
 
     return env_var

@@ -18,7 +18,7 @@ from typing import Any
 from reverse_etl.errors import Location, ProjectError, nearest
 from reverse_etl.project.dbt_manifest import Manifest, Relation, Version
 from reverse_etl.project.dialects import DIALECTS, transpile
-from reverse_etl.project.jinja import TemplateMistake, environment_variables, render, source_lines, variables
+from reverse_etl.project.jinja import TemplateProblem, environment_variables, render, source_lines, variables
 from reverse_etl.project.spec import SPEC_FILE, Source
 from reverse_etl.sql.quoting import identifier
 
@@ -171,7 +171,7 @@ def _render(model: Model, models: Mapping[str, Model], values: RunValues) -> _Re
     def refuse_unless_read(text: str) -> None:
         if values.given is not None:
             hint = f'a unit test reads no tables: add `- input: {text}` with its rows to "given"'
-            raise TemplateMistake(f"{text} is not given", hint)
+            raise TemplateProblem(f"{text} is not given", hint)
 
     def ref(*names: str, version: Version | None = None, v: Version | None = None) -> str:
         asked = version if v is None else v
@@ -198,16 +198,16 @@ def _render(model: Model, models: Mapping[str, Model], values: RunValues) -> _Re
     def configure(**options: str) -> str:
         for key, value in options.items():
             if key != "dialect":
-                raise TemplateMistake(f'config(): unknown key "{key}"', nearest(key, ["dialect"]))
+                raise TemplateProblem(f'config(): unknown key "{key}"', nearest(key, ["dialect"]))
             if value not in DIALECTS:
-                raise TemplateMistake(f'config(): unknown dialect "{value}"', nearest(value, DIALECTS))
+                raise TemplateProblem(f'config(): unknown dialect "{value}"', nearest(value, DIALECTS))
             config[key] = value
         return ""
 
     def cursor() -> str:
         if values.cursor is None:
             hint = "put it inside {% if is_incremental() %} ... {% endif %}, in a model of a sync with `incremental:`"
-            raise TemplateMistake("cursor() has no value in a run that reads everything", hint)
+            raise TemplateProblem("cursor() has no value in a run that reads everything", hint)
         return values.cursor
 
     names = {
@@ -235,7 +235,7 @@ def _find_ref(
 ) -> Model | Relation:
     """What `ref(...)` means. A package or a version is of dbt; a name that stands here and in dbt is a mistake."""
     if len(names) not in (1, 2):
-        raise TemplateMistake(f"ref() takes a name, or a dbt package and a name, not {len(names)} arguments")
+        raise TemplateProblem(f"ref() takes a name, or a dbt package and a name, not {len(names)} arguments")
     package, name = (None, names[0]) if len(names) == 1 else names
     here = [model.file for model in models.values() if model.name == name]
     here += [f"seeds/{seed}.csv" for seed in values.seeds if seed == name]
@@ -243,21 +243,21 @@ def _find_ref(
     is_of_dbt = package is not None or version is not None
     if values.dbt is None and is_of_dbt:
         what = f"ref(): packages and versions are of dbt, and {SPEC_FILE} names no dbt project"
-        raise TemplateMistake(what, "add dbt: {project_dir: ...}")
+        raise TemplateProblem(what, "add dbt: {project_dir: ...}")
     if values.dbt and is_of_dbt:
         return values.dbt().ref(name, package, version)
     namesakes = values.dbt().called(name) if values.dbt else []
     if here and namesakes:
         there = namesakes[0]
         what = f'ref(): "{name}" is {here[0]} here and {there.unique_id} in dbt'
-        raise TemplateMistake(what, f"write ref('{there.package_name}', '{name}') for dbt's, or rename {here[0]}")
+        raise TemplateProblem(what, f"write ref('{there.package_name}', '{name}') for dbt's, or rename {here[0]}")
     if name in models:
         return models[name]
     if name in values.seeds:
         return Relation(f'"main".{identifier(name)}')
     if values.dbt:
         return values.dbt().ref(name, others=own)
-    raise TemplateMistake(f'ref(): there is no model or seed "{name}"', nearest(name, own))
+    raise TemplateProblem(f'ref(): there is no model or seed "{name}"', nearest(name, own))
 
 
 def _find_source(name: str, table: str, values: RunValues) -> Relation:
@@ -267,7 +267,7 @@ def _find_source(name: str, table: str, values: RunValues) -> Relation:
             return values.dbt().source(name, table, others=values.sources)
         if name in values.dbt().source_names:
             what = f'source(): "{name}" stands under "sources:" in {SPEC_FILE} and in dbt'
-            raise TemplateMistake(what, "take it out of one of them, or rename it")
+            raise TemplateProblem(what, "take it out of one of them, or rename it")
     place = values.sources.get(name, Source())
     parts = (place.database, place.schema_name or name, table)
     return Relation(".".join(identifier(part) for part in parts if part))

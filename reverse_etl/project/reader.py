@@ -12,8 +12,8 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from reverse_etl.braze.modes import MODE_OPTIONS, MODES
-from reverse_etl.errors import Location, Mistake, ProjectError, nearest
-from reverse_etl.project.cron import ScheduleMistake, check_line, check_zone
+from reverse_etl.errors import Location, Problem, ProjectError, nearest
+from reverse_etl.project.cron import ScheduleProblem, check_line, check_zone
 from reverse_etl.project.jinja import environment_variables, is_template, render, variables
 from reverse_etl.project.spec import SPEC_FILE, Dbt, File, Source, Spec, Sync, Target
 from reverse_etl.project.spec_tests import UnitTest
@@ -37,11 +37,11 @@ def read_spec(
     Values under targets that are not chosen are never rendered, so their secrets need not be there; nor, unless
     `needs_target`, are those of the chosen one.
     """
-    data, positions, mistakes = parse_yaml(text, file)
-    reader = _Reader(positions, mistakes, environ, cli_vars or {})
+    data, positions, problems = parse_yaml(text, file)
+    reader = _Reader(positions, problems, environ, cli_vars or {})
     top = reader.check(File, data, ())
     if top is None:
-        raise ProjectError(sorted(mistakes, key=_place))
+        raise ProjectError(sorted(problems, key=_place))
     reader.vars = {**reader.rendered(top.vars, ("vars",)), **reader.vars}
     name = reader.target_name(top, target)
     chosen = reader.targets(top, name if needs_target else None)
@@ -53,26 +53,26 @@ def read_spec(
     dbt = reader.dbt(top)
     syncs = reader.syncs(top.syncs, models)
     unit_tests = reader.unit_tests(top.unit_tests, top.syncs)
-    if mistakes or name is None or (needs_target and chosen is None):
-        raise ProjectError(sorted(mistakes, key=_place))
+    if problems or name is None or (needs_target and chosen is None):
+        raise ProjectError(sorted(problems, key=_place))
     return Spec(name, chosen, tuple(top.targets), reader.vars, sources, tuple(syncs), tuple(unit_tests), positions, dbt)
 
 
-def _place(mistake: Mistake) -> Location:
-    return mistake.where or Location("")
+def _place(problem: Problem) -> Location:
+    return problem.location or Location("")
 
 
 class _Reader:
     """The pieces of one file, checked one after the other; every mistake goes to the same list."""
 
     def __init__(
-        self, positions: Positions, mistakes: list[Mistake], environ: Mapping[str, str], cli_vars: Mapping[str, Any]
+        self, positions: Positions, problems: list[Problem], environ: Mapping[str, str], cli_vars: Mapping[str, Any]
     ) -> None:
-        self.positions, self.mistakes, self.environ = positions, mistakes, environ
+        self.positions, self.problems, self.environ = positions, problems, environ
         self.vars: Mapping[str, Any] = cli_vars
 
-    def mistake(self, what: str, where: Location, hint: str | None = None) -> None:
-        self.mistakes.append(Mistake(what, where, hint))
+    def problem(self, what: str, where: Location, hint: str | None = None) -> None:
+        self.problems.append(Problem(what, where, hint))
 
     def rendered(self, value: Any, path: YamlPath, keep: Collection[str] = ()) -> Any:
         """`value` with the Jinja of its texts worked out; values of keys named in `keep` stay as they are."""
@@ -88,7 +88,7 @@ class _Reader:
         try:
             return render(value, names, self.positions.of_value(path))
         except ProjectError as error:
-            self.mistakes.extend(error.mistakes)
+            self.problems.extend(error.problems)
             return _Unrendered(value)
 
     def check(self, model: type[M], value: Any, path: YamlPath, inside: str = "", unrendered: bool = False) -> M | None:
@@ -104,34 +104,34 @@ class _Reader:
                 if loc in seen or (unsaid and detail["type"] != "extra_forbidden"):
                     continue
                 seen.add(loc)
-                self._pydantic_mistake(model, detail, (*path, *loc), inside)
+                self._pydantic_problem(model, detail, (*path, *loc), inside)
             return None
 
-    def _pydantic_mistake(self, model: type[BaseModel], detail: ErrorDetails, path: YamlPath, inside: str) -> None:
+    def _pydantic_problem(self, model: type[BaseModel], detail: ErrorDetails, path: YamlPath, inside: str) -> None:
         kind, key = detail["type"], next((part for part in reversed(path) if isinstance(part, str)), "")
         if not path:
-            self.mistake("must be a mapping with version, targets and syncs", self.positions.of_value(path))
+            self.problem("must be a mapping with version, targets and syncs", self.positions.of_value(path))
             return
         if kind == "extra_forbidden":
             hint = nearest(str(path[-1]), _keys_at(model, detail["loc"]))
-            self.mistake(f'unknown key "{path[-1]}"{inside}', self.positions.of_key(path), hint)
+            self.problem(f'unknown key "{path[-1]}"{inside}', self.positions.of_key(path), hint)
         elif path[-1] == "[key]" and kind != "literal_error":
             place = self.positions.of_key((*path[:-2], str(path[-2])))
-            self.mistake(f'key "{path[-2]}"{inside} must be text', place, "put it in quotes")
+            self.problem(f'key "{path[-2]}"{inside} must be text', place, "put it in quotes")
         elif path[-1] == "[key]":
             valid = str(detail["ctx"]["expected"]).replace("'", "").replace(" or ", ", ").split(", ")
             what = f'unknown key "{path[-2]}" in "{path[-3]}"{inside}'
-            self.mistake(what, self.positions.of_key(path[:-1]), nearest(str(path[-2]), valid))
+            self.problem(what, self.positions.of_key(path[:-1]), nearest(str(path[-2]), valid))
         elif kind == "missing":
-            self.mistake(f'"{path[-1]}" is missing{inside}', self.positions.of_value(path))
+            self.problem(f'"{path[-1]}" is missing{inside}', self.positions.of_value(path))
         elif kind == "literal_error":
             valid = str(detail["ctx"]["expected"]).replace("'", "").replace(" or ", ", ").split(", ")
             what = f'"{detail["input"]}" is no value of "{key}"{inside}'
-            self.mistake(what, self.positions.of_value(path), nearest(str(detail["input"]), valid))
+            self.problem(what, self.positions.of_value(path), nearest(str(detail["input"]), valid))
         elif kind == "value_error" and detail["loc"][-1:] in ((), ("destination",)):
-            self.mistake(str(detail["ctx"]["error"]), self.positions.of_value(path))
+            self.problem(str(detail["ctx"]["error"]), self.positions.of_value(path))
         else:
-            self.mistake(f'"{key}"{inside} {_plain(detail)}', self.positions.of_value(path))
+            self.problem(f'"{key}"{inside} {_plain(detail)}', self.positions.of_value(path))
 
     def target_name(self, top: File, asked: str | None) -> str | None:
         default = self.rendered(top.default_target, ("default_target",))
@@ -140,10 +140,10 @@ class _Reader:
         if name in top.targets or isinstance(name, _Unrendered):
             return name
         if name is None:
-            self.mistake('"default_target" is missing', Location(SPEC_FILE), nearest("", top.targets))
+            self.problem('"default_target" is missing', Location(SPEC_FILE), nearest("", top.targets))
         else:
             where = Location(SPEC_FILE) if asked else self.positions.of_value(("default_target",))
-            self.mistake(f'unknown target "{name}"', where, nearest(name, top.targets))
+            self.problem(f'unknown target "{name}"', where, nearest(name, top.targets))
         return None
 
     def targets(self, top: File, chosen: str | None) -> Target | None:
@@ -154,7 +154,7 @@ class _Reader:
             if key is not None and not is_template(key):
                 place = self.positions.of_value((*path, "destination", "api_key"))
                 hint = "write api_key: \"{{ env_var('BRAZE_API_KEY') }}\", and make a new key: this one is in a file"
-                self.mistake(f'"api_key"{inside} must come from the environment', place, hint)
+                self.problem(f'"api_key"{inside} must come from the environment', place, hint)
             value = self.rendered(raw, path, keep=("api_key",)) if name == chosen else raw
             target = self.check(Target, value, path, inside, unrendered=name != chosen)
             found = target if name == chosen else found
@@ -175,12 +175,12 @@ class _Reader:
             inside = f' in sync "{name}"' if isinstance(name, str) else f" in sync {index + 1}"
             if isinstance(values, dict):
                 given.append(_Given(values, inside, path, self.positions))
-                self.mistakes.extend(_mistakes_in(given[-1], models))
+                self.problems.extend(_problems_in(given[-1], models))
             sync = self.check(Sync, values, path, inside)
             if sync is not None:
                 sync._positions, sync._path, sync._as_written = self.positions, path, item
                 syncs.append(sync)
-        self.mistakes.extend(_mistakes_between(given))
+        self.problems.extend(_problems_between(given))
         return syncs
 
     def unit_tests(self, raw: list[Any], raw_syncs: list[Any]) -> list[UnitTest]:
@@ -193,16 +193,16 @@ class _Reader:
             inside = f' in unit test "{name}"' if isinstance(name, str) else f" in unit test {index + 1}"
             sync, place = item.get("sync") if isinstance(item, dict) else None, self.positions.of_value
             if isinstance(sync, str) and sync not in syncs:
-                self.mistake(f'there is no sync "{sync}"{inside}', place((*path, "sync")), nearest(sync, syncs))
+                self.problem(f'there is no sync "{sync}"{inside}', place((*path, "sync")), nearest(sync, syncs))
             if isinstance(name, str) and name in lines:
                 what = f'unit test "{name}" stands here again, first in line {lines[name]}'
-                self.mistake(what, place((*path, "name")), "give one of the two another name")
+                self.problem(what, place((*path, "name")), "give one of the two another name")
             lines.setdefault(str(name), place((*path, "name")).line)
             test = self.check(UnitTest, item, path, inside)
             if test is not None:
                 test._positions, test._path = self.positions, path
                 tests.append(test)
-                self.mistakes.extend(_inputs_again(test))
+                self.problems.extend(_inputs_again(test))
         return tests
 
 
@@ -278,60 +278,60 @@ def _plain(detail: ErrorDetails) -> str:
     return message
 
 
-def _mistakes_in(sync: _Given, models: Collection[str]) -> Iterator[Mistake]:
+def _problems_in(sync: _Given, models: Collection[str]) -> Iterator[Problem]:
     """What one key of a sync says against another, or against the models there are."""
     model, mode, record_type = (sync.text(key) for key in ("model", "mode", "track_record_type"))
     if model is not None and model not in models:
         hint = nearest(model, models) or f"write models/{model}.sql"
-        yield Mistake(f"there is no models/{model}.sql, the model{sync.inside}", sync.value_at("model"), hint)
-    yield from _schedule_mistakes(sync)
+        yield Problem(f"there is no models/{model}.sql, the model{sync.inside}", sync.value_at("model"), hint)
+    yield from _schedule_problems(sync)
     record_types = [kind for name, kind in MODES if name == mode and kind]
     if record_types and "track_record_type" not in sync.values:
         what = f'"track_record_type" is missing{sync.inside}: {mode} needs it'
-        yield Mistake(what, sync.value_at(), nearest("", record_types))
+        yield Problem(what, sync.value_at(), nearest("", record_types))
     row = MODES.get((mode or "", record_type if record_types else None))
     if row is None:
         return
     untaken = (MODE_OPTIONS - row.options) | (set() if record_types else {"track_record_type"})
     for key in sorted(untaken & sync.values.keys()):
-        yield Mistake(f'"{key}"{sync.inside} is not taken by mode {row.label}', sync.key_at(key), "leave it out")
+        yield Problem(f'"{key}"{sync.inside} is not taken by mode {row.label}', sync.key_at(key), "leave it out")
     incremental = sync.values.get("incremental")
     if isinstance(incremental, dict):
         if sync.text("on_removed") not in (None, "ignore"):
             what = f'"on_removed"{sync.inside} does not go with "incremental"'
-            yield Mistake(what, sync.value_at("on_removed"), "a row that an incremental model leaves out is not gone")
+            yield Problem(what, sync.value_at("on_removed"), "a row that an incremental model leaves out is not gone")
         if "keep" in incremental and row.repeat_harmless:
             what = f'"keep"{sync.inside} is not taken by mode {row.label}'
-            yield Mistake(what, sync.key_at("incremental", "keep"), "only events and purchases may be let go")
+            yield Problem(what, sync.key_at("incremental", "keep"), "only events and purchases may be let go")
     for key, deletes in (("mode", "users_delete"), ("on_removed", "delete")):
         if sync.text(key) == deletes and key not in untaken and sync.values.get("allow_destructive") is not True:
             hint = 'add "allow_destructive: true" to the sync if that is meant: deleting cannot be undone'
-            yield Mistake(f'"{key}: {deletes}"{sync.inside} deletes users', sync.value_at(key), hint)
+            yield Problem(f'"{key}: {deletes}"{sync.inside} deletes users', sync.value_at(key), hint)
 
 
-def _inputs_again(test: UnitTest) -> Iterator[Mistake]:
+def _inputs_again(test: UnitTest) -> Iterator[Problem]:
     seen = set[object]()
     for index, given in enumerate(test.given):
         name = given.ref or given.source or "this"
         if name in seen:
             what = f'"given" in unit test "{test.name}" has {given.input} twice'
-            yield Mistake(what, test.where("given", index, "input"), "put all rows of an input together")
+            yield Problem(what, test.where("given", index, "input"), "put all rows of an input together")
         seen.add(name)
 
 
-def _schedule_mistakes(sync: _Given) -> Iterator[Mistake]:
+def _schedule_problems(sync: _Given) -> Iterator[Problem]:
     for key, check in (("schedule", check_line), ("timezone", check_zone)):
         text = sync.text(key)
         try:
             if text is not None:
                 check(text)
-        except ScheduleMistake as mistake:
-            yield Mistake(f'"{key}"{sync.inside}: {mistake}', sync.value_at(key), mistake.hint)
+        except ScheduleProblem as problem:
+            yield Problem(f'"{key}"{sync.inside}: {problem}', sync.value_at(key), problem.hint)
     if "timezone" in sync.values and sync.values.get("schedule") is None:
-        yield Mistake(f'"timezone"{sync.inside} has no use without "schedule"', sync.key_at("timezone"), "leave it out")
+        yield Problem(f'"timezone"{sync.inside} has no use without "schedule"', sync.key_at("timezone"), "leave it out")
 
 
-def _mistakes_between(syncs: list[_Given]) -> Iterator[Mistake]:
+def _problems_between(syncs: list[_Given]) -> Iterator[Problem]:
     """What syncs say of each other: names that stand twice, `after` that leads nowhere or in a circle."""
     first: dict[str, _Given] = {}
     for sync in syncs:
@@ -340,16 +340,16 @@ def _mistakes_between(syncs: list[_Given]) -> Iterator[Mistake]:
         if twin is not sync:
             line = twin.value_at("name").line
             what = f'sync "{name}" stands here again, first in line {line}'
-            yield Mistake(what, sync.value_at("name"), "give one of the two another name")
+            yield Problem(what, sync.value_at("name"), "give one of the two another name")
     names = [name for sync in syncs if (name := sync.text("name"))]
     for sync in syncs:
         for index, other in enumerate(sync.words("after")):
             if other not in names:
                 what = f'"after"{sync.inside} names no sync: "{other}"'
-                yield Mistake(what, sync.value_at("after", index), nearest(other, names))
+                yield Problem(what, sync.value_at("after", index), nearest(other, names))
     try:
         TopologicalSorter({sync.text("name"): sync.words("after") for sync in syncs}).prepare()
     except CycleError as error:
         circle: list[str] = error.args[1]
         where = next(sync for sync in syncs if sync.text("name") == circle[0]).value_at("after")
-        yield Mistake(f'"after" goes in a circle: {" -> ".join(reversed(circle))}', where, "take one of them out")
+        yield Problem(f'"after" goes in a circle: {" -> ".join(reversed(circle))}', where, "take one of them out")

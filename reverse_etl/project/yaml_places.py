@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from reverse_etl.errors import Location, Mistake, ProjectError
+from reverse_etl.errors import Location, Problem, ProjectError
 
 YamlPath = tuple[str | int, ...]
 _ALIAS = "while scanning an alias"  # as the parser takes a star; here it is a cron line that lost its quotes
@@ -44,7 +44,7 @@ class Positions:
     def _add(self, path: YamlPath, key: yaml.Node, value: yaml.Node) -> None:
         self._keys[path], self._values[path] = key.start_mark, value.start_mark
 
-    def _walk(self, node: yaml.Node, path: YamlPath) -> Iterator[Mistake]:
+    def _walk(self, node: yaml.Node, path: YamlPath) -> Iterator[Problem]:
         """Write down where everything stands; yield a mistake for each key that stands twice."""
         if isinstance(node, yaml.SequenceNode):
             for index, item in enumerate(node.value):
@@ -57,7 +57,7 @@ class Positions:
                 inner = (*path, key.value)
                 if inner in self._keys:
                     what = f'key "{key.value}" stands here again, first in line {self._keys[inner].line + 1}'
-                    yield Mistake(what, _location(self.file, key.start_mark), "keep one of the two")
+                    yield Problem(what, _location(self.file, key.start_mark), "keep one of the two")
                     continue
                 self._add(inner, key, value)
                 yield from self._walk(value, inner)
@@ -67,7 +67,7 @@ def _location(file: str, mark: yaml.Mark) -> Location:
     return Location(file, mark.line + 1, mark.column + 1)
 
 
-def parse_yaml(text: str, file: str) -> tuple[Any, Positions, list[Mistake]]:
+def parse_yaml(text: str, file: str) -> tuple[Any, Positions, list[Problem]]:
     """The document, where everything in it stands, and its keys that stand twice.
 
     Raises ProjectError at the line where the text is no YAML.
@@ -79,8 +79,8 @@ def parse_yaml(text: str, file: str) -> tuple[Any, Positions, list[Mistake]]:
             root = loader.get_single_node()
             if root is None:
                 return None, positions, []
-            mistakes = list(positions._walk(root, ()))
-            return loader.construct_document(root), positions, mistakes
+            problems = list(positions._walk(root, ()))
+            return loader.construct_document(root), positions, problems
         finally:
             loader.dispose()
     except yaml.MarkedYAMLError as error:

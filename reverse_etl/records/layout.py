@@ -10,7 +10,7 @@ from difflib import get_close_matches
 from enum import Enum
 
 from reverse_etl.braze.modes import MAX_TEXT, STRONG, Extra, Field, Kind, Mode, Shape
-from reverse_etl.errors import Location, Mistake, ProjectError, nearest
+from reverse_etl.errors import Location, Problem, ProjectError, nearest
 from reverse_etl.project.spec import Sync
 from reverse_etl.sql.types import BEYOND_64_BITS, INTEGERS, LISTS, MOMENTS, NUMBERS, TEXTS, SqlType
 
@@ -113,14 +113,14 @@ def lay_out(sync: Sync, model_file: str, columns: Sequence[tuple[str, SqlType]])
     """The layout of a sync over its model's columns. Raises ProjectError with all that does not fit."""
     mode, model = sync.spec, Location(model_file)
     names = [name for name, _ in columns]
-    mistakes = [*_unknown_names(sync, names), *_bad_names(mode, sync, names, model)]
+    problems = [*_unknown_names(sync, names), *_bad_names(mode, sync, names, model)]
     placed = [_place(sync, name, of) for name, of in columns]
     layout = Layout(sync, tuple(placed), (), False, ())
-    mistakes += [*_bad_columns(sync, layout, model), *_missing_columns(layout, model)]
-    if not mistakes:
-        layout, mistakes = _with_key(layout, model)
-    if mistakes:
-        raise ProjectError(mistakes)
+    problems += [*_bad_columns(sync, layout, model), *_missing_columns(layout, model)]
+    if not problems:
+        layout, problems = _with_key(layout, model)
+    if problems:
+        raise ProjectError(problems)
     return layout
 
 
@@ -137,46 +137,46 @@ def _place(sync: Sync, name: str, of: SqlType) -> Column:
     return Column(name, of, Role.EXTRA, None, is_json)
 
 
-def _unknown_names(sync: Sync, names: Collection[str]) -> Iterator[Mistake]:
+def _unknown_names(sync: Sync, names: Collection[str]) -> Iterator[Problem]:
     for key in ("primary_key", "pre_formatted_fields", "exclude_columns"):
         for index, name in enumerate(getattr(sync, key) or ()):
             if name not in names:
                 what = f'"{key}" in sync "{sync.name}": the model has no column "{name}"'
-                yield Mistake(what, sync.where(key, index), nearest(name, names))
+                yield Problem(what, sync.where(key, index), nearest(name, names))
     for number, test in enumerate(sync.data_tests):
         for index, name in enumerate(test.claim.column):
             if name not in names:
                 what = f'data test {test.kind} in sync "{sync.name}": the model has no column "{name}"'
                 where = sync.where("data_tests", number, test.kind, "column", index)
-                yield Mistake(what, where, nearest(name, names))
+                yield Problem(what, where, nearest(name, names))
     if sync.incremental and sync.incremental.cursor not in names:
         what = f'"incremental" in sync "{sync.name}": the model has no column "{sync.incremental.cursor}"'
-        yield Mistake(what, sync.where("incremental", "cursor"), nearest(sync.incremental.cursor, names))
+        yield Problem(what, sync.where("incremental", "cursor"), nearest(sync.incremental.cursor, names))
 
 
-def _bad_names(mode: Mode, sync: Sync, names: Sequence[str], model: Location) -> Iterator[Mistake]:
+def _bad_names(mode: Mode, sync: Sync, names: Sequence[str], model: Location) -> Iterator[Problem]:
     known = {*mode.identifiers, *(field.name for field in mode.fields), *ALIAS_PARTS}
     by_fold = {name.casefold(): name for name in known}
     for fold, count in Counter(name.casefold() for name in names).items():
         if count > 1:
             twins = ", ".join(f'"{name}"' for name in names if name.casefold() == fold)
-            yield Mistake(f"the model returns {count} columns of one name: {twins}", model, "rename with AS")
+            yield Problem(f"the model returns {count} columns of one name: {twins}", model, "rename with AS")
     for name in names:
         if name in sync.exclude_columns:
             continue
         if name.casefold().startswith(OWN_PREFIX):
-            yield Mistake(
+            yield Problem(
                 f'column "{name}": names that begin with {OWN_PREFIX} are for retl itself', model, "rename with AS"
             )
         if name not in known and name.casefold() in by_fold:
             right = by_fold[name.casefold()]
             what = f'column "{name}": Braze knows "{right}", and takes capital letters for another name'
-            yield Mistake(what, model, f'write AS {right}, or name the column in "exclude_columns"')
+            yield Problem(what, model, f'write AS {right}, or name the column in "exclude_columns"')
         if len(name) > MAX_TEXT:
-            yield Mistake(f'column "{name[:30]}...": a name may have {MAX_TEXT} characters', model, "rename with AS")
+            yield Problem(f'column "{name[:30]}...": a name may have {MAX_TEXT} characters', model, "rename with AS")
         is_reserved = name not in known and (name.startswith("$") or name in mode.reserved_properties)
         if mode.extra is Extra.PROPERTY and is_reserved:
-            yield Mistake(f'column "{name}" cannot be a property: Braze reserves the name', model, "rename with AS")
+            yield Problem(f'column "{name}" cannot be a property: Braze reserves the name', model, "rename with AS")
 
 
 _TAKEN: Mapping[Shape, tuple[frozenset[str], str]] = {
@@ -200,7 +200,7 @@ def shape_of(column: Column) -> Shape | None:
     return _IDENTIFIER_SHAPES.get(column.name, Shape.ID) if column.role is Role.IDENTIFIER else None
 
 
-def _bad_columns(sync: Sync, layout: Layout, model: Location) -> Iterator[Mistake]:
+def _bad_columns(sync: Sync, layout: Layout, model: Location) -> Iterator[Problem]:
     mode = layout.mode
     yield from _bad_cursor(sync, layout)
     for column in layout.sent:
@@ -209,10 +209,10 @@ def _bad_columns(sync: Sync, layout: Layout, model: Location) -> Iterator[Mistak
             taken = [*mode.identifiers, *(field.name for field in mode.fields)]
             close = nearest(column.name, taken) if len(taken) > 12 else f"it takes {', '.join(taken)}"
             hint = f'{close}; leave the column out, or name it in "exclude_columns"'
-            yield Mistake(f'column "{column.name}" is not taken by mode {mode.label}', model, hint)
+            yield Problem(f'column "{column.name}" is not taken by mode {mode.label}', model, hint)
         if column.name in sync.pre_formatted_fields and not (column.type.is_nested or column.type.family == "varchar"):
             what = f'"pre_formatted_fields" in sync "{sync.name}": "{column.name}" is {column.type.text}, not JSON text'
-            yield Mistake(what, sync.where("pre_formatted_fields"), "take it out of the list")
+            yield Problem(what, sync.where("pre_formatted_fields"), "take it out of the list")
         if shape is None:
             continue
         families, hint = _TAKEN[shape]
@@ -221,49 +221,49 @@ def _bad_columns(sync: Sync, layout: Layout, model: Location) -> Iterator[Mistak
         if (column.type.family in families and not (json_shape and column.type.unsendable())) or pre_formatted:
             continue
         what = f'column "{column.name}" is {column.type.text}; Braze takes {shape.value}'
-        yield Mistake(what, model, hint.format(column.name))
+        yield Problem(what, model, hint.format(column.name))
 
 
-def _bad_cursor(sync: Sync, layout: Layout) -> Iterator[Mistake]:
+def _bad_cursor(sync: Sync, layout: Layout) -> Iterator[Problem]:
     found = next((column for column in layout.columns if column.name == layout.cursor), None)
     if not sync.incremental or not found:
         return
     inside = f'"incremental" in sync "{sync.name}"'
     if found.type.family not in MOMENTS | INTEGERS:
         what = f'{inside}: "{found.name}" is {found.type.text}; a cursor is a time, a date or a whole number'
-        yield Mistake(what, sync.where("incremental", "cursor"), "CAST it in the model")
+        yield Problem(what, sync.where("incremental", "cursor"), "CAST it in the model")
     elif sync.incremental.lookback.isdigit() != (found.type.family in INTEGERS) and sync.incremental.lookback != "0":
         what = f'{inside}: "lookback: {sync.incremental.lookback}" does not go with "{found.name}", a {found.type.text}'
         hint = "write a number for a whole number, and a time such as 1 hour for a time or date"
-        yield Mistake(what, sync.where("incremental", "lookback"), hint)
+        yield Problem(what, sync.where("incremental", "lookback"), hint)
 
 
-def _missing_columns(layout: Layout, model: Location) -> Iterator[Mistake]:
+def _missing_columns(layout: Layout, model: Location) -> Iterator[Problem]:
     mode = layout.mode
     needed = [*(name for name in mode.key_fields), *(field.name for field in mode.fields if field.required)]
     for name in dict.fromkeys(needed):
         if not layout.has(name):
             close = get_close_matches(name, [column.name for column in layout.sent], n=1)
             hint = f"is it {close[0]}? Write AS {name}" if close else f"return it AS {name}"
-            yield Mistake(f'mode {mode.label} needs a column "{name}"', model, hint)
+            yield Problem(f'mode {mode.label} needs a column "{name}"', model, hint)
     if "user_alias" in mode.identifiers:
         parts = [name for name in ALIAS_PARTS if layout.has(name)]
         if len(parts) == 1:
             other = next(name for name in ALIAS_PARTS if name not in parts)
-            yield Mistake(f'column "{parts[0]}" needs "{other}" beside it', model, "an alias is a name and a label")
+            yield Problem(f'column "{parts[0]}" needs "{other}" beside it', model, "an alias is a name and a label")
         if parts and layout.has("user_alias"):
-            yield Mistake('columns "user_alias" and "alias_name" say the same', model, "keep one of the two")
+            yield Problem('columns "user_alias" and "alias_name" say the same', model, "keep one of the two")
     if mode.identifiers and not layout.identifiers:
         hint = f"add one of: {', '.join(mode.identifiers)} (or alias_name with alias_label)"
-        yield Mistake(f"mode {mode.label} needs a column that says which user a row is about", model, hint)
+        yield Problem(f"mode {mode.label} needs a column that says which user a row is about", model, hint)
     if layout.sync.on_removed == "delete" and not set(layout.identifiers) & set(STRONG):
         what = f'"on_removed: delete" in sync "{layout.sync.name}" needs a column external_id, user_alias or braze_id'
-        yield Mistake(what, layout.sync.where("on_removed"), "Braze deletes users by these")
+        yield Problem(what, layout.sync.where("on_removed"), "Braze deletes users by these")
 
 
-def _with_key(layout: Layout, model: Location) -> tuple[Layout, list[Mistake]]:
+def _with_key(layout: Layout, model: Location) -> tuple[Layout, list[Problem]]:
     sync, mode = layout.sync, layout.mode
-    key, whole_row, mistakes = sync.primary_key or (), False, []
+    key, whole_row, problems = sync.primary_key or (), False, []
     if not key and mode.whole_row_key:
         # The cursor too: equal rows are numbered among those that a run reads.
         of_row = (c.name for c in layout.columns if c.role is not Role.UNSENT or c.name == layout.cursor)
@@ -272,7 +272,7 @@ def _with_key(layout: Layout, model: Location) -> tuple[Layout, list[Mistake]]:
         candidates = [name for name in layout.identifiers if name in mode.exclusive] or list(layout.identifiers[:1])
         if len(candidates) > 1:
             what = f"the model has several identifiers ({', '.join(candidates)}): none of them names every row"
-            mistakes.append(Mistake(what, sync.where(), 'say what does: "primary_key: ..."'))
+            problems.append(Problem(what, sync.where(), 'say what does: "primary_key: ..."'))
         named = [part for name in candidates for part in layout.columns_of(name)]
         key = (*named, *mode.key_fields)
     tracked = [
@@ -280,4 +280,4 @@ def _with_key(layout: Layout, model: Location) -> tuple[Layout, list[Mistake]]:
         for column in layout.sent
         if Kind.CHANGED in mode.kinds and column.name not in key and not (column.field and column.field.switch)
     ]
-    return Layout(sync, layout.columns, key, whole_row, tuple(tracked)), mistakes
+    return Layout(sync, layout.columns, key, whole_row, tuple(tracked)), problems

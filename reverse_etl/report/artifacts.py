@@ -9,7 +9,6 @@ import os
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
@@ -17,12 +16,12 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from reverse_etl.errors import Mistake, ProjectError
+from reverse_etl.errors import Problem, ProjectError
 from reverse_etl.plan.outbox import InvalidReason, InvalidRow
 from reverse_etl.plan.plan import Plan
 from reverse_etl.project.graph import model_id, sync_id
 from reverse_etl.project.project import Project
-from reverse_etl.report.as_json import preview_json
+from reverse_etl.report.as_json import preview_json, problem_json
 from reverse_etl.runs.outcome import RunResult
 from reverse_etl.runs.preview import Preview
 from reverse_etl.state.commit import Fates
@@ -87,7 +86,7 @@ class Manifest(BaseModel):
     child_map: dict[str, list[str]]
 
 
-class Place(BaseModel):
+class FileLocation(BaseModel):
     """A place in a file of the project; 0 means that it is not known."""
 
     file: str
@@ -95,11 +94,11 @@ class Place(BaseModel):
     column: int
 
 
-class Said(BaseModel):
+class Error(BaseModel):
     """A mistake: what is wrong, where it stands, and the way out."""
 
-    what: str
-    where: Place | None
+    message: str
+    location: FileLocation | None
     hint: str | None
 
 
@@ -129,7 +128,7 @@ class Result(BaseModel):
     plan: Plan | None
     fates: Fates | None
     invalid_rows: list[InvalidRow] = Field(description="the first of them, by key")
-    mistakes: list[Said]
+    errors: list[Error]
 
 
 class RunResults(BaseModel):
@@ -167,7 +166,7 @@ class PlannedSync(BaseModel):
     seconds_at_rate_limit: float
     invalid_rows: list[InvalidRow]
     invalid_reasons: list[InvalidReason]
-    stops: list[dict[str, Any]] = Field(description="what would keep the plan from being sent")
+    stops: list[Error] = Field(description="what would keep the plan from being sent")
 
 
 class PlanArtifact(BaseModel):
@@ -248,19 +247,18 @@ def _result(result: RunResult) -> Result:
             for name, started_at, completed_at in result.timing
         ],
         execution_time=round(result.duration_s, 3),
-        message="; ".join(mistake.what for mistake in result.mistakes) or None,
+        message="; ".join(problem.message for problem in result.errors) or None,
         failures=failures,
         run_id=plan.run_id if plan else None,
         plan=plan,
         fates=fates,
         invalid_rows=list(result.invalid),
-        mistakes=[said(mistake) for mistake in result.mistakes],
+        errors=[_error(problem) for problem in result.errors],
     )
 
 
-def said(mistake: Mistake) -> Said:
-    where = Place(**asdict(mistake.where)) if mistake.where else None
-    return Said(what=mistake.what, where=where, hint=mistake.hint)
+def _error(problem: Problem) -> Error:
+    return Error.model_validate(problem_json(problem))
 
 
 def plan_artifact(previews: Sequence[Preview], about: About) -> PlanArtifact:

@@ -3,7 +3,7 @@
 from dataclasses import asdict
 from typing import Any
 
-from reverse_etl.errors import Mistake
+from reverse_etl.errors import Location, Problem
 from reverse_etl.runs.due import Due
 from reverse_etl.runs.outcome import RunResult
 from reverse_etl.runs.preview import Preview
@@ -21,7 +21,7 @@ def preview_json(preview: Preview) -> dict[str, Any]:
         "seconds_at_rate_limit": round(preview.seconds, 3),
         "invalid_rows": [asdict(row) for row in preview.invalid],
         "invalid_reasons": [asdict(reason) for reason in preview.reasons],
-        "stops": [mistake_json(stop) for stop in preview.stops],
+        "stops": [problem_json(stop) for stop in preview.stops],
     }
 
 
@@ -38,7 +38,7 @@ def result_json(result: RunResult) -> dict[str, Any]:
         "plan": asdict(result.plan) if result.plan else None,
         "fates": asdict(result.fates) if result.fates else None,
         "invalid_rows": [asdict(row) for row in result.invalid],
-        "mistakes": [mistake_json(mistake) for mistake in result.mistakes],
+        "errors": [problem_json(problem) for problem in result.errors],
     }
 
 
@@ -50,5 +50,14 @@ def due_json(due: Due) -> dict[str, Any]:
     }
 
 
-def mistake_json(mistake: Mistake) -> dict[str, Any]:
-    return {"what": mistake.what, "where": str(mistake.where) if mistake.where else None, "hint": mistake.hint}
+def problem_json(problem: Problem) -> dict[str, Any]:
+    """A problem for programs; a line or column of its place that is 0 is not known."""
+    return {
+        "message": problem.message,
+        "location": location_json(problem.location) if problem.location else None,
+        "hint": problem.hint,
+    }
+
+
+def location_json(location: Location) -> dict[str, Any]:
+    return {"file": location.file, "line": location.line, "column": location.column}

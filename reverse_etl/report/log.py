@@ -43,5 +43,5 @@ class Logged:
 def log_result(result: RunResult) -> None:
     """Say how a sync ended: as an error if it did not end well."""
     logger.log(logging.ERROR if result.exit_code else logging.INFO, "%s", result_line(result))
-    for mistake in result.mistakes:
-        logger.error("%s", mistake)
+    for problem in result.errors:
+        logger.error("%s", problem)

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from reverse_etl.errors import Mistake
+from reverse_etl.errors import Problem
 
 
 @dataclass
@@ -56,10 +56,10 @@ def line(text: str, event: str, level: str, **fields: object) -> str:
     return json.dumps(entry, ensure_ascii=False, default=str)
 
 
-def say_mistake(mistake: Mistake, **fields: object) -> None:
+def say_error(problem: Problem, **fields: object) -> None:
     """Say what is wrong, where, and the way out."""
     if not invocation.is_json:
-        say(str(mistake))
+        say(str(problem))
         return
-    where = asdict(mistake.where) if mistake.where else None
-    say(mistake.what, "mistake", "error", what=mistake.what, where=where, hint=mistake.hint, **fields)
+    location = asdict(problem.location) if problem.location else None
+    say(problem.message, "error", "error", location=location, hint=problem.hint, **fields)

@@ -6,7 +6,7 @@ from typing import Any
 
 from reverse_etl.plan.data_tests import DataTestResult
 from reverse_etl.project.spec import Sync
-from reverse_etl.report.as_json import mistake_json
+from reverse_etl.report.as_json import location_json, problem_json
 from reverse_etl.testing.comparison import Difference
 from reverse_etl.testing.unit_tests import UnitTestResult
 from reverse_etl.words import count, duration
@@ -19,8 +19,8 @@ def unit_test_lines(result: UnitTestResult) -> Iterator[str]:
     test = result.test
     where = "" if result.status == "pass" else f", {test.where()}"
     yield f"{_word(result.status)}  {test.name} ({test.sync}){where}"
-    for mistake in result.mistakes:
-        yield from (f"      {line}" for line in str(mistake).splitlines())
+    for problem in result.errors:
+        yield from (f"      {line}" for line in str(problem).splitlines())
     if result.differences:
         yield "      - expected  + actual"
     for difference in result.differences:
@@ -74,7 +74,7 @@ def unit_test_json(result: UnitTestResult) -> dict[str, Any]:
         "test_type": "unit",
         "name": test.name,
         "sync": test.sync,
-        "where": str(test.where()),
+        "location": location_json(test.where()),
         "status": result.status,
         "differences": [
             {
@@ -87,7 +87,7 @@ def unit_test_json(result: UnitTestResult) -> dict[str, Any]:
             }
             for difference in result.differences
         ],
-        "mistakes": [mistake_json(mistake) for mistake in result.mistakes],
+        "errors": [problem_json(problem) for problem in result.errors],
         "duration_s": round(result.duration_s, 3),
     }
 
@@ -98,7 +98,7 @@ def data_test_json(sync: Sync, result: DataTestResult) -> dict[str, Any]:
         "test_type": "data",
         "name": result.name,
         "sync": sync.name,
-        "where": str(sync.where("data_tests", result.number)),
+        "location": location_json(sync.where("data_tests", result.number)),
         "status": result.status,
         "failures": result.failures,
         "keys": list(result.keys),

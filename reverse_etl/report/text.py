@@ -141,7 +141,7 @@ def preview_markdown(previews: Sequence[Preview]) -> Iterator[str]:
             if result.status == "warn":
                 yield f"\n> warning: {preview.sync.name}: {result}"
         for stop in preview.stops:
-            yield f"\n> {stop.what}" + (f" ({stop.where})" if stop.where else "")
+            yield f"\n> {stop.message}" + (f" ({stop.location})" if stop.location else "")
 
 
 _SIGNS = {"added": "+", "changed": "~", "removed": "-"}

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from reverse_etl.delivery.session import Session
-from reverse_etl.errors import Mistake
+from reverse_etl.errors import Problem
 from reverse_etl.project.project import Project
 from reverse_etl.project.spec import Sync
 from reverse_etl.runs.outcome import Listener, Options, RunResult
@@ -36,9 +36,9 @@ class Job:
         """What `attempt` returns, as soon as nobody keeps it busy any more. See `clock.when_free`."""
         return when_free(attempt, self.options.wait_s, self.options.clock, self.notice)
 
-    def not_run(self, status: str, exit_code: int, mistakes: Sequence[Mistake] = ()) -> RunResult:
+    def not_run(self, status: str, exit_code: int, problems: Sequence[Problem] = ()) -> RunResult:
         """The result of a sync that was not run."""
         sync, project = self.sync, self.project
         return RunResult(
-            sync.name, sync.spec.label, project.target_name, status, exit_code, mistakes, project.scheduled_time
+            sync.name, sync.spec.label, project.target_name, status, exit_code, problems, project.scheduled_time
         )

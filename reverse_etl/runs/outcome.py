@@ -8,7 +8,7 @@ from typing import Literal, Protocol
 
 from reverse_etl.delivery.retry import RetryPolicy
 from reverse_etl.delivery.sender import Sender
-from reverse_etl.errors import Mistake
+from reverse_etl.errors import Problem
 from reverse_etl.plan.actions import Intent
 from reverse_etl.plan.outbox import InvalidRow
 from reverse_etl.plan.plan import Plan
@@ -50,7 +50,7 @@ class RunResult:
     target: str
     status: str
     exit_code: int
-    mistakes: Sequence[Mistake] = ()
+    errors: Sequence[Problem] = ()
     scheduled_time: datetime | None = None
     started_at: datetime | None = None
     duration_s: float = 0.0

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from reverse_etl.delivery.session import windows
-from reverse_etl.errors import Mistake
+from reverse_etl.errors import Problem
 from reverse_etl.plan.outbox import (
     InvalidReason,
     InvalidRow,
@@ -39,7 +39,7 @@ class Preview:
     sample: Sequence[SampleChange]
     invalid: Sequence[InvalidRow]
     reasons: Sequence[InvalidReason]
-    stops: Sequence[Mistake]
+    stops: Sequence[Problem]
     seconds: float
     depends_on: Sequence[str] = ()
 

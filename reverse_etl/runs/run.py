@@ -22,7 +22,7 @@ from reverse_etl.delivery.sender import Delivery, Route, Sender, SenderOptions
 from reverse_etl.delivery.session import Session
 from reverse_etl.engines.engine import Comparison, Engine
 from reverse_etl.engines.warehouse import engine_of
-from reverse_etl.errors import Mistake
+from reverse_etl.errors import Problem
 from reverse_etl.plan.actions import Intent
 from reverse_etl.plan.data_tests import failed, warnings
 from reverse_etl.plan.guards import DATA_TESTS, Counts, tripped
@@ -71,13 +71,13 @@ def carry_out(job: Job, session: Session, state: State, plan: Plan) -> RunResult
     for warning in warnings(plan.data_tests, DATA_TESTS in skipped_guards):
         job.notice(warning)
     invalid = invalid_rows(state.connection)
-    mistakes = why_stop(sync, plan, job.options)
+    problems = why_stop(sync, plan, job.options)
     delivery = None
-    if not mistakes:
+    if not problems:
         delivery = send(job, session, state, plan)
-        mistakes = [Mistake(f"{sync.name}: {delivery.stopped}", hint=delivery.hint)] if delivery.stopped else []
+        problems = [Problem(f"{sync.name}: {delivery.stopped}", hint=delivery.hint)] if delivery.stopped else []
     status = _status(plan, delivery)
-    message = "; ".join(mistake.what for mistake in mistakes) or None
+    message = "; ".join(problem.message for problem in problems) or None
     fates = state.finish(Ending(status, message, plan.counts, job.now()), moves_state=delivery is not None)
     status = final_status(status, fates)
     return RunResult(
@@ -86,7 +86,7 @@ def carry_out(job: Job, session: Session, state: State, plan: Plan) -> RunResult
         target=job.project.target_name,
         status=status,
         exit_code=0 if status == "success" else 1,
-        mistakes=mistakes,
+        errors=problems,
         scheduled_time=scheduled_time,
         started_at=job.started_at,
         duration_s=(job.now() - job.started_at).total_seconds(),
@@ -152,13 +152,13 @@ def write_records(state: State, layout: Layout, forgotten: str | None, intent: I
     state.write_outbox(layout, outbox_sql(layout, taken_changes(layout, forgotten)), intent)
 
 
-def why_stop(sync: Sync, plan: Plan, options: Options) -> list[Mistake]:
+def why_stop(sync: Sync, plan: Plan, options: Options) -> list[Problem]:
     """What keeps a plan from being sent: invalid rows that are not to be skipped, data tests, and guards."""
     stops = []
     if plan.invalid and not sync.skip_on_invalid_records:
         what = f"{sync.name}: {plan.invalid:,} of {plan.rows:,} rows are invalid, so nothing was sent"
         hint = f"`retl rejects {sync.name}` lists them all; skip_on_invalid_records: true sends the others"
-        stops.append(Mistake(what, sync.where("skip_on_invalid_records"), hint))
+        stops.append(Problem(what, sync.where("skip_on_invalid_records"), hint))
     removed = plan.removed if sync.on_removed != "ignore" else 0
     counts = Counts(plan.rows, plan.in_state, plan.to_send, removed, sum(plan.requests.values()), plan.data_points)
     stops += failed(sync, plan.data_tests, DATA_TESTS in options.force_guards)

@@ -52,7 +52,7 @@ def _run_due(job: Job, session: Session, due: Due) -> RunResult:
 
 def _left_alone(job: Job, error: AtWorkError) -> RunResult:
     """What is being done needs no waiting for: a later call sees whether it went well."""
-    return job.not_run(RUNNING, 0, [replace(mistake, hint=None) for mistake in error.mistakes])
+    return job.not_run(RUNNING, 0, [replace(problem, hint=None) for problem in error.problems])
 
 
 def passes(

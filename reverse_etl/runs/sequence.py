@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 
 from reverse_etl.delivery.session import Session
-from reverse_etl.errors import Mistake, RetlError
+from reverse_etl.errors import Problem, RetlError
 from reverse_etl.runs.job import Job
 from reverse_etl.runs.outcome import RUNNING, RunResult
 
@@ -22,7 +22,7 @@ def run_jobs(
         has_failed = job.options.fail_fast and any(result.exit_code for result in results.values())
         if is_interrupted() or missed or has_failed:
             why = f"it comes after {', '.join(missed)}" if missed else "the command ended before its turn"
-            results[sync.name] = job.not_run("skipped", 1, [Mistake(f"{sync.name}: skipped: {why}")])
+            results[sync.name] = job.not_run("skipped", 1, [Problem(f"{sync.name}: skipped: {why}")])
             yield results[sync.name]
             continue
         for name in sync.after:
@@ -31,7 +31,7 @@ def run_jobs(
         try:
             results[sync.name] = job.run(session)
         except RetlError as error:
-            results[sync.name] = job.not_run("failed", error.exit_code, error.mistakes)
+            results[sync.name] = job.not_run("failed", error.exit_code, error.problems)
         fates = results[sync.name].fates
         if fates and fates.requests:
             finished_s[sync.name] = clock.now_s()

@@ -125,7 +125,7 @@ class SharedCopy:
         return self._shared.older()
 
     def _not_moved(self, error: StateError, accepted: int) -> StateError:
-        what = f"{self._place.sync}: {error.mistakes[0].what}; so the state there was not moved"
+        what = f"{self._place.sync}: {error.problems[0].message}; so the state there was not moved"
         sent = f"{accepted:,} rows that Braze accepted in this run are written down in {self._place.folder} only"
         hint = "run again from here: what is written down is brought there first"
         if isinstance(error, OvertakenError):

@@ -185,11 +185,11 @@ class SharedState:
                     return
 
     def _lose(self, error: StateError) -> None:
-        mistake = error.mistakes[0]
+        problem = error.problems[0]
         with self._turn:
-            first, self._lost = self._lost is None, self._lost or mistake.what
+            first, self._lost = self._lost is None, self._lost or problem.message
         if first and self._on_lost:
-            self._on_lost(f"the lock on the state was lost: {mistake.what}", mistake.hint or "")
+            self._on_lost(f"the lock on the state was lost: {problem.message}", problem.hint or "")
 
     def _is_in_time(self) -> bool:
         holder = self._head.holder

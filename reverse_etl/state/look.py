@@ -48,7 +48,7 @@ def standing(project: Project, sync: Sync) -> Standing:
         with state_of(project, sync) as state:
             return _standing(sync, state)
     except BusyError as error:
-        return Standing(sync.name, "running", message=error.mistakes[0].what)
+        return Standing(sync.name, "running", message=error.problems[0].message)
     except StoreError as error:
         return Standing(sync.name, UNREACHABLE, message=str(error))
     except StateError as error:

@@ -40,6 +40,6 @@ def when_free(attempt: Callable[[], T], wait_s: float, clock: Clock, say: Callab
             if left_s <= 0:
                 raise
             if not has_said:
-                say(f"waiting up to {wait_s:g} s: {error.mistakes[0].what}")
+                say(f"waiting up to {wait_s:g} s: {error.problems[0].message}")
                 has_said = True
             clock.wait(min(LOOK_EVERY_S, left_s), threading.Event())

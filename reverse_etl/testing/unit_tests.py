@@ -24,7 +24,7 @@ from reverse_etl.delivery.batches import Record
 from reverse_etl.engines.duckdb.connection import seed_sql
 from reverse_etl.engines.duckdb.engine import DuckDBEngine
 from reverse_etl.engines.warehouse import engine_of
-from reverse_etl.errors import DataError, Location, Mistake, ProjectError, RetlError, nearest
+from reverse_etl.errors import DataError, Location, Problem, ProjectError, RetlError, nearest
 from reverse_etl.plan.actions import Intent
 from reverse_etl.plan.data_tests import DataTestResult
 from reverse_etl.plan.outbox import invalid_rows, read_records
@@ -64,12 +64,12 @@ class Prepared:
 
 @dataclass(frozen=True)
 class UnitTestResult:
-    """What came of a unit test. error: it could not be carried out, for the `mistakes`."""
+    """What came of a unit test. error: it could not be carried out, for the `errors`."""
 
     test: UnitTest
     status: Literal["pass", "fail", "error"]
     differences: Sequence[Difference]
-    mistakes: Sequence[Mistake]
+    errors: Sequence[Problem]
     duration_s: float
 
 
@@ -78,27 +78,29 @@ class UnitTestResult:
 
 def prepare(project: Project, tests: Iterable[UnitTest]) -> list[Prepared]:
     """The tests, ready to run. Raises ProjectError with the mistakes of all of them."""
-    prepared, mistakes = [], dict[tuple[str, Location | None], Mistake]()
+    prepared, problems = [], dict[tuple[str, Location | None], Problem]()
     with connect() as connection:
         for test in tests:
             try:
                 prepared.append(_Preparation(project, connection, test).prepared())
             except ProjectError as error:
-                for mistake in error.mistakes:
-                    mistakes.setdefault((mistake.what, mistake.where), mistake)  # tests of one model share its mistakes
-    if mistakes:
-        raise ProjectError(sorted(mistakes.values(), key=lambda mistake: mistake.where or Location("")))
+                for problem in error.problems:
+                    problems.setdefault(
+                        (problem.message, problem.location), problem
+                    )  # tests of one model share its mistakes
+    if problems:
+        raise ProjectError(sorted(problems.values(), key=lambda problem: problem.location or Location("")))
     return prepared
 
 
 class _Preparation:
-    """One test on its way to SQL; what is wrong with its given rows is gathered in `mistakes`."""
+    """One test on its way to SQL; what is wrong with its given rows is gathered in `problems`."""
 
     def __init__(self, project: Project, connection: DuckDBPyConnection, test: UnitTest) -> None:
         self.project, self.test, self.engine = project, test, DuckDBEngine(connection)
         self.sync = project.sync(test.sync)
         self.values = _run_values(project, test)
-        self.mistakes: list[Mistake] = []
+        self.problems: list[Problem] = []
 
     def prepared(self) -> Prepared:
         """The test, ready to run. Raises ProjectError with all its mistakes."""
@@ -108,13 +110,13 @@ class _Preparation:
         for name in inputs.keys() - set(model.refs):
             used = ", ".join(_input(other) for other in model.refs)
             what = f'{self._inside}: no model of sync "{self.sync.name}" uses {self.test.given[inputs[name]].input}'
-            self._mistake(what, self.test.where("given", inputs[name], "input"), f"they use {used}" if used else None)
-        self._stop_at_mistakes()
+            self._problem(what, self.test.where("given", inputs[name], "input"), f"they use {used}" if used else None)
+        self._stop_at_problems()
         columns = self.engine.describe(model)
         layout = lay_out(self.sync, model.file, columns)
         this = next((number for number, one in enumerate(self.test.given) if one.is_this), None)
         acknowledged = self._given(this, dict(columns)) if this is not None else None
-        self._stop_at_mistakes()
+        self._stop_at_problems()
         file = f"target/compiled/unit_tests/{self.test.name}.this.sql"
         return Prepared(
             self.test,
@@ -128,12 +130,12 @@ class _Preparation:
     def _inside(self) -> str:
         return f'unit test "{self.test.name}"'
 
-    def _mistake(self, what: str, where: Location, hint: str | None = None) -> None:
-        self.mistakes.append(Mistake(what, where, hint))
+    def _problem(self, what: str, where: Location, hint: str | None = None) -> None:
+        self.problems.append(Problem(what, where, hint))
 
-    def _stop_at_mistakes(self) -> None:
-        if self.mistakes:
-            raise ProjectError(self.mistakes)
+    def _stop_at_problems(self) -> None:
+        if self.problems:
+            raise ProjectError(self.problems)
 
     def _written(self, compiled: Compiled) -> Compiled:
         self.project.write_compiled(compiled)
@@ -146,8 +148,8 @@ class _Preparation:
             return self._written(compile_model(self.sync.model, self.project.models, values, file))
         except ProjectError as error:
             what = f"{self._inside} ({self.test.where()})"
-            told = (replace(mistake, what=f"{what}: {mistake.what}") for mistake in error.mistakes)
-            raise ProjectError([*self.mistakes, *told]) from error
+            told = (replace(problem, message=f"{what}: {problem.message}") for problem in error.problems)
+            raise ProjectError([*self.problems, *told]) from error
 
     def _types(self, name: str) -> Types | None:
         """All columns of an input with their types, if the project itself says what they are.
@@ -175,20 +177,20 @@ class _Preparation:
                 return Given((text or "").strip().rstrip(";"), where)
             rows = csv_rows(text) if text is not None else one.rows
         except ProjectError as error:
-            self.mistakes.extend(error.mistakes)
+            self.problems.extend(error.problems)
             return None
         except ValueError as error:
-            self._mistake(f"{self._inside}: {one.input}: {error}", self._place_of_rows(one, number))
+            self._problem(f"{self._inside}: {one.input}: {error}", self._place_of_rows(one, number))
             return None
         if types is None and one.format == "csv":
             types = self._types_of_csv(text or "")
         if types is None and not rows:
             what = f"{self._inside}: {one.input} has no rows, and nothing in the project says what columns it has"
-            self._mistake(what, where, "write `format: sql` with `rows: select null as a_column where false`")
+            self._problem(what, where, "write `format: sql` with `rows: select null as a_column where false`")
             return None
         for column, row in unknown_columns(rows, types).items():
             place = self.test.key_at(*path, "rows", row, column) if text is None else self._place_of_rows(one, number)
-            self._mistake(f'{self._inside}: {one.input} has no column "{column}"', place, nearest(column, types or ()))
+            self._problem(f'{self._inside}: {one.input} has no column "{column}"', place, nearest(column, types or ()))
         return Given(rows_sql(rows, types), where)
 
     def _text(self, one: Input, number: int) -> str | None:
@@ -203,7 +205,7 @@ class _Preparation:
         path = self.project.seeds.get(one.ref or "")
         if path is None:
             what = f'{self._inside}: {one.input} has no "rows", and is no seed, whose rows would be those of its file'
-            self._mistake(what, self.test.where("given", number))
+            self._problem(what, self.test.where("given", number))
             return None
         return Given(seed_sql(path), self.test.where("given", number))
 
@@ -243,7 +245,7 @@ def run_test(project: Project, prepared: Prepared) -> UnitTestResult:
     """Carry out a unit test, and compare."""
     test, began_s = prepared.test, time.monotonic()
     found: list[Difference] = []
-    mistakes: Sequence[Mistake] = ()
+    problems: Sequence[Problem] = ()
     try:
         with (
             TemporaryDirectory(prefix="retl-") as folder,
@@ -257,9 +259,9 @@ def run_test(project: Project, prepared: Prepared) -> UnitTestResult:
             found += invalid_differences(test.expect.invalid or (), invalid_rows(state.connection, _ALL))
             state.run.drop()
     except RetlError as error:
-        mistakes = error.mistakes
-    status: Literal["pass", "fail", "error"] = "error" if mistakes else "fail" if found else "pass"
-    return UnitTestResult(test, status, found, mistakes, time.monotonic() - began_s)
+        problems = error.problems
+    status: Literal["pass", "fail", "error"] = "error" if problems else "fail" if found else "pass"
+    return UnitTestResult(test, status, found, problems, time.monotonic() - began_s)
 
 
 def _plan(state: State, layout: Layout, model: Compiled, options: Options) -> None:
@@ -279,7 +281,7 @@ def _acknowledge(state: State, prepared: Prepared, rows: Compiled) -> None:
     )
     where = next(prepared.test.where("given", n) for n, one in enumerate(prepared.test.given) if one.is_this)
     invalid = [
-        Mistake(f"row {row.key} cannot have been acknowledged: {row.column} {row.reason}", where, row.hint)
+        Problem(f"row {row.key} cannot have been acknowledged: {row.column} {row.reason}", where, row.hint)
         for row in invalid_rows(state.connection)
     ]
     if invalid:

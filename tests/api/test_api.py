@@ -33,7 +33,7 @@ def test_sync_returns_what_happened(shop: Shop):
     assert (result.sync, result.mode, result.target) == ("people", "users_track / attributes", "test")
     assert (result.status, result.exit_code, result.is_success) == ("success", 0, True)
     assert (result.accepted, result.rejected, result.in_doubt, result.unsent, result.invalid) == (3, 0, 0, 0, 0)
-    assert (result.requests, result.attributes, result.mistakes) == (1, 3, ())
+    assert (result.requests, result.attributes, result.errors) == (1, 3, ())
     assert result.plan is not None
     assert result.run_id == result.plan.run_id == shop.rows_of("runs", "run_id")[0][0]
     assert result.started_at is not None
@@ -66,7 +66,7 @@ def test_plan_sends_nothing_and_needs_no_key(shop: Shop):
     shop.sync("people", ROWS.format(rows=3))
     plan = Project(shop.folder).plan("people", max_changes=2)
     assert (plan.has_changes, plan.plan.added, dict(plan.columns)) == (True, 3, {"n": 3})
-    assert [stop.what for stop in plan.stops] == [
+    assert [stop.message for stop in plan.stops] == [
         "people: guard max_changes: 3 rows would be sent; at most 2 are allowed"
     ]
     assert "| people | users_track / attributes | 3 | 0 | 0 | 0 | 1 |" in plan.markdown
@@ -83,7 +83,7 @@ def test_what_goes_wrong_in_a_sync_is_in_its_result_until_it_is_asked_to_raise(s
     with pytest.raises(SyncError) as caught:
         result.raise_for_status()
     assert str(caught.value).splitlines()[0] == "people: failed"
-    assert caught.value.mistakes[1:] == result.mistakes
+    assert caught.value.problems[1:] == result.errors
     assert caught.value.exit_code == 2
     assert isinstance(caught.value, RetlError)
 
@@ -219,7 +219,7 @@ def test_one_sync_twice_at_once_runs_once(shop: Shop):
     second: list[SyncResult] = []
     assert project(shop, listener=Second()).sync("people").is_success
     assert [(result.status, result.exit_code) for result in second] == [("failed", 1)]
-    assert 'sync "people" on target "test" is at work already' in second[0].mistakes[0].what
+    assert 'sync "people" on target "test" is at work already' in second[0].errors[0].message
 
 
 _FORKED = """

@@ -72,7 +72,7 @@ def test_unknown_key_stops_the_run_at_once_and_is_not_repeated_anywhere(tmp_path
     with Sandbox(keys={"another": {"*"}}) as braze:
         shop = attributes(Shop(tmp_path / "shop", braze), rows=1000)
         result = shop.run()
-        assert [str(mistake) for mistake in result.mistakes] == [
+        assert [str(problem) for problem in result.errors] == [
             "it: Braze answered 401: Invalid API key: ***\n"
             "  hint: the key is unknown at this address: look at api_key, and whether endpoint is that of the workspace"
         ]
@@ -84,7 +84,7 @@ def test_unknown_key_stops_the_run_at_once_and_is_not_repeated_anywhere(tmp_path
 def test_missing_permission_says_that_a_new_key_is_needed(tmp_path):
     with Sandbox(keys={"sandbox": {"users.delete"}}) as braze:
         result = attributes(Shop(tmp_path / "shop", braze)).run()
-        assert [str(mistake) for mistake in result.mistakes] == [
+        assert [str(problem) for problem in result.errors] == [
             "it: Braze answered 403: Access Denied\n"
             "  hint: permissions of a key cannot be changed: make a new key with users.track"
         ]
@@ -103,7 +103,7 @@ def test_nobody_at_the_address_is_said_after_some_tries(shop: Shop):
     shop.destination = {"endpoint": f"http://127.0.0.1:{port}"}
     result = attributes(shop).run(policy=RetryPolicy(tries=4))
     assert (result.status, result.exit_code, result.fates.requests, result.fates.unsent) == ("failed", 1, 0, 10)
-    assert result.mistakes[0].what.startswith(
+    assert result.errors[0].message.startswith(
         f"it: http://127.0.0.1:{port} cannot be reached: Connection refused; tried 4 times in "
     )
     assert len(shop.clock.waits) == 3
@@ -178,7 +178,7 @@ def test_braze_that_refuses_everything_row_by_row_is_not_asked_on(shop: Shop):
     shop.braze.add_fault(Fault("status", status=400, body='{"message":"no"}', times=None))
     result = attributes(shop, rows=10_000).run()
     assert result.status == "failed"
-    assert "refused 75 rows one by one and took none in between" in result.mistakes[0].what
+    assert "refused 75 rows one by one and took none in between" in result.errors[0].message
     assert len(shop.braze.requests()) < 800
     assert result.fates.rejected + result.fates.unsent == 10_000
 

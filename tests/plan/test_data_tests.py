@@ -32,7 +32,7 @@ def test_failed_test_stops_the_run_before_its_first_request(shop: Shop):
     shop.sync("members", ROWS, data_tests=[{"not_null": ["external_id"]}, {"not_null": "email"}])
     result = shop.run()
     assert (result.status, result.exit_code, shop.sent()) == ("stopped", 1, [])
-    assert [str(mistake) for mistake in result.mistakes] == [
+    assert [str(problem) for problem in result.errors] == [
         "syncs.yml:20:5: members: data test not_null email: 2 rows fail\n"
         "  hint: keys c-2, c-4; if that is meant: --force-guard data_tests lets this one run pass"
     ]
@@ -303,7 +303,7 @@ def test_command_runs_data_tests_if_it_is_told_to(retl: Retl, members: Path, sho
         "test_type": "data",
         "name": "not_null email",
         "sync": "members",
-        "where": "syncs.yml:18:5",
+        "location": {"file": "syncs.yml", "line": 18, "column": 5},
         "status": "fail",
         "failures": 2,
         "keys": ["c-2", "c-4"],
@@ -345,7 +345,7 @@ def test_unknown_guard_is_offered_data_tests(retl: Retl, members: Path):
 def test_mistakes_lead_to_the_place_in_the_file(shop: Shop, test: dict[str, Any], expected: str):
     shop.sync("members", ROWS, data_tests=[test])
     (result,) = shop.run_all("members")
-    assert [str(mistake) for mistake in result.mistakes] == [expected]
+    assert [str(problem) for problem in result.errors] == [expected]
     assert (result.exit_code, shop.sent()) == (2, [])
 
 
@@ -360,8 +360,8 @@ def test_error_in_the_model_is_the_models_also_where_tests_come_first(shop: Shop
         "SELECT 'c-1' AS external_id,\n  CAST('x' || random() AS INTEGER) AS n",
         data_tests=[{"not_null": "n"}],
     )
-    (mistake,) = shop.run().mistakes
-    assert (str(mistake.where), mistake.hint) == (
+    (problem,) = shop.run().errors
+    assert (str(problem.location), problem.hint) == (
         "models/members.sql:2",
         "the compiled SQL is in target/compiled/members.sql, line 2",
     )
@@ -369,7 +369,7 @@ def test_error_in_the_model_is_the_models_also_where_tests_come_first(shop: Shop
 
 def test_where_that_fails_on_a_row_is_told_from_the_model(shop: Shop):
     shop.sync("members", ROWS, data_tests=[{"not_null": {"column": "email", "where": "CAST(tier AS INTEGER) > 1"}}])
-    assert [str(mistake) for mistake in shop.run().mistakes] == [
+    assert [str(problem) for problem in shop.run().errors] == [
         'syncs.yml:18:3: data test in sync "members": Conversion Error: Could not convert string *** to INT32 when '
         "casting from source column tier\n  hint: look at the where of its data tests"
     ]

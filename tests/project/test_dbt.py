@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from reverse_etl.errors import Location, ProjectError
 from reverse_etl.project.dbt_manifest import Manifest, read_manifest
-from reverse_etl.project.jinja import TemplateMistake
+from reverse_etl.project.jinja import TemplateProblem
 from reverse_etl.project.models import Compiled, Model, RunValues, compile_model
 from reverse_etl.project.spec import Source
 from tests.conftest import Retl
@@ -336,7 +336,7 @@ def test_a_name_leads_to_its_only_or_nearest_namesake_or_to_a_mistake(
     right = {"shop"} if "shop" in packages else packages
     try:
         found = manifest_of(data).ref(name, package).sql
-    except TemplateMistake:
+    except TemplateProblem:
         assert len(right) != 1
     else:
         assert {found} == {f"{of}.{name}" for of in right}

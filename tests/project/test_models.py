@@ -29,7 +29,7 @@ def compiled(name: str, /, **texts: str) -> Compiled:
     return compile_model(name, models, values)
 
 
-def mistake(name: str, /, **texts: str) -> str:
+def problem(name: str, /, **texts: str) -> str:
     """What is said of the mistake in a model, by Jinja or by DuckDB."""
     with pytest.raises(ProjectError) as raised, connect() as connection:
         describe(connection, compiled(name, **texts))
@@ -170,16 +170,16 @@ def test_model_may_have_the_name_of_the_table_it_reads(shop: Shop):
     ],
 )
 def test_mistake_in_a_model_names_its_line_and_the_way_out(text: str, expected: str):
-    assert mistake("a", a=text) == expected
+    assert problem("a", a=text) == expected
 
 
 def test_mistake_in_a_model_that_is_referred_to_names_that_model():
-    found = mistake("a", a="select *\nfrom {{ ref('b') }}", b="-- first\nselect 1 as x,\n  y")
+    found = problem("a", a="select *\nfrom {{ ref('b') }}", b="-- first\nselect 1 as x,\n  y")
     assert found.startswith('models/b.sql:3: Binder Error: Referenced column "y"')
 
 
 def test_circle_of_refs_is_named():
-    found = mistake(
+    found = problem(
         "a", a="select * from {{ ref('b') }}", b="select * from {{ ref('c') }}", c="select * from {{ ref('b') }}"
     )
     assert found == (
@@ -190,7 +190,7 @@ def test_circle_of_refs_is_named():
 def test_value_in_a_failed_cast_is_not_shown(shop: Shop):
     shop.warehouse("CREATE TABLE t AS SELECT 'u1' AS external_id, 'o''hara@example.com' AS age")
     result = shop.sync("it", "select external_id,\n    age::int as age\nfrom t").run()
-    assert [str(mistake) for mistake in result.mistakes] == [
+    assert [str(problem) for problem in result.errors] == [
         "models/it.sql:2: Conversion Error: Could not convert string *** to INT32 when casting from source column age\n"
         "  hint: the compiled SQL is in target/compiled/it.sql, line 2"
     ]

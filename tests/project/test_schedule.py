@@ -10,7 +10,7 @@ from cronsim import CronSim
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from reverse_etl.project.cron import NICKNAMES, Cron, ScheduleMistake, check_line, check_zone
+from reverse_etl.project.cron import NICKNAMES, Cron, ScheduleProblem, check_line, check_zone
 
 MINUTE = timedelta(minutes=1)
 ZONES = ["UTC", "Asia/Seoul", "Europe/Berlin", "America/New_York", "Asia/Kolkata"]
@@ -225,18 +225,18 @@ FIELDS = 'write minute, hour, day of the month, month, day of the week: "*/15 * 
     ],
 )
 def test_line_that_cannot_be_used_is_refused(line: str, what: str, hint: str):
-    with pytest.raises(ScheduleMistake) as raised:
+    with pytest.raises(ScheduleProblem) as raised:
         check_line(line)
     assert (str(raised.value), raised.value.hint) == (what, hint)
 
 
 @pytest.mark.parametrize("name", ["Asia/Soul", "Asia", "", "../Berlin", "/etc/passwd"])
 def test_zone_that_is_not_there_is_refused(name: str):
-    with pytest.raises(ScheduleMistake, match="there is no time zone"):
+    with pytest.raises(ScheduleProblem, match="there is no time zone"):
         check_zone(name)
 
 
 def test_zone_has_a_nearest_name():
-    with pytest.raises(ScheduleMistake) as raised:
+    with pytest.raises(ScheduleProblem) as raised:
         check_zone("Asia/Soul")
     assert raised.value.hint == 'did you mean "Asia/Seoul"?'

@@ -27,9 +27,9 @@ BEYOND = {
     "cron line without quotes": "there is nothing to validate",
 }
 MISTAKES = {
-    mistake.id: mistake.values[0]
+    problem.id: problem.values[0]
     for mark in test_spec.test_mistake_is_named_with_its_place_and_the_way_out.pytestmark
-    for mistake in mark.args[1]
+    for problem in mark.args[1]
 }
 
 

@@ -28,10 +28,10 @@ def read(text: str, environ: dict[str, str] | None = None, target: str | None = 
     return read_spec(text, ["members", "orders"], environ or {}, target, variables)
 
 
-def mistakes(text: str, **options: object) -> list[str]:
+def problems(text: str, **options: object) -> list[str]:
     with pytest.raises(ProjectError) as raised:
         read(text, **options)
-    return [str(mistake) for mistake in raised.value.mistakes]
+    return [str(problem) for problem in raised.value.problems]
 
 
 def sync(**keys: object) -> str:
@@ -274,7 +274,7 @@ def test_good_sync_has_its_values_and_defaults():
     ],
 )
 def test_mistake_is_named_with_its_place_and_the_way_out(text: str, expected: list[str]):
-    assert mistakes(text) == expected
+    assert problems(text) == expected
 
 
 def test_all_mistakes_of_a_file_are_shown_together_in_its_order():
@@ -283,7 +283,7 @@ def test_all_mistakes_of_a_file_are_shown_together_in_its_order():
         "  - {name: b, model: members, mode: users_delete, nulls: clear}\n"
         "  - {name: c, mode: users_alias_new, after: [b, zz]}\n"
     )
-    assert [line.split(": ")[0] for line in mistakes(text)] == [
+    assert [line.split(": ")[0] for line in problems(text)] == [
         "syncs.yml:7:5",
         "syncs.yml:7:22",
         "syncs.yml:8:37",
@@ -331,13 +331,13 @@ def test_api_key_is_not_read_before_it_is_needed_and_never_shown():
 
 
 def test_mistakes_in_the_keys_of_other_targets_are_found_all_the_same():
-    assert mistakes(PROD.replace("max_objects_per_request", "max_objcts") + GOOD) == [
+    assert problems(PROD.replace("max_objects_per_request", "max_objcts") + GOOD) == [
         'syncs.yml:13:7: unknown key "max_objcts" in target "prod"\n  hint: did you mean "max_objects_per_request"?'
     ]
 
 
 def test_missing_environment_variables_of_the_chosen_target_are_all_named():
-    assert [line.split("\n")[0] for line in mistakes(PROD + GOOD, target="prod")] == [
+    assert [line.split("\n")[0] for line in problems(PROD + GOOD, target="prod")] == [
         'syncs.yml:8:37: environment variable "WAREHOUSE_PATH" is not set',
         'syncs.yml:11:17: environment variable "BRAZE_REST_ENDPOINT" is not set',
         'syncs.yml:13:32: environment variable "OBJECTS" is not set',
@@ -345,7 +345,7 @@ def test_missing_environment_variables_of_the_chosen_target_are_all_named():
 
 
 def test_unknown_target_is_named_with_the_nearest():
-    assert mistakes(PROD + GOOD, target="prd") == ['syncs.yml: unknown target "prd"\n  hint: did you mean "prod"?']
+    assert problems(PROD + GOOD, target="prd") == ['syncs.yml: unknown target "prd"\n  hint: did you mean "prod"?']
 
 
 def test_variables_of_the_command_line_win():
@@ -361,11 +361,11 @@ def test_anchors_and_merge_keys_work_and_keep_their_places():
         "  - &base\n    name: a\n    model: members\n    mode: users_track\n    track_record_type: attributes\n"
         "  - <<: *base\n    name: b\n    sned: all\n"
     )
-    assert mistakes(text) == ['syncs.yml:14:5: unknown key "sned" in sync "b"\n  hint: did you mean "send"?']
+    assert problems(text) == ['syncs.yml:14:5: unknown key "sned" in sync "b"\n  hint: did you mean "send"?']
 
 
 def test_yaml_cannot_make_objects():
-    (line,) = mistakes("version: !!python/object/apply:os.system [echo]\n")
+    (line,) = problems("version: !!python/object/apply:os.system [echo]\n")
     assert line.startswith("syncs.yml:1:10: not YAML: could not determine a constructor for the tag")
 
 

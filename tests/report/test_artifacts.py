@@ -227,8 +227,8 @@ def test_run_results_say_what_came_of_each_sync(shop: Shop, retl: Retl):
     assert users["fates"]["accepted"] == 3
     assert users["run_id"] == users["plan"]["run_id"] == shop.rows_of("runs", "run_id", sync="users")[0][0]
     assert (broken["status"], broken["failures"], broken["timing"]) == ("failed", None, [])
-    assert broken["mistakes"][0]["where"] == {"file": "models/broken.sql", "line": 1, "column": 0}
-    assert broken["message"] == broken["mistakes"][0]["what"]
+    assert broken["errors"][0]["location"] == {"file": "models/broken.sql", "line": 1, "column": 0}
+    assert broken["message"] == broken["errors"][0]["message"]
     assert {name: found["args"][name] for name in ("target", "vars", "all_syncs", "full_refresh")} == {
         "target": "test",
         "vars": "{country: KR}",
@@ -387,7 +387,7 @@ def test_whole_run_is_told_as_json_lines(shop: Shop, retl: Retl):
         ("sent", "users"),
         ("finished", "users"),
         ("finished", "broken"),
-        ("mistake", "broken"),
+        ("error", "broken"),
         ("summary", None),
     ]
     assert len({line["invocation_id"] for line in lines}) == 1
@@ -397,7 +397,7 @@ def test_whole_run_is_told_as_json_lines(shop: Shop, retl: Retl):
     assert lines[1]["counts"]["added"] == 3
     assert lines[2]["counts"] == {"to_send": 3, "accepted": 3, "rejected": 0, "requests": 1}
     assert (lines[3]["status"], lines[3]["counts"]["accepted"], lines[3]["level"]) == ("success", 3, "info")
-    assert lines[5]["where"] == {"file": "models/broken.sql", "line": 1, "column": 0}
+    assert lines[5]["location"] == {"file": "models/broken.sql", "line": 1, "column": 0}
     assert lines[6]["counts"] == {"success": 1, "failed": 1}
     assert "secret-value" not in done.err
     assert lines[0]["invocation_id"] == artifact(shop.folder, "run-results")["metadata"]["invocation_id"]
@@ -435,15 +435,15 @@ def test_mistakes_are_objects(retl: Retl, starter: Path, monkeypatch):
     done = retl("ls")
     (line,) = log(done.err)
     assert done.code == 2
-    assert (line["event"], line["level"], line["hint"]) == ("mistake", "error", 'did you mean "users_track"?')
-    assert (line["where"]["file"], line["where"]["line"] > 0) == ("syncs.yml", True)
+    assert (line["event"], line["level"], line["hint"]) == ("error", "error", 'did you mean "users_track"?')
+    assert (line["location"]["file"], line["location"]["line"] > 0) == ("syncs.yml", True)
 
 
 @pytest.mark.parametrize("arguments", [["nonsense"], ["sync", "--nonsense"], ["sync", "--threads", "0"]])
 def test_wrong_command_line_is_an_object_too(retl: Retl, arguments: list[str]):
     done = retl("--log-format", "json", *arguments)
     (line,) = log(done.err)
-    assert (done.code, done.out, line["event"]) == (2, "", "mistake")
+    assert (done.code, done.out, line["event"]) == (2, "", "error")
 
 
 def test_command_line_wins_over_the_environment(retl: Retl, starter: Path, monkeypatch):

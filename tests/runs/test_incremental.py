@@ -189,7 +189,7 @@ def test_sync_that_let_go_of_rows_does_not_stop_being_incremental_unasked(shop: 
     del shop.syncs[0]["incremental"]
     shop.write()
     result = shop.run()
-    assert [str(mistake) for mistake in result.mistakes] == [
+    assert [str(problem) for problem in result.errors] == [
         'syncs.yml:13:3: it: rows up to 2026-11-20 13:00:00 of "seen_at" were let go of, and would look new now\n'
         '  hint: set "incremental: {cursor: seen_at}" again; --full-refresh sends every row once more'
     ]
@@ -235,7 +235,7 @@ def test_sync_that_let_go_of_rows_does_not_stop_being_incremental_unasked(shop: 
 )
 def test_mistakes_around_the_cursor_are_named(shop: Shop, incremental, sql: str, message: str):
     result = shop.sync("it", sql, **({"incremental": incremental} if incremental else {})).run()
-    assert [str(mistake) for mistake in result.mistakes] == [message]
+    assert [str(problem) for problem in result.errors] == [message]
 
 
 # --- whatever happens ------------------------------------------------------------------------------------------------

@@ -179,7 +179,7 @@ def test_guard_stops_a_run_that_removes_too_much(people: Shop):
     people.sync("it", PEOPLE, on_removed="clear").run()
     people.warehouse("DELETE FROM people WHERE external_id = 'u1'")
     result = people.run()
-    assert [str(mistake) for mistake in result.mistakes] == [
+    assert [str(problem) for problem in result.errors] == [
         "syncs.yml:13:3: it: guard max_removed: on_removed: clear would act on 1 rows; at most 0 are allowed (10% of 3)\n"
         "  hint: if that is meant: --force-guard max_removed lets this one run pass"
     ]
@@ -191,7 +191,7 @@ def test_guard_stops_a_run_whose_model_is_empty(people: Shop):
     people.sync("it", PEOPLE, on_removed="clear", guards={"max_removed": "100%"}).run()
     people.warehouse("DELETE FROM people")
     result = people.run()
-    assert [mistake.what for mistake in result.mistakes] == [
+    assert [problem.message for problem in result.errors] == [
         "it: guard empty_snapshot: the model returned no rows, and 3 were there before"
     ]
     assert people.run(force_guards=["empty_snapshot"]).plan.removed == 3
@@ -200,7 +200,7 @@ def test_guard_stops_a_run_whose_model_is_empty(people: Shop):
 def test_guard_stops_a_run_that_changes_too_much(people: Shop):
     people.sync("it", PEOPLE, guards={"max_changes": "50%"})
     result = people.run()
-    assert [mistake.what for mistake in result.mistakes] == [
+    assert [problem.message for problem in result.errors] == [
         "it: guard max_changes: 3 rows would be sent; at most 1 are allowed (50% of 3)"
     ]
     assert people.sent() == []
@@ -213,7 +213,7 @@ def test_duplicate_keys_stop_the_run_with_their_names_and_counts(people: Shop):
     people.warehouse("INSERT INTO people SELECT * FROM people WHERE external_id <> 'u3'")
     people.warehouse("INSERT INTO people VALUES ('u1', 'Ada II', NULL)")
     result = people.sync("it", PEOPLE, primary_key="external_id").run()
-    assert [str(mistake) for mistake in result.mistakes] == [
+    assert [str(problem) for problem in result.errors] == [
         'syncs.yml:17:16: it: primary_key "external_id" is not unique: 2 keys stand in 5 rows: u1 (3 rows), u2 (2 rows)\n'
         "  hint: return one row for each key (GROUP BY, QUALIFY row_number() ...), or name more columns in primary_key"
     ]
@@ -223,7 +223,7 @@ def test_duplicate_keys_stop_the_run_with_their_names_and_counts(people: Shop):
 def test_null_keys_stop_the_run_with_their_count(people: Shop):
     people.warehouse("INSERT INTO people VALUES (NULL, 'Nobody', NULL), (NULL, 'Nobody', NULL)")
     result = people.sync("it", PEOPLE).run()
-    assert [str(mistake) for mistake in result.mistakes] == [
+    assert [str(problem) for problem in result.errors] == [
         'syncs.yml:13:3: it: primary_key "external_id" is NULL in 2 rows of the model\n'
         "  hint: leave them out of models/it.sql: WHERE external_id IS NOT NULL"
     ]
@@ -238,7 +238,7 @@ def test_two_rows_of_one_user_stop_the_run(people: Shop):
         exclude_columns="id",
     )
     result = people.run()
-    assert [mistake.what for mistake in result.mistakes] == [
+    assert [problem.message for problem in result.errors] == [
         "it: one user stands in several rows (external_id): 1 keys stand in 2 rows: u1 (2 rows)"
     ]
     assert people.sent() == []
@@ -247,7 +247,7 @@ def test_two_rows_of_one_user_stop_the_run(people: Shop):
 def test_other_primary_key_than_so_far_stops_the_run(people: Shop):
     people.sync("it", PEOPLE, primary_key="external_id").run()
     result = people.sync("it", PEOPLE, primary_key=["external_id", "first_name"]).run()
-    assert [str(mistake) for mistake in result.mistakes] == [
+    assert [str(problem) for problem in result.errors] == [
         "syncs.yml:18:3: it: rows were named by (external_id) so far, and are by (external_id, first_name) now\n"
         "  hint: `retl state reset it` forgets what was sent, and all rows go out again"
     ]
@@ -318,7 +318,7 @@ def test_changed_type_stops_the_run_until_it_is_accepted(people: Shop):
     people.sync("it", "SELECT external_id, length(first_name) AS n FROM people").run()
     people.sync("it", "SELECT external_id, length(first_name)::VARCHAR AS n FROM people")
     result = people.run()
-    assert [str(mistake) for mistake in result.mistakes] == [
+    assert [str(problem) for problem in result.errors] == [
         'syncs.yml:14:10: it: the model changed the type of "n" from BIGINT to VARCHAR\n'
         "  hint: CAST it back in the model, or pass --accept-schema-change: then its values go out again"
     ]
@@ -367,7 +367,7 @@ MIXED = "SELECT 'u' || i AS external_id, if(i % 10 = 3, repeat('x', 300), 'ok') 
 
 def test_one_invalid_row_keeps_everything_back(shop: Shop):
     result = shop.sync("it", MIXED).run()
-    assert [str(mistake) for mistake in result.mistakes] == [
+    assert [str(problem) for problem in result.errors] == [
         "syncs.yml:13:3: it: 3 of 30 rows are invalid, so nothing was sent\n"
         "  hint: `retl rejects it` lists them all; skip_on_invalid_records: true sends the others"
     ]
@@ -436,7 +436,7 @@ def test_key_that_stands_twice_is_found_whatever_the_state_knows_of_it(shop: Sho
     shop.model("it", f"SELECT * FROM (VALUES {rows}) t(external_id, n)")
     result = shop.run()
     assert (result.status, len(shop.sent())) == ("failed", 1)
-    assert 'primary_key "external_id" is not unique: 1 keys stand in 2 rows:' in result.mistakes[0].what
+    assert 'primary_key "external_id" is not unique: 1 keys stand in 2 rows:' in result.errors[0].message
 
 
 @pytest.mark.parametrize("on_removed", ["ignore", "clear"])
@@ -447,14 +447,14 @@ def test_key_that_stands_twice_is_found_while_a_new_type_is_accepted(shop: Shop,
     shop.model("it", f"{model.format('VARCHAR')} UNION ALL SELECT 'a', NULL, 'x'")
     result = shop.run(accept_schema_change=True)
     assert (result.status, len(shop.sent())) == ("failed", 1)
-    assert 'primary_key "external_id" is not unique: 1 keys stand in 2 rows:' in result.mistakes[0].what
+    assert 'primary_key "external_id" is not unique: 1 keys stand in 2 rows:' in result.errors[0].message
 
 
 def test_key_that_stands_twice_in_an_incremental_model_is_found_once_it_matters(shop: Shop):
     cursor = {"cursor": "n"}
     shop.sync("it", PAIRS, incremental=cursor).run()
     shop.model("it", "SELECT * FROM (VALUES ('c', 3), ('c', 4)) t(external_id, n)")
-    assert 'primary_key "external_id" is not unique' in shop.run().mistakes[0].what
+    assert 'primary_key "external_id" is not unique' in shop.run().errors[0].message
 
 
 @given(
@@ -474,7 +474,7 @@ def test_counts_of_a_plan_are_those_of_the_model(rows, on_removed: str):
             result = shop.run()
             after = dict(half)
             if len(after) < len(half):
-                assert "is not unique" in result.mistakes[0].what
+                assert "is not unique" in result.errors[0].message
                 continue
             plan, gone = result.plan, before.keys() - after.keys()
             changed = sum(before[key] != after[key] for key in before.keys() & after.keys())
@@ -486,10 +486,10 @@ def test_counts_of_a_plan_are_those_of_the_model(rows, on_removed: str):
 def test_model_that_needs_more_memory_says_how_to_give_it(shop: Shop):
     shop.sync("it", "SELECT 'u1' AS external_id, length(string_agg(repeat('x', 10000), '')) AS n FROM range(20000)")
     result = shop.run(memory_limit="100MB")
-    assert (result.status, result.exit_code, result.mistakes[0].hint) == (
+    assert (result.status, result.exit_code, result.errors[0].hint) == (
         "failed",
         1,
         "pass --memory-limit 4GB, or free disk space for it to spill to",
     )
-    assert result.mistakes[0].what.startswith("models/it.sql: DuckDB ran out of memory: ")
+    assert result.errors[0].message.startswith("models/it.sql: DuckDB ran out of memory: ")
     assert shop.sent() == []

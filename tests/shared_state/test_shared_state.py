@@ -195,9 +195,9 @@ def test_second_machine_is_told_who_is_at_work(one: Shop, two: Shop):
         project = two.project()
         assert standing(project, project.sync("it")).last_run == "running"
     assert (result.status, result.exit_code) == ("failed", 1)
-    what = result.mistakes[0].what
+    what = result.errors[0].message
     assert what.startswith(f'sync "it" on target "test" is at work already: process {process.pid} on ')
-    assert result.mistakes[0].hint == "--wait SECONDS waits for it"
+    assert result.errors[0].hint == "--wait SECONDS waits for it"
 
 
 def test_of_two_machines_that_wait_one_sends_and_the_other_finds_nothing_to_do(one: Shop, two: Shop, bucket: Bucket):
@@ -213,7 +213,7 @@ def test_live_lock_is_not_taken_and_a_dead_one_is(one: Shop, two: Shop):
     both(one, two, MANY)
     with running(one, until="u300") as process:
         process.kill()
-    assert two.run().mistakes[0].what.startswith('sync "it" on target "test" is at work already')
+    assert two.run().errors[0].message.startswith('sync "it" on target "test" is at work already')
     assert later(two).run().status == "success"
     owner = two.listener.notices[0]
     assert owner.startswith(f"it: process {process.pid} on ")
@@ -260,11 +260,11 @@ def test_run_that_lost_its_lock_stops_sending_and_moves_nothing(one: Shop, bucke
     result = one.run()
     assert (result.status, result.exit_code) == ("failed", 1)
     assert 4 < len(one.sent()) < 400
-    (mistake,) = result.mistakes
-    assert mistake.what.startswith(
+    (problem,) = result.errors
+    assert problem.message.startswith(
         f"it: another machine took over the state at {bucket.url}/test/it: process 7 on else"
     )
-    assert " rows that Braze accepted in this run are written down in " in mistake.what
+    assert " rows that Braze accepted in this run are written down in " in problem.message
     head = bucket.head()
     assert (head.generation, head.state, head.holder.host) == (0, None, "elsewhere")
     assert states(bucket) == []
@@ -275,7 +275,7 @@ def test_machine_that_slept_longer_than_its_lock_sends_nothing_more(one: Shop, b
     at_record(one, "u300", lambda: setattr(one.clock, "ahead", HOUR), answer_s=0.2)
     result = one.run()
     assert (result.status, result.fates.accepted < 1000) == ("failed", True)
-    assert result.mistakes[0].what == "it: the journal cannot be written: the lock on the state ran out"
+    assert result.errors[0].message == "it: the journal cannot be written: the lock on the state ran out"
     assert one.run().status == "success"
     assert len(list(one.braze.profiles())) == 1000
 
@@ -384,7 +384,7 @@ def test_machine_that_dies_while_it_takes_over_is_taken_over_in_turn(one: Shop, 
     with running(one, until="u300") as process:
         process.kill()
     bucket.refuses_states = True
-    assert "no permission to write it: 403" in later(two).run().mistakes[0].what
+    assert "no permission to write it: 403" in later(two).run().errors[0].message
     bucket.refuses_states = False
     assert bucket.head().sending is not None
     two.clock = FakeClock(ahead=2 * HOUR)
@@ -404,7 +404,8 @@ def test_store_that_cannot_be_reached_is_said_before_anything_is_sent(one: Shop,
     result = one.run()
     assert (result.status, result.exit_code) == ("failed", 1)
     assert (
-        result.mistakes[0].what == f"{bucket.url}/test/it/head.json cannot be reached: 503 Service Unavailable SlowDown"
+        result.errors[0].message
+        == f"{bucket.url}/test/it/head.json cannot be reached: 503 Service Unavailable SlowDown"
     )
     assert one.sent() == []
     assert standing(one.project(), one.project().sync("it")).last_run == "unreachable"
@@ -415,7 +416,7 @@ def test_store_that_cannot_be_reached_is_said_before_anything_is_sent(one: Shop,
 def test_store_that_refuses_is_said_and_no_secret_is(one: Shop, bucket: Bucket):
     one.sync("it", MANY)
     bucket.refuses = True
-    said = str(one.run().mistakes[0])
+    said = str(one.run().errors[0])
     assert said == (
         f"{bucket.url}/test/it/head.json: no permission to read it: 403 Forbidden AccessDenied\n"
         "  hint: the credentials come from the environment or .env; docs/state.md has the permissions they need"
@@ -430,7 +431,7 @@ def test_store_that_breaks_off_while_sending_leaves_the_run_here_and_it_is_broug
     at_record(one, "u300", lambda: setattr(bucket, "is_down", True))
     result = one.run()
     assert result.status == "failed"
-    assert result.mistakes[0].what.endswith(
+    assert result.errors[0].message.endswith(
         f"; so the state there was not moved: 1,000 rows that Braze accepted in this run are written down in "
         f"{one.folder}/.retl/test/it only"
     )
@@ -449,7 +450,7 @@ def test_store_that_does_not_compare_is_refused(one: Shop, bucket: Bucket, retl:
     bucket.ignores_conditions = True
     what = "does not compare before it writes: it took what If-Match and If-None-Match forbid"
     assert f"FAIL  state.path: {bucket.url}/test {what}" in retl("debug", folder=one.folder).out
-    assert one.run().mistakes[0].what == f"{bucket.url}/test/it {what}"
+    assert one.run().errors[0].message == f"{bucket.url}/test/it {what}"
     assert set(one.sent()) == {"{}"}  # of `debug`, for the key's permissions
 
 
@@ -457,7 +458,7 @@ def test_bucket_that_is_not_there_is_named(one: Shop):
     one.state = {"path": "s3://nowhere/retl"}
     one.sync("it", MANY)
     assert (
-        one.run().mistakes[0].what == "s3://nowhere/retl/test/it/head.json cannot be reached: there is no such bucket"
+        one.run().errors[0].message == "s3://nowhere/retl/test/it/head.json cannot be reached: there is no such bucket"
     )
 
 
@@ -465,7 +466,7 @@ def test_missing_package_is_a_mistake_of_the_set_up(one: Shop, bucket: Bucket, m
     one.sync("it", MANY)
     monkeypatch.setitem(sys.modules, "obstore.store", None)
     result = one.run()
-    assert (result.exit_code, str(result.mistakes[0])) == (
+    assert (result.exit_code, str(result.errors[0])) == (
         2,
         f'the state at {bucket.url}/test/it needs the package obstore\n  hint: pip install "reverse-etl[state]"',
     )
@@ -475,7 +476,7 @@ def test_state_does_not_travel_unencrypted_to_another_machine(one: Shop, bucket:
     one.sync("it", MANY)
     one.environ["AWS_ENDPOINT_URL"] = "http://minio.example.com:9000"
     result = one.run()
-    assert (result.exit_code, result.mistakes[0].what) == (
+    assert (result.exit_code, result.errors[0].message) == (
         2,
         f"the state at {bucket.url}/test/it would travel unencrypted, and it holds personal data",
     )
@@ -486,7 +487,7 @@ def test_address_that_is_none_is_said(one: Shop, bucket: Bucket, address: str):
     one.sync("it", MANY)
     one.environ["AWS_ENDPOINT_URL"] = address
     result = one.run()
-    assert (result.exit_code, result.mistakes[0].what) == (
+    assert (result.exit_code, result.errors[0].message) == (
         2,
         f"the address of the store of {bucket.url}/test/it is none: {address}",
     )
@@ -516,9 +517,9 @@ def test_state_that_was_written_over_is_found_out(one: Shop, two: Shop, bucket: 
     both(one, two, MANY)
     one.run()
     bucket.objects().write(states(bucket)[0], b"x" * bucket.head().state.size)
-    assert two.run().mistakes[0].what == f"{bucket.url}/test/it/{states(bucket)[0]} is not what was written there"
+    assert two.run().errors[0].message == f"{bucket.url}/test/it/{states(bucket)[0]} is not what was written there"
     bucket.objects().delete(states(bucket))
-    assert two.run().mistakes[0].what.endswith(" is gone, and head.json says that it is the state")
+    assert two.run().errors[0].message.endswith(" is gone, and head.json says that it is the state")
 
 
 # --- by hand, and from one place to another ----------------------------------------------------------------------------
@@ -585,7 +586,7 @@ def test_copy_is_not_taken_for_a_state_when_state_path_is_taken_out(one: Shop):
     one.state = {}
     one.write()
     result = one.run()
-    assert result.mistakes[0].what.endswith("and the target does not say state.path any more")
+    assert result.errors[0].message.endswith("and the target does not say state.path any more")
     assert result.fates is None
 
 
@@ -594,7 +595,7 @@ def test_store_that_is_empty_does_not_make_a_copy_of_another_one_start_over(one:
     one.state = {"path": f"{bucket.url}-moved"}
     one.write()
     what = f"{bucket.url}-moved/test/it holds nothing yet, and {one.folder}/.retl/test/it is a copy of {bucket.url}/test/it"
-    assert one.run().mistakes[0].what == what
+    assert one.run().errors[0].message == what
     assert len(one.sent()) == 14
 
 
@@ -614,7 +615,7 @@ def test_state_that_was_left_behind_is_named_before_everything_goes_out_again(sh
     result = shop.run()
     before = shop.folder / ".retl/test/it"
     what = f"there is no state in {tmp_path}/elsewhere/test/it, and one in {before}, where it was before"
-    assert (result.mistakes[0].what, result.exit_code) == (what, 1)
+    assert (result.errors[0].message, result.exit_code) == (what, 1)
     (tmp_path / "elsewhere/test").mkdir(parents=True)
     before.rename(tmp_path / "elsewhere/test/it")
     assert shop.run().fates.requests == 0

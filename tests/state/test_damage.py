@@ -42,7 +42,7 @@ def refused(shop: Shop) -> tuple[str, str | None]:
     before = len(shop.braze.requests())
     result = shop.run()
     assert (result.status, result.exit_code, len(shop.braze.requests())) == ("failed", 1, before)
-    return result.mistakes[0].what.replace(str(state_file(shop).parent), "..."), result.mistakes[0].hint
+    return result.errors[0].message.replace(str(state_file(shop).parent), "..."), result.errors[0].hint
 
 
 def test_truncated_state_is_refused_and_kept(synced: Shop):
@@ -131,7 +131,7 @@ def test_outbox_of_a_killed_run_that_cannot_be_read_stops_the_next_one(shop: Sho
     outbox.write_bytes(outbox.read_bytes()[:9000])
     result = shop.run()
     assert result.status == "failed"
-    what, hint = result.mistakes[0].what.replace(str(outbox.parent), "..."), result.mistakes[0].hint
+    what, hint = result.errors[0].message.replace(str(outbox.parent), "..."), result.errors[0].hint
     assert what.startswith(".../outbox.duckdb is damaged, and with it what the killed run sent: IO Error: ")
     assert hint == "restore it, or `retl state reset it`: all is moved aside, and all rows go out again"
 
@@ -194,9 +194,9 @@ def test_too_little_memory_to_bring_a_run_in_says_how_to_give_it_more(tmp_path: 
     connection = duckdb.connect(config={"memory_limit": "4MB", "temp_directory": ""})
     with connection, pytest.raises(StateError) as raised, explain_disk_errors(tmp_path):
         connection.execute("CREATE TABLE t AS SELECT random() AS n FROM range(5000000) ORDER BY n")
-    (mistake,) = raised.value.mistakes
-    assert mistake.what.startswith(f"{tmp_path}: Out of Memory Error: ")
-    assert mistake.hint == (
+    (problem,) = raised.value.problems
+    assert problem.message.startswith(f"{tmp_path}: Out of Memory Error: ")
+    assert problem.hint == (
         "pass --memory-limit 4GB, then run again: what was sent and answered is written down in the folder, "
         "and the next run folds it in"
     )

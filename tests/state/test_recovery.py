@@ -253,8 +253,8 @@ def test_warehouse_that_another_process_writes_is_waited_for(shop: Shop):
     shop.sync("it", MANY)
     with writing(shop.folder / "warehouse.duckdb") as process:
         refused = shop.run()
-        assert refused.mistakes[0].what.endswith(f"(PID {process.pid})")
-        assert refused.mistakes[0].hint.startswith("wait until it is done, or pass --wait SECONDS")
+        assert refused.errors[0].message.endswith(f"(PID {process.pid})")
+        assert refused.errors[0].hint.startswith("wait until it is done, or pass --wait SECONDS")
         shop.clock = LettingGo(process, after_waits=1)
         assert shop.run(wait_s=60).status == "success"
 
@@ -337,7 +337,7 @@ def test_half_a_line_at_the_end_of_the_journal_is_normal(shop: Shop):
 def test_other_damage_to_the_journal_is_said_and_nothing_is_sent(shop: Shop):
     killed_after(shop.sync("it", MANY), '{"sent":1,"first":0,"last":74}\n', "what?\n", '{"answered":1}\n')
     result = shop.run()
-    assert result.mistakes[0].what.startswith(f"{shop.folder}/.retl/test/it/journal.jsonl is damaged: ")
+    assert result.errors[0].message.startswith(f"{shop.folder}/.retl/test/it/journal.jsonl is damaged: ")
     assert (result.status, result.exit_code) == ("failed", 1)
     assert all('"u0"' in body for body in shop.sent())  # the killed run's only request
 

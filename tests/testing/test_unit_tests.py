@@ -192,7 +192,7 @@ def test_result_for_programs(tested: Tested):
             "test_type": "unit",
             "name": "nobody",
             "sync": "members",
-            "where": "syncs.yml:13:5",
+            "location": {"file": "syncs.yml", "line": 13, "column": 5},
             "status": "fail",
             "differences": [
                 {
@@ -202,7 +202,7 @@ def test_result_for_programs(tested: Tested):
                 },
                 {"what": "missing", "record": '{"external_id": "c-2"}', "members": {}},
             ],
-            "mistakes": [],
+            "errors": [],
         },
     )
 
