@@ -17,7 +17,7 @@ from reverse_etl.plan.plan import Plan
 from reverse_etl.report import as_json, text
 from reverse_etl.runs.outcome import RunResult, exit_code
 from reverse_etl.runs.preview import Preview
-from reverse_etl.state.commit import Fates
+from reverse_etl.state.commit import DeliveryCounts
 
 
 class SyncError(RetlError):
@@ -140,7 +140,7 @@ class PlanResult:
 
 
 def sync_result(result: RunResult) -> SyncResult:
-    fates = result.fates or Fates()
+    delivery = result.delivery or DeliveryCounts()
     return SyncResult(
         sync=result.sync,
         mode=result.mode,
@@ -150,13 +150,13 @@ def sync_result(result: RunResult) -> SyncResult:
         run_id=result.plan.run_id if result.plan else None,
         started_at=result.started_at,
         duration_s=result.duration_s,
-        accepted=fates.accepted,
-        rejected=fates.rejected,
-        in_doubt=fates.in_doubt,
-        unsent=fates.unsent,
+        accepted=delivery.accepted,
+        rejected=delivery.rejected,
+        in_doubt=delivery.in_doubt,
+        unsent=delivery.unsent,
         invalid=result.plan.invalid if result.plan else 0,
-        requests=fates.requests,
-        attributes=fates.attributes,
+        requests=delivery.requests,
+        attributes=delivery.attributes,
         errors=tuple(result.errors),
         invalid_rows=tuple(result.invalid),
         plan=result.plan,

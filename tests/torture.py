@@ -387,8 +387,8 @@ class Torture:
             first = run(self.shop.folder, intent=Intent.RETRY)
             last = run(self.shop.folder)
             assert (first.status, last.status) == ("success", "success"), (first, last)
-            assert last.fates
-            assert last.fates.requests == 0
+            assert last.delivery
+            assert last.delivery.requests == 0
         self.acknowledged = before
         self.look()
         self.compare()

@@ -82,7 +82,7 @@ def _print_result(result: "RunResult", output: Output) -> None:
         print(text.result_line(result), flush=True)
     about: dict[str, object] = {"sync": result.sync, "run_id": result.plan.run_id if result.plan else None}
     if stderr.invocation.is_json:
-        counts = asdict(result.fates) if result.fates else None
+        counts = asdict(result.delivery) if result.delivery else None
         level, took_s = "error" if result.exit_code else "info", round(result.duration_s, 3)
         about |= {"status": result.status}
         say(text.result_line(result), "finished", level, **about, counts=counts, duration_s=took_s)

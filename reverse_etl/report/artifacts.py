@@ -24,7 +24,7 @@ from reverse_etl.project.project import Project
 from reverse_etl.report.as_json import preview_json, problem_json
 from reverse_etl.runs.outcome import RunResult
 from reverse_etl.runs.preview import Preview
-from reverse_etl.state.commit import Fates
+from reverse_etl.state.commit import DeliveryCounts
 
 SCHEMA_VERSION = 1  # a field that goes, or means something else, makes it 2; a new one does not
 FOLDER = "target"
@@ -126,7 +126,7 @@ class Result(BaseModel):
     failures: int | None = Field(description="rows that are to be in Braze and are not, or not surely")
     run_id: str | None = Field(description="as `retl history` and the state have it")
     plan: Plan | None
-    fates: Fates | None
+    delivery: DeliveryCounts | None
     invalid_rows: list[InvalidRow] = Field(description="the first of them, by key")
     errors: list[Error]
 
@@ -234,8 +234,8 @@ def run_results(
 
 
 def _result(result: RunResult) -> Result:
-    plan, fates = result.plan, result.fates
-    failures = plan.kept_back + fates.rejected + fates.in_doubt + fates.unsent if plan and fates else None
+    plan, delivery = result.plan, result.delivery
+    failures = plan.kept_back + delivery.rejected + delivery.in_doubt + delivery.unsent if plan and delivery else None
     return Result(
         unique_id=sync_id(result.sync),
         sync=result.sync,
@@ -251,7 +251,7 @@ def _result(result: RunResult) -> Result:
         failures=failures,
         run_id=plan.run_id if plan else None,
         plan=plan,
-        fates=fates,
+        delivery=delivery,
         invalid_rows=list(result.invalid),
         errors=[_error(problem) for problem in result.errors],
     )

@@ -36,7 +36,7 @@ def result_json(result: RunResult) -> dict[str, Any]:
         "started_at": result.started_at.isoformat() if result.started_at else None,
         "duration_s": round(result.duration_s, 3),
         "plan": asdict(result.plan) if result.plan else None,
-        "fates": asdict(result.fates) if result.fates else None,
+        "delivery": asdict(result.delivery) if result.delivery else None,
         "invalid_rows": [asdict(row) for row in result.invalid],
         "errors": [problem_json(problem) for problem in result.errors],
     }

@@ -29,18 +29,18 @@ def result_line(result: RunResult) -> str:
 
 
 def _outcome(result: RunResult) -> str:
-    plan, fates = result.plan, result.fates
-    if plan is None or fates is None:
+    plan, delivery = result.plan, result.delivery
+    if plan is None or delivery is None:
         return ""
     took = f" ({duration(result.duration_s)})"
     short = [
         (plan.invalid, "invalid"),
-        (fates.rejected, "rejected by Braze"),
+        (delivery.rejected, "rejected by Braze"),
         (plan.remembered, "rejected before and not sent again"),
         (plan.held, "held, in doubt since an earlier run"),
-        (fates.in_doubt, "in doubt"),
-        (fates.maybe_twice, "maybe twice in Braze (on_in_doubt: resend)"),
-        (fates.unsent if result.status != "stopped" else 0, "not sent"),
+        (delivery.in_doubt, "in doubt"),
+        (delivery.possible_duplicates, "maybe twice in Braze (on_in_doubt: resend)"),
+        (delivery.unsent if result.status != "stopped" else 0, "not sent"),
     ]
     problems = "; ".join(f"{number:,} {what}" for number, what in short if number)
     problems = f"; {problems}" if problems else ""
@@ -48,16 +48,16 @@ def _outcome(result: RunResult) -> str:
         return f", 0 requests{problems}{took}"
     if not plan.to_send:
         return f", nothing to send, 0 requests{problems}{took}"
-    attributes = f", {count(fates.attributes, 'attribute')} written" if fates.attributes else ""
-    sent = f"{fates.accepted:,} of {count(plan.to_send, 'row')} accepted in {count(fates.requests, 'request')}"
+    attributes = f", {count(delivery.attributes, 'attribute')} written" if delivery.attributes else ""
+    sent = f"{delivery.accepted:,} of {count(plan.to_send, 'row')} accepted in {count(delivery.requests, 'request')}"
     return f", {sent}{attributes}{problems}{took}"
 
 
 def summary_line(results: Sequence[RunResult]) -> str:
     """One line on several syncs together."""
     statuses = Counter(result.status for result in results)
-    fates = [result.fates for result in results if result.fates]
-    rows, requests = sum(f.accepted for f in fates), sum(f.requests for f in fates)
+    delivery = [result.delivery for result in results if result.delivery]
+    rows, requests = sum(f.accepted for f in delivery), sum(f.requests for f in delivery)
     counted = ", ".join(f"{number} {status}" for status, number in statuses.items())
     done = f"{count(rows, 'row')} accepted in {count(requests, 'request')}"
     return f"{count(len(results), 'sync')}: {counted}; {done} ({duration(sum(r.duration_s for r in results))})"

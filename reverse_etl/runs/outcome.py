@@ -13,7 +13,7 @@ from reverse_etl.plan.actions import Intent
 from reverse_etl.plan.outbox import InvalidRow
 from reverse_etl.plan.plan import Plan
 from reverse_etl.project.spec import Sync
-from reverse_etl.state.commit import Fates
+from reverse_etl.state.commit import DeliveryCounts
 from reverse_etl.system.clock import Clock
 
 RUNNING, DONE = "running", "done"
@@ -55,7 +55,7 @@ class RunResult:
     started_at: datetime | None = None
     duration_s: float = 0.0
     plan: Plan | None = None
-    fates: Fates | None = None
+    delivery: DeliveryCounts | None = None
     invalid: Sequence[InvalidRow] = ()
     planned_at: datetime | None = None
 

@@ -35,7 +35,7 @@ from reverse_etl.records.layout import Layout, lay_out
 from reverse_etl.records.mapping import closing, outbox_sql
 from reverse_etl.runs.job import Job
 from reverse_etl.runs.outcome import Listener, Options, RunResult
-from reverse_etl.state.commit import Ending, Fates, final_status
+from reverse_etl.state.commit import DeliveryCounts, Ending, final_status
 from reverse_etl.state.opening import state_of
 from reverse_etl.state.state import State
 
@@ -72,14 +72,14 @@ def carry_out(job: Job, session: Session, state: State, plan: Plan) -> RunResult
         job.notice(warning)
     invalid = invalid_rows(state.connection)
     problems = why_stop(sync, plan, job.options)
-    delivery = None
+    sent = None
     if not problems:
-        delivery = send(job, session, state, plan)
-        problems = [Problem(f"{sync.name}: {delivery.stopped}", hint=delivery.hint)] if delivery.stopped else []
-    status = _status(plan, delivery)
+        sent = send(job, session, state, plan)
+        problems = [Problem(f"{sync.name}: {sent.stopped}", hint=sent.hint)] if sent.stopped else []
+    status = _status(plan, sent)
     message = "; ".join(problem.message for problem in problems) or None
-    fates = state.finish(Ending(status, message, plan.counts, job.now()), moves_state=delivery is not None)
-    status = final_status(status, fates)
+    delivery = state.finish(Ending(status, message, plan.counts, job.now()), moves_state=sent is not None)
+    status = final_status(status, delivery)
     return RunResult(
         sync=sync.name,
         mode=sync.spec.label,
@@ -91,7 +91,7 @@ def carry_out(job: Job, session: Session, state: State, plan: Plan) -> RunResult
         started_at=job.started_at,
         duration_s=(job.now() - job.started_at).total_seconds(),
         plan=plan,
-        fates=fates,
+        delivery=delivery,
         invalid=invalid,
         planned_at=planned_at,
     )
@@ -200,22 +200,22 @@ def _route(mode: Mode, call: Call, session: Session) -> Route:
     )
 
 
-def _status(plan: Plan, delivery: Delivery | None) -> str:
-    if delivery is None:
+def _status(plan: Plan, sent: Delivery | None) -> str:
+    if sent is None:
         return "stopped"
-    if delivery.interrupted:
+    if sent.interrupted:
         return "interrupted"
-    if delivery.stopped:
+    if sent.stopped:
         return "failed"
     return "incomplete" if plan.kept_back else "success"
 
 
-def _in_words(fates: Fates) -> str:
-    doubt = f", {fates.in_doubt:,} in doubt" if fates.in_doubt else ""
-    twice = f", {fates.maybe_twice:,} of them maybe for the second time" if fates.maybe_twice else ""
-    return (
-        f"{fates.accepted:,} rows were accepted, {fates.rejected:,} rejected{doubt}; {fates.unsent:,} go out now{twice}"
-    )
+def _in_words(delivery: DeliveryCounts) -> str:
+    doubt = f", {delivery.in_doubt:,} in doubt" if delivery.in_doubt else ""
+    duplicates = delivery.possible_duplicates
+    twice = f", {duplicates:,} of them maybe for the second time" if duplicates else ""
+    answered = f"{delivery.accepted:,} rows were accepted, {delivery.rejected:,} rejected{doubt}"
+    return f"{answered}; {delivery.unsent:,} go out now{twice}"
 
 
 def adopt(job: Job) -> Plan:

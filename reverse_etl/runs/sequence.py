@@ -32,8 +32,8 @@ def run_jobs(
             results[sync.name] = job.run(session)
         except RetlError as error:
             results[sync.name] = job.not_run("failed", error.exit_code, error.problems)
-        fates = results[sync.name].fates
-        if fates and fates.requests:
+        delivery = results[sync.name].delivery
+        if delivery and delivery.requests:
             finished_s[sync.name] = clock.now_s()
         yield results[sync.name]
 

@@ -129,7 +129,7 @@ def fetch_journal(objects: ObjectStore, folder: str, is_whole: bool, path: Path)
     """Write the journal of a run to `path` as the store has it, and end it there; the name of the last segment.
 
     Unless it is whole, it ends with a line that says of all records that were reserved: sent, no answer seen. Those
-    with an answer keep it (`fates.sql`). It has the number 0, as no request is behind it.
+    with an answer keep it (`outcomes.sql`). It has the number 0, as no request is behind it.
     """
     reserved, name = -1, ""
     with path.open("wb") as file:

@@ -37,29 +37,29 @@ _JOURNAL_COLUMNS = """{
     sent: 'BIGINT', first: 'BIGINT', last: 'BIGINT',
     answered: 'BIGINT', outcome: 'VARCHAR', rejected: 'STRUCT(seq BIGINT, reason VARCHAR)[]'
 }"""
-_WITH_FATES = f"{OUTBOX} AS o LEFT JOIN retl_fates AS f ON f.seq = o.rowid"
+_WITH_OUTCOMES = f"{OUTBOX} AS o LEFT JOIN retl_outcomes AS f ON f.seq = o.rowid"
 
 
 @dataclass(frozen=True)
-class Fates:
+class DeliveryCounts:
     """What became of the records that a run was to send, and what that took.
 
-    `maybe_twice` are those among the accepted and unsent that an earlier request of the run may have brought there
-    already, and that do harm twice: `on_in_doubt: resend` sends them again.
+    `possible_duplicates` are those among the accepted and unsent that an earlier request of the run may have brought
+    there already, and that do harm twice: `on_in_doubt: resend` sends them again.
     """
 
     accepted: int = 0
     rejected: int = 0
     in_doubt: int = 0
     unsent: int = 0
-    maybe_twice: int = 0
+    possible_duplicates: int = 0
     attributes: int = 0
     requests: int = 0
 
 
-def final_status(status: str, fates: Fates) -> str:
+def final_status(status: str, delivery: DeliveryCounts) -> str:
     """A run that thought it went well is incomplete if not every record was accepted."""
-    missing = fates.rejected + fates.in_doubt + fates.unsent
+    missing = delivery.rejected + delivery.in_doubt + delivery.unsent
     return "incomplete" if status == "success" and missing else status
 
 
@@ -73,15 +73,17 @@ class Ending:
     at: datetime
 
 
-def fold(connection: DuckDBPyConnection, journal: Path, ending: Ending, moves_state: bool = True) -> Fates:
+def commit_run(
+    connection: DuckDBPyConnection, journal: Path, ending: Ending, moves_state: bool = True
+) -> DeliveryCounts:
     """Let the journal move the state, and remember the run.
 
     A run that stopped before its first request moves nothing (`moves_state` false); its invalid rows are remembered.
     """
     run_id, key_text = connection.execute(f"SELECT run_id, key FROM {OPEN_RUN}").fetchall()[0]
     _read_journal(connection, journal)
-    connection.execute(statement(__name__, "fates"))
-    fates = _count_fates(connection)
+    connection.execute(statement(__name__, "outcomes"))
+    delivery = _count_delivery(connection)
     values: dict[str, Any] = {"now": ending.at, "run_id": run_id}
     connection.execute("BEGIN")
     try:
@@ -92,12 +94,12 @@ def fold(connection: DuckDBPyConnection, journal: Path, ending: Ending, moves_st
             _remember_unsure_columns(connection, key, values)
             _remember_answers(connection, values)
             mark = watermark.read(connection)
-            watermark.move(connection, _WITH_FATES, ending.at)
+            watermark.move(connection, _WITH_OUTCOMES, ending.at)
             if _acts(connection) or watermark.read(connection) != mark:
                 set_version(connection, run_id)
         _remember_invalid_rows(connection, values)
-        values["status"], values["message"] = final_status(ending.status, fates), ending.message
-        values["counts"] = json.dumps({**ending.counts, "fates": asdict(fates)})
+        values["status"], values["message"] = final_status(ending.status, delivery), ending.message
+        values["counts"] = json.dumps({**ending.counts, "delivery": asdict(delivery)})
         connection.execute(
             f"""INSERT INTO {RUNS} BY NAME
             SELECT $run_id AS run_id, started_at, $now AS finished_at, $status AS status, $message AS message,
@@ -109,7 +111,7 @@ def fold(connection: DuckDBPyConnection, journal: Path, ending: Ending, moves_st
     except BaseException:
         connection.execute("ROLLBACK")
         raise
-    return fates
+    return delivery
 
 
 def set_version(connection: DuckDBPyConnection, version: str) -> None:
@@ -162,18 +164,18 @@ def _cut_torn_line(path: Path) -> None:
         os.truncate(path, size - torn)
 
 
-def _count_fates(connection: DuckDBPyConnection) -> Fates:
+def _count_delivery(connection: DuckDBPyConnection) -> DeliveryCounts:
     rows = connection.execute(
-        f"""SELECT fate, count(*), CAST(coalesce(sum(attributes), 0) AS BIGINT), count(*) FILTER (does_harm)
-        FROM {_WITH_FATES} WHERE fate IS NOT NULL GROUP BY fate"""
+        f"""SELECT outcome, count(*), CAST(coalesce(sum(attributes), 0) AS BIGINT), count(*) FILTER (may_duplicate)
+        FROM {_WITH_OUTCOMES} WHERE outcome IS NOT NULL GROUP BY outcome"""
     ).fetchall()
-    attributes = sum(written for fate, _, written, _ in rows if fate == "accepted")
-    maybe_twice = sum(doubted for fate, _, _, doubted in rows if fate != "in_doubt")
+    attributes = sum(written for outcome, _, written, _ in rows if outcome == "accepted")
+    possible_duplicates = sum(doubted for outcome, _, _, doubted in rows if outcome != "in_doubt")
     (requests,) = connection.execute(
         "SELECT count(*) FILTER (sent > 0) - count(*) FILTER (outcome = 'not_sent') FROM retl_journal"
     ).fetchall()[0]
-    counts = {fate: count for fate, count, *_ in rows}
-    return Fates(attributes=attributes, requests=requests, maybe_twice=maybe_twice, **counts)
+    counts = {outcome: count for outcome, count, *_ in rows}
+    return DeliveryCounts(attributes=attributes, requests=requests, possible_duplicates=possible_duplicates, **counts)
 
 
 def _reshape(connection: DuckDBPyConnection, key: Sequence[str]) -> None:
@@ -206,7 +208,7 @@ def _carried_over(name: str, wanted: str, known: str | None, in_key: bool) -> st
 
 
 def _move_rows(connection: DuckDBPyConnection, key: Sequence[str], values: Mapping[str, Any]) -> None:
-    moved = f"{_WITH_FATES} WHERE (fate = 'accepted' OR action IN ('adopt', 'forget'))"
+    moved = f"{_WITH_OUTCOMES} WHERE (outcome = 'accepted' OR action IN ('adopt', 'forget'))"
     keys = ", ".join(f"o.{identifier(f'new.{name}')} AS {identifier(name)}" for name in key)
     same = " AND ".join(f"state.{identifier(name)} IS NOT DISTINCT FROM m.{identifier(name)}" for name in key)
     connection.execute(f"DELETE FROM {ACKNOWLEDGED} USING (SELECT {keys} FROM {moved} AND known) AS m WHERE {same}")
@@ -232,7 +234,7 @@ def _remember_unsure_columns(connection: DuckDBPyConnection, key: Sequence[str],
     went_out = ", ".join(f"CASE WHEN o.{identifier(f'changed.{n}')} THEN {literal(n)} END" for n in tracked)
     every = ", ".join(map(literal, tracked))
     names = f"CASE WHEN kind = 'removed' THEN [{every}] ELSE list_filter([{went_out}], lambda n: n IS NOT NULL) END"
-    unsure = f"{_WITH_FATES} WHERE may_have_arrived AND fate IN ('unsent', 'in_doubt')"
+    unsure = f"{_WITH_OUTCOMES} WHERE may_have_arrived AND outcome IN ('unsent', 'in_doubt')"
     keys = ", ".join(f"o.{identifier(f'new.{name}')} AS {identifier(name)}" for name in key)
     same = " AND ".join(f"state.{identifier(name)} = u.{identifier(name)}" for name in key)
     connection.execute(
@@ -258,17 +260,17 @@ def _remember_answers(connection: DuckDBPyConnection, values: Mapping[str, Any])
     )
     connection.execute(
         f"""INSERT INTO {rejects} SELECT key, kind, 'braze', NULL, reason, NULL, body, md5(body), $now, $run_id
-        FROM {_WITH_FATES} WHERE fate = 'rejected'""",
+        FROM {_WITH_OUTCOMES} WHERE outcome = 'rejected'""",
         values,
     )
     connection.execute(
         f"""DELETE FROM {in_doubt} WHERE key IN (
-            SELECT key FROM {_WITH_FATES} WHERE fate IN ('accepted', 'rejected', 'in_doubt') OR action = 'adopt'
+            SELECT key FROM {_WITH_OUTCOMES} WHERE outcome IN ('accepted', 'rejected', 'in_doubt') OR action = 'adopt'
         ) OR (resolution IS NOT NULL AND key NOT IN (SELECT key FROM {OUTBOX}))"""
     )
     connection.execute(
         f"""INSERT INTO {in_doubt} SELECT key, kind, body, $now, $run_id, NULL
-        FROM {_WITH_FATES} WHERE fate = 'in_doubt'""",
+        FROM {_WITH_OUTCOMES} WHERE outcome = 'in_doubt'""",
         values,
     )
 

@@ -83,7 +83,7 @@ def _past_run(
     sync: Sync, run_id: str, started_s: float, finished_s: float, status: str, message: str | None, counts: str
 ) -> PastRun:
     counted: dict[str, Any] = json.loads(counts)
-    fates = counted.get("fates", {})
+    delivery = counted.get("delivery", {})
     names = ("accepted", "rejected", "in_doubt", "unsent", "requests", "attributes")
     return PastRun(
         sync.name,
@@ -93,7 +93,7 @@ def _past_run(
         round(finished_s - started_s, 3),
         status,
         counted.get("rows", 0),
-        **{name: fates.get(name, 0) for name in names},
+        **{name: delivery.get(name, 0) for name in names},
         message=message,
     )
 

@@ -8,18 +8,18 @@ from duckdb import DuckDBPyConnection
 from reverse_etl.errors import StateError
 from reverse_etl.plan.tables import RUNS
 from reverse_etl.shared_state.copies import LocalOnly, SharedCopy
-from reverse_etl.state.commit import Ending, Fates, fold
+from reverse_etl.state.commit import DeliveryCounts, Ending, commit_run
 from reverse_etl.state.open_run import OpenRun
 
 
 def recover(
     connection: DuckDBPyConnection, run: OpenRun, copy: LocalOnly | SharedCopy, sync: str, now: datetime
-) -> Fates | None:
+) -> DeliveryCounts | None:
     """Commit a killed run, if there is one, and drop it; what it turned out to have done.
 
     Raises StateError if its outbox cannot be read: then nothing is changed.
     """
-    fates = None
+    delivery = None
     if run.is_left():
         try:
             run.attach()
@@ -31,7 +31,7 @@ def recover(
             raise StateError(what, hint=hint) from error
         if not connection.execute(f"SELECT 1 FROM {RUNS} WHERE run_id = ?", [run_id]).fetchall():
             copy.will_change()
-            fates = fold(connection, run.journal_path, Ending("killed", None, {}, now))
+            delivery = commit_run(connection, run.journal_path, Ending("killed", None, {}, now))
     copy.recovered(connection)
     run.drop()  # without a journal it was killed while planning; committed already, only the cleaning was missed
-    return fates
+    return delivery

@@ -26,7 +26,7 @@ from reverse_etl.shared_state.copies import LocalOnly, SharedCopy
 from reverse_etl.shared_state.place import StatePlace
 from reverse_etl.sql.quoting import literal
 from reverse_etl.state.acknowledged import AcknowledgedRows
-from reverse_etl.state.commit import Ending, Fates, fold
+from reverse_etl.state.commit import DeliveryCounts, Ending, commit_run
 from reverse_etl.state.file import attach
 from reverse_etl.state.open_run import OpenRun
 from reverse_etl.state.recovery import recover
@@ -74,17 +74,17 @@ class State:
         """While this is entered, `stop` is called, with the reason and a hint, if another machine may take over."""
         return self.copy.stopping(stop)
 
-    def finish(self, ending: Ending, moves_state: bool = True) -> Fates:
-        """Commit the open run and leave nothing else of it. See `fold`.
+    def finish(self, ending: Ending, moves_state: bool = True) -> DeliveryCounts:
+        """Commit the open run and leave nothing else of it. See `commit_run`.
 
         Raises StateError if the state is shared and the store cannot be told: then the run stays written down here.
         """
         before = self.copy.contents(self.connection)
         self.copy.will_change()
-        fates = fold(self.connection, self.run.journal_path, ending, moves_state)
-        self.copy.ended(self.connection, before, fates.accepted)
+        delivery = commit_run(self.connection, self.run.journal_path, ending, moves_state)
+        self.copy.ended(self.connection, before, delivery.accepted)
         self.run.drop()
-        return fates
+        return delivery
 
     @contextmanager
     def changing(self, keep_before: bool = True) -> Iterator[None]:

@@ -79,19 +79,19 @@ def begin(connection: DuckDBPyConnection, incremental: Incremental, of: SqlType)
     connection.execute(f"UPDATE {OPEN_RUN} SET watermark = ?, lookback = ?, keep = ?", values)
 
 
-def move(connection: DuckDBPyConnection, fates: str, now: datetime) -> None:
+def move(connection: DuckDBPyConnection, outcomes: str, now: datetime) -> None:
     """Move the watermark of the state to where the run has come, and let go of rows that are safely behind it.
 
-    `fates` is the outbox with what became of each record.
+    `outcomes` is the outbox with what became of each record.
     """
     text, lookback, keep = connection.execute(f"SELECT watermark, lookback, keep FROM {OPEN_RUN}").fetchall()[0]
     if text is None:
         connection.execute(f"DELETE FROM {_META} WHERE key = 'watermark'")
         return
     mark, before = Watermark(**json.loads(text)), read(connection)
-    is_open = "(action IN ('invalid', 'remembered', 'in_doubt') OR fate IN ('rejected', 'in_doubt', 'unsent'))"
+    is_open = "(action IN ('invalid', 'remembered', 'in_doubt') OR outcome IN ('rejected', 'in_doubt', 'unsent'))"
     mark = replace(
-        mark, open_from=_text(connection, f"SELECT CAST(min({CURSOR}) AS VARCHAR) FROM {fates} WHERE {is_open}")
+        mark, open_from=_text(connection, f"SELECT CAST(min({CURSOR}) AS VARCHAR) FROM {outcomes} WHERE {is_open}")
     )
     if before and (before.column, before.type) == (mark.column, mark.type):
         highest = _extreme(connection, mark.type, "greatest", mark.highest, before.highest)

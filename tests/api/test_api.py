@@ -40,7 +40,7 @@ def test_sync_returns_what_happened(shop: Shop):
     assert result.started_at.tzinfo is UTC
     assert result.raise_for_status() is result
     assert str(result).startswith("people: success, 3 of 3 rows accepted in 1 request, 3 attributes written (")
-    assert json.loads(json.dumps(result.as_dict()))["fates"]["accepted"] == 3
+    assert json.loads(json.dumps(result.as_dict()))["delivery"]["accepted"] == 3
 
 
 def test_second_sync_of_one_project_sees_what_the_files_hold_by_then(shop: Shop):

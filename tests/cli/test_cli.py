@@ -476,7 +476,7 @@ def test_state_reset_asks_keeps_the_old_one_and_sends_all_again(retl: Retl, star
 def test_sync_as_json_has_every_count_and_no_value(retl: Retl, starter: Path):
     outcome = retl("sync", "users_track", "--output", "json")
     (result,) = json.loads(outcome.out)
-    assert (result["status"], result["plan"]["added"], result["fates"]["accepted"]) == ("success", 3, 3)
+    assert (result["status"], result["plan"]["added"], result["delivery"]["accepted"]) == ("success", 3, 3)
     assert "ada@example.com" not in outcome.out
 
 

@@ -76,7 +76,12 @@ def test_unknown_key_stops_the_run_at_once_and_is_not_repeated_anywhere(tmp_path
             "it: Braze answered 401: Invalid API key: ***\n"
             "  hint: the key is unknown at this address: look at api_key, and whether endpoint is that of the workspace"
         ]
-        assert (result.status, result.exit_code, result.fates.accepted, result.fates.unsent) == ("failed", 1, 0, 1000)
+        assert (result.status, result.exit_code, result.delivery.accepted, result.delivery.unsent) == (
+            "failed",
+            1,
+            0,
+            1000,
+        )
         assert len(braze.requests()) <= 4  # one for each worker
         assert KEY not in "".join(str(part) for part in vars(retl("status", folder=shop.folder)).values())
 
@@ -88,13 +93,13 @@ def test_missing_permission_says_that_a_new_key_is_needed(tmp_path):
             "it: Braze answered 403: Access Denied\n"
             "  hint: permissions of a key cannot be changed: make a new key with users.track"
         ]
-        assert (result.fates.accepted, result.fates.unsent) == (0, 10)
+        assert (result.delivery.accepted, result.delivery.unsent) == (0, 10)
 
 
 def test_address_that_redirects_is_not_followed(shop: Shop):
     shop.braze.add_fault(Fault("status", status=301, headers={"Location": "https://example.com/"}, times=None))
     result = attributes(shop).run()
-    assert (result.status, result.fates.accepted, result.fates.unsent) == ("failed", 0, 10)
+    assert (result.status, result.delivery.accepted, result.delivery.unsent) == ("failed", 0, 10)
 
 
 def test_nobody_at_the_address_is_said_after_some_tries(shop: Shop):
@@ -102,14 +107,14 @@ def test_nobody_at_the_address_is_said_after_some_tries(shop: Shop):
         port = server.getsockname()[1]
     shop.destination = {"endpoint": f"http://127.0.0.1:{port}"}
     result = attributes(shop).run(policy=RetryPolicy(tries=4))
-    assert (result.status, result.exit_code, result.fates.requests, result.fates.unsent) == ("failed", 1, 0, 10)
+    assert (result.status, result.exit_code, result.delivery.requests, result.delivery.unsent) == ("failed", 1, 0, 10)
     assert result.errors[0].message.startswith(
         f"it: http://127.0.0.1:{port} cannot be reached: Connection refused; tried 4 times in "
     )
     assert len(shop.clock.waits) == 3
     shop.destination = {}
     shop.write()
-    assert shop.run().fates.accepted == 10
+    assert shop.run().delivery.accepted == 10
 
 
 # --- answers ---------------------------------------------------------------------------------------------------------
@@ -119,8 +124,8 @@ def test_record_that_spoils_its_request_is_found_by_halving(shop: Shop):
     # The stand-in refuses the whole request for these two, as Braze does for a body it cannot read.
     shop.braze.add_fault(Fault("status", status=400, body='{"message":"no"}', times=None, external_ids=("u3", "u60")))
     result = attributes(shop, rows=75).run()
-    assert (result.status, result.fates.accepted, result.fates.rejected, users(shop)) == ("incomplete", 73, 2, 73)
-    assert shop.run().fates.requests == 0
+    assert (result.status, result.delivery.accepted, result.delivery.rejected, users(shop)) == ("incomplete", 73, 2, 73)
+    assert shop.run().delivery.requests == 0
 
 
 def test_few_bad_records_among_many_cost_fewer_than_ten_requests_each(shop: Shop):
@@ -128,11 +133,11 @@ def test_few_bad_records_among_many_cost_fewer_than_ten_requests_each(shop: Shop
     refused = '{"message":"Valid data must be provided"}'
     shop.braze.add_fault(Fault("status", status=400, body=refused, times=None, external_ids=bad))
     result = attributes(shop, rows).run()
-    assert (result.status, result.fates.accepted, result.fates.rejected) == ("incomplete", rows - 150, 150)
+    assert (result.status, result.delivery.accepted, result.delivery.rejected) == ("incomplete", rows - 150, 150)
     assert {key for key, *_ in shop.rows_of("rejects", "key")} == bad
     assert {profile["external_id"] for profile in shop.braze.profiles()} == {f"u{n}" for n in range(rows)} - bad
-    assert result.fates.requests - rows / 75 < 10 * 150
-    assert shop.run().fates.requests == 0
+    assert result.delivery.requests - rows / 75 < 10 * 150
+    assert shop.run().delivery.requests == 0
 
 
 @pytest.mark.parametrize("bad", [[0], [74], [37], [0, 1], [36, 37, 38], list(range(0, 75, 2)), list(range(75))])
@@ -140,7 +145,7 @@ def test_bad_records_are_found_wherever_they_stand(shop: Shop, bad: list[int]):
     ids = {f"u{n}" for n in bad}
     shop.braze.add_fault(Fault("status", status=400, body='{"message":"no"}', times=None, external_ids=ids))
     result = attributes(shop, rows=75).run()
-    assert (result.fates.accepted, result.fates.rejected, result.fates.unsent) == (75 - len(bad), len(bad), 0)
+    assert (result.delivery.accepted, result.delivery.rejected, result.delivery.unsent) == (75 - len(bad), len(bad), 0)
     assert {key for key, *_ in shop.rows_of("rejects", "key")} == ids
 
 
@@ -150,7 +155,7 @@ def test_doubt_in_the_middle_of_the_search_is_no_verdict_on_the_rest(shop: Shop)
         Fault("status", status=400, body='{"message":"no"}', times=None, external_ids=["u60"]),
     )
     result = shop.sync("it", SEEN.format(rows=75), **EVENTS, primary_key="external_id").run()
-    assert (result.fates.in_doubt, result.fates.rejected, result.fates.accepted) == (37, 1, 37)
+    assert (result.delivery.in_doubt, result.delivery.rejected, result.delivery.accepted) == (37, 1, 37)
     assert len(shop.braze.events()) == 74
 
 
@@ -159,19 +164,19 @@ def test_named_records_of_a_request_that_was_not_taken_are_rejected_and_the_rest
     body = json.dumps({"message": "Valid data must be provided", "errors": errors})
     shop.braze.add_fault(Fault("status", status=400, body=body))
     result = attributes(shop).run()
-    assert (result.fates.accepted, result.fates.rejected, result.fates.requests) == (8, 2, 2)
+    assert (result.delivery.accepted, result.delivery.rejected, result.delivery.requests) == (8, 2, 2)
 
 
 def test_request_that_is_too_large_is_halved(shop: Shop):
     shop.braze.add_fault(Fault("status", status=413))
     result = attributes(shop).run()
-    assert (result.status, result.fates.accepted, result.fates.requests) == ("success", 10, 3)
+    assert (result.status, result.delivery.accepted, result.delivery.requests) == ("success", 10, 3)
 
 
 def test_one_record_that_is_too_large_is_rejected(shop: Shop):
     shop.braze.add_fault(Fault("status", status=413))
     result = attributes(shop, rows=1).run()
-    assert (result.status, result.fates.rejected) == ("incomplete", 1)
+    assert (result.status, result.delivery.rejected) == ("incomplete", 1)
 
 
 def test_braze_that_refuses_everything_row_by_row_is_not_asked_on(shop: Shop):
@@ -180,14 +185,14 @@ def test_braze_that_refuses_everything_row_by_row_is_not_asked_on(shop: Shop):
     assert result.status == "failed"
     assert "refused 75 rows one by one and took none in between" in result.errors[0].message
     assert len(shop.braze.requests()) < 800
-    assert result.fates.rejected + result.fates.unsent == 10_000
+    assert result.delivery.rejected + result.delivery.unsent == 10_000
 
 
 @pytest.mark.parametrize("make", [attributes, events], ids=["attributes", "events"])
 def test_throttled_request_waits_as_told_and_goes_again(shop: Shop, make):
     shop.braze.add_fault(Fault("status", status=429, headers={"Retry-After": "7"}, times=3))
     result = make(shop).run()
-    assert (result.status, result.fates.accepted, result.fates.requests) == ("success", 10, 4)
+    assert (result.status, result.delivery.accepted, result.delivery.requests) == ("success", 10, 4)
     assert shop.clock.waits == [7.0, 7.0, 7.0]
 
 
@@ -195,7 +200,7 @@ def test_limit_of_the_server_is_kept_by_its_headers(tmp_path):
     clock = FakeClock()
     with Sandbox(limits={"users_track": [(2, 60.0)]}, clock=clock) as braze:
         result = attributes(Shop(tmp_path / "shop", braze, clock=clock), rows=75 * 7).run()
-        assert (result.status, result.fates.accepted) == ("success", 75 * 7)
+        assert (result.status, result.delivery.accepted) == ("success", 75 * 7)
         assert sum(request.status == 429 for request in braze.requests()) <= 6
 
 
@@ -210,7 +215,7 @@ def test_two_processes_on_one_workspace_settle_by_the_headers(tmp_path):
             one.write()
         with ThreadPoolExecutor() as pool:
             results = list(pool.map(lambda one: one.run(), shops))
-        assert [(result.status, result.fates.accepted) for result in results] == [("success", 3000)] * 2
+        assert [(result.status, result.delivery.accepted) for result in results] == [("success", 3000)] * 2
         assert users(shops[0]) == 6000
         throttled = sum(request.status == 429 for request in braze.requests())
         assert throttled <= 80  # of 160 requests: no storm
@@ -222,7 +227,7 @@ def test_hourly_limit_of_the_contract_holds_beside_the_burst(tmp_path):
         windows = [{"requests": 4, "per_seconds": 3}, {"requests": 10, "per_seconds": 3600}]
         shop = Shop(tmp_path / "shop", braze, clock=clock, destination={"rate_limits": {"users_track": windows}})
         result = attributes(shop, rows=75 * 25).run()
-        assert (result.status, result.fates.accepted) == ("success", 75 * 25)
+        assert (result.status, result.delivery.accepted) == ("success", 75 * 25)
         assert sum(request.status == 429 for request in braze.requests()) <= 4
 
 
@@ -254,16 +259,16 @@ class TestUnclearAnswer:
     def test_attributes_are_sent_again(self, shop: Shop, fault: Fault):
         shop.braze.add_fault(fault)
         result = attributes(shop).run()
-        assert (result.status, result.fates.accepted, users(shop)) == ("success", 10, 10)
-        assert shop.run().fates.requests == 0
+        assert (result.status, result.delivery.accepted, users(shop)) == ("success", 10, 10)
+        assert shop.run().delivery.requests == 0
 
     def test_events_are_held_in_doubt_and_never_sent_twice(self, shop: Shop, fault: Fault):
         shop.braze.add_fault(fault)
         result = events(shop).run()
-        assert (result.status, result.exit_code, result.fates.in_doubt) == ("incomplete", 1, 10)
+        assert (result.status, result.exit_code, result.delivery.in_doubt) == ("incomplete", 1, 10)
         taken = len(shop.braze.events())
         again = shop.run()
-        assert (again.status, again.fates.requests, again.plan.held) == ("incomplete", 0, 10)
+        assert (again.status, again.delivery.requests, again.plan.held) == ("incomplete", 0, 10)
         assert len(shop.braze.events()) == taken
 
 
@@ -271,32 +276,32 @@ def test_answer_that_never_ends_is_cut_off(shop: Shop):
     shop.destination = {"timeout_s": 0.3}
     shop.braze.add_fault(Fault("slow", seconds=30))
     result = attributes(shop).run()
-    assert (result.status, result.fates.accepted) == ("success", 10)
+    assert (result.status, result.delivery.accepted) == ("success", 10)
 
 
 def test_attribute_that_works_on_the_stored_value_counts_as_an_event(shop: Shop):
     shop.sync("it", """SELECT 'u1' AS external_id, '{"inc": 1}' AS visits""", pre_formatted_fields="visits")
     shop.braze.add_fault(Fault("drop_after"))
     result = shop.run()
-    assert (result.fates.in_doubt, shop.run().fates.requests) == (1, 0)
+    assert (result.delivery.in_doubt, shop.run().delivery.requests) == (1, 0)
     assert shop.braze.profile(external_id="u1")["custom_attributes"] == {"visits": 1}
 
 
 def test_server_that_stays_broken_is_left_and_the_rest_is_unsent(shop: Shop):
     shop.braze.add_fault(Fault("status", status=503, times=None))
     result = attributes(shop, rows=1000).run(policy=RetryPolicy(tries=3))
-    assert (result.status, result.exit_code, result.fates.accepted, result.fates.unsent) == ("failed", 1, 0, 1000)
+    assert (result.status, result.exit_code, result.delivery.accepted, result.delivery.unsent) == ("failed", 1, 0, 1000)
     assert len(shop.braze.requests()) <= 3 * 4
     shop.braze.clear_faults()
-    assert shop.run().fates.accepted == 1000
+    assert shop.run().delivery.accepted == 1000
 
 
 def test_events_do_not_all_end_in_doubt_when_the_server_stays_broken(shop: Shop):
     shop.braze.add_fault(Fault("status", status=503, times=None))
     result = events(shop, rows=10_000).run()
     assert result.status == "failed"
-    assert result.fates.in_doubt <= 75 * (3 + 4)
-    assert result.fates.in_doubt + result.fates.unsent == 10_000
+    assert result.delivery.in_doubt <= 75 * (3 + 4)
+    assert result.delivery.in_doubt + result.delivery.unsent == 10_000
 
 
 def test_error_that_names_no_record_leaves_the_request_in_doubt(shop: Shop):
@@ -306,36 +311,36 @@ def test_error_that_names_no_record_leaves_the_request_in_doubt(shop: Shop):
         "errors": [{"type": "x", "input_array": "events", "index": 99}],
     }
     shop.braze.add_fault(Fault("status", status=201, body=json.dumps(body)))
-    assert events(shop).run().fates.in_doubt == 10
+    assert events(shop).run().delivery.in_doubt == 10
 
 
-@pytest.mark.parametrize(("make", "fate"), [(attributes, "unsent"), (events, "in_doubt")])
-def test_answer_whose_counts_do_not_match_is_not_taken_at_its_word(shop: Shop, make, fate: str):
+@pytest.mark.parametrize(("make", "outcome"), [(attributes, "unsent"), (events, "in_doubt")])
+def test_answer_whose_counts_do_not_match_is_not_taken_at_its_word(shop: Shop, make, outcome: str):
     counter = "attributes_processed" if make is attributes else "events_processed"
     shop.braze.add_fault(Fault("status", status=201, body=json.dumps({"message": "success", counter: 9})))
     result = make(shop).run()
-    assert (getattr(result.fates, fate), result.fates.accepted, result.status) == (10, 0, "incomplete")
-    assert (shop.run().fates.accepted, users(shop)) == ((10, 10) if make is attributes else (0, 0))
+    assert (getattr(result.delivery, outcome), result.delivery.accepted, result.status) == (10, 0, "incomplete")
+    assert (shop.run().delivery.accepted, users(shop)) == ((10, 10) if make is attributes else (0, 0))
 
 
 def test_answer_without_counts_is_taken(shop: Shop):
     shop.braze.add_fault(Fault("status", status=201, body='{"message": "success"}'))
-    assert events(shop).run().fates.accepted == 10
+    assert events(shop).run().delivery.accepted == 10
 
 
 def test_queued_during_maintenance_is_accepted(shop: Shop):
     shop.braze.add_fault(Fault("status", status=202, body='{"message":"queued"}'))
-    assert attributes(shop).run().fates.accepted == 10
+    assert attributes(shop).run().delivery.accepted == 10
 
 
 def test_part_of_a_run_that_was_answered_is_kept_when_the_rest_fails(shop: Shop):
     shop.braze.add_fault(Fault("status", status=401, skip=2, times=None))
     result = attributes(shop, rows=1000).run()
-    assert (result.status, result.fates.accepted) == ("failed", 150)
-    assert result.fates.unsent == 850
+    assert (result.status, result.delivery.accepted) == ("failed", 150)
+    assert result.delivery.unsent == 850
     shop.braze.clear_faults()
     again = shop.run()
-    assert (again.plan.added, again.fates.accepted, users(shop)) == (850, 850, 1000)
+    assert (again.plan.added, again.delivery.accepted, users(shop)) == (850, 850, 1000)
 
 
 # --- what may have arrived -------------------------------------------------------------------------------------------
@@ -344,7 +349,7 @@ def test_part_of_a_run_that_was_answered_is_kept_when_the_rest_fails(shop: Shop)
 def lose_answers(shop: Shop) -> None:
     """A run of which Braze takes everything, and answers nothing."""
     shop.braze.add_fault(Fault("drop_after", times=None))
-    assert shop.run().fates.accepted == 0
+    assert shop.run().delivery.accepted == 0
     shop.braze.clear_faults()
 
 
@@ -359,8 +364,8 @@ def test_value_that_goes_back_after_a_lost_answer_is_sent_again(shop: Shop):
     assert attribute(shop) == "gold"
     shop.sync("it", "SELECT 'u1' AS external_id, 'silver' AS tier, 1 AS n")
     result = shop.run()
-    assert (attribute(shop), result.plan.changed, result.fates.attributes) == ("silver", 1, 1)
-    assert shop.run().fates.requests == 0
+    assert (attribute(shop), result.plan.changed, result.delivery.attributes) == ("silver", 1, 1)
+    assert shop.run().delivery.requests == 0
 
 
 def test_value_of_a_new_row_that_goes_away_after_a_lost_answer_is_cleared(shop: Shop):
@@ -370,7 +375,7 @@ def test_value_of_a_new_row_that_goes_away_after_a_lost_answer_is_cleared(shop: 
     shop.sync("it", "SELECT 'u1' AS external_id, CAST(NULL AS VARCHAR) AS tier, 1 AS n")
     result = shop.run()
     assert (attribute(shop), attribute(shop, "n"), result.plan.added) == (None, 1, 1)
-    assert (shop.run().fates.requests, shop.rows_of("state", "count(_retl_sent_at)")) == (0, [(1,)])
+    assert (shop.run().delivery.requests, shop.rows_of("state", "count(_retl_sent_at)")) == (0, [(1,)])
 
 
 def test_user_who_leaves_the_model_after_a_lost_answer_is_cleared(shop: Shop):
@@ -379,7 +384,7 @@ def test_user_who_leaves_the_model_after_a_lost_answer_is_cleared(shop: Shop):
     lose_answers(shop)
     shop.model("it", f"{two} WHERE external_id = 'u2'")
     assert (shop.run().plan.removed, attribute(shop)) == (1, None)
-    assert shop.run().fates.requests == 0
+    assert shop.run().delivery.requests == 0
 
 
 def test_user_who_comes_back_after_a_lost_answer_to_clearing_is_sent_again(shop: Shop):
@@ -389,7 +394,7 @@ def test_user_who_comes_back_after_a_lost_answer_to_clearing_is_sent_again(shop:
     lose_answers(shop)
     assert attribute(shop) is None
     shop.model("it", two)
-    assert (shop.run().fates.accepted, attribute(shop)) == (1, "gold")
+    assert (shop.run().delivery.accepted, attribute(shop)) == (1, "gold")
 
 
 def test_row_that_was_never_acknowledged_is_not_counted_as_in_braze(shop: Shop, retl):

@@ -203,7 +203,7 @@ def test_mode_sends_its_payload(shop: Shop, options, sql, path, body):
     result = shop.sync("it", sql, **options).run()
     (request,) = shop.braze.requests()
     assert (result.status, request.path, json.loads(request.body)) == ("success", path, body)
-    assert shop.run().fates.requests == 0
+    assert shop.run().delivery.requests == 0
 
 
 def test_requests_hold_no_more_than_braze_takes(shop: Shop):
@@ -283,7 +283,7 @@ def test_excluded_columns_name_rows_without_being_sent(shop: Shop):
     )
     shop.run()
     assert shop.sent() == ['{"attributes":[{"external_id":"u1","tier":"gold"}]}']
-    assert shop.run().fates.requests == 0
+    assert shop.run().delivery.requests == 0
 
 
 # --- what it costs ---------------------------------------------------------------------------------------------------

@@ -224,7 +224,7 @@ def test_run_results_say_what_came_of_each_sync(shop: Shop, retl: Retl):
     )
     assert [part["name"] for part in users["timing"]] == ["plan", "execute"]
     assert users["timing"][0]["completed_at"] == users["timing"][1]["started_at"]
-    assert users["fates"]["accepted"] == 3
+    assert users["delivery"]["accepted"] == 3
     assert users["run_id"] == users["plan"]["run_id"] == shop.rows_of("runs", "run_id", sync="users")[0][0]
     assert (broken["status"], broken["failures"], broken["timing"]) == ("failed", None, [])
     assert broken["errors"][0]["location"] == {"file": "models/broken.sql", "line": 1, "column": 0}

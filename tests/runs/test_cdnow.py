@@ -76,7 +76,10 @@ def test_thirteen_months_of_real_purchases_arrive_once_and_cost_what_changed(fol
                 now[customer][name] != before.get(customer, {}).get(name) for customer in now for name in now[customer]
             )
             before = now
-        assert [result.fates.requests for result in synced(folder, braze.url, MONTHS[-1]) if result.fates] == [0, 0]
+        assert [result.delivery.requests for result in synced(folder, braze.url, MONTHS[-1]) if result.delivery] == [
+            0,
+            0,
+        ]
 
         profiles = {profile["external_id"]: profile["custom_attributes"] for profile in braze.profiles()}
         assert profiles == customers(folder, MONTHS[-1])

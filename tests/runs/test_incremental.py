@@ -45,7 +45,7 @@ def test_second_run_reads_only_what_is_new(shop: Shop):
     assert events(shop).run().plan.rows == 2
     seen(shop, ("c", NOON + timedelta(hours=2)))
     result = shop.run()
-    assert (result.plan.rows, result.plan.since, result.fates.accepted) == (2, "2026-11-20 13:00:00", 1)
+    assert (result.plan.rows, result.plan.since, result.delivery.accepted) == (2, "2026-11-20 13:00:00", 1)
     assert arrived(shop) == ["a", "b", "c"]
     compiled = (shop.folder / "target/compiled/it.sql").read_text()
     assert "WHERE seen_at > CAST('2026-11-20 12:59:59.999999' AS TIMESTAMP)" in compiled
@@ -68,8 +68,8 @@ def test_rows_equal_to_the_boundary_are_neither_lost_nor_doubled(shop: Shop, sig
     seen(shop, ("a", at), ("b", later), of=of)
     events(shop, SAME_TIME.replace("seen_at > ", f"seen_at {sign} ")).run()
     seen(shop, ("c", later), ("d", later), of=of)
-    assert shop.run().fates.accepted == 2
-    assert shop.run().fates.requests == 0
+    assert shop.run().delivery.accepted == 2
+    assert shop.run().delivery.requests == 0
     assert arrived(shop) == ["a", "b", "c", "d"]
 
 
@@ -77,8 +77,8 @@ def test_equal_rows_without_a_key_that_come_one_after_the_other_are_all_sent(sho
     seen(shop, ("a", NOON), ("a", NOON))
     events(shop, SAME_TIME, keyed=False).run()
     seen(shop, ("a", NOON), ("a", NOON + timedelta(hours=1)))
-    assert shop.run().fates.accepted == 2
-    assert (shop.run().fates.requests, arrived(shop)) == (0, ["a"] * 4)
+    assert shop.run().delivery.accepted == 2
+    assert (shop.run().delivery.requests, arrived(shop)) == (0, ["a"] * 4)
 
 
 def test_late_rows_are_read_within_the_lookback(shop: Shop):
@@ -88,8 +88,8 @@ def test_late_rows_are_read_within_the_lookback(shop: Shop):
     assert (shop.run().plan.since, arrived(shop)) == ("2026-11-20 11:00:00", ["a", "late"])
 
 
-@pytest.mark.parametrize("fate", ["rejected", "invalid", "in doubt", "unsent"])
-def test_watermark_never_passes_a_row_that_is_not_acknowledged(shop: Shop, fate: str):
+@pytest.mark.parametrize("outcome", ["rejected", "invalid", "in doubt", "unsent"])
+def test_watermark_never_passes_a_row_that_is_not_acknowledged(shop: Shop, outcome: str):
     seen(shop, ("a", NOON), ("b", NOON + timedelta(hours=1)), ("c", NOON + timedelta(hours=2)))
     faults = {
         "rejected": [Fault("object_error", external_ids=["b"])],
@@ -97,17 +97,17 @@ def test_watermark_never_passes_a_row_that_is_not_acknowledged(shop: Shop, fate:
         "in doubt": [Fault("drop_after", external_ids=["b"])],
         "unsent": [Fault("status", status=401, external_ids=["b"])],
     }
-    shop.braze.add_fault(*faults[fate])
+    shop.braze.add_fault(*faults[outcome])
     bad_time = "CASE WHEN id = 'b' THEN NULL ELSE seen_at END AS time"
     shop.destination = {"max_objects_per_request": 1}
-    events(shop, SEEN.replace("seen_at AS time", bad_time) if fate == "invalid" else SEEN).run()
+    events(shop, SEEN.replace("seen_at AS time", bad_time) if outcome == "invalid" else SEEN).run()
     seen(shop, ("d", NOON + timedelta(hours=3)))
     result = shop.run()
     assert (result.plan.since, result.plan.rows) == ("2026-11-20 13:00:00", 3)
     assert "it: reads from 2026-11-20 13:00:00 on, as a row from then is not in Braze" in shop.listener.notices
     events(shop).run()
-    assert arrived(shop) == (["a", "c", "d"] if fate == "rejected" else ["a", "b", "c", "d"])
-    if fate in ("invalid", "unsent"):
+    assert arrived(shop) == (["a", "c", "d"] if outcome == "rejected" else ["a", "b", "c", "d"])
+    if outcome in ("invalid", "unsent"):
         assert shop.run().plan.since == "2026-11-20 15:00:00"
 
 
@@ -118,14 +118,14 @@ def test_run_that_was_stopped_before_it_sent_moves_no_watermark(shop: Shop):
     shop.syncs[0]["guards"] = {"max_changes": 1}
     shop.write()
     assert shop.run().status == "stopped"
-    assert shop.run(force_guards=["max_changes"]).fates.accepted == 2
+    assert shop.run(force_guards=["max_changes"]).delivery.accepted == 2
 
 
 def test_cursor_far_in_the_future_does_not_carry_the_watermark_along(shop: Shop):
     seen(shop, ("a", NOON), ("typo", datetime(9999, 12, 31)))
     events(shop, SAME_TIME).run()
     seen(shop, ("b", datetime.now(UTC).replace(tzinfo=None) + timedelta(hours=1)))
-    assert shop.run().fates.accepted == 1
+    assert shop.run().delivery.accepted == 1
 
 
 def test_row_that_an_incremental_model_leaves_out_is_not_gone(shop: Shop):
@@ -145,7 +145,7 @@ def test_full_refresh_reads_everything(shop: Shop):
     seen(shop, ("a", NOON), ("b", NOON + timedelta(hours=1)))
     events(shop).run()
     result = shop.run(full_refresh=True)
-    assert (result.plan.rows, result.plan.since, result.fates.accepted) == (2, None, 2)
+    assert (result.plan.rows, result.plan.since, result.delivery.accepted) == (2, None, 2)
 
 
 def test_watermark_is_shown(shop: Shop, retl: Retl):
@@ -175,7 +175,7 @@ def test_rows_that_were_sent_long_ago_leave_the_state_and_are_never_new_again(sh
     shop.model(
         "it", "SELECT id AS external_id, 'seen' AS name, seen_at AS time, seen_at FROM seen"
     )  # does not ask where to begin
-    assert (shop.run().fates.requests, arrived(shop)) == (0, ["a", "b", "c"])
+    assert (shop.run().delivery.requests, arrived(shop)) == (0, ["a", "b", "c"])
     assert "; rows up to 2026-11-20 13:00:00 were let go of" in retl("state", "show", "it", folder=shop.folder).out
 
 
@@ -277,4 +277,4 @@ def test_each_row_within_the_lookback_arrives_once_whatever_goes_wrong_between(s
         shop.write()
         shop.run(intent=Intent.RETRY)
         assert arrived(shop) == sorted(f"u{n}" for n in range(number))
-        assert shop.run().fates.requests == 0
+        assert shop.run().delivery.requests == 0

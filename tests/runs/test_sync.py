@@ -38,7 +38,7 @@ def records(shop: Shop, request: int = -1) -> list[dict[str, Any]]:
 def test_unchanged_model_sends_nothing(people: Shop):
     people.sync("it", PEOPLE).run()
     result = people.run()
-    assert (result.status, result.fates.requests, result.plan.unchanged, len(people.sent())) == ("success", 0, 3, 1)
+    assert (result.status, result.delivery.requests, result.plan.unchanged, len(people.sent())) == ("success", 0, 3, 1)
 
 
 def test_changed_row_sends_its_identifier_and_the_changed_column_only(people: Shop):
@@ -46,7 +46,7 @@ def test_changed_row_sends_its_identifier_and_the_changed_column_only(people: Sh
     people.warehouse("UPDATE people SET tier = 'platinum' WHERE external_id = 'u1'")
     result = people.run()
     assert people.sent()[1:] == ['{"attributes":[{"external_id":"u1","tier":"platinum"}]}']
-    assert (result.plan.changed, result.fates.accepted, result.fates.attributes) == (1, 1, 1)
+    assert (result.plan.changed, result.delivery.accepted, result.delivery.attributes) == (1, 1, 1)
 
 
 def test_send_all_columns_sends_the_whole_changed_row(people: Shop):
@@ -60,7 +60,7 @@ def test_switches_go_out_with_each_record_and_are_no_change(people: Shop):
     people.sync("it", f"SELECT *, true AS `_merge_objects`, current_date AS day FROM ({PEOPLE})", exclude_columns="day")
     people.run()
     people.sync("it", f"SELECT *, false AS `_merge_objects` FROM ({PEOPLE})")
-    assert people.run().fates.requests == 0
+    assert people.run().delivery.requests == 0
     people.warehouse("UPDATE people SET tier = 'x' WHERE external_id = 'u1'")
     people.run()
     assert people.sent()[1:] == ['{"attributes":[{"external_id":"u1","tier":"x","_merge_objects":false}]}']
@@ -70,7 +70,7 @@ def test_full_refresh_sends_every_row_again(people: Shop):
     people.sync("it", PEOPLE).run()
     result = people.run(full_refresh=True)
     assert (result.plan.added, records(people, 1)) == (3, records(people, 0))
-    assert people.run().fates.requests == 0
+    assert people.run().delivery.requests == 0
 
 
 def test_other_user_behind_a_key_gets_all_columns(people: Shop):
@@ -97,17 +97,17 @@ def test_null_in_place_of_a_sent_value_clears_it(people: Shop):
     people.run()
     assert people.sent()[1:] == ['{"attributes":[{"external_id":"u1","tier":null}]}']
     assert "tier" not in people.braze.profile(external_id="u1")["custom_attributes"]
-    assert people.run().fates.requests == 0
+    assert people.run().delivery.requests == 0
 
 
 def test_nulls_omit_never_clears_and_remembers_what_braze_has(people: Shop):
     people.sync("it", PEOPLE, nulls="omit").run()
     people.warehouse("UPDATE people SET tier = NULL WHERE external_id = 'u1'")
-    assert people.run().fates.requests == 0
+    assert people.run().delivery.requests == 0
     people.warehouse("UPDATE people SET first_name = 'Ida' WHERE external_id = 'u1'")
     people.run()
     people.warehouse("UPDATE people SET tier = 'gold' WHERE external_id = 'u1'")
-    assert people.run().fates.requests == 0  # Braze has it still
+    assert people.run().delivery.requests == 0  # Braze has it still
     people.warehouse("UPDATE people SET tier = 'basic' WHERE external_id = 'u1'")
     people.run()
     assert people.sent()[1:] == [
@@ -133,9 +133,9 @@ def test_json_null_is_a_null(people: Shop):
 def test_removed_row_is_left_alone_unless_told_otherwise(people: Shop):
     people.sync("it", PEOPLE).run()
     people.warehouse("DELETE FROM people WHERE external_id = 'u1'")
-    assert people.run().fates.requests == 0
+    assert people.run().delivery.requests == 0
     people.warehouse("INSERT INTO people VALUES ('u1', 'Ada', 'gold')")
-    assert people.run().fates.requests == 0  # Braze has it still
+    assert people.run().delivery.requests == 0  # Braze has it still
 
 
 def test_on_removed_clear_nulls_what_was_set_and_makes_no_user(people: Shop):
@@ -143,7 +143,7 @@ def test_on_removed_clear_nulls_what_was_set_and_makes_no_user(people: Shop):
     people.warehouse("DELETE FROM people WHERE external_id = 'u2'")
     people.run()
     assert people.sent()[1:] == ['{"attributes":[{"external_id":"u2","_update_existing_only":true,"first_name":null}]}']
-    assert people.run().fates.requests == 0
+    assert people.run().delivery.requests == 0
     people.warehouse("INSERT INTO people VALUES ('u2', 'Ben', 'gold')")
     people.run()
     assert people.sent()[2:] == ['{"attributes":[{"external_id":"u2","first_name":"Ben","tier":"gold"}]}']
@@ -159,14 +159,14 @@ def test_on_removed_delete_deletes_the_user(people: Shop):
         ("/users/delete", '{"external_ids":["u2"]}'),
     }
     assert (result.status, people.braze.profile(external_id="u2")) == ("success", None)
-    assert people.run().fates.requests == 0
+    assert people.run().delivery.requests == 0
 
 
 def test_user_who_is_listed_for_deletion_again_is_deleted_again(people: Shop):
     gone = {"mode": "users_delete", "allow_destructive": True}
     people.sync("it", "SELECT external_id FROM people WHERE tier = 'gold'", **gone).run()
     people.warehouse("UPDATE people SET tier = 'basic'")
-    assert people.run().fates.requests == 0
+    assert people.run().delivery.requests == 0
     people.warehouse("UPDATE people SET tier = 'gold' WHERE external_id = 'u1'")
     people.run()
     assert people.sent() == ['{"external_ids":["u1"]}', '{"external_ids":["u1"]}']
@@ -263,18 +263,18 @@ def test_two_equal_events_are_two_events(shop: Shop):
     shop.warehouse("CREATE TABLE views AS SELECT 'u1' AS external_id, '/a' AS page FROM range(2)")
     shop.sync("it", SEEN, **EVENTS).run()
     assert len(shop.braze.events()) == 2
-    assert shop.run().fates.requests == 0
+    assert shop.run().delivery.requests == 0
     shop.warehouse("INSERT INTO views VALUES ('u1', '/a'), ('u1', NULL)")
     result = shop.run()
     assert (result.plan.added, result.plan.unchanged, len(shop.braze.events())) == (2, 2, 4)
-    assert shop.run().fates.requests == 0
+    assert shop.run().delivery.requests == 0
 
 
 def test_event_with_a_key_is_sent_once_whatever_changes_in_it(shop: Shop):
     shop.warehouse("CREATE TABLE views AS SELECT 1 AS id, 'u1' AS external_id, '/a' AS page")
     shop.sync("it", SEEN.replace("page", "page, id"), primary_key="id", **EVENTS).run()
     shop.warehouse("UPDATE views SET page = '/b'")
-    assert shop.run().fates.requests == 0
+    assert shop.run().delivery.requests == 0
 
 
 def test_state_of_events_with_a_key_holds_nothing_but_the_key(shop: Shop, retl):
@@ -290,7 +290,7 @@ def test_event_that_left_the_model_is_not_sent_again_when_it_returns(shop: Shop)
     shop.warehouse("DELETE FROM views")
     assert shop.run().status == "success"
     shop.warehouse("INSERT INTO views VALUES ('u1', '/a')")
-    assert shop.run().fates.requests == 0
+    assert shop.run().delivery.requests == 0
 
 
 # --- schema ----------------------------------------------------------------------------------------------------------
@@ -302,13 +302,13 @@ def test_new_column_goes_out_alone_where_it_has_a_value(people: Shop):
     people.warehouse("UPDATE people SET city = 'Seoul' WHERE external_id = 'u3'")
     people.run()
     assert people.sent()[1:] == ['{"attributes":[{"external_id":"u3","city":"Seoul"}]}']
-    assert people.run().fates.requests == 0
+    assert people.run().delivery.requests == 0
 
 
 def test_dropped_column_is_forgotten_and_not_cleared(people: Shop):
     people.sync("it", PEOPLE).run()
     people.sync("it", "SELECT external_id, first_name FROM people")
-    assert people.run().fates.requests == 0
+    assert people.run().delivery.requests == 0
     assert people.braze.profile(external_id="u1")["custom_attributes"] == {"tier": "gold"}
     people.sync("it", PEOPLE).run()
     assert records(people) == [{"external_id": "u1", "tier": "gold"}, {"external_id": "u3", "tier": "silver"}]
@@ -325,14 +325,14 @@ def test_changed_type_stops_the_run_until_it_is_accepted(people: Shop):
     assert (result.exit_code, len(people.sent())) == (1, 1)
     assert people.run(accept_schema_change=True).plan.changed == 3
     assert records(people)[0] == {"external_id": "u1", "n": "3"}
-    assert people.run().fates.requests == 0
+    assert people.run().delivery.requests == 0
 
 
 def test_changed_type_of_the_key_is_the_same_user(people: Shop):
     people.sync("it", "SELECT 7 AS external_id, 'x' AS tier").run()
     people.sync("it", "SELECT '7' AS external_id, 'x' AS tier")
     assert people.run().exit_code == 1
-    assert people.run(accept_schema_change=True).fates.requests == 0
+    assert people.run(accept_schema_change=True).delivery.requests == 0
     assert people.run().plan.unchanged == 1
 
 
@@ -381,25 +381,30 @@ def test_one_invalid_row_keeps_everything_back(shop: Shop):
 
 def test_invalid_rows_are_skipped_kept_and_counted_when_that_is_asked_for(shop: Shop):
     result = shop.sync("it", MIXED, skip_on_invalid_records=True).run()
-    assert (result.status, result.exit_code, result.fates.accepted, result.plan.invalid) == ("incomplete", 1, 27, 3)
+    assert (result.status, result.exit_code, result.delivery.accepted, result.plan.invalid) == ("incomplete", 1, 27, 3)
     again = shop.run()
-    assert (again.status, again.exit_code, again.fates.requests, again.plan.invalid) == ("incomplete", 1, 0, 3)
+    assert (again.status, again.exit_code, again.delivery.requests, again.plan.invalid) == ("incomplete", 1, 0, 3)
 
 
 def test_invalid_row_that_was_mended_goes_out(shop: Shop):
     shop.sync("it", MIXED, skip_on_invalid_records=True).run()
     shop.sync("it", MIXED.replace("300", "200"), skip_on_invalid_records=True)
-    assert (shop.run().fates.accepted, shop.run().status) == (3, "success")
+    assert (shop.run().delivery.accepted, shop.run().status) == (3, "success")
 
 
 def test_row_that_braze_rejected_is_not_sent_again_until_it_changes(people: Shop):
     people.braze.add_fault(Fault("object_error", external_ids=("u2",), times=None, error="is on the blocklist"))
     result = people.sync("it", PEOPLE).run()
-    assert (result.status, result.exit_code, result.fates.accepted, result.fates.rejected) == ("incomplete", 1, 2, 1)
+    assert (result.status, result.exit_code, result.delivery.accepted, result.delivery.rejected) == (
+        "incomplete",
+        1,
+        2,
+        1,
+    )
     again = people.run()
-    assert (again.status, again.exit_code, again.fates.requests, again.plan.remembered) == ("incomplete", 1, 0, 1)
+    assert (again.status, again.exit_code, again.delivery.requests, again.plan.remembered) == ("incomplete", 1, 0, 1)
     people.warehouse("UPDATE people SET tier = 'gold' WHERE external_id = 'u2'")
-    assert people.run().fates.rejected == 1
+    assert people.run().delivery.rejected == 1
     people.braze.clear_faults()
     people.warehouse("UPDATE people SET tier = 'silver' WHERE external_id = 'u2'")
     assert (people.run().status, people.run().status) == ("success", "success")

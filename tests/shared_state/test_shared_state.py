@@ -72,9 +72,9 @@ def states(bucket: Bucket) -> list[str]:
 
 def test_fresh_machine_sends_nothing_when_nothing_changed(one: Shop, two: Shop, bucket: Bucket):
     both(one, two, MANY)
-    assert one.run().fates.accepted == 1000
+    assert one.run().delivery.accepted == 1000
     result = two.run()
-    assert (result.status, result.plan.unchanged, result.fates.requests) == ("success", 1000, 0)
+    assert (result.status, result.plan.unchanged, result.delivery.requests) == ("success", 1000, 0)
     assert bucket.head().holder is bucket.head().sending is None
 
 
@@ -82,7 +82,7 @@ def test_machines_take_turns_and_each_sends_what_the_other_has_not(one: Shop, tw
     both(one, two, MANY)
     one.run()
     two.sync("it", MANY.replace("range(1000)", "range(1010)"))
-    assert two.run().fates.accepted == 10
+    assert two.run().delivery.accepted == 10
     one.sync("it", MANY.replace("range(1000)", "range(1020)").replace("i AS n", "i + 1 AS n"))
     result = one.run()
     assert (result.plan.added, result.plan.changed) == (10, 1010)
@@ -228,7 +228,7 @@ def test_lock_of_a_process_that_died_on_this_machine_is_not_waited_for(one: Shop
     assert one.listener.notices[1:] == [
         "it: the last run was killed; of what it sent, 300 rows were accepted, 0 rejected, 75 in doubt; 625 go out now"
     ]
-    assert (result.status, result.plan.held, result.fates.accepted) == ("incomplete", 75, 625)
+    assert (result.status, result.plan.held, result.delivery.accepted) == ("incomplete", 75, 625)
     names = [event["external_id"] for event in one.braze.events()]
     assert len(names) == len(set(names)) == 1000
 
@@ -274,7 +274,7 @@ def test_machine_that_slept_longer_than_its_lock_sends_nothing_more(one: Shop, b
     one.sync("it", MANY)
     at_record(one, "u300", lambda: setattr(one.clock, "ahead", HOUR), answer_s=0.2)
     result = one.run()
-    assert (result.status, result.fates.accepted < 1000) == ("failed", True)
+    assert (result.status, result.delivery.accepted < 1000) == ("failed", True)
     assert result.errors[0].message == "it: the journal cannot be written: the lock on the state ran out"
     assert one.run().status == "success"
     assert len(list(one.braze.profiles())) == 1000
@@ -317,7 +317,7 @@ def test_lost_machine_of_events_doubles_none_and_what_may_have_arrived_is_listed
     assert one.run().status == "success"  # the decision was taken on one machine, and is followed on the other
     names = [event["external_id"] for event in one.braze.events()]
     assert len(names) == len(set(names)) == 1000
-    assert two.run().fates.requests == 0
+    assert two.run().delivery.requests == 0
 
 
 def test_records_that_were_not_released_yet_are_not_in_doubt(one: Shop, two: Shop):
@@ -326,7 +326,7 @@ def test_records_that_were_not_released_yet_are_not_in_doubt(one: Shop, two: Sho
         process.kill()
     result = later(two).run()
     assert 0 < result.plan.held <= 5000
-    assert result.fates.accepted == 15000
+    assert result.delivery.accepted == 15000
 
 
 def test_machine_that_was_only_thought_to_be_lost_doubles_nothing_in_silence(one: Shop, two: Shop):
@@ -361,7 +361,7 @@ def test_lost_machine_of_attributes_loses_nothing(one: Shop, two: Shop, until: s
     assert {name: profile["custom_attributes"]["n"] for name, profile in profiles.items()} == {
         f"u{i}": i for i in range(1000)
     }
-    assert two.run().fates.requests == 0
+    assert two.run().delivery.requests == 0
 
 
 def test_lost_machine_that_comes_back_says_so_and_sends_nothing_twice(one: Shop, two: Shop):
@@ -374,7 +374,7 @@ def test_lost_machine_that_comes_back_says_so_and_sends_nothing_twice(one: Shop,
         "it: a run of this machine was cut off, and another machine has dealt with it since; "
         "answers that only this machine saw are not taken up"
     ]
-    assert (result.plan.held, result.fates.requests) == (held, 0)
+    assert (result.plan.held, result.delivery.requests) == (held, 0)
     names = [event["external_id"] for event in one.braze.events()]
     assert len(names) == len(set(names))
 
@@ -436,8 +436,8 @@ def test_store_that_breaks_off_while_sending_leaves_the_run_here_and_it_is_broug
         f"{one.folder}/.retl/test/it only"
     )
     bucket.is_down = False
-    assert one.run().fates.requests == 0
-    assert two.run().fates.requests == 0
+    assert one.run().delivery.requests == 0
+    assert two.run().delivery.requests == 0
     assert len(one.braze.events()) == 1000
 
 
@@ -544,7 +544,7 @@ def test_reset_state_is_reset_on_all_machines_and_the_old_one_is_kept(one: Shop,
     assert reset(one.project(), one.project().sync("it")) == f"{bucket.url}/test/it/{old}"
     assert two.run().plan.added == 1000
     assert old in states(bucket)
-    assert one.run().fates.requests == 0
+    assert one.run().delivery.requests == 0
 
 
 def test_state_of_before_sharing_is_what_the_store_begins_with(one: Shop, two: Shop, bucket: Bucket):
@@ -559,8 +559,8 @@ def test_state_of_before_sharing_is_what_the_store_begins_with(one: Shop, two: S
         shop.sync("it", MANY)
     result = one.run()
     assert one.listener.notices == [f"it: the state of this folder is what {bucket.url}/test/it begins with"]
-    assert (result.plan.unchanged, result.fates.requests) == (1000, 0)
-    assert two.run().fates.requests == 0
+    assert (result.plan.unchanged, result.delivery.requests) == (1000, 0)
+    assert two.run().delivery.requests == 0
     (kept,) = (two.folder / ".retl/test/it").glob("before-sharing-*.duckdb")
     assert two.listener.notices == [
         f"it: {bucket.url}/test/it holds a state already; the one of this folder is kept in {kept}"
@@ -587,7 +587,7 @@ def test_copy_is_not_taken_for_a_state_when_state_path_is_taken_out(one: Shop):
     one.write()
     result = one.run()
     assert result.errors[0].message.endswith("and the target does not say state.path any more")
-    assert result.fates is None
+    assert result.delivery is None
 
 
 def test_store_that_is_empty_does_not_make_a_copy_of_another_one_start_over(one: Shop, bucket: Bucket):
@@ -602,10 +602,10 @@ def test_store_that_is_empty_does_not_make_a_copy_of_another_one_start_over(one:
 def test_state_in_a_folder_moves_there(shop: Shop, tmp_path: Path):
     shop.state = {"path": "../elsewhere"}
     shop.sync("it", MANY)
-    assert shop.run().fates.accepted == 1000
+    assert shop.run().delivery.accepted == 1000
     assert (tmp_path / "elsewhere/test/it/state.duckdb").exists()
     assert not (shop.folder / ".retl/test/it").exists()
-    assert shop.run().fates.requests == 0
+    assert shop.run().delivery.requests == 0
 
 
 def test_state_that_was_left_behind_is_named_before_everything_goes_out_again(shop: Shop, tmp_path: Path):
@@ -618,7 +618,7 @@ def test_state_that_was_left_behind_is_named_before_everything_goes_out_again(sh
     assert (result.errors[0].message, result.exit_code) == (what, 1)
     (tmp_path / "elsewhere/test").mkdir(parents=True)
     before.rename(tmp_path / "elsewhere/test/it")
-    assert shop.run().fates.requests == 0
+    assert shop.run().delivery.requests == 0
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ def in_doubt(shop: Shop, sql: str = SEEN, **options: object) -> Shop:
     """A run whose only request was taken, and whose answer never came."""
     shop.sync("it", sql, **(options or KEYED))
     shop.braze.add_fault(Fault("drop_after"))
-    assert shop.run().fates.in_doubt == 10
+    assert shop.run().delivery.in_doubt == 10
     return shop
 
 
@@ -39,7 +39,7 @@ def test_resent_doubts_go_out_with_the_next_run_and_not_again(shop: Shop, retl: 
     in_doubt(shop)
     said = retl("resolve", "it", "--resend", folder=shop.folder)
     assert said.out == "it: 10 rows in doubt will go out again with the next run\n"
-    assert (shop.run().fates.accepted, shop.run().fates.requests) == (10, 0)
+    assert (shop.run().delivery.accepted, shop.run().delivery.requests) == (10, 0)
     assert len(shop.braze.events()) == 20  # the first request had arrived: that is what the doubt was about
     assert shop.rows_of("in_doubt") == []
 
@@ -50,7 +50,7 @@ def test_discarded_doubts_count_as_sent(shop: Shop, retl: Retl, options):
     said = retl("resolve", "it", "--discard", folder=shop.folder)
     assert said.out == "it: 10 rows in doubt will be taken as sent with the next run\n"
     result = shop.run()
-    assert (result.status, result.fates.requests, len(shop.braze.events())) == ("success", 0, 10)
+    assert (result.status, result.delivery.requests, len(shop.braze.events())) == ("success", 0, 10)
     assert (shop.rows_of("in_doubt"), len(shop.rows_of("state"))) == ([], 10)
     assert shop.run().plan.added == 0
 
@@ -59,7 +59,7 @@ def test_doubts_are_resolved_one_by_one(shop: Shop, retl: Retl):
     in_doubt(shop)
     retl("resolve", "it", "--resend", "--key", "u3", "--key", "u4", folder=shop.folder)
     result = shop.run()
-    assert (result.plan.held, result.fates.accepted) == (8, 2)
+    assert (result.plan.held, result.delivery.accepted) == (8, 2)
     assert retl("resolve", "it", "--discard", folder=shop.folder).out.startswith("it: 8 rows")
 
 
@@ -107,7 +107,7 @@ def test_on_in_doubt_resend_sends_again_at_once_and_says_so(shop: Shop, retl: Re
 def test_doubts_of_before_go_out_once_the_sync_says_resend(shop: Shop):
     in_doubt(shop)
     shop.sync("it", SEEN, **KEYED, on_in_doubt="resend")
-    assert shop.run().fates.accepted == 10
+    assert shop.run().delivery.accepted == 10
     assert shop.rows_of("in_doubt") == []
 
 
@@ -115,7 +115,7 @@ def test_doubt_about_a_row_that_is_resent_and_doubted_again_stands_once(shop: Sh
     in_doubt(shop)
     retl("resolve", "it", "--resend", folder=shop.folder)
     shop.braze.add_fault(Fault("drop_after"))
-    assert shop.run().fates.in_doubt == 10
+    assert shop.run().delivery.in_doubt == 10
     assert len(shop.rows_of("in_doubt")) == 10
 
 
@@ -125,7 +125,7 @@ def test_doubt_about_a_row_that_is_resent_and_doubted_again_stands_once(shop: Sh
 def test_retry_sends_what_braze_rejected_before(shop: Shop, retl: Retl):
     shop.sync("it", PEOPLE)
     shop.braze.add_fault(Fault("object_error", external_ids=["u3", "u4"]))
-    assert (shop.run().fates.rejected, shop.run().plan.remembered) == (2, 2)
+    assert (shop.run().delivery.rejected, shop.run().plan.remembered) == (2, 2)
     shop.braze.add_fault(Fault("object_error", external_ids=["u4"]))
     result = retl("retry", "it", folder=shop.folder)
     assert (result.code, "1 of 2 rows accepted in 1 request" in result.out) == (1, True)
@@ -138,8 +138,8 @@ def test_retry_that_reaches_nobody_forgets_nothing(shop: Shop):
     shop.braze.add_fault(Fault("object_error", external_ids=["u3"]))
     shop.run()
     shop.braze.add_fault(Fault("status", status=401))
-    assert shop.run(intent=Intent.RETRY).fates.unsent == 1
-    assert shop.run().fates.accepted == 1
+    assert shop.run(intent=Intent.RETRY).delivery.unsent == 1
+    assert shop.run().delivery.accepted == 1
 
 
 # --- adopting --------------------------------------------------------------------------------------------------------
@@ -150,7 +150,7 @@ def test_seed_takes_the_model_as_already_in_braze(shop: Shop, retl: Retl, sql: s
     shop.sync("it", sql, **options)
     said = retl("state", "seed", "it", "--yes", folder=shop.folder)
     assert (said.code, said.out) == (0, "it: 10 rows taken as in Braze, 0 requests\n")
-    assert (shop.run().fates.requests, shop.braze.requests()) == (0, [])
+    assert (shop.run().delivery.requests, shop.braze.requests()) == (0, [])
     assert retl("status", folder=shop.folder).out.splitlines()[1].split()[1] == "success"
 
 
@@ -159,7 +159,7 @@ def test_after_a_seed_only_changes_go_out(shop: Shop, retl: Retl):
     retl("state", "seed", "it", "--yes", folder=shop.folder)
     shop.sync("it", "SELECT 'u' || i AS external_id, CASE WHEN i = 3 THEN 33 ELSE i END AS n FROM range(11) r(i)")
     result = shop.run()
-    assert (result.plan.added, result.plan.changed, result.fates.accepted) == (1, 1, 2)
+    assert (result.plan.added, result.plan.changed, result.delivery.accepted) == (1, 1, 2)
 
 
 def test_seed_leaves_invalid_rows_out_and_says_so(shop: Shop, retl: Retl):
@@ -203,7 +203,7 @@ def test_forgotten_person_is_in_no_byte_of_the_state(shop: Shop, retl: Retl):
     assert not remembered("secret-3@example.com")
     assert not remembered("secret-4@example.com")
     assert remembered("secret-5@example.com")
-    assert shop.run().fates.accepted == 2  # the model still returns them
+    assert shop.run().delivery.accepted == 2  # the model still returns them
 
 
 def test_person_is_forgotten_in_events_whose_key_is_the_whole_row(shop: Shop, retl: Retl):

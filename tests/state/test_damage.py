@@ -93,7 +93,7 @@ def test_state_of_an_older_format_is_brought_up_and_the_old_file_kept(synced: Sh
         connection.execute("UPDATE meta SET value = '1' WHERE key = 'format'")
     old = state_file(synced).read_bytes()
     result = synced.run()
-    assert (result.status, result.plan.unchanged, result.fates.requests) == ("success", 10, 0)
+    assert (result.status, result.plan.unchanged, result.delivery.requests) == ("success", 10, 0)
     assert ("format", str(FORMAT)) in synced.rows_of("meta")
     assert [when is None for (when,) in synced.rows_of("runs", "CAST(scheduled_time AS VARCHAR)")] == [False, True]
     assert (state_file(synced).parent / "before-format-2.duckdb").read_bytes() == old

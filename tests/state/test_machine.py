@@ -133,7 +133,7 @@ class Machine(RuleBasedStateMachine):
         with self.braze() as braze:
             self.shop.run(intent=Intent.RETRY)
             last = self.shop.run()
-            assert (last.status, last.fates.requests) == ("success", 0)
+            assert (last.status, last.delivery.requests) == ("success", 0)
             for user, wanted in self.in_model().items():
                 found = (braze.profile(user) or {"custom_attributes": {}})["custom_attributes"]
                 sure = {name: value for name, value in wanted.items() if value is not None or name not in self.stale}

@@ -73,9 +73,9 @@ def test_killed_run_of_attributes_goes_on_where_answers_ended(shop: Shop):
     assert owner.startswith(f"it: process {process.pid} on ")
     assert owner.endswith(", ended without letting go of this sync: taken over")
     assert killed == "it: the last run was killed; of what it sent, 300 rows were accepted, 0 rejected; 700 go out now"
-    assert (result.status, result.plan.added, result.fates.accepted) == ("success", 700, 700)
+    assert (result.status, result.plan.added, result.delivery.accepted) == ("success", 700, 700)
     assert len(list(shop.braze.profiles())) == 1000
-    assert shop.run().fates.requests == 0
+    assert shop.run().delivery.requests == 0
 
 
 def test_killed_run_of_events_doubles_none_and_holds_the_doubtful(shop: Shop):
@@ -86,10 +86,10 @@ def test_killed_run_of_events_doubles_none_and_holds_the_doubtful(shop: Shop):
     assert shop.listener.notices[1:] == [
         "it: the last run was killed; of what it sent, 300 rows were accepted, 0 rejected, 75 in doubt; 625 go out now"
     ]
-    assert (result.status, result.plan.held, result.fates.accepted) == ("incomplete", 75, 625)
+    assert (result.status, result.plan.held, result.delivery.accepted) == ("incomplete", 75, 625)
     names = [event["external_id"] for event in shop.braze.events()]
     assert len(names) == len(set(names)) == 1000
-    assert shop.run().fates.requests == 0
+    assert shop.run().delivery.requests == 0
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
@@ -186,7 +186,7 @@ def test_killed_run_that_may_repeat_says_what_goes_out_maybe_twice(shop: Shop):
         "it: the last run was killed; of what it sent, 300 rows were accepted, 0 rejected; 700 go out now, "
         "75 of them maybe for the second time"
     )
-    assert (result.status, result.fates.accepted, len(shop.braze.events())) == ("success", 700, 1075)
+    assert (result.status, result.delivery.accepted, len(shop.braze.events())) == ("success", 700, 1075)
 
 
 def test_lock_of_a_dead_process_is_free_and_it_is_named(tmp_path: Path):
@@ -222,7 +222,7 @@ def test_waiting_run_follows_when_the_other_one_has_let_go(shop: Shop):
     with running(shop, until="u300") as process:
         shop.clock = LettingGo(process, after_waits=3)
         result = shop.run(wait_s=60)
-    assert (result.status, result.fates.accepted) == ("success", 700)
+    assert (result.status, result.delivery.accepted) == ("success", 700)
     assert shop.listener.notices[0].startswith('it: waiting up to 60 s: sync "it" on target "test" is at work already')
     assert shop.clock.waits[:3] == [0.5] * 3
 
@@ -358,4 +358,4 @@ def test_folding_twice_changes_nothing(shop: Shop):
     assert shop.run().plan.held == 75
     for name in ("outbox.duckdb", "journal.jsonl"):  # as if only the cleaning had been missed
         shutil.copy(shop.folder / "copy" / name, folder / name)
-    assert (shop.run().plan.held, shop.run().fates.requests) == (75, 0)
+    assert (shop.run().plan.held, shop.run().delivery.requests) == (75, 0)

@@ -217,7 +217,7 @@ def test_every_sync_of_the_demo_makes_the_records_that_it_sends(tmp_path: Path, 
     results = {result["sync"]: result for result in json.loads(retl("sync", "--all", "--output", "json").out)}
     answered = iter(retl("sandbox", "--last", "99").out.splitlines()[1::2])
     requests_of = {
-        name: [json.loads(next(answered)) for _ in range(result["fates"]["requests"])]
+        name: [json.loads(next(answered)) for _ in range(result["delivery"]["requests"])]
         for name, result in results.items()
     }
     tests = []

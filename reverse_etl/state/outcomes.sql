@@ -1,7 +1,7 @@
 -- What the journal says of every record that was to be sent: accepted, rejected, in_doubt or unsent.
--- `may_have_arrived`: a request with it got no answer. That is a fate of its own only where sending it twice does harm,
+-- `may_have_arrived`: a request with it got no answer. It is in doubt only where sending it twice does harm,
 -- and the sync does not say that it is to be sent again nevertheless (`resend`).
-CREATE OR REPLACE TEMP TABLE retl_fates AS
+CREATE OR REPLACE TEMP TABLE retl_outcomes AS
 WITH requests AS (
     SELECT
         sent.sent AS request,
@@ -35,13 +35,13 @@ within_doubtful AS (
 SELECT
     records.seq AS seq,
     within_doubtful.seq IS NOT NULL AS may_have_arrived,
-    may_have_arrived AND NOT records.harmless AS does_harm,
+    may_have_arrived AND NOT records.harmless AS may_duplicate,
     CASE
         WHEN rejected.seq IS NOT NULL THEN 'rejected'
         WHEN within_accepted.seq IS NOT NULL THEN 'accepted'
-        WHEN does_harm AND NOT (SELECT resend FROM retl_run.main.run) THEN 'in_doubt'
+        WHEN may_duplicate AND NOT (SELECT resend FROM retl_run.main.run) THEN 'in_doubt'
         ELSE 'unsent'
-    END AS fate,
+    END AS outcome,
     rejected.reason AS reason
 FROM records
 LEFT JOIN rejected ON rejected.seq = records.seq
