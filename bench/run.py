@@ -156,7 +156,7 @@ def diff(rows: int) -> Iterator[Line]:
     copy = measure(duckdb_script(f"{attach} COPY (SELECT * FROM w.users) TO '{parquet}'"), WORK)
     parquet.unlink()
     yield Line(f"{million}: COPY model TO parquet (yardstick)", copy, rows)
-    measure([*RETL, "state", "seed", "people", "--yes"], folder)
+    measure([*RETL, "state", "baseline", "people", "--yes"], folder)
     size = state.stat().st_size
     bare = measure(duckdb_script(f"{attach} ATTACH '{state}' AS s (READ_ONLY); {bare_diff(table)}"), WORK)
     yield Line(f"{million}: bare diff of two tables (yardstick)", bare, rows, bare.wall_s / copy.wall_s, "wall of COPY")

@@ -382,7 +382,7 @@ class Torture:
             for key, body in self.shop.rows_of("in_doubt", "key", "body"):
                 kind = str(self.case.options["track_record_type"])
                 arrived = facts({kind: [json.loads(body)]})[0][0] in there
-                resolve(project, project.sync("it"), "discard" if arrived else "resend", [key])
+                resolve(project, project.sync("it"), "mark_accepted" if arrived else "resend", [key])
             before = set(self.acknowledged)
             first = run(self.shop.folder, intent=Intent.RETRY)
             last = run(self.shop.folder)

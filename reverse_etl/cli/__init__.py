@@ -7,7 +7,7 @@
     test       test
     inspect    debug status history rejects resolve
     sandbox    sandbox
-    state      state show | seed | forget | reset
+    state      state show | baseline | forget | reset
 
     options    the options that several commands take
     context    the project a command works on, and how it prints

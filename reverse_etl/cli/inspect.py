@@ -116,8 +116,8 @@ def resolve(
     resend: Annotated[
         bool, typer.Option("--resend", help="They did not arrive: the next run sends them again.")
     ] = False,
-    discard: Annotated[
-        bool, typer.Option("--discard", help="They did arrive: the next run takes them as sent.")
+    mark_accepted: Annotated[
+        bool, typer.Option("--mark-accepted", help="They did arrive: the next run takes them as sent.")
     ] = False,
     key: Annotated[list[str] | None, typer.Option("--key", help="Of this row only, as `retl rejects` has it.")] = None,
     project_dir: ProjectFolder = Path(),
@@ -129,8 +129,10 @@ def resolve(
     from reverse_etl.words import count
 
     project = load(project_dir, target, variables)
-    if resend == discard:
-        raise ProjectError("say one of --resend and --discard", hint=f"`retl rejects {name}` lists the rows in doubt")
-    rows = resolve_doubts(project, project.sync(name), "resend" if resend else "discard", key or [])
+    if resend == mark_accepted:
+        raise ProjectError(
+            "say one of --resend and --mark-accepted", hint=f"`retl rejects {name}` lists the rows in doubt"
+        )
+    rows = resolve_doubts(project, project.sync(name), "resend" if resend else "mark_accepted", key or [])
     what = "go out again" if resend else "be taken as sent"
     print(f"{name}: {count(rows, 'row')} in doubt will {what} with the next run")

@@ -1,4 +1,4 @@
-"""Commands on what a sync remembers: state show, state seed, state forget, state reset."""
+"""Commands on what a sync remembers: state show, state baseline, state forget, state reset."""
 
 from pathlib import Path
 from typing import Annotated
@@ -44,8 +44,8 @@ def state_show(
         print_table(found.items())
 
 
-@app.command(name="seed", cls=ProjectCommand)
-def state_seed(
+@app.command(name="baseline", cls=ProjectCommand)
+def state_baseline(
     name: SyncName,
     accept_schema_change: AcceptSchemaChange = False,
     wait: Wait = 0,
@@ -56,7 +56,7 @@ def state_seed(
 ) -> None:
     """Take what the model returns now as already in Braze: only later changes go out. Sends nothing."""
     from reverse_etl.runs.outcome import Options
-    from reverse_etl.runs.run import adopt, jobs_of
+    from reverse_etl.runs.run import baseline, jobs_of
     from reverse_etl.words import count
 
     project = load(project_dir, target, variables)
@@ -64,9 +64,9 @@ def state_seed(
     ask(f"every valid row of {name} is taken as already in Braze, and is not sent until it changes", yes)
     options = Options(accept_schema_change=accept_schema_change, wait_s=wait)
     (job,) = jobs_of(project, [chosen], options, screen())
-    plan = adopt(job)
+    plan = baseline(job)
     invalid = f"; {count(plan.invalid, 'invalid row')} left out, see `retl rejects {name}`" if plan.invalid else ""
-    print(f"{name}: {count(plan.adopted, 'row')} taken as in Braze, 0 requests{invalid}")
+    print(f"{name}: {count(plan.baselined, 'row')} taken as in Braze, 0 requests{invalid}")
 
 
 @app.command(name="forget", cls=ProjectCommand)

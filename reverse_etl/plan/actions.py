@@ -1,11 +1,12 @@
 """What is to be done with each record of a run: decided once, in SQL, when the outbox is written. Pure.
 
-send         to Braze
-invalid      breaks a rule: see the number in `problem`
-remembered   Braze has rejected this very record before
-in_doubt     sent before, nobody knows whether it arrived, and sending it twice would do harm
-adopt        somebody said that Braze has it
-forget       the state drops it, and Braze is not told
+send                  to Braze
+invalid               breaks a rule: see the number in `problem`
+previously_rejected   Braze has rejected this very record before
+in_doubt              sent before, nobody knows whether it arrived, and it is not safe to send twice
+baseline              somebody said that Braze has all rows of the model
+mark_accepted         somebody said that this row, which was in doubt, has arrived
+forget                the state drops it, and Braze is not told
 """
 
 from enum import Enum
@@ -20,7 +21,7 @@ class Intent(Enum):
 
     SEND = "send what differs"
     RETRY = "send what differs, and what Braze rejected before"
-    ADOPT = "send nothing: Braze is said to have all of it"
+    BASELINE = "send nothing: Braze is said to have all of it"
 
 
 def action_sql(layout: Layout, intent: Intent, has_doubts: bool, has_rejects: bool) -> str:
@@ -28,8 +29,8 @@ def action_sql(layout: Layout, intent: Intent, has_doubts: bool, has_rejects: bo
 
     `has_doubts` and `has_rejects`: whether the state holds rows in doubt, and rows that Braze has rejected.
     """
-    if intent is Intent.ADOPT:
-        return "CASE WHEN problem > 0 THEN 'invalid' WHEN kind = 'removed' THEN 'forget' ELSE 'adopt' END"
+    if intent is Intent.BASELINE:
+        return "CASE WHEN problem > 0 THEN 'invalid' WHEN kind = 'removed' THEN 'forget' ELSE 'baseline' END"
     cases = ["WHEN problem > 0 THEN 'invalid'"]
     if layout.mode.forgets_removed:
         cases.append("WHEN kind = 'removed' THEN 'forget'")
@@ -37,12 +38,12 @@ def action_sql(layout: Layout, intent: Intent, has_doubts: bool, has_rejects: bo
         cases.append("WHEN kind = 'removed' AND attributes = 0 THEN 'forget'")
     if has_doubts:
         same = "(key, body)" if Kind.CHANGED in layout.mode.kinds else "key"  # else the key alone says what it is
-        discarded = f"SELECT {same} FROM {IN_DOUBT} WHERE resolution = 'discard'"
-        cases.append(f"WHEN {same} IN ({discarded}) THEN 'adopt'")
+        arrived = f"SELECT {same} FROM {IN_DOUBT} WHERE resolution = 'mark_accepted'"
+        cases.append(f"WHEN {same} IN ({arrived}) THEN 'mark_accepted'")
         if layout.sync.on_in_doubt == "hold":
             open_doubts = f"SELECT key FROM {IN_DOUBT} WHERE resolution IS DISTINCT FROM 'resend'"
             cases.append(f"WHEN key IN ({open_doubts}) THEN 'in_doubt'")
     if has_rejects and intent is not Intent.RETRY:
         by_braze = f"SELECT (key, body_md5) FROM {REJECTS} WHERE rejected_by = 'braze'"
-        cases.append(f"WHEN (key, md5(body)) IN ({by_braze}) THEN 'remembered'")
+        cases.append(f"WHEN (key, md5(body)) IN ({by_braze}) THEN 'previously_rejected'")
     return f"CASE {' '.join(cases)} ELSE 'send' END"

@@ -18,8 +18,9 @@ from reverse_etl.plan.tables import OUTBOX
 class Plan:
     """Counts of a run before it is sent; rows of the model unless they say otherwise.
 
-    `invalid` rows break a rule; `remembered` ones were rejected by Braze and have not changed since; `held` ones are in
-    doubt; `adopted` ones are said to be in Braze already. `in_state` and `removed` are rows of the state. `to_send`
+    `invalid` rows break a rule; `previously_rejected` ones were rejected by Braze, and have not changed since; `held`
+    ones are in doubt; `baselined` ones are said to be in Braze already, and `marked_accepted` ones, once in doubt, to
+    have arrived there. `in_state` and `removed` are rows of the state. `to_send`
     records go out in `requests`, by path, and hold so many `bytes`; they write `attributes`, and cost `data_points`
     where the contract counts them. `since` is the cursor from which an incremental run
     reads. `data_tests` is what came of the sync's data tests.
@@ -33,9 +34,10 @@ class Plan:
     removed: int = 0
     unchanged: int = 0
     invalid: int = 0
-    remembered: int = 0
+    previously_rejected: int = 0
     held: int = 0
-    adopted: int = 0
+    baselined: int = 0
+    marked_accepted: int = 0
     to_send: int = 0
     attributes: int = 0
     data_points: int = 0
@@ -47,7 +49,7 @@ class Plan:
     @property
     def kept_back(self) -> int:
         """Rows that the model wants in Braze, and that this run does not send."""
-        return self.invalid + self.remembered + self.held
+        return self.invalid + self.previously_rejected + self.held
 
     @property
     def counts(self) -> dict[str, Any]:
@@ -76,9 +78,10 @@ def read_plan(connection: DuckDBPyConnection, run_id: str, rows: int, in_state: 
         **kinds,
         unchanged=rows - kinds["added"] - kinds["changed"],
         invalid=actions.get("invalid", 0),
-        remembered=actions.get("remembered", 0),
+        previously_rejected=actions.get("previously_rejected", 0),
         held=actions.get("in_doubt", 0),
-        adopted=actions.get("adopt", 0),
+        baselined=actions.get("baseline", 0),
+        marked_accepted=actions.get("mark_accepted", 0),
         to_send=actions.get("send", 0),
         attributes=sum(written for _, action, _, written, *_ in counted if action == "send"),
         data_points=sum(cost for _, action, _, _, cost, _ in counted if action == "send"),

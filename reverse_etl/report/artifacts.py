@@ -154,7 +154,7 @@ class PlannedSync(BaseModel):
     removed: int
     unchanged: int
     invalid: int
-    remembered: int
+    previously_rejected: int
     held: int
     to_send: int
     attributes: int

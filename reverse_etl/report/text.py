@@ -36,7 +36,7 @@ def _outcome(result: RunResult) -> str:
     short = [
         (plan.invalid, "invalid"),
         (delivery.rejected, "rejected by Braze"),
-        (plan.remembered, "rejected before and not sent again"),
+        (plan.previously_rejected, "rejected before and not sent again"),
         (plan.held, "held, in doubt since an earlier run"),
         (delivery.in_doubt, "in doubt"),
         (delivery.possible_duplicates, "maybe twice in Braze (on_in_doubt: resend)"),
@@ -91,7 +91,7 @@ def preview_lines(preview: Preview, show_values: bool) -> Iterator[str]:
     yield from _data_test_lines(plan)
     for number, what in (
         (plan.invalid, "invalid"),
-        (plan.remembered, "rejected by Braze before and not changed since: not sent again"),
+        (plan.previously_rejected, "rejected by Braze before and not changed since: not sent again"),
         (plan.held, "in doubt since an earlier run: held"),
     ):
         if number:

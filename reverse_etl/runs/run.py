@@ -128,7 +128,7 @@ def plan_sync(job: Job, state: State) -> Planned:
     state.run.begin(run_id, started_at, project.scheduled_time)
     try:
         with job.listener.planning(sync), engine.interruptible():
-            tested = engine.run_data_tests(layout, model) if options.intent is not Intent.ADOPT else ()
+            tested = engine.run_data_tests(layout, model) if options.intent is not Intent.BASELINE else ()
             rows = write_changes(state, engine, layout, model, options)
             engine.close()
             write_records(state, layout, since.forgotten if since else None, options.intent)
@@ -218,10 +218,10 @@ def _in_words(delivery: DeliveryCounts) -> str:
     return f"{answered}; {delivery.unsent:,} go out now{twice}"
 
 
-def adopt(job: Job) -> Plan:
+def baseline(job: Job) -> Plan:
     """Take what the model returns now as already in Braze, save invalid rows. Sends nothing."""
-    job = replace(job, options=replace(job.options, intent=Intent.ADOPT))
+    job = replace(job, options=replace(job.options, intent=Intent.BASELINE))
     with opened(job) as state:
         plan = plan_sync(job, state).plan
-        state.finish(Ending("seeded", None, plan.counts, job.now()))
+        state.finish(Ending("baselined", None, plan.counts, job.now()))
     return plan

@@ -224,7 +224,7 @@ class SharedState:
                 self.notes.append(f"what {copy.url} was not told of is kept in {self._put_aside()}")
             copy = LocalCopy(copy.url, "of another place", token=self._token)
         elif copy.url is None and self._path("state.duckdb").exists():
-            copy = self._adopt(copy)
+            copy = self._take_up(copy)
         is_right = copy.base == (head.state.name if head.state else None)
         is_right = is_right and (head.state is None or self._path("state.duckdb").exists())
         if head.sending and not is_our_run:
@@ -238,7 +238,7 @@ class SharedState:
         else:
             self._save_copy(replace(copy, url=self.url))
 
-    def _adopt(self, copy: LocalCopy) -> LocalCopy:
+    def _take_up(self, copy: LocalCopy) -> LocalCopy:
         """A state of this folder from before it was shared: the first that the store gets, or kept aside."""
         if self._head.generation == 0 and self._head.sending is None:
             self.notes.append(f"the state of this folder is what {self.url} begins with")

@@ -121,7 +121,7 @@ def set_version(connection: DuckDBPyConnection, version: str) -> None:
 
 def _acts(connection: DuckDBPyConnection) -> bool:
     """Whether the run may have moved a row."""
-    acted = f"SELECT 1 FROM {OUTBOX} WHERE action IN ('send', 'adopt', 'forget') LIMIT 1"
+    acted = f"SELECT 1 FROM {OUTBOX} WHERE action IN ('send', 'baseline', 'mark_accepted', 'forget') LIMIT 1"
     return bool(connection.execute(acted).fetchall())
 
 
@@ -208,7 +208,7 @@ def _carried_over(name: str, wanted: str, known: str | None, in_key: bool) -> st
 
 
 def _move_rows(connection: DuckDBPyConnection, key: Sequence[str], values: Mapping[str, Any]) -> None:
-    moved = f"{_WITH_OUTCOMES} WHERE (outcome = 'accepted' OR action IN ('adopt', 'forget'))"
+    moved = f"{_WITH_OUTCOMES} WHERE (outcome = 'accepted' OR action IN ('baseline', 'mark_accepted', 'forget'))"
     keys = ", ".join(f"o.{identifier(f'new.{name}')} AS {identifier(name)}" for name in key)
     same = " AND ".join(f"state.{identifier(name)} IS NOT DISTINCT FROM m.{identifier(name)}" for name in key)
     connection.execute(f"DELETE FROM {ACKNOWLEDGED} USING (SELECT {keys} FROM {moved} AND known) AS m WHERE {same}")
@@ -256,7 +256,7 @@ def _remember_answers(connection: DuckDBPyConnection, values: Mapping[str, Any])
     rejects, in_doubt = f"{REJECTS}", f"{IN_DOUBT}"
     connection.execute(
         f"""DELETE FROM {rejects} WHERE rejected_by = 'braze'
-        AND key NOT IN (SELECT key FROM {OUTBOX} WHERE action = 'remembered')"""
+        AND key NOT IN (SELECT key FROM {OUTBOX} WHERE action = 'previously_rejected')"""
     )
     connection.execute(
         f"""INSERT INTO {rejects} SELECT key, kind, 'braze', NULL, reason, NULL, body, md5(body), $now, $run_id
@@ -265,7 +265,8 @@ def _remember_answers(connection: DuckDBPyConnection, values: Mapping[str, Any])
     )
     connection.execute(
         f"""DELETE FROM {in_doubt} WHERE key IN (
-            SELECT key FROM {_WITH_OUTCOMES} WHERE outcome IN ('accepted', 'rejected', 'in_doubt') OR action = 'adopt'
+            SELECT key FROM {_WITH_OUTCOMES}
+            WHERE outcome IN ('accepted', 'rejected', 'in_doubt') OR action IN ('baseline', 'mark_accepted')
         ) OR (resolution IS NOT NULL AND key NOT IN (SELECT key FROM {OUTBOX}))"""
     )
     connection.execute(

@@ -22,10 +22,10 @@ from reverse_etl.system.file_lock import locked_by_us
 _STATE_FILES = ("state.duckdb", "state.duckdb.wal", "outbox.duckdb", "outbox.duckdb.wal", "journal.jsonl")
 
 
-def resolve(project: Project, sync: Sync, resolution: Literal["resend", "discard"], keys: Sequence[str]) -> int:
+def resolve(project: Project, sync: Sync, resolution: Literal["resend", "mark_accepted"], keys: Sequence[str]) -> int:
     """Say what the next run does with the rows in doubt (of `keys`, if any are named); how many rows that are.
 
-    resend: send them again. discard: take them as sent. Raises DataError if no such row is in doubt.
+    resend: send them again. mark_accepted: take them as sent. Raises DataError if no such row is in doubt.
     """
     with state_of(project, sync) as state:
         doubtful = {key for (key,) in state.connection.execute(f"SELECT key FROM {IN_DOUBT}").fetchall()}

@@ -87,7 +87,7 @@ def rows_not_in_braze(project: Project, sync: Sync, show_values: bool) -> list[d
                 CASE WHEN resolution IS NULL THEN $hint END, run_id{body}
             FROM {IN_DOUBT}
             ORDER BY ALL""",
-            {"hint": f"look in Braze, then retl resolve {sync.name} --resend or --discard"},
+            {"hint": f"look in Braze, then retl resolve {sync.name} --resend or --mark-accepted"},
         )
         names = [column[0] for column in cursor.description or ()]
         return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]

@@ -27,5 +27,5 @@ CREATE TABLE retl_state.main.in_doubt (
     body VARCHAR NOT NULL,
     sent_at TIMESTAMPTZ NOT NULL,
     run_id VARCHAR NOT NULL,
-    resolution VARCHAR -- NULL: nobody decided; resend; discard: take it as sent
+    resolution VARCHAR -- NULL: nobody decided; resend; mark_accepted: take it as sent
 );

@@ -89,7 +89,8 @@ def move(connection: DuckDBPyConnection, outcomes: str, now: datetime) -> None:
         connection.execute(f"DELETE FROM {_META} WHERE key = 'watermark'")
         return
     mark, before = Watermark(**json.loads(text)), read(connection)
-    is_open = "(action IN ('invalid', 'remembered', 'in_doubt') OR outcome IN ('rejected', 'in_doubt', 'unsent'))"
+    kept_back = "action IN ('invalid', 'previously_rejected', 'in_doubt')"
+    is_open = f"({kept_back} OR outcome IN ('rejected', 'in_doubt', 'unsent'))"
     mark = replace(
         mark, open_from=_text(connection, f"SELECT CAST(min({CURSOR}) AS VARCHAR) FROM {outcomes} WHERE {is_open}")
     )

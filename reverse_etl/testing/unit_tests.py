@@ -272,12 +272,12 @@ def _plan(state: State, layout: Layout, model: Compiled, options: Options) -> No
 
 
 def _acknowledge(state: State, prepared: Prepared, rows: Compiled) -> None:
-    """Put rows into the state, as `retl state seed` does."""
+    """Put rows into the state, as `retl state baseline` does."""
     _plan(
         state,
         lay_out(prepared.sync, rows.file, DuckDBEngine(state.connection).describe(rows)),
         rows,
-        Options(intent=Intent.ADOPT),
+        Options(intent=Intent.BASELINE),
     )
     where = next(prepared.test.where("given", n) for n, one in enumerate(prepared.test.given) if one.is_this)
     invalid = [
@@ -286,7 +286,7 @@ def _acknowledge(state: State, prepared: Prepared, rows: Compiled) -> None:
     ]
     if invalid:
         raise DataError(invalid)
-    state.finish(Ending("seeded", None, {}, state.clock.utc()))
+    state.finish(Ending("baselined", None, {}, state.clock.utc()))
 
 
 def _as_sent(sync: Sync, record: Record) -> Any:

@@ -91,7 +91,7 @@ def test_whom_the_state_forgets_is_in_no_test_result_either(shop: Shop):
 
 def test_seeding_the_state_tests_nothing_as_nothing_is_sent(shop: Shop, retl: Retl):
     shop.sync("members", ROWS, data_tests=[{"not_null": "email"}])
-    assert retl("state", "seed", "members", "--yes", folder=shop.folder).code == 0
+    assert retl("state", "baseline", "members", "--yes", folder=shop.folder).code == 0
 
 
 # --- what fails ------------------------------------------------------------------------------------------------------

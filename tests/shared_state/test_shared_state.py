@@ -311,7 +311,7 @@ def test_lost_machine_of_events_doubles_none_and_what_may_have_arrived_is_listed
     assert result.status == "incomplete"
     _, killed = two.listener.notices
     assert killed.startswith("it: the last run was killed; of what it sent, ")
-    for resolution, keys in (("discard", doubtful & arrived), ("resend", doubtful - arrived)):
+    for resolution, keys in (("mark_accepted", doubtful & arrived), ("resend", doubtful - arrived)):
         if keys:
             resolve(project, sync, resolution, sorted(keys))
     assert one.run().status == "success"  # the decision was taken on one machine, and is followed on the other

@@ -1,4 +1,4 @@
-"""What people do to a state by hand: resolve doubts, retry rejects, adopt, forget."""
+"""What people do to a state by hand: resolve doubts, retry rejects, baseline, forget."""
 
 import pytest
 
@@ -30,7 +30,7 @@ def test_rows_in_doubt_are_listed_and_held_until_somebody_decides(shop: Shop, re
     held = retl("sync", "it", folder=shop.folder)
     assert (held.code, "10 held, in doubt since an earlier run" in held.out) == (1, True)
     listed = retl("rejects", "it", folder=shop.folder).out
-    assert "look in Braze, then retl resolve it --resend or --discard" in listed
+    assert "look in Braze, then retl resolve it --resend or --mark-accepted" in listed
     assert listed.count("in doubt") == 10
     assert len(shop.braze.requests()) == 1
 
@@ -47,7 +47,7 @@ def test_resent_doubts_go_out_with_the_next_run_and_not_again(shop: Shop, retl: 
 @pytest.mark.parametrize("options", [KEYED, EVENTS], ids=["a key", "the whole row is the key"])
 def test_discarded_doubts_count_as_sent(shop: Shop, retl: Retl, options):
     in_doubt(shop, **options)
-    said = retl("resolve", "it", "--discard", folder=shop.folder)
+    said = retl("resolve", "it", "--mark-accepted", folder=shop.folder)
     assert said.out == "it: 10 rows in doubt will be taken as sent with the next run\n"
     result = shop.run()
     assert (result.status, result.delivery.requests, len(shop.braze.events())) == ("success", 0, 10)
@@ -60,7 +60,7 @@ def test_doubts_are_resolved_one_by_one(shop: Shop, retl: Retl):
     retl("resolve", "it", "--resend", "--key", "u3", "--key", "u4", folder=shop.folder)
     result = shop.run()
     assert (result.plan.held, result.delivery.accepted) == (8, 2)
-    assert retl("resolve", "it", "--discard", folder=shop.folder).out.startswith("it: 8 rows")
+    assert retl("resolve", "it", "--mark-accepted", folder=shop.folder).out.startswith("it: 8 rows")
 
 
 def test_discarded_operation_on_a_row_that_has_changed_since_stays_held(shop: Shop):
@@ -68,20 +68,20 @@ def test_discarded_operation_on_a_row_that_has_changed_since_stays_held(shop: Sh
     options = {"pre_formatted_fields": ["visits"], "mode": "users_track", "track_record_type": "attributes"}
     in_doubt(shop, counter.replace("{n}", "1"), **options)
     project = load_project(shop.folder, environ={"BRAZE_API_KEY": "sandbox"})
-    assert resolve(project, project.sync("it"), "discard", []) == 10
+    assert resolve(project, project.sync("it"), "mark_accepted", []) == 10
     shop.model("it", counter.replace("{n}", "2"))
     assert (shop.run().plan.held, shop.braze.profile("u1")["custom_attributes"]["visits"]) == (10, 1)
     shop.model("it", counter.replace("{n}", "1"))
-    assert (shop.run().plan.adopted, shop.run().plan.changed) == (10, 0)
+    assert (shop.run().plan.marked_accepted, shop.run().plan.changed) == (10, 0)
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "say one of --resend and --discard\n  hint: `retl rejects it` lists the rows in doubt\n"),
+        ([], "say one of --resend and --mark-accepted\n  hint: `retl rejects it` lists the rows in doubt\n"),
         (
-            ["--resend", "--discard"],
-            "say one of --resend and --discard\n  hint: `retl rejects it` lists the rows in doubt\n",
+            ["--resend", "--mark-accepted"],
+            "say one of --resend and --mark-accepted\n  hint: `retl rejects it` lists the rows in doubt\n",
         ),
         (["--resend"], "it: no row is in doubt\n  hint: `retl rejects it` lists those that are\n"),
         (
@@ -125,11 +125,11 @@ def test_doubt_about_a_row_that_is_resent_and_doubted_again_stands_once(shop: Sh
 def test_retry_sends_what_braze_rejected_before(shop: Shop, retl: Retl):
     shop.sync("it", PEOPLE)
     shop.braze.add_fault(Fault("object_error", external_ids=["u3", "u4"]))
-    assert (shop.run().delivery.rejected, shop.run().plan.remembered) == (2, 2)
+    assert (shop.run().delivery.rejected, shop.run().plan.previously_rejected) == (2, 2)
     shop.braze.add_fault(Fault("object_error", external_ids=["u4"]))
     result = retl("retry", "it", folder=shop.folder)
     assert (result.code, "1 of 2 rows accepted in 1 request" in result.out) == (1, True)
-    assert (shop.rows_of("rejects", "key"), shop.run().plan.remembered) == ([("u4",)], 1)
+    assert (shop.rows_of("rejects", "key"), shop.run().plan.previously_rejected) == ([("u4",)], 1)
     assert retl("retry", "it", folder=shop.folder).code == 0
 
 
@@ -142,38 +142,38 @@ def test_retry_that_reaches_nobody_forgets_nothing(shop: Shop):
     assert shop.run().delivery.accepted == 1
 
 
-# --- adopting --------------------------------------------------------------------------------------------------------
+# --- baseline --------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("sql", "options"), [(PEOPLE, {}), (SEEN, EVENTS), (SEEN, KEYED)])
-def test_seed_takes_the_model_as_already_in_braze(shop: Shop, retl: Retl, sql: str, options):
+def test_baseline_takes_the_model_as_already_in_braze(shop: Shop, retl: Retl, sql: str, options):
     shop.sync("it", sql, **options)
-    said = retl("state", "seed", "it", "--yes", folder=shop.folder)
+    said = retl("state", "baseline", "it", "--yes", folder=shop.folder)
     assert (said.code, said.out) == (0, "it: 10 rows taken as in Braze, 0 requests\n")
     assert (shop.run().delivery.requests, shop.braze.requests()) == (0, [])
     assert retl("status", folder=shop.folder).out.splitlines()[1].split()[1] == "success"
 
 
-def test_after_a_seed_only_changes_go_out(shop: Shop, retl: Retl):
+def test_after_a_baseline_only_changes_go_out(shop: Shop, retl: Retl):
     shop.sync("it", PEOPLE)
-    retl("state", "seed", "it", "--yes", folder=shop.folder)
+    retl("state", "baseline", "it", "--yes", folder=shop.folder)
     shop.sync("it", "SELECT 'u' || i AS external_id, CASE WHEN i = 3 THEN 33 ELSE i END AS n FROM range(11) r(i)")
     result = shop.run()
     assert (result.plan.added, result.plan.changed, result.delivery.accepted) == (1, 1, 2)
 
 
-def test_seed_leaves_invalid_rows_out_and_says_so(shop: Shop, retl: Retl):
+def test_baseline_leaves_invalid_rows_out_and_says_so(shop: Shop, retl: Retl):
     shop.sync(
         "it", "SELECT 'u' || i AS external_id, CASE WHEN i = 3 THEN repeat('x', 300) END AS t FROM range(10) r(i)"
     )
-    said = retl("state", "seed", "it", "--yes", folder=shop.folder)
+    said = retl("state", "baseline", "it", "--yes", folder=shop.folder)
     assert said.out == "it: 9 rows taken as in Braze, 0 requests; 1 invalid row left out, see `retl rejects it`\n"
     assert shop.run().plan.invalid == 1
 
 
-def test_seed_and_forget_ask_first(shop: Shop, retl: Retl):
+def test_baseline_and_forget_ask_first(shop: Shop, retl: Retl):
     shop.sync("it", PEOPLE)
-    assert retl("state", "seed", "it", folder=shop.folder).err == (
+    assert retl("state", "baseline", "it", folder=shop.folder).err == (
         "every valid row of it is taken as already in Braze, and is not sent until it changes\n"
         "  hint: pass --yes if that is meant\n"
     )
