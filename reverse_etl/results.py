@@ -38,7 +38,7 @@ class SyncError(RetlError):
 class SyncResult:
     """What happened to one sync.
 
-    status: success | incomplete (not every row of the model is in Braze) | stopped (before anything was sent)
+    status: success | incomplete (not every row of the model is in Braze) | blocked (before anything was sent)
             | failed | interrupted | skipped (a sync that it comes after did not succeed)
     exit_code: what `retl sync` would exit with: 0 | 1 | 2 (the project is wrong, nothing was tried)
 
@@ -110,8 +110,8 @@ class SyncResults(tuple[SyncResult, ...]):
 class PlanResult:
     """What a sync would send.
 
-    `plan` are its counts; `columns` how often each column would go out; `stops` what would keep a run from sending;
-    `seconds` what the rate limit makes of its requests. `text` shows a sample of changes with their values masked.
+    `plan` are its counts; `columns` how often each column would go out; `blocked_by` what would keep a run from
+    sending; `seconds` what the rate limit makes of its requests. `text` shows a sample of changes, values masked.
     """
 
     sync: str
@@ -119,7 +119,7 @@ class PlanResult:
     target: str
     plan: Plan
     columns: Mapping[str, int]
-    stops: tuple[Problem, ...]
+    blocked_by: tuple[Problem, ...]
     invalid_rows: tuple[InvalidRow, ...]
     seconds: float
     text: str
@@ -172,7 +172,7 @@ def plan_result(preview: Preview) -> PlanResult:
         target=preview.target,
         plan=preview.plan,
         columns=dict(preview.columns),
-        stops=tuple(preview.stops),
+        blocked_by=tuple(preview.blocked_by),
         invalid_rows=tuple(preview.invalid),
         seconds=preview.seconds,
         text="\n".join(text.preview_lines(preview, show_values=False)),

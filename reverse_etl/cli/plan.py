@@ -149,11 +149,11 @@ def plan(
         print_json([as_json.preview_json(preview) for preview in previews])
     if output is PlanOutput.MARKDOWN:
         print_lines(text.preview_markdown(previews))
-    stops = [stop for preview in previews for stop in preview.stops]
-    for stop in stops:
-        stderr.say_error(stop)
+    blocked_by = [problem for preview in previews for problem in preview.blocked_by]
+    for problem in blocked_by:
+        stderr.say_error(problem)
     has_changes = any(preview.plan.to_send for preview in previews)
-    raise typer.Exit(1 if stops else 2 if detailed_exitcode and has_changes else 0)
+    raise typer.Exit(1 if blocked_by else 2 if detailed_exitcode and has_changes else 0)
 
 
 @contextmanager

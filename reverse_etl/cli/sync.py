@@ -171,9 +171,9 @@ class _Again:
 def _last_run(folder: Path, target: str | None, variables: str | None) -> _Again:
     """What of the last run did not succeed; `target` and `variables` of the command line win."""
     from reverse_etl.report.artifacts import last_run
-    from reverse_etl.runs.outcome import DONE, RUNNING
+    from reverse_etl.runs.outcome import ALREADY_RUN, RUNNING
 
-    run, well = last_run(folder), ("success", DONE, RUNNING)  # what another process was at work on is left to it
+    run, well = last_run(folder), ("success", ALREADY_RUN, RUNNING)  # what another process was at work on is left to it
     return _Again(
         [result.sync for result in run.results if result.status not in well],
         target or run.metadata.target,

@@ -118,7 +118,8 @@ class Result(BaseModel):
     mode: str
     target: str
     status: str = Field(
-        description="success, incomplete, stopped, failed, interrupted, skipped; running or done: by another process"
+        description="success, incomplete, blocked, failed, interrupted, skipped; "
+        "running or already_run: by another process"
     )
     timing: list[Timing]
     execution_time: float = Field(description="seconds")
@@ -166,7 +167,7 @@ class PlannedSync(BaseModel):
     seconds_at_rate_limit: float
     invalid_rows: list[InvalidRow]
     invalid_reasons: list[InvalidReason]
-    stops: list[Error] = Field(description="what would keep the plan from being sent")
+    blocked_by: list[Error] = Field(description="what would keep the plan from being sent")
 
 
 class PlanArtifact(BaseModel):

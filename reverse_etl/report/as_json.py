@@ -21,7 +21,7 @@ def preview_json(preview: Preview) -> dict[str, Any]:
         "seconds_at_rate_limit": round(preview.seconds, 3),
         "invalid_rows": [asdict(row) for row in preview.invalid],
         "invalid_reasons": [asdict(reason) for reason in preview.reasons],
-        "stops": [problem_json(stop) for stop in preview.stops],
+        "blocked_by": [problem_json(problem) for problem in preview.blocked_by],
     }
 
 

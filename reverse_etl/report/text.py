@@ -40,11 +40,11 @@ def _outcome(result: RunResult) -> str:
         (plan.held, "held, in doubt since an earlier run"),
         (delivery.in_doubt, "in doubt"),
         (delivery.possible_duplicates, "maybe twice in Braze (on_in_doubt: resend)"),
-        (delivery.unsent if result.status != "stopped" else 0, "not sent"),
+        (delivery.unsent if result.status != "blocked" else 0, "not sent"),
     ]
     problems = "; ".join(f"{number:,} {what}" for number, what in short if number)
     problems = f"; {problems}" if problems else ""
-    if result.status == "stopped":
+    if result.status == "blocked":
         return f", 0 requests{problems}{took}"
     if not plan.to_send:
         return f", nothing to send, 0 requests{problems}{took}"
@@ -140,8 +140,8 @@ def preview_markdown(previews: Sequence[Preview]) -> Iterator[str]:
         for result in preview.plan.data_tests:
             if result.status == "warn":
                 yield f"\n> warning: {preview.sync.name}: {result}"
-        for stop in preview.stops:
-            yield f"\n> {stop.message}" + (f" ({stop.location})" if stop.location else "")
+        for problem in preview.blocked_by:
+            yield f"\n> {problem.message}" + (f" ({problem.location})" if problem.location else "")
 
 
 _SIGNS = {"added": "+", "changed": "~", "removed": "-"}

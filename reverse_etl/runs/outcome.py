@@ -16,7 +16,7 @@ from reverse_etl.project.spec import Sync
 from reverse_etl.state.commit import DeliveryCounts
 from reverse_etl.system.clock import Clock
 
-RUNNING, DONE = "running", "done"
+RUNNING, ALREADY_RUN = "running", "already_run"
 
 
 @dataclass(frozen=True)
@@ -39,9 +39,9 @@ class Options:
 class RunResult:
     """What happened to one sync.
 
-    status: success | incomplete (not every row of the model is in Braze) | stopped (before anything was sent)
+    status: success | incomplete (not every row of the model is in Braze) | blocked (before anything was sent)
             | failed | interrupted | skipped (a sync that it comes after did not succeed)
-            | running (in another process) | done (by another process): for runs that were due
+            | running (in another process) | already_run (by another process): for runs that were due
     scheduled_time: the moment that the run stands for
     """
 

@@ -18,7 +18,7 @@ from reverse_etl.plan.plan import Plan
 from reverse_etl.project.project import Project
 from reverse_etl.project.spec import Sync
 from reverse_etl.runs.job import Job
-from reverse_etl.runs.run import calls, opened, plan_sync, why_stop
+from reverse_etl.runs.run import blocked_by, calls, opened, plan_sync
 from reverse_etl.state.state import State
 
 Save = Callable[[Job, State, Plan], None]  # keeps a copy of an open run
@@ -39,7 +39,7 @@ class Preview:
     sample: Sequence[SampleChange]
     invalid: Sequence[InvalidRow]
     reasons: Sequence[InvalidReason]
-    stops: Sequence[Problem]
+    blocked_by: Sequence[Problem]
     seconds: float
     depends_on: Sequence[str] = ()
 
@@ -57,7 +57,7 @@ def preview_sync(job: Job, save: Save | None = None) -> Preview:
             sample_changes(state.connection, planned.layout, state.rows.columns()),
             invalid_rows(state.connection),
             invalid_reasons(state.connection),
-            why_stop(sync, planned.plan, job.options),
+            blocked_by(sync, planned.plan, job.options),
             _seconds(project, sync, planned.plan),
             sorted(relation.unique_id for relation in project.reads(sync) if relation.unique_id),
         )

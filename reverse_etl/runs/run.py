@@ -2,7 +2,7 @@
 
 opened()       what the destination has acknowledged; a killed run is committed first         state
 plan_sync()    model -> changes -> records, all written down in the outbox                    engines, records, plan
-why_stop()     invalid rows, data tests and guards: go, or stop with nothing sent             plan
+blocked_by()   invalid rows, data tests and guards: go, or stop with nothing sent             plan
 send()         batches, rate limit, retries; every response is written to the journal         delivery, braze
 carry_out()    the last three; then outbox + journal -> state, in one transaction             state
 
@@ -71,7 +71,7 @@ def carry_out(job: Job, session: Session, state: State, plan: Plan) -> RunResult
     for warning in warnings(plan.data_tests, DATA_TESTS in skipped_guards):
         job.notice(warning)
     invalid = invalid_rows(state.connection)
-    problems = why_stop(sync, plan, job.options)
+    problems = blocked_by(sync, plan, job.options)
     sent = None
     if not problems:
         sent = send(job, session, state, plan)
@@ -152,17 +152,17 @@ def write_records(state: State, layout: Layout, forgotten: str | None, intent: I
     state.write_outbox(layout, outbox_sql(layout, taken_changes(layout, forgotten)), intent)
 
 
-def why_stop(sync: Sync, plan: Plan, options: Options) -> list[Problem]:
+def blocked_by(sync: Sync, plan: Plan, options: Options) -> list[Problem]:
     """What keeps a plan from being sent: invalid rows that are not to be skipped, data tests, and guards."""
-    stops = []
+    found = []
     if plan.invalid and not sync.skip_on_invalid_records:
         what = f"{sync.name}: {plan.invalid:,} of {plan.rows:,} rows are invalid, so nothing was sent"
         hint = f"`retl rejects {sync.name}` lists them all; skip_on_invalid_records: true sends the others"
-        stops.append(Problem(what, sync.where("skip_on_invalid_records"), hint))
+        found.append(Problem(what, sync.where("skip_on_invalid_records"), hint))
     removed = plan.removed if sync.on_removed != "ignore" else 0
     counts = Counts(plan.rows, plan.in_state, plan.to_send, removed, sum(plan.requests.values()), plan.data_points)
-    stops += failed(sync, plan.data_tests, DATA_TESTS in options.force_guards)
-    return [*stops, *tripped(sync, counts, options.force_guards)]
+    found += failed(sync, plan.data_tests, DATA_TESTS in options.force_guards)
+    return [*found, *tripped(sync, counts, options.force_guards)]
 
 
 def send(job: Job, session: Session, state: State, plan: Plan) -> Delivery:
@@ -202,7 +202,7 @@ def _route(mode: Mode, call: Call, session: Session) -> Route:
 
 def _status(plan: Plan, sent: Delivery | None) -> str:
     if sent is None:
-        return "stopped"
+        return "blocked"
     if sent.interrupted:
         return "interrupted"
     if sent.stopped:

@@ -182,7 +182,7 @@ def when_applied(saved: SavedPlan, state: State) -> datetime | None:
     """When the plan was sent already, be it from another machine that shares the state; None if it was not."""
     found = state.connection.execute(
         f"""SELECT strftime(max(finished_at), '%Y-%m-%dT%H:%M:%S') FROM {STATE}.main.runs
-        WHERE run_id LIKE $run || '-%' AND status <> 'stopped'""",
+        WHERE run_id LIKE $run || '-%' AND status <> 'blocked'""",
         {"run": saved.plan.run_id},
     ).fetchall()[0][0]
     return datetime.fromisoformat(found).replace(tzinfo=UTC) if found else None

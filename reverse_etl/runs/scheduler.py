@@ -17,7 +17,7 @@ from reverse_etl.errors import AtWorkError, RetlError
 from reverse_etl.project.project import Project
 from reverse_etl.runs.due import Due
 from reverse_etl.runs.job import Job
-from reverse_etl.runs.outcome import DONE, RUNNING, Listener, Options, RunResult
+from reverse_etl.runs.outcome import ALREADY_RUN, RUNNING, Listener, Options, RunResult
 from reverse_etl.runs.run import carry_out, jobs_of, opened, plan_sync
 from reverse_etl.words import moment
 
@@ -45,7 +45,7 @@ def _run_due(job: Job, session: Session, due: Due) -> RunResult:
             return _left_alone(job, error)
         done = state.rows.done_until()
         if done is not None and done >= due.scheduled_time:  # between the look and now
-            return job.not_run(DONE, 0)
+            return job.not_run(ALREADY_RUN, 0)
         job.notice(f"due since {moment(due.scheduled_time)}")
         return carry_out(job, session, state, plan_sync(job, state).plan)
 

@@ -66,7 +66,7 @@ def test_plan_sends_nothing_and_needs_no_key(shop: Shop):
     shop.sync("people", ROWS.format(rows=3))
     plan = Project(shop.folder).plan("people", max_changes=2)
     assert (plan.has_changes, plan.plan.added, dict(plan.columns)) == (True, 3, {"n": 3})
-    assert [stop.message for stop in plan.stops] == [
+    assert [stop.message for stop in plan.blocked_by] == [
         "people: guard max_changes: 3 rows would be sent; at most 2 are allowed"
     ]
     assert "| people | users_track / attributes | 3 | 0 | 0 | 0 | 1 |" in plan.markdown
@@ -94,9 +94,9 @@ def test_error_of_several_syncs_names_those_that_failed(shop: Shop):
     assert (results.is_success, results.exit_code, [result.status for result in results]) == (
         False,
         1,
-        ["success", "stopped"],
+        ["success", "blocked"],
     )
-    with pytest.raises(SyncError, match="bad: stopped") as caught:
+    with pytest.raises(SyncError, match="bad: blocked") as caught:
         results.raise_for_status()
     assert "good" not in str(caught.value)
     copy = pickle.loads(pickle.dumps(caught.value))  # as orchestrators carry it from one process to another
@@ -147,7 +147,7 @@ def test_unknown_sync_and_missing_key_are_errors(shop: Shop, monkeypatch: pytest
 def test_options_are_those_of_the_command(shop: Shop):
     shop.sync("people", ROWS.format(rows=3), guards={"max_changes": 1})
     here = project(shop)
-    assert here.sync("people").status == "stopped"
+    assert here.sync("people").status == "blocked"
     assert here.sync("people", max_changes="100%").accepted == 3
     assert here.sync("people", full_refresh=True, force_guards=["max_changes"], threads=1).accepted == 3
 

@@ -149,7 +149,7 @@ def test_bad_json_in_a_pre_formatted_field(retl: Retl, starter: Path):
         connection.execute("UPDATE raw_customers SET preferences = '{\"theme\":' WHERE customer_id = 'c-3'")
     outcome = retl("sync", "users_track")
     assert outcome.code == 1
-    assert steady(outcome.out) == "users_track: stopped, 0 requests; 1 invalid (0.0 s)\n"
+    assert steady(outcome.out) == "users_track: blocked, 0 requests; 1 invalid (0.0 s)\n"
     assert outcome.err == (
         "users_track: 3 rows in the model: 3 added, 0 changed, 0 removed, 0 unchanged\n"
         "syncs.yml:17:5: users_track: 1 of 3 rows are invalid, so nothing was sent\n"

@@ -116,7 +116,7 @@ def test_merged_object_that_loses_a_key_with_its_type_is_invalid(shop: Shop):
     shop.sync("it", model.format("{'a': 1, 'b': 2}")).run()
     shop.model("it", model.format("{'a': 1}"))
     result = shop.run(accept_schema_change=True)
-    assert (result.status, result.plan.invalid, result.invalid[0].column) == ("stopped", 1, "v")
+    assert (result.status, result.plan.invalid, result.invalid[0].column) == ("blocked", 1, "v")
     assert len(shop.sent()) == 1
 
 

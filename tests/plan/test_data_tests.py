@@ -31,13 +31,13 @@ ROWS = """
 def test_failed_test_stops_the_run_before_its_first_request(shop: Shop):
     shop.sync("members", ROWS, data_tests=[{"not_null": ["external_id"]}, {"not_null": "email"}])
     result = shop.run()
-    assert (result.status, result.exit_code, shop.sent()) == ("stopped", 1, [])
+    assert (result.status, result.exit_code, shop.sent()) == ("blocked", 1, [])
     assert [str(problem) for problem in result.errors] == [
         "syncs.yml:20:5: members: data test not_null email: 2 rows fail\n"
         "  hint: keys c-2, c-4; if that is meant: --force-guard data_tests lets this one run pass"
     ]
     assert shop.listener.notices == []
-    assert shop.rows_of("runs", "status", "message") == [("stopped", "members: data test not_null email: 2 rows fail")]
+    assert shop.rows_of("runs", "status", "message") == [("blocked", "members: data test not_null email: 2 rows fail")]
 
 
 def test_test_of_severity_warn_is_said_and_the_run_goes_on(shop: Shop):
@@ -64,7 +64,7 @@ def test_rows_of_an_incremental_run_are_tested_as_it_reads_them(shop: Shop):
     shop.sync("views", model, mode="users_track", track_record_type="events", **options)
     assert shop.run().status == "success"
     shop.warehouse("UPDATE seen SET page = NULL; INSERT INTO seen VALUES ('c-2', 'cart', TIMESTAMP '2026-01-02')")
-    assert shop.run().status == "stopped"
+    assert shop.run().status == "blocked"
     shop.warehouse("UPDATE seen SET seen_at = TIMESTAMP '2025-01-01' WHERE id = 'c-1'")
     assert shop.run().status == "success"
 
@@ -351,7 +351,7 @@ def test_mistakes_lead_to_the_place_in_the_file(shop: Shop, test: dict[str, Any]
 
 def test_tests_see_columns_that_are_not_sent(shop: Shop):
     shop.sync("members", ROWS, exclude_columns=["tier"], data_tests=[{"not_null": "tier"}])
-    assert shop.run().status == "stopped"
+    assert shop.run().status == "blocked"
 
 
 def test_error_in_the_model_is_the_models_also_where_tests_come_first(shop: Shop):

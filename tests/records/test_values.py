@@ -123,7 +123,7 @@ def test_value_makes_the_row_invalid(shop: Shop, sql: str, reason: str):
     result = shop.sync("it", f"SELECT 'u1' AS external_id, {sql} AS v").run()
     (row,) = result.invalid
     assert (row.key, row.column, row.reason) == ("u1", "v", reason)
-    assert (result.status, result.delivery.requests, shop.sent()) == ("stopped", 0, [])
+    assert (result.status, result.delivery.requests, shop.sent()) == ("blocked", 0, [])
 
 
 def test_bad_text_in_a_pre_formatted_field_makes_the_row_invalid(shop: Shop):

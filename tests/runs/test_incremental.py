@@ -117,7 +117,7 @@ def test_run_that_was_stopped_before_it_sent_moves_no_watermark(shop: Shop):
     seen(shop, ("b", NOON + timedelta(hours=1)), ("c", NOON + timedelta(hours=2)))
     shop.syncs[0]["guards"] = {"max_changes": 1}
     shop.write()
-    assert shop.run().status == "stopped"
+    assert shop.run().status == "blocked"
     assert shop.run(force_guards=["max_changes"]).delivery.accepted == 2
 
 

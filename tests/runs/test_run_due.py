@@ -132,7 +132,7 @@ def test_stopped_run_is_tried_again_at_the_next_call(shop: Shop, retl: Retl):
     shop.sync("it", ONE, **YEARLY, guards={"max_requests": 0})
     for _ in range(2):
         assert retl("run-due", folder=shop.folder).code == 1
-    assert statuses(shop) == ["stopped", "stopped"]
+    assert statuses(shop) == ["blocked", "blocked"]
     shop.sync("it", ONE, **YEARLY)
     assert retl("run-due", folder=shop.folder).code == 0
 
@@ -194,7 +194,7 @@ def test_what_another_process_did_between_the_look_and_the_run_is_not_done_twice
     shop.run()
     with open_session(project) as session:
         (result,) = run_jobs(due_jobs(project, dues, Options(), Silent()), session)
-    assert (result.status, result.exit_code, statuses(shop)) == ("done", 0, ["success"])
+    assert (result.status, result.exit_code, statuses(shop)) == ("already_run", 0, ["success"])
 
 
 def test_state_that_something_else_has_open_is_a_failure_that_names_it(shop: Shop, retl: Retl):

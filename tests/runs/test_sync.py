@@ -183,7 +183,7 @@ def test_guard_stops_a_run_that_removes_too_much(people: Shop):
         "syncs.yml:13:3: it: guard max_removed: on_removed: clear would act on 1 rows; at most 0 are allowed (10% of 3)\n"
         "  hint: if that is meant: --force-guard max_removed lets this one run pass"
     ]
-    assert (result.status, result.exit_code, len(people.sent())) == ("stopped", 1, 1)
+    assert (result.status, result.exit_code, len(people.sent())) == ("blocked", 1, 1)
     assert people.run(force_guards=["max_removed"]).status == "success"
 
 
@@ -376,7 +376,7 @@ def test_one_invalid_row_keeps_everything_back(shop: Shop):
         ("u23", "bio", "left(bio, 255)"),
         ("u3", "bio", "left(bio, 255)"),
     ]
-    assert (result.status, result.exit_code, shop.sent()) == ("stopped", 1, [])
+    assert (result.status, result.exit_code, shop.sent()) == ("blocked", 1, [])
 
 
 def test_invalid_rows_are_skipped_kept_and_counted_when_that_is_asked_for(shop: Shop):

@@ -162,7 +162,7 @@ def test_what_is_due_runs_on_one_machine_and_is_found_done_by_the_others(one: Sh
         with open_session(project) as session:
             run = run_jobs(due_jobs(project, dues, Options(clock=shop.clock), shop.listener), session)
             statuses.append([result.status for result in run])
-    assert statuses == [["success"], ["done"], []]
+    assert statuses == [["success"], ["already_run"], []]
 
 
 def test_sync_that_never_ran_anywhere_is_never(two: Shop, bucket: Bucket):

@@ -292,7 +292,7 @@ def test_sync_that_is_not_whole_fails_the_job_with_its_exit_code(runner: Runner,
     done = runner.run("sync", event="push")
     assert done.code == 1
     assert "### retl sync --all: exit code 1" in done.summary
-    assert "orders: stopped, 0 requests; 3 invalid" in done.summary
+    assert "orders: blocked, 0 requests; 3 invalid" in done.summary
     assert done.steps[-1] == "actions/upload-artifact@v6"
 
 
