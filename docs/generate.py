@@ -33,7 +33,7 @@ ROOT = Path(__file__).parents[1]
 
 
 def modes() -> str:
-    lines = ["| mode | call | columns | rows per request | sends | repeat harmless |", "|---|---|---|---|---|---|"]
+    lines = ["| mode | call | columns | rows per request | sends | idempotent |", "|---|---|---|---|---|---|"]
     lines += [f"| {_mode_row(mode)} |" for mode in MODES.values()]
     return "\n".join(lines)
 
@@ -55,7 +55,7 @@ def _mode_row(mode: Mode) -> str:
         f"**{needed}**; {extras}",
         str(mode.call.rows_per_request),
         kinds,
-        "yes" if mode.repeat_harmless else "**no**",
+        "yes" if mode.is_idempotent else "**no**",
     )
     return " | ".join(cells)
 

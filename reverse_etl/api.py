@@ -54,13 +54,13 @@ class PlanOptions(TypedDict, total=False):
 class SyncOptions(PlanOptions, total=False):
     """How to run, beside what syncs.yml says: PlanOptions and
 
-    force_guards            names of guards to let pass this once
+    skip_guards             names of guards to let pass this once
     fail_fast               run no more syncs after one fails
     threads                 requests in flight at most
     rate_limit_share        part of each rate limit to use: 0.8
     """
 
-    force_guards: Collection[str]
+    skip_guards: Collection[str]
     fail_fast: bool
     threads: int
     rate_limit_share: float
@@ -123,7 +123,7 @@ class Project:
         self,
         choose: Callable[[ReadProject], list[Sync]],
         *,
-        force_guards: Collection[str] = (),
+        skip_guards: Collection[str] = (),
         fail_fast: bool = False,
         threads: int = 160,
         rate_limit_share: float = 1.0,
@@ -132,8 +132,8 @@ class Project:
         _check_range("threads", threads, 1, 500)
         _check_range("rate_limit_share", rate_limit_share, 0.01, 1)
         project, syncs, options = self._prepare(choose, **planning)
-        guards = known([force_guards] if isinstance(force_guards, str) else force_guards, "force_guards")
-        options = replace(options, force_guards=guards, fail_fast=fail_fast, threads=threads)
+        guards = known([skip_guards] if isinstance(skip_guards, str) else skip_guards, "skip_guards")
+        options = replace(options, skip_guards=guards, fail_fast=fail_fast, threads=threads)
         results = []
         with open_session(project, rate_limit_share) as session:
             for result in run_jobs(jobs_of(project, syncs, options, self._listener), session):

@@ -74,10 +74,15 @@ class StateError(RetlError):
     """What is remembered of a sync is damaged, foreign, or no longer fits the model."""
 
 
+# What is meant by words that look like nothing valid.
+_SYNONYMS = {"empty_model": "empty_model", "keep": "retention"}
+
+
 def nearest(word: str, valid: Iterable[str]) -> str | None:
-    """A hint that offers the valid word closest to `word`, else all of them when they are few."""
+    """A hint that offers the valid word that means `word` or is closest to it, else all of them when they are few."""
     words = list(valid)
-    close = get_close_matches(word, words, n=1, cutoff=0.6)
+    meant = [_SYNONYMS[word]] if _SYNONYMS.get(word) in words else []
+    close = meant or get_close_matches(word, words, n=1, cutoff=0.6)
     if close:
         return f'did you mean "{close[0]}"?'
     return f"one of: {', '.join(words)}" if 0 < len(words) <= 12 else None

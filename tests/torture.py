@@ -58,7 +58,7 @@ class Case:
     state_key: str
     value: str = "NULL"
     changes: bool = False
-    harmful: bool = False
+    not_idempotent: bool = False
 
 
 TRACK = {"mode": "users_track"}
@@ -77,14 +77,14 @@ CASES: Mapping[str, Case] = {
         """SELECT 'u' || n AS external_id, '{"inc":1}' AS visits FROM t""",
         "'u' || n",
         "external_id",
-        harmful=True,
+        not_idempotent=True,
     ),
     "events": Case(
         {**TRACK, "track_record_type": "events"},
         f"SELECT 'u' || n % 97 AS external_id, 'seen' AS name, {TIME}, n FROM t",
         "n",
         "n",
-        harmful=True,
+        not_idempotent=True,
     ),
     "events, incremental": Case(
         {**TRACK, "track_record_type": "events", "incremental": {"cursor": "n"}},
@@ -92,14 +92,14 @@ CASES: Mapping[str, Case] = {
         "{% if is_incremental() %} WHERE n > {{ cursor() }} {% endif %}",
         "n",
         "n",
-        harmful=True,
+        not_idempotent=True,
     ),
     "purchases": Case(
         {**TRACK, "track_record_type": "purchases", "primary_key": "product_id"},
         f"SELECT 'u' || n % 97 AS external_id, 'p' || n AS product_id, 'EUR' AS currency, 1.5 AS price, {TIME} FROM t",
         "'p' || n",
         "product_id",
-        harmful=True,
+        not_idempotent=True,
     ),
     "users_alias_new": Case(
         {"mode": "users_alias_new"},
@@ -361,7 +361,7 @@ class Torture:
 
     def check_told(self) -> None:
         """Whoever looks now must find each row that may have arrived in the state, or among those in doubt."""
-        if not self.case.harmful:
+        if not self.case.not_idempotent:
             return
         with open_state(StatePlace(self.shop.folder / ".retl/test/it", "it", "test")) as state:
             connection = state.connection
@@ -400,7 +400,7 @@ class Torture:
         self.row.rows = len(wanted)
         last = dict(self.told)
         self.row.lost += sum(key not in last or last[key] != value for key, value in wanted.items())
-        if self.case.harmful:
+        if self.case.not_idempotent:
             self.row.doubled += sum(times - 1 for times in Counter(key for key, _ in self.told).values())
         assert len(self.shop.rows_of("state", "1")) == len(wanted)
 

@@ -118,7 +118,7 @@ class Mode:
     `identifiers` stand in their order of precedence; at most one of `exclusive` may have a value in a row.
     Without `primary_key` a row is known by its identifier and `key_fields`, or, with `whole_row_key`, by all it holds.
     `options` are the keys of a sync that only some modes take.
-    `repeat_harmless`: sending a record twice leaves Braze as sending it once does.
+    `is_idempotent`: sending a record twice leaves Braze as sending it once does.
     """
 
     name: str
@@ -134,7 +134,7 @@ class Mode:
     cost: Cost = Cost.NOTHING
     group: Group | None = None
     options: frozenset[str] = frozenset()
-    repeat_harmless: bool = True
+    is_idempotent: bool = True
     whole_row_key: bool = False
     nested_times: bool = False
     nested_nulls: bool = True
@@ -268,7 +268,7 @@ _TABLE = (
         extra=Extra.PROPERTY,
         cost=Cost.RECORD,
         options=frozenset({"pre_formatted_fields", "on_in_doubt"}),
-        repeat_harmless=False,  # Braze has no key to tell a repeated event by (post_user_track)
+        is_idempotent=False,  # Braze has no key to tell a repeated event by (post_user_track)
         whole_row_key=True,
         reserved_properties=("time", "event_name"),  # event_object
     ),
@@ -291,7 +291,7 @@ _TABLE = (
         extra=Extra.PROPERTY,
         cost=Cost.QUANTITY,
         options=frozenset({"pre_formatted_fields", "on_in_doubt"}),
-        repeat_harmless=False,
+        is_idempotent=False,
         whole_row_key=True,
         # user_guide: purchase events
         reserved_properties=("time", "product_id", "quantity", "event_name", "price", "currency"),

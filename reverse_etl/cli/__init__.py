@@ -3,7 +3,7 @@
     project    init seed schema ls compile show exposures
     sync       sync retry
     plan       plan apply
-    schedule   run-due schedule
+    schedule   run-due scheduler
     test       test
     inspect    debug status history rejects resolve
     sandbox    sandbox

@@ -106,4 +106,4 @@ def guarded(syncs: "list[Sync]", bounds: Mapping[str, object]) -> "list[Sync]":
 def guard_names(names: list[str]) -> list[str]:
     from reverse_etl.plan.guards import known
 
-    return known(names, "--force-guard")
+    return known(names, "--skip-guard")

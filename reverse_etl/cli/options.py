@@ -46,8 +46,8 @@ MaxRequests = Annotated[int | None, typer.Option("--max-requests", min=0, help="
 MaxDataPoints = Annotated[
     int | None, typer.Option("--max-data-points", min=0, help="Stop if it would cost more data points.")
 ]
-ForceGuard = Annotated[
-    list[str] | None, typer.Option("--force-guard", help="A guard to let pass this once, or data_tests.")
+SkipGuard = Annotated[
+    list[str] | None, typer.Option("--skip-guard", help="A guard to let pass this once, or data_tests.")
 ]
 MemoryLimit = Annotated[
     str | None,

@@ -13,7 +13,6 @@ from reverse_etl.cli.options import (
     AcceptSchemaChange,
     Exclude,
     FailFast,
-    ForceGuard,
     FullRefresh,
     MaxChanges,
     MaxDataPoints,
@@ -28,6 +27,7 @@ from reverse_etl.cli.options import (
     ScheduledTime,
     Select,
     ShowValues,
+    SkipGuard,
     StateFolder,
     SyncNames,
     TargetName,
@@ -51,7 +51,7 @@ app = typer.Typer()
 def apply(
     file: Annotated[Path, typer.Argument(help="What `retl plan --out` wrote.", show_default=False)],
     max_age: Annotated[str, typer.Option("--max-age", help="Refuse an older plan: 30m, 24h, 7d.")] = "24h",
-    force_guard: ForceGuard = None,
+    skip_guard: SkipGuard = None,
     fail_fast: FailFast = False,
     threads: Threads = 160,
     rate_limit_share: RateLimitShare = 1.0,
@@ -71,7 +71,7 @@ def apply(
 
     project = load(project_dir, target, variables)
     options = Options(
-        force_guards=guard_names(force_guard or []),
+        skip_guards=guard_names(skip_guard or []),
         memory_limit=memory_limit,
         wait_s=wait,
         fail_fast=fail_fast,

@@ -34,10 +34,10 @@ def sandbox(
         list[str] | None,
         typer.Option("--limit", help="Of a rate limit: users_track=1000/60 or =none (names: see docs/sandbox.md)."),
     ] = None,
-    older_contract: Annotated[
+    legacy_contract: Annotated[
         bool,
         typer.Option(
-            "--older-contract",
+            "--legacy-contract",
             help="As before August 2024: 75 objects in each array, exports of all fields, 2,500 of them a minute.",
         ),
     ] = False,
@@ -69,7 +69,7 @@ def sandbox(
             f"--fault: {error}", hint="write KIND:NAME=VALUE,NAME=VALUE, as docs/sandbox.md has it"
         ) from error
     try:
-        limits = {**(OLDER_EXPORTS if older_contract else {}), **parse_limits(limit or [])}
+        limits = {**(OLDER_EXPORTS if legacy_contract else {}), **parse_limits(limit or [])}
     except ValueError as error:
         raise ProjectError(f"--limit: {error}", hint="docs/sandbox.md has the names, in its table of calls") from error
     asked_for = {"--project-dir": project_dir, "--target": target, "--vars": variables}
@@ -103,9 +103,9 @@ def sandbox(
                 port=port,
                 keys=keys,
                 limits=limits,
-                max_objects="75 per array" if older_contract else "75 together",
+                max_objects="75 per array" if legacy_contract else "75 together",
                 seed=seed,
-                export_needs_fields=not older_contract,
+                export_needs_fields=not legacy_contract,
                 faults=faults,
                 parent=parent_pid,
                 ready=ready,

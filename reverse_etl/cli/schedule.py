@@ -1,4 +1,4 @@
-"""Commands that run what is due: run-due, schedule."""
+"""Commands that run what is due: run-due, scheduler."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -87,7 +87,7 @@ def _print_due(dues: "Sequence[Due]", coming: "tuple[datetime, Sync] | None", ou
 
 
 @app.command(cls=ProjectCommand)
-def schedule(
+def scheduler(
     names: SyncNames = None,
     select: Select = None,
     exclude: Exclude = None,

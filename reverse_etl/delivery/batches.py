@@ -14,7 +14,7 @@ class Record:
     call: str
     envelope: str
     body: str
-    harmless: bool
+    idempotent: bool
 
 
 @dataclass(frozen=True)
@@ -28,9 +28,9 @@ class Batch:
         return self.records[0].call
 
     @property
-    def is_harmless(self) -> bool:
+    def is_idempotent(self) -> bool:
         """Whether sending it twice leaves Braze as sending it once does."""
-        return all(record.harmless for record in self.records)
+        return all(record.idempotent for record in self.records)
 
     def body(self, closing: str) -> bytes:
         return f"{self.records[0].envelope}{','.join(record.body for record in self.records)}{closing}".encode()

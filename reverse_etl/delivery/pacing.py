@@ -5,23 +5,23 @@ from collections.abc import Sequence
 
 from reverse_etl.braze.modes import Window
 
-AT_MOST = 0.9935  # of a limit, within any window of starts: requests arrive less evenly than they left
-MAKE_UP_S = 1.0  # threads wake up late, and a 429 costs whole seconds: what was lost within this time is made up for
-EVEN_S = 60  # windows up to here are filled evenly
-PARTS = 60
+SHARE_OF_LIMIT = 0.9935  # of a limit, within any window of starts: requests arrive less evenly than they left
+CATCH_UP_S = 1.0  # threads wake up late, and a 429 costs whole seconds: what was lost within this time is made up for
+EVEN_WINDOW_MAX_S = 60  # windows up to here are filled evenly
+BUCKETS = 60
 
 
 class Pacer:
     """The starts under every window of one limit, shared by all that send under it. Not thread-safe.
 
-    Starts are spaced evenly under windows of up to EVEN_S seconds, and counted as they are made; what a longer window
-    allows may be used up as fast as those let it, and then waits until the window has moved on. Times are seconds of
-    any clock that only goes forward.
+    Starts are spaced evenly under windows of up to EVEN_WINDOW_MAX_S seconds, and counted as they are made; what a
+    longer window allows may be used up as fast as those let it, and then waits until the window has moved on. Times are
+    seconds of any clock that only goes forward.
     """
 
     def __init__(self, windows: Sequence[Window], share: float = 1.0) -> None:
-        short = [window for window in windows if window.per_seconds <= EVEN_S]
-        long = [window for window in windows if window.per_seconds > EVEN_S]
+        short = [window for window in windows if window.per_seconds <= EVEN_WINDOW_MAX_S]
+        long = [window for window in windows if window.per_seconds > EVEN_WINDOW_MAX_S]
         self._spacing_s = max((w.per_seconds / (w.requests * share) for w in short), default=0.0)
         self._started = [(deque[float](maxlen=_most(w, share)), w.per_seconds) for w in short]
         self._counts = [_Count(_most(w, share), w.per_seconds) for w in long]
@@ -37,7 +37,7 @@ class Pacer:
             start_s = count.room_from_s(start_s)
         for count in self._counts:
             count.add(start_s)
-        self._last_s, self._due_s = start_s, max(due_s, start_s - MAKE_UP_S) + self._spacing_s
+        self._last_s, self._due_s = start_s, max(due_s, start_s - CATCH_UP_S) + self._spacing_s
         return start_s - now_s
 
     def start(self, now_s: float) -> float:
@@ -59,34 +59,34 @@ class Pacer:
 
 
 def _most(window: Window, share: float) -> int:
-    return max(1, int(window.requests * share * AT_MOST))
+    return max(1, int(window.requests * share * SHARE_OF_LIMIT))
 
 
 class _Count:
-    """Starts within a long window, counted in PARTS parts of it: memory does not grow with the limit.
+    """Starts within a long window, counted in BUCKETS buckets: memory does not grow with the limit.
 
-    A part is let go when all of it lies a whole window back, so the limit is never passed.
+    A bucket is let go when all of it lies a whole window back, so the limit is never passed.
     """
 
     def __init__(self, most: int, per_s: float) -> None:
-        self._most, self._per_s, self._part_s = most, per_s, per_s / PARTS
-        self._parts = deque[tuple[float, int]]()  # when a part began, and its starts
+        self._most, self._per_s, self._bucket_s = most, per_s, per_s / BUCKETS
+        self._buckets = deque[tuple[float, int]]()  # when a bucket began, and its starts
         self._total = 0
 
     def room_from_s(self, start_s: float) -> float:
         """The first moment from `start_s` on at which there is room for one more start."""
-        while self._parts and self._parts[0][0] + self._part_s + self._per_s <= start_s:
-            self._total -= self._parts.popleft()[1]
+        while self._buckets and self._buckets[0][0] + self._bucket_s + self._per_s <= start_s:
+            self._total -= self._buckets.popleft()[1]
         while self._total >= self._most:
-            began_s, starts = self._parts.popleft()
+            began_s, starts = self._buckets.popleft()
             self._total -= starts
-            start_s = max(start_s, began_s + self._part_s + self._per_s)
+            start_s = max(start_s, began_s + self._bucket_s + self._per_s)
         return start_s
 
     def add(self, start_s: float) -> None:
-        if self._parts and start_s < self._parts[-1][0] + self._part_s:
-            began_s, starts = self._parts.pop()
-            self._parts.append((began_s, starts + 1))
+        if self._buckets and start_s < self._buckets[-1][0] + self._bucket_s:
+            began_s, starts = self._buckets.pop()
+            self._buckets.append((began_s, starts + 1))
         else:
-            self._parts.append((start_s, 1))
+            self._buckets.append((start_s, 1))
         self._total += 1

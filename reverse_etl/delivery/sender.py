@@ -25,7 +25,7 @@ from reverse_etl.delivery.retry import RetryPolicy, next_wait_s
 from reverse_etl.system.clock import Clock
 
 QUEUED_BATCHES = 64
-IN_A_ROW = 3  # batches that fail one after the other before the run stops
+MAX_CONSECUTIVE_DOUBTS = 3  # batches that end in doubt one after the other before the run stops
 REFUSED_IN_A_ROW = 75  # records that Braze refuses one by one, and takes none, before the run stops
 
 
@@ -111,7 +111,7 @@ class Sender:
         self._queue: queue.Queue[Batch | None] = queue.Queue(QUEUED_BATCHES)
         self._stop = threading.Event()
         self._lock = threading.Lock()
-        self._failed_in_a_row = 0
+        self._doubts_in_a_row = 0
         self._refused_in_a_row = 0
         self._idle = 0
         self._workers: list[threading.Event] = []  # each set when its worker has ended
@@ -224,8 +224,8 @@ class Sender:
                 hint = "nothing is sent that cannot be written down; what went out without an answer is in doubt"
                 self._stop_run(f"the journal cannot be written: {error.strerror}", hint)
                 return None
-            harmless, harmful = _NEXT[verdict.outcome]
-            following = harmless if batch.is_harmless or self._may_repeat else harmful
+            idempotent, not_idempotent = _NEXT[verdict.outcome]
+            following = idempotent if batch.is_idempotent or self._may_repeat else not_idempotent
             if following is _Next.STOP:
                 self._stop_run(verdict.why, way_out(verdict.status, self._routes[batch.call].permission))
                 return None
@@ -295,7 +295,7 @@ class Sender:
     def _request(self, connection: Connection, batch: Batch) -> Verdict:
         route, records = self._routes[batch.call], batch.records
         body = batch.body(route.closing)
-        request = self._journal.sent(records[0].seq, records[-1].seq, durable=not batch.is_harmless)
+        request = self._journal.sent(records[0].seq, records[-1].seq, durable=not batch.is_idempotent)
         result = connection.send(batch.call, body)
         verdict = judge(result, len(records), route.arrays, route.counters)
         rejected = {records[place].seq: self._redacted(reason) for place, reason in verdict.rejected.items()}
@@ -313,7 +313,7 @@ class Sender:
         self._refused_in_a_row += len(verdict.rejected) if verdict.outcome is Outcome.REFUSED and records == 1 else 0
         if verdict.outcome is Outcome.ACCEPTED:
             delivery.accepted += records - len(verdict.rejected)
-            self._failed_in_a_row = 0
+            self._doubts_in_a_row = 0
             self._refused_in_a_row = 0
 
     def _wait_to_retry(self, verdict: Verdict, attempt: int, elapsed_s: float) -> bool:
@@ -335,10 +335,10 @@ class Sender:
     def _note_doubt(self, verdict: Verdict, records: int) -> None:
         with self._lock:
             self.delivery.in_doubt += records
-            self._failed_in_a_row += 1
-            too_many = self._failed_in_a_row >= IN_A_ROW
+            self._doubts_in_a_row += 1
+            too_many = self._doubts_in_a_row >= MAX_CONSECUTIVE_DOUBTS
         if too_many:
-            self._stop_run(f"{verdict.why}; {IN_A_ROW} requests in a row ended so")
+            self._stop_run(f"{verdict.why}; {MAX_CONSECUTIVE_DOUBTS} requests in a row ended so")
 
     def _stop_run(self, why: str, hint: str | None = None) -> None:
         with self._lock:

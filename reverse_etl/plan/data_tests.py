@@ -142,18 +142,18 @@ def _holds(threshold: str, failures: int) -> bool:
     return _COMPARE[parts[1]](failures, int(parts[2]))
 
 
-def failed(sync: Sync, results: Sequence[DataTestResult], forced: bool = False) -> Iterator[Problem]:
-    """A mistake for each test that stops the run; none of them does if that is `forced`."""
+def failed(sync: Sync, results: Sequence[DataTestResult], skipped: bool = False) -> Iterator[Problem]:
+    """A mistake for each test that stops the run; none of them does if that is `skipped`."""
     for result in results:
-        if result.status == "fail" and not forced:
-            way_out = f"if that is meant: --force-guard {DATA_TESTS} lets this one run pass"
+        if result.status == "fail" and not skipped:
+            way_out = f"if that is meant: --skip-guard {DATA_TESTS} lets this one run pass"
             hint = f"{result.named}; {way_out}" if result.keys else way_out
             where = sync.where("data_tests", result.number)
             yield Problem(f"{sync.name}: {result}", where, hint)
 
 
-def warnings(results: Sequence[DataTestResult], forced: bool = False) -> Iterator[str]:
+def warnings(results: Sequence[DataTestResult], skipped: bool = False) -> Iterator[str]:
     """A line for each test that is not passed and does not stop the run."""
     for result in results:
-        if result.status == "warn" or (result.status == "fail" and forced):
+        if result.status == "warn" or (result.status == "fail" and skipped):
             yield f"warning: {result}" + (f" ({result.named})" if result.keys else "")

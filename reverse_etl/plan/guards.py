@@ -9,9 +9,9 @@ from reverse_etl.braze.modes import Kind
 from reverse_etl.errors import Location, Problem, ProjectError, nearest
 from reverse_etl.project.spec import Guards, Sync
 
-GUARDS = ("max_removed", "max_changes", "max_requests", "max_data_points", "empty_snapshot")
-DATA_TESTS = "data_tests"  # what --force-guard calls all data tests of a sync together
-FORCEABLE = (*GUARDS, DATA_TESTS)
+GUARDS = ("max_removed", "max_changes", "max_requests", "max_data_points", "empty_model")
+DATA_TESTS = "data_tests"  # what --skip-guard calls all data tests of a sync together
+SKIPPABLE = (*GUARDS, DATA_TESTS)
 
 
 @dataclass(frozen=True)
@@ -26,14 +26,14 @@ class Counts:
     data_points: int
 
 
-def tripped(sync: Sync, counts: Counts, forced: Collection[str]) -> list[Problem]:
-    """A mistake for each guard that says stop and is not in `forced`, with the numbers it saw and the way through."""
-    return [_stop(sync, name, what) for name, what in _checked(sync, counts) if name not in forced]
+def tripped(sync: Sync, counts: Counts, skipped: Collection[str]) -> list[Problem]:
+    """A mistake for each guard that says stop and is not in `skipped`, with the numbers it saw and the way through."""
+    return [_stop(sync, name, what) for name, what in _checked(sync, counts) if name not in skipped]
 
 
 def _stop(sync: Sync, name: str, what: str) -> Problem:
     where = sync.where("guards", name) if "guards" in sync.model_fields_set else sync.where()
-    hint = f"if that is meant: --force-guard {name} lets this one run pass"
+    hint = f"if that is meant: --skip-guard {name} lets this one run pass"
     return Problem(f"{sync.name}: guard {name}: {what}", Location(where.file, where.line, where.column), hint)
 
 
@@ -41,8 +41,8 @@ def _checked(sync: Sync, counts: Counts) -> Iterator[tuple[str, str]]:
     guards = sync.guards
     mirrors = Kind.CHANGED in sync.spec.kinds  # elsewhere an empty model says that nothing new happened
     mirrors = mirrors and not sync.incremental
-    if guards.empty_snapshot and mirrors and counts.rows == 0 and counts.in_state:
-        yield "empty_snapshot", f"the model returned no rows, and {counts.in_state:,} were there before"
+    if guards.empty_model and mirrors and counts.rows == 0 and counts.in_state:
+        yield "empty_model", f"the model returned no rows, and {counts.in_state:,} were there before"
     most = allowed(guards.max_removed, counts.in_state)
     if sync.on_removed != "ignore" and counts.removed > most:
         share = f" ({guards.max_removed} of {counts.in_state:,})" if guards.max_removed.endswith("%") else ""
@@ -86,6 +86,6 @@ def known(names: Iterable[str], asked_by: str) -> list[str]:
     """Names of guards, as they are. Raises ProjectError, which says who asked, for one that is none."""
     found = list(names)
     for name in found:
-        if name not in FORCEABLE:
-            raise ProjectError(f'{asked_by}: there is no guard "{name}"', hint=nearest(name, FORCEABLE))
+        if name not in SKIPPABLE:
+            raise ProjectError(f'{asked_by}: there is no guard "{name}"', hint=nearest(name, SKIPPABLE))
     return found

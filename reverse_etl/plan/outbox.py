@@ -46,7 +46,7 @@ class SampleChange:
 def read_records(connection: DuckDBPyConnection) -> Iterator[Record]:
     """The records that are to be sent, in the order of the outbox, a few thousand in memory at a time."""
     cursor = connection.cursor()  # of its own: another statement on the connection would spoil an open result
-    cursor.execute(f"SELECT rowid, call, envelope, body, harmless FROM {OUTBOX} WHERE action = 'send'")
+    cursor.execute(f"SELECT rowid, call, envelope, body, idempotent FROM {OUTBOX} WHERE action = 'send'")
     while rows := cursor.fetchmany(5000):
         for row in rows:
             yield Record(*row)

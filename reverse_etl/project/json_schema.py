@@ -62,8 +62,8 @@ def _sync_rules() -> Iterator[Rule]:
         taken = {"properties": dict.fromkeys(sorted(untaken), False)}
         given = {"mode": name, **({"track_record_type": record_type} if record_type else {})}
         yield _rule(given, taken)
-        if mode.repeat_harmless:
-            yield _rule(given, {"properties": {"incremental": {"properties": {"keep": False}}}})
+        if mode.is_idempotent:
+            yield _rule(given, {"properties": {"incremental": {"properties": {"retention": False}}}})
     leave = {
         "required": ["allow_destructive"],
         "properties": {"allow_destructive": {"anyOf": [{"const": True}, _TEMPLATE]}},

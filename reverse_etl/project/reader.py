@@ -300,9 +300,9 @@ def _problems_in(sync: _Given, models: Collection[str]) -> Iterator[Problem]:
         if sync.text("on_removed") not in (None, "ignore"):
             what = f'"on_removed"{sync.inside} does not go with "incremental"'
             yield Problem(what, sync.value_at("on_removed"), "a row that an incremental model leaves out is not gone")
-        if "keep" in incremental and row.repeat_harmless:
-            what = f'"keep"{sync.inside} is not taken by mode {row.label}'
-            yield Problem(what, sync.key_at("incremental", "keep"), "only events and purchases may be let go")
+        if "retention" in incremental and row.is_idempotent:
+            what = f'"retention"{sync.inside} is not taken by mode {row.label}'
+            yield Problem(what, sync.key_at("incremental", "retention"), "only events and purchases may be let go")
     for key, deletes in (("mode", "users_delete"), ("on_removed", "delete")):
         if sync.text(key) == deletes and key not in untaken and sync.values.get("allow_destructive") is not True:
             hint = 'add "allow_destructive: true" to the sync if that is meant: deleting cannot be undone'

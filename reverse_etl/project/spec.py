@@ -202,7 +202,7 @@ class Guards(_Strict):
     max_changes: Bound | None = Field(None, description="rows to send: a number, or a share of the model's rows")
     max_requests: int | None = Field(None, ge=0, description="requests that a run may need")
     max_data_points: int | None = Field(None, ge=0, description="data points that a run may cost")
-    empty_snapshot: bool = Field(True, description="stop when the model returns no row and the state holds some")
+    empty_model: bool = Field(True, description="stop when the model returns no row and the state holds some")
 
 
 class Incremental(_Strict):
@@ -214,7 +214,7 @@ class Incremental(_Strict):
         BeforeValidator(_lookback),
         WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 0}, {"type": "string", "pattern": _DURATION}]}),
     ] = Field("0", description='read so much again, as rows may come late: "1 hour", or a number')
-    keep: Annotated[str, StringConstraints(pattern=_DURATION)] | None = Field(
+    retention: Annotated[str, StringConstraints(pattern=_DURATION)] | None = Field(
         None, description='events and purchases: let go of what was sent so long ago and is not read again: "90 days"'
     )
 
@@ -246,7 +246,7 @@ class Sync(_Strict):
     after: Words = Field((), description="syncs that run before this one")
     schedule: str | None = Field(
         None,
-        description='when `retl run-due` and `retl schedule` run it: a cron line such as "*/15 * * * *", or @daily',
+        description='when `retl run-due` and `retl scheduler` run it: a cron line such as "*/15 * * * *", or @daily',
     )
     timezone: str = Field("UTC", description="whose clocks `schedule` goes by: Asia/Seoul")
     tags: Words = Field((), description="words to select syncs by")

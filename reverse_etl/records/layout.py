@@ -60,7 +60,7 @@ class Layout:
     def stored(self) -> tuple[str, ...]:
         """The columns that the state keeps."""
         names = (*self.key, *self.tracked)
-        lets_go = self.sync.incremental and self.sync.incremental.keep
+        lets_go = self.sync.incremental and self.sync.incremental.retention
         return (*names, self.cursor) if lets_go and self.cursor and self.cursor not in names else names
 
     @property

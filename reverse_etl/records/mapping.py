@@ -7,7 +7,7 @@ outbox_sql(layout, changes)
       │        + "fault.<column>", property_keys, properties
       │        + problem                                                              0, or the number of a rule
       ▼
-    outbox     key, kind, known, call, envelope, body, harmless, attributes, data_points, problem,
+    outbox     key, kind, known, call, envelope, body, idempotent, attributes, data_points, problem,
                "new.<stored column>", "changed.<tracked column>"; cursor, of incremental models
 
 A request body is an envelope, the bodies of its records with commas between, and `closing()`.
@@ -53,7 +53,7 @@ def outbox_sql(layout: Layout, changes: str) -> str:
         "call": _call(layout),
         "envelope": f"CASE WHEN problem = 0 THEN {_envelope(layout)} END",
         "body": f"CASE WHEN problem = 0 THEN {_body(layout)} END",
-        "harmless": _harmless(layout),
+        "idempotent": _idempotent(layout),
         "attributes": _attributes(layout),
         "data_points": _data_points(layout),
         "problem": "problem",
@@ -249,9 +249,9 @@ def _key_goes(layout: Layout) -> str:
 # --- what is said of a record ----------------------------------------------------------------------------------------
 
 
-def _harmless(layout: Layout) -> str:
+def _idempotent(layout: Layout) -> str:
     """SQL for: sending the record twice leaves Braze as sending it once does."""
-    if not layout.mode.repeat_harmless:
+    if not layout.mode.is_idempotent:
         return "false"
     works_on_stored = [
         f"coalesce(regexp_matches({json_of(column.name)}, {literal(_OPERATOR)}), false)"

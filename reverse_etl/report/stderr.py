@@ -33,7 +33,7 @@ def begin(command: str, is_json: bool) -> None:
     invocation = Invocation(command, is_json=is_json)
 
 
-def say(text: str, event: str = "note", level: str = "info", **fields: object) -> None:
+def say(text: str, event: str = "notice", level: str = "info", **fields: object) -> None:
     """Say a text; in JSON with the fields of its event, where an empty text is one that only JSON has."""
     if invocation.is_json:
         print(line(text, event, level, **fields), file=sys.stderr, flush=True)

@@ -25,7 +25,7 @@ class Options:
 
     full_refresh: bool = False
     accept_schema_change: bool = False
-    force_guards: Collection[str] = ()
+    skip_guards: Collection[str] = ()
     intent: Intent = Intent.SEND
     wait_s: float = 0.0
     fail_fast: bool = False

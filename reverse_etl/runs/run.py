@@ -65,7 +65,7 @@ def run_sync(job: Job, session: Session) -> RunResult:
 
 def carry_out(job: Job, session: Session, state: State, plan: Plan) -> RunResult:
     """Send the open run of a state, unless something says stop, and end it."""
-    sync, skipped_guards = job.sync, job.options.force_guards
+    sync, skipped_guards = job.sync, job.options.skip_guards
     scheduled_time, planned_at = state.run.scheduled_time(), job.now()
     job.listener.planned(sync, plan)
     for warning in warnings(plan.data_tests, DATA_TESTS in skipped_guards):
@@ -161,8 +161,8 @@ def blocked_by(sync: Sync, plan: Plan, options: Options) -> list[Problem]:
         found.append(Problem(what, sync.where("skip_on_invalid_records"), hint))
     removed = plan.removed if sync.on_removed != "ignore" else 0
     counts = Counts(plan.rows, plan.in_state, plan.to_send, removed, sum(plan.requests.values()), plan.data_points)
-    found += failed(sync, plan.data_tests, DATA_TESTS in options.force_guards)
-    return [*found, *tripped(sync, counts, options.force_guards)]
+    found += failed(sync, plan.data_tests, DATA_TESTS in options.skip_guards)
+    return [*found, *tripped(sync, counts, options.skip_guards)]
 
 
 def send(job: Job, session: Session, state: State, plan: Plan) -> Delivery:

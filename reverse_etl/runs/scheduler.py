@@ -1,4 +1,4 @@
-"""Runs what is due, once (`retl run-due`) or minute by minute (`retl schedule`).
+"""Runs what is due, once (`retl run-due`) or minute by minute (`retl scheduler`).
 
 find_due()   schedules against the states                                       due
 due_jobs()   the same way as any run, each sync for the moment it was due       run

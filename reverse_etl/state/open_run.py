@@ -30,7 +30,7 @@ class OpenRun:
     def begin(self, run_id: str, started_at: datetime, scheduled_time: datetime) -> None:
         """Make room for a run's changes and outbox."""
         self.create()
-        texts = ("run_id", "key", "watermark", "lookback", "keep")
+        texts = ("run_id", "key", "watermark", "lookback", "retention")
         columns = ", ".join(f"{name} VARCHAR" for name in texts)
         times = "started_at TIMESTAMPTZ, scheduled_time TIMESTAMPTZ"
         self._connection.execute(f"CREATE TABLE {OPEN_RUN} ({columns}, {times}, resend BOOLEAN)")

@@ -20,7 +20,7 @@ rejected AS (
 -- A record is accepted once, so these do not overlap.
 accepted AS (SELECT first_seq, last_seq FROM requests WHERE outcome = 'accepted'),
 doubtful AS (SELECT DISTINCT first_seq, last_seq FROM requests WHERE outcome = 'in_doubt'),
-records AS (SELECT rowid AS seq, harmless FROM retl_run.main.outbox WHERE action = 'send'),
+records AS (SELECT rowid AS seq, idempotent FROM retl_run.main.outbox WHERE action = 'send'),
 within_accepted AS (
     SELECT records.seq
     FROM records
@@ -35,7 +35,7 @@ within_doubtful AS (
 SELECT
     records.seq AS seq,
     within_doubtful.seq IS NOT NULL AS may_have_arrived,
-    may_have_arrived AND NOT records.harmless AS may_duplicate,
+    may_have_arrived AND NOT records.idempotent AS may_duplicate,
     CASE
         WHEN rejected.seq IS NOT NULL THEN 'rejected'
         WHEN within_accepted.seq IS NOT NULL THEN 'accepted'

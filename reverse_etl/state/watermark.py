@@ -2,7 +2,7 @@
 
     highest      the largest cursor that was read, no later than the run that read it
     open_from    the smallest cursor of a row that is not acknowledged; nothing, if there is none
-    forgotten    rows up to here may have left the state (`keep`), so an unknown one is not new
+    forgotten    rows up to here may have left the state (`retention`), so an unknown one is not new
 
 The next run reads from the smaller of `highest` less `lookback`, and `open_from`. So the watermark never passes a row
 that was not acknowledged.
@@ -75,8 +75,8 @@ def begin(connection: DuckDBPyConnection, incremental: Incremental, of: SqlType)
         # A date far in the future, as bad data has it, must not carry the watermark past all that is to come.
         value = f"least({value}, (SELECT CAST(started_at AS {mark.type}) FROM {RUN}.main.run))"
     mark = replace(mark, highest=_text(connection, f"SELECT CAST(max({value}) AS VARCHAR) FROM {CHANGES}"))
-    values = [json.dumps(asdict(mark)), incremental.lookback, incremental.keep]
-    connection.execute(f"UPDATE {OPEN_RUN} SET watermark = ?, lookback = ?, keep = ?", values)
+    values = [json.dumps(asdict(mark)), incremental.lookback, incremental.retention]
+    connection.execute(f"UPDATE {OPEN_RUN} SET watermark = ?, lookback = ?, retention = ?", values)
 
 
 def move(connection: DuckDBPyConnection, outcomes: str, now: datetime) -> None:
@@ -84,7 +84,9 @@ def move(connection: DuckDBPyConnection, outcomes: str, now: datetime) -> None:
 
     `outcomes` is the outbox with what became of each record.
     """
-    text, lookback, keep = connection.execute(f"SELECT watermark, lookback, keep FROM {OPEN_RUN}").fetchall()[0]
+    text, lookback, retention = connection.execute(f"SELECT watermark, lookback, retention FROM {OPEN_RUN}").fetchall()[
+        0
+    ]
     if text is None:
         connection.execute(f"DELETE FROM {_META} WHERE key = 'watermark'")
         return
@@ -97,18 +99,20 @@ def move(connection: DuckDBPyConnection, outcomes: str, now: datetime) -> None:
     if before and (before.column, before.type) == (mark.column, mark.type):
         highest = _extreme(connection, mark.type, "greatest", mark.highest, before.highest)
         mark = replace(mark, highest=highest, forgotten=before.forgotten)
-    if keep:
-        mark = replace(mark, forgotten=_let_go(connection, mark, start(connection, mark, lookback), keep, now))
+    if retention:
+        mark = replace(mark, forgotten=_let_go(connection, mark, start(connection, mark, lookback), retention, now))
     values = ["watermark", json.dumps(asdict(mark))]
     connection.execute(f"INSERT OR REPLACE INTO {_META} VALUES (?, ?)", values)
 
 
-def _let_go(connection: DuckDBPyConnection, mark: Watermark, start: str | None, keep: str, now: datetime) -> str | None:
-    """Delete rows that were sent longer than `keep` ago and lie before `start`; the last cursor that ever went."""
+def _let_go(
+    connection: DuckDBPyConnection, mark: Watermark, start: str | None, retention: str, now: datetime
+) -> str | None:
+    """Delete rows that were sent longer than `retention` ago and lie before `start`; the last cursor that ever went."""
     if start is None:
         return mark.forgotten
     column, values = identifier(mark.column), {"now": now}
-    old = f"{column} < CAST({literal(start)} AS {mark.type}) AND {SENT_AT} < $now - INTERVAL {literal(keep)}"
+    old = f"{column} < CAST({literal(start)} AS {mark.type}) AND {SENT_AT} < $now - INTERVAL {literal(retention)}"
     found = connection.execute(f"SELECT CAST(max({column}) AS VARCHAR) FROM {ACKNOWLEDGED} WHERE {old}", values)
     (last,) = found.fetchall()[0]
     connection.execute(f"DELETE FROM {ACKNOWLEDGED} WHERE {old}", values)

@@ -110,8 +110,8 @@ def test_error_of_several_syncs_names_those_that_failed(shop: Shop):
         pytest.param({"threads": 0}, "threads is 0: it has to be from 1 to 500", id="threads"),
         pytest.param({"rate_limit_share": 2}, "rate_limit_share is 2: it has to be from 0.01 to 1", id="share"),
         pytest.param(
-            {"force_guards": "max_change"},
-            'force_guards: there is no guard "max_change"\n  hint: did you mean "max_changes"?',
+            {"skip_guards": "max_change"},
+            'skip_guards: there is no guard "max_change"\n  hint: did you mean "max_changes"?',
             id="guard",
         ),
         pytest.param(
@@ -149,7 +149,7 @@ def test_options_are_those_of_the_command(shop: Shop):
     here = project(shop)
     assert here.sync("people").status == "blocked"
     assert here.sync("people", max_changes="100%").accepted == 3
-    assert here.sync("people", full_refresh=True, force_guards=["max_changes"], threads=1).accepted == 3
+    assert here.sync("people", full_refresh=True, skip_guards=["max_changes"], threads=1).accepted == 3
 
 
 def test_vars_and_scheduled_time_reach_the_model(shop: Shop):

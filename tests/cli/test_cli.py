@@ -259,8 +259,12 @@ def test_syncs_are_selected_by_name_tag_and_glob(retl: Retl, starter: Path, argu
         ),
         ([], "no sync is named\n  hint: name some of users_track, orders, newsletter, or pass --all\n"),
         (
-            ["orders", "--force-guard", "max_remved"],
-            '--force-guard: there is no guard "max_remved"\n  hint: did you mean "max_removed"?\n',
+            ["orders", "--skip-guard", "max_remved"],
+            '--skip-guard: there is no guard "max_remved"\n  hint: did you mean "max_removed"?\n',
+        ),
+        (
+            ["orders", "--skip-guard", "empty_model"],
+            '--skip-guard: there is no guard "empty_model"\n  hint: did you mean "empty_model"?\n',
         ),
         (["orders", "--vars", "[1]"], "--vars is not a mapping\n  hint: write --vars '{country: KR}'\n"),
         (["orders", "--target", "prd"], 'syncs.yml: unknown target "prd"\n  hint: did you mean "prod"?\n'),
@@ -552,12 +556,12 @@ def test_plan_says_by_its_exit_code_whether_there_is_something_to_send(retl: Ret
         (
             ["--max-requests", "0"],
             "syncs.yml:26:5: orders: guard max_requests: 1 requests are needed; at most 0 are allowed\n"
-            "  hint: if that is meant: --force-guard max_requests lets this one run pass\n",
+            "  hint: if that is meant: --skip-guard max_requests lets this one run pass\n",
         ),
         (
             ["--max-changes", "50%"],
             "syncs.yml:26:5: orders: guard max_changes: 3 rows would be sent; at most 1 are allowed (50% of 3)\n"
-            "  hint: if that is meant: --force-guard max_changes lets this one run pass\n",
+            "  hint: if that is meant: --skip-guard max_changes lets this one run pass\n",
         ),
     ],
 )

@@ -43,7 +43,7 @@ RECORDS = st.lists(
         call=st.sampled_from(["/a", "/b"]),
         envelope=st.sampled_from(['{"x":[', '{"y":[']),
         body=st.sampled_from(['"short"', '"' + "x" * 400_000 + '"']),
-        harmless=st.booleans(),
+        idempotent=st.booleans(),
     ),
     max_size=60,
 )
@@ -60,9 +60,9 @@ def test_batches_hold_every_record_once_in_order_and_keep_the_limits(records: li
         assert json.loads(batch.body("]}"))
 
 
-def test_batch_is_harmless_only_if_all_its_records_are():
-    records = tuple(Record(n, "/a", "{", "1", harmless) for n, harmless in enumerate([True, False]))
-    assert (Batch(records).is_harmless, Batch(records[:1]).is_harmless) == (False, True)
+def test_batch_is_idempotent_only_if_all_its_records_are():
+    records = tuple(Record(n, "/a", "{", "1", idempotent) for n, idempotent in enumerate([True, False]))
+    assert (Batch(records).is_idempotent, Batch(records[:1]).is_idempotent) == (False, True)
 
 
 # --- the key and the address -----------------------------------------------------------------------------------------

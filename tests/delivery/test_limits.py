@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from reverse_etl.braze.modes import Window
 from reverse_etl.braze.rate_limit_headers import exhausted_wait_s, throttled_wait_s
-from reverse_etl.delivery.pacing import AT_MOST, Pacer
+from reverse_etl.delivery.pacing import SHARE_OF_LIMIT, Pacer
 from reverse_etl.delivery.retry import RetryPolicy, next_wait_s
 
 DATE = "Mon, 23 Nov 2026 08:15:00 GMT"
@@ -38,7 +38,7 @@ def starts_of(pacer: Pacer, asked_s: Iterable[float], late_s: Iterable[float]) -
 def test_no_window_ever_holds_more_starts_than_its_share(requests, per_seconds, share: float, times):
     asked, late = sorted(at for at, _ in times), [late for _, late in times]
     starts = starts_of(Pacer([Window(requests, per_seconds)], share), asked, late)
-    most = max(1, int(requests * share * AT_MOST))
+    most = max(1, int(requests * share * SHARE_OF_LIMIT))
     for index, start in enumerate(starts):
         assert sum(s - start < per_seconds - 1e-6 for s in starts[index:]) <= most
 
@@ -51,7 +51,7 @@ def test_starts_are_spread_evenly():
 def test_time_lost_by_waking_up_late_is_made_up_for():
     pacer = Pacer([Window(1000, 1)])
     times = starts_of(pacer, [0.0] * 5000, [0.03 if n % 100 == 0 else 0.0002 for n in range(5000)])
-    assert 5 / AT_MOST - 0.1 <= times[-1] < 5.2
+    assert 5 / SHARE_OF_LIMIT - 0.1 <= times[-1] < 5.2
 
 
 def test_idle_time_gives_no_more_than_a_second_of_starts():
@@ -67,7 +67,7 @@ def test_narrowest_of_several_short_windows_counts():
 
 def test_hourly_limit_may_be_used_up_at_once_and_then_waits_for_the_hour():
     pacer = Pacer([Window(100, 1), Window(1000, 3600)])
-    most = int(1000 * AT_MOST)
+    most = int(1000 * SHARE_OF_LIMIT)
     starts = [pacer.reserve(0.0) for _ in range(most + 1)]
     assert starts[most - 1] < 10
     assert starts[most] == pytest.approx(3660)
@@ -87,7 +87,7 @@ def test_no_long_window_ever_holds_more_starts_than_its_share(windows, share: fl
     assert starts == sorted(starts)
     for requests, per_seconds in windows:
         if per_seconds > 60:
-            most = max(1, int(requests * share * AT_MOST))
+            most = max(1, int(requests * share * SHARE_OF_LIMIT))
             for index, start in enumerate(starts):
                 assert sum(s < start + per_seconds for s in starts[index:]) <= most
 
@@ -100,7 +100,7 @@ def test_share_leaves_room_for_others():
 
 def test_starts_that_come_late_in_a_heap_do_not_pass_the_limit():
     pacer = Pacer([Window(100, 1)])
-    most = int(100 * AT_MOST)
+    most = int(100 * SHARE_OF_LIMIT)
     assert [pacer.start(7.0) for _ in range(most)] == [0.0] * most
     assert (pacer.start(7.25), pacer.start(8.0)) == (0.75, 0.0)
 

@@ -146,13 +146,13 @@ MODELS = {
 }
 KINDS = {
     "attributes": {},
-    "attributes, cleared": {"on_removed": "clear", "guards": {"max_removed": "100%", "empty_snapshot": False}},
+    "attributes, cleared": {"on_removed": "clear", "guards": {"max_removed": "100%", "empty_model": False}},
     "incremental attributes": {"incremental": {"cursor": "n"}},
     "purchases": {"mode": "users_track", "track_record_type": "purchases"},
     "users_delete": {
         "mode": "users_delete",
         "allow_destructive": True,
-        "guards": {"max_removed": "100%", "empty_snapshot": False},
+        "guards": {"max_removed": "100%", "empty_model": False},
     },
 }
 COLUMNS = {

@@ -34,7 +34,7 @@ def test_failed_test_stops_the_run_before_its_first_request(shop: Shop):
     assert (result.status, result.exit_code, shop.sent()) == ("blocked", 1, [])
     assert [str(problem) for problem in result.errors] == [
         "syncs.yml:20:5: members: data test not_null email: 2 rows fail\n"
-        "  hint: keys c-2, c-4; if that is meant: --force-guard data_tests lets this one run pass"
+        "  hint: keys c-2, c-4; if that is meant: --skip-guard data_tests lets this one run pass"
     ]
     assert shop.listener.notices == []
     assert shop.rows_of("runs", "status", "message") == [("blocked", "members: data test not_null email: 2 rows fail")]
@@ -49,7 +49,7 @@ def test_test_of_severity_warn_is_said_and_the_run_goes_on(shop: Shop):
 
 def test_forced_run_passes_and_says_what_failed(shop: Shop):
     shop.sync("members", ROWS, data_tests=[{"not_null": "tier"}])
-    result = shop.run(force_guards=["data_tests"])
+    result = shop.run(skip_guards=["data_tests"])
     assert (result.status, len(shop.sent())) == ("success", 1)
     assert shop.listener.notices == ["members: warning: data test not_null tier: 1 row fails (key c-4)"]
 
@@ -246,7 +246,7 @@ def members(shop: Shop) -> Path:
 
 WHERE_NOT_NULL = "syncs.yml:18:5"
 STOP = f"""{WHERE_NOT_NULL}: members: data test not_null email: 2 rows fail
-  hint: keys c-2, c-4; if that is meant: --force-guard data_tests lets this one run pass
+  hint: keys c-2, c-4; if that is meant: --skip-guard data_tests lets this one run pass
 """
 
 
@@ -281,9 +281,9 @@ def test_saved_plan_was_tested_when_it_was_made(retl: Retl, members: Path, shop:
     refused = retl("apply", "p", folder=members)
     assert (refused.code, shop.sent()) == (1, [])
     assert STOP in refused.err
-    forced = retl("apply", "p", "--force-guard", "data_tests", folder=members)
-    assert (forced.code, len(shop.sent())) == (0, 1)
-    assert "members: warning: data test not_null email: 2 rows fail (keys c-2, c-4)\n" in forced.err
+    skipped = retl("apply", "p", "--skip-guard", "data_tests", folder=members)
+    assert (skipped.code, len(shop.sent())) == (0, 1)
+    assert "members: warning: data test not_null email: 2 rows fail (keys c-2, c-4)\n" in skipped.err
 
 
 def test_command_runs_data_tests_if_it_is_told_to(retl: Retl, members: Path, shop: Shop):
@@ -313,8 +313,8 @@ def test_command_runs_data_tests_if_it_is_told_to(retl: Retl, members: Path, sho
 
 
 def test_unknown_guard_is_offered_data_tests(retl: Retl, members: Path):
-    assert retl("sync", "members", "--force-guard", "data_test", folder=members).err == (
-        '--force-guard: there is no guard "data_test"\n  hint: did you mean "data_tests"?\n'
+    assert retl("sync", "members", "--skip-guard", "data_test", folder=members).err == (
+        '--skip-guard: there is no guard "data_test"\n  hint: did you mean "data_tests"?\n'
     )
 
 

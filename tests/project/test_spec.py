@@ -68,6 +68,14 @@ def test_good_sync_has_its_values_and_defaults():
             id="unknown keys",
         ),
         pytest.param(
+            sync(guards={"empty_model": False}, incremental={"cursor": "at", "retention": "90 days"}),
+            [
+                'syncs.yml:11:14: unknown key "empty_model" in sync "members"\n  hint: did you mean "empty_model"?',
+                'syncs.yml:12:35: unknown key "keep" in sync "members"\n  hint: did you mean "retention"?',
+            ],
+            id="words that mean another key",
+        ),
+        pytest.param(
             HEAD + "  - name: a\n    model: members\n    mode: users_alias_new\n    name: b\n",
             ['syncs.yml:10:5: key "name" stands here again, first in line 7\n  hint: keep one of the two'],
             id="duplicate key",
@@ -142,13 +150,13 @@ def test_good_sync_has_its_values_and_defaults():
             id="keys that the mode does not take",
         ),
         pytest.param(
-            sync(on_removed="clear", incremental={"cursor": "at", "keep": "90 days", "lookback": "an hour"}),
+            sync(on_removed="clear", incremental={"cursor": "at", "retention": "90 days", "lookback": "an hour"}),
             [
                 'syncs.yml:11:17: "on_removed" in sync "members" does not go with "incremental"\n'
                 "  hint: a row that an incremental model leaves out is not gone",
-                'syncs.yml:12:35: "keep" in sync "members" is not taken by mode users_track / attributes\n'
+                'syncs.yml:12:35: "retention" in sync "members" is not taken by mode users_track / attributes\n'
                 "  hint: only events and purchases may be let go",
-                'syncs.yml:12:66: "lookback" in sync "members" must be a time such as "1 hour", or a number for a cursor '
+                'syncs.yml:12:71: "lookback" in sync "members" must be a time such as "1 hour", or a number for a cursor '
                 "that is one",
             ],
             id="incremental that does not fit",

@@ -334,5 +334,5 @@ def test_clearing_costs_what_setting_to_null_costs(shop: Shop):
     shop.run()
     before = shop.braze.counts()["data_points"]
     shop.model("it", f"SELECT * FROM ({ATTRIBUTES}) WHERE false")
-    result = shop.run(force_guards=["empty_snapshot"])
+    result = shop.run(skip_guards=["empty_model"])
     assert result.plan.data_points == shop.braze.counts()["data_points"] - before == 8

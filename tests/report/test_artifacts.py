@@ -450,4 +450,4 @@ def test_command_line_wins_over_the_environment(retl: Retl, starter: Path, monke
     monkeypatch.setenv("RETL_LOG_FORMAT", "json")
     assert retl("--log-format", "text", "history").err == "no sync has run yet\n"
     (line,) = log(retl("history").err)
-    assert (line["event"], line["message"]) == ("note", "no sync has run yet")
+    assert (line["event"], line["message"]) == ("notice", "no sync has run yet")

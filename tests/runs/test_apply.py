@@ -142,7 +142,7 @@ def test_guard_that_stopped_the_plan_stops_its_application_until_it_is_forced(pe
         code, message = applied(people, retl)
         assert (code, "it: guard max_changes: 200 rows would be sent; at most 10 are allowed" in message) == (1, True)
     assert people.sent() == []
-    assert applied(people, retl, "--force-guard", "max_changes")[0] == 0
+    assert applied(people, retl, "--skip-guard", "max_changes")[0] == 0
     assert len(people.sent()) == 3
 
 

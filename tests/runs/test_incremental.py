@@ -118,7 +118,7 @@ def test_run_that_was_stopped_before_it_sent_moves_no_watermark(shop: Shop):
     shop.syncs[0]["guards"] = {"max_changes": 1}
     shop.write()
     assert shop.run().status == "blocked"
-    assert shop.run(force_guards=["max_changes"]).delivery.accepted == 2
+    assert shop.run(skip_guards=["max_changes"]).delivery.accepted == 2
 
 
 def test_cursor_far_in_the_future_does_not_carry_the_watermark_along(shop: Shop):
@@ -162,7 +162,7 @@ def test_watermark_is_shown(shop: Shop, retl: Retl):
 def let_go(shop: Shop, **incremental: object) -> Shop:
     """A state whose rows were sent long ago, and left it with the run after, as far as they may."""
     seen(shop, ("a", NOON), ("b", NOON + timedelta(hours=1)), ("c", NOON + timedelta(hours=2)))
-    events(shop, incremental={"keep": "90 days", **incremental}).run()
+    events(shop, incremental={"retention": "90 days", **incremental}).run()
     with duckdb.connect(shop.folder / ".retl/test/it/state.duckdb") as connection:
         connection.execute("UPDATE state SET _retl_sent_at = _retl_sent_at - INTERVAL 91 DAYS")
     shop.run()

@@ -1,4 +1,4 @@
-"""`retl run-due` and `retl schedule`: what is due runs, for the moment it was due, and nothing runs twice."""
+"""`retl run-due` and `retl scheduler`: what is due runs, for the moment it was due, and nothing runs twice."""
 
 import json
 import signal
@@ -284,7 +284,7 @@ def test_next_due_is_the_first_of_all(shop: Shop):
 
 def test_schedule_runs_what_is_due_and_ends_well_when_it_is_idle(shop: Shop):
     shop.sync("it", ONE, **YEARLY).sync("broken", "SELECT oops", **YEARLY)
-    with start(shop, "schedule") as process:
+    with start(shop, "scheduler") as process:
         out = [process.stdout.readline() for _ in range(2)]
         while not process.stderr.readline().startswith("next: "):
             pass
@@ -297,7 +297,7 @@ def test_schedule_runs_what_is_due_and_ends_well_when_it_is_idle(shop: Shop):
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_schedule_brings_in_what_is_in_flight_when_a_signal_comes(shop: Shop, number: signal.Signals, code: int):
     shop.sync("it", "SELECT 'u' || i AS external_id, i AS n FROM range(1000) r(i)", **YEARLY)
-    with running(shop, until="u300", answer_s=0.5, command=("schedule", "--threads", "1")) as process:
+    with running(shop, until="u300", answer_s=0.5, command=("scheduler", "--threads", "1")) as process:
         process.send_signal(number)
         out, err = process.communicate(timeout=90)
     assert process.returncode == code
@@ -310,7 +310,7 @@ def test_schedule_brings_in_what_is_in_flight_when_a_signal_comes(shop: Shop, nu
 
 def test_schedule_of_a_project_that_is_wrong_from_the_beginning_does_not_start(shop: Shop, retl: Retl):
     shop.sync("it", ONE, schedule="* * *")
-    outcome = retl("schedule", folder=shop.folder)
+    outcome = retl("scheduler", folder=shop.folder)
     assert (outcome.code, outcome.out) == (2, "")
     assert '"schedule" in sync "it": "* * *" is no cron line: it has 3 fields, not 5' in outcome.err
 

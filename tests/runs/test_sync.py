@@ -181,10 +181,10 @@ def test_guard_stops_a_run_that_removes_too_much(people: Shop):
     result = people.run()
     assert [str(problem) for problem in result.errors] == [
         "syncs.yml:13:3: it: guard max_removed: on_removed: clear would act on 1 rows; at most 0 are allowed (10% of 3)\n"
-        "  hint: if that is meant: --force-guard max_removed lets this one run pass"
+        "  hint: if that is meant: --skip-guard max_removed lets this one run pass"
     ]
     assert (result.status, result.exit_code, len(people.sent())) == ("blocked", 1, 1)
-    assert people.run(force_guards=["max_removed"]).status == "success"
+    assert people.run(skip_guards=["max_removed"]).status == "success"
 
 
 def test_guard_stops_a_run_whose_model_is_empty(people: Shop):
@@ -192,9 +192,9 @@ def test_guard_stops_a_run_whose_model_is_empty(people: Shop):
     people.warehouse("DELETE FROM people")
     result = people.run()
     assert [problem.message for problem in result.errors] == [
-        "it: guard empty_snapshot: the model returned no rows, and 3 were there before"
+        "it: guard empty_model: the model returned no rows, and 3 were there before"
     ]
-    assert people.run(force_guards=["empty_snapshot"]).plan.removed == 3
+    assert people.run(skip_guards=["empty_model"]).plan.removed == 3
 
 
 def test_guard_stops_a_run_that_changes_too_much(people: Shop):
@@ -470,7 +470,7 @@ def test_counts_of_a_plan_are_those_of_the_model(rows, on_removed: str):
     with TemporaryDirectory() as folder, Sandbox() as braze:
         shop = Shop(Path(folder) / "shop", braze)
         shop.warehouse("CREATE TABLE t (external_id VARCHAR, n INTEGER)")
-        options = {"on_removed": on_removed, "guards": {"max_removed": "100%", "empty_snapshot": False}}
+        options = {"on_removed": on_removed, "guards": {"max_removed": "100%", "empty_model": False}}
         shop.sync("it", "SELECT * FROM t", **options)
         before: dict[str, int] = {}
         for half in (rows[: len(rows) // 2], rows[len(rows) // 2 :]):

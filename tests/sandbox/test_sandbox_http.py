@@ -696,7 +696,7 @@ def test_command_serves_by_the_contract_that_it_is_told(tmp_path):
         "sandbox",
         "--port",
         "0",
-        "--older-contract",
+        "--legacy-contract",
         "--limit",
         "users=7/60",
     ]

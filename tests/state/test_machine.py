@@ -151,7 +151,7 @@ class Machine(RuleBasedStateMachine):
 
     def project_says(self) -> None:
         sql = f"SELECT external_id, {', '.join(self.columns)} FROM t"
-        self.shop.sync("it", sql, guards={"empty_snapshot": False})
+        self.shop.sync("it", sql, guards={"empty_model": False})
 
     def project(self) -> Project:
         return load_project(self.shop.folder, environ={"BRAZE_API_KEY": KEY})
