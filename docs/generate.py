@@ -23,7 +23,7 @@ from docs.sandbox_rules import RULES, SOURCES, Rule
 from reverse_etl.braze.modes import MODES, Extra, Kind, Mode
 from reverse_etl.cli import app
 from reverse_etl.project.json_schema import SCHEMA_FILE, json_schema
-from reverse_etl.project.spec import Dbt, Destination, Guards, Incremental, StatePlace, Sync
+from reverse_etl.project.spec import BrazeConfig, Dbt, Guards, Incremental, StatePlace, Sync
 from reverse_etl.report.artifacts import Manifest, PlanArtifact, RunResults
 from reverse_etl.sandbox.http.limits import DEFAULTS, LIGHT_EXPORT
 from reverse_etl.sandbox.workspace import ENDPOINTS, Endpoint
@@ -281,7 +281,7 @@ PARTS: Mapping[str, Mapping[str, Callable[[], str]]] = {
         "sync keys": keys_of(Sync),
         "guard keys": keys_of(Guards),
         "incremental keys": keys_of(Incremental),
-        "destination keys": keys_of(Destination),
+        "destination keys": keys_of(BrazeConfig),
         "dbt keys": keys_of(Dbt),
         "state keys": keys_of(StatePlace),
         "commands": commands,

@@ -168,7 +168,7 @@ def sync_result(result: RunResult) -> SyncResult:
 def plan_result(preview: Preview) -> PlanResult:
     return PlanResult(
         sync=preview.sync.name,
-        mode=preview.sync.spec.label,
+        mode=preview.sync.mode.label,
         target=preview.target,
         plan=preview.plan,
         columns=dict(preview.columns),

@@ -28,7 +28,7 @@ CONNECT_TIMEOUT_S = 10.0
 
 
 @dataclass(frozen=True)
-class Destination:
+class Workspace:
     """A workspace of Braze, or the stand-in: where to send, and with which key."""
 
     url: str
@@ -40,11 +40,11 @@ class Destination:
 class Connection:
     """A keep-alive connection, to be used by one thread. It connects when it has to."""
 
-    def __init__(self, destination: Destination, deadlines: "Deadlines") -> None:
-        self._destination = destination
+    def __init__(self, workspace: Workspace, deadlines: "Deadlines") -> None:
+        self._workspace = workspace
         self._deadlines = deadlines
         self._headers = {
-            "Authorization": f"Bearer {destination.api_key}",
+            "Authorization": f"Bearer {workspace.api_key}",
             "Content-Type": "application/json",
             "User-Agent": "retl",
         }
@@ -56,15 +56,15 @@ class Connection:
             connection = self._connected()
         except (OSError, urllib3.exceptions.HTTPError) as error:
             self.close()
-            return NotSent(f"{self._destination.url} cannot be reached: {_reason(error)}")
-        with self._deadlines.watch(connection, self._destination.timeout_s):
+            return NotSent(f"{self._workspace.url} cannot be reached: {_reason(error)}")
+        with self._deadlines.watch(connection, self._workspace.timeout_s):
             try:
                 connection.request("POST", path, body=body, headers=self._headers)
                 response = connection.getresponse()
                 content = response.data
             except (OSError, HTTPException, urllib3.exceptions.HTTPError, ValueError) as error:
                 self.close()
-                return NoAnswer(f"no whole answer came within {self._destination.timeout_s:g} s: {_reason(error)}")
+                return NoAnswer(f"no whole answer came within {self._workspace.timeout_s:g} s: {_reason(error)}")
         headers = {name.lower(): value for name, value in response.headers.items()}
         if headers.get("connection", "").lower() == "close":
             self.close()
@@ -79,18 +79,18 @@ class Connection:
         if self._connection is not None and is_connection_dropped(self._connection):
             self.close()
         if self._connection is None:
-            connection = _new_connection(self._destination)
+            connection = _new_connection(self._workspace)
             connection.connect()
-            connection.timeout = self._destination.timeout_s  # for each read from here on
+            connection.timeout = self._workspace.timeout_s  # for each read from here on
             self._connection = connection
         return self._connection
 
 
-def _new_connection(destination: Destination) -> HTTPConnection:
-    url = urlsplit(destination.url)
+def _new_connection(workspace: Workspace) -> HTTPConnection:
+    url = urlsplit(workspace.url)
     host = url.hostname or ""
     if url.scheme == "https":
-        context = ssl.create_default_context(cafile=destination.ca_bundle or certifi.where())
+        context = ssl.create_default_context(cafile=workspace.ca_bundle or certifi.where())
         return HTTPSConnection(host, url.port, timeout=CONNECT_TIMEOUT_S, ssl_context=context)
     return HTTPConnection(host, url.port, timeout=CONNECT_TIMEOUT_S)
 

@@ -70,7 +70,7 @@ def keep_results(project: "Project", syncs: "Sequence[Sync]", ended: Ended) -> N
         status = "skipped" if others else "interrupted" if ended.is_interrupted else "failed"
         text = "the command ended before its turn" if others else "the command ended while it was at work"
         problems = [Problem(f"{sync.name}: {status}: {text}")] if others or not ended.why else ended.why
-        others.append(RunResult(sync.name, sync.spec.label, project.target_name, status, 1, problems))
+        others.append(RunResult(sync.name, sync.mode.label, project.target_name, status, 1, problems))
     arguments = {**stderr.invocation.arguments, "target": project.target_name}
     _keep(project, run_results([*ended.results, *others], about(project), ended.elapsed_s, arguments))
 

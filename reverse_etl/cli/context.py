@@ -115,6 +115,6 @@ def screen(interrupts: "Interrupts | None" = None) -> "Listener":
 
 
 def cost_of_sending_all(syncs: "list[Sync]") -> str:
-    doubled = [sync.name for sync in syncs if not sync.spec.is_idempotent]
+    doubled = [sync.name for sync in syncs if not sync.mode.is_idempotent]
     text = f"every row of {', '.join(sync.name for sync in syncs)} goes out again, changed or not"
     return f"{text}; Braze counts each event or purchase of {', '.join(doubled)} a second time" if doubled else text

@@ -50,9 +50,9 @@ def status(
     from dataclasses import asdict
 
     project = load(project_dir, target, variables)
-    from reverse_etl.state.look import DAMAGED, UNREACHABLE, standing
+    from reverse_etl.state.look import DAMAGED, UNREACHABLE, sync_status
 
-    found = [standing(project, sync) for sync in chosen(project, names)]
+    found = [sync_status(project, sync) for sync in chosen(project, names)]
     if output is Output.JSON:
         print_json([asdict(one) for one in found])
     else:

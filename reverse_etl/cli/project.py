@@ -109,16 +109,17 @@ def list_syncs(
     coming = [sync.cron.following(project.started_at) if sync.cron else None for sync in syncs]
     if output is Output.JSON:
         keys = ("name", "description", "model", "mode", "track_record_type", "tags", "after", "schedule", "timezone")
+        written = [sync.model_dump(by_alias=True) for sync in syncs]
         print_json(
             [
-                {**{key: getattr(sync, key) for key in keys}, "next_due": at.isoformat() if at else None}
-                for sync, at in zip(syncs, coming, strict=True)
+                {**{key: values[key] for key in keys}, "next_due": at.isoformat() if at else None}
+                for values, at in zip(written, coming, strict=True)
             ]
         )
         return
     columns: dict[str, list[str]] = {
         "name": [sync.name for sync in syncs],
-        "mode": [sync.spec.label for sync in syncs],
+        "mode": [sync.mode.label for sync in syncs],
         "model": [sync.model for sync in syncs],
         "tags": [" ".join(sync.tags) for sync in syncs],
         "schedule": [f"{sync.schedule} {sync.timezone}" if sync.schedule else "" for sync in syncs],

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from reverse_etl.braze.answers import Outcome, Verdict, judge, way_out
-from reverse_etl.braze.client import Connection, Deadlines, Destination
+from reverse_etl.braze.client import Connection, Deadlines, Workspace
 from reverse_etl.delivery.batches import Batch, Record
 from reverse_etl.delivery.journal import Journal
 from reverse_etl.delivery.pacing import Pacer
@@ -98,13 +98,13 @@ class Sender:
 
     def __init__(
         self,
-        destination: Destination,
+        workspace: Workspace,
         routes: Mapping[str, Route],
         journal: Journal,
         options: SenderOptions,
     ) -> None:
         self.delivery = Delivery()
-        self._destination, self._routes, self._journal = destination, routes, journal
+        self._workspace, self._routes, self._journal = workspace, routes, journal
         self._threads, self._policy, self._clock = options.threads, options.policy, options.clock
         self._may_repeat, self._random = options.may_repeat, random.Random()
         self._deadlines = Deadlines()
@@ -186,7 +186,7 @@ class Sender:
             ended.set()
 
     def _deliver_queue(self) -> None:
-        connection = Connection(self._destination, self._deadlines)
+        connection = Connection(self._workspace, self._deadlines)
         while (batch := self._take()) is not None:
             if self._stop.is_set():
                 continue  # unsent, and the journal does not know it
@@ -348,4 +348,4 @@ class Sender:
 
     def _redacted(self, text: str) -> str:
         """Braze's answer to a wrong key repeats the key."""
-        return text.replace(self._destination.api_key, "***")
+        return text.replace(self._workspace.api_key, "***")

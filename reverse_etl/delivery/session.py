@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
-from reverse_etl.braze.client import Destination
+from reverse_etl.braze.client import Workspace
 from reverse_etl.braze.modes import RATE_LIMITS, Window
 from reverse_etl.delivery.pacing import Pacer
 from reverse_etl.errors import ProjectError
@@ -24,17 +24,17 @@ class Session:
 
     def __init__(self, project: Project, stack: ExitStack, rate_limit_share: float) -> None:
         self._project, self._stack, self._share = project, stack, rate_limit_share
-        self._destination: Destination | None = None
+        self._workspace: Workspace | None = None
         self._pacers: dict[str, Pacer] = {}
         self._api_key = SANDBOX_KEY if project.uses_sandbox else project.api_key()
 
-    def destination(self) -> Destination:
+    def workspace(self) -> Workspace:
         """Where to send. `endpoint: sandbox` starts the stand-in now; it stops with the session."""
-        if self._destination is None:
+        if self._workspace is None:
             settings = self._project.spec.target.destination
             url = self._start_sandbox() if self._project.uses_sandbox else settings.endpoint
-            self._destination = Destination(url, self._api_key, settings.timeout_s, self._project.ca_bundle)
-        return self._destination
+            self._workspace = Workspace(url, self._api_key, settings.timeout_s, self._project.ca_bundle)
+        return self._workspace
 
     def pacer(self, family: str) -> Pacer:
         """The limit of a family of endpoints, shared by all who ask for it."""

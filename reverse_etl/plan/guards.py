@@ -39,7 +39,7 @@ def _stop(sync: Sync, name: str, what: str) -> Problem:
 
 def _checked(sync: Sync, counts: Counts) -> Iterator[tuple[str, str]]:
     guards = sync.guards
-    mirrors = Kind.CHANGED in sync.spec.kinds  # elsewhere an empty model says that nothing new happened
+    mirrors = Kind.CHANGED in sync.mode.kinds  # elsewhere an empty model says that nothing new happened
     mirrors = mirrors and not sync.incremental
     if guards.empty_model and mirrors and counts.rows == 0 and counts.in_state:
         yield "empty_model", f"the model returned no rows, and {counts.in_state:,} were there before"

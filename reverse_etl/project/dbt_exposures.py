@@ -43,7 +43,7 @@ def _exposure(name: str, sync: Sync, reads: Sequence[Relation], project: Project
     about = {
         "sync": sync.name,
         "model": sync.model,
-        "mode": sync.mode,
+        "mode": sync.mode_name,
         "track_record_type": sync.track_record_type,
         "target": project.target_name,
     }

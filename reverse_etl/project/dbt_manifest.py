@@ -100,7 +100,7 @@ class _Head(_Part):
 
 
 @dataclass(frozen=True)
-class Manifest:
+class DbtManifest:
     """What dbt knows of its project; `catalog` is the name under which the warehouse of retl is attached."""
 
     file: str
@@ -211,7 +211,7 @@ class Manifest:
         raise TemplateProblem(what, hint)
 
 
-def read_manifest(data: bytes, file: str, catalog: str, where: Location) -> Manifest:
+def read_manifest(data: bytes, file: str, catalog: str, where: Location) -> DbtManifest:
     """A manifest.json. Raises ProjectError at `where`, the place in syncs.yml that leads to the file."""
     try:
         read = _File.model_validate_json(data)
@@ -222,7 +222,7 @@ def read_manifest(data: bytes, file: str, catalog: str, where: Location) -> Mani
         place = ".".join(map(str, first["loc"])) or "the file"
         raise ProjectError(f"{file} is no manifest of dbt: {place}: {first['msg']}", where, _WRITE_IT) from error
     _refuse_unfit(read.metadata, file, where)
-    return Manifest(
+    return DbtManifest(
         file=file,
         project_name=read.metadata.project_name,
         dbt_version=read.metadata.dbt_version,

@@ -35,7 +35,7 @@ def json_schema() -> dict[str, Any]:
     result["$defs"].update(tests.pop("$defs"))
     result["properties"]["unit_tests"]["items"] = tests
     result["properties"]["syncs"]["items"]["allOf"] = list(_sync_rules())
-    result["$defs"]["Destination"]["allOf"] = list(_destination_rules())
+    result["$defs"]["BrazeConfig"]["allOf"] = list(_destination_rules())
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **result, "title": SPEC_FILE}
 
 

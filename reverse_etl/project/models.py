@@ -16,7 +16,7 @@ from datetime import datetime
 from typing import Any
 
 from reverse_etl.errors import Location, ProjectError, nearest
-from reverse_etl.project.dbt_manifest import Manifest, Relation, Version
+from reverse_etl.project.dbt_manifest import DbtManifest, Relation, Version
 from reverse_etl.project.dialects import DIALECTS, transpile
 from reverse_etl.project.jinja import TemplateProblem, environment_variables, render, source_lines, variables
 from reverse_etl.project.spec import SPEC_FILE, Source
@@ -57,7 +57,7 @@ class RunValues:
     scheduled_time: datetime
     cursor: str | None = None  # SQL of the value that an incremental run reads from
     given: Mapping[str, Given] | None = None
-    dbt: Callable[[], Manifest] | None = None  # the dbt project beside this one; called when a ref() or source() asks
+    dbt: Callable[[], DbtManifest] | None = None  # the dbt project beside this; called when a ref() or source() asks
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from typing import Any
 from dotenv import dotenv_values
 
 from reverse_etl.errors import Location, ProjectError, nearest
-from reverse_etl.project.dbt_manifest import Manifest, Relation, missing_manifest, read_manifest
+from reverse_etl.project.dbt_manifest import DbtManifest, Relation, missing_manifest, read_manifest
 from reverse_etl.project.graph import Graph
 from reverse_etl.project.jinja import environment_variables, render, variables, words_called_with
 from reverse_etl.project.models import Compiled, Model, RunValues, compile_model
@@ -112,7 +112,7 @@ class Project:
         return key
 
     @cached_property
-    def dbt(self) -> Manifest:
+    def dbt(self) -> DbtManifest:
         """What the dbt project has built; read when it is first asked for. Raises ProjectError at the `dbt:` key."""
         where = self.spec.positions.of_key(("dbt",))
         if self.spec.dbt is None:
@@ -137,10 +137,12 @@ class Project:
         for text in texts.values():
             words, more = words_called_with(text, "var")
             used, worked_out = used | words, worked_out or more
+        no_matter = {"description", "tags", "after", "guards", "schedule", "timezone"}
+        keys = sync.model_dump(mode="json", by_alias=True, exclude=no_matter)
+        if sync.incremental:  # digests of saved plans and manifests go by its first name
+            keys["incremental"]["keep"] = keys["incremental"].pop("retention")
         said = {
-            "sync": sync.model_dump(
-                mode="json", exclude={"description", "tags", "after", "guards", "schedule", "timezone"}
-            ),
+            "sync": keys,
             "models": texts,
             "vars": {name: value for name, value in self.spec.vars.items() if worked_out or name in used},
         }

@@ -23,7 +23,7 @@ Fingerprints = Mapping[str, str]  # by a sync's name
 METHODS: Mapping[str, tuple[Callable[[Sync, Graph], Sequence[str]], str]] = {
     "tag": (lambda sync, graph: sync.tags, "no sync has the tag"),
     "mode": (
-        lambda sync, graph: (sync.mode, *([sync.track_record_type] if sync.track_record_type else [])),
+        lambda sync, graph: (sync.mode_name, *([sync.track_record_type] if sync.track_record_type else [])),
         "no sync has the mode",
     ),
     "model": (lambda sync, graph: (sync.model,), "no sync has the model"),

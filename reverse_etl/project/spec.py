@@ -90,7 +90,7 @@ class Warehouse(_Strict):
     path: str = Field(description="the DuckDB file, relative to the project; it is opened read-only")
 
 
-class Destination(_Strict):
+class BrazeConfig(_Strict):
     """The Braze workspace that is kept true to the models."""
 
     type: Literal["braze"] = Field(description="the only kind there is")
@@ -162,7 +162,7 @@ class Target(_Strict):
     """Where a sync runs: a warehouse and a destination. State is kept for each target."""
 
     warehouse: Warehouse
-    destination: Destination
+    destination: BrazeConfig
     state: StatePlace = Field(StatePlace(), description="where it is remembered what was sent")
 
 
@@ -225,7 +225,7 @@ class Sync(_Strict):
     name: str = Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_-]*$", max_length=100, description="what commands call it")
     description: str = Field("", description="for people")
     model: str = Field(description="the file models/<model>.sql")
-    mode: ModeName = Field(description="which call is made: see the modes")
+    mode_name: ModeName = Field(alias="mode", description="which call is made: see the modes")
     track_record_type: RecordType | None = Field(None, description="which array of users_track")
     primary_key: Words | None = Field(None, min_length=1, description="columns that name a row; if absent, the mode's")
     pre_formatted_fields: Words = Field((), description="VARCHAR columns that hold JSON text")
@@ -263,9 +263,9 @@ class Sync(_Strict):
         return self._as_written
 
     @property
-    def spec(self) -> Mode:
+    def mode(self) -> Mode:
         """The sync's row of the table of modes."""
-        return MODES[self.mode, self.track_record_type]
+        return MODES[self.mode_name, self.track_record_type]
 
     @property
     def cron(self) -> Cron | None:

@@ -54,7 +54,7 @@ class Layout:
 
     @property
     def mode(self) -> Mode:
-        return self.sync.spec
+        return self.sync.mode
 
     @property
     def stored(self) -> tuple[str, ...]:
@@ -111,7 +111,7 @@ class Layout:
 
 def lay_out(sync: Sync, model_file: str, columns: Sequence[tuple[str, SqlType]]) -> Layout:
     """The layout of a sync over its model's columns. Raises ProjectError with all that does not fit."""
-    mode, model = sync.spec, Location(model_file)
+    mode, model = sync.mode, Location(model_file)
     names = [name for name, _ in columns]
     problems = [*_unknown_names(sync, names), *_bad_names(mode, sync, names, model)]
     placed = [_place(sync, name, of) for name, of in columns]
@@ -125,7 +125,7 @@ def lay_out(sync: Sync, model_file: str, columns: Sequence[tuple[str, SqlType]])
 
 
 def _place(sync: Sync, name: str, of: SqlType) -> Column:
-    mode = sync.spec
+    mode = sync.mode
     is_json = of.is_nested or name in sync.pre_formatted_fields
     field = mode.field(name)
     if name in sync.exclude_columns:

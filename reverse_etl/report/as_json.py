@@ -13,7 +13,7 @@ def preview_json(preview: Preview) -> dict[str, Any]:
     """A plan for programs. Rows are named by their key; no value of any column is in it."""
     return {
         "sync": preview.sync.name,
-        "mode": preview.sync.spec.label,
+        "mode": preview.sync.mode.label,
         "target": preview.target,
         "depends_on": preview.depends_on,
         **asdict(preview.plan),

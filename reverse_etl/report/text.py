@@ -76,7 +76,7 @@ def invalid_lines(rows: Sequence[InvalidRow], total: int) -> Iterator[str]:
 def preview_lines(preview: Preview, show_values: bool) -> Iterator[str]:
     """A plan for people: counts, columns, a sample of old -> new, invalid rows, requests."""
     sync, plan = preview.sync, preview.plan
-    yield f"{sync.name} ({sync.spec.label}, target {preview.target})"
+    yield f"{sync.name} ({sync.mode.label}, target {preview.target})"
     changes = f"+ {plan.added:,} added   ~ {plan.changed:,} changed   - {plan.removed:,} removed"
     since = f" since {plan.since}" if plan.since is not None else ""
     yield f"  {changes}   {plan.unchanged:,} unchanged{since}"
@@ -117,7 +117,7 @@ def _data_test_lines(plan: Plan) -> Iterator[str]:
 
 def written(preview: Preview) -> str:
     """What the records of a plan write: `6 attributes`, `2 events`; nothing for calls that write neither."""
-    plan, record_type = preview.plan, preview.sync.spec.record_type
+    plan, record_type = preview.plan, preview.sync.mode.record_type
     # A purchase of a quantity is as many purchases, and costs as many data points.
     numbers = {"attributes": plan.attributes, "events": plan.to_send, "purchases": plan.data_points}
     return count(numbers[record_type], record_type.removesuffix("s")) if record_type else ""
@@ -131,7 +131,7 @@ def preview_markdown(previews: Sequence[Preview]) -> Iterator[str]:
         plan, requests = preview.plan, sum(preview.plan.requests.values())
         rows = [f"{n:,}" for n in (plan.added, plan.changed, plan.removed, plan.invalid, requests)]
         cost = (duration(preview.seconds), written(preview), f"{plan.data_points:,}")
-        yield f"| {' | '.join([preview.sync.name, preview.sync.spec.label, *rows, *cost])} |"
+        yield f"| {' | '.join([preview.sync.name, preview.sync.mode.label, *rows, *cost])} |"
     for preview in previews:
         if preview.columns:
             yield f"\n**{preview.sync.name}**: " + ", ".join(f"`{name}` {n:,}" for name, n in preview.columns.items())

@@ -8,7 +8,7 @@ from secrets import token_hex
 import requests
 
 from reverse_etl.braze.answers import way_out
-from reverse_etl.braze.client import Destination
+from reverse_etl.braze.client import Workspace
 from reverse_etl.braze.modes import Call
 from reverse_etl.delivery.session import open_session
 from reverse_etl.engines.warehouse import engine_of
@@ -18,7 +18,7 @@ from reverse_etl.project.project import Project
 from reverse_etl.project.spec import is_url
 from reverse_etl.records.layout import lay_out
 from reverse_etl.shared_state.object_store import ObjectStore
-from reverse_etl.state.look import DAMAGED, UNREACHABLE, standing
+from reverse_etl.state.look import DAMAGED, UNREACHABLE, sync_status
 from reverse_etl.words import count
 
 CHECK_TIMEOUT_S = 10
@@ -38,7 +38,7 @@ def checks(project: Project) -> Iterator[Check]:
     yield from _destination(project)
     yield from _state_place(project)
     for sync in project.spec.syncs:
-        found = standing(project, sync)
+        found = sync_status(project, sync)
         if found.last_run in (DAMAGED, UNREACHABLE):
             yield Check(False, f"state of {sync.name}: {found.message}")
         else:
@@ -78,10 +78,10 @@ def _models(project: Project) -> Iterator[Check]:
 def _destination(project: Project) -> Iterator[Check]:
     try:
         with open_session(project) as session:
-            destination = session.destination()
-            yield Check(True, f"destination: {'the sandbox' if project.uses_sandbox else destination.url}")
-            for call in dict.fromkeys(sync.spec.call for sync in project.spec.syncs):
-                yield _permission(destination, call)
+            workspace = session.workspace()
+            yield Check(True, f"destination: {'the sandbox' if project.uses_sandbox else workspace.url}")
+            for call in dict.fromkeys(sync.mode.call for sync in project.spec.syncs):
+                yield _permission(workspace, call)
     except RetlError as error:
         yield Check(False, f"destination: {error}")
 
@@ -98,16 +98,16 @@ def _state_place(project: Project) -> Iterator[Check]:
         yield Check(False, f"state.path: {error}")
 
 
-def _permission(destination: Destination, call: Call) -> Check:
+def _permission(workspace: Workspace, call: Call) -> Check:
     """A request with nothing in it is refused with 400 where the key is good for the call, and changes nothing."""
     what = f"{call.path}, permission {call.permission}"
     try:
         answer = requests.post(
-            f"{destination.url}{call.path}",
+            f"{workspace.url}{call.path}",
             json={},
-            headers={"Authorization": f"Bearer {destination.api_key}"},
+            headers={"Authorization": f"Bearer {workspace.api_key}"},
             timeout=CHECK_TIMEOUT_S,
-            verify=destination.ca_bundle or True,
+            verify=workspace.ca_bundle or True,
             allow_redirects=False,
         )
     except requests.RequestException as error:

@@ -40,5 +40,5 @@ class Job:
         """The result of a sync that was not run."""
         sync, project = self.sync, self.project
         return RunResult(
-            sync.name, sync.spec.label, project.target_name, status, exit_code, problems, project.scheduled_time
+            sync.name, sync.mode.label, project.target_name, status, exit_code, problems, project.scheduled_time
         )

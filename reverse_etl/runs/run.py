@@ -82,7 +82,7 @@ def carry_out(job: Job, session: Session, state: State, plan: Plan) -> RunResult
     status = final_status(status, delivery)
     return RunResult(
         sync=sync.name,
-        mode=sync.spec.label,
+        mode=sync.mode.label,
         target=job.project.target_name,
         status=status,
         exit_code=0 if status == "success" else 1,
@@ -170,17 +170,17 @@ def send(job: Job, session: Session, state: State, plan: Plan) -> Delivery:
     if not plan.to_send:
         return Delivery()
     sync, options = job.sync, job.options
-    routes = {call.path: _route(sync.spec, call, session) for call in calls(sync)}
+    routes = {call.path: _route(sync.mode, call, session) for call in calls(sync)}
     with state.journal() as journal:
         how = SenderOptions(options.threads, options.policy, options.clock, may_repeat=sync.on_in_doubt == "resend")
-        sender = Sender(session.destination(), routes, journal, how)
+        sender = Sender(session.workspace(), routes, journal, how)
         with job.listener.sending(sync, plan, sender), state.while_held(sender.stop):
             return sender.send(cut(read_records(state.connection), batch_sizes(job.project, sync)))
 
 
 def calls(sync: Sync) -> list[Call]:
     """The calls that a sync makes: its mode's, and the one that deletes users who left the model."""
-    return [sync.spec.call, DELETE] if sync.on_removed == "delete" else [sync.spec.call]
+    return [sync.mode.call, DELETE] if sync.on_removed == "delete" else [sync.mode.call]
 
 
 def batch_sizes(project: Project, sync: Sync) -> dict[str, int]:

@@ -21,7 +21,7 @@ DAMAGED, UNREACHABLE = "damaged", "unreachable"
 
 
 @dataclass(frozen=True)
-class Standing:
+class SyncStatus:
     """How a sync stands.
 
     `last_run` is the status of its latest run, `running`, `never`; or, of its state, `damaged` or `unreachable`.
@@ -40,19 +40,19 @@ class Standing:
         return self.sync, self.last_run, finished, f"{self.rows:,}", f"{self.rejected:,}", f"{self.in_doubt:,}"
 
 
-def standing(project: Project, sync: Sync) -> Standing:
+def sync_status(project: Project, sync: Sync) -> SyncStatus:
     """How a sync stands. A killed run is folded in first; one that is at work now is not disturbed."""
     try:
         if not _is_there(project, sync):
-            return Standing(sync.name, "never")
+            return SyncStatus(sync.name, "never")
         with state_of(project, sync) as state:
-            return _standing(sync, state)
+            return _sync_status(sync, state)
     except BusyError as error:
-        return Standing(sync.name, "running", message=error.problems[0].message)
+        return SyncStatus(sync.name, "running", message=error.problems[0].message)
     except StoreError as error:
-        return Standing(sync.name, UNREACHABLE, message=str(error))
+        return SyncStatus(sync.name, UNREACHABLE, message=str(error))
     except StateError as error:
-        return Standing(sync.name, DAMAGED, message=str(error))
+        return SyncStatus(sync.name, DAMAGED, message=str(error))
 
 
 def _is_there(project: Project, sync: Sync) -> bool:
@@ -62,7 +62,7 @@ def _is_there(project: Project, sync: Sync) -> bool:
     return objects is not None and look(objects) is not None
 
 
-def _standing(sync: Sync, state: State) -> Standing:
+def _sync_status(sync: Sync, state: State) -> SyncStatus:
     rejects = _number(state, f"SELECT count(*) FROM {REJECTS}")
     in_doubt = _number(state, f"SELECT count(*) FROM {IN_DOUBT} WHERE resolution IS NULL")
     last = state.connection.execute(
@@ -71,7 +71,7 @@ def _standing(sync: Sync, state: State) -> Standing:
     ).fetchone()
     status, finished, message = last or ("never", None, None)
     at = datetime.fromisoformat(finished).replace(tzinfo=UTC) if finished else None
-    return Standing(sync.name, status, at, state.rows.count_acknowledged(), rejects, in_doubt, message)
+    return SyncStatus(sync.name, status, at, state.rows.count_acknowledged(), rejects, in_doubt, message)
 
 
 def rows_not_in_braze(project: Project, sync: Sync, show_values: bool) -> list[dict[str, Any]]:

@@ -291,7 +291,7 @@ def _acknowledge(state: State, prepared: Prepared, rows: Compiled) -> None:
 
 def _as_sent(sync: Sync, record: Record) -> Any:
     """A record as it stands in its request: an item of the request's array, or the request that deletes one user."""
-    request = json.loads(f"{record.envelope}{record.body}{closing(sync.spec)}", parse_float=Decimal)
+    request = json.loads(f"{record.envelope}{record.body}{closing(sync.mode)}", parse_float=Decimal)
     if record.call == DELETE.path:
         return request
     ((item,),) = request.values()

@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reverse_etl.errors import Location, ProjectError
-from reverse_etl.project.dbt_manifest import Manifest, read_manifest
+from reverse_etl.project.dbt_manifest import DbtManifest, read_manifest
 from reverse_etl.project.jinja import TemplateProblem
 from reverse_etl.project.models import Compiled, Model, RunValues, compile_model
 from reverse_etl.project.spec import Source
@@ -46,7 +46,7 @@ def changed(change: Callable[[dict[str, Any]], Any]) -> dict[str, Any]:
     return manifest
 
 
-def manifest_of(data: dict[str, Any], catalog: str = "warehouse") -> Manifest:
+def manifest_of(data: dict[str, Any], catalog: str = "warehouse") -> DbtManifest:
     return read_manifest(json.dumps(data).encode(), "manifest.json", catalog, WHERE)
 
 

@@ -51,7 +51,7 @@ def test_good_sync_has_its_values_and_defaults():
         "ignore",
         "10%",
     )
-    assert found.spec.label == "users_track / attributes"
+    assert found.mode.label == "users_track / attributes"
     assert str(found.where("primary_key")) == "syncs.yml:11:18"
 
 

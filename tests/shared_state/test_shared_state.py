@@ -20,7 +20,7 @@ from reverse_etl.shared_state import shared
 from reverse_etl.shared_state.object_store import settings
 from reverse_etl.state.edit import forget, reset, resolve
 from reverse_etl.state.history import past_runs
-from reverse_etl.state.look import acknowledged_row, rows_not_in_braze, standing
+from reverse_etl.state.look import acknowledged_row, rows_not_in_braze, sync_status
 from tests.bucket import SECRET, Bucket
 from tests.conftest import KEY, FakeClock, Retl, Shop
 from tests.state.test_recovery import EVENTS, MANY, SEEN, running, start
@@ -105,7 +105,7 @@ def test_run_that_changes_nothing_uploads_no_state_and_is_known_all_the_same(one
     runs = [one.run().plan.run_id, one.run().plan.run_id]
     assert states(bucket) == before
     assert [run["run_id"] for run in bucket.head().runs] == runs
-    assert standing(two.project(), two.project().sync("it")).last_run == "success"
+    assert sync_status(two.project(), two.project().sync("it")).last_run == "success"
     assert {run for (run,) in two.rows_of("runs", "run_id")} >= set(runs)
     two.sync("it", MANY.replace("1000", "1001")).run()
     assert bucket.head().runs == ()
@@ -141,7 +141,7 @@ def test_state_looks_the_same_from_a_fresh_machine(one: Shop, two: Shop, bucket:
     one.run()
     for shop in (one, two):
         project, sync = shop.project(), shop.project().sync("it")
-        assert standing(project, sync).cells()[3:] == ("1", "1", "0")
+        assert sync_status(project, sync).cells()[3:] == ("1", "1", "0")
         assert [row["state"] for row in rows_not_in_braze(project, sync, False)] == ["invalid"]
         assert acknowledged_row(project, sync, "a")["n"] == "1"
 
@@ -167,7 +167,7 @@ def test_what_is_due_runs_on_one_machine_and_is_found_done_by_the_others(one: Sh
 
 def test_sync_that_never_ran_anywhere_is_never(two: Shop, bucket: Bucket):
     two.sync("it", MANY)
-    assert standing(two.project(), two.project().sync("it")).last_run == "never"
+    assert sync_status(two.project(), two.project().sync("it")).last_run == "never"
     assert bucket.names() == []
 
 
@@ -193,7 +193,7 @@ def test_second_machine_is_told_who_is_at_work(one: Shop, two: Shop):
     with running(one, until="u300") as process:
         result = two.run()
         project = two.project()
-        assert standing(project, project.sync("it")).last_run == "running"
+        assert sync_status(project, project.sync("it")).last_run == "running"
     assert (result.status, result.exit_code) == ("failed", 1)
     what = result.errors[0].message
     assert what.startswith(f'sync "it" on target "test" is at work already: process {process.pid} on ')
@@ -408,7 +408,7 @@ def test_store_that_cannot_be_reached_is_said_before_anything_is_sent(one: Shop,
         == f"{bucket.url}/test/it/head.json cannot be reached: 503 Service Unavailable SlowDown"
     )
     assert one.sent() == []
-    assert standing(one.project(), one.project().sync("it")).last_run == "unreachable"
+    assert sync_status(one.project(), one.project().sync("it")).last_run == "unreachable"
     bucket.is_down = False
     assert one.run().status == "success"
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from reverse_etl.braze.client import Destination
+from reverse_etl.braze.client import Workspace
 from reverse_etl.braze.modes import RATE_LIMITS
 from reverse_etl.delivery.batches import Batch, Record
 from reverse_etl.delivery.journal import Journal
@@ -167,7 +167,7 @@ def test_nothing_is_sent_that_the_journal_cannot_hold(shop: Shop):
     records = [Record(n, "/users/track", '{"attributes":[', f'{{"external_id":"u{n}"}}', True) for n in range(10)]
     route = Route("users.track", "]}", {"attributes"}, (), Pacer([RATE_LIMITS["users_track"]]))
     with Journal(Path("/dev/full")) as journal:
-        sender = Sender(Destination(shop.braze.url, KEY), {"/users/track": route}, journal, SenderOptions(threads=2))
+        sender = Sender(Workspace(shop.braze.url, KEY), {"/users/track": route}, journal, SenderOptions(threads=2))
         delivery = sender.send([Batch(tuple(records[:5])), Batch(tuple(records[5:]))])
     assert delivery.stopped == "the journal cannot be written: No space left on device"
     assert (delivery.requests, shop.braze.requests()) == (0, [])

@@ -17,7 +17,7 @@ from reverse_etl.plan.actions import Intent
 from reverse_etl.project.project import Project, load_project
 from reverse_etl.sandbox import Fault, Sandbox
 from reverse_etl.state.edit import reset
-from reverse_etl.state.look import standing
+from reverse_etl.state.look import sync_status
 from tests.conftest import KEY, Shop
 from tests.torture import PROCESSES, acknowledged, work
 
@@ -111,7 +111,13 @@ class Machine(RuleBasedStateMachine):
     def ask_how_it_stands(self) -> None:
         """Folds a killed run in."""
         project = self.project()
-        assert standing(project, project.sync("it")).last_run in ("never", "success", "incomplete", "failed", "killed")
+        assert sync_status(project, project.sync("it")).last_run in (
+            "never",
+            "success",
+            "incomplete",
+            "failed",
+            "killed",
+        )
         self.is_folded = True
 
     @precondition(lambda self: self.acknowledged)
