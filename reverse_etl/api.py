@@ -16,8 +16,7 @@ from reverse_etl.delivery.session import open_session
 from reverse_etl.errors import ProjectError, nearest
 from reverse_etl.plan.guards import bounded, known
 from reverse_etl.project import selection
-from reverse_etl.project.project import Project as ReadProject
-from reverse_etl.project.project import load_project
+from reverse_etl.project.project import LoadedProject, load_project
 from reverse_etl.project.spec import Sync
 from reverse_etl.report.log import Logged, log_result
 from reverse_etl.results import PlanResult, SyncResult, SyncResults, plan_result, sync_result
@@ -121,7 +120,7 @@ class Project:
 
     def _run(
         self,
-        choose: Callable[[ReadProject], list[Sync]],
+        choose: Callable[[LoadedProject], list[Sync]],
         *,
         skip_guards: Collection[str] = (),
         fail_fast: bool = False,
@@ -142,7 +141,7 @@ class Project:
         return SyncResults(results)
 
     def _plan(
-        self, choose: Callable[[ReadProject], list[Sync]], **planning: Unpack[PlanOptions]
+        self, choose: Callable[[LoadedProject], list[Sync]], **planning: Unpack[PlanOptions]
     ) -> tuple[PlanResult, ...]:
         project, syncs, options = self._prepare(choose, **planning)
         jobs = jobs_of(project, syncs, options, self._listener)
@@ -150,7 +149,7 @@ class Project:
 
     def _prepare(
         self,
-        choose: Callable[[ReadProject], list[Sync]],
+        choose: Callable[[LoadedProject], list[Sync]],
         *,
         scheduled_time: datetime | None = None,
         full_refresh: bool = False,
@@ -158,7 +157,7 @@ class Project:
         memory_limit: str | None = None,
         wait_s: float = 0.0,
         **bounds: object,
-    ) -> tuple[ReadProject, list[Sync], Options]:
+    ) -> tuple[LoadedProject, list[Sync], Options]:
         """The project as it is now, the syncs that are asked for, under the bounds that are, and how to run them."""
         for name in bounds.keys() - PlanOptions.__annotations__.keys():
             others = SyncOptions.__annotations__.keys() - {name}
@@ -174,11 +173,11 @@ class Project:
         )
         return project, bounded(choose(project), bounds), options
 
-    def _read(self) -> ReadProject:
+    def _read(self) -> LoadedProject:
         return load_project(self.folder, self._target, self._vars, {**os.environ, **self._environ})
 
 
-def _chosen(project: ReadProject, names: Sequence[str], select: Selectors | None, exclude: Selectors) -> list[Sync]:
+def _chosen(project: LoadedProject, names: Sequence[str], select: Selectors | None, exclude: Selectors) -> list[Sync]:
     """All syncs if nothing is said of any; none if what is to be selected is an empty list."""
     wanted = ["*"] if select is None and not names else [*names, *_words(select or ())]
     return selection.select(project.graph, wanted, _words(exclude))

@@ -20,7 +20,7 @@ from reverse_etl.cli import main
 from reverse_etl.delivery.retry import RetryPolicy
 from reverse_etl.delivery.session import open_session
 from reverse_etl.project.json_schema import json_schema
-from reverse_etl.project.project import Project, load_project
+from reverse_etl.project.project import LoadedProject, load_project
 from reverse_etl.runs.outcome import Options, RunResult
 from reverse_etl.runs.run import jobs_of
 from reverse_etl.runs.sequence import run_jobs
@@ -128,7 +128,7 @@ class Shop:
         }
         (self.folder / "syncs.yml").write_text(yaml.safe_dump(spec, sort_keys=False, allow_unicode=True))
 
-    def project(self) -> Project:
+    def project(self) -> LoadedProject:
         return load_project(self.folder, environ=self.environ)
 
     def run(self, *names: str, policy: RetryPolicy | None = None, **options: Any) -> RunResult:

@@ -12,14 +12,14 @@ from reverse_etl.report import stderr
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
-    from reverse_etl.project.project import Project
+    from reverse_etl.project.project import LoadedProject
     from reverse_etl.project.spec import Sync
     from reverse_etl.report.artifacts import About
     from reverse_etl.runs.outcome import RunResult
     from reverse_etl.runs.preview import Preview
 
 
-def about(project: "Project") -> "About":
+def about(project: "LoadedProject") -> "About":
     from reverse_etl.report.artifacts import metadata
 
     now = stderr.invocation
@@ -32,14 +32,14 @@ def about(project: "Project") -> "About":
     )
 
 
-def keep_manifest(project: "Project") -> None:
+def keep_manifest(project: "LoadedProject") -> None:
     """Write manifest.json."""
     from reverse_etl.report.artifacts import manifest
 
     _keep(project, manifest(project, about(project)))
 
 
-def keep_plan(project: "Project", previews: "Sequence[Preview]") -> None:
+def keep_plan(project: "LoadedProject", previews: "Sequence[Preview]") -> None:
     """Write plan.json."""
     from reverse_etl.report.artifacts import plan_artifact
 
@@ -56,7 +56,7 @@ class Ended:
     is_interrupted: bool
 
 
-def keep_results(project: "Project", syncs: "Sequence[Sync]", ended: Ended) -> None:
+def keep_results(project: "LoadedProject", syncs: "Sequence[Sync]", ended: Ended) -> None:
     """Write run_results.json: what came of each sync that the command was for, whether or not its turn came.
 
     A command that ended early leaves syncs without a result: the first of them was at work, the others were not begun.
@@ -75,7 +75,7 @@ def keep_results(project: "Project", syncs: "Sequence[Sync]", ended: Ended) -> N
     _keep(project, run_results([*ended.results, *others], about(project), ended.elapsed_s, arguments))
 
 
-def _keep(project: "Project", artifact: "BaseModel") -> None:
+def _keep(project: "LoadedProject", artifact: "BaseModel") -> None:
     """Write an artifact. That it cannot be is said, and no more: what the command did is done."""
     from reverse_etl.report.artifacts import write
 

@@ -13,7 +13,7 @@ from reverse_etl.report import stderr
 from reverse_etl.report.stderr import say as say
 
 if TYPE_CHECKING:
-    from reverse_etl.project.project import Project
+    from reverse_etl.project.project import LoadedProject
     from reverse_etl.project.selection import Compared
     from reverse_etl.project.spec import Sync
     from reverse_etl.runs.interrupts import Interrupts
@@ -28,7 +28,7 @@ class ProjectCommand(TyperCommand):
         return super().invoke(ctx)
 
 
-def load(folder: Path, target: str | None, variables: str | None, needs_target: bool = True) -> "Project":
+def load(folder: Path, target: str | None, variables: str | None, needs_target: bool = True) -> "LoadedProject":
     import yaml
 
     from reverse_etl.project.project import load_project
@@ -67,7 +67,7 @@ def print_table(table: Iterable[Iterable[object]]) -> None:
 
 
 def chosen(
-    project: "Project",
+    project: "LoadedProject",
     names: list[str] | None,
     select: list[str] | None = None,
     exclude: list[str] | None = None,
@@ -85,7 +85,7 @@ def chosen(
     return found
 
 
-def compared_with(project: "Project", folder: Path) -> "Compared":
+def compared_with(project: "LoadedProject", folder: Path) -> "Compared":
     """What `state:` compares: the manifest in a folder, and the project as it is."""
     from reverse_etl.project.selection import Compared
     from reverse_etl.report.artifacts import read_manifest

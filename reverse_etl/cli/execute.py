@@ -15,7 +15,7 @@ from reverse_etl.errors import Problem, RetlError
 from reverse_etl.report import stderr
 
 if TYPE_CHECKING:
-    from reverse_etl.project.project import Project
+    from reverse_etl.project.project import LoadedProject
     from reverse_etl.project.spec import Sync
     from reverse_etl.runs.interrupts import Interrupts
     from reverse_etl.runs.job import Job
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def run_and_exit(
-    project: "Project", jobs: "Sequence[Job]", interrupts: "Interrupts", rate_limit_share: float, output: Output
+    project: "LoadedProject", jobs: "Sequence[Job]", interrupts: "Interrupts", rate_limit_share: float, output: Output
 ) -> NoReturn:
     """Run syncs, say what comes of each, and end the command with what that means."""
     from reverse_etl.report import as_json, text
@@ -48,7 +48,7 @@ def run_and_exit(
 
 
 def shown(
-    project: "Project", jobs: "Sequence[Job]", interrupts: "Interrupts", rate_limit_share: float, output: Output
+    project: "LoadedProject", jobs: "Sequence[Job]", interrupts: "Interrupts", rate_limit_share: float, output: Output
 ) -> "Iterator[RunResult]":
     """Run syncs; each result is printed when it is there. A signal lets what is in flight come to an end.
 

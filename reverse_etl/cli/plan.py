@@ -40,7 +40,7 @@ from reverse_etl.errors import ProjectError
 from reverse_etl.report import stderr
 
 if TYPE_CHECKING:
-    from reverse_etl.project.project import Project
+    from reverse_etl.project.project import LoadedProject
     from reverse_etl.runs.preview import Save
 from reverse_etl.cli.options import moment_of
 
@@ -157,7 +157,7 @@ def plan(
 
 
 @contextmanager
-def _saving(project: "Project", out: Path | None, encrypt: bool) -> "Iterator[Save | None]":
+def _saving(project: "LoadedProject", out: Path | None, encrypt: bool) -> "Iterator[Save | None]":
     """What keeps a plan in the file `out`; None if none is asked for."""
     from reverse_etl.runs.saved_plan import KEY_VARIABLE, origin, plan_file
 

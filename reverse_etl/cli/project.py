@@ -21,7 +21,7 @@ from reverse_etl.cli.options import (
 from reverse_etl.errors import ProjectError
 
 if TYPE_CHECKING:
-    from reverse_etl.project.project import Project
+    from reverse_etl.project.project import LoadedProject
 
 app = typer.Typer()
 
@@ -148,7 +148,7 @@ def compile_models(
         print(compiled.sql if len(models) == 1 else compiled.compiled_file)
 
 
-def _model_name(project: "Project", name: str) -> str:
+def _model_name(project: "LoadedProject", name: str) -> str:
     """A model is named by itself or by a sync of it."""
     if name in project.models:
         return name

@@ -28,7 +28,7 @@ from reverse_etl.errors import RetlError
 from reverse_etl.report.stderr import say_error
 
 if TYPE_CHECKING:
-    from reverse_etl.project.project import Project
+    from reverse_etl.project.project import LoadedProject
     from reverse_etl.project.spec import Sync
     from reverse_etl.runs.due import Due
     from reverse_etl.runs.interrupts import Interrupts
@@ -110,7 +110,7 @@ def scheduler(
     from reverse_etl.runs.outcome import Options
     from reverse_etl.runs.scheduler import passes
 
-    def read_syncs() -> "tuple[Project, list[Sync]]":
+    def read_syncs() -> "tuple[LoadedProject, list[Sync]]":
         project = load(project_dir, target, variables)
         return project, chosen(project, names, select, exclude, state)
 
@@ -137,7 +137,11 @@ def scheduler(
 
 
 def _run_once(
-    project: "Project", dues: "Sequence[Due]", options: "Options", rate_limit_share: float, interrupts: "Interrupts"
+    project: "LoadedProject",
+    dues: "Sequence[Due]",
+    options: "Options",
+    rate_limit_share: float,
+    interrupts: "Interrupts",
 ) -> None:
     """Run what is due; what goes wrong is said, and ends nothing but itself."""
     from reverse_etl.runs.scheduler import due_jobs

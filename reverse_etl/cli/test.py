@@ -21,7 +21,7 @@ from reverse_etl.cli.options import (
 from reverse_etl.errors import ProjectError, nearest
 
 if TYPE_CHECKING:
-    from reverse_etl.project.project import Project
+    from reverse_etl.project.project import LoadedProject
     from reverse_etl.project.spec import Sync
     from reverse_etl.project.spec_tests import UnitTest
 
@@ -75,7 +75,7 @@ def run_tests(
     raise typer.Exit(1 if statuses & {"fail", "error"} else 0)
 
 
-def _named(project: "Project", syncs: "list[Sync]", names: list[str]) -> "tuple[list[UnitTest], list[Sync]]":
+def _named(project: "LoadedProject", syncs: "list[Sync]", names: list[str]) -> "tuple[list[UnitTest], list[Sync]]":
     """The unit tests of syncs, and the syncs with data tests; only those that `names` name, if there are any.
 
     A test is named by itself or by its sync.

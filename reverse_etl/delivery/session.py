@@ -7,12 +7,12 @@ from reverse_etl.braze.client import Workspace
 from reverse_etl.braze.modes import RATE_LIMITS, Window
 from reverse_etl.delivery.pacing import Pacer
 from reverse_etl.errors import ProjectError
-from reverse_etl.project.project import Project
+from reverse_etl.project.project import LoadedProject
 
 SANDBOX_KEY = "sandbox"  # opens every endpoint of the stand-in that a run starts for itself
 
 
-def windows(project: Project, family: str) -> list[Window]:
+def windows(project: LoadedProject, family: str) -> list[Window]:
     """The rate limit of a family of endpoints: what the contract says, or else what Braze's pages do."""
     limits = project.spec.target.destination.rate_limits
     agreed = next((limits for name, limits in limits.items() if name == family), ())
@@ -22,7 +22,7 @@ def windows(project: Project, family: str) -> list[Window]:
 class Session:
     """A destination and the rate limits that all who send to it share."""
 
-    def __init__(self, project: Project, stack: ExitStack, rate_limit_share: float) -> None:
+    def __init__(self, project: LoadedProject, stack: ExitStack, rate_limit_share: float) -> None:
         self._project, self._stack, self._share = project, stack, rate_limit_share
         self._workspace: Workspace | None = None
         self._pacers: dict[str, Pacer] = {}
@@ -54,7 +54,7 @@ class Session:
 
 
 @contextmanager
-def open_session(project: Project, rate_limit_share: float = 1.0) -> Iterator[Session]:
+def open_session(project: LoadedProject, rate_limit_share: float = 1.0) -> Iterator[Session]:
     """The session of a project's target; it takes that share of each rate limit, and leaves the rest to others.
 
     Raises ProjectError if the API key is not in the environment, before anything else is tried.

@@ -6,15 +6,15 @@ from reverse_etl.engines.duckdb.engine import DuckDBEngine
 from reverse_etl.engines.engine import Engine
 from reverse_etl.plan.workbench import connect
 from reverse_etl.project.models import Compiled
-from reverse_etl.project.project import Project
+from reverse_etl.project.project import LoadedProject
 
 
-def engine_of(project: Project, workbench: DuckDBPyConnection) -> Engine:
+def engine_of(project: LoadedProject, workbench: DuckDBPyConnection) -> Engine:
     """The engine of the target's warehouse, not open yet."""
     return DuckDBEngine(workbench, project.warehouse, project.spec.in_target("warehouse", "path"))
 
 
-def first_rows(project: Project, model: Compiled, limit: int) -> tuple[list[str], list[tuple[object, ...]]]:
+def first_rows(project: LoadedProject, model: Compiled, limit: int) -> tuple[list[str], list[tuple[object, ...]]]:
     """The first rows of a model as text: names of the columns, and a tuple per row."""
     with connect() as workbench:
         engine = engine_of(project, workbench)

@@ -1,6 +1,6 @@
 """What the user wrote, read and checked: syncs.yml, models, dbt's manifest. Opens no connection.
 
-project.py         a folder -> Project: syncs, target, models, environment
+project.py         a folder -> LoadedProject: syncs, target, models, environment
 reader.py          syncs.yml -> Spec, with every error of the file and its place
   yaml_places.py     YAML that knows where each key is
   jinja.py           Jinja in YAML and SQL: env_var(), var(), target

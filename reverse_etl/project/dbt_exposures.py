@@ -8,14 +8,14 @@ from typing import Any
 
 from reverse_etl.project.dbt_manifest import Relation
 from reverse_etl.project.jinja import is_template
-from reverse_etl.project.project import Project
+from reverse_etl.project.project import LoadedProject
 from reverse_etl.project.spec import Dbt, Sync
 
 HEADER = "# Written by `retl exposures`: what is sent to Braze from this dbt project."
 NOBODY = {"name": "retl"}  # dbt wants a name or an e-mail
 
 
-def exposures(project: Project, syncs: Iterable[Sync]) -> list[dict[str, Any]]:
+def exposures(project: LoadedProject, syncs: Iterable[Sync]) -> list[dict[str, Any]]:
     """An exposure for each sync that reads something of dbt. Raises ProjectError if a model cannot be compiled."""
     project.dbt  # noqa: B018  # says what is wrong with it before any model is looked at
     names = _names(project.sync_names)
@@ -39,7 +39,7 @@ def owner(dbt: Dbt | None) -> dict[str, str]:
     return said or NOBODY
 
 
-def _exposure(name: str, sync: Sync, reads: Sequence[Relation], project: Project) -> dict[str, Any]:
+def _exposure(name: str, sync: Sync, reads: Sequence[Relation], project: LoadedProject) -> dict[str, Any]:
     about = {
         "sync": sync.name,
         "model": sync.model,

@@ -32,7 +32,7 @@ FIXTURES = "tests/fixtures"
 
 
 @dataclass(frozen=True)
-class Project:
+class LoadedProject:
     """A project as it was read, seen for one target."""
 
     folder: Path
@@ -43,7 +43,7 @@ class Project:
     started_at: datetime
     scheduled_time: datetime  # the moment that a run of this project stands for
 
-    def scheduled_at(self, moment: datetime) -> "Project":
+    def scheduled_at(self, moment: datetime) -> "LoadedProject":
         """The same project, for a run that stands for another moment."""
         return replace(self, scheduled_time=moment)
 
@@ -227,7 +227,7 @@ def load_project(
     environ: Mapping[str, str] | None = None,
     started_at: datetime | None = None,
     needs_target: bool = True,
-) -> Project:
+) -> LoadedProject:
     """Read the project in `folder`. Raises ProjectError with every mistake of its syncs.yml.
 
     Without `needs_target`, what the target says is not worked out, so that what it takes from the environment need not
@@ -240,7 +240,7 @@ def load_project(
     spec = read_spec(text, models.keys(), environ, target, cli_vars, needs_target=needs_target)
     seeds = {path.stem: path for path in sorted((folder / "seeds").glob("*.csv"))}
     started_at = started_at or datetime.now(UTC)
-    return Project(folder, spec, models, seeds, environ, started_at, scheduled_time=started_at)
+    return LoadedProject(folder, spec, models, seeds, environ, started_at, scheduled_time=started_at)
 
 
 def _models(folder: Path) -> dict[str, Model]:

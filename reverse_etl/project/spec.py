@@ -292,7 +292,7 @@ class File(_Strict):
 
 @dataclass(frozen=True)
 class Spec:
-    """A checked syncs.yml, seen for one target. The target's `api_key` is still a template: see `Project.api_key`.
+    """A checked syncs.yml, seen for one target. Its `api_key` is still a template: see `LoadedProject.api_key`.
 
     `chosen` is what the target says; None if it was read for its name alone.
     """

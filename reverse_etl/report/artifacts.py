@@ -20,7 +20,7 @@ from reverse_etl.errors import Problem, ProjectError
 from reverse_etl.plan.outbox import InvalidReason, InvalidRow
 from reverse_etl.plan.plan import Plan
 from reverse_etl.project.graph import model_id, sync_id
-from reverse_etl.project.project import Project
+from reverse_etl.project.project import LoadedProject
 from reverse_etl.report.as_json import preview_json, problem_json
 from reverse_etl.runs.outcome import RunResult
 from reverse_etl.runs.preview import Preview
@@ -192,7 +192,7 @@ def artifact_schema(name: str) -> dict[str, Any]:
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": file}
 
 
-def manifest(project: Project, about: About) -> Manifest:
+def manifest(project: LoadedProject, about: About) -> Manifest:
     graph = project.graph
     return Manifest(
         metadata=about("manifest"),
@@ -267,7 +267,7 @@ def plan_artifact(previews: Sequence[Preview], about: About) -> PlanArtifact:
     return PlanArtifact(metadata=about("plan"), plans=plans)
 
 
-def write(project: Project, artifact: BaseModel) -> Path:
+def write(project: LoadedProject, artifact: BaseModel) -> Path:
     """Write an artifact to target/, whole or not at all, for this user only.
 
     Raises ProjectError if it cannot be written.

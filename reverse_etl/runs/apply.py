@@ -11,7 +11,7 @@ from datetime import timedelta
 
 from reverse_etl.delivery.session import Session
 from reverse_etl.errors import ProjectError
-from reverse_etl.project.project import Project
+from reverse_etl.project.project import LoadedProject
 from reverse_etl.runs.job import Job
 from reverse_etl.runs.outcome import Listener, Options, RunResult
 from reverse_etl.runs.run import carry_out, jobs_of, opened
@@ -46,7 +46,7 @@ class Application:
 
 
 def jobs_to_apply(
-    project: Project, plans: Sequence[SavedPlan], max_age: timedelta, options: Options, listener: Listener
+    project: LoadedProject, plans: Sequence[SavedPlan], max_age: timedelta, options: Options, listener: Listener
 ) -> list[Job]:
     """A job for each plan. Raises ProjectError for a plan that was made for another target."""
     for saved in plans:

@@ -14,7 +14,7 @@ from reverse_etl.delivery.session import open_session
 from reverse_etl.engines.warehouse import engine_of
 from reverse_etl.errors import RetlError
 from reverse_etl.plan.workbench import connect
-from reverse_etl.project.project import Project
+from reverse_etl.project.project import LoadedProject
 from reverse_etl.project.spec import is_url
 from reverse_etl.records.layout import lay_out
 from reverse_etl.shared_state.object_store import ObjectStore
@@ -30,7 +30,7 @@ class Check:
     what: str
 
 
-def checks(project: Project) -> Iterator[Check]:
+def checks(project: LoadedProject) -> Iterator[Check]:
     """Each thing that was looked at, as it was found. Sends Braze empty requests only, which change nothing."""
     yield Check(True, f"project: {count(len(project.spec.syncs), 'sync')} for target {project.target_name}")
     yield from _dbt(project)
@@ -45,7 +45,7 @@ def checks(project: Project) -> Iterator[Check]:
             yield Check(True, f"state of {sync.name}: {found.rows:,} rows in Braze, last run: {found.last_run}")
 
 
-def _dbt(project: Project) -> Iterator[Check]:
+def _dbt(project: LoadedProject) -> Iterator[Check]:
     if project.spec.dbt is None:
         return
     try:
@@ -56,7 +56,7 @@ def _dbt(project: Project) -> Iterator[Check]:
         yield Check(False, f"dbt: {error}")
 
 
-def _models(project: Project) -> Iterator[Check]:
+def _models(project: LoadedProject) -> Iterator[Check]:
     with closed_after(connect()) as connection:
         engine = engine_of(project, connection)
         try:
@@ -75,7 +75,7 @@ def _models(project: Project) -> Iterator[Check]:
                 yield Check(False, f"model of {sync.name}: {error}")
 
 
-def _destination(project: Project) -> Iterator[Check]:
+def _destination(project: LoadedProject) -> Iterator[Check]:
     try:
         with open_session(project) as session:
             workspace = session.workspace()
@@ -86,7 +86,7 @@ def _destination(project: Project) -> Iterator[Check]:
         yield Check(False, f"destination: {error}")
 
 
-def _state_place(project: Project) -> Iterator[Check]:
+def _state_place(project: LoadedProject) -> Iterator[Check]:
     """A place that machines share is written to, once, and compares before it writes."""
     place = project.spec.target.state.path
     if place is None or not is_url(place):

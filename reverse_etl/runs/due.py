@@ -11,7 +11,7 @@ from datetime import datetime
 import duckdb
 
 from reverse_etl.errors import AtWorkError, BusyError
-from reverse_etl.project.project import Project
+from reverse_etl.project.project import LoadedProject
 from reverse_etl.project.spec import Sync
 from reverse_etl.state.file import look_up_done_until
 from reverse_etl.system.file_lock import at_work
@@ -26,12 +26,12 @@ class Due:
     busy: AtWorkError | None = None
 
 
-def find_due(project: Project, syncs: Sequence[Sync], now: datetime) -> list[Due]:
+def find_due(project: LoadedProject, syncs: Sequence[Sync], now: datetime) -> list[Due]:
     """Those of `syncs` that no run went well for since their latest moment; in the order given."""
     return list(_due(project, syncs, now))
 
 
-def _due(project: Project, syncs: Sequence[Sync], now: datetime) -> Iterator[Due]:
+def _due(project: LoadedProject, syncs: Sequence[Sync], now: datetime) -> Iterator[Due]:
     with closed_after(duckdb.connect(config={"threads": 1})) as connection:
         for sync in syncs:
             latest = sync.cron.latest(now) if sync.cron else None

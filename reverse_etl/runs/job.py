@@ -6,7 +6,7 @@ from datetime import datetime
 
 from reverse_etl.delivery.session import Session
 from reverse_etl.errors import Problem
-from reverse_etl.project.project import Project
+from reverse_etl.project.project import LoadedProject
 from reverse_etl.project.spec import Sync
 from reverse_etl.runs.outcome import Listener, Options, RunResult
 from reverse_etl.system.clock import T, when_free
@@ -16,7 +16,7 @@ from reverse_etl.system.clock import T, when_free
 class Job:
     """`start` runs it, in a session with the destination, when its turn comes; `started_at` is that moment."""
 
-    project: Project
+    project: LoadedProject
     sync: Sync
     options: Options
     listener: Listener

@@ -15,7 +15,7 @@ from reverse_etl.plan.outbox import (
     sample_changes,
 )
 from reverse_etl.plan.plan import Plan
-from reverse_etl.project.project import Project
+from reverse_etl.project.project import LoadedProject
 from reverse_etl.project.spec import Sync
 from reverse_etl.runs.job import Job
 from reverse_etl.runs.run import blocked_by, calls, opened, plan_sync
@@ -67,7 +67,7 @@ def preview_sync(job: Job, save: Save | None = None) -> Preview:
     return preview
 
 
-def _seconds(project: Project, sync: Sync, plan: Plan) -> float:
+def _seconds(project: LoadedProject, sync: Sync, plan: Plan) -> float:
     limits = {call.path: windows(project, call.family) for call in calls(sync)}
     return sum(
         max(requests * window.per_seconds / window.requests for window in limits[path])

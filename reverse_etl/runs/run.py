@@ -29,7 +29,7 @@ from reverse_etl.plan.guards import DATA_TESTS, Counts, tripped
 from reverse_etl.plan.outbox import invalid_rows, read_records, taken_changes
 from reverse_etl.plan.plan import Plan, read_plan
 from reverse_etl.project.models import Compiled
-from reverse_etl.project.project import Project
+from reverse_etl.project.project import LoadedProject
 from reverse_etl.project.spec import Sync
 from reverse_etl.records.layout import Layout, lay_out
 from reverse_etl.records.mapping import closing, outbox_sql
@@ -48,7 +48,7 @@ class Planned:
     layout: Layout
 
 
-def jobs_of(project: Project, syncs: Sequence[Sync], options: Options, listener: Listener) -> list[Job]:
+def jobs_of(project: LoadedProject, syncs: Sequence[Sync], options: Options, listener: Listener) -> list[Job]:
     """Syncs of one command, to be run as `run_sync` does."""
     return [Job(project, sync, options, listener, run_sync, options.clock.utc()) for sync in syncs]
 
@@ -183,7 +183,7 @@ def calls(sync: Sync) -> list[Call]:
     return [sync.mode.call, DELETE] if sync.on_removed == "delete" else [sync.mode.call]
 
 
-def batch_sizes(project: Project, sync: Sync) -> dict[str, int]:
+def batch_sizes(project: LoadedProject, sync: Sync) -> dict[str, int]:
     """Records per request, by path: what the endpoint takes, or less if the contract says so."""
     most = project.spec.target.destination.max_objects_per_request
     return {call.path: min(call.rows_per_request, most) for call in calls(sync)}

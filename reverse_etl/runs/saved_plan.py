@@ -21,7 +21,7 @@ import duckdb
 from reverse_etl.errors import ProjectError, StateError
 from reverse_etl.plan.plan import Plan, plan_from_json
 from reverse_etl.plan.tables import RUN, STATE
-from reverse_etl.project.project import Project
+from reverse_etl.project.project import LoadedProject
 from reverse_etl.project.spec import Sync
 from reverse_etl.sql.quoting import identifier, literal
 from reverse_etl.state.state import State
@@ -62,7 +62,7 @@ class SavedPlan:
     plan: Plan
 
 
-def origin(project: Project, sync: Sync, state: State) -> Origin:
+def origin(project: LoadedProject, sync: Sync, state: State) -> Origin:
     """What a plan that is made now is made of."""
     destination = project.spec.target.destination
     place = {"endpoint": destination.endpoint, "max_objects_per_request": destination.max_objects_per_request}

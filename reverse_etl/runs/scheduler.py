@@ -14,7 +14,7 @@ from typing import TypeVar
 
 from reverse_etl.delivery.session import Session
 from reverse_etl.errors import AtWorkError, RetlError
-from reverse_etl.project.project import Project
+from reverse_etl.project.project import LoadedProject
 from reverse_etl.runs.due import Due
 from reverse_etl.runs.job import Job
 from reverse_etl.runs.outcome import ALREADY_RUN, RUNNING, Listener, Options, RunResult
@@ -25,7 +25,7 @@ T = TypeVar("T")
 PASS_EVERY = timedelta(minutes=1)
 
 
-def due_jobs(project: Project, dues: Sequence[Due], options: Options, listener: Listener) -> list[Job]:
+def due_jobs(project: LoadedProject, dues: Sequence[Due], options: Options, listener: Listener) -> list[Job]:
     """What is due, each for the moment it was due. A sync that another process is running is left to it."""
     jobs = jobs_of(project, [due.sync for due in dues], options, listener)
     return [

@@ -7,7 +7,7 @@ from typing import Literal
 
 from reverse_etl.errors import DataError
 from reverse_etl.plan.tables import ACKNOWLEDGED, IN_DOUBT, REJECTS
-from reverse_etl.project.project import Project
+from reverse_etl.project.project import LoadedProject
 from reverse_etl.project.spec import Sync
 from reverse_etl.records.layout import ROW_NUMBER
 from reverse_etl.shared_state.shared import acquired
@@ -22,7 +22,9 @@ from reverse_etl.system.file_lock import locked_by_us
 _STATE_FILES = ("state.duckdb", "state.duckdb.wal", "outbox.duckdb", "outbox.duckdb.wal", "journal.jsonl")
 
 
-def resolve(project: Project, sync: Sync, resolution: Literal["resend", "mark_accepted"], keys: Sequence[str]) -> int:
+def resolve(
+    project: LoadedProject, sync: Sync, resolution: Literal["resend", "mark_accepted"], keys: Sequence[str]
+) -> int:
     """Say what the next run does with the rows in doubt (of `keys`, if any are named); how many rows that are.
 
     resend: send them again. mark_accepted: take them as sent. Raises DataError if no such row is in doubt.
@@ -51,7 +53,7 @@ class Forgotten:
     copies: Sequence[str]
 
 
-def forget(project: Project, sync: Sync, key: str) -> Forgotten:
+def forget(project: LoadedProject, sync: Sync, key: str) -> Forgotten:
     """Erase every trace of a person, or of one row, from what a sync remembers, down to the bytes of its file.
 
     `key` is a row's key as `retl rejects` has it, or an identifier: external id, alias name, e-mail, phone, Braze id.
@@ -90,7 +92,7 @@ def _delete(state: State, table: str, condition: str, key: str) -> int:
     return len(gone)
 
 
-def reset(project: Project, sync: Sync) -> str | None:
+def reset(project: LoadedProject, sync: Sync) -> str | None:
     """Move a sync's state aside; the folder or the object it is in now, or None if there was none.
 
     It is not opened, so that this is the way out for a damaged one too.

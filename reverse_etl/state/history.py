@@ -17,7 +17,7 @@ from typing import Any
 import duckdb
 
 from reverse_etl.errors import BusyError, StateError
-from reverse_etl.project.project import Project
+from reverse_etl.project.project import LoadedProject
 from reverse_etl.project.spec import Sync
 from reverse_etl.sql.quoting import literal
 from reverse_etl.state.opening import state_of
@@ -56,7 +56,7 @@ class PastRun:
         return self.sync, started, self.status, duration(self.duration_s), *counts, self.run_id, self.message
 
 
-def past_runs(project: Project, sync: Sync, limit: int) -> list[PastRun]:
+def past_runs(project: LoadedProject, sync: Sync, limit: int) -> list[PastRun]:
     """The last runs of a sync, the newest first. Raises StateError if its state cannot be read."""
     if project.state_url(sync):
         with suppress(BusyError), state_of(project, sync):

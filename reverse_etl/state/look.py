@@ -7,7 +7,7 @@ from typing import Any
 
 from reverse_etl.errors import BusyError, DataError, StateError
 from reverse_etl.plan.tables import ACKNOWLEDGED, IN_DOUBT, REJECTS, RUN_ID, RUNS, SENT_AT
-from reverse_etl.project.project import Project
+from reverse_etl.project.project import LoadedProject
 from reverse_etl.project.spec import Sync
 from reverse_etl.records.layout import ROW_NUMBER
 from reverse_etl.shared_state.object_store import StoreError
@@ -40,7 +40,7 @@ class SyncStatus:
         return self.sync, self.last_run, finished, f"{self.rows:,}", f"{self.rejected:,}", f"{self.in_doubt:,}"
 
 
-def sync_status(project: Project, sync: Sync) -> SyncStatus:
+def sync_status(project: LoadedProject, sync: Sync) -> SyncStatus:
     """How a sync stands. A killed run is folded in first; one that is at work now is not disturbed."""
     try:
         if not _is_there(project, sync):
@@ -55,7 +55,7 @@ def sync_status(project: Project, sync: Sync) -> SyncStatus:
         return SyncStatus(sync.name, DAMAGED, message=str(error))
 
 
-def _is_there(project: Project, sync: Sync) -> bool:
+def _is_there(project: LoadedProject, sync: Sync) -> bool:
     if (project.state_folder(sync) / "state.duckdb").exists():
         return True
     objects = place_of(project, sync).objects
@@ -74,7 +74,7 @@ def _sync_status(sync: Sync, state: State) -> SyncStatus:
     return SyncStatus(sync.name, status, at, state.rows.count_acknowledged(), rejects, in_doubt, message)
 
 
-def rows_not_in_braze(project: Project, sync: Sync, show_values: bool) -> list[dict[str, Any]]:
+def rows_not_in_braze(project: LoadedProject, sync: Sync, show_values: bool) -> list[dict[str, Any]]:
     """Rows that the model wants in Braze and that are not, or not surely, there; their records with `show_values`."""
     body = ", body AS record" if show_values else ""
     with state_of(project, sync) as state:
@@ -93,7 +93,7 @@ def rows_not_in_braze(project: Project, sync: Sync, show_values: bool) -> list[d
         return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
 
 
-def describe_state(project: Project, sync: Sync) -> dict[str, Any]:
+def describe_state(project: LoadedProject, sync: Sync) -> dict[str, Any]:
     """What is in a state, without any row of it."""
     with state_of(project, sync) as state:
         runs = _number(state, f"SELECT count(*) FROM {RUNS}")
@@ -120,7 +120,7 @@ def _watermark(state: State) -> dict[str, Any]:
     return {"watermark": f"{mark.column} {mark.highest}{open_from}{forgotten}"}
 
 
-def acknowledged_row(project: Project, sync: Sync, key: str) -> Mapping[str, Any]:
+def acknowledged_row(project: LoadedProject, sync: Sync, key: str) -> Mapping[str, Any]:
     """The acknowledged row of a key: values, when it was sent, by which run. Raises DataError if there is none."""
     with state_of(project, sync) as state:
         columns = [*state.rows.columns(), SENT_AT, RUN_ID]

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 
 from reverse_etl.errors import StateError
-from reverse_etl.project.project import Project
+from reverse_etl.project.project import LoadedProject
 from reverse_etl.project.spec import Sync
 from reverse_etl.shared_state.copies import LocalOnly, SharedCopy
 from reverse_etl.shared_state.object_store import ObjectStore
@@ -17,7 +17,7 @@ from reverse_etl.system.file_lock import locked_by_us
 from reverse_etl.system.private_files import private_files
 
 
-def place_of(project: Project, sync: Sync) -> StatePlace:
+def place_of(project: LoadedProject, sync: Sync) -> StatePlace:
     """Where the target keeps the state of a sync."""
     url = project.state_url(sync)
     objects = ObjectStore(url, project.environ, project.ca_bundle) if url else None
@@ -25,14 +25,14 @@ def place_of(project: Project, sync: Sync) -> StatePlace:
 
 
 def state_of(
-    project: Project, sync: Sync, memory_limit: str | None = None, clock: Clock | None = None
+    project: LoadedProject, sync: Sync, memory_limit: str | None = None, clock: Clock | None = None
 ) -> AbstractContextManager[State]:
     """The state of a sync, wherever its target keeps it. See `open_state`."""
     refuse_left_behind(project, sync)
     return open_state(place_of(project, sync), memory_limit, clock)
 
 
-def refuse_left_behind(project: Project, sync: Sync) -> None:
+def refuse_left_behind(project: LoadedProject, sync: Sync) -> None:
     """Raises StateError if the target's state was sent to another folder, and the old one was left behind."""
     folder, before = project.state_folder(sync), project.target_folder / sync.name
     if folder == before or (folder / "state.duckdb").exists() or not (before / "state.duckdb").exists():

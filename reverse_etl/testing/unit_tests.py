@@ -30,7 +30,7 @@ from reverse_etl.plan.data_tests import DataTestResult
 from reverse_etl.plan.outbox import invalid_rows, read_records
 from reverse_etl.plan.workbench import connect
 from reverse_etl.project.models import Compiled, Given, RunValues, compile_given, compile_model, source_name
-from reverse_etl.project.project import Project
+from reverse_etl.project.project import LoadedProject
 from reverse_etl.project.spec import Sync
 from reverse_etl.project.spec_tests import Input, UnitTest
 from reverse_etl.records.layout import Layout, lay_out
@@ -76,7 +76,7 @@ class UnitTestResult:
 # --- before a test runs ----------------------------------------------------------------------------------------------
 
 
-def prepare(project: Project, tests: Iterable[UnitTest]) -> list[Prepared]:
+def prepare(project: LoadedProject, tests: Iterable[UnitTest]) -> list[Prepared]:
     """The tests, ready to run. Raises ProjectError with the mistakes of all of them."""
     prepared, problems = [], dict[tuple[str, Location | None], Problem]()
     with connect() as connection:
@@ -96,7 +96,7 @@ def prepare(project: Project, tests: Iterable[UnitTest]) -> list[Prepared]:
 class _Preparation:
     """One test on its way to SQL; what is wrong with its given rows is gathered in `problems`."""
 
-    def __init__(self, project: Project, connection: DuckDBPyConnection, test: UnitTest) -> None:
+    def __init__(self, project: LoadedProject, connection: DuckDBPyConnection, test: UnitTest) -> None:
         self.project, self.test, self.engine = project, test, DuckDBEngine(connection)
         self.sync = project.sync(test.sync)
         self.values = _run_values(project, test)
@@ -217,7 +217,7 @@ class _Preparation:
             return dict(self.engine.describe(compile_given("csv", Given(seed_sql(path), Location("")), "")))
 
 
-def _run_values(project: Project, test: UnitTest) -> RunValues:
+def _run_values(project: LoadedProject, test: UnitTest) -> RunValues:
     values, overrides = project.run_values(), test.overrides
     macros = overrides.macros
     return replace(
@@ -241,7 +241,7 @@ def _input(name: str) -> str:
 # --- a test ----------------------------------------------------------------------------------------------------------
 
 
-def run_test(project: Project, prepared: Prepared) -> UnitTestResult:
+def run_test(project: LoadedProject, prepared: Prepared) -> UnitTestResult:
     """Carry out a unit test, and compare."""
     test, began_s = prepared.test, time.monotonic()
     found: list[Difference] = []

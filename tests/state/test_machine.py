@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from reverse_etl.plan.actions import Intent
-from reverse_etl.project.project import Project, load_project
+from reverse_etl.project.project import LoadedProject, load_project
 from reverse_etl.sandbox import Fault, Sandbox
 from reverse_etl.state.edit import reset
 from reverse_etl.state.look import sync_status
@@ -159,7 +159,7 @@ class Machine(RuleBasedStateMachine):
         sql = f"SELECT external_id, {', '.join(self.columns)} FROM t"
         self.shop.sync("it", sql, guards={"empty_model": False})
 
-    def project(self) -> Project:
+    def project(self) -> LoadedProject:
         return load_project(self.shop.folder, environ={"BRAZE_API_KEY": KEY})
 
     def look(self) -> None:
