@@ -64,7 +64,7 @@ class Verdict:
     pause_s: float = 0.0
 
 
-def way_out(status: int, permission: str) -> str | None:
+def hint_for(status: int, permission: str) -> str | None:
     """What to do about an answer that no other request would get round (errors page)."""
     return {
         401: "the key is unknown at this address: look at api_key, and whether endpoint is that of the workspace",

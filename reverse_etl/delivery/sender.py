@@ -16,7 +16,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
-from reverse_etl.braze.answers import Outcome, Verdict, judge, way_out
+from reverse_etl.braze.answers import Outcome, Verdict, hint_for, judge
 from reverse_etl.braze.client import Connection, Deadlines, Workspace
 from reverse_etl.delivery.batches import Batch, Record
 from reverse_etl.delivery.journal import Journal
@@ -227,7 +227,7 @@ class Sender:
             idempotent, not_idempotent = _NEXT[verdict.outcome]
             following = idempotent if batch.is_idempotent or self._may_repeat else not_idempotent
             if following is _Next.STOP:
-                self._stop_run(verdict.why, way_out(verdict.status, self._routes[batch.call].permission))
+                self._stop_run(verdict.why, hint_for(verdict.status, self._routes[batch.call].permission))
                 return None
             if following is _Next.DOUBT:
                 self._note_doubt(verdict, len(batch.records) - len(verdict.rejected))

@@ -146,8 +146,8 @@ def failed(sync: Sync, results: Sequence[DataTestResult], skipped: bool = False)
     """A mistake for each test that stops the run; none of them does if that is `skipped`."""
     for result in results:
         if result.status == "fail" and not skipped:
-            way_out = f"if that is meant: --skip-guard {DATA_TESTS} lets this one run pass"
-            hint = f"{result.named}; {way_out}" if result.keys else way_out
+            remedy = f"if that is meant: --skip-guard {DATA_TESTS} lets this one run pass"
+            hint = f"{result.named}; {remedy}" if result.keys else remedy
             where = sync.where("data_tests", result.number)
             yield Problem(f"{sync.name}: {result}", where, hint)
 

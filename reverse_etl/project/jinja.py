@@ -141,8 +141,8 @@ def variables(values: Mapping[str, Any]) -> Callable[..., Any]:
             return values[name]
         if default is not _UNSET:
             return default
-        way_out = f"""set it under "vars:" in syncs.yml, or pass --vars '{{"{name}": ...}}'"""
-        raise TemplateProblem(f'variable "{name}" has no value', way_out)
+        remedy = f"""set it under "vars:" in syncs.yml, or pass --vars '{{"{name}": ...}}'"""
+        raise TemplateProblem(f'variable "{name}" has no value', remedy)
 
     return var
 
@@ -155,7 +155,7 @@ def environment_variables(environ: Mapping[str, str]) -> Callable[..., str]:
             return environ[name]
         if default is not _UNSET:
             return str(default)
-        way_out = f"set {name} in the environment or in .env, or give a default: env_var('{name}', '...')"
-        raise TemplateProblem(f'environment variable "{name}" is not set', way_out)
+        remedy = f"set {name} in the environment or in .env, or give a default: env_var('{name}', '...')"
+        raise TemplateProblem(f'environment variable "{name}" is not set', remedy)
 
     return env_var

@@ -67,7 +67,7 @@ def invalid_lines(rows: Sequence[InvalidRow], total: int) -> Iterator[str]:
     """The first invalid rows as a table, and how many there are beside them."""
     if not rows:
         return
-    table = [("key", "column", "reason", "way out"), *((row.key, row.column, row.reason, row.hint) for row in rows)]
+    table = [("key", "column", "reason", "hint"), *((row.key, row.column, row.reason, row.hint) for row in rows)]
     yield from table_lines(table)
     if total > len(rows):
         yield f"  ... and {total - len(rows):,} more"

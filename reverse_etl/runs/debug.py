@@ -7,7 +7,7 @@ from secrets import token_hex
 
 import requests
 
-from reverse_etl.braze.answers import way_out
+from reverse_etl.braze.answers import hint_for
 from reverse_etl.braze.client import Workspace
 from reverse_etl.braze.modes import Call
 from reverse_etl.delivery.session import open_session
@@ -114,5 +114,5 @@ def _permission(workspace: Workspace, call: Call) -> Check:
         return Check(False, f"{what}: cannot be reached: {type(error).__name__}")
     if answer.status_code in (200, 201, 202, 400):
         return Check(True, what)
-    why = way_out(answer.status_code, call.permission) or "try again later"
+    why = hint_for(answer.status_code, call.permission) or "try again later"
     return Check(False, f"{what}: Braze answered {answer.status_code}: {why}")

@@ -154,7 +154,7 @@ def test_bad_json_in_a_pre_formatted_field(retl: Retl, starter: Path):
         "users_track: 3 rows in the model: 3 added, 0 changed, 0 removed, 0 unchanged\n"
         "syncs.yml:17:5: users_track: 1 of 3 rows are invalid, so nothing was sent\n"
         "  hint: `retl rejects users_track` lists them all; skip_on_invalid_records: true sends the others\n"
-        "  key  column       reason             way out\n"
+        "  key  column       reason             hint\n"
         "  c-3  preferences  is not valid JSON  find it with json_valid(preferences)\n"
     )
     rejected = retl("rejects", "users_track", "--output", "json")
@@ -173,7 +173,7 @@ def test_event_without_time(retl: Retl, shop: Shop):
     outcome = retl("sync", "it", folder=shop.folder)
     assert outcome.code == 1
     assert outcome.err.endswith(
-        "  key  column  reason      way out\n  1    time    is missing  leave such rows out: WHERE time IS NOT NULL\n"
+        "  key  column  reason      hint\n  1    time    is missing  leave such rows out: WHERE time IS NOT NULL\n"
     )
 
 
@@ -351,7 +351,7 @@ def test_plan_of_invalid_rows_exits_1(retl: Retl, starter: Path):
         connection.execute("UPDATE raw_customers SET tier = repeat('x', 300)")
     outcome = retl("plan", "users_track")
     assert outcome.code == 1
-    assert "  3 rows invalid\n  key  column  reason                         way out\n" in outcome.out
+    assert "  3 rows invalid\n  key  column  reason                         hint\n" in outcome.out
     assert "syncs.yml:17:5: users_track: 3 of 3 rows are invalid" in outcome.err
     assert (
         retl("rejects", "users_track").err == "users_track: no row is rejected or in doubt\n"

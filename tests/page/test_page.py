@@ -25,7 +25,7 @@ def track(braze: Sandbox, **arrays: Any) -> None:
 
 @pytest.fixture(autouse=True)
 def people(braze: Sandbox) -> None:
-    """#1 makes c-1 and c-2, #2 changes c-1's tier, #3 has a refused and a dropped object."""
+    """#1 makes c-1 and c-2, #2 changes c-1's tier, #3 has a rejected and a dropped object."""
     both = [{"external_id": f"c-{n}", "email": f"mina{n}@example.com", "tier": "silver", "orders": n} for n in (1, 2)]
     track(braze, attributes=both)
     track(braze, attributes=[{"external_id": "c-2", "tier": "basic"}, {"external_id": "c-1", "tier": "gold"}])
@@ -54,18 +54,18 @@ def test_user_is_searched_and_a_value_followed_to_its_request(page: Page):
 
 def test_refused_and_dropped_objects_stand_out_in_the_body(page: Page):
     page.goto("/#/requests/3")
-    refused = page.locator(".json .row.refused")
-    expect(refused.first).to_have_text(
-        "✗ refused: 'external_id', 'braze_id', 'user_alias', 'email' or 'phone' is required", use_inner_text=False
+    rejected = page.locator(".json .row.rejected")
+    expect(rejected.first).to_have_text(
+        "✗ rejected: 'external_id', 'braze_id', 'user_alias', 'email' or 'phone' is required", use_inner_text=False
     )
-    assert [text.strip() for text in refused.all_text_contents()[1:]] == ["{", '"tier": "nobody\'s"', "},"]
+    assert [text.strip() for text in rejected.all_text_contents()[1:]] == ["{", '"tier": "nobody\'s"', "},"]
     expect(page.locator(".json .row.note.dropped")).to_have_text("△ gender dropped: not one of M, F, O, N, P")
 
 
 def test_errors_and_silent_drops_lead_to_their_request(page: Page):
     page.goto("/#/errors")
     expect(page.locator("tbody tr")).to_have_count(1)
-    expect(page.locator("tbody")).to_contain_text("1 refused")
+    expect(page.locator("tbody")).to_contain_text("1 rejected")
     page.goto("/#/drops")
     expect(page.locator("tbody tr")).to_contain_text("not one of M, F, O, N, P")
     page.get_by_role("link", name="#3").click()
@@ -153,7 +153,7 @@ def test_text_is_readable_in_light_and_dark(chromium: Browser, braze: Sandbox, s
     """WCAG AA: 4.5 to 1, of every colour that text has on what it stands on."""
     tab = chromium.new_page(color_scheme=scheme, base_url=braze.url)
     tab.goto("/#/requests/3")
-    expect(tab.locator(".json .refused").first).to_be_visible()
+    expect(tab.locator(".json .rejected").first).to_be_visible()
     found = tab.evaluate(CONTRAST)
     tab.close()
     assert len(found) > 5
@@ -171,12 +171,12 @@ def test_narrow_screen_does_not_scroll_sideways(chromium: Browser, braze: Sandbo
 
 def test_body_of_four_megabytes_does_not_freeze_the_page(page: Page, braze: Sandbox):
     big = [{"external_id": f"u{n}", **{f"attribute_{k}": "x" * 40 for k in range(900)}} for n in range(65)]
-    body = json.dumps({"attributes": [*big, {"plan": "refused"}]})
+    body = json.dumps({"attributes": [*big, {"plan": "rejected"}]})
     assert 3_500_000 < len(body) < 4_000_000
     requests.post(f"{braze.url}/users/track", data=body, headers=KEY)
     began = time.perf_counter()
     page.goto("/#/requests/4")
-    expect(page.locator(".json .row.refused.note")).to_be_in_viewport()
+    expect(page.locator(".json .row.rejected.note")).to_be_in_viewport()
     assert time.perf_counter() - began < 5
     assert page.locator(".json .row").count() < 5_000
 

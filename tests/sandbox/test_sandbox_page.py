@@ -196,7 +196,7 @@ def test_request_is_shown_whole_with_what_was_refused_and_dropped():
     with Sandbox() as braze:
         track(braze, attributes=[{"external_id": "u1", "gender": "robot"}, {"plan": 1}])
         shown = read(braze, "log/1")
-        assert (shown["refused"], shown["dropped"], shown["records"]) == (1, 1, {"attributes": 2})
+        assert (shown["rejected"], shown["dropped"], shown["records"]) == (1, 1, {"attributes": 2})
         assert shown["drops"] == [
             {"input_array": "attributes", "index": 0, "field": "gender", "reason": "not one of M, F, O, N, P"}
         ]

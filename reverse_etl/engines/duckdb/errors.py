@@ -62,8 +62,8 @@ def _not_built(what: str, model: Compiled) -> str | None:
     for relation in model.reads:
         if relation.unique_id and f".{relation.plain}".endswith(f".{missing[1].casefold()}"):
             kind, _, name = relation.unique_id.split(".", 2)
-            way_out = "load it" if kind == "source" else f"dbt build --select {name}"
-            return f"dbt knows it as {relation.unique_id}, but this warehouse does not hold it: {way_out}"
+            remedy = "load it" if kind == "source" else f"dbt build --select {name}"
+            return f"dbt knows it as {relation.unique_id}, but this warehouse does not hold it: {remedy}"
     return None
 
 

@@ -39,7 +39,7 @@ _ACTS = {
     "events": "name, time, app_id, properties, request",
     "purchases": "product_id, currency, price, quantity, time, app_id, properties, request",
 }
-_LINE = "number, at, method, path, query, key, status, answer, records, fault, duration_s, refused, dropped"
+_LINE = "number, at, method, path, query, key, status, answer, records, fault, duration_s, refused AS rejected, dropped"
 
 
 class Watch:
@@ -202,7 +202,7 @@ def _acts(db: Any, table: str, user: int, before: int | None) -> dict[str, Json]
 def _line(row: dict[str, Json]) -> dict[str, Json]:
     """A line of the list: of the answer, only what went wrong."""
     answer = row.pop("answer")
-    said = _said(answer) if row["refused"] or (row["status"] or 0) >= 400 else []
+    said = _said(answer) if row["rejected"] or (row["status"] or 0) >= 400 else []
     return {**row, "at": iso(row["at"]), "records": loads(row["records"]), "said": said}
 
 

@@ -6,7 +6,7 @@ const main = document.getElementById("main");
 const ROW_PX = 20, CHUNK_ROWS = 400, LONGEST = 2000;
 const TABS = { u: "users", r: "requests", e: "errors", d: "drops", f: "faults" };
 let turn = 0;            // of drawing: an answer for an older one is thrown away
-let view = null;         // what is shown: {tab, refresh?, refused?}
+let view = null;         // what is shown: {tab, refresh?, rejected?}
 let sums = null;         // of the last pulse
 let moves = 0;           // inside this page, so that Esc can go back
 const rates = [];
@@ -159,7 +159,7 @@ function status(request) {
 
 function trouble(request) {
   return [
-    request.refused ? el("span", { class: "pill bad" }, `${count(request.refused)} refused`) : null,
+    request.rejected ? el("span", { class: "pill bad" }, `${count(request.rejected)} rejected`) : null,
     request.dropped ? el("span", { class: "pill warn" }, `${count(request.dropped)} dropped`) : null,
     request.fault ? el("span", { class: "pill warn" }, `fault: ${request.fault}`) : null,
   ].filter(Boolean).flatMap((pill) => [pill, " "]);
@@ -276,7 +276,7 @@ const VIEWS = {
       el("p", { class: "soft" }, "What goes wrong on demand: the next requests meet it."), form, problem, list,
       el("p", { class: "more" }, el("button", { type: "button", class: "danger", onclick: () => send("DELETE") }, "Clear all faults")),
       el("h2", {}, "Try"), el("ul", {}, example("delay:seconds=0.3", "answers come late"), example("status:status=429,probability=0.1", "one in ten is a 429"),
-        example("drop_after:times=1", "taken, but the answer is lost"), example("object_error:share=0.01", "one user in a hundred is refused"))] };
+        example("drop_after:times=1", "taken, but the answer is lost"), example("object_error:share=0.01", "one user in a hundred is rejected"))] };
   },
 };
 
@@ -357,7 +357,7 @@ async function requestList(tab, params) {
   const refresh = async () => {
     const page = await load(null);
     list.replaceChildren(...(page.rows.length ? growing(page, [["#"], ["Call"], ["Answer"], ["Holds"], ["Took", "number wide"], ["At", "wide"]], tab, draw, load)
-      : [filter.path || filter.status ? empty("No such request", "Nothing matches this filter.") : tab === "errors" ? empty("No errors", "Refused requests, refused objects and faults are listed here.") : start()]));
+      : [filter.path || filter.status ? empty("No such request", "Nothing matches this filter.") : tab === "errors" ? empty("No errors", "Rejected requests, rejected objects and faults are listed here.") : start()]));
   };
   const go = (name) => (event) => { filter[name] = event.target.value; history.replaceState(null, "", `#/${tab}?${query({ path: filter.path, status: filter.status })}`.replace(/\?$/, "")); refresh(); };
   const statuses = [["", "any answer"], ["2xx", "2xx accepted"], ["4xx", "4xx"], ["400", "400 bad request"], ["401", "401 unknown key"], ["404", "404 no such path"], ["429", "429 rate limit"], ["5xx", "5xx"], ["none", "no answer"]];
@@ -382,11 +382,11 @@ async function oneRequest(number, params) {
   const mark = (array, index, kind, text) => {
     const at = `${array}/${index}`;
     const found = marks.get(at) ?? { class: kind, notes: [] };
-    if (kind === "refused") found.class = kind;
+    if (kind === "rejected") found.class = kind;
     found.notes.push({ class: kind, text });
     marks.set(at, found);
   };
-  for (const error of Array.isArray(errors) ? errors : []) if (error && error.input_array !== undefined) mark(error.input_array, error.index, "refused", `✗ refused: ${error.type}`);
+  for (const error of Array.isArray(errors) ? errors : []) if (error && error.input_array !== undefined) mark(error.input_array, error.index, "rejected", `✗ rejected: ${error.type}`);
   for (const drop of request.drops) mark(drop.input_array, drop.index, "dropped", `△ ${drop.field ? `${drop.field} dropped` : "dropped"}: ${drop.reason}`);
   const origin = params.get("at") ?? objectOf(request.body, params.get("user"));
   const field = params.get("field");
@@ -400,7 +400,7 @@ async function oneRequest(number, params) {
     body.show((row) => row.note && row.at === bad[shown]);
     say(marks.get(bad[shown]).notes.map((note) => note.text).join("; "));
   };
-  const isRefused = [...marks.values()].filter((one) => one.class === "refused").length;
+  const isRejected = [...marks.values()].filter((one) => one.class === "rejected").length;
   const n = Number(request.number);
   return {
     title: `Request ${request.number}`, jump,
@@ -412,7 +412,7 @@ async function oneRequest(number, params) {
         el("span", {}, "at ", el("b", {}, moment(request.at))), el("span", {}, "key ", el("b", { class: "mono" }, request.key ?? "none")), request.query ? el("span", {}, "query ", el("b", { class: "mono" }, request.query)) : null,
         el("span", {}, n > 1 ? el("a", { href: `#/requests/${n - 1}`, "data-previous": true }, "‹ previous") : null, "  ", el("a", { href: `#/requests/${n + 1}` }, "next ›"))),
       el("div", { class: "pair" }, el("div", {}, ...[el("h2", {}, "Body", el("small", {}, request.body ? size(request.body) : "", request.body ? [" · ", el("a", { href: `/_sandbox/log/${request.number}/body`, target: "_blank", rel: "noopener" }, "as it came")] : "")),
-      bad.length ? el("p", { class: "bar" }, isRefused ? el("span", { class: "pill bad" }, `${many(isRefused, "object")} refused`) : null, request.drops.length ? el("span", { class: "pill warn" }, `${many(request.drops.length, "value")} dropped`) : null,
+      bad.length ? el("p", { class: "bar" }, isRejected ? el("span", { class: "pill bad" }, `${many(isRejected, "object")} rejected`) : null, request.drops.length ? el("span", { class: "pill warn" }, `${many(request.drops.length, "value")} dropped`) : null,
         el("button", { type: "button", onclick: () => jump(-1) }, "‹ previous"), el("button", { type: "button", onclick: () => jump(1) }, "next ›")) : null,
       body].filter(Boolean)), el("div", {}, el("h2", {}, "Answer", el("small", {}, request.answer ? size(request.answer) : "")),
       request.answer ? jsonBox(request.answer, "Answer") : empty("No answer", "The connection was closed."))),
