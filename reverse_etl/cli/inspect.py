@@ -105,7 +105,9 @@ def rejects(
     if output is Output.JSON:
         print_json(rows)
     elif rows:
-        print_table([rows[0].keys(), *(row.values() for row in rows)])
+        names = [name for name in rows[0] if name != "resolution" or any(row[name] for row in rows)]
+        in_words = [{**row, "status": row["status"].replace("_", " ")} for row in rows]
+        print_table([names, *([row[name] for name in names] for row in in_words)])
     else:
         say(f"{name}: no row is rejected or in doubt")
 

@@ -40,8 +40,15 @@ def state_show(
     found = describe_state(project, chosen) if key is None else acknowledged_row(project, chosen, key)
     if output is Output.JSON:
         print_json(found)
+    elif key is None:
+        print_table((_label(one), f"{value:,}" if isinstance(value, int) else value) for one, value in found.items())
     else:
         print_table(found.items())
+
+
+def _label(key: str) -> str:
+    """A key of the JSON for people."""
+    return key.replace("_", " ").replace("braze", "Braze")
 
 
 @app.command(name="baseline", cls=ProjectCommand)

@@ -75,15 +75,18 @@ def _sync_status(sync: Sync, state: State) -> SyncStatus:
 
 
 def rows_not_in_braze(project: LoadedProject, sync: Sync, show_values: bool) -> list[dict[str, Any]]:
-    """Rows that the model wants in Braze and that are not, or not surely, there; their records with `show_values`."""
+    """Rows that the model wants in Braze and that are not, or not surely, there; their records with `show_values`.
+
+    `status` is invalid, rejected (by Braze) or in_doubt; `resolution`, of a row in doubt, what somebody decided.
+    """
     body = ", body AS record" if show_values else ""
     with state_of(project, sync) as state:
         cursor = state.connection.execute(
-            f"""SELECT key, kind, CASE rejected_by WHEN 'retl' THEN 'invalid' ELSE 'rejected by Braze' END AS state,
-                column_name AS "column", reason, hint AS "way out", run_id AS run{body}
+            f"""SELECT key, kind, CASE rejected_by WHEN 'retl' THEN 'invalid' ELSE 'rejected' END AS status,
+                NULL AS resolution, column_name AS "column", reason, hint, run_id AS run{body}
             FROM {REJECTS}
             UNION ALL
-            SELECT key, kind, coalesce('in doubt: ' || resolution, 'in doubt'), NULL, 'sent, and no answer came',
+            SELECT key, kind, 'in_doubt', resolution, NULL, 'sent, and no answer came',
                 CASE WHEN resolution IS NULL THEN $hint END, run_id{body}
             FROM {IN_DOUBT}
             ORDER BY ALL""",
@@ -101,13 +104,13 @@ def describe_state(project: LoadedProject, sync: Sync) -> dict[str, Any]:
         return {
             "sync": sync.name,
             "target": project.target_name,
-            "rows in Braze": f"{state.rows.count_acknowledged():,}",
-            "primary key": ", ".join("its number among equal rows" if n == ROW_NUMBER else n for n in state.rows.key()),
+            "rows_in_braze": state.rows.count_acknowledged(),
+            "primary_key": ", ".join("its number among equal rows" if n == ROW_NUMBER else n for n in state.rows.key()),
             "columns": columns,
-            "runs": f"{runs:,}",
+            "runs": runs,
             **_watermark(state),
             "folder": str(state.place.folder),
-            **({"shared at": objects.url} if (objects := state.place.objects) else {}),
+            **({"shared_state": objects.url} if (objects := state.place.objects) else {}),
         }
 
 

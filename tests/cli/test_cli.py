@@ -159,7 +159,7 @@ def test_bad_json_in_a_pre_formatted_field(retl: Retl, starter: Path):
     )
     rejected = retl("rejects", "users_track", "--output", "json")
     (row,) = json.loads(rejected.out)
-    assert (row["key"], row["state"], row["column"], row["reason"]) == (
+    assert (row["key"], row["status"], row["column"], row["reason"]) == (
         "c-3",
         "invalid",
         "preferences",

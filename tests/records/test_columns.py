@@ -198,4 +198,4 @@ ALIAS = "'n' AS alias_name, 'l' AS alias_label"
 def test_without_primary_key_a_row_is_known_by_the_key_of_its_mode(shop: Shop, retl: Retl, options, columns, key):
     shop.sync("it", f"SELECT {columns}", **options).run()
     state = json.loads(retl("state", "show", "it", "--output", "json", folder=shop.folder).out)
-    assert state["primary key"] == key
+    assert state["primary_key"] == key

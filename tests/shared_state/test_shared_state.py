@@ -142,7 +142,7 @@ def test_state_looks_the_same_from_a_fresh_machine(one: Shop, two: Shop, bucket:
     for shop in (one, two):
         project, sync = shop.project(), shop.project().sync("it")
         assert sync_status(project, sync).cells()[3:] == ("1", "1", "0")
-        assert [row["state"] for row in rows_not_in_braze(project, sync, False)] == ["invalid"]
+        assert [row["status"] for row in rows_not_in_braze(project, sync, False)] == ["invalid"]
         assert acknowledged_row(project, sync, "a")["n"] == "1"
 
 

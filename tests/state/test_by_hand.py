@@ -1,5 +1,7 @@
 """What people do to a state by hand: resolve doubts, retry rejects, baseline, forget."""
 
+import json
+
 import pytest
 
 from reverse_etl.plan.actions import Intent
@@ -32,6 +34,8 @@ def test_rows_in_doubt_are_listed_and_held_until_somebody_decides(shop: Shop, re
     listed = retl("rejects", "it", folder=shop.folder).out
     assert "look in Braze, then retl resolve it --resend or --mark-accepted" in listed
     assert listed.count("in doubt") == 10
+    found = json.loads(retl("rejects", "it", "--output", "json", folder=shop.folder).out)
+    assert [(row["status"], row["resolution"]) for row in found] == [("in_doubt", None)] * 10
     assert len(shop.braze.requests()) == 1
 
 
@@ -61,6 +65,9 @@ def test_doubts_are_resolved_one_by_one(shop: Shop, retl: Retl):
     result = shop.run()
     assert (result.plan.held, result.delivery.accepted) == (8, 2)
     assert retl("resolve", "it", "--mark-accepted", folder=shop.folder).out.startswith("it: 8 rows")
+    assert retl("rejects", "it", folder=shop.folder).out.split()[:4] == ["key", "kind", "status", "resolution"]
+    found = json.loads(retl("rejects", "it", "--output", "json", folder=shop.folder).out)
+    assert {(row["status"], row["resolution"], row["hint"]) for row in found} == {("in_doubt", "mark_accepted", None)}
 
 
 def test_discarded_operation_on_a_row_that_has_changed_since_stays_held(shop: Shop):
