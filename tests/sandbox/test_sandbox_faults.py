@@ -5,6 +5,7 @@ import re
 import socket
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -98,6 +99,17 @@ def test_short_delay_only_delays(braze):
     begin = time.monotonic()
     assert post(braze).status_code == 201
     assert time.monotonic() - begin >= 0.05
+
+
+def test_answer_waits_for_an_event_once_its_request_was_taken(braze):
+    was_taken, may_go = threading.Event(), threading.Event()
+    braze.add_fault(Fault("delay", until=lambda: was_taken.set() or may_go.is_set()))
+    with ThreadPoolExecutor() as pool:
+        answer = pool.submit(post, braze)
+        assert was_taken.wait(60)
+        assert (braze.counts()["users"], braze.requests()[0].fault, answer.done()) == (1, "delay", False)
+        may_go.set()
+        assert answer.result(60).status_code == 201
 
 
 def test_sandbox_stops_at_once_with_answers_still_waiting():

@@ -44,6 +44,9 @@ class Fault:
     The first `skip` matching requests pass, then each is hit with `probability`, and `burst - 1` after it
     for sure, until `times` were hit (None: for ever). A delay and object errors add up with other faults; of
     the other kinds the oldest fault that hits decides, and no later one is used up.
+
+    `until` is for tests in the server's own process, such as the `is_set` of a `threading.Event`. It is asked again and
+    again, in the server's thread; the first time, the request has been taken.
     """
 
     kind: Kind
@@ -57,6 +60,7 @@ class Fault:
     headers: Mapping[str, str] = field(default_factory=dict)  # of kinds "status" and "html"
     body: str | None = None  # of kinds "status" and "html"; None: {"message": the status' name}
     seconds: float = 0.0  # of kinds "delay" and "slow"
+    until: Callable[[], bool] | None = None  # of kind "delay": the answer waits for this, too
     external_ids: Collection[str] = ()  # only requests that hold an object with one of these ids ...
     matches: Callable[[str], bool] | None = None  # ... or whose identifier's text (id, alias name, e-mail) passes ...
     share: float = 0.0  # ... or is in this share of all texts, always the same ones
@@ -147,7 +151,7 @@ def _number(text: str) -> int | float | str:
 
 def as_json(fault: Fault) -> dict[str, Any]:
     """What `from_json` takes; a predicate has no JSON form and is left out."""
-    shown = {one.name: getattr(fault, one.name) for one in fields(fault) if one.name != "matches"}
+    shown = {one.name: getattr(fault, one.name) for one in fields(fault) if one.name not in ("matches", "until")}
     return {**shown, "external_ids": list(fault.external_ids), "headers": dict(fault.headers)}
 
 
@@ -175,19 +179,24 @@ class Hit:
     """The faults that one request meets."""
 
     ending: Fault | None = None
-    delay_s: float = 0.0
+    delays: tuple[Fault, ...] = ()
     object_errors: tuple[Fault, ...] = ()
 
     @property
+    def delay_s(self) -> float:
+        return sum(fault.seconds for fault in self.delays)
+
+    @property
     def wait_s(self) -> float:
-        """How much later than without faults the whole answer has come."""
+        """How much later than without faults the whole answer has come, `until` aside."""
         return self.delay_s + (self.ending.seconds if self.ending and self.ending.kind == "slow" else 0)
 
     @property
     def name(self) -> str | None:
         """For the request log."""
         kinds: list[str] = [self.ending.kind] if self.ending else []
-        kinds += ["delay"] * (self.delay_s > 0) + ["object_error"] * bool(self.object_errors)
+        is_late = any(fault.seconds or fault.until for fault in self.delays)
+        kinds += ["delay"] * is_late + ["object_error"] * bool(self.object_errors)
         return "+".join(kinds) or None
 
     def refusal(self, identifier: str) -> str | None:
@@ -258,16 +267,16 @@ class Faults:
     def _strike(self, path: str, identifiers: Callable[[], Collection[str]]) -> Hit:
         here = [armed for armed in self._armed if path.startswith(armed.fault.path)]
         here = [armed for armed in here if self._concerns(armed.fault, identifiers)]
-        delay_s, ending = 0.0, None
+        delays, ending = list[Fault](), None
         for armed in here:
             if armed.fault.kind == "delay":
-                delay_s += armed.fault.seconds * armed.hit(self._draw)
+                delays += [armed.fault] * armed.hit(self._draw)
             elif armed.fault.kind != "object_error" and ending is None and armed.hit(self._draw):
                 ending = armed.fault
         if ending is not None and ending.kind in NOT_TAKEN:
-            return Hit(ending, delay_s)
+            return Hit(ending, tuple(delays))
         refusals = (armed for armed in here if armed.fault.kind == "object_error")
-        return Hit(ending, delay_s, tuple(one.fault for one in refusals if one.hit(self._draw)))
+        return Hit(ending, tuple(delays), tuple(one.fault for one in refusals if one.hit(self._draw)))
 
     def _concerns(self, fault: Fault, identifiers: Callable[[], Collection[str]]) -> bool:
         return not fault.is_choosy or any(map(fault.refuses, identifiers()))

@@ -134,6 +134,8 @@ async def _call(request: Request) -> Call:
 async def _respond(outcome: Outcome, pause: Pause) -> Response:
     reply, hit = outcome.reply, outcome.hit
     is_running = not hit.delay_s or await pause(hit.delay_s)
+    for fault in hit.delays:
+        is_running = is_running and (fault.until is None or await pause.until(fault.until))
     if reply is None or not is_running:
         return Broken(b"", 0)
     headers = {"content-type": reply.content_type, "date": formatdate(reply.date, usegmt=True)}

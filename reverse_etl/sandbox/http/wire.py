@@ -7,7 +7,7 @@ import asyncio
 import contextlib
 import socket
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import Any
 
@@ -20,6 +20,7 @@ from uvicorn.server import ServerState
 HOST = "127.0.0.1"
 KEEP_ALIVE_S = 75  # longer than a client leaves a connection idle: nothing drops unless a fault says so
 _STOP_S = 2.0
+_ASK_S = 0.005
 
 
 class _Protocol(H11Protocol):
@@ -84,6 +85,12 @@ class Pause:
             async with asyncio.timeout(seconds):
                 await self.stopping.wait()
         return not self.stopping.is_set()
+
+    async def until(self, is_over: Callable[[], bool]) -> bool:
+        while not is_over():
+            if not await self(_ASK_S):
+                return False
+        return True
 
 
 class Server:
