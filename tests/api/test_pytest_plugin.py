@@ -7,6 +7,7 @@ import pytest
 
 pytest_plugins = ["pytester"]
 
+ALWAYS_S = 10_000_000_000  # so long a window that no test sees it end
 SUITE = """
     import requests
 
@@ -31,7 +32,7 @@ def test_each_test_starts_with_an_empty_sandbox(pytester: pytest.Pytester):
 def test_keys_and_limits_come_from_the_ini_file(pytester: pytest.Pytester):
     pytester.makeini(
         "[pytest]\nbraze_sandbox_keys =\n  tracker: users.track\n  other: users.delete\n"
-        "braze_sandbox_limits =\n  users_track = 2/3600\n"
+        f"braze_sandbox_limits =\n  users_track = 2/{ALWAYS_S}\n"
     )
     pytester.makepyfile(
         SUITE

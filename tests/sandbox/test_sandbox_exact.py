@@ -15,7 +15,11 @@ from reverse_etl.sandbox.exact import dumps, loads, parse
 from reverse_etl.sandbox.http.limits import Used, take
 from reverse_etl.sandbox.users.times import is_nested_time, iso, moment
 
-EXAMPLES = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+EXAMPLES = settings(
+    max_examples=60,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 KEY = {"Authorization": "Bearer sandbox"}
 
 integers = st.integers(-(2**63), 2**64 - 1)

@@ -1,7 +1,9 @@
 """What stands behind the sandbox's page: who may ask, the read paths, snapshots, faults replaced."""
 
 import contextlib
+import http.client
 import itertools
+import json
 import sqlite3
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,9 @@ from hypothesis import strategies as st
 from reverse_etl.sandbox import Fault, Sandbox
 from reverse_etl.sandbox.page.watch import PAGE, Watch
 from reverse_etl.sandbox.read import Reader
+from tests.sandbox.test_sandbox_faults import wait_for_requests
 
+NOW = 1_800_000_000.0
 KEY = {"Authorization": "Bearer sandbox"}
 READ = ("/", "/_sandbox/pulse", "/_sandbox/users", "/_sandbox/log", "/_sandbox/drops", "/_sandbox/page.js")
 
@@ -207,12 +211,16 @@ def test_request_is_shown_whole_with_what_was_refused_and_dropped():
 
 
 def test_duration_holds_the_wait_that_a_fault_adds():
-    with Sandbox() as braze:
-        braze.add_fault(Fault("delay", seconds=0.05))
-        track(braze, attributes=[{"external_id": "u1", "plan": 1}])
-        track(braze, attributes=[{"external_id": "u1", "plan": 1}])
-        assert 0.05 <= read(braze, "log/1")["duration_s"] < 5
-        assert 0 < read(braze, "log/2")["duration_s"] < read(braze, "log/1")["duration_s"]
+    one = {"attributes": [{"external_id": "u1", "plan": 1}]}
+    with (
+        Sandbox() as braze,
+        contextlib.closing(http.client.HTTPConnection(braze.url.removeprefix("http://"))) as client,
+    ):
+        braze.add_fault(Fault("delay", seconds=3600))
+        client.request("POST", "/users/track", json.dumps(one), KEY)  # nobody waits for the answer
+        wait_for_requests(braze, 1)
+        track(braze, **one)
+        assert 0 < read(braze, "log/2")["duration_s"] < 3600 <= read(braze, "log/1")["duration_s"]
 
 
 def test_every_list_of_the_page_comes_from_an_index(tmp_path: Path):
@@ -290,7 +298,7 @@ def test_sums_of_an_older_file_are_counted_once(tmp_path: Path):
 
 
 def test_restore_brings_back_users_requests_windows_and_faults():
-    with Sandbox(limits={"users_track": [(3, 3600)]}, seed=3) as braze:
+    with Sandbox(limits={"users_track": [(3, 3600)]}, clock=lambda: NOW, seed=3) as braze:
         track(braze, attributes=[{"external_id": "u1", "plan": "a"}])
         braze.add_fault(Fault("status", skip=1, times=1))
         control = f"{braze.url}/_sandbox"
