@@ -1,5 +1,6 @@
 """What commands leave in target/, and what reads it again: --state, retry, history."""
 
+import io
 import json
 import os
 import re
@@ -7,8 +8,11 @@ import signal
 import stat
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pytest
 import yaml
@@ -262,18 +266,51 @@ def test_plan_is_left_as_it_is_printed(shop: Shop, retl: Retl):
     assert "secret-value" not in (shop.folder / "target/plan.json").read_text()
 
 
-def test_interrupted_run_leaves_results(shop: Shop, retl: Retl):
-    """A real process and a real signal, while its model runs; the sync behind it was not begun."""
-    shop.sync("slow", "SELECT 'u' AS external_id, count(*) AS n FROM range(100000) a, range(10000000) b")
+@pytest.fixture
+def pipe(shop: Shop) -> Path:
+    """A file for a model to read, which waits there until somebody has written it."""
+    path = shop.folder / "pipe"
+    os.mkfifo(path)
+    return path
+
+
+@contextmanager
+def running(shop: Shop, *command: str) -> Iterator[subprocess.Popen[str]]:
+    """A command as a process of its own, which tells what it does as JSON Lines."""
+    environ = {**os.environ, "BRAZE_API_KEY": KEY, "RETL_LOG_FORMAT": "json"}
+    line = [sys.executable, "-m", "reverse_etl", *command]
+    with subprocess.Popen(line, cwd=shop.folder, env=environ, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def writing(pipe: Path, process: subprocess.Popen[str]) -> IO[str]:
+    """The end of the pipe to write to, once the process reads the other one."""
+    give_up = time.monotonic() + 60
+    while time.monotonic() < give_up:
+        with suppress(OSError):  # nobody reads it yet
+            return os.fdopen(os.open(pipe, os.O_WRONLY | os.O_NONBLOCK), "w")
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(0.01)
+            raise AssertionError(process.communicate())
+    raise AssertionError("the model never ran")
+
+
+def test_interrupted_run_leaves_results(shop: Shop, retl: Retl, pipe: Path):
+    """A real process and a real signal, while its model runs for hours; the sync behind it was not begun."""
+    after_reading = f"WHERE a.range >= (SELECT length(content) FROM read_text('{pipe}'))"
+    product = f"SELECT sum(hash(a.range, b.range)) AS n FROM range(1000000) a, range(10000000) b {after_reading}"
+    shop.sync("slow", f"SELECT 'u' AS external_id, n FROM ({product})")
     shop.sync("next", ROWS)
-    environ = {**os.environ, "BRAZE_API_KEY": KEY}
-    command = [sys.executable, "-m", "reverse_etl", "--log-format", "json", "sync", "--all"]
-    with subprocess.Popen(command, cwd=shop.folder, env=environ, stderr=subprocess.PIPE, text=True) as process:
-        assert process.stderr
-        assert json.loads(process.stderr.readline())["event"] == "planning"
+    with running(shop, "sync", "--all") as process:
+        writing(pipe, process).close()
         process.send_signal(signal.SIGINT)
+        assert process.stderr
         lines = [json.loads(line) for line in process.stderr.read().splitlines()]
-    assert process.returncode == 130
+        assert process.wait(60) == 130
+    assert lines[0]["event"] == "planning"
     assert lines[-1]["event"] == "interrupted"
     assert statuses(shop.folder) == {"slow": "interrupted", "next": "skipped"}
 
@@ -341,21 +378,18 @@ def test_history_lists_runs_the_newest_first(shop: Shop, retl: Retl):
     assert len(json.loads(retl("history", "--limit", "1", "--output", "json", folder=shop.folder).out)) == 1
 
 
-def test_history_works_while_a_sync_runs_and_does_not_disturb_it(shop: Shop, retl: Retl):
+def test_history_works_while_a_sync_runs_and_does_not_disturb_it(shop: Shop, retl: Retl, pipe: Path):
     shop.sync("users", ROWS)
     assert retl("sync", "users", folder=shop.folder).code == 0
-    shop.sync(
-        "users", "SELECT 'u' AS external_id, CAST(count(*) AS VARCHAR) AS tier FROM range(100000) a, range(10000000) b"
-    )
-    environ = {**os.environ, "BRAZE_API_KEY": KEY, "RETL_LOG_FORMAT": "json"}
-    command = [sys.executable, "-m", "reverse_etl", "sync", "users"]
-    with subprocess.Popen(command, cwd=shop.folder, env=environ, stderr=subprocess.PIPE, text=True) as process:
-        assert process.stderr
-        assert json.loads(process.stderr.readline())["event"] == "planning"
-        done = retl("history", folder=shop.folder)
-        assert (done.code, len(done.out.splitlines())) == (0, 2)
-        assert process.poll() is None
-        process.kill()
+    shop.sync("users", f"SELECT 'u' AS external_id, content AS tier FROM read_text('{pipe}')")
+    with running(shop, "sync", "users") as process:
+        with writing(pipe, process) as model:
+            done = retl("history", folder=shop.folder)
+            assert (done.code, len(done.out.splitlines())) == (0, 2)
+            model.write("gold")
+        assert process.wait(60) == 0
+    assert shop.braze.profile("u")["custom_attributes"] == {"tier": "gold"}
+    assert len(retl("history", folder=shop.folder).out.splitlines()) == 3
 
 
 def test_history_names_a_damaged_state(shop: Shop, retl: Retl):
@@ -404,19 +438,22 @@ def test_whole_run_is_told_as_json_lines(shop: Shop, retl: Retl):
     assert done.out.splitlines()[0].startswith("users: success, 3 of 3 rows accepted")
 
 
-def test_sending_is_told_while_it_goes(shop: Shop, capsys):
+def test_sending_is_told_while_it_goes(shop: Shop, monkeypatch):
+    """The answer is held back until it was told twice."""
     from reverse_etl.report import stderr
     from reverse_etl.report.json_lines import JsonLines
     from reverse_etl.runs.interrupts import Interrupts
 
-    shop.braze.add_fault(Fault("delay", seconds=0.3))
+    told = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", told)
+    shop.braze.add_fault(Fault("delay", until=lambda: told.getvalue().count('"sending"') > 1))
     shop.listener = JsonLines(Interrupts(), every_s=0.02)  # type: ignore[assignment]
     stderr.begin("sync", is_json=True)
     try:
         shop.sync("users", ROWS).run()
     finally:
         stderr.begin("", is_json=False)
-    events = [line["event"] for line in log(capsys.readouterr().err)]
+    events = [line["event"] for line in log(told.getvalue())]
     assert events.count("sending") > 1
     assert events[-1] == "sent"
 
