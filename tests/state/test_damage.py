@@ -17,12 +17,14 @@ from reverse_etl.delivery.journal import Journal
 from reverse_etl.delivery.pacing import Pacer
 from reverse_etl.delivery.sender import Route, Sender, SenderOptions
 from reverse_etl.errors import StateError
+from reverse_etl.sandbox import Fault, Sandbox
 from reverse_etl.sql.quoting import statement
 from reverse_etl.state import file
 from reverse_etl.state.file import FORMAT, explain_disk_errors
 from tests.conftest import KEY, Retl, Shop
 from tests.state.test_recovery import EVENTS, SEEN, running
 
+MORE_SEEN = SEEN.replace("range(1000)", "range(10000)")
 PEOPLE = "SELECT 'u' || i AS external_id, i AS n FROM range(10) r(i)"
 RESET = "`retl state reset it`: it is moved aside, and all rows go out again"
 
@@ -154,12 +156,29 @@ def run_on_a_full_disk(shop: Shop, bytes_left: int) -> None:
     assert (ran.returncode, "File too large" in ran.stderr, "free some space" in ran.stderr) == (1, True, True)
 
 
-@pytest.mark.parametrize("bytes_left", [1_000, 20_000, 300_000, 800_000, 1_500_000, 2_500_000])
-def test_disk_that_is_full_before_anything_is_sent_stops_the_run(shop: Shop, bytes_left: int):
-    shop.sync("it", SEEN.replace("range(1000)", "range(20000)"), **EVENTS)
-    run_on_a_full_disk(shop, bytes_left)
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> int:
+    """Bytes of the largest file that a run has written when its first request comes."""
+    sizes: list[int] = []
+    with Sandbox() as braze:
+        shop = Shop(tmp_path_factory.mktemp("measured") / "shop", braze).sync("it", MORE_SEEN, **EVENTS)
+
+        def measure(identifier: str) -> bool:
+            if not sizes:
+                sizes.append(max(path.stat().st_size for path in state_file(shop).parent.iterdir()))
+            return False
+
+        braze.add_fault(Fault("status", matches=measure))
+        assert shop.run().status == "success"
+    return sizes[0]
+
+
+@pytest.mark.parametrize("share", [0.0005, 0.01, 0.15, 0.3, 0.5, 0.75])
+def test_disk_that_is_full_before_anything_is_sent_stops_the_run(shop: Shop, written: int, share: float):
+    shop.sync("it", MORE_SEEN, **EVENTS)
+    run_on_a_full_disk(shop, int(share * written))
     assert shop.braze.requests() == []
-    assert (shop.run().status, len(shop.braze.events())) == ("success", 20_000)
+    assert (shop.run().status, len(shop.braze.events())) == ("success", 10_000)
 
 
 def test_nothing_is_sent_that_the_journal_cannot_hold(shop: Shop):
