@@ -2,18 +2,18 @@
 
 import json
 import re
-import sqlite3
-import time
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Page, expect
 
 from reverse_etl.sandbox import Sandbox
 from reverse_etl.sandbox.schema import connect
+from tests.page.conftest import OpenPage
+from tests.sandbox.test_sandbox_page import fill
 
 KEY = {"Authorization": "Bearer sandbox"}
 SCRIPT = "<script>document.title='run'</script><img src=x onerror=\"document.title='run'\">"
@@ -77,7 +77,7 @@ def test_everything_can_be_done_with_the_keyboard(page: Page):
     expect(page.locator("tbody tr")).to_have_count(3)
     for key in ("j", "j", "k", "ArrowDown"):
         page.keyboard.press(key)
-    assert page.evaluate("document.activeElement.textContent") == "#2"
+    expect(page.get_by_role("link", name="#2")).to_be_focused()
     page.keyboard.press("Enter")
     expect(page.get_by_role("heading", level=1)).to_have_text("#2 POST /users/track")
     page.keyboard.press("Escape")
@@ -128,7 +128,9 @@ def test_counts_and_lists_follow_what_comes_in(page: Page, braze: Sandbox):
 def test_row_in_hand_stays_and_a_button_says_what_is_new(page: Page, braze: Sandbox):
     page.goto("/#/requests")
     expect(page.locator("nav [data-sum=requests]")).to_have_text("3")
+    expect(page.locator("tbody tr")).to_have_count(3)
     page.keyboard.press("j")
+    expect(page.get_by_role("link", name="#3")).to_be_focused()
     track(braze, attributes=[{"external_id": "c-3", "tier": "new"}])
     page.get_by_role("button", name="1 new").click()
     expect(page.locator("tbody tr")).to_have_count(4)
@@ -149,73 +151,62 @@ def test_faults_are_added_and_cleared(page: Page, braze: Sandbox):
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_text_is_readable_in_light_and_dark(chromium: Browser, braze: Sandbox, scheme: Any):
+def test_text_is_readable_in_light_and_dark(open_page: OpenPage, braze: Sandbox, scheme: Any):
     """WCAG AA: 4.5 to 1, of every colour that text has on what it stands on."""
-    tab = chromium.new_page(color_scheme=scheme, base_url=braze.url)
+    tab = open_page(color_scheme=scheme, base_url=braze.url)
     tab.goto("/#/requests/3")
     expect(tab.locator(".json .rejected").first).to_be_visible()
+    expect(tab.locator("nav [data-sum=requests]")).to_have_text("3")
     found = tab.evaluate(CONTRAST)
-    tab.close()
     assert len(found) > 5
     assert [one for one in found if one["ratio"] < 4.5] == []
 
 
-def test_narrow_screen_does_not_scroll_sideways(chromium: Browser, braze: Sandbox):
-    tab = chromium.new_page(viewport={"width": 360, "height": 700}, base_url=braze.url)
-    for view in ("#/users", "#/users/c-1", "#/requests", "#/requests/3", "#/drops", "#/faults"):
-        tab.goto(f"/{view}")
-        expect(tab.locator("main *").first).to_be_visible()
-        assert tab.evaluate("document.documentElement.scrollWidth") <= 360, view
-    tab.close()
+@pytest.mark.parametrize(
+    ("view", "shown"),
+    [
+        ("#/users", "mina2@example.com"),
+        ("#/users/c-1", '"gold"'),
+        ("#/requests", "/users/track"),
+        ("#/requests/3", "nobody's"),
+        ("#/drops", "not one of M, F, O, N, P"),
+        ("#/faults", "Nothing goes wrong"),
+    ],
+)
+def test_narrow_screen_does_not_scroll_sideways(open_page: OpenPage, braze: Sandbox, view: str, shown: str):
+    tab = open_page(viewport={"width": 360, "height": 700}, base_url=braze.url)
+    tab.goto(f"/{view}")
+    expect(tab.locator("main")).to_contain_text(shown)
+    assert tab.evaluate("document.documentElement.scrollWidth") <= 360
 
 
 def test_body_of_four_megabytes_does_not_freeze_the_page(page: Page, braze: Sandbox):
+    """Of its 58,000 lines it makes those that are looked at."""
     big = [{"external_id": f"u{n}", **{f"attribute_{k}": "x" * 40 for k in range(900)}} for n in range(65)]
     body = json.dumps({"attributes": [*big, {"plan": "rejected"}]})
     assert 3_500_000 < len(body) < 4_000_000
     requests.post(f"{braze.url}/users/track", data=body, headers=KEY)
-    began = time.perf_counter()
     page.goto("/#/requests/4")
     expect(page.locator(".json .row.rejected.note")).to_be_in_viewport()
-    assert time.perf_counter() - began < 5
     assert page.locator(".json .row").count() < 5_000
 
 
-def test_a_hundred_thousand_users(chromium: Browser, tmp_path: Path):
+def test_a_hundred_thousand_users(open_page: OpenPage, tmp_path: Path):
+    """One page of them is asked for and made; `test_sandbox_page.py` holds what that reads to the same for any number."""
     path = tmp_path / "braze.sqlite"
     with closing(connect(path)) as db:
         fill(db, 100_000)
     with Sandbox(path) as braze:
-        tab = chromium.new_page(base_url=braze.url)
-        tab.goto("/")  # the first visit also starts a renderer
+        tab, asked = open_page(base_url=braze.url), list[str]()
+        tab.on("request", lambda request: asked.append(request.url.removeprefix(braze.url)))
+        tab.goto("/")
         expect(tab.locator("tbody tr")).to_have_count(50)
         expect(tab.locator("nav [data-sum=users]")).to_have_text("100,000")
-        began = time.perf_counter()
-        tab.reload()
-        expect(tab.locator("tbody tr")).to_have_count(50)
-        assert time.perf_counter() - began < 1
-        for text in ("u99999", "u", "user54321@", "+821", "web-77"):
-            requests.get(f"{braze.url}/_sandbox/users", params={"q": text})
-            began = time.perf_counter()
-            users = requests.get(f"{braze.url}/_sandbox/users", params={"q": text}).json()["users"]
-            assert users
-            assert time.perf_counter() - began < 0.1, text
+        assert len([path for path in asked if path.startswith("/_sandbox/users")]) == 1
         tab.get_by_label("Search users").fill("user54321@")
         expect(tab.locator("tbody tr")).to_have_count(1)
         expect(tab.locator("tbody tr")).to_contain_text("u54321")
         tab.close()
-
-
-def fill(db: sqlite3.Connection, users: int) -> None:
-    attributes = json.dumps([{"first_name": ["Mina", 1]}, {f"a{n}": [n, 1] for n in range(20)}])
-    db.execute("BEGIN")
-    db.executemany(
-        "INSERT INTO users VALUES (?, ?, ?, ?, ?, ?, 0, ?)",
-        ((n, f"{n:024x}", f"u{n}", f"user{n}@x.io", f"+8210{n:07}", attributes, n) for n in range(1, users + 1)),
-    )
-    db.executemany("INSERT INTO aliases VALUES ('web', ?, ?)", ((f"web-{n}", n) for n in range(1, users + 1)))
-    db.execute("UPDATE counters SET users = ?1, users_live = ?1", [users])
-    db.execute("COMMIT")
 
 
 CONTRAST = """() => {

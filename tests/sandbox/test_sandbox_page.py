@@ -5,6 +5,7 @@ import http.client
 import itertools
 import json
 import sqlite3
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 from reverse_etl.sandbox import Fault, Sandbox
 from reverse_etl.sandbox.page.watch import PAGE, Watch
 from reverse_etl.sandbox.read import Reader
+from reverse_etl.sandbox.schema import connect
 from tests.sandbox.test_sandbox_faults import wait_for_requests
 
 NOW = 1_800_000_000.0
@@ -248,6 +250,36 @@ def test_every_list_of_the_page_comes_from_an_index(tmp_path: Path):
         }
     scans = {plan for plan in plans if plan.startswith("SCAN") and plan not in ("SCAN counters",)}
     assert scans <= {"SCAN requests USING INDEX requests_in_trouble"}
+
+
+def test_users_are_found_by_as_much_work_in_few_as_in_many(tmp_path: Path):
+    """In steps of SQLite: five times as many users are no reason for a tenth more."""
+    few, many = steps_to_find(tmp_path / "few", 1000), steps_to_find(tmp_path / "many", 5000)
+    assert {text: steps for text, steps in many.items() if not 0 < steps <= 1.1 * few[text]} == {}
+
+
+def steps_to_find(path: Path, users: int) -> Counter[str]:
+    """Steps that SQLite takes for a page of all users, and of those that a text finds: 50 each, and one."""
+    steps: list[str] = []
+    with contextlib.closing(connect(path)) as db:
+        fill(db, users)
+    with contextlib.closing(Reader(path)) as reader:
+        for text, hits in (("", PAGE), ("u", PAGE), ("user123@", 1), ("+821", PAGE), ("web-1", PAGE)):
+            reader._db.set_progress_handler(lambda text=text: steps.append(text), 1)
+            assert len(Watch(reader).users(text, "")["users"]) == hits
+    return Counter(steps)
+
+
+def fill(db: sqlite3.Connection, users: int) -> None:
+    attributes = json.dumps([{"first_name": ["Mina", 1]}, {f"a{n}": [n, 1] for n in range(20)}])
+    db.execute("BEGIN")
+    db.executemany(
+        "INSERT INTO users VALUES (?, ?, ?, ?, ?, ?, 0, ?)",
+        ((n, f"{n:024x}", f"u{n}", f"user{n}@x.io", f"+8210{n:07}", attributes, n) for n in range(1, users + 1)),
+    )
+    db.executemany("INSERT INTO aliases VALUES ('web', ?, ?)", ((f"web-{n}", n) for n in range(1, users + 1)))
+    db.execute("UPDATE counters SET users = ?1, users_live = ?1", [users])
+    db.execute("COMMIT")
 
 
 # Sums
