@@ -65,7 +65,7 @@ def synced(retl: Retl, folder: Path, *names: str) -> tuple[str, list[str]]:
     before = bodies(retl, project)
     outcome: Outcome = retl("sync", *names, folder=project)
     assert outcome.code == 0, outcome.err
-    return re.sub(r" \(\d+\.\d s\)", "", outcome.out), bodies(retl, project)[len(before) :]
+    return re.sub(r" \((\d+ min )?[\d.]+ s\)", "", outcome.out), bodies(retl, project)[len(before) :]
 
 
 def bodies(retl: Retl, project: Path) -> list[str]:
