@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DBT := .venv-dbt
 
-.PHONY: demo test test-page test-clients test-orchestrators test-dbt torture bench lint types check docs clean
+.PHONY: demo test test-random test-page test-clients test-orchestrators test-dbt torture bench lint types check docs clean
 ORCHESTRATORS := airflow dagster prefect
 
 $(VENV)/installed: pyproject.toml
@@ -25,6 +25,10 @@ demo: $(VENV)/installed ## The demo shop against the local Braze: sync, sync aga
 
 test: $(VENV)/installed ## All tests
 	$(BIN)/pytest --numprocesses auto
+
+test-random: SEED ?= $(shell $(PYTHON) -c "import secrets; print(secrets.randbelow(2**32))")
+test-random: $(VENV)/installed ## All tests with other draws than those of make test, and more: SEED=n repeats them
+	$(BIN)/pytest --numprocesses auto --hypothesis-profile=random --hypothesis-seed=$(SEED)
 
 test-clients: $(VENV)/installed ## Clients of Braze that others wrote, against the sandbox: needs Node.js with npm, and installs into .clients
 	$(BIN)/pytest clients

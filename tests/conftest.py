@@ -1,6 +1,7 @@
 """The vocabulary of the tests: a small project in a folder, and a Braze to send to."""
 
 import os
+import random
 import sys
 import textwrap
 from collections.abc import Callable, Iterator
@@ -28,8 +29,12 @@ from reverse_etl.sandbox import Sandbox
 
 KEY = "sandbox"
 SCHEMA = Draft202012Validator(json_schema())
-settings.register_profile("retl", deadline=None, max_examples=25, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("retl")
+# `make test` draws the same each time, on any machine; `make test-random` draws more, and each time something else.
+settings.register_profile(
+    "retl", derandomize=True, deadline=None, max_examples=25, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.register_profile("random", settings.get_profile("retl"), derandomize=False, print_blob=True, max_examples=100)
+settings.load_profile("retl")  # unless --hypothesis-profile says otherwise
 
 
 class FakeClock:
@@ -163,6 +168,17 @@ def braze() -> Iterator[Sandbox]:
 @pytest.fixture
 def shop(tmp_path: Path, braze: Sandbox) -> Shop:
     return Shop(tmp_path / "shop", braze)
+
+
+@pytest.fixture
+def seed(request: pytest.FixtureRequest) -> int:
+    """Of what a test draws without hypothesis: one for ever, or in `make test-random` the one of that day."""
+    if settings.default.derandomize:
+        return 7
+    chosen = request.config.getoption("--hypothesis-seed")
+    seed = random.randrange(2**32) if chosen is None else int(chosen)
+    print(f"--hypothesis-seed={seed}")  # pytest shows it if the test fails
+    return seed
 
 
 @dataclass(frozen=True)
