@@ -6,7 +6,6 @@ import re
 import socket
 import threading
 import time
-from collections.abc import MutableMapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
