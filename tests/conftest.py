@@ -26,6 +26,7 @@ from reverse_etl.runs.outcome import Options, RunResult
 from reverse_etl.runs.run import jobs_of
 from reverse_etl.runs.sequence import run_jobs
 from reverse_etl.sandbox import Sandbox
+from tests.processes import end_all
 
 KEY = "sandbox"
 SCHEMA = Draft202012Validator(json_schema())
@@ -143,7 +144,7 @@ class Shop:
     def run_all(self, *names: str, policy: RetryPolicy | None = None, **options: Any) -> list[RunResult]:
         project = self.project()
         SCHEMA.validate(yaml.safe_load((self.folder / "syncs.yml").read_text()))  # what retl takes, editors take
-        chosen = Options(clock=self.clock, policy=policy or RetryPolicy(), threads=4, **options)
+        chosen = Options(clock=self.clock, policy=policy or RetryPolicy(), **{"threads": 4, **options})
         with open_session(project) as session:
             return list(run_jobs(jobs_of(project, [project.sync(n) for n in names], chosen, self.listener), session))
 
@@ -157,6 +158,12 @@ class Shop:
     def sent(self) -> list[str]:
         """The bodies of all requests so far."""
         return [request.body for request in self.braze.requests()]
+
+
+@pytest.fixture(autouse=True)
+def _no_process_outlives_its_test() -> Iterator[None]:
+    yield
+    end_all()
 
 
 @pytest.fixture

@@ -17,8 +17,9 @@ from typing import Any
 import pytest
 
 from reverse_etl import Project, RetlError, SyncError, SyncResult
-from reverse_etl.sandbox import Fault
 from tests.conftest import KEY, Retl, Shop, Silent
+from tests.processes import HANG_S, Forked
+from tests.test_recovery import FIVE_REQUESTS, Held
 
 ROWS = "SELECT 'u' || i AS external_id, i AS n FROM range({rows}) AS t(i)"
 
@@ -239,42 +240,38 @@ def test_sync_runs_in_a_forked_process(shop: Shop):
     shop.sync("first", ROWS.format(rows=2)).sync("second", ROWS.format(rows=2))
     command = [sys.executable, "-W", "ignore", "-c", _FORKED, str(shop.folder)]
     environ = {**os.environ, "BRAZE_API_KEY": KEY}
-    done = subprocess.run(command, env=environ, check=True, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, env=environ, check=True, capture_output=True, text=True, timeout=HANG_S)
     assert [line.split(" accepted")[0] for line in done.stdout.splitlines()] == [
         "first: success, 2 of 2 rows",
         "second: success, 2 of 2 rows",
     ]
 
 
-_ENDED = """
-import signal, sys
-from reverse_etl import Project
-class Ended(Exception): pass
-def end(number, frame): raise Ended
-signal.signal(signal.SIGTERM, end)
-try:
-    Project(sys.argv[1]).sync("people", threads=1)
-except Ended:
-    sys.exit(7)
-"""
+class EndedError(Exception):
+    pass
+
+
+def sync_until_sigterm(folder: Path) -> None:
+    def end(number: int, frame: object) -> None:
+        raise EndedError
+
+    signal.signal(signal.SIGTERM, end)
+    try:
+        Project(folder, environ={"BRAZE_API_KEY": KEY}).sync("people", threads=1)
+    except EndedError:
+        sys.exit(7)
 
 
 def test_task_that_is_ended_by_an_exception_starts_no_more_requests_and_loses_nothing(shop: Shop):
     """Orchestrators end a task so: their signal handler raises where the main thread stands."""
+    shop.destination = {**FIVE_REQUESTS, "timeout_s": 600}
     shop.sync("people", ROWS.format(rows=1000))
-    there = threading.Event()
-
-    def is_fifth_batch(identifier: str) -> bool:
-        if identifier == "u300":
-            there.set()
-        return identifier == "u300"
-
-    shop.braze.add_fault(Fault("delay", seconds=1, matches=is_fifth_batch))
-    command = [sys.executable, "-c", _ENDED, str(shop.folder)]
-    process = subprocess.Popen(command, env={**os.environ, "BRAZE_API_KEY": KEY})
-    assert there.wait(30), "the request never came"
-    process.send_signal(signal.SIGTERM)
-    assert process.wait(30) == 7
+    answer = Held(shop.braze, "u300")
+    with Forked(sync_until_sigterm, shop.folder) as process:
+        process.wait_until(answer.is_held.is_set)
+        process.send_signal(signal.SIGTERM)
+        answer.goes_out.set()
+        assert process.wait() == 7
     result = shop.run()
     assert shop.listener.notices == [
         "people: the last run was killed; of what it sent, 375 rows were accepted, 0 rejected; 625 go out now"

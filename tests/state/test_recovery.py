@@ -7,7 +7,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -17,51 +16,47 @@ import duckdb
 import pytest
 
 from reverse_etl.delivery.journal import Journal
-from reverse_etl.sandbox import Fault
+from reverse_etl.sandbox import Fault, Sandbox
 from reverse_etl.system.file_lock import locked_by_us
 from reverse_etl.system.signals import interruptible
 from tests.conftest import FakeClock, Retl, Shop
+from tests.processes import Forked, command
 
 MANY = "SELECT 'u' || i AS external_id, i AS n FROM range(1000) r(i)"
 SEEN = "SELECT 'u' || i AS external_id, 'seen' AS name, TIMESTAMP '2026-11-23' AS time FROM range(1000) r(i)"
 EVENTS = {"mode": "users_track", "track_record_type": "events", "primary_key": "external_id"}
+# After five requests it waits for an hour: whenever a signal is handled, nothing has gone out since it came.
+FIVE_REQUESTS = {"rate_limits": {"users_track": {"requests": 6, "per_seconds": 3600}}}
 
 
-def start(shop: Shop, *arguments: str) -> subprocess.Popen[str]:
+def start(shop: Shop, *arguments: str) -> Forked:
     """`retl` as a process of its own."""
-    command = [sys.executable, "-m", "reverse_etl", *arguments]
-    environ = {**os.environ, **shop.environ, "COLUMNS": "200"}
-    return subprocess.Popen(
-        command, cwd=shop.folder, env=environ, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
+    return Forked(command, shop.folder, {**os.environ, **shop.environ, "COLUMNS": "200"}, *arguments)
+
+
+class Held:
+    """The answer to the request that holds the record of `user`: the request is taken, and then it waits."""
+
+    def __init__(self, braze: Sandbox, user: str) -> None:
+        self.is_held, self.goes_out = threading.Event(), threading.Event()
+        braze.add_fault(Fault("delay", external_ids=[user], until=self._may_go_out))
+
+    def _may_go_out(self) -> bool:
+        self.is_held.set()
+        return self.goes_out.is_set()
 
 
 @contextmanager
 def running(
-    shop: Shop, until: str, answer_s: float = 60, command: Sequence[str] = ("sync", "it", "--threads", "1")
-) -> Iterator[subprocess.Popen[str]]:
-    """A command as a process of its own, from the moment on at which the record of user `until` is at Braze.
-
-    That request is taken, and answered after `answer_s`.
-    """
-    there = threading.Event()
-
-    def is_there(identifier: str) -> bool:
-        if identifier == until:
-            there.set()
-        return identifier == until
-
-    shop.braze.add_fault(Fault("delay", seconds=answer_s, matches=is_there))
-    process = start(shop, *command)
-    try:
-        assert there.wait(30), "the request never came"
-        deadline = time.monotonic() + 30  # it has come: soon it is taken
-        while not any(f'"{until}"' in body for body in shop.sent()):
-            assert time.monotonic() < deadline, "the request was never taken"
+    shop: Shop, until: str | Held, arguments: Sequence[str] = ("sync", "it", "--threads", "1")
+) -> Iterator[Forked]:
+    """A command as a process of its own, from the moment on at which it waits for an answer: that of user `until`."""
+    answer = until if isinstance(until, Held) else Held(shop.braze, until)
+    shop.destination = {**shop.destination, "timeout_s": 600}
+    shop.write()
+    with start(shop, *arguments) as process:
+        process.wait_until(answer.is_held.is_set)
         yield process
-    finally:
-        process.kill()
-        process.communicate(timeout=30)
 
 
 def test_killed_run_of_attributes_goes_on_where_answers_ended(shop: Shop):
@@ -92,18 +87,49 @@ def test_killed_run_of_events_doubles_none_and_holds_the_doubtful(shop: Shop):
     assert shop.run().delivery.requests == 0
 
 
+def test_killed_run_knows_of_every_request_that_was_in_flight(shop: Shop):
+    shop.sync("it", SEEN, **EVENTS)
+    never = Fault("delay", external_ids=[f"u{n}" for n in range(75, 1000)], until=lambda: False, times=None)
+    shop.braze.add_fault(never)
+    with start(shop, "sync", "it", "--threads", "4") as process:
+        process.wait_until(lambda: len(shop.sent()) == 5)  # whoever sent the first has had its answer
+    shop.braze.clear_faults()
+    result = shop.run()
+    assert shop.listener.notices[1:] == [
+        "it: the last run was killed; of what it sent, 75 rows were accepted, 0 rejected, 300 in doubt; 625 go out now"
+    ]
+    assert (result.plan.held, result.fates.accepted) == (300, 625)
+    assert len(shop.braze.events()) == 1000
+
+
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_interrupted_run_brings_in_what_is_in_flight(shop: Shop, number: signal.Signals, code: int):
+    shop.destination = FIVE_REQUESTS
     shop.sync("it", MANY)
-    with running(shop, until="u300", answer_s=0.5) as process:
+    answer = Held(shop.braze, "u300")
+    with running(shop, until=answer) as process:
         process.send_signal(number)
-        out, err = process.communicate(timeout=90)
+        answer.goes_out.set()
+        out, err = process.communicate()
     assert process.returncode == code
     assert "it: interrupted" in out
     assert "interrupted: what was sent is answered and kept" in err
-    taken = len(list(shop.braze.profiles()))
+    assert len(list(shop.braze.profiles())) == 375
     result = shop.run()
-    assert (result.plan.added, result.status) == (1000 - taken, "success")
+    assert (result.plan.added, result.status) == (625, "success")
+
+
+def ends(pipe: Path) -> bool:
+    """Let whoever reads a named pipe go on; False if nobody does yet."""
+    with suppress(OSError):
+        os.close(os.open(pipe, os.O_WRONLY | os.O_NONBLOCK))
+        return True
+    return False
+
+
+def cpu_s(process: Forked) -> float:
+    """How much of the CPU a process has had."""
+    return sum(map(int, Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[11:13])) / 100
 
 
 @pytest.mark.skipif(not Path("/proc").exists(), reason="a process tells there how much of the CPU it has had")
@@ -118,16 +144,22 @@ def test_interrupted_run_brings_in_what_is_in_flight(shop: Shop, number: signal.
     ],
 )
 def test_command_is_interrupted_while_its_model_runs(shop: Shop, command: str, number: signal.Signals, said: list[str]):
-    """In a join of which DuckDB makes one task, that takes it minutes."""
+    """In a join of which DuckDB makes one task, that takes it minutes, and that begins with what it reads of a pipe."""
     shop.sync("it", MANY, data_tests=[{"unique": "n"}]).run()
     shop.warehouse("CREATE TABLE a AS FROM range(300000)")
-    shop.model("it", "SELECT 'u' || sum(hash(x.range, y.range)) AS external_id, 1::BIGINT AS n FROM a AS x, a AS y")
+    pipe = shop.folder / "pipe"
+    os.mkfifo(pipe)
+    shop.model(
+        "it",
+        f"""SELECT 'u' || sum(hash(x.range, y.range)) AS external_id, 1::BIGINT AS n FROM a AS x, a AS y
+        WHERE x.range >= (SELECT length(content) FROM read_text('{pipe}'))""",
+    )
     process = start(shop, *command.split(), "it")
-    used_s = 0.0
-    while used_s < 1.5 and process.poll() is None:  # of CPU: by then it has nothing to do but the model
-        used_s = sum(map(int, Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[11:13])) / 100
+    process.wait_until(lambda: ends(pipe))
+    used_s = cpu_s(process)
+    process.wait_until(lambda: cpu_s(process) > used_s + 0.2)  # it has nothing to do any more but that join
     process.send_signal(number)
-    out, err = process.communicate(timeout=30)
+    out, err = process.communicate()
     assert (process.returncode, out, err.splitlines()) == (128 + number, "", said)
     assert len(shop.sent()) == 14
     shop.model("it", MANY)
@@ -159,7 +191,7 @@ def test_second_signal_ends_the_run_at_once_and_loses_nothing(shop: Shop):
     with running(shop, until="u300") as process:
         process.send_signal(signal.SIGINT)
         process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=30)
+        process.communicate()
         assert process.returncode in (130, 143)
     result = shop.run()
     assert result.plan.held == 75
@@ -206,7 +238,7 @@ def test_lock_of_a_dead_process_is_free_and_it_is_named(tmp_path: Path):
 class LettingGo(FakeClock):
     """A clock on which the other process ends while somebody waits."""
 
-    def __init__(self, process: subprocess.Popen[str], after_waits: int) -> None:
+    def __init__(self, process: Forked | subprocess.Popen[str], after_waits: int) -> None:
         super().__init__()
         self.process, self.after_waits = process, after_waits
 
@@ -214,7 +246,7 @@ class LettingGo(FakeClock):
         super().wait(wait_s, stop)
         if len(self.waits) == self.after_waits:
             self.process.kill()
-            self.process.wait(30)
+            self.process.wait()
 
 
 def test_waiting_run_follows_when_the_other_one_has_let_go(shop: Shop):
@@ -246,7 +278,7 @@ def writing(warehouse: Path) -> Iterator[subprocess.Popen[str]]:
         yield process
     finally:
         process.kill()
-        process.communicate(timeout=30)
+        process.communicate()
 
 
 def test_warehouse_that_another_process_writes_is_waited_for(shop: Shop):
@@ -270,15 +302,15 @@ def test_of_three_runs_at_once_one_sends_and_the_others_say_who_holds_it(shop: S
     with running(shop, until="u0") as first:
         others = [start(shop, "sync", "it") for _ in range(2)]
         for other in others:
-            _, err = other.communicate(timeout=60)
+            _, err = other.communicate()
             assert (other.returncode, f"is at work already: process {first.pid} on " in err) == (1, True)
     assert len(shop.braze.requests()) == 1
 
 
 def test_of_three_runs_at_once_that_wait_one_sends_and_the_others_find_nothing_to_do(shop: Shop):
     shop.sync("it", SEEN, **EVENTS)
-    runs = [start(shop, "sync", "it", "--wait", "60") for _ in range(3)]
-    outs = [run.communicate(timeout=90)[0] for run in runs]
+    runs = [start(shop, "sync", "it", "--wait", "300") for _ in range(3)]
+    outs = [run.communicate()[0] for run in runs]
     assert [run.returncode for run in runs] == [0, 0, 0]
     assert sorted("nothing to send, 0 requests" in out for out in outs) == [False, True, True]
     assert len(shop.braze.events()) == 1000
