@@ -3,7 +3,8 @@
 import json
 import signal
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,9 @@ from reverse_etl.state.history import past_runs
 from reverse_etl.state.look import acknowledged_row, rows_not_in_braze, sync_status
 from tests.bucket import SECRET, Bucket
 from tests.conftest import KEY, FakeClock, Retl, Shop
-from tests.state.test_recovery import EVENTS, MANY, SEEN, running, start
+from tests.processes import HANG_S
+from tests.test_recovery import EVENTS, FIVE_REQUESTS, MANY, SEEN, Held, running, start
+from tests.test_run_due import YEARLY
 
 HOUR = timedelta(hours=1)
 
@@ -154,7 +157,7 @@ def test_history_is_told_on_a_fresh_machine_too(one: Shop, two: Shop):
 
 
 def test_what_is_due_runs_on_one_machine_and_is_found_done_by_the_others(one: Shop, two: Shop):
-    both(one, two, MANY, schedule="@yearly")
+    both(one, two, MANY, **YEARLY)
     statuses = []
     for shop in (one, two, one):
         project = shop.project()
@@ -202,8 +205,8 @@ def test_second_machine_is_told_who_is_at_work(one: Shop, two: Shop):
 
 def test_of_two_machines_that_wait_one_sends_and_the_other_finds_nothing_to_do(one: Shop, two: Shop, bucket: Bucket):
     both(one, two, SEEN, **EVENTS)
-    runs = [start(shop, "sync", "it", "--wait", "60") for shop in (one, two, one, two)]
-    outs = [run.communicate(timeout=90) for run in runs]
+    runs = [start(shop, "sync", "it", "--wait", "300") for shop in (one, two, one, two)]
+    outs = [run.communicate() for run in runs]
     assert [run.returncode for run in runs] == [0] * 4, outs
     assert sorted("nothing to send, 0 requests" in out for out, _ in outs) == [False, True, True, True]
     assert len(one.braze.events()) == 1000
@@ -213,7 +216,8 @@ def test_live_lock_is_not_taken_and_a_dead_one_is(one: Shop, two: Shop):
     both(one, two, MANY)
     with running(one, until="u300") as process:
         process.kill()
-    assert two.run().errors[0].message.startswith('sync "it" on target "test" is at work already')
+    two.clock = FakeClock(ahead=-HOUR)
+    assert two.run().mistakes[0].what.startswith('sync "it" on target "test" is at work already')
     assert later(two).run().status == "success"
     owner = two.listener.notices[0]
     assert owner.startswith(f"it: process {process.pid} on ")
@@ -234,15 +238,16 @@ def test_lock_of_a_process_that_died_on_this_machine_is_not_waited_for(one: Shop
 
 
 def take_lock(bucket: Bucket) -> None:
-    """What another machine does first."""
-    objects = bucket.objects()
-    data, seen = objects.read("head.json")
-    head = json.loads(data)
-    head["holder"] = {**head["holder"], "token": "other", "host": "elsewhere", "pid": 7}
-    assert objects.swap("head.json", json.dumps(head).encode(), seen)
+    """What another machine does first; and again, should the lock be renewed just then."""
+    objects, swapped = bucket.objects(), None
+    while not swapped:
+        data, seen = objects.read("head.json")
+        head = json.loads(data)
+        head["holder"] = {**head["holder"], "token": "other", "host": "elsewhere", "pid": 7}
+        swapped = objects.swap("head.json", json.dumps(head).encode(), seen)
 
 
-def at_record(shop: Shop, identifier: str, do: Any, answer_s: float = 0.0) -> None:
+def at_record(shop: Shop, identifier: str, do: Callable[[], object]) -> None:
     """Do something as the record of that user arrives at Braze."""
 
     def matches(found: str) -> bool:
@@ -250,21 +255,29 @@ def at_record(shop: Shop, identifier: str, do: Any, answer_s: float = 0.0) -> No
             do()
         return found == identifier
 
-    shop.braze.add_fault(Fault("delay", seconds=answer_s, matches=matches))
+    shop.braze.add_fault(Fault("delay", matches=matches))
+
+
+class Standing(FakeClock):
+    """A clock on which nobody's time comes: who waits for it waits until the run stops."""
+
+    def wait(self, wait_s: float, stop: threading.Event) -> None:
+        assert stop.wait(HANG_S)
 
 
 def test_run_that_lost_its_lock_stops_sending_and_moves_nothing(one: Shop, bucket: Bucket, monkeypatch):
     monkeypatch.setattr(shared, "RENEW_EVERY_S", 0.02)
-    one.sync("it", "SELECT 'u' || i AS external_id, i AS n FROM range(40000) r(i)")
-    at_record(one, "u300", lambda: take_lock(bucket), answer_s=0.4)
-    result = one.run()
+    one.clock, one.destination = Standing(), FIVE_REQUESTS
+    one.sync("it", MANY)
+    at_record(one, "u300", lambda: take_lock(bucket))
+    result = one.run(threads=1)
     assert (result.status, result.exit_code) == ("failed", 1)
-    assert 4 < len(one.sent()) < 400
-    (problem,) = result.errors
-    assert problem.message.startswith(
+    assert len(one.sent()) == 5
+    (mistake,) = result.mistakes
+    assert mistake.what.startswith(
         f"it: another machine took over the state at {bucket.url}/test/it: process 7 on else"
     )
-    assert " rows that Braze accepted in this run are written down in " in problem.message
+    assert ": 375 rows that Braze accepted in this run are written down in " in mistake.what
     head = bucket.head()
     assert (head.generation, head.state, head.holder.host) == (0, None, "elsewhere")
     assert states(bucket) == []
@@ -272,24 +285,26 @@ def test_run_that_lost_its_lock_stops_sending_and_moves_nothing(one: Shop, bucke
 
 def test_machine_that_slept_longer_than_its_lock_sends_nothing_more(one: Shop, bucket: Bucket):
     one.sync("it", MANY)
-    at_record(one, "u300", lambda: setattr(one.clock, "ahead", HOUR), answer_s=0.2)
-    result = one.run()
-    assert (result.status, result.delivery.accepted < 1000) == ("failed", True)
-    assert result.errors[0].message == "it: the journal cannot be written: the lock on the state ran out"
+    at_record(one, "u300", lambda: setattr(one.clock, "ahead", HOUR))
+    result = one.run(threads=1)
+    assert (result.status, result.fates.accepted) == ("failed", 375)
+    assert result.mistakes[0].what == "it: the journal cannot be written: the lock on the state ran out"
     assert one.run().status == "success"
     assert len(list(one.braze.profiles())) == 1000
 
 
 def test_interrupted_run_moves_the_state_and_lets_go(one: Shop, two: Shop, bucket: Bucket):
+    one.destination = FIVE_REQUESTS
     both(one, two, MANY)
-    with running(one, until="u300", answer_s=0.5) as process:
+    answer = Held(one.braze, "u300")
+    with running(one, until=answer) as process:
         process.send_signal(signal.SIGINT)
-        process.communicate(timeout=90)
-    assert process.returncode == 130
+        answer.goes_out.set()
+        assert process.wait() == 130
     head = bucket.head()
     assert (head.generation, head.holder, head.sending) == (1, None, None)
-    taken = len(list(one.braze.profiles()))
-    assert two.run().plan.added == 1000 - taken
+    assert len(list(one.braze.profiles())) == 375
+    assert two.run().plan.added == 625
 
 
 # --- a machine that is lost --------------------------------------------------------------------------------------------
@@ -332,9 +347,11 @@ def test_records_that_were_not_released_yet_are_not_in_doubt(one: Shop, two: Sho
 def test_machine_that_was_only_thought_to_be_lost_doubles_nothing_in_silence(one: Shop, two: Shop):
     """The clock of the second is an hour off, so it takes over from one that lives, and goes on when it is answered."""
     both(one, two, SEEN.replace("range(1000)", "range(12000)"), **EVENTS)
-    with running(one, until="u300", answer_s=4) as process:
+    answer = Held(one.braze, "u300")
+    with running(one, until=answer) as process:
         result = later(two).run()
-        _, err = process.communicate(timeout=60)
+        answer.goes_out.set()
+        _, err = process.communicate()
     assert process.returncode == 1
     assert "it: another machine took over the state at " in err
     names = [event["external_id"] for event in one.braze.events()]
