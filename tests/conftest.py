@@ -35,7 +35,17 @@ settings.register_profile(
     "retl", derandomize=True, deadline=None, max_examples=25, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.register_profile("random", settings.get_profile("retl"), derandomize=False, print_blob=True, max_examples=100)
-settings.load_profile("retl")  # unless --hypothesis-profile says otherwise
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Here, as this file is loaded twice: as a plugin, and as the module that tests import from."""
+    if not config.getoption("--hypothesis-profile"):
+        settings.load_profile("retl")
+
+
+def examples(few: int, many: int) -> int:
+    """How many of them a test draws: in `make test`, and in `make test-random`."""
+    return few if settings.default.derandomize else many
 
 
 class FakeClock:

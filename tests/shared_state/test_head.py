@@ -1,6 +1,7 @@
 """The head of a shared state: who may take the lock, what becomes of it, and that no order of events moves it back."""
 
 import tempfile
+import threading
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from reverse_etl.shared_state.head import (
 from reverse_etl.shared_state.object_store import ObjectStore, StoreError
 from reverse_etl.shared_state.place import StatePlace
 from reverse_etl.shared_state.shared import OvertakenError, SharedState, look
+from tests.conftest import examples
 
 NOW = datetime(2026, 11, 25, 4, 0, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
@@ -32,6 +34,11 @@ HOLDER = new_holder("t", "host", 7, NOW)
 STORED = StoredObject(name="state-1.duckdb", size=1, sha256="ab")
 SENDING = RunInFlight(token="t", run_id="r", outbox=STORED)
 FREE = Head(sync="it", target="test")
+
+
+@pytest.fixture(autouse=True)
+def _nothing_beats_by_itself(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("reverse_etl.shared_state.shared.RENEW_EVERY_S", threading.TIMEOUT_MAX)
 
 
 @pytest.mark.parametrize(
@@ -192,6 +199,15 @@ class Machines(RuleBasedStateMachine):
         else:
             shared.let_go()
 
+    @precondition(lambda self: self.holding)
+    @rule(data=st.data())
+    def renew(self, data: st.DataObject) -> None:
+        shared = self.holding[data.draw(st.sampled_from(sorted(self.holding)))]
+        try:
+            shared._move(lambda head: head.renewed(self.now))
+        except OvertakenError as error:
+            shared._lose(error)
+
     @rule(seconds=st.sampled_from([1, 60, 119, 600]))
     def time_goes_by(self, seconds: int) -> None:
         self.now += timedelta(seconds=seconds)
@@ -212,4 +228,4 @@ class Machines(RuleBasedStateMachine):
 
 
 TestMachines = Machines.TestCase
-TestMachines.settings = settings(max_examples=40, stateful_step_count=30, deadline=None)
+TestMachines.settings = settings(max_examples=examples(40, 200), stateful_step_count=30)
