@@ -119,12 +119,14 @@ def test_missing_api_key(retl: Retl, shop: Shop):
 
 
 def test_endpoint_down(retl: Retl, shop: Shop, monkeypatch: pytest.MonkeyPatch):
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
-    shop.destination = {"endpoint": f"http://127.0.0.1:{port}"}
-    shop.sync("it", "SELECT 'u1' AS external_id")
     monkeypatch.setattr("reverse_etl.delivery.sender.Clock.wait", lambda self, wait_s, stop: None)
-    outcome = retl("sync", "it", folder=shop.folder)
+    monkeypatch.setattr("reverse_etl.delivery.sender.Clock.now_s", lambda self: 0.0)
+    with socket.socket() as mute:  # the port is taken, and nobody listens at it
+        mute.bind(("127.0.0.1", 0))
+        port = mute.getsockname()[1]
+        shop.destination = {"endpoint": f"http://127.0.0.1:{port}"}
+        shop.sync("it", "SELECT 'u1' AS external_id")
+        outcome = retl("sync", "it", folder=shop.folder)
     assert (outcome.code, outcome.err.splitlines()[-1]) == (
         1,
         f"it: http://127.0.0.1:{port} cannot be reached: Connection refused; tried 6 times in 0 s",
