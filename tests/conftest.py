@@ -4,6 +4,7 @@ import os
 import random
 import sys
 import textwrap
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, field
@@ -17,18 +18,19 @@ import yaml
 from hypothesis import HealthCheck, settings
 from jsonschema import Draft202012Validator
 
+from reverse_etl import progress
 from reverse_etl.cli import main
 from reverse_etl.delivery.retry import RetryPolicy
 from reverse_etl.delivery.session import open_session
 from reverse_etl.project.json_schema import json_schema
 from reverse_etl.project.project import LoadedProject, load_project
 from reverse_etl.runs.outcome import Options, RunResult
-from reverse_etl.runs.run import jobs_of
-from reverse_etl.runs.sequence import run_jobs
-from reverse_etl.sandbox import Sandbox
-from tests.processes import end_all
+from reverse_etl.runs.sequence import run_syncs
+from reverse_etl.sandbox import Fault, Sandbox
+from tests.processes import HANG_S, end_all
 
 KEY = "sandbox"
+progress.LINE_EVERY_S = HANG_S  # how far a run is, it tells on a slow machine only: what is printed is the same on all
 SCHEMA = Draft202012Validator(json_schema())
 # `make test` draws the same each time, on any machine; `make test-random` draws more, and each time something else.
 settings.register_profile(
@@ -168,6 +170,21 @@ class Shop:
     def sent(self) -> list[str]:
         """The bodies of all requests so far."""
         return [request.body for request in self.braze.requests()]
+
+
+class Held:
+    """The answer to a request, which waits: the request is taken, `is_held` is set, and it goes out by `goes_out`.
+
+    The request is the first one that a fault with `choice` hits, such as external_ids=["u1"].
+    """
+
+    def __init__(self, braze: Sandbox, **choice: Any) -> None:
+        self.is_held, self.goes_out = threading.Event(), threading.Event()
+        braze.add_fault(Fault("delay", until=self._may_go_out, **choice))
+
+    def _may_go_out(self) -> bool:
+        self.is_held.set()
+        return self.goes_out.is_set()
 
 
 @pytest.fixture(autouse=True)

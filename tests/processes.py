@@ -6,6 +6,7 @@ import pkgutil
 import signal
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import chdir
@@ -70,6 +71,14 @@ class Forked:
             assert self.returncode is None, f"it ended: {self.returncode}, {self.out}{self.err}"
             assert time.monotonic() < give_up_s, f"it hangs: {self.out}{self.err}"
             time.sleep(0.005)
+
+    def wait_for(self, event: threading.Event, timeout: float | None = None) -> None:
+        """Wait for an event, or for its end; after `timeout`, no longer."""
+        give_up_s = time.monotonic() + (timeout or HANG_S)
+        while self.returncode is None and not event.wait(0.01):
+            if time.monotonic() > give_up_s:
+                assert timeout, f"it hangs: {self.out}{self.err}"
+                return
 
     def communicate(self, timeout: float = HANG_S) -> tuple[str, str]:
         self.wait(timeout)

@@ -2,7 +2,8 @@
 
     make torture        (200 kills of each mode; --kills, --seed, --only)
 
-Each sync is a process of its own, killed with SIGKILL after a random time, or as a random record arrives. What it had
+Each sync is a process of its own, killed with SIGKILL after a random time, or while the answer to a random record is
+waited for. `make test` does the latter only, and with one thread each: there, it is the same kills each time. What it had
 written down and what the stand-in had taken are read without the code that is tested, and compared:
 
     lost          rows of the model that never arrived, after all is over
@@ -13,9 +14,9 @@ written down and what the stand-in had taken are read without the code that is t
 
 import argparse
 import json
-import multiprocessing
 import random
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -23,7 +24,6 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count
-from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -40,10 +40,12 @@ from reverse_etl.sandbox import Fault, LoggedRequest, Sandbox
 from reverse_etl.shared_state.place import StatePlace
 from reverse_etl.state.edit import resolve
 from reverse_etl.state.opening import open_state
-from tests.conftest import KEY, Shop, Silent
+from reverse_etl.state.state import Intent
+from tests.conftest import KEY, Held, Shop, Silent
+from tests.processes import Forked
 
 ROWS_AT_FIRST = 150
-POLICY = RetryPolicy(tries=3, give_up_after_s=2, throttled_give_up_after_s=2, first_wait_s=0.005, max_wait_s=0.02)
+POLICY = RetryPolicy(tries=3, first_wait_s=0.005, max_wait_s=0.02)
 GROUP = "b1f1a9e0-9c3e-4c52-8c5d-2d1a6f4c7e10"
 Fact = tuple[str, Any]  # what is told of: its key, and its value
 
@@ -248,20 +250,16 @@ def faults(chance: random.Random) -> list[Fault]:
     return chance.sample(every, chance.choice([0, 0, 1, 2, 4]))
 
 
-def work(folder: Path) -> None:
+def work(folder: Path, threads: int) -> None:
     """One sync, as a process of its own."""
-    sys.exit(1 if run(folder).exit_code else 0)
+    sys.exit(1 if run(folder, threads=threads).exit_code else 0)
 
 
 def run(folder: Path, **options: Any) -> RunResult:
     project = load_project(folder, environ={"BRAZE_API_KEY": KEY})
-    chosen = Options(policy=POLICY, threads=4, **options)
+    chosen = Options(policy=POLICY, **{"threads": 4, **options})
     with open_session(project) as session:
         return next(run_jobs(jobs_of(project, project.spec.syncs, chosen, Silent()), session))
-
-
-PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload(["tests.torture", "reverse_etl.delivery.sender", "duckdb", "certifi"])
 
 
 @dataclass
@@ -272,6 +270,7 @@ class Torture:
     folder: Path
     chance: random.Random
     row: Row
+    threads: int
     size: int = 0
     seen: int = 0  # requests that were looked at
     told: list[Fact] = field(default_factory=list)  # all that was taken, in order
@@ -283,7 +282,7 @@ class Torture:
         shop.warehouse("CREATE TABLE t (n BIGINT, v BIGINT)")
         self.shop = shop
         self.grow(ROWS_AT_FIRST)
-        self.sync([], kill_after_s=None)
+        self.sync([])
 
     def grow(self, rows: int) -> None:
         self.shop.warehouse(f"INSERT INTO t SELECT n, 0 FROM range({self.size}, {self.size + rows}) r(n)")
@@ -300,37 +299,29 @@ class Torture:
                 f"UPDATE t SET v = v + {of} WHERE n % 10 = {rest} AND (v = 0 OR {self.case.value == 'v'})"
             )
 
-    def sync(self, weather: list[Fault], kill_after_s: float | None, kill_after_records: int | None = None) -> float:
-        """Run one sync; kill it after so long, or as the stand-in sees such a record, if it still runs then.
+    def sync(self, weather: list[Fault], kill_after_s: float | None = None, kill_after_records: int = 0) -> float:
+        """Run one sync; kill it after so long, or as it waits for the answer to such a record, if it still runs then.
 
         How long it took.
         """
         with self.braze() as braze:
-            process = PROCESSES.Process(target=work, args=(self.shop.folder,))
+            braze.add_fault(*weather)
             records = count(1)
-
-            def kill_in_time(identifier: str) -> bool:
-                if next(records) == kill_after_records:
-                    process.kill()
-                return False
-
-            braze.add_fault(*weather, Fault("delay", matches=kill_in_time, times=None))
+            answer = Held(braze, matches=lambda _: next(records) == kill_after_records)
             self.point_to(braze)
             began_s = time.monotonic()
-            process.start()
-            process.join(kill_after_s)
-            self.count(process)
+            with Forked(work, self.shop.folder, self.threads) as process:
+                process.wait_for(answer.is_held, kill_after_s)
             took_s = time.monotonic() - began_s
+        self.count(process.returncode)
         self.look()
         return took_s
 
-    def count(self, process: BaseProcess) -> None:
-        process.kill()
-        process.join()
-        if process.exitcode == -9:
+    def count(self, code: int | None) -> None:
+        if code == -signal.SIGKILL:
             self.row.killed += 1
         else:
-            assert process.exitcode in (0, 1), f"a sync ended with {process.exitcode}"
+            assert code in (0, 1), f"a sync ended with {code}"
             self.row.ended += 1
 
     def braze(self) -> Sandbox:
@@ -405,18 +396,18 @@ class Torture:
         assert len(self.shop.rows_of("state", "1")) == len(wanted)
 
 
-def torture(name: str, kills: int, seed: int) -> Row:
-    """Put one case through so many kills."""
+def torture(name: str, kills: int, seed: int, by_the_clock: bool = True) -> Row:
+    """Put one case through so many kills; unless `by_the_clock`, nothing of it depends on the machine."""
     with tempfile.TemporaryDirectory(prefix="torture-") as folder:
         chance = random.Random(f"{name} {seed}")
-        one = Torture(CASES[name], Path(folder), chance, Row(name))
+        one = Torture(CASES[name], Path(folder), chance, Row(name), threads=4 if by_the_clock else 1)
         one.begin()
         longest_s = 0.3
         while one.row.killed < kills:
             if chance.random() < 0.6:
                 one.change()
-            if chance.random() < 0.5:
-                one.sync(faults(chance), 60, kill_after_records=chance.choice([1, 10, 50, 200]) + chance.randrange(10))
+            if not by_the_clock or chance.random() < 0.5:
+                one.sync(faults(chance), kill_after_records=chance.choice([1, 10, 50, 200]) + chance.randrange(10))
             else:
                 took_s = one.sync(faults(chance), kill_after_s=chance.uniform(0.02, longest_s))
                 longest_s = min(1.0, max(0.2, 0.9 * longest_s + 0.2 * took_s))

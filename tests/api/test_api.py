@@ -17,9 +17,9 @@ from typing import Any
 import pytest
 
 from reverse_etl import Project, RetlError, SyncError, SyncResult
-from tests.conftest import KEY, Retl, Shop, Silent
+from tests.conftest import KEY, Held, Retl, Shop, Silent
 from tests.processes import HANG_S, Forked
-from tests.test_recovery import FIVE_REQUESTS, Held
+from tests.test_recovery import FIVE_REQUESTS
 
 ROWS = "SELECT 'u' || i AS external_id, i AS n FROM range({rows}) AS t(i)"
 
@@ -266,7 +266,7 @@ def test_task_that_is_ended_by_an_exception_starts_no_more_requests_and_loses_no
     """Orchestrators end a task so: their signal handler raises where the main thread stands."""
     shop.destination = {**FIVE_REQUESTS, "timeout_s": 600}
     shop.sync("people", ROWS.format(rows=1000))
-    answer = Held(shop.braze, "u300")
+    answer = Held(shop.braze, external_ids=["u300"])
     with Forked(sync_until_sigterm, shop.folder) as process:
         process.wait_until(answer.is_held.is_set)
         process.send_signal(signal.SIGTERM)

@@ -20,8 +20,8 @@ from reverse_etl.runs.scheduler import due_jobs, passes
 from reverse_etl.runs.sequence import run_jobs
 from reverse_etl.sandbox import Fault
 from reverse_etl.state import state
-from tests.conftest import KEY, Retl, Shop, Silent
-from tests.test_recovery import FIVE_REQUESTS, Held, LettingGo, running, start
+from tests.conftest import KEY, Held, Retl, Shop, Silent
+from tests.test_recovery import FIVE_REQUESTS, LettingGo, running, start
 
 NOW = datetime.now(UTC)
 YEARLY = {"schedule": f"0 0 1 {(NOW.month + 5) % 12 + 1} *", "timezone": "Asia/Seoul"}  # not while the tests run
@@ -307,7 +307,7 @@ def test_schedule_goes_on_after_a_sync_that_fails(shop: Shop):
 def test_schedule_brings_in_what_is_in_flight_when_a_signal_comes(shop: Shop, number: signal.Signals, code: int):
     shop.destination = FIVE_REQUESTS
     shop.sync("it", "SELECT 'u' || i AS external_id, i AS n FROM range(1000) r(i)", **YEARLY)
-    answer = Held(shop.braze, "u300")
+    answer = Held(shop.braze, external_ids=["u300"])
     with running(shop, until=answer, arguments=("schedule", "--threads", "1")) as process:
         process.send_signal(number)
         answer.goes_out.set()

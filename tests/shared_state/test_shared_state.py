@@ -23,9 +23,9 @@ from reverse_etl.state.edit import forget, reset, resolve
 from reverse_etl.state.history import past_runs
 from reverse_etl.state.look import acknowledged_row, rows_not_in_braze, sync_status
 from tests.bucket import SECRET, Bucket
-from tests.conftest import KEY, FakeClock, Retl, Shop
+from tests.conftest import KEY, FakeClock, Held, Retl, Shop
 from tests.processes import HANG_S
-from tests.test_recovery import EVENTS, FIVE_REQUESTS, MANY, SEEN, Held, running, start
+from tests.test_recovery import EVENTS, FIVE_REQUESTS, MANY, SEEN, running, start
 from tests.test_run_due import YEARLY
 
 HOUR = timedelta(hours=1)
@@ -296,7 +296,7 @@ def test_machine_that_slept_longer_than_its_lock_sends_nothing_more(one: Shop, b
 def test_interrupted_run_moves_the_state_and_lets_go(one: Shop, two: Shop, bucket: Bucket):
     one.destination = FIVE_REQUESTS
     both(one, two, MANY)
-    answer = Held(one.braze, "u300")
+    answer = Held(one.braze, external_ids=["u300"])
     with running(one, until=answer) as process:
         process.send_signal(signal.SIGINT)
         answer.goes_out.set()
@@ -347,7 +347,7 @@ def test_records_that_were_not_released_yet_are_not_in_doubt(one: Shop, two: Sho
 def test_machine_that_was_only_thought_to_be_lost_doubles_nothing_in_silence(one: Shop, two: Shop):
     """The clock of the second is an hour off, so it takes over from one that lives, and goes on when it is answered."""
     both(one, two, SEEN.replace("range(1000)", "range(12000)"), **EVENTS)
-    answer = Held(one.braze, "u300")
+    answer = Held(one.braze, external_ids=["u300"])
     with running(one, until=answer) as process:
         result = later(two).run()
         answer.goes_out.set()

@@ -16,10 +16,10 @@ import duckdb
 import pytest
 
 from reverse_etl.delivery.journal import Journal
-from reverse_etl.sandbox import Fault, Sandbox
+from reverse_etl.sandbox import Fault
 from reverse_etl.system.file_lock import locked_by_us
 from reverse_etl.system.signals import interruptible
-from tests.conftest import FakeClock, Retl, Shop
+from tests.conftest import FakeClock, Held, Retl, Shop
 from tests.processes import Forked, command
 
 MANY = "SELECT 'u' || i AS external_id, i AS n FROM range(1000) r(i)"
@@ -34,24 +34,12 @@ def start(shop: Shop, *arguments: str) -> Forked:
     return Forked(command, shop.folder, {**os.environ, **shop.environ, "COLUMNS": "200"}, *arguments)
 
 
-class Held:
-    """The answer to the request that holds the record of `user`: the request is taken, and then it waits."""
-
-    def __init__(self, braze: Sandbox, user: str) -> None:
-        self.is_held, self.goes_out = threading.Event(), threading.Event()
-        braze.add_fault(Fault("delay", external_ids=[user], until=self._may_go_out))
-
-    def _may_go_out(self) -> bool:
-        self.is_held.set()
-        return self.goes_out.is_set()
-
-
 @contextmanager
 def running(
     shop: Shop, until: str | Held, arguments: Sequence[str] = ("sync", "it", "--threads", "1")
 ) -> Iterator[Forked]:
     """A command as a process of its own, from the moment on at which it waits for an answer: that of user `until`."""
-    answer = until if isinstance(until, Held) else Held(shop.braze, until)
+    answer = until if isinstance(until, Held) else Held(shop.braze, external_ids=[until])
     shop.destination = {**shop.destination, "timeout_s": 600}
     shop.write()
     with start(shop, *arguments) as process:
@@ -106,7 +94,7 @@ def test_killed_run_knows_of_every_request_that_was_in_flight(shop: Shop):
 def test_interrupted_run_brings_in_what_is_in_flight(shop: Shop, number: signal.Signals, code: int):
     shop.destination = FIVE_REQUESTS
     shop.sync("it", MANY)
-    answer = Held(shop.braze, "u300")
+    answer = Held(shop.braze, external_ids=["u300"])
     with running(shop, until=answer) as process:
         process.send_signal(number)
         answer.goes_out.set()

@@ -1,12 +1,15 @@
-"""A short torture; `make torture` is the long one."""
+"""A short torture; `make test-random` is a longer one, and `make torture` the long one."""
 
 import pytest
+from hypothesis import settings
 
+from tests.conftest import examples
 from tests.torture import CASES, torture
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_killed_syncs_lose_nothing_double_nothing_and_keep_no_doubt_to_themselves(name: str):
-    row = torture(name, kills=3, seed=7)
-    assert row.killed == 3
+def test_killed_syncs_lose_nothing_double_nothing_and_keep_no_doubt_to_themselves(name: str, seed: int):
+    kills = examples(3, 20)
+    row = torture(name, kills, seed, by_the_clock=not settings.default.derandomize)
+    assert row.killed == kills
     assert (row.lost, row.sent_again, row.untold, row.doubled) == (0, 0, 0, 0)
