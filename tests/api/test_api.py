@@ -19,7 +19,7 @@ import pytest
 from reverse_etl import Project, RetlError, SyncError, SyncResult
 from tests.conftest import KEY, Held, Retl, Shop, Silent
 from tests.processes import HANG_S, Forked
-from tests.test_recovery import FIVE_REQUESTS
+from tests.state.test_recovery import FIVE_REQUESTS
 
 ROWS = "SELECT 'u' || i AS external_id, i AS n FROM range({rows}) AS t(i)"
 

@@ -21,7 +21,7 @@ from reverse_etl.runs.sequence import run_jobs
 from reverse_etl.sandbox import Fault
 from reverse_etl.state import state
 from tests.conftest import KEY, Held, Retl, Shop, Silent
-from tests.test_recovery import FIVE_REQUESTS, LettingGo, running, start
+from tests.state.test_recovery import FIVE_REQUESTS, LettingGo, running, start
 
 NOW = datetime.now(UTC)
 YEARLY = {"schedule": f"0 0 1 {(NOW.month + 5) % 12 + 1} *", "timezone": "Asia/Seoul"}  # not while the tests run
@@ -288,7 +288,7 @@ def test_next_due_is_the_first_of_all(shop: Shop):
 
 def test_schedule_runs_what_is_due_and_ends_well_when_it_is_idle(shop: Shop):
     shop.sync("it", ONE, **YEARLY)
-    with start(shop, "schedule") as process:
+    with start(shop, "scheduler") as process:
         process.wait_until(lambda: "next: " in process.err)
         process.send_signal(signal.SIGTERM)
         out, err = process.communicate()
@@ -298,7 +298,7 @@ def test_schedule_runs_what_is_due_and_ends_well_when_it_is_idle(shop: Shop):
 
 def test_schedule_goes_on_after_a_sync_that_fails(shop: Shop):
     shop.sync("broken", "SELECT oops", **YEARLY).sync("it", ONE, **YEARLY)
-    with start(shop, "schedule") as process:
+    with start(shop, "scheduler") as process:
         process.wait_until(lambda: "next: " in process.err)
     assert process.out.startswith("broken: failed\nit: success, 1 of 1 row accepted")
 
@@ -308,7 +308,7 @@ def test_schedule_brings_in_what_is_in_flight_when_a_signal_comes(shop: Shop, nu
     shop.destination = FIVE_REQUESTS
     shop.sync("it", "SELECT 'u' || i AS external_id, i AS n FROM range(1000) r(i)", **YEARLY)
     answer = Held(shop.braze, external_ids=["u300"])
-    with running(shop, until=answer, arguments=("schedule", "--threads", "1")) as process:
+    with running(shop, until=answer, arguments=("scheduler", "--threads", "1")) as process:
         process.send_signal(number)
         answer.goes_out.set()
         out, err = process.communicate()

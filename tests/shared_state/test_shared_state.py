@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.test_run_due import YEARLY
 
 from reverse_etl.delivery.session import open_session
 from reverse_etl.runs.due import find_due
@@ -25,8 +26,7 @@ from reverse_etl.state.look import acknowledged_row, rows_not_in_braze, sync_sta
 from tests.bucket import SECRET, Bucket
 from tests.conftest import KEY, FakeClock, Held, Retl, Shop
 from tests.processes import HANG_S
-from tests.test_recovery import EVENTS, FIVE_REQUESTS, MANY, SEEN, running, start
-from tests.test_run_due import YEARLY
+from tests.state.test_recovery import EVENTS, FIVE_REQUESTS, MANY, SEEN, running, start
 
 HOUR = timedelta(hours=1)
 

@@ -19,7 +19,7 @@ from uvicorn.server import ServerState
 
 HOST = "127.0.0.1"
 KEEP_ALIVE_S = 75  # longer than a client leaves a connection idle: nothing drops unless a fault says so
-_STOP_S = 2.0
+_STOP_S = 30.0  # only so that a mistake of ours hangs nobody: all that is awaited ends with its connection
 _ASK_S = 0.005
 
 
