@@ -3,14 +3,18 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 DBT := .venv-dbt
+LATEST := .venv-latest
 
-.PHONY: demo test test-random test-page test-clients test-orchestrators test-dbt torture bench lint types check docs clean
+.PHONY: demo test test-latest constraints test-page test-clients test-orchestrators test-dbt torture bench lint types check docs clean
 ORCHESTRATORS := airflow dagster prefect
 
-$(VENV)/installed: pyproject.toml
+# The same versions everywhere, until `make constraints` writes down newer ones.
+PINNED := --constraint constraints.txt --build-constraint constraints.txt
+
+$(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
-	$(BIN)/python -m pip install --quiet --editable . --group dev
+	$(BIN)/python -m pip install --quiet --upgrade pip --constraint constraints.txt
+	$(BIN)/python -m pip install --quiet $(PINNED) --editable . --group dev
 	touch $@
 
 demo: $(VENV)/installed ## The demo shop against the local Braze: sync, sync again, change one customer, sync
@@ -26,9 +30,21 @@ demo: $(VENV)/installed ## The demo shop against the local Braze: sync, sync aga
 test: $(VENV)/installed ## All tests
 	$(BIN)/pytest --numprocesses auto
 
-test-random: SEED ?= $(shell $(PYTHON) -c "import secrets; print(secrets.randbelow(2**32))")
-test-random: $(VENV)/installed ## All tests with other draws than those of make test, and more: SEED=n repeats them
-	$(BIN)/pytest --numprocesses auto --hypothesis-profile=random --hypothesis-seed=$(SEED)
+test-latest: $(LATEST)/bin/pip ## All tests, with the newest versions that pyproject.toml allows
+	$(LATEST)/bin/python -m pip install --quiet --upgrade --upgrade-strategy eager --editable . --group dev
+	$(LATEST)/bin/pytest --numprocesses auto
+
+$(LATEST)/bin/pip:
+	$(PYTHON) -m venv $(LATEST)
+	$(LATEST)/bin/python -m pip install --quiet --upgrade pip
+
+constraints: $(LATEST)/bin/pip ## Write down the newest versions that are allowed, for all installs of this file: two minutes
+	$(call pin,pip --editable . --group dev --group page --group build) > constraints.txt
+	$(call pin,--requirement tests/projects/dbt/requirements.txt) > tests/projects/dbt/constraints.txt
+	set -e; for name in $(ORCHESTRATORS); do \
+		$(call pin,--requirement docs/examples/requirements/$$name.txt --editable .) > docs/examples/constraints/$$name.txt; done
+pin = $(LATEST)/bin/python -m pip install --quiet --dry-run --ignore-installed --report $(LATEST)/report.json $(1) \
+	&& $(LATEST)/bin/python .ci/pins.py $(LATEST)/report.json
 
 test-clients: $(VENV)/installed ## Clients of Braze that others wrote, against the sandbox: needs Node.js with npm, and installs into .clients
 	$(BIN)/pytest clients
@@ -37,14 +53,14 @@ test-orchestrators: $(ORCHESTRATORS:%=.orchestrators/%/installed) ## docs/exampl
 	cd docs/examples && set -e; for name in $(ORCHESTRATORS); do \
 		../../.orchestrators/$$name/bin/python -m pytest --config-file=pytest.ini test_$$name.py; done
 
-.orchestrators/%/installed: docs/examples/requirements/%.txt pyproject.toml
+.orchestrators/%/installed: docs/examples/requirements/%.txt docs/examples/constraints/%.txt pyproject.toml
 	$(PYTHON) -m venv --clear .orchestrators/$*
-	.orchestrators/$*/bin/python -m pip install --quiet -r $< --editable .
+	.orchestrators/$*/bin/python -m pip install --quiet --requirement $< --constraint docs/examples/constraints/$*.txt --editable .
 	touch $@
 
-$(DBT)/installed: tests/projects/dbt/requirements.txt
+$(DBT)/installed: tests/projects/dbt/requirements.txt tests/projects/dbt/constraints.txt
 	$(PYTHON) -m venv $(DBT)
-	$(DBT)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
+	$(DBT)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $< --constraint tests/projects/dbt/constraints.txt
 	touch $@
 
 test-dbt: $(VENV)/installed $(DBT)/installed ## dbt build and retl sync on one warehouse, with dbt itself: a minute
@@ -52,7 +68,7 @@ test-dbt: $(VENV)/installed $(DBT)/installed ## dbt build and retl sync on one w
 
 test-page: $(VENV)/installed ## The sandbox's page in headless Chromium, which it installs if it may
 	@command -v chromium >/dev/null || { [ "$$(id -u)" = 0 ] && apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core; } || { echo "test-page needs Debian's package chromium: sudo apt-get install chromium" >&2; exit 2; }
-	$(BIN)/python -m pip install --quiet --group page
+	$(BIN)/python -m pip install --quiet $(PINNED) --group page
 	$(BIN)/pytest tests/page
 
 lint: $(VENV)/installed
@@ -74,4 +90,4 @@ docs: $(VENV)/installed ## Write what README.md, docs/cli.md and docs/sandbox.md
 	$(BIN)/python -m docs.generate
 
 clean:
-	rm -rf $(VENV) $(DBT) .clients .orchestrators .retl/sandbox warehouse.duckdb target
+	rm -rf $(VENV) $(DBT) $(LATEST) .clients .orchestrators .retl/sandbox warehouse.duckdb target
