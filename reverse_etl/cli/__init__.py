@@ -101,11 +101,10 @@ def _run_in_json() -> int:
     except typer.Abort:
         stderr.say("aborted", "error", "error", location=None, hint=None)
         return 1
-    except _WRONG_COMMAND as error:
-        what = str(error.format_message())
-        stderr.say(what, "error", "error", location=None, hint="retl COMMAND --help")
-        return int(error.exit_code)
-
-
-# What typer raises for a wrong command line has no public name of its own, only those of its children.
-_WRONG_COMMAND: Any = typer.BadParameter.__mro__[2]
+    except Exception as error:
+        wrong_command: Any = error  # what typer raises for one has a message and an exit code, but no public name
+        if not hasattr(error, "format_message"):
+            raise
+        what = str(wrong_command.format_message())
+        stderr.say(what, "mistake", "error", what=what, where=None, hint="retl COMMAND --help")
+        return int(wrong_command.exit_code)
