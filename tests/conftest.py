@@ -1,7 +1,5 @@
 """The vocabulary of the tests: a small project in a folder, and a Braze to send to."""
 
-import os
-import random
 import sys
 import textwrap
 import threading
@@ -258,4 +256,4 @@ def edit(path: Path, old: str, new: str) -> None:
     path.write_text(text.replace(old, new, 1))
 
 
-DATA = Path(os.environ.get("RETL_TEST_DATA", Path(__file__).parents[2] / "shared" / "data"))
+DATA = Path(__file__).parent / "data"

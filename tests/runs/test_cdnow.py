@@ -23,8 +23,6 @@ MONTHS = [date(1997, month, 30 if month in (6, 9, 11) else 31) for month in rang
     date(1998, month, {2: 28, 4: 30, 6: 30}.get(month, 31)) for month in range(1, 7)
 ]
 
-pytestmark = pytest.mark.skipif(not FILE.exists(), reason=f"the data set is not at {FILE}")
-
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
