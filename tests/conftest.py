@@ -23,6 +23,8 @@ from reverse_etl.delivery.session import open_session
 from reverse_etl.project.json_schema import json_schema
 from reverse_etl.project.project import LoadedProject, load_project
 from reverse_etl.runs.outcome import Options, RunResult
+from reverse_etl.runs.run import jobs_of
+from reverse_etl.runs.sequence import run_jobs
 from reverse_etl.sandbox import Fault, Sandbox
 from tests.processes import HANG_S, end_all
 

@@ -40,7 +40,6 @@ from reverse_etl.sandbox import Fault, LoggedRequest, Sandbox
 from reverse_etl.shared_state.place import StatePlace
 from reverse_etl.state.edit import resolve
 from reverse_etl.state.opening import open_state
-from reverse_etl.state.state import Intent
 from tests.conftest import KEY, Held, Shop, Silent
 from tests.processes import Forked
 
