@@ -14,7 +14,9 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import cache
 from http.client import HTTPException
+from importlib.metadata import version
 from urllib.parse import urlsplit
 
 import certifi
@@ -36,6 +38,17 @@ class Workspace:
     timeout_s: float = 30.0
     ca_bundle: str | None = None
 
+    @property
+    def headers(self) -> dict[str, str]:
+        """What every request to it carries: the key, and who sends it."""
+        return {"Authorization": f"Bearer {self.api_key}", "User-Agent": user_agent()}
+
+
+@cache
+def user_agent() -> str:
+    """`retl/VERSION`, for the logs of whoever answers."""
+    return f"retl/{version('reverse-etl')}"
+
 
 class Connection:
     """A keep-alive connection, to be used by one thread. It connects when it has to."""
@@ -43,11 +56,7 @@ class Connection:
     def __init__(self, workspace: Workspace, deadlines: "Deadlines") -> None:
         self._workspace = workspace
         self._deadlines = deadlines
-        self._headers = {
-            "Authorization": f"Bearer {workspace.api_key}",
-            "Content-Type": "application/json",
-            "User-Agent": "retl",
-        }
+        self._headers = {**destination.headers, "Content-Type": "application/json"}
         self._connection: HTTPConnection | None = None
 
     def send(self, path: str, body: bytes) -> Answer | NotSent | NoAnswer:

@@ -1,0 +1,86 @@
+"""What every request to Braze carries, read off the wire."""
+
+import re
+import socket
+import socketserver
+import threading
+import tomllib
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from reverse_etl.sandbox import Sandbox
+from tests.conftest import Retl, Shop
+from tests.test_architecture import PACKAGE, name_of
+
+VERSION = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]["version"]
+
+
+class Tap(socketserver.ThreadingTCPServer):
+    """Stands between a client and a server on loopback: passes all bytes on, and keeps what the client says."""
+
+    def __init__(self, url: str) -> None:
+        self.server = (urlsplit(url).hostname, urlsplit(url).port)
+        self.heard: list[bytearray] = []  # by connection
+        super().__init__(("127.0.0.1", 0), _Passing)
+        self._thread = threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.01})
+
+    def __enter__(self) -> "Tap":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.shutdown()
+        self._thread.join()
+        self.server_close()
+
+    @property
+    def url(self) -> str:
+        return "http://{}:{}".format(*self.server_address)
+
+    def heads(self) -> list[str]:
+        """The request line and the headers of each request, body left out."""
+        return [
+            head
+            for heard in self.heard
+            for head in re.findall(r"^[A-Z]+ /.*?(?=\r\n\r\n)", heard.decode(), re.M | re.S)
+        ]
+
+
+class _Passing(socketserver.BaseRequestHandler):
+    server: Tap
+
+    def handle(self) -> None:
+        heard = bytearray()
+        self.server.heard.append(heard)
+        with socket.create_connection(self.server.server) as server:
+            back = threading.Thread(target=self._answer, args=(server,))
+            back.start()
+            while said := self.request.recv(65536):
+                heard += said
+                server.sendall(said)
+            server.shutdown(socket.SHUT_WR)
+            back.join()
+
+    def _answer(self, server: socket.socket) -> None:
+        while said := server.recv(65536):
+            self.request.sendall(said)
+
+
+def test_every_request_names_retl_and_its_version(tmp_path: Path, braze: Sandbox, retl: Retl):
+    with Tap(braze.url) as tap:
+        shop = Shop(tmp_path / "shop", braze, destination={"endpoint": tap.url})
+        shop.sync("people", "SELECT 'u' || i AS external_id FROM range(300) r(i)")
+        shop.sync("gone", "SELECT 'u1' AS external_id", mode="users_delete", allow_destructive=True, after=["people"])
+        assert (retl("sync", "--all", folder=shop.folder).code, retl("debug", folder=shop.folder).code) == (0, 0)
+        heads = tap.heads()
+    paths = sorted(head.split()[1] for head in heads)
+    assert paths == ["/users/delete"] * 2 + ["/users/track"] * 5  # sync sends 1 and 4, and debug asks one of each
+    agents = [re.findall(r"^user-agent: .*$", head.replace("\r", ""), re.M | re.I) for head in heads]
+    assert agents == [[f"User-Agent: retl/{VERSION}"]] * 7
+
+
+def test_nobody_else_talks_http():
+    """A new place that does sends `Destination.headers`, and joins the test above."""
+    imports = re.compile(r"^\s*(import|from) (requests|urllib3|httpx|aiohttp)\b", re.M)
+    files = (path for path in PACKAGE.rglob("*.py") if imports.search(path.read_text(encoding="utf-8")))
+    assert {name_of(path) for path in files} == {"braze.client", "runs.debug"}
