@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 DBT := .venv-dbt
 LATEST := .venv-latest
 
-.PHONY: demo test test-latest constraints test-page test-clients test-orchestrators test-dbt torture bench lint types check docs clean
+.PHONY: demo test test-page test-clients test-orchestrators test-dbt test-wheel torture bench lint types check docs dist clean
 ORCHESTRATORS := airflow dagster prefect
 
 # The same versions everywhere, until `make constraints` writes down newer ones.
@@ -71,6 +71,9 @@ test-page: $(VENV)/installed ## The sandbox's page in headless Chromium, which i
 	$(BIN)/python -m pip install --quiet $(PINNED) --group page
 	$(BIN)/pytest tests/page
 
+test-wheel: dist ## The wheel, installed into an environment of its own and used outside the checkout
+	$(BIN)/pytest tests/wheel
+
 lint: $(VENV)/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -89,5 +92,9 @@ bench: $(VENV)/installed ## How fast it is, each figure beside its yardstick: so
 docs: $(VENV)/installed ## Write what README.md, docs/cli.md and docs/sandbox.md take from the code
 	$(BIN)/python -m docs.generate
 
+dist: $(VENV)/installed ## The wheel and the sdist, in dist/
+	rm -rf dist
+	$(BIN)/python -m hatchling build
+
 clean:
-	rm -rf $(VENV) $(DBT) $(LATEST) .clients .orchestrators .retl/sandbox warehouse.duckdb target
+	rm -rf dist $(VENV) $(DBT) .clients .orchestrators .retl/sandbox warehouse.duckdb target
