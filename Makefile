@@ -89,7 +89,7 @@ torture: $(VENV)/installed ## Kill syncs at random moments while the server misb
 bench: $(VENV)/installed ## How fast it is, each figure beside its yardstick: some ten minutes
 	$(BIN)/python -m bench.run --write $(BENCH)
 
-docs: $(VENV)/installed ## Write what README.md, docs/cli.md and docs/sandbox.md take from the code
+docs: $(VENV)/installed ## Write what README.md, pages of docs/ and syncs.schema.json take from the code
 	$(BIN)/python -m docs.generate
 
 dist: $(VENV)/installed ## The wheel and the sdist, in dist/
@@ -97,4 +97,5 @@ dist: $(VENV)/installed ## The wheel and the sdist, in dist/
 	$(BIN)/python -m hatchling build
 
 clean:
-	rm -rf dist $(VENV) $(DBT) .clients .orchestrators .retl/sandbox warehouse.duckdb target
+	rm -rf $(VENV) $(DBT) .clients .orchestrators .bench .retl/sandbox warehouse.duckdb target dist
+	rm -rf .hypothesis .mypy_cache .pytest_cache .ruff_cache

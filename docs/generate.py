@@ -20,11 +20,25 @@ from pydantic_core import PydanticUndefined
 from typer.main import get_command
 
 from docs.sandbox_rules import RULES, SOURCES, Rule
-from reverse_etl.braze.modes import MODES, Extra, Kind, Mode
+from reverse_etl.braze.client import CONNECT_TIMEOUT_S
+from reverse_etl.braze.modes import (
+    MAX_ARRAY_ITEMS,
+    MAX_BODY_BYTES,
+    MAX_JSON_BYTES,
+    MAX_PROPERTIES,
+    MAX_TEXT,
+    MODES,
+    RATE_LIMITS,
+    Extra,
+    Kind,
+    Mode,
+)
 from reverse_etl.cli import app
+from reverse_etl.delivery.retry import RetryPolicy
 from reverse_etl.project.json_schema import SCHEMA_FILE, json_schema
-from reverse_etl.project.spec import BrazeConfig, Dbt, Guards, Incremental, StatePlace, Sync
+from reverse_etl.project.spec import Dbt, Destination, Guards, Incremental, StatePlace, Sync, Warehouse
 from reverse_etl.report.artifacts import Manifest, PlanArtifact, RunResults
+from reverse_etl.runs.outcome import Options
 from reverse_etl.sandbox.http.limits import DEFAULTS, LIGHT_EXPORT
 from reverse_etl.sandbox.workspace import ENDPOINTS, Endpoint
 from reverse_etl.words import as_json
@@ -33,7 +47,7 @@ ROOT = Path(__file__).parents[1]
 
 
 def modes() -> str:
-    lines = ["| mode | call | columns | rows per request | sends | idempotent |", "|---|---|---|---|---|---|"]
+    lines = ["| mode | endpoint | columns | rows per request | sends | idempotent |", "|---|---|---|---|---|---|"]
     lines += [f"| {_mode_row(mode)} |" for mode in MODES.values()]
     return "\n".join(lines)
 
@@ -81,6 +95,34 @@ def _word(default: object) -> str:
 def _values(annotation: object) -> str:
     listed = re.findall(r"Literal\[(.*?)\]", str(annotation))
     return listed[0].replace("'", "`") if listed else ""
+
+
+def limits() -> str:
+    """What Braze takes at most, and how long retl keeps trying."""
+    policy = RetryPolicy()
+    tried = f"{policy.tries}, within {policy.give_up_after_s / 60:g} minutes"
+    rows = [
+        ("a string: custom attribute, property, key in nested data", f"{MAX_TEXT} characters"),
+        ("an array or object attribute; the properties of one event or purchase", f"{MAX_JSON_BYTES // 1000} KB"),
+        ("an array attribute", f"{MAX_ARRAY_ITEMS} elements"),
+        ("one event or purchase", f"{MAX_PROPERTIES} properties"),
+        ("a request body", f"{MAX_BODY_BYTES / 1_000_000:g} MB (Braze rejects more than 4 MB)"),
+        *((f"`rate_limits: {family}`", _window(family)) for family in RATE_LIMITS),
+        ("requests in flight", f"{Options().threads}, or `--threads`"),
+        ("to connect; to a response", f"{CONNECT_TIMEOUT_S:g} s; `timeout_s`"),
+        (
+            "attempts to send a request",
+            f"{tried}; after status 429, within {policy.throttled_give_up_after_s / 60:g} minutes",
+        ),
+        ("age of a saved plan", "24 hours, or `retl apply --max-age`"),
+    ]
+    return "\n".join(["| | at most |", "|---|---|", *(f"| {what} | {most} |" for what, most in rows)])
+
+
+def _window(family: str) -> str:
+    paths = dict.fromkeys(mode.call.path for mode in MODES.values() if mode.call.family == family)
+    window = RATE_LIMITS[family]
+    return f"{window.requests:,} requests in {window.per_seconds:g} s: {', '.join(paths)}"
 
 
 def commands() -> str:
@@ -209,7 +251,7 @@ def _console(commands: Sequence[str], folder: Path) -> str:
     return f"```console\n{text}\n```"
 
 
-# What README.md quotes of bench/RESULTS.md: a line of its table, and how it is put.
+# What docs/reference.md quotes of bench/RESULTS.md: a line of its table, and how it is put.
 _QUOTED = {
     "10M: sync, nothing changed": "10M rows x 20 columns, nothing changed: the whole `retl sync`",
     "10M: sync, 1 % changed and sent": "the same, 1 % changed and sent",
@@ -230,6 +272,18 @@ def bench() -> str:
     lines = [f"`make bench`, {about}", "", "| | wall s | | |", "|---|---|---|---|"]
     lines += [f"| {text} | {' | '.join(found[name])} |" for name, text in _QUOTED.items()]
     return "\n".join(lines)
+
+
+def bench_in_short() -> str:
+    """Three of its figures, with their yardsticks."""
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in _results() if line.startswith("|")]
+    wall = {name: f"**{wall} s** ({ratio})" for name, wall, _, _, _, ratio, _ in cells}
+    ratio = {name: ratio for name, *_, ratio, _ in cells}
+    unchanged, changed, sent = "10M: sync, nothing changed", "10M: sync, 1 % changed and sent", "requests/s over 60 s"
+    return f"""\
+* 10 million rows of 20 columns, nothing changed: {wall[unchanged]}. COPY is DuckDB's, of the same model to Parquet.
+* The same, 1 % changed and sent: {wall[changed]}, with a peak memory of {ratio["10M: peak memory"]}.
+* Sending at Braze's rate limit, 75 rows per request: **{ratio[sent]}**."""
 
 
 def example(name: str) -> Callable[[], str]:
@@ -275,15 +329,17 @@ def sandbox_sources() -> str:
 
 
 PARTS: Mapping[str, Mapping[str, Callable[[], str]]] = {
-    "README.md": {
-        "demo": demo,
+    "README.md": {"demo": demo, "bench": bench_in_short},
+    "docs/reference.md": {
         "modes": modes,
         "sync keys": keys_of(Sync),
         "guard keys": keys_of(Guards),
         "incremental keys": keys_of(Incremental),
-        "destination keys": keys_of(BrazeConfig),
+        "warehouse keys": keys_of(Warehouse),
+        "destination keys": keys_of(Destination),
         "dbt keys": keys_of(Dbt),
         "state keys": keys_of(StatePlace),
+        "limits": limits,
         "commands": commands,
         "bench": bench,
     },
