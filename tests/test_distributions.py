@@ -1,5 +1,7 @@
 """What the wheel and the sdist hold: no file is forgotten, and none comes along."""
 
+import os
+import re
 import subprocess
 import sys
 import tarfile
@@ -79,6 +81,17 @@ def test_sdist_holds_what_make_demo_and_make_test_need(sdist: Path):
     always = {".gitignore", "PKG-INFO", "README.md", "pyproject.toml"}
     with tarfile.open(sdist) as archive:
         assert set(archive.getnames()) == {f"{NAME}/{name}" for name in {*files(*(i[1:] for i in included)), *always}}
+
+
+def test_make_finds_in_the_sdist_every_file_that_it_starts_from(sdist: Path, tmp_path: Path):
+    with tarfile.open(sdist) as archive:
+        archive.extractall(tmp_path, filter="data")
+    makefile = (tmp_path / NAME / "Makefile").read_text(encoding="utf-8")
+    targets = re.findall(r"^([a-z-]+):.*##", makefile, re.MULTILINE)
+    command = ["make", "--dry-run", "--no-print-directory", *targets]
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
+    done = subprocess.run(command, cwd=tmp_path / NAME, env=environ, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_wheel_of_the_sdist_is_the_same_to_the_byte(wheel: Path, sdist: Path, tmp_path: Path):
