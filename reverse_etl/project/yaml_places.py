@@ -70,7 +70,7 @@ def _location(file: str, mark: yaml.Mark) -> Location:
     return Location(file, mark.line + 1, mark.column + 1)
 
 
-def _parse(loader: Any, file: str) -> tuple[Any, Positions, list[Mistake]]:
+def _parse(loader: Any, file: str) -> tuple[Any, Positions, list[Problem]]:
     positions = Positions(file)
     try:
         root = loader.get_single_node()
@@ -82,7 +82,7 @@ def _parse(loader: Any, file: str) -> tuple[Any, Positions, list[Mistake]]:
         loader.dispose()
 
 
-def parse_yaml(text: str, file: str) -> tuple[Any, Positions, list[Mistake]]:
+def parse_yaml(text: str, file: str) -> tuple[Any, Positions, list[Problem]]:
     """The document, where everything in it stands, and its keys that stand twice.
 
     Raises ProjectError at the line where the text is no YAML.
