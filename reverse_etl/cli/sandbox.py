@@ -1,4 +1,4 @@
-"""The command that serves the stand-in: sandbox."""
+"""The command that runs the local Braze emulator: sandbox."""
 
 import errno
 from pathlib import Path
@@ -14,73 +14,94 @@ app = typer.Typer()
 
 @app.command()
 def sandbox(
-    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="0 takes a free one.")] = 8080,
+    port: Annotated[
+        int, typer.Option("--port", min=0, max=65535, help="Port to listen on; 0 picks a free port.")
+    ] = 8080,
     file: Annotated[
         Path | None,
         typer.Option(
-            "--file", help="Where to keep what is sent: else the project's, without a project a temporary one."
+            "--file",
+            help="SQLite file for the sandbox's data. Default: the project's; outside a project, a temporary file.",
         ),
     ] = None,
     fault: Annotated[
         list[str] | None,
-        typer.Option("--fault", help="What goes wrong: status:status=503,probability=0.01 (see docs/sandbox.md)."),
+        typer.Option(
+            "--fault", help="Inject a fault, for example status:status=503,probability=0.01 (see docs/sandbox.md)."
+        ),
     ] = None,
-    seed: Annotated[int, typer.Option("--seed", help="Of chance in faults: the same seed, the same faults.")] = 0,
-    last: Annotated[int, typer.Option("--last", min=0, help="Print the last requests it took instead.")] = 0,
+    seed: Annotated[
+        int, typer.Option("--seed", help="Random seed for faults: the same seed gives the same faults.")
+    ] = 0,
+    last: Annotated[
+        int, typer.Option("--last", min=0, help="Print the last N requests instead of starting the server.")
+    ] = 0,
     key: Annotated[
-        list[str] | None, typer.Option("--key", help="KEY:SCOPE,SCOPE of an API key; without any, sandbox may do all.")
+        list[str] | None,
+        typer.Option(
+            "--key",
+            help="Accept an API key: KEY (all permissions), or KEY:PERMISSION,PERMISSION. "
+            "Default: the key sandbox, with all permissions.",
+        ),
     ] = None,
     limit: Annotated[
         list[str] | None,
-        typer.Option("--limit", help="Of a rate limit: users_track=1000/60 or =none (names: see docs/sandbox.md)."),
+        typer.Option(
+            "--limit",
+            help="Override a rate limit: users_track=1000/60, or users_track=none (names: see docs/sandbox.md).",
+        ),
     ] = None,
     legacy_contract: Annotated[
         bool,
         typer.Option(
-            "--legacy-contract",
-            help="As before August 2024: 75 objects in each array, exports of all fields, 2,500 of them a minute.",
+            "--older-contract",
+            help="Behave like contracts from before August 2024: 75 objects per array, exports of all fields, "
+            "2,500 exports per minute.",
         ),
     ] = False,
     ready_file: Annotated[
         Path | None,
-        typer.Option("--ready-file", help="Written when it answers, gone when it ends: JSON of url, port, pid, keys."),
+        typer.Option(
+            "--ready-file",
+            help="Write a JSON file with url, port, pid and keys once the server is ready; removed on exit.",
+        ),
     ] = None,
-    parent_pid: Annotated[
-        int | None, typer.Option("--parent-pid", min=1, help="End when this process has ended.")
-    ] = None,
+    parent_pid: Annotated[int | None, typer.Option("--parent-pid", min=1, help="Exit when this process exits.")] = None,
     project_dir: Annotated[
-        Path | None, typer.Option("--project-dir", help="The folder with syncs.yml, if there is one.")
+        Path | None, typer.Option("--project-dir", help="Project folder (contains syncs.yml), if there is one.")
     ] = None,
     target: Annotated[
-        str | None, typer.Option("--target", "-t", help="A target of syncs.yml, if not its default.")
+        str | None, typer.Option("--target", "-t", help="Target in syncs.yml, if not the default.")
     ] = None,
     variables: Annotated[str | None, typer.Option("--vars", help="Values for var(), as YAML: '{country: KR}'.")] = None,
 ) -> None:
-    """Serve a local stand-in of Braze until Ctrl-C, for tests and for other clients; with a page to look at it.
+    """Run a local Braze emulator until Ctrl-C, for tests and other clients, with a web page to inspect it.
 
-    Needs no project: in one, it keeps what is sent where its runs do.
+    Needs no project. Inside one, it uses the same data file as the project's runs against the sandbox.
     """
     from reverse_etl.sandbox import OLDER_EXPORTS, FileRefusedError, Sandbox, parse_fault, parse_limits, serve
 
     try:
         faults = [parse_fault(text) for text in fault or []]
     except ValueError as error:
-        raise ProjectError(
-            f"--fault: {error}", hint="write KIND:NAME=VALUE,NAME=VALUE, as docs/sandbox.md has it"
-        ) from error
+        raise ProjectError(f"--fault: {error}", hint="use KIND:NAME=VALUE,NAME=VALUE; see docs/sandbox.md") from error
     try:
         limits = {**(OLDER_EXPORTS if legacy_contract else {}), **parse_limits(limit or [])}
     except ValueError as error:
-        raise ProjectError(f"--limit: {error}", hint="docs/sandbox.md has the names, in its table of calls") from error
+        raise ProjectError(f"--limit: {error}", hint='for the names, see "Endpoints" in docs/sandbox.md') from error
     asked_for = {"--project-dir": project_dir, "--target": target, "--vars": variables}
     named = [option for option, value in asked_for.items() if value is not None]
     if file is not None and named:
-        raise ProjectError(f"--file and {named[0]} both say where it is kept", hint="leave one of them out")
+        raise ProjectError(
+            f"--file cannot be combined with {named[0]}: both set the data file", hint="remove one of them"
+        )
     file = file or _file_of_project(project_dir, target, variables)
     try:
         if last:
             if file is None:
-                raise ProjectError("--last: there is no project here", hint="name the sandbox's file with --file")
+                raise ProjectError(
+                    "--last: there is no project in this folder", hint="pass the sandbox file with --file"
+                )
             with Sandbox(file) as braze:
                 for request in braze.requests()[-last:]:
                     print(f"{request.path}  {request.status}\n{request.body}")
@@ -93,7 +114,7 @@ def sandbox(
             ready_file.unlink(missing_ok=True)
 
         def ready(url: str) -> None:
-            print(f"{url}  keys: {', '.join(keys)}  file: {file or 'a temporary one'}", flush=True)
+            print(f"{url}  keys: {', '.join(keys)}  file: {file or 'temporary'}", flush=True)
             if ready_file is not None:
                 _write_ready(ready_file, url, list(keys))
 
@@ -114,13 +135,13 @@ def sandbox(
             if ready_file is not None:
                 ready_file.unlink(missing_ok=True)
     except FileRefusedError as error:
-        raise ProjectError(str(error), hint="name another one with --file") from error
+        raise ProjectError(str(error), hint="pass another file with --file") from error
     except OSError as error:
         if error.errno in (errno.EADDRINUSE, errno.EACCES) and error.filename is None:
-            raise ProjectError(f"port {port}: {error.strerror}", hint="--port 0 takes a free one") from error
+            raise ProjectError(f"port {port}: {error.strerror}", hint="use --port 0 to pick a free port") from error
         if error.filename is None:
             raise
-        raise ProjectError(f"{error.filename}: {error.strerror}", hint="name a file that can be written") from error
+        raise ProjectError(f"{error.filename}: {error.strerror}", hint="pass a path that can be written") from error
 
 
 def _file_of_project(folder: Path | None, target: str | None, variables: str | None) -> Path | None:

@@ -130,7 +130,7 @@ class Sandbox:
     def url(self) -> str:
         """http://127.0.0.1:PORT"""
         if self._server is None:
-            raise RuntimeError("the sandbox is not running: enter it with `with`")
+            raise RuntimeError("the sandbox is not running: start it with a `with` statement")
         return f"http://127.0.0.1:{self._server.port}"
 
     def add_fault(self, *faults: Fault) -> None:
@@ -148,13 +148,13 @@ class Sandbox:
     def snapshot(self, name: str | None = None) -> str:
         """Keep how everything stands, faults too; its name, for `restore`."""
         if self._snapshots is None:
-            raise RuntimeError("the sandbox is not running: enter it with `with`")
+            raise RuntimeError("the sandbox is not running: start it with a `with` statement")
         return self._snapshots.take(name)
 
     def restore(self, name: str) -> None:
         """Go back to a snapshot, as often as you like."""
         if self._snapshots is None:
-            raise RuntimeError("the sandbox is not running: enter it with `with`")
+            raise RuntimeError("the sandbox is not running: start it with a `with` statement")
         self._snapshots.restore(name)
 
     def requests(self, after: int = 0) -> list[LoggedRequest]:
@@ -205,7 +205,7 @@ class Sandbox:
     @property
     def _read(self) -> Reader:
         if self._reader is None:
-            raise RuntimeError("the sandbox is not running: enter it with `with`")
+            raise RuntimeError("the sandbox is not running: start it with a `with` statement")
         return self._reader
 
 

@@ -68,7 +68,7 @@ class Reader:
     ) -> list[int]:
         """Users with this identifier; an alias is (name, label). Several share an e-mail: the usual choice first."""
         if (external_id is not None) + (alias is not None) + (email is not None) != 1:
-            raise ValueError("name one of external_id, alias and email")
+            raise ValueError("pass one of external_id, alias and email")
         if external_id is not None:
             where = "external_id = ?1 OR id IN (SELECT user FROM deprecated_ids WHERE external_id = ?1)"
             values: tuple[str, ...] = (external_id,)

@@ -227,11 +227,11 @@ def _format_of(db: sqlite3.Connection, path: Path) -> int:
     except sqlite3.OperationalError:
         raise
     except sqlite3.DatabaseError as error:
-        raise FileRefusedError(f"{path} is no file of the sandbox") from error
+        raise FileRefusedError(f"{path} is not a sandbox file") from error
     if not tables:
         return 0
     if application_id != APPLICATION_ID:
-        raise FileRefusedError(f"{path} is no file of the sandbox")
+        raise FileRefusedError(f"{path} is not a sandbox file")
     if version > FORMAT:
         raise FileRefusedError(f"{path} was written by a newer version of the sandbox")
     return int(version)

@@ -26,7 +26,7 @@ class Snapshots:
     def take(self, name: object = None) -> str:
         """Keep how things stand, under this name or one of ours. A name that is there is taken anew."""
         if name is not None and (not isinstance(name, str) or not name):
-            raise ValueError("the name of a snapshot is a text")
+            raise ValueError("the name of a snapshot must be a string")
         with self._lock:
             if self._folder is None:
                 self._folder = tempfile.TemporaryDirectory(prefix="braze-snapshots-")
@@ -45,7 +45,7 @@ class Snapshots:
         with self._lock:
             if not isinstance(name, str) or name not in self._taken:
                 known = ", ".join(self._taken) or "none"
-                raise ValueError(f"there is no snapshot {name!r}: {known}")
+                raise ValueError(f"unknown snapshot {name!r}; existing snapshots: {known}")
             path, faults = self._taken[name]
             self._reader.restore_from(path)
             self._faults.put_back(faults)

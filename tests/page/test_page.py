@@ -54,8 +54,8 @@ def test_user_is_searched_and_a_value_followed_to_its_request(page: Page):
 
 def test_refused_and_dropped_objects_stand_out_in_the_body(page: Page):
     page.goto("/#/requests/3")
-    rejected = page.locator(".json .row.rejected")
-    expect(rejected.first).to_have_text(
+    refused = page.locator(".json .row.refused")
+    expect(refused.first).to_have_text(
         "✗ rejected: 'external_id', 'braze_id', 'user_alias', 'email' or 'phone' is required", use_inner_text=False
     )
     assert [text.strip() for text in rejected.all_text_contents()[1:]] == ["{", '"tier": "nobody\'s"', "},"]
@@ -138,16 +138,16 @@ def test_row_in_hand_stays_and_a_button_says_what_is_new(page: Page, braze: Sand
 
 def test_faults_are_added_and_cleared(page: Page, braze: Sandbox):
     page.goto("/#/faults")
-    page.get_by_label("A fault").fill("status:status=503,times=2")
+    page.get_by_label("New fault").fill("status:status=503,times=2")
     page.get_by_role("button", name="Add").click()
     expect(page.locator("tbody tr")).to_have_count(1)
     assert requests.post(f"{braze.url}/users/track", json={}, headers=KEY).status_code == 503
     expect(page.locator("tbody td.number")).to_have_text("1")
-    page.get_by_label("A fault").fill("nonsense")
+    page.get_by_label("New fault").fill("nonsense")
     page.get_by_role("button", name="Add").click()
     expect(page.get_by_role("alert").last).to_contain_text("unknown fault 'nonsense'")
     page.get_by_role("button", name="Clear all faults").click()
-    expect(page.get_by_text("Nothing goes wrong")).to_be_visible()
+    expect(page.get_by_text("No active faults")).to_be_visible()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

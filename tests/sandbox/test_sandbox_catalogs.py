@@ -338,7 +338,7 @@ def test_unknown_item_is_told(braze, method, status):
         pytest.param(
             ITEM,
             [{"id": "restaurant1"}],
-            ("id-in-body", "Item ids belong into the path alone", ["id"], ["restaurant1"]),
+            ("id-in-body", "Item ids belong in the path only", ["id"], ["restaurant1"]),
             id="id in the body",
         ),
         pytest.param(

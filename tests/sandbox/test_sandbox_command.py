@@ -45,7 +45,7 @@ def test_ready_file_says_where_it_answers_and_goes_with_it(tmp_path: Path):
     with running(tmp_path, "--key", "k1", "--key", "k2:users.track") as (process, ready, line):
         url = f"http://127.0.0.1:{ready['port']}"
         assert ready == {"url": url, "port": ready["port"], "pid": process.pid, "keys": ["k1", "k2"]}
-        assert line == f"{url}  keys: k1, k2  file: a temporary one\n"
+        assert line == f"{url}  keys: k1, k2  file: temporary\n"
         assert stat.S_IMODE((tmp_path / "ready.json").stat().st_mode) == 0o600
         assert requests.get(url).status_code == 200
         process.terminate()
@@ -91,12 +91,12 @@ def test_file_is_kept_for_the_next_start(tmp_path: Path):
     [
         pytest.param(
             ("--last", "1"),
-            "--last: there is no project here\n  hint: name the sandbox's file with --file\n",
+            "--last: there is no project in this folder\n  hint: pass the sandbox file with --file\n",
             id="last without a project",
         ),
         pytest.param(
             ("--ready-file", "no/such/folder/f", "--port", "0"),
-            "no/such/folder/f.{pid}: No such file or directory\n  hint: name a file that can be written\n",
+            "no/such/folder/f.{pid}: No such file or directory\n  hint: pass a path that can be written\n",
             id="ready file in no folder",
         ),
     ],
@@ -194,6 +194,6 @@ def test_requests_are_answered_while_a_snapshot_is_taken_and_restored(braze):
 @pytest.mark.parametrize("options", [["--project-dir", "nowhere"], ["--target", "prod"], ["--vars", "{a: 1}"]])
 def test_file_and_a_project_are_not_both_taken(retl: Retl, tmp_path: Path, options):
     outcome = retl("sandbox", "--file", "braze.sqlite", *options)
-    message = f"--file and {options[0]} both say where it is kept\n  hint: leave one of them out\n"
+    message = f"--file cannot be combined with {options[0]}: both set the data file\n  hint: remove one of them\n"
     assert (outcome.code, outcome.err) == (2, message)
     assert list(tmp_path.iterdir()) == []

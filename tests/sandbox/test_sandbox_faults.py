@@ -282,11 +282,11 @@ def test_faults_do_not_touch_control_paths(braze):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"kind": "explode"}, "unknown fault 'explode'; there are status, html, drop_before, "),
-        ({"kind": "status", "status": 99}, "a fault's status is between 200 and 599, not 99"),
-        ({"kind": "delay", "seconds": -1}, "skip, times and seconds of a fault count from 0"),
-        ({"kind": "html", "probability": 2}, "a fault's probability is between 0 and 1, not 2"),
-        ({"kind": "object_error"}, "an object_error names external_ids, or a share of them"),
+        ({"kind": "explode"}, "unknown fault 'explode'; expected one of status, html, drop_before, "),
+        ({"kind": "status", "status": 99}, "a fault's status must be between 200 and 599, not 99"),
+        ({"kind": "delay", "seconds": -1}, "skip, times and seconds of a fault must not be negative"),
+        ({"kind": "html", "probability": 2}, "a fault's probability must be between 0 and 1, not 2"),
+        ({"kind": "object_error"}, "an object_error requires external_ids or share"),
     ],
 )
 def test_fault_that_makes_no_sense_is_an_error(options, message):
@@ -325,14 +325,16 @@ def test_faults_are_set_listed_and_cleared_over_http(braze):
 @pytest.mark.parametrize(
     ("body", "message"),
     [
-        pytest.param({}, "faults are a JSON array of objects", id="no array"),
-        pytest.param([{}], "a fault is an object with a 'kind'", id="no kind"),
+        pytest.param({}, "faults must be a JSON array of objects", id="no array"),
+        pytest.param([{}], "a fault must be an object with a 'kind'", id="no kind"),
         pytest.param([{"kind": "explode"}], "unknown fault 'explode'", id="unknown kind"),
         pytest.param([{"kind": "delay", "second": 1}], "unknown field 'second' of a fault", id="unknown field"),
         pytest.param([{"kind": "delay", "seconds": "1"}], "field 'seconds' of a fault has the wrong type", id="type"),
         pytest.param([{"kind": "delay", "times": True}], "field 'times' of a fault has the wrong type", id="boolean"),
         pytest.param(
-            [{"kind": "status", "headers": {"a": 1}}], "headers and external_ids of a fault are strings", id="header"
+            [{"kind": "status", "headers": {"a": 1}}],
+            "headers and external_ids of a fault must be strings",
+            id="header",
         ),
     ],
 )
@@ -367,13 +369,13 @@ def test_fault_is_read_from_text(text: str, fault: Fault):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("typo", "unknown fault 'typo'; there are status, html, drop_before, "),
-        ("delay:second=1", "unknown field 'second' of a fault; there are kind, path, "),
-        ("delay:seconds", "'seconds' in a fault is not NAME=VALUE"),
+        ("typo", "unknown fault 'typo'; expected one of status, html, drop_before, "),
+        ("delay:second=1", "unknown field 'second' of a fault; expected one of kind, path, "),
+        ("delay:seconds", "'seconds' in a fault must have the form NAME=VALUE"),
         ("delay:seconds=soon", "field 'seconds' of a fault has the wrong type"),
-        ("delay:probability=2", "a fault's probability is between 0 and 1, not 2"),
-        ("object_error", "an object_error names external_ids, or a share of them"),
-        ("status:burst=0", "the burst of a fault counts from 1"),
+        ("delay:probability=2", "a fault's probability must be between 0 and 1, not 2"),
+        ("object_error", "an object_error requires external_ids or share"),
+        ("status:burst=0", "the burst of a fault must be at least 1"),
     ],
 )
 def test_bad_fault_is_told_from_text(retl, tmp_path, text: str, message: str):

@@ -300,7 +300,7 @@ def test_no_windows_are_no_limit_and_no_headers():
 
 
 def test_unknown_family_is_named_with_those_that_exist():
-    with pytest.raises(ValueError, match=r"unknown rate limit 'track'; there are catalog_fields, .*users_track"):
+    with pytest.raises(ValueError, match=r"unknown rate limit 'track'; expected one of catalog_fields, .*users_track"):
         Sandbox(limits={"track": [(1, 1)]})
 
 
@@ -476,7 +476,7 @@ def test_other_file_is_refused_and_left_alone(tmp_path, content):
     else:
         path.write_bytes(content)
     before = path.read_bytes(), path.stat().st_mode
-    with pytest.raises(ValueError, match=r"mine\.db is no file of the sandbox$"), Sandbox(path):
+    with pytest.raises(ValueError, match=r"mine\.db is not a sandbox file$"), Sandbox(path):
         pass
     assert (path.read_bytes(), path.stat().st_mode) == before
 
@@ -643,7 +643,7 @@ def project(folder: Path) -> None:
 def test_file_that_cannot_be_used_is_an_error_with_a_hint(retl, tmp_path):
     project(tmp_path)
     file = newer_file(tmp_path / "braze.sqlite")
-    message = f"{file} was written by a newer version of the sandbox\n  hint: name another one with --file\n"
+    message = f"{file} was written by a newer version of the sandbox\n  hint: pass another file with --file\n"
     for arguments in (["--port", "0"], ["--last", "1"]):
         outcome = retl("sandbox", "--file", str(file), *arguments)
         assert (outcome.code, outcome.out, outcome.err) == (2, "", message)
@@ -670,22 +670,22 @@ def test_taken_port_is_an_error_with_a_hint(retl, tmp_path):
     assert (outcome.code, outcome.out, outcome.err) == (
         2,
         "",
-        f"port {port}: Address already in use\n  hint: --port 0 takes a free one\n",
+        f"port {port}: Address already in use\n  hint: use --port 0 to pick a free port\n",
     )
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("users_track", "'users_track' is not NAME=REQUESTS/SECONDS or NAME=none"),
-        ("users_track=many", "'users_track=many' is not NAME=REQUESTS/SECONDS or NAME=none"),
-        ("users_track=5/0", "rate limit 'users_track': requests count from 0, seconds are more than 0"),
+        ("users_track", "'users_track' must have the form NAME=REQUESTS/SECONDS or NAME=none"),
+        ("users_track=many", "'users_track=many' must have the form NAME=REQUESTS/SECONDS or NAME=none"),
+        ("users_track=5/0", "rate limit 'users_track': requests must not be negative, and seconds must be positive"),
     ],
 )
 def test_bad_limit_is_an_error_with_a_hint(retl, tmp_path, text, message):
     project(tmp_path)
     outcome = retl("sandbox", "--limit", text)
-    hint = "docs/sandbox.md has the names, in its table of calls"
+    hint = 'for the names, see "Endpoints" in docs/sandbox.md'
     assert (outcome.code, outcome.err) == (2, f"--limit: {message}\n  hint: {hint}\n")
 
 

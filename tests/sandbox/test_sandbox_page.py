@@ -361,7 +361,7 @@ def test_snapshots_are_listed_named_and_taken_anew():
         answer = requests.post(f"{braze.url}/_sandbox/restore", json={"name": "other"})
         assert (answer.status_code, answer.json()) == (
             400,
-            {"message": "there is no snapshot 'other': snapshot-1, mine"},
+            {"message": "unknown snapshot 'other'; existing snapshots: snapshot-1, mine"},
         )
 
 
@@ -379,7 +379,7 @@ def test_put_replaces_faults_and_starts_chance_again():
         (fault,) = read(braze, "pulse")["faults"]
         assert (fault["kind"], fault["hits"]) == ("status", first.count(503))
         wrong = requests.put(f"{braze.url}/_sandbox/faults", json={"fault": []})
-        assert (wrong.status_code, wrong.json()) == (400, {"message": 'send {"faults": [...], "seed": a whole number}'})
+        assert (wrong.status_code, wrong.json()) == (400, {"message": 'expected {"faults": [...], "seed": integer}'})
 
 
 def test_a_list_holds_no_more_than_a_page():

@@ -12,9 +12,9 @@ NOW = 1_800_000_000.0  # 2027-01-15T08:00:00Z
 T0 = "2026-11-23T08:15:00.123Z"
 NO_IDENTIFIER = "'external_id', 'braze_id', 'user_alias', 'email' or 'phone' is required"
 NOTHING_VALID = "Valid data must be provided in the 'attributes', 'events', or 'purchases' fields."
-BAD_KEY = "key with a blank, a dot, a dollar sign or more than 255 characters"
-BAD_NAME = "property name that is empty, too long or begins with a dollar sign"
-BAD_PROPERTY = "property with a string of more than 255 characters, a bad $time or 100 levels"
+BAD_KEY = "key has a space, a dot, a dollar sign or more than 255 characters"
+BAD_NAME = "property name is empty, too long, or starts with a dollar sign"
+BAD_PROPERTY = "property has a string longer than 255 characters, an invalid $time, or 100 levels"
 ALIAS = {"alias_name": "a1", "alias_label": "crm"}
 
 
@@ -289,7 +289,7 @@ def test_whole_profile_of_a_user_that_an_object_made(braze):
 def test_unknown_user_is_made_or_the_object_does_nothing(braze, one, is_made):
     send(braze, {**one, "plan": "pro"})
     assert [profile["custom_attributes"] for profile in braze.profiles()] == ([{"plan": "pro"}] if is_made else [])
-    assert drops(braze) == ([] if is_made else [("", "no such user, and none is created")])
+    assert drops(braze) == ([] if is_made else [("", "user does not exist, and is not created")])
 
 
 def test_events_and_purchases_make_users_as_attributes_do(braze):
@@ -517,18 +517,18 @@ def test_merge_objects_merges_at_all_depths(braze, switch, first, then, result):
 @pytest.mark.parametrize(
     ("first", "then", "reason"),
     [
-        pytest.param("old", "x" * 256, "string of more than 255 characters", id="long text"),
-        pytest.param({"a": 1}, {"a": None}, "null inside a nested value", id="nested null"),
-        pytest.param([1], [1, None], "null inside a nested value", id="null in an array"),
+        pytest.param("old", "x" * 256, "string longer than 255 characters", id="long text"),
+        pytest.param({"a": 1}, {"a": None}, "null in a nested value", id="nested null"),
+        pytest.param([1], [1, None], "null in a nested value", id="null in an array"),
         pytest.param(
             {"a": 1},
             {"a": "x" * 256},
-            "string of more than 255 characters inside a nested value",
+            "string longer than 255 characters in a nested value",
             id="nested long text",
         ),
-        pytest.param({"a": 1}, {"a": {"$time": "soon"}}, "bad $time inside a nested value", id="bad time"),
-        pytest.param({"a": 1}, {"a": {"$time": None}}, "bad $time inside a nested value", id="null time"),
-        pytest.param({"a": 1}, {"a": {"$time": "3001-01-01"}}, "bad $time inside a nested value", id="year after 3000"),
+        pytest.param({"a": 1}, {"a": {"$time": "soon"}}, "invalid $time in a nested value", id="bad time"),
+        pytest.param({"a": 1}, {"a": {"$time": None}}, "invalid $time in a nested value", id="null time"),
+        pytest.param({"a": 1}, {"a": {"$time": "3001-01-01"}}, "invalid $time in a nested value", id="year after 3000"),
         pytest.param({"a": 1}, {"a b": 1}, BAD_KEY, id="blank in a key"),
         pytest.param({"a": 1}, {"a": {"b.c": 1}}, BAD_KEY, id="dot in a key"),
         pytest.param({"a": 1}, {"$a": 1}, BAD_KEY, id="dollar in a key"),
@@ -537,7 +537,7 @@ def test_merge_objects_merges_at_all_depths(braze, switch, first, then, result):
         pytest.param([{"a": 1}], {"$add": [{"x": "x" * 250}] * 400}, "more than 100 KB", id="$add beyond 100 KB"),
         pytest.param([{"a": 1}], [{"x": "x" * 250}] * 400, "more than 100 KB", id="big array of objects"),
         pytest.param([1], nested(101), "more than 100 levels", id="too deep"),
-        pytest.param([{"a": 1}], [{"a": 2}, 3], "array of objects and other values", id="mixed array"),
+        pytest.param([{"a": 1}], [{"a": 2}, 3], "array that mixes objects and other values", id="mixed array"),
         pytest.param(1, {"inc": "1"}, "increment by something other than an integer", id="inc by text"),
         pytest.param(1, {"inc": 1.5}, "increment by something other than an integer", id="inc by a decimal"),
         pytest.param("a", {"inc": 1}, "increment of something other than an integer", id="inc of a text"),
@@ -549,7 +549,7 @@ def test_merge_objects_merges_at_all_depths(braze, switch, first, then, result):
             "a", {"$add": [{"b": 1}]}, "array operator on something other than an array of objects", id="$add to a text"
         ),
         pytest.param([{"a": 1}], {"$add": [1]}, "array operator without an array of objects", id="$add of a number"),
-        pytest.param([{"a": 1}], {"$add": [{"b": None}]}, "null inside a nested value", id="$add of null"),
+        pytest.param([{"a": 1}], {"$add": [{"b": None}]}, "null in a nested value", id="$add of null"),
         pytest.param(
             [{"a": 1}],
             {"$remove": [{"a": 1}]},
@@ -574,13 +574,13 @@ def test_bad_value_drops_the_update_of_its_attribute_alone(braze, first, then, r
 def test_attribute_with_a_bad_name_is_dropped(braze, name):
     send(braze, {"external_id": "u1", name: 1, "n" * 255: 2})
     assert stored(braze) == {"n" * 255: 2}
-    assert drops(braze) == [(name, "name of more than 255 characters, or empty")]
+    assert drops(braze) == [(name, "name is empty or longer than 255 characters")]
 
 
 def test_array_of_more_than_500_loses_its_oldest(braze):
     send(braze, {"external_id": "u1", "x": list(range(501))}, {"external_id": "u1", "x": {"add": [501]}})
     assert stored(braze) == {"x": list(range(2, 502))}
-    assert drops(braze) == [("x", "array of more than 500 elements: the oldest dropped out")] * 2
+    assert drops(braze) == [("x", "more than 500 elements in the array: the oldest were dropped")] * 2
 
 
 def test_array_of_objects_may_be_longer_than_500(braze):
@@ -591,17 +591,17 @@ def test_array_of_objects_may_be_longer_than_500(braze):
 @pytest.mark.parametrize(
     ("first", "then", "reason"),
     [
-        pytest.param(5, "five", "string where the attribute's type is number", id="number, then text"),
-        pytest.param(5, "05", "string where the attribute's type is number", id="number, then digits of no number"),
-        pytest.param(5, True, "boolean where the attribute's type is number", id="number, then boolean"),
-        pytest.param(True, 1, "number where the attribute's type is boolean", id="boolean, then number"),
-        pytest.param(True, "yes", "string where the attribute's type is boolean", id="boolean, then text"),
-        pytest.param("5", [5], "array where the attribute's type is string", id="text, then array"),
-        pytest.param([5], 5, "number where the attribute's type is array", id="array, then number"),
+        pytest.param(5, "five", "type string, but the attribute's type is number", id="number, then text"),
+        pytest.param(5, "05", "type string, but the attribute's type is number", id="number, then digits of no number"),
+        pytest.param(5, True, "type boolean, but the attribute's type is number", id="number, then boolean"),
+        pytest.param(True, 1, "type number, but the attribute's type is boolean", id="boolean, then number"),
+        pytest.param(True, "yes", "type string, but the attribute's type is boolean", id="boolean, then text"),
+        pytest.param("5", [5], "type array, but the attribute's type is string", id="text, then array"),
+        pytest.param([5], 5, "type number, but the attribute's type is array", id="array, then number"),
         pytest.param(
-            {"a": 1}, [{"a": 1}], "object array where the attribute's type is object", id="object, then array"
+            {"a": 1}, [{"a": 1}], "type object array, but the attribute's type is object", id="object, then array"
         ),
-        pytest.param([1], [{"a": 1}], "object array where the attribute's type is array", id="array, then objects"),
+        pytest.param([1], [{"a": 1}], "type object array, but the attribute's type is array", id="array, then objects"),
         pytest.param([1], {"inc": 1}, "increment of something other than an integer", id="array, then inc"),
     ],
 )
@@ -630,7 +630,7 @@ def test_value_is_converted_to_the_first_seen_type_with_a_warning(braze, first, 
 def test_type_of_an_attribute_holds_for_all_users_and_outlives_its_values(braze):
     send(braze, {"external_id": "u1", "x": 1}, {"external_id": "u1", "x": None}, {"external_id": "u2", "x": "one"})
     assert stored(braze, "u2") == {}
-    assert drops(braze) == [("x", "string where the attribute's type is number")]
+    assert drops(braze) == [("x", "type string, but the attribute's type is number")]
 
 
 def test_type_drift_can_be_let_through():

@@ -34,7 +34,7 @@ MESSAGES: Mapping[str, str] = {
     "ids-too-large": "Item ids cannot be longer than 250 characters",
     "invalid-ids": "Item ids can only include letters, numbers, hyphens, and underscores",
     "ids-not-unique": "Item ids must be unique in the request",
-    "id-in-body": "Item ids belong into the path alone",
+    "id-in-body": "Item ids belong in the path only",
     "invalid-fields": "Some of the fields given do not exist in the catalog",  # as printed (cat-items)
     "invalid-keys-in-value-object": "Keys of objects cannot include '.' or '$'",
     "too-deep-nesting-in-value-object": "Objects cannot have more than 50 levels",

@@ -68,18 +68,18 @@ class Fault:
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
-            raise ValueError(f"unknown fault {self.kind!r}; there are {', '.join(KINDS)}")
+            raise ValueError(f"unknown fault {self.kind!r}; expected one of {', '.join(KINDS)}")
         for name in ("probability", "share"):
             if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"a fault's {name} is between 0 and 1, not {getattr(self, name)}")
+                raise ValueError(f"a fault's {name} must be between 0 and 1, not {getattr(self, name)}")
         if self.skip < 0 or self.seconds < 0 or (self.times is not None and self.times < 0):
-            raise ValueError("skip, times and seconds of a fault count from 0")
+            raise ValueError("skip, times and seconds of a fault must not be negative")
         if self.burst < 1:
-            raise ValueError("the burst of a fault counts from 1")
+            raise ValueError("the burst of a fault must be at least 1")
         if not 200 <= self.status <= 599:
-            raise ValueError(f"a fault's status is between 200 and 599, not {self.status}")
+            raise ValueError(f"a fault's status must be between 200 and 599, not {self.status}")
         if self.kind == "object_error" and not self.is_choosy:
-            raise ValueError("an object_error names external_ids, or a share of them")
+            raise ValueError("an object_error requires external_ids or share")
 
     @property
     def is_choosy(self) -> bool:
@@ -113,16 +113,16 @@ _FROM_JSON: Mapping[str, type | tuple[type, ...]] = {
 def from_json(value: Any) -> Fault:
     """A fault from the control endpoint. Raises ValueError with a text for its user."""
     if not isinstance(value, dict) or "kind" not in value:
-        raise ValueError("a fault is an object with a 'kind'")
+        raise ValueError("a fault must be an object with a 'kind'")
     for name, sent in value.items():
         wanted = _FROM_JSON.get(name)
         if wanted is None:
-            raise ValueError(f"unknown field {name!r} of a fault; there are {', '.join(_FROM_JSON)}")
+            raise ValueError(f"unknown field {name!r} of a fault; expected one of {', '.join(_FROM_JSON)}")
         if not isinstance(sent, wanted) or (isinstance(sent, bool)):
             raise ValueError(f"field {name!r} of a fault has the wrong type")
     texts = [*value.get("headers", {}).values(), *value.get("external_ids", [])]
     if not all(isinstance(text, str) for text in texts):
-        raise ValueError("headers and external_ids of a fault are strings")
+        raise ValueError("headers and external_ids of a fault must be strings")
     return Fault(**value)
 
 
@@ -137,7 +137,7 @@ def from_text(text: str) -> Fault:
     for part in rest.split(",") if rest else []:
         name, equals, sent = part.partition("=")
         if not equals:
-            raise ValueError(f"{part!r} in a fault is not NAME=VALUE")
+            raise ValueError(f"{part!r} in a fault must have the form NAME=VALUE")
         value[name] = sent.split("+") if name == "external_ids" else _number(sent)
     return from_json(value)
 

@@ -40,7 +40,7 @@ def from_texts(texts: Sequence[str]) -> dict[str, Windows]:
         family, _, window = text.partition("=")
         match = re.fullmatch(r"([0-9]+)/([0-9]+(?:\.[0-9]+)?)", window)
         if not match and window != "none":
-            raise ValueError(f"{text!r} is not NAME=REQUESTS/SECONDS or NAME=none")
+            raise ValueError(f"{text!r} must have the form NAME=REQUESTS/SECONDS or NAME=none")
         found.setdefault(family, []).extend([(int(match[1]), float(match[2]))] if match else [])
     table(found)  # knows the families, and what a window may be
     return dict(found)
@@ -67,10 +67,10 @@ def table(overrides: Mapping[str, Windows] | None) -> dict[str, Windows]:
     """The limits of every family; whoever sets `users_export_ids` alone means all exports."""
     chosen = dict(overrides or {})
     if unknown := sorted(set(chosen) - set(DEFAULTS)):
-        raise ValueError(f"unknown rate limit {unknown[0]!r}; there are {', '.join(sorted(DEFAULTS))}")
+        raise ValueError(f"unknown rate limit {unknown[0]!r}; expected one of {', '.join(sorted(DEFAULTS))}")
     for name, windows in chosen.items():
         if any(limit < 0 or seconds <= 0 for limit, seconds in windows):
-            raise ValueError(f"rate limit {name!r}: requests count from 0, seconds are more than 0")
+            raise ValueError(f"rate limit {name!r}: requests must not be negative, and seconds must be positive")
     limits = {**DEFAULTS, **chosen}
     if EXPORT in chosen and LIGHT_EXPORT not in chosen:
         del limits[LIGHT_EXPORT]  # light exports then count with the others

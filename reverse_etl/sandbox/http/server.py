@@ -52,7 +52,7 @@ def application(workspace: Workspace, reader: Reader, faults: Faults, snapshots:
             wanted = await _object(request)
             seed = wanted.get("seed", 0)
             if wanted.keys() - {"faults", "seed"} or not isinstance(seed, int):
-                raise ValueError('send {"faults": [...], "seed": a whole number}')
+                raise ValueError('expected {"faults": [...], "seed": integer}')
             faults.replace(_faults(wanted.get("faults", [])), seed)
         return answer([as_json(fault) for fault in faults.listed()])
 
@@ -104,13 +104,13 @@ async def _sent(request: Request) -> Json:
 async def _object(request: Request) -> dict[str, Json]:
     sent = await _sent(request)
     if not isinstance(sent, dict):
-        raise ValueError("send a JSON object")
+        raise ValueError("expected a JSON object")
     return sent
 
 
 def _faults(sent: Json) -> list[Fault]:
     if not isinstance(sent, list):
-        raise ValueError("faults are a JSON array of objects")
+        raise ValueError("faults must be a JSON array of objects")
     return [from_text(one) if isinstance(one, str) else from_json(one) for one in sent]
 
 

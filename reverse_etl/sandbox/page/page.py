@@ -84,7 +84,7 @@ def routes(reader: Reader, faults: Faults) -> list[Route]:
     async def body(request: Request) -> Response:
         kept = watch.body(request.path_params["number"])
         if kept is None:
-            return _found(None, "no such body, or it is no longer kept")
+            return _found(None, "no such body, or it is no longer stored")
         return Response(kept, media_type="text/plain; charset=utf-8")
 
     async def drops(request: Request) -> Response:
@@ -110,7 +110,7 @@ def guarded(handler: Handler) -> Handler:
 
     async def checked(request: Request) -> Response:
         if not _may_ask(request):
-            text = "control paths answer to loopback names, and not to pages of other origins"
+            text = "the control API is reachable by loopback names only, and not from pages of other origins"
             refused = answer({"message": text}, 403)
             refused.headers.update(_HEADERS)
             return refused

@@ -80,7 +80,7 @@ def _is_texts(value: Json) -> bool:
 
 def _email(value: Json) -> Json:
     if not isinstance(value, str) or not value:
-        raise DroppedError("not an e-mail address")
+        raise DroppedError("not an email address")
     return value.lower()  # as it comes back on read-back (clients)
 
 
@@ -98,7 +98,7 @@ def _gender(value: Json) -> Json:
 
 def _day(value: Json) -> Json:
     if not is_day(value):
-        raise DroppedError("not a date as YYYY-MM-DD")
+        raise DroppedError("not a date in the form YYYY-MM-DD")
     return value
 
 
@@ -154,7 +154,7 @@ def _date_time(value: Json) -> Json:
 
 
 def _misplaced(value: Json) -> Json:
-    raise DroppedError("part of an alias: it belongs into user_alias")  # (attr) lists it, what it does is a guess
+    raise DroppedError("part of an alias: use user_alias")  # (attr) lists it, what it does is a guess
 
 
 STANDARD: Mapping[str, Callable[[Json], Json]] = {

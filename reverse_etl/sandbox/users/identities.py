@@ -66,7 +66,7 @@ def _attach_alias(work: Transaction, one: Mapping[str, Json]) -> None:
 
 
 def alias_update(work: Transaction, body: Mapping[str, Json], settings: Settings) -> Answer:
-    """Rename aliases; unknown pairs do nothing (alias-upd). No answer body is printed: this one is a guess."""
+    """Rename aliases; unknown pairs do nothing (alias-upd). No response body is printed: this one is a guess."""
     sent = array_of(body, "alias_updates", too_many=TOO_MANY_IDS_AND_ALIASES)
     names = ("alias_label", "old_alias_name", "new_alias_name")
     for one in sent:

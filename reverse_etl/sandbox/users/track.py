@@ -55,7 +55,7 @@ def apply(work: Transaction, taken: Iterable[Sent], *, keep_first_type: bool) ->
     for sent in taken:
         user = _user(work, sent)
         if user is None:
-            work.drop(sent.array, sent.index, "", "no such user, and none is created")
+            work.drop(sent.array, sent.index, "", "user does not exist, and is not created")
         elif sent.array == "attributes":
             _Attributes(work, sent, user, types).apply()
         elif sent.array == "events":
@@ -83,7 +83,7 @@ class _Types:
             return value
         converted = convert(value, first)
         if converted is None:
-            raise DroppedError(f"{kind} where the attribute's type is {first}")
+            raise DroppedError(f"type {kind}, but the attribute's type is {first}")
         lose(f"{kind} stored as {first}, the attribute's type")
         return converted
 
@@ -172,7 +172,7 @@ class _Attributes:
 
     def _set_custom(self, name: str, value: Json) -> None:
         if not 0 < len(name) <= MAX_NAME:
-            raise DroppedError(f"name of more than {MAX_NAME} characters, or empty")
+            raise DroppedError(f"name is empty or longer than {MAX_NAME} characters")
         stored = self._user.custom[name][0] if name in self._user.custom else None
 
         def lose(reason: str) -> None:
@@ -272,9 +272,9 @@ def _properties(work: Transaction, sent: Sent) -> dict[str, Json]:
     kept: dict[str, Json] = {}
     for name, value in sent.object["properties"].items():
         if not 0 < len(name) <= MAX_NAME or name.startswith("$"):
-            reason = "property name that is empty, too long or begins with a dollar sign"
+            reason = "property name is empty, too long, or starts with a dollar sign"
         elif _is_bad_property(value):
-            reason = f"property with a string of more than {MAX_TEXT} characters, a bad $time or {MAX_DEPTH} levels"
+            reason = f"property has a string longer than {MAX_TEXT} characters, an invalid $time, or {MAX_DEPTH} levels"
         elif len(kept) == MAX_PROPERTIES:
             reason = f"more than {MAX_PROPERTIES} properties"
         else:

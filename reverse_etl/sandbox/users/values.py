@@ -48,7 +48,7 @@ def settle(stored: Json, sent: Json, *, merge: bool, lose: Callable[[str], None]
     """
     if isinstance(sent, str):
         if len(sent) > MAX_TEXT:
-            raise DroppedError(f"string of more than {MAX_TEXT} characters")
+            raise DroppedError(f"string longer than {MAX_TEXT} characters")
         return sent
     if isinstance(sent, dict):
         return _sized(_settle_object(stored, sent, merge, lose))
@@ -116,7 +116,7 @@ def _settle_array(sent: list[Json], lose: Callable[[str], None]) -> list[Json]:
     if objects and objects == len(sent):
         return sent  # any count of objects, equal ones too (aoo)
     if objects:
-        raise DroppedError("array of objects and other values")  # a guess
+        raise DroppedError("array that mixes objects and other values")  # a guess
     return _capped(_unique(sent), lose)
 
 
@@ -177,7 +177,7 @@ def _identity(element: Json) -> Json:
 
 def _capped(elements: list[Json], lose: Callable[[str], None]) -> list[Json]:
     if len(elements) > MAX_ARRAY:
-        lose(f"array of more than {MAX_ARRAY} elements: the oldest dropped out")
+        lose(f"more than {MAX_ARRAY} elements in the array: the oldest were dropped")
     return elements[-MAX_ARRAY:]
 
 
@@ -223,9 +223,9 @@ def _check_nested(value: Json, depth: int = 1) -> None:
     """One bad value spoils the whole attribute (track, aoo)."""
     match value:
         case None:
-            raise DroppedError("null inside a nested value")
+            raise DroppedError("null in a nested value")
         case str() if len(value) > MAX_TEXT:
-            raise DroppedError(f"string of more than {MAX_TEXT} characters inside a nested value")
+            raise DroppedError(f"string longer than {MAX_TEXT} characters in a nested value")
         case list() | dict() if depth > MAX_DEPTH:
             raise DroppedError(f"more than {MAX_DEPTH} levels")
         case list():
@@ -233,9 +233,9 @@ def _check_nested(value: Json, depth: int = 1) -> None:
                 _check_nested(element, depth + 1)
         case {"$time": text, **rest} if not rest:
             if not is_nested_time(text):
-                raise DroppedError("bad $time inside a nested value")
+                raise DroppedError("invalid $time in a nested value")
         case dict():
             for key, inner in value.items():
                 if len(key) > MAX_NAME or "." in key or "$" in key or any(map(str.isspace, key)):
-                    raise DroppedError("key with a blank, a dot, a dollar sign or more than 255 characters")  # (nca)
+                    raise DroppedError("key has a space, a dot, a dollar sign or more than 255 characters")  # (nca)
                 _check_nested(inner, depth + 1)

@@ -5,8 +5,8 @@
 const main = document.getElementById("main");
 const ROW_PX = 20, CHUNK_ROWS = 400, LONGEST = 2000;
 const TABS = { u: "users", r: "requests", e: "errors", d: "drops", f: "faults" };
-let turn = 0;            // of drawing: an answer for an older one is thrown away
-let view = null;         // what is shown: {tab, refresh?, rejected?}
+let turn = 0;            // of drawing: the response to an older one is discarded
+let view = null;         // what is shown: {tab, refresh?, refused?}
 let sums = null;         // of the last pulse
 let moves = 0;           // inside this page, so that Esc can go back
 const rates = [];
@@ -153,13 +153,13 @@ function jsonBox(text, label, marks = new Map(), isOrigin = () => false) {
 // Parts
 
 function status(request) {
-  const text = request.status === null ? "no answer" : String(request.status);
+  const text = request.status === null ? "no response" : String(request.status);
   return el("span", { class: `pill ${request.status === null || request.status >= 400 ? "bad" : "good"}` }, text);
 }
 
 function trouble(request) {
   return [
-    request.rejected ? el("span", { class: "pill bad" }, `${count(request.rejected)} rejected`) : null,
+    request.refused ? el("span", { class: "pill bad" }, `${count(request.refused)} rejected`) : null,
     request.dropped ? el("span", { class: "pill warn" }, `${count(request.dropped)} dropped`) : null,
     request.fault ? el("span", { class: "pill warn" }, `fault: ${request.fault}`) : null,
   ].filter(Boolean).flatMap((pill) => [pill, " "]);
@@ -211,7 +211,7 @@ const VIEWS = {
       say(q ? `${page.next ? "more than " : ""}${many(page.rows.length, "user")} found` : "");
     };
     const search = el("input", { type: "search", id: "search", value: params.get("q") ?? "", autocomplete: "off", spellcheck: "false",
-      placeholder: "External id, alias, e-mail, phone or Braze id (begins with)", "aria-label": "Search users",
+      placeholder: "External id, alias, email, phone or Braze id (starts with)", "aria-label": "Search users",
       oninput: () => {
         history.replaceState(null, "", search.value ? `#/users?${query({ q: search.value })}` : "#/users");
         clearTimeout(search.wait);
@@ -245,19 +245,19 @@ const VIEWS = {
       el("a", { href: `#/requests/${drop.request}?${query({ at: `${drop.input_array}/${drop.index}` })}`, "data-item": true }, `#${drop.request}`),
       el("code", {}, `${drop.input_array}[${drop.index}]`), el("code", {}, drop.field || "(whole object)"), drop.reason,
     ], ["tight", "tight"]);
-    const nodes = first.rows.length ? growing(first, [["Request"], ["Object"], ["Field"], ["Why"]], "Silent drops", draw, load)
-      : [empty("Nothing was dropped silently", "Braze answers “success” to some values and does not store them. They are listed here.")];
+    const nodes = first.rows.length ? growing(first, [["Request"], ["Object"], ["Field"], ["Reason"]], "Silent drops", draw, load)
+      : [empty("Nothing was dropped silently", "Braze responds “success” to some values but does not store them. They are listed here.")];
     return { title: "Silent drops", watch: "silent_drops", nodes: [el("h1", {}, "Silent drops"),
-      el("p", { class: "soft" }, "Not stored, or not as it was sent, although the answer was a success."), ...nodes] };
+      el("p", { class: "soft" }, "Not stored, or not stored as sent, although the response was a success."), ...nodes] };
   },
 
   async faults() {
-    const input = el("input", { id: "fault", placeholder: "status:status=503,times=3", "aria-label": "A fault", spellcheck: "false", autocomplete: "off" });
+    const input = el("input", { id: "fault", placeholder: "status:status=503,times=3", "aria-label": "New fault", spellcheck: "false", autocomplete: "off" });
     const problem = el("p", { class: "said", role: "alert" });
     const list = el("div");
-    const draw = (faults) => list.replaceChildren(faults.length ? table([["Kind"], ["Path"], ["What"], ["Hits", "number"]], faults.map((fault) => row([
-      el("span", { class: "pill warn" }, fault.kind), el("code", {}, fault.path || "every path"), el("code", {}, faultText(fault)), count(fault.hits),
-    ], [null, null, null, "number"])), "Faults") : empty("Nothing goes wrong", "Add a fault above, or with --fault."));
+    const draw = (faults) => list.replaceChildren(faults.length ? table([["Kind"], ["Path"], ["Settings"], ["Hits", "number"]], faults.map((fault) => row([
+      el("span", { class: "pill warn" }, fault.kind), el("code", {}, fault.path || "all paths"), el("code", {}, faultText(fault)), count(fault.hits),
+    ], [null, null, null, "number"])), "Faults") : empty("No active faults", "Add a fault above, or with --fault."));
     const send = async (method, body) => {
       try {
         await ask("/_sandbox/faults", { method, body });
@@ -273,10 +273,10 @@ const VIEWS = {
     draw((await ask("/_sandbox/pulse")).faults);
     const example = (text, what) => el("li", {}, el("button", { type: "button", onclick: () => { input.value = text; input.focus(); } }, el("code", {}, text)), ` ${what}`);
     return { title: "Faults", onPulse: (pulse) => draw(pulse.faults), nodes: [el("h1", {}, "Faults"),
-      el("p", { class: "soft" }, "What goes wrong on demand: the next requests meet it."), form, problem, list,
+      el("p", { class: "soft" }, "Injected failures. They apply to the next requests."), form, problem, list,
       el("p", { class: "more" }, el("button", { type: "button", class: "danger", onclick: () => send("DELETE") }, "Clear all faults")),
-      el("h2", {}, "Try"), el("ul", {}, example("delay:seconds=0.3", "answers come late"), example("status:status=429,probability=0.1", "one in ten is a 429"),
-        example("drop_after:times=1", "taken, but the answer is lost"), example("object_error:share=0.01", "one user in a hundred is rejected"))] };
+      el("h2", {}, "Examples"), el("ul", {}, example("delay:seconds=0.3", "responses are delayed"), example("status:status=429,probability=0.1", "one request in ten gets a 429"),
+        example("drop_after:times=1", "accepted, but the response is lost"), example("object_error:share=0.01", "one user in a hundred is rejected"))] };
   },
 };
 
@@ -292,27 +292,27 @@ function empty(title, ...parts) {
 
 function start() {
   const example = `curl ${location.origin}/users/track \\\n  -H 'Authorization: Bearer sandbox' -H 'Content-Type: application/json' \\\n  -d '{"attributes": [{"external_id": "u1", "plan": "pro"}]}'`;
-  return empty("Nobody yet", "Users appear here as soon as a request makes them. Try this in a shell:", el("pre", {}, example));
+  return empty("No users yet", "Users appear here when a request creates them. Try this in a shell:", el("pre", {}, example));
 }
 
 function usersList(page, q, found) {
-  if (!page.rows.length) return [q ? empty("Nobody found", `No identifier begins with “${q}”. Ids are matched by case, e-mails are not.`) : start()];
+  if (!page.rows.length) return [q ? empty("No users found", `No identifier starts with “${q}”. Ids are case-sensitive, emails are not.`) : start()];
   const draw = (user) => row([
     [el("a", { href: userLink(user), "data-item": true, class: "id" }, user.external_id ?? user.user_aliases[0]?.alias_name ?? user.braze_id),
       user.external_id === null ? el("span", { class: "soft" }, user.user_aliases.length ? " alias only" : " no external id") : null],
     [user.name, user.found_by && user.found_by !== "external_id" ? el("span", { class: "soft" }, ` found by ${user.found_by.replace("_", " ")} ${user.found}`) : null],
     user.email ?? "", user.phone ?? "", count(user.attributes), moment(user.created_at),
   ], [null, null, null, "wide", "number wide", "tight wide"]);
-  return growing(page, [["User"], ["Name"], ["E-mail"], ["Phone", "wide"], ["Attributes", "number wide"], ["Created", "wide"]], "Users", draw, (next) => found(q, next));
+  return growing(page, [["User"], ["Name"], ["Email"], ["Phone", "wide"], ["Attributes", "number wide"], ["Created", "wide"]], "Users", draw, (next) => found(q, next));
 }
 
-const writtenBy = (number, id, field) => el("a", { href: `#/requests/${number}?${query({ user: id, field })}`, "data-item": true, title: "The request that wrote it" }, `#${number}`);
+const writtenBy = (number, id, field) => el("a", { href: `#/requests/${number}?${query({ user: id, field })}`, "data-item": true, title: "Request that wrote this value" }, `#${number}`);
 
 async function profile(which, name) {
   let user;
   try { user = await ask(`/_sandbox/user?${which}`); } catch (error) {
     if (error.status !== 404) throw error;
-    return { title: "No such user", nodes: [crumb("#/users", "Users"), empty("No such user", `Nobody is called “${name}” now.`)] };
+    return { title: "No such user", nodes: [crumb("#/users", "Users"), empty("No such user", `No user has the identifier “${name}” now.`)] };
   }
   const id = user.external_id ?? user.user_aliases[0]?.alias_name ?? user.braze_id;
   const section = (title, rows, heads, extra = []) => rows.length || extra.length
@@ -356,16 +356,16 @@ async function requestList(tab, params) {
   const list = el("div");
   const refresh = async () => {
     const page = await load(null);
-    list.replaceChildren(...(page.rows.length ? growing(page, [["#"], ["Call"], ["Answer"], ["Holds"], ["Took", "number wide"], ["At", "wide"]], tab, draw, load)
+    list.replaceChildren(...(page.rows.length ? growing(page, [["#"], ["Endpoint"], ["Response"], ["Objects"], ["Duration", "number wide"], ["Time", "wide"]], tab, draw, load)
       : [filter.path || filter.status ? empty("No such request", "Nothing matches this filter.") : tab === "errors" ? empty("No errors", "Rejected requests, rejected objects and faults are listed here.") : start()]));
   };
   const go = (name) => (event) => { filter[name] = event.target.value; history.replaceState(null, "", `#/${tab}?${query({ path: filter.path, status: filter.status })}`.replace(/\?$/, "")); refresh(); };
-  const statuses = [["", "any answer"], ["2xx", "2xx accepted"], ["4xx", "4xx"], ["400", "400 bad request"], ["401", "401 unknown key"], ["404", "404 no such path"], ["429", "429 rate limit"], ["5xx", "5xx"], ["none", "no answer"]];
-  const select = el("select", { "aria-label": "Answer", onchange: go("status") }, ...statuses.map(([value, text]) => el("option", { value, selected: value === filter.status }, text)));
-  const path = el("input", { type: "search", id: "search", value: filter.path, placeholder: "Path (begins with): /users/track", "aria-label": "Filter by path", autocomplete: "off", spellcheck: "false",
+  const statuses = [["", "any response"], ["2xx", "2xx accepted"], ["4xx", "4xx"], ["400", "400 bad request"], ["401", "401 unknown key"], ["404", "404 unknown path"], ["429", "429 rate limit"], ["5xx", "5xx"], ["none", "no response"]];
+  const select = el("select", { "aria-label": "Response", onchange: go("status") }, ...statuses.map(([value, text]) => el("option", { value, selected: value === filter.status }, text)));
+  const path = el("input", { type: "search", id: "search", value: filter.path, placeholder: "Path (starts with): /users/track", "aria-label": "Filter by path", autocomplete: "off", spellcheck: "false",
     oninput: (event) => { clearTimeout(path.wait); path.wait = setTimeout(go("path"), 120, event); },
     onkeydown: (event) => { if (event.key === "ArrowDown" || event.key === "Enter") { event.preventDefault(); list.querySelector("[data-item]")?.focus(); } } });
-  const only = el("label", { class: "check" }, el("input", { type: "checkbox", checked: tab === "errors", onchange: () => { location.hash = `#/${tab === "errors" ? "requests" : "errors"}?${query({ path: filter.path, status: filter.status })}`.replace(/\?$/, ""); } }), "only errors");
+  const only = el("label", { class: "check" }, el("input", { type: "checkbox", checked: tab === "errors", onchange: () => { location.hash = `#/${tab === "errors" ? "requests" : "errors"}?${query({ path: filter.path, status: filter.status })}`.replace(/\?$/, ""); } }), "errors only");
   await refresh();
   return { title: tab === "errors" ? "Errors" : "Requests", watch: "requests", refresh, nodes: [el("h1", { class: "quiet-voice" }, tab === "errors" ? "Errors" : "Requests"), el("div", { class: "bar" }, path, select, only), list] };
 }
@@ -374,10 +374,10 @@ async function oneRequest(number, params) {
   let request;
   try { request = await ask(`/_sandbox/log/${encodeURIComponent(number)}`); } catch (error) {
     if (error.status !== 404) throw error;
-    return { title: "No such request", nodes: [crumb("#/requests", "Requests"), empty("No such request", "It may have been forgotten by a reset.")] };
+    return { title: "No such request", nodes: [crumb("#/requests", "Requests"), empty("No such request", "It may have been cleared by a reset.")] };
   }
   let errors = [];
-  try { errors = JSON.parse(request.answer).errors ?? []; } catch { /* an answer that is no JSON names no objects */ }
+  try { errors = JSON.parse(request.answer).errors ?? []; } catch { /* a response that is not JSON identifies no objects */ }
   const marks = new Map();
   const mark = (array, index, kind, text) => {
     const at = `${array}/${index}`;
@@ -386,11 +386,11 @@ async function oneRequest(number, params) {
     found.notes.push({ class: kind, text });
     marks.set(at, found);
   };
-  for (const error of Array.isArray(errors) ? errors : []) if (error && error.input_array !== undefined) mark(error.input_array, error.index, "rejected", `✗ rejected: ${error.type}`);
+  for (const error of Array.isArray(errors) ? errors : []) if (error && error.input_array !== undefined) mark(error.input_array, error.index, "refused", `✗ rejected: ${error.type}`);
   for (const drop of request.drops) mark(drop.input_array, drop.index, "dropped", `△ ${drop.field ? `${drop.field} dropped` : "dropped"}: ${drop.reason}`);
   const origin = params.get("at") ?? objectOf(request.body, params.get("user"));
   const field = params.get("field");
-  const body = request.body === null ? empty("The body is no longer kept", "The sandbox keeps the bodies of its latest requests only.") : request.body === "" ? empty("No body", request.query ? `The query was ${request.query}` : "There was none.")
+  const body = request.body === null ? empty("Body no longer stored", "The sandbox stores only the bodies of the latest requests.") : request.body === "" ? empty("No body", request.query ? `The query string was ${request.query}` : "The request had no body.")
     : jsonBox(request.body, "Body", marks, (row) => row.at !== null && row.at === origin && (field !== null && row.key === field ? "exact" : true));
   const bad = [...marks.keys()];
   let shown = -1;
@@ -411,16 +411,16 @@ async function oneRequest(number, params) {
       el("p", { class: "facts" }, el("span", {}, status(request), " ", ...trouble(request)), el("span", {}, held(request.records)), el("span", {}, "took ", el("b", {}, took(request.duration_s))),
         el("span", {}, "at ", el("b", {}, moment(request.at))), el("span", {}, "key ", el("b", { class: "mono" }, request.key ?? "none")), request.query ? el("span", {}, "query ", el("b", { class: "mono" }, request.query)) : null,
         el("span", {}, n > 1 ? el("a", { href: `#/requests/${n - 1}`, "data-previous": true }, "‹ previous") : null, "  ", el("a", { href: `#/requests/${n + 1}` }, "next ›"))),
-      el("div", { class: "pair" }, el("div", {}, ...[el("h2", {}, "Body", el("small", {}, request.body ? size(request.body) : "", request.body ? [" · ", el("a", { href: `/_sandbox/log/${request.number}/body`, target: "_blank", rel: "noopener" }, "as it came")] : "")),
-      bad.length ? el("p", { class: "bar" }, isRejected ? el("span", { class: "pill bad" }, `${many(isRejected, "object")} rejected`) : null, request.drops.length ? el("span", { class: "pill warn" }, `${many(request.drops.length, "value")} dropped`) : null,
+      el("div", { class: "pair" }, el("div", {}, ...[el("h2", {}, "Body", el("small", {}, request.body ? size(request.body) : "", request.body ? [" · ", el("a", { href: `/_sandbox/log/${request.number}/body`, target: "_blank", rel: "noopener" }, "as received")] : "")),
+      bad.length ? el("p", { class: "bar" }, isRefused ? el("span", { class: "pill bad" }, `${many(isRefused, "object")} rejected`) : null, request.drops.length ? el("span", { class: "pill warn" }, `${many(request.drops.length, "value")} dropped`) : null,
         el("button", { type: "button", onclick: () => jump(-1) }, "‹ previous"), el("button", { type: "button", onclick: () => jump(1) }, "next ›")) : null,
-      body].filter(Boolean)), el("div", {}, el("h2", {}, "Answer", el("small", {}, request.answer ? size(request.answer) : "")),
-      request.answer ? jsonBox(request.answer, "Answer") : empty("No answer", "The connection was closed."))),
+      body].filter(Boolean)), el("div", {}, el("h2", {}, "Response", el("small", {}, request.answer ? size(request.answer) : "")),
+      request.answer ? jsonBox(request.answer, "Response") : empty("No response", "The connection was closed."))),
     ].filter(Boolean),
   };
 }
 
-// Where in a body an identifier stands: "attributes/3".
+// Where an identifier is in a body: "attributes/3".
 function objectOf(body, id) {
   if (!body || id === null) return null;
   let value;
@@ -444,7 +444,7 @@ async function draw() {
   const made = VIEWS[where.tab] ?? VIEWS.users;
   let next;
   try { next = await made(where); } catch (error) {
-    next = { title: "Error", nodes: [empty("That did not work", error.message)] };
+    next = { title: "Error", nodes: [empty("Something went wrong", error.message)] };
   }
   if (mine !== turn) return;
   view = { tab: where.tab, isDetail: where.name !== null, seen: sums?.[next.watch], ...next };
@@ -536,7 +536,7 @@ async function follow() {
   const refresh = view.refresh ?? draw;
   main.querySelector(".fresh")?.remove();
   if (!isBusy) { view.seen = sums[view.watch]; await refresh(); return; }
-  main.prepend(el("button", { type: "button", class: "fresh", onclick: () => { main.querySelector(".fresh")?.remove(); view.seen = sums[view.watch]; window.scrollTo(0, 0); refresh(); } }, more > 0 ? `${count(more)} new` : "Show what changed"));
+  main.prepend(el("button", { type: "button", class: "fresh", onclick: () => { main.querySelector(".fresh")?.remove(); view.seen = sums[view.watch]; window.scrollTo(0, 0); refresh(); } }, more > 0 ? `${count(more)} new` : "Show changes"));
 }
 
 (async function beat() {
