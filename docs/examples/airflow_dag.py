@@ -16,8 +16,8 @@ def sync(name: str, data_interval_end: datetime | None = None) -> dict[str, Any]
     from reverse_etl import Project  # here, so that parsing the DAG stays cheap
 
     result = Project(PROJECT, target=TARGET).sync(name, scheduled_time=data_interval_end, wait_s=600)
-    if result.exit_code == 2:  # the project is wrong: trying again mends nothing
-        raise AirflowFailException("\n".join(map(str, result.errors)))
+    if result.exit_code == 2:  # the project is invalid: retrying does not help
+        raise AirflowFailException("\n".join(map(str, result.mistakes)))
     return result.raise_for_status().as_dict()
 
 
