@@ -1,5 +1,6 @@
 """The vocabulary of the tests: a small project in a folder, and a Braze to send to."""
 
+import random
 import sys
 import textwrap
 import threading
@@ -16,12 +17,12 @@ import yaml
 from hypothesis import HealthCheck, settings
 from jsonschema import Draft202012Validator
 
-from reverse_etl import progress
 from reverse_etl.cli import main
 from reverse_etl.delivery.retry import RetryPolicy
 from reverse_etl.delivery.session import open_session
 from reverse_etl.project.json_schema import json_schema
 from reverse_etl.project.project import LoadedProject, load_project
+from reverse_etl.report import progress
 from reverse_etl.runs.outcome import Options, RunResult
 from reverse_etl.runs.run import jobs_of
 from reverse_etl.runs.sequence import run_jobs

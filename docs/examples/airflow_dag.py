@@ -17,7 +17,7 @@ def sync(name: str, data_interval_end: datetime | None = None) -> dict[str, Any]
 
     result = Project(PROJECT, target=TARGET).sync(name, scheduled_time=data_interval_end, wait_s=600)
     if result.exit_code == 2:  # the project is invalid: retrying does not help
-        raise AirflowFailException("\n".join(map(str, result.mistakes)))
+        raise AirflowFailException("\n".join(map(str, result.errors)))
     return result.raise_for_status().as_dict()
 
 

@@ -56,7 +56,7 @@ class Connection:
     def __init__(self, workspace: Workspace, deadlines: "Deadlines") -> None:
         self._workspace = workspace
         self._deadlines = deadlines
-        self._headers = {**destination.headers, "Content-Type": "application/json"}
+        self._headers = {**workspace.headers, "Content-Type": "application/json"}
         self._connection: HTTPConnection | None = None
 
     def send(self, path: str, body: bytes) -> Answer | NotSent | NoAnswer:

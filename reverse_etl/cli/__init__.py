@@ -106,5 +106,5 @@ def _run_in_json() -> int:
         if not hasattr(error, "format_message"):
             raise
         what = str(wrong_command.format_message())
-        stderr.say(what, "mistake", "error", what=what, where=None, hint="retl COMMAND --help")
+        stderr.say(what, "error", "error", location=None, hint="retl COMMAND --help")
         return int(wrong_command.exit_code)

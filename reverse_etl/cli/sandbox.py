@@ -54,7 +54,7 @@ def sandbox(
     legacy_contract: Annotated[
         bool,
         typer.Option(
-            "--older-contract",
+            "--legacy-contract",
             help="Behave like contracts from before August 2024: 75 objects per array, exports of all fields, "
             "2,500 exports per minute.",
         ),

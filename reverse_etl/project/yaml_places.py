@@ -76,8 +76,8 @@ def _parse(loader: Any, file: str) -> tuple[Any, Positions, list[Problem]]:
         root = loader.get_single_node()
         if root is None:
             return None, positions, []
-        mistakes = list(positions._walk(root, ()))
-        return loader.construct_document(root), positions, mistakes
+        problems = list(positions._walk(root, ()))
+        return loader.construct_document(root), positions, problems
     finally:
         loader.dispose()
 

@@ -105,7 +105,7 @@ def _permission(workspace: Workspace, call: Call) -> Check:
         answer = requests.post(
             f"{workspace.url}{call.path}",
             json={},
-            headers=destination.headers,
+            headers=workspace.headers,
             timeout=CHECK_TIMEOUT_S,
             verify=workspace.ca_bundle or True,
             allow_redirects=False,

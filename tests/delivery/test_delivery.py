@@ -108,8 +108,8 @@ def test_nobody_at_the_address_is_said_after_some_tries(shop: Shop):
         port = mute.getsockname()[1]
         shop.destination = {"endpoint": f"http://127.0.0.1:{port}"}
         result = attributes(shop).run(policy=RetryPolicy(tries=4))
-    assert (result.status, result.exit_code, result.fates.requests, result.fates.unsent) == ("failed", 1, 0, 10)
-    assert result.mistakes[0].what.startswith(
+    assert (result.status, result.exit_code, result.delivery.requests, result.delivery.unsent) == ("failed", 1, 0, 10)
+    assert result.errors[0].message.startswith(
         f"it: http://127.0.0.1:{port} cannot be reached: Connection refused; tried 4 times in "
     )
     assert len(shop.clock.waits) == 3
@@ -202,7 +202,7 @@ def test_limit_of_the_server_is_kept_by_its_headers(tmp_path, threads: int, thro
     clock = FakeClock()
     with Sandbox(limits={"users_track": [(2, 60.0)]}, clock=clock) as braze:
         result = attributes(Shop(tmp_path / "shop", braze, clock=clock), rows=75 * 7).run(threads=threads)
-        assert (result.status, result.fates.accepted) == ("success", 75 * 7)
+        assert (result.status, result.delivery.accepted) == ("success", 75 * 7)
         assert sum(request.status == 429 for request in braze.requests()) <= throttled
 
 
@@ -229,7 +229,7 @@ def test_hourly_limit_of_the_contract_holds_beside_the_burst(tmp_path):
         windows = [{"requests": 4, "per_seconds": 3}, {"requests": 10, "per_seconds": 3600}]
         shop = Shop(tmp_path / "shop", braze, clock=clock, destination={"rate_limits": {"users_track": windows}})
         result = attributes(shop, rows=75 * 25).run(threads=1)
-        assert (result.status, result.fates.accepted) == ("success", 75 * 25)
+        assert (result.status, result.delivery.accepted) == ("success", 75 * 25)
         assert all(request.status == 201 for request in braze.requests())
 
 
@@ -279,7 +279,7 @@ def test_answer_that_never_ends_is_cut_off(shop: Shop):
     shop.braze.add_fault(Fault("slow", seconds=3600))
     until_it_comes_in_time = RetryPolicy(tries=10**6, give_up_after_s=10**9)
     result = attributes(shop).run(policy=until_it_comes_in_time)
-    assert (result.status, result.fates.accepted) == ("success", 10)
+    assert (result.status, result.delivery.accepted) == ("success", 10)
 
 
 def test_attribute_that_works_on_the_stored_value_counts_as_an_event(shop: Shop):

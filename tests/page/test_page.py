@@ -54,8 +54,8 @@ def test_user_is_searched_and_a_value_followed_to_its_request(page: Page):
 
 def test_refused_and_dropped_objects_stand_out_in_the_body(page: Page):
     page.goto("/#/requests/3")
-    refused = page.locator(".json .row.refused")
-    expect(refused.first).to_have_text(
+    rejected = page.locator(".json .row.rejected")
+    expect(rejected.first).to_have_text(
         "✗ rejected: 'external_id', 'braze_id', 'user_alias', 'email' or 'phone' is required", use_inner_text=False
     )
     assert [text.strip() for text in rejected.all_text_contents()[1:]] == ["{", '"tier": "nobody\'s"', "},"]

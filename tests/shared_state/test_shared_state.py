@@ -217,7 +217,7 @@ def test_live_lock_is_not_taken_and_a_dead_one_is(one: Shop, two: Shop):
     with running(one, until="u300") as process:
         process.kill()
     two.clock = FakeClock(ahead=-HOUR)
-    assert two.run().mistakes[0].what.startswith('sync "it" on target "test" is at work already')
+    assert two.run().errors[0].message.startswith('sync "it" on target "test" is at work already')
     assert later(two).run().status == "success"
     owner = two.listener.notices[0]
     assert owner.startswith(f"it: process {process.pid} on ")
@@ -273,11 +273,11 @@ def test_run_that_lost_its_lock_stops_sending_and_moves_nothing(one: Shop, bucke
     result = one.run(threads=1)
     assert (result.status, result.exit_code) == ("failed", 1)
     assert len(one.sent()) == 5
-    (mistake,) = result.mistakes
-    assert mistake.what.startswith(
+    (problem,) = result.errors
+    assert problem.message.startswith(
         f"it: another machine took over the state at {bucket.url}/test/it: process 7 on else"
     )
-    assert ": 375 rows that Braze accepted in this run are written down in " in mistake.what
+    assert ": 375 rows that Braze accepted in this run are written down in " in problem.message
     head = bucket.head()
     assert (head.generation, head.state, head.holder.host) == (0, None, "elsewhere")
     assert states(bucket) == []
@@ -287,8 +287,8 @@ def test_machine_that_slept_longer_than_its_lock_sends_nothing_more(one: Shop, b
     one.sync("it", MANY)
     at_record(one, "u300", lambda: setattr(one.clock, "ahead", HOUR))
     result = one.run(threads=1)
-    assert (result.status, result.fates.accepted) == ("failed", 375)
-    assert result.mistakes[0].what == "it: the journal cannot be written: the lock on the state ran out"
+    assert (result.status, result.delivery.accepted) == ("failed", 375)
+    assert result.errors[0].message == "it: the journal cannot be written: the lock on the state ran out"
     assert one.run().status == "success"
     assert len(list(one.braze.profiles())) == 1000
 

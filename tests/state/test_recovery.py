@@ -86,7 +86,7 @@ def test_killed_run_knows_of_every_request_that_was_in_flight(shop: Shop):
     assert shop.listener.notices[1:] == [
         "it: the last run was killed; of what it sent, 75 rows were accepted, 0 rejected, 300 in doubt; 625 go out now"
     ]
-    assert (result.plan.held, result.fates.accepted) == (300, 625)
+    assert (result.plan.held, result.delivery.accepted) == (300, 625)
     assert len(shop.braze.events()) == 1000
 
 

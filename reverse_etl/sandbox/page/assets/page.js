@@ -6,7 +6,7 @@ const main = document.getElementById("main");
 const ROW_PX = 20, CHUNK_ROWS = 400, LONGEST = 2000;
 const TABS = { u: "users", r: "requests", e: "errors", d: "drops", f: "faults" };
 let turn = 0;            // of drawing: the response to an older one is discarded
-let view = null;         // what is shown: {tab, refresh?, refused?}
+let view = null;         // what is shown: {tab, refresh?, rejected?}
 let sums = null;         // of the last pulse
 let moves = 0;           // inside this page, so that Esc can go back
 const rates = [];
@@ -159,7 +159,7 @@ function status(request) {
 
 function trouble(request) {
   return [
-    request.refused ? el("span", { class: "pill bad" }, `${count(request.refused)} rejected`) : null,
+    request.rejected ? el("span", { class: "pill bad" }, `${count(request.rejected)} rejected`) : null,
     request.dropped ? el("span", { class: "pill warn" }, `${count(request.dropped)} dropped`) : null,
     request.fault ? el("span", { class: "pill warn" }, `fault: ${request.fault}`) : null,
   ].filter(Boolean).flatMap((pill) => [pill, " "]);
@@ -386,7 +386,7 @@ async function oneRequest(number, params) {
     found.notes.push({ class: kind, text });
     marks.set(at, found);
   };
-  for (const error of Array.isArray(errors) ? errors : []) if (error && error.input_array !== undefined) mark(error.input_array, error.index, "refused", `✗ rejected: ${error.type}`);
+  for (const error of Array.isArray(errors) ? errors : []) if (error && error.input_array !== undefined) mark(error.input_array, error.index, "rejected", `✗ rejected: ${error.type}`);
   for (const drop of request.drops) mark(drop.input_array, drop.index, "dropped", `△ ${drop.field ? `${drop.field} dropped` : "dropped"}: ${drop.reason}`);
   const origin = params.get("at") ?? objectOf(request.body, params.get("user"));
   const field = params.get("field");
@@ -412,7 +412,7 @@ async function oneRequest(number, params) {
         el("span", {}, "at ", el("b", {}, moment(request.at))), el("span", {}, "key ", el("b", { class: "mono" }, request.key ?? "none")), request.query ? el("span", {}, "query ", el("b", { class: "mono" }, request.query)) : null,
         el("span", {}, n > 1 ? el("a", { href: `#/requests/${n - 1}`, "data-previous": true }, "‹ previous") : null, "  ", el("a", { href: `#/requests/${n + 1}` }, "next ›"))),
       el("div", { class: "pair" }, el("div", {}, ...[el("h2", {}, "Body", el("small", {}, request.body ? size(request.body) : "", request.body ? [" · ", el("a", { href: `/_sandbox/log/${request.number}/body`, target: "_blank", rel: "noopener" }, "as received")] : "")),
-      bad.length ? el("p", { class: "bar" }, isRefused ? el("span", { class: "pill bad" }, `${many(isRefused, "object")} rejected`) : null, request.drops.length ? el("span", { class: "pill warn" }, `${many(request.drops.length, "value")} dropped`) : null,
+      bad.length ? el("p", { class: "bar" }, isRejected ? el("span", { class: "pill bad" }, `${many(isRejected, "object")} rejected`) : null, request.drops.length ? el("span", { class: "pill warn" }, `${many(request.drops.length, "value")} dropped`) : null,
         el("button", { type: "button", onclick: () => jump(-1) }, "‹ previous"), el("button", { type: "button", onclick: () => jump(1) }, "next ›")) : null,
       body].filter(Boolean)), el("div", {}, el("h2", {}, "Response", el("small", {}, request.answer ? size(request.answer) : "")),
       request.answer ? jsonBox(request.answer, "Response") : empty("No response", "The connection was closed."))),
