@@ -36,7 +36,7 @@ from reverse_etl.braze.modes import (
 from reverse_etl.cli import app
 from reverse_etl.delivery.retry import RetryPolicy
 from reverse_etl.project.json_schema import SCHEMA_FILE, json_schema
-from reverse_etl.project.spec import Dbt, Destination, Guards, Incremental, StatePlace, Sync, Warehouse
+from reverse_etl.project.spec import BrazeConfig, Dbt, Guards, Incremental, StatePlace, Sync, Warehouse
 from reverse_etl.report.artifacts import Manifest, PlanArtifact, RunResults
 from reverse_etl.runs.outcome import Options
 from reverse_etl.sandbox.http.limits import DEFAULTS, LIGHT_EXPORT
@@ -336,7 +336,7 @@ PARTS: Mapping[str, Mapping[str, Callable[[], str]]] = {
         "guard keys": keys_of(Guards),
         "incremental keys": keys_of(Incremental),
         "warehouse keys": keys_of(Warehouse),
-        "destination keys": keys_of(Destination),
+        "destination keys": keys_of(BrazeConfig),
         "dbt keys": keys_of(Dbt),
         "state keys": keys_of(StatePlace),
         "limits": limits,

@@ -75,7 +75,7 @@ class StateError(RetlError):
 
 
 # What is meant by words that look like nothing valid.
-_SYNONYMS = {"empty_model": "empty_model", "keep": "retention"}
+_SYNONYMS = {"empty_snapshot": "empty_model", "keep": "retention"}
 
 
 def nearest(word: str, valid: Iterable[str]) -> str | None:

@@ -265,8 +265,8 @@ def test_syncs_are_selected_by_name_tag_and_glob(retl: Retl, starter: Path, argu
             '--skip-guard: there is no guard "max_remved"\n  hint: did you mean "max_removed"?\n',
         ),
         (
-            ["orders", "--skip-guard", "empty_model"],
-            '--skip-guard: there is no guard "empty_model"\n  hint: did you mean "empty_model"?\n',
+            ["orders", "--skip-guard", "empty_snapshot"],
+            '--skip-guard: there is no guard "empty_snapshot"\n  hint: did you mean "empty_model"?\n',
         ),
         (["orders", "--vars", "[1]"], "--vars is not a mapping\n  hint: write --vars '{country: KR}'\n"),
         (["orders", "--target", "prd"], 'syncs.yml: unknown target "prd"\n  hint: did you mean "prod"?\n'),

@@ -68,9 +68,9 @@ def test_good_sync_has_its_values_and_defaults():
             id="unknown keys",
         ),
         pytest.param(
-            sync(guards={"empty_model": False}, incremental={"cursor": "at", "retention": "90 days"}),
+            sync(guards={"empty_snapshot": False}, incremental={"cursor": "at", "keep": "90 days"}),
             [
-                'syncs.yml:11:14: unknown key "empty_model" in sync "members"\n  hint: did you mean "empty_model"?',
+                'syncs.yml:11:14: unknown key "empty_snapshot" in sync "members"\n  hint: did you mean "empty_model"?',
                 'syncs.yml:12:35: unknown key "keep" in sync "members"\n  hint: did you mean "retention"?',
             ],
             id="words that mean another key",
