@@ -2,9 +2,8 @@
 
 import json
 import shutil
+import signal
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 
@@ -18,13 +17,15 @@ from reverse_etl.project.project import LoadedProject, load_project
 from reverse_etl.sandbox import Fault, Sandbox
 from reverse_etl.state.edit import reset
 from reverse_etl.state.look import sync_status
-from tests.conftest import KEY, Shop
-from tests.torture import PROCESSES, acknowledged, work
+from tests.conftest import KEY, Held, Shop, examples
+from tests.processes import Forked
+from tests.torture import acknowledged, work
 
 Row = dict[str, str | None]
 USERS = st.sampled_from(["u1", "u2", "u3", "u4", "u5", "u6"])
 COLUMNS = ["a", "b", "c"]
 VALUES = st.sampled_from(["x", "y", None])
+ROWS = st.dictionaries(USERS, st.none() | st.fixed_dictionaries(dict.fromkeys(COLUMNS, VALUES)))
 WEATHER = {
     "fine": [],
     "the answer is lost": [Fault("drop_after")],
@@ -38,42 +39,43 @@ WEATHER = {
 
 
 class Machine(RuleBasedStateMachine):
-    """Attributes of six users. What was acknowledged is read off the stand-in's log, and off what killed runs left."""
+    """Attributes of six users. What was acknowledged is read off the stand-in's log, and off what killed runs left.
+
+    What is drawn decides what happens, and nothing else: one thread sends, and who is killed is waiting for an answer.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.folder = Path(tempfile.mkdtemp(prefix="machine-"))
         self.columns = ["a", "b"]
-        with Sandbox() as nobody:
-            self.shop = Shop(self.folder / "shop", nobody, destination={"max_objects_per_request": 2})
-            self.project_says()
-        self.shop.warehouse("CREATE TABLE t (external_id VARCHAR PRIMARY KEY, a VARCHAR, b VARCHAR, c VARCHAR)")
+        self.braze = Sandbox(log_bodies=10**9, keep_first_type=False).__enter__()
+        self.shop = Shop(self.folder / "shop", self.braze, destination={"max_objects_per_request": 2})
+        self.rows: dict[str, Row] = {}  # of the model
         self.seen = 0
         self.acknowledged: dict[str, Row] = {}
         self.stale = {"c"}  # columns that retl was told to forget: their old values may stay in Braze
-        self.is_folded = True  # whether a killed run may still wait to be folded in
+        self.runs = 0  # since everything was forgotten
+        self.is_settled = False  # whether the state was just written, and no killed run waits to be folded in
 
     def teardown(self) -> None:
         try:
             self.make_it_true()
         finally:
+            self.braze.__exit__(None, None, None)
             shutil.rmtree(self.folder)
 
     # --- the model moves ---------------------------------------------------------------------------------------------
 
-    @initialize(values=st.lists(VALUES, min_size=9, max_size=9))
-    def begin(self, values: list[str | None]) -> None:
-        for user, n in (("u1", 0), ("u2", 3), ("u3", 6)):
-            self.shop.warehouse("INSERT INTO t VALUES (?, ?, ?, ?)", user, *values[n : n + 3])
+    @initialize(rows=ROWS)
+    def begin(self, rows: dict[str, Row | None]) -> None:
+        self.move(rows)
 
-    @rule(user=USERS, column=st.sampled_from(COLUMNS), value=VALUES)
-    def put(self, user: str, column: str, value: str | None) -> None:
-        self.shop.warehouse("INSERT OR IGNORE INTO t (external_id) VALUES (?)", user)
-        self.shop.warehouse(f"UPDATE t SET {column} = ? WHERE external_id = ?", value, user)
-
-    @rule(user=USERS)
-    def remove(self, user: str) -> None:
-        self.shop.warehouse("DELETE FROM t WHERE external_id = ?", user)
+    def move(self, rows: dict[str, Row | None]) -> None:
+        """Let the model return these rows; no longer, where there is None."""
+        for user, row in rows.items():
+            self.rows.pop(user, None)
+            if row:
+                self.rows[user] = row
 
     @rule(columns=st.sampled_from([["a"], ["a", "b"], ["a", "b", "c"], ["b", "c"]]))
     def change_schema(self, columns: list[str]) -> None:
@@ -82,90 +84,87 @@ class Machine(RuleBasedStateMachine):
 
     # --- runs --------------------------------------------------------------------------------------------------------
 
-    @rule(weather=st.sampled_from(sorted(WEATHER)))
-    def run(self, weather: str) -> None:
-        with self.braze() as braze:
-            braze.add_fault(*WEATHER[weather])
-            self.shop.run()
+    @rule(rows=ROWS, weather=st.sampled_from(sorted(WEATHER)))
+    def run(self, rows: dict[str, Row | None], weather: str) -> None:
+        self.move(rows)
+        self.project_says()
+        self.braze.add_fault(*WEATHER[weather])
+        self.shop.run(threads=1)
+        self.runs += 1
         self.look()
-        self.is_folded = True
+        self.is_settled = True
 
-    @rule(records=st.integers(1, 6), weather=st.sampled_from(["fine", "the answer is lost"]))
-    def run_and_be_killed(self, records: int, weather: str) -> None:
-        with self.braze() as braze:
-            process, number = PROCESSES.Process(target=work, args=(self.shop.folder,)), count(1)
+    @rule(
+        rows=ROWS,
+        records=st.integers(1, 6),
+        weather=st.sampled_from(["fine", "the answer is lost", "the request is lost"]),
+        is_asked_for=st.booleans(),
+    )
+    def run_and_be_killed(self, rows: dict[str, Row | None], records: int, weather: str, is_asked_for: bool) -> None:
+        """While it waits for the answer to that record; if there are not as many, the run comes to its end.
 
-            def kill_in_time(identifier: str) -> bool:
-                if next(number) == records:
-                    process.kill()
-                return False
-
-            braze.add_fault(*WEATHER[weather], Fault("delay", matches=kill_in_time, times=None))
-            process.start()
-            process.join(60)
-            assert process.exitcode in (0, 1, -9)
+        Whoever asks how it stands folds it in; otherwise the next run does.
+        """
+        self.move(rows)
+        self.project_says()
+        number = count(1)
+        answer = Held(self.braze, matches=lambda _: next(number) == records)
+        self.braze.add_fault(*WEATHER[weather])
+        with Forked(work, self.shop.folder, 1) as process:
+            process.wait_for(answer.is_held)
+        assert process.returncode in (0, 1, -signal.SIGKILL)
+        self.runs += 1
         self.look()
-        self.is_folded = False
+        self.is_settled = is_asked_for
+        if is_asked_for:
+            project = self.project()
+            assert sync_status(project, project.sync("it")).last_run in ("success", "incomplete", "failed", "killed")
 
-    @rule()
-    def ask_how_it_stands(self) -> None:
-        """Folds a killed run in."""
-        project = self.project()
-        assert sync_status(project, project.sync("it")).last_run in (
-            "never",
-            "success",
-            "incomplete",
-            "failed",
-            "killed",
-        )
-        self.is_folded = True
-
-    @precondition(lambda self: self.acknowledged)
+    @precondition(lambda self: self.runs > 2)  # how often is decided by draws alone; more often, nothing is old
     @rule()
     def forget_everything(self) -> None:
         project = self.project()
         reset(project, project.sync("it"))
-        self.acknowledged, self.stale, self.is_folded = {}, set(COLUMNS), True
+        self.acknowledged, self.stale, self.runs, self.is_settled = {}, set(COLUMNS), 0, True
 
     # --- what is true ------------------------------------------------------------------------------------------------
 
     @invariant()
     def state_is_what_was_acknowledged(self) -> None:
-        if self.is_folded:
+        if self.is_settled:
             assert self.in_state() == self.acknowledged
+            self.is_settled = False
 
     def make_it_true(self) -> None:
         """Two more runs, undisturbed: Braze is the model, and there is nothing left to do."""
-        with self.braze() as braze:
-            self.shop.run(intent=Intent.RETRY)
-            last = self.shop.run()
-            assert (last.status, last.delivery.requests) == ("success", 0)
-            for user, wanted in self.in_model().items():
-                found = (braze.profile(user) or {"custom_attributes": {}})["custom_attributes"]
-                sure = {name: value for name, value in wanted.items() if value is not None or name not in self.stale}
-                assert {name: found.get(name) for name in sure} == sure
+        self.project_says()
+        self.shop.run(intent=Intent.RETRY)
+        last = self.shop.run()
+        assert (last.status, last.delivery.requests) == ("success", 0)
+        for user, row in self.rows.items():
+            wanted = {name: row[name] for name in self.columns}
+            found = (self.braze.profile(user) or {"custom_attributes": {}})["custom_attributes"]
+            sure = {name: value for name, value in wanted.items() if value is not None or name not in self.stale}
+            assert {name: found.get(name) for name in sure} == sure
 
     # --- reading -----------------------------------------------------------------------------------------------------
 
-    @contextmanager
-    def braze(self) -> Iterator[Sandbox]:
-        """A server of its own for each run, over one file: when it has ended, nothing is on its way any more."""
-        with Sandbox(self.folder / "braze.sqlite", log_bodies=10**9, keep_first_type=False) as braze:
-            self.shop.braze = braze
-            self.project_says()
-            yield braze
-
     def project_says(self) -> None:
-        sql = f"SELECT external_id, {', '.join(self.columns)} FROM t"
+        """Write down what the model returns by now."""
+        rows = [{"external_id": user, **row} for user, row in sorted(self.rows.items())]
+        columns = ", ".join(f"r.{name} AS {name}" for name in ["external_id", *self.columns])
+        types = "STRUCT(external_id VARCHAR, a VARCHAR, b VARCHAR, c VARCHAR)[]"
+        sql = f"SELECT {columns} FROM (SELECT unnest(CAST('{json.dumps(rows)}' AS JSON)::{types}) AS r)"
         self.shop.sync("it", sql, guards={"empty_model": False})
 
     def project(self) -> LoadedProject:
+        self.project_says()
         return load_project(self.shop.folder, environ={"BRAZE_API_KEY": KEY})
 
     def look(self) -> None:
         """Add what the last run got acknowledged to what was before; a column that the model dropped is forgotten."""
-        with Sandbox(self.folder / "braze.sqlite", log_bodies=10**9) as braze:
-            new = braze.requests(after=self.seen)
+        self.braze.clear_faults()
+        new = self.braze.requests(after=self.seen)
         self.seen += len(new)
         for body in acknowledged(self.shop.folder / ".retl/test/it", new):
             (record,) = body["attributes"]
@@ -187,12 +186,6 @@ class Machine(RuleBasedStateMachine):
             for row in found
         }
 
-    def in_model(self) -> dict[str, Row]:
-        with duckdb.connect(self.shop.folder / "warehouse.duckdb") as connection:
-            names = ", ".join(self.columns)
-            rows = connection.execute(f"SELECT external_id, {names} FROM t").fetchall()
-        return {user: dict(zip(self.columns, values, strict=True)) for user, *values in rows}
-
 
 TestMachine = Machine.TestCase
-TestMachine.settings = settings(max_examples=12, stateful_step_count=25)
+TestMachine.settings = settings(max_examples=examples(6, 60), stateful_step_count=examples(10, 40))
