@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.test_run_due import YEARLY
+from tests.runs.test_run_due import YEARLY
 
 from reverse_etl.delivery.session import open_session
 from reverse_etl.runs.due import find_due
