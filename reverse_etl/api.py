@@ -26,6 +26,7 @@ from reverse_etl.runs.run import jobs_of
 from reverse_etl.runs.sequence import run_jobs
 
 Selectors = str | Iterable[str]
+_HOW_TO_PLAN = ("full_refresh", "accept_schema_change", "memory_limit", "wait_s")
 
 
 class PlanOptions(TypedDict, total=False):
@@ -148,30 +149,20 @@ class Project:
         return tuple(plan_result(preview_sync(job)) for job in jobs)
 
     def _prepare(
-        self,
-        choose: Callable[[LoadedProject], list[Sync]],
-        *,
-        scheduled_time: datetime | None = None,
-        full_refresh: bool = False,
-        accept_schema_change: bool = False,
-        memory_limit: str | None = None,
-        wait_s: float = 0.0,
-        **bounds: object,
+        self, choose: Callable[[LoadedProject], list[Sync]], **planning: Unpack[PlanOptions]
     ) -> tuple[LoadedProject, list[Sync], Options]:
-        """The project as it is now, the syncs that are asked for, under the bounds that are, and how to run them."""
-        for name in bounds.keys() - PlanOptions.__annotations__.keys():
+        """The project as it is now, the syncs that are asked for, under the guards that are, and how to run them."""
+        given = dict(planning)
+        for name in given.keys() - PlanOptions.__annotations__.keys():
             others = SyncOptions.__annotations__.keys() - {name}
             raise ProjectError(f'there is no option "{name}" here', hint=nearest(name, others))
         project = self._read()
+        scheduled_time = planning.get("scheduled_time")
         if scheduled_time:
             project = project.scheduled_at(_moment(scheduled_time))
-        options = Options(
-            full_refresh=full_refresh,
-            accept_schema_change=accept_schema_change,
-            memory_limit=memory_limit,
-            wait_s=wait_s,
-        )
-        return project, bounded(choose(project), bounds), options
+        how: dict[str, Any] = {name: given[name] for name in _HOW_TO_PLAN if name in given}
+        bounds = {name: value for name, value in given.items() if name not in (*_HOW_TO_PLAN, "scheduled_time")}
+        return project, bounded(choose(project), bounds), Options(**how)
 
     def _read(self) -> LoadedProject:
         return load_project(self.folder, self._target, self._vars, {**os.environ, **self._environ})

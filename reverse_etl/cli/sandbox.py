@@ -119,7 +119,7 @@ def sandbox(
                 _write_ready(ready_file, url, list(keys))
 
         try:
-            serve(
+            braze = Sandbox(
                 file,
                 port=port,
                 keys=keys,
@@ -127,10 +127,9 @@ def sandbox(
                 max_objects="75 per array" if legacy_contract else "75 together",
                 seed=seed,
                 export_needs_fields=not legacy_contract,
-                faults=faults,
-                parent=parent_pid,
-                ready=ready,
             )
+            braze.add_fault(*faults)
+            serve(braze, ready, parent_pid)
         finally:
             if ready_file is not None:
                 ready_file.unlink(missing_ok=True)

@@ -11,7 +11,7 @@ import os
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
@@ -24,9 +24,10 @@ from reverse_etl.project.dbt_manifest import DbtManifest, Relation, missing_mani
 from reverse_etl.project.graph import Graph
 from reverse_etl.project.jinja import environment_variables, render, variables, words_called_with
 from reverse_etl.project.models import Compiled, Model, RunValues, compile_model
-from reverse_etl.project.reader import read_spec
+from reverse_etl.project.reader import Surroundings, read_spec
 from reverse_etl.project.spec import SANDBOX, SPEC_FILE, Spec, Sync, is_url
 from reverse_etl.sql.quoting import catalog
+from reverse_etl.system.clock import Clock
 
 FIXTURES = "tests/fixtures"
 
@@ -225,7 +226,6 @@ def load_project(
     target: str | None = None,
     cli_vars: Mapping[str, Any] | None = None,
     environ: Mapping[str, str] | None = None,
-    started_at: datetime | None = None,
     needs_target: bool = True,
 ) -> LoadedProject:
     """Read the project in `folder`. Raises ProjectError with every mistake of its syncs.yml.
@@ -237,9 +237,9 @@ def load_project(
     dotenv = {name: value for name, value in dotenv_values(folder / ".env").items() if value is not None}
     environ = {**dotenv, **(os.environ if environ is None else environ)}
     models = _models(folder)
-    spec = read_spec(text, models.keys(), environ, target, cli_vars, needs_target=needs_target)
+    spec = read_spec(text, models.keys(), Surroundings(environ, cli_vars or {}, target, needs_target))
     seeds = {path.stem: path for path in sorted((folder / "seeds").glob("*.csv"))}
-    started_at = started_at or datetime.now(UTC)
+    started_at = Clock().utc()
     return LoadedProject(folder, spec, models, seeds, environ, started_at, scheduled_time=started_at)
 
 

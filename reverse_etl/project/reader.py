@@ -4,7 +4,7 @@ All mistakes of the file are gathered and raised together, each with its line an
 """
 
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from graphlib import CycleError, TopologicalSorter
 from typing import Any, TypeVar, get_args
 
@@ -22,29 +22,31 @@ from reverse_etl.project.yaml_places import Positions, YamlPath, parse_yaml
 M = TypeVar("M", bound=BaseModel)
 
 
-def read_spec(
-    text: str,
-    models: Collection[str],
-    environ: Mapping[str, str],
-    target: str | None = None,
-    cli_vars: Mapping[str, Any] | None = None,
-    file: str = SPEC_FILE,
-    needs_target: bool = True,
-) -> Spec:
-    """The project's syncs, for `target` or the default one.
+@dataclass(frozen=True)
+class Surroundings:
+    """What a file is read with: the environment, --vars, and the target that is chosen, if one is needed."""
+
+    environ: Mapping[str, str]
+    cli_vars: Mapping[str, Any] = field(default_factory=dict)
+    target: str | None = None
+    needs_target: bool = True
+
+
+def read_spec(text: str, models: Collection[str], given: Surroundings) -> Spec:
+    """The project's syncs, for the target that is chosen, or else the default one.
 
     `models` are the names of the files in models/. Raises ProjectError with every mistake of the file, in its order.
     Values under targets that are not chosen are never rendered, so their secrets need not be there; nor, unless
     `needs_target`, are those of the chosen one.
     """
-    data, positions, problems = parse_yaml(text, file)
-    reader = _Reader(positions, problems, environ, cli_vars or {})
+    data, positions, problems = parse_yaml(text, SPEC_FILE)
+    reader = _Reader(positions, problems, given.environ, given.cli_vars)
     top = reader.check(File, data, ())
     if top is None:
         raise ProjectError(sorted(problems, key=_place))
     reader.vars = {**reader.rendered(top.vars, ("vars",)), **reader.vars}
-    name = reader.target_name(top, target)
-    chosen = reader.targets(top, name if needs_target else None)
+    name = reader.target_name(top, given.target)
+    chosen = reader.targets(top, name if given.needs_target else None)
     sources = {
         key: source
         for key, value in top.sources.items()
@@ -53,7 +55,7 @@ def read_spec(
     dbt = reader.dbt(top)
     syncs = reader.syncs(top.syncs, models)
     unit_tests = reader.unit_tests(top.unit_tests, top.syncs)
-    if problems or name is None or (needs_target and chosen is None):
+    if problems or name is None or (given.needs_target and chosen is None):
         raise ProjectError(sorted(problems, key=_place))
     return Spec(name, chosen, tuple(top.targets), reader.vars, sources, tuple(syncs), tuple(unit_tests), positions, dbt)
 

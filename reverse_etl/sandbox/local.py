@@ -90,7 +90,7 @@ class Sandbox:
     def _start(self) -> None:
         from reverse_etl.sandbox.http.server import application
         from reverse_etl.sandbox.http.wire import Pause, Server
-        from reverse_etl.sandbox.workspace import Workspace
+        from reverse_etl.sandbox.workspace import Access, Workspace
 
         path = self._path
         if path is None:
@@ -99,14 +99,8 @@ class Sandbox:
         self._store = Store(path, seed=self._seed, log_bodies=self._log_bodies)
         self._reader = Reader(path)
         self._snapshots = Snapshots(self._reader, self._faults)
-        workspace = Workspace(
-            self._store,
-            self._faults,
-            keys=self._keys,
-            limits=self._limits,
-            settings=self._settings,
-            clock=self._clock,
-        )
+        access = Access(self._keys, self._limits)
+        workspace = Workspace(self._store, self._faults, access, self._settings, self._clock)
         pause = Pause()
         app = application(workspace, self._reader, self._faults, self._snapshots, pause)
         self._server = Server(app, pause, self._port)
@@ -209,31 +203,13 @@ class Sandbox:
         return self._reader
 
 
-def serve(
-    path: Path | None = None,
-    port: int = 0,
-    keys: Mapping[str, Collection[str]] | None = None,
-    limits: Mapping[str, Sequence[tuple[int, float]]] | None = None,
-    max_objects: MaxObjects = "75 together",
-    clock: Callable[[], float] = time.time,
-    seed: int = 0,
-    log_bodies: int = 10_000,
-    *,
-    keep_first_type: bool = True,
-    export_needs_fields: bool = True,
-    faults: Sequence[Fault] = (),
-    parent: int | None = None,
-    ready: Callable[[str], None],
-) -> None:
+def serve(sandbox: Sandbox, ready: Callable[[str], None], parent: int | None = None) -> None:
     """Run a sandbox until SIGINT or SIGTERM, from the main thread. `ready` is told the url once it answers.
 
     With `parent`, a process id, it also ends within a second of that process.
     """
     stop = threading.Event()
     before = {one: signal.signal(one, lambda number, frame: stop.set()) for one in (signal.SIGINT, signal.SIGTERM)}
-    contract = {"keep_first_type": keep_first_type, "export_needs_fields": export_needs_fields}
-    sandbox = Sandbox(path, port, keys, limits, max_objects, clock, seed, log_bodies, **contract)
-    sandbox.add_fault(*faults)
     try:
         with sandbox:
             ready(sandbox.url)

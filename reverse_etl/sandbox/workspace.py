@@ -157,23 +157,34 @@ def fingerprint(key: str) -> str:
     return f"sha256:{hashlib.sha256(key.encode()).hexdigest()[:8]}"
 
 
+@dataclass(frozen=True)
+class Access:
+    """Who may call what, by API key, and how often, by family of endpoints."""
+
+    keys: Mapping[str, Collection[str]]
+    limits: Mapping[str, Windows]
+
+
+@dataclass(frozen=True)
+class _Received:
+    """A call that has come, what its body says, the faults that hit it, and when it came."""
+
+    call: Call
+    body: Json
+    hit: Hit
+    began_s: float
+
+
 class Workspace:
     """Answers calls from a file, one at a time."""
 
     def __init__(
-        self,
-        store: Store,
-        faults: Faults,
-        *,
-        keys: Mapping[str, Collection[str]],
-        limits: Mapping[str, Windows],
-        settings: Settings,
-        clock: Callable[[], float],
+        self, store: Store, faults: Faults, access: Access, settings: Settings, clock: Callable[[], float]
     ) -> None:
         self._store = store
         self._faults = faults
-        self._keys = {key: frozenset(scopes) for key, scopes in keys.items()}
-        self._limits = limits
+        self._keys = {key: frozenset(scopes) for key, scopes in access.keys.items()}
+        self._limits = access.limits
         self._settings = settings
         self._clock = clock
 
@@ -182,19 +193,17 @@ class Workspace:
         began_s = time.perf_counter()
         body = _body(call)
         hit = self._faults.strike(call.path, lambda: list(identifiers(body)))
+        received = _Received(call, body, hit, began_s)
         try:
-            reply = self._written(call, body, hit, began_s, lambda work: self._reply(work, call, body, hit))
+            reply = self._written(received, lambda work: self._reply(work, call, body, hit))
         except RecursionError:  # what it changed so far is undone
-            bad = {"message": _BAD_JSON}
-            reply = self._written(call, body, hit, began_s, lambda work: _reply(400, bad, work.now))
+            reply = self._written(received, lambda work: _reply(400, {"message": _BAD_JSON}, work.now))
         return Outcome(reply, hit)
 
-    def _written(
-        self, call: Call, body: Json, hit: Hit, began_s: float, decide: Callable[[Transaction], Reply | None]
-    ) -> Reply | None:
+    def _written(self, received: _Received, decide: Callable[[Transaction], Reply | None]) -> Reply | None:
         with self._store.transaction(self._clock) as work:
             reply = decide(work)
-            self._log(work, call, body, reply, hit, began_s)
+            self._log(work, received, reply)
         return reply
 
     def _reply(self, work: Transaction, call: Call, body: Json, hit: Hit) -> Reply | None:
@@ -239,7 +248,8 @@ class Workspace:
         work.keep_used(family, verdict.used)
         return verdict.headers, verdict.allowed
 
-    def _log(self, work: Transaction, call: Call, body: Json, reply: Reply | None, hit: Hit, began_s: float) -> None:
+    def _log(self, work: Transaction, received: _Received, reply: Reply | None) -> None:
+        call, body, hit = received.call, received.body, received.hit
         key = None if call.key is None else fingerprint(call.key)
         answer = "" if reply is None else reply.text if reply.log_text is None else reply.log_text
         arrays = body.items() if isinstance(body, dict) and call.method != "GET" else ()
@@ -255,7 +265,7 @@ class Workspace:
                 answer=answer,
                 records={name: len(objects) for name, objects in arrays if isinstance(objects, list)},
                 fault=hit.name,
-                duration_s=time.perf_counter() - began_s + hit.wait_s,
+                duration_s=time.perf_counter() - received.began_s + hit.wait_s,
                 refused=0 if reply is None else reply.refused,
                 dropped=work.dropped,
                 body=call.body,

@@ -7,7 +7,7 @@ DuckDB lets nobody read a file that another process may write.
 import json
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -76,12 +76,11 @@ def past_runs(project: LoadedProject, sync: Sync, limit: int) -> list[PastRun]:
         except duckdb.Error as error:
             what = f"{path} cannot be read: {str(error).splitlines()[0]}"
             raise StateError(what, hint=f"`retl status {sync.name}` looks whether it is damaged") from error
-    return [_past_run(sync, *row) for row in rows]
+    return [_past_run(sync, row) for row in rows]
 
 
-def _past_run(
-    sync: Sync, run_id: str, started_s: float, finished_s: float, status: str, message: str | None, counts: str
-) -> PastRun:
+def _past_run(sync: Sync, row: Sequence[Any]) -> PastRun:
+    run_id, started_s, finished_s, status, message, counts = row
     counted: dict[str, Any] = json.loads(counts)
     delivery = counted.get("delivery", {})
     names = ("accepted", "rejected", "in_doubt", "unsent", "requests", "attributes")

@@ -5,7 +5,7 @@ import yaml
 
 from reverse_etl.errors import ProjectError
 from reverse_etl.project.graph import Graph
-from reverse_etl.project.reader import read_spec
+from reverse_etl.project.reader import Surroundings, read_spec
 from reverse_etl.project.selection import Compared, select
 
 FILES = {
@@ -38,7 +38,9 @@ SPEC = {
     },
     "syncs": SYNCS,
 }
-GRAPH = Graph(read_spec(yaml.safe_dump(SPEC, sort_keys=False), list(FILES), {}).syncs, FILES, REFS, ["people"])
+GRAPH = Graph(
+    read_spec(yaml.safe_dump(SPEC, sort_keys=False), list(FILES), Surroundings({})).syncs, FILES, REFS, ["people"]
+)
 NOW = {"late": "1", "users": "2", "best": "3", "orders": "4"}
 
 

@@ -10,7 +10,7 @@ from jsonschema import Draft202012Validator
 
 from reverse_etl.errors import ProjectError
 from reverse_etl.project.json_schema import json_schema
-from reverse_etl.project.reader import read_spec
+from reverse_etl.project.reader import Surroundings, read_spec
 from reverse_etl.project.spec import Spec
 
 HEAD = """\
@@ -25,7 +25,7 @@ GOOD = "  - {name: members, model: members, mode: users_track, track_record_type
 
 
 def read(text: str, environ: dict[str, str] | None = None, target: str | None = None, **variables: object) -> Spec:
-    return read_spec(text, ["members", "orders"], environ or {}, target, variables)
+    return read_spec(text, ["members", "orders"], Surroundings(environ or {}, variables or {}, target))
 
 
 def problems(text: str, **options: object) -> list[str]:

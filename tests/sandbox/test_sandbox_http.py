@@ -594,7 +594,7 @@ def test_serve_runs_until_a_signal_and_gives_the_handlers_back(tmp_path, port, n
         assert requests.post(f"{url}/users/track", json=U1, headers=KEY).status_code == 201
         os.kill(os.getpid(), number)
 
-    serve(tmp_path / "braze.sqlite", port, ready=ready)
+    serve(Sandbox(tmp_path / "braze.sqlite", port), ready)
     assert signal.getsignal(number) is before
     with pytest.raises(requests.ConnectionError):
         requests.get(urls[0])

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.runs.test_run_due import YEARLY
 
 from reverse_etl.delivery.session import open_session
 from reverse_etl.runs.due import find_due
@@ -26,6 +25,7 @@ from reverse_etl.state.look import acknowledged_row, rows_not_in_braze, sync_sta
 from tests.bucket import SECRET, Bucket
 from tests.conftest import KEY, FakeClock, Held, Retl, Shop
 from tests.processes import HANG_S
+from tests.runs.test_run_due import YEARLY
 from tests.state.test_recovery import EVENTS, FIVE_REQUESTS, MANY, SEEN, running, start
 
 HOUR = timedelta(hours=1)
