@@ -54,7 +54,7 @@ def tests_sql(layout: Layout) -> str:
 
     The model runs once, whatever the number of tests.
     """
-    columns, results, twins = {"key": key_text(layout, identifier)}, [], []
+    columns, results, twins = {"key": key_text(layout.key, identifier, has_number=False)}, [], []
     for number, test in enumerate(layout.sync.data_tests):
         if test.kind == "unique":
             columns |= _grouped(number, test)

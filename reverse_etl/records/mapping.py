@@ -47,7 +47,7 @@ def outbox_sql(layout: Layout, changes: str) -> str:
     conditions = " ".join(f"WHEN {rule.condition} THEN {number}" for number, rule in enumerate(rules(layout), 1))
     judged = _select(examined, {"problem": f"CASE WHEN kind = 'removed' THEN 0 {conditions} ELSE 0 END"})
     columns = {
-        "key": _key_text(layout),
+        "key": key_text(layout.key, new),
         "kind": "kind",
         "known": "known",
         "call": _call(layout),
@@ -302,19 +302,16 @@ def _points(layout: Layout, column: Column) -> str:
     return f"CASE WHEN kind = 'removed' OR {new(column.name)} IS NULL THEN 1 ELSE {counted} END"
 
 
-def _key_text(layout: Layout) -> str:
-    number = f" || '#' || {new(ROW_NUMBER)}" if layout.whole_row else ""
-    return f"{key_text(layout, new)}{number}"
-
-
-def key_text(layout: Layout, value: Callable[[str], str]) -> str:
+def key_text(key: Sequence[str], value: Callable[[str], str], has_number: bool = True) -> str:
     """SQL for a row's key as people see it: its value, a JSON array of several, or a digest of a whole row.
 
-    `value` makes the SQL of a column's value from its name.
+    `value` makes the SQL of a column's value from its name. A whole row, among whose columns ROW_NUMBER is, has its
+    number among equals behind the digest; where nobody has numbered the rows, `has_number` is false.
     """
-    if layout.whole_row:
-        row = ", ".join(f"{identifier(name)} := {value(name)}" for name in layout.key if name != ROW_NUMBER)
-        return f"md5(CAST(to_json(struct_pack({row})) AS VARCHAR))"
-    if len(layout.key) == 1:
-        return f"CAST({value(layout.key[0])} AS VARCHAR)"
-    return f"CAST(to_json([{', '.join(f'CAST({value(name)} AS VARCHAR)' for name in layout.key)}]) AS VARCHAR)"
+    if ROW_NUMBER in key:
+        row = ", ".join(f"{identifier(name)} := {value(name)}" for name in key if name != ROW_NUMBER)
+        number = f" || '#' || {value(ROW_NUMBER)}" if has_number else ""
+        return f"md5(CAST(to_json(struct_pack({row})) AS VARCHAR)){number}"
+    if len(key) == 1:
+        return f"CAST({value(key[0])} AS VARCHAR)"
+    return f"CAST(to_json([{', '.join(f'CAST({value(name)} AS VARCHAR)' for name in key)}]) AS VARCHAR)"

@@ -10,6 +10,7 @@ from reverse_etl.plan.tables import ACKNOWLEDGED, IN_DOUBT, REJECTS, RUN_ID, RUN
 from reverse_etl.project.project import LoadedProject
 from reverse_etl.project.spec import Sync
 from reverse_etl.records.layout import ROW_NUMBER
+from reverse_etl.records.mapping import key_text
 from reverse_etl.shared_state.object_store import StoreError
 from reverse_etl.shared_state.shared import look
 from reverse_etl.sql.quoting import identifier
@@ -141,11 +142,9 @@ def acknowledged_row(project: LoadedProject, sync: Sync, key: str) -> Mapping[st
 
 
 def key_text_of(state: State) -> str | None:
-    """SQL for a state's key as people see it; None before the first run."""
-    casts = [f"CAST({identifier(name)} AS VARCHAR)" for name in state.rows.key() if name != ROW_NUMBER]
-    if len(casts) > 1:
-        return f"CAST(to_json([{', '.join(casts)}]) AS VARCHAR)"
-    return casts[0] if casts else None
+    """SQL for the key of an acknowledged row as people see it; None before the first run."""
+    key = state.rows.key()
+    return key_text(key, identifier) if key else None
 
 
 def _number(state: State, sql: str) -> int:
