@@ -5,7 +5,8 @@ BIN := $(VENV)/bin
 DBT := .venv-dbt
 LATEST := .venv-latest
 
-.PHONY: demo test test-page test-clients test-orchestrators test-dbt test-wheel torture bench lint types check docs dist clean
+.PHONY: demo test test-random test-latest test-page test-clients test-orchestrators test-dbt test-wheel torture bench \
+	lint types check docs constraints dist clean
 ORCHESTRATORS := airflow dagster prefect
 
 # The same versions everywhere, until `make constraints` writes down newer ones.
@@ -29,6 +30,10 @@ demo: $(VENV)/installed ## The demo shop against the local Braze: sync, sync aga
 
 test: $(VENV)/installed ## All tests
 	$(BIN)/pytest --numprocesses auto
+
+test-random: SEED ?= $(shell $(PYTHON) -c "import secrets; print(secrets.randbelow(2**32))")
+test-random: $(VENV)/installed ## All tests with other draws than those of make test, and more: SEED=n repeats them
+	$(BIN)/pytest --numprocesses auto --hypothesis-profile=random --hypothesis-seed=$(SEED)
 
 test-latest: $(LATEST)/bin/pip ## All tests, with the newest versions that pyproject.toml allows
 	$(LATEST)/bin/python -m pip install --quiet --upgrade --upgrade-strategy eager --editable . --group dev
@@ -97,5 +102,5 @@ dist: $(VENV)/installed ## The wheel and the sdist, in dist/
 	$(BIN)/python -m hatchling build
 
 clean:
-	rm -rf $(VENV) $(DBT) .clients .orchestrators .bench .retl/sandbox warehouse.duckdb target dist
+	rm -rf $(VENV) $(DBT) $(LATEST) .clients .orchestrators .bench .retl/sandbox warehouse.duckdb target dist
 	rm -rf .hypothesis .mypy_cache .pytest_cache .ruff_cache
