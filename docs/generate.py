@@ -37,7 +37,7 @@ from reverse_etl.cli import app
 from reverse_etl.delivery.retry import RetryPolicy
 from reverse_etl.project.json_schema import SCHEMA_FILE, json_schema
 from reverse_etl.project.spec import BrazeConfig, Dbt, Guards, Incremental, StatePlace, Sync, Warehouse
-from reverse_etl.report.artifacts import Manifest, PlanArtifact, RunResults
+from reverse_etl.report.artifacts import Manifest, PlanArtifact, RunResults, schema_of
 from reverse_etl.runs.outcome import Options
 from reverse_etl.sandbox.http.limits import DEFAULTS, LIGHT_EXPORT
 from reverse_etl.sandbox.workspace import ENDPOINTS, Endpoint
@@ -169,7 +169,7 @@ def fields_of(model: type[BaseModel]) -> Callable[[], str]:
         return lines
 
     def table() -> str:
-        schema = model.model_json_schema(mode="serialization")
+        schema = schema_of(model)
         return "\n".join(["| field | type | |", "|---|---|---|", *rows(schema, schema["$defs"], "")])
 
     return table

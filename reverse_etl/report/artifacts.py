@@ -17,139 +17,160 @@ from typing import Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from reverse_etl.errors import Problem, ProjectError
+from reverse_etl.plan.data_tests import DataTestResult
 from reverse_etl.plan.outbox import InvalidReason, InvalidRow
 from reverse_etl.plan.plan import Plan
 from reverse_etl.project.graph import model_id, sync_id
 from reverse_etl.project.project import LoadedProject
 from reverse_etl.report.as_json import preview_json, problem_json
+from reverse_etl.report.descriptions import DESCRIPTIONS
 from reverse_etl.runs.outcome import RunResult
 from reverse_etl.runs.preview import Preview
 from reverse_etl.state.commit import DeliveryCounts
 
-SCHEMA_VERSION = 1  # a field that goes, or means something else, makes it 2; a new one does not
+SCHEMA_VERSION = 2  # a field that goes, or means something else, makes it 2; a new one does not
 FOLDER = "target"
+# What fields and statuses of run_results.json were called in version 1.
+_NAMES_OF_1 = {
+    **{"fates": "delivery", "maybe_twice": "possible_duplicates"},
+    **{"remembered": "previously_rejected", "adopted": "marked_accepted"},
+    **{"mistakes": "errors", "what": "message", "where": "location"},
+}
+_STATUSES_OF_1 = {"stopped": "blocked", "done": "already_run"}
 
 
 class Metadata(BaseModel):
-    """Where an artifact comes from."""
+    """How this artifact was produced."""
 
     model_config = ConfigDict(extra="ignore")
-    artifact: str = Field(description="manifest, run-results or plan")
-    retl_schema_version: int = Field(description="of this artifact's form")
-    retl_version: str
-    generated_at: datetime
-    invocation_id: str = Field(description="the same in all that one command leaves behind, its log too")
-    command: str = Field(description="sync, plan, ls, ...")
-    target: str = Field(description="the target of syncs.yml that the command was for")
+    artifact: str = Field(description="type of this artifact: manifest, run-results or plan")
+    retl_schema_version: int = Field(description="schema version of this artifact")
+    retl_version: str = Field(description="version of retl that wrote this artifact")
+    generated_at: datetime = Field(description="time when this artifact was written")
+    invocation_id: str = Field(
+        description="id of the invocation; the same in all artifacts and log lines of one command"
+    )
+    command: str = Field(description="name of the command: sync, plan, ls, ...")
+    target: str = Field(description="target of syncs.yml that the command used")
 
 
 class Checksum(BaseModel):
-    name: Literal["sha256"] = "sha256"
-    checksum: str
+    """The checksum of a file."""
+
+    name: Literal["sha256"] = Field("sha256", description="algorithm of the checksum")
+    checksum: str = Field(description="checksum of the file's bytes, in hexadecimal")
 
 
 class DependsOn(BaseModel):
-    nodes: list[str] = Field(description="what it is built from, or comes after, by one step")
+    """What a node is built from."""
+
+    nodes: list[str] = Field(description="direct parents: what it is built from, or runs after")
 
 
 class ManifestSync(BaseModel):
     """A sync."""
 
-    unique_id: str
-    name: str
-    model: str
-    path: str = Field(description="of its model's file, from the project's folder")
-    tags: list[str]
-    config: dict[str, Any] = Field(description="its keys as syncs.yml has them, Jinja not worked out")
-    depends_on: DependsOn
-    fingerprint: str = Field(description="another one when its keys, its models or their vars have changed")
+    unique_id: str = Field(description="id of the sync in this manifest: sync.NAME")
+    name: str = Field(description="name of the sync")
+    model: str = Field(description="name of the sync's model")
+    path: str = Field(description="path of its model's file, relative to the project folder")
+    tags: list[str] = Field(description="tags of the sync")
+    config: dict[str, Any] = Field(description="its keys as written in syncs.yml; Jinja is not rendered")
+    depends_on: DependsOn = Field(description="what the sync is built from, or runs after")
+    fingerprint: str = Field(description="changes when its keys, its models or their vars change")
 
 
 class ManifestModel(BaseModel):
     """A model."""
 
-    unique_id: str
-    name: str
-    path: str
+    unique_id: str = Field(description="id of the model in this manifest: model.NAME")
+    name: str = Field(description="name of the model")
+    path: str = Field(description="path of the model's file, relative to the project folder")
     refs: list[str] = Field(description="names of the models and seeds that it refers to")
-    checksum: Checksum
-    depends_on: DependsOn
+    checksum: Checksum = Field(description="checksum of the model's file")
+    depends_on: DependsOn = Field(description="what the model is built from")
 
 
 class Manifest(BaseModel):
     """The project: its syncs and models, and what is built from what. Written by commands that read the project."""
 
-    metadata: Metadata
-    syncs: dict[str, ManifestSync]
-    models: dict[str, ManifestModel]
-    parent_map: dict[str, list[str]]
-    child_map: dict[str, list[str]]
+    metadata: Metadata = Field(description="how this artifact was produced")
+    syncs: dict[str, ManifestSync] = Field(description="syncs, by id")
+    models: dict[str, ManifestModel] = Field(description="models, by id")
+    parent_map: dict[str, list[str]] = Field(description="ids of the direct parents of every node, by id of the node")
+    child_map: dict[str, list[str]] = Field(description="ids of the direct children of every node, by id of the node")
 
 
 class FileLocation(BaseModel):
-    """A place in a file of the project; 0 means that it is not known."""
+    """A location in a project file."""
 
-    file: str
-    line: int
-    column: int
+    file: str = Field(description="path of the file, relative to the project folder")
+    line: int = Field(description="line in the file, from 1; 0 means unknown")
+    column: int = Field(description="column in the line, from 1; 0 means unknown")
 
 
 class Error(BaseModel):
-    """A mistake: what is wrong, where it stands, and the way out."""
+    """An error: message, location and hint."""
 
-    message: str
-    location: FileLocation | None
-    hint: str | None
+    message: str = Field(description="what is wrong")
+    location: FileLocation | None = Field(description="location in a project file; null if there is none")
+    hint: str | None = Field(description="how to fix the error; null if there is no hint")
 
 
 class Timing(BaseModel):
-    """A part of a run: `plan` (the model, what differs), `execute` (sending, and what was answered)."""
+    """A phase of a run."""
 
-    name: Literal["plan", "execute"]
-    started_at: datetime
-    completed_at: datetime
+    name: Literal["plan", "execute"] = Field(
+        description="phase: plan (run the model, compute the changes) or execute (send, record the responses)"
+    )
+    started_at: datetime = Field(description="time when the phase started")
+    completed_at: datetime = Field(description="time when the phase ended")
 
 
 class Result(BaseModel):
-    """What happened to one sync."""
+    """The result of one sync."""
 
-    unique_id: str
-    sync: str
-    mode: str
-    target: str
+    unique_id: str = Field(description="id of the sync, as in manifest.json")
+    sync: str = Field(description="name of the sync")
+    mode: str = Field(description="mode of the sync, with its track_record_type if it has one")
+    target: str = Field(description="target that the sync ran for")
     status: str = Field(
-        description="success, incomplete, blocked, failed, interrupted, skipped; "
-        "running or already_run: by another process"
+        description="success, incomplete, blocked, failed, interrupted or skipped; running or already_run: handled by "
+        "another process"
     )
-    timing: list[Timing]
-    execution_time: float = Field(description="seconds")
-    message: str | None
-    failures: int | None = Field(description="rows that are to be in Braze and are not, or not surely")
-    run_id: str | None = Field(description="as `retl history` and the state have it")
-    plan: Plan | None
-    delivery: DeliveryCounts | None
-    invalid_rows: list[InvalidRow] = Field(description="the first of them, by key")
-    errors: list[Error]
+    timing: list[Timing] = Field(description="phases of the run that were completed")
+    execution_time: float = Field(description="duration of the run, in seconds")
+    message: str | None = Field(description="messages of the errors, joined; null if there are none")
+    failures: int | None = Field(description="number of rows that should be in Braze but are not, or may not be")
+    run_id: str | None = Field(description="run id, as shown by `retl history` and stored in the state")
+    plan: Plan | None = Field(description="counts of the planned run; null if the run ended before it had a plan")
+    delivery: DeliveryCounts | None = Field(
+        description="result of the delivery of the run's records; null if the run ended before it had a plan"
+    )
+    invalid_rows: list[InvalidRow] = Field(description="the first invalid rows, ordered by key")
+    errors: list[Error] = Field(description="what went wrong")
 
 
 class RunResults(BaseModel):
-    """The last run: what happened to each sync. Written by sync, retry and apply, also when they are interrupted."""
+    """The last run: the result of every sync. Written by sync, retry and apply, also when they are interrupted."""
 
-    metadata: Metadata
-    results: list[Result]
-    elapsed_time: float = Field(description="seconds")
-    args: dict[str, Any] = Field(description="the command's arguments and options")
+    metadata: Metadata = Field(description="how this artifact was produced")
+    results: list[Result] = Field(description="results of the syncs, in the order in which they ran")
+    elapsed_time: float = Field(description="duration of the command, in seconds")
+    args: dict[str, Any] = Field(description="arguments and options of the command")
 
 
 class PlannedSync(BaseModel):
     """What a run of a sync would do."""
 
     model_config = ConfigDict(extra="allow")
-    sync: str
-    mode: str
-    target: str
+    sync: str = Field(description="name of the sync")
+    mode: str = Field(description="mode of the sync, with its track_record_type if it has one")
+    target: str = Field(description="target that the plan is for")
+    depends_on: list[str] = Field(description="ids of the dbt resources that the sync's models read")
     run_id: str
     rows: int
+    in_state: int
     added: int
     changed: int
     removed: int
@@ -157,24 +178,27 @@ class PlannedSync(BaseModel):
     invalid: int
     previously_rejected: int
     held: int
+    baselined: int
+    marked_accepted: int
     to_send: int
     attributes: int
     data_points: int
-    requests: dict[str, int] = Field(description="by path")
+    requests: dict[str, int]
     bytes: int
-    since: str | None = Field(description="the cursor from which an incremental run reads")
-    columns: dict[str, int] = Field(description="how many records carry each column")
-    seconds_at_rate_limit: float
-    invalid_rows: list[InvalidRow]
-    invalid_reasons: list[InvalidReason]
-    blocked_by: list[Error] = Field(description="what would keep the plan from being sent")
+    since: str | None
+    data_tests: list[DataTestResult]
+    columns: dict[str, int] = Field(description="number of records that contain each column")
+    seconds_at_rate_limit: float = Field(description="time that the requests take at the rate limit, in seconds")
+    invalid_rows: list[InvalidRow] = Field(description="the first invalid rows, ordered by key")
+    invalid_reasons: list[InvalidReason] = Field(description="why rows are invalid, the most frequent reason first")
+    blocked_by: list[Error] = Field(description="what would block this plan from being sent")
 
 
 class PlanArtifact(BaseModel):
     """The last plan: for each sync what `retl plan --output json` prints."""
 
-    metadata: Metadata
-    plans: list[PlannedSync]
+    metadata: Metadata = Field(description="how this artifact was produced")
+    plans: list[PlannedSync] = Field(description="plans of the syncs, in the order in which they run")
 
 
 ARTIFACTS: Mapping[str, tuple[str, type[BaseModel]]] = {
@@ -188,8 +212,16 @@ About = Callable[[str], Metadata]
 def artifact_schema(name: str) -> dict[str, Any]:
     """The JSON Schema of an artifact."""
     file, model = ARTIFACTS[name]
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema_of(model), "title": file}
+
+
+def schema_of(model: type[BaseModel]) -> dict[str, Any]:
+    """The JSON Schema of one of the classes, with a description of every field."""
     schema = model.model_json_schema(mode="serialization")
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": file}
+    for name, texts in DESCRIPTIONS.items():
+        for field, text in texts.items() if name in schema["$defs"] else ():
+            schema["$defs"][name]["properties"][field]["description"] = text
+    return schema
 
 
 def manifest(project: LoadedProject, about: About) -> Manifest:
@@ -323,11 +355,22 @@ def _read(path: Path, model: type[M], artifact: str, hint: str) -> M:
     if isinstance(version, int) and version > SCHEMA_VERSION:
         what = f"{path} was written by a newer retl: its schema is {version}, this retl knows {SCHEMA_VERSION}"
         raise ProjectError(what, hint="take the newer retl")
+    if version == 1 and "results" in found:
+        found = {**found, "results": _renamed(found["results"])}
     try:
         return model.model_validate(found)
     except ValidationError as error:
         place = ".".join(str(part) for part in error.errors()[0]["loc"])
         raise ProjectError(f"{path} is damaged, at {place}", hint=hint) from error
+
+
+def _renamed(value: Any, key: str = "") -> Any:
+    """What version 1 has under a key, with the names of today."""
+    if isinstance(value, list):
+        return [_renamed(item) for item in value]
+    if isinstance(value, dict):
+        return {_NAMES_OF_1.get(name, name): _renamed(item, name) for name, item in value.items()}
+    return _STATUSES_OF_1.get(value, value) if key == "status" else value
 
 
 def metadata(artifact: str, invocation_id: str, command: str, target: str, version: str) -> Metadata:

@@ -44,6 +44,15 @@ def test_schema_of_an_artifact_is_a_schema_and_is_printed(retl: Retl, name: str)
     assert json.loads(retl("schema", name).out) == artifact_schema(name)
 
 
+@pytest.mark.parametrize("name", ARTIFACTS)
+def test_every_field_of_an_artifact_has_a_description(name: str):
+    schema = artifact_schema(name)
+    parts = {name: schema, **schema["$defs"]}
+    fields = {f"{part}.{field}": about for part in parts for field, about in parts[part]["properties"].items()}
+    assert len(fields) > 20
+    assert [field for field, about in fields.items() if "description" not in about] == []
+
+
 # --- manifest.json ---------------------------------------------------------------------------------------------------
 
 
@@ -189,7 +198,7 @@ def test_plan_and_sync_take_state_too(retl: Retl, starter: Path, main: Path):
         ),
         pytest.param(
             json.dumps({"metadata": {"artifact": "manifest", "retl_schema_version": 99}}),
-            "main/manifest.json was written by a newer retl: its schema is 99, this retl knows 1\n"
+            "main/manifest.json was written by a newer retl: its schema is 99, this retl knows 2\n"
             "  hint: take the newer retl",
             id="newer",
         ),

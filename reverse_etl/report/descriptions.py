@@ -1,0 +1,58 @@
+"""What the counts in artifacts mean, field by field: for their JSON Schemas, and for the tables in the docs."""
+
+from collections.abc import Mapping
+
+_PLAN = {
+    "run_id": "id of the run, as shown by `retl history`",
+    "rows": "number of rows that the model returned",
+    "in_state": "number of rows in the state before the run",
+    "added": "number of model rows that are not in the state",
+    "changed": "number of model rows that differ from the state",
+    "removed": "number of rows in the state that the model no longer returns",
+    "unchanged": "number of model rows that are equal to the state",
+    "invalid": "number of rows that retl found invalid; they are not sent",
+    "previously_rejected": "number of rows that Braze rejected before, unchanged since; they are not sent",
+    "held": "number of rows in doubt since an earlier run; they are not sent",
+    "baselined": "number of rows that `retl state baseline` records as already in Braze; they are not sent",
+    "marked_accepted": "number of rows in doubt that `retl resolve` marked as accepted; they are not sent",
+    "to_send": "number of records to send",
+    "attributes": "number of attributes that the records write",
+    "data_points": "number of data points that the records cost, on contracts billed by data points",
+    "requests": "number of requests, by path of the endpoint",
+    "bytes": "size of the records, in bytes",
+    "since": "cursor from which an incremental run reads; null if the run reads the whole model",
+    "data_tests": "results of the data tests of the sync",
+}
+
+# By the name of the class.
+DESCRIPTIONS: Mapping[str, Mapping[str, str]] = {
+    "Plan": _PLAN,
+    "PlannedSync": _PLAN,
+    "DeliveryCounts": {
+        "accepted": "number of records that Braze accepted",
+        "rejected": "number of records that Braze rejected",
+        "in_doubt": "number of records that got no response and are not safe to send twice",
+        "unsent": "number of records that were not sent, or got no response and are safe to send again",
+        "possible_duplicates": "number of records that may be in Braze twice, because of `on_in_doubt: resend`",
+        "attributes": "number of attributes that the accepted records wrote",
+        "requests": "number of requests that were sent",
+    },
+    "DataTestResult": {
+        "number": "index of the test in the `data_tests` of the sync, from 0",
+        "name": "name of the test: its type and its columns",
+        "status": "result of the test: pass, warn or fail",
+        "failures": "number of rows that fail the test",
+        "keys": "primary keys of the first rows that fail the test",
+    },
+    "InvalidRow": {
+        "key": "primary key of the row",
+        "column": "column whose value breaks a rule",
+        "reason": "why the row is invalid",
+        "hint": "how to fix the row",
+    },
+    "InvalidReason": {
+        "column": "column whose values break a rule",
+        "reason": "why the rows are invalid",
+        "rows": "number of rows that are invalid for this reason",
+    },
+}
