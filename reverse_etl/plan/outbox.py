@@ -43,6 +43,23 @@ class SampleChange:
     columns: Mapping[str, Sequence[str | None]]
 
 
+def rename_in_outbox(connection: DuckDBPyConnection) -> None:
+    """Give an outbox the names of today, if a retl wrote it that had others. Its rows keep their places: a journal
+    goes by them.
+
+    If it is cut off, it is done again.
+    """
+    columns = f"SELECT column_name FROM duckdb_columns() WHERE database_name = '{RUN}' AND table_name = 'outbox'"
+    if ("harmless",) not in connection.execute(columns).fetchall():
+        return
+    for before, now in {"remembered": "previously_rejected", "adopt": "mark_accepted"}.items():
+        connection.execute(f"UPDATE {OUTBOX} SET action = ? WHERE action = ?", [now, before])
+    connection.execute("BEGIN")
+    connection.execute(f"ALTER TABLE {RUN}.main.run RENAME COLUMN keep TO retention")
+    connection.execute(f"ALTER TABLE {OUTBOX} RENAME COLUMN harmless TO idempotent")
+    connection.execute("COMMIT")
+
+
 def read_records(connection: DuckDBPyConnection) -> Iterator[Record]:
     """The records that are to be sent, in the order of the outbox, a few thousand in memory at a time."""
     cursor = connection.cursor()  # of its own: another statement on the connection would spoil an open result

@@ -5,6 +5,8 @@ The file is a DuckDB database, or an age file (https://age-encryption.org) that 
     about           one row: what the file is, the target it is for, when it was made
     syncs           a row a sync, in the order in which they run: what the plan was made of, and its counts
     sync_<name>     a schema a sync: outbox (the records), run and rules (what a run needs to be ended)
+
+A file of format 1 has other names for some actions, counts and columns, and is applied all the same.
 """
 
 import json
@@ -19,6 +21,7 @@ from typing import Any
 import duckdb
 
 from reverse_etl.errors import ProjectError, StateError
+from reverse_etl.plan.outbox import rename_in_outbox
 from reverse_etl.plan.plan import Plan, plan_from_json
 from reverse_etl.plan.tables import RUN, STATE
 from reverse_etl.project.project import LoadedProject
@@ -27,11 +30,12 @@ from reverse_etl.sql.quoting import identifier, literal
 from reverse_etl.state.state import State
 from reverse_etl.system.private_files import private_files
 
-FORMAT = 1
+FORMAT = 2
 KEY_VARIABLE = "RETL_PLAN_KEY"
 NOTE = "a saved plan of retl: it holds personal data; retl apply sends it"
 _FILE = "retl_saved"
 _TABLES = ("outbox", "rules", "run")
+_COUNTS_OF_FORMAT_1 = {"remembered": "previously_rejected", "adopted": "marked_accepted"}
 _HOW_TO_MAKE_ONE = "`retl plan --out FILE` writes one"
 _AGE = b"age-encryption.org/"
 
@@ -173,6 +177,7 @@ def take_over(saved: SavedPlan, state: State, started_at: datetime) -> None:
     for table in _TABLES:
         connection.execute(f"CREATE TABLE {RUN}.main.{table} AS FROM {schema}.{table}")
     connection.execute(f"DETACH {_FILE}")
+    rename_in_outbox(connection)
     run_id = f"{saved.plan.run_id}-{started_at:%Y%m%dT%H%M%S%f}"
     connection.execute(f"UPDATE {RUN}.main.run SET run_id = ?, started_at = ?", [run_id, started_at])
     state.run.seal()
@@ -200,14 +205,18 @@ def _read(path: Path, database: Path) -> list[SavedPlan]:
     except duckdb.Error as error:
         raise ProjectError(f"{path} is no saved plan of retl", hint=_HOW_TO_MAKE_ONE) from error
     version, target, made_us = about
-    if version != FORMAT:
+    if version not in (1, FORMAT):
         what = f"{path} is of format {version}, and this retl knows {FORMAT}"
         raise ProjectError(what, hint="make the plan with the retl that applies it")
     made_at = datetime.fromtimestamp(made_us / 1e6, UTC)
     return [
-        SavedPlan(database, sync, target, made_at, Origin(**json.loads(made_of)), plan_from_json(json.loads(plan)))
+        SavedPlan(database, sync, target, made_at, Origin(**json.loads(made_of)), _plan(plan))
         for sync, made_of, plan in rows
     ]
+
+
+def _plan(text: str) -> Plan:
+    return plan_from_json({_COUNTS_OF_FORMAT_1.get(name, name): value for name, value in json.loads(text).items()})
 
 
 # --- encryption ------------------------------------------------------------------------------------------------------

@@ -25,8 +25,8 @@ class LocalOnly:
     def __init__(self, place: StatePlace) -> None:
         refuse_copy(place.folder)
 
-    def catch_up(self, connection: DuckDBPyConnection) -> None:
-        pass
+    def catch_up(self, connection: DuckDBPyConnection) -> bool:
+        return False
 
     def contents(self, connection: DuckDBPyConnection) -> object:
         return None
@@ -68,13 +68,17 @@ class SharedCopy:
     def dead_owner(self) -> str | None:
         return self._shared.dead_owner
 
-    def catch_up(self, connection: DuckDBPyConnection) -> None:
-        """Take in runs that only the head knows of; a run that was announced, and never sent anything, is over."""
+    def catch_up(self, connection: DuckDBPyConnection) -> bool:
+        """Take in runs that only the head knows of, as they stand there, and say whether there are any.
+
+        A run that was announced, and never sent anything, is over.
+        """
         columns, values = ", ".join(_RUN_COLUMNS), ", ".join(f"${name}" for name in _RUN_COLUMNS)
         known = f"SELECT 1 FROM {RUNS} WHERE run_id = $run_id"
         for run in self._shared.runs:
             connection.execute(f"INSERT INTO {RUNS} ({columns}) SELECT {values} WHERE NOT EXISTS ({known})", dict(run))
         self._shared.settle()
+        return bool(self._shared.runs)
 
     def contents(self, connection: DuckDBPyConnection) -> object:
         """What a run without any change leaves as it is, unless something was pruned or settled.

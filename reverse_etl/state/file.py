@@ -3,6 +3,7 @@
 format 1    as first released
 format 2    runs.scheduled_time: the moment that a run stands for
             state._retl_unsure: columns that were sent without an answer
+format 3    other words in runs and in_doubt, for statuses, keys of counts, and resolutions
 """
 
 import errno
@@ -20,7 +21,7 @@ from reverse_etl.errors import StateError
 from reverse_etl.plan.tables import META, RUNS, STATE
 from reverse_etl.sql.quoting import literal, statement
 
-FORMAT = 2
+FORMAT = 3
 _META = f"{META}"
 _WENT_WELL = "('success', 'incomplete')"  # all was sent that could be
 _FATAL = (duckdb.IOException, duckdb.FatalException, duckdb.OutOfMemoryException)
@@ -88,6 +89,11 @@ def _migrate(connection: DuckDBPyConnection, path: Path, old: int) -> None:
     connection.execute(statement(__name__, f"migrate_{old}_to_{old + 1}"))
     connection.execute(f"UPDATE {_META} SET value = ? WHERE key = 'format'", [str(old + 1)])
     connection.execute("COMMIT")
+
+
+def rename_words(connection: DuckDBPyConnection) -> None:
+    """Give runs that came into the attached state from elsewhere the words of format 3, if they have older ones."""
+    connection.execute(statement(__name__, "migrate_2_to_3"))
 
 
 def done_until(connection: DuckDBPyConnection) -> datetime | None:

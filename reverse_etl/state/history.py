@@ -17,9 +17,11 @@ from typing import Any
 import duckdb
 
 from reverse_etl.errors import BusyError, StateError
+from reverse_etl.plan.tables import STATE
 from reverse_etl.project.project import LoadedProject
 from reverse_etl.project.spec import Sync
 from reverse_etl.sql.quoting import literal
+from reverse_etl.state.file import rename_words
 from reverse_etl.state.opening import state_of
 from reverse_etl.words import duration
 
@@ -67,10 +69,11 @@ def past_runs(project: LoadedProject, sync: Sync, limit: int) -> list[PastRun]:
     with _copy(path) as copy, duckdb.connect() as connection:
         connection.execute("SET TimeZone = 'UTC'")
         try:
-            connection.execute(f"ATTACH {literal(str(copy))} AS past")
+            connection.execute(f"ATTACH {literal(str(copy))} AS {STATE}")
+            rename_words(connection)
             rows = connection.execute(
-                """SELECT run_id, epoch(started_at), epoch(finished_at), status, message, counts
-                FROM past.main.runs ORDER BY started_at DESC, run_id DESC LIMIT ?""",
+                f"""SELECT run_id, epoch(started_at), epoch(finished_at), status, message, counts
+                FROM {STATE}.main.runs ORDER BY started_at DESC, run_id DESC LIMIT ?""",
                 [limit],
             ).fetchall()
         except duckdb.Error as error:

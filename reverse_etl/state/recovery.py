@@ -6,6 +6,7 @@ import duckdb
 from duckdb import DuckDBPyConnection
 
 from reverse_etl.errors import StateError
+from reverse_etl.plan.outbox import rename_in_outbox
 from reverse_etl.plan.tables import RUNS
 from reverse_etl.shared_state.copies import LocalOnly, SharedCopy
 from reverse_etl.state.commit import DeliveryCounts, Ending, commit_run
@@ -23,6 +24,7 @@ def recover(
     if run.is_left():
         try:
             run.attach()
+            rename_in_outbox(connection)
             run_id = run.run_id()
         except duckdb.Error as error:
             reason = str(error).splitlines()[0]

@@ -27,7 +27,7 @@ from reverse_etl.shared_state.place import StatePlace
 from reverse_etl.sql.quoting import literal
 from reverse_etl.state.acknowledged import AcknowledgedRows
 from reverse_etl.state.commit import DeliveryCounts, Ending, commit_run
-from reverse_etl.state.file import attach
+from reverse_etl.state.file import attach, rename_words
 from reverse_etl.state.open_run import OpenRun
 from reverse_etl.state.recovery import recover
 from reverse_etl.system.clock import Clock, when_free
@@ -53,7 +53,8 @@ class State:
         try:
             self._attach()
             self.recovered = recover(self.connection, self.run, copy, place.sync, clock.utc())
-            copy.catch_up(self.connection)
+            if copy.catch_up(self.connection):
+                rename_words(self.connection)
         except BaseException:
             self.connection.close()
             raise

@@ -101,6 +101,33 @@ def test_state_is_fetched_once_by_a_machine_that_keeps_its_copy(one: Shop, bucke
     assert [path for method, path in bucket.log if method == "GET" and "state-" in path] == []
 
 
+def test_runs_that_a_machine_of_the_version_before_noted_are_known_in_the_words_of_today(
+    one: Shop, two: Shop, bucket: Bucket
+):
+    both(one, two, MANY)
+    one.run()
+    one.run()
+    data, seen = bucket.objects().read("head.json")
+    (run,) = json.loads(data)["runs"]
+    counts = {"rows": 1000, "remembered": 2, "adopted": 3, "fates": {"accepted": 4, "maybe_twice": 5}}
+    before = {**run, "run_id": "20260101T000000-abcdef", "status": "stopped", "counts": json.dumps(counts)}
+    changed = json.dumps({**json.loads(data), "runs": [before, run]}).encode()
+    assert bucket.objects().swap("head.json", changed, seen)
+    assert (two.run().status, two.run().delivery.requests) == ("success", 0)
+    (found,) = two.rows_of("runs", "status", "counts", "run_id LIKE '20260101%'")[:1]
+    assert (found[0], json.loads(found[1]), found[2]) == (
+        "blocked",
+        {
+            "rows": 1000,
+            "previously_rejected": 2,
+            "marked_accepted": 3,
+            "delivery": {"accepted": 4, "possible_duplicates": 5},
+        },
+        True,
+    )
+    assert [run.status for run in past_runs(two.project(), two.project().sync("it"), 10)].count("blocked") == 1
+
+
 def test_run_that_changes_nothing_uploads_no_state_and_is_known_all_the_same(one: Shop, two: Shop, bucket: Bucket):
     both(one, two, MANY)
     one.run()

@@ -1,0 +1,23 @@
+-- clicks.state, as retl wrote it before its state had format 3.
+CREATE TABLE in_doubt("key" VARCHAR NOT NULL, kind VARCHAR NOT NULL, body VARCHAR NOT NULL, sent_at TIMESTAMP WITH TIME ZONE NOT NULL, run_id VARCHAR NOT NULL, resolution VARCHAR);
+INSERT INTO main.in_doubt VALUES ('7', 'added', '{"external_id":"c7","name":"click","time":"2026-11-01T07:00:00.000Z","properties":{"id":7}}', '2026-11-28 20:56:30.651852+00', '20261128T205629-8cfe4f', NULL);
+INSERT INTO main.in_doubt VALUES ('6', 'added', '{"external_id":"c6","name":"click","time":"2026-11-01T06:00:00.000Z","properties":{"id":6}}', '2026-11-28 20:56:30.651852+00', '20261128T205629-8cfe4f', 'discard');
+CREATE TABLE meta("key" VARCHAR PRIMARY KEY, "value" VARCHAR NOT NULL);
+INSERT INTO main.meta VALUES ('format', '2');
+INSERT INTO main.meta VALUES ('sync', 'clicks');
+INSERT INTO main.meta VALUES ('target', 'test');
+INSERT INTO main.meta VALUES ('primary_key', '["id"]');
+INSERT INTO main.meta VALUES ('watermark', '{"column": "time", "type": "TIMESTAMP", "highest": "2026-11-01 07:00:00", "open_from": "2026-11-01 05:00:00", "forgotten": null}');
+INSERT INTO main.meta VALUES ('version', 'resolved-20261128T205633945179');
+CREATE TABLE rejects("key" VARCHAR NOT NULL, kind VARCHAR NOT NULL, rejected_by VARCHAR NOT NULL, column_name VARCHAR, reason VARCHAR NOT NULL, hint VARCHAR, body VARCHAR, body_md5 VARCHAR, rejected_at TIMESTAMP WITH TIME ZONE NOT NULL, run_id VARCHAR NOT NULL);
+INSERT INTO main.rejects VALUES ('5', 'added', 'braze', NULL, 'bad one', NULL, '{"external_id":"c5","name":"click","time":"2026-11-01T05:00:00.000Z","properties":{"id":5}}', '6bfa1059b57f1919bbee8d27b68ec343', '2026-11-28 20:56:24.864127+00', '20261128T205623-a5c0d0');
+CREATE TABLE runs(run_id VARCHAR NOT NULL, started_at TIMESTAMP WITH TIME ZONE NOT NULL, finished_at TIMESTAMP WITH TIME ZONE NOT NULL, status VARCHAR NOT NULL, message VARCHAR, counts JSON NOT NULL, scheduled_time TIMESTAMP WITH TIME ZONE);
+INSERT INTO main.runs VALUES ('20261128T205616-7b9039', '2026-11-28 20:56:16.234513+00', '2026-11-28 20:56:17.400435+00', 'success', NULL, '{"run_id": "20261128T205616-7b9039", "rows": 5, "in_state": 0, "added": 5, "changed": 0, "removed": 0, "unchanged": 0, "invalid": 0, "remembered": 0, "held": 0, "adopted": 0, "to_send": 5, "attributes": 0, "data_points": 5, "requests": {"/users/track": 1}, "bytes": 455, "since": null, "data_tests": [], "fates": {"accepted": 5, "rejected": 0, "in_doubt": 0, "unsent": 0, "maybe_twice": 0, "attributes": 0, "requests": 1}}', '2026-11-28 20:56:13.942099+00');
+INSERT INTO main.runs VALUES ('20261128T205623-a5c0d0', '2026-11-28 20:56:23.641806+00', '2026-11-28 20:56:24.864127+00', 'incomplete', NULL, '{"run_id": "20261128T205623-a5c0d0", "rows": 2, "in_state": 5, "added": 1, "changed": 0, "removed": 0, "unchanged": 1, "invalid": 0, "remembered": 0, "held": 0, "adopted": 0, "to_send": 1, "attributes": 0, "data_points": 1, "requests": {"/users/track": 1}, "bytes": 91, "since": "2026-11-01 04:00:00", "data_tests": [], "fates": {"accepted": 0, "rejected": 1, "in_doubt": 0, "unsent": 0, "maybe_twice": 0, "attributes": 0, "requests": 1}}', '2026-11-28 20:56:21.696369+00');
+INSERT INTO main.runs VALUES ('20261128T205629-8cfe4f', '2026-11-28 20:56:29.654292+00', '2026-11-28 20:56:30.651852+00', 'incomplete', NULL, '{"run_id": "20261128T205629-8cfe4f", "rows": 3, "in_state": 5, "added": 3, "changed": 0, "removed": 0, "unchanged": 0, "invalid": 0, "remembered": 1, "held": 0, "adopted": 0, "to_send": 2, "attributes": 0, "data_points": 2, "requests": {"/users/track": 1}, "bytes": 182, "since": "2026-11-01 05:00:00", "data_tests": [], "fates": {"accepted": 0, "rejected": 0, "in_doubt": 2, "unsent": 0, "maybe_twice": 0, "attributes": 0, "requests": 1}}', '2026-11-28 20:56:27.83046+00');
+CREATE TABLE state(id BIGINT, "time" TIMESTAMP, _retl_sent_at TIMESTAMP WITH TIME ZONE, _retl_run_id VARCHAR, _retl_unsure VARCHAR[]);
+INSERT INTO main.state VALUES ('0', '2026-11-01 00:00:00', '2026-11-28 20:56:17.400435+00', '20261128T205616-7b9039', NULL);
+INSERT INTO main.state VALUES ('1', '2026-11-01 01:00:00', '2026-11-28 20:56:17.400435+00', '20261128T205616-7b9039', NULL);
+INSERT INTO main.state VALUES ('2', '2026-11-01 02:00:00', '2026-11-28 20:56:17.400435+00', '20261128T205616-7b9039', NULL);
+INSERT INTO main.state VALUES ('3', '2026-11-01 03:00:00', '2026-11-28 20:56:17.400435+00', '20261128T205616-7b9039', NULL);
+INSERT INTO main.state VALUES ('4', '2026-11-01 04:00:00', '2026-11-28 20:56:17.400435+00', '20261128T205616-7b9039', NULL);

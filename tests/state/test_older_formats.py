@@ -1,0 +1,241 @@
+"""What the version before left behind is gone on with: nothing is sent twice, and nothing is lost.
+
+`projects/state-format-2` is a project as that version left it, its DuckDB files as SQL. Of its 60 `visits`, 10 is rejected
+by Braze, 20 to 27 were said to have arrived and 30 to 37 not to, 28, 29, 38 and 39 are in doubt; then a run was killed
+after an answer to ten more, while ten were under way. Of its `clicks`, 5 is rejected, 6 said to have arrived, 7 in doubt,
+and a saved plan sends 8 to 12; with it, the plan changes one of the `people` and adds two.
+"""
+
+import json
+import shutil
+import sqlite3
+from collections import Counter
+from contextlib import nullcontext
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from reverse_etl.plan.outbox import rename_in_outbox
+from reverse_etl.plan.tables import OUTBOX, RUN
+from reverse_etl.plan.workbench import connect
+from reverse_etl.sandbox import Sandbox
+from tests.bucket import Bucket
+from tests.conftest import Retl, edit
+
+BEFORE = Path(__file__).parents[1] / "projects/state-format-2"
+RENAMED = {"empty_snapshot: false": "empty_model: false", "keep:": "retention:"}
+
+
+def rebuild(script: str, file: Path) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with duckdb.connect(file) as connection:
+        connection.execute((BEFORE / script).read_text())
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """The project, with the keys of syncs.yml that are called something else now."""
+    folder = tmp_path / "shop"
+    shutil.copytree(BEFORE / "models", folder / "models")
+    shutil.copytree(BEFORE / "target", folder / "target")
+    text = (BEFORE / "syncs.yml").read_text()
+    for before, now in RENAMED.items():
+        assert before in text
+        text = text.replace(before, now)
+    (folder / "syncs.yml").write_text(text)
+    duckdb.connect(folder / "warehouse.duckdb").close()
+    for sync in ("visits", "clicks", "people"):
+        rebuild(f"{sync}.state.sql", folder / f".retl/test/{sync}/state.duckdb")
+    rebuild("visits.outbox.sql", folder / ".retl/test/visits/outbox.duckdb")
+    shutil.copy(BEFORE / "visits.journal.jsonl", folder / ".retl/test/visits/journal.jsonl")
+    rebuild("plan.sql", folder / "plan.retl")
+    with sqlite3.connect(folder / ".retl/test/sandbox.sqlite") as db:
+        db.executescript((BEFORE / "sandbox.sql").read_text())
+    return folder
+
+
+def arrived(folder: Path, name: str) -> Counter[int]:
+    """How often Braze has each event of a name, by its id."""
+    with Sandbox(folder / ".retl/test/sandbox.sqlite") as braze:
+        return Counter(event["properties"]["id"] for event in braze.events() if event["name"] == name)
+
+
+def in_doubt(folder: Path, retl: Retl, sync: str) -> dict[int, str | None]:
+    """The rows in doubt, by their key, and what was decided of them."""
+    rows = json.loads(retl("rejects", sync, "--output", "json", folder=folder).out)
+    return {int(row["key"]): row["resolution"] for row in rows if row["status"] == "in_doubt"}
+
+
+def rows_of(folder: Path, sync: str, what: str) -> list[tuple[object, ...]]:
+    with duckdb.connect(folder / f".retl/test/{sync}/state.duckdb", read_only=True) as connection:
+        return connection.execute(f"SELECT {what} ORDER BY ALL").fetchall()
+
+
+def by_keys(keys: list[int]) -> list[str]:
+    return [argument for key in keys for argument in ("--key", str(key))]
+
+
+@pytest.mark.parametrize("is_shared", [False, True])
+def test_killed_run_is_recovered_and_every_event_arrives_once(
+    folder: Path, retl: Retl, is_shared: bool, monkeypatch: pytest.MonkeyPatch
+):
+    with Bucket() if is_shared else nullcontext() as bucket:
+        if bucket:
+            edit(folder / "syncs.yml", "    destination:", f"    state: {{path: '{bucket.url}'}}\n    destination:")
+            for name, value in bucket.environ.items():
+                monkeypatch.setenv(name, value)
+        check_recovery(folder, retl)
+        assert bucket is None or bucket.objects("visits").read("head.json")
+
+
+def check_recovery(folder: Path, retl: Retl) -> None:
+    before = arrived(folder, "visit")
+    assert (len(before), set(before.values())) == (49, {1})
+    done = retl("sync", "visits", folder=folder)
+    assert (done.code, "of what it sent, 10 rows were accepted, 0 rejected, 10 in doubt; 8 go out now" in done.err) == (
+        1,
+        True,
+    )
+    assert "8 of 8 rows accepted in 1 request; 1 invalid; 1 rejected before and not sent again; 14 held" in done.out
+    now = arrived(folder, "visit")
+    assert (set(now.values()), set(range(60)) - now.keys()) == ({1}, {10, 38, 39})
+    doubts = in_doubt(folder, retl, "visits")
+    assert (len(doubts), {28, 29, 38, 39} <= doubts.keys(), set(doubts.values())) == (14, True, {None})
+
+    there = sorted(doubts.keys() & now.keys())
+    assert retl("resolve", "visits", "--mark-accepted", *by_keys(there), folder=folder).code == 0
+    assert retl("resolve", "visits", "--resend", *by_keys([38, 39]), folder=folder).code == 0
+    assert "2 of 2 rows accepted in 1 request" in retl("sync", "visits", folder=folder).out
+    assert arrived(folder, "visit") == Counter(set(range(60)) - {10})
+    assert "nothing to send, 0 requests" in retl("sync", "visits", folder=folder).out
+    assert in_doubt(folder, retl, "visits") == {}
+
+
+def test_saved_plan_is_applied_and_every_event_arrives_once(folder: Path, retl: Retl):
+    assert arrived(folder, "click") == Counter(range(5)) + Counter([6, 7])
+    done = retl("apply", "plan.retl", "--max-age", "36500d", folder=folder)
+    first, second = done.out.splitlines()
+    assert first.startswith(
+        "clicks: incomplete, 5 of 5 rows accepted in 1 request; 1 rejected before and not sent again; "
+    )
+    assert "1 held, in doubt since an earlier run" in first
+    assert second.startswith("people: success, 3 of 3 rows accepted in 1 request, 3 attributes written")
+    assert arrived(folder, "click") == Counter(set(range(13)) - {5})
+    assert rows_of(folder, "clicks", "id FROM state WHERE _retl_sent_at IS NOT NULL") == [
+        (id,) for id in range(13) if id not in (5, 7)
+    ]
+    assert in_doubt(folder, retl, "clicks") == {7: None}
+    again = retl("apply", "plan.retl", "--max-age", "36500d", folder=folder)
+    assert (again.code, "the plan is not sent: it was applied at" in again.err) == (1, True)
+    for sync in ("clicks", "people"):
+        assert "nothing to send, 0 requests" in retl("sync", sync, folder=folder).out
+    counts = json.loads(
+        rows_of(folder, "clicks", "counts FROM runs WHERE run_id LIKE '20261128T205645-4a8cee-%'")[0][0]
+    )
+    assert (counts["previously_rejected"], counts["held"], counts["marked_accepted"]) == (1, 1, 1)
+
+
+def test_plan_of_rows_that_were_resolved_since_is_stale(folder: Path, retl: Retl):
+    retl("resolve", "clicks", "--mark-accepted", "--key", "7", folder=folder)
+    refused = retl("apply", "plan.retl", "--max-age", "36500d", folder=folder)
+    assert (refused.code, "clicks: the plan is not sent: the state has moved" in refused.err) == (1, True)
+
+
+def test_decisions_about_rows_in_doubt_are_kept(folder: Path, retl: Retl):
+    assert in_doubt(folder, retl, "clicks") == {6: "mark_accepted", 7: None}
+    done = retl("sync", "clicks", folder=folder)
+    assert "5 of 5 rows accepted" in done.out
+    assert arrived(folder, "click") == Counter(set(range(13)) - {5})
+    assert in_doubt(folder, retl, "clicks") == {7: None}
+
+
+HISTORY = {
+    "visits": [("blocked", 61, 0, 0, 0), ("incomplete", 40, 9, 1, 20), ("success", 10, 10, 0, 0)],
+    "clicks": [("incomplete", 3, 0, 0, 2), ("incomplete", 2, 0, 1, 0), ("success", 5, 5, 0, 0)],
+    "people": [("baselined", 2, 0, 0, 0)],
+}
+
+
+@pytest.mark.parametrize("sync", HISTORY)
+def test_history_shows_past_runs_in_the_words_of_today_and_changes_nothing(folder: Path, retl: Retl, sync: str):
+    file = folder / f".retl/test/{sync}/state.duckdb"
+    before = file.read_bytes()
+    for _ in range(2):
+        runs = json.loads(retl("history", sync, "--output", "json", folder=folder).out)
+        names = ("status", "rows", "accepted", "rejected", "in_doubt")
+        assert [tuple(run[name] for name in names) for run in runs if run["status"] != "killed"] == HISTORY[sync]
+        assert (file.read_bytes() == before) == (runs[0]["status"] != "killed" and _format(file) == "2")
+        retl("status", sync, folder=folder)  # opens the state, and so brings it up
+    assert _format(file) == "3"
+    assert (file.parent / "before-format-3.duckdb").read_bytes() == before
+
+
+def _format(file: Path) -> str:
+    with duckdb.connect(file, read_only=True) as connection:
+        return str(connection.execute("SELECT value FROM meta WHERE key = 'format'").fetchall()[0][0])
+
+
+def test_counts_of_past_runs_have_other_names_and_the_same_numbers(folder: Path, retl: Retl):
+    def counts(sync: str) -> list[dict[str, object]]:
+        return [json.loads(text) for (text,) in rows_of(folder, sync, "CAST(counts AS VARCHAR) FROM runs WHERE true")]
+
+    names = {"fates": "delivery", "remembered": "previously_rejected"}
+    for sync, adopted in {"visits": "marked_accepted", "clicks": "marked_accepted", "people": "baselined"}.items():
+        before = counts(sync)
+        retl("status", sync, folder=folder)
+        expected = [{{**names, "adopted": adopted}.get(k, k): value for k, value in one.items()} for one in before]
+        for one in expected:
+            one["delivery"] = {
+                "possible_duplicates" if k == "maybe_twice" else k: v for k, v in one["delivery"].items()
+            }
+        now = [one for one in counts(sync) if "rows" in one]  # a killed run counted nothing
+        assert sorted(map(json.dumps, now)) == sorted(map(json.dumps, expected))
+
+
+def test_text_that_looks_like_a_key_stays_as_it_is(folder: Path, retl: Retl):
+    said = {"since": '"fates": "remembered": "adopted":', "fates": {"accepted": 1}}
+    file = folder / ".retl/test/people/state.duckdb"
+    with duckdb.connect(file) as connection:
+        connection.execute("UPDATE runs SET counts = ?", [json.dumps(said)])
+    retl("status", "people", folder=folder)
+    ((counts,),) = rows_of(folder, "people", "counts FROM runs")
+    assert json.loads(counts) == {"since": said["since"], "delivery": said["fates"]}
+
+
+def test_syncs_did_not_change_since_the_manifest_of_the_version_before(folder: Path, retl: Retl):
+    shutil.copytree(folder / "target", folder / "then")
+    listed = retl("ls", "--select", "state:modified", "--state", "then", "--output", "json", folder=folder)
+    assert (listed.code, json.loads(listed.out)) == (0, [])
+
+
+def test_retry_goes_by_the_results_of_the_version_before(folder: Path, retl: Retl):
+    done = retl("retry", folder=folder)
+    assert done.out.startswith("clicks: incomplete, 6 of 6 rows accepted in 1 request; 1 held, in doubt")
+    assert arrived(folder, "click") == Counter(range(13))
+
+
+def test_retry_leaves_alone_what_another_process_had_done_before_the_update(folder: Path, retl: Retl):
+    edit(folder / "target/run_results.json", '"status": "incomplete"', '"status": "done"')
+    said = "every sync of the last run succeeded: nothing to retry\n"
+    assert (retl("retry", folder=folder).err, arrived(folder, "click")[5]) == (said, 0)
+
+
+@pytest.mark.parametrize("is_cut_off", [False, True])
+def test_rows_of_an_outbox_keep_their_places(is_cut_off: bool):
+    """A journal names records by their place; several row groups, and a checkpoint that may tidy them up."""
+    with connect() as connection:
+        connection.execute(f"ATTACH ':memory:' AS {RUN}; CREATE TABLE {RUN}.main.run (keep VARCHAR)")
+        actions = "['send', 'remembered', 'adopt', 'in_doubt', 'forget', 'invalid'][1 + i % 6]"
+        connection.execute(
+            f"CREATE TABLE {OUTBOX} AS SELECT i AS key, false AS harmless, {actions} AS action FROM range(300000) r(i)"
+        )
+        if is_cut_off:
+            connection.execute(f"UPDATE {OUTBOX} SET action = 'previously_rejected' WHERE action = 'remembered'")
+        for _ in range(2):
+            rename_in_outbox(connection)
+            connection.execute(f"CHECKPOINT {RUN}")
+        wanted = "['send', 'previously_rejected', 'mark_accepted', 'in_doubt', 'forget', 'invalid'][1 + key % 6]"
+        moved = f"SELECT count(*) FROM {OUTBOX} WHERE rowid <> key OR action <> {wanted} OR idempotent"
+        assert connection.execute(moved).fetchall() == [(0,)]
+        assert connection.execute(f"SELECT count(*), count(retention) FROM {RUN}.main.run").fetchall() == [(0, 0)]
