@@ -1,6 +1,6 @@
-"""Writes what the code knows better into README.md and pages of docs/: `make docs`. A test compares.
+"""Generates parts of README.md and of the pages in docs/ from the code: `make docs`. A test compares.
 
-A generated part stands between `<!-- name -->` and `<!-- /name -->`.
+A generated part is between `<!-- name -->` and `<!-- /name -->`.
 """
 
 import os
@@ -59,9 +59,9 @@ def _mode_row(mode: Mode) -> str:
     identifiers = f"one of {', '.join(mode.identifiers)}" if mode.identifiers else ""
     needed = "; ".join(part for part in (identifiers, ", ".join(required)) if part)
     extras = {
-        Extra.CUSTOM_ATTRIBUTE: "profile fields; any other is a custom attribute",
-        Extra.PROPERTY: f"{', '.join(optional)}; any other is a property",
-        Extra.REFUSED: f"optional: {', '.join(optional)}" if optional else "no other",
+        Extra.CUSTOM_ATTRIBUTE: "profile fields; any other column is a custom attribute",
+        Extra.PROPERTY: f"{', '.join(optional)}; any other column is a property",
+        Extra.REFUSED: f"optional: {', '.join(optional)}" if optional else "no others",
     }[mode.extra]
     cells = (
         f"`{mode.name}`" + (f"<br>`track_record_type: {mode.record_type}`" if mode.record_type else ""),
@@ -156,7 +156,7 @@ def _parameter_row(parameter: Any) -> str:
 
 
 def fields_of(model: type[BaseModel]) -> Callable[[], str]:
-    """The fields of an artifact, those inside them with a dot before."""
+    """The fields of an artifact; nested fields have the name of their parent and a dot before theirs."""
 
     def rows(schema: Mapping[str, Any], parts: Mapping[str, Any], before: str) -> list[str]:
         lines = []
@@ -176,7 +176,7 @@ def fields_of(model: type[BaseModel]) -> Callable[[], str]:
 
 
 def _inner(field: Mapping[str, Any], parts: Mapping[str, Any]) -> tuple[Mapping[str, Any] | None, str]:
-    """The object that a field holds, or holds many of, and the word for its type."""
+    """The object that a field contains, one or many of them, and the name of its type."""
     if "$ref" in field:
         return parts[field["$ref"].rpartition("/")[2]], "object"
     if "anyOf" in field:
@@ -184,11 +184,15 @@ def _inner(field: Mapping[str, Any], parts: Mapping[str, Any]) -> tuple[Mapping[
         return first[0], " or ".join([first[1], *(kind for _, kind in others)])
     if field.get("type") == "array":
         inner, kind = _inner(field["items"], parts)
-        return inner, f"list of {kind}s" if kind != "any" else "list"
+        return inner, f"list of {_plural(kind)}" if kind != "any" else "list"
     if isinstance(field.get("additionalProperties"), dict):
         inner, kind = _inner(field["additionalProperties"], parts)
-        return inner, f"{kind} by name"
+        return inner, f"map of {_plural(kind)}"
     return None, field.get("format") or field.get("type", "any")
+
+
+def _plural(kind: str) -> str:
+    return kind.replace("list of", "lists of") if kind.startswith("list of") else f"{kind}s"
 
 
 def syncs_schema() -> str:
@@ -196,7 +200,7 @@ def syncs_schema() -> str:
 
 
 def demo() -> str:
-    """What `make demo` types and prints."""
+    """The commands of `make demo`, and what they print."""
     recipe = re.search(r"^demo:.*\n((?:\t.*\n)+)", (ROOT / "Makefile").read_text(), re.MULTILINE)
     assert recipe
     with _copy_of_the_shop() as folder:
@@ -208,7 +212,7 @@ PULL_REQUEST = "docs/pull-request.md"
 
 @cache
 def walkthrough() -> Mapping[str, str]:
-    """The parts of the walkthrough: their commands, one part after the other in one repository, and what they print."""
+    """The parts of the walkthrough, run one after the other in one repository: their commands, and what they print."""
     text = (ROOT / PULL_REQUEST).read_text(encoding="utf-8")
     parts = re.findall(r"<!-- (\w+) -->\n(.*?)<!-- /\1 -->", text, re.DOTALL)
     with _copy_of_the_shop() as folder:
@@ -230,7 +234,7 @@ def _copy_of_the_shop() -> Iterator[Path]:
 
 
 def _console(commands: Sequence[str], folder: Path) -> str:
-    """Commands and what they print: the exit code where it is not 0, and neither durations nor the time of day."""
+    """Commands and what they print, without durations and times, and with exit codes other than 0."""
     tools = Path(sys.executable).parent
     environ = {**os.environ, "COLUMNS": "120", "PATH": f"{tools}{os.pathsep}{os.environ['PATH']}"}
     lines = []
@@ -251,17 +255,17 @@ def _console(commands: Sequence[str], folder: Path) -> str:
     return f"```console\n{text}\n```"
 
 
-# What docs/reference.md quotes of bench/RESULTS.md: a line of its table, and how it is put.
+# The results that docs/reference.md quotes from bench/RESULTS.md: a row of its table, and its text there.
 _QUOTED = {
-    "10M: sync, nothing changed": "10M rows x 20 columns, nothing changed: the whole `retl sync`",
-    "10M: sync, 1 % changed and sent": "the same, 1 % changed and sent",
+    "10M: sync, nothing changed": "10M rows x 20 columns, nothing changed: all of `retl sync`",
+    "10M: sync, 1 % changed and sent": "the same, with 1 % of the rows changed and sent",
     "10M: peak memory": "its peak memory",
     "1M: a first run, to its first request": "1M new rows, from the start to the first request",
-    "requests/s over 60 s": "sending: TLS, 100 ms to an answer, 75 rows a request, for a minute",
+    "requests/s over 60 s": "sending for one minute: TLS, 100 ms per response, 75 rows per request",
     "cores while sending": "cores while sending",
-    "script, 300,000 rows": "a plain script of 16 threads, same rows, same sink",
+    "script, 300,000 rows": "a plain script with 16 threads, same rows, same sink",
     "dlt, 300,000 rows": "a dlt custom destination, 64 workers",
-    "drt, 30,000 rows": "drt's REST destination, one request after another",
+    "drt, 30,000 rows": "drt's REST destination, one request at a time",
 }
 
 
@@ -287,7 +291,7 @@ def bench_in_short() -> str:
 
 
 def example(name: str) -> Callable[[], str]:
-    """A file of docs/examples, which tests run."""
+    """A file in docs/examples; tests run it."""
     return lambda: f"```python\n{(ROOT / 'docs' / 'examples' / name).read_text(encoding='utf-8')}```"
 
 
@@ -296,7 +300,7 @@ def _results() -> list[str]:
 
 
 def sandbox_endpoints() -> str:
-    lines = ["| call | permission | rate limit (its name in `limits`) |", "|---|---|---|"]
+    lines = ["| endpoint | permission | rate limit (name in `limits`) |", "|---|---|---|"]
     lines += [f"| {method} {path} | `{one.scope}` | {_limit(one)} |" for (method, path), one in ENDPOINTS.items()]
     return "\n".join(lines)
 
@@ -359,12 +363,12 @@ PARTS: Mapping[str, Mapping[str, Callable[[], str]]] = {
 }
 
 
-# Files that the code makes as a whole.
+# Files that are generated as a whole.
 WHOLE: Mapping[str, Callable[[], str]] = {SCHEMA_FILE: syncs_schema}
 
 
 def generated(file: str) -> str:
-    """The text of `file` with its generated parts as the code has them now."""
+    """The text of `file`, with its generated parts up to date."""
     if file in WHOLE:
         return WHOLE[file]()
     text = (ROOT / file).read_text(encoding="utf-8")

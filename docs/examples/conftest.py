@@ -1,4 +1,4 @@
-"""The demo shop in a folder of its own, and what the local Braze got of it, for `make test-orchestrators`."""
+"""The demo shop in a folder of its own, and what the sandbox received, for `make test-orchestrators`."""
 
 import json
 import shutil
