@@ -1,20 +1,20 @@
-"""Braze on your machine: a stand-in that speaks real HTTP, checks what Braze checks and keeps what it is sent.
+"""A local Braze emulator: it speaks real HTTP, checks what Braze checks, and stores what it receives.
 
     local.py          Sandbox, serve(): a file and a port -> a running server
-    workspace.py      call -> reply: key, rate limit, size, endpoint
+    workspace.py      request -> response: key, rate limit, size, endpoint
     http/             the server: the socket, paths, faults, rate limits
-    users/            what calls do to users: track, aliases, identify, merge, delete, subscriptions, export
+    users/            what requests do to users: track, aliases, identify, merge, delete, subscriptions, export
     catalogs/         catalogs, their fields and items
     page/             the page at /, and what it shows
     store.py          a request's transaction
     schema.py         the SQLite file
-    read.py           profiles, requests, sums for tests and people
-    snapshots.py      copies to go back to
+    read.py           profiles, requests and totals, for tests and people
+    snapshots.py      copies to return to
     exact.py          JSON that keeps every digit
 
-Words in parentheses, such as (track) or (attr), beside a rule name the page of Braze that states it.
-"A guess" marks what no page states. None of this is shared with the code that makes requests: two readings
-of the same pages check each other.
+Words in parentheses beside a rule, such as (track) or (attr), name the page of Braze that states it.
+"A guess" marks what no page states. None of this is shared with the code that sends requests: two independent
+readings of the same pages check each other.
 """
 
 from reverse_etl.sandbox.http.faults import Fault

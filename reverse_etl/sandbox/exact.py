@@ -39,12 +39,12 @@ _unicode = json.JSONEncoder(separators=(",", ":"), default=_default, allow_nan=F
 
 
 def loads(text: str) -> Json:
-    """The value of a text that `dumps` made."""
+    """The value of JSON written by `dumps`."""
     return _decoder.raw_decode(text)[0]
 
 
 def parse(text: str) -> Json:
-    """The value of a client's JSON text.
+    """The value of a client's JSON.
 
     Raises ValueError for anything else: NaN and Infinity, half a surrogate pair, nesting beyond Python's stack.
     """

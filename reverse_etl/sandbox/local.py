@@ -25,24 +25,24 @@ DEFAULT_KEYS: Mapping[str, Collection[str]] = {"sandbox": {"*"}}
 
 
 class Sandbox:
-    """A local Braze: real HTTP on a loopback port, everything kept in one file.
+    """A local Braze emulator: real HTTP on a loopback port, everything stored in one file.
 
     with Sandbox() as braze:
         requests.post(f"{braze.url}/users/track", json=..., headers={"Authorization": "Bearer sandbox"})
         assert braze.profile(external_id="u1")["custom_attributes"] == {"plan": "pro"}
 
-    path             the file, readable by its owner only; None: one in a temporary folder that goes away
-    keys             text of an API key -> its permissions, such as "users.track"; "*" is all
-    limits           family -> [(requests, seconds), ...], instead of Braze's own; [] is none
-    max_objects      objects in one /users/track request, by contract
-    clock            unix seconds: of windows, headers, and what is "now"
-    seed             of faults with a probability, and of made-up ids
-    log_bodies       how many of the latest request bodies to keep
-    keep_first_type  whether a value of another type than the attribute's first is converted to it, or dropped
-    export_needs_fields  whether /users/export/ids insists on `fields_to_export`, as it does by newer contracts
+    path             the file, readable by its owner only; None: a file in a temporary folder, removed on exit
+    keys             API key -> its permissions, such as "users.track"; "*" is all of them
+    limits           family -> [(requests, seconds), ...], instead of Braze's own; [] means no limit
+    max_objects      objects per /users/track request; depends on the contract
+    clock            current unix time, for windows, headers and timestamps
+    seed             random seed for faults with a probability, and for generated ids
+    log_bodies       number of latest request bodies to store
+    keep_first_type  whether values whose type differs from the attribute's first type are converted, or dropped
+    export_needs_fields  whether /users/export/ids requires `fields_to_export`, as with newer contracts
 
-    Several sandboxes, also of several processes, may share a file: users, requests and rate limits are then shared,
-    faults are not. Decimals come back as `Decimal`, digit for digit.
+    Several sandboxes, also in several processes, can share a file: they then share users, requests and rate limits,
+    but not faults. Decimals come back as `Decimal`, digit for digit.
     """
 
     def __init__(
@@ -128,31 +128,31 @@ class Sandbox:
         return f"http://127.0.0.1:{self._server.port}"
 
     def add_fault(self, *faults: Fault) -> None:
-        """Let something go wrong from the next request on."""
+        """Inject faults, starting with the next request."""
         self._faults.add(faults)
 
     def clear_faults(self) -> None:
         self._faults.clear()
 
     def reset(self) -> None:
-        """Forget everything, faults too."""
+        """Clear everything, including faults."""
         self._faults.clear()
         self._read.empty()
 
     def snapshot(self, name: str | None = None) -> str:
-        """Keep how everything stands, faults too; its name, for `restore`."""
+        """Save a snapshot of everything, including faults; returns its name, for `restore`."""
         if self._snapshots is None:
             raise RuntimeError("the sandbox is not running: start it with a `with` statement")
         return self._snapshots.take(name)
 
     def restore(self, name: str) -> None:
-        """Go back to a snapshot, as often as you like."""
+        """Return to a snapshot, as often as you like."""
         if self._snapshots is None:
             raise RuntimeError("the sandbox is not running: start it with a `with` statement")
         self._snapshots.restore(name)
 
     def requests(self, after: int = 0) -> list[LoggedRequest]:
-        """What came in and what was answered, in order, from the number after `after` on."""
+        """Requests and responses, in order, those after number `after`."""
         return self._read.requests(after)
 
     def profile(
@@ -164,23 +164,23 @@ class Sandbox:
         return self._read.profile(found[0]) if found else None
 
     def profiles(self) -> Iterator[dict[str, Any]]:
-        """All users, in the order they were made."""
+        """All users, in the order in which they were created."""
         return self._read.profiles()
 
     def events(
         self, external_id: str | None = None, alias: tuple[str, str] | None = None, email: str | None = None
     ) -> list[dict[str, Any]]:
-        """Events of one user, or without argument of all: external_id (or None), name, time, and what else was sent."""
+        """Events of one user, or of all users: external_id (or None), name, time, and whatever else was sent."""
         return self._read.events(self._chosen(external_id, alias, email))
 
     def purchases(
         self, external_id: str | None = None, alias: tuple[str, str] | None = None, email: str | None = None
     ) -> list[dict[str, Any]]:
-        """Purchases in the same way, one entry for each object taken, whatever its quantity."""
+        """Purchases in the same way, one entry per accepted object, whatever its quantity."""
         return self._read.purchases(self._chosen(external_id, alias, email))
 
     def catalog(self, name: str) -> list[dict[str, Any]] | None:
-        """The items of a catalog, in the order they were made, each with its `id`; None if there is no such catalog."""
+        """The items of a catalog with their `id`, in the order of creation; None if the catalog does not exist."""
         return self._read.catalog(name)
 
     def counts(self) -> dict[str, int]:
@@ -188,7 +188,7 @@ class Sandbox:
         return self._read.counts()
 
     def silent_drops(self) -> list[SilentDrop]:
-        """What was not stored although the answer was a success."""
+        """What was not stored, or not stored as sent, although the response was a success."""
         return self._read.silent_drops()
 
     def _chosen(self, external_id: str | None, alias: tuple[str, str] | None, email: str | None) -> list[int] | None:
@@ -204,9 +204,9 @@ class Sandbox:
 
 
 def serve(sandbox: Sandbox, ready: Callable[[str], None], parent: int | None = None) -> None:
-    """Run a sandbox until SIGINT or SIGTERM, from the main thread. `ready` is told the url once it answers.
+    """Run a sandbox until SIGINT or SIGTERM, from the main thread. `ready` is called with the URL once it is up.
 
-    With `parent`, a process id, it also ends within a second of that process.
+    With `parent`, a process id, it also exits within a second of that process.
     """
     stop = threading.Event()
     before = {one: signal.signal(one, lambda number, frame: stop.set()) for one in (signal.SIGINT, signal.SIGTERM)}
@@ -226,6 +226,6 @@ def _runs(process: int) -> bool:
         os.kill(process, 0)
     except ProcessLookupError:
         return False
-    except PermissionError:  # somebody else's, and alive
+    except PermissionError:  # another user's process, and alive
         return True
     return True

@@ -18,11 +18,12 @@ _PAGE = 500
 
 @dataclass(frozen=True)
 class LoggedRequest:
-    """A request and its answer, in the order of arrival; `number` counts from 1.
+    """A request and its response, in the order of arrival; `number` counts from 1.
 
-    `key` is a fingerprint of the API key. `answer` is the answer's text; of a fault that cuts the connection after
-    the request was taken, the text that would have come. `status` is None if none was meant to come. `records` counts
-    the objects per array. `fault` names the kinds of faults it met. `body` is empty once it left the log.
+    `key` is a fingerprint of the API key. `answer` is the body of the response; if a fault cut the connection after
+    the request was processed, the body that was not delivered. `status` is None if no response was intended.
+    `records` counts the objects per array. `fault` names the kinds of faults that hit the request. `body` is empty
+    once it is no longer stored.
     """
 
     number: int
@@ -40,9 +41,9 @@ class LoggedRequest:
 
 @dataclass(frozen=True)
 class SilentDrop:
-    """Something that was not stored, or not as it was sent, although the answer was a success.
+    """Something that was not stored, or not stored as sent, although the response was a success.
 
-    `index` counts inside `input_array`; `field` is empty if the whole object did nothing.
+    `index` is the position in `input_array`; `field` is empty if the whole object had no effect.
     """
 
     request: int
@@ -66,7 +67,7 @@ class Reader:
     def user_ids(
         self, *, external_id: str | None = None, alias: tuple[str, str] | None = None, email: str | None = None
     ) -> list[int]:
-        """Users with this identifier; an alias is (name, label). Several share an e-mail: the usual choice first."""
+        """Users with this identifier; an alias is (name, label). The one that Braze picks comes first."""
         if (external_id is not None) + (alias is not None) + (email is not None) != 1:
             raise ValueError("pass one of external_id, alias and email")
         if external_id is not None:
@@ -86,7 +87,7 @@ class Reader:
             return next(_profiles(db, "WHERE id = ?", [user_id]), None)
 
     def profiles(self) -> Iterator[dict[str, Json]]:
-        """All users, in the order they were made. Users may change while this runs."""
+        """All users, in the order in which they were created. Users may change while this runs."""
         last = 0
         while True:
             with self.snapshot() as db:
@@ -115,7 +116,7 @@ class Reader:
             return [_act(columns, row) for row in db.execute(query)]
 
     def catalog(self, name: str) -> list[dict[str, Json]] | None:
-        """Items in the order they were made; None if there is no such catalog."""
+        """Items in the order in which they were created; None if the catalog does not exist."""
         with self.snapshot() as db:
             if db.execute("SELECT 1 FROM catalogs WHERE name = ?", [name]).fetchone() is None:
                 return None
@@ -136,7 +137,7 @@ class Reader:
             return [SilentDrop(*row) for row in db.execute(query)]
 
     def counts(self) -> dict[str, int]:
-        """Sums. A purchase of quantity 3 counts as 3 (purch)."""
+        """Totals. A purchase of quantity 3 counts as 3 (purch)."""
         query = (
             "SELECT users_live AS users, events_live AS events, purchases_live AS purchases, requests, "
             "attributes_written, data_points, silent_drops_live AS silent_drops FROM counters"
@@ -146,7 +147,7 @@ class Reader:
             return dict(zip([column[0] for column in cursor.description], cursor.fetchone(), strict=True))
 
     def empty(self) -> None:
-        """Forget everything."""
+        """Clear everything."""
         with self._lock, write(self._db):
             for statement in EMPTY:
                 self._db.execute(statement)

@@ -192,7 +192,7 @@ class FileRefusedError(ValueError):
 
 
 def connect(path: Path) -> sqlite3.Connection:
-    """Open the file, or make it. Transactions are begun by hand; the connection may change threads, one at a time.
+    """Open the file, or create it. Transactions are begun explicitly; the connection may change threads, one at a time.
 
     A file of an older version gets what it lacks. Raises FileRefusedError if the file is something else, or of a
     newer version, and leaves that as it was.

@@ -1,6 +1,6 @@
-"""Copies of a whole workspace to go back to: users, requests, windows, faults and where chance stands.
+"""Copies of a whole workspace to return to: users, requests, windows, faults and the random state.
 
-They lie in a temporary folder, readable by its owner only, and go away with the sandbox.
+They are in a temporary folder, readable by its owner only, and are removed with the sandbox.
 """
 
 import tempfile
@@ -24,7 +24,7 @@ class Snapshots:
         return list(self._taken)
 
     def take(self, name: object = None) -> str:
-        """Keep how things stand, under this name or one of ours. A name that is there is taken anew."""
+        """Save a snapshot under this name or a generated one. An existing snapshot of this name is replaced."""
         if name is not None and (not isinstance(name, str) or not name):
             raise ValueError("the name of a snapshot must be a string")
         with self._lock:
@@ -41,7 +41,7 @@ class Snapshots:
         return chosen
 
     def restore(self, name: object) -> None:
-        """Go back to how things stood. The snapshot stays, for the next time."""
+        """Return to a snapshot. It is kept, and can be restored again."""
         with self._lock:
             if not isinstance(name, str) or name not in self._taken:
                 known = ", ".join(self._taken) or "none"

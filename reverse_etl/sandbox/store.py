@@ -119,7 +119,7 @@ class Transaction:
         return self._read("WHERE id IN (SELECT user FROM push_tokens WHERE device_id = ?)", [device_id])
 
     def with_email(self, email: str) -> list[User]:
-        """All users with this e-mail, the most recently updated last."""
+        """All users with this email, the most recently updated last."""
         self.flush()
         return self._read("WHERE email = ? ORDER BY touched", [email.lower()])
 
@@ -152,7 +152,7 @@ class Transaction:
             self._changed[user.id] = user
 
     def rename(self, user: User, external_id: str) -> None:
-        """Give a user an id that nobody has; the old one, if any, is forgotten."""
+        """Give a user an unused id; the old one, if any, is removed."""
         if user.external_id is not None:
             self._by_external_id[user.external_id] = None
         user.external_id = external_id
@@ -210,7 +210,7 @@ class Transaction:
         return [{"app_id": app_id, "token": token, "device_id": device_id} for app_id, token, device_id in rows]
 
     def add_push_token(self, user: User, app_id: str, token: str, device_id: str | None) -> None:
-        """Known tokens stay where they are. Without a device id one is made up."""
+        """Known tokens stay where they are. Without a device id, one is generated."""
         made_up = hashlib.blake2b(f"{self.seed}/{app_id}/{token}".encode(), digest_size=16).hexdigest()
         query = "INSERT OR IGNORE INTO push_tokens (app_id, token, device_id, user) VALUES (?, ?, ?, ?)"
         self.db.execute(query, [app_id, token, device_id or made_up, user.id])

@@ -99,7 +99,7 @@ _PATTERNS = {  # paths with names in them
 
 
 def find_endpoint(method: str, path: str) -> tuple[Endpoint, dict[str, str]] | None:
-    """The endpoint of a path, and what stands for each name in it."""
+    """The endpoint of a path, and the values of the names in it."""
     exact = ENDPOINTS.get((method, path))
     if exact is not None:
         return exact, {}
@@ -120,7 +120,7 @@ class Call:
 
     @property
     def key(self) -> str | None:
-        """The text of the API key, or whatever stands in its place."""
+        """The API key, or whatever was sent in its place."""
         return None if self.authorization is None else self.authorization.removeprefix("Bearer ")
 
     @property
@@ -130,7 +130,7 @@ class Call:
 
 @dataclass(frozen=True)
 class Reply:
-    """A finished answer. `date` is the workspace's own time, unix seconds, as the rate limit headers use it.
+    """A finished response. `date` is the workspace's own time, unix seconds, as the rate limit headers use it.
 
     `log_text` stands in the log if `text` is not fit for it. `refused` counts objects that its `errors` name.
     """

@@ -1,7 +1,7 @@
-"""What catalogs answer to a request that breaks a rule: one shape, the ids that the pages list, a message to each.
+"""Responses of catalogs to invalid requests: one shape, the ids that the pages list, and a message for each.
 
-The message is Braze's where a page shows it (marked), else ours. Which of several mistakes is told, and how, is a
-guess: the first kind, with all that it concerns.
+The message is Braze's where a page shows it (marked), and otherwise ours. Which of several errors is reported is a
+guess: the first kind, with all the items it concerns.
 """
 
 from collections.abc import Mapping, Sequence

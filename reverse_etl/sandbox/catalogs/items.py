@@ -52,7 +52,7 @@ def update_many(work: Transaction, body: Mapping[str, Json], settings: Settings,
 
 
 def replace_many(work: Transaction, body: Mapping[str, Json], settings: Settings, *, catalog_name: str) -> Answer:
-    """Whole items; unknown ones are made (cat-put: said of single items)."""
+    """Whole items; unknown ones are created (cat-put, which says so of single items)."""
     catalog, sent = _many(work, body, catalog_name)
     for id, item in _fitted(catalog, sent).items():
         put_item(work, catalog.name, id, _without_nulls(item))
@@ -120,7 +120,7 @@ def update_one(
 def replace_one(
     work: Transaction, body: Mapping[str, Json], settings: Settings, *, catalog_name: str, item_id: str
 ) -> Answer:
-    """A whole item; an unknown one is made (cat-put)."""
+    """A whole item; an unknown one is created (cat-put)."""
     catalog, item = _one(work, body, catalog_name, item_id)
     put_item(work, catalog.name, item_id, _without_nulls(item))
     touch(work, catalog.name)
@@ -213,7 +213,7 @@ def _check_id(id: str, parameter: str) -> None:
 
 
 def _fitted(catalog: Catalog, sent: list[Item], *, is_patch: bool = False) -> dict[str, Item]:
-    """id -> values in the types of their fields. The first kind of mistake is told with all items that make it."""
+    """id -> values in the types of their fields. The first kind of error is reported, with all its items."""
     problems: dict[str, list[str]] = {}
     fitted = {}
     for one in sent:

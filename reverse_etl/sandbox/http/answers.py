@@ -9,7 +9,7 @@ from reverse_etl.sandbox.exact import Json
 MaxObjects = Literal["75 together", "75 per array", "50 together"]
 Answer = tuple[int, dict[str, Json]]
 PagedAnswer = tuple[int, dict[str, Json], Mapping[str, str]]  # with headers
-Refusal = Callable[[Json], str | None]  # object -> error text of a fault that is set for it
+Refusal = Callable[[Json], str | None]  # object -> error text of a fault that hits it
 
 MAX_IDS = 50
 TOO_MANY_IDS = "The max number of ids per request was exceeded"  # (errors)

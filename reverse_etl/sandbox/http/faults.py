@@ -1,16 +1,16 @@
-"""Faults on demand: what goes wrong, on which path, how often. Deciding only; `wire.py` does it to the connection.
+"""Fault injection: which fault, on which path, how often. Only decides; `wire.py` acts on the connection.
 
-| kind          | taken? | what the client sees                                                |
-|---------------|--------|---------------------------------------------------------------------|
-| status        | no     | this status, headers and body                                       |
-| html          | no     | 200 with an HTML page, as a captive proxy answers                   |
-| drop_before   | no     | the whole request is read, then the connection closes               |
-| drop_after    | yes    | the connection closes without an answer                             |
-| truncate      | yes    | the answer ends in the middle of its body                           |
-| truncate_head | yes    | half a status line, then the end                                    |
-| slow          | yes    | the body arrives byte by byte, over `seconds` in all                |
-| delay         | yes    | the answer comes `seconds` late                                     |
-| object_error  | yes    | chosen objects are refused with `error`, the rest is taken          |
+| kind          | processed? | what the client sees                                            |
+|---------------|------------|-----------------------------------------------------------------|
+| status        | no         | this status, headers and body                                   |
+| html          | no         | 200 with an HTML page, like the response of a captive portal    |
+| drop_before   | no         | the whole request is read, then the connection closes           |
+| drop_after    | yes        | the connection closes without a response                        |
+| truncate      | yes        | the response ends in the middle of its body                     |
+| truncate_head | yes        | half a status line, then the connection closes                  |
+| slow          | yes        | the body arrives byte by byte, over `seconds` in total          |
+| delay         | yes        | the response comes `seconds` late                               |
+| object_error  | yes        | chosen objects are rejected with `error`, the rest is accepted  |
 """
 
 import random
@@ -39,14 +39,14 @@ _BLOCKED = "provided external_id is blacklisted and disallowed"  # (track, life)
 
 @dataclass(frozen=True)
 class Fault:
-    """One thing that goes wrong with requests whose path begins with `path`.
+    """A fault that hits requests whose path starts with `path`.
 
-    The first `skip` matching requests pass, then each is hit with `probability`, and `burst - 1` after it
-    for sure, until `times` were hit (None: for ever). A delay and object errors add up with other faults; of
-    the other kinds the oldest fault that hits decides, and no later one is used up.
+    The first `skip` matching requests pass; then each is hit with `probability`, and the `burst - 1` requests
+    after it in any case, until `times` were hit (None: no limit). Delays and object errors combine with other
+    faults; of the other kinds, the oldest fault that hits decides, and later ones are not used up.
 
-    `until` is for tests in the server's own process, such as the `is_set` of a `threading.Event`. It is asked again and
-    again, in the server's thread; the first time, the request has been taken.
+    `until` is for tests in the server's own process, such as the `is_set` of a `threading.Event`. It is called
+    repeatedly, in the server's thread; at the first call, the request has been processed.
     """
 
     kind: Kind
@@ -60,10 +60,10 @@ class Fault:
     headers: Mapping[str, str] = field(default_factory=dict)  # of kinds "status" and "html"
     body: str | None = None  # of kinds "status" and "html"; None: {"message": the status' name}
     seconds: float = 0.0  # of kinds "delay" and "slow"
-    until: Callable[[], bool] | None = None  # of kind "delay": the answer waits for this, too
-    external_ids: Collection[str] = ()  # only requests that hold an object with one of these ids ...
-    matches: Callable[[str], bool] | None = None  # ... or whose identifier's text (id, alias name, e-mail) passes ...
-    share: float = 0.0  # ... or is in this share of all texts, always the same ones
+    until: Callable[[], bool] | None = None  # of kind "delay": the response waits for this, too
+    external_ids: Collection[str] = ()  # only requests with an object that has one of these ids ...
+    matches: Callable[[str], bool] | None = None  # ... or whose identifier (id, alias name, email) passes ...
+    share: float = 0.0  # ... or is in this fraction of all identifiers, always the same ones
     error: str = _BLOCKED  # of kind "object_error": the `type` of its entry
 
     def __post_init__(self) -> None:
@@ -83,7 +83,7 @@ class Fault:
 
     @property
     def is_choosy(self) -> bool:
-        """Whether it hits only requests that hold certain objects."""
+        """Whether it hits only requests with certain objects."""
         return bool(self.external_ids or self.share) or self.matches is not None
 
     def refuses(self, identifier: str) -> bool:
@@ -111,7 +111,7 @@ _FROM_JSON: Mapping[str, type | tuple[type, ...]] = {
 
 
 def from_json(value: Any) -> Fault:
-    """A fault from the control endpoint. Raises ValueError with a text for its user."""
+    """A fault from the control endpoint. Raises ValueError with a message for the user."""
     if not isinstance(value, dict) or "kind" not in value:
         raise ValueError("a fault must be an object with a 'kind'")
     for name, sent in value.items():
@@ -129,8 +129,8 @@ def from_json(value: Any) -> Fault:
 def from_text(text: str) -> Fault:
     """A fault as the command line has it: `status:status=503,probability=0.01`.
 
-    It goes on for ever, unless `times` is set. Several external ids stand between plus signs. Raises ValueError with a
-    text for its user.
+    It never ends, unless `times` is set. External ids are separated by plus signs. Raises ValueError with a message
+    for the user.
     """
     kind, _, rest = text.partition(":")
     value: dict[str, Any] = {"kind": kind, "times": None}
@@ -188,7 +188,7 @@ class Hit:
 
     @property
     def wait_s(self) -> float:
-        """How much later than without faults the whole answer has come, `until` aside."""
+        """How much later than without faults the whole response has arrived, apart from `until`."""
         return self.delay_s + (self.ending.seconds if self.ending and self.ending.kind == "slow" else 0)
 
     @property

@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-Windows = Sequence[tuple[int, float]]  # (requests, seconds), all of them hold
+Windows = Sequence[tuple[int, float]]  # (requests, seconds), all of them apply
 
 EXPORT, LIGHT_EXPORT = "users_export_ids", "users_export_ids_light"
 DEFAULTS: Mapping[str, Windows] = {
@@ -20,7 +20,7 @@ DEFAULTS: Mapping[str, Windows] = {
     EXPORT: [(250, 60.0)],  # onboarded from 2024-08-22 (limits)
     LIGHT_EXPORT: [(40, 1.0)],  # ... with fields_to_export and without messages received (limits)
     "general": [(250_000, 3600.0)],  # (limits)
-    "catalogs": [(50, 60.0)],  # make, list, delete (limits)
+    "catalogs": [(50, 60.0)],  # create, list, delete (limits)
     "catalog_fields": [(50, 60.0)],  # (limits)
     "catalog_items": [(16_000, 60.0)],  # many at once (limits)
     "catalog_item": [(50, 60.0)],  # one by one, and lists (limits)
@@ -31,9 +31,9 @@ OLDER_EXPORTS: Mapping[str, Windows] = {EXPORT: [(2500, 60.0)]}  # of customers 
 
 
 def from_texts(texts: Sequence[str]) -> dict[str, Windows]:
-    """`users_track=1000/60` is 1,000 requests in 60 s, `users_track=none` no limit; twice the same: both hold.
+    """`users_track=1000/60` is 1,000 requests in 60 s, `users_track=none` no limit; of one name, all apply.
 
-    Raises ValueError with the text that is neither.
+    Raises ValueError with a message for the user.
     """
     found: dict[str, list[tuple[int, float]]] = {}
     for text in texts:
@@ -56,7 +56,7 @@ class Used:
 
 @dataclass(frozen=True)
 class Verdict:
-    """Whether a request may pass, the counts after it, and the headers to answer with."""
+    """Whether a request may pass, the counts after it, and the headers of the response."""
 
     allowed: bool
     used: tuple[Used, ...]
@@ -64,7 +64,7 @@ class Verdict:
 
 
 def table(overrides: Mapping[str, Windows] | None) -> dict[str, Windows]:
-    """The limits of every family; whoever sets `users_export_ids` alone means all exports."""
+    """The limits of every family; `users_export_ids` on its own applies to all exports."""
     chosen = dict(overrides or {})
     if unknown := sorted(set(chosen) - set(DEFAULTS)):
         raise ValueError(f"unknown rate limit {unknown[0]!r}; expected one of {', '.join(sorted(DEFAULTS))}")

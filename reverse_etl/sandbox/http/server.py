@@ -1,16 +1,17 @@
-"""The workspace as a web application: Braze's paths, and `/_sandbox/...` to steer and watch it.
+"""The workspace as a web application: Braze's paths, and `/_sandbox/...` to control and inspect it.
 
 | control path                       | effect                                                          |
 |------------------------------------|-----------------------------------------------------------------|
 | GET, POST, DELETE /_sandbox/faults | list, add (a JSON array), clear                                 |
-| PUT /_sandbox/faults               | {"faults": [...], "seed": N}: these only, chance from its start |
-| POST /_sandbox/reset               | forget everything: users, requests, counts, windows, faults     |
-| GET, POST /_sandbox/snapshot       | list; take one, {"name": ...} if it is to have a name           |
-| POST /_sandbox/restore             | {"name": ...}: back to that snapshot                            |
-| GET /_sandbox/counts               | sums                                                            |
-| GET /_sandbox/requests?after=N     | up to 1,000 log lines after number N                            |
+| PUT /_sandbox/faults               | {"faults": [...], "seed": N}: replace all, restart the random   |
+|                                    | sequence                                                        |
+| POST /_sandbox/reset               | clear everything: users, requests, counts, windows, faults      |
+| GET, POST /_sandbox/snapshot       | list; save one, with {"name": ...} under this name              |
+| POST /_sandbox/restore             | {"name": ...}: return to that snapshot                          |
+| GET /_sandbox/counts               | totals                                                          |
+| GET /_sandbox/requests?after=N     | up to 1,000 requests after number N                             |
 
-Control paths need no key and are no part of Braze. `page.py` says who may ask, and has the page and what it reads.
+Control paths need no key and are not part of Braze. `page.py` decides who may use them, and has the page and its data.
 """
 
 import json
@@ -39,7 +40,7 @@ def application(workspace: Workspace, reader: Reader, faults: Faults, snapshots:
     async def call_braze(request: Request) -> Response:
         try:
             call = await _call(request)
-        except ClientDisconnect:  # half a request is none
+        except ClientDisconnect:  # half a request is not a request
             return Response()
         return await _respond(workspace.take(call), pause)
 
@@ -115,7 +116,7 @@ def _faults(sent: Json) -> list[Fault]:
 
 
 async def _call(request: Request) -> Call:
-    """The whole request. What passes the limit is read, so that the client sees the answer, and thrown away."""
+    """The whole request. Beyond the limit, it is read and discarded, so that the client sees the response."""
     body, length = [], 0
     async for chunk in request.stream():
         length += len(chunk)

@@ -1,6 +1,6 @@
-"""The HTTP server itself: a listening socket, an event loop in a thread, and answers that end badly on purpose.
+"""The HTTP server itself: a listening socket, an event loop in a thread, and responses that are broken on purpose.
 
-uvicorn speaks HTTP; a broken answer is written to the connection by hand, since no framework would send it.
+uvicorn speaks HTTP; a broken response is written to the connection directly, since no framework would send it.
 """
 
 import asyncio
@@ -32,7 +32,7 @@ class _Protocol(H11Protocol):
 
 
 class Broken(Response):
-    """An answer of which only `sent` bytes reach the client before the connection closes."""
+    """A response of which only `sent` bytes reach the client before the connection closes."""
 
     def __init__(self, whole: bytes, sent: int) -> None:
         super().__init__()
@@ -46,7 +46,7 @@ class Broken(Response):
 
 
 class Trickle(Response):
-    """An answer whose body arrives byte by byte, over `seconds` in all."""
+    """A response whose body arrives byte by byte, over `seconds` in total."""
 
     def __init__(self, body: bytes, seconds: float, pause: "Pause", **more: Any) -> None:
         super().__init__(body, **more)
@@ -69,7 +69,7 @@ async def _disconnected(receive: Receive) -> None:
 
 
 def raw_answer(status: int, headers: Mapping[str, str], body: bytes) -> tuple[bytes, bytes]:
-    """Head and body of an answer, as they go over the wire."""
+    """Head and body of a response, as they are on the wire."""
     lines = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}", *(f"{name}: {text}" for name, text in headers.items())]
     return "\r\n".join([*lines, f"content-length: {len(body)}", "", ""]).encode("latin-1"), body
 
@@ -125,7 +125,7 @@ class Server:
             raise self._failure
 
     def close(self) -> None:
-        """Close all connections; answers that still wait are given up."""
+        """Close all connections; pending responses are abandoned."""
         if self._thread.is_alive():
             self._loop.call_soon_threadsafe(self._pause.stopping.set)
             self._thread.join()
@@ -157,7 +157,7 @@ class Server:
                     await asyncio.sleep(0)
 
     async def _settle(self) -> None:
-        """Take no new connection, and let those that were just taken appear among the others."""
+        """Accept no new connections, and let those just accepted appear among the others."""
         self._loop.remove_reader(self._socket.fileno())
         with contextlib.suppress(BlockingIOError):
             while True:

@@ -106,7 +106,7 @@ def routes(reader: Reader, faults: Faults) -> list[Route]:
 
 
 def guarded(handler: Handler) -> Handler:
-    """The handler for those who may ask, with headers that keep its answers to this origin."""
+    """The handler for permitted callers, with headers that restrict its responses to this origin."""
 
     async def checked(request: Request) -> Response:
         if not _may_ask(request):

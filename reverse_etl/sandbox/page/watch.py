@@ -1,6 +1,6 @@
 """What the page shows of the sandbox file. Every list comes in pages by key, from an index: no query reads all rows.
 
-Values are JSON texts inside the JSON, for a browser's numbers would lose digits.
+Values are JSON strings inside the JSON: as numbers they would lose digits in a browser.
 """
 
 from collections.abc import Iterator, Sequence
@@ -19,7 +19,7 @@ _FOUND = "SELECT {value}, {user} FROM {table} WHERE {value} >= ? AND {value} < ?
 
 @dataclass(frozen=True)
 class Hunt:
-    """One way to look users up: by texts that begin with what was typed."""
+    """One way to look up users: by values that start with the search text."""
 
     name: str
     table: str
@@ -51,7 +51,7 @@ class Watch:
     # Users
 
     def users(self, text: str, after: str) -> dict[str, Json]:
-        """Users that have something which begins with `text`; without it all, the newest first. `after` is a `next`."""
+        """Users with a value that starts with `text`; without it all users, newest first. `after` is a `next`."""
         with self._reader.snapshot() as db:
             if text:
                 return _found(db, text, after)
@@ -94,7 +94,7 @@ class Watch:
     # Requests
 
     def log(self, before: int | None, path: str, status: str, *, only_trouble: bool) -> dict[str, Json]:
-        """Requests, the latest first, without their bodies. `status`: 201, 4xx, or none (no answer)."""
+        """Requests, latest first, without their bodies. `status`: 201, 4xx, or none (no response)."""
         wanted = ["number < ?"]
         values: list[int | str] = [2**62 if before is None else before]
         if path:
@@ -114,7 +114,7 @@ class Watch:
         return {"requests": rows, "next": rows[-1]["number"] if len(rows) == PAGE else None}
 
     def request(self, number: int) -> dict[str, Json] | None:
-        """One request whole: body (None: no longer kept), answer, and what was silently dropped of it."""
+        """A whole request: body (None: no longer stored), response, and what was silently dropped."""
         drops = "SELECT input_array, position AS 'index', field, reason FROM silent_drops WHERE request = ? ORDER BY id"
         with self._reader.snapshot() as db:
             query = f"SELECT {_LINE}, body FROM requests LEFT JOIN bodies USING (number) WHERE number = ?"
@@ -200,7 +200,7 @@ def _acts(db: Any, table: str, user: int, before: int | None) -> dict[str, Json]
 
 
 def _line(row: dict[str, Json]) -> dict[str, Json]:
-    """A line of the list: of the answer, only what went wrong."""
+    """A row of the list, with only the errors of the response."""
     answer = row.pop("answer")
     said = _said(answer) if row["rejected"] or (row["status"] or 0) >= 400 else []
     return {**row, "at": iso(row["at"]), "records": loads(row["records"]), "said": said}

@@ -1,6 +1,6 @@
-"""What calls do to users, and what is read back of them.
+"""What requests do to users, and what is read back.
 
-track_checks.py    /users/track: which objects are taken
+track_checks.py    /users/track: which objects are valid
 track.py           /users/track: what they change
   values.py          custom attributes
   fields.py          standard fields
@@ -8,6 +8,6 @@ track.py           /users/track: what they change
 identities.py      aliases, identify, merge, delete, external ids
 subscriptions.py   subscription groups
 export.py          /users/export/ids
-people.py          which user is meant
-identifiers.py     who an object says it is about
+people.py          finding the user
+identifiers.py     which user an object identifies
 """

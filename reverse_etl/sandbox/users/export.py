@@ -61,7 +61,7 @@ def _fields(body: Mapping[str, Json], settings: Settings) -> list[str]:
 
 
 def _selected(work: Transaction, body: Mapping[str, Json]) -> tuple[list[User], list[Json]]:
-    """Users, each once, and ids that fit nobody. Aliases among those: a guess."""
+    """Users, each once, and ids without a user. That these include aliases is a guess."""
     external_ids, aliases = _ids(body, "external_ids"), _ids(body, "user_aliases")
     single = {name: body[name] for name in SELECTORS[2:] if body.get(name) is not None}
     if len(single.keys() & {"device_id", "email_address", "phone"}) > 1:
@@ -142,7 +142,7 @@ def _value(work: Transaction, user: User, name: str) -> Json:
 
 
 def _token(token: Mapping[str, str]) -> dict[str, Json]:
-    """The app's name and platform stand here in Braze (export, clients): the sandbox knows its id alone."""
+    """In Braze, this has the name and platform of the app (export, clients): the sandbox knows only its id."""
     return {"app": token["app_id"], "token": token["token"], "device_id": token["device_id"]}
 
 

@@ -1,4 +1,4 @@
-"""Who an object says it is about. Pure: shapes and texts only; `people.py` finds the users."""
+"""Which user an object identifies. Pure: only shapes and strings; `people.py` finds the users."""
 
 from collections.abc import Iterable, Mapping
 from typing import TypeGuard
@@ -23,7 +23,7 @@ def alias_of(sent: Mapping[str, Json]) -> Alias:
 
 
 def identifier_text(one: Json) -> str:
-    """What an object calls its user: an id, an alias name, an e-mail, a phone; empty if nothing."""
+    """The identifier in an object: an id, an alias name, an email or a phone; empty if there is none."""
     if not isinstance(one, dict):
         return one if isinstance(one, str) else ""
     alias = one.get("user_alias")
@@ -33,7 +33,7 @@ def identifier_text(one: Json) -> str:
 
 
 def identifiers(body: Json) -> Iterable[str]:
-    """The texts of all objects in all arrays of a body."""
+    """The identifiers of all objects in all arrays of a body."""
     arrays = body.values() if isinstance(body, dict) else ()
     for objects in arrays:
         yield from map(identifier_text, objects if isinstance(objects, list) else ())

@@ -1,6 +1,6 @@
 """Endpoints that change who is who: aliases, identify, merge, delete, external ids. Each is one function.
 
-Where only "success says received" is known, an entry that fits nobody ends quietly (errors, alias, identify).
+Where only "success says received" is known, an entry without a user is silently ignored (errors, alias, identify).
 """
 
 from collections.abc import Callable, Mapping
@@ -183,7 +183,7 @@ def delete(work: Transaction, body: Mapping[str, Json], settings: Settings) -> A
 
 
 def _to_delete(work: Transaction, kind: str, one: Json) -> User | None:
-    """Nobody if an e-mail or phone stays ambiguous. A deprecated id deletes its user too (rename)."""
+    """No user if an email or phone remains ambiguous. A deprecated id deletes its user too (rename)."""
     match kind:
         case "external_ids":
             return work.by_external_id(one)

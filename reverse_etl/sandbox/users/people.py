@@ -15,7 +15,7 @@ CLASH = "Request can not contain both of '{}' and '{}' values in the 'prioritiza
 
 
 def usual_choice(users: Sequence[User]) -> User | None:
-    """Of users who share an e-mail, the most recently updated one with an external id, else of all (track).
+    """Among users with the same email, the most recently updated one with an external id, else of all (track).
 
     `users` come with the most recently updated last. For a shared phone the same: a guess.
     """
@@ -58,7 +58,7 @@ def names_someone(sent: Json) -> bool:
 
 
 def find(work: Transaction, sent: Mapping[str, Json]) -> User | None:
-    """The user that an identifier object names; e-mails and phones by their prioritization."""
+    """The user of an identifier object; emails and phones by their prioritization."""
     if is_text(sent.get("external_id")):
         return work.by_external_id(sent["external_id"])
     if is_alias(sent.get("user_alias")):
@@ -85,6 +85,6 @@ def merge(work: Transaction, source: User, target: User) -> None:
 
 
 def same_email(work: Transaction, user: User) -> list[User]:
-    """The user, and all with the same e-mail."""
+    """The user, and all with the same email."""
     email = user.value("email")
     return [user] if email is None else work.with_email(email)

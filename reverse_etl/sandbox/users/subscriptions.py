@@ -34,7 +34,7 @@ _V1 = ("external_id", "email", "phone")
 
 
 def set_v2(work: Transaction, body: Mapping[str, Json], settings: Settings) -> Answer:
-    """Several groups at once (sub2). The answer is not printed, and one bad group refuses all: guesses."""
+    """Several groups at once (sub2). The response is undocumented, and one invalid group rejects all: guesses."""
     groups = array_of(body, "subscription_groups", most=10**9)  # how many is not said
     if not all(isinstance(group, dict) for group in groups):
         raise RefusedError("'subscription_groups' must be an array of objects")
@@ -64,7 +64,7 @@ def _change(sent: Mapping[str, Json], external_ids: Json, emails: Json, phones: 
 
 
 def _apply(work: Transaction, change: _Change) -> None:
-    """Unknown ids do nothing: attributes create users, this does not (sub2). Shared e-mails change together."""
+    """Unknown ids do nothing: attributes create users, this does not (sub2). Shared emails change together."""
     work.prefetch(change.external_ids)
     found: list[User] = []
     for external_id in change.external_ids:
@@ -89,16 +89,16 @@ def status(work: Transaction, query: Mapping[str, Json], settings: Settings) -> 
 
 
 def _state(work: Transaction, name: str, asked: str, group_id: str) -> str:
-    """Of users who share an e-mail or a phone, the state of the usual choice; told under the e-mail: both guesses."""
+    """If users share an email or a phone, the state of the usual choice, under the email: both guesses."""
     user = usual_choice(_found(work, name, asked))
     return "Unknown" if user is None else work.subscriptions(user).get(group_id, "unknown").capitalize()
 
 
-MOST_USERS = 100  # in an answer, by default and at most (subuser)
+MOST_USERS = 100  # per response, by default and at most (subuser)
 
 
 def of_users(work: Transaction, query: Mapping[str, Json], settings: Settings) -> Answer:
-    """All groups in which users have a state; several who share an e-mail are told one by one (subuser).
+    """All groups in which users have a state; users who share an email are listed separately (subuser).
 
     The shape is that of (clients): the page prints an older one. Unknown users are left out: a guess.
     """
@@ -110,7 +110,7 @@ def of_users(work: Transaction, query: Mapping[str, Json], settings: Settings) -
 
 
 def _of_user(work: Transaction, user: User) -> dict[str, Json]:
-    """The sandbox knows groups by their ids alone: name and channel are made up from what there is."""
+    """The sandbox knows only the ids of groups: names and channels are invented."""
     channel = "sms" if user.value("email") is None and user.value("phone") is not None else "email"
     return {
         "email": user.value("email"),
@@ -126,7 +126,7 @@ def _of_user(work: Transaction, user: User) -> dict[str, Json]:
 def _asked(query: Mapping[str, Json]) -> tuple[str, list[str]]:
     """Which identifier a query names users by, and which: `name=1`, or `name[]=1` several times.
 
-    External ids go before all; without them an e-mail and a phone together are an error (subget).
+    External ids take precedence; without them, an email and a phone together are an error (subget).
     """
     given = {name: [*query.get(f"{name}[]", []), *query.get(name, [])] for name in ("external_id", "email", "phone")}
     if not any(given.values()):

@@ -23,7 +23,7 @@ LAST_YEAR = 3000  # later years stay plain strings; inside nested data they are 
 
 
 def moment(text: object) -> datetime | None:
-    """The time that a text names, or None if it is none of the known formats."""
+    """The time in a string, or None if it has none of the known formats."""
     if not isinstance(text, str):
         return None
     found = _ISO.fullmatch(text) or _AMERICAN.fullmatch(text) or _UNIX.fullmatch(text)
@@ -52,7 +52,7 @@ def is_nested_time(text: object) -> bool:
 
 
 def is_day(text: object) -> bool:
-    """Whether the text is a real day written YYYY-MM-DD."""
+    """Whether the string is an existing date in the form YYYY-MM-DD."""
     if not isinstance(text, str) or not _DAY.fullmatch(text):
         return False
     try:

@@ -47,7 +47,7 @@ def track(work: Transaction, body: Json, settings: Settings) -> Answer:
 
 
 def apply(work: Transaction, taken: Iterable[Sent], *, keep_first_type: bool) -> None:
-    """Change users and record what they did. What is not stored goes to the silent drops."""
+    """Change users and record what they did. What is not stored is recorded as a silent drop."""
     taken = list(taken)
     work.prefetch(sent.object["external_id"] for sent in taken if sent.object.get("external_id") is not None)
     names = {name for sent in taken if sent.array == "attributes" for name in sent.object}
@@ -74,7 +74,7 @@ class _Types:
         self.new: dict[str, Kind] = {}
 
     def fit(self, name: str, value: Json, lose: Callable[[str], None]) -> Json:
-        """The value in the attribute's type; `lose` hears of a conversion. Raises DroppedError if there is none."""
+        """The value in the attribute's type; `lose` is called for a conversion. Raises DroppedError if none exists."""
         kind = kind_of(value)
         if kind is None:
             return value
@@ -89,7 +89,7 @@ class _Types:
 
 
 def _user(work: Transaction, sent: Sent) -> User | None:
-    """Whom the object is about, made if need be; None: there is nothing to do (track, attr)."""
+    """The user of the object, created if necessary; None: there is nothing to do (track, attr)."""
     one = sent.object
     update_only = one.get("_update_existing_only")
     if one.get("external_id") is not None:
@@ -102,7 +102,7 @@ def _user(work: Transaction, sent: Sent) -> User | None:
         return work.by_braze_id(one["braze_id"])  # cannot create users (cdi)
     if not is_text(one.get("email")) and not is_phone(one.get("phone")):
         return _user_with_tokens(work, one["push_tokens"])
-    # E-mail wins over phone (track, cdi)
+    # Email takes precedence over phone (track, cdi)
     name = "email" if is_text(one.get("email")) else "phone"
     value = one["email"].lower() if name == "email" else one["phone"]
     found = usual_choice(work.with_email(value) if name == "email" else work.with_phone(value))
@@ -138,7 +138,7 @@ class _Attributes:
 
     def __init__(self, work: Transaction, sent: Sent, user: User, types: _Types) -> None:
         self._work, self._sent, self._user, self._types = work, sent, user, types
-        self._merge = sent.object.get("_merge_objects") in (True, "true")  # the text "true" too (cdi)
+        self._merge = sent.object.get("_merge_objects") in (True, "true")  # the string "true" too (cdi)
         self._written = self._points = 0
 
     def apply(self) -> None:
@@ -198,7 +198,7 @@ class _Attributes:
             self._work.add_push_token(self._user, token["app_id"], token["token"], token.get("device_id"))
 
     def _subscribe(self, one: Mapping[str, Json]) -> None:
-        """A subscription change also changes every user with the same e-mail (track)."""
+        """A subscription change also changes every user with the same email (track)."""
         groups = self._groups(one.get("subscription_groups"))
         state = one.get("email_subscribe")
         if not groups and state is None:
@@ -255,7 +255,7 @@ def _time(work: Transaction, sent: Sent) -> tuple[str, float]:
 
 
 def _stored(work: Transaction, sent: Sent) -> dict[str, Json]:
-    """The object without what Braze does not keep: properties that break a rule, an app id that is no text."""
+    """The object without what Braze does not store: invalid properties, an app id that is not a string."""
     one = {name: value for name, value in sent.object.items() if name != "properties" and value is not None}
     if not isinstance(one.get("app_id"), str):
         one.pop("app_id", None)

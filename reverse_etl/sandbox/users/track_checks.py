@@ -1,6 +1,6 @@
 """POST /users/track, what is decided before the answer: which objects are taken. Pure: looks at the body alone.
 
-The answer does not depend on what is stored, as the real endpoint is asynchronous (sync). `track.py` applies.
+The response does not depend on what is stored, as the real endpoint is asynchronous (sync). `track.py` applies.
 """
 
 import re
@@ -23,7 +23,7 @@ BAD_DEVICE = "token import with 'device_id' must have a device_id less than 255 
 BAD_PROPERTIES = "Invalid 'properties' field"  # (pevent)
 NOTHING_VALID = "Valid data must be provided in the 'attributes', 'events', or 'purchases' fields."  # (clients)
 TOO_MANY = "Max Input Length Exceeded"  # (errors)
-MAX_PROPERTY_BYTES = 100_000  # with arrays or objects; larger is refused (event, cevent)
+MAX_PROPERTY_BYTES = 100_000  # with arrays or objects; larger is rejected (event, cevent)
 MAX_QUANTITY = 100  # (purch)
 RESERVED = {
     "events": frozenset({"time", "event_name"}),  # (event)
@@ -36,7 +36,7 @@ Problem = str | None  # the text of an object's error
 
 @dataclass(frozen=True)
 class Sent:
-    """An object that was taken, and where it stood."""
+    """A valid object, and its position in the request."""
 
     array: str
     index: int
@@ -45,7 +45,7 @@ class Sent:
 
 @dataclass(frozen=True)
 class Checked:
-    """What to apply, in the order attributes, events, purchases (limits), and what to answer."""
+    """What to apply, in the order attributes, events, purchases (limits), and the response."""
 
     taken: tuple[Sent, ...]
     answer: dict[str, Json]
@@ -66,7 +66,7 @@ def check(body: Json, settings: Settings) -> Checked:
                 valid += 1
             else:
                 errors.append(object_error(problem, name, index))
-        answer[f"{name}_processed"] = valid  # accepted and refused add up to sent (meas26)
+        answer[f"{name}_processed"] = valid  # accepted and rejected add up to sent (meas26)
     if not taken:
         raise RefusedError(NOTHING_VALID, errors)
     return Checked(tuple(taken), {**answer, "errors": errors} if errors else answer)

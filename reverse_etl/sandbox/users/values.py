@@ -9,7 +9,7 @@
     {"$add", "$remove", "$update": [..]}     the stored array of objects, changed in this order
     object          itself, or with `_merge_objects` the stored object with it merged in
 
-A value that breaks a rule drops the update of its attribute; the answer is still a success (track, aoo).
+A value that breaks a rule drops the update of its attribute; the response is still a success (track, aoo).
 """
 
 import re
@@ -33,7 +33,7 @@ SCALARS: Mapping[type, Kind] = {str: "string", int: "number", Decimal: "number",
 
 
 class DroppedError(Exception):
-    """This update is not stored, and the sender is not told. `clears`: the old value goes as well."""
+    """This update is silently not stored. `clears`: the old value is removed as well."""
 
     def __init__(self, reason: str, *, clears: bool = False) -> None:
         super().__init__(reason)
@@ -44,7 +44,7 @@ class DroppedError(Exception):
 def settle(stored: Json, sent: Json, *, merge: bool, lose: Callable[[str], None]) -> Json:
     """The value to store for a custom attribute; None removes it. Raises DroppedError if nothing is to change.
 
-    `lose` hears of a part that is left out while the rest is stored. `stored` is never changed in place.
+    `lose` is called for a part that is dropped while the rest is stored. `stored` is never changed in place.
     """
     if isinstance(sent, str):
         if len(sent) > MAX_TEXT:
@@ -75,7 +75,7 @@ def kind_of(value: Json) -> Kind | None:
 def convert(value: Json, kind: Kind) -> Json:
     """A scalar as a value of another type, or None if there is none: `"100"` is the number 100 (types-faq).
 
-    What else can be converted is a guess: any number or boolean is a text, "true" and "false" are booleans.
+    What else can be converted is a guess: any number or boolean is a string, "true" and "false" are booleans.
     """
     match kind, value:
         case "string", bool() | int() | Decimal():
@@ -169,7 +169,7 @@ def _unique(elements: Iterable[Json]) -> list[Json]:
 
 
 def _identity(element: Json) -> Json:
-    """A hashable stand-in; equal for equal JSON values. `True` is not 1, though Python says so."""
+    """A hashable value, equal for equal JSON values. `True` is not 1, although Python says so."""
     if isinstance(element, bool):
         return (element,)
     return (dumps(element),) if isinstance(element, list | dict) else element
