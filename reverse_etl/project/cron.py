@@ -86,7 +86,7 @@ def _zone(name: str) -> tzinfo:
 
 
 def check_line(line: str) -> None:
-    """Raises ScheduleMistake unless `line` is one that comes due."""
+    """Raises ScheduleProblem unless `line` is one that comes due."""
     text = line.strip().lower()
     if text.startswith("@") and text not in NICKNAMES:
         raise ScheduleProblem(f'"{line}" is no cron line', nearest(text, NICKNAMES))
@@ -101,7 +101,7 @@ def check_line(line: str) -> None:
 
 
 def check_zone(name: str) -> None:
-    """Raises ScheduleMistake unless `name` is a zone of the IANA database."""
+    """Raises ScheduleProblem unless `name` is a zone of the IANA database."""
     try:
         _zone(name)
     except (ZoneInfoNotFoundError, OSError, ValueError) as error:  # not there; a folder of zones; no name at all

@@ -137,7 +137,7 @@ class DbtManifest:
     def ref(
         self, name: str, package: str | None = None, version: Version | None = None, others: Iterable[str] = ()
     ) -> Relation:
-        """The relation of a model, seed or snapshot. Raises TemplateMistake; hints offer names of `others` too."""
+        """The relation of a model, seed or snapshot. Raises TemplateProblem; hints offer names of `others` too."""
         what = f'ref(): dbt has more than one "{name}"'
         found = _only_package(self.called(name, package), self.project_name, what, _long_call)
         if not found:
@@ -156,7 +156,7 @@ class DbtManifest:
         return Relation(node.relation_name, node.unique_id, self._call_of(node, version))
 
     def source(self, source: str, name: str, others: Iterable[str] = ()) -> Relation:
-        """The relation of a source's table. Raises TemplateMistake; hints offer names of `others` too."""
+        """The relation of a source's table. Raises TemplateProblem; hints offer names of `others` too."""
         of_source = [table for table in self.sources if table.source_name == source]
         if not of_source:
             hint = nearest(source, [*self.source_names, *others])

@@ -39,7 +39,7 @@ def folder(tmp_path: Path) -> Path:
     folder = tmp_path / "shop"
     shutil.copytree(BEFORE / "models", folder / "models")
     shutil.copytree(BEFORE / "target", folder / "target")
-    text = (BEFORE / "syncs.yml").read_text()
+    text = (BEFORE / "before.yml").read_text()
     for before, now in RENAMED.items():
         assert before in text
         text = text.replace(before, now)
