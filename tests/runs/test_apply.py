@@ -148,9 +148,8 @@ def test_guard_that_stopped_the_plan_stops_its_application_until_it_is_forced(pe
 
 def test_killed_application_is_folded_in_and_not_repeated(people: Shop, retl: Retl):
     saved(people, retl)
-    with running(people, until="u100", command=["apply", "plan.retl", "--threads", "1"]) as process:
+    with running(people, until="u100", arguments=["apply", "plan.retl", "--threads", "1"]) as process:
         process.kill()
-        process.wait(30)
     code, message = applied(people, retl)
     assert (code, "it: the plan is not sent: it was applied at" in message) == (1, True)
     people.braze.clear_faults()
