@@ -17,7 +17,7 @@ from reverse_etl.runs.outcome import Options
 from reverse_etl.runs.scheduler import due_jobs
 from reverse_etl.runs.sequence import run_jobs
 from reverse_etl.sandbox import Fault, Sandbox
-from reverse_etl.shared_state import shared
+from reverse_etl.shared_state import object_store, shared
 from reverse_etl.shared_state.object_store import settings
 from reverse_etl.state.edit import forget, reset, resolve
 from reverse_etl.state.history import past_runs
@@ -29,6 +29,12 @@ from tests.runs.test_run_due import YEARLY
 from tests.state.test_recovery import EVENTS, FIVE_REQUESTS, MANY, SEEN, running, start
 
 HOUR = timedelta(hours=1)
+
+
+@pytest.fixture
+def asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A store that is down on purpose is not waited for."""
+    monkeypatch.setattr(object_store, "_RETRIES", 0)
 
 
 @pytest.fixture
@@ -442,6 +448,7 @@ def test_machine_that_dies_while_it_takes_over_is_taken_over_in_turn(one: Shop, 
 # --- a store that is not there -----------------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("asked_once")
 def test_store_that_cannot_be_reached_is_said_before_anything_is_sent(one: Shop, bucket: Bucket):
     one.sync("it", MANY)
     bucket.is_down = True
@@ -468,6 +475,7 @@ def test_store_that_refuses_is_said_and_no_secret_is(one: Shop, bucket: Bucket):
     assert SECRET not in said
 
 
+@pytest.mark.usefixtures("asked_once")
 def test_store_that_breaks_off_while_sending_leaves_the_run_here_and_it_is_brought_later(
     one: Shop, two: Shop, bucket: Bucket
 ):
