@@ -1,6 +1,6 @@
-"""Keep Braze true to SQL models. From Python: `from reverse_etl import Project`.
+"""Sync SQL models to Braze. From Python: `from reverse_etl import Project`.
 
-What is offered here is fetched when it is first asked for, so that `import reverse_etl` and the command stay fast.
+The names in `__all__` are imported when they are first used, so that `import reverse_etl` and the command stay fast.
 """
 
 from typing import TYPE_CHECKING, Any

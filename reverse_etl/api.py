@@ -1,8 +1,8 @@
 """retl from Python, for orchestrators and scripts: `from reverse_etl import Project`.
 
-A call does what the command of its name does, and returns what happened instead of printing it. It takes no signal
-and writes to no terminal, so it may run in any thread and in a forked process. Syncs that another thread or process
-has at work are not disturbed: see `wait_s`.
+Each method does what the command of the same name does, and returns the result instead of printing it. It handles no
+signals and writes to no terminal, so it may run in any thread and in a forked process. A sync that another thread or
+process is running is left alone: see `wait_s`.
 """
 
 import os
@@ -30,14 +30,14 @@ _HOW_TO_PLAN = ("full_refresh", "accept_schema_change", "memory_limit", "wait_s"
 
 
 class PlanOptions(TypedDict, total=False):
-    """How to plan, beside what syncs.yml says.
+    """Options for planning, besides those in syncs.yml.
 
-    full_refresh            take every row as new, sent before or not
-    accept_schema_change    go on where a column's type has changed
-    max_changes, max_removed, max_requests, max_data_points     guards, in place of those of syncs.yml
-    memory_limit            for DuckDB: "512MB"
-    wait_s                  how long to wait while another process holds the sync or the warehouse
-    scheduled_time          the moment that this run stands for, with its zone; without it, the run's start
+    full_refresh            treat every row as new, whether sent before or not
+    accept_schema_change    accept columns whose type has changed
+    max_changes, max_removed, max_requests, max_data_points     guards, instead of those in syncs.yml
+    memory_limit            DuckDB memory limit: "512MB"
+    wait_s                  maximum seconds to wait while another process has the sync or the warehouse locked
+    scheduled_time          scheduled time of the run, with a time zone; default: the start of the run
     """
 
     full_refresh: bool
@@ -52,12 +52,12 @@ class PlanOptions(TypedDict, total=False):
 
 
 class SyncOptions(PlanOptions, total=False):
-    """How to run, beside what syncs.yml says: PlanOptions and
+    """Options for running, besides those in syncs.yml: PlanOptions and
 
-    skip_guards             names of guards to let pass this once
-    fail_fast               run no more syncs after one fails
-    threads                 requests in flight at most
-    rate_limit_share        part of each rate limit to use: 0.8
+    skip_guards             names of guards to skip in this run
+    fail_fast               start no more syncs after one fails
+    threads                 maximum number of requests in flight
+    rate_limit_share        fraction of each rate limit to use: 0.8
     """
 
     skip_guards: Collection[str]
@@ -67,9 +67,9 @@ class SyncOptions(PlanOptions, total=False):
 
 
 class Project:
-    """A project's folder, seen for one target.
+    """A project folder, for one target.
 
-    Its files are read now, and again by each call, as commands do; a mistake in them raises ProjectError.
+    Its files are read now, and again by every call, as commands do; an error in them raises ProjectError.
     """
 
     def __init__(
@@ -81,8 +81,9 @@ class Project:
         environ: Mapping[str, str] | None = None,
         listener: Listener | None = None,
     ) -> None:
-        """`vars` are for var(), as --vars. `environ` goes before the process's environment: for keys that an
-        orchestrator keeps. `listener` is told how runs go, instead of the logger "reverse_etl"."""
+        """`vars` are values for var(), as --vars. `environ` takes precedence over the process's environment: for
+        secrets that an orchestrator keeps. `listener` receives the progress of runs, instead of the logger
+        "reverse_etl"."""
         self.folder = Path(folder).absolute()
         self._target, self._vars, self._environ = target, dict(vars or {}), dict(environ or {})
         self._listener: Listener = listener or Logged()
@@ -92,21 +93,21 @@ class Project:
         return f"Project({str(self.folder)!r}, target={self.target!r})"
 
     def syncs(self, select: Selectors | None = None, exclude: Selectors = ()) -> list[str]:
-        """The names of syncs in the order in which they run; of all, without `select`."""
+        """The names of the selected syncs, in the order in which they run; all syncs, without `select`."""
         return [sync.name for sync in _chosen(self._read(), (), select, exclude)]
 
     def sync(self, name: str, /, **options: Unpack[SyncOptions]) -> SyncResult:
-        """Send what changed in the model of one sync since it last ran.
+        """Run one sync: send what differs between its model and what Braze has acknowledged.
 
-        What goes wrong is in the result. Raises ProjectError for an unknown name or option, a project that cannot be
-        read, and an API key that is not there.
+        Errors of the run are in the result. Raises ProjectError for an unknown name or option, a project that cannot be
+        read, and a missing API key.
         """
         return self._run(lambda project: [project.sync(name)], **options)[0]
 
     def sync_all(
         self, *names: str, select: Selectors | None = None, exclude: Selectors = (), **options: Unpack[SyncOptions]
     ) -> SyncResults:
-        """Run several syncs, one after the other; all, without names and `select`. As `sync` otherwise."""
+        """Run several syncs, one after the other; all, without names and `select`. Otherwise as `sync`."""
         return self._run(lambda project: _chosen(project, names, select, exclude), **options)
 
     def plan(self, name: str, /, **options: Unpack[PlanOptions]) -> PlanResult:
@@ -116,7 +117,7 @@ class Project:
     def plan_all(
         self, *names: str, select: Selectors | None = None, exclude: Selectors = (), **options: Unpack[PlanOptions]
     ) -> tuple[PlanResult, ...]:
-        """What several syncs would send; all, without names and `select`. As `plan` otherwise."""
+        """What several syncs would send; all, without names and `select`. Otherwise as `plan`."""
         return self._plan(lambda project: _chosen(project, names, select, exclude), **options)
 
     def _run(
@@ -151,11 +152,11 @@ class Project:
     def _prepare(
         self, choose: Callable[[LoadedProject], list[Sync]], **planning: Unpack[PlanOptions]
     ) -> tuple[LoadedProject, list[Sync], Options]:
-        """The project as it is now, the syncs that are asked for, under the guards that are, and how to run them."""
+        """The project as it is now, the chosen syncs, with the guards that were passed, and how to run them."""
         given = dict(planning)
         for name in given.keys() - PlanOptions.__annotations__.keys():
             others = SyncOptions.__annotations__.keys() - {name}
-            raise ProjectError(f'there is no option "{name}" here', hint=nearest(name, others))
+            raise ProjectError(f'unknown option "{name}"', hint=nearest(name, others))
         project = self._read()
         scheduled_time = planning.get("scheduled_time")
         if scheduled_time:
@@ -169,7 +170,7 @@ class Project:
 
 
 def _chosen(project: LoadedProject, names: Sequence[str], select: Selectors | None, exclude: Selectors) -> list[Sync]:
-    """All syncs if nothing is said of any; none if what is to be selected is an empty list."""
+    """All syncs without names and `select`; none if `select` is an empty list."""
     wanted = ["*"] if select is None and not names else [*names, *_words(select or ())]
     return selection.select(project.graph, wanted, _words(exclude))
 
@@ -179,12 +180,15 @@ def _words(selectors: Selectors) -> list[str]:
 
 
 def _moment(time: datetime) -> datetime:
-    """A time as UTC: orchestrators bring subclasses of datetime, and zones of their own."""
+    """A time as UTC: orchestrators pass subclasses of datetime, and time zones of their own."""
     if time.tzinfo is None:
-        raise ProjectError(f"scheduled_time {time} has no time zone", hint="datetime(..., tzinfo=UTC)")
+        raise ProjectError(
+            f"scheduled_time {time} has no time zone",
+            hint="pass a datetime with a time zone: datetime(..., tzinfo=UTC)",
+        )
     return datetime.fromisoformat(time.isoformat()).astimezone(UTC)
 
 
 def _check_range(name: str, value: float, least: float, most: float) -> None:
     if not least <= value <= most:
-        raise ProjectError(f"{name} is {value}: it has to be from {least} to {most}")
+        raise ProjectError(f"{name} must be between {least} and {most}, not {value}")

@@ -1,11 +1,11 @@
-"""What can go wrong, by what the reader does next. No printing here: `cli` prints a mistake once.
+"""Errors, by what the reader does next. No printing here: `cli` prints an error once.
 
 RetlError
 ├── ProjectError      fix syncs.yml, a model's SQL or the command; nothing was tried   exit 2
 ├── DataError         fix the rows that a model returns                                exit 1
-├── BusyError         wait: another process holds the sync or the warehouse            exit 1
-│   └── AtWorkError   it is retl, and it is the sync
-└── StateError        what is remembered of a sync needs a hand                        exit 1
+├── BusyError         wait: another process has the sync or the warehouse locked       exit 1
+│   └── AtWorkError   that process is retl, running the same sync
+└── StateError        the state of a sync cannot be used as it is: follow the hint     exit 1
 """
 
 from collections.abc import Iterable
@@ -16,7 +16,7 @@ from typing import ClassVar
 
 @dataclass(frozen=True, order=True)
 class Location:
-    """A place in a file of the project; `line` and `column` count from 1, 0 means that it is not known."""
+    """A location in a file of the project; `line` and `column` count from 1, 0 means unknown."""
 
     file: str
     line: int = 0
@@ -28,7 +28,7 @@ class Location:
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing to mend: what is wrong, where it stands, and the way out."""
+    """One error: what is wrong, where, and how to fix it."""
 
     message: str
     location: Location | None = None
@@ -41,7 +41,7 @@ class Problem:
 
 
 class RetlError(Exception):
-    """All that `retl` raises on purpose; it holds one mistake or several, and the exit code they lead to."""
+    """Base class of everything that `retl` raises on purpose: one or more errors, and the exit code they lead to."""
 
     exit_code: ClassVar[int] = 1
 
@@ -53,25 +53,25 @@ class RetlError(Exception):
 
 
 class ProjectError(RetlError):
-    """Fix the project or the command. Nothing was tried."""
+    """The project or the command is invalid. Nothing was tried."""
 
     exit_code = 2
 
 
 class DataError(RetlError):
-    """Fix the rows that a model returns, or say that they are meant so."""
+    """The rows that a model returns must be fixed, or a guard skipped."""
 
 
 class BusyError(RetlError):
-    """Wait until another process lets go."""
+    """Another process has the sync or the warehouse locked."""
 
 
 class AtWorkError(BusyError):
-    """Another retl is at work on the sync: what there is to do is being done."""
+    """Another retl is running the sync: what is due is already being done."""
 
 
 class StateError(RetlError):
-    """What is remembered of a sync is damaged, foreign, or no longer fits the model."""
+    """The state of a sync is damaged, belongs to something else, or no longer fits the model."""
 
 
 # What is meant by words that look like nothing valid.
@@ -79,7 +79,7 @@ _SYNONYMS = {"empty_snapshot": "empty_model", "keep": "retention"}
 
 
 def nearest(word: str, valid: Iterable[str]) -> str | None:
-    """A hint that offers the valid word that means `word` or is closest to it, else all of them when they are few."""
+    """A hint that offers the valid word that means `word` or is closest to it, or all of them if they are few."""
     words = list(valid)
     meant = [_SYNONYMS[word]] if _SYNONYMS.get(word) in words else []
     close = meant or get_close_matches(word, words, n=1, cutoff=0.6)

@@ -1,6 +1,6 @@
-"""The fixture `braze_sandbox` for test suites: a local Braze, empty at the start of each test.
+"""The fixture `braze_sandbox` for test suites: a local Braze emulator, empty at the start of every test.
 
-One server serves the whole session. Nothing but pytest is imported until a test asks for the fixture.
+One server serves the whole session. Nothing but pytest is imported until a test requests the fixture.
 """
 
 from collections.abc import Iterator
@@ -14,24 +14,24 @@ if TYPE_CHECKING:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addini(
-        "braze_sandbox_keys", "API keys, a line each: NAME, or NAME: users.track, users.delete", "linelist", default=[]
+        "braze_sandbox_keys", "API keys, one per line: NAME, or NAME: users.track, users.delete", "linelist", default=[]
     )
     parser.addini(
         "braze_sandbox_limits",
-        "rate limits, a line each: users_track = 100/60 (requests/seconds), or = none",
+        "rate limits, one per line: users_track = 100/60 (requests/seconds), or users_track = none",
         "linelist",
         default=[],
     )
-    parser.addini("braze_sandbox_seed", "of chance in faults, and of made-up ids", "string", default="0")
+    parser.addini("braze_sandbox_seed", "random seed for faults and generated ids", "string", default="0")
     group = parser.getgroup("braze sandbox")
     group.addoption(
-        "--braze-sandbox-port", type=int, default=0, help="Port of the fixture braze_sandbox: 0 takes a free one."
+        "--braze-sandbox-port", type=int, default=0, help="Port of the braze_sandbox fixture; 0 picks a free port."
     )
 
 
 @pytest.fixture(scope="session")
 def braze_sandbox_server(request: pytest.FixtureRequest) -> Iterator["Sandbox"]:
-    """The server of this session. Tests take `braze_sandbox`."""
+    """The server of this session. Tests use `braze_sandbox`."""
     from reverse_etl.sandbox import Sandbox, parse_limits
 
     config = request.config
@@ -48,7 +48,7 @@ def braze_sandbox_server(request: pytest.FixtureRequest) -> Iterator["Sandbox"]:
 
 @pytest.fixture
 def braze_sandbox(braze_sandbox_server: "Sandbox") -> "Sandbox":
-    """A local Braze that is empty: `url`, `key`, `profile()`, `events()`, `requests()`, `add_fault()`, `snapshot()`."""
+    """An empty local Braze: `url`, `key`, `profile()`, `events()`, `requests()`, `add_fault()`, `snapshot()`."""
     braze_sandbox_server.reset()
     return braze_sandbox_server
 

@@ -1,7 +1,7 @@
-"""What the Python API gives back: values that stay what they are when what is inside retl moves.
+"""What the Python API returns: values that do not change when the inside of retl does.
 
-SyncResult     what happened to one sync              SyncResults    to several, in the order in which they ran
-PlanResult     what a sync would send                 SyncError     raised by raise_for_status()
+SyncResult     the result of one sync                 SyncResults    of several, in the order in which they ran
+PlanResult     what a sync would send                 SyncError      raised by raise_for_status()
 
 They can be pickled, as orchestrators do with what tasks return and raise.
 """
@@ -21,7 +21,7 @@ from reverse_etl.state.commit import DeliveryCounts
 
 
 class SyncError(RetlError):
-    """Not every row of a sync is in Braze. `results` say what happened; `exit_code` is that of `retl sync`."""
+    """Not every row of a sync is in Braze. `results` has the details; `exit_code` is that of `retl sync`."""
 
     def __init__(self, results: "SyncResults") -> None:
         self.results = results
@@ -36,14 +36,14 @@ class SyncError(RetlError):
 
 @dataclass(frozen=True)
 class SyncResult:
-    """What happened to one sync.
+    """The result of one sync.
 
     status: success | incomplete (not every row of the model is in Braze) | blocked (before anything was sent)
-            | failed | interrupted | skipped (a sync that it comes after did not succeed)
-    exit_code: what `retl sync` would exit with: 0 | 1 | 2 (the project is wrong, nothing was tried)
+            | failed | interrupted | skipped (a sync that it runs after did not succeed)
+    exit_code: what `retl sync` would exit with: 0 | 1 | 2 (the project is invalid, nothing was tried)
 
     `accepted`, `rejected`, `in_doubt` and `unsent` count the rows that were to be sent, `invalid` those that break a
-    rule. `errors` say what went wrong, where, and the way out; `invalid_rows` are the first ones, by their key.
+    rule. `errors` say what went wrong, where, and how to fix it; `invalid_rows` are the first ones, by key.
     `run_id` and `plan` are None if the run ended before it had a plan.
     """
 
@@ -73,12 +73,12 @@ class SyncResult:
         return self.exit_code == 0
 
     def raise_for_status(self) -> Self:
-        """This result, if all went well; raises SyncError otherwise."""
+        """This result, if the sync succeeded; raises SyncError otherwise."""
         SyncResults([self]).raise_for_status()
         return self
 
     def as_dict(self) -> dict[str, Any]:
-        """What `retl sync --output json` prints of it: made of what JSON has, without a value of any column."""
+        """What `retl sync --output json` prints: JSON types only, without column values."""
         return dict(self._json)
 
     def __str__(self) -> str:
@@ -86,13 +86,13 @@ class SyncResult:
 
 
 class SyncResults(tuple[SyncResult, ...]):
-    """What happened to several syncs, in the order in which they ran."""
+    """The results of several syncs, in the order in which they ran."""
 
     __slots__ = ()
 
     @property
     def exit_code(self) -> int:
-        """0: everything is in Braze. 2: nothing was tried, as the project is wrong. 1: anything else."""
+        """0: everything is in Braze. 2: the project is invalid, nothing was tried. 1: anything else."""
         return exit_code(self)
 
     @property
@@ -100,7 +100,7 @@ class SyncResults(tuple[SyncResult, ...]):
         return self.exit_code == 0
 
     def raise_for_status(self) -> Self:
-        """These results, if all went well; raises SyncError otherwise."""
+        """These results, if all syncs succeeded; raises SyncError otherwise."""
         if not self.is_success:
             raise SyncError(self)
         return self
@@ -110,8 +110,8 @@ class SyncResults(tuple[SyncResult, ...]):
 class PlanResult:
     """What a sync would send.
 
-    `plan` are its counts; `columns` how often each column would go out; `blocked_by` what would keep a run from
-    sending; `seconds` what the rate limit makes of its requests. `text` shows a sample of changes, values masked.
+    `plan` has the counts; `columns` how often each column would be sent; `blocked_by` what would block a run; `seconds`
+    how long its requests take under the rate limit. `text` shows a sample of changes with masked values.
     """
 
     sync: str
@@ -128,11 +128,11 @@ class PlanResult:
 
     @property
     def has_changes(self) -> bool:
-        """There is something to send."""
+        """Whether there is something to send."""
         return self.plan.to_send > 0
 
     def as_dict(self) -> dict[str, Any]:
-        """What `retl plan --output json` prints of it."""
+        """What `retl plan --output json` prints."""
         return dict(self._json)
 
     def __str__(self) -> str:

@@ -1,4 +1,4 @@
-"""What Braze's answer to one request means: which records were taken, and what to do next. Pure: no socket."""
+"""What Braze's response to one request means: which records were accepted, and what to do next. Pure: no socket."""
 
 import json
 from collections.abc import Collection, Mapping
@@ -11,7 +11,7 @@ from reverse_etl.braze.rate_limit_headers import exhausted_wait_s, throttled_wai
 
 @dataclass(frozen=True)
 class Answer:
-    """A whole answer; header names are in lower case."""
+    """A complete response; header names are in lower case."""
 
     status: int
     headers: Mapping[str, str]
@@ -27,22 +27,22 @@ class NotSent:
 
 @dataclass(frozen=True)
 class NoAnswer:
-    """The request went out, wholly or in part, and no whole answer came back."""
+    """The request was sent, completely or in part, and no complete response was received."""
 
     why: str
 
 
 class Outcome(Enum):
-    """What became of a request as a whole."""
+    """The result of a request as a whole."""
 
-    ACCEPTED = "taken, save the records that it names"
-    REFUSED = "nothing was taken: a record in it is wrong"
-    TOO_LARGE = "nothing was taken: the request is too large"
-    THROTTLED = "nothing was taken: over the rate limit"
+    ACCEPTED = "accepted, except the records that the response identifies"
+    REFUSED = "nothing was accepted: a record in it is wrong"
+    TOO_LARGE = "nothing was accepted: the request is too large"
+    THROTTLED = "nothing was accepted: over the rate limit"
     NOT_SENT = "nothing was sent"
-    UNKNOWN = "nobody knows"
-    UNPLACED = "taken, save records that it does not name"
-    FORBIDDEN = "nothing was taken, and nothing ever will be: wrong key, permission or address"
+    UNKNOWN = "unknown: it may have been accepted"
+    UNPLACED = "accepted, except some records that the response does not identify"
+    FORBIDDEN = "nothing was accepted, and repeating it is useless: wrong API key, permission or address"
 
 
 _BY_STATUS: Mapping[int, Outcome] = {
@@ -55,7 +55,7 @@ _BY_STATUS: Mapping[int, Outcome] = {
 
 @dataclass(frozen=True)
 class Verdict:
-    """`rejected`: records by their place in the request, and why. `pause_s`: let nobody send for so long."""
+    """`rejected`: records by their index in the request, and why. `pause_s`: how long all threads must not send."""
 
     outcome: Outcome
     why: str = ""
@@ -65,21 +65,26 @@ class Verdict:
 
 
 def hint_for(status: int, permission: str) -> str | None:
-    """What to do about an answer that no other request would get round (errors page)."""
+    """A hint for a response that every other request would get too (errors page)."""
     return {
-        401: "the key is unknown at this address: look at api_key, and whether endpoint is that of the workspace",
-        403: f"permissions of a key cannot be changed: make a new key with {permission}",
-        404: "there is no such call at this address: look at endpoint",
-    }.get(status, "look at endpoint: a redirect is not followed" if 300 <= status < 400 else None)
+        401: "Braze does not recognize this API key: "
+        "check api_key, and that endpoint is the REST endpoint of its workspace",
+        403: f"create a new API key with the permission {permission}: permissions of an existing key cannot be changed",
+        404: "check endpoint: this API call does not exist at that address",
+    }.get(
+        status,
+        "check endpoint: the server redirects, and retl does not follow redirects" if 300 <= status < 400 else None,
+    )
 
 
 def judge(
     result: Answer | NotSent | NoAnswer, records: int, arrays: Collection[str], counters: Collection[str] = ()
 ) -> Verdict:
-    """What became of a request of `records` records (errors page).
+    """The result of a request of `records` records (errors page).
 
-    `arrays` are the names that its array may have in an answer, `counters` the numbers that an answer may give. Success
-    is 201, or 202 during maintenance, and whole JSON, and a message that says so, and counts that leave no record out.
+    `arrays` are the names that its array may have in a response, `counters` the numbers that a response may have.
+    Success is 201, or 202 during maintenance, with complete JSON, a message that confirms it, and counts that account
+    for every record.
     """
     if isinstance(result, NotSent):
         return Verdict(Outcome.NOT_SENT, result.why)
@@ -87,17 +92,17 @@ def judge(
         return Verdict(Outcome.UNKNOWN, result.why)
     body, status = _json_object(result.body), result.status
     message = str(body.get("message", "")) if body else ""
-    why = f"Braze answered {status}: {message}"[:300] if message else f"Braze answered {status}"
+    why = f"Braze returned {status}: {message}"[:300] if message else f"Braze returned {status}"
     if status in (200, 201, 202):
         if body is None or message not in ("success", "queued"):
-            return Verdict(Outcome.UNKNOWN, f"{why}, and not that it succeeded")
+            return Verdict(Outcome.UNKNOWN, f"{why}, but without confirming success")
         rejected, is_whole = _placed(body.get("errors"), records, arrays)
         pause_s = exhausted_wait_s(result.headers)
         taken = _counted(body, counters)
         if not is_whole:
-            why += ", with an error that names no record"
+            why += ", with an error that does not identify a record"
         elif taken is not None and taken != records - len(rejected):
-            why += f", and that it took {taken:,} of {records - len(rejected):,} records"
+            why += f", but reported {taken:,} of {records - len(rejected):,} records as processed"
             is_whole = False
         outcome = Outcome.ACCEPTED if is_whole else Outcome.UNPLACED
         return Verdict(outcome, why, status, rejected, pause_s)
@@ -108,7 +113,7 @@ def judge(
         rejected, _ = _placed(body.get("errors") if body else None, records, arrays)
         return Verdict(outcome, why, status, {0: message or why} if records == 1 and not rejected else rejected)
     if outcome is Outcome.TOO_LARGE and records == 1:
-        return Verdict(Outcome.REFUSED, why, status, {0: "is larger than Braze takes in one request"})
+        return Verdict(Outcome.REFUSED, why, status, {0: "is larger than Braze accepts in one request"})
     return Verdict(outcome, why, status)
 
 
@@ -121,13 +126,13 @@ def _json_object(body: bytes) -> dict[str, Any] | None:
 
 
 def _counted(body: Mapping[str, Any], counters: Collection[str]) -> int | None:
-    """How many records the answer says it took; None if it does not say."""
+    """The number of records that the response reports as processed; None if it reports none."""
     said = [body[name] for name in counters if isinstance(body.get(name), int)]
     return sum(said) if said else None
 
 
 def _placed(errors: Any, records: int, arrays: Collection[str]) -> tuple[dict[int, str], bool]:
-    """The records that `errors` name, and whether every error names one."""
+    """The records that `errors` identify, and whether every error identifies one."""
     rejected, is_whole = dict[int, str](), True
     for error in errors or () if isinstance(errors, list | None) else (errors,):
         index = error.get("index") if isinstance(error, dict) else None

@@ -1,10 +1,10 @@
-"""One request to Braze: bytes out, and what can be said of them afterwards.
+"""One request to Braze: bytes out, and what is known about them afterwards.
 
-`Connection.send` turns bytes into Answer | NotSent | NoAnswer, by how far the request got, never by exception; what
-that means for each record is judged in `answers.py`.
+`Connection.send` turns bytes into Answer | NotSent | NoAnswer, by how far the request got, never by exception;
+`answers.py` decides what that means for the records.
 
-The sender talks through urllib3, one connection for each thread, and connects apart from sending: only so is it certain
-that nothing was sent.
+The sender uses urllib3, one connection per thread, and connects in a step of its own: that is the only way to be
+certain that nothing was sent.
 """
 
 import socket
@@ -31,7 +31,7 @@ CONNECT_TIMEOUT_S = 10.0
 
 @dataclass(frozen=True)
 class Workspace:
-    """A workspace of Braze, or the stand-in: where to send, and with which key."""
+    """A workspace of Braze, or the sandbox: where to send, and with which API key."""
 
     url: str
     api_key: str = field(repr=False)
@@ -51,7 +51,7 @@ def user_agent() -> str:
 
 
 class Connection:
-    """A keep-alive connection, to be used by one thread. It connects when it has to."""
+    """A keep-alive connection, to be used by one thread. It connects when needed."""
 
     def __init__(self, workspace: Workspace, deadlines: "Deadlines") -> None:
         self._workspace = workspace
@@ -60,12 +60,12 @@ class Connection:
         self._connection: HTTPConnection | None = None
 
     def send(self, path: str, body: bytes) -> Answer | NotSent | NoAnswer:
-        """POST `body`. Never raises for what a network or a server can do."""
+        """POST `body`. Never raises for a failure of the network or the server."""
         try:
             connection = self._connected()
         except (OSError, urllib3.exceptions.HTTPError) as error:
             self.close()
-            return NotSent(f"{self._workspace.url} cannot be reached: {_reason(error)}")
+            return NotSent(f"cannot reach {self._workspace.url}: {_reason(error)}")
         with self._deadlines.watch(connection, self._workspace.timeout_s):
             try:
                 connection.request("POST", path, body=body, headers=self._headers)
@@ -73,7 +73,7 @@ class Connection:
                 content = response.data
             except (OSError, HTTPException, urllib3.exceptions.HTTPError, ValueError) as error:
                 self.close()
-                return NoAnswer(f"no whole answer came within {self._workspace.timeout_s:g} s: {_reason(error)}")
+                return NoAnswer(f"no complete response within {self._workspace.timeout_s:g} s: {_reason(error)}")
         headers = {name.lower(): value for name, value in response.headers.items()}
         if headers.get("connection", "").lower() == "close":
             self.close()
@@ -105,7 +105,7 @@ def _new_connection(workspace: Workspace) -> HTTPConnection:
 
 
 def _reason(error: BaseException) -> str:
-    """What the system said, without what libraries wrapped round it."""
+    """The message of the system, without the exceptions that libraries wrapped around it."""
     while error.__cause__ or error.__context__:
         error = error.__cause__ or error.__context__ or error
     said = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
@@ -113,9 +113,9 @@ def _reason(error: BaseException) -> str:
 
 
 class Deadlines:
-    """Cuts a connection whose answer has not come whole in time.
+    """Shuts down a connection whose response is not complete in time.
 
-    A socket's timeout is for each read, so a server that trickles its answer would hold a thread for ever.
+    A socket's timeout applies to each read, so a server that trickles its response would block a thread forever.
     """
 
     def __init__(self) -> None:

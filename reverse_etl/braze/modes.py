@@ -1,6 +1,6 @@
-"""The table of modes: which call each makes, what a record holds, and every rule of Braze that retl obeys.
+"""The table of modes: the endpoint of each, what a record contains, and every rule of Braze that retl follows.
 
-A rule or limit of Braze stands here once, its page beside it: the page's name under https://www.braze.com/docs/api
+A rule or limit of Braze is here once, with its page beside it: the page's name under https://www.braze.com/docs/api
 (endpoints, objects_filters, api_limits, errors) or user_guide. Nothing here knows SQL, HTTP or files.
 """
 
@@ -12,12 +12,12 @@ MAX_TEXT = 255  # characters of a custom attribute, a property, a key in nested 
 MAX_JSON_BYTES = 100_000  # an array or object attribute, the properties of one event: 100 KB (data types, event object)
 MAX_ARRAY_ITEMS = 500  # of an array attribute: Braze drops the oldest beyond it (data types)
 MAX_PROPERTIES = 256  # of one event: Braze ignores further ones (custom events)
-MAX_BODY_BYTES = 3_800_000  # Braze refuses a request over 4 MB (api_limits); it does not say which MB, so stay under
+MAX_BODY_BYTES = 3_800_000  # Braze rejects a request over 4 MB (api_limits); it does not say which MB, so stay under
 LAST_YEAR = 3000  # a later year is kept as text, or dropped in nested data (user attributes object, nested attributes)
 
 
 class Kind(StrEnum):
-    """What became of a primary key since the destination last acknowledged it."""
+    """What happened to a primary key since the destination last acknowledged it."""
 
     ADDED = "added"
     CHANGED = "changed"
@@ -25,42 +25,44 @@ class Kind(StrEnum):
 
 
 class Shape(Enum):
-    """What Braze takes in a field, and so how the column is rendered and checked."""
+    """What Braze expects in a field, and so how the column is rendered and checked."""
 
-    ID = "text or a whole number, sent as text"
-    TEXT = "text"
+    ID = "a string or an integer, sent as a string"
+    TEXT = "a string"
     NUMBER = "a number"
-    WHOLE = "a whole number"
+    WHOLE = "an integer"
     BOOLEAN = "true or false"
     DATE = "a date"
-    TIME = "a time"
-    OBJECT = "an object: STRUCT, MAP, JSON, or text listed in pre_formatted_fields"
-    ARRAY = "an array: LIST, JSON, or text listed in pre_formatted_fields"
+    TIME = "a timestamp"
+    OBJECT = "an object: STRUCT, MAP, JSON, or VARCHAR listed in pre_formatted_fields"
+    ARRAY = "an array: LIST, JSON, or VARCHAR listed in pre_formatted_fields"
 
 
 class Extra(Enum):
-    """What becomes of a column that is no field of the mode."""
+    """What a column that is not a field of the mode is sent as."""
 
     CUSTOM_ATTRIBUTE = "a custom attribute"
     PROPERTY = "a property"
-    REFUSED = "not taken"
+    REFUSED = "not accepted"
 
 
 class Cost(Enum):
-    """What a record costs in data points, where the contract is billed by them (user_guide: data points)."""
+    """What a record costs in data points, on contracts billed by them (user_guide: data points)."""
 
     NOTHING = "0"
-    ATTRIBUTES = "one for each attribute that it sets, and for each key of an object"
+    ATTRIBUTES = "one per attribute that it sets, and per key of an object"
     RECORD = "1"
-    QUANTITY = "as many as `quantity` says: Braze takes it as so many purchases"  # a guess: no page says what it costs
+    QUANTITY = (
+        "as many as its `quantity`: Braze treats it as that many purchases"  # a guess: no page says what it costs
+    )
 
 
 @dataclass(frozen=True)
 class Field:
-    """A field that Braze knows by name. A value outside the bounds that are set here is an invalid row.
+    """A field that Braze defines. A value outside the bounds that are set here makes the row invalid.
 
-    A `switch` says how a record is to be taken: it goes out with each one, and is no change by itself. A `free` field
-    costs no data point.
+    A `switch` controls how Braze processes a record: it is sent with every record, and is not a change by itself. A
+    `free` field costs no data point.
     """
 
     name: str
@@ -77,9 +79,9 @@ class Field:
 
 @dataclass(frozen=True)
 class Slot:
-    """The array of the request body that a record goes into, chosen by the identifier that the row carries.
+    """The array of the request body that a record goes into, chosen by the identifier that the row has.
 
-    `bare`: the array holds the identifier's value alone (`["u1", "u2"]`), not an object for each row.
+    `bare`: the array contains only the identifier's value (`["u1", "u2"]`), not an object per row.
     """
 
     array: str
@@ -89,7 +91,7 @@ class Slot:
 
 @dataclass(frozen=True)
 class Group:
-    """An object around a slot's array, one for each combination of the `fields` values; requests do not mix them."""
+    """An object around a slot's array, one per combination of the `fields` values; requests do not mix them."""
 
     array: str
     fields: tuple[str, ...]
@@ -97,10 +99,10 @@ class Group:
 
 @dataclass(frozen=True)
 class Call:
-    """One endpoint: which rate limit it shares, which permission its key needs, how many rows a request takes.
+    """One endpoint: which rate limit it shares, which permission its API key needs, how many rows a request may have.
 
-    `error_array` is what its answers call the request's array, where that is not the array's own name. `counters` are
-    the numbers of objects taken that its answers give, each only if its array was sent.
+    `error_array` is the name of the request's array in responses, where it differs from the array's own name.
+    `counters` are the numbers of processed objects in responses, each only if its array was sent.
     """
 
     path: str
@@ -115,10 +117,10 @@ class Call:
 class Mode:
     """One row of the table: a value of `mode`, with its `track_record_type` where there is one.
 
-    `identifiers` stand in their order of precedence; at most one of `exclusive` may have a value in a row.
-    Without `primary_key` a row is known by its identifier and `key_fields`, or, with `whole_row_key`, by all it holds.
-    `options` are the keys of a sync that only some modes take.
-    `is_idempotent`: sending a record twice leaves Braze as sending it once does.
+    `identifiers` are in order of precedence; at most one of `exclusive` may have a value in a row.
+    Without `primary_key` a row is identified by its identifier and `key_fields`, or, with `whole_row_key`, by the whole
+    row. `options` are the keys of a sync that only some modes support.
+    `is_idempotent`: sending a record twice has the same effect as sending it once.
     """
 
     name: str
@@ -151,7 +153,7 @@ class Mode:
 
 @dataclass(frozen=True)
 class Window:
-    """At most `requests` in each `per_seconds`."""
+    """At most `requests` per `per_seconds`."""
 
     requests: int
     per_seconds: float
@@ -200,11 +202,12 @@ _SUBSCRIBE = Call(  # post_update_user_subscription_group_status_v2
     rows_per_request=50,
 )
 
-# With a strong identifier e-mail and phone are profile fields; without one, e-mail wins over phone (post_user_track).
-STRONG = ("external_id", "user_alias", "braze_id")  # two of them in one object refuse it
+# With a strong identifier, email and phone are profile fields; without one, email takes precedence over phone
+# (post_user_track).
+STRONG = ("external_id", "user_alias", "braze_id")  # an object with two of them is rejected
 _TRACK_IDENTIFIERS = (*STRONG, "email", "phone")
 
-_SUBSCRIPTION_STATES = ("opted_in", "subscribed", "unsubscribed")  # any other value refuses the object
+_SUBSCRIPTION_STATES = ("opted_in", "subscribed", "unsubscribed")  # with any other value the object is rejected
 
 # user_attributes_object; what is free: user_guide, data points
 _PROFILE_FIELDS = (
@@ -224,9 +227,10 @@ _PROFILE_FIELDS = (
     *(Field(name, Shape.ARRAY, free=True) for name in ("subscription_groups", "push_tokens")),
     *(Field(name, Shape.OBJECT, free=True) for name in ("facebook", "twitter")),
 )
-# Values that tell Braze to work on the stored value; repeating one is not harmless (user attributes, array of objects).
+# Values that tell Braze to modify the stored value; sending one twice is not idempotent (user attributes, array of
+# objects).
 OPERATORS = ("inc", "add", "remove", "$add", "$update", "$remove")
-# All that may begin with a `$` in nested data (nested_custom_attribute_support, array_of_objects).
+# All keys that may start with a `$` in nested data (nested_custom_attribute_support, array_of_objects).
 DOLLAR_KEYS = ("$time", "$add", "$update", "$remove", "$identifier_key", "$identifier_value", "$new_object")
 
 _HAPPENING = (
@@ -253,7 +257,7 @@ _TABLE = (
         extra=Extra.CUSTOM_ATTRIBUTE,
         cost=Cost.ATTRIBUTES,
         options=frozenset({"pre_formatted_fields", "send", "nulls", "on_removed", "allow_destructive", "on_in_doubt"}),
-        nested_times=True,  # a time in nested data is {"$time": "..."} (nested_custom_attribute_support)
+        nested_times=True,  # a timestamp in nested data is {"$time": "..."} (nested_custom_attribute_support)
         nested_nulls=False,  # a null in nested data drops the whole attribute (post_user_track)
     ),
     Mode(
@@ -268,7 +272,7 @@ _TABLE = (
         extra=Extra.PROPERTY,
         cost=Cost.RECORD,
         options=frozenset({"pre_formatted_fields", "on_in_doubt"}),
-        is_idempotent=False,  # Braze has no key to tell a repeated event by (post_user_track)
+        is_idempotent=False,  # Braze has no key that identifies a repeated event (post_user_track)
         whole_row_key=True,
         reserved_properties=("time", "event_name"),  # event_object
     ),
@@ -308,7 +312,7 @@ _TABLE = (
         fields=(
             Field("alias_name", Shape.ID, required=True),
             Field("alias_label", Shape.ID, required=True),
-            Field("external_id", Shape.ID),  # without it an alias-only user is made (post_user_alias)
+            Field("external_id", Shape.ID),  # without it an alias-only user is created (post_user_alias)
         ),
     ),
     Mode(
@@ -339,7 +343,7 @@ _TABLE = (
         identifiers=STRONG,
         exclusive=STRONG,
         options=frozenset({"pre_formatted_fields", "allow_destructive"}),
-        forgets_removed=True,  # who is listed again after leaving the list is deleted again
+        forgets_removed=True,  # a user who leaves the model and returns is deleted again
     ),
     Mode(
         name="subscription_status_set",
@@ -366,5 +370,5 @@ _TABLE = (
 MODES: Mapping[tuple[str, str | None], Mode] = {(mode.name, mode.record_type): mode for mode in _TABLE}
 MODE_NAMES = tuple(dict.fromkeys(mode.name for mode in _TABLE))
 RECORD_TYPES = tuple(mode.record_type for mode in _TABLE if mode.record_type)
-# Keys of a sync that not every mode takes.
+# Keys of a sync that not every mode supports.
 MODE_OPTIONS = frozenset().union(*(mode.options for mode in _TABLE))

@@ -1,17 +1,17 @@
-"""What the headers of an answer say about a rate limit: how long to wait. Pure."""
+"""What the headers of a response say about a rate limit: how long to wait. Pure."""
 
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 
 MIN_WAIT_S, MAX_WAIT_S = 0.05, 60.0
-_EPOCH = 1e9  # an X-RateLimit-Reset above this is a moment, below it a number of seconds
+_EPOCH = 1e9  # an X-RateLimit-Reset above this is a point in time, below it a number of seconds
 
 
 def throttled_wait_s(headers: Mapping[str, str]) -> float:
     """Seconds to wait after a 429, within MIN_WAIT_S and MAX_WAIT_S.
 
-    The first of Retry-After, X-RateLimit-Retry-After and X-RateLimit-Reset that can be read (api_limits); a moment is
-    counted from the answer's own Date, as the clocks of two machines differ. `headers` have lower-case names.
+    The first valid one of Retry-After, X-RateLimit-Retry-After and X-RateLimit-Reset counts (api_limits); a point in
+    time is measured from the response's own Date, as clocks of two machines differ. `headers` have lower-case names.
     """
     for name in ("retry-after", "x-ratelimit-retry-after", "x-ratelimit-reset"):
         wait_s = _seconds(headers.get(name), headers.get("date"))
@@ -21,10 +21,10 @@ def throttled_wait_s(headers: Mapping[str, str]) -> float:
 
 
 def exhausted_wait_s(headers: Mapping[str, str]) -> float:
-    """Seconds to let nobody start because the answer says that nothing remains of the window; 0 if something does.
+    """Seconds for which no request may start because nothing remains of the window; 0 if something does.
 
-    The headers count in whole seconds, so the window may open up to one second sooner than they say. That is much of a
-    window of seconds, and little of one of minutes.
+    The headers count whole seconds, so the window may open up to one second earlier than they say. That is much of a
+    window of seconds, and little of a window of minutes.
     """
     if headers.get("x-ratelimit-remaining", "").strip() != "0":
         return 0.0

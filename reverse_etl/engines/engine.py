@@ -4,7 +4,7 @@ the warehouse   the columns of a model, its data tests, and what differs between
 the workbench   rules, records, outbox, journal, state: always DuckDB, see `plan/workbench.py`
 
 An engine writes the changes into the workbench's table CHANGES; from there on nothing depends on the engine. The names
-of the tables stand in `plan/tables.py`, for both.
+of the tables are in `plan/tables.py`, for both.
 """
 
 from collections.abc import Collection
@@ -25,7 +25,7 @@ class Comparison:
     known         the columns of the acknowledged rows; none if nothing was acknowledged yet
     retyped       columns that count as changed wherever they have, or had, a value
     all_rows      every row of the model counts as added
-    some_unsure   a column that the state is unsure of counts as changed: Braze may have got another value
+    some_unsure   a column that the state is unsure of counts as changed: Braze may have received another value
     """
 
     known: Collection[str] = ()
@@ -37,29 +37,29 @@ class Comparison:
 class Engine(Protocol):
     """A warehouse, beside the workbench of one run.
 
-    What is wrong with a model raises a RetlError that names the model's file and line, and no value.
+    An error in a model raises a RetlError with the model's file and line, and no value.
     """
 
     def open(self) -> None:
-        """Connect to the warehouse, read-only. Raises BusyError if another process keeps it, ProjectError otherwise."""
+        """Connect to the warehouse, read-only. Raises BusyError if it is locked by another process, or ProjectError."""
 
     def close(self) -> None:
-        """Disconnect from the warehouse, so that others can write to it. What was written to the workbench stays."""
+        """Disconnect from the warehouse, so that others can write to it. The workbench keeps what was written to it."""
 
     def describe(self, model: Compiled) -> list[tuple[str, SqlType]]:
-        """The columns that a model returns, in the types in which the state holds them."""
+        """The columns that a model returns, with the types in which the state stores them."""
 
     def first_rows(self, model: Compiled, limit: int) -> tuple[list[str], list[tuple[object, ...]]]:
-        """The first rows of a model as text: names of the columns, and a tuple per row."""
+        """The first rows of a model as strings: the names of the columns, and a tuple per row."""
 
     def run_data_tests(self, layout: Layout, model: Compiled) -> tuple[DataTestResult, ...]:
         """Run the data tests of a sync on the rows that its model returns."""
 
     def write_changes(self, layout: Layout, model: Compiled, comparison: Comparison) -> int:
-        """Run the model once, and fill CHANGES with what differs; the number of rows that the model returned.
+        """Run the model once, and fill CHANGES with what differs; returns the number of rows of the model.
 
-        Raises DataError for NULL keys, duplicate keys, and cursors without a value.
+        Raises DataError for NULL keys, duplicate keys, and NULL or infinite cursors.
         """
 
     def interruptible(self) -> AbstractContextManager[None]:
-        """While this is entered, a signal ends the statement that runs."""
+        """A context in which a signal ends the running statement."""

@@ -15,7 +15,7 @@ def engine_of(project: LoadedProject, workbench: DuckDBPyConnection) -> Engine:
 
 
 def first_rows(project: LoadedProject, model: Compiled, limit: int) -> tuple[list[str], list[tuple[object, ...]]]:
-    """The first rows of a model as text: names of the columns, and a tuple per row."""
+    """The first rows of a model as strings: the names of the columns, and a tuple per row."""
     with connect() as workbench:
         engine = engine_of(project, workbench)
         engine.open()

@@ -1,9 +1,9 @@
-"""What a run is about to do, written down before it does anything.
+"""What a run is about to do, stored before it does anything.
 
 tables.py       names of the tables of a run and of the state
 workbench.py    the DuckDB that is retl's own: a connection, its memory and functions
 plan.py         the counts of an outbox: rows, requests, costs
 outbox.py       its records, invalid rows and a sample of its changes
-guards.py       limits that keep a plan from being sent
+guards.py       limits that block a run
 data_tests.py   what must be true of the rows of a model
 """

@@ -1,7 +1,7 @@
-"""Data tests: what holds of the rows that a model returns, or the run stops. Pure: SQL out, counts in, verdicts out.
+"""Data tests: what must be true of the rows that a model returns, or the run is blocked. Pure: SQL out, counts in.
 
-tests_sql()    one SELECT for all tests of a sync; one row, with [failing rows, a few of their keys] for each
-judge()        these against severity and thresholds: pass, warn or fail
+tests_sql()    one SELECT for all tests of a sync; one row, with (failing rows, a few of their keys) per test
+judge()        compares these with severity and thresholds: pass, warn or fail
 """
 
 import re
@@ -17,18 +17,19 @@ from reverse_etl.project.spec_tests import AcceptedValues, DataTest
 from reverse_etl.records.layout import Layout
 from reverse_etl.records.mapping import key_text
 from reverse_etl.sql.quoting import identifier, literal
+from reverse_etl.words import count
 
 SHOWN_KEYS = 5
-TESTED_MODEL = "/* the model that is tested */"  # where the model's SQL goes in `tests_sql`
+TESTED_MODEL = "/* the model under test */"  # where the model's SQL goes in `tests_sql`
 _TESTED = "retl_tested"
 _Status = Literal["pass", "warn", "fail"]
 
 
 @dataclass(frozen=True)
 class DataTestResult:
-    """What came of one test: how many rows fail it, and the first of their keys; no values.
+    """The result of one data test: the number of failing rows and the first of their keys; no values.
 
-    `number` is its place among the `data_tests` of the sync, from 0.
+    `number` is its index in the `data_tests` of the sync, from 0.
     """
 
     number: int
@@ -38,21 +39,21 @@ class DataTestResult:
     keys: Sequence[str]
 
     def __str__(self) -> str:
-        return f"data test {self.name}: {self.failures:,} {'row fails' if self.failures == 1 else 'rows fail'}"
+        return f"data test {self.name}: {count(self.failures, 'row fails', 'rows fail')}"
 
     @property
     def named(self) -> str:
-        """The rows that fail, by their keys."""
+        """The failing rows, by their keys."""
         noun = "key" if self.failures == 1 else "keys"
         more = f" and {self.failures - len(self.keys):,} more" if self.failures > len(self.keys) else ""
         return f"{noun} {', '.join(self.keys)}{more}"
 
 
 def tests_sql(layout: Layout) -> str:
-    """A SELECT of one row over the model, which stands in it as `TESTED_MODEL`: the number of rows that it returns, and
-    a struct of rows and keys for each test.
+    """A SELECT of one row over the model, whose place in it is `TESTED_MODEL`: the number of rows that it returns, and
+    a struct of rows and keys per test.
 
-    The model runs once, whatever the number of tests.
+    The model runs once, however many tests there are.
     """
     columns, results, twins = {"key": key_text(layout.key, identifier, has_number=False)}, [], []
     for number, test in enumerate(layout.sync.data_tests):
@@ -98,7 +99,7 @@ def _grouped(number: int, test: DataTest) -> dict[str, str]:
 
 
 def _twins(number: int, parts: int) -> str:
-    """A table expression: what stands in several rows, and in how many."""
+    """A table expression: the values that occur in several rows, and in how many."""
     columns = ", ".join(_parts(number, parts))
     grouped = f"SELECT {columns}, count(*) AS n FROM {_TESTED} WHERE counts{number} GROUP BY {columns}"
     return f"twins{number} AS (\n{grouped} HAVING count(*) > 1\n)"
@@ -123,7 +124,7 @@ _COMPARE: Mapping[str, Callable[[int, int], bool]] = {
 
 
 def judge(tests: Sequence[DataTest], found: Sequence[tuple[int, Sequence[str]]]) -> tuple[DataTestResult, ...]:
-    """The verdict on each test, from its number of failing rows and some of their keys."""
+    """The result of every test, from its number of failing rows and some of their keys."""
     return tuple(
         DataTestResult(number, f"{test.kind} {', '.join(test.claim.column)}", _status(test, rows), rows, tuple(keys))
         for number, (test, (rows, keys)) in enumerate(zip(tests, found, strict=True))
@@ -143,17 +144,17 @@ def _holds(threshold: str, failures: int) -> bool:
 
 
 def failed(sync: Sync, results: Sequence[DataTestResult], skipped: bool = False) -> Iterator[Problem]:
-    """A mistake for each test that stops the run; none of them does if that is `skipped`."""
+    """An error for every test that blocks the run; none of them does if that is `skipped`."""
     for result in results:
         if result.status == "fail" and not skipped:
-            remedy = f"if that is meant: --skip-guard {DATA_TESTS} lets this one run pass"
+            remedy = f"to run anyway: --skip-guard {DATA_TESTS}"
             hint = f"{result.named}; {remedy}" if result.keys else remedy
             where = sync.where("data_tests", result.number)
             yield Problem(f"{sync.name}: {result}", where, hint)
 
 
 def warnings(results: Sequence[DataTestResult], skipped: bool = False) -> Iterator[str]:
-    """A line for each test that is not passed and does not stop the run."""
+    """A line for every test that does not pass and does not block the run."""
     for result in results:
         if result.status == "warn" or (result.status == "fail" and skipped):
             yield f"warning: {result}" + (f" ({result.named})" if result.keys else "")

@@ -17,7 +17,7 @@ SHOWN_CHANGES = 5
 
 @dataclass(frozen=True)
 class InvalidRow:
-    """A row that breaks a rule. It names the key and the column, never the value."""
+    """A row that breaks a rule, with its key and column, never the value."""
 
     key: str
     column: str
@@ -36,7 +36,7 @@ class InvalidReason:
 
 @dataclass(frozen=True)
 class SampleChange:
-    """A row that is to be sent, with (acknowledged, new) for each column that goes out."""
+    """A row that is to be sent, with (acknowledged, new) values of every column that is sent."""
 
     key: str
     kind: str
@@ -79,7 +79,7 @@ def invalid_rows(connection: DuckDBPyConnection, limit: int = SHOWN_INVALID) -> 
 
 
 def invalid_reasons(connection: DuckDBPyConnection) -> list[InvalidReason]:
-    """The rules that rows of the outbox break, the one that most of them break first."""
+    """The rules that rows of the outbox break, the most frequent first."""
     rows = connection.execute(
         f"""SELECT column_name, reason, count(*) AS times FROM {OUTBOX} JOIN {RUN}.main.rules ON number = problem
         WHERE action = 'invalid' GROUP BY ALL ORDER BY times DESC, column_name, reason"""
@@ -88,7 +88,7 @@ def invalid_reasons(connection: DuckDBPyConnection) -> list[InvalidReason]:
 
 
 def changes_by_column(connection: DuckDBPyConnection, layout: Layout) -> dict[str, int]:
-    """How many records carry each tracked column, the most frequent first."""
+    """How many records contain each tracked column, the most frequent first."""
     if not layout.tracked:
         return {}
     counts = ", ".join(f"count(*) FILTER ({identifier(f'changed.{name}')})" for name in layout.tracked)
@@ -98,7 +98,7 @@ def changes_by_column(connection: DuckDBPyConnection, layout: Layout) -> dict[st
 
 
 def sample_changes(connection: DuckDBPyConnection, layout: Layout, known: Collection[str]) -> list[SampleChange]:
-    """A few records of each kind, the first by key, with what was acknowledged and what is new, column by column.
+    """A few records of each kind, the first by key, with acknowledged and new values, column by column.
 
     `known` are the columns that the state has.
     """

@@ -1,4 +1,4 @@
-"""What a run is going to do: read off its outbox, so that a dry run and a run cannot disagree."""
+"""What a run is going to do: counted from its outbox, so that a dry run and a run cannot disagree."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -16,14 +16,14 @@ from reverse_etl.plan.tables import OUTBOX
 
 @dataclass(frozen=True)
 class Plan:
-    """Counts of a run before it is sent; rows of the model unless they say otherwise.
+    """Counts of a planned run; model rows, unless stated otherwise.
 
     `invalid` rows break a rule; `previously_rejected` ones were rejected by Braze, and have not changed since; `held`
-    ones are in doubt; `baselined` ones are said to be in Braze already, and `marked_accepted` ones, once in doubt, to
+    ones are in doubt; `baselined` ones were declared as already in Braze, and `marked_accepted` ones, once in doubt, to
     have arrived there. `in_state` and `removed` are rows of the state. `to_send`
-    records go out in `requests`, by path, and hold so many `bytes`; they write `attributes`, and cost `data_points`
-    where the contract counts them. `since` is the cursor from which an incremental run
-    reads. `data_tests` is what came of the sync's data tests.
+    records are sent in `requests`, by path, with this many `bytes`; they write `attributes`, and cost `data_points` on
+    contracts billed by them. `since` is the cursor from which an incremental run reads. `data_tests` are the results of
+    the sync's data tests.
     """
 
     run_id: str
@@ -48,12 +48,12 @@ class Plan:
 
     @property
     def kept_back(self) -> int:
-        """Rows that the model wants in Braze, and that this run does not send."""
+        """Rows that should be in Braze according to the model, but that this run does not send."""
         return self.invalid + self.previously_rejected + self.held
 
     @property
     def counts(self) -> dict[str, Any]:
-        """What is remembered of the plan when the run is over: nothing that names a row."""
+        """What the state keeps of the plan after the run: nothing that identifies a row."""
         return asdict(replace(self, data_tests=[replace(result, keys=()) for result in self.data_tests]))
 
 

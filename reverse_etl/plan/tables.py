@@ -14,5 +14,5 @@ META = f"{STATE}.main.meta"
 OPEN_RUN = f"{RUN}.main.run"
 RULES = f"{RUN}.main.rules"
 SENT_AT = "_retl_sent_at"
-RUN_ID = "_retl_run_id"  # which run sent the row; never NULL, so that it tells a row that is there from one that is not
-UNSURE = "_retl_unsure"  # columns of which nobody knows whether Braze has this value or another that was sent
+RUN_ID = "_retl_run_id"  # which run sent the row; never NULL, so that NULL after a join means that there is no row
+UNSURE = "_retl_unsure"  # columns for which it is unknown whether Braze has this value or another that was sent

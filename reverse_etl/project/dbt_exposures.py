@@ -1,4 +1,4 @@
-"""What syncs use of a dbt project, as exposures: YAML with which dbt shows, selects and builds what Braze needs.
+"""What syncs use of a dbt project, as exposures: YAML that lets dbt show, select and build what Braze needs.
 
 exposure:retl_<sync>  <- depends_on: the models, seeds, snapshots and sources that the sync's SQL refers to
 """
@@ -12,12 +12,12 @@ from reverse_etl.project.project import LoadedProject
 from reverse_etl.project.spec import Dbt, Sync
 
 HEADER = "# Written by `retl exposures`: what is sent to Braze from this dbt project."
-NOBODY = {"name": "retl"}  # dbt wants a name or an e-mail
+NOBODY = {"name": "retl"}  # dbt requires a name or an email
 
 
 def exposures(project: LoadedProject, syncs: Iterable[Sync]) -> list[dict[str, Any]]:
-    """An exposure for each sync that reads something of dbt. Raises ProjectError if a model cannot be compiled."""
-    project.dbt  # noqa: B018  # says what is wrong with it before any model is looked at
+    """An exposure for every sync that reads from dbt. Raises ProjectError if a model cannot be compiled."""
+    project.dbt  # noqa: B018  # reports what is wrong with it before any model is compiled
     names = _names(project.sync_names)
     return [
         _exposure(names[sync.name], sync, reads, project)
@@ -27,7 +27,7 @@ def exposures(project: LoadedProject, syncs: Iterable[Sync]) -> list[dict[str, A
 
 
 def as_yaml(found: Sequence[Mapping[str, Any]]) -> str:
-    """A properties file of dbt, for any place under its model-paths."""
+    """A properties file of dbt, for any folder under its model-paths."""
     import yaml
 
     text = yaml.safe_dump({"version": 2, "exposures": found}, sort_keys=False, allow_unicode=True, width=110)
@@ -63,7 +63,7 @@ def _exposure(name: str, sync: Sync, reads: Sequence[Relation], project: LoadedP
 
 
 def _names(syncs: Sequence[str]) -> dict[str, str]:
-    """A name that dbt takes for each sync, in which letters, digits and _ may stand; no two alike."""
+    """A unique name for every sync that dbt accepts: letters, digits and _ only."""
     names: dict[str, str] = {}
     for sync in syncs:
         name = wanted = f"retl_{sync.replace('-', '_')}"
@@ -76,5 +76,5 @@ def _names(syncs: Sequence[str]) -> dict[str, str]:
 
 
 def _literal(text: str) -> str:
-    """A text that dbt, which renders it as Jinja, shows as it is."""
+    """A string that dbt, which renders it as Jinja, shows as written."""
     return f"{{% raw %}}{text}{{% endraw %}}" if is_template(text) else text

@@ -1,11 +1,11 @@
 """What a dbt project has built: its manifest.json -> the relation behind each `ref()` and `source()`. Pure.
 
-    ref('dim_customers')        a model, seed or snapshot: the table or view that dbt made of it
+    ref('dim_customers')        a model, seed or snapshot: the table or view that dbt built from it
     ref('shop', 'orders', v=2)  of that package, in that version (else: the latest)
-    source('app', 'orders')     the table that the source stands for
+    source('app', 'orders')     the table that the source declares
 
-What no relation in the warehouse stands for (ephemeral, disabled, private, in another database, read from a file) is a
-mistake with a way out: to guess would be to send people what another table holds.
+What has no relation in the warehouse (ephemeral, disabled, private, in another database, read from a file) is an error
+with a hint: a guess could send users the rows of another table.
 """
 
 import re
@@ -21,12 +21,12 @@ from reverse_etl.project.jinja import TemplateProblem
 
 OLDEST_SCHEMA = 12  # of manifest.json: dbt 1.8
 REFERABLE = ("model", "seed", "snapshot")
-_WRITE_IT = "`dbt parse` writes it, `dbt build` does so too"
+_WRITE_IT = "create it with `dbt parse` or `dbt build`"
 
 
 @dataclass(frozen=True)
 class Relation:
-    """A table or view of the warehouse, as SQL; `unique_id` and `call` are what dbt calls it, if it is dbt's."""
+    """A table or view of the warehouse, as SQL; `unique_id` and `call` are its names in dbt, if dbt built it."""
 
     sql: str
     unique_id: str = ""
@@ -34,12 +34,12 @@ class Relation:
 
     @property
     def plain(self) -> str:
-        """The name in small letters, without quotes."""
+        """The name in lower case, without quotes."""
         return _plain(self.sql)
 
 
 class _Part(BaseModel):
-    """A piece of manifest.json; what is not asked for here is read over, not kept."""
+    """A part of manifest.json; keys that are not declared here are ignored."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -101,7 +101,7 @@ class _Head(_Part):
 
 @dataclass(frozen=True)
 class DbtManifest:
-    """What dbt knows of its project; `catalog` is the name under which the warehouse of retl is attached."""
+    """What dbt knows about its project; `catalog` is the name under which the warehouse is attached in retl."""
 
     file: str
     project_name: str
@@ -113,7 +113,7 @@ class DbtManifest:
 
     @property
     def names(self) -> list[str]:
-        """All that `ref()` can name."""
+        """All names that `ref()` can refer to."""
         return sorted({node.name for node in self.nodes if node.resource_type in REFERABLE})
 
     @property
@@ -122,12 +122,12 @@ class DbtManifest:
 
     @property
     def relations(self) -> dict[str, Node]:
-        """What dbt makes, by the name of the relation in small letters, without quotes."""
+        """What dbt builds, by the name of the relation in lower case, without quotes."""
         made = [node for node in self.nodes if node.resource_type in REFERABLE and node.relation_name]
         return {_plain(node.relation_name or ""): node for node in made}
 
     def called(self, name: str, package: str | None = None) -> list[Node]:
-        """What `ref()` could mean by a name: versions of one model, and namesakes of other packages."""
+        """What a name in `ref()` could mean: versions of one model, and nodes of the same name in other packages."""
         return [
             node
             for node in self.nodes
@@ -139,7 +139,7 @@ class DbtManifest:
     ) -> Relation:
         """The relation of a model, seed or snapshot. Raises TemplateProblem; hints offer names of `others` too."""
         what = f'ref(): dbt has more than one "{name}"'
-        found = _only_package(self.called(name, package), self.project_name, what, _long_call)
+        found = _only_package(self.called(name, package), self.project_name, what, _use)
         if not found:
             self._say_why_not(name, package, others)
         node = _only_version(found, version)
@@ -148,7 +148,7 @@ class DbtManifest:
             hint = "materialize it as a view or a table in dbt, or write its SQL as a model here"
             raise TemplateProblem(f"{said} is ephemeral: there is no relation to read", hint)
         if node.access == "private":
-            hint = "give it `access: protected` in dbt"
+            hint = "set `access: protected` for it in dbt"
             raise TemplateProblem(f'{said} is private to the group "{node.group}"', hint)
         if node.relation_name is None:
             raise TemplateProblem(f"{said} has no relation", _WRITE_IT)
@@ -163,7 +163,7 @@ class DbtManifest:
             raise TemplateProblem(f'source(): neither dbt nor "sources:" in syncs.yml has a source "{source}"', hint)
         what = f'source(): dbt has more than one "{source}.{name}"'
         called = [table for table in of_source if table.name == name]
-        found = _only_package(called, self.project_name, what, lambda table: f"make a model of {table.unique_id}")
+        found = _only_package(called, self.project_name, what, _build_on)
         if not found:
             hint = nearest(name, sorted({table.name for table in of_source}))
             raise TemplateProblem(f'source(): dbt\'s source "{source}" has no table "{name}"', hint)
@@ -171,12 +171,13 @@ class DbtManifest:
         said = f"source(): dbt's {table.unique_id}"
         self._refuse_other_database(said, table.database)
         if _plain(table.relation_name or "") != f"{table.database}.{table.schema_name}.{table.identifier}".casefold():
-            hint = "make a dbt model of it, and ref() that"
-            raise TemplateProblem(f"{said} is no table of the warehouse: dbt reads it from {table.relation_name}", hint)
+            hint = "build a dbt model on it, and ref() that model"
+            what = f"{said} is not a table in the warehouse: dbt reads it from {table.relation_name}"
+            raise TemplateProblem(what, hint)
         return Relation(table.relation_name or "", table.unique_id, f"source('{source}', '{name}')")
 
     def _call_of(self, node: Node, version: Version | None) -> str:
-        """How files of the dbt project refer to a node; without a version they follow the latest, as ours do."""
+        """How files of the dbt project refer to a node; without a version they follow the latest, as in retl."""
         package = "" if node.package_name == self.project_name else f"'{node.package_name}', "
         return f"ref({package}'{node.name}'{'' if version is None else f', v={node.version!r}'})"
 
@@ -188,7 +189,7 @@ class DbtManifest:
                 hint = "move it from analyses/ to models/ in dbt"
                 raise TemplateProblem(f"ref(): dbt's {node.unique_id} is an analysis: dbt never builds it", hint)
             if node in self.disabled and node.resource_type in REFERABLE:
-                hint = "take `enabled: false` off in dbt, then `dbt build`"
+                hint = "remove `enabled: false` in dbt, then run `dbt build`"
                 raise TemplateProblem(f"ref(): dbt's {node.unique_id} is disabled", hint)
         if package is None:
             what = f'ref(): neither this project nor dbt\'s has a model, seed or snapshot "{name}"'
@@ -203,24 +204,24 @@ class DbtManifest:
     def _refuse_other_database(self, said: str, database: str | None) -> None:
         if (database or "").casefold() == self.catalog.casefold():
             return
-        what = f'{said} is in database "{database}", and the warehouse of this target is "{self.catalog}"'
+        what = f'{said} is in database "{database}", but the warehouse of this target is "{self.catalog}"'
         if any((node.database or "").casefold() == self.catalog.casefold() for node in self.nodes):
-            hint = f'retl reads one file: let dbt build a model of it in "{self.catalog}", and ref() that'
+            hint = f'retl reads a single file: build a dbt model on it in "{self.catalog}", and ref() that model'
         else:
-            hint = f"point `path` of the target's warehouse at the file that dbt builds: {database}.duckdb"
+            hint = f"set the warehouse's `path` in this target to the file that dbt builds: {database}.duckdb"
         raise TemplateProblem(what, hint)
 
 
 def read_manifest(data: bytes, file: str, catalog: str, where: Location) -> DbtManifest:
-    """A manifest.json. Raises ProjectError at `where`, the place in syncs.yml that leads to the file."""
+    """A manifest.json. Raises ProjectError at `where`, the location in syncs.yml that leads to the file."""
     try:
         read = _File.model_validate_json(data)
     except ValidationError as error:
-        with suppress(ValidationError):  # a file of another age may have another shape
+        with suppress(ValidationError):  # a file of another version may have another shape
             _refuse_unfit(_Head.model_validate_json(data).metadata, file, where)
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"])) or "the file"
-        raise ProjectError(f"{file} is no manifest of dbt: {place}: {first['msg']}", where, _WRITE_IT) from error
+        raise ProjectError(f"{file} is not a dbt manifest: {place}: {first['msg']}", where, _WRITE_IT) from error
     _refuse_unfit(read.metadata, file, where)
     return DbtManifest(
         file=file,
@@ -234,26 +235,26 @@ def read_manifest(data: bytes, file: str, catalog: str, where: Location) -> DbtM
 
 
 def missing_manifest(file: str, why: str, where: Location) -> ProjectError:
-    hint = f"{_WRITE_IT}; dbt.project_dir and dbt.target_path say where it is looked for"
-    return ProjectError(f"{file} cannot be read: {why}", where, hint)
+    hint = f"{_WRITE_IT}; its location is set by dbt.project_dir and dbt.target_path"
+    return ProjectError(f"cannot read {file}: {why}", where, hint)
 
 
 def _refuse_unfit(metadata: _Metadata, file: str, where: Location) -> None:
     schema = re.search(r"/v(\d+)\.json$", metadata.dbt_schema_version)
     if schema and int(schema[1]) < OLDEST_SCHEMA:
         what = f"{file} was written by dbt {metadata.dbt_version}, which is too old"
-        raise ProjectError(what, where, "retl reads what dbt 1.8 and newer write: update dbt, then `dbt parse`")
+        raise ProjectError(what, where, "retl supports dbt 1.8 and newer: upgrade dbt, then run `dbt parse`")
     if metadata.adapter_type != "duckdb":
-        what = f"{file} is of a dbt project on {metadata.adapter_type}, and the warehouse is DuckDB"
-        raise ProjectError(what, where, "models can read what dbt-duckdb builds")
+        what = f"{file} belongs to a dbt project on {metadata.adapter_type}, but the warehouse is DuckDB"
+        raise ProjectError(what, where, "only projects built with dbt-duckdb can be read")
 
 
-def _only_package(found: list[N], root: str, what: str, hint: Callable[[N], str]) -> list[N]:
+def _only_package(found: list[N], root: str, what: str, hint: Callable[[Iterable[N]], str]) -> list[N]:
     """Those of the dbt project itself, or else of the one package that has any, as dbt chooses."""
     packages = {node.package_name: node for node in found}
     if root in packages or len(packages) < 2:
         return [node for node in found if node.package_name == root] or found
-    raise TemplateProblem(f"{what} (in packages {', '.join(packages)})", " or ".join(map(hint, packages.values())))
+    raise TemplateProblem(f"{what} (in packages {', '.join(packages)})", hint(packages.values()))
 
 
 def _only_version(found: list[Node], version: Version | None) -> Node:
@@ -265,11 +266,18 @@ def _only_version(found: list[Node], version: Version | None) -> Node:
     what = f"ref(): dbt's {found[0].package_name}.{found[0].name} has no version {version}"
     if version is None:
         what = f"ref(): the latest version of dbt's {found[0].package_name}.{found[0].name} is not enabled"
-    raise TemplateProblem(what, f"one of: {', '.join(versions)}" if versions else "it has no versions: leave v= out")
+    raise TemplateProblem(
+        what, f"one of: {', '.join(versions)}" if versions else "the model has no versions: remove v="
+    )
 
 
-def _long_call(node: Node) -> str:
-    return f"ref('{node.package_name}', '{node.name}')"
+def _use(nodes: Iterable[Node]) -> str:
+    calls = [f"ref('{node.package_name}', '{node.name}')" for node in nodes]
+    return f"use {' or '.join(calls)}"
+
+
+def _build_on(tables: Iterable[SourceTable]) -> str:
+    return f"build a dbt model on {' or '.join(table.unique_id for table in tables)}, and ref() that model"
 
 
 def _plain(relation_name: str) -> str:

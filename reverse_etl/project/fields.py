@@ -1,4 +1,4 @@
-"""What the keys of syncs.yml are made of. Pure."""
+"""Types that several keys of syncs.yml share. Pure."""
 
 from typing import Annotated, Any
 
@@ -6,13 +6,13 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict
 
 
 class Strict(BaseModel):
-    """A mapping that takes no other keys than it names."""
+    """A mapping that rejects unknown keys."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 def _listed(value: Any) -> Any:
-    """One word, or (as Treasure Data writes them) several in one text with commas between, as a list."""
+    """One string, or (as Treasure Data writes them) several in one string separated by commas, as a list."""
     return [word.strip() for word in value.split(",")] if isinstance(value, str) else value
 
 

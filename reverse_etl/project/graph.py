@@ -31,8 +31,8 @@ def dbt_id(name: str) -> str:
 class Graph:
     """The nodes of a project, by id, and the edges between them.
 
-    `files` are the models' paths from the project's folder, by name; `refs` what each model refers to by name;
-    `seeds` the names among those that are seeds.
+    `files` are the models' paths relative to the project, by name; `refs` the names that each model refers to;
+    `seeds` those of them that are seeds.
     """
 
     syncs: Sequence[Sync]
@@ -42,18 +42,18 @@ class Graph:
 
     @cached_property
     def parents(self) -> Mapping[str, Sequence[str]]:
-        """What each node is built from, or comes after, by one step."""
+        """Direct parents: what each node is built from, or runs after."""
         models = {model_id(name): [self._id(ref) for ref in sorted(self.refs[name])] for name in self.files}
         syncs = {sync_id(s.name): [model_id(s.model), *(sync_id(name) for name in s.after)] for s in self.syncs}
         return {**{seed_id(name): [] for name in self.seeds}, **models, **syncs}
 
     def _id(self, ref: str) -> str:
-        """What a ref() leads to; a name that the project does not have is of its dbt project."""
+        """What a ref() resolves to; a name that the project does not have is of its dbt project."""
         return model_id(ref) if ref in self.files else seed_id(ref) if ref in self.seeds else dbt_id(ref)
 
     @cached_property
     def children(self) -> Mapping[str, Sequence[str]]:
-        """What is built from each node, or comes after it, by one step."""
+        """Direct children: what is built from each node, or runs after it."""
         found: dict[str, list[str]] = {node: [] for node in self.parents}
         for node, parents in self.parents.items():
             for parent in parents:
@@ -61,14 +61,14 @@ class Graph:
         return found
 
     def models_of(self, model: str) -> list[str]:
-        """A model and all that it is built from, by name."""
+        """A model and everything it is built from, by name."""
         nodes = reached([model_id(model)], self.parents)
         return sorted(node.removeprefix("model.") for node in nodes if node.startswith("model."))
 
     def built_from(self, models: Iterable[str], steps: int | None) -> set[str]:
-        """Names of the syncs whose model is one of `models`, or is built from one in so many steps.
+        """Names of the syncs whose model is one of `models`, or is built from one within `steps` steps.
 
-        A sync that only comes after one of them is not among them: it is built from something else.
+        A sync that only runs after one of them is not included: it is built from something else.
         """
         data = {
             node: [child for child in children if node.startswith("model.")] for node, children in self.children.items()
@@ -76,11 +76,11 @@ class Graph:
         return self.names(reached([model_id(name) for name in models], data, steps))
 
     def before(self, names: Iterable[str], steps: int | None) -> set[str]:
-        """Names of syncs, and of those that they come after."""
+        """Names of syncs, and of those that they run after."""
         return self.names(reached([sync_id(name) for name in names], self.parents, steps))
 
     def behind(self, names: Iterable[str], steps: int | None) -> set[str]:
-        """Names of syncs, and of those that come after them."""
+        """Names of syncs, and of those that run after them."""
         return self.names(reached([sync_id(name) for name in names], self.children, steps))
 
     def names(self, nodes: Iterable[str]) -> set[str]:
@@ -88,7 +88,7 @@ class Graph:
 
 
 def reached(nodes: Iterable[str], edges: Mapping[str, Sequence[str]], steps: int | None = None) -> set[str]:
-    """`nodes`, and all that edges lead to from them in so many steps; without `steps`, in any number."""
+    """`nodes`, and everything reachable from them within `steps` steps; without `steps`, in any number."""
     found, border = set(nodes), set(nodes)
     while border and steps != 0:
         border = {other for node in border for other in edges.get(node, ())} - found

@@ -1,6 +1,6 @@
 """Jinja as dbt users know it: one sandboxed environment for syncs.yml and for models.
 
-Here: rendering, and where in the file it failed. Which functions a text may call is the caller's to say.
+Here: rendering, and where in the file it failed. The caller decides which functions a template may call.
 """
 
 import re
@@ -19,7 +19,7 @@ _UNSET = object()
 _MARK = re.compile("\ufdd0(\\d+)\ufdd1")
 
 
-class TemplateProblem(Exception):  # noqa: N818  # it becomes a mistake of the file
+class TemplateProblem(Exception):  # noqa: N818  # it becomes an error of the file
     """Raised by a function that a template calls; `render` adds the line and turns it into a ProjectError."""
 
     def __init__(self, what: str, hint: str | None = None) -> None:
@@ -28,7 +28,7 @@ class TemplateProblem(Exception):  # noqa: N818  # it becomes a mistake of the f
 
 
 class _LineMarks(Extension):
-    """Writes the source line's number, between two characters that no text uses, at the start of every line."""
+    """Writes the source line's number, between two characters that never occur in text, at the start of every line."""
 
     def filter_stream(self, stream: TokenStream) -> Any:
         for token in stream:
@@ -45,23 +45,23 @@ _MARKED = SandboxedEnvironment(undefined=StrictUndefined, keep_trailing_newline=
 
 
 def is_template(value: object) -> bool:
-    """Whether `value` is a text that Jinja would change."""
+    """Whether `value` is a string that Jinja would change."""
     return isinstance(value, str) and any(mark in value for mark in ("{{", "{%", "{#"))
 
 
 def render(text: str, names: Mapping[str, Any], where: Location) -> str:
-    """`text` with its Jinja worked out.
+    """`text` with its Jinja rendered.
 
-    `names` are the functions and values that the text may use. A mistake is a ProjectError at the line of `where.file`
-    that made it; a `where` with a line (a value in YAML) is reported as it is.
+    `names` are the functions and values that the text may use. An error is a ProjectError at the line of `where.file`
+    that caused it; a `where` with a line (a value in YAML) is reported unchanged.
     """
     return _render(_PLAIN, text, names, where)
 
 
 def words_called_with(text: str, function: str) -> tuple[frozenset[str], bool]:
-    """The words that `function` is called with anywhere in `text`, as in ref('customers'), whatever branch it is in.
+    """The string literals that `function` is called with anywhere in `text`, as in ref('customers'), in any branch.
 
-    Also whether a call may name others: its word is worked out, or the text is no Jinja.
+    Also whether there may be others: an argument is an expression, or the text is not valid Jinja.
     """
     try:
         calls = [call for call in _PLAIN.parse(text).find_all(nodes.Call) if _called(call) == function]
@@ -81,10 +81,10 @@ def _first_word(call: nodes.Call) -> str | None:
 
 
 def source_lines(text: str, names: Mapping[str, Any], where: Location) -> list[int]:
-    """For each line of the rendered text, the line of `text` that it came from; 0 where that cannot be said.
+    """For every line of the rendered text, the line of `text` that it came from; 0 where that is unknown.
 
-    The text is rendered a second time with marks in it, so this is for the way to an error message. A template that
-    looks at its own text (`{% set %}` blocks compared with something) may go another way then: all zeros.
+    The text is rendered a second time with marks in it, so call this only for an error message. A template that
+    compares its own text (`{% set %}` blocks) may take another branch then: all zeros.
     """
     marked = _render(_MARKED, text, names, where)
     plain = _render(_PLAIN, text, names, where)
@@ -115,7 +115,7 @@ def _render(environment: SandboxedEnvironment, text: str, names: Mapping[str, An
     except ProjectError:
         raise
     except Exception as error:
-        # A template can raise anything: 1/0, a method called with the wrong arguments. It is the template's mistake.
+        # A template can raise anything: 1/0, a method called with the wrong arguments. It is the template's error.
         what = f"Jinja: {type(error).__name__}: {error}"
         raise ProjectError(what, _at(where, _line_of(error, where.file))) from error
 
@@ -155,7 +155,7 @@ def environment_variables(environ: Mapping[str, str]) -> Callable[..., str]:
             return environ[name]
         if default is not _UNSET:
             return str(default)
-        remedy = f"set {name} in the environment or in .env, or give a default: env_var('{name}', '...')"
+        remedy = f"set {name} in the environment or in .env, or add a default: env_var('{name}', '...')"
         raise TemplateProblem(f'environment variable "{name}" is not set', remedy)
 
     return env_var

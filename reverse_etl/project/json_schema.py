@@ -1,6 +1,6 @@
-"""The JSON Schema of syncs.yml, for editors: its keys are from `spec.py`, which go together from `modes.py`. Pure.
+"""The JSON Schema of syncs.yml, for editors: keys from `spec.py`, valid combinations from `braze/modes.py`. Pure.
 
-What needs other files (is there such a model?) or other syncs (`after`, names that stand twice) is beyond a schema.
+What depends on other files (does the model exist?) or other syncs (`after`, duplicate names) is beyond a schema.
 """
 
 from collections.abc import Iterator, Mapping
@@ -13,14 +13,14 @@ from reverse_etl.project.spec import SANDBOX, SPEC_FILE, Dbt, File, Source, Sync
 from reverse_etl.project.spec_tests import UnitTest
 
 Rule = dict[str, Any]
-SCHEMA_FILE = "syncs.schema.json"  # beside syncs.yml, whose first line leads editors to it
+SCHEMA_FILE = "syncs.schema.json"  # beside syncs.yml, whose first line points editors to it
 
 _PARTS: Mapping[str, type[BaseModel]] = {"targets": Target, "dbt": Dbt, "sources": Source, "syncs": Sync}
 _TEMPLATE = {"type": "string", "pattern": r"\{\{|\{%"}
 
 
 def json_schema() -> dict[str, Any]:
-    """The JSON Schema of syncs.yml. A text with Jinja in it may stand for any scalar."""
+    """The JSON Schema of syncs.yml. A string with Jinja in it is allowed for any scalar."""
     schema = File.model_json_schema()
     parts = {name: part.model_json_schema(ref_template="#/$defs/{model}") for name, part in _PARTS.items()}
     for part in parts.values():
@@ -31,7 +31,7 @@ def json_schema() -> dict[str, Any]:
     properties["syncs"]["items"] = parts["syncs"]
     properties["dbt"] = parts["dbt"]
     result: dict[str, Any] = _or_template(schema)
-    tests = UnitTest.model_json_schema(ref_template="#/$defs/{model}")  # no Jinja is worked out in them
+    tests = UnitTest.model_json_schema(ref_template="#/$defs/{model}")  # Jinja is not rendered in them
     result["$defs"].update(tests.pop("$defs"))
     result["properties"]["unit_tests"]["items"] = tests
     result["properties"]["syncs"]["items"]["allOf"] = list(_sync_rules())
@@ -51,7 +51,7 @@ def _or_template(node: Any) -> Any:
 
 
 def _sync_rules() -> Iterator[Rule]:
-    """What the keys of a sync say of each other; a mode that Jinja works out says nothing."""
+    """Rules between the keys of a sync; none apply where the mode is Jinja."""
     yield {"dependentRequired": {"timezone": ["schedule"]}}
     for name in MODE_NAMES:
         record_types = [record_type for mode, record_type in MODES if mode == name and record_type]

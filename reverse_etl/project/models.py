@@ -1,13 +1,13 @@
-"""Models: Jinja -> SQL, and the graph that `ref()` makes of them. Pure: texts in, one SELECT out.
+"""Models: Jinja -> SQL, and the graph that `ref()` makes of them. Pure: strings in, one SELECT out.
 
     models/users_track.sql ── ref('customers') ──> models/customers.sql ── ref('orders') ──> a seed: "main"."orders"
-                                                                        ── ref('fct_orders') ──> what dbt made of it
+                                                                        ── ref('fct_orders') ──> its relation in dbt
 
-A model that another one refers to becomes a common table expression of it (`__ref__customers`). So the compiled SQL of
-a model is whole: it runs in any DuckDB shell, needs nothing created in the warehouse, and DuckDB's `LINE n` always
+A model that another one refers to becomes a common table expression in it (`__ref__customers`). So the compiled SQL of
+a model is complete: it runs in any DuckDB shell, needs nothing created in the warehouse, and DuckDB's `LINE n` always
 leads to the file that the line came from.
 
-In a unit test, rows that are given stand in for a model, a seed or a source, as one more such expression.
+In a unit test, given rows replace a model, a seed or a source, as one more such expression.
 """
 
 from collections.abc import Callable, Collection, Mapping
@@ -21,11 +21,12 @@ from reverse_etl.project.dialects import DIALECTS, transpile
 from reverse_etl.project.jinja import TemplateProblem, environment_variables, render, source_lines, variables
 from reverse_etl.project.spec import SPEC_FILE, Source
 from reverse_etl.sql.quoting import identifier
+from reverse_etl.words import count
 
 
 @dataclass(frozen=True)
 class Model:
-    """A file of models/; `file` is its path from the project's folder, `name` what `ref()` and `model:` call it."""
+    """A file of models/; `file` is its path relative to the project, `name` its name in `ref()` and `model:`."""
 
     name: str
     file: str
@@ -34,7 +35,7 @@ class Model:
 
 @dataclass(frozen=True)
 class Given:
-    """A SELECT that stands in for an input of models, and the place in a file that says so."""
+    """A SELECT that replaces an input of models, and the location that declares it."""
 
     sql: str
     where: Location
@@ -42,10 +43,10 @@ class Given:
 
 @dataclass(frozen=True)
 class RunValues:
-    """What models can ask for beside each other. Times are aware, in UTC.
+    """The values that models can use, besides other models. Times are aware, in UTC.
 
-    `given` stands in for inputs, by name: `customers` for `ref('customers')`, and sources as `source_name` has them. If
-    there is any, or an empty mapping, nothing outside the project is read: a seed or a source has to be given.
+    `given` replaces inputs, by name: `customers` for `ref('customers')`, and sources under their `source_name`. If it
+    is not None, even if empty, nothing outside the project is read: every seed and source must be given.
     """
 
     vars: Mapping[str, Any]
@@ -57,12 +58,14 @@ class RunValues:
     scheduled_time: datetime
     cursor: str | None = None  # SQL of the value that an incremental run reads from
     given: Mapping[str, Given] | None = None
-    dbt: Callable[[], DbtManifest] | None = None  # the dbt project beside this; called when a ref() or source() asks
+    dbt: Callable[[], DbtManifest] | None = (
+        None  # the dbt project beside this; called when a ref() or source() needs it
+    )
 
 
 @dataclass(frozen=True)
 class _Rendered:
-    """One model after Jinja (and sqlglot); `names` are what its text could call. Given rows are all at one `place`."""
+    """One model after Jinja (and sqlglot); `names` are what it could call. Given rows have one `place`."""
 
     model: Model
     sql: str
@@ -85,8 +88,8 @@ class _Rendered:
 class Compiled:
     """A model as one SELECT.
 
-    `refs` are the models inside it, in the order they depend on each other; what was given is among them, by its name.
-    `reads` is what its ref() and source() lead to in the warehouse. `compiled_file` is where the project keeps `sql`.
+    `refs` are the models inside it, in order of their dependencies, including given inputs, by name. `reads` is what
+    its ref() and source() resolve to in the warehouse. `compiled_file` is where the project keeps `sql`.
     """
 
     name: str
@@ -98,7 +101,7 @@ class Compiled:
     _parts: tuple[tuple[int, _Rendered], ...] = field(repr=False)
 
     def source_of(self, line: int) -> Location:
-        """The place in a model's file behind line `line` of `sql`, both counted from 1."""
+        """The location in a model's file that line `line` of `sql` came from; lines count from 1."""
         before = [part for part in self._parts if part[0] <= line] or [self._parts[0]]
         first, rendered = before[-1]
         return rendered.source_of(line - first + 1)
@@ -107,7 +110,7 @@ class Compiled:
 def compile_model(
     name: str, models: Mapping[str, Model], values: RunValues, compiled_file: str | None = None
 ) -> Compiled:
-    """The SQL of a model with all that it refers to. Raises ProjectError with the model's file and line."""
+    """The SQL of a model with everything it refers to. Raises ProjectError with the model's file and line."""
     *others, model = _with_refs(name, models, values, ())
     parts, text = [], ""
     for position, other in enumerate(others):
@@ -131,7 +134,7 @@ def compile_given(name: str, given: Given, compiled_file: str) -> Compiled:
 
 
 def source_name(name: str, table: str) -> str:
-    """What a source is called among the inputs of models."""
+    """The name of a source among the inputs of models."""
     return f"source('{name}', '{table}')"
 
 
@@ -144,11 +147,11 @@ def _ref_name(name: str) -> str:
 
 
 def _with_refs(name: str, models: Mapping[str, Model], values: RunValues, path: tuple[str, ...]) -> list[_Rendered]:
-    """The model last, before it all that it refers to, each once and after what it needs itself."""
+    """The model last, preceded by everything it refers to, once each and after its own dependencies."""
     if name in path:
         circle = " -> ".join([*path[path.index(name) :], name])
-        hint = "a model cannot need its own result: take one ref() out"
-        raise ProjectError(f"ref() goes in a circle: {circle}", Location(models[path[-1]].file), hint)
+        hint = "a model cannot depend on itself: remove one ref()"
+        raise ProjectError(f"ref() cycle: {circle}", Location(models[path[-1]].file), hint)
     model = _render(models[name], models, values)
     before: dict[str, _Rendered] = {}
     for other in model.refs:
@@ -170,8 +173,8 @@ def _render(model: Model, models: Mapping[str, Model], values: RunValues) -> _Re
 
     def refuse_unless_read(text: str) -> None:
         if values.given is not None:
-            hint = f'a unit test reads no tables: add `- input: {text}` with its rows to "given"'
-            raise TemplateProblem(f"{text} is not given", hint)
+            hint = f'unit tests read no tables: add `- input: {text}` with its rows to "given"'
+            raise TemplateProblem(f"no rows are given for {text}", hint)
 
     def ref(*names: str, version: Version | None = None, v: Version | None = None) -> str:
         asked = version if v is None else v
@@ -206,8 +209,8 @@ def _render(model: Model, models: Mapping[str, Model], values: RunValues) -> _Re
 
     def cursor() -> str:
         if values.cursor is None:
-            hint = "put it inside {% if is_incremental() %} ... {% endif %}, in a model of a sync with `incremental:`"
-            raise TemplateProblem("cursor() has no value in a run that reads everything", hint)
+            hint = "use it inside {% if is_incremental() %} ... {% endif %}, in a model of a sync with `incremental:`"
+            raise TemplateProblem("cursor() has no value in a full run", hint)
         return values.cursor
 
     names = {
@@ -233,41 +236,43 @@ def _render(model: Model, models: Mapping[str, Model], values: RunValues) -> _Re
 def _find_ref(
     names: tuple[str, ...], version: Version | None, models: Mapping[str, Model], values: RunValues
 ) -> Model | Relation:
-    """What `ref(...)` means. A package or a version is of dbt; a name that stands here and in dbt is a mistake."""
+    """What `ref(...)` resolves to. Packages and versions are of dbt; a name both here and in dbt is an error."""
     if len(names) not in (1, 2):
-        raise TemplateProblem(f"ref() takes a name, or a dbt package and a name, not {len(names)} arguments")
+        what = f"ref() accepts a name, or a dbt package and a name, not {count(len(names), 'argument')}"
+        raise TemplateProblem(what)
     package, name = (None, names[0]) if len(names) == 1 else names
     here = [model.file for model in models.values() if model.name == name]
     here += [f"seeds/{seed}.csv" for seed in values.seeds if seed == name]
     own = [*models, *values.seeds]
     is_of_dbt = package is not None or version is not None
     if values.dbt is None and is_of_dbt:
-        what = f"ref(): packages and versions are of dbt, and {SPEC_FILE} names no dbt project"
+        what = f"ref(): packages and versions require a dbt project, but {SPEC_FILE} does not define one"
         raise TemplateProblem(what, "add dbt: {project_dir: ...}")
     if values.dbt and is_of_dbt:
         return values.dbt().ref(name, package, version)
     namesakes = values.dbt().called(name) if values.dbt else []
     if here and namesakes:
         there = namesakes[0]
-        what = f'ref(): "{name}" is {here[0]} here and {there.unique_id} in dbt'
-        raise TemplateProblem(what, f"write ref('{there.package_name}', '{name}') for dbt's, or rename {here[0]}")
+        what = f'ref(): "{name}" is ambiguous: {here[0]} in this project, {there.unique_id} in dbt'
+        hint = f"use ref('{there.package_name}', '{name}') for the one in dbt, or rename {here[0]}"
+        raise TemplateProblem(what, hint)
     if name in models:
         return models[name]
     if name in values.seeds:
         return Relation(f'"main".{identifier(name)}')
     if values.dbt:
         return values.dbt().ref(name, others=own)
-    raise TemplateProblem(f'ref(): there is no model or seed "{name}"', nearest(name, own))
+    raise TemplateProblem(f'ref(): unknown model or seed "{name}"', nearest(name, own))
 
 
 def _find_source(name: str, table: str, values: RunValues) -> Relation:
-    """What `source(name, table)` means. Without dbt, a source that is not described is the schema of its name."""
+    """What `source(name, table)` resolves to. Without dbt, a source that is not declared is the schema of its name."""
     if values.dbt:
         if name not in values.sources:
             return values.dbt().source(name, table, others=values.sources)
         if name in values.dbt().source_names:
-            what = f'source(): "{name}" stands under "sources:" in {SPEC_FILE} and in dbt'
-            raise TemplateProblem(what, "take it out of one of them, or rename it")
+            what = f'source(): "{name}" is defined both under "sources:" in {SPEC_FILE} and in dbt'
+            raise TemplateProblem(what, "remove one of them, or rename it")
     place = values.sources.get(name, Source())
     parts = (place.database, place.schema_name or name, table)
     return Relation(".".join(identifier(part) for part in parts if part))

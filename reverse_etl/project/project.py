@@ -1,8 +1,8 @@
 """Finds and reads a project. The only reader of its files and of the environment.
 
 syncs.yml   models/**/*.sql   seeds/*.csv   .env      what the user writes
-<dbt project>/target/manifest.json                    what dbt has built, if `dbt:` names a project
-.retl/<target>/<sync>/                                state, never in git, unless state.path says another place
+<dbt project>/target/manifest.json                    what dbt has built, if `dbt:` defines a project
+.retl/<target>/<sync>/                                state, never in git, unless state.path is set
 target/compiled/*.sql                                 artifacts, as dbt names them
 """
 
@@ -34,7 +34,7 @@ FIXTURES = "tests/fixtures"
 
 @dataclass(frozen=True)
 class LoadedProject:
-    """A project as it was read, seen for one target."""
+    """A project as it was read, for one target."""
 
     folder: Path
     spec: Spec
@@ -42,10 +42,10 @@ class LoadedProject:
     seeds: Mapping[str, Path]
     environ: Mapping[str, str]
     started_at: datetime
-    scheduled_time: datetime  # the moment that a run of this project stands for
+    scheduled_time: datetime  # of a run of this project
 
     def scheduled_at(self, moment: datetime) -> "LoadedProject":
-        """The same project, for a run that stands for another moment."""
+        """The same project, for a run with another scheduled time."""
         return replace(self, scheduled_time=moment)
 
     @property
@@ -66,23 +66,23 @@ class LoadedProject:
 
     @property
     def sandbox_file(self) -> Path:
-        """Where the stand-in keeps what it was sent under this target."""
+        """Where the sandbox stores what it received under this target."""
         return self.target_folder / "sandbox.sqlite"
 
     @property
     def ca_bundle(self) -> str | None:
-        """Certificates to trust beside the usual ones, named as requests and OpenSSL do."""
+        """Certificates to trust besides the usual ones, from the variables that requests and OpenSSL use."""
         return self.environ.get("REQUESTS_CA_BUNDLE") or self.environ.get("SSL_CERT_FILE")
 
     def state_folder(self, sync: Sync) -> Path:
-        """Where the state of a sync lies, or the copy of one that lies in an object store."""
+        """Where the state of a sync is stored, or the copy of one that is in an object store."""
         place = self.spec.target.state.path
         if place is None or is_url(place):
             return self.target_folder / sync.name
         return self.folder / Path(place).expanduser() / self.target_name / sync.name
 
     def state_url(self, sync: Sync) -> str | None:
-        """Where it lies in an object store, if it does."""
+        """Where the state is in an object store, if it is."""
         place = self.spec.target.state.path
         return f"{place.rstrip('/')}/{self.target_name}/{sync.name}" if place and is_url(place) else None
 
@@ -93,10 +93,10 @@ class LoadedProject:
         return self.state_folder(sync) / "state.duckdb"
 
     def sync(self, name: str) -> Sync:
-        """The sync of that name. Raises ProjectError, with the nearest name there is."""
+        """The sync of that name. Raises ProjectError, with the nearest name as a hint."""
         found = next((sync for sync in self.spec.syncs if sync.name == name), None)
         if found is None:
-            raise ProjectError(f'there is no sync "{name}" in {SPEC_FILE}', hint=nearest(name, self.sync_names))
+            raise ProjectError(f'unknown sync "{name}"', hint=nearest(name, self.sync_names))
         return found
 
     @property
@@ -104,12 +104,12 @@ class LoadedProject:
         return [sync.name for sync in self.spec.syncs]
 
     def api_key(self) -> str:
-        """The key, from the environment. Raises ProjectError if it is not there."""
+        """The API key, from the environment. Raises ProjectError if it is not set."""
         where = self.spec.in_target("destination", "api_key")
         names = {"env_var": environment_variables(self.environ), "var": variables(self.spec.vars)}
         key = render(self.spec.target.destination.api_key or "", names, where).strip()
         if not key:
-            raise ProjectError("the API key is empty", where, "set the environment variable that it comes from")
+            raise ProjectError("the API key is empty", where, "set the environment variable it is read from")
         return key
 
     @cached_property
@@ -117,8 +117,8 @@ class LoadedProject:
         """What the dbt project has built; read when it is first asked for. Raises ProjectError at the `dbt:` key."""
         where = self.spec.positions.of_key(("dbt",))
         if self.spec.dbt is None:
-            hint = "add dbt: {project_dir: ../shop} to it"
-            raise ProjectError(f"{SPEC_FILE} names no dbt project", Location(SPEC_FILE), hint)
+            hint = "add dbt: {project_dir: ../shop}"
+            raise ProjectError(f"{SPEC_FILE} does not define a dbt project", Location(SPEC_FILE), hint)
         file = Path(self.spec.dbt.project_dir).expanduser() / self.spec.dbt.target_path / "manifest.json"
         try:
             data = (self.folder / file).read_bytes()
@@ -127,12 +127,12 @@ class LoadedProject:
         return read_manifest(data, str(file), catalog(self.warehouse.name), where)
 
     def reads(self, sync: Sync) -> list[Relation]:
-        """What the ref() and source() of a sync's models lead to, in first and in incremental runs."""
+        """What the ref() and source() of a sync's models resolve to, in full and in incremental runs."""
         cursors = (None, "NULL") if sync.incremental else (None,)
         return list(dict.fromkeys(read for cursor in cursors for read in self._compiled(sync.model, cursor).reads))
 
     def fingerprint(self, sync: Sync) -> str:
-        """A digest of what decides what a sync sends, save rows and target: its keys, its models and their vars."""
+        """A digest of what decides what a sync sends, except rows and target: its keys, its models and their vars."""
         texts = {name: self.models[name].text for name in self.graph.models_of(sync.model)}
         used, worked_out = frozenset[str](), False
         for text in texts.values():
@@ -151,20 +151,20 @@ class LoadedProject:
 
     @cached_property
     def graph(self) -> Graph:
-        """What is built from what. All branches of a model count, taken or not: nothing is run for it."""
+        """What is built from what. All branches of a model count, taken or not: nothing is run to find out."""
         files = {name: model.file for name, model in self.models.items()}
         refs = {name: self._refs(model) for name, model in self.models.items()}
         return Graph(self.spec.syncs, files, refs, self.seeds.keys())
 
     def _refs(self, model: Model) -> frozenset[str]:
         words, worked_out = words_called_with(model.text, "ref")
-        if worked_out:  # then only Jinja knows; a model that it cannot read is named when it is compiled
+        if worked_out:  # then only Jinja knows; a model that it cannot read is reported when it is compiled
             with suppress(ProjectError):
                 words |= set(self.compile(model.name).refs)
         return words
 
     def compile(self, name: str, cursor: str | None = None) -> Compiled:
-        """The SQL of a model, written to target/compiled/ too. Raises ProjectError at the model's line.
+        """The SQL of a model, also written to target/compiled/. Raises ProjectError at the model's line.
 
         `cursor` is the SQL of the value that an incremental run reads from.
         """
@@ -175,11 +175,11 @@ class LoadedProject:
     def _compiled(self, name: str, cursor: str | None = None) -> Compiled:
         if name not in self.models:
             hint = nearest(name, self.models)
-            raise ProjectError(f'there is no model "{name}"', Location(f"models/{name}.sql"), hint)
+            raise ProjectError(f'unknown model "{name}"', Location(f"models/{name}.sql"), hint)
         return compile_model(name, self.models, self.run_values(cursor))
 
     def run_values(self, cursor: str | None = None) -> RunValues:
-        """What models can ask for in a run."""
+        """The values that models can use in a run."""
         return RunValues(
             vars=self.spec.vars,
             environ=self.environ,
@@ -193,32 +193,33 @@ class LoadedProject:
         )
 
     def write_compiled(self, compiled: Compiled) -> None:
-        """Keep the SQL of a model where people, and error messages, look for it."""
+        """Write the SQL of a model where users, and error messages, look for it."""
         path = self.folder / compiled.compiled_file
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(compiled.sql, encoding="utf-8")
         except OSError as error:
-            hint = "retl writes compiled models there: make the project's folder writable"
-            raise ProjectError(f"{path} cannot be written: {error.strerror}", hint=hint) from error
+            hint = "make the project folder writable: retl writes compiled models there"
+            raise ProjectError(f"cannot write {path}: {error.strerror}", hint=hint) from error
 
     def fixture(self, file: str, where: Location) -> str:
-        """The text of a file of tests/fixtures/, as dbt keeps rows of unit tests. `where` names it in syncs.yml."""
+        """The text of a file in tests/fixtures/, where dbt has rows of unit tests too. `where` refers to it."""
         path = self.folder / FIXTURES / file
         if not path.exists():
             there = [other.name for other in (self.folder / FIXTURES).glob(f"*{path.suffix}")]
-            raise ProjectError(f"there is no {FIXTURES}/{file}", where, nearest(file, there))
+            raise ProjectError(f"{FIXTURES}/{file} does not exist", where, nearest(file, there))
         return _read(path, "")
 
     def refuse_seeds_of_dbt(self) -> None:
-        """Raises ProjectError if a seed of ours would take the place of something that dbt has made."""
+        """Raises ProjectError if a seed of this project would replace a relation that dbt builds."""
         made = self.dbt.relations if self.spec.dbt and self.seeds else {}
         for name, path in self.seeds.items():
             node = made.get(f"{catalog(self.warehouse.name)}.main.{name}".casefold())
             if node:
-                what = f"this seed would replace {node.relation_name}, which dbt makes of {node.unique_id}"
+                what = f"this seed would replace {node.relation_name}, which dbt builds from {node.unique_id}"
                 place = Location(path.relative_to(self.folder).as_posix())
-                raise ProjectError(what, place, f"rename it; ref('{node.name}') finds dbt's without a seed here")
+                hint = f"rename the seed; without it, ref('{node.name}') resolves to the relation in dbt"
+                raise ProjectError(what, place, hint)
 
 
 def load_project(
@@ -228,12 +229,12 @@ def load_project(
     environ: Mapping[str, str] | None = None,
     needs_target: bool = True,
 ) -> LoadedProject:
-    """Read the project in `folder`. Raises ProjectError with every mistake of its syncs.yml.
+    """Read the project in `folder`. Raises ProjectError with every error in its syncs.yml.
 
-    Without `needs_target`, what the target says is not worked out, so that what it takes from the environment need not
-    be there.
+    Without `needs_target`, the settings of the target are not rendered, so the environment variables that they use do
+    not have to be set.
     """
-    text = _read(folder / SPEC_FILE, "`retl init` writes a project into this folder; --project-dir names another one")
+    text = _read(folder / SPEC_FILE, "create a project here with `retl init`, or pass --project-dir")
     dotenv = {name: value for name, value in dotenv_values(folder / ".env").items() if value is not None}
     environ = {**dotenv, **(os.environ if environ is None else environ)}
     models = _models(folder)
@@ -248,8 +249,8 @@ def _models(folder: Path) -> dict[str, Model]:
     for path in sorted((folder / "models").rglob("*.sql")):
         file = path.relative_to(folder).as_posix()
         if path.stem in models:
-            what = f'a second model of the name "{path.stem}", beside {models[path.stem].file}'
-            raise ProjectError(what, Location(file), "ref() and model: know models by their file's name: rename one")
+            what = f'duplicate model name "{path.stem}": also {models[path.stem].file}'
+            raise ProjectError(what, Location(file), "rename one: ref() and model: refer to models by file name")
         models[path.stem] = Model(path.stem, file, _read(path, ""))
     return models
 
@@ -258,8 +259,8 @@ def _read(path: Path, hint: str) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except FileNotFoundError as error:
-        raise ProjectError(f"there is no {path.name} in {path.parent.absolute()}", hint=hint) from error
+        raise ProjectError(f"{path.name} not found in {path.parent.absolute()}", hint=hint) from error
     except UnicodeDecodeError as error:
         raise ProjectError(f"{path} is not UTF-8 text (byte {error.start})", hint="save it as UTF-8") from error
     except OSError as error:
-        raise ProjectError(f"{path} cannot be read: {error.strerror}") from error
+        raise ProjectError(f"cannot read {path}: {error.strerror}") from error

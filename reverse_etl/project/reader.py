@@ -1,6 +1,6 @@
 """Reads syncs.yml: YAML -> Jinja in its values -> pydantic -> checks across keys and syncs -> `Spec`. Pure.
 
-All mistakes of the file are gathered and raised together, each with its line and column.
+All errors of the file are collected and raised together, each with its line and column.
 """
 
 from collections.abc import Collection, Iterator, Mapping
@@ -35,9 +35,9 @@ class Surroundings:
 def read_spec(text: str, models: Collection[str], given: Surroundings) -> Spec:
     """The project's syncs, for the target that is chosen, or else the default one.
 
-    `models` are the names of the files in models/. Raises ProjectError with every mistake of the file, in its order.
-    Values under targets that are not chosen are never rendered, so their secrets need not be there; nor, unless
-    `needs_target`, are those of the chosen one.
+    `models` are the names of the files in models/. Raises ProjectError with every error of the file, in its order.
+    Values under targets that are not chosen are never rendered, so their secrets do not have to be set; without
+    `needs_target`, neither are those of the chosen one.
     """
     data, positions, problems = parse_yaml(text, SPEC_FILE)
     reader = _Reader(positions, problems, given.environ, given.cli_vars)
@@ -65,7 +65,7 @@ def _place(problem: Problem) -> Location:
 
 
 class _Reader:
-    """The pieces of one file, checked one after the other; every mistake goes to the same list."""
+    """The parts of one file, checked one after the other; all errors go to the same list."""
 
     def __init__(
         self, positions: Positions, problems: list[Problem], environ: Mapping[str, str], cli_vars: Mapping[str, Any]
@@ -77,7 +77,7 @@ class _Reader:
         self.problems.append(Problem(what, where, hint))
 
     def rendered(self, value: Any, path: YamlPath, keep: Collection[str] = ()) -> Any:
-        """`value` with the Jinja of its texts worked out; values of keys named in `keep` stay as they are."""
+        """`value` with the Jinja in its strings rendered; values of the keys in `keep` stay unchanged."""
         if isinstance(value, dict):
             return {
                 key: item if key in keep else self.rendered(item, (*path, key), keep) for key, item in value.items()
@@ -94,7 +94,7 @@ class _Reader:
             return _Unrendered(value)
 
     def check(self, model: type[M], value: Any, path: YamlPath, inside: str = "", unrendered: bool = False) -> M | None:
-        """`value` as a `model`, or None and its mistakes. `unrendered`: Jinja may still stand for any value."""
+        """`value` as a `model`, or None and its errors. `unrendered`: any value may still be Jinja."""
         try:
             return model.model_validate(value)
         except ValidationError as error:
@@ -112,14 +112,15 @@ class _Reader:
     def _pydantic_problem(self, model: type[BaseModel], detail: ErrorDetails, path: YamlPath, inside: str) -> None:
         kind, key = detail["type"], next((part for part in reversed(path) if isinstance(part, str)), "")
         if not path:
-            self.problem("must be a mapping with version, targets and syncs", self.positions.of_value(path))
+            what = "must be a mapping with version, targets and syncs"
+            self.problem(what, self.positions.of_value(path))
             return
         if kind == "extra_forbidden":
             hint = nearest(str(path[-1]), _keys_at(model, detail["loc"]))
             self.problem(f'unknown key "{path[-1]}"{inside}', self.positions.of_key(path), hint)
         elif path[-1] == "[key]" and kind != "literal_error":
             place = self.positions.of_key((*path[:-2], str(path[-2])))
-            self.problem(f'key "{path[-2]}"{inside} must be text', place, "put it in quotes")
+            self.problem(f'key "{path[-2]}"{inside} must be a string', place, "quote it")
         elif path[-1] == "[key]":
             valid = str(detail["ctx"]["expected"]).replace("'", "").replace(" or ", ", ").split(", ")
             what = f'unknown key "{path[-2]}" in "{path[-3]}"{inside}'
@@ -128,7 +129,7 @@ class _Reader:
             self.problem(f'"{path[-1]}" is missing{inside}', self.positions.of_value(path))
         elif kind == "literal_error":
             valid = str(detail["ctx"]["expected"]).replace("'", "").replace(" or ", ", ").split(", ")
-            what = f'"{detail["input"]}" is no value of "{key}"{inside}'
+            what = f'"{detail["input"]}" is not a valid value for "{key}"{inside}'
             self.problem(what, self.positions.of_value(path), nearest(str(detail["input"]), valid))
         elif kind == "value_error" and detail["loc"][-1:] in ((), ("destination",)):
             self.problem(str(detail["ctx"]["error"]), self.positions.of_value(path))
@@ -155,7 +156,10 @@ class _Reader:
             key = raw.get("destination", {}).get("api_key") if _is_target(raw) else None
             if key is not None and not is_template(key):
                 place = self.positions.of_value((*path, "destination", "api_key"))
-                hint = "write api_key: \"{{ env_var('BRAZE_API_KEY') }}\", and make a new key: this one is in a file"
+                hint = (
+                    "use api_key: \"{{ env_var('BRAZE_API_KEY') }}\", and create a new key: "
+                    "this one has been written to a file"
+                )
                 self.problem(f'"api_key"{inside} must come from the environment', place, hint)
             value = self.rendered(raw, path, keep=("api_key",)) if name == chosen else raw
             target = self.check(Target, value, path, inside, unrendered=name != chosen)
@@ -186,7 +190,7 @@ class _Reader:
         return syncs
 
     def unit_tests(self, raw: list[Any], raw_syncs: list[Any]) -> list[UnitTest]:
-        """The unit tests. No Jinja is worked out in them: their rows are what they say."""
+        """The unit tests. Jinja is not rendered in them: their rows are used as written."""
         syncs = [str(item["name"]) for item in raw_syncs if isinstance(item, dict) and "name" in item]
         tests, lines = list[UnitTest](), dict[str, int]()
         for index, item in enumerate(raw):
@@ -195,10 +199,10 @@ class _Reader:
             inside = f' in unit test "{name}"' if isinstance(name, str) else f" in unit test {index + 1}"
             sync, place = item.get("sync") if isinstance(item, dict) else None, self.positions.of_value
             if isinstance(sync, str) and sync not in syncs:
-                self.problem(f'there is no sync "{sync}"{inside}', place((*path, "sync")), nearest(sync, syncs))
+                self.problem(f'unknown sync "{sync}"{inside}', place((*path, "sync")), nearest(sync, syncs))
             if isinstance(name, str) and name in lines:
-                what = f'unit test "{name}" stands here again, first in line {lines[name]}'
-                self.problem(what, place((*path, "name")), "give one of the two another name")
+                what = f'duplicate unit test "{name}", first defined on line {lines[name]}'
+                self.problem(what, place((*path, "name")), "rename one of them")
             lines.setdefault(str(name), place((*path, "name")).line)
             test = self.check(UnitTest, item, path, inside)
             if test is not None:
@@ -209,14 +213,14 @@ class _Reader:
 
 
 class _Unrendered(str):
-    """A text whose Jinja failed; that was said already, so nothing more is said of it."""
+    """A string whose Jinja failed; that has been reported, so no other error is reported for it."""
 
     __slots__ = ()
 
 
 @dataclass(frozen=True)
 class _Given:
-    """A sync as the file has it, its types not checked yet."""
+    """A sync as written in the file, its types not checked yet."""
 
     values: Mapping[str, Any]
     inside: str
@@ -243,7 +247,7 @@ def _is_target(raw: Any) -> bool:
 
 
 def _keys_at(model: type[BaseModel], loc: tuple[int | str, ...]) -> list[str]:
-    """The keys that the mapping around `loc` takes."""
+    """The keys that the mapping around `loc` accepts."""
     for part in loc[:-1]:
         if part in model.model_fields:
             model = _model_in(model.model_fields[str(part)].annotation) or model
@@ -251,7 +255,7 @@ def _keys_at(model: type[BaseModel], loc: tuple[int | str, ...]) -> list[str]:
 
 
 def _model_in(annotation: Any) -> type[BaseModel] | None:
-    """The model that a list, a mapping or a choice is of."""
+    """The model inside the type of a list, a mapping or a union."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
     return next((found for inner in get_args(annotation) if (found := _model_in(inner))), None)
@@ -260,14 +264,14 @@ def _model_in(annotation: Any) -> type[BaseModel] | None:
 _PLAIN_WORDS: Mapping[str, str] = {
     "Value error, ": "",
     "Input should be": "must be",
-    "a valid tuple": "a word or a list of words",
-    "a valid string": "text",
+    "a valid tuple": "a string or a list of strings",
+    "a valid string": "a string",
     "a valid boolean": "true or false",
-    "a valid integer": "a whole number",
+    "a valid integer": "an integer",
     "a valid number": "a number",
     "a valid dictionary": "a mapping",
     "a valid list": "a list",
-    "String should match pattern '^[A-Za-z0-9_][A-Za-z0-9_-]*$'": "may hold letters, digits, _ and -",
+    "String should match pattern '^[A-Za-z0-9_][A-Za-z0-9_-]*$'": "may contain letters, digits, _ and - only",
 }
 
 
@@ -281,11 +285,11 @@ def _plain(detail: ErrorDetails) -> str:
 
 
 def _problems_in(sync: _Given, models: Collection[str]) -> Iterator[Problem]:
-    """What one key of a sync says against another, or against the models there are."""
+    """Errors of a sync whose keys contradict each other, or the models of the project."""
     model, mode, record_type = (sync.text(key) for key in ("model", "mode", "track_record_type"))
     if model is not None and model not in models:
-        hint = nearest(model, models) or f"write models/{model}.sql"
-        yield Problem(f"there is no models/{model}.sql, the model{sync.inside}", sync.value_at("model"), hint)
+        hint = nearest(model, models) or f"create models/{model}.sql"
+        yield Problem(f"the model{sync.inside} does not exist: models/{model}.sql", sync.value_at("model"), hint)
     yield from _schedule_problems(sync)
     record_types = [kind for name, kind in MODES if name == mode and kind]
     if record_types and "track_record_type" not in sync.values:
@@ -296,18 +300,21 @@ def _problems_in(sync: _Given, models: Collection[str]) -> Iterator[Problem]:
         return
     untaken = (MODE_OPTIONS - row.options) | (set() if record_types else {"track_record_type"})
     for key in sorted(untaken & sync.values.keys()):
-        yield Problem(f'"{key}"{sync.inside} is not taken by mode {row.label}', sync.key_at(key), "leave it out")
+        yield Problem(f'"{key}"{sync.inside} is not supported by mode {row.label}', sync.key_at(key), "remove it")
     incremental = sync.values.get("incremental")
     if isinstance(incremental, dict):
         if sync.text("on_removed") not in (None, "ignore"):
-            what = f'"on_removed"{sync.inside} does not go with "incremental"'
-            yield Problem(what, sync.value_at("on_removed"), "a row that an incremental model leaves out is not gone")
+            what = f'"on_removed"{sync.inside} cannot be combined with "incremental"'
+            hint = "remove it: a row that an incremental model does not return is not a removed row"
+            yield Problem(what, sync.value_at("on_removed"), hint)
         if "retention" in incremental and row.is_idempotent:
-            what = f'"retention"{sync.inside} is not taken by mode {row.label}'
-            yield Problem(what, sync.key_at("incremental", "retention"), "only events and purchases may be let go")
+            what = f'"retention"{sync.inside} is not supported by mode {row.label}'
+            yield Problem(
+                what, sync.key_at("incremental", "retention"), "remove it: only events and purchases can be pruned"
+            )
     for key, deletes in (("mode", "users_delete"), ("on_removed", "delete")):
         if sync.text(key) == deletes and key not in untaken and sync.values.get("allow_destructive") is not True:
-            hint = 'add "allow_destructive: true" to the sync if that is meant: deleting cannot be undone'
+            hint = 'if this is intended, add "allow_destructive: true" to the sync: deleting cannot be undone'
             yield Problem(f'"{key}: {deletes}"{sync.inside} deletes users', sync.value_at(key), hint)
 
 
@@ -316,8 +323,8 @@ def _inputs_again(test: UnitTest) -> Iterator[Problem]:
     for index, given in enumerate(test.given):
         name = given.ref or given.source or "this"
         if name in seen:
-            what = f'"given" in unit test "{test.name}" has {given.input} twice'
-            yield Problem(what, test.where("given", index, "input"), "put all rows of an input together")
+            what = f'duplicate input {given.input} in "given" of unit test "{test.name}"'
+            yield Problem(what, test.where("given", index, "input"), "combine the rows under one input")
         seen.add(name)
 
 
@@ -330,28 +337,28 @@ def _schedule_problems(sync: _Given) -> Iterator[Problem]:
         except ScheduleProblem as problem:
             yield Problem(f'"{key}"{sync.inside}: {problem}', sync.value_at(key), problem.hint)
     if "timezone" in sync.values and sync.values.get("schedule") is None:
-        yield Problem(f'"timezone"{sync.inside} has no use without "schedule"', sync.key_at("timezone"), "leave it out")
+        yield Problem(f'"timezone"{sync.inside} has no effect without "schedule"', sync.key_at("timezone"), "remove it")
 
 
 def _problems_between(syncs: list[_Given]) -> Iterator[Problem]:
-    """What syncs say of each other: names that stand twice, `after` that leads nowhere or in a circle."""
+    """Errors between syncs: duplicate names, an `after` that refers to an unknown sync or forms a cycle."""
     first: dict[str, _Given] = {}
     for sync in syncs:
         name = sync.text("name")
         twin = first.setdefault(name.casefold(), sync) if name else sync
         if twin is not sync:
             line = twin.value_at("name").line
-            what = f'sync "{name}" stands here again, first in line {line}'
-            yield Problem(what, sync.value_at("name"), "give one of the two another name")
+            what = f'duplicate sync "{name}", first defined on line {line}'
+            yield Problem(what, sync.value_at("name"), "rename one of them")
     names = [name for sync in syncs if (name := sync.text("name"))]
     for sync in syncs:
         for index, other in enumerate(sync.words("after")):
             if other not in names:
-                what = f'"after"{sync.inside} names no sync: "{other}"'
+                what = f'"after"{sync.inside} refers to an unknown sync: "{other}"'
                 yield Problem(what, sync.value_at("after", index), nearest(other, names))
     try:
         TopologicalSorter({sync.text("name"): sync.words("after") for sync in syncs}).prepare()
     except CycleError as error:
         circle: list[str] = error.args[1]
         where = next(sync for sync in syncs if sync.text("name") == circle[0]).value_at("after")
-        yield Problem(f'"after" goes in a circle: {" -> ".join(reversed(circle))}', where, "take one of them out")
+        yield Problem(f'cycle in "after": {" -> ".join(reversed(circle))}', where, "remove one of them")

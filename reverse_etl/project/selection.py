@@ -1,10 +1,10 @@
-"""Which syncs a command is about, in dbt's words, and in which order they run. Pure.
+"""Which syncs a command is about, in dbt's selector syntax, and in which order they run. Pure.
 
-users_*          a name or a glob; the name of a model does where + stands beside it
+users_*          a name or a glob; with a +, the name of a model works too
 tag: mode:       what a sync has
 model: path:     what it is built on: a model's name, its file, a folder, a glob
-state:           new, old, modified, unmodified, beside another manifest (`--state`)
-+x  x+  2+x+1    also what x comes after; also what comes after x, or is built from it; in so many steps
+state:           new, old, modified, unmodified, compared with another manifest (`--state`)
++x  x+  2+x+1    also what x runs after; also what runs after x, or is built from it; within so many steps
 a,b   a b        both; either
 """
 
@@ -19,7 +19,7 @@ from reverse_etl.project.spec import SPEC_FILE, Sync
 
 Fingerprints = Mapping[str, str]  # by a sync's name
 
-# What a sync is chosen by beside its name, and what is said if none has it.
+# What a sync can be selected by besides its name, and the message if no sync has it.
 METHODS: Mapping[str, tuple[Callable[[Sync, Graph], Sequence[str]], str]] = {
     "tag": (lambda sync, graph: sync.tags, "no sync has the tag"),
     "mode": (
@@ -29,11 +29,11 @@ METHODS: Mapping[str, tuple[Callable[[Sync, Graph], Sequence[str]], str]] = {
     "model": (lambda sync, graph: (sync.model,), "no sync has the model"),
     "path": (lambda sync, graph: paths(graph.files[sync.model]), "no sync has a model at"),
 }
-# How a sync can differ from another time: what it was then (None: not there) and what it is now.
+# How a sync can differ from the other manifest: its fingerprint then (None: it did not exist) and now.
 STATES: Mapping[str, Callable[[str | None, str], bool]] = {
     "new": lambda then, now: then is None,
     "old": lambda then, now: then is not None,
-    "modified": lambda then, now: then != now,  # as in dbt, what is new is modified too
+    "modified": lambda then, now: then != now,  # as in dbt, new syncs are modified too
     "unmodified": lambda then, now: then == now,
 }
 _SELECTOR = re.compile(r"^(?P<before>(?P<up>\d*)\+)?(?P<what>.+?)(?P<behind>\+(?P<down>\d*))?$")
@@ -41,14 +41,14 @@ _SELECTOR = re.compile(r"^(?P<before>(?P<up>\d*)\+)?(?P<what>.+?)(?P<behind>\+(?
 
 @dataclass(frozen=True)
 class Compared:
-    """What `state:` compares: fingerprints of another time, if any were given, and those of now."""
+    """What `state:` compares: fingerprints of another manifest, if one was given, and the current ones."""
 
     then: Fingerprints | None
     now: Fingerprints
 
 
 def paths(file: str) -> list[str]:
-    """What `path:` may say of a file: `models/crm/a.sql`, `models/crm`, `models`."""
+    """What `path:` may be for a file: `models/crm/a.sql`, `models/crm`, `models`."""
     parts = file.split("/")
     return ["/".join(parts[:number]) for number in range(len(parts), 0, -1)]
 
@@ -56,9 +56,9 @@ def paths(file: str) -> list[str]:
 def select(
     graph: Graph, wanted: Iterable[str], unwanted: Iterable[str] = (), compared: Compared | None = None
 ) -> list[Sync]:
-    """The syncs that any of `wanted` names, less those that any of `unwanted` names, in the order in which they run.
+    """The syncs that any of `wanted` matches, except those that any of `unwanted` matches, in the order they run in.
 
-    Raises ProjectError for a selector that matches nothing, save `state:`: that nothing has changed is no mistake.
+    Raises ProjectError for a selector that matches nothing, except `state:`: it is not an error if nothing changed.
     """
     compared = compared or Compared(None, {})
     chosen, left_out = (
@@ -69,7 +69,7 @@ def select(
 
 
 def in_order(syncs: Sequence[Sync]) -> list[Sync]:
-    """The syncs in the order of the file, each after those that its `after` names."""
+    """The syncs in the order of the file, each after the syncs listed in its `after`."""
     by_name = {sync.name: sync for sync in syncs}
     ordered: dict[str, Sync] = {}
 
@@ -92,7 +92,7 @@ def _matching(graph: Graph, compared: Compared, text: str) -> set[str]:
 def _with_relatives(graph: Graph, compared: Compared, selector: str) -> set[str]:
     parsed = _SELECTOR.match(selector)
     if parsed is None or parsed["what"].startswith("+"):
-        raise ProjectError(f'unknown selector "{selector}"', hint="+x, x+, 2+x and x+1 select what is around x")
+        raise ProjectError(f'unknown selector "{selector}"', hint="graph selectors have the form +x, x+, 2+x or x+1")
     steps = {side: int(parsed[side]) if parsed[side] else None for side in ("up", "down")}
     method, pattern = _parsed(parsed["what"])
     models = _models(graph, method, pattern)
@@ -107,15 +107,15 @@ def _with_relatives(graph: Graph, compared: Compared, selector: str) -> set[str]
     if parsed["behind"]:
         chosen |= graph.built_from(models, steps["down"]) if is_model else graph.behind(found, steps["down"])
     if not chosen and method != "state":
-        hint = f'"{parsed["what"]}+" selects what is built from it'
-        raise ProjectError(f'"{selector}" selects no sync', hint=None if parsed["behind"] else hint)
+        hint = f'to select what is built from it: "{parsed["what"]}+"'
+        raise ProjectError(f'"{selector}" matches no sync', hint=None if parsed["behind"] else hint)
     return chosen
 
 
 def _parsed(what: str) -> tuple[str, str]:
     method, colon, pattern = what.partition(":")
     if colon and method not in (*METHODS, "state"):
-        hint = f"a selector is a name, a glob, or begins with {', '.join(f'{name}:' for name in (*METHODS, 'state'))}"
+        hint = f"use a name, a glob, or a method: {', '.join(f'{name}:' for name in (*METHODS, 'state'))}"
         raise ProjectError(f'unknown selector "{what}"', hint=hint)
     return (method, pattern.rstrip("/") if method == "path" else pattern) if colon else ("", what)
 
@@ -138,8 +138,9 @@ def _one(graph: Graph, compared: Compared, method: str, pattern: str) -> set[str
     if not method:
         if not (found := _named(graph, pattern)):
             is_model = pattern in graph.files
-            hint = f"it is a model: try {pattern}+" if is_model else nearest(pattern, [s.name for s in graph.syncs])
-            raise ProjectError(f'there is no sync "{pattern}" in {SPEC_FILE}', hint=hint)
+            of_model = f'to select the syncs built from this model: "{pattern}+"'
+            hint = of_model if is_model else nearest(pattern, [s.name for s in graph.syncs])
+            raise ProjectError(f'no sync matches "{pattern}"', hint=hint)
         return found
     words, what = METHODS[method]
     found = {sync.name for sync in graph.syncs if any(fnmatchcase(word, pattern) for word in words(sync, graph))}
@@ -153,7 +154,7 @@ def _in_state(graph: Graph, compared: Compared, word: str) -> set[str]:
     if word not in STATES:
         raise ProjectError(f'unknown selector "state:{word}"', hint=nearest(word, STATES))
     if compared.then is None:
-        hint = "pass --state DIR: a folder with the manifest.json of another time, such as main's target/"
-        raise ProjectError(f'"state:{word}" compares with a manifest, and none is given', hint=hint)
+        hint = "pass --state DIR: a folder with the manifest.json to compare against, such as main's target/"
+        raise ProjectError(f'"state:{word}" needs a manifest to compare against', hint=hint)
     then = compared.then
     return {sync.name for sync in graph.syncs if STATES[word](then.get(sync.name), compared.now[sync.name])}

@@ -1,6 +1,6 @@
-"""What syncs.yml may say: its keys, their types and their defaults. `spec_reader.py` reads the file.
+"""The keys of syncs.yml, their types and their defaults. `reader.py` reads the file.
 
-What needs a model's columns is checked in `mapping.py`, which asks `Sync.where()` for the place in the file.
+What depends on a model's columns is checked in `records/layout.py`, which asks `Sync.where()` for the location.
 """
 
 import re
@@ -35,7 +35,7 @@ SANDBOX = "sandbox"
 ModeName = Literal["users_track", "users_alias_new", "users_identify", "users_delete", "subscription_status_set"]
 RecordType = Literal["attributes", "events", "purchases"]
 Family = Literal["users_track", "users", "subscription_status_set"]
-# The table of modes has the words; they stand here again for the type checker and the JSON Schema.
+# The table of modes defines these names; they are repeated here for the type checker and the JSON Schema.
 assert (get_args(ModeName), get_args(RecordType), get_args(Family)) == (MODE_NAMES, RECORD_TYPES, tuple(RATE_LIMITS))
 
 
@@ -45,7 +45,7 @@ _DURATION = r"^\d+ (second|minute|hour|day|week|month|year)s?$"
 def _lookback(value: Any) -> Any:
     text = str(value).strip()
     if isinstance(value, bool) or not (text.isdigit() or re.match(_DURATION, text)):
-        raise ValueError('must be a time such as "1 hour", or a number for a cursor that is one')
+        raise ValueError('must be an interval such as "1 hour", or a number for an integer cursor')
     return text
 
 
@@ -58,7 +58,7 @@ def _bound(value: Any) -> Any:
     text = str(value).strip()
     number = text.removesuffix("%")
     if isinstance(value, bool) or not number.replace(".", "", 1).isdigit() or ("." in number and number == text):
-        raise ValueError('must be a number of rows, or a share such as "10%"')
+        raise ValueError('must be a number of rows, or a percentage such as "10%"')
     return text
 
 
@@ -71,7 +71,7 @@ Bound = Annotated[
 
 
 class RateLimit(_Strict):
-    """So many requests in so many seconds."""
+    """A rate limit: a number of requests per number of seconds."""
 
     requests: int = Field(gt=0)
     per_seconds: float = Field(gt=0)
@@ -86,21 +86,31 @@ RateLimits = Annotated[
 class Warehouse(_Strict):
     """Where the models are queried."""
 
-    type: Literal["duckdb"] = Field(description="the engine")
+    type: Literal["duckdb"] = Field(description="warehouse engine")
     path: str = Field(description="the DuckDB file, relative to the project; it is opened read-only")
 
 
 class BrazeConfig(_Strict):
-    """The Braze workspace that is kept true to the models."""
+    """The Braze workspace to sync to."""
 
-    type: Literal["braze"] = Field(description="the only kind there is")
-    endpoint: str = Field(description="https://rest.iad-01.braze.com, or sandbox for the local stand-in")
-    api_key: str | None = Field(None, repr=False, description="{{ env_var('BRAZE_API_KEY') }}, never the key itself")
-    max_objects_per_request: int = Field(75, ge=1, le=75, description="50 on some contracts")
-    rate_limits: dict[Family, RateLimits] = Field(
-        {}, description="what the contract says, where it says otherwise: {requests, per_seconds}, or a list of them"
+    type: Literal["braze"] = Field(description="destination type; only braze is supported")
+    endpoint: str = Field(
+        description="REST endpoint, such as https://rest.iad-01.braze.com, or sandbox for the local emulator"
     )
-    timeout_s: float = Field(30, gt=0, le=600, description="seconds to wait for an answer")
+    api_key: str | None = Field(
+        None,
+        repr=False,
+        description="API key, from the environment: {{ env_var('BRAZE_API_KEY') }}; never the key itself",
+    )
+    max_objects_per_request: int = Field(
+        75, ge=1, le=75, description="maximum objects per request; 50 on some contracts"
+    )
+    rate_limits: dict[Family, RateLimits] = Field(
+        {},
+        description="rate limits of your contract, where they differ from the defaults: {requests, per_seconds}, "
+        "or a list of them",
+    )
+    timeout_s: float = Field(30, gt=0, le=600, description="seconds to wait for a response")
 
     @field_validator("endpoint")
     @classmethod
@@ -109,21 +119,21 @@ class BrazeConfig(_Strict):
             return value
         url = urlsplit(value)
         if url.scheme not in ("http", "https") or not url.hostname:
-            raise ValueError("must be an address such as https://rest.iad-01.braze.com, or sandbox")
+            raise ValueError("must be a URL such as https://rest.iad-01.braze.com, or sandbox")
         if url.path.strip("/") or url.query:
-            raise ValueError("must end with the host: retl adds the path of each call")
+            raise ValueError("must not have a path or query: retl adds the path of each endpoint")
         if url.hostname.startswith("sdk."):
-            raise ValueError("is a host for SDKs: take the REST endpoint, rest.<instance>.braze.com")
+            raise ValueError("is an SDK endpoint: use the REST endpoint, rest.<instance>.braze.com")
         if url.scheme == "http" and url.hostname not in ("localhost", "127.0.0.1", "::1"):
-            raise ValueError("must begin with https:// (http is for addresses of this machine)")
+            raise ValueError("must start with https:// (http is allowed for loopback addresses only)")
         return value.rstrip("/")
 
     @model_validator(mode="after")
     def _key_goes_with_endpoint(self) -> Self:
         if self.endpoint == SANDBOX and self.api_key is not None:
-            raise ValueError('"api_key" has no use with "endpoint: sandbox"; leave it out')
+            raise ValueError('"api_key" is not used with "endpoint: sandbox"; remove it')
         if self.endpoint != SANDBOX and self.api_key is None:
-            raise ValueError('"api_key" is missing; write api_key: "{{ env_var(\'BRAZE_API_KEY\') }}"')
+            raise ValueError('"api_key" is missing: add api_key: "{{ env_var(\'BRAZE_API_KEY\') }}"')
         return self
 
 
@@ -136,12 +146,12 @@ def is_url(place: str) -> bool:
 
 
 class StatePlace(_Strict):
-    """Where the state of a target's syncs is kept."""
+    """Where the state of a target's syncs is stored."""
 
     path: str | None = Field(
         None,
         min_length=1,
-        description="a folder, relative to the project (.retl if absent), or a place that machines share: "
+        description="folder, relative to the project (default: .retl), or an object store for several machines: "
         "s3://bucket/path, gs://..., az://...",
     )
 
@@ -152,22 +162,22 @@ class StatePlace(_Strict):
             return value
         url = urlsplit(value)
         if url.scheme not in STORES or not url.hostname:
-            raise ValueError("must be a folder, or begin with s3://bucket, gs://bucket or az://container")
+            raise ValueError("must be a folder, or start with s3://bucket, gs://bucket or az://container")
         if url.username or url.password or url.query or url.fragment:
-            raise ValueError("must hold a bucket and a path only: credentials come from the environment")
+            raise ValueError("must contain only a bucket and a path: credentials come from the environment")
         return value.rstrip("/")
 
 
 class Target(_Strict):
-    """Where a sync runs: a warehouse and a destination. State is kept for each target."""
+    """Where a sync runs: a warehouse and a destination. Each target has its own state."""
 
     warehouse: Warehouse
     destination: BrazeConfig
-    state: StatePlace = Field(StatePlace(), description="where it is remembered what was sent")
+    state: StatePlace = Field(StatePlace(), description="where the state is stored")
 
 
 class Source(_Strict):
-    """Where the tables of `source('name', ...)` stand, when that is not the schema of the same name."""
+    """Where the tables of `source('name', ...)` are, if not in the schema of the same name."""
 
     model_config = ConfigDict(populate_by_name=True)
     database: str | None = None
@@ -175,7 +185,7 @@ class Source(_Strict):
 
 
 class DbtOwner(_Strict):
-    """Whom dbt names as the owner of exposures."""
+    """The owner of the exposures in dbt."""
 
     name: str | None = None
     email: str | None = None
@@ -190,68 +200,90 @@ class DbtOwner(_Strict):
 class Dbt(_Strict):
     """The dbt project whose models, seeds, snapshots and sources models may refer to."""
 
-    project_dir: str = Field(min_length=1, description="its folder, relative to this one")
-    target_path: str = Field("target", min_length=1, description="where in it dbt writes manifest.json")
-    owner: DbtOwner | None = Field(None, description="who answers for the syncs, for `retl exposures`: {name, email}")
+    project_dir: str = Field(min_length=1, description="dbt project folder, relative to this project")
+    target_path: str = Field("target", min_length=1, description="folder with manifest.json, relative to project_dir")
+    owner: DbtOwner | None = Field(
+        None, description="owner of the exposures that `retl exposures` generates: {name, email}"
+    )
 
 
 class Guards(_Strict):
-    """What stops a run before its first request."""
+    """Limits that block a run before its first request."""
 
-    max_removed: Bound = Field("10%", description="rows that on_removed acts on: a number, or a share of the state")
-    max_changes: Bound | None = Field(None, description="rows to send: a number, or a share of the model's rows")
-    max_requests: int | None = Field(None, ge=0, description="requests that a run may need")
-    max_data_points: int | None = Field(None, ge=0, description="data points that a run may cost")
-    empty_model: bool = Field(True, description="stop when the model returns no row and the state holds some")
+    max_removed: Bound = Field(
+        "10%",
+        description="maximum rows that on_removed may affect: a number, or a percentage of the rows in the state",
+    )
+    max_changes: Bound | None = Field(
+        None, description="maximum rows to send: a number, or a percentage of the model's rows"
+    )
+    max_requests: int | None = Field(None, ge=0, description="maximum requests of a run")
+    max_data_points: int | None = Field(None, ge=0, description="maximum data points that a run may use")
+    empty_model: bool = Field(True, description="block the run if the model returns no rows but the state has some")
 
 
 class Incremental(_Strict):
-    """A model that returns only what is new since the last run."""
+    """A model that returns only the rows that are new since the last run."""
 
-    cursor: str = Field(description="the column that says how new a row is: a time, a date or a growing whole number")
+    cursor: str = Field(
+        description="column that orders rows from old to new: a timestamp, a date or an increasing integer"
+    )
     lookback: Annotated[
         str,
         BeforeValidator(_lookback),
         WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 0}, {"type": "string", "pattern": _DURATION}]}),
-    ] = Field("0", description='read so much again, as rows may come late: "1 hour", or a number')
+    ] = Field("0", description='how far back to re-read, for rows that arrive late: "1 hour", or a number')
     retention: Annotated[str, StringConstraints(pattern=_DURATION)] | None = Field(
-        None, description='events and purchases: let go of what was sent so long ago and is not read again: "90 days"'
+        None,
+        description="events and purchases: prune rows from the state once they are this old and no longer re-read: "
+        '"90 days"',
     )
 
 
 class Sync(_Strict):
     """One entry of `syncs`: a model, a mode, a primary key, options."""
 
-    name: str = Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_-]*$", max_length=100, description="what commands call it")
-    description: str = Field("", description="for people")
-    model: str = Field(description="the file models/<model>.sql")
-    mode_name: ModeName = Field(alias="mode", description="which call is made: see the modes")
-    track_record_type: RecordType | None = Field(None, description="which array of users_track")
-    primary_key: Words | None = Field(None, min_length=1, description="columns that name a row; if absent, the mode's")
+    name: str = Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_-]*$", max_length=100, description="name used in commands")
+    description: str = Field("", description="free-text description")
+    model: str = Field(description="name of the model: the file models/<model>.sql")
+    mode_name: ModeName = Field(alias="mode", description="Braze endpoint to send to; see Modes")
+    track_record_type: RecordType | None = Field(None, description="which array of /users/track to fill")
+    primary_key: Words | None = Field(
+        None, min_length=1, description="columns that identify a row; default: those of the mode"
+    )
     pre_formatted_fields: Words = Field((), description="VARCHAR columns that hold JSON text")
     exclude_columns: Words = Field((), description="columns that are not sent, such as a primary key of your own")
-    skip_on_invalid_records: bool = Field(False, description="send the valid rows although others are invalid")
-    send: Literal["changed_columns", "all_columns"] = Field("changed_columns", description="of a changed row")
+    skip_on_invalid_records: bool = Field(False, description="send the valid rows even if others are invalid")
+    send: Literal["changed_columns", "all_columns"] = Field(
+        "changed_columns", description="what to send of a changed row"
+    )
     nulls: Literal["clear", "omit", "send"] = Field(
-        "clear", description="clear: a NULL removes what retl had set; omit: it never does; send: also in new rows"
+        "clear",
+        description="what to do with NULLs. clear: remove a value that retl had set; omit: never remove it; "
+        "send: like clear, and in new rows too",
     )
     on_removed: Literal["ignore", "clear", "delete"] = Field(
-        "ignore", description="a row left the model: leave its user alone, clear what retl had set, delete the user"
+        "ignore",
+        description="what to do when a row leaves the model. ignore: leave the user alone; "
+        "clear: remove what retl had set; delete: delete the user",
     )
     on_in_doubt: Literal["hold", "resend"] = Field(
-        "hold", description="sent, no answer came, and twice would do harm: wait for `retl resolve`, or send it again"
+        "hold",
+        description="rows sent without a response and not safe to send twice. hold: wait for `retl resolve`; "
+        "resend: send them again",
     )
-    incremental: Incremental | None = Field(None, description="the model returns only what is new: see below")
-    allow_destructive: bool = Field(False, description="needed to delete users")
+    incremental: Incremental | None = Field(None, description="the model returns only new rows; see below")
+    allow_destructive: bool = Field(False, description="required for syncs that delete users")
     after: Words = Field((), description="syncs that run before this one")
     schedule: str | None = Field(
         None,
-        description='when `retl run-due` and `retl scheduler` run it: a cron line such as "*/15 * * * *", or @daily',
+        description="when `retl run-due` and `retl scheduler` run it: a cron expression such as "
+        '"*/15 * * * *", or @daily',
     )
-    timezone: str = Field("UTC", description="whose clocks `schedule` goes by: Asia/Seoul")
-    tags: Words = Field((), description="words to select syncs by")
-    guards: Guards = Field(Guards(), description="what stops a run before its first request")
-    data_tests: tuple[DataTest, ...] = Field((), description="what holds of the model's rows, or the run stops")
+    timezone: str = Field("UTC", description="time zone of `schedule`, such as Asia/Seoul")
+    tags: Words = Field((), description="labels to select syncs by (tag:)")
+    guards: Guards = Field(Guards(), description="limits that block a run before its first request")
+    data_tests: tuple[DataTest, ...] = Field((), description="tests on the model's rows; a failed test blocks the run")
 
     _positions: Positions = PrivateAttr()
     _path: YamlPath = PrivateAttr()
@@ -259,7 +291,7 @@ class Sync(_Strict):
 
     @property
     def as_written(self) -> Mapping[str, Any]:
-        """The keys as the file has them, Jinja not worked out: no value of the environment is in it."""
+        """The keys as written in the file, Jinja not rendered: they hold no value of the environment."""
         return self._as_written
 
     @property
@@ -273,12 +305,12 @@ class Sync(_Strict):
         return Cron(self.schedule, self.timezone) if self.schedule is not None else None
 
     def where(self, *path: str | int) -> Location:
-        """The place in syncs.yml of this sync, or of what `path` leads to in it."""
+        """The location in syncs.yml of this sync, or of the value at `path` in it."""
         return self._positions.of_value((*self._path, *path))
 
 
 class File(_Strict):
-    """The top level of syncs.yml; what is inside is checked piece by piece, so that all mistakes are shown together."""
+    """The top level of syncs.yml."""
 
     version: Literal[1]
     default_target: str | None = None
@@ -292,9 +324,9 @@ class File(_Strict):
 
 @dataclass(frozen=True)
 class Spec:
-    """A checked syncs.yml, seen for one target. Its `api_key` is still a template: see `LoadedProject.api_key`.
+    """A checked syncs.yml, read for one target. Its `api_key` is still a template: see `LoadedProject.api_key`.
 
-    `chosen` is what the target says; None if it was read for its name alone.
+    `chosen` is the settings of the target; None if only its name was read.
     """
 
     target_name: str
@@ -309,10 +341,10 @@ class Spec:
 
     @property
     def target(self) -> Target:
-        """What the target says."""
+        """The settings of the target."""
         assert self.chosen, "the project was read without it"
         return self.chosen
 
     def in_target(self, *path: str) -> Location:
-        """The place in syncs.yml of what `path` leads to in the target."""
+        """The location in syncs.yml of the value at `path` in the target."""
         return self.positions.of_value(("targets", self.target_name, *path))

@@ -1,7 +1,7 @@
-"""What syncs.yml may say of tests, in dbt's words: `data_tests` of a sync, and `unit_tests`. Pure.
+"""The tests in syncs.yml, with dbt's names: `data_tests` of a sync, and `unit_tests`. Pure.
 
-data_tests    hold of the rows that a model returns, or the run stops         data_tests.py
-unit_tests    given rows, and the records that they should become             unit_tests.py
+data_tests    must be true of the rows that a model returns, or the run is blocked    plan/data_tests.py
+unit_tests    given rows, and the records that a sync should produce from them        testing/unit_tests.py
 """
 
 import re
@@ -21,12 +21,12 @@ _SCALAR = {"type": ["string", "number", "boolean"]}
 
 
 def _of_columns(value: Any) -> Any:
-    """A column, or a list of them, as the mapping that says nothing else."""
+    """A column, or a list of them, as a mapping with this key only."""
     return value if isinstance(value, dict) else {"column": value}
 
 
 def _scalar(value: Any) -> Any:
-    """A value of YAML as the text that DuckDB casts to a column's type."""
+    """A value of YAML as the string that DuckDB casts to a column's type."""
     if isinstance(value, bool):
         return str(value).lower()
     return str(value) if isinstance(value, int | float | date) else value
@@ -34,7 +34,7 @@ def _scalar(value: Any) -> Any:
 
 def _threshold(value: Any) -> Any:
     if not isinstance(value, str) or not re.match(_THRESHOLD, value):
-        raise ValueError('must compare a number of rows, as in "> 10"')
+        raise ValueError('must be a comparison such as "> 10"')
     return value
 
 
@@ -43,40 +43,44 @@ Scalar = Annotated[str, BeforeValidator(_scalar), WithJsonSchema(_SCALAR)]
 
 
 class Claim(Strict):
-    """What holds of some columns, and how bad it is where it does not."""
+    """The columns to test, and how severe a failure is."""
 
     column: Words = Field(min_length=1, description="a column of the model, or a list of them")
-    where: str | None = Field(None, min_length=1, description="SQL: only rows for which it is true are looked at")
-    severity: Literal["error", "warn"] = Field("error", description="error: the run stops before its first request")
-    error_if: Threshold = Field("!= 0", description="how many failing rows are an error")
-    warn_if: Threshold = Field("!= 0", description="how many failing rows are worth a warning")
+    where: str | None = Field(None, min_length=1, description="SQL condition: only rows that match it are tested")
+    severity: Literal["error", "warn"] = Field(
+        "error",
+        description="error: a failed test blocks the run before its first request; "
+        "warn: it is reported, and the run continues",
+    )
+    error_if: Threshold = Field("!= 0", description="number of failing rows that counts as an error")
+    warn_if: Threshold = Field("!= 0", description="number of failing rows that counts as a warning")
 
 
 class AcceptedValues(Claim):
-    """The values that a column may have; NULL is not looked at."""
+    """The accepted values of a column; NULLs are not tested."""
 
-    values: tuple[Scalar, ...] = Field(min_length=1, description="what is accepted")
+    values: tuple[Scalar, ...] = Field(min_length=1, description="the accepted values")
 
 
 _Columns = Annotated[Claim, BeforeValidator(_of_columns, json_schema_input_type=Claim | str | tuple[str, ...])]
 
 
 class DataTest(Strict):
-    """One test of the rows that a model returns. NULLs are nobody's twin, and no wrong value."""
+    """A test on the rows that a model returns. NULL never counts as a duplicate, nor as an unaccepted value."""
 
-    not_null: _Columns | None = Field(None, description="columns that have a value in every row")
-    unique: _Columns | None = Field(None, description="columns that, together, have other values in every row")
-    accepted_values: AcceptedValues | None = Field(None, description="the values that a column may have")
+    not_null: _Columns | None = Field(None, description="columns that must not be NULL")
+    unique: _Columns | None = Field(None, description="columns whose combined values must be unique")
+    accepted_values: AcceptedValues | None = Field(None, description="a column and its accepted values")
 
     @model_validator(mode="after")
     def _is_one(self) -> Self:
         if sum(claim is not None for claim in (self.not_null, self.unique, self.accepted_values)) != 1:
-            raise ValueError("holds one test an item: not_null, unique or accepted_values")
+            raise ValueError("must have exactly one test per item: not_null, unique or accepted_values")
         return self
 
     @property
     def kind(self) -> str:
-        """What the test is called."""
+        """The name of the test."""
         return next(name for name in DataTest.model_fields if getattr(self, name) is not None)
 
     @property
@@ -95,18 +99,18 @@ _INPUT = re.compile(
 
 
 def _rows(value: Any) -> Any:
-    """Rows with names that are text, as a column or key that is called 1 has to be."""
+    """Rows whose keys are strings, also where YAML reads one as a number, such as a column called 1."""
     if not isinstance(value, list):
         return value
     for number, row in enumerate(value, 1):
         if not isinstance(row, dict):
-            raise ValueError(f"must hold mappings; item {number} is none")
+            raise ValueError(f"must contain only mappings; item {number} is not one")
     return tuple({str(name): item for name, item in row.items()} for row in value)
 
 
 def _rows_or_text(value: Any) -> Any:
     if not isinstance(value, list | str | None):
-        raise ValueError("must be a list of mappings, or text")
+        raise ValueError("must be a list of mappings, or a string")
     return _rows(value)
 
 
@@ -120,24 +124,29 @@ RowsOrText = Annotated[
 class Input(Strict):
     """Rows that stand in for an input of the sync's models, or for what Braze has acknowledged (`this`)."""
 
-    input: str = Field(description="ref('name'), source('name', 'table'), or this: what Braze has acknowledged before")
-    rows: RowsOrText = Field(None, description="the rows: a list of mappings, or text for csv and sql")
-    format: Literal["dict", "csv", "sql"] = Field("dict", description="how the rows are written")
-    fixture: str | None = Field(None, description="rows in tests/fixtures/<fixture>.csv or .sql, as format says")
+    input: str = Field(
+        description="ref('name'), source('name', 'table'), or this: the rows that Braze has already acknowledged"
+    )
+    rows: RowsOrText = Field(None, description="the rows: a list of mappings, or a string for csv and sql")
+    format: Literal["dict", "csv", "sql"] = Field("dict", description="format of the rows")
+    fixture: str | None = Field(
+        None,
+        description="name of a file with the rows: tests/fixtures/<fixture>.csv or .sql, depending on format",
+    )
 
     @model_validator(mode="after")
     def _is_whole(self) -> Self:
         if not _INPUT.fullmatch(self.input.strip()):
-            raise ValueError(f"\"{self.input}\" is none of ref('name'), source('name', 'table'), this")
+            raise ValueError(f"has the input \"{self.input}\": use ref('name'), source('name', 'table') or this")
         if self.rows is not None and self.fixture is not None:
-            raise ValueError('holds "rows" or "fixture", not both')
+            raise ValueError('has both "rows" and "fixture"; only one is allowed')
         if self.fixture is not None and self.format == "dict":
-            raise ValueError('holds a "fixture", which needs "format: csv" or "format: sql"')
+            raise ValueError('has a "fixture", which requires "format: csv" or "format: sql"')
         if self.rows is not None and isinstance(self.rows, str) != (self.format != "dict"):
-            wanted = "a list of mappings" if self.format == "dict" else "text"
-            raise ValueError(f'holds "rows" that are not {wanted}, as "format: {self.format}" needs')
+            wanted = "a list of mappings" if self.format == "dict" else "a string"
+            raise ValueError(f'has "rows" that are not {wanted}, as "format: {self.format}" requires')
         if self.rows is None and self.fixture is None and not self.ref:
-            raise ValueError(f'holds no "rows" for {self.input}')
+            raise ValueError(f'has no "rows" for {self.input}')
         return self
 
     @property
@@ -165,11 +174,11 @@ def _moment(value: Any) -> Any:
         try:
             value = datetime.fromisoformat(value)
         except ValueError as error:
-            raise ValueError('must be a time such as "2026-11-23 08:15:00"') from error
+            raise ValueError('must be a timestamp such as "2026-11-23 08:15:00"') from error
     if isinstance(value, date) and not isinstance(value, datetime):
         value = datetime(value.year, value.month, value.day)
     if not isinstance(value, datetime):
-        raise ValueError('must be a time such as "2026-11-23 08:15:00"')
+        raise ValueError('must be a timestamp such as "2026-11-23 08:15:00"')
     return value if value.tzinfo else value.replace(tzinfo=UTC)
 
 
@@ -178,9 +187,9 @@ def _cursor(value: Any) -> Any:
         try:
             value = date.fromisoformat(value) if len(value) == 10 else datetime.fromisoformat(value)
         except ValueError as error:
-            raise ValueError("must be a time, a date or a whole number") from error
+            raise ValueError("must be a timestamp, a date or an integer") from error
     if isinstance(value, bool) or not isinstance(value, int | date):
-        raise ValueError("must be a time, a date or a whole number")
+        raise ValueError("must be a timestamp, a date or an integer")
     return value
 
 
@@ -189,64 +198,66 @@ Cursor = Annotated[Any, BeforeValidator(_cursor), WithJsonSchema({"type": ["stri
 
 
 class Macros(Strict):
-    """What functions and values of models stand for in a unit test."""
+    """Values of the functions and variables that models use, in a unit test."""
 
-    is_incremental: bool = Field(False, description="whether the model reads only what is new")
-    cursor: Cursor | None = Field(None, description="what cursor() stands for: a time, a date or a whole number")
-    run_started_at: Moment | None = Field(None, description="when the run began, in UTC unless it says otherwise")
-    scheduled_time: Moment | None = Field(None, description="the moment that the run stands for")
+    is_incremental: bool = Field(False, description="whether is_incremental() is true")
+    cursor: Cursor | None = Field(None, description="the value of cursor(): a timestamp, a date or an integer")
+    run_started_at: Moment | None = Field(
+        None, description="the value of run_started_at; UTC unless it has a time zone"
+    )
+    scheduled_time: Moment | None = Field(None, description="the value of scheduled_time")
 
     @model_validator(mode="after")
     def _cursor_goes_with_incremental(self) -> Self:
         if self.is_incremental == (self.cursor is None):
-            raise ValueError('has "is_incremental: true" and "cursor" together or not at all')
+            raise ValueError('must set both "is_incremental: true" and "cursor", or neither')
         return self
 
 
 class Overrides(Strict):
-    """What is other in a unit test than in a run."""
+    """What a unit test overrides."""
 
-    vars: dict[str, Any] = Field({}, description="values of var(), over those of the project")
-    env_vars: dict[str, Scalar] = Field({}, description="values of env_var(), over those of the environment")
+    vars: dict[str, Any] = Field({}, description="values for var(); override those of the project")
+    env_vars: dict[str, Scalar] = Field({}, description="values for env_var(); override the environment")
     macros: Macros = Field(Macros(), description="is_incremental, cursor, run_started_at, scheduled_time")
 
 
 class ExpectedInvalid(Strict):
-    """A row that retl is to refuse. What is not said of it is not compared."""
+    """A row that must be invalid. Omitted keys are not compared."""
 
-    key: Scalar = Field(description="the row's primary key, as `retl rejects` has it")
-    column: str | None = None
-    reason: str | None = None
+    key: Scalar = Field(description="the row's primary key, as `retl rejects` shows it")
+    column: str | None = Field(None, description="the column with the invalid value")
+    reason: str | None = Field(None, description="why the row is invalid, as `retl rejects` shows it")
 
 
 class Expect(Strict):
-    """All that should come of the given rows, in any order."""
+    """The complete expected result, in any order."""
 
-    records: Rows | None = Field(None, description="the records that go to Braze, as they stand in the request")
-    invalid: tuple[ExpectedInvalid, ...] | None = Field(None, description="the rows that retl refuses")
+    records: Rows | None = Field(None, description="the records that are sent to Braze, as in the request")
+    invalid: tuple[ExpectedInvalid, ...] | None = Field(None, description="the rows that are invalid")
 
     @model_validator(mode="after")
     def _says_something(self) -> Self:
         if self.records is None and self.invalid is None:
-            raise ValueError('needs "records" or "invalid"; "records: []" if nothing is to be sent')
+            raise ValueError('needs "records" or "invalid"; "records: []" if nothing should be sent')
         return self
 
 
 class UnitTest(Strict):
-    """Given rows, and the records that a sync should make of them."""
+    """Given rows, and the records that a sync should produce from them."""
 
-    name: str = Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_-]*$", max_length=100, description="what commands call it")
-    description: str = Field("", description="for people")
-    sync: str = Field(description="the sync that is tested, with its model")
+    name: str = Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_-]*$", max_length=100, description="name used in commands")
+    description: str = Field("", description="free-text description")
+    sync: str = Field(description="the sync under test")
     given: tuple[Input, ...] = Field((), description="the rows of each input of the model")
     overrides: Overrides = Field(Overrides(), description="vars, env_vars and macros, as in dbt")
-    expect: Expect = Field(description="what should come of it")
+    expect: Expect = Field(description="the expected result")
 
     _positions: Positions = PrivateAttr()
     _path: YamlPath = PrivateAttr()
 
     def where(self, *path: str | int) -> Location:
-        """The place in syncs.yml of this test, or of what `path` leads to in it."""
+        """The location in syncs.yml of this test, or of the value at `path` in it."""
         return self._positions.of_value((*self._path, *path))
 
     def key_at(self, *path: str | int) -> Location:

@@ -1,6 +1,6 @@
-"""YAML with the place of every key and value in it.
+"""YAML with the location of every key and value in it.
 
-`yaml.safe_load` loses the places, and keeps the last of two equal keys without a word.
+`yaml.safe_load` loses the locations, and silently keeps the last of two equal keys.
 """
 
 from collections.abc import Iterator, Mapping
@@ -14,7 +14,7 @@ from reverse_etl.errors import Location, Problem, ProjectError
 YamlPath = tuple[str | int, ...]
 # libyaml takes a tenth of the time, where PyYAML has it. What it refuses is explained by the other, in clearer words.
 _QUICK = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-_ALIAS = "while scanning an alias"  # as the parser takes a star; here it is a cron line that lost its quotes
+_ALIAS = "while scanning an alias"  # how the parser reads a star; here it is an unquoted cron expression
 
 
 class Positions:
@@ -32,9 +32,9 @@ class Positions:
         return self._closest(self._values, path)
 
     def _closest(self, marks: Mapping[YamlPath, yaml.Mark], path: YamlPath) -> Location:
-        """A default or a merged key has no place of its own: then it is that of the closest thing around it.
+        """A default or a merged key has no location of its own: then it is that of the closest key around it.
 
-        One thing that stands where a list may stand is that list's item 0.
+        A single value where a list is allowed counts as item 0 of that list.
         """
         known: YamlPath = ()
         for part in path:
@@ -48,7 +48,7 @@ class Positions:
         self._keys[path], self._values[path] = key.start_mark, value.start_mark
 
     def _walk(self, node: yaml.Node, path: YamlPath) -> Iterator[Problem]:
-        """Write down where everything stands; yield a mistake for each key that stands twice."""
+        """Record the location of everything; yield an error for each duplicate key."""
         if isinstance(node, yaml.SequenceNode):
             for index, item in enumerate(node.value):
                 self._add((*path, index), item, item)
@@ -59,8 +59,8 @@ class Positions:
                     continue
                 inner = (*path, key.value)
                 if inner in self._keys:
-                    what = f'key "{key.value}" stands here again, first in line {self._keys[inner].line + 1}'
-                    yield Problem(what, _location(self.file, key.start_mark), "keep one of the two")
+                    what = f'duplicate key "{key.value}", first defined on line {self._keys[inner].line + 1}'
+                    yield Problem(what, _location(self.file, key.start_mark), "remove one of them")
                     continue
                 self._add(inner, key, value)
                 yield from self._walk(value, inner)
@@ -83,9 +83,9 @@ def _parse(loader: Any, file: str) -> tuple[Any, Positions, list[Problem]]:
 
 
 def parse_yaml(text: str, file: str) -> tuple[Any, Positions, list[Problem]]:
-    """The document, where everything in it stands, and its keys that stand twice.
+    """The document, the locations of everything in it, and its duplicate keys.
 
-    Raises ProjectError at the line where the text is no YAML.
+    Raises ProjectError at the line where the text is not valid YAML.
     """
     try:
         with suppress(yaml.YAMLError):
@@ -94,7 +94,7 @@ def parse_yaml(text: str, file: str) -> tuple[Any, Positions, list[Problem]]:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = _location(file, mark) if mark else Location(file)
-        hint = "a text that begins with * stands in quotes" if error.context == _ALIAS else None
-        raise ProjectError(f"not YAML: {error.problem or error.context}", where, hint) from error
+        hint = "quote a string that begins with *" if error.context == _ALIAS else None
+        raise ProjectError(f"invalid YAML: {error.problem or error.context}", where, hint) from error
     except yaml.YAMLError as error:
-        raise ProjectError(f"not YAML: {str(error).splitlines()[0]}", Location(file)) from error
+        raise ProjectError(f"invalid YAML: {str(error).splitlines()[0]}", Location(file)) from error

@@ -12,7 +12,7 @@ def new(name: str) -> str:
 
 
 def changed(name: str) -> str:
-    """A flag: the column goes out with this record."""
+    """A flag: the column is sent with this record."""
     return identifier(f"changed.{name}")
 
 
@@ -41,7 +41,7 @@ def is_blank(value: str) -> str:
 
 
 def mergeable(layout: Layout) -> tuple[str, ...]:
-    """The columns whose objects may be merged in Braze, so that a key that is gone would stay there."""
+    """The columns whose objects may be merged in Braze, where a key that is gone from the model would remain."""
     return tuple(name for name in layout.tracked if layout.has(MERGE) and layout.column(name).is_json)
 
 
@@ -51,18 +51,18 @@ def present(layout: Layout, name: str) -> str:
 
 
 def is_fallback(layout: Layout, name: str) -> str:
-    """SQL for: the row is known by this e-mail or phone, as nothing that goes before it has a value."""
+    """SQL for: the row is identified by this email or phone, as no identifier before it has a value."""
     before = layout.identifiers[: layout.identifiers.index(name)]
     return " AND ".join([present(layout, name), *(f"NOT ({present(layout, other)})" for other in before)])
 
 
 def chosen(layout: Layout, name: str) -> str:
-    """SQL for: the row is known by this identifier."""
+    """SQL for: the row is identified by this identifier."""
     return present(layout, name) if name in layout.mode.exclusive else is_fallback(layout, name)
 
 
 def identity(layout: Layout, table: str) -> list[str]:
-    """What says whom a row of `table` is about: strong identifiers, and e-mail or phone where these are NULL."""
+    """What identifies the user of a row of `table`: strong identifiers, and email or phone where these are NULL."""
     parts, before = list[str](), list[str]()
     for name in layout.identifiers:
         value = column = f"{table}.{identifier(layout.columns_of(name)[0])}"

@@ -1,7 +1,7 @@
 """SQL that turns one value into JSON text, by its type. Pure: expressions in, expressions out.
 
-`to_json` of DuckDB is not enough: it writes a blank for the T of a time, NaN bare, and all digits of a FLOAT. Numbers
-are never taken through a double here, so they arrive with every digit they have.
+`to_json` of DuckDB is not enough: it writes a space for the T of a timestamp, an unquoted NaN, and all digits of a
+FLOAT. Numbers are never converted to DOUBLE here, so they keep all their digits.
 """
 
 from collections.abc import Mapping
@@ -16,9 +16,9 @@ ISO_TIME = literal("%Y-%m-%dT%H:%M:%S.%gZ")
 def json_text(value: str, of: SqlType, nested_times: bool = False, inside_object: bool = False) -> str:
     """The JSON text of `value`, or NULL where it is NULL.
 
-    A NULL inside a struct or a map is left out, as a NULL column is; inside a list it is `null`. With `nested_times`, a
-    time inside an object is `{"$time": "..."}`. NaN and infinities come out as bare words, which are no JSON: by them
-    the row is found invalid.
+    A NULL inside a struct or a map is omitted, as a NULL column is; inside a list it is `null`. With `nested_times`, a
+    timestamp inside an object is `{"$time": "..."}`. NaN and infinity become unquoted words, which are not valid JSON,
+    so that a rule finds the row invalid.
     """
     if of.family in MOMENTS:
         text = _moment(value, of)
@@ -42,7 +42,7 @@ def _moment(value: str, of: SqlType) -> str:
 
 
 def timestamp(value: str) -> str:
-    """A moment as a TIMESTAMP in UTC; the connection's time zone is UTC."""
+    """A date or timestamp as a TIMESTAMP in UTC; the connection's time zone is UTC."""
     return f"CAST({value} AS TIMESTAMP)"
 
 
@@ -72,9 +72,9 @@ def _map(value: str, of: SqlType, nested_times: bool) -> str:
 
 
 def keys_within(value: str, of: SqlType) -> str | None:
-    """SQL for the number of keys that an object sends, those of objects inside it too; 1 for an array.
+    """SQL for the number of keys that an object sends, including those of objects inside it; 1 for an array.
 
-    So Braze counts data points (user_guide: data points). None for types that do not tell: JSON and maps.
+    This is how Braze counts data points (user_guide: data points). None where the type does not say: JSON and maps.
     """
     if of.family in LISTS:
         return "1"
@@ -92,22 +92,25 @@ def _fields_within(value: str, of: SqlType) -> str | None:
     return f"({' + '.join(counts)})"
 
 
-# The ways in which JSON text is not what Braze takes, numbered from 1 as `retl_json_fault` returns them.
+# What makes JSON text unacceptable to Braze, numbered from 1 as `retl_json_fault` returns it.
 JSON_FAULTS: Mapping[int, tuple[str, str]] = {
     1: ("is not valid JSON", "find it with json_valid({column})"),
-    2: ("holds NaN or an infinity, which JSON has no word for", "use nullif() or CASE"),
-    3: ("holds a whole number beyond 64 bits", "send it as text: CAST(... AS VARCHAR)"),
-    4: ("holds a null inside, for which Braze drops the whole value", "leave the key or the element out"),
-    5: ("holds a $time that is no time, for which Braze drops the whole value", 'write {{"$time": "2026-11-23"}}'),
-    6: (f"holds a key that is empty, over {MAX_TEXT} characters, or has a blank, a dot or a $ in it", "rename the key"),
-    7: (f"holds a text of more than {MAX_TEXT} characters", f"cut it with left(..., {MAX_TEXT})"),
-    8: (f"is larger than {MAX_JSON_BYTES // 1000} KB", "send less of it"),
-    9: (f"holds more than {MAX_ARRAY_ITEMS} elements, of which Braze drops the oldest", "cut it with list_slice()"),
+    2: ("contains NaN or infinity, which JSON cannot represent", "replace it with NULL: nullif() or CASE"),
+    3: ("contains an integer that does not fit in 64 bits", "send it as a string: CAST(... AS VARCHAR)"),
+    4: ("contains a nested null; Braze drops the whole value", "omit the key or the element"),
+    5: ("contains an invalid $time; Braze drops the whole value", 'write {{"$time": "2026-11-23"}}'),
+    6: (
+        f"contains a key that is empty, longer than {MAX_TEXT} characters, or has a space, a dot or a $",
+        "rename the key",
+    ),
+    7: (f"contains a string longer than {MAX_TEXT} characters", f"truncate it with left(..., {MAX_TEXT})"),
+    8: (f"is larger than {MAX_JSON_BYTES // 1000} KB", "shorten it"),
+    9: (f"has more than {MAX_ARRAY_ITEMS} elements; Braze drops the oldest", "shorten it with list_slice()"),
 }
 
 
 def macros() -> str:
-    """The statements that make the `retl_json_...` functions known to a connection."""
+    """The statements that define the `retl_json_...` macros in a connection."""
     constants = {
         "max_text": str(MAX_TEXT),
         "max_json_bytes": str(MAX_JSON_BYTES),

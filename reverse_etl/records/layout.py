@@ -1,6 +1,6 @@
 """What each column of a model is to a sync: key, identifier, field, custom attribute, property. Pure.
 
-lay_out()   mode + the model's columns -> Layout, or every mistake between the two with its place
+lay_out()   mode + the model's columns -> Layout, or every error between the two with its location
 """
 
 from collections import Counter
@@ -21,15 +21,15 @@ ROW_NUMBER = "_retl_number"  # the number of a row among equal rows, where the w
 
 
 class Role(Enum):
-    IDENTIFIER = "says which user the record is about"
-    FIELD = "a field that Braze knows"
+    IDENTIFIER = "identifies the user of the record"
+    FIELD = "a field that Braze defines"
     EXTRA = "a custom attribute or a property"
-    UNSENT = "named in exclude_columns"
+    UNSENT = "listed in exclude_columns"
 
 
 @dataclass(frozen=True)
 class Column:
-    """A column of the model. `is_json`: its values are JSON text as they stand, or become it (lists, structs, maps)."""
+    """A column of the model. `is_json`: its values are JSON text already, or become it (lists, structs, maps)."""
 
     name: str
     type: SqlType
@@ -42,8 +42,8 @@ class Column:
 class Layout:
     """The columns of a model in their roles for one sync.
 
-    `key` names a row in the state; with `whole_row` that is all it holds, and its number among equal rows. `tracked`
-    are the columns whose change is a change of the row.
+    `key` identifies a row in the state; with `whole_row` it is the whole row, and its number among equal rows.
+    `tracked` are the columns whose change is a change of the row.
     """
 
     sync: Sync
@@ -58,14 +58,14 @@ class Layout:
 
     @property
     def stored(self) -> tuple[str, ...]:
-        """The columns that the state keeps."""
+        """The columns that the state stores."""
         names = (*self.key, *self.tracked)
         lets_go = self.sync.incremental and self.sync.incremental.retention
         return (*names, self.cursor) if lets_go and self.cursor and self.cursor not in names else names
 
     @property
     def cursor(self) -> str | None:
-        """The column that says how new a row of an incremental model is."""
+        """The column that orders the rows of an incremental model from old to new."""
         return self.sync.incremental.cursor if self.sync.incremental else None
 
     def column(self, name: str) -> Column:
@@ -80,7 +80,7 @@ class Layout:
 
     @property
     def needed(self) -> tuple[Column, ...]:
-        """The columns that are sent, and those that name a row, or say how new it is, without being sent."""
+        """The columns that are sent, and those that identify a row, or say how new it is, without being sent."""
         unsent = {*self.key, self.cursor}
         return tuple(column for column in self.columns if column.role is not Role.UNSENT or column.name in unsent)
 
@@ -90,7 +90,7 @@ class Layout:
 
     @property
     def json_columns(self) -> tuple[Column, ...]:
-        """The columns that go out as JSON text; one that holds a BLOB or such is not among them."""
+        """The columns that are sent as JSON text, except those with a BLOB or another unsendable type in them."""
         return tuple(column for column in self.sent if column.is_json and not column.type.unsendable())
 
     @property
@@ -102,7 +102,7 @@ class Layout:
 
     @property
     def flat_alias(self) -> bool:
-        """Whether the alias stands in two columns, `alias_name` and `alias_label`."""
+        """Whether the alias is in two columns, `alias_name` and `alias_label`."""
         return self.has("alias_name") and "user_alias" in self.mode.identifiers
 
     def columns_of(self, identifier: str) -> tuple[str, ...]:
@@ -110,7 +110,7 @@ class Layout:
 
 
 def lay_out(sync: Sync, model_file: str, columns: Sequence[tuple[str, SqlType]]) -> Layout:
-    """The layout of a sync over its model's columns. Raises ProjectError with all that does not fit."""
+    """The layout of a sync over its model's columns. Raises ProjectError with every column that does not fit."""
     mode, model = sync.mode, Location(model_file)
     names = [name for name, _ in columns]
     problems = [*_unknown_names(sync, names), *_bad_names(mode, sync, names, model)]
@@ -160,23 +160,24 @@ def _bad_names(mode: Mode, sync: Sync, names: Sequence[str], model: Location) ->
     for fold, count in Counter(name.casefold() for name in names).items():
         if count > 1:
             twins = ", ".join(f'"{name}"' for name in names if name.casefold() == fold)
-            yield Problem(f"the model returns {count} columns of one name: {twins}", model, "rename with AS")
+            what = f"the model returns {count} columns with the same name: {twins}"
+            yield Problem(what, model, "rename them with AS")
     for name in names:
         if name in sync.exclude_columns:
             continue
         if name.casefold().startswith(OWN_PREFIX):
-            yield Problem(
-                f'column "{name}": names that begin with {OWN_PREFIX} are for retl itself', model, "rename with AS"
-            )
+            what = f'column "{name}": the prefix {OWN_PREFIX} is reserved for retl'
+            yield Problem(what, model, "rename it with AS")
         if name not in known and name.casefold() in by_fold:
             right = by_fold[name.casefold()]
-            what = f'column "{name}": Braze knows "{right}", and takes capital letters for another name'
-            yield Problem(what, model, f'write AS {right}, or name the column in "exclude_columns"')
+            what = f'column "{name}": Braze\'s field is "{right}", and names are case-sensitive'
+            yield Problem(what, model, f'rename it with AS {right}, or list it in "exclude_columns"')
         if len(name) > MAX_TEXT:
-            yield Problem(f'column "{name[:30]}...": a name may have {MAX_TEXT} characters', model, "rename with AS")
+            what = f'column "{name[:30]}...": the name is longer than {MAX_TEXT} characters'
+            yield Problem(what, model, "rename it with AS")
         is_reserved = name not in known and (name.startswith("$") or name in mode.reserved_properties)
         if mode.extra is Extra.PROPERTY and is_reserved:
-            yield Problem(f'column "{name}" cannot be a property: Braze reserves the name', model, "rename with AS")
+            yield Problem(f'column "{name}" cannot be a property: Braze reserves the name', model, "rename it with AS")
 
 
 _TAKEN: Mapping[Shape, tuple[frozenset[str], str]] = {
@@ -194,7 +195,7 @@ _IDENTIFIER_SHAPES = {"user_alias": Shape.OBJECT, "email": Shape.TEXT, "phone": 
 
 
 def shape_of(column: Column) -> Shape | None:
-    """What Braze takes in the column; None for custom attributes and properties, which take any type."""
+    """What Braze accepts in the column; None for custom attributes and properties, which may have any type."""
     if column.field:
         return column.field.shape
     return _IDENTIFIER_SHAPES.get(column.name, Shape.ID) if column.role is Role.IDENTIFIER else None
@@ -207,12 +208,12 @@ def _bad_columns(sync: Sync, layout: Layout, model: Location) -> Iterator[Proble
         shape = shape_of(column)
         if column.role is Role.EXTRA and mode.extra is Extra.REFUSED:
             taken = [*mode.identifiers, *(field.name for field in mode.fields)]
-            close = nearest(column.name, taken) if len(taken) > 12 else f"it takes {', '.join(taken)}"
-            hint = f'{close}; leave the column out, or name it in "exclude_columns"'
-            yield Problem(f'column "{column.name}" is not taken by mode {mode.label}', model, hint)
+            close = nearest(column.name, taken) if len(taken) > 12 else f"it accepts {', '.join(taken)}"
+            hint = f'{close}; remove the column, or list it in "exclude_columns"'
+            yield Problem(f'mode {mode.label} does not accept column "{column.name}"', model, hint)
         if column.name in sync.pre_formatted_fields and not (column.type.is_nested or column.type.family == "varchar"):
             what = f'"pre_formatted_fields" in sync "{sync.name}": "{column.name}" is {column.type.text}, not JSON text'
-            yield Problem(what, sync.where("pre_formatted_fields"), "take it out of the list")
+            yield Problem(what, sync.where("pre_formatted_fields"), "remove it from the list")
         if shape is None:
             continue
         families, hint = _TAKEN[shape]
@@ -220,7 +221,7 @@ def _bad_columns(sync: Sync, layout: Layout, model: Location) -> Iterator[Proble
         pre_formatted = json_shape and column.is_json and column.type.family == "varchar"
         if (column.type.family in families and not (json_shape and column.type.unsendable())) or pre_formatted:
             continue
-        what = f'column "{column.name}" is {column.type.text}; Braze takes {shape.value}'
+        what = f'column "{column.name}" is {column.type.text}; Braze expects {shape.value}'
         yield Problem(what, model, hint.format(column.name))
 
 
@@ -230,11 +231,12 @@ def _bad_cursor(sync: Sync, layout: Layout) -> Iterator[Problem]:
         return
     inside = f'"incremental" in sync "{sync.name}"'
     if found.type.family not in MOMENTS | INTEGERS:
-        what = f'{inside}: "{found.name}" is {found.type.text}; a cursor is a time, a date or a whole number'
+        what = f'{inside}: "{found.name}" is {found.type.text}; the cursor must be a timestamp, a date or an integer'
         yield Problem(what, sync.where("incremental", "cursor"), "CAST it in the model")
     elif sync.incremental.lookback.isdigit() != (found.type.family in INTEGERS) and sync.incremental.lookback != "0":
-        what = f'{inside}: "lookback: {sync.incremental.lookback}" does not go with "{found.name}", a {found.type.text}'
-        hint = "write a number for a whole number, and a time such as 1 hour for a time or date"
+        lookback = f'"lookback: {sync.incremental.lookback}"'
+        what = f'{inside}: {lookback} does not fit cursor "{found.name}" of type {found.type.text}'
+        hint = "use a number for an integer cursor, and an interval such as 1 hour for a timestamp or date"
         yield Problem(what, sync.where("incremental", "lookback"), hint)
 
 
@@ -244,21 +246,22 @@ def _missing_columns(layout: Layout, model: Location) -> Iterator[Problem]:
     for name in dict.fromkeys(needed):
         if not layout.has(name):
             close = get_close_matches(name, [column.name for column in layout.sent], n=1)
-            hint = f"is it {close[0]}? Write AS {name}" if close else f"return it AS {name}"
+            hint = f"did you mean {close[0]}? Rename it with AS {name}" if close else f"add it to the model, AS {name}"
             yield Problem(f'mode {mode.label} needs a column "{name}"', model, hint)
     if "user_alias" in mode.identifiers:
         parts = [name for name in ALIAS_PARTS if layout.has(name)]
         if len(parts) == 1:
             other = next(name for name in ALIAS_PARTS if name not in parts)
-            yield Problem(f'column "{parts[0]}" needs "{other}" beside it', model, "an alias is a name and a label")
+            hint = "add it: an alias consists of a name and a label"
+            yield Problem(f'column "{parts[0]}" requires column "{other}"', model, hint)
         if parts and layout.has("user_alias"):
-            yield Problem('columns "user_alias" and "alias_name" say the same', model, "keep one of the two")
+            yield Problem('columns "user_alias" and "alias_name" both define the alias', model, "remove one of them")
     if mode.identifiers and not layout.identifiers:
         hint = f"add one of: {', '.join(mode.identifiers)} (or alias_name with alias_label)"
-        yield Problem(f"mode {mode.label} needs a column that says which user a row is about", model, hint)
+        yield Problem(f"mode {mode.label} needs a column that identifies the user", model, hint)
     if layout.sync.on_removed == "delete" and not set(layout.identifiers) & set(STRONG):
         what = f'"on_removed: delete" in sync "{layout.sync.name}" needs a column external_id, user_alias or braze_id'
-        yield Problem(what, layout.sync.where("on_removed"), "Braze deletes users by these")
+        yield Problem(what, layout.sync.where("on_removed"), "add one of them: Braze deletes users by one of these")
 
 
 def _with_key(layout: Layout, model: Location) -> tuple[Layout, list[Problem]]:
@@ -271,8 +274,8 @@ def _with_key(layout: Layout, model: Location) -> tuple[Layout, list[Problem]]:
     elif not key:
         candidates = [name for name in layout.identifiers if name in mode.exclusive] or list(layout.identifiers[:1])
         if len(candidates) > 1:
-            what = f"the model has several identifiers ({', '.join(candidates)}): none of them names every row"
-            problems.append(Problem(what, sync.where(), 'say what does: "primary_key: ..."'))
+            what = f"the model has several identifiers ({', '.join(candidates)}), and none of them identifies every row"
+            problems.append(Problem(what, sync.where(), 'set "primary_key" to the columns that identify a row'))
         named = [part for name in candidates for part in layout.columns_of(name)]
         key = (*named, *mode.key_fields)
     tracked = [

@@ -44,8 +44,8 @@ CREATE OR REPLACE TEMP MACRO retl_json_bones_fault(bones, in_attribute) AS
         ELSE 0
     END;
 
--- 0, or the number of the first fault of a JSON document (see JSON_FAULTS in values.py).
--- Each dear check stands behind a cheap one that lets nothing wrong through: most documents meet cheap ones only.
+-- 0, or the number of the first fault of a JSON document (see JSON_FAULTS in json_text.py).
+-- Every expensive check is guarded by a cheap one that misses no fault: most documents only run the cheap ones.
 CREATE OR REPLACE TEMP MACRO retl_json_fault(document, in_attribute) AS
     CASE
         WHEN document IS NULL THEN 0

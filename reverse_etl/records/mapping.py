@@ -3,14 +3,14 @@
 outbox_sql(layout, changes)
 
     changes    kind, known, "new.<column>", "changed.<column>", "lost.<column>"       what a diff yields
-      │        + "json.<column>", "time.<column>"                                     values that take some work, once
+      │        + "json.<column>", "time.<column>"                                     costly values, computed once
       │        + "fault.<column>", property_keys, properties
       │        + problem                                                              0, or the number of a rule
       ▼
     outbox     key, kind, known, call, envelope, body, idempotent, attributes, data_points, problem,
                "new.<stored column>", "changed.<tracked column>"; cursor, of incremental models
 
-A request body is an envelope, the bodies of its records with commas between, and `closing()`.
+A request body is an envelope, the bodies of its records separated by commas, and `closing()`.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -41,7 +41,7 @@ def value_text(layout: Layout, name: str, value: str) -> str:
 
 
 def outbox_sql(layout: Layout, changes: str) -> str:
-    """A SELECT of one record for each row of `changes`; `problem` is 0 or counts from 1 in `rules(layout)`."""
+    """A SELECT of one record per row of `changes`; `problem` is 0, or the number of the rule, from 1."""
     prepared = _select(changes, {**_times(layout), **_json_texts(layout)})
     examined = _select(prepared, {**_faults(layout), **_properties(layout)})
     conditions = " ".join(f"WHEN {rule.condition} THEN {number}" for number, rule in enumerate(rules(layout), 1))
@@ -66,7 +66,7 @@ def outbox_sql(layout: Layout, changes: str) -> str:
 
 
 def order_sql(layout: Layout) -> str:
-    """The ORDER BY that brings records of one envelope together; empty where there is only one."""
+    """The ORDER BY that groups records of one envelope; empty where there is only one."""
     has_several = len(layout.mode.slots) > 1 or layout.mode.group or _deletes(layout)
     return f"ORDER BY call <> {literal(layout.mode.call.path)}, call, envelope" if has_several else ""
 
@@ -92,7 +92,7 @@ def _times(layout: Layout) -> dict[str, str]:
 
 
 def _time(column: Column) -> str:
-    """The moment in a column, or NULL where it cannot be read: unix seconds, ISO 8601 text, or a type of time."""
+    """The timestamp in a column, or NULL where it is invalid: unix seconds, an ISO 8601 string, or a timestamp type."""
     value = new(column.name)
     if column.type.family in INTEGERS:
         moment = f"make_timestamp(CAST({value} AS BIGINT) * 1000000)"
@@ -136,7 +136,7 @@ def _properties(layout: Layout) -> dict[str, str]:
 
 
 def _value(layout: Layout, column: Column) -> str:
-    """The JSON text that goes out for a column; NULL for NULL."""
+    """The JSON text that is sent for a column; NULL for NULL."""
     shape, value = shape_of(column), new(column.name)
     if column in layout.json_columns:
         return json_of(column.name)
@@ -208,16 +208,16 @@ def _identifier_value(layout: Layout, name: str) -> str:
 def _identifier_members(layout: Layout) -> Iterator[str]:
     for name in layout.identifiers:
         if layout.mode.field(name):
-            continue  # an e-mail or phone of a profile is a field as well: see _members
+            continue  # an email or phone of a profile is a field as well: see _members
         member = f"{_label(name)} || {_identifier_value(layout, name)}"
         yield member if name in layout.mode.exclusive else f"CASE WHEN {is_fallback(layout, name)} THEN {member} END"
     if layout.sync.on_removed == "clear":
-        # Clearing must not bring back a user who is gone from Braze.
+        # Clearing must not recreate a user who no longer exists in Braze.
         yield """CASE WHEN kind = 'removed' THEN '"_update_existing_only":true' END"""
 
 
 def _members(layout: Layout) -> Iterator[str]:
-    """The `"name":value` texts of a record, each NULL where it is left out."""
+    """The `"name":value` members of a record, NULL where one is omitted."""
     as_property = layout.extras if layout.mode.extra is Extra.PROPERTY else ()
     for column in layout.sent:
         if column.role is Role.IDENTIFIER or column.name == "properties" or column in as_property:
@@ -242,11 +242,11 @@ def _goes(layout: Layout, column: Column) -> str:
 
 
 def _key_goes(layout: Layout) -> str:
-    """An attribute that is part of the primary key cannot change: it goes out with a new row."""
+    """An attribute that is part of the primary key cannot change: it is sent with a new row."""
     return "kind <> 'removed'" if layout.sync.send == "all_columns" else "kind = 'added'"
 
 
-# --- what is said of a record ----------------------------------------------------------------------------------------
+# --- what is known of a record ---------------------------------------------------------------------------------------
 
 
 def _idempotent(layout: Layout) -> str:
@@ -274,7 +274,7 @@ def _written(layout: Layout) -> Iterator[tuple[Column, str]]:
         name = column.name
         if column.role is Role.IDENTIFIER and not column.field:
             continue
-        if name in layout.identifiers:  # an e-mail or phone that says whom the row is about writes nothing
+        if name in layout.identifiers:  # an email or phone that identifies the user writes nothing
             if name in layout.tracked:
                 yield column, f"{changed(name)} AND NOT ({is_fallback(layout, name)})"
         elif name in layout.tracked:
@@ -284,7 +284,7 @@ def _written(layout: Layout) -> Iterator[tuple[Column, str]]:
 
 
 def _data_points(layout: Layout) -> str:
-    """SQL for what a record costs where the contract is billed by data points."""
+    """SQL for the cost of a record on contracts billed by data points."""
     cost = layout.mode.cost
     if cost is Cost.ATTRIBUTES:
         billed = [(column, flag) for column, flag in _written(layout) if not (column.field and column.field.free)]
@@ -303,9 +303,9 @@ def _points(layout: Layout, column: Column) -> str:
 
 
 def key_text(key: Sequence[str], value: Callable[[str], str], has_number: bool = True) -> str:
-    """SQL for a row's key as people see it: its value, a JSON array of several, or a digest of a whole row.
+    """SQL for a row's key as users see it: its value, a JSON array of several, or a digest of a whole row.
 
-    `value` makes the SQL of a column's value from its name. A whole row, among whose columns ROW_NUMBER is, has its
+    `value` returns the SQL of a column's value, given its name. A whole row, among whose columns ROW_NUMBER is, has its
     number among equals behind the digest; where nobody has numbered the rows, `has_number` is false.
     """
     if ROW_NUMBER in key:

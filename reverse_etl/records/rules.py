@@ -1,7 +1,7 @@
 """What makes a row invalid before it is sent: the rules of a layout, as SQL over its changes. Pure.
 
-Braze answers success to several of these and drops the value, so they are found here, with the column and a way out.
-A rule names columns and never values.
+Braze responds "success" to several of these and drops the value, so retl finds them first, and reports the column and a
+hint. A rule names columns, never values.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -28,7 +28,7 @@ from reverse_etl.sql.types import BEYOND_64_BITS, FLOATS, INTEGERS, MOMENTS
 
 @dataclass(frozen=True)
 class Rule:
-    """Makes a row invalid where `condition` holds (SQL over what `mapping.py` prepares); `hint` is the way out."""
+    """Makes a row invalid where `condition` is true (SQL over what `mapping.py` prepares); `hint` is how to fix it."""
 
     condition: str
     column: str
@@ -50,18 +50,20 @@ def _identifier_rules(layout: Layout) -> Iterator[Rule]:
     if not names:
         return
     anyone = " OR ".join(f"({present(layout, name)})" for name in names)
-    reason = "is missing" if len(names) == 1 else f"is missing, and so is each of {', '.join(names[1:])}"
-    yield Rule(f"NOT ({anyone})", names[0], reason, f"leave such rows out: WHERE {names[0]} IS NOT NULL")
+    others = f"{'is' if len(names) == 2 else 'are'} {', '.join(names[1:])}"
+    reason = "is missing" if len(names) == 1 else f"is missing, and so {others}"
+    yield Rule(f"NOT ({anyone})", names[0], reason, f"exclude these rows: WHERE {names[0]} IS NOT NULL")
     exclusive = [name for name in names if name in layout.mode.exclusive]
     if len(exclusive) > 1:
         count = " + ".join(f"CAST({present(layout, name)} AS INTEGER)" for name in exclusive)
-        reason = f"has a value, and so has another of {', '.join(exclusive)}"
+        # The first of them may be NULL itself, where two others are set.
+        reason = f"is ambiguous: more than one of {', '.join(exclusive)} is set"
         yield Rule(f"{count} > 1", exclusive[0], reason, "set all but one of them to NULL")
     for name in names:
         if name == "user_alias":
             yield from _alias_rules(layout)
         else:
-            hint = f"leave such rows out: WHERE trim({name}) <> ''"
+            hint = f"exclude these rows: WHERE trim({name}) <> ''"
             yield Rule(f"{chosen(layout, name)} AND {is_blank(new(name))}", name, "is empty", hint)
 
 
@@ -72,7 +74,7 @@ def _alias_rules(layout: Layout) -> Iterator[Rule]:
             value = f"json_extract_string(TRY_CAST({json_of('user_alias')} AS JSON), '$.{part}')"
             column, reason = "user_alias", f"has no {part}"
         condition = f"{present(layout, 'user_alias')} AND ({value} IS NULL OR {is_blank(value)})"
-        yield Rule(condition, column, reason, "an alias needs alias_name and alias_label")
+        yield Rule(condition, column, reason, "set both alias_name and alias_label")
 
 
 # --- columns ---------------------------------------------------------------------------------------------------------
@@ -82,8 +84,8 @@ def _column_rules(column: Column) -> Iterator[Rule]:
     name = column.name
     unsendable = column.type.unsendable()
     if unsendable:
-        reason = f"is a {unsendable.text}, which has no form in JSON"
-        yield Rule(f"{new(name)} IS NOT NULL", name, reason, 'CAST it to VARCHAR, or name it in "exclude_columns"')
+        reason = f"is of type {unsendable.text}, which JSON cannot represent"
+        yield Rule(f"{new(name)} IS NOT NULL", name, reason, 'CAST it to VARCHAR, or list it in "exclude_columns"')
     elif column.is_json:
         for number, (reason, hint) in JSON_FAULTS.items():
             yield Rule(f"{fault_of(name)} = {number}", name, reason, hint.format(column=name))
@@ -94,7 +96,7 @@ def _column_rules(column: Column) -> Iterator[Rule]:
 
 
 def _plain_rules(column: Column) -> Iterator[Rule]:
-    """Of a custom attribute or a property that is neither list nor object."""
+    """The rules of a custom attribute or a property that is neither list nor object."""
     name, value, family = column.name, new(column.name), column.type.family
     if family == "varchar":
         yield _not_longer(name, MAX_TEXT)
@@ -103,25 +105,26 @@ def _plain_rules(column: Column) -> Iterator[Rule]:
     elif family in BEYOND_64_BITS:
         in_range = f"TRY_CAST({value} AS HUGEINT) BETWEEN -9223372036854775808 AND 18446744073709551615"
         condition = f"{value} IS NOT NULL AND NOT coalesce({in_range}, false)"
-        yield Rule(condition, name, "is a whole number beyond 64 bits", f"send it as text: CAST({name} AS VARCHAR)")
+        hint = f"send it as a string: CAST({name} AS VARCHAR)"
+        yield Rule(condition, name, "is an integer that does not fit in 64 bits", hint)
     elif family in MOMENTS:
         yield _in_years(name)
 
 
 def _not_longer(name: str, most: int) -> Rule:
     condition = f"length(CAST({new(name)} AS VARCHAR)) > {most}"
-    return Rule(condition, name, f"is longer than {most} characters", f"left({name}, {most})")
+    return Rule(condition, name, f"is longer than {most} characters", f"truncate it: left({name}, {most})")
 
 
 def _finite(name: str) -> Rule:
     hint = f"CASE WHEN isfinite({name}) THEN {name} END"
-    return Rule(f"NOT isfinite({new(name)})", name, "is NaN or infinite, which JSON has no word for", hint)
+    return Rule(f"NOT isfinite({new(name)})", name, "is NaN or infinite, which JSON cannot represent", hint)
 
 
 def _in_years(name: str) -> Rule:
     condition = f"NOT isfinite({new(name)}) OR year({new(name)}) NOT BETWEEN 0 AND 9999"
     hint = f"CASE WHEN year({name}) BETWEEN 0 AND 9999 THEN {name} END"
-    return Rule(condition, name, "is not in the years 0 to 9999", hint)
+    return Rule(condition, name, "is outside the years 0 to 9999", hint)
 
 
 # --- fields ----------------------------------------------------------------------------------------------------------
@@ -130,21 +133,24 @@ def _in_years(name: str) -> Rule:
 def _field_rules(column: Column, field: Field) -> Iterator[Rule]:
     name, value, text = column.name, new(column.name), f"CAST({new(column.name)} AS VARCHAR)"
     if field.required:
-        yield Rule(f"{value} IS NULL", name, "is missing", f"leave such rows out: WHERE {name} IS NOT NULL")
+        yield Rule(f"{value} IS NULL", name, "is missing", f"exclude these rows: WHERE {name} IS NOT NULL")
     if field.shape is Shape.ID:
         yield Rule(is_blank(value), name, "is empty", f"nullif(trim({name}), '')")
     if field.choices:
         listed = ", ".join(map(literal, field.choices))
         reason = f"is not one of {', '.join(field.choices)}"
-        yield Rule(f"{text} NOT IN ({listed})", name, reason, f"CASE WHEN {name} IN ({listed}) THEN {name} END")
+        # To drop other values would lose opt-outs under another name.
+        yield Rule(
+            f"{text} NOT IN ({listed})", name, reason, f"map it to one of these: CASE {name} WHEN ... THEN ... END"
+        )
     if field.pattern:
         condition = f"NOT regexp_full_match({text}, {literal(field.pattern)})"
-        yield Rule(condition, name, f"is not of the form {field.pattern}", f"upper(trim({name}))")
+        yield Rule(condition, name, f"does not match {field.pattern}", f"upper(trim({name}))")
     if field.max_length:
         yield _not_longer(name, field.max_length)
     if field.low is not None and field.high is not None:
         condition = f"{value} NOT BETWEEN {field.low} AND {field.high}"
-        yield Rule(condition, name, f"is not between {field.low} and {field.high}", "split such a row into several")
+        yield Rule(condition, name, f"is not between {field.low} and {field.high}", "split the row into several")
     if field.shape in _SHAPE_RULES:
         yield from _SHAPE_RULES[field.shape](column)
 
@@ -156,7 +162,7 @@ def _number_rules(column: Column) -> Iterator[Rule]:
 
 def _boolean_rules(column: Column) -> Iterator[Rule]:
     if column.type.family == "varchar":
-        value, hint = new(column.name), f"TRY_CAST({column.name} AS BOOLEAN)"
+        value, hint = new(column.name), f"map it to true or false: CASE {column.name} WHEN ... THEN ... END"
         condition = f"{value} IS NOT NULL AND TRY_CAST({value} AS BOOLEAN) IS NULL"
         yield Rule(condition, column.name, "is neither true nor false", hint)
 
@@ -164,8 +170,8 @@ def _boolean_rules(column: Column) -> Iterator[Rule]:
 def _time_rules(column: Column) -> Iterator[Rule]:
     name, moment = column.name, time_of(column.name)
     is_time = f"coalesce(isfinite({moment}) AND year({moment}) BETWEEN 0 AND 9999, false)"
-    hint = "unix time is in seconds" if column.type.family in INTEGERS else f"TRY_CAST({name} AS TIMESTAMPTZ)"
-    yield Rule(f"{new(name)} IS NOT NULL AND NOT {is_time}", name, "is no time that can be read", hint)
+    hint = "use unix time in seconds" if column.type.family in INTEGERS else f"TRY_CAST({name} AS TIMESTAMPTZ)"
+    yield Rule(f"{new(name)} IS NOT NULL AND NOT {is_time}", name, "is not a valid time", hint)
 
 
 def _date_rules(column: Column) -> Iterator[Rule]:
@@ -173,7 +179,7 @@ def _date_rules(column: Column) -> Iterator[Rule]:
     if column.type.family == "varchar":
         looks_right = f"regexp_full_match({value}, '[0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}')"
         condition = f"NOT ({looks_right} AND TRY_CAST({value} AS DATE) IS NOT NULL)"
-        yield Rule(condition, name, "is no date of the form 2026-11-23", f"TRY_CAST({name} AS DATE)")
+        yield Rule(condition, name, "is not a valid date of the form 2026-11-23", f"TRY_CAST({name} AS DATE)")
     else:
         yield _in_years(name)
 
@@ -188,7 +194,7 @@ def _array_rules(column: Column) -> Iterator[Rule]:
 
 def _begins_with(column: Column, opening: str, what: str) -> Rule:
     condition = f"NOT regexp_matches({json_of(column.name)}, '^\\s*\\{opening}')"
-    return Rule(condition, column.name, f"is not a JSON {what}", f"look at json_type({column.name})")
+    return Rule(condition, column.name, f"is not a JSON {what}", f"check it with json_type({column.name})")
 
 
 _SHAPE_RULES: Mapping[Shape, Callable[[Column], Iterator[Rule]]] = {
@@ -210,20 +216,20 @@ def _property_rules(layout: Layout) -> Iterator[Rule]:
     if layout.has("properties"):
         reserved = layout.mode.reserved_properties
         condition = f"list_has_any(property_keys, [{', '.join(map(literal, reserved))}])"
-        reason = f"holds a key that Braze reserves: one of {', '.join(reserved)}"
+        reason = f"contains a key that is reserved by Braze: one of {', '.join(reserved)}"
         yield Rule(condition, "properties", reason, "rename the key")
         for column in layout.extras:
             condition = f"{new(column.name)} IS NOT NULL AND list_contains(property_keys, {literal(column.name)})"
-            yield Rule(condition, column.name, 'stands in "properties" as well', "keep one of the two")
+            yield Rule(condition, column.name, 'is also a key in "properties"', "remove one of them")
         of_columns = "".join(f" + CAST({new(column.name)} IS NOT NULL AS INTEGER)" for column in layout.extras)
-        reason = f"are more than {MAX_PROPERTIES}, and Braze ignores the rest"
-        yield Rule(f"len(property_keys){of_columns} > {MAX_PROPERTIES}", "properties", reason, "send fewer")
-    reason = f"are larger than {MAX_JSON_BYTES // 1000} KB together"
-    yield Rule(f"strlen(properties) > {MAX_JSON_BYTES}", "properties", reason, "send less")
+        reason = f"has more than {MAX_PROPERTIES} entries; Braze ignores the rest"
+        yield Rule(f"len(property_keys){of_columns} > {MAX_PROPERTIES}", "properties", reason, "send fewer properties")
+    reason = f"is larger than {MAX_JSON_BYTES // 1000} KB in total"
+    yield Rule(f"strlen(properties) > {MAX_JSON_BYTES}", "properties", reason, "send fewer or shorter properties")
 
 
 def _merge_rules(layout: Layout) -> Iterator[Rule]:
     for name in mergeable(layout):
         condition = f"TRY_CAST({new(MERGE)} AS BOOLEAN) AND {lost(name)}"
-        reason = "lost a key that Braze has, and a merge cannot take a key away"
-        yield Rule(condition, name, reason, f"set {MERGE} to false for such a row: then the object is replaced")
+        reason = "no longer has a key that is in Braze, and a merge cannot remove keys"
+        yield Rule(condition, name, reason, f"set {MERGE} to false for this row, so that the whole object is replaced")

@@ -1,4 +1,4 @@
-"""The project that `retl init` writes: small, and it works."""
+"""The project that `retl init` writes: small, and ready to run."""
 
 from importlib.resources import as_file, files
 from pathlib import Path
@@ -20,10 +20,10 @@ FILES = (
 
 
 def write_starter(folder: Path) -> list[Path]:
-    """Write the project into `folder`; the files written. Raises ProjectError rather than write over anything."""
+    """Write the project into `folder`; returns the files written. Raises ProjectError rather than overwrite a file."""
     there = [name for name in (*FILES, SCHEMA_FILE) if (folder / name).exists()]
     if there:
-        raise ProjectError(f"{folder / there[0]} is there already", hint="name an empty folder: retl init my_project")
+        raise ProjectError(f"{folder / there[0]} already exists", hint="use an empty folder: `retl init my_project`")
     written = []
     with as_file(files(__name__) / "project") as source:
         texts = {name: (source / name.removeprefix(".")).read_text(encoding="utf-8") for name in FILES}
@@ -33,6 +33,6 @@ def write_starter(folder: Path) -> list[Path]:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_text(text, encoding="utf-8")
             except OSError as error:
-                raise ProjectError(f"{path} cannot be written: {error.strerror}") from error
+                raise ProjectError(f"cannot write {path}: {error.strerror}") from error
             written.append(path)
     return written

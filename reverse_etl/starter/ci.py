@@ -17,25 +17,25 @@ _NEEDED = re.compile(r"""\benv_var\(\s*['"](\w+)['"]\s*\)""")  # without a defau
 
 
 def refuse_second(folder: Path) -> Path:
-    """Where the workflow goes: at the top of the repository that `folder` is in, or else in `folder`.
+    """Where the workflow goes: in the root of the repository that `folder` is in, or else in `folder`.
 
-    Raises ProjectError if there is one already.
+    Raises ProjectError if it already exists.
     """
     path = _top(folder) / ".github" / "workflows" / "retl.yml"
     if path.exists():
-        raise ProjectError(f"{path} is there already", hint="move it aside, then compare the two")
+        raise ProjectError(f"{path} already exists", hint="move it away, run this again, then compare the two")
     return path
 
 
 def write_workflow(folder: Path) -> Path:
-    """Write the workflow for the project in `folder`; its path. Raises ProjectError rather than write over one."""
+    """Write the workflow for the project in `folder`; returns its path. Raises ProjectError if it already exists."""
     path = refuse_second(folder)
     text = filled_in((folder / SPEC_FILE).read_text(encoding="utf-8"), _place(folder), installed_from())
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
     except OSError as error:
-        raise ProjectError(f"{path} cannot be written: {error.strerror}") from error
+        raise ProjectError(f"cannot write {path}: {error.strerror}") from error
     return path
 
 
@@ -55,7 +55,7 @@ def filled_in(spec: str, place: str, package: str) -> str:
 
 
 def installed_from() -> str:
-    """What to give to pip for the retl that runs now; empty if it is a folder of this machine."""
+    """What pip must install to get the retl that is running; empty if it was installed from a local folder."""
     installed = distribution(DISTRIBUTION)
     origin = json.loads(installed.read_text("direct_url.json") or "{}")
     if "vcs_info" in origin:
@@ -67,15 +67,17 @@ def installed_from() -> str:
 
 
 def _review_target(spec: str) -> str:
-    """The first target that sends to the stand-in."""
+    """The first target that sends to the sandbox."""
     try:
         targets = yaml.safe_load(spec)["targets"]
         found = [name for name, target in targets.items() if target["destination"]["endpoint"] == SANDBOX]
     except (yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
-        raise ProjectError(f"the targets of {SPEC_FILE} cannot be read", hint="`retl ls` says what is wrong") from error
+        what = f"cannot read the targets of {SPEC_FILE}"
+        raise ProjectError(what, hint="run `retl ls` to see the errors") from error
     if not found:
         hint = "add one: sandbox: {warehouse: ..., destination: {type: braze, endpoint: sandbox}}"
-        raise ProjectError(f"no target of {SPEC_FILE} has endpoint: {SANDBOX} to plan pull requests for", hint=hint)
+        what = f"no target in {SPEC_FILE} has endpoint: {SANDBOX}, which plans of pull requests need"
+        raise ProjectError(what, hint=hint)
     return str(found[0])
 
 

@@ -1,4 +1,4 @@
-"""retl test: given rows in, records out, compared with what is expected. Sends nothing, and reads no table.
+"""retl test: given rows in, records out, compared with the expected ones. Sends nothing, and reads no table.
 
 unit_tests.py   runs them
 fixtures.py     given rows as SQL

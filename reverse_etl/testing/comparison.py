@@ -1,7 +1,6 @@
-"""What was expected of a unit test, against what came of it. Pure: records in, differences out.
+"""The expected result of a unit test, compared with the actual one. Pure: records in, differences out.
 
-Records are compared whole and in any order. A record that is there but differs is told apart from one that is missing
-by what says whom or what it is about.
+Records are compared completely and in any order. The identifier of a record decides whether it differs or is missing.
 """
 
 import json
@@ -15,7 +14,7 @@ from reverse_etl.plan.outbox import InvalidRow
 from reverse_etl.project.spec_tests import ExpectedInvalid
 from reverse_etl.testing.fixtures import text_of
 
-# What a record is about, as far as it can be told; the first that two records share tells that they are one.
+# What identifies a record; two records with the same value of the first one they have are the same record.
 _IDENTITY = (
     *("external_id", "user_alias", "braze_id", "email", "phone", "alias_name", "external_ids", "emails", "phones"),
     *("user_aliases", "braze_ids"),
@@ -25,11 +24,11 @@ _NOTHING = object()
 
 @dataclass(frozen=True)
 class Difference:
-    """One way in which a test is not met.
+    """One difference between the expected and the actual result of a test.
 
     what: differs | missing | unexpected | invalid row missing | invalid row unexpected. `record` is JSON: the record,
-    or the row, or what the record is about if it differs. Then `members` has (expected, actual) by path, in JSON, and
-    None where there is nothing.
+    or the row, or the identifier of the record if it differs. Then `members` has (expected, actual) by path, in JSON,
+    and None where a value is missing.
     """
 
     what: str
@@ -38,7 +37,7 @@ class Difference:
 
 
 def differences(expected: Sequence[Any], actual: Sequence[Any]) -> list[Difference]:
-    """How the records that came differ from those that were expected; empty if they do not."""
+    """The differences between the expected and the actual records; empty if there are none."""
     wanted, came = [plain(record) for record in expected], list(actual)
     for record in list(wanted):
         twin = next((other for other in came if _same(record, other)), None)
@@ -58,7 +57,7 @@ def differences(expected: Sequence[Any], actual: Sequence[Any]) -> list[Differen
 
 
 def invalid_differences(expected: Sequence[ExpectedInvalid], actual: Sequence[InvalidRow]) -> list[Difference]:
-    """How the rows that were refused differ from those that were to be."""
+    """The differences between the rows that must be invalid and those that are."""
     rest, found = list(actual), []
     for row in expected:
         wanted = row.model_dump(exclude_none=True)
@@ -72,7 +71,7 @@ def invalid_differences(expected: Sequence[ExpectedInvalid], actual: Sequence[In
 
 
 def plain(value: Any) -> Any:
-    """A value of YAML as it stands in a record: dates and times as text, numbers with all their digits."""
+    """A value of YAML as it is in a record: dates and timestamps as strings, numbers with all their digits."""
     if isinstance(value, dict):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -83,7 +82,7 @@ def plain(value: Any) -> Any:
 
 
 def json_of(value: Any) -> str:
-    """The JSON text of a record, with every digit of its numbers."""
+    """The JSON text of a record, with all digits of its numbers."""
     if isinstance(value, dict):
         return "{" + ", ".join(f"{json_of(key)}: {json_of(item)}" for key, item in value.items()) + "}"
     if isinstance(value, list):
@@ -92,7 +91,7 @@ def json_of(value: Any) -> str:
 
 
 def _same(one: Any, other: Any) -> bool:
-    """Equal in JSON: 1 is 1.0, and is not true."""
+    """Equal in JSON: 1 equals 1.0, and does not equal true."""
     if isinstance(one, dict) and isinstance(other, dict):
         return one.keys() == other.keys() and all(_same(one[key], other[key]) for key in one)
     if isinstance(one, list) and isinstance(other, list):

@@ -1,8 +1,8 @@
-"""Rows that a unit test gives, as a SELECT that stands in for a model, a seed, a source or the state. Pure.
+"""The given rows of a unit test, as a SELECT that replaces a model, a seed, a source or the state. Pure.
 
-The types of columns are those of what the rows stand in for, where that is known. Otherwise they are those of the
-values in YAML: whole numbers are BIGINT, others DOUBLE, texts VARCHAR, lists LIST, mappings STRUCT, and dates and times
-without quotes DATE and TIMESTAMP.
+The types of columns are those of what the rows replace, where that is known. Otherwise they are those of the values in
+YAML: integers are BIGINT, other numbers DOUBLE, strings VARCHAR, lists LIST, mappings STRUCT, and unquoted dates and
+timestamps DATE and TIMESTAMP.
 """
 
 import csv
@@ -14,14 +14,15 @@ from typing import Any
 
 from reverse_etl.sql.quoting import identifier, literal
 from reverse_etl.sql.types import SqlType
+from reverse_etl.words import count
 
 Rows = Sequence[Mapping[str, Any]]
 
 
 def rows_sql(rows: Rows, types: Mapping[str, SqlType] | None) -> str:
-    """A SELECT of the rows. `types` are all columns there are, or None if nobody knows them.
+    """A SELECT of the rows. `types` are all columns there are, or None if they are unknown.
 
-    A column that a row leaves out is NULL. Names are matched as DuckDB does, in any case.
+    A column that a row omits is NULL. Names are case-insensitive, as in DuckDB.
     """
     names = list(types) if types is not None else list({name.casefold(): name for row in rows for name in row}.values())
     columns = ", ".join(map(identifier, names))
@@ -37,7 +38,7 @@ def rows_sql(rows: Rows, types: Mapping[str, SqlType] | None) -> str:
 
 
 def unknown_columns(rows: Rows, types: Mapping[str, SqlType] | None) -> dict[str, int]:
-    """The columns of rows that are not among `types`, each with the number of the first row that has it."""
+    """The columns of rows that are not in `types`, with the index of the first row that has one."""
     if types is None:
         return {}
     known = {name.casefold() for name in types}
@@ -50,17 +51,17 @@ def unknown_columns(rows: Rows, types: Mapping[str, SqlType] | None) -> dict[str
 
 
 def csv_rows(text: str) -> list[dict[str, str | None]]:
-    """The rows of a CSV text with a heading; an empty field is NULL. Raises ValueError for a row of another width."""
+    """The rows of CSV text with a header; an empty field is NULL. Raises ValueError for a row of another width."""
     lines = [line for line in csv.reader(io.StringIO(text.strip()), skipinitialspace=True) if line]
     heading, *rows = lines or [[]]
     for number, row in enumerate(rows, 1):
         if len(row) != len(heading):
-            raise ValueError(f"row {number} has {len(row)} fields, the heading {len(heading)}")
+            raise ValueError(f"row {number} has {count(len(row), 'field')}, but the header has {len(heading)}")
     return [dict(zip(heading, (field or None for field in row), strict=True)) for row in rows]
 
 
 def value_sql(value: Any) -> str:
-    """A value of YAML as SQL, in the type it has there."""
+    """A value of YAML as SQL, with the type it has in YAML."""
     if value is None:
         return "NULL"
     if isinstance(value, bool):
@@ -89,7 +90,7 @@ def _cell(value: Any, of: SqlType | None) -> str:
 
 
 def text_of(value: object) -> str:
-    """A date or time of YAML as Braze is sent it: 2026-11-23, 2026-11-23T08:15:00.000Z."""
+    """A date or timestamp of YAML as it is sent to Braze: 2026-11-23, 2026-11-23T08:15:00.000Z."""
     if isinstance(value, datetime):
         moment = value.astimezone(UTC) if value.tzinfo else value
         return f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03}Z"

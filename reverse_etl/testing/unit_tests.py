@@ -1,10 +1,10 @@
 """What `retl test` runs.
 
-prepare()      each unit test's model in SQL, with the given rows as its inputs; all mistakes that only this can show
-run_test()     the way of a run, from the model to the records, in a state that is gone afterwards
-check_data()    the data tests of a sync, on the warehouse
+prepare()      the model of every unit test as SQL, with the given rows as its inputs; raises all errors in them
+run_test()     the path of a run, from the model to the records, with a temporary state
+check_data()   the data tests of a sync, on the warehouse
 
-A unit test needs no warehouse, no network and no key: DuckDB has the given rows, and nothing else.
+A unit test needs no warehouse, no network and no API key: DuckDB has the given rows, and nothing else.
 """
 
 import json
@@ -47,13 +47,13 @@ from reverse_etl.testing.comparison import Difference, differences, invalid_diff
 from reverse_etl.testing.fixtures import csv_rows, rows_sql, unknown_columns, value_sql
 
 _ALL = 10**9  # invalid rows are listed up to a limit elsewhere
-_NO_ROWS = Given("SELECT NULL", Location(""))  # in place of rows with a mistake in them, to go on looking for others
+_NO_ROWS = Given("SELECT NULL", Location(""))  # instead of rows with an error in them, to find further errors
 Types = Mapping[str, SqlType]
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """A unit test that can be run. `acknowledged` are the rows that Braze has, as if the model had returned them."""
+    """A unit test that is ready to run. `acknowledged` are the rows in Braze, as if the model had returned them."""
 
     test: UnitTest
     sync: Sync
@@ -64,7 +64,7 @@ class Prepared:
 
 @dataclass(frozen=True)
 class UnitTestResult:
-    """What came of a unit test. error: it could not be carried out, for the `errors`."""
+    """The result of a unit test. error: it could not be run, because of the `errors`."""
 
     test: UnitTest
     status: Literal["pass", "fail", "error"]
@@ -77,7 +77,7 @@ class UnitTestResult:
 
 
 def prepare(project: LoadedProject, tests: Iterable[UnitTest]) -> list[Prepared]:
-    """The tests, ready to run. Raises ProjectError with the mistakes of all of them."""
+    """The tests, ready to run. Raises ProjectError with the errors of all of them."""
     prepared, problems = [], dict[tuple[str, Location | None], Problem]()
     with connect() as connection:
         for test in tests:
@@ -87,14 +87,14 @@ def prepare(project: LoadedProject, tests: Iterable[UnitTest]) -> list[Prepared]
                 for problem in error.problems:
                     problems.setdefault(
                         (problem.message, problem.location), problem
-                    )  # tests of one model share its mistakes
+                    )  # tests of one model share its errors
     if problems:
         raise ProjectError(sorted(problems.values(), key=lambda problem: problem.location or Location("")))
     return prepared
 
 
 class _Preparation:
-    """One test on its way to SQL; what is wrong with its given rows is gathered in `problems`."""
+    """One test on its way to SQL; errors in its given rows are collected in `problems`."""
 
     def __init__(self, project: LoadedProject, connection: DuckDBPyConnection, test: UnitTest) -> None:
         self.project, self.test, self.engine = project, test, DuckDBEngine(connection)
@@ -103,14 +103,15 @@ class _Preparation:
         self.problems: list[Problem] = []
 
     def prepared(self) -> Prepared:
-        """The test, ready to run. Raises ProjectError with all its mistakes."""
+        """The test, ready to run. Raises ProjectError with all its errors."""
         inputs = {_name(one): number for number, one in enumerate(self.test.given) if not one.is_this}
         given = {name: self._given(number, self._types(name)) for name, number in inputs.items()}
         model = self._compiled({name: rows or _NO_ROWS for name, rows in given.items()})
         for name in inputs.keys() - set(model.refs):
             used = ", ".join(_input(other) for other in model.refs)
             what = f'{self._inside}: no model of sync "{self.sync.name}" uses {self.test.given[inputs[name]].input}'
-            self._problem(what, self.test.where("given", inputs[name], "input"), f"they use {used}" if used else None)
+            hint = f"remove it, or use one of the inputs: {used}" if used else "remove it"
+            self._problem(what, self.test.where("given", inputs[name], "input"), hint)
         self._stop_at_problems()
         columns = self.engine.describe(model)
         layout = lay_out(self.sync, model.file, columns)
@@ -152,9 +153,9 @@ class _Preparation:
             raise ProjectError([*self.problems, *told]) from error
 
     def _types(self, name: str) -> Types | None:
-        """All columns of an input with their types, if the project itself says what they are.
+        """All columns of an input with their types, if they follow from the project alone.
 
-        A seed's are in its file; a model has them if seeds are all that it is made of.
+        Those of a seed are in its file; those of a model follow if it is built from seeds only.
         """
         seeds = {seed: Given(seed_sql(path), Location(str(path))) for seed, path in self.project.seeds.items()}
         try:
@@ -163,10 +164,10 @@ class _Preparation:
                 return dict(self.engine.describe(compile_model(name, self.project.models, values)))
             return dict(self.engine.describe(compile_given(name, seeds[name], ""))) if name in seeds else None
         except RetlError:
-            return None  # whatever is wrong with it, its rows are given
+            return None  # an error in it does not matter, as its rows are given
 
     def _given(self, number: int, types: Types | None) -> Given | None:
-        """The SQL of the rows of an input; None if there is a mistake in them."""
+        """The SQL of the rows of an input; None if there is an error in them."""
         one, path = self.test.given[number], ("given", number)
         where = self.test.where(*path)
         try:
@@ -185,8 +186,8 @@ class _Preparation:
         if types is None and one.format == "csv":
             types = self._types_of_csv(text or "")
         if types is None and not rows:
-            what = f"{self._inside}: {one.input} has no rows, and nothing in the project says what columns it has"
-            self._problem(what, where, "write `format: sql` with `rows: select null as a_column where false`")
+            what = f"{self._inside}: {one.input} has no rows, and the project does not say which columns it has"
+            self._problem(what, where, "use `format: sql` with `rows: select null as a_column where false`")
             return None
         for column, row in unknown_columns(rows, types).items():
             place = self.test.key_at(*path, "rows", row, column) if text is None else self._place_of_rows(one, number)
@@ -204,13 +205,13 @@ class _Preparation:
     def _seed(self, one: Input, number: int) -> Given | None:
         path = self.project.seeds.get(one.ref or "")
         if path is None:
-            what = f'{self._inside}: {one.input} has no "rows", and is no seed, whose rows would be those of its file'
-            self._problem(what, self.test.where("given", number))
+            what = f'{self._inside}: {one.input} has no "rows", and is not a seed, whose rows could come from its file'
+            self._problem(what, self.test.where("given", number), 'add "rows"')
             return None
         return Given(seed_sql(path), self.test.where("given", number))
 
     def _types_of_csv(self, text: str) -> Types:
-        """The types that DuckDB finds in CSV, as it does in a seed."""
+        """The types that DuckDB detects in CSV, as in a seed."""
         with TemporaryDirectory(prefix="retl-") as folder:
             path = Path(folder) / "given.csv"
             path.write_text(text.strip() + "\n", encoding="utf-8")
@@ -242,7 +243,7 @@ def _input(name: str) -> str:
 
 
 def run_test(project: LoadedProject, prepared: Prepared) -> UnitTestResult:
-    """Carry out a unit test, and compare."""
+    """Run a unit test, and compare its result with the expected one."""
     test, began_s = prepared.test, time.monotonic()
     found: list[Difference] = []
     problems: Sequence[Problem] = ()
@@ -290,7 +291,7 @@ def _acknowledge(state: State, prepared: Prepared, rows: Compiled) -> None:
 
 
 def _as_sent(sync: Sync, record: Record) -> Any:
-    """A record as it stands in its request: an item of the request's array, or the request that deletes one user."""
+    """A record as it is in its request: an item of the request's array, or the request that deletes one user."""
     request = json.loads(f"{record.envelope}{record.body}{closing(sync.mode)}", parse_float=Decimal)
     if record.call == DELETE.path:
         return request
@@ -302,7 +303,7 @@ def _as_sent(sync: Sync, record: Record) -> Any:
 
 
 def check_data(job: Job) -> tuple[DataTestResult, ...]:
-    """Run the data tests of a sync on all that its model returns now. Neither state nor Braze is asked."""
+    """Run the data tests of a sync on all rows that its model returns now. Neither the state nor Braze is read."""
     model = job.project.compile(job.sync.model)
     with connect(memory_limit=job.options.memory_limit) as connection:
         engine = engine_of(job.project, connection)

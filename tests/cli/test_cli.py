@@ -47,7 +47,7 @@ def test_init_writes_over_nothing(retl: Retl, tmp_path: Path):
     outcome = retl("init")
     assert (outcome.code, outcome.err) == (
         2,
-        "models/orders.sql is there already\n  hint: name an empty folder: retl init my_project\n",
+        "models/orders.sql already exists\n  hint: use an empty folder: `retl init my_project`\n",
     )
     assert [path.name for path in tmp_path.iterdir()] == ["models"]
 
@@ -99,8 +99,8 @@ def test_wrong_api_key(retl: Retl, shop: Shop):
     assert outcome.code == 1
     assert outcome.err == (
         "it: 1 row in the model: 1 added, 0 changed, 0 removed, 0 unchanged\n"
-        "it: Braze answered 401: Invalid API key: ***\n"
-        "  hint: the key is unknown at this address: look at api_key, and whether endpoint is that of the workspace\n"
+        "it: Braze returned 401: Invalid API key: ***\n"
+        "  hint: Braze does not recognize this API key: check api_key, and that endpoint is the REST endpoint of its workspace\n"
     )
     assert steady(outcome.out) == "it: failed, 0 of 1 row accepted in 1 request; 1 not sent (0.0 s)\n"
     assert "not-the-key" not in outcome.out + outcome.err
@@ -114,7 +114,7 @@ def test_missing_api_key(retl: Retl, shop: Shop):
     assert (outcome.code, outcome.err) == (
         2,
         'syncs.yml:11:16: environment variable "NO_SUCH_KEY" is not set\n'
-        "  hint: set NO_SUCH_KEY in the environment or in .env, or give a default: env_var('NO_SUCH_KEY', '...')\n",
+        "  hint: set NO_SUCH_KEY in the environment or in .env, or add a default: env_var('NO_SUCH_KEY', '...')\n",
     )
 
 
@@ -129,7 +129,7 @@ def test_endpoint_down(retl: Retl, shop: Shop, monkeypatch: pytest.MonkeyPatch):
         outcome = retl("sync", "it", folder=shop.folder)
     assert (outcome.code, outcome.err.splitlines()[-1]) == (
         1,
-        f"it: http://127.0.0.1:{port} cannot be reached: Connection refused; tried 6 times in 0 s",
+        f"it: cannot reach http://127.0.0.1:{port}: Connection refused; tried 6 times in 0 s",
     )
     assert steady(outcome.out) == "it: failed, 0 of 1 row accepted in 0 requests; 1 not sent (0.0 s)\n"
 
@@ -140,9 +140,9 @@ def test_duplicate_key(retl: Retl, starter: Path):
     outcome = retl("sync", "newsletter")
     assert (outcome.code, outcome.err) == (
         1,
-        'syncs.yml:36:5: newsletter: primary_key "email, subscription_group_id" is not unique: 1 keys stand in 2 rows: '
+        'syncs.yml:36:5: newsletter: primary_key "email, subscription_group_id" is not unique: 1 key occurs in 2 rows: '
         "ada@example.com / b1f1a9e0-9c3e-4c52-8c5d-2d1a6f4c7e10 (2 rows)\n"
-        "  hint: return one row for each key (GROUP BY, QUALIFY row_number() ...), or name more columns in primary_key\n",
+        "  hint: return one row per key (GROUP BY, QUALIFY row_number() ...), or add columns to primary_key\n",
     )
 
 
@@ -175,7 +175,7 @@ def test_event_without_time(retl: Retl, shop: Shop):
     outcome = retl("sync", "it", folder=shop.folder)
     assert outcome.code == 1
     assert outcome.err.endswith(
-        "  key  column  reason      hint\n  1    time    is missing  leave such rows out: WHERE time IS NOT NULL\n"
+        "  key  column  reason      hint\n  1    time    is missing  exclude these rows: WHERE time IS NOT NULL\n"
     )
 
 
@@ -193,7 +193,7 @@ def test_unknown_sync(retl: Retl, starter: Path):
     outcome = retl("sync", "user_track")
     assert (outcome.code, outcome.err) == (
         2,
-        'there is no sync "user_track" in syncs.yml\n  hint: did you mean "users_track"?\n',
+        'no sync matches "user_track"\n  hint: did you mean "users_track"?\n',
     )
 
 
@@ -201,8 +201,7 @@ def test_no_project(retl: Retl, tmp_path: Path):
     outcome = retl("sync", "users_track")
     assert (outcome.code, outcome.err) == (
         2,
-        f"there is no syncs.yml in {tmp_path}\n"
-        "  hint: `retl init` writes a project into this folder; --project-dir names another one\n",
+        f"syncs.yml not found in {tmp_path}\n  hint: create a project here with `retl init`, or pass --project-dir\n",
     )
 
 
@@ -211,8 +210,8 @@ def test_no_warehouse(retl: Retl, tmp_path: Path):
     outcome = retl("sync", "users_track")
     assert (outcome.code, outcome.err) == (
         2,
-        "syncs.yml:7:37: there is no warehouse warehouse.duckdb\n"
-        "  hint: `retl seed` makes one from seeds/*.csv; otherwise correct the path\n",
+        "syncs.yml:7:37: the warehouse file warehouse.duckdb does not exist\n"
+        "  hint: create it from seeds/*.csv with `retl seed`, or correct the path\n",
     )
 
 
@@ -221,7 +220,7 @@ def test_warehouse_that_is_no_duckdb_file(retl: Retl, tmp_path: Path):
     (tmp_path / "warehouse.duckdb").write_text("not a database at all, but long enough to look like one" * 100)
     outcome = retl("sync", "users_track")
     assert outcome.code == 2
-    assert outcome.err.startswith("syncs.yml:7:37: warehouse.duckdb is no DuckDB file: ")
+    assert outcome.err.startswith("syncs.yml:7:37: warehouse.duckdb is not a DuckDB file: ")
 
 
 # --- selecting -------------------------------------------------------------------------------------------------------
@@ -254,19 +253,19 @@ def test_syncs_are_selected_by_name_tag_and_glob(retl: Retl, starter: Path, argu
     ("arguments", "message"),
     [
         (["--select", "tag:hurly"], 'no sync has the tag "hurly" in syncs.yml\n  hint: did you mean "hourly"?\n'),
-        (["--select", "x*"], 'there is no sync "x*" in syncs.yml\n  hint: one of: users_track, orders, newsletter\n'),
+        (["--select", "x*"], 'no sync matches "x*"\n  hint: one of: users_track, orders, newsletter\n'),
         (
             ["--select", "tga:hourly"],
-            'unknown selector "tga:hourly"\n  hint: a selector is a name, a glob, or begins with tag:, mode:, model:, path:, state:\n',
+            'unknown selector "tga:hourly"\n  hint: use a name, a glob, or a method: tag:, mode:, model:, path:, state:\n',
         ),
         ([], "no sync is named\n  hint: name some of users_track, orders, newsletter, or pass --all\n"),
         (
             ["orders", "--skip-guard", "max_remved"],
-            '--skip-guard: there is no guard "max_remved"\n  hint: did you mean "max_removed"?\n',
+            '--skip-guard: unknown guard "max_remved"\n  hint: did you mean "max_removed"?\n',
         ),
         (
             ["orders", "--skip-guard", "empty_snapshot"],
-            '--skip-guard: there is no guard "empty_snapshot"\n  hint: did you mean "empty_model"?\n',
+            '--skip-guard: unknown guard "empty_snapshot"\n  hint: did you mean "empty_model"?\n',
         ),
         (["orders", "--vars", "[1]"], "--vars is not a mapping\n  hint: write --vars '{country: KR}'\n"),
         (["orders", "--target", "prd"], 'syncs.yml: unknown target "prd"\n  hint: did you mean "prod"?\n'),
@@ -435,8 +434,8 @@ def test_debug_names_a_missing_permission(retl: Retl, tmp_path: Path):
         outcome = retl("debug", folder=shop.folder)
         assert outcome.code == 1
         assert (
-            "FAIL  /users/track, permission users.track: Braze answered 403: permissions of a key cannot be changed: "
-            "make a new key with users.track\n"
+            "FAIL  /users/track, permission users.track: Braze returned 403: create a new API key with the "
+            "permission users.track: permissions of an existing key cannot be changed\n"
         ) in outcome.out
         assert braze.counts()["users"] == 0
 
@@ -557,13 +556,13 @@ def test_plan_says_by_its_exit_code_whether_there_is_something_to_send(retl: Ret
     [
         (
             ["--max-requests", "0"],
-            "syncs.yml:26:5: orders: guard max_requests: 1 requests are needed; at most 0 are allowed\n"
-            "  hint: if that is meant: --skip-guard max_requests lets this one run pass\n",
+            "syncs.yml:26:5: orders: guard max_requests: 1 request is needed; at most 0 are allowed\n"
+            "  hint: to run anyway: --skip-guard max_requests\n",
         ),
         (
             ["--max-changes", "50%"],
-            "syncs.yml:26:5: orders: guard max_changes: 3 rows would be sent; at most 1 are allowed (50% of 3)\n"
-            "  hint: if that is meant: --skip-guard max_changes lets this one run pass\n",
+            "syncs.yml:26:5: orders: guard max_changes: 3 rows would be sent; at most 1 is allowed (50% of 3)\n"
+            "  hint: to run anyway: --skip-guard max_changes\n",
         ),
     ],
 )
@@ -576,7 +575,7 @@ def test_gates_of_the_command_line_stop_before_anything_is_sent(retl: Retl, star
 
 def test_bad_gate_is_named(retl: Retl, starter: Path):
     outcome = retl("plan", "orders", "--max-changes", "many")
-    message = '--max-changes must be a number of rows, or a share such as "10%"\n'
+    message = '--max-changes must be a number of rows, or a percentage such as "10%"\n'
     assert (outcome.code, outcome.err) == (2, message)
 
 
@@ -602,7 +601,7 @@ def test_markdown_says_why_rows_are_invalid_and_names_none_of_them(shop: Shop, r
         "",
         "**it**: 3 rows invalid: `bio` is longer than 255 characters",
         "",
-        "**it**: 3 rows invalid: `score` is NaN or infinite, which JSON has no word for",
+        "**it**: 3 rows invalid: `score` is NaN or infinite, which JSON cannot represent",
         "",
         "> it: 6 of 6 rows are invalid, so nothing was sent (syncs.yml:13:3)",
     ]

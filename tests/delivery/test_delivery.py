@@ -73,8 +73,8 @@ def test_unknown_key_stops_the_run_at_once_and_is_not_repeated_anywhere(tmp_path
         shop = attributes(Shop(tmp_path / "shop", braze), rows=1000)
         result = shop.run()
         assert [str(problem) for problem in result.errors] == [
-            "it: Braze answered 401: Invalid API key: ***\n"
-            "  hint: the key is unknown at this address: look at api_key, and whether endpoint is that of the workspace"
+            "it: Braze returned 401: Invalid API key: ***\n"
+            "  hint: Braze does not recognize this API key: check api_key, and that endpoint is the REST endpoint of its workspace"
         ]
         assert (result.status, result.exit_code, result.delivery.accepted, result.delivery.unsent) == (
             "failed",
@@ -90,8 +90,8 @@ def test_missing_permission_says_that_a_new_key_is_needed(tmp_path):
     with Sandbox(keys={"sandbox": {"users.delete"}}) as braze:
         result = attributes(Shop(tmp_path / "shop", braze)).run()
         assert [str(problem) for problem in result.errors] == [
-            "it: Braze answered 403: Access Denied\n"
-            "  hint: permissions of a key cannot be changed: make a new key with users.track"
+            "it: Braze returned 403: Access Denied\n"
+            "  hint: create a new API key with the permission users.track: permissions of an existing key cannot be changed"
         ]
         assert (result.delivery.accepted, result.delivery.unsent) == (0, 10)
 
@@ -110,7 +110,7 @@ def test_nobody_at_the_address_is_said_after_some_tries(shop: Shop):
         result = attributes(shop).run(policy=RetryPolicy(tries=4))
     assert (result.status, result.exit_code, result.delivery.requests, result.delivery.unsent) == ("failed", 1, 0, 10)
     assert result.errors[0].message.startswith(
-        f"it: http://127.0.0.1:{port} cannot be reached: Connection refused; tried 4 times in "
+        f"it: cannot reach http://127.0.0.1:{port}: Connection refused; tried 4 times in "
     )
     assert len(shop.clock.waits) == 3
     shop.destination = {}

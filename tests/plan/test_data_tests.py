@@ -34,7 +34,7 @@ def test_failed_test_stops_the_run_before_its_first_request(shop: Shop):
     assert (result.status, result.exit_code, shop.sent()) == ("blocked", 1, [])
     assert [str(problem) for problem in result.errors] == [
         "syncs.yml:20:5: members: data test not_null email: 2 rows fail\n"
-        "  hint: keys c-2, c-4; if that is meant: --skip-guard data_tests lets this one run pass"
+        "  hint: keys c-2, c-4; to run anyway: --skip-guard data_tests"
     ]
     assert shop.listener.notices == []
     assert shop.rows_of("runs", "status", "message") == [("blocked", "members: data test not_null email: 2 rows fail")]
@@ -246,7 +246,7 @@ def members(shop: Shop) -> Path:
 
 WHERE_NOT_NULL = "syncs.yml:18:5"
 STOP = f"""{WHERE_NOT_NULL}: members: data test not_null email: 2 rows fail
-  hint: keys c-2, c-4; if that is meant: --skip-guard data_tests lets this one run pass
+  hint: keys c-2, c-4; to run anyway: --skip-guard data_tests
 """
 
 
@@ -314,7 +314,7 @@ def test_command_runs_data_tests_if_it_is_told_to(retl: Retl, members: Path, sho
 
 def test_unknown_guard_is_offered_data_tests(retl: Retl, members: Path):
     assert retl("sync", "members", "--skip-guard", "data_test", folder=members).err == (
-        '--skip-guard: there is no guard "data_test"\n  hint: did you mean "data_tests"?\n'
+        '--skip-guard: unknown guard "data_test"\n  hint: did you mean "data_tests"?\n'
     )
 
 
@@ -337,7 +337,7 @@ def test_unknown_guard_is_offered_data_tests(retl: Retl, members: Path):
             {"not_null": {"column": "email", "where": "contry = 'KR'"}},
             'syncs.yml:20:14: data test in sync "members": where: Binder Error: Referenced column "contry" not found in '
             'FROM clause! Candidate bindings: "country"\n'
-            "  hint: where is SQL over the columns that the model returns",
+            '  hint: "where" must be SQL over the columns that the model returns',
             id="where",
         ),
     ],
@@ -371,5 +371,5 @@ def test_where_that_fails_on_a_row_is_told_from_the_model(shop: Shop):
     shop.sync("members", ROWS, data_tests=[{"not_null": {"column": "email", "where": "CAST(tier AS INTEGER) > 1"}}])
     assert [str(problem) for problem in shop.run().errors] == [
         'syncs.yml:18:3: data test in sync "members": Conversion Error: Could not convert string *** to INT32 when '
-        "casting from source column tier\n  hint: look at the where of its data tests"
+        'casting from source column tier\n  hint: check "where" in its data tests'
     ]

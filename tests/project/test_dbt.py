@@ -172,22 +172,22 @@ def nothing(manifest: dict[str, Any]) -> None:
         pytest.param(
             "ref('customers')",
             add_customers,
-            'ref(): "customers" is models/customers.sql here and model.shop.customers in dbt\n'
-            "  hint: write ref('shop', 'customers') for dbt's, or rename models/customers.sql",
+            'ref(): "customers" is ambiguous: models/customers.sql in this project, model.shop.customers in dbt\n'
+            "  hint: use ref('shop', 'customers') for the one in dbt, or rename models/customers.sql",
             id="here and in dbt",
         ),
         pytest.param(
             "ref('regions')",
             lambda manifest: of_package("regions", "geo", manifest),
-            'ref(): "regions" is seeds/regions.csv here and model.geo.regions in dbt\n'
-            "  hint: write ref('geo', 'regions') for dbt's, or rename seeds/regions.csv",
+            'ref(): "regions" is ambiguous: seeds/regions.csv in this project, model.geo.regions in dbt\n'
+            "  hint: use ref('geo', 'regions') for the one in dbt, or rename seeds/regions.csv",
             id="a seed here and in dbt",
         ),
         pytest.param(
             "ref('places')",
             add_regions_to_two_packages,
             'ref(): dbt has more than one "places" (in packages geo, maps)\n'
-            "  hint: ref('geo', 'places') or ref('maps', 'places')",
+            "  hint: use ref('geo', 'places') or ref('maps', 'places')",
             id="in two packages",
         ),
         pytest.param(
@@ -221,7 +221,7 @@ def nothing(manifest: dict[str, Any]) -> None:
             "ref('old_customers')",
             nothing,
             "ref(): dbt's model.shop.old_customers is disabled\n"
-            "  hint: take `enabled: false` off in dbt, then `dbt build`",
+            "  hint: remove `enabled: false` in dbt, then run `dbt build`",
             id="disabled",
         ),
         pytest.param(
@@ -235,7 +235,7 @@ def nothing(manifest: dict[str, Any]) -> None:
             "ref('audit_orders')",
             nothing,
             'ref(): dbt\'s model.shop.audit_orders is private to the group "finance"\n'
-            "  hint: give it `access: protected` in dbt",
+            "  hint: set `access: protected` for it in dbt",
             id="private",
         ),
         pytest.param(
@@ -247,7 +247,7 @@ def nothing(manifest: dict[str, Any]) -> None:
         pytest.param(
             "ref('dim_customers', v=1)",
             nothing,
-            "ref(): dbt's shop.dim_customers has no version 1\n  hint: it has no versions: leave v= out",
+            "ref(): dbt's shop.dim_customers has no version 1\n  hint: the model has no versions: remove v=",
             id="no versions",
         ),
         pytest.param(
@@ -259,22 +259,22 @@ def nothing(manifest: dict[str, Any]) -> None:
         pytest.param(
             "ref('dim_customers')",
             move_to_lake,
-            'ref(): dbt\'s model.shop.dim_customers is in database "lake", and the warehouse of this target is "warehouse"\n'
-            '  hint: retl reads one file: let dbt build a model of it in "warehouse", and ref() that',
+            'ref(): dbt\'s model.shop.dim_customers is in database "lake", but the warehouse of this target is "warehouse"\n'
+            '  hint: retl reads a single file: build a dbt model on it in "warehouse", and ref() that model',
             id="model in another database",
         ),
         pytest.param(
             "source('app', 'orders')",
             move_source_to_lake,
-            'source(): dbt\'s source.shop.app.orders is in database "lake", and the warehouse of this target is "warehouse"\n'
-            '  hint: retl reads one file: let dbt build a model of it in "warehouse", and ref() that',
+            'source(): dbt\'s source.shop.app.orders is in database "lake", but the warehouse of this target is "warehouse"\n'
+            '  hint: retl reads a single file: build a dbt model on it in "warehouse", and ref() that model',
             id="source in another database",
         ),
         pytest.param(
             "source('files', 'clicks')",
             nothing,
-            "source(): dbt's source.shop.files.clicks is no table of the warehouse: dbt reads it from 'landing/clicks.csv'\n"
-            "  hint: make a dbt model of it, and ref() that",
+            "source(): dbt's source.shop.files.clicks is not a table in the warehouse: dbt reads it from 'landing/clicks.csv'\n"
+            "  hint: build a dbt model on it, and ref() that model",
             id="source in a file",
         ),
         pytest.param(
@@ -292,14 +292,14 @@ def nothing(manifest: dict[str, Any]) -> None:
         pytest.param(
             "source('lake', 'clicks')",
             add_source_lake,
-            'source(): "lake" stands under "sources:" in syncs.yml and in dbt\n'
-            "  hint: take it out of one of them, or rename it",
+            'source(): "lake" is defined both under "sources:" in syncs.yml and in dbt\n'
+            "  hint: remove one of them, or rename it",
             id="source here and in dbt",
         ),
         pytest.param(
             "ref()",
             nothing,
-            "ref() takes a name, or a dbt package and a name, not 0 arguments",
+            "ref() accepts a name, or a dbt package and a name, not 0 arguments",
             id="no name",
         ),
     ],
@@ -315,8 +315,8 @@ def test_other_warehouse_than_the_one_that_dbt_builds_is_a_mistake():
         compiled("select * from {{ ref('dim_customers') }}", catalog="shop")
     assert str(raised.value) == (
         'models/a.sql:1: ref(): dbt\'s model.shop.dim_customers is in database "warehouse", '
-        'and the warehouse of this target is "shop"\n'
-        "  hint: point `path` of the target's warehouse at the file that dbt builds: warehouse.duckdb"
+        'but the warehouse of this target is "shop"\n'
+        "  hint: set the warehouse's `path` in this target to the file that dbt builds: warehouse.duckdb"
     )
 
 
@@ -350,38 +350,38 @@ def test_a_name_leads_to_its_only_or_nearest_namesake_or_to_a_mistake(
     [
         pytest.param(
             b'{"metadata": {"dbt_sch',
-            "../shop/target/manifest.json is no manifest of dbt: the file: Invalid JSON: EOF while parsing a string at line 1 column 22\n"
-            "  hint: `dbt parse` writes it, `dbt build` does so too",
+            "../shop/target/manifest.json is not a dbt manifest: the file: Invalid JSON: EOF while parsing a string at line 1 column 22\n"
+            "  hint: create it with `dbt parse` or `dbt build`",
             id="truncated",
         ),
         pytest.param(
             b"[]",
-            "../shop/target/manifest.json is no manifest of dbt: the file: Input should be an object\n"
-            "  hint: `dbt parse` writes it, `dbt build` does so too",
+            "../shop/target/manifest.json is not a dbt manifest: the file: Input should be an object\n"
+            "  hint: create it with `dbt parse` or `dbt build`",
             id="something else",
         ),
         pytest.param(
             json.dumps(changed(lambda m: m["nodes"]["seed.shop.countries"].pop("name"))).encode(),
-            "../shop/target/manifest.json is no manifest of dbt: nodes.seed.shop.countries.name: Field required\n"
-            "  hint: `dbt parse` writes it, `dbt build` does so too",
+            "../shop/target/manifest.json is not a dbt manifest: nodes.seed.shop.countries.name: Field required\n"
+            "  hint: create it with `dbt parse` or `dbt build`",
             id="of another shape",
         ),
         pytest.param(
             b'{"metadata": {"dbt_schema_version": "https://schemas.getdbt.com/dbt/manifest/v4.json", "dbt_version": "1.0.9"}}',
             "../shop/target/manifest.json was written by dbt 1.0.9, which is too old\n"
-            "  hint: retl reads what dbt 1.8 and newer write: update dbt, then `dbt parse`",
+            "  hint: retl supports dbt 1.8 and newer: upgrade dbt, then run `dbt parse`",
             id="old",
         ),
         pytest.param(
             json.dumps(changed(lambda m: m["metadata"].update(adapter_type="snowflake"))).encode(),
-            "../shop/target/manifest.json is of a dbt project on snowflake, and the warehouse is DuckDB\n"
-            "  hint: models can read what dbt-duckdb builds",
+            "../shop/target/manifest.json belongs to a dbt project on snowflake, but the warehouse is DuckDB\n"
+            "  hint: only projects built with dbt-duckdb can be read",
             id="of another adapter",
         ),
         pytest.param(
             None,
-            "../shop/target/manifest.json cannot be read: No such file or directory\n"
-            "  hint: `dbt parse` writes it, `dbt build` does so too; dbt.project_dir and dbt.target_path say where it is looked for",
+            "cannot read ../shop/target/manifest.json: No such file or directory\n"
+            "  hint: create it with `dbt parse` or `dbt build`; its location is set by dbt.project_dir and dbt.target_path",
             id="missing",
         ),
     ],
@@ -469,11 +469,11 @@ def test_relation_that_dbt_has_not_built_says_how_to(beside: Path, retl: Retl):
     assert retl("plan", "customers", folder=beside).err == (
         'models/customers.sql:2: Catalog Error: Table with name "main_marts.dim_customers" does not exist because schema '
         '"main_marts" does not exist.\n'
-        "  hint: dbt knows it as model.shop.dim_customers, but this warehouse does not hold it: "
-        "dbt build --select dim_customers\n"
+        "  hint: dbt knows it as model.shop.dim_customers, but it is not in this warehouse: "
+        "run `dbt build --select dim_customers`\n"
     )
     assert retl("plan", "visits", folder=beside).err.splitlines()[-1] == (
-        "  hint: dbt knows it as source.shop.app.visits, but this warehouse does not hold it: load it"
+        "  hint: dbt knows it as source.shop.app.visits, but it is not in this warehouse: load it"
     )
 
 
@@ -486,8 +486,8 @@ def test_seed_never_takes_the_place_of_what_dbt_made(beside: Path, retl: Retl):
     assert (outcome.code, outcome.out, outcome.err) == (
         2,
         "",
-        'seeds/countries.csv: this seed would replace "warehouse"."main"."countries", which dbt makes of seed.shop.countries\n'
-        "  hint: rename it; ref('countries') finds dbt's without a seed here\n",
+        'seeds/countries.csv: this seed would replace "warehouse"."main"."countries", which dbt builds from seed.shop.countries\n'
+        "  hint: rename the seed; without it, ref('countries') resolves to the relation in dbt\n",
     )
 
 
@@ -549,7 +549,7 @@ def test_editors_know_the_key(retl: Retl):
 def test_package_or_version_without_dbt_says_what_is_missing(beside: Path, retl: Retl):
     edit(beside, lambda spec: spec.pop("dbt"))
     assert retl("compile", "purchases", folder=beside).err == (
-        "models/purchases.sql:2: ref(): packages and versions are of dbt, and syncs.yml names no dbt project\n"
+        "models/purchases.sql:2: ref(): packages and versions require a dbt project, but syncs.yml does not define one\n"
         "  hint: add dbt: {project_dir: ...}\n"
     )
 
@@ -578,8 +578,8 @@ def test_given_rows_stand_in_for_what_dbt_makes_and_no_manifest_is_needed(beside
     outcome = retl("test", "worth", folder=beside)
     assert (outcome.code, outcome.err) == (
         2,
-        "models/valued.sql:1: unit test \"worth\" (syncs.yml:40:3): ref('customer_value') is not given\n"
-        "  hint: a unit test reads no tables: add `- input: ref('customer_value')` with its rows to \"given\"\n",
+        "models/valued.sql:1: unit test \"worth\" (syncs.yml:40:3): no rows are given for ref('customer_value')\n"
+        "  hint: unit tests read no tables: add `- input: ref('customer_value')` with its rows to \"given\"\n",
     )
 
 
@@ -589,7 +589,7 @@ def test_debug_looks_at_the_manifest(beside: Path, retl: Retl):
     (beside.parent / "shop" / "target" / "manifest.json").unlink()
     outcome = retl("debug", folder=beside)
     assert outcome.code == 1
-    assert "FAIL  dbt: syncs.yml:4:1: ../shop/target/manifest.json cannot be read" in outcome.out
+    assert "FAIL  dbt: syncs.yml:4:1: cannot read ../shop/target/manifest.json" in outcome.out
 
 
 # --- exposures -------------------------------------------------------------------------------------------------------
@@ -696,5 +696,5 @@ def test_exposures_without_a_dbt_project_say_what_is_missing(beside: Path, retl:
     outcome = retl("exposures", folder=beside)
     assert (outcome.code, outcome.err) == (
         2,
-        "syncs.yml: syncs.yml names no dbt project\n  hint: add dbt: {project_dir: ../shop} to it\n",
+        "syncs.yml: syncs.yml does not define a dbt project\n  hint: add dbt: {project_dir: ../shop}\n",
     )

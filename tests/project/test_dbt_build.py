@@ -170,7 +170,7 @@ def building(folder: Path, command: Path) -> Iterator[subprocess.Popen[str]]:
 def test_sync_waits_until_dbt_lets_go_of_the_warehouse(building: subprocess.Popen[str], retl: Retl, folder: Path):
     outcome = retl("sync", "orders", folder=folder / "retl")
     assert outcome.code == 1
-    assert re.search(rf"warehouse.duckdb is open for writing in python\S* \(PID {building.pid}\)", outcome.err)
+    assert re.search(rf"warehouse.duckdb is locked by python\S* \(PID {building.pid}\)", outcome.err)
     waiting = subprocess.Popen(
         [sys.executable, "-m", "reverse_etl", "sync", "orders", "--wait", "60"],
         cwd=folder / "retl",
@@ -179,7 +179,7 @@ def test_sync_waits_until_dbt_lets_go_of_the_warehouse(building: subprocess.Pope
         text=True,
     )
     assert waiting.stderr
-    assert "is open for writing in" in waiting.stderr.readline()
+    assert "which has it open for writing" in waiting.stderr.readline()
     building.communicate("\n")
     out, _ = waiting.communicate()
     assert out.startswith("orders: success, 4 of 4 rows accepted in 1 request")

@@ -88,12 +88,12 @@ def test_model_may_have_the_name_of_the_table_it_reads(shop: Shop):
         pytest.param(
             "select '{{ env_var('NOPE') }}'",
             'models/a.sql:1: environment variable "NOPE" is not set\n'
-            "  hint: set NOPE in the environment or in .env, or give a default: env_var('NOPE', '...')",
+            "  hint: set NOPE in the environment or in .env, or add a default: env_var('NOPE', '...')",
             id="unknown environment variable",
         ),
         pytest.param(
             "\nselect * from {{ ref('ordes') }}",
-            'models/a.sql:2: ref(): there is no model or seed "ordes"\n  hint: did you mean "orders"?',
+            'models/a.sql:2: ref(): unknown model or seed "ordes"\n  hint: did you mean "orders"?',
             id="unknown ref",
         ),
         pytest.param(
@@ -120,7 +120,9 @@ def test_model_may_have_the_name_of_the_table_it_reads(shop: Shop):
             id="unsafe Jinja",
         ),
         pytest.param(
-            "-- nothing\n{# at all #}", "models/a.sql: a model is one SELECT; this one holds nothing", id="empty"
+            "-- nothing\n{# at all #}",
+            "models/a.sql: a model must be a single SELECT; this one contains nothing",
+            id="empty",
         ),
         pytest.param(
             "{% for i in range(3) %}\n\n{% endfor %}\nselect emial\nfrom (select 1 as email)",
@@ -142,29 +144,29 @@ def test_model_may_have_the_name_of_the_table_it_reads(shop: Shop):
         ),
         pytest.param(
             "create table x as select 1",
-            "models/a.sql: a model is one SELECT; this one holds CREATE",
+            "models/a.sql: a model must be a single SELECT; this one contains CREATE",
             id="no SELECT",
         ),
         pytest.param(
             "select 1; select 2",
-            "models/a.sql: a model is one SELECT; this one holds SELECT, SELECT",
+            "models/a.sql: a model must be a single SELECT; this one contains SELECT, SELECT",
             id="two statements",
         ),
         pytest.param(
             "{{ config(dialect='hive') }}select\n from where",
-            'models/a.sql:2: not hive: Expected table name but got near "where"',
+            'models/a.sql:2: invalid hive SQL: Expected table name but got near "where"',
             id="bad SQL of a dialect",
         ),
         pytest.param(
             "{{ config(dialect='hive') }}select a from t lateral view outer explode(x) e as b",
             "models/a.sql: hive: LATERAL VIEW OUTER cannot be translated\n"
-            "  hint: sqlglot would lose the rows without elements: write LEFT JOIN UNNEST(...) ON true in DuckDB's SQL",
+            "  hint: use LEFT JOIN UNNEST(...) ON true in DuckDB SQL: the translation would lose rows without elements",
             id="what a dialect would lose: rows",
         ),
         pytest.param(
             "{{ config(dialect='snowflake') }}select to_char(a, 'YYYY')",
-            "models/a.sql: snowflake: Argument 'format' is not supported for expression 'ToChar' when targeting DuckDB.\n"
-            "  hint: write this model in DuckDB's SQL, without config(dialect=...)",
+            "models/a.sql: snowflake: Argument 'format' is not supported for expression 'ToChar' when targeting DuckDB\n"
+            "  hint: write this model in DuckDB SQL and remove config(dialect=...)",
             id="what a dialect would lose: formats",
         ),
     ],
@@ -183,7 +185,7 @@ def test_circle_of_refs_is_named():
         "a", a="select * from {{ ref('b') }}", b="select * from {{ ref('c') }}", c="select * from {{ ref('b') }}"
     )
     assert found == (
-        "models/c.sql: ref() goes in a circle: b -> c -> b\n  hint: a model cannot need its own result: take one ref() out"
+        "models/c.sql: ref() cycle: b -> c -> b\n  hint: a model cannot depend on itself: remove one ref()"
     )
 
 

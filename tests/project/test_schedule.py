@@ -210,18 +210,18 @@ def test_run_by_hand_after_the_moment_counts_for_it_and_one_before_does_not():
 
 # --- mistakes --------------------------------------------------------------------------------------------------------
 
-FIELDS = 'write minute, hour, day of the month, month, day of the week: "*/15 * * * *", "30 7 * * mon-fri", or @daily'
+FIELDS = 'use five fields (minute, hour, day of month, month, day of week), such as "*/15 * * * *" or "30 7 * * mon-fri", or @daily'
 
 
 @pytest.mark.parametrize(
     ("line", "what", "hint"),
     [
-        ("0 25 * * *", '"0 25 * * *" is no cron line: bad hour', FIELDS),
-        ("0 8 * *", '"0 8 * *" is no cron line: it has 4 fields, not 5', FIELDS),
-        ("0 0 8 * * *", '"0 0 8 * * *" is no cron line: it has 6 fields, not 5', FIELDS),
-        ("0 0 31 2 *", '"0 0 31 2 *" is no cron line: bad day-of-month', FIELDS),
-        ("* * */20 * 1L", '"* * */20 * 1L" never comes due: there is no such day', FIELDS),
-        ("@dialy", '"@dialy" is no cron line', 'did you mean "@daily"?'),
+        ("0 25 * * *", '"0 25 * * *" is not a valid cron expression: bad hour', FIELDS),
+        ("0 8 * *", '"0 8 * *" is not a valid cron expression: it has 4 fields, not 5', FIELDS),
+        ("0 0 8 * * *", '"0 0 8 * * *" is not a valid cron expression: it has 6 fields, not 5', FIELDS),
+        ("0 0 31 2 *", '"0 0 31 2 *" is not a valid cron expression: bad day-of-month', FIELDS),
+        ("* * */20 * 1L", '"* * */20 * 1L" is never due: no such date exists', FIELDS),
+        ("@dialy", '"@dialy" is not a valid cron expression', 'did you mean "@daily"?'),
     ],
 )
 def test_line_that_cannot_be_used_is_refused(line: str, what: str, hint: str):
@@ -232,7 +232,7 @@ def test_line_that_cannot_be_used_is_refused(line: str, what: str, hint: str):
 
 @pytest.mark.parametrize("name", ["Asia/Soul", "Asia", "", "../Berlin", "/etc/passwd"])
 def test_zone_that_is_not_there_is_refused(name: str):
-    with pytest.raises(ScheduleProblem, match="there is no time zone"):
+    with pytest.raises(ScheduleProblem, match="unknown time zone"):
         check_zone(name)
 
 

@@ -125,23 +125,28 @@ def test_nothing_modified_is_no_mistake():
 @pytest.mark.parametrize(
     ("selector", "message"),
     [
-        ("user", 'there is no sync "user" in syncs.yml\n  hint: did you mean "users"?'),
-        ("customers", 'there is no sync "customers" in syncs.yml\n  hint: it is a model: try customers+'),
-        ("+customers", '"+customers" selects no sync\n  hint: "customers+" selects what is built from it'),
+        ("user", 'no sync matches "user"\n  hint: did you mean "users"?'),
+        (
+            "customers",
+            'no sync matches "customers"\n  hint: to select the syncs built from this model: "customers+"',
+        ),
+        (
+            "+customers",
+            '"+customers" matches no sync\n  hint: to select what is built from it: "customers+"',
+        ),
         ("tag:hurly", 'no sync has the tag "hurly" in syncs.yml\n  hint: did you mean "hourly"?'),
         ("path:models/crn", 'no sync has a model at "models/crn" in syncs.yml\n  hint: did you mean "models/crm"?'),
         ("model:vipp+", 'no sync has the model "vipp" in syncs.yml\n  hint: did you mean "vip"?'),
-        ("++users", 'unknown selector "++users"\n  hint: +x, x+, 2+x and x+1 select what is around x'),
+        ("++users", 'unknown selector "++users"\n  hint: graph selectors have the form +x, x+, 2+x or x+1'),
         ("state:modifed", 'unknown selector "state:modifed"\n  hint: did you mean "modified"?'),
         (
             "state:modified",
-            '"state:modified" compares with a manifest, and none is given\n'
-            "  hint: pass --state DIR: a folder with the manifest.json of another time, such as main's target/",
+            '"state:modified" needs a manifest to compare against\n'
+            "  hint: pass --state DIR: a folder with the manifest.json to compare against, such as main's target/",
         ),
         (
             "tga:x",
-            'unknown selector "tga:x"\n'
-            "  hint: a selector is a name, a glob, or begins with tag:, mode:, model:, path:, state:",
+            'unknown selector "tga:x"\n  hint: use a name, a glob, or a method: tag:, mode:, model:, path:, state:',
         ),
     ],
 )

@@ -77,42 +77,42 @@ def test_good_sync_has_its_values_and_defaults():
         ),
         pytest.param(
             HEAD + "  - name: a\n    model: members\n    mode: users_alias_new\n    name: b\n",
-            ['syncs.yml:10:5: key "name" stands here again, first in line 7\n  hint: keep one of the two'],
+            ['syncs.yml:10:5: duplicate key "name", first defined on line 7\n  hint: remove one of them'],
             id="duplicate key",
         ),
         pytest.param(
             sync(schedule="0 25 * * *", timezone="Asia/Soul"),
             [
-                'syncs.yml:11:15: "schedule" in sync "members": "0 25 * * *" is no cron line: bad hour\n'
-                "  hint: write minute, hour, day of the month, month, day of the week: "
-                '"*/15 * * * *", "30 7 * * mon-fri", or @daily',
-                'syncs.yml:12:15: "timezone" in sync "members": there is no time zone "Asia/Soul"\n'
+                'syncs.yml:11:15: "schedule" in sync "members": "0 25 * * *" is not a valid cron expression: bad hour\n'
+                "  hint: use five fields (minute, hour, day of month, month, day of week), such as "
+                '"*/15 * * * *" or "30 7 * * mon-fri", or @daily',
+                'syncs.yml:12:15: "timezone" in sync "members": unknown time zone "Asia/Soul"\n'
                 '  hint: did you mean "Asia/Seoul"?',
             ],
             id="schedule and zone that cannot be used",
         ),
         pytest.param(
             sync(timezone="Asia/Seoul"),
-            ['syncs.yml:11:5: "timezone" in sync "members" has no use without "schedule"\n  hint: leave it out'],
+            ['syncs.yml:11:5: "timezone" in sync "members" has no effect without "schedule"\n  hint: remove it'],
             id="zone without a schedule",
         ),
         pytest.param(
             sync(schedule=15),
-            ['syncs.yml:11:15: "schedule" in sync "members" must be text'],
+            ['syncs.yml:11:15: "schedule" in sync "members" must be a string'],
             id="schedule that is a number",
         ),
         pytest.param(
             HEAD + GOOD.replace("}", ", schedule: */5 * * * *}"),
             [
-                "syncs.yml:7:98: not YAML: expected alphabetic or numeric character, but found '/'\n"
-                "  hint: a text that begins with * stands in quotes"
+                "syncs.yml:7:98: invalid YAML: expected alphabetic or numeric character, but found '/'\n"
+                "  hint: quote a string that begins with *"
             ],
             id="cron line without quotes",
         ),
         pytest.param(
             sync(model="membrs"),
             [
-                'syncs.yml:8:12: there is no models/membrs.sql, the model in sync "members"\n'
+                'syncs.yml:8:12: the model in sync "members" does not exist: models/membrs.sql\n'
                 '  hint: did you mean "members"?'
             ],
             id="missing model",
@@ -120,7 +120,7 @@ def test_good_sync_has_its_values_and_defaults():
         pytest.param(
             sync(mode="users_trak", track_record_type=None),
             [
-                'syncs.yml:9:11: "users_trak" is no value of "mode" in sync "members"\n  hint: did you mean "users_track"?'
+                'syncs.yml:9:11: "users_trak" is not a valid value for "mode" in sync "members"\n  hint: did you mean "users_track"?'
             ],
             id="unknown mode",
         ),
@@ -135,7 +135,7 @@ def test_good_sync_has_its_values_and_defaults():
         pytest.param(
             sync(track_record_type="attribute"),
             [
-                'syncs.yml:10:24: "attribute" is no value of "track_record_type" in sync "members"\n'
+                'syncs.yml:10:24: "attribute" is not a valid value for "track_record_type" in sync "members"\n'
                 '  hint: did you mean "attributes"?'
             ],
             id="unknown record type",
@@ -143,21 +143,21 @@ def test_good_sync_has_its_values_and_defaults():
         pytest.param(
             sync(mode="users_alias_new", track_record_type="events", send="all_columns"),
             [
-                'syncs.yml:10:5: "track_record_type" in sync "members" is not taken by mode users_alias_new\n'
-                "  hint: leave it out",
-                'syncs.yml:11:5: "send" in sync "members" is not taken by mode users_alias_new\n  hint: leave it out',
+                'syncs.yml:10:5: "track_record_type" in sync "members" is not supported by mode users_alias_new\n'
+                "  hint: remove it",
+                'syncs.yml:11:5: "send" in sync "members" is not supported by mode users_alias_new\n  hint: remove it',
             ],
             id="keys that the mode does not take",
         ),
         pytest.param(
             sync(on_removed="clear", incremental={"cursor": "at", "retention": "90 days", "lookback": "an hour"}),
             [
-                'syncs.yml:11:17: "on_removed" in sync "members" does not go with "incremental"\n'
-                "  hint: a row that an incremental model leaves out is not gone",
-                'syncs.yml:12:35: "retention" in sync "members" is not taken by mode users_track / attributes\n'
-                "  hint: only events and purchases may be let go",
-                'syncs.yml:12:71: "lookback" in sync "members" must be a time such as "1 hour", or a number for a cursor '
-                "that is one",
+                'syncs.yml:11:17: "on_removed" in sync "members" cannot be combined with "incremental"\n'
+                "  hint: remove it: a row that an incremental model does not return is not a removed row",
+                'syncs.yml:12:35: "retention" in sync "members" is not supported by mode users_track / attributes\n'
+                "  hint: remove it: only events and purchases can be pruned",
+                'syncs.yml:12:71: "lookback" in sync "members" must be an interval such as "1 hour", or a number for an '
+                "integer cursor",
             ],
             id="incremental that does not fit",
         ),
@@ -165,7 +165,7 @@ def test_good_sync_has_its_values_and_defaults():
             sync(mode="users_delete", track_record_type=None),
             [
                 'syncs.yml:9:11: "mode: users_delete" in sync "members" deletes users\n'
-                '  hint: add "allow_destructive: true" to the sync if that is meant: deleting cannot be undone'
+                '  hint: if this is intended, add "allow_destructive: true" to the sync: deleting cannot be undone'
             ],
             id="deleting without leave",
         ),
@@ -173,7 +173,7 @@ def test_good_sync_has_its_values_and_defaults():
             sync(on_removed="delete"),
             [
                 'syncs.yml:11:17: "on_removed: delete" in sync "members" deletes users\n'
-                '  hint: add "allow_destructive: true" to the sync if that is meant: deleting cannot be undone'
+                '  hint: if this is intended, add "allow_destructive: true" to the sync: deleting cannot be undone'
             ],
             id="deleting the removed without leave",
         ),
@@ -181,38 +181,36 @@ def test_good_sync_has_its_values_and_defaults():
             sync(skip_on_invalid_records="maybe", tags=5, guards={"max_removed": "lots"}),
             [
                 'syncs.yml:11:30: "skip_on_invalid_records" in sync "members" must be true or false',
-                'syncs.yml:12:11: "tags" in sync "members" must be a word or a list of words',
-                'syncs.yml:13:29: "max_removed" in sync "members" must be a number of rows, or a share such as "10%"',
+                'syncs.yml:12:11: "tags" in sync "members" must be a string or a list of strings',
+                'syncs.yml:13:29: "max_removed" in sync "members" must be a number of rows, or a percentage such as "10%"',
             ],
             id="wrong types",
         ),
         pytest.param(
             sync(name="a b"),
-            ['syncs.yml:7:11: "name" in sync "a b" may hold letters, digits, _ and -'],
+            ['syncs.yml:7:11: "name" in sync "a b" may contain letters, digits, _ and - only'],
             id="bad name",
         ),
         pytest.param(
             HEAD + GOOD + GOOD,
-            [
-                'syncs.yml:8:12: sync "members" stands here again, first in line 7\n  hint: give one of the two another name'
-            ],
+            ['syncs.yml:8:12: duplicate sync "members", first defined on line 7\n  hint: rename one of them'],
             id="two syncs of one name",
         ),
         pytest.param(
             sync(after=["orders"]),
-            ['syncs.yml:11:13: "after" in sync "members" names no sync: "orders"\n  hint: one of: members'],
+            ['syncs.yml:11:13: "after" in sync "members" refers to an unknown sync: "orders"\n  hint: one of: members'],
             id="after nothing",
         ),
         pytest.param(
             sync(after="members"),
-            ['syncs.yml:11:12: "after" goes in a circle: members -> members\n  hint: take one of them out'],
+            ['syncs.yml:11:12: cycle in "after": members -> members\n  hint: remove one of them'],
             id="after itself",
         ),
         pytest.param(
             sync(description="{{ env_var('NOPE') }}"),
             [
                 'syncs.yml:11:18: environment variable "NOPE" is not set\n'
-                "  hint: set NOPE in the environment or in .env, or give a default: env_var('NOPE', '...')"
+                "  hint: set NOPE in the environment or in .env, or add a default: env_var('NOPE', '...')"
             ],
             id="missing environment variable",
         ),
@@ -226,27 +224,29 @@ def test_good_sync_has_its_values_and_defaults():
         ),
         pytest.param(
             HEAD.replace("version: 1", "version: 2") + GOOD,
-            ['syncs.yml:1:10: "2" is no value of "version"\n  hint: one of: 1'],
+            ['syncs.yml:1:10: "2" is not a valid value for "version"\n  hint: one of: 1'],
             id="unknown version",
         ),
         pytest.param(
             HEAD.replace("endpoint: sandbox", "endpoint: http://rest.iad-01.braze.com, api_key: secret") + GOOD,
             [
-                'syncs.yml:5:42: "endpoint" in target "dev" must begin with https:// (http is for addresses of this machine)',
+                'syncs.yml:5:42: "endpoint" in target "dev" must start with https:// (http is allowed for loopback '
+                "addresses only)",
                 'syncs.yml:5:81: "api_key" in target "dev" must come from the environment\n'
-                "  hint: write api_key: \"{{ env_var('BRAZE_API_KEY') }}\", and make a new key: this one is in a file",
+                "  hint: use api_key: \"{{ env_var('BRAZE_API_KEY') }}\", and create a new key: this one has been written "
+                "to a file",
             ],
             id="key in the file, no TLS",
         ),
         pytest.param(
             HEAD.replace("endpoint: sandbox", "endpoint: https://rest.iad-01.braze.com") + GOOD,
-            ['syncs.yml:5:18: "api_key" is missing; write api_key: "{{ env_var(\'BRAZE_API_KEY\') }}"'],
+            ['syncs.yml:5:18: "api_key" is missing: add api_key: "{{ env_var(\'BRAZE_API_KEY\') }}"'],
             id="no key",
         ),
         pytest.param(
             HEAD.replace("endpoint: sandbox", "endpoint: https://sdk.iad-01.braze.com") + GOOD,
             [
-                'syncs.yml:5:42: "endpoint" in target "dev" is a host for SDKs: take the REST endpoint, '
+                'syncs.yml:5:42: "endpoint" in target "dev" is an SDK endpoint: use the REST endpoint, '
                 "rest.<instance>.braze.com"
             ],
             id="SDK host",
@@ -276,7 +276,7 @@ def test_good_sync_has_its_values_and_defaults():
         pytest.param("", ["syncs.yml: must be a mapping with version, targets and syncs"], id="empty file"),
         pytest.param(
             "version: 1\n  targets: {\n",
-            ["syncs.yml:2:10: not YAML: mapping values are not allowed here"],
+            ["syncs.yml:2:10: invalid YAML: mapping values are not allowed here"],
             id="not YAML",
         ),
     ],
@@ -374,7 +374,7 @@ def test_anchors_and_merge_keys_work_and_keep_their_places():
 
 def test_yaml_cannot_make_objects():
     (line,) = problems("version: !!python/object/apply:os.system [echo]\n")
-    assert line.startswith("syncs.yml:1:10: not YAML: could not determine a constructor for the tag")
+    assert line.startswith("syncs.yml:1:10: invalid YAML: could not determine a constructor for the tag")
 
 
 def test_schema_describes_every_key_of_a_sync():

@@ -29,31 +29,29 @@ EVENT = "'u1' AS external_id, 'seen' AS name, now() AS time"
         pytest.param(
             {},
             "'u1' AS external_id, 1 AS a, 2 AS A",
-            ['models/it.sql: the model returns 2 columns of one name: "a", "A"\n  hint: rename with AS'],
+            ['models/it.sql: the model returns 2 columns with the same name: "a", "A"\n  hint: rename them with AS'],
             id="two columns of one name",
         ),
         pytest.param(
             {},
             "'u1' AS external_id, 'x' AS Email",
             [
-                'models/it.sql: column "Email": Braze knows "email", and takes capital letters for another name\n'
-                '  hint: write AS email, or name the column in "exclude_columns"'
+                'models/it.sql: column "Email": Braze\'s field is "email", and names are case-sensitive\n'
+                '  hint: rename it with AS email, or list it in "exclude_columns"'
             ],
             id="capital letters",
         ),
         pytest.param(
             {},
             "'u1' AS external_id, 1 AS _retl_x",
-            [
-                'models/it.sql: column "_retl_x": names that begin with _retl_ are for retl itself\n  hint: rename with AS'
-            ],
+            ['models/it.sql: column "_retl_x": the prefix _retl_ is reserved for retl\n  hint: rename it with AS'],
             id="names of our own",
         ),
         pytest.param(
             {},
             "1 AS n",
             [
-                "models/it.sql: mode users_track / attributes needs a column that says which user a row is about\n"
+                "models/it.sql: mode users_track / attributes needs a column that identifies the user\n"
                 "  hint: add one of: external_id, user_alias, braze_id, email, phone (or alias_name with alias_label)"
             ],
             id="no identifier",
@@ -62,8 +60,8 @@ EVENT = "'u1' AS external_id, 'seen' AS name, now() AS time"
             {},
             "'u1' AS external_id, 'b1' AS braze_id, 1 AS n",
             [
-                "syncs.yml:13:3: the model has several identifiers (external_id, braze_id): none of them names every row\n"
-                '  hint: say what does: "primary_key: ..."'
+                "syncs.yml:13:3: the model has several identifiers (external_id, braze_id), and none of them identifies every row\n"
+                '  hint: set "primary_key" to the columns that identify a row'
             ],
             id="several identifiers and no primary key",
         ),
@@ -71,7 +69,7 @@ EVENT = "'u1' AS external_id, 'seen' AS name, now() AS time"
             {},
             "1.5::DOUBLE AS external_id",
             [
-                'models/it.sql: column "external_id" is DOUBLE; Braze takes text or a whole number, sent as text\n'
+                'models/it.sql: column "external_id" is DOUBLE; Braze expects a string or an integer, sent as a string\n'
                 "  hint: CAST(external_id AS VARCHAR)"
             ],
             id="identifier of a wrong type",
@@ -80,7 +78,7 @@ EVENT = "'u1' AS external_id, 'seen' AS name, now() AS time"
             {},
             "'n' AS alias_name, 1 AS n",
             [
-                'models/it.sql: column "alias_name" needs "alias_label" beside it\n  hint: an alias is a name and a label'
+                'models/it.sql: column "alias_name" requires column "alias_label"\n  hint: add it: an alias consists of a name and a label'
             ],
             id="half an alias",
         ),
@@ -88,7 +86,7 @@ EVENT = "'u1' AS external_id, 'seen' AS name, now() AS time"
             {},
             "'{}' AS user_alias, 1 AS n",
             [
-                'models/it.sql: column "user_alias" is VARCHAR; Braze takes an object: STRUCT, MAP, JSON, or text listed in '
+                'models/it.sql: column "user_alias" is VARCHAR; Braze expects an object: STRUCT, MAP, JSON, or VARCHAR listed in '
                 'pre_formatted_fields\n  hint: list the column in "pre_formatted_fields"'
             ],
             id="alias as text that is not listed",
@@ -98,7 +96,7 @@ EVENT = "'u1' AS external_id, 'seen' AS name, now() AS time"
             "'u1' AS external_id, 1 AS n",
             [
                 'syncs.yml:17:25: "pre_formatted_fields" in sync "it": "n" is INTEGER, not JSON text\n'
-                "  hint: take it out of the list"
+                "  hint: remove it from the list"
             ],
             id="a number is not pre-formatted",
         ),
@@ -106,7 +104,7 @@ EVENT = "'u1' AS external_id, 'seen' AS name, now() AS time"
             {},
             "'u1' AS external_id, 1 AS _merge_objects",
             [
-                'models/it.sql: column "_merge_objects" is INTEGER; Braze takes true or false\n'
+                'models/it.sql: column "_merge_objects" is INTEGER; Braze expects true or false\n'
                 "  hint: CAST(_merge_objects AS BOOLEAN)"
             ],
             id="a switch that is a number",
@@ -115,8 +113,8 @@ EVENT = "'u1' AS external_id, 'seen' AS name, now() AS time"
             EVENTS,
             "'u1' AS external_id, now() AS tiem",
             [
-                'models/it.sql: mode users_track / events needs a column "name"\n  hint: return it AS name',
-                'models/it.sql: mode users_track / events needs a column "time"\n  hint: is it tiem? Write AS time',
+                'models/it.sql: mode users_track / events needs a column "name"\n  hint: add it to the model, AS name',
+                'models/it.sql: mode users_track / events needs a column "time"\n  hint: did you mean tiem? Rename it with AS time',
             ],
             id="event without name and time",
         ),
@@ -124,8 +122,8 @@ EVENT = "'u1' AS external_id, 'seen' AS name, now() AS time"
             EVENTS,
             f'{EVENT}, 1 AS event_name, 2 AS "$page"',
             [
-                'models/it.sql: column "event_name" cannot be a property: Braze reserves the name\n  hint: rename with AS',
-                'models/it.sql: column "$page" cannot be a property: Braze reserves the name\n  hint: rename with AS',
+                'models/it.sql: column "event_name" cannot be a property: Braze reserves the name\n  hint: rename it with AS',
+                'models/it.sql: column "$page" cannot be a property: Braze reserves the name\n  hint: rename it with AS',
             ],
             id="reserved properties",
         ),
@@ -133,7 +131,7 @@ EVENT = "'u1' AS external_id, 'seen' AS name, now() AS time"
             EVENTS,
             f"{EVENT}, '{{}}' AS properties",
             [
-                'models/it.sql: column "properties" is VARCHAR; Braze takes an object: STRUCT, MAP, JSON, or text listed in '
+                'models/it.sql: column "properties" is VARCHAR; Braze expects an object: STRUCT, MAP, JSON, or VARCHAR listed in '
                 'pre_formatted_fields\n  hint: list the column in "pre_formatted_fields"'
             ],
             id="properties as text that is not listed",
@@ -142,10 +140,10 @@ EVENT = "'u1' AS external_id, 'seen' AS name, now() AS time"
             PURCHASES,
             "'u1' AS external_id, 'p' AS product_id, 'KRW' AS currency, '1.5' AS price, 1.0 AS quantity, true AS time",
             [
-                'models/it.sql: column "price" is VARCHAR; Braze takes a number\n  hint: CAST(price AS DECIMAL(18, 2))',
-                'models/it.sql: column "quantity" is DECIMAL(2,1); Braze takes a whole number\n'
+                'models/it.sql: column "price" is VARCHAR; Braze expects a number\n  hint: CAST(price AS DECIMAL(18, 2))',
+                'models/it.sql: column "quantity" is DECIMAL(2,1); Braze expects an integer\n'
                 "  hint: CAST(quantity AS BIGINT)",
-                'models/it.sql: column "time" is BOOLEAN; Braze takes a time\n  hint: CAST(time AS TIMESTAMP)',
+                'models/it.sql: column "time" is BOOLEAN; Braze expects a timestamp\n  hint: CAST(time AS TIMESTAMP)',
             ],
             id="purchase of wrong types",
         ),
@@ -153,8 +151,8 @@ EVENT = "'u1' AS external_id, 'seen' AS name, now() AS time"
             {"mode": "users_delete", "allow_destructive": True},
             "'u1' AS external_id, 'x' AS reason",
             [
-                'models/it.sql: column "reason" is not taken by mode users_delete\n'
-                '  hint: it takes external_id, user_alias, braze_id; leave the column out, or name it in "exclude_columns"'
+                'models/it.sql: mode users_delete does not accept column "reason"\n'
+                '  hint: it accepts external_id, user_alias, braze_id; remove the column, or list it in "exclude_columns"'
             ],
             id="column that the mode does not take",
         ),
@@ -163,7 +161,7 @@ EVENT = "'u1' AS external_id, 'seen' AS name, now() AS time"
             "'a@example.com' AS email, 1 AS n",
             [
                 'syncs.yml:17:15: "on_removed: delete" in sync "it" needs a column external_id, user_alias or braze_id\n'
-                "  hint: Braze deletes users by these"
+                "  hint: add one of them: Braze deletes users by one of these"
             ],
             id="deleting by e-mail",
         ),

@@ -210,26 +210,26 @@ def test_sync_that_let_go_of_rows_does_not_stop_being_incremental_unasked(shop: 
         (
             {"cursor": "seen_at"},
             "SELECT 'a' AS external_id, 'x' AS seen_at",
-            'syncs.yml:18:13: "incremental" in sync "it": "seen_at" is VARCHAR; a cursor is a time, a date or a whole number\n'
+            'syncs.yml:18:13: "incremental" in sync "it": "seen_at" is VARCHAR; the cursor must be a timestamp, a date or an integer\n'
             "  hint: CAST it in the model",
         ),
         (
             {"cursor": "seen_at", "lookback": "1 hour"},
             "SELECT 'a' AS external_id, 1 AS seen_at",
-            'syncs.yml:19:15: "incremental" in sync "it": "lookback: 1 hour" does not go with "seen_at", a INTEGER\n'
-            "  hint: write a number for a whole number, and a time such as 1 hour for a time or date",
+            'syncs.yml:19:15: "incremental" in sync "it": "lookback: 1 hour" does not fit cursor "seen_at" of type INTEGER\n'
+            "  hint: use a number for an integer cursor, and an interval such as 1 hour for a timestamp or date",
         ),
         (
             {"cursor": "seen_at"},
             "SELECT 'a' AS external_id, CAST(NULL AS DATE) AS seen_at",
-            'syncs.yml:18:13: it: cursor "seen_at" is NULL or infinite in 1 rows of the model\n'
-            "  hint: give them a value, or leave them out of models/it.sql",
+            'syncs.yml:18:13: it: cursor "seen_at" is NULL or infinite in 1 row of the model\n'
+            "  hint: set a value, or exclude them in models/it.sql",
         ),
         (
             None,
             "SELECT {{ cursor() }} AS external_id",
-            "models/it.sql:1: cursor() has no value in a run that reads everything\n"
-            "  hint: put it inside {% if is_incremental() %} ... {% endif %}, in a model of a sync with `incremental:`",
+            "models/it.sql:1: cursor() has no value in a full run\n"
+            "  hint: use it inside {% if is_incremental() %} ... {% endif %}, in a model of a sync with `incremental:`",
         ),
     ],
 )

@@ -208,7 +208,8 @@ def test_state_that_something_else_has_open_is_a_failure_that_names_it(shop: Sho
         holder.communicate("\n")
     assert (outcome.code, outcome.out) == (1, "it: failed\n")
     assert (
-        f"state.duckdb is open for writing in {Path(sys.executable).resolve().name} (PID {holder.pid})" in outcome.err
+        f"state.duckdb is locked by {Path(sys.executable).resolve().name} (PID {holder.pid}), which has it open for writing"
+        in outcome.err
     )
 
 
@@ -324,7 +325,7 @@ def test_schedule_of_a_project_that_is_wrong_from_the_beginning_does_not_start(s
     shop.sync("it", ONE, schedule="* * *")
     outcome = retl("scheduler", folder=shop.folder)
     assert (outcome.code, outcome.out) == (2, "")
-    assert '"schedule" in sync "it": "* * *" is no cron line: it has 3 fields, not 5' in outcome.err
+    assert '"schedule" in sync "it": "* * *" is not a valid cron expression: it has 3 fields, not 5' in outcome.err
 
 
 class Wall:

@@ -180,8 +180,8 @@ def test_guard_stops_a_run_that_removes_too_much(people: Shop):
     people.warehouse("DELETE FROM people WHERE external_id = 'u1'")
     result = people.run()
     assert [str(problem) for problem in result.errors] == [
-        "syncs.yml:13:3: it: guard max_removed: on_removed: clear would act on 1 rows; at most 0 are allowed (10% of 3)\n"
-        "  hint: if that is meant: --skip-guard max_removed lets this one run pass"
+        "syncs.yml:13:3: it: guard max_removed: on_removed: clear would affect 1 row; at most 0 are allowed (10% of 3)\n"
+        "  hint: to run anyway: --skip-guard max_removed"
     ]
     assert (result.status, result.exit_code, len(people.sent())) == ("blocked", 1, 1)
     assert people.run(skip_guards=["max_removed"]).status == "success"
@@ -192,7 +192,7 @@ def test_guard_stops_a_run_whose_model_is_empty(people: Shop):
     people.warehouse("DELETE FROM people")
     result = people.run()
     assert [problem.message for problem in result.errors] == [
-        "it: guard empty_model: the model returned no rows, and 3 were there before"
+        "it: guard empty_model: the model returned no rows, but the state has 3"
     ]
     assert people.run(skip_guards=["empty_model"]).plan.removed == 3
 
@@ -201,7 +201,7 @@ def test_guard_stops_a_run_that_changes_too_much(people: Shop):
     people.sync("it", PEOPLE, guards={"max_changes": "50%"})
     result = people.run()
     assert [problem.message for problem in result.errors] == [
-        "it: guard max_changes: 3 rows would be sent; at most 1 are allowed (50% of 3)"
+        "it: guard max_changes: 3 rows would be sent; at most 1 is allowed (50% of 3)"
     ]
     assert people.sent() == []
 
@@ -214,8 +214,8 @@ def test_duplicate_keys_stop_the_run_with_their_names_and_counts(people: Shop):
     people.warehouse("INSERT INTO people VALUES ('u1', 'Ada II', NULL)")
     result = people.sync("it", PEOPLE, primary_key="external_id").run()
     assert [str(problem) for problem in result.errors] == [
-        'syncs.yml:17:16: it: primary_key "external_id" is not unique: 2 keys stand in 5 rows: u1 (3 rows), u2 (2 rows)\n'
-        "  hint: return one row for each key (GROUP BY, QUALIFY row_number() ...), or name more columns in primary_key"
+        'syncs.yml:17:16: it: primary_key "external_id" is not unique: 2 keys occur in 5 rows: u1 (3 rows), u2 (2 rows)\n'
+        "  hint: return one row per key (GROUP BY, QUALIFY row_number() ...), or add columns to primary_key"
     ]
     assert (result.status, result.exit_code, people.sent()) == ("failed", 1, [])
 
@@ -225,7 +225,7 @@ def test_null_keys_stop_the_run_with_their_count(people: Shop):
     result = people.sync("it", PEOPLE).run()
     assert [str(problem) for problem in result.errors] == [
         'syncs.yml:13:3: it: primary_key "external_id" is NULL in 2 rows of the model\n'
-        "  hint: leave them out of models/it.sql: WHERE external_id IS NOT NULL"
+        "  hint: set a value, or exclude them in models/it.sql: WHERE external_id IS NOT NULL"
     ]
     assert (result.exit_code, people.sent()) == (1, [])
 
@@ -239,7 +239,7 @@ def test_two_rows_of_one_user_stop_the_run(people: Shop):
     )
     result = people.run()
     assert [problem.message for problem in result.errors] == [
-        "it: one user stands in several rows (external_id): 1 keys stand in 2 rows: u1 (2 rows)"
+        "it: several rows for the same user (external_id): 1 key occurs in 2 rows: u1 (2 rows)"
     ]
     assert people.sent() == []
 
@@ -352,8 +352,8 @@ def test_key_that_left_a_merged_object_makes_the_row_invalid(shop: Shop):
     (row,) = shop.run().invalid
     assert (row.column, row.reason, row.hint) == (
         "v",
-        "lost a key that Braze has, and a merge cannot take a key away",
-        "set _merge_objects to false for such a row: then the object is replaced",
+        "no longer has a key that is in Braze, and a merge cannot remove keys",
+        "set _merge_objects to false for this row, so that the whole object is replaced",
     )
     shop.sync("it", "SELECT 'u1' AS external_id, false AS _merge_objects, {'a': 1, 'b': {'c': NULL::INTEGER}} AS v")
     assert shop.run().status == "success"
@@ -372,9 +372,9 @@ def test_one_invalid_row_keeps_everything_back(shop: Shop):
         "  hint: `retl rejects it` lists them all; skip_on_invalid_records: true sends the others"
     ]
     assert [(row.key, row.column, row.hint) for row in result.invalid] == [
-        ("u13", "bio", "left(bio, 255)"),
-        ("u23", "bio", "left(bio, 255)"),
-        ("u3", "bio", "left(bio, 255)"),
+        ("u13", "bio", "truncate it: left(bio, 255)"),
+        ("u23", "bio", "truncate it: left(bio, 255)"),
+        ("u3", "bio", "truncate it: left(bio, 255)"),
     ]
     assert (result.status, result.exit_code, shop.sent()) == ("blocked", 1, [])
 
@@ -442,7 +442,7 @@ def test_key_that_stands_twice_is_found_whatever_the_state_knows_of_it(shop: Sho
     shop.model("it", f"SELECT * FROM (VALUES {rows}) t(external_id, n)")
     result = shop.run()
     assert (result.status, len(shop.sent())) == ("failed", 1)
-    assert 'primary_key "external_id" is not unique: 1 keys stand in 2 rows:' in result.errors[0].message
+    assert 'primary_key "external_id" is not unique: 1 key occurs in 2 rows:' in result.errors[0].message
 
 
 @pytest.mark.parametrize("on_removed", ["ignore", "clear"])
@@ -453,7 +453,7 @@ def test_key_that_stands_twice_is_found_while_a_new_type_is_accepted(shop: Shop,
     shop.model("it", f"{model.format('VARCHAR')} UNION ALL SELECT 'a', NULL, 'x'")
     result = shop.run(accept_schema_change=True)
     assert (result.status, len(shop.sent())) == ("failed", 1)
-    assert 'primary_key "external_id" is not unique: 1 keys stand in 2 rows:' in result.errors[0].message
+    assert 'primary_key "external_id" is not unique: 1 key occurs in 2 rows:' in result.errors[0].message
 
 
 def test_key_that_stands_twice_in_an_incremental_model_is_found_once_it_matters(shop: Shop):
@@ -495,7 +495,7 @@ def test_model_that_needs_more_memory_says_how_to_give_it(shop: Shop):
     assert (result.status, result.exit_code, result.errors[0].hint) == (
         "failed",
         1,
-        "pass --memory-limit 4GB, or free disk space for it to spill to",
+        "raise --memory-limit (such as 4GB), or free disk space for DuckDB to spill to",
     )
     assert result.errors[0].message.startswith("models/it.sql: DuckDB ran out of memory: ")
     assert shop.sent() == []

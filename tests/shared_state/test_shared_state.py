@@ -676,9 +676,9 @@ def test_state_that_was_left_behind_is_named_before_everything_goes_out_again(sh
 @pytest.mark.parametrize(
     ("path", "why"),
     [
-        ("ftp://x/y", "must be a folder, or begin with s3://bucket, gs://bucket or az://container"),
-        ("s3://", "must be a folder, or begin with s3://bucket, gs://bucket or az://container"),
-        ("s3://key:secret@bucket", "must hold a bucket and a path only: credentials come from the environment"),
+        ("ftp://x/y", "must be a folder, or start with s3://bucket, gs://bucket or az://container"),
+        ("s3://", "must be a folder, or start with s3://bucket, gs://bucket or az://container"),
+        ("s3://key:secret@bucket", "must contain only a bucket and a path: credentials come from the environment"),
     ],
 )
 def test_state_path_that_is_none_is_shown_in_its_place(shop: Shop, retl: Retl, path: str, why: str):

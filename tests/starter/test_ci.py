@@ -223,7 +223,7 @@ def test_base_branch_that_cannot_be_sent_is_no_reason_to_fail(runner: Runner):
     (runner.base / "models" / "orders.sql").write_text("select nothing from nowhere")
     done = runner.run("review")
     assert done.code == 0
-    assert "::warning::not all of the base branch could be sent: those rows are new in the plan" in done.out
+    assert "::warning::not all rows of the base branch could be sent: the others are new in the plan" in done.out
     assert "| orders | users_track / purchases | 3 | 0 | 0 | 0 | 1 |" in done.summary
     assert "| users_track | users_track / attributes | 0 | 0 | 0 | 0 | 0 |" in done.summary
 
@@ -327,7 +327,7 @@ def test_workflow_says_that_it_has_to_know_where_retl_comes_from(runner: Runner)
     assert installed_from() == ""  # a folder of this machine, which no runner knows
     done = runner.run("review", RETL_PACKAGE="")
     assert done.code != 0
-    assert "RETL_PACKAGE: say in this workflow where pip gets retl" in done.err
+    assert "RETL_PACKAGE: set it in this workflow to what pip installs retl from" in done.err
 
 
 def test_workflow_is_written_beside_a_project_that_is_there_and_over_nothing(retl: Retl, tmp_path: Path):
@@ -343,7 +343,7 @@ def test_workflow_is_written_beside_a_project_that_is_there_and_over_nothing(ret
     again = retl("init", "crm/shop", "--ci", "github")
     assert (again.code, again.err) == (
         2,
-        f"{tmp_path / WORKFLOW} is there already\n  hint: move it aside, then compare the two\n",
+        f"{tmp_path / WORKFLOW} already exists\n  hint: move it away, run this again, then compare the two\n",
     )
 
 
@@ -359,7 +359,7 @@ def test_project_without_a_local_target_is_told_to_add_one(retl: Retl, tmp_path:
     outcome = retl("init", "--ci", "github")
     assert (outcome.code, outcome.err) == (
         2,
-        "no target of syncs.yml has endpoint: sandbox to plan pull requests for\n"
+        "no target in syncs.yml has endpoint: sandbox, which plans of pull requests need\n"
         "  hint: add one: sandbox: {warehouse: ..., destination: {type: braze, endpoint: sandbox}}\n",
     )
     assert not (tmp_path / ".github").exists()

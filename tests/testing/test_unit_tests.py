@@ -457,7 +457,7 @@ def test_rows_that_braze_cannot_have_acknowledged_are_an_error(tested: Tested):
         [
             "ERROR  impossible (members), syncs.yml:13:5",
             "      syncs.yml:17:9: row   cannot have been acknowledged: external_id is empty",
-            "        hint: leave such rows out: WHERE trim(external_id) <> ''",
+            "        hint: exclude these rows: WHERE trim(external_id) <> ''",
         ],
     )
 
@@ -579,8 +579,8 @@ def test_model_that_fails_on_given_rows_is_an_error_of_its_test_alone(tested: Te
     assert outcome.code == 1
     assert lines(outcome) == [
         "ERROR  twice (members), syncs.yml:13:5",
-        '      syncs.yml:8:5: members: primary_key "external_id" is not unique: 1 keys stand in 2 rows: c-1 (2 rows)',
-        "        hint: return one row for each key (GROUP BY, QUALIFY row_number() ...), or name more columns in primary_key",
+        '      syncs.yml:8:5: members: primary_key "external_id" is not unique: 1 key occurs in 2 rows: c-1 (2 rows)',
+        "        hint: return one row per key (GROUP BY, QUALIFY row_number() ...), or add columns to primary_key",
         "ERROR  no_date (members), syncs.yml:22:5",
         "      syncs.yml:25:9: Conversion Error: invalid date field format: ***, expected format is (YYYY-MM-DD)",
         "        hint: the compiled SQL is in target/compiled/unit_tests/no_date.sql, line 3",
@@ -623,15 +623,16 @@ def test_mistakes_in_inputs_are_shown_together_with_their_places(tested: Tested)
     """)
     assert (outcome.code, outcome.out) == (2, "")
     assert outcome.err.splitlines() == [
-        "models/spending.sql:1: unit test \"fourth\" (syncs.yml:39:5): source('app', 'orders') is not given",
-        "  hint: a unit test reads no tables: add `- input: source('app', 'orders')` with its rows to \"given\"",
+        "models/spending.sql:1: unit test \"fourth\" (syncs.yml:39:5): no rows are given for source('app', 'orders')",
+        "  hint: unit tests read no tables: add `- input: source('app', 'orders')` with its rows to \"given\"",
         'syncs.yml:18:26: unit test "first": ref(\'people\') has no column "teir"',
         '  hint: did you mean "tier"?',
         'syncs.yml:19:16: unit test "first": no model of sync "members" uses ref(\'poeple\')',
-        "  hint: they use ref('people'), source('app', 'orders'), ref('spending')",
-        "syncs.yml:23:15: unit test \"first\": source('app', 'orders'): row 1 has 1 fields, the heading 2",
-        'syncs.yml:30:9: unit test "second": ref(\'spending\') has no "rows", and is no seed, whose rows would be those of its file',
-        "syncs.yml:31:54: there is no tests/fixtures/nobody.csv",
+        "  hint: remove it, or use one of the inputs: ref('people'), source('app', 'orders'), ref('spending')",
+        "syncs.yml:23:15: unit test \"first\": source('app', 'orders'): row 1 has 1 field, but the header has 2",
+        'syncs.yml:30:9: unit test "second": ref(\'spending\') has no "rows", and is not a seed, whose rows could come from its file',
+        '  hint: add "rows"',
+        "syncs.yml:31:54: tests/fixtures/nobody.csv does not exist",
         'syncs.yml:36:49: unit test "third": this has no column "ter"',
         '  hint: did you mean "tier"?',
     ]
@@ -660,22 +661,22 @@ def test_mistakes_in_keys_are_shown_with_the_others_of_the_file(tested: Tested):
     assert outcome.err.splitlines() == [
         'syncs.yml:12:19: unknown key "not_nul" in sync "members"',
         '  hint: did you mean "not_null"?',
-        'syncs.yml:12:63: "error_if" in sync "members" must compare a number of rows, as in "> 10"',
-        'syncs.yml:15:11: there is no sync "mebers" in unit test "a"',
+        'syncs.yml:12:63: "error_if" in sync "members" must be a comparison such as "> 10"',
+        'syncs.yml:15:11: unknown sync "mebers" in unit test "a"',
         '  hint: did you mean "members"?',
-        "syncs.yml:17:9: \"given\" in unit test \"a\" \"reff('people')\" is none of ref('name'), source('name', 'table'), this",
-        'syncs.yml:18:9: "given" in unit test "a" holds "rows" that are not a list of mappings, as "format: dict" needs',
-        'syncs.yml:19:9: "given" in unit test "a" holds no "rows" for this',
-        'syncs.yml:20:25: "macros" in unit test "a" has "is_incremental: true" and "cursor" together or not at all',
+        "syncs.yml:17:9: \"given\" in unit test \"a\" has the input \"reff('people')\": use ref('name'), source('name', 'table') or this",
+        'syncs.yml:18:9: "given" in unit test "a" has "rows" that are not a list of mappings, as "format: dict" requires',
+        'syncs.yml:19:9: "given" in unit test "a" has no "rows" for this',
+        'syncs.yml:20:25: "macros" in unit test "a" must set both "is_incremental: true" and "cursor", or neither',
         'syncs.yml:20:49: unknown key "vras" in unit test "a"',
         '  hint: did you mean "vars"?',
-        'syncs.yml:21:13: "expect" in unit test "a" needs "records" or "invalid"; "records: []" if nothing is to be sent',
-        'syncs.yml:22:12: unit test "a" stands here again, first in line 14',
-        "  hint: give one of the two another name",
+        'syncs.yml:21:13: "expect" in unit test "a" needs "records" or "invalid"; "records: []" if nothing should be sent',
+        'syncs.yml:22:12: duplicate unit test "a", first defined on line 14',
+        "  hint: rename one of them",
         'syncs.yml:22:39: unknown key "recrods" in unit test "a"',
         '  hint: did you mean "records"?',
-        'syncs.yml:25:46: "given" in unit test "b" has this twice',
-        "  hint: put all rows of an input together",
+        'syncs.yml:25:46: duplicate input this in "given" of unit test "b"',
+        "  hint: combine the rows under one input",
     ]
 
 
@@ -693,13 +694,13 @@ def test_names_and_rows_that_yaml_reads_otherwise_are_told_apart(tested: Tested)
     """)
     assert (outcome.code, outcome.out) == (2, "")
     assert outcome.err.splitlines() == [
-        'syncs.yml:16:38: "rows" in unit test "a" must hold mappings; item 2 is none',
-        'syncs.yml:17:40: "rows" in unit test "a" must be a list of mappings, or text',
-        'syncs.yml:18:24: key "1" in unit test "a" must be text',
-        "  hint: put it in quotes",
-        'syncs.yml:18:56: "run_started_at" in unit test "a" must be a time such as "2026-11-23 08:15:00"',
-        'syncs.yml:18:70: "cursor" in unit test "a" must be a time, a date or a whole number',
-        'syncs.yml:19:23: "records" in unit test "a" must hold mappings; item 1 is none',
+        'syncs.yml:16:38: "rows" in unit test "a" must contain only mappings; item 2 is not one',
+        'syncs.yml:17:40: "rows" in unit test "a" must be a list of mappings, or a string',
+        'syncs.yml:18:24: key "1" in unit test "a" must be a string',
+        "  hint: quote it",
+        'syncs.yml:18:56: "run_started_at" in unit test "a" must be a timestamp such as "2026-11-23 08:15:00"',
+        'syncs.yml:18:70: "cursor" in unit test "a" must be a timestamp, a date or an integer',
+        'syncs.yml:19:23: "records" in unit test "a" must contain only mappings; item 1 is not one',
         'syncs.yml:19:38: "invalid" in unit test "a" must be a mapping',
         'syncs.yml:20:4: "unit_tests" in unit test 2 must be a mapping',
     ]
@@ -820,5 +821,5 @@ def test_record_is_shown_with_every_digit():
 
 
 def test_row_of_csv_with_another_width_is_refused():
-    with pytest.raises(ValueError, match="row 2 has 3 fields, the heading 2"):
+    with pytest.raises(ValueError, match="row 2 has 3 fields, but the header has 2"):
         csv_rows("a,b\n1,2\n1,2,3\n")

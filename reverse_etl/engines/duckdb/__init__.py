@@ -11,5 +11,5 @@ model.py        a model's columns and first rows
 diff.py         the SQL that finds what differs
 changes.py      runs it, and counts the model's rows
 checks.py       keys, cursors and data tests
-errors.py       errors that name the model's file and line
+errors.py       errors with the model's file and line
 """

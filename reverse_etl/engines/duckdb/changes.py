@@ -1,4 +1,4 @@
-"""Runs a model, keeps what differs from the state, and counts the rows that the model returned."""
+"""Runs a model, stores what differs from the state, and counts the rows that the model returned."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -24,9 +24,9 @@ _CONNECTIONS = 16
 
 
 def write_changes(query: ModelQuery, comparison: Comparison) -> int:
-    """Run the model once, and keep what differs from the state; the number of rows that the model returned.
+    """Run the model once, and store what differs from the state; returns the number of rows of the model.
 
-    Raises DataError for NULL keys, duplicate keys, and cursors without a value.
+    Raises DataError for NULL keys, duplicate keys, and NULL or infinite cursors.
     """
     tables = changes_sql(query.layout, comparison)
     with _all_memory(query.connection):
@@ -43,7 +43,7 @@ def write_changes(query: ModelQuery, comparison: Comparison) -> int:
 
 
 def _make_table(query: ModelQuery, table: str, select: str) -> int:
-    """Make a table of a SELECT; how many rows the model returned, if it ran in it, or else 0."""
+    """Create a table from a SELECT; returns how many rows the model returned if it ran in it, or else 0."""
     before, runs_model, after = f"CREATE TABLE {table} AS\n{select}".partition(MODEL)
     with query.errors(first_line=before.count("\n") + 1):
         if not runs_model:
@@ -58,10 +58,10 @@ def _make_table(query: ModelQuery, table: str, select: str) -> int:
 
 
 def _rows_read(profile: str) -> int | None:
-    """How many rows the model returned, of the profile of the statement in which it ran; None if it does not tell.
+    """How many rows the model returned, from the profile of the statement in which it ran; None if it does not say.
 
-    Below the join with the state, the deepest operator that knows the column READ works it out, for each row once. To
-    count rows on their way, by a sequence, makes DuckDB run the model on one core.
+    Below the join with the state, the deepest operator with the column READ computes it, once per row. Counting the
+    rows with a sequence would make DuckDB run the model on one core.
     """
 
     def rows_below(operator: Mapping[str, Any], is_joined: bool) -> int | None:
@@ -77,7 +77,7 @@ def _rows_read(profile: str) -> int | None:
 
 @contextmanager
 def _all_memory(connection: DuckDBPyConnection) -> Iterator[None]:
-    """Inside the block, a join that spills may have all of the memory, and not half of it."""
+    """Inside the block, a join that spills may use all of the memory, not just half of it."""
     with ExitStack() as idle:
         for _ in range(_CONNECTIONS - 1):
             idle.enter_context(connection.cursor())

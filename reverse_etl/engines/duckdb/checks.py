@@ -1,4 +1,4 @@
-"""What must hold of the rows of a model before any of them is sent: keys, cursors, data tests."""
+"""What must be true of the rows of a model before any of them is sent: keys, cursors, data tests."""
 
 from collections.abc import Collection
 
@@ -14,12 +14,13 @@ from reverse_etl.plan.tables import ACKNOWLEDGED, CHANGES, GONE
 from reverse_etl.records.expressions import identity
 from reverse_etl.sql.quoting import identifier
 from reverse_etl.sql.types import MOMENTS
+from reverse_etl.words import count
 
-_NAMES_IN_ERRORS = 5  # of duplicate keys, so that a message stays a message
+_NAMES_IN_ERRORS = 5  # of duplicate keys, to keep messages short
 
 
 def rows_gone(query: ModelQuery, tables: Collection[str]) -> int | None:
-    """How many rows of the state the model lacks; None if nobody looked."""
+    """How many rows of the state the model lacks; None if that was not determined."""
     if GONE in tables:
         return query.count(GONE)
     return query.count(f"{CHANGES} WHERE kind = 'removed'") if acts_on_gone(query.layout) else None
@@ -29,15 +30,15 @@ def refuse_null_keys(query: ModelQuery) -> None:
     layout = query.layout
     counts = ", ".join(f"count(*) FILTER ({identifier(f'new.{name}')} IS NULL)" for name in layout.key)
     nulls = query.execute(f"SELECT {counts} FROM {CHANGES} WHERE kind <> 'removed'").fetchall()[0]
-    for name, count in zip(layout.key, nulls, strict=True):
-        if count:
-            what = f'{layout.sync.name}: primary_key "{name}" is NULL in {count:,} rows of the model'
-            hint = f"leave them out of models/{layout.sync.model}.sql: WHERE {name} IS NOT NULL"
+    for name, rows in zip(layout.key, nulls, strict=True):
+        if rows:
+            what = f'{layout.sync.name}: primary_key "{name}" is NULL in {count(rows, "row")} of the model'
+            hint = f"set a value, or exclude them in models/{layout.sync.model}.sql: WHERE {name} IS NOT NULL"
             raise DataError(what, layout.sync.where("primary_key"), hint)
 
 
 def refuse_endless_cursors(query: ModelQuery) -> None:
-    """Whatever has no place on the line, no watermark can pass."""
+    """Raises DataError for a cursor that is NULL or infinite: no watermark can pass it."""
     layout = query.layout
     if layout.cursor is None:
         return
@@ -45,15 +46,16 @@ def refuse_endless_cursors(query: ModelQuery) -> None:
     is_endless = f" OR NOT isfinite({name})" if layout.column(layout.cursor).type.family in MOMENTS else ""
     rows = query.count(f"{CHANGES} WHERE {name} IS NULL{is_endless}")
     if rows:
-        what = f'{layout.sync.name}: cursor "{layout.cursor}" is NULL or infinite in {rows:,} rows of the model'
-        hint = f"give them a value, or leave them out of models/{layout.sync.model}.sql"
+        what = f'{layout.sync.name}: cursor "{layout.cursor}" is NULL or infinite in {count(rows, "row")} of the model'
+        hint = f"set a value, or exclude them in models/{layout.sync.model}.sql"
         raise DataError(what, layout.sync.where("incremental", "cursor"), hint)
 
 
 def refuse_duplicate_keys(query: ModelQuery, rows: int, gone: int | None) -> None:
-    """Twins that are both new, or changed, stand among the changes; one that is unchanged shows in the counts.
+    """Raises DataError for a key that the model returns more than once.
 
-    Each row of the state is met by one row of the model at most, or else a key stands in the model twice.
+    Duplicates that are both new or changed are among the changes; one that is unchanged shows in the counts: every row
+    of the state matches at most one row of the model, or else a key is in the model twice.
     """
     layout = query.layout
     key = [identifier(name) for name in layout.key]
@@ -64,23 +66,23 @@ def refuse_duplicate_keys(query: ModelQuery, rows: int, gone: int | None) -> Non
             found = _duplicates(query, key, f"(\n{query.model.sql}\n)")
     if found:
         names = ", ".join(layout.key)
-        hint = "return one row for each key (GROUP BY, QUALIFY row_number() ...), or name more columns in primary_key"
+        hint = "return one row per key (GROUP BY, QUALIFY row_number() ...), or add columns to primary_key"
         what = f'{layout.sync.name}: primary_key "{names}" is not unique: {found}'
         raise DataError(what, layout.sync.where("primary_key"), hint)
 
 
 def _hides_twins(query: ModelQuery, rows: int, gone: int | None) -> bool:
     if rows == query.count(f"{CHANGES} WHERE kind <> 'removed'"):
-        return False  # all of them stand among the changes
+        return False  # all of them are among the changes
     if gone is None:
-        # Counts do not tell; and where nothing has changed, the twin of a row of an incremental model does no harm.
+        # Counts do not tell; and where nothing has changed, a duplicate in an incremental model does no harm.
         return looks_at_gone(query.layout) or query.count(f"{CHANGES} WHERE kind = 'changed'") > 0
     unknown = query.count(f"{CHANGES} WHERE kind <> 'removed' AND NOT known")
     return rows - unknown > query.count(ACKNOWLEDGED) - gone
 
 
 def refuse_duplicate_users(query: ModelQuery) -> None:
-    """With a key of the sync's own, two rows may be about one user; Braze would take them in any order."""
+    """Raises DataError for two rows of one user, as Braze could apply them in any order; only with a `primary_key`."""
     layout = query.layout
     if not layout.sync.primary_key or Kind.CHANGED not in layout.mode.kinds:
         return
@@ -92,12 +94,12 @@ def refuse_duplicate_users(query: ModelQuery) -> None:
         found = _duplicates(query, users, f"(\n{query.model.sql}\n) AS model")
     if found:
         names = ", ".join([*layout.identifiers, *layout.mode.key_fields])
-        what = f"{layout.sync.name}: one user stands in several rows ({names}): {found}"
-        raise DataError(what, layout.sync.where("primary_key"), "return one row for each user")
+        what = f"{layout.sync.name}: several rows for the same user ({names}): {found}"
+        raise DataError(what, layout.sync.where("primary_key"), "return one row per user")
 
 
 def _duplicates(query: ModelQuery, columns: list[str], rows: str) -> str | None:
-    """How many keys stand in how many of `rows`, and the first of them; None if each stands once."""
+    """How many keys occur several times, in how many `rows`, and the first of them; None if there are none."""
     key, is_known = ", ".join(columns), " OR ".join(f"{column} IS NOT NULL" for column in columns)
     counted = f"SELECT {key}, count(*) AS times FROM {rows} WHERE {is_known} GROUP BY ALL HAVING times > 1"
     query.execute(f"CREATE OR REPLACE TEMP TABLE retl_twins AS {counted}")
@@ -107,13 +109,14 @@ def _duplicates(query: ModelQuery, columns: list[str], rows: str) -> str | None:
     first = query.execute(f"SELECT * FROM retl_twins ORDER BY ALL LIMIT {_NAMES_IN_ERRORS}").fetchall()
     shown = [f"{' / '.join(str(part) for part in key if part is not None)} ({n} rows)" for *key, n in first]
     more = f" and {keys - len(first):,} more" if keys > len(first) else ""
-    return f"{keys:,} keys stand in {times:,} rows: {', '.join(shown)}{more}"
+    verb = "occurs" if keys == 1 else "occur"
+    return f"{count(keys, 'key')} {verb} in {count(times, 'row')}: {', '.join(shown)}{more}"
 
 
 def run_data_tests(query: ModelQuery) -> tuple[DataTestResult, ...]:
     """Run the data tests of a sync on the rows that its model returns, all in one query.
 
-    Raises ProjectError for a `where` that is no SQL over the model's columns.
+    Raises ProjectError for a `where` that is not valid SQL over the model's columns.
     """
     layout = query.layout
     tests = layout.sync.data_tests
@@ -127,9 +130,9 @@ def run_data_tests(query: ModelQuery) -> tuple[DataTestResult, ...]:
     try:
         _, *found = query.execute(f"{before}{query.model.sql}{after}").fetchall()[0]
     except duckdb.Error as error:
-        if 0 < line_of(error) < first_line:  # what stands before the model is the tests
+        if 0 < line_of(error) < first_line:  # the lines before the model are the tests
             what = f'data test in sync "{layout.sync.name}": {without_values(error)}'
-            raise ProjectError(what, layout.sync.where("data_tests"), "look at the where of its data tests") from error
+            raise ProjectError(what, layout.sync.where("data_tests"), 'check "where" in its data tests') from error
         raise translated(error, query.model, first_line) from error
     return judge(tests, [(one["rows"], one["keys"] or ()) for one in found])
 
@@ -141,4 +144,4 @@ def _check_where(query: ModelQuery, number: int, where: str) -> None:
     except duckdb.Error as error:
         place = layout.sync.where("data_tests", number, layout.sync.data_tests[number].kind, "where")
         what = f'data test in sync "{layout.sync.name}": where: {without_values(error)}'
-        raise ProjectError(what, place, "where is SQL over the columns that the model returns") from error
+        raise ProjectError(what, place, '"where" must be SQL over the columns that the model returns') from error

@@ -12,34 +12,34 @@ from reverse_etl.sql.quoting import catalog, identifier, literal
 
 
 def attach_warehouse(connection: DuckDBPyConnection, path: Path, where: Location | None) -> None:
-    """Make the warehouse the default catalog of models, read-only. `where` is its place in syncs.yml."""
+    """Make the warehouse the default catalog of models, read-only. `where` is its location in syncs.yml."""
     if not path.exists():
-        hint = "`retl seed` makes one from seeds/*.csv; otherwise correct the path"
-        raise ProjectError(f"there is no warehouse {path}", where, hint)
+        hint = "create it from seeds/*.csv with `retl seed`, or correct the path"
+        raise ProjectError(f"the warehouse file {path} does not exist", where, hint)
     name = identifier(catalog(path.name))
     try:
         connection.execute(f"ATTACH {literal(str(path))} AS {name} (READ_ONLY)")
         connection.execute(f"USE {name}")
     except duckdb.IOException as error:
-        raise locked(error, path) or ProjectError(f"{path} is no DuckDB file: {headline(error)}", where) from error
+        raise locked(error, path) or ProjectError(f"{path} is not a DuckDB file: {headline(error)}", where) from error
     except duckdb.Error as error:
-        raise ProjectError(f"the warehouse {path} cannot be opened: {headline(error)}", where) from error
+        raise ProjectError(f"cannot open the warehouse {path}: {headline(error)}", where) from error
 
 
 def detach_warehouse(connection: DuckDBPyConnection, path: Path) -> None:
-    """Let go of the warehouse, so that others can write it."""
+    """Detach the warehouse, so that other processes can write it."""
     connection.execute(f"USE memory; DETACH {identifier(catalog(path.name))}")
 
 
 def seed_sql(path: Path) -> str:
-    """A SELECT of a CSV file's rows, in the types that DuckDB finds in them."""
+    """A SELECT of the rows of a CSV file, with the types that DuckDB detects."""
     return f"SELECT * FROM read_csv({literal(str(path.absolute()))}, header = true)"
 
 
 def load_seeds(warehouse: Path, seeds: Mapping[str, Path]) -> dict[str, int]:
-    """Load CSV files into the warehouse, one table each in place of the one that was there; rows by table.
+    """Load CSV files into the warehouse, replacing one table each; returns the number of rows by table.
 
-    The warehouse is made if it is not there.
+    The warehouse is created if it does not exist.
     """
     rows = {}
     warehouse.parent.mkdir(parents=True, exist_ok=True)
@@ -49,6 +49,6 @@ def load_seeds(warehouse: Path, seeds: Mapping[str, Path]) -> dict[str, int]:
                 connection.execute(f"CREATE OR REPLACE TABLE {identifier(name)} AS {seed_sql(path)}")
                 rows[name] = connection.table(identifier(name)).shape[0]
     except duckdb.Error as error:
-        what = f"seeds cannot be loaded into {warehouse}: {headline(error)}"
+        what = f"cannot load seeds into {warehouse}: {headline(error)}"
         raise locked(error, warehouse) or ProjectError(what) from error
     return rows

@@ -4,9 +4,9 @@
             ├── FULL JOIN on them ───┤                                    ├── IS DISTINCT FROM ──> changes
     state ──┘ drops what is the same └──> gone: keys of the state ────────┘
 
-A row of the model whose hashes an acknowledged row has is unchanged, and goes no further: of the state, only the
-hashes are held in memory for that, and no column. They are made anew in each run, on both sides, as DuckDB's change
-between versions. They have 96 bits: a row that changed has those of another among 50 million once in 1.6e21 rows.
+A row of the model with the hashes of an acknowledged row is unchanged, and goes no further: for that, only the hashes
+of the state are in memory, and none of its columns. They are recomputed in every run, on both sides, as DuckDB's hashes
+change between versions. They have 96 bits: a changed row has those of one of 50 million others once in 1.6e21 rows.
 """
 
 from collections.abc import Collection, Mapping
@@ -27,11 +27,11 @@ _IS_SURE = f"{SENT_AT} IS NOT NULL AND {UNSURE} IS NULL"
 
 
 def changes_sql(layout: Layout, comparison: Comparison) -> dict[str, str]:
-    """The tables to make, one after the other, and the SELECT of each: what differs between model and state.
+    """The tables to create, in this order, and the SELECT of each: what differs between model and state.
 
-    The last is CHANGES, one row a change: kind, known, "new.<column>", "changed.<column>", "lost.<column>". The model,
-    which stands as `MODEL` in one of them, runs once, and only what may differ is written down: that is half the time
-    of writing down all its rows first.
+    The last is CHANGES, one row per change: kind, known, "new.<column>", "changed.<column>", "lost.<column>". The
+    model, whose place in one of them is `MODEL`, runs once, and only rows that may differ are stored: that takes half
+    the time of storing all its rows first.
 
     """
     known, retyped = comparison.known, comparison.retyped
@@ -98,12 +98,12 @@ def _hashes(layout: Layout, is_sure: str) -> str:
 
 
 def acts_on_gone(layout: Layout) -> bool:
-    """Whether a row that left the model is a change. One that an incremental model leaves out is not gone."""
+    """Whether a row that left the model is a change. One that an incremental model does not return is not gone."""
     return layout.cursor is None and (layout.sync.on_removed != "ignore" or layout.mode.forgets_removed)
 
 
 def looks_at_gone(layout: Layout) -> bool:
-    """Whether rows of the state that the model lacks are counted: they tell whether a key stands in the model twice."""
+    """Whether rows of the state that the model lacks are counted: they show whether a key is in the model twice."""
     return acts_on_gone(layout) or (layout.cursor is None and bool(layout.tracked))
 
 

@@ -20,7 +20,7 @@ from reverse_etl.system.signals import interruptible
 
 
 class DuckDBEngine:
-    """See `Engine`. `path` is the file, and `where` its place in syncs.yml; without a path, models read no tables."""
+    """See `Engine`. `path` is the file, and `where` its location in syncs.yml; without one, models read no tables."""
 
     def __init__(self, workbench: DuckDBPyConnection, path: Path | None = None, where: Location | None = None) -> None:
         self._workbench, self._path, self._where = workbench, path, where

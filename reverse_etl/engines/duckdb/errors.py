@@ -1,4 +1,4 @@
-"""DuckDB's errors, as ones that name a model's file and line, or the process that holds a file; never a value."""
+"""DuckDB's errors, with a model's file and line, or the process that has a file locked; never a value."""
 
 import re
 from pathlib import Path
@@ -10,21 +10,19 @@ from reverse_etl.project.models import Compiled
 
 
 def locked(error: duckdb.Error, path: Path) -> BusyError | None:
-    """A BusyError that names the process which has `path` open for writing; None if `error` says something else."""
+    """A BusyError that identifies the process which has `path` open for writing; None if `error` is another one."""
     holder = re.search(r"held in (.*?) \(PID (\d+)\)", str(error))
     if not holder:
         return None
-    what = f"{path} is open for writing in {Path(holder[1]).name} (PID {holder[2]})"
-    hint = (
-        "wait until it is done, or pass --wait SECONDS: DuckDB lets one process write a file, and nobody else read it"
-    )
+    what = f"{path} is locked by {Path(holder[1]).name} (PID {holder[2]}), which has it open for writing"
+    hint = "wait for it to finish, or pass --wait SECONDS: while one process writes a DuckDB file, no other can read it"
     return BusyError(what, hint=hint)
 
 
 class errors_of:  # noqa: N801  # reads as a statement: with errors_of(model, ...)
     """Turns DuckDB's errors inside the block into ones that lead to the model's file and line.
 
-    The model's compiled SQL begins at line `first_line` of the statement.
+    The model's compiled SQL starts at line `first_line` of the statement.
     """
 
     def __init__(self, model: Compiled, first_line: int) -> None:
@@ -47,7 +45,7 @@ def translated(error: duckdb.Error, model: Compiled, first_line: int) -> RetlErr
     if isinstance(error, duckdb.OutOfMemoryException):
         return DataError(
             f"{model.file}: DuckDB ran out of memory: {what}",
-            hint="pass --memory-limit 4GB, or free disk space for it to spill to",
+            hint="raise --memory-limit (such as 4GB), or free disk space for DuckDB to spill to",
         )
     where = model.source_of(line) if line > 0 else Location(model.file)
     hint = f"the compiled SQL is in {model.compiled_file}" + (f", line {line}" if line > 0 else "")
@@ -55,27 +53,27 @@ def translated(error: duckdb.Error, model: Compiled, first_line: int) -> RetlErr
 
 
 def _not_built(what: str, model: Compiled) -> str | None:
-    """What to do if the table that DuckDB does not find is one that dbt knows; None if it is not."""
+    """A hint if the table that DuckDB does not find is one that dbt knows; None if it is not."""
     missing = re.match(r'Catalog Error: Table with name "?([^"]*?)"? does not exist', what)
     if not missing:
         return None
     for relation in model.reads:
         if relation.unique_id and f".{relation.plain}".endswith(f".{missing[1].casefold()}"):
             kind, _, name = relation.unique_id.split(".", 2)
-            remedy = "load it" if kind == "source" else f"dbt build --select {name}"
-            return f"dbt knows it as {relation.unique_id}, but this warehouse does not hold it: {remedy}"
+            remedy = "load it" if kind == "source" else f"run `dbt build --select {name}`"
+            return f"dbt knows it as {relation.unique_id}, but it is not in this warehouse: {remedy}"
     return None
 
 
 def without_values(error: duckdb.Error) -> str:
     what = " ".join(str(error).partition("\n\nLINE ")[0].split())
     if isinstance(error, _OF_VALUES):
-        what = re.sub(r"'.*'|\".*\"|(?<=with value )\S+", "***", what)  # the value may be anyone's
+        what = re.sub(r"'.*'|\".*\"|(?<=with value )\S+", "***", what)  # the value may be personal data
     return what
 
 
 def line_of(error: duckdb.Error) -> int:
-    """The line of the statement that an error names; 0 if it names none."""
+    """The line of the statement that an error refers to; 0 if it refers to none."""
     snippet = str(error).partition("\n\nLINE ")[2]
     return int(snippet.split(":")[0]) if snippet else 0
 

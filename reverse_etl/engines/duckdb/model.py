@@ -16,7 +16,7 @@ from reverse_etl.sql.types import SqlType
 def first_rows(
     connection: DuckDBPyConnection, model: Compiled, limit: int
 ) -> tuple[list[str], list[tuple[object, ...]]]:
-    """The first rows of a model as text: names of the columns, and a tuple per row."""
+    """The first rows of a model as strings: the names of the columns, and a tuple per row."""
     names = [name for name, _ in describe(connection, model)]
     columns = ", ".join(f"CAST({identifier(name)} AS VARCHAR)" for name in names)
     with errors_of(model, first_line=2):
@@ -25,14 +25,16 @@ def first_rows(
 
 
 def describe(connection: DuckDBPyConnection, model: Compiled) -> list[tuple[str, SqlType]]:
-    """The columns that a model returns. Raises ProjectError where DuckDB does not take it as one SELECT."""
+    """The columns that a model returns. Raises ProjectError if the model is not a single SELECT."""
     with errors_of(model, first_line=1):
         statements = connection.extract_statements(model.sql)
     if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
         kinds = ", ".join(statement.type.name for statement in statements)
-        raise ProjectError(f"a model is one SELECT; this one holds {kinds or 'nothing'}", Location(model.file))
+        raise ProjectError(
+            f"a model must be a single SELECT; this one contains {kinds or 'nothing'}", Location(model.file)
+        )
     with errors_of(model, first_line=2):
-        connection.execute(f"DESCRIBE\n{model.sql}")  # `sql()` below leaves the line out of its errors
+        connection.execute(f"DESCRIBE\n{model.sql}")  # errors of `sql()` below do not contain the line
         relation = connection.sql(model.sql)
     return [(name, _stored(_sql_type(of))) for name, of in zip(relation.columns, relation.types, strict=True)]
 
@@ -52,9 +54,9 @@ def _sql_type(of: DuckDBPyType) -> SqlType:
 
 
 def _stored(of: SqlType) -> SqlType:
-    """The type in which changes and state hold a column.
+    """The type in which changes and state store a column.
 
-    A type whose text changes with its values (ENUM), or that tells nothing (NULL), would look like a changed schema.
+    A type whose name changes with its values (ENUM), or that says nothing (NULL), would look like a changed schema.
     """
     if of.family in ("enum", "null"):
         return SqlType("varchar", "VARCHAR")

@@ -25,5 +25,5 @@ class ModelQuery:
         return int(self.connection.execute(f"SELECT count(*) FROM {rows}").fetchall()[0][0])
 
     def errors(self, first_line: int) -> errors_of:
-        """See `errors_of`: the model begins at this line of the statement."""
+        """See `errors_of`: the model starts at this line of the statement."""
         return errors_of(self.model, first_line)

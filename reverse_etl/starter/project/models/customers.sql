@@ -1,4 +1,4 @@
--- What the other models build on. ref() names a model or a seed.
+-- The other models build on this one. ref() refers to a model or a seed.
 select *
 from {{ ref('raw_customers') }}
 where email is not null

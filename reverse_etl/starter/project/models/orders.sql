@@ -1,4 +1,4 @@
--- One row a purchase. order_id is the primary key, and goes out as a property too.
+-- One row per purchase. order_id is the primary key, and is also sent as a property.
 select
     customer_id as external_id,
     product_id,

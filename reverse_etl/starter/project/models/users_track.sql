@@ -1,4 +1,4 @@
--- One row a customer. A column is an attribute of the profile; what Braze does not know is a custom attribute.
+-- One row per customer. A column is an attribute of the profile; one that Braze does not define is a custom attribute.
 select
     customer_id as external_id,
     email,
