@@ -126,17 +126,18 @@ def _acts(connection: DuckDBPyConnection) -> bool:
 
 
 def columns_of(connection: DuckDBPyConnection, table: str) -> dict[str, str]:
-    """Names and types of a table's columns, in their order; empty if there is no such table."""
-    database, schema, name = table.split(".")
-    there = "SELECT 1 FROM duckdb_tables() WHERE (database_name, schema_name, table_name) = (?, ?, ?)"
-    if not connection.execute(there, [database, schema, name]).fetchone():
-        return {}
+    """Names and types of a table's columns, in their order."""
     rows = connection.execute(f"DESCRIBE {table}").fetchall()
     return {name: of for name, of, *_ in rows}
 
 
 def acknowledged_columns(connection: DuckDBPyConnection) -> dict[str, str]:
-    """The model's columns in the table of acknowledged rows, without retl's own."""
+    """The model's columns in the table of acknowledged rows, without retl's own; none before the first run.
+
+    `meta` says whether there is the table: duckdb_tables() would go through all those of the warehouse.
+    """
+    if not connection.execute(f"SELECT 1 FROM {STATE}.main.meta WHERE key = 'primary_key'").fetchone():
+        return {}
     columns = columns_of(connection, ACKNOWLEDGED)
     return {name: of for name, of in columns.items() if name not in (SENT_AT, RUN_ID, UNSURE)}
 
