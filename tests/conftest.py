@@ -96,7 +96,7 @@ _DATABASES = threading.Lock()
 
 
 @cache
-def _duckdb() -> duckdb.DuckDBPyConnection:
+def one_duckdb() -> duckdb.DuckDBPyConnection:
     return duckdb.connect()
 
 
@@ -105,7 +105,7 @@ def database(path: Path, how: str = "READ_WRITE") -> Iterator[duckdb.DuckDBPyCon
     """A file of DuckDB's, made if it is not there, and closed after the block: in one DuckDB that stays open, since a
     new one takes eight times as long."""
     name = f'"{path.stem}"'
-    with _DATABASES, _duckdb().cursor() as connection:
+    with _DATABASES, one_duckdb().cursor() as connection:
         connection.execute(f"ATTACH '{path}' AS {name} ({how}); USE {name}")
         try:
             yield connection
