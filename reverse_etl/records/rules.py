@@ -178,7 +178,7 @@ def _date_rules(column: Column) -> Iterator[Rule]:
     name, value = column.name, new(column.name)
     if column.type.family == "varchar":
         looks_right = f"regexp_full_match({value}, '[0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}')"
-        condition = f"NOT ({looks_right} AND TRY_CAST({value} AS DATE) IS NOT NULL)"
+        condition = f"{value} IS NOT NULL AND NOT ({looks_right} AND TRY_CAST({value} AS DATE) IS NOT NULL)"
         yield Rule(condition, name, "is not a valid date of the form 2026-11-23", f"TRY_CAST({name} AS DATE)")
     else:
         yield _in_years(name)
