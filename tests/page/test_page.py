@@ -170,7 +170,7 @@ def test_text_is_readable_in_light_and_dark(open_page: OpenPage, braze: Sandbox,
         ("#/requests", "/users/track"),
         ("#/requests/3", "nobody's"),
         ("#/drops", "not one of M, F, O, N, P"),
-        ("#/faults", "Nothing goes wrong"),
+        ("#/faults", "No active faults"),
     ],
 )
 def test_narrow_screen_does_not_scroll_sideways(open_page: OpenPage, braze: Sandbox, view: str, shown: str):
