@@ -1,6 +1,8 @@
 """The vocabulary of the tests: a small project in a folder, and a Braze to send to."""
 
+import os
 import random
+import shutil
 import sys
 import textwrap
 import threading
@@ -38,6 +40,9 @@ settings.register_profile(
     "retl", derandomize=True, deadline=None, max_examples=25, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.register_profile("random", settings.get_profile("retl"), derandomize=False, print_blob=True, max_examples=100)
+
+
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # retl is started some two hundred times: compiled once, not each time
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -274,11 +279,22 @@ def retl(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tm
     return run
 
 
+@pytest.fixture(scope="session")
+def written_starter(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("starter")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        for command in ("init", "seed"):
+            patch.setattr(sys, "argv", ["retl", command])
+            with pytest.raises(SystemExit, match="0"):
+                main()
+    return folder
+
+
 @pytest.fixture
-def starter(retl: Retl, tmp_path: Path) -> Path:
+def starter(retl: Retl, tmp_path: Path, written_starter: Path) -> Path:
     """The folder of a project that `retl init` wrote, with its seeds loaded."""
-    assert retl("init").code == 0
-    assert retl("seed").code == 0
+    shutil.copytree(written_starter, tmp_path, dirs_exist_ok=True)
     return tmp_path
 
 

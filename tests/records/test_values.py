@@ -7,13 +7,12 @@ from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-import duckdb
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reverse_etl.sandbox import Sandbox
-from tests.conftest import Shop
+from tests.conftest import Shop, database, examples
 
 
 def sent_value(shop: Shop, sql: str, **options: Any) -> str:
@@ -273,6 +272,7 @@ NUMBERS = st.integers(-(2**63), 2**64 - 1)
 DECIMALS = st.decimals(allow_nan=False, allow_infinity=False, min_value=-(10**18), max_value=10**18, places=15)
 DOUBLES = st.floats(allow_nan=False, allow_infinity=False)
 KEYS = st.text(st.characters(exclude_categories=["Cs", "Z", "C"], exclude_characters=".$"), min_size=1, max_size=20)
+FEW = settings(max_examples=examples(8, 100))  # of many values each: a run takes as long for one as for thirty
 LEAVES = st.one_of(TEXTS, st.integers(-(2**63), 2**63 - 1), st.booleans())
 NESTED = st.recursive(
     LEAVES, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(KEYS, inner, max_size=4), max_leaves=12
@@ -282,9 +282,11 @@ NESTED = st.recursive(
 def stored(shop: Shop, column_type: str, values: list[Any], **options: Any) -> list[Any]:
     """Sync one user for each value; what their profiles hold afterwards."""
     shop.braze.reset()
-    shop.warehouse(f"CREATE OR REPLACE TABLE given (external_id VARCHAR, v {column_type})")
-    with duckdb.connect(shop.folder / "warehouse.duckdb") as connection:
-        connection.executemany("INSERT INTO given VALUES (?, ?)", [[f"u{n}", value] for n, value in enumerate(values)])
+    rows = ", ".join("(?, ?)" for _ in values)
+    with database(shop.folder / "warehouse.duckdb") as connection:
+        connection.execute(f"CREATE OR REPLACE TABLE given (external_id VARCHAR, v {column_type})")
+        given = [part for n, value in enumerate(values) for part in (f"u{n}", value)]
+        connection.execute(f"INSERT INTO given VALUES {rows}", given)
     name = "".join(filter(str.isalpha, column_type))  # a state of its own for each type
     shop.sync(name, "SELECT * FROM given", **options)
     result = shop.run(name, full_refresh=True)
@@ -299,36 +301,42 @@ def long_lived_shop(tmp_path_factory: pytest.TempPathFactory):
         yield Shop(tmp_path_factory.mktemp("values") / "shop", braze)
 
 
-@given(st.lists(TEXTS, min_size=1, max_size=20))
+@given(st.lists(TEXTS, min_size=8, max_size=30))
+@FEW
 def test_any_text_arrives_as_it_was(long_lived_shop: Shop, texts: list[str]):
     assert stored(long_lived_shop, "VARCHAR", texts) == texts
 
 
-@given(st.lists(NUMBERS, min_size=1, max_size=20))
+@given(st.lists(NUMBERS, min_size=8, max_size=30))
+@FEW
 def test_whole_numbers_of_64_bits_arrive_exactly(long_lived_shop: Shop, numbers: list[int]):
     assert stored(long_lived_shop, "HUGEINT", numbers, nulls="send") == numbers
 
 
-@given(st.lists(DECIMALS, min_size=1, max_size=20))
+@given(st.lists(DECIMALS, min_size=8, max_size=30))
+@FEW
 def test_decimals_arrive_with_every_digit(long_lived_shop: Shop, decimals: list[Decimal]):
     assert stored(long_lived_shop, "DECIMAL(38, 15)", decimals) == decimals
 
 
-@given(st.lists(DOUBLES, min_size=1, max_size=20))
+@given(st.lists(DOUBLES, min_size=8, max_size=30))
+@FEW
 def test_doubles_arrive_as_they_were(long_lived_shop: Shop, doubles: list[float]):
     arrived = stored(long_lived_shop, "DOUBLE", doubles)
     assert [float(value) for value in arrived] == doubles
     assert all(math.isfinite(value) for value in arrived)
 
 
-@given(st.lists(st.datetimes(datetime(1, 1, 1), datetime(2900, 12, 31)), min_size=1, max_size=10))
+@given(st.lists(st.datetimes(datetime(1, 1, 1), datetime(2900, 12, 31)), min_size=8, max_size=30))
+@FEW
 def test_times_arrive_in_utc_to_the_millisecond(long_lived_shop: Shop, times: list[datetime]):
     arrived = stored(long_lived_shop, "TIMESTAMP", times)
     expected = [(t - timedelta(microseconds=t.microsecond % 1000)).replace(tzinfo=UTC) for t in times]
     assert [datetime.fromisoformat(value) for value in arrived] == expected
 
 
-@given(st.lists(st.dictionaries(KEYS, NESTED, min_size=1, max_size=4), min_size=1, max_size=5))
+@given(st.lists(st.dictionaries(KEYS, NESTED, min_size=1, max_size=4), min_size=3, max_size=12))
+@FEW
 def test_nested_values_arrive_as_they_were(long_lived_shop: Shop, documents: list[dict[str, Any]]):
     texts = [json.dumps(document, ensure_ascii=False) for document in documents]
     arrived = stored(long_lived_shop, "JSON", texts)

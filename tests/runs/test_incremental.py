@@ -4,14 +4,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import duckdb
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reverse_etl.plan.actions import Intent
 from reverse_etl.sandbox import Fault, Sandbox
-from tests.conftest import Retl, Shop
+from tests.conftest import Retl, Shop, database, examples
 
 EVENTS = {"mode": "users_track", "track_record_type": "events"}
 SEEN = """
@@ -24,7 +23,7 @@ NOON = datetime(2026, 11, 20, 12)
 
 def seen(shop: Shop, *rows: tuple[str, object], of: str = "TIMESTAMP") -> None:
     """Add rows to the warehouse."""
-    with duckdb.connect(shop.folder / "warehouse.duckdb") as connection:
+    with database(shop.folder / "warehouse.duckdb") as connection:
         connection.execute(f"CREATE TABLE IF NOT EXISTS seen (id VARCHAR, seen_at {of})")
         for row in rows:
             connection.execute("INSERT INTO seen VALUES (?, ?)", row)
@@ -163,7 +162,7 @@ def let_go(shop: Shop, **incremental: object) -> Shop:
     """A state whose rows were sent long ago, and left it with the run after, as far as they may."""
     seen(shop, ("a", NOON), ("b", NOON + timedelta(hours=1)), ("c", NOON + timedelta(hours=2)))
     events(shop, incremental={"retention": "90 days", **incremental}).run()
-    with duckdb.connect(shop.folder / ".retl/test/it/state.duckdb") as connection:
+    with database(shop.folder / ".retl/test/it/state.duckdb") as connection:
         connection.execute("UPDATE state SET _retl_sent_at = _retl_sent_at - INTERVAL 91 DAYS")
     shop.run()
     return shop
@@ -253,6 +252,7 @@ def test_mistakes_around_the_cursor_are_named(shop: Shop, incremental, sql: str,
     rows_per_request=st.integers(1, 3),
     keyed=st.booleans(),
 )
+@settings(max_examples=examples(12, 100))
 def test_each_row_within_the_lookback_arrives_once_whatever_goes_wrong_between(steps, rows_per_request, keyed):
     with TemporaryDirectory() as folder, Sandbox() as braze:
         shop = Shop(Path(folder) / "shop", braze, destination={"max_objects_per_request": rows_per_request})
