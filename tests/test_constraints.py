@@ -15,7 +15,12 @@ OF_PROJECT = [
     *PROJECT["project"]["dependencies"],
     *(one for extra in PROJECT["project"]["optional-dependencies"].values() for one in extra),
 ]
-DEVELOPMENT = [one for group in PROJECT["dependency-groups"].values() for one in group]
+DEVELOPMENT = [
+    one
+    for group in PROJECT["dependency-groups"].values()
+    for one in group
+    if isinstance(one, str)  # and no group that is included, which stands there itself
+]
 
 
 def lines(path: Path) -> list[str]:
