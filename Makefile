@@ -29,15 +29,15 @@ demo: $(VENV)/installed ## The demo shop against the local Braze: sync, sync aga
 	$(BIN)/retl sandbox --last 1
 
 test: $(VENV)/installed ## All tests
-	$(BIN)/pytest --numprocesses auto
+	$(BIN)/pytest --numprocesses auto --dist worksteal
 
 test-random: SEED ?= $(shell $(PYTHON) -c "import secrets; print(secrets.randbelow(2**32))")
 test-random: $(VENV)/installed ## All tests with other draws than those of make test, and more: SEED=n repeats them
-	$(BIN)/pytest --numprocesses auto --hypothesis-profile=random --hypothesis-seed=$(SEED)
+	$(BIN)/pytest --numprocesses auto --dist worksteal --hypothesis-profile=random --hypothesis-seed=$(SEED)
 
 test-latest: $(LATEST)/bin/pip ## All tests, with the newest versions that pyproject.toml allows
 	$(LATEST)/bin/python -m pip install --quiet --upgrade --upgrade-strategy eager --editable . --group dev
-	$(LATEST)/bin/pytest --numprocesses auto
+	$(LATEST)/bin/pytest --numprocesses auto --dist worksteal
 
 $(LATEST)/bin/pip:
 	$(PYTHON) -m venv $(LATEST)

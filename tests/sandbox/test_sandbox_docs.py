@@ -3,6 +3,7 @@
 import ast
 import re
 import tokenize
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,7 @@ OTHER_WORDS = {
 }
 
 
+@cache
 def claims_of(file: str) -> set[str]:
     tree = ast.parse((TESTS / f"test_sandbox_{file}.py").read_text(encoding="utf-8"))
     found = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
