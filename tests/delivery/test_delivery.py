@@ -110,7 +110,7 @@ def test_nobody_at_the_address_is_said_after_some_tries(shop: Shop):
         result = attributes(shop).run(policy=RetryPolicy(tries=4))
     assert (result.status, result.exit_code, result.delivery.requests, result.delivery.unsent) == ("failed", 1, 0, 10)
     assert result.errors[0].message.startswith(
-        f"it: cannot reach http://127.0.0.1:{port}: Connection refused; tried 4 times in "
+        f"it: cannot reach http://127.0.0.1:{port}: Connection refused; gave up after 4 attempts in "
     )
     assert len(shop.clock.waits) == 3
     shop.destination = {}
