@@ -10,7 +10,7 @@ from pathlib import Path
 import duckdb
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from reverse_etl.plan.actions import Intent
 from reverse_etl.project.project import LoadedProject, load_project
@@ -25,7 +25,8 @@ Row = dict[str, str | None]
 USERS = st.sampled_from(["u1", "u2", "u3", "u4", "u5", "u6"])
 COLUMNS = ["a", "b", "c"]
 VALUES = st.sampled_from(["x", "y", None])
-ROWS = st.dictionaries(USERS, st.none() | st.fixed_dictionaries(dict.fromkeys(COLUMNS, VALUES)))
+ROWS = st.dictionaries(USERS, st.fixed_dictionaries(dict.fromkeys(COLUMNS, VALUES)), min_size=1)
+SCHEMAS = st.sampled_from([["a"], ["a", "b"], ["a", "b", "c"], ["b", "c"]])
 WEATHER = {
     "fine": [],
     "the answer is lost": [Fault("drop_after")],
@@ -50,7 +51,8 @@ class Machine(RuleBasedStateMachine):
         self.columns = ["a", "b"]
         self.braze = Sandbox(log_bodies=10**9, keep_first_type=False).__enter__()
         self.shop = Shop(self.folder / "shop", self.braze, destination={"max_objects_per_request": 2})
-        self.rows: dict[str, Row] = {}  # of the model
+        self.rows: dict[str, Row] = {}  # of the model, now and before it moved last
+        self.rows_before: dict[str, Row] = {}
         self.seen = 0
         self.acknowledged: dict[str, Row] = {}
         self.stale = {"c"}  # columns that retl was told to forget: their old values may stay in Braze
@@ -64,61 +66,52 @@ class Machine(RuleBasedStateMachine):
             self.braze.__exit__(None, None, None)
             shutil.rmtree(self.folder)
 
-    # --- the model moves ---------------------------------------------------------------------------------------------
-
-    @initialize(rows=ROWS)
-    def begin(self, rows: dict[str, Row | None]) -> None:
-        self.move(rows)
-
-    def move(self, rows: dict[str, Row | None]) -> None:
-        """Let the model return these rows; no longer, where there is None."""
-        for user, row in rows.items():
-            self.rows.pop(user, None)
-            if row:
-                self.rows[user] = row
-
-    @rule(columns=st.sampled_from([["a"], ["a", "b"], ["a", "b", "c"], ["b", "c"]]))
-    def change_schema(self, columns: list[str]) -> None:
-        self.columns = columns
-        self.stale |= set(COLUMNS) - set(columns)
-
-    # --- runs --------------------------------------------------------------------------------------------------------
-
-    @rule(rows=ROWS, weather=st.sampled_from(sorted(WEATHER)))
-    def run(self, rows: dict[str, Row | None], weather: str) -> None:
-        self.move(rows)
-        self.project_says()
-        self.braze.add_fault(*WEATHER[weather])
-        self.shop.run(threads=1)
-        self.runs += 1
-        self.look()
-        self.is_settled = True
+    def move(self, rows: dict[str, Row] | None, leaves: str | None) -> None:
+        """Let the model return these rows too, or else all that it returned before; and no longer the user who leaves."""
+        self.rows, self.rows_before = {**self.rows, **rows} if rows else dict(self.rows_before), self.rows
+        self.rows.pop(leaves, None)
 
     @rule(
-        rows=ROWS,
-        records=st.integers(1, 6),
-        weather=st.sampled_from(["fine", "the answer is lost", "the request is lost"]),
+        rows=ROWS | st.none(),
+        leaves=st.one_of(st.none(), st.none(), USERS),
+        columns=st.one_of(st.none(), st.none(), SCHEMAS),
+        weather=st.sampled_from(sorted(WEATHER)),
+        killed_at=st.none() | st.integers(1, 6),
         is_asked_for=st.booleans(),
     )
-    def run_and_be_killed(self, rows: dict[str, Row | None], records: int, weather: str, is_asked_for: bool) -> None:
-        """While it waits for the answer to that record; if there are not as many, the run comes to its end.
+    def run(
+        self,
+        rows: dict[str, Row] | None,
+        leaves: str | None,
+        columns: list[str] | None,
+        weather: str,
+        killed_at: int | None,
+        is_asked_for: bool,
+    ) -> None:
+        """After the model has moved on; killed while it waits for the answer to record `killed_at`, if it sends as many.
 
-        Whoever asks how it stands folds it in; otherwise the next run does.
+        Whoever asks how it stands then folds it in; otherwise the next run does.
         """
-        self.move(rows)
+        self.move(rows, leaves)
+        self.columns = columns or self.columns
+        self.stale |= set(COLUMNS) - set(self.columns)
+        self.runs += 1
         self.project_says()
         number = count(1)
-        answer = Held(self.braze, matches=lambda _: next(number) == records)
+        answer = Held(self.braze, matches=lambda _: next(number) == killed_at)
         self.braze.add_fault(*WEATHER[weather])
-        with Forked(work, self.shop.folder, 1) as process:
-            process.wait_for(answer.is_held)
-        assert process.returncode in (0, 1, -signal.SIGKILL)
-        self.runs += 1
+        if killed_at is None:
+            self.shop.run(threads=1)
+        else:
+            with Forked(work, self.shop.folder, 1) as process:
+                process.wait_for(answer.is_held)
+            assert process.returncode in (0, 1, -signal.SIGKILL)
         self.look()
-        self.is_settled = is_asked_for
-        if is_asked_for:
+        if killed_at is not None and is_asked_for:
             project = self.project()
-            assert sync_status(project, project.sync("it")).last_run in ("success", "incomplete", "failed", "killed")
+            last_run = sync_status(project, project.sync("it")).last_run
+            assert last_run in ("success", "incomplete", "failed", "killed")
+        self.is_settled = killed_at is None or is_asked_for
 
     @precondition(lambda self: self.runs > 2)  # how often is decided by draws alone; more often, nothing is old
     @rule()
@@ -188,4 +181,4 @@ class Machine(RuleBasedStateMachine):
 
 
 TestMachine = Machine.TestCase
-TestMachine.settings = settings(max_examples=examples(6, 60), stateful_step_count=examples(10, 40))
+TestMachine.settings = settings(max_examples=examples(6, 40), stateful_step_count=examples(8, 25))
