@@ -22,7 +22,10 @@ def steady(text: str) -> str:
 
 def test_init_writes_a_project_that_works(retl: Retl, tmp_path: Path):
     first = retl("init")
-    assert (first.code, first.err.splitlines()[-1]) == (0, "next: run `retl seed`, then `retl plan`, then `retl sync --all`")
+    assert (first.code, first.err.splitlines()[-1]) == (
+        0,
+        "next: run `retl seed`, then `retl plan`, then `retl sync --all`",
+    )
     assert retl("seed").out == "raw_customers: 3 rows\nraw_orders: 3 rows\n"
     assert retl("plan").code == 0
     synced = retl("sync", "--all")
@@ -267,7 +270,10 @@ def test_syncs_are_selected_by_name_tag_and_glob(retl: Retl, starter: Path, argu
             ["orders", "--skip-guard", "empty_snapshot"],
             '--skip-guard: unknown guard "empty_snapshot"\n  hint: did you mean "empty_model"?\n',
         ),
-        (["orders", "--vars", "[1]"], "--vars is not a mapping\n  hint: pass a YAML mapping: `--vars '{country: KR}'`\n"),
+        (
+            ["orders", "--vars", "[1]"],
+            "--vars is not a mapping\n  hint: pass a YAML mapping: `--vars '{country: KR}'`\n",
+        ),
         (["orders", "--target", "prd"], 'syncs.yml: unknown target "prd"\n  hint: did you mean "prod"?\n'),
     ],
 )

@@ -211,8 +211,7 @@ def test_encrypted_plan_can_be_made_with_the_public_half_of_a_key(people: Shop, 
     monkeypatch.delenv("RETL_PLAN_KEY")
     assert applied(people, retl) == (
         2,
-        "plan.retl is encrypted\n"
-        "  hint: set RETL_PLAN_KEY to the matching age identity (AGE-SECRET-KEY-1...)\n",
+        "plan.retl is encrypted\n  hint: set RETL_PLAN_KEY to the matching age identity (AGE-SECRET-KEY-1...)\n",
     )
     monkeypatch.setenv("RETL_PLAN_KEY", str(identity))
     assert applied(people, retl)[0] == 0

@@ -241,7 +241,10 @@ def test_moment_that_a_run_stands_for_has_to_be_one_and_past(shop: Shop, retl: R
     shop.sync("it", ONE)
     tomorrow = (datetime.now(UTC) + timedelta(days=1)).isoformat()
     for text, what in [
-        ("soon", '--scheduled-time: "soon" is not a valid time\n  hint: use a time with a time zone: 2026-11-25T08:00:00Z, or +09:00 instead of Z\n'),
+        (
+            "soon",
+            '--scheduled-time: "soon" is not a valid time\n  hint: use a time with a time zone: 2026-11-25T08:00:00Z, or +09:00 instead of Z\n',
+        ),
         (
             "2026-11-25T08:00",
             '--scheduled-time: "2026-11-25T08:00" has no time zone\n  hint: use a time with a time zone: 2026-11-25T08:00:00Z, or +09:00 instead of Z\n',

@@ -454,10 +454,7 @@ def test_store_that_cannot_be_reached_is_said_before_anything_is_sent(one: Shop,
     bucket.is_down = True
     result = one.run()
     assert (result.status, result.exit_code) == ("failed", 1)
-    assert (
-        result.errors[0].message
-        == f"cannot reach {bucket.url}/test/it/head.json: 503 Service Unavailable SlowDown"
-    )
+    assert result.errors[0].message == f"cannot reach {bucket.url}/test/it/head.json: 503 Service Unavailable SlowDown"
     assert one.sent() == []
     assert sync_status(one.project(), one.project().sync("it")).last_run == "unreachable"
     bucket.is_down = False
@@ -509,9 +506,7 @@ def test_store_that_does_not_compare_is_refused(one: Shop, bucket: Bucket, retl:
 def test_bucket_that_is_not_there_is_named(one: Shop):
     one.state = {"path": "s3://nowhere/retl"}
     one.sync("it", MANY)
-    assert (
-        one.run().errors[0].message == "cannot reach s3://nowhere/retl/test/it/head.json: the bucket does not exist"
-    )
+    assert one.run().errors[0].message == "cannot reach s3://nowhere/retl/test/it/head.json: the bucket does not exist"
 
 
 def test_missing_package_is_a_mistake_of_the_set_up(one: Shop, bucket: Bucket, monkeypatch):
@@ -569,7 +564,9 @@ def test_state_that_was_written_over_is_found_out(one: Shop, two: Shop, bucket: 
     both(one, two, MANY)
     one.run()
     bucket.objects().write(states(bucket)[0], b"x" * bucket.head().state.size)
-    assert two.run().errors[0].message == f"{bucket.url}/test/it/{states(bucket)[0]} does not match its recorded checksum"
+    assert (
+        two.run().errors[0].message == f"{bucket.url}/test/it/{states(bucket)[0]} does not match its recorded checksum"
+    )
     bucket.objects().delete(states(bucket))
     assert two.run().errors[0].message.endswith(" is gone, and head.json says that it is the state")
 

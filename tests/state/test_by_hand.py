@@ -175,7 +175,10 @@ def test_baseline_leaves_invalid_rows_out_and_says_so(shop: Shop, retl: Retl):
         "it", "SELECT 'u' || i AS external_id, CASE WHEN i = 3 THEN repeat('x', 300) END AS t FROM range(10) r(i)"
     )
     said = retl("state", "baseline", "it", "--yes", folder=shop.folder)
-    assert said.out == "it: 9 rows recorded as already in Braze, 0 requests; 1 invalid row left out, see `retl rejects it`\n"
+    assert (
+        said.out
+        == "it: 9 rows recorded as already in Braze, 0 requests; 1 invalid row left out, see `retl rejects it`\n"
+    )
     assert shop.run().plan.invalid == 1
 
 
@@ -229,8 +232,7 @@ def test_older_states_that_were_kept_aside_are_named(shop: Shop, retl: Retl):
     said = retl("state", "forget", "it", "u3", "--yes", folder=shop.folder)
     (aside,) = (shop.folder / ".retl/test/it").glob("before-reset-*")
     assert (
-        said.err
-        == f"an older state is kept in {aside.relative_to(shop.folder)}: delete it if it must be erased too\n"
+        said.err == f"an older state is kept in {aside.relative_to(shop.folder)}: delete it if it must be erased too\n"
     )
 
 

@@ -134,7 +134,9 @@ def test_outbox_of_a_killed_run_that_cannot_be_read_stops_the_next_one(shop: Sho
     result = shop.run()
     assert result.status == "failed"
     what, hint = result.errors[0].message.replace(str(outbox.parent), "..."), result.errors[0].hint
-    assert what.startswith(".../outbox.duckdb is damaged, and with it the record of what the killed run sent: IO Error: ")
+    assert what.startswith(
+        ".../outbox.duckdb is damaged, and with it the record of what the killed run sent: IO Error: "
+    )
     assert hint == "restore it, or run `retl state reset it`: the old files are kept, and every row is sent again"
 
 
