@@ -112,6 +112,7 @@ def command(folder: Path, environ: Mapping[str, str], *arguments: str) -> None:
 
 
 def _call(files: list[Path], function: Callable[..., None], *arguments: Any) -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever runs the tests in the background ignores it
     for number, path in enumerate(files, start=1):
         with path.open("a") as file:
             os.dup2(file.fileno(), number)
