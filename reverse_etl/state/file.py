@@ -3,7 +3,7 @@
 format 1    as first released
 format 2    runs.scheduled_time: the scheduled time of a run
             state._retl_unsure: columns that were sent without a response
-format 3    other words in runs and in_doubt, for statuses, keys of counts, and resolutions
+format 3    other names in runs and in_doubt: of statuses, keys of counts, and resolutions
 """
 
 import errno
@@ -92,7 +92,7 @@ def _migrate(connection: DuckDBPyConnection, path: Path, old: int) -> None:
 
 
 def rename_words(connection: DuckDBPyConnection) -> None:
-    """Give runs that came into the attached state from elsewhere the words of format 3, if they have older ones."""
+    """Give runs that were added to the attached state from elsewhere the names of format 3, if they have older ones."""
     connection.execute(statement(__name__, "migrate_2_to_3"))
 
 

@@ -188,7 +188,7 @@ def test_plan_and_sync_take_state_too(retl: Retl, starter: Path, main: Path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        pytest.param(None, "there is no main/manifest.json", id="missing"),
+        pytest.param(None, "main/manifest.json does not exist", id="missing"),
         pytest.param("{", "main/manifest.json is not JSON", id="not JSON"),
         pytest.param("[]", "main/manifest.json is not a retl artifact of this type", id="foreign"),
         pytest.param(
