@@ -1,4 +1,4 @@
-"""Files with personal data that only their owner can read, whoever writes them: DuckDB sets no file mode itself."""
+"""Files that hold personal data are for their owner only, whoever writes them: DuckDB asks for no mode of its own."""
 
 import os
 import threading
@@ -12,9 +12,9 @@ _mask_before = 0
 
 @contextmanager
 def private_files() -> Iterator[None]:
-    """Files created inside the block are readable by their owner only.
+    """Files made inside are readable by this user only.
 
-    The umask belongs to the process: of several threads, the first to enter sets it, and the last to leave restores it.
+    The mask belongs to the process: of several threads the first one in sets it, and the last one out puts it back.
     """
     global _inside, _mask_before
     with _lock:
