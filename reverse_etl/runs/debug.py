@@ -115,4 +115,4 @@ def _permission(workspace: Workspace, call: Call) -> Check:
     if answer.status_code in (200, 201, 202, 400):
         return Check(True, what)
     why = hint_for(answer.status_code, call.permission) or "try again later"
-    return Check(False, f"{what}: Braze answered {answer.status_code}: {why}")
+    return Check(False, f"{what}: Braze returned {answer.status_code}: {why}")

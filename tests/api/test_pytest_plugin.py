@@ -52,7 +52,9 @@ def test_wrong_limit_is_said(pytester: pytest.Pytester):
     pytester.makepyfile(SUITE)
     result = pytester.runpytest_subprocess("-p", "no:cacheprovider")
     result.assert_outcomes(errors=2)
-    result.stdout.fnmatch_lines(["*braze_sandbox: 'users_track=fast' must have the form NAME=REQUESTS/SECONDS or NAME=none"])
+    result.stdout.fnmatch_lines(
+        ["*braze_sandbox: 'users_track=fast' must have the form NAME=REQUESTS/SECONDS or NAME=none"]
+    )
 
 
 def test_plugin_costs_a_suite_that_does_not_use_it_nothing():

@@ -273,8 +273,9 @@ def test_warehouse_that_another_process_writes_is_waited_for(shop: Shop):
     shop.sync("it", MANY)
     with writing(shop.folder / "warehouse.duckdb") as process:
         refused = shop.run()
-        assert refused.errors[0].message.endswith(f"(PID {process.pid})")
-        assert refused.errors[0].hint.startswith("wait until it is done, or pass --wait SECONDS")
+        locked_by = f" (PID {process.pid}), which has it open for writing"
+        assert refused.errors[0].message.endswith(locked_by)
+        assert refused.errors[0].hint.startswith("wait for it to finish, or pass --wait SECONDS")
         shop.clock = LettingGo(process, after_waits=1)
         assert shop.run(wait_s=60).status == "success"
 
