@@ -143,6 +143,7 @@ def test_outbox_of_a_killed_run_that_cannot_be_read_stops_the_next_one(shop: Sho
 FULL = """
 import resource, sys
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv.pop(1)),) * 2)  # no file may grow beyond
+sys.dont_write_bytecode = True  # half a .pyc would break every Python that comes after
 from reverse_etl.cli import main
 main()
 """
