@@ -1,8 +1,8 @@
-"""Words for people that the whole house uses: counts, times, durations, tables. Pure."""
+"""How numbers, times, durations and tables are written for people, everywhere. Pure."""
 
 import json
 from collections.abc import Iterator, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 
 
 def count(number: int, one: str, many: str | None = None) -> str:
@@ -11,11 +11,12 @@ def count(number: int, one: str, many: str | None = None) -> str:
 
 
 def moment(time: datetime) -> str:
-    """A time that a schedule names: `2026-11-25 08:15 UTC`."""
-    return f"{time:%Y-%m-%d %H:%M} UTC"
+    """A time with a zone, as every message writes it: `2026-11-25 08:15 UTC`."""
+    return f"{time.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
 
 
 def duration(seconds: float) -> str:
+    """`0.2 s`, `3 min 20 s`, `1 h 5 min`."""
     if seconds < 60:
         return f"{seconds:.1f} s"
     minutes, seconds = divmod(round(seconds), 60)
@@ -23,7 +24,7 @@ def duration(seconds: float) -> str:
 
 
 def table_lines(table: Sequence[Sequence[object]]) -> Iterator[str]:
-    """Rows of cells as lines with aligned columns; the first row is the heading."""
+    """Rows of cells as lines with aligned columns; the first row is the heading, a cell that is None is empty."""
     cells = [["" if cell is None else str(cell) for cell in row] for row in table]
     widths = [min(60, max(len(row[n]) for row in cells)) for n in range(len(cells[0]))] if cells else []
     for row in cells:

@@ -1,4 +1,4 @@
-"""The command line: flags -> run -> print -> exit code. stdout is the result, stderr the talk.
+"""The command line: options -> run -> print -> exit code. Results go to stdout, everything else to stderr.
 
     project    init seed schema ls compile show exposures
     sync       sync retry
@@ -9,12 +9,12 @@
     sandbox    sandbox
     state      state show | baseline | forget | reset
 
-    options    the options that several commands take
-    context    the project a command works on, and how it prints
-    execute    runs syncs, prints what comes of each, ends the command
-    artifacts  what a command leaves behind in target/
+    options    options shared by several commands
+    context    loading the project, selecting syncs, printing
+    execute    runs syncs, prints their results, ends the command
+    artifacts  the files that a command writes to target/
 
-What a command needs is imported inside it, so that `retl --help` answers at once.
+Commands import what they need themselves, so that `retl --help` prints at once.
 """
 
 import os
@@ -34,11 +34,11 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    rich_markup_mode=None,  # half the time of `retl --help` went into importing what draws boxes
+    rich_markup_mode=None,  # importing what draws boxes took half the time of `retl --help`
 )
 for commands in (project, sync, plan, schedule, test, inspect, sandbox):
     app.add_typer(commands.app)
-app.add_typer(state.app, name="state", help="Look at what a sync remembers, or make it forget.", no_args_is_help=True)
+app.add_typer(state.app, name="state", help="Inspect or change the state of a sync.", no_args_is_help=True)
 
 
 LOG_FORMAT = "RETL_LOG_FORMAT"
@@ -59,10 +59,10 @@ def root(
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
     ] = False,
     log_format: Annotated[
-        Output, typer.Option("--log-format", envvar=LOG_FORMAT, help="What stderr is: text, or a JSON object a line.")
+        Output, typer.Option("--log-format", envvar=LOG_FORMAT, help="Log format on stderr: text, or JSON Lines.")
     ] = Output.TEXT,
 ) -> None:
-    """Keep Braze true to SQL models: the right rows, the right columns, once."""
+    """Sync SQL models to Braze: send only the rows and columns that changed."""
     stderr.begin(context.invoked_subcommand or "", log_format is Output.JSON)
 
 
@@ -80,14 +80,14 @@ def main() -> NoReturn:
 
         if not is_swallowed(error):
             raise
-        sys.exit(128 + signal.SIGINT)  # as typer does it, where nothing swallows it
+        sys.exit(128 + signal.SIGINT)  # as typer does when nothing swallows it
     except BrokenPipeError:
         sys.stderr.close()
-        sys.exit(141)  # who read our output left, as in `retl ls | head -1`
+        sys.exit(141)  # the reader of stdout has ended, as in `retl ls | head -1`
 
 
 def _asks_for_json(arguments: list[str]) -> bool:
-    """Whether stderr is to be JSON, for mistakes in the command line itself too, which nobody has read yet."""
+    """Whether stderr is to be JSON; asked before the command line is parsed, as that may fail."""
     spelled = " ".join(arguments).replace("=", " ")
     return "--log-format json" in spelled or (
         os.environ.get(LOG_FORMAT) == "json" and "--log-format text" not in spelled
@@ -95,16 +95,16 @@ def _asks_for_json(arguments: list[str]) -> bool:
 
 
 def _run_in_json() -> int:
-    """Run the command; a wrong command line is said as JSON too, which typer would do as text."""
+    """Run the command; report an invalid command line as JSON too, where typer would print text."""
     try:
         return int(app(prog_name="retl", standalone_mode=False) or 0)
     except typer.Abort:
         stderr.say("aborted", "error", "error", location=None, hint=None)
         return 1
     except Exception as error:
-        wrong_command: Any = error  # what typer raises for one has a message and an exit code, but no public name
+        wrong_command: Any = error  # the exception of typer has a message and an exit code, but no public name
         if not hasattr(error, "format_message"):
             raise
         what = str(wrong_command.format_message())
-        stderr.say(what, "error", "error", location=None, hint="retl COMMAND --help")
+        stderr.say(what, "error", "error", location=None, hint="see `retl COMMAND --help`")
         return int(wrong_command.exit_code)

@@ -1,4 +1,4 @@
-"""What commands leave behind in target/: the manifest, the results of a run, the last plan."""
+"""The files that commands write to target/: the manifest, the results of a run, the last plan."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -48,7 +48,7 @@ def keep_plan(project: "LoadedProject", previews: "Sequence[Preview]") -> None:
 
 @dataclass(frozen=True)
 class Ended:
-    """How a command ended: with these results, after so many seconds; for `why` if it ended early."""
+    """How a command ended: its results, the seconds it took, and in `why` the reason if it ended early."""
 
     results: "Sequence[RunResult]"
     elapsed_s: float
@@ -57,9 +57,9 @@ class Ended:
 
 
 def keep_results(project: "LoadedProject", syncs: "Sequence[Sync]", ended: Ended) -> None:
-    """Write run_results.json: what came of each sync that the command was for, whether or not its turn came.
+    """Write run_results.json: the results of all syncs of the command, including those that were not started.
 
-    A command that ended early leaves syncs without a result: the first of them was at work, the others were not begun.
+    If a command ended early, some syncs have no result: the first of them was running, the others were not started.
     """
     from reverse_etl.report.artifacts import run_results
     from reverse_etl.runs.outcome import RunResult
@@ -68,15 +68,16 @@ def keep_results(project: "LoadedProject", syncs: "Sequence[Sync]", ended: Ended
     others: list[RunResult] = []
     for sync in (sync for sync in syncs if sync.name not in done):
         status = "skipped" if others else "interrupted" if ended.is_interrupted else "failed"
-        text = "the command ended before its turn" if others else "the command ended while it was at work"
-        problems = [Problem(f"{sync.name}: {status}: {text}")] if others or not ended.why else ended.why
+        when = "before this sync started" if others else "while this sync was running"
+        ended_early = [Problem(f"{sync.name}: {status}: the command ended {when}")]
+        problems = ended_early if others or not ended.why else ended.why
         others.append(RunResult(sync.name, sync.mode.label, project.target_name, status, 1, problems))
     arguments = {**stderr.invocation.arguments, "target": project.target_name}
     _keep(project, run_results([*ended.results, *others], about(project), ended.elapsed_s, arguments))
 
 
 def _keep(project: "LoadedProject", artifact: "BaseModel") -> None:
-    """Write an artifact. That it cannot be is said, and no more: what the command did is done."""
+    """Write an artifact. A failure is only reported: the command has already done its work."""
     from reverse_etl.report.artifacts import write
 
     try:

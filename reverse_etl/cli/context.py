@@ -1,4 +1,4 @@
-"""What commands share: the project they work on, and how they print."""
+"""What commands share: loading the project, selecting syncs, printing."""
 
 import sys
 from collections.abc import Iterable
@@ -20,8 +20,11 @@ if TYPE_CHECKING:
     from reverse_etl.runs.outcome import Listener
 
 
+_VARS_HINT = "pass a YAML mapping: `--vars '{country: KR}'`"
+
+
 class ProjectCommand(TyperCommand):
-    """A command on a project: what it was given is kept for the results of its run."""
+    """A command on a project; its arguments are recorded in run_results.json."""
 
     def invoke(self, ctx: Any) -> Any:
         note_arguments({"vars" if name == "variables" else name: value for name, value in ctx.params.items()})
@@ -36,16 +39,16 @@ def load(folder: Path, target: str | None, variables: str | None, needs_target: 
     try:
         values: Any = yaml.safe_load(variables) if variables else {}
     except yaml.YAMLError as error:
-        raise ProjectError("--vars is not YAML", hint="write --vars '{country: KR}'") from error
+        raise ProjectError("--vars is not valid YAML", hint=_VARS_HINT) from error
     if not isinstance(values, dict):
-        raise ProjectError("--vars is not a mapping", hint="write --vars '{country: KR}'")
+        raise ProjectError("--vars is not a mapping", hint=_VARS_HINT)
     project = load_project(folder, target, values, needs_target=needs_target)
     stderr.invocation.target = project.target_name
     return project
 
 
 def note_arguments(arguments: dict[str, Any]) -> None:
-    """Keep what the command was given, for the results of its run."""
+    """Keep the arguments of the command, for run_results.json."""
     stderr.invocation.arguments = {name: str(v) if isinstance(v, Path) else v for name, v in arguments.items()}
 
 
@@ -73,20 +76,20 @@ def chosen(
     exclude: list[str] | None = None,
     state: Path | None = None,
 ) -> "list[Sync]":
-    """The syncs that the command is about. Leaves a manifest of the project behind."""
+    """The selected syncs. Writes the manifest of the project."""
     from reverse_etl.cli.artifacts import keep_manifest
     from reverse_etl.project.selection import select as select_syncs
 
-    compared = compared_with(project, state) if state else None  # before our manifest takes the place of that one
+    compared = compared_with(project, state) if state else None  # before the new manifest replaces that one
     keep_manifest(project)
     found = select_syncs(project.graph, [*(names or []), *(select or [])] or ["*"], exclude or [], compared)
     if not found:
-        say("nothing to do: no sync is selected")
+        say("nothing to do: no syncs selected")
     return found
 
 
 def compared_with(project: "LoadedProject", folder: Path) -> "Compared":
-    """What `state:` compares: the manifest in a folder, and the project as it is."""
+    """What `state:` selectors compare: the manifest in a folder, and the current project."""
     from reverse_etl.project.selection import Compared
     from reverse_etl.report.artifacts import read_manifest
 
@@ -98,12 +101,12 @@ def ask(what: str, yes: bool) -> None:
     if yes:
         return
     if not sys.stdin.isatty():
-        raise ProjectError(what, hint="pass --yes if that is meant")
-    typer.confirm(f"{what}. Go on?", abort=True, err=True)
+        raise ProjectError(what, hint="to confirm, pass --yes")
+    typer.confirm(f"{what}. Continue?", abort=True, err=True)
 
 
 def screen(interrupts: "Interrupts | None" = None) -> "Listener":
-    """What tells on stderr how a run goes."""
+    """The listener that reports the progress of runs on stderr."""
     from rich.console import Console
 
     from reverse_etl.report.json_lines import JsonLines
@@ -116,5 +119,5 @@ def screen(interrupts: "Interrupts | None" = None) -> "Listener":
 
 def cost_of_sending_all(syncs: "list[Sync]") -> str:
     doubled = [sync.name for sync in syncs if not sync.mode.is_idempotent]
-    text = f"every row of {', '.join(sync.name for sync in syncs)} goes out again, changed or not"
-    return f"{text}; Braze counts each event or purchase of {', '.join(doubled)} a second time" if doubled else text
+    text = f"every row of {', '.join(sync.name for sync in syncs)} will be sent again, changed or not"
+    return f"{text}; Braze will count each event or purchase of {', '.join(doubled)} again" if doubled else text

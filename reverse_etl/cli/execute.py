@@ -1,4 +1,4 @@
-"""Runs syncs for a command: prints what comes of each, leaves artifacts behind, ends with the exit code."""
+"""Runs syncs for a command: prints their results, writes artifacts, ends with the exit code."""
 
 import time
 from collections import Counter
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 def run_and_exit(
     project: "LoadedProject", jobs: "Sequence[Job]", interrupts: "Interrupts", rate_limit_share: float, output: Output
 ) -> NoReturn:
-    """Run syncs, say what comes of each, and end the command with what that means."""
+    """Run syncs, report their results, and end the command with the exit code of these."""
     from reverse_etl.report import as_json, text
     from reverse_etl.runs.interrupts import Interrupted
     from reverse_etl.runs.outcome import exit_code
@@ -37,7 +37,7 @@ def run_and_exit(
             for result in shown(project, jobs, interrupts, rate_limit_share, output):
                 results.append(result)
     except Interrupted:
-        say("interrupted while nothing was being sent", "interrupted", "warning")
+        say("interrupted while no requests were being sent", "interrupted", "warning")
     elapsed_s = time.monotonic() - began_s
     if len(results) > 1:
         statuses = dict(Counter(result.status for result in results))
@@ -50,9 +50,9 @@ def run_and_exit(
 def shown(
     project: "LoadedProject", jobs: "Sequence[Job]", interrupts: "Interrupts", rate_limit_share: float, output: Output
 ) -> "Iterator[RunResult]":
-    """Run syncs; each result is printed when it is there. A signal lets what is in flight come to an end.
+    """Run syncs, and print each result as soon as it is known. After a signal, requests in flight are completed.
 
-    The results are left behind in target/, however the run ends.
+    The results are written to target/, however the run ends.
     """
     from reverse_etl.cli.artifacts import keep_results
     from reverse_etl.delivery.session import open_session
@@ -97,7 +97,7 @@ def _print_result(result: "RunResult", output: Output) -> None:
 
 
 def guarded(syncs: "list[Sync]", bounds: Mapping[str, object]) -> "list[Sync]":
-    """The syncs, with bounds of the command line in place of those of syncs.yml."""
+    """The syncs, with the guards of the command line instead of those in syncs.yml."""
     from reverse_etl.plan.guards import bounded
 
     return bounded(syncs, bounds, lambda name: f"--{name.replace('_', '-')}")

@@ -1,4 +1,4 @@
-"""Commands that say what happened to rows: debug, status, history, rejects, resolve."""
+"""Commands that show what happened to rows, and resolve doubts: debug, status, history, rejects, resolve."""
 
 from pathlib import Path
 from typing import Annotated
@@ -27,7 +27,7 @@ def debug(
     target: TargetName = None,
     variables: Variables = None,
 ) -> None:
-    """Check the warehouse, the models, the API key and its permissions, and the states."""
+    """Check the project, the warehouse, the models, the API key and its permissions, and the states."""
     from reverse_etl.runs.debug import checks
 
     project = load(project_dir, target, variables)
@@ -46,7 +46,7 @@ def status(
     target: TargetName = None,
     variables: Variables = None,
 ) -> None:
-    """Show how each sync stands: its last run, rows in Braze, rows rejected or in doubt."""
+    """Show the status of each sync: last run, rows in Braze, rows rejected or in doubt."""
     from dataclasses import asdict
 
     project = load(project_dir, target, variables)
@@ -67,13 +67,13 @@ def status(
 @app.command(cls=ProjectCommand)
 def history(
     names: SyncNames = None,
-    limit: Annotated[int, typer.Option("--limit", min=1, help="How many runs of each sync.")] = 10,
+    limit: Annotated[int, typer.Option("--limit", min=1, help="Maximum number of runs to show for each sync.")] = 10,
     output: OutputFormat = Output.TEXT,
     project_dir: ProjectFolder = Path(),
     target: TargetName = None,
     variables: Variables = None,
 ) -> None:
-    """List past runs of each sync, the newest first: what came of them, rows, requests. Disturbs no run."""
+    """List past runs of each sync, newest first: status, rows, requests. Does not block or wait for a running sync."""
     from dataclasses import asdict
 
     project = load(project_dir, target, variables)
@@ -97,7 +97,7 @@ def rejects(
     target: TargetName = None,
     variables: Variables = None,
 ) -> None:
-    """List the rows that are not in Braze: found invalid, rejected by Braze, or in doubt, with the reason."""
+    """List the rows that are not, or may not be, in Braze: invalid, rejected by Braze or in doubt, with the reason."""
     from reverse_etl.state.look import rows_not_in_braze
 
     project = load(project_dir, target, variables)
@@ -109,32 +109,39 @@ def rejects(
         in_words = [{**row, "status": row["status"].replace("_", " ")} for row in rows]
         print_table([names, *([row[name] for name in names] for row in in_words)])
     else:
-        say(f"{name}: no row is rejected or in doubt")
+        say(f"{name}: no invalid, rejected or in-doubt rows")
 
 
 @app.command(cls=ProjectCommand)
 def resolve(
     name: SyncName,
     resend: Annotated[
-        bool, typer.Option("--resend", help="They did not arrive: the next run sends them again.")
+        bool, typer.Option("--resend", help="The rows did not reach Braze: the next run sends them again.")
     ] = False,
     mark_accepted: Annotated[
-        bool, typer.Option("--mark-accepted", help="They did arrive: the next run takes them as sent.")
+        bool,
+        typer.Option(
+            "--mark-accepted",
+            help="The rows did reach Braze: the next run records them as accepted, without sending them.",
+        ),
     ] = False,
-    key: Annotated[list[str] | None, typer.Option("--key", help="Of this row only, as `retl rejects` has it.")] = None,
+    key: Annotated[
+        list[str] | None,
+        typer.Option("--key", help="Only the row with this key, as shown by `retl rejects`. Repeatable."),
+    ] = None,
     project_dir: ProjectFolder = Path(),
     target: TargetName = None,
     variables: Variables = None,
 ) -> None:
-    """Say what becomes of rows in doubt: sent, no answer came, and sending them twice would do harm."""
+    """Resolve rows in doubt: sent, no response received, and not safe to send twice."""
     from reverse_etl.state.edit import resolve as resolve_doubts
     from reverse_etl.words import count
 
     project = load(project_dir, target, variables)
     if resend == mark_accepted:
         raise ProjectError(
-            "say one of --resend and --mark-accepted", hint=f"`retl rejects {name}` lists the rows in doubt"
+            "pass exactly one of --resend and --mark-accepted", hint=f"list the rows in doubt: `retl rejects {name}`"
         )
     rows = resolve_doubts(project, project.sync(name), "resend" if resend else "mark_accepted", key or [])
-    what = "go out again" if resend else "be taken as sent"
-    print(f"{name}: {count(rows, 'row')} in doubt will {what} with the next run")
+    what = "be sent again" if resend else "be recorded as accepted"
+    print(f"{name}: {count(rows, 'row')} in doubt will {what} by the next run")

@@ -1,4 +1,4 @@
-"""The options that several commands take, each with its help; and what the texts of some of them mean."""
+"""Options shared by several commands, with their help, and the parsing of some of them."""
 
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -21,59 +21,95 @@ class PlanOutput(StrEnum):
     MARKDOWN = "markdown"
 
 
-SyncName = Annotated[str, typer.Argument(help="The name of a sync.", show_default=False)]
+SyncName = Annotated[str, typer.Argument(help="Name of a sync.", show_default=False)]
 SyncNames = Annotated[list[str] | None, typer.Argument(help="Names or globs of syncs.", show_default=False)]
 Select = Annotated[
     list[str] | None,
-    typer.Option("--select", "-s", help="Syncs to take: names, globs, tag:, mode:, model:, path:, state:, +x+."),
+    typer.Option(
+        "--select",
+        "-s",
+        help="Select syncs by name, glob, tag:, mode:, model:, path:, state: or graph operators (+x+).",
+    ),
 ]
-Exclude = Annotated[list[str] | None, typer.Option("--exclude", help="Syncs to leave out, in the same words.")]
+Exclude = Annotated[list[str] | None, typer.Option("--exclude", help="Exclude syncs; same syntax as --select.")]
 StateFolder = Annotated[
     Path | None,
     typer.Option(
-        "--state", envvar="RETL_STATE", help="What state: compares with: a folder with another manifest.json."
+        "--state", envvar="RETL_STATE", help="Folder with the manifest.json that state: selectors compare against."
     ),
 ]
-OutputFormat = Annotated[Output, typer.Option("--output", help="How to print the result.")]
-ShowValues = Annotated[bool, typer.Option("--show-values", help="Show values, which may be personal data.")]
-FullRefresh = Annotated[bool, typer.Option("--full-refresh", help="Take every row as new, sent before or not.")]
-AcceptSchemaChange = Annotated[
-    bool, typer.Option("--accept-schema-change", help="Go on where a column's type has changed, and send it again.")
+OutputFormat = Annotated[Output, typer.Option("--output", help="Output format.")]
+ShowValues = Annotated[bool, typer.Option("--show-values", help="Show values, which may contain personal data.")]
+FullRefresh = Annotated[
+    bool, typer.Option("--full-refresh", help="Treat every row as new, whether sent before or not.")
 ]
-MaxChanges = Annotated[str | None, typer.Option("--max-changes", help="Stop if more rows would go out: 500, 10%.")]
-MaxRemoved = Annotated[str | None, typer.Option("--max-removed", help="Stop if on_removed would act on more: 50, 1%.")]
-MaxRequests = Annotated[int | None, typer.Option("--max-requests", min=0, help="Stop if more requests are needed.")]
+AcceptSchemaChange = Annotated[
+    bool, typer.Option("--accept-schema-change", help="Accept columns whose type has changed, and send them again.")
+]
+MaxChanges = Annotated[
+    str | None,
+    typer.Option(
+        "--max-changes",
+        help="Override guard max_changes: block the run if it would send more rows than this (500 or 10%).",
+    ),
+]
+MaxRemoved = Annotated[
+    str | None,
+    typer.Option(
+        "--max-removed",
+        help="Override guard max_removed: block the run if on_removed would affect more rows than this (50 or 1%).",
+    ),
+]
+MaxRequests = Annotated[
+    int | None,
+    typer.Option(
+        "--max-requests", min=0, help="Override guard max_requests: block the run if it needs more requests than this."
+    ),
+]
 MaxDataPoints = Annotated[
-    int | None, typer.Option("--max-data-points", min=0, help="Stop if it would cost more data points.")
+    int | None,
+    typer.Option(
+        "--max-data-points",
+        min=0,
+        help="Override guard max_data_points: block the run if it would use more data points than this.",
+    ),
 ]
 SkipGuard = Annotated[
-    list[str] | None, typer.Option("--skip-guard", help="A guard to let pass this once, or data_tests.")
+    list[str] | None,
+    typer.Option("--skip-guard", help="Ignore this guard for this run; data_tests is a guard too. Repeatable."),
 ]
 MemoryLimit = Annotated[
     str | None,
-    typer.Option("--memory-limit", help="For DuckDB: 512MB, 4GB.", show_default="2000MB"),
+    typer.Option("--memory-limit", help="DuckDB memory limit: 512MB, 4GB.", show_default="2000MB"),
 ]
 Wait = Annotated[
-    float, typer.Option("--wait", min=0, help="Seconds to wait while another process holds the sync or the warehouse.")
+    float,
+    typer.Option(
+        "--wait", min=0, help="Maximum seconds to wait while another process has the sync or the warehouse locked."
+    ),
 ]
 ScheduledTime = Annotated[
     str | None,
     typer.Option(
-        "--scheduled-time", help="The moment that the run stands for: 2026-11-25T08:00:00Z.", show_default="now"
+        "--scheduled-time",
+        help="Scheduled time of the run, for scheduled_time in models: 2026-11-25T08:00:00Z.",
+        show_default="now",
     ),
 ]
 RateLimitShare = Annotated[
-    float, typer.Option("--rate-limit-share", min=0.01, max=1, help="Part of each rate limit to use: 0.8 for 80 %.")
+    float, typer.Option("--rate-limit-share", min=0.01, max=1, help="Fraction of each rate limit to use: 0.8 for 80 %.")
 ]
-FailFast = Annotated[bool, typer.Option("--fail-fast", "-x", help="Run no more syncs after one fails.")]
-Threads = Annotated[int, typer.Option("--threads", min=1, max=500, help="Requests in flight at most.")]
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
-ProjectFolder = Annotated[Path, typer.Option("--project-dir", help="The folder with syncs.yml.", show_default="here")]
-TargetName = Annotated[str | None, typer.Option("--target", "-t", help="A target of syncs.yml, if not its default.")]
+FailFast = Annotated[bool, typer.Option("--fail-fast", "-x", help="Start no more syncs after one fails.")]
+Threads = Annotated[int, typer.Option("--threads", min=1, max=500, help="Maximum number of requests in flight.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
+ProjectFolder = Annotated[
+    Path, typer.Option("--project-dir", help="Project folder (contains syncs.yml).", show_default="here")
+]
+TargetName = Annotated[str | None, typer.Option("--target", "-t", help="Target in syncs.yml, if not the default.")]
 Variables = Annotated[str | None, typer.Option("--vars", help="Values for var(), as YAML: '{country: KR}'.")]
 
 
-_CLOCKS_DIFFER = timedelta(minutes=1)  # between this machine and the one that starts runs on it
+_CLOCKS_DIFFER = timedelta(minutes=1)  # between this machine and the one that schedules its runs
 
 
 def moment_of(text: str) -> datetime:
@@ -82,11 +118,12 @@ def moment_of(text: str) -> datetime:
     except ValueError:
         moment = None
     if moment is None or moment.tzinfo is None:
-        what = f'--scheduled-time: "{text}" is no time' if moment is None else f'--scheduled-time: "{text}" has no zone'
-        raise ProjectError(what, hint="write 2026-11-25T08:00:00Z, or +09:00 for the Z")
+        what = "is not a valid time" if moment is None else "has no time zone"
+        hint = "use a time with a time zone: 2026-11-25T08:00:00Z, or +09:00 instead of Z"
+        raise ProjectError(f'--scheduled-time: "{text}" {what}', hint=hint)
     if moment > datetime.now(UTC) + _CLOCKS_DIFFER:
-        hint = "models of that moment have no rows yet, and a schedule would wait until it is past"
-        raise ProjectError(f'--scheduled-time: "{text}" is still to come', hint=hint)
+        hint = "use a time in the past: a future one has no data yet, and scheduled runs would wait until it has passed"
+        raise ProjectError(f'--scheduled-time: "{text}" is in the future', hint=hint)
     return moment.astimezone(UTC)
 
 
@@ -96,5 +133,5 @@ _UNITS = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(day
 def age_of(text: str) -> timedelta:
     number, unit = text[:-1], _UNITS.get(text[-1:])
     if unit is None or not number.isdigit():
-        raise ProjectError(f'--max-age: "{text}" is no time', hint="write 30m, 24h or 7d")
+        raise ProjectError(f'--max-age: "{text}" is not a valid age', hint="use minutes, hours or days: 30m, 24h, 7d")
     return int(number) * unit

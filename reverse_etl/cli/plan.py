@@ -1,4 +1,4 @@
-"""Commands that plan, and that send what was planned: plan, apply."""
+"""Commands that plan, and that send a saved plan: plan, apply."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -49,8 +49,8 @@ app = typer.Typer()
 
 @app.command(cls=ProjectCommand)
 def apply(
-    file: Annotated[Path, typer.Argument(help="What `retl plan --out` wrote.", show_default=False)],
-    max_age: Annotated[str, typer.Option("--max-age", help="Refuse an older plan: 30m, 24h, 7d.")] = "24h",
+    file: Annotated[Path, typer.Argument(help="The plan file written by `retl plan --out`.", show_default=False)],
+    max_age: Annotated[str, typer.Option("--max-age", help="Refuse plans older than this: 30m, 24h, 7d.")] = "24h",
     skip_guard: SkipGuard = None,
     fail_fast: FailFast = False,
     threads: Threads = 160,
@@ -62,7 +62,7 @@ def apply(
     target: TargetName = None,
     variables: Variables = None,
 ) -> None:
-    """Send a saved plan: exactly the records that were reviewed, without running a model. A stale plan is refused."""
+    """Send a saved plan: exactly the records that were reviewed, without running models. Stale plans are refused."""
     from reverse_etl.cli.artifacts import keep_manifest
     from reverse_etl.runs.apply import jobs_to_apply, refuse_stale
     from reverse_etl.runs.interrupts import Interrupts
@@ -100,23 +100,23 @@ def plan(
     max_requests: MaxRequests = None,
     max_data_points: MaxDataPoints = None,
     detailed_exitcode: Annotated[
-        bool, typer.Option("--detailed-exitcode", help="Exit with 2 if there is something to send.")
+        bool, typer.Option("--detailed-exitcode", help="Exit with code 2 if there are changes to send.")
     ] = False,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Write the plan to a file, for `retl apply`.", show_default=False)
     ] = None,
     encrypt: Annotated[
-        bool, typer.Option("--encrypt", help="Encrypt that file for the age key in RETL_PLAN_KEY.")
+        bool, typer.Option("--encrypt", help="Encrypt the file of --out for the age key in RETL_PLAN_KEY.")
     ] = False,
     memory_limit: MemoryLimit = None,
     wait: Wait = 0,
     scheduled_time: ScheduledTime = None,
-    output: Annotated[PlanOutput, typer.Option("--output", help="How to print the result.")] = PlanOutput.TEXT,
+    output: Annotated[PlanOutput, typer.Option("--output", help="Output format.")] = PlanOutput.TEXT,
     project_dir: ProjectFolder = Path(),
     target: TargetName = None,
     variables: Variables = None,
 ) -> None:
-    """Show what a sync would send: rows, columns, old and new values, requests. Sends nothing, needs no API key."""
+    """Show what syncs would send: rows, columns, old and new values, requests. Sends nothing, needs no API key."""
     from reverse_etl.cli.artifacts import keep_plan
     from reverse_etl.report import as_json, text
     from reverse_etl.runs.outcome import Options
@@ -158,18 +158,18 @@ def plan(
 
 @contextmanager
 def _saving(project: "LoadedProject", out: Path | None, encrypt: bool) -> "Iterator[Save | None]":
-    """What keeps a plan in the file `out`; None if none is asked for."""
+    """What saves plans to the file `out`; None if they are not to be saved."""
     from reverse_etl.runs.saved_plan import KEY_VARIABLE, origin, plan_file
 
     if out is None:
         if encrypt:
-            raise ProjectError("--encrypt goes with --out", hint="retl plan --out FILE --encrypt")
+            raise ProjectError("--encrypt requires --out", hint="run `retl plan --out FILE --encrypt`")
         yield None
         return
     key = project.environ.get(KEY_VARIABLE) if encrypt else None
     if encrypt and not key:
-        raise ProjectError(f"{KEY_VARIABLE} is not set", hint="set it to an age key: age-keygen makes one")
+        raise ProjectError(f"{KEY_VARIABLE} is not set", hint="set it to an age key; age-keygen generates one")
     with plan_file(out, project.target_name, project.started_at, key) as file:
         yield lambda job, state, plan: file.add(state, origin(project, job.sync, state), plan)
     what = f"encrypted for {KEY_VARIABLE}" if encrypt else "readable by you only"
-    say(f"wrote {out}: it holds personal data, and is {what}; within 24 hours: retl apply {out}")
+    say(f"wrote {out} (contains personal data; {what}); apply it within 24 hours: `retl apply {out}`")

@@ -1,4 +1,4 @@
-"""Commands that make a project and look at its files: init, seed, schema, ls, compile, show, exposures."""
+"""Commands that create and inspect a project: init, seed, schema, ls, compile, show, exposures."""
 
 from enum import StrEnum
 from pathlib import Path
@@ -32,13 +32,15 @@ class CiSystem(StrEnum):
 
 @app.command()
 def init(
-    folder: Annotated[Path, typer.Argument(help="An empty folder, one to make, or a project for --ci.")] = Path(),
+    folder: Annotated[Path, typer.Argument(help="New or empty folder; with --ci, also an existing project.")] = Path(),
     ci: Annotated[
         CiSystem | None,
-        typer.Option("--ci", help="Write a workflow that plans pull requests and syncs.", show_default=False),
+        typer.Option(
+            "--ci", help="Write a CI workflow that plans pull requests and runs the syncs.", show_default=False
+        ),
     ] = None,
 ) -> None:
-    """Write a small project that works into a folder: syncs, models, seeds, a sandbox; or a workflow for CI."""
+    """Create a small working project: syncs, models, seeds and a sandbox target. With --ci, write a CI workflow."""
     from reverse_etl.project.spec import SPEC_FILE
     from reverse_etl.starter import write_starter
     from reverse_etl.starter.ci import PACKAGE_KEY, installed_from, refuse_second, write_workflow
@@ -51,9 +53,9 @@ def init(
     if ci:
         say(f"wrote {write_workflow(folder)}")
         if not installed_from():
-            say(f"say in it where pip gets retl: {PACKAGE_KEY}")
+            say(f"set {PACKAGE_KEY} in it to where pip installs retl from")
     if is_new:
-        say("next: retl seed, then retl plan, then retl sync --all")
+        say("next: run `retl seed`, then `retl plan`, then `retl sync --all`")
 
 
 @app.command(cls=ProjectCommand)
@@ -62,7 +64,7 @@ def seed(
     target: TargetName = None,
     variables: Variables = None,
 ) -> None:
-    """Load seeds/*.csv into the warehouse, one table for each file."""
+    """Load seeds/*.csv into the warehouse, one table per file."""
     from reverse_etl.engines.duckdb.connection import load_seeds
     from reverse_etl.words import count
 
@@ -81,9 +83,11 @@ class Schema(StrEnum):
 
 @app.command()
 def schema(
-    name: Annotated[Schema, typer.Argument(help="syncs.yml, or a file in target/.")] = Schema.SYNCS,
+    name: Annotated[
+        Schema, typer.Argument(help="The schema of syncs.yml, or of an artifact in target/.")
+    ] = Schema.SYNCS,
 ) -> None:
-    """Print the JSON Schema of syncs.yml, for editors; or of a file that retl leaves in target/."""
+    """Print the JSON Schema of syncs.yml, for editors, or of an artifact in target/."""
     from reverse_etl.project.json_schema import json_schema
     from reverse_etl.report.artifacts import artifact_schema
 
@@ -132,12 +136,14 @@ def list_syncs(
 
 @app.command(name="compile", cls=ProjectCommand)
 def compile_models(
-    names: Annotated[list[str] | None, typer.Argument(help="Models, or syncs of them.", show_default=False)] = None,
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Models, or syncs whose models to compile.", show_default=False)
+    ] = None,
     project_dir: ProjectFolder = Path(),
     target: TargetName = None,
     variables: Variables = None,
 ) -> None:
-    """Write the SQL of models to target/compiled/, and print it if one is named."""
+    """Compile models to target/compiled/ and print the paths; for a single model, print its SQL."""
     from reverse_etl.cli.artifacts import keep_manifest
 
     project = load(project_dir, target, variables)
@@ -149,7 +155,7 @@ def compile_models(
 
 
 def _model_name(project: "LoadedProject", name: str) -> str:
-    """A model is named by itself or by a sync of it."""
+    """The model with this name, or that of the sync with this name."""
     if name in project.models:
         return name
     return next((sync.model for sync in project.spec.syncs if sync.name == name), name)
@@ -157,14 +163,14 @@ def _model_name(project: "LoadedProject", name: str) -> str:
 
 @app.command(cls=ProjectCommand)
 def show(
-    name: Annotated[str, typer.Argument(help="A model, or a sync of it.", show_default=False)],
-    limit: Annotated[int, typer.Option("--limit", min=1, help="How many rows to print.")] = 10,
+    name: Annotated[str, typer.Argument(help="A model, or a sync that uses it.", show_default=False)],
+    limit: Annotated[int, typer.Option("--limit", min=1, help="Maximum number of rows to print.")] = 10,
     output: OutputFormat = Output.TEXT,
     project_dir: ProjectFolder = Path(),
     target: TargetName = None,
     variables: Variables = None,
 ) -> None:
-    """Run a model and print its rows. Nothing is sent."""
+    """Run a model and print its rows. Sends nothing."""
     from reverse_etl.engines.warehouse import first_rows
 
     project = load(project_dir, target, variables)
@@ -182,20 +188,21 @@ def write_exposures(
     select: Select = None,
     exclude: Exclude = None,
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="Write them to a file of the dbt project.", show_default=False)
+        Path | None,
+        typer.Option("--out", "-o", help="Write the exposures to this file in the dbt project.", show_default=False),
     ] = None,
     project_dir: ProjectFolder = Path(),
     target: TargetName = None,
     variables: Variables = None,
 ) -> None:
-    """Write a dbt exposure for each sync that reads what dbt makes, as YAML that dbt parses."""
+    """Generate a dbt exposure for each sync that reads from the dbt project, as YAML for dbt."""
     from reverse_etl.project.dbt_exposures import as_yaml, exposures
     from reverse_etl.words import count
 
     project = load(project_dir, target, variables)
     found = exposures(project, chosen(project, names, select, exclude))
     if not found:
-        say("no sync reads anything of the dbt project")
+        say("no sync reads from the dbt project")
     if project.spec.dbt and not project.spec.dbt.owner:
         say('dbt.owner is not set: exposures are owned by "retl"')
     if out is None:
@@ -204,5 +211,6 @@ def write_exposures(
     try:
         out.write_text(as_yaml(found), encoding="utf-8")
     except OSError as error:
-        raise ProjectError(f"{out} cannot be written: {error.strerror}", hint="--out names a file to write") from error
+        hint = "pass --out a file that can be written"
+        raise ProjectError(f"cannot write {out}: {error.strerror}", hint=hint) from error
     say(f"wrote {out}: {count(len(found), 'exposure')}")

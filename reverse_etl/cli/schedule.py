@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer()
 WaitForWarehouse = Annotated[
-    float, typer.Option("--wait", min=0, help="Seconds to wait while another process holds the warehouse.")
+    float, typer.Option("--wait", min=0, help="Maximum seconds to wait while another process has the warehouse locked.")
 ]
 
 
@@ -46,7 +46,7 @@ def run_due(
     select: Select = None,
     exclude: Exclude = None,
     state: StateFolder = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what is due, and run nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show which syncs are due, without running them.")] = False,
     fail_fast: FailFast = False,
     threads: Threads = 160,
     rate_limit_share: RateLimitShare = 1.0,
@@ -57,7 +57,7 @@ def run_due(
     target: TargetName = None,
     variables: Variables = None,
 ) -> None:
-    """Run the syncs whose schedule has come due since they last went well. Safe to call each minute."""
+    """Run the syncs that are due on their schedule. Safe to call every minute."""
     from reverse_etl.runs.due import find_due, next_due
 
     project = load(project_dir, target, variables)
@@ -101,7 +101,7 @@ def scheduler(
     target: TargetName = None,
     variables: Variables = None,
 ) -> None:
-    """Stay, and do the same as `retl run-due` each minute, until a signal comes. An edited project takes effect."""
+    """Keep running, and do what `retl run-due` does every minute, until a signal arrives. Picks up project changes."""
     import time
 
     from reverse_etl.report.text import coming_line
@@ -114,7 +114,7 @@ def scheduler(
         project = load(project_dir, target, variables)
         return project, chosen(project, names, select, exclude, state)
 
-    read_syncs()  # a project that is wrong from the beginning ends the command
+    read_syncs()  # a project that is invalid from the start ends the command
     options = Options(fail_fast=fail_fast, threads=threads, memory_limit=memory_limit, wait_s=wait)
     interrupts, clock, is_idle, told = Interrupts(), options.clock, True, ""
     try:
@@ -132,7 +132,7 @@ def scheduler(
                     say(coming)
                 told = coming
     except Interrupted:
-        say("stopped" if is_idle else "interrupted while nothing was being sent")
+        say("stopped" if is_idle else "interrupted while no requests were being sent")
     raise typer.Exit(0 if is_idle else interrupts.exit_code)
 
 
@@ -143,7 +143,7 @@ def _run_once(
     rate_limit_share: float,
     interrupts: "Interrupts",
 ) -> None:
-    """Run what is due; what goes wrong is said, and ends nothing but itself."""
+    """Run what is due; errors are reported, and do not stop the scheduler."""
     from reverse_etl.runs.scheduler import due_jobs
 
     jobs = due_jobs(project, dues, options, screen(interrupts))

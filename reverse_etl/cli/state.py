@@ -1,4 +1,4 @@
-"""Commands on what a sync remembers: state show, state baseline, state forget, state reset."""
+"""Commands on the state of a sync: state show, state baseline, state forget, state reset."""
 
 from pathlib import Path
 from typing import Annotated
@@ -25,14 +25,14 @@ app = typer.Typer()
 def state_show(
     name: SyncName,
     key: Annotated[
-        str | None, typer.Option("--key", help="Show the row of this key, as `retl rejects` has it.")
+        str | None, typer.Option("--key", help="Show the row with this key, as shown by `retl rejects`.")
     ] = None,
     output: OutputFormat = Output.TEXT,
     project_dir: ProjectFolder = Path(),
     target: TargetName = None,
     variables: Variables = None,
 ) -> None:
-    """Show what Braze has acknowledged of a sync: how many rows, which columns; or one row."""
+    """Show what Braze has acknowledged for a sync: number of rows, columns, primary key; or one row with --key."""
     from reverse_etl.state.look import acknowledged_row, describe_state
 
     project = load(project_dir, target, variables)
@@ -47,7 +47,7 @@ def state_show(
 
 
 def _label(key: str) -> str:
-    """A key of the JSON for people."""
+    """A key of the JSON, as a label for people."""
     return key.replace("_", " ").replace("braze", "Braze")
 
 
@@ -61,44 +61,46 @@ def state_baseline(
     target: TargetName = None,
     variables: Variables = None,
 ) -> None:
-    """Take what the model returns now as already in Braze: only later changes go out. Sends nothing."""
+    """Record the model's current rows as already in Braze, so that only later changes are sent. Sends nothing."""
     from reverse_etl.runs.outcome import Options
     from reverse_etl.runs.run import baseline, jobs_of
     from reverse_etl.words import count
 
     project = load(project_dir, target, variables)
     chosen = project.sync(name)
-    ask(f"every valid row of {name} is taken as already in Braze, and is not sent until it changes", yes)
+    ask(f"every valid row of {name} will be recorded as already in Braze, and not sent until it changes", yes)
     options = Options(accept_schema_change=accept_schema_change, wait_s=wait)
     (job,) = jobs_of(project, [chosen], options, screen())
     plan = baseline(job)
-    invalid = f"; {count(plan.invalid, 'invalid row')} left out, see `retl rejects {name}`" if plan.invalid else ""
-    print(f"{name}: {count(plan.baselined, 'row')} taken as in Braze, 0 requests{invalid}")
+    invalid = f"; {count(plan.invalid, 'invalid row')} not recorded, see `retl rejects {name}`" if plan.invalid else ""
+    print(f"{name}: {count(plan.baselined, 'row')} recorded as already in Braze, 0 requests{invalid}")
 
 
 @app.command(name="forget", cls=ProjectCommand)
 def state_forget(
     name: SyncName,
-    key: Annotated[str, typer.Argument(help="A key, as `retl rejects` has it, or an identifier.", show_default=False)],
+    key: Annotated[
+        str, typer.Argument(help="A key, as shown by `retl rejects`, or a user identifier.", show_default=False)
+    ],
     yes: Yes = False,
     project_dir: ProjectFolder = Path(),
     target: TargetName = None,
     variables: Variables = None,
 ) -> None:
-    """Erase a person from all that a sync remembers: acknowledged rows, rejects, rows in doubt."""
+    """Erase a person from the state of a sync: acknowledged rows, rejects and rows in doubt."""
     from reverse_etl.state.edit import forget
     from reverse_etl.words import count
 
     project = load(project_dir, target, variables)
     chosen = project.sync(name)
-    ask(f'{name} forgets "{key}"; if the model returns it, the next run sends it again', yes)
+    ask(f'"{key}" will be erased from the state of {name}; if the model returns it, the next run sends it again', yes)
     gone = forget(project, chosen, key)
     rows = f"{count(gone.acknowledged, 'acknowledged row')}, {gone.rejected:,} rejected, {gone.in_doubt:,} in doubt"
-    print(f"{name}: {rows} forgotten")
+    print(f"{name}: {rows} erased")
     for place in gone.copies:
-        say(f"{place} is an older state that was kept aside: delete it if it must go too")
+        say(f"an older state is kept in {place}: delete it if it must be erased too")
     if project.state_url(chosen):
-        say("a bucket that keeps versions still has the older ones: let them expire, or delete them there")
+        say("if the bucket is versioned, it still has the older versions: delete them there, or let them expire")
 
 
 @app.command(name="reset", cls=ProjectCommand)
@@ -109,11 +111,11 @@ def state_reset(
     target: TargetName = None,
     variables: Variables = None,
 ) -> None:
-    """Forget what Braze has acknowledged: the next run sends every row again. The old state is kept aside."""
+    """Discard what Braze has acknowledged: the next run sends every row again. The old state is kept as a backup."""
     from reverse_etl.state.edit import reset
 
     project = load(project_dir, target, variables)
     chosen = project.sync(name)
     ask(cost_of_sending_all([chosen]), yes)
     aside = reset(project, chosen)
-    say(f"{name}: the old state is kept in {aside}" if aside else f"{name}: there was no state")
+    say(f"{name}: state reset; the old state is in {aside}" if aside else f"{name}: nothing to reset")

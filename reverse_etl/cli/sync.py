@@ -1,4 +1,4 @@
-"""Commands that plan and send: sync, retry, plan, apply."""
+"""Commands that plan and send: sync, retry."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -45,7 +45,7 @@ def sync(
     select: Select = None,
     exclude: Exclude = None,
     state: StateFolder = None,
-    all_syncs: Annotated[bool, typer.Option("--all", help="Run every sync of syncs.yml.")] = False,
+    all_syncs: Annotated[bool, typer.Option("--all", help="Run every sync in syncs.yml.")] = False,
     full_refresh: FullRefresh = False,
     accept_schema_change: AcceptSchemaChange = False,
     max_changes: MaxChanges = None,
@@ -65,14 +65,16 @@ def sync(
     target: TargetName = None,
     variables: Variables = None,
 ) -> None:
-    """Send what changed in the models of syncs since they last ran."""
+    """Run syncs: send what differs between their models and what Braze has acknowledged."""
     from reverse_etl.runs.interrupts import Interrupts
     from reverse_etl.runs.outcome import Options
     from reverse_etl.runs.run import jobs_of
 
     project = load(project_dir, target, variables)
     if not (names or select or all_syncs):
-        raise ProjectError("no sync is named", hint=f"name some of {', '.join(project.sync_names)}, or pass --all")
+        raise ProjectError(
+            "no syncs specified", hint=f"name one or more of {', '.join(project.sync_names)}, or pass --all"
+        )
     if scheduled_time is not None:
         project = project.scheduled_at(moment_of(scheduled_time))
     bounds = {
@@ -101,7 +103,10 @@ def sync(
 @app.command()
 def retry(
     name: Annotated[
-        str | None, typer.Argument(help="The name of a sync; else those of the last run.", show_default=False)
+        str | None,
+        typer.Argument(
+            help="The sync to retry. Default: the syncs of the last run that did not succeed.", show_default=False
+        ),
     ] = None,
     skip_guard: SkipGuard = None,
     fail_fast: FailFast = False,
@@ -115,9 +120,9 @@ def retry(
     target: TargetName = None,
     variables: Variables = None,
 ) -> None:
-    """Run again what did not succeed, and send what Braze rejected once more, changed or not.
+    """Rerun what did not succeed, and resend the rows that Braze rejected, changed or not.
 
-    Without a name these are the syncs of the last run that did not succeed or were skipped, with its target, variables,
+    Without a name: the syncs of the last run that did not succeed or were skipped, with that run's target, variables,
     --full-refresh and --accept-schema-change.
     """
     from reverse_etl.plan.actions import Intent
@@ -159,7 +164,7 @@ def retry(
 
 @dataclass(frozen=True)
 class _Again:
-    """What is to be run again, and how it was run."""
+    """Which syncs to rerun, and how they were run."""
 
     syncs: list[str] = field(default_factory=list)
     target: str | None = None
@@ -169,11 +174,11 @@ class _Again:
 
 
 def _last_run(folder: Path, target: str | None, variables: str | None) -> _Again:
-    """What of the last run did not succeed; `target` and `variables` of the command line win."""
+    """The syncs of the last run that did not succeed; `target` and `variables` of the command line take precedence."""
     from reverse_etl.report.artifacts import last_run
     from reverse_etl.runs.outcome import ALREADY_RUN, RUNNING
 
-    run, well = last_run(folder), ("success", ALREADY_RUN, RUNNING)  # what another process was at work on is left to it
+    run, well = last_run(folder), ("success", ALREADY_RUN, RUNNING)  # those of another process are left to it
     return _Again(
         [result.sync for result in run.results if result.status not in well],
         target or run.metadata.target,

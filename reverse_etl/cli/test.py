@@ -35,7 +35,7 @@ def run_tests(
     ] = None,
     select: Select = None,
     exclude: Exclude = None,
-    data: Annotated[bool, typer.Option("--data", help="Run data tests too, on the warehouse.")] = False,
+    data: Annotated[bool, typer.Option("--data", help="Also run data tests, in the warehouse.")] = False,
     memory_limit: MemoryLimit = None,
     wait: Wait = 0,
     output: OutputFormat = Output.TEXT,
@@ -43,7 +43,7 @@ def run_tests(
     target: TargetName = None,
     variables: Variables = None,
 ) -> None:
-    """Run unit tests: given rows in, records out, without warehouse, network or key. Sends nothing."""
+    """Run unit tests: given rows in, expected records out. Needs no warehouse, network or API key; sends nothing."""
     from reverse_etl.report import testing
     from reverse_etl.runs.outcome import Options
     from reverse_etl.runs.run import jobs_of
@@ -70,15 +70,15 @@ def run_tests(
     if results or data_results:
         say(testing.tests_summary(results, [r for _, r in data_results], time.monotonic() - began_s))
     else:
-        say('nothing to test: write "unit_tests" in syncs.yml' + ("" if data else ", or pass --data for data tests"))
+        say('nothing to test: add "unit_tests" to syncs.yml' + ("" if data else ", or run data tests with --data"))
     statuses = {result.status for result in results} | {result.status for _, result in data_results}
     raise typer.Exit(1 if statuses & {"fail", "error"} else 0)
 
 
 def _named(project: "LoadedProject", syncs: "list[Sync]", names: list[str]) -> "tuple[list[UnitTest], list[Sync]]":
-    """The unit tests of syncs, and the syncs with data tests; only those that `names` name, if there are any.
+    """The unit tests of syncs, and the syncs with data tests; only those that match `names`, if there are any.
 
-    A test is named by itself or by its sync.
+    A name matches a unit test or its sync.
     """
     from fnmatch import fnmatchcase
 
@@ -90,7 +90,7 @@ def _named(project: "LoadedProject", syncs: "list[Sync]", names: list[str]) -> "
     every = dict.fromkeys([*(test.name for test in tests), *of_syncs])
     for name in names:
         if not any(fnmatchcase(one, name) for one in every):
-            raise ProjectError(f'there is no unit test or sync "{name}"', hint=nearest(name, every))
+            raise ProjectError(f'unknown unit test or sync "{name}"', hint=nearest(name, every))
 
     def is_named(*words: str) -> bool:
         return any(fnmatchcase(word, name) for word in words for name in names)

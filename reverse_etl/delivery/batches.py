@@ -1,4 +1,4 @@
-"""Records, and the batches of them that one request carries. Pure."""
+"""Records, and the batches in which they are sent, one batch per request. Pure."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from reverse_etl.braze.modes import MAX_BODY_BYTES
 
 @dataclass(frozen=True)
 class Record:
-    """A line of the outbox that is to be sent; `seq` is its place there."""
+    """A record to send; `seq` is its position in the outbox."""
 
     seq: int
     call: str
@@ -19,7 +19,7 @@ class Record:
 
 @dataclass(frozen=True)
 class Batch:
-    """The records of one request: of one call and one envelope, in the order of the outbox."""
+    """The records of one request: one endpoint, one envelope, in the order of the outbox."""
 
     records: tuple[Record, ...]
 
@@ -29,7 +29,7 @@ class Batch:
 
     @property
     def is_idempotent(self) -> bool:
-        """Whether sending it twice leaves Braze as sending it once does."""
+        """Whether sending it twice has the same effect as sending it once."""
         return all(record.idempotent for record in self.records)
 
     def body(self, closing: str) -> bytes:

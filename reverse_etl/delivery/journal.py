@@ -1,10 +1,10 @@
-"""What was sent and what came back, one line each, on disk before anything else is believed.
+"""Requests and responses, one line each, written to disk before anything relies on them.
 
-    {"sent": 17, "first": 1200, "last": 1274}                                    request 17 is about to go out
+    {"sent": 17, "first": 1200, "last": 1274}                                    request 17 is about to be sent
     {"answered": 17, "outcome": "accepted", "rejected": [{"seq": 1203, "reason": "..."}]}
 
-`seq` numbers a record in the outbox; a request holds the records from `first` to `last` that are to be sent. A request
-without an answer is in doubt. The file survives a killed process to the last line that was written whole.
+`seq` numbers a record in the outbox; a request contains the records from `first` to `last` that are to be sent. A
+request without an "answered" line is in doubt. If the process is killed, every complete line survives.
 """
 
 import errno
@@ -39,10 +39,10 @@ class Journal:
         os.close(self._file)
 
     def sent(self, first: int, last: int, durable: bool) -> int:
-        """Write down that a request goes out now; its number.
+        """Record that a request is about to be sent, and return its number.
 
-        `durable` waits until the disk has it: needed where repeating the request after a loss of power would do harm. A
-        killed process alone loses nothing that was written.
+        `durable` waits until the line is on disk: needed where it is not safe to send the request twice, as a power
+        failure could lose the line. A killed process alone loses nothing that was written.
         """
         with self._lock:
             self._requests += 1
@@ -53,7 +53,7 @@ class Journal:
         return request
 
     def answered(self, request: int, outcome: str, rejected: Mapping[int, str]) -> None:
-        """Write down what became of a request; `rejected` are the records that were refused, by seq, and why."""
+        """Record the outcome of a request; `rejected` are the reasons of the rejected records, by seq."""
         entry: dict[str, Any] = {"answered": request, "outcome": outcome}
         if rejected:
             entry["rejected"] = [{"seq": seq, "reason": reason} for seq, reason in rejected.items()]
@@ -61,7 +61,7 @@ class Journal:
             self._append(entry)
 
     def _append(self, entry: dict[str, Any]) -> int:
-        """Write a whole line, or none: after half a line, nothing that follows could be read."""
+        """Write a complete line, or none: nothing after half a line could be read."""
         if self._broken:
             raise self._broken
         data = (json.dumps(entry, separators=(",", ":")) + "\n").encode()
@@ -78,7 +78,7 @@ class Journal:
         return self._written
 
     def _wait_for_disk(self, line: int) -> None:
-        """One thread flushes for all that wait."""
+        """One thread flushes for all threads that wait."""
         with self._lock:
             while self._durable < line:
                 if self._syncing:

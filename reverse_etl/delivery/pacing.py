@@ -6,17 +6,17 @@ from collections.abc import Sequence
 from reverse_etl.braze.modes import Window
 
 SHARE_OF_LIMIT = 0.9935  # of a limit, within any window of starts: requests arrive less evenly than they left
-CATCH_UP_S = 1.0  # threads wake up late, and a 429 costs whole seconds: what was lost within this time is made up for
+CATCH_UP_S = 1.0  # threads wake up late, and a 429 costs whole seconds: starts lost within this time are made up for
 EVEN_WINDOW_MAX_S = 60  # windows up to here are filled evenly
 BUCKETS = 60
 
 
 class Pacer:
-    """The starts under every window of one limit, shared by all that send under it. Not thread-safe.
+    """Paces the requests under all windows of one rate limit, for all senders that share it. Not thread-safe.
 
-    Starts are spaced evenly under windows of up to EVEN_WINDOW_MAX_S seconds, and counted as they are made; what a
-    longer window allows may be used up as fast as those let it, and then waits until the window has moved on. Times are
-    seconds of any clock that only goes forward.
+    Starts are spaced evenly under windows of up to EVEN_WINDOW_MAX_S seconds, and counted as they are made. A longer
+    window may be used up as fast as the short ones allow; then requests wait until it has moved on. Times are seconds
+    of any monotonic clock.
     """
 
     def __init__(self, windows: Sequence[Window], share: float = 1.0) -> None:
@@ -30,7 +30,7 @@ class Pacer:
         self._paused_until_s = 0.0
 
     def reserve(self, now_s: float) -> float:
-        """Take the next start; the seconds to wait for it."""
+        """Reserve the next start; returns the seconds to wait for it."""
         due_s = now_s if self._due_s is None else self._due_s
         start_s = max(now_s, due_s, self._paused_until_s, self._last_s)
         for count in self._counts:
@@ -41,7 +41,7 @@ class Pacer:
         return start_s - now_s
 
     def start(self, now_s: float) -> float:
-        """Start now, as was reserved; or the seconds to wait first, if too many have started just before."""
+        """Start now, as reserved; returns the seconds to wait first, if too many requests have just started."""
         waits = (times[0] + per_s - now_s for times, per_s in self._started if len(times) == times.maxlen)
         wait_s = max(waits, default=0.0)
         if wait_s <= 0:
@@ -50,11 +50,11 @@ class Pacer:
         return wait_s
 
     def pause(self, now_s: float, wait_s: float) -> None:
-        """Let nobody start for `wait_s` seconds: the server said so."""
+        """Start nothing for `wait_s` seconds, as the server demanded."""
         self._paused_until_s = max(self._paused_until_s, now_s + wait_s)
 
     def is_paused(self, now_s: float) -> bool:
-        """Whether a pause was ordered that lasts longer than a start reserved before it: reserve again."""
+        """Whether a pause is in effect; a start that was reserved before it has to be reserved again."""
         return now_s < self._paused_until_s
 
 
@@ -65,7 +65,7 @@ def _most(window: Window, share: float) -> int:
 class _Count:
     """Starts within a long window, counted in BUCKETS buckets: memory does not grow with the limit.
 
-    A bucket is let go when all of it lies a whole window back, so the limit is never passed.
+    A bucket is dropped when all of it is a whole window old, so the limit is never exceeded.
     """
 
     def __init__(self, most: int, per_s: float) -> None:
@@ -74,7 +74,7 @@ class _Count:
         self._total = 0
 
     def room_from_s(self, start_s: float) -> float:
-        """The first moment from `start_s` on at which there is room for one more start."""
+        """The earliest time, not before `start_s`, at which one more start is allowed."""
         while self._buckets and self._buckets[0][0] + self._bucket_s + self._per_s <= start_s:
             self._total -= self._buckets.popleft()[1]
         while self._total >= self._most:

@@ -1,21 +1,21 @@
-"""How often, and after how long, one batch is tried again. Pure: the caller brings clock and chance."""
+"""How often, and after how long, a batch is retried. Pure: the caller supplies clock and random numbers."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class RetryPolicy:
-    """How long to try one batch again: so many tries, over so many seconds, waiting between two bounds."""
+    """How often and how long to retry a batch, and the bounds of the waits between attempts."""
 
     tries: int = 6
     give_up_after_s: float = 300
-    throttled_give_up_after_s: float = 3900  # an hourly limit opens again within the hour
+    throttled_give_up_after_s: float = 3900  # an hourly rate limit has room again within the hour
     first_wait_s: float = 0.5
     max_wait_s: float = 30
 
 
 def next_wait_s(attempt: int, elapsed_s: float, policy: RetryPolicy, jitter: float) -> float | None:
-    """Seconds to wait before the next try, or None to give up.
+    """Seconds to wait before the next attempt, or None to give up.
 
     `attempt` counts from 1 after the first failure. `jitter` is a number in [0, 1), drawn by the caller: the wait lies
     between half of what doubling gives and all of it.

@@ -1,8 +1,8 @@
 """Outbox -> batches -> worker threads -> journal.
 
-One producer (the calling thread) cuts the outbox into batches; workers, started as they are needed, each with a
-connection of its own, deliver them. What becomes of a request is written to the journal before it is counted; the state
-moves later, by the journal alone.
+One producer (the calling thread) cuts the outbox into batches; workers, started as needed, each with its own
+connection, deliver them. The outcome of a request is written to the journal before it is counted; the state is updated
+later, from the journal alone.
 
     batch ── wait for the limit ── journal: sent ── POST ── judge ── journal: answered ──> done
               ▲                                               │
@@ -23,17 +23,18 @@ from reverse_etl.delivery.journal import Journal
 from reverse_etl.delivery.pacing import Pacer
 from reverse_etl.delivery.retry import RetryPolicy, next_wait_s
 from reverse_etl.system.clock import Clock
+from reverse_etl.words import count
 
 QUEUED_BATCHES = 64
-MAX_CONSECUTIVE_DOUBTS = 3  # batches that end in doubt one after the other before the run stops
-REFUSED_IN_A_ROW = 75  # records that Braze refuses one by one, and takes none, before the run stops
+MAX_CONSECUTIVE_DOUBTS = 3  # batches in a row that end in doubt before the run stops
+REFUSED_IN_A_ROW = 75  # records in a row, sent one by one, that Braze rejects before the run stops
 
 
 @dataclass
 class Delivery:
-    """What a run of the sender came to, counted as answers came in.
+    """The result of sending, counted as responses arrive.
 
-    `stopped` says why it ended early, if it did, and `hint` what to do about it.
+    `stopped` is the reason why sending ended early, if it did, and `hint` what to do about it.
     """
 
     requests: int = 0
@@ -47,7 +48,7 @@ class Delivery:
 
 @dataclass(frozen=True)
 class Route:
-    """How to send one kind of call, and how to read its answers."""
+    """How to send to one endpoint, and how to read its responses."""
 
     permission: str
     closing: str
@@ -64,7 +65,7 @@ class _Next(Enum):
     STOP = 5
 
 
-# What to do after each outcome: where repeating is harmless, and where it is not (retry table of the errors page).
+# What to do after each outcome: if the batch is idempotent, and if not (retry table of the errors page).
 _NEXT: Mapping[Outcome, tuple[_Next, _Next]] = {
     Outcome.ACCEPTED: (_Next.DONE, _Next.DONE),
     Outcome.REFUSED: (_Next.SPLIT, _Next.SPLIT),
@@ -85,7 +86,7 @@ _IN_JOURNAL = {
 
 @dataclass(frozen=True)
 class SenderOptions:
-    """How to deliver. `may_repeat`: send again what got no answer, although it may do harm twice."""
+    """How to deliver. `may_repeat`: retry requests without a response even if it is not safe to send them twice."""
 
     threads: int
     policy: RetryPolicy = field(default_factory=RetryPolicy)
@@ -94,7 +95,7 @@ class SenderOptions:
 
 
 class Sender:
-    """Delivers batches; `send` once, and `interrupt` from anywhere."""
+    """Delivers batches; call `send` once, and `interrupt` from any thread."""
 
     def __init__(
         self,
@@ -119,18 +120,18 @@ class Sender:
         self._bug: BaseException | None = None
 
     def interrupt(self) -> None:
-        """Start no more requests; those in flight are answered and journaled."""
+        """Start no more requests; those in flight are completed and journaled."""
         self.delivery.interrupted = True
         self._stop.set()
 
     def stop(self, why: str, hint: str | None = None) -> None:
-        """As `interrupt`, and the run has failed: `why` says what keeps it from going on."""
+        """Like `interrupt`, but the run has failed; `why` is the reason."""
         self._stop_run(why, hint)
 
     def send(self, batches: Iterable[Batch]) -> Delivery:
-        """Deliver all batches, or as many as can be. Returns when no request is in flight any more.
+        """Deliver all batches, or as many as possible. Returns when no request is in flight any more.
 
-        An exception that is raised meanwhile, such as by a signal handler of the program around, is as an interrupt.
+        An exception raised meanwhile, as by a signal handler of the calling program, has the effect of `interrupt`.
         """
         try:
             for batch in batches:
@@ -149,11 +150,11 @@ class Sender:
         return self.delivery
 
     def _await_workers(self) -> None:
-        """Wait until all workers have ended. May be called again where a call was broken off."""
+        """Wait until all workers have ended. Can be called again if a call was interrupted."""
         while self._ends_queued < len(self._workers):
             self._queue.put(None)
             self._ends_queued += 1
-        for ended in self._workers:  # not join(): one that an exception breaks off takes the thread for ended
+        for ended in self._workers:  # not join(): after an exception in it, it takes the thread for ended
             while not ended.wait(timeout=0.2):  # a signal that another thread got is handled between two waits
                 pass
 
@@ -189,10 +190,10 @@ class Sender:
         connection = Connection(self._workspace, self._deadlines)
         while (batch := self._take()) is not None:
             if self._stop.is_set():
-                continue  # unsent, and the journal does not know it
+                continue  # unsent, and not in the journal
             try:
                 self._deliver(connection, batch)
-            except BaseException as error:  # noqa: BLE001  # a mistake of ours: raised where it is seen, in `send`
+            except BaseException as error:  # noqa: BLE001  # a bug: raised where it is seen, in `send`
                 self._bug = error
                 self._stop.set()
         connection.close()
@@ -208,21 +209,22 @@ class Sender:
     # --- one batch ---------------------------------------------------------------------------------------------------
 
     def _deliver(self, connection: Connection, batch: Batch) -> None:
-        """Bring a batch to its end: each record is taken, rejected, in doubt, or unsent because the run stops."""
+        """Deliver a batch: every record ends up accepted, rejected, in doubt, or unsent because the run stops."""
         verdict = self._attempt(connection, batch)
         if verdict:
             self._follow_up(connection, batch, verdict)
 
     def _attempt(self, connection: Connection, batch: Batch) -> Verdict | None:
-        """Send a batch until it has a verdict that is not to try again; None if the run was stopped before."""
+        """Send a batch until it has a final verdict; None if the run was stopped before."""
         began_s, attempt = self._clock.now_s(), 0
         while self._wait_for_turn(batch):
             attempt += 1
             try:
                 verdict = self._request(connection, batch)
-            except OSError as error:  # of the journal: a connection raises none
-                hint = "nothing is sent that cannot be written down; what went out without an answer is in doubt"
-                self._stop_run(f"the journal cannot be written: {error.strerror}", hint)
+            except OSError as error:  # from the journal: a connection raises none
+                first = "retl sends nothing that it cannot record first"
+                hint = f"{first}; rows sent without a recorded response are in doubt"
+                self._stop_run(f"cannot write the journal: {error.strerror}", hint)
                 return None
             idempotent, not_idempotent = _NEXT[verdict.outcome]
             following = idempotent if batch.is_idempotent or self._may_repeat else not_idempotent
@@ -238,13 +240,13 @@ class Sender:
         return None
 
     def _follow_up(self, connection: Connection, batch: Batch, verdict: Verdict) -> None:
-        """Where nothing of the batch was taken: send on what may be right in it."""
+        """After a batch of which nothing was accepted: resend the records in it that may be valid."""
         if verdict.outcome is Outcome.TOO_LARGE:
             for half in batch.halves():
                 self._deliver(connection, half)
         elif verdict.outcome is Outcome.REFUSED and self._refused_in_a_row >= REFUSED_IN_A_ROW:
-            what = f"Braze refused {self._refused_in_a_row} rows one by one and took none in between"
-            self._stop_run(f"{what}; the last answer: {verdict.why}")
+            what = f"Braze rejected {self._refused_in_a_row} rows in a row, one by one"
+            self._stop_run(f"{what}; last response: {verdict.why}")
         elif verdict.outcome is Outcome.REFUSED and verdict.rejected:
             rest = tuple(record for place, record in enumerate(batch.records) if place not in verdict.rejected)
             if rest:
@@ -253,11 +255,11 @@ class Sender:
             self._find_bad_record(connection, batch)
 
     def _find_bad_record(self, connection: Connection, batch: Batch) -> None:
-        """Send a batch that holds a bad record, nobody said which: at most nine requests for each bad one.
+        """Send a batch with a bad record that the response did not identify: at most nine requests per bad record.
 
-        The first half is sent. If it is refused, the bad record is in it, and the second half waits; if it is taken,
-        the bad one is in the second. What waits goes out together when the bad one is found. What waits always follows
-        the suspects, so that each request holds neighbours of the outbox, as the journal has it.
+        The first half is sent. If it is rejected, the bad record is in it, and the second half waits; if it is
+        accepted, the bad record is in the second half. What waits is sent together once the bad record is found. It
+        always follows the suspects, so that every request contains neighbors of the outbox, as the journal requires.
         """
         suspects, waiting = batch, tuple[Record, ...]()
         while len(suspects.records) > 1:
@@ -269,7 +271,7 @@ class Sender:
                 suspects = second
             elif verdict.outcome is Outcome.REFUSED and not verdict.rejected:
                 suspects, waiting = first, (*second.records, *waiting)
-            else:  # it names its bad records, or is in doubt: the second half may be right as a whole
+            else:  # the response identifies bad records, or there is none: the second half may be valid as a whole
                 self._follow_up(connection, first, verdict)
                 suspects, waiting = Batch((*second.records, *waiting)), ()
                 break
@@ -278,7 +280,7 @@ class Sender:
             self._deliver(connection, Batch(waiting))
 
     def _wait_for_turn(self, batch: Batch) -> bool:
-        """Wait until the rate limit has room; False if the run was stopped."""
+        """Wait until the rate limit allows a request; False if the run was stopped."""
         pacer = self._routes[batch.call].pacer
         with self._lock:
             wait_s = pacer.reserve(self._clock.now_s())
@@ -317,17 +319,17 @@ class Sender:
             self._refused_in_a_row = 0
 
     def _wait_to_retry(self, verdict: Verdict, attempt: int, elapsed_s: float) -> bool:
-        """Wait before the next try; False if there is to be none."""
+        """Wait before the next attempt; False if there is to be none."""
         if verdict.outcome is Outcome.THROTTLED:
             if elapsed_s < self._policy.throttled_give_up_after_s:
-                return True  # the pause that all share does the waiting
-            self._stop_run(f"{verdict.why}; it went on for {elapsed_s:,.0f} s")
+                return True  # the shared pause does the waiting
+            self._stop_run(f"{verdict.why}; still so after {elapsed_s:,.0f} s")
             return False
         with self._lock:
             jitter = self._random.random()
         wait_s = next_wait_s(attempt, elapsed_s, self._policy, jitter)
         if wait_s is None:
-            self._stop_run(f"{verdict.why}; tried {attempt} times in {elapsed_s:,.0f} s")
+            self._stop_run(f"{verdict.why}; gave up after {count(attempt, 'attempt')} in {elapsed_s:,.0f} s")
             return False
         self._clock.wait(wait_s, self._stop)
         return not self._stop.is_set()
@@ -338,7 +340,7 @@ class Sender:
             self._doubts_in_a_row += 1
             too_many = self._doubts_in_a_row >= MAX_CONSECUTIVE_DOUBTS
         if too_many:
-            self._stop_run(f"{verdict.why}; {MAX_CONSECUTIVE_DOUBTS} requests in a row ended so")
+            self._stop_run(f"{verdict.why}; {MAX_CONSECUTIVE_DOUBTS} requests in a row ended this way")
 
     def _stop_run(self, why: str, hint: str | None = None) -> None:
         with self._lock:
@@ -347,5 +349,5 @@ class Sender:
         self._stop.set()
 
     def _redacted(self, text: str) -> str:
-        """Braze's answer to a wrong key repeats the key."""
+        """Braze's response to a wrong API key contains the key."""
         return text.replace(self._workspace.api_key, "***")

@@ -1,4 +1,4 @@
-"""The way to the destination: opened when a run first needs it, shared by all runs of one command."""
+"""The connection to the destination: opened when a run first needs it, shared by all runs of one command."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -9,18 +9,18 @@ from reverse_etl.delivery.pacing import Pacer
 from reverse_etl.errors import ProjectError
 from reverse_etl.project.project import LoadedProject
 
-SANDBOX_KEY = "sandbox"  # opens every endpoint of the stand-in that a run starts for itself
+SANDBOX_KEY = "sandbox"  # has every permission in the sandbox that a run starts for itself
 
 
 def windows(project: LoadedProject, family: str) -> list[Window]:
-    """The rate limit of a family of endpoints: what the contract says, or else what Braze's pages do."""
+    """The rate limit of a family of endpoints: from `rate_limits`, or else Braze's documented default."""
     limits = project.spec.target.destination.rate_limits
     agreed = next((limits for name, limits in limits.items() if name == family), ())
     return [Window(limit.requests, limit.per_seconds) for limit in agreed] or [RATE_LIMITS[family]]
 
 
 class Session:
-    """A destination and the rate limits that all who send to it share."""
+    """A destination, and the rate limits shared by all that send to it."""
 
     def __init__(self, project: LoadedProject, stack: ExitStack, rate_limit_share: float) -> None:
         self._project, self._stack, self._share = project, stack, rate_limit_share
@@ -29,7 +29,7 @@ class Session:
         self._api_key = SANDBOX_KEY if project.uses_sandbox else project.api_key()
 
     def workspace(self) -> Workspace:
-        """Where to send. `endpoint: sandbox` starts the stand-in now; it stops with the session."""
+        """Where to send. `endpoint: sandbox` starts the sandbox now; it stops with the session."""
         if self._workspace is None:
             settings = self._project.spec.target.destination
             url = self._start_sandbox() if self._project.uses_sandbox else settings.endpoint
@@ -37,7 +37,7 @@ class Session:
         return self._workspace
 
     def pacer(self, family: str) -> Pacer:
-        """The limit of a family of endpoints, shared by all who ask for it."""
+        """The pacer of a family of endpoints, shared within the session."""
         if family not in self._pacers:
             self._pacers[family] = Pacer(windows(self._project, family), self._share)
         return self._pacers[family]
@@ -50,14 +50,15 @@ class Session:
         try:
             return self._stack.enter_context(sandbox).url
         except FileRefusedError as error:
-            raise ProjectError(str(error), hint="move it away: the sandbox makes a new one, without users") from error
+            hint = "move the file away; the sandbox then creates a new, empty one"
+            raise ProjectError(str(error), hint=hint) from error
 
 
 @contextmanager
 def open_session(project: LoadedProject, rate_limit_share: float = 1.0) -> Iterator[Session]:
-    """The session of a project's target; it takes that share of each rate limit, and leaves the rest to others.
+    """The session of a project's target; it uses that fraction of every rate limit, and leaves the rest to others.
 
-    Raises ProjectError if the API key is not in the environment, before anything else is tried.
+    Raises ProjectError, before anything else is tried, if there is no API key.
     """
     with ExitStack() as stack:
         yield Session(project, stack, rate_limit_share)

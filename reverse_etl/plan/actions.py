@@ -1,12 +1,12 @@
-"""What is to be done with each record of a run: decided once, in SQL, when the outbox is written. Pure.
+"""What to do with every record of a run: decided once, in SQL, when the outbox is written. Pure.
 
 send                  to Braze
 invalid               breaks a rule: see the number in `problem`
-previously_rejected   Braze has rejected this very record before
-in_doubt              sent before, nobody knows whether it arrived, and it is not safe to send twice
-baseline              somebody said that Braze has all rows of the model
-mark_accepted         somebody said that this row, which was in doubt, has arrived
-forget                the state drops it, and Braze is not told
+previously_rejected   Braze has rejected exactly this record before
+in_doubt              sent before, it is unknown whether it arrived, and it is not safe to send twice
+baseline              the user declared that all rows of the model are already in Braze
+mark_accepted         the user declared that this row, which was in doubt, has arrived
+forget                the state drops it, and nothing is sent to Braze
 """
 
 from enum import Enum
@@ -21,13 +21,13 @@ class Intent(Enum):
 
     SEND = "send what differs"
     RETRY = "send what differs, and what Braze rejected before"
-    BASELINE = "send nothing: Braze is said to have all of it"
+    BASELINE = "send nothing: all of it is declared to be in Braze already"
 
 
 def action_sql(layout: Layout, intent: Intent, has_doubts: bool, has_rejects: bool) -> str:
     """SQL for the action of a record, over its columns `key`, `kind`, `body`, `problem` and `attributes`.
 
-    `has_doubts` and `has_rejects`: whether the state holds rows in doubt, and rows that Braze has rejected.
+    `has_doubts` and `has_rejects`: whether the state has rows in doubt, and rows that Braze has rejected.
     """
     if intent is Intent.BASELINE:
         return "CASE WHEN problem > 0 THEN 'invalid' WHEN kind = 'removed' THEN 'forget' ELSE 'baseline' END"

@@ -44,10 +44,10 @@ class SampleChange:
 
 
 def rename_in_outbox(connection: DuckDBPyConnection) -> None:
-    """Give an outbox the names of today, if a retl wrote it that had others. Its rows keep their places: a journal
-    goes by them.
+    """Rename columns and actions of an outbox that an older retl wrote. Its rows keep their positions: the journal
+    refers to them.
 
-    If it is cut off, it is done again.
+    Safe to repeat if it is interrupted.
     """
     columns = f"SELECT column_name FROM duckdb_columns() WHERE database_name = '{RUN}' AND table_name = 'outbox'"
     if ("harmless",) not in connection.execute(columns).fetchall():
@@ -122,9 +122,9 @@ def sample_changes(connection: DuckDBPyConnection, layout: Layout, known: Collec
 
 
 def taken_changes(layout: Layout, forgotten: str | None) -> str:
-    """A SELECT of the changes as they were written down.
+    """A SELECT of the changes that count.
 
-    A row whose cursor is not above `forgotten` may have been known once: it is not taken as new.
+    A row whose cursor is not above `forgotten` may have been in the state before: it does not count as new.
     """
     if forgotten is None or layout.cursor is None:
         return f"SELECT * FROM {CHANGES}"

@@ -73,8 +73,8 @@ Bound = Annotated[
 class RateLimit(_Strict):
     """A rate limit: a number of requests per number of seconds."""
 
-    requests: int = Field(gt=0)
-    per_seconds: float = Field(gt=0)
+    requests: int = Field(gt=0, description="number of requests")
+    per_seconds: float = Field(gt=0, description="length of the window in seconds")
 
 
 RateLimits = Annotated[
@@ -180,15 +180,17 @@ class Source(_Strict):
     """Where the tables of `source('name', ...)` are, if not in the schema of the same name."""
 
     model_config = ConfigDict(populate_by_name=True)
-    database: str | None = None
-    schema_name: str | None = Field(None, alias="schema")
+    database: str | None = Field(None, description="database of the tables; default: the warehouse")
+    schema_name: str | None = Field(
+        None, alias="schema", description="schema of the tables; default: the name of the source"
+    )
 
 
 class DbtOwner(_Strict):
     """The owner of the exposures in dbt."""
 
-    name: str | None = None
-    email: str | None = None
+    name: str | None = Field(None, description="name of the owner")
+    email: str | None = Field(None, description="email of the owner")
 
     @model_validator(mode="after")
     def _says_who(self) -> Self:
@@ -246,7 +248,7 @@ class Sync(_Strict):
     name: str = Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_-]*$", max_length=100, description="name used in commands")
     description: str = Field("", description="free-text description")
     model: str = Field(description="name of the model: the file models/<model>.sql")
-    mode_name: ModeName = Field(alias="mode", description="Braze endpoint to send to; see Modes")
+    mode_name: ModeName = Field(alias="mode", description="Braze endpoint to send to")
     track_record_type: RecordType | None = Field(None, description="which array of /users/track to fill")
     primary_key: Words | None = Field(
         None, min_length=1, description="columns that identify a row; default: those of the mode"
@@ -272,7 +274,7 @@ class Sync(_Strict):
         description="rows sent without a response and not safe to send twice. hold: wait for `retl resolve`; "
         "resend: send them again",
     )
-    incremental: Incremental | None = Field(None, description="the model returns only new rows; see below")
+    incremental: Incremental | None = Field(None, description="settings of a model that returns only new rows")
     allow_destructive: bool = Field(False, description="required for syncs that delete users")
     after: Words = Field((), description="syncs that run before this one")
     schedule: str | None = Field(
@@ -312,14 +314,14 @@ class Sync(_Strict):
 class File(_Strict):
     """The top level of syncs.yml."""
 
-    version: Literal[1]
-    default_target: str | None = None
-    targets: dict[str, Any] = Field(min_length=1)
-    vars: dict[str, Any] = Field({})
+    version: Literal[1] = Field(description="format version of syncs.yml; always 1")
+    default_target: str | None = Field(None, description="target to use without --target")
+    targets: dict[str, Any] = Field(min_length=1, description="targets by name: a warehouse and a destination each")
+    vars: dict[str, Any] = Field({}, description="values for var(), by name")
     dbt: Any = Field(None)
-    sources: dict[str, Any] = Field({})
-    syncs: list[Any]
-    unit_tests: list[Any] = Field([])
+    sources: dict[str, Any] = Field({}, description="where the tables of source() are, by name of the source")
+    syncs: list[Any] = Field(description="the syncs: a model and a mode each")
+    unit_tests: list[Any] = Field([], description="tests of given rows and the records that syncs produce from them")
 
 
 @dataclass(frozen=True)

@@ -122,7 +122,7 @@ RowsOrText = Annotated[
 
 
 class Input(Strict):
-    """Rows that stand in for an input of the sync's models, or for what Braze has acknowledged (`this`)."""
+    """Rows that replace an input of the sync's models, or the rows that Braze has acknowledged (`this`)."""
 
     input: str = Field(
         description="ref('name'), source('name', 'table'), or this: the rows that Braze has already acknowledged"

@@ -12,7 +12,7 @@ import yaml
 from reverse_etl.errors import Location, Problem, ProjectError
 
 YamlPath = tuple[str | int, ...]
-# libyaml takes a tenth of the time, where PyYAML has it. What it refuses is explained by the other, in clearer words.
+# libyaml needs a tenth of the time, where PyYAML has it. The other loader has clearer messages for what it refuses.
 _QUICK = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _ALIAS = "while scanning an alias"  # how the parser reads a star; here it is an unquoted cron expression
 

@@ -82,7 +82,7 @@ CREATE OR REPLACE TEMP MACRO retl_json_fault(document, in_attribute) AS
         ELSE 0
     END;
 
--- Whether merging `new` into `old` would leave a key that `new` does not have: a merge cannot take a key away.
+-- Whether merging `new` into `old` would leave a key that `new` does not have: a merge cannot remove keys.
 CREATE OR REPLACE TEMP MACRO retl_loses_key(old, new) AS
     coalesce(strlen(json_merge_patch(old, new)) > strlen(json_merge_patch(new, new)), false);
 
@@ -93,7 +93,7 @@ CREATE OR REPLACE TEMP MACRO retl_any_json(value) AS
         CASE WHEN typeof(value) IN ('VARCHAR', 'JSON') THEN CAST(value AS VARCHAR) ELSE CAST(to_json(value) AS VARCHAR) END
     ));
 
--- The objects of a JSON document with all that stands in arrays taken out (six deep), and times made plain values.
+-- The objects of a JSON document without what is in arrays (six deep), and with timestamps as plain values.
 CREATE OR REPLACE TEMP MACRO retl_json_without_arrays(bones) AS
     list_reduce(
         [bones, '', '', '', '', '', ''],
@@ -101,7 +101,7 @@ CREATE OR REPLACE TEMP MACRO retl_json_without_arrays(bones) AS
     );
 
 -- What setting an attribute to a JSON document costs: 1 for each key of an object and of objects in it, 1 for each value
--- that is added to an array or taken from it, else 1.
+-- that is added to an array or removed from it, else 1.
 CREATE OR REPLACE TEMP MACRO retl_data_points(document) AS
     CASE
         WHEN NOT regexp_matches(document, '^\s*\{') OR regexp_matches(document, '^\s*\{\s*"\$time"\s*:') THEN 1

@@ -1,13 +1,13 @@
-"""What is told of runs: readers of results, which change nothing.
+"""Reports of runs: readers of results, which change nothing.
 
 text.py         plans and results as text for people
 as_json.py      ... as JSON for programs
-testing.py      results of tests
+testing.py      results of tests, as text and JSON
 artifacts.py    files in target/, with their JSON Schemas
-descriptions.py   what the counts in them mean
-screen.py       progress on a terminal
-progress.py     progress in lines
+descriptions.py   what their fields mean
+screen.py       progress on a terminal, or as lines on stderr
+progress.py     lines of progress
 json_lines.py   progress as JSON Lines
 log.py          progress for Python's logging
-stderr.py       what stderr is: text, or JSON Lines
+stderr.py       writes to stderr: text, or JSON Lines
 """

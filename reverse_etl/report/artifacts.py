@@ -1,7 +1,7 @@
-"""What retl leaves in target/ for other programs: manifest.json, run_results.json, plan.json.
+"""The files in target/ for other programs: manifest.json, run_results.json, plan.json.
 
-Each is one of the classes below, and so is its JSON Schema (`retl schema manifest`). Names are dbt's where they mean
-the same. No value of a row, no secret and no value of the environment is in any of them.
+Each is one of the classes below, which also give its JSON Schema (`retl schema manifest`). Names are dbt's where the
+meaning is the same. None of them contains row values, API keys or environment values.
 """
 
 import json
@@ -28,9 +28,9 @@ from reverse_etl.runs.outcome import RunResult
 from reverse_etl.runs.preview import Preview
 from reverse_etl.state.commit import DeliveryCounts
 
-SCHEMA_VERSION = 2  # a field that goes, or means something else, makes it 2; a new one does not
+SCHEMA_VERSION = 2  # removing a field or changing its meaning raises it; adding one does not
 FOLDER = "target"
-# What fields and statuses of run_results.json were called in version 1.
+# Names of fields and statuses of run_results.json in version 1, and their names now.
 _NAMES_OF_1 = {
     **{"fates": "delivery", "maybe_twice": "possible_duplicates"},
     **{"remembered": "previously_rejected", "adopted": "marked_accepted"},
@@ -195,7 +195,7 @@ class PlannedSync(BaseModel):
 
 
 class PlanArtifact(BaseModel):
-    """The last plan: for each sync what `retl plan --output json` prints."""
+    """The last plan: for each sync, what `retl plan --output json` prints."""
 
     metadata: Metadata = Field(description="how this artifact was produced")
     plans: list[PlannedSync] = Field(description="plans of the syncs, in the order in which they run")
@@ -300,10 +300,7 @@ def plan_artifact(previews: Sequence[Preview], about: About) -> PlanArtifact:
 
 
 def write(project: LoadedProject, artifact: BaseModel) -> Path:
-    """Write an artifact to target/, whole or not at all, for this user only.
-
-    Raises ProjectError if it cannot be written.
-    """
+    """Write an artifact to target/ atomically, readable by its owner only. Raises ProjectError if that fails."""
     name = next(file for file, model in ARTIFACTS.values() if isinstance(artifact, model))
     path = project.folder / FOLDER / name
     try:
@@ -318,8 +315,8 @@ def write(project: LoadedProject, artifact: BaseModel) -> Path:
                 os.unlink(unfinished)
             raise
     except OSError as error:
-        hint = "retl writes there what it did: make the project's folder writable"
-        raise ProjectError(f"{path} cannot be written: {error.strerror}", hint=hint) from error
+        hint = "make the project folder writable: retl writes its artifacts there"
+        raise ProjectError(f"cannot write {path}: {error.strerror}", hint=hint) from error
     return path
 
 
@@ -327,34 +324,34 @@ M = TypeVar("M", Manifest, RunResults)
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """The manifest that lies in a folder. Raises ProjectError if there is none, or none that this retl knows."""
-    return _read(folder / "manifest.json", Manifest, "manifest", "--state names a folder with the manifest of a run")
+    """The manifest in a folder. Raises ProjectError if it does not exist, or this version of retl cannot read it."""
+    return _read(folder / "manifest.json", Manifest, "manifest", "pass --state a folder that contains a manifest.json")
 
 
 def last_run(folder: Path) -> RunResults:
     """The results of the last run of the project in a folder. Raises ProjectError if there are none."""
     path = folder / FOLDER / "run_results.json"
-    return _read(path, RunResults, "run-results", "retl sync writes it; `retl retry NAME` needs none")
+    return _read(path, RunResults, "run-results", "run `retl sync` first, or retry one sync by name: `retl retry NAME`")
 
 
 def _read(path: Path, model: type[M], artifact: str, hint: str) -> M:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise ProjectError(f"there is no {path}", hint=hint) from error
+        raise ProjectError(f"{path} does not exist", hint=hint) from error
     except OSError as error:
-        raise ProjectError(f"{path} cannot be read: {error.strerror}", hint=hint) from error
+        raise ProjectError(f"cannot read {path}: {error.strerror}", hint=hint) from error
     except ValueError as error:
         raise ProjectError(f"{path} is not JSON", hint=hint) from error
     metadata = found.get("metadata") if isinstance(found, dict) else None
     if isinstance(metadata, dict) and "dbt_schema_version" in metadata:
         raise ProjectError(f"{path} was written by dbt, not by retl", hint=hint)
     if not isinstance(metadata, dict) or metadata.get("artifact") != artifact:
-        raise ProjectError(f"{path} is not what retl writes under that name", hint=hint)
+        raise ProjectError(f"{path} is not a retl artifact of this type", hint=hint)
     version = metadata.get("retl_schema_version")
     if isinstance(version, int) and version > SCHEMA_VERSION:
-        what = f"{path} was written by a newer retl: its schema is {version}, this retl knows {SCHEMA_VERSION}"
-        raise ProjectError(what, hint="take the newer retl")
+        what = f"{path} was written by a newer version of retl (schema {version}; this version reads {SCHEMA_VERSION})"
+        raise ProjectError(what, hint="upgrade retl")
     if version == 1 and "results" in found:
         found = {**found, "results": _renamed(found["results"])}
     try:
@@ -365,7 +362,7 @@ def _read(path: Path, model: type[M], artifact: str, hint: str) -> M:
 
 
 def _renamed(value: Any, key: str = "") -> Any:
-    """What version 1 has under a key, with the names of today."""
+    """A value of version 1, which is under `key`, with the names of the current version."""
     if isinstance(value, list):
         return [_renamed(item) for item in value]
     if isinstance(value, dict):

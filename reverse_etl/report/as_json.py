@@ -1,4 +1,4 @@
-"""Plans and results as JSON for programs. Rows are named by their key; no value of any column is in it."""
+"""Plans and results as JSON for programs. Rows are named by key, without values."""
 
 from dataclasses import asdict
 from typing import Any
@@ -10,7 +10,7 @@ from reverse_etl.runs.preview import Preview
 
 
 def preview_json(preview: Preview) -> dict[str, Any]:
-    """A plan for programs. Rows are named by their key; no value of any column is in it."""
+    """A plan for programs. Rows are named by key, without values."""
     return {
         "sync": preview.sync.name,
         "mode": preview.sync.mode.label,
@@ -26,7 +26,7 @@ def preview_json(preview: Preview) -> dict[str, Any]:
 
 
 def result_json(result: RunResult) -> dict[str, Any]:
-    """A result for programs. Rows are named by their key; no value of any column is in it."""
+    """A result for programs. Rows are named by key, without values."""
     return {
         "sync": result.sync,
         "mode": result.mode,
@@ -51,7 +51,7 @@ def due_json(due: Due) -> dict[str, Any]:
 
 
 def problem_json(problem: Problem) -> dict[str, Any]:
-    """A problem for programs; a line or column of its place that is 0 is not known."""
+    """An error for programs; in its location, line or column 0 means unknown."""
     return {
         "message": problem.message,
         "location": location_json(problem.location) if problem.location else None,

@@ -1,4 +1,4 @@
-"""What the counts in artifacts mean, field by field: for their JSON Schemas, and for the tables in the docs."""
+"""What the fields of plans and results mean, for the JSON Schemas of artifacts and the tables in the docs."""
 
 from collections.abc import Mapping
 
@@ -11,13 +11,13 @@ _PLAN = {
     "removed": "number of rows in the state that the model no longer returns",
     "unchanged": "number of model rows that are equal to the state",
     "invalid": "number of rows that retl found invalid; they are not sent",
-    "previously_rejected": "number of rows that Braze rejected before, unchanged since; they are not sent",
+    "previously_rejected": "number of rows that Braze rejected earlier and that are unchanged; they are not resent",
     "held": "number of rows in doubt since an earlier run; they are not sent",
     "baselined": "number of rows that `retl state baseline` records as already in Braze; they are not sent",
     "marked_accepted": "number of rows in doubt that `retl resolve` marked as accepted; they are not sent",
     "to_send": "number of records to send",
     "attributes": "number of attributes that the records write",
-    "data_points": "number of data points that the records cost, on contracts billed by data points",
+    "data_points": "number of data points that the records use, on contracts billed by data points",
     "requests": "number of requests, by path of the endpoint",
     "bytes": "size of the records, in bytes",
     "since": "cursor from which an incremental run reads; null if the run reads the whole model",
@@ -31,9 +31,9 @@ DESCRIPTIONS: Mapping[str, Mapping[str, str]] = {
     "DeliveryCounts": {
         "accepted": "number of records that Braze accepted",
         "rejected": "number of records that Braze rejected",
-        "in_doubt": "number of records that got no response and are not safe to send twice",
-        "unsent": "number of records that were not sent, or got no response and are safe to send again",
-        "possible_duplicates": "number of records that may be in Braze twice, because of `on_in_doubt: resend`",
+        "in_doubt": "number of records that Braze may or may not have accepted, and that are not safe to send twice",
+        "unsent": "number of records still to be sent: not sent, or sent without a clear response and to be sent again",
+        "possible_duplicates": "number of records that may reach Braze twice, because of `on_in_doubt: resend`",
         "attributes": "number of attributes that the accepted records wrote",
         "requests": "number of requests that were sent",
     },

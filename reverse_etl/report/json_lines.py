@@ -1,4 +1,4 @@
-"""How a run is told as JSON Lines while it goes: the counterpart of `progress.Screen` for programs."""
+"""The progress of a run as JSON Lines: the counterpart of `screen.Screen` for programs."""
 
 import time
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ from reverse_etl.words import count
 
 
 class JsonLines:
-    """The listener of a run: one JSON object a line, with counts and durations and nothing of any row's values."""
+    """A listener that writes one JSON object per line, with counts and durations, without values."""
 
     def __init__(self, interrupts: Interrupts, every_s: float = LINE_EVERY_S) -> None:
         self._interrupts, self._every_s = interrupts, every_s
@@ -26,7 +26,7 @@ class JsonLines:
 
     @contextmanager
     def planning(self, sync: Sync) -> Iterator[None]:
-        text, began_s = f"{sync.name}: running the model, looking for what has changed", time.monotonic()
+        text, began_s = f"{sync.name}: running the model and computing changes", time.monotonic()
 
         def tell() -> None:
             say(text, "planning", sync=sync.name, duration_s=round(time.monotonic() - began_s, 3))
@@ -53,12 +53,12 @@ class JsonLines:
                 "requests": delivery.requests,
             }
             duration_s = round(time.monotonic() - began_s, 3)
-            text = f"{sync.name}: {done:,} of {count(plan.to_send, 'row')} answered"
+            text = f"{sync.name}: {done:,} of {count(plan.to_send, 'row')} processed"
             say(text, event, sync=sync.name, run_id=plan.run_id, counts=counts, duration_s=duration_s)
 
         with self._interrupts.stopping(sender), repeating(lambda: tell("sending"), self._every_s):
             yield
         tell("sent")
         if sender.delivery.interrupted:
-            text = f"{sync.name}: interrupted: what was sent is answered and kept"
+            text = f"{sync.name}: interrupted: waited for the requests in flight and recorded the results"
             say(text, "interrupted", "warning", sync=sync.name, run_id=plan.run_id)

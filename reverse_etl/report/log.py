@@ -1,6 +1,6 @@
-"""A listener that tells Python's logging how a run goes: for programs that run syncs, not for a terminal.
+"""A listener that logs the progress of runs with Python's logging: for programs that run syncs, not for a terminal.
 
-The logger is "reverse_etl". Rows are named by their key at most; no value is in any line.
+The logger is "reverse_etl". Rows are named by key at most; no line contains a value.
 """
 
 import logging
@@ -16,18 +16,18 @@ from reverse_etl.report.text import change_line, result_line
 from reverse_etl.runs.outcome import RunResult
 
 logger = logging.getLogger("reverse_etl")
-logger.addHandler(logging.NullHandler())  # quiet, unless the program listens
+logger.addHandler(logging.NullHandler())  # silent, unless the program configures logging
 
 
 class Logged:
-    """Says what is planned, what goes on, and how it ended."""
+    """Logs plans, progress and results."""
 
     def notice(self, sync: Sync, text: str) -> None:
         logger.info("%s: %s", sync.name, text)
 
     @contextmanager
     def planning(self, sync: Sync) -> Iterator[None]:
-        logger.info("%s: running the model, looking for what has changed", sync.name)
+        logger.info("%s: running the model and computing changes", sync.name)
         yield
 
     def planned(self, sync: Sync, plan: Plan) -> None:
@@ -41,7 +41,7 @@ class Logged:
 
 
 def log_result(result: RunResult) -> None:
-    """Say how a sync ended: as an error if it did not end well."""
+    """Log the result of a sync: as an error if it did not succeed."""
     logger.log(logging.ERROR if result.exit_code else logging.INFO, "%s", result_line(result))
     for problem in result.errors:
         logger.error("%s", problem)

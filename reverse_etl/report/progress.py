@@ -1,4 +1,4 @@
-"""Progress in lines, for whoever has no terminal; loads no rich."""
+"""Lines of progress, for output other than a terminal; does not import rich."""
 
 import threading
 import time
@@ -14,10 +14,10 @@ LINE_EVERY_S = 10.0
 
 
 def answered_line(sync: Sync, plan: Plan, sender: Sender, began_s: float) -> str:
-    """How far the sending has come that began at `began_s` of the monotonic clock."""
+    """The progress of sending that started at `began_s` of the monotonic clock."""
     done = sender.delivery.accepted + sender.delivery.rejected
     rates = _rates(sender, time.monotonic() - began_s)
-    return f"{sync.name}: {done:,} of {count(plan.to_send, 'row')} answered, {rates}"
+    return f"{sync.name}: {done:,} of {count(plan.to_send, 'row')} processed, {rates}"
 
 
 def _rates(sender: Sender, elapsed_s: float) -> str:
@@ -29,7 +29,7 @@ def _rates(sender: Sender, elapsed_s: float) -> str:
 
 @contextmanager
 def repeating(action: Callable[[], None], every_s: float) -> Iterator[None]:
-    """Do something again and again, in a thread, until the block ends."""
+    """Repeat an action in a thread, until the block ends."""
     done = threading.Event()
 
     def repeat() -> None:

@@ -1,4 +1,4 @@
-"""How a run is shown while it goes, on stderr: a bar on a terminal, plain lines elsewhere."""
+"""Shows the progress of a run on stderr: a bar on a terminal, plain lines elsewhere."""
 
 import time
 from collections.abc import Iterator
@@ -26,7 +26,7 @@ BAR_EVERY_S = 0.2
 
 
 class Screen:
-    """The listener of a run: says what is planned, what goes on, and nothing of any row's values."""
+    """A listener that shows plans and progress, without values."""
 
     def __init__(self, console: Console, interrupts: Interrupts, quiet: bool = False) -> None:
         self._console, self._interrupts, self._quiet = console, interrupts, quiet
@@ -36,7 +36,7 @@ class Screen:
 
     @contextmanager
     def planning(self, sync: Sync) -> Iterator[None]:
-        began_s, text = time.monotonic(), f"{sync.name}: running the model, looking for what has changed"
+        began_s, text = time.monotonic(), f"{sync.name}: running the model and computing changes"
         if self._console.is_terminal and not self._quiet:
             columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
             with Progress(*columns, console=self._console, transient=True) as progress:
@@ -55,7 +55,7 @@ class Screen:
         with self._interrupts.stopping(sender), shown:
             yield
         if sender.delivery.interrupted:
-            self._say(f"{sync.name}: interrupted: what was sent is answered and kept")
+            self._say(f"{sync.name}: interrupted: waited for the requests in flight and recorded the results")
 
     def _say(self, text: str) -> None:
         if not self._quiet:

@@ -1,6 +1,6 @@
-"""What is said on stderr: text for people, or JSON Lines for programs (`--log-format json`).
+"""Writes to stderr: text for people, or JSON Lines for programs (`--log-format json`).
 
-A line is {"ts", "level", "event", "message", "invocation_id", "command", "target"} and what belongs to its event.
+A line has "ts", "level", "event", "message", "invocation_id", "command", "target" and the fields of its event.
 """
 
 import json
@@ -15,7 +15,7 @@ from reverse_etl.errors import Problem
 
 @dataclass
 class Invocation:
-    """One command: what all its lines and artifacts have in common."""
+    """One command: what all its log lines and artifacts have in common."""
 
     command: str = ""
     target: str | None = None
@@ -28,13 +28,13 @@ invocation = Invocation()
 
 
 def begin(command: str, is_json: bool) -> None:
-    """A command begins."""
+    """Start a command."""
     global invocation
     invocation = Invocation(command, is_json=is_json)
 
 
 def say(text: str, event: str = "notice", level: str = "info", **fields: object) -> None:
-    """Say a text; in JSON with the fields of its event, where an empty text is one that only JSON has."""
+    """Write a message; as JSON, with the fields of its event. A message without text is written as JSON only."""
     if invocation.is_json:
         print(line(text, event, level, **fields), file=sys.stderr, flush=True)
     elif text:
@@ -57,7 +57,7 @@ def line(text: str, event: str, level: str, **fields: object) -> str:
 
 
 def say_error(problem: Problem, **fields: object) -> None:
-    """Say what is wrong, where, and the way out."""
+    """Report an error: message, location and hint."""
     if not invocation.is_json:
         say(str(problem))
         return

@@ -1,4 +1,4 @@
-"""What is said of tests: as text for people, as JSON for programs. Pure; `cli` prints it."""
+"""Results of tests as text for people, and as JSON for programs. Pure; `cli` prints it."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -15,7 +15,7 @@ _NOTHING = "nothing"
 
 
 def unit_test_lines(result: UnitTestResult) -> Iterator[str]:
-    """A unit test for people: its verdict; if it fails, where it stands and what differs."""
+    """A unit test for people: its status; if it fails, its location and the differences."""
     test = result.test
     where = "" if result.status == "pass" else f", {test.where()}"
     yield f"{_word(result.status)}  {test.name} ({test.sync}){where}"
@@ -50,7 +50,7 @@ def _difference_lines(difference: Difference) -> Iterator[str]:
 
 
 def data_test_lines(sync: Sync, results: Sequence[DataTestResult]) -> Iterator[str]:
-    """The data tests of a sync for people: rows by their key, no values."""
+    """The data tests of a sync for people: rows by key, without values."""
     for result in results:
         line = f"{_word(result.status)}  {sync.name}: {result.name}"
         if result.status != "pass":
@@ -60,7 +60,7 @@ def data_test_lines(sync: Sync, results: Sequence[DataTestResult]) -> Iterator[s
 
 
 def tests_summary(results: Sequence[UnitTestResult], data: Sequence[DataTestResult], seconds: float) -> str:
-    """One line on all tests together."""
+    """The results of all tests in one line."""
     statuses = Counter([*(result.status for result in results), *(result.status for result in data)])
     counted = ", ".join(f"{statuses[s]} {s}" for s in ("pass", "warn", "fail", "error") if statuses[s])
     parts = [count(len(results), "unit test")] * bool(results) + [count(len(data), "data test")] * bool(data)

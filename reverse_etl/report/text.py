@@ -1,4 +1,4 @@
-"""What is said of plans and results: as text for people, as JSON for programs. Pure; `cli` prints it."""
+"""Plans and results as text for people. Pure; `cli` prints it."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -17,14 +17,14 @@ MASK = "***"
 
 
 def change_line(plan: Plan) -> str:
-    """What differs between the model and what was acknowledged."""
+    """What differs between the model and what Braze has acknowledged."""
     changes = f"{plan.added:,} added, {plan.changed:,} changed, {plan.removed:,} removed, {plan.unchanged:,} unchanged"
     since = f" since {plan.since}" if plan.since is not None else ""
     return f"{count(plan.rows, 'row')} in the model{since}: {changes}"
 
 
 def result_line(result: RunResult) -> str:
-    """One line on what happened to a sync."""
+    """The result of a sync in one line."""
     return f"{result.sync}: {result.status}{_outcome(result)}"
 
 
@@ -36,11 +36,11 @@ def _outcome(result: RunResult) -> str:
     short = [
         (plan.invalid, "invalid"),
         (delivery.rejected, "rejected by Braze"),
-        (plan.previously_rejected, "rejected before and not sent again"),
+        (plan.previously_rejected, "rejected earlier, not resent"),
         (plan.held, "held, in doubt since an earlier run"),
         (delivery.in_doubt, "in doubt"),
-        (delivery.possible_duplicates, "maybe twice in Braze (on_in_doubt: resend)"),
-        (delivery.unsent if result.status != "blocked" else 0, "not sent"),
+        (delivery.possible_duplicates, "possibly duplicated in Braze (on_in_doubt: resend)"),
+        (delivery.unsent if result.status != "blocked" else 0, "still to be sent"),
     ]
     problems = "; ".join(f"{number:,} {what}" for number, what in short if number)
     problems = f"; {problems}" if problems else ""
@@ -54,7 +54,7 @@ def _outcome(result: RunResult) -> str:
 
 
 def summary_line(results: Sequence[RunResult]) -> str:
-    """One line on several syncs together."""
+    """The results of several syncs in one line."""
     statuses = Counter(result.status for result in results)
     delivery = [result.delivery for result in results if result.delivery]
     rows, requests = sum(f.accepted for f in delivery), sum(f.requests for f in delivery)
@@ -64,7 +64,7 @@ def summary_line(results: Sequence[RunResult]) -> str:
 
 
 def invalid_lines(rows: Sequence[InvalidRow], total: int) -> Iterator[str]:
-    """The first invalid rows as a table, and how many there are beside them."""
+    """The first invalid rows as a table, and the number of further ones."""
     if not rows:
         return
     table = [("key", "column", "reason", "hint"), *((row.key, row.column, row.reason, row.hint) for row in rows)]
@@ -87,11 +87,11 @@ def preview_lines(preview: Preview, show_values: bool) -> Iterator[str]:
     for change in preview.sample:
         yield from _sample_lines(change, show_values)
     if preview.sample and not show_values:
-        yield "  (values are masked; --show-values shows them)"
+        yield "  (values masked; show them with --show-values)"
     yield from _data_test_lines(plan)
     for number, what in (
         (plan.invalid, "invalid"),
-        (plan.previously_rejected, "rejected by Braze before and not changed since: not sent again"),
+        (plan.previously_rejected, "rejected by Braze earlier and unchanged: not resent"),
         (plan.held, "in doubt since an earlier run: held"),
     ):
         if number:
@@ -102,12 +102,12 @@ def preview_lines(preview: Preview, show_values: bool) -> Iterator[str]:
     size = f", {count(plan.bytes, 'byte')}" if plan.bytes else ""
     yield f"  {count(plan.to_send, 'record')}{size}: {requests or 'nothing to send, 0 requests'}{took}"
     if plan.data_points:
-        cost = f"{count(plan.data_points, 'data point')} on contracts that count them"
+        cost = f"{count(plan.data_points, 'data point')} on contracts billed by data points"
         yield f"  writes {written(preview)}: {cost}"
 
 
 def _data_test_lines(plan: Plan) -> Iterator[str]:
-    """Of data tests that are not passed; those that stop the run are said at the end."""
+    """Data tests that do not pass; those that block the run are reported at the end."""
     statuses = Counter(result.status for result in plan.data_tests)
     if statuses.total() > statuses["pass"]:
         yield "  data tests: " + ", ".join(f"{statuses[s]} {s}" for s in ("pass", "warn", "fail") if statuses[s])
@@ -116,15 +116,15 @@ def _data_test_lines(plan: Plan) -> Iterator[str]:
 
 
 def written(preview: Preview) -> str:
-    """What the records of a plan write: `6 attributes`, `2 events`; nothing for calls that write neither."""
+    """What the records of a plan write: `6 attributes`, `2 events`; nothing for endpoints that write neither."""
     plan, record_type = preview.plan, preview.sync.mode.record_type
-    # A purchase of a quantity is as many purchases, and costs as many data points.
+    # A purchase with a quantity counts as that many purchases, and costs that many data points.
     numbers = {"attributes": plan.attributes, "events": plan.to_send, "purchases": plan.data_points}
     return count(numbers[record_type], record_type.removesuffix("s")) if record_type else ""
 
 
 def preview_markdown(previews: Sequence[Preview]) -> Iterator[str]:
-    """Plans as a comment on a pull request: counts, columns, reasons, what would stop them. No values and no keys."""
+    """Plans as a comment on a pull request: counts, columns, reasons, what would block them. No values and no keys."""
     yield "| sync | mode | added | changed | removed | invalid | requests | at the rate limit | writes | data points |"
     yield f"|{'---|' * 10}"
     for preview in previews:
@@ -164,10 +164,10 @@ def _shown(value: str | None, show_values: bool) -> str:
 
 
 def due_line(due: Due) -> str:
-    """One line on a sync that would run now."""
+    """A sync that is due, in one line."""
     return f"{due.sync.name}: {'running' if due.busy else f'due since {moment(due.scheduled_time)}'}"
 
 
 def coming_line(coming: tuple[datetime, Sync] | None) -> str:
-    """What is due next."""
+    """What is due next, in one line."""
     return f"next: {coming[1].name} at {moment(coming[0])}" if coming else "no sync has a schedule"

@@ -1,13 +1,13 @@
-"""The story of a run, and of several.
+"""Running syncs: one run from start to end, and several.
 
 run.py          one sync: plan, decide, send, commit
-outcome.py      options in, a result and a listener out
+outcome.py      options of a run, its result, and its listener
 preview.py      a dry run
 saved_plan.py   a plan in a file
-apply.py        sends a saved plan
-sequence.py     several syncs, one after the other
+apply.py        sending a saved plan
+sequence.py     several syncs, one after another
 due.py          which syncs are due
-scheduler.py    runs those
-interrupts.py   Ctrl-C and SIGTERM
-debug.py        checks of a target, one by one
+scheduler.py    running these
+interrupts.py   SIGINT (Ctrl-C) and SIGTERM
+debug.py        the checks of `retl debug`
 """

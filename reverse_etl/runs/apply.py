@@ -1,8 +1,8 @@
-"""Send saved plans exactly as they were reviewed; or refuse all of them, with the reason, before anything is sent.
+"""Sends saved plans exactly as they were reviewed, or refuses all of them, with the reason, before anything is sent.
 
 opened_plan()    the plans in the file                                     saved_plan
-refuse_stale()   each against its sync, its state and its target as they are now
-jobs_to_apply()  plan -> state -> the same way as a run that was just planned       run
+refuse_stale()   compares each with its sync, state and target as they are now
+jobs_to_apply()  plan -> state, then as in a run that has just been planned         run
 """
 
 from collections.abc import Sequence
@@ -17,11 +17,12 @@ from reverse_etl.runs.outcome import Listener, Options, RunResult
 from reverse_etl.runs.run import carry_out, jobs_of, opened
 from reverse_etl.runs.saved_plan import SavedPlan, origin, stale, take_over, when_applied, why_stale
 from reverse_etl.state.state import State
+from reverse_etl.words import moment
 
 
 @dataclass(frozen=True)
 class Application:
-    """How the job of a saved plan is run: it is checked once more when its turn comes."""
+    """How the job of a saved plan is run: the plan is checked again when its turn comes."""
 
     saved: SavedPlan
     max_age: timedelta
@@ -37,9 +38,9 @@ class Application:
             return carry_out(job, session, state, self.saved.plan)
 
     def refuse_stale(self, job: Job, state: State) -> None:
-        """Raises StateError if the plan was sent already, or is not what would be planned from the same state now."""
+        """Raises StateError if the plan was already sent, or if its sync, state or target has changed since."""
         applied_at = when_applied(self.saved, state)
-        why = f"it was applied at {applied_at:%Y-%m-%d %H:%M} UTC" if applied_at else None
+        why = f"it was already applied, at {moment(applied_at)}" if applied_at else None
         why = why or why_stale(self.saved, origin(job.project, job.sync, state), job.now(), self.max_age)
         if why:
             raise stale(self.saved, why)
@@ -48,7 +49,7 @@ class Application:
 def jobs_to_apply(
     project: LoadedProject, plans: Sequence[SavedPlan], max_age: timedelta, options: Options, listener: Listener
 ) -> list[Job]:
-    """A job for each plan. Raises ProjectError for a plan that was made for another target."""
+    """A job for every plan. Raises ProjectError for a plan that was created for another target."""
     for saved in plans:
         if saved.target != project.target_name:
             hint = f"pass --target {saved.target}"
@@ -58,7 +59,7 @@ def jobs_to_apply(
 
 
 def refuse_stale(jobs: Sequence[Job]) -> None:
-    """Raises StateError if one of the plans must not be sent any more, before any of them is."""
+    """Raises StateError, before any plan is sent, if one of them must not be sent any more."""
     for job in jobs:
         if isinstance(job.start, Application):
             with opened(job) as state:

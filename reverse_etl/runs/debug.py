@@ -1,4 +1,4 @@
-"""`retl debug`: is everything there that a run needs?"""
+"""`retl debug`: checks everything that a run needs."""
 
 from collections.abc import Iterator
 from contextlib import closing as closed_after
@@ -31,7 +31,7 @@ class Check:
 
 
 def checks(project: LoadedProject) -> Iterator[Check]:
-    """Each thing that was looked at, as it was found. Sends Braze empty requests only, which change nothing."""
+    """The checks, one by one, as they are done. Only sends empty requests to Braze, which change nothing."""
     yield Check(True, f"project: {count(len(project.spec.syncs), 'sync')} for target {project.target_name}")
     yield from _dbt(project)
     yield from _models(project)
@@ -42,7 +42,8 @@ def checks(project: LoadedProject) -> Iterator[Check]:
         if found.last_run in (DAMAGED, UNREACHABLE):
             yield Check(False, f"state of {sync.name}: {found.message}")
         else:
-            yield Check(True, f"state of {sync.name}: {found.rows:,} rows in Braze, last run: {found.last_run}")
+            rows = count(found.rows, "row")
+            yield Check(True, f"state of {sync.name}: {rows} in Braze, last run: {found.last_run}")
 
 
 def _dbt(project: LoadedProject) -> Iterator[Check]:
@@ -50,8 +51,8 @@ def _dbt(project: LoadedProject) -> Iterator[Check]:
         return
     try:
         found = project.dbt
-        made = count(len(found.relations), "relation")
-        yield Check(True, f"dbt: {found.file}: project {found.project_name}, dbt {found.dbt_version}, {made}")
+        relations = count(len(found.relations), "relation")
+        yield Check(True, f"dbt: {found.file}: project {found.project_name}, dbt {found.dbt_version}, {relations}")
     except RetlError as error:
         yield Check(False, f"dbt: {error}")
 
@@ -70,7 +71,7 @@ def _models(project: LoadedProject) -> Iterator[Check]:
                 model = project.compile(sync.model)
                 layout = lay_out(sync, model.file, engine.describe(model))
                 key = "the whole row" if layout.whole_row else ", ".join(layout.key)
-                yield Check(True, f"model of {sync.name}: {count(len(layout.columns), 'column')}, key: {key}")
+                yield Check(True, f"model of {sync.name}: {count(len(layout.columns), 'column')}, primary key: {key}")
             except RetlError as error:
                 yield Check(False, f"model of {sync.name}: {error}")
 
@@ -87,7 +88,7 @@ def _destination(project: LoadedProject) -> Iterator[Check]:
 
 
 def _state_place(project: LoadedProject) -> Iterator[Check]:
-    """A place that machines share is written to, once, and compares before it writes."""
+    """Writes an object to a shared state.path, and checks that the store honors conditional writes."""
     place = project.spec.target.state.path
     if place is None or not is_url(place):
         return
@@ -99,7 +100,7 @@ def _state_place(project: LoadedProject) -> Iterator[Check]:
 
 
 def _permission(workspace: Workspace, call: Call) -> Check:
-    """A request with nothing in it is refused with 400 where the key is good for the call, and changes nothing."""
+    """Sends an empty request: with a valid API key and permission, Braze returns 400 and changes nothing."""
     what = f"{call.path}, permission {call.permission}"
     try:
         answer = requests.post(
@@ -111,7 +112,7 @@ def _permission(workspace: Workspace, call: Call) -> Check:
             allow_redirects=False,
         )
     except requests.RequestException as error:
-        return Check(False, f"{what}: cannot be reached: {type(error).__name__}")
+        return Check(False, f"cannot reach {what}: {type(error).__name__}")
     if answer.status_code in (200, 201, 202, 400):
         return Check(True, what)
     why = hint_for(answer.status_code, call.permission) or "try again later"

@@ -1,6 +1,6 @@
-"""What is due: schedules against what the states say was done. Opens no model and no destination, and writes nothing.
+"""Which syncs are due: compares schedules with the states. Reads no model and no destination, and writes nothing.
 
-It is asked for each minute, so it is cheap: fifty states are read in some 50 ms.
+It is called every minute, so it is cheap: fifty states are read in some 50 ms.
 """
 
 from collections.abc import Iterator, Sequence
@@ -19,7 +19,7 @@ from reverse_etl.system.file_lock import at_work
 
 @dataclass(frozen=True)
 class Due:
-    """A sync that is to run for a moment; `busy` if another process is at work on it, so that nobody can tell yet."""
+    """A sync that is due for a scheduled time; or that may be, if another process is running it (`busy`)."""
 
     sync: Sync
     scheduled_time: datetime
@@ -27,7 +27,7 @@ class Due:
 
 
 def find_due(project: LoadedProject, syncs: Sequence[Sync], now: datetime) -> list[Due]:
-    """Those of `syncs` that no run went well for since their latest moment; in the order given."""
+    """The syncs without a successful run for their latest scheduled time, in the order given."""
     return list(_due(project, syncs, now))
 
 
@@ -39,7 +39,7 @@ def _due(project: LoadedProject, syncs: Sequence[Sync], now: datetime) -> Iterat
                 continue
             try:
                 done = look_up_done_until(connection, project.state_file(sync))
-            except BusyError:  # if it is not retl that has it open, the run says who
+            except BusyError:  # if another program than retl has it open, the run reports which
                 yield Due(sync, latest, at_work(project.lock_file(sync), sync.name, project.target_name))
                 continue
             moment = sync.cron.due(now, done)
@@ -48,6 +48,6 @@ def _due(project: LoadedProject, syncs: Sequence[Sync], now: datetime) -> Iterat
 
 
 def next_due(syncs: Sequence[Sync], now: datetime) -> tuple[datetime, Sync] | None:
-    """The first moment after `now` at which one of `syncs` is due, and which; None if none ever is."""
+    """The next time after `now` at which one of the syncs is due, and that sync; None if there is none."""
     coming = [(moment, sync) for sync in syncs if sync.cron and (moment := sync.cron.following(now))]
     return min(coming, key=lambda pair: pair[0], default=None)

@@ -1,6 +1,6 @@
-"""Ctrl-C and SIGTERM: the first lets what is in flight come to an end, the second ends the process at once.
+"""SIGINT (Ctrl-C) and SIGTERM: the first waits for the requests in flight, the second ends the process at once.
 
-Neither loses anything: what was sent and answered is in the journal, and the next run folds it in.
+In both cases nothing is lost: requests and responses are in the journal, and the next run recovers them.
 """
 
 import os
@@ -13,12 +13,12 @@ from reverse_etl.delivery.sender import Sender
 from reverse_etl.system.signals import SIGNALS, is_swallowed
 
 
-class Interrupted(BaseException):  # as KeyboardInterrupt, whose place it takes
-    """A signal came while nothing was being sent; there is nothing to bring to an end."""
+class Interrupted(BaseException):  # like KeyboardInterrupt, which it replaces
+    """A signal arrived while no requests were being sent: there is nothing to wait for."""
 
 
 class Interrupts:
-    """Takes the signals of the process while it is entered; `signal` is the one that came, or 0."""
+    """Handles the signals of the process inside `taken`; `signal` is the one that arrived, or 0."""
 
     def __init__(self) -> None:
         self.signal = 0
@@ -44,7 +44,7 @@ class Interrupts:
 
     @contextmanager
     def stopping(self, sender: Sender) -> Iterator[None]:
-        """While this is entered, a first signal stops `sender` instead of ending the command."""
+        """Inside the block, a first signal stops `sender` instead of ending the command."""
         self._sender = sender
         try:
             yield
@@ -52,7 +52,7 @@ class Interrupts:
             self._sender = None
 
     def _take(self, number: int, frame: FrameType | None) -> None:
-        self._taken += 1  # one signal may come in the middle of the handling of another
+        self._taken += 1  # a signal may arrive while another is being handled
         if self._taken > 1:
             os._exit(128 + number)
         self.signal = number

@@ -1,4 +1,4 @@
-"""One sync of one command, as a value: what is run, how, by which clock, and who is told."""
+"""One sync of one command, as a value: what to run, how, with which clock and listener."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -14,7 +14,7 @@ from reverse_etl.system.clock import T, when_free
 
 @dataclass(frozen=True)
 class Job:
-    """`start` runs it, in a session with the destination, when its turn comes; `started_at` is that moment."""
+    """`start` runs it, in a session with the destination, when its turn comes; `started_at` is when that was."""
 
     project: LoadedProject
     sync: Sync
@@ -33,7 +33,7 @@ class Job:
         return self.start(replace(self, started_at=self.now()), session)
 
     def when_free(self, attempt: Callable[[], T]) -> T:
-        """What `attempt` returns, as soon as nobody keeps it busy any more. See `clock.when_free`."""
+        """The result of `attempt`, as soon as no other process has what it needs locked. See `clock.when_free`."""
         return when_free(attempt, self.options.wait_s, self.options.clock, self.notice)
 
     def not_run(self, status: str, exit_code: int, problems: Sequence[Problem] = ()) -> RunResult:

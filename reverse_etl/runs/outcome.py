@@ -1,4 +1,4 @@
-"""What a run is told, and what it tells: options in; a result, and who listens, out. Nothing is done here."""
+"""The options of a run, its result, and its listener: values only."""
 
 from collections.abc import Collection, Sequence
 from contextlib import AbstractContextManager
@@ -21,7 +21,7 @@ RUNNING, ALREADY_RUN = "running", "already_run"
 
 @dataclass(frozen=True)
 class Options:
-    """How to run, beside what syncs.yml says."""
+    """How to run, in addition to syncs.yml."""
 
     full_refresh: bool = False
     accept_schema_change: bool = False
@@ -37,12 +37,12 @@ class Options:
 
 @dataclass(frozen=True)
 class RunResult:
-    """What happened to one sync.
+    """The result of one sync.
 
     status: success | incomplete (not every row of the model is in Braze) | blocked (before anything was sent)
-            | failed | interrupted | skipped (a sync that it comes after did not succeed)
+            | failed | interrupted | skipped (a sync that it runs after did not succeed)
             | running (in another process) | already_run (by another process): for runs that were due
-    scheduled_time: the moment that the run stands for
+    scheduled_time: the scheduled time of the run; of a manual run, its start
     """
 
     sync: str
@@ -61,7 +61,7 @@ class RunResult:
 
     @property
     def timing(self) -> list[tuple[Literal["plan", "execute"], datetime, datetime]]:
-        """When each part of the run began and ended."""
+        """When each phase of the run started and ended."""
         if self.started_at is None or self.planned_at is None:
             return []
         ended_at = self.started_at + timedelta(seconds=self.duration_s)
@@ -69,7 +69,7 @@ class RunResult:
 
 
 class Listener(Protocol):
-    """Who is told how a run goes while it goes."""
+    """Receives the progress of runs."""
 
     def notice(self, sync: Sync, text: str) -> None: ...
     def planning(self, sync: Sync) -> AbstractContextManager[None]: ...
@@ -78,7 +78,7 @@ class Listener(Protocol):
 
 
 class Ended(Protocol):
-    """What is known of a sync that ran, or was skipped."""
+    """The status and exit code of a sync that ran or was skipped."""
 
     @property
     def status(self) -> str: ...
@@ -87,6 +87,6 @@ class Ended(Protocol):
 
 
 def exit_code(results: Sequence[Ended]) -> int:
-    """0: everything is in Braze. 2: nothing was tried, as the project is wrong. 1: anything else."""
+    """0: everything is in Braze. 2: the project is invalid, nothing was tried. 1: anything else."""
     codes = {result.exit_code for result in results if result.status != "skipped"} or {0}
     return codes.pop() if len(codes) == 1 else 1

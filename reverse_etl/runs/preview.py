@@ -1,4 +1,4 @@
-"""A dry run: the plan of a run and a look at its outbox, which is dropped, or kept in a file before."""
+"""A dry run: plans a run, inspects its outbox, and drops it; before that, it may be saved to a file."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,15 +21,15 @@ from reverse_etl.runs.job import Job
 from reverse_etl.runs.run import blocked_by, calls, opened, plan_sync
 from reverse_etl.state.state import State
 
-Save = Callable[[Job, State, Plan], None]  # keeps a copy of an open run
+Save = Callable[[Job, State, Plan], None]  # saves a copy of an open run
 
 
 @dataclass(frozen=True)
 class Preview:
-    """What a run would do: its plan, how often each column goes out, some changes, what would stop it.
+    """What a run would do: its plan, records per column, some changes, and what would block it.
 
-    `invalid` are the first invalid rows, `reasons` the rules that all of them break. `seconds` is what the rate limit
-    makes of the requests, if nobody else sends. `depends_on` is what the model reads of a dbt project.
+    `invalid` are the first invalid rows, `reasons` the rules that invalid rows break. `seconds` is how long its
+    requests take under the rate limit if nothing else is sent. `depends_on` are the dbt nodes that the model reads.
     """
 
     sync: Sync
@@ -45,7 +45,7 @@ class Preview:
 
 
 def preview_sync(job: Job, save: Save | None = None) -> Preview:
-    """Plan a run, look at its outbox, and drop it; `save` may keep a copy before."""
+    """Plan a run, inspect its outbox, and drop it; `save` may save a copy first."""
     project, sync = job.project, job.sync
     with opened(job) as state:
         planned = plan_sync(job, state)

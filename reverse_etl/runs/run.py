@@ -1,13 +1,13 @@
 """The story of a run, top to bottom.
 
-opened()       what the destination has acknowledged; a killed run is committed first         state
-plan_sync()    model -> changes -> records, all written down in the outbox                    engines, records, plan
-blocked_by()   invalid rows, data tests and guards: go, or stop with nothing sent             plan
+opened()       the state: what Braze has acknowledged; a killed run is recovered first        state
+plan_sync()    model -> changes -> records, all stored in the outbox                          engines, records, plan
+blocked_by()   invalid rows, data tests, guards: continue, or stop with nothing sent          plan
 send()         batches, rate limit, retries; every response is written to the journal         delivery, braze
 carry_out()    the last three; then outbox + journal -> state, in one transaction             state
 
-Around it: `preview` looks and sends nothing, `apply` sends what was reviewed, `sequence` runs one sync after the other,
-`scheduler` those that are due. What they all pass on is a `Job`.
+Around it: `preview` plans and sends nothing, `apply` sends a saved plan, `sequence` runs one sync after another,
+`scheduler` those that are due. All of them pass on a `Job`.
 """
 
 import secrets
@@ -38,33 +38,34 @@ from reverse_etl.runs.outcome import Listener, Options, RunResult
 from reverse_etl.state.commit import DeliveryCounts, Ending, final_status
 from reverse_etl.state.opening import state_of
 from reverse_etl.state.state import State
+from reverse_etl.words import count
 
 
 @dataclass(frozen=True)
 class Planned:
-    """A plan that was just made, and what the columns of its model are for."""
+    """A new plan, and the layout of its model: what each column is for."""
 
     plan: Plan
     layout: Layout
 
 
 def jobs_of(project: LoadedProject, syncs: Sequence[Sync], options: Options, listener: Listener) -> list[Job]:
-    """Syncs of one command, to be run as `run_sync` does."""
+    """The jobs of one command, to be run by `run_sync`."""
     return [Job(project, sync, options, listener, run_sync, options.clock.utc()) for sync in syncs]
 
 
 def run_sync(job: Job, session: Session) -> RunResult:
-    """Send what changed in one model since this sync last ran.
+    """Run one sync: send what differs between its model and what Braze has acknowledged.
 
-    The outbox is complete before the first request, and the state moves only by what was answered. Raises RetlError for
-    what goes wrong before the first request; whatever happens after it is in the result.
+    The outbox is complete before the first request, and the state is updated from responses only. Raises RetlError for
+    errors before the first request; whatever happens after it is in the result.
     """
     with opened(job) as state:
         return carry_out(job, session, state, plan_sync(job, state).plan)
 
 
 def carry_out(job: Job, session: Session, state: State, plan: Plan) -> RunResult:
-    """Send the open run of a state, unless something says stop, and end it."""
+    """Send the open run of a state, unless it is blocked, and commit it."""
     sync, skipped_guards = job.sync, job.options.skip_guards
     scheduled_time, planned_at = state.run.scheduled_time(), job.now()
     job.listener.planned(sync, plan)
@@ -99,26 +100,26 @@ def carry_out(job: Job, session: Session, state: State, plan: Plan) -> RunResult
 
 @contextmanager
 def opened(job: Job) -> Iterator[State]:
-    """The state of a sync, as soon as it is free; what a killed run turned out to have done is said."""
+    """The state of a sync, as soon as its lock is free. Reports what was recovered of a killed run."""
     options = job.options
     with ExitStack() as stack:
         opening = partial(state_of, job.project, job.sync, options.memory_limit, options.clock)
         state = job.when_free(lambda: stack.enter_context(opening()))
         if state.dead_owner:
-            job.notice(f"{state.dead_owner}, ended without letting go of this sync: taken over")
+            job.notice(f"took over the lock of {state.dead_owner}, which ended without releasing it")
         if state.recovered:
-            job.notice(f"the last run was killed; of what it sent, {_in_words(state.recovered)}")
+            job.notice(f"recovered the last run, which was killed: {_in_words(state.recovered)}")
         for note in state.copy.notes:
             job.notice(note)
         yield state
 
 
 def plan_sync(job: Job, state: State) -> Planned:
-    """Write down, in the outbox, everything that a run would send. Leaves no outbox behind if that fails."""
+    """Store everything that a run would send in the outbox. Leaves no outbox behind if that fails."""
     project, sync, options = job.project, job.sync, job.options
     since = state.rows.reads_from(sync, options.full_refresh)
     if since and since.open_from == since.start:
-        job.notice(f"reads from {since.start} on, as a row from then is not in Braze")
+        job.notice(f"reading again from {since.start}: a row at that point is not in Braze")
     model = project.compile(sync.model, since.cursor if since else None)
     started_at = job.now()
     run_id = f"{started_at:%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
@@ -140,24 +141,25 @@ def plan_sync(job: Job, state: State) -> Planned:
 
 
 def write_changes(state: State, engine: Engine, layout: Layout, model: Compiled, options: Options) -> int:
-    """Write down what differs between a model and the state; how many rows the model returned."""
+    """Store what differs between a model and the state; returns how many rows the model returned."""
     retyped = state.rows.retyped(layout, options.accept_schema_change)
     comparison = Comparison(state.rows.columns(), retyped, options.full_refresh, state.rows.is_unsure())
     return engine.write_changes(layout, model, comparison)
 
 
 def write_records(state: State, layout: Layout, forgotten: str | None, intent: Intent) -> None:
-    """Write down the records of the changes, and what is to be done with each. Rows up to the cursor `forgotten` are
-    not new."""
+    """Store the records of the changes, and what is to be done with each. Rows up to the cursor `forgotten` do not
+    count as new."""
     state.write_outbox(layout, outbox_sql(layout, taken_changes(layout, forgotten)), intent)
 
 
 def blocked_by(sync: Sync, plan: Plan, options: Options) -> list[Problem]:
-    """What keeps a plan from being sent: invalid rows that are not to be skipped, data tests, and guards."""
+    """What blocks a plan: invalid rows that are not to be skipped, data tests, and guards."""
     found = []
     if plan.invalid and not sync.skip_on_invalid_records:
-        what = f"{sync.name}: {plan.invalid:,} of {plan.rows:,} rows are invalid, so nothing was sent"
-        hint = f"`retl rejects {sync.name}` lists them all; skip_on_invalid_records: true sends the others"
+        invalid = f"{plan.invalid:,} of {count(plan.rows, 'row')} {'is' if plan.invalid == 1 else 'are'} invalid"
+        what = f"{sync.name}: {invalid}, so nothing was sent"
+        hint = f"list them with `retl rejects {sync.name}`; to send the others, set skip_on_invalid_records: true"
         found.append(Problem(what, sync.where("skip_on_invalid_records"), hint))
     removed = plan.removed if sync.on_removed != "ignore" else 0
     counts = Counts(plan.rows, plan.in_state, plan.to_send, removed, sum(plan.requests.values()), plan.data_points)
@@ -166,7 +168,7 @@ def blocked_by(sync: Sync, plan: Plan, options: Options) -> list[Problem]:
 
 
 def send(job: Job, session: Session, state: State, plan: Plan) -> Delivery:
-    """Deliver the outbox. Never raises for what a network or a server can do."""
+    """Deliver the outbox. Never raises because of the network or a server."""
     if not plan.to_send:
         return Delivery()
     sync, options = job.sync, job.options
@@ -179,12 +181,12 @@ def send(job: Job, session: Session, state: State, plan: Plan) -> Delivery:
 
 
 def calls(sync: Sync) -> list[Call]:
-    """The calls that a sync makes: its mode's, and the one that deletes users who left the model."""
+    """The endpoints that a sync uses: that of its mode, and with `on_removed: delete` the one that deletes users."""
     return [sync.mode.call, DELETE] if sync.on_removed == "delete" else [sync.mode.call]
 
 
 def batch_sizes(project: LoadedProject, sync: Sync) -> dict[str, int]:
-    """Records per request, by path: what the endpoint takes, or less if the contract says so."""
+    """Maximum records per request, by path: the limit of the endpoint, or that of the contract if it is lower."""
     most = project.spec.target.destination.max_objects_per_request
     return {call.path: min(call.rows_per_request, most) for call in calls(sync)}
 
@@ -213,13 +215,13 @@ def _status(plan: Plan, sent: Delivery | None) -> str:
 def _in_words(delivery: DeliveryCounts) -> str:
     doubt = f", {delivery.in_doubt:,} in doubt" if delivery.in_doubt else ""
     duplicates = delivery.possible_duplicates
-    twice = f", {duplicates:,} of them maybe for the second time" if duplicates else ""
-    answered = f"{delivery.accepted:,} rows were accepted, {delivery.rejected:,} rejected{doubt}"
-    return f"{answered}; {delivery.unsent:,} go out now{twice}"
+    twice = f", {duplicates:,} may reach Braze twice" if duplicates else ""
+    processed = f"{count(delivery.accepted, 'row')} accepted, {delivery.rejected:,} rejected{doubt}"
+    return f"{processed}, {delivery.unsent:,} still to be sent{twice}"
 
 
 def baseline(job: Job) -> Plan:
-    """Take what the model returns now as already in Braze, save invalid rows. Sends nothing."""
+    """Record the model's current rows as already in Braze, except invalid rows. Sends nothing."""
     job = replace(job, options=replace(job.options, intent=Intent.BASELINE))
     with opened(job) as state:
         plan = plan_sync(job, state).plan

@@ -1,12 +1,12 @@
-"""A plan in a file: all records of one or several runs, to be sent later exactly as they were reviewed.
+"""A plan in a file: all records of one or more runs, to be sent later exactly as they were reviewed.
 
-The file is a DuckDB database, or an age file (https://age-encryption.org) that holds one:
+The file is a DuckDB database, or an age file (https://age-encryption.org) that contains one:
 
-    about           one row: what the file is, the target it is for, when it was made
-    syncs           a row a sync, in the order in which they run: what the plan was made of, and its counts
-    sync_<name>     a schema a sync: outbox (the records), run and rules (what a run needs to be ended)
+    about           one row: what the file is, its target, when it was created
+    syncs           one row per sync, in the order in which they run: what the plan was created from, and its counts
+    sync_<name>     one schema per sync: outbox (the records), run and rules (what is needed to commit the run)
 
-A file of format 1 has other names for some actions, counts and columns, and is applied all the same.
+A file of format 1 has other names for some actions, counts and columns, and is applied nevertheless.
 """
 
 import json
@@ -29,23 +29,24 @@ from reverse_etl.project.spec import Sync
 from reverse_etl.sql.quoting import identifier, literal
 from reverse_etl.state.state import State
 from reverse_etl.system.private_files import private_files
+from reverse_etl.words import moment
 
 FORMAT = 2
 KEY_VARIABLE = "RETL_PLAN_KEY"
-NOTE = "a saved plan of retl: it holds personal data; retl apply sends it"
+NOTE = "retl saved plan; contains personal data; send it with `retl apply FILE`"
 _FILE = "retl_saved"
 _TABLES = ("outbox", "rules", "run")
 _COUNTS_OF_FORMAT_1 = {"remembered": "previously_rejected", "adopted": "marked_accepted"}
-_HOW_TO_MAKE_ONE = "`retl plan --out FILE` writes one"
+_HOW_TO_CREATE_ONE = "create one with `retl plan --out FILE`"
 _AGE = b"age-encryption.org/"
 
 
 @dataclass(frozen=True)
 class Origin:
-    """What a plan was made of. If any of it is another now, the plan is stale.
+    """What a plan was created from. If any of it has changed, the plan is stale.
 
-    `state` is the version of the sync's state, `project` what the sync, its models and their vars say, `reads` the
-    tables that their ref() and source() lead to, `destination` where the records go and how many go in a request.
+    `state` is the version of the sync's state, `project` a fingerprint of the sync, its models and their vars, `reads`
+    the relations that their ref() and source() resolve to, `destination` the endpoint and the records per request.
     """
 
     state: str
@@ -67,7 +68,7 @@ class SavedPlan:
 
 
 def origin(project: LoadedProject, sync: Sync, state: State) -> Origin:
-    """What a plan that is made now is made of."""
+    """What a plan that is created now is created from."""
     destination = project.spec.target.destination
     place = {"endpoint": destination.endpoint, "max_objects_per_request": destination.max_objects_per_request}
     reads = sorted(relation.sql for relation in project.reads(sync))
@@ -76,18 +77,19 @@ def origin(project: LoadedProject, sync: Sync, state: State) -> Origin:
 
 def why_stale(saved: SavedPlan, now: Origin, at: datetime, max_age: timedelta) -> str | None:
     """Why a plan must not be sent any more, or None if it may. Pure."""
-    made = f"{saved.made_at:%Y-%m-%d %H:%M} UTC"
+    made = moment(saved.made_at)
     if at - saved.made_at > max_age:
-        return f"it was made at {made}, longer ago than --max-age allows"
+        return f"it was created at {made}, and is older than --max-age allows"
     if saved.origin.project != now.project:
-        return f"the sync, its models or their vars have changed since it was made ({made})"
+        return f"the sync, its models or their vars have changed since it was created ({made})"
     if list(saved.origin.reads) != list(now.reads):
-        return f"the ref() or source() of its models leads elsewhere than when it was made ({made})"
+        return f"a ref() or source() of its models resolves to another relation than when it was created ({made})"
     for key, value in now.destination.items():
         if saved.origin.destination.get(key) != value:
-            return f'"{key}" of target "{saved.target}" is {value} now, and was {saved.origin.destination.get(key)}'
+            before = saved.origin.destination.get(key)
+            return f'"{key}" of target "{saved.target}" was {before} when it was created, and is now {value}'
     if saved.origin.state != now.state:
-        return f"the state has moved since it was made ({made}): rows were sent, or resolved or forgotten by hand"
+        return f"the state has changed since it was created ({made}): rows were sent, or resolved or forgotten manually"
     return None
 
 
@@ -95,7 +97,7 @@ def why_stale(saved: SavedPlan, now: Origin, at: datetime, max_age: timedelta) -
 
 
 class PlanFile:
-    """A plan file that is being written; `add` is called while the sync's run is open."""
+    """A plan file that is being written; `add` is called while the run of a sync is open."""
 
     def __init__(self, path: Path, target: str, made_at: datetime) -> None:
         self.path, self._target = path, target
@@ -117,9 +119,9 @@ class PlanFile:
 
 @contextmanager
 def plan_file(path: Path, target: str, made_at: datetime, encrypt_for: str | None) -> Iterator[PlanFile]:
-    """A plan file, whole when the block ends well; nothing is left of it otherwise. Only its owner can read it.
+    """A plan file, complete if the block succeeds; otherwise nothing is left of it. Only its owner can read it.
 
-    `encrypt_for` is an age recipient, or an identity. Raises ProjectError if the file or the key cannot be used.
+    `encrypt_for` is an age recipient or identity. Raises ProjectError if the file or the key cannot be used.
     """
     recipient = _recipient(encrypt_for) if encrypt_for is not None else None
     with private_files(), _beside(path) as folder:
@@ -136,11 +138,12 @@ def plan_file(path: Path, target: str, made_at: datetime, encrypt_for: str | Non
 
 @contextmanager
 def _beside(path: Path) -> Iterator[Path]:
-    """A folder for half a file, on the same disk."""
+    """A folder for an unfinished file, on the same disk."""
     try:
         folder = tempfile.TemporaryDirectory(prefix=".retl-plan-", dir=path.absolute().parent)
     except OSError as error:
-        raise ProjectError(f"{path} cannot be written: {error.strerror}", hint="--out names a file to write") from error
+        hint = "pass --out a file that can be written"
+        raise ProjectError(f"cannot write {path}: {error.strerror}", hint=hint) from error
     with folder as name:
         yield Path(name)
 
@@ -150,17 +153,15 @@ def _beside(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def opened_plan(path: Path, key: str | None) -> Iterator[list[SavedPlan]]:
-    """The plans in a file, in the order in which they run. `key` is the age identity of an encrypted one.
+    """The plans in a file, in the order in which they run. `key` is the age identity for an encrypted file.
 
-    Raises ProjectError if the file is no plan, or cannot be read.
+    Raises ProjectError if the file is not a saved plan, or cannot be read.
     """
     try:
         with path.open("rb") as file:
             is_encrypted = file.read(len(_AGE)) == _AGE
     except OSError as error:
-        raise ProjectError(
-            f"{path} cannot be read: {error.strerror}", hint="`retl plan --out FILE` writes one"
-        ) from error
+        raise ProjectError(f"cannot read {path}: {error.strerror}", hint=_HOW_TO_CREATE_ONE) from error
     if not is_encrypted:
         yield _read(path, path)
         return
@@ -170,7 +171,7 @@ def opened_plan(path: Path, key: str | None) -> Iterator[list[SavedPlan]]:
 
 
 def take_over(saved: SavedPlan, state: State, started_at: datetime) -> None:
-    """Make the saved plan the open run of a state: after this it is as if the run had just been planned."""
+    """Make the saved plan the open run of a state, as if the run had just been planned."""
     connection, schema = state.connection, _schema(saved.sync)
     state.run.create()
     connection.execute(f"ATTACH {literal(str(saved.file))} AS {_FILE} (READ_ONLY)")
@@ -184,7 +185,7 @@ def take_over(saved: SavedPlan, state: State, started_at: datetime) -> None:
 
 
 def when_applied(saved: SavedPlan, state: State) -> datetime | None:
-    """When the plan was sent already, be it from another machine that shares the state; None if it was not."""
+    """When the plan was sent, on this or another machine that shares the state; None if it was not."""
     found = state.connection.execute(
         f"""SELECT strftime(max(finished_at), '%Y-%m-%dT%H:%M:%S') FROM {STATE}.main.runs
         WHERE run_id LIKE $run || '-%' AND status <> 'blocked'""",
@@ -203,11 +204,11 @@ def _read(path: Path, database: Path) -> list[SavedPlan]:
             about = connection.execute("SELECT format, target, epoch_us(made_at) FROM about").fetchall()[0]
             rows = connection.execute("SELECT sync, origin, plan FROM syncs ORDER BY rowid").fetchall()
     except duckdb.Error as error:
-        raise ProjectError(f"{path} is no saved plan of retl", hint=_HOW_TO_MAKE_ONE) from error
+        raise ProjectError(f"{path} is not a saved retl plan", hint=_HOW_TO_CREATE_ONE) from error
     version, target, made_us = about
     if version not in (1, FORMAT):
-        what = f"{path} is of format {version}, and this retl knows {FORMAT}"
-        raise ProjectError(what, hint="make the plan with the retl that applies it")
+        what = f"{path} has format {version}; this version of retl reads {FORMAT}"
+        raise ProjectError(what, hint="create and apply the plan with the same version of retl")
     made_at = datetime.fromtimestamp(made_us / 1e6, UTC)
     return [
         SavedPlan(database, sync, target, made_at, Origin(**json.loads(made_of)), _plan(plan))
@@ -237,7 +238,7 @@ def _recipient(key: str) -> Any:
 def _decrypt(path: Path, to: Path, key: str | None) -> None:
     pyrage = _pyrage()
     if not key:
-        hint = f"set {KEY_VARIABLE} to the age identity (AGE-SECRET-KEY-1...) that it was encrypted for"
+        hint = f"set {KEY_VARIABLE} to the matching age identity (AGE-SECRET-KEY-1...)"
         raise ProjectError(f"{path} is encrypted", hint=hint)
     try:
         identity = pyrage.x25519.Identity.from_str(key)
@@ -246,7 +247,7 @@ def _decrypt(path: Path, to: Path, key: str | None) -> None:
     try:
         pyrage.decrypt_file(str(path), str(to), [identity])
     except pyrage.DecryptError as error:
-        raise ProjectError(f"{path} cannot be decrypted with {KEY_VARIABLE}: {error}") from error
+        raise ProjectError(f"cannot decrypt {path} with {KEY_VARIABLE}: {error}") from error
 
 
 def _pyrage() -> Any:
@@ -254,16 +255,16 @@ def _pyrage() -> Any:
         import pyrage
         import pyrage.x25519
     except ImportError as error:
-        hint = 'pip install "reverse-etl[encrypt]"'
+        hint = 'install it: `pip install "reverse-etl[encrypt]"`'
         raise ProjectError("encrypted plans need the package pyrage", hint=hint) from error
     return pyrage
 
 
 def _bad_key() -> ProjectError:
-    hint = "age-keygen makes a pair: age1... encrypts, AGE-SECRET-KEY-1... does both"
-    return ProjectError(f"{KEY_VARIABLE} is no age key", hint=hint)
+    hint = "generate a key pair with age-keygen: age1... encrypts, AGE-SECRET-KEY-1... also decrypts"
+    return ProjectError(f"{KEY_VARIABLE} is not a valid age key", hint=hint)
 
 
 def stale(saved: SavedPlan, why: str) -> StateError:
-    hint = f"plan again: retl plan {saved.sync} --out FILE"
-    return StateError(f"{saved.sync}: the plan is not sent: {why}", hint=hint)
+    hint = f"create a new plan: `retl plan {saved.sync} --out FILE`"
+    return StateError(f"{saved.sync}: plan refused: {why}", hint=hint)

@@ -1,8 +1,8 @@
 """Runs what is due, once (`retl run-due`) or minute by minute (`retl scheduler`).
 
-find_due()   schedules against the states                                       due
-due_jobs()   the same way as any run, each sync for the moment it was due       run
-passes()     the project as it is at each minute
+find_due()   compares schedules with the states                              due
+due_jobs()   as any run, each sync for the scheduled time it is due for      run
+passes()     the project as it is every minute
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -26,7 +26,7 @@ PASS_EVERY = timedelta(minutes=1)
 
 
 def due_jobs(project: LoadedProject, dues: Sequence[Due], options: Options, listener: Listener) -> list[Job]:
-    """What is due, each for the moment it was due. A sync that another process is running is left to it."""
+    """The jobs of what is due, each with its scheduled time. A sync that another process is running is left to it."""
     jobs = jobs_of(project, [due.sync for due in dues], options, listener)
     return [
         replace(job, start=partial(_run_due, due=due), project=project.scheduled_at(due.scheduled_time))
@@ -44,14 +44,14 @@ def _run_due(job: Job, session: Session, due: Due) -> RunResult:
         except AtWorkError as error:
             return _left_alone(job, error)
         done = state.rows.done_until()
-        if done is not None and done >= due.scheduled_time:  # between the look and now
+        if done is not None and done >= due.scheduled_time:  # another process ran it in between
             return job.not_run(ALREADY_RUN, 0)
         job.notice(f"due since {moment(due.scheduled_time)}")
         return carry_out(job, session, state, plan_sync(job, state).plan)
 
 
 def _left_alone(job: Job, error: AtWorkError) -> RunResult:
-    """What is being done needs no waiting for: a later call sees whether it went well."""
+    """Another process is running it, so there is nothing to wait for: a later call sees whether it succeeded."""
     return job.not_run(RUNNING, 0, [replace(problem, hint=None) for problem in error.problems])
 
 
@@ -61,10 +61,10 @@ def passes(
     wait: Callable[[float], None],
     say: Callable[[str], None],
 ) -> Iterator[T]:
-    """What `read` makes of the project, now and then at the beginning of each minute. Has no end.
+    """The results of `read`, now and then at the start of every minute. Never ends.
 
-    While it is broken nothing is yielded; what is wrong is said once. A pass that takes longer than its minute is
-    followed by the next at once. A clock that was set back does not make anybody wait longer than a minute.
+    While the project is invalid, nothing is yielded, and the error is reported once. A pass that takes longer than a
+    minute is followed by the next at once. If the clock is set back, the wait is still at most a minute.
     """
     told: str | None = None
     while True:
@@ -74,10 +74,10 @@ def passes(
         except RetlError as error:
             if str(error) != told:
                 told = str(error)
-                say(f"{told}\nnothing runs until that is mended; looking again each minute")
+                say(f"{told}\nno sync runs until this is fixed; checking again every minute")
         else:
             if told is not None:
-                say("the project can be read again")
+                say("the project is valid again")
             told = None
             yield project
         wait_s = (began.replace(second=0, microsecond=0) + PASS_EVERY - now()).total_seconds()

@@ -1,4 +1,4 @@
-"""Several syncs, one after the other."""
+"""Several syncs, one after another."""
 
 from collections.abc import Callable, Iterator, Sequence
 
@@ -7,13 +7,13 @@ from reverse_etl.errors import Problem, RetlError
 from reverse_etl.runs.job import Job
 from reverse_etl.runs.outcome import RUNNING, RunResult
 
-DEPENDENT_CALLS_S = 300  # Braze may take so long until a call sees what another one did (api_limits)
+DEPENDENT_CALLS_S = 300  # Braze may take this long until a request sees the effect of another (api_limits)
 
 
 def run_jobs(
     jobs: Sequence[Job], session: Session, is_interrupted: Callable[[], bool] = lambda: False
 ) -> Iterator[RunResult]:
-    """Run syncs one after the other, in the order given; one that fails stops those that come after it, by `after`."""
+    """Run syncs one after another, in the order given; after a failure, those that list it in `after` are skipped."""
     results: dict[str, RunResult] = {}
     finished_s: dict[str, float] = {}
     for job in jobs:
@@ -21,13 +21,15 @@ def run_jobs(
         missed = [name for name in sync.after if name in results and _holds_up(results[name])]
         has_failed = job.options.fail_fast and any(result.exit_code for result in results.values())
         if is_interrupted() or missed or has_failed:
-            why = f"it comes after {', '.join(missed)}" if missed else "the command ended before its turn"
+            why = "the command ended before this sync started"
+            if missed:
+                why = f"its predecessors have not succeeded: {', '.join(missed)}"
             results[sync.name] = job.not_run("skipped", 1, [Problem(f"{sync.name}: skipped: {why}")])
             yield results[sync.name]
             continue
         for name in sync.after:
             if name in finished_s and clock.now_s() - finished_s[name] < DEPENDENT_CALLS_S:
-                job.notice(f"{name} sent requests a moment ago: Braze may need minutes to see their effect")
+                job.notice(f"{name} has just sent requests: Braze may take minutes to apply them")
         try:
             results[sync.name] = job.run(session)
         except RetlError as error:
@@ -39,5 +41,5 @@ def run_jobs(
 
 
 def _holds_up(result: RunResult) -> bool:
-    """Whether what comes after has to wait for another time."""
+    """Whether syncs that run after it have to be skipped."""
     return bool(result.exit_code) or result.status == RUNNING

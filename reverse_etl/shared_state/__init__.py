@@ -1,7 +1,7 @@
-"""A state that several machines share, in an object store; the folder holds a copy of it.
+"""A state that several machines share, in an object store; the local folder holds a copy of it.
 
-shared.py             take the lock, bring the copy, move the state, let go
-head.py               the one object all compete for: who holds the lock, which version is the state (as git's HEAD)
-journal_shipping.py   the journal of a run, brought along while it grows
-object_store.py       S3, GCS, Azure or a folder: read, and write only what nobody has written since
+shared.py             acquire the lock, download the copy, upload the new state, release the lock
+head.py               the one object all compete for: who holds the lock, which object is the state (like git's HEAD)
+journal_shipping.py   the journal of a run, uploaded while it grows
+object_store.py       S3, GCS or Azure: read, and write only if the object has not changed (compare-and-swap)
 """

@@ -1,4 +1,4 @@
-"""What an open state does for other machines: nothing (`LocalOnly`), or all that they need to know (`SharedCopy`)."""
+"""What an open state does for other machines: nothing (`LocalOnly`), or share its changes (`SharedCopy`)."""
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -12,12 +12,13 @@ from reverse_etl.errors import StateError
 from reverse_etl.plan.tables import ACKNOWLEDGED, IN_DOUBT, META, OPEN_RUN, OUTBOX, REJECTS, RUNS, STATE
 from reverse_etl.shared_state.place import StatePlace
 from reverse_etl.shared_state.shared import OvertakenError, SharedState, refuse_copy
+from reverse_etl.words import count
 
 _RUN_COLUMNS = ("run_id", "started_at", "finished_at", "status", "message", "counts", "scheduled_time")
 
 
 class LocalOnly:
-    """A state that no other machine shares: there is nobody to tell."""
+    """A state that no other machine shares: there is nothing to do."""
 
     notes: Sequence[str] = ()
     dead_owner: str | None = None
@@ -54,7 +55,7 @@ class LocalOnly:
 
 
 class SharedCopy:
-    """The copy here of a state that machines share: the lock on it is held, and the files are what the store has."""
+    """The local copy of a shared state: its lock is held, and the local files are what the store has."""
 
     def __init__(self, place: StatePlace, shared: SharedState) -> None:
         self._place, self._shared = place, shared
@@ -69,9 +70,9 @@ class SharedCopy:
         return self._shared.dead_owner
 
     def catch_up(self, connection: DuckDBPyConnection) -> bool:
-        """Take in runs that only the head knows of, as they stand there, and say whether there are any.
+        """Add runs that are recorded in the head only, as they are there; returns whether there are any.
 
-        A run that was announced, and never sent anything, is over.
+        A run that was announced, but sent nothing, is over.
         """
         columns, values = ", ".join(_RUN_COLUMNS), ", ".join(f"${name}" for name in _RUN_COLUMNS)
         known = f"SELECT 1 FROM {RUNS} WHERE run_id = $run_id"
@@ -81,34 +82,34 @@ class SharedCopy:
         return bool(self._shared.runs)
 
     def contents(self, connection: DuckDBPyConnection) -> object:
-        """What a run without any change leaves as it is, unless something was pruned or settled.
+        """What a run without changes leaves as it is, unless rows were pruned or removed.
 
-        None if the store does not know what the local files know: then they have to be brought there in any case.
+        None if the local files have changes that the store does not have: then they must be uploaded in any case.
         """
         return None if self._shared.is_behind else _contents(connection)
 
     def will_change(self) -> None:
-        """The local state is about to be changed."""
+        """Record that the local state is about to change."""
         self._shared.will_change()
 
     def changed(self, connection: DuckDBPyConnection, keep_before: bool) -> None:
-        """Bring the state to the store, as it was changed outside a run.
+        """Upload the state after a change outside a run.
 
-        `keep_before` false: nothing of the state before stays where other machines look.
+        With `keep_before` false, the previous state is deleted from the store.
         """
         connection.execute(f"CHECKPOINT {STATE}")
         self._shared.move(self._place.state, keep_before)
 
     def recovered(self, connection: DuckDBPyConnection) -> None:
-        """Bring what a killed run had done to the store, before anything else is done."""
+        """Upload what a killed run had done, before anything else is done."""
         if self._shared.is_sending and self._shared.is_behind:
             self.changed(connection, keep_before=True)
 
     def ended(self, connection: DuckDBPyConnection, before: object, accepted: int) -> None:
-        """Let other machines know of a run that has ended; if it changed nothing, only that there was one.
+        """Upload the state after a run; if the run changed nothing, record only that there was one.
 
-        `before` are the contents before the run was committed. Raises StateError if the store cannot be told: then the
-        run stays written down here.
+        `before` are the contents before the run was committed. Raises StateError if the upload fails: then the run is
+        recorded on this machine only.
         """
         has_acted = bool(connection.execute(f"SELECT 1 FROM {OUTBOX} LIMIT 1").fetchall())
         try:
@@ -129,11 +130,14 @@ class SharedCopy:
         return self._shared.older()
 
     def _not_moved(self, error: StateError, accepted: int) -> StateError:
-        what = f"{self._place.sync}: {error.problems[0].message}; so the state there was not moved"
-        sent = f"{accepted:,} rows that Braze accepted in this run are written down in {self._place.folder} only"
-        hint = "run again from here: what is written down is brought there first"
+        what = f"{self._place.sync}: {error.problems[0].message}; the shared state was not updated"
+        rows = count(accepted, "row that Braze accepted in this run is", "rows that Braze accepted in this run are")
+        sent = f"{rows} recorded only in {self._place.folder}"
+        hint = "run again from this machine: what is recorded here is uploaded first"
         if isinstance(error, OvertakenError):
-            hint = "the run that took over plans again what it did not know to be accepted; see docs/state.md"
+            hint = (
+                "the run that took over plans again every row that it does not know to be accepted; see docs/state.md"
+            )
         return StateError(f"{what}: {sent}" if accepted else what, hint=hint)
 
 

@@ -1,12 +1,12 @@
-"""What stands in `head.json`: which state object is the state, who holds it, and what may be being sent. Pure.
+"""The contents of `head.json`: which object is the state, who holds its lock, and what may be being sent. Pure.
 
     holder none, sending none     free
-    holder, sending none          somebody looks, or plans
-    holder, sending               somebody sends: `sending` says where the outbox and the journal of the run lie
-    holder none, sending          a run ended and could not move the state; the next one folds it in
+    holder, sending none          a machine reads the state, or plans
+    holder, sending               a machine sends: `sending` says where the outbox and the journal of the run are
+    holder none, sending          a run ended and could not update the state; the next run recovers it
 
-One object holds all of it, and it is only ever replaced by compare-and-swap: who was overtaken can neither go on
-holding the lock, nor move the state.
+One object contains all of it, and is only ever replaced by compare-and-swap: a machine that was overtaken can neither
+keep the lock nor update the state.
 """
 
 from datetime import datetime, timedelta
@@ -14,9 +14,11 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from reverse_etl.words import moment
+
 FORMAT = 1
-LEASE = timedelta(seconds=120)  # so long a lock holds after it was renewed last
-KEPT_RUNS = 100  # runs that moved nothing are kept in the head; with so many, the state is written anew
+LEASE = timedelta(seconds=120)  # a lock expires this long after it was last renewed
+KEPT_RUNS = 100  # runs that changed nothing are recorded in the head; with this many, the state is uploaded again
 
 
 class _Part(BaseModel):
@@ -24,7 +26,7 @@ class _Part(BaseModel):
 
 
 class StoredObject(_Part):
-    """An object that is never overwritten: its name is used once."""
+    """An object that is never overwritten: its name is used only once."""
 
     name: str
     size: int
@@ -32,7 +34,7 @@ class StoredObject(_Part):
 
 
 class Holder(_Part):
-    """Who holds the lock, until when unless it is renewed. `token` is new with each command."""
+    """Who holds the lock, and when it expires unless renewed. Every command has a new `token`."""
 
     token: str
     host: str
@@ -41,11 +43,11 @@ class Holder(_Part):
     until: datetime
 
     def __str__(self) -> str:
-        return f"process {self.pid} on {self.host}, since {self.since:%Y-%m-%d %H:%M:%S} UTC"
+        return f"process {self.pid} on {self.host}, since {moment(self.since)}"
 
 
 class RunInFlight(_Part):
-    """A run that was announced before its first request. `is_whole`: its journal lies there to its last line."""
+    """A run that was announced before its first request. `is_whole`: all of its journal is in the store."""
 
     token: str
     run_id: str
@@ -58,7 +60,7 @@ class RunInFlight(_Part):
 
 
 class Head(_Part):
-    """`before` is the state before the present one; `runs` are those that moved nothing since it was written."""
+    """`before` is the previous state; `runs` are those since the last upload of the state, which changed nothing."""
 
     format: int = FORMAT
     retl: str = ""
@@ -75,7 +77,7 @@ class Head(_Part):
     def to_json(self) -> bytes:
         return self.model_dump_json(indent=1).encode()
 
-    # --- what may become of it ---------------------------------------------------------------------------------------
+    # --- how it changes ----------------------------------------------------------------------------------------------
 
     def held_by(self, holder: Holder) -> "Head":
         return self.model_copy(update={"holder": holder})
@@ -88,11 +90,11 @@ class Head(_Part):
         return self.model_copy(update={"sending": sending})
 
     def settled(self) -> "Head":
-        """Nothing is being sent, and nothing that was sent is still to be folded in."""
+        """Nothing is being sent, and no run is left to recover."""
         return self.model_copy(update={"sending": None})
 
     def moved_to(self, state: StoredObject | None, now: datetime, retl: str, keep_before: bool = True) -> "Head":
-        """The next generation. `state` holds all of `runs`."""
+        """The next generation. `state` contains all of `runs`."""
         update = {
             "generation": self.generation + 1,
             "before": self.state if keep_before else None,
@@ -105,30 +107,30 @@ class Head(_Part):
         return self.model_copy(update=update)
 
     def with_run(self, run: dict[str, Any]) -> "Head":
-        """One more run that moved nothing."""
+        """With another run that changed nothing."""
         return self.model_copy(update={"runs": (*self.runs, run), "sending": None})
 
     def released(self, is_whole: bool) -> "Head":
-        """Free. `is_whole`: if a run could not be folded in, all of its journal lies in the store."""
+        """With the lock released. `is_whole`: if a run could not be committed, all of its journal is in the store."""
         sending = self.sending and self.sending.model_copy(update={"is_whole": is_whole or self.sending.is_whole})
         return self.model_copy(update={"holder": None, "sending": sending})
 
 
 def read_head(data: bytes) -> Head:
-    """Raises ValueError, which says what is wrong, if that is no head, or one of a newer retl."""
+    """Raises ValueError, with the reason, if `data` is not a valid head, or was written by a newer version of retl."""
     try:
         head = Head.model_validate_json(data)
     except ValidationError as error:
-        raise ValueError("is damaged: it is no head of a state") from error
+        raise ValueError("is damaged: not a valid state head") from error
     if head.format > FORMAT:
-        raise ValueError(f"was written by a newer retl: its format is {head.format}, this retl knows {FORMAT}")
+        raise ValueError(f"was written by a newer version of retl (format {head.format}; this version reads {FORMAT})")
     return head
 
 
 def in_the_way(head: Head, now: datetime, dead_token: str | None) -> Holder | None:
-    """Who keeps us from taking the lock: its holder, unless its time is up.
+    """The holder of the lock, if it cannot be acquired; None if it is free or has expired.
 
-    `dead_token` is the holder that ended on this machine without letting go: it need not be waited for.
+    `dead_token` is a holder that ended on this machine without releasing the lock: no need to wait for it.
     """
     holder = head.holder
     if holder is None or holder.token == dead_token or holder.until <= now:
@@ -141,5 +143,5 @@ def new_holder(token: str, host: str, pid: int, now: datetime) -> Holder:
 
 
 def may_go_on(holder: Holder, now: datetime) -> bool:
-    """Whether a request may still go out under a lock that was renewed last as `holder` says."""
+    """Whether a request may still be sent under this lock."""
     return now < holder.until

@@ -1,13 +1,13 @@
-"""Brings a run's journal to a store while it grows, so that another machine can fold it in if this one is lost.
+"""Uploads the journal of a run while it grows, so that another machine can recover the run if this one is lost.
 
     run-<token>/journal-000001.jsonl      {"reserved": 4999}
     run-<token>/journal-000002.jsonl      lines of the journal, then {"reserved": 15000}
     ...
 
-What is sent after the last segment, nobody else knows. So a record goes out only if a segment before has said that it
-might (`reserved`): of the records up to there without an answer, a machine that takes over says that they may have
-arrived; those after it were not sent. And it writes the next segment itself (`taken_over`), which ends the journal for
-whoever writes it: a machine that was only thought to be lost can bring no more segments, and so sends nothing more.
+Other machines do not know what is sent after the last segment. So a record is sent only if an earlier segment has
+announced that it may be (`reserved`). A machine that takes over treats the records up to there without a response as
+possibly received; those after it were not sent. It also writes the next segment itself (`taken_over`), which ends the
+journal for every writer: a machine that only seemed to be lost can upload no more segments, and so sends nothing more.
 """
 
 import errno
@@ -23,13 +23,13 @@ from reverse_etl.delivery.journal import Journal
 from reverse_etl.errors import StateError
 from reverse_etl.shared_state.object_store import ObjectStore
 
-EVERY_S = 2.0  # so much of the answers is lost with a machine, at most
+EVERY_S = 2.0  # at most this much of the responses is lost with a machine
 _TAKEN_OVER = b'{"taken_over":true}\n'
-AHEAD = 5_000  # records that may go out beyond what was sent, at least
+AHEAD = 5_000  # at least this many records may be sent beyond those already sent
 
 
 class ShippedJournal(Journal):
-    """A journal whose lines are in the store soon after. `is_whole` says, at its end, that all of them are."""
+    """A journal whose lines are uploaded soon after. `is_whole`: at its end, all of them are in the store."""
 
     def __init__(self, path: Path, objects: ObjectStore, folder: str, may_send: Callable[[], bool]) -> None:
         super().__init__(path)
@@ -37,17 +37,17 @@ class ShippedJournal(Journal):
         self._objects, self._folder, self._may_send = objects, folder, may_send
         self._turn = threading.Condition()
         self._segment = 1
-        self._unsure: tuple[bytes, int, int, int] | None = None  # a segment that may or may not be there
+        self._unsure: tuple[bytes, int, int, int] | None = None  # a segment that may or may not be in the store
         self._read = 0  # bytes of the journal that are in the store
         self._reserved = -1
-        self._highest = -1  # the last record that went out, or waits to
+        self._highest = -1  # the last record that was sent, or waits to be
         self._highest_before = -1
         self._done = self._is_taken_over = False
         self._thread = threading.Thread(target=self._run, name="retl-journal-relay", daemon=True)
         self._thread.start()
 
     def sent(self, first: int, last: int, durable: bool) -> int:
-        """As in `Journal`; waits until the store knows that these records may go out."""
+        """As in `Journal`; waits until the store has recorded that these records may be sent."""
         with self._turn:
             self._highest = max(self._highest, last)
             if self._highest + self._window() // 2 > self._reserved:
@@ -55,7 +55,7 @@ class ShippedJournal(Journal):
             while last > self._reserved and self._may_go_on():
                 self._turn.wait(0.1)
         if not self._may_go_on():
-            why = "another machine took over" if self._is_taken_over else "the lock on the state ran out"
+            why = "another machine took over" if self._is_taken_over else "the state lock expired"
             raise OSError(errno.ETIME, why)
         return super().sent(first, last, durable)
 
@@ -79,8 +79,8 @@ class ShippedJournal(Journal):
             try:
                 self._bring(reserve=not done)
                 if done:
-                    self._bring(reserve=False)  # the one before may have been written again
-            except (StateError, OSError):  # whoever renews the lock will say so, if it lasts
+                    self._bring(reserve=False)  # the upload before may have been a repeated one
+            except (StateError, OSError):  # if it lasts, the thread that renews the lock reports it
                 if done or self._is_taken_over:
                     return
                 with self._turn:
@@ -91,7 +91,7 @@ class ShippedJournal(Journal):
                 return
 
     def _bring(self, reserve: bool) -> None:
-        """Write what is new as one segment. One that failed is written again as it was: it may have been taken."""
+        """Upload what is new as one segment. A failed upload is repeated unchanged: it may have been stored."""
         segment, read, upto, highest = self._unsure or self._next(reserve)
         if not segment:
             return
@@ -117,7 +117,7 @@ class ShippedJournal(Journal):
         return data + reservation, self._read + len(data), upto, highest
 
     def _window(self) -> int:
-        """How far ahead is reserved: twice of what went out since the last segment."""
+        """How far ahead to reserve: twice the records that were sent since the last segment."""
         return max(AHEAD, 2 * (self._highest - self._highest_before))
 
 
@@ -126,10 +126,10 @@ def segment_name(folder: str, number: int) -> str:
 
 
 def fetch_journal(objects: ObjectStore, folder: str, is_whole: bool, path: Path) -> str:
-    """Write the journal of a run to `path` as the store has it, and end it there; the name of the last segment.
+    """Write the journal of a run to `path` as it is in the store, and end it there; returns the last segment's name.
 
-    Unless it is whole, it ends with a line that says of all records that were reserved: sent, no answer seen. Those
-    with an answer keep it (`outcomes.sql`). It has the number 0, as no request is behind it.
+    Unless it is whole, a last line marks all reserved records as sent without a response; those that have a response
+    keep it (`outcomes.sql`). That line has the number 0, as it is not a request.
     """
     reserved, name = -1, ""
     with path.open("wb") as file:
@@ -149,7 +149,7 @@ def fetch_journal(objects: ObjectStore, folder: str, is_whole: bool, path: Path)
 
 
 def _read_or_end(objects: ObjectStore, name: str) -> bytes:
-    """A segment; if it is not there, from now on it is the one that ends the journal."""
+    """A segment; if it does not exist, it is created as the one that ends the journal."""
     while True:
         found = objects.read(name)
         if found:

@@ -1,9 +1,9 @@
-"""Objects under a URL: read, created once, replaced by compare-and-swap, and large files up and down.
+"""Objects under a URL: read, created once, replaced by compare-and-swap; large files uploaded and downloaded.
 
-The library is obstore (the object stores of Rust); it is imported only if a target keeps its state in a store. What it
-raises becomes a StateError here; keys and tokens never get into one.
+The library is obstore (Rust's object_store); it is imported only if a target stores its state in a bucket. Its
+exceptions become StateErrors here, which never contain keys or tokens.
 
-    s3://bucket/path      AWS_ACCESS_KEY_ID, AWS_REGION, AWS_ENDPOINT_URL ... as the AWS tools have them
+    s3://bucket/path      AWS_ACCESS_KEY_ID, AWS_REGION, AWS_ENDPOINT_URL ... as for the AWS tools
     gs://bucket/path      GOOGLE_APPLICATION_CREDENTIALS, GOOGLE_SERVICE_ACCOUNT ...
     az://container/path   AZURE_STORAGE_ACCOUNT_NAME, AZURE_STORAGE_ACCOUNT_KEY, AZURE_CLIENT_ID ...
 """
@@ -25,7 +25,7 @@ _TIMEOUT_S, _GIVE_UP_AFTER_S, _RETRIES = 10, 20, 4
 
 _NO_BUCKET = re.compile("NoSuchBucket|ContainerNotFound|bucket does not exist")
 
-Version = dict[str, Any]  # what names one version of an object: its e_tag, and in some stores a number
+Version = dict[str, Any]  # identifies one version of an object: its e_tag, and in some stores a number
 
 _AWS = (
     *("access_key_id", "secret_access_key", "session_token", "region", "endpoint", "role_arn", "role_session_name"),
@@ -39,7 +39,7 @@ _AZURE = (
     *("msi_resource_id", "use_azure_cli", "use_emulator"),
 )
 _AZURE_STORAGE = ("account_name", "account_key", "sas_key", "endpoint")
-# Environment variables, by the scheme of the URL; a later one goes before an earlier one.
+# Environment variables, by the scheme of the URL; a later one takes precedence over an earlier one.
 _FROM_ENVIRONMENT: Mapping[str, Mapping[str, str]] = {
     "s3": {
         "AWS_DEFAULT_REGION": "region",
@@ -60,11 +60,11 @@ _FROM_ENVIRONMENT: Mapping[str, Mapping[str, str]] = {
 
 
 class StoreError(StateError):
-    """The store cannot be reached, or refuses: nothing is said about the state in it."""
+    """The store cannot be reached, or refuses access: nothing is known about the state in it."""
 
 
 class ObjectStore:
-    """The objects under `url`. Nothing is reached before the first call."""
+    """The objects under `url`. The store is not contacted before the first call."""
 
     def __init__(self, url: str, environ: Mapping[str, str], ca_bundle: str | None = None) -> None:
         self.url = url.rstrip("/")
@@ -76,7 +76,7 @@ class ObjectStore:
     # --- small objects -----------------------------------------------------------------------------------------------
 
     def read(self, name: str) -> tuple[bytes, Version] | None:
-        """An object and its version; None if it is not there."""
+        """An object and its version; None if it does not exist."""
         try:
             found = self._store.get(name)
             return bytes(found.bytes()), _version(found.meta)
@@ -94,15 +94,15 @@ class ObjectStore:
             raise self._trouble("write", name, error) from error
 
     def create(self, name: str, data: bytes) -> Version | None:
-        """Write an object that is not there yet; None if it is."""
+        """Create an object; None if it already exists."""
         return self._put(name, data, "create")
 
     def swap(self, name: str, data: bytes, version: Version) -> Version | None:
-        """Replace that version of an object; None if it is another one by now."""
+        """Replace this version of an object; None if the object has changed since."""
         return self._put(name, data, version)
 
     def _put(self, name: str, data: bytes, mode: Any) -> Version | None:
-        """A request that was repeated, or got no answer, may have been taken: what lies there now says so."""
+        """A request that was repeated, or got no response, may have been applied: what is stored now tells."""
         from obstore.exceptions import AlreadyExistsError, PreconditionError
 
         trouble = None
@@ -120,7 +120,7 @@ class ObjectStore:
         return None
 
     def delete(self, names: Iterable[str]) -> None:
-        """Some stores say so if one is not there: then it is gone, which is what was wanted."""
+        """Delete objects; those that do not exist are ignored."""
         for name in names:
             try:
                 self._store.delete(name)
@@ -130,7 +130,7 @@ class ObjectStore:
                 raise self._trouble("delete", name, error) from error
 
     def names(self) -> list[str]:
-        """All objects there are."""
+        """The names of all objects."""
         try:
             return sorted(str(found["path"]) for page in self._store.list() for found in page)
         except self._errors as error:
@@ -139,7 +139,7 @@ class ObjectStore:
     # --- files -------------------------------------------------------------------------------------------------------
 
     def upload(self, name: str, path: Path) -> StoredObject:
-        """Write a file as an object, a few parts in memory at a time."""
+        """Upload a file as an object, a few parts in memory at a time."""
         digest = sha256()
         with path.open("rb") as file:
             while part := file.read(PART_BYTES):
@@ -151,7 +151,7 @@ class ObjectStore:
         return StoredObject(name=name, size=path.stat().st_size, sha256=digest.hexdigest())
 
     def download(self, stored: StoredObject, path: Path) -> None:
-        """Write an object to a file, whole or not at all, a part in memory at a time."""
+        """Download an object to a file, completely or not at all, one part in memory at a time."""
         unfinished, digest = path.with_name(f"{path.name}.part"), sha256()
         with unfinished.open("wb") as file:
             for start in range(0, stored.size, PART_BYTES):
@@ -166,24 +166,26 @@ class ObjectStore:
                 file.write(part)
         if digest.hexdigest() != stored.sha256:
             unfinished.unlink()
-            hint = "something else wrote to it: bring back an older version of the object"
-            raise StateError(f"{self.url}/{stored.name} is not what was written there", hint=hint)
+            hint = "something else wrote to it: restore an older version of the object"
+            raise StateError(f"{self.url}/{stored.name} does not match its recorded checksum", hint=hint)
         unfinished.replace(path)
 
     def _missing(self, name: str) -> StateError:
-        hint = "bring it back from the bucket's versions or a backup, or `retl state reset`: all rows go out again"
-        return StateError(f"{self.url}/{name} is gone, and head.json says that it is the state", hint=hint)
+        restore = "restore it from the bucket's versions or a backup"
+        hint = f"{restore}; or run `retl state reset`, and every row is sent again"
+        return StateError(f"{self.url}/{name} is missing, but head.json names it as the current state", hint=hint)
 
     def check(self, name: str) -> None:
-        """Raises StateError unless objects can be written, and the store refuses what compare-and-swap must refuse."""
+        """Raises StateError unless objects can be written, and the store honors conditional writes."""
         first = self.create(name, b"one")
         again = self.create(name, b"two")
         moved = first and self.swap(name, b"three", first)
         stale = first and self.swap(name, b"four", first)
         self.delete([name])
         if not (first and moved) or again or stale:
-            what = f"{self.url} does not compare before it writes: it took what If-Match and If-None-Match forbid"
-            raise StateError(what, hint="two machines could overwrite each other there: take a store that does")
+            what = f"{self.url} does not honor conditional writes: it accepted what If-Match and If-None-Match forbid"
+            hint = "use a store that honors them: otherwise two machines could overwrite each other"
+            raise StateError(what, hint=hint)
 
     # --- inside ------------------------------------------------------------------------------------------------------
 
@@ -200,18 +202,18 @@ class ObjectStore:
             from obstore.exceptions import BaseError
             from obstore.store import from_url
         except ImportError as error:
-            hint = 'pip install "reverse-etl[state]"'
+            hint = 'install it: `pip install "reverse-etl[state]"`'
             raise ProjectError(f"the state at {self.url} needs the package obstore", hint=hint) from error
         config = settings(urlsplit(self.url).scheme, self._environ)
         client: dict[str, Any] = {"timeout": timedelta(seconds=timeout_s)}
         address = urlsplit(config.get("endpoint") or config.get("base_url") or "https://host")
         if address.scheme not in ("http", "https") or not address.hostname:
-            hint = "AWS_ENDPOINT_URL, or what stands for it elsewhere, begins with https://"
-            raise ProjectError(f"the address of the store of {self.url} is none: {address.geturl()}", hint=hint)
+            hint = "set AWS_ENDPOINT_URL, or the equivalent for your store, to an https:// URL"
+            raise ProjectError(f"invalid endpoint for the store at {self.url}: {address.geturl()}", hint=hint)
         if address.scheme == "http":
             if address.hostname not in ("localhost", "127.0.0.1", "::1") and not _allows_http(self._environ):
-                what = f"the state at {self.url} would travel unencrypted, and it holds personal data"
-                hint = "take its https address, or set AWS_ALLOW_HTTP=true if the network between is yours"
+                what = f"the state at {self.url} would be sent unencrypted, and it contains personal data"
+                hint = "use an https:// endpoint, or set AWS_ALLOW_HTTP=true if you own the network in between"
                 raise ProjectError(what, hint=hint)
             client["allow_http"] = True
         if self._ca_bundle:
@@ -221,7 +223,7 @@ class ObjectStore:
             return from_url(self.url, config=config, client_options=client, retry_config=retry)  # type: ignore[call-overload]
         except (BaseError, ValueError) as error:
             hint = "see the environment variables in docs/state.md"
-            raise ProjectError(f"the state at {self.url} cannot be used: {_reason(error)}", hint=hint) from error
+            raise ProjectError(f"cannot use the state at {self.url}: {_reason(error)}", hint=hint) from error
 
     @property
     def _errors(self) -> tuple[type[Exception], ...]:
@@ -233,22 +235,22 @@ class ObjectStore:
         place = f"{self.url}/{name}".rstrip("/")
         reason = _reason(error)
         if _NO_BUCKET.search(str(error)):
-            return StoreError(f"{place} cannot be reached: there is no such bucket", hint="make it, or mend state.path")
+            hint = "create the bucket, or correct state.path"
+            return StoreError(f"cannot reach {place}: the bucket does not exist", hint=hint)
         if re.search(r"40[13]|credential|resolve_deny|metadata|169\.254", reason):
-            hint = "the credentials come from the environment or .env; docs/state.md has the permissions they need"
-            return StoreError(f"{place}: no permission to {verb} it: {reason}", hint=hint)
-        address = "; its address is AWS_ENDPOINT_URL, if it is not that of S3" if place.startswith("s3:") else ""
-        return StoreError(
-            f"{place} cannot be reached: {reason}", hint=f"run again when the store can be reached{address}"
-        )
+            hint = "check the credentials in the environment or .env; docs/state.md lists the permissions they need"
+            return StoreError(f"no permission to {verb} {place}: {reason}", hint=hint)
+        address = "; for a store other than AWS S3, set AWS_ENDPOINT_URL" if place.startswith("s3:") else ""
+        hint = f"run again when the store can be reached{address}"
+        return StoreError(f"cannot reach {place}: {reason}", hint=hint)
 
 
 def settings(scheme: str, environ: Mapping[str, str]) -> dict[str, str]:
-    """What the environment says of a store, in the words of the library."""
+    """The settings of a store from the environment, as the library names them."""
     given = {key: environ[name] for name, key in _FROM_ENVIRONMENT[scheme].items() if environ.get(name)}
     if scheme == "s3":
         given.setdefault("region", "us-east-1")
-        if "AWS_ENDPOINT_URL" in environ:  # set, and empty: the library would look there too, and break
+        if "AWS_ENDPOINT_URL" in environ:  # set but empty: the library would read it too, and fail
             given.setdefault("endpoint", f"https://s3.{given['region']}.amazonaws.com")
     return given
 
@@ -265,11 +267,12 @@ def _certificates(path: str) -> bytes:
     try:
         return Path(path).read_bytes()
     except OSError as error:
-        raise ProjectError(f"{path} cannot be read: {error.strerror}", hint="SSL_CERT_FILE names it") from error
+        hint = "set REQUESTS_CA_BUNDLE or SSL_CERT_FILE to a readable file of certificates"
+        raise ProjectError(f"cannot read {path}: {error.strerror}", hint=hint) from error
 
 
 def _reason(error: Exception) -> str:
-    """What went wrong in few words: answers of a store may repeat what was signed, so little of them is taken."""
+    """The reason in a few words: a response of a store may contain what was signed, so only little of it is used."""
     text = str(error).split("\n\nDebug source")[0]
     status = re.search(r"status code: (\d{3}[ \w]*)", text)
     code = re.search(r"<Code>(\w+)</Code>", text)

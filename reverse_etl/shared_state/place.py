@@ -1,4 +1,4 @@
-"""Where the state of one sync is: a folder, and an object store if machines share it."""
+"""Where the state of one sync is stored: in a folder, and in an object store if machines share it."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +8,7 @@ from reverse_etl.shared_state.object_store import ObjectStore
 
 @dataclass(frozen=True)
 class StatePlace:
-    """The state of a sync on a target: in `folder`; with `objects` it lies there, and the folder holds a copy."""
+    """The state of a sync on a target: in `folder`; or in `objects`, and then the folder has a copy."""
 
     folder: Path
     sync: str

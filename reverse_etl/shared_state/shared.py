@@ -1,14 +1,14 @@
-"""A sync's state that several machines share: the lock, a copy on this machine, and what a lost machine had sent.
+"""The state of a sync that several machines share: its lock, the local copy, and what a lost machine had sent.
 
     <state.path>/<target>/<sync>/
       head.json                         see `head.py`
-      state-<generation>-<random>.duckdb    the state; the one before is kept too
-      run-<token>/outbox.duckdb             a run that sends, or could not end, and its journal: see `relay.py`
-      run-<token>/journal-000001.jsonl ...
+      state-<generation>-<random>.duckdb    the state; the previous one is kept too
+      run-<token>/outbox.duckdb             a run that is sending, or could not be committed:
+      run-<token>/journal-000001.jsonl ...  see `journal_shipping.py`
 
-    .retl/<target>/<sync>/copy.json     what the files beside it (see `state.py`) are a copy of
+    .retl/<target>/<sync>/copy.json     what the files next to it (see `state.py`) are a copy of
 
-`SharedState` is what an open `State` knows of it: `announce` before the first request, `move` when a run has ended.
+`SharedState` is what an open `State` uses: `announce` before the first request, `move` when a run has ended.
 """
 
 import json
@@ -48,14 +48,14 @@ LOCAL_RUN = ("outbox.duckdb", "outbox.duckdb.wal", "journal.jsonl")
 
 
 class OvertakenError(StateError):
-    """Another machine took the lock, or moved the state: what this one holds is behind."""
+    """Another machine took over the lock or updated the state: the local copy is outdated."""
 
 
 @dataclass(frozen=True)
 class LocalCopy:
-    """What the local files are: a copy of the state object `base` under `url`, as it is or (`is_changed`) moved on.
+    """What the local files are: a copy of the state object `base` under `url`, with local changes if `is_changed`.
 
-    `token` is of the command that worked here last, `run_token` of the last one that announced a run.
+    `token` is that of the last command on this machine, `run_token` that of the last one that announced a run.
     """
 
     url: str | None = None
@@ -66,7 +66,7 @@ class LocalCopy:
 
 
 class SharedState:
-    """One sync's state in a store, held by this process. Made by `held`."""
+    """The state of one sync in a store, locked by this process. Created by `acquired`."""
 
     def __init__(self, place: StatePlace, objects: ObjectStore, clock: Callable[[], datetime]) -> None:
         self.objects, self.folder = objects, place.folder
@@ -84,7 +84,7 @@ class SharedState:
         self._over = threading.Event()
         self._beating: threading.Thread | None = None
         self._journal: ShippedJournal | None = None
-        self._end: str | None = None  # what keeps a machine that was taken over from sending
+        self._end: str | None = None  # the segment that keeps an overtaken machine from sending
 
     @property
     def url(self) -> str:
@@ -93,13 +93,13 @@ class SharedState:
     # --- the lock ----------------------------------------------------------------------------------------------------
 
     def take(self) -> None:
-        """Take the lock. Raises BusyError, which names who holds it."""
+        """Acquire the lock. Raises BusyError, which identifies its holder."""
         for _ in range(5):
             self._look()
             if self._version is None:
                 self.objects.check(f"check-{self._token}")
             host, before = socket.gethostname(), self._head.holder
-            # The lock of this folder is ours, so whoever worked here before has ended.
+            # This process holds the lock of the folder, so a command that used it before has ended.
             dead_token = self._copy.token if before and before.host == host else None
             holder = in_the_way(self._head, self._now(), dead_token)
             if holder:
@@ -114,7 +114,7 @@ class SharedState:
         raise self._busy(self._head.holder)
 
     def let_go(self) -> None:
-        """Give the lock back, if it is still ours. What cannot be said to the store ends by itself."""
+        """Release the lock, if this process still holds it. If the store cannot be reached, the lock expires."""
         self._over.set()
         if self._beating:
             self._beating.join()
@@ -125,15 +125,18 @@ class SharedState:
                 self._move(lambda head: head.released(is_whole))
 
     def _busy(self, holder: Holder | None) -> BusyError:
-        who = f": {holder}, until {holder.until:%H:%M:%S} unless it goes on" if holder else ""
-        what = f'sync "{self._sync}" on target "{self._target}" is at work already{who}'
-        return BusyError(what, hint="--wait SECONDS waits for it")
+        who = f": {holder}; its lock expires in {self._seconds_left(holder):,.0f} s unless renewed" if holder else ""
+        what = f'sync "{self._sync}" on target "{self._target}" is already running{who}'
+        return BusyError(what, hint="to wait for it, pass --wait SECONDS")
+
+    def _seconds_left(self, holder: Holder) -> float:
+        return max(0.0, (holder.until - self._now()).total_seconds())
 
     def _look(self) -> None:
         self._head, self._version = look(self.objects) or (Head(sync=self._sync, target=self._target), None)
         if (self._head.sync, self._head.target) != (self._sync, self._target):
             what = f'{self.url} belongs to sync "{self._head.sync}" on target "{self._head.target}"'
-            raise StateError(what, hint="give each project a state.path of its own")
+            raise StateError(what, hint="use a separate state.path for each project")
 
     def _swap(self, head: Head) -> bool:
         data = head.to_json()
@@ -143,9 +146,9 @@ class SharedState:
         return swapped is not None
 
     def _move(self, change: Callable[[Head], Head], is_done: Callable[[Head], bool] = lambda head: False) -> None:
-        """Change the head, unless it `is_done`. Raises OvertakenError if another machine took the lock since we did.
+        """Change the head, unless it `is_done`. Raises OvertakenError if another machine has taken over the lock.
 
-        What we wrote before may have been taken after we had given it up: then the head is another one, and still ours.
+        A write that seemed to have failed may have been stored: then the head has changed, but the lock is still held.
         """
         with self._turn:
             while not self._is_overtaken:
@@ -164,11 +167,11 @@ class SharedState:
             found = look(self.objects)
             by = found[0].holder if found else None
         what = f"another machine took over the state at {self.url}{f': {by}' if by else ''}"
-        hint = "it knows of what was sent here to within seconds; see docs/state.md"
+        hint = "it knows what was sent from here, up to the last few seconds; see docs/state.md"
         return OvertakenError(what, hint=hint)
 
     def _beat(self) -> None:
-        """Renew the lock again and again, until it is let go of or lost."""
+        """Keep renewing the lock, until it is released or lost."""
         renewed_s, wait_s = time.monotonic(), RENEW_EVERY_S
         while not self._over.wait(wait_s):
             began_s = time.monotonic()
@@ -189,31 +192,31 @@ class SharedState:
         with self._turn:
             first, self._lost = self._lost is None, self._lost or problem.message
         if first and self._on_lost:
-            self._on_lost(f"the lock on the state was lost: {problem.message}", problem.hint or "")
+            self._on_lost(f"lost the state lock: {problem.message}", problem.hint or "")
 
     def _is_in_time(self) -> bool:
         holder = self._head.holder
         return holder is not None and may_go_on(holder, self._now())
 
     def may_send(self) -> bool:
-        """Whether the lock is ours as far as one can know without asking; who was asleep must not go on."""
+        """Whether the lock is held, as far as known without asking the store: it may expire while a machine sleeps."""
         return self._lost is None and self._is_in_time()
 
     @contextmanager
     def stopping(self, stop: Callable[[str, str], None]) -> Iterator[None]:
-        """While this is entered, `stop` is told once if the lock is lost."""
+        """Inside the block, `stop` is called once if the lock is lost."""
         self._on_lost = stop
         if self._lost:
-            stop(f"the lock on the state was lost: {self._lost}", "")
+            stop(f"lost the state lock: {self._lost}", "")
         try:
             yield
         finally:
             self._on_lost = None
 
-    # --- the copy here -----------------------------------------------------------------------------------------------
+    # --- the local copy ----------------------------------------------------------------------------------------------
 
     def bring_copy(self) -> None:
-        """Make the local files what the head says: its state, and a run that is to be folded in."""
+        """Make the local files match the head: its state, and a run that is to be recovered."""
         head, copy = self._head, self._copy
         is_our_run = bool(
             head.sending and copy.run_token == head.sending.token and self._path("journal.jsonl").exists()
@@ -221,7 +224,7 @@ class SharedState:
         if copy.url not in (None, self.url):
             self._refuse_another_place()
             if copy.is_changed and self._path("state.duckdb").exists():
-                self.notes.append(f"what {copy.url} was not told of is kept in {self._put_aside()}")
+                self.notes.append(f"changes that were not uploaded to {copy.url} are kept in {self._put_aside()}")
             copy = LocalCopy(copy.url, "of another place", token=self._token)
         elif copy.url is None and self._path("state.duckdb").exists():
             copy = self._take_up(copy)
@@ -239,11 +242,11 @@ class SharedState:
             self._save_copy(replace(copy, url=self.url))
 
     def _take_up(self, copy: LocalCopy) -> LocalCopy:
-        """A state of this folder from before it was shared: the first that the store gets, or kept aside."""
+        """A local state from before it was shared: it becomes the initial state of the store, or a backup."""
         if self._head.generation == 0 and self._head.sending is None:
-            self.notes.append(f"the state of this folder is what {self.url} begins with")
+            self.notes.append(f"the state in this folder becomes the initial state at {self.url}")
             return replace(copy, is_changed=True)
-        self.notes.append(f"{self.url} holds a state already; the one of this folder is kept in {self._put_aside()}")
+        self.notes.append(f"{self.url} already has a state; the one in this folder is kept in {self._put_aside()}")
         return replace(copy, base="aside")
 
     def _put_aside(self) -> Path:
@@ -253,18 +256,18 @@ class SharedState:
 
     def _refuse_another_place(self) -> None:
         if self._head.generation == 0 and self._copy.base:
-            what = f"{self.url} holds nothing yet, and {self.folder} is a copy of {self._copy.url}"
-            hint = f"copy the objects there; or delete {self.folder}: then every row goes out again"
+            what = f"{self.url} is empty, but {self.folder} is a copy of {self._copy.url}"
+            hint = f"copy the objects there; or delete {self.folder}, and every row is sent again"
             raise StateError(what, hint=hint)
 
     def _drop_local_run(self, said: bool) -> None:
-        """A run that this machine began, and that has been folded in since: by another machine, unless it was us."""
+        """Drop a run of this machine that has been recovered since, by another machine or by this one."""
         state = self._head.state
         by_us = bool(state and self._token_before and self._token_before in state.name)
         if said and not by_us and self._path("journal.jsonl").exists():
             self.notes.append(
-                "a run of this machine was cut off, and another machine has dealt with it since; "
-                "answers that only this machine saw are not taken up"
+                "a run of this machine was cut off and has since been recovered by another machine; "
+                "responses that only this machine saw are ignored"
             )
         for name in LOCAL_RUN:
             self._path(name).unlink(missing_ok=True)
@@ -297,12 +300,12 @@ class SharedState:
 
     @property
     def runs(self) -> tuple[Mapping[str, Any], ...]:
-        """Runs that moved nothing, and that the state does not know of."""
+        """Runs that changed nothing, and are not recorded in the state."""
         return self._head.runs
 
     @property
     def is_behind(self) -> bool:
-        """Whether the store does not know what the local files know, or what was sent."""
+        """Whether the local files have changes that the store does not have."""
         return self._copy.is_changed
 
     @property
@@ -310,12 +313,12 @@ class SharedState:
         return self._head.sending is not None
 
     def will_change(self) -> None:
-        """Write down that the local state is about to move on, in case this process does not live to tell."""
+        """Record that the local state is about to change, in case this process is killed before the upload."""
         if not self._copy.is_changed:
             self._save_copy(replace(self._copy, is_changed=True))
 
     def announce(self, run_id: str, outbox: Path) -> None:
-        """Bring the outbox where other machines find it, and say in the head that its records may go out now."""
+        """Upload the outbox, and record in the head that its records may be sent from now on."""
         sending = RunInFlight(
             token=self._token, run_id=run_id, outbox=self.objects.upload(f"run-{self._token}/outbox.duckdb", outbox)
         )
@@ -328,9 +331,9 @@ class SharedState:
         return self._journal
 
     def move(self, state: Path, keep_before: bool = True) -> None:
-        """Bring the local state to the store, as the next generation; nothing is to be folded in any more.
+        """Upload the local state as the next generation; no run is left to recover then.
 
-        Raises OvertakenError, and moves nothing, if another machine has the lock by now.
+        Raises OvertakenError, and changes nothing, if another machine has taken over the lock.
         """
         old = self._head
         name = f"state-{old.generation + 1}-{self._token}-{secrets.token_hex(2)}.duckdb"
@@ -349,7 +352,7 @@ class SharedState:
         self._clear([*(stored.name for stored in gone if stored), *self._objects_of(old.sending)])
 
     def note_run(self, run: dict[str, Any]) -> bool:
-        """Remember a run that moved nothing in the head alone; False if that holds too many of them."""
+        """Record a run that changed nothing in the head only; False if it contains too many of them already."""
         if len(self._head.runs) >= KEPT_RUNS or self._head.state is None:
             return False
         old = self._head.sending
@@ -359,14 +362,14 @@ class SharedState:
         return True
 
     def settle(self) -> None:
-        """Say that nothing is left to be folded in: nothing was sent."""
+        """Record that no run is left to recover, as nothing was sent."""
         old = self._head.sending
         if old:
             self._move(lambda head: head.settled())
             self._clear(self._objects_of(old))
 
     def reset(self) -> str | None:
-        """Let the store hold no state any more; the address of the one that it held."""
+        """Reset the state in the store; returns the address of the old one."""
         old = self._head
         self._move(lambda head: head.moved_to(None, self._now(), version("reverse-etl"), keep_before=False))
         self._path("copy.json").unlink(missing_ok=True)
@@ -374,7 +377,7 @@ class SharedState:
         return f"{self.url}/{old.state.name}" if old.state else None
 
     def older(self) -> list[str]:
-        """Addresses of states and runs that lie there beside the present state."""
+        """Addresses of states and runs in the store other than the current state."""
         present = {HEAD, self._head.state.name if self._head.state else HEAD}
         names = [name for name in self.objects.names() if name not in present]
         return [f"{self.url}/{name}" for name in names if "journal-" not in name]
@@ -388,13 +391,13 @@ class SharedState:
         return [sending.outbox.name, segment_name(sending.folder, 1)]
 
     def _clear(self, names: list[str]) -> None:
-        """What stays there does no harm, and is named by nothing."""
+        """Delete objects; one that is left behind does no harm, as nothing refers to it."""
         with suppress(StateError):
             self.objects.delete(names)
 
 
 def look(objects: ObjectStore) -> tuple[Head, Version] | None:
-    """The head as it is now; None if there is none."""
+    """The current head; None if there is none."""
     found = objects.read(HEAD)
     if found is None:
         return None
@@ -402,13 +405,13 @@ def look(objects: ObjectStore) -> tuple[Head, Version] | None:
     try:
         return read_head(data), seen
     except ValueError as error:
-        hint = "bring back an older version of that object; or delete it: then every row goes out again"
+        hint = "restore an older version of that object; or delete it, and every row is sent again"
         raise StateError(f"{objects.url}/{HEAD} {error}", hint=hint) from error
 
 
 @contextmanager
 def acquired(place: StatePlace, objects: ObjectStore, clock: Callable[[], datetime]) -> Iterator[SharedState]:
-    """Hold a shared state: nobody else works on it meanwhile. Raises BusyError if somebody does."""
+    """A shared state, with its lock held inside the block. Raises BusyError if another machine holds it."""
     shared = SharedState(place, objects, clock)
     try:
         shared.take()
@@ -423,14 +426,15 @@ def _read_copy(folder: Path) -> LocalCopy:
     except FileNotFoundError:
         return LocalCopy()
     except (ValueError, TypeError) as error:
-        hint = f"delete {folder}: it is a copy, and is fetched again"
+        hint = f"delete {folder}: it is a copy, and will be downloaded again"
         raise StateError(f"{folder / 'copy.json'} is damaged", hint=hint) from error
 
 
 def refuse_copy(folder: Path) -> None:
-    """Raises StateError if the folder is a copy of a shared state: on its own it may be behind."""
+    """Raises StateError if the folder is a copy of a shared state, which may be outdated."""
     copy = _read_copy(folder)
     if copy.base:
-        what = f"{folder} is a copy of the state at {copy.url}, and the target does not say state.path any more"
-        hint = f"set state.path again; to go on from the copy, if nobody else does, delete {folder / 'copy.json'}"
+        what = f"{folder} is a copy of the state at {copy.url}, but the target no longer sets state.path"
+        unused = f"if nobody else uses that state, delete {folder / 'copy.json'} to continue from the copy"
+        hint = f"set state.path again; or, {unused}"
         raise StateError(what, hint=hint)

@@ -1,11 +1,11 @@
-"""What is remembered of a sync, in a folder of its own, for one process at a time.
+"""The state of a sync: what Braze has acknowledged, in a folder of its own, for one process at a time.
 
-opening.py     lock -> State, wherever the target keeps it
-state.py       an open state: what was acknowledged, the run that is open, what a killed run left
-file.py        state.duckdb: attached, made, migrated; errors of disks
+opening.py     lock -> State, wherever the target stores it
+state.py       an open state: acknowledged rows, the open run, what was recovered of a killed run
+file.py        state.duckdb: attached, created, migrated; errors of disks
 commit.py      outbox + journal -> state, in one transaction
 watermark.py   how far an incremental model was read
-look.py        how a sync stands, rejected rows, one row, for people
-edit.py        resolve, forget, reset
+look.py        for people: status of a sync, rows not in Braze, one row
+edit.py        for people: resolve, forget, reset
 history.py     past runs
 """

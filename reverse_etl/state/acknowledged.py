@@ -1,4 +1,4 @@
-"""What the destination has acknowledged: rows, their columns and key, and where an incremental run goes on."""
+"""What Braze has acknowledged: rows, their columns and primary key, and where an incremental run continues."""
 
 import json
 from dataclasses import dataclass
@@ -17,9 +17,9 @@ from reverse_etl.state.file import done_until
 
 @dataclass(frozen=True)
 class Since:
-    """Where an incremental run begins to read: `cursor` is SQL for just below `start`.
+    """Where an incremental run starts reading: `cursor` is SQL for just below `start`.
 
-    `open_from` is the cursor of the oldest row that is not in Braze, if one is not; rows up to `forgotten` are not new.
+    `open_from` is the cursor of the oldest row that is not in Braze, if any; rows up to `forgotten` are not new.
     """
 
     start: str
@@ -29,7 +29,7 @@ class Since:
 
 
 class AcknowledgedRows:
-    """The acknowledged rows of one sync, as they are when asked; nothing here changes them."""
+    """The acknowledged rows of one sync, read-only."""
 
     def __init__(self, connection: DuckDBPyConnection, sync: str) -> None:
         self._connection, self._sync = connection, sync
@@ -39,53 +39,53 @@ class AcknowledgedRows:
         return acknowledged_columns(self._connection)
 
     def count(self) -> int:
-        """How many rows the state holds."""
+        """How many rows the state contains."""
         return self._number(f"SELECT count(*) FROM {ACKNOWLEDGED}") if self.columns() else 0
 
     def count_acknowledged(self) -> int:
-        """How many of them the destination has acknowledged; of the others nobody knows."""
+        """How many of them Braze has acknowledged; the others may or may not be there."""
         return self._number(f"SELECT count({SENT_AT}) FROM {ACKNOWLEDGED}") if self.columns() else 0
 
     def is_unsure(self) -> bool:
-        """Whether there is a row of which nobody knows what Braze has of it."""
+        """Whether there is a row with columns whose value in Braze is unknown."""
         return bool(self.columns() and self._number(f"SELECT count({UNSURE}) FROM {ACKNOWLEDGED}"))
 
     def key(self) -> tuple[str, ...]:
-        """The columns that name a row; empty before the first run."""
+        """The columns of the primary key; empty before the first run."""
         return tuple(json.loads(self._meta("primary_key") or "[]"))
 
     def done_until(self) -> datetime | None:
-        """The latest moment that a run went well for; None before the first such run."""
+        """The latest scheduled time for which a run succeeded; None before the first such run."""
         return done_until(self._connection)
 
     def version(self) -> str:
-        """Another text whenever what a run is compared with has moved; empty before the first run."""
+        """A string that changes whenever the state does; empty before the first run."""
         return self._meta("version") or ""
 
     def retyped(self, layout: Layout, accept: bool) -> frozenset[str]:
-        """The columns whose type is not the acknowledged one any more.
+        """The columns whose type differs from the acknowledged one.
 
-        Raises StateError unless `accept`, as in Braze a value that changes its type is dropped or bent in silence; and
-        in any case if other columns name a row than did so far.
+        Raises StateError unless `accept`, as Braze silently drops or converts a value whose type has changed; and
+        always if the primary key has changed.
         """
         if self.key() and self.key() != layout.key:
             before, now = (", ".join(key) for key in (self.key(), layout.key))
-            hint = f"`retl state reset {self._sync}` forgets what was sent, and all rows go out again"
-            what = f"{self._sync}: rows were named by ({before}) so far, and are by ({now}) now"
+            hint = f"to start over: `retl state reset {self._sync}`; every row is then sent again"
+            what = f"{self._sync}: the primary key was ({before}) so far, and is now ({now})"
             raise StateError(what, layout.sync.where("primary_key"), hint)
         known = self.columns()
         types = {column.name: column.type.text for column in layout.columns if column.name in layout.stored}
         moved = {name: (known[name], now) for name, now in types.items() if name in known and known[name] != now}
         if moved and not accept:
             listed = ", ".join(f'"{name}" from {before} to {now}' for name, (before, now) in moved.items())
-            hint = "CAST it back in the model, or pass --accept-schema-change: then its values go out again"
+            hint = "CAST it back in the model, or pass --accept-schema-change to send its values again"
             raise StateError(f"{self._sync}: the model changed the type of {listed}", layout.sync.where("model"), hint)
         return frozenset(moved)
 
     def reads_from(self, sync: Sync, full_refresh: bool) -> Since | None:
-        """Where an incremental run begins to read; None if it reads everything.
+        """Where an incremental run starts reading; None if it reads everything.
 
-        Raises StateError if rows were let go of, and the sync does not say any more how to tell them from new ones.
+        Raises StateError if rows were pruned, and the sync no longer has the cursor that tells them from new ones.
         """
         mark, incremental = watermark.read(self._connection), sync.incremental
         if mark is None or full_refresh:
@@ -93,8 +93,10 @@ class AcknowledgedRows:
         if incremental is None or incremental.cursor != mark.column:
             if mark.forgotten is None:
                 return None
-            what = f'{sync.name}: rows up to {mark.forgotten} of "{mark.column}" were let go of, and would look new now'
-            hint = f'set "incremental: {{cursor: {mark.column}}}" again; --full-refresh sends every row once more'
+            what = (
+                f'{sync.name}: rows up to {mark.forgotten} of "{mark.column}" were pruned, and would now count as new'
+            )
+            hint = f"set `incremental: {{cursor: {mark.column}}}` again; or send every row again with --full-refresh"
             raise StateError(what, sync.where(), hint)
         start = watermark.start(self._connection, mark, incremental.lookback)
         if start is None:

@@ -1,6 +1,6 @@
-"""How a run moves the state: outbox + journal -> acknowledged rows, rejects, doubts, in one transaction.
+"""Commits a run: outbox + journal -> acknowledged rows, rejects, rows in doubt, in one transaction.
 
-Works on what the run wrote down, not on the project: so a killed run can be folded in after the project changed.
+Uses only what the run stored, not the project: so a killed run can be recovered after the project has changed.
 """
 
 import json
@@ -42,10 +42,10 @@ _WITH_OUTCOMES = f"{OUTBOX} AS o LEFT JOIN retl_outcomes AS f ON f.seq = o.rowid
 
 @dataclass(frozen=True)
 class DeliveryCounts:
-    """What became of the records that a run was to send, and what that took.
+    """What happened to the records of a run, and the requests it took.
 
-    `possible_duplicates` are those among the accepted and unsent that an earlier request of the run may have brought
-    there already, and that do harm twice: `on_in_doubt: resend` sends them again.
+    `possible_duplicates` are those of the accepted and unsent records that an earlier request of the run may have
+    delivered already, and that are not safe to send twice: `on_in_doubt: resend` sends them again.
     """
 
     accepted: int = 0
@@ -58,14 +58,14 @@ class DeliveryCounts:
 
 
 def final_status(status: str, delivery: DeliveryCounts) -> str:
-    """A run that thought it went well is incomplete if not every record was accepted."""
+    """A run that seemed successful is incomplete if not every record was accepted."""
     missing = delivery.rejected + delivery.in_doubt + delivery.unsent
     return "incomplete" if status == "success" and missing else status
 
 
 @dataclass(frozen=True)
 class Ending:
-    """How a run ended, as far as its sender could tell; `counts` are what its plan had counted."""
+    """How a run ended, as far as its sender could tell; `counts` are those of its plan."""
 
     status: str
     message: str | None
@@ -76,9 +76,9 @@ class Ending:
 def commit_run(
     connection: DuckDBPyConnection, journal: Path, ending: Ending, moves_state: bool = True
 ) -> DeliveryCounts:
-    """Let the journal move the state, and remember the run.
+    """Update the state from the journal, and record the run.
 
-    A run that stopped before its first request moves nothing (`moves_state` false); its invalid rows are remembered.
+    A run that was blocked changes no acknowledged rows (`moves_state` false); its invalid rows are recorded.
     """
     run_id, key_text = connection.execute(f"SELECT run_id, key FROM {OPEN_RUN}").fetchall()[0]
     _read_journal(connection, journal)
@@ -115,18 +115,18 @@ def commit_run(
 
 
 def set_version(connection: DuckDBPyConnection, version: str) -> None:
-    """Say that what runs are compared with has moved: plans that were saved before are stale."""
+    """Record that the state has changed: plans saved before are stale."""
     connection.execute(f"INSERT OR REPLACE INTO {META} VALUES ('version', ?)", [version])
 
 
 def _acts(connection: DuckDBPyConnection) -> bool:
-    """Whether the run may have moved a row."""
+    """Whether the run may have changed an acknowledged row."""
     acted = f"SELECT 1 FROM {OUTBOX} WHERE action IN ('send', 'baseline', 'mark_accepted', 'forget') LIMIT 1"
     return bool(connection.execute(acted).fetchall())
 
 
 def columns_of(connection: DuckDBPyConnection, table: str) -> dict[str, str]:
-    """Names and types of a table's columns, in their order."""
+    """Names and types of a table's columns, in order."""
     rows = connection.execute(f"DESCRIBE {table}").fetchall()
     return {name: of for name, of, *_ in rows}
 
@@ -150,12 +150,12 @@ def _read_journal(connection: DuckDBPyConnection, path: Path) -> None:
     try:
         connection.execute(f"CREATE OR REPLACE TEMP TABLE retl_journal AS SELECT * FROM {source}")
     except duckdb.Error as error:
-        hint = "something else wrote to it: keep the folder as it is, and look at the lines of the file"
+        hint = "something else wrote to it: keep the folder as it is, and inspect the lines of the file"
         raise StateError(f"{path} is damaged: {str(error).splitlines()[0]}", hint=hint) from error
 
 
 def _cut_torn_line(path: Path) -> None:
-    """A killed process may leave half a line at the end; nothing was done on the strength of it."""
+    """A killed process may leave half a line at the end; nothing has relied on it."""
     size = path.stat().st_size
     with path.open("rb") as file:
         file.seek(max(0, size - 1_000_000))
@@ -180,7 +180,7 @@ def _count_delivery(connection: DuckDBPyConnection) -> DeliveryCounts:
 
 
 def _reshape(connection: DuckDBPyConnection, key: Sequence[str]) -> None:
-    """Give the table of acknowledged rows the columns and types that the outbox has."""
+    """Give the table of acknowledged rows the columns and types of the outbox."""
     outbox = columns_of(connection, OUTBOX)
     wanted = {name.removeprefix("new."): of for name, of in outbox.items() if name.startswith("new.")}
     known = acknowledged_columns(connection)
@@ -201,7 +201,7 @@ def _reshape(connection: DuckDBPyConnection, key: Sequence[str]) -> None:
 
 
 def _carried_over(name: str, wanted: str, known: str | None, in_key: bool) -> str:
-    """A column of the old table in the new one's type; where that differs, the value counts as never sent."""
+    """A column of the old table in the type of the new one; where the type differs, the value counts as never sent."""
     column = identifier(name)
     if known == wanted:
         return column
@@ -224,10 +224,10 @@ def _move_rows(connection: DuckDBPyConnection, key: Sequence[str], values: Mappi
 
 
 def _remember_unsure_columns(connection: DuckDBPyConnection, key: Sequence[str], values: Mapping[str, Any]) -> None:
-    """Note which columns of a row Braze may have got a value for that the state does not know of.
+    """Record the columns of a row for which Braze may have received a value that the state does not contain.
 
-    Without it, a value that goes back to what was acknowledged before would look unchanged, and one that goes away
-    would never be cleared. A row that was never acknowledged is kept with its key alone, and no time when it was sent.
+    Otherwise a value that returns to what was acknowledged before would look unchanged, and one that disappears would
+    never be cleared. A row that was never acknowledged is stored with its key only, without a time of sending.
     """
     tracked = [name.removeprefix("changed.") for name in columns_of(connection, OUTBOX) if name.startswith("changed.")]
     if not tracked:
@@ -250,9 +250,9 @@ def _remember_unsure_columns(connection: DuckDBPyConnection, key: Sequence[str],
 
 
 def _remember_answers(connection: DuckDBPyConnection, values: Mapping[str, Any]) -> None:
-    """What Braze rejected, and what nobody knows the answer to.
+    """Record the rows that Braze rejected, and those that are in doubt.
 
-    A doubt that was resolved, and whose row is no difference any more, is settled.
+    A row in doubt that was resolved, and no longer differs from the model, is removed.
     """
     rejects, in_doubt = f"{REJECTS}", f"{IN_DOUBT}"
     connection.execute(
@@ -278,7 +278,7 @@ def _remember_answers(connection: DuckDBPyConnection, values: Mapping[str, Any])
 
 
 def _remember_invalid_rows(connection: DuckDBPyConnection, values: Mapping[str, Any]) -> None:
-    """Every run looks at all rows, so the invalid ones of the run before are gone."""
+    """Record the invalid rows instead of those of the previous run, as every run checks all rows."""
     rejects = f"{REJECTS}"
     connection.execute(f"DELETE FROM {rejects} WHERE rejected_by = 'retl'")
     connection.execute(

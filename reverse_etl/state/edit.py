@@ -1,4 +1,4 @@
-"""What people change in a state: rows in doubt resolved, a person erased, everything forgotten."""
+"""Manual changes of a state: resolve rows in doubt, erase a person, reset everything."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,16 +25,16 @@ _STATE_FILES = ("state.duckdb", "state.duckdb.wal", "outbox.duckdb", "outbox.duc
 def resolve(
     project: LoadedProject, sync: Sync, resolution: Literal["resend", "mark_accepted"], keys: Sequence[str]
 ) -> int:
-    """Say what the next run does with the rows in doubt (of `keys`, if any are named); how many rows that are.
+    """Set what the next run does with rows in doubt: all of them, or those with `keys`. Returns how many these are.
 
-    resend: send them again. mark_accepted: take them as sent. Raises DataError if no such row is in doubt.
+    resend: send them again. mark_accepted: record them as accepted. Raises DataError if no such row is in doubt.
     """
     with state_of(project, sync) as state:
         doubtful = {key for (key,) in state.connection.execute(f"SELECT key FROM {IN_DOUBT}").fetchall()}
         unknown = [key for key in keys if key not in doubtful]
         if unknown or not doubtful:
             what = f'the row with the key "{unknown[0]}" is not in doubt' if unknown else "no row is in doubt"
-            raise DataError(f"{sync.name}: {what}", hint=f"`retl rejects {sync.name}` lists those that are")
+            raise DataError(f"{sync.name}: {what}", hint=f"list the rows in doubt: `retl rejects {sync.name}`")
         chosen = "WHERE list_contains($keys, key)" if keys else ""
         values = {"resolution": resolution, **({"keys": list(keys)} if keys else {})}
         with state.changing():
@@ -45,7 +45,7 @@ def resolve(
 
 @dataclass(frozen=True)
 class Forgotten:
-    """How many rows of each kind went; `copies` are older states that were kept aside and may still name the person."""
+    """How many rows of each kind were erased; `copies` are older states that may still contain the person."""
 
     acknowledged: int
     rejected: int
@@ -54,9 +54,10 @@ class Forgotten:
 
 
 def forget(project: LoadedProject, sync: Sync, key: str) -> Forgotten:
-    """Erase every trace of a person, or of one row, from what a sync remembers, down to the bytes of its file.
+    """Erase a person, or one row, from the state of a sync, including the bytes of its file.
 
-    `key` is a row's key as `retl rejects` has it, or an identifier: external id, alias name, e-mail, phone, Braze id.
+    `key` is the key of a row as shown by `retl rejects`, or an identifier: external id, alias name, email, phone, Braze
+    id.
     """
     folder = project.state_folder(sync)
     with state_of(project, sync) as state, state.changing(keep_before=False):
@@ -75,7 +76,7 @@ def forget(project: LoadedProject, sync: Sync, key: str) -> Forgotten:
     return Forgotten(acknowledged, rejected, in_doubt, copies)
 
 
-# Where a record names its user; `$` is a record that is an identifier and nothing else.
+# Where a record identifies its user; `$` is a record that is only an identifier.
 _NAMING_MEMBERS = (
     *("$", "$.external_id", "$.email", "$.phone", "$.braze_id", "$.alias_name"),
     *("$.user_alias.alias_name", "$.user_to_identify.alias_name"),
@@ -93,9 +94,9 @@ def _delete(state: State, table: str, condition: str, key: str) -> int:
 
 
 def reset(project: LoadedProject, sync: Sync) -> str | None:
-    """Move a sync's state aside; the folder or the object it is in now, or None if there was none.
+    """Reset the state of a sync; returns the folder or object that keeps the old state, or None if there was none.
 
-    It is not opened, so that this is the way out for a damaged one too.
+    The state is not opened, so a damaged one can be reset too.
     """
     place = place_of(project, sync)
     if place.objects is None and not _state_files(place.folder):
@@ -106,7 +107,7 @@ def reset(project: LoadedProject, sync: Sync) -> str | None:
             return str(_moved_aside(place.folder, _state_files(place.folder)))
         with acquired(place, place.objects, Clock().utc) as shared:
             kept = shared.reset()
-            for path in _state_files(place.folder):  # of a copy
+            for path in _state_files(place.folder):  # only a copy
                 path.unlink()
             return kept
 

@@ -1,9 +1,9 @@
-"""The file of a state: made, recognized, brought to the present format, or refused with the way out.
+"""The state file: created, recognized, migrated to the current format, or refused with a hint.
 
 format 1    as first released
-format 2    runs.scheduled_time: the moment that a run stands for
-            state._retl_unsure: columns that were sent without an answer
-format 3    other words in runs and in_doubt, for statuses, keys of counts, and resolutions
+format 2    runs.scheduled_time: the scheduled time of a run
+            state._retl_unsure: columns that were sent without a response
+format 3    other names in runs and in_doubt: of statuses, keys of counts, and resolutions
 """
 
 import errno
@@ -23,43 +23,43 @@ from reverse_etl.sql.quoting import literal, statement
 
 FORMAT = 3
 _META = f"{META}"
-_WENT_WELL = "('success', 'incomplete')"  # all was sent that could be
+_WENT_WELL = "('success', 'incomplete')"  # everything that could be sent was sent
 _FATAL = (duckdb.IOException, duckdb.FatalException, duckdb.OutOfMemoryException)
 _OF_DISKS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS}
 
 
 def attach(connection: DuckDBPyConnection, path: Path, sync: str, target: str) -> None:
-    """Attach the state of a sync, made if it is not there.
+    """Attach the state of a sync; create it if it does not exist.
 
-    An older format is brought to the present one, and the file as it was kept beside it. Raises StateError, and changes
-    nothing, if the file is damaged, of a newer format, or of something else.
+    An older format is migrated to the current one, and the old file is kept next to it. Raises StateError, and changes
+    nothing, if the file is damaged, has a newer format, or belongs to something else.
     """
     if not path.exists():
         _make(connection, path, sync, target)
-    reset = f"`retl state reset {sync}`: it is moved aside, and all rows go out again"
+    reset = f"run `retl state reset {sync}`: the old file is kept, and every row is sent again"
     try:
         connection.execute(f"ATTACH {literal(str(path))} AS {STATE}")
         meta = _meta(connection)
     except duckdb.Error as error:
-        what = f"{path} cannot be used: {str(error).splitlines()[0]}"
+        what = f"cannot use {path}: {str(error).splitlines()[0]}"
         hint = f"restore it from a backup, or {reset}"
         if "ermission denied" in what or "ead-only" in what:
-            hint = "make it writable for this user"
+            hint = "make it writable for the current user"
         raise locked(error, path) or StateError(what, hint=hint) from error
     if "format" not in meta:
-        raise StateError(f"{path} is no state of retl", hint=f"put the right file back, or {reset}")
+        raise StateError(f"{path} is not a retl state file", hint=f"restore the right file, or {reset}")
     if int(meta["format"]) > FORMAT:
-        what = f"{path} was written by a newer retl: its format is {meta['format']}, this retl knows {FORMAT}"
-        raise StateError(what, hint=f"take the newer retl, or {reset}")
+        what = f"{path} was written by a newer version of retl (format {meta['format']}; this version reads {FORMAT})"
+        raise StateError(what, hint=f"upgrade retl, or {reset}")
     if (meta["sync"], meta["target"]) != (sync, target):
         what = f'{path} belongs to sync "{meta["sync"]}" on target "{meta["target"]}"'
-        raise StateError(what, hint="put the right file back: what one sync sent says nothing of another")
+        raise StateError(what, hint="restore the right file: the state of one sync says nothing about another")
     for old in range(int(meta["format"]), FORMAT):
         _migrate(connection, path, old)
 
 
 def _meta(connection: DuckDBPyConnection) -> Mapping[str, str]:
-    """What the file says of itself."""
+    """The metadata of the file."""
     found = connection.execute(
         f"SELECT table_name FROM duckdb_tables() WHERE database_name = {literal(STATE)}"
     ).fetchall()
@@ -67,7 +67,7 @@ def _meta(connection: DuckDBPyConnection) -> Mapping[str, str]:
 
 
 def _make(connection: DuckDBPyConnection, path: Path, sync: str, target: str) -> None:
-    """Under another name first: a state that is there is whole."""
+    """Create it under another name first, so that an existing state file is always complete."""
     unfinished = path.with_name("state.next.duckdb")
     for file in (unfinished, path.with_name("state.next.duckdb.wal")):
         file.unlink(missing_ok=True)
@@ -92,12 +92,12 @@ def _migrate(connection: DuckDBPyConnection, path: Path, old: int) -> None:
 
 
 def rename_words(connection: DuckDBPyConnection) -> None:
-    """Give runs that came into the attached state from elsewhere the words of format 3, if they have older ones."""
+    """Give runs that were added to the attached state from elsewhere the names of format 3, if they have older ones."""
     connection.execute(statement(__name__, "migrate_2_to_3"))
 
 
 def done_until(connection: DuckDBPyConnection) -> datetime | None:
-    """The latest moment that a run of the attached state went well for; None before the first such run."""
+    """The latest scheduled time for which a run of the attached state succeeded; None if there is none."""
     latest = f"SELECT epoch_us(max({{}})) FROM {RUNS} WHERE status IN {_WENT_WELL}"
     try:
         found = connection.execute(latest.format("coalesce(scheduled_time, started_at)")).fetchone()
@@ -107,10 +107,10 @@ def done_until(connection: DuckDBPyConnection) -> datetime | None:
 
 
 def look_up_done_until(connection: DuckDBPyConnection, path: Path) -> datetime | None:
-    """The same of the state at `path`, read-only: changes nothing, folds nothing in, takes no lock but DuckDB's own.
+    """The same for the state at `path`, read-only: changes and recovers nothing, acquires no lock but that of DuckDB.
 
-    Raises BusyError if another process is at work on it. None too if there is no state, or none that can be read: the
-    run that follows says what is wrong with it.
+    Raises BusyError if another process has it open for writing. Also None if there is no state, or if it cannot be
+    read: the run that follows reports what is wrong with it.
     """
     if not path.exists():
         return None
@@ -131,16 +131,16 @@ def look_up_done_until(connection: DuckDBPyConnection, path: Path) -> datetime |
 
 @contextmanager
 def explain_disk_errors(folder: Path) -> Iterator[None]:
-    """Turns what a disk or too little memory can do, inside the block, into a StateError that says what is left."""
-    kept = "then run again: what was sent and answered is written down in the folder, and the next run folds it in"
-    hint = f"free some space or mend the disk, {kept}"
+    """Turns disk and memory errors inside the block into a StateError that says what is kept and how to continue."""
+    kept = "then run again: responses received so far are recorded in the folder, and the next run applies them"
+    hint = f"free disk space or repair the disk, {kept}"
     try:
         yield
     except duckdb.Error as error:
         if not (isinstance(error, _FATAL) or WRITING.search(str(error))):
             raise
         if isinstance(error, duckdb.OutOfMemoryException):
-            hint = f"pass --memory-limit 4GB, {kept}"
+            hint = f"raise --memory-limit (such as 4GB), {kept}"
         raise StateError(f"{folder}: {' '.join(str(error).split())}", hint=hint) from error
     except OSError as error:
         if error.errno not in _OF_DISKS:

@@ -1,7 +1,7 @@
-"""Past runs of a sync, as its state remembers them.
+"""Past runs of a sync, as recorded in its state.
 
-They are read from a copy of the state, so that no run is kept waiting, and none that is at work keeps us waiting:
-DuckDB lets nobody read a file that another process may write.
+They are read from a copy of the state, which neither blocks a running sync nor waits for one: DuckDB does not let a
+process read a file that another process may write.
 """
 
 import json
@@ -23,18 +23,18 @@ from reverse_etl.project.spec import Sync
 from reverse_etl.sql.quoting import literal
 from reverse_etl.state.file import rename_words
 from reverse_etl.state.opening import state_of
-from reverse_etl.words import duration
+from reverse_etl.words import duration, moment
 
 HEADING = (
     "sync", "started", "status", "took", "rows", "accepted", "rejected", "in doubt", "requests", "attributes", "run",
     "message",
 )  # fmt: skip
-_TRIES = 5  # to copy a state that nobody changes meanwhile; it changes only when a run ends
+_TRIES = 5  # to copy a state that is not changed meanwhile; it changes only when a run ends
 
 
 @dataclass(frozen=True)
 class PastRun:
-    """A run that has ended. `rows` are those of the model; 0 where a run was killed before it could count them."""
+    """A run that has ended. `rows` are those of the model; 0 if the run was killed before they were counted."""
 
     sync: str
     run_id: str
@@ -53,16 +53,16 @@ class PastRun:
 
     def cells(self) -> tuple[object, ...]:
         numbers = (self.rows, self.accepted, self.rejected, self.in_doubt, self.requests, self.attributes)
-        started = f"{self.started_at:%Y-%m-%d %H:%M:%S} UTC"
         counts = (f"{number:,}" for number in numbers)
-        return self.sync, started, self.status, duration(self.duration_s), *counts, self.run_id, self.message
+        took = duration(self.duration_s)
+        return self.sync, moment(self.started_at), self.status, took, *counts, self.run_id, self.message
 
 
 def past_runs(project: LoadedProject, sync: Sync, limit: int) -> list[PastRun]:
-    """The last runs of a sync, the newest first. Raises StateError if its state cannot be read."""
+    """The last runs of a sync, newest first. Raises StateError if its state cannot be read."""
     if project.state_url(sync):
         with suppress(BusyError), state_of(project, sync):
-            pass  # the copy here is what machines share now, unless one of them is at work
+            pass  # the local copy is the shared state now, unless another machine is running the sync
     path = project.state_folder(sync) / "state.duckdb"
     if not path.exists():
         return []
@@ -77,8 +77,8 @@ def past_runs(project: LoadedProject, sync: Sync, limit: int) -> list[PastRun]:
                 [limit],
             ).fetchall()
         except duckdb.Error as error:
-            what = f"{path} cannot be read: {str(error).splitlines()[0]}"
-            raise StateError(what, hint=f"`retl status {sync.name}` looks whether it is damaged") from error
+            what = f"cannot read {path}: {str(error).splitlines()[0]}"
+            raise StateError(what, hint=f"check it with `retl status {sync.name}`") from error
     return [_past_run(sync, row) for row in rows]
 
 
@@ -102,7 +102,7 @@ def _past_run(sync: Sync, row: Sequence[Any]) -> PastRun:
 
 @contextmanager
 def _copy(path: Path) -> Iterator[Path]:
-    """A copy of a DuckDB file as it was at one moment, for this user only; it is gone after the block."""
+    """A consistent copy of a DuckDB file, for this user only; it is deleted after the block."""
     wal = path.with_name(f"{path.name}.wal")
     try:
         with tempfile.TemporaryDirectory(prefix="retl-history-") as folder:  # 0700
@@ -117,9 +117,10 @@ def _copy(path: Path) -> Iterator[Path]:
                 copy.with_name(wal.name).unlink(missing_ok=True)
             yield copy
     except OSError as error:
-        raise StateError(f"{path} cannot be copied: {error.strerror}") from error
+        hint = "make it readable for the current user, or free disk space in the temporary folder"
+        raise StateError(f"cannot copy {path}: {error.strerror}", hint=hint) from error
 
 
 def _signs(*paths: Path) -> list[tuple[int, int]]:
-    """What changes whenever a file does."""
+    """Values that change whenever one of the files does."""
     return [(stat.st_mtime_ns, stat.st_size) for path in paths if path.exists() and (stat := path.stat())]

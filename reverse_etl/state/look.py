@@ -1,4 +1,4 @@
-"""What is remembered of a sync, for people who ask: its status, rows that are not in Braze, one row."""
+"""What the state of a sync contains, for people: its status, rows that are not in Braze, one row."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,15 +17,16 @@ from reverse_etl.sql.quoting import identifier
 from reverse_etl.state import watermark
 from reverse_etl.state.opening import place_of, state_of
 from reverse_etl.state.state import State
+from reverse_etl.words import moment
 
 DAMAGED, UNREACHABLE = "damaged", "unreachable"
 
 
 @dataclass(frozen=True)
 class SyncStatus:
-    """How a sync stands.
+    """The status of a sync.
 
-    `last_run` is the status of its latest run, `running`, `never`; or, of its state, `damaged` or `unreachable`.
+    `last_run` is the status of its latest run, or `running` or `never`; `damaged` or `unreachable` describe its state.
     """
 
     sync: str
@@ -37,12 +38,12 @@ class SyncStatus:
     message: str | None = None
 
     def cells(self) -> tuple[object, ...]:
-        finished = f"{self.finished_at:%Y-%m-%d %H:%M:%S} UTC" if self.finished_at else ""
+        finished = moment(self.finished_at) if self.finished_at else ""
         return self.sync, self.last_run, finished, f"{self.rows:,}", f"{self.rejected:,}", f"{self.in_doubt:,}"
 
 
 def sync_status(project: LoadedProject, sync: Sync) -> SyncStatus:
-    """How a sync stands. A killed run is folded in first; one that is at work now is not disturbed."""
+    """The status of a sync. A killed run is recovered first; one that is running is left alone."""
     try:
         if not _is_there(project, sync):
             return SyncStatus(sync.name, "never")
@@ -76,9 +77,9 @@ def _sync_status(sync: Sync, state: State) -> SyncStatus:
 
 
 def rows_not_in_braze(project: LoadedProject, sync: Sync, show_values: bool) -> list[dict[str, Any]]:
-    """Rows that the model wants in Braze and that are not, or not surely, there; their records with `show_values`.
+    """Rows that should be in Braze but are not, or may not be; with their records if `show_values`.
 
-    `status` is invalid, rejected (by Braze) or in_doubt; `resolution`, of a row in doubt, what somebody decided.
+    `status` is invalid, rejected (by Braze) or in_doubt; `resolution` is what a user decided about a row in doubt.
     """
     body = ", body AS record" if show_values else ""
     with state_of(project, sync) as state:
@@ -87,26 +88,27 @@ def rows_not_in_braze(project: LoadedProject, sync: Sync, show_values: bool) -> 
                 NULL AS resolution, column_name AS "column", reason, hint, run_id AS run{body}
             FROM {REJECTS}
             UNION ALL
-            SELECT key, kind, 'in_doubt', resolution, NULL, 'sent, and no answer came',
+            SELECT key, kind, 'in_doubt', resolution, NULL, 'sent, but no response received',
                 CASE WHEN resolution IS NULL THEN $hint END, run_id{body}
             FROM {IN_DOUBT}
             ORDER BY ALL""",
-            {"hint": f"look in Braze, then retl resolve {sync.name} --resend or --mark-accepted"},
+            {"hint": f"check in Braze, then run `retl resolve {sync.name}` with --resend or --mark-accepted"},
         )
         names = [column[0] for column in cursor.description or ()]
         return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
 
 
 def describe_state(project: LoadedProject, sync: Sync) -> dict[str, Any]:
-    """What is in a state, without any row of it."""
+    """What a state contains, without any row."""
     with state_of(project, sync) as state:
         runs = _number(state, f"SELECT count(*) FROM {RUNS}")
         columns = ", ".join(f"{name} {of}" for name, of in state.rows.columns().items() if name != ROW_NUMBER)
+        key = ["position among identical rows" if name == ROW_NUMBER else name for name in state.rows.key()]
         return {
             "sync": sync.name,
             "target": project.target_name,
             "rows_in_braze": state.rows.count_acknowledged(),
-            "primary_key": ", ".join("its number among equal rows" if n == ROW_NUMBER else n for n in state.rows.key()),
+            "primary_key": ", ".join(key),
             "columns": columns,
             "runs": runs,
             **_watermark(state),
@@ -119,13 +121,13 @@ def _watermark(state: State) -> dict[str, Any]:
     mark = watermark.read(state.connection)
     if mark is None:
         return {}
-    open_from = f", save rows from {mark.open_from} on that are not in Braze" if mark.open_from else ""
-    forgotten = f"; rows up to {mark.forgotten} were let go of" if mark.forgotten else ""
+    open_from = f", except rows from {mark.open_from} on that are not in Braze" if mark.open_from else ""
+    forgotten = f"; rows up to {mark.forgotten} were pruned" if mark.forgotten else ""
     return {"watermark": f"{mark.column} {mark.highest}{open_from}{forgotten}"}
 
 
 def acknowledged_row(project: LoadedProject, sync: Sync, key: str) -> Mapping[str, Any]:
-    """The acknowledged row of a key: values, when it was sent, by which run. Raises DataError if there is none."""
+    """The acknowledged row with a key: values, when and by which run it was sent. Raises DataError if there is none."""
     with state_of(project, sync) as state:
         columns = [*state.rows.columns(), SENT_AT, RUN_ID]
         text = key_text_of(state)
@@ -136,13 +138,13 @@ def acknowledged_row(project: LoadedProject, sync: Sync, key: str) -> Mapping[st
                 f"SELECT {shown} FROM {ACKNOWLEDGED} WHERE {text} = ? AND {SENT_AT} IS NOT NULL", [key]
             ).fetchone()
     if row is None:
-        hint = f"`retl state show {sync.name}` shows its primary key; several columns are written as a JSON array"
-        raise DataError(f'{sync.name}: no row with the key "{key}" was acknowledged', hint=hint)
+        hint = f"`retl state show {sync.name}` shows the primary key; write several columns as a JSON array"
+        raise DataError(f'{sync.name}: no acknowledged row with the key "{key}"', hint=hint)
     return dict(zip(columns, row, strict=True))
 
 
 def key_text_of(state: State) -> str | None:
-    """SQL for the key of an acknowledged row as people see it; None before the first run."""
+    """SQL for the primary key of an acknowledged row as shown to people; None before the first run."""
     key = state.rows.key()
     return key_text(key, identifier) if key else None
 

@@ -1,5 +1,6 @@
--- Names of format 3 for those of format 2; what has them already stays as it is. A status, a resolution and the keys of
--- `counts` are words of the JSON that commands print. A text inside `counts` has its quotes escaped: it is no key.
+-- Names of format 3 instead of those of format 2; rows that have them already stay as they are. A status, a resolution
+-- and the keys of `counts` appear in the JSON that commands print. A string in `counts` has its quotes escaped, so it is
+-- never mistaken for a key.
 UPDATE retl_state.main.runs
 SET counts = replace(
     replace(
@@ -9,7 +10,7 @@ SET counts = replace(
         ),
         '"remembered":', '"previously_rejected":'
     ),
-    -- A run that took the model as in Braze took nothing else; of any other these are doubts that were resolved.
+    -- A baseline counts nothing else; in any other run, these are rows in doubt that were resolved.
     '"adopted":', CASE status WHEN 'seeded' THEN '"baselined":' ELSE '"marked_accepted":' END
 )
 WHERE CAST(counts AS VARCHAR) LIKE '%"fates":%';

@@ -1,7 +1,7 @@
-"""The run that is open: its database beside the state, from the first change to the last answer.
+"""The open run: its database next to the state, from the first change to the last response.
 
-outbox.duckdb    run, changes, outbox, rules: with the journal it is all that a killed run leaves behind
-journal.jsonl    what was sent and answered
+outbox.duckdb    run, changes, outbox, rules; with the journal, it is all that a killed run leaves behind
+journal.jsonl    requests and responses
 """
 
 import json
@@ -21,14 +21,14 @@ from reverse_etl.state import watermark
 
 
 class OpenRun:
-    """A run in the folder of a sync."""
+    """The open run in the folder of a sync."""
 
     def __init__(self, connection: DuckDBPyConnection, folder: Path) -> None:
         self._connection = connection
         self.outbox_path, self.journal_path = folder / "outbox.duckdb", folder / "journal.jsonl"
 
     def begin(self, run_id: str, started_at: datetime, scheduled_time: datetime) -> None:
-        """Make room for a run's changes and outbox."""
+        """Create the database for the changes and the outbox of a run."""
         self.create()
         texts = ("run_id", "key", "watermark", "lookback", "retention")
         columns = ", ".join(f"{name} VARCHAR" for name in texts)
@@ -40,17 +40,17 @@ class OpenRun:
         )
 
     def create(self) -> None:
-        """An empty database for a run."""
+        """Create and attach an empty database for a run."""
         self.attach()
-        self._connection.execute("SET force_compression = 'uncompressed'")  # read once; to pack it costs a third more
+        self._connection.execute("SET force_compression = 'uncompressed'")  # read once; compressing takes 1/3 longer
 
     def attach(self) -> None:
         self._connection.execute(f"ATTACH {literal(str(self.outbox_path))} AS {RUN}")
 
     def write_outbox(self, layout: Layout, records: str, rules: Sequence[Rule]) -> None:
-        """Write down all records of the run, and what is to be done with each. After this nothing is decided anew.
+        """Store all records of the run, and what is to be done with each. After this, nothing more is decided.
 
-        `records` is a SELECT of them in the order in which they are sent, with the `action` of `plan/actions.py`.
+        `records` selects them in the order in which they are sent, with the `action` of `plan/actions.py`.
         """
         self._connection.execute(f"CREATE TABLE {OUTBOX} AS {records}")
         self._connection.execute(
@@ -67,26 +67,26 @@ class OpenRun:
         self.seal()
 
     def seal(self) -> None:
-        """The run is written down, as a killed process leaves it."""
+        """Write the run to its file completely, as a killed process would leave it."""
         self._connection.execute(f"CHECKPOINT {RUN}")
         self._connection.execute("RESET force_compression")
 
     def is_left(self) -> bool:
-        """Whether a killed process left a run here that may have been sent: without a journal it never was."""
+        """Whether a killed process left a run here that may have been sent: without a journal, it never was."""
         return self.outbox_path.exists() and self.journal_path.exists()
 
     def run_id(self) -> str:
         return str(self._connection.execute(f"SELECT run_id FROM {OPEN_RUN}").fetchall()[0][0])
 
     def scheduled_time(self) -> datetime:
-        """The moment that the run stands for."""
+        """The scheduled time of the run; of a manual run, its start."""
         (found,) = self._connection.execute(f"SELECT epoch_us(scheduled_time) FROM {OPEN_RUN}").fetchall()[0]
         return datetime.fromtimestamp(found / 1e6, UTC)
 
     def drop(self) -> None:
-        """Leave nothing of the run behind. The journal goes first: an outbox without one was never sent."""
+        """Delete the run. The journal is deleted first: an outbox without a journal was never sent."""
         self.journal_path.unlink(missing_ok=True)
-        with suppress(duckdb.IOException):  # it is detached all the same, and what it holds is to go
+        with suppress(duckdb.IOException):  # it is detached nevertheless, and its contents are deleted anyway
             self._connection.execute(f"DETACH DATABASE IF EXISTS {RUN}")
         for path in (self.outbox_path, self.outbox_path.with_name("outbox.duckdb.wal")):
             path.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""Opens the state of a sync, wherever its target keeps it, for one process on one machine at a time."""
+"""Opens the state of a sync, wherever its target stores it, for one process on one machine at a time."""
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -18,7 +18,7 @@ from reverse_etl.system.private_files import private_files
 
 
 def place_of(project: LoadedProject, sync: Sync) -> StatePlace:
-    """Where the target keeps the state of a sync."""
+    """Where the target stores the state of a sync."""
     url = project.state_url(sync)
     objects = ObjectStore(url, project.environ, project.ca_bundle) if url else None
     return StatePlace(project.state_folder(sync), sync.name, project.target_name, objects)
@@ -27,27 +27,27 @@ def place_of(project: LoadedProject, sync: Sync) -> StatePlace:
 def state_of(
     project: LoadedProject, sync: Sync, memory_limit: str | None = None, clock: Clock | None = None
 ) -> AbstractContextManager[State]:
-    """The state of a sync, wherever its target keeps it. See `open_state`."""
+    """The state of a sync, wherever its target stores it. See `open_state`."""
     refuse_left_behind(project, sync)
     return open_state(place_of(project, sync), memory_limit, clock)
 
 
 def refuse_left_behind(project: LoadedProject, sync: Sync) -> None:
-    """Raises StateError if the target's state was sent to another folder, and the old one was left behind."""
+    """Raises StateError if `state.path` of the target has changed, and the state is still in its previous location."""
     folder, before = project.state_folder(sync), project.target_folder / sync.name
     if folder == before or (folder / "state.duckdb").exists() or not (before / "state.duckdb").exists():
         return
-    what = f"there is no state in {folder}, and one in {before}, where it was before"
-    hint = f"move that folder there; or `mv` it away: then every row of {sync.name} goes out again"
+    what = f"there is no state in {folder}, but there is one in its previous location, {before}"
+    hint = f"move that folder to the new location; or move it elsewhere, and every row of {sync.name} is sent again"
     raise StateError(what, sync.where(), hint)
 
 
 @contextmanager
 def open_state(place: StatePlace, memory_limit: str | None = None, clock: Clock | None = None) -> Iterator[State]:
-    """The state of a sync, for this process alone. What a killed run left behind is committed first.
+    """The state of a sync, for this process alone; if machines share it, for this machine alone.
 
-    If machines share it, none of them works on it either. Raises BusyError if another process is running the sync,
-    StateError if the state cannot be used.
+    A killed run is recovered first. Raises BusyError if another process or machine is running the sync, StateError if
+    the state cannot be used.
     """
     clock = clock or Clock()
     with private_files():
@@ -73,5 +73,5 @@ def _make(place: StatePlace) -> None:
         place.folder.mkdir(parents=True, exist_ok=True)
         place.lock.touch()
     except OSError as error:
-        hint = "retl keeps there what it sent: make the folder writable for this user"
-        raise StateError(f"{place.folder} cannot be written: {error.strerror}", hint=hint) from error
+        hint = "make the folder writable for the current user: retl keeps its state there"
+        raise StateError(f"cannot write {place.folder}: {error.strerror}", hint=hint) from error

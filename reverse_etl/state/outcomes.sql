@@ -1,6 +1,6 @@
--- What the journal says of every record that was to be sent: accepted, rejected, in_doubt or unsent.
--- `may_have_arrived`: a request with it got no answer. It is in doubt only where sending it twice does harm,
--- and the sync does not say that it is to be sent again nevertheless (`resend`).
+-- The outcome of every record that was to be sent, according to the journal: accepted, rejected, in_doubt or unsent.
+-- `may_have_arrived`: a request with it got no clear response. It is in doubt only if it is not safe to send twice,
+-- unless the sync has it sent again nevertheless (`resend`).
 CREATE OR REPLACE TEMP TABLE retl_outcomes AS
 WITH requests AS (
     SELECT

@@ -1,4 +1,4 @@
-"""What a killed run left behind is committed before anything else is done: what was sent and answered counts."""
+"""Recovers a killed run before anything else is done: its requests and responses count."""
 
 from datetime import datetime
 
@@ -16,9 +16,9 @@ from reverse_etl.state.open_run import OpenRun
 def recover(
     connection: DuckDBPyConnection, run: OpenRun, copy: LocalOnly | SharedCopy, sync: str, now: datetime
 ) -> DeliveryCounts | None:
-    """Commit a killed run, if there is one, and drop it; what it turned out to have done.
+    """Commit a killed run, if there is one, and drop it; returns what it had done.
 
-    Raises StateError if its outbox cannot be read: then nothing is changed.
+    Raises StateError, and changes nothing, if its outbox cannot be read.
     """
     delivery = None
     if run.is_left():
@@ -28,12 +28,12 @@ def recover(
             run_id = run.run_id()
         except duckdb.Error as error:
             reason = str(error).splitlines()[0]
-            what = f"{run.outbox_path} is damaged, and with it what the killed run sent: {reason}"
-            hint = f"restore it, or `retl state reset {sync}`: all is moved aside, and all rows go out again"
+            what = f"{run.outbox_path} is damaged, and with it the record of what the killed run sent: {reason}"
+            hint = f"restore it, or run `retl state reset {sync}`: the old files are kept, and every row is sent again"
             raise StateError(what, hint=hint) from error
         if not connection.execute(f"SELECT 1 FROM {RUNS} WHERE run_id = ?", [run_id]).fetchall():
             copy.will_change()
             delivery = commit_run(connection, run.journal_path, Ending("killed", None, {}, now))
     copy.recovered(connection)
-    run.drop()  # without a journal it was killed while planning; committed already, only the cleaning was missed
+    run.drop()  # without a journal it was killed while planning; if already committed, only this was missing
     return delivery

@@ -1,14 +1,14 @@
-"""What is remembered of a sync, in a folder of its own.
+"""The state of a sync, in a folder of its own.
 
     .retl/<target>/<sync>/          (or <state.path>/<target>/<sync>/)
       state.duckdb     state (acknowledged rows), rejects, in_doubt, runs, meta
-      outbox.duckdb    this run's changes and outbox; with the journal it is all that a killed run leaves behind
-      journal.jsonl    what was sent and answered
+      outbox.duckdb    changes and outbox of this run; with the journal, it is all that a killed run leaves behind
+      journal.jsonl    requests and responses
       lock             which process is running the sync
 
 A run begins with an empty outbox, fills it, sends it, and ends when its journal is committed (`commit.py`). A run that
 was killed is committed when the state is opened again (`recovery.py`); committing a run twice changes nothing. If the
-state lies in an object store, these files are a copy of it, and `shared_state/` brings them there and back.
+state is in an object store, these files are a copy of it, and `shared_state/` uploads and downloads them.
 """
 
 from collections.abc import Callable, Iterator
@@ -36,10 +36,10 @@ LOOKERS_ARE_GONE_S = 2.0
 
 
 class State:
-    """An open state: `rows` that were acknowledged, the `run` that is open, and the `copy` that other machines see.
+    """An open state: the acknowledged `rows`, the open `run`, and the `copy` that other machines see.
 
-    `connection` is the workbench, to which both are attached. `recovered` is what a killed run turned out to have done,
-    if there was one; `dead_owner` the process that held the lock and ended without releasing it.
+    `connection` is the workbench, to which both are attached. `recovered` is what was recovered of a killed run, if
+    there was one; `dead_owner` is the process that held the lock and ended without releasing it.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class State:
             raise
 
     def write_outbox(self, layout: Layout, records: str, intent: Intent = Intent.SEND) -> None:
-        """Write down all records of the open run, of which `records` is a SELECT, with what is to be done with each."""
+        """Store all records of the open run, selected by `records`, with what is to be done with each."""
         has_doubts, has_rejects = self._holds(IN_DOUBT), self._holds(f"{REJECTS} WHERE rejected_by = 'braze'")
         action = action_sql(layout, intent, has_doubts, has_rejects)
         self.run.write_outbox(
@@ -72,13 +72,13 @@ class State:
         return self.copy.journal(self.run.journal_path, self.run.run_id(), self.run.outbox_path)
 
     def while_held(self, stop: Callable[[str, str], None]) -> AbstractContextManager[None]:
-        """While this is entered, `stop` is called, with the reason and a hint, if another machine may take over."""
+        """Inside the block, `stop` is called, with a reason and a hint, as soon as another machine may take over."""
         return self.copy.stopping(stop)
 
     def finish(self, ending: Ending, moves_state: bool = True) -> DeliveryCounts:
-        """Commit the open run and leave nothing else of it. See `commit_run`.
+        """Commit the open run and drop it. See `commit_run`.
 
-        Raises StateError if the state is shared and the store cannot be told: then the run stays written down here.
+        Raises StateError if the state is shared and cannot be uploaded: then the run is recorded on this machine only.
         """
         before = self.copy.contents(self.connection)
         self.copy.will_change()
@@ -91,14 +91,14 @@ class State:
     def changing(self, keep_before: bool = True) -> Iterator[None]:
         """Change the state inside the block, outside a run; machines that share it see the change when the block ends.
 
-        `keep_before` false: nothing of the state before stays where they look.
+        With `keep_before` false, the previous state is not kept where they can see it.
         """
         self.copy.will_change()
         yield
         self.copy.changed(self.connection, keep_before)
 
     def rewrite(self) -> None:
-        """Write the state file anew, so that nothing which was deleted is left in its bytes."""
+        """Rewrite the state file, so that its bytes no longer contain deleted rows."""
         fresh = self.place.folder / "state.next.duckdb"
         fresh.unlink(missing_ok=True)
         self.connection.execute(f"ATTACH {literal(str(fresh))} AS retl_next")
@@ -109,7 +109,7 @@ class State:
         self._attach()
 
     def _attach(self) -> None:
-        """The lock is ours, so who has the file open only looks into it (`retl run-due`), and is gone in a moment."""
+        """This process holds the lock, so another one only reads the file (`retl run-due`), and soon closes it."""
         attempt = partial(attach, self.connection, self.place.state, self.place.sync, self.place.target)
         when_free(attempt, LOOKERS_ARE_GONE_S, Clock(), lambda _: None)
 

@@ -1,4 +1,4 @@
--- What a sync remembers beside the acknowledged rows (table `state`, made when the first rows are).
+-- The state of a sync, except the acknowledged rows (table `state`, created with the first rows).
 CREATE TABLE retl_state.main.meta (key VARCHAR PRIMARY KEY, value VARCHAR NOT NULL);
 CREATE TABLE retl_state.main.runs (
     run_id VARCHAR NOT NULL,
@@ -12,7 +12,7 @@ CREATE TABLE retl_state.main.runs (
 CREATE TABLE retl_state.main.rejects (
     key VARCHAR NOT NULL,
     kind VARCHAR NOT NULL,
-    rejected_by VARCHAR NOT NULL, -- retl: before sending; braze: in its answer
+    rejected_by VARCHAR NOT NULL, -- retl: before sending; braze: in its response
     column_name VARCHAR,
     reason VARCHAR NOT NULL,
     hint VARCHAR,
@@ -27,5 +27,5 @@ CREATE TABLE retl_state.main.in_doubt (
     body VARCHAR NOT NULL,
     sent_at TIMESTAMPTZ NOT NULL,
     run_id VARCHAR NOT NULL,
-    resolution VARCHAR -- NULL: nobody decided; resend; mark_accepted: take it as sent
+    resolution VARCHAR -- NULL: not decided; resend; mark_accepted: record it as accepted
 );

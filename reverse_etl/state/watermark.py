@@ -1,11 +1,11 @@
-"""How far an incremental sync has come: what it reads next, and which rows it may let go of.
+"""How far an incremental sync has been read: where it reads next, and which rows may be pruned.
 
     highest      the largest cursor that was read, no later than the run that read it
-    open_from    the smallest cursor of a row that is not acknowledged; nothing, if there is none
-    forgotten    rows up to here may have left the state (`retention`), so an unknown one is not new
+    open_from    the smallest cursor of a row that is not acknowledged; none if all are
+    forgotten    rows up to here may have been pruned (`retention`), so an unknown row is not new
 
-The next run reads from the smaller of `highest` less `lookback`, and `open_from`. So the watermark never passes a row
-that was not acknowledged.
+The next run reads from the smaller of (`highest` minus `lookback`) and `open_from`. So the watermark never passes a
+row that was not acknowledged.
 """
 
 import json
@@ -25,7 +25,7 @@ _META = f"{META}"
 
 @dataclass(frozen=True)
 class Watermark:
-    """Values are texts that cast to `type`, the cursor column's type in DuckDB: HUGEINT for any whole number."""
+    """Values are strings that cast to `type`, the DuckDB type of the cursor column: HUGEINT for any integer."""
 
     column: str
     type: str
@@ -45,7 +45,7 @@ def read(connection: DuckDBPyConnection) -> Watermark | None:
 
 
 def start(connection: DuckDBPyConnection, mark: Watermark, lookback: str) -> str | None:
-    """The smallest cursor that the next run reads, as text; None if it reads everything."""
+    """The smallest cursor that the next run reads, as a string; None if it reads everything."""
     if mark.highest is None:
         return mark.open_from
     back = lookback if mark.is_number else f"INTERVAL {literal(lookback)}"
@@ -55,7 +55,7 @@ def start(connection: DuckDBPyConnection, mark: Watermark, lookback: str) -> str
 
 
 def cursor_sql(connection: DuckDBPyConnection, mark: Watermark, start: str) -> str:
-    """What `cursor()` stands for: just below `start`, so that `>` and `>=` both read the rows that are equal to it."""
+    """The SQL that `cursor()` renders: just below `start`, so that `>` and `>=` both read rows equal to it."""
     of = {"HUGEINT": "HUGEINT", "DATE": "DATE", "TIMESTAMP WITH TIME ZONE": "TIMESTAMPTZ"}.get(mark.type, "TIMESTAMP")
     step = {"HUGEINT": "1", "DATE": "1"}.get(of, "INTERVAL 1 MICROSECOND")
     below = _text(connection, f"SELECT CAST(CAST({literal(start)} AS {of}) - {step} AS VARCHAR)")
@@ -65,14 +65,14 @@ def cursor_sql(connection: DuckDBPyConnection, mark: Watermark, start: str) -> s
 
 
 def begin(connection: DuckDBPyConnection, incremental: Incremental, of: SqlType) -> None:
-    """Write into the run what the fold needs to move the watermark; its changes are there.
+    """Store in the run what the commit needs to move the watermark. The changes of the run exist already.
 
-    A row that is no change was read before: the state's watermark knows it.
+    A row without a change was read before: the watermark of the state covers it.
     """
     mark = Watermark(incremental.cursor, "HUGEINT" if of.family in INTEGERS else of.text)
     value = identifier(f"new.{mark.column}")
     if not mark.is_number:
-        # A date far in the future, as bad data has it, must not carry the watermark past all that is to come.
+        # A date far in the future, from bad data, must not move the watermark past all rows to come.
         value = f"least({value}, (SELECT CAST(started_at AS {mark.type}) FROM {RUN}.main.run))"
     mark = replace(mark, highest=_text(connection, f"SELECT CAST(max({value}) AS VARCHAR) FROM {CHANGES}"))
     values = [json.dumps(asdict(mark)), incremental.lookback, incremental.retention]
@@ -80,9 +80,9 @@ def begin(connection: DuckDBPyConnection, incremental: Incremental, of: SqlType)
 
 
 def move(connection: DuckDBPyConnection, outcomes: str, now: datetime) -> None:
-    """Move the watermark of the state to where the run has come, and let go of rows that are safely behind it.
+    """Move the watermark of the state as far as the run has read, and prune rows that are safely behind it.
 
-    `outcomes` is the outbox with what became of each record.
+    `outcomes` is the outbox with the outcome of every record.
     """
     text, lookback, retention = connection.execute(f"SELECT watermark, lookback, retention FROM {OPEN_RUN}").fetchall()[
         0
@@ -100,15 +100,15 @@ def move(connection: DuckDBPyConnection, outcomes: str, now: datetime) -> None:
         highest = _extreme(connection, mark.type, "greatest", mark.highest, before.highest)
         mark = replace(mark, highest=highest, forgotten=before.forgotten)
     if retention:
-        mark = replace(mark, forgotten=_let_go(connection, mark, start(connection, mark, lookback), retention, now))
+        mark = replace(mark, forgotten=_prune(connection, mark, start(connection, mark, lookback), retention, now))
     values = ["watermark", json.dumps(asdict(mark))]
     connection.execute(f"INSERT OR REPLACE INTO {_META} VALUES (?, ?)", values)
 
 
-def _let_go(
+def _prune(
     connection: DuckDBPyConnection, mark: Watermark, start: str | None, retention: str, now: datetime
 ) -> str | None:
-    """Delete rows that were sent longer than `retention` ago and lie before `start`; the last cursor that ever went."""
+    """Delete rows that were sent longer than `retention` ago and are before `start`; the last cursor ever pruned."""
     if start is None:
         return mark.forgotten
     column, values = identifier(mark.column), {"now": now}

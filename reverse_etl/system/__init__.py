@@ -1,7 +1,7 @@
-"""The machine under a run.
+"""The machine that a run uses.
 
-clock.py           the clock of a run; waiting until another process releases a lock
-signals.py         a signal that ends a statement
-private_files.py   files for their owner only
-file_lock.py       one process at a time
+clock.py           the clock of a run; waiting for a lock
+signals.py         a signal interrupts a statement of DuckDB
+private_files.py   files that only their owner can read
+file_lock.py       one process at a time per target and sync
 """

@@ -1,4 +1,4 @@
-"""Time: the clock of a run, and waiting until another process lets go. Tests bring a clock that does not wait."""
+"""The clock of a run, and waiting until another process releases a lock. Tests bring a clock that does not wait."""
 
 import threading
 import time
@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 
 class Clock:
-    """Time that only goes forward, in seconds, and the time of day, which machines share."""
+    """Monotonic time in seconds, for intervals, and UTC, which machines share."""
 
     def now_s(self) -> float:
         return time.monotonic()
@@ -22,14 +22,14 @@ class Clock:
         return datetime.now(UTC)
 
     def wait(self, wait_s: float, stop: threading.Event) -> None:
-        """Wait so long, or until `stop` is set."""
+        """Wait `wait_s` seconds, or until `stop` is set."""
         stop.wait(wait_s)
 
 
 def when_free(attempt: Callable[[], T], wait_s: float, clock: Clock, say: Callable[[str], None]) -> T:
-    """What `attempt` returns, tried again while it raises BusyError, for `wait_s` seconds at most.
+    """The result of `attempt`, which is retried while it raises BusyError, for at most `wait_s` seconds.
 
-    `say` is told once what is waited for. Raises the last BusyError when the time is up.
+    `say` is called once, with what it waits for. Raises the last BusyError when the time is up.
     """
     until_s, has_said = clock.now_s() + wait_s, False
     while True:

@@ -1,4 +1,4 @@
-"""One at a time: a lock for each target and sync, held by the process and gone with it."""
+"""A lock per target and sync: held by one process, and released when that process ends, however it ends."""
 
 import fcntl
 import json
@@ -10,19 +10,20 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from reverse_etl.errors import AtWorkError, StateError
+from reverse_etl.words import moment
 
 
 @contextmanager
 def locked_by_us(path: Path, sync: str, target: str) -> Iterator[str | None]:
-    """Hold the lock at `path`; yields the process that ended without letting go of it, if one did.
+    """Hold the lock at `path`; yields the process that ended without releasing it, if there is one.
 
-    Raises AtWorkError, which names the process that holds it, if another one does.
+    Raises AtWorkError, which identifies the other process, if the lock is held.
     """
     try:
         lock_file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     except OSError as error:
-        what, hint = f"{path} cannot be written: {error.strerror}", "make it writable for this user"
-        raise StateError(what, hint=hint) from error
+        hint = "make it writable for the current user"
+        raise StateError(f"cannot write {path}: {error.strerror}", hint=hint) from error
     try:
         try:
             fcntl.flock(lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -40,7 +41,7 @@ def locked_by_us(path: Path, sync: str, target: str) -> Iterator[str | None]:
 
 
 def at_work(path: Path, sync: str, target: str) -> AtWorkError | None:
-    """What `locked_by_us` would raise now; None if nobody holds the lock. Holds nothing itself afterwards."""
+    """What `locked_by_us` would raise now; None if the lock is free. Does not keep the lock."""
     try:
         lock_file = os.open(path, os.O_RDONLY)
     except OSError:
@@ -55,21 +56,21 @@ def at_work(path: Path, sync: str, target: str) -> AtWorkError | None:
 
 
 def _at_work(lock_file: int, sync: str, target: str) -> AtWorkError:
-    what, holder = f'sync "{sync}" on target "{target}" is at work already', _holder(lock_file)
-    return AtWorkError(f"{what}: {holder}" if holder else what, hint="--wait SECONDS waits for it")
+    what, holder = f'sync "{sync}" on target "{target}" is already running', _holder(lock_file)
+    return AtWorkError(f"{what}: {holder}" if holder else what, hint="to wait for it, pass --wait SECONDS")
 
 
 def _write(lock_file: int, text: str) -> None:
-    """Only people read it: the lock holds without, so a full disk is no reason to stop."""
+    """For people only: the lock works without it, so a full disk is no reason to stop."""
     with suppress(OSError):
         os.ftruncate(lock_file, 0)
         os.pwrite(lock_file, text.encode(), 0)
 
 
 def _holder(lock_file: int) -> str | None:
-    """Who wrote itself into the file; None if nobody did, or has not yet."""
+    """The process that the file identifies; None if there is none, or none yet."""
     try:
         holder = json.loads(os.pread(lock_file, 1000, 0))
-        return f"process {holder['pid']} on {holder['host']}, since {holder['since']}"
+        return f"process {holder['pid']} on {holder['host']}, since {moment(datetime.fromisoformat(holder['since']))}"
     except (ValueError, KeyError, TypeError):
         return None

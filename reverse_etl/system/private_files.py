@@ -1,4 +1,4 @@
-"""Files that hold personal data are for their owner only, whoever writes them: DuckDB asks for no mode of its own."""
+"""Files with personal data that only their owner can read, whoever writes them: DuckDB sets no file mode itself."""
 
 import os
 import threading
@@ -12,9 +12,9 @@ _mask_before = 0
 
 @contextmanager
 def private_files() -> Iterator[None]:
-    """Files made inside are readable by this user only.
+    """Files created inside the block are readable by their owner only.
 
-    The mask belongs to the process: of several threads the first one in sets it, and the last one out puts it back.
+    The umask belongs to the process: of several threads, the first to enter sets it, and the last to leave restores it.
     """
     global _inside, _mask_before
     with _lock:

@@ -1,7 +1,7 @@
-"""Signals, while DuckDB is at work: Ctrl-C ends a statement at once.
+"""Signals while DuckDB is running: Ctrl-C interrupts a statement at once.
 
-By itself DuckDB looks for signals between tasks, and one task of a join may take minutes. It ends the statement then,
-and swallows what the handler has raised.
+DuckDB itself checks for signals between tasks only, and one task of a join may take minutes. When it then ends the
+statement, it swallows what the signal handler raised.
 """
 
 import os
@@ -18,13 +18,13 @@ _NOBODY = -1  # what `signal.set_wakeup_fd` calls it
 
 
 def is_swallowed(error: RuntimeError) -> bool:
-    """Whether DuckDB raised this in the place of what a signal handler has raised."""
+    """Whether DuckDB raised this instead of what a signal handler raised."""
     return str(error) == "Query interrupted"
 
 
 @contextmanager
 def interruptible(connection: DuckDBPyConnection) -> Iterator[None]:
-    """Inside the block, a signal with a handler ends the statement that runs. Only the main thread takes signals."""
+    """Inside the block, a signal interrupts the running statement. Only the main thread receives signals."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

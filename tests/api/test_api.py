@@ -170,7 +170,7 @@ def test_it_is_quiet_and_a_logger_hears_what_goes_on(shop: Shop, caplog: pytest.
     assert capfd.readouterr() == ("", "")
     lines = [(record.levelname, record.getMessage()) for record in caplog.records]
     assert lines[:3] == [
-        ("INFO", "people: running the model, looking for what has changed"),
+        ("INFO", "people: running the model and computing changes"),
         ("INFO", "people: 1 row in the model: 1 added, 0 changed, 0 removed, 0 unchanged"),
         ("INFO", str(result)),
     ]
@@ -182,7 +182,7 @@ def test_listener_hears_it_in_place_of_the_logger(shop: Shop):
     shop.sync("first", ROWS.format(rows=1)).sync("second", ROWS.format(rows=1), after=["first"])
     listener = Silent()
     project(shop, listener=listener).sync_all()
-    assert listener.notices == ["second: first sent requests a moment ago: Braze may need minutes to see their effect"]
+    assert listener.notices == ["second: first has just sent requests: Braze may take minutes to apply them"]
 
 
 def test_syncs_run_in_threads_at_the_same_time(shop: Shop):
@@ -220,7 +220,7 @@ def test_one_sync_twice_at_once_runs_once(shop: Shop):
     second: list[SyncResult] = []
     assert project(shop, listener=Second()).sync("people").is_success
     assert [(result.status, result.exit_code) for result in second] == [("failed", 1)]
-    assert 'sync "people" on target "test" is at work already' in second[0].errors[0].message
+    assert 'sync "people" on target "test" is already running' in second[0].errors[0].message
 
 
 _FORKED = """
@@ -274,7 +274,7 @@ def test_task_that_is_ended_by_an_exception_starts_no_more_requests_and_loses_no
         assert process.wait() == 7
     result = shop.run()
     assert shop.listener.notices == [
-        "people: the last run was killed; of what it sent, 375 rows were accepted, 0 rejected; 625 go out now"
+        "people: recovered the last run, which was killed: 375 rows accepted, 0 rejected, 625 still to be sent"
     ]
     assert (result.status, len(list(shop.braze.profiles()))) == ("success", 1000)
 

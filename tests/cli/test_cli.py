@@ -22,7 +22,10 @@ def steady(text: str) -> str:
 
 def test_init_writes_a_project_that_works(retl: Retl, tmp_path: Path):
     first = retl("init")
-    assert (first.code, first.err.splitlines()[-1]) == (0, "next: retl seed, then retl plan, then retl sync --all")
+    assert (first.code, first.err.splitlines()[-1]) == (
+        0,
+        "next: run `retl seed`, then `retl plan`, then `retl sync --all`",
+    )
     assert retl("seed").out == "raw_customers: 3 rows\nraw_orders: 3 rows\n"
     assert retl("plan").code == 0
     synced = retl("sync", "--all")
@@ -102,7 +105,7 @@ def test_wrong_api_key(retl: Retl, shop: Shop):
         "it: Braze returned 401: Invalid API key: ***\n"
         "  hint: Braze does not recognize this API key: check api_key, and that endpoint is the REST endpoint of its workspace\n"
     )
-    assert steady(outcome.out) == "it: failed, 0 of 1 row accepted in 1 request; 1 not sent (0.0 s)\n"
+    assert steady(outcome.out) == "it: failed, 0 of 1 row accepted in 1 request; 1 still to be sent (0.0 s)\n"
     assert "not-the-key" not in outcome.out + outcome.err
 
 
@@ -129,9 +132,9 @@ def test_endpoint_down(retl: Retl, shop: Shop, monkeypatch: pytest.MonkeyPatch):
         outcome = retl("sync", "it", folder=shop.folder)
     assert (outcome.code, outcome.err.splitlines()[-1]) == (
         1,
-        f"it: cannot reach http://127.0.0.1:{port}: Connection refused; tried 6 times in 0 s",
+        f"it: cannot reach http://127.0.0.1:{port}: Connection refused; gave up after 6 attempts in 0 s",
     )
-    assert steady(outcome.out) == "it: failed, 0 of 1 row accepted in 0 requests; 1 not sent (0.0 s)\n"
+    assert steady(outcome.out) == "it: failed, 0 of 1 row accepted in 0 requests; 1 still to be sent (0.0 s)\n"
 
 
 def test_duplicate_key(retl: Retl, starter: Path):
@@ -154,8 +157,8 @@ def test_bad_json_in_a_pre_formatted_field(retl: Retl, starter: Path):
     assert steady(outcome.out) == "users_track: blocked, 0 requests; 1 invalid (0.0 s)\n"
     assert outcome.err == (
         "users_track: 3 rows in the model: 3 added, 0 changed, 0 removed, 0 unchanged\n"
-        "syncs.yml:17:5: users_track: 1 of 3 rows are invalid, so nothing was sent\n"
-        "  hint: `retl rejects users_track` lists them all; skip_on_invalid_records: true sends the others\n"
+        "syncs.yml:17:5: users_track: 1 of 3 rows is invalid, so nothing was sent\n"
+        "  hint: list them with `retl rejects users_track`; to send the others, set skip_on_invalid_records: true\n"
         "  key  column       reason             hint\n"
         "  c-3  preferences  is not valid JSON  find it with json_valid(preferences)\n"
     )
@@ -184,8 +187,8 @@ def test_folder_that_cannot_be_written(retl: Retl, starter: Path):
     outcome = retl("sync", "users_track")
     assert (outcome.code, outcome.err) == (
         1,
-        ".retl/sandbox/users_track cannot be written: Not a directory\n"
-        "  hint: retl keeps there what it sent: make the folder writable for this user\n",
+        "cannot write .retl/sandbox/users_track: Not a directory\n"
+        "  hint: make the folder writable for the current user: retl keeps its state there\n",
     )
 
 
@@ -258,7 +261,7 @@ def test_syncs_are_selected_by_name_tag_and_glob(retl: Retl, starter: Path, argu
             ["--select", "tga:hourly"],
             'unknown selector "tga:hourly"\n  hint: use a name, a glob, or a method: tag:, mode:, model:, path:, state:\n',
         ),
-        ([], "no sync is named\n  hint: name some of users_track, orders, newsletter, or pass --all\n"),
+        ([], "no syncs specified\n  hint: name one or more of users_track, orders, newsletter, or pass --all\n"),
         (
             ["orders", "--skip-guard", "max_remved"],
             '--skip-guard: unknown guard "max_remved"\n  hint: did you mean "max_removed"?\n',
@@ -267,7 +270,10 @@ def test_syncs_are_selected_by_name_tag_and_glob(retl: Retl, starter: Path, argu
             ["orders", "--skip-guard", "empty_snapshot"],
             '--skip-guard: unknown guard "empty_snapshot"\n  hint: did you mean "empty_model"?\n',
         ),
-        (["orders", "--vars", "[1]"], "--vars is not a mapping\n  hint: write --vars '{country: KR}'\n"),
+        (
+            ["orders", "--vars", "[1]"],
+            "--vars is not a mapping\n  hint: pass a YAML mapping: `--vars '{country: KR}'`\n",
+        ),
         (["orders", "--target", "prd"], 'syncs.yml: unknown target "prd"\n  hint: did you mean "prod"?\n'),
     ],
 )
@@ -291,7 +297,7 @@ def test_sync_is_skipped_when_the_one_before_it_failed(retl: Retl, starter: Path
         "orders: skipped",
         "newsletter: success",
     ]
-    assert "orders: skipped: it comes after users_track" in outcome.err
+    assert "orders: skipped: its predecessors have not succeeded: users_track" in outcome.err
 
 
 def test_fail_fast_runs_no_more_syncs(retl: Retl, starter: Path):
@@ -308,7 +314,7 @@ def test_fail_fast_runs_no_more_syncs(retl: Retl, starter: Path):
 def test_dependent_calls_in_quick_succession_are_pointed_out(retl: Retl, starter: Path):
     edit(starter / "syncs.yml", "    model: orders\n", "    model: orders\n    after: users_track\n")
     outcome = retl("sync", "users_track", "orders")
-    assert "orders: users_track sent requests a moment ago: Braze may need minutes to see their effect" in outcome.err
+    assert "orders: users_track has just sent requests: Braze may take minutes to apply them" in outcome.err
 
 
 # --- plan ------------------------------------------------------------------------------------------------------------
@@ -334,7 +340,7 @@ def test_plan_shows_what_would_be_sent_and_sends_nothing(retl: Retl, starter: Pa
         "      first_name: Ben -> NULL\n"
         "      tier: basic -> gold\n"
         "  2 records, 190 bytes: 1 request to /users/track\n"
-        "  writes 6 attributes: 6 data points on contracts that count them\n",
+        "  writes 6 attributes: 6 data points on contracts billed by data points\n",
     )
     masked = retl("plan", "users_track")
     assert "zoe@example.com" not in masked.out
@@ -355,7 +361,7 @@ def test_plan_of_invalid_rows_exits_1(retl: Retl, starter: Path):
     assert "  3 rows invalid\n  key  column  reason                         hint\n" in outcome.out
     assert "syncs.yml:17:5: users_track: 3 of 3 rows are invalid" in outcome.err
     assert (
-        retl("rejects", "users_track").err == "users_track: no row is rejected or in doubt\n"
+        retl("rejects", "users_track").err == "users_track: no invalid, rejected or in-doubt rows\n"
     )  # a plan leaves no trace
 
 
@@ -364,8 +370,8 @@ def test_full_refresh_asks_and_says_what_it_costs(retl: Retl, starter: Path):
     outcome = retl("sync", "orders", "--full-refresh")
     assert (outcome.code, outcome.err) == (
         2,
-        "every row of orders goes out again, changed or not; Braze counts each event or purchase of orders a second time\n"
-        "  hint: pass --yes if that is meant\n",
+        "every row of orders will be sent again, changed or not; Braze will count each event or purchase of orders again\n"
+        "  hint: to confirm, pass --yes\n",
     )
     assert "3 of 3 rows accepted" in retl("sync", "orders", "--full-refresh", "--yes").out
 
@@ -414,9 +420,9 @@ def test_debug_finds_everything_in_order(retl: Retl, starter: Path):
         [
             "ok    project: 3 syncs for target sandbox",
             "ok    warehouse: warehouse.duckdb",
-            "ok    model of users_track: 8 columns, key: external_id",
-            "ok    model of orders: 6 columns, key: order_id",
-            "ok    model of newsletter: 3 columns, key: email, subscription_group_id",
+            "ok    model of users_track: 8 columns, primary key: external_id",
+            "ok    model of orders: 6 columns, primary key: order_id",
+            "ok    model of newsletter: 3 columns, primary key: email, subscription_group_id",
             "ok    destination: the sandbox",
             "ok    /users/track, permission users.track",
             "ok    /v2/subscription/status/set, permission subscription.status.set",
@@ -445,7 +451,7 @@ def test_status_shows_how_each_sync_stands(retl: Retl, starter: Path):
     lines = retl("status").out.splitlines()
     assert lines[0].split() == ["sync", "last", "run", "finished", "in", "Braze", "rejected", "in", "doubt"]
     assert lines[1].split() == ["users_track", "never", "0", "0", "0"]
-    assert re.fullmatch(r"  orders +success +\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC +3 +0 +0", lines[2])
+    assert re.fullmatch(r"  orders +success +\d{4}-\d\d-\d\d \d\d:\d\d UTC +3 +0 +0", lines[2])
     found = json.loads(retl("status", "orders", "--output", "json").out)
     assert (found[0]["last_run"], found[0]["rows"]) == ("success", 3)
 
@@ -460,7 +466,7 @@ def test_state_shows_one_acknowledged_row(retl: Retl, starter: Path):
     outcome = retl("state", "show", "users_track", "--key", "c-7")
     assert (outcome.code, outcome.err.splitlines()[0]) == (
         1,
-        'users_track: no row with the key "c-7" was acknowledged',
+        'users_track: no acknowledged row with the key "c-7"',
     )
 
 
@@ -469,7 +475,7 @@ def test_state_reset_asks_keeps_the_old_one_and_sends_all_again(retl: Retl, star
     asked = retl("state", "reset", "users_track")
     assert (asked.code, asked.err.splitlines()[0]) == (
         2,
-        "every row of users_track goes out again, changed or not",
+        "every row of users_track will be sent again, changed or not",
     )
     done = retl("state", "reset", "users_track", "--yes")
     assert done.code == 0
@@ -612,7 +618,7 @@ def test_plan_says_how_long_the_rate_limit_lets_it_take(shop: Shop, retl: Retl):
     shop.sync("it", "SELECT 'u' || i AS external_id, i AS n FROM range(750) r(i)")
     assert retl("plan", "it", folder=shop.folder).out.endswith(
         "  750 records, 22,280 bytes: 10 requests to /users/track, 50.0 s at the rate limit\n"
-        "  writes 750 attributes: 750 data points on contracts that count them\n"
+        "  writes 750 attributes: 750 data points on contracts billed by data points\n"
     )
 
 

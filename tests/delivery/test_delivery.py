@@ -110,7 +110,7 @@ def test_nobody_at_the_address_is_said_after_some_tries(shop: Shop):
         result = attributes(shop).run(policy=RetryPolicy(tries=4))
     assert (result.status, result.exit_code, result.delivery.requests, result.delivery.unsent) == ("failed", 1, 0, 10)
     assert result.errors[0].message.startswith(
-        f"it: cannot reach http://127.0.0.1:{port}: Connection refused; tried 4 times in "
+        f"it: cannot reach http://127.0.0.1:{port}: Connection refused; gave up after 4 attempts in "
     )
     assert len(shop.clock.waits) == 3
     shop.destination = {}
@@ -184,7 +184,7 @@ def test_braze_that_refuses_everything_row_by_row_is_not_asked_on(shop: Shop):
     shop.braze.add_fault(Fault("status", status=400, body='{"message":"no"}', times=None))
     result = attributes(shop, rows=10_000).run()
     assert result.status == "failed"
-    assert "refused 75 rows one by one and took none in between" in result.errors[0].message
+    assert "Braze rejected 75 rows in a row, one by one" in result.errors[0].message
     assert len(shop.braze.requests()) < 800
     assert result.delivery.rejected + result.delivery.unsent == 10_000
 
@@ -404,4 +404,4 @@ def test_row_that_was_never_acknowledged_is_not_counted_as_in_braze(shop: Shop, 
     shop.sync("it", MANY.format(rows=10))
     lose_answers(shop)
     assert retl("status", folder=shop.folder).out.splitlines()[1].split()[-3:] == ["0", "0", "0"]
-    assert "no row with the key" in retl("state", "show", "it", "--key", "u1", folder=shop.folder).err
+    assert "no acknowledged row with the key" in retl("state", "show", "it", "--key", "u1", folder=shop.folder).err

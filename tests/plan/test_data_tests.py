@@ -288,7 +288,7 @@ def test_saved_plan_was_tested_when_it_was_made(retl: Retl, members: Path, shop:
 
 def test_command_runs_data_tests_if_it_is_told_to(retl: Retl, members: Path, shop: Shop):
     outcome = retl("test", folder=members)
-    nothing = 'nothing to test: write "unit_tests" in syncs.yml, or pass --data for data tests\n'
+    nothing = 'nothing to test: add "unit_tests" to syncs.yml, or run data tests with --data\n'
     assert (outcome.code, outcome.out, outcome.err) == (0, "", nothing)
     outcome = retl("test", "--data", folder=members)
     assert outcome.code == 1

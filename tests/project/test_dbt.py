@@ -644,7 +644,7 @@ def test_every_sync_that_reads_of_dbt_has_an_exposure_and_no_other(beside: Path,
     assert (outcome.code, yaml.safe_load(outcome.out), outcome.err) == (
         0,
         {"version": 2, "exposures": []},
-        "no sync reads anything of the dbt project\n",
+        "no sync reads from the dbt project\n",
     )
 
 
@@ -655,7 +655,7 @@ def test_exposures_go_to_a_file(beside: Path, retl: Retl):
     outcome = retl("exposures", "--out", "nowhere/retl.yml", folder=beside)
     assert (outcome.code, outcome.err) == (
         2,
-        "nowhere/retl.yml cannot be written: No such file or directory\n  hint: --out names a file to write\n",
+        "cannot write nowhere/retl.yml: No such file or directory\n  hint: pass --out a file that can be written\n",
     )
 
 

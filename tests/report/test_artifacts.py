@@ -113,7 +113,7 @@ def test_folder_that_takes_no_manifest_keeps_no_command_from_its_work(retl: Retl
     (starter / "target").write_text("a file")
     done = retl("ls")
     assert (done.code, len(done.out.splitlines())) == (0, 4)
-    assert "target/manifest.json cannot be written: File exists" in done.err
+    assert "cannot write target/manifest.json: File exists" in done.err
 
 
 # --- state: ----------------------------------------------------------------------------------------------------------
@@ -136,7 +136,7 @@ def listed(done: Any) -> list[str]:
 
 def test_nothing_is_modified_in_an_unchanged_project(retl: Retl, main: Path):
     done = retl("ls", "--select", "state:modified", "--state", str(main))
-    assert (done.code, listed(done), done.err) == (0, [], "nothing to do: no sync is selected\n")
+    assert (done.code, listed(done), done.err) == (0, [], "nothing to do: no syncs selected\n")
 
 
 def test_model_that_a_model_refs_modifies_its_syncs(retl: Retl, starter: Path, main: Path):
@@ -188,9 +188,9 @@ def test_plan_and_sync_take_state_too(retl: Retl, starter: Path, main: Path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        pytest.param(None, "there is no main/manifest.json", id="missing"),
+        pytest.param(None, "main/manifest.json does not exist", id="missing"),
         pytest.param("{", "main/manifest.json is not JSON", id="not JSON"),
-        pytest.param("[]", "main/manifest.json is not what retl writes under that name", id="foreign"),
+        pytest.param("[]", "main/manifest.json is not a retl artifact of this type", id="foreign"),
         pytest.param(
             json.dumps({"metadata": {"dbt_schema_version": "v12"}}),
             "main/manifest.json was written by dbt, not by retl",
@@ -198,8 +198,8 @@ def test_plan_and_sync_take_state_too(retl: Retl, starter: Path, main: Path):
         ),
         pytest.param(
             json.dumps({"metadata": {"artifact": "manifest", "retl_schema_version": 99}}),
-            "main/manifest.json was written by a newer retl: its schema is 99, this retl knows 2\n"
-            "  hint: take the newer retl",
+            "main/manifest.json was written by a newer version of retl (schema 99; this version reads 2)\n"
+            "  hint: upgrade retl",
             id="newer",
         ),
         pytest.param(
@@ -364,7 +364,7 @@ def test_retry_without_a_last_run_says_so(shop: Shop, retl: Retl):
     done = retl("retry", folder=shop.folder)
     assert (done.code, done.err) == (
         2,
-        "there is no target/run_results.json\n  hint: retl sync writes it; `retl retry NAME` needs none\n",
+        "target/run_results.json does not exist\n  hint: run `retl sync` first, or retry one sync by name: `retl retry NAME`\n",
     )
 
 
@@ -407,7 +407,7 @@ def test_history_names_a_damaged_state(shop: Shop, retl: Retl):
     (shop.folder / ".retl/test/users/state.duckdb").write_bytes(b"no database" * 1000)
     done = retl("history", folder=shop.folder)
     assert done.code == 1
-    assert re.match(r".*state\.duckdb cannot be read: ", done.err)
+    assert re.match(r"cannot read .*state\.duckdb: ", done.err)
 
 
 # --- logs ------------------------------------------------------------------------------------------------------------

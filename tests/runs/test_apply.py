@@ -15,7 +15,7 @@ from tests.conftest import Retl, Shop
 from tests.state.test_recovery import running
 
 PEOPLE = "SELECT 'u' || i AS external_id, 'name ' || i AS first_name, i AS points FROM people"
-HINT = "  hint: plan again: retl plan it --out FILE\n"
+HINT = "  hint: create a new plan: `retl plan it --out FILE`\n"
 
 
 @pytest.fixture
@@ -87,20 +87,20 @@ def forget_someone(people: Shop, retl: Retl) -> None:
 @pytest.mark.parametrize(
     ("change", "options", "why"),
     [
-        (change_model, [], "the sync, its models or their vars have changed since it was made (2026)"),
-        (change_sync, [], "the sync, its models or their vars have changed since it was made (2026)"),
-        (change_batches, [], '"max_objects_per_request" of target "test" is 50 now, and was 75'),
+        (change_model, [], "the sync, its models or their vars have changed since it was created (2026)"),
+        (change_sync, [], "the sync, its models or their vars have changed since it was created (2026)"),
+        (change_batches, [], '"max_objects_per_request" of target "test" was 75 when it was created, and is now 50'),
         (
             change_state,
             [],
-            "the state has moved since it was made (2026): rows were sent, or resolved or forgotten by hand",
+            "the state has changed since it was created (2026): rows were sent, or resolved or forgotten manually",
         ),
         (
             forget_someone,
             [],
-            "the state has moved since it was made (2026): rows were sent, or resolved or forgotten by hand",
+            "the state has changed since it was created (2026): rows were sent, or resolved or forgotten manually",
         ),
-        (lambda *_: None, ["--max-age", "0m"], "it was made at 2026, longer ago than --max-age allows"),
+        (lambda *_: None, ["--max-age", "0m"], "it was created at 2026, and is older than --max-age allows"),
     ],
 )
 def test_stale_plan_is_refused_and_nothing_is_sent(people: Shop, retl: Retl, change, options, why):
@@ -109,7 +109,7 @@ def test_stale_plan_is_refused_and_nothing_is_sent(people: Shop, retl: Retl, cha
         at = connection.execute("SELECT strftime(made_at::TIMESTAMP, '%Y-%m-%d %H:%M') FROM about").fetchone()[0]
     change(people, retl)
     before = people.sent()
-    message = f"it: the plan is not sent: {why.replace('2026', f'{at} UTC')}\n{HINT}"
+    message = f"it: plan refused: {why.replace('2026', f'{at} UTC')}\n{HINT}"
     assert applied(people, retl, *options) == (1, message)
     assert people.sent() == before
 
@@ -121,7 +121,7 @@ def test_plan_is_applied_once_also_from_another_machine_that_shares_the_state(pe
     (other / ".retl").symlink_to(people.folder / ".retl")
     assert retl("apply", "plan.retl", folder=other).code == 0
     code, message = applied(people, retl)
-    assert (code, message.startswith("it: the plan is not sent: it was applied at 20")) == (1, True)
+    assert (code, message.startswith("it: plan refused: it was already applied, at 20")) == (1, True)
     assert len(people.sent()) == 3
 
 
@@ -151,7 +151,7 @@ def test_killed_application_is_folded_in_and_not_repeated(people: Shop, retl: Re
     with running(people, until="u100", arguments=["apply", "plan.retl", "--threads", "1"]) as process:
         process.kill()
     code, message = applied(people, retl)
-    assert (code, "it: the plan is not sent: it was applied at" in message) == (1, True)
+    assert (code, "it: plan refused: it was already applied, at" in message) == (1, True)
     people.braze.clear_faults()
     result = people.run()
     assert (result.status, result.plan.unchanged, result.plan.added) == ("success", 75, 125)
@@ -163,7 +163,7 @@ def test_application_that_braze_did_not_take_at_all_can_be_planned_again(people:
     assert applied(people, retl)[0] == 1
     people.braze.clear_faults()
     code, message = applied(people, retl)
-    assert (code, "it: the plan is not sent: it was applied at" in message) == (1, True)
+    assert (code, "it: plan refused: it was already applied, at" in message) == (1, True)
     saved(people, retl)
     assert applied(people, retl)[0] == 0
 
@@ -190,7 +190,7 @@ def test_plan_for_another_target_is_refused(people: Shop, retl: Retl):
 def test_file_is_its_owners_only_and_says_what_it_holds(people: Shop, retl: Retl):
     outcome = retl("plan", "it", "--out", "plan.retl", folder=people.folder)
     assert outcome.err == (
-        "wrote plan.retl: it holds personal data, and is readable by you only; within 24 hours: retl apply plan.retl\n"
+        "wrote plan.retl (contains personal data; readable by you only); apply it within 24 hours: `retl apply plan.retl`\n"
     )
     assert oct((people.folder / "plan.retl").stat().st_mode)[-3:] == "600"
     assert sorted(path.name for path in people.folder.iterdir() if path.name.startswith((".retl-", "plan"))) == [
@@ -205,52 +205,51 @@ def test_encrypted_plan_can_be_made_with_the_public_half_of_a_key(people: Shop, 
     secret = saved(people, retl, "--encrypt")
     assert (b"personal data" in plain, b"personal data" in secret.read_bytes()) == (True, False)
     assert oct(secret.stat().st_mode)[-3:] == "600"
-    assert applied(people, retl) == (2, "RETL_PLAN_KEY is no age key\n  hint: " + AGE)
+    assert applied(people, retl) == (2, "RETL_PLAN_KEY is not a valid age key\n  hint: " + AGE)
     monkeypatch.setenv("RETL_PLAN_KEY", str(pyrage.x25519.Identity.generate()))
-    assert applied(people, retl)[1].startswith("plan.retl cannot be decrypted with RETL_PLAN_KEY: ")
+    assert applied(people, retl)[1].startswith("cannot decrypt plan.retl with RETL_PLAN_KEY: ")
     monkeypatch.delenv("RETL_PLAN_KEY")
     assert applied(people, retl) == (
         2,
-        "plan.retl is encrypted\n"
-        "  hint: set RETL_PLAN_KEY to the age identity (AGE-SECRET-KEY-1...) that it was encrypted for\n",
+        "plan.retl is encrypted\n  hint: set RETL_PLAN_KEY to the matching age identity (AGE-SECRET-KEY-1...)\n",
     )
     monkeypatch.setenv("RETL_PLAN_KEY", str(identity))
     assert applied(people, retl)[0] == 0
     assert len(people.sent()) == 3
 
 
-AGE = "age-keygen makes a pair: age1... encrypts, AGE-SECRET-KEY-1... does both\n"
+AGE = "generate a key pair with age-keygen: age1... encrypts, AGE-SECRET-KEY-1... also decrypts\n"
 
 
 @pytest.mark.parametrize(
     ("arguments", "key", "message"),
     [
-        (["plan", "it", "--encrypt"], None, "--encrypt goes with --out\n  hint: retl plan --out FILE --encrypt\n"),
+        (["plan", "it", "--encrypt"], None, "--encrypt requires --out\n  hint: run `retl plan --out FILE --encrypt`\n"),
         (
             ["plan", "it", "--out", "p", "--encrypt"],
             None,
-            "RETL_PLAN_KEY is not set\n  hint: set it to an age key: age-keygen makes one\n",
+            "RETL_PLAN_KEY is not set\n  hint: set it to an age key; age-keygen generates one\n",
         ),
-        (["plan", "it", "--out", "p", "--encrypt"], "secret", f"RETL_PLAN_KEY is no age key\n  hint: {AGE}"),
+        (["plan", "it", "--out", "p", "--encrypt"], "secret", f"RETL_PLAN_KEY is not a valid age key\n  hint: {AGE}"),
         (
             ["plan", "it", "--out", "nowhere/p"],
             None,
-            "nowhere/p cannot be written: No such file or directory\n  hint: --out names a file to write\n",
+            "cannot write nowhere/p: No such file or directory\n  hint: pass --out a file that can be written\n",
         ),
         (
             ["apply", "nowhere"],
             None,
-            "nowhere cannot be read: No such file or directory\n  hint: `retl plan --out FILE` writes one\n",
+            "cannot read nowhere: No such file or directory\n  hint: create one with `retl plan --out FILE`\n",
         ),
         (
             ["apply", "syncs.yml"],
             None,
-            "syncs.yml is no saved plan of retl\n  hint: `retl plan --out FILE` writes one\n",
+            "syncs.yml is not a saved retl plan\n  hint: create one with `retl plan --out FILE`\n",
         ),
         (
             ["apply", "syncs.yml", "--max-age", "soon"],
             None,
-            '--max-age: "soon" is no time\n  hint: write 30m, 24h or 7d\n',
+            '--max-age: "soon" is not a valid age\n  hint: use minutes, hours or days: 30m, 24h, 7d\n',
         ),
     ],
 )
@@ -267,7 +266,7 @@ def test_what_cannot_be_saved_or_applied_is_said(people: Shop, retl: Retl, monke
 def test_folder_that_cannot_be_written_is_named(people: Shop, retl: Retl):
     (people.folder / "closed").mkdir(mode=0o500)
     outcome = retl("plan", "it", "--out", "closed/p", folder=people.folder)
-    assert outcome.err.startswith("closed/p cannot be written: Permission denied")
+    assert outcome.err.startswith("cannot write closed/p: Permission denied")
 
 
 def test_scheduled_run_after_an_apply_has_nothing_to_do(people: Shop, retl: Retl):

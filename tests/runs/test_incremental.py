@@ -103,7 +103,7 @@ def test_watermark_never_passes_a_row_that_is_not_acknowledged(shop: Shop, outco
     seen(shop, ("d", NOON + timedelta(hours=3)))
     result = shop.run()
     assert (result.plan.since, result.plan.rows) == ("2026-11-20 13:00:00", 3)
-    assert "it: reads from 2026-11-20 13:00:00 on, as a row from then is not in Braze" in shop.listener.notices
+    assert "it: reading again from 2026-11-20 13:00:00: a row at that point is not in Braze" in shop.listener.notices
     events(shop).run()
     assert arrived(shop) == (["a", "c", "d"] if outcome == "rejected" else ["a", "b", "c", "d"])
     if outcome in ("invalid", "unsent"):
@@ -175,7 +175,7 @@ def test_rows_that_were_sent_long_ago_leave_the_state_and_are_never_new_again(sh
         "it", "SELECT id AS external_id, 'seen' AS name, seen_at AS time, seen_at FROM seen"
     )  # does not ask where to begin
     assert (shop.run().delivery.requests, arrived(shop)) == (0, ["a", "b", "c"])
-    assert "; rows up to 2026-11-20 13:00:00 were let go of" in retl("state", "show", "it", folder=shop.folder).out
+    assert "; rows up to 2026-11-20 13:00:00 were pruned" in retl("state", "show", "it", folder=shop.folder).out
 
 
 def test_rows_within_the_lookback_stay(shop: Shop):
@@ -189,8 +189,8 @@ def test_sync_that_let_go_of_rows_does_not_stop_being_incremental_unasked(shop: 
     shop.write()
     result = shop.run()
     assert [str(problem) for problem in result.errors] == [
-        'syncs.yml:13:3: it: rows up to 2026-11-20 13:00:00 of "seen_at" were let go of, and would look new now\n'
-        '  hint: set "incremental: {cursor: seen_at}" again; --full-refresh sends every row once more'
+        'syncs.yml:13:3: it: rows up to 2026-11-20 13:00:00 of "seen_at" were pruned, and would now count as new\n'
+        "  hint: set `incremental: {cursor: seen_at}` again; or send every row again with --full-refresh"
     ]
     assert (result.status, arrived(shop)) == ("failed", ["a", "b", "c"])
 

@@ -164,7 +164,7 @@ def test_damaged_state_is_said_by_the_run_and_others_go_on(shop: Shop, retl: Ret
     outcome = retl("run-due", folder=shop.folder)
     assert (outcome.code, outcome.out.splitlines()[0]) == (1, "it: failed")
     assert outcome.out.splitlines()[1].startswith("other: success")
-    assert "state.duckdb cannot be used" in outcome.err
+    assert "cannot use .retl/test/it/state.duckdb" in outcome.err
 
 
 # --- several at once, and order --------------------------------------------------------------------------------------
@@ -177,9 +177,9 @@ def test_sync_that_is_at_work_elsewhere_is_left_to_it_with_what_comes_after(shop
         assert outcome.code == 0
         lines = [line.split(",")[0] for line in outcome.out.splitlines()]
         assert lines == ["it: running", "next: skipped", "other: success"]
-        assert f'sync "it" on target "test" is at work already: process {process.pid} on ' in outcome.err
+        assert f'sync "it" on target "test" is already running: process {process.pid} on ' in outcome.err
         assert "--wait" not in outcome.err
-        assert "next: skipped: it comes after it" in outcome.err
+        assert "next: skipped: its predecessors have not succeeded: it" in outcome.err
         assert json.loads(retl("run-due", "--dry-run", "--output", "json", folder=shop.folder).out) == [
             {"sync": "it", "status": "running", "scheduled_time": LATEST.isoformat()},
             {"sync": "next", "status": "due", "scheduled_time": LATEST.isoformat()},
@@ -231,7 +231,7 @@ def test_due_syncs_run_in_order_and_a_failed_one_holds_up_what_comes_after(shop:
     shop.sync("last", ONE, **YEARLY, after="first").sync("first", "SELECT 1 AS external_id, oops", **YEARLY)
     failed = retl("run-due", folder=shop.folder)
     assert failed.out == "first: failed\nlast: skipped\n"
-    assert "last: skipped: it comes after first" in failed.err
+    assert "last: skipped: its predecessors have not succeeded: first" in failed.err
     shop.sync("first", ONE, **YEARLY)
     mended = retl("run-due", folder=shop.folder)
     assert [line.split(",")[0] for line in mended.out.splitlines()] == ["first: success", "last: success"]
@@ -241,15 +241,18 @@ def test_moment_that_a_run_stands_for_has_to_be_one_and_past(shop: Shop, retl: R
     shop.sync("it", ONE)
     tomorrow = (datetime.now(UTC) + timedelta(days=1)).isoformat()
     for text, what in [
-        ("soon", '--scheduled-time: "soon" is no time\n  hint: write 2026-11-25T08:00:00Z, or +09:00 for the Z\n'),
+        (
+            "soon",
+            '--scheduled-time: "soon" is not a valid time\n  hint: use a time with a time zone: 2026-11-25T08:00:00Z, or +09:00 instead of Z\n',
+        ),
         (
             "2026-11-25T08:00",
-            '--scheduled-time: "2026-11-25T08:00" has no zone\n  hint: write 2026-11-25T08:00:00Z, or +09:00 for the Z\n',
+            '--scheduled-time: "2026-11-25T08:00" has no time zone\n  hint: use a time with a time zone: 2026-11-25T08:00:00Z, or +09:00 instead of Z\n',
         ),
         (
             tomorrow,
-            f'--scheduled-time: "{tomorrow}" is still to come\n'
-            "  hint: models of that moment have no rows yet, and a schedule would wait until it is past\n",
+            f'--scheduled-time: "{tomorrow}" is in the future\n'
+            "  hint: use a time in the past: a future one has no data yet, and scheduled runs would wait until it has passed\n",
         ),
     ]:
         outcome = retl("sync", "it", "--scheduled-time", text, folder=shop.folder)
@@ -315,7 +318,7 @@ def test_schedule_brings_in_what_is_in_flight_when_a_signal_comes(shop: Shop, nu
         out, err = process.communicate()
     assert process.returncode == code
     assert "it: interrupted" in out
-    assert "interrupted: what was sent is answered and kept" in err
+    assert "interrupted: waited for the requests in flight and recorded the results" in err
     assert statuses(shop) == ["interrupted"]
     assert len(list(shop.braze.profiles())) == 375
     assert shop.run().plan.added == 625
@@ -365,6 +368,6 @@ def test_broken_project_runs_nothing_and_is_said_once_until_it_is_mended():
     wall = Wall(*["08:00:00"] * 20)
     going = passes(load, wall.now, wall.waits.append, said.append)
     assert [next(going), next(going)] == ["good", "mended"]
-    mended = "nothing runs until that is mended; looking again each minute"
-    assert said == [f"broken\n{mended}", f"broken otherwise\n{mended}", "the project can be read again"]
+    waits = "no sync runs until this is fixed; checking again every minute"
+    assert said == [f"broken\n{waits}", f"broken otherwise\n{waits}", "the project is valid again"]
     assert wall.waits == [60, 60, 60, 60]

@@ -248,8 +248,8 @@ def test_other_primary_key_than_so_far_stops_the_run(people: Shop):
     people.sync("it", PEOPLE, primary_key="external_id").run()
     result = people.sync("it", PEOPLE, primary_key=["external_id", "first_name"]).run()
     assert [str(problem) for problem in result.errors] == [
-        "syncs.yml:18:3: it: rows were named by (external_id) so far, and are by (external_id, first_name) now\n"
-        "  hint: `retl state reset it` forgets what was sent, and all rows go out again"
+        "syncs.yml:18:3: it: the primary key was (external_id) so far, and is now (external_id, first_name)\n"
+        "  hint: to start over: `retl state reset it`; every row is then sent again"
     ]
 
 
@@ -320,7 +320,7 @@ def test_changed_type_stops_the_run_until_it_is_accepted(people: Shop):
     result = people.run()
     assert [str(problem) for problem in result.errors] == [
         'syncs.yml:14:10: it: the model changed the type of "n" from BIGINT to VARCHAR\n'
-        "  hint: CAST it back in the model, or pass --accept-schema-change: then its values go out again"
+        "  hint: CAST it back in the model, or pass --accept-schema-change to send its values again"
     ]
     assert (result.exit_code, len(people.sent())) == (1, 1)
     assert people.run(accept_schema_change=True).plan.changed == 3
@@ -369,7 +369,7 @@ def test_one_invalid_row_keeps_everything_back(shop: Shop):
     result = shop.sync("it", MIXED).run()
     assert [str(problem) for problem in result.errors] == [
         "syncs.yml:13:3: it: 3 of 30 rows are invalid, so nothing was sent\n"
-        "  hint: `retl rejects it` lists them all; skip_on_invalid_records: true sends the others"
+        "  hint: list them with `retl rejects it`; to send the others, set skip_on_invalid_records: true"
     ]
     assert [(row.key, row.column, row.hint) for row in result.invalid] == [
         ("u13", "bio", "truncate it: left(bio, 255)"),

@@ -657,7 +657,7 @@ def test_sync_does_not_start_on_a_file_that_cannot_be_used(retl, tmp_path):
         2,
         [
             ".retl/test/sandbox.sqlite was written by a newer version of the sandbox",
-            "  hint: move it away: the sandbox makes a new one, without users",
+            "  hint: move the file away; the sandbox then creates a new, empty one",
         ],
     )
 

@@ -70,11 +70,11 @@ def test_head_is_read_as_it_was_written():
 @pytest.mark.parametrize(
     ("data", "why"),
     [
-        (b"", "is damaged: it is no head of a state"),
-        (b'{"sync": "it"}', "is damaged: it is no head of a state"),
+        (b"", "is damaged: not a valid state head"),
+        (b'{"sync": "it"}', "is damaged: not a valid state head"),
         (
             FREE.model_copy(update={"format": 2}).to_json(),
-            "was written by a newer retl: its format is 2, this retl knows 1",
+            "was written by a newer version of retl (format 2; this version reads 1)",
         ),
     ],
 )

@@ -217,7 +217,7 @@ def test_plan_that_another_machine_applied_is_refused(
     assert retl("apply", "../plan", folder=two.folder).code == 0
     outcome = retl("apply", "../plan", folder=one.folder)
     assert outcome.code == 1
-    assert outcome.err.startswith("it: the plan is not sent: it was applied at ")
+    assert outcome.err.startswith("it: plan refused: it was already applied, at ")
     assert len(one.sent()) == 14
 
 
@@ -232,8 +232,8 @@ def test_second_machine_is_told_who_is_at_work(one: Shop, two: Shop):
         assert sync_status(project, project.sync("it")).last_run == "running"
     assert (result.status, result.exit_code) == ("failed", 1)
     what = result.errors[0].message
-    assert what.startswith(f'sync "it" on target "test" is at work already: process {process.pid} on ')
-    assert result.errors[0].hint == "--wait SECONDS waits for it"
+    assert what.startswith(f'sync "it" on target "test" is already running: process {process.pid} on ')
+    assert result.errors[0].hint == "to wait for it, pass --wait SECONDS"
 
 
 def test_of_two_machines_that_wait_one_sends_and_the_other_finds_nothing_to_do(one: Shop, two: Shop, bucket: Bucket):
@@ -250,11 +250,11 @@ def test_live_lock_is_not_taken_and_a_dead_one_is(one: Shop, two: Shop):
     with running(one, until="u300") as process:
         process.kill()
     two.clock = FakeClock(ahead=-HOUR)
-    assert two.run().errors[0].message.startswith('sync "it" on target "test" is at work already')
+    assert two.run().errors[0].message.startswith('sync "it" on target "test" is already running')
     assert later(two).run().status == "success"
     owner = two.listener.notices[0]
     assert owner.startswith(f"it: process {process.pid} on ")
-    assert owner.endswith(", ended without letting go of this sync: taken over")
+    assert owner.endswith(", which ended without releasing it")
 
 
 def test_lock_of_a_process_that_died_on_this_machine_is_not_waited_for(one: Shop):
@@ -263,7 +263,7 @@ def test_lock_of_a_process_that_died_on_this_machine_is_not_waited_for(one: Shop
         process.kill()
     result = one.run()
     assert one.listener.notices[1:] == [
-        "it: the last run was killed; of what it sent, 300 rows were accepted, 0 rejected, 75 in doubt; 625 go out now"
+        "it: recovered the last run, which was killed: 300 rows accepted, 0 rejected, 75 in doubt, 625 still to be sent"
     ]
     assert (result.status, result.plan.held, result.delivery.accepted) == ("incomplete", 75, 625)
     names = [event["external_id"] for event in one.braze.events()]
@@ -321,7 +321,7 @@ def test_machine_that_slept_longer_than_its_lock_sends_nothing_more(one: Shop, b
     at_record(one, "u300", lambda: setattr(one.clock, "ahead", HOUR))
     result = one.run(threads=1)
     assert (result.status, result.delivery.accepted) == ("failed", 375)
-    assert result.errors[0].message == "it: the journal cannot be written: the lock on the state ran out"
+    assert result.errors[0].message == "it: cannot write the journal: the state lock expired"
     assert one.run().status == "success"
     assert len(list(one.braze.profiles())) == 1000
 
@@ -358,7 +358,7 @@ def test_lost_machine_of_events_doubles_none_and_what_may_have_arrived_is_listed
     assert len(known | doubtful) == 1000
     assert result.status == "incomplete"
     _, killed = two.listener.notices
-    assert killed.startswith("it: the last run was killed; of what it sent, ")
+    assert killed.startswith("it: recovered the last run, which was killed: ")
     for resolution, keys in (("mark_accepted", doubtful & arrived), ("resend", doubtful - arrived)):
         if keys:
             resolve(project, sync, resolution, sorted(keys))
@@ -454,10 +454,7 @@ def test_store_that_cannot_be_reached_is_said_before_anything_is_sent(one: Shop,
     bucket.is_down = True
     result = one.run()
     assert (result.status, result.exit_code) == ("failed", 1)
-    assert (
-        result.errors[0].message
-        == f"{bucket.url}/test/it/head.json cannot be reached: 503 Service Unavailable SlowDown"
-    )
+    assert result.errors[0].message == f"cannot reach {bucket.url}/test/it/head.json: 503 Service Unavailable SlowDown"
     assert one.sent() == []
     assert sync_status(one.project(), one.project().sync("it")).last_run == "unreachable"
     bucket.is_down = False
@@ -469,8 +466,8 @@ def test_store_that_refuses_is_said_and_no_secret_is(one: Shop, bucket: Bucket):
     bucket.refuses = True
     said = str(one.run().errors[0])
     assert said == (
-        f"{bucket.url}/test/it/head.json: no permission to read it: 403 Forbidden AccessDenied\n"
-        "  hint: the credentials come from the environment or .env; docs/state.md has the permissions they need"
+        f"no permission to read {bucket.url}/test/it/head.json: 403 Forbidden AccessDenied\n"
+        "  hint: check the credentials in the environment or .env; docs/state.md lists the permissions they need"
     )
     assert SECRET not in said
 
@@ -509,9 +506,7 @@ def test_store_that_does_not_compare_is_refused(one: Shop, bucket: Bucket, retl:
 def test_bucket_that_is_not_there_is_named(one: Shop):
     one.state = {"path": "s3://nowhere/retl"}
     one.sync("it", MANY)
-    assert (
-        one.run().errors[0].message == "s3://nowhere/retl/test/it/head.json cannot be reached: there is no such bucket"
-    )
+    assert one.run().errors[0].message == "cannot reach s3://nowhere/retl/test/it/head.json: the bucket does not exist"
 
 
 def test_missing_package_is_a_mistake_of_the_set_up(one: Shop, bucket: Bucket, monkeypatch):
@@ -530,7 +525,7 @@ def test_state_does_not_travel_unencrypted_to_another_machine(one: Shop, bucket:
     result = one.run()
     assert (result.exit_code, result.errors[0].message) == (
         2,
-        f"the state at {bucket.url}/test/it would travel unencrypted, and it holds personal data",
+        f"the state at {bucket.url}/test/it would be sent unencrypted, and it contains personal data",
     )
 
 
@@ -541,7 +536,7 @@ def test_address_that_is_none_is_said(one: Shop, bucket: Bucket, address: str):
     result = one.run()
     assert (result.exit_code, result.errors[0].message) == (
         2,
-        f"the address of the store of {bucket.url}/test/it is none: {address}",
+        f"invalid endpoint for the store at {bucket.url}/test/it: {address}",
     )
 
 
@@ -569,7 +564,9 @@ def test_state_that_was_written_over_is_found_out(one: Shop, two: Shop, bucket: 
     both(one, two, MANY)
     one.run()
     bucket.objects().write(states(bucket)[0], b"x" * bucket.head().state.size)
-    assert two.run().errors[0].message == f"{bucket.url}/test/it/{states(bucket)[0]} is not what was written there"
+    assert (
+        two.run().errors[0].message == f"{bucket.url}/test/it/{states(bucket)[0]} does not match its recorded checksum"
+    )
     bucket.objects().delete(states(bucket))
     assert two.run().errors[0].message.endswith(" is gone, and head.json says that it is the state")
 
@@ -610,12 +607,12 @@ def test_state_of_before_sharing_is_what_the_store_begins_with(one: Shop, two: S
         shop.state = {"path": bucket.url}
         shop.sync("it", MANY)
     result = one.run()
-    assert one.listener.notices == [f"it: the state of this folder is what {bucket.url}/test/it begins with"]
+    assert one.listener.notices == [f"it: the state in this folder becomes the initial state at {bucket.url}/test/it"]
     assert (result.plan.unchanged, result.delivery.requests) == (1000, 0)
     assert two.run().delivery.requests == 0
     (kept,) = (two.folder / ".retl/test/it").glob("before-sharing-*.duckdb")
     assert two.listener.notices == [
-        f"it: {bucket.url}/test/it holds a state already; the one of this folder is kept in {kept}"
+        f"it: {bucket.url}/test/it already has a state; the one in this folder is kept in {kept}"
     ]
 
 
@@ -646,7 +643,7 @@ def test_store_that_is_empty_does_not_make_a_copy_of_another_one_start_over(one:
     one.sync("it", MANY).run()
     one.state = {"path": f"{bucket.url}-moved"}
     one.write()
-    what = f"{bucket.url}-moved/test/it holds nothing yet, and {one.folder}/.retl/test/it is a copy of {bucket.url}/test/it"
+    what = f"{bucket.url}-moved/test/it is empty, but {one.folder}/.retl/test/it is a copy of {bucket.url}/test/it"
     assert one.run().errors[0].message == what
     assert len(one.sent()) == 14
 
@@ -666,7 +663,7 @@ def test_state_that_was_left_behind_is_named_before_everything_goes_out_again(sh
     shop.write()
     result = shop.run()
     before = shop.folder / ".retl/test/it"
-    what = f"there is no state in {tmp_path}/elsewhere/test/it, and one in {before}, where it was before"
+    what = f"there is no state in {tmp_path}/elsewhere/test/it, but there is one in its previous location, {before}"
     assert (result.errors[0].message, result.exit_code) == (what, 1)
     (tmp_path / "elsewhere/test").mkdir(parents=True)
     before.rename(tmp_path / "elsewhere/test/it")

@@ -43,7 +43,7 @@ def test_rows_in_doubt_are_listed_and_held_until_somebody_decides(shop: Shop, re
 def test_resent_doubts_go_out_with_the_next_run_and_not_again(shop: Shop, retl: Retl):
     in_doubt(shop)
     said = retl("resolve", "it", "--resend", folder=shop.folder)
-    assert said.out == "it: 10 rows in doubt will go out again with the next run\n"
+    assert said.out == "it: 10 rows in doubt will be sent again by the next run\n"
     assert (shop.run().delivery.accepted, shop.run().delivery.requests) == (10, 0)
     assert len(shop.braze.events()) == 20  # the first request had arrived: that is what the doubt was about
     assert shop.rows_of("in_doubt") == []
@@ -53,7 +53,7 @@ def test_resent_doubts_go_out_with_the_next_run_and_not_again(shop: Shop, retl: 
 def test_discarded_doubts_count_as_sent(shop: Shop, retl: Retl, options):
     in_doubt(shop, **options)
     said = retl("resolve", "it", "--mark-accepted", folder=shop.folder)
-    assert said.out == "it: 10 rows in doubt will be taken as sent with the next run\n"
+    assert said.out == "it: 10 rows in doubt will be taken as sent by the next run\n"
     result = shop.run()
     assert (result.status, result.delivery.requests, len(shop.braze.events())) == ("success", 0, 10)
     assert (shop.rows_of("in_doubt"), len(shop.rows_of("state"))) == ([], 10)
@@ -91,10 +91,10 @@ def test_discarded_operation_on_a_row_that_has_changed_since_stays_held(shop: Sh
             ["--resend", "--mark-accepted"],
             "say one of --resend and --mark-accepted\n  hint: `retl rejects it` lists the rows in doubt\n",
         ),
-        (["--resend"], "it: no row is in doubt\n  hint: `retl rejects it` lists those that are\n"),
+        (["--resend"], "it: no row is in doubt\n  hint: list the rows in doubt: `retl rejects it`\n"),
         (
             ["--resend", "--key", "u1"],
-            'it: the row with the key "u1" is not in doubt\n  hint: `retl rejects it` lists those that are\n',
+            'it: the row with the key "u1" is not in doubt\n  hint: list the rows in doubt: `retl rejects it`\n',
         ),
     ],
 )
@@ -108,7 +108,7 @@ def test_on_in_doubt_resend_sends_again_at_once_and_says_so(shop: Shop, retl: Re
     shop.braze.add_fault(Fault("drop_after"))
     result = retl("sync", "it", folder=shop.folder)
     assert result.code == 0
-    assert "10 of 10 rows accepted in 2 requests; 10 maybe twice in Braze (on_in_doubt: resend)" in result.out
+    assert "10 of 10 rows accepted in 2 requests; 10 possibly duplicated in Braze (on_in_doubt: resend)" in result.out
     assert len(shop.braze.events()) == 20
 
 
@@ -157,7 +157,7 @@ def test_retry_that_reaches_nobody_forgets_nothing(shop: Shop):
 def test_baseline_takes_the_model_as_already_in_braze(shop: Shop, retl: Retl, sql: str, options):
     shop.sync("it", sql, **options)
     said = retl("state", "baseline", "it", "--yes", folder=shop.folder)
-    assert (said.code, said.out) == (0, "it: 10 rows taken as in Braze, 0 requests\n")
+    assert (said.code, said.out) == (0, "it: 10 rows recorded as already in Braze, 0 requests\n")
     assert (shop.run().delivery.requests, shop.braze.requests()) == (0, [])
     assert retl("status", folder=shop.folder).out.splitlines()[1].split()[1] == "success"
 
@@ -175,18 +175,21 @@ def test_baseline_leaves_invalid_rows_out_and_says_so(shop: Shop, retl: Retl):
         "it", "SELECT 'u' || i AS external_id, CASE WHEN i = 3 THEN repeat('x', 300) END AS t FROM range(10) r(i)"
     )
     said = retl("state", "baseline", "it", "--yes", folder=shop.folder)
-    assert said.out == "it: 9 rows taken as in Braze, 0 requests; 1 invalid row left out, see `retl rejects it`\n"
+    assert (
+        said.out
+        == "it: 9 rows recorded as already in Braze, 0 requests; 1 invalid row left out, see `retl rejects it`\n"
+    )
     assert shop.run().plan.invalid == 1
 
 
 def test_baseline_and_forget_ask_first(shop: Shop, retl: Retl):
     shop.sync("it", PEOPLE)
     assert retl("state", "baseline", "it", folder=shop.folder).err == (
-        "every valid row of it is taken as already in Braze, and is not sent until it changes\n"
-        "  hint: pass --yes if that is meant\n"
+        "every valid row of it will be recorded as already in Braze, and not sent until it changes\n"
+        "  hint: to confirm, pass --yes\n"
     )
     assert retl("state", "forget", "it", "u3", folder=shop.folder).err == (
-        'it forgets "u3"; if the model returns it, the next run sends it again\n  hint: pass --yes if that is meant\n'
+        '"u3" will be erased from the state of it; if the model returns it, the next run sends it again\n  hint: to confirm, pass --yes\n'
     )
 
 
@@ -229,8 +232,7 @@ def test_older_states_that_were_kept_aside_are_named(shop: Shop, retl: Retl):
     said = retl("state", "forget", "it", "u3", "--yes", folder=shop.folder)
     (aside,) = (shop.folder / ".retl/test/it").glob("before-reset-*")
     assert (
-        said.err
-        == f"{aside.relative_to(shop.folder)} is an older state that was kept aside: delete it if it must go too\n"
+        said.err == f"an older state is kept in {aside.relative_to(shop.folder)}: delete it if it must be erased too\n"
     )
 
 

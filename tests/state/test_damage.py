@@ -26,7 +26,7 @@ from tests.state.test_recovery import EVENTS, SEEN, running
 
 MORE_SEEN = SEEN.replace("range(1000)", "range(10000)")
 PEOPLE = "SELECT 'u' || i AS external_id, i AS n FROM range(10) r(i)"
-RESET = "`retl state reset it`: it is moved aside, and all rows go out again"
+RESET = "run `retl state reset it`: the old file is kept, and every row is sent again"
 
 
 @pytest.fixture
@@ -51,21 +51,21 @@ def test_truncated_state_is_refused_and_kept(synced: Shop):
     path = state_file(synced)
     path.write_bytes(path.read_bytes()[:5000])
     what, hint = refused(synced)
-    assert what.startswith(".../state.duckdb cannot be used: IO Error: Could not read enough bytes")
+    assert what.startswith("cannot use .../state.duckdb: IO Error: Could not read enough bytes")
     assert hint == f"restore it from a backup, or {RESET}"
     assert path.stat().st_size == 5000
 
 
 def test_file_that_is_no_database_is_refused(synced: Shop):
     state_file(synced).write_text("what?")
-    assert refused(synced)[0].startswith(".../state.duckdb cannot be used: IO Error: ")
+    assert refused(synced)[0].startswith("cannot use .../state.duckdb: IO Error: ")
 
 
 def test_database_of_something_else_is_refused_and_left_as_it_is(synced: Shop):
     state_file(synced).unlink()
     with duckdb.connect(state_file(synced)) as connection:
         connection.execute("CREATE TABLE mine AS SELECT 1")
-    assert refused(synced) == (".../state.duckdb is no state of retl", f"put the right file back, or {RESET}")
+    assert refused(synced) == (".../state.duckdb is not a retl state file", f"restore the right file, or {RESET}")
     with duckdb.connect(state_file(synced)) as connection:
         assert connection.execute("SELECT table_name FROM duckdb_tables()").fetchall() == [("mine",)]
 
@@ -75,7 +75,7 @@ def test_state_of_another_sync_is_refused(synced: Shop):
     shutil.copy(synced.folder / ".retl/test/other/state.duckdb", state_file(synced))
     assert refused(synced) == (
         '.../state.duckdb belongs to sync "other" on target "test"',
-        "put the right file back: what one sync sent says nothing of another",
+        "restore the right file: the state of one sync says nothing about another",
     )
 
 
@@ -83,8 +83,8 @@ def test_state_of_a_newer_format_is_refused_and_left_as_it_is(synced: Shop):
     with duckdb.connect(state_file(synced)) as connection:
         connection.execute("UPDATE meta SET value = '99' WHERE key = 'format'")
     assert refused(synced) == (
-        f".../state.duckdb was written by a newer retl: its format is 99, this retl knows {FORMAT}",
-        f"take the newer retl, or {RESET}",
+        f".../state.duckdb was written by a newer version of retl (format 99; this version reads {FORMAT})",
+        f"upgrade retl, or {RESET}",
     )
 
 
@@ -111,8 +111,8 @@ def test_status_and_debug_name_a_damaged_state_and_show_the_others(synced: Shop,
     state_file(synced).write_text("what?")
     shown = retl("status", folder=synced.folder)
     assert [line.split()[:2] for line in shown.out.splitlines()[1:]] == [["it", "damaged"], ["other", "success"]]
-    assert (shown.code, "it: .retl/test/it/state.duckdb cannot be used" in shown.err) == (1, True)
-    assert "FAIL  state of it: .retl/test/it/state.duckdb cannot be used" in retl("debug", folder=synced.folder).out
+    assert (shown.code, "it: cannot use .retl/test/it/state.duckdb" in shown.err) == (1, True)
+    assert "FAIL  state of it: cannot use .retl/test/it/state.duckdb" in retl("debug", folder=synced.folder).out
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everything")
@@ -120,7 +120,7 @@ def test_folder_that_cannot_be_written_is_said(synced: Shop):
     folder = state_file(synced).parent
     folder.chmod(0o500)
     try:
-        assert refused(synced)[1] == "make it writable for this user"
+        assert refused(synced)[1] == "make it writable for the current user"
     finally:
         folder.chmod(0o700)
 
@@ -134,8 +134,10 @@ def test_outbox_of_a_killed_run_that_cannot_be_read_stops_the_next_one(shop: Sho
     result = shop.run()
     assert result.status == "failed"
     what, hint = result.errors[0].message.replace(str(outbox.parent), "..."), result.errors[0].hint
-    assert what.startswith(".../outbox.duckdb is damaged, and with it what the killed run sent: IO Error: ")
-    assert hint == "restore it, or `retl state reset it`: all is moved aside, and all rows go out again"
+    assert what.startswith(
+        ".../outbox.duckdb is damaged, and with it the record of what the killed run sent: IO Error: "
+    )
+    assert hint == "restore it, or run `retl state reset it`: the old files are kept, and every row is sent again"
 
 
 # --- a disk that is full ---------------------------------------------------------------------------------------------
@@ -189,7 +191,7 @@ def test_nothing_is_sent_that_the_journal_cannot_hold(shop: Shop):
     with Journal(Path("/dev/full")) as journal:
         sender = Sender(Workspace(shop.braze.url, KEY), {"/users/track": route}, journal, SenderOptions(threads=2))
         delivery = sender.send([Batch(tuple(records[:5])), Batch(tuple(records[5:]))])
-    assert delivery.stopped == "the journal cannot be written: No space left on device"
+    assert delivery.stopped == "cannot write the journal: No space left on device"
     assert (delivery.requests, shop.braze.requests()) == (0, [])
 
 

@@ -54,8 +54,8 @@ def test_killed_run_of_attributes_goes_on_where_answers_ended(shop: Shop):
     result = shop.run()
     owner, killed = shop.listener.notices
     assert owner.startswith(f"it: process {process.pid} on ")
-    assert owner.endswith(", ended without letting go of this sync: taken over")
-    assert killed == "it: the last run was killed; of what it sent, 300 rows were accepted, 0 rejected; 700 go out now"
+    assert owner.endswith(", which ended without releasing it")
+    assert killed == "it: recovered the last run, which was killed: 300 rows accepted, 0 rejected, 700 still to be sent"
     assert (result.status, result.plan.added, result.delivery.accepted) == ("success", 700, 700)
     assert len(list(shop.braze.profiles())) == 1000
     assert shop.run().delivery.requests == 0
@@ -67,7 +67,7 @@ def test_killed_run_of_events_doubles_none_and_holds_the_doubtful(shop: Shop):
         process.kill()
     result = shop.run()
     assert shop.listener.notices[1:] == [
-        "it: the last run was killed; of what it sent, 300 rows were accepted, 0 rejected, 75 in doubt; 625 go out now"
+        "it: recovered the last run, which was killed: 300 rows accepted, 0 rejected, 75 in doubt, 625 still to be sent"
     ]
     assert (result.status, result.plan.held, result.delivery.accepted) == ("incomplete", 75, 625)
     names = [event["external_id"] for event in shop.braze.events()]
@@ -84,7 +84,7 @@ def test_killed_run_knows_of_every_request_that_was_in_flight(shop: Shop):
     shop.braze.clear_faults()
     result = shop.run()
     assert shop.listener.notices[1:] == [
-        "it: the last run was killed; of what it sent, 75 rows were accepted, 0 rejected, 300 in doubt; 625 go out now"
+        "it: recovered the last run, which was killed: 75 rows accepted, 0 rejected, 300 in doubt, 625 still to be sent"
     ]
     assert (result.plan.held, result.delivery.accepted) == (300, 625)
     assert len(shop.braze.events()) == 1000
@@ -101,7 +101,7 @@ def test_interrupted_run_brings_in_what_is_in_flight(shop: Shop, number: signal.
         out, err = process.communicate()
     assert process.returncode == code
     assert "it: interrupted" in out
-    assert "interrupted: what was sent is answered and kept" in err
+    assert "interrupted: waited for the requests in flight and recorded the results" in err
     assert len(list(shop.braze.profiles())) == 375
     result = shop.run()
     assert (result.plan.added, result.status) == (625, "success")
@@ -124,8 +124,8 @@ def cpu_s(process: Forked) -> float:
 @pytest.mark.parametrize(
     ("command", "number", "said"),
     [
-        pytest.param("sync", signal.SIGINT, ["interrupted while nothing was being sent"], id="sync, Ctrl-C"),
-        pytest.param("sync", signal.SIGTERM, ["interrupted while nothing was being sent"], id="sync, SIGTERM"),
+        pytest.param("sync", signal.SIGINT, ["interrupted while no requests were being sent"], id="sync, Ctrl-C"),
+        pytest.param("sync", signal.SIGTERM, ["interrupted while no requests were being sent"], id="sync, SIGTERM"),
         pytest.param("plan", signal.SIGINT, [], id="plan"),
         pytest.param("show", signal.SIGINT, [], id="show"),
         pytest.param("test --data", signal.SIGINT, [], id="test"),
@@ -191,8 +191,8 @@ def test_second_run_at_the_same_time_is_told_who_is_at_work(shop: Shop, retl: Re
     with running(shop, until="u300") as process:
         second = retl("sync", "it", folder=shop.folder)
         assert second.code == 1
-        assert second.err.startswith(f'sync "it" on target "test" is at work already: process {process.pid} on ')
-        assert second.err.endswith("\n  hint: --wait SECONDS waits for it\n")
+        assert second.err.startswith(f'sync "it" on target "test" is already running: process {process.pid} on ')
+        assert second.err.endswith("\n  hint: to wait for it, pass --wait SECONDS\n")
         assert retl("status", folder=shop.folder).out.splitlines()[1].split()[:2] == ["it", "running"]
     assert shop.run().status == "success"
 
@@ -203,7 +203,7 @@ def test_killed_run_that_may_repeat_says_what_goes_out_maybe_twice(shop: Shop):
         process.kill()
     result = shop.run()
     assert shop.listener.notices[1] == (
-        "it: the last run was killed; of what it sent, 300 rows were accepted, 0 rejected; 700 go out now, "
+        "it: recovered the last run, which was killed: 300 rows accepted, 0 rejected, 700 still to be sent, "
         "75 of them maybe for the second time"
     )
     assert (result.status, result.delivery.accepted, len(shop.braze.events())) == ("success", 700, 1075)
@@ -243,7 +243,7 @@ def test_waiting_run_follows_when_the_other_one_has_let_go(shop: Shop):
         shop.clock = LettingGo(process, after_waits=3)
         result = shop.run(wait_s=60)
     assert (result.status, result.delivery.accepted) == ("success", 700)
-    assert shop.listener.notices[0].startswith('it: waiting up to 60 s: sync "it" on target "test" is at work already')
+    assert shop.listener.notices[0].startswith('it: waiting up to 60 s: sync "it" on target "test" is already running')
     assert shop.clock.waits[:3] == [0.5] * 3
 
 

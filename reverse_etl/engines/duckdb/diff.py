@@ -112,7 +112,7 @@ def _rows_of_model(layout: Layout, marked: bool = True) -> str:
     if layout.whole_row:
         partition = ", ".join(identifier(name) for name in layout.key if name != ROW_NUMBER)
         columns.append(f"row_number() OVER (PARTITION BY {partition}) AS {identifier(ROW_NUMBER)}")
-    if marked:  # by a value that DuckDB cannot know beforehand: it is worked out here, and nowhere else
+    if marked:  # by a value that DuckDB cannot know in advance: it is computed here, and nowhere else
         columns.append(f"random() AS {READ}")
     return f"SELECT {', '.join(columns)} FROM (\n{MODEL}\n)"
 
@@ -168,7 +168,7 @@ def _flags(layout: Layout, is_new: str, differs: Mapping[str, str], comparison: 
 
 
 def _is_another_user(layout: Layout) -> str:
-    """OR: another user stands behind the key now, who gets all columns as a new row does."""
+    """OR: the key now belongs to another user, who gets all columns, as a new row does."""
     of_users = {part for name in layout.identifiers for part in layout.columns_of(name)}
     if not of_users & set(layout.tracked):
         return ""
