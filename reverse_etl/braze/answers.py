@@ -7,6 +7,7 @@ from enum import Enum
 from typing import Any
 
 from reverse_etl.braze.rate_limit_headers import exhausted_wait_s, throttled_wait_s
+from reverse_etl.words import count
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,7 @@ def judge(
         if not is_whole:
             why += ", with an error that does not identify a record"
         elif taken is not None and taken != records - len(rejected):
-            why += f", but reported {taken:,} of {records - len(rejected):,} records as processed"
+            why += f", but reported {taken:,} of {count(records - len(rejected), 'record')} as processed"
             is_whole = False
         outcome = Outcome.ACCEPTED if is_whole else Outcome.UNPLACED
         return Verdict(outcome, why, status, rejected, pause_s)

@@ -245,7 +245,7 @@ class Sender:
             for half in batch.halves():
                 self._deliver(connection, half)
         elif verdict.outcome is Outcome.REFUSED and self._refused_in_a_row >= REFUSED_IN_A_ROW:
-            what = f"Braze rejected {self._refused_in_a_row} rows in a row, one by one"
+            what = f"Braze rejected {count(self._refused_in_a_row, 'row')} in a row, one by one"
             self._stop_run(f"{what}; last response: {verdict.why}")
         elif verdict.outcome is Outcome.REFUSED and verdict.rejected:
             rest = tuple(record for place, record in enumerate(batch.records) if place not in verdict.rejected)
@@ -340,7 +340,7 @@ class Sender:
             self._doubts_in_a_row += 1
             too_many = self._doubts_in_a_row >= MAX_CONSECUTIVE_DOUBTS
         if too_many:
-            self._stop_run(f"{verdict.why}; {MAX_CONSECUTIVE_DOUBTS} requests in a row ended this way")
+            self._stop_run(f"{verdict.why}; {count(MAX_CONSECUTIVE_DOUBTS, 'request')} in a row ended this way")
 
     def _stop_run(self, why: str, hint: str | None = None) -> None:
         with self._lock:

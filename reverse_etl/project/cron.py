@@ -28,10 +28,7 @@ NICKNAMES: Mapping[str, str] = {
     "@yearly": "0 0 1 1 *",
     "@annually": "0 0 1 1 *",
 }
-_FIELDS = (
-    'use five fields (minute, hour, day of month, month, day of week), such as "*/15 * * * *" or "30 7 * * mon-fri", '
-    "or @daily"
-)
+_FIELDS = 'use five fields, minute hour day month weekday, such as "*/15 * * * *" or "30 7 * * mon-fri"; or @daily'
 # How far to look back for the latest time; the last span is longer than a leap day on a Monday takes to recur.
 _LOOK_BACK = [timedelta(minutes=n) for n in (2, 30, 6 * 60)] + [timedelta(days=n) for n in (8, 400, 60 * 366)]
 

@@ -151,8 +151,8 @@ class StatePlace(_Strict):
     path: str | None = Field(
         None,
         min_length=1,
-        description="folder, relative to the project (default: .retl), or an object store for several machines: "
-        "s3://bucket/path, gs://..., az://...",
+        description="folder, relative to the project (default: .retl), or an object store that machines share: "
+        "s3://bucket/path, gs://, az://",
     )
 
     @field_validator("path")
@@ -261,12 +261,12 @@ class Sync(_Strict):
     )
     nulls: Literal["clear", "omit", "send"] = Field(
         "clear",
-        description="what to do with NULLs. clear: remove a value that retl had set; omit: never remove it; "
+        description="what to do with NULLs. clear: remove values that retl had set; omit: never; "
         "send: like clear, and in new rows too",
     )
     on_removed: Literal["ignore", "clear", "delete"] = Field(
         "ignore",
-        description="what to do when a row leaves the model. ignore: leave the user alone; "
+        description="what to do when a row leaves the model. ignore: nothing; "
         "clear: remove what retl had set; delete: delete the user",
     )
     on_in_doubt: Literal["hold", "resend"] = Field(

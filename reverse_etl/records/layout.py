@@ -13,6 +13,7 @@ from reverse_etl.braze.modes import MAX_TEXT, STRONG, Extra, Field, Kind, Mode, 
 from reverse_etl.errors import Location, Problem, ProjectError, nearest
 from reverse_etl.project.spec import Sync
 from reverse_etl.sql.types import BEYOND_64_BITS, INTEGERS, LISTS, MOMENTS, NUMBERS, TEXTS, SqlType
+from reverse_etl.words import count
 
 ALIAS_PARTS = ("alias_name", "alias_label")
 OWN_PREFIX = "_retl_"  # of the columns that retl adds in its own tables
@@ -157,10 +158,10 @@ def _unknown_names(sync: Sync, names: Collection[str]) -> Iterator[Problem]:
 def _bad_names(mode: Mode, sync: Sync, names: Sequence[str], model: Location) -> Iterator[Problem]:
     known = {*mode.identifiers, *(field.name for field in mode.fields), *ALIAS_PARTS}
     by_fold = {name.casefold(): name for name in known}
-    for fold, count in Counter(name.casefold() for name in names).items():
-        if count > 1:
+    for fold, times in Counter(name.casefold() for name in names).items():
+        if times > 1:
             twins = ", ".join(f'"{name}"' for name in names if name.casefold() == fold)
-            what = f"the model returns {count} columns with the same name: {twins}"
+            what = f"the model returns {count(times, 'column')} with the same name: {twins}"
             yield Problem(what, model, "rename them with AS")
     for name in names:
         if name in sync.exclude_columns:

@@ -266,7 +266,7 @@ class SharedState:
         by_us = bool(state and self._token_before and self._token_before in state.name)
         if said and not by_us and self._path("journal.jsonl").exists():
             self.notes.append(
-                "a run of this machine was cut off and has since been recovered by another machine; "
+                "another machine recovered a run that was cut off here; "
                 "responses that only this machine saw are ignored"
             )
         for name in LOCAL_RUN:

@@ -90,7 +90,7 @@ def test_bad_sql(retl: Retl, starter: Path):
         2,
         'models/users_track.sql:5: Binder Error: Referenced column "frist_name" not found in FROM clause! '
         'Candidate bindings: "first_name", "raw_orders.customer_id", "__ref__customers.customer_id", "tier", "price"\n'
-        "  hint: the compiled SQL is in target/compiled/users_track.sql, line 12\n",
+        "  hint: see the compiled SQL in target/compiled/users_track.sql, line 12\n",
     )
 
 

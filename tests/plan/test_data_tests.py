@@ -363,7 +363,7 @@ def test_error_in_the_model_is_the_models_also_where_tests_come_first(shop: Shop
     (problem,) = shop.run().errors
     assert (str(problem.location), problem.hint) == (
         "models/members.sql:2",
-        "the compiled SQL is in target/compiled/members.sql, line 2",
+        "see the compiled SQL in target/compiled/members.sql, line 2",
     )
 
 

@@ -442,7 +442,7 @@ def test_saved_plan_is_stale_once_a_ref_leads_elsewhere(beside: Path, retl: Retl
     moved = '"warehouse"."raw"."orders"'
     rewrite(beside, lambda manifest: manifest["nodes"]["model.shop.fct_orders"].update(relation_name=moved))
     outcome = retl("apply", "p", folder=beside)
-    assert (outcome.code, "the ref() or source() of its models leads elsewhere" in outcome.err) == (1, True)
+    assert (outcome.code, "a ref() or source() of its models resolves to another relation" in outcome.err) == (1, True)
     rewrite(beside, nothing)
     assert retl("apply", "p", folder=beside).code == 0
 

@@ -127,19 +127,19 @@ def test_model_may_have_the_name_of_the_table_it_reads(shop: Shop):
         pytest.param(
             "{% for i in range(3) %}\n\n{% endfor %}\nselect emial\nfrom (select 1 as email)",
             'models/a.sql:4: Binder Error: Referenced column "emial" not found in FROM clause! '
-            'Candidate bindings: "email"\n  hint: the compiled SQL is in target/compiled/a.sql, line 8',
+            'Candidate bindings: "email"\n  hint: see the compiled SQL in target/compiled/a.sql, line 8',
             id="unknown column, behind a loop",
         ),
         pytest.param(
             "select 1 as a\nfrm b",
             'models/a.sql:2: Parser Error: syntax error at or near "frm"\n'
-            "  hint: the compiled SQL is in target/compiled/a.sql, line 2",
+            "  hint: see the compiled SQL in target/compiled/a.sql, line 2",
             id="syntax error",
         ),
         pytest.param(
             "select * from\n  shop.customers",
             'models/a.sql:2: Catalog Error: Table with name "shop.customers" does not exist because schema "shop" '
-            "does not exist.\n  hint: the compiled SQL is in target/compiled/a.sql, line 2",
+            "does not exist.\n  hint: see the compiled SQL in target/compiled/a.sql, line 2",
             id="unknown table",
         ),
         pytest.param(
@@ -194,7 +194,7 @@ def test_value_in_a_failed_cast_is_not_shown(shop: Shop):
     result = shop.sync("it", "select external_id,\n    age::int as age\nfrom t").run()
     assert [str(problem) for problem in result.errors] == [
         "models/it.sql:2: Conversion Error: Could not convert string *** to INT32 when casting from source column age\n"
-        "  hint: the compiled SQL is in target/compiled/it.sql, line 2"
+        "  hint: see the compiled SQL in target/compiled/it.sql, line 2"
     ]
     assert (result.status, result.exit_code) == ("failed", 2)
 

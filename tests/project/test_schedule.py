@@ -210,7 +210,7 @@ def test_run_by_hand_after_the_moment_counts_for_it_and_one_before_does_not():
 
 # --- mistakes --------------------------------------------------------------------------------------------------------
 
-FIELDS = 'use five fields (minute, hour, day of month, month, day of week), such as "*/15 * * * *" or "30 7 * * mon-fri", or @daily'
+FIELDS = 'use five fields, minute hour day month weekday, such as "*/15 * * * *" or "30 7 * * mon-fri"; or @daily'
 
 
 @pytest.mark.parametrize(

@@ -84,8 +84,8 @@ def test_good_sync_has_its_values_and_defaults():
             sync(schedule="0 25 * * *", timezone="Asia/Soul"),
             [
                 'syncs.yml:11:15: "schedule" in sync "members": "0 25 * * *" is not a valid cron expression: bad hour\n'
-                "  hint: use five fields (minute, hour, day of month, month, day of week), such as "
-                '"*/15 * * * *" or "30 7 * * mon-fri", or @daily',
+                "  hint: use five fields, minute hour day month weekday, such as "
+                '"*/15 * * * *" or "30 7 * * mon-fri"; or @daily',
                 'syncs.yml:12:15: "timezone" in sync "members": unknown time zone "Asia/Soul"\n'
                 '  hint: did you mean "Asia/Seoul"?',
             ],

@@ -190,7 +190,7 @@ ALIAS = "'n' AS alias_name, 'l' AS alias_label"
             "'u1' AS external_id, 'g' AS subscription_group_id, 'subscribed' AS subscription_state",
             "external_id, subscription_group_id",
         ),
-        (EVENTS, EVENT, "external_id, name, time, its number among equal rows"),
+        (EVENTS, EVENT, "external_id, name, time, position among identical rows"),
     ],
 )
 def test_without_primary_key_a_row_is_known_by_the_key_of_its_mode(shop: Shop, retl: Retl, options, columns, key):

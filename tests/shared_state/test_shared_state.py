@@ -253,7 +253,7 @@ def test_live_lock_is_not_taken_and_a_dead_one_is(one: Shop, two: Shop):
     assert two.run().errors[0].message.startswith('sync "it" on target "test" is already running')
     assert later(two).run().status == "success"
     owner = two.listener.notices[0]
-    assert owner.startswith(f"it: process {process.pid} on ")
+    assert owner.startswith(f"it: took over the lock of process {process.pid} on ")
     assert owner.endswith(", which ended without releasing it")
 
 
@@ -310,7 +310,7 @@ def test_run_that_lost_its_lock_stops_sending_and_moves_nothing(one: Shop, bucke
     assert problem.message.startswith(
         f"it: another machine took over the state at {bucket.url}/test/it: process 7 on else"
     )
-    assert ": 375 rows that Braze accepted in this run are written down in " in problem.message
+    assert ": 375 rows that Braze accepted in this run are recorded only in " in problem.message
     head = bucket.head()
     assert (head.generation, head.state, head.holder.host) == (0, None, "elsewhere")
     assert states(bucket) == []
@@ -421,8 +421,7 @@ def test_lost_machine_that_comes_back_says_so_and_sends_nothing_twice(one: Shop,
     held = later(two).run().plan.held
     result = later(one).run()
     assert one.listener.notices[1:] == [
-        "it: a run of this machine was cut off, and another machine has dealt with it since; "
-        "answers that only this machine saw are not taken up"
+        "it: another machine recovered a run that was cut off here; responses that only this machine saw are ignored"
     ]
     assert (result.plan.held, result.delivery.requests) == (held, 0)
     names = [event["external_id"] for event in one.braze.events()]
@@ -434,7 +433,7 @@ def test_machine_that_dies_while_it_takes_over_is_taken_over_in_turn(one: Shop, 
     with running(one, until="u300") as process:
         process.kill()
     bucket.refuses_states = True
-    assert "no permission to write it: 403" in later(two).run().errors[0].message
+    assert later(two).run().errors[0].message.startswith(f"no permission to write {bucket.url}/test/it/state-")
     bucket.refuses_states = False
     assert bucket.head().sending is not None
     two.clock = FakeClock(ahead=2 * HOUR)
@@ -481,8 +480,8 @@ def test_store_that_breaks_off_while_sending_leaves_the_run_here_and_it_is_broug
     result = one.run()
     assert result.status == "failed"
     assert result.errors[0].message.endswith(
-        f"; so the state there was not moved: 1,000 rows that Braze accepted in this run are written down in "
-        f"{one.folder}/.retl/test/it only"
+        f"; the shared state was not updated: 1,000 rows that Braze accepted in this run are recorded only in "
+        f"{one.folder}/.retl/test/it"
     )
     bucket.is_down = False
     assert one.run().delivery.requests == 0
@@ -497,7 +496,7 @@ def test_store_that_does_not_compare_is_refused(one: Shop, bucket: Bucket, retl:
     assert f"ok    state.path: {bucket.url}\n" in retl("debug", folder=one.folder).out
     assert bucket.objects("").names() == []
     bucket.ignores_conditions = True
-    what = "does not compare before it writes: it took what If-Match and If-None-Match forbid"
+    what = "does not honor conditional writes: it accepted what If-Match and If-None-Match forbid"
     assert f"FAIL  state.path: {bucket.url}/test {what}" in retl("debug", folder=one.folder).out
     assert one.run().errors[0].message == f"{bucket.url}/test/it {what}"
     assert set(one.sent()) == {"{}"}  # of `debug`, for the key's permissions
@@ -515,7 +514,7 @@ def test_missing_package_is_a_mistake_of_the_set_up(one: Shop, bucket: Bucket, m
     result = one.run()
     assert (result.exit_code, str(result.errors[0])) == (
         2,
-        f'the state at {bucket.url}/test/it needs the package obstore\n  hint: pip install "reverse-etl[state]"',
+        f'the state at {bucket.url}/test/it needs the package obstore\n  hint: install it: `pip install "reverse-etl[state]"`',
     )
 
 
@@ -568,7 +567,7 @@ def test_state_that_was_written_over_is_found_out(one: Shop, two: Shop, bucket: 
         two.run().errors[0].message == f"{bucket.url}/test/it/{states(bucket)[0]} does not match its recorded checksum"
     )
     bucket.objects().delete(states(bucket))
-    assert two.run().errors[0].message.endswith(" is gone, and head.json says that it is the state")
+    assert two.run().errors[0].message.endswith(" is missing, but head.json names it as the current state")
 
 
 # --- by hand, and from one place to another ----------------------------------------------------------------------------
@@ -635,7 +634,7 @@ def test_copy_is_not_taken_for_a_state_when_state_path_is_taken_out(one: Shop):
     one.state = {}
     one.write()
     result = one.run()
-    assert result.errors[0].message.endswith("and the target does not say state.path any more")
+    assert result.errors[0].message.endswith(", but the target no longer sets state.path")
     assert result.delivery is None
 
 

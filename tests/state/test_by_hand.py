@@ -33,7 +33,7 @@ def test_rows_in_doubt_are_listed_and_held_until_somebody_decides(shop: Shop, re
     held = retl("sync", "it", folder=shop.folder)
     assert (held.code, "10 held, in doubt since an earlier run" in held.out) == (1, True)
     listed = retl("rejects", "it", folder=shop.folder).out
-    assert "look in Braze, then retl resolve it --resend or --mark-accepted" in listed
+    assert "check in Braze, then run `retl resolve it` with --resend or --mark-accepted" in listed
     assert listed.count("in doubt") == 10
     found = json.loads(retl("rejects", "it", "--output", "json", folder=shop.folder).out)
     assert [(row["status"], row["resolution"]) for row in found] == [("in_doubt", None)] * 10
@@ -53,7 +53,7 @@ def test_resent_doubts_go_out_with_the_next_run_and_not_again(shop: Shop, retl: 
 def test_discarded_doubts_count_as_sent(shop: Shop, retl: Retl, options):
     in_doubt(shop, **options)
     said = retl("resolve", "it", "--mark-accepted", folder=shop.folder)
-    assert said.out == "it: 10 rows in doubt will be taken as sent by the next run\n"
+    assert said.out == "it: 10 rows in doubt will be recorded as accepted by the next run\n"
     result = shop.run()
     assert (result.status, result.delivery.requests, len(shop.braze.events())) == ("success", 0, 10)
     assert (shop.rows_of("in_doubt"), len(shop.rows_of("state"))) == ([], 10)
@@ -86,10 +86,10 @@ def test_discarded_operation_on_a_row_that_has_changed_since_stays_held(shop: Sh
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "say one of --resend and --mark-accepted\n  hint: `retl rejects it` lists the rows in doubt\n"),
+        ([], "pass exactly one of --resend and --mark-accepted\n  hint: list the rows in doubt: `retl rejects it`\n"),
         (
             ["--resend", "--mark-accepted"],
-            "say one of --resend and --mark-accepted\n  hint: `retl rejects it` lists the rows in doubt\n",
+            "pass exactly one of --resend and --mark-accepted\n  hint: list the rows in doubt: `retl rejects it`\n",
         ),
         (["--resend"], "it: no row is in doubt\n  hint: list the rows in doubt: `retl rejects it`\n"),
         (
@@ -177,7 +177,7 @@ def test_baseline_leaves_invalid_rows_out_and_says_so(shop: Shop, retl: Retl):
     said = retl("state", "baseline", "it", "--yes", folder=shop.folder)
     assert (
         said.out
-        == "it: 9 rows recorded as already in Braze, 0 requests; 1 invalid row left out, see `retl rejects it`\n"
+        == "it: 9 rows recorded as already in Braze, 0 requests; 1 invalid row not recorded, see `retl rejects it`\n"
     )
     assert shop.run().plan.invalid == 1
 
@@ -208,9 +208,9 @@ def test_forgotten_person_is_in_no_byte_of_the_state(shop: Shop, retl: Retl):
     assert remembered("secret-3@example.com")
     assert remembered("secret-4@example.com")
     said = retl("state", "forget", "it", "u3", "--yes", folder=shop.folder)
-    assert (said.code, said.out) == (0, "it: 1 acknowledged row, 0 rejected, 0 in doubt forgotten\n")
+    assert (said.code, said.out) == (0, "it: 1 acknowledged row, 0 rejected, 0 in doubt erased\n")
     said = retl("state", "forget", "it", "secret-4@example.com", "--yes", folder=shop.folder)
-    assert said.out == "it: 0 acknowledged rows, 1 rejected, 0 in doubt forgotten\n"
+    assert said.out == "it: 0 acknowledged rows, 1 rejected, 0 in doubt erased\n"
     assert not remembered("secret-3@example.com")
     assert not remembered("secret-4@example.com")
     assert remembered("secret-5@example.com")
@@ -222,7 +222,7 @@ def test_person_is_forgotten_in_events_whose_key_is_the_whole_row(shop: Shop, re
     shop.run()
     assert retl("state", "forget", "it", "u3", "--yes", folder=shop.folder).out.startswith("it: 1 acknowledged row,")
     in_doubt(shop, SEEN.replace("'seen'", "'gone'"), **EVENTS)
-    assert "1 in doubt forgotten" in retl("state", "forget", "it", "u3", "--yes", folder=shop.folder).out
+    assert "1 in doubt erased" in retl("state", "forget", "it", "u3", "--yes", folder=shop.folder).out
 
 
 def test_older_states_that_were_kept_aside_are_named(shop: Shop, retl: Retl):
@@ -239,7 +239,7 @@ def test_older_states_that_were_kept_aside_are_named(shop: Shop, retl: Retl):
 def test_forgetting_who_is_not_there_is_no_error(shop: Shop, retl: Retl):
     shop.sync("it", PEOPLE)
     said = retl("state", "forget", "it", "nobody", "--yes", folder=shop.folder)
-    assert (said.code, said.out) == (0, "it: 0 acknowledged rows, 0 rejected, 0 in doubt forgotten\n")
+    assert (said.code, said.out) == (0, "it: 0 acknowledged rows, 0 rejected, 0 in doubt erased\n")
 
 
 def test_row_without_a_primary_key_is_shown_by_the_key_that_the_plan_names(shop: Shop, retl: Retl):

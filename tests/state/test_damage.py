@@ -1,4 +1,4 @@
-"""A state file or a disk that is not what it should be: said, with the way out, and nothing sent on the strength of it."""
+"""A state file or a disk that is not what it should be: an error with a hint, and nothing is sent because of it."""
 
 import os
 import resource
@@ -156,7 +156,7 @@ def run_on_a_full_disk(shop: Shop, bytes_left: int) -> None:
     environ = {**os.environ, "BRAZE_API_KEY": KEY}
     ran = subprocess.run(command, cwd=shop.folder, env=environ, text=True, capture_output=True, timeout=90, check=False)
     assert "Traceback" not in ran.stderr
-    assert (ran.returncode, "File too large" in ran.stderr, "free some space" in ran.stderr) == (1, True, True)
+    assert (ran.returncode, "File too large" in ran.stderr, "free disk space" in ran.stderr) == (1, True, True)
 
 
 @pytest.fixture(scope="module")
@@ -219,6 +219,6 @@ def test_too_little_memory_to_bring_a_run_in_says_how_to_give_it_more(tmp_path: 
     (problem,) = raised.value.problems
     assert problem.message.startswith(f"{tmp_path}: Out of Memory Error: ")
     assert problem.hint == (
-        "pass --memory-limit 4GB, then run again: what was sent and answered is written down in the folder, "
-        "and the next run folds it in"
+        "raise --memory-limit (such as 4GB), then run again: responses received so far are recorded in the folder, "
+        "and the next run applies them"
     )

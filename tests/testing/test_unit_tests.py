@@ -583,7 +583,7 @@ def test_model_that_fails_on_given_rows_is_an_error_of_its_test_alone(tested: Te
         "        hint: return one row per key (GROUP BY, QUALIFY row_number() ...), or add columns to primary_key",
         "ERROR  no_date (members), syncs.yml:22:5",
         "      syncs.yml:25:9: Conversion Error: invalid date field format: ***, expected format is (YYYY-MM-DD)",
-        "        hint: the compiled SQL is in target/compiled/unit_tests/no_date.sql, line 3",
+        "        hint: see the compiled SQL in target/compiled/unit_tests/no_date.sql, line 3",
         "pass   fine (members)",
     ]
 
@@ -783,7 +783,7 @@ def test_unknown_name_is_offered_the_nearest(tested: Tested):
     outcome = tested("- {name: first, sync: members, expect: {records: []}}", "frist")
     assert (outcome.code, outcome.err) == (
         2,
-        'there is no unit test or sync "frist"\n  hint: did you mean "first"?\n',
+        'unknown unit test or sync "frist"\n  hint: did you mean "first"?\n',
     )
 
 

@@ -107,7 +107,7 @@ def _duplicates(query: ModelQuery, columns: list[str], rows: str) -> str | None:
     if not keys:
         return None
     first = query.execute(f"SELECT * FROM retl_twins ORDER BY ALL LIMIT {_NAMES_IN_ERRORS}").fetchall()
-    shown = [f"{' / '.join(str(part) for part in key if part is not None)} ({n} rows)" for *key, n in first]
+    shown = [f"{' / '.join(str(part) for part in key if part is not None)} ({count(n, 'row')})" for *key, n in first]
     more = f" and {keys - len(first):,} more" if keys > len(first) else ""
     verb = "occurs" if keys == 1 else "occur"
     return f"{count(keys, 'key')} {verb} in {count(times, 'row')}: {', '.join(shown)}{more}"

@@ -48,7 +48,7 @@ def translated(error: duckdb.Error, model: Compiled, first_line: int) -> RetlErr
             hint="raise --memory-limit (such as 4GB), or free disk space for DuckDB to spill to",
         )
     where = model.source_of(line) if line > 0 else Location(model.file)
-    hint = f"the compiled SQL is in {model.compiled_file}" + (f", line {line}" if line > 0 else "")
+    hint = f"see the compiled SQL in {model.compiled_file}" + (f", line {line}" if line > 0 else "")
     return ProjectError(what, where, _not_built(what, model) or hint)
 
 
