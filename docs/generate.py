@@ -44,6 +44,7 @@ from reverse_etl.sandbox.workspace import ENDPOINTS, Endpoint
 from reverse_etl.words import as_json
 
 ROOT = Path(__file__).parents[1]
+TOOLS = Path(sys.executable).parent  # where `retl` is, for commands whose output a page shows
 
 
 def modes() -> str:
@@ -235,8 +236,8 @@ def _copy_of_the_shop() -> Iterator[Path]:
 
 def _console(commands: Sequence[str], folder: Path) -> str:
     """Commands and what they print, without durations and times, and with exit codes other than 0."""
-    tools = Path(sys.executable).parent
-    environ = {**os.environ, "COLUMNS": "120", "PATH": f"{tools}{os.pathsep}{os.environ['PATH']}"}
+    path = os.pathsep.join([str(TOOLS), str(Path(sys.executable).parent), os.environ["PATH"]])
+    environ = {**os.environ, "COLUMNS": "120", "PATH": path}
     lines = []
     for command in commands:
         done = subprocess.run(

@@ -30,7 +30,7 @@ from reverse_etl.runs.outcome import Options, RunResult
 from reverse_etl.runs.run import jobs_of
 from reverse_etl.runs.sequence import run_jobs
 from reverse_etl.sandbox import Fault, Sandbox
-from tests.processes import HANG_S, end_all
+from tests.processes import HANG_S, end_all, retl_in_a_folder
 
 KEY = "sandbox"
 progress.LINE_EVERY_S = HANG_S  # how far a run is, it tells on a slow machine only: what is printed is the same on all
@@ -221,10 +221,22 @@ class Held:
         return self.goes_out.is_set()
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """Three for two cores: a third of the time, a test waits for a process, a thread or a disk."""
+    return max(len(os.sched_getaffinity(0)) * 3 // 2, 1)
+
+
 @pytest.fixture(autouse=True)
 def _no_process_outlives_its_test() -> Iterator[None]:
     yield
     end_all()
+
+
+@pytest.fixture
+def tools() -> Iterator[Path]:
+    """A folder for PATH, with `retl` in it."""
+    with retl_in_a_folder() as folder:
+        yield folder
 
 
 @pytest.fixture

@@ -1,15 +1,18 @@
 """Processes that are forked from one which has imported all of retl: a second less for each than a new interpreter."""
 
+import json
 import multiprocessing
 import os
 import pkgutil
 import signal
+import socket
+import stat
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Mapping
-from contextlib import chdir
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import chdir, contextmanager
 from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any, Self
@@ -117,3 +120,61 @@ def _call(files: list[Path], function: Callable[..., None], *arguments: Any) -> 
         with path.open("a") as file:
             os.dup2(file.fileno(), number)
     function(*arguments)
+
+
+# --- retl, as a command of a shell ----------------------------------------------------------------------------------
+
+RETL = """#!{python} -IS
+import json, os, socket, sys
+server = socket.socket(socket.AF_UNIX)
+server.connect({address!r})
+with server.makefile("rwb") as stream:
+    request = {{"folder": os.getcwd(), "environ": dict(os.environ), "arguments": sys.argv[1:]}}
+    socket.send_fds(server, [b"."], [0, 1, 2])
+    stream.write(json.dumps(request).encode() + b"\\n")
+    stream.flush()
+    sys.exit(int(stream.readline() or 70))
+"""
+
+
+@contextmanager
+def retl_in_a_folder() -> Iterator[Path]:
+    """A folder for PATH with a `retl` that runs in a forked process: same arguments, environment, folder and files."""
+    with tempfile.TemporaryDirectory() as name:
+        address, retl = f"{name}/socket", Path(name) / "bin" / "retl"
+        retl.parent.mkdir()
+        retl.write_text(RETL.format(python=sys.executable, address=address))
+        retl.chmod(retl.stat().st_mode | stat.S_IXUSR)
+        with Forked(_serve, address) as server:
+            server.wait_until(lambda: server.out == "ready")
+            yield retl.parent
+
+
+def _serve(address: str) -> None:
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for those that answer
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(address)
+        listening.listen()
+        print("ready", end="", flush=True)
+        while True:
+            client, _ = listening.accept()
+            with client:
+                if os.fork() == 0:
+                    _answer(client)
+
+
+def _answer(client: socket.socket) -> None:
+    """Never returns."""
+    _, files, _, _ = socket.recv_fds(client, 1, 3)
+    with client.makefile("rwb") as stream:
+        request = json.loads(stream.readline())
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        child = os.fork()
+        if child == 0:
+            for number, file in enumerate(files):
+                os.dup2(file, number)
+            command(Path(request["folder"]), request["environ"], *request["arguments"])
+        _, status = os.waitpid(child, 0)
+        stream.write(b"%d\n" % os.waitstatus_to_exitcode(status))
+        stream.flush()
+    os._exit(0)

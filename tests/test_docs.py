@@ -1,9 +1,11 @@
 """What the pages say is what the code does."""
 
 import re
+from pathlib import Path
 
 import pytest
 
+from docs import generate
 from docs.generate import PARTS, ROOT, WHOLE, generated
 from reverse_etl.plan.guards import GUARDS
 from reverse_etl.project.spec import Guards
@@ -16,8 +18,9 @@ def text_of(file: str) -> str:
 
 
 @pytest.mark.parametrize("file", [*PARTS, *WHOLE])
-def test_generated_parts_are_up_to_date(file: str):
+def test_generated_parts_are_up_to_date(file: str, tools: Path, monkeypatch: pytest.MonkeyPatch):
     """`make docs` writes them."""
+    monkeypatch.setattr(generate, "TOOLS", tools)
     assert text_of(file) == generated(file)
 
 

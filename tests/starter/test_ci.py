@@ -73,8 +73,8 @@ class Job:
 class Runner:
     """A workspace and the commands of one of GitHub's runners. Steps run in order, in the shell that GitHub gives them."""
 
-    def __init__(self, workspace: Path, base: Path, temp: Path) -> None:
-        self.workspace, self.base, self.temp = workspace, base, temp
+    def __init__(self, workspace: Path, base: Path, temp: Path, tools: Path) -> None:
+        self.workspace, self.base, self.temp, self.tools = workspace, base, temp, tools
         self.hosted_by = "self-hosted"
         for folder in (temp / "bin", temp / "files"):
             folder.mkdir(parents=True)
@@ -116,7 +116,7 @@ class Runner:
             said = {key: "" if "secrets." in text else known.get(text, text) for key, text in said.items()}
             assert not any("${{" in text for text in (*said.values(), step["run"]))
             given = {
-                "PATH": f"{self.temp / 'bin'}:{Path(sys.executable).parent}:{os.environ['PATH']}",
+                "PATH": f"{self.temp / 'bin'}:{self.tools}:{Path(sys.executable).parent}:{os.environ['PATH']}",
                 "HOME": str(self.temp),
                 "COLUMNS": "200",
                 "PIP_NO_INDEX": "1",
@@ -148,11 +148,11 @@ class Runner:
 
 
 @pytest.fixture
-def runner(retl: Retl, tmp_path: Path) -> Runner:
+def runner(retl: Retl, tmp_path: Path, tools: Path) -> Runner:
     """A repository with what `retl init --ci github` wrote, and a base branch that is the same."""
     assert retl("init", "shop", "--ci", "github").code == 0
     shutil.copytree(tmp_path / "shop", tmp_path / "main")
-    return Runner(tmp_path / "shop", tmp_path / "main", tmp_path / "runner")
+    return Runner(tmp_path / "shop", tmp_path / "main", tmp_path / "runner", tools)
 
 
 def edit(path: Path, old: str, new: str) -> None:
