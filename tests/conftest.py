@@ -1,5 +1,6 @@
 """The vocabulary of the tests: a small project in a folder, and a Braze to send to."""
 
+import gc
 import os
 import random
 import shutil
@@ -219,6 +220,13 @@ class Held:
     def _may_go_out(self) -> bool:
         self.is_held.set()
         return self.goes_out.is_set()
+
+
+def pytest_collection_finish() -> None:
+    """What is imported and collected stays: not looking through it again and again saves a twentieth of the time."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 20)
 
 
 def pytest_xdist_auto_num_workers() -> int:
