@@ -20,7 +20,7 @@ from reverse_etl.engines.duckdb import changes
 from reverse_etl.engines.duckdb.changes import _all_memory, _rows_read
 from reverse_etl.engines.duckdb.diff import READ
 from reverse_etl.plan.workbench import connect
-from tests.conftest import Shop
+from tests.shop import Shop
 
 DUCKDB = f"duckdb {duckdb.__version__}, reverse_etl/engines/duckdb/changes.py"
 

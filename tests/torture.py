@@ -40,8 +40,8 @@ from reverse_etl.sandbox import Fault, LoggedRequest, Sandbox
 from reverse_etl.shared_state.place import StatePlace
 from reverse_etl.state.edit import resolve
 from reverse_etl.state.opening import open_state
-from tests.conftest import KEY, Held, Shop, Silent
 from tests.processes import Forked
+from tests.shop import KEY, Held, Shop, Silent
 
 ROWS_AT_FIRST = 150
 POLICY = RetryPolicy(tries=3, first_wait_s=0.005, max_wait_s=0.02)

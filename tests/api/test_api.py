@@ -17,9 +17,8 @@ from typing import Any
 import pytest
 
 from reverse_etl import Project, RetlError, SyncError, SyncResult
-from tests.conftest import KEY, Held, Retl, Shop, Silent
 from tests.processes import HANG_S, Forked
-from tests.state.test_recovery import FIVE_REQUESTS
+from tests.shop import FIVE_REQUESTS, KEY, Held, Retl, Shop, Silent
 
 ROWS = "SELECT 'u' || i AS external_id, i AS n FROM range({rows}) AS t(i)"
 

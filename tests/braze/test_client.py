@@ -9,7 +9,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from reverse_etl.sandbox import Sandbox
-from tests.conftest import Retl, Shop
+from tests.shop import Retl, Shop
 from tests.test_architecture import PACKAGE, name_of
 
 VERSION = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]["version"]

@@ -9,7 +9,7 @@ import duckdb
 import pytest
 
 from reverse_etl.sandbox import Sandbox
-from tests.conftest import Retl, Shop, edit
+from tests.shop import Retl, Shop, edit
 
 
 def steady(text: str) -> str:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import Retl
+from tests.shop import Retl
 
 ROOT = Path(__file__).parents[2]
 

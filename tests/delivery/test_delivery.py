@@ -15,7 +15,7 @@ from reverse_etl.delivery.retry import RetryPolicy
 from reverse_etl.delivery.session import open_session
 from reverse_etl.project.project import load_project
 from reverse_etl.sandbox import Fault, Sandbox
-from tests.conftest import KEY, FakeClock, Shop
+from tests.shop import KEY, FakeClock, Shop
 
 MANY = "SELECT 'u' || i AS external_id, i AS n FROM range({rows}) r(i)"
 EVENTS = {"mode": "users_track", "track_record_type": "events"}

@@ -12,7 +12,7 @@ from reverse_etl import Project
 from reverse_etl.engines.duckdb.changes import _rows_read
 from reverse_etl.engines.duckdb.model import _sql_type
 from reverse_etl.sql.types import hashed
-from tests.conftest import Shop, one_duckdb
+from tests.shop import Shop, one_duckdb
 
 PAIRS = [
     ("INTEGER[]", "[0]", "[0, 0]"),

@@ -18,7 +18,7 @@ from reverse_etl.project.models import Given, compile_given
 from reverse_etl.project.spec import Sync
 from reverse_etl.project.spec_tests import DataTest
 from reverse_etl.records.layout import lay_out
-from tests.conftest import Retl, Shop
+from tests.shop import Retl, Shop
 
 ROWS = """
     SELECT * FROM (VALUES

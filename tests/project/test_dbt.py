@@ -22,7 +22,7 @@ from reverse_etl.project.dbt_manifest import DbtManifest, read_manifest
 from reverse_etl.project.jinja import TemplateProblem
 from reverse_etl.project.models import Compiled, Model, RunValues, compile_model
 from reverse_etl.project.spec import Source
-from tests.conftest import Retl
+from tests.shop import Retl
 
 PROJECTS = Path(__file__).parents[1] / "projects" / "dbt"
 MANIFEST = json.loads((PROJECTS / "manifest.json").read_text())

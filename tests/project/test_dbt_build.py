@@ -15,8 +15,8 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from tests.conftest import Outcome, Retl
 from tests.dbt_manifest import trimmed
+from tests.shop import Outcome, Retl
 
 pytestmark = pytest.mark.dbt
 PROJECTS = Path(__file__).parents[1] / "projects" / "dbt"

@@ -9,7 +9,7 @@ from reverse_etl.errors import ProjectError
 from reverse_etl.plan.workbench import connect
 from reverse_etl.project.models import Compiled, Model, RunValues, compile_model
 from reverse_etl.project.spec import Source
-from tests.conftest import Shop
+from tests.shop import Shop
 
 NOW = datetime(2026, 11, 23, 8, 15, tzinfo=UTC)
 

@@ -9,8 +9,8 @@ from jsonschema import Draft202012Validator
 from docs.generate import ROOT
 from reverse_etl.braze.modes import MODES
 from reverse_etl.project.json_schema import SCHEMA_FILE, json_schema
-from tests.conftest import Retl
 from tests.project import test_spec
+from tests.shop import Retl
 
 SCHEMA = Draft202012Validator(json_schema())
 # Mistakes of test_spec.py that no schema can see, and why.

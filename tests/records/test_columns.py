@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tests.conftest import Retl, Shop
+from tests.shop import Retl, Shop
 
 EVENTS = {"mode": "users_track", "track_record_type": "events"}
 PURCHASES = {"mode": "users_track", "track_record_type": "purchases"}

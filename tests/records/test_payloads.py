@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tests.conftest import Shop
+from tests.shop import Shop
 
 ALIAS = "'7f3a' AS alias_name, 'cookie' AS alias_label"
 

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reverse_etl.sandbox import Sandbox
-from tests.conftest import Shop, database, examples
+from tests.shop import Shop, database, examples
 
 
 def sent_value(shop: Shop, sql: str, **options: Any) -> str:

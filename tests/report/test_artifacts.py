@@ -20,7 +20,7 @@ from jsonschema import Draft202012Validator
 
 from reverse_etl.report.artifacts import ARTIFACTS, artifact_schema
 from reverse_etl.sandbox import Fault
-from tests.conftest import KEY, Retl, Shop, edit
+from tests.shop import KEY, Retl, Shop, edit
 
 
 def artifact(folder: Path, name: str) -> Any:

@@ -11,8 +11,7 @@ import pyrage.x25519
 import pytest
 
 from reverse_etl.sandbox import Fault, Sandbox
-from tests.conftest import Retl, Shop
-from tests.state.test_recovery import running
+from tests.shop import Retl, Shop, running
 
 PEOPLE = "SELECT 'u' || i AS external_id, 'name ' || i AS first_name, i AS points FROM people"
 HINT = "  hint: create a new plan: `retl plan it --out FILE`\n"

@@ -16,7 +16,7 @@ from reverse_etl.runs.outcome import Options, RunResult
 from reverse_etl.runs.run import jobs_of
 from reverse_etl.runs.sequence import run_jobs
 from reverse_etl.sandbox import Sandbox
-from tests.conftest import DATA, KEY, Silent
+from tests.shop import DATA, KEY, Silent
 
 FILE = DATA / "cdnow" / "CDNOW_sample.txt"
 MONTHS = [date(1997, month, 30 if month in (6, 9, 11) else 31) for month in range(6, 13)] + [

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from reverse_etl.plan.actions import Intent
 from reverse_etl.sandbox import Fault, Sandbox
-from tests.conftest import Retl, Shop, database, examples
+from tests.shop import Retl, Shop, database, examples
 
 EVENTS = {"mode": "users_track", "track_record_type": "events"}
 SEEN = """

@@ -20,8 +20,7 @@ from reverse_etl.runs.scheduler import due_jobs, passes
 from reverse_etl.runs.sequence import run_jobs
 from reverse_etl.sandbox import Fault
 from reverse_etl.state import state
-from tests.conftest import KEY, Held, Retl, Shop, Silent
-from tests.state.test_recovery import FIVE_REQUESTS, LettingGo, running, start
+from tests.shop import FIVE_REQUESTS, KEY, Held, LettingGo, Retl, Shop, Silent, running, start
 
 NOW = datetime.now(UTC)
 YEARLY = {"schedule": f"0 0 1 {(NOW.month + 5) % 12 + 1} *", "timezone": "Asia/Seoul"}  # not while the tests run

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reverse_etl.sandbox import Fault, Sandbox
-from tests.conftest import Shop
+from tests.shop import Shop
 
 PEOPLE = "SELECT * FROM people"
 

@@ -17,7 +17,7 @@ import requests
 
 from reverse_etl.sandbox import parse_fault
 from reverse_etl.sandbox.http.faults import KINDS, as_json
-from tests.conftest import Retl
+from tests.shop import Retl
 
 BIN = Path(sys.executable).parent
 DOCS = (Path(__file__).parents[2] / "docs/sandbox.md").read_text(encoding="utf-8")

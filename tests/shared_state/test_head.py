@@ -27,7 +27,7 @@ from reverse_etl.shared_state.head import (
 from reverse_etl.shared_state.object_store import ObjectStore, StoreError
 from reverse_etl.shared_state.place import StatePlace
 from reverse_etl.shared_state.shared import OvertakenError, SharedState, look
-from tests.conftest import examples
+from tests.shop import examples
 
 NOW = datetime(2026, 11, 25, 4, 0, tzinfo=UTC)
 SECOND = timedelta(seconds=1)

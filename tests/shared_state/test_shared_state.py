@@ -23,10 +23,9 @@ from reverse_etl.state.edit import forget, reset, resolve
 from reverse_etl.state.history import past_runs
 from reverse_etl.state.look import acknowledged_row, rows_not_in_braze, sync_status
 from tests.bucket import SECRET, Bucket
-from tests.conftest import KEY, FakeClock, Held, Retl, Shop
 from tests.processes import HANG_S
 from tests.runs.test_run_due import YEARLY
-from tests.state.test_recovery import EVENTS, FIVE_REQUESTS, MANY, SEEN, running, start
+from tests.shop import EVENTS, FIVE_REQUESTS, KEY, MANY, SEEN, FakeClock, Held, Retl, Shop, running, start
 
 HOUR = timedelta(hours=1)
 

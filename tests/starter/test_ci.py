@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from reverse_etl.starter.ci import filled_in, installed_from
-from tests.conftest import Retl
+from tests.shop import Retl
 
 TOOLS = Path(sys.executable).parent  # of the virtual environment
 WORKFLOW = Path(".github/workflows/retl.yml")

@@ -9,7 +9,7 @@ from reverse_etl.plan.actions import Intent
 from reverse_etl.project.project import load_project
 from reverse_etl.sandbox import Fault
 from reverse_etl.state.edit import resolve
-from tests.conftest import Retl, Shop
+from tests.shop import Retl, Shop
 
 PEOPLE = "SELECT 'u' || i AS external_id, i AS n FROM range(10) r(i)"
 SEEN = "SELECT 'u' || i AS external_id, 'seen' AS name, TIMESTAMP '2026-11-23' AS time FROM range(10) r(i)"

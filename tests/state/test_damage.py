@@ -21,8 +21,7 @@ from reverse_etl.sandbox import Fault, Sandbox
 from reverse_etl.sql.quoting import statement
 from reverse_etl.state import file
 from reverse_etl.state.file import FORMAT, explain_disk_errors
-from tests.conftest import KEY, Retl, Shop
-from tests.state.test_recovery import EVENTS, SEEN, running
+from tests.shop import EVENTS, KEY, SEEN, Retl, Shop, running
 
 MORE_SEEN = SEEN.replace("range(1000)", "range(10000)")
 PEOPLE = "SELECT 'u' || i AS external_id, i AS n FROM range(10) r(i)"

@@ -17,8 +17,8 @@ from reverse_etl.project.project import LoadedProject, load_project
 from reverse_etl.sandbox import Fault, Sandbox
 from reverse_etl.state.edit import reset
 from reverse_etl.state.look import sync_status
-from tests.conftest import KEY, Held, Shop, examples
 from tests.processes import Forked
+from tests.shop import KEY, Held, Shop, examples
 from tests.torture import acknowledged, work
 
 Row = dict[str, str | None]

@@ -21,7 +21,7 @@ from reverse_etl.plan.tables import OUTBOX, RUN
 from reverse_etl.plan.workbench import connect
 from reverse_etl.sandbox import Sandbox
 from tests.bucket import Bucket
-from tests.conftest import Retl, edit
+from tests.shop import Retl, edit
 
 BEFORE = Path(__file__).parents[1] / "projects/state-format-2"
 RENAMED = {"empty_snapshot: false": "empty_model: false", "keep:": "retention:"}

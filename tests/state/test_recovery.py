@@ -7,10 +7,9 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 import duckdb
 import pytest
@@ -19,32 +18,8 @@ from reverse_etl.delivery.journal import Journal
 from reverse_etl.sandbox import Fault
 from reverse_etl.system.file_lock import locked_by_us
 from reverse_etl.system.signals import interruptible
-from tests.conftest import FakeClock, Held, Retl, Shop
-from tests.processes import Forked, command
-
-MANY = "SELECT 'u' || i AS external_id, i AS n FROM range(1000) r(i)"
-SEEN = "SELECT 'u' || i AS external_id, 'seen' AS name, TIMESTAMP '2026-11-23' AS time FROM range(1000) r(i)"
-EVENTS = {"mode": "users_track", "track_record_type": "events", "primary_key": "external_id"}
-# After five requests it waits for an hour: whenever a signal is handled, nothing has gone out since it came.
-FIVE_REQUESTS = {"rate_limits": {"users_track": {"requests": 6, "per_seconds": 3600}}}
-
-
-def start(shop: Shop, *arguments: str) -> Forked:
-    """`retl` as a process of its own."""
-    return Forked(command, shop.folder, {**os.environ, **shop.environ, "COLUMNS": "200"}, *arguments)
-
-
-@contextmanager
-def running(
-    shop: Shop, until: str | Held, arguments: Sequence[str] = ("sync", "it", "--threads", "1")
-) -> Iterator[Forked]:
-    """A command as a process of its own, from the moment on at which it waits for an answer: that of user `until`."""
-    answer = until if isinstance(until, Held) else Held(shop.braze, external_ids=[until])
-    shop.destination = {**shop.destination, "timeout_s": 600}
-    shop.write()
-    with start(shop, *arguments) as process:
-        process.wait_until(answer.is_held.is_set)
-        yield process
+from tests.processes import Forked
+from tests.shop import EVENTS, FIVE_REQUESTS, MANY, SEEN, Held, LettingGo, Retl, Shop, running, start
 
 
 def test_killed_run_of_attributes_goes_on_where_answers_ended(shop: Shop):
@@ -221,20 +196,6 @@ def test_lock_of_a_dead_process_is_free_and_it_is_named(tmp_path: Path):
 
 
 # --- one at a time ---------------------------------------------------------------------------------------------------
-
-
-class LettingGo(FakeClock):
-    """A clock on which the other process ends while somebody waits."""
-
-    def __init__(self, process: Forked | subprocess.Popen[str], after_waits: int) -> None:
-        super().__init__()
-        self.process, self.after_waits = process, after_waits
-
-    def wait(self, wait_s: float, stop: Any) -> None:
-        super().wait(wait_s, stop)
-        if len(self.waits) == self.after_waits:
-            self.process.kill()
-            self.process.wait()
 
 
 def test_waiting_run_follows_when_the_other_one_has_let_go(shop: Shop):

@@ -3,7 +3,7 @@
 import pytest
 from hypothesis import settings
 
-from tests.conftest import examples
+from tests.shop import examples
 from tests.torture import CASES, torture
 
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from reverse_etl.testing.comparison import differences, json_of
 from reverse_etl.testing.fixtures import csv_rows
-from tests.conftest import Outcome, Retl
+from tests.shop import Outcome, Retl
 
 ROOT = Path(__file__).parents[2]
 HEAD = """\
