@@ -117,6 +117,13 @@ def test_pure_modules_do_no_input_or_output(name: str):
     assert {imported.removeprefix(".") for imported in imports(path)} & IMPURE == set()
 
 
+def test_time_of_day_is_asked_in_one_place():
+    """So a test, or a run that stands for another time, has one clock to set. The sandbox keeps its own time."""
+    asks = re.compile(r"datetime\.(utc)?now\(|\btime\.time\(|date\.today\(")
+    found = {name_of(path) for path in PACKAGE.rglob("*.py") if asks.search(path.read_text())}
+    assert {name for name in found if not name.startswith("sandbox.")} == {"system.clock"}
+
+
 def test_a_package_imports_nothing_by_itself():
     """So `retl --help` pays for no more than it shows; the sandbox has a face of its own, and cli its commands."""
     for path in PACKAGE.glob("*/__init__.py"):

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from reverse_etl.errors import ProjectError
+from reverse_etl.system.clock import Clock
 
 
 class Output(StrEnum):
@@ -121,7 +122,7 @@ def moment_of(text: str) -> datetime:
         what = "is not a valid time" if moment is None else "has no time zone"
         hint = "use a time with a time zone: 2026-11-25T08:00:00Z, or +09:00 instead of Z"
         raise ProjectError(f'--scheduled-time: "{text}" {what}', hint=hint)
-    if moment > datetime.now(UTC) + _CLOCKS_DIFFER:
+    if moment > Clock().utc() + _CLOCKS_DIFFER:
         hint = "use a time in the past: a future one has no data yet, and scheduled runs would wait until it has passed"
         raise ProjectError(f'--scheduled-time: "{text}" is in the future', hint=hint)
     return moment.astimezone(UTC)

@@ -9,7 +9,7 @@ import os
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import datetime
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -27,6 +27,7 @@ from reverse_etl.report.descriptions import DESCRIPTIONS
 from reverse_etl.runs.outcome import RunResult
 from reverse_etl.runs.preview import Preview
 from reverse_etl.state.commit import DeliveryCounts
+from reverse_etl.system.clock import Clock
 
 SCHEMA_VERSION = 2  # removing a field or changing its meaning raises it; adding one does not
 FOLDER = "target"
@@ -375,7 +376,7 @@ def metadata(artifact: str, invocation_id: str, command: str, target: str, versi
         artifact=artifact,
         retl_schema_version=SCHEMA_VERSION,
         retl_version=version,
-        generated_at=datetime.now(UTC),
+        generated_at=Clock().utc(),
         invocation_id=invocation_id,
         command=command,
         target=target,

@@ -7,10 +7,10 @@ import json
 import sys
 import uuid
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
 from typing import Any
 
 from reverse_etl.errors import Problem
+from reverse_etl.system.clock import Clock
 
 
 @dataclass
@@ -44,7 +44,7 @@ def say(text: str, event: str = "notice", level: str = "info", **fields: object)
 def line(text: str, event: str, level: str, **fields: object) -> str:
     """An event as one line of JSON."""
     entry = {
-        "ts": datetime.now(UTC).isoformat(timespec="milliseconds"),
+        "ts": Clock().utc().isoformat(timespec="milliseconds"),
         "level": level,
         "event": event,
         "message": text,

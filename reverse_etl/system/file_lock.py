@@ -6,10 +6,11 @@ import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 
 from reverse_etl.errors import AtWorkError, StateError
+from reverse_etl.system.clock import Clock
 from reverse_etl.words import moment
 
 
@@ -30,7 +31,7 @@ def locked_by_us(path: Path, sync: str, target: str) -> Iterator[str | None]:
         except BlockingIOError as error:
             raise _at_work(lock_file, sync, target) from error
         dead_owner = _holder(lock_file)
-        since = datetime.now(UTC).isoformat(" ", "seconds")
+        since = Clock().utc().isoformat(" ", "seconds")
         _write(lock_file, json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "since": since}))
         try:
             yield dead_owner
