@@ -1,6 +1,7 @@
 """Rate limits and retry arithmetic: numbers in, numbers out."""
 
 from collections.abc import Iterable
+from itertools import pairwise
 
 import pytest
 from hypothesis import example, given
@@ -73,6 +74,9 @@ def test_hourly_limit_may_be_used_up_at_once_and_then_waits_for_the_hour():
     assert starts[most] == pytest.approx(3660)
 
 
+ROUNDED_S = 1e-9  # a start is a time of day plus a wait, and neither is exact
+
+
 @given(
     windows=st.lists(st.tuples(st.integers(1, 40), st.sampled_from([3, 100, 600])), min_size=1, max_size=3),
     share=st.floats(0.05, 1),
@@ -84,12 +88,12 @@ def test_no_long_window_ever_holds_more_starts_than_its_share(windows, share: fl
     for wait in waits:
         starts.append(now_s + pacer.reserve(now_s))
         now_s += wait
-    assert starts == sorted(starts)
+    assert all(later > start - ROUNDED_S for start, later in pairwise(starts))
     for requests, per_seconds in windows:
         if per_seconds > 60:
             most = max(1, int(requests * share * SHARE_OF_LIMIT))
             for index, start in enumerate(starts):
-                assert sum(s < start + per_seconds for s in starts[index:]) <= most
+                assert sum(s < start + per_seconds - ROUNDED_S for s in starts[index:]) <= most
 
 
 def test_share_leaves_room_for_others():
