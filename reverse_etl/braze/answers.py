@@ -46,6 +46,7 @@ class Outcome(Enum):
     FORBIDDEN = "nothing was accepted, and repeating it is useless: wrong API key, permission or address"
 
 
+_SUCCESS = (200, 201, 202)  # any other 2xx is from something in between, which may have passed the request on
 _BY_STATUS: Mapping[int, Outcome] = {
     400: Outcome.REFUSED,
     408: Outcome.UNKNOWN,
@@ -94,8 +95,8 @@ def judge(
     body, status = _json_object(result.body), result.status
     message = str(body.get("message", "")) if body else ""
     why = f"Braze returned {status}: {message}"[:300] if message else f"Braze returned {status}"
-    if status in (200, 201, 202):
-        if body is None or message not in ("success", "queued"):
+    if 200 <= status < 300:
+        if status not in _SUCCESS or body is None or message not in ("success", "queued"):
             return Verdict(Outcome.UNKNOWN, f"{why}, but without confirming success")
         rejected, is_whole = _placed(body.get("errors"), records, arrays)
         pause_s = exhausted_wait_s(result.headers)
@@ -121,7 +122,7 @@ def judge(
 def _json_object(body: bytes) -> dict[str, Any] | None:
     try:
         value = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
 

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from http.client import HTTPException
 from importlib.metadata import version
+from typing import Any
 from urllib.parse import urlsplit
 
 import certifi
@@ -57,15 +58,19 @@ class Connection:
         self._workspace = workspace
         self._deadlines = deadlines
         self._headers = {**workspace.headers, "Content-Type": "application/json"}
-        self._connection: HTTPConnection | None = None
+        self._connection: _Plain | _Secure | None = None
 
     def send(self, path: str, body: bytes) -> Answer | NotSent | NoAnswer:
-        """POST `body`. Never raises for a failure of the network or the server."""
+        """POST `body`. Never raises for a failure of the network or the server.
+
+        What it returns does not contain the API key: Braze's response to a wrong key does.
+        """
         try:
             connection = self._connected()
         except (OSError, urllib3.exceptions.HTTPError) as error:
             self.close()
-            return NotSent(f"cannot reach {self._workspace.url}: {_reason(error)}")
+            return NotSent(self._redacted(f"cannot reach {self._workspace.url}: {_reason(error)}"))
+        connection.has_sent = False
         with self._deadlines.watch(connection, self._workspace.timeout_s):
             try:
                 connection.request("POST", path, body=body, headers=self._headers)
@@ -73,18 +78,25 @@ class Connection:
                 content = response.data
             except (OSError, HTTPException, urllib3.exceptions.HTTPError, ValueError) as error:
                 self.close()
-                return NoAnswer(f"no complete response within {self._workspace.timeout_s:g} s: {_reason(error)}")
+                if not connection.has_sent:
+                    reason = "HTTP cannot carry it" if isinstance(error, ValueError) else _reason(error)
+                    return NotSent(self._redacted(f"cannot send a request: {reason}"))
+                why = f"no complete response within {self._workspace.timeout_s:g} s: {_reason(error)}"
+                return NoAnswer(self._redacted(why))
         headers = {name.lower(): value for name, value in response.headers.items()}
         if headers.get("connection", "").lower() == "close":
             self.close()
-        return Answer(response.status, headers, content)
+        return Answer(response.status, headers, content.replace(self._workspace.api_key.encode(), b"***"))
+
+    def _redacted(self, text: str) -> str:
+        return text.replace(self._workspace.api_key, "***")
 
     def close(self) -> None:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
 
-    def _connected(self) -> HTTPConnection:
+    def _connected(self) -> "_Plain | _Secure":
         if self._connection is not None and is_connection_dropped(self._connection):
             self.close()
         if self._connection is None:
@@ -95,13 +107,33 @@ class Connection:
         return self._connection
 
 
-def _new_connection(workspace: Workspace) -> HTTPConnection:
+class _Plain(HTTPConnection):
+    """Knows whether anything of a request may have left this machine."""
+
+    has_sent = False
+
+    def send(self, data: Any) -> None:
+        self.has_sent = True
+        super().send(data)
+
+
+class _Secure(HTTPSConnection):
+    """The same, by TLS."""
+
+    has_sent = False
+
+    def send(self, data: Any) -> None:
+        self.has_sent = True
+        super().send(data)
+
+
+def _new_connection(workspace: Workspace) -> _Plain | _Secure:
     url = urlsplit(workspace.url)
     host = url.hostname or ""
     if url.scheme == "https":
         context = ssl.create_default_context(cafile=workspace.ca_bundle or certifi.where())
-        return HTTPSConnection(host, url.port, timeout=CONNECT_TIMEOUT_S, ssl_context=context)
-    return HTTPConnection(host, url.port, timeout=CONNECT_TIMEOUT_S)
+        return _Secure(host, url.port, timeout=CONNECT_TIMEOUT_S, ssl_context=context)
+    return _Plain(host, url.port, timeout=CONNECT_TIMEOUT_S)
 
 
 def _reason(error: BaseException) -> str:
@@ -148,6 +180,3 @@ class Deadlines:
                 with suppress(OSError):
                     if connection.sock is not None:
                         connection.sock.shutdown(socket.SHUT_RDWR)
-
-
-# --- what an answer means --------------------------------------------------------------------------------------------

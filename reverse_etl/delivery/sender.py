@@ -300,7 +300,7 @@ class Sender:
         request = self._journal.sent(records[0].seq, records[-1].seq, durable=not batch.is_idempotent)
         result = connection.send(batch.call, body)
         verdict = judge(result, len(records), route.arrays, route.counters)
-        rejected = {records[place].seq: self._redacted(reason) for place, reason in verdict.rejected.items()}
+        rejected = {records[place].seq: reason for place, reason in verdict.rejected.items()}
         self._journal.answered(request, _IN_JOURNAL.get(verdict.outcome, "not_taken"), rejected)
         with self._lock:
             self._count(verdict, len(records))
@@ -345,9 +345,5 @@ class Sender:
     def _stop_run(self, why: str, hint: str | None = None) -> None:
         with self._lock:
             if self.delivery.stopped is None:
-                self.delivery.stopped, self.delivery.hint = self._redacted(why), hint
+                self.delivery.stopped, self.delivery.hint = why, hint
         self._stop.set()
-
-    def _redacted(self, text: str) -> str:
-        """Braze's response to a wrong API key contains the key."""
-        return text.replace(self._workspace.api_key, "***")

@@ -104,12 +104,15 @@ class LoadedProject:
         return [sync.name for sync in self.spec.syncs]
 
     def api_key(self) -> str:
-        """The API key, from the environment. Raises ProjectError if it is not set."""
+        """The API key, from the environment. Raises ProjectError, which never contains it, if it is not valid."""
         where = self.spec.in_target("destination", "api_key")
         names = {"env_var": environment_variables(self.environ), "var": variables(self.spec.vars)}
         key = render(self.spec.target.destination.api_key or "", names, where).strip()
         if not key:
             raise ProjectError("the API key is empty", where, "set the environment variable it is read from")
+        if not all("!" <= character <= "~" for character in key):
+            hint = "set the environment variable again: without blanks, line breaks, or letters outside ASCII"
+            raise ProjectError("the API key contains a character that no API key has", where, hint)
         return key
 
     @cached_property

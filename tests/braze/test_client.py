@@ -5,9 +5,13 @@ import socket
 import socketserver
 import threading
 import tomllib
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from reverse_etl.braze.answers import Answer, NotSent
+from reverse_etl.braze.client import Connection, Deadlines, Workspace
 from reverse_etl.sandbox import Sandbox
 from tests.shop import Retl, Shop
 from tests.test_architecture import PACKAGE, name_of
@@ -84,3 +88,25 @@ def test_nobody_else_talks_http():
     imports = re.compile(r"^\s*(import|from) (requests|urllib3|httpx|aiohttp)\b", re.M)
     files = (path for path in PACKAGE.rglob("*.py") if imports.search(path.read_text(encoding="utf-8")))
     assert {name_of(path) for path in files} == {"braze.client", "runs.debug"}
+
+
+def test_request_that_fails_before_its_first_byte_was_not_sent():
+    """Such as one that HTTP cannot carry: nobody may say later that it is in doubt."""
+    with Sandbox() as braze, connection_to(Workspace(braze.url, "a key\nof two lines")) as connection:
+        result = connection.send("/users/track", b"{}")
+        assert braze.requests() == []
+    assert isinstance(result, NotSent)
+    assert "of two lines" not in result.why
+
+
+def test_what_is_known_of_a_response_does_not_contain_the_key():
+    with Sandbox() as braze, connection_to(Workspace(braze.url, "another-key")) as connection:
+        result = connection.send("/users/track", b"{}")
+    assert isinstance(result, Answer)
+    assert (result.status, result.body) == (401, b'{"message":"Invalid API key: ***"}')
+
+
+@contextmanager
+def connection_to(workspace: Workspace) -> Iterator[Connection]:
+    with closing(Deadlines()) as deadlines, closing(Connection(workspace, deadlines)) as connection:
+        yield connection

@@ -109,6 +109,20 @@ def test_wrong_api_key(retl: Retl, shop: Shop):
     assert "not-the-key" not in outcome.out + outcome.err
 
 
+@pytest.mark.parametrize("key", ["two words", "a-key\nand-another", "schl\u00fcssel", "\u200ba-key"])
+def test_key_that_can_be_none_is_refused_before_anything_is_sent_and_not_repeated(
+    retl: Retl, shop: Shop, key: str, monkeypatch: pytest.MonkeyPatch
+):
+    shop.sync("it", "SELECT 'u1' AS external_id", mode="users_track", track_record_type="attributes")
+    monkeypatch.setenv("BRAZE_API_KEY", key)
+    outcome = retl("sync", "it", folder=shop.folder)
+    assert (outcome.code, shop.sent()) == (2, [])
+    assert outcome.err == (
+        "syncs.yml:11:16: the API key contains a character that no API key has\n"
+        "  hint: set the environment variable again: without blanks, line breaks, or letters outside ASCII\n"
+    )
+
+
 def test_missing_api_key(retl: Retl, shop: Shop):
     shop.sync("it", "SELECT 'u1' AS external_id")
     edit(shop.folder / "syncs.yml", "BRAZE_API_KEY", "NO_SUCH_KEY")

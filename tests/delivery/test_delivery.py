@@ -86,6 +86,12 @@ def test_unknown_key_stops_the_run_at_once_and_is_not_repeated_anywhere(tmp_path
         assert KEY not in "".join(str(part) for part in vars(retl("status", folder=shop.folder)).values())
 
 
+def test_long_key_is_not_repeated_in_part_either(shop: Shop):
+    """Responses are cut to 300 characters, which must not come before the key is taken out of them."""
+    shop.environ = {"BRAZE_API_KEY": "k" * 400}
+    assert attributes(shop).run().errors[0].message == "it: Braze returned 401: Invalid API key: ***"
+
+
 def test_missing_permission_says_that_a_new_key_is_needed(tmp_path):
     with Sandbox(keys={"sandbox": {"users.delete"}}) as braze:
         result = attributes(Shop(tmp_path / "shop", braze)).run()
@@ -254,6 +260,10 @@ def test_share_of_the_rate_limit_leaves_room_for_others(shop: Shop):
         Fault("truncate"),
         Fault("truncate_head"),
         Fault("status", status=202, body='{"message":"what?"}'),
+        Fault("status", status=203, body='{"message":"success"}'),
+        Fault("status", status=204, body=""),
+        Fault("status", status=206, body='{"message":"success"}'),
+        Fault("status", status=201, body="[" * 100_000),
     ],
     ids=lambda fault: f"{fault.kind} {fault.status if fault.kind == 'status' else ''}".strip(),
 )
