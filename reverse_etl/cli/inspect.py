@@ -133,7 +133,7 @@ def resolve(
     target: TargetName = None,
     variables: Variables = None,
 ) -> None:
-    """Resolve rows in doubt: sent, no response received, and not safe to send twice."""
+    """Resolve rows in doubt: sent, no clear response received, and not safe to send twice."""
     from reverse_etl.state.edit import resolve as resolve_doubts
     from reverse_etl.words import count
 

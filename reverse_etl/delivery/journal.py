@@ -2,6 +2,7 @@
 
     {"sent": 17, "first": 1200, "last": 1274}                                    request 17 is about to be sent
     {"answered": 17, "outcome": "accepted", "rejected": [{"seq": 1203, "reason": "..."}]}
+    {"answered": 18, "outcome": "in_doubt", "why": "Braze returned 500"}
 
 `seq` numbers a record in the outbox; a request contains the records from `first` to `last` that are to be sent. A
 request without an "answered" line is in doubt. If the process is killed, every complete line survives.
@@ -52,9 +53,14 @@ class Journal:
             self._wait_for_disk(line)
         return request
 
-    def answered(self, request: int, outcome: str, rejected: Mapping[int, str]) -> None:
-        """Record the outcome of a request; `rejected` are the reasons of the rejected records, by seq."""
+    def answered(self, request: int, outcome: str, rejected: Mapping[int, str], why: str | None = None) -> None:
+        """Record the outcome of a request; `rejected` are the reasons of the rejected records, by seq.
+
+        `why` it is in doubt, if it is.
+        """
         entry: dict[str, Any] = {"answered": request, "outcome": outcome}
+        if why:
+            entry["why"] = why
         if rejected:
             entry["rejected"] = [{"seq": seq, "reason": reason} for seq, reason in rejected.items()]
         with self._lock:

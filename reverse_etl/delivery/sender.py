@@ -301,7 +301,8 @@ class Sender:
         result = connection.send(batch.call, body)
         verdict = judge(result, len(records), route.arrays, route.counters)
         rejected = {records[place].seq: reason for place, reason in verdict.rejected.items()}
-        self._journal.answered(request, _IN_JOURNAL.get(verdict.outcome, "not_taken"), rejected)
+        outcome = _IN_JOURNAL.get(verdict.outcome, "not_taken")
+        self._journal.answered(request, outcome, rejected, verdict.why if outcome == "in_doubt" else None)
         with self._lock:
             self._count(verdict, len(records))
             if verdict.pause_s:

@@ -7,7 +7,7 @@ from duckdb import DuckDBPyConnection
 
 from reverse_etl.braze.modes import Kind
 from reverse_etl.delivery.batches import Record
-from reverse_etl.plan.tables import ACKNOWLEDGED, CHANGES, OUTBOX, RUN
+from reverse_etl.plan.tables import ACKNOWLEDGED, CHANGES, OPEN_RUN, OUTBOX, RUN
 from reverse_etl.records.layout import ROW_NUMBER, Layout
 from reverse_etl.sql.quoting import identifier, literal
 
@@ -43,19 +43,20 @@ class SampleChange:
     columns: Mapping[str, Sequence[str | None]]
 
 
-def rename_in_outbox(connection: DuckDBPyConnection) -> None:
-    """Rename columns and actions of an outbox that an older retl wrote. Its rows keep their positions: the journal
-    refers to them.
+def upgrade_outbox(connection: DuckDBPyConnection) -> None:
+    """Give a run that an older retl planned today's columns, and today's names of columns and actions.
 
-    Safe to repeat if it is interrupted.
+    The rows of its outbox keep their positions: the journal refers to them. Safe to repeat if it is interrupted.
     """
+    for column in ("mode VARCHAR", "released BOOLEAN"):
+        connection.execute(f"ALTER TABLE {OPEN_RUN} ADD COLUMN IF NOT EXISTS {column}")
     columns = f"SELECT column_name FROM duckdb_columns() WHERE database_name = '{RUN}' AND table_name = 'outbox'"
     if ("harmless",) not in connection.execute(columns).fetchall():
         return
     for before, now in {"remembered": "previously_rejected", "adopt": "mark_accepted"}.items():
         connection.execute(f"UPDATE {OUTBOX} SET action = ? WHERE action = ?", [now, before])
     connection.execute("BEGIN")
-    connection.execute(f"ALTER TABLE {RUN}.main.run RENAME COLUMN keep TO retention")
+    connection.execute(f"ALTER TABLE {OPEN_RUN} RENAME COLUMN keep TO retention")
     connection.execute(f"ALTER TABLE {OUTBOX} RENAME COLUMN harmless TO idempotent")
     connection.execute("COMMIT")
 

@@ -33,6 +33,7 @@ DESCRIPTIONS: Mapping[str, Mapping[str, str]] = {
         "rejected": "number of records that Braze rejected",
         "in_doubt": "number of records that Braze may or may not have accepted, and that are not safe to send twice",
         "unsent": "number of records still to be sent: not sent, or sent without a clear response and to be sent again",
+        "unclear": "number of records that are in doubt or still to be sent after an unclear response, by reason",
         "possible_duplicates": "number of records that may reach Braze twice, because of `on_in_doubt: resend`",
         "attributes": "number of attributes that the accepted records wrote",
         "requests": "number of requests that were sent",

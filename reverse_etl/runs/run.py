@@ -81,6 +81,8 @@ def carry_out(job: Job, session: Session, state: State, plan: Plan) -> RunResult
     message = "; ".join(problem.message for problem in problems) or None
     delivery = state.finish(Ending(status, message, plan.counts, job.now()), moves_state=sent is not None)
     status = final_status(status, delivery)
+    for reason, rows in delivery.unclear.items():
+        job.notice(f"{count(rows, 'row')} without a clear response: {reason}")
     return RunResult(
         sync=sync.name,
         mode=sync.mode.label,
@@ -117,6 +119,7 @@ def opened(job: Job) -> Iterator[State]:
 def plan_sync(job: Job, state: State) -> Planned:
     """Store everything that a run would send in the outbox. Leaves no outbox behind if that fails."""
     project, sync, options = job.project, job.sync, job.options
+    state.rows.refuse_other_mode(sync)
     since = state.rows.reads_from(sync, options.full_refresh)
     if since and since.open_from == since.start:
         job.notice(f"reading again from {since.start}: a row at that point is not in Braze")
@@ -126,7 +129,7 @@ def plan_sync(job: Job, state: State) -> Planned:
     engine = engine_of(project, state.connection)
     job.when_free(engine.open)
     layout = lay_out(sync, model.file, engine.describe(model))
-    state.run.begin(run_id, started_at, project.scheduled_time)
+    state.run.begin(run_id, started_at, project.scheduled_time, sync.mode.label)
     try:
         with job.listener.planning(sync), engine.interruptible():
             tested = engine.run_data_tests(layout, model) if options.intent is not Intent.BASELINE else ()

@@ -21,7 +21,7 @@ from typing import Any
 import duckdb
 
 from reverse_etl.errors import ProjectError, StateError
-from reverse_etl.plan.outbox import rename_in_outbox
+from reverse_etl.plan.outbox import upgrade_outbox
 from reverse_etl.plan.plan import Plan, plan_from_json
 from reverse_etl.plan.tables import RUN, STATE
 from reverse_etl.project.project import LoadedProject
@@ -178,9 +178,9 @@ def take_over(saved: SavedPlan, state: State, started_at: datetime) -> None:
     for table in _TABLES:
         connection.execute(f"CREATE TABLE {RUN}.main.{table} AS FROM {schema}.{table}")
     connection.execute(f"DETACH {_FILE}")
-    rename_in_outbox(connection)
+    upgrade_outbox(connection)
     run_id = f"{saved.plan.run_id}-{started_at:%Y%m%dT%H%M%S%f}"
-    connection.execute(f"UPDATE {RUN}.main.run SET run_id = ?, started_at = ?", [run_id, started_at])
+    connection.execute(f"UPDATE {RUN}.main.run SET run_id = ?, started_at = ?, released = false", [run_id, started_at])
     state.run.seal()
 
 

@@ -44,7 +44,7 @@ from reverse_etl.shared_state.place import StatePlace
 HEAD = "head.json"
 RENEW_EVERY_S = 20.0
 RETRY_EVERY_S = 2.0
-LOCAL_RUN = ("outbox.duckdb", "outbox.duckdb.wal", "journal.jsonl")
+LOCAL_RUN = ("journal.jsonl", "outbox.duckdb", "outbox.duckdb.wal")  # in the order in which they are deleted
 
 
 class OvertakenError(StateError):

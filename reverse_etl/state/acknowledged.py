@@ -7,7 +7,7 @@ from datetime import datetime
 from duckdb import DuckDBPyConnection
 
 from reverse_etl.errors import StateError
-from reverse_etl.plan.tables import ACKNOWLEDGED, META, SENT_AT, UNSURE
+from reverse_etl.plan.tables import ACKNOWLEDGED, IN_DOUBT, META, SENT_AT, UNSURE
 from reverse_etl.project.spec import Sync
 from reverse_etl.records.layout import Layout
 from reverse_etl.state import watermark
@@ -62,6 +62,15 @@ class AcknowledgedRows:
         """A string that changes whenever the state does; empty before the first run."""
         return self._meta("version") or ""
 
+    def refuse_other_mode(self, sync: Sync) -> None:
+        """Raises StateError if the rows were sent in another mode: Braze does not have them as what they are now."""
+        before, now = self._meta("mode"), sync.mode.label
+        if before in (None, now) or not (self.count() or self._number(f"SELECT count(*) FROM {IN_DOUBT}")):
+            return
+        what = f"{sync.name}: its rows were sent as {before}, and the sync is now {now}"
+        hint = f"give the sync another name; or run `retl state reset {sync.name}`, and every row is sent as {now}"
+        raise StateError(what, sync.where("mode"), hint)
+
     def retyped(self, layout: Layout, accept: bool) -> frozenset[str]:
         """The columns whose type differs from the acknowledged one.
 
@@ -110,7 +119,3 @@ class AcknowledgedRows:
     def _number(self, sql: str) -> int:
         row = self._connection.execute(sql).fetchone()
         return int(row[0]) if row else 0
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).splitlines()[0]

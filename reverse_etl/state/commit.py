@@ -6,7 +6,7 @@ Uses only what the run stored, not the project: so a killed run can be recovered
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -35,8 +35,9 @@ from reverse_etl.state import watermark
 
 _JOURNAL_COLUMNS = """{
     sent: 'BIGINT', first: 'BIGINT', last: 'BIGINT',
-    answered: 'BIGINT', outcome: 'VARCHAR', rejected: 'STRUCT(seq BIGINT, reason VARCHAR)[]'
+    answered: 'BIGINT', outcome: 'VARCHAR', why: 'VARCHAR', rejected: 'STRUCT(seq BIGINT, reason VARCHAR)[]'
 }"""
+_REASONS = 3  # of unclear responses that are reported
 _WITH_OUTCOMES = f"{OUTBOX} AS o LEFT JOIN retl_outcomes AS f ON f.seq = o.rowid"
 
 
@@ -45,7 +46,9 @@ class DeliveryCounts:
     """What happened to the records of a run, and the requests it took.
 
     `possible_duplicates` are those of the accepted and unsent records that an earlier request of the run may have
-    delivered already, and that are not safe to send twice: `on_in_doubt: resend` sends them again.
+    delivered already, and that are not safe to send twice: `on_in_doubt: resend` sends them again. `unclear` says, of
+    records that are in doubt or unsent after an unclear response, what the response was: the most frequent reasons, and
+    their numbers of records.
     """
 
     accepted: int = 0
@@ -55,6 +58,7 @@ class DeliveryCounts:
     possible_duplicates: int = 0
     attributes: int = 0
     requests: int = 0
+    unclear: Mapping[str, int] = field(default_factory=dict)
 
 
 def final_status(status: str, delivery: DeliveryCounts) -> str:
@@ -80,7 +84,7 @@ def commit_run(
 
     A run that was blocked changes no acknowledged rows (`moves_state` false); its invalid rows are recorded.
     """
-    run_id, key_text = connection.execute(f"SELECT run_id, key FROM {OPEN_RUN}").fetchall()[0]
+    run_id, mode, key_text = connection.execute(f"SELECT run_id, mode, key FROM {OPEN_RUN}").fetchall()[0]
     _read_journal(connection, journal)
     connection.execute(statement(__name__, "outcomes"))
     delivery = _count_delivery(connection)
@@ -93,6 +97,8 @@ def commit_run(
             _move_rows(connection, key, values)
             _remember_unsure_columns(connection, key, values)
             _remember_answers(connection, values)
+            if mode:
+                _set_meta(connection, "mode", mode)
             mark = watermark.read(connection)
             watermark.move(connection, _WITH_OUTCOMES, ending.at)
             if _acts(connection) or watermark.read(connection) != mark:
@@ -116,7 +122,11 @@ def commit_run(
 
 def set_version(connection: DuckDBPyConnection, version: str) -> None:
     """Record that the state has changed: plans saved before are stale."""
-    connection.execute(f"INSERT OR REPLACE INTO {META} VALUES ('version', ?)", [version])
+    _set_meta(connection, "version", version)
+
+
+def _set_meta(connection: DuckDBPyConnection, key: str, value: str) -> None:
+    connection.execute(f"INSERT OR REPLACE INTO {META} VALUES (?, ?)", [key, value])
 
 
 def _acts(connection: DuckDBPyConnection) -> bool:
@@ -176,7 +186,16 @@ def _count_delivery(connection: DuckDBPyConnection) -> DeliveryCounts:
         "SELECT count(*) FILTER (sent > 0) - count(*) FILTER (outcome = 'not_sent') FROM retl_journal"
     ).fetchall()[0]
     counts = {outcome: count for outcome, count, *_ in rows}
-    return DeliveryCounts(attributes=attributes, requests=requests, possible_duplicates=possible_duplicates, **counts)
+    unclear = dict(
+        connection.execute(
+            """SELECT reason, count(*) FROM retl_outcomes WHERE may_have_arrived AND outcome IN ('in_doubt', 'unsent')
+            GROUP BY reason ORDER BY count(*) DESC, reason LIMIT $most""",
+            {"most": _REASONS},
+        ).fetchall()
+    )
+    return DeliveryCounts(
+        attributes=attributes, requests=requests, possible_duplicates=possible_duplicates, unclear=unclear, **counts
+    )
 
 
 def _reshape(connection: DuckDBPyConnection, key: Sequence[str]) -> None:
@@ -271,7 +290,7 @@ def _remember_answers(connection: DuckDBPyConnection, values: Mapping[str, Any])
         ) OR (resolution IS NOT NULL AND key NOT IN (SELECT key FROM {OUTBOX}))"""
     )
     connection.execute(
-        f"""INSERT INTO {in_doubt} SELECT key, kind, body, $now, $run_id, NULL
+        f"""INSERT INTO {in_doubt} BY NAME SELECT key, kind, body, $now AS sent_at, $run_id AS run_id, reason
         FROM {_WITH_OUTCOMES} WHERE outcome = 'in_doubt'""",
         values,
     )

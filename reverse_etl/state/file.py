@@ -4,6 +4,7 @@ format 1    as first released
 format 2    runs.scheduled_time: the scheduled time of a run
             state._retl_unsure: columns that were sent without a response
 format 3    other names in runs and in_doubt: of statuses, keys of counts, and resolutions
+format 4    in_doubt.reason: why a row is in doubt
 """
 
 import errno
@@ -21,7 +22,7 @@ from reverse_etl.errors import StateError
 from reverse_etl.plan.tables import META, RUNS, STATE
 from reverse_etl.sql.quoting import literal, statement
 
-FORMAT = 3
+FORMAT = 4
 _META = f"{META}"
 _WENT_WELL = "('success', 'incomplete')"  # everything that could be sent was sent
 _FATAL = (duckdb.IOException, duckdb.FatalException, duckdb.OutOfMemoryException)

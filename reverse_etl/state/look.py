@@ -88,7 +88,7 @@ def rows_not_in_braze(project: LoadedProject, sync: Sync, show_values: bool) -> 
                 NULL AS resolution, column_name AS "column", reason, hint, run_id AS run{body}
             FROM {REJECTS}
             UNION ALL
-            SELECT key, kind, 'in_doubt', resolution, NULL, 'sent, but no response received',
+            SELECT key, kind, 'in_doubt', resolution, NULL, coalesce(reason, 'sent, but no response received'),
                 CASE WHEN resolution IS NULL THEN $hint END, run_id{body}
             FROM {IN_DOUBT}
             ORDER BY ALL""",

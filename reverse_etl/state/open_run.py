@@ -27,16 +27,16 @@ class OpenRun:
         self._connection = connection
         self.outbox_path, self.journal_path = folder / "outbox.duckdb", folder / "journal.jsonl"
 
-    def begin(self, run_id: str, started_at: datetime, scheduled_time: datetime) -> None:
+    def begin(self, run_id: str, started_at: datetime, scheduled_time: datetime, mode: str) -> None:
         """Create the database for the changes and the outbox of a run."""
         self.create()
-        texts = ("run_id", "key", "watermark", "lookback", "retention")
+        texts = ("run_id", "mode", "key", "watermark", "lookback", "retention")
         columns = ", ".join(f"{name} VARCHAR" for name in texts)
         times = "started_at TIMESTAMPTZ, scheduled_time TIMESTAMPTZ"
-        self._connection.execute(f"CREATE TABLE {OPEN_RUN} ({columns}, {times}, resend BOOLEAN)")
+        self._connection.execute(f"CREATE TABLE {OPEN_RUN} ({columns}, {times}, resend BOOLEAN, released BOOLEAN)")
         self._connection.execute(
-            f"INSERT INTO {OPEN_RUN} (run_id, started_at, scheduled_time) VALUES (?, ?, ?)",
-            [run_id, started_at, scheduled_time],
+            f"INSERT INTO {OPEN_RUN} (run_id, started_at, scheduled_time, mode, released) VALUES (?, ?, ?, ?, false)",
+            [run_id, started_at, scheduled_time, mode],
         )
 
     def create(self) -> None:
@@ -71,9 +71,14 @@ class OpenRun:
         self._connection.execute(f"CHECKPOINT {RUN}")
         self._connection.execute("RESET force_compression")
 
-    def is_left(self) -> bool:
-        """Whether a killed process left a run here that may have been sent: without a journal, it never was."""
-        return self.outbox_path.exists() and self.journal_path.exists()
+    def release(self) -> None:
+        """Record, in its file, that the run may be sent from here on: nothing blocks it."""
+        self._connection.execute(f"UPDATE {OPEN_RUN} SET released = true; CHECKPOINT {RUN}")
+
+    def is_released(self) -> bool | None:
+        """Whether the run was released before its process was killed; None if an older retl planned it."""
+        (released,) = self._connection.execute(f"SELECT released FROM {OPEN_RUN}").fetchall()[0]
+        return None if released is None else bool(released)
 
     def run_id(self) -> str:
         return str(self._connection.execute(f"SELECT run_id FROM {OPEN_RUN}").fetchall()[0][0])

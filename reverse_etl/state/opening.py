@@ -60,12 +60,25 @@ def open_state(place: StatePlace, memory_limit: str | None = None, clock: Clock 
                 if place.objects is None
                 else SharedCopy(place, stack.enter_context(acquired(place, place.objects, clock.utc)))
             )
+            if place.objects is None:
+                _refuse_lost_state(place)
             state = State(place, copy, clock, memory_limit)
             state.dead_owner = state.dead_owner or dead_owner
             try:
                 yield state
             finally:
                 state.connection.close()
+
+
+def _refuse_lost_state(place: StatePlace) -> None:
+    """Raises StateError if the state is missing and a run is left: a run is planned only where there is a state."""
+    if (place.folder / "outbox.duckdb").exists() and not place.state.exists():
+        what = f"{place.state} is missing, but a killed run is left next to it"
+        hint = (
+            f"restore it from a backup; or run `retl state reset {place.sync}`: "
+            "the old files are kept, and every row is sent again"
+        )
+        raise StateError(what, hint=hint)
 
 
 def _make(place: StatePlace) -> None:

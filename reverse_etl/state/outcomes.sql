@@ -7,7 +7,8 @@ WITH requests AS (
         sent.sent AS request,
         sent.first AS first_seq,
         sent.last AS last_seq,
-        coalesce(answer.outcome, 'in_doubt') AS outcome
+        coalesce(answer.outcome, 'in_doubt') AS outcome,
+        coalesce(answer.why, 'sent, but no response received') AS why
     FROM retl_journal AS sent
     LEFT JOIN retl_journal AS answer ON answer.answered = sent.sent
     WHERE sent.sent IS NOT NULL
@@ -19,7 +20,7 @@ rejected AS (
 ),
 -- A record is accepted once, so these do not overlap.
 accepted AS (SELECT first_seq, last_seq FROM requests WHERE outcome = 'accepted'),
-doubtful AS (SELECT DISTINCT first_seq, last_seq FROM requests WHERE outcome = 'in_doubt'),
+doubtful AS (SELECT request, first_seq, last_seq, why FROM requests WHERE outcome = 'in_doubt'),
 records AS (SELECT rowid AS seq, idempotent FROM retl_run.main.outbox WHERE action = 'send'),
 within_accepted AS (
     SELECT records.seq
@@ -28,9 +29,10 @@ within_accepted AS (
     WHERE records.seq <= accepted.last_seq
 ),
 within_doubtful AS (
-    SELECT DISTINCT records.seq
+    SELECT records.seq, max_by(doubtful.why, doubtful.request) AS why
     FROM records
     JOIN doubtful ON records.seq BETWEEN doubtful.first_seq AND doubtful.last_seq
+    GROUP BY ALL
 )
 SELECT
     records.seq AS seq,
@@ -42,7 +44,7 @@ SELECT
         WHEN may_duplicate AND NOT (SELECT resend FROM retl_run.main.run) THEN 'in_doubt'
         ELSE 'unsent'
     END AS outcome,
-    rejected.reason AS reason
+    coalesce(rejected.reason, within_doubtful.why) AS reason
 FROM records
 LEFT JOIN rejected ON rejected.seq = records.seq
 LEFT JOIN within_accepted ON within_accepted.seq = records.seq

@@ -1,12 +1,13 @@
 """Recovers a killed run before anything else is done: its requests and responses count."""
 
 from datetime import datetime
+from pathlib import Path
 
 import duckdb
 from duckdb import DuckDBPyConnection
 
 from reverse_etl.errors import StateError
-from reverse_etl.plan.outbox import rename_in_outbox
+from reverse_etl.plan.outbox import upgrade_outbox
 from reverse_etl.plan.tables import RUNS
 from reverse_etl.shared_state.copies import LocalOnly, SharedCopy
 from reverse_etl.state.commit import DeliveryCounts, Ending, commit_run
@@ -16,24 +17,43 @@ from reverse_etl.state.open_run import OpenRun
 def recover(
     connection: DuckDBPyConnection, run: OpenRun, copy: LocalOnly | SharedCopy, sync: str, now: datetime
 ) -> DeliveryCounts | None:
-    """Commit a killed run, if there is one, and drop it; returns what it had done.
+    """Commit a killed run, if there is one that may have been sent, and drop it; returns what it had done.
 
-    Raises StateError, and changes nothing, if its outbox cannot be read.
+    Raises StateError, and changes nothing, if it cannot be known what the run has sent.
     """
     delivery = None
-    if run.is_left():
-        try:
-            run.attach()
-            rename_in_outbox(connection)
-            run_id = run.run_id()
-        except duckdb.Error as error:
-            reason = str(error).splitlines()[0]
-            what = f"{run.outbox_path} is damaged, and with it the record of what the killed run sent: {reason}"
-            hint = f"restore it, or run `retl state reset {sync}`: the old files are kept, and every row is sent again"
-            raise StateError(what, hint=hint) from error
-        if not connection.execute(f"SELECT 1 FROM {RUNS} WHERE run_id = ?", [run_id]).fetchall():
-            copy.will_change()
-            delivery = commit_run(connection, run.journal_path, Ending("killed", None, {}, now))
+    if _was_sent(connection, run, sync):
+        copy.will_change()
+        delivery = commit_run(connection, run.journal_path, Ending("killed", None, {}, now))
     copy.recovered(connection)
-    run.drop()  # without a journal it was killed while planning; if already committed, only this was missing
+    run.drop()  # it was killed while planning, or when it was blocked; if already committed, only this was missing
     return delivery
+
+
+def _was_sent(connection: DuckDBPyConnection, run: OpenRun, sync: str) -> bool:
+    """Whether a killed run is left that was released, and is not committed yet. Attaches it."""
+    has_outbox, has_journal = run.outbox_path.exists(), run.journal_path.exists()
+    if not has_outbox:
+        if has_journal and run.journal_path.stat().st_size:
+            raise _lost(run.outbox_path, "is missing", sync)
+        return False
+    try:
+        run.attach()
+        upgrade_outbox(connection)
+        run_id, is_released = run.run_id(), run.is_released()
+    except (duckdb.Error, IndexError) as error:
+        if not has_journal:
+            return False
+        reason = str(error).splitlines()[0]
+        raise _lost(run.outbox_path, "is damaged", sync, f": {reason}") from error
+    if connection.execute(f"SELECT 1 FROM {RUNS} WHERE run_id = ?", [run_id]).fetchall():
+        return False
+    if is_released and not has_journal:
+        raise _lost(run.journal_path, "is missing", sync)
+    return has_journal if is_released is None else is_released
+
+
+def _lost(file: Path, what: str, sync: str, reason: str = "") -> StateError:
+    """What a killed run has sent is not known: to go on as if it had sent nothing would send rows twice."""
+    hint = f"restore it, or run `retl state reset {sync}`: the old files are kept, and every row is sent again"
+    return StateError(f"{file} {what}, and with it the record of what the killed run sent{reason}", hint=hint)

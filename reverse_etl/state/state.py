@@ -69,6 +69,7 @@ class State:
 
     def journal(self) -> Journal:
         """The journal of the open run. From here on its records may be sent."""
+        self.run.release()
         return self.copy.journal(self.run.journal_path, self.run.run_id(), self.run.outbox_path)
 
     def while_held(self, stop: Callable[[str, str], None]) -> AbstractContextManager[None]:

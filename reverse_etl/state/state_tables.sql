@@ -27,5 +27,6 @@ CREATE TABLE retl_state.main.in_doubt (
     body VARCHAR NOT NULL,
     sent_at TIMESTAMPTZ NOT NULL,
     run_id VARCHAR NOT NULL,
-    resolution VARCHAR -- NULL: not decided; resend; mark_accepted: record it as accepted
+    resolution VARCHAR, -- NULL: not decided; resend; mark_accepted: record it as accepted
+    reason VARCHAR -- what was known of the request; NULL: recorded before format 4
 );

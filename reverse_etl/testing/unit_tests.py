@@ -267,7 +267,7 @@ def run_test(project: LoadedProject, prepared: Prepared) -> UnitTestResult:
 
 def _plan(state: State, layout: Layout, model: Compiled, options: Options) -> None:
     now = options.clock.utc()
-    state.run.begin(secrets.token_hex(6), now, now)
+    state.run.begin(secrets.token_hex(6), now, now, layout.mode.label)
     write_changes(state, DuckDBEngine(state.connection), layout, model, options)
     write_records(state, layout, None, options.intent)
 

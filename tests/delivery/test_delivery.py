@@ -15,7 +15,7 @@ from reverse_etl.delivery.retry import RetryPolicy
 from reverse_etl.delivery.session import open_session
 from reverse_etl.project.project import load_project
 from reverse_etl.sandbox import Fault, Sandbox
-from tests.shop import KEY, FakeClock, Shop
+from tests.shop import KEY, FakeClock, Retl, Shop
 
 MANY = "SELECT 'u' || i AS external_id, i AS n FROM range({rows}) r(i)"
 EVENTS = {"mode": "users_track", "track_record_type": "events"}
@@ -334,6 +334,40 @@ def test_answer_whose_counts_do_not_match_is_not_taken_at_its_word(shop: Shop, m
     result = make(shop).run()
     assert (getattr(result.delivery, outcome), result.delivery.accepted, result.status) == (10, 0, "incomplete")
     assert (shop.run().delivery.accepted, users(shop)) == ((10, 10) if make is attributes else (0, 0))
+
+
+@pytest.mark.parametrize(
+    ("fault", "reason"),
+    [
+        (Fault("status", status=500, body='{"message": "Internal"}'), "Braze returned 500: Internal"),
+        (Fault("status", status=204, body=""), "Braze returned 204, but without confirming success"),
+        (
+            Fault("status", status=201, body='{"message": "success", "events_processed": 9}'),
+            "Braze returned 201: success, but reported 9 of 10 records as processed",
+        ),
+        (Fault("drop_after"), "no complete response within 30 s: Remote end closed connection without response"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_why_rows_are_in_doubt_is_said_wherever_they_are(shop: Shop, retl: Retl, fault: Fault, reason: str):
+    shop.braze.add_fault(fault)
+    result = events(shop).run()
+    assert (result.delivery.in_doubt, result.delivery.unclear) == (10, {reason: 10})
+    assert shop.listener.notices == [f"it: 10 rows without a clear response: {reason}"]
+    assert set(shop.rows_of("in_doubt", "reason")) == {(reason,)}
+    assert {row["reason"] for row in json.loads(retl("rejects", "it", "--output", "json", folder=shop.folder).out)} == {
+        reason
+    }
+
+
+def test_why_rows_are_still_to_be_sent_is_said(shop: Shop):
+    shop.braze.add_fault(
+        Fault("status", status=201, body='{"message": "success", "attributes_processed": 7}', times=None)
+    )
+    result = attributes(shop).run()
+    reason = "Braze returned 201: success, but reported 7 of 10 records as processed"
+    assert (result.status, result.delivery.unsent, result.delivery.unclear) == ("incomplete", 10, {reason: 10})
+    assert shop.listener.notices == [f"it: 10 rows without a clear response: {reason}"]
 
 
 def test_answer_without_counts_is_taken(shop: Shop):

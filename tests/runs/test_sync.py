@@ -130,6 +130,29 @@ def test_json_null_is_a_null(people: Shop):
 # --- removed rows ----------------------------------------------------------------------------------------------------
 
 
+def test_sync_of_another_mode_is_not_compared_with_what_the_old_one_sent(shop: Shop):
+    sql = "SELECT 'u1' AS external_id, 'seen' AS name, TIMESTAMP '2026-11-23' AS time"
+    shop.sync("it", sql, primary_key="external_id").run()
+    shop.sync("it", sql, mode="users_track", track_record_type="events", primary_key="external_id")
+    result = shop.run()
+    assert (result.status, result.exit_code, shop.braze.events()) == ("failed", 1, [])
+    assert [str(error) for error in result.errors] == [
+        "syncs.yml:15:9: it: its rows were sent as users_track / attributes, and the sync is now users_track / events\n"
+        "  hint: give the sync another name; or run `retl state reset it`, and every row is sent as users_track / events"
+    ]
+    shop.sync("it", sql, primary_key="external_id")
+    assert shop.run().delivery.requests == 0
+
+
+def test_sync_whose_rows_never_arrived_may_get_another_mode(shop: Shop):
+    sql = "SELECT 'u1' AS external_id, 'seen' AS name, TIMESTAMP '2026-11-23' AS time"
+    shop.braze.add_fault(Fault("status", status=401, times=None))
+    assert shop.sync("it", sql, primary_key="external_id").run().status == "failed"
+    shop.braze.clear_faults()
+    shop.sync("it", sql, mode="users_track", track_record_type="events", primary_key="external_id")
+    assert (shop.run().status, len(shop.braze.events())) == ("success", 1)
+
+
 def test_removed_row_is_left_alone_unless_told_otherwise(people: Shop):
     people.sync("it", PEOPLE).run()
     people.warehouse("DELETE FROM people WHERE external_id = 'u1'")

@@ -91,6 +91,8 @@ def test_state_of_an_older_format_is_brought_up_and_the_old_file_kept(synced: Sh
     with duckdb.connect(state_file(synced)) as connection:
         connection.execute("ALTER TABLE runs DROP COLUMN scheduled_time")
         connection.execute("ALTER TABLE state DROP COLUMN _retl_unsure")
+        connection.execute("ALTER TABLE in_doubt DROP COLUMN reason")
+        connection.execute("DELETE FROM meta WHERE key = 'mode'")
         connection.execute("UPDATE meta SET value = '1' WHERE key = 'format'")
     old = state_file(synced).read_bytes()
     result = synced.run()
@@ -98,6 +100,7 @@ def test_state_of_an_older_format_is_brought_up_and_the_old_file_kept(synced: Sh
     assert ("format", str(FORMAT)) in synced.rows_of("meta")
     assert [when is None for (when,) in synced.rows_of("runs", "CAST(scheduled_time AS VARCHAR)")] == [False, True]
     assert (state_file(synced).parent / "before-format-2.duckdb").read_bytes() == old
+    assert ("mode", synced.project().sync("it").mode.label) in synced.rows_of("meta")
 
 
 def test_each_format_has_its_way_to_the_next():

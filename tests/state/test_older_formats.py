@@ -16,10 +16,11 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from reverse_etl.plan.outbox import rename_in_outbox
+from reverse_etl.plan.outbox import upgrade_outbox
 from reverse_etl.plan.tables import OUTBOX, RUN
 from reverse_etl.plan.workbench import connect
 from reverse_etl.sandbox import Sandbox
+from reverse_etl.state.file import FORMAT
 from tests.bucket import Bucket
 from tests.shop import Retl, edit
 
@@ -163,7 +164,7 @@ def test_history_shows_past_runs_in_the_words_of_today_and_changes_nothing(folde
         assert [tuple(run[name] for name in names) for run in runs if run["status"] != "killed"] == HISTORY[sync]
         assert (file.read_bytes() == before) == (runs[0]["status"] != "killed" and _format(file) == "2")
         retl("status", sync, folder=folder)  # opens the state, and so brings it up
-    assert _format(file) == "3"
+    assert _format(file) == str(FORMAT)
     assert (file.parent / "before-format-3.duckdb").read_bytes() == before
 
 
@@ -229,7 +230,7 @@ def test_rows_of_an_outbox_keep_their_places(is_cut_off: bool):
         if is_cut_off:
             connection.execute(f"UPDATE {OUTBOX} SET action = 'previously_rejected' WHERE action = 'remembered'")
         for _ in range(2):
-            rename_in_outbox(connection)
+            upgrade_outbox(connection)
             connection.execute(f"CHECKPOINT {RUN}")
         wanted = "['send', 'previously_rejected', 'mark_accepted', 'in_doubt', 'forget', 'invalid'][1 + key % 6]"
         moved = f"SELECT count(*) FROM {OUTBOX} WHERE rowid <> key OR action <> {wanted} OR idempotent"

@@ -15,6 +15,9 @@ import duckdb
 import pytest
 
 from reverse_etl.delivery.journal import Journal
+from reverse_etl.plan.actions import Intent
+from reverse_etl.runs.outcome import Options
+from reverse_etl.runs.run import jobs_of, opened, plan_sync
 from reverse_etl.sandbox import Fault
 from reverse_etl.system.file_lock import locked_by_us
 from reverse_etl.system.signals import interruptible
@@ -324,10 +327,58 @@ def test_other_damage_to_the_journal_is_said_and_nothing_is_sent(shop: Shop):
     assert all('"u0"' in body for body in shop.sent())  # the killed run's only request
 
 
-def test_run_that_was_killed_while_planning_leaves_nothing(shop: Shop):
-    killed_after(shop.sync("it", MANY))
-    (shop.folder / ".retl/test/it/journal.jsonl").unlink()
-    assert shop.run().plan.added == 1000
+LOST = (
+    ", and with it the record of what the killed run sent\n"
+    "  hint: restore it, or run `retl state reset it`: the old files are kept, and every row is sent again"
+)
+
+
+@pytest.mark.parametrize("name", ["journal.jsonl", "outbox.duckdb"])
+def test_killed_run_of_which_a_file_is_missing_is_not_taken_for_one_that_sent_nothing(shop: Shop, name: str):
+    shop.sync("it", SEEN, **EVENTS)
+    with running(shop, until="u300") as process:
+        process.kill()
+    file = shop.folder / ".retl/test/it" / name
+    kept = file.rename(shop.folder / name)
+    for _ in range(2):
+        result = shop.run()
+        assert (result.status, result.exit_code) == ("failed", 1)
+        assert [str(error) for error in result.errors] == [f"{file} is missing{LOST}"]
+    assert len(shop.sent()) == 5
+    kept.rename(file)
+    assert shop.run().status == "incomplete"
+    assert len(shop.braze.events()) == 1000
+
+
+def test_killed_run_beside_which_the_state_is_missing_is_not_recovered_into_an_empty_one(shop: Shop):
+    shop.sync("it", SEEN, **EVENTS).run()
+    shop.sync("it", SEEN.replace("range(1000)", "range(2000)"), **EVENTS)
+    with running(shop, until="u1300") as process:
+        process.kill()
+    state = shop.folder / ".retl/test/it/state.duckdb"
+    kept, sent = state.rename(shop.folder / "state.duckdb"), len(shop.sent())
+    assert [str(error) for error in shop.run().errors] == [
+        f"{state} is missing, but a killed run is left next to it\n"
+        "  hint: restore it from a backup; or run `retl state reset it`: "
+        "the old files are kept, and every row is sent again"
+    ]
+    assert len(shop.sent()) == sent
+    kept.rename(state)
+    assert shop.run().status == "incomplete"
+    assert len(shop.braze.events()) == 2000
+
+
+@pytest.mark.parametrize("has_journal", [False, True], ids=["while planning", "when it was blocked, or a baseline"])
+def test_run_that_was_killed_before_anything_might_be_sent_leaves_nothing(shop: Shop, has_journal: bool):
+    project = shop.sync("it", MANY).project()
+    (job,) = jobs_of(project, [project.sync("it")], Options(clock=shop.clock, intent=Intent.BASELINE), shop.listener)
+    with opened(job) as state:
+        plan_sync(job, state)
+        if has_journal:
+            state.run.journal_path.touch()
+    assert (shop.folder / ".retl/test/it/outbox.duckdb").exists()
+    result = shop.run()
+    assert (shop.listener.notices, result.plan.added, result.delivery.accepted) == ([], 1000, 1000)
     assert sorted(path.name for path in (shop.folder / ".retl/test/it").iterdir()) == ["lock", "state.duckdb"]
 
 

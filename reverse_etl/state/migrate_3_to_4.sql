@@ -1,0 +1,1 @@
+ALTER TABLE retl_state.main.in_doubt ADD COLUMN reason VARCHAR;
