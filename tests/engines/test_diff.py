@@ -196,6 +196,22 @@ def test_rows_of_a_model_are_counted_whatever_duckdb_makes_of_it(shop: Shop, kin
     }
 
 
+@pytest.mark.parametrize("options", [{}, {"nulls": "omit"}, {"on_removed": "clear"}, {"send": "all_columns"}], ids=str)
+@pytest.mark.parametrize("value", ["'gold'", "5", "{'a': 1}"])
+def test_column_whose_name_changes_its_case_is_another_attribute(shop: Shop, value: str, options: dict[str, Any]):
+    """Braze tells Tier from tier, and DuckDB does not: the second run had nothing to send, and the third sent all."""
+    model = "SELECT 'u1' AS external_id, 'gold' AS {a} UNION ALL SELECT 'u2', NULL"
+    shop.sync("it", model.format(a="Tier"), **options).run()
+    shop.sync("it", f"SELECT 'u1' AS external_id, {value} AS tier UNION ALL SELECT 'u2', NULL", **options)
+    result = shop.run()
+    assert (result.status, result.plan.changed, result.plan.unchanged) == ("success", 1, 1)
+    sent = json.loads(shop.sent()[-1])["attributes"]
+    assert sent == [{"external_id": "u1", "tier": json.loads(value.replace("'", '"').replace("{a", '{"a"'))}]
+    assert shop.run().delivery.requests == 0
+    shop.sync("it", model.format(a="Tier"), **options)
+    assert (shop.run().plan.changed, shop.run().delivery.requests) == (1, 0)
+
+
 def test_count_that_a_profile_does_not_tell_is_none_and_not_zero():
     assert _rows_read("{}") is None
     assert _rows_read('{"operator": [{"name": "JOIN", "children": [{"name": "SCAN"}, {"name": "SCAN"}]}]}') is None

@@ -127,12 +127,19 @@ def _read(layout: Layout, column: Column) -> str:
 
 
 def _acknowledged(layout: Layout, known: Collection[str], retyped: Collection[str]) -> str:
-    """The acknowledged rows with every column that the layout stores, whatever they had before."""
+    """The acknowledged rows with every column that the layout stores, whatever they had before.
+
+    A column whose name differs in case alone is another one to Braze, and the same one to DuckDB.
+    """
     types = {column.name: column.type.text for column in layout.columns}
-    missing = [f"CAST(NULL AS {types[name]}) AS {identifier(name)}" for name in layout.stored if name not in known]
+    new = [name for name in layout.stored if name not in known]
+    missing = [f"CAST(NULL AS {types[name]}) AS {identifier(name)}" for name in new]
+    folded = {name.casefold() for name in new}
+    former = [identifier(name) for name in known if name.casefold() in folded]
+    exclude = f" EXCLUDE ({', '.join(former)})" if former else ""
     cast = [name for name in layout.key if name in retyped]
     casts = ", ".join(f"TRY_CAST({identifier(name)} AS {types[name]}) AS {identifier(name)}" for name in cast)
-    star = f"* REPLACE ({casts})" if casts else "*"
+    star = f"*{exclude} REPLACE ({casts})" if casts else f"*{exclude}"
     return f"(SELECT {', '.join([star, *missing])} FROM {ACKNOWLEDGED})"
 
 
