@@ -79,10 +79,15 @@ _SYNONYMS = {"empty_snapshot": "empty_model", "keep": "retention"}
 
 
 def nearest(word: str, valid: Iterable[str]) -> str | None:
-    """A hint that offers the valid word that means `word` or is closest to it, or all of them if they are few."""
+    """A hint that offers the valid word that means `word` or is closest to it, or all of them if they are few.
+
+    A word that deletes is offered only to who has almost written it.
+    """
     words = list(valid)
     meant = [_SYNONYMS[word]] if _SYNONYMS.get(word) in words else []
     close = meant or get_close_matches(word, words, n=1, cutoff=0.6)
+    if close and "delete" in close[0]:
+        close = get_close_matches(word, close, n=1, cutoff=0.85)
     if close:
         return f'did you mean "{close[0]}"?'
     return f"one of: {', '.join(words)}" if 0 < len(words) <= 12 else None

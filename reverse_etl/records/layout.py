@@ -12,7 +12,7 @@ from enum import Enum
 from reverse_etl.braze.modes import MAX_TEXT, STRONG, Extra, Field, Kind, Mode, Shape
 from reverse_etl.errors import Location, Problem, ProjectError, nearest
 from reverse_etl.project.spec import Sync
-from reverse_etl.sql.types import BEYOND_64_BITS, INTEGERS, LISTS, MOMENTS, NUMBERS, TEXTS, SqlType
+from reverse_etl.sql.types import BEYOND_64_BITS, FLOATS, INTEGERS, LISTS, MOMENTS, NUMBERS, TEXTS, SqlType
 from reverse_etl.words import count
 
 ALIAS_PARTS = ("alias_name", "alias_label")
@@ -192,6 +192,11 @@ _TAKEN: Mapping[Shape, tuple[frozenset[str], str]] = {
     Shape.OBJECT: (frozenset({"struct", "map", "json"}), 'list the column in "pre_formatted_fields"'),
     Shape.ARRAY: (LISTS | {"json"}, 'list the column in "pre_formatted_fields"'),
 }
+# Where CAST would make another value of it: 12.0 is not the id 12, and a number is no text of a time.
+_OTHER_HINTS: Mapping[Shape, tuple[frozenset[str], str]] = {
+    Shape.ID: (FLOATS | {"decimal"}, "CAST({0} AS BIGINT)"),
+    Shape.TIME: (NUMBERS, "to_timestamp({0}), if it is unix time in seconds"),
+}
 _IDENTIFIER_SHAPES = {"user_alias": Shape.OBJECT, "email": Shape.TEXT, "phone": Shape.TEXT}
 
 
@@ -223,7 +228,8 @@ def _bad_columns(sync: Sync, layout: Layout, model: Location) -> Iterator[Proble
         if (column.type.family in families and not (json_shape and column.type.unsendable())) or pre_formatted:
             continue
         what = f'column "{column.name}" is {column.type.text}; Braze expects {shape.value}'
-        yield Problem(what, model, hint.format(column.name))
+        others, other_hint = _OTHER_HINTS.get(shape, (frozenset[str](), ""))
+        yield Problem(what, model, (other_hint if column.type.family in others else hint).format(column.name))
 
 
 def _bad_cursor(sync: Sync, layout: Layout) -> Iterator[Problem]:

@@ -6,6 +6,7 @@ from datetime import datetime
 
 from duckdb import DuckDBPyConnection
 
+from reverse_etl.braze.modes import Kind
 from reverse_etl.errors import StateError
 from reverse_etl.plan.tables import ACKNOWLEDGED, IN_DOUBT, META, SENT_AT, UNSURE
 from reverse_etl.project.spec import Sync
@@ -79,7 +80,10 @@ class AcknowledgedRows:
         """
         if self.key() and self.key() != layout.key:
             before, now = (", ".join(key) for key in (self.key(), layout.key))
-            hint = f"to start over: `retl state reset {self._sync}`; every row is then sent again"
+            hint = (
+                f"run `retl state reset {self._sync}`, and every row is sent again; "
+                f"or none, after `retl state baseline {self._sync}`"
+            )
             what = f"{self._sync}: the primary key was ({before}) so far, and is now ({now})"
             raise StateError(what, layout.sync.where("primary_key"), hint)
         known = self.columns()
@@ -87,7 +91,8 @@ class AcknowledgedRows:
         moved = {name: (known[name], now) for name, now in types.items() if name in known and known[name] != now}
         if moved and not accept:
             listed = ", ".join(f'"{name}" from {before} to {now}' for name, (before, now) in moved.items())
-            hint = "CAST it back in the model, or pass --accept-schema-change to send its values again"
+            again = " to send its values again" if Kind.CHANGED in layout.mode.kinds else ""
+            hint = f"CAST it back in the model, or pass --accept-schema-change{again}"
             raise StateError(f"{self._sync}: the model changed the type of {listed}", layout.sync.where("model"), hint)
         return frozenset(moved)
 

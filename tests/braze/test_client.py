@@ -46,7 +46,7 @@ class Tap(socketserver.ThreadingTCPServer):
         return [
             head
             for heard in self.heard
-            for head in re.findall(r"^[A-Z]+ /.*?(?=\r\n\r\n)", heard.decode(), re.M | re.S)
+            for head in re.findall(r"[A-Z]+ /\S* HTTP/1.1\r\n.*?(?=\r\n\r\n)", heard.decode(), re.S)
         ]
 
 

@@ -125,6 +125,22 @@ def test_good_sync_has_its_values_and_defaults():
             id="unknown mode",
         ),
         pytest.param(
+            sync(mode="users_merge", track_record_type=None),
+            [
+                'syncs.yml:9:11: "users_merge" is not a valid value for "mode" in sync "members"\n'
+                "  hint: one of: users_track, users_alias_new, users_identify, users_delete, subscription_status_set"
+            ],
+            id="mode that sounds like one that deletes",
+        ),
+        pytest.param(
+            sync(mode="user_delete", track_record_type=None),
+            [
+                'syncs.yml:9:11: "user_delete" is not a valid value for "mode" in sync "members"\n'
+                '  hint: did you mean "users_delete"?'
+            ],
+            id="mode that deletes, mistyped",
+        ),
+        pytest.param(
             sync(track_record_type=None),
             [
                 'syncs.yml:7:5: "track_record_type" is missing in sync "members": users_track needs it\n'

@@ -70,9 +70,18 @@ EVENT = "'u1' AS external_id, 'seen' AS name, now() AS time"
             "1.5::DOUBLE AS external_id",
             [
                 'models/it.sql: column "external_id" is DOUBLE; Braze expects a string or an integer, sent as a string\n'
-                "  hint: CAST(external_id AS VARCHAR)"
+                "  hint: CAST(external_id AS BIGINT)"
             ],
             id="identifier of a wrong type",
+        ),
+        pytest.param(
+            {"track_record_type": "events", "primary_key": "external_id"},
+            "'u1' AS external_id, 'seen' AS name, 1790000000.5::DOUBLE AS time",
+            [
+                'models/it.sql: column "time" is DOUBLE; Braze expects a timestamp\n'
+                "  hint: to_timestamp(time), if it is unix time in seconds"
+            ],
+            id="unix time with a fraction",
         ),
         pytest.param(
             {},

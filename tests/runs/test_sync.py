@@ -272,7 +272,7 @@ def test_other_primary_key_than_so_far_stops_the_run(people: Shop):
     result = people.sync("it", PEOPLE, primary_key=["external_id", "first_name"]).run()
     assert [str(problem) for problem in result.errors] == [
         "syncs.yml:18:3: it: the primary key was (external_id) so far, and is now (external_id, first_name)\n"
-        "  hint: to start over: `retl state reset it`; every row is then sent again"
+        "  hint: run `retl state reset it`, and every row is sent again; or none, after `retl state baseline it`"
     ]
 
 
