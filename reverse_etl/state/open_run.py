@@ -72,7 +72,11 @@ class OpenRun:
         self._connection.execute("RESET force_compression")
 
     def release(self) -> None:
-        """Record, in its file, that the run may be sent from here on: nothing blocks it."""
+        """Record, in its file, that the run may be sent from here on: nothing blocks it.
+
+        The journal is there before: a released run without one has lost it.
+        """
+        self.journal_path.touch(mode=0o600)
         self._connection.execute(f"UPDATE {OPEN_RUN} SET released = true; CHECKPOINT {RUN}")
 
     def is_released(self) -> bool | None:

@@ -368,6 +368,15 @@ def test_killed_run_beside_which_the_state_is_missing_is_not_recovered_into_an_e
     assert len(shop.braze.events()) == 2000
 
 
+def test_run_that_was_killed_as_it_was_released_is_sent_by_the_next_one(shop: Shop):
+    project = shop.sync("it", SEEN, **EVENTS).project()
+    (job,) = jobs_of(project, [project.sync("it")], Options(clock=shop.clock), shop.listener)
+    with opened(job) as state:
+        plan_sync(job, state)
+        state.run.release()
+    assert (shop.run().status, len(shop.braze.events())) == ("success", 1000)
+
+
 @pytest.mark.parametrize("has_journal", [False, True], ids=["while planning", "when it was blocked, or a baseline"])
 def test_run_that_was_killed_before_anything_might_be_sent_leaves_nothing(shop: Shop, has_journal: bool):
     project = shop.sync("it", MANY).project()
