@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from reverse_etl.engines.duckdb.checks import is_condition
 from reverse_etl.engines.duckdb.engine import DuckDBEngine
 from reverse_etl.errors import Location
 from reverse_etl.plan.data_tests import judge
@@ -18,7 +19,7 @@ from reverse_etl.project.models import Given, compile_given
 from reverse_etl.project.spec import Sync
 from reverse_etl.project.spec_tests import DataTest
 from reverse_etl.records.layout import lay_out
-from tests.shop import Retl, Shop
+from tests.shop import Retl, Shop, one_duckdb
 
 ROWS = """
     SELECT * FROM (VALUES
@@ -347,6 +348,44 @@ def test_mistakes_lead_to_the_place_in_the_file(shop: Shop, test: dict[str, Any]
     (result,) = shop.run_all("members")
     assert [str(problem) for problem in result.errors] == [expected]
     assert (result.exit_code, shop.sent()) == (2, [])
+
+
+CONDITIONS = ["tier = 'a;b' -- one;", "id IN (SELECT 1)", "(a) OR (b)", "list_filter(l, x -> x > 1) = []", "a /* ) */"]
+OTHERS = [
+    "true); DELETE FROM members; SELECT (true",
+    "true; DELETE FROM members",
+    "true; SELECT 1",
+    "true) OR (true",
+    "true) UNION ALL SELECT 1 FROM t WHERE (true",
+    "true UNION ALL SELECT 1",
+    "true GROUP BY ALL",
+    "true ORDER BY 1",
+    "true LIMIT 1",
+    "true QUALIFY row_number() OVER () = 1",
+    "true)",
+    "true /*",
+    "-- true",
+    "",
+]
+
+
+@pytest.mark.parametrize("text", CONDITIONS)
+def test_condition_is_a_condition(text: str):
+    assert is_condition(one_duckdb(), text)
+
+
+@pytest.mark.parametrize("text", OTHERS)
+def test_anything_but_one_condition_is_refused_before_it_is_run(shop: Shop, text: str):
+    assert not is_condition(one_duckdb(), text)
+    if text:
+        shop.warehouse("CREATE TABLE members AS SELECT 1 AS id")
+        shop.sync("members", ROWS, data_tests=[{"not_null": {"column": "email", "where": text}}])
+        (result,) = shop.run_all("members")
+        assert [str(problem) for problem in result.errors] == [
+            'syncs.yml:20:14: data test in sync "members": where: not a single SQL condition\n'
+            "  hint: write one expression that is true or false, such as country = 'KR'"
+        ]
+        assert (result.exit_code, shop.sent()) == (2, [])
 
 
 def test_tests_see_columns_that_are_not_sent(shop: Shop):

@@ -1,8 +1,11 @@
 """What must be true of the rows of a model before any of them is sent: keys, cursors, data tests."""
 
-from collections.abc import Collection
+import json
+from collections.abc import Collection, Mapping
+from typing import Any
 
 import duckdb
+from duckdb import DuckDBPyConnection
 
 from reverse_etl.braze.modes import Kind
 from reverse_etl.engines.duckdb.diff import acts_on_gone, looks_at_gone
@@ -137,11 +140,31 @@ def run_data_tests(query: ModelQuery) -> tuple[DataTestResult, ...]:
     return judge(tests, [(one["rows"], one["keys"] or ()) for one in found])
 
 
+def is_condition(connection: DuckDBPyConnection, text: str) -> bool:
+    """Whether a text is one SQL condition and nothing else: no further clause, no statement, no bracket of its own.
+
+    It runs nothing: DuckDB parses the text where a condition belongs, and nothing but a condition may come of it.
+    """
+
+    def parsed(condition: str) -> list[Mapping[str, Any]]:
+        sql = f"SELECT 1 FROM t WHERE\n{condition}\n"
+        ((tree,),) = connection.execute("SELECT json_serialize_sql(?)", [sql]).fetchall()
+        return [{**one["node"], "where_clause": None} for one in json.loads(tree).get("statements", ())]
+
+    return parsed(text) == parsed("true")
+
+
 def _check_where(query: ModelQuery, number: int, where: str) -> None:
     layout = query.layout
+
+    def wrong(why: str, hint: str) -> ProjectError:
+        place = layout.sync.where("data_tests", number, layout.sync.data_tests[number].kind, "where")
+        return ProjectError(f'data test in sync "{layout.sync.name}": where: {why}', place, hint)
+
+    if not is_condition(query.connection, where):
+        raise wrong("not a single SQL condition", "write one expression that is true or false, such as country = 'KR'")
     try:
         query.execute(f"EXPLAIN SELECT 1 FROM (\n{query.model.sql}\n) WHERE (\n{where}\n)")
     except duckdb.Error as error:
-        place = layout.sync.where("data_tests", number, layout.sync.data_tests[number].kind, "where")
-        what = f'data test in sync "{layout.sync.name}": where: {without_values(error)}'
-        raise ProjectError(what, place, '"where" must be SQL over the columns that the model returns') from error
+        hint = '"where" must be SQL over the columns that the model returns'
+        raise wrong(without_values(error), hint) from error
