@@ -4,7 +4,7 @@ Here: rendering, and where in the file it failed. The caller decides which funct
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from jinja2 import StrictUndefined, TemplateSyntaxError, UndefinedError, nodes
@@ -147,10 +147,29 @@ def variables(values: Mapping[str, Any]) -> Callable[..., Any]:
     return var
 
 
-def environment_variables(environ: Mapping[str, str]) -> Callable[..., str]:
-    """`env_var('NAME')` or `env_var('NAME', 'default')`."""
+# Credentials of the stores that `state.path` may name, and the key of saved plans.
+_CREDENTIALS = re.compile(
+    r"RETL_PLAN_KEY|AWS_(SECRET_ACCESS_KEY|SESSION_TOKEN)|GOOGLE_SERVICE_ACCOUNT_KEY"
+    r"|AZURE_(STORAGE_)?(ACCOUNT_KEY|SAS_KEY|SAS_TOKEN|CLIENT_SECRET)"
+)
+_READ_VARIABLE = re.compile(r"env_var\(\s*[\"']([^\"']+)[\"']")
+
+
+def variables_read(template: str) -> frozenset[str]:
+    """The names of the environment variables that a template reads."""
+    return frozenset(_READ_VARIABLE.findall(template))
+
+
+def environment_variables(environ: Mapping[str, str], secrets: Collection[str] = ()) -> Callable[..., str]:
+    """`env_var('NAME')` or `env_var('NAME', 'default')`; an error for `secrets` and the credentials of stores.
+
+    What a template reads is written to files and shown in messages; a secret is in neither.
+    """
 
     def env_var(name: str, default: Any = _UNSET) -> str:
+        if name in secrets or _CREDENTIALS.fullmatch(name):
+            what = f'environment variable "{name}" is a secret: only "api_key" can read the one of an API key'
+            raise TemplateProblem(what, "use a variable that is not a secret")
         if name in environ:
             return environ[name]
         if default is not _UNSET:

@@ -58,6 +58,7 @@ class RunValues:
     scheduled_time: datetime
     cursor: str | None = None  # SQL of the value that an incremental run reads from
     given: Mapping[str, Given] | None = None
+    secrets: Collection[str] = ()  # names in `environ` that models must not read
     dbt: Callable[[], DbtManifest] | None = (
         None  # the dbt project beside this; called when a ref() or source() needs it
     )
@@ -218,7 +219,7 @@ def _render(model: Model, models: Mapping[str, Model], values: RunValues) -> _Re
         "source": source,
         "config": configure,
         "var": variables(values.vars),
-        "env_var": environment_variables(values.environ),
+        "env_var": environment_variables(values.environ, values.secrets),
         "target": {"name": values.target_name},
         "run_started_at": values.run_started_at,
         "scheduled_time": values.scheduled_time,

@@ -186,6 +186,7 @@ class LoadedProject:
         return RunValues(
             vars=self.spec.vars,
             environ=self.environ,
+            secrets=self.spec.secrets,
             target_name=self.target_name,
             sources=self.spec.sources,
             seeds=self.seeds.keys(),

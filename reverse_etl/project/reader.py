@@ -14,7 +14,7 @@ from pydantic_core import ErrorDetails
 from reverse_etl.braze.modes import MODE_OPTIONS, MODES
 from reverse_etl.errors import Location, Problem, ProjectError, nearest
 from reverse_etl.project.cron import ScheduleProblem, check_line, check_zone
-from reverse_etl.project.jinja import environment_variables, is_template, render, variables
+from reverse_etl.project.jinja import environment_variables, is_template, render, variables, variables_read
 from reverse_etl.project.spec import SPEC_FILE, Dbt, File, Source, Spec, Sync, Target
 from reverse_etl.project.spec_tests import UnitTest
 from reverse_etl.project.yaml_places import Positions, YamlPath, parse_yaml
@@ -44,6 +44,7 @@ def read_spec(text: str, models: Collection[str], given: Surroundings) -> Spec:
     top = reader.check(File, data, ())
     if top is None:
         raise ProjectError(sorted(problems, key=_place))
+    reader.secrets = _secrets(top)
     reader.vars = {**reader.rendered(top.vars, ("vars",)), **reader.vars}
     name = reader.target_name(top, given.target)
     chosen = reader.targets(top, name if given.needs_target else None)
@@ -57,7 +58,24 @@ def read_spec(text: str, models: Collection[str], given: Surroundings) -> Spec:
     unit_tests = reader.unit_tests(top.unit_tests, top.syncs)
     if problems or name is None or (given.needs_target and chosen is None):
         raise ProjectError(sorted(problems, key=_place))
-    return Spec(name, chosen, tuple(top.targets), reader.vars, sources, tuple(syncs), tuple(unit_tests), positions, dbt)
+    return Spec(
+        target_name=name,
+        chosen=chosen,
+        targets=tuple(top.targets),
+        vars=reader.vars,
+        sources=sources,
+        syncs=tuple(syncs),
+        unit_tests=tuple(unit_tests),
+        positions=positions,
+        dbt=dbt,
+        secrets=reader.secrets,
+    )
+
+
+def _secrets(top: File) -> frozenset[str]:
+    """The environment variables that the API keys of all targets come from."""
+    keys = (raw["destination"].get("api_key") for raw in top.targets.values() if _is_target(raw))
+    return frozenset(name for key in keys if isinstance(key, str) for name in variables_read(key))
 
 
 def _place(problem: Problem) -> Location:
@@ -72,6 +90,7 @@ class _Reader:
     ) -> None:
         self.positions, self.problems, self.environ = positions, problems, environ
         self.vars: Mapping[str, Any] = cli_vars
+        self.secrets: frozenset[str] = frozenset()
 
     def problem(self, what: str, where: Location, hint: str | None = None) -> None:
         self.problems.append(Problem(what, where, hint))
@@ -86,7 +105,7 @@ class _Reader:
             return [self.rendered(item, (*path, index), keep) for index, item in enumerate(value)]
         if not is_template(value):
             return value
-        names = {"var": variables(self.vars), "env_var": environment_variables(self.environ)}
+        names = {"var": variables(self.vars), "env_var": environment_variables(self.environ, self.secrets)}
         try:
             return render(value, names, self.positions.of_value(path))
         except ProjectError as error:

@@ -328,7 +328,8 @@ class File(_Strict):
 class Spec:
     """A checked syncs.yml, read for one target. Its `api_key` is still a template: see `LoadedProject.api_key`.
 
-    `chosen` is the settings of the target; None if only its name was read.
+    `chosen` is the settings of the target; None if only its name was read. `secrets` are the environment variables that
+    the API keys of all targets come from.
     """
 
     target_name: str
@@ -340,6 +341,7 @@ class Spec:
     unit_tests: tuple[UnitTest, ...]
     positions: Positions
     dbt: Dbt | None = None
+    secrets: frozenset[str] = frozenset()
 
     @property
     def target(self) -> Target:

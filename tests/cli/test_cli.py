@@ -123,6 +123,33 @@ def test_key_that_can_be_none_is_refused_before_anything_is_sent_and_not_repeate
     )
 
 
+@pytest.mark.parametrize("name", ["BRAZE_API_KEY", "OTHER_KEY", "AWS_SECRET_ACCESS_KEY", "RETL_PLAN_KEY"])
+@pytest.mark.parametrize("place", ["model", "syncs.yml"])
+def test_secret_is_not_rendered_where_it_would_be_written_down(
+    retl: Retl, shop: Shop, name: str, place: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv(name, "a-secret")
+    shop.sync("it", "SELECT 'u1' AS external_id", description="{{ env_var('A') }}")
+    key = "\"{{ env_var('OTHER_KEY') }}\""
+    braze = f"{{type: braze, endpoint: https://rest.iad-01.braze.com, api_key: {key}}}"
+    other = f"{{warehouse: {{type: duckdb, path: w.duckdb}}, destination: {braze}}}"
+    edit(shop.folder / "syncs.yml", "targets:\n", f"targets:\n  other: {other}\n")
+    used = f"{{{{ env_var('{name}') }}}}"
+    monkeypatch.setenv("A", "a")
+    if place == "model":
+        shop.model("it", f"SELECT 'u1' AS external_id,\n  '{used}' AS x")
+    else:
+        edit(shop.folder / "syncs.yml", "{{ env_var(''A'') }}", used.replace("'", "''"))
+    outcome = retl("plan", "it", folder=shop.folder)
+    where = "models/it.sql:2" if place == "model" else "syncs.yml:18:16"
+    assert (outcome.code, outcome.err) == (
+        2,
+        f'{where}: environment variable "{name}" is a secret: only "api_key" can read the one of an API key\n'
+        "  hint: use a variable that is not a secret\n",
+    )
+    assert not [path for path in shop.folder.rglob("*") if path.is_file() and b"a-secret" in path.read_bytes()]
+
+
 def test_missing_api_key(retl: Retl, shop: Shop):
     shop.sync("it", "SELECT 'u1' AS external_id")
     edit(shop.folder / "syncs.yml", "BRAZE_API_KEY", "NO_SUCH_KEY")
