@@ -16,7 +16,7 @@ from reverse_etl.cli.options import (
     TargetName,
     Variables,
 )
-from reverse_etl.errors import ProjectError
+from reverse_etl.errors import ProjectError, RetlError
 
 app = typer.Typer()
 
@@ -90,7 +90,7 @@ def history(
 
 @app.command(cls=ProjectCommand)
 def rejects(
-    name: SyncName,
+    names: SyncNames = None,
     show_values: ShowValues = False,
     output: OutputFormat = Output.TEXT,
     project_dir: ProjectFolder = Path(),
@@ -98,18 +98,29 @@ def rejects(
     variables: Variables = None,
 ) -> None:
     """List the rows that are not, or may not be, in Braze: invalid, rejected by Braze or in doubt, with the reason."""
+    from reverse_etl.report.stderr import say_error
     from reverse_etl.state.look import rows_not_in_braze
 
     project = load(project_dir, target, variables)
-    rows = rows_not_in_braze(project, project.sync(name), show_values)
+    syncs, rows, code = chosen(project, names), [], 0
+    for sync in syncs:
+        try:
+            rows += [{"sync": sync.name, **row} for row in rows_not_in_braze(project, sync, show_values)]
+        except RetlError as error:
+            code = error.exit_code
+            for problem in error.problems:
+                say_error(problem)
     if output is Output.JSON:
         print_json(rows)
     elif rows:
-        names = [name for name in rows[0] if name != "resolution" or any(row[name] for row in rows)]
+        left_out = {"sync"} if len(syncs) == 1 else set()
+        left_out |= set() if any(row["resolution"] for row in rows) else {"resolution"}
+        shown = [column for column in rows[0] if column not in left_out]
         in_words = [{**row, "status": row["status"].replace("_", " ")} for row in rows]
-        print_table([names, *([row[name] for name in names] for row in in_words)])
-    else:
-        say(f"{name}: no invalid, rejected or in-doubt rows")
+        print_table([shown, *([row[column] for column in shown] for row in in_words)])
+    elif not code:
+        say(f"{', '.join(sync.name for sync in syncs)}: no invalid, rejected or in-doubt rows")
+    raise typer.Exit(code)
 
 
 @app.command(cls=ProjectCommand)

@@ -156,13 +156,18 @@ def write_records(state: State, layout: Layout, forgotten: str | None, intent: I
     state.write_outbox(layout, outbox_sql(layout, taken_changes(layout, forgotten)), intent)
 
 
-def blocked_by(sync: Sync, plan: Plan, options: Options) -> list[Problem]:
-    """What blocks a plan: invalid rows that are not to be skipped, data tests, and guards."""
+def blocked_by(sync: Sync, plan: Plan, options: Options, is_recorded: bool = True) -> list[Problem]:
+    """What blocks a plan: invalid rows that are not to be skipped, data tests, and guards.
+
+    `is_recorded`: the plan is that of a run, whose invalid rows are in the state when it ends.
+    """
     found = []
     if plan.invalid and not sync.skip_on_invalid_records:
         invalid = f"{plan.invalid:,} of {count(plan.rows, 'row')} {'is' if plan.invalid == 1 else 'are'} invalid"
-        what = f"{sync.name}: {invalid}, so nothing was sent"
-        hint = f"list them with `retl rejects {sync.name}`; to send the others, set skip_on_invalid_records: true"
+        what = f"{sync.name}: {invalid}, so nothing {'was' if is_recorded else 'would be'} sent"
+        hint = "to send the others, set skip_on_invalid_records: true"
+        if is_recorded:
+            hint = f"list them with `retl rejects {sync.name}`; {hint}"
         found.append(Problem(what, sync.where("skip_on_invalid_records"), hint))
     removed = plan.removed if sync.on_removed != "ignore" else 0
     counts = Counts(plan.rows, plan.in_state, plan.to_send, removed, sum(plan.requests.values()), plan.data_points)

@@ -650,7 +650,7 @@ def test_markdown_says_why_rows_are_invalid_and_names_none_of_them(shop: Shop, r
         "",
         "**it**: 3 rows invalid: `score` is NaN or infinite, which JSON cannot represent",
         "",
-        "> it: 6 of 6 rows are invalid, so nothing was sent (syncs.yml:13:3)",
+        "> it: 6 of 6 rows are invalid, so nothing would be sent (syncs.yml:13:3)",
     ]
 
 

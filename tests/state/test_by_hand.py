@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections import Counter
 
 import pytest
 
@@ -9,7 +10,7 @@ from reverse_etl.plan.actions import Intent
 from reverse_etl.project.project import load_project
 from reverse_etl.sandbox import Fault
 from reverse_etl.state.edit import resolve
-from tests.shop import Retl, Shop
+from tests.shop import MANY, Retl, Shop, running
 
 PEOPLE = "SELECT 'u' || i AS external_id, i AS n FROM range(10) r(i)"
 SEEN = "SELECT 'u' || i AS external_id, 'seen' AS name, TIMESTAMP '2026-11-23' AS time FROM range(10) r(i)"
@@ -38,6 +39,27 @@ def test_rows_in_doubt_are_listed_and_held_until_somebody_decides(shop: Shop, re
     found = json.loads(retl("rejects", "it", "--output", "json", folder=shop.folder).out)
     assert [(row["status"], row["resolution"]) for row in found] == [("in_doubt", None)] * 10
     assert len(shop.braze.requests()) == 1
+
+
+def test_rows_of_all_syncs_are_listed_at_once(shop: Shop, retl: Retl):
+    in_doubt(shop)
+    shop.sync("other", "SELECT 'u1' AS external_id, repeat('x', 300) AS t", skip_on_invalid_records=True).run("other")
+    shop.sync("fine", "SELECT 'u1' AS external_id").run("fine")
+    listed = retl("rejects", folder=shop.folder)
+    assert (listed.code, listed.out.split()[:3]) == (0, ["sync", "key", "kind"])
+    found = json.loads(retl("rejects", "--output", "json", folder=shop.folder).out)
+    assert Counter(row["sync"] for row in found) == {"it": 10, "other": 1}
+    assert retl("rejects", "other", folder=shop.folder).out.split()[:3] == ["key", "kind", "status"]
+    assert retl("rejects", "fine", folder=shop.folder).err == "fine: no invalid, rejected or in-doubt rows\n"
+
+
+def test_rows_of_the_other_syncs_are_listed_where_one_is_running(shop: Shop, retl: Retl):
+    in_doubt(shop)
+    shop.sync("other", MANY)
+    with running(shop, until="u300", arguments=["sync", "other", "--threads", "1"]):
+        listed = retl("rejects", "--output", "json", folder=shop.folder)
+    assert (listed.code, len(json.loads(listed.out))) == (1, 10)
+    assert listed.err.startswith('sync "other" on target "test" is already running: ')
 
 
 def test_resent_doubts_go_out_with_the_next_run_and_not_again(shop: Shop, retl: Retl):
