@@ -8,6 +8,7 @@ from reverse_etl.braze.modes import RATE_LIMITS, Window
 from reverse_etl.delivery.pacing import Pacer
 from reverse_etl.errors import ProjectError
 from reverse_etl.project.project import LoadedProject
+from reverse_etl.system.private_files import create_ignored
 
 SANDBOX_KEY = "sandbox"  # has every permission in the sandbox that a run starts for itself
 
@@ -45,6 +46,7 @@ class Session:
     def _start_sandbox(self) -> str:
         from reverse_etl.sandbox import FileRefusedError, Sandbox
 
+        create_ignored(self._project.target_folder.parent)
         self._project.target_folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         sandbox = Sandbox(self._project.sandbox_file, keys={SANDBOX_KEY: {"*"}})
         try:

@@ -28,6 +28,7 @@ from reverse_etl.project.reader import Surroundings, read_spec
 from reverse_etl.project.spec import SANDBOX, SPEC_FILE, Spec, Sync, is_url
 from reverse_etl.sql.quoting import catalog
 from reverse_etl.system.clock import Clock
+from reverse_etl.system.private_files import create_ignored, write_whole
 
 FIXTURES = "tests/fixtures"
 
@@ -200,8 +201,8 @@ class LoadedProject:
         """Write the SQL of a model where users, and error messages, look for it."""
         path = self.folder / compiled.compiled_file
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(compiled.sql, encoding="utf-8")
+            create_ignored(self.folder / "target")
+            write_whole(path, compiled.sql)
         except OSError as error:
             hint = "make the project folder writable: retl writes compiled models there"
             raise ProjectError(f"cannot write {path}: {error.strerror}", hint=hint) from error

@@ -5,10 +5,7 @@ meaning is the same. None of them contains row values, API keys or environment v
 """
 
 import json
-import os
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from datetime import datetime
 from hashlib import sha256
 from pathlib import Path
@@ -28,6 +25,7 @@ from reverse_etl.runs.outcome import RunResult
 from reverse_etl.runs.preview import Preview
 from reverse_etl.state.commit import DeliveryCounts
 from reverse_etl.system.clock import Clock
+from reverse_etl.system.private_files import create_ignored, write_whole
 
 SCHEMA_VERSION = 2  # removing a field or changing its meaning raises it; adding one does not
 FOLDER = "target"
@@ -305,16 +303,8 @@ def write(project: LoadedProject, artifact: BaseModel) -> Path:
     name = next(file for file, model in ARTIFACTS.values() if isinstance(artifact, model))
     path = project.folder / FOLDER / name
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        number, unfinished = tempfile.mkstemp(prefix=f".{name}.", dir=path.parent)  # 0600
-        try:
-            with os.fdopen(number, "w", encoding="utf-8") as file:
-                file.write(artifact.model_dump_json(indent=2) + "\n")
-            os.replace(unfinished, path)
-        except BaseException:
-            with suppress(OSError):
-                os.unlink(unfinished)
-            raise
+        create_ignored(path.parent)
+        write_whole(path, artifact.model_dump_json(indent=2) + "\n")
     except OSError as error:
         hint = "make the project folder writable: retl writes its artifacts there"
         raise ProjectError(f"cannot write {path}: {error.strerror}", hint=hint) from error

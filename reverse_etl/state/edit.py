@@ -13,13 +13,12 @@ from reverse_etl.records.layout import ROW_NUMBER
 from reverse_etl.shared_state.shared import acquired
 from reverse_etl.sql.quoting import identifier
 from reverse_etl.state.commit import set_version
+from reverse_etl.state.file import STATE_FILES
 from reverse_etl.state.look import key_text_of
 from reverse_etl.state.opening import place_of, state_of
 from reverse_etl.state.state import State
 from reverse_etl.system.clock import Clock
 from reverse_etl.system.file_lock import locked_by_us
-
-_STATE_FILES = ("state.duckdb", "state.duckdb.wal", "outbox.duckdb", "outbox.duckdb.wal", "journal.jsonl")
 
 
 def resolve(
@@ -113,7 +112,7 @@ def reset(project: LoadedProject, sync: Sync) -> str | None:
 
 
 def _state_files(folder: Path) -> list[Path]:
-    return [folder / name for name in _STATE_FILES if (folder / name).exists()]
+    return [folder / name for name in STATE_FILES if (folder / name).exists()]
 
 
 def _moved_aside(folder: Path, files: Sequence[Path]) -> Path:

@@ -23,6 +23,7 @@ from reverse_etl.plan.tables import META, RUNS, STATE
 from reverse_etl.sql.quoting import literal, statement
 
 FORMAT = 4
+STATE_FILES = ("state.duckdb", "state.duckdb.wal", "outbox.duckdb", "outbox.duckdb.wal", "journal.jsonl")
 _META = f"{META}"
 _WENT_WELL = "('success', 'incomplete')"  # everything that could be sent was sent
 _FATAL = (duckdb.IOException, duckdb.FatalException, duckdb.OutOfMemoryException)

@@ -10,11 +10,11 @@ from reverse_etl.shared_state.copies import LocalOnly, SharedCopy
 from reverse_etl.shared_state.object_store import ObjectStore
 from reverse_etl.shared_state.place import StatePlace
 from reverse_etl.shared_state.shared import acquired
-from reverse_etl.state.file import explain_disk_errors
+from reverse_etl.state.file import STATE_FILES, explain_disk_errors
 from reverse_etl.state.state import State
 from reverse_etl.system.clock import Clock
 from reverse_etl.system.file_lock import locked_by_us
-from reverse_etl.system.private_files import private_files
+from reverse_etl.system.private_files import create_ignored, private_files
 
 
 def place_of(project: LoadedProject, sync: Sync) -> StatePlace:
@@ -84,6 +84,11 @@ def _refuse_lost_state(place: StatePlace) -> None:
 def _make(place: StatePlace) -> None:
     try:
         place.folder.mkdir(parents=True, exist_ok=True)
+        create_ignored(place.folder.parents[1])  # .retl, or the folder of `state.path`
+        for path in (place.lock, *(place.folder / name for name in STATE_FILES)):
+            if path.is_symlink():
+                hint = "remove it: retl does not write its state through links, which a pull request may bring"
+                raise StateError(f"{path} is a symbolic link", hint=hint)
         place.lock.touch()
     except OSError as error:
         hint = "make the folder writable for the current user: retl keeps its state there"

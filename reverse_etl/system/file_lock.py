@@ -21,7 +21,7 @@ def locked_by_us(path: Path, sync: str, target: str) -> Iterator[str | None]:
     Raises AtWorkError, which identifies the other process, if the lock is held.
     """
     try:
-        lock_file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        lock_file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
     except OSError as error:
         hint = "make it writable for the current user"
         raise StateError(f"cannot write {path}: {error.strerror}", hint=hint) from error

@@ -1,9 +1,11 @@
-"""Files with personal data that only their owner can read, whoever writes them: DuckDB sets no file mode itself."""
+"""Files that only their owner can read, and that git ignores, whoever writes them: DuckDB sets no file mode itself."""
 
 import os
+import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 
 _lock = threading.Lock()
 _inside = 0
@@ -28,3 +30,24 @@ def private_files() -> Iterator[None]:
             _inside -= 1
             if _inside == 0:
                 os.umask(_mask_before)
+
+
+def create_ignored(folder: Path) -> None:
+    """Create a folder of retl's own, of which git ignores everything. Raises OSError."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with suppress(FileExistsError), open(folder / ".gitignore", "x", encoding="utf-8") as file:
+        file.write("*\n")
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file atomically. A symbolic link in its place is replaced, not followed. Raises OSError."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    number, unfinished = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # 0600
+    try:
+        with os.fdopen(number, "w", encoding="utf-8") as file:
+            file.write(text)
+        os.replace(unfinished, path)
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(unfinished)
+        raise

@@ -30,7 +30,7 @@ def artifact(folder: Path, name: str) -> Any:
     schema = Draft202012Validator(artifact_schema(name), format_checker=Draft202012Validator.FORMAT_CHECKER)
     assert [error.message for error in schema.iter_errors(found)] == []
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    assert [other.name for other in path.parent.iterdir() if other.name.startswith(".")] == []
+    assert [other.name for other in path.parent.iterdir() if other.name.startswith(".")] == [".gitignore"]
     return found
 
 

@@ -258,7 +258,9 @@ def test_invalid_rows_fail_the_job_and_the_plan_is_posted(runner: Runner):
     edit(runner.workspace / "models" / "orders.sql", "    order_id\n", "    order_id + 100 as order_id\n")
     done = runner.run("review")
     assert done.code == 1
-    assert "> orders: 3 of 3 rows are invalid, so nothing would be sent (syncs.yml:26:5)\n" in runner.comments()[0]["body"]
+    assert (
+        "> orders: 3 of 3 rows are invalid, so nothing would be sent (syncs.yml:26:5)\n" in runner.comments()[0]["body"]
+    )
 
 
 def test_merge_sends_everything_and_its_summary_says_so(runner: Runner, retl: Retl):

@@ -5,6 +5,7 @@ import resource
 import shutil
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import duckdb
@@ -106,6 +107,42 @@ def test_state_of_an_older_format_is_brought_up_and_the_old_file_kept(synced: Sh
 def test_each_format_has_its_way_to_the_next():
     for old in range(1, FORMAT):
         assert statement(file.__name__, f"migrate_{old}_to_{old + 1}")
+
+
+@pytest.mark.parametrize("name", ["lock", "state.duckdb", "outbox.duckdb", "journal.jsonl"])
+def test_state_is_not_written_through_a_link(synced: Shop, name: str, tmp_path: Path):
+    """A pull request may bring one, and what it leads to is not retl's."""
+    elsewhere, link = tmp_path / "elsewhere", state_file(synced).parent / name
+    elsewhere.write_text("not retl's")
+    link.unlink(missing_ok=True)
+    link.symlink_to(elsewhere)
+    assert refused(synced) == (
+        f".../{name} is a symbolic link",
+        "remove it: retl does not write its state through links, which a pull request may bring",
+    )
+    assert elsewhere.read_text() == "not retl's"
+
+
+def test_what_a_run_writes_is_ignored_by_git(synced: Shop, retl: Retl):
+    assert retl("sync", "it", folder=synced.folder).code == 0
+    git = partial(subprocess.run, cwd=synced.folder, check=True, capture_output=True, text=True)
+    git(["git", "init", "-q"])
+    shown = git(["git", "status", "--porcelain", "--untracked-files=all"]).stdout
+    assert sorted(line.split()[1] for line in shown.splitlines()) == ["models/it.sql", "syncs.yml", "warehouse.duckdb"]
+
+
+def test_compiled_model_replaces_a_link_and_is_its_owners_only(synced: Shop, retl: Retl, tmp_path: Path):
+    elsewhere, compiled = tmp_path / "elsewhere", synced.folder / "target/compiled/it.sql"
+    elsewhere.write_text("not retl's")
+    compiled.parent.mkdir(parents=True, exist_ok=True)
+    compiled.unlink(missing_ok=True)
+    compiled.symlink_to(elsewhere)
+    assert retl("compile", "it", folder=synced.folder).code == 0
+    assert (elsewhere.read_text(), compiled.is_symlink(), compiled.stat().st_mode & 0o777) == (
+        "not retl's",
+        False,
+        0o600,
+    )
 
 
 def test_status_and_debug_name_a_damaged_state_and_show_the_others(synced: Shop, retl: Retl):
