@@ -14,7 +14,7 @@ from reverse_etl.errors import ProjectError
 from reverse_etl.project.project import LoadedProject
 from reverse_etl.runs.job import Job
 from reverse_etl.runs.outcome import Listener, Options, RunResult
-from reverse_etl.runs.run import carry_out, jobs_of, opened
+from reverse_etl.runs.run import batch_sizes, carry_out, jobs_of, opened
 from reverse_etl.runs.saved_plan import SavedPlan, origin, stale, take_over, when_applied, why_stale
 from reverse_etl.state.state import State
 from reverse_etl.words import moment
@@ -31,11 +31,11 @@ class Application:
         with opened(job) as state:
             self.refuse_stale(job, state)
             try:
-                take_over(self.saved, state, job.started_at)
+                plan = take_over(self.saved, state, job.started_at, batch_sizes(job.project, job.sync))
             except BaseException:
                 state.run.drop()
                 raise
-            return carry_out(job, session, state, self.saved.plan)
+            return carry_out(job, session, state, plan)
 
     def refuse_stale(self, job: Job, state: State) -> None:
         """Raises StateError if the plan was already sent, or if its sync, state or target has changed since."""

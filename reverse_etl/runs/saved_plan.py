@@ -13,7 +13,7 @@ import json
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ import duckdb
 
 from reverse_etl.errors import ProjectError, StateError
 from reverse_etl.plan.outbox import upgrade_outbox
-from reverse_etl.plan.plan import Plan, plan_from_json
+from reverse_etl.plan.plan import Plan, plan_from_json, read_plan
 from reverse_etl.plan.tables import RUN, STATE
 from reverse_etl.project.project import LoadedProject
 from reverse_etl.project.spec import Sync
@@ -170,8 +170,24 @@ def opened_plan(path: Path, key: str | None) -> Iterator[list[SavedPlan]]:
         yield _read(path, folder / "plan.duckdb")
 
 
-def take_over(saved: SavedPlan, state: State, started_at: datetime) -> None:
-    """Make the saved plan the open run of a state, as if the run had just been planned."""
+def take_over(saved: SavedPlan, state: State, started_at: datetime, sizes: Mapping[str, int]) -> Plan:
+    """Make the saved plan the open run of a state, as if the run had just been planned; returns its plan.
+
+    What it would send is counted again. Raises StateError if that is not what the file says of it: then somebody has
+    changed the file.
+    """
+    try:
+        _copy_run(saved, state, started_at)
+        counted = read_plan(state.connection, saved.plan.run_id, saved.plan.rows, state.rows.count(), sizes)
+    except duckdb.Error as error:
+        raise stale(saved, f"the file is damaged: {str(error).splitlines()[0]}") from error
+    plan = replace(counted, since=saved.plan.since, data_tests=saved.plan.data_tests)
+    if plan != saved.plan:
+        raise stale(saved, "the file was changed after it was created: it does not contain what it says")
+    return plan
+
+
+def _copy_run(saved: SavedPlan, state: State, started_at: datetime) -> None:
     connection, schema = state.connection, _schema(saved.sync)
     state.run.create()
     connection.execute(f"ATTACH {literal(str(saved.file))} AS {_FILE} (READ_ONLY)")
@@ -201,19 +217,26 @@ def _schema(sync: str) -> str:
 def _read(path: Path, database: Path) -> list[SavedPlan]:
     try:
         with duckdb.connect(database, read_only=True) as connection:
+            if connection.execute(
+                "SELECT 1 FROM information_schema.tables WHERE table_type <> 'BASE TABLE'"
+            ).fetchall():
+                raise ProjectError(f"{path} is not a saved retl plan: it contains a view", hint=_HOW_TO_CREATE_ONE)
             about = connection.execute("SELECT format, target, epoch_us(made_at) FROM about").fetchall()[0]
             rows = connection.execute("SELECT sync, origin, plan FROM syncs ORDER BY rowid").fetchall()
-    except duckdb.Error as error:
+    except (duckdb.Error, IndexError) as error:
         raise ProjectError(f"{path} is not a saved retl plan", hint=_HOW_TO_CREATE_ONE) from error
     version, target, made_us = about
     if version not in (1, FORMAT):
         what = f"{path} has format {version}; this version of retl reads {FORMAT}"
         raise ProjectError(what, hint="create and apply the plan with the same version of retl")
-    made_at = datetime.fromtimestamp(made_us / 1e6, UTC)
-    return [
-        SavedPlan(database, sync, target, made_at, Origin(**json.loads(made_of)), _plan(plan))
-        for sync, made_of, plan in rows
-    ]
+    try:
+        made_at = datetime.fromtimestamp(made_us / 1e6, UTC)
+        return [
+            SavedPlan(database, sync, target, made_at, Origin(**json.loads(made_of)), _plan(plan))
+            for sync, made_of, plan in rows
+        ]
+    except (ValueError, TypeError, AttributeError) as error:
+        raise ProjectError(f"{path} is damaged", hint=_HOW_TO_CREATE_ONE) from error
 
 
 def _plan(text: str) -> Plan:

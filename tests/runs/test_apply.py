@@ -275,3 +275,57 @@ def test_scheduled_run_after_an_apply_has_nothing_to_do(people: Shop, retl: Retl
     outcome = retl("run-due", folder=people.folder)
     assert (outcome.code, outcome.out.startswith("nothing is due; ")) == (0, True)
     assert len(people.sent()) == 3
+
+
+# --- a file that somebody has changed ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE syncs SET plan = json_merge_patch(plan, '{\"removed\": 5}')",
+        "UPDATE syncs SET plan = json_merge_patch(plan, '{\"to_send\": 1}')",
+        "UPDATE syncs SET plan = json_merge_patch(plan, '{\"in_state\": 100000}')",
+        "DELETE FROM sync_it.outbox WHERE rowid < 10",
+        "INSERT INTO sync_it.outbox FROM sync_it.outbox LIMIT 1",
+        "UPDATE sync_it.outbox SET action = 'invalid' WHERE rowid < 10",
+        "UPDATE sync_it.outbox SET body = body || ' '",
+    ],
+)
+def test_plan_that_does_not_contain_what_it_says_is_refused(people: Shop, retl: Retl, change: str):
+    with duckdb.connect(saved(people, retl)) as connection:
+        connection.execute(change)
+    what = "it: failed\nit: plan refused: the file was changed after it was created: it does not contain what it says\n"
+    assert applied(people, retl) == (1, what + HINT)
+    assert people.sent() == []
+    assert retl("sync", "it", folder=people.folder).code == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "code", "message"),
+    [
+        (
+            "CREATE VIEW v AS FROM read_text('/etc/hosts')",
+            2,
+            "plan.retl is not a saved retl plan: it contains a view\n",
+        ),
+        ("DROP TABLE about", 2, "plan.retl is not a saved retl plan\n"),
+        ("DELETE FROM about", 2, "plan.retl is not a saved retl plan\n"),
+        ("UPDATE syncs SET plan = '[]'", 2, "plan.retl is damaged\n"),
+        ("UPDATE syncs SET plan = '{\"what\": 1}'", 2, "plan.retl is damaged\n"),
+        ("UPDATE syncs SET origin = '{}'", 2, "plan.retl is damaged\n"),
+        ("DROP TABLE sync_it.rules", 1, "it: failed\nit: plan refused: the file is damaged: Catalog Error: "),
+        (
+            "ALTER TABLE sync_it.outbox DROP COLUMN body",
+            1,
+            "it: failed\nit: plan refused: the file is damaged: Binder Error: ",
+        ),
+    ],
+)
+def test_damaged_plan_is_an_error_and_nothing_is_sent(people: Shop, retl: Retl, change: str, code: int, message: str):
+    with duckdb.connect(saved(people, retl)) as connection:
+        connection.execute(change)
+    outcome = applied(people, retl)
+    assert (outcome[0], outcome[1].startswith(message), "Traceback" in outcome[1]) == (code, True, False), outcome
+    assert people.sent() == []
+    assert retl("sync", "it", folder=people.folder).code == 0
