@@ -12,7 +12,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import chdir, contextmanager
+from contextlib import chdir, contextmanager, suppress
 from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any, Self
@@ -56,8 +56,10 @@ class Forked:
         return self._err.read_text()
 
     def send_signal(self, number: int) -> None:
+        """To a process that runs; the fork server may know of its end before we do."""
         if self.returncode is None:
-            os.kill(self.pid, number)
+            with suppress(ProcessLookupError):
+                os.kill(self.pid, number)
 
     def kill(self) -> None:
         self.send_signal(signal.SIGKILL)
