@@ -33,9 +33,9 @@ def private_files() -> Iterator[None]:
 
 
 def create_ignored(folder: Path) -> None:
-    """Create a folder of retl's own, of which git ignores everything. Raises OSError."""
+    """Create a folder of retl's own, of which git ignores everything if retl may write there. Raises OSError."""
     folder.mkdir(parents=True, exist_ok=True)
-    with suppress(FileExistsError), open(folder / ".gitignore", "x", encoding="utf-8") as file:
+    with suppress(OSError), open(folder / ".gitignore", "x", encoding="utf-8") as file:
         file.write("*\n")
 
 
