@@ -28,6 +28,8 @@ from urllib3.util.connection import is_connection_dropped
 from reverse_etl.braze.answers import Answer, NoAnswer, NotSent
 
 CONNECT_TIMEOUT_S = 10.0
+# Braze's keys have 36 characters. A shorter one is of a sandbox, and may be a part of any word of a success.
+SHORTEST_SECRET = 16
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,9 @@ class Connection:
         headers = {name.lower(): value for name, value in response.headers.items()}
         if headers.get("connection", "").lower() == "close":
             self.close()
-        return Answer(response.status, headers, content.replace(self._workspace.api_key.encode(), b"***"))
+        if response.status >= 300 or len(self._workspace.api_key) >= SHORTEST_SECRET:
+            content = content.replace(self._workspace.api_key.encode(), b"***")
+        return Answer(response.status, headers, content)
 
     def _redacted(self, text: str) -> str:
         return text.replace(self._workspace.api_key, "***")
