@@ -1,22 +1,34 @@
-"""Commands on the state of a sync: state show, state baseline, state forget, state reset."""
+"""Commands on the state of a sync: state show, baseline, accept-workspace, forget, reset."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from reverse_etl.cli.context import ProjectCommand, ask, cost_of_sending_all, load, print_json, print_table, say, screen
+from reverse_etl.cli.context import (
+    ProjectCommand,
+    ask,
+    chosen,
+    cost_of_sending_all,
+    load,
+    print_json,
+    print_table,
+    say,
+    screen,
+)
 from reverse_etl.cli.options import (
     AcceptSchemaChange,
     Output,
     OutputFormat,
     ProjectFolder,
     SyncName,
+    SyncNames,
     TargetName,
     Variables,
     Wait,
     Yes,
 )
+from reverse_etl.errors import ProjectError, StateError
 
 app = typer.Typer()
 
@@ -74,6 +86,35 @@ def state_baseline(
     plan = baseline(job)
     invalid = f"; {count(plan.invalid, 'invalid row')} not recorded, see `retl rejects {name}`" if plan.invalid else ""
     print(f"{name}: {count(plan.baselined, 'row')} recorded as already in Braze, 0 requests{invalid}")
+
+
+@app.command(name="accept-workspace", cls=ProjectCommand)
+def state_accept_workspace(
+    names: SyncNames = None,
+    all_syncs: Annotated[bool, typer.Option("--all", help="Accept it for every sync in syncs.yml.")] = False,
+    yes: Yes = False,
+    project_dir: ProjectFolder = Path(),
+    target: TargetName = None,
+    variables: Variables = None,
+) -> None:
+    """Accept another API key or endpoint of the same workspace. Those that were accepted before stay accepted."""
+    from reverse_etl.delivery.session import open_session
+    from reverse_etl.state.edit import accept_workspace
+
+    project = load(project_dir, target, variables)
+    if bool(names) == all_syncs:
+        raise ProjectError("name one or more syncs, or pass --all", hint=f"one of: {', '.join(project.sync_names)}")
+    syncs = chosen(project, names)
+    with open_session(project) as session:
+        destination = session.destination()
+    if destination.place is None:
+        raise StateError("cannot reach the endpoint, to see which sandbox it is", project.spec.in_target("destination"))
+    by = " with the API key in the environment" if destination.api_key else ""
+    listed = ", ".join(sync.name for sync in syncs)
+    ask(f"what {listed} sent before counts as sent to {destination.place}{by}, and is not sent there again", yes)
+    for sync in syncs:
+        is_new = accept_workspace(project, sync, destination)
+        say(f"{sync.name}: {destination.place} accepted{by}" if is_new else f"{sync.name}: nothing to accept")
 
 
 @app.command(name="forget", cls=ProjectCommand)

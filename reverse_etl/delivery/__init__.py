@@ -5,5 +5,6 @@ sender.py    batches -> workers, within the rate limit; retries what is safe to 
 pacing.py    when the next request may start
 retry.py     whether, and when, a batch is retried
 journal.py   requests and responses, written so that a killed process loses none of them
+destination.py  which workspace a target sends to
 session.py   a destination and its rate limits, shared by all runs of one command
 """

@@ -5,6 +5,7 @@ from contextlib import ExitStack, contextmanager
 
 from reverse_etl.braze.client import Workspace
 from reverse_etl.braze.modes import RATE_LIMITS, Window
+from reverse_etl.delivery.destination import Destination, destination_of
 from reverse_etl.delivery.pacing import Pacer
 from reverse_etl.errors import ProjectError
 from reverse_etl.project.project import LoadedProject
@@ -36,6 +37,11 @@ class Session:
             url = self._start_sandbox() if self._project.uses_sandbox else settings.endpoint
             self._workspace = Workspace(url, self._api_key, settings.timeout_s, self._project.ca_bundle)
         return self._workspace
+
+    def destination(self) -> Destination:
+        """Where to send, as a state knows it. Starts the sandbox, like `workspace`."""
+        self.workspace()
+        return destination_of(self._project)
 
     def pacer(self, family: str) -> Pacer:
         """The pacer of a family of endpoints, shared within the session."""

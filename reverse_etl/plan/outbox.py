@@ -48,7 +48,7 @@ def upgrade_outbox(connection: DuckDBPyConnection) -> None:
 
     The rows of its outbox keep their positions: the journal refers to them. Safe to repeat if it is interrupted.
     """
-    for column in ("mode VARCHAR", "released BOOLEAN"):
+    for column in ("mode VARCHAR", "workspace VARCHAR", "released BOOLEAN"):
         connection.execute(f"ALTER TABLE {OPEN_RUN} ADD COLUMN IF NOT EXISTS {column}")
     columns = f"SELECT column_name FROM duckdb_columns() WHERE database_name = '{RUN}' AND table_name = 'outbox'"
     if ("harmless",) not in connection.execute(columns).fetchall():

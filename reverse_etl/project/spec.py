@@ -31,6 +31,7 @@ from reverse_etl.project.yaml_places import Positions, YamlPath
 
 SPEC_FILE = "syncs.yml"
 SANDBOX = "sandbox"
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 ModeName = Literal["users_track", "users_alias_new", "users_identify", "users_delete", "subscription_status_set"]
 RecordType = Literal["attributes", "events", "purchases"]
@@ -124,7 +125,7 @@ class BrazeConfig(_Strict):
             raise ValueError("must not have a path or query: retl adds the path of each endpoint")
         if url.hostname.startswith("sdk."):
             raise ValueError("is an SDK endpoint: use the REST endpoint, rest.<instance>.braze.com")
-        if url.scheme == "http" and url.hostname not in ("localhost", "127.0.0.1", "::1"):
+        if url.scheme == "http" and url.hostname not in LOOPBACK:
             raise ValueError("must start with https:// (http is allowed for loopback addresses only)")
         return value.rstrip("/")
 

@@ -14,7 +14,7 @@ from reverse_etl.errors import ProjectError
 from reverse_etl.project.project import LoadedProject
 from reverse_etl.runs.job import Job
 from reverse_etl.runs.outcome import Listener, Options, RunResult
-from reverse_etl.runs.run import batch_sizes, carry_out, jobs_of, opened
+from reverse_etl.runs.run import batch_sizes, carry_out, jobs_of, opened, refuse_others
 from reverse_etl.runs.saved_plan import SavedPlan, origin, stale, take_over, when_applied, why_stale
 from reverse_etl.state.state import State
 from reverse_etl.words import moment
@@ -44,6 +44,7 @@ class Application:
         why = why or why_stale(self.saved, origin(job.project, job.sync, state), job.now(), self.max_age)
         if why:
             raise stale(self.saved, why)
+        refuse_others(job, state)
 
 
 def jobs_to_apply(

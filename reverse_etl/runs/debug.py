@@ -10,6 +10,7 @@ import requests
 from reverse_etl.braze.answers import hint_for
 from reverse_etl.braze.client import Workspace
 from reverse_etl.braze.modes import Call
+from reverse_etl.delivery.destination import destination_of
 from reverse_etl.delivery.session import open_session
 from reverse_etl.engines.warehouse import engine_of
 from reverse_etl.errors import RetlError
@@ -18,7 +19,7 @@ from reverse_etl.project.project import LoadedProject
 from reverse_etl.project.spec import is_url
 from reverse_etl.records.layout import lay_out
 from reverse_etl.shared_state.object_store import ObjectStore
-from reverse_etl.state.look import DAMAGED, UNREACHABLE, sync_status
+from reverse_etl.state.look import DAMAGED, NEVER, RUNNING, UNREACHABLE, another_workspace, sync_status
 from reverse_etl.words import count
 
 CHECK_TIMEOUT_S = 10
@@ -37,13 +38,7 @@ def checks(project: LoadedProject) -> Iterator[Check]:
     yield from _models(project)
     yield from _destination(project)
     yield from _state_place(project)
-    for sync in project.spec.syncs:
-        found = sync_status(project, sync)
-        if found.last_run in (DAMAGED, UNREACHABLE):
-            yield Check(False, f"state of {sync.name}: {found.message}")
-        else:
-            rows = count(found.rows, "row")
-            yield Check(True, f"state of {sync.name}: {rows} in Braze, last run: {found.last_run}")
+    yield from _states(project)
 
 
 def _dbt(project: LoadedProject) -> Iterator[Check]:
@@ -97,6 +92,17 @@ def _state_place(project: LoadedProject) -> Iterator[Check]:
         yield Check(True, f"state.path: {place}")
     except RetlError as error:
         yield Check(False, f"state.path: {error}")
+
+
+def _states(project: LoadedProject) -> Iterator[Check]:
+    destination = destination_of(project)
+    for sync in project.spec.syncs:
+        found = sync_status(project, sync)
+        problem = found.message if found.last_run in (DAMAGED, UNREACHABLE) else None
+        if found.last_run not in (DAMAGED, UNREACHABLE, RUNNING, NEVER):
+            problem = another_workspace(project, sync, destination)
+        rows = f"{count(found.rows, 'row')} in Braze, last run: {found.last_run}"
+        yield Check(problem is None, f"state of {sync.name}: {problem or rows}")
 
 
 def _permission(workspace: Workspace, call: Call) -> Check:

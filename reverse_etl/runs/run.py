@@ -18,6 +18,7 @@ from functools import partial
 
 from reverse_etl.braze.modes import DELETE, Call, Mode
 from reverse_etl.delivery.batches import cut
+from reverse_etl.delivery.destination import destination_of
 from reverse_etl.delivery.sender import Delivery, Route, Sender, SenderOptions
 from reverse_etl.delivery.session import Session
 from reverse_etl.engines.engine import Comparison, Engine
@@ -38,6 +39,7 @@ from reverse_etl.runs.outcome import Listener, Options, RunResult
 from reverse_etl.state.commit import DeliveryCounts, Ending, final_status
 from reverse_etl.state.opening import state_of
 from reverse_etl.state.state import State
+from reverse_etl.state.workspace import note_workspace
 from reverse_etl.words import count
 
 
@@ -75,6 +77,7 @@ def carry_out(job: Job, session: Session, state: State, plan: Plan) -> RunResult
     problems = blocked_by(sync, plan, job.options)
     sent = None
     if not problems:
+        note_workspace(state.connection, session.destination() if plan.to_send else destination_of(job.project))
         sent = send(job, session, state, plan)
         problems = [Problem(f"{sync.name}: {sent.stopped}", hint=sent.hint)] if sent.stopped else []
     status = _status(plan, sent)
@@ -116,10 +119,16 @@ def opened(job: Job) -> Iterator[State]:
         yield state
 
 
+def refuse_others(job: Job, state: State) -> None:
+    """Raises StateError if the state is of another workspace or mode: nothing can be compared with it."""
+    state.rows.refuse_other_workspace(destination_of(job.project), job.project.spec.in_target("destination"))
+    state.rows.refuse_other_mode(job.sync)
+
+
 def plan_sync(job: Job, state: State) -> Planned:
     """Store everything that a run would send in the outbox. Leaves no outbox behind if that fails."""
     project, sync, options = job.project, job.sync, job.options
-    state.rows.refuse_other_mode(sync)
+    refuse_others(job, state)
     since = state.rows.reads_from(sync, options.full_refresh)
     if since and since.open_from == since.start:
         job.notice(f"reading again from {since.start}: a row at that point is not in Braze")
@@ -233,5 +242,6 @@ def baseline(job: Job) -> Plan:
     job = replace(job, options=replace(job.options, intent=Intent.BASELINE))
     with opened(job) as state:
         plan = plan_sync(job, state).plan
+        note_workspace(state.connection, destination_of(job.project))
         state.finish(Ending("baselined", None, plan.counts, job.now()))
     return plan

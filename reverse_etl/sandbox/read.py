@@ -136,6 +136,11 @@ class Reader:
         with self.snapshot() as db:
             return [SilentDrop(*row) for row in db.execute(query)]
 
+    def file_id(self) -> str:
+        """The id of the file, however often it is emptied."""
+        with self.snapshot() as db:
+            return str(db.execute("SELECT file_id FROM counters").fetchone()[0])
+
     def counts(self) -> dict[str, int]:
         """Totals. A purchase of quantity 3 counts as 3 (purch)."""
         query = (

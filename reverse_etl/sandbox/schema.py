@@ -160,7 +160,11 @@ WATCHED = (  # what a person looks for, and sums that need no counting
         purchases_live = (SELECT coalesce(sum(p.quantity), 0) FROM purchases p),
         silent_drops_live = (SELECT count(*) FROM silent_drops)""",
 )
-STEPS = (FIRST_TABLES, CATALOG_TABLES, WATCHED)  # what each format adds to the one before
+NAMED = (  # who keeps a state knows by it whether this is still the file it has sent to
+    "ALTER TABLE counters ADD COLUMN file_id TEXT",
+    "UPDATE counters SET file_id = lower(hex(randomblob(8)))",
+)
+STEPS = (FIRST_TABLES, CATALOG_TABLES, WATCHED, NAMED)  # what each format adds to the one before
 FORMAT = len(STEPS)
 EMPTY = (
     *(
@@ -214,6 +218,20 @@ def connect(path: Path) -> sqlite3.Connection:
         db.close()
         raise
     return db
+
+
+def file_id(path: Path) -> str | None:
+    """The id that a sandbox file gets when it is created, and keeps; None if there is no such file yet.
+
+    Neither creates nor changes anything. A file of an older version has no id until it is opened.
+    """
+    if not path.exists():
+        return None
+    try:
+        with contextlib.closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as db:
+            return str(db.execute("SELECT file_id FROM counters").fetchone()[0])
+    except sqlite3.Error:
+        return None
 
 
 def _format_of(db: sqlite3.Connection, path: Path) -> int:

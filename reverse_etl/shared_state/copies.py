@@ -142,7 +142,7 @@ class SharedCopy:
 
 
 def _contents(connection: DuckDBPyConnection) -> tuple[Any, ...]:
-    meta = f"SELECT list(value ORDER BY key) FROM {META} WHERE key IN ('version', 'primary_key')"
+    meta = f"SELECT list(value ORDER BY key) FROM {META} WHERE key IN ('version', 'primary_key', 'mode', 'workspace')"
     columns = f"SELECT list(column_name || ' ' || data_type ORDER BY column_index) FROM duckdb_columns() {_OF_STATE}"
     rejects, doubts = f"SELECT count(*) FROM {REJECTS}", f"SELECT (count(*), count(resolution)) FROM {IN_DOUBT}"
     there = connection.execute(f"SELECT count(*) FROM duckdb_tables() {_OF_STATE}").fetchall()[0][0]

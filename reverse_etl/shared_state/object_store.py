@@ -18,6 +18,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from reverse_etl.errors import ProjectError, StateError
+from reverse_etl.project.spec import LOOPBACK
 from reverse_etl.shared_state.head import StoredObject
 
 PART_BYTES = 8 * 1024 * 1024  # of a large file, in one request
@@ -211,7 +212,7 @@ class ObjectStore:
             hint = "set AWS_ENDPOINT_URL, or the equivalent for your store, to an https:// URL"
             raise ProjectError(f"invalid endpoint for the store at {self.url}: {address.geturl()}", hint=hint)
         if address.scheme == "http":
-            if address.hostname not in ("localhost", "127.0.0.1", "::1") and not _allows_http(self._environ):
+            if address.hostname not in LOOPBACK and not _allows_http(self._environ):
                 what = f"the state at {self.url} would be sent unencrypted, and it contains personal data"
                 hint = "use an https:// endpoint, or set AWS_ALLOW_HTTP=true if you own the network in between"
                 raise ProjectError(what, hint=hint)

@@ -4,6 +4,7 @@ opening.py     lock -> State, wherever the target stores it
 state.py       an open state: acknowledged rows, the open run, what was recovered of a killed run
 file.py        state.duckdb: attached, created, migrated; errors of disks
 commit.py      outbox + journal -> state, in one transaction
+workspace.py   which workspace its rows are in
 watermark.py   how far an incremental model was read
 look.py        for people: status of a sync, rows not in Braze, one row
 edit.py        for people: resolve, forget, reset

@@ -7,13 +7,15 @@ from datetime import datetime
 from duckdb import DuckDBPyConnection
 
 from reverse_etl.braze.modes import Kind
-from reverse_etl.errors import StateError
-from reverse_etl.plan.tables import ACKNOWLEDGED, IN_DOUBT, META, SENT_AT, UNSURE
+from reverse_etl.delivery.destination import Destination
+from reverse_etl.errors import Location, StateError
+from reverse_etl.plan.tables import ACKNOWLEDGED, IN_DOUBT, META, REJECTS, SENT_AT, UNSURE
 from reverse_etl.project.spec import Sync
 from reverse_etl.records.layout import Layout
 from reverse_etl.state import watermark
 from reverse_etl.state.commit import acknowledged_columns
 from reverse_etl.state.file import done_until
+from reverse_etl.state.workspace import workspace_of
 
 
 @dataclass(frozen=True)
@@ -66,11 +68,28 @@ class AcknowledgedRows:
     def refuse_other_mode(self, sync: Sync) -> None:
         """Raises StateError if the rows were sent in another mode: Braze does not have them as what they are now."""
         before, now = self._meta("mode"), sync.mode.label
-        if before in (None, now) or not (self.count() or self._number(f"SELECT count(*) FROM {IN_DOUBT}")):
+        if before in (None, now) or self._is_about_nothing():
             return
         what = f"{sync.name}: its rows were sent as {before}, and the sync is now {now}"
         hint = f"give the sync another name; or run `retl state reset {sync.name}`, and every row is sent as {now}"
         raise StateError(what, sync.where("mode"), hint)
+
+    def refuse_other_workspace(self, destination: Destination, where: Location) -> None:
+        """Raises StateError if the rows are in another workspace than that of the destination, which lacks them."""
+        difference = workspace_of(self._connection).difference(destination)
+        if difference is None or self._is_about_nothing():
+            return
+        hint = (
+            f"if it is the same workspace, run `retl state accept-workspace {self._sync}`; if it is another one, "
+            f"use a target of its own, or run `retl state reset {self._sync}`, and every row is sent there"
+        )
+        raise StateError(f"{self._sync}: {difference}", where, hint)
+
+    def _is_about_nothing(self) -> bool:
+        """Whether no row was ever sent that the state would remember."""
+        rejects = f"SELECT count(*) FROM {REJECTS} WHERE rejected_by = 'braze'"
+        remembered = self.count() or self._number(f"SELECT count(*) FROM {IN_DOUBT}") or self._number(rejects)
+        return not remembered and watermark.read(self._connection) is None
 
     def retyped(self, layout: Layout, accept: bool) -> frozenset[str]:
         """The columns whose type differs from the acknowledged one.

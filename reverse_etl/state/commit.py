@@ -32,6 +32,7 @@ from reverse_etl.plan.tables import (
 from reverse_etl.records.layout import ROW_NUMBER
 from reverse_etl.sql.quoting import identifier, literal, statement
 from reverse_etl.state import watermark
+from reverse_etl.state.workspace import WORKSPACE
 
 _JOURNAL_COLUMNS = """{
     sent: 'BIGINT', first: 'BIGINT', last: 'BIGINT',
@@ -84,7 +85,8 @@ def commit_run(
 
     A run that was blocked changes no acknowledged rows (`moves_state` false); its invalid rows are recorded.
     """
-    run_id, mode, key_text = connection.execute(f"SELECT run_id, mode, key FROM {OPEN_RUN}").fetchall()[0]
+    of_run = f"SELECT run_id, key, mode, workspace FROM {OPEN_RUN}"
+    run_id, key_text, mode, workspace = connection.execute(of_run).fetchall()[0]
     _read_journal(connection, journal)
     connection.execute(statement(__name__, "outcomes"))
     delivery = _count_delivery(connection)
@@ -97,8 +99,9 @@ def commit_run(
             _move_rows(connection, key, values)
             _remember_unsure_columns(connection, key, values)
             _remember_answers(connection, values)
-            if mode:
-                _set_meta(connection, "mode", mode)
+            for name, value in {"mode": mode, WORKSPACE: workspace}.items():
+                if value:
+                    set_meta(connection, name, value)
             mark = watermark.read(connection)
             watermark.move(connection, _WITH_OUTCOMES, ending.at)
             if _acts(connection) or watermark.read(connection) != mark:
@@ -122,10 +125,11 @@ def commit_run(
 
 def set_version(connection: DuckDBPyConnection, version: str) -> None:
     """Record that the state has changed: plans saved before are stale."""
-    _set_meta(connection, "version", version)
+    set_meta(connection, "version", version)
 
 
-def _set_meta(connection: DuckDBPyConnection, key: str, value: str) -> None:
+def set_meta(connection: DuckDBPyConnection, key: str, value: str) -> None:
+    """Record what is to be known of the attached state."""
     connection.execute(f"INSERT OR REPLACE INTO {META} VALUES (?, ?)", [key, value])
 
 

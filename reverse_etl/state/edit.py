@@ -1,10 +1,11 @@
-"""Manual changes of a state: resolve rows in doubt, erase a person, reset everything."""
+"""Manual changes of a state: resolve rows in doubt, accept a workspace, erase a person, reset everything."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from reverse_etl.delivery.destination import Destination
 from reverse_etl.errors import DataError
 from reverse_etl.plan.tables import ACKNOWLEDGED, IN_DOUBT, REJECTS
 from reverse_etl.project.project import LoadedProject
@@ -12,11 +13,12 @@ from reverse_etl.project.spec import Sync
 from reverse_etl.records.layout import ROW_NUMBER
 from reverse_etl.shared_state.shared import acquired
 from reverse_etl.sql.quoting import identifier
-from reverse_etl.state.commit import set_version
+from reverse_etl.state.commit import set_meta, set_version
 from reverse_etl.state.file import STATE_FILES
-from reverse_etl.state.look import key_text_of
+from reverse_etl.state.look import is_there, key_text_of
 from reverse_etl.state.opening import place_of, state_of
 from reverse_etl.state.state import State
+from reverse_etl.state.workspace import WORKSPACE, as_text, workspace_of
 from reverse_etl.system.clock import Clock
 from reverse_etl.system.file_lock import locked_by_us
 
@@ -40,6 +42,23 @@ def resolve(
             state.connection.execute(f"UPDATE {IN_DOUBT} SET resolution = $resolution {chosen}", values)
             set_version(state.connection, f"resolved-{state.clock.utc():%Y%m%dT%H%M%S%f}")
     return len(set(keys) or doubtful)
+
+
+def accept_workspace(project: LoadedProject, sync: Sync, destination: Destination) -> bool:
+    """Record that a destination is the workspace that the rows are in, under one more address or API key.
+
+    False if the state knows that already, or if there is none: it takes up the first destination that it sees.
+    """
+    if not is_there(project, sync):
+        return False
+    with state_of(project, sync) as state:
+        known = workspace_of(state.connection)
+        accepted = known.with_destination(destination)
+        if accepted == known:
+            return False
+        with state.changing():
+            set_meta(state.connection, WORKSPACE, as_text(accepted))
+    return True
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from reverse_etl.delivery.destination import Destination
 from reverse_etl.errors import BusyError, DataError, StateError
 from reverse_etl.plan.tables import ACKNOWLEDGED, IN_DOUBT, REJECTS, RUN_ID, RUNS, SENT_AT
 from reverse_etl.project.project import LoadedProject
@@ -17,9 +18,10 @@ from reverse_etl.sql.quoting import identifier
 from reverse_etl.state import watermark
 from reverse_etl.state.opening import place_of, state_of
 from reverse_etl.state.state import State
+from reverse_etl.state.workspace import workspace_of
 from reverse_etl.words import moment
 
-DAMAGED, UNREACHABLE = "damaged", "unreachable"
+DAMAGED, UNREACHABLE, NEVER, RUNNING = "damaged", "unreachable", "never", "running"
 
 
 @dataclass(frozen=True)
@@ -45,19 +47,20 @@ class SyncStatus:
 def sync_status(project: LoadedProject, sync: Sync) -> SyncStatus:
     """The status of a sync. A killed run is recovered first; one that is running is left alone."""
     try:
-        if not _is_there(project, sync):
-            return SyncStatus(sync.name, "never")
+        if not is_there(project, sync):
+            return SyncStatus(sync.name, NEVER)
         with state_of(project, sync) as state:
             return _sync_status(sync, state)
     except BusyError as error:
-        return SyncStatus(sync.name, "running", message=error.problems[0].message)
+        return SyncStatus(sync.name, RUNNING, message=error.problems[0].message)
     except StoreError as error:
         return SyncStatus(sync.name, UNREACHABLE, message=str(error))
     except StateError as error:
         return SyncStatus(sync.name, DAMAGED, message=str(error))
 
 
-def _is_there(project: LoadedProject, sync: Sync) -> bool:
+def is_there(project: LoadedProject, sync: Sync) -> bool:
+    """Whether a sync has a state, here or in its object store."""
     if (project.state_folder(sync) / "state.duckdb").exists():
         return True
     objects = place_of(project, sync).objects
@@ -71,7 +74,7 @@ def _sync_status(sync: Sync, state: State) -> SyncStatus:
         f"""SELECT status, strftime(finished_at, '%Y-%m-%dT%H:%M:%S'), message
         FROM {RUNS} ORDER BY finished_at DESC LIMIT 1"""
     ).fetchone()
-    status, finished, message = last or ("never", None, None)
+    status, finished, message = last or (NEVER, None, None)
     at = datetime.fromisoformat(finished).replace(tzinfo=UTC) if finished else None
     return SyncStatus(sync.name, status, at, state.rows.count_acknowledged(), rejects, in_doubt, message)
 
@@ -98,6 +101,16 @@ def rows_not_in_braze(project: LoadedProject, sync: Sync, show_values: bool) -> 
         return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
 
 
+def another_workspace(project: LoadedProject, sync: Sync, destination: Destination) -> str | None:
+    """What tells the destination of a target from the workspace that a state is of; None if nothing does."""
+    with state_of(project, sync) as state:
+        try:
+            state.rows.refuse_other_workspace(destination, project.spec.in_target("destination"))
+        except StateError as error:
+            return str(error)
+    return None
+
+
 def describe_state(project: LoadedProject, sync: Sync) -> dict[str, Any]:
     """What a state contains, without any row."""
     with state_of(project, sync) as state:
@@ -107,6 +120,7 @@ def describe_state(project: LoadedProject, sync: Sync) -> dict[str, Any]:
         return {
             "sync": sync.name,
             "target": project.target_name,
+            "workspace": ", ".join(workspace_of(state.connection).places),
             "rows_in_braze": state.rows.count_acknowledged(),
             "primary_key": ", ".join(key),
             "columns": columns,

@@ -30,7 +30,7 @@ class OpenRun:
     def begin(self, run_id: str, started_at: datetime, scheduled_time: datetime, mode: str) -> None:
         """Create the database for the changes and the outbox of a run."""
         self.create()
-        texts = ("run_id", "mode", "key", "watermark", "lookback", "retention")
+        texts = ("run_id", "mode", "workspace", "key", "watermark", "lookback", "retention")
         columns = ", ".join(f"{name} VARCHAR" for name in texts)
         times = "started_at TIMESTAMPTZ, scheduled_time TIMESTAMPTZ"
         self._connection.execute(f"CREATE TABLE {OPEN_RUN} ({columns}, {times}, resend BOOLEAN, released BOOLEAN)")

@@ -8,6 +8,7 @@
 | POST /_sandbox/reset               | clear everything: users, requests, counts, windows, faults      |
 | GET, POST /_sandbox/snapshot       | list; save one, with {"name": ...} under this name              |
 | POST /_sandbox/restore             | {"name": ...}: return to that snapshot                          |
+| GET /_sandbox/about                | {"file_id": ...}: the same as long as the file is               |
 | GET /_sandbox/counts               | totals                                                          |
 | GET /_sandbox/requests?after=N     | up to 1,000 requests after number N                             |
 
@@ -62,6 +63,9 @@ def application(workspace: Workspace, reader: Reader, faults: Faults, snapshots:
         faults.clear()
         return answer(reader.counts())
 
+    async def about(request: Request) -> Response:
+        return answer({"file_id": reader.file_id()})
+
     async def counts(request: Request) -> Response:
         return answer(reader.counts())
 
@@ -83,6 +87,7 @@ def application(workspace: Workspace, reader: Reader, faults: Faults, snapshots:
         routes=[
             Route("/_sandbox/faults", guarded(faults_set), methods=["GET", "POST", "PUT", "DELETE"]),
             Route("/_sandbox/reset", guarded(reset), methods=["POST"]),
+            Route("/_sandbox/about", guarded(about), methods=["GET"]),
             Route("/_sandbox/counts", guarded(counts), methods=["GET"]),
             Route("/_sandbox/requests", guarded(requests), methods=["GET"]),
             Route("/_sandbox/snapshot", guarded(snapshot), methods=["GET", "POST"]),
