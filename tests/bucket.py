@@ -30,6 +30,7 @@ class Bucket:
     def __init__(self) -> None:
         self.is_down = self.refuses = self.refuses_states = self.ignores_conditions = False
         self.log: list[tuple[str, str]] = []
+        self._writes, self._at_write = count(1), (0, lambda: None)
         self._app = DomainDispatcherApplication(create_backend_app)
         self._one_at_a_time = threading.Lock()  # moto looks, and then writes: S3 does both in one
         self._server = make_server("127.0.0.1", 0, self._serve, threaded=True)
@@ -46,6 +47,10 @@ class Bucket:
         self._server.shutdown()
         self._thread.join()
         self._server.server_close()
+
+    def at_write(self, number: int, call: Callable[[], None]) -> None:
+        """Call this before the `number`th request from now on that would change something."""
+        self._writes, self._at_write = count(1), (number, call)
 
     @property
     def endpoint(self) -> str:
@@ -79,6 +84,9 @@ class Bucket:
     def _serve(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         method, path = environ["REQUEST_METHOD"], environ["PATH_INFO"]
         self.log.append((method, path))
+        number, call = self._at_write
+        if method not in ("GET", "HEAD") and next(self._writes) == number:
+            call()
         is_refused = self.refuses or (self.refuses_states and method in ("PUT", "POST") and "/state-" in path)
         if self.is_down or is_refused:
             status, code = ("503 Slow Down", "SlowDown") if self.is_down else ("403 Forbidden", "AccessDenied")

@@ -51,8 +51,10 @@ def status(
 
     project = load(project_dir, target, variables)
     from reverse_etl.state.look import DAMAGED, UNREACHABLE, sync_status
+    from reverse_etl.state.orphans import in_words, orphans
 
     found = [sync_status(project, sync) for sync in chosen(project, names)]
+    is_known = all(one.last_run != UNREACHABLE for one in found)
     if output is Output.JSON:
         print_json([asdict(one) for one in found])
     else:
@@ -61,6 +63,8 @@ def status(
         for one in found:
             if one.message:
                 say(f"{one.sync}: {one.message}")
+        for orphan in orphans(project) if not names and is_known else []:
+            say(in_words(project, orphan))
     raise typer.Exit(1 if any(one.last_run in (DAMAGED, UNREACHABLE) for one in found) else 0)
 
 

@@ -117,6 +117,27 @@ def state_accept_workspace(
         say(f"{sync.name}: {destination.place} accepted{by}" if is_new else f"{sync.name}: nothing to accept")
 
 
+@app.command(name="rename", cls=ProjectCommand)
+def state_rename(
+    old: Annotated[str, typer.Argument(help="The former name of a sync.", show_default=False)],
+    name: SyncName,
+    wait: Wait = 0,
+    project_dir: ProjectFolder = Path(),
+    target: TargetName = None,
+    variables: Variables = None,
+) -> None:
+    """Move the state of a sync that was renamed to its present name, as `renamed_from` does. Sends nothing."""
+    from reverse_etl.state.moving import rename
+    from reverse_etl.system.clock import Clock, when_free
+
+    project = load(project_dir, target, variables)
+    chosen = project.sync(name)
+    if old in project.sync_names:
+        raise ProjectError(f'"{old}" is the name of a sync', hint="rename it in syncs.yml first")
+    when_free(lambda: rename(project, old, chosen, Clock()), wait, Clock(), say)
+    say(f"{name}: the state of {old} is its own now")
+
+
 @app.command(name="forget", cls=ProjectCommand)
 def state_forget(
     name: SyncName,
@@ -140,7 +161,7 @@ def state_forget(
     print(f"{name}: {rows} erased")
     for place in gone.copies:
         say(f"an older state is kept in {place}: delete it if it must be erased too")
-    if project.state_url(chosen):
+    if project.states_url:
         say("if the bucket is versioned, it still has the older versions: delete them there, or let them expire")
 
 
@@ -154,9 +175,16 @@ def state_reset(
 ) -> None:
     """Discard what Braze has acknowledged: the next run sends every row again. The old state is kept as a backup."""
     from reverse_etl.state.edit import reset
+    from reverse_etl.state.orphans import orphans
+    from reverse_etl.state.places import place_of
 
     project = load(project_dir, target, variables)
-    chosen = project.sync(name)
-    ask(cost_of_sending_all([chosen]), yes)
-    aside = reset(project, chosen)
+    unclaimed = {place.sync: place for place in orphans(project) if place.target == project.target_name}
+    if name in unclaimed:
+        ask(f"what {name} sent, which no sync claims, will be forgotten", yes)
+        aside = reset(unclaimed[name])
+    else:
+        chosen = project.sync(name)
+        ask(cost_of_sending_all([chosen]), yes)
+        aside = reset(place_of(project, chosen))
     say(f"{name}: state reset; the old state is in {aside}" if aside else f"{name}: nothing to reset")

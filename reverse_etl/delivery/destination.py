@@ -5,6 +5,7 @@ from urllib.parse import urlsplit
 
 import requests
 
+from reverse_etl.braze.client import user_agent
 from reverse_etl.errors import ProjectError
 from reverse_etl.project.project import LoadedProject
 from reverse_etl.project.spec import LOOPBACK, SANDBOX
@@ -51,7 +52,8 @@ def _served_file(endpoint: str) -> str | None:
     """The id of the file that a sandbox serves here; None if it is something else. Its port says nothing about it."""
     with requests.Session() as session:
         session.trust_env = False
-        answer = session.get(f"{endpoint.rstrip('/')}/_sandbox/about", timeout=_ASK_S, allow_redirects=False)
+        session.headers["User-Agent"] = user_agent()
+        answer = session.get(f"{endpoint}/_sandbox/about", timeout=_ASK_S, allow_redirects=False)
     try:
         said = answer.json()
     except ValueError:

@@ -67,31 +67,33 @@ class LoadedProject:
 
     @property
     def sandbox_file(self) -> Path:
-        """Where the sandbox stores what it received under this target."""
-        return self.target_folder / "sandbox.sqlite"
+        """Where the sandbox stores what it received under this target, or under its previous name."""
+        file, former = self.target_folder / "sandbox.sqlite", self.spec.target.renamed_from
+        before = self.folder / ".retl" / (former or self.target_name) / "sandbox.sqlite"
+        return before if before.exists() and not file.exists() else file
 
     @property
     def ca_bundle(self) -> str | None:
         """Certificates to trust besides the usual ones, from the variables that requests and OpenSSL use."""
         return self.environ.get("REQUESTS_CA_BUNDLE") or self.environ.get("SSL_CERT_FILE")
 
-    def state_folder(self, sync: Sync) -> Path:
-        """Where the state of a sync is stored, or the copy of one that is in an object store."""
+    @property
+    def states_folder(self) -> Path:
+        """Where the states of all targets are stored, or the copies of those that are in an object store."""
         place = self.spec.target.state.path
-        if place is None or is_url(place):
-            return self.target_folder / sync.name
-        return self.folder / Path(place).expanduser() / self.target_name / sync.name
+        return self.folder / (Path(place).expanduser() if place and not is_url(place) else ".retl")
 
-    def state_url(self, sync: Sync) -> str | None:
-        """Where the state is in an object store, if it is."""
+    @property
+    def states_url(self) -> str | None:
+        """Where the states of all targets are in an object store, if they are."""
         place = self.spec.target.state.path
-        return f"{place.rstrip('/')}/{self.target_name}/{sync.name}" if place and is_url(place) else None
+        return place.rstrip("/") if place and is_url(place) else None
 
-    def lock_file(self, sync: Sync) -> Path:
-        return self.state_folder(sync) / "lock"
-
-    def state_file(self, sync: Sync) -> Path:
-        return self.state_folder(sync) / "state.duckdb"
+    def former_names(self, sync: Sync) -> list[tuple[str, str]]:
+        """The names that a sync and its target had before, the latest first; none if neither was renamed."""
+        targets = [self.target_name, self.spec.target.renamed_from]
+        names = [(name, target) for target in targets for name in (sync.name, sync.renamed_from) if name and target]
+        return [(name, target) for name, target in names if (name, target) != (sync.name, self.target_name)]
 
     def sync(self, name: str) -> Sync:
         """The sync of that name. Raises ProjectError, with the nearest name as a hint."""
@@ -142,7 +144,7 @@ class LoadedProject:
         for text in texts.values():
             words, more = words_called_with(text, "var")
             used, worked_out = used | words, worked_out or more
-        no_matter = {"description", "tags", "after", "guards", "schedule", "timezone"}
+        no_matter = {"description", "renamed_from", "tags", "after", "guards", "schedule", "timezone"}
         keys = sync.model_dump(mode="json", by_alias=True, exclude=no_matter)
         if sync.incremental:  # digests of saved plans and manifests go by its first name
             keys["incremental"]["keep"] = keys["incremental"].pop("retention")

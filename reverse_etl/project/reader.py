@@ -182,6 +182,10 @@ class _Reader:
                 self.problem(f'"api_key"{inside} must come from the environment', place, hint)
             value = self.rendered(raw, path, keep=("api_key",)) if name == chosen else raw
             target = self.check(Target, value, path, inside, unrendered=name != chosen)
+            if target and target.renamed_from in top.targets:
+                hint = "remove it: the states of a target move only if no target has its name any more"
+                what = f'"renamed_from"{inside} is the name of a target: "{target.renamed_from}"'
+                self.problem(what, self.positions.of_value((*path, "renamed_from")), hint)
             found = target if name == chosen else found
         return found
 
@@ -359,6 +363,22 @@ def _schedule_problems(sync: _Given) -> Iterator[Problem]:
         yield Problem(f'"timezone"{sync.inside} has no effect without "schedule"', sync.key_at("timezone"), "remove it")
 
 
+def _problems_of_former_names(syncs: list[_Given], names: Collection[str]) -> Iterator[Problem]:
+    heirs: dict[str, str] = {}
+    for sync in syncs:
+        former = sync.text("renamed_from")
+        if not former:
+            continue
+        where, what = sync.value_at("renamed_from"), f'"renamed_from"{sync.inside}'
+        if former in names:
+            hint = "remove it: the state of a sync moves only if no sync has its name any more"
+            yield Problem(f'{what} is the name of a sync: "{former}"', where, hint)
+        elif former in heirs:
+            hint = "remove one of them: a state has one heir"
+            yield Problem(f'{what} is that of sync "{heirs[former]}" too: "{former}"', where, hint)
+        heirs.setdefault(former, sync.text("name") or "")
+
+
 def _problems_between(syncs: list[_Given]) -> Iterator[Problem]:
     """Errors between syncs: duplicate names, an `after` that refers to an unknown sync or forms a cycle."""
     first: dict[str, _Given] = {}
@@ -370,6 +390,7 @@ def _problems_between(syncs: list[_Given]) -> Iterator[Problem]:
             what = f'duplicate sync "{name}", first defined on line {line}'
             yield Problem(what, sync.value_at("name"), "rename one of them")
     names = [name for sync in syncs if (name := sync.text("name"))]
+    yield from _problems_of_former_names(syncs, names)
     for sync in syncs:
         for index, other in enumerate(sync.words("after")):
             if other not in names:

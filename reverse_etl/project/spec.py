@@ -40,6 +40,7 @@ Family = Literal["users_track", "users", "subscription_status_set"]
 assert (get_args(ModeName), get_args(RecordType), get_args(Family)) == (MODE_NAMES, RECORD_TYPES, tuple(RATE_LIMITS))
 
 
+NAME = r"^[A-Za-z0-9_][A-Za-z0-9_-]*$"
 _DURATION = r"^\d+ (second|minute|hour|day|week|month|year)s?$"
 
 
@@ -175,6 +176,9 @@ class Target(_Strict):
     warehouse: Warehouse
     destination: BrazeConfig
     state: StatePlace = Field(StatePlace(), description="where the state is stored")
+    renamed_from: str | None = Field(
+        None, pattern=NAME, description="the target's previous name: the states of its syncs are moved from there"
+    )
 
 
 class Source(_Strict):
@@ -246,7 +250,10 @@ class Incremental(_Strict):
 class Sync(_Strict):
     """One entry of `syncs`: a model, a mode, a primary key, options."""
 
-    name: str = Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_-]*$", max_length=100, description="name used in commands")
+    name: str = Field(pattern=NAME, max_length=100, description="name used in commands")
+    renamed_from: str | None = Field(
+        None, pattern=NAME, description="the sync's previous name: its state is moved from there"
+    )
     description: str = Field("", description="free-text description")
     model: str = Field(description="name of the model: the file models/<model>.sql")
     mode_name: ModeName = Field(alias="mode", description="Braze endpoint to send to")

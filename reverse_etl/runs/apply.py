@@ -63,5 +63,5 @@ def refuse_stale(jobs: Sequence[Job]) -> None:
     """Raises StateError, before any plan is sent, if one of them must not be sent any more."""
     for job in jobs:
         if isinstance(job.start, Application):
-            with opened(job) as state:
+            with opened(job, moves=False) as state:
                 job.start.refuse_stale(job, state)

@@ -20,6 +20,7 @@ from reverse_etl.project.spec import is_url
 from reverse_etl.records.layout import lay_out
 from reverse_etl.shared_state.object_store import ObjectStore
 from reverse_etl.state.look import DAMAGED, NEVER, RUNNING, UNREACHABLE, another_workspace, sync_status
+from reverse_etl.state.orphans import in_words, orphans
 from reverse_etl.words import count
 
 CHECK_TIMEOUT_S = 10
@@ -103,6 +104,8 @@ def _states(project: LoadedProject) -> Iterator[Check]:
             problem = another_workspace(project, sync, destination)
         rows = f"{count(found.rows, 'row')} in Braze, last run: {found.last_run}"
         yield Check(problem is None, f"state of {sync.name}: {problem or rows}")
+    for orphan in orphans(project):
+        yield Check(True, in_words(project, orphan))
 
 
 def _permission(workspace: Workspace, call: Call) -> Check:

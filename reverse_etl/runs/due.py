@@ -14,6 +14,7 @@ from reverse_etl.errors import AtWorkError, BusyError
 from reverse_etl.project.project import LoadedProject
 from reverse_etl.project.spec import Sync
 from reverse_etl.state.file import look_up_done_until
+from reverse_etl.state.places import folder_of
 from reverse_etl.system.file_lock import at_work
 
 
@@ -37,10 +38,11 @@ def _due(project: LoadedProject, syncs: Sequence[Sync], now: datetime) -> Iterat
             latest = sync.cron.latest(now) if sync.cron else None
             if sync.cron is None or latest is None:
                 continue
+            place = folder_of(project, sync)
             try:
-                done = look_up_done_until(connection, project.state_file(sync))
+                done = look_up_done_until(connection, place.state)
             except BusyError:  # if another program than retl has it open, the run reports which
-                yield Due(sync, latest, at_work(project.lock_file(sync), sync.name, project.target_name))
+                yield Due(sync, latest, at_work(place.lock, place.sync, place.target))
                 continue
             moment = sync.cron.due(now, done)
             if moment:

@@ -47,7 +47,7 @@ class Preview:
 def preview_sync(job: Job, save: Save | None = None) -> Preview:
     """Plan a run, inspect its outbox, and drop it; `save` may save a copy first."""
     project, sync = job.project, job.sync
-    with opened(job) as state:
+    with opened(job, moves=False) as state:
         planned = plan_sync(job, state)
         preview = Preview(
             sync,

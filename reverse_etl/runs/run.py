@@ -37,7 +37,9 @@ from reverse_etl.records.mapping import closing, outbox_sql
 from reverse_etl.runs.job import Job
 from reverse_etl.runs.outcome import Listener, Options, RunResult
 from reverse_etl.state.commit import DeliveryCounts, Ending, final_status
+from reverse_etl.state.moving import move_if_renamed
 from reverse_etl.state.opening import state_of
+from reverse_etl.state.orphans import refuse_rows_of_orphans
 from reverse_etl.state.state import State
 from reverse_etl.state.workspace import note_workspace
 from reverse_etl.words import count
@@ -104,10 +106,17 @@ def carry_out(job: Job, session: Session, state: State, plan: Plan) -> RunResult
 
 
 @contextmanager
-def opened(job: Job) -> Iterator[State]:
-    """The state of a sync, as soon as its lock is free. Reports what was recovered of a killed run."""
+def opened(job: Job, moves: bool = True) -> Iterator[State]:
+    """The state of a sync, as soon as its lock is free. Reports what was recovered of a killed run.
+
+    If the sync or its target was renamed, the state is moved first, unless it must stay where it is (`moves` false).
+    """
     options = job.options
     with ExitStack() as stack:
+        if moves:
+            moved = job.when_free(partial(move_if_renamed, job.project, job.sync, options.clock))
+            if moved:
+                job.notice(moved)
         opening = partial(state_of, job.project, job.sync, options.memory_limit, options.clock)
         state = job.when_free(lambda: stack.enter_context(opening()))
         if state.dead_owner:
@@ -145,6 +154,8 @@ def plan_sync(job: Job, state: State) -> Planned:
             rows = write_changes(state, engine, layout, model, options)
             engine.close()
             write_records(state, layout, since.forgotten if since else None, options.intent)
+        if options.intent is Intent.SEND and not (sync.mode.is_idempotent or state.rows.count()):
+            refuse_rows_of_orphans(project, layout, state)
     except BaseException:
         state.run.drop()
         raise

@@ -10,6 +10,7 @@ from duckdb import DuckDBPyConnection
 from reverse_etl.delivery.journal import Journal
 from reverse_etl.errors import StateError
 from reverse_etl.plan.tables import ACKNOWLEDGED, IN_DOUBT, META, OPEN_RUN, OUTBOX, REJECTS, RUNS, STATE
+from reverse_etl.shared_state.head import Moved
 from reverse_etl.shared_state.place import StatePlace
 from reverse_etl.shared_state.shared import OvertakenError, SharedState, refuse_copy
 from reverse_etl.words import count
@@ -122,6 +123,10 @@ class SharedCopy:
         """Announce the run, and open its journal, which other machines can read too."""
         self._shared.announce(run_id, outbox)
         return self._shared.journal(path)
+
+    def hand_over(self, moved: Moved) -> None:
+        """Leave the mark that the state, which was uploaded under another name, is that one's now."""
+        self._shared.hand_over(moved)
 
     def stopping(self, stop: Callable[[str, str], None]) -> AbstractContextManager[None]:
         return self._shared.stopping(stop)

@@ -16,7 +16,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from reverse_etl.words import moment
 
-FORMAT = 1
+FORMAT = 2
+_WITHOUT_MOVES = 1  # what is written as long as nothing was moved, so that an older retl reads it
 LEASE = timedelta(seconds=120)  # a lock expires this long after it was last renewed
 KEPT_RUNS = 100  # runs that changed nothing are recorded in the head; with this many, the state is uploaded again
 
@@ -59,10 +60,21 @@ class RunInFlight(_Part):
         return f"run-{self.token}"
 
 
-class Head(_Part):
-    """`before` is the previous state; `runs` are those since the last upload of the state, which changed nothing."""
+class Moved(_Part):
+    """Where a state was moved when its sync or target was renamed: to the object `state` of that one."""
 
-    format: int = FORMAT
+    sync: str
+    target: str
+    state: StoredObject
+
+
+class Head(_Part):
+    """`before` is the previous state; `runs` are those since the last upload of the state, which changed nothing.
+
+    With `moved` there is no state here any more.
+    """
+
+    format: int = _WITHOUT_MOVES
     retl: str = ""
     sync: str
     target: str
@@ -73,6 +85,7 @@ class Head(_Part):
     runs: tuple[dict[str, Any], ...] = ()
     holder: Holder | None = None
     sending: RunInFlight | None = None
+    moved: Moved | None = None
 
     def to_json(self) -> bytes:
         return self.model_dump_json(indent=1).encode()
@@ -103,8 +116,14 @@ class Head(_Part):
             "retl": retl,
             "runs": (),
             "sending": None,
+            "moved": None,
+            "format": _WITHOUT_MOVES,
         }
         return self.model_copy(update=update)
+
+    def moved_away(self, moved: Moved) -> "Head":
+        """With the mark that the state is that of another name now. Versions of before read no such head."""
+        return self.model_copy(update={"format": FORMAT, "state": None, "before": None, "runs": (), "moved": moved})
 
     def with_run(self, run: dict[str, Any]) -> "Head":
         """With another run that changed nothing."""

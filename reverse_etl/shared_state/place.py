@@ -1,19 +1,30 @@
 """Where the state of one sync is stored: in a folder, and in an object store if machines share it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from reverse_etl.errors import StateError
 from reverse_etl.shared_state.object_store import ObjectStore
 
 
 @dataclass(frozen=True)
 class StatePlace:
-    """The state of a sync on a target: in `folder`; or in `objects`, and then the folder has a copy."""
+    """The state of a sync on a target: in `folder`; or in `objects`, and then the folder has a copy.
+
+    `formers` are the names of sync and target that a file may still have which was moved here.
+    """
 
     folder: Path
     sync: str
     target: str
     objects: ObjectStore | None = None
+    formers: Sequence[tuple[str, str]] = ()
+
+    @property
+    def mark(self) -> Path:
+        """What is left behind when the state was moved elsewhere: an older checkout must not begin a new one here."""
+        return self.folder / "moved.json"
 
     @property
     def lock(self) -> Path:
@@ -22,3 +33,11 @@ class StatePlace:
     @property
     def state(self) -> Path:
         return self.folder / "state.duckdb"
+
+
+def was_moved(place: StatePlace, sync: str, target: str) -> StateError:
+    """Who still uses a former name would begin a new state, and send again what was sent."""
+    name = sync if target == place.target else f"{sync} on target {target}"
+    reset = f"run `retl state reset {place.sync}` once"
+    hint = f"this is an older checkout, or a new sync of that name: for a new one, {reset}"
+    return StateError(f"{place.sync}: its state was moved to {name}, when it was renamed", hint=hint)

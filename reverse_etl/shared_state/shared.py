@@ -31,6 +31,7 @@ from reverse_etl.shared_state.head import (
     LEASE,
     Head,
     Holder,
+    Moved,
     RunInFlight,
     in_the_way,
     may_go_on,
@@ -39,7 +40,7 @@ from reverse_etl.shared_state.head import (
 )
 from reverse_etl.shared_state.journal_shipping import ShippedJournal, fetch_journal, segment_name
 from reverse_etl.shared_state.object_store import ObjectStore, Version
-from reverse_etl.shared_state.place import StatePlace
+from reverse_etl.shared_state.place import StatePlace, was_moved
 
 HEAD = "head.json"
 RENEW_EVERY_S = 20.0
@@ -68,11 +69,14 @@ class LocalCopy:
 class SharedState:
     """The state of one sync in a store, locked by this process. Created by `acquired`."""
 
-    def __init__(self, place: StatePlace, objects: ObjectStore, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self, place: StatePlace, objects: ObjectStore, clock: Callable[[], datetime], may_be_moved: bool = False
+    ) -> None:
         self.objects, self.folder = objects, place.folder
         self.dead_owner: str | None = None
         self.notes: list[str] = []
-        self._sync, self._target, self._now = place.sync, place.target, clock
+        self._place, self._sync, self._target, self._now = place, place.sync, place.target, clock
+        self._may_be_moved = may_be_moved
         self._copy = _read_copy(place.folder)
         self._token, self._token_before = secrets.token_hex(8), self._copy.token
         self._turn = threading.RLock()
@@ -98,6 +102,8 @@ class SharedState:
             self._look()
             if self._version is None:
                 self.objects.check(f"check-{self._token}")
+            if self._head.moved and not self._may_be_moved:
+                raise was_moved(self._place, self._head.moved.sync, self._head.moved.target)
             host, before = socket.gethostname(), self._head.holder
             # This process holds the lock of the folder, so a command that used it before has ended.
             dead_token = self._copy.token if before and before.host == host else None
@@ -368,6 +374,13 @@ class SharedState:
             self._move(lambda head: head.settled())
             self._clear(self._objects_of(old))
 
+    def hand_over(self, moved: Moved) -> None:
+        """Leave the mark that the state is that of another name now, and delete what is here."""
+        old = self._head
+        self._move(lambda head: head.moved_away(moved), is_done=lambda head: head.moved == moved)
+        self._save_copy(LocalCopy(self.url, None, False, self._token, None))
+        self._clear([stored.name for stored in (old.state, old.before) if stored])
+
     def reset(self) -> str | None:
         """Reset the state in the store; returns the address of the old one."""
         old = self._head
@@ -410,9 +423,12 @@ def look(objects: ObjectStore) -> tuple[Head, Version] | None:
 
 
 @contextmanager
-def acquired(place: StatePlace, objects: ObjectStore, clock: Callable[[], datetime]) -> Iterator[SharedState]:
-    """A shared state, with its lock held inside the block. Raises BusyError if another machine holds it."""
-    shared = SharedState(place, objects, clock)
+def acquired(
+    place: StatePlace, objects: ObjectStore, clock: Callable[[], datetime], may_be_moved: bool = False
+) -> Iterator[SharedState]:
+    """A shared state, with its lock held inside the block. Raises BusyError if another machine holds it, and StateError
+    if it was moved to another name, unless it `may_be_moved`."""
+    shared = SharedState(place, objects, clock, may_be_moved)
     try:
         shared.take()
         yield shared

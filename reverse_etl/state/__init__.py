@@ -1,6 +1,9 @@
 """The state of a sync: what Braze has acknowledged, in a folder of its own, for one process at a time.
 
 opening.py     lock -> State, wherever the target stores it
+places.py      where a state is: under its name, or a former one
+moving.py      moves the state of what was renamed
+orphans.py     states that no sync claims
 state.py       an open state: acknowledged rows, the open run, what was recovered of a killed run
 file.py        state.duckdb: attached, created, migrated; errors of disks
 commit.py      outbox + journal -> state, in one transaction

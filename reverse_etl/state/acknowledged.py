@@ -79,10 +79,8 @@ class AcknowledgedRows:
         difference = workspace_of(self._connection).difference(destination)
         if difference is None or self._is_about_nothing():
             return
-        hint = (
-            f"if it is the same workspace, run `retl state accept-workspace {self._sync}`; if it is another one, "
-            f"use a target of its own, or run `retl state reset {self._sync}`, and every row is sent there"
-        )
+        accept, reset = f"`retl state accept-workspace {self._sync}`", f"`retl state reset {self._sync}`"
+        hint = f"for the same workspace, run {accept}; another one needs a target of its own, or {reset}"
         raise StateError(f"{self._sync}: {difference}", where, hint)
 
     def _is_about_nothing(self) -> bool:

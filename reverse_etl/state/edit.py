@@ -11,12 +11,13 @@ from reverse_etl.plan.tables import ACKNOWLEDGED, IN_DOUBT, REJECTS
 from reverse_etl.project.project import LoadedProject
 from reverse_etl.project.spec import Sync
 from reverse_etl.records.layout import ROW_NUMBER
+from reverse_etl.shared_state.place import StatePlace
 from reverse_etl.shared_state.shared import acquired
 from reverse_etl.sql.quoting import identifier
 from reverse_etl.state.commit import set_meta, set_version
 from reverse_etl.state.file import STATE_FILES
 from reverse_etl.state.look import is_there, key_text_of
-from reverse_etl.state.opening import place_of, state_of
+from reverse_etl.state.opening import state_of
 from reverse_etl.state.state import State
 from reverse_etl.state.workspace import WORKSPACE, as_text, workspace_of
 from reverse_etl.system.clock import Clock
@@ -77,7 +78,6 @@ def forget(project: LoadedProject, sync: Sync, key: str) -> Forgotten:
     `key` is the key of a row as shown by `retl rejects`, or an identifier: external id, alias name, email, phone, Braze
     id.
     """
-    folder = project.state_folder(sync)
     with state_of(project, sync) as state, state.changing(keep_before=False):
         matches = [f"CAST({identifier(name)} AS VARCHAR) = $key" for name in _naming_columns(state)]
         text = key_text_of(state)
@@ -89,8 +89,7 @@ def forget(project: LoadedProject, sync: Sync, key: str) -> Forgotten:
         set_version(state.connection, f"forgotten-{state.clock.utc():%Y%m%dT%H%M%S%f}")
         state.rewrite()
     with state_of(project, sync) as state:
-        older = state.copy.older()
-    copies = [*map(str, sorted(folder.glob("before-*"))), *older]
+        copies = [*map(str, sorted(state.place.folder.glob("before-*"))), *state.copy.older()]
     return Forgotten(acknowledged, rejected, in_doubt, copies)
 
 
@@ -111,27 +110,27 @@ def _delete(state: State, table: str, condition: str, key: str) -> int:
     return len(gone)
 
 
-def reset(project: LoadedProject, sync: Sync) -> str | None:
-    """Reset the state of a sync; returns the folder or object that keeps the old state, or None if there was none.
+def reset(place: StatePlace) -> str | None:
+    """Reset the state at a place; returns the folder or object that keeps the old state, or None if there was none.
 
-    The state is not opened, so a damaged one can be reset too.
+    The state is not opened, so a damaged one can be reset too; so can a mark that it was moved elsewhere.
     """
-    place = place_of(project, sync)
-    if place.objects is None and not _state_files(place.folder):
+    if place.objects is None and not _state_files(place):
         return None
     place.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     with locked_by_us(place.lock, place.sync, place.target):
         if place.objects is None:
-            return str(_moved_aside(place.folder, _state_files(place.folder)))
-        with acquired(place, place.objects, Clock().utc) as shared:
+            return str(_moved_aside(place.folder, _state_files(place)))
+        with acquired(place, place.objects, Clock().utc, may_be_moved=True) as shared:
             kept = shared.reset()
-            for path in _state_files(place.folder):  # only a copy
+            for path in _state_files(place):  # only a copy
                 path.unlink()
             return kept
 
 
-def _state_files(folder: Path) -> list[Path]:
-    return [folder / name for name in STATE_FILES if (folder / name).exists()]
+def _state_files(place: StatePlace) -> list[Path]:
+    files = (*(place.folder / name for name in STATE_FILES), place.mark)
+    return [file for file in files if file.exists()]
 
 
 def _moved_aside(folder: Path, files: Sequence[Path]) -> Path:

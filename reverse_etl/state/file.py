@@ -20,6 +20,7 @@ from duckdb import DuckDBPyConnection
 from reverse_etl.engines.duckdb.errors import WRITING, locked
 from reverse_etl.errors import StateError
 from reverse_etl.plan.tables import META, RUNS, STATE
+from reverse_etl.shared_state.place import StatePlace
 from reverse_etl.sql.quoting import literal, statement
 
 FORMAT = 4
@@ -30,12 +31,14 @@ _FATAL = (duckdb.IOException, duckdb.FatalException, duckdb.OutOfMemoryException
 _OF_DISKS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS}
 
 
-def attach(connection: DuckDBPyConnection, path: Path, sync: str, target: str) -> None:
+def attach(connection: DuckDBPyConnection, place: StatePlace) -> None:
     """Attach the state of a sync; create it if it does not exist.
 
-    An older format is migrated to the current one, and the old file is kept next to it. Raises StateError, and changes
-    nothing, if the file is damaged, has a newer format, or belongs to something else.
+    A file that was moved here from a former name gets the present one. One in an older format is migrated to the
+    current one, and the old file is kept next to it. Raises StateError, and changes nothing, if the file is damaged,
+    has a newer format, or belongs to something else.
     """
+    path, sync, target = place.state, place.sync, place.target
     if not path.exists():
         _make(connection, path, sync, target)
     reset = f"run `retl state reset {sync}`: the old file is kept, and every row is sent again"
@@ -53,11 +56,35 @@ def attach(connection: DuckDBPyConnection, path: Path, sync: str, target: str) -
     if int(meta["format"]) > FORMAT:
         what = f"{path} was written by a newer version of retl (format {meta['format']}; this version reads {FORMAT})"
         raise StateError(what, hint=f"upgrade retl, or {reset}")
-    if (meta["sync"], meta["target"]) != (sync, target):
+    if (meta["sync"], meta["target"]) in place.formers:  # a crash came between its move and its name
+        connection.execute(f"INSERT OR REPLACE INTO {_META} {_names(place)}")
+    elif (meta["sync"], meta["target"]) != (sync, target):
         what = f'{path} belongs to sync "{meta["sync"]}" on target "{meta["target"]}"'
         raise StateError(what, hint="restore the right file: the state of one sync says nothing about another")
     for old in range(int(meta["format"]), FORMAT):
         _migrate(connection, path, old)
+
+
+def is_blank(path: Path) -> bool:
+    """Whether no run has left anything in a state file; false if that cannot be told."""
+    if path.with_name("outbox.duckdb").exists():
+        return False
+    try:
+        with duckdb.connect(path, read_only=True) as connection:
+            known = connection.execute("SELECT count(*) FROM meta WHERE key IN ('version', 'primary_key')").fetchall()
+            return known == [(0,)]
+    except duckdb.Error:
+        return False
+
+
+def take_name(path: Path, place: StatePlace) -> None:
+    """Give a state file that nobody has open the names of sync and target of a place."""
+    with duckdb.connect(path) as connection:
+        connection.execute(f"INSERT OR REPLACE INTO meta {_names(place)}")
+
+
+def _names(place: StatePlace) -> str:
+    return f"VALUES ('sync', {literal(place.sync)}), ('target', {literal(place.target)})"
 
 
 def _meta(connection: DuckDBPyConnection) -> Mapping[str, str]:

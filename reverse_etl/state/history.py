@@ -23,6 +23,7 @@ from reverse_etl.project.spec import Sync
 from reverse_etl.sql.quoting import literal
 from reverse_etl.state.file import rename_words
 from reverse_etl.state.opening import state_of
+from reverse_etl.state.places import folder_of
 from reverse_etl.words import duration, moment
 
 HEADING = (
@@ -60,10 +61,10 @@ class PastRun:
 
 def past_runs(project: LoadedProject, sync: Sync, limit: int) -> list[PastRun]:
     """The last runs of a sync, newest first. Raises StateError if its state cannot be read."""
-    if project.state_url(sync):
+    if project.states_url:
         with suppress(BusyError), state_of(project, sync):
             pass  # the local copy is the shared state now, unless another machine is running the sync
-    path = project.state_folder(sync) / "state.duckdb"
+    path = folder_of(project, sync).state
     if not path.exists():
         return []
     with _copy(path) as copy, duckdb.connect() as connection:

@@ -16,7 +16,8 @@ from reverse_etl.shared_state.object_store import StoreError
 from reverse_etl.shared_state.shared import look
 from reverse_etl.sql.quoting import identifier
 from reverse_etl.state import watermark
-from reverse_etl.state.opening import place_of, state_of
+from reverse_etl.state.opening import state_of
+from reverse_etl.state.places import place_of
 from reverse_etl.state.state import State
 from reverse_etl.state.workspace import workspace_of
 from reverse_etl.words import moment
@@ -61,10 +62,10 @@ def sync_status(project: LoadedProject, sync: Sync) -> SyncStatus:
 
 def is_there(project: LoadedProject, sync: Sync) -> bool:
     """Whether a sync has a state, here or in its object store."""
-    if (project.state_folder(sync) / "state.duckdb").exists():
+    place = place_of(project, sync)
+    if place.state.exists() or place.mark.exists():
         return True
-    objects = place_of(project, sync).objects
-    return objects is not None and look(objects) is not None
+    return place.objects is not None and look(place.objects) is not None
 
 
 def _sync_status(sync: Sync, state: State) -> SyncStatus:

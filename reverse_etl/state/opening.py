@@ -7,21 +7,14 @@ from reverse_etl.errors import StateError
 from reverse_etl.project.project import LoadedProject
 from reverse_etl.project.spec import Sync
 from reverse_etl.shared_state.copies import LocalOnly, SharedCopy
-from reverse_etl.shared_state.object_store import ObjectStore
 from reverse_etl.shared_state.place import StatePlace
 from reverse_etl.shared_state.shared import acquired
 from reverse_etl.state.file import STATE_FILES, explain_disk_errors
+from reverse_etl.state.places import folder_of, place_of, refuse_moved
 from reverse_etl.state.state import State
 from reverse_etl.system.clock import Clock
 from reverse_etl.system.file_lock import locked_by_us
 from reverse_etl.system.private_files import create_ignored, private_files
-
-
-def place_of(project: LoadedProject, sync: Sync) -> StatePlace:
-    """Where the target stores the state of a sync."""
-    url = project.state_url(sync)
-    objects = ObjectStore(url, project.environ, project.ca_bundle) if url else None
-    return StatePlace(project.state_folder(sync), sync.name, project.target_name, objects)
 
 
 def state_of(
@@ -29,12 +22,14 @@ def state_of(
 ) -> AbstractContextManager[State]:
     """The state of a sync, wherever its target stores it. See `open_state`."""
     refuse_left_behind(project, sync)
-    return open_state(place_of(project, sync), memory_limit, clock)
+    place = place_of(project, sync)
+    refuse_moved(place, sync.name, project.target_name)
+    return open_state(place, memory_limit, clock)
 
 
 def refuse_left_behind(project: LoadedProject, sync: Sync) -> None:
     """Raises StateError if `state.path` of the target has changed, and the state is still in its previous location."""
-    folder, before = project.state_folder(sync), project.target_folder / sync.name
+    folder, before = folder_of(project, sync).folder, project.target_folder / sync.name
     if folder == before or (folder / "state.duckdb").exists() or not (before / "state.duckdb").exists():
         return
     what = f"there is no state in {folder}, but there is one in its previous location, {before}"
@@ -51,7 +46,7 @@ def open_state(place: StatePlace, memory_limit: str | None = None, clock: Clock 
     """
     clock = clock or Clock()
     with private_files():
-        _make(place)
+        make_folder(place)
         with ExitStack() as stack:
             dead_owner = stack.enter_context(locked_by_us(place.lock, place.sync, place.target))
             stack.enter_context(explain_disk_errors(place.folder))
@@ -81,7 +76,8 @@ def _refuse_lost_state(place: StatePlace) -> None:
         raise StateError(what, hint=hint)
 
 
-def _make(place: StatePlace) -> None:
+def make_folder(place: StatePlace) -> None:
+    """Create the folder of a state, with its lock. Raises StateError if it cannot be used."""
     try:
         place.folder.mkdir(parents=True, exist_ok=True)
         create_ignored(place.folder.parents[1])  # .retl, or the folder of `state.path`

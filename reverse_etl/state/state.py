@@ -111,7 +111,7 @@ class State:
 
     def _attach(self) -> None:
         """This process holds the lock, so another one only reads the file (`retl run-due`), and soon closes it."""
-        attempt = partial(attach, self.connection, self.place.state, self.place.sync, self.place.target)
+        attempt = partial(attach, self.connection, self.place)
         when_free(attempt, LOOKERS_ARE_GONE_S, Clock(), lambda _: None)
 
     def _holds(self, rows: str) -> bool:

@@ -83,16 +83,17 @@ def test_every_request_names_retl_and_its_version(tmp_path: Path, braze: Sandbox
         ) == (0, 0)
         heads = tap.heads()
     paths = sorted(head.split()[1] for head in heads)
-    assert paths == ["/users/delete"] * 2 + ["/users/track"] * 5  # sync sends 1 and 4, and debug asks one of each
+    # sync sends 1 and 4, and debug asks one of each; which sandbox it is, is asked before and after a plan, and by debug
+    assert paths == ["/_sandbox/about"] * 5 + ["/users/delete"] * 2 + ["/users/track"] * 5
     agents = [re.findall(r"^user-agent: .*$", head.replace("\r", ""), re.M | re.I) for head in heads]
-    assert agents == [[f"User-Agent: retl/{VERSION}"]] * 7
+    assert agents == [[f"User-Agent: retl/{VERSION}"]] * 12
 
 
 def test_nobody_else_talks_http():
-    """A new place that does sends `Destination.headers`, and joins the test above."""
+    """A new place that does sends `user_agent()`, and joins the test above."""
     imports = re.compile(r"^\s*(import|from) (requests|urllib3|httpx|aiohttp)\b", re.M)
     files = (path for path in PACKAGE.rglob("*.py") if imports.search(path.read_text(encoding="utf-8")))
-    assert {name_of(path) for path in files} == {"braze.client", "runs.debug"}
+    assert {name_of(path) for path in files} == {"braze.client", "delivery.destination", "runs.debug"}
 
 
 def test_request_that_fails_before_its_first_byte_was_not_sent():

@@ -74,8 +74,8 @@ def test_head_is_read_as_it_was_written():
         (b"", "is damaged: not a valid state head"),
         (b'{"sync": "it"}', "is damaged: not a valid state head"),
         (
-            FREE.model_copy(update={"format": 2}).to_json(),
-            "was written by a newer version of retl (format 2; this version reads 1)",
+            FREE.model_copy(update={"format": 3}).to_json(),
+            "was written by a newer version of retl (format 3; this version reads 2)",
         ),
     ],
 )

@@ -22,6 +22,7 @@ from reverse_etl.shared_state.object_store import settings
 from reverse_etl.state.edit import forget, reset, resolve
 from reverse_etl.state.history import past_runs
 from reverse_etl.state.look import acknowledged_row, rows_not_in_braze, sync_status
+from reverse_etl.state.places import place_of
 from tests.bucket import SECRET, Bucket
 from tests.processes import HANG_S
 from tests.runs.test_run_due import YEARLY
@@ -588,7 +589,7 @@ def test_reset_state_is_reset_on_all_machines_and_the_old_one_is_kept(one: Shop,
     one.run()
     two.run()
     (old,) = states(bucket)
-    assert reset(one.project(), one.project().sync("it")) == f"{bucket.url}/test/it/{old}"
+    assert reset(place_of(one.project(), one.project().sync("it"))) == f"{bucket.url}/test/it/{old}"
     assert two.run().plan.added == 1000
     assert old in states(bucket)
     assert one.run().delivery.requests == 0

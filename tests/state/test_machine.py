@@ -17,6 +17,7 @@ from reverse_etl.project.project import LoadedProject, load_project
 from reverse_etl.sandbox import Fault, Sandbox
 from reverse_etl.state.edit import reset
 from reverse_etl.state.look import sync_status
+from reverse_etl.state.places import place_of
 from tests.processes import Forked
 from tests.shop import KEY, Held, Shop, examples
 from tests.torture import acknowledged, work
@@ -117,7 +118,7 @@ class Machine(RuleBasedStateMachine):
     @rule()
     def forget_everything(self) -> None:
         project = self.project()
-        reset(project, project.sync("it"))
+        reset(place_of(project, project.sync("it")))
         self.acknowledged, self.stale, self.runs, self.is_settled = {}, set(COLUMNS), 0, True
 
     # --- what is true ------------------------------------------------------------------------------------------------

@@ -79,10 +79,8 @@ def pointed_at(shop: Shop, url: str, key: str = KEY) -> Shop:
 
 
 def hint(name: str = "it") -> str:
-    return (
-        f"  hint: if it is the same workspace, run `retl state accept-workspace {name}`; if it is another one, "
-        f"use a target of its own, or run `retl state reset {name}`, and every row is sent there"
-    )
+    accept, reset = f"`retl state accept-workspace {name}`", f"`retl state reset {name}`"
+    return f"  hint: for the same workspace, run {accept}; another one needs a target of its own, or {reset}"
 
 
 def errors(shop: Shop) -> list[str]:
@@ -145,8 +143,7 @@ def test_accepting_says_what_it_does_and_asks(shop: Shop, retl: Retl):
     place = "sandbox " + requests.get(f"{shop.braze.url}/_sandbox/about").json()["file_id"]
     assert (asked.code, asked.err) == (
         2,
-        f"what it sent before counts as sent to {place}, and is not sent there again\n"
-        "  hint: to confirm, pass --yes\n",
+        f"what it sent before counts as sent to {place}, and is not sent there again\n  hint: to confirm, pass --yes\n",
     )
     unnamed = retl("state", "accept-workspace", folder=shop.folder)
     assert (unnamed.code, unnamed.err) == (

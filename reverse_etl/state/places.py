@@ -1,0 +1,86 @@
+"""Where the state of a sync is: under its name, or still under a former one of the sync or its target."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+
+from reverse_etl.errors import StateError
+from reverse_etl.project.project import LoadedProject
+from reverse_etl.project.spec import Sync
+from reverse_etl.shared_state.object_store import ObjectStore
+from reverse_etl.shared_state.place import StatePlace, was_moved
+from reverse_etl.shared_state.shared import look
+from reverse_etl.state.file import is_blank
+
+
+def place_named(project: LoadedProject, sync: str, target: str) -> StatePlace:
+    """Where the state of a sync of that name is stored, on a target of that name."""
+    url = project.states_url
+    objects = ObjectStore(f"{url}/{target}/{sync}", project.environ, project.ca_bundle) if url else None
+    return StatePlace(project.states_folder / target / sync, sync, target, objects)
+
+
+def present_place(project: LoadedProject, sync: Sync) -> StatePlace:
+    """Where the state of a sync belongs."""
+    place = place_named(project, sync.name, project.target_name)
+    return replace(place, formers=project.former_names(sync))
+
+
+def place_of(project: LoadedProject, sync: Sync) -> StatePlace:
+    """Where the state of a sync is: under its name, or still under a former one."""
+    present = present_place(project, sync)
+    return former_place(project, present, has_state) or present
+
+
+def folder_of(project: LoadedProject, sync: Sync) -> StatePlace:
+    """The same, as far as the files on this machine tell; contacts no store."""
+    present = present_place(project, sync)
+    if present.objects and not present.state.exists():
+        former = (place_named(project, *names) for names in present.formers)
+        return next((place for place in former if place.state.exists()), present)
+    return present if present.objects else place_of(project, sync)
+
+
+def moved_to(place: StatePlace) -> tuple[str, str] | None:
+    """The names of sync and target that the state which was here has now; None if it was not moved."""
+    if place.objects:
+        found = look(place.objects)
+        moved = found[0].moved if found else None
+        return (moved.sync, moved.target) if moved else None
+    try:
+        said = json.loads(place.mark.read_text())
+        return said["sync"], said["target"]
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise StateError(f"{place.mark} is damaged", hint="delete it if no sync was renamed") from error
+
+
+def refuse_moved(place: StatePlace, sync: str, target: str) -> None:
+    """Raises StateError if the state that was in this folder is that of another name now than of this sync."""
+    moved = None if place.objects else moved_to(place)
+    if moved and moved != (sync, target):
+        raise was_moved(place, *moved)
+
+
+def former_place(project: LoadedProject, present: StatePlace, is_in: Callable[[StatePlace], bool]) -> StatePlace | None:
+    """The place under a former name that has the state; None if it is where it belongs, or nowhere."""
+    if not present.formers or is_in(present) or has_begun(present):
+        return None
+    return next((place for names in present.formers if is_in(place := place_named(project, *names))), None)
+
+
+def has_begun(place: StatePlace) -> bool:
+    """Whether there is a state, or was one that was reset: then nothing is moved here any more."""
+    if place.objects is None:
+        return has_state(place) or any(place.folder.glob("before-reset-*"))
+    found = look(place.objects)
+    return found is not None and (found[0].generation > 0 or found[0].sending is not None)
+
+
+def has_state(place: StatePlace) -> bool:
+    """Whether there is a state that knows of something, or a run that may leave one."""
+    if place.objects is None:
+        return place.state.exists() and not is_blank(place.state)
+    found = look(place.objects)
+    return found is not None and found[0].moved is None and bool(found[0].state or found[0].sending)

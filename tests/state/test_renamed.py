@@ -1,0 +1,250 @@
+"""A sync, or a target, with another name: its state is moved there, once, and nothing is sent again."""
+
+import itertools
+import os
+import signal
+import sys
+from collections.abc import Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from reverse_etl.sandbox import Sandbox
+from tests.bucket import Bucket
+from tests.processes import Forked, command
+from tests.shop import KEY, SEEN, FakeClock, Held, Retl, Shop, edit, running
+
+EVENTS = {"mode": "users_track", "track_record_type": "events", "primary_key": "external_id"}
+FEW = SEEN.replace("range(1000)", "range(3)")
+MARK = "this is an older checkout, or a new sync of that name: for a new one, run `retl state reset old` once"
+
+
+@pytest.fixture
+def bucket() -> Any:
+    with Bucket() as bucket:
+        yield bucket
+
+
+@pytest.fixture(params=["folder", "store"])
+def shop(request: pytest.FixtureRequest, tmp_path: Path, braze: Sandbox) -> Shop:
+    """A sync that has sent three events under the name `old`; its state is in a folder, or in an object store."""
+    shop = Shop(tmp_path / "shop", braze)
+    if request.param == "store":
+        bucket = request.getfixturevalue("bucket")
+        shop.state, shop.environ = {"path": bucket.url}, {"BRAZE_API_KEY": KEY, **bucket.environ}
+    shop.sync("old", FEW, **EVENTS).run()
+    return shop
+
+
+def renamed(shop: Shop, **keys: Any) -> Shop:
+    """The sync as it is called now."""
+    shop.syncs = []
+    return shop.sync("new", f"{FEW} UNION ALL SELECT 'more', 'seen', TIMESTAMP '2026-11-24'", **EVENTS, **keys)
+
+
+def sent(shop: Shop) -> list[str]:
+    return sorted(event["external_id"] for event in shop.braze.events())
+
+
+def in_environment(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in shop.environ.items():
+        monkeypatch.setenv(name, value)
+
+
+def test_renamed_sync_goes_on_where_it_was(shop: Shop):
+    renamed(shop, renamed_from="old")
+    for _ in range(2):
+        assert shop.run().status == "success"
+        assert sent(shop) == ["more", "u0", "u1", "u2"]
+    assert shop.listener.notices[-1:] == ["new: moved the state of old here: it is the former name"]
+
+
+def test_key_may_go_once_the_state_was_moved(shop: Shop):
+    renamed(shop, renamed_from="old").run()
+    assert renamed(shop).run().status == "success"
+    assert sent(shop) == ["more", "u0", "u1", "u2"]
+
+
+def test_plan_of_a_renamed_sync_moves_nothing_and_equals_what_is_sent(
+    shop: Shop, retl: Retl, monkeypatch: pytest.MonkeyPatch
+):
+    in_environment(shop, monkeypatch)
+    renamed(shop, renamed_from="old")
+    planned = retl("plan", "new", "--output", "json", folder=shop.folder)
+    assert (planned.code, yaml.safe_load(planned.out)[0]["to_send"]) == (0, 1)
+    assert (shop.folder / ".retl/test/old/state.duckdb").exists()
+    assert not (shop.folder / ".retl/test/new/state.duckdb").exists()
+    assert "new  success" in retl("status", folder=shop.folder).out.replace("   ", "  ")
+    shop.syncs = []
+    assert shop.sync("old", FEW, **EVENTS).run().delivery.requests == 0
+
+
+def test_older_checkout_stops_after_its_state_was_moved(shop: Shop):
+    renamed(shop, renamed_from="old").run()
+    shop.syncs = []
+    result = shop.sync("old", FEW, **EVENTS).run()
+    assert (result.exit_code, [str(error) for error in result.errors]) == (
+        1,
+        [f"old: its state was moved to new, when it was renamed\n  hint: {MARK}"],
+    )
+    assert sent(shop) == ["more", "u0", "u1", "u2"]
+
+
+def test_name_can_be_given_again_after_a_reset(shop: Shop, retl: Retl, monkeypatch: pytest.MonkeyPatch):
+    in_environment(shop, monkeypatch)
+    renamed(shop, renamed_from="old").run()
+    shop.syncs = []
+    shop.sync("old", "SELECT 'other' AS external_id, 'seen' AS name, TIMESTAMP '2026-11-23' AS time", **EVENTS)
+    assert retl("state", "reset", "old", "--yes", folder=shop.folder).code == 0
+    assert shop.run().status == "success"
+    assert sent(shop) == ["more", "other", "u0", "u1", "u2"]
+
+
+def test_state_is_not_taken_back_after_the_renamed_sync_was_reset(
+    shop: Shop, retl: Retl, monkeypatch: pytest.MonkeyPatch
+):
+    in_environment(shop, monkeypatch)
+    renamed(shop, renamed_from="old").run()
+    assert retl("state", "reset", "new", "--yes", folder=shop.folder).code == 0
+    assert shop.run().delivery.accepted == 4
+
+
+def test_first_run_stops_if_another_name_has_sent_its_events(shop: Shop, retl: Retl, monkeypatch: pytest.MonkeyPatch):
+    in_environment(shop, monkeypatch)
+    result = renamed(shop).run()
+    assert (result.exit_code, [error.message for error in result.errors]) == (
+        1,
+        ["new: 3 rows that it would send were sent by old"],
+    )
+    assert result.errors[0].hint == (
+        "no sync claims the state of old: if the sync was renamed, add `renamed_from: old` to it; "
+        "to discard it, run `retl state reset old`"
+    )
+    assert sent(shop) == ["u0", "u1", "u2"]
+    for told in (retl("status", folder=shop.folder).err, retl("debug", folder=shop.folder).out):
+        assert "no sync claims the state of old" in told
+    assert retl("state", "reset", "old", "--yes", folder=shop.folder).code == 0
+    assert shop.run().delivery.accepted == 4
+
+
+def test_rows_that_nobody_sent_are_sent_beside_a_state_that_nobody_claims(shop: Shop):
+    shop.syncs = []
+    shop.sync("new", "SELECT 'more' AS external_id, 'seen' AS name, TIMESTAMP '2026-11-24' AS time", **EVENTS)
+    assert shop.run().status == "success"
+
+
+def test_state_is_renamed_by_hand(shop: Shop, retl: Retl, monkeypatch: pytest.MonkeyPatch):
+    in_environment(shop, monkeypatch)
+    renamed(shop)
+    for _ in range(2):
+        told = retl("state", "rename", "old", "new", folder=shop.folder)
+        assert (told.code, told.err) == (0, "new: the state of old is its own now\n")
+    assert shop.run().delivery.accepted == 1
+    nothing = retl("state", "rename", "older", "new", folder=shop.folder)
+    assert (nothing.code, nothing.err) == (1, "new: it has a state of its own, and two states are not merged\n")
+    claimed = retl("state", "rename", "new", "new", folder=shop.folder)
+    assert (claimed.code, claimed.err) == (2, '"new" is the name of a sync\n  hint: rename it in syncs.yml first\n')
+
+
+def test_renamed_target_goes_on_with_all_its_states(shop: Shop, monkeypatch: pytest.MonkeyPatch, retl: Retl):
+    in_environment(shop, monkeypatch)
+    text = yaml.safe_load((shop.folder / "syncs.yml").read_text())
+    text |= {"default_target": "prod", "targets": {"prod": text["targets"]["test"]}}
+    (shop.folder / "syncs.yml").write_text(yaml.safe_dump(text, sort_keys=False))
+    stopped = retl("sync", "old", folder=shop.folder)
+    assert stopped.code == 1
+    assert "old: 3 rows that it would send were sent by old on target test" in stopped.err
+    assert "if the target was renamed, add `renamed_from: test` to it" in stopped.err
+    text["targets"]["prod"]["renamed_from"] = "test"
+    (shop.folder / "syncs.yml").write_text(yaml.safe_dump(text, sort_keys=False))
+    moved = retl("sync", "old", folder=shop.folder)
+    assert (moved.code, sent(shop)) == (0, ["u0", "u1", "u2"])
+    assert "moved the state of old on target test here" in moved.err
+
+
+def test_what_a_killed_run_had_sent_moves_too(tmp_path: Path, braze: Sandbox):
+    shop = Shop(tmp_path / "shop", braze).sync("old", SEEN, **EVENTS)
+    with running(shop, Held(braze, external_ids=["u300"]), ("sync", "old", "--threads", "1")) as process:
+        process.kill()
+    shop.syncs = []
+    result = shop.sync("new", SEEN, **EVENTS, renamed_from="old").run()
+    assert (result.plan.held, result.delivery.accepted) == (75, 625)
+    assert len(sent(shop)) == len(set(sent(shop))) == 1000
+
+
+def dying(folder: Path, environ: Mapping[str, str], number: int) -> None:
+    """`retl sync new`, which is killed at the `number`th change that it makes to a file."""
+    changes = itertools.count(1)
+
+    def hook(event: str, arguments: tuple[Any, ...]) -> None:
+        is_change = event in ("os.rename", "os.remove", "os.mkdir") or (
+            event == "open" and isinstance(arguments[2], int) and arguments[2] & (os.O_CREAT | os.O_TRUNC)
+        )
+        if is_change and ".retl/" in str(arguments[0]) and next(changes) == number:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    sys.addaudithook(hook)
+    command(folder, environ, "sync", "new")
+
+
+def test_killed_at_any_moment_the_state_is_in_one_place(tmp_path: Path, braze: Sandbox):
+    for number in itertools.count(1):
+        shop = Shop(tmp_path / str(number), braze).sync("old", FEW, **EVENTS)
+        shop.run()
+        renamed(shop, renamed_from="old")
+        before = len(braze.events())
+        with Forked(dying, shop.folder, {**os.environ, **shop.environ}, number) as process:
+            code = process.wait()
+        assert shop.run().status == "success"
+        assert len(braze.events()) == before + 1, number
+        if code == 0:
+            break
+        assert code == -signal.SIGKILL, process.err
+    assert number > 10
+
+
+def test_store_has_the_state_under_one_name_whenever_a_machine_is_lost(tmp_path: Path, braze: Sandbox):
+    for number in itertools.count(1):
+        before = len(braze.events())
+        with Bucket() as bucket:
+            environ = {"BRAZE_API_KEY": KEY, **bucket.environ}
+            shop = Shop(tmp_path / str(number), braze, state={"path": bucket.url}, environ=environ)
+            shop.sync("old", FEW, **EVENTS).run()
+            renamed(shop, renamed_from="old")
+            with Forked(command, shop.folder, {**os.environ, **environ}, "sync", "new") as process:
+                bucket.at_write(number, process.kill)
+                code = process.wait()
+            another = Shop(tmp_path / f"another-{number}", braze, state=shop.state, environ=environ)
+            another.clock = FakeClock(ahead=timedelta(hours=1))  # the locks of the lost machine have run out
+            result = renamed(another, renamed_from="old").run()
+        new = len(braze.events()) - before
+        assert new == 4 or (new == 3 and result.plan.held == 1), number
+        if code == 0:
+            break
+    assert number > 5
+
+
+def test_former_name_is_no_syncs_name(tmp_path: Path, braze: Sandbox, retl: Retl):
+    shop = Shop(tmp_path / "shop", braze).sync("other", FEW, **EVENTS).sync("new", FEW, renamed_from="other", **EVENTS)
+    told = retl("ls", folder=shop.folder)
+    assert told.code == 2
+    assert '"renamed_from" in sync "new" is the name of a sync: "other"\n  hint: remove it' in told.err
+
+
+def test_state_has_one_heir(tmp_path: Path, braze: Sandbox, retl: Retl):
+    shop = Shop(tmp_path / "shop", braze).sync("a", FEW, renamed_from="old", **EVENTS)
+    shop.sync("b", FEW, renamed_from="old", **EVENTS)
+    told = retl("ls", folder=shop.folder)
+    assert told.code == 2
+    assert '"renamed_from" in sync "b" is that of sync "a" too: "old"' in told.err
+
+
+def test_former_name_of_a_target_is_no_targets_name(tmp_path: Path, braze: Sandbox, retl: Retl):
+    shop = Shop(tmp_path / "shop", braze).sync("it", FEW, **EVENTS)
+    edit(shop.folder / "syncs.yml", "  test:\n", "  test:\n    renamed_from: test\n")
+    told = retl("ls", folder=shop.folder)
+    assert told.code == 2
+    assert '"renamed_from" in target "test" is the name of a target: "test"' in told.err
