@@ -50,7 +50,7 @@ def moved_to(place: StatePlace) -> tuple[str, str] | None:
     try:
         said = json.loads(place.mark.read_text())
         return said["sync"], said["target"]
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise StateError(f"{place.mark} is damaged", hint="delete it if no sync was renamed") from error
