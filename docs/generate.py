@@ -253,6 +253,7 @@ def _console(commands: Sequence[str], folder: Path) -> str:
         lines += [f"(exit code {done.returncode})"] if done.returncode else []
     text = re.sub(r" \(\d+\.\d s\)", "", "\n".join(lines))
     text = re.sub(r"\d{4}-\d\d-\d\d \d\d:\d\d UTC", "2026-11-25 08:00 UTC", text)
+    text = re.sub(r"its digest: [0-9a-f]{64}", "its digest: 5f2b...", text)
     return f"```console\n{text}\n```"
 
 

@@ -51,6 +51,14 @@ app = typer.Typer()
 def apply(
     file: Annotated[Path, typer.Argument(help="The plan file written by `retl plan --out`.", show_default=False)],
     max_age: Annotated[str, typer.Option("--max-age", help="Refuse plans older than this: 30m, 24h, 7d.")] = "24h",
+    digest: Annotated[
+        str | None,
+        typer.Option(
+            "--digest",
+            help="Send only the file with this SHA-256, as `retl plan` printed it; it may be of another machine.",
+            show_default=False,
+        ),
+    ] = None,
     skip_guard: SkipGuard = None,
     fail_fast: FailFast = False,
     threads: Threads = 160,
@@ -68,6 +76,7 @@ def apply(
     from reverse_etl.runs.interrupts import Interrupts
     from reverse_etl.runs.outcome import Options
     from reverse_etl.runs.saved_plan import KEY_VARIABLE, opened_plan
+    from reverse_etl.runs.seal import Trust, key_of
 
     project = load(project_dir, target, variables)
     options = Options(
@@ -79,7 +88,8 @@ def apply(
     )
     age = age_of(max_age)
     interrupts = Interrupts()
-    with opened_plan(file, project.environ.get(KEY_VARIABLE)) as plans:
+    trust = Trust(key_of(project) if digest is None else None, digest)
+    with opened_plan(file, project.environ.get(KEY_VARIABLE), trust) as plans:
         jobs = jobs_to_apply(project, plans, age, options, screen(interrupts))
         refuse_stale(jobs)
         keep_manifest(project)
@@ -122,6 +132,7 @@ def plan(
     from reverse_etl.runs.outcome import Options
     from reverse_etl.runs.preview import preview_sync
     from reverse_etl.runs.run import jobs_of
+    from reverse_etl.runs.seal import digest_of
 
     project = load(project_dir, target, variables)
     if scheduled_time is not None:
@@ -149,6 +160,7 @@ def plan(
         print_json([as_json.preview_json(preview) for preview in previews])
     if output is PlanOutput.MARKDOWN:
         print_lines(text.preview_markdown(previews))
+        print_lines([f"\nSaved plan: `{digest_of(out)}`"] if out else [])
     blocked_by = [problem for preview in previews for problem in preview.blocked_by]
     for problem in blocked_by:
         stderr.say_error(problem)
@@ -160,6 +172,7 @@ def plan(
 def _saving(project: "LoadedProject", out: Path | None, encrypt: bool) -> "Iterator[Save | None]":
     """What saves plans to the file `out`; None if they are not to be saved."""
     from reverse_etl.runs.saved_plan import KEY_VARIABLE, origin, plan_file
+    from reverse_etl.runs.seal import digest_of
 
     if out is None:
         if encrypt:
@@ -169,7 +182,8 @@ def _saving(project: "LoadedProject", out: Path | None, encrypt: bool) -> "Itera
     key = project.environ.get(KEY_VARIABLE) if encrypt else None
     if encrypt and not key:
         raise ProjectError(f"{KEY_VARIABLE} is not set", hint="set it to an age key; age-keygen generates one")
-    with plan_file(out, project.target_name, project.started_at, key) as file:
+    with plan_file(project, out, key) as file:
         yield lambda job, state, plan: file.add(state, origin(project, job.sync, state), plan)
     what = f"encrypted for {KEY_VARIABLE}" if encrypt else "readable by you only"
     say(f"wrote {out} (contains personal data; {what}); apply it within 24 hours: `retl apply {out}`")
+    say(f"its digest: {digest_of(out)}")

@@ -4,6 +4,7 @@ run.py          one sync: plan, decide, send, commit
 outcome.py      options of a run, its result, and its listener
 preview.py      a dry run
 saved_plan.py   a plan in a file
+seal.py         who made it, and that nobody changed it
 apply.py        sending a saved plan
 sequence.py     several syncs, one after another
 due.py          which syncs are due

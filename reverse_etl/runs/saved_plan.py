@@ -6,10 +6,12 @@ The file is a DuckDB database, or an age file (https://age-encryption.org) that 
     syncs           one row per sync, in the order in which they run: what the plan was created from, and its counts
     sync_<name>     one schema per sync: outbox (the records), run and rules (what is needed to commit the run)
 
-A file of format 1 has other names for some actions, counts and columns, and is applied nevertheless.
+Behind the database is its seal (`seal.py`): a file is not believed for what it says of itself. A file of format 1 has
+other names for some actions, counts and columns, and no seal; it is applied with its digest.
 """
 
 import json
+import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -26,6 +28,7 @@ from reverse_etl.plan.plan import Plan, plan_from_json, read_plan
 from reverse_etl.plan.tables import RUN, STATE
 from reverse_etl.project.project import LoadedProject
 from reverse_etl.project.spec import Sync
+from reverse_etl.runs.seal import Trust, made_key, refuse_unknown, seal
 from reverse_etl.sql.quoting import identifier, literal
 from reverse_etl.state.state import State
 from reverse_etl.system.private_files import private_files
@@ -39,6 +42,7 @@ _TABLES = ("outbox", "rules", "run")
 _COUNTS_OF_FORMAT_1 = {"remembered": "previously_rejected", "adopted": "marked_accepted"}
 _HOW_TO_CREATE_ONE = "create one with `retl plan --out FILE`"
 _AGE = b"age-encryption.org/"
+_DUCKDB = b"DUCK"
 
 
 @dataclass(frozen=True)
@@ -118,16 +122,17 @@ class PlanFile:
 
 
 @contextmanager
-def plan_file(path: Path, target: str, made_at: datetime, encrypt_for: str | None) -> Iterator[PlanFile]:
-    """A plan file, complete if the block succeeds; otherwise nothing is left of it. Only its owner can read it.
+def plan_file(project: LoadedProject, path: Path, encrypt_for: str | None) -> Iterator[PlanFile]:
+    """A plan file, complete and sealed if the block succeeds; otherwise nothing is left of it. Its owner's only.
 
     `encrypt_for` is an age recipient or identity. Raises ProjectError if the file or the key cannot be used.
     """
     recipient = _recipient(encrypt_for) if encrypt_for is not None else None
     with private_files(), _beside(path) as folder:
-        unfinished = PlanFile(folder / "plan.duckdb", target, made_at)
+        unfinished = PlanFile(folder / "plan.duckdb", project.target_name, project.started_at)
         yield unfinished
         finished = unfinished.path
+        seal(finished, made_key(project))
         if recipient is not None:
             import pyrage
 
@@ -142,7 +147,7 @@ def _beside(path: Path) -> Iterator[Path]:
     try:
         folder = tempfile.TemporaryDirectory(prefix=".retl-plan-", dir=path.absolute().parent)
     except OSError as error:
-        hint = "pass --out a file that can be written"
+        hint = "make its folder writable for the current user, or use another one"
         raise ProjectError(f"cannot write {path}: {error.strerror}", hint=hint) from error
     with folder as name:
         yield Path(name)
@@ -152,22 +157,28 @@ def _beside(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def opened_plan(path: Path, key: str | None) -> Iterator[list[SavedPlan]]:
+def opened_plan(path: Path, key: str | None, trust: Trust) -> Iterator[list[SavedPlan]]:
     """The plans in a file, in the order in which they run. `key` is the age identity for an encrypted file.
 
-    Raises ProjectError if the file is not a saved plan, or cannot be read.
+    What is read is a copy that nobody else can change. Raises ProjectError if the file is not a saved plan, cannot be
+    read, or is not to be believed.
     """
     try:
         with path.open("rb") as file:
             is_encrypted = file.read(len(_AGE)) == _AGE
     except OSError as error:
         raise ProjectError(f"cannot read {path}: {error.strerror}", hint=_HOW_TO_CREATE_ONE) from error
-    if not is_encrypted:
-        yield _read(path, path)
-        return
     with private_files(), _beside(path) as folder:
-        _decrypt(path, folder / "plan.duckdb", key)
-        yield _read(path, folder / "plan.duckdb")
+        given = plain = folder / "plan"
+        shutil.copyfile(path, given)
+        if is_encrypted:
+            plain = folder / "plan.duckdb"
+            _decrypt(path, given, plain, key)
+        with plain.open("rb") as file:
+            if _DUCKDB not in file.read(16):
+                raise ProjectError(f"{path} is not a saved retl plan", hint=_HOW_TO_CREATE_ONE)
+        refuse_unknown(path, given, plain, trust)
+        yield _read(path, plain)
 
 
 def take_over(saved: SavedPlan, state: State, started_at: datetime, sizes: Mapping[str, int]) -> Plan:
@@ -258,7 +269,7 @@ def _recipient(key: str) -> Any:
         raise _bad_key() from error
 
 
-def _decrypt(path: Path, to: Path, key: str | None) -> None:
+def _decrypt(path: Path, copy: Path, to: Path, key: str | None) -> None:
     pyrage = _pyrage()
     if not key:
         hint = f"set {KEY_VARIABLE} to the matching age identity (AGE-SECRET-KEY-1...)"
@@ -268,7 +279,7 @@ def _decrypt(path: Path, to: Path, key: str | None) -> None:
     except pyrage.IdentityError as error:
         raise _bad_key() from error
     try:
-        pyrage.decrypt_file(str(path), str(to), [identity])
+        pyrage.decrypt_file(str(copy), str(to), [identity])
     except pyrage.DecryptError as error:
         raise ProjectError(f"cannot decrypt {path} with {KEY_VARIABLE}: {error}") from error
 

@@ -1,8 +1,10 @@
 """Saved plans: what was reviewed is what is sent, or nothing is."""
 
 import os
+import random
 import re
 import shutil
+from hashlib import sha256
 from pathlib import Path
 
 import duckdb
@@ -11,10 +13,16 @@ import pyrage.x25519
 import pytest
 
 from reverse_etl.sandbox import Fault, Sandbox
+from tests.bucket import Bucket
 from tests.shop import Retl, Shop, running
 
 PEOPLE = "SELECT 'u' || i AS external_id, 'name ' || i AS first_name, i AS points FROM people"
 HINT = "  hint: create a new plan: `retl plan it --out FILE`\n"
+NO_SEAL = (
+    "plan.retl has no valid seal: it was changed after it was created, or created beside another state, "
+    "or by an older retl\n  hint: create it again where it is applied; "
+    "or pass --digest with what `retl plan` printed when it was reviewed\n"
+)
 
 
 @pytest.fixture
@@ -27,6 +35,11 @@ def saved(people: Shop, retl: Retl, *options: str) -> Path:
     outcome = retl("plan", "it", "--out", "plan.retl", *options, folder=people.folder)
     assert outcome.code == 0, outcome.err
     return people.folder / "plan.retl"
+
+
+def reviewed(people: Shop) -> tuple[str, str]:
+    """The options with which a plan is believed though its seal is broken."""
+    return "--digest", sha256((people.folder / "plan.retl").read_bytes()).hexdigest()
 
 
 def applied(people: Shop, retl: Retl, *options: str) -> tuple[int, str]:
@@ -180,7 +193,7 @@ def test_plan_for_another_target_is_refused(people: Shop, retl: Retl):
     with duckdb.connect(made) as connection:
         connection.execute("UPDATE about SET target = 'prod'")
     message = 'the plan is for target "prod", not "test"\n  hint: pass --target prod\n'
-    assert applied(people, retl) == (2, message)
+    assert applied(people, retl, *reviewed(people)) == (2, message)
 
 
 # --- the file --------------------------------------------------------------------------------------------------------
@@ -190,6 +203,7 @@ def test_file_is_its_owners_only_and_says_what_it_holds(people: Shop, retl: Retl
     outcome = retl("plan", "it", "--out", "plan.retl", folder=people.folder)
     assert outcome.err == (
         "wrote plan.retl (contains personal data; readable by you only); apply it within 24 hours: `retl apply plan.retl`\n"
+        f"its digest: {reviewed(people)[1]}\n"
     )
     assert oct((people.folder / "plan.retl").stat().st_mode)[-3:] == "600"
     assert sorted(path.name for path in people.folder.iterdir() if path.name.startswith((".retl-", "plan"))) == [
@@ -233,7 +247,7 @@ AGE = "generate a key pair with age-keygen: age1... encrypts, AGE-SECRET-KEY-1..
         (
             ["plan", "it", "--out", "nowhere/p"],
             None,
-            "cannot write nowhere/p: No such file or directory\n  hint: pass --out a file that can be written\n",
+            "cannot write nowhere/p: No such file or directory\n  hint: make its folder writable for the current user, or use another one\n",
         ),
         (
             ["apply", "nowhere"],
@@ -277,6 +291,84 @@ def test_scheduled_run_after_an_apply_has_nothing_to_do(people: Shop, retl: Retl
     assert len(people.sent()) == 3
 
 
+# --- a file that somebody else has made --------------------------------------------------------------------------------
+
+
+def test_every_bit_of_a_plan_is_sealed(people: Shop, retl: Retl, seed: int):
+    made = saved(people, retl)
+    whole, draw = made.read_bytes(), random.Random(seed)
+    for _ in range(100):
+        changed = bytearray(whole)
+        changed[draw.randrange(12, len(whole))] ^= 1 << draw.randrange(8)  # the first twelve say that it is DuckDB's
+        made.write_bytes(changed)
+        code, said = applied(people, retl)
+        assert (code, said.startswith("plan.retl ")) == (2, True)
+    made.write_bytes(whole[:-1])
+    assert applied(people, retl) == (
+        2,
+        NO_SEAL,
+    )
+    assert people.sent() == []
+    made.write_bytes(whole)
+    assert applied(people, retl)[0] == 0
+
+
+def test_plan_of_another_machine_needs_the_digest_that_was_reviewed(people: Shop, retl: Retl, tmp_path: Path):
+    made = retl("plan", "it", "--out", "plan.retl", folder=people.folder)
+    digest = made.err.splitlines()[-1].removeprefix("its digest: ")
+    other = tmp_path / "other"
+    shutil.copytree(people.folder, other, ignore=shutil.ignore_patterns(".retl"))
+    refused = retl("apply", "plan.retl", folder=other)
+    assert (refused.code, refused.err) == (2, NO_SEAL)
+    wrong = retl("apply", "plan.retl", "--digest", "0" * 64, folder=other)
+    assert (wrong.code, wrong.err) == (
+        2,
+        f"plan.retl: its digest is {digest}, and not that of --digest\n"
+        "  hint: it is not the file that was reviewed: create a new plan\n",
+    )
+    assert people.sent() == []
+    assert retl("apply", "plan.retl", "--digest", digest, folder=other).code == 0
+
+
+def test_encrypted_plan_that_somebody_else_encrypted_is_refused(people: Shop, retl: Retl, monkeypatch):
+    """Everybody has the public half of the key."""
+    identity = pyrage.x25519.Identity.generate()
+    made = saved(people, retl)
+    with duckdb.connect(made) as connection:
+        connection.execute("UPDATE sync_it.outbox SET body = replace(body, 'name 1', 'nom 1')")
+    made.write_bytes(pyrage.encrypt(made.read_bytes(), [identity.to_public()]))
+    monkeypatch.setenv("RETL_PLAN_KEY", str(identity))
+    assert applied(people, retl) == (2, NO_SEAL)
+    assert people.sent() == []
+
+
+def test_key_of_seals_lies_beside_the_state_for_its_owner_only(people: Shop, retl: Retl):
+    saved(people, retl)
+    key = people.folder / ".retl/test/plan.key"
+    assert (len(key.read_bytes()), oct(key.stat().st_mode)[-3:]) == (32, "600")
+    first = key.read_bytes()
+    saved(people, retl)
+    assert key.read_bytes() == first
+
+
+def test_machines_that_share_a_state_share_the_key_of_its_seals(people: Shop, retl: Retl, tmp_path: Path, monkeypatch):
+    with Bucket() as bucket:
+        people.state = {"path": bucket.url}
+        people.write()
+        for name, value in bucket.environ.items():
+            monkeypatch.setenv(name, value)
+        saved(people, retl)
+        other = tmp_path / "other"
+        shutil.copytree(people.folder, other, ignore=shutil.ignore_patterns(".retl"))
+        assert retl("apply", "plan.retl", folder=other).code == 0
+    assert len(people.sent()) == 3
+
+
+def test_comment_on_a_pull_request_says_which_plan_it_is(people: Shop, retl: Retl):
+    made = retl("plan", "it", "--out", "plan.retl", "--output", "markdown", folder=people.folder)
+    assert made.out.endswith(f"\nSaved plan: `{reviewed(people)[1]}`\n")
+
+
 # --- a file that somebody has changed ----------------------------------------------------------------------------------
 
 
@@ -295,8 +387,9 @@ def test_scheduled_run_after_an_apply_has_nothing_to_do(people: Shop, retl: Retl
 def test_plan_that_does_not_contain_what_it_says_is_refused(people: Shop, retl: Retl, change: str):
     with duckdb.connect(saved(people, retl)) as connection:
         connection.execute(change)
+    assert applied(people, retl) == (2, NO_SEAL)
     what = "it: failed\nit: plan refused: the file was changed after it was created: it does not contain what it says\n"
-    assert applied(people, retl) == (1, what + HINT)
+    assert applied(people, retl, *reviewed(people)) == (1, what + HINT)
     assert people.sent() == []
     assert retl("sync", "it", folder=people.folder).code == 0
 
@@ -325,7 +418,8 @@ def test_plan_that_does_not_contain_what_it_says_is_refused(people: Shop, retl: 
 def test_damaged_plan_is_an_error_and_nothing_is_sent(people: Shop, retl: Retl, change: str, code: int, message: str):
     with duckdb.connect(saved(people, retl)) as connection:
         connection.execute(change)
-    outcome = applied(people, retl)
+    assert applied(people, retl)[0] == 2
+    outcome = applied(people, retl, *reviewed(people))
     assert (outcome[0], outcome[1].startswith(message), "Traceback" in outcome[1]) == (code, True, False), outcome
     assert people.sent() == []
     assert retl("sync", "it", folder=people.folder).code == 0
