@@ -11,6 +11,7 @@ import shutil
 import sqlite3
 from collections import Counter
 from contextlib import nullcontext
+from hashlib import sha256
 from pathlib import Path
 
 import duckdb
@@ -22,7 +23,7 @@ from reverse_etl.plan.workbench import connect
 from reverse_etl.sandbox import Sandbox
 from reverse_etl.state.file import FORMAT
 from tests.bucket import Bucket
-from tests.shop import Retl, edit
+from tests.shop import Outcome, Retl, edit
 
 BEFORE = Path(__file__).parents[1] / "projects/state-format-2"
 RENAMED = {"empty_snapshot: false": "empty_model: false", "keep:": "retention:"}
@@ -111,9 +112,16 @@ def check_recovery(folder: Path, retl: Retl) -> None:
     assert in_doubt(folder, retl, "visits") == {}
 
 
+def apply(folder: Path, retl: Retl) -> Outcome:
+    """What is done with a plan that has no seal yet, after it was reviewed."""
+    digest = sha256((folder / "plan.retl").read_bytes()).hexdigest()
+    return retl("apply", "plan.retl", "--max-age", "36500d", "--digest", digest, folder=folder)
+
+
 def test_saved_plan_is_applied_and_every_event_arrives_once(folder: Path, retl: Retl):
     assert arrived(folder, "click") == Counter(range(5)) + Counter([6, 7])
-    done = retl("apply", "plan.retl", "--max-age", "36500d", folder=folder)
+    assert "has no valid seal" in retl("apply", "plan.retl", "--max-age", "36500d", folder=folder).err
+    done = apply(folder, retl)
     first, second = done.out.splitlines()
     assert first.startswith("clicks: incomplete, 5 of 5 rows accepted in 1 request; 1 rejected earlier, not resent; ")
     assert "1 held, in doubt since an earlier run" in first
@@ -123,7 +131,7 @@ def test_saved_plan_is_applied_and_every_event_arrives_once(folder: Path, retl: 
         (id,) for id in range(13) if id not in (5, 7)
     ]
     assert in_doubt(folder, retl, "clicks") == {7: None}
-    again = retl("apply", "plan.retl", "--max-age", "36500d", folder=folder)
+    again = apply(folder, retl)
     assert (again.code, "plan refused: it was already applied, at" in again.err) == (1, True)
     for sync in ("clicks", "people"):
         assert "nothing to send, 0 requests" in retl("sync", sync, folder=folder).out
@@ -135,7 +143,7 @@ def test_saved_plan_is_applied_and_every_event_arrives_once(folder: Path, retl: 
 
 def test_plan_of_rows_that_were_resolved_since_is_stale(folder: Path, retl: Retl):
     retl("resolve", "clicks", "--mark-accepted", "--key", "7", folder=folder)
-    refused = retl("apply", "plan.retl", "--max-age", "36500d", folder=folder)
+    refused = apply(folder, retl)
     assert (refused.code, "clicks: plan refused: the state has changed" in refused.err) == (1, True)
 
 
