@@ -28,7 +28,7 @@ from reverse_etl.project.reader import Surroundings, read_spec
 from reverse_etl.project.spec import SANDBOX, SPEC_FILE, Spec, Sync, is_url
 from reverse_etl.sql.quoting import catalog
 from reverse_etl.system.clock import Clock
-from reverse_etl.system.private_files import create_ignored, write_whole
+from reverse_etl.system.private_files import create_ignored, is_private, write_whole
 
 FIXTURES = "tests/fixtures"
 
@@ -209,7 +209,7 @@ class LoadedProject:
 
     def fixture(self, file: str, where: Location) -> str:
         """The text of a file in tests/fixtures/, where dbt has rows of unit tests too. `where` refers to it."""
-        path = self.folder / FIXTURES / file
+        path = _own(self.folder, self.folder / FIXTURES / file)
         if not path.exists():
             there = [other.name for other in (self.folder / FIXTURES).glob(f"*{path.suffix}")]
             raise ProjectError(f"{FIXTURES}/{file} does not exist", where, nearest(file, there))
@@ -239,12 +239,12 @@ def load_project(
     Without `needs_target`, the settings of the target are not rendered, so the environment variables that they use do
     not have to be set.
     """
-    text = _read(folder / SPEC_FILE, "create a project here with `retl init`, or pass --project-dir")
+    text = _read(_own(folder, folder / SPEC_FILE), "create a project here with `retl init`, or pass --project-dir")
     dotenv = {name: value for name, value in dotenv_values(folder / ".env").items() if value is not None}
     environ = {**dotenv, **(os.environ if environ is None else environ)}
     models = _models(folder)
     spec = read_spec(text, models.keys(), Surroundings(environ, cli_vars or {}, target, needs_target))
-    seeds = {path.stem: path for path in sorted((folder / "seeds").glob("*.csv"))}
+    seeds = {path.stem: _own(folder, path) for path in sorted((folder / "seeds").glob("*.csv"))}
     started_at = Clock().utc()
     return LoadedProject(folder, spec, models, seeds, environ, started_at, scheduled_time=started_at)
 
@@ -256,8 +256,18 @@ def _models(folder: Path) -> dict[str, Model]:
         if path.stem in models:
             what = f'duplicate model name "{path.stem}": also {models[path.stem].file}'
             raise ProjectError(what, Location(file), "rename one: ref() and model: refer to models by file name")
-        models[path.stem] = Model(path.stem, file, _read(path, ""))
+        models[path.stem] = Model(path.stem, file, _read(_own(folder, path), ""))
     return models
+
+
+def _own(folder: Path, path: Path) -> Path:
+    """A file of the project. Raises ProjectError for a link to anything else, or to .env: pull requests bring links."""
+    real, root = path.resolve(), folder.resolve()
+    if real.is_relative_to(root) and not any(is_private(part) for part in real.relative_to(root).parts):
+        return path
+    place = Location(path.relative_to(folder).as_posix())
+    hint = "replace the link with a copy of the file"
+    raise ProjectError(f"this is a symbolic link to {real}, which is not a file of the project", place, hint)
 
 
 def _read(path: Path, hint: str) -> str:

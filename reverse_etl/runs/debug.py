@@ -59,8 +59,8 @@ def _dbt(project: LoadedProject) -> Iterator[Check]:
 
 def _models(project: LoadedProject) -> Iterator[Check]:
     with closed_after(connect()) as connection:
-        engine = engine_of(project, connection)
         try:
+            engine = engine_of(project, connection)
             engine.open()
         except RetlError as error:
             yield Check(False, f"warehouse: {error}")

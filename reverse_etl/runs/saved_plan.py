@@ -26,6 +26,7 @@ from reverse_etl.plan.plan import Plan, plan_from_json, read_plan
 from reverse_etl.plan.tables import RUN, STATE
 from reverse_etl.project.project import LoadedProject
 from reverse_etl.project.spec import Sync
+from reverse_etl.runs.job import Job
 from reverse_etl.sql.quoting import identifier, literal
 from reverse_etl.state.state import State
 from reverse_etl.system.private_files import private_files
@@ -115,6 +116,20 @@ class PlanFile:
         values = [state.place.sync, json.dumps(asdict(made_of)), json.dumps(asdict(plan))]
         connection.execute(f"INSERT INTO {_FILE}.main.syncs VALUES (?, ?, ?)", values)
         connection.execute(f"DETACH {_FILE}")
+
+
+@dataclass(frozen=True)
+class Saving:
+    """Adds previews of one project to a plan file. See `Save`."""
+
+    file: PlanFile
+
+    @property
+    def folder(self) -> Path:
+        return self.file.path.parent
+
+    def __call__(self, job: Job, state: State, plan: Plan) -> None:
+        self.file.add(state, origin(job.project, job.sync, state), plan)
 
 
 @contextmanager

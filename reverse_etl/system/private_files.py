@@ -1,4 +1,7 @@
-"""Files that only their owner can read, and that git ignores, whoever writes them: DuckDB sets no file mode itself."""
+"""Files that only their owner can read, and that git ignores, whoever writes them: DuckDB sets no file mode itself.
+
+Also which files of others no model reads: `is_private`.
+"""
 
 import os
 import tempfile
@@ -7,6 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+NEVER_READ = ("/proc", "/sys", "/dev")  # environments, keys, devices: data is elsewhere
+_PRIVATE = (".env", ".git", ".retl")  # keys, tokens that a checkout leaves behind, rows of all syncs
 _lock = threading.Lock()
 _inside = 0
 _mask_before = 0
@@ -30,6 +35,11 @@ def private_files() -> Iterator[None]:
             _inside -= 1
             if _inside == 0:
                 os.umask(_mask_before)
+
+
+def is_private(name: str, is_top: bool = False) -> bool:
+    """Whether no SQL may read a file or folder of this name; at the top of a project, none that begins with a dot."""
+    return name in _PRIVATE or name.startswith(".env.") or (is_top and name.startswith("."))
 
 
 def create_ignored(folder: Path) -> None:
