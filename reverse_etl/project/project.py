@@ -8,7 +8,7 @@ target/compiled/*.sql                                 artifacts, as dbt names th
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -22,10 +22,11 @@ from dotenv import dotenv_values
 from reverse_etl.errors import Location, ProjectError, nearest
 from reverse_etl.project.dbt_manifest import DbtManifest, Relation, missing_manifest, read_manifest
 from reverse_etl.project.graph import Graph
-from reverse_etl.project.jinja import environment_variables, render, variables, words_called_with
+from reverse_etl.project.jinja import environment_variables, is_credential, render, variables, words_called_with
 from reverse_etl.project.models import Compiled, Model, RunValues, compile_model
 from reverse_etl.project.reader import Surroundings, read_spec
 from reverse_etl.project.spec import SANDBOX, SPEC_FILE, Spec, Sync, is_url
+from reverse_etl.redaction import keep_secret
 from reverse_etl.sql.quoting import catalog
 from reverse_etl.system.clock import Clock
 from reverse_etl.system.private_files import create_ignored, is_private, write_whole
@@ -242,11 +243,22 @@ def load_project(
     text = _read(_own(folder, folder / SPEC_FILE), "create a project here with `retl init`, or pass --project-dir")
     dotenv = {name: value for name, value in dotenv_values(folder / ".env").items() if value is not None}
     environ = {**dotenv, **(os.environ if environ is None else environ)}
+    _keep_secret(environ, filter(is_credential, environ))
     models = _models(folder)
     spec = read_spec(text, models.keys(), Surroundings(environ, cli_vars or {}, target, needs_target))
     seeds = {path.stem: _own(folder, path) for path in sorted((folder / "seeds").glob("*.csv"))}
     started_at = Clock().utc()
-    return LoadedProject(folder, spec, models, seeds, environ, started_at, scheduled_time=started_at)
+    project = LoadedProject(folder, spec, models, seeds, environ, started_at, scheduled_time=started_at)
+    _keep_secret(environ, spec.secrets)
+    if spec.chosen and not project.uses_sandbox:
+        with suppress(ProjectError):  # of who needs it
+            keep_secret(project.api_key())
+    return project
+
+
+def _keep_secret(environ: Mapping[str, str], names: Iterable[str]) -> None:
+    for name in names:
+        keep_secret(environ.get(name, ""))
 
 
 def _models(folder: Path) -> dict[str, Model]:

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from reverse_etl.redaction import redact
+
 NEVER_READ = ("/proc", "/sys", "/dev")  # environments, keys, devices: data is elsewhere
 _PRIVATE = (".env", ".git", ".retl")  # keys, tokens that a checkout leaves behind, rows of all syncs
 _lock = threading.Lock()
@@ -50,12 +52,12 @@ def create_ignored(folder: Path) -> None:
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Write a file atomically. A symbolic link in its place is replaced, not followed. Raises OSError."""
+    """Write a file atomically, without secrets. A symbolic link in its place is replaced. Raises OSError."""
     path.parent.mkdir(parents=True, exist_ok=True)
     number, unfinished = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # 0600
     try:
         with os.fdopen(number, "w", encoding="utf-8") as file:
-            file.write(text)
+            file.write(redact(text))
         os.replace(unfinished, path)
     except BaseException:
         with suppress(OSError):
