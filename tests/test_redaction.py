@@ -81,11 +81,15 @@ def test_key_of_an_account_is_taken_out_line_by_line_and_the_words_around_it_are
 
 
 def test_no_error_of_ours_repeats_a_secret_and_its_cause_can_be_cleared_of_it():
-    with pytest.raises(ProjectError) as caught, without_secrets():
+    @without_secrets()
+    def fail() -> None:
         try:
             raise ValueError(f"cannot sign with {KEY}")
         except ValueError as error:
             raise ProjectError(f"failed: {error}", hint=f"use another than {KEY}") from error
+
+    with pytest.raises(ProjectError) as caught:
+        fail()
     assert str(caught.value) == "failed: cannot sign with ***\n  hint: use another than ***"
     printed = "".join(traceback.format_exception(caught.value))
     assert "ValueError: cannot sign with ***\n" in printed
