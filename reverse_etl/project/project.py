@@ -32,6 +32,7 @@ from reverse_etl.system.clock import Clock
 from reverse_etl.system.private_files import create_ignored, is_private, write_whole
 
 FIXTURES = "tests/fixtures"
+RETL_FOLDER = ".retl"
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ class LoadedProject:
 
     @property
     def target_folder(self) -> Path:
-        return self.folder / ".retl" / self.target_name
+        return self.folder / RETL_FOLDER / self.target_name
 
     @property
     def uses_sandbox(self) -> bool:

@@ -1,8 +1,11 @@
 """`retl debug`: checks everything that a run needs."""
 
+import os
+import subprocess
 from collections.abc import Iterator
 from contextlib import closing as closed_after
 from dataclasses import dataclass
+from pathlib import Path
 from secrets import token_hex
 
 import requests
@@ -14,9 +17,10 @@ from reverse_etl.delivery.session import open_session
 from reverse_etl.engines.warehouse import engine_of
 from reverse_etl.errors import RetlError
 from reverse_etl.plan.workbench import connect
-from reverse_etl.project.project import LoadedProject
+from reverse_etl.project.project import RETL_FOLDER, LoadedProject
 from reverse_etl.project.spec import is_url
 from reverse_etl.records.layout import lay_out
+from reverse_etl.runs.saved_plan import is_plan_file
 from reverse_etl.shared_state.object_store import ObjectStore
 from reverse_etl.state.look import DAMAGED, UNREACHABLE, sync_status
 from reverse_etl.words import count
@@ -26,8 +30,11 @@ CHECK_TIMEOUT_S = 10
 
 @dataclass(frozen=True)
 class Check:
+    """A check and its result; a warning is a result that stops no run."""
+
     is_ok: bool
     what: str
+    is_warning: bool = False
 
 
 def checks(project: LoadedProject) -> Iterator[Check]:
@@ -44,6 +51,7 @@ def checks(project: LoadedProject) -> Iterator[Check]:
         else:
             rows = count(found.rows, "row")
             yield Check(True, f"state of {sync.name}: {rows} in Braze, last run: {found.last_run}")
+    yield from _tracked_by_git(project)
 
 
 def _dbt(project: LoadedProject) -> Iterator[Check]:
@@ -97,6 +105,24 @@ def _state_place(project: LoadedProject) -> Iterator[Check]:
         yield Check(True, f"state.path: {place}")
     except RetlError as error:
         yield Check(False, f"state.path: {error}")
+
+
+def _tracked_by_git(project: LoadedProject) -> Iterator[Check]:
+    """A warning if git tracks states or saved plans. None if there is no git, or no repository."""
+    try:
+        command = ["git", "-c", "core.fsmonitor=false", "ls-files", "-z"]
+        listed = subprocess.run(command, cwd=project.folder, capture_output=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError):
+        return
+    tracked = [Path(os.fsdecode(name)) for name in listed.split(b"\0") if name]
+    folders = [project.folder / RETL_FOLDER, *(project.state_folder(sync) for sync in project.spec.syncs)]
+    for path in tracked:
+        if path.name == ".gitignore":
+            continue
+        is_state = any((project.folder / path).is_relative_to(folder) for folder in folders)
+        if is_state or is_plan_file(project.folder / path):
+            what = f"git tracks {path}, which contains personal data: `git rm --cached {path}`, and keep it out of git"
+            yield Check(True, what, is_warning=True)
 
 
 def _permission(workspace: Workspace, call: Call) -> Check:

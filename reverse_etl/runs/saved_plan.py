@@ -39,6 +39,7 @@ _FILE = "retl_saved"
 _TABLES = ("outbox", "rules", "run")
 _COUNTS_OF_FORMAT_1 = {"remembered": "previously_rejected", "adopted": "marked_accepted"}
 _HOW_TO_CREATE_ONE = "create one with `retl plan --out FILE`"
+_DUCKDB = b"DUCK"  # from the eighth byte on
 _AGE = b"age-encryption.org/"
 
 
@@ -164,6 +165,15 @@ def _beside(path: Path) -> Iterator[Path]:
 
 
 # --- reading ---------------------------------------------------------------------------------------------------------
+
+
+def is_plan_file(path: Path) -> bool:
+    """Whether a file is a saved plan that is not encrypted. Never raises."""
+    try:
+        with path.open("rb") as file:
+            return file.read(12)[8:] == _DUCKDB and NOTE.encode() in file.read()
+    except OSError:
+        return False
 
 
 @contextmanager

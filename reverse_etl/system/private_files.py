@@ -4,6 +4,7 @@ Also which files of others no model reads: `is_private`.
 """
 
 import os
+import stat
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -49,6 +50,18 @@ def create_ignored(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     with suppress(OSError), open(folder / ".gitignore", "x", encoding="utf-8") as file:
         file.write("*\n")
+
+
+def make_private(folder: Path) -> None:
+    """Take a folder of retl's own, and the files directly in it, from everybody but their owner. Raises OSError.
+
+    Links are left alone: what they lead to may be another's.
+    """
+    for path in (folder, *folder.iterdir()):
+        with suppress(FileNotFoundError):  # another process is done with it
+            mode = path.lstat().st_mode
+            if mode & 0o077 and (stat.S_ISDIR(mode) or stat.S_ISREG(mode)):
+                path.chmod(stat.S_IMODE(mode) & 0o700)
 
 
 def write_whole(path: Path, text: str) -> None:

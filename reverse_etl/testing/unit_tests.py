@@ -251,7 +251,9 @@ def run_test(project: LoadedProject, prepared: Prepared) -> UnitTestResult:
     try:
         with (
             TemporaryDirectory(prefix="retl-") as folder,
-            open_state(StatePlace(Path(folder) / "state", test.sync, project.target_name)) as state,
+            open_state(
+                StatePlace(Path(folder) / "states" / "test" / test.sync, test.sync, project.target_name)
+            ) as state,
         ):
             engine = DuckDBEngine(state.connection, readable_by_models(project))
             engine.open()
