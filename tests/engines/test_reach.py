@@ -4,13 +4,14 @@ All of it may come with a pull request: models, tests, seeds, and symbolic links
 """
 
 import json
+import os
 from pathlib import Path
 
 import pytest
 import yaml
 
 from reverse_etl.errors import ProjectError
-from reverse_etl.plan.workbench import connect, fence
+from reverse_etl.plan.workbench import allow, connect, fence
 from tests.shop import Retl, Shop, database, edit
 
 SECRET = "r3tl-5ecret-0f-the-env1ronment"
@@ -91,8 +92,6 @@ EXTENSION = "\n  hint: build a table of it in the warehouse, which retl then rea
     ],
 )  # fmt: skip
 def test_model_reads_no_file_that_is_not_its_own(function: str, path: str, expected: str, shop: Shop):
-    import os
-
     found = wrong(shop, reading(function, path.format(folder=shop.folder)))
     assert found.replace(f"/{os.getpid()}/", "/PID/") == f"models/it.sql:3: {expected}"
 
@@ -128,6 +127,20 @@ def test_what_models_may_read_cannot_be_changed(tmp_path: Path):
         with pytest.raises(Exception, match="Cannot access file"):
             connection.execute("ATTACH '/var/tmp/x.duckdb'")
         connection.execute("SET force_compression = 'uncompressed'; RESET force_compression")
+
+
+def test_listed_url_allows_what_is_below_it_and_nothing_beside_it(tmp_path: Path):
+    """As far as it goes without the extension that reads URLs: DuckDB asks for it once the URL is allowed."""
+    with connect(tmp_path) as connection:
+        allow(connection, folders=["https://example.com/data"])
+        fence(connection)
+        for path, expected in {
+            "data/x.csv": "install the required extension 'httpfs",
+            "database/x.csv": "Cannot access file",
+            "data/../x.csv": "Cannot access file",
+        }.items():
+            with pytest.raises(Exception, match=expected):
+                connection.execute(f"FROM read_csv('https://example.com/{path}')")
 
 
 @pytest.mark.parametrize("path", ["data/users.csv", "data/*.csv", "top.csv"])
