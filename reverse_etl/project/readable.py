@@ -37,12 +37,7 @@ def readable_by_models(project: LoadedProject) -> Readable:
     spec = project.spec
     listed = dict(enumerate(spec.chosen.warehouse.files if spec.chosen else ()))
     places = {n: _listed(project, n, text) for n, text in listed.items() if not is_url(text)}
-    roots = [project.folder.resolve()]
-    if spec.chosen:
-        roots += _beside(project.warehouse.resolve())
-    if spec.dbt:
-        roots.append((project.folder / Path(spec.dbt.project_dir).expanduser()).resolve())
-    walk = _Walk(tuple(dict.fromkeys(roots)), tuple(places.values()))
+    walk = _Walk(tuple(dict.fromkeys(_roots(project))), tuple(places.values()))
     walk.all()
     for place in places.values():
         walk.folders.append(str(place))
@@ -51,10 +46,23 @@ def readable_by_models(project: LoadedProject) -> Readable:
     return Readable(tuple(walk.folders), tuple(walk.files), urls, spec.in_target(*_FILES) if urls else None)
 
 
-def _beside(warehouse: Path) -> Iterator[Path]:
-    """The folder of the warehouse; none if that is a home, or the root of all: then it is not the warehouse's."""
-    if warehouse.parent not in (Path("/"), Path.home().resolve()):
-        yield warehouse.parent
+def _roots(project: LoadedProject) -> Iterator[Path]:
+    """The folders of the project, the warehouse and dbt, except those that are more than that, such as a home or /."""
+    spec, own = project.spec, project.folder.resolve()
+    if own != Path("/"):
+        yield own
+    beside = [project.warehouse.resolve().parent] if spec.chosen else []
+    if spec.dbt:
+        dbt = (own / Path(spec.dbt.project_dir).expanduser()).resolve()
+        beside += [dbt] if (dbt / "dbt_project.yml").exists() else []
+    for folder in beside:
+        if folder not in (Path("/"), Path.home().resolve()) and not _never(folder):
+            yield folder
+
+
+def _never(place: Path) -> str | None:
+    """What a place is in, or contains, that models never read; None if nothing of it."""
+    return next((one for one in NEVER_READ if place.is_relative_to(one) or Path(one).is_relative_to(place)), None)
 
 
 def _listed(project: LoadedProject, number: int, text: str) -> Path:
@@ -64,7 +72,7 @@ def _listed(project: LoadedProject, number: int, text: str) -> Path:
     def refused(why: str, hint: str) -> ProjectError:
         return ProjectError(f'files: "{text}" {why}', project.spec.in_target(*_FILES, number), hint)
 
-    never = next((one for one in NEVER_READ if place.is_relative_to(one) or Path(one).is_relative_to(place)), None)
+    never = _never(place)
     if never:
         verb = "is in" if place.is_relative_to(never) else "contains"
         raise refused(f"{verb} {never}, which models never read", "list the folders or files that the models need")

@@ -172,10 +172,18 @@ def test_model_reads_a_view_of_a_file_beside_the_warehouse(shop: Shop):
 def test_model_reads_files_of_the_dbt_project(shop: Shop):
     dbt = shop.folder.parent / "dbt"
     dbt.mkdir()
+    (dbt / "dbt_project.yml").write_text("name: shop\n")
     (dbt / "users.csv").write_text("external_id\nu1\n")
     shop.sync("it", f"FROM read_csv('{dbt}/users.csv')")
     edit(shop.folder / "syncs.yml", "version: 1", "version: 1\ndbt: {project_dir: ../dbt}")
     assert shop.run().status == "success"
+
+
+@pytest.mark.parametrize("folder", ["/", "/etc", "/proc/self"])
+def test_folder_without_a_dbt_project_is_not_read_as_one(folder: str, shop: Shop):
+    shop.sync("it", "SELECT content AS external_id FROM read_text('/etc/hostname')")
+    edit(shop.folder / "syncs.yml", "version: 1", f"version: 1\ndbt: {{project_dir: {folder}}}")
+    assert "models cannot read /etc/hostname\n" in error_of(shop)
 
 
 @pytest.mark.parametrize("place", ["../lake", "../lake/users.csv"])
