@@ -249,6 +249,18 @@ def test_unit_test_reads_no_file_that_is_not_the_projects(shop: Shop, retl: Retl
 
 
 @pytest.mark.parametrize(
+    "command", ["show it", "plan it", "sync it", "test --data", "debug", "state baseline it --yes"]
+)
+def test_no_command_reads_what_models_may_not(command: str, shop: Shop, retl: Retl):
+    where = {"not_null": "external_id"}
+    shop.sync("it", f"SELECT content AS external_id FROM read_text('{shop.folder}/.env')", data_tests=[where])
+    done = retl(*command.split(), folder=shop.folder)
+    assert done.code != 0
+    assert f"models cannot read {shop.folder}/.env: it may contain secrets\n" in done.out + done.err
+    assert SECRET not in done.out + done.err
+
+
+@pytest.mark.parametrize(
     ("link", "target"),
     [("models/x.sql", "../.env"), ("models/x.sql", "/etc/passwd"), ("seeds/x.csv", "/proc/self/environ"),
      ("seeds/x.csv", "../../beside.csv"), ("syncs.yml", ".env")],
