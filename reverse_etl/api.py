@@ -18,6 +18,7 @@ from reverse_etl.plan.guards import bounded, known
 from reverse_etl.project import selection
 from reverse_etl.project.project import LoadedProject, load_project
 from reverse_etl.project.spec import Sync
+from reverse_etl.redaction import without_secrets
 from reverse_etl.report.log import Logged, log_result
 from reverse_etl.results import PlanResult, SyncResult, SyncResults, plan_result, sync_result
 from reverse_etl.runs.outcome import Listener, Options
@@ -136,7 +137,7 @@ class Project:
         guards = known([skip_guards] if isinstance(skip_guards, str) else skip_guards, "skip_guards")
         options = replace(options, skip_guards=guards, fail_fast=fail_fast, threads=threads)
         results = []
-        with open_session(project, rate_limit_share) as session:
+        with without_secrets(), open_session(project, rate_limit_share) as session:
             for result in run_jobs(jobs_of(project, syncs, options, self._listener), session):
                 log_result(result)
                 results.append(sync_result(result))
@@ -147,7 +148,8 @@ class Project:
     ) -> tuple[PlanResult, ...]:
         project, syncs, options = self._prepare(choose, **planning)
         jobs = jobs_of(project, syncs, options, self._listener)
-        return tuple(plan_result(preview_sync(job)) for job in jobs)
+        with without_secrets():
+            return tuple(plan_result(preview_sync(job)) for job in jobs)
 
     def _prepare(
         self, choose: Callable[[LoadedProject], list[Sync]], **planning: Unpack[PlanOptions]
@@ -166,7 +168,8 @@ class Project:
         return project, bounded(choose(project), bounds), Options(**how)
 
     def _read(self) -> LoadedProject:
-        return load_project(self.folder, self._target, self._vars, {**os.environ, **self._environ})
+        with without_secrets():
+            return load_project(self.folder, self._target, self._vars, {**os.environ, **self._environ})
 
 
 def _chosen(project: LoadedProject, names: Sequence[str], select: Selectors | None, exclude: Selectors) -> list[Sync]:

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import ClassVar
 
+from reverse_etl.redaction import redact
+
 
 @dataclass(frozen=True, order=True)
 class Location:
@@ -28,11 +30,15 @@ class Location:
 
 @dataclass(frozen=True)
 class Problem:
-    """One error: what is wrong, where, and how to fix it."""
+    """One error: what is wrong, where, and how to fix it. It contains no secret, whatever it is made of."""
 
     message: str
     location: Location | None = None
     hint: str | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "message", redact(self.message))
+        object.__setattr__(self, "hint", self.hint and redact(self.hint))
 
     def __str__(self) -> str:
         place = f"{self.location}: " if self.location else ""

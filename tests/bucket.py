@@ -14,8 +14,8 @@ from werkzeug.serving import make_server
 
 from reverse_etl.shared_state.head import Head, read_head
 from reverse_etl.shared_state.object_store import ObjectStore
+from tests.canary import STORE_SECRET as SECRET
 
-SECRET = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
 _NAMES = count(1)
 logging.getLogger("werkzeug").setLevel(logging.ERROR)
 

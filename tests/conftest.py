@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, settings
 from reverse_etl.cli import main
 from reverse_etl.report import progress
 from reverse_etl.sandbox import Sandbox
+from tests.canary import is_leaked, leaks
 from tests.processes import HANG_S, end_all, retl_in_a_folder
 from tests.shop import KEY, Outcome, Retl, Shop
 
@@ -49,6 +50,15 @@ def pytest_xdist_auto_num_workers() -> int:
 def _no_process_outlives_its_test() -> Iterator[None]:
     yield
     end_all()
+
+
+@pytest.fixture(autouse=True)
+def _no_secret_is_left_anywhere(request: pytest.FixtureRequest) -> Iterator[None]:
+    """In the files of a test, its own aside. What commands print is searched where it is captured."""
+    folder: Path | None = request.getfixturevalue("tmp_path") if "tmp_path" in request.fixturenames else None
+    yield
+    if folder and "test_canary" not in request.node.name:
+        assert leaks(folder) == []
 
 
 @pytest.fixture
@@ -95,6 +105,7 @@ def retl(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tm
         except SystemExit as exit_:
             code = exit_.code if isinstance(exit_.code, int) else 1
         captured = capsys.readouterr()
+        assert not is_leaked(captured.out + captured.err)
         return Outcome(code, captured.out, captured.err)
 
     return run

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import reverse_etl
+from tests.canary import is_leaked
 
 HANG_S = 300.0  # nothing takes so long, on the slowest machine: what does, hangs
 _FORKS = multiprocessing.get_context("forkserver")
@@ -102,7 +103,9 @@ def end_all() -> None:
     while _RUNNING:
         with _RUNNING.pop() as process:
             pass
+        said = process.out + process.err
         process.folder.cleanup()
+        assert not is_leaked(said)
 
 
 def command(folder: Path, environ: Mapping[str, str], *arguments: str) -> None:

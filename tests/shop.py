@@ -24,10 +24,11 @@ from reverse_etl.project.project import LoadedProject, load_project
 from reverse_etl.runs.outcome import Options, RunResult
 from reverse_etl.runs.run import jobs_of
 from reverse_etl.runs.sequence import run_jobs
-from reverse_etl.sandbox import Fault, Sandbox
+from reverse_etl.sandbox import Fault, Sandbox, local
+from tests.canary import KEY
 from tests.processes import Forked, command
 
-KEY = "sandbox"
+local.DEFAULT_KEYS = {**local.DEFAULT_KEYS, KEY: {"*"}}  # every sandbox of the tests takes it, too
 DATA = Path(__file__).parent / "data"
 SCHEMA = Draft202012Validator(json_schema())
 _DATABASES = threading.Lock()

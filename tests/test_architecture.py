@@ -10,6 +10,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "reverse_etl"
 # The rooms of the house, lowest first; a room imports itself and rooms before it.
 ORDER = [
+    "redaction",
     "errors",
     "sql",
     "words",
@@ -33,7 +34,7 @@ ORDER = [
 ]
 APART = ["sandbox", "pytest_plugin"]  # each imports itself, and the second the first
 PURE = {
-    *("errors", "words", "sql.types"),
+    *("redaction", "errors", "words", "sql.types"),
     *("braze.modes", "braze.answers", "braze.rate_limit_headers"),
     *("project.spec", "project.fields", "project.spec_tests", "project.cron", "project.json_schema", "project.reader"),
     *("project.yaml_places", "project.jinja", "project.models", "project.dialects", "project.dbt_manifest"),

@@ -26,10 +26,9 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.util.connection import is_connection_dropped
 
 from reverse_etl.braze.answers import Answer, NoAnswer, NotSent
+from reverse_etl.redaction import MASK, keep_secret, redact, redact_bytes
 
 CONNECT_TIMEOUT_S = 10.0
-# Braze's keys have 36 characters. A shorter one is of a sandbox, and may be a part of any word of a success.
-SHORTEST_SECRET = 16
 
 
 @dataclass(frozen=True)
@@ -40,6 +39,9 @@ class Workspace:
     api_key: str = field(repr=False)
     timeout_s: float = 30.0
     ca_bundle: str | None = None
+
+    def __post_init__(self) -> None:
+        keep_secret(self.api_key)
 
     @property
     def headers(self) -> dict[str, str]:
@@ -88,12 +90,13 @@ class Connection:
         headers = {name.lower(): value for name, value in response.headers.items()}
         if headers.get("connection", "").lower() == "close":
             self.close()
-        if response.status >= 300 or len(self._workspace.api_key) >= SHORTEST_SECRET:
-            content = content.replace(self._workspace.api_key.encode(), b"***")
+        content = redact_bytes(content)
+        if response.status >= 300:  # a short key may be a part of any word of a success
+            content = content.replace(self._workspace.api_key.encode(), MASK.encode())
         return Answer(response.status, headers, content)
 
     def _redacted(self, text: str) -> str:
-        return text.replace(self._workspace.api_key, "***")
+        return redact(text).replace(self._workspace.api_key, MASK)
 
     def close(self) -> None:
         if self._connection is not None:

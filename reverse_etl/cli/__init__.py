@@ -20,6 +20,8 @@ Commands import what they need themselves, so that `retl --help` prints at once.
 import os
 import signal
 import sys
+import traceback
+from contextlib import redirect_stderr, redirect_stdout
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -27,6 +29,7 @@ import typer
 from reverse_etl.cli import inspect, plan, project, sandbox, schedule, state, sync, test
 from reverse_etl.cli.options import Output
 from reverse_etl.errors import RetlError
+from reverse_etl.redaction import Redacted
 from reverse_etl.report import stderr
 
 app = typer.Typer(
@@ -67,7 +70,16 @@ def root(
 
 
 def main() -> NoReturn:
-    """The command `retl`."""
+    """The command `retl`. Nothing that it prints contains a secret, not even a traceback."""
+    with redirect_stdout(Redacted(sys.stdout)), redirect_stderr(Redacted(sys.stderr)):
+        try:
+            _main()
+        except Exception:  # noqa: BLE001  # Python would print it to the stream outside
+            traceback.print_exc()
+            sys.exit(1)
+
+
+def _main() -> NoReturn:
     stderr.begin("", _asks_for_json(sys.argv[1:]))
     try:
         sys.exit(_run_in_json() if stderr.invocation.is_json else app(prog_name="retl"))

@@ -34,7 +34,8 @@ def debug(
     failed = 0
     for check in checks(project):
         failed += not check.is_ok
-        print(f"{'ok   ' if check.is_ok else 'FAIL '} {check.what}", flush=True)
+        label = "warn" if check.is_warning else "ok" if check.is_ok else "FAIL"
+        print(f"{label:5} {check.what}", flush=True)
     raise typer.Exit(1 if failed else 0)
 
 

@@ -171,7 +171,7 @@ def plan(
 @contextmanager
 def _saving(project: "LoadedProject", out: Path | None, encrypt: bool) -> "Iterator[Save | None]":
     """What saves plans to the file `out`; None if they are not to be saved."""
-    from reverse_etl.runs.saved_plan import KEY_VARIABLE, origin, plan_file
+    from reverse_etl.runs.saved_plan import KEY_VARIABLE, Saving, plan_file
     from reverse_etl.runs.seal import digest_of
 
     if out is None:
@@ -183,7 +183,7 @@ def _saving(project: "LoadedProject", out: Path | None, encrypt: bool) -> "Itera
     if encrypt and not key:
         raise ProjectError(f"{KEY_VARIABLE} is not set", hint="set it to an age key; age-keygen generates one")
     with plan_file(project, out, key) as file:
-        yield lambda job, state, plan: file.add(state, origin(project, job.sync, state), plan)
+        yield Saving(file)
     what = f"encrypted for {KEY_VARIABLE}" if encrypt else "readable by you only"
     say(f"wrote {out} (contains personal data; {what}); apply it within 24 hours: `retl apply {out}`")
     say(f"its digest: {digest_of(out)}")

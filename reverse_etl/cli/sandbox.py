@@ -8,6 +8,7 @@ import typer
 
 from reverse_etl.cli.context import load
 from reverse_etl.errors import ProjectError
+from reverse_etl.system.private_files import create_ignored, private_files
 
 app = typer.Typer()
 
@@ -95,6 +96,7 @@ def sandbox(
         raise ProjectError(
             f"--file cannot be combined with {named[0]}: both set the data file", hint="remove one of them"
         )
+    is_of_project = file is None
     file = file or _file_of_project(project_dir, target, variables)
     try:
         if last:
@@ -107,7 +109,10 @@ def sandbox(
                     print(f"{request.path}  {request.status}\n{request.body}")
             return
         if file is not None:
-            file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            with private_files():
+                if is_of_project:
+                    create_ignored(file.parents[1])
+                file.parent.mkdir(parents=True, exist_ok=True)
         parts = [text.partition(":") for text in key or []]
         keys = {name: set(scopes.split(",")) if scopes else {"*"} for name, _, scopes in parts} or {"sandbox": {"*"}}
         if ready_file is not None:

@@ -9,7 +9,7 @@ from reverse_etl.delivery.destination import Destination, destination_of
 from reverse_etl.delivery.pacing import Pacer
 from reverse_etl.errors import ProjectError
 from reverse_etl.project.project import LoadedProject
-from reverse_etl.system.private_files import create_ignored
+from reverse_etl.system.private_files import create_ignored, private_files
 
 SANDBOX_KEY = "sandbox"  # has every permission in the sandbox that a run starts for itself
 
@@ -52,8 +52,9 @@ class Session:
     def _start_sandbox(self) -> str:
         from reverse_etl.sandbox import FileRefusedError, Sandbox
 
-        create_ignored(self._project.target_folder.parent)
-        self._project.target_folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with private_files():
+            create_ignored(self._project.target_folder.parent)
+            self._project.target_folder.mkdir(exist_ok=True)
         sandbox = Sandbox(self._project.sandbox_file, keys={SANDBOX_KEY: {"*"}})
         try:
             return self._stack.enter_context(sandbox).url

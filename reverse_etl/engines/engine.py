@@ -41,7 +41,10 @@ class Engine(Protocol):
     """
 
     def open(self) -> None:
-        """Connect to the warehouse, read-only. Raises BusyError if it is locked by another process, or ProjectError."""
+        """Connect to the warehouse, read-only, with no file in reach but those that models may read.
+
+        Raises BusyError if it is locked by another process, or ProjectError.
+        """
 
     def close(self) -> None:
         """Disconnect from the warehouse, so that others can write to it. The workbench keeps what was written to it."""

@@ -7,11 +7,13 @@ from reverse_etl.engines.engine import Engine
 from reverse_etl.plan.workbench import connect
 from reverse_etl.project.models import Compiled
 from reverse_etl.project.project import LoadedProject
+from reverse_etl.project.readable import readable_by_models
 
 
 def engine_of(project: LoadedProject, workbench: DuckDBPyConnection) -> Engine:
-    """The engine of the target's warehouse, not open yet."""
-    return DuckDBEngine(workbench, project.warehouse, project.spec.in_target("warehouse", "path"))
+    """The engine of the target's warehouse, not open yet. Raises ProjectError for `files:` that models may not read."""
+    where = project.spec.in_target("warehouse", "path")
+    return DuckDBEngine(workbench, readable_by_models(project), project.warehouse, where)
 
 
 def first_rows(project: LoadedProject, model: Compiled, limit: int) -> tuple[list[str], list[tuple[object, ...]]]:

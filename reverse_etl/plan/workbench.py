@@ -1,5 +1,10 @@
-"""retl's own DuckDB: it stores outbox and state, renders records and commits runs, whatever the warehouse is."""
+"""retl's own DuckDB: it stores outbox and state, renders records and commits runs, whatever the warehouse is.
 
+A model runs in it too, if the warehouse is DuckDB. Before that, `fence` restricts it to the files that models may
+read, and to the folder of its own.
+"""
+
+from collections.abc import Iterable
 from pathlib import Path
 
 import duckdb
@@ -14,10 +19,11 @@ MEMORY_LIMIT = "2000MB"  # DuckDB spills beyond it; the process takes some 10 % 
 _FLUSHES = "SET allocator_flush_threshold = '16MB'; SET allocator_bulk_deallocation_flush_threshold = '16MB'"
 
 
-def connect(spill_folder: Path | None = None, memory_limit: str | None = None) -> DuckDBPyConnection:
+def connect(own_folder: Path | None = None, memory_limit: str | None = None) -> DuckDBPyConnection:
     """A connection in UTC with retl's functions. Without UTC, the state would depend on the machine.
 
-    Raises ProjectError if `memory_limit` is not a size such as 512MB.
+    `own_folder` is where it keeps its databases, and what does not fit into memory. Raises ProjectError if
+    `memory_limit` is not a size such as 512MB.
     """
     connection = duckdb.connect()
     connection.execute(f"SET TimeZone = 'UTC'; SET enable_progress_bar = false; {_FLUSHES}")
@@ -27,7 +33,22 @@ def connect(spill_folder: Path | None = None, memory_limit: str | None = None) -
         raise ProjectError(
             f'--memory-limit: "{memory_limit}" is not a valid size', hint="use a size such as 512MB or 4GB"
         ) from error
-    if spill_folder:
-        connection.execute(f"SET temp_directory = {literal(str(spill_folder))}")
+    if own_folder:
+        connection.execute(f"SET temp_directory = {literal(str(own_folder / 'spill'))}")
+        allow(connection, folders=[str(own_folder)])
     connection.execute(macros())
     return connection
+
+
+def allow(connection: DuckDBPyConnection, folders: Iterable[str] = (), files: Iterable[str] = ()) -> None:
+    """Let a connection read and write in folders, with all that is in them, and files, even when it is fenced."""
+    for setting, places in {"allowed_directories": folders, "allowed_paths": files}.items():
+        (known,) = connection.execute(f"SELECT current_setting('{setting}')").fetchall()[0]
+        connection.execute(f"SET {setting} = [{', '.join(map(literal, dict.fromkeys([*known, *places])))}]")
+
+
+def fence(connection: DuckDBPyConnection) -> None:
+    """Let a connection read and write nothing but what it is allowed. No SQL can undo this, nor load an extension."""
+    connection.execute("SET allowed_configs = ['force_compression']")  # which a run sets while it is written
+    connection.execute("SET enable_external_access = false")
+    connection.execute("SET lock_configuration = true")

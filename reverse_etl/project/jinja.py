@@ -155,6 +155,11 @@ _CREDENTIALS = re.compile(
 _READ_VARIABLE = re.compile(r"env_var\(\s*[\"']([^\"']+)[\"']")
 
 
+def is_credential(name: str) -> bool:
+    """Whether an environment variable is a secret of retl's own: of a store, or of saved plans."""
+    return _CREDENTIALS.fullmatch(name) is not None
+
+
 def variables_read(template: str) -> frozenset[str]:
     """The names of the environment variables that a template reads."""
     return frozenset(_READ_VARIABLE.findall(template))
@@ -167,7 +172,7 @@ def environment_variables(environ: Mapping[str, str], secrets: Collection[str] =
     """
 
     def env_var(name: str, default: Any = _UNSET) -> str:
-        if name in secrets or _CREDENTIALS.fullmatch(name):
+        if name in secrets or is_credential(name):
             what = f'environment variable "{name}" is a secret: only "api_key" can read the one of an API key'
             raise TemplateProblem(what, "use a variable that is not a secret")
         if name in environ:

@@ -8,7 +8,7 @@ target/compiled/*.sql                                 artifacts, as dbt names th
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -22,15 +22,17 @@ from dotenv import dotenv_values
 from reverse_etl.errors import Location, ProjectError, nearest
 from reverse_etl.project.dbt_manifest import DbtManifest, Relation, missing_manifest, read_manifest
 from reverse_etl.project.graph import Graph
-from reverse_etl.project.jinja import environment_variables, render, variables, words_called_with
+from reverse_etl.project.jinja import environment_variables, is_credential, render, variables, words_called_with
 from reverse_etl.project.models import Compiled, Model, RunValues, compile_model
 from reverse_etl.project.reader import Surroundings, read_spec
 from reverse_etl.project.spec import SANDBOX, SPEC_FILE, Spec, Sync, is_url
+from reverse_etl.redaction import keep_secret
 from reverse_etl.sql.quoting import catalog
 from reverse_etl.system.clock import Clock
-from reverse_etl.system.private_files import create_ignored, write_whole
+from reverse_etl.system.private_files import create_ignored, is_private, write_whole
 
 FIXTURES = "tests/fixtures"
+RETL_FOLDER = ".retl"
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,7 @@ class LoadedProject:
 
     @property
     def target_folder(self) -> Path:
-        return self.folder / ".retl" / self.target_name
+        return self.folder / RETL_FOLDER / self.target_name
 
     @property
     def uses_sandbox(self) -> bool:
@@ -211,7 +213,7 @@ class LoadedProject:
 
     def fixture(self, file: str, where: Location) -> str:
         """The text of a file in tests/fixtures/, where dbt has rows of unit tests too. `where` refers to it."""
-        path = self.folder / FIXTURES / file
+        path = _own(self.folder, self.folder / FIXTURES / file)
         if not path.exists():
             there = [other.name for other in (self.folder / FIXTURES).glob(f"*{path.suffix}")]
             raise ProjectError(f"{FIXTURES}/{file} does not exist", where, nearest(file, there))
@@ -241,14 +243,25 @@ def load_project(
     Without `needs_target`, the settings of the target are not rendered, so the environment variables that they use do
     not have to be set.
     """
-    text = _read(folder / SPEC_FILE, "create a project here with `retl init`, or pass --project-dir")
+    text = _read(_own(folder, folder / SPEC_FILE), "create a project here with `retl init`, or pass --project-dir")
     dotenv = {name: value for name, value in dotenv_values(folder / ".env").items() if value is not None}
     environ = {**dotenv, **(os.environ if environ is None else environ)}
+    _keep_secret(environ, filter(is_credential, environ))
     models = _models(folder)
     spec = read_spec(text, models.keys(), Surroundings(environ, cli_vars or {}, target, needs_target))
-    seeds = {path.stem: path for path in sorted((folder / "seeds").glob("*.csv"))}
+    seeds = {path.stem: _own(folder, path) for path in sorted((folder / "seeds").glob("*.csv"))}
     started_at = Clock().utc()
-    return LoadedProject(folder, spec, models, seeds, environ, started_at, scheduled_time=started_at)
+    project = LoadedProject(folder, spec, models, seeds, environ, started_at, scheduled_time=started_at)
+    _keep_secret(environ, spec.secrets)
+    if spec.chosen and not project.uses_sandbox:
+        with suppress(ProjectError):  # of who needs it
+            keep_secret(project.api_key())
+    return project
+
+
+def _keep_secret(environ: Mapping[str, str], names: Iterable[str]) -> None:
+    for name in names:
+        keep_secret(environ.get(name, ""))
 
 
 def _models(folder: Path) -> dict[str, Model]:
@@ -258,8 +271,18 @@ def _models(folder: Path) -> dict[str, Model]:
         if path.stem in models:
             what = f'duplicate model name "{path.stem}": also {models[path.stem].file}'
             raise ProjectError(what, Location(file), "rename one: ref() and model: refer to models by file name")
-        models[path.stem] = Model(path.stem, file, _read(path, ""))
+        models[path.stem] = Model(path.stem, file, _read(_own(folder, path), ""))
     return models
+
+
+def _own(folder: Path, path: Path) -> Path:
+    """A file of the project. Raises ProjectError for a link to anything else, or to .env: pull requests bring links."""
+    real, root = path.resolve(), folder.resolve()
+    if real.is_relative_to(root) and not any(is_private(part) for part in real.relative_to(root).parts):
+        return path
+    place = Location(path.relative_to(folder).as_posix())
+    hint = "replace the link with a copy of the file"
+    raise ProjectError(f"this is a symbolic link to {real}, which is not a file of the project", place, hint)
 
 
 def _read(path: Path, hint: str) -> str:

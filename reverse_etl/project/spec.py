@@ -85,11 +85,36 @@ RateLimits = Annotated[
 ]
 
 
+# The extension of DuckDB that reads a URL, by scheme.
+EXTENSIONS = {
+    **dict.fromkeys(("s3", "gs", "gcs", "r2", "https"), "httpfs"),
+    **dict.fromkeys(("az", "azure", "abfss"), "azure"),
+}
+
+
 class Warehouse(_Strict):
     """Where the models are queried."""
 
     type: Literal["duckdb"] = Field(description="warehouse engine")
     path: str = Field(description="the DuckDB file, relative to the project; it is opened read-only")
+    files: tuple[str, ...] = Field(
+        (),
+        description="what models may read besides the folders of the project, the warehouse and dbt: files, folders, "
+        "prefixes of URLs such as s3://bucket/path",
+    )
+
+    @field_validator("files")
+    @classmethod
+    def _places(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for place in value:
+            url = urlsplit(place)
+            if not place.strip() or any(mark in place for mark in "*?["):
+                raise ValueError("must name files and folders, not patterns: a folder stands for all that is in it")
+            if is_url(place) and (url.scheme not in EXTENSIONS or not url.hostname):
+                raise ValueError(f"must contain paths, or URLs of {', '.join(EXTENSIONS)} with a host or bucket")
+            if is_url(place) and (url.username or url.password or url.fragment):
+                raise ValueError("must not contain credentials: DuckDB takes those of URLs from its own secrets")
+        return value
 
 
 class BrazeConfig(_Strict):
@@ -143,7 +168,7 @@ STORES = ("s3", "gs", "az")
 
 
 def is_url(place: str) -> bool:
-    """Whether a `state.path` names an object store; a folder otherwise."""
+    """Whether a place is a URL, such as that of an object store; a path otherwise."""
     return "://" in place
 
 
@@ -357,6 +382,6 @@ class Spec:
         assert self.chosen, "the project was read without it"
         return self.chosen
 
-    def in_target(self, *path: str) -> Location:
+    def in_target(self, *path: str | int) -> Location:
         """The location in syncs.yml of the value at `path` in the target."""
         return self.positions.of_value(("targets", self.target_name, *path))

@@ -11,12 +11,21 @@ from contextlib import contextmanager
 from reverse_etl.delivery.sender import Sender
 from reverse_etl.plan.plan import Plan
 from reverse_etl.project.spec import Sync
+from reverse_etl.redaction import redact
 from reverse_etl.report.progress import LINE_EVERY_S, answered_line, repeating
 from reverse_etl.report.text import change_line, result_line
 from reverse_etl.runs.outcome import RunResult
 
 logger = logging.getLogger("reverse_etl")
 logger.addHandler(logging.NullHandler())  # silent, unless the program configures logging
+
+
+def _without_secrets(record: logging.LogRecord) -> bool:
+    record.msg, record.args = redact(record.getMessage()), ()
+    return True
+
+
+logger.addFilter(_without_secrets)
 
 
 class Logged:

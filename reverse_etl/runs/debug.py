@@ -1,8 +1,11 @@
 """`retl debug`: checks everything that a run needs."""
 
+import os
+import subprocess
 from collections.abc import Iterator
 from contextlib import closing as closed_after
 from dataclasses import dataclass
+from pathlib import Path
 from secrets import token_hex
 
 import requests
@@ -15,9 +18,10 @@ from reverse_etl.delivery.session import open_session
 from reverse_etl.engines.warehouse import engine_of
 from reverse_etl.errors import RetlError
 from reverse_etl.plan.workbench import connect
-from reverse_etl.project.project import LoadedProject
+from reverse_etl.project.project import RETL_FOLDER, LoadedProject
 from reverse_etl.project.spec import is_url
 from reverse_etl.records.layout import lay_out
+from reverse_etl.runs.saved_plan import is_plan_file
 from reverse_etl.shared_state.object_store import ObjectStore
 from reverse_etl.state.look import DAMAGED, NEVER, RUNNING, UNREACHABLE, another_workspace, sync_status
 from reverse_etl.state.orphans import in_words, orphans
@@ -28,8 +32,11 @@ CHECK_TIMEOUT_S = 10
 
 @dataclass(frozen=True)
 class Check:
+    """A check and its result; a warning is a result that stops no run."""
+
     is_ok: bool
     what: str
+    is_warning: bool = False
 
 
 def checks(project: LoadedProject) -> Iterator[Check]:
@@ -40,6 +47,7 @@ def checks(project: LoadedProject) -> Iterator[Check]:
     yield from _destination(project)
     yield from _state_place(project)
     yield from _states(project)
+    yield from _tracked_by_git(project)
 
 
 def _dbt(project: LoadedProject) -> Iterator[Check]:
@@ -55,8 +63,8 @@ def _dbt(project: LoadedProject) -> Iterator[Check]:
 
 def _models(project: LoadedProject) -> Iterator[Check]:
     with closed_after(connect()) as connection:
-        engine = engine_of(project, connection)
         try:
+            engine = engine_of(project, connection)
             engine.open()
         except RetlError as error:
             yield Check(False, f"warehouse: {error}")
@@ -106,6 +114,24 @@ def _states(project: LoadedProject) -> Iterator[Check]:
         yield Check(problem is None, f"state of {sync.name}: {problem or rows}")
     for orphan in orphans(project):
         yield Check(True, in_words(project, orphan))
+
+
+def _tracked_by_git(project: LoadedProject) -> Iterator[Check]:
+    """A warning if git tracks states or saved plans. None if there is no git, or no repository."""
+    try:
+        command = ["git", "-c", "core.fsmonitor=false", "ls-files", "-z"]
+        listed = subprocess.run(command, cwd=project.folder, capture_output=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError):
+        return
+    tracked = [Path(os.fsdecode(name)) for name in listed.split(b"\0") if name]
+    folders = [project.folder / RETL_FOLDER, project.states_folder]
+    for path in tracked:
+        if path.name == ".gitignore":
+            continue
+        is_state = any((project.folder / path).is_relative_to(folder) for folder in folders)
+        if is_state or is_plan_file(project.folder / path):
+            what = f"git tracks {path}, which contains personal data: `git rm --cached {path}`, and keep it out of git"
+            yield Check(True, what, is_warning=True)
 
 
 def _permission(workspace: Workspace, call: Call) -> Check:

@@ -1,7 +1,9 @@
 """A dry run: plans a run, inspects its outbox, and drops it; before that, it may be saved to a file."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
 
 from reverse_etl.delivery.session import windows
 from reverse_etl.errors import Problem
@@ -15,13 +17,21 @@ from reverse_etl.plan.outbox import (
     sample_changes,
 )
 from reverse_etl.plan.plan import Plan
+from reverse_etl.plan.workbench import allow
 from reverse_etl.project.project import LoadedProject
 from reverse_etl.project.spec import Sync
 from reverse_etl.runs.job import Job
 from reverse_etl.runs.run import blocked_by, calls, opened, plan_sync
 from reverse_etl.state.state import State
 
-Save = Callable[[Job, State, Plan], None]  # saves a copy of an open run
+
+class Save(Protocol):
+    """Saves a copy of an open run, with the run's connection, in a folder of its own."""
+
+    @property
+    def folder(self) -> Path: ...
+
+    def __call__(self, job: Job, state: State, plan: Plan) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -48,6 +58,8 @@ def preview_sync(job: Job, save: Save | None = None) -> Preview:
     """Plan a run, inspect its outbox, and drop it; `save` may save a copy first."""
     project, sync = job.project, job.sync
     with opened(job, moves=False) as state:
+        if save:
+            allow(state.connection, folders=[str(save.folder)])
         planned = plan_sync(job, state)
         preview = Preview(
             sync,

@@ -28,6 +28,7 @@ from reverse_etl.plan.plan import Plan, plan_from_json, read_plan
 from reverse_etl.plan.tables import RUN, STATE
 from reverse_etl.project.project import LoadedProject
 from reverse_etl.project.spec import Sync
+from reverse_etl.runs.job import Job
 from reverse_etl.runs.seal import Trust, made_key, refuse_unknown, seal
 from reverse_etl.sql.quoting import identifier, literal
 from reverse_etl.state.state import State
@@ -41,8 +42,8 @@ _FILE = "retl_saved"
 _TABLES = ("outbox", "rules", "run")
 _COUNTS_OF_FORMAT_1 = {"remembered": "previously_rejected", "adopted": "marked_accepted"}
 _HOW_TO_CREATE_ONE = "create one with `retl plan --out FILE`"
+_DUCKDB = b"DUCK"  # from the eighth byte on
 _AGE = b"age-encryption.org/"
-_DUCKDB = b"DUCK"
 
 
 @dataclass(frozen=True)
@@ -121,6 +122,20 @@ class PlanFile:
         connection.execute(f"DETACH {_FILE}")
 
 
+@dataclass(frozen=True)
+class Saving:
+    """Adds previews of one project to a plan file. See `Save`."""
+
+    file: PlanFile
+
+    @property
+    def folder(self) -> Path:
+        return self.file.path.parent
+
+    def __call__(self, job: Job, state: State, plan: Plan) -> None:
+        self.file.add(state, origin(job.project, job.sync, state), plan)
+
+
 @contextmanager
 def plan_file(project: LoadedProject, path: Path, encrypt_for: str | None) -> Iterator[PlanFile]:
     """A plan file, complete and sealed if the block succeeds; otherwise nothing is left of it. Its owner's only.
@@ -154,6 +169,15 @@ def _beside(path: Path) -> Iterator[Path]:
 
 
 # --- reading ---------------------------------------------------------------------------------------------------------
+
+
+def is_plan_file(path: Path) -> bool:
+    """Whether a file is a saved plan that is not encrypted. Never raises."""
+    try:
+        with path.open("rb") as file:
+            return file.read(12)[8:] == _DUCKDB and NOTE.encode() in file.read()
+    except OSError:
+        return False
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 
 from reverse_etl.errors import ProjectError, StateError
 from reverse_etl.project.spec import LOOPBACK
+from reverse_etl.redaction import redact
 from reverse_etl.shared_state.head import StoredObject
 
 PART_BYTES = 8 * 1024 * 1024  # of a large file, in one request
@@ -274,7 +275,7 @@ def _certificates(path: str) -> bytes:
 
 def _reason(error: Exception) -> str:
     """The reason in a few words: a response of a store may contain what was signed, so only little of it is used."""
-    text = str(error).split("\n\nDebug source")[0]
+    text = redact(str(error)).split("\n\nDebug source")[0]
     status = re.search(r"status code: (\d{3}[ \w]*)", text)
     code = re.search(r"<Code>(\w+)</Code>", text)
     if status or code:

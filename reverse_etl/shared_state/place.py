@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from reverse_etl.errors import StateError
+from reverse_etl.project.spec import SPEC_FILE
 from reverse_etl.shared_state.object_store import ObjectStore
 
 
@@ -25,6 +26,12 @@ class StatePlace:
     def mark(self) -> Path:
         """What is left behind when the state was moved elsewhere: an older checkout must not begin a new one here."""
         return self.folder / "moved.json"
+
+    @property
+    def top(self) -> Path:
+        """The folder of the states of all targets, .retl or `state.path`; of this target, if a project is in that."""
+        top = self.folder.parents[1]
+        return self.folder.parent if any((top / name).exists() for name in (SPEC_FILE, ".git")) else top
 
     @property
     def lock(self) -> Path:

@@ -22,6 +22,7 @@ from reverse_etl.state.state import State
 from reverse_etl.state.workspace import WORKSPACE, as_text, workspace_of
 from reverse_etl.system.clock import Clock
 from reverse_etl.system.file_lock import locked_by_us
+from reverse_etl.system.private_files import create_ignored, private_files
 
 
 def resolve(
@@ -117,7 +118,9 @@ def reset(place: StatePlace) -> str | None:
     """
     if place.objects is None and not _state_files(place):
         return None
-    place.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with private_files():
+        place.folder.mkdir(parents=True, exist_ok=True)
+        create_ignored(place.top)
     with locked_by_us(place.lock, place.sync, place.target):
         if place.objects is None:
             return str(_moved_aside(place.folder, _state_files(place)))

@@ -1,10 +1,10 @@
 """Opens the state of a sync, wherever its target stores it, for one process on one machine at a time."""
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 
 from reverse_etl.errors import StateError
-from reverse_etl.project.project import LoadedProject
+from reverse_etl.project.project import RETL_FOLDER, LoadedProject
 from reverse_etl.project.spec import Sync
 from reverse_etl.shared_state.copies import LocalOnly, SharedCopy
 from reverse_etl.shared_state.place import StatePlace
@@ -14,7 +14,7 @@ from reverse_etl.state.places import folder_of, place_of, refuse_moved
 from reverse_etl.state.state import State
 from reverse_etl.system.clock import Clock
 from reverse_etl.system.file_lock import locked_by_us
-from reverse_etl.system.private_files import create_ignored, private_files
+from reverse_etl.system.private_files import create_ignored, make_private, private_files
 
 
 def state_of(
@@ -76,11 +76,30 @@ def _refuse_lost_state(place: StatePlace) -> None:
         raise StateError(what, hint=hint)
 
 
+def _take_from_others(place: StatePlace) -> None:
+    """Raises StateError if others may read the state, and that cannot be changed: the folder is another user's.
+
+    The folder around those of targets may be a mounted disk, or the user's own: others see no more than names in it.
+    """
+    if place.top.name == RETL_FOLDER and not place.top.is_symlink():
+        with suppress(PermissionError):
+            make_private(place.top)
+    for folder in (place.folder.parent, place.folder):
+        try:
+            make_private(folder)
+        except PermissionError as error:
+            owner = folder.stat().st_uid
+            what = f"others can read {folder}, which belongs to another user (user id {owner})"
+            hint = "it contains personal data: run retl as that user, or `chown -R` it to the user that runs retl"
+            raise StateError(what, hint=hint) from error
+
+
 def make_folder(place: StatePlace) -> None:
     """Create the folder of a state, with its lock. Raises StateError if it cannot be used."""
     try:
         place.folder.mkdir(parents=True, exist_ok=True)
-        create_ignored(place.folder.parents[1])  # .retl, or the folder of `state.path`
+        create_ignored(place.top)
+        _take_from_others(place)
         for path in (place.lock, *(place.folder / name for name in STATE_FILES)):
             if path.is_symlink():
                 hint = "remove it: retl does not write its state through links, which a pull request may bring"

@@ -1,6 +1,7 @@
 """States that no sync claims: that of a sync which was renamed or removed, or of such a target."""
 
 import json
+import shutil
 from collections.abc import Iterator
 
 from reverse_etl.errors import StateError
@@ -56,9 +57,10 @@ def refuse_rows_of_orphans(project: LoadedProject, layout: Layout, state: State)
 
 def _rows_in(place: StatePlace, layout: Layout, state: State) -> int:
     """How many rows that the open run would send are acknowledged in the state of an orphan."""
-    connection = state.connection
-    connection.execute(f"ATTACH {literal(str(place.state))} AS {_ORPHAN} (READ_ONLY)")
+    connection, copy = state.connection, state.place.folder / "orphan.duckdb"  # it reads nothing outside of its folder
+    shutil.copyfile(place.state, copy)
     try:
+        connection.execute(f"ATTACH {literal(str(copy))} AS {_ORPHAN} (READ_ONLY)")
         meta = dict(connection.execute(f"SELECT key, value FROM {_ORPHAN}.main.meta").fetchall())
         of_another = meta.get("mode") not in (None, layout.sync.mode.label)
         if of_another or json.loads(meta.get("primary_key", "[]")) != list(layout.key):
@@ -67,7 +69,8 @@ def _rows_in(place: StatePlace, layout: Layout, state: State) -> int:
         sent = f"SELECT count(*) FROM {OUTBOX} WHERE action = 'send' AND key IN ({rows})"
         return int(connection.execute(sent).fetchall()[0][0])
     finally:
-        connection.execute(f"DETACH {_ORPHAN}")
+        connection.execute(f"DETACH DATABASE IF EXISTS {_ORPHAN}")
+        copy.unlink()
 
 
 def _stored(project: LoadedProject) -> Iterator[tuple[str, str]]:

@@ -47,7 +47,7 @@ class State:
     ) -> None:
         self.place, self.copy, self.clock = place, copy, clock
         self.dead_owner = copy.dead_owner
-        self.connection = connect(place.folder / "spill", memory_limit)
+        self.connection = connect(place.folder, memory_limit)
         self.rows = AcknowledgedRows(self.connection, place.sync)
         self.run = OpenRun(self.connection, place.folder)
         try:

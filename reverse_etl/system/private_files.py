@@ -1,12 +1,20 @@
-"""Files that only their owner can read, and that git ignores, whoever writes them: DuckDB sets no file mode itself."""
+"""Files that only their owner can read, and that git ignores, whoever writes them: DuckDB sets no file mode itself.
+
+Also which files of others no model reads: `is_private`.
+"""
 
 import os
+import stat
 import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from reverse_etl.redaction import redact
+
+NEVER_READ = ("/proc", "/sys", "/dev")  # environments, keys, devices: data is elsewhere
+_PRIVATE = (".env", ".git", ".retl")  # keys, tokens that a checkout leaves behind, rows of all syncs
 _lock = threading.Lock()
 _inside = 0
 _mask_before = 0
@@ -32,6 +40,11 @@ def private_files() -> Iterator[None]:
                 os.umask(_mask_before)
 
 
+def is_private(name: str, is_top: bool = False) -> bool:
+    """Whether no SQL may read a file or folder of this name; at the top of a project, none that begins with a dot."""
+    return name in _PRIVATE or name.startswith(".env.") or (is_top and name.startswith("."))
+
+
 def create_ignored(folder: Path) -> None:
     """Create a folder of retl's own, of which git ignores everything if retl may write there. Raises OSError."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -39,13 +52,25 @@ def create_ignored(folder: Path) -> None:
         file.write("*\n")
 
 
+def make_private(folder: Path) -> None:
+    """Take a folder of retl's own, and the files directly in it, from everybody but their owner. Raises OSError.
+
+    Links are left alone: what they lead to may be another's.
+    """
+    for path in (folder, *folder.iterdir()):
+        with suppress(FileNotFoundError):  # another process is done with it
+            mode = path.lstat().st_mode
+            if mode & 0o077 and (stat.S_ISDIR(mode) or stat.S_ISREG(mode)):
+                path.chmod(stat.S_IMODE(mode) & 0o700)
+
+
 def write_whole(path: Path, text: str) -> None:
-    """Write a file atomically. A symbolic link in its place is replaced, not followed. Raises OSError."""
+    """Write a file atomically, without secrets. A symbolic link in its place is replaced. Raises OSError."""
     path.parent.mkdir(parents=True, exist_ok=True)
     number, unfinished = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # 0600
     try:
         with os.fdopen(number, "w", encoding="utf-8") as file:
-            file.write(text)
+            file.write(redact(text))
         os.replace(unfinished, path)
     except BaseException:
         with suppress(OSError):

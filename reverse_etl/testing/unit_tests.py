@@ -17,8 +17,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
-from duckdb import DuckDBPyConnection
-
 from reverse_etl.braze.modes import DELETE
 from reverse_etl.delivery.batches import Record
 from reverse_etl.engines.duckdb.connection import seed_sql
@@ -31,6 +29,7 @@ from reverse_etl.plan.outbox import invalid_rows, read_records
 from reverse_etl.plan.workbench import connect
 from reverse_etl.project.models import Compiled, Given, RunValues, compile_given, compile_model, source_name
 from reverse_etl.project.project import LoadedProject
+from reverse_etl.project.readable import readable_by_models
 from reverse_etl.project.spec import Sync
 from reverse_etl.project.spec_tests import Input, UnitTest
 from reverse_etl.records.layout import Layout, lay_out
@@ -79,10 +78,13 @@ class UnitTestResult:
 def prepare(project: LoadedProject, tests: Iterable[UnitTest]) -> list[Prepared]:
     """The tests, ready to run. Raises ProjectError with the errors of all of them."""
     prepared, problems = [], dict[tuple[str, Location | None], Problem]()
-    with connect() as connection:
+    readable = readable_by_models(project)
+    with TemporaryDirectory(prefix="retl-") as folder, connect(Path(folder)) as connection:
+        engine = DuckDBEngine(connection, readable)
+        engine.open()
         for test in tests:
             try:
-                prepared.append(_Preparation(project, connection, test).prepared())
+                prepared.append(_Preparation(project, engine, test, Path(folder)).prepared())
             except ProjectError as error:
                 for problem in error.problems:
                     problems.setdefault(
@@ -96,8 +98,8 @@ def prepare(project: LoadedProject, tests: Iterable[UnitTest]) -> list[Prepared]
 class _Preparation:
     """One test on its way to SQL; errors in its given rows are collected in `problems`."""
 
-    def __init__(self, project: LoadedProject, connection: DuckDBPyConnection, test: UnitTest) -> None:
-        self.project, self.test, self.engine = project, test, DuckDBEngine(connection)
+    def __init__(self, project: LoadedProject, engine: DuckDBEngine, test: UnitTest, folder: Path) -> None:
+        self.project, self.engine, self.test, self.folder = project, engine, test, folder
         self.sync = project.sync(test.sync)
         self.values = _run_values(project, test)
         self.problems: list[Problem] = []
@@ -212,10 +214,9 @@ class _Preparation:
 
     def _types_of_csv(self, text: str) -> Types:
         """The types that DuckDB detects in CSV, as in a seed."""
-        with TemporaryDirectory(prefix="retl-") as folder:
-            path = Path(folder) / "given.csv"
-            path.write_text(text.strip() + "\n", encoding="utf-8")
-            return dict(self.engine.describe(compile_given("csv", Given(seed_sql(path), Location("")), "")))
+        path = self.folder / "given.csv"
+        path.write_text(text.strip() + "\n", encoding="utf-8")
+        return dict(self.engine.describe(compile_given("csv", Given(seed_sql(path), Location("")), "")))
 
 
 def _run_values(project: LoadedProject, test: UnitTest) -> RunValues:
@@ -250,11 +251,15 @@ def run_test(project: LoadedProject, prepared: Prepared) -> UnitTestResult:
     try:
         with (
             TemporaryDirectory(prefix="retl-") as folder,
-            open_state(StatePlace(Path(folder) / "state", test.sync, project.target_name)) as state,
+            open_state(
+                StatePlace(Path(folder) / "states" / "test" / test.sync, test.sync, project.target_name)
+            ) as state,
         ):
+            engine = DuckDBEngine(state.connection, readable_by_models(project))
+            engine.open()
             if prepared.acknowledged:
-                _acknowledge(state, prepared, prepared.acknowledged)
-            _plan(state, prepared.layout, prepared.model, Options())
+                _acknowledge(state, engine, prepared, prepared.acknowledged)
+            _plan(state, engine, prepared.layout, prepared.model, Options())
             records = [_as_sent(prepared.sync, record) for record in read_records(state.connection)]
             found += differences(test.expect.records or (), records)
             found += invalid_differences(test.expect.invalid or (), invalid_rows(state.connection, _ALL))
@@ -265,21 +270,17 @@ def run_test(project: LoadedProject, prepared: Prepared) -> UnitTestResult:
     return UnitTestResult(test, status, found, problems, time.monotonic() - began_s)
 
 
-def _plan(state: State, layout: Layout, model: Compiled, options: Options) -> None:
+def _plan(state: State, engine: DuckDBEngine, layout: Layout, model: Compiled, options: Options) -> None:
     now = options.clock.utc()
     state.run.begin(secrets.token_hex(6), now, now, layout.mode.label)
-    write_changes(state, DuckDBEngine(state.connection), layout, model, options)
+    write_changes(state, engine, layout, model, options)
     write_records(state, layout, None, options.intent)
 
 
-def _acknowledge(state: State, prepared: Prepared, rows: Compiled) -> None:
+def _acknowledge(state: State, engine: DuckDBEngine, prepared: Prepared, rows: Compiled) -> None:
     """Put rows into the state, as `retl state baseline` does."""
-    _plan(
-        state,
-        lay_out(prepared.sync, rows.file, DuckDBEngine(state.connection).describe(rows)),
-        rows,
-        Options(intent=Intent.BASELINE),
-    )
+    layout = lay_out(prepared.sync, rows.file, engine.describe(rows))
+    _plan(state, engine, layout, rows, Options(intent=Intent.BASELINE))
     where = next(prepared.test.where("given", n) for n, one in enumerate(prepared.test.given) if one.is_this)
     invalid = [
         Problem(f"row {row.key} cannot have been acknowledged: {row.column} {row.reason}", where, row.hint)

@@ -9,7 +9,7 @@ import duckdb
 import pytest
 
 from reverse_etl.sandbox import Sandbox
-from tests.shop import Retl, Shop, edit
+from tests.shop import KEY, Retl, Shop, edit
 
 
 def steady(text: str) -> str:
@@ -475,7 +475,7 @@ def test_debug_finds_everything_in_order(retl: Retl, starter: Path):
 
 
 def test_debug_names_a_missing_permission(retl: Retl, tmp_path: Path):
-    with Sandbox(keys={"sandbox": {"users.delete"}}) as braze:
+    with Sandbox(keys={KEY: {"users.delete"}}) as braze:
         shop = Shop(tmp_path / "shop", braze)
         shop.sync("it", "SELECT 'u1' AS external_id")
         outcome = retl("debug", folder=shop.folder)

@@ -93,7 +93,7 @@ def test_long_key_is_not_repeated_in_part_either(shop: Shop):
 
 
 def test_missing_permission_says_that_a_new_key_is_needed(tmp_path):
-    with Sandbox(keys={"sandbox": {"users.delete"}}) as braze:
+    with Sandbox(keys={KEY: {"users.delete"}}) as braze:
         result = attributes(Shop(tmp_path / "shop", braze)).run()
         assert [str(problem) for problem in result.errors] == [
             "it: Braze returned 403: Access Denied\n"

@@ -16,6 +16,7 @@ from reverse_etl.errors import Location
 from reverse_etl.plan.data_tests import judge
 from reverse_etl.plan.workbench import connect
 from reverse_etl.project.models import Given, compile_given
+from reverse_etl.project.readable import Readable
 from reverse_etl.project.spec import Sync
 from reverse_etl.project.spec_tests import DataTest
 from reverse_etl.records.layout import lay_out
@@ -104,7 +105,7 @@ def run(tests: list[dict[str, Any]], model: str, **keys: Any) -> list[tuple[str,
     sync = Sync.model_validate({**base, "primary_key": "external_id", **keys, "data_tests": tests})
     compiled = compile_given("m", Given(model, Location("models/m.sql")), "")
     with connect() as connection:
-        engine = DuckDBEngine(connection)
+        engine = DuckDBEngine(connection, Readable())
         layout = lay_out(sync, "models/m.sql", engine.describe(compiled))
         return [(r.status, r.failures, list(r.keys)) for r in engine.run_data_tests(layout, compiled)]
 

@@ -10,7 +10,7 @@ from reverse_etl.plan.actions import Intent
 from reverse_etl.project.project import load_project
 from reverse_etl.sandbox import Fault
 from reverse_etl.state.edit import resolve
-from tests.shop import MANY, Retl, Shop, running
+from tests.shop import KEY, MANY, Retl, Shop, running
 
 PEOPLE = "SELECT 'u' || i AS external_id, i AS n FROM range(10) r(i)"
 SEEN = "SELECT 'u' || i AS external_id, 'seen' AS name, TIMESTAMP '2026-11-23' AS time FROM range(10) r(i)"
@@ -97,7 +97,7 @@ def test_discarded_operation_on_a_row_that_has_changed_since_stays_held(shop: Sh
     counter = """SELECT 'u' || i AS external_id, '{"inc": 1}' AS visits, {n} AS n FROM range(10) r(i)"""
     options = {"pre_formatted_fields": ["visits"], "mode": "users_track", "track_record_type": "attributes"}
     in_doubt(shop, counter.replace("{n}", "1"), **options)
-    project = load_project(shop.folder, environ={"BRAZE_API_KEY": "sandbox"})
+    project = load_project(shop.folder, environ={"BRAZE_API_KEY": KEY})
     assert resolve(project, project.sync("it"), "mark_accepted", []) == 10
     shop.model("it", counter.replace("{n}", "2"))
     assert (shop.run().plan.held, shop.braze.profile("u1")["custom_attributes"]["visits"]) == (10, 1)

@@ -12,4 +12,5 @@ diff.py         the SQL that finds what differs
 changes.py      runs it, and counts the model's rows
 checks.py       keys, cursors and data tests
 errors.py       errors with the model's file and line
+reach.py        the same of files that models may not read
 """

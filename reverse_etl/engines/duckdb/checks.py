@@ -11,6 +11,7 @@ from reverse_etl.braze.modes import Kind
 from reverse_etl.engines.duckdb.diff import acts_on_gone, looks_at_gone
 from reverse_etl.engines.duckdb.errors import line_of, translated, without_values
 from reverse_etl.engines.duckdb.query import ModelQuery
+from reverse_etl.engines.duckdb.reach import out_of_reach
 from reverse_etl.errors import DataError, ProjectError
 from reverse_etl.plan.data_tests import TESTED_MODEL, DataTestResult, judge, tests_sql
 from reverse_etl.plan.tables import ACKNOWLEDGED, CHANGES, GONE
@@ -157,7 +158,7 @@ def is_condition(connection: DuckDBPyConnection, text: str) -> bool:
 def _check_where(query: ModelQuery, number: int, where: str) -> None:
     layout = query.layout
 
-    def wrong(why: str, hint: str) -> ProjectError:
+    def wrong(why: str, hint: str | None) -> ProjectError:
         place = layout.sync.where("data_tests", number, layout.sync.data_tests[number].kind, "where")
         return ProjectError(f'data test in sync "{layout.sync.name}": where: {why}', place, hint)
 
@@ -166,5 +167,6 @@ def _check_where(query: ModelQuery, number: int, where: str) -> None:
     try:
         query.execute(f"EXPLAIN SELECT 1 FROM (\n{query.model.sql}\n) WHERE (\n{where}\n)")
     except duckdb.Error as error:
+        refused = out_of_reach(error)
         hint = '"where" must be SQL over the columns that the model returns'
-        raise wrong(without_values(error), hint) from error
+        raise wrong(*refused or (without_values(error), hint)) from error

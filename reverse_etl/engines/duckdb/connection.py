@@ -1,4 +1,4 @@
-"""The warehouse: attached to a connection, read-only; and its seeds."""
+"""The warehouse: attached to a connection, read-only, with nothing else in reach of models; and its seeds."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,6 +8,9 @@ from duckdb import DuckDBPyConnection
 
 from reverse_etl.engines.duckdb.errors import headline, locked
 from reverse_etl.errors import Location, ProjectError
+from reverse_etl.plan.workbench import allow, fence
+from reverse_etl.project.readable import Readable
+from reverse_etl.project.spec import EXTENSIONS
 from reverse_etl.sql.quoting import catalog, identifier, literal
 
 
@@ -24,6 +27,27 @@ def attach_warehouse(connection: DuckDBPyConnection, path: Path, where: Location
         raise locked(error, path) or ProjectError(f"{path} is not a DuckDB file: {headline(error)}", where) from error
     except duckdb.Error as error:
         raise ProjectError(f"cannot open the warehouse {path}: {headline(error)}", where) from error
+
+
+def keep_inside(connection: DuckDBPyConnection, readable: Readable) -> None:
+    """Restrict the SQL of a connection to what models may read, for good. See `fence`."""
+    for extension in {EXTENSIONS[url.partition("://")[0]] for url in readable.urls}:
+        _load(connection, extension, readable)
+    allow(connection, [*readable.folders, *readable.urls], [*readable.files, *readable.urls])
+    fence(connection)
+
+
+def _load(connection: DuckDBPyConnection, extension: str, readable: Readable) -> None:
+    """Load what reads URLs, and DuckDB's own secrets for them, while that is still possible."""
+    try:
+        try:
+            connection.execute(f"LOAD {extension}")
+        except duckdb.Error:
+            connection.execute(f"INSTALL {extension}; LOAD {extension}")
+        connection.execute("FROM duckdb_secrets()")
+    except duckdb.Error as error:
+        what = f"files: cannot load DuckDB's extension {extension}, which reads URLs: {headline(error)}"
+        raise ProjectError(what, readable.where, f"install it for this user: INSTALL {extension}") from error
 
 
 def detach_warehouse(connection: DuckDBPyConnection, path: Path) -> None:

@@ -7,27 +7,38 @@ from duckdb import DuckDBPyConnection
 
 from reverse_etl.engines.duckdb.changes import write_changes
 from reverse_etl.engines.duckdb.checks import run_data_tests
-from reverse_etl.engines.duckdb.connection import attach_warehouse, detach_warehouse
+from reverse_etl.engines.duckdb.connection import attach_warehouse, detach_warehouse, keep_inside
 from reverse_etl.engines.duckdb.model import describe, first_rows
 from reverse_etl.engines.duckdb.query import ModelQuery
 from reverse_etl.engines.engine import Comparison
 from reverse_etl.errors import Location
 from reverse_etl.plan.data_tests import DataTestResult
 from reverse_etl.project.models import Compiled
+from reverse_etl.project.readable import Readable
 from reverse_etl.records.layout import Layout
 from reverse_etl.sql.types import SqlType
 from reverse_etl.system.signals import interruptible
 
 
 class DuckDBEngine:
-    """See `Engine`. `path` is the file, and `where` its location in syncs.yml; without one, models read no tables."""
+    """See `Engine`. Models read what is `readable`, and nothing else, once the engine has been opened.
 
-    def __init__(self, workbench: DuckDBPyConnection, path: Path | None = None, where: Location | None = None) -> None:
-        self._workbench, self._path, self._where = workbench, path, where
+    `path` is the file, and `where` its location in syncs.yml; without one, models read no tables.
+    """
+
+    def __init__(
+        self,
+        workbench: DuckDBPyConnection,
+        readable: Readable,
+        path: Path | None = None,
+        where: Location | None = None,
+    ) -> None:
+        self._workbench, self._readable, self._path, self._where = workbench, readable, path, where
 
     def open(self) -> None:
         if self._path is not None:
             attach_warehouse(self._workbench, self._path, self._where)
+        keep_inside(self._workbench, self._readable)
 
     def close(self) -> None:
         if self._path is not None:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import duckdb
 
+from reverse_etl.engines.duckdb.reach import out_of_reach
 from reverse_etl.errors import BusyError, DataError, Location, ProjectError, RetlError
 from reverse_etl.project.models import Compiled
 
@@ -42,6 +43,9 @@ _OF_VALUES = (duckdb.ConversionException, duckdb.InvalidInputException, duckdb.O
 
 def translated(error: duckdb.Error, model: Compiled, first_line: int) -> RetlError:
     what, line = without_values(error), max(line_of(error) - first_line + 1, 0)
+    refused = out_of_reach(error)
+    if refused:
+        return ProjectError(refused.what, model.source_of(line) if line > 0 else Location(model.file), refused.hint)
     if isinstance(error, duckdb.OutOfMemoryException):
         return DataError(
             f"{model.file}: DuckDB ran out of memory: {what}",

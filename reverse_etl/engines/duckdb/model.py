@@ -34,7 +34,8 @@ def describe(connection: DuckDBPyConnection, model: Compiled) -> list[tuple[str,
             f"a model must be a single SELECT; this one contains {kinds or 'nothing'}", Location(model.file)
         )
     with errors_of(model, first_line=2):
-        connection.execute(f"DESCRIBE\n{model.sql}")  # errors of `sql()` below do not contain the line
+        # As a subquery, DuckDB allows no WITH d AS (DELETE ...), nor COPY. Errors of `sql()` do not contain the line.
+        connection.execute(f"DESCRIBE FROM (\n{model.sql}\n)")
         relation = connection.sql(model.sql)
     return [(name, _stored(_sql_type(of))) for name, of in zip(relation.columns, relation.types, strict=True)]
 

@@ -1,0 +1,131 @@
+"""What the SQL of a project may read besides the tables of the warehouse.
+
+the project's folder, the folder of the warehouse, dbt's project_dir     except private names, and links that lead out
+`files:` of the warehouse                                                folders, files, prefixes of URLs
+
+Nothing else of the machine: a model comes with a pull request, and so does a symbolic link to /proc/self/environ.
+"""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from reverse_etl.errors import Location, ProjectError
+from reverse_etl.project.project import LoadedProject
+from reverse_etl.project.spec import is_url
+from reverse_etl.system.private_files import NEVER_READ, is_private
+
+_FILES = ("warehouse", "files")
+
+
+@dataclass(frozen=True)
+class Readable:
+    """Folders with all that is in them, single files, and prefixes of URLs. `where` is the location that lists URLs."""
+
+    folders: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
+    urls: tuple[str, ...] = ()
+    where: Location | None = None
+
+
+def readable_by_models(project: LoadedProject) -> Readable:
+    """What models, data tests and unit tests may read. Raises ProjectError for an entry of `files:` that they may not.
+
+    Without the settings of a target, its warehouse and its `files:` do not count.
+    """
+    spec = project.spec
+    listed = dict(enumerate(spec.chosen.warehouse.files if spec.chosen else ()))
+    places = {n: _listed(project, n, text) for n, text in listed.items() if not is_url(text)}
+    walk = _Walk(tuple(dict.fromkeys(_roots(project))), tuple(places.values()))
+    walk.all()
+    for place in places.values():
+        walk.folders.append(str(place))
+        walk.files.append(str(place))
+    urls = tuple(text for text in listed.values() if is_url(text))
+    return Readable(tuple(walk.folders), tuple(walk.files), urls, spec.in_target(*_FILES) if urls else None)
+
+
+def _roots(project: LoadedProject) -> Iterator[Path]:
+    """The folders of the project, the warehouse and dbt, except those that are more than that, such as a home or /."""
+    spec, own = project.spec, project.folder.resolve()
+    if own != Path("/"):
+        yield own
+    beside = [project.warehouse.resolve().parent] if spec.chosen else []
+    if spec.dbt:
+        dbt = (own / Path(spec.dbt.project_dir).expanduser()).resolve()
+        beside += [dbt] if (dbt / "dbt_project.yml").exists() else []
+    for folder in beside:
+        if folder not in (Path("/"), Path.home().resolve()) and not _never(folder):
+            yield folder
+
+
+def _never(place: Path) -> str | None:
+    """What a place is in, or contains, that models never read; None if nothing of it."""
+    return next((one for one in NEVER_READ if place.is_relative_to(one) or Path(one).is_relative_to(place)), None)
+
+
+def _listed(project: LoadedProject, number: int, text: str) -> Path:
+    """The place that an entry of `files:` names, its links resolved."""
+    place = (project.folder / Path(text).expanduser()).resolve()
+
+    def refused(why: str, hint: str) -> ProjectError:
+        return ProjectError(f'files: "{text}" {why}', project.spec.in_target(*_FILES, number), hint)
+
+    never = _never(place)
+    if never:
+        verb = "is in" if place.is_relative_to(never) else "contains"
+        raise refused(f"{verb} {never}, which models never read", "list the folders or files that the models need")
+    if any(is_private(part) for part in place.parts):
+        raise refused("is private, and models never read it", "keep the data in another file or folder")
+    if project.folder.resolve().is_relative_to(place):
+        hint = "remove it: models read the project's files anyway; or list folders in it"
+        raise refused("contains this project with its private files, such as .env", hint)
+    return place
+
+
+@dataclass
+class _Walk:
+    """Finds what is readable in the `roots`. A folder is listed as a whole if everything in it, at any depth, is."""
+
+    roots: tuple[Path, ...]
+    listed: tuple[Path, ...]
+    folders: list[str] = field(default_factory=list)
+    files: list[str] = field(default_factory=list)
+
+    def all(self) -> None:
+        for root in self.roots:
+            self._add(*self._readable(str(root), is_root=True))
+
+    def _add(self, folders: list[str], files: list[str]) -> None:
+        self.folders += folders
+        self.files += files
+
+    def _readable(self, folder: str, is_root: bool = False) -> tuple[list[str], list[str]]:
+        """The folders and files in `folder` that may be read; the folder itself if all of them may."""
+        is_whole, folders, files = True, list[str](), list[str]()
+        try:
+            entries = list(os.scandir(folder))
+        except OSError:
+            return [], []
+        for entry in entries:
+            if is_private(entry.name, is_top=is_root) or (entry.is_symlink() and self._leads_out(entry.path)):
+                is_whole = False
+            elif entry.is_dir(follow_symlinks=False):
+                inner_folders, inner_files = self._readable(entry.path)
+                is_whole = is_whole and inner_folders == [entry.path]
+                folders += inner_folders
+                files += inner_files
+            elif not entry.is_symlink():  # DuckDB follows links by itself, and asks for what they lead to
+                files.append(entry.path)
+        return ([folder], []) if is_whole else (folders, files)
+
+    def _leads_out(self, link: str) -> bool:
+        target = Path(os.path.realpath(link))
+        if any(target.is_relative_to(place) for place in self.listed):
+            return False
+        inside = next((root for root in self.roots if target.is_relative_to(root)), None)
+        if inside is None:
+            return True
+        parts = target.relative_to(inside).parts
+        return any(is_private(part, is_top=depth == 0) for depth, part in enumerate(parts))

@@ -1,0 +1,157 @@
+"""No command, file or process says an API key, whatever a server does with it. See canary.py for all other tests."""
+
+import base64
+import html
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from urllib.parse import quote
+
+import duckdb
+import pytest
+
+from tests.canary import KEY, STORE_SECRET, is_leaked, leaks
+from tests.shop import EVENTS, Outcome, Retl, Shop, start
+
+
+class Echo(ThreadingHTTPServer):
+    """A server that says the API key back, in a form and with a status of its choice."""
+
+    status, form = 401, staticmethod(str)
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Echoing)
+        self.seen: list[str] = []  # command lines of processes, at the time of their requests
+        self.process: subprocess.Popen[str] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}"
+
+
+class _Echoing(BaseHTTPRequestHandler):
+    server: Echo
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        if self.server.process:
+            self.server.seen.append(Path(f"/proc/{self.server.process.pid}/cmdline").read_text())
+        key = self.headers["Authorization"].removeprefix("Bearer ")
+        said = self.server.form(key)
+        errors = [{"type": f"not for {said}", "input_array": name, "index": 0} for name in ("attributes", "events")]
+        body = json.dumps({"message": f"Invalid API key: {said}", "errors": errors}).encode()
+        self.send_response(self.server.status, said[:40].replace("\n", " "))
+        for name, value in {"Content-Length": len(body), "X-Key": said}.items():
+            self.send_header(name, str(value))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None: ...
+
+
+@pytest.fixture
+def echo() -> Iterator[Echo]:
+    with Echo() as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def echoed(shop: Shop, echo: Echo) -> Shop:
+    """Two syncs to that server: users, and events, which are in doubt if it breaks."""
+    shop.destination = {"endpoint": echo.url}
+    shop.sync("users", "SELECT 'u' || i AS external_id, i AS n FROM range(3) r(i)", schedule="* * * * *")
+    shop.sync("seen", "SELECT 'u1' AS external_id, 'seen' AS name, TIMESTAMP '2026-11-23' AS time", **EVENTS)
+    return shop
+
+
+def basic(key: str) -> str:
+    return f"Basic {base64.b64encode(f'user:{key}'.encode()).decode()}"
+
+
+FORMS = [
+    str, repr, quote, html.escape, basic,
+    lambda key: key.encode().hex(), lambda key: f"{'x' * 250}{key}", lambda key: key[:20], lambda key: f"{key[:20]}...",
+]  # fmt: skip
+COMMANDS = [
+    "sync --all", "--log-format json sync --all", "retry", "retry users", "run-due", "plan", "plan --output json",
+    "plan --show-values", "plan --out saved.plan", "apply saved.plan", "--log-format json apply saved.plan", "rejects",
+    "rejects --output json", "history", "history --output json", "status", "status --output json", "debug", "show users",
+    "compile users", "ls", "ls --output json", "state show users", "test", "resolve seen --resend", "sync seen",
+    "--log-format json debug",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("status", [201, 400, 401, 403])
+@pytest.mark.parametrize("form", FORMS, ids=range(len(FORMS)))
+def test_key_that_a_server_says_back_is_nowhere(form, status: int, echoed: Shop, echo: Echo, retl: Retl):
+    echo.status, echo.form = status, staticmethod(form)
+    is_long = form is str and status in (400, 401)
+    commands = COMMANDS if is_long else ["sync --all", "rejects --output json", "history"]
+    outcomes = [retl(*command.split(), folder=echoed.folder) for command in commands]
+    assert outcomes[0].code == 1
+    assert "***" in "".join(f"{one.out}{one.err}" for one in outcomes)
+    assert [command for command, one in zip(commands, outcomes, strict=True) if is_leaked(str(one))] == []
+    assert leaks(echoed.folder) == []
+    assert not is_leaked(stored(echoed))
+
+
+def stored(shop: Shop) -> str:
+    """All values in all states, whatever DuckDB's files do to them."""
+    values = []
+    for path in shop.folder.rglob("state.duckdb"):
+        with duckdb.connect(path, read_only=True) as connection:
+            for (table,) in connection.execute("SELECT table_name FROM duckdb_tables()").fetchall():
+                values += connection.execute(f"FROM {table}").fetchall()
+    return str(values)
+
+
+def test_process_does_not_say_its_key_to_others(echoed: Shop, echo: Echo):
+    """Its command line; both streams, and the files that it leaves."""
+    arguments = [sys.executable, "-m", "reverse_etl", "--log-format", "json", "sync", "--all"]
+    process = subprocess.Popen(
+        arguments, cwd=echoed.folder, env={**os.environ, **echoed.environ, "RETL_PLAN_KEY": STORE_SECRET},
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    echo.process = process
+    out, err = process.communicate()
+    assert (process.returncode, is_leaked(out), is_leaked(err), leaks(echoed.folder)) == (1, False, False, [])
+    assert echo.seen
+    assert not any(is_leaked(line) for line in echo.seen)
+
+
+def test_canary_would_be_found(tmp_path: Path):
+    for n, text in enumerate([KEY, basic(KEY), KEY[:14], f"...{KEY[20:]}", quote(STORE_SECRET, safe="")]):
+        (tmp_path / str(n)).write_text(f"some text {text}")
+    (tmp_path / "5").write_text("some other text")
+    assert sorted(leaks(tmp_path)) == ["0", "1", "2", "3", "4"]
+
+
+def test_key_in_the_project_is_not_said_either(echoed: Shop, retl: Retl, monkeypatch: pytest.MonkeyPatch):
+    """From .env, by a command that fails before it sends anything, and one whose YAML is not valid."""
+    monkeypatch.delenv("BRAZE_API_KEY")
+    (echoed.folder / ".env").write_text(f"BRAZE_API_KEY={KEY}\n")
+    echoed.model("users", "SELECT 'u1' AS external_id, {{ 1 / 0 }} AS n")
+    said: list[Outcome] = [retl("sync", "users", "--vars", f"{{x: {KEY}}}", folder=echoed.folder)]
+    text = (echoed.folder / "syncs.yml").read_text()
+    (echoed.folder / "syncs.yml").write_text(text.replace("{{ env_var('BRAZE_API_KEY') }}", KEY))
+    said.append(retl("sync", "users", folder=echoed.folder))
+    assert [(one.code, is_leaked(str(one))) for one in said] == [(2, False), (2, False)]
+    assert leaks(echoed.folder) == []
+
+
+def test_forked_process_says_nothing(echoed: Shop):
+    with start(echoed, "sync", "--all") as process:
+        out, err = process.communicate()
+    assert "Invalid API key: ***" in err
+    assert not is_leaked(out + err)
