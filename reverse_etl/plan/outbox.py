@@ -7,7 +7,7 @@ from duckdb import DuckDBPyConnection
 
 from reverse_etl.braze.modes import Kind
 from reverse_etl.delivery.batches import Record
-from reverse_etl.plan.tables import ACKNOWLEDGED, CHANGES, OPEN_RUN, OUTBOX, RUN
+from reverse_etl.plan.tables import ACKNOWLEDGED, CHANGES, OPEN_RUN, OUTBOX, RULES, RUN
 from reverse_etl.records.layout import ROW_NUMBER, Layout
 from reverse_etl.sql.quoting import identifier, literal
 
@@ -17,7 +17,7 @@ SHOWN_CHANGES = 5
 
 @dataclass(frozen=True)
 class InvalidRow:
-    """A row that breaks a rule, with its key and column, never the value."""
+    """A column of an invalid row, and the rule that it breaks: never the value. A row has one for each such column."""
 
     key: str
     column: str
@@ -50,8 +50,15 @@ def upgrade_outbox(connection: DuckDBPyConnection) -> None:
     """
     for column in ("mode VARCHAR", "released BOOLEAN"):
         connection.execute(f"ALTER TABLE {OPEN_RUN} ADD COLUMN IF NOT EXISTS {column}")
-    columns = f"SELECT column_name FROM duckdb_columns() WHERE database_name = '{RUN}' AND table_name = 'outbox'"
-    if ("harmless",) not in connection.execute(columns).fetchall():
+    found = f"SELECT column_name FROM duckdb_columns() WHERE database_name = '{RUN}' AND table_name = 'outbox'"
+    columns = {name for (name,) in connection.execute(found).fetchall()}
+    if "problem" in columns:
+        connection.execute("BEGIN")
+        connection.execute(f"ALTER TABLE {OUTBOX} RENAME COLUMN problem TO problems")
+        as_list = "CASE WHEN problems > 0 THEN [problems] END"
+        connection.execute(f"ALTER TABLE {OUTBOX} ALTER COLUMN problems TYPE INTEGER[] USING {as_list}")
+        connection.execute("COMMIT")
+    if "harmless" not in columns:
         return
     for before, now in {"remembered": "previously_rejected", "adopt": "mark_accepted"}.items():
         connection.execute(f"UPDATE {OUTBOX} SET action = ? WHERE action = ?", [now, before])
@@ -71,19 +78,21 @@ def read_records(connection: DuckDBPyConnection) -> Iterator[Record]:
 
 
 def invalid_rows(connection: DuckDBPyConnection, limit: int = SHOWN_INVALID) -> list[InvalidRow]:
-    """The first rows that break a rule."""
+    """The first `limit` rows that break a rule, with all their columns that do."""
+    first = f"SELECT key, problems FROM {OUTBOX} WHERE action = 'invalid' ORDER BY key LIMIT {limit}"
     rows = connection.execute(
-        f"""SELECT key, column_name, reason, hint FROM {OUTBOX} JOIN {RUN}.main.rules ON number = problem
-        WHERE action = 'invalid' ORDER BY key, column_name LIMIT {limit}"""
+        f"""SELECT key, column_name, reason, hint FROM (SELECT key, unnest(problems) AS number FROM ({first}))
+        JOIN {RULES} USING (number) ORDER BY key, number"""
     ).fetchall()
     return [InvalidRow(*row) for row in rows]
 
 
 def invalid_reasons(connection: DuckDBPyConnection) -> list[InvalidReason]:
-    """The rules that rows of the outbox break, the most frequent first."""
+    """The rules that rows of the outbox break, the most frequent first; a row counts for each rule that it breaks."""
     rows = connection.execute(
-        f"""SELECT column_name, reason, count(*) AS times FROM {OUTBOX} JOIN {RUN}.main.rules ON number = problem
-        WHERE action = 'invalid' GROUP BY ALL ORDER BY times DESC, column_name, reason"""
+        f"""SELECT column_name, reason, count(*) AS times
+        FROM (SELECT unnest(problems) AS number FROM {OUTBOX} WHERE action = 'invalid') JOIN {RULES} USING (number)
+        GROUP BY ALL ORDER BY times DESC, column_name, reason"""
     ).fetchall()
     return [InvalidReason(*row) for row in rows]
 

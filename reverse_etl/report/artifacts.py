@@ -146,7 +146,12 @@ class Result(BaseModel):
     delivery: DeliveryCounts | None = Field(
         description="result of the delivery of the run's records; null if the run ended before it had a plan"
     )
-    invalid_rows: list[InvalidRow] = Field(description="the first invalid rows, ordered by key")
+    invalid_rows: list[InvalidRow] = Field(
+        description="the first invalid rows, ordered by key; one entry for each column that breaks a rule"
+    )
+    invalid_reasons: list[InvalidReason] = Field(
+        default=[], description="why rows are invalid, the most frequent reason first; a row may count for several"
+    )
     errors: list[Error] = Field(description="what went wrong")
 
 
@@ -188,8 +193,12 @@ class PlannedSync(BaseModel):
     data_tests: list[DataTestResult]
     columns: dict[str, int] = Field(description="number of records that contain each column")
     seconds_at_rate_limit: float = Field(description="time that the requests take at the rate limit, in seconds")
-    invalid_rows: list[InvalidRow] = Field(description="the first invalid rows, ordered by key")
-    invalid_reasons: list[InvalidReason] = Field(description="why rows are invalid, the most frequent reason first")
+    invalid_rows: list[InvalidRow] = Field(
+        description="the first invalid rows, ordered by key; one entry for each column that breaks a rule"
+    )
+    invalid_reasons: list[InvalidReason] = Field(
+        description="why rows are invalid, the most frequent reason first; a row may count for several"
+    )
     blocked_by: list[Error] = Field(description="what would block this plan from being sent")
 
 
@@ -285,6 +294,7 @@ def _result(result: RunResult) -> Result:
         plan=plan,
         delivery=delivery,
         invalid_rows=list(result.invalid),
+        invalid_reasons=list(result.reasons),
         errors=[_error(problem) for problem in result.errors],
     )
 

@@ -10,7 +10,7 @@ from reverse_etl.delivery.retry import RetryPolicy
 from reverse_etl.delivery.sender import Sender
 from reverse_etl.errors import Problem
 from reverse_etl.plan.actions import Intent
-from reverse_etl.plan.outbox import InvalidRow
+from reverse_etl.plan.outbox import InvalidReason, InvalidRow
 from reverse_etl.plan.plan import Plan
 from reverse_etl.project.spec import Sync
 from reverse_etl.state.commit import DeliveryCounts
@@ -43,6 +43,7 @@ class RunResult:
             | failed | interrupted | skipped (a sync that it runs after did not succeed)
             | running (in another process) | already_run (by another process): for runs that were due
     scheduled_time: the scheduled time of the run; of a manual run, its start
+    invalid: the first invalid rows, column by column; `reasons` why rows are invalid, and how many
     """
 
     sync: str
@@ -57,6 +58,7 @@ class RunResult:
     plan: Plan | None = None
     delivery: DeliveryCounts | None = None
     invalid: Sequence[InvalidRow] = ()
+    reasons: Sequence[InvalidReason] = ()
     planned_at: datetime | None = None
 
     @property

@@ -26,7 +26,7 @@ from reverse_etl.errors import Problem
 from reverse_etl.plan.actions import Intent
 from reverse_etl.plan.data_tests import failed, warnings
 from reverse_etl.plan.guards import DATA_TESTS, Counts, tripped
-from reverse_etl.plan.outbox import invalid_rows, read_records, taken_changes
+from reverse_etl.plan.outbox import invalid_reasons, invalid_rows, read_records, taken_changes
 from reverse_etl.plan.plan import Plan, read_plan
 from reverse_etl.project.models import Compiled
 from reverse_etl.project.project import LoadedProject
@@ -71,7 +71,7 @@ def carry_out(job: Job, session: Session, state: State, plan: Plan) -> RunResult
     job.listener.planned(sync, plan)
     for warning in warnings(plan.data_tests, DATA_TESTS in skipped_guards):
         job.notice(warning)
-    invalid = invalid_rows(state.connection)
+    invalid, reasons = invalid_rows(state.connection), invalid_reasons(state.connection)
     problems = blocked_by(sync, plan, job.options)
     sent = None
     if not problems:
@@ -96,6 +96,7 @@ def carry_out(job: Job, session: Session, state: State, plan: Plan) -> RunResult
         plan=plan,
         delivery=delivery,
         invalid=invalid,
+        reasons=reasons,
         planned_at=planned_at,
     )
 

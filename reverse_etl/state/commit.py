@@ -297,12 +297,13 @@ def _remember_answers(connection: DuckDBPyConnection, values: Mapping[str, Any])
 
 
 def _remember_invalid_rows(connection: DuckDBPyConnection, values: Mapping[str, Any]) -> None:
-    """Record the invalid rows instead of those of the previous run, as every run checks all rows."""
+    """Record the invalid rows, column by column, instead of those of the previous run, as every run checks all rows."""
     rejects = f"{REJECTS}"
     connection.execute(f"DELETE FROM {rejects} WHERE rejected_by = 'retl'")
     connection.execute(
         f"""INSERT INTO {rejects}
         SELECT key, kind, 'retl', column_name, reason, hint, NULL, NULL, $now, $run_id
-        FROM {OUTBOX} JOIN {RULES} ON number = problem WHERE action = 'invalid'""",
+        FROM (SELECT key, kind, unnest(problems) AS number FROM {OUTBOX} WHERE action = 'invalid')
+        JOIN {RULES} USING (number) ORDER BY key, number""",
         values,
     )

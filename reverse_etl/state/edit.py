@@ -88,8 +88,10 @@ def _naming_columns(state: State) -> list[str]:
 
 
 def _delete(state: State, table: str, condition: str, key: str) -> int:
-    gone = state.connection.execute(f"DELETE FROM {table} WHERE {condition} RETURNING 1", {"key": key}).fetchall()
-    return len(gone)
+    """Delete rows; returns how many. Of an invalid row, REJECTS has an entry for each column that breaks a rule."""
+    row = "key" if table == REJECTS else "1, rowid"
+    gone = state.connection.execute(f"DELETE FROM {table} WHERE {condition} RETURNING {row}", {"key": key}).fetchall()
+    return len(set(gone))
 
 
 def reset(project: LoadedProject, sync: Sync) -> str | None:

@@ -65,7 +65,7 @@ def _is_there(project: LoadedProject, sync: Sync) -> bool:
 
 
 def _sync_status(sync: Sync, state: State) -> SyncStatus:
-    rejects = _number(state, f"SELECT count(*) FROM {REJECTS}")
+    rejects = _number(state, f"SELECT count(DISTINCT key) FROM {REJECTS}")
     in_doubt = _number(state, f"SELECT count(*) FROM {IN_DOUBT} WHERE resolution IS NULL")
     last = state.connection.execute(
         f"""SELECT status, strftime(finished_at, '%Y-%m-%dT%H:%M:%S'), message
@@ -77,7 +77,8 @@ def _sync_status(sync: Sync, state: State) -> SyncStatus:
 
 
 def rows_not_in_braze(project: LoadedProject, sync: Sync, show_values: bool) -> list[dict[str, Any]]:
-    """Rows that should be in Braze but are not, or may not be; with their records if `show_values`.
+    """Rows that should be in Braze but are not, or may not be; with their records if `show_values`. An invalid row is
+    listed once for each column that breaks a rule.
 
     `status` is invalid, rejected (by Braze) or in_doubt; `resolution` is what a user decided about a row in doubt.
     """

@@ -646,9 +646,9 @@ def test_markdown_says_why_rows_are_invalid_and_names_none_of_them(shop: Shop, r
     assert outcome.out.splitlines()[2:] == [
         "| it | users_track / attributes | 6 | 0 | 0 | 6 | 0 | 0.0 s | 0 attributes | 0 |",
         "",
-        "**it**: 3 rows invalid: `bio` is longer than 255 characters",
+        "**it**: 6 rows invalid: `score` is NaN or infinite, which JSON cannot represent",
         "",
-        "**it**: 3 rows invalid: `score` is NaN or infinite, which JSON cannot represent",
+        "**it**: 3 rows invalid: `bio` is longer than 255 characters",
         "",
         "> it: 6 of 6 rows are invalid, so nothing would be sent (syncs.yml:13:3)",
     ]
