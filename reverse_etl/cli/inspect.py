@@ -114,7 +114,7 @@ def rejects(
         print_json(rows)
     elif rows:
         left_out = {"sync"} if len(syncs) == 1 else set()
-        left_out |= set() if any(row["resolution"] for row in rows) else {"resolution"}
+        left_out |= {column for column in ("identifier", "resolution") if not any(row[column] for row in rows)}
         shown = [column for column in rows[0] if column not in left_out]
         in_words = [{**row, "status": row["status"].replace("_", " ")} for row in rows]
         print_table([shown, *([row[column] for column in shown] for row in in_words)])

@@ -1,5 +1,6 @@
 """Reading the outbox: its records, its invalid rows, a sample of its changes."""
 
+import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -8,7 +9,9 @@ from duckdb import DuckDBPyConnection
 from reverse_etl.braze.modes import Kind
 from reverse_etl.delivery.batches import Record
 from reverse_etl.plan.tables import ACKNOWLEDGED, CHANGES, OPEN_RUN, OUTBOX, RULES, RUN
+from reverse_etl.records.expressions import new
 from reverse_etl.records.layout import ROW_NUMBER, Layout
+from reverse_etl.records.mapping import user_text
 from reverse_etl.sql.quoting import identifier, literal
 
 SHOWN_INVALID = 20
@@ -17,12 +20,16 @@ SHOWN_CHANGES = 5
 
 @dataclass(frozen=True)
 class InvalidRow:
-    """A column of an invalid row, and the rule that it breaks: never the value. A row has one for each such column."""
+    """A column of an invalid row, and the rule that it breaks: never the value. A row has one for each such column.
+
+    `identifier` is that of the row's user, where `key` is a digest of the whole row.
+    """
 
     key: str
     column: str
     reason: str
     hint: str
+    identifier: str | None = None
 
 
 @dataclass(frozen=True)
@@ -36,11 +43,12 @@ class InvalidReason:
 
 @dataclass(frozen=True)
 class SampleChange:
-    """A row that is to be sent, with (acknowledged, new) values of every column that is sent."""
+    """A row that is to be sent, with (acknowledged, new) values of every column that is sent. See `InvalidRow`."""
 
     key: str
     kind: str
     columns: Mapping[str, Sequence[str | None]]
+    identifier: str | None = None
 
 
 def upgrade_outbox(connection: DuckDBPyConnection) -> None:
@@ -48,7 +56,7 @@ def upgrade_outbox(connection: DuckDBPyConnection) -> None:
 
     The rows of its outbox keep their positions: the journal refers to them. Safe to repeat if it is interrupted.
     """
-    for column in ("mode VARCHAR", "released BOOLEAN"):
+    for column in ("mode VARCHAR", "released BOOLEAN", "identifiers VARCHAR"):
         connection.execute(f"ALTER TABLE {OPEN_RUN} ADD COLUMN IF NOT EXISTS {column}")
     found = f"SELECT column_name FROM duckdb_columns() WHERE database_name = '{RUN}' AND table_name = 'outbox'"
     columns = {name for (name,) in connection.execute(found).fetchall()}
@@ -79,12 +87,27 @@ def read_records(connection: DuckDBPyConnection) -> Iterator[Record]:
 
 def invalid_rows(connection: DuckDBPyConnection, limit: int = SHOWN_INVALID) -> list[InvalidRow]:
     """The first `limit` rows that break a rule, with all their columns that do."""
-    first = f"SELECT key, problems FROM {OUTBOX} WHERE action = 'invalid' ORDER BY key LIMIT {limit}"
+    invalid = f"SELECT key, {user_sql(connection)} AS who, problems FROM {OUTBOX} WHERE action = 'invalid'"
     rows = connection.execute(
-        f"""SELECT key, column_name, reason, hint FROM (SELECT key, unnest(problems) AS number FROM ({first}))
+        f"""SELECT key, column_name, reason, hint, who
+        FROM (SELECT key, who, unnest(problems) AS number FROM ({invalid} ORDER BY key LIMIT {limit}))
         JOIN {RULES} USING (number) ORDER BY key, number"""
     ).fetchall()
-    return [InvalidRow(*row) for row in rows]
+    return [InvalidRow(key, column, why, hint, identifier_of(who)) for key, column, why, hint, who in rows]
+
+
+def user_sql(connection: DuckDBPyConnection) -> str:
+    """SQL over the outbox for the user of a row, as JSON, where the key is a digest of the whole row; or else NULL."""
+    (identifiers,) = connection.execute(f"SELECT identifiers FROM {OPEN_RUN}").fetchall()[0]
+    return user_text(json.loads(identifiers or "[]"), new)
+
+
+def identifier_of(who: str | None) -> str | None:
+    """The user of a row, as `user_sql` returns it, for people: `external_id:u1`, `alias_name:ann alias_label:shop`."""
+    if who is None:
+        return None
+    parts = ((name, value) for name, value in json.loads(who).items())
+    return " ".join(f"{name}:{value if isinstance(value, str) else json.dumps(value)}" for name, value in parts)
 
 
 def invalid_reasons(connection: DuckDBPyConnection) -> list[InvalidReason]:
@@ -114,20 +137,22 @@ def sample_changes(connection: DuckDBPyConnection, layout: Layout, known: Collec
     """
     names = [name for name in (layout.tracked or layout.key) if name != ROW_NUMBER]
     old = ", ".join(f"CAST(t.{identifier(name)} AS VARCHAR)" if name in known else "NULL" for name in names)
-    new = ", ".join(f"CAST(o.{identifier(f'new.{name}')} AS VARCHAR)" for name in names)
+    now = ", ".join(f"CAST(o.{identifier(f'new.{name}')} AS VARCHAR)" for name in names)
     goes = ", ".join(f"o.{identifier(f'changed.{name}')}" if name in layout.tracked else "true" for name in names)
     same = [f"t.{identifier(name)} IS NOT DISTINCT FROM o.{identifier(f'new.{name}')}" for name in layout.key]
     joined = f"LEFT JOIN {ACKNOWLEDGED} AS t ON {' AND '.join(same)}" if known else ""
+    rows_to_send = f"SELECT *, {user_sql(connection)} AS who FROM {OUTBOX} WHERE action = 'send'"
     first = " UNION ALL ".join(
-        f"(FROM {OUTBOX} WHERE action = 'send' AND kind = '{kind}' ORDER BY key LIMIT {SHOWN_CHANGES})" for kind in Kind
+        f"({rows_to_send} AND kind = '{kind}' ORDER BY key LIMIT {SHOWN_CHANGES})" for kind in Kind
     )
     rows = connection.execute(
-        f"""SELECT o.key, o.kind, [{goes}], [{old}], [{new}] FROM ({first}) AS o {joined} ORDER BY o.kind, o.key"""
+        f"""SELECT o.key, o.kind, who, [{goes}], [{old}], [{now}]
+        FROM ({first}) AS o {joined} ORDER BY o.kind, o.key"""
     ).fetchall()
     changes = []
-    for key, kind, *columns in rows:
+    for key, kind, who, *columns in rows:
         goes_out = [(name, pair) for name, goes, *pair in zip(names, *columns, strict=True) if goes]
-        changes.append(SampleChange(key, kind, dict(goes_out)))
+        changes.append(SampleChange(key, kind, dict(goes_out), identifier_of(who)))
     return changes
 
 

@@ -329,3 +329,13 @@ def key_text(key: Sequence[str], value: Callable[[str], str], has_number: bool =
     if len(key) == 1:
         return f"CAST({value(key[0])} AS VARCHAR)"
     return f"CAST(to_json([{', '.join(f'CAST({value(name)} AS VARCHAR)' for name in key)}]) AS VARCHAR)"
+
+
+def user_text(identifiers: Sequence[Sequence[str]], value: Callable[[str], str]) -> str:
+    """SQL for what identifies the user of a row, as a JSON object: the columns of the first of these identifiers that
+    it has; NULL if it has none."""
+    cases = []
+    for columns in identifiers:
+        parts = ", ".join(f"{literal(name)}, {value(name)}" for name in columns)
+        cases.append(f"WHEN {value(columns[0])} IS NOT NULL THEN CAST(json_object({parts}) AS VARCHAR)")
+    return f"CASE {' '.join(cases)} END" if cases else "CAST(NULL AS VARCHAR)"

@@ -68,8 +68,10 @@ def invalid_lines(rows: Sequence[InvalidRow], reasons: Sequence[InvalidReason], 
     these, how many, and why rows are invalid."""
     if not rows:
         return
-    table = [("key", "column", "reason", "hint"), *((row.key, row.column, row.reason, row.hint) for row in rows)]
-    yield from table_lines(table)
+    by_digest = any(row.identifier for row in rows)
+    heading = ["key", *["identifier"] * by_digest, "column", "reason", "hint"]
+    cells = ([row.key, *[row.identifier] * by_digest, row.column, row.reason, row.hint] for row in rows)
+    yield from table_lines([heading, *cells])
     shown = len({row.key for row in rows})
     if total > shown:
         yield f"  ... and {count(total - shown, 'more row', 'more rows')}; all of them by reason:"
@@ -151,7 +153,7 @@ _SIGNS = {"added": "+", "changed": "~", "removed": "-"}
 
 
 def _sample_lines(change: SampleChange, show_values: bool) -> Iterator[str]:
-    yield f"  {_SIGNS[change.kind]} {change.key}"
+    yield f"  {_SIGNS[change.kind]} {change.key}" + (f" ({change.identifier})" if change.identifier else "")
     for name, (old, new) in change.columns.items():
         before, after = (_shown(value, show_values) for value in (old, new))
         if change.kind == "removed":

@@ -15,6 +15,7 @@ import duckdb
 from duckdb import DuckDBPyConnection
 
 from reverse_etl.errors import StateError
+from reverse_etl.plan.outbox import user_sql
 from reverse_etl.plan.tables import (
     ACKNOWLEDGED,
     IN_DOUBT,
@@ -273,13 +274,13 @@ def _remember_answers(connection: DuckDBPyConnection, values: Mapping[str, Any])
 
     A row in doubt that was resolved, and no longer differs from the model, is removed.
     """
-    rejects, in_doubt = f"{REJECTS}", f"{IN_DOUBT}"
+    rejects, in_doubt, user = f"{REJECTS}", f"{IN_DOUBT}", user_sql(connection)
     connection.execute(
         f"""DELETE FROM {rejects} WHERE rejected_by = 'braze'
         AND key NOT IN (SELECT key FROM {OUTBOX} WHERE action = 'previously_rejected')"""
     )
     connection.execute(
-        f"""INSERT INTO {rejects} SELECT key, kind, 'braze', NULL, reason, NULL, body, md5(body), $now, $run_id
+        f"""INSERT INTO {rejects} SELECT key, kind, 'braze', NULL, reason, NULL, body, md5(body), $now, $run_id, {user}
         FROM {_WITH_OUTCOMES} WHERE outcome = 'rejected'""",
         values,
     )
@@ -290,7 +291,8 @@ def _remember_answers(connection: DuckDBPyConnection, values: Mapping[str, Any])
         ) OR (resolution IS NOT NULL AND key NOT IN (SELECT key FROM {OUTBOX}))"""
     )
     connection.execute(
-        f"""INSERT INTO {in_doubt} BY NAME SELECT key, kind, body, $now AS sent_at, $run_id AS run_id, reason
+        f"""INSERT INTO {in_doubt} BY NAME SELECT key, kind, body, $now AS sent_at, $run_id AS run_id, reason,
+            {user} AS identifier
         FROM {_WITH_OUTCOMES} WHERE outcome = 'in_doubt'""",
         values,
     )
@@ -302,8 +304,11 @@ def _remember_invalid_rows(connection: DuckDBPyConnection, values: Mapping[str, 
     connection.execute(f"DELETE FROM {rejects} WHERE rejected_by = 'retl'")
     connection.execute(
         f"""INSERT INTO {rejects}
-        SELECT key, kind, 'retl', column_name, reason, hint, NULL, NULL, $now, $run_id
-        FROM (SELECT key, kind, unnest(problems) AS number FROM {OUTBOX} WHERE action = 'invalid')
+        SELECT key, kind, 'retl', column_name, reason, hint, NULL, NULL, $now, $run_id, who
+        FROM (
+            SELECT key, kind, {user_sql(connection)} AS who, unnest(problems) AS number
+            FROM {OUTBOX} WHERE action = 'invalid'
+        )
         JOIN {RULES} USING (number) ORDER BY key, number""",
         values,
     )

@@ -66,7 +66,9 @@ def forget(project: LoadedProject, sync: Sync, key: str) -> Forgotten:
         acknowledged = _delete(state, ACKNOWLEDGED, named, key) if text else 0
         members = [f"json_extract_string(body, '{path}')" for path in _NAMING_MEMBERS]
         in_body = " OR ".join(f"coalesce({member} = $key, false)" for member in members)
-        rejected, in_doubt = (_delete(state, table, f"key = $key OR {in_body}", key) for table in (REJECTS, IN_DOUBT))
+        is_user = "coalesce(list_contains(json_extract_string(identifier, '$.*'), $key), false)"
+        of_person = f"key = $key OR {in_body} OR {is_user}"
+        rejected, in_doubt = (_delete(state, table, of_person, key) for table in (REJECTS, IN_DOUBT))
         set_version(state.connection, f"forgotten-{state.clock.utc():%Y%m%dT%H%M%S%f}")
         state.rewrite()
     with state_of(project, sync) as state:

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from reverse_etl.errors import BusyError, DataError, StateError
+from reverse_etl.plan.outbox import identifier_of
 from reverse_etl.plan.tables import ACKNOWLEDGED, IN_DOUBT, REJECTS, RUN_ID, RUNS, SENT_AT
 from reverse_etl.project.project import LoadedProject
 from reverse_etl.project.spec import Sync
@@ -78,25 +79,27 @@ def _sync_status(sync: Sync, state: State) -> SyncStatus:
 
 def rows_not_in_braze(project: LoadedProject, sync: Sync, show_values: bool) -> list[dict[str, Any]]:
     """Rows that should be in Braze but are not, or may not be; with their records if `show_values`. An invalid row is
-    listed once for each column that breaks a rule.
+    listed once for each column that breaks a rule. `identifier` is that of the row's user, where the key is a digest.
 
     `status` is invalid, rejected (by Braze) or in_doubt; `resolution` is what a user decided about a row in doubt.
     """
     body = ", body AS record" if show_values else ""
     with state_of(project, sync) as state:
         cursor = state.connection.execute(
-            f"""SELECT key, kind, CASE rejected_by WHEN 'retl' THEN 'invalid' ELSE 'rejected' END AS status,
+            f"""SELECT key, identifier, kind, CASE rejected_by WHEN 'retl' THEN 'invalid' ELSE 'rejected' END AS status,
                 NULL AS resolution, column_name AS "column", reason, hint, run_id AS run{body}
             FROM {REJECTS}
             UNION ALL
-            SELECT key, kind, 'in_doubt', resolution, NULL, coalesce(reason, 'sent, but no response received'),
+            SELECT key, identifier, kind, 'in_doubt', resolution, NULL,
+                coalesce(reason, 'sent, but no response received'),
                 CASE WHEN resolution IS NULL THEN $hint END, run_id{body}
             FROM {IN_DOUBT}
             ORDER BY ALL""",
             {"hint": f"check in Braze, then run `retl resolve {sync.name}` with --resend or --mark-accepted"},
         )
         names = [column[0] for column in cursor.description or ()]
-        return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+        found = (dict(zip(names, row, strict=True)) for row in cursor.fetchall())
+        return [{**row, "identifier": identifier_of(row["identifier"])} for row in found]
 
 
 def describe_state(project: LoadedProject, sync: Sync) -> dict[str, Any]:

@@ -1,6 +1,9 @@
 """What is said of rows that are not in Braze: which ones, which of their columns, why, and how many."""
 
 import json
+import re
+
+import pytest
 
 from reverse_etl.sandbox import Fault
 from tests.shop import Retl, Shop
@@ -113,3 +116,66 @@ def test_row_that_braze_rejected_and_that_is_invalid_now_counts_once(shop: Shop,
     ]
     (status,) = json.loads(retl("status", "it", "--output", "json", folder=shop.folder).out)
     assert status["rejected"] == 3
+
+
+# --- whose row it is -------------------------------------------------------------------------------------------------
+
+EVENTS = {"mode": "users_track", "track_record_type": "events", "skip_on_invalid_records": True}
+OF_SEVERAL = """
+    SELECT * FROM (VALUES
+        ('u1', NULL, NULL, NULL, 'seen', '2026-11-01'),
+        ('u2', NULL, NULL, NULL, 'seen', 'today'),
+        (NULL, 'ann', 'shop', NULL, 'seen', 'today'),
+        (NULL, NULL, NULL, '4711', 'seen', 'today'),
+        (NULL, NULL, NULL, NULL, 'seen', '2026-11-01')
+    ) AS of_several(external_id, alias_name, alias_label, braze_id, name, time)
+"""
+WHOSE = ["alias_name:ann alias_label:shop", "braze_id:4711", "external_id:u2", None]
+
+
+def whose(rows: list[dict[str, str | None]]) -> list[str | None]:
+    """The identifiers of rows whose keys are digests."""
+    assert all(re.fullmatch("[0-9a-f]{32}#1", row["key"] or "") for row in rows)
+    return sorted((row["identifier"] for row in rows), key=lambda one: one or "~")
+
+
+def test_identifier_is_listed_next_to_the_digest_of_an_invalid_row(shop: Shop, retl: Retl):
+    shop.sync("it", OF_SEVERAL, **EVENTS)
+    (planned,) = json.loads(retl("plan", "it", "--output", "json", folder=shop.folder).out)
+    assert whose(planned["invalid_rows"]) == WHOSE
+    shown = retl("plan", "it", folder=shop.folder).out
+    assert re.search(r"^  \+ [0-9a-f]{32}#1 \(external_id:u1\)$", shown, flags=re.MULTILINE)
+    assert re.search(r"^  key +identifier +column +reason +hint$", shown, flags=re.MULTILINE)
+    (result,) = json.loads(retl("sync", "it", "--output", "json", folder=shop.folder).out)
+    assert whose(result["invalid_rows"]) == WHOSE
+    assert whose(json.loads(retl("rejects", "it", "--output", "json", folder=shop.folder).out)) == WHOSE
+    listed = retl("rejects", "it", folder=shop.folder).out
+    assert re.search(r"^  [0-9a-f]{32}#1  external_id:u2 +added  invalid", listed, flags=re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    ("fault", "status"),
+    [(Fault("object_error", external_ids=["u1"]), "rejected"), (Fault("drop_after"), "in_doubt")],
+)
+def test_identifier_is_listed_of_rows_that_braze_rejected_or_that_are_in_doubt(
+    shop: Shop, retl: Retl, fault: Fault, status: str
+):
+    shop.sync("it", OF_SEVERAL, **EVENTS)
+    shop.braze.add_fault(fault)
+    shop.run()
+    listed = json.loads(retl("rejects", "it", "--output", "json", folder=shop.folder).out)
+    assert whose([row for row in listed if row["status"] == status]) == ["external_id:u1"]
+
+
+def test_rows_with_a_primary_key_have_no_identifier_beside_it(shop: Shop, retl: Retl):
+    shop.sync("it", "SELECT 1 AS id, 'u1' AS external_id, 'seen' AS name, 'today' AS time", **EVENTS, primary_key="id")
+    shop.run()
+    (row,) = json.loads(retl("rejects", "it", "--output", "json", folder=shop.folder).out)
+    assert (row["key"], row["identifier"]) == ("1", None)
+    assert retl("rejects", "it", folder=shop.folder).out.split()[:2] == ["key", "kind"]
+
+
+def test_person_is_erased_from_invalid_rows_whose_key_is_a_digest(shop: Shop, retl: Retl):
+    shop.sync("it", OF_SEVERAL, **EVENTS).run()
+    erased = retl("state", "forget", "it", "ann", "--yes", folder=shop.folder)
+    assert erased.out == "it: 0 acknowledged rows, 1 rejected, 0 in doubt erased\n"
