@@ -13,6 +13,7 @@ ORDER = [
     "errors",
     "sql",
     "words",
+    "masking",
     "braze",
     "system",
     "project",
@@ -33,7 +34,7 @@ ORDER = [
 ]
 APART = ["sandbox", "pytest_plugin"]  # each imports itself, and the second the first
 PURE = {
-    *("errors", "words", "sql.types"),
+    *("errors", "words", "masking", "sql.types"),
     *("braze.modes", "braze.answers", "braze.rate_limit_headers"),
     *("project.spec", "project.fields", "project.spec_tests", "project.cron", "project.json_schema", "project.reader"),
     *("project.yaml_places", "project.jinja", "project.models", "project.dialects", "project.dbt_manifest"),

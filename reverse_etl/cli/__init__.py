@@ -69,6 +69,7 @@ def root(
 def main() -> NoReturn:
     """The command `retl`."""
     stderr.begin("", _asks_for_json(sys.argv[1:]))
+    sys.excepthook = stderr.say_traceback
     try:
         sys.exit(_run_in_json() if stderr.invocation.is_json else app(prog_name="retl"))
     except RetlError as error:

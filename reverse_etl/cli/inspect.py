@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from reverse_etl.cli.context import ProjectCommand, chosen, load, print_json, print_table, say
+from reverse_etl.cli.context import ProjectCommand, chosen, load, print_json, print_lines, print_table, say
 from reverse_etl.cli.options import (
     Output,
     OutputFormat,
@@ -34,7 +34,7 @@ def debug(
     failed = 0
     for check in checks(project):
         failed += not check.is_ok
-        print(f"{'ok   ' if check.is_ok else 'FAIL '} {check.what}", flush=True)
+        print_lines([f"{'ok   ' if check.is_ok else 'FAIL '} {check.what}"])
     raise typer.Exit(1 if failed else 0)
 
 

@@ -8,6 +8,7 @@ from duckdb import DuckDBPyConnection
 
 from reverse_etl.braze.modes import Kind
 from reverse_etl.delivery.batches import Record
+from reverse_etl.masking import Keys
 from reverse_etl.plan.tables import ACKNOWLEDGED, CHANGES, OPEN_RUN, OUTBOX, RULES, RUN
 from reverse_etl.records.expressions import new
 from reverse_etl.records.layout import ROW_NUMBER, Layout
@@ -85,15 +86,17 @@ def read_records(connection: DuckDBPyConnection) -> Iterator[Record]:
             yield Record(*row)
 
 
-def invalid_rows(connection: DuckDBPyConnection, limit: int = SHOWN_INVALID) -> list[InvalidRow]:
-    """The first `limit` rows that break a rule, with all their columns that do."""
+def invalid_rows(connection: DuckDBPyConnection, keys: Keys, limit: int = SHOWN_INVALID) -> list[InvalidRow]:
+    """The first `limit` rows that break a rule, with all their columns that do, and with keys as `keys` shows them."""
     invalid = f"SELECT key, {user_sql(connection)} AS who, problems FROM {OUTBOX} WHERE action = 'invalid'"
     rows = connection.execute(
         f"""SELECT key, column_name, reason, hint, who
         FROM (SELECT key, who, unnest(problems) AS number FROM ({invalid} ORDER BY key LIMIT {limit}))
         JOIN {RULES} USING (number) ORDER BY key, number"""
     ).fetchall()
-    return [InvalidRow(key, column, why, hint, identifier_of(who)) for key, column, why, hint, who in rows]
+    return [
+        InvalidRow(keys.shown(key), column, why, hint, identifier_of(who, keys)) for key, column, why, hint, who in rows
+    ]
 
 
 def user_sql(connection: DuckDBPyConnection) -> str:
@@ -102,12 +105,9 @@ def user_sql(connection: DuckDBPyConnection) -> str:
     return user_text(json.loads(identifiers or "[]"), new)
 
 
-def identifier_of(who: str | None) -> str | None:
-    """The user of a row, as `user_sql` returns it, for people: `external_id:u1`, `alias_name:ann alias_label:shop`."""
-    if who is None:
-        return None
-    parts = ((name, value) for name, value in json.loads(who).items())
-    return " ".join(f"{name}:{value if isinstance(value, str) else json.dumps(value)}" for name, value in parts)
+def identifier_of(who: str | None, keys: Keys) -> str | None:
+    """The user of a row, as `user_sql` returns it, for people."""
+    return None if who is None else keys.identifier(json.loads(who))
 
 
 def invalid_reasons(connection: DuckDBPyConnection) -> list[InvalidReason]:
@@ -130,10 +130,12 @@ def changes_by_column(connection: DuckDBPyConnection, layout: Layout) -> dict[st
     return dict(sorted(found.items(), key=lambda item: -item[1]))
 
 
-def sample_changes(connection: DuckDBPyConnection, layout: Layout, known: Collection[str]) -> list[SampleChange]:
+def sample_changes(
+    connection: DuckDBPyConnection, layout: Layout, known: Collection[str], keys: Keys
+) -> list[SampleChange]:
     """A few records of each kind, the first by key, with acknowledged and new values, column by column.
 
-    `known` are the columns that the state has.
+    `known` are the columns that the state has; `keys` shows the keys.
     """
     names = [name for name in (layout.tracked or layout.key) if name != ROW_NUMBER]
     old = ", ".join(f"CAST(t.{identifier(name)} AS VARCHAR)" if name in known else "NULL" for name in names)
@@ -152,7 +154,7 @@ def sample_changes(connection: DuckDBPyConnection, layout: Layout, known: Collec
     changes = []
     for key, kind, who, *columns in rows:
         goes_out = [(name, pair) for name, goes, *pair in zip(names, *columns, strict=True) if goes]
-        changes.append(SampleChange(key, kind, dict(goes_out), identifier_of(who)))
+        changes.append(SampleChange(keys.shown(key), kind, dict(goes_out), identifier_of(who, keys)))
     return changes
 
 

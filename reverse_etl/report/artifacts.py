@@ -1,7 +1,7 @@
 """The files in target/ for other programs: manifest.json, run_results.json, plan.json.
 
 Each is one of the classes below, which also give its JSON Schema (`retl schema manifest`). Names are dbt's where the
-meaning is the same. None of them contains row values, API keys or environment values.
+meaning is the same. None of them contains row values, API keys or environment values, and personal keys are digests.
 """
 
 import json
@@ -21,11 +21,13 @@ from reverse_etl.project.graph import model_id, sync_id
 from reverse_etl.project.project import LoadedProject
 from reverse_etl.report.as_json import preview_json, problem_json
 from reverse_etl.report.descriptions import DESCRIPTIONS
+from reverse_etl.report.stderr import shown
 from reverse_etl.runs.outcome import RunResult
 from reverse_etl.runs.preview import Preview
 from reverse_etl.state.commit import DeliveryCounts
 from reverse_etl.system.clock import Clock
 from reverse_etl.system.private_files import create_ignored, write_whole
+from reverse_etl.words import as_json
 
 SCHEMA_VERSION = 2  # removing a field or changing its meaning raises it; adding one does not
 FOLDER = "target"
@@ -314,11 +316,17 @@ def write(project: LoadedProject, artifact: BaseModel) -> Path:
     path = project.folder / FOLDER / name
     try:
         create_ignored(path.parent)
-        write_whole(path, artifact.model_dump_json(indent=2) + "\n")
+        write_whole(path, as_json(_shown(artifact)) + "\n")
     except OSError as error:
         hint = "make the project folder writable: retl writes its artifacts there"
         raise ProjectError(f"cannot write {path}: {error.strerror}", hint=hint) from error
     return path
+
+
+def _shown(artifact: BaseModel) -> dict[str, Any]:
+    """An artifact as JSON, without what looks personal in its results or plans: the rest is from the project."""
+    values = artifact.model_dump(mode="json")
+    return {**values, **{name: shown(values[name]) for name in ("results", "plans") if name in values}}
 
 
 M = TypeVar("M", Manifest, RunResults)

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 
+from reverse_etl.masking import MASK
 from reverse_etl.plan.data_tests import warnings
 from reverse_etl.plan.outbox import InvalidReason, InvalidRow, SampleChange
 from reverse_etl.plan.plan import Plan
@@ -12,8 +13,6 @@ from reverse_etl.runs.due import Due
 from reverse_etl.runs.outcome import RunResult
 from reverse_etl.runs.preview import Preview
 from reverse_etl.words import count, duration, moment, table_lines
-
-MASK = "***"
 
 
 def change_line(plan: Plan) -> str:

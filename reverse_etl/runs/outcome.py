@@ -21,7 +21,7 @@ RUNNING, ALREADY_RUN = "running", "already_run"
 
 @dataclass(frozen=True)
 class Options:
-    """How to run, in addition to syncs.yml."""
+    """How to run, in addition to syncs.yml. `show_values`: personal data in keys is not masked."""
 
     full_refresh: bool = False
     accept_schema_change: bool = False
@@ -30,6 +30,7 @@ class Options:
     wait_s: float = 0.0
     fail_fast: bool = False
     threads: int = 160
+    show_values: bool = False
     memory_limit: str | None = None
     policy: RetryPolicy = field(default_factory=RetryPolicy)
     clock: Clock = field(default_factory=Clock)

@@ -14,6 +14,7 @@ from reverse_etl.shared_state.shared import acquired
 from reverse_etl.sql.quoting import identifier
 from reverse_etl.state.commit import set_version
 from reverse_etl.state.file import STATE_FILES
+from reverse_etl.state.keys import IDENTIFYING, key_meant
 from reverse_etl.state.look import key_text_of
 from reverse_etl.state.opening import place_of, state_of
 from reverse_etl.state.state import State
@@ -30,6 +31,7 @@ def resolve(
     """
     with state_of(project, sync) as state:
         doubtful = {key for (key,) in state.connection.execute(f"SELECT key FROM {IN_DOUBT}").fetchall()}
+        keys = [key_meant(state.connection, sync.name, key) for key in keys]
         unknown = [key for key in keys if key not in doubtful]
         if unknown or not doubtful:
             what = f'the row with the key "{unknown[0]}" is not in doubt' if unknown else "no row is in doubt"
@@ -55,11 +57,12 @@ class Forgotten:
 def forget(project: LoadedProject, sync: Sync, key: str) -> Forgotten:
     """Erase a person, or one row, from the state of a sync, including the bytes of its file.
 
-    `key` is the key of a row as shown by `retl rejects`, or an identifier: external id, alias name, email, phone, Braze
-    id.
+    `key` is the key of a row as shown by `retl rejects`, masked or not, or an identifier: external id, alias name,
+    email, phone, Braze id.
     """
     folder = project.state_folder(sync)
     with state_of(project, sync) as state, state.changing(keep_before=False):
+        key = key_meant(state.connection, sync.name, key)
         matches = [f"CAST({identifier(name)} AS VARCHAR) = $key" for name in _naming_columns(state)]
         text = key_text_of(state)
         named = " OR ".join([f"{text} = $key", *matches]) if text else "false"
@@ -85,7 +88,7 @@ _NAMING_MEMBERS = (
 
 
 def _naming_columns(state: State) -> list[str]:
-    names = {"external_id", "email", "phone", "braze_id", "alias_name", *state.rows.key()} - {ROW_NUMBER}
+    names = {*IDENTIFYING, *state.rows.key()} - {ROW_NUMBER}
     return [name for name in state.rows.columns() if name in names]
 
 

@@ -89,6 +89,11 @@ class OpenRun:
     def run_id(self) -> str:
         return str(self._connection.execute(f"SELECT run_id FROM {OPEN_RUN}").fetchall()[0][0])
 
+    def key(self) -> list[str]:
+        """The columns of the primary key, once the outbox is written."""
+        (found,) = self._connection.execute(f"SELECT key FROM {OPEN_RUN}").fetchall()[0]
+        return list(json.loads(found))
+
     def scheduled_time(self) -> datetime:
         """The scheduled time of the run; of a manual run, its start."""
         (found,) = self._connection.execute(f"SELECT epoch_us(scheduled_time) FROM {OPEN_RUN}").fetchall()[0]

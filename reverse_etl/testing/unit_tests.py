@@ -25,6 +25,7 @@ from reverse_etl.engines.duckdb.connection import seed_sql
 from reverse_etl.engines.duckdb.engine import DuckDBEngine
 from reverse_etl.engines.warehouse import engine_of
 from reverse_etl.errors import DataError, Location, Problem, ProjectError, RetlError, nearest
+from reverse_etl.masking import Keys
 from reverse_etl.plan.actions import Intent
 from reverse_etl.plan.data_tests import DataTestResult
 from reverse_etl.plan.outbox import invalid_rows, read_records
@@ -46,6 +47,7 @@ from reverse_etl.state.state import State
 from reverse_etl.testing.comparison import Difference, differences, invalid_differences
 from reverse_etl.testing.fixtures import csv_rows, rows_sql, unknown_columns, value_sql
 
+_IN_FULL = Keys(in_full=True)  # the rows are in syncs.yml or a fixture
 _ALL = 10**9  # invalid rows are listed up to a limit elsewhere
 _NO_ROWS = Given("SELECT NULL", Location(""))  # instead of rows with an error in them, to find further errors
 Types = Mapping[str, SqlType]
@@ -254,10 +256,10 @@ def run_test(project: LoadedProject, prepared: Prepared) -> UnitTestResult:
         ):
             if prepared.acknowledged:
                 _acknowledge(state, prepared, prepared.acknowledged)
-            _plan(state, prepared.layout, prepared.model, Options())
+            _plan(state, prepared.layout, prepared.model, Options(show_values=True))
             records = [_as_sent(prepared.sync, record) for record in read_records(state.connection)]
             found += differences(test.expect.records or (), records)
-            found += invalid_differences(test.expect.invalid or (), invalid_rows(state.connection, _ALL))
+            found += invalid_differences(test.expect.invalid or (), invalid_rows(state.connection, _IN_FULL, _ALL))
             state.run.drop()
     except RetlError as error:
         problems = error.problems
@@ -278,12 +280,12 @@ def _acknowledge(state: State, prepared: Prepared, rows: Compiled) -> None:
         state,
         lay_out(prepared.sync, rows.file, DuckDBEngine(state.connection).describe(rows)),
         rows,
-        Options(intent=Intent.BASELINE),
+        Options(intent=Intent.BASELINE, show_values=True),
     )
     where = next(prepared.test.where("given", n) for n, one in enumerate(prepared.test.given) if one.is_this)
     invalid = [
         Problem(f"row {row.key} cannot have been acknowledged: {row.column} {row.reason}", where, row.hint)
-        for row in invalid_rows(state.connection)
+        for row in invalid_rows(state.connection, _IN_FULL)
     ]
     if invalid:
         raise DataError(invalid)
@@ -309,4 +311,6 @@ def check_data(job: Job) -> tuple[DataTestResult, ...]:
         engine = engine_of(job.project, connection)
         job.when_free(engine.open)
         with engine.interruptible():
-            return engine.run_data_tests(lay_out(job.sync, model.file, engine.describe(model)), model)
+            layout = lay_out(job.sync, model.file, engine.describe(model))
+            # Without a state there are no digests.
+            return tuple(result.shown(Keys(layout.key)) for result in engine.run_data_tests(layout, model))
