@@ -128,7 +128,7 @@ def of_warehouse(text: str) -> str:
 
 def of_response(reason: str, records: Iterable[str]) -> str:
     """Braze's reason, without what it quotes, and without values of the `records` (JSON) that it is about."""
-    repeated = {value for record in records for value in _values_in(json.loads(record)) if value in reason}
+    repeated = {value for record in records for value in _values_of(record) if value in reason}
     for value in sorted(repeated, key=len, reverse=True):
         reason = re.sub(rf"(?<!\w){re.escape(value)}(?!\w)", MASK, reason)
     return of_warehouse(_QUOTED.sub(MASK, reason))
@@ -138,6 +138,14 @@ def of_request(text: str, records: Iterable[str]) -> str:
     """What retl says of a request, with Braze's reason in it masked as in `of_response`."""
     before, is_said, reason = text.partition(_FROM_BRAZE)
     return before + is_said + of_response(reason, records) if is_said else text
+
+
+def _values_of(record: str) -> list[str]:
+    """The values in a record; none in one that is nested too deeply to be read."""
+    try:
+        return list(_values_in(json.loads(record)))
+    except (ValueError, RecursionError):
+        return []
 
 
 def _values_in(value: Any) -> Iterator[str]:

@@ -116,3 +116,8 @@ def test_words_of_retl_about_a_request_stay():
         of_request("sent once; Braze returned 500: was sent 'x'", [record])
         == "sent once; Braze returned 500: was *** ***"
     )
+
+
+def test_record_that_cannot_be_read_masks_nothing_and_stops_nothing():
+    deep = "[" * 100_000 + "]" * 100_000
+    assert of_response("bad u123", [deep, "{", '"u123"']) == "bad ***"
