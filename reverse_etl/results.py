@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Any, Self
 
 from reverse_etl.errors import Problem, RetlError
+from reverse_etl.masking import all_masked
 from reverse_etl.plan.outbox import InvalidRow
 from reverse_etl.plan.plan import Plan
 from reverse_etl.report import as_json, text
@@ -161,7 +162,7 @@ def sync_result(result: RunResult) -> SyncResult:
         invalid_rows=tuple(result.invalid),
         plan=result.plan,
         summary=text.result_line(result),
-        _json=as_json.result_json(result),
+        _json=all_masked(as_json.result_json(result)),
     )
 
 
@@ -177,5 +178,5 @@ def plan_result(preview: Preview) -> PlanResult:
         seconds=preview.seconds,
         text="\n".join(text.preview_lines(preview, show_values=False)),
         markdown="\n".join(text.preview_markdown([preview])),
-        _json=as_json.preview_json(preview),
+        _json=all_masked(as_json.preview_json(preview)),
     )

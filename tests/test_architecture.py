@@ -14,6 +14,7 @@ ORDER = [
     "errors",
     "sql",
     "words",
+    "masking",
     "braze",
     "system",
     "project",
@@ -34,7 +35,7 @@ ORDER = [
 ]
 APART = ["sandbox", "pytest_plugin"]  # each imports itself, and the second the first
 PURE = {
-    *("redaction", "errors", "words", "sql.types"),
+    *("redaction", "errors", "words", "masking", "sql.types"),
     *("braze.modes", "braze.answers", "braze.rate_limit_headers"),
     *("project.spec", "project.fields", "project.spec_tests", "project.cron", "project.json_schema", "project.reader"),
     *("project.yaml_places", "project.jinja", "project.models", "project.dialects", "project.dbt_manifest"),

@@ -81,6 +81,7 @@ def main() -> NoReturn:
 
 def _main() -> NoReturn:
     stderr.begin("", _asks_for_json(sys.argv[1:]))
+    sys.excepthook = stderr.say_traceback
     try:
         sys.exit(_run_in_json() if stderr.invocation.is_json else app(prog_name="retl"))
     except RetlError as error:

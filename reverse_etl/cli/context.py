@@ -52,21 +52,23 @@ def note_arguments(arguments: dict[str, Any]) -> None:
     stderr.invocation.arguments = {name: str(v) if isinstance(v, Path) else v for name, v in arguments.items()}
 
 
-def print_lines(lines: Iterable[str]) -> None:
+def print_lines(lines: Iterable[str], raw: bool = False) -> None:
+    """Print lines; what looks like personal data is masked unless it was asked for, or `raw`."""
     for line in lines:
-        print(line)
+        print(line if raw else stderr.shown(line), flush=True)
 
 
-def print_json(value: object) -> None:
+def print_json(value: object, raw: bool = False) -> None:
     from reverse_etl.words import as_json
 
-    print(as_json(value))
+    print(as_json(value if raw else stderr.shown(value)))
 
 
-def print_table(table: Iterable[Iterable[object]]) -> None:
+def print_table(table: Iterable[Iterable[object]], raw: bool = False) -> None:
     from reverse_etl.words import table_lines
 
-    print_lines(table_lines([list(row) for row in table]))
+    cells = [list(row) for row in table]
+    print_lines(table_lines(cells if raw else stderr.shown(cells)), raw=True)
 
 
 def chosen(

@@ -92,7 +92,7 @@ def _print_result(result: "RunResult", output: Output) -> None:
         for row in result.invalid:
             say(f"{result.sync}: {row.key}: {row.column} {row.reason}", "invalid_row", "error", **about, **asdict(row))
         return
-    for line in text.invalid_lines(result.invalid, result.plan.invalid if result.plan else 0):
+    for line in text.invalid_lines(result.invalid, result.reasons, result.plan.invalid if result.plan else 0):
         say(line)
 
 

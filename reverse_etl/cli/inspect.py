@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from reverse_etl.cli.context import ProjectCommand, chosen, load, print_json, print_table, say
+from reverse_etl.cli.context import ProjectCommand, chosen, load, print_json, print_lines, print_table, say
 from reverse_etl.cli.options import (
     Output,
     OutputFormat,
@@ -35,7 +35,7 @@ def debug(
     for check in checks(project):
         failed += not check.is_ok
         label = "warn" if check.is_warning else "ok" if check.is_ok else "FAIL"
-        print(f"{label:5} {check.what}", flush=True)
+        print_lines([f"{label:5} {check.what}"])
     raise typer.Exit(1 if failed else 0)
 
 
@@ -119,7 +119,7 @@ def rejects(
         print_json(rows)
     elif rows:
         left_out = {"sync"} if len(syncs) == 1 else set()
-        left_out |= set() if any(row["resolution"] for row in rows) else {"resolution"}
+        left_out |= {column for column in ("identifier", "resolution") if not any(row[column] for row in rows)}
         shown = [column for column in rows[0] if column not in left_out]
         in_words = [{**row, "status": row["status"].replace("_", " ")} for row in rows]
         print_table([shown, *([row[column] for column in shown] for row in in_words)])

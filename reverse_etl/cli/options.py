@@ -40,7 +40,9 @@ StateFolder = Annotated[
     ),
 ]
 OutputFormat = Annotated[Output, typer.Option("--output", help="Output format.")]
-ShowValues = Annotated[bool, typer.Option("--show-values", help="Show values, which may contain personal data.")]
+ShowValues = Annotated[
+    bool, typer.Option("--show-values", help="Show values and whole keys, which may be personal data.")
+]
 FullRefresh = Annotated[
     bool, typer.Option("--full-refresh", help="Treat every row as new, whether sent before or not.")
 ]

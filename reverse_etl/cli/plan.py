@@ -140,6 +140,7 @@ def plan(
     options = Options(
         full_refresh=full_refresh,
         accept_schema_change=accept_schema_change,
+        show_values=show_values,
         memory_limit=memory_limit,
         wait_s=wait,
     )

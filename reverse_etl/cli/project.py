@@ -118,7 +118,8 @@ def list_syncs(
             [
                 {**{key: values[key] for key in keys}, "next_due": at.isoformat() if at else None}
                 for values, at in zip(written, coming, strict=True)
-            ]
+            ],
+            raw=True,
         )
         return
     columns: dict[str, list[str]] = {
@@ -131,7 +132,7 @@ def list_syncs(
         "description": [sync.description for sync in syncs],
     }
     shown = [name for name in columns if any(coming) or name not in ("schedule", "next due")]
-    print_table([shown, *zip(*(columns[name] for name in shown), strict=True)])
+    print_table([shown, *zip(*(columns[name] for name in shown), strict=True)], raw=True)
 
 
 @app.command(name="compile", cls=ProjectCommand)
@@ -177,9 +178,9 @@ def show(
     model = project.compile(_model_name(project, name))
     columns, rows = first_rows(project, model, limit)
     if output is Output.JSON:
-        print_json([dict(zip(columns, row, strict=True)) for row in rows])
+        print_json([dict(zip(columns, row, strict=True)) for row in rows], raw=True)
     else:
-        print_table([columns, *rows])
+        print_table([columns, *rows], raw=True)
 
 
 @app.command(name="exposures", cls=ProjectCommand)

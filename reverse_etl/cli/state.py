@@ -51,11 +51,11 @@ def state_show(
     chosen = project.sync(name)
     found = describe_state(project, chosen) if key is None else acknowledged_row(project, chosen, key)
     if output is Output.JSON:
-        print_json(found)
+        print_json(found, raw=key is not None)
     elif key is None:
         print_table((_label(one), f"{value:,}" if isinstance(value, int) else value) for one, value in found.items())
     else:
-        print_table(found.items())
+        print_table(found.items(), raw=True)
 
 
 def _label(key: str) -> str:

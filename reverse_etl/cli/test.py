@@ -57,7 +57,7 @@ def run_tests(
     for prepared in prepare(project, tests):
         results.append(run_test(project, prepared))
         if output is Output.TEXT:
-            print_lines(testing.unit_test_lines(results[-1]))
+            print_lines(testing.unit_test_lines(results[-1]), raw=True)  # rows that are in the project
     options = Options(memory_limit=memory_limit, wait_s=wait)
     for job in jobs_of(project, data_syncs if data else [], options, screen()):
         found, sync = check_data(job), job.sync
@@ -66,7 +66,7 @@ def run_tests(
             print_lines(testing.data_test_lines(sync, found))
     if output is Output.JSON:
         of_data = [testing.data_test_json(sync, result) for sync, result in data_results]
-        print_json([*(testing.unit_test_json(result) for result in results), *of_data])
+        print_json([*(testing.unit_test_json(result) for result in results), *of_data], raw=True)
     if results or data_results:
         say(testing.tests_summary(results, [r for _, r in data_results], time.monotonic() - began_s))
     else:

@@ -13,7 +13,7 @@ import queue
 import random
 import threading
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 
 from reverse_etl.braze.answers import Outcome, Verdict, hint_for, judge
@@ -22,6 +22,7 @@ from reverse_etl.delivery.batches import Batch, Record
 from reverse_etl.delivery.journal import Journal
 from reverse_etl.delivery.pacing import Pacer
 from reverse_etl.delivery.retry import RetryPolicy, next_wait_s
+from reverse_etl.masking import of_request
 from reverse_etl.system.clock import Clock
 from reverse_etl.words import count
 
@@ -303,6 +304,8 @@ class Sender:
         rejected = {records[place].seq: reason for place, reason in verdict.rejected.items()}
         outcome = _IN_JOURNAL.get(verdict.outcome, "not_taken")
         self._journal.answered(request, outcome, rejected, verdict.why if outcome == "in_doubt" else None)
+        if verdict.outcome is not Outcome.ACCEPTED:  # the journal alone has what Braze said of values
+            verdict = replace(verdict, why=of_request(verdict.why, (record.body for record in records)))
         with self._lock:
             self._count(verdict, len(records))
             if verdict.pause_s:

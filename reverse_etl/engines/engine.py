@@ -9,9 +9,10 @@ of the tables are in `plan/tables.py`, for both.
 
 from collections.abc import Collection
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
+from reverse_etl.masking import Keys
 from reverse_etl.plan.data_tests import DataTestResult
 from reverse_etl.project.models import Compiled
 from reverse_etl.records.layout import Layout
@@ -26,12 +27,14 @@ class Comparison:
     retyped       columns that count as changed wherever they have, or had, a value
     all_rows      every row of the model counts as added
     some_unsure   a column that the state is unsure of counts as changed: Braze may have received another value
+    keys          how keys are shown in errors
     """
 
     known: Collection[str] = ()
     retyped: Collection[str] = ()
     all_rows: bool = False
     some_unsure: bool = False
+    keys: Keys = field(default_factory=Keys)
 
 
 class Engine(Protocol):

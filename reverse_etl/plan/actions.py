@@ -1,7 +1,7 @@
 """What to do with every record of a run: decided once, in SQL, when the outbox is written. Pure.
 
 send                  to Braze
-invalid               breaks a rule: see the number in `problem`
+invalid               breaks rules: see the numbers in `problems`
 previously_rejected   Braze has rejected exactly this record before
 in_doubt              sent before, it is unknown whether it arrived, and it is not safe to send twice
 baseline              the user declared that all rows of the model are already in Braze
@@ -25,13 +25,13 @@ class Intent(Enum):
 
 
 def action_sql(layout: Layout, intent: Intent, has_doubts: bool, has_rejects: bool) -> str:
-    """SQL for the action of a record, over its columns `key`, `kind`, `body`, `problem` and `attributes`.
+    """SQL for the action of a record, over its columns `key`, `kind`, `body`, `problems` and `attributes`.
 
     `has_doubts` and `has_rejects`: whether the state has rows in doubt, and rows that Braze has rejected.
     """
     if intent is Intent.BASELINE:
-        return "CASE WHEN problem > 0 THEN 'invalid' WHEN kind = 'removed' THEN 'forget' ELSE 'baseline' END"
-    cases = ["WHEN problem > 0 THEN 'invalid'"]
+        return "CASE WHEN problems IS NOT NULL THEN 'invalid' WHEN kind = 'removed' THEN 'forget' ELSE 'baseline' END"
+    cases = ["WHEN problems IS NOT NULL THEN 'invalid'"]
     if layout.mode.forgets_removed:
         cases.append("WHEN kind = 'removed' THEN 'forget'")
     elif layout.sync.on_removed == "clear":

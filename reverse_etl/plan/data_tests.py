@@ -6,11 +6,12 @@ judge()        compares these with severity and thresholds: pass, warn or fail
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from operator import eq, ge, gt, le, lt, ne
 from typing import Literal
 
 from reverse_etl.errors import Problem
+from reverse_etl.masking import Keys
 from reverse_etl.plan.guards import DATA_TESTS
 from reverse_etl.project.spec import Sync
 from reverse_etl.project.spec_tests import AcceptedValues, DataTest
@@ -37,6 +38,10 @@ class DataTestResult:
     status: _Status
     failures: int
     keys: Sequence[str]
+
+    def shown(self, keys: Keys) -> "DataTestResult":
+        """The same, with keys as `keys` shows them."""
+        return replace(self, keys=tuple(map(keys.shown, self.keys)))
 
     def __str__(self) -> str:
         return f"data test {self.name}: {count(self.failures, 'row fails', 'rows fail')}"

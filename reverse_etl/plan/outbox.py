@@ -1,5 +1,6 @@
 """Reading the outbox: its records, its invalid rows, a sample of its changes."""
 
+import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -7,8 +8,11 @@ from duckdb import DuckDBPyConnection
 
 from reverse_etl.braze.modes import Kind
 from reverse_etl.delivery.batches import Record
-from reverse_etl.plan.tables import ACKNOWLEDGED, CHANGES, OPEN_RUN, OUTBOX, RUN
+from reverse_etl.masking import Keys
+from reverse_etl.plan.tables import ACKNOWLEDGED, CHANGES, OPEN_RUN, OUTBOX, RULES, RUN
+from reverse_etl.records.expressions import new
 from reverse_etl.records.layout import ROW_NUMBER, Layout
+from reverse_etl.records.mapping import user_text
 from reverse_etl.sql.quoting import identifier, literal
 
 SHOWN_INVALID = 20
@@ -17,12 +21,16 @@ SHOWN_CHANGES = 5
 
 @dataclass(frozen=True)
 class InvalidRow:
-    """A row that breaks a rule, with its key and column, never the value."""
+    """A column of an invalid row, and the rule that it breaks: never the value. A row has one for each such column.
+
+    `identifier` is that of the row's user, where `key` is a digest of the whole row.
+    """
 
     key: str
     column: str
     reason: str
     hint: str
+    identifier: str | None = None
 
 
 @dataclass(frozen=True)
@@ -36,11 +44,12 @@ class InvalidReason:
 
 @dataclass(frozen=True)
 class SampleChange:
-    """A row that is to be sent, with (acknowledged, new) values of every column that is sent."""
+    """A row that is to be sent, with (acknowledged, new) values of every column that is sent. See `InvalidRow`."""
 
     key: str
     kind: str
     columns: Mapping[str, Sequence[str | None]]
+    identifier: str | None = None
 
 
 def upgrade_outbox(connection: DuckDBPyConnection) -> None:
@@ -48,10 +57,17 @@ def upgrade_outbox(connection: DuckDBPyConnection) -> None:
 
     The rows of its outbox keep their positions: the journal refers to them. Safe to repeat if it is interrupted.
     """
-    for column in ("mode VARCHAR", "workspace VARCHAR", "released BOOLEAN"):
+    for column in ("mode VARCHAR", "workspace VARCHAR", "released BOOLEAN", "identifiers VARCHAR"):
         connection.execute(f"ALTER TABLE {OPEN_RUN} ADD COLUMN IF NOT EXISTS {column}")
-    columns = f"SELECT column_name FROM duckdb_columns() WHERE database_name = '{RUN}' AND table_name = 'outbox'"
-    if ("harmless",) not in connection.execute(columns).fetchall():
+    found = f"SELECT column_name FROM duckdb_columns() WHERE database_name = '{RUN}' AND table_name = 'outbox'"
+    columns = {name for (name,) in connection.execute(found).fetchall()}
+    if "problem" in columns:
+        connection.execute("BEGIN")
+        connection.execute(f"ALTER TABLE {OUTBOX} RENAME COLUMN problem TO problems")
+        as_list = "CASE WHEN problems > 0 THEN [problems] END"
+        connection.execute(f"ALTER TABLE {OUTBOX} ALTER COLUMN problems TYPE INTEGER[] USING {as_list}")
+        connection.execute("COMMIT")
+    if "harmless" not in columns:
         return
     for before, now in {"remembered": "previously_rejected", "adopt": "mark_accepted"}.items():
         connection.execute(f"UPDATE {OUTBOX} SET action = ? WHERE action = ?", [now, before])
@@ -70,20 +86,36 @@ def read_records(connection: DuckDBPyConnection) -> Iterator[Record]:
             yield Record(*row)
 
 
-def invalid_rows(connection: DuckDBPyConnection, limit: int = SHOWN_INVALID) -> list[InvalidRow]:
-    """The first rows that break a rule."""
+def invalid_rows(connection: DuckDBPyConnection, keys: Keys, limit: int = SHOWN_INVALID) -> list[InvalidRow]:
+    """The first `limit` rows that break a rule, with all their columns that do, and with keys as `keys` shows them."""
+    invalid = f"SELECT key, {user_sql(connection)} AS who, problems FROM {OUTBOX} WHERE action = 'invalid'"
     rows = connection.execute(
-        f"""SELECT key, column_name, reason, hint FROM {OUTBOX} JOIN {RUN}.main.rules ON number = problem
-        WHERE action = 'invalid' ORDER BY key, column_name LIMIT {limit}"""
+        f"""SELECT key, column_name, reason, hint, who
+        FROM (SELECT key, who, unnest(problems) AS number FROM ({invalid} ORDER BY key LIMIT {limit}))
+        JOIN {RULES} USING (number) ORDER BY key, number"""
     ).fetchall()
-    return [InvalidRow(*row) for row in rows]
+    return [
+        InvalidRow(keys.shown(key), column, why, hint, identifier_of(who, keys)) for key, column, why, hint, who in rows
+    ]
+
+
+def user_sql(connection: DuckDBPyConnection) -> str:
+    """SQL over the outbox for the user of a row, as JSON, where the key is a digest of the whole row; or else NULL."""
+    (identifiers,) = connection.execute(f"SELECT identifiers FROM {OPEN_RUN}").fetchall()[0]
+    return user_text(json.loads(identifiers or "[]"), new)
+
+
+def identifier_of(who: str | None, keys: Keys) -> str | None:
+    """The user of a row, as `user_sql` returns it, for people."""
+    return None if who is None else keys.identifier(json.loads(who))
 
 
 def invalid_reasons(connection: DuckDBPyConnection) -> list[InvalidReason]:
-    """The rules that rows of the outbox break, the most frequent first."""
+    """The rules that rows of the outbox break, the most frequent first; a row counts for each rule that it breaks."""
     rows = connection.execute(
-        f"""SELECT column_name, reason, count(*) AS times FROM {OUTBOX} JOIN {RUN}.main.rules ON number = problem
-        WHERE action = 'invalid' GROUP BY ALL ORDER BY times DESC, column_name, reason"""
+        f"""SELECT column_name, reason, count(*) AS times
+        FROM (SELECT unnest(problems) AS number FROM {OUTBOX} WHERE action = 'invalid') JOIN {RULES} USING (number)
+        GROUP BY ALL ORDER BY times DESC, column_name, reason"""
     ).fetchall()
     return [InvalidReason(*row) for row in rows]
 
@@ -98,27 +130,31 @@ def changes_by_column(connection: DuckDBPyConnection, layout: Layout) -> dict[st
     return dict(sorted(found.items(), key=lambda item: -item[1]))
 
 
-def sample_changes(connection: DuckDBPyConnection, layout: Layout, known: Collection[str]) -> list[SampleChange]:
+def sample_changes(
+    connection: DuckDBPyConnection, layout: Layout, known: Collection[str], keys: Keys
+) -> list[SampleChange]:
     """A few records of each kind, the first by key, with acknowledged and new values, column by column.
 
-    `known` are the columns that the state has.
+    `known` are the columns that the state has; `keys` shows the keys.
     """
     names = [name for name in (layout.tracked or layout.key) if name != ROW_NUMBER]
     old = ", ".join(f"CAST(t.{identifier(name)} AS VARCHAR)" if name in known else "NULL" for name in names)
-    new = ", ".join(f"CAST(o.{identifier(f'new.{name}')} AS VARCHAR)" for name in names)
+    now = ", ".join(f"CAST(o.{identifier(f'new.{name}')} AS VARCHAR)" for name in names)
     goes = ", ".join(f"o.{identifier(f'changed.{name}')}" if name in layout.tracked else "true" for name in names)
     same = [f"t.{identifier(name)} IS NOT DISTINCT FROM o.{identifier(f'new.{name}')}" for name in layout.key]
     joined = f"LEFT JOIN {ACKNOWLEDGED} AS t ON {' AND '.join(same)}" if known else ""
+    rows_to_send = f"SELECT *, {user_sql(connection)} AS who FROM {OUTBOX} WHERE action = 'send'"
     first = " UNION ALL ".join(
-        f"(FROM {OUTBOX} WHERE action = 'send' AND kind = '{kind}' ORDER BY key LIMIT {SHOWN_CHANGES})" for kind in Kind
+        f"({rows_to_send} AND kind = '{kind}' ORDER BY key LIMIT {SHOWN_CHANGES})" for kind in Kind
     )
     rows = connection.execute(
-        f"""SELECT o.key, o.kind, [{goes}], [{old}], [{new}] FROM ({first}) AS o {joined} ORDER BY o.kind, o.key"""
+        f"""SELECT o.key, o.kind, who, [{goes}], [{old}], [{now}]
+        FROM ({first}) AS o {joined} ORDER BY o.kind, o.key"""
     ).fetchall()
     changes = []
-    for key, kind, *columns in rows:
+    for key, kind, who, *columns in rows:
         goes_out = [(name, pair) for name, goes, *pair in zip(names, *columns, strict=True) if goes]
-        changes.append(SampleChange(key, kind, dict(goes_out)))
+        changes.append(SampleChange(keys.shown(key), kind, dict(goes_out), identifier_of(who, keys)))
     return changes
 
 

@@ -225,7 +225,7 @@ class Overrides(Strict):
 class ExpectedInvalid(Strict):
     """A row that must be invalid. Omitted keys are not compared."""
 
-    key: Scalar = Field(description="the row's primary key, as `retl rejects` shows it")
+    key: Scalar = Field(description="the row's primary key, as `retl rejects --show-values` shows it")
     column: str | None = Field(None, description="the column with the invalid value")
     reason: str | None = Field(None, description="why the row is invalid, as `retl rejects` shows it")
 

@@ -1,9 +1,9 @@
-"""From a row to Braze's JSON, or to the number of the rule that it breaks. The SQL is generated; pure.
+"""From a row to Braze's JSON, or to the numbers of the rules that it breaks. The SQL is generated; pure.
 
 layout.py        a sync and its model's columns -> what each column is for
 expressions.py   SQL over one row of the changes
 mapping.py       SQL that renders the records: key, kind, body, cost
   json_text.py     one value, by its type, as JSON text
   macros.sql       functions over JSON text
-rules.py         SQL that finds the rule that a row breaks
+rules.py         SQL that finds the rules that a row breaks
 """

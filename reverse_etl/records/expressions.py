@@ -61,15 +61,17 @@ def chosen(layout: Layout, name: str) -> str:
     return present(layout, name) if name in layout.mode.exclusive else is_fallback(layout, name)
 
 
-def identity(layout: Layout, table: str) -> list[str]:
-    """What identifies the user of a row of `table`: strong identifiers, and email or phone where these are NULL."""
-    parts, before = list[str](), list[str]()
+def identity(layout: Layout, table: str) -> dict[str, str]:
+    """What identifies the user of a row of `table`: strong identifiers, and email or phone where these are NULL; SQL by
+    the name of the column."""
+    parts, before = dict[str, str](), list[str]()
     for name in layout.identifiers:
-        value = column = f"{table}.{identifier(layout.columns_of(name)[0])}"
+        first = layout.columns_of(name)[0]
+        value = column = f"{table}.{identifier(first)}"
         if name == "user_alias" and layout.flat_alias:
-            parts.append(f"{table}.{identifier('alias_label')}")
+            parts["alias_label"] = f"{table}.{identifier('alias_label')}"
         elif name not in layout.mode.exclusive and before:
             value = f"CASE WHEN {' AND '.join(f'{other} IS NULL' for other in before)} THEN {column} END"
-        parts.append(value)
+        parts[first] = value
         before.append(column)
-    return [*parts, *(f"{table}.{identifier(name)}" for name in layout.mode.key_fields)]
+    return parts | {name: f"{table}.{identifier(name)}" for name in layout.mode.key_fields}

@@ -1,13 +1,13 @@
-"""Changes -> records: the SQL that renders each change to its JSON, or to the number of the rule it breaks. Pure.
+"""Changes -> records: the SQL that renders each change to its JSON, or to the numbers of the rules it breaks. Pure.
 
 outbox_sql(layout, changes)
 
     changes    kind, known, "new.<column>", "changed.<column>", "lost.<column>"       what a diff yields
       │        + "json.<column>", "time.<column>"                                     costly values, computed once
       │        + "fault.<column>", property_keys, properties
-      │        + problem                                                              0, or the number of a rule
+      │        + problem                                                              0, or the first rule it breaks
       ▼
-    outbox     key, kind, known, call, envelope, body, idempotent, attributes, data_points, problem,
+    outbox     key, kind, known, call, envelope, body, idempotent, attributes, data_points, problems,
                "new.<stored column>", "changed.<tracked column>"; cursor, of incremental models
 
 A request body is an envelope, the bodies of its records separated by commas, and `closing()`.
@@ -19,7 +19,7 @@ from reverse_etl.braze.modes import DELETE, MODES, OPERATORS, Cost, Extra, Mode,
 from reverse_etl.records.expressions import changed, is_fallback, json_of, new, present, time_of
 from reverse_etl.records.json_text import ISO_TIME, json_text, keys_within, timestamp
 from reverse_etl.records.layout import CURSOR, ROW_NUMBER, Column, Layout, Role, shape_of
-from reverse_etl.records.rules import rules
+from reverse_etl.records.rules import Rule, rules
 from reverse_etl.sql.quoting import identifier, literal
 from reverse_etl.sql.types import INTEGERS, MOMENTS
 
@@ -41,10 +41,11 @@ def value_text(layout: Layout, name: str, value: str) -> str:
 
 
 def outbox_sql(layout: Layout, changes: str) -> str:
-    """A SELECT of one record per row of `changes`; `problem` is 0, or the number of the rule, from 1."""
+    """A SELECT of one record per row of `changes`; `problems` are the numbers of the rules that an invalid row breaks,
+    from 1, and NULL for a valid one."""
     prepared = _select(changes, {**_times(layout), **_json_texts(layout)})
     examined = _select(prepared, {**_faults(layout), **_properties(layout)})
-    conditions = " ".join(f"WHEN {rule.condition} THEN {number}" for number, rule in enumerate(rules(layout), 1))
+    conditions = " ".join(_when(number, rule) for number, rule in enumerate(rules(layout), 1))
     judged = _select(examined, {"problem": f"CASE WHEN kind = 'removed' THEN 0 {conditions} ELSE 0 END"})
     columns = {
         "key": key_text(layout.key, new),
@@ -56,13 +57,26 @@ def outbox_sql(layout: Layout, changes: str) -> str:
         "idempotent": _idempotent(layout),
         "attributes": _attributes(layout),
         "data_points": _data_points(layout),
-        "problem": "problem",
+        "problems": f"CASE WHEN problem > 0 THEN {_problems(layout)} END",
         **({CURSOR: new(layout.cursor)} if layout.cursor else {}),
         **{f"new.{name}": new(name) for name in layout.stored},
         **{f"changed.{name}": changed(name) for name in layout.tracked},
     }
     select = ",\n    ".join(f"{sql} AS {identifier(name)}" for name, sql in columns.items())
     return f"SELECT\n    {select}\nFROM (\n{judged}\n)"
+
+
+def _when(number: int, rule: Rule) -> str:
+    return f"WHEN {rule.condition} THEN {number}"
+
+
+def _problems(layout: Layout) -> str:
+    """The first rule that each column of an invalid row breaks. DuckDB evaluates it for invalid rows only."""
+    by_column: dict[str, list[str]] = {}
+    for number, rule in enumerate(rules(layout), 1):
+        by_column.setdefault(rule.column, []).append(_when(number, rule))
+    first = ", ".join(f"CASE {' '.join(cases)} END" for cases in by_column.values())
+    return f"list_filter([{first}], lambda number: number IS NOT NULL)" if first else "CAST([] AS INTEGER[])"
 
 
 def order_sql(layout: Layout) -> str:
@@ -315,3 +329,13 @@ def key_text(key: Sequence[str], value: Callable[[str], str], has_number: bool =
     if len(key) == 1:
         return f"CAST({value(key[0])} AS VARCHAR)"
     return f"CAST(to_json([{', '.join(f'CAST({value(name)} AS VARCHAR)' for name in key)}]) AS VARCHAR)"
+
+
+def user_text(identifiers: Sequence[Sequence[str]], value: Callable[[str], str]) -> str:
+    """SQL for what identifies the user of a row, as a JSON object: the columns of the first of these identifiers that
+    it has; NULL if it has none."""
+    cases = []
+    for columns in identifiers:
+        parts = ", ".join(f"{literal(name)}, {value(name)}" for name in columns)
+        cases.append(f"WHEN {value(columns[0])} IS NOT NULL THEN CAST(json_object({parts}) AS VARCHAR)")
+    return f"CASE {' '.join(cases)} END" if cases else "CAST(NULL AS VARCHAR)"

@@ -37,7 +37,7 @@ class Rule:
 
 
 def rules(layout: Layout) -> list[Rule]:
-    """All rules of a layout, in the order in which they are tried."""
+    """All rules of a layout, in the order in which they are tried; of each column, the first that it breaks counts."""
     of_columns = [rule for column in layout.sent for rule in _column_rules(column)]
     return [*_identifier_rules(layout), *of_columns, *_property_rules(layout), *_merge_rules(layout)]
 

@@ -1,7 +1,7 @@
 """The files in target/ for other programs: manifest.json, run_results.json, plan.json.
 
 Each is one of the classes below, which also give its JSON Schema (`retl schema manifest`). Names are dbt's where the
-meaning is the same. None of them contains row values, API keys or environment values.
+meaning is the same. None of them contains row values, API keys or environment values, and personal keys are digests.
 """
 
 import json
@@ -21,11 +21,13 @@ from reverse_etl.project.graph import model_id, sync_id
 from reverse_etl.project.project import LoadedProject
 from reverse_etl.report.as_json import preview_json, problem_json
 from reverse_etl.report.descriptions import DESCRIPTIONS
+from reverse_etl.report.stderr import shown
 from reverse_etl.runs.outcome import RunResult
 from reverse_etl.runs.preview import Preview
 from reverse_etl.state.commit import DeliveryCounts
 from reverse_etl.system.clock import Clock
 from reverse_etl.system.private_files import create_ignored, write_whole
+from reverse_etl.words import as_json
 
 SCHEMA_VERSION = 2  # removing a field or changing its meaning raises it; adding one does not
 FOLDER = "target"
@@ -146,7 +148,12 @@ class Result(BaseModel):
     delivery: DeliveryCounts | None = Field(
         description="result of the delivery of the run's records; null if the run ended before it had a plan"
     )
-    invalid_rows: list[InvalidRow] = Field(description="the first invalid rows, ordered by key")
+    invalid_rows: list[InvalidRow] = Field(
+        description="the first invalid rows, ordered by key; one entry for each column that breaks a rule"
+    )
+    invalid_reasons: list[InvalidReason] = Field(
+        default=[], description="why rows are invalid, the most frequent reason first; a row may count for several"
+    )
     errors: list[Error] = Field(description="what went wrong")
 
 
@@ -188,8 +195,12 @@ class PlannedSync(BaseModel):
     data_tests: list[DataTestResult]
     columns: dict[str, int] = Field(description="number of records that contain each column")
     seconds_at_rate_limit: float = Field(description="time that the requests take at the rate limit, in seconds")
-    invalid_rows: list[InvalidRow] = Field(description="the first invalid rows, ordered by key")
-    invalid_reasons: list[InvalidReason] = Field(description="why rows are invalid, the most frequent reason first")
+    invalid_rows: list[InvalidRow] = Field(
+        description="the first invalid rows, ordered by key; one entry for each column that breaks a rule"
+    )
+    invalid_reasons: list[InvalidReason] = Field(
+        description="why rows are invalid, the most frequent reason first; a row may count for several"
+    )
     blocked_by: list[Error] = Field(description="what would block this plan from being sent")
 
 
@@ -285,6 +296,7 @@ def _result(result: RunResult) -> Result:
         plan=plan,
         delivery=delivery,
         invalid_rows=list(result.invalid),
+        invalid_reasons=list(result.reasons),
         errors=[_error(problem) for problem in result.errors],
     )
 
@@ -304,11 +316,17 @@ def write(project: LoadedProject, artifact: BaseModel) -> Path:
     path = project.folder / FOLDER / name
     try:
         create_ignored(path.parent)
-        write_whole(path, artifact.model_dump_json(indent=2) + "\n")
+        write_whole(path, as_json(_shown(artifact)) + "\n")
     except OSError as error:
         hint = "make the project folder writable: retl writes its artifacts there"
         raise ProjectError(f"cannot write {path}: {error.strerror}", hint=hint) from error
     return path
+
+
+def _shown(artifact: BaseModel) -> dict[str, Any]:
+    """An artifact as JSON, without what looks personal in its results or plans: the rest is from the project."""
+    values = artifact.model_dump(mode="json")
+    return {**values, **{name: shown(values[name]) for name in ("results", "plans") if name in values}}
 
 
 M = TypeVar("M", Manifest, RunResults)

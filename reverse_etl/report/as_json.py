@@ -38,6 +38,7 @@ def result_json(result: RunResult) -> dict[str, Any]:
         "plan": asdict(result.plan) if result.plan else None,
         "delivery": asdict(result.delivery) if result.delivery else None,
         "invalid_rows": [asdict(row) for row in result.invalid],
+        "invalid_reasons": [asdict(reason) for reason in result.reasons],
         "errors": [problem_json(problem) for problem in result.errors],
     }
 

@@ -47,9 +47,10 @@ DESCRIPTIONS: Mapping[str, Mapping[str, str]] = {
     },
     "InvalidRow": {
         "key": "primary key of the row",
+        "identifier": "identifier of the row's user, where the key is a digest of the whole row; elsewhere null",
         "column": "column whose value breaks a rule",
-        "reason": "why the row is invalid",
-        "hint": "how to fix the row",
+        "reason": "why the row is invalid: the first rule that the column breaks",
+        "hint": "how to fix the column",
     },
     "InvalidReason": {
         "column": "column whose values break a rule",

@@ -1,6 +1,6 @@
 """A listener that logs the progress of runs with Python's logging: for programs that run syncs, not for a terminal.
 
-The logger is "reverse_etl". Rows are named by key at most; no line contains a value.
+The logger is "reverse_etl". Rows are named by key at most, and personal keys by a digest; no line contains a value.
 """
 
 import logging
@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from reverse_etl.delivery.sender import Sender
+from reverse_etl.masking import masked
 from reverse_etl.plan.plan import Plan
 from reverse_etl.project.spec import Sync
 from reverse_etl.redaction import redact
@@ -32,7 +33,7 @@ class Logged:
     """Logs plans, progress and results."""
 
     def notice(self, sync: Sync, text: str) -> None:
-        logger.info("%s: %s", sync.name, text)
+        logger.info("%s: %s", sync.name, masked(text))
 
     @contextmanager
     def planning(self, sync: Sync) -> Iterator[None]:
@@ -53,4 +54,4 @@ def log_result(result: RunResult) -> None:
     """Log the result of a sync: as an error if it did not succeed."""
     logger.log(logging.ERROR if result.exit_code else logging.INFO, "%s", result_line(result))
     for problem in result.errors:
-        logger.error("%s", problem)
+        logger.error("%s", masked(str(problem)))

@@ -1,15 +1,20 @@
 """Writes to stderr: text for people, or JSON Lines for programs (`--log-format json`).
 
+What looks like personal data is masked in all of it, unless the command has --show-values; see `masking.py`.
+
 A line has "ts", "level", "event", "message", "invocation_id", "command", "target" and the fields of its event.
 """
 
 import json
 import sys
+import traceback
 import uuid
 from dataclasses import asdict, dataclass, field
+from types import TracebackType
 from typing import Any
 
 from reverse_etl.errors import Problem
+from reverse_etl.masking import all_masked, of_warehouse
 from reverse_etl.system.clock import Clock
 
 
@@ -23,6 +28,11 @@ class Invocation:
     is_json: bool = False
     id: str = field(default_factory=lambda: str(uuid.uuid4()))
 
+    @property
+    def shows_values(self) -> bool:
+        """Whether the user has asked for personal data."""
+        return bool(self.arguments.get("show_values"))
+
 
 invocation = Invocation()
 
@@ -33,12 +43,23 @@ def begin(command: str, is_json: bool) -> None:
     invocation = Invocation(command, is_json=is_json)
 
 
+def shown(value: Any) -> Any:
+    """A text, or the texts in a value of JSON, as this command may show them."""
+    return value if invocation.shows_values else all_masked(value)
+
+
+def say_traceback(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Write the traceback of a bug. An error of DuckDB may contain a value."""
+    text = "".join(traceback.format_exception(kind, error, trace))
+    print(text if invocation.shows_values else of_warehouse(text), file=sys.stderr, end="", flush=True)
+
+
 def say(text: str, event: str = "notice", level: str = "info", **fields: object) -> None:
     """Write a message; as JSON, with the fields of its event. A message without text is written as JSON only."""
     if invocation.is_json:
         print(line(text, event, level, **fields), file=sys.stderr, flush=True)
     elif text:
-        print(text, file=sys.stderr, flush=True)
+        print(shown(text), file=sys.stderr, flush=True)
 
 
 def line(text: str, event: str, level: str, **fields: object) -> str:
@@ -47,11 +68,11 @@ def line(text: str, event: str, level: str, **fields: object) -> str:
         "ts": Clock().utc().isoformat(timespec="milliseconds"),
         "level": level,
         "event": event,
-        "message": text,
+        "message": shown(text),
         "invocation_id": invocation.id,
         "command": invocation.command,
         "target": invocation.target,
-        **fields,
+        **{name: shown(value) for name, value in fields.items()},
     }
     return json.dumps(entry, ensure_ascii=False, default=str)
 

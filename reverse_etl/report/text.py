@@ -4,16 +4,15 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 
+from reverse_etl.masking import MASK
 from reverse_etl.plan.data_tests import warnings
-from reverse_etl.plan.outbox import InvalidRow, SampleChange
+from reverse_etl.plan.outbox import InvalidReason, InvalidRow, SampleChange
 from reverse_etl.plan.plan import Plan
 from reverse_etl.project.spec import Sync
 from reverse_etl.runs.due import Due
 from reverse_etl.runs.outcome import RunResult
 from reverse_etl.runs.preview import Preview
 from reverse_etl.words import count, duration, moment, table_lines
-
-MASK = "***"
 
 
 def change_line(plan: Plan) -> str:
@@ -63,14 +62,19 @@ def summary_line(results: Sequence[RunResult]) -> str:
     return f"{count(len(results), 'sync')}: {counted}; {done} ({duration(sum(r.duration_s for r in results))})"
 
 
-def invalid_lines(rows: Sequence[InvalidRow], total: int) -> Iterator[str]:
-    """The first invalid rows as a table, and the number of further ones."""
+def invalid_lines(rows: Sequence[InvalidRow], reasons: Sequence[InvalidReason], total: int) -> Iterator[str]:
+    """The first invalid rows as a table, one line for each column that breaks a rule; and if there are more rows than
+    these, how many, and why rows are invalid."""
     if not rows:
         return
-    table = [("key", "column", "reason", "hint"), *((row.key, row.column, row.reason, row.hint) for row in rows)]
-    yield from table_lines(table)
-    if total > len(rows):
-        yield f"  ... and {total - len(rows):,} more"
+    by_digest = any(row.identifier for row in rows)
+    heading = ["key", *["identifier"] * by_digest, "column", "reason", "hint"]
+    cells = ([row.key, *[row.identifier] * by_digest, row.column, row.reason, row.hint] for row in rows)
+    yield from table_lines([heading, *cells])
+    shown = len({row.key for row in rows})
+    if total > shown:
+        yield f"  ... and {count(total - shown, 'more row', 'more rows')}; all of them by reason:"
+        yield from table_lines([("rows", "column", "reason"), *((f"{r.rows:,}", r.column, r.reason) for r in reasons)])
 
 
 def preview_lines(preview: Preview, show_values: bool) -> Iterator[str]:
@@ -96,7 +100,7 @@ def preview_lines(preview: Preview, show_values: bool) -> Iterator[str]:
     ):
         if number:
             yield f"  {count(number, 'row')} {what}"
-    yield from invalid_lines(preview.invalid, plan.invalid)
+    yield from invalid_lines(preview.invalid, preview.reasons, plan.invalid)
     requests = ", ".join(f"{count(number, 'request')} to {path}" for path, number in plan.requests.items())
     took = f", {duration(preview.seconds)} at the rate limit" if preview.seconds >= 1 else ""
     size = f", {count(plan.bytes, 'byte')}" if plan.bytes else ""
@@ -148,7 +152,7 @@ _SIGNS = {"added": "+", "changed": "~", "removed": "-"}
 
 
 def _sample_lines(change: SampleChange, show_values: bool) -> Iterator[str]:
-    yield f"  {_SIGNS[change.kind]} {change.key}"
+    yield f"  {_SIGNS[change.kind]} {change.key}" + (f" ({change.identifier})" if change.identifier else "")
     for name, (old, new) in change.columns.items():
         before, after = (_shown(value, show_values) for value in (old, new))
         if change.kind == "removed":

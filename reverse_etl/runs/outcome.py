@@ -10,7 +10,7 @@ from reverse_etl.delivery.retry import RetryPolicy
 from reverse_etl.delivery.sender import Sender
 from reverse_etl.errors import Problem
 from reverse_etl.plan.actions import Intent
-from reverse_etl.plan.outbox import InvalidRow
+from reverse_etl.plan.outbox import InvalidReason, InvalidRow
 from reverse_etl.plan.plan import Plan
 from reverse_etl.project.spec import Sync
 from reverse_etl.state.commit import DeliveryCounts
@@ -21,7 +21,7 @@ RUNNING, ALREADY_RUN = "running", "already_run"
 
 @dataclass(frozen=True)
 class Options:
-    """How to run, in addition to syncs.yml."""
+    """How to run, in addition to syncs.yml. `show_values`: personal data in keys is not masked."""
 
     full_refresh: bool = False
     accept_schema_change: bool = False
@@ -30,6 +30,7 @@ class Options:
     wait_s: float = 0.0
     fail_fast: bool = False
     threads: int = 160
+    show_values: bool = False
     memory_limit: str | None = None
     policy: RetryPolicy = field(default_factory=RetryPolicy)
     clock: Clock = field(default_factory=Clock)
@@ -43,6 +44,7 @@ class RunResult:
             | failed | interrupted | skipped (a sync that it runs after did not succeed)
             | running (in another process) | already_run (by another process): for runs that were due
     scheduled_time: the scheduled time of the run; of a manual run, its start
+    invalid: the first invalid rows, column by column; `reasons` why rows are invalid, and how many
     """
 
     sync: str
@@ -57,6 +59,7 @@ class RunResult:
     plan: Plan | None = None
     delivery: DeliveryCounts | None = None
     invalid: Sequence[InvalidRow] = ()
+    reasons: Sequence[InvalidReason] = ()
     planned_at: datetime | None = None
 
     @property

@@ -61,13 +61,14 @@ def preview_sync(job: Job, save: Save | None = None) -> Preview:
         if save:
             allow(state.connection, folders=[str(save.folder)])
         planned = plan_sync(job, state)
+        keys = state.keys(planned.layout.key, job.options.show_values)
         preview = Preview(
             sync,
             project.target_name,
             planned.plan,
             changes_by_column(state.connection, planned.layout),
-            sample_changes(state.connection, planned.layout, state.rows.columns()),
-            invalid_rows(state.connection),
+            sample_changes(state.connection, planned.layout, state.rows.columns(), keys),
+            invalid_rows(state.connection, keys),
             invalid_reasons(state.connection),
             blocked_by(sync, planned.plan, job.options, is_recorded=False),
             _seconds(project, sync, planned.plan),

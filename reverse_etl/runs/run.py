@@ -27,7 +27,7 @@ from reverse_etl.errors import Problem
 from reverse_etl.plan.actions import Intent
 from reverse_etl.plan.data_tests import failed, warnings
 from reverse_etl.plan.guards import DATA_TESTS, Counts, tripped
-from reverse_etl.plan.outbox import invalid_rows, read_records, taken_changes
+from reverse_etl.plan.outbox import invalid_reasons, invalid_rows, read_records, taken_changes
 from reverse_etl.plan.plan import Plan, read_plan
 from reverse_etl.project.models import Compiled
 from reverse_etl.project.project import LoadedProject
@@ -75,7 +75,7 @@ def carry_out(job: Job, session: Session, state: State, plan: Plan) -> RunResult
     job.listener.planned(sync, plan)
     for warning in warnings(plan.data_tests, DATA_TESTS in skipped_guards):
         job.notice(warning)
-    invalid = invalid_rows(state.connection)
+    invalid, reasons = invalid_rows(state.connection, state.keys(state.run.key())), invalid_reasons(state.connection)
     problems = blocked_by(sync, plan, job.options)
     sent = None
     if not problems:
@@ -101,6 +101,7 @@ def carry_out(job: Job, session: Session, state: State, plan: Plan) -> RunResult
         plan=plan,
         delivery=delivery,
         invalid=invalid,
+        reasons=reasons,
         planned_at=planned_at,
     )
 
@@ -159,6 +160,8 @@ def plan_sync(job: Job, state: State) -> Planned:
     except BaseException:
         state.run.drop()
         raise
+    keys = state.keys(layout.key, options.show_values)
+    tested = tuple(result.shown(keys) for result in tested)
     plan = read_plan(state.connection, run_id, rows, state.rows.count(), batch_sizes(project, sync))
     return Planned(replace(plan, since=since.start if since else None, data_tests=tested), layout)
 
@@ -166,7 +169,8 @@ def plan_sync(job: Job, state: State) -> Planned:
 def write_changes(state: State, engine: Engine, layout: Layout, model: Compiled, options: Options) -> int:
     """Store what differs between a model and the state; returns how many rows the model returned."""
     retyped = state.rows.retyped(layout, options.accept_schema_change)
-    comparison = Comparison(state.rows.columns(), retyped, options.full_refresh, state.rows.is_unsure())
+    keys = state.keys(layout.key, options.show_values)
+    comparison = Comparison(state.rows.columns(), retyped, options.full_refresh, state.rows.is_unsure(), keys)
     return engine.write_changes(layout, model, comparison)
 
 

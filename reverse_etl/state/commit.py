@@ -5,6 +5,7 @@ Uses only what the run stored, not the project: so a killed run can be recovered
 
 import json
 import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
@@ -15,6 +16,8 @@ import duckdb
 from duckdb import DuckDBPyConnection
 
 from reverse_etl.errors import StateError
+from reverse_etl.masking import of_request
+from reverse_etl.plan.outbox import user_sql
 from reverse_etl.plan.tables import (
     ACKNOWLEDGED,
     IN_DOUBT,
@@ -38,6 +41,7 @@ _JOURNAL_COLUMNS = """{
     sent: 'BIGINT', first: 'BIGINT', last: 'BIGINT',
     answered: 'BIGINT', outcome: 'VARCHAR', why: 'VARCHAR', rejected: 'STRUCT(seq BIGINT, reason VARCHAR)[]'
 }"""
+KEY_COLUMNS = "key"  # in `meta`: those of the last run, also if it was blocked, whose invalid rows are recorded
 _REASONS = 3  # of unclear responses that are reported
 _WITH_OUTCOMES = f"{OUTBOX} AS o LEFT JOIN retl_outcomes AS f ON f.seq = o.rowid"
 
@@ -48,8 +52,8 @@ class DeliveryCounts:
 
     `possible_duplicates` are those of the accepted and unsent records that an earlier request of the run may have
     delivered already, and that are not safe to send twice: `on_in_doubt: resend` sends them again. `unclear` says, of
-    records that are in doubt or unsent after an unclear response, what the response was: the most frequent reasons, and
-    their numbers of records.
+    records that are in doubt or unsent after an unclear response, what the response was: the most frequent reasons,
+    without values of the records, and their numbers of records.
     """
 
     accepted: int = 0
@@ -106,6 +110,7 @@ def commit_run(
             watermark.move(connection, _WITH_OUTCOMES, ending.at)
             if _acts(connection) or watermark.read(connection) != mark:
                 set_version(connection, run_id)
+        set_meta(connection, KEY_COLUMNS, key_text)
         _remember_invalid_rows(connection, values)
         values["status"], values["message"] = final_status(ending.status, delivery), ending.message
         values["counts"] = json.dumps({**ending.counts, "delivery": asdict(delivery)})
@@ -190,16 +195,29 @@ def _count_delivery(connection: DuckDBPyConnection) -> DeliveryCounts:
         "SELECT count(*) FILTER (sent > 0) - count(*) FILTER (outcome = 'not_sent') FROM retl_journal"
     ).fetchall()[0]
     counts = {outcome: count for outcome, count, *_ in rows}
-    unclear = dict(
-        connection.execute(
-            """SELECT reason, count(*) FROM retl_outcomes WHERE may_have_arrived AND outcome IN ('in_doubt', 'unsent')
-            GROUP BY reason ORDER BY count(*) DESC, reason LIMIT $most""",
-            {"most": _REASONS},
-        ).fetchall()
-    )
     return DeliveryCounts(
-        attributes=attributes, requests=requests, possible_duplicates=possible_duplicates, unclear=unclear, **counts
+        attributes=attributes,
+        requests=requests,
+        possible_duplicates=possible_duplicates,
+        unclear=_unclear(connection),
+        **counts,
     )
+
+
+def _unclear(connection: DuckDBPyConnection) -> dict[str, int]:
+    """The most frequent reasons why it is not known whether records arrived, without values, and how many they are."""
+    unclear = "may_have_arrived AND outcome IN ('in_doubt', 'unsent')"
+    rows = connection.execute(
+        f"""SELECT reason, count(*) FROM retl_outcomes WHERE {unclear}
+        GROUP BY reason ORDER BY count(*) DESC, reason LIMIT $most""",
+        {"most": _REASONS},
+    ).fetchall()
+    found: Counter[str] = Counter()
+    for reason, records in rows:
+        about = f"SELECT body FROM {_WITH_OUTCOMES} WHERE {unclear} AND reason = ?"
+        bodies = connection.execute(about, [reason])
+        found[of_request(reason, (body for (body,) in iter(bodies.fetchone, None)))] += records
+    return dict(found)
 
 
 def _reshape(connection: DuckDBPyConnection, key: Sequence[str]) -> None:
@@ -277,13 +295,13 @@ def _remember_answers(connection: DuckDBPyConnection, values: Mapping[str, Any])
 
     A row in doubt that was resolved, and no longer differs from the model, is removed.
     """
-    rejects, in_doubt = f"{REJECTS}", f"{IN_DOUBT}"
+    rejects, in_doubt, user = f"{REJECTS}", f"{IN_DOUBT}", user_sql(connection)
     connection.execute(
         f"""DELETE FROM {rejects} WHERE rejected_by = 'braze'
         AND key NOT IN (SELECT key FROM {OUTBOX} WHERE action = 'previously_rejected')"""
     )
     connection.execute(
-        f"""INSERT INTO {rejects} SELECT key, kind, 'braze', NULL, reason, NULL, body, md5(body), $now, $run_id
+        f"""INSERT INTO {rejects} SELECT key, kind, 'braze', NULL, reason, NULL, body, md5(body), $now, $run_id, {user}
         FROM {_WITH_OUTCOMES} WHERE outcome = 'rejected'""",
         values,
     )
@@ -294,19 +312,24 @@ def _remember_answers(connection: DuckDBPyConnection, values: Mapping[str, Any])
         ) OR (resolution IS NOT NULL AND key NOT IN (SELECT key FROM {OUTBOX}))"""
     )
     connection.execute(
-        f"""INSERT INTO {in_doubt} BY NAME SELECT key, kind, body, $now AS sent_at, $run_id AS run_id, reason
+        f"""INSERT INTO {in_doubt} BY NAME SELECT key, kind, body, $now AS sent_at, $run_id AS run_id, reason,
+            {user} AS identifier
         FROM {_WITH_OUTCOMES} WHERE outcome = 'in_doubt'""",
         values,
     )
 
 
 def _remember_invalid_rows(connection: DuckDBPyConnection, values: Mapping[str, Any]) -> None:
-    """Record the invalid rows instead of those of the previous run, as every run checks all rows."""
+    """Record the invalid rows, column by column, instead of those of the previous run, as every run checks all rows."""
     rejects = f"{REJECTS}"
     connection.execute(f"DELETE FROM {rejects} WHERE rejected_by = 'retl'")
     connection.execute(
         f"""INSERT INTO {rejects}
-        SELECT key, kind, 'retl', column_name, reason, hint, NULL, NULL, $now, $run_id
-        FROM {OUTBOX} JOIN {RULES} ON number = problem WHERE action = 'invalid'""",
+        SELECT key, kind, 'retl', column_name, reason, hint, NULL, NULL, $now, $run_id, who
+        FROM (
+            SELECT key, kind, {user_sql(connection)} AS who, unnest(problems) AS number
+            FROM {OUTBOX} WHERE action = 'invalid'
+        )
+        JOIN {RULES} USING (number) ORDER BY key, number""",
         values,
     )

@@ -16,6 +16,7 @@ from reverse_etl.shared_state.shared import acquired
 from reverse_etl.sql.quoting import identifier
 from reverse_etl.state.commit import set_meta, set_version
 from reverse_etl.state.file import STATE_FILES
+from reverse_etl.state.keys import IDENTIFYING, key_meant
 from reverse_etl.state.look import is_there, key_text_of
 from reverse_etl.state.opening import state_of
 from reverse_etl.state.state import State
@@ -34,6 +35,7 @@ def resolve(
     """
     with state_of(project, sync) as state:
         doubtful = {key for (key,) in state.connection.execute(f"SELECT key FROM {IN_DOUBT}").fetchall()}
+        keys = [key_meant(state.connection, sync.name, key) for key in keys]
         unknown = [key for key in keys if key not in doubtful]
         if unknown or not doubtful:
             what = f'the row with the key "{unknown[0]}" is not in doubt' if unknown else "no row is in doubt"
@@ -76,17 +78,20 @@ class Forgotten:
 def forget(project: LoadedProject, sync: Sync, key: str) -> Forgotten:
     """Erase a person, or one row, from the state of a sync, including the bytes of its file.
 
-    `key` is the key of a row as shown by `retl rejects`, or an identifier: external id, alias name, email, phone, Braze
-    id.
+    `key` is the key of a row as shown by `retl rejects`, masked or not, or an identifier: external id, alias name,
+    email, phone, Braze id.
     """
     with state_of(project, sync) as state, state.changing(keep_before=False):
+        key = key_meant(state.connection, sync.name, key)
         matches = [f"CAST({identifier(name)} AS VARCHAR) = $key" for name in _naming_columns(state)]
         text = key_text_of(state)
         named = " OR ".join([f"{text} = $key", *matches]) if text else "false"
         acknowledged = _delete(state, ACKNOWLEDGED, named, key) if text else 0
         members = [f"json_extract_string(body, '{path}')" for path in _NAMING_MEMBERS]
         in_body = " OR ".join(f"coalesce({member} = $key, false)" for member in members)
-        rejected, in_doubt = (_delete(state, table, f"key = $key OR {in_body}", key) for table in (REJECTS, IN_DOUBT))
+        is_user = "coalesce(list_contains(json_extract_string(identifier, '$.*'), $key), false)"
+        of_person = f"key = $key OR {in_body} OR {is_user}"
+        rejected, in_doubt = (_delete(state, table, of_person, key) for table in (REJECTS, IN_DOUBT))
         set_version(state.connection, f"forgotten-{state.clock.utc():%Y%m%dT%H%M%S%f}")
         state.rewrite()
     with state_of(project, sync) as state:
@@ -102,13 +107,15 @@ _NAMING_MEMBERS = (
 
 
 def _naming_columns(state: State) -> list[str]:
-    names = {"external_id", "email", "phone", "braze_id", "alias_name", *state.rows.key()} - {ROW_NUMBER}
+    names = {*IDENTIFYING, *state.rows.key()} - {ROW_NUMBER}
     return [name for name in state.rows.columns() if name in names]
 
 
 def _delete(state: State, table: str, condition: str, key: str) -> int:
-    gone = state.connection.execute(f"DELETE FROM {table} WHERE {condition} RETURNING 1", {"key": key}).fetchall()
-    return len(gone)
+    """Delete rows; returns how many. Of an invalid row, REJECTS has an entry for each column that breaks a rule."""
+    row = "key" if table == REJECTS else "1, rowid"
+    gone = state.connection.execute(f"DELETE FROM {table} WHERE {condition} RETURNING {row}", {"key": key}).fetchall()
+    return len(set(gone))
 
 
 def reset(place: StatePlace) -> str | None:

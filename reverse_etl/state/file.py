@@ -5,6 +5,7 @@ format 2    runs.scheduled_time: the scheduled time of a run
             state._retl_unsure: columns that were sent without a response
 format 3    other names in runs and in_doubt: of statuses, keys of counts, and resolutions
 format 4    in_doubt.reason: why a row is in doubt
+format 5    rejects.identifier, in_doubt.identifier: the user of a row whose key is a digest of the whole row
 """
 
 import errno
@@ -23,7 +24,7 @@ from reverse_etl.plan.tables import META, RUNS, STATE
 from reverse_etl.shared_state.place import StatePlace
 from reverse_etl.sql.quoting import literal, statement
 
-FORMAT = 4
+FORMAT = 5
 STATE_FILES = ("state.duckdb", "state.duckdb.wal", "outbox.duckdb", "outbox.duckdb.wal", "journal.jsonl")
 _META = f"{META}"
 _WENT_WELL = "('success', 'incomplete')"  # everything that could be sent was sent

@@ -7,6 +7,8 @@ from typing import Any
 
 from reverse_etl.delivery.destination import Destination
 from reverse_etl.errors import BusyError, DataError, StateError
+from reverse_etl.masking import Keys, of_request, of_response
+from reverse_etl.plan.outbox import identifier_of
 from reverse_etl.plan.tables import ACKNOWLEDGED, IN_DOUBT, REJECTS, RUN_ID, RUNS, SENT_AT
 from reverse_etl.project.project import LoadedProject
 from reverse_etl.project.spec import Sync
@@ -16,6 +18,7 @@ from reverse_etl.shared_state.object_store import StoreError
 from reverse_etl.shared_state.shared import look
 from reverse_etl.sql.quoting import identifier
 from reverse_etl.state import watermark
+from reverse_etl.state.keys import key_meant
 from reverse_etl.state.opening import state_of
 from reverse_etl.state.places import place_of
 from reverse_etl.state.state import State
@@ -69,7 +72,7 @@ def is_there(project: LoadedProject, sync: Sync) -> bool:
 
 
 def _sync_status(sync: Sync, state: State) -> SyncStatus:
-    rejects = _number(state, f"SELECT count(*) FROM {REJECTS}")
+    rejects = _number(state, f"SELECT count(DISTINCT key) FROM {REJECTS}")
     in_doubt = _number(state, f"SELECT count(*) FROM {IN_DOUBT} WHERE resolution IS NULL")
     last = state.connection.execute(
         f"""SELECT status, strftime(finished_at, '%Y-%m-%dT%H:%M:%S'), message
@@ -81,25 +84,42 @@ def _sync_status(sync: Sync, state: State) -> SyncStatus:
 
 
 def rows_not_in_braze(project: LoadedProject, sync: Sync, show_values: bool) -> list[dict[str, Any]]:
-    """Rows that should be in Braze but are not, or may not be; with their records if `show_values`.
+    """Rows that should be in Braze but are not, or may not be; with records, and with nothing masked, if `show_values`.
+    An invalid row is listed once for each column that breaks a rule. `identifier` is that of the row's user, where the
+    key is a digest of the row.
 
     `status` is invalid, rejected (by Braze) or in_doubt; `resolution` is what a user decided about a row in doubt.
     """
-    body = ", body AS record" if show_values else ""
     with state_of(project, sync) as state:
         cursor = state.connection.execute(
-            f"""SELECT key, kind, CASE rejected_by WHEN 'retl' THEN 'invalid' ELSE 'rejected' END AS status,
-                NULL AS resolution, column_name AS "column", reason, hint, run_id AS run{body}
+            f"""SELECT key, identifier, kind, CASE rejected_by WHEN 'retl' THEN 'invalid' ELSE 'rejected' END AS status,
+                NULL AS resolution, column_name AS "column", reason, hint, run_id AS run,
+                body AS record
             FROM {REJECTS}
             UNION ALL
-            SELECT key, kind, 'in_doubt', resolution, NULL, coalesce(reason, 'sent, but no response received'),
-                CASE WHEN resolution IS NULL THEN $hint END, run_id{body}
+            SELECT key, identifier, kind, 'in_doubt', resolution, NULL,
+                coalesce(reason, 'sent, but no response received'),
+                CASE WHEN resolution IS NULL THEN $hint END, run_id, body
             FROM {IN_DOUBT}
             ORDER BY ALL""",
             {"hint": f"check in Braze, then run `retl resolve {sync.name}` with --resend or --mark-accepted"},
         )
         names = [column[0] for column in cursor.description or ()]
-        return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+        rows, keys = cursor.fetchall(), state.keys(in_full=show_values)
+        return [_as_shown(dict(zip(names, row, strict=True)), keys) for row in rows]
+
+
+def _as_shown(row: Mapping[str, Any], keys: Keys) -> dict[str, Any]:
+    """A row that is not in Braze, with its key, identifier, reason and record as they are shown."""
+    shown = {**row, "key": keys.shown(row["key"]), "identifier": identifier_of(row["identifier"], keys)}
+    if keys.in_full:
+        return shown
+    if row["status"] == "rejected":
+        shown["reason"] = of_response(row["reason"], [row["record"]])
+    elif row["status"] == "in_doubt":
+        shown["reason"] = of_request(row["reason"], [row["record"]])
+    del shown["record"]
+    return shown
 
 
 def another_workspace(project: LoadedProject, sync: Sync, destination: Destination) -> str | None:
@@ -144,7 +164,7 @@ def _watermark(state: State) -> dict[str, Any]:
 def acknowledged_row(project: LoadedProject, sync: Sync, key: str) -> Mapping[str, Any]:
     """The acknowledged row with a key: values, when and by which run it was sent. Raises DataError if there is none."""
     with state_of(project, sync) as state:
-        columns = [*state.rows.columns(), SENT_AT, RUN_ID]
+        columns, key = [*state.rows.columns(), SENT_AT, RUN_ID], key_meant(state.connection, sync.name, key)
         text = key_text_of(state)
         shown = ", ".join(f"CAST({identifier(name)} AS VARCHAR)" for name in columns)
         row = None

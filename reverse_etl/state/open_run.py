@@ -30,7 +30,7 @@ class OpenRun:
     def begin(self, run_id: str, started_at: datetime, scheduled_time: datetime, mode: str) -> None:
         """Create the database for the changes and the outbox of a run."""
         self.create()
-        texts = ("run_id", "mode", "workspace", "key", "watermark", "lookback", "retention")
+        texts = ("run_id", "mode", "workspace", "key", "identifiers", "watermark", "lookback", "retention")
         columns = ", ".join(f"{name} VARCHAR" for name in texts)
         times = "started_at TIMESTAMPTZ, scheduled_time TIMESTAMPTZ"
         self._connection.execute(f"CREATE TABLE {OPEN_RUN} ({columns}, {times}, resend BOOLEAN, released BOOLEAN)")
@@ -60,7 +60,9 @@ class OpenRun:
         if rows:
             self._connection.executemany(f"INSERT INTO {RULES} VALUES (?, ?, ?, ?)", rows)
         resend = layout.sync.on_in_doubt == "resend"
-        self._connection.execute(f"UPDATE {OPEN_RUN} SET key = ?, resend = ?", [json.dumps(layout.key), resend])
+        users = [layout.columns_of(name) for name in layout.identifiers] if layout.whole_row else []
+        values = [json.dumps(layout.key), json.dumps(users), resend]
+        self._connection.execute(f"UPDATE {OPEN_RUN} SET key = ?, identifiers = ?, resend = ?", values)
         if layout.cursor and layout.sync.incremental:
             watermark.begin(self._connection, layout.sync.incremental, layout.column(layout.cursor).type)
         self._connection.execute(f"DROP TABLE {CHANGES}")
@@ -86,6 +88,11 @@ class OpenRun:
 
     def run_id(self) -> str:
         return str(self._connection.execute(f"SELECT run_id FROM {OPEN_RUN}").fetchall()[0][0])
+
+    def key(self) -> list[str]:
+        """The columns of the primary key, once the outbox is written."""
+        (found,) = self._connection.execute(f"SELECT key FROM {OPEN_RUN}").fetchall()[0]
+        return list(json.loads(found))
 
     def scheduled_time(self) -> datetime:
         """The scheduled time of the run; of a manual run, its start."""

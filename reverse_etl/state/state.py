@@ -11,11 +11,12 @@ was killed is committed when the state is opened again (`recovery.py`); committi
 state is in an object store, these files are a copy of it, and `shared_state/` uploads and downloads them.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 
 from reverse_etl.delivery.journal import Journal
+from reverse_etl.masking import Keys
 from reverse_etl.plan.actions import Intent, action_sql
 from reverse_etl.plan.tables import IN_DOUBT, REJECTS, STATE
 from reverse_etl.plan.workbench import connect
@@ -28,6 +29,7 @@ from reverse_etl.sql.quoting import literal
 from reverse_etl.state.acknowledged import AcknowledgedRows
 from reverse_etl.state.commit import DeliveryCounts, Ending, commit_run
 from reverse_etl.state.file import attach, rename_words
+from reverse_etl.state.keys import keys_of
 from reverse_etl.state.open_run import OpenRun
 from reverse_etl.state.recovery import recover
 from reverse_etl.system.clock import Clock, when_free
@@ -66,6 +68,10 @@ class State:
         self.run.write_outbox(
             layout, f"SELECT *, {action} AS action FROM (\n{records}\n)\n{order_sql(layout)}", rules(layout)
         )
+
+    def keys(self, columns: Sequence[str] = (), in_full: bool = False) -> Keys:
+        """How keys are shown: those of these columns, or without them those of the last run."""
+        return keys_of(self.connection, columns, in_full)
 
     def journal(self) -> Journal:
         """The journal of the open run. From here on its records may be sent."""

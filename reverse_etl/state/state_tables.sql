@@ -19,7 +19,8 @@ CREATE TABLE retl_state.main.rejects (
     body VARCHAR,
     body_md5 VARCHAR,
     rejected_at TIMESTAMPTZ NOT NULL,
-    run_id VARCHAR NOT NULL
+    run_id VARCHAR NOT NULL,
+    identifier VARCHAR -- of the row's user, as JSON, where the key is a digest of the whole row
 );
 CREATE TABLE retl_state.main.in_doubt (
     key VARCHAR NOT NULL,
@@ -28,5 +29,6 @@ CREATE TABLE retl_state.main.in_doubt (
     sent_at TIMESTAMPTZ NOT NULL,
     run_id VARCHAR NOT NULL,
     resolution VARCHAR, -- NULL: not decided; resend; mark_accepted: record it as accepted
-    reason VARCHAR -- what was known of the request; NULL: recorded before format 4
+    reason VARCHAR, -- what was known of the request; NULL: recorded before format 4
+    identifier VARCHAR -- as in rejects
 );

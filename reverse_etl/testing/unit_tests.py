@@ -23,6 +23,7 @@ from reverse_etl.engines.duckdb.connection import seed_sql
 from reverse_etl.engines.duckdb.engine import DuckDBEngine
 from reverse_etl.engines.warehouse import engine_of
 from reverse_etl.errors import DataError, Location, Problem, ProjectError, RetlError, nearest
+from reverse_etl.masking import Keys
 from reverse_etl.plan.actions import Intent
 from reverse_etl.plan.data_tests import DataTestResult
 from reverse_etl.plan.outbox import invalid_rows, read_records
@@ -45,6 +46,7 @@ from reverse_etl.state.state import State
 from reverse_etl.testing.comparison import Difference, differences, invalid_differences
 from reverse_etl.testing.fixtures import csv_rows, rows_sql, unknown_columns, value_sql
 
+_IN_FULL = Keys(in_full=True)  # the rows are in syncs.yml or a fixture
 _ALL = 10**9  # invalid rows are listed up to a limit elsewhere
 _NO_ROWS = Given("SELECT NULL", Location(""))  # instead of rows with an error in them, to find further errors
 Types = Mapping[str, SqlType]
@@ -259,10 +261,10 @@ def run_test(project: LoadedProject, prepared: Prepared) -> UnitTestResult:
             engine.open()
             if prepared.acknowledged:
                 _acknowledge(state, engine, prepared, prepared.acknowledged)
-            _plan(state, engine, prepared.layout, prepared.model, Options())
+            _plan(state, engine, prepared.layout, prepared.model, Options(show_values=True))
             records = [_as_sent(prepared.sync, record) for record in read_records(state.connection)]
             found += differences(test.expect.records or (), records)
-            found += invalid_differences(test.expect.invalid or (), invalid_rows(state.connection, _ALL))
+            found += invalid_differences(test.expect.invalid or (), invalid_rows(state.connection, _IN_FULL, _ALL))
             state.run.drop()
     except RetlError as error:
         problems = error.problems
@@ -280,11 +282,11 @@ def _plan(state: State, engine: DuckDBEngine, layout: Layout, model: Compiled, o
 def _acknowledge(state: State, engine: DuckDBEngine, prepared: Prepared, rows: Compiled) -> None:
     """Put rows into the state, as `retl state baseline` does."""
     layout = lay_out(prepared.sync, rows.file, engine.describe(rows))
-    _plan(state, engine, layout, rows, Options(intent=Intent.BASELINE))
+    _plan(state, engine, layout, rows, Options(intent=Intent.BASELINE, show_values=True))
     where = next(prepared.test.where("given", n) for n, one in enumerate(prepared.test.given) if one.is_this)
     invalid = [
         Problem(f"row {row.key} cannot have been acknowledged: {row.column} {row.reason}", where, row.hint)
-        for row in invalid_rows(state.connection)
+        for row in invalid_rows(state.connection, _IN_FULL)
     ]
     if invalid:
         raise DataError(invalid)
@@ -310,4 +312,6 @@ def check_data(job: Job) -> tuple[DataTestResult, ...]:
         engine = engine_of(job.project, connection)
         job.when_free(engine.open)
         with engine.interruptible():
-            return engine.run_data_tests(lay_out(job.sync, model.file, engine.describe(model)), model)
+            layout = lay_out(job.sync, model.file, engine.describe(model))
+            # Without a state there are no digests.
+            return tuple(result.shown(Keys(layout.key)) for result in engine.run_data_tests(layout, model))

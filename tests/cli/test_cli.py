@@ -182,10 +182,10 @@ def test_duplicate_key(retl: Retl, starter: Path):
     with duckdb.connect(starter / "warehouse.duckdb") as connection:
         connection.execute("INSERT INTO raw_customers SELECT * FROM raw_customers WHERE customer_id = 'c-1'")
     outcome = retl("sync", "newsletter")
-    assert (outcome.code, outcome.err) == (
+    assert (outcome.code, re.sub("email:[0-9a-f]{12}", "email:DIGEST", outcome.err)) == (
         1,
         'syncs.yml:36:5: newsletter: primary_key "email, subscription_group_id" is not unique: 1 key occurs in 2 rows: '
-        "ada@example.com / b1f1a9e0-9c3e-4c52-8c5d-2d1a6f4c7e10 (2 rows)\n"
+        "email:DIGEST / b1f1a9e0-9c3e-4c52-8c5d-2d1a6f4c7e10 (2 rows)\n"
         "  hint: return one row per key (GROUP BY, QUALIFY row_number() ...), or add columns to primary_key\n",
     )
 
@@ -646,9 +646,9 @@ def test_markdown_says_why_rows_are_invalid_and_names_none_of_them(shop: Shop, r
     assert outcome.out.splitlines()[2:] == [
         "| it | users_track / attributes | 6 | 0 | 0 | 6 | 0 | 0.0 s | 0 attributes | 0 |",
         "",
-        "**it**: 3 rows invalid: `bio` is longer than 255 characters",
+        "**it**: 6 rows invalid: `score` is NaN or infinite, which JSON cannot represent",
         "",
-        "**it**: 3 rows invalid: `score` is NaN or infinite, which JSON cannot represent",
+        "**it**: 3 rows invalid: `bio` is longer than 255 characters",
         "",
         "> it: 6 of 6 rows are invalid, so nothing would be sent (syncs.yml:13:3)",
     ]

@@ -267,7 +267,9 @@ def test_forgetting_who_is_not_there_is_no_error(shop: Shop, retl: Retl):
 def test_row_without_a_primary_key_is_shown_by_the_key_that_the_plan_names(shop: Shop, retl: Retl):
     sql = "SELECT 'u1' AS external_id, 'seen' AS name, TIMESTAMP '2026-11-25 08:00' AS time FROM range(2)"
     shop.sync("it", sql, mode="users_track", track_record_type="events")
-    keys = re.findall(r"^  \+ (\w{32}#\d)$", retl("plan", "it", folder=shop.folder).out, flags=re.MULTILINE)
+    keys = re.findall(
+        r"^  \+ (\w{32}#\d) \(external_id:u1\)$", retl("plan", "it", folder=shop.folder).out, flags=re.MULTILINE
+    )
     assert [key[-2:] for key in keys] == ["#1", "#2"]
     shop.run()
     row = json.loads(retl("state", "show", "it", "--key", keys[1], "--output", "json", folder=shop.folder).out)

@@ -93,6 +93,8 @@ def test_state_of_an_older_format_is_brought_up_and_the_old_file_kept(synced: Sh
         connection.execute("ALTER TABLE runs DROP COLUMN scheduled_time")
         connection.execute("ALTER TABLE state DROP COLUMN _retl_unsure")
         connection.execute("ALTER TABLE in_doubt DROP COLUMN reason")
+        for table in ("rejects", "in_doubt"):
+            connection.execute(f"ALTER TABLE {table} DROP COLUMN identifier")
         connection.execute("DELETE FROM meta WHERE key = 'mode'")
         connection.execute("UPDATE meta SET value = '1' WHERE key = 'format'")
     old = state_file(synced).read_bytes()

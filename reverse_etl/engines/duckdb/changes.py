@@ -33,8 +33,8 @@ def write_changes(query: ModelQuery, comparison: Comparison) -> int:
         rows = sum(_make_table(query, table, select) for table, select in tables.items())
     if not query.layout.whole_row:
         refuse_null_keys(query)
-        refuse_duplicate_keys(query, rows, rows_gone(query, tables))
-        refuse_duplicate_users(query)
+        refuse_duplicate_keys(query, rows, rows_gone(query, tables), comparison.keys)
+        refuse_duplicate_users(query, comparison.keys)
     refuse_endless_cursors(query)
     for table in tables:
         if table != CHANGES:

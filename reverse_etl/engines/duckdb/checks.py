@@ -1,7 +1,7 @@
 """What must be true of the rows of a model before any of them is sent: keys, cursors, data tests."""
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import duckdb
@@ -13,6 +13,7 @@ from reverse_etl.engines.duckdb.errors import line_of, translated, without_value
 from reverse_etl.engines.duckdb.query import ModelQuery
 from reverse_etl.engines.duckdb.reach import out_of_reach
 from reverse_etl.errors import DataError, ProjectError
+from reverse_etl.masking import Keys
 from reverse_etl.plan.data_tests import TESTED_MODEL, DataTestResult, judge, tests_sql
 from reverse_etl.plan.tables import ACKNOWLEDGED, CHANGES, GONE
 from reverse_etl.records.expressions import identity
@@ -55,19 +56,19 @@ def refuse_endless_cursors(query: ModelQuery) -> None:
         raise DataError(what, layout.sync.where("incremental", "cursor"), hint)
 
 
-def refuse_duplicate_keys(query: ModelQuery, rows: int, gone: int | None) -> None:
-    """Raises DataError for a key that the model returns more than once.
+def refuse_duplicate_keys(query: ModelQuery, rows: int, gone: int | None, keys: Keys) -> None:
+    """Raises DataError for a key that the model returns more than once, as `keys` shows it.
 
     Duplicates that are both new or changed are among the changes; one that is unchanged shows in the counts: every row
     of the state matches at most one row of the model, or else a key is in the model twice.
     """
     layout = query.layout
-    key = [identifier(name) for name in layout.key]
+    key = {name: identifier(name) for name in layout.key}
     new_key = ", ".join(f"{identifier(f'new.{name}')} AS {identifier(name)}" for name in layout.key)
-    found = _duplicates(query, key, f"(SELECT {new_key} FROM {CHANGES} WHERE kind <> 'removed')")
+    found = _duplicates(query, keys, key, f"(SELECT {new_key} FROM {CHANGES} WHERE kind <> 'removed')")
     if not found and _hides_twins(query, rows, gone):
         with query.errors(first_line=2):
-            found = _duplicates(query, key, f"(\n{query.model.sql}\n)")
+            found = _duplicates(query, keys, key, f"(\n{query.model.sql}\n)")
     if found:
         names = ", ".join(layout.key)
         hint = "return one row per key (GROUP BY, QUALIFY row_number() ...), or add columns to primary_key"
@@ -85,36 +86,44 @@ def _hides_twins(query: ModelQuery, rows: int, gone: int | None) -> bool:
     return rows - unknown > query.count(ACKNOWLEDGED) - gone
 
 
-def refuse_duplicate_users(query: ModelQuery) -> None:
+def refuse_duplicate_users(query: ModelQuery, keys: Keys) -> None:
     """Raises DataError for two rows of one user, as Braze could apply them in any order; only with a `primary_key`."""
     layout = query.layout
     if not layout.sync.primary_key or Kind.CHANGED not in layout.mode.kinds:
         return
     users = identity(layout, "model")
     by_key = {f"model.{identifier(name)}" for name in layout.key}
-    if set(users) == by_key or not query.count(f"{CHANGES} WHERE kind <> 'removed'"):
+    if set(users.values()) == by_key or not query.count(f"{CHANGES} WHERE kind <> 'removed'"):
         return
     with query.errors(first_line=2):
-        found = _duplicates(query, users, f"(\n{query.model.sql}\n) AS model")
+        found = _duplicates(query, keys, users, f"(\n{query.model.sql}\n) AS model")
     if found:
         names = ", ".join([*layout.identifiers, *layout.mode.key_fields])
         what = f"{layout.sync.name}: several rows for the same user ({names}): {found}"
         raise DataError(what, layout.sync.where("primary_key"), "return one row per user")
 
 
-def _duplicates(query: ModelQuery, columns: list[str], rows: str) -> str | None:
-    """How many keys occur several times, in how many `rows`, and the first of them; None if there are none."""
-    key, is_known = ", ".join(columns), " OR ".join(f"{column} IS NOT NULL" for column in columns)
+def _duplicates(query: ModelQuery, shown: Keys, columns: Mapping[str, str], rows: str) -> str | None:
+    """How many keys occur several times, in how many `rows`, and the first of them; None if there are none.
+
+    `columns` is SQL for the parts of a key, by their names.
+    """
+    key = ", ".join(columns.values())
+    is_known = " OR ".join(f"{column} IS NOT NULL" for column in columns.values())
     counted = f"SELECT {key}, count(*) AS times FROM {rows} WHERE {is_known} GROUP BY ALL HAVING times > 1"
     query.execute(f"CREATE OR REPLACE TEMP TABLE retl_twins AS {counted}")
     keys, times = query.execute("SELECT count(*), sum(times) FROM retl_twins").fetchall()[0]
     if not keys:
         return None
     first = query.execute(f"SELECT * FROM retl_twins ORDER BY ALL LIMIT {_NAMES_IN_ERRORS}").fetchall()
-    shown = [f"{' / '.join(str(part) for part in key if part is not None)} ({count(n, 'row')})" for *key, n in first]
+    listed = [f"{' / '.join(_parts(shown, columns, key))} ({count(n, 'row')})" for *key, n in first]
     more = f" and {keys - len(first):,} more" if keys > len(first) else ""
     verb = "occurs" if keys == 1 else "occur"
-    return f"{count(keys, 'key')} {verb} in {count(times, 'row')}: {', '.join(shown)}{more}"
+    return f"{count(keys, 'key')} {verb} in {count(times, 'row')}: {', '.join(listed)}{more}"
+
+
+def _parts(shown: Keys, columns: Iterable[str], key: Sequence[object]) -> list[str]:
+    return [str(shown.part(name, part)) for name, part in zip(columns, key, strict=True) if part is not None]
 
 
 def run_data_tests(query: ModelQuery) -> tuple[DataTestResult, ...]:
@@ -136,8 +145,8 @@ def run_data_tests(query: ModelQuery) -> tuple[DataTestResult, ...]:
     except duckdb.Error as error:
         if 0 < line_of(error) < first_line:  # the lines before the model are the tests
             what = f'data test in sync "{layout.sync.name}": {without_values(error)}'
-            raise ProjectError(what, layout.sync.where("data_tests"), 'check "where" in its data tests') from error
-        raise translated(error, query.model, first_line) from error
+            raise ProjectError(what, layout.sync.where("data_tests"), 'check "where" in its data tests') from None
+        raise translated(error, query.model, first_line) from None
     return judge(tests, [(one["rows"], one["keys"] or ()) for one in found])
 
 
@@ -169,4 +178,4 @@ def _check_where(query: ModelQuery, number: int, where: str) -> None:
     except duckdb.Error as error:
         refused = out_of_reach(error)
         hint = '"where" must be SQL over the columns that the model returns'
-        raise wrong(*refused or (without_values(error), hint)) from error
+        raise wrong(*refused or (without_values(error), hint)) from None

@@ -179,7 +179,7 @@ def _is_another_user(layout: Layout) -> str:
     of_users = {part for name in layout.identifiers for part in layout.columns_of(name)}
     if not of_users & set(layout.tracked):
         return ""
-    pairs = zip(identity(layout, "s"), identity(layout, "t"), strict=True)
+    pairs = zip(identity(layout, "s").values(), identity(layout, "t").values(), strict=True)
     return "".join(f" OR {now} IS DISTINCT FROM {before}" for now, before in pairs)
 
 

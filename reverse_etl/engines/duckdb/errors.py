@@ -7,6 +7,7 @@ import duckdb
 
 from reverse_etl.engines.duckdb.reach import out_of_reach
 from reverse_etl.errors import BusyError, DataError, Location, ProjectError, RetlError
+from reverse_etl.masking import MASK, of_warehouse
 from reverse_etl.project.models import Compiled
 
 
@@ -34,7 +35,8 @@ class errors_of:  # noqa: N801  # reads as a statement: with errors_of(model, ..
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
         if isinstance(error, duckdb.Error) and not WRITING.search(str(error)):
-            raise translated(error, self.model, self.first_line) from error
+            # Not `from error`: a traceback would show DuckDB's text, which may contain a value.
+            raise translated(error, self.model, self.first_line) from None
 
 
 WRITING = re.compile("Could not write|Could not fsync|No space left|File too large")  # into retl's own files
@@ -70,10 +72,11 @@ def _not_built(what: str, model: Compiled) -> str | None:
 
 
 def without_values(error: duckdb.Error) -> str:
+    """DuckDB's message without values of rows: what it quotes of one, and what looks like personal data."""
     what = " ".join(str(error).partition("\n\nLINE ")[0].split())
     if isinstance(error, _OF_VALUES):
-        what = re.sub(r"'.*'|\".*\"|(?<=with value )\S+", "***", what)  # the value may be personal data
-    return what
+        what = re.sub(r"'.*'|\".*\"|(?<=with value )\S+", MASK, what)
+    return of_warehouse(what)
 
 
 def line_of(error: duckdb.Error) -> int:

@@ -1,0 +1,222 @@
+"""Values of rows stand where they were asked for, in the state and in the warehouse, and nowhere else."""
+
+import json
+import re
+import traceback
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from reverse_etl.api import Project
+from reverse_etl.errors import ProjectError
+from reverse_etl.report import stderr
+from reverse_etl.sandbox import Fault
+from tests.shop import Retl, Shop, one_duckdb
+
+EMAILS = [f"canary-{n}@birds.example" for n in range(6)]
+PHONES = [f"+4915155667{n:02}" for n in range(6)]
+VALUE = "tweety-bird"
+CANARIES = [*EMAILS, *PHONES, VALUE, "canary", "5155667"]
+ATTRIBUTES = {"mode": "users_track", "track_record_type": "attributes", "skip_on_invalid_records": True}
+EVENTS = {"mode": "users_track", "track_record_type": "events", "skip_on_invalid_records": True}
+GROUPS = {"mode": "subscription_status_set", "skip_on_invalid_records": True}
+ECHO = f"cannot parse email {EMAILS[1]} ({VALUE}), '{PHONES[1]}' or 015155667 01"
+
+COMMANDS = [
+    ["plan"],
+    ["plan", "--output", "json"],
+    ["plan", "--output", "markdown"],
+    ["sync", "--all", "--output", "json"],
+    ["--log-format", "json", "sync", "--all"],
+    ["sync", "people"],
+    ["sync", "chats"],
+    ["retry", "people"],
+    ["rejects"],
+    ["rejects", "--output", "json"],
+    ["status"],
+    ["status", "--output", "json"],
+    ["history"],
+    ["history", "--output", "json"],
+    ["debug"],
+    ["state", "show", "people"],
+    ["test", "--data"],
+    ["test", "--data", "--output", "json"],
+    *(["sync", name] for name in ("twins", "twin_users", "thrown", "cast", "called")),
+    ["--log-format", "json", "sync", "thrown"],
+    ["show", "thrown"],
+    ["resolve", "visits", "--resend", "--key", EMAILS[0]],
+]
+
+
+@pytest.fixture
+def birds(shop: Shop) -> Shop:
+    """Rows with personal data in every place where a message could take them from."""
+    shop.warehouse(
+        "CREATE TABLE birds (i INTEGER, id VARCHAR, email VARCHAR, phone VARCHAR, word VARCHAR, seen_at VARCHAR)"
+    )
+    for n, (email, phone) in enumerate(zip(EMAILS, PHONES, strict=True)):
+        at = "today" if n == 2 else "2026-11-23"
+        shop.warehouse("INSERT INTO birds VALUES (?, ?, ?, ?, ?, ?)", n, f"u{n}", email, phone, VALUE, at)
+    of_people = "SELECT id AS external_id, email, phone, word, if(i = 2, repeat(word, 50), '') AS long FROM birds"
+    shop.sync(
+        "people",
+        of_people,
+        **ATTRIBUTES,
+        primary_key="email",
+        data_tests=[{"accepted_values": {"column": "word", "values": ["other"], "severity": "warn"}}],
+    )
+    shop.sync(
+        "groups",
+        f"""SELECT email, '{"g" * 8}' AS subscription_group_id, 'no' AS subscription_state FROM birds""",
+        **GROUPS,
+    )
+    shop.sync(
+        "calls", """SELECT phone, 'g1' AS subscription_group_id, 'no' AS subscription_state FROM birds""", **GROUPS
+    )
+    shop.sync("visits", "SELECT email, word AS name, seen_at AS time FROM birds", **EVENTS)
+    shop.sync("chats", "SELECT phone AS external_id, word AS name, '2026-11-23' AS time FROM birds", **EVENTS)
+    shop.sync("twins", "SELECT email, word FROM birds, range(2)", **ATTRIBUTES, primary_key="email")
+    twins = {**ATTRIBUTES, "primary_key": "id", "exclude_columns": ["id"]}
+    shop.sync("twin_users", "SELECT 10 * i + twin AS id, email FROM birds, range(2) AS r(twin)", **twins)
+    shop.sync("thrown", "SELECT id AS external_id, error('no such bird: ' || email) AS x FROM birds", **ATTRIBUTES)
+    shop.sync("cast", "SELECT id AS external_id, CAST(email AS INTEGER) AS x FROM birds", **ATTRIBUTES)
+    shop.sync(
+        "called", "SELECT id AS external_id, error('call ' || phone || ', 0151 5566700') AS x FROM birds", **ATTRIBUTES
+    )
+    braze_says = json.dumps({"message": ECHO})
+    shop.braze.add_fault(Fault("object_error", external_ids=["u1"], times=None, error=ECHO))
+    shop.braze.add_fault(Fault("status", status=500, body=braze_says, external_ids=PHONES, times=None))
+    return shop
+
+
+def found_in(text: str) -> list[str]:
+    return [canary for canary in CANARIES if canary in text]
+
+
+def files(folder: Path) -> dict[str, str]:
+    """Every file of a project outside of .retl, and without the warehouse itself."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes().decode(errors="replace")
+        for path in folder.rglob("*")
+        if path.is_file() and ".retl" not in path.relative_to(folder).parts and path.name != "warehouse.duckdb"
+    }
+
+
+def test_values_of_rows_are_in_no_output_and_no_file(birds: Shop, retl: Retl):
+    said = ""
+    for command in COMMANDS:
+        outcome = retl(*command, folder=birds.folder)
+        assert (command, found_in(outcome.out), found_in(outcome.err)) == (command, [], [])
+        assert {name: found_in(text) for name, text in files(birds.folder).items() if found_in(text)} == {}
+        said += outcome.out + outcome.err
+    for message in (
+        "chats: 6 rows without a clear response: Braze returned 500: cannot parse email *** (***), *** or ***",
+        "data test accepted_values word: 6 rows fail (keys email:",
+        'twins: primary_key "email" is not unique: 6 keys occur in 12 rows: email:',
+        "twin_users: several rows for the same user (email): 6 keys occur in 12 rows: email:",
+        "models/thrown.sql: Invalid Input Error: no such bird: ***",
+        "models/cast.sql:1: Conversion Error: Could not convert string *** to INT32",
+        "models/called.sql: Invalid Input Error: call ***, ***",
+        'visits: the row with the key "***" is not in doubt',
+    ):
+        assert message in said
+    state = b"".join(path.read_bytes() for path in birds.folder.rglob(".retl/**/state.duckdb"))
+    assert {canary for canary in [EMAILS[1], VALUE] if canary.encode() in state} == {EMAILS[1], VALUE}
+
+
+def test_values_of_rows_are_shown_to_who_asks_for_them(birds: Shop, retl: Retl):
+    planned = retl("plan", "people", "visits", "--show-values", folder=birds.folder).out
+    assert f"  + {EMAILS[1]}\n      external_id: u1\n      phone: {PHONES[1]}\n" in planned
+    assert f"#1 (email:{EMAILS[1]})\n" in planned
+    assert f"data test accepted_values word: 6 rows fail (keys {EMAILS[0]}, " in planned
+    twins = retl("plan", "twins", "--show-values", folder=birds.folder).err
+    assert f"6 keys occur in 12 rows: {EMAILS[0]} (2 rows), " in twins
+    retl("sync", "people", "visits", folder=birds.folder)
+    listed = retl("rejects", "people", "--show-values", "--output", "json", folder=birds.folder)
+    rejected, invalid = json.loads(listed.out)
+    assert (rejected["key"], rejected["reason"], json.loads(rejected["record"])["word"]) == (EMAILS[1], ECHO, VALUE)
+    assert (invalid["key"], invalid["column"]) == (EMAILS[2], "long")
+    (visit,) = json.loads(retl("rejects", "visits", "--show-values", "--output", "json", folder=birds.folder).out)
+    assert visit["identifier"] == f"email:{EMAILS[2]}"
+
+
+def test_error_is_chained_to_none_that_has_the_value(birds: Shop):
+    """Orchestrators print the traceback of what the Python API raises, with its causes."""
+    for name in ("thrown", "cast", "called"):
+        with pytest.raises(ProjectError) as caught:
+            Project(birds.folder, environ=birds.environ).plan(name)
+        assert found_in("".join(traceback.format_exception(caught.value))) == []
+
+
+def test_traceback_of_a_bug_has_no_personal_data(capsys: pytest.CaptureFixture[str]):
+    with pytest.raises(duckdb.Error) as caught:
+        one_duckdb().execute("SELECT error($value)", {"value": f"{EMAILS[0]} {PHONES[0]}"})
+    stderr.begin("", is_json=False)
+    stderr.say_traceback(caught.type, caught.value, caught.tb)
+    said = capsys.readouterr().err
+    assert (found_in(said), said.splitlines()[-1]) == (
+        [],
+        "_duckdb.InvalidInputException: Invalid Input Error: *** ***",
+    )
+
+
+# --- digests ---------------------------------------------------------------------------------------------------------
+
+
+def key_of(shop: Shop, retl: Retl, row: int, name: str = "key") -> str:
+    """The key of a row of the only sync, as `retl rejects` lists it."""
+    return json.loads(retl("rejects", "it", "--output", "json", folder=shop.folder).out)[row][name]
+
+
+def in_doubt(shop: Shop, sql: str, **options: object) -> None:
+    shop.sync("it", sql, **EVENTS, **options)
+    shop.braze.add_fault(Fault("drop_after"))
+    assert shop.run().delivery.in_doubt == 2
+
+
+TWO = "SELECT email, 'seen' AS name, '2026-11-23' AS time FROM (VALUES ('a@b.example'), ('c@d.example')) AS two(email)"
+
+
+def test_digest_is_taken_for_the_key_of_a_row_in_doubt(shop: Shop, retl: Retl):
+    in_doubt(shop, TWO, primary_key=["email", "name"])
+    keys = [key_of(shop, retl, row) for row in range(2)]
+    assert all(re.fullmatch(r'\["email:[0-9a-f]{12}","seen"]', key) for key in keys)
+    resolved = retl("resolve", "it", "--resend", "--key", keys[1], folder=shop.folder)
+    assert resolved.out == "it: 1 row in doubt will be sent again by the next run\n"
+    assert [resolution for _, resolution in shop.rows_of("in_doubt", "key", "resolution")].count("resend") == 1
+
+
+def test_digest_is_the_same_in_every_command_and_is_taken_for_the_key_of_an_acknowledged_row(shop: Shop, retl: Retl):
+    shop.sync("it", TWO, **EVENTS, primary_key="email")
+    planned = re.findall(r"^  \+ (email:[0-9a-f]{12})$", retl("plan", "it", folder=shop.folder).out, flags=re.MULTILINE)
+    shop.run()
+    shown = retl("state", "show", "it", "--key", planned[0], "--output", "json", folder=shop.folder)
+    assert json.loads(shown.out)["email"] == "a@b.example"
+    erased = retl("state", "forget", "it", planned[1], "--yes", folder=shop.folder)
+    assert erased.out == "it: 1 acknowledged row, 0 rejected, 0 in doubt erased\n"
+    assert shop.rows_of("state", "email") == [("a@b.example",)]
+
+
+def test_digest_of_an_identifier_is_taken_to_erase_a_person(shop: Shop, retl: Retl):
+    in_doubt(shop, TWO)
+    who = key_of(shop, retl, 0, "identifier")
+    assert re.fullmatch("email:[0-9a-f]{12}", who)
+    erased = retl("state", "forget", "it", who, "--yes", folder=shop.folder)
+    assert erased.out == "it: 0 acknowledged rows, 0 rejected, 1 in doubt erased\n"
+
+
+def test_digests_of_two_states_are_not_the_same(shop: Shop):
+    """Or else somebody who has an address could find it in the logs of anybody."""
+    for name in ("one", "other"):
+        shop.sync(name, "SELECT 'a@b.example' AS email, repeat('x', 300) AS long", **ATTRIBUTES)
+    one, other = (result.invalid[0].key for result in shop.run_all("one", "other"))
+    assert (one == other, one[:6], other[:6]) == (False, "email:", "email:")
+
+
+def test_keys_of_a_first_run_that_was_blocked_are_masked(shop: Shop, retl: Retl):
+    shop.sync(
+        "it", "SELECT '0151' AS phone, repeat('x', 300) AS long", mode="users_track", track_record_type="attributes"
+    )
+    assert shop.run().status == "blocked"
+    assert re.fullmatch("phone:[0-9a-f]{12}", key_of(shop, retl, 0))
