@@ -8,7 +8,7 @@ import duckdb
 from duckdb import DuckDBPyConnection
 
 from reverse_etl.braze.modes import Kind
-from reverse_etl.engines.duckdb.diff import acts_on_gone, looks_at_gone
+from reverse_etl.engines.duckdb.diff import acts_on_gone, looks_at_gone, read_columns
 from reverse_etl.engines.duckdb.errors import line_of, translated, without_values
 from reverse_etl.engines.duckdb.query import ModelQuery
 from reverse_etl.errors import DataError, ProjectError
@@ -66,7 +66,7 @@ def refuse_duplicate_keys(query: ModelQuery, rows: int, gone: int | None) -> Non
     found = _duplicates(query, key, f"(SELECT {new_key} FROM {CHANGES} WHERE kind <> 'removed')")
     if not found and _hides_twins(query, rows, gone):
         with query.errors(first_line=2):
-            found = _duplicates(query, key, f"(\n{query.model.sql}\n)")
+            found = _duplicates(query, key, read_columns(layout, query.model.sql))
     if found:
         names = ", ".join(layout.key)
         hint = "return one row per key (GROUP BY, QUALIFY row_number() ...), or add columns to primary_key"
@@ -94,7 +94,7 @@ def refuse_duplicate_users(query: ModelQuery) -> None:
     if set(users) == by_key or not query.count(f"{CHANGES} WHERE kind <> 'removed'"):
         return
     with query.errors(first_line=2):
-        found = _duplicates(query, users, f"(\n{query.model.sql}\n) AS model")
+        found = _duplicates(query, users, f"{read_columns(layout, query.model.sql)} AS model")
     if found:
         names = ", ".join([*layout.identifiers, *layout.mode.key_fields])
         what = f"{layout.sync.name}: several rows for the same user ({names}): {found}"

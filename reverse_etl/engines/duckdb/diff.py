@@ -17,7 +17,7 @@ from reverse_etl.records.expressions import identity, mergeable
 from reverse_etl.records.layout import ROW_NUMBER, Column, Layout
 from reverse_etl.records.mapping import value_text
 from reverse_etl.sql.quoting import identifier, literal
-from reverse_etl.sql.types import hashed
+from reverse_etl.sql.types import bytewise, hashed
 
 MODEL = "/* the model */"  # where the model's SQL goes in `changes_sql`
 READ = "_retl_read"  # a column of each row that the model returns; never NULL, and none before it
@@ -108,21 +108,36 @@ def looks_at_gone(layout: Layout) -> bool:
 
 
 def _rows_of_model(layout: Layout, marked: bool = True) -> str:
-    columns = [f"{_read(layout, column)} AS {identifier(column.name)}" for column in layout.needed]
+    columns = _columns_read(layout)
     if layout.whole_row:
-        partition = ", ".join(identifier(name) for name in layout.key if name != ROW_NUMBER)
-        columns.append(f"row_number() OVER (PARTITION BY {partition}) AS {identifier(ROW_NUMBER)}")
+        columns.append(f"{_number(layout)} AS {identifier(ROW_NUMBER)}")
     if marked:  # by a value that DuckDB cannot know in advance: it is computed here, and nowhere else
         columns.append(f"random() AS {READ}")
     return f"SELECT {', '.join(columns)} FROM (\n{MODEL}\n)"
 
 
+def _number(layout: Layout, order: str = "") -> str:
+    """SQL for the number of a row among equal ones."""
+    of_row = (layout.column(name) for name in layout.key if name != ROW_NUMBER)
+    parts = ", ".join(bytewise(identifier(column.name), column.type) for column in of_row)
+    return f"row_number() OVER (PARTITION BY {parts}{order})"
+
+
+def read_columns(layout: Layout, model: str) -> str:
+    """A SELECT of what is read of the rows of `model`; they begin on its second line."""
+    return f"(SELECT {', '.join(_columns_read(layout))} FROM (\n{model}\n))"
+
+
+def _columns_read(layout: Layout) -> list[str]:
+    return [f"{_read(layout, column)} AS {identifier(column.name)}" for column in layout.needed]
+
+
 def _read(layout: Layout, column: Column) -> str:
-    name = identifier(column.name)
-    value = f"CAST({name} AS {column.type.text})" if column.type.family in ("varchar", "json") else name
-    if column.is_json and column.type.family in ("varchar", "json"):
+    name, of = identifier(column.name), column.type
+    value = bytewise(f"CAST({name} AS {of.text})" if of.family in ("varchar", "json") else name, of)
+    if column.is_json and of.family in ("varchar", "json"):
         # The document `null` is a NULL: what it does is up to `nulls:`, and it never wipes what retl did not write.
-        value = f"CASE WHEN trim(CAST({name} AS VARCHAR)) <> 'null' THEN {value} END"
+        value = f"CASE WHEN trim(CAST({value} AS VARCHAR)) <> 'null' THEN {value} END"
     return value
 
 
@@ -138,8 +153,11 @@ def _acknowledged(layout: Layout, known: Collection[str], retyped: Collection[st
     former = [identifier(name) for name in known if name.casefold() in folded]
     exclude = f" EXCLUDE ({', '.join(former)})" if former else ""
     cast = [name for name in layout.key if name in retyped]
-    casts = ", ".join(f"TRY_CAST({identifier(name)} AS {types[name]}) AS {identifier(name)}" for name in cast)
-    star = f"*{exclude} REPLACE ({casts})" if casts else f"*{exclude}"
+    other = {name: f"TRY_CAST({identifier(name)} AS {types[name]})" for name in cast}
+    if layout.whole_row and any(layout.column(name).type.collated for name in layout.key if name != ROW_NUMBER):
+        # Rows that differ in case alone were numbered as equal ones before.
+        other[ROW_NUMBER] = _number(layout, f" ORDER BY {identifier(ROW_NUMBER)}")
+    star = f"*{exclude} REPLACE ({_listed(other)})" if other else f"*{exclude}"
     return f"(SELECT {', '.join([star, *missing])} FROM {ACKNOWLEDGED})"
 
 
