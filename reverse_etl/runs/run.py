@@ -146,7 +146,7 @@ def plan_sync(job: Job, state: State) -> Planned:
 def write_changes(state: State, engine: Engine, layout: Layout, model: Compiled, options: Options) -> int:
     """Store what differs between a model and the state; returns how many rows the model returned."""
     retyped = state.rows.retyped(layout, options.accept_schema_change)
-    comparison = Comparison(state.rows.columns(), retyped, options.full_refresh, state.rows.is_unsure())
+    comparison = Comparison(state.rows.types(), retyped, options.full_refresh, state.rows.is_unsure())
     return engine.write_changes(layout, model, comparison)
 
 

@@ -56,6 +56,37 @@ class SqlType:
             return self
         return next((found for _, child in self.children if (found := child.unsendable())), None)
 
+    def has(self, *families: str) -> bool:
+        """Whether this type, or one inside it, is of one of these families."""
+        return self.family in families or any(child.has(*families) for _, child in self.children)
+
+
+_SIGNED = ("tinyint", "smallint", "integer", "bigint", "hugeint")
+_UNSIGNED = ("utinyint", "usmallint", "uinteger", "ubigint", "uhugeint")
+# The types to which every value of a type can be cast without becoming other JSON; DECIMAL and nested types: `widens`.
+_WIDER = {
+    **{of: frozenset(_SIGNED[size:]) for size, of in enumerate(_SIGNED)},
+    **{of: frozenset(_UNSIGNED[size:] + _SIGNED[size + 1 :]) for size, of in enumerate(_UNSIGNED)},
+    "timestamp_s": frozenset({"timestamp_ms", "timestamp"}),
+    "timestamp_ms": frozenset({"timestamp"}),
+    "uuid": frozenset({"varchar"}),
+    "enum": frozenset({"varchar"}),
+}
+
+
+def widens(before: SqlType, now: SqlType) -> bool:
+    """Whether every value of type `before` is the same JSON when it is cast to `now`, or is of that type already."""
+    if before.text == now.text:
+        return True
+    if before.family == "decimal" == now.family:
+        return before.scale == now.scale and before.precision <= now.precision
+    if before.family == now.family == "struct":  # a NULL field is left out of the JSON
+        fields = dict(now.children)
+        return all(name in fields and widens(child, fields[name]) for name, child in before.children)
+    if before.family == now.family and before.family in ("list", "map"):
+        return all(widens(*pair) for pair in zip(*(dict(of.children).values() for of in (before, now)), strict=True))
+    return now.family in _WIDER.get(before.family, ())
+
 
 def hashed(value: str, of: SqlType) -> list[str]:
     """What to hash of a value so that two values that differ have the same hash by chance alone.

@@ -97,7 +97,7 @@ RETYPED = {
     "VARCHAR -> STRUCT": ("'no JSON'", "{'a': 1}"),
     "STRUCT with a field more": ("{'a': 1}", "{'a': 1, 'b': 2}"),
     "STRUCT -> INTEGER": ("{'a': 1}", "5"),
-    "STRUCT -> MAP": ("{'a': 1, 'b': NULL}", "MAP {'a': 1}"),
+    "STRUCT -> MAP": ("{'a': 1, 'b': NULL}", "MAP {'a': 2}"),
     "INTEGER[] -> VARCHAR[]": ("[1]", "['a']"),
     "INTEGER[] -> INTEGER": ("[1]", "3"),
     "MAP of another type": ("MAP {'a': 1}", "MAP {'a': 'x'}"),

@@ -14,7 +14,7 @@ from reverse_etl.engines.duckdb.query import ModelQuery
 from reverse_etl.errors import DataError, ProjectError
 from reverse_etl.plan.data_tests import TESTED_MODEL, DataTestResult, judge, tests_sql
 from reverse_etl.plan.tables import ACKNOWLEDGED, CHANGES, GONE
-from reverse_etl.records.expressions import identity
+from reverse_etl.records.expressions import as_compared, identity
 from reverse_etl.sql.quoting import identifier
 from reverse_etl.sql.types import MOMENTS
 from reverse_etl.words import count
@@ -61,7 +61,7 @@ def refuse_duplicate_keys(query: ModelQuery, rows: int, gone: int | None) -> Non
     of the state matches at most one row of the model, or else a key is in the model twice.
     """
     layout = query.layout
-    key = [identifier(name) for name in layout.key]
+    key = [as_compared(layout, name, identifier(name)) for name in layout.key]
     new_key = ", ".join(f"{identifier(f'new.{name}')} AS {identifier(name)}" for name in layout.key)
     found = _duplicates(query, key, f"(SELECT {new_key} FROM {CHANGES} WHERE kind <> 'removed')")
     if not found and _hides_twins(query, rows, gone):
@@ -89,8 +89,9 @@ def refuse_duplicate_users(query: ModelQuery) -> None:
     layout = query.layout
     if not layout.sync.primary_key or Kind.CHANGED not in layout.mode.kinds:
         return
-    users = identity(layout, "model")
-    by_key = {f"model.{identifier(name)}" for name in layout.key}
+    parts = zip((*layout.identifiers, *layout.mode.key_fields), identity(layout, "model"), strict=True)
+    users = [as_compared(layout, name, value) for name, value in parts]
+    by_key = {as_compared(layout, name, f"model.{identifier(name)}") for name in layout.key}
     if set(users) == by_key or not query.count(f"{CHANGES} WHERE kind <> 'removed'"):
         return
     with query.errors(first_line=2):
