@@ -12,7 +12,17 @@ change between versions. They have 96 bits: a changed row has those of one of 50
 from collections.abc import Collection, Mapping
 
 from reverse_etl.engines.engine import Comparison
-from reverse_etl.plan.tables import ACKNOWLEDGED, CANDIDATES, CHANGES, GONE, RUN_ID, SENT_AT, UNSURE
+from reverse_etl.plan.tables import (
+    ACKNOWLEDGED,
+    CANDIDATES,
+    CHANGES,
+    GONE,
+    MATCHED,
+    RESPELLED,
+    RUN_ID,
+    SENT_AT,
+    UNSURE,
+)
 from reverse_etl.records.expressions import (
     as_compared,
     canonical,
@@ -46,6 +56,8 @@ def changes_sql(layout: Layout, comparison: Comparison) -> dict[str, str]:
     known, retyped = comparison.known, comparison.retyped
     if not known:
         return {CHANGES: _first_run(layout)}
+    if layout.whole_row and respelled_keys(layout) and not (comparison.all_rows or acts_on_gone(layout)):
+        return _events(layout, comparison)
     is_sifted = bool(layout.tracked) and not (retyped or comparison.all_rows)
     is_new = "true" if comparison.all_rows else f"t.{SENT_AT} IS NULL{_is_another_user(layout)}"
     differs = {name: _differs(layout, name, comparison) for name in layout.tracked}
@@ -71,6 +83,42 @@ def changes_sql(layout: Layout, comparison: Comparison) -> dict[str, str]:
         return {CHANGES: changes}
     gone_keys = {GONE: _gone(layout, known)} if looks_at_gone(layout) else {}
     return {CANDIDATES: _candidates(layout, known), **gone_keys, CHANGES: changes}
+
+
+def _events(layout: Layout, comparison: Comparison) -> dict[str, str]:
+    """The same where the whole row is the key, and JSON is in it, which only rows that the state lacks have parsed.
+
+    CANDIDATES   rows of the model that the state does not have as they are written
+    RESPELLED    rows of the state that may be one of them, written otherwise
+    MATCHED      those of them that the model does have as they are written: they are no candidate. It takes another run
+                 of the model, which is left out if RESPELLED is empty
+
+    Of rows that are equal, as many are acknowledged as the state has.
+    """
+    state, exact = _acknowledged(layout, comparison.known, comparison.retyped), _same_key(layout)
+    of_row = [name for name in layout.key if name != ROW_NUMBER]
+    sides = {name: [as_compared(layout, name, of(name)) for of in (_snapshot, _state)] for name in of_row}
+    alike = {name: f"{now} IS NOT DISTINCT FROM {before}" for name, (now, before) in sides.items()}
+    plain = " AND ".join(sql for name, sql in alike.items() if not is_document(layout, name)) or "true"
+    parts = ", ".join(as_compared(layout, name, identifier(name)) for name in of_row)
+    ranked = f"SELECT *, row_number() OVER (PARTITION BY {parts}) AS _retl_rank FROM"
+    same = " AND ".join([*alike.values(), "s._retl_rank = t._retl_rank"])
+    columns = {
+        "kind": f"CASE WHEN t.{RUN_ID} IS NULL THEN 'added' ELSE 'unchanged' END",
+        "known": f"t.{RUN_ID} IS NOT NULL",
+        **_values_read(layout),
+        **{was(name): _state(name) for name in respelled_keys(layout)},
+    }
+    rows = f"(\n{_rows_of_model(layout)}\n) AS s"
+    unmatched = f"SELECT t.* FROM {RESPELLED} AS t ANTI JOIN {MATCHED} AS s ON {exact}"
+    return {
+        CANDIDATES: f"SELECT s.* FROM {rows} ANTI JOIN {state} AS t ON {exact}",
+        RESPELLED: f"""WITH near AS MATERIALIZED (SELECT t.* FROM {state} AS t SEMI JOIN {CANDIDATES} AS s ON {plain})
+            SELECT t.* FROM near AS t SEMI JOIN {CANDIDATES} AS s ON {" AND ".join(alike.values())}""",
+        MATCHED: f"SELECT t.* FROM {RESPELLED} AS t SEMI JOIN {rows} ON {exact}",
+        CHANGES: f"""SELECT {_listed(columns)} FROM ({ranked} {CANDIDATES}) AS s
+            LEFT JOIN ({ranked} ({unmatched})) AS t ON {same}""",
+    }
 
 
 def _candidates(layout: Layout, known: Mapping[str, SqlType]) -> str:
