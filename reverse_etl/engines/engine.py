@@ -7,7 +7,7 @@ An engine writes the changes into the workbench's table CHANGES; from there on n
 of the tables are in `plan/tables.py`, for both.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -23,14 +23,14 @@ from reverse_etl.sql.types import SqlType
 class Comparison:
     """What the rows of a model are compared with, and how.
 
-    known         the columns of the acknowledged rows; none if nothing was acknowledged yet
-    retyped       columns that count as changed wherever they have, or had, a value
+    known         the columns of the acknowledged rows, and their types; none if nothing was acknowledged yet
+    retyped       columns with another type than before, whose values are compared as the JSON that Braze has
     all_rows      every row of the model counts as added
     some_unsure   a column that the state is unsure of counts as changed: Braze may have received another value
     keys          how keys are shown in errors
     """
 
-    known: Collection[str] = ()
+    known: Mapping[str, SqlType] = field(default_factory=dict)
     retyped: Collection[str] = ()
     all_rows: bool = False
     some_unsure: bool = False

@@ -7,6 +7,7 @@ in_doubt              sent before, it is unknown whether it arrived, and it is n
 baseline              the user declared that all rows of the model are already in Braze
 mark_accepted         the user declared that this row, which was in doubt, has arrived
 forget                the state drops it, and nothing is sent to Braze
+refresh               equal to Braze: the state takes its new spelling, and nothing is sent
 """
 
 from enum import Enum
@@ -14,6 +15,8 @@ from enum import Enum
 from reverse_etl.braze.modes import Kind
 from reverse_etl.plan.tables import IN_DOUBT, REJECTS
 from reverse_etl.records.layout import Layout
+
+_REFRESH = "WHEN kind = 'unchanged' THEN 'refresh'"
 
 
 class Intent(Enum):
@@ -30,8 +33,9 @@ def action_sql(layout: Layout, intent: Intent, has_doubts: bool, has_rejects: bo
     `has_doubts` and `has_rejects`: whether the state has rows in doubt, and rows that Braze has rejected.
     """
     if intent is Intent.BASELINE:
-        return "CASE WHEN problems IS NOT NULL THEN 'invalid' WHEN kind = 'removed' THEN 'forget' ELSE 'baseline' END"
-    cases = ["WHEN problems IS NOT NULL THEN 'invalid'"]
+        otherwise = "WHEN kind = 'removed' THEN 'forget' ELSE 'baseline'"
+        return f"CASE {_REFRESH} WHEN problems IS NOT NULL THEN 'invalid' {otherwise} END"
+    cases = [_REFRESH, "WHEN problems IS NOT NULL THEN 'invalid'"]
     if layout.mode.forgets_removed:
         cases.append("WHEN kind = 'removed' THEN 'forget'")
     elif layout.sync.on_removed == "clear":

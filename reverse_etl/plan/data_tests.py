@@ -18,6 +18,7 @@ from reverse_etl.project.spec_tests import AcceptedValues, DataTest
 from reverse_etl.records.layout import Layout
 from reverse_etl.records.mapping import key_text
 from reverse_etl.sql.quoting import identifier, literal
+from reverse_etl.sql.types import bytewise
 from reverse_etl.words import count
 
 SHOWN_KEYS = 5
@@ -63,7 +64,7 @@ def tests_sql(layout: Layout) -> str:
     columns, results, twins = {"key": key_text(layout.key, identifier, has_number=False)}, [], []
     for number, test in enumerate(layout.sync.data_tests):
         if test.kind == "unique":
-            columns |= _grouped(number, test)
+            columns |= _grouped(layout, number, test)
             twins.append(_twins(number, len(test.claim.column)))
             results.append(_rows_of_twins(number, len(test.claim.column)))
         else:
@@ -87,19 +88,20 @@ def _is_not_accepted(layout: Layout, test: DataTest) -> str:
     assert isinstance(test.claim, AcceptedValues)
     conditions = []
     for name in test.claim.column:
-        of = layout.column(name).type.text
-        accepted = ", ".join(f"TRY_CAST({literal(value)} AS {of})" for value in test.claim.values)
-        value = identifier(name)
-        conditions.append(f"{value} IS NOT NULL AND NOT coalesce(CAST({value} AS {of}) IN ({accepted}), false)")
+        of = layout.column(name).type
+        accepted = ", ".join(f"TRY_CAST({literal(value)} AS {of.text})" for value in test.claim.values)
+        value = bytewise(f"CAST({identifier(name)} AS {of.text})", of)
+        conditions.append(f"{identifier(name)} IS NOT NULL AND NOT coalesce({value} IN ({accepted}), false)")
     return " OR ".join(f"({condition})" for condition in conditions)
 
 
 _FAILS: Mapping[str, Callable[[Layout, DataTest], str]] = {"not_null": _is_null, "accepted_values": _is_not_accepted}
 
 
-def _grouped(number: int, test: DataTest) -> dict[str, str]:
+def _grouped(layout: Layout, number: int, test: DataTest) -> dict[str, str]:
     has_values = " AND ".join(f"{identifier(name)} IS NOT NULL" for name in test.claim.column)
-    parts = dict(zip(_parts(number, len(test.claim.column)), map(identifier, test.claim.column), strict=True))
+    values = [bytewise(identifier(name), layout.column(name).type) for name in test.claim.column]
+    parts = dict(zip(_parts(number, len(test.claim.column)), values, strict=True))
     return {f"counts{number}": _looked_at(test, has_values), **parts}
 
 

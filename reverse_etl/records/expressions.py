@@ -1,6 +1,7 @@
 """The names and small expressions that the SQL of records and the SQL of rules share. Pure."""
 
-from reverse_etl.records.layout import Layout
+from reverse_etl.records.json_text import json_text
+from reverse_etl.records.layout import ROW_NUMBER, Layout
 from reverse_etl.sql.quoting import identifier
 
 MERGE = "_merge_objects"
@@ -9,6 +10,22 @@ MERGE = "_merge_objects"
 def new(name: str) -> str:
     """The value that the model returns."""
     return identifier(f"new.{name}")
+
+
+def was(name: str) -> str:
+    """The column with a row's key as the state spells it; NULL if the state does not have the row."""
+    return f"was.{name}"
+
+
+def is_document(layout: Layout, name: str) -> bool:
+    """Whether equal values of the column may be spelled in several ways: `user_alias` in two columns may not."""
+    return any(column.name == name and column.is_document for column in layout.columns)
+
+
+def respelled_keys(layout: Layout) -> tuple[str, ...]:
+    """The columns of the key that may be spelled otherwise in the state than in the model."""
+    documents = tuple(name for name in layout.key if is_document(layout, name))
+    return (*documents, ROW_NUMBER) if documents and layout.whole_row else documents
 
 
 def changed(name: str) -> str:
@@ -34,6 +51,24 @@ def fault_of(name: str) -> str:
 def time_of(name: str) -> str:
     """The value as a TIMESTAMP, for fields that are times; NULL where it cannot be read."""
     return identifier(f"time.{name}")
+
+
+def value_text(layout: Layout, name: str, value: str) -> str:
+    """The JSON text of `value`, which has the type of column `name`; a pre-formatted field is JSON text already."""
+    column = layout.column(name)
+    if column.is_json and column.type.family == "varchar":
+        return value
+    return json_text(value, column.type, layout.mode.nested_times)
+
+
+def canonical(layout: Layout, name: str, value: str) -> str:
+    """A text that two values of column `name`, a document, share only if they are equal to Braze."""
+    return f"retl_json_canonical({value_text(layout, name, value)})"
+
+
+def as_compared(layout: Layout, name: str, value: str) -> str:
+    """What is equal only for values of column `name` that are equal to Braze."""
+    return canonical(layout, name, value) if is_document(layout, name) else value
 
 
 def is_blank(value: str) -> str:

@@ -71,6 +71,19 @@ def _map(value: str, of: SqlType, nested_times: bool) -> str:
     return f"CASE WHEN {value} IS NOT NULL THEN '{{' || array_to_string({filled}, ',') || '}}' END"
 
 
+def carried_over(value: str, before: SqlType, now: SqlType) -> str:
+    """SQL for a value of type `before` as one of type `now`; NULL unless it is the same JSON."""
+    if (
+        before.unsendable()
+        or now.unsendable()
+        or ({"varchar"} & {before.family, now.family} and before.is_nested != now.is_nested)
+    ):
+        return f"CAST(NULL AS {now.text})"  # a VARCHAR may have been JSON text, or not
+    cast = f"TRY_CAST(CAST({value} AS VARCHAR) AS {now.text})"  # from any type to any
+    same = (f"{json_text(cast, now, times)} = {json_text(value, before, times)}" for times in (False, True))
+    return f"CASE WHEN {' AND '.join(same)} THEN {cast} END"
+
+
 def keys_within(value: str, of: SqlType) -> str | None:
     """SQL for the number of keys that an object sends, including those of objects inside it; 1 for an array.
 

@@ -38,6 +38,15 @@ class Column:
     field: Field | None
     is_json: bool
 
+    @property
+    def is_document(self) -> bool:
+        """Whether equal values may be spelled in several ways: the keys of JSON, the entries of a map, in any order."""
+        return (
+            self.is_json
+            and not self.type.unsendable()
+            and (self.type.family == "varchar" or self.type.has("json", "map"))
+        )
+
 
 @dataclass(frozen=True)
 class Layout:

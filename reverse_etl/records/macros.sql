@@ -82,6 +82,43 @@ CREATE OR REPLACE TEMP MACRO retl_json_fault(document, in_attribute) AS
         ELSE 0
     END;
 
+-- A JSON document whose numbers are strings: a parser would give 1.10 and 1.1 one text. Strings get a mark, so that none
+-- of them is taken for a number.
+CREATE OR REPLACE TEMP MACRO retl_json_quoted_numbers(document) AS
+    array_to_string(
+        list_transform(
+            regexp_extract_all(document, '"(?:[^"\\]|\\.)*"|[^"]+'),
+            lambda part: CASE
+                WHEN starts_with(part, '"') THEN '"_' || substr(part, 2)
+                ELSE regexp_replace(part, '-?[0-9][0-9.eE+-]*', '"\0"', 'g')
+            END
+        ),
+        ''
+    );
+
+-- The document with its keys in order and without blanks; NULL if a key occurs twice in an object: which of them counts
+-- depends on their order. VARIANT keeps one of each.
+CREATE OR REPLACE TEMP MACRO retl_json_in_order(document) AS
+    list_transform(
+        [json_normalize(document)],
+        lambda sorted: CASE WHEN json_normalize(CAST(CAST(CAST(sorted AS JSON) AS VARIANT) AS JSON)) = sorted THEN sorted END
+    )[1];
+
+-- Whether one of its numbers has another text than a parser would give it. Digits of an escape such as \u00e9 are none.
+CREATE OR REPLACE TEMP MACRO retl_json_has_numbers(document) AS
+    regexp_matches(regexp_replace(document, '\\u[0-9a-fA-F]{4}', '', 'g'), '[0-9][.eE]|-0');
+
+-- A text that two JSON documents share only if they are equal to every reader of JSON: whatever the order of keys, the
+-- blanks and the escapes of characters. Numbers keep their texts; what is not valid JSON is its own text.
+CREATE OR REPLACE TEMP MACRO retl_json_canonical(document) AS
+    coalesce(
+        TRY(CASE
+            WHEN retl_json_has_numbers(document) THEN '#' || retl_json_in_order(retl_json_quoted_numbers(document))
+            ELSE retl_json_in_order(document)
+        END),
+        document
+    );
+
 -- Whether merging `new` into `old` would leave a key that `new` does not have: a merge cannot remove keys.
 CREATE OR REPLACE TEMP MACRO retl_loses_key(old, new) AS
     coalesce(strlen(json_merge_patch(old, new)) > strlen(json_merge_patch(new, new)), false);

@@ -8,7 +8,10 @@ outbox_sql(layout, changes)
       │        + problem                                                              0, or the first rule it breaks
       ▼
     outbox     key, kind, known, call, envelope, body, idempotent, attributes, data_points, problems,
-               "new.<stored column>", "changed.<tracked column>"; cursor, of incremental models
+               "new.<stored column>", "changed.<tracked column>"; cursor, of incremental models;
+               "was.<column>", of keys that may be spelled otherwise in the state
+
+A change of the kind `unchanged` is a row that is equal to Braze, and spelled otherwise in the state.
 
 A request body is an envelope, the bodies of its records separated by commas, and `closing()`.
 """
@@ -16,14 +19,25 @@ A request body is an envelope, the bodies of its records separated by commas, an
 from collections.abc import Callable, Iterator, Sequence
 
 from reverse_etl.braze.modes import DELETE, MODES, OPERATORS, Cost, Extra, Mode, Shape
-from reverse_etl.records.expressions import changed, is_fallback, json_of, new, present, time_of
-from reverse_etl.records.json_text import ISO_TIME, json_text, keys_within, timestamp
+from reverse_etl.records.expressions import (
+    changed,
+    is_fallback,
+    json_of,
+    new,
+    present,
+    respelled_keys,
+    time_of,
+    value_text,
+    was,
+)
+from reverse_etl.records.json_text import ISO_TIME, keys_within, timestamp
 from reverse_etl.records.layout import CURSOR, ROW_NUMBER, Column, Layout, Role, shape_of
 from reverse_etl.records.rules import Rule, rules
 from reverse_etl.sql.quoting import identifier, literal
 from reverse_etl.sql.types import INTEGERS, MOMENTS
 
 _OPERATOR = r'^\s*\{\s*"(' + "|".join(name.replace("$", r"\$") for name in OPERATORS) + r')"\s*:'
+_UNCHECKED = "kind IN ('removed', 'unchanged')"
 _DELETE_SLOTS = MODES["users_delete", None].slots
 
 
@@ -32,34 +46,27 @@ def closing(mode: Mode) -> str:
     return "]}]}" if mode.group else "]}"
 
 
-def value_text(layout: Layout, name: str, value: str) -> str:
-    """The JSON text of `value`, which has the type of column `name`; a pre-formatted field is JSON text already."""
-    column = layout.column(name)
-    if column.is_json and column.type.family == "varchar":
-        return value
-    return json_text(value, column.type, layout.mode.nested_times)
-
-
 def outbox_sql(layout: Layout, changes: str) -> str:
     """A SELECT of one record per row of `changes`; `problems` are the numbers of the rules that an invalid row breaks,
     from 1, and NULL for a valid one."""
     prepared = _select(changes, {**_times(layout), **_json_texts(layout)})
     examined = _select(prepared, {**_faults(layout), **_properties(layout)})
     conditions = " ".join(_when(number, rule) for number, rule in enumerate(rules(layout), 1))
-    judged = _select(examined, {"problem": f"CASE WHEN kind = 'removed' THEN 0 {conditions} ELSE 0 END"})
+    judged = _select(examined, {"problem": f"CASE WHEN {_UNCHECKED} THEN 0 {conditions} ELSE 0 END"})
     columns = {
         "key": key_text(layout.key, new),
         "kind": "kind",
         "known": "known",
         "call": _call(layout),
         "envelope": f"CASE WHEN problem = 0 THEN {_envelope(layout)} END",
-        "body": f"CASE WHEN problem = 0 THEN {_body(layout)} END",
+        "body": f"CASE WHEN problem = 0 AND kind <> 'unchanged' THEN {_body(layout)} END",
         "idempotent": _idempotent(layout),
         "attributes": _attributes(layout),
         "data_points": _data_points(layout),
         "problems": f"CASE WHEN problem > 0 THEN {_problems(layout)} END",
         **({CURSOR: new(layout.cursor)} if layout.cursor else {}),
         **{f"new.{name}": new(name) for name in layout.stored},
+        **{was(name): identifier(was(name)) for name in respelled_keys(layout)},
         **{f"changed.{name}": changed(name) for name in layout.tracked},
     }
     select = ",\n    ".join(f"{sql} AS {identifier(name)}" for name, sql in columns.items())

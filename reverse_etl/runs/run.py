@@ -170,7 +170,7 @@ def write_changes(state: State, engine: Engine, layout: Layout, model: Compiled,
     """Store what differs between a model and the state; returns how many rows the model returned."""
     retyped = state.rows.retyped(layout, options.accept_schema_change)
     keys = state.keys(layout.key, options.show_values)
-    comparison = Comparison(state.rows.columns(), retyped, options.full_refresh, state.rows.is_unsure(), keys)
+    comparison = Comparison(state.rows.types(), retyped, options.full_refresh, state.rows.is_unsure(), keys)
     return engine.write_changes(layout, model, comparison)
 
 

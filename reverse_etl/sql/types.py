@@ -1,8 +1,9 @@
-"""The types of DuckDB: by how their values become JSON, and what to hash of a value. Pure."""
+"""The types of DuckDB: by how their values become JSON, what to hash of a value, and how texts compare. Pure."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-from reverse_etl.sql.quoting import literal
+from reverse_etl.sql.quoting import identifier, literal
 
 # What DuckDB calls the types, by how their values become JSON.
 INTEGERS = frozenset(
@@ -35,6 +36,7 @@ class SqlType:
     """A DuckDB type: its family (`decimal`, `struct`, `json`, ...), its text, and the named types inside it.
 
     A list has one child `child`, a map `key` and `value`, a struct its fields. `precision` and `scale` are a decimal's.
+    `collated`: a column of the type compares its strings by a collation, which the text of a type does not tell.
     """
 
     family: str
@@ -42,6 +44,7 @@ class SqlType:
     children: tuple[tuple[str, "SqlType"], ...] = ()
     precision: int = 0
     scale: int = 0
+    collated: bool = False
 
     @property
     def is_nested(self) -> bool:
@@ -52,6 +55,37 @@ class SqlType:
         if self.family not in SENDABLE:
             return self
         return next((found for _, child in self.children if (found := child.unsendable())), None)
+
+    def has(self, *families: str) -> bool:
+        """Whether this type, or one inside it, is of one of these families."""
+        return self.family in families or any(child.has(*families) for _, child in self.children)
+
+
+_SIGNED = ("tinyint", "smallint", "integer", "bigint", "hugeint")
+_UNSIGNED = ("utinyint", "usmallint", "uinteger", "ubigint", "uhugeint")
+# The types to which every value of a type can be cast without becoming other JSON; DECIMAL and nested types: `widens`.
+_WIDER = {
+    **{of: frozenset(_SIGNED[size:]) for size, of in enumerate(_SIGNED)},
+    **{of: frozenset(_UNSIGNED[size:] + _SIGNED[size + 1 :]) for size, of in enumerate(_UNSIGNED)},
+    "timestamp_s": frozenset({"timestamp_ms", "timestamp"}),
+    "timestamp_ms": frozenset({"timestamp"}),
+    "uuid": frozenset({"varchar"}),
+    "enum": frozenset({"varchar"}),
+}
+
+
+def widens(before: SqlType, now: SqlType) -> bool:
+    """Whether every value of type `before` is the same JSON when it is cast to `now`, or is of that type already."""
+    if before.text == now.text:
+        return True
+    if before.family == "decimal" == now.family:
+        return before.scale == now.scale and before.precision <= now.precision
+    if before.family == now.family == "struct":  # a NULL field is left out of the JSON
+        fields = dict(now.children)
+        return all(name in fields and widens(child, fields[name]) for name, child in before.children)
+    if before.family == now.family and before.family in ("list", "map"):
+        return all(widens(*pair) for pair in zip(*(dict(of.children).values() for of in (before, now)), strict=True))
+    return now.family in _WIDER.get(before.family, ())
 
 
 def hashed(value: str, of: SqlType) -> list[str]:
@@ -67,3 +101,47 @@ def hashed(value: str, of: SqlType) -> list[str]:
     if of.family == "list" and not of.children[0][1].children:
         return [value, f"len({value})"]
     return [value, f"CAST({value} AS VARCHAR)"]
+
+
+def texts_in(value: str, of: SqlType) -> Iterator[str]:
+    """SQL for the strings of a value, one for each VARCHAR in its type."""
+    if of.family == "varchar":
+        yield value
+    elif of.family == "struct" and all(name for name, _ in of.children):
+        for part, _, child in _fields(value, of):
+            yield from texts_in(part, child)
+    elif of.family == "map":
+        for function, (_, child) in zip(("map_keys", "map_values"), of.children, strict=True):
+            yield from texts_in(f"list_extract({function}({value}), 1)", child)
+    elif of.family in LISTS:
+        yield from texts_in(f"{of.family}_extract({value}, 1)", of.children[0][1])
+
+
+def _fields(value: str, of: SqlType) -> Iterator[tuple[str, str, SqlType]]:
+    """SQL for each field of a struct, with its name and type."""
+    for name, child in of.children:
+        yield f"struct_extract({value}, {literal(name)})", name, child
+
+
+def bytewise(value: str, of: SqlType) -> str:
+    """The same value, whose strings compare byte by byte: to Braze, `ann` is not `Ann`."""
+    return _bytewise(value, of, 0) if of.collated else value
+
+
+def _bytewise(value: str, of: SqlType, depth: int) -> str:
+    # CAST leaves the collation of a string as it is; so does COLLATE, if it is the result of a lambda.
+    if of.family == "varchar":
+        return f"decode(encode({value}))"
+    if next(texts_in(value, of), None) is None:
+        return value
+    item, inner = f"text{depth}", dict(of.children)
+    if of.family == "struct":
+        fields = [f"{identifier(name)} := {_bytewise(part, child, depth)}" for part, name, child in _fields(value, of)]
+        return f"CASE WHEN {value} IS NOT NULL THEN struct_pack({', '.join(fields)}) END"
+    if of.family == "map":
+        key, held = (_bytewise(f"{item}.{name}", inner[name], depth + 1) for name in ("key", "value"))
+        entries = f"list_transform(map_entries({value}), lambda {item}: {{'key': {key}, 'value': {held}}})"
+        return f"map_from_entries({entries})"
+    if of.family == "array":  # a cast to another type than its own does take it off
+        return f"CAST(CAST({value} AS {of.children[0][1].text}[]) AS {of.text})"
+    return f"list_transform({value}, lambda {item}: {_bytewise(item, of.children[0][1], depth + 1)})"

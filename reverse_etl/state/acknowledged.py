@@ -11,9 +11,10 @@ from reverse_etl.delivery.destination import Destination
 from reverse_etl.errors import Location, StateError
 from reverse_etl.plan.tables import ACKNOWLEDGED, IN_DOUBT, META, REJECTS, SENT_AT, UNSURE
 from reverse_etl.project.spec import Sync
-from reverse_etl.records.layout import Layout
+from reverse_etl.records.layout import Column, Layout
+from reverse_etl.sql.types import INTEGERS, SqlType, widens
 from reverse_etl.state import watermark
-from reverse_etl.state.commit import acknowledged_columns
+from reverse_etl.state.commit import acknowledged_columns, acknowledged_types
 from reverse_etl.state.file import done_until
 from reverse_etl.state.workspace import workspace_of
 
@@ -40,6 +41,10 @@ class AcknowledgedRows:
     def columns(self) -> dict[str, str]:
         """Names and types of the columns of acknowledged rows; empty before the first run."""
         return acknowledged_columns(self._connection)
+
+    def types(self) -> dict[str, SqlType]:
+        """The same columns, with what is known of their types."""
+        return acknowledged_types(self._connection)
 
     def count(self) -> int:
         """How many rows the state contains."""
@@ -90,7 +95,7 @@ class AcknowledgedRows:
         return not remembered and watermark.read(self._connection) is None
 
     def retyped(self, layout: Layout, accept: bool) -> frozenset[str]:
-        """The columns whose type differs from the acknowledged one.
+        """The columns whose type differs from the acknowledged one, and is not just a wider one.
 
         Raises StateError unless `accept`, as Braze silently drops or converts a value whose type has changed; and
         always if the primary key has changed.
@@ -103,11 +108,11 @@ class AcknowledgedRows:
             )
             what = f"{self._sync}: the primary key was ({before}) so far, and is now ({now})"
             raise StateError(what, layout.sync.where("primary_key"), hint)
-        known = self.columns()
-        types = {column.name: column.type.text for column in layout.columns if column.name in layout.stored}
-        moved = {name: (known[name], now) for name, now in types.items() if name in known and known[name] != now}
+        known = self.types()
+        stored = [column for column in layout.columns if column.name in layout.stored and column.name in known]
+        moved = {c.name: (known[c.name], c.type) for c in stored if not _is_wider(layout, c, known[c.name])}
         if moved and not accept:
-            listed = ", ".join(f'"{name}" from {before} to {now}' for name, (before, now) in moved.items())
+            listed = ", ".join(f'"{name}" from {before.text} to {now.text}' for name, (before, now) in moved.items())
             again = " to send its values again" if Kind.CHANGED in layout.mode.kinds else ""
             hint = f"CAST it back in the model, or pass --accept-schema-change{again}"
             raise StateError(f"{self._sync}: the model changed the type of {listed}", layout.sync.where("model"), hint)
@@ -141,3 +146,12 @@ class AcknowledgedRows:
     def _number(self, sql: str) -> int:
         row = self._connection.execute(sql).fetchone()
         return int(row[0]) if row else 0
+
+
+def _is_wider(layout: Layout, column: Column, before: SqlType) -> bool:
+    """Whether the values of a column are the same JSON as before; a watermark has the type of its cursor."""
+    if before.text == column.type.text:
+        return True
+    is_mark = column.name == layout.cursor and column.type.family not in INTEGERS
+    is_text = column.type.family == "varchar" and column.is_json
+    return not (is_mark or is_text) and widens(before, column.type)

@@ -15,6 +15,7 @@ from typing import Any
 import duckdb
 from duckdb import DuckDBPyConnection
 
+from reverse_etl.engines.duckdb.model import sql_type
 from reverse_etl.errors import StateError
 from reverse_etl.masking import of_request
 from reverse_etl.plan.outbox import user_sql
@@ -32,8 +33,10 @@ from reverse_etl.plan.tables import (
     STATE,
     UNSURE,
 )
+from reverse_etl.records.json_text import carried_over
 from reverse_etl.records.layout import ROW_NUMBER
 from reverse_etl.sql.quoting import identifier, literal, statement
+from reverse_etl.sql.types import SqlType, widens
 from reverse_etl.state import watermark
 from reverse_etl.state.workspace import WORKSPACE
 
@@ -100,6 +103,7 @@ def commit_run(
         if moves_state:
             key = json.loads(key_text)
             _reshape(connection, key)
+            _refresh_rows(connection, key)
             _move_rows(connection, key, values)
             _remember_unsure_columns(connection, key, values)
             _remember_answers(connection, values)
@@ -140,7 +144,7 @@ def set_meta(connection: DuckDBPyConnection, key: str, value: str) -> None:
 
 def _acts(connection: DuckDBPyConnection) -> bool:
     """Whether the run may have changed an acknowledged row."""
-    acted = f"SELECT 1 FROM {OUTBOX} WHERE action IN ('send', 'baseline', 'mark_accepted', 'forget') LIMIT 1"
+    acted = f"SELECT 1 FROM {OUTBOX} WHERE action IN ('send', 'baseline', 'mark_accepted', 'forget', 'refresh') LIMIT 1"
     return bool(connection.execute(acted).fetchall())
 
 
@@ -159,6 +163,17 @@ def acknowledged_columns(connection: DuckDBPyConnection) -> dict[str, str]:
         return {}
     columns = columns_of(connection, ACKNOWLEDGED)
     return {name: of for name, of in columns.items() if name not in (SENT_AT, RUN_ID, UNSURE)}
+
+
+def acknowledged_types(connection: DuckDBPyConnection) -> dict[str, SqlType]:
+    """The same columns, with their types."""
+    names = acknowledged_columns(connection)
+    return {name: of for name, of in _types_of(connection, ACKNOWLEDGED).items() if name in names} if names else {}
+
+
+def _types_of(connection: DuckDBPyConnection, table: str) -> dict[str, SqlType]:
+    rows = connection.sql(f"FROM {table}")
+    return {name: sql_type(of) for name, of in zip(rows.columns, rows.types, strict=True)}
 
 
 def _read_journal(connection: DuckDBPyConnection, path: Path) -> None:
@@ -222,10 +237,10 @@ def _unclear(connection: DuckDBPyConnection) -> dict[str, int]:
 
 def _reshape(connection: DuckDBPyConnection, key: Sequence[str]) -> None:
     """Give the table of acknowledged rows the columns and types of the outbox."""
-    outbox = columns_of(connection, OUTBOX)
+    outbox = _types_of(connection, OUTBOX)
     wanted = {name.removeprefix("new."): of for name, of in outbox.items() if name.startswith("new.")}
-    known = acknowledged_columns(connection)
-    if known == wanted:
+    known = acknowledged_types(connection)
+    if [(name, of.text) for name, of in known.items()] == [(name, of.text) for name, of in wanted.items()]:
         return
     own = f"{SENT_AT}, {RUN_ID}, {UNSURE} FROM {ACKNOWLEDGED}"
     if not known:
@@ -241,17 +256,42 @@ def _reshape(connection: DuckDBPyConnection, key: Sequence[str]) -> None:
     connection.execute(f"INSERT OR REPLACE INTO {META} VALUES ('primary_key', ?)", [json.dumps(key)])
 
 
-def _carried_over(name: str, wanted: str, known: str | None, in_key: bool) -> str:
-    """A column of the old table in the type of the new one; where the type differs, the value counts as never sent."""
+def _carried_over(name: str, now: SqlType, before: SqlType | None, in_key: bool) -> str:
+    """A column of the old table in the type of the new one; a value that is other JSON then counts as never sent."""
     column = identifier(name)
-    if known == wanted:
+    if before is None:
+        return f"CAST(NULL AS {now.text}) AS {column}"
+    if before.text == now.text:
         return column
-    return f"TRY_CAST({column} AS {wanted}) AS {column}" if in_key and known else f"CAST(NULL AS {wanted}) AS {column}"
+    is_cast = in_key or widens(before, now)
+    carried = f"TRY_CAST({column} AS {now.text})" if is_cast else carried_over(column, before, now)
+    return f"{carried} AS {column}"
+
+
+def _keys_in_state(connection: DuckDBPyConnection, key: Sequence[str]) -> dict[str, str]:
+    """SQL for the key of a record `o` as the state has it, by column; a new row's own."""
+    outbox = columns_of(connection, OUTBOX)
+    now = {name: f"o.{identifier(f'new.{name}')}" for name in key}
+    return {
+        name: f"coalesce(o.{identifier(f'was.{name}')}, {new})" if f"was.{name}" in outbox else new
+        for name, new in now.items()
+    }
+
+
+def _refresh_rows(connection: DuckDBPyConnection, key: Sequence[str]) -> None:
+    """Give rows that are equal to Braze the spelling of the model, so that the next run need not compare them again."""
+    if not connection.execute(f"SELECT 1 FROM {OUTBOX} WHERE action = 'refresh' LIMIT 1").fetchall():
+        return
+    was = _keys_in_state(connection, key)
+    same = " AND ".join(f"state.{identifier(name)} IS NOT DISTINCT FROM {value}" for name, value in was.items())
+    new = ", ".join(f"{identifier(name)} = o.{identifier(f'new.{name}')}" for name in acknowledged_columns(connection))
+    connection.execute(f"UPDATE {ACKNOWLEDGED} SET {new} FROM {OUTBOX} AS o WHERE o.action = 'refresh' AND {same}")
 
 
 def _move_rows(connection: DuckDBPyConnection, key: Sequence[str], values: Mapping[str, Any]) -> None:
     moved = f"{_WITH_OUTCOMES} WHERE (outcome = 'accepted' OR action IN ('baseline', 'mark_accepted', 'forget'))"
-    keys = ", ".join(f"o.{identifier(f'new.{name}')} AS {identifier(name)}" for name in key)
+    was = _keys_in_state(connection, key)
+    keys = ", ".join(f"{value} AS {identifier(name)}" for name, value in was.items())
     same = " AND ".join(f"state.{identifier(name)} IS NOT DISTINCT FROM m.{identifier(name)}" for name in key)
     connection.execute(f"DELETE FROM {ACKNOWLEDGED} USING (SELECT {keys} FROM {moved} AND known) AS m WHERE {same}")
     names = acknowledged_columns(connection)
@@ -277,7 +317,7 @@ def _remember_unsure_columns(connection: DuckDBPyConnection, key: Sequence[str],
     every = ", ".join(map(literal, tracked))
     names = f"CASE WHEN kind = 'removed' THEN [{every}] ELSE list_filter([{went_out}], lambda n: n IS NOT NULL) END"
     unsure = f"{_WITH_OUTCOMES} WHERE may_have_arrived AND outcome IN ('unsent', 'in_doubt')"
-    keys = ", ".join(f"o.{identifier(f'new.{name}')} AS {identifier(name)}" for name in key)
+    keys = ", ".join(f"{value} AS {identifier(name)}" for name, value in _keys_in_state(connection, key).items())
     same = " AND ".join(f"state.{identifier(name)} = u.{identifier(name)}" for name in key)
     connection.execute(
         f"""UPDATE {ACKNOWLEDGED} SET {UNSURE} = list_distinct(list_concat({UNSURE}, u.names))
@@ -309,7 +349,7 @@ def _remember_answers(connection: DuckDBPyConnection, values: Mapping[str, Any])
         f"""DELETE FROM {in_doubt} WHERE key IN (
             SELECT key FROM {_WITH_OUTCOMES}
             WHERE outcome IN ('accepted', 'rejected', 'in_doubt') OR action IN ('baseline', 'mark_accepted')
-        ) OR (resolution IS NOT NULL AND key NOT IN (SELECT key FROM {OUTBOX}))"""
+        ) OR (resolution IS NOT NULL AND key NOT IN (SELECT key FROM {OUTBOX} WHERE action <> 'refresh'))"""
     )
     connection.execute(
         f"""INSERT INTO {in_doubt} BY NAME SELECT key, kind, body, $now AS sent_at, $run_id AS run_id, reason,

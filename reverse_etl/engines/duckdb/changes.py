@@ -17,7 +17,7 @@ from reverse_etl.engines.duckdb.checks import (
 from reverse_etl.engines.duckdb.diff import MODEL, READ, changes_sql
 from reverse_etl.engines.duckdb.query import ModelQuery
 from reverse_etl.engines.engine import Comparison
-from reverse_etl.plan.tables import CHANGES
+from reverse_etl.plan.tables import CHANGES, MATCHED, RESPELLED
 
 # DuckDB gives a join that spills a sixteenth of the memory for each open connection, and at least eight of them.
 _CONNECTIONS = 16
@@ -30,7 +30,12 @@ def write_changes(query: ModelQuery, comparison: Comparison) -> int:
     """
     tables = changes_sql(query.layout, comparison)
     with _all_memory(query.connection):
-        rows = sum(_make_table(query, table, select) for table, select in tables.items())
+        rows = 0
+        for table, select in tables.items():
+            if table == MATCHED and not query.count(RESPELLED):
+                select = f"FROM {RESPELLED}"
+            found = _make_table(query, table, select)
+            rows += found if table != MATCHED else 0
     if not query.layout.whole_row:
         refuse_null_keys(query)
         refuse_duplicate_keys(query, rows, rows_gone(query, tables), comparison.keys)

@@ -8,7 +8,7 @@ import duckdb
 from duckdb import DuckDBPyConnection
 
 from reverse_etl.braze.modes import Kind
-from reverse_etl.engines.duckdb.diff import acts_on_gone, looks_at_gone
+from reverse_etl.engines.duckdb.diff import acts_on_gone, looks_at_gone, read_columns
 from reverse_etl.engines.duckdb.errors import line_of, translated, without_values
 from reverse_etl.engines.duckdb.query import ModelQuery
 from reverse_etl.engines.duckdb.reach import out_of_reach
@@ -16,7 +16,7 @@ from reverse_etl.errors import DataError, ProjectError
 from reverse_etl.masking import Keys
 from reverse_etl.plan.data_tests import TESTED_MODEL, DataTestResult, judge, tests_sql
 from reverse_etl.plan.tables import ACKNOWLEDGED, CHANGES, GONE
-from reverse_etl.records.expressions import identity
+from reverse_etl.records.expressions import as_compared, identity
 from reverse_etl.sql.quoting import identifier
 from reverse_etl.sql.types import MOMENTS
 from reverse_etl.words import count
@@ -63,12 +63,12 @@ def refuse_duplicate_keys(query: ModelQuery, rows: int, gone: int | None, keys: 
     of the state matches at most one row of the model, or else a key is in the model twice.
     """
     layout = query.layout
-    key = {name: identifier(name) for name in layout.key}
+    key = {name: as_compared(layout, name, identifier(name)) for name in layout.key}
     new_key = ", ".join(f"{identifier(f'new.{name}')} AS {identifier(name)}" for name in layout.key)
     found = _duplicates(query, keys, key, f"(SELECT {new_key} FROM {CHANGES} WHERE kind <> 'removed')")
     if not found and _hides_twins(query, rows, gone):
         with query.errors(first_line=2):
-            found = _duplicates(query, keys, key, f"(\n{query.model.sql}\n)")
+            found = _duplicates(query, keys, key, read_columns(layout, query.model.sql))
     if found:
         names = ", ".join(layout.key)
         hint = "return one row per key (GROUP BY, QUALIFY row_number() ...), or add columns to primary_key"
@@ -91,12 +91,12 @@ def refuse_duplicate_users(query: ModelQuery, keys: Keys) -> None:
     layout = query.layout
     if not layout.sync.primary_key or Kind.CHANGED not in layout.mode.kinds:
         return
-    users = identity(layout, "model")
-    by_key = {f"model.{identifier(name)}" for name in layout.key}
+    users = {name: as_compared(layout, name, value) for name, value in identity(layout, "model").items()}
+    by_key = {as_compared(layout, name, f"model.{identifier(name)}") for name in layout.key}
     if set(users.values()) == by_key or not query.count(f"{CHANGES} WHERE kind <> 'removed'"):
         return
     with query.errors(first_line=2):
-        found = _duplicates(query, keys, users, f"(\n{query.model.sql}\n) AS model")
+        found = _duplicates(query, keys, users, f"{read_columns(layout, query.model.sql)} AS model")
     if found:
         names = ", ".join([*layout.identifiers, *layout.mode.key_fields])
         what = f"{layout.sync.name}: several rows for the same user ({names}): {found}"

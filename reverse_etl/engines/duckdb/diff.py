@@ -12,12 +12,31 @@ change between versions. They have 96 bits: a changed row has those of one of 50
 from collections.abc import Collection, Mapping
 
 from reverse_etl.engines.engine import Comparison
-from reverse_etl.plan.tables import ACKNOWLEDGED, CANDIDATES, CHANGES, GONE, RUN_ID, SENT_AT, UNSURE
-from reverse_etl.records.expressions import identity, mergeable
+from reverse_etl.plan.tables import (
+    ACKNOWLEDGED,
+    CANDIDATES,
+    CHANGES,
+    GONE,
+    MATCHED,
+    RESPELLED,
+    RUN_ID,
+    SENT_AT,
+    UNSURE,
+)
+from reverse_etl.records.expressions import (
+    as_compared,
+    canonical,
+    identity,
+    is_document,
+    mergeable,
+    respelled_keys,
+    value_text,
+    was,
+)
+from reverse_etl.records.json_text import json_text
 from reverse_etl.records.layout import ROW_NUMBER, Column, Layout
-from reverse_etl.records.mapping import value_text
 from reverse_etl.sql.quoting import identifier, literal
-from reverse_etl.sql.types import hashed
+from reverse_etl.sql.types import SqlType, bytewise, hashed
 
 MODEL = "/* the model */"  # where the model's SQL goes in `changes_sql`
 READ = "_retl_read"  # a column of each row that the model returns; never NULL, and none before it
@@ -37,28 +56,72 @@ def changes_sql(layout: Layout, comparison: Comparison) -> dict[str, str]:
     known, retyped = comparison.known, comparison.retyped
     if not known:
         return {CHANGES: _first_run(layout)}
+    if layout.whole_row and respelled_keys(layout) and not (comparison.all_rows or acts_on_gone(layout)):
+        return _events(layout, comparison)
     is_sifted = bool(layout.tracked) and not (retyped or comparison.all_rows)
     is_new = "true" if comparison.all_rows else f"t.{SENT_AT} IS NULL{_is_another_user(layout)}"
-    differs = {name: _differs(layout, name, name in retyped, comparison.some_unsure) for name in layout.tracked}
+    differs = {name: _differs(layout, name, comparison) for name in layout.tracked}
+    kinds = f"WHEN {_IS_GONE} THEN 'removed' WHEN {is_new} THEN 'added'"
+    if respelled := _respelled(layout, comparison):
+        kinds += f" WHEN NOT ({' OR '.join(differs.values()) or 'false'}) THEN 'unchanged'"
     columns = {
-        "kind": f"CASE WHEN {_IS_GONE} THEN 'removed' WHEN {is_new} THEN 'added' ELSE 'changed' END",
+        "kind": f"CASE {kinds} ELSE 'changed' END",
         "known": f"t.{RUN_ID} IS NOT NULL",
         **_new_values(layout, retyped),
+        **{was(name): _state(name) for name in respelled_keys(layout)},
         **_flags(layout, is_new, differs, comparison),
     }
     join = "FULL JOIN" if acts_on_gone(layout) and not is_sifted else "LEFT JOIN"
     rows = _sifted(layout) if is_sifted else _rows_of_model(layout)
     state = _acknowledged(layout, known, retyped)
-    changes = f"""SELECT {_listed(columns)} FROM (
+    may_differ = " OR ".join([_IS_GONE, is_new, *({**differs, **respelled}).values()])
+    joined = f"""(
 {rows}
-) AS s {join} {state} AS t ON {_same_key(layout)} WHERE {" OR ".join([_IS_GONE, is_new, *differs.values()])}"""
+) AS s {join} {state} AS t ON {_same_key(layout)} WHERE {may_differ}"""
+    changes = f"SELECT {_listed(columns)} FROM {joined}"
     if not is_sifted:
         return {CHANGES: changes}
     gone_keys = {GONE: _gone(layout, known)} if looks_at_gone(layout) else {}
     return {CANDIDATES: _candidates(layout, known), **gone_keys, CHANGES: changes}
 
 
-def _candidates(layout: Layout, known: Collection[str]) -> str:
+def _events(layout: Layout, comparison: Comparison) -> dict[str, str]:
+    """The same where the whole row is the key, and JSON is in it, which only rows that the state lacks have parsed.
+
+    CANDIDATES   rows of the model that the state does not have as they are written
+    RESPELLED    rows of the state that may be one of them, written otherwise
+    MATCHED      those of them that the model does have as they are written: they are no candidate. It takes another run
+                 of the model, which is left out if RESPELLED is empty
+
+    Of rows that are equal, as many are acknowledged as the state has.
+    """
+    state, exact = _acknowledged(layout, comparison.known, comparison.retyped), _same_key(layout)
+    of_row = [name for name in layout.key if name != ROW_NUMBER]
+    sides = {name: [as_compared(layout, name, of(name)) for of in (_snapshot, _state)] for name in of_row}
+    alike = {name: f"{now} IS NOT DISTINCT FROM {before}" for name, (now, before) in sides.items()}
+    plain = " AND ".join(sql for name, sql in alike.items() if not is_document(layout, name)) or "true"
+    parts = ", ".join(as_compared(layout, name, identifier(name)) for name in of_row)
+    ranked = f"SELECT *, row_number() OVER (PARTITION BY {parts}) AS _retl_rank FROM"
+    same = " AND ".join([*alike.values(), "s._retl_rank = t._retl_rank"])
+    columns = {
+        "kind": f"CASE WHEN t.{RUN_ID} IS NULL THEN 'added' ELSE 'unchanged' END",
+        "known": f"t.{RUN_ID} IS NOT NULL",
+        **_values_read(layout),
+        **{was(name): _state(name) for name in respelled_keys(layout)},
+    }
+    rows = f"(\n{_rows_of_model(layout)}\n) AS s"
+    unmatched = f"SELECT t.* FROM {RESPELLED} AS t ANTI JOIN {MATCHED} AS s ON {exact}"
+    return {
+        CANDIDATES: f"SELECT s.* FROM {rows} ANTI JOIN {state} AS t ON {exact}",
+        RESPELLED: f"""WITH near AS MATERIALIZED (SELECT t.* FROM {state} AS t SEMI JOIN {CANDIDATES} AS s ON {plain})
+            SELECT t.* FROM near AS t SEMI JOIN {CANDIDATES} AS s ON {" AND ".join(alike.values())}""",
+        MATCHED: f"SELECT t.* FROM {RESPELLED} AS t SEMI JOIN {rows} ON {exact}",
+        CHANGES: f"""SELECT {_listed(columns)} FROM ({ranked} {CANDIDATES}) AS s
+            LEFT JOIN ({ranked} ({unmatched})) AS t ON {same}""",
+    }
+
+
+def _candidates(layout: Layout, known: Mapping[str, SqlType]) -> str:
     """A SELECT of the rows of the model that may differ from the state, and of the hashes that only the state has."""
     columns = {column.name: _snapshot(column.name) for column in layout.needed}
     columns |= {READ: f"s.{READ}", **{name: f"t.{name}" for name in _HASHES}}
@@ -70,7 +133,7 @@ def _candidates(layout: Layout, known: Collection[str]) -> str:
 )) AS s {join} ({of_state}) AS t ON {same} WHERE {_IS_GONE} OR t.{_HASHES[0]} IS NULL"""
 
 
-def _gone(layout: Layout, known: Collection[str]) -> str:
+def _gone(layout: Layout, known: Mapping[str, SqlType]) -> str:
     """A SELECT of the keys of the state that the model lacks: neither unchanged nor among the candidates."""
     keys, hashes = _listed({name: _state(name) for name in layout.key}), ", ".join(_HASHES)
     of_state = f"SELECT *, {_hashes(layout, _IS_SURE)} FROM {_acknowledged(layout, known, ())}"
@@ -108,38 +171,58 @@ def looks_at_gone(layout: Layout) -> bool:
 
 
 def _rows_of_model(layout: Layout, marked: bool = True) -> str:
-    columns = [f"{_read(layout, column)} AS {identifier(column.name)}" for column in layout.needed]
+    columns = _columns_read(layout)
     if layout.whole_row:
-        partition = ", ".join(identifier(name) for name in layout.key if name != ROW_NUMBER)
-        columns.append(f"row_number() OVER (PARTITION BY {partition}) AS {identifier(ROW_NUMBER)}")
+        columns.append(f"{_number(layout)} AS {identifier(ROW_NUMBER)}")
     if marked:  # by a value that DuckDB cannot know in advance: it is computed here, and nowhere else
         columns.append(f"random() AS {READ}")
     return f"SELECT {', '.join(columns)} FROM (\n{MODEL}\n)"
 
 
+def _number(layout: Layout, order: str = "") -> str:
+    """SQL for the number of a row among equal ones."""
+    of_row = (layout.column(name) for name in layout.key if name != ROW_NUMBER)
+    parts = ", ".join(bytewise(identifier(column.name), column.type) for column in of_row)
+    return f"row_number() OVER (PARTITION BY {parts}{order})"
+
+
+def read_columns(layout: Layout, model: str) -> str:
+    """A SELECT of what is read of the rows of `model`; they begin on its second line."""
+    return f"(SELECT {', '.join(_columns_read(layout))} FROM (\n{model}\n))"
+
+
+def _columns_read(layout: Layout) -> list[str]:
+    return [f"{_read(layout, column)} AS {identifier(column.name)}" for column in layout.needed]
+
+
 def _read(layout: Layout, column: Column) -> str:
-    name = identifier(column.name)
-    value = f"CAST({name} AS {column.type.text})" if column.type.family in ("varchar", "json") else name
-    if column.is_json and column.type.family in ("varchar", "json"):
+    name, of = identifier(column.name), column.type
+    value = bytewise(f"CAST({name} AS {of.text})" if of.family in ("varchar", "json") else name, of)
+    if column.is_json and of.family in ("varchar", "json"):
         # The document `null` is a NULL: what it does is up to `nulls:`, and it never wipes what retl did not write.
-        value = f"CASE WHEN trim(CAST({name} AS VARCHAR)) <> 'null' THEN {value} END"
+        value = f"CASE WHEN trim(CAST({value} AS VARCHAR)) <> 'null' THEN {value} END"
     return value
 
 
-def _acknowledged(layout: Layout, known: Collection[str], retyped: Collection[str]) -> str:
+def _acknowledged(layout: Layout, known: Mapping[str, SqlType], retyped: Collection[str]) -> str:
     """The acknowledged rows with every column that the layout stores, whatever they had before.
 
     A column whose name differs in case alone is another one to Braze, and the same one to DuckDB.
     """
     types = {column.name: column.type.text for column in layout.columns}
+    wider = [name for name in layout.stored if name in known and name in types and name not in retyped]
+    other = {name: f"CAST({identifier(name)} AS {types[name]})" for name in wider if known[name].text != types[name]}
     new = [name for name in layout.stored if name not in known]
     missing = [f"CAST(NULL AS {types[name]}) AS {identifier(name)}" for name in new]
     folded = {name.casefold() for name in new}
     former = [identifier(name) for name in known if name.casefold() in folded]
     exclude = f" EXCLUDE ({', '.join(former)})" if former else ""
     cast = [name for name in layout.key if name in retyped]
-    casts = ", ".join(f"TRY_CAST({identifier(name)} AS {types[name]}) AS {identifier(name)}" for name in cast)
-    star = f"*{exclude} REPLACE ({casts})" if casts else f"*{exclude}"
+    other |= {name: f"TRY_CAST({identifier(name)} AS {types[name]})" for name in cast}
+    if layout.whole_row and any(layout.column(name).type.collated for name in layout.key if name != ROW_NUMBER):
+        # Rows that differ in case alone were numbered as equal ones before.
+        other[ROW_NUMBER] = _number(layout, f" ORDER BY {identifier(ROW_NUMBER)}")
+    star = f"*{exclude} REPLACE ({_listed(other)})" if other else f"*{exclude}"
     return f"(SELECT {', '.join([star, *missing])} FROM {ACKNOWLEDGED})"
 
 
@@ -148,6 +231,7 @@ def _first_run(layout: Layout) -> str:
     for name in layout.tracked:
         columns[f"changed.{name}"] = "true" if layout.sync.nulls == "send" else f"{_snapshot(name)} IS NOT NULL"
     columns |= {f"lost.{name}": "false" for name in mergeable(layout)}
+    columns |= {was(name): f"CAST(NULL AS {_type_of(layout, name)})" for name in respelled_keys(layout)}
     return f"SELECT {_listed(columns)} FROM (\n{_rows_of_model(layout, marked=False)}\n) AS s"
 
 
@@ -179,20 +263,56 @@ def _is_another_user(layout: Layout) -> str:
     of_users = {part for name in layout.identifiers for part in layout.columns_of(name)}
     if not of_users & set(layout.tracked):
         return ""
-    pairs = zip(identity(layout, "s").values(), identity(layout, "t").values(), strict=True)
-    return "".join(f" OR {now} IS DISTINCT FROM {before}" for now, before in pairs)
+    now, before = identity(layout, "s"), identity(layout, "t")
+    return "".join(f" OR {_other_value(layout, name, now[name], before[name])}" for name in now)
+
+
+def _respelled(layout: Layout, comparison: Comparison) -> dict[str, str]:
+    """SQL for each column whose values may be equal to Braze, and not as they are: they are stored otherwise."""
+    found = {}
+    for name in (*layout.tracked, *respelled_keys(layout)):
+        now, before = _snapshot(name), _state(name)
+        if name in comparison.retyped and name in layout.tracked:
+            found[name] = _is_other(layout, name, comparison, f"({now} IS NOT NULL OR {before} IS NOT NULL)")
+        elif is_document(layout, name) or name == ROW_NUMBER:
+            spelled = f"{now} IS DISTINCT FROM {before}"
+            found[name] = _is_other(layout, name, comparison, spelled) if name in layout.tracked else spelled
+    return found
 
 
 def _is_unsure(name: str) -> str:
     return f"coalesce(list_contains(t.{UNSURE}, {literal(name)}), false)"
 
 
-def _differs(layout: Layout, name: str, is_retyped: bool, some_unsure: bool) -> str:
+def _differs(layout: Layout, name: str, comparison: Comparison) -> str:
+    """SQL for: Braze has another value."""
+    return _is_other(layout, name, comparison, _distinct(layout, name, comparison))
+
+
+def _distinct(layout: Layout, name: str, comparison: Comparison) -> str:
     now, before = _snapshot(name), _state(name)
-    distinct = f"({now} IS NOT NULL OR {before} IS NOT NULL)" if is_retyped else f"{now} IS DISTINCT FROM {before}"
-    if some_unsure:
+    if name not in comparison.retyped:
+        return _other_value(layout, name, now, before)
+    column, known = layout.column(name), comparison.known[name]
+    if column.type.unsendable() or known.unsendable() or (known.family == "varchar" and column.is_json):
+        return f"({now} IS NOT NULL OR {before} IS NOT NULL)"  # a VARCHAR may have been JSON text, or not
+    now, before = value_text(layout, name, now), json_text(before, known, layout.mode.nested_times)
+    other = f"retl_json_canonical({now}) IS DISTINCT FROM retl_json_canonical({before})"
+    return f"CASE WHEN {now} IS DISTINCT FROM {before} THEN {other} ELSE false END"
+
+
+def _other_value(layout: Layout, name: str, now: str, before: str) -> str:
+    is_spelled_otherwise = f"{now} IS DISTINCT FROM {before}"
+    if not is_document(layout, name):
+        return is_spelled_otherwise
+    other = f"{canonical(layout, name, now)} IS DISTINCT FROM {canonical(layout, name, before)}"
+    return f"CASE WHEN {is_spelled_otherwise} THEN {other} ELSE false END"  # nothing else is parsed
+
+
+def _is_other(layout: Layout, name: str, comparison: Comparison, distinct: str) -> str:
+    if comparison.some_unsure:
         distinct = f"({distinct} OR {_is_unsure(name)})"
-    return f"({now} IS NOT NULL AND {distinct})" if layout.sync.nulls == "omit" else distinct
+    return f"({_snapshot(name)} IS NOT NULL AND {distinct})" if layout.sync.nulls == "omit" else distinct
 
 
 def _values_read(layout: Layout) -> dict[str, str]:
@@ -218,8 +338,14 @@ def _new_values(layout: Layout, retyped: Collection[str]) -> dict[str, str]:
 
 def _same_key(layout: Layout) -> str:
     # Keys are never NULL, save where the whole row is the key: there two NULLs are the same.
-    equals = "IS NOT DISTINCT FROM" if layout.whole_row else "="
-    return " AND ".join(f"{_snapshot(name)} {equals} {_state(name)}" for name in layout.key)
+    if layout.whole_row:
+        return " AND ".join(f"{_snapshot(name)} IS NOT DISTINCT FROM {_state(name)}" for name in layout.key)
+    pairs = ([as_compared(layout, name, of(name)) for of in (_snapshot, _state)] for name in layout.key)
+    return " AND ".join(f"{now} = {before}" for now, before in pairs)
+
+
+def _type_of(layout: Layout, name: str) -> str:
+    return "BIGINT" if name == ROW_NUMBER else layout.column(name).type.text
 
 
 def _snapshot(name: str) -> str:

@@ -1,5 +1,7 @@
 """What a model returns: its columns, and its first rows."""
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import cast
 
 import duckdb
@@ -10,7 +12,7 @@ from reverse_etl.engines.duckdb.errors import errors_of
 from reverse_etl.errors import Location, ProjectError
 from reverse_etl.project.models import Compiled
 from reverse_etl.sql.quoting import identifier
-from reverse_etl.sql.types import SqlType
+from reverse_etl.sql.types import SqlType, texts_in
 
 
 def first_rows(
@@ -37,10 +39,32 @@ def describe(connection: DuckDBPyConnection, model: Compiled) -> list[tuple[str,
         # As a subquery, DuckDB allows no WITH d AS (DELETE ...), nor COPY. Errors of `sql()` do not contain the line.
         connection.execute(f"DESCRIBE FROM (\n{model.sql}\n)")
         relation = connection.sql(model.sql)
-    return [(name, _stored(_sql_type(of))) for name, of in zip(relation.columns, relation.types, strict=True)]
+        stored = zip(relation.columns, (_stored(sql_type(of)) for of in relation.types), strict=True)
+        return _with_collations(connection, f"(\n{model.sql}\n)", list(stored))
 
 
-def _sql_type(of: DuckDBPyType) -> SqlType:
+def _with_collations(
+    connection: DuckDBPyConnection, rows: str, columns: Sequence[tuple[str, SqlType]]
+) -> list[tuple[str, SqlType]]:
+    """The columns of `rows`, with those marked that have a collation: only a comparison tells, when it is bound."""
+    if not _has_collation(connection, rows, columns):
+        return list(columns)
+    return [(name, replace(of, collated=_has_collation(connection, rows, [(name, of)]))) for name, of in columns]
+
+
+def _has_collation(connection: DuckDBPyConnection, rows: str, columns: Sequence[tuple[str, SqlType]]) -> bool:
+    texts = [text for name, of in columns for text in texts_in(identifier(name), of)]
+    compared = ", ".join(f"""{text} = ('' COLLATE "binary")""" for text in texts)
+    try:
+        connection.execute(f"EXPLAIN SELECT {compared or 1} FROM {rows}")
+    except duckdb.BinderException as error:
+        if "collation" not in str(error):
+            raise
+        return True
+    return False
+
+
+def sql_type(of: DuckDBPyType) -> SqlType:
     family, text = str(of.id).lower(), str(of)
     if text == "JSON":
         return SqlType("json", text)
@@ -50,7 +74,7 @@ def _sql_type(of: DuckDBPyType) -> SqlType:
     if family in ("struct", "map", "list", "array", "union"):
         inner = cast(list[tuple[str, DuckDBPyType | int]], of.children)  # an array has its length among them
         types = ((name, child) for name, child in inner if isinstance(child, DuckDBPyType))
-        return SqlType(family, text, tuple((name, _sql_type(child)) for name, child in types))
+        return SqlType(family, text, tuple((name, sql_type(child)) for name, child in types))
     return SqlType(family, text)
 
 

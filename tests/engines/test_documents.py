@@ -1,0 +1,182 @@
+"""JSON is equal if every reader of it sees the same: the order of keys and blanks are spelling, and no change."""
+
+import json
+
+import pytest
+
+from tests.shop import Shop
+
+SAME = {
+    "order of keys": (
+        '{"a": 1, "b": {"c": 1, "d": [{"x": 1, "y": 2}]}}',
+        '{"b": {"d": [{"y": 2, "x": 1}], "c": 1}, "a": 1}',
+    ),
+    "blanks": ('{"a": [1, 2], "b": "x y"}', '{"a":[1,2],\n\t"b":"x y"}'),
+    "an escaped letter": ('{"a": "é😀/"}', '{"a": "\\u00e9\\ud83d\\ude00\\/"}'),
+    "an escaped key": ('{"é": 1, "b": 2}', '{"b": 2, "\\u00e9": 1}'),
+    "numbers that keep their texts": ('{"a": 1.10, "b": -0, "c": 1E5}', '{"c":1E5,"b":-0,"a":1.10}'),
+    "a string like a number": ('{"a": "1.5", "b": 1}', '{"b":1,"a":"1.5"}'),
+    "quotes in strings": ('{"a": "\\"b\\": 1.5", "b\\\\": 2.5}', '{"b\\\\":2.5,"a":"\\"b\\": 1.5"}'),
+    "nothing in it": ('{"a": {}, "b": []}', '{"b":[],"a":{}}'),
+}
+OTHER = {
+    "order of a list": ("[1, 2]", "[2, 1]"),
+    "order of a list inside": ('{"a": [{"x": 1}, {"x": 2}]}', '{"a": [{"x": 2}, {"x": 1}]}'),
+    "a number and a string": ('{"a": 1}', '{"a": "1"}'),
+    "a number and a string with a point": ('{"a": 1.5}', '{"a": "1.5"}'),
+    "1 and 1.0": ('{"a": 1}', '{"a": 1.0}'),
+    "1.0 and 1e0": ('{"a": 1.0}', '{"a": 1e0}'),
+    "digits beyond a double": ('{"a": 0.1}', '{"a": 0.1000000000000000055511151231257827}'),
+    "values that change places": ('{"a": 1, "b": 2}', '{"a": 2, "b": 1}'),
+    "digits that change places": ('{"a": 0.10, "b": 0.1}', '{"a": 0.1, "b": 0.10}'),
+    "keys twice": ('{"a": 1, "a": 2}', '{"a": 2, "a": 1}'),
+    "keys twice, deep inside": ('[{"a": {"x": 1, "y": 1}, "a": {"x": 2}}]', '[{"a": {"x": 1}, "a": {"y": 1, "x": 2}}]'),
+    "a blank in a string": ('{"a": "x y"}', '{"a": "xy"}'),
+    "a blank in a key": ('{"a_b": 1}', '{"ab": 1}'),
+    "the case of a key": ('{"a": 1}', '{"A": 1}'),
+    "an escaped backslash": ('{"a": "\\\\u00e9"}', '{"a": "\\u00e9"}'),
+    "true and a string": ('{"a": true}', '{"a": "true"}'),
+    "a key more": ('{"a": 1}', '{"a": 1, "b": {}}'),
+}
+TYPES = {"JSON": {}, "VARCHAR": {"pre_formatted_fields": ["v"]}}
+
+
+def write(shop: Shop, of: str, *values: str) -> None:
+    shop.warehouse(f"CREATE OR REPLACE TABLE people (external_id VARCHAR, n INTEGER, v {of})")
+    for number, value in enumerate(values):
+        shop.warehouse("INSERT INTO people VALUES (?, 1, ?)", f"u{number}", value)
+
+
+@pytest.mark.parametrize("of", TYPES)
+def test_json_that_is_spelled_otherwise_is_no_change(shop: Shop, of: str):
+    write(shop, of, *(before for before, _ in SAME.values()))
+    shop.sync("it", "SELECT * FROM people", **TYPES[of])
+    assert shop.run().plan.added == len(SAME)
+    write(shop, of, *(now for _, now in SAME.values()))
+    result = shop.run()
+    assert (result.status, result.plan.unchanged, result.delivery.requests) == ("success", len(SAME), 0)
+
+
+@pytest.mark.parametrize("of", TYPES)
+def test_json_that_differs_is_a_change_both_ways(shop: Shop, of: str):
+    write(shop, of, *(before for before, _ in OTHER.values()))
+    shop.sync("it", "SELECT * FROM people", **TYPES[of])
+    assert shop.run().plan.added == len(OTHER)
+    for place in (1, 0):
+        write(shop, of, *(pair[place] for pair in OTHER.values()))
+        assert shop.run().plan.changed == len(OTHER)
+    assert shop.run().plan.unchanged == len(OTHER)
+
+
+def test_state_takes_the_new_spelling_without_sending_it(shop: Shop):
+    write(shop, "JSON", '{"a": 1, "b": 2}', '{"c": 3}')
+    shop.sync("it", "SELECT * FROM people").run()
+    before = shop.rows_of("state", "_retl_sent_at", "_retl_run_id")
+    write(shop, "JSON", '{"b":2,"a":1}', '{"c": 3}')
+    assert shop.run().delivery.requests == 0
+    assert [value for (value,) in shop.rows_of("state", "v")] == ['{"b":2,"a":1}', '{"c": 3}']
+    assert shop.rows_of("state", "_retl_sent_at", "_retl_run_id") == before
+
+
+def test_text_goes_out_as_it_stands_with_what_did_change(shop: Shop):
+    write(shop, "JSON", '{"a": 1, "b": 2}', '{"a": 1, "b": 2}')
+    shop.sync("it", "SELECT * FROM people").run()
+    write(shop, "JSON", '{"b":2, "a":1}', '{"b":3, "a":1}')
+    shop.warehouse("UPDATE people SET n = 2")
+    assert shop.run().plan.changed == 2
+    assert (
+        shop.sent()[-1] == '{"attributes":[{"external_id":"u0","n":2},{"external_id":"u1","n":2,"v":{"b":3, "a":1}}]}'
+    )
+    assert shop.run().plan.unchanged == 2
+
+
+MAPS = {
+    "MAP(VARCHAR, INTEGER)": ("MAP {'a': 1, 'b': 2}", "MAP {'b': 2, 'a': 1}", "MAP {'b': 1, 'a': 2}"),
+    "MAP(VARCHAR, INTEGER)[]": ("[MAP {'a': 1, 'b': 2}]", "[MAP {'b': 2, 'a': 1}]", "[MAP {'a': 1}, MAP {'b': 2}]"),
+    "STRUCT(m MAP(VARCHAR, VARCHAR[]))": (
+        "{'m': MAP {'a': ['x'], 'b': ['y']}}",
+        "{'m': MAP {'b': ['y'], 'a': ['x']}}",
+        "{'m': MAP {'a': ['y'], 'b': ['x']}}",
+    ),
+    "STRUCT(j JSON)": ("""{'j': '{"a":1,"b":2}'}""", """{'j': '{"b":2, "a":1}'}""", """{'j': '{"b":1, "a":2}'}"""),
+}
+
+
+@pytest.mark.parametrize("of", MAPS)
+def test_order_of_the_entries_of_a_map_is_no_change(shop: Shop, of: str):
+    first, same, other = (f"SELECT 'u1' AS external_id, CAST({value} AS {of}) AS v" for value in MAPS[of])
+    shop.sync("it", first).run()
+    shop.model("it", same)
+    assert (shop.run().plan.unchanged, shop.run().plan.unchanged) == (1, 1)
+    shop.model("it", other)
+    assert (shop.run().plan.changed, shop.run().plan.unchanged) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        {"send": "all_columns"},
+        {"nulls": "omit"},
+        {"nulls": "send"},
+        {"on_removed": "clear"},
+        {"incremental": {"cursor": "n"}},
+        {"primary_key": "n"},
+    ],
+    ids=str,
+)
+def test_spelling_is_no_change_however_it_is_sent(shop: Shop, how: dict[str, object]):
+    model = "SELECT external_id, 1::INTEGER AS n, CAST('{}' AS JSON) AS v FROM (VALUES ('u1')) t(external_id)"
+    shop.sync("it", model.format('{"a": 1, "b": 2}'), **how).run()
+    shop.model("it", model.format('{"b": 2, "a": 1}'))
+    assert shop.run().delivery.requests == 0
+    assert [value for (value,) in shop.rows_of("state", "v")] == ['{"b": 2, "a": 1}']
+    shop.model("it", model.format('{"b": 2, "a": 2}'))
+    assert (shop.run().plan.changed, shop.run().plan.to_send) == (1, 0)
+
+
+def test_new_spelling_is_planned_applied_and_baselined_as_unchanged(shop: Shop, retl):
+    write(shop, "JSON", '{"a": 1, "b": 2}')
+    shop.sync("it", "SELECT * FROM people").run()
+    write(shop, "JSON", '{"b": 2, "a": 1}')
+    planned = retl("plan", "it", "--out", "plan.retl", "--output", "json", folder=shop.folder)
+    plan = json.loads(planned.out)[0]
+    assert (plan["unchanged"], plan["changed"], plan["to_send"]) == (1, 0, 0)
+    assert retl("apply", "plan.retl", folder=shop.folder).code == 0
+    assert shop.rows_of("state", "v") == [('{"b": 2, "a": 1}',)]
+    write(shop, "JSON", '{"a": 1,  "b": 2}')
+    assert retl("state", "baseline", "it", "--yes", folder=shop.folder).code == 0
+    assert shop.rows_of("state", "v") == [('{"a": 1,  "b": 2}',)]
+    assert len(shop.sent()) == 1
+
+
+ALIAS = '{{"alias_name": "{0}", "alias_label": "web"}}', '{{"alias_label":"web","alias_name":"{0}"}}'
+
+
+@pytest.mark.parametrize("how", [{}, {"on_removed": "delete", "allow_destructive": True}], ids=str)
+def test_alias_that_is_spelled_otherwise_is_the_same_user(shop: Shop, how: dict[str, object]):
+    def model(spelling: str, n: int) -> str:
+        return f"SELECT CAST('{spelling.format('ann')}' AS JSON) AS user_alias, {n} AS n"
+
+    shop.sync("it", model(ALIAS[0], 1), **how).run()
+    shop.model("it", model(ALIAS[1], 1))
+    plan = shop.run().plan
+    assert (plan.unchanged, plan.added, plan.removed, len(shop.sent())) == (1, 0, 0, 1)
+    shop.model("it", model(ALIAS[0], 2))
+    plan = shop.run().plan
+    assert (plan.changed, plan.added, plan.removed) == (1, 0, 0)
+    assert shop.rows_of("state", "user_alias", "n") == [(ALIAS[0].format("ann"), 2)]
+    assert shop.run().plan.unchanged == 1
+
+
+def test_alias_that_is_no_key_is_the_same_user_however_it_is_spelled(shop: Shop):
+    model = "SELECT 1 AS id, CAST('{}' AS JSON) AS user_alias, 5 AS n"
+    shop.sync("it", model.format(ALIAS[0].format("ann")), primary_key="id", exclude_columns=["id"]).run()
+    shop.model("it", model.format(ALIAS[1].format("ann")))
+    assert (shop.run().plan.unchanged, len(shop.sent())) == (1, 1)
+
+
+def test_two_spellings_of_one_alias_are_one_key_twice(shop: Shop):
+    one, other = (f"SELECT CAST('{spelling.format('ann')}' AS JSON) AS user_alias, 1 AS n" for spelling in ALIAS)
+    shop.sync("it", f"{one} UNION ALL {other}")
+    error = shop.run().errors[0].message
+    assert error.startswith('it: primary_key "user_alias" is not unique: 1 key occurs in 2 rows: ')
