@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 DBT := .venv-dbt
 LATEST := .venv-latest
 
-.PHONY: demo test test-random test-latest test-page test-clients test-orchestrators test-dbt test-wheel torture bench \
+.PHONY: demo test test-random test-latest test-page test-clients test-orchestrators test-dbt test-wheel torture attack bench \
 	lint types check docs constraints dist clean
 ORCHESTRATORS := airflow dagster prefect
 
@@ -90,6 +90,9 @@ check: lint types test ## What CI runs
 
 torture: $(VENV)/installed ## Kill syncs at random moments while the server misbehaves, 200 of each mode: some 15 minutes
 	$(BIN)/python -c "from tests.torture import main; main()" $(TORTURE)
+
+attack: $(VENV)/installed ## Odd answers, damaged files, links and changed plans, made up at random: some 15 minutes
+	$(BIN)/python -c "from tests.attack import main; main()" $(ATTACK)
 
 bench: $(VENV)/installed ## How fast it is, each figure beside its yardstick: some ten minutes
 	$(BIN)/python -m bench.run --write $(BENCH)

@@ -1,0 +1,11 @@
+"""A few rounds of `make attack`; more of them there."""
+
+import pytest
+
+from tests.attack import KINDS, attack
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("number", range(2))
+def test_whatever_the_world_does_nothing_is_doubled_lost_in_silence_or_leaked(kind: str, number: int, seed: int):
+    attack(kind, number, seed)
