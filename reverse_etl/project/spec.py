@@ -99,8 +99,7 @@ class Warehouse(_Strict):
     path: str = Field(description="the DuckDB file, relative to the project; it is opened read-only")
     files: tuple[str, ...] = Field(
         (),
-        description="what models may read besides the folders of the project, the warehouse and dbt: files, folders, "
-        "prefixes of URLs such as s3://bucket/path",
+        description="files, folders and prefixes of URLs (s3://bucket/path) that models may read besides the project's",
     )
 
     @field_validator("files")
@@ -109,7 +108,7 @@ class Warehouse(_Strict):
         for place in value:
             url = urlsplit(place)
             if not place.strip() or any(mark in place for mark in "*?["):
-                raise ValueError("must name files and folders, not patterns: a folder stands for all that is in it")
+                raise ValueError("must name files and folders, not patterns: a folder is listed with all that is in it")
             if is_url(place) and (url.scheme not in EXTENSIONS or not url.hostname):
                 raise ValueError(f"must contain paths, or URLs of {', '.join(EXTENSIONS)} with a host or bucket")
             if is_url(place) and (url.username or url.password or url.fragment):

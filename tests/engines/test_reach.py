@@ -218,7 +218,7 @@ def test_what_no_model_may_read_cannot_be_listed(place: str, expected: str, shop
 @pytest.mark.parametrize(
     ("place", "expected"),
     [
-        ("lake/*.csv", "must name files and folders, not patterns: a folder stands for all that is in it"),
+        ("lake/*.csv", "must name files and folders, not patterns: a folder is listed with all that is in it"),
         ("ftp://host/x", "must contain paths, or URLs of s3, gs, gcs, r2, https, az, azure, abfss with a host or bucket"),
         ("https://me:secret@host/x", "must not contain credentials: DuckDB takes those of URLs from its own secrets"),
     ],

@@ -138,6 +138,9 @@ def test_unit_test_writes_nothing_beside_its_own_folder(tmp_path: Path, shop: Sh
     assert list((tmp_path / "tmp").iterdir()) == []
 
 
+TRACKED = (".retl/test/it/lock", ".retl/test/it/state.duckdb", ".retl/test/plan.key", "saved.plan")
+
+
 def test_debug_warns_of_a_state_or_a_plan_that_git_tracks(synced: Shop, retl: Retl):
     assert retl("plan", "it", "--full-refresh", "--out", "saved.plan", folder=synced.folder).code == 0
     git(["git", "init", "-q"], cwd=synced.folder)
@@ -150,7 +153,7 @@ def test_debug_warns_of_a_state_or_a_plan_that_git_tracks(synced: Shop, retl: Re
         0,
         [
             f"warn  git tracks {path}, which contains personal data: `git rm --cached {path}`, and keep it out of git"
-            for path in (".retl/test/it/lock", ".retl/test/it/state.duckdb", "saved.plan")
+            for path in TRACKED
         ],
     )
 
