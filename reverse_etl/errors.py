@@ -6,6 +6,7 @@ RetlError
 ├── BusyError         wait: another process has the sync or the warehouse locked       exit 1
 │   └── AtWorkError   that process is retl, running the same sync
 └── StateError        the state of a sync cannot be used as it is: follow the hint     exit 1
+    └── MovedError    it is that of another name now
 """
 
 from collections.abc import Iterable
@@ -78,6 +79,10 @@ class AtWorkError(BusyError):
 
 class StateError(RetlError):
     """The state of a sync is damaged, belongs to something else, or no longer fits the model."""
+
+
+class MovedError(StateError):
+    """The state of a sync was moved when it was renamed: whoever uses the former name is out of date."""
 
 
 # What is meant by words that look like nothing valid.

@@ -51,7 +51,7 @@ def status(
     from dataclasses import asdict
 
     project = load(project_dir, target, variables)
-    from reverse_etl.state.look import DAMAGED, UNREACHABLE, sync_status
+    from reverse_etl.state.look import UNREACHABLE, WRONG, sync_status
     from reverse_etl.state.orphans import in_words, orphans
 
     found = [sync_status(project, sync) for sync in chosen(project, names)]
@@ -66,7 +66,7 @@ def status(
                 say(f"{one.sync}: {one.message}")
         for orphan in orphans(project) if not names and is_known else []:
             say(in_words(project, orphan))
-    raise typer.Exit(1 if any(one.last_run in (DAMAGED, UNREACHABLE) for one in found) else 0)
+    raise typer.Exit(1 if any(one.last_run in WRONG for one in found) else 0)
 
 
 @app.command(cls=ProjectCommand)

@@ -23,7 +23,7 @@ from reverse_etl.project.spec import is_url
 from reverse_etl.records.layout import lay_out
 from reverse_etl.runs.saved_plan import is_plan_file
 from reverse_etl.shared_state.object_store import ObjectStore
-from reverse_etl.state.look import DAMAGED, NEVER, RUNNING, UNREACHABLE, another_workspace, sync_status
+from reverse_etl.state.look import NEVER, RUNNING, WRONG, another_workspace, sync_status
 from reverse_etl.state.orphans import in_words, orphans
 from reverse_etl.words import count
 
@@ -107,8 +107,8 @@ def _states(project: LoadedProject) -> Iterator[Check]:
     destination = destination_of(project)
     for sync in project.spec.syncs:
         found = sync_status(project, sync)
-        problem = found.message if found.last_run in (DAMAGED, UNREACHABLE) else None
-        if found.last_run not in (DAMAGED, UNREACHABLE, RUNNING, NEVER):
+        problem = found.message if found.last_run in WRONG else None
+        if found.last_run not in (*WRONG, RUNNING, NEVER):
             problem = another_workspace(project, sync, destination)
         rows = f"{count(found.rows, 'row')} in Braze, last run: {found.last_run}"
         yield Check(problem is None, f"state of {sync.name}: {problem or rows}")

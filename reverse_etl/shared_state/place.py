@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from reverse_etl.errors import StateError
+from reverse_etl.errors import MovedError
 from reverse_etl.project.spec import SPEC_FILE
 from reverse_etl.shared_state.object_store import ObjectStore
 
@@ -42,9 +42,9 @@ class StatePlace:
         return self.folder / "state.duckdb"
 
 
-def was_moved(place: StatePlace, sync: str, target: str) -> StateError:
+def was_moved(place: StatePlace, sync: str, target: str) -> MovedError:
     """Who still uses a former name would begin a new state, and send again what was sent."""
     name = sync if target == place.target else f"{sync} on target {target}"
     reset = f"run `retl state reset {place.sync}` once"
     hint = f"this is an older checkout, or a new sync of that name: for a new one, {reset}"
-    return StateError(f"{place.sync}: its state was moved to {name}, when it was renamed", hint=hint)
+    return MovedError(f"{place.sync}: its state was moved to {name}, when it was renamed", hint=hint)

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from reverse_etl.delivery.destination import Destination
-from reverse_etl.errors import BusyError, DataError, StateError
+from reverse_etl.errors import BusyError, DataError, MovedError, StateError
 from reverse_etl.masking import Keys, of_request, of_response
 from reverse_etl.plan.outbox import identifier_of
 from reverse_etl.plan.tables import ACKNOWLEDGED, IN_DOUBT, REJECTS, RUN_ID, RUNS, SENT_AT
@@ -25,14 +25,16 @@ from reverse_etl.state.state import State
 from reverse_etl.state.workspace import workspace_of
 from reverse_etl.words import moment
 
-DAMAGED, UNREACHABLE, NEVER, RUNNING = "damaged", "unreachable", "never", "running"
+DAMAGED, UNREACHABLE, MOVED, NEVER, RUNNING = "damaged", "unreachable", "moved", "never", "running"
+WRONG = (DAMAGED, UNREACHABLE, MOVED)
 
 
 @dataclass(frozen=True)
 class SyncStatus:
     """The status of a sync.
 
-    `last_run` is the status of its latest run, or `running` or `never`; `damaged` or `unreachable` describe its state.
+    `last_run` is the status of its latest run, or `running` or `never`; `damaged`, `unreachable` and `moved` describe
+    its state.
     """
 
     sync: str
@@ -59,6 +61,8 @@ def sync_status(project: LoadedProject, sync: Sync) -> SyncStatus:
         return SyncStatus(sync.name, RUNNING, message=error.problems[0].message)
     except StoreError as error:
         return SyncStatus(sync.name, UNREACHABLE, message=str(error))
+    except MovedError as error:
+        return SyncStatus(sync.name, MOVED, message=str(error).removeprefix(f"{sync.name}: "))
     except StateError as error:
         return SyncStatus(sync.name, DAMAGED, message=str(error))
 

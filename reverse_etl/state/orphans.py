@@ -32,11 +32,16 @@ def orphans(project: LoadedProject) -> list[StatePlace]:
 
 def in_words(project: LoadedProject, place: StatePlace) -> str:
     """What an orphan is, and the ways out."""
+    reset = f"`retl state reset {place.sync}` forgets what it has sent"
     if place.target != project.target_name:
-        renamed = f"if the target was renamed, add `renamed_from: {place.target}` to it"
-        return f"no target claims the state of {place.sync} on target {place.target}: {renamed}"
-    renamed = f"if the sync was renamed, add `renamed_from: {place.sync}` to it"
-    return f"no sync claims the state of {place.sync}: {renamed}; to discard it, run `retl state reset {place.sync}`"
+        return f"no target claims the state of {place.sync} on target {place.target}: {_renamed(project, place)}"
+    return f"no sync claims the state of {place.sync}: {_renamed(project, place)}; {reset}"
+
+
+def _renamed(project: LoadedProject, place: StatePlace) -> str:
+    if place.target != project.target_name:
+        return f"if the target was renamed, add `renamed_from: {place.target}` to it"
+    return f"if the sync was renamed, add `renamed_from: {place.sync}` to it"
 
 
 def refuse_rows_of_orphans(project: LoadedProject, layout: Layout, state: State) -> None:
@@ -52,7 +57,8 @@ def refuse_rows_of_orphans(project: LoadedProject, layout: Layout, state: State)
             what = f"{layout.sync.name}: {count(rows, 'row')} that it would send "
             what += f"{'was' if rows == 1 else 'were'} sent by {place.sync}"
             what += "" if place.target == project.target_name else f" on target {place.target}"
-            raise StateError(what, layout.sync.where("name"), in_words(project, place))
+            hint = f"{_renamed(project, place)}; without that state, Braze would count them twice"
+            raise StateError(what, layout.sync.where("name"), hint)
 
 
 def _rows_in(place: StatePlace, layout: Layout, state: State) -> int:

@@ -82,7 +82,7 @@ def test_plan_of_a_renamed_sync_moves_nothing_and_equals_what_is_sent(
     assert shop.sync("old", FEW, **EVENTS).run().delivery.requests == 0
 
 
-def test_older_checkout_stops_after_its_state_was_moved(shop: Shop):
+def test_older_checkout_stops_after_its_state_was_moved(shop: Shop, retl: Retl, monkeypatch: pytest.MonkeyPatch):
     renamed(shop, renamed_from="old").run()
     shop.syncs = []
     result = shop.sync("old", FEW, **EVENTS).run()
@@ -91,6 +91,10 @@ def test_older_checkout_stops_after_its_state_was_moved(shop: Shop):
         [f"old: its state was moved to new, when it was renamed\n  hint: {MARK}"],
     )
     assert sent(shop) == ["more", "u0", "u1", "u2"]
+    in_environment(shop, monkeypatch)
+    told = retl("status", "old", folder=shop.folder)
+    assert (told.code, told.out.splitlines()[1].split()) == (1, ["old", "moved", "0", "0", "0"])
+    assert told.err == f"old: its state was moved to new, when it was renamed\n  hint: {MARK}\n"
 
 
 def test_name_can_be_given_again_after_a_reset(shop: Shop, retl: Retl, monkeypatch: pytest.MonkeyPatch):
@@ -120,12 +124,14 @@ def test_first_run_stops_if_another_name_has_sent_its_events(shop: Shop, retl: R
         ["new: 3 rows that it would send were sent by old"],
     )
     assert result.errors[0].hint == (
-        "no sync claims the state of old: if the sync was renamed, add `renamed_from: old` to it; "
-        "to discard it, run `retl state reset old`"
+        "if the sync was renamed, add `renamed_from: old` to it; without that state, Braze would count them twice"
     )
     assert sent(shop) == ["u0", "u1", "u2"]
     for told in (retl("status", folder=shop.folder).err, retl("debug", folder=shop.folder).out):
-        assert "no sync claims the state of old" in told
+        assert (
+            "no sync claims the state of old: if the sync was renamed, add `renamed_from: old` to it; "
+            "`retl state reset old` forgets what it has sent\n"
+        ) in told
     assert retl("state", "reset", "old", "--yes", folder=shop.folder).code == 0
     assert shop.run().delivery.accepted == 4
 
