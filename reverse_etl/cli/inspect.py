@@ -143,7 +143,10 @@ def resolve(
     ] = False,
     key: Annotated[
         list[str] | None,
-        typer.Option("--key", help="Only the row with this key, as shown by `retl rejects`. Repeatable."),
+        typer.Option(
+            "--key",
+            help="Only the row with this key, as shown by `retl rejects`. Repeatable. Default: all that are undecided.",
+        ),
     ] = None,
     project_dir: ProjectFolder = Path(),
     target: TargetName = None,

@@ -29,23 +29,32 @@ from reverse_etl.system.private_files import create_ignored, private_files
 def resolve(
     project: LoadedProject, sync: Sync, resolution: Literal["resend", "mark_accepted"], keys: Sequence[str]
 ) -> int:
-    """Set what the next run does with rows in doubt: all of them, or those with `keys`. Returns how many these are.
+    """Set what the next run does with rows in doubt: those with `keys`, or all that nothing was decided about yet.
 
-    resend: send them again. mark_accepted: record them as accepted. Raises DataError if no such row is in doubt.
+    resend: send them again. mark_accepted: record them as accepted. Returns how many these are. Raises DataError if
+    there is no such row.
     """
     with state_of(project, sync) as state:
-        doubtful = {key for (key,) in state.connection.execute(f"SELECT key FROM {IN_DOUBT}").fetchall()}
+        doubts = dict(state.connection.execute(f"SELECT key, resolution FROM {IN_DOUBT}").fetchall())
         keys = [key_meant(state.connection, sync.name, key) for key in keys]
-        unknown = [key for key in keys if key not in doubtful]
-        if unknown or not doubtful:
+        chosen = keys or [key for key, decided in doubts.items() if decided is None]
+        unknown = [key for key in keys if key not in doubts]
+        if unknown or not chosen:
             what = f'the row with the key "{unknown[0]}" is not in doubt' if unknown else "no row is in doubt"
-            raise DataError(f"{sync.name}: {what}", hint=f"list the rows in doubt: `retl rejects {sync.name}`")
-        chosen = "WHERE list_contains($keys, key)" if keys else ""
-        values = {"resolution": resolution, **({"keys": list(keys)} if keys else {})}
+            hint = f"list the rows in doubt: `retl rejects {sync.name}`"
+            if doubts and not unknown:
+                what, hint = (
+                    "every row in doubt is resolved already",
+                    "to change what was decided, name rows with --key",
+                )
+            raise DataError(f"{sync.name}: {what}", hint=hint)
+        values = {"resolution": resolution, "keys": chosen}
         with state.changing():
-            state.connection.execute(f"UPDATE {IN_DOUBT} SET resolution = $resolution {chosen}", values)
+            state.connection.execute(
+                f"UPDATE {IN_DOUBT} SET resolution = $resolution WHERE list_contains($keys, key)", values
+            )
             set_version(state.connection, f"resolved-{state.clock.utc():%Y%m%dT%H%M%S%f}")
-    return len(set(keys) or doubtful)
+    return len(set(chosen))
 
 
 def accept_workspace(project: LoadedProject, sync: Sync, destination: Destination) -> bool:

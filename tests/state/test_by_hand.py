@@ -93,6 +93,19 @@ def test_doubts_are_resolved_one_by_one(shop: Shop, retl: Retl):
     assert {(row["status"], row["resolution"], row["hint"]) for row in found} == {("in_doubt", "mark_accepted", None)}
 
 
+def test_decision_about_one_row_is_not_overridden_by_one_about_the_others(shop: Shop, retl: Retl):
+    in_doubt(shop)
+    retl("resolve", "it", "--mark-accepted", "--key", "u3", folder=shop.folder)
+    assert retl("resolve", "it", "--resend", folder=shop.folder).out.startswith("it: 9 rows")
+    again = retl("resolve", "it", "--resend", folder=shop.folder)
+    assert (again.code, again.err) == (
+        1,
+        "it: every row in doubt is resolved already\n  hint: to change what was decided, name rows with --key\n",
+    )
+    result = shop.run()
+    assert (result.plan.marked_accepted, result.delivery.accepted) == (1, 9)
+
+
 def test_discarded_operation_on_a_row_that_has_changed_since_stays_held(shop: Shop):
     counter = """SELECT 'u' || i AS external_id, '{"inc": 1}' AS visits, {n} AS n FROM range(10) r(i)"""
     options = {"pre_formatted_fields": ["visits"], "mode": "users_track", "track_record_type": "attributes"}
