@@ -48,6 +48,10 @@ def action_sql(layout: Layout, intent: Intent, has_doubts: bool, has_rejects: bo
             open_doubts = f"SELECT key FROM {IN_DOUBT} WHERE resolution IS DISTINCT FROM 'resend'"
             cases.append(f"WHEN key IN ({open_doubts}) THEN 'in_doubt'")
     if has_rejects and intent is not Intent.RETRY:
-        by_braze = f"SELECT (key, body_md5) FROM {REJECTS} WHERE rejected_by = 'braze'"
-        cases.append(f"WHEN (key, md5(body)) IN ({by_braze}) THEN 'previously_rejected'")
+        by_braze = f"FROM {REJECTS} WHERE rejected_by = 'braze'"
+        cases.append(f"WHEN (key, md5(body)) IN (SELECT (key, body_md5) {by_braze}) THEN 'previously_rejected'")
+        if any(column.is_document for column in layout.columns):  # it may be written otherwise: only these are parsed
+            record = f"CASE WHEN key IN (SELECT key {by_braze}) THEN retl_json_canonical(body) END"
+            same = f"(key, {record}) IN (SELECT (key, retl_json_canonical(body)) {by_braze} AND body IS NOT NULL)"
+            cases.append(f"WHEN {same} THEN 'previously_rejected'")
     return f"CASE {' '.join(cases)} ELSE 'send' END"

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from reverse_etl.sandbox import Fault
 from tests.shop import Shop
 
 SAME = {
@@ -180,3 +181,16 @@ def test_two_spellings_of_one_alias_are_one_key_twice(shop: Shop):
     shop.sync("it", f"{one} UNION ALL {other}")
     error = shop.run().errors[0].message
     assert error.startswith('it: primary_key "user_alias" is not unique: 1 key occurs in 2 rows: ')
+
+
+@pytest.mark.parametrize("of", TYPES)
+def test_row_that_braze_rejected_is_not_sent_again_because_it_is_spelled_otherwise(shop: Shop, of: str):
+    before, now = SAME["order of keys"]
+    write(shop, of, before, before)
+    shop.sync("it", "SELECT * FROM people", **TYPES[of])
+    shop.braze.add_fault(Fault("object_error", external_ids=["u1"], error="is on the blocklist"))
+    assert shop.run().delivery.rejected == 1
+    for value, requests in ((now, 0), ('{"a": 2}', 1)):
+        write(shop, of, now, value)
+        result = shop.run()
+        assert (result.plan.previously_rejected, result.delivery.requests) == (1 - requests, requests)
