@@ -23,7 +23,7 @@ from reverse_etl.plan.workbench import connect
 from reverse_etl.sandbox import Sandbox
 from reverse_etl.state.file import FORMAT
 from tests.bucket import Bucket
-from tests.shop import Outcome, Retl, edit
+from tests.shop import Outcome, Retl, Shop, edit
 
 BEFORE = Path(__file__).parents[1] / "projects/state-format-2"
 RENAMED = {"empty_snapshot: false": "empty_model: false", "keep:": "retention:"}
@@ -247,3 +247,40 @@ def test_rows_of_an_outbox_keep_their_places(is_cut_off: bool):
             OR problems IS DISTINCT FROM {problems}"""
         assert connection.execute(moved).fetchall() == [(0,)]
         assert connection.execute(f"SELECT count(*), count(retention) FROM {RUN}.main.run").fetchall() == [(0, 0)]
+
+
+# --- equality ----------------------------------------------------------------------------------------------------------
+
+FORMAT_4 = Path(__file__).parents[1] / "projects/state-format-4/it.state.sql"
+SEEN = """CREATE OR REPLACE TABLE seen (external_id VARCHAR, name VARCHAR{collation}, time TIMESTAMP, n {n}, properties JSON);
+INSERT INTO seen VALUES
+('u1', 'seen', '2026-11-23', 1, '{{"a": 1, "b": [1, 2]}}'), ('u1', 'Seen', '2026-11-23', 1, '{{"a": 1, "b": [1, 2]}}'),
+('u2', 'seen', '2026-11-23', 1, '{{"a": 1}}'), ('u2', 'seen', '2026-11-23', 1, '{{"a": 1}}'),
+('u3', 'bought', '2026-11-23', 2, '{{"c": {{"x": 1, "y": 2}}}}'), ('u4', 'bought', '2026-11-23', 2, NULL)"""
+NOCASE = SEEN.format(collation=" COLLATE NOCASE", n="INTEGER")
+RESPELLED = {
+    "as they were": NOCASE,
+    "a wider type": SEEN.format(collation=" COLLATE NOCASE", n="BIGINT"),
+    "other JSON text": NOCASE.replace('"a": 1, "b": [1, 2]', '"b":[1,2],"a":1').replace(
+        '"x": 1, "y": 2', '"y":2,"x":1'
+    ),
+}
+
+
+@pytest.mark.parametrize("rows", RESPELLED.values(), ids=RESPELLED)
+def test_events_that_were_acknowledged_or_in_doubt_do_not_go_out_because_equality_changed(shop: Shop, rows: str):
+    shop.warehouse(rows)
+    shop.sync("it", "SELECT * FROM seen", mode="users_track", track_record_type="events")
+    file = shop.folder / ".retl/test/it/state.duckdb"
+    file.parent.mkdir(parents=True)
+    with duckdb.connect(file) as connection:
+        connection.execute(FORMAT_4.read_text())
+    for _ in range(2):
+        result = shop.run()
+        assert (result.delivery.requests, result.plan.held, shop.rows_of("meta WHERE key = 'format'", "value")) == (
+            0,
+            2,
+            [(str(FORMAT),)],
+        )
+    shop.warehouse("INSERT INTO seen VALUES ('u2', 'seen', '2026-11-23', 1, '{\"a\":1}')")
+    assert (shop.run().delivery.accepted, len(shop.braze.events())) == (1, 1)
