@@ -133,3 +133,17 @@ def test_run_sends_the_rows_that_differ_to_braze_and_no_other(shop: Shop, how: d
     assert {one["external_id"] for one in json.loads(shop.sent()[-1])["attributes"]} == differ
     again = shop.run()
     assert (again.plan.unchanged, again.delivery.requests) == (60, 0)
+
+
+def test_attributes_are_told_apart_by_every_letter_of_their_names(shop: Shop, seed: int):
+    """After each change of a model, Braze has the values of its columns, whatever case their names have, or had."""
+    draw = random.Random(seed)
+    braze: dict[str, int] = {}
+    for _ in range(12):
+        now = {draw.choice((name, name.upper(), name.title())): draw.randrange(3) for name in ("tier", "älter")}
+        columns = ", ".join(f'{value} AS "{name}"' for name, value in now.items())
+        shop.sync("it", f"SELECT 'u1' AS external_id, {columns}")
+        assert shop.run().status == "success"
+        braze |= now
+        assert shop.braze.profile("u1")["custom_attributes"] == braze
+        assert shop.run().delivery.requests == 0
