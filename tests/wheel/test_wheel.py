@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[2]
 VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
 CHECKOUT = Path(sys.executable).parent  # whose output the other tests pin
 ENVIRON = {name: value for name, value in os.environ.items() if not name.startswith(("RETL_", "BRAZE_", "PYTHON"))}
-PASSING = r" \(\d+\.\d s\)|\d{4}-\d\d-\d\d \d\d:\d\d UTC|[0-9a-f]{64}"  # durations, times, digests
+PASSING = r" \(\d+\.\d s\)|\d{4}-\d\d-\d\d \d\d:\d\d UTC|[0-9a-f]{12,64}"  # durations, times, digests
 FIRST_STEPS = {
     "retl ls": 2,  # no project yet
     "retl init": 0,
