@@ -1,12 +1,14 @@
 """Two secrets that all tests use, unless they choose others, and the search for them where they do not belong.
 
-After each test, every file that it leaves, and whatever a command printed, is searched: see conftest.py. The forms are
-written down here once more: what takes secrets out, and what looks for them, share nothing.
+After each test, every file that it leaves, and whatever a command printed, is searched: see conftest.py. So is what
+commands print, and leave in target/, for people: any e-mail address, unless values were asked for. The forms are written
+down here once more: what takes secrets and people out, and what looks for them, share nothing.
 """
 
 import base64
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from urllib.parse import quote
 
@@ -42,3 +44,13 @@ def leaks(folder: Path) -> list[str]:
     paths = (Path(parent) / name for parent, _, names in os.walk(folder) for name in names)
     files = (path for path in paths if path.name not in _WRITTEN_BY_TESTS and path.is_file() and not path.is_symlink())
     return [str(path.relative_to(folder)) for path in files if is_leaked(path.read_bytes())]
+
+
+_PERSON = re.compile(r"[\w.+-]+@[\w-]+\.[a-z]{2,}")
+# They are there to print rows (of a model, a state, a unit test, or what the sandbox received), or what users wrote.
+_MAY_SHOW = {"show", "test", "sandbox", "--show-values", "compile", "exposures"}
+
+
+def shows_people(arguments: Sequence[str], printed: str) -> list[str]:
+    """The people that a command has named without being asked to."""
+    return [] if _MAY_SHOW & set(arguments) else _PERSON.findall(printed)

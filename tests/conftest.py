@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, settings
 from reverse_etl.cli import main
 from reverse_etl.report import progress
 from reverse_etl.sandbox import Sandbox
-from tests.canary import is_leaked, leaks
+from tests.canary import is_leaked, leaks, shows_people
 from tests.processes import HANG_S, end_all, retl_in_a_folder
 from tests.shop import KEY, Outcome, Retl, Shop
 
@@ -106,6 +106,7 @@ def retl(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tm
             code = exit_.code if isinstance(exit_.code, int) else 1
         captured = capsys.readouterr()
         assert not is_leaked(captured.out + captured.err)
+        assert shows_people(arguments, captured.out + captured.err) == []
         return Outcome(code, captured.out, captured.err)
 
     return run
