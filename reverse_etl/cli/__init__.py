@@ -20,7 +20,6 @@ Commands import what they need themselves, so that `retl --help` prints at once.
 import os
 import signal
 import sys
-import traceback
 from contextlib import redirect_stderr, redirect_stdout
 from typing import Annotated, Any, NoReturn
 
@@ -70,18 +69,18 @@ def root(
 
 
 def main() -> NoReturn:
-    """The command `retl`. Nothing that it prints contains a secret, not even a traceback."""
+    """The command `retl`. Nothing that it prints contains a secret, nor what nobody asked for of a person, not even the
+    traceback of a bug."""
     with redirect_stdout(Redacted(sys.stdout)), redirect_stderr(Redacted(sys.stderr)):
         try:
             _main()
-        except Exception:  # noqa: BLE001  # Python would print it to the stream outside
-            traceback.print_exc()
+        except Exception as bug:  # noqa: BLE001  # Python would print it whole, to the stream outside
+            stderr.say_traceback(type(bug), bug, bug.__traceback__)
             sys.exit(1)
 
 
 def _main() -> NoReturn:
     stderr.begin("", _asks_for_json(sys.argv[1:]))
-    sys.excepthook = stderr.say_traceback
     try:
         sys.exit(_run_in_json() if stderr.invocation.is_json else app(prog_name="retl"))
     except RetlError as error:

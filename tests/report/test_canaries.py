@@ -5,12 +5,10 @@ import re
 import traceback
 from pathlib import Path
 
-import duckdb
 import pytest
 
 from reverse_etl.api import Project
 from reverse_etl.errors import ProjectError
-from reverse_etl.report import stderr
 from reverse_etl.sandbox import Fault
 from tests.shop import Retl, Shop, one_duckdb
 
@@ -149,16 +147,15 @@ def test_error_is_chained_to_none_that_has_the_value(birds: Shop):
         assert found_in("".join(traceback.format_exception(caught.value))) == []
 
 
-def test_traceback_of_a_bug_has_no_personal_data(capsys: pytest.CaptureFixture[str]):
-    with pytest.raises(duckdb.Error) as caught:
+def test_traceback_of_a_bug_has_no_personal_data(retl: Retl, monkeypatch: pytest.MonkeyPatch):
+    def bug(**_: object) -> None:
         one_duckdb().execute("SELECT error($value)", {"value": f"{EMAILS[0]} {PHONES[0]}"})
-    stderr.begin("", is_json=False)
-    stderr.say_traceback(caught.type, caught.value, caught.tb)
-    said = capsys.readouterr().err
-    assert (found_in(said), said.splitlines()[-1]) == (
-        [],
-        "_duckdb.InvalidInputException: Invalid Input Error: *** ***",
-    )
+
+    monkeypatch.setattr("reverse_etl.cli.app", bug)
+    outcome = retl("status")
+    assert (outcome.code, outcome.out, found_in(outcome.err)) == (1, "", [])
+    assert outcome.err.startswith("Traceback (most recent call last):\n")
+    assert outcome.err.splitlines()[-1] == "_duckdb.InvalidInputException: Invalid Input Error: *** ***"
 
 
 # --- digests ---------------------------------------------------------------------------------------------------------
