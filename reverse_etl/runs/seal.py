@@ -76,7 +76,7 @@ def refuse_unknown(path: Path, given: Path, sealed: Path, trust: Trust) -> None:
     """
     if trust.digest is not None:
         found = digest_of(given)
-        if not hmac.compare_digest(found, trust.digest.strip().lower().removeprefix("sha256:")):
+        if found != trust.digest.strip().lower().removeprefix("sha256:"):
             hint = "it is not the file that was reviewed: create a new plan"
             raise ProjectError(f"{path}: its digest is {found}, and not that of --digest", hint=hint)
         return

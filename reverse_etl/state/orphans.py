@@ -62,7 +62,7 @@ def refuse_rows_of_orphans(project: LoadedProject, layout: Layout, state: State)
 
 
 def _rows_in(place: StatePlace, layout: Layout, state: State) -> int:
-    """How many rows that the open run would send are acknowledged in the state of an orphan."""
+    """How many rows that the open run would send are acknowledged, or in doubt, in the state of an orphan."""
     connection, copy = state.connection, state.place.folder / "orphan.duckdb"  # it reads nothing outside of its folder
     shutil.copyfile(place.state, copy)
     try:
@@ -71,7 +71,8 @@ def _rows_in(place: StatePlace, layout: Layout, state: State) -> int:
         of_another = meta.get("mode") not in (None, layout.sync.mode.label)
         if of_another or json.loads(meta.get("primary_key", "[]")) != list(layout.key):
             return 0
-        rows = f"SELECT {key_text(layout.key, identifier)} FROM {_ORPHAN}.main.state"
+        acknowledged = f"SELECT {key_text(layout.key, identifier)} FROM {_ORPHAN}.main.state"
+        rows = f"{acknowledged} UNION ALL SELECT key FROM {_ORPHAN}.main.in_doubt"
         sent = f"SELECT count(*) FROM {OUTBOX} WHERE action = 'send' AND key IN ({rows})"
         return int(connection.execute(sent).fetchall()[0][0])
     finally:

@@ -326,6 +326,7 @@ def test_plan_of_another_machine_needs_the_digest_that_was_reviewed(people: Shop
         f"plan.retl: its digest is {digest}, and not that of --digest\n"
         "  hint: it is not the file that was reviewed: create a new plan\n",
     )
+    assert retl("apply", "plan.retl", "--digest", "é", folder=other).err == wrong.err
     assert people.sent() == []
     assert retl("apply", "plan.retl", "--digest", digest, folder=other).code == 0
 

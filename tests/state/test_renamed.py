@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from reverse_etl.sandbox import Sandbox
+from reverse_etl.sandbox import Fault, Sandbox
 from tests.bucket import Bucket
 from tests.processes import Forked, command
 from tests.shop import KEY, SEEN, FakeClock, Held, Retl, Shop, edit, examples, running
@@ -134,6 +134,14 @@ def test_first_run_stops_if_another_name_has_sent_its_events(shop: Shop, retl: R
         ) in told
     assert retl("state", "reset", "old", "--yes", folder=shop.folder).code == 0
     assert shop.run().delivery.accepted == 4
+
+
+def test_first_run_stops_if_another_name_has_its_events_in_doubt(tmp_path: Path, braze: Sandbox):
+    shop = Shop(tmp_path / "shop", braze)
+    braze.add_fault(Fault("status", status=500))
+    assert shop.sync("old", FEW, **EVENTS).run().delivery.in_doubt == 3
+    result = renamed(shop).run()
+    assert [error.message for error in result.errors] == ["new: 3 rows that it would send were sent by old"]
 
 
 def test_rows_that_nobody_sent_are_sent_beside_a_state_that_nobody_claims(shop: Shop):
