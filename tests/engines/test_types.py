@@ -107,20 +107,28 @@ ACCEPTED = {  # type before and now, then values: the same JSON, and another
 @pytest.mark.parametrize(
     "how", [{}, {"on_removed": "clear"}, {"nulls": "send"}, {"incremental": {"cursor": "n"}}], ids=str
 )
-@pytest.mark.parametrize("name", ACCEPTED)
-def test_accepted_type_sends_only_what_is_other_json(shop: Shop, name: str, how: dict[str, object]):
-    before, now, same, other = ACCEPTED[name]
-    first = f"SELECT 'u1' AS external_id, 1 AS n, CAST({same} AS {before}) AS v UNION ALL SELECT 'u2', 1, CAST({other} AS {before})"
-    shop.sync("it", first, **how).run()
-    last = f"SELECT external_id, n, CAST(v AS {now}) AS v FROM ({first})"
-    if other == "NULL":
-        last = last.replace("NULL", f"{same}")
-    shop.model("it", last)
+def test_accepted_type_sends_only_what_is_other_json(shop: Shop, how: dict[str, object]):
+    """One column for each pair of types, and one row in which it is other JSON than before; none in the row "same"."""
+
+    def row(row: str, place: int) -> str:
+        columns = []
+        for name, (before, now, same, other) in ACCEPTED.items():
+            value = f"CAST({other if name == row else same} AS {before})"
+            if place and name == row and other == "NULL":
+                value = f"CAST({same} AS {before})"
+            columns.append(f'CAST({value} AS {now}) AS "{name}"' if place else f'{value} AS "{name}"')
+        return f"SELECT '{row}' AS external_id, 1 AS n, {', '.join(columns)}"
+
+    before, now = (" UNION ALL ".join(row(name, place) for name in ["same", *ACCEPTED]) for place in (0, 1))
+    shop.sync("it", before, **how).run()
+    shop.model("it", now)
     assert shop.run().status == "failed"
     result = shop.run(accept_schema_change=True)
-    assert (result.status, result.plan.changed, result.plan.unchanged) == ("success", 1, 1)
-    assert [one["external_id"] for one in json.loads(shop.sent()[-1])["attributes"]] == ["u2"]
-    assert (shop.run().plan.unchanged, shop.run().delivery.requests) == (2, 0)
+    assert (result.status, result.plan.changed, result.plan.unchanged) == ("success", len(ACCEPTED), 1)
+    sent = json.loads(shop.sent()[-1])["attributes"]
+    assert {one["external_id"]: set(one) - {"external_id"} for one in sent} == {name: {name} for name in ACCEPTED}
+    again = shop.run()
+    assert (again.plan.unchanged, again.delivery.requests) == (len(ACCEPTED) + 1, 0)
 
 
 def test_value_of_a_row_that_was_not_read_is_kept_if_it_is_the_same_json(shop: Shop):
