@@ -49,7 +49,9 @@ class _Echoing(BaseHTTPRequestHandler):
         said = next(self.server.forms)(key)
         errors = [{"type": f"not for {said}", "input_array": name, "index": 0} for name in ("attributes", "events")]
         body = json.dumps({"message": f"Invalid API key: {said}", "errors": errors}).encode()
-        self.send_response(self.server.events if "events" in sent else self.server.attributes, said[:40].replace("\n", " "))
+        self.send_response(
+            self.server.events if "events" in sent else self.server.attributes, said[:40].replace("\n", " ")
+        )
         for name, value in {"Content-Length": len(body), "X-Key": said}.items():
             self.send_header(name, str(value))
         self.end_headers()
@@ -73,7 +75,9 @@ def echoed(shop: Shop, echo: Echo) -> Shop:
     """Two syncs to that server: users, and events, one for each form of the key and in a request of its own."""
     shop.destination = {"endpoint": echo.url, "max_objects_per_request": 1}
     shop.sync("users", "SELECT 'u' || i AS external_id, i AS n FROM range(3) r(i)", schedule="* * * * *")
-    seen = f"SELECT 'u' || i AS external_id, 'seen' AS name, TIMESTAMP '2026-11-23' AS time FROM range({len(FORMS)}) r(i)"
+    seen = (
+        f"SELECT 'u' || i AS external_id, 'seen' AS name, TIMESTAMP '2026-11-23' AS time FROM range({len(FORMS)}) r(i)"
+    )
     shop.sync("seen", seen, **EVENTS)
     return shop
 

@@ -12,7 +12,7 @@ from reverse_etl import Project
 from reverse_etl.engines.duckdb.changes import _rows_read
 from reverse_etl.engines.duckdb.model import sql_type
 from reverse_etl.sql.types import hashed
-from tests.shop import Shop, one_duckdb
+from tests.shop import Shop, examples, one_duckdb
 
 PAIRS = [
     ("INTEGER[]", "[0]", "[0, 0]"),
@@ -186,29 +186,29 @@ def test_rows_of_a_model_are_counted_whatever_duckdb_makes_of_it(shop: Shop, kin
     shop.warehouse("CREATE TABLE five AS SELECT 'u' || range AS external_id, range AS n FROM range(5)")
     columns = COLUMNS.get(kind, "*")
     shop.sync("it", f"SELECT {columns} FROM five", **KINDS[kind]).run()
+    every = 1 if kind == "attributes" else examples(4, 1)
+    models = [name for n, name in enumerate(MODELS, list(KINDS).index(kind)) if n % every == 0]
 
     def counted(sql: str) -> int:
         shop.model("it", f"SELECT {columns} FROM ({sql})")
         return Project(shop.folder).plan("it").plan.rows
 
-    assert {name: counted(sql) for name, (sql, _) in MODELS.items()} == {
-        name: rows for name, (_, rows) in MODELS.items()
-    }
+    assert {name: counted(MODELS[name][0]) for name in models} == {name: MODELS[name][1] for name in models}
 
 
 @pytest.mark.parametrize("options", [{}, {"nulls": "omit"}, {"on_removed": "clear"}, {"send": "all_columns"}], ids=str)
-@pytest.mark.parametrize("value", ["'gold'", "5", "{'a': 1}"])
-def test_column_whose_name_changes_its_case_is_another_attribute(shop: Shop, value: str, options: dict[str, Any]):
+def test_column_whose_name_changes_its_case_is_another_attribute(shop: Shop, options: dict[str, Any]):
     """Braze tells Tier from tier, and DuckDB does not: the second run had nothing to send, and the third sent all."""
-    model = "SELECT 'u1' AS external_id, 'gold' AS {a} UNION ALL SELECT 'u2', NULL"
-    shop.sync("it", model.format(a="Tier"), **options).run()
-    shop.sync("it", f"SELECT 'u1' AS external_id, {value} AS tier UNION ALL SELECT 'u2', NULL", **options)
+    model = "SELECT 'u1' AS external_id, 'gold' AS {}ier, 4 AS {}ge, 'x' AS {}ddress UNION ALL SELECT 'u2', NULL, NULL, NULL"
+    big, small = model.format("T", "A", "A"), model.format("t", "a", "a").replace("4", "'5'").replace("'x'", "{'a': 1}")
+    shop.sync("it", big, **options).run()
+    shop.model("it", small)
     result = shop.run()
     assert (result.status, result.plan.changed, result.plan.unchanged) == ("success", 1, 1)
     sent = json.loads(shop.sent()[-1])["attributes"]
-    assert sent == [{"external_id": "u1", "tier": json.loads(value.replace("'", '"').replace("{a", '{"a"'))}]
+    assert sent == [{"external_id": "u1", "tier": "gold", "age": "5", "address": {"a": 1}}]
     assert shop.run().delivery.requests == 0
-    shop.sync("it", model.format(a="Tier"), **options)
+    shop.model("it", big)
     assert (shop.run().plan.changed, shop.run().delivery.requests) == (1, 0)
 
 
