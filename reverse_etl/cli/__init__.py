@@ -21,9 +21,11 @@ import os
 import signal
 import sys
 from contextlib import redirect_stderr, redirect_stdout
+from functools import cache
 from typing import Annotated, Any, NoReturn
 
 import typer
+from typer.main import get_command
 
 from reverse_etl.cli import inspect, plan, project, sandbox, schedule, state, sync, test
 from reverse_etl.cli.options import Output
@@ -82,7 +84,7 @@ def main() -> NoReturn:
 def _main() -> NoReturn:
     stderr.begin("", _asks_for_json(sys.argv[1:]))
     try:
-        sys.exit(_run_in_json() if stderr.invocation.is_json else app(prog_name="retl"))
+        sys.exit(_run_in_json() if stderr.invocation.is_json else _command()(prog_name="retl"))
     except RetlError as error:
         for problem in error.problems:
             stderr.say_error(problem)
@@ -98,6 +100,12 @@ def _main() -> NoReturn:
         sys.exit(141)  # the reader of stdout has ended, as in `retl ls | head -1`
 
 
+@cache
+def _command() -> Any:
+    """All commands, as typer builds them: once in a process."""
+    return get_command(app)
+
+
 def _asks_for_json(arguments: list[str]) -> bool:
     """Whether stderr is to be JSON; asked before the command line is parsed, as that may fail."""
     spelled = " ".join(arguments).replace("=", " ")
@@ -109,7 +117,7 @@ def _asks_for_json(arguments: list[str]) -> bool:
 def _run_in_json() -> int:
     """Run the command; report an invalid command line as JSON too, where typer would print text."""
     try:
-        return int(app(prog_name="retl", standalone_mode=False) or 0)
+        return int(_command()(prog_name="retl", standalone_mode=False) or 0)
     except typer.Abort:
         stderr.say("aborted", "error", "error", location=None, hint=None)
         return 1

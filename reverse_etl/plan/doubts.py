@@ -7,6 +7,7 @@ written otherwise since, and rows that a collation takes for equal were numbered
 from duckdb import DuckDBPyConnection
 
 from reverse_etl.plan.tables import IN_DOUBT, OUTBOX
+from reverse_etl.plan.workbench import execute
 from reverse_etl.records.layout import ROW_NUMBER, Layout
 
 
@@ -26,7 +27,8 @@ def recognize_doubts(connection: DuckDBPyConnection, layout: Layout) -> None:
     action = f"CASE resolution WHEN 'mark_accepted' THEN 'mark_accepted' WHEN 'resend' THEN 'send' ELSE '{held}' END"
     rank = "row_number() OVER (PARTITION BY retl_json_canonical(body) ORDER BY key) AS rank"
     digest = "split_part({}.key, '#', 1)"
-    connection.execute(
+    execute(
+        connection,
         f"""UPDATE {OUTBOX} SET key = found.key, action = found.action
         FROM (
             SELECT sent.row, doubt.key, {action} AS action
@@ -35,5 +37,5 @@ def recognize_doubts(connection: DuckDBPyConnection, layout: Layout) -> None:
             ON retl_json_canonical(sent.body) = retl_json_canonical(doubt.body) AND sent.rank = doubt.rank
             WHERE sent.body <> doubt.body OR {digest.format("sent")} = {digest.format("doubt")}
         ) AS found
-        WHERE {OUTBOX}.rowid = found.row"""
+        WHERE {OUTBOX}.rowid = found.row""",
     )

@@ -11,7 +11,7 @@ import duckdb
 from duckdb import DuckDBPyConnection
 
 from reverse_etl.errors import ProjectError
-from reverse_etl.records.json_text import macros
+from reverse_etl.records.json_text import functions_used
 from reverse_etl.sql.quoting import literal
 
 MEMORY_LIMIT = "2000MB"  # DuckDB spills beyond it; the process takes some 10 % more
@@ -20,7 +20,7 @@ _FLUSHES = "SET allocator_flush_threshold = '16MB'; SET allocator_bulk_deallocat
 
 
 def connect(own_folder: Path | None = None, memory_limit: str | None = None) -> DuckDBPyConnection:
-    """A connection in UTC with retl's functions. Without UTC, the state would depend on the machine.
+    """A connection in UTC. Without UTC, the state would depend on the machine.
 
     `own_folder` is where it keeps its databases, and what does not fit into memory. Raises ProjectError if
     `memory_limit` is not a size such as 512MB.
@@ -36,8 +36,15 @@ def connect(own_folder: Path | None = None, memory_limit: str | None = None) -> 
     if own_folder:
         connection.execute(f"SET temp_directory = {literal(str(own_folder / 'spill'))}")
         allow(connection, folders=[str(own_folder)])
-    connection.execute(macros())
     return connection
+
+
+def execute(connection: DuckDBPyConnection, sql: str) -> DuckDBPyConnection:
+    """Execute a statement that may use retl's functions: it defines those. Defining all of them takes 7 ms."""
+    defined = functions_used(sql)
+    if defined:
+        connection.execute(defined)
+    return connection.execute(sql)
 
 
 def allow(connection: DuckDBPyConnection, folders: Iterable[str] = (), files: Iterable[str] = ()) -> None:

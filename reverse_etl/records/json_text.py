@@ -4,12 +4,15 @@
 FLOAT. Numbers are never converted to DOUBLE here, so they keep all their digits.
 """
 
+import re
 from collections.abc import Mapping
+from functools import cache
 
 from reverse_etl.braze.modes import DOLLAR_KEYS, LAST_YEAR, MAX_ARRAY_ITEMS, MAX_JSON_BYTES, MAX_TEXT
 from reverse_etl.sql.quoting import identifier, literal, statement
 from reverse_etl.sql.types import CLOCK_TIMES, LISTS, MOMENTS, TEXTS, SqlType
 
+_CALL = re.compile(r"\b(retl_[a-z_]+)\(")
 ISO_TIME = literal("%Y-%m-%dT%H:%M:%S.%gZ")
 
 
@@ -122,8 +125,19 @@ JSON_FAULTS: Mapping[int, tuple[str, str]] = {
 }
 
 
-def macros() -> str:
-    """The statements that define the `retl_json_...` macros in a connection."""
+def functions_used(sql: str) -> str:
+    """The statements that define the `retl_...` functions that an SQL text uses, and those that these need."""
+    known, used, open_ = _functions(), set[str](), [sql]
+    while open_:
+        names = set(_CALL.findall(open_.pop())) & known.keys() - used
+        used |= names
+        open_ += [known[name] for name in names]
+    return "\n".join(text for name, text in known.items() if name in used)
+
+
+@cache
+def _functions() -> Mapping[str, str]:
+    """The statement that defines each function; one stands after those that it uses."""
     constants = {
         "max_text": str(MAX_TEXT),
         "max_json_bytes": str(MAX_JSON_BYTES),
@@ -132,4 +146,5 @@ def macros() -> str:
         "dollar_keys": f"[{', '.join(map(literal, DOLLAR_KEYS))}]",
     }
     made = [f"CREATE OR REPLACE TEMP MACRO retl_{name}() AS {value};" for name, value in constants.items()]
-    return "\n".join([*made, statement(__name__, "macros")])
+    made += re.findall(r"^CREATE .*?;$", statement(__name__, "macros"), flags=re.MULTILINE | re.DOTALL)
+    return {_CALL.findall(text)[0]: text for text in made}

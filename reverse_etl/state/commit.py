@@ -98,23 +98,24 @@ def commit_run(
     connection.execute(statement(__name__, "outcomes"))
     delivery = _count_delivery(connection)
     values: dict[str, Any] = {"now": ending.at, "run_id": run_id}
+    known = {KEY_COLUMNS: key_text}
     connection.execute("BEGIN")
     try:
         if moves_state:
             key = json.loads(key_text)
             _reshape(connection, key)
-            _refresh_rows(connection, key)
-            _move_rows(connection, key, values)
-            _remember_unsure_columns(connection, key, values)
+            acts = _acts(connection)
+            if acts:
+                _refresh_rows(connection, key)
+                _move_rows(connection, key, values)
+                _remember_unsure_columns(connection, key, values)
             _remember_answers(connection, values)
-            for name, value in {"mode": mode, WORKSPACE: workspace}.items():
-                if value:
-                    set_meta(connection, name, value)
+            known |= {"mode": mode, WORKSPACE: workspace}
             mark = watermark.read(connection)
             watermark.move(connection, _WITH_OUTCOMES, ending.at)
-            if _acts(connection) or watermark.read(connection) != mark:
-                set_version(connection, run_id)
-        set_meta(connection, KEY_COLUMNS, key_text)
+            if acts or watermark.read(connection) != mark:
+                known["version"] = run_id
+        set_meta(connection, known)
         _remember_invalid_rows(connection, values)
         values["status"], values["message"] = final_status(ending.status, delivery), ending.message
         values["counts"] = json.dumps({**ending.counts, "delivery": asdict(delivery)})
@@ -134,12 +135,13 @@ def commit_run(
 
 def set_version(connection: DuckDBPyConnection, version: str) -> None:
     """Record that the state has changed: plans saved before are stale."""
-    set_meta(connection, "version", version)
+    set_meta(connection, {"version": version})
 
 
-def set_meta(connection: DuckDBPyConnection, key: str, value: str) -> None:
-    """Record what is to be known of the attached state."""
-    connection.execute(f"INSERT OR REPLACE INTO {META} VALUES (?, ?)", [key, value])
+def set_meta(connection: DuckDBPyConnection, known: Mapping[str, str | None]) -> None:
+    """Record what is to be known of the attached state, by its name; None of it leaves it as it is."""
+    rows = ", ".join(f"({literal(name)}, {literal(value)})" for name, value in known.items() if value is not None)
+    connection.execute(f"INSERT OR REPLACE INTO {META} VALUES {rows}")
 
 
 def _acts(connection: DuckDBPyConnection) -> bool:

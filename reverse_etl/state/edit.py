@@ -70,7 +70,7 @@ def accept_workspace(project: LoadedProject, sync: Sync, destination: Destinatio
         if accepted == known:
             return False
         with state.changing():
-            set_meta(state.connection, WORKSPACE, as_text(accepted))
+            set_meta(state.connection, {WORKSPACE: as_text(accepted)})
     return True
 
 

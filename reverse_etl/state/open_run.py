@@ -15,6 +15,7 @@ from duckdb import DuckDBPyConnection
 
 from reverse_etl.plan.doubts import recognize_doubts
 from reverse_etl.plan.tables import CHANGES, OPEN_RUN, OUTBOX, RULES, RUN
+from reverse_etl.plan.workbench import execute
 from reverse_etl.records.layout import Layout
 from reverse_etl.records.rules import Rule
 from reverse_etl.sql.quoting import literal
@@ -53,7 +54,7 @@ class OpenRun:
 
         `records` selects them in the order in which they are sent, with the `action` of `plan/actions.py`.
         """
-        self._connection.execute(f"CREATE TABLE {OUTBOX} AS {records}")
+        execute(self._connection, f"CREATE TABLE {OUTBOX} AS {records}")
         recognize_doubts(self._connection, layout)
         self._connection.execute(
             f"CREATE TABLE {RULES} (number INTEGER, column_name VARCHAR, reason VARCHAR, hint VARCHAR)"

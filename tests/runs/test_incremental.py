@@ -252,7 +252,7 @@ def test_mistakes_around_the_cursor_are_named(shop: Shop, incremental, sql: str,
     rows_per_request=st.integers(1, 3),
     keyed=st.booleans(),
 )
-@settings(max_examples=examples(12, 100))
+@settings(max_examples=examples(8, 100))
 def test_each_row_within_the_lookback_arrives_once_whatever_goes_wrong_between(steps, rows_per_request, keyed):
     with TemporaryDirectory() as folder, Sandbox() as braze:
         shop = Shop(Path(folder) / "shop", braze, destination={"max_objects_per_request": rows_per_request})

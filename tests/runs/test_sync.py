@@ -6,11 +6,11 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reverse_etl.sandbox import Fault, Sandbox
-from tests.shop import Shop
+from tests.shop import Shop, examples
 
 PEOPLE = "SELECT * FROM people"
 
@@ -489,6 +489,7 @@ def test_key_that_stands_twice_in_an_incremental_model_is_found_once_it_matters(
 @given(
     st.lists(st.tuples(st.sampled_from("abcdef"), st.integers(0, 2)), max_size=12), st.sampled_from(["ignore", "clear"])
 )
+@settings(max_examples=examples(10, 100))
 def test_counts_of_a_plan_are_those_of_the_model(rows, on_removed: str):
     with TemporaryDirectory() as folder, Sandbox() as braze:
         shop = Shop(Path(folder) / "shop", braze)

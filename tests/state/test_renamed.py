@@ -205,7 +205,7 @@ def dying(folder: Path, environ: Mapping[str, str], number: int) -> None:
 
 
 def test_killed_at_any_moment_the_state_is_in_one_place(tmp_path: Path, braze: Sandbox, seed: int):
-    for number in itertools.count(seed % 4 + 1, examples(4, 1)):
+    for number in itertools.count(seed % 4 + 1, examples(7, 1)):
         shop = Shop(tmp_path / str(number), braze).sync("old", FEW, **EVENTS)
         shop.run()
         renamed(shop, renamed_from="old")
@@ -221,7 +221,7 @@ def test_killed_at_any_moment_the_state_is_in_one_place(tmp_path: Path, braze: S
 
 
 def test_store_has_the_state_under_one_name_whenever_a_machine_is_lost(tmp_path: Path, braze: Sandbox, seed: int):
-    for number in itertools.count(seed % 2 + 1, examples(3, 1)):
+    for number in itertools.count(seed % 2 + 1, examples(5, 1)):
         before = len(braze.events())
         with Bucket() as bucket:
             environ = {"BRAZE_API_KEY": KEY, **bucket.environ}

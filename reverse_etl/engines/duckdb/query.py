@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from duckdb import DuckDBPyConnection
 
 from reverse_etl.engines.duckdb.errors import errors_of
+from reverse_etl.plan.workbench import execute
 from reverse_etl.project.models import Compiled
 from reverse_etl.records.layout import Layout
 
@@ -18,11 +19,11 @@ class ModelQuery:
     model: Compiled
 
     def execute(self, sql: str) -> DuckDBPyConnection:
-        return self.connection.execute(sql)
+        return execute(self.connection, sql)
 
     def count(self, rows: str) -> int:
         """The number of rows of a table, with or without a condition, or of a subquery."""
-        return int(self.connection.execute(f"SELECT count(*) FROM {rows}").fetchall()[0][0])
+        return int(self.execute(f"SELECT count(*) FROM {rows}").fetchall()[0][0])
 
     def errors(self, first_line: int) -> errors_of:
         """See `errors_of`: the model starts at this line of the statement."""
