@@ -59,9 +59,10 @@ class OpenRun:
         self._connection.execute(
             f"CREATE TABLE {RULES} (number INTEGER, column_name VARCHAR, reason VARCHAR, hint VARCHAR)"
         )
-        rows = [[number, rule.column, rule.reason, rule.hint] for number, rule in enumerate(rules, 1)]
+        texts = ((rule.column, rule.reason, rule.hint) for rule in rules)
+        rows = [f"({number}, {', '.join(map(literal, of_rule))})" for number, of_rule in enumerate(texts, 1)]
         if rows:
-            self._connection.executemany(f"INSERT INTO {RULES} VALUES (?, ?, ?, ?)", rows)
+            self._connection.execute(f"INSERT INTO {RULES} VALUES {', '.join(rows)}")
         resend = layout.sync.on_in_doubt == "resend"
         users = [layout.columns_of(name) for name in layout.identifiers] if layout.whole_row else []
         values = [json.dumps(layout.key), json.dumps(users), resend]

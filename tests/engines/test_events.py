@@ -68,6 +68,21 @@ def test_event_in_doubt_is_recognized_however_it_is_written(shop: Shop, retl: Re
     assert len(shop.rows_of("in_doubt")) == (0 if decision else 2)
 
 
+@pytest.mark.parametrize("key", [["p"], ["external_id", "p"]], ids=["one column", "two columns"])
+def test_event_in_doubt_is_recognized_by_a_key_that_is_written_otherwise(shop: Shop, key: list[str]):
+    seen(shop, ("u1", A), ("u2", B))
+    model = MODEL.replace("AS properties", "AS p, 'home' AS page")
+    shop.sync("it", model, **EVENTS, primary_key=key, exclude_columns=["p"])
+    shop.braze.add_fault(Fault("drop_after"))
+    assert shop.run().delivery.in_doubt == 2
+    seen(shop, ("u1", A_ALSO), ("u2", B), ("u3", '{"x": 2.0, "y": 1}'))
+    shop.model("it", model.replace("home", "shop"))
+    plan = shop.run().plan
+    assert (plan.to_send, plan.held) == (1, 2)
+    assert [event["external_id"] for event in json.loads(shop.sent()[-1])["events"]] == ["u3"]
+    assert (shop.run().plan.to_send, shop.run().plan.held) == (0, 2)
+
+
 def test_event_in_doubt_that_a_collation_numbered_is_held(shop: Shop):
     """The version before numbered home and Home as 1 and 2."""
     shop.warehouse("CREATE TABLE pages (external_id VARCHAR, page VARCHAR COLLATE nocase)")
