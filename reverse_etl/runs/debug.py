@@ -130,7 +130,7 @@ def _tracked_by_git(project: LoadedProject) -> Iterator[Check]:
             continue
         is_state = any((project.folder / path).is_relative_to(folder) for folder in folders)
         if is_state or is_plan_file(project.folder / path):
-            what = f"git tracks {path}, which contains personal data: `git rm --cached {path}`, and keep it out of git"
+            what = f"git tracks {path}, which is private: `git rm --cached {path}`, and keep it out of git"
             yield Check(True, what, is_warning=True)
 
 

@@ -152,7 +152,7 @@ def test_debug_warns_of_a_state_or_a_plan_that_git_tracks(synced: Shop, retl: Re
     assert (done.code, [line for line in done.out.splitlines() if "git" in line]) == (
         0,
         [
-            f"warn  git tracks {path}, which contains personal data: `git rm --cached {path}`, and keep it out of git"
+            f"warn  git tracks {path}, which is private: `git rm --cached {path}`, and keep it out of git"
             for path in TRACKED
         ],
     )
