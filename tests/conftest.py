@@ -42,8 +42,8 @@ def pytest_collection_finish() -> None:
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """Three for two cores: a third of the time, a test waits for a process, a thread or a disk."""
-    return max(len(os.sched_getaffinity(0)) * 3 // 2, 1)
+    """Two for each core: a third of the time, a test waits for a process, a thread or a disk."""
+    return 2 * len(os.sched_getaffinity(0))
 
 
 @pytest.fixture(autouse=True)
