@@ -111,8 +111,10 @@ SENT_HOW = {
 }
 
 
-@pytest.mark.parametrize("how", SENT_HOW)
-@pytest.mark.parametrize("merged", ["", ", true AS _merge_objects"], ids=["set", "merged"])
+@pytest.mark.parametrize(
+    ("how", "merged"),
+    [(how, merged) for merged in ("", ", true AS _merge_objects") for how in SENT_HOW][:: examples(2, 1)],
+)
 def test_accepted_type_goes_out_once_however_it_is_sent(shop: Shop, how: str, merged: str):
     columns = [f'"{name}"' for name in RETYPED]
     nulls = ", ".join("NULL" for _ in columns)
