@@ -15,6 +15,7 @@ from hashlib import sha256
 from typing import Any
 
 from reverse_etl.sql.quoting import literal
+from reverse_etl.words import one_line
 
 MASK = "***"
 DIGITS = 12  # of a digest: among 50 million keys, one in six million has that of another
@@ -128,7 +129,8 @@ def of_warehouse(text: str) -> str:
 
 def of_response(reason: str, records: Iterable[str]) -> str:
     """Braze's reason, without what it quotes, and without values of the `records` (JSON) that it is about."""
-    repeated = {value for record in records for value in _values_of(record) if value in reason}
+    values = {form for record in records for value in _values_of(record) for form in (value, one_line(value))}
+    repeated = {value for value in values if len(value) >= _SHORTEST_ECHO and value in reason}
     for value in sorted(repeated, key=len, reverse=True):
         reason = re.sub(rf"(?<!\w){re.escape(value)}(?!\w)", MASK, reason)
     return of_warehouse(_QUOTED.sub(MASK, reason))

@@ -1,6 +1,7 @@
 """How numbers, times, durations and tables are written for people, everywhere. Pure."""
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
@@ -21,6 +22,15 @@ def duration(seconds: float) -> str:
         return f"{seconds:.1f} s"
     minutes, seconds = divmod(round(seconds), 60)
     return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min {seconds} s"
+
+
+def one_line(text: str) -> str:
+    """What others have said, in one line that every file and terminal can take."""
+    return _UNPRINTABLE.sub(" ", text).strip()
+
+
+# Line breaks, control characters of terminals, marks that turn the direction of writing, and halves of characters.
+_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]+")
 
 
 def table_lines(table: Sequence[Sequence[object]]) -> Iterator[str]:

@@ -12,6 +12,7 @@ from typing import Any, Self
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import make_server
 
+from reverse_etl.network.network import Network
 from reverse_etl.shared_state.head import Head, read_head
 from reverse_etl.shared_state.object_store import ObjectStore
 from tests.canary import STORE_SECRET as SECRET
@@ -70,7 +71,7 @@ class Bucket:
         }
 
     def objects(self, sync: str = "it") -> ObjectStore:
-        return ObjectStore(f"{self.url}/test/{sync}", self.environ)
+        return ObjectStore(f"{self.url}/test/{sync}", Network(self.environ))
 
     def names(self) -> list[str]:
         """What lies there of the sync `it`."""

@@ -15,6 +15,7 @@ ORDER = [
     "sql",
     "words",
     "masking",
+    "network",
     "braze",
     "system",
     "project",
@@ -35,7 +36,7 @@ ORDER = [
 ]
 APART = ["sandbox", "pytest_plugin"]  # each imports itself, and the second the first
 PURE = {
-    *("redaction", "errors", "words", "masking", "sql.types"),
+    *("redaction", "errors", "words", "masking", "sql.types", "network.proxies"),
     *("braze.modes", "braze.answers", "braze.rate_limit_headers"),
     *("project.spec", "project.fields", "project.spec_tests", "project.cron", "project.json_schema", "project.reader"),
     *("project.yaml_places", "project.jinja", "project.models", "project.dialects", "project.dbt_manifest"),

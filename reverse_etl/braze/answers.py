@@ -7,23 +7,25 @@ from enum import Enum
 from typing import Any
 
 from reverse_etl.braze.rate_limit_headers import exhausted_wait_s, throttled_wait_s
-from reverse_etl.words import count
+from reverse_etl.words import count, one_line
 
 
 @dataclass(frozen=True)
 class Answer:
-    """A complete response; header names are in lower case."""
+    """A complete response; header names are in lower case. `body` is None if it is too large, or cannot be unpacked."""
 
     status: int
     headers: Mapping[str, str]
-    body: bytes
+    body: bytes | None
 
 
 @dataclass(frozen=True)
 class NotSent:
-    """No byte of the request left this machine."""
+    """No byte of the request left this machine. `is_final`: an address or a certificate is wrong, so none ever will."""
 
     why: str
+    hint: str | None = None
+    is_final: bool = False
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,7 @@ class Outcome(Enum):
     TOO_LARGE = "nothing was accepted: the request is too large"
     THROTTLED = "nothing was accepted: over the rate limit"
     NOT_SENT = "nothing was sent"
+    UNREACHABLE = "nothing was sent, and repeating it is useless: wrong address, proxy or certificate"
     UNKNOWN = "unknown: it may have been accepted"
     UNPLACED = "accepted, except some records that the response does not identify"
     FORBIDDEN = "nothing was accepted, and repeating it is useless: wrong API key, permission or address"
@@ -57,13 +60,17 @@ _BY_STATUS: Mapping[int, Outcome] = {
 
 @dataclass(frozen=True)
 class Verdict:
-    """`rejected`: records by their index in the request, and why. `pause_s`: how long all threads must not send."""
+    """`rejected`: records by their index in the request, and why. `pause_s`: how long all threads must not send.
+
+    `hint` is what to do, if that is known from what the network, and not Braze, has said.
+    """
 
     outcome: Outcome
     why: str = ""
     status: int = 0
     rejected: Mapping[int, str] = field(default_factory=dict)
     pause_s: float = 0.0
+    hint: str | None = None
 
 
 def hint_for(status: int, permission: str) -> str | None:
@@ -89,26 +96,31 @@ def judge(
     for every record.
     """
     if isinstance(result, NotSent):
-        return Verdict(Outcome.NOT_SENT, result.why)
+        outcome = Outcome.UNREACHABLE if result.is_final else Outcome.NOT_SENT
+        return Verdict(outcome, result.why, hint=result.hint)
     if isinstance(result, NoAnswer):
         return Verdict(Outcome.UNKNOWN, result.why)
-    body, status = _json_object(result.body), result.status
-    message = str(body.get("message", "")) if body else ""
-    why = f"Braze returned {status}: {message}"[:300] if message else f"Braze returned {status}"
+    body, status = json_object(result.body), result.status
+    message = _text(body.get("message")) if body else ""
+    why = f"Braze returned {status}: {message}" if message else f"Braze returned {status}"
     if 200 <= status < 300:
-        if status not in _SUCCESS or body is None or message not in ("success", "queued"):
-            return Verdict(Outcome.UNKNOWN, f"{why}, but without confirming success")
+        if status not in _SUCCESS or body is None or body.get("message") not in ("success", "queued"):
+            what = "with a response that cannot be understood" if result.body is None else "without confirming success"
+            return Verdict(Outcome.UNKNOWN, f"{why}, but {what}")
         rejected, is_whole = _placed(body.get("errors"), records, arrays)
         pause_s = exhausted_wait_s(result.headers)
         taken = _counted(body, counters)
         if not is_whole:
             why += ", with an error that does not identify a record"
+        elif taken == _NO_NUMBER:
+            why += ", but its count of processed records is not a number"
+            is_whole = False
         elif taken is not None and taken != records - len(rejected):
             why += f", but reported {taken:,} of {count(records - len(rejected), 'record')} as processed"
             is_whole = False
         outcome = Outcome.ACCEPTED if is_whole else Outcome.UNPLACED
         return Verdict(outcome, why, status, rejected, pause_s)
-    outcome = _BY_STATUS.get(status, Outcome.FORBIDDEN if status < 500 else Outcome.UNKNOWN)
+    outcome = _BY_STATUS.get(status, Outcome.FORBIDDEN if 300 <= status < 500 else Outcome.UNKNOWN)
     if outcome is Outcome.THROTTLED:
         return Verdict(outcome, why, status, pause_s=throttled_wait_s(result.headers))
     if outcome is Outcome.REFUSED:
@@ -119,17 +131,45 @@ def judge(
     return Verdict(outcome, why, status)
 
 
-def _json_object(body: bytes) -> dict[str, Any] | None:
+def json_object(body: bytes | None) -> dict[str, Any] | None:
+    """The JSON object that a response is; None if it is anything else.
+
+    JSON is UTF-8 without a byte order mark, has no key twice in one object, and no NaN or infinity (RFC 8259); what is
+    none, nobody can understand in one way only. Neither is what Python cannot hold: too deep, too long a number.
+    """
     try:
-        value = json.loads(body)
+        value = json.loads((body or b"").decode(), object_pairs_hook=_without_duplicates, parse_constant=_refused)
     except (ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
 
 
+def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a key is there twice")
+    return found
+
+
+def _refused(constant: str) -> float:
+    raise ValueError(f"{constant} is not JSON")
+
+
+def _text(value: Any, otherwise: str = "") -> str:
+    """What a response says, in one line that every file and terminal can take; `otherwise` if it is no text."""
+    if not isinstance(value, str):
+        return otherwise
+    return one_line(value)[:300] or otherwise
+
+
+_NO_NUMBER = -1
+
+
 def _counted(body: Mapping[str, Any], counters: Collection[str]) -> int | None:
     """The number of records that the response reports as processed; None if it reports none."""
-    said = [body[name] for name in counters if isinstance(body.get(name), int)]
+    said = [body[name] for name in counters if body.get(name) is not None]
+    if any(type(number) is not int or not 0 <= number < 10**9 for number in said):  # True is an int, too
+        return _NO_NUMBER
     return sum(said) if said else None
 
 
@@ -137,9 +177,9 @@ def _placed(errors: Any, records: int, arrays: Collection[str]) -> tuple[dict[in
     """The records that `errors` identify, and whether every error identifies one."""
     rejected, is_whole = dict[int, str](), True
     for error in errors or () if isinstance(errors, list | None) else (errors,):
-        index = error.get("index") if isinstance(error, dict) else None
-        if isinstance(index, int) and 0 <= index < records and error.get("input_array") in arrays:
-            rejected[index] = str(error.get("type", "no reason given"))[:300]
+        index, array = (error.get("index"), error.get("input_array")) if isinstance(error, dict) else (None, None)
+        if type(index) is int and 0 <= index < records and isinstance(array, str) and array in arrays:
+            rejected[index] = _text(error.get("type"), "no reason given")
         else:
             is_whole = False
     return rejected, is_whole

@@ -8,10 +8,9 @@ certain that nothing was sent.
 """
 
 import socket
-import ssl
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cache
@@ -20,33 +19,43 @@ from importlib.metadata import version
 from typing import Any
 from urllib.parse import urlsplit
 
-import certifi
 import urllib3
-from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connection import HTTPConnection, HTTPSConnection, ProxyConfig
+from urllib3.util import parse_url
 from urllib3.util.connection import is_connection_dropped
 
 from reverse_etl.braze.answers import Answer, NoAnswer, NotSent
+from reverse_etl.network.faults import Place, fault_of, reason_of
+from reverse_etl.network.network import Network
+from reverse_etl.network.proxies import PORTS, Proxy
 from reverse_etl.redaction import MASK, keep_secret, redact, redact_bytes
 
 CONNECT_TIMEOUT_S = 10.0
+MAX_RESPONSE_BYTES = 4 * 1024 * 1024  # decompressed; Braze's have a few hundred bytes, and some more for each error
+_PIECE_BYTES = 64 * 1024
 
 
 @dataclass(frozen=True)
 class Workspace:
-    """A workspace of Braze, or the sandbox: where to send, and with which API key."""
+    """A workspace of Braze, or the sandbox: where to send, with which API key, and by which way.
+
+    `was_reached` is set when a connection to it was first made: until then, an address that leads nowhere is wrong.
+    """
 
     url: str
     api_key: str = field(repr=False)
     timeout_s: float = 30.0
-    ca_bundle: str | None = None
+    network: Network = field(default_factory=lambda: Network({}), compare=False)
+    was_reached: threading.Event = field(default_factory=threading.Event, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         keep_secret(self.api_key)
 
     @property
     def headers(self) -> dict[str, str]:
-        """What every request to it carries: the key, and who sends it."""
-        return {"Authorization": f"Bearer {self.api_key}", "User-Agent": user_agent()}
+        """What every request to it carries: who sends it, and the key if there is one."""
+        key = {"Authorization": f"Bearer {self.api_key}"} if self.api_key else {}
+        return {**key, "User-Agent": user_agent()}
 
 
 @cache
@@ -61,7 +70,6 @@ class Connection:
     def __init__(self, workspace: Workspace, deadlines: "Deadlines") -> None:
         self._workspace = workspace
         self._deadlines = deadlines
-        self._headers = {**workspace.headers, "Content-Type": "application/json"}
         self._connection: _Plain | _Secure | None = None
 
     def send(self, path: str, body: bytes) -> Answer | NotSent | NoAnswer:
@@ -69,55 +77,88 @@ class Connection:
 
         What it returns does not contain the API key: Braze's response to a wrong key does.
         """
-        try:
-            connection = self._connected()
-        except (OSError, urllib3.exceptions.HTTPError) as error:
-            self.close()
-            return NotSent(self._redacted(f"cannot reach {self._workspace.url}: {_reason(error)}"))
-        connection.has_sent = False
-        with self._deadlines.watch(connection, self._workspace.timeout_s):
+        headers = {**self._workspace.headers, "Content-Type": "application/json"}
+        return self._exchange("POST", path, body, headers)
+
+    def get(self, path: str) -> Answer | NotSent | NoAnswer:
+        """GET what is there. Otherwise like `send`."""
+        return self._exchange("GET", path, None, self._workspace.headers)
+
+    def _exchange(
+        self, method: str, path: str, body: bytes | None, headers: Mapping[str, str]
+    ) -> Answer | NotSent | NoAnswer:
+        connected = self._connected()
+        if isinstance(connected, NotSent):
+            return connected
+        connected.has_sent = False
+        with self._deadlines.watch(connected, self._workspace.timeout_s):
             try:
-                connection.request("POST", path, body=body, headers=self._headers)
-                response = connection.getresponse()
-                content = response.data
-            except (OSError, HTTPException, urllib3.exceptions.HTTPError, ValueError) as error:
+                connected.request(method, path, body=body, headers=headers, preload_content=False)
+                response = connected.getresponse()
+                content = _read(response)
+            except _FAILURES as error:
                 self.close()
-                if not connection.has_sent:
-                    reason = "HTTP cannot carry it" if isinstance(error, ValueError) else _reason(error)
+                if not connected.has_sent:
+                    reason = "HTTP cannot carry it" if isinstance(error, ValueError) else reason_of(error)
                     return NotSent(self._redacted(f"cannot send a request: {reason}"))
-                why = f"no complete response within {self._workspace.timeout_s:g} s: {_reason(error)}"
+                why = f"no complete response within {self._workspace.timeout_s:g} s: {reason_of(error)}"
                 return NoAnswer(self._redacted(why))
-        headers = {name.lower(): value for name, value in response.headers.items()}
-        if headers.get("connection", "").lower() == "close":
+        said = {name.lower(): value for name, value in response.headers.items()}
+        if content is None or said.get("connection", "").lower() == "close":
             self.close()
-        content = redact_bytes(content)
-        if response.status >= 300:  # a short key may be a part of any word of a success
-            content = content.replace(self._workspace.api_key.encode(), MASK.encode())
-        return Answer(response.status, headers, content)
+        return Answer(response.status, said, content and self._without_key(response.status, content))
+
+    def _without_key(self, status: int, content: bytes) -> bytes:
+        content, key = redact_bytes(content), self._workspace.api_key
+        # A short key may be a part of any word of a success.
+        return content.replace(key.encode(), MASK.encode()) if status >= 300 and key else content
 
     def _redacted(self, text: str) -> str:
-        return redact(text).replace(self._workspace.api_key, MASK)
+        key = self._workspace.api_key
+        return redact(text).replace(key, MASK) if key else redact(text)
 
     def close(self) -> None:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
 
-    def _connected(self) -> "_Plain | _Secure":
+    def _connected(self) -> "_Plain | _Secure | NotSent":
         if self._connection is not None and is_connection_dropped(self._connection):
             self.close()
-        if self._connection is None:
-            connection = _new_connection(self._workspace)
-            connection.connect()
-            connection.timeout = self._workspace.timeout_s  # for each read from here on
-            self._connection = connection
-        return self._connection
+        if self._connection is not None:
+            return self._connection
+        connection = _new_connection(self._workspace)
+        with self._deadlines.watch(connection, CONNECT_TIMEOUT_S):
+            try:
+                connection.connect()
+            except _FAILURES as error:
+                connection.close()
+                return self._unreachable(error, connection)
+        self._workspace.was_reached.set()
+        connection.wire = connection.sock
+        connection.timeout = self._workspace.timeout_s  # for each read from here on
+        self._connection = connection
+        return connection
+
+    def _unreachable(self, error: Exception, connection: "_Plain | _Secure") -> NotSent:
+        url = self._workspace.url
+        proxy = None if connection.is_through else connection.by
+        fault = fault_of(error, Place(url, urlsplit(url).hostname or "", "endpoint", proxy))
+        is_final = fault.is_wrong and not self._workspace.was_reached.is_set()
+        return NotSent(self._redacted(fault.why), fault.hint, is_final)
+
+
+# What connecting, sending and reading may raise: by the system, http.client, urllib3, and for what is no HTTP.
+_FAILURES = (OSError, HTTPException, urllib3.exceptions.HTTPError, ValueError)
 
 
 class _Plain(HTTPConnection):
     """Knows whether anything of a request may have left this machine."""
 
     has_sent = False
+    wire: Any = None  # its socket, which a response that ends the connection takes away from it
+    by: Proxy | None = None
+    is_through = True
 
     def send(self, data: Any) -> None:
         self.has_sent = True
@@ -125,30 +166,54 @@ class _Plain(HTTPConnection):
 
 
 class _Secure(HTTPSConnection):
-    """The same, by TLS."""
+    """The same, by TLS; and knows whether the proxy, if it goes by one, has connected it to the server."""
 
     has_sent = False
+    wire: Any = None  # its socket, which a response that ends the connection takes away from it
+    by: Proxy | None = None
+    is_through = True
 
     def send(self, data: Any) -> None:
         self.has_sent = True
         super().send(data)
 
+    def _tunnel(self) -> None:
+        super()._tunnel()
+        self.is_through = True
+
 
 def _new_connection(workspace: Workspace) -> _Plain | _Secure:
-    url = urlsplit(workspace.url)
-    host = url.hostname or ""
-    if url.scheme == "https":
-        context = ssl.create_default_context(cafile=workspace.ca_bundle or certifi.where())
-        return _Secure(host, url.port, timeout=CONNECT_TIMEOUT_S, ssl_context=context)
-    return _Plain(host, url.port, timeout=CONNECT_TIMEOUT_S)
+    url, network = urlsplit(workspace.url), workspace.network
+    host, port = url.hostname or "", url.port or PORTS[url.scheme]
+    if url.scheme == "http":  # to loopback only, and never by a proxy
+        return _Plain(host, port, timeout=CONNECT_TIMEOUT_S)
+    proxy = network.proxy_to(workspace.url)
+    if proxy is None:
+        return _Secure(host, port, timeout=CONNECT_TIMEOUT_S, ssl_context=network.tls)
+    connection = _Secure(
+        proxy.host,
+        proxy.port,
+        timeout=CONNECT_TIMEOUT_S,
+        ssl_context=network.tls,
+        proxy=parse_url(str(proxy)),
+        proxy_config=ProxyConfig(network.tls, False, None, None),
+    )
+    connection.set_tunnel(host, port, {**proxy.headers, "User-Agent": user_agent()}, scheme=proxy.scheme)
+    connection.by, connection.is_through = proxy, False
+    return connection
 
 
-def _reason(error: BaseException) -> str:
-    """The message of the system, without the exceptions that libraries wrapped around it."""
-    while error.__cause__ or error.__context__:
-        error = error.__cause__ or error.__context__ or error
-    said = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    return said.splitlines()[0] if said else type(error).__name__
+def _read(response: urllib3.BaseHTTPResponse) -> bytes | None:
+    """The body of a response, decompressed; None if it is larger than MAX_RESPONSE_BYTES or cannot be decompressed."""
+    content = bytearray()
+    try:
+        while piece := response.read(_PIECE_BYTES):
+            content += piece
+            if len(content) > MAX_RESPONSE_BYTES:
+                return None
+    except urllib3.exceptions.DecodeError:
+        return None
+    return bytes(content)
 
 
 class Deadlines:
@@ -159,12 +224,12 @@ class Deadlines:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._due_s: dict[HTTPConnection, float] = {}
+        self._due_s: dict[_Plain | _Secure, float] = {}
         self._done = threading.Event()
         self._watcher: threading.Thread | None = None
 
     @contextmanager
-    def watch(self, connection: HTTPConnection, timeout_s: float) -> Iterator[None]:
+    def watch(self, connection: _Plain | _Secure, timeout_s: float) -> Iterator[None]:
         with self._lock:
             self._due_s[connection] = time.monotonic() + timeout_s
             if self._watcher is None:
@@ -184,6 +249,7 @@ class Deadlines:
             with self._lock:
                 overdue = [connection for connection, due_s in self._due_s.items() if due_s < time.monotonic()]
             for connection in overdue:
+                wire = connection.wire or connection.sock
                 with suppress(OSError):
-                    if connection.sock is not None:
-                        connection.sock.shutdown(socket.SHUT_RDWR)
+                    if wire is not None:
+                        getattr(wire, "socket", wire).shutdown(socket.SHUT_RDWR)  # of TLS to a proxy: what is below

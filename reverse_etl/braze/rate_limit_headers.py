@@ -56,5 +56,5 @@ def _until(value: str, date: str | None) -> float | None:
 def _moment(date: str | None) -> float | None:
     try:
         return parsedate_to_datetime(date).timestamp() if date else None
-    except ValueError:
+    except (ValueError, OverflowError, OSError, TypeError):  # OverflowError: a year that no calendar has
         return None

@@ -1,19 +1,21 @@
 """Which workspace a run sends to, as far as that can be told without sending anything."""
 
+import re
+from contextlib import closing
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
-import requests
-
-from reverse_etl.braze.client import user_agent
+from reverse_etl.braze.answers import Answer, json_object
+from reverse_etl.braze.client import Connection, Deadlines, Workspace
 from reverse_etl.errors import ProjectError
+from reverse_etl.network.proxies import PORTS, is_loopback
 from reverse_etl.project.project import LoadedProject
-from reverse_etl.project.spec import LOOPBACK, SANDBOX
+from reverse_etl.project.spec import SANDBOX
 from reverse_etl.sandbox import file_id
 
 NEW_SANDBOX = "a sandbox that is yet to be created"
 _ASK_S = 2.0
-_PORTS = {"https": 443, "http": 80}
+_FILE_ID = re.compile(r"[0-9a-f]{16}")
 
 
 @dataclass(frozen=True)
@@ -34,11 +36,11 @@ def destination_of(project: LoadedProject) -> Destination:
     if endpoint == SANDBOX:
         found = file_id(project.sandbox_file)
         return Destination(_sandbox(found) if found else NEW_SANDBOX)
-    if urlsplit(endpoint).hostname in LOOPBACK:
-        try:
-            served = _served_file(endpoint)
-        except requests.RequestException:
+    if is_loopback(urlsplit(endpoint).hostname or ""):
+        answer = _ask(Workspace(endpoint, "", _ASK_S, project.network))
+        if answer is None:
             return Destination(None)
+        served = _served_file(answer)
         if served:
             return Destination(_sandbox(served))
     return Destination(_address(endpoint), _api_key(project))
@@ -48,23 +50,26 @@ def _sandbox(found: str) -> str:
     return f"sandbox {found}"
 
 
-def _served_file(endpoint: str) -> str | None:
-    """The id of the file that a sandbox serves here; None if it is something else. Its port says nothing about it."""
-    with requests.Session() as session:
-        session.trust_env = False
-        session.headers["User-Agent"] = user_agent()
-        answer = session.get(f"{endpoint}/_sandbox/about", timeout=_ASK_S, allow_redirects=False)
-    try:
-        said = answer.json()
-    except ValueError:
-        return None
-    return str(said["file_id"]) if isinstance(said, dict) and "file_id" in said else None
+def _ask(workspace: Workspace) -> Answer | None:
+    """What a server on this machine says about itself; None if it says nothing. It gets no API key."""
+    with closing(Deadlines()) as deadlines, closing(Connection(workspace, deadlines)) as connection:
+        try:
+            answer = connection.get("/_sandbox/about")
+        except ProjectError:  # of a variable: for who sends
+            return None
+    return answer if isinstance(answer, Answer) else None
+
+
+def _served_file(answer: Answer) -> str | None:
+    """The id of the file that a sandbox serves; None if it is something else. Its port says nothing about it."""
+    said = (json_object(answer.body) or {}).get("file_id") if answer.status == 200 else None
+    return said if isinstance(said, str) and _FILE_ID.fullmatch(said) else None
 
 
 def _address(endpoint: str) -> str:
     """Scheme, host and port of an endpoint, written in one way."""
     url = urlsplit(endpoint)
-    port = "" if url.port in (None, _PORTS.get(url.scheme)) else f":{url.port}"
+    port = "" if url.port in (None, PORTS.get(url.scheme)) else f":{url.port}"
     host = f"[{url.hostname}]" if ":" in (url.hostname or "") else url.hostname
     return f"{url.scheme}://{host}{port}"
 

@@ -76,12 +76,14 @@ _NEXT: Mapping[Outcome, tuple[_Next, _Next]] = {
     Outcome.UNKNOWN: (_Next.AGAIN, _Next.DOUBT),
     Outcome.UNPLACED: (_Next.DOUBT, _Next.DOUBT),
     Outcome.FORBIDDEN: (_Next.STOP, _Next.STOP),
+    Outcome.UNREACHABLE: (_Next.STOP, _Next.STOP),
 }
 _IN_JOURNAL = {
     Outcome.ACCEPTED: "accepted",
     Outcome.UNKNOWN: "in_doubt",
     Outcome.UNPLACED: "in_doubt",
     Outcome.NOT_SENT: "not_sent",
+    Outcome.UNREACHABLE: "not_sent",
 }
 
 
@@ -230,7 +232,8 @@ class Sender:
             idempotent, not_idempotent = _NEXT[verdict.outcome]
             following = idempotent if batch.is_idempotent or self._may_repeat else not_idempotent
             if following is _Next.STOP:
-                self._stop_run(verdict.why, hint_for(verdict.status, self._routes[batch.call].permission))
+                remedy = verdict.hint or hint_for(verdict.status, self._routes[batch.call].permission)
+                self._stop_run(verdict.why, remedy)
                 return None
             if following is _Next.DOUBT:
                 self._note_doubt(verdict, len(batch.records) - len(verdict.rejected))
@@ -314,7 +317,7 @@ class Sender:
 
     def _count(self, verdict: Verdict, records: int) -> None:
         delivery = self.delivery
-        delivery.requests += verdict.outcome is not Outcome.NOT_SENT
+        delivery.requests += verdict.outcome not in (Outcome.NOT_SENT, Outcome.UNREACHABLE)
         delivery.rejected += len(verdict.rejected)
         self._refused_in_a_row += len(verdict.rejected) if verdict.outcome is Outcome.REFUSED and records == 1 else 0
         if verdict.outcome is Outcome.ACCEPTED:
@@ -333,7 +336,8 @@ class Sender:
             jitter = self._random.random()
         wait_s = next_wait_s(attempt, elapsed_s, self._policy, jitter)
         if wait_s is None:
-            self._stop_run(f"{verdict.why}; gave up after {count(attempt, 'attempt')} in {elapsed_s:,.0f} s")
+            what = f"{verdict.why}; gave up after {count(attempt, 'attempt')} in {elapsed_s:,.0f} s"
+            self._stop_run(what, verdict.hint)
             return False
         self._clock.wait(wait_s, self._stop)
         return not self._stop.is_set()

@@ -29,13 +29,15 @@ class Session:
         self._workspace: Workspace | None = None
         self._pacers: dict[str, Pacer] = {}
         self._api_key = SANDBOX_KEY if project.uses_sandbox else project.api_key()
+        if not project.uses_sandbox:
+            project.network.check(project.spec.target.destination.endpoint)
 
     def workspace(self) -> Workspace:
         """Where to send. `endpoint: sandbox` starts the sandbox now; it stops with the session."""
         if self._workspace is None:
             settings = self._project.spec.target.destination
             url = self._start_sandbox() if self._project.uses_sandbox else settings.endpoint
-            self._workspace = Workspace(url, self._api_key, settings.timeout_s, self._project.ca_bundle)
+            self._workspace = Workspace(url, self._api_key, settings.timeout_s, self._project.network)
         return self._workspace
 
     def destination(self) -> Destination:
@@ -67,7 +69,8 @@ class Session:
 def open_session(project: LoadedProject, rate_limit_share: float = 1.0) -> Iterator[Session]:
     """The session of a project's target; it uses that fraction of every rate limit, and leaves the rest to others.
 
-    Raises ProjectError, before anything else is tried, if there is no API key.
+    Raises ProjectError, before anything else is tried, if there is no API key, or a variable names no proxy or file of
+    certificates.
     """
     with ExitStack() as stack:
         yield Session(project, stack, rate_limit_share)

@@ -14,6 +14,7 @@ from jinja2.lexer import Token, TokenStream
 from jinja2.sandbox import SandboxedEnvironment
 
 from reverse_etl.errors import Location, ProjectError, nearest
+from reverse_etl.network.proxies import names_proxy
 
 _UNSET = object()
 _MARK = re.compile("\ufdd0(\\d+)\ufdd1")
@@ -156,8 +157,8 @@ _READ_VARIABLE = re.compile(r"env_var\(\s*[\"']([^\"']+)[\"']")
 
 
 def is_credential(name: str) -> bool:
-    """Whether an environment variable is a secret of retl's own: of a store, or of saved plans."""
-    return _CREDENTIALS.fullmatch(name) is not None
+    """Whether an environment variable is a secret of retl's own: of a store or of saved plans, or names a proxy."""
+    return _CREDENTIALS.fullmatch(name) is not None or names_proxy(name)
 
 
 def variables_read(template: str) -> frozenset[str]:

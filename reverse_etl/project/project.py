@@ -20,6 +20,8 @@ from typing import Any
 from dotenv import dotenv_values
 
 from reverse_etl.errors import Location, ProjectError, nearest
+from reverse_etl.network.network import Network
+from reverse_etl.network.proxies import names_proxy, proxy_secrets
 from reverse_etl.project.dbt_manifest import DbtManifest, Relation, missing_manifest, read_manifest
 from reverse_etl.project.graph import Graph
 from reverse_etl.project.jinja import environment_variables, is_credential, render, variables, words_called_with
@@ -74,10 +76,10 @@ class LoadedProject:
         before = self.folder / ".retl" / (former or self.target_name) / "sandbox.sqlite"
         return before if before.exists() and not file.exists() else file
 
-    @property
-    def ca_bundle(self) -> str | None:
-        """Certificates to trust besides the usual ones, from the variables that requests and OpenSSL use."""
-        return self.environ.get("REQUESTS_CA_BUNDLE") or self.environ.get("SSL_CERT_FILE")
+    @cached_property
+    def network(self) -> Network:
+        """What all connections go by: proxies and certificates, from the environment and .env."""
+        return Network(self.environ)
 
     @property
     def states_folder(self) -> Path:
@@ -261,7 +263,9 @@ def load_project(
 
 def _keep_secret(environ: Mapping[str, str], names: Iterable[str]) -> None:
     for name in names:
-        keep_secret(environ.get(name, ""))
+        value = environ.get(name, "")
+        for secret in proxy_secrets(value) if names_proxy(name) else (value,):
+            keep_secret(secret)
 
 
 def _models(folder: Path) -> dict[str, Model]:

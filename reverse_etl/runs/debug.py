@@ -4,19 +4,17 @@ import os
 import subprocess
 from collections.abc import Iterator
 from contextlib import closing as closed_after
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from secrets import token_hex
 
-import requests
-
-from reverse_etl.braze.answers import hint_for
-from reverse_etl.braze.client import Workspace
+from reverse_etl.braze.answers import Answer, NoAnswer, NotSent, hint_for, json_object
+from reverse_etl.braze.client import Connection, Deadlines
 from reverse_etl.braze.modes import Call
 from reverse_etl.delivery.destination import destination_of
 from reverse_etl.delivery.session import open_session
 from reverse_etl.engines.warehouse import engine_of
-from reverse_etl.errors import RetlError
+from reverse_etl.errors import Problem, RetlError
 from reverse_etl.plan.workbench import connect
 from reverse_etl.project.project import RETL_FOLDER, LoadedProject
 from reverse_etl.project.spec import is_url
@@ -83,10 +81,11 @@ def _models(project: LoadedProject) -> Iterator[Check]:
 def _destination(project: LoadedProject) -> Iterator[Check]:
     try:
         with open_session(project) as session:
-            workspace = session.workspace()
-            yield Check(True, f"destination: {'the sandbox' if project.uses_sandbox else workspace.url}")
-            for call in dict.fromkeys(sync.mode.call for sync in project.spec.syncs):
-                yield _permission(workspace, call)
+            workspace = replace(session.workspace(), timeout_s=CHECK_TIMEOUT_S)
+            way = project.network.describe(workspace.url)
+            yield Check(True, f"destination: {'the sandbox' if project.uses_sandbox else workspace.url}{way}")
+            with closed_after(Deadlines()) as deadlines, closed_after(Connection(workspace, deadlines)) as connection:
+                yield from _permissions(connection, project)
     except RetlError as error:
         yield Check(False, f"destination: {error}")
 
@@ -97,7 +96,7 @@ def _state_place(project: LoadedProject) -> Iterator[Check]:
     if place is None or not is_url(place):
         return
     try:
-        ObjectStore(f"{place}/{project.target_name}", project.environ, project.ca_bundle).check(f"check-{token_hex(8)}")
+        ObjectStore(f"{place}/{project.target_name}", project.network).check(f"check-{token_hex(8)}")
         yield Check(True, f"state.path: {place}")
     except RetlError as error:
         yield Check(False, f"state.path: {error}")
@@ -134,21 +133,26 @@ def _tracked_by_git(project: LoadedProject) -> Iterator[Check]:
             yield Check(True, what, is_warning=True)
 
 
-def _permission(workspace: Workspace, call: Call) -> Check:
-    """Sends an empty request: with a valid API key and permission, Braze returns 400 and changes nothing."""
+def _permissions(connection: Connection, project: LoadedProject) -> Iterator[Check]:
+    """Checks each endpoint, until one cannot be reached: they have the same address."""
+    for call in dict.fromkeys(sync.mode.call for sync in project.spec.syncs):
+        answer = connection.send(call.path, b"{}")
+        yield _permission(call, answer)
+        if isinstance(answer, NotSent):
+            return
+
+
+def _permission(call: Call, answer: Answer | NotSent | NoAnswer) -> Check:
+    """What comes back from an empty request: with a valid API key and permission 400, and nothing is changed."""
     what = f"{call.path}, permission {call.permission}"
-    try:
-        answer = requests.post(
-            f"{workspace.url}{call.path}",
-            json={},
-            headers=workspace.headers,
-            timeout=CHECK_TIMEOUT_S,
-            verify=workspace.ca_bundle or True,
-            allow_redirects=False,
-        )
-    except requests.RequestException as error:
-        return Check(False, f"cannot reach {what}: {type(error).__name__}")
-    if answer.status_code in (200, 201, 202, 400):
-        return Check(True, what)
-    why = hint_for(answer.status_code, call.permission) or "try again later"
-    return Check(False, f"{what}: Braze returned {answer.status_code}: {why}")
+    if isinstance(answer, NotSent):
+        return Check(False, str(Problem(answer.why, hint=answer.hint)))
+    if isinstance(answer, NoAnswer):
+        return Check(False, f"{what}: {answer.why}")
+    if answer.status not in (200, 201, 202, 400):
+        why = hint_for(answer.status, call.permission) or "try again later"
+        return Check(False, f"{what}: Braze returned {answer.status}: {why}")
+    if json_object(answer.body) is None:
+        why = "check endpoint: this is not how Braze responds, so something else is there or in between"
+        return Check(False, f"{what}: {answer.status} without a JSON object: {why}")
+    return Check(True, what)

@@ -112,4 +112,4 @@ def _create_once(path: Path, content: bytes) -> None:
 
 
 def _store(project: LoadedProject) -> ObjectStore:
-    return ObjectStore(f"{project.states_url}/{project.target_name}", project.environ, project.ca_bundle)
+    return ObjectStore(f"{project.states_url}/{project.target_name}", project.network)

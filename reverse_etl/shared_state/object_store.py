@@ -15,10 +15,11 @@ from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, quote, urlsplit
 
 from reverse_etl.errors import ProjectError, StateError
-from reverse_etl.project.spec import LOOPBACK
+from reverse_etl.network.network import Network
+from reverse_etl.network.proxies import LOOPBACK
 from reverse_etl.redaction import redact
 from reverse_etl.shared_state.head import StoredObject
 
@@ -68,9 +69,9 @@ class StoreError(StateError):
 class ObjectStore:
     """The objects under `url`. The store is not contacted before the first call."""
 
-    def __init__(self, url: str, environ: Mapping[str, str], ca_bundle: str | None = None) -> None:
+    def __init__(self, url: str, network: Network) -> None:
         self.url = url.rstrip("/")
-        self._environ, self._ca_bundle = environ, ca_bundle
+        self._network, self._environ = network, network.environ
 
     def __repr__(self) -> str:
         return f"ObjectStore({self.url})"
@@ -208,18 +209,18 @@ class ObjectStore:
             raise ProjectError(f"the state at {self.url} needs the package obstore", hint=hint) from error
         config = settings(urlsplit(self.url).scheme, self._environ)
         client: dict[str, Any] = {"timeout": timedelta(seconds=timeout_s)}
-        address = urlsplit(config.get("endpoint") or config.get("base_url") or "https://host")
-        if address.scheme not in ("http", "https") or not address.hostname:
-            hint = "set AWS_ENDPOINT_URL, or the equivalent for your store, to an https:// URL"
-            raise ProjectError(f"invalid endpoint for the store at {self.url}: {address.geturl()}", hint=hint)
+        address = urlsplit(config.get("endpoint") or config.get("base_url") or _usual_address(self.url, config))
+        if not _is_address(address):
+            hint = "set AWS_ENDPOINT_URL, or the equivalent for your store, to https://HOST or https://HOST:PORT"
+            shown = re.sub("//.*@", "//***@", address.geturl())
+            raise ProjectError(f"invalid endpoint for the store at {self.url}: {shown}", hint=hint)
         if address.scheme == "http":
             if address.hostname not in LOOPBACK and not _allows_http(self._environ):
                 what = f"the state at {self.url} would be sent unencrypted, and it contains personal data"
                 hint = "use an https:// endpoint, or set AWS_ALLOW_HTTP=true if you own the network in between"
                 raise ProjectError(what, hint=hint)
             client["allow_http"] = True
-        if self._ca_bundle:
-            client["root_certificate"] = _certificates(self._ca_bundle)
+        client |= _way(self._network, address.geturl())
         retry = {"max_retries": _RETRIES, "retry_timeout": timedelta(seconds=give_up_after_s)}
         try:
             return from_url(self.url, config=config, client_options=client, retry_config=retry)  # type: ignore[call-overload]
@@ -265,12 +266,43 @@ def _allows_http(environ: Mapping[str, str]) -> bool:
     return environ.get("AWS_ALLOW_HTTP", "").lower() in ("1", "true", "yes")
 
 
-def _certificates(path: str) -> bytes:
+def _usual_address(url: str, config: Mapping[str, str]) -> str:
+    """Where a store is if no variable says so: decides about NO_PROXY only, the library knows the rest."""
+    host = {
+        "s3": f"s3.{config.get('region')}.amazonaws.com",
+        "gs": "storage.googleapis.com",
+        "az": f"{config.get('account_name')}.blob.core.windows.net",
+    }[urlsplit(url).scheme]
+    return f"https://{host}"
+
+
+def _is_address(address: SplitResult) -> bool:
     try:
-        return Path(path).read_bytes()
-    except OSError as error:
-        hint = "set REQUESTS_CA_BUNDLE or SSL_CERT_FILE to a readable file of certificates"
-        raise ProjectError(f"cannot read {path}: {error.strerror}", hint=hint) from error
+        return address.scheme in ("http", "https") and bool(address.hostname) and address.port != 0
+    except ValueError:
+        return False
+
+
+def _way(network: Network, address: str) -> dict[str, Any]:
+    """The proxy and the certificates of all other connections, as options of the library.
+
+    It would read the variables of the process by itself otherwise, in its own way. Its certificates are those of the
+    system, where ours are certifi's. Addresses of this machine and of its cloud's metadata are never behind a proxy.
+    """
+    proxy, way = network.proxy_to(address), dict[str, Any]()
+    if proxy is None:
+        way |= {"proxy_url": "http://127.0.0.1:9", "proxy_excludes": "*,0.0.0.0/0,::/0"}
+    else:
+        login = f"{quote(proxy.login.partition(':')[0])}:{quote(proxy.login.partition(':')[2], safe='')}@"
+        url = str(proxy).replace("://", f"://{login}", 1) if proxy.login else str(proxy)
+        way |= {"proxy_url": url, "proxy_excludes": ",".join([_NEVER_BY_PROXY, network.no_proxy])}
+    if network.authorities:
+        way |= {"root_certificate": network.authorities}
+        way |= {"proxy_ca_certificate": network.authorities.decode("latin-1")} if proxy else {}
+    return way
+
+
+_NEVER_BY_PROXY = "localhost,127.0.0.0/8,::1,169.254.0.0/16,fd00:ec2::254,metadata.google.internal"
 
 
 def _reason(error: Exception) -> str:

@@ -83,7 +83,7 @@ def _rows_in(place: StatePlace, layout: Layout, state: State) -> int:
 def _stored(project: LoadedProject) -> Iterator[tuple[str, str]]:
     """Target and sync of every place that may have a state."""
     if project.states_url:
-        for name in ObjectStore(project.states_url, project.environ, project.ca_bundle).names():
+        for name in ObjectStore(project.states_url, project.network).names():
             parts = name.split("/")
             if len(parts) == 3 and parts[-1] == HEAD:
                 yield parts[0], parts[1]

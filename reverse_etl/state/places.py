@@ -16,7 +16,7 @@ from reverse_etl.state.file import is_blank
 def place_named(project: LoadedProject, sync: str, target: str) -> StatePlace:
     """Where the state of a sync of that name is stored, on a target of that name."""
     url = project.states_url
-    objects = ObjectStore(f"{url}/{target}/{sync}", project.environ, project.ca_bundle) if url else None
+    objects = ObjectStore(f"{url}/{target}/{sync}", project.network) if url else None
     return StatePlace(project.states_folder / target / sync, sync, target, objects)
 
 

@@ -14,6 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from obstore.store import MemoryStore
 
 from reverse_etl.errors import BusyError
+from reverse_etl.network.network import Network
 from reverse_etl.shared_state.head import (
     LEASE,
     Head,
@@ -94,7 +95,7 @@ class Memory(ObjectStore):
     """A store in this process; it compares before it writes, as the others do."""
 
     def __init__(self, store: MemoryStore) -> None:
-        super().__init__("s3://memory", {})
+        super().__init__("s3://memory", Network({}))
         self.store = store
 
     def _open(self, timeout_s: int, give_up_after_s: int) -> Any:
