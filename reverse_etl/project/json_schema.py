@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from reverse_etl.braze.modes import MODE_NAMES, MODE_OPTIONS, MODES
-from reverse_etl.project.spec import SANDBOX, SPEC_FILE, Dbt, File, Source, Sync, Target
+from reverse_etl.project.spec import HOST, PORT, SANDBOX, SPEC_FILE, Dbt, File, Source, Sync, Target
 from reverse_etl.project.spec_tests import UnitTest
 
 Rule = dict[str, Any]
@@ -82,8 +82,9 @@ def _destination_rules() -> Iterator[Rule]:
         "if": {"required": ["endpoint"], "properties": {"endpoint": {"type": "string", "pattern": "^https?://"}}},
         "then": {"required": ["api_key"], "properties": {"api_key": _TEMPLATE}},
     }
-    host = r"(localhost|127\.0\.0\.1|\[::1\])(:\d+)?/?$"
-    endpoint = {"anyOf": [{"const": SANDBOX}, {"pattern": rf"^https://(?!sdk\.)[^/?]+/?$|^http://{host}"}, _TEMPLATE]}
+    loopback = rf"http://(localhost|127\.0\.0\.1|\[::1\]){PORT}"
+    pattern = rf"^({loopback}|https://(?!sdk\.|dashboard[.-]){HOST})/?$"
+    endpoint = {"anyOf": [{"const": SANDBOX}, {"pattern": pattern}, _TEMPLATE]}
     yield {"properties": {"endpoint": endpoint}}
 
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Self, TypeVar, get_args
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from pydantic import (
     BaseModel,
@@ -23,6 +23,7 @@ from pydantic import (
 
 from reverse_etl.braze.modes import MODE_NAMES, MODES, RATE_LIMITS, RECORD_TYPES, Mode
 from reverse_etl.errors import Location
+from reverse_etl.network.proxies import LOOPBACK
 from reverse_etl.project.cron import Cron
 from reverse_etl.project.fields import Strict as _Strict
 from reverse_etl.project.fields import Words
@@ -31,7 +32,6 @@ from reverse_etl.project.yaml_places import Positions, YamlPath
 
 SPEC_FILE = "syncs.yml"
 SANDBOX = "sandbox"
-LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 ModeName = Literal["users_track", "users_alias_new", "users_identify", "users_delete", "subscription_status_set"]
 RecordType = Literal["attributes", "events", "purchases"]
@@ -92,6 +92,14 @@ EXTENSIONS = {
 }
 
 
+def _split(value: str) -> SplitResult | None:
+    """The parts of a URL; None if it is not one."""
+    try:
+        return urlsplit(value)
+    except ValueError:
+        return None
+
+
 class Warehouse(_Strict):
     """Where the models are queried."""
 
@@ -106,14 +114,19 @@ class Warehouse(_Strict):
     @classmethod
     def _places(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for place in value:
-            url = urlsplit(place)
+            url = _split(place)
             if not place.strip() or any(mark in place for mark in "*?["):
                 raise ValueError("must name files and folders, not patterns: a folder is listed with all that is in it")
-            if is_url(place) and (url.scheme not in EXTENSIONS or not url.hostname):
+            if is_url(place) and (url is None or url.scheme not in EXTENSIONS or not url.hostname):
                 raise ValueError(f"must contain paths, or URLs of {', '.join(EXTENSIONS)} with a host or bucket")
-            if is_url(place) and (url.username or url.password or url.fragment):
+            if is_url(place) and url and (url.username or url.password or url.fragment):
                 raise ValueError("must not contain credentials: DuckDB takes those of URLs from its own secrets")
         return value
+
+
+PORT = r"(?::(?:6553[0-5]|655[0-2]\d|65[0-4]\d\d|6[0-4]\d{3}|[1-5]\d{4}|[1-9]\d{0,3}))?"
+HOST = rf"(?:[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*|\[[0-9A-Fa-f:.]+\]){PORT}"
+_OTHER_ADDRESSES = {"sdk.": "an SDK endpoint", "dashboard.": "the dashboard", "dashboard-": "the dashboard"}
 
 
 class BrazeConfig(_Strict):
@@ -143,13 +156,18 @@ class BrazeConfig(_Strict):
     def _usable(cls, value: str) -> str:
         if value == SANDBOX:
             return value
-        url = urlsplit(value)
-        if url.scheme not in ("http", "https") or not url.hostname:
+        url = _split(value)
+        if url is None or url.scheme not in ("http", "https") or not url.hostname:
             raise ValueError("must be a URL such as https://rest.iad-01.braze.com, or sandbox")
-        if url.path.strip("/") or url.query:
+        if "@" in url.netloc:
+            raise ValueError("must not contain a user or password: only api_key tells Braze who sends")
+        if not re.fullmatch(HOST, url.netloc) or value != value.strip():
+            raise ValueError("must contain only a host, and a port from 1 to 65535 if it needs one: no blanks")
+        if url.path.strip("/") or url.query or url.fragment:
             raise ValueError("must not have a path or query: retl adds the path of each endpoint")
-        if url.hostname.startswith("sdk."):
-            raise ValueError("is an SDK endpoint: use the REST endpoint, rest.<instance>.braze.com")
+        for beginning, other in _OTHER_ADDRESSES.items():
+            if url.hostname.startswith(beginning):
+                raise ValueError(f"is {other}: use the REST endpoint, rest.<instance>.braze.com")
         if url.scheme == "http" and url.hostname not in LOOPBACK:
             raise ValueError("must start with https:// (http is allowed for loopback addresses only)")
         return value.rstrip("/")
@@ -186,8 +204,8 @@ class StatePlace(_Strict):
     def _usable(cls, value: str | None) -> str | None:
         if value is None or not is_url(value):
             return value
-        url = urlsplit(value)
-        if url.scheme not in STORES or not url.hostname:
+        url = _split(value)
+        if url is None or url.scheme not in STORES or not url.hostname:
             raise ValueError("must be a folder, or start with s3://bucket, gs://bucket or az://container")
         if url.username or url.password or url.query or url.fragment:
             raise ValueError("must contain only a bucket and a path: credentials come from the environment")

@@ -111,6 +111,10 @@ def test_sync_is_valid_as_retl_reads_it(keys, valid: bool):
         ("https://rest.iad-01.braze.com/users", False),
         ("http://localhost.example.com", False),
         ("rest.iad-01.braze.com", False),
+        ("https://localhost:8443", True),
+        ("https://rest.iad-01.braze.com:65535/", True),
+        ("https://[fd00::1]:443", True),
+        *((endpoint, False) for endpoint, _ in test_spec.WRONG_ENDPOINTS),
     ],
 )
 def test_endpoint_is_valid_as_retl_reads_it(endpoint: str, valid: bool):

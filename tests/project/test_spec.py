@@ -55,6 +55,38 @@ def test_good_sync_has_its_values_and_defaults():
     assert str(found.where("primary_key")) == "syncs.yml:11:18"
 
 
+_ONLY_HOST = "must contain only a host, and a port from 1 to 65535 if it needs one: no blanks"
+_NO_URL = "must be a URL such as https://rest.iad-01.braze.com, or sandbox"
+_DASHBOARD = "is the dashboard: use the REST endpoint, rest.<instance>.braze.com"
+_LOGIN = "must not contain a user or password: only api_key tells Braze who sends"
+_PATH = "must not have a path or query: retl adds the path of each endpoint"
+WRONG_ENDPOINTS = [
+    ("https://dashboard-01.braze.com", _DASHBOARD),
+    ("https://dashboard.braze.eu/", _DASHBOARD),
+    ("https://user:secret@rest.iad-01.braze.com", _LOGIN),
+    ("https://@rest.iad-01.braze.com", _LOGIN),
+    ("https://rest.iad-01.braze.com:99999", _ONLY_HOST),
+    ("https://rest.iad-01.braze.com:0", _ONLY_HOST),
+    ("https://rest.iad-01.braze.com:", _ONLY_HOST),
+    ("https://rest.iad-01.braze.com:x", _ONLY_HOST),
+    (" https://rest.iad-01.braze.com", _ONLY_HOST),
+    ("https://rest.iad-01.braze.com ", _ONLY_HOST),
+    ("https://rest.iad-01. braze.com", _ONLY_HOST),
+    ("https://rest..braze.com", _ONLY_HOST),
+    ("https://[::1", _NO_URL),
+    ("https://", _NO_URL),
+    ("ftp://rest.iad-01.braze.com", _NO_URL),
+    ("https://rest.iad-01.braze.com?x=1", _PATH),
+    ("https://rest.iad-01.braze.com#x", _PATH),
+]
+
+
+@pytest.mark.parametrize(("endpoint", "message"), WRONG_ENDPOINTS)
+def test_endpoint_that_leads_to_no_braze_is_refused_where_it_is_written(endpoint: str, message: str):
+    head = HEAD.replace("sandbox}", f'"{endpoint}", api_key: "{{{{ env_var(\'KEY\') }}}}"}}')
+    assert problems(head + GOOD) == [f'syncs.yml:5:42: "endpoint" in target "dev" {message}']
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
