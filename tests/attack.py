@@ -290,6 +290,7 @@ def _answer(draw: random.Random, statuses: Sequence[int]) -> tuple[int, bytes, M
 def _body(draw: random.Random) -> bytes:
     def value(depth: int = 0) -> Any:
         kinds: list[Any] = [None, True, -1, 1e300, "", "success", "queued", KEY, f"Bearer {KEY}", [], {}, 2**70]
+        kinds += ["\ud800", "\x00\x1b[2J\n", float("nan"), 0.0]
         if depth < 3 and draw.random() < 0.5:
             return [value(depth + 1) for _ in range(draw.randrange(4))]
         return draw.choice(kinds)
@@ -297,16 +298,22 @@ def _body(draw: random.Random) -> bytes:
     names = ("message", "errors", "attributes_processed", "events_processed", "purchases_processed", "error", "type")
     error = {
         "type": value(),
-        "input_array": draw.choice(("events", "attributes", 3)),
-        "index": draw.choice((0, -1, 99, "0", None)),
+        "input_array": draw.choice(("events", "attributes", 3, [], {})),
+        "index": draw.choice((0, -1, 99, "0", None, True)),
     }
     whole = {name: value() for name in names if draw.random() < 0.5}
     if draw.random() < 0.4:
         whole["errors"] = [error] * draw.choice((1, 3))
     text = json.dumps(draw.choice((whole, whole, whole, value(), [whole]))).encode()
-    return draw.choice(
-        (text, text, text, text[: len(text) // 2], b"", b"\xff\xfe", b"[" * 5000, f"<html>{KEY}".encode())
+    odd = (
+        b"",
+        b"\xff\xfe",
+        b"[" * 5000,
+        f"<html>{KEY}".encode(),
+        b"\xef\xbb\xbf" + text,
+        text.replace(b"}", b',"message":1}'),
     )
+    return draw.choice((text, text, text, text[: len(text) // 2], *odd))
 
 
 # --- rounds ----------------------------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """What lies between retl and Braze, on loopback: certificates of an authority of its own, TLS, and a real CONNECT proxy."""
 
 import base64
+import re
 import socket
 import ssl
 import threading
@@ -112,13 +113,17 @@ class _Proxying(BaseRequestHandler):
             self.server.heads.append(head)
             if self.server.answers is not None:
                 client.sendall(self.server.answers)
-            elif self.server.login and f"Proxy-Authorization: {basic(self.server.login)}\r\n" not in head:
+            elif self.server.login and f"\nproxy-authorization: {basic(self.server.login)}\r" not in _lower_names(head):
                 client.sendall(b"HTTP/1.1 407 Proxy Authentication Required\r\nProxy-Authenticate: Basic\r\n\r\n")
             elif (place := self.server.hosts.get(head.split()[1])) is None:
                 client.sendall(b"HTTP/1.1 502 Bad Gateway\r\n\r\n")
             else:
                 client.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
                 relay(client, place)
+
+
+def _lower_names(head: str) -> str:
+    return re.sub(r"^[\w-]+:", lambda name: name[0].lower(), head, flags=re.MULTILINE)
 
 
 def basic(login: str) -> str:

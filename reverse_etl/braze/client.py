@@ -90,7 +90,7 @@ class Connection:
         connected = self._connected()
         if isinstance(connected, NotSent):
             return connected
-        connected.has_sent = False
+        connected.has_sent, none_in_time = False, f"no complete response within {self._workspace.timeout_s:g} s"
         with self._deadlines.watch(connected, self._workspace.timeout_s):
             try:
                 connected.request(method, path, body=body, headers=headers, preload_content=False)
@@ -101,8 +101,10 @@ class Connection:
                 if not connected.has_sent:
                     reason = "HTTP cannot carry it" if isinstance(error, ValueError) else reason_of(error)
                     return NotSent(self._redacted(f"cannot send a request: {reason}"))
-                why = f"no complete response within {self._workspace.timeout_s:g} s: {reason_of(error)}"
-                return NoAnswer(self._redacted(why))
+                return NoAnswer(self._redacted(f"{none_in_time}: {reason_of(error)}"))
+        if connected.is_cut:  # what was read so far may look like a whole response
+            self.close()
+            return NoAnswer(none_in_time)
         said = {name.lower(): value for name, value in response.headers.items()}
         if content is None or said.get("connection", "").lower() == "close":
             self.close()
@@ -156,6 +158,7 @@ class _Plain(HTTPConnection):
     """Knows whether anything of a request may have left this machine."""
 
     has_sent = False
+    is_cut = False
     wire: Any = None  # its socket, which a response that ends the connection takes away from it
     by: Proxy | None = None
     is_through = True
@@ -169,6 +172,7 @@ class _Secure(HTTPSConnection):
     """The same, by TLS; and knows whether the proxy, if it goes by one, has connected it to the server."""
 
     has_sent = False
+    is_cut = False
     wire: Any = None  # its socket, which a response that ends the connection takes away from it
     by: Proxy | None = None
     is_through = True
@@ -249,6 +253,7 @@ class Deadlines:
             with self._lock:
                 overdue = [connection for connection, due_s in self._due_s.items() if due_s < time.monotonic()]
             for connection in overdue:
+                connection.is_cut = True
                 wire = connection.wire or connection.sock
                 with suppress(OSError):
                     if wire is not None:

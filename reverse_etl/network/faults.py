@@ -3,15 +3,23 @@
 import re
 import socket
 import ssl
-from collections.abc import Mapping
 from dataclasses import dataclass
 from http.client import BadStatusLine, RemoteDisconnected
 
 from reverse_etl.network.proxies import Proxy, is_loopback
 
-_UNKNOWN_AUTHORITY = (2, 18, 19, 20, 21)  # X509_V_ERR_*, of OpenSSL's x509_vfy.h
-_OTHER_HOST = (62, 64)
-_TIME = {9: "is not valid yet", 10: "has expired"}
+# What is wrong with a certificate, and what to do; by OpenSSL's X509_V_ERR_* of x509_vfy.h.
+_TRUST = "set SSL_CERT_FILE or REQUESTS_CA_BUNDLE to a PEM file with the certificate of that authority"
+_RENEW = "check the clock of this machine, and ask whoever runs the server to renew the certificate"
+UNKNOWN_AUTHORITY = ("is from an authority that is not trusted", _TRUST)
+OTHER_HOST = ("is that of another host", "correct {setting}: it must have the name that is in the certificate")
+EXPIRED, NOT_YET_VALID = ("has expired", _RENEW), ("is not valid yet", _RENEW)
+_BY_CODE = {
+    **dict.fromkeys((2, 18, 19, 20, 21), UNKNOWN_AUTHORITY),
+    **dict.fromkeys((62, 64), OTHER_HOST),
+    9: NOT_YET_VALID,
+    10: EXPIRED,
+}
 _REFUSED_TUNNEL = re.compile(r"Tunnel connection failed: (\d{3})")
 _NO_SUCH_NAME = (socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME))
 
@@ -39,7 +47,8 @@ def fault_of(error: BaseException, place: Place) -> Fault:
     """The fault that an exception of a connection to `place` stands for."""
     cause = root_of(error)
     if isinstance(cause, ssl.SSLCertVerificationError):
-        return _certificate(cause, place)
+        other = (f"is not valid: {cause.verify_message}", "check {setting}")
+        return distrusted(_BY_CODE.get(cause.verify_code, other), place)
     what = f"cannot reach {_shown(place)}"
     if place.proxy and (refused := _REFUSED_TUNNEL.search(str(cause))):
         return _refused_tunnel(int(refused[1]), place, place.proxy)
@@ -80,20 +89,17 @@ def _address_hint(place: Place) -> str:
     return f"correct {place.setting}; or set HTTPS_PROXY, if this network reaches others by a proxy"
 
 
-def _certificate(error: ssl.SSLCertVerificationError, place: Place) -> Fault:
-    owner, setting = _shown(place), place.proxy.variable if place.proxy else place.setting
-    if error.verify_code in _UNKNOWN_AUTHORITY:
-        what = f"the certificate of {owner} is from an authority that is not trusted"
-        hint = "set SSL_CERT_FILE or REQUESTS_CA_BUNDLE to a PEM file with the certificate of that authority"
-    elif error.verify_code in _OTHER_HOST:
-        what = f"the certificate of {owner} is that of another host"
-        hint = f"correct {setting}: it must have the name that is in the certificate"
-    elif error.verify_code in _TIME:
-        what = f"the certificate of {owner} {_TIME[error.verify_code]}"
-        hint = "check the clock of this machine, and ask whoever runs the server to renew the certificate"
-    else:
-        what, hint = f"the certificate of {owner} is not valid: {error.verify_message}", f"check {setting}"
-    return Fault(what, hint, is_wrong=True)
+def distrusted(what: tuple[str, str], place: Place) -> Fault:
+    """A certificate is not valid: UNKNOWN_AUTHORITY, OTHER_HOST, EXPIRED or NOT_YET_VALID."""
+    setting = place.proxy.variable if place.proxy else place.setting
+    return Fault(f"the certificate of {_shown(place)} {what[0]}", what[1].format(setting=setting), is_wrong=True)
+
+
+def refused_login(proxy: Proxy) -> Fault:
+    """The proxy wants to know who asks, or does not believe it."""
+    why = "wrong user or password" if proxy.login else "it needs a user and a password"
+    hint = f"correct user and password in {proxy.variable}, percent-encoded: %40 for an at sign, %3A for a colon"
+    return Fault(f"the proxy {proxy} of {proxy.variable} refuses to connect: {why}", hint, is_wrong=True)
 
 
 def _no_tls(error: ssl.SSLError, place: Place) -> Fault:
@@ -107,12 +113,7 @@ def _no_tls(error: ssl.SSLError, place: Place) -> Fault:
 
 def _refused_tunnel(status: int, place: Place, proxy: Proxy) -> Fault:
     """Below 500, the proxy refuses; from 500 on, it may be the server that it could not reach."""
-    what, asked = f"{_shown(place)} returned {status}", f"a connection to {place.host}"
-    known: Mapping[int, tuple[str, str]] = {
-        407: (
-            f"{what}: wrong user or password" if proxy.login else f"{what}: it needs a user and a password",
-            f"correct user and password in {proxy.variable}, percent-encoded: %40 for an at sign, %3A for a colon",
-        )
-    }
-    why, hint = known.get(status, (f"{what} for {asked}", f"ask who runs the proxy, or list {place.host} in NO_PROXY"))
-    return Fault(why, hint, is_wrong=status < 500)
+    if status == 407 or (status == 401 and proxy.login):  # 401 is what tinyproxy says of a wrong password
+        return refused_login(proxy)
+    why = f"{_shown(place)} returned {status} for a connection to {place.host}"
+    return Fault(why, f"ask who runs the proxy, or list {place.host} in NO_PROXY", is_wrong=status < 500)

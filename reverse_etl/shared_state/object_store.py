@@ -18,6 +18,16 @@ from typing import Any
 from urllib.parse import SplitResult, quote, urlsplit
 
 from reverse_etl.errors import ProjectError, StateError
+from reverse_etl.network.faults import (
+    EXPIRED,
+    NOT_YET_VALID,
+    OTHER_HOST,
+    UNKNOWN_AUTHORITY,
+    Fault,
+    Place,
+    distrusted,
+    refused_login,
+)
 from reverse_etl.network.network import Network
 from reverse_etl.network.proxies import LOOPBACK
 from reverse_etl.redaction import redact
@@ -207,9 +217,8 @@ class ObjectStore:
         except ImportError as error:
             hint = 'install it: `pip install "reverse-etl[state]"`'
             raise ProjectError(f"the state at {self.url} needs the package obstore", hint=hint) from error
-        config = settings(urlsplit(self.url).scheme, self._environ)
+        config, address = settings(urlsplit(self.url).scheme, self._environ), self._address
         client: dict[str, Any] = {"timeout": timedelta(seconds=timeout_s)}
-        address = urlsplit(config.get("endpoint") or config.get("base_url") or _usual_address(self.url, config))
         if not _is_address(address):
             hint = "set AWS_ENDPOINT_URL, or the equivalent for your store, to https://HOST or https://HOST:PORT"
             shown = re.sub("//.*@", "//***@", address.geturl())
@@ -229,6 +238,11 @@ class ObjectStore:
             raise ProjectError(f"cannot use the state at {self.url}: {_reason(error)}", hint=hint) from error
 
     @property
+    def _address(self) -> SplitResult:
+        config = settings(urlsplit(self.url).scheme, self._environ)
+        return urlsplit(config.get("endpoint") or config.get("base_url") or _usual_address(self.url, config))
+
+    @property
     def _errors(self) -> tuple[type[Exception], ...]:
         from obstore.exceptions import BaseError
 
@@ -243,9 +257,38 @@ class ObjectStore:
         if re.search(r"40[13]|credential|resolve_deny|metadata|169\.254", reason):
             hint = "check the credentials in the environment or .env; docs/state.md lists the permissions they need"
             return StoreError(f"no permission to {verb} {place}: {reason}", hint=hint)
+        if fault := self._fault(str(error)):
+            return StoreError(f"cannot {verb} {place}: {fault.why}", hint=fault.hint)
         address = "; for a store other than AWS S3, set AWS_ENDPOINT_URL" if place.startswith("s3:") else ""
         hint = f"run again when the store can be reached{address}"
         return StoreError(f"cannot reach {place}: {reason}", hint=hint)
+
+    def _fault(self, text: str) -> Fault | None:
+        """What is wrong with the way to the store, as far as the library's words for it are known."""
+        address = self._address.geturl()
+        there = Place(address, self._address.hostname or "", "the address of the store")
+        proxy = self._network.proxy_to(address)
+        if proxy and "ProxyAuthRequired" in text:
+            return refused_login(proxy)
+        if proxy and (failed := re.search(r"ConnectFailed.*(?:message|error): \"(.*?)\"", text, re.DOTALL)):
+            why = f"the proxy {proxy} of {proxy.variable} cannot be reached: {failed[1].split(': ')[-1]}"
+            return Fault(why, f"correct {proxy.variable}, or list {there.host} in NO_PROXY")
+        if proxy and "TunnelUnsuccessful" in text:
+            why = f"the proxy {proxy} of {proxy.variable} did not connect to {there.host}"
+            return Fault(why, f"ask who runs the proxy, or list {there.host} in NO_PROXY")
+        known = (
+            what for name, what in _CERTIFICATES.items() if f"InvalidCertificate({name}" in re.sub(r"\s", "", text)
+        )
+        return next((distrusted(what, there) for what in known), None)
+
+
+# As rustls calls what is wrong with a certificate.
+_CERTIFICATES = {
+    "UnknownIssuer": UNKNOWN_AUTHORITY,
+    "NotValidForName": OTHER_HOST,
+    "Expired": EXPIRED,
+    "NotValidYet": NOT_YET_VALID,
+}
 
 
 def settings(scheme: str, environ: Mapping[str, str]) -> dict[str, str]:

@@ -1,6 +1,7 @@
 """`retl sync` and `retl debug` by a real proxy with a password, and by TLS with an authority of its own."""
 
 import json
+import socket
 import ssl
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -8,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from reverse_etl.delivery.retry import RetryPolicy
+from reverse_etl.network import faults
+from reverse_etl.network.faults import Place, fault_of
 from reverse_etl.sandbox import Fault, Sandbox
 from tests.proxy import HOST, Proxy, Raw, Secure, basic, closed_port, server_context, write_authority
 from tests.shop import EVENTS, KEY, Retl, Shop
@@ -101,13 +104,18 @@ def test_proxy_that_speaks_tls_is_checked_like_a_server(arrange: Arrange, tls: S
     ("user", "answers", "message"),
     [
         (
+            "joe:wr0ng-one@", b"HTTP/1.0 401 Unauthorized\r\n\r\n",  # as tinyproxy says it
+            "the proxy {proxy} of HTTPS_PROXY refuses to connect: wrong user or password\n"
+            "  hint: correct user and password in HTTPS_PROXY, percent-encoded: %40 for an at sign, %3A for a colon",
+        ),
+        (
             "joe:wr0ng-one@", None,
-            "the proxy {proxy} of HTTPS_PROXY returned 407: wrong user or password\n"
+            "the proxy {proxy} of HTTPS_PROXY refuses to connect: wrong user or password\n"
             "  hint: correct user and password in HTTPS_PROXY, percent-encoded: %40 for an at sign, %3A for a colon",
         ),
         (
             "", None,
-            "the proxy {proxy} of HTTPS_PROXY returned 407: it needs a user and a password\n"
+            "the proxy {proxy} of HTTPS_PROXY refuses to connect: it needs a user and a password\n"
             "  hint: correct user and password in HTTPS_PROXY, percent-encoded: %40 for an at sign, %3A for a colon",
         ),
         (
@@ -121,7 +129,7 @@ def test_proxy_that_speaks_tls_is_checked_like_a_server(arrange: Arrange, tls: S
             f"  hint: correct HTTPS_PROXY, or list {HOST} in NO_PROXY",
         ),
     ],
-    ids=["wrong password", "no password", "forbidden", "no proxy"],
+    ids=["401", "wrong password", "no password", "forbidden", "no proxy"],
 )  # fmt: skip
 def test_proxy_that_refuses_ends_the_run_at_once(
     arrange: Arrange, proxy: Proxy, retl: Retl, user: str, answers: bytes | None, message: str
@@ -213,9 +221,15 @@ def test_address_that_is_wrong_ends_the_run_at_once(arrange: Arrange, braze: San
         assert said(arrange(f"https://localhost:{plain.port}"), retl) == (
             f"https://localhost:{plain.port} does not use TLS\n  hint: check scheme and port in endpoint"
         )
-    assert said(arrange("https://no-such-host.invalid."), retl) == (
-        "cannot reach https://no-such-host.invalid.: Name or service not known\n"
-        "  hint: correct endpoint; or set HTTPS_PROXY, if this network reaches others by a proxy"
+
+
+@pytest.mark.parametrize(("number", "is_wrong"), [(socket.EAI_NONAME, True), (socket.EAI_AGAIN, False)])
+def test_name_that_nobody_knows_is_wrong_and_one_that_cannot_be_resolved_for_now_is_not(number: int, is_wrong: bool):
+    place = Place(f"https://{HOST}", HOST, "endpoint")
+    assert fault_of(socket.gaierror(number, "Name or service not known"), place) == faults.Fault(
+        f"cannot reach https://{HOST}: Name or service not known",
+        "correct endpoint; or set HTTPS_PROXY, if this network reaches others by a proxy",
+        is_wrong,
     )
 
 
