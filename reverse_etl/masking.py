@@ -18,6 +18,7 @@ from reverse_etl.sql.quoting import literal
 from reverse_etl.words import one_line
 
 MASK = "***"
+NO_KEY = "(no key)"  # the key of a row whose primary key is NULL
 DIGITS = 12  # of a digest: among 50 million keys, one in six million has that of another
 _ROLES = ("email", "phone")  # in the name of a column, whatever its values look like
 _WORD = r"[^\s@\"'`<>()\[\]{},;:=|&?]"
@@ -49,7 +50,7 @@ class Keys:
 
     def shown(self, key: str) -> str:
         """A key, as `key_text` returns it."""
-        if self.in_full:
+        if self.in_full or key == NO_KEY:
             return key
         if len(self.columns) == 1:
             return str(self.part(self.columns[0], key))

@@ -64,7 +64,9 @@ class Engine(Protocol):
     def write_changes(self, layout: Layout, model: Compiled, comparison: Comparison) -> int:
         """Run the model once, and fill CHANGES with what differs; returns the number of rows of the model.
 
-        Raises DataError for NULL keys, duplicate keys, and NULL or infinite cursors.
+        If `layout.sets_aside` them, all rows that share a key, or a user, are among the changes, marked with how many
+        they are, and so are rows with a NULL key; otherwise raises DataError for both. Raises DataError for NULL or
+        infinite cursors.
         """
 
     def interruptible(self) -> AbstractContextManager[None]:

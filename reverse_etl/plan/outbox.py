@@ -10,9 +10,10 @@ from reverse_etl.braze.modes import Kind
 from reverse_etl.delivery.batches import Record
 from reverse_etl.masking import Keys
 from reverse_etl.plan.tables import ACKNOWLEDGED, CHANGES, OPEN_RUN, OUTBOX, RULES, RUN
-from reverse_etl.records.expressions import new
+from reverse_etl.records.expressions import TWINS, new
 from reverse_etl.records.layout import ROW_NUMBER, Layout
-from reverse_etl.records.mapping import user_text
+from reverse_etl.records.mapping import WHOSE, user_text
+from reverse_etl.records.rules import NUMBER
 from reverse_etl.sql.quoting import identifier, literal
 
 SHOWN_INVALID = 20
@@ -23,7 +24,7 @@ SHOWN_CHANGES = 5
 class InvalidRow:
     """A column of an invalid row, and the rule that it breaks: never the value. A row has one for each such column.
 
-    `identifier` is that of the row's user, where `key` is a digest of the whole row.
+    `identifier` is that of the row's user, where `key` is a digest of the whole row, or missing.
     """
 
     key: str
@@ -88,11 +89,11 @@ def read_records(connection: DuckDBPyConnection) -> Iterator[Record]:
 
 def invalid_rows(connection: DuckDBPyConnection, keys: Keys, limit: int = SHOWN_INVALID) -> list[InvalidRow]:
     """The first `limit` rows that break a rule, with all their columns that do, and with keys as `keys` shows them."""
-    invalid = f"SELECT key, {user_sql(connection)} AS who, problems FROM {OUTBOX} WHERE action = 'invalid'"
+    invalid = f"SELECT *, {user_sql(connection)} AS who FROM {OUTBOX} WHERE action = 'invalid'"
     rows = connection.execute(
-        f"""SELECT key, column_name, reason, hint, who
-        FROM (SELECT key, who, unnest(problems) AS number FROM ({invalid} ORDER BY key LIMIT {limit}))
-        JOIN {RULES} USING (number) ORDER BY key, number"""
+        f"""SELECT key, column_name, {reason_sql(connection)}, hint, who
+        FROM (SELECT *, unnest(problems) AS number FROM ({invalid} ORDER BY key, who LIMIT {limit}))
+        JOIN {RULES} USING (number) ORDER BY key, who, number"""
     ).fetchall()
     return [
         InvalidRow(keys.shown(key), column, why, hint, identifier_of(who, keys)) for key, column, why, hint, who in rows
@@ -100,9 +101,24 @@ def invalid_rows(connection: DuckDBPyConnection, keys: Keys, limit: int = SHOWN_
 
 
 def user_sql(connection: DuckDBPyConnection) -> str:
-    """SQL over the outbox for the user of a row, as JSON, where the key is a digest of the whole row; or else NULL."""
+    """SQL over the outbox for whose row it is, as JSON, where the key is a digest of the whole row, or missing; or else
+    NULL."""
+    if sets_aside(connection):
+        return WHOSE
     (identifiers,) = connection.execute(f"SELECT identifiers FROM {OPEN_RUN}").fetchall()[0]
     return user_text(json.loads(identifiers or "[]"), new)
+
+
+def reason_sql(connection: DuckDBPyConnection) -> str:
+    """SQL over the outbox and its rules for why a row is invalid."""
+    number = f"coalesce(format('{{:,}}', {TWINS}), '')"
+    return f"replace(reason, {literal(NUMBER)}, {number})" if sets_aside(connection) else "reason"
+
+
+def sets_aside(connection: DuckDBPyConnection) -> bool:
+    """Whether rows of the outbox may have no key, or one that other rows have; see `Layout.sets_aside`."""
+    columns = f"SELECT 1 FROM duckdb_columns() WHERE database_name = '{RUN}' AND table_name = 'outbox'"
+    return bool(connection.execute(f"{columns} AND column_name = '{TWINS}'").fetchall())
 
 
 def identifier_of(who: str | None, keys: Keys) -> str | None:
@@ -113,7 +129,7 @@ def identifier_of(who: str | None, keys: Keys) -> str | None:
 def invalid_reasons(connection: DuckDBPyConnection) -> list[InvalidReason]:
     """The rules that rows of the outbox break, the most frequent first; a row counts for each rule that it breaks."""
     rows = connection.execute(
-        f"""SELECT column_name, reason, count(*) AS times
+        f"""SELECT column_name, replace(reason, {literal(NUMBER)}, 'several') AS reason, count(*) AS times
         FROM (SELECT unnest(problems) AS number FROM {OUTBOX} WHERE action = 'invalid') JOIN {RULES} USING (number)
         GROUP BY ALL ORDER BY times DESC, column_name, reason"""
     ).fetchall()

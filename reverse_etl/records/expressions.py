@@ -1,10 +1,14 @@
 """The names and small expressions that the SQL of records and the SQL of rules share. Pure."""
 
+from reverse_etl.braze.modes import Kind
 from reverse_etl.records.json_text import json_text
 from reverse_etl.records.layout import ROW_NUMBER, Layout
 from reverse_etl.sql.quoting import identifier
 
 MERGE = "_merge_objects"
+# Of a row of the changes: how many rows of the model have its key, or its user, if several do.
+TWINS_OF_KEY, TWINS_OF_USER = "twins.key", "twins.user"
+TWINS = "twins"  # of a record: the same, whichever of them it is
 
 
 def new(name: str) -> str:
@@ -110,3 +114,17 @@ def identity(layout: Layout, table: str) -> dict[str, str]:
         parts[first] = value
         before.append(column)
     return parts | {name: f"{table}.{identifier(name)}" for name in layout.mode.key_fields}
+
+
+def compared_key(layout: Layout, table: str) -> dict[str, str]:
+    """What is equal for two rows of `table` only if they have the same key; SQL by the name of the column."""
+    return {name: as_compared(layout, name, f"{table}.{identifier(name)}") for name in layout.key}
+
+
+def compared_user(layout: Layout, table: str) -> dict[str, str]:
+    """The same for rows of one user, as Braze could apply them in any order; empty where the key is that of the user,
+    or where every row is sent once, as events are."""
+    if not layout.sync.primary_key or Kind.CHANGED not in layout.mode.kinds:
+        return {}
+    user = {name: as_compared(layout, name, value) for name, value in identity(layout, table).items()}
+    return {} if set(user.values()) == set(compared_key(layout, table).values()) else user

@@ -74,6 +74,11 @@ class Layout:
         return (*names, self.cursor) if lets_go and self.cursor and self.cursor not in names else names
 
     @property
+    def sets_aside(self) -> bool:
+        """Whether rows whose primary key is NULL, or not unique, are invalid rows; otherwise they stop the run."""
+        return self.sync.skip_on_invalid_records and not self.whole_row
+
+    @property
     def cursor(self) -> str | None:
         """The column that orders the rows of an incremental model from old to new."""
         return self.sync.incremental.cursor if self.sync.incremental else None

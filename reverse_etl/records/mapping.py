@@ -9,6 +9,7 @@ outbox_sql(layout, changes)
       ▼
     outbox     key, kind, known, call, envelope, body, idempotent, attributes, data_points, problems,
                "new.<stored column>", "changed.<tracked column>"; cursor, of incremental models;
+               twins, whose, where rows without a key, or with that of another row, are invalid;
                "was.<column>", of keys that may be spelled otherwise in the state
 
 A change of the kind `unchanged` is a row that is equal to Braze, and spelled otherwise in the state.
@@ -19,8 +20,13 @@ A request body is an envelope, the bodies of its records separated by commas, an
 from collections.abc import Callable, Iterator, Sequence
 
 from reverse_etl.braze.modes import DELETE, MODES, OPERATORS, Cost, Extra, Mode, Shape
+from reverse_etl.masking import NO_KEY
 from reverse_etl.records.expressions import (
+    TWINS,
+    TWINS_OF_KEY,
+    TWINS_OF_USER,
     changed,
+    compared_user,
     is_fallback,
     json_of,
     new,
@@ -37,6 +43,7 @@ from reverse_etl.sql.quoting import identifier, literal
 from reverse_etl.sql.types import INTEGERS, MOMENTS
 
 _OPERATOR = r'^\s*\{\s*"(' + "|".join(name.replace("$", r"\$") for name in OPERATORS) + r')"\s*:'
+WHOSE = "whose"  # of a record without a key: what else identifies its row, as JSON
 _UNCHECKED = "kind IN ('removed', 'unchanged')"
 _DELETE_SLOTS = MODES["users_delete", None].slots
 
@@ -54,7 +61,7 @@ def outbox_sql(layout: Layout, changes: str) -> str:
     conditions = " ".join(_when(number, rule) for number, rule in enumerate(rules(layout), 1))
     judged = _select(examined, {"problem": f"CASE WHEN {_UNCHECKED} THEN 0 {conditions} ELSE 0 END"})
     columns = {
-        "key": key_text(layout.key, new),
+        "key": _key(layout),
         "kind": "kind",
         "known": "known",
         "call": _call(layout),
@@ -63,6 +70,7 @@ def outbox_sql(layout: Layout, changes: str) -> str:
         "idempotent": _idempotent(layout),
         "attributes": _attributes(layout),
         "data_points": _data_points(layout),
+        **({TWINS: _twins(layout), WHOSE: _whose(layout)} if layout.sets_aside else {}),
         "problems": f"CASE WHEN problem > 0 THEN {_problems(layout)} END",
         **({CURSOR: new(layout.cursor)} if layout.cursor else {}),
         **{f"new.{name}": new(name) for name in layout.stored},
@@ -336,6 +344,33 @@ def key_text(key: Sequence[str], value: Callable[[str], str], has_number: bool =
     if len(key) == 1:
         return f"CAST({value(key[0])} AS VARCHAR)"
     return f"CAST(to_json([{', '.join(f'CAST({value(name)} AS VARCHAR)' for name in key)}]) AS VARCHAR)"
+
+
+def _key(layout: Layout) -> str:
+    """SQL for the key of a record; never NULL, as the key of a row that is neither invalid nor a whole row never is."""
+    key = key_text(layout.key, new)
+    if not layout.sets_aside:
+        return key
+    is_there = " OR ".join(f"{new(name)} IS NOT NULL" for name in layout.key)
+    return f"CASE WHEN {is_there} THEN {key} ELSE {literal(NO_KEY)} END"
+
+
+def _twins(layout: Layout) -> str:
+    names = [TWINS_OF_KEY, TWINS_OF_USER] if compared_user(layout, "model") else [TWINS_OF_KEY]
+    return f"coalesce({', '.join(map(identifier, names))})"
+
+
+def _whose(layout: Layout) -> str:
+    """SQL for all that identifies the row of a record whose key has a NULL, as a JSON object; NULL for other records,
+    and if there is nothing."""
+    values = {name: _identifier_value(layout, name) for name in layout.identifiers if not layout.columns_of(name)[1:]}
+    parts = [*(part for name in layout.identifiers for part in layout.columns_of(name)), *layout.mode.key_fields]
+    values = {name: _text(new(name)) for name in parts} | values
+    members = ", ".join(f"{_label(name)} || {value}" for name, value in values.items() if name not in layout.key)
+    if not members:
+        return "CAST(NULL AS VARCHAR)"
+    is_keyless = " OR ".join(f"{new(name)} IS NULL" for name in layout.key)
+    return f"CASE WHEN {is_keyless} THEN '{{' || nullif(concat_ws(',', {members}), '') || '}}' END"
 
 
 def user_text(identifiers: Sequence[Sequence[str]], value: Callable[[str], str]) -> str:

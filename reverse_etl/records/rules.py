@@ -10,7 +10,10 @@ from dataclasses import dataclass
 from reverse_etl.braze.modes import MAX_JSON_BYTES, MAX_PROPERTIES, MAX_TEXT, Extra, Field, Shape
 from reverse_etl.records.expressions import (
     MERGE,
+    TWINS_OF_KEY,
+    TWINS_OF_USER,
     chosen,
+    compared_user,
     fault_of,
     is_blank,
     json_of,
@@ -22,7 +25,7 @@ from reverse_etl.records.expressions import (
 )
 from reverse_etl.records.json_text import JSON_FAULTS
 from reverse_etl.records.layout import ALIAS_PARTS, Column, Layout, Role
-from reverse_etl.sql.quoting import literal
+from reverse_etl.sql.quoting import identifier, literal
 from reverse_etl.sql.types import BEYOND_64_BITS, FLOATS, INTEGERS, MOMENTS
 
 
@@ -39,7 +42,28 @@ class Rule:
 def rules(layout: Layout) -> list[Rule]:
     """All rules of a layout, in the order in which they are tried; of each column, the first that it breaks counts."""
     of_columns = [rule for column in layout.sent for rule in _column_rules(column)]
-    return [*_identifier_rules(layout), *of_columns, *_property_rules(layout), *_merge_rules(layout)]
+    of_identity = [*_key_rules(layout), *_identifier_rules(layout)]
+    return [*of_identity, *of_columns, *_property_rules(layout), *_merge_rules(layout)]
+
+
+# --- keys ------------------------------------------------------------------------------------------------------------
+
+NUMBER = "{number}"  # in a reason: how many rows of the model it is about
+
+
+def _key_rules(layout: Layout) -> Iterator[Rule]:
+    """Of rows that cannot be compared with the state, and must not be sent: nobody knows which of them is right."""
+    if not layout.sets_aside:
+        return
+    for name in layout.key:
+        hint = f"set a value, or exclude these rows: WHERE {name} IS NOT NULL"
+        yield Rule(f"{new(name)} IS NULL", name, "is NULL in the primary key", hint)
+    key, hint = ", ".join(layout.key), "return one row per key: GROUP BY, or QUALIFY row_number() ..."
+    yield Rule(f"{identifier(TWINS_OF_KEY)} > 1", key, f"is not unique: occurs {NUMBER} times", hint)
+    if compared_user(layout, "model"):
+        user = ", ".join([*layout.identifiers, *layout.mode.key_fields])
+        condition = f"{identifier(TWINS_OF_KEY)} IS NULL AND {identifier(TWINS_OF_USER)} > 1"
+        yield Rule(condition, user, f"is not unique: occurs {NUMBER} times", "return one row per user")
 
 
 # --- identifiers -----------------------------------------------------------------------------------------------------

@@ -47,7 +47,7 @@ DESCRIPTIONS: Mapping[str, Mapping[str, str]] = {
     },
     "InvalidRow": {
         "key": "primary key of the row",
-        "identifier": "identifier of the row's user, where the key is a digest of the whole row; elsewhere null",
+        "identifier": "identifier of the row's user, where the key is NULL or a digest of the row; elsewhere null",
         "column": "column whose value breaks a rule",
         "reason": "why the row is invalid: the first rule that the column breaks",
         "hint": "how to fix the column",

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from reverse_etl.masking import MASK
 from reverse_etl.plan.data_tests import warnings
-from reverse_etl.plan.outbox import InvalidReason, InvalidRow, SampleChange
+from reverse_etl.plan.outbox import SHOWN_INVALID, InvalidReason, InvalidRow, SampleChange
 from reverse_etl.plan.plan import Plan
 from reverse_etl.project.spec import Sync
 from reverse_etl.runs.due import Due
@@ -71,7 +71,7 @@ def invalid_lines(rows: Sequence[InvalidRow], reasons: Sequence[InvalidReason], 
     heading = ["key", *["identifier"] * by_digest, "column", "reason", "hint"]
     cells = ([row.key, *[row.identifier] * by_digest, row.column, row.reason, row.hint] for row in rows)
     yield from table_lines([heading, *cells])
-    shown = len({row.key for row in rows})
+    shown = min(total, SHOWN_INVALID)
     if total > shown:
         yield f"  ... and {count(total - shown, 'more row', 'more rows')}; all of them by reason:"
         yield from table_lines([("rows", "column", "reason"), *((f"{r.rows:,}", r.column, r.reason) for r in reasons)])

@@ -18,7 +18,7 @@ from duckdb import DuckDBPyConnection
 from reverse_etl.engines.duckdb.model import sql_type
 from reverse_etl.errors import StateError
 from reverse_etl.masking import of_request
-from reverse_etl.plan.outbox import user_sql
+from reverse_etl.plan.outbox import reason_sql, user_sql
 from reverse_etl.plan.tables import (
     ACKNOWLEDGED,
     IN_DOUBT,
@@ -367,10 +367,9 @@ def _remember_invalid_rows(connection: DuckDBPyConnection, values: Mapping[str, 
     connection.execute(f"DELETE FROM {rejects} WHERE rejected_by = 'retl'")
     connection.execute(
         f"""INSERT INTO {rejects}
-        SELECT key, kind, 'retl', column_name, reason, hint, NULL, NULL, $now, $run_id, who
+        SELECT key, kind, 'retl', column_name, {reason_sql(connection)}, hint, NULL, NULL, $now, $run_id, who
         FROM (
-            SELECT key, kind, {user_sql(connection)} AS who, unnest(problems) AS number
-            FROM {OUTBOX} WHERE action = 'invalid'
+            SELECT *, {user_sql(connection)} AS who, unnest(problems) AS number FROM {OUTBOX} WHERE action = 'invalid'
         )
         JOIN {RULES} USING (number) ORDER BY key, number""",
         values,

@@ -76,7 +76,9 @@ def is_there(project: LoadedProject, sync: Sync) -> bool:
 
 
 def _sync_status(sync: Sync, state: State) -> SyncStatus:
-    rejects = _number(state, f"SELECT count(DISTINCT key) FROM {REJECTS}")
+    lines = f"SELECT key, count(*) AS rows FROM {REJECTS} GROUP BY key, rejected_by, column_name"
+    by_key = f"SELECT max(rows) AS rows FROM ({lines}) GROUP BY key"  # a row has a line for each rule that it breaks
+    rejects = _number(state, f"SELECT CAST(coalesce(sum(rows), 0) AS BIGINT) FROM ({by_key})")
     in_doubt = _number(state, f"SELECT count(*) FROM {IN_DOUBT} WHERE resolution IS NULL")
     last = state.connection.execute(
         f"""SELECT status, strftime(finished_at, '%Y-%m-%dT%H:%M:%S'), message
@@ -90,7 +92,7 @@ def _sync_status(sync: Sync, state: State) -> SyncStatus:
 def rows_not_in_braze(project: LoadedProject, sync: Sync, show_values: bool) -> list[dict[str, Any]]:
     """Rows that should be in Braze but are not, or may not be; with records, and with nothing masked, if `show_values`.
     An invalid row is listed once for each column that breaks a rule. `identifier` is that of the row's user, where the
-    key is a digest of the row.
+    key is a digest of the row, or NULL.
 
     `status` is invalid, rejected (by Braze) or in_doubt; `resolution` is what a user decided about a row in doubt.
     """

@@ -40,7 +40,10 @@ COMMANDS = [
     ["state", "show", "people"],
     ["test", "--data"],
     ["test", "--data", "--output", "json"],
-    *(["sync", name] for name in ("twins", "twin_users", "thrown", "cast", "called")),
+    *(
+        ["sync", name]
+        for name in ("twins", "twin_users", "twins_aside", "twin_users_aside", "thrown", "cast", "called")
+    ),
     ["--log-format", "json", "sync", "thrown"],
     ["show", "thrown"],
     ["resolve", "visits", "--resend", "--key", EMAILS[0]],
@@ -74,9 +77,12 @@ def birds(shop: Shop) -> Shop:
     )
     shop.sync("visits", "SELECT email, word AS name, seen_at AS time FROM birds", **EVENTS)
     shop.sync("chats", "SELECT phone AS external_id, word AS name, '2026-11-23' AS time FROM birds", **EVENTS)
-    shop.sync("twins", "SELECT email, word FROM birds, range(2)", **ATTRIBUTES, primary_key="email")
-    twins = {**ATTRIBUTES, "primary_key": "id", "exclude_columns": ["id"]}
-    shop.sync("twin_users", "SELECT 10 * i + twin AS id, email FROM birds, range(2) AS r(twin)", **twins)
+    for skips in (False, True):
+        name, how = "_aside" if skips else "", {**ATTRIBUTES, "skip_on_invalid_records": skips}
+        twins = "SELECT if(twin = 2, NULL, email) AS email, phone, word FROM birds, range(3) AS r(twin)"
+        shop.sync(f"twins{name}", f"{twins} WHERE twin < {3 if skips else 2}", **how, primary_key="email")
+        of_id = {**how, "primary_key": "id", "exclude_columns": ["id"]}
+        shop.sync(f"twin_users{name}", "SELECT 10 * i + twin AS id, email FROM birds, range(2) AS r(twin)", **of_id)
     shop.sync("thrown", "SELECT id AS external_id, error('no such bird: ' || email) AS x FROM birds", **ATTRIBUTES)
     shop.sync("cast", "SELECT id AS external_id, CAST(email AS INTEGER) AS x FROM birds", **ATTRIBUTES)
     shop.sync(
@@ -113,6 +119,10 @@ def test_values_of_rows_are_in_no_output_and_no_file(birds: Shop, retl: Retl):
         "data test accepted_values word: 6 rows fail (keys email:",
         'twins: primary_key "email" is not unique: 6 keys occur in 12 rows: email:',
         "twin_users: several rows for the same user (email): 6 keys occur in 12 rows: email:",
+        "  (no key)            phone:",
+        "  is NULL in the primary key  ",
+        "  is not unique: occurs 2 times  return one row per key: GROUP BY, or QUALIFY row_number() ...\n",
+        "  is not unique: occurs 2 times  return one row per user\n",
         "models/thrown.sql: Invalid Input Error: no such bird: ***",
         "models/cast.sql:1: Conversion Error: Could not convert string *** to INT32",
         "models/called.sql: Invalid Input Error: call ***, ***",

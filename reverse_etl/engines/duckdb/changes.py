@@ -7,15 +7,10 @@ from typing import Any, cast
 
 from duckdb import DuckDBPyConnection
 
-from reverse_etl.engines.duckdb.checks import (
-    refuse_duplicate_keys,
-    refuse_duplicate_users,
-    refuse_endless_cursors,
-    refuse_null_keys,
-    rows_gone,
-)
+from reverse_etl.engines.duckdb.checks import refuse_endless_cursors, refuse_null_keys, rows_gone
 from reverse_etl.engines.duckdb.diff import MODEL, READ, changes_sql
 from reverse_etl.engines.duckdb.query import ModelQuery
+from reverse_etl.engines.duckdb.twins import refuse_twins, set_twins_aside
 from reverse_etl.engines.engine import Comparison
 from reverse_etl.plan.tables import CHANGES, MATCHED, RESPELLED
 
@@ -26,7 +21,7 @@ _CONNECTIONS = 16
 def write_changes(query: ModelQuery, comparison: Comparison) -> int:
     """Run the model once, and store what differs from the state; returns the number of rows of the model.
 
-    Raises DataError for NULL keys, duplicate keys, and NULL or infinite cursors.
+    Raises DataError for NULL or infinite cursors, and unless such rows are set aside for NULL keys and duplicate keys.
     """
     tables = changes_sql(query.layout, comparison)
     with _all_memory(query.connection):
@@ -36,10 +31,11 @@ def write_changes(query: ModelQuery, comparison: Comparison) -> int:
                 select = f"FROM {RESPELLED}"
             found = _make_table(query, table, select)
             rows += found if table != MATCHED else 0
-    if not query.layout.whole_row:
+    if query.layout.sets_aside:
+        set_twins_aside(query, rows, rows_gone(query, tables), comparison)
+    elif not query.layout.whole_row:
         refuse_null_keys(query)
-        refuse_duplicate_keys(query, rows, rows_gone(query, tables), comparison.keys)
-        refuse_duplicate_users(query, comparison.keys)
+        refuse_twins(query, rows, rows_gone(query, tables), comparison.keys)
     refuse_endless_cursors(query)
     for table in tables:
         if table != CHANGES:

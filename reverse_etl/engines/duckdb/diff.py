@@ -59,7 +59,7 @@ def changes_sql(layout: Layout, comparison: Comparison) -> dict[str, str]:
     if layout.whole_row and respelled_keys(layout) and not (comparison.all_rows or acts_on_gone(layout)):
         return _events(layout, comparison)
     is_sifted = bool(layout.tracked) and not (retyped or comparison.all_rows)
-    is_new = "true" if comparison.all_rows else f"t.{SENT_AT} IS NULL{_is_another_user(layout)}"
+    is_new = "true" if comparison.all_rows else _is_new(layout)
     differs = {name: _differs(layout, name, comparison) for name in layout.tracked}
     kinds = f"WHEN {_IS_GONE} THEN 'removed' WHEN {is_new} THEN 'added'"
     if respelled := _respelled(layout, comparison):
@@ -160,6 +160,37 @@ def _hashes(layout: Layout, is_sure: str) -> str:
     return f"{of_row} AS {_HASHES[0]}, CAST({of_key} >> 32 AS UINTEGER) AS {_HASHES[1]}"
 
 
+def twins_sql(layout: Layout, comparison: Comparison, twins: Mapping[str, tuple[str, Mapping[str, str]]]) -> str:
+    """A SELECT of the rows of the model that are twins, as CHANGES has them, whether they differ from the state or not.
+
+    `twins` are, by the column of CHANGES that tells how many rows they are, the table of what several rows share, with
+    their number `times`, and SQL over `s` for the parts of it.
+    """
+    columns = {
+        "kind": f"CASE WHEN {_is_new(layout)} THEN 'added' ELSE 'changed' END",
+        "known": f"t.{RUN_ID} IS NOT NULL",
+        **_values_read(layout),
+        **{f"changed.{name}": "true" for name in layout.tracked},
+        **{f"lost.{name}": "false" for name in mergeable(layout)},
+    }
+    joins = ""
+    for column, (table, parts) in twins.items():
+        joins += f"\nLEFT JOIN {table} ON {same_parts(table, parts)}"
+        columns[column] = f"{table}.times"
+    state = _acknowledged(layout, comparison.known, comparison.retyped)
+    is_twin = " OR ".join(f"{table}.times IS NOT NULL" for table, _ in twins.values())
+    return f"""SELECT {_listed(columns)} FROM (
+{_rows_of_model(layout, marked=False)}
+) AS s{joins}
+LEFT JOIN {state} AS t ON {_same_key(layout)} WHERE {is_twin}"""
+
+
+def same_parts(table: str, parts: Mapping[str, str]) -> str:
+    """SQL for: a row has what is in a table of what several rows share."""
+    shared = {f"{table}.{identifier(f'part.{name}')}": value for name, value in parts.items()}
+    return " AND ".join(f"{part} IS NOT DISTINCT FROM {value}" for part, value in shared.items())
+
+
 def acts_on_gone(layout: Layout) -> bool:
     """Whether a row that left the model is a change. One that an incremental model does not return is not gone."""
     return layout.cursor is None and (layout.sync.on_removed != "ignore" or layout.mode.forgets_removed)
@@ -258,8 +289,12 @@ def _flags(layout: Layout, is_new: str, differs: Mapping[str, str], comparison: 
     return columns
 
 
+def _is_new(layout: Layout) -> str:
+    """SQL for: Braze has not acknowledged the row; or its key now belongs to another user, who gets all columns."""
+    return f"t.{SENT_AT} IS NULL{_is_another_user(layout)}"
+
+
 def _is_another_user(layout: Layout) -> str:
-    """OR: the key now belongs to another user, who gets all columns, as a new row does."""
     of_users = {part for name in layout.identifiers for part in layout.columns_of(name)}
     if not of_users & set(layout.tracked):
         return ""

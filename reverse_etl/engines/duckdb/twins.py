@@ -1,0 +1,159 @@
+"""Rows of a model that share a key, or a user: they stop the run, or are set aside as invalid rows.
+
+A run stores only rows that may differ from the state. Twins that are both new or changed are among these; one that is
+unchanged shows in the counts: every row of the state matches at most one row of the model, or else a key is in the
+model twice. Only then does the model run a second time.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from reverse_etl.engines.duckdb.diff import MODEL, looks_at_gone, read_columns, same_parts, twins_sql
+from reverse_etl.engines.duckdb.query import ModelQuery
+from reverse_etl.engines.engine import Comparison
+from reverse_etl.errors import DataError
+from reverse_etl.masking import Keys
+from reverse_etl.plan.tables import ACKNOWLEDGED, CHANGES
+from reverse_etl.records.expressions import TWINS_OF_KEY, TWINS_OF_USER, compared_key, compared_user
+from reverse_etl.sql.quoting import identifier
+from reverse_etl.words import count
+
+_NAMES_IN_ERRORS = 5  # of duplicate keys, to keep messages short
+_ROW = "_retl_row"
+_OF_MODEL = f"{CHANGES} WHERE kind <> 'removed'"
+
+
+@dataclass(frozen=True)
+class _Shared:
+    """What rows may share: SQL over `s` for its parts, by their names, and for whether a row has it at all.
+
+    `column` marks the twins among the changes, and `table` has what is shared, with the number of rows.
+    """
+
+    column: str
+    parts: Mapping[str, str]
+    is_known: str
+
+    @property
+    def table(self) -> str:
+        return identifier(f"retl_{self.column}")
+
+
+def _shared(query: ModelQuery) -> list[_Shared]:
+    """What no two rows of the model may share: the key, and the user, if that is another."""
+    layout = query.layout
+    key, user = compared_key(layout, "s"), compared_user(layout, "s")
+    shared = [_Shared(TWINS_OF_KEY, key, " AND ".join(f"{part} IS NOT NULL" for part in key.values()))]
+    if user:
+        named = {part for name in layout.identifiers for part in layout.columns_of(name)} or set(user)
+        anyone = " OR ".join(f"{part} IS NOT NULL" for name, part in user.items() if name in named)
+        shared.append(_Shared(TWINS_OF_USER, user, f"({anyone})"))
+    return shared
+
+
+def refuse_twins(query: ModelQuery, rows: int, gone: int | None, keys: Keys) -> None:
+    """Raises DataError for a key, or a user, that the model returns more than once, as `keys` shows it."""
+    layout = query.layout
+    messages = {
+        TWINS_OF_KEY: (
+            f'primary_key "{", ".join(layout.key)}" is not unique',
+            "return one row per key (GROUP BY, QUALIFY row_number() ...), or add columns to primary_key",
+        ),
+        TWINS_OF_USER: (
+            f"several rows for the same user ({', '.join([*layout.identifiers, *layout.mode.key_fields])})",
+            "return one row per user",
+        ),
+    }
+    for one in _shared(query):
+        if _find(query, one, _place(query, rows, gone, one)):
+            what, hint = messages[one.column]
+            message = f"{layout.sync.name}: {what}: {_in_words(query, one, keys)}"
+            raise DataError(message, layout.sync.where("primary_key"), hint)
+
+
+def set_twins_aside(query: ModelQuery, rows: int, gone: int | None, comparison: Comparison) -> None:
+    """Put all rows of the model that share a key, or a user, among the changes, marked with how many they are.
+
+    None of them counts as unchanged, not even one that equals the acknowledged row; and their keys are not gone.
+    """
+    shared, found, is_read_again = _shared(query), list[_Shared](), False
+    for one in shared:
+        query.execute(f"ALTER TABLE {CHANGES} ADD COLUMN {identifier(one.column)} BIGINT")
+        place = _place(query, rows, gone, one)
+        if _find(query, one, place):
+            found.append(one)
+            is_read_again |= place != _changed_rows(query)
+    if is_read_again:
+        _read_again(query, comparison, found)
+    else:
+        for one in found:
+            _mark(query, one)
+
+
+def _read_again(query: ModelQuery, comparison: Comparison, found: Sequence[_Shared]) -> None:
+    for one in found:
+        query.execute(f"DELETE FROM {CHANGES} WHERE rowid IN (SELECT {_ROW} FROM ({_twins(query, one)}))")
+    select = twins_sql(query.layout, comparison, {one.column: (one.table, one.parts) for one in found})
+    before, _, after = f"INSERT INTO {CHANGES} BY NAME\n{select}".partition(MODEL)
+    with query.errors(first_line=before.count("\n") + 1):
+        query.execute(f"{before}{query.model.sql}{after}")
+
+
+def _mark(query: ModelQuery, one: _Shared) -> None:
+    query.execute(
+        f"""UPDATE {CHANGES} SET {identifier(one.column)} = twins.times,
+            kind = CASE kind WHEN 'unchanged' THEN 'changed' ELSE kind END
+        FROM ({_twins(query, one)}) AS twins WHERE {CHANGES}.rowid = twins.{_ROW}"""
+    )
+
+
+def _twins(query: ModelQuery, one: _Shared) -> str:
+    """A SELECT of the rows among the changes that are twins, by their numbers, with how many they are."""
+    same = same_parts(one.table, one.parts)
+    return f"SELECT s.{_ROW}, {one.table}.times FROM {_changed_rows(query)} JOIN {one.table} ON {same}"
+
+
+def _place(query: ModelQuery, rows: int, gone: int | None, one: _Shared) -> str:
+    """The rows among which all twins are: the changes, if none of the other rows can be one, or all of the model's."""
+    if rows > query.count(_OF_MODEL) and _may_hide(query, rows, gone, one):
+        return f"{read_columns(query.layout, query.model.sql)} AS s"
+    return _changed_rows(query)
+
+
+def _may_hide(query: ModelQuery, rows: int, gone: int | None, one: _Shared) -> bool:
+    """Whether a row that is not among the changes may be a twin."""
+    if one.column == TWINS_OF_USER:
+        return query.count(_OF_MODEL) > 0  # those that have not changed were none before
+    if gone is None:
+        # Counts do not tell; and where nothing has changed, a duplicate in an incremental model does no harm.
+        return looks_at_gone(query.layout) or query.count(f"{CHANGES} WHERE kind = 'changed'") > 0
+    unknown = query.count(f"{_OF_MODEL} AND NOT known")
+    return rows - unknown > query.count(ACKNOWLEDGED) - gone
+
+
+def _changed_rows(query: ModelQuery) -> str:
+    columns = ", ".join(f"{identifier(f'new.{c.name}')} AS {identifier(c.name)}" for c in query.layout.needed)
+    return f"(SELECT rowid AS {_ROW}, {columns} FROM {_OF_MODEL}) AS s"
+
+
+def _find(query: ModelQuery, one: _Shared, place: str) -> bool:
+    """Store what several rows of a place share, with their number; whether there is anything."""
+    columns = ", ".join(f"{part} AS {identifier(f'part.{name}')}" for name, part in one.parts.items())
+    counted = f"SELECT {columns}, count(*) AS times FROM {place} WHERE {one.is_known} GROUP BY ALL HAVING times > 1"
+    with query.errors(first_line=2):
+        query.execute(f"CREATE OR REPLACE TEMP TABLE {one.table} AS {counted}")
+    return query.count(one.table) > 0
+
+
+def _in_words(query: ModelQuery, one: _Shared, shown: Keys) -> str:
+    """How many keys occur several times, in how many rows, and the first of them."""
+    keys, times = query.execute(f"SELECT count(*), sum(times) FROM {one.table}").fetchall()[0]
+    first = query.execute(f"SELECT * FROM {one.table} ORDER BY ALL LIMIT {_NAMES_IN_ERRORS}").fetchall()
+    listed = [f"{' / '.join(_parts(shown, one.parts, key))} ({count(n, 'row')})" for *key, n in first]
+    more = f" and {keys - len(first):,} more" if keys > len(first) else ""
+    verb = "occurs" if keys == 1 else "occur"
+    return f"{count(keys, 'key')} {verb} in {count(times, 'row')}: {', '.join(listed)}{more}"
+
+
+def _parts(shown: Keys, columns: Iterable[str], key: Sequence[object]) -> list[str]:
+    return [str(shown.part(name, part)) for name, part in zip(columns, key, strict=True) if part is not None]

@@ -1,0 +1,285 @@
+"""Rows without a key, and rows that share one: set aside if invalid rows are skipped, while all others are sent."""
+
+import json
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pytest
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
+
+from reverse_etl import Project
+from reverse_etl.sandbox import Sandbox
+from tests.shop import Retl, Shop, examples
+
+NO_KEY = "(no key)"
+NULL = "is NULL in the primary key"
+SKIPS = {"skip_on_invalid_records": True}
+ALL_MAY_GO = {"guards": {"max_removed": "100%", "empty_model": False}}
+
+# --- what must come of any rows, in plain Python ---------------------------------------------------------------------
+
+Row = tuple[Any, ...]
+
+
+@dataclass(frozen=True)
+class Case:
+    """A sync over the columns of a table: which of them are the key, and the user, and what else it says."""
+
+    options: Mapping[str, Any]
+    key: Sequence[int] = (0,)
+    user: int | None = None
+    removes: bool = False
+    columns: str = "external_id, b, n"
+    looks_at_all: bool = True  # and not only if a row has changed: an event that was sent is not compared
+    is_sent_once: bool = False
+
+    @property
+    def deletes(self) -> bool:
+        return self.options["mode"] == "users_delete"
+
+
+ATTRIBUTES = {"mode": "users_track", "track_record_type": "attributes", "primary_key": "external_id"}
+CASES = {
+    "removed rows are ignored": Case(ATTRIBUTES),
+    "they are cleared": Case({**ATTRIBUTES, "on_removed": "clear"}, removes=True),
+    "they are deleted": Case({**ATTRIBUTES, "on_removed": "delete", "allow_destructive": True}, removes=True),
+    "a key of two columns": Case({**ATTRIBUTES, "primary_key": ["external_id", "b"]}, key=(0, 1), user=0),
+    "users to delete": Case(
+        {"mode": "users_delete", "allow_destructive": True}, removes=True, columns="external_id", is_sent_once=True
+    ),
+    "incremental": Case({**ATTRIBUTES, "incremental": {"cursor": "n"}}, looks_at_all=False),
+    "the user is not the key": Case({**ATTRIBUTES, "primary_key": "b", "exclude_columns": ["b"]}, key=(1,), user=0),
+    "events": Case(
+        {**ATTRIBUTES, "track_record_type": "events", "primary_key": "b"},
+        key=(1,),
+        columns="external_id, b, n, 'seen' AS name, TIMESTAMP '2026-11-23' AS time",
+        looks_at_all=False,
+        is_sent_once=True,
+    ),
+}
+
+
+@dataclass
+class Expected:
+    """What a run does, and what the state has after it, according to Python."""
+
+    counts: dict[str, int]
+    sent: Counter[str]
+    invalid: Counter[tuple[str, str]] = field(default_factory=Counter)
+
+
+def expected(case: Case, rows: Sequence[Row], state: dict[Row, Row]) -> Expected:
+    """Changes `state`, which has the rows by their keys."""
+
+    def key(row: Row) -> Row:
+        return tuple(row[column] for column in case.key)
+
+    def value(row: Row) -> Row:
+        return () if case.is_sent_once else row
+
+    def is_new(row: Row) -> bool:
+        before = state.get(key(row))
+        return before is None or (case.user is not None and before[case.user] != row[case.user])
+
+    moved = [row for row in rows if key(row) not in state or value(state[key(row)]) != value(row)]
+    has_changed = any(key(row) in state and not is_new(row) for row in moved)
+    finds = has_changed or case.looks_at_all
+    times = Counter(key(row) for row in (rows if finds else moved))
+    of_user = Counter(row[case.user] for row in (rows if moved else ()) if case.user is not None)
+
+    def reasons(row: Row) -> list[str]:
+        found = [NULL] * key(row).count(None)
+        if not found and times[key(row)] > 1:
+            return [f"is not unique: occurs {times[key(row)]} times"]
+        if case.user is not None and row[case.user] is not None and of_user[row[case.user]] > 1:
+            found.append(f"is not unique: occurs {of_user[row[case.user]]} times")
+        return found
+
+    bad, good = (
+        [row for row in some if bool(reasons(row)) is is_bad] for some, is_bad in ((rows, True), (moved, False))
+    )
+    gone = {one for one in state if case.removes and one not in map(key, rows)}
+    looked_at = [*bad, *good]
+    result = Expected(
+        counts={
+            "rows": len(rows),
+            "added": sum(is_new(row) for row in looked_at),
+            "changed": sum(not is_new(row) for row in looked_at),
+            "removed": len(gone),
+            "invalid": len(bad),
+        },
+        sent=Counter(f"{'-' * case.deletes}{row[0]}" for row in good),
+    )
+    if not case.deletes:
+        result.sent.update(f"-{state[one][0]}" for one in gone)
+    for row in bad:
+        parts = key(row)
+        shown = NO_KEY if set(parts) == {None} else parts[0] if len(parts) == 1 else json.dumps(parts)
+        result.invalid.update((shown.replace(", ", ","), reason) for reason in reasons(row))
+    for one in gone:
+        del state[one]
+    state.update({key(row): row for row in good})
+    return result
+
+
+TEXTS = st.sampled_from(["a", "A", "b", "c", None])
+ROWS = st.lists(st.tuples(TEXTS, TEXTS, st.integers(0, 2)), max_size=6)
+COLUMNS = ("external_id", "b", "n")
+
+
+def sent_since(shop: Shop, before: int) -> Counter[str]:
+    """Of whom rows were sent, once for each row; `-` are those who are cleared or deleted."""
+    found = Counter[str]()
+    for body in shop.sent()[before:]:
+        for array, records in json.loads(body).items():
+            for one in records:
+                is_gone = array == "external_ids" or "_update_existing_only" in one
+                found[f"{'-' * is_gone}{one if isinstance(one, str) else one['external_id']}"] += 1
+    return found
+
+
+@pytest.mark.parametrize("name", CASES)
+@settings(max_examples=examples(3, 60), phases=[Phase.generate])
+@given(models=st.lists(ROWS, min_size=2, max_size=4))
+def test_rows_are_sent_kept_set_aside_and_removed_as_python_says(name: str, models: list[list[Row]]):
+    case, state = CASES[name], dict[Row, Row]()
+    with TemporaryDirectory() as folder, Sandbox() as braze:
+        shop = Shop(Path(folder) / "shop", braze)
+        shop.warehouse("CREATE TABLE t (external_id VARCHAR COLLATE nocase, b VARCHAR, n INTEGER)")
+        shop.sync("it", f"SELECT {case.columns} FROM t", **{**case.options, **SKIPS, **ALL_MAY_GO})
+        for model in models:
+            rows = [(row[0] or "d", *row[1:]) if 0 not in case.key else row for row in model]
+            shop.warehouse("DELETE FROM t")
+            for row in rows:
+                shop.warehouse("INSERT INTO t VALUES (?, ?, ?)", *row)
+            before, wanted = len(shop.sent()), expected(case, rows, state)
+            planned = Project(shop.folder, target="test").plan("it").plan if model is models[-1] else None
+            result = shop.run()
+            plan = result.plan
+            assert {name: getattr(plan, name) for name in wanted.counts} == wanted.counts
+            assert plan.unchanged == plan.rows - plan.added - plan.changed
+            assert sent_since(shop, before) == wanted.sent
+            assert plan.to_send == wanted.sent.total()
+            assert planned is None or (planned.to_send, planned.invalid) == (plan.to_send, plan.invalid)
+            assert Counter(shop.rows_of("rejects", "key", "reason")) == wanted.invalid
+            assert result.exit_code == (1 if wanted.invalid else 0)
+            acknowledged = shop.rows_of("state", *(COLUMNS[column] for column in case.key)) if shop.sent() else []
+            assert sorted(acknowledged, key=str) == sorted(state, key=str)
+
+
+# --- what is said of them --------------------------------------------------------------------------------------------
+
+DELETES = {**ATTRIBUTES, **SKIPS, "on_removed": "delete", "allow_destructive": True, "guards": {"max_removed": "100%"}}
+PEOPLE = "SELECT * FROM (VALUES {}) t(external_id, email, n)"
+TWICE = "('u1', NULL, 1), ('u2', NULL, 2), ('u2', NULL, 3), ('u2', NULL, 2), (NULL, 'ann@x.de', 4), (NULL, NULL, 5)"
+TABLE = """\
+  key       identifier          column       reason                         hint
+  (no key)  email:DIGEST        external_id  is NULL in the primary key     set a value, or exclude these rows: WHERE external_id IS NOT NULL
+  (no key)                      external_id  is NULL in the primary key     set a value, or exclude these rows: WHERE external_id IS NOT NULL
+  u2                            external_id  is not unique: occurs 3 times  return one row per key: GROUP BY, or QUALIFY row_number() ...
+  u2                            external_id  is not unique: occurs 3 times  return one row per key: GROUP BY, or QUALIFY row_number() ...
+  u2                            external_id  is not unique: occurs 3 times  return one row per key: GROUP BY, or QUALIFY row_number() ...
+"""
+
+
+def steady(text: str) -> str:
+    return re.sub("email:[0-9a-f]{12}", "email:DIGEST      ", text)
+
+
+def test_acknowledged_row_whose_key_stands_twice_is_neither_sent_nor_deleted_until_it_stands_once(
+    shop: Shop, retl: Retl
+):
+    shop.sync("it", PEOPLE.format("('u1', NULL, 1), ('u2', NULL, 2), ('u3', NULL, 3)"), **DELETES).run()
+    shop.model("it", PEOPLE.format(TWICE))
+    planned = retl("plan", "it", folder=shop.folder)
+    assert "  + 2 added   ~ 3 changed   - 1 removed   1 unchanged\n" in planned.out
+    assert f"  5 rows invalid\n{TABLE}  1 record, 4 bytes: 1 request to /users/delete\n" in steady(planned.out)
+    done = retl("sync", "it", folder=shop.folder)
+    assert (done.code, steady(done.err)) == (
+        1,
+        f"it: 6 rows in the model: 2 added, 3 changed, 1 removed, 1 unchanged\n{TABLE}",
+    )
+    assert shop.sent()[1:] == ['{"external_ids":["u3"]}']
+    assert shop.rows_of("state", "external_id", "n") == [("u1", 1), ("u2", 2)]
+    (status,) = json.loads(retl("status", "it", "--output", "json", folder=shop.folder).out)
+    assert (status["last_run"], status["rows"], status["rejected"]) == ("incomplete", 2, 5)
+    shop.model("it", PEOPLE.format("('u1', NULL, 1), ('u2', NULL, 7), ('u4', 'ann@x.de', 4)"))
+    assert shop.run().status == "success"
+    assert shop.sent()[2:] == [
+        '{"attributes":[{"external_id":"u2","n":7},{"external_id":"u4","email":"ann@x.de","n":4}]}'
+    ]
+
+
+def test_rows_without_a_key_are_counted_as_rows_where_not_all_are_listed(shop: Shop, retl: Retl):
+    rows = "SELECT if(i < 30, NULL, 'u' || (i // 2)) AS external_id, i AS n FROM range(50) r(i)"
+    shop.sync("it", rows, **ATTRIBUTES, **SKIPS)
+    assert (
+        retl("plan", "it", folder=shop.folder).out.partition("  ... ")[2]
+        == """\
+and 30 more rows; all of them by reason:
+  rows  column       reason
+  30    external_id  is NULL in the primary key
+  20    external_id  is not unique: occurs several times
+  0 records: nothing to send, 0 requests
+"""
+    )
+
+
+def test_row_without_a_key_is_listed_with_all_that_identifies_it(shop: Shop):
+    event = "SELECT NULL AS id, {}, 'seen' AS name, TIMESTAMP '2026-11-23' AS time"
+    of_events = {"mode": "users_track", "track_record_type": "events", "primary_key": "id", **SKIPS}
+    alias = "'ann' AS alias_name, 'shop' AS alias_label, 'e1' AS email"
+    shop.sync("events", event.format("'u1' AS external_id"), **of_events)
+    shop.sync("aliases", event.format(alias), **of_events)
+    shop.sync("nested", event.format("{'alias_name': 'ann', 'alias_label': 'shop'} AS user_alias"), **of_events)
+    group = "SELECT NULL::VARCHAR AS email, 'g1' AS subscription_group_id, 'subscribed' AS subscription_state"
+    shop.sync("groups", group, mode="subscription_status_set", **SKIPS)
+    found = {
+        result.sync: [(row.key, row.identifier, row.column) for row in result.invalid]
+        for result in shop.run_all("events", "aliases", "nested", "groups")
+    }
+    digest = found["aliases"][0][1].rpartition(":")[2]
+    assert found == {
+        "events": [(NO_KEY, "external_id:u1", "id")],
+        "aliases": [(NO_KEY, f"alias_name:ann alias_label:shop email:{digest}", "id")],
+        "nested": [(NO_KEY, "alias_name:ann alias_label:shop", "id")],
+        "groups": [('[null,"g1"]', None, "email")],
+    }
+
+
+def test_key_is_the_same_key_however_it_is_spelled(shop: Shop):
+    alias = """SELECT '{{"alias_name": "ann", "alias_label": "shop"}}' AS user_alias, {} AS n"""
+    other = """UNION ALL SELECT '{"alias_label": "shop", "alias_name": "ann"}', 1"""
+    shop.sync("it", alias.format(1), pre_formatted_fields=["user_alias"], primary_key="user_alias", **SKIPS).run()
+    shop.model("it", f"{alias.format(2)} {other}")
+    result = shop.run()
+    assert (result.plan.changed, result.plan.invalid, len(shop.sent())) == (2, 2, 1)
+    assert {row.reason for row in result.invalid} == {"is not unique: occurs 2 times"}
+
+
+def test_rows_set_aside_are_not_in_a_baseline_and_a_saved_plan_leaves_them_out(shop: Shop, retl: Retl):
+    shop.sync("it", PEOPLE.format(TWICE), **ATTRIBUTES, **SKIPS)
+    assert retl("plan", "it", "--out", "it.plan", folder=shop.folder).code == 0
+    assert retl("apply", "it.plan", folder=shop.folder).code == 1
+    assert shop.sent() == ['{"attributes":[{"external_id":"u1","n":1}]}']
+    assert retl("state", "reset", "it", "--yes", folder=shop.folder).code == 0
+    assert retl("state", "baseline", "it", "--yes", folder=shop.folder).code == 0
+    assert shop.rows_of("state", "external_id") == [("u1",)]
+
+
+def test_rows_that_share_an_incremental_key_are_read_again_until_one_is_left(shop: Shop):
+    model = "SELECT * FROM (VALUES {}) t(external_id, n) {{% if is_incremental() %}}WHERE n > {{{{ cursor() }}}}{{% endif %}}"
+    shop.sync("it", model.format("('a', 1), ('a', 2), ('b', 3)"), incremental={"cursor": "n"}, **SKIPS)
+    assert (shop.run().plan.invalid, shop.run().plan.invalid) == (2, 2)
+    shop.model("it", model.format("('a', 2), ('b', 3)"))
+    assert shop.run().status == "success"
+    assert [json.loads(body)["attributes"] for body in shop.sent()] == [
+        [{"external_id": "b", "n": 3}],
+        [{"external_id": "a", "n": 2}],
+    ]
