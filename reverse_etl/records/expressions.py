@@ -1,5 +1,7 @@
 """The names and small expressions that the SQL of records and the SQL of rules share. Pure."""
 
+from collections.abc import Callable, Sequence
+
 from reverse_etl.braze.modes import Kind
 from reverse_etl.records.json_text import json_text
 from reverse_etl.records.layout import ROW_NUMBER, Layout
@@ -119,6 +121,16 @@ def identity(layout: Layout, table: str) -> dict[str, str]:
 def compared_key(layout: Layout, table: str) -> dict[str, str]:
     """What is equal for two rows of `table` only if they have the same key; SQL by the name of the column."""
     return {name: as_compared(layout, name, f"{table}.{identifier(name)}") for name in layout.key}
+
+
+def has_key(layout: Layout, value: Callable[[str], str]) -> str:
+    """SQL for: a row has a value for every part of its key. `value` returns the SQL of a column's value."""
+    return " AND ".join(f"NOT ({is_null(part, value)})" for part in layout.key_parts)
+
+
+def is_null(part: Sequence[str], value: Callable[[str], str]) -> str:
+    """SQL for: a row has no value for a part of its key."""
+    return " AND ".join(f"{value(name)} IS NULL" for name in part)
 
 
 def compared_user(layout: Layout, table: str) -> dict[str, str]:

@@ -74,6 +74,16 @@ class Layout:
         return (*names, self.cursor) if lets_go and self.cursor and self.cursor not in names else names
 
     @property
+    def key_parts(self) -> tuple[tuple[str, ...], ...]:
+        """The key in parts, of each of which a row needs a value in one column: identifiers, if it has several of which
+        a row has only one, are one part; every other column is a part of its own."""
+        names = [name for name in self.identifiers if set(self.columns_of(name)) <= set(self.key)]
+        names = [name for name in names if name in self.mode.exclusive] if not self.whole_row else []
+        either = tuple(column for name in names for column in self.columns_of(name)) if len(names) > 1 else ()
+        others = tuple((name,) for name in self.key if name not in either)
+        return (either, *others) if either else others
+
+    @property
     def sets_aside(self) -> bool:
         """Whether rows whose primary key is NULL, or not unique, are invalid rows; otherwise they stop the run."""
         return self.sync.skip_on_invalid_records and not self.whole_row
@@ -133,10 +143,8 @@ def lay_out(sync: Sync, model_file: str, columns: Sequence[tuple[str, SqlType]])
     layout = Layout(sync, tuple(placed), (), False, ())
     problems += [*_bad_columns(sync, layout, model), *_missing_columns(layout, model)]
     if not problems:
-        layout, problems = _with_key(layout, model)
-    if problems:
-        raise ProjectError(problems)
-    return layout
+        return _with_key(layout)
+    raise ProjectError(problems)
 
 
 def _place(sync: Sync, name: str, of: SqlType) -> Column:
@@ -285,23 +293,20 @@ def _missing_columns(layout: Layout, model: Location) -> Iterator[Problem]:
         yield Problem(what, layout.sync.where("on_removed"), "add one of them: Braze deletes users by one of these")
 
 
-def _with_key(layout: Layout, model: Location) -> tuple[Layout, list[Problem]]:
+def _with_key(layout: Layout) -> Layout:
     sync, mode = layout.sync, layout.mode
-    key, whole_row, problems = sync.primary_key or (), False, []
+    key, whole_row = sync.primary_key or (), False
     if not key and mode.whole_row_key:
         # The cursor too: equal rows are numbered among those that a run reads.
         of_row = (c.name for c in layout.columns if c.role is not Role.UNSENT or c.name == layout.cursor)
         key, whole_row = (*of_row, ROW_NUMBER), True
     elif not key:
-        candidates = [name for name in layout.identifiers if name in mode.exclusive] or list(layout.identifiers[:1])
-        if len(candidates) > 1:
-            what = f"the model has several identifiers ({', '.join(candidates)}), and none of them identifies every row"
-            problems.append(Problem(what, sync.where(), 'set "primary_key" to the columns that identify a row'))
-        named = [part for name in candidates for part in layout.columns_of(name)]
+        identifiers = [name for name in layout.identifiers if name in mode.exclusive] or layout.identifiers[:1]
+        named = [part for name in identifiers for part in layout.columns_of(name)]
         key = (*named, *mode.key_fields)
     tracked = [
         column.name
         for column in layout.sent
         if Kind.CHANGED in mode.kinds and column.name not in key and not (column.field and column.field.switch)
     ]
-    return Layout(sync, layout.columns, key, whole_row, tuple(tracked)), problems
+    return Layout(sync, layout.columns, tuple(key), whole_row, tuple(tracked))

@@ -27,6 +27,7 @@ from reverse_etl.records.expressions import (
     TWINS_OF_USER,
     changed,
     compared_user,
+    has_key,
     is_fallback,
     json_of,
     new,
@@ -369,8 +370,7 @@ def _whose(layout: Layout) -> str:
     members = ", ".join(f"{_label(name)} || {value}" for name, value in values.items() if name not in layout.key)
     if not members:
         return "CAST(NULL AS VARCHAR)"
-    is_keyless = " OR ".join(f"{new(name)} IS NULL" for name in layout.key)
-    return f"CASE WHEN {is_keyless} THEN '{{' || nullif(concat_ws(',', {members}), '') || '}}' END"
+    return f"CASE WHEN NOT ({has_key(layout, new)}) THEN '{{' || nullif(concat_ws(',', {members}), '') || '}}' END"
 
 
 def user_text(identifiers: Sequence[Sequence[str]], value: Callable[[str], str]) -> str:

@@ -16,6 +16,7 @@ from reverse_etl.records.expressions import (
     compared_user,
     fault_of,
     is_blank,
+    is_null,
     json_of,
     lost,
     mergeable,
@@ -55,9 +56,10 @@ def _key_rules(layout: Layout) -> Iterator[Rule]:
     """Of rows that cannot be compared with the state, and must not be sent: nobody knows which of them is right."""
     if not layout.sets_aside:
         return
-    for name in layout.key:
-        hint = f"set a value, or exclude these rows: WHERE {name} IS NOT NULL"
-        yield Rule(f"{new(name)} IS NULL", name, "is NULL in the primary key", hint)
+    for part in layout.key_parts:
+        others = f", and so {'is' if len(part) == 2 else 'are'} {', '.join(part[1:])}" if part[1:] else ""
+        hint = f"set a value, or exclude these rows: WHERE {' OR '.join(f'{name} IS NOT NULL' for name in part)}"
+        yield Rule(is_null(part, new), part[0], f"is NULL in the primary key{others}", hint)
     key, hint = ", ".join(layout.key), "return one row per key: GROUP BY, or QUALIFY row_number() ..."
     yield Rule(f"{identifier(TWINS_OF_KEY)} > 1", key, f"is not unique: occurs {NUMBER} times", hint)
     if compared_user(layout, "model"):

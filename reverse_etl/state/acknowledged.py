@@ -1,6 +1,7 @@
 """What Braze has acknowledged: rows, their columns and primary key, and where an incremental run continues."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -11,7 +12,7 @@ from reverse_etl.delivery.destination import Destination
 from reverse_etl.errors import Location, StateError
 from reverse_etl.plan.tables import ACKNOWLEDGED, IN_DOUBT, META, REJECTS, SENT_AT, UNSURE
 from reverse_etl.project.spec import Sync
-from reverse_etl.records.layout import Column, Layout
+from reverse_etl.records.layout import ROW_NUMBER, Column, Layout
 from reverse_etl.sql.types import INTEGERS, SqlType, widens
 from reverse_etl.state import watermark
 from reverse_etl.state.commit import acknowledged_columns, acknowledged_types
@@ -100,7 +101,7 @@ class AcknowledgedRows:
         Raises StateError unless `accept`, as Braze silently drops or converts a value whose type has changed; and
         always if the primary key has changed.
         """
-        if self.key() and self.key() != layout.key:
+        if self.key() and not _is_key(layout, self.key()):
             before, now = (", ".join(key) for key in (self.key(), layout.key))
             hint = (
                 f"run `retl state reset {self._sync}`, and every row is sent again; "
@@ -146,6 +147,16 @@ class AcknowledgedRows:
     def _number(self, sql: str) -> int:
         row = self._connection.execute(sql).fetchone()
         return int(row[0]) if row else 0
+
+
+def _is_key(layout: Layout, before: Sequence[str]) -> bool:
+    """Whether acknowledged rows with this key have that of the layout, too: a column that was added to it is another
+    identifier, of which these rows have none."""
+    if ROW_NUMBER in before or ROW_NUMBER in layout.key:
+        return tuple(before) == layout.key
+    either = next((part for part in layout.key_parts if part[1:]), ())
+    left = [name for name in layout.key if name in before or name not in either]
+    return list(before) == left and (list(layout.key) == left or any(name in either for name in before))
 
 
 def _is_wider(layout: Layout, column: Column, before: SqlType) -> bool:

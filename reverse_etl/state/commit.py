@@ -244,30 +244,28 @@ def _reshape(connection: DuckDBPyConnection, key: Sequence[str]) -> None:
     known = acknowledged_types(connection)
     if [(name, of.text) for name, of in known.items()] == [(name, of.text) for name, of in wanted.items()]:
         return
-    own = f"{SENT_AT}, {RUN_ID}, {UNSURE} FROM {ACKNOWLEDGED}"
+    own = f"{SENT_AT}, {RUN_ID}, {UNSURE} FROM {ACKNOWLEDGED} WHERE true"
     if not known:
         types = {SENT_AT: "TIMESTAMPTZ", RUN_ID: "VARCHAR", UNSURE: "VARCHAR[]"}
         own = ", ".join(f"CAST(NULL AS {of}) AS {name}" for name, of in types.items()) + " WHERE false"
-    columns = [_carried_over(name, of, known.get(name), name in key) for name, of in wanted.items()]
-    connection.execute(f"CREATE TABLE {STATE}.main.state_next AS SELECT {', '.join(columns)}, {own}")
-    if known and ROW_NUMBER not in key:
-        keyless = " OR ".join(f"{identifier(name)} IS NULL" for name in key)
-        connection.execute(f"DELETE FROM {STATE}.main.state_next WHERE {keyless}")
+    columns = {name: _carried_over(name, of, known.get(name), name in key) for name, of in wanted.items()}
+    listed = ", ".join(f"{value} AS {identifier(name)}" for name, value in columns.items())
+    if known and ROW_NUMBER not in key:  # a row whose key is no value of the new type is none of the model's any more
+        own += "".join(f" AND ({identifier(n)} IS NULL OR {columns[n]} IS NOT NULL)" for n in key if n in known)
+    connection.execute(f"CREATE TABLE {STATE}.main.state_next AS SELECT {listed}, {own}")
     connection.execute(f"DROP TABLE IF EXISTS {ACKNOWLEDGED}")
     connection.execute(f"ALTER TABLE {STATE}.main.state_next RENAME TO state")
     connection.execute(f"INSERT OR REPLACE INTO {META} VALUES ('primary_key', ?)", [json.dumps(key)])
 
 
 def _carried_over(name: str, now: SqlType, before: SqlType | None, in_key: bool) -> str:
-    """A column of the old table in the type of the new one; a value that is other JSON then counts as never sent."""
+    """SQL for a column of the old table in the type of the new one; NULL, so never sent, where that is other JSON."""
     column = identifier(name)
     if before is None:
-        return f"CAST(NULL AS {now.text}) AS {column}"
+        return f"CAST(NULL AS {now.text})"
     if before.text == now.text:
         return column
-    is_cast = in_key or widens(before, now)
-    carried = f"TRY_CAST({column} AS {now.text})" if is_cast else carried_over(column, before, now)
-    return f"{carried} AS {column}"
+    return f"TRY_CAST({column} AS {now.text})" if in_key or widens(before, now) else carried_over(column, before, now)
 
 
 def _keys_in_state(connection: DuckDBPyConnection, key: Sequence[str]) -> dict[str, str]:
@@ -320,7 +318,7 @@ def _remember_unsure_columns(connection: DuckDBPyConnection, key: Sequence[str],
     names = f"CASE WHEN kind = 'removed' THEN [{every}] ELSE list_filter([{went_out}], lambda n: n IS NOT NULL) END"
     unsure = f"{_WITH_OUTCOMES} WHERE may_have_arrived AND outcome IN ('unsent', 'in_doubt')"
     keys = ", ".join(f"{value} AS {identifier(name)}" for name, value in _keys_in_state(connection, key).items())
-    same = " AND ".join(f"state.{identifier(name)} = u.{identifier(name)}" for name in key)
+    same = " AND ".join(f"state.{identifier(name)} IS NOT DISTINCT FROM u.{identifier(name)}" for name in key)
     connection.execute(
         f"""UPDATE {ACKNOWLEDGED} SET {UNSURE} = list_distinct(list_concat({UNSURE}, u.names))
         FROM (SELECT {keys}, {names} AS names FROM {unsure} AND known) AS u WHERE {same}"""

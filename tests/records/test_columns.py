@@ -58,15 +58,6 @@ EVENT = "'u1' AS external_id, 'seen' AS name, now() AS time"
         ),
         pytest.param(
             {},
-            "'u1' AS external_id, 'b1' AS braze_id, 1 AS n",
-            [
-                "syncs.yml:13:3: the model has several identifiers (external_id, braze_id), and none of them identifies every row\n"
-                '  hint: set "primary_key" to the columns that identify a row'
-            ],
-            id="several identifiers and no primary key",
-        ),
-        pytest.param(
-            {},
             "1.5::DOUBLE AS external_id",
             [
                 'models/it.sql: column "external_id" is DOUBLE; Braze expects a string or an integer, sent as a string\n'
@@ -198,6 +189,11 @@ ALIAS = "'n' AS alias_name, 'l' AS alias_label"
             {"mode": "subscription_status_set"},
             "'u1' AS external_id, 'g' AS subscription_group_id, 'subscribed' AS subscription_state",
             "external_id, subscription_group_id",
+        ),
+        (
+            {"mode": "subscription_status_set"},
+            "NULL AS phone, 'a@example.com' AS email, 'g' AS subscription_group_id, 'subscribed' AS subscription_state",
+            "email, phone, subscription_group_id",
         ),
         (EVENTS, EVENT, "external_id, name, time, position among identical rows"),
     ],

@@ -14,6 +14,7 @@ from reverse_etl.engines.duckdb.reach import out_of_reach
 from reverse_etl.errors import DataError, ProjectError
 from reverse_etl.plan.data_tests import TESTED_MODEL, DataTestResult, judge, tests_sql
 from reverse_etl.plan.tables import CHANGES, GONE
+from reverse_etl.records.expressions import is_null, new
 from reverse_etl.sql.quoting import identifier
 from reverse_etl.sql.types import MOMENTS
 from reverse_etl.words import count
@@ -28,12 +29,13 @@ def rows_gone(query: ModelQuery, tables: Collection[str]) -> int | None:
 
 def refuse_null_keys(query: ModelQuery) -> None:
     layout = query.layout
-    counts = ", ".join(f"count(*) FILTER ({identifier(f'new.{name}')} IS NULL)" for name in layout.key)
+    counts = ", ".join(f"count(*) FILTER ({is_null(part, new)})" for part in layout.key_parts)
     nulls = query.execute(f"SELECT {counts} FROM {CHANGES} WHERE kind <> 'removed'").fetchall()[0]
-    for name, rows in zip(layout.key, nulls, strict=True):
+    for part, rows in zip(layout.key_parts, nulls, strict=True):
         if rows:
-            what = f'{layout.sync.name}: primary_key "{name}" is NULL in {count(rows, "row")} of the model'
-            hint = f"set a value, or exclude them in models/{layout.sync.model}.sql: WHERE {name} IS NOT NULL"
+            what = f'{layout.sync.name}: primary_key "{", ".join(part)}" is NULL in {count(rows, "row")} of the model'
+            condition = " OR ".join(f"{name} IS NOT NULL" for name in part)
+            hint = f"set a value, or exclude them in models/{layout.sync.model}.sql: WHERE {condition}"
             raise DataError(what, layout.sync.where("primary_key"), hint)
 
 

@@ -372,11 +372,13 @@ def _new_values(layout: Layout, retyped: Collection[str]) -> dict[str, str]:
 
 
 def _same_key(layout: Layout) -> str:
-    # Keys are never NULL, save where the whole row is the key: there two NULLs are the same.
+    # NULLs are the same where the whole row is the key, or one of several identifiers; elsewhere a key is never NULL.
     if layout.whole_row:
         return " AND ".join(f"{_snapshot(name)} IS NOT DISTINCT FROM {_state(name)}" for name in layout.key)
-    pairs = ([as_compared(layout, name, of(name)) for of in (_snapshot, _state)] for name in layout.key)
-    return " AND ".join(f"{now} = {before}" for now, before in pairs)
+    pairs = {name: [as_compared(layout, name, of(name)) for of in (_snapshot, _state)] for name in layout.key}
+    never_null = {name for name, *others in layout.key_parts if not others}
+    equal = {name: "=" if name in never_null else "IS NOT DISTINCT FROM" for name in layout.key}
+    return " AND ".join(f"{now} {equal[name]} {before}" for name, (now, before) in pairs.items())
 
 
 def _type_of(layout: Layout, name: str) -> str:

@@ -14,7 +14,7 @@ from reverse_etl.engines.engine import Comparison
 from reverse_etl.errors import DataError
 from reverse_etl.masking import Keys
 from reverse_etl.plan.tables import ACKNOWLEDGED, CHANGES
-from reverse_etl.records.expressions import TWINS_OF_KEY, TWINS_OF_USER, compared_key, compared_user
+from reverse_etl.records.expressions import TWINS_OF_KEY, TWINS_OF_USER, compared_key, compared_user, has_key
 from reverse_etl.sql.quoting import identifier
 from reverse_etl.words import count
 
@@ -43,7 +43,7 @@ def _shared(query: ModelQuery) -> list[_Shared]:
     """What no two rows of the model may share: the key, and the user, if that is another."""
     layout = query.layout
     key, user = compared_key(layout, "s"), compared_user(layout, "s")
-    shared = [_Shared(TWINS_OF_KEY, key, " AND ".join(f"{part} IS NOT NULL" for part in key.values()))]
+    shared = [_Shared(TWINS_OF_KEY, key, has_key(layout, lambda name: f"s.{identifier(name)}"))]
     if user:
         named = {part for name in layout.identifiers for part in layout.columns_of(name)} or set(user)
         anyone = " OR ".join(f"{part} IS NOT NULL" for name, part in user.items() if name in named)
