@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from reverse_etl.cli.context import ProjectCommand, chosen, load, print_json, print_table, say
+from reverse_etl.cli.context import ProjectCommand, ask, chosen, load, print_json, print_table, say
 from reverse_etl.cli.options import (
     Exclude,
     Output,
@@ -17,6 +17,7 @@ from reverse_etl.cli.options import (
     SyncNames,
     TargetName,
     Variables,
+    Yes,
 )
 from reverse_etl.errors import ProjectError
 
@@ -60,17 +61,21 @@ def init(
 
 @app.command(cls=ProjectCommand)
 def seed(
+    yes: Yes = False,
     project_dir: ProjectFolder = Path(),
     target: TargetName = None,
     variables: Variables = None,
 ) -> None:
-    """Load seeds/*.csv into the warehouse, one table per file."""
-    from reverse_etl.engines.duckdb.connection import load_seeds
+    """Load seeds/*.csv into the warehouse, one table per file. Replaces no table that it did not create."""
+    from reverse_etl.engines.duckdb.seeds import load_seeds
     from reverse_etl.words import count
 
     project = load(project_dir, target, variables)
     project.refuse_seeds_of_dbt()
-    for name, rows in load_seeds(project.warehouse, project.seeds).items():
+    if project.seeds and not project.spec.is_default_target:
+        what = f"{count(len(project.seeds), 'seed')} will be loaded into {project.warehouse}"
+        ask(f'{what}, the warehouse of target "{project.target_name}"', yes)
+    for name, rows in load_seeds(project.warehouse, project.seeds, project.folder).items():
         print(f"{name}: {count(rows, 'row')}")
 
 

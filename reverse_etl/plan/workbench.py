@@ -12,6 +12,7 @@ from duckdb import DuckDBPyConnection
 
 from reverse_etl.errors import ProjectError
 from reverse_etl.records.json_text import functions_used
+from reverse_etl.sql import database
 from reverse_etl.sql.quoting import literal
 
 MEMORY_LIMIT = "2000MB"  # DuckDB spills beyond it; the process takes some 10 % more
@@ -25,7 +26,7 @@ def connect(own_folder: Path | None = None, memory_limit: str | None = None) -> 
     `own_folder` is where it keeps its databases, and what does not fit into memory. Raises ProjectError if
     `memory_limit` is not a size such as 512MB.
     """
-    connection = duckdb.connect()
+    connection = database.connect()
     connection.execute(f"SET TimeZone = 'UTC'; SET enable_progress_bar = false; {_FLUSHES}")
     try:
         connection.execute(f"SET memory_limit = {literal(memory_limit or MEMORY_LIMIT)}")

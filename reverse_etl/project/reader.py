@@ -46,7 +46,8 @@ def read_spec(text: str, models: Collection[str], given: Surroundings) -> Spec:
         raise ProjectError(sorted(problems, key=_place))
     reader.secrets = _secrets(top)
     reader.vars = {**reader.rendered(top.vars, ("vars",)), **reader.vars}
-    name = reader.target_name(top, given.target)
+    default = reader.default_target(top)
+    name = reader.target_name(top, given.target or default, is_asked=given.target is not None)
     chosen = reader.targets(top, name if given.needs_target else None)
     sources = {
         key: source
@@ -60,6 +61,7 @@ def read_spec(text: str, models: Collection[str], given: Surroundings) -> Spec:
         raise ProjectError(sorted(problems, key=_place))
     return Spec(
         target_name=name,
+        is_default_target=name == default,
         chosen=chosen,
         targets=tuple(top.targets),
         vars=reader.vars,
@@ -155,16 +157,18 @@ class _Reader:
         else:
             self.problem(f'"{key}"{inside} {_plain(detail)}', self.positions.of_value(path))
 
-    def target_name(self, top: File, asked: str | None) -> str | None:
-        default = self.rendered(top.default_target, ("default_target",))
+    def default_target(self, top: File) -> str | None:
+        """The target to use without --target: the only one, unless `default_target` says which."""
         only = next(iter(top.targets)) if len(top.targets) == 1 else None
-        name = asked or default or only
+        return self.rendered(top.default_target, ("default_target",)) or only
+
+    def target_name(self, top: File, name: str | None, is_asked: bool) -> str | None:
         if name in top.targets or isinstance(name, _Unrendered):
             return name
         if name is None:
             self.problem('"default_target" is missing', Location(SPEC_FILE), nearest("", top.targets))
         else:
-            where = Location(SPEC_FILE) if asked else self.positions.of_value(("default_target",))
+            where = Location(SPEC_FILE) if is_asked else self.positions.of_value(("default_target",))
             self.problem(f'unknown target "{name}"', where, nearest(name, top.targets))
         return None
 

@@ -378,11 +378,12 @@ class File(_Strict):
 class Spec:
     """A checked syncs.yml, read for one target. Its `api_key` is still a template: see `LoadedProject.api_key`.
 
-    `chosen` is the settings of the target; None if only its name was read. `secrets` are the environment variables that
-    the API keys of all targets come from.
+    `is_default_target`: the target is the one that is used without --target. `chosen` is its settings; None if only its
+    name was read. `secrets` are the environment variables that the API keys of all targets come from.
     """
 
     target_name: str
+    is_default_target: bool
     chosen: Target | None
     targets: tuple[str, ...]
     vars: Mapping[str, Any]

@@ -8,11 +8,10 @@ from contextlib import closing as closed_after
 from dataclasses import dataclass
 from datetime import datetime
 
-import duckdb
-
 from reverse_etl.errors import AtWorkError, BusyError
 from reverse_etl.project.project import LoadedProject
 from reverse_etl.project.spec import Sync
+from reverse_etl.sql import database
 from reverse_etl.state.file import look_up_done_until
 from reverse_etl.state.places import folder_of
 from reverse_etl.system.file_lock import at_work
@@ -33,7 +32,7 @@ def find_due(project: LoadedProject, syncs: Sequence[Sync], now: datetime) -> li
 
 
 def _due(project: LoadedProject, syncs: Sequence[Sync], now: datetime) -> Iterator[Due]:
-    with closed_after(duckdb.connect(config={"threads": 1})) as connection:
+    with closed_after(database.connect(threads=1)) as connection:
         for sync in syncs:
             latest = sync.cron.latest(now) if sync.cron else None
             if sync.cron is None or latest is None:

@@ -30,6 +30,7 @@ from reverse_etl.project.project import LoadedProject
 from reverse_etl.project.spec import Sync
 from reverse_etl.runs.job import Job
 from reverse_etl.runs.seal import Trust, made_key, refuse_unknown, seal
+from reverse_etl.sql.database import connect
 from reverse_etl.sql.quoting import identifier, literal
 from reverse_etl.state.state import State
 from reverse_etl.system.private_files import private_files
@@ -106,7 +107,7 @@ class PlanFile:
 
     def __init__(self, path: Path, target: str, made_at: datetime) -> None:
         self.path, self._target = path, target
-        with duckdb.connect(path) as connection:
+        with connect(path) as connection:
             connection.execute("CREATE TABLE about (format INTEGER, note VARCHAR, target VARCHAR, made_at TIMESTAMPTZ)")
             connection.execute("INSERT INTO about VALUES (?, ?, ?, ?)", [FORMAT, NOTE, target, made_at])
             connection.execute("CREATE TABLE syncs (sync VARCHAR, origin JSON, plan JSON)")
@@ -251,7 +252,7 @@ def _schema(sync: str) -> str:
 
 def _read(path: Path, database: Path) -> list[SavedPlan]:
     try:
-        with duckdb.connect(database, read_only=True) as connection:
+        with connect(database, read_only=True) as connection:
             if connection.execute(
                 "SELECT 1 FROM information_schema.tables WHERE table_type <> 'BASE TABLE'"
             ).fetchall():

@@ -22,6 +22,7 @@ from reverse_etl.engines.duckdb.errors import WRITING, locked
 from reverse_etl.errors import StateError
 from reverse_etl.plan.tables import META, RUNS, STATE
 from reverse_etl.shared_state.place import StatePlace
+from reverse_etl.sql import database
 from reverse_etl.sql.quoting import literal, statement
 
 FORMAT = 5
@@ -71,7 +72,7 @@ def is_blank(path: Path) -> bool:
     if path.with_name("outbox.duckdb").exists():
         return False
     try:
-        with duckdb.connect(path, read_only=True) as connection:
+        with database.connect(path, read_only=True) as connection:
             known = connection.execute("SELECT count(*) FROM meta WHERE key IN ('version', 'primary_key')").fetchall()
             return known == [(0,)]
     except duckdb.Error:
@@ -80,7 +81,7 @@ def is_blank(path: Path) -> bool:
 
 def take_name(path: Path, place: StatePlace) -> None:
     """Give a state file that nobody has open the names of sync and target of a place."""
-    with duckdb.connect(path) as connection:
+    with database.connect(path) as connection:
         connection.execute(f"INSERT OR REPLACE INTO meta {_names(place)}")
 
 

@@ -20,6 +20,7 @@ from reverse_etl.errors import BusyError, StateError
 from reverse_etl.plan.tables import STATE
 from reverse_etl.project.project import LoadedProject
 from reverse_etl.project.spec import Sync
+from reverse_etl.sql import database
 from reverse_etl.sql.quoting import literal
 from reverse_etl.state.file import rename_words
 from reverse_etl.state.opening import state_of
@@ -67,7 +68,7 @@ def past_runs(project: LoadedProject, sync: Sync, limit: int) -> list[PastRun]:
     path = folder_of(project, sync).state
     if not path.exists():
         return []
-    with _copy(path) as copy, duckdb.connect() as connection:
+    with _copy(path) as copy, database.connect() as connection:
         connection.execute("SET TimeZone = 'UTC'")
         try:
             connection.execute(f"ATTACH {literal(str(copy))} AS {STATE}")

@@ -19,8 +19,8 @@ from typing import Any, Literal
 
 from reverse_etl.braze.modes import DELETE
 from reverse_etl.delivery.batches import Record
-from reverse_etl.engines.duckdb.connection import seed_sql
 from reverse_etl.engines.duckdb.engine import DuckDBEngine
+from reverse_etl.engines.duckdb.seeds import seed_sql
 from reverse_etl.engines.warehouse import engine_of
 from reverse_etl.errors import DataError, Location, Problem, ProjectError, RetlError, nearest
 from reverse_etl.masking import Keys

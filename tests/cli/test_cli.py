@@ -263,8 +263,11 @@ def test_warehouse_that_is_no_duckdb_file(retl: Retl, tmp_path: Path):
     retl("init")
     (tmp_path / "warehouse.duckdb").write_text("not a database at all, but long enough to look like one" * 100)
     outcome = retl("sync", "users_track")
-    assert outcome.code == 2
-    assert outcome.err.startswith("syncs.yml:7:37: warehouse.duckdb is not a DuckDB file: ")
+    assert (outcome.code, outcome.err) == (
+        2,
+        "syncs.yml:7:37: warehouse.duckdb is not a DuckDB file\n"
+        "  hint: set the path of a DuckDB file; `retl seed` creates one from seeds/*.csv\n",
+    )
 
 
 # --- selecting -------------------------------------------------------------------------------------------------------

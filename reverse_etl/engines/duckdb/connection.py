@@ -1,6 +1,6 @@
-"""The warehouse: attached to a connection, read-only, with nothing else in reach of models; and its seeds."""
+"""The warehouse: attached to a connection, read-only, with nothing else in reach of models."""
 
-from collections.abc import Mapping
+import re
 from pathlib import Path
 
 import duckdb
@@ -19,14 +19,45 @@ def attach_warehouse(connection: DuckDBPyConnection, path: Path, where: Location
     if not path.exists():
         hint = "create it from seeds/*.csv with `retl seed`, or correct the path"
         raise ProjectError(f"the warehouse file {path} does not exist", where, hint)
+    refuse_other_files(path, where)
     name = identifier(catalog(path.name))
     try:
-        connection.execute(f"ATTACH {literal(str(path))} AS {name} (READ_ONLY)")
+        connection.execute(f"ATTACH {literal(str(path.absolute()))} AS {name} (TYPE duckdb, READ_ONLY)")
         connection.execute(f"USE {name}")
-    except duckdb.IOException as error:
-        raise locked(error, path) or ProjectError(f"{path} is not a DuckDB file: {headline(error)}", where) from error
     except duckdb.Error as error:
+        if of_newer := re.search(r"version number \d+", str(error)):
+            what = f"{path} was written by another version of DuckDB ({of_newer[0]}), not by {duckdb.__version__}"
+            hint = "install the version of the package duckdb that wrote it, or export the file with it for this one"
+            raise ProjectError(what, where, hint) from error
+        if is_locked := locked(error, path):
+            raise is_locked from error
         raise ProjectError(f"cannot open the warehouse {path}: {headline(error)}", where) from error
+
+
+_MAGIC = {b"SQLite format 3\x00": "a SQLite database", b"PAR1": "a Parquet file", b"PK\x03\x04": "a ZIP archive"}
+_ANOTHER = "set the path of a DuckDB file; `retl seed` creates one from seeds/*.csv"
+_DUCKDB = slice(8, 12)  # where a DuckDB file says that it is one
+
+
+def refuse_other_files(path: Path, where: Location | None) -> None:
+    """Raises ProjectError if there is something else than a DuckDB file at a path, and says what it is.
+
+    DuckDB itself would download what reads it, or create a database.
+    """
+    if path.is_dir():
+        raise ProjectError(f"{path} is a folder, not a DuckDB file", where, _ANOTHER)
+    try:
+        with path.open("rb") as file:
+            head = file.read(16)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise ProjectError(f"cannot read the warehouse {path}: {error.strerror}", where) from error
+    if head[_DUCKDB] == b"DUCK" or not head:
+        return
+    kind = next((kind for magic, kind in _MAGIC.items() if head.startswith(magic)), None)
+    what = f"{path} is {kind}, not a DuckDB file" if kind else f"{path} is not a DuckDB file"
+    raise ProjectError(what, where, _ANOTHER)
 
 
 def keep_inside(connection: DuckDBPyConnection, readable: Readable) -> None:
@@ -53,26 +84,3 @@ def _load(connection: DuckDBPyConnection, extension: str, readable: Readable) ->
 def detach_warehouse(connection: DuckDBPyConnection, path: Path) -> None:
     """Detach the warehouse, so that other processes can write it."""
     connection.execute(f"USE memory; DETACH {identifier(catalog(path.name))}")
-
-
-def seed_sql(path: Path) -> str:
-    """A SELECT of the rows of a CSV file, with the types that DuckDB detects."""
-    return f"SELECT * FROM read_csv({literal(str(path.absolute()))}, header = true)"
-
-
-def load_seeds(warehouse: Path, seeds: Mapping[str, Path]) -> dict[str, int]:
-    """Load CSV files into the warehouse, replacing one table each; returns the number of rows by table.
-
-    The warehouse is created if it does not exist.
-    """
-    rows = {}
-    warehouse.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        with duckdb.connect(warehouse) as connection:
-            for name, path in seeds.items():
-                connection.execute(f"CREATE OR REPLACE TABLE {identifier(name)} AS {seed_sql(path)}")
-                rows[name] = connection.table(identifier(name)).shape[0]
-    except duckdb.Error as error:
-        what = f"cannot load seeds into {warehouse}: {headline(error)}"
-        raise locked(error, warehouse) or ProjectError(what) from error
-    return rows
