@@ -110,18 +110,27 @@ def list_syncs(
     target: TargetName = None,
     variables: Variables = None,
 ) -> None:
-    """List syncs in the order in which they run."""
+    """List syncs in the order in which they run, and which of them are due."""
+    from reverse_etl.report.as_json import due_json
+    from reverse_etl.report.text import due_words
+    from reverse_etl.runs.due import find_due
     from reverse_etl.words import moment
 
     project = load(project_dir, target, variables)
     syncs = chosen(project, names, select, exclude, state)
+    scheduled = [sync for sync in syncs if sync.cron]
+    dues = {due.sync.name: due for due in find_due(project, scheduled, project.started_at)} if scheduled else {}
     coming = [sync.cron.following(project.started_at) if sync.cron else None for sync in syncs]
     if output is Output.JSON:
         keys = ("name", "description", "model", "mode", "track_record_type", "tags", "after", "schedule", "timezone")
         written = [sync.model_dump(by_alias=True) for sync in syncs]
         print_json(
             [
-                {**{key: values[key] for key in keys}, "next_due": at.isoformat() if at else None}
+                {
+                    **{key: values[key] for key in keys},
+                    "next_due": at.isoformat() if at else None,
+                    "due": due_json(dues[values["name"]]) if values["name"] in dues else None,
+                }
                 for values, at in zip(written, coming, strict=True)
             ],
             raw=True,
@@ -133,7 +142,10 @@ def list_syncs(
         "model": [sync.model for sync in syncs],
         "tags": [" ".join(sync.tags) for sync in syncs],
         "schedule": [f"{sync.schedule} {sync.timezone}" if sync.schedule else "" for sync in syncs],
-        "next due": [moment(at) if at else "" for at in coming],
+        "next due": [
+            due_words(dues[sync.name]) if sync.name in dues else moment(at) if at else ""
+            for sync, at in zip(syncs, coming, strict=True)
+        ],
         "description": [sync.description for sync in syncs],
     }
     shown = [name for name in columns if any(coming) or name not in ("schedule", "next due")]

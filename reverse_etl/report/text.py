@@ -169,7 +169,12 @@ def _shown(value: str | None, show_values: bool) -> str:
 
 def due_line(due: Due) -> str:
     """A sync that is due, in one line."""
-    return f"{due.sync.name}: {'running' if due.busy else f'due since {moment(due.scheduled_time)}'}"
+    return f"{due.sync.name}: {due_words(due)}"
+
+
+def due_words(due: Due) -> str:
+    """Since when a sync is due, unless it is running."""
+    return "running" if due.busy else f"due since {moment(due.scheduled_time)}"
 
 
 def coming_line(coming: tuple[datetime, Sync] | None) -> str:

@@ -20,7 +20,7 @@ from reverse_etl.runs.scheduler import due_jobs, passes
 from reverse_etl.runs.sequence import run_jobs
 from reverse_etl.sandbox import Fault
 from reverse_etl.state import state
-from tests.shop import FIVE_REQUESTS, KEY, Held, LettingGo, Retl, Shop, Silent, running, start
+from tests.shop import FIVE_REQUESTS, KEY, MANY, Held, LettingGo, Retl, Shop, Silent, running, start
 
 NOW = datetime.now(UTC)
 YEARLY = {"schedule": f"0 0 1 {(NOW.month + 5) % 12 + 1} *", "timezone": "Asia/Seoul"}  # not while the tests run
@@ -263,6 +263,7 @@ def test_moment_that_a_run_stands_for_has_to_be_one_and_past(shop: Shop, retl: R
 
 def test_ls_shows_schedules_and_when_they_are_due_next(shop: Shop, retl: Retl):
     shop.sync("it", ONE, **YEARLY).sync("other", ONE)
+    retl("run-due", folder=shop.folder)
     heading, it, other = retl("ls", folder=shop.folder).out.splitlines()
     assert heading.split() == ["name", "mode", "model", "tags", "schedule", "next", "due", "description"]
     assert it.split(maxsplit=5)[5] == f"{YEARLY['schedule']} Asia/Seoul  {FOLLOWING:%Y-%m-%d %H:%M} UTC"
@@ -272,6 +273,32 @@ def test_ls_shows_schedules_and_when_they_are_due_next(shop: Shop, retl: Retl):
         (*YEARLY.values(), FOLLOWING.isoformat()),
         (None, "UTC", None),
     ]
+
+
+def test_ls_shows_what_is_due_as_run_due_does(shop: Shop, retl: Retl):
+    shop.sync("fails", "SELECT error('no') AS external_id", **YEARLY).run()
+    shop.sync("succeeded", ONE, **YEARLY).run("succeeded")
+    shop.sync("missed", ONE, **YEARLY).sync("never", ONE, **YEARLY).sync("unscheduled", ONE).sync(
+        "busy", MANY, **YEARLY
+    )
+    assert retl("sync", "missed", "--scheduled-time", "2001-01-01T00:00:00Z", folder=shop.folder).code == 0
+    with running(shop, until="u0", arguments=("sync", "busy")) as process:
+        due = retl("run-due", "--dry-run", folder=shop.folder).out.splitlines()
+        due_json = json.loads(retl("run-due", "--dry-run", "--output", "json", folder=shop.folder).out)
+        heading, *listed = retl("ls", folder=shop.folder).out.splitlines()
+        listed_json = json.loads(retl("ls", "--output", "json", folder=shop.folder).out)
+        process.kill()
+        process.communicate()
+    assert dict(line.split(": ") for line in due) == {
+        "busy": "running",
+        **dict.fromkeys(("fails", "missed", "never"), f"due since {LATEST:%Y-%m-%d %H:%M} UTC"),
+    }
+    start = heading.index("next due")
+    end = heading.index("description")
+    shown = {line.split()[0]: line[start:end].strip() for line in listed}
+    assert [f"{name}: {cell}" for name, cell in shown.items() if cell.startswith(("due", "running"))] == due
+    assert (shown["succeeded"], shown["unscheduled"]) == (f"{FOLLOWING:%Y-%m-%d %H:%M} UTC", "")
+    assert [one["due"] for one in listed_json if one["due"]] == due_json
 
 
 def test_ls_leaves_schedules_out_where_there_are_none(shop: Shop, retl: Retl):
