@@ -13,7 +13,7 @@ import json
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from itertools import takewhile
-from typing import Any, TextIO
+from typing import Any, Protocol
 from urllib.parse import parse_qs, quote, quote_plus
 
 # Braze's keys have 36 characters. A shorter secret is one of a sandbox, and may be a part of any word.
@@ -69,10 +69,14 @@ def without_secrets() -> Iterator[None]:
         raise
 
 
+class _Writes(Protocol):
+    def write(self, text: str, /) -> int: ...
+
+
 class Redacted:
     """A stream of text that writes no secret."""
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: _Writes) -> None:
         self._stream = stream
 
     def write(self, text: str) -> int:

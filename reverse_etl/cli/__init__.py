@@ -29,9 +29,10 @@ from typer.main import get_command
 
 from reverse_etl.cli import inspect, plan, project, sandbox, schedule, state, sync, test
 from reverse_etl.cli.options import Output
-from reverse_etl.errors import RetlError
+from reverse_etl.errors import Problem, RetlError
 from reverse_etl.redaction import Redacted
 from reverse_etl.report import stderr
+from reverse_etl.system.streams import Stream, open_closed_files
 
 app = typer.Typer(
     name="retl",
@@ -46,6 +47,7 @@ app.add_typer(state.app, name="state", help="Inspect or change the state of a sy
 
 
 LOG_FORMAT = "RETL_LOG_FORMAT"
+READER_HAS_ENDED = 141  # as in `retl ls | head -1`: what a shell reports of a process that SIGPIPE has ended
 
 
 def _print_version(asked: bool) -> None:
@@ -72,32 +74,55 @@ def root(
 
 def main() -> NoReturn:
     """The command `retl`. Nothing that it prints contains a secret, nor what nobody asked for of a person, not even the
-    traceback of a bug."""
-    with redirect_stdout(Redacted(sys.stdout)), redirect_stderr(Redacted(sys.stderr)):
+    traceback of a bug. What cannot be printed changes nothing of what it does, only its exit code."""
+    open_closed_files()
+    out, err = Stream(sys.stdout), Stream(sys.stderr)
+    with redirect_stdout(Redacted(out)), redirect_stderr(Redacted(err)):
         try:
-            _main()
+            code = _main()
         except Exception as bug:  # noqa: BLE001  # Python would print it whole, to the stream outside
             stderr.say_traceback(type(bug), bug, bug.__traceback__)
-            sys.exit(1)
+            code = 1
+        finally:
+            out.flush()
+            err.flush()
+        sys.exit(_after_printing(out, code))
 
 
-def _main() -> NoReturn:
+def _after_printing(out: Stream, code: int) -> int:
+    """The exit code of a command that would have ended with `code`. Reports what stdout did not take."""
+    if isinstance(out.failure, BrokenPipeError):
+        return code or READER_HAS_ENDED
+    if out.failure:
+        what = f"cannot write to stdout: {out.failure.strerror}"
+        stderr.say_error(Problem(what, hint="only its output is lost: the command ran to its end"))
+        return _of_error(code or 1)
+    if out.is_replaced:
+        what = f"stdout is {out.encoding}: characters that it does not have were replaced"
+        stderr.say(f"{what}; to print them, set PYTHONIOENCODING=utf-8", level="warning")
+    return code
+
+
+def _main() -> int:
+    """Run the command; its exit code."""
     stderr.begin("", _asks_for_json(sys.argv[1:]))
     try:
-        sys.exit(_run_in_json() if stderr.invocation.is_json else _command()(prog_name="retl"))
+        return _run()
     except RetlError as error:
         for problem in error.problems:
             stderr.say_error(problem)
-        sys.exit(error.exit_code)
+        return _of_error(error.exit_code)
     except RuntimeError as error:
         from reverse_etl.system.signals import is_swallowed
 
         if not is_swallowed(error):
             raise
-        sys.exit(128 + signal.SIGINT)  # as typer does when nothing swallows it
-    except BrokenPipeError:
-        sys.stderr.close()
-        sys.exit(141)  # the reader of stdout has ended, as in `retl ls | head -1`
+        return 128 + signal.SIGINT  # as typer does when nothing swallows it
+
+
+def _of_error(code: int) -> int:
+    """The exit code of an error; where 2 means changes, it is 1."""
+    return 1 if code and "--detailed-exitcode" in sys.argv else code
 
 
 @cache
@@ -114,17 +139,20 @@ def _asks_for_json(arguments: list[str]) -> bool:
     )
 
 
-def _run_in_json() -> int:
-    """Run the command; report an invalid command line as JSON too, where typer would print text."""
+def _run() -> int:
+    """Run the command; report an invalid command line, as JSON where stderr is JSON."""
     try:
         return int(_command()(prog_name="retl", standalone_mode=False) or 0)
     except typer.Abort:
-        stderr.say("aborted", "error", "error", location=None, hint=None)
+        stderr.say("aborted" if stderr.invocation.is_json else "Aborted!", "error", "error", location=None, hint=None)
         return 1
     except Exception as error:
         wrong_command: Any = error  # the exception of typer has a message and an exit code, but no public name
         if not hasattr(error, "format_message"):
             raise
-        what = str(wrong_command.format_message())
-        stderr.say(what, "error", "error", location=None, hint="see `retl COMMAND --help`")
-        return int(wrong_command.exit_code)
+        if stderr.invocation.is_json:
+            what = str(wrong_command.format_message())
+            stderr.say(what, "error", "error", location=None, hint="see `retl COMMAND --help`")
+        else:
+            wrong_command.show()
+        return _of_error(int(wrong_command.exit_code))

@@ -59,9 +59,10 @@ def print_lines(lines: Iterable[str], raw: bool = False) -> None:
 
 
 def print_json(value: object, raw: bool = False) -> None:
+    from reverse_etl.system.streams import printable_json
     from reverse_etl.words import as_json
 
-    print(as_json(value if raw else stderr.shown(value)))
+    print(printable_json(as_json(value if raw else stderr.shown(value)), sys.stdout.encoding))
 
 
 def print_table(table: Iterable[Iterable[object]], raw: bool = False) -> None:

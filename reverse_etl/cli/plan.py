@@ -110,7 +110,11 @@ def plan(
     max_requests: MaxRequests = None,
     max_data_points: MaxDataPoints = None,
     detailed_exitcode: Annotated[
-        bool, typer.Option("--detailed-exitcode", help="Exit with code 2 if there are changes to send.")
+        bool,
+        typer.Option(
+            "--detailed-exitcode",
+            help="Exit with 0 if there is nothing to send, 2 if there are changes, 1 if there is an error.",
+        ),
     ] = False,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Write the plan to a file, for `retl apply`.", show_default=False)

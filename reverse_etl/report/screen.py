@@ -39,7 +39,8 @@ class Screen:
     def planning(self, sync: Sync) -> Iterator[None]:
         began_s, text = time.monotonic(), f"{sync.name}: running the model and computing changes"
         if self._console.is_terminal and not self._quiet:
-            columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+            spinner = SpinnerColumn("dots" if self._console.encoding.startswith("utf") else "line")
+            columns = (spinner, TextColumn("{task.description}"), TimeElapsedColumn())
             with Progress(*columns, console=self._console, transient=True) as progress:
                 progress.add_task(text)
                 yield

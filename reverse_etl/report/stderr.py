@@ -16,6 +16,7 @@ from typing import Any
 from reverse_etl.errors import Problem
 from reverse_etl.masking import all_masked, of_warehouse
 from reverse_etl.system.clock import Clock
+from reverse_etl.system.streams import printable_json
 
 
 @dataclass
@@ -74,7 +75,7 @@ def line(text: str, event: str, level: str, **fields: object) -> str:
         "target": invocation.target,
         **{name: shown(value) for name, value in fields.items()},
     }
-    return json.dumps(entry, ensure_ascii=False, default=str)
+    return printable_json(json.dumps(entry, ensure_ascii=False, default=str), sys.stderr.encoding)
 
 
 def say_error(problem: Problem, **fields: object) -> None:

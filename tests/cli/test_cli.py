@@ -599,6 +599,19 @@ def test_plan_says_by_its_exit_code_whether_there_is_something_to_send(retl: Ret
     assert (retl("plan", "orders").code, retl("plan", "orders", "--detailed-exitcode").code) == (0, 2)
     retl("sync", "orders")
     assert retl("plan", "orders", "--detailed-exitcode").code == 0
+    wrong = (
+        ["nothing"],
+        ["--bad"],
+        ["--target", "nowhere"],
+        ["--vars", "["],
+        ["--project-dir", "models"],
+        ["--encrypt"],
+    )
+    assert [retl("plan", *words, "--detailed-exitcode").code for words in wrong] == [1] * len(wrong)
+    (starter / "models/orders.sql").write_text("SELECT nothing")
+    assert [retl("plan", "orders", *words).code for words in ([], ["--detailed-exitcode"])] == [2, 1]
+    edit(starter / "syncs.yml", "version: 1", "version: 7")
+    assert [retl("plan", "orders", *words).code for words in ([], ["--detailed-exitcode"])] == [2, 1]
 
 
 @pytest.mark.parametrize(

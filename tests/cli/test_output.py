@@ -1,0 +1,125 @@
+"""What commands print goes where it cannot be printed: a terminal that is not UTF-8, a full disk, a reader that ended."""
+
+import io
+import json
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TextIO
+
+import pytest
+
+from reverse_etl.cli import main
+from tests.processes import Forked, command
+from tests.shop import Shop
+
+NAMED = "SELECT 'u' || i AS external_id, 'caf\u00e9 \u2192 \uace0\uac1d' AS \"pr\u00e9nom\" FROM range(3) r(i)"
+NOTE = "stdout is {}: characters that it does not have were replaced; to print them, set PYTHONIOENCODING=utf-8\n"
+
+
+@pytest.fixture
+def named(shop: Shop) -> Shop:
+    """A shop with names that are not ASCII."""
+    return shop.sync("it", NAMED, description="d\u00e9j\u00e0 vu \u2026 \u201cx\u201d")
+
+
+def printed(shop: Shop, stdout: TextIO, *arguments: str, stderr: TextIO | None = None) -> tuple[int, str]:
+    """Run a command with these streams; its exit code, and what it wrote to stderr."""
+    errors = stderr or io.StringIO()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(shop.folder)
+        patch.setenv("BRAZE_API_KEY", shop.environ["BRAZE_API_KEY"])
+        patch.setattr(sys, "argv", ["retl", *arguments])
+        patch.setattr(sys, "stdout", stdout)
+        patch.setattr(sys, "stderr", errors)
+        with pytest.raises(SystemExit) as ended:
+            main()
+    code = ended.value.code
+    assert isinstance(code, int)
+    return code, errors.getvalue() if isinstance(errors, io.StringIO) else ""
+
+
+def terminal(encoding: str) -> io.TextIOWrapper:
+    return io.TextIOWrapper(io.BytesIO(), encoding)
+
+
+def text_of(stream: io.TextIOWrapper) -> str:
+    buffer = stream.buffer
+    assert isinstance(buffer, io.BytesIO)
+    return buffer.getvalue().decode(stream.encoding)
+
+
+@pytest.mark.parametrize(
+    ("encoding", "described"),
+    [
+        ("ascii", 'd?j? vu ... "x"'),
+        ("cp1252", "d\u00e9j\u00e0 vu \u2026 \u201cx\u201d"),
+        ("utf-16", "d\u00e9j\u00e0 vu"),
+    ],
+)
+def test_terminal_that_is_not_utf_8_shows_what_it_can(named: Shop, encoding: str, described: str):
+    screen = terminal(encoding)
+    code, said = printed(named, screen, "ls")
+    assert (code, described in text_of(screen)) == (0, True)
+    assert said == (NOTE.format("ascii") if encoding == "ascii" else "")
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
+def test_terminal_that_is_not_utf_8_loses_no_plan_and_no_row(named: Shop, encoding: str):
+    screen = terminal(encoding)
+    plan = ("plan", "it", "--show-values", "--out", "plan.retl")
+    code, said = printed(named, screen, *plan)
+    assert (code, "wrote plan.retl" in said, "-> ??" in text_of(screen)) == (0, True, True)
+    assert printed(named, terminal(encoding), "apply", "plan.retl")[0] == 0
+    assert [profile["custom_attributes"] for profile in named.braze.profiles()] == [
+        {"pr\u00e9nom": "caf\u00e9 \u2192 \uace0\uac1d"}
+    ] * 3
+
+
+def test_json_loses_no_character_on_any_terminal(named: Shop):
+    out, err = terminal("ascii"), terminal("ascii")
+    assert printed(named, out, "ls", "--output", "json")[0] == 0
+    assert json.loads(text_of(out))[0]["description"] == "d\u00e9j\u00e0 vu \u2026 \u201cx\u201d"
+    assert printed(named, terminal("ascii"), "--log-format", "json", "ls", "\uace0\U0001f600", stderr=err)[0] == 2
+    assert json.loads(text_of(err))["message"] == 'no sync matches "\uace0\U0001f600"'
+
+
+def test_full_disk_behind_stdout_ends_with_an_error_when_everything_is_done(named: Shop):
+    error = (
+        "cannot write to stdout: No space left on device\n  hint: only its output is lost: the command ran to its end\n"
+    )
+    named.sync("also", NAMED.replace("'u'", "'v'"))
+    with open("/dev/full", "w", encoding="utf-8") as full:
+        code, said = printed(named, full, "sync", "--all")
+    assert (code, said.endswith(error)) == (1, True)
+    assert len(list(named.braze.profiles())) == 6
+    assert {run for name in ("it", "also") for run in named.rows_of("runs", "status", sync=name)} == {("success",)}
+    with open("/dev/full", "w", encoding="utf-8") as full:
+        assert printed(named, full, "--version") == (1, error)
+    with open("/dev/full", "w", encoding="utf-8") as full:
+        assert printed(named, terminal("utf-8"), "sync", "it", stderr=full)[0] == 0
+    with open("/dev/full", "w", encoding="utf-8") as full:
+        assert printed(named, full, "plan", "it", "--full-refresh", "--detailed-exitcode")[0] == 1
+
+
+def test_reader_that_has_ended_stops_no_run(named: Shop):
+    read, written = os.pipe()
+    os.close(read)
+    with open(written, "w", encoding="utf-8") as pipe:
+        code, said = printed(named, pipe, "sync", "it")
+    assert (code, "cannot" in said, len(list(named.braze.profiles()))) == (141, False, 3)
+
+
+def test_files_that_are_closed_are_taken_by_no_other(named: Shop):
+    with Forked(without_files, named.folder, {**os.environ, **named.environ}, "sync", "it") as process:
+        assert (process.wait(), process.out, process.err) == (0, "", "")
+    assert (named.rows_of("runs", "status"), len(list(named.braze.profiles()))) == ([("success",)], 3)
+
+
+def without_files(folder: Path, environ: Mapping[str, str], *arguments: str) -> None:
+    """`retl ... <&- >&- 2>&-`."""
+    for number in range(3):
+        os.close(number)
+    sys.stdin = sys.stdout = sys.stderr = None  # type: ignore[assignment]
+    command(folder, environ, *arguments)
