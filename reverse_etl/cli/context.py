@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,18 +33,22 @@ class ProjectCommand(TyperCommand):
 
 
 def load(folder: Path, target: str | None, variables: str | None, needs_target: bool = True) -> "LoadedProject":
-    import yaml
-
     from reverse_etl.project.project import load_project
+    from reverse_etl.project.reader import misread
+    from reverse_etl.project.yaml_places import parse_yaml
 
     try:
-        values: Any = yaml.safe_load(variables) if variables else {}
-    except yaml.YAMLError as error:
-        raise ProjectError("--vars is not valid YAML", hint=_VARS_HINT) from error
+        values, positions, problems = parse_yaml(variables or "{}", "--vars")
+    except ProjectError as error:
+        raise ProjectError([replace(one, hint=one.hint or _VARS_HINT) for one in error.problems]) from error
+    if problems:
+        raise ProjectError(problems)
     if not isinstance(values, dict):
         raise ProjectError("--vars is not a mapping", hint=_VARS_HINT)
     project = load_project(folder, target, values, needs_target=needs_target)
     stderr.invocation.target = project.target_name
+    for warning in (*misread(positions, lambda _: True), *project.spec.warnings):
+        stderr.say_warning(warning)
     return project
 
 

@@ -4,7 +4,7 @@ Here: rendering, and where in the file it failed. The caller decides which funct
 """
 
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sized
 from typing import Any
 
 from jinja2 import StrictUndefined, TemplateSyntaxError, UndefinedError, nodes
@@ -16,6 +16,7 @@ from jinja2.sandbox import SandboxedEnvironment
 from reverse_etl.errors import Location, ProjectError, nearest
 from reverse_etl.network.proxies import names_proxy
 
+MOST_CHARACTERS = 50_000_000  # of a rendered text
 _UNSET = object()
 _MARK = re.compile("\ufdd0(\\d+)\ufdd1")
 
@@ -41,8 +42,26 @@ class _LineMarks(Extension):
             yield Token(token.lineno, token.type, "\n".join([first, *marked]))
 
 
-_PLAIN = SandboxedEnvironment(undefined=StrictUndefined, keep_trailing_newline=True)
-_MARKED = SandboxedEnvironment(undefined=StrictUndefined, keep_trailing_newline=True, extensions=[_LineMarks])
+class _Environment(SandboxedEnvironment):
+    """Jinja's sandbox bounds range(); this one also bounds what `*` and `**` make."""
+
+    intercepted_binops = frozenset({"*", "**"})
+
+    def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
+        if operator == "**" and isinstance(left, int) and isinstance(right, int):
+            size = left.bit_length() * right
+        elif operator == "*" and isinstance(left, int) and isinstance(right, int):
+            size = left.bit_length() + right.bit_length()
+        else:
+            sizes = [len(value) if isinstance(value, Sized) else value for value in (left, right)]
+            size = sizes[0] * sizes[1] if all(isinstance(one, int) for one in sizes) else 0
+        if size > MOST_CHARACTERS:
+            raise TemplateProblem(f"Jinja: the result of `{operator}` is too large", "use a smaller number")
+        return super().call_binop(context, operator, left, right)
+
+
+_PLAIN = _Environment(undefined=StrictUndefined, keep_trailing_newline=True)
+_MARKED = _Environment(undefined=StrictUndefined, keep_trailing_newline=True, extensions=[_LineMarks])
 
 
 def is_template(value: object) -> bool:
@@ -102,7 +121,8 @@ def source_lines(text: str, names: Mapping[str, Any], where: Location) -> list[i
 def _render(environment: SandboxedEnvironment, text: str, names: Mapping[str, Any], where: Location) -> str:
     try:
         code = environment.compile(text, name=where.file, filename=where.file)
-        return environment.template_class.from_code(environment, code, environment.make_globals(dict(names))).render()
+        template = environment.template_class.from_code(environment, code, environment.make_globals(dict(names)))
+        return _joined(template.generate())
     except TemplateSyntaxError as error:
         raise ProjectError(f"Jinja: {error.message}", _at(where, error.lineno)) from error
     except TemplateProblem as error:
@@ -119,6 +139,26 @@ def _render(environment: SandboxedEnvironment, text: str, names: Mapping[str, An
         # A template can raise anything: 1/0, a method called with the wrong arguments. It is the template's error.
         what = f"Jinja: {type(error).__name__}: {error}"
         raise ProjectError(what, _at(where, _line_of(error, where.file))) from error
+
+
+def _joined(pieces: Iterable[str]) -> str:
+    """The rendered text. Raises TemplateProblem if it is too long, or has a half of a character in it."""
+    found, length = [], 0
+    for piece in pieces:
+        found.append(piece)
+        length += len(piece)
+        if length > MOST_CHARACTERS:
+            what = f"Jinja: the rendered text has more than {MOST_CHARACTERS:,} characters"
+            raise TemplateProblem(what, "write a smaller loop, or a table in SQL")
+    text = "".join(found)
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        what = "Jinja: the rendered text is not Unicode"
+        raise TemplateProblem(
+            what, "look for \\ud800 to \\udfff in it, and for variables that are not UTF-8"
+        ) from error
+    return text
 
 
 def _at(where: Location, line: int) -> Location:

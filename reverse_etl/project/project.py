@@ -157,7 +157,11 @@ class LoadedProject:
             "models": texts,
             "vars": {name: value for name, value in self.spec.vars.items() if worked_out or name in used},
         }
-        return sha256(json.dumps(said, sort_keys=True, default=str).encode()).hexdigest()
+        try:
+            text = json.dumps(said, sort_keys=True, default=str)
+        except TypeError:  # keys in vars that are dates, or of several types: JSON has no such mapping
+            text = repr(said)
+        return sha256(text.encode()).hexdigest()
 
     @cached_property
     def graph(self) -> Graph:

@@ -3,7 +3,7 @@
 All errors of the file are collected and raised together, each with its line and column.
 """
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from graphlib import CycleError, TopologicalSorter
 from typing import Any, TypeVar, get_args
@@ -71,7 +71,24 @@ def read_spec(text: str, models: Collection[str], given: Surroundings) -> Spec:
         positions=positions,
         dbt=dbt,
         secrets=reader.secrets,
+        warnings=tuple(misread(positions)),
     )
+
+
+def _is_free(path: YamlPath) -> bool:
+    """Whether the value at `path` may be of any type: a variable, a value of a row or of an accepted one."""
+    if path[0] == "unit_tests":
+        return not {"rows", "records", "vars", "env_vars", "key"}.isdisjoint(path)
+    return path[0] == "vars" or {"accepted_values", "values"} <= set(path)
+
+
+def misread(positions: Positions, is_free: Callable[[YamlPath], bool] = _is_free) -> Iterator[Problem]:
+    """A warning for each value that YAML takes for something else than it looks like, where any value is valid."""
+    for path, written, read in positions.misread():
+        if is_free(path):
+            what = f'"{written}" is read as {read}, because it has no quotes'
+            hint = f'write "{written}" in quotes if it is meant as a string, or {read}'
+            yield Problem(what, positions.of_value(path), hint)
 
 
 def _secrets(top: File) -> frozenset[str]:
@@ -155,7 +172,9 @@ class _Reader:
         elif kind == "value_error" and detail["loc"][-1:] in ((), ("destination",)):
             self.problem(str(detail["ctx"]["error"]), self.positions.of_value(path))
         else:
-            self.problem(f'"{key}"{inside} {_plain(detail)}', self.positions.of_value(path))
+            looks = next((text for at, text, _ in self.positions.misread() if at == path), None)
+            hint = f'write "{looks}" in quotes' if looks is not None and kind == "string_type" else None
+            self.problem(f'"{key}"{inside} {_plain(detail)}', self.positions.of_value(path), hint)
 
     def default_target(self, top: File) -> str | None:
         """The target to use without --target: the only one, unless `default_target` says which."""

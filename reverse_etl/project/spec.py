@@ -22,7 +22,7 @@ from pydantic import (
 )
 
 from reverse_etl.braze.modes import MODE_NAMES, MODES, RATE_LIMITS, RECORD_TYPES, Mode
-from reverse_etl.errors import Location
+from reverse_etl.errors import Location, Problem
 from reverse_etl.network.proxies import LOOPBACK
 from reverse_etl.project.cron import Cron
 from reverse_etl.project.fields import Strict as _Strict
@@ -379,7 +379,8 @@ class Spec:
     """A checked syncs.yml, read for one target. Its `api_key` is still a template: see `LoadedProject.api_key`.
 
     `is_default_target`: the target is the one that is used without --target. `chosen` is its settings; None if only its
-    name was read. `secrets` are the environment variables that the API keys of all targets come from.
+    name was read. `secrets` are the environment variables that the API keys of all targets come from; `warnings` is what
+    is valid, and probably not meant.
     """
 
     target_name: str
@@ -393,6 +394,7 @@ class Spec:
     positions: Positions
     dbt: Dbt | None = None
     secrets: frozenset[str] = frozenset()
+    warnings: tuple[Problem, ...] = ()
 
     @property
     def target(self) -> Target:

@@ -1,10 +1,12 @@
-"""YAML with the location of every key and value in it.
+"""YAML with the location of every key and value in it, in bounded time and memory.
 
-`yaml.safe_load` loses the locations, and silently keeps the last of two equal keys.
+`yaml.safe_load` loses the locations, silently keeps the last of two equal keys, and follows aliases as far as they go.
 """
 
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
+from math import isinf
 from typing import Any
 
 import yaml
@@ -12,9 +14,36 @@ import yaml
 from reverse_etl.errors import Location, Problem, ProjectError
 
 YamlPath = tuple[str | int, ...]
-# libyaml needs a tenth of the time, where PyYAML has it. The other loader has clearer messages for what it refuses.
-_QUICK = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+MOST_CHARACTERS = 10_000_000
+MOST_LEVELS = 100  # of values inside values
+MOST_COPIES = 100_000  # of values, made by all aliases of a file together
 _ALIAS = "while scanning an alias"  # how the parser reads a star; here it is an unquoted cron expression
+_KINDS = {"int": "integer", "float": "number", "bool": "boolean", "timestamp": "date or time", "str": "string"}
+
+
+class _Constructor(yaml.constructor.SafeConstructor):
+    """Gives a location to what the constructors of scalars raise: 2026-99-99, 6,000 digits, half of a character."""
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        try:
+            value = super().construct_object(node, deep)
+            if isinstance(value, int | str):
+                str(value).encode()
+            elif isinstance(value, float) and isinf(value) and "inf" not in node.value.lower():
+                raise OverflowError
+        except (ValueError, LookupError, AttributeError, TypeError, OverflowError) as error:
+            kind = node.tag.rsplit(":", 1)[-1]
+            what = f"this is not a valid {_KINDS.get(kind, kind)}"
+            raise yaml.constructor.ConstructorError(None, None, what, node.start_mark) from error
+        return value
+
+
+class _Clear(_Constructor, yaml.SafeLoader):
+    """Has clearer messages for what it refuses."""
+
+
+class _Quick(_Constructor, getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
+    """libyaml needs a tenth of the time, where PyYAML has it."""
 
 
 class Positions:
@@ -24,12 +53,18 @@ class Positions:
         self.file = file
         self._keys: dict[YamlPath, yaml.Mark] = {}
         self._values: dict[YamlPath, yaml.Mark] = {}
+        self._misread: dict[YamlPath, tuple[str, str]] = {}
 
     def of_key(self, path: YamlPath) -> Location:
         return self._closest(self._keys, path)
 
     def of_value(self, path: YamlPath) -> Location:
         return self._closest(self._values, path)
+
+    def misread(self) -> Iterator[tuple[YamlPath, str, str]]:
+        """Values without quotes that YAML takes for something else than they look like: path, as written, as read."""
+        for path, (written, read) in self._misread.items():
+            yield path, written, read
 
     def _closest(self, marks: Mapping[YamlPath, yaml.Mark], path: YamlPath) -> Location:
         """A default or a merged key has no location of its own: then it is that of the closest key around it.
@@ -46,6 +81,9 @@ class Positions:
 
     def _add(self, path: YamlPath, key: yaml.Node, value: yaml.Node) -> None:
         self._keys[path], self._values[path] = key.start_mark, value.start_mark
+        read = _read_otherwise(value)
+        if read is not None:
+            self._misread[path] = (value.value, read)
 
     def _walk(self, node: yaml.Node, path: YamlPath) -> Iterator[Problem]:
         """Record the location of everything; yield an error for each duplicate key."""
@@ -66,12 +104,74 @@ class Positions:
                 yield from self._walk(value, inner)
 
 
-def _location(file: str, mark: yaml.Mark) -> Location:
+def _location(file: str, mark: Any) -> Location:
     return Location(file, mark.line + 1, mark.column + 1)
 
 
-def _parse(loader: Any, file: str) -> tuple[Any, Positions, list[Problem]]:
-    positions = Positions(file)
+def _read_otherwise(node: yaml.Node) -> str | None:
+    """What YAML 1.1 makes of NO, 01234, 12:30 and 1_000 without quotes; None for what reads as it is written."""
+    if not isinstance(node, yaml.ScalarNode) or node.style:
+        return None
+    kind, text = node.tag.rsplit(":", 1)[-1], str(node.value)
+    if kind == "bool" and text.lower() not in ("true", "false"):
+        return "true" if text.lower() in ("yes", "on") else "false"
+    has_base = text.lstrip("+-").startswith("0") and text.lstrip("+-0").isdigit()
+    if kind in ("int", "float") and ("_" in text or ":" in text or (kind == "int" and has_base)):
+        with suppress(yaml.YAMLError):
+            return str(yaml.load(text, _Clear))
+    return None
+
+
+@dataclass
+class _Open:
+    """A list or mapping whose end has not been read: how many values it has so far, and in how many levels."""
+
+    anchor: str | None
+    values: int = 1
+    levels: int = 1
+
+    def add(self, inner: "_Open") -> None:
+        self.values += inner.values
+        self.levels = max(self.levels, inner.levels + 1)
+
+
+def _refuse_endless(text: str, file: str, loader: Any) -> None:
+    """Raises ProjectError for nesting that is too deep, and for aliases that lead to themselves or to too much."""
+    around, named, copies = [_Open(None)], dict[str | None, _Open](), 0
+    parser = loader(text)
+    try:
+        while parser.check_event():
+            event = parser.get_event()
+            inner = None
+            if isinstance(event, yaml.CollectionStartEvent):
+                around.append(_Open(event.anchor))
+            elif isinstance(event, yaml.CollectionEndEvent):
+                inner = around.pop()
+            elif isinstance(event, yaml.ScalarEvent):
+                inner = _Open(event.anchor)
+            elif isinstance(event, yaml.AliasEvent):
+                inner = named.get(event.anchor) or _Open(None)
+                copies += inner.values
+                if any(outer.anchor == event.anchor for outer in around):
+                    what = f'the alias "*{event.anchor}" is inside of what it refers to'
+                    raise ProjectError(what, _location(file, event.start_mark), "write out what is meant")
+            if inner:
+                around[-1].add(inner)
+                if not isinstance(event, yaml.AliasEvent) and inner.anchor:
+                    named[inner.anchor] = inner
+            if len(around) - 1 + (inner.levels - 1 if inner else 0) > MOST_LEVELS:
+                what = f"values are nested more than {MOST_LEVELS} levels deep"
+                raise ProjectError(what, _location(file, event.start_mark), "write flatter values")
+            if copies > MOST_COPIES:
+                what = f"the aliases of this file make more than {MOST_COPIES:,} copies of values"
+                raise ProjectError(what, _location(file, event.start_mark), "write out what is meant, or generate it")
+    finally:
+        parser.dispose()
+
+
+def _parse(load: Any, text: str, file: str) -> tuple[Any, Positions, list[Problem]]:
+    _refuse_endless(text, file, load)
+    positions, loader = Positions(file), load(text)
     try:
         root = loader.get_single_node()
         if root is None:
@@ -85,16 +185,20 @@ def _parse(loader: Any, file: str) -> tuple[Any, Positions, list[Problem]]:
 def parse_yaml(text: str, file: str) -> tuple[Any, Positions, list[Problem]]:
     """The document, the locations of everything in it, and its duplicate keys.
 
-    Raises ProjectError at the line where the text is not valid YAML.
+    Raises ProjectError at the line where the text is not valid YAML, or would take too much time or memory.
     """
+    if len(text) > MOST_CHARACTERS:
+        raise ProjectError(f"the file has more than {MOST_CHARACTERS:,} characters", Location(file), "split it")
     try:
         with suppress(yaml.YAMLError):
-            return _parse(_QUICK(text), file)
-        return _parse(yaml.SafeLoader(text), file)
+            return _parse(_Quick, text, file)
+        return _parse(_Clear, text, file)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = _location(file, mark) if mark else Location(file)
         hint = "quote a string that begins with *" if error.context == _ALIAS else None
+        if (error.problem or "").startswith("this is not a valid"):
+            hint = "quote it, if it is meant as a string"
         raise ProjectError(f"invalid YAML: {error.problem or error.context}", where, hint) from error
     except yaml.YAMLError as error:
         raise ProjectError(f"invalid YAML: {str(error).splitlines()[0]}", Location(file)) from error

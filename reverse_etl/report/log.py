@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from reverse_etl.delivery.sender import Sender
+from reverse_etl.errors import Problem
 from reverse_etl.masking import masked
 from reverse_etl.plan.plan import Plan
 from reverse_etl.project.spec import Sync
@@ -55,3 +56,8 @@ def log_result(result: RunResult) -> None:
     logger.log(logging.ERROR if result.exit_code else logging.INFO, "%s", result_line(result))
     for problem in result.errors:
         logger.error("%s", masked(str(problem)))
+
+
+def log_warning(problem: Problem) -> None:
+    """Log what is valid, and probably not meant."""
+    logger.warning("%s", masked(str(problem)))

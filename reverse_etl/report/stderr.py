@@ -9,6 +9,7 @@ import json
 import sys
 import traceback
 import uuid
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from types import TracebackType
 from typing import Any
@@ -83,5 +84,17 @@ def say_error(problem: Problem, **fields: object) -> None:
     if not invocation.is_json:
         say(str(problem))
         return
+    _say_in_json(problem, "error", "error", fields)
+
+
+def say_warning(problem: Problem) -> None:
+    """Report what is valid, and probably not meant."""
+    if not invocation.is_json:
+        say(f"warning: {problem}")
+        return
+    _say_in_json(problem, "notice", "warning", {})
+
+
+def _say_in_json(problem: Problem, event: str, level: str, fields: Mapping[str, object]) -> None:
     location = asdict(problem.location) if problem.location else None
-    say(problem.message, "error", "error", location=location, hint=problem.hint, **fields)
+    say(problem.message, event, level, location=location, hint=problem.hint, **fields)
