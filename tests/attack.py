@@ -38,7 +38,7 @@ from tests.shop import Held, Shop
 ROWS = 160
 EVENTS = {"mode": "users_track", "track_record_type": "events", "primary_key": "external_id"}
 SQL = f"SELECT 'u' || i AS external_id, 'seen' AS name, TIMESTAMP '2026-11-23' AS time FROM range({ROWS}) r(i)"
-STATE_FILES = ("state.duckdb", "outbox.duckdb", "journal.jsonl", "lock")
+STATE_FILES = ("state.duckdb", "state.duckdb.wal", "outbox.duckdb", "outbox.duckdb.wal", "journal.jsonl", "lock")
 REFUSALS = ("damaged", "is missing", "cannot use", "not a retl state file", "belongs to", "symbolic link")
 
 
@@ -137,12 +137,12 @@ def damage(attack: Attack) -> None:
         attack.killed()
     there = [name for name in STATE_FILES if (attack.state / name).exists()]
     path = attack.state / attack.draw.choice(there)
-    how = attack.draw.choice(("cut", "lost", "replaced") if path.suffix == ".jsonl" else tuple(_DAMAGES))
+    how = attack.draw.choice(("cut", "lost", "replaced") if path.suffix == ".jsonl" else (*_DAMAGES, "flipped"))
     kept = attack.state.parent / "kept"
     shutil.copytree(attack.state, kept)
     _DAMAGES[how](path, attack.draw)
     attack.retl("sync", "it")
-    attack.retl("status")
+    attack.retl(*attack.draw.choice((["status"], ["rejects"], ["history"], ["debug"], ["state", "show", "it"])))
     if path.name != "lock":  # from a backup
         shutil.rmtree(attack.state)
         kept.rename(attack.state)
@@ -195,6 +195,15 @@ def _changed(path: Path, draw: random.Random) -> None:
     path.write_bytes(content)
 
 
+def _flipped(path: Path, draw: random.Random) -> None:
+    """One byte, where there is something: most of a database are zeros that nobody reads."""
+    content = bytearray(path.read_bytes())
+    places = [place for place, byte in enumerate(content) if byte]
+    if places:
+        content[draw.choice(places)] ^= draw.randrange(1, 256)
+    path.write_bytes(content)
+
+
 def _lost(path: Path, draw: random.Random) -> None:
     path.unlink()
 
@@ -211,6 +220,7 @@ def _longer(path: Path, draw: random.Random) -> None:
 _DAMAGES: Mapping[str, Callable[[Path, random.Random], None]] = {
     "cut": _cut,
     "changed": _changed,
+    "flipped": _flipped,
     "lost": _lost,
     "replaced": _replaced,
     "longer": _longer,

@@ -232,13 +232,19 @@ class Deadlines:
         self._done = threading.Event()
         self._watcher: threading.Thread | None = None
 
+    def start(self, timeout_s: float) -> None:
+        """Begin to look after connections. Raises RuntimeError if there is no memory for a thread: before a request."""
+        with self._lock:
+            if self._watcher is None:
+                watcher = threading.Thread(target=self._cut_overdue, args=(timeout_s / 10,), daemon=True)
+                watcher.start()
+                self._watcher = watcher
+
     @contextmanager
     def watch(self, connection: _Plain | _Secure, timeout_s: float) -> Iterator[None]:
+        self.start(timeout_s)
         with self._lock:
             self._due_s[connection] = time.monotonic() + timeout_s
-            if self._watcher is None:
-                self._watcher = threading.Thread(target=self._cut_overdue, args=(timeout_s / 10,), daemon=True)
-                self._watcher.start()
         try:
             yield
         finally:

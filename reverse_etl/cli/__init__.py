@@ -80,9 +80,12 @@ def main() -> NoReturn:
     with redirect_stdout(Redacted(out)), redirect_stderr(Redacted(err)):
         try:
             code = _main()
-        except Exception as bug:  # noqa: BLE001  # Python would print it whole, to the stream outside
-            stderr.say_traceback(type(bug), bug, bug.__traceback__)
+        except Exception as error:  # noqa: BLE001  # Python would print it whole, to the stream outside
             code = 1
+            if problem := _of_the_machine(error):
+                stderr.say_error(problem)
+            else:
+                stderr.say_traceback(type(error), error, error.__traceback__)
         finally:
             out.flush()
             err.flush()
@@ -118,6 +121,17 @@ def _main() -> int:
         if not is_swallowed(error):
             raise
         return 128 + signal.SIGINT  # as typer does when nothing swallows it
+
+
+def _of_the_machine(error: Exception) -> Problem | None:
+    """What to say of an error that is no bug: memory or a file that the system does not give."""
+    from reverse_etl.system import memory
+
+    if memory.is_out_of_memory(error):
+        return Problem(f"out of memory: {' '.join(str(error).split()) or type(error).__name__}", hint=memory.HINT)
+    if isinstance(error, OSError) and error.strerror:
+        return Problem(f"{error.filename}: {error.strerror}" if error.filename else error.strerror)
+    return None
 
 
 def _of_error(code: int) -> int:

@@ -174,11 +174,17 @@ class Sender:
         with self._lock:
             if self._idle > self._queue.qsize() or len(self._workers) >= self._threads:
                 return
+            self._deadlines.start(self._workspace.timeout_s)
             ended, name = threading.Event(), f"retl-sender-{len(self._workers) + 1}"
             worker = threading.Thread(target=self._work, args=[ended], name=name)
             self._workers.append(ended)
             try:
                 worker.start()
+            except RuntimeError:  # there is no memory for its stack: those that are there do the work
+                self._workers.pop()
+                if not self._workers:
+                    raise
+                self._threads = len(self._workers)
             except BaseException:
                 ended.set()
                 raise

@@ -3,7 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from reverse_etl.delivery.sender import Sender
 from reverse_etl.plan.plan import Plan
@@ -37,9 +37,11 @@ def repeating(action: Callable[[], None], every_s: float) -> Iterator[None]:
             action()
 
     thread = threading.Thread(target=repeat, daemon=True)
-    thread.start()
+    with suppress(RuntimeError):  # no memory for a thread: what the block does is worth more than its progress
+        thread.start()
     try:
         yield
     finally:
         done.set()
-        thread.join()
+        if thread.ident:
+            thread.join()

@@ -15,6 +15,7 @@ from typing import Any
 import duckdb
 from duckdb import DuckDBPyConnection
 
+from reverse_etl.engines.duckdb.errors import lacks_memory
 from reverse_etl.engines.duckdb.model import sql_type
 from reverse_etl.errors import StateError
 from reverse_etl.masking import of_request
@@ -186,6 +187,8 @@ def _read_journal(connection: DuckDBPyConnection, path: Path) -> None:
     try:
         connection.execute(f"CREATE OR REPLACE TEMP TABLE retl_journal AS SELECT * FROM {source}")
     except duckdb.Error as error:
+        if lacks_memory(error):
+            raise
         hint = "something else wrote to it: keep the folder as it is, and inspect the lines of the file"
         raise StateError(f"{path} is damaged: {str(error).splitlines()[0]}", hint=hint) from error
 

@@ -18,18 +18,20 @@ from pathlib import Path
 import duckdb
 from duckdb import DuckDBPyConnection
 
-from reverse_etl.engines.duckdb.errors import WRITING, locked
+from reverse_etl.engines.duckdb.errors import WRITING, lacks_memory, locked
 from reverse_etl.errors import StateError
 from reverse_etl.plan.tables import META, RUNS, STATE
 from reverse_etl.shared_state.place import StatePlace
 from reverse_etl.sql import database
 from reverse_etl.sql.quoting import literal, statement
+from reverse_etl.system.memory import HINT, is_out_of_memory
 
 FORMAT = 5
 STATE_FILES = ("state.duckdb", "state.duckdb.wal", "outbox.duckdb", "outbox.duckdb.wal", "journal.jsonl")
 _META = f"{META}"
 _WENT_WELL = "('success', 'incomplete')"  # everything that could be sent was sent
-_FATAL = (duckdb.IOException, duckdb.FatalException, duckdb.OutOfMemoryException)
+_OF_DAMAGE = (duckdb.IOException, duckdb.FatalException, duckdb.InternalException, duckdb.SerializationException)
+_KEPT = "then run again: responses received so far are recorded in the folder, and the next run applies them"
 _OF_DISKS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS}
 
 
@@ -43,11 +45,13 @@ def attach(connection: DuckDBPyConnection, place: StatePlace) -> None:
     path, sync, target = place.state, place.sync, place.target
     if not path.exists():
         _make(connection, path, sync, target)
-    reset = f"run `retl state reset {sync}`: the old file is kept, and every row is sent again"
+    reset = _reset(sync)
     try:
         connection.execute(f"ATTACH {literal(str(path))} AS {STATE}")
         meta = _meta(connection)
     except duckdb.Error as error:
+        if lacks_memory(error):
+            raise
         what = f"cannot use {path}: {str(error).splitlines()[0]}"
         hint = f"restore it from a backup, or {reset}"
         if "ermission denied" in what or "ead-only" in what:
@@ -161,19 +165,38 @@ def look_up_done_until(connection: DuckDBPyConnection, path: Path) -> datetime |
 
 
 @contextmanager
-def explain_disk_errors(folder: Path) -> Iterator[None]:
-    """Turns disk and memory errors inside the block into a StateError that says what is kept and how to continue."""
-    kept = "then run again: responses received so far are recorded in the folder, and the next run applies them"
-    hint = f"free disk space or repair the disk, {kept}"
+def explain_disk_errors(place: StatePlace) -> Iterator[None]:
+    """Turns errors of disk and memory, and of damaged files, into a StateError that says what is kept and what to do.
+
+    DuckDB notices damage when it reads a block, which may be long after it opened the file.
+    """
     try:
         yield
-    except duckdb.Error as error:
-        if not (isinstance(error, _FATAL) or WRITING.search(str(error))):
+    except (duckdb.Error, MemoryError, RuntimeError) as error:
+        hint = _hint(error, place)
+        if hint is None:
             raise
-        if isinstance(error, duckdb.OutOfMemoryException):
-            hint = f"raise --memory-limit (such as 4GB), {kept}"
-        raise StateError(f"{folder}: {' '.join(str(error).split())}", hint=hint) from error
+        text = " ".join(str(error).split()) or "out of memory"
+        raise StateError(f"cannot use {place.folder}: {text}", hint=hint) from error
     except OSError as error:
         if error.errno not in _OF_DISKS:
             raise
-        raise StateError(f"{folder}: {error.strerror}", hint=hint) from error
+        hint = f"free disk space or repair the disk, {_KEPT}"
+        raise StateError(f"{place.folder}: {error.strerror}", hint=hint) from error
+
+
+def _hint(error: Exception, place: StatePlace) -> str | None:
+    """What to do about an error of DuckDB or of memory; None if it is one of retl."""
+    if is_out_of_memory(error):
+        return f"{HINT}; {_KEPT}"
+    if isinstance(error, duckdb.OutOfMemoryException):
+        return f"raise --memory-limit (such as 4GB), {_KEPT}"
+    if WRITING.search(str(error)):
+        return f"free disk space or repair the disk, {_KEPT}"
+    if isinstance(error, _OF_DAMAGE) or type(error) is duckdb.Error:  # that one has no class of its own
+        return f"repair the disk, or restore the folder from a backup; or {_reset(place.sync)}"
+    return None
+
+
+def _reset(sync: str) -> str:
+    return f"run `retl state reset {sync}`: the old file is kept, and every row is sent again"

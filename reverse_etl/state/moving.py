@@ -24,7 +24,7 @@ from reverse_etl.shared_state.head import Head, Moved
 from reverse_etl.shared_state.object_store import ObjectStore
 from reverse_etl.shared_state.place import StatePlace
 from reverse_etl.shared_state.shared import HEAD, look
-from reverse_etl.state.file import take_name
+from reverse_etl.state.file import explain_disk_errors, take_name
 from reverse_etl.state.opening import make_folder, open_state
 from reverse_etl.state.places import former_place, has_begun, has_state, moved_to, place_named, present_place
 from reverse_etl.system.clock import Clock
@@ -87,7 +87,8 @@ def _move_files(former: StatePlace, present: StatePlace, clock: Clock) -> None:
         write_whole(former.mark, json.dumps({"sync": present.sync, "target": present.target}))
         present.state.with_name("state.duckdb.wal").unlink(missing_ok=True)  # of a state that knows of nothing
         former.state.rename(present.state)
-    take_name(present.state, present)
+    with explain_disk_errors(present):
+        take_name(present.state, present)
 
 
 def _move_objects(former: StatePlace, present: StatePlace, store: ObjectStore, clock: Clock) -> None:

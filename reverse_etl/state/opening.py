@@ -49,7 +49,7 @@ def open_state(place: StatePlace, memory_limit: str | None = None, clock: Clock 
         make_folder(place)
         with ExitStack() as stack:
             dead_owner = stack.enter_context(locked_by_us(place.lock, place.sync, place.target))
-            stack.enter_context(explain_disk_errors(place.folder))
+            stack.enter_context(explain_disk_errors(place))
             copy: LocalOnly | SharedCopy = (
                 LocalOnly(place)
                 if place.objects is None

@@ -6,6 +6,7 @@ from pathlib import Path
 import duckdb
 from duckdb import DuckDBPyConnection
 
+from reverse_etl.engines.duckdb.errors import lacks_memory
 from reverse_etl.errors import StateError
 from reverse_etl.plan.outbox import upgrade_outbox
 from reverse_etl.plan.tables import RUNS
@@ -42,6 +43,8 @@ def _was_sent(connection: DuckDBPyConnection, run: OpenRun, sync: str) -> bool:
         upgrade_outbox(connection)
         run_id, is_released = run.run_id(), run.is_released()
     except (duckdb.Error, IndexError) as error:
+        if lacks_memory(error):
+            raise
         if not has_journal:
             return False
         reason = str(error).splitlines()[0]

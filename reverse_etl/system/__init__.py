@@ -3,6 +3,7 @@
 clock.py           the clock of a run; waiting for a lock
 signals.py         a signal interrupts a statement of DuckDB
 streams.py         stdout and stderr that take every text
+memory.py          errors that say that memory is used up
 private_files.py   files that only their owner can read
 file_lock.py       one process at a time per target and sync
 """

@@ -40,11 +40,12 @@ def interruptible(connection: DuckDBPyConnection) -> Iterator[None]:
                 os.write(before, number)
 
     watcher = threading.Thread(target=watch, daemon=True)
-    watcher.start()
     try:
+        watcher.start()
         yield
     finally:
         signal.set_wakeup_fd(before)
         written.close()
-        watcher.join()
+        if watcher.ident:
+            watcher.join()
         read.close()

@@ -1,10 +1,12 @@
 """A state file or a disk that is not what it should be: an error with a hint, and nothing is sent because of it."""
 
 import os
+import random
 import resource
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
@@ -19,9 +21,11 @@ from reverse_etl.delivery.pacing import Pacer
 from reverse_etl.delivery.sender import Route, Sender, SenderOptions
 from reverse_etl.errors import StateError
 from reverse_etl.sandbox import Fault, Sandbox
+from reverse_etl.shared_state.place import StatePlace
 from reverse_etl.sql.quoting import statement
 from reverse_etl.state import file
 from reverse_etl.state.file import FORMAT, explain_disk_errors
+from tests.processes import Forked, command
 from tests.shop import EVENTS, KEY, SEEN, Retl, Shop, examples, running
 
 MORE_SEEN = SEEN.replace("range(1000)", "range(10000)")
@@ -255,11 +259,66 @@ def test_line_of_the_journal_that_finds_no_room_is_not_there_in_half(tmp_path: P
 
 def test_too_little_memory_to_bring_a_run_in_says_how_to_give_it_more(tmp_path: Path):
     connection = duckdb.connect(config={"memory_limit": "4MB", "temp_directory": ""})
-    with connection, pytest.raises(StateError) as raised, explain_disk_errors(tmp_path):
+    place = StatePlace(tmp_path, "it", "test")
+    with connection, pytest.raises(StateError) as raised, explain_disk_errors(place):
         connection.execute("CREATE TABLE t AS SELECT random() AS n FROM range(5000000) ORDER BY n")
     (problem,) = raised.value.problems
-    assert problem.message.startswith(f"{tmp_path}: Out of Memory Error: ")
+    assert problem.message.startswith(f"cannot use {place.folder}: Out of Memory Error: ")
     assert problem.hint == (
         "raise --memory-limit (such as 4GB), then run again: responses received so far are recorded in the folder, "
         "and the next run applies them"
     )
+
+
+def test_single_byte_that_is_not_what_it_was_is_an_error_or_does_no_harm(synced: Shop, retl: Retl, seed: int):
+    """DuckDB has a checksum for each block, and looks at it when it reads the block: not always when it opens the file."""
+    path, draw = state_file(synced), random.Random(seed)
+    whole = path.read_bytes()
+    for place in draw.sample([at for at, byte in enumerate(whole) if byte], examples(6, 100)):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ draw.randrange(1, 256)]) + whole[place + 1 :])
+        for arguments in (["sync"], ["status"], ["rejects"], ["history"], ["state", "show"]):
+            found = retl(*arguments, "it", folder=synced.folder)
+            assert (found.code in (0, 1), "Traceback" in found.err) == (True, False), place
+            assert found.code == 0 or "cannot" in found.err + found.out or "damaged" in found.out + found.err, place
+    path.write_bytes(whole)
+    assert (synced.run().status, len(synced.sent())) == ("success", 1)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        RuntimeError("can't start new thread"),
+        duckdb.TransactionException("Failed to commit: Failed to allocate block of 262144 bytes (bad allocation)"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_memory_that_the_process_may_not_have_is_no_damage(error: Exception, tmp_path: Path):
+    with pytest.raises(StateError) as raised, explain_disk_errors(StatePlace(tmp_path, "it", "test")):
+        raise error
+    (problem,) = raised.value.problems
+    assert problem.message.endswith(str(error) or "out of memory")
+    assert (problem.hint or "").startswith(
+        "allow the process more memory (a container's limit, `ulimit -v`), or use less"
+    )
+
+
+def test_run_with_little_memory_is_recorded_or_says_that_it_lacks_memory(shop: Shop):
+    """Whatever it may have: no traceback, and the run after it sends each row once."""
+    shop.sync("it", SEEN, **EVENTS)
+    for mb in (700, 1000, 1300, 1600)[:: examples(3, 1)]:
+        with Forked(with_little_memory, mb << 20, shop.folder, {**os.environ, **shop.environ}, "sync", "it") as process:
+            code = process.wait()
+            assert (code in (0, 1), "Traceback" in process.err) == (True, False)
+            assert code == 0 or "memory" in process.out + process.err
+    shop.run()
+    held = {key for (key,) in shop.rows_of("in_doubt", "key")}
+    arrived = [event["external_id"] for event in shop.braze.events()]
+    assert len(arrived) == len(set(arrived))
+    assert {*held, *arrived} == {f"u{n}" for n in range(1000)}
+
+
+def with_little_memory(size: int, folder: Path, environ: Mapping[str, str], *arguments: str) -> None:
+    """`ulimit -v ...; retl ...`."""
+    resource.setrlimit(resource.RLIMIT_AS, (size, size))
+    command(folder, environ, *arguments)

@@ -9,6 +9,12 @@ from reverse_etl.engines.duckdb.reach import out_of_reach
 from reverse_etl.errors import BusyError, DataError, Location, ProjectError, RetlError
 from reverse_etl.masking import MASK, of_warehouse
 from reverse_etl.project.models import Compiled
+from reverse_etl.system.memory import is_out_of_memory
+
+
+def lacks_memory(error: Exception) -> bool:
+    """Whether an error is about memory, and so says nothing of the file that was being read."""
+    return isinstance(error, duckdb.OutOfMemoryException) or is_out_of_memory(error)
 
 
 def locked(error: duckdb.Error, path: Path) -> BusyError | None:
