@@ -20,7 +20,7 @@ from reverse_etl.project.dbt_manifest import DbtManifest, Relation, Version
 from reverse_etl.project.dialects import DIALECTS, transpile
 from reverse_etl.project.jinja import TemplateProblem, environment_variables, render, source_lines, variables
 from reverse_etl.project.spec import SPEC_FILE, Source
-from reverse_etl.sql.quoting import identifier
+from reverse_etl.sql.quoting import identifier, without_end
 from reverse_etl.words import count
 
 
@@ -227,7 +227,7 @@ def _render(model: Model, models: Mapping[str, Model], values: RunValues) -> _Re
         "cursor": cursor,
     }
     where = Location(model.file)
-    sql = render(model.text, names, where).rstrip().rstrip(";").rstrip()
+    sql = without_end(render(model.text, names, where))
     rendered = _Rendered(model, sql, tuple(refs), tuple(reads), names)
     if "dialect" not in config:
         return rendered

@@ -1,5 +1,6 @@
 """The only two ways in which a name or a text gets into SQL, and SQL that is not generated: one statement a file."""
 
+import re
 from importlib.resources import files
 
 
@@ -21,3 +22,21 @@ def catalog(file_name: str) -> str:
 def statement(module: str, name: str) -> str:
     """The text of `<name>.sql` in the folder of a module (its `__name__`)."""
     return files(module.rpartition(".")[0]).joinpath(f"{name}.sql").read_text(encoding="utf-8")
+
+
+_NO_CODE = r"(?P<nothing>\s+|--[^\n]*|/\*.*?\*/)"
+_QUOTED = r"""(?<!\w)[eE]'(?:[^'\\]|\\.)*'|'[^']*'|"[^"]*"|`[^`]*`|\$(?P<tag>\w*)\$.*?\$(?P=tag)\$"""
+_TOKEN = re.compile(rf"{_NO_CODE}|(?P<end>;)|{_QUOTED}|.", re.DOTALL)
+
+
+def without_end(sql: str) -> str:
+    """A statement without the semicolons that end it; comments after them stay, and lines keep their numbers."""
+    ends: list[int] = []
+    for token in _TOKEN.finditer(sql) if ";" in sql else ():
+        if token["end"]:
+            ends.append(token.start())
+        elif token["nothing"] is None:
+            ends.clear()
+    for place in reversed(ends):
+        sql = sql[:place] + sql[place + 1 :]
+    return sql.rstrip()

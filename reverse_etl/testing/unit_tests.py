@@ -39,6 +39,7 @@ from reverse_etl.runs.job import Job
 from reverse_etl.runs.outcome import Options
 from reverse_etl.runs.run import write_changes, write_records
 from reverse_etl.shared_state.place import StatePlace
+from reverse_etl.sql.quoting import without_end
 from reverse_etl.sql.types import SqlType
 from reverse_etl.state.commit import Ending
 from reverse_etl.state.opening import open_state
@@ -179,7 +180,7 @@ class _Preparation:
             if one.rows is None and text is None:
                 return self._seed(one, number)
             if one.format == "sql":
-                return Given((text or "").strip().rstrip(";"), where)
+                return Given(without_end((text or "").strip()), where)
             rows = csv_rows(text) if text is not None else one.rows
         except ProjectError as error:
             self.problems.extend(error.problems)

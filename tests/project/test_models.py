@@ -219,3 +219,23 @@ def test_warehouse_cannot_be_written_by_a_model_or_a_run(shop: Shop):
     before = (shop.folder / "warehouse.duckdb").read_bytes()
     shop.sync("it", "select 'u1' as external_id").run()
     assert (shop.folder / "warehouse.duckdb").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("text", "sql"),
+    [
+        ("select 1 as id;", "select 1 as id"),
+        ("select 1 as id; -- the end", "select 1 as id -- the end"),
+        ("select 1 as id;\n/* the; end */ ;; ", "select 1 as id\n/* the; end */"),
+        ("select ';' as id -- no; end", "select ';' as id -- no; end"),
+        ("select 'a; -- b' as id", "select 'a; -- b' as id"),
+        ("select e'a\\'; -- b' as id", "select e'a\\'; -- b' as id"),
+        ("select $$a; -- b$$ as id;", "select $$a; -- b$$ as id"),
+        ('select 1 as "a; -- b"; ', 'select 1 as "a; -- b"'),
+    ],
+)
+def test_semicolon_and_comments_may_end_a_model(text: str, sql: str):
+    assert compiled("a", a=text).sql == f"{sql}\n"
+    with connect() as connection:
+        assert len(describe(connection, compiled("a", a=text))) == 1
+    assert "contains SELECT, SELECT" in problem("a", a=f"{sql}\n; select 2")
