@@ -12,9 +12,9 @@ import re
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from reverse_etl.errors import Location, ProjectError, nearest
 from reverse_etl.project.jinja import TemplateProblem
@@ -42,6 +42,12 @@ class _Part(BaseModel):
     """A part of manifest.json; keys that are not declared here are ignored."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _null_is_the_default(cls, value: Any) -> Any:
+        """dbt's classes say Optional where its files seldom have a null."""
+        return {key: one for key, one in value.items() if one is not None} if isinstance(value, dict) else value
 
 
 class _Config(_Part):

@@ -350,7 +350,7 @@ def _read(path: Path, model: type[M], artifact: str, hint: str) -> M:
         raise ProjectError(f"{path} does not exist", hint=hint) from error
     except OSError as error:
         raise ProjectError(f"cannot read {path}: {error.strerror}", hint=hint) from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ProjectError(f"{path} is not JSON", hint=hint) from error
     metadata = found.get("metadata") if isinstance(found, dict) else None
     if isinstance(metadata, dict) and "dbt_schema_version" in metadata:

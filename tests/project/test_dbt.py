@@ -698,3 +698,22 @@ def test_exposures_without_a_dbt_project_say_what_is_missing(beside: Path, retl:
         2,
         "syncs.yml: syncs.yml does not define a dbt project\n  hint: add dbt: {project_dir: ../shop}\n",
     )
+
+
+def test_null_where_dbt_says_optional_is_what_is_left_out():
+    def with_nulls(manifest: dict[str, Any]) -> None:
+        manifest["disabled"] = manifest["metadata"]["project_name"] = manifest["metadata"]["dbt_version"] = None
+        for node in manifest["nodes"].values():
+            node["config"] = node["access"] = node["group"] = node["version"] = node["latest_version"] = None
+
+    read = manifest_of(changed(with_nulls))
+    assert (read.project_name, read.dbt_version, read.disabled) == ("", "?", ())
+    assert read.names == manifest_of(MANIFEST).names
+
+
+@pytest.mark.parametrize(
+    "text", ['{"a":' * 100_000, "[" * 100_000, "1" * 6000, '{"metadata": null}', "null", "", "\ud800"]
+)
+def test_manifest_that_is_none_is_an_error_whatever_it_is(text: str):
+    with pytest.raises(ProjectError, match=r"manifest.json is not a dbt manifest"):
+        read_manifest(text.encode(errors="surrogatepass"), "manifest.json", "warehouse", WHERE)
