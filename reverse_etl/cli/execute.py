@@ -59,14 +59,16 @@ def shown(
     from reverse_etl.runs.sequence import run_jobs
 
     results: list[RunResult] = []
+    stopped_by: dict[Problem, list[str]] = {}
     why: Sequence[Problem] = ()
     began_s = time.monotonic()
     try:
         with open_session(project, rate_limit_share) as session:
             for result in run_jobs(jobs, session, lambda: bool(interrupts.signal)):
                 results.append(result)
-                _print_result(result, output)
+                _print_result(result, output, stopped_by)
                 yield result
+            _print_others(stopped_by)
     except RetlError as error:
         why = error.problems
         raise
@@ -75,7 +77,15 @@ def shown(
         keep_results(project, [job.sync for job in jobs], ended)
 
 
-def _print_result(result: "RunResult", output: Output) -> None:
+def _print_others(stopped_by: Mapping[Problem, Sequence[str]]) -> None:
+    """Name the syncs whose errors were not repeated."""
+    for problem, syncs in stopped_by.items():
+        if len(syncs) > 1 and not stderr.invocation.is_json:
+            say(f"the same for {', '.join(syncs[1:])}: {problem.location or problem.message}")
+
+
+def _print_result(result: "RunResult", output: Output, stopped_by: dict[Problem, list[str]]) -> None:
+    """Print a result. An error that `stopped_by` has is that of a sync before, and not repeated for people."""
     from reverse_etl.report import text
 
     if output is Output.TEXT:
@@ -87,7 +97,10 @@ def _print_result(result: "RunResult", output: Output) -> None:
         about |= {"status": result.status}
         say(text.result_line(result), "finished", level, **about, counts=counts, duration_s=took_s)
     for problem in result.errors:
-        stderr.say_error(problem, **about)
+        syncs = stopped_by.setdefault(problem, [])
+        syncs.append(result.sync)
+        if len(syncs) == 1 or stderr.invocation.is_json:
+            stderr.say_error(problem, **about)
     if stderr.invocation.is_json:
         for row in result.invalid:
             say(f"{result.sync}: {row.key}: {row.column} {row.reason}", "invalid_row", "error", **about, **asdict(row))
