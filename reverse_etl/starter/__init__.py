@@ -7,6 +7,7 @@ from reverse_etl.errors import ProjectError
 from reverse_etl.project.json_schema import SCHEMA_FILE, json_schema
 from reverse_etl.words import as_json
 
+IGNORED = ".gitignore"
 FILES = (
     "syncs.yml",
     "models/customers.sql",
@@ -15,13 +16,16 @@ FILES = (
     "models/newsletter.sql",
     "seeds/raw_customers.csv",
     "seeds/raw_orders.csv",
-    ".gitignore",
+    IGNORED,
 )
 
 
 def write_starter(folder: Path) -> list[Path]:
-    """Write the project into `folder`; returns the files written. Raises ProjectError rather than overwrite a file."""
-    there = [name for name in (*FILES, SCHEMA_FILE) if (folder / name).exists()]
+    """Write the project into `folder`; returns the files written. Raises ProjectError rather than overwrite a file.
+
+    A .gitignore that is there is the user's: it gets the lines that it lacks.
+    """
+    there = [name for name in (*FILES, SCHEMA_FILE) if name != IGNORED and (folder / name).exists()]
     if there:
         raise ProjectError(f"{folder / there[0]} already exists", hint="use an empty folder: `retl init my_project`")
     written = []
@@ -31,8 +35,16 @@ def write_starter(folder: Path) -> list[Path]:
             path = folder / name
             try:
                 path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_text(text, encoding="utf-8")
+                with path.open("a", encoding="utf-8") as file:
+                    file.write(_lacking(path.read_bytes(), text) if name == IGNORED else text)
             except OSError as error:
                 raise ProjectError(f"cannot write {path}: {error.strerror}") from error
             written.append(path)
     return written
+
+
+def _lacking(there: bytes, text: str) -> str:
+    """The lines of `text` that a file does not have, to be added to it."""
+    lines = there.decode(errors="replace").splitlines()
+    new = "".join(f"{line}\n" for line in text.splitlines() if line not in lines)
+    return f"\n{new}" if new and there and not there.endswith(b"\n") else new

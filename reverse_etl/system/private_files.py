@@ -47,9 +47,10 @@ def is_private(name: str, is_top: bool = False) -> bool:
 
 def create_ignored(folder: Path) -> None:
     """Create a folder of retl's own, of which git ignores everything if retl may write there. Raises OSError."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with suppress(OSError), open(folder / ".gitignore", "x", encoding="utf-8") as file:
-        file.write("*\n")
+    with private_files():
+        folder.mkdir(parents=True, exist_ok=True)
+        with suppress(OSError), open(folder / ".gitignore", "x", encoding="utf-8") as file:
+            file.write("*\n")
 
 
 def make_private(folder: Path) -> None:
@@ -66,7 +67,8 @@ def make_private(folder: Path) -> None:
 
 def write_whole(path: Path, text: str) -> None:
     """Write a file atomically, without secrets. A symbolic link in its place is replaced. Raises OSError."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    with private_files():
+        path.parent.mkdir(parents=True, exist_ok=True)
     number, unfinished = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # 0600
     try:
         with os.fdopen(number, "w", encoding="utf-8") as file:

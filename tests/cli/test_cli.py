@@ -55,6 +55,12 @@ def test_init_writes_over_nothing(retl: Retl, tmp_path: Path):
     assert [path.name for path in tmp_path.iterdir()] == ["models"]
 
 
+def test_init_adds_to_a_gitignore_what_it_lacks(retl: Retl, tmp_path: Path):
+    (tmp_path / ".gitignore").write_text("target/\nmine")
+    assert retl("init").code == 0
+    assert (tmp_path / ".gitignore").read_text() == "target/\nmine\n.retl/\n.env\n*.duckdb\n*.duckdb.wal\n"
+
+
 def test_init_makes_the_folder_it_is_given(retl: Retl, tmp_path: Path):
     assert retl("init", "shop").code == 0
     assert retl("ls", "--project-dir", "shop").code == 0
@@ -590,6 +596,21 @@ def test_version_is_that_of_the_installed_package(retl: Retl):
     from importlib.metadata import version
 
     assert retl("--version").out == f"retl {version('reverse-etl')}\n"
+
+
+def test_fault_of_the_project_is_said_once_and_recorded_for_each_sync(retl: Retl, starter: Path):
+    (starter / "warehouse.duckdb").unlink()
+    found = retl("sync", "--all")
+    missing = "syncs.yml:7:37: the warehouse file warehouse.duckdb does not exist\n"
+    assert found.code == 2
+    assert found.out == "users_track: failed\norders: failed\nnewsletter: failed\n"
+    assert found.err.startswith(
+        f"{missing}  hint: create it from seeds/*.csv with `retl seed`, or correct the path\n"
+        "the same for orders, newsletter: syncs.yml:7:37\n3 syncs: 3 failed;"
+    )
+    results = json.loads((starter / "target/run_results.json").read_text())["results"]
+    assert [result["errors"][0]["location"]["line"] for result in results] == [7, 7, 7]
+    assert retl("--log-format", "json", "sync", "--all").err.count("does not exist") == 3
 
 
 # --- gates and plans for programs ------------------------------------------------------------------------------------

@@ -169,3 +169,15 @@ def test_debug_without_git_or_a_repository_says_nothing_of_it(
     monkeypatch.setenv("PATH", str(tmp_path))
     done = retl("debug", folder=synced.folder)
     assert (done.code, "git" in done.out) == (0, False)
+
+
+def test_artifacts_are_private_under_any_umask(synced: Shop, retl: Retl):
+    shutil.rmtree(synced.folder / "target", ignore_errors=True)
+    before = os.umask(0)
+    try:
+        for arguments in (["compile"], ["plan"], ["sync", "it"]):
+            assert retl(*arguments, folder=synced.folder).code == 0
+    finally:
+        os.umask(before)
+    paths = [synced.folder / "target", *(synced.folder / "target").rglob("*")]
+    assert {oct(path.stat().st_mode & 0o777) for path in paths} == {"0o700", "0o600"}
