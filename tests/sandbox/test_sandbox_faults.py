@@ -339,10 +339,38 @@ def test_faults_are_set_listed_and_cleared_over_http(braze):
     ],
 )
 def test_bad_fault_over_http_is_a_400_with_a_reason(braze, body, message):
-    answer = requests.post(f"{braze.url}/_sandbox/faults", json=body)
+    _refuses(braze, json.dumps(body), message)
+
+
+def _refuses(braze: Sandbox, text: str | bytes, message: str) -> None:
+    answer = requests.post(f"{braze.url}/_sandbox/faults", text)
     assert answer.status_code == 400
     assert answer.json()["message"].startswith(message)
     assert post(braze).status_code == 201
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[" * 100_000, "the JSON is nested too deeply"),
+        ('[{"kind": "status", "headers": {"X\\r\\nY": "a"}}]', "a fault cannot have the header 'X\\r\\nY'"),
+        ('[{"kind": "status", "headers": {"": "a"}}]', "a fault cannot have the header ''"),
+        ('[{"kind": "status", "headers": {"Content-Length": "9"}}]', "a fault cannot have the header 'Content-Length'"),
+        (
+            '[{"kind": "status", "headers": {"X": "a\\r\\nY: b"}}]',
+            "a fault's header 'X' must be printable Latin-1 text",
+        ),
+        ('[{"kind": "status", "headers": {"X": "\\uace0"}}]', "a fault's header 'X' must be printable Latin-1 text"),
+        ('[{"kind": "status", "body": "\\ud800"}]', "a fault must not contain half of a character, such as \\ud800"),
+        ('[{"kind": "delay", "seconds": 1e999}]', "the seconds of a fault must be a finite number, not inf"),
+        ('[{"kind": "delay", "seconds": NaN}]', "NaN is not JSON"),
+        ('[{"kind": "status", "times": ' + "1" * 6000 + "}]", "Exceeds the limit"),
+        (b"\xff\xfe", ""),
+    ],
+    ids=range(11),
+)
+def test_odd_body_is_a_400_and_no_fault(braze, text, message):
+    _refuses(braze, text, message)
 
 
 # --- as the command line has them ------------------------------------------------------------------------------------

@@ -14,10 +14,12 @@
 """
 
 import random
+import re
 import threading
 from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import KW_ONLY, dataclass, field, fields, replace
+from math import isfinite
 from typing import Any, Literal, get_args
 from zlib import crc32
 
@@ -35,6 +37,12 @@ Kind = Literal[
 KINDS: tuple[Kind, ...] = get_args(Kind)
 NOT_TAKEN: frozenset[Kind] = frozenset({"status", "html", "drop_before"})
 _BLOCKED = "provided external_id is blacklisted and disallowed"  # (track, life)
+
+
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # of RFC 9110
+_HEADER_VALUE = re.compile(r"([\x21-\x7e\xa0-\xff]([\t\x20-\x7e\xa0-\xff]*[\x21-\x7e\xa0-\xff])?)?")
+_OF_THE_BODY = ("content-length", "transfer-encoding")  # kind "truncate" makes a wrong one
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True)
@@ -74,10 +82,19 @@ class Fault:
                 raise ValueError(f"a fault's {name} must be between 0 and 1, not {getattr(self, name)}")
         if self.skip < 0 or self.seconds < 0 or (self.times is not None and self.times < 0):
             raise ValueError("skip, times and seconds of a fault must not be negative")
+        if not isfinite(self.seconds):
+            raise ValueError(f"the seconds of a fault must be a finite number, not {self.seconds}")
         if self.burst < 1:
             raise ValueError("the burst of a fault must be at least 1")
         if not 200 <= self.status <= 599:
             raise ValueError(f"a fault's status must be between 200 and 599, not {self.status}")
+        for name, text in self.headers.items():
+            if not _HEADER_NAME.fullmatch(name) or name.lower() in _OF_THE_BODY:
+                raise ValueError(f"a fault cannot have the header {name!r}")
+            if not _HEADER_VALUE.fullmatch(text):
+                raise ValueError(f"a fault's header {name!r} must be printable Latin-1 text")
+        if any(_SURROGATE.search(text) for text in (self.path, self.body or "", self.error, *self.external_ids)):
+            raise ValueError("a fault must not contain half of a character, such as \\ud800")
         if self.kind == "object_error" and not self.is_choosy:
             raise ValueError("an object_error requires external_ids or share")
 

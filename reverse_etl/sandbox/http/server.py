@@ -104,7 +104,10 @@ def _no_number(text: str) -> None:
 
 async def _sent(request: Request) -> Json:
     body = await request.body()
-    return json.loads(body, parse_constant=_no_number) if body else {}
+    try:
+        return json.loads(body, parse_constant=_no_number) if body else {}
+    except RecursionError as error:
+        raise ValueError("the JSON is nested too deeply") from error
 
 
 async def _object(request: Request) -> dict[str, Json]:
