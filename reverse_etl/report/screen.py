@@ -1,8 +1,9 @@
 """Shows the progress of a run on stderr: a bar on a terminal, plain lines elsewhere."""
 
+import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from rich.console import Console
 from rich.progress import (
@@ -24,6 +25,7 @@ from reverse_etl.report.text import change_line
 from reverse_etl.runs.interrupts import Interrupts
 
 BAR_EVERY_S = 0.2
+_ERASED = b"\r\x1b[2K\x1b[?25h"  # of this line; with the cursor
 
 
 class Screen:
@@ -41,7 +43,7 @@ class Screen:
         if self._console.is_terminal and not self._quiet:
             spinner = SpinnerColumn("dots" if self._console.encoding.startswith("utf") else "line")
             columns = (spinner, TextColumn("{task.description}"), TimeElapsedColumn())
-            with Progress(*columns, console=self._console, transient=True) as progress:
+            with Progress(*columns, console=self._console, transient=True) as progress, self._erased():
                 progress.add_task(text)
                 yield
         else:
@@ -67,17 +69,34 @@ class Screen:
     def _bar(self, sync: Sync, plan: Plan, sender: Sender) -> Iterator[None]:
         rates = TextColumn("{task.fields[rates]}")
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), rates, TimeRemainingColumn())
-        with Progress(*columns, console=self._console, transient=True, disable=self._quiet) as progress:
+        bar = Progress(*columns, console=self._console, transient=True, disable=self._quiet)
+        with bar as progress, self._erased():
             task = progress.add_task(sync.name, total=plan.to_send, rates="")
             began_s = time.monotonic()
 
             def update() -> None:
                 done = sender.delivery.accepted + sender.delivery.rejected
-                progress.update(task, completed=done, rates=_rates(sender, time.monotonic() - began_s))
+                name = f"{sync.name}: waiting for the requests in flight" if sender.delivery.interrupted else sync.name
+                rates = _rates(sender, time.monotonic() - began_s)
+                progress.update(task, description=name, completed=done, rates=rates)
 
             with repeating(update, BAR_EVERY_S):
                 yield
             update()
+
+    @contextmanager
+    def _erased(self) -> Iterator[None]:
+        """Inside the block, a bar is on the terminal; it is erased even if the process ends at once."""
+        before = self._interrupts.before_exit
+        self._interrupts.before_exit = self._erase
+        try:
+            yield
+        finally:
+            self._interrupts.before_exit = before
+
+    def _erase(self) -> None:
+        with suppress(OSError, ValueError):  # past rich, whose lock the thread may hold that the signal has interrupted
+            os.write(self._console.file.fileno(), _ERASED)
 
     @contextmanager
     def _lines(self, sync: Sync, plan: Plan, sender: Sender) -> Iterator[None]:

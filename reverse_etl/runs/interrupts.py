@@ -5,7 +5,7 @@ In both cases nothing is lost: requests and responses are in the journal, and th
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
@@ -22,6 +22,7 @@ class Interrupts:
 
     def __init__(self) -> None:
         self.signal = 0
+        self.before_exit: Callable[[], None] = lambda: None  # what a second signal still waits for
         self._taken = 0
         self._sender: Sender | None = None
 
@@ -54,6 +55,7 @@ class Interrupts:
     def _take(self, number: int, frame: FrameType | None) -> None:
         self._taken += 1  # a signal may arrive while another is being handled
         if self._taken > 1:
+            self.before_exit()
             os._exit(128 + number)
         self.signal = number
         if self._sender is None:

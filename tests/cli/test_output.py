@@ -3,8 +3,11 @@
 import io
 import json
 import os
+import signal
 import sys
+import threading
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TextIO
 
@@ -12,7 +15,7 @@ import pytest
 
 from reverse_etl.cli import main
 from tests.processes import Forked, command
-from tests.shop import Shop
+from tests.shop import Held, Shop
 
 NAMED = "SELECT 'u' || i AS external_id, 'caf\u00e9 \u2192 \uace0\uac1d' AS \"pr\u00e9nom\" FROM range(3) r(i)"
 NOTE = "stdout is {}: characters that it does not have were replaced; to print them, set PYTHONIOENCODING=utf-8\n"
@@ -122,4 +125,42 @@ def without_files(folder: Path, environ: Mapping[str, str], *arguments: str) -> 
     for number in range(3):
         os.close(number)
     sys.stdin = sys.stdout = sys.stderr = None  # type: ignore[assignment]
+    command(folder, environ, *arguments)
+
+
+def test_no_bar_is_left_on_a_terminal_whatever_ends_the_command(named: Shop):
+    """The first Ctrl-C says what is waited for; the second ends at once, and the line and the cursor are as before."""
+    held = Held(named.braze, external_ids=["u0"])
+    ours, theirs = os.openpty()
+    environ = {**os.environ, **named.environ, "TERM": "xterm", "COLUMNS": "120"}
+    shown, waits = bytearray(), threading.Event()
+
+    def read() -> None:
+        with suppress(OSError):  # when the last one closes it
+            while data := os.read(ours, 65536):
+                shown.extend(data)
+                if b"it: waiting for the requests in flight" in shown:
+                    waits.set()
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    with Forked(on_terminal, os.ttyname(theirs), named.folder, environ, "sync", "it") as process:
+        process.wait_for(held.is_held)
+        process.send_signal(signal.SIGINT)
+        process.wait_for(waits)
+        process.send_signal(signal.SIGINT)
+        code = process.wait()
+    held.goes_out.set()
+    os.close(theirs)
+    reader.join()
+    os.close(ours)
+    assert (code, shown.endswith(b"\r\x1b[2K\x1b[?25h")) == (130, True)
+
+
+def on_terminal(name: str, folder: Path, environ: Mapping[str, str], *arguments: str) -> None:
+    """`retl ...` on a terminal."""
+    terminal = os.open(name, os.O_RDWR | os.O_NOCTTY)
+    for number in range(3):
+        os.dup2(terminal, number)
+    sys.stdin, sys.stdout, sys.stderr = open(0), open(1, "w"), open(2, "w")  # noqa: SIM115
     command(folder, environ, *arguments)
