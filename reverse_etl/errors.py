@@ -9,7 +9,7 @@ RetlError
     └── MovedError    it is that of another name now
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import ClassVar
@@ -85,8 +85,39 @@ class MovedError(StateError):
     """The state of a sync was moved when it was renamed: whoever uses the former name is out of date."""
 
 
-# What is meant by words that look like nothing valid.
-_SYNONYMS = {"empty_snapshot": "empty_model", "keep": "retention"}
+# What other tools, and earlier versions of retl, call it.
+_ALSO_CALLED: Mapping[str, str] = {
+    "name": "id title sync_name",
+    "model": "query sql sql_file table view relation from source",
+    "mode": "sync_mode sync_type operation behavior action",
+    "track_record_type": "object object_type record_type",
+    "primary_key": "unique_key unique_id id_column identifier key pk",
+    "pre_formatted_fields": "json_columns json_fields json",
+    "exclude_columns": "ignore exclude ignore_columns skip_columns excluded_columns",
+    "on_removed": "on_delete on_removal removed",
+    "clear": "null unset nullify",
+    "ignore": "keep nothing none",
+    "cursor": "cursor_field cursor_column updated_at watermark",
+    "retention": "keep ttl",
+    "after": "depends_on needs dependencies upstream run_after",
+    "schedule": "cron interval frequency cadence schedule_interval every",
+    "timezone": "tz time_zone schedule_timezone",
+    "tags": "label labels groups",
+    "empty_model": "empty_snapshot",
+    "data_tests": "tests checks expectations",
+    "unit_tests": "tests",
+    "renamed_from": "previous_name former_name old_name alias",
+    "targets": "outputs environments profiles envs",
+    "default_target": "target profile default",
+    "vars": "variables parameters",
+    "warehouse": "source database db connection",
+    "path": "file filename database dbname",
+    "endpoint": "url host rest_endpoint instance_url base_url",
+    "api_key": "key token api_token auth rest_api_key",
+    "max_objects_per_request": "batch_size max_batch_size chunk_size",
+}
+_FEW = 12  # so many words are all listed
+_LONG = 6  # the beginning of a word that is so long says which one is meant
 
 
 def nearest(word: str, valid: Iterable[str]) -> str | None:
@@ -94,11 +125,31 @@ def nearest(word: str, valid: Iterable[str]) -> str | None:
 
     A word that deletes is offered only to who has almost written it.
     """
-    words = list(valid)
-    meant = [_SYNONYMS[word]] if _SYNONYMS.get(word) in words else []
-    close = meant or get_close_matches(word, words, n=1, cutoff=0.6)
-    if close and "delete" in close[0]:
-        close = get_close_matches(word, close, n=1, cutoff=0.85)
+    words = list(dict.fromkeys(valid))
+    close = closest(word, words)
     if close:
-        return f'did you mean "{close[0]}"?'
-    return f"one of: {', '.join(words)}" if 0 < len(words) <= 12 else None
+        return f'did you mean "{close}"?'
+    return f"one of: {', '.join(words)}" if 0 < len(words) <= _FEW else None
+
+
+def closest(word: str, valid: Iterable[str]) -> str | None:
+    """The valid word that means `word`, has its letters in another order, or differs from it by little; None if none.
+
+    Rather none than a wrong one: `delay` is not `model`.
+    """
+    words = list(valid)
+    spelled = {_letters(one): one for one in reversed(words)}
+    meant = [one for one, others in _ALSO_CALLED.items() if one in words and word.casefold() in others.split()]
+    same = [one for one in words if sorted(_letters(one)) == sorted(_letters(word))]
+    by_letters = get_close_matches(_letters(word), spelled, n=1, cutoff=0.7)
+    begins = get_close_matches(_letters(word), {one[: len(_letters(word))]: one for one in spelled}, n=1, cutoff=0.85)
+    begun = [spelled[one] for one in spelled if begins and one.startswith(begins[0]) and len(word) >= _LONG]
+    close = [*meant, *same, *(spelled[one] for one in by_letters), *begun][:1]
+    if close and "delete" in close[0] and not get_close_matches(word, close, n=1, cutoff=0.85):
+        return None
+    return close[0] if close else None
+
+
+def _letters(word: str) -> str:
+    """A word as it is compared with others: `primaryKey` is `primary_key`."""
+    return word.casefold().replace("_", "").replace("-", "")

@@ -1,5 +1,6 @@
 """What commands share: loading the project, selecting syncs, printing."""
 
+import shlex
 import sys
 from collections.abc import Iterable
 from dataclasses import replace
@@ -37,6 +38,8 @@ def load(folder: Path, target: str | None, variables: str | None, needs_target: 
     from reverse_etl.project.reader import misread
     from reverse_etl.project.yaml_places import parse_yaml
 
+    typed = {"--project-dir": None if folder == Path() else str(folder), "--target": target, "--vars": variables}
+    stderr.invocation.options = "".join(f" {name} {shlex.quote(value)}" for name, value in typed.items() if value)
     try:
         values, positions, problems = parse_yaml(variables or "{}", "--vars")
     except ProjectError as error:
@@ -90,7 +93,8 @@ def chosen(
 
     compared = compared_with(project, state) if state else None  # before the new manifest replaces that one
     keep_manifest(project)
-    found = select_syncs(project.graph, [*(names or []), *(select or [])] or ["*"], exclude or [], compared)
+    every = ["*"] if project.sync_names else []
+    found = select_syncs(project.graph, [*(names or []), *(select or [])] or every, exclude or [], compared)
     if not found:
         say("nothing to do: no syncs selected")
     return found

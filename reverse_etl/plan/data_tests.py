@@ -12,7 +12,7 @@ from typing import Literal
 
 from reverse_etl.errors import Problem
 from reverse_etl.masking import Keys
-from reverse_etl.plan.guards import DATA_TESTS
+from reverse_etl.plan.guards import DATA_TESTS, to_skip
 from reverse_etl.project.spec import Sync
 from reverse_etl.project.spec_tests import AcceptedValues, DataTest
 from reverse_etl.records.layout import Layout
@@ -154,7 +154,7 @@ def failed(sync: Sync, results: Sequence[DataTestResult], skipped: bool = False)
     """An error for every test that blocks the run; none of them does if that is `skipped`."""
     for result in results:
         if result.status == "fail" and not skipped:
-            remedy = f"to run anyway: --skip-guard {DATA_TESTS}"
+            remedy = to_skip(sync, DATA_TESTS)
             hint = f"{result.named}; {remedy}" if result.keys else remedy
             where = sync.where("data_tests", result.number)
             yield Problem(f"{sync.name}: {result}", where, hint)

@@ -34,8 +34,15 @@ def tripped(sync: Sync, counts: Counts, skipped: Collection[str]) -> list[Proble
 
 def _stop(sync: Sync, name: str, what: str) -> Problem:
     where = sync.where("guards", name) if "guards" in sync.model_fields_set else sync.where()
-    hint = f"to run anyway: --skip-guard {name}"
+    hint = to_skip(sync, name)
     return Problem(f"{sync.name}: guard {name}: {what}", Location(where.file, where.line, where.column), hint)
+
+
+def to_skip(sync: Sync, name: str) -> str:
+    """The hint to skip a guard; where that may delete users, it is no more than what it would do."""
+    if "delete" in (sync.mode.call.path.rpartition("/")[2], sync.on_removed):
+        return f"check the model: `retl show {sync.name}`; --skip-guard {name} may delete these users, for good"
+    return f"to run anyway, pass --skip-guard {name} to `retl sync {sync.name}`"
 
 
 def _checked(sync: Sync, counts: Counts) -> Iterator[tuple[str, str]]:

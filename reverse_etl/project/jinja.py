@@ -5,6 +5,8 @@ Here: rendering, and where in the file it failed. The caller decides which funct
 
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sized
+from datetime import datetime
+from functools import partial
 from typing import Any
 
 from jinja2 import StrictUndefined, TemplateSyntaxError, UndefinedError, nodes
@@ -12,6 +14,7 @@ from jinja2.exceptions import SecurityError
 from jinja2.ext import Extension
 from jinja2.lexer import Token, TokenStream
 from jinja2.sandbox import SandboxedEnvironment
+from jinja2.utils import missing
 
 from reverse_etl.errors import Location, ProjectError, nearest
 from reverse_etl.network.proxies import names_proxy
@@ -60,8 +63,28 @@ class _Environment(SandboxedEnvironment):
         return super().call_binop(context, operator, left, right)
 
 
-_PLAIN = _Environment(undefined=StrictUndefined, keep_trailing_newline=True)
-_MARKED = _Environment(undefined=StrictUndefined, keep_trailing_newline=True, extensions=[_LineMarks])
+class _UnknownError(UndefinedError):
+    """Something that a template uses and that is not there: `name`, of the value `of` if it is not a name by itself."""
+
+    def __init__(self, message: str | None, of: Any, name: Any) -> None:
+        super().__init__(message)
+        self.of, self.name = of, name
+
+
+class _Unknown(StrictUndefined):
+    """As StrictUndefined; its error can be asked for what is not there."""
+
+    __slots__ = ()
+
+    def __init__(
+        self, hint: str | None = None, obj: Any = missing, name: str | None = None, exc: Any = UndefinedError
+    ) -> None:
+        is_plain = exc is UndefinedError  # the sandbox has another one, for what is unsafe
+        super().__init__(hint, obj, name, partial(_UnknownError, of=obj, name=name) if is_plain else exc)  # type: ignore[arg-type]
+
+
+_PLAIN = _Environment(undefined=_Unknown, keep_trailing_newline=True)
+_MARKED = _Environment(undefined=_Unknown, keep_trailing_newline=True, extensions=[_LineMarks])
 
 
 def is_template(value: object) -> bool:
@@ -128,17 +151,67 @@ def _render(environment: SandboxedEnvironment, text: str, names: Mapping[str, An
     except TemplateProblem as error:
         raise ProjectError(error.what, _at(where, _line_of(error, where.file)), error.hint) from error
     except UndefinedError as error:
-        undefined = re.match(r"'(\w+)' is undefined", str(error))
-        hint = nearest(undefined[1], names) if undefined else None
-        raise ProjectError(f"Jinja: {error.message}", _at(where, _line_of(error, where.file)), hint) from error
+        what, hint = _unknown(error, names)
+        raise ProjectError(what, _at(where, _line_of(error, where.file)), hint) from error
     except SecurityError as error:
         raise ProjectError(f"Jinja: {error}", _at(where, _line_of(error, where.file))) from error
     except ProjectError:
         raise
     except Exception as error:
         # A template can raise anything: 1/0, a method called with the wrong arguments. It is the template's error.
-        what = f"Jinja: {type(error).__name__}: {error}"
-        raise ProjectError(what, _at(where, _line_of(error, where.file))) from error
+        what, hint = _failed(error)
+        raise ProjectError(what, _at(where, _line_of(error, where.file)), hint) from error
+
+
+# How the functions of a template are called.
+_CALLS = {
+    "ref": "ref('model')",
+    "source": "source('name', 'table')",
+    "var": "var('name'), or var('name', default)",
+    "env_var": "env_var('NAME'), or env_var('NAME', 'default')",
+    "config": "config(dialect='hive')",
+    "is_incremental": "is_incremental()",
+    "cursor": "cursor()",
+}
+# What dbt has and retl has not, and what takes its place.
+_OF_DBT = {
+    "this": "retl writes no table: an incremental model reads from cursor()",
+    **dict.fromkeys(
+        ("schema", "database", "target_schema"), "write the name in the model, or use a variable: var('schema')"
+    ),
+    **dict.fromkeys(
+        ("adapter", "run_query", "statement", "load_result", "execute", "dbt", "dbt_utils", "graph", "modules", "log"),
+        "write it as SQL; or build a model with it in dbt, and ref() that model",
+    ),
+}
+
+
+def _unknown(error: UndefinedError, names: Mapping[str, Any]) -> tuple[str, str | None]:
+    """What a template uses that is not there, and what there is."""
+    what = f"Jinja: {error.message}"
+    if not isinstance(error, _UnknownError):
+        return what, None
+    name = str(error.name)
+    if error.of is missing:
+        return what, _OF_DBT.get(name) or nearest(name, names)
+    of = next((other for other, value in names.items() if value is error.of), None)
+    if isinstance(error.of, datetime):
+        return f'Jinja: a time has no "{name}"', "format it: scheduled_time.strftime('%Y-%m-%d')"
+    if of in _CALLS:
+        return f'Jinja: {of} has no "{name}"', f"call it: {_CALLS[of]}"
+    if of and isinstance(error.of, Mapping):
+        there = ", ".join(f"{of}.{key}" for key in error.of)
+        return f'Jinja: {of} has no "{name}"', _OF_DBT.get(name) or f"one of: {there}"
+    return f'Jinja: there is no "{name}" in this value', None
+
+
+def _failed(error: Exception) -> tuple[str, str | None]:
+    """What went wrong in an expression of a template, without Python's names for it."""
+    said = str(error)
+    function = re.search(r"(\w+)\(\) (?:missing|takes|got)", said)
+    if function and function[1] in _CALLS:
+        return f"Jinja: {function[1]}() is called with the wrong arguments", f"call it as {_CALLS[function[1]]}"
+    return f"Jinja: an expression fails: {said}", None
 
 
 def _joined(pieces: Iterable[str]) -> str:

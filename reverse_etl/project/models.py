@@ -165,7 +165,7 @@ def _with_refs(name: str, models: Mapping[str, Model], values: RunValues, path: 
 def _render(model: Model, models: Mapping[str, Model], values: RunValues) -> _Rendered:
     refs: dict[str, None] = {}
     reads: dict[Relation, None] = {}
-    config: dict[str, str] = {}
+    settings: dict[str, str] = {}
     given = values.given or {}
 
     def refer(name: str) -> str:
@@ -199,13 +199,13 @@ def _render(model: Model, models: Mapping[str, Model], values: RunValues) -> _Re
         reads[found] = None
         return found.sql
 
-    def configure(**options: str) -> str:
+    def config(**options: str) -> str:
         for key, value in options.items():
             if key != "dialect":
-                raise TemplateProblem(f'config(): unknown key "{key}"', nearest(key, ["dialect"]))
+                raise TemplateProblem(f'config(): unknown key "{key}"', "remove it: the only key is dialect")
             if value not in DIALECTS:
                 raise TemplateProblem(f'config(): unknown dialect "{value}"', nearest(value, DIALECTS))
-            config[key] = value
+            settings[key] = value
         return ""
 
     def cursor() -> str:
@@ -217,7 +217,7 @@ def _render(model: Model, models: Mapping[str, Model], values: RunValues) -> _Re
     names = {
         "ref": ref,
         "source": source,
-        "config": configure,
+        "config": config,
         "var": variables(values.vars),
         "env_var": environment_variables(values.environ, values.secrets),
         "target": {"name": values.target_name},
@@ -229,9 +229,9 @@ def _render(model: Model, models: Mapping[str, Model], values: RunValues) -> _Re
     where = Location(model.file)
     sql = without_end(render(model.text, names, where))
     rendered = _Rendered(model, sql, tuple(refs), tuple(reads), names)
-    if "dialect" not in config:
+    if "dialect" not in settings:
         return rendered
-    return replace(rendered, sql=transpile(sql, config["dialect"], rendered.source_of), transpiled=True)
+    return replace(rendered, sql=transpile(sql, settings["dialect"], rendered.source_of), transpiled=True)
 
 
 def _find_ref(
@@ -263,7 +263,7 @@ def _find_ref(
         return Relation(f'"main".{identifier(name)}')
     if values.dbt:
         return values.dbt().ref(name, others=own)
-    raise TemplateProblem(f'ref(): unknown model or seed "{name}"', nearest(name, own))
+    raise TemplateProblem(f'ref(): unknown model or seed "{name}"', nearest(str(name), own))
 
 
 def _find_source(name: str, table: str, values: RunValues) -> Relation:

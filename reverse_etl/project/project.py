@@ -249,7 +249,7 @@ def load_project(
     Without `needs_target`, the settings of the target are not rendered, so the environment variables that they use do
     not have to be set.
     """
-    text = _read(_own(folder, folder / SPEC_FILE), "create a project here with `retl init`, or pass --project-dir")
+    text = _read(_spec_file(folder), "create a project here with `retl init`, or pass --project-dir")
     dotenv = {name: value for name, value in dotenv_values(folder / ".env").items() if value is not None}
     environ = {**dotenv, **(os.environ if environ is None else environ)}
     _keep_secret(environ, filter(is_credential, environ))
@@ -263,6 +263,25 @@ def load_project(
         with suppress(ProjectError):  # of who needs it
             keep_secret(project.api_key())
     return project
+
+
+def _spec_file(folder: Path) -> Path:
+    """The file with the syncs. Raises ProjectError where it has another name, or is in the folder around this one.
+
+    Two of them are an error: whoever edits the one that is not read would not see any effect.
+    """
+    path, other = folder / SPEC_FILE, folder / Path(SPEC_FILE).with_suffix(".yaml")
+    if other.exists():
+        what = f"{other.name} is not read: the file must be called {SPEC_FILE}"
+        hint = f"rename it: `mv {other.name} {SPEC_FILE}`"
+        if path.exists():
+            what = f"{other.name} is not read: {SPEC_FILE} is there, too"
+            hint = f"rename it to something else, such as {other.name}.old; or {SPEC_FILE}, if that is the old one"
+        raise ProjectError(what, hint=hint)
+    around = folder.absolute().parent
+    if not path.exists() and (around / SPEC_FILE).exists():
+        raise ProjectError(f"{path.name} not found in {folder.absolute()}", hint=f"pass --project-dir {around}")
+    return _own(folder, path)
 
 
 def _keep_secret(environ: Mapping[str, str], names: Iterable[str]) -> None:

@@ -6,13 +6,13 @@ All errors of the file are collected and raised together, each with its line and
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from graphlib import CycleError, TopologicalSorter
-from typing import Any, TypeVar, get_args
+from typing import Any, Literal, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from reverse_etl.braze.modes import MODE_OPTIONS, MODES
-from reverse_etl.errors import Location, Problem, ProjectError, nearest
+from reverse_etl.errors import Location, Problem, ProjectError, closest, nearest
 from reverse_etl.project.cron import ScheduleProblem, check_line, check_zone
 from reverse_etl.project.jinja import environment_variables, is_template, render, variables, variables_read
 from reverse_etl.project.spec import SPEC_FILE, Dbt, File, Source, Spec, Sync, Target
@@ -151,30 +151,41 @@ class _Reader:
         kind, key = detail["type"], next((part for part in reversed(path) if isinstance(part, str)), "")
         if not path:
             what = "must be a mapping with version, targets and syncs"
-            self.problem(what, self.positions.of_value(path))
+            self.problem(what, self.positions.of_value(path), "`retl init my_project` writes an example")
             return
-        if kind == "extra_forbidden":
-            hint = nearest(str(path[-1]), _keys_at(model, detail["loc"]))
-            self.problem(f'unknown key "{path[-1]}"{inside}', self.positions.of_key(path), hint)
+        if kind in ("extra_forbidden", "invalid_key"):
+            written = self.positions.key_as_written(path)
+            there = [name for name in self.positions.keys_at(path[:-1]) if name != written[-1]]
+            hint = _instead_of(str(written[-1]), _keys_at(model, detail["loc"]), there)
+            self.problem(f'unknown key "{written[-1]}"{inside}', self.positions.of_key(written), hint)
         elif path[-1] == "[key]" and kind != "literal_error":
-            place = self.positions.of_key((*path[:-2], str(path[-2])))
-            self.problem(f'key "{path[-2]}"{inside} must be a string', place, "quote it")
+            written = self.positions.key_as_written(path[:-1])
+            hint = f'put it in quotes: "{written[-1]}"'
+            self.problem(f'key "{written[-1]}"{inside} must be a string', self.positions.of_key(written), hint)
         elif path[-1] == "[key]":
             valid = str(detail["ctx"]["expected"]).replace("'", "").replace(" or ", ", ").split(", ")
             what = f'unknown key "{path[-2]}" in "{path[-3]}"{inside}'
             self.problem(what, self.positions.of_key(path[:-1]), nearest(str(path[-2]), valid))
         elif kind == "missing":
-            self.problem(f'"{path[-1]}" is missing{inside}', self.positions.of_value(path))
+            example = _EXAMPLES.get(str(path[-1])) or _only_value(model, detail["loc"])
+            self.problem(f'"{path[-1]}" is missing{inside}', self.positions.of_value(path), example)
         elif kind == "literal_error":
             valid = str(detail["ctx"]["expected"]).replace("'", "").replace(" or ", ", ").split(", ")
-            what = f'"{detail["input"]}" is not a valid value for "{key}"{inside}'
-            self.problem(what, self.positions.of_value(path), nearest(str(detail["input"]), valid))
+            given = self.positions.text_of(path) or str(detail["input"])
+            what = f'"{given}" is not a valid value for "{key}"{inside}'
+            unquoted = f"write {given} without quotes" if given in valid else None
+            self.problem(what, self.positions.of_value(path), unquoted or nearest(given, valid))
         elif kind == "value_error" and detail["loc"][-1:] in ((), ("destination",)):
             self.problem(str(detail["ctx"]["error"]), self.positions.of_value(path))
         else:
-            looks = next((text for at, text, _ in self.positions.misread() if at == path), None)
-            hint = f'write "{looks}" in quotes' if looks is not None and kind == "string_type" else None
-            self.problem(f'"{key}"{inside} {_plain(detail)}', self.positions.of_value(path), hint)
+            self.problem(f'"{key}"{inside} {_plain(detail)}', self.positions.of_value(path), self._quoted(kind, path))
+
+    def _quoted(self, kind: str, path: YamlPath) -> str | None:
+        """The hint for a value that must be a string, and that YAML reads as something else without quotes."""
+        written = self.positions.text_of(path) if kind in ("string_type", "tuple_type") else None
+        if written is None:
+            return None
+        return f'put it in quotes: "{written}"' if written not in ("", "~", "null") else "give it a value"
 
     def default_target(self, top: File) -> str | None:
         """The target to use without --target: the only one, unless `default_target` says which."""
@@ -237,14 +248,14 @@ class _Reader:
 
     def unit_tests(self, raw: list[Any], raw_syncs: list[Any]) -> list[UnitTest]:
         """The unit tests. Jinja is not rendered in them: their rows are used as written."""
-        syncs = [str(item["name"]) for item in raw_syncs if isinstance(item, dict) and "name" in item]
+        syncs = [item["name"] for item in raw_syncs if isinstance(item, dict) and isinstance(item.get("name"), str)]
         tests, lines = list[UnitTest](), dict[str, int]()
         for index, item in enumerate(raw):
             path: YamlPath = ("unit_tests", index)
             name = item.get("name") if isinstance(item, dict) else None
             inside = f' in unit test "{name}"' if isinstance(name, str) else f" in unit test {index + 1}"
             sync, place = item.get("sync") if isinstance(item, dict) else None, self.positions.of_value
-            if isinstance(sync, str) and sync not in syncs:
+            if isinstance(sync, str) and sync not in syncs and len(syncs) == len(raw_syncs):
                 self.problem(f'unknown sync "{sync}"{inside}', place((*path, "sync")), nearest(sync, syncs))
             if isinstance(name, str) and name in lines:
                 what = f'duplicate unit test "{name}", first defined on line {lines[name]}'
@@ -288,16 +299,53 @@ class _Given:
         return self.positions.of_key((*self.path, *path))
 
 
+_WAREHOUSE = "warehouse: {type: duckdb, path: warehouse.duckdb}"
+_DESTINATION = "destination: {type: braze, endpoint: sandbox}"
+# What to write for a key that is missing, where it is the same for everybody to begin with.
+_EXAMPLES: Mapping[str, str] = {
+    "version": "add version: 1",
+    "targets": f"add targets: {{dev: {{{_WAREHOUSE}, {_DESTINATION}}}}}",
+    "syncs": "add syncs: []",
+    "warehouse": f"add {_WAREHOUSE}",
+    "destination": f"add {_DESTINATION}",
+    "path": "add path: warehouse.duckdb",
+    "endpoint": "add endpoint: https://rest.iad-01.braze.com, or that of your instance; or endpoint: sandbox",
+}
+
+
+def _only_value(model: type[BaseModel], loc: tuple[int | str, ...]) -> str | None:
+    """The hint for a missing key that has one valid value, such as type."""
+    field = next((f for name, f in _model_at(model, loc).model_fields.items() if (f.alias or name) == loc[-1]), None)
+    values = get_args(field.annotation) if field and get_origin(field.annotation) is Literal else ()
+    return f"add {loc[-1]}: {values[0]}" if len(values) == 1 else None
+
+
+def _instead_of(word: str, valid: Collection[str], written: Collection[str]) -> str:
+    """The hint for an unknown key: the key that is meant by it, unless that is written already, too."""
+    meant = closest(word, (key for key in valid if key not in written))
+    if meant:
+        return f'did you mean "{meant}"?'
+    there = closest(word, written)
+    if there:
+        return f'remove it: "{there}" is there, too'
+    return nearest(word, valid) or "remove it, or use another one: `retl schema` describes all keys"
+
+
 def _is_target(raw: Any) -> bool:
     return isinstance(raw, dict) and isinstance(raw.get("destination"), dict)
 
 
 def _keys_at(model: type[BaseModel], loc: tuple[int | str, ...]) -> list[str]:
     """The keys that the mapping around `loc` accepts."""
+    return [field.alias or name for name, field in _model_at(model, loc).model_fields.items()]
+
+
+def _model_at(model: type[BaseModel], loc: tuple[int | str, ...]) -> type[BaseModel]:
+    """The model of the mapping around `loc`."""
     for part in loc[:-1]:
         if part in model.model_fields:
             model = _model_in(model.model_fields[str(part)].annotation) or model
-    return [field.alias or name for name, field in model.model_fields.items()]
+    return model
 
 
 def _model_in(annotation: Any) -> type[BaseModel] | None:
@@ -418,7 +466,8 @@ def _problems_between(syncs: list[_Given]) -> Iterator[Problem]:
         for index, other in enumerate(sync.words("after")):
             if other not in names:
                 what = f'"after"{sync.inside} refers to an unknown sync: "{other}"'
-                yield Problem(what, sync.value_at("after", index), nearest(other, names))
+                others = [name for name in names if name != sync.text("name")]
+                yield Problem(what, sync.value_at("after", index), nearest(other, others) or "remove it")
     try:
         TopologicalSorter({sync.text("name"): sync.words("after") for sync in syncs}).prepare()
     except CycleError as error:

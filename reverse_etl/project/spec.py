@@ -379,8 +379,8 @@ class Spec:
     """A checked syncs.yml, read for one target. Its `api_key` is still a template: see `LoadedProject.api_key`.
 
     `is_default_target`: the target is the one that is used without --target. `chosen` is its settings; None if only its
-    name was read. `secrets` are the environment variables that the API keys of all targets come from; `warnings` is what
-    is valid, and probably not meant.
+    name was read. `secrets` are the environment variables that the API keys of all targets come from; `warnings` is
+    what is valid, and probably not meant.
     """
 
     target_name: str

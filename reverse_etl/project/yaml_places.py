@@ -54,6 +54,20 @@ class Positions:
         self._keys: dict[YamlPath, yaml.Mark] = {}
         self._values: dict[YamlPath, yaml.Mark] = {}
         self._misread: dict[YamlPath, tuple[str, str]] = {}
+        self._texts: dict[YamlPath, str] = {}
+        self._spelled: dict[YamlPath, str] = {}
+
+    def text_of(self, path: YamlPath) -> str | None:
+        """A value as it is written, where YAML reads it as something else than a string: `on` is a boolean."""
+        return self._texts.get(path)
+
+    def key_as_written(self, path: YamlPath) -> YamlPath:
+        """The path of a key that YAML reads as something else than a string, with the key as it is written."""
+        return (*path[:-1], self._spelled.get(path, path[-1]))
+
+    def keys_at(self, path: YamlPath) -> list[str]:
+        """The keys that are written in the mapping at `path`."""
+        return [str(key[-1]) for key in self._keys if key[:-1] == path]
 
     def of_key(self, path: YamlPath) -> Location:
         return self._closest(self._keys, path)
@@ -84,6 +98,12 @@ class Positions:
         read = _read_otherwise(value)
         if read is not None:
             self._misread[path] = (value.value, read)
+        if isinstance(value, yaml.ScalarNode) and not value.tag.endswith(":str"):
+            self._texts[path] = value.value
+        if key is not value and isinstance(key, yaml.ScalarNode) and not key.tag.endswith(":str"):
+            with suppress(yaml.YAMLError, ValueError):
+                read = yaml.SafeLoader("").construct_object(key)
+                self._spelled[*path[:-1], int(read) if isinstance(read, int) else str(read)] = key.value
 
     def _walk(self, node: yaml.Node, path: YamlPath) -> Iterator[Problem]:
         """Record the location of everything; yield an error for each duplicate key."""

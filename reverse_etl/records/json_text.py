@@ -108,10 +108,14 @@ def _fields_within(value: str, of: SqlType) -> str | None:
     return f"({' + '.join(counts)})"
 
 
+TOO_LONG = 7
 # What makes JSON text unacceptable to Braze, numbered from 1 as `retl_json_fault` returns it.
 JSON_FAULTS: Mapping[int, tuple[str, str]] = {
-    1: ("is not valid JSON", "find it with json_valid({column})"),
-    2: ("contains NaN or infinity, which JSON cannot represent", "replace it with NULL: nullif() or CASE"),
+    1: ("is not valid JSON", "json({column}) removes a comma too many; find the rest: WHERE NOT json_valid({column})"),
+    2: (
+        "contains NaN or infinity, which JSON cannot represent",
+        "leave it out: NULL in a struct, list_filter() in a list",
+    ),
     3: ("contains an integer that does not fit in 64 bits", "send it as a string: CAST(... AS VARCHAR)"),
     4: ("contains a nested null; Braze drops the whole value", "omit the key or the element"),
     5: ("contains an invalid $time; Braze drops the whole value", 'write {{"$time": "2026-11-23"}}'),
@@ -119,7 +123,7 @@ JSON_FAULTS: Mapping[int, tuple[str, str]] = {
         f"contains a key that is empty, longer than {MAX_TEXT} characters, or has a space, a dot or a $",
         "rename the key",
     ),
-    7: (f"contains a string longer than {MAX_TEXT} characters", f"truncate it with left(..., {MAX_TEXT})"),
+    TOO_LONG: (f"contains a string longer than {MAX_TEXT} characters", f"truncate it with left(..., {MAX_TEXT})"),
     8: (f"is larger than {MAX_JSON_BYTES // 1000} KB", "shorten it"),
     9: (f"has more than {MAX_ARRAY_ITEMS} elements; Braze drops the oldest", "shorten it with list_slice()"),
 }

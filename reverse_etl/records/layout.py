@@ -6,12 +6,12 @@ lay_out()   mode + the model's columns -> Layout, or every error between the two
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from enum import Enum
 
 from reverse_etl.braze.modes import MAX_TEXT, STRONG, Extra, Field, Kind, Mode, Shape
-from reverse_etl.errors import Location, Problem, ProjectError, nearest
+from reverse_etl.errors import Location, Problem, ProjectError, closest, nearest
 from reverse_etl.project.spec import Sync
+from reverse_etl.sql.quoting import plain
 from reverse_etl.sql.types import BEYOND_64_BITS, FLOATS, INTEGERS, LISTS, MOMENTS, NUMBERS, TEXTS, SqlType
 from reverse_etl.words import count
 
@@ -165,7 +165,9 @@ def _unknown_names(sync: Sync, names: Collection[str]) -> Iterator[Problem]:
         for index, name in enumerate(getattr(sync, key) or ()):
             if name not in names:
                 what = f'"{key}" in sync "{sync.name}": the model has no column "{name}"'
-                yield Problem(what, sync.where(key, index), nearest(name, names))
+                is_typo = key == "primary_key" or closest(name, names)
+                hint = nearest(name, names) if is_typo else "remove it from the list"
+                yield Problem(what, sync.where(key, index), hint)
     for number, test in enumerate(sync.data_tests):
         for index, name in enumerate(test.claim.column):
             if name not in names:
@@ -209,15 +211,19 @@ _TAKEN: Mapping[Shape, tuple[frozenset[str], str]] = {
     Shape.NUMBER: (NUMBERS, "CAST({0} AS DECIMAL(18, 2))"),
     Shape.WHOLE: (INTEGERS, "CAST({0} AS BIGINT)"),
     Shape.BOOLEAN: (frozenset({"boolean", "varchar"}), "CAST({0} AS BOOLEAN)"),
-    Shape.DATE: (MOMENTS | {"varchar"}, "CAST({0} AS DATE)"),
-    Shape.TIME: (MOMENTS | {"varchar"} | (INTEGERS - BEYOND_64_BITS), "CAST({0} AS TIMESTAMP)"),
-    Shape.OBJECT: (frozenset({"struct", "map", "json"}), 'list the column in "pre_formatted_fields"'),
-    Shape.ARRAY: (LISTS | {"json"}, 'list the column in "pre_formatted_fields"'),
+    Shape.DATE: (MOMENTS | {"varchar"}, "return a DATE instead"),
+    Shape.TIME: (MOMENTS | {"varchar"} | (INTEGERS - BEYOND_64_BITS), "return a TIMESTAMP instead"),
+    Shape.OBJECT: (frozenset({"struct", "map", "json"}), "return an object instead: {{'key': {0}}}"),
+    Shape.ARRAY: (LISTS | {"json"}, "return a list instead: [{0}]"),
 }
+_JSON_TEXT = 'list the column in "pre_formatted_fields"'
 # Where CAST would make another value of it: 12.0 is not the id 12, and a number is no text of a time.
 _OTHER_HINTS: Mapping[Shape, tuple[frozenset[str], str]] = {
     Shape.ID: (FLOATS | {"decimal"}, "CAST({0} AS BIGINT)"),
+    Shape.DATE: (NUMBERS, "strptime(CAST({0} AS VARCHAR), '%Y%m%d'), if it is of the form 20261123"),
     Shape.TIME: (NUMBERS, "to_timestamp({0}), if it is unix time in seconds"),
+    Shape.OBJECT: (frozenset({"varchar"}), _JSON_TEXT),
+    Shape.ARRAY: (frozenset({"varchar"}), _JSON_TEXT),
 }
 _IDENTIFIER_SHAPES = {"user_alias": Shape.OBJECT, "email": Shape.TEXT, "phone": Shape.TEXT}
 
@@ -236,8 +242,7 @@ def _bad_columns(sync: Sync, layout: Layout, model: Location) -> Iterator[Proble
         shape = shape_of(column)
         if column.role is Role.EXTRA and mode.extra is Extra.REFUSED:
             taken = [*mode.identifiers, *(field.name for field in mode.fields)]
-            close = nearest(column.name, taken) if len(taken) > 12 else f"it accepts {', '.join(taken)}"
-            hint = f'{close}; remove the column, or list it in "exclude_columns"'
+            hint = f'it accepts {", ".join(taken)}; remove the column, or list it in "exclude_columns"'
             yield Problem(f'mode {mode.label} does not accept column "{column.name}"', model, hint)
         if column.name in sync.pre_formatted_fields and not (column.type.is_nested or column.type.family == "varchar"):
             what = f'"pre_formatted_fields" in sync "{sync.name}": "{column.name}" is {column.type.text}, not JSON text'
@@ -251,7 +256,11 @@ def _bad_columns(sync: Sync, layout: Layout, model: Location) -> Iterator[Proble
             continue
         what = f'column "{column.name}" is {column.type.text}; Braze expects {shape.value}'
         others, other_hint = _OTHER_HINTS.get(shape, (frozenset[str](), ""))
-        yield Problem(what, model, (other_hint if column.type.family in others else hint).format(column.name))
+        meant = other_hint if column.type.family in others else hint
+        unsendable = column.type.unsendable() if column.is_json else None
+        if unsendable:
+            meant = f"CAST what is {unsendable.text} in it to VARCHAR"
+        yield Problem(what, model, meant.format(plain(column.name)))
 
 
 def _bad_cursor(sync: Sync, layout: Layout) -> Iterator[Problem]:
@@ -274,8 +283,10 @@ def _missing_columns(layout: Layout, model: Location) -> Iterator[Problem]:
     needed = [*(name for name in mode.key_fields), *(field.name for field in mode.fields if field.required)]
     for name in dict.fromkeys(needed):
         if not layout.has(name):
-            close = get_close_matches(name, [column.name for column in layout.sent], n=1)
-            hint = f"did you mean {close[0]}? Rename it with AS {name}" if close else f"add it to the model, AS {name}"
+            close = closest(name, (column.name for column in layout.extras))
+            hint = f"add it to the model, AS {name}"
+            if close:
+                hint = f"did you mean {close}? Rename it with AS {name}"
             yield Problem(f'mode {mode.label} needs a column "{name}"', model, hint)
     if "user_alias" in mode.identifiers:
         parts = [name for name in ALIAS_PARTS if layout.has(name)]
@@ -284,9 +295,11 @@ def _missing_columns(layout: Layout, model: Location) -> Iterator[Problem]:
             hint = "add it: an alias consists of a name and a label"
             yield Problem(f'column "{parts[0]}" requires column "{other}"', model, hint)
         if parts and layout.has("user_alias"):
-            yield Problem('columns "user_alias" and "alias_name" both define the alias', model, "remove one of them")
+            hint = "remove user_alias, or both alias_name and alias_label"
+            yield Problem('columns "user_alias" and "alias_name" both define the alias', model, hint)
     if mode.identifiers and not layout.identifiers:
-        hint = f"add one of: {', '.join(mode.identifiers)} (or alias_name with alias_label)"
+        in_parts = " (or alias_name with alias_label)" if "user_alias" in mode.identifiers else ""
+        hint = f"add one of: {', '.join(mode.identifiers)}{in_parts}"
         yield Problem(f"mode {mode.label} needs a column that identifies the user", model, hint)
     if layout.sync.on_removed == "delete" and not set(layout.identifiers) & set(STRONG):
         what = f'"on_removed: delete" in sync "{layout.sync.name}" needs a column external_id, user_alias or braze_id'

@@ -24,9 +24,9 @@ from reverse_etl.records.expressions import (
     present,
     time_of,
 )
-from reverse_etl.records.json_text import JSON_FAULTS
+from reverse_etl.records.json_text import JSON_FAULTS, TOO_LONG
 from reverse_etl.records.layout import ALIAS_PARTS, Column, Layout, Role
-from reverse_etl.sql.quoting import identifier, literal
+from reverse_etl.sql.quoting import identifier, literal, plain
 from reverse_etl.sql.types import BEYOND_64_BITS, FLOATS, INTEGERS, MOMENTS
 
 
@@ -78,7 +78,8 @@ def _identifier_rules(layout: Layout) -> Iterator[Rule]:
     anyone = " OR ".join(f"({present(layout, name)})" for name in names)
     others = f"{'is' if len(names) == 2 else 'are'} {', '.join(names[1:])}"
     reason = "is missing" if len(names) == 1 else f"is missing, and so {others}"
-    yield Rule(f"NOT ({anyone})", names[0], reason, f"exclude these rows: WHERE {names[0]} IS NOT NULL")
+    known = " OR ".join(f"{plain(layout.columns_of(name)[0])} IS NOT NULL" for name in names)
+    yield Rule(f"NOT ({anyone})", names[0], reason, f"exclude these rows: WHERE {known}")
     exclusive = [name for name in names if name in layout.mode.exclusive]
     if len(exclusive) > 1:
         count = " + ".join(f"CAST({present(layout, name)} AS INTEGER)" for name in exclusive)
@@ -89,8 +90,7 @@ def _identifier_rules(layout: Layout) -> Iterator[Rule]:
         if name == "user_alias":
             yield from _alias_rules(layout)
         else:
-            hint = f"exclude these rows: WHERE trim({name}) <> ''"
-            yield Rule(f"{chosen(layout, name)} AND {is_blank(new(name))}", name, "is empty", hint)
+            yield Rule(f"{chosen(layout, name)} AND {is_blank(new(name))}", name, "is empty", _without_blank(name))
 
 
 def _alias_rules(layout: Layout) -> Iterator[Rule]:
@@ -114,11 +114,18 @@ def _column_rules(column: Column) -> Iterator[Rule]:
         yield Rule(f"{new(name)} IS NOT NULL", name, reason, 'CAST it to VARCHAR, or list it in "exclude_columns"')
     elif column.is_json:
         for number, (reason, hint) in JSON_FAULTS.items():
-            yield Rule(f"{fault_of(name)} = {number}", name, reason, hint.format(column=name))
+            yield Rule(f"{fault_of(name)} = {number}", name, reason, _of_document(column, number, hint))
     elif column.role is Role.EXTRA:
         yield from _plain_rules(column)
     if column.field:
         yield from _field_rules(column, column.field)
+
+
+def _of_document(column: Column, number: int, hint: str) -> str:
+    """The hint for one of JSON_FAULTS; a part of an alias would be another alias."""
+    if column.role is Role.IDENTIFIER and number == TOO_LONG:
+        return "correct it where it comes from: a part of it is another alias"
+    return hint.format(column=plain(column.name))
 
 
 def _plain_rules(column: Column) -> Iterator[Rule]:
@@ -131,25 +138,44 @@ def _plain_rules(column: Column) -> Iterator[Rule]:
     elif family in BEYOND_64_BITS:
         in_range = f"TRY_CAST({value} AS HUGEINT) BETWEEN -9223372036854775808 AND 18446744073709551615"
         condition = f"{value} IS NOT NULL AND NOT coalesce({in_range}, false)"
-        hint = f"send it as a string: CAST({name} AS VARCHAR)"
+        hint = f"send it as a string: CAST({plain(name)} AS VARCHAR)"
         yield Rule(condition, name, "is an integer that does not fit in 64 bits", hint)
     elif family in MOMENTS:
         yield _in_years(name)
 
 
+# Of which a part is another one: another person's address, another product, another picture.
+_WHOLE_ONLY: Mapping[str, str] = {
+    "email": "correct it where it comes from: a part of it is another address",
+    "phone": "correct it where it comes from: a part of it is another number",
+    "product_id": "give the product a shorter id: a part of it may be that of another one",
+    **dict.fromkeys(("country", "language", "time_zone"), "correct it where it comes from"),
+    "image_url": "use a shorter URL: a part of it leads elsewhere",
+}
+
+
 def _not_longer(name: str, most: int) -> Rule:
     condition = f"length(CAST({new(name)} AS VARCHAR)) > {most}"
-    return Rule(condition, name, f"is longer than {most} characters", f"truncate it: left({name}, {most})")
+    hint = _WHOLE_ONLY.get(name, f"truncate it: left({plain(name)}, {most})")
+    return Rule(condition, name, f"is longer than {most} characters", hint)
 
 
-def _finite(name: str) -> Rule:
-    hint = f"CASE WHEN isfinite({name}) THEN {name} END"
+def _without_blank(name: str) -> str:
+    """Rows without a value stay: another column may identify them."""
+    return f"exclude these rows: WHERE trim({plain(name)}) IS DISTINCT FROM ''"
+
+
+def _finite(name: str, required: bool = False) -> Rule:
+    shown = plain(name)
+    hint = (
+        f"exclude these rows: WHERE isfinite({shown})" if required else f"CASE WHEN isfinite({shown}) THEN {shown} END"
+    )
     return Rule(f"NOT isfinite({new(name)})", name, "is NaN or infinite, which JSON cannot represent", hint)
 
 
 def _in_years(name: str) -> Rule:
     condition = f"NOT isfinite({new(name)}) OR year({new(name)}) NOT BETWEEN 0 AND 9999"
-    hint = f"CASE WHEN year({name}) BETWEEN 0 AND 9999 THEN {name} END"
+    hint = f"CASE WHEN year({plain(name)}) BETWEEN 0 AND 9999 THEN {plain(name)} END"
     return Rule(condition, name, "is outside the years 0 to 9999", hint)
 
 
@@ -159,9 +185,9 @@ def _in_years(name: str) -> Rule:
 def _field_rules(column: Column, field: Field) -> Iterator[Rule]:
     name, value, text = column.name, new(column.name), f"CAST({new(column.name)} AS VARCHAR)"
     if field.required:
-        yield Rule(f"{value} IS NULL", name, "is missing", f"exclude these rows: WHERE {name} IS NOT NULL")
+        yield Rule(f"{value} IS NULL", name, "is missing", f"exclude these rows: WHERE {plain(name)} IS NOT NULL")
     if field.shape is Shape.ID:
-        yield Rule(is_blank(value), name, "is empty", f"nullif(trim({name}), '')")
+        yield Rule(is_blank(value), name, "is empty", _without_blank(name))
     if field.choices:
         listed = ", ".join(map(literal, field.choices))
         reason = f"is not one of {', '.join(field.choices)}"
@@ -171,19 +197,21 @@ def _field_rules(column: Column, field: Field) -> Iterator[Rule]:
         )
     if field.pattern:
         condition = f"NOT regexp_full_match({text}, {literal(field.pattern)})"
-        yield Rule(condition, name, f"does not match {field.pattern}", f"upper(trim({name}))")
+        hint = f"upper(trim({name})), or map it: CASE {name} WHEN ... THEN ... END"
+        yield Rule(condition, name, f"does not match {field.pattern}", hint)
     if field.max_length:
         yield _not_longer(name, field.max_length)
     if field.low is not None and field.high is not None:
         condition = f"{value} NOT BETWEEN {field.low} AND {field.high}"
-        yield Rule(condition, name, f"is not between {field.low} and {field.high}", "split the row into several")
+        hint = f"split what is more into several rows; exclude what is less: WHERE coalesce({name}, 1) >= {field.low}"
+        yield Rule(condition, name, f"is not between {field.low} and {field.high}", hint)
     if field.shape in _SHAPE_RULES:
         yield from _SHAPE_RULES[field.shape](column)
 
 
 def _number_rules(column: Column) -> Iterator[Rule]:
     if column.type.family in FLOATS:
-        yield _finite(column.name)
+        yield _finite(column.name, required=bool(column.field and column.field.required))
 
 
 def _boolean_rules(column: Column) -> Iterator[Rule]:
@@ -196,7 +224,12 @@ def _boolean_rules(column: Column) -> Iterator[Rule]:
 def _time_rules(column: Column) -> Iterator[Rule]:
     name, moment = column.name, time_of(column.name)
     is_time = f"coalesce(isfinite({moment}) AND year({moment}) BETWEEN 0 AND 9999, false)"
-    hint = "use unix time in seconds" if column.type.family in INTEGERS else f"TRY_CAST({name} AS TIMESTAMPTZ)"
+    if column.type.family == "varchar":
+        hint = f"parse it in the format that it has: strptime({name}, '%d.%m.%Y %H:%M')"
+    elif column.type.family in INTEGERS:
+        hint = f"use unix time in seconds: {name} // 1000, if it is in milliseconds"
+    else:
+        hint = f"exclude these rows: WHERE isfinite({name})"
     yield Rule(f"{new(name)} IS NOT NULL AND NOT {is_time}", name, "is not a valid time", hint)
 
 
@@ -205,7 +238,8 @@ def _date_rules(column: Column) -> Iterator[Rule]:
     if column.type.family == "varchar":
         looks_right = f"regexp_full_match({value}, '[0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}')"
         condition = f"{value} IS NOT NULL AND NOT ({looks_right} AND TRY_CAST({value} AS DATE) IS NOT NULL)"
-        yield Rule(condition, name, "is not a valid date of the form 2026-11-23", f"TRY_CAST({name} AS DATE)")
+        hint = f"strftime(strptime({name}, ['%Y-%m-%d', '%d.%m.%Y']), '%Y-%m-%d'), with the formats that it has"
+        yield Rule(condition, name, "is not a valid date of the form 2026-11-23", hint)
     else:
         yield _in_years(name)
 
@@ -220,7 +254,8 @@ def _array_rules(column: Column) -> Iterator[Rule]:
 
 def _begins_with(column: Column, opening: str, what: str) -> Rule:
     condition = f"NOT regexp_matches({json_of(column.name)}, '^\\s*\\{opening}')"
-    return Rule(condition, column.name, f"is not a JSON {what}", f"check it with json_type({column.name})")
+    hint = f"find these rows: WHERE json_type({column.name}) <> '{what.upper()}'"
+    return Rule(condition, column.name, f"is not a JSON {what}", hint)
 
 
 _SHAPE_RULES: Mapping[Shape, Callable[[Column], Iterator[Rule]]] = {

@@ -6,6 +6,7 @@ A line has "ts", "level", "event", "message", "invocation_id", "command", "targe
 """
 
 import json
+import re
 import sys
 import traceback
 import uuid
@@ -27,6 +28,7 @@ class Invocation:
     command: str = ""
     target: str | None = None
     arguments: dict[str, Any] = field(default_factory=dict)
+    options: str = ""  # that chose project and target, as they are typed
     is_json: bool = False
     id: str = field(default_factory=lambda: str(uuid.uuid4()))
 
@@ -46,8 +48,21 @@ def begin(command: str, is_json: bool) -> None:
 
 
 def shown(value: Any) -> Any:
-    """A text, or the texts in a value of JSON, as this command may show them."""
+    """A text, or the texts in a value of JSON, as this command may show them; commands in them are for its project."""
+    value = with_options(value) if invocation.options else value
     return value if invocation.shows_values else all_masked(value)
+
+
+_COMMAND = re.compile(r"`(retl (?!init|schema|explain|COMMAND)[a-z][^`]*)`")
+
+
+def with_options(value: Any) -> Any:
+    """A value of JSON in which commands that can be copied have the options that chose the project and the target."""
+    if isinstance(value, str):
+        return _COMMAND.sub(lambda found: f"`{found[1]}{invocation.options}`", value)
+    if isinstance(value, dict):
+        return {key: with_options(item) for key, item in value.items()}
+    return [with_options(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def say_traceback(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:

@@ -185,7 +185,8 @@ class ObjectStore:
 
     def _missing(self, name: str) -> StateError:
         restore = "restore it from the bucket's versions or a backup"
-        hint = f"{restore}; or run `retl state reset`, and every row is sent again"
+        sync = self.url.rpartition("/")[2]
+        hint = f"{restore}; or, as the last way, run `retl state reset {sync}`, as docs/state.md describes"
         return StateError(f"{self.url}/{name} is missing, but head.json names it as the current state", hint=hint)
 
     def check(self, name: str) -> None:

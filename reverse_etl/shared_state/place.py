@@ -13,7 +13,8 @@ from reverse_etl.shared_state.object_store import ObjectStore
 class StatePlace:
     """The state of a sync on a target: in `folder`; or in `objects`, and then the folder has a copy.
 
-    `formers` are the names of sync and target that a file may still have which was moved here.
+    `formers` are the names of sync and target that a file may still have which was moved here. `counts_again`: what is
+    sent twice counts twice, as events do.
     """
 
     folder: Path
@@ -21,6 +22,16 @@ class StatePlace:
     target: str
     objects: ObjectStore | None = None
     formers: Sequence[tuple[str, str]] = ()
+    counts_again: bool = False
+
+    @property
+    def start_over(self) -> str:
+        """How to go on without the state, as a last resort: nothing is deleted, and no event is sent twice."""
+        reset = f"run `retl state reset {self.sync}`"
+        if self.counts_again:
+            reset += f", then `retl state baseline {self.sync}`"
+            return f"{reset}: the old files are kept, and what the model returns by now counts as sent"
+        return f"{reset}: the old files are kept, and every row is sent again"
 
     @property
     def mark(self) -> Path:

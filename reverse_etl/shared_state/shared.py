@@ -41,6 +41,7 @@ from reverse_etl.shared_state.head import (
 from reverse_etl.shared_state.journal_shipping import ShippedJournal, fetch_journal, segment_name
 from reverse_etl.shared_state.object_store import ObjectStore, Version
 from reverse_etl.shared_state.place import StatePlace, was_moved
+from reverse_etl.system.file_lock import WAIT
 
 HEAD = "head.json"
 RENEW_EVERY_S = 20.0
@@ -133,7 +134,7 @@ class SharedState:
     def _busy(self, holder: Holder | None) -> BusyError:
         who = f": {holder}; its lock expires in {self._seconds_left(holder):,.0f} s unless renewed" if holder else ""
         what = f'sync "{self._sync}" on target "{self._target}" is already running{who}'
-        return BusyError(what, hint="to wait for it, pass --wait SECONDS")
+        return BusyError(what, hint=WAIT)
 
     def _seconds_left(self, holder: Holder) -> float:
         return max(0.0, (holder.until - self._now()).total_seconds())
@@ -263,7 +264,7 @@ class SharedState:
     def _refuse_another_place(self) -> None:
         if self._head.generation == 0 and self._copy.base:
             what = f"{self.url} is empty, but {self.folder} is a copy of {self._copy.url}"
-            hint = f"copy the objects there; or delete {self.folder}, and every row is sent again"
+            hint = f"copy the objects there, or set state.path back to that of {self._copy.url}"
             raise StateError(what, hint=hint)
 
     def _drop_local_run(self, said: bool) -> None:
@@ -418,7 +419,7 @@ def look(objects: ObjectStore) -> tuple[Head, Version] | None:
     try:
         return read_head(data), seen
     except ValueError as error:
-        hint = "restore an older version of that object; or delete it, and every row is sent again"
+        hint = "restore an older version of that object; docs/state.md says what to do if there is none"
         raise StateError(f"{objects.url}/{HEAD} {error}", hint=hint) from error
 
 
@@ -442,7 +443,7 @@ def _read_copy(folder: Path) -> LocalCopy:
     except FileNotFoundError:
         return LocalCopy()
     except (ValueError, TypeError) as error:
-        hint = f"delete {folder}: it is a copy, and will be downloaded again"
+        hint = f"move {folder} elsewhere: it is a copy, and will be downloaded again"
         raise StateError(f"{folder / 'copy.json'} is damaged", hint=hint) from error
 
 

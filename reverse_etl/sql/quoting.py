@@ -1,12 +1,129 @@
-"""The only two ways in which a name or a text gets into SQL, and SQL that is not generated: one statement a file."""
+"""The only ways in which a name or a text gets into SQL, and SQL that is not generated: one statement a file."""
 
 import re
 from importlib.resources import files
+
+# What DuckDB takes for something else than a name, unless it is quoted.
+RESERVED = frozenset(
+    [
+        "all",
+        "analyse",
+        "analyze",
+        "and",
+        "anti",
+        "any",
+        "array",
+        "as",
+        "asc",
+        "asof",
+        "asymmetric",
+        "at",
+        "authorization",
+        "binary",
+        "both",
+        "by",
+        "case",
+        "cast",
+        "check",
+        "collate",
+        "collation",
+        "column",
+        "concurrently",
+        "constraint",
+        "create",
+        "cross",
+        "default",
+        "deferrable",
+        "desc",
+        "describe",
+        "distinct",
+        "do",
+        "else",
+        "end",
+        "except",
+        "false",
+        "fetch",
+        "for",
+        "foreign",
+        "freeze",
+        "from",
+        "full",
+        "glob",
+        "group",
+        "having",
+        "ilike",
+        "in",
+        "initially",
+        "inner",
+        "intersect",
+        "into",
+        "is",
+        "isnull",
+        "join",
+        "lambda",
+        "lateral",
+        "leading",
+        "left",
+        "like",
+        "limit",
+        "natural",
+        "not",
+        "notnull",
+        "null",
+        "offset",
+        "on",
+        "only",
+        "or",
+        "order",
+        "outer",
+        "overlaps",
+        "pivot",
+        "pivot_longer",
+        "pivot_wider",
+        "placing",
+        "positional",
+        "primary",
+        "qualify",
+        "references",
+        "returning",
+        "right",
+        "select",
+        "semi",
+        "show",
+        "similar",
+        "some",
+        "summarize",
+        "symmetric",
+        "table",
+        "tablesample",
+        "then",
+        "to",
+        "trailing",
+        "true",
+        "union",
+        "unique",
+        "unpack",
+        "unpivot",
+        "using",
+        "variadic",
+        "verbose",
+        "when",
+        "where",
+        "window",
+        "with",
+    ]
+)
 
 
 def identifier(name: str) -> str:
     """`name` as a quoted SQL identifier."""
     return '"' + name.replace('"', '""') + '"'
+
+
+def plain(name: str) -> str:
+    """`name` as people write it in SQL: quoted only where it must be."""
+    is_plain = re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name) and name.casefold() not in RESERVED
+    return name if is_plain else identifier(name)
 
 
 def literal(text: str) -> str:

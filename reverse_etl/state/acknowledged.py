@@ -7,7 +7,7 @@ from datetime import datetime
 
 from duckdb import DuckDBPyConnection
 
-from reverse_etl.braze.modes import Kind
+from reverse_etl.braze.modes import DELETE, Kind
 from reverse_etl.delivery.destination import Destination
 from reverse_etl.errors import Location, StateError
 from reverse_etl.plan.tables import ACKNOWLEDGED, IN_DOUBT, META, REJECTS, SENT_AT, UNSURE
@@ -78,6 +78,8 @@ class AcknowledgedRows:
             return
         what = f"{sync.name}: its rows were sent as {before}, and the sync is now {now}"
         hint = f"give the sync another name; or run `retl state reset {sync.name}`, and every row is sent as {now}"
+        if sync.mode.call is DELETE:
+            hint = f"set mode back to {before}: in the new one, the sync would delete every user that the model returns"
         raise StateError(what, sync.where("mode"), hint)
 
     def refuse_other_workspace(self, destination: Destination, where: Location) -> None:
@@ -102,22 +104,40 @@ class AcknowledgedRows:
         always if the primary key has changed.
         """
         if self.key() and not _is_key(layout, self.key()):
-            before, now = (", ".join(key) for key in (self.key(), layout.key))
-            hint = (
-                f"run `retl state reset {self._sync}`, and every row is sent again; "
-                f"or none, after `retl state baseline {self._sync}`"
-            )
-            what = f"{self._sync}: the primary key was ({before}) so far, and is now ({now})"
-            raise StateError(what, layout.sync.where("primary_key"), hint)
+            what, hint = self._other_key(layout)
+            raise StateError(f"{self._sync}: {what}", layout.sync.where("primary_key"), hint)
         known = self.types()
         stored = [column for column in layout.columns if column.name in layout.stored and column.name in known]
         moved = {c.name: (known[c.name], c.type) for c in stored if not _is_wider(layout, c, known[c.name])}
         if moved and not accept:
             listed = ", ".join(f'"{name}" from {before.text} to {now.text}' for name, (before, now) in moved.items())
             again = " to send its values again" if Kind.CHANGED in layout.mode.kinds else ""
-            hint = f"CAST it back in the model, or pass --accept-schema-change{again}"
+            hint = f"CAST it back in the model, or run `retl sync {self._sync} --accept-schema-change`{again}"
             raise StateError(f"{self._sync}: the model changed the type of {listed}", layout.sync.where("model"), hint)
         return frozenset(moved)
+
+    def _other_key(self, layout: Layout) -> tuple[str, str]:
+        """What is different about the primary key, and how to go on without sending events twice.
+
+        What was not sent yet has to be sent under the former key: a baseline takes every row for sent.
+        """
+        before, now = self.key(), layout.key
+        reset, baseline = f"`retl state reset {self._sync}`", f"`retl state baseline {self._sync}`"
+        hint = f"run {reset}, and every row is sent again"
+        if not layout.mode.is_idempotent:
+            again = f"undo this and run `retl sync {self._sync}`; then do it again, and run {reset} and {baseline}"
+            hint = f"to send no row twice, {again}"
+        if ROW_NUMBER not in before or not layout.whole_row:
+            was, is_ = (", ".join(name for name in key if name != ROW_NUMBER) for key in (before, now))
+            return f"the primary key was ({was}) so far, and is now ({is_})", hint
+        if set(before) == set(now):
+            former = ", ".join(name for name in before if name != ROW_NUMBER)
+            return f"its columns, which identify a row, are in another order: {', '.join(now[:-1])}", f"select {former}"
+        gained, lost = ([name for name in one if name not in other] for one, other in ((now, before), (before, now)))
+        listed = " and ".join(
+            f"{verb} {', '.join(names)}" for verb, names in (("gained", gained), ("lost", lost)) if names
+        )
+        return f"all columns together identify a row, and the model {listed}", hint
 
     def reads_from(self, sync: Sync, full_refresh: bool) -> Since | None:
         """Where an incremental run starts reading; None if it reads everything.
@@ -133,7 +153,9 @@ class AcknowledgedRows:
             what = (
                 f'{sync.name}: rows up to {mark.forgotten} of "{mark.column}" were pruned, and would now count as new'
             )
-            hint = f"set `incremental: {{cursor: {mark.column}}}` again; or send every row again with --full-refresh"
+            hint = f"set `incremental: {{cursor: {mark.column}}}` again"
+            if sync.mode.is_idempotent:
+                hint += f"; or send every row again: `retl sync {sync.name} --full-refresh`"
             raise StateError(what, sync.where(), hint)
         start = watermark.start(self._connection, mark, incremental.lookback)
         if start is None:

@@ -45,7 +45,6 @@ def attach(connection: DuckDBPyConnection, place: StatePlace) -> None:
     path, sync, target = place.state, place.sync, place.target
     if not path.exists():
         _make(connection, path, sync, target)
-    reset = _reset(sync)
     try:
         connection.execute(f"ATTACH {literal(str(path))} AS {STATE}")
         meta = _meta(connection)
@@ -53,15 +52,15 @@ def attach(connection: DuckDBPyConnection, place: StatePlace) -> None:
         if lacks_memory(error):
             raise
         what = f"cannot use {path}: {str(error).splitlines()[0]}"
-        hint = f"restore it from a backup, or {reset}"
+        hint = f"restore it from a backup, or {place.start_over}"
         if "ermission denied" in what or "ead-only" in what:
             hint = "make it writable for the current user"
         raise locked(error, path) or StateError(what, hint=hint) from error
     if "format" not in meta:
-        raise StateError(f"{path} is not a retl state file", hint=f"restore the right file, or {reset}")
+        raise StateError(f"{path} is not a retl state file", hint=f"restore the right file, or {place.start_over}")
     if int(meta["format"]) > FORMAT:
         what = f"{path} was written by a newer version of retl (format {meta['format']}; this version reads {FORMAT})"
-        raise StateError(what, hint=f"upgrade retl, or {reset}")
+        raise StateError(what, hint=f"upgrade retl, or {place.start_over}")
     if (meta["sync"], meta["target"]) in place.formers:  # a crash came between its move and its name
         connection.execute(f"INSERT OR REPLACE INTO {_META} {_names(place)}")
     elif (meta["sync"], meta["target"]) != (sync, target):
@@ -190,13 +189,9 @@ def _hint(error: Exception, place: StatePlace) -> str | None:
     if is_out_of_memory(error):
         return f"{HINT}; {_KEPT}"
     if isinstance(error, duckdb.OutOfMemoryException):
-        return f"raise --memory-limit (such as 4GB), {_KEPT}"
+        return f"raise the limit (`retl sync --memory-limit 4GB`), {_KEPT}"
     if WRITING.search(str(error)):
         return f"free disk space or repair the disk, {_KEPT}"
     if isinstance(error, _OF_DAMAGE) or type(error) is duckdb.Error:  # that one has no class of its own
-        return f"repair the disk, or restore the folder from a backup; or {_reset(place.sync)}"
+        return f"repair the disk, or restore the folder from a backup; or {place.start_over}"
     return None
-
-
-def _reset(sync: str) -> str:
-    return f"run `retl state reset {sync}`: the old file is kept, and every row is sent again"

@@ -33,7 +33,7 @@ def refuse_left_behind(project: LoadedProject, sync: Sync) -> None:
     if folder == before or (folder / "state.duckdb").exists() or not (before / "state.duckdb").exists():
         return
     what = f"there is no state in {folder}, but there is one in its previous location, {before}"
-    hint = f"move that folder to the new location; or move it elsewhere, and every row of {sync.name} is sent again"
+    hint = f"move that folder to the new location: `mv {before} {folder}`"
     raise StateError(what, sync.where(), hint)
 
 
@@ -69,11 +69,7 @@ def _refuse_lost_state(place: StatePlace) -> None:
     """Raises StateError if the state is missing and a run is left: a run is planned only where there is a state."""
     if (place.folder / "outbox.duckdb").exists() and not place.state.exists():
         what = f"{place.state} is missing, but a killed run is left next to it"
-        hint = (
-            f"restore it from a backup; or run `retl state reset {place.sync}`: "
-            "the old files are kept, and every row is sent again"
-        )
-        raise StateError(what, hint=hint)
+        raise StateError(what, hint=f"restore it from a backup; or {place.start_over}")
 
 
 def _take_from_others(place: StatePlace) -> None:

@@ -17,7 +17,9 @@ def place_named(project: LoadedProject, sync: str, target: str) -> StatePlace:
     """Where the state of a sync of that name is stored, on a target of that name."""
     url = project.states_url
     objects = ObjectStore(f"{url}/{target}/{sync}", project.network) if url else None
-    return StatePlace(project.states_folder / target / sync, sync, target, objects)
+    counts_again = any(one.name == sync and not one.mode.is_idempotent for one in project.spec.syncs)
+    folder = project.states_folder / target / sync
+    return StatePlace(folder, sync, target, objects, counts_again=counts_again)
 
 
 def present_place(project: LoadedProject, sync: Sync) -> StatePlace:

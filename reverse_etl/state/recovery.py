@@ -11,19 +11,20 @@ from reverse_etl.errors import StateError
 from reverse_etl.plan.outbox import upgrade_outbox
 from reverse_etl.plan.tables import RUNS
 from reverse_etl.shared_state.copies import LocalOnly, SharedCopy
+from reverse_etl.shared_state.place import StatePlace
 from reverse_etl.state.commit import DeliveryCounts, Ending, commit_run
 from reverse_etl.state.open_run import OpenRun
 
 
 def recover(
-    connection: DuckDBPyConnection, run: OpenRun, copy: LocalOnly | SharedCopy, sync: str, now: datetime
+    connection: DuckDBPyConnection, run: OpenRun, copy: LocalOnly | SharedCopy, place: StatePlace, now: datetime
 ) -> DeliveryCounts | None:
     """Commit a killed run, if there is one that may have been sent, and drop it; returns what it had done.
 
     Raises StateError, and changes nothing, if it cannot be known what the run has sent.
     """
     delivery = None
-    if _was_sent(connection, run, sync):
+    if _was_sent(connection, run, place):
         copy.will_change()
         delivery = commit_run(connection, run.journal_path, Ending("killed", None, {}, now))
     copy.recovered(connection)
@@ -31,12 +32,12 @@ def recover(
     return delivery
 
 
-def _was_sent(connection: DuckDBPyConnection, run: OpenRun, sync: str) -> bool:
+def _was_sent(connection: DuckDBPyConnection, run: OpenRun, place: StatePlace) -> bool:
     """Whether a killed run is left that was released, and is not committed yet. Attaches it."""
     has_outbox, has_journal = run.outbox_path.exists(), run.journal_path.exists()
     if not has_outbox:
         if has_journal and run.journal_path.stat().st_size:
-            raise _lost(run.outbox_path, "is missing", sync)
+            raise _lost(run.outbox_path, "is missing", place)
         return False
     try:
         run.attach()
@@ -48,15 +49,15 @@ def _was_sent(connection: DuckDBPyConnection, run: OpenRun, sync: str) -> bool:
         if not has_journal:
             return False
         reason = str(error).splitlines()[0]
-        raise _lost(run.outbox_path, "is damaged", sync, f": {reason}") from error
+        raise _lost(run.outbox_path, "is damaged", place, f": {reason}") from error
     if connection.execute(f"SELECT 1 FROM {RUNS} WHERE run_id = ?", [run_id]).fetchall():
         return False
     if is_released and not has_journal:
-        raise _lost(run.journal_path, "is missing", sync)
+        raise _lost(run.journal_path, "is missing", place)
     return has_journal if is_released is None else is_released
 
 
-def _lost(file: Path, what: str, sync: str, reason: str = "") -> StateError:
+def _lost(file: Path, what: str, place: StatePlace, reason: str = "") -> StateError:
     """What a killed run has sent is not known: to go on as if it had sent nothing would send rows twice."""
-    hint = f"restore it, or run `retl state reset {sync}`: the old files are kept, and every row is sent again"
+    hint = f"restore it, or {place.start_over}"
     return StateError(f"{file} {what}, and with it the record of what the killed run sent{reason}", hint=hint)

@@ -54,7 +54,7 @@ class State:
         self.run = OpenRun(self.connection, place.folder)
         try:
             self._attach()
-            self.recovered = recover(self.connection, self.run, copy, place.sync, clock.utc())
+            self.recovered = recover(self.connection, self.run, copy, place, clock.utc())
             if copy.catch_up(self.connection):
                 rename_words(self.connection)
         except BaseException:

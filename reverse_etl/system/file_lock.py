@@ -13,6 +13,9 @@ from reverse_etl.errors import AtWorkError, StateError
 from reverse_etl.system.clock import Clock
 from reverse_etl.words import moment
 
+# Not every command can wait.
+WAIT = "run this again when it has ended; `retl sync` and `retl plan` wait for that with --wait SECONDS"
+
 
 @contextmanager
 def locked_by_us(path: Path, sync: str, target: str) -> Iterator[str | None]:
@@ -58,7 +61,7 @@ def at_work(path: Path, sync: str, target: str) -> AtWorkError | None:
 
 def _at_work(lock_file: int, sync: str, target: str) -> AtWorkError:
     what, holder = f'sync "{sync}" on target "{target}" is already running', _holder(lock_file)
-    return AtWorkError(f"{what}: {holder}" if holder else what, hint="to wait for it, pass --wait SECONDS")
+    return AtWorkError(f"{what}: {holder}" if holder else what, hint=WAIT)
 
 
 def _write(lock_file: int, text: str) -> None:

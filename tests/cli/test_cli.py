@@ -192,7 +192,7 @@ def test_duplicate_key(retl: Retl, starter: Path):
         1,
         'syncs.yml:36:5: newsletter: primary_key "email, subscription_group_id" is not unique: 1 key occurs in 2 rows: '
         "email:DIGEST / b1f1a9e0-9c3e-4c52-8c5d-2d1a6f4c7e10 (2 rows)\n"
-        "  hint: return one row per key (GROUP BY, QUALIFY row_number() ...), or add columns to primary_key\n",
+        '  hint: return one row per key: GROUP BY, with max(subscription_state), which keeps "unsubscribed"\n',
     )
 
 
@@ -207,7 +207,7 @@ def test_bad_json_in_a_pre_formatted_field(retl: Retl, starter: Path):
         "syncs.yml:17:5: users_track: 1 of 3 rows is invalid, so nothing was sent\n"
         "  hint: list them with `retl rejects users_track`; to send the others, set skip_on_invalid_records: true\n"
         "  key  column       reason             hint\n"
-        "  c-3  preferences  is not valid JSON  find it with json_valid(preferences)\n"
+        "  c-3  preferences  is not valid JSON  json(preferences) removes a comma too many; find the rest: WHERE NOT json_valid(preferences)\n"
     )
     rejected = retl("rejects", "users_track", "--output", "json")
     (row,) = json.loads(rejected.out)
@@ -641,12 +641,12 @@ def test_plan_says_by_its_exit_code_whether_there_is_something_to_send(retl: Ret
         (
             ["--max-requests", "0"],
             "syncs.yml:26:5: orders: guard max_requests: 1 request is needed; at most 0 are allowed\n"
-            "  hint: to run anyway: --skip-guard max_requests\n",
+            "  hint: to run anyway, pass --skip-guard max_requests to `retl sync orders`\n",
         ),
         (
             ["--max-changes", "50%"],
             "syncs.yml:26:5: orders: guard max_changes: 3 rows would be sent; at most 1 is allowed (50% of 3)\n"
-            "  hint: to run anyway: --skip-guard max_changes\n",
+            "  hint: to run anyway, pass --skip-guard max_changes to `retl sync orders`\n",
         ),
     ],
 )

@@ -36,7 +36,7 @@ def test_failed_test_stops_the_run_before_its_first_request(shop: Shop):
     assert (result.status, result.exit_code, shop.sent()) == ("blocked", 1, [])
     assert [str(problem) for problem in result.errors] == [
         "syncs.yml:20:5: members: data test not_null email: 2 rows fail\n"
-        "  hint: keys c-2, c-4; to run anyway: --skip-guard data_tests"
+        "  hint: keys c-2, c-4; to run anyway, pass --skip-guard data_tests to `retl sync members`"
     ]
     assert shop.listener.notices == []
     assert shop.rows_of("runs", "status", "message") == [("blocked", "members: data test not_null email: 2 rows fail")]
@@ -248,7 +248,7 @@ def members(shop: Shop) -> Path:
 
 WHERE_NOT_NULL = "syncs.yml:18:5"
 STOP = f"""{WHERE_NOT_NULL}: members: data test not_null email: 2 rows fail
-  hint: keys c-2, c-4; to run anyway: --skip-guard data_tests
+  hint: keys c-2, c-4; to run anyway, pass --skip-guard data_tests to `retl sync members`
 """
 
 

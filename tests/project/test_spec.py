@@ -93,7 +93,8 @@ def test_endpoint_that_leads_to_no_braze_is_refused_where_it_is_written(endpoint
         pytest.param(
             sync(btach_size=4, pre_formated_fields="a"),
             [
-                'syncs.yml:11:5: unknown key "btach_size" in sync "members"',
+                'syncs.yml:11:5: unknown key "btach_size" in sync "members"\n'
+                "  hint: remove it, or use another one: `retl schema` describes all keys",
                 'syncs.yml:12:5: unknown key "pre_formated_fields" in sync "members"\n'
                 '  hint: did you mean "pre_formatted_fields"?',
             ],
@@ -130,7 +131,7 @@ def test_endpoint_that_leads_to_no_braze_is_refused_where_it_is_written(endpoint
         ),
         pytest.param(
             sync(schedule=15),
-            ['syncs.yml:11:15: "schedule" in sync "members" must be a string'],
+            ['syncs.yml:11:15: "schedule" in sync "members" must be a string\n  hint: put it in quotes: "15"'],
             id="schedule that is a number",
         ),
         pytest.param(
@@ -229,7 +230,8 @@ def test_endpoint_that_leads_to_no_braze_is_refused_where_it_is_written(endpoint
             sync(skip_on_invalid_records="maybe", tags=5, guards={"max_removed": "lots"}),
             [
                 'syncs.yml:11:30: "skip_on_invalid_records" in sync "members" must be true or false',
-                'syncs.yml:12:11: "tags" in sync "members" must be a string or a list of strings',
+                'syncs.yml:12:11: "tags" in sync "members" must be a string or a list of strings\n'
+                '  hint: put it in quotes: "5"',
                 'syncs.yml:13:29: "max_removed" in sync "members" must be a number of rows, or a percentage such as "10%"',
             ],
             id="wrong types",
@@ -246,7 +248,7 @@ def test_endpoint_that_leads_to_no_braze_is_refused_where_it_is_written(endpoint
         ),
         pytest.param(
             sync(after=["orders"]),
-            ['syncs.yml:11:13: "after" in sync "members" refers to an unknown sync: "orders"\n  hint: one of: members'],
+            ['syncs.yml:11:13: "after" in sync "members" refers to an unknown sync: "orders"\n  hint: remove it'],
             id="after nothing",
         ),
         pytest.param(
@@ -320,8 +322,21 @@ def test_endpoint_that_leads_to_no_braze_is_refused_where_it_is_written(endpoint
             ],
             id="bad second window",
         ),
-        pytest.param("version: 1\nsyncs: []\n", ['syncs.yml: "targets" is missing'], id="no targets"),
-        pytest.param("", ["syncs.yml: must be a mapping with version, targets and syncs"], id="empty file"),
+        pytest.param(
+            "version: 1\nsyncs: []\n",
+            [
+                'syncs.yml: "targets" is missing\n  hint: add targets: {dev: {warehouse: {type: duckdb, path: '
+                "warehouse.duckdb}, destination: {type: braze, endpoint: sandbox}}}"
+            ],
+            id="no targets",
+        ),
+        pytest.param(
+            "",
+            [
+                "syncs.yml: must be a mapping with version, targets and syncs\n  hint: `retl init my_project` writes an example"
+            ],
+            id="empty file",
+        ),
         pytest.param(
             "version: 1\n  targets: {\n",
             ["syncs.yml:2:10: invalid YAML: mapping values are not allowed here"],

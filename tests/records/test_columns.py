@@ -22,7 +22,7 @@ EVENT = "'u1' AS external_id, 'seen' AS name, now() AS time"
                 'syncs.yml:19:25: "pre_formatted_fields" in sync "it": the model has no column "prefs"\n'
                 '  hint: did you mean "pref"?',
                 'syncs.yml:20:20: "exclude_columns" in sync "it": the model has no column "extra"\n'
-                '  hint: did you mean "external_id"?',
+                "  hint: remove it from the list",
             ],
             id="names that the model lacks",
         ),
@@ -143,7 +143,7 @@ EVENT = "'u1' AS external_id, 'seen' AS name, now() AS time"
                 'models/it.sql: column "price" is VARCHAR; Braze expects a number\n  hint: CAST(price AS DECIMAL(18, 2))',
                 'models/it.sql: column "quantity" is DECIMAL(2,1); Braze expects an integer\n'
                 "  hint: CAST(quantity AS BIGINT)",
-                'models/it.sql: column "time" is BOOLEAN; Braze expects a timestamp\n  hint: CAST(time AS TIMESTAMP)',
+                'models/it.sql: column "time" is BOOLEAN; Braze expects a timestamp\n  hint: return a TIMESTAMP instead',
             ],
             id="purchase of wrong types",
         ),

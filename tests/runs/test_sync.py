@@ -204,7 +204,7 @@ def test_guard_stops_a_run_that_removes_too_much(people: Shop):
     result = people.run()
     assert [str(problem) for problem in result.errors] == [
         "syncs.yml:13:3: it: guard max_removed: on_removed: clear would affect 1 row; at most 0 are allowed (10% of 3)\n"
-        "  hint: to run anyway: --skip-guard max_removed"
+        "  hint: to run anyway, pass --skip-guard max_removed to `retl sync it`"
     ]
     assert (result.status, result.exit_code, len(people.sent())) == ("blocked", 1, 1)
     assert people.run(skip_guards=["max_removed"]).status == "success"
@@ -272,7 +272,7 @@ def test_other_primary_key_than_so_far_stops_the_run(people: Shop):
     result = people.sync("it", PEOPLE, primary_key=["external_id", "first_name"]).run()
     assert [str(problem) for problem in result.errors] == [
         "syncs.yml:18:3: it: the primary key was (external_id) so far, and is now (external_id, first_name)\n"
-        "  hint: run `retl state reset it`, and every row is sent again; or none, after `retl state baseline it`"
+        "  hint: run `retl state reset it`, and every row is sent again"
     ]
 
 
@@ -343,7 +343,7 @@ def test_changed_type_stops_the_run_until_it_is_accepted(people: Shop):
     result = people.run()
     assert [str(problem) for problem in result.errors] == [
         'syncs.yml:14:10: it: the model changed the type of "n" from BIGINT to VARCHAR\n'
-        "  hint: CAST it back in the model, or pass --accept-schema-change to send its values again"
+        "  hint: CAST it back in the model, or run `retl sync it --accept-schema-change` to send its values again"
     ]
     assert (result.exit_code, len(people.sent())) == (1, 1)
     assert people.run(accept_schema_change=True).plan.changed == 3
@@ -520,7 +520,7 @@ def test_model_that_needs_more_memory_says_how_to_give_it(shop: Shop):
     assert (result.status, result.exit_code, result.errors[0].hint) == (
         "failed",
         1,
-        "raise --memory-limit (such as 4GB), or free disk space for DuckDB to spill to",
+        "raise the limit (`retl sync --memory-limit 4GB`), or free disk space for DuckDB to spill to",
     )
     assert result.errors[0].message.startswith("models/it.sql: DuckDB ran out of memory: ")
     assert shop.sent() == []

@@ -23,6 +23,7 @@ from reverse_etl.state.edit import forget, reset, resolve
 from reverse_etl.state.history import past_runs
 from reverse_etl.state.look import acknowledged_row, rows_not_in_braze, sync_status
 from reverse_etl.state.places import place_of
+from reverse_etl.system.file_lock import WAIT
 from tests.bucket import SECRET, Bucket
 from tests.processes import HANG_S
 from tests.runs.test_run_due import YEARLY
@@ -233,7 +234,7 @@ def test_second_machine_is_told_who_is_at_work(one: Shop, two: Shop):
     assert (result.status, result.exit_code) == ("failed", 1)
     what = result.errors[0].message
     assert what.startswith(f'sync "it" on target "test" is already running: process {process.pid} on ')
-    assert result.errors[0].hint == "to wait for it, pass --wait SECONDS"
+    assert result.errors[0].hint == WAIT
 
 
 def test_of_two_machines_that_wait_one_sends_and_the_other_finds_nothing_to_do(one: Shop, two: Shop, bucket: Bucket):
@@ -683,3 +684,20 @@ def test_state_path_that_is_none_is_shown_in_its_place(shop: Shop, retl: Retl, p
     outcome = retl("ls", folder=shop.folder)
     assert (outcome.code, outcome.err) == (2, f'syncs.yml:13:13: "path" in target "test" {why}\n')
     assert outcome.out == ""
+
+
+def test_state_whose_head_cannot_be_read_goes_on_with_a_copy(one: Shop, two: Shop, bucket: Bucket):
+    """As docs/state.md says; nothing is sent again."""
+    both(one, two, SEEN, **EVENTS)
+    one.run()
+    objects = bucket.objects()
+    _, seen = objects.read("head.json") or (b"", None)
+    assert objects.swap("head.json", b"{", seen)
+    assert (
+        one.run().errors[0].hint
+        == "restore an older version of that object; docs/state.md says what to do if there is none"
+    )
+    objects.delete(["head.json"])
+    (one.folder / ".retl/test/it/copy.json").unlink()
+    assert (one.run().status, two.run().status) == ("success", "success")
+    assert len(one.braze.events()) == 1000

@@ -30,7 +30,7 @@ from tests.shop import EVENTS, KEY, SEEN, Retl, Shop, examples, running
 
 MORE_SEEN = SEEN.replace("range(1000)", "range(10000)")
 PEOPLE = "SELECT 'u' || i AS external_id, i AS n FROM range(10) r(i)"
-RESET = "run `retl state reset it`: the old file is kept, and every row is sent again"
+RESET = "run `retl state reset it`: the old files are kept, and every row is sent again"
 
 
 @pytest.fixture
@@ -182,7 +182,10 @@ def test_outbox_of_a_killed_run_that_cannot_be_read_stops_the_next_one(shop: Sho
     assert what.startswith(
         ".../outbox.duckdb is damaged, and with it the record of what the killed run sent: IO Error: "
     )
-    assert hint == "restore it, or run `retl state reset it`: the old files are kept, and every row is sent again"
+    assert hint == (
+        "restore it, or run `retl state reset it`, then `retl state baseline it`: the old files are kept, "
+        "and what the model returns by now counts as sent"
+    )
 
 
 # --- a disk that is full ---------------------------------------------------------------------------------------------
@@ -265,7 +268,7 @@ def test_too_little_memory_to_bring_a_run_in_says_how_to_give_it_more(tmp_path: 
     (problem,) = raised.value.problems
     assert problem.message.startswith(f"cannot use {place.folder}: Out of Memory Error: ")
     assert problem.hint == (
-        "raise --memory-limit (such as 4GB), then run again: responses received so far are recorded in the folder, "
+        "raise the limit (`retl sync --memory-limit 4GB`), then run again: responses received so far are recorded in the folder, "
         "and the next run applies them"
     )
 

@@ -19,7 +19,7 @@ from reverse_etl.plan.actions import Intent
 from reverse_etl.runs.outcome import Options
 from reverse_etl.runs.run import jobs_of, opened, plan_sync
 from reverse_etl.sandbox import Fault
-from reverse_etl.system.file_lock import locked_by_us
+from reverse_etl.system.file_lock import WAIT, locked_by_us
 from reverse_etl.system.signals import interruptible
 from tests.processes import Forked
 from tests.shop import EVENTS, FIVE_REQUESTS, MANY, SEEN, Held, LettingGo, Retl, Shop, running, start
@@ -170,7 +170,7 @@ def test_second_run_at_the_same_time_is_told_who_is_at_work(shop: Shop, retl: Re
         second = retl("sync", "it", folder=shop.folder)
         assert second.code == 1
         assert second.err.startswith(f'sync "it" on target "test" is already running: process {process.pid} on ')
-        assert second.err.endswith("\n  hint: to wait for it, pass --wait SECONDS\n")
+        assert second.err.endswith(f"\n  hint: {WAIT}\n")
         assert retl("status", folder=shop.folder).out.splitlines()[1].split()[:2] == ["it", "running"]
     assert shop.run().status == "success"
 
@@ -239,7 +239,7 @@ def test_warehouse_that_another_process_writes_is_waited_for(shop: Shop):
         refused = shop.run()
         locked_by = f" (PID {process.pid}), which has it open for writing"
         assert refused.errors[0].message.endswith(locked_by)
-        assert refused.errors[0].hint.startswith("wait for it to finish, or pass --wait SECONDS")
+        assert refused.errors[0].hint.startswith(WAIT)
         shop.clock = LettingGo(process, after_waits=1)
         assert shop.run(wait_s=60).status == "success"
 
@@ -329,7 +329,8 @@ def test_other_damage_to_the_journal_is_said_and_nothing_is_sent(shop: Shop):
 
 LOST = (
     ", and with it the record of what the killed run sent\n"
-    "  hint: restore it, or run `retl state reset it`: the old files are kept, and every row is sent again"
+    "  hint: restore it, or run `retl state reset it`, then `retl state baseline it`: "
+    "the old files are kept, and what the model returns by now counts as sent"
 )
 
 
@@ -359,8 +360,8 @@ def test_killed_run_beside_which_the_state_is_missing_is_not_recovered_into_an_e
     kept, sent = state.rename(shop.folder / "state.duckdb"), len(shop.sent())
     assert [str(error) for error in shop.run().errors] == [
         f"{state} is missing, but a killed run is left next to it\n"
-        "  hint: restore it from a backup; or run `retl state reset it`: "
-        "the old files are kept, and every row is sent again"
+        "  hint: restore it from a backup; or run `retl state reset it`, then `retl state baseline it`: "
+        "the old files are kept, and what the model returns by now counts as sent"
     ]
     assert len(shop.sent()) == sent
     kept.rename(state)

@@ -457,7 +457,7 @@ def test_rows_that_braze_cannot_have_acknowledged_are_an_error(tested: Tested):
         [
             "ERROR  impossible (members), syncs.yml:13:5",
             "      syncs.yml:17:9: row   cannot have been acknowledged: external_id is empty",
-            "        hint: exclude these rows: WHERE trim(external_id) <> ''",
+            "        hint: exclude these rows: WHERE trim(external_id) IS DISTINCT FROM ''",
         ],
     )
 
@@ -697,7 +697,7 @@ def test_names_and_rows_that_yaml_reads_otherwise_are_told_apart(tested: Tested)
         'syncs.yml:16:38: "rows" in unit test "a" must contain only mappings; item 2 is not one',
         'syncs.yml:17:40: "rows" in unit test "a" must be a list of mappings, or a string',
         'syncs.yml:18:24: key "1" in unit test "a" must be a string',
-        "  hint: quote it",
+        '  hint: put it in quotes: "1"',
         'syncs.yml:18:56: "run_started_at" in unit test "a" must be a timestamp such as "2026-11-23 08:15:00"',
         'syncs.yml:18:70: "cursor" in unit test "a" must be a timestamp, a date or an integer',
         'syncs.yml:19:23: "records" in unit test "a" must contain only mappings; item 1 is not one',

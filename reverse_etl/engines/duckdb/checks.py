@@ -15,7 +15,7 @@ from reverse_etl.errors import DataError, ProjectError
 from reverse_etl.plan.data_tests import TESTED_MODEL, DataTestResult, judge, tests_sql
 from reverse_etl.plan.tables import CHANGES, GONE
 from reverse_etl.records.expressions import is_null, new
-from reverse_etl.sql.quoting import identifier
+from reverse_etl.sql.quoting import identifier, plain
 from reverse_etl.sql.types import MOMENTS
 from reverse_etl.words import count
 
@@ -34,7 +34,7 @@ def refuse_null_keys(query: ModelQuery) -> None:
     for part, rows in zip(layout.key_parts, nulls, strict=True):
         if rows:
             what = f'{layout.sync.name}: primary_key "{", ".join(part)}" is NULL in {count(rows, "row")} of the model'
-            condition = " OR ".join(f"{name} IS NOT NULL" for name in part)
+            condition = " OR ".join(f"{plain(name)} IS NOT NULL" for name in part)
             hint = f"set a value, or exclude them in models/{layout.sync.model}.sql: WHERE {condition}"
             raise DataError(what, layout.sync.where("primary_key"), hint)
 
@@ -49,7 +49,9 @@ def refuse_endless_cursors(query: ModelQuery) -> None:
     rows = query.count(f"{CHANGES} WHERE {name} IS NULL{is_endless}")
     if rows:
         what = f'{layout.sync.name}: cursor "{layout.cursor}" is NULL or infinite in {count(rows, "row")} of the model'
-        hint = f"set a value, or exclude them in models/{layout.sync.model}.sql"
+        shown = plain(layout.cursor)
+        is_there = f"isfinite({shown})" if is_endless else f"{shown} IS NOT NULL"
+        hint = f"set a value, or exclude them in models/{layout.sync.model}.sql: WHERE {is_there}"
         raise DataError(what, layout.sync.where("incremental", "cursor"), hint)
 
 

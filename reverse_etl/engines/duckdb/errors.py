@@ -9,6 +9,7 @@ from reverse_etl.engines.duckdb.reach import out_of_reach
 from reverse_etl.errors import BusyError, DataError, Location, ProjectError, RetlError
 from reverse_etl.masking import MASK, of_warehouse
 from reverse_etl.project.models import Compiled
+from reverse_etl.system.file_lock import WAIT
 from reverse_etl.system.memory import is_out_of_memory
 
 
@@ -23,7 +24,7 @@ def locked(error: duckdb.Error, path: Path) -> BusyError | None:
     if not holder:
         return None
     what = f"{path} is locked by {Path(holder[1]).name} (PID {holder[2]}), which has it open for writing"
-    hint = "wait for it to finish, or pass --wait SECONDS: while one process writes a DuckDB file, no other can read it"
+    hint = f"{WAIT}: while one process writes a DuckDB file, no other can read it"
     return BusyError(what, hint=hint)
 
 
@@ -57,7 +58,7 @@ def translated(error: duckdb.Error, model: Compiled, first_line: int) -> RetlErr
     if isinstance(error, duckdb.OutOfMemoryException):
         return DataError(
             f"{model.file}: DuckDB ran out of memory: {what}",
-            hint="raise --memory-limit (such as 4GB), or free disk space for DuckDB to spill to",
+            hint="raise the limit (`retl sync --memory-limit 4GB`), or free disk space for DuckDB to spill to",
         )
     where = model.source_of(line) if line > 0 else Location(model.file)
     hint = f"see the compiled SQL in {model.compiled_file}" + (f", line {line}" if line > 0 else "")

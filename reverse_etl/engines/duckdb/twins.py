@@ -15,7 +15,8 @@ from reverse_etl.errors import DataError
 from reverse_etl.masking import Keys
 from reverse_etl.plan.tables import ACKNOWLEDGED, CHANGES
 from reverse_etl.records.expressions import TWINS_OF_KEY, TWINS_OF_USER, compared_key, compared_user, has_key
-from reverse_etl.sql.quoting import identifier
+from reverse_etl.records.layout import Layout
+from reverse_etl.sql.quoting import identifier, plain
 from reverse_etl.words import count
 
 _NAMES_IN_ERRORS = 5  # of duplicate keys, to keep messages short
@@ -57,11 +58,13 @@ def refuse_twins(query: ModelQuery, rows: int, gone: int | None, keys: Keys) -> 
     messages = {
         TWINS_OF_KEY: (
             f'primary_key "{", ".join(layout.key)}" is not unique',
-            "return one row per key (GROUP BY, QUALIFY row_number() ...), or add columns to primary_key",
+            _one_per("key", layout)
+            if layout.mode.is_idempotent
+            else "add columns to primary_key that tell these rows apart, or return one row per key",
         ),
         TWINS_OF_USER: (
             f"several rows for the same user ({', '.join([*layout.identifiers, *layout.mode.key_fields])})",
-            "return one row per user",
+            _one_per("user", layout),
         ),
     }
     for one in _shared(query):
@@ -69,6 +72,16 @@ def refuse_twins(query: ModelQuery, rows: int, gone: int | None, keys: Keys) -> 
             what, hint = messages[one.column]
             message = f"{layout.sync.name}: {what}: {_in_words(query, one, keys)}"
             raise DataError(message, layout.sync.where("primary_key"), hint)
+
+
+def _one_per(what: str, layout: Layout) -> str:
+    """The hint to return one row of several; of an opt-out and its opposite, the opt-out."""
+    states = [c.name for c in layout.sent if c.field and "unsubscribed" in c.field.choices]
+    if states:
+        kept = " and ".join(f"max({plain(name)})" for name in states)
+        return f'return one row per {what}: GROUP BY, with {kept}, which keeps "unsubscribed"'
+    more = ", or add columns to primary_key" if what == "key" else ""
+    return f"return one row per {what} (GROUP BY, QUALIFY row_number() ...){more}"
 
 
 def set_twins_aside(query: ModelQuery, rows: int, gone: int | None, comparison: Comparison) -> None:

@@ -1,0 +1,606 @@
+"""Every kind of hint, followed to the letter: afterwards the command succeeds, and nothing is lost, deleted or doubled."""
+
+import json
+import re
+import shlex
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+
+from reverse_etl.cli import app
+from tests.shop import Outcome, Retl, Shop, edit
+from tests.test_words import TEXTS
+
+YAML = """\
+version: 1
+default_target: dev
+targets:
+  dev:
+    warehouse: {type: duckdb, path: warehouse.duckdb}
+    destination: {type: braze, endpoint: sandbox}
+vars: {country: KR}
+syncs:
+  - name: people
+    model: people
+    mode: users_track
+    track_record_type: attributes
+  - name: orders
+    model: people
+    mode: users_track
+    track_record_type: attributes
+"""
+MODE = "    mode: users_track\n"
+
+
+def first_error(outcome: Outcome) -> tuple[str, str]:
+    """The message of the first error, without its place, and its hint."""
+    found = re.search(r"^(?:\S+\.(?:yml|sql)(?::\d+)*: )?(.*)\n  hint: (.*)$", outcome.err, re.MULTILINE)
+    assert found, outcome.err
+    return found[1], found[2]
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "people.sql").write_text("SELECT 'u1' AS external_id, 1 AS n")
+    (tmp_path / "syncs.yml").write_text(YAML)
+    return tmp_path
+
+
+# --- syncs.yml -------------------------------------------------------------------------------------------------------
+
+KEYS = "`retl schema` describes all keys"
+
+
+@pytest.mark.parametrize(
+    ("old", "broken", "hint", "followed"),
+    [
+        ("version: 1", 'version: "1"', "write 1 without quotes", "version: 1"),
+        ("version: 1", "version: 2", "one of: 1", "version: 1"),
+        ("version: 1\n", "", "add version: 1", "version: 1\n"),
+        (MODE, "    modle: users_track\n", 'did you mean "mode"?', MODE),
+        (
+            "    model: people\n" + MODE,
+            "    modle: people\n" + MODE,
+            'did you mean "model"?',
+            "    model: people\n" + MODE,
+        ),
+        (MODE, f"{MODE}    modell: people\n", 'remove it: "model" is there, too', MODE),
+        (MODE, f"{MODE}    delay: 5\n", f"remove it, or use another one: {KEYS}", MODE),
+        (MODE, f"{MODE}    unique_key: n\n", 'did you mean "primary_key"?', f"{MODE}    primary_key: n\n"),
+        (MODE, f"{MODE}    depends_on: orders\n", 'did you mean "after"?', f"{MODE}    after: orders\n"),
+        (MODE, f"{MODE}    cron: '@daily'\n", 'did you mean "schedule"?', f"{MODE}    schedule: '@daily'\n"),
+        (MODE, f"{MODE}    after: order\n", 'did you mean "orders"?', f"{MODE}    after: orders\n"),
+        (MODE, f"{MODE}    after: peoples\n", "one of: orders", f"{MODE}    after: orders\n"),
+        (MODE, f"{MODE}    on: push\n", f"remove it, or use another one: {KEYS}", MODE),
+        (MODE, f"{MODE}    tags: [on]\n", 'put it in quotes: "on"', f'{MODE}    tags: ["on"]\n'),
+        (MODE, f"{MODE}    description:\n", "give it a value", f"{MODE}    description: all people\n"),
+        (MODE, f"{MODE}    timezone: UTC\n", "remove it", MODE),
+        (MODE, f"{MODE}    renamed_from: orders\n", "remove it: (.*)", MODE),
+        ("name: orders", "name: on", 'put it in quotes: "on"', 'name: "on"'),
+        ("name: orders", "name: no", 'put it in quotes: "no"', 'name: "no"'),
+        ("name: orders", "name: 0x10", 'put it in quotes: "0x10"', 'name: "0x10"'),
+        ("name: orders", "name: people", "rename one of them", "name: others"),
+        ("default_target: dev", "default_target: dve", 'did you mean "dev"?', "default_target: dev"),
+        ("{country: KR}", "{no: KR}", 'put it in quotes: "no"', '{"no": KR}'),
+        ("mode: users_track\n", "mode: users_trak\n", 'did you mean "users_track"?', "mode: users_track\n"),
+        ("model: people\n", "model: peopel\n", 'did you mean "people"?', "model: people\n"),
+        ("    destination: {type: braze, endpoint: sandbox}\n", "", "add (.*)", "    {}\n"),
+        ("    warehouse: {type: duckdb, path: warehouse.duckdb}\n", "", "add (.*)", "    {}\n"),
+        ("type: duckdb, ", "", "add (.*)", "{}, "),
+        ("path: warehouse.duckdb", "", "add (.*)", "{}"),
+        ("type: duckdb", "type: postgres", "one of: duckdb", "type: duckdb"),
+        (YAML[YAML.index("targets:") : YAML.index("vars:")], "", "add (.*)", "{}\n"),
+        (YAML[YAML.index("syncs:") :], "", "add (.*)", "{}\n"),
+    ],
+)
+def test_hint_about_syncs_yml(project: Path, retl: Retl, old: str, broken: str, hint: str, followed: str):
+    edit(project / "syncs.yml", old, broken)
+    refused = retl("ls")
+    assert refused.code == 2
+    pattern = re.escape(hint).replace(re.escape("(.*)"), "(.*)")
+    found = re.search(f"^  hint: {pattern}$", refused.err, re.MULTILINE)
+    assert found, refused.err
+    fixed = followed.replace("{}", found.groups("")[0]) if found.groups() else followed
+    edit(project / "syncs.yml", broken, fixed) if broken else (project / "syncs.yml").write_text(
+        YAML.replace(old, fixed)
+    )
+    outcome = retl("ls")
+    assert outcome.code == 0, outcome.err
+
+
+def test_file_with_another_ending_is_renamed(project: Path, retl: Retl):
+    (project / "syncs.yml").rename(project / "syncs.yaml")
+    assert first_error(retl("ls")) == (
+        "syncs.yaml is not read: the file must be called syncs.yml",
+        "rename it: `mv syncs.yaml syncs.yml`",
+    )
+    (project / "syncs.yaml").rename(project / "syncs.yml")
+    (project / "syncs.yaml").write_text("version: 1")
+    refused = first_error(retl("ls"))
+    assert refused == (
+        "syncs.yaml is not read: syncs.yml is there, too",
+        "rename it to something else, such as syncs.yaml.old; or syncs.yml, if that is the old one",
+    )
+    (project / "syncs.yaml").rename(project / "syncs.yaml.old")
+    assert retl("ls").code == 0
+
+
+def test_project_in_the_folder_around_is_named(project: Path, retl: Retl):
+    _, hint = first_error(retl("ls", folder=project / "models"))
+    assert hint == f"pass --project-dir {project}"
+    assert retl("ls", *hint.split()[1:], folder=project / "models").code == 0
+
+
+# --- models ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("broken", "message", "hint", "followed"),
+    [
+        (
+            "{{ target.schema }}",
+            'Jinja: target has no "schema"',
+            "write the name in the model, or use a variable: var('schema')",
+            "main",
+        ),
+        ("{{ target.nam }}", 'Jinja: target has no "nam"', "one of: target.name", "{{ target.name }}"),
+        (
+            "{{ scheduled_time.day_name }}",
+            'Jinja: a time has no "day_name"',
+            "format it: scheduled_time.strftime('%Y-%m-%d')",
+            "{{ scheduled_time.strftime('%Y-%m-%d') }}",
+        ),
+        ("{{ ref.people }}", 'Jinja: ref has no "people"', "call it: ref('model')", "{{ ref('model') }}"),
+        (
+            "{{ var() }}",
+            "Jinja: var() is called with the wrong arguments",
+            "call it as var('name'), or var('name', default)",
+            "{{ var('name', 'default') }}",
+        ),
+        ("{{ varr('country') }}", "Jinja: 'varr' is undefined", 'did you mean "var"?', "{{ var('country') }}"),
+        (
+            "{{ var('city') }}",
+            'variable "city" has no value',
+            """set it under "vars:" in syncs.yml, or pass --vars '{"city": ...}'""",
+            "{# --vars '{\"city\": ...}' #}{{ var('city') }}",
+        ),
+        (
+            "{{ env_var('CITY') }}",
+            'environment variable "CITY" is not set',
+            "set CITY in the environment or in .env, or add a default: env_var('CITY', '...')",
+            "{{ env_var('CITY', '...') }}",
+        ),
+        ("{{ ref('modle') }}", 'ref(): unknown model or seed "modle"', 'did you mean "model"?', "{{ ref('model') }}"),
+        (
+            "{{ config(materialized='table') }}",
+            'config(): unknown key "materialized"',
+            "remove it: the only key is dialect",
+            "",
+        ),
+        (
+            "{{ this }}",
+            "Jinja: 'this' is undefined",
+            "retl writes no table: an incremental model reads from cursor()",
+            "{% if is_incremental() %}{{ cursor() }}{% endif %}",
+        ),
+        (
+            "{{ dbt_utils.star(ref('model')) }}",
+            "Jinja: 'dbt_utils' is undefined",
+            "write it as SQL; or build a model with it in dbt, and ref() that model",
+            "*",
+        ),
+    ],
+)
+def test_hint_about_a_model(project: Path, retl: Retl, broken: str, message: str, hint: str, followed: str):
+    (project / "models" / "model.sql").write_text("SELECT 1")
+    people = project / "models" / "people.sql"
+    people.write_text(f"SELECT '{broken}' AS external_id")
+    assert first_error(retl("compile", "people")) == (message, hint)
+    people.write_text(f"SELECT '{followed}' AS external_id")
+    options = ["--vars", '{"city": ...}'] if "--vars" in followed else []
+    outcome = retl("compile", "people", *options)
+    assert outcome.code == 0, outcome.err
+
+
+@pytest.mark.parametrize("expression", ["1 / 0", "'a' + 1", "ref(1)", "cursor(1)", "[1].x", "config(1)", "source(1)"])
+def test_what_jinja_cannot_do_is_said_without_names_of_python(project: Path, retl: Retl, expression: str):
+    (project / "models" / "people.sql").write_text(f"SELECT {{{{ {expression} }}}}")
+    outcome = retl("compile", "people")
+    assert outcome.code == 2
+    assert not re.search(r"Error|object|<locals>|dict", outcome.err), outcome.err
+
+
+# --- rows ------------------------------------------------------------------------------------------------------------
+
+LONG = "repeat('x', 300)"
+# Column: what is wrong with it in row 1, the hint, and what follows it: SQL of the column, or a condition on the rows.
+ATTRIBUTES = {
+    "email": (
+        f"{LONG} || '@example.com'",
+        "correct it where it comes from: a part of it is another address",
+        "'a@b.c'",
+    ),
+    "phone": (LONG, "correct it where it comes from: a part of it is another number", "'+4912345678'"),
+    "image_url": (LONG, "use a shorter URL: a part of it leads elsewhere", "'https://e.com/1.png'"),
+    "first_name": (LONG, "truncate it: left(first_name, 255)", "left(first_name, 255)"),
+    "order": (LONG, 'truncate it: left("order", 255)', 'left("order", 255)'),
+    "My Bio": (LONG, 'truncate it: left("My Bio", 255)', 'left("My Bio", 255)'),
+    "ratio": ("'nan'::DOUBLE", "CASE WHEN isfinite(ratio) THEN ratio END", None),
+    "big": ("1e30::HUGEINT", "send it as a string: CAST(big AS VARCHAR)", "CAST(big AS VARCHAR)"),
+    "day": ("DATE 'infinity'", "CASE WHEN year(day) BETWEEN 0 AND 9999 THEN day END", None),
+    "past": ("TIMESTAMP '0044-03-15 (BC) 00:00:00'", "CASE WHEN year(past) BETWEEN 0 AND 9999 THEN past END", None),
+    "raw": ("'\\xAA'::BLOB", 'CAST it to VARCHAR, or list it in "exclude_columns"', "CAST(raw AS VARCHAR)"),
+    "gender": (
+        "'female'",
+        "map it to one of these: CASE gender WHEN ... THEN ... END",
+        "CASE gender WHEN 'female' THEN 'F' END",
+    ),
+    "email_subscribe": (
+        "'no'",
+        "map it to one of these: CASE email_subscribe WHEN ... THEN ... END",
+        "CASE email_subscribe WHEN 'no' THEN 'unsubscribed' END",
+    ),
+    "dob": (
+        "'23.11.1990'",
+        "strftime(strptime(dob, ['%Y-%m-%d', '%d.%m.%Y']), '%Y-%m-%d'), with the formats that it has",
+        "strftime(strptime(dob, ['%Y-%m-%d', '%d.%m.%Y']), '%Y-%m-%d')",
+    ),
+    "_update_existing_only": (
+        "'maybe'",
+        "map it to true or false: CASE _update_existing_only WHEN ... THEN ... END",
+        "CASE _update_existing_only WHEN 'maybe' THEN false END",
+    ),
+    "date_of_first_session": (
+        "'23.11.2026 08:15'",
+        "parse it in the format that it has: strptime(date_of_first_session, '%d.%m.%Y %H:%M')",
+        "strptime(date_of_first_session, '%d.%m.%Y %H:%M')",
+    ),
+    "date_of_last_session": (
+        "1790000000000",
+        "use unix time in seconds: date_of_last_session // 1000, if it is in milliseconds",
+        "date_of_last_session // 1000",
+    ),
+    "list": ("[1, NULL]", "omit the key or the element", "list_filter(list, lambda x: x IS NOT NULL)"),
+    "gaps": (
+        "['nan'::DOUBLE]",
+        "leave it out: NULL in a struct, list_filter() in a list",
+        "list_filter(gaps, lambda x: isfinite(x))",
+    ),
+    "gap": ("{'a': 'nan'::DOUBLE}", "leave it out: NULL in a struct, list_filter() in a list", "{'a': NULL}"),
+    "huge": ("[18446744073709551616::HUGEINT]", "send it as a string: CAST(... AS VARCHAR)", "CAST(huge AS VARCHAR[])"),
+    "words": (f"[{LONG}]", "truncate it with left(..., 255)", "list_transform(words, lambda x: left(x, 255))"),
+    "keys": ("{'a.b': 1}", "rename the key", "{'a_b': 1}"),
+    "many": ("range(501)", "shorten it with list_slice()", "list_slice(many, 1, 500)"),
+    "at": ("""'{"$time": "never"}'::JSON""", 'write {"$time": "2026-11-23"}', """'{"$time": "2026-11-23"}'::JSON"""),
+    "wide": ("list_transform(range(400), lambda x: repeat('y', 250))", "shorten it", "wide[:300]"),
+    "text": ("'[1,]'", "json(text) removes a comma too many; find the rest: WHERE NOT json_valid(text)", "json(text)"),
+    "push_tokens": (
+        "'{}'",
+        "find these rows: WHERE json_type(push_tokens) <> 'ARRAY'",
+        "CASE WHEN json_type(push_tokens) = 'ARRAY' THEN push_tokens END",
+    ),
+}
+
+
+def test_hints_about_values_make_the_row_valid(shop: Shop):
+    """All of them at once; what follows a hint leaves the other row as it is."""
+    broken = ", ".join(f'{sql} AS "{name}"' for name, (sql, _, _) in ATTRIBUTES.items())
+    sql = f"SELECT 'u1' AS external_id, {broken} UNION ALL BY NAME SELECT 'u2' AS external_id"
+    listed = {"pre_formatted_fields": ["text", "push_tokens"]}
+    result = shop.sync("it", sql, **listed).run()
+    assert {row.column: row.hint for row in result.invalid} == {name: hint for name, (_, hint, _) in ATTRIBUTES.items()}
+    fixed = ", ".join(f'{sql or hint} AS "{name}"' for name, (_, hint, sql) in ATTRIBUTES.items())
+    result = shop.sync("it", f"SELECT * REPLACE ({fixed}) FROM ({sql})", **listed).run()
+    assert (result.status, [(row.column, row.reason) for row in result.invalid]) == ("success", [])
+    assert '"email_subscribe":"unsubscribed"' in shop.sent()[0]
+
+
+PURCHASE = {"product_id": "'p'", "currency": "'EUR'", "price": "1.5::DOUBLE", "quantity": "1", "time": "'2026-11-23'"}
+EVENT = {"name": "'seen'", "time": "'2026-11-23'", "app_id": "'a'"}
+# What is wrong, the hint, and what follows it: SQL of a column, or what the rows must fulfil.
+OF_ROWS = {
+    "no identifier": (
+        "events",
+        {"external_id": "NULL"},
+        "exclude these rows: WHERE external_id IS NOT NULL OR email IS NOT NULL",
+        "",
+    ),
+    "blank identifier": (
+        "events",
+        {"external_id": "' '"},
+        "exclude these rows: WHERE trim(external_id) IS DISTINCT FROM ''",
+        "",
+    ),
+    "no name": ("events", {"name": "NULL"}, "exclude these rows: WHERE name IS NOT NULL", ""),
+    "blank name": ("events", {"name": "' '"}, "exclude these rows: WHERE trim(name) IS DISTINCT FROM ''", ""),
+    "blank app": ("events", {"app_id": "''"}, "exclude these rows: WHERE trim(app_id) IS DISTINCT FROM ''", ""),
+    "no time": (
+        "events",
+        {"time": "'23.11.2026 08:15'"},
+        "parse it in the format that it has: strptime(time, '%d.%m.%Y %H:%M')",
+        "coalesce(try_strptime(time, '%d.%m.%Y %H:%M'), TRY_CAST(time AS TIMESTAMP)) AS time",
+    ),
+    "long product": (
+        "purchases",
+        {"product_id": LONG},
+        "give the product a shorter id: a part of it may be that of another one",
+        "if(length(product_id) > 255, md5(product_id), product_id) AS product_id",
+    ),
+    "currency": (
+        "purchases",
+        {"currency": "' eur'"},
+        "upper(trim(currency)), or map it: CASE currency WHEN ... THEN ... END",
+        "upper(trim(currency)) AS currency",
+    ),
+    "price": ("purchases", {"price": "'inf'::DOUBLE"}, "exclude these rows: WHERE isfinite(price)", ""),
+    "quantity": (
+        "purchases",
+        {"quantity": "0"},
+        "split what is more into several rows; exclude what is less: WHERE coalesce(quantity, 1) >= 1",
+        "",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", OF_ROWS)
+def test_hints_about_events_and_purchases_keep_every_other_row(shop: Shop, case: str):
+    kind, wrong, hint, column = OF_ROWS[case]
+    columns = {"external_id": "'u' || i", "email": "CASE WHEN i = 2 THEN 'a@example.com' END"}
+    columns |= EVENT if kind == "events" else PURCHASE
+    per_row = {
+        name: f"CASE WHEN i = 1 THEN {wrong[name]} ELSE {sql} END" if name in wrong else sql
+        for name, sql in columns.items()
+    }
+    if "external_id" in per_row:
+        per_row["external_id"] = f"CASE WHEN i = 2 THEN NULL ELSE {per_row['external_id']} END"
+    sql = f"SELECT {', '.join(f'{one} AS {name}' for name, one in per_row.items())} FROM range(1, 4) r(i)"
+    options = {"mode": "users_track", "track_record_type": kind}
+    result = shop.sync("it", sql, **options).run()
+    assert [row.hint for row in result.invalid] == [hint]
+    where = hint.partition("WHERE ")[2]
+    fixed = f"SELECT * REPLACE ({column}) FROM ({sql})" if column else f"SELECT * FROM ({sql}) WHERE {where}"
+    result = shop.sync("it", fixed, **options).run()
+    assert (result.status, [(row.column, row.reason) for row in result.invalid]) == ("success", [])
+    assert len([one for body in shop.sent() for one in json.loads(body)[kind]]) == (3 if column else 2)
+
+
+# --- states ----------------------------------------------------------------------------------------------------------
+
+USERS = "SELECT 'u' || i AS external_id, i AS n FROM range(20) r(i)"
+VISITS = "SELECT 'u' || i AS external_id, 'seen' AS name, TIMESTAMP '2026-11-23' AS time FROM range({}) r(i)"
+MADE = {"mode": "users_track", "track_record_type": "events"}
+
+
+def run_in(shop: Shop, retl: Retl) -> Callable[[str], Outcome]:
+    def run(command: str) -> Outcome:
+        return retl(*shlex.split(command.removeprefix("retl ")), folder=shop.folder)
+
+    return run
+
+
+def follow(run: Callable[[str], Outcome], hint: str) -> None:
+    """Run the commands of a hint, one after the other, saying yes where one asks."""
+    for command in re.findall(r"`(retl [^`]+)`", hint):
+        outcome = run(f"{command} --yes" if " state " in command or "--full-refresh" in command else command)
+        assert outcome.code == 0, (command, outcome.err)
+
+
+def events(shop: Shop) -> list[str]:
+    """Users of the events that Braze has, in order."""
+    return sorted(event["external_id"] for body in shop.sent() for event in json.loads(body).get("events", []))
+
+
+@pytest.mark.parametrize(
+    ("options", "changed", "message"),
+    [
+        (
+            {},
+            "SELECT *, 'kr' AS country FROM ({})",
+            "all columns together identify a row, and the model gained country",
+        ),
+        ({}, "SELECT * EXCLUDE (time), time AS at, TIMESTAMP '2026-11-24' AS time FROM ({})", None),
+        ({"primary_key": "external_id"}, "SELECT *, external_id AS id FROM ({})", None),
+    ],
+    ids=["new column", "renamed column", "another primary key"],
+)
+def test_events_whose_columns_changed_reach_braze_once_each(shop: Shop, retl: Retl, options, changed, message):
+    run = run_in(shop, retl)
+    shop.sync("it", VISITS.format(2), **MADE, **options).run()
+    then = {**options, **({"primary_key": "id"} if options else {})}
+    shop.sync("it", changed.format(VISITS.format(3)), **MADE, **then)  # and u2 is new
+    what, hint = first_error(run("retl sync it"))
+    assert hint == (
+        "to send no row twice, undo this and run `retl sync it`; "
+        "then do it again, and run `retl state reset it` and `retl state baseline it`"
+    )
+    assert message is None or what == f"it: {message}"
+    undone, done = hint.split(";")
+    shop.sync("it", VISITS.format(3), **MADE, **options)
+    follow(run, undone)
+    shop.sync("it", changed.format(VISITS.format(3)), **MADE, **then)
+    follow(run, done)
+    shop.sync("it", changed.format(VISITS.format(4)), **MADE, **then)
+    assert run("retl sync it").code == 0
+    assert events(shop) == ["u0", "u1", "u2", "u3"]
+
+
+def test_events_whose_columns_are_in_another_order_are_the_same_in_the_former_one(shop: Shop, retl: Retl):
+    run = run_in(shop, retl)
+    shop.sync("it", VISITS.format(2), **MADE).run()
+    shop.sync("it", f"SELECT time, * EXCLUDE (time) FROM ({VISITS.format(3)})", **MADE)
+    assert first_error(run("retl sync it")) == (
+        "it: its columns, which identify a row, are in another order: time, external_id, name",
+        "select external_id, name, time",
+    )
+    shop.sync("it", f"SELECT external_id, name, time FROM ({VISITS.format(3)})", **MADE)
+    assert run("retl sync it").code == 0
+    assert events(shop) == ["u0", "u1", "u2"]
+
+
+@pytest.mark.parametrize("damage", ["state", "outbox"])
+def test_events_are_not_sent_again_where_a_state_is_lost(shop: Shop, retl: Retl, damage: str):
+    run = run_in(shop, retl)
+    shop.sync("it", VISITS.format(2), **MADE).run()
+    folder = shop.folder / ".retl" / "test" / "it"
+    (folder / "journal.jsonl").write_text("{}\n") if damage == "outbox" else None
+    (folder / "state.duckdb").write_bytes(b"x" * 9000) if damage == "state" else None
+    _, hint = first_error(run("retl sync it"))
+    assert hint.endswith(
+        "run `retl state reset it`, then `retl state baseline it`: "
+        "the old files are kept, and what the model returns by now counts as sent"
+    )
+    follow(run, hint)
+    shop.sync("it", VISITS.format(3), **MADE)
+    assert run("retl sync it").code == 0
+    assert events(shop) == ["u0", "u1", "u2"]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "options"),
+    [
+        (USERS, USERS, {"primary_key": ["external_id", "n"]}),
+        (USERS, f"SELECT external_id, CAST(n AS VARCHAR) AS n FROM ({USERS})", {}),
+        (USERS, f"SELECT * FROM ({USERS}) WHERE n < 5", {"on_removed": "clear"}),
+        (USERS, f"{USERS} WHERE false", {"on_removed": "clear"}),
+        (USERS, USERS.replace("20", "40"), {"guards": {"max_changes": 3}}),
+        (USERS, USERS.replace("20", "40"), {"guards": {"max_requests": 0}}),
+        (USERS, USERS.replace("20", "40"), {"guards": {"max_data_points": 1}}),
+        (USERS, USERS.replace("20", "40"), {"data_tests": [{"accepted_values": {"column": "n", "values": [1]}}]}),
+    ],
+    ids=["key", "type", "max_removed", "empty_model", "max_changes", "max_requests", "max_data_points", "data_tests"],
+)
+def test_hint_about_a_blocked_or_failed_run_lets_it_go_on(shop: Shop, retl: Retl, before, after, options):
+    run = run_in(shop, retl)
+    shop.sync("it", before).run()
+    shop.sync("it", after, **options)
+    refused = run("retl sync it")
+    passed = re.findall(r"pass (--skip-guard \w+) to `retl sync it`", refused.err)
+    if passed:
+        assert run(f"retl sync it {' '.join(passed)}").code == 0
+    else:
+        follow(run, first_error(refused)[1])
+        assert run("retl sync it").code == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "after"),
+    [
+        ({"on_removed": "delete", "allow_destructive": True}, f"SELECT * FROM ({USERS}) WHERE n < 5"),
+        ({"on_removed": "delete", "allow_destructive": True}, f"{USERS} WHERE false"),
+        (
+            {"mode": "users_delete", "allow_destructive": True, "guards": {"max_changes": 1}},
+            "SELECT 'u1' AS external_id",
+        ),
+    ],
+    ids=["removed", "empty model", "users_delete"],
+)
+def test_no_hint_deletes_anybody(shop: Shop, retl: Retl, options, after):
+    run = run_in(shop, retl)
+    if "mode" in options:
+        shop.sync("it", USERS).run()
+    else:
+        shop.sync("it", USERS, **options).run()
+    sent = len(shop.sent())
+    shop.sync("it", after, **options)
+    _, hint = first_error(run("retl sync it"))
+    follow(run, hint)
+    run("retl sync it")
+    assert len(shop.sent()) == sent
+
+
+# --- commands --------------------------------------------------------------------------------------------------------
+
+
+def commands() -> dict[str, set[str]]:
+    """The options of every command, by its name."""
+
+    def within(group: Any, name: str) -> Iterator[tuple[str, set[str]]]:
+        for one, command in getattr(group, "commands", {}).items():
+            yield from within(command, f"{name} {one}")
+        yield name, {option for parameter in group.params for option in parameter.opts}
+
+    return dict(within(typer.main.get_command(app), "retl"))
+
+
+def test_every_command_in_a_text_exists_with_its_options():
+    known = commands()
+    unknown = []
+    for where, text in TEXTS:
+        for typed in re.findall(r"`(retl [^`]*)`", text):
+            words = typed.split()
+            size = 3 if words[1] == "state" and " ".join(words[:3]) in known else 2
+            options = {word for word in words if word.startswith("--")}
+            if words[1] != "COMMAND" and not options <= known.get(" ".join(words[:size]), set()):
+                unknown.append((where, typed))
+    assert unknown == []
+
+
+def test_commands_in_hints_are_about_the_project_and_target_of_the_command_that_failed(shop: Shop, retl: Retl):
+    """Or they would change the state of the default target."""
+    shop.sync("it", VISITS.format(2), **MADE).run()
+    edit(shop.folder / "syncs.yml", "default_target: test", "default_target: dev")
+    edit(
+        shop.folder / "syncs.yml",
+        "targets:\n",
+        "targets:\n  dev: {warehouse: {type: duckdb, path: warehouse.duckdb}, "
+        "destination: {type: braze, endpoint: sandbox}}\n",
+    )
+    shop.model("it", f"SELECT *, 'kr' AS country FROM ({VISITS.format(2)})")
+    outside, options = shop.folder.parent, ["--project-dir", str(shop.folder), "--target", "test"]
+    hint = first_error(retl("sync", "it", *options, folder=outside))[1]
+    typed = f" --project-dir {shop.folder} --target test`"
+    assert hint == (
+        f"to send no row twice, undo this and run `retl sync it{typed}; "
+        f"then do it again, and run `retl state reset it{typed} and `retl state baseline it{typed}"
+    )
+    done = hint.partition(";")[2]
+    for command in re.findall(r"`retl ([^`]+)`", done):
+        assert retl(*shlex.split(command), "--yes", folder=outside).code == 0
+    assert retl("sync", "it", *options, folder=outside).code == 0
+    assert events(shop) == ["u0", "u1"]
+    (said,) = [
+        line for line in retl("sync", "it", *options, folder=outside).err.splitlines() if "rows in the model" in line
+    ]
+    assert said.endswith("2 unchanged")
+
+
+def test_events_of_which_several_have_a_key_are_told_apart(shop: Shop, retl: Retl):
+    run = run_in(shop, retl)
+    twice = f"{VISITS.format(2)} UNION ALL SELECT * REPLACE ('left' AS name) FROM ({VISITS.format(2)})"
+    shop.sync("it", twice, **MADE, primary_key="external_id")
+    assert first_error(run("retl sync it"))[1] == (
+        "add columns to primary_key that tell these rows apart, or return one row per key"
+    )
+    shop.sync("it", twice, **MADE, primary_key=["external_id", "name"])
+    assert run("retl sync it").code == 0
+    assert events(shop) == ["u0", "u0", "u1", "u1"]
+
+
+def test_opt_out_is_kept_of_two_rows_for_one_user(shop: Shop, retl: Retl):
+    run = run_in(shop, retl)
+    rows = "SELECT 'u1' AS external_id, 'g' AS subscription_group_id, unnest(['unsubscribed', 'subscribed']) AS "
+    shop.sync("it", f"{rows} subscription_state", mode="subscription_status_set")
+    assert first_error(run("retl sync it"))[1] == (
+        'return one row per key: GROUP BY, with max(subscription_state), which keeps "unsubscribed"'
+    )
+    one = "SELECT external_id, subscription_group_id, max(subscription_state) AS subscription_state"
+    shop.sync("it", f"{one} FROM ({rows} subscription_state) GROUP BY ALL", mode="subscription_status_set")
+    assert run("retl sync it").code == 0
+    assert '"unsubscribed"' in shop.sent()[0]
+
+
+def test_sync_whose_mode_is_one_that_deletes_now_deletes_nobody(shop: Shop, retl: Retl):
+    run = run_in(shop, retl)
+    shop.sync("it", USERS).run()
+    shop.sync("it", "SELECT 'u1' AS external_id", mode="users_delete", allow_destructive=True)
+    assert first_error(run("retl sync it"))[1] == (
+        "set mode back to users_track / attributes: "
+        "in the new one, the sync would delete every user that the model returns"
+    )
+    shop.sync("it", USERS)
+    assert run("retl sync it").code == 0
+    assert len(shop.sent()) == 1
