@@ -34,6 +34,7 @@ from reverse_etl.braze.modes import (
     Mode,
 )
 from reverse_etl.cli import app
+from reverse_etl.codes import CODES
 from reverse_etl.delivery.retry import RetryPolicy
 from reverse_etl.project.json_schema import SCHEMA_FILE, json_schema
 from reverse_etl.project.spec import BrazeConfig, Dbt, Guards, Incremental, StatePlace, Sync, Warehouse
@@ -334,6 +335,28 @@ def sandbox_sources() -> str:
     return "\n".join(["| key | page |", "|---|---|", *(f"| {key} | {page} |" for key, page in SOURCES.items())])
 
 
+def errors() -> str:
+    """The page of all codes, with a heading for each to link to."""
+    kinds = {
+        "P": "Project, models, commands",
+        "D": "Rows of a model",
+        "B": "Another process",
+        "S": "State",
+        "X": "Syncs that did not succeed",
+        "R": "Rows that are not in Braze",
+    }
+    text = (
+        "# Errors\n\nEvery error has a code, in brackets behind its message and as `code` in JSON; `retl explain`\n"
+        "prints what is on this page, or with `CODE` one of them. A code is never renamed, nor used again.\n"
+    )
+    for letter, heading in kinds.items():
+        text += f"\n## {heading}\n"
+        for code, one in CODES.items():
+            if code.startswith(letter):
+                text += f"\n### {code}\n\n**{one.title}.** {one.meaning} {one.remedy}\n"
+    return text
+
+
 PARTS: Mapping[str, Mapping[str, Callable[[], str]]] = {
     "README.md": {"demo": demo, "bench": bench_in_short},
     "docs/reference.md": {
@@ -366,7 +389,7 @@ PARTS: Mapping[str, Mapping[str, Callable[[], str]]] = {
 
 
 # Files that are generated as a whole.
-WHOLE: Mapping[str, Callable[[], str]] = {SCHEMA_FILE: syncs_schema}
+WHOLE: Mapping[str, Callable[[], str]] = {SCHEMA_FILE: syncs_schema, "docs/errors.md": errors}
 
 
 def generated(file: str) -> str:

@@ -161,7 +161,7 @@ class Project:
         given = dict(planning)
         for name in given.keys() - PlanOptions.__annotations__.keys():
             others = SyncOptions.__annotations__.keys() - {name}
-            raise ProjectError(f'unknown option "{name}"', hint=nearest(name, others))
+            raise ProjectError(f'unknown option "{name}"', hint=nearest(name, others), code="P074")
         project = self._read()
         scheduled_time = planning.get("scheduled_time")
         if scheduled_time:
@@ -191,10 +191,11 @@ def _moment(time: datetime) -> datetime:
         raise ProjectError(
             f"scheduled_time {time} has no time zone",
             hint="pass a datetime with a time zone: datetime(..., tzinfo=UTC)",
+            code="P073",
         )
     return datetime.fromisoformat(time.isoformat()).astimezone(UTC)
 
 
 def _check_range(name: str, value: float, least: float, most: float) -> None:
     if not least <= value <= most:
-        raise ProjectError(f"{name} must be between {least} and {most}, not {value}")
+        raise ProjectError(f"{name} must be between {least} and {most}, not {value}", code="P073")

@@ -31,20 +31,32 @@ class Location:
 
 @dataclass(frozen=True)
 class Problem:
-    """One error: what is wrong, where, and how to fix it. It contains no secret, whatever it is made of."""
+    """One error: what is wrong, where, and how to fix it. It contains no secret, whatever it is made of.
+
+    `code` is one of `codes.py`.
+    """
 
     message: str
     location: Location | None = None
     hint: str | None = None
+    code: str = ""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "message", redact(self.message))
         object.__setattr__(self, "hint", self.hint and redact(self.hint))
 
     def __str__(self) -> str:
+        return self._in_words("")
+
+    @property
+    def with_code(self) -> str:
+        """The same, with its code: `retl explain CODE` says more."""
+        return self._in_words(f" [{self.code}]" if self.code else "")
+
+    def _in_words(self, code: str) -> str:
         place = f"{self.location}: " if self.location else ""
         hint = f"\n  hint: {self.hint}" if self.hint else ""
-        return f"{place}{self.message}{hint}"
+        return f"{place}{self.message}{code}{hint}"
 
 
 class RetlError(Exception):
@@ -53,9 +65,13 @@ class RetlError(Exception):
     exit_code: ClassVar[int] = 1
 
     def __init__(
-        self, message: str | Iterable[Problem], location: Location | None = None, hint: str | None = None
+        self,
+        message: str | Iterable[Problem],
+        location: Location | None = None,
+        hint: str | None = None,
+        code: str = "",
     ) -> None:
-        self.problems = (Problem(message, location, hint),) if isinstance(message, str) else tuple(message)
+        self.problems = (Problem(message, location, hint, code),) if isinstance(message, str) else tuple(message)
         super().__init__("\n".join(map(str, self.problems)))
 
 

@@ -27,7 +27,7 @@ class SyncError(RetlError):
     def __init__(self, results: "SyncResults") -> None:
         self.results = results
         failed = [result for result in results if not result.is_success]
-        said = [problem for result in failed for problem in (Problem(result.summary), *result.errors)]
+        said = [problem for result in failed for problem in (Problem(result.summary, code="X006"), *result.errors)]
         super().__init__(said)
         self.exit_code = results.exit_code  # type: ignore[misc]  # of these results, not of the class
 

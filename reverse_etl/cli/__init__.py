@@ -5,7 +5,7 @@
     plan       plan apply
     schedule   run-due scheduler
     test       test
-    inspect    debug status history rejects resolve
+    inspect    debug explain status history rejects resolve
     sandbox    sandbox
     state      state show | baseline | forget | reset
 
@@ -98,7 +98,7 @@ def _after_printing(out: Stream, code: int) -> int:
         return code or READER_HAS_ENDED
     if out.failure:
         what = f"cannot write to stdout: {out.failure.strerror}"
-        stderr.say_error(Problem(what, hint="only its output is lost: the command ran to its end"))
+        stderr.say_error(Problem(what, hint="only its output is lost: the command ran to its end", code="X007"))
         return _of_error(code or 1)
     if out.is_replaced:
         what = f"stdout is {out.encoding}: characters that it does not have were replaced"
@@ -128,9 +128,11 @@ def _of_the_machine(error: Exception) -> Problem | None:
     from reverse_etl.system import memory
 
     if memory.is_out_of_memory(error):
-        return Problem(f"out of memory: {' '.join(str(error).split()) or type(error).__name__}", hint=memory.HINT)
+        return Problem(
+            f"out of memory: {' '.join(str(error).split()) or type(error).__name__}", hint=memory.HINT, code="D005"
+        )
     if isinstance(error, OSError) and error.strerror:
-        return Problem(f"{error.filename}: {error.strerror}" if error.filename else error.strerror)
+        return Problem(f"{error.filename}: {error.strerror}" if error.filename else error.strerror, code="X008")
     return None
 
 
@@ -158,7 +160,14 @@ def _run() -> int:
     try:
         return int(_command()(prog_name="retl", standalone_mode=False) or 0)
     except typer.Abort:
-        stderr.say("aborted" if stderr.invocation.is_json else "Aborted!", "error", "error", location=None, hint=None)
+        stderr.say(
+            "aborted" if stderr.invocation.is_json else "Aborted!",
+            "error",
+            "error",
+            location=None,
+            hint=None,
+            code=None,
+        )
         return 1
     except Exception as error:
         wrong_command: Any = error  # the exception of typer has a message and an exit code, but no public name
@@ -166,7 +175,7 @@ def _run() -> int:
             raise
         if stderr.invocation.is_json:
             what = str(wrong_command.format_message())
-            stderr.say(what, "error", "error", location=None, hint="see `retl COMMAND --help`")
+            stderr.say(what, "error", "error", location=None, hint="see `retl COMMAND --help`", code=None)
         else:
             wrong_command.show()
         return _of_error(int(wrong_command.exit_code))

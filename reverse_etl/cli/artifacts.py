@@ -69,7 +69,7 @@ def keep_results(project: "LoadedProject", syncs: "Sequence[Sync]", ended: Ended
     for sync in (sync for sync in syncs if sync.name not in done):
         status = "skipped" if others else "interrupted" if ended.is_interrupted else "failed"
         when = "before this sync started" if others else "while this sync was running"
-        ended_early = [Problem(f"{sync.name}: {status}: the command ended {when}")]
+        ended_early = [Problem(f"{sync.name}: {status}: the command ended {when}", code="X005")]
         problems = ended_early if others or not ended.why else ended.why
         others.append(RunResult(sync.name, sync.mode.label, project.target_name, status, 1, problems))
     arguments = {**stderr.invocation.arguments, "target": project.target_name}

@@ -43,11 +43,12 @@ def load(folder: Path, target: str | None, variables: str | None, needs_target: 
     try:
         values, positions, problems = parse_yaml(variables or "{}", "--vars")
     except ProjectError as error:
-        raise ProjectError([replace(one, hint=one.hint or _VARS_HINT) for one in error.problems]) from error
+        problems = [replace(one, hint=one.hint or _VARS_HINT) for one in error.problems]
+        raise ProjectError(problems) from error
     if problems:
         raise ProjectError(problems)
     if not isinstance(values, dict):
-        raise ProjectError("--vars is not a mapping", hint=_VARS_HINT)
+        raise ProjectError("--vars is not a mapping", hint=_VARS_HINT, code="P073")
     project = load_project(folder, target, values, needs_target=needs_target)
     stderr.invocation.target = project.target_name
     for warning in (*misread(positions, lambda _: True), *project.spec.warnings):
@@ -113,7 +114,7 @@ def ask(what: str, yes: bool) -> None:
     if yes:
         return
     if not sys.stdin.isatty():
-        raise ProjectError(what, hint="to confirm, pass --yes")
+        raise ProjectError(what, hint="to confirm, pass --yes", code="P075")
     typer.confirm(f"{what}. Continue?", abort=True, err=True)
 
 

@@ -39,6 +39,34 @@ def debug(
     raise typer.Exit(1 if failed else 0)
 
 
+@app.command()
+def explain(
+    code: Annotated[
+        str | None, typer.Argument(help="Code of an error, as in [P006]. Default: list all.", show_default=False)
+    ] = None,
+    output: OutputFormat = Output.TEXT,
+) -> None:
+    """Explain an error by its code: what it means, and what to do."""
+    from reverse_etl.codes import CODES, page
+    from reverse_etl.errors import nearest
+
+    asked = None if code is None else code.strip("[]").upper()
+    if asked is not None and asked not in CODES:
+        raise ProjectError(
+            f'unknown code "{code}"', hint=nearest(asked, CODES) or "`retl explain` lists all codes", code="P074"
+        )
+    if output is Output.JSON:
+        chosen = CODES if asked is None else {asked: CODES[asked]}
+        shown = [
+            {"code": one, "title": of.title, "meaning": of.meaning, "remedy": of.remedy} for one, of in chosen.items()
+        ]
+        print_json(shown, raw=True)
+    elif asked is None:
+        print_table([("code", "error"), *((one, of.title) for one, of in CODES.items())], raw=True)
+    else:
+        print_lines(page(asked).splitlines(), raw=True)
+
+
 @app.command(cls=ProjectCommand)
 def status(
     names: SyncNames = None,
@@ -159,7 +187,9 @@ def resolve(
     project = load(project_dir, target, variables)
     if resend == mark_accepted:
         raise ProjectError(
-            "pass exactly one of --resend and --mark-accepted", hint=f"list the rows in doubt: `retl rejects {name}`"
+            "pass exactly one of --resend and --mark-accepted",
+            hint=f"list the rows in doubt: `retl rejects {name}`",
+            code="P076",
         )
     rows = resolve_doubts(project, project.sync(name), "resend" if resend else "mark_accepted", key or [])
     what = "be sent again" if resend else "be recorded as accepted"

@@ -123,10 +123,10 @@ def moment_of(text: str) -> datetime:
     if moment is None or moment.tzinfo is None:
         what = "is not a valid time" if moment is None else "has no time zone"
         hint = "use a time with a time zone: 2026-11-25T08:00:00Z, or +09:00 instead of Z"
-        raise ProjectError(f'--scheduled-time: "{text}" {what}', hint=hint)
+        raise ProjectError(f'--scheduled-time: "{text}" {what}', hint=hint, code="P073")
     if moment > Clock().utc() + _CLOCKS_DIFFER:
         hint = "use a time in the past: a future one has no data yet, and scheduled runs would wait until it has passed"
-        raise ProjectError(f'--scheduled-time: "{text}" is in the future', hint=hint)
+        raise ProjectError(f'--scheduled-time: "{text}" is in the future', hint=hint, code="P073")
     return moment.astimezone(UTC)
 
 
@@ -136,5 +136,7 @@ _UNITS = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(day
 def age_of(text: str) -> timedelta:
     number, unit = text[:-1], _UNITS.get(text[-1:])
     if unit is None or not number.isdigit():
-        raise ProjectError(f'--max-age: "{text}" is not a valid age', hint="use minutes, hours or days: 30m, 24h, 7d")
+        raise ProjectError(
+            f'--max-age: "{text}" is not a valid age', hint="use minutes, hours or days: 30m, 24h, 7d", code="P073"
+        )
     return int(number) * unit

@@ -181,12 +181,14 @@ def _saving(project: "LoadedProject", out: Path | None, encrypt: bool) -> "Itera
 
     if out is None:
         if encrypt:
-            raise ProjectError("--encrypt requires --out", hint="run `retl plan --out FILE --encrypt`")
+            raise ProjectError("--encrypt requires --out", hint="run `retl plan --out FILE --encrypt`", code="P076")
         yield None
         return
     key = project.environ.get(KEY_VARIABLE) if encrypt else None
     if encrypt and not key:
-        raise ProjectError(f"{KEY_VARIABLE} is not set", hint="set it to an age key; age-keygen generates one")
+        raise ProjectError(
+            f"{KEY_VARIABLE} is not set", hint="set it to an age key; age-keygen generates one", code="P087"
+        )
     with plan_file(project, out, key) as file:
         yield Saving(file)
     what = f"encrypted for {KEY_VARIABLE}" if encrypt else "readable by you only"

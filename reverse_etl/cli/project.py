@@ -230,5 +230,5 @@ def write_exposures(
         out.write_text(as_yaml(found), encoding="utf-8")
     except OSError as error:
         hint = "pass --out a file that can be written"
-        raise ProjectError(f"cannot write {out}: {error.strerror}", hint=hint) from error
+        raise ProjectError(f"cannot write {out}: {error.strerror}", hint=hint, code="P079") from error
     say(f"wrote {out}: {count(len(found), 'exposure')}")

@@ -85,16 +85,20 @@ def sandbox(
     try:
         faults = [parse_fault(text) for text in fault or []]
     except ValueError as error:
-        raise ProjectError(f"--fault: {error}", hint="use KIND:NAME=VALUE,NAME=VALUE; see docs/sandbox.md") from error
+        raise ProjectError(
+            f"--fault: {error}", hint="use KIND:NAME=VALUE,NAME=VALUE; see docs/sandbox.md", code="P073"
+        ) from error
     try:
         limits = {**(OLDER_EXPORTS if legacy_contract else {}), **parse_limits(limit or [])}
     except ValueError as error:
-        raise ProjectError(f"--limit: {error}", hint='for the names, see "Endpoints" in docs/sandbox.md') from error
+        raise ProjectError(
+            f"--limit: {error}", hint='for the names, see "Endpoints" in docs/sandbox.md', code="P073"
+        ) from error
     asked_for = {"--project-dir": project_dir, "--target": target, "--vars": variables}
     named = [option for option, value in asked_for.items() if value is not None]
     if file is not None and named:
         raise ProjectError(
-            f"--file cannot be combined with {named[0]}: both set the data file", hint="remove one of them"
+            f"--file cannot be combined with {named[0]}: both set the data file", hint="remove one of them", code="P076"
         )
     is_of_project = file is None
     file = file or _file_of_project(project_dir, target, variables)
@@ -102,7 +106,7 @@ def sandbox(
         if last:
             if file is None:
                 raise ProjectError(
-                    "--last: there is no project in this folder", hint="pass the sandbox file with --file"
+                    "--last: there is no project in this folder", hint="pass the sandbox file with --file", code="P083"
                 )
             with Sandbox(file) as braze:
                 for request in braze.requests()[-last:]:
@@ -139,13 +143,17 @@ def sandbox(
             if ready_file is not None:
                 ready_file.unlink(missing_ok=True)
     except FileRefusedError as error:
-        raise ProjectError(str(error), hint="pass another file with --file") from error
+        raise ProjectError(str(error), hint="pass another file with --file", code="P083") from error
     except OSError as error:
         if error.errno in (errno.EADDRINUSE, errno.EACCES) and error.filename is None:
-            raise ProjectError(f"port {port}: {error.strerror}", hint="use --port 0 to pick a free port") from error
+            raise ProjectError(
+                f"port {port}: {error.strerror}", hint="use --port 0 to pick a free port", code="P083"
+            ) from error
         if error.filename is None:
             raise
-        raise ProjectError(f"{error.filename}: {error.strerror}", hint="pass a path that can be written") from error
+        raise ProjectError(
+            f"{error.filename}: {error.strerror}", hint="pass a path that can be written", code="P083"
+        ) from error
 
 
 def _file_of_project(folder: Path | None, target: str | None, variables: str | None) -> Path | None:

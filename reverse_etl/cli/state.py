@@ -103,12 +103,16 @@ def state_accept_workspace(
 
     project = load(project_dir, target, variables)
     if bool(names) == all_syncs:
-        raise ProjectError("name one or more syncs, or pass --all", hint=f"one of: {', '.join(project.sync_names)}")
+        raise ProjectError(
+            "name one or more syncs, or pass --all", hint=f"one of: {', '.join(project.sync_names)}", code="P070"
+        )
     syncs = chosen(project, names)
     with open_session(project) as session:
         destination = session.destination()
     if destination.place is None:
-        raise StateError("cannot reach the endpoint, to see which sandbox it is", project.spec.in_target("destination"))
+        raise StateError(
+            "cannot reach the endpoint, to see which sandbox it is", project.spec.in_target("destination"), code="S017"
+        )
     by = " with the API key in the environment" if destination.api_key else ""
     listed = ", ".join(sync.name for sync in syncs)
     ask(f"what {listed} sent before counts as sent to {destination.place}{by}, and is not sent there again", yes)
@@ -133,7 +137,7 @@ def state_rename(
     project = load(project_dir, target, variables)
     chosen = project.sync(name)
     if old in project.sync_names:
-        raise ProjectError(f'"{old}" is the name of a sync', hint="rename it in syncs.yml first")
+        raise ProjectError(f'"{old}" is the name of a sync', hint="rename it in syncs.yml first", code="P078")
     when_free(lambda: rename(project, old, chosen, Clock()), wait, Clock(), say)
     say(f"{name}: the state of {old} is its own now")
 

@@ -73,7 +73,9 @@ def sync(
     project = load(project_dir, target, variables)
     if not (names or select or all_syncs):
         raise ProjectError(
-            "no syncs specified", hint=f"name one or more of {', '.join(project.sync_names)}, or pass --all"
+            "no syncs specified",
+            hint=f"name one or more of {', '.join(project.sync_names)}, or pass --all",
+            code="P070",
         )
     if scheduled_time is not None:
         project = project.scheduled_at(moment_of(scheduled_time))

@@ -90,7 +90,7 @@ def _named(project: "LoadedProject", syncs: "list[Sync]", names: list[str]) -> "
     every = dict.fromkeys([*(test.name for test in tests), *of_syncs])
     for name in names:
         if not any(fnmatchcase(one, name) for one in every):
-            raise ProjectError(f'unknown unit test or sync "{name}"', hint=nearest(name, every))
+            raise ProjectError(f'unknown unit test or sync "{name}"', hint=nearest(name, every), code="P077")
 
     def is_named(*words: str) -> bool:
         return any(fnmatchcase(word, name) for word in words for name in names)

@@ -62,7 +62,7 @@ class Session:
             return self._stack.enter_context(sandbox).url
         except FileRefusedError as error:
             hint = "move the file away; the sandbox then creates a new, empty one"
-            raise ProjectError(str(error), hint=hint) from error
+            raise ProjectError(str(error), hint=hint, code="P083") from error
 
 
 @contextmanager

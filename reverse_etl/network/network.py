@@ -62,11 +62,11 @@ class Network:
                 context.load_verify_locations(cafile=path)
             except ssl.SSLError as error:
                 what = f"{path}, which {self.ca_variable} names, does not contain certificates in PEM format"
-                raise ProjectError(what, hint=hint) from error
+                raise ProjectError(what, hint=hint, code="P093") from error
             except (OSError, ValueError) as error:
                 reason = error.strerror if isinstance(error, OSError) else "not a path"
                 what = f"cannot read {path}, which {self.ca_variable} names: {reason}"
-                raise ProjectError(what, hint=hint) from error
+                raise ProjectError(what, hint=hint, code="P093") from error
         return context
 
     @cached_property

@@ -74,10 +74,10 @@ def proxy_secrets(value: str) -> Iterator[str]:
 def _read(value: str, variable: str) -> Proxy:
     url = _split(value)
     if url is None or not url.hostname or not re.fullmatch(r"[\w.:%-]+", url.hostname) or url.path not in ("", "/"):
-        raise ProjectError(f"{variable} is not the address of a proxy", hint=f"set it to {_FORM}")
+        raise ProjectError(f"{variable} is not the address of a proxy", hint=f"set it to {_FORM}", code="P093")
     if url.scheme not in PORTS:
         what = f'{variable} names a proxy of the type "{url.scheme}", and retl knows http and https proxies only'
-        raise ProjectError(what, hint=f"set it to {_FORM}")
+        raise ProjectError(what, hint=f"set it to {_FORM}", code="P093")
     login = f"{unquote(url.username)}:{unquote(url.password or '')}" if url.username else ""
     return Proxy(url.scheme, url.hostname, url.port or PORTS[url.scheme], variable, login)
 

@@ -157,7 +157,7 @@ def failed(sync: Sync, results: Sequence[DataTestResult], skipped: bool = False)
             remedy = to_skip(sync, DATA_TESTS)
             hint = f"{result.named}; {remedy}" if result.keys else remedy
             where = sync.where("data_tests", result.number)
-            yield Problem(f"{sync.name}: {result}", where, hint)
+            yield Problem(f"{sync.name}: {result}", where, hint, code="X003")
 
 
 def warnings(results: Sequence[DataTestResult], skipped: bool = False) -> Iterator[str]:

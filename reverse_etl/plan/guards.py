@@ -35,7 +35,9 @@ def tripped(sync: Sync, counts: Counts, skipped: Collection[str]) -> list[Proble
 def _stop(sync: Sync, name: str, what: str) -> Problem:
     where = sync.where("guards", name) if "guards" in sync.model_fields_set else sync.where()
     hint = to_skip(sync, name)
-    return Problem(f"{sync.name}: guard {name}: {what}", Location(where.file, where.line, where.column), hint)
+    return Problem(
+        f"{sync.name}: guard {name}: {what}", Location(where.file, where.line, where.column), hint, code="X002"
+    )
 
 
 def to_skip(sync: Sync, name: str) -> str:
@@ -91,7 +93,7 @@ def bounded(syncs: Sequence[Sync], bounds: Mapping[str, object], spell: Callable
     except ValidationError as error:
         first = error.errors()[0]
         reason = first["msg"].removeprefix("Value error, ")
-        raise ProjectError(f"{spell(str(first['loc'][0]))} {reason}") from error
+        raise ProjectError(f"{spell(str(first['loc'][0]))} {reason}", code="P073") from error
     return [sync.model_copy(update={"guards": its}) for sync, its in zip(syncs, guards, strict=True)]
 
 
@@ -100,5 +102,5 @@ def known(names: Iterable[str], asked_by: str) -> list[str]:
     found = list(names)
     for name in found:
         if name not in SKIPPABLE:
-            raise ProjectError(f'{asked_by}: unknown guard "{name}"', hint=nearest(name, SKIPPABLE))
+            raise ProjectError(f'{asked_by}: unknown guard "{name}"', hint=nearest(name, SKIPPABLE), code="P074")
     return found

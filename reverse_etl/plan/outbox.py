@@ -2,11 +2,12 @@
 
 import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from duckdb import DuckDBPyConnection
 
 from reverse_etl.braze.modes import Kind
+from reverse_etl.codes import code_of_reason
 from reverse_etl.delivery.batches import Record
 from reverse_etl.masking import Keys
 from reverse_etl.plan.tables import ACKNOWLEDGED, CHANGES, OPEN_RUN, OUTBOX, RULES, RUN
@@ -24,7 +25,8 @@ SHOWN_CHANGES = 5
 class InvalidRow:
     """A column of an invalid row, and the rule that it breaks: never the value. A row has one for each such column.
 
-    `identifier` is that of the row's user, where `key` is a digest of the whole row, or missing.
+    `identifier` is that of the row's user, where `key` is a digest of the whole row, or missing. `code` follows from
+    the reason.
     """
 
     key: str
@@ -32,6 +34,10 @@ class InvalidRow:
     reason: str
     hint: str
     identifier: str | None = None
+    code: str | None = field(default=None, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "code", code_of_reason(self.reason))
 
 
 @dataclass(frozen=True)
@@ -41,6 +47,10 @@ class InvalidReason:
     column: str
     reason: str
     rows: int
+    code: str | None = field(default=None, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "code", code_of_reason(self.reason))
 
 
 @dataclass(frozen=True)

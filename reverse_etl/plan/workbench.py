@@ -32,7 +32,7 @@ def connect(own_folder: Path | None = None, memory_limit: str | None = None) -> 
         connection.execute(f"SET memory_limit = {literal(memory_limit or MEMORY_LIMIT)}")
     except duckdb.Error as error:
         raise ProjectError(
-            f'--memory-limit: "{memory_limit}" is not a valid size', hint="use a size such as 512MB or 4GB"
+            f'--memory-limit: "{memory_limit}" is not a valid size', hint="use a size such as 512MB or 4GB", code="P073"
         ) from error
     if own_folder:
         connection.execute(f"SET temp_directory = {literal(str(own_folder / 'spill'))}")

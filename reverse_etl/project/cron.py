@@ -36,9 +36,9 @@ _LOOK_BACK = [timedelta(minutes=n) for n in (2, 30, 6 * 60)] + [timedelta(days=n
 class ScheduleProblem(ValueError):  # noqa: N818 - a mistake of the file, as errors.Problem
     """A cron expression or a time zone that cannot be used, and a hint."""
 
-    def __init__(self, what: str, hint: str | None) -> None:
+    def __init__(self, what: str, hint: str | None, *, code: str) -> None:
         super().__init__(what)
-        self.hint = hint
+        self.hint, self.code = hint, code
 
 
 @dataclass(frozen=True)
@@ -90,16 +90,18 @@ def check_line(line: str) -> None:
     """Raises ScheduleProblem unless `line` is a cron expression that comes due."""
     text = line.strip().lower()
     if text.startswith("@") and text not in NICKNAMES:
-        raise ScheduleProblem(f'"{line}" is not a valid cron expression', nearest(text, NICKNAMES))
+        raise ScheduleProblem(f'"{line}" is not a valid cron expression', nearest(text, NICKNAMES), code="P022")
     if text not in NICKNAMES and len(text.split()) != 5:
         what = f'"{line}" is not a valid cron expression: it has {count(len(text.split()), "field")}, not 5'
-        raise ScheduleProblem(what, _FIELDS)
+        raise ScheduleProblem(what, _FIELDS, code="P022")
     try:
         comes = Cron(line).following(datetime(2000, 1, 1, tzinfo=UTC))
     except CronSimError as error:
-        raise ScheduleProblem(f'"{line}" is not a valid cron expression: {str(error).lower()}', _FIELDS) from error
+        raise ScheduleProblem(
+            f'"{line}" is not a valid cron expression: {str(error).lower()}', _FIELDS, code="P022"
+        ) from error
     if comes is None:
-        raise ScheduleProblem(f'"{line}" is never due: no such date exists', _FIELDS)
+        raise ScheduleProblem(f'"{line}" is never due: no such date exists', _FIELDS, code="P022")
 
 
 def check_zone(name: str) -> None:
@@ -108,4 +110,4 @@ def check_zone(name: str) -> None:
         _zone(name)
     except (ZoneInfoNotFoundError, OSError, ValueError) as error:  # not there; a folder of zones; no name at all
         hint = nearest(name, available_timezones()) or "use an IANA name: Asia/Seoul, Europe/Berlin, UTC"
-        raise ScheduleProblem(f'unknown time zone "{name}"', hint) from error
+        raise ScheduleProblem(f'unknown time zone "{name}"', hint, code="P023") from error

@@ -152,12 +152,12 @@ class DbtManifest:
         said = f"ref(): dbt's {node.unique_id}"
         if node.config.materialized == "ephemeral":
             hint = "materialize it as a view or a table in dbt, or write its SQL as a model here"
-            raise TemplateProblem(f"{said} is ephemeral: there is no relation to read", hint)
+            raise TemplateProblem(f"{said} is ephemeral: there is no relation to read", hint, code="P044")
         if node.access == "private":
             hint = "set `access: protected` for it in dbt"
-            raise TemplateProblem(f'{said} is private to the group "{node.group}"', hint)
+            raise TemplateProblem(f'{said} is private to the group "{node.group}"', hint, code="P044")
         if node.relation_name is None:
-            raise TemplateProblem(f"{said} has no relation", _WRITE_IT)
+            raise TemplateProblem(f"{said} has no relation", _WRITE_IT, code="P044")
         self._refuse_other_database(said, node.database)
         return Relation(node.relation_name, node.unique_id, self._call_of(node, version))
 
@@ -166,20 +166,22 @@ class DbtManifest:
         of_source = [table for table in self.sources if table.source_name == source]
         if not of_source:
             hint = nearest(source, [*self.source_names, *others])
-            raise TemplateProblem(f'source(): neither dbt nor "sources:" in syncs.yml has a source "{source}"', hint)
+            raise TemplateProblem(
+                f'source(): neither dbt nor "sources:" in syncs.yml has a source "{source}"', hint, code="P045"
+            )
         what = f'source(): dbt has more than one "{source}.{name}"'
         called = [table for table in of_source if table.name == name]
         found = _only_package(called, self.project_name, what, _build_on)
         if not found:
             hint = nearest(name, sorted({table.name for table in of_source}))
-            raise TemplateProblem(f'source(): dbt\'s source "{source}" has no table "{name}"', hint)
+            raise TemplateProblem(f'source(): dbt\'s source "{source}" has no table "{name}"', hint, code="P045")
         table = found[0]
         said = f"source(): dbt's {table.unique_id}"
         self._refuse_other_database(said, table.database)
         if _plain(table.relation_name or "") != f"{table.database}.{table.schema_name}.{table.identifier}".casefold():
             hint = "build a dbt model on it, and ref() that model"
             what = f"{said} is not a table in the warehouse: dbt reads it from {table.relation_name}"
-            raise TemplateProblem(what, hint)
+            raise TemplateProblem(what, hint, code="P046")
         return Relation(table.relation_name or "", table.unique_id, f"source('{source}', '{name}')")
 
     def _call_of(self, node: Node, version: Version | None) -> str:
@@ -193,19 +195,21 @@ class DbtManifest:
                 continue
             if node.resource_type == "analysis":
                 hint = "move it from analyses/ to models/ in dbt"
-                raise TemplateProblem(f"ref(): dbt's {node.unique_id} is an analysis: dbt never builds it", hint)
+                raise TemplateProblem(
+                    f"ref(): dbt's {node.unique_id} is an analysis: dbt never builds it", hint, code="P044"
+                )
             if node in self.disabled and node.resource_type in REFERABLE:
                 hint = "remove `enabled: false` in dbt, then run `dbt build`"
-                raise TemplateProblem(f"ref(): dbt's {node.unique_id} is disabled", hint)
+                raise TemplateProblem(f"ref(): dbt's {node.unique_id} is disabled", hint, code="P044")
         if package is None:
             what = f'ref(): neither this project nor dbt\'s has a model, seed or snapshot "{name}"'
-            raise TemplateProblem(what, nearest(name, [*others, *self.names]))
+            raise TemplateProblem(what, nearest(name, [*others, *self.names]), code="P037")
         packages = sorted({node.package_name for node in self.nodes})
         if package not in packages:
-            raise TemplateProblem(f'ref(): dbt has no package "{package}"', nearest(package, packages))
+            raise TemplateProblem(f'ref(): dbt has no package "{package}"', nearest(package, packages), code="P037")
         of_package = sorted({n.name for n in self.nodes if n.package_name == package and n.resource_type in REFERABLE})
         what = f'ref(): dbt\'s package "{package}" has no model, seed or snapshot "{name}"'
-        raise TemplateProblem(what, nearest(name, of_package))
+        raise TemplateProblem(what, nearest(name, of_package), code="P037")
 
     def _refuse_other_database(self, said: str, database: str | None) -> None:
         if (database or "").casefold() == self.catalog.casefold():
@@ -215,7 +219,7 @@ class DbtManifest:
             hint = f'retl reads a single file: build a dbt model on it in "{self.catalog}", and ref() that model'
         else:
             hint = f"set the warehouse's `path` in this target to the file that dbt builds: {database}.duckdb"
-        raise TemplateProblem(what, hint)
+        raise TemplateProblem(what, hint, code="P046")
 
 
 def read_manifest(data: bytes, file: str, catalog: str, where: Location) -> DbtManifest:
@@ -227,7 +231,9 @@ def read_manifest(data: bytes, file: str, catalog: str, where: Location) -> DbtM
             _refuse_unfit(_Head.model_validate_json(data).metadata, file, where)
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"])) or "the file"
-        raise ProjectError(f"{file} is not a dbt manifest: {place}: {first['msg']}", where, _WRITE_IT) from error
+        raise ProjectError(
+            f"{file} is not a dbt manifest: {place}: {first['msg']}", where, _WRITE_IT, code="P047"
+        ) from error
     _refuse_unfit(read.metadata, file, where)
     return DbtManifest(
         file=file,
@@ -242,17 +248,19 @@ def read_manifest(data: bytes, file: str, catalog: str, where: Location) -> DbtM
 
 def missing_manifest(file: str, why: str, where: Location) -> ProjectError:
     hint = f"{_WRITE_IT}; its location is set by dbt.project_dir and dbt.target_path"
-    return ProjectError(f"cannot read {file}: {why}", where, hint)
+    return ProjectError(f"cannot read {file}: {why}", where, hint, code="P047")
 
 
 def _refuse_unfit(metadata: _Metadata, file: str, where: Location) -> None:
     schema = re.search(r"/v(\d+)\.json$", metadata.dbt_schema_version)
     if schema and int(schema[1]) < OLDEST_SCHEMA:
         what = f"{file} was written by dbt {metadata.dbt_version}, which is too old"
-        raise ProjectError(what, where, "retl supports dbt 1.8 and newer: upgrade dbt, then run `dbt parse`")
+        raise ProjectError(
+            what, where, "retl supports dbt 1.8 and newer: upgrade dbt, then run `dbt parse`", code="P047"
+        )
     if metadata.adapter_type != "duckdb":
         what = f"{file} belongs to a dbt project on {metadata.adapter_type}, but the warehouse is DuckDB"
-        raise ProjectError(what, where, "only projects built with dbt-duckdb can be read")
+        raise ProjectError(what, where, "only projects built with dbt-duckdb can be read", code="P047")
 
 
 def _only_package(found: list[N], root: str, what: str, hint: Callable[[Iterable[N]], str]) -> list[N]:
@@ -260,7 +268,7 @@ def _only_package(found: list[N], root: str, what: str, hint: Callable[[Iterable
     packages = {node.package_name: node for node in found}
     if root in packages or len(packages) < 2:
         return [node for node in found if node.package_name == root] or found
-    raise TemplateProblem(f"{what} (in packages {', '.join(packages)})", hint(packages.values()))
+    raise TemplateProblem(f"{what} (in packages {', '.join(packages)})", hint(packages.values()), code="P038")
 
 
 def _only_version(found: list[Node], version: Version | None) -> Node:
@@ -273,7 +281,7 @@ def _only_version(found: list[Node], version: Version | None) -> Node:
     if version is None:
         what = f"ref(): the latest version of dbt's {found[0].package_name}.{found[0].name} is not enabled"
     raise TemplateProblem(
-        what, f"one of: {', '.join(versions)}" if versions else "the model has no versions: remove v="
+        what, f"one of: {', '.join(versions)}" if versions else "the model has no versions: remove v=", code="P048"
     )
 
 

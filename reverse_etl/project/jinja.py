@@ -27,9 +27,9 @@ _MARK = re.compile("\ufdd0(\\d+)\ufdd1")
 class TemplateProblem(Exception):  # noqa: N818  # it becomes an error of the file
     """Raised by a function that a template calls; `render` adds the line and turns it into a ProjectError."""
 
-    def __init__(self, what: str, hint: str | None = None) -> None:
+    def __init__(self, what: str, hint: str | None = None, *, code: str) -> None:
         super().__init__(what)
-        self.what, self.hint = what, hint
+        self.what, self.hint, self.code = what, hint, code
 
 
 class _LineMarks(Extension):
@@ -59,7 +59,9 @@ class _Environment(SandboxedEnvironment):
             sizes = [len(value) if isinstance(value, Sized) else value for value in (left, right)]
             size = sizes[0] * sizes[1] if all(isinstance(one, int) for one in sizes) else 0
         if size > MOST_CHARACTERS:
-            raise TemplateProblem(f"Jinja: the result of `{operator}` is too large", "use a smaller number")
+            raise TemplateProblem(
+                f"Jinja: the result of `{operator}` is too large", "use a smaller number", code="P092"
+            )
         return super().call_binop(context, operator, left, right)
 
 
@@ -147,20 +149,20 @@ def _render(environment: SandboxedEnvironment, text: str, names: Mapping[str, An
         template = environment.template_class.from_code(environment, code, environment.make_globals(dict(names)))
         return _joined(template.generate())
     except TemplateSyntaxError as error:
-        raise ProjectError(f"Jinja: {error.message}", _at(where, error.lineno)) from error
+        raise ProjectError(f"Jinja: {error.message}", _at(where, error.lineno), code="P030") from error
     except TemplateProblem as error:
-        raise ProjectError(error.what, _at(where, _line_of(error, where.file)), error.hint) from error
+        raise ProjectError(error.what, _at(where, _line_of(error, where.file)), error.hint, error.code) from error
     except UndefinedError as error:
         what, hint = _unknown(error, names)
-        raise ProjectError(what, _at(where, _line_of(error, where.file)), hint) from error
+        raise ProjectError(what, _at(where, _line_of(error, where.file)), hint, code="P031") from error
     except SecurityError as error:
-        raise ProjectError(f"Jinja: {error}", _at(where, _line_of(error, where.file))) from error
+        raise ProjectError(f"Jinja: {error}", _at(where, _line_of(error, where.file)), code="P032") from error
     except ProjectError:
         raise
     except Exception as error:
         # A template can raise anything: 1/0, a method called with the wrong arguments. It is the template's error.
         what, hint = _failed(error)
-        raise ProjectError(what, _at(where, _line_of(error, where.file)), hint) from error
+        raise ProjectError(what, _at(where, _line_of(error, where.file)), hint, code="P033") from error
 
 
 # How the functions of a template are called.
@@ -222,14 +224,16 @@ def _joined(pieces: Iterable[str]) -> str:
         length += len(piece)
         if length > MOST_CHARACTERS:
             what = f"Jinja: the rendered text has more than {MOST_CHARACTERS:,} characters"
-            raise TemplateProblem(what, "write a smaller loop, or a table in SQL")
+            raise TemplateProblem(what, "write a smaller loop, or a table in SQL", code="P092")
     text = "".join(found)
     try:
         text.encode()
     except UnicodeEncodeError as error:
         what = "Jinja: the rendered text is not Unicode"
         raise TemplateProblem(
-            what, "look for \\ud800 to \\udfff in it, and for variables that are not UTF-8"
+            what,
+            "look for \\ud800 to \\udfff in it, and for variables that are not UTF-8",
+            code="P092",
         ) from error
     return text
 
@@ -256,7 +260,7 @@ def variables(values: Mapping[str, Any]) -> Callable[..., Any]:
         if default is not _UNSET:
             return default
         remedy = f"""set it under "vars:" in syncs.yml, or pass --vars '{{"{name}": ...}}'"""
-        raise TemplateProblem(f'variable "{name}" has no value', remedy)
+        raise TemplateProblem(f'variable "{name}" has no value', remedy, code="P034")
 
     return var
 
@@ -288,12 +292,12 @@ def environment_variables(environ: Mapping[str, str], secrets: Collection[str] =
     def env_var(name: str, default: Any = _UNSET) -> str:
         if name in secrets or is_credential(name):
             what = f'environment variable "{name}" is a secret: only "api_key" can read the one of an API key'
-            raise TemplateProblem(what, "use a variable that is not a secret")
+            raise TemplateProblem(what, "use a variable that is not a secret", code="P036")
         if name in environ:
             return environ[name]
         if default is not _UNSET:
             return str(default)
         remedy = f"set {name} in the environment or in .env, or add a default: env_var('{name}', '...')"
-        raise TemplateProblem(f'environment variable "{name}" is not set', remedy)
+        raise TemplateProblem(f'environment variable "{name}" is not set', remedy, code="P035")
 
     return env_var

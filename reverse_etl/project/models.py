@@ -152,7 +152,7 @@ def _with_refs(name: str, models: Mapping[str, Model], values: RunValues, path: 
     if name in path:
         circle = " -> ".join([*path[path.index(name) :], name])
         hint = "a model cannot depend on itself: remove one ref()"
-        raise ProjectError(f"ref() cycle: {circle}", Location(models[path[-1]].file), hint)
+        raise ProjectError(f"ref() cycle: {circle}", Location(models[path[-1]].file), hint, code="P039")
     model = _render(models[name], models, values)
     before: dict[str, _Rendered] = {}
     for other in model.refs:
@@ -175,7 +175,7 @@ def _render(model: Model, models: Mapping[str, Model], values: RunValues) -> _Re
     def refuse_unless_read(text: str) -> None:
         if values.given is not None:
             hint = f'unit tests read no tables: add `- input: {text}` with its rows to "given"'
-            raise TemplateProblem(f"no rows are given for {text}", hint)
+            raise TemplateProblem(f"no rows are given for {text}", hint, code="P040")
 
     def ref(*names: str, version: Version | None = None, v: Version | None = None) -> str:
         asked = version if v is None else v
@@ -202,16 +202,18 @@ def _render(model: Model, models: Mapping[str, Model], values: RunValues) -> _Re
     def config(**options: str) -> str:
         for key, value in options.items():
             if key != "dialect":
-                raise TemplateProblem(f'config(): unknown key "{key}"', "remove it: the only key is dialect")
+                raise TemplateProblem(
+                    f'config(): unknown key "{key}"', "remove it: the only key is dialect", code="P041"
+                )
             if value not in DIALECTS:
-                raise TemplateProblem(f'config(): unknown dialect "{value}"', nearest(value, DIALECTS))
+                raise TemplateProblem(f'config(): unknown dialect "{value}"', nearest(value, DIALECTS), code="P041")
             settings[key] = value
         return ""
 
     def cursor() -> str:
         if values.cursor is None:
             hint = "use it inside {% if is_incremental() %} ... {% endif %}, in a model of a sync with `incremental:`"
-            raise TemplateProblem("cursor() has no value in a full run", hint)
+            raise TemplateProblem("cursor() has no value in a full run", hint, code="P042")
         return values.cursor
 
     names = {
@@ -240,7 +242,7 @@ def _find_ref(
     """What `ref(...)` resolves to. Packages and versions are of dbt; a name both here and in dbt is an error."""
     if len(names) not in (1, 2):
         what = f"ref() accepts a name, or a dbt package and a name, not {count(len(names), 'argument')}"
-        raise TemplateProblem(what)
+        raise TemplateProblem(what, code="P037")
     package, name = (None, names[0]) if len(names) == 1 else names
     here = [model.file for model in models.values() if model.name == name]
     here += [f"seeds/{seed}.csv" for seed in values.seeds if seed == name]
@@ -248,7 +250,7 @@ def _find_ref(
     is_of_dbt = package is not None or version is not None
     if values.dbt is None and is_of_dbt:
         what = f"ref(): packages and versions require a dbt project, but {SPEC_FILE} does not define one"
-        raise TemplateProblem(what, "add dbt: {project_dir: ...}")
+        raise TemplateProblem(what, "add dbt: {project_dir: ...}", code="P043")
     if values.dbt and is_of_dbt:
         return values.dbt().ref(name, package, version)
     namesakes = values.dbt().called(name) if values.dbt else []
@@ -256,14 +258,14 @@ def _find_ref(
         there = namesakes[0]
         what = f'ref(): "{name}" is ambiguous: {here[0]} in this project, {there.unique_id} in dbt'
         hint = f"use ref('{there.package_name}', '{name}') for the one in dbt, or rename {here[0]}"
-        raise TemplateProblem(what, hint)
+        raise TemplateProblem(what, hint, code="P038")
     if name in models:
         return models[name]
     if name in values.seeds:
         return Relation(f'"main".{identifier(name)}')
     if values.dbt:
         return values.dbt().ref(name, others=own)
-    raise TemplateProblem(f'ref(): unknown model or seed "{name}"', nearest(str(name), own))
+    raise TemplateProblem(f'ref(): unknown model or seed "{name}"', nearest(str(name), own), code="P037")
 
 
 def _find_source(name: str, table: str, values: RunValues) -> Relation:
@@ -273,7 +275,7 @@ def _find_source(name: str, table: str, values: RunValues) -> Relation:
             return values.dbt().source(name, table, others=values.sources)
         if name in values.dbt().source_names:
             what = f'source(): "{name}" is defined both under "sources:" in {SPEC_FILE} and in dbt'
-            raise TemplateProblem(what, "remove one of them, or rename it")
+            raise TemplateProblem(what, "remove one of them, or rename it", code="P038")
     place = values.sources.get(name, Source())
     parts = (place.database, place.schema_name or name, table)
     return Relation(".".join(identifier(part) for part in parts if part))

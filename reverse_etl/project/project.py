@@ -103,7 +103,7 @@ class LoadedProject:
         """The sync of that name. Raises ProjectError, with the nearest name as a hint."""
         found = next((sync for sync in self.spec.syncs if sync.name == name), None)
         if found is None:
-            raise ProjectError(f'unknown sync "{name}"', hint=nearest(name, self.sync_names))
+            raise ProjectError(f'unknown sync "{name}"', hint=nearest(name, self.sync_names), code="P015")
         return found
 
     @property
@@ -116,10 +116,12 @@ class LoadedProject:
         names = {"env_var": environment_variables(self.environ), "var": variables(self.spec.vars)}
         key = render(self.spec.target.destination.api_key or "", names, where).strip()
         if not key:
-            raise ProjectError("the API key is empty", where, "set the environment variable it is read from")
+            raise ProjectError(
+                "the API key is empty", where, "set the environment variable it is read from", code="P024"
+            )
         if not all("!" <= character <= "~" for character in key):
             hint = "set the environment variable again: without blanks, line breaks, or letters outside ASCII"
-            raise ProjectError("the API key contains a character that no API key has", where, hint)
+            raise ProjectError("the API key contains a character that no API key has", where, hint, code="P024")
         return key
 
     @cached_property
@@ -128,7 +130,7 @@ class LoadedProject:
         where = self.spec.positions.of_key(("dbt",))
         if self.spec.dbt is None:
             hint = "add dbt: {project_dir: ../shop}"
-            raise ProjectError(f"{SPEC_FILE} does not define a dbt project", Location(SPEC_FILE), hint)
+            raise ProjectError(f"{SPEC_FILE} does not define a dbt project", Location(SPEC_FILE), hint, code="P043")
         file = Path(self.spec.dbt.project_dir).expanduser() / self.spec.dbt.target_path / "manifest.json"
         try:
             data = (self.folder / file).read_bytes()
@@ -189,7 +191,7 @@ class LoadedProject:
     def _compiled(self, name: str, cursor: str | None = None) -> Compiled:
         if name not in self.models:
             hint = nearest(name, self.models)
-            raise ProjectError(f'unknown model "{name}"', Location(f"models/{name}.sql"), hint)
+            raise ProjectError(f'unknown model "{name}"', Location(f"models/{name}.sql"), hint, code="P016")
         return compile_model(name, self.models, self.run_values(cursor))
 
     def run_values(self, cursor: str | None = None) -> RunValues:
@@ -215,14 +217,14 @@ class LoadedProject:
             write_whole(path, compiled.sql)
         except OSError as error:
             hint = "make the project folder writable: retl writes compiled models there"
-            raise ProjectError(f"cannot write {path}: {error.strerror}", hint=hint) from error
+            raise ProjectError(f"cannot write {path}: {error.strerror}", hint=hint, code="P079") from error
 
     def fixture(self, file: str, where: Location) -> str:
         """The text of a file in tests/fixtures/, where dbt has rows of unit tests too. `where` refers to it."""
         path = _own(self.folder, self.folder / FIXTURES / file)
         if not path.exists():
             there = [other.name for other in (self.folder / FIXTURES).glob(f"*{path.suffix}")]
-            raise ProjectError(f"{FIXTURES}/{file} does not exist", where, nearest(file, there))
+            raise ProjectError(f"{FIXTURES}/{file} does not exist", where, nearest(file, there), code="P090")
         return _read(path, "")
 
     def refuse_seeds_of_dbt(self) -> None:
@@ -234,7 +236,7 @@ class LoadedProject:
                 what = f"this seed would replace {node.relation_name}, which dbt builds from {node.unique_id}"
                 place = Location(path.relative_to(self.folder).as_posix())
                 hint = f"rename the seed; without it, ref('{node.name}') resolves to the relation in dbt"
-                raise ProjectError(what, place, hint)
+                raise ProjectError(what, place, hint, code="P049")
 
 
 def load_project(
@@ -277,10 +279,12 @@ def _spec_file(folder: Path) -> Path:
         if path.exists():
             what = f"{other.name} is not read: {SPEC_FILE} is there, too"
             hint = f"rename it to something else, such as {other.name}.old; or {SPEC_FILE}, if that is the old one"
-        raise ProjectError(what, hint=hint)
+        raise ProjectError(what, hint=hint, code="P001")
     around = folder.absolute().parent
     if not path.exists() and (around / SPEC_FILE).exists():
-        raise ProjectError(f"{path.name} not found in {folder.absolute()}", hint=f"pass --project-dir {around}")
+        raise ProjectError(
+            f"{path.name} not found in {folder.absolute()}", hint=f"pass --project-dir {around}", code="P001"
+        )
     return _own(folder, path)
 
 
@@ -297,7 +301,9 @@ def _models(folder: Path) -> dict[str, Model]:
         file = path.relative_to(folder).as_posix()
         if path.stem in models:
             what = f'duplicate model name "{path.stem}": also {models[path.stem].file}'
-            raise ProjectError(what, Location(file), "rename one: ref() and model: refer to models by file name")
+            raise ProjectError(
+                what, Location(file), "rename one: ref() and model: refer to models by file name", code="P014"
+            )
         models[path.stem] = Model(path.stem, file, _read(_own(folder, path), ""))
     return models
 
@@ -309,15 +315,19 @@ def _own(folder: Path, path: Path) -> Path:
         return path
     place = Location(path.relative_to(folder).as_posix())
     hint = "replace the link with a copy of the file"
-    raise ProjectError(f"this is a symbolic link to {real}, which is not a file of the project", place, hint)
+    raise ProjectError(
+        f"this is a symbolic link to {real}, which is not a file of the project", place, hint, code="P025"
+    )
 
 
 def _read(path: Path, hint: str) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except FileNotFoundError as error:
-        raise ProjectError(f"{path.name} not found in {path.parent.absolute()}", hint=hint) from error
+        raise ProjectError(f"{path.name} not found in {path.parent.absolute()}", hint=hint, code="P001") from error
     except UnicodeDecodeError as error:
-        raise ProjectError(f"{path} is not UTF-8 text (byte {error.start})", hint="save it as UTF-8") from error
+        raise ProjectError(
+            f"{path} is not UTF-8 text (byte {error.start})", hint="save it as UTF-8", code="P002"
+        ) from error
     except OSError as error:
-        raise ProjectError(f"cannot read {path}: {error.strerror}") from error
+        raise ProjectError(f"cannot read {path}: {error.strerror}", code="P002") from error

@@ -70,7 +70,7 @@ def _listed(project: LoadedProject, number: int, text: str) -> Path:
     place = (project.folder / Path(text).expanduser()).resolve()
 
     def refused(why: str, hint: str) -> ProjectError:
-        return ProjectError(f'files: "{text}" {why}', project.spec.in_target(*_FILES, number), hint)
+        return ProjectError(f'files: "{text}" {why}', project.spec.in_target(*_FILES, number), hint, code="P026")
 
     never = _never(place)
     if never:

@@ -88,7 +88,7 @@ def misread(positions: Positions, is_free: Callable[[YamlPath], bool] = _is_free
         if is_free(path):
             what = f'"{written}" is read as {read}, because it has no quotes'
             hint = f'write "{written}" in quotes if it is meant as a string, or {read}'
-            yield Problem(what, positions.of_value(path), hint)
+            yield Problem(what, positions.of_value(path), hint, code="P094")
 
 
 def _secrets(top: File) -> frozenset[str]:
@@ -111,8 +111,8 @@ class _Reader:
         self.vars: Mapping[str, Any] = cli_vars
         self.secrets: frozenset[str] = frozenset()
 
-    def problem(self, what: str, where: Location, hint: str | None = None) -> None:
-        self.problems.append(Problem(what, where, hint))
+    def problem(self, what: str, where: Location, hint: str | None = None, *, code: str) -> None:
+        self.problems.append(Problem(what, where, hint, code))
 
     def rendered(self, value: Any, path: YamlPath, keep: Collection[str] = ()) -> Any:
         """`value` with the Jinja in its strings rendered; values of the keys in `keep` stay unchanged."""
@@ -151,34 +151,41 @@ class _Reader:
         kind, key = detail["type"], next((part for part in reversed(path) if isinstance(part, str)), "")
         if not path:
             what = "must be a mapping with version, targets and syncs"
-            self.problem(what, self.positions.of_value(path), "`retl init my_project` writes an example")
+            self.problem(what, self.positions.of_value(path), "`retl init my_project` writes an example", code="P004")
             return
         if kind in ("extra_forbidden", "invalid_key"):
             written = self.positions.key_as_written(path)
             there = [name for name in self.positions.keys_at(path[:-1]) if name != written[-1]]
             hint = _instead_of(str(written[-1]), _keys_at(model, detail["loc"]), there)
-            self.problem(f'unknown key "{written[-1]}"{inside}', self.positions.of_key(written), hint)
+            self.problem(f'unknown key "{written[-1]}"{inside}', self.positions.of_key(written), hint, code="P006")
         elif path[-1] == "[key]" and kind != "literal_error":
             written = self.positions.key_as_written(path[:-1])
             hint = f'put it in quotes: "{written[-1]}"'
-            self.problem(f'key "{written[-1]}"{inside} must be a string', self.positions.of_key(written), hint)
+            self.problem(
+                f'key "{written[-1]}"{inside} must be a string', self.positions.of_key(written), hint, code="P007"
+            )
         elif path[-1] == "[key]":
             valid = str(detail["ctx"]["expected"]).replace("'", "").replace(" or ", ", ").split(", ")
             what = f'unknown key "{path[-2]}" in "{path[-3]}"{inside}'
-            self.problem(what, self.positions.of_key(path[:-1]), nearest(str(path[-2]), valid))
+            self.problem(what, self.positions.of_key(path[:-1]), nearest(str(path[-2]), valid), code="P006")
         elif kind == "missing":
             example = _EXAMPLES.get(str(path[-1])) or _only_value(model, detail["loc"])
-            self.problem(f'"{path[-1]}" is missing{inside}', self.positions.of_value(path), example)
+            self.problem(f'"{path[-1]}" is missing{inside}', self.positions.of_value(path), example, code="P008")
         elif kind == "literal_error":
             valid = str(detail["ctx"]["expected"]).replace("'", "").replace(" or ", ", ").split(", ")
             given = self.positions.text_of(path) or str(detail["input"])
             what = f'"{given}" is not a valid value for "{key}"{inside}'
             unquoted = f"write {given} without quotes" if given in valid else None
-            self.problem(what, self.positions.of_value(path), unquoted or nearest(given, valid))
+            self.problem(what, self.positions.of_value(path), unquoted or nearest(given, valid), code="P009")
         elif kind == "value_error" and detail["loc"][-1:] in ((), ("destination",)):
-            self.problem(str(detail["ctx"]["error"]), self.positions.of_value(path))
+            self.problem(str(detail["ctx"]["error"]), self.positions.of_value(path), code="P010")
         else:
-            self.problem(f'"{key}"{inside} {_plain(detail)}', self.positions.of_value(path), self._quoted(kind, path))
+            self.problem(
+                f'"{key}"{inside} {_plain(detail)}',
+                self.positions.of_value(path),
+                self._quoted(kind, path),
+                code="P010",
+            )
 
     def _quoted(self, kind: str, path: YamlPath) -> str | None:
         """The hint for a value that must be a string, and that YAML reads as something else without quotes."""
@@ -196,10 +203,10 @@ class _Reader:
         if name in top.targets or isinstance(name, _Unrendered):
             return name
         if name is None:
-            self.problem('"default_target" is missing', Location(SPEC_FILE), nearest("", top.targets))
+            self.problem('"default_target" is missing', Location(SPEC_FILE), nearest("", top.targets), code="P008")
         else:
             where = Location(SPEC_FILE) if is_asked else self.positions.of_value(("default_target",))
-            self.problem(f'unknown target "{name}"', where, nearest(name, top.targets))
+            self.problem(f'unknown target "{name}"', where, nearest(name, top.targets), code="P011")
         return None
 
     def targets(self, top: File, chosen: str | None) -> Target | None:
@@ -213,13 +220,13 @@ class _Reader:
                     "use api_key: \"{{ env_var('BRAZE_API_KEY') }}\", and create a new key: "
                     "this one has been written to a file"
                 )
-                self.problem(f'"api_key"{inside} must come from the environment', place, hint)
+                self.problem(f'"api_key"{inside} must come from the environment', place, hint, code="P012")
             value = self.rendered(raw, path, keep=("api_key",)) if name == chosen else raw
             target = self.check(Target, value, path, inside, unrendered=name != chosen)
             if target and target.renamed_from in top.targets:
                 hint = "remove it: the states of a target move only if no target has its name any more"
                 what = f'"renamed_from"{inside} is the name of a target: "{target.renamed_from}"'
-                self.problem(what, self.positions.of_value((*path, "renamed_from")), hint)
+                self.problem(what, self.positions.of_value((*path, "renamed_from")), hint, code="P013")
             found = target if name == chosen else found
         return found
 
@@ -256,10 +263,12 @@ class _Reader:
             inside = f' in unit test "{name}"' if isinstance(name, str) else f" in unit test {index + 1}"
             sync, place = item.get("sync") if isinstance(item, dict) else None, self.positions.of_value
             if isinstance(sync, str) and sync not in syncs and len(syncs) == len(raw_syncs):
-                self.problem(f'unknown sync "{sync}"{inside}', place((*path, "sync")), nearest(sync, syncs))
+                self.problem(
+                    f'unknown sync "{sync}"{inside}', place((*path, "sync")), nearest(sync, syncs), code="P015"
+                )
             if isinstance(name, str) and name in lines:
                 what = f'duplicate unit test "{name}", first defined on line {lines[name]}'
-                self.problem(what, place((*path, "name")), "rename one of them")
+                self.problem(what, place((*path, "name")), "rename one of them", code="P014")
             lines.setdefault(str(name), place((*path, "name")).line)
             test = self.check(UnitTest, item, path, inside)
             if test is not None:
@@ -383,33 +392,40 @@ def _problems_in(sync: _Given, models: Collection[str]) -> Iterator[Problem]:
     model, mode, record_type = (sync.text(key) for key in ("model", "mode", "track_record_type"))
     if model is not None and model not in models:
         hint = nearest(model, models) or f"create models/{model}.sql"
-        yield Problem(f"the model{sync.inside} does not exist: models/{model}.sql", sync.value_at("model"), hint)
+        yield Problem(
+            f"the model{sync.inside} does not exist: models/{model}.sql", sync.value_at("model"), hint, code="P016"
+        )
     yield from _schedule_problems(sync)
     record_types = [kind for name, kind in MODES if name == mode and kind]
     if record_types and "track_record_type" not in sync.values:
         what = f'"track_record_type" is missing{sync.inside}: {mode} needs it'
-        yield Problem(what, sync.value_at(), nearest("", record_types))
+        yield Problem(what, sync.value_at(), nearest("", record_types), code="P008")
     row = MODES.get((mode or "", record_type if record_types else None))
     if row is None:
         return
     untaken = (MODE_OPTIONS - row.options) | (set() if record_types else {"track_record_type"})
     for key in sorted(untaken & sync.values.keys()):
-        yield Problem(f'"{key}"{sync.inside} is not supported by mode {row.label}', sync.key_at(key), "remove it")
+        yield Problem(
+            f'"{key}"{sync.inside} is not supported by mode {row.label}', sync.key_at(key), "remove it", code="P017"
+        )
     incremental = sync.values.get("incremental")
     if isinstance(incremental, dict):
         if sync.text("on_removed") not in (None, "ignore"):
             what = f'"on_removed"{sync.inside} cannot be combined with "incremental"'
             hint = "remove it: a row that an incremental model does not return is not a removed row"
-            yield Problem(what, sync.value_at("on_removed"), hint)
+            yield Problem(what, sync.value_at("on_removed"), hint, code="P018")
         if "retention" in incremental and row.is_idempotent:
             what = f'"retention"{sync.inside} is not supported by mode {row.label}'
             yield Problem(
-                what, sync.key_at("incremental", "retention"), "remove it: only events and purchases can be pruned"
+                what,
+                sync.key_at("incremental", "retention"),
+                "remove it: only events and purchases can be pruned",
+                code="P017",
             )
     for key, deletes in (("mode", "users_delete"), ("on_removed", "delete")):
         if sync.text(key) == deletes and key not in untaken and sync.values.get("allow_destructive") is not True:
             hint = 'if this is intended, add "allow_destructive: true" to the sync: deleting cannot be undone'
-            yield Problem(f'"{key}: {deletes}"{sync.inside} deletes users', sync.value_at(key), hint)
+            yield Problem(f'"{key}: {deletes}"{sync.inside} deletes users', sync.value_at(key), hint, code="P019")
 
 
 def _inputs_again(test: UnitTest) -> Iterator[Problem]:
@@ -418,7 +434,7 @@ def _inputs_again(test: UnitTest) -> Iterator[Problem]:
         name = given.ref or given.source or "this"
         if name in seen:
             what = f'duplicate input {given.input} in "given" of unit test "{test.name}"'
-            yield Problem(what, test.where("given", index, "input"), "combine the rows under one input")
+            yield Problem(what, test.where("given", index, "input"), "combine the rows under one input", code="P021")
         seen.add(name)
 
 
@@ -429,9 +445,14 @@ def _schedule_problems(sync: _Given) -> Iterator[Problem]:
             if text is not None:
                 check(text)
         except ScheduleProblem as problem:
-            yield Problem(f'"{key}"{sync.inside}: {problem}', sync.value_at(key), problem.hint)
+            yield Problem(f'"{key}"{sync.inside}: {problem}', sync.value_at(key), problem.hint, problem.code)
     if "timezone" in sync.values and sync.values.get("schedule") is None:
-        yield Problem(f'"timezone"{sync.inside} has no effect without "schedule"', sync.key_at("timezone"), "remove it")
+        yield Problem(
+            f'"timezone"{sync.inside} has no effect without "schedule"',
+            sync.key_at("timezone"),
+            "remove it",
+            code="P018",
+        )
 
 
 def _problems_of_former_names(syncs: list[_Given], names: Collection[str]) -> Iterator[Problem]:
@@ -443,10 +464,10 @@ def _problems_of_former_names(syncs: list[_Given], names: Collection[str]) -> It
         where, what = sync.value_at("renamed_from"), f'"renamed_from"{sync.inside}'
         if former in names:
             hint = "remove it: the state of a sync moves only if no sync has its name any more"
-            yield Problem(f'{what} is the name of a sync: "{former}"', where, hint)
+            yield Problem(f'{what} is the name of a sync: "{former}"', where, hint, code="P013")
         elif former in heirs:
             hint = "remove one of them: a state has one heir"
-            yield Problem(f'{what} is that of sync "{heirs[former]}" too: "{former}"', where, hint)
+            yield Problem(f'{what} is that of sync "{heirs[former]}" too: "{former}"', where, hint, code="P013")
         heirs.setdefault(former, sync.text("name") or "")
 
 
@@ -459,7 +480,7 @@ def _problems_between(syncs: list[_Given]) -> Iterator[Problem]:
         if twin is not sync:
             line = twin.value_at("name").line
             what = f'duplicate sync "{name}", first defined on line {line}'
-            yield Problem(what, sync.value_at("name"), "rename one of them")
+            yield Problem(what, sync.value_at("name"), "rename one of them", code="P014")
     names = [name for sync in syncs if (name := sync.text("name"))]
     yield from _problems_of_former_names(syncs, names)
     for sync in syncs:
@@ -467,10 +488,10 @@ def _problems_between(syncs: list[_Given]) -> Iterator[Problem]:
             if other not in names:
                 what = f'"after"{sync.inside} refers to an unknown sync: "{other}"'
                 others = [name for name in names if name != sync.text("name")]
-                yield Problem(what, sync.value_at("after", index), nearest(other, others) or "remove it")
+                yield Problem(what, sync.value_at("after", index), nearest(other, others) or "remove it", code="P015")
     try:
         TopologicalSorter({sync.text("name"): sync.words("after") for sync in syncs}).prepare()
     except CycleError as error:
         circle: list[str] = error.args[1]
         where = next(sync for sync in syncs if sync.text("name") == circle[0]).value_at("after")
-        yield Problem(f'cycle in "after": {" -> ".join(reversed(circle))}', where, "remove one of them")
+        yield Problem(f'cycle in "after": {" -> ".join(reversed(circle))}', where, "remove one of them", code="P020")

@@ -92,7 +92,9 @@ def _matching(graph: Graph, compared: Compared, text: str) -> set[str]:
 def _with_relatives(graph: Graph, compared: Compared, selector: str) -> set[str]:
     parsed = _SELECTOR.match(selector)
     if parsed is None or parsed["what"].startswith("+"):
-        raise ProjectError(f'unknown selector "{selector}"', hint="graph selectors have the form +x, x+, 2+x or x+1")
+        raise ProjectError(
+            f'unknown selector "{selector}"', hint="graph selectors have the form +x, x+, 2+x or x+1", code="P071"
+        )
     steps = {side: int(parsed[side]) if parsed[side] else None for side in ("up", "down")}
     method, pattern = _parsed(parsed["what"])
     models = _models(graph, method, pattern)
@@ -108,7 +110,7 @@ def _with_relatives(graph: Graph, compared: Compared, selector: str) -> set[str]
         chosen |= graph.built_from(models, steps["down"]) if is_model else graph.behind(found, steps["down"])
     if not chosen and method != "state":
         hint = f'to select what is built from it: "{parsed["what"]}+"'
-        raise ProjectError(f'"{selector}" matches no sync', hint=None if parsed["behind"] else hint)
+        raise ProjectError(f'"{selector}" matches no sync', hint=None if parsed["behind"] else hint, code="P071")
     return chosen
 
 
@@ -116,7 +118,7 @@ def _parsed(what: str) -> tuple[str, str]:
     method, colon, pattern = what.partition(":")
     if colon and method not in (*METHODS, "state"):
         hint = f"use a name, a glob, or a method: {', '.join(f'{name}:' for name in (*METHODS, 'state'))}"
-        raise ProjectError(f'unknown selector "{what}"', hint=hint)
+        raise ProjectError(f'unknown selector "{what}"', hint=hint, code="P071")
     return (method, pattern.rstrip("/") if method == "path" else pattern) if colon else ("", what)
 
 
@@ -140,21 +142,21 @@ def _one(graph: Graph, compared: Compared, method: str, pattern: str) -> set[str
             is_model = pattern in graph.files
             of_model = f'to select the syncs built from this model: "{pattern}+"'
             hint = of_model if is_model else nearest(pattern, [s.name for s in graph.syncs])
-            raise ProjectError(f'no sync matches "{pattern}"', hint=hint)
+            raise ProjectError(f'no sync matches "{pattern}"', hint=hint, code="P071")
         return found
     words, what = METHODS[method]
     found = {sync.name for sync in graph.syncs if any(fnmatchcase(word, pattern) for word in words(sync, graph))}
     if not found:
         valid = sorted({word for sync in graph.syncs for word in words(sync, graph)})
-        raise ProjectError(f'{what} "{pattern}" in {SPEC_FILE}', hint=nearest(pattern, valid))
+        raise ProjectError(f'{what} "{pattern}" in {SPEC_FILE}', hint=nearest(pattern, valid), code="P071")
     return found
 
 
 def _in_state(graph: Graph, compared: Compared, word: str) -> set[str]:
     if word not in STATES:
-        raise ProjectError(f'unknown selector "state:{word}"', hint=nearest(word, STATES))
+        raise ProjectError(f'unknown selector "state:{word}"', hint=nearest(word, STATES), code="P071")
     if compared.then is None:
         hint = "pass --state DIR: a folder with the manifest.json to compare against, such as main's target/"
-        raise ProjectError(f'"state:{word}" needs a manifest to compare against', hint=hint)
+        raise ProjectError(f'"state:{word}" needs a manifest to compare against', hint=hint, code="P072")
     then = compared.then
     return {sync.name for sync in graph.syncs if STATES[word](then.get(sync.name), compared.now[sync.name])}

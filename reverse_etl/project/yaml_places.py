@@ -118,7 +118,7 @@ class Positions:
                 inner = (*path, key.value)
                 if inner in self._keys:
                     what = f'duplicate key "{key.value}", first defined on line {self._keys[inner].line + 1}'
-                    yield Problem(what, _location(self.file, key.start_mark), "remove one of them")
+                    yield Problem(what, _location(self.file, key.start_mark), "remove one of them", code="P005")
                     continue
                 self._add(inner, key, value)
                 yield from self._walk(value, inner)
@@ -174,17 +174,19 @@ def _refuse_endless(text: str, file: str, loader: Any) -> None:
                 copies += inner.values
                 if any(outer.anchor == event.anchor for outer in around):
                     what = f'the alias "*{event.anchor}" is inside of what it refers to'
-                    raise ProjectError(what, _location(file, event.start_mark), "write out what is meant")
+                    raise ProjectError(what, _location(file, event.start_mark), "write out what is meant", code="P092")
             if inner:
                 around[-1].add(inner)
                 if not isinstance(event, yaml.AliasEvent) and inner.anchor:
                     named[inner.anchor] = inner
             if len(around) - 1 + (inner.levels - 1 if inner else 0) > MOST_LEVELS:
                 what = f"values are nested more than {MOST_LEVELS} levels deep"
-                raise ProjectError(what, _location(file, event.start_mark), "write flatter values")
+                raise ProjectError(what, _location(file, event.start_mark), "write flatter values", code="P092")
             if copies > MOST_COPIES:
                 what = f"the aliases of this file make more than {MOST_COPIES:,} copies of values"
-                raise ProjectError(what, _location(file, event.start_mark), "write out what is meant, or generate it")
+                raise ProjectError(
+                    what, _location(file, event.start_mark), "write out what is meant, or generate it", code="P092"
+                )
     finally:
         parser.dispose()
 
@@ -208,7 +210,9 @@ def parse_yaml(text: str, file: str) -> tuple[Any, Positions, list[Problem]]:
     Raises ProjectError at the line where the text is not valid YAML, or would take too much time or memory.
     """
     if len(text) > MOST_CHARACTERS:
-        raise ProjectError(f"the file has more than {MOST_CHARACTERS:,} characters", Location(file), "split it")
+        raise ProjectError(
+            f"the file has more than {MOST_CHARACTERS:,} characters", Location(file), "split it", code="P092"
+        )
     try:
         with suppress(yaml.YAMLError):
             return _parse(_Quick, text, file)
@@ -219,6 +223,6 @@ def parse_yaml(text: str, file: str) -> tuple[Any, Positions, list[Problem]]:
         hint = "quote a string that begins with *" if error.context == _ALIAS else None
         if (error.problem or "").startswith("this is not a valid"):
             hint = "quote it, if it is meant as a string"
-        raise ProjectError(f"invalid YAML: {error.problem or error.context}", where, hint) from error
+        raise ProjectError(f"invalid YAML: {error.problem or error.context}", where, hint, code="P003") from error
     except yaml.YAMLError as error:
-        raise ProjectError(f"invalid YAML: {str(error).splitlines()[0]}", Location(file)) from error
+        raise ProjectError(f"invalid YAML: {str(error).splitlines()[0]}", Location(file), code="P003") from error

@@ -167,16 +167,16 @@ def _unknown_names(sync: Sync, names: Collection[str]) -> Iterator[Problem]:
                 what = f'"{key}" in sync "{sync.name}": the model has no column "{name}"'
                 is_typo = key == "primary_key" or closest(name, names)
                 hint = nearest(name, names) if is_typo else "remove it from the list"
-                yield Problem(what, sync.where(key, index), hint)
+                yield Problem(what, sync.where(key, index), hint, code="P060")
     for number, test in enumerate(sync.data_tests):
         for index, name in enumerate(test.claim.column):
             if name not in names:
                 what = f'data test {test.kind} in sync "{sync.name}": the model has no column "{name}"'
                 where = sync.where("data_tests", number, test.kind, "column", index)
-                yield Problem(what, where, nearest(name, names))
+                yield Problem(what, where, nearest(name, names), code="P060")
     if sync.incremental and sync.incremental.cursor not in names:
         what = f'"incremental" in sync "{sync.name}": the model has no column "{sync.incremental.cursor}"'
-        yield Problem(what, sync.where("incremental", "cursor"), nearest(sync.incremental.cursor, names))
+        yield Problem(what, sync.where("incremental", "cursor"), nearest(sync.incremental.cursor, names), code="P060")
 
 
 def _bad_names(mode: Mode, sync: Sync, names: Sequence[str], model: Location) -> Iterator[Problem]:
@@ -186,23 +186,28 @@ def _bad_names(mode: Mode, sync: Sync, names: Sequence[str], model: Location) ->
         if times > 1:
             twins = ", ".join(f'"{name}"' for name in names if name.casefold() == fold)
             what = f"the model returns {count(times, 'column')} with the same name: {twins}"
-            yield Problem(what, model, "rename them with AS")
+            yield Problem(what, model, "rename them with AS", code="P061")
     for name in names:
         if name in sync.exclude_columns:
             continue
         if name.casefold().startswith(OWN_PREFIX):
             what = f'column "{name}": the prefix {OWN_PREFIX} is reserved for retl'
-            yield Problem(what, model, "rename it with AS")
+            yield Problem(what, model, "rename it with AS", code="P061")
         if name not in known and name.casefold() in by_fold:
             right = by_fold[name.casefold()]
             what = f'column "{name}": Braze\'s field is "{right}", and names are case-sensitive'
-            yield Problem(what, model, f'rename it with AS {right}, or list it in "exclude_columns"')
+            yield Problem(what, model, f'rename it with AS {right}, or list it in "exclude_columns"', code="P061")
         if len(name) > MAX_TEXT:
             what = f'column "{name[:30]}...": the name is longer than {MAX_TEXT} characters'
-            yield Problem(what, model, "rename it with AS")
+            yield Problem(what, model, "rename it with AS", code="P061")
         is_reserved = name not in known and (name.startswith("$") or name in mode.reserved_properties)
         if mode.extra is Extra.PROPERTY and is_reserved:
-            yield Problem(f'column "{name}" cannot be a property: Braze reserves the name', model, "rename it with AS")
+            yield Problem(
+                f'column "{name}" cannot be a property: Braze reserves the name',
+                model,
+                "rename it with AS",
+                code="P061",
+            )
 
 
 _TAKEN: Mapping[Shape, tuple[frozenset[str], str]] = {
@@ -243,10 +248,10 @@ def _bad_columns(sync: Sync, layout: Layout, model: Location) -> Iterator[Proble
         if column.role is Role.EXTRA and mode.extra is Extra.REFUSED:
             taken = [*mode.identifiers, *(field.name for field in mode.fields)]
             hint = f'it accepts {", ".join(taken)}; remove the column, or list it in "exclude_columns"'
-            yield Problem(f'mode {mode.label} does not accept column "{column.name}"', model, hint)
+            yield Problem(f'mode {mode.label} does not accept column "{column.name}"', model, hint, code="P062")
         if column.name in sync.pre_formatted_fields and not (column.type.is_nested or column.type.family == "varchar"):
             what = f'"pre_formatted_fields" in sync "{sync.name}": "{column.name}" is {column.type.text}, not JSON text'
-            yield Problem(what, sync.where("pre_formatted_fields"), "remove it from the list")
+            yield Problem(what, sync.where("pre_formatted_fields"), "remove it from the list", code="P063")
         if shape is None:
             continue
         families, hint = _TAKEN[shape]
@@ -260,7 +265,7 @@ def _bad_columns(sync: Sync, layout: Layout, model: Location) -> Iterator[Proble
         unsendable = column.type.unsendable() if column.is_json else None
         if unsendable:
             meant = f"CAST what is {unsendable.text} in it to VARCHAR"
-        yield Problem(what, model, meant.format(plain(column.name)))
+        yield Problem(what, model, meant.format(plain(column.name)), code="P063")
 
 
 def _bad_cursor(sync: Sync, layout: Layout) -> Iterator[Problem]:
@@ -270,12 +275,12 @@ def _bad_cursor(sync: Sync, layout: Layout) -> Iterator[Problem]:
     inside = f'"incremental" in sync "{sync.name}"'
     if found.type.family not in MOMENTS | INTEGERS:
         what = f'{inside}: "{found.name}" is {found.type.text}; the cursor must be a timestamp, a date or an integer'
-        yield Problem(what, sync.where("incremental", "cursor"), "CAST it in the model")
+        yield Problem(what, sync.where("incremental", "cursor"), "CAST it in the model", code="P064")
     elif sync.incremental.lookback.isdigit() != (found.type.family in INTEGERS) and sync.incremental.lookback != "0":
         lookback = f'"lookback: {sync.incremental.lookback}"'
         what = f'{inside}: {lookback} does not fit cursor "{found.name}" of type {found.type.text}'
         hint = "use a number for an integer cursor, and an interval such as 1 hour for a timestamp or date"
-        yield Problem(what, sync.where("incremental", "lookback"), hint)
+        yield Problem(what, sync.where("incremental", "lookback"), hint, code="P064")
 
 
 def _missing_columns(layout: Layout, model: Location) -> Iterator[Problem]:
@@ -287,23 +292,25 @@ def _missing_columns(layout: Layout, model: Location) -> Iterator[Problem]:
             hint = f"add it to the model, AS {name}"
             if close:
                 hint = f"did you mean {close}? Rename it with AS {name}"
-            yield Problem(f'mode {mode.label} needs a column "{name}"', model, hint)
+            yield Problem(f'mode {mode.label} needs a column "{name}"', model, hint, code="P065")
     if "user_alias" in mode.identifiers:
         parts = [name for name in ALIAS_PARTS if layout.has(name)]
         if len(parts) == 1:
             other = next(name for name in ALIAS_PARTS if name not in parts)
             hint = "add it: an alias consists of a name and a label"
-            yield Problem(f'column "{parts[0]}" requires column "{other}"', model, hint)
+            yield Problem(f'column "{parts[0]}" requires column "{other}"', model, hint, code="P065")
         if parts and layout.has("user_alias"):
             hint = "remove user_alias, or both alias_name and alias_label"
-            yield Problem('columns "user_alias" and "alias_name" both define the alias', model, hint)
+            yield Problem('columns "user_alias" and "alias_name" both define the alias', model, hint, code="P066")
     if mode.identifiers and not layout.identifiers:
         in_parts = " (or alias_name with alias_label)" if "user_alias" in mode.identifiers else ""
         hint = f"add one of: {', '.join(mode.identifiers)}{in_parts}"
-        yield Problem(f"mode {mode.label} needs a column that identifies the user", model, hint)
+        yield Problem(f"mode {mode.label} needs a column that identifies the user", model, hint, code="P065")
     if layout.sync.on_removed == "delete" and not set(layout.identifiers) & set(STRONG):
         what = f'"on_removed: delete" in sync "{layout.sync.name}" needs a column external_id, user_alias or braze_id'
-        yield Problem(what, layout.sync.where("on_removed"), "add one of them: Braze deletes users by one of these")
+        yield Problem(
+            what, layout.sync.where("on_removed"), "add one of them: Braze deletes users by one of these", code="P065"
+        )
 
 
 def _with_key(layout: Layout) -> Layout:

@@ -58,7 +58,7 @@ def _key_rules(layout: Layout) -> Iterator[Rule]:
         return
     for part in layout.key_parts:
         others = f", and so {'is' if len(part) == 2 else 'are'} {', '.join(part[1:])}" if part[1:] else ""
-        hint = f"set a value, or exclude these rows: WHERE {' OR '.join(f'{name} IS NOT NULL' for name in part)}"
+        hint = f"set a value, or exclude these rows: WHERE {' OR '.join(f'{plain(name)} IS NOT NULL' for name in part)}"
         yield Rule(is_null(part, new), part[0], f"is NULL in the primary key{others}", hint)
     key, hint = ", ".join(layout.key), "return one row per key: GROUP BY, or QUALIFY row_number() ..."
     yield Rule(f"{identifier(TWINS_OF_KEY)} > 1", key, f"is not unique: occurs {NUMBER} times", hint)

@@ -111,11 +111,12 @@ class FileLocation(BaseModel):
 
 
 class Error(BaseModel):
-    """An error: message, location and hint."""
+    """An error: message, location, hint and code."""
 
     message: str = Field(description="what is wrong")
     location: FileLocation | None = Field(description="location in a project file; null if there is none")
     hint: str | None = Field(description="how to fix the error; null if there is no hint")
+    code: str | None = Field(default=None, description="code of the error: `retl explain CODE` says more")
 
 
 class Timing(BaseModel):
@@ -319,7 +320,7 @@ def write(project: LoadedProject, artifact: BaseModel) -> Path:
         write_whole(path, as_json(_shown(artifact)) + "\n")
     except OSError as error:
         hint = "make the project folder writable: retl writes its artifacts there"
-        raise ProjectError(f"cannot write {path}: {error.strerror}", hint=hint) from error
+        raise ProjectError(f"cannot write {path}: {error.strerror}", hint=hint, code="P079") from error
     return path
 
 
@@ -347,27 +348,27 @@ def _read(path: Path, model: type[M], artifact: str, hint: str) -> M:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise ProjectError(f"{path} does not exist", hint=hint) from error
+        raise ProjectError(f"{path} does not exist", hint=hint, code="P082") from error
     except OSError as error:
-        raise ProjectError(f"cannot read {path}: {error.strerror}", hint=hint) from error
+        raise ProjectError(f"cannot read {path}: {error.strerror}", hint=hint, code="P082") from error
     except (ValueError, RecursionError) as error:
-        raise ProjectError(f"{path} is not JSON", hint=hint) from error
+        raise ProjectError(f"{path} is not JSON", hint=hint, code="P082") from error
     metadata = found.get("metadata") if isinstance(found, dict) else None
     if isinstance(metadata, dict) and "dbt_schema_version" in metadata:
-        raise ProjectError(f"{path} was written by dbt, not by retl", hint=hint)
+        raise ProjectError(f"{path} was written by dbt, not by retl", hint=hint, code="P082")
     if not isinstance(metadata, dict) or metadata.get("artifact") != artifact:
-        raise ProjectError(f"{path} is not a retl artifact of this type", hint=hint)
+        raise ProjectError(f"{path} is not a retl artifact of this type", hint=hint, code="P082")
     version = metadata.get("retl_schema_version")
     if isinstance(version, int) and version > SCHEMA_VERSION:
         what = f"{path} was written by a newer version of retl (schema {version}; this version reads {SCHEMA_VERSION})"
-        raise ProjectError(what, hint="upgrade retl")
+        raise ProjectError(what, hint="upgrade retl", code="P082")
     if version == 1 and "results" in found:
         found = {**found, "results": _renamed(found["results"])}
     try:
         return model.model_validate(found)
     except ValidationError as error:
         place = ".".join(str(part) for part in error.errors()[0]["loc"])
-        raise ProjectError(f"{path} is damaged, at {place}", hint=hint) from error
+        raise ProjectError(f"{path} is damaged, at {place}", hint=hint, code="P082") from error
 
 
 def _renamed(value: Any, key: str = "") -> Any:

@@ -57,6 +57,7 @@ def problem_json(problem: Problem) -> dict[str, Any]:
         "message": problem.message,
         "location": location_json(problem.location) if problem.location else None,
         "hint": problem.hint,
+        "code": problem.code or None,
     }
 
 

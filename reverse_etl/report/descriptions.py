@@ -51,10 +51,12 @@ DESCRIPTIONS: Mapping[str, Mapping[str, str]] = {
         "column": "column whose value breaks a rule",
         "reason": "why the row is invalid: the first rule that the column breaks",
         "hint": "how to fix the column",
+        "code": "code of the rule: `retl explain CODE` says more",
     },
     "InvalidReason": {
         "column": "column whose values break a rule",
         "reason": "why the rows are invalid",
         "rows": "number of rows that are invalid for this reason",
+        "code": "code of the rule: `retl explain CODE` says more",
     },
 }

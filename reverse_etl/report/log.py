@@ -55,7 +55,7 @@ def log_result(result: RunResult) -> None:
     """Log the result of a sync: as an error if it did not succeed."""
     logger.log(logging.ERROR if result.exit_code else logging.INFO, "%s", result_line(result))
     for problem in result.errors:
-        logger.error("%s", masked(str(problem)))
+        logger.error("%s", masked(problem.with_code))
 
 
 def log_warning(problem: Problem) -> None:

@@ -95,9 +95,9 @@ def line(text: str, event: str, level: str, **fields: object) -> str:
 
 
 def say_error(problem: Problem, **fields: object) -> None:
-    """Report an error: message, location and hint."""
+    """Report an error: message, location, hint and code."""
     if not invocation.is_json:
-        say(str(problem))
+        say(problem.with_code)
         return
     _say_in_json(problem, "error", "error", fields)
 
@@ -112,4 +112,4 @@ def say_warning(problem: Problem) -> None:
 
 def _say_in_json(problem: Problem, event: str, level: str, fields: Mapping[str, object]) -> None:
     location = asdict(problem.location) if problem.location else None
-    say(problem.message, event, level, location=location, hint=problem.hint, **fields)
+    say(problem.message, event, level, location=location, hint=problem.hint, code=problem.code or None, **fields)

@@ -20,7 +20,7 @@ def unit_test_lines(result: UnitTestResult) -> Iterator[str]:
     where = "" if result.status == "pass" else f", {test.where()}"
     yield f"{_word(result.status)}  {test.name} ({test.sync}){where}"
     for problem in result.errors:
-        yield from (f"      {line}" for line in str(problem).splitlines())
+        yield from (f"      {line}" for line in problem.with_code.splitlines())
     if result.differences:
         yield "      - expected  + actual"
     for difference in result.differences:

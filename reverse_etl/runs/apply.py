@@ -54,7 +54,9 @@ def jobs_to_apply(
     for saved in plans:
         if saved.target != project.target_name:
             hint = f"pass --target {saved.target}"
-            raise ProjectError(f'the plan is for target "{saved.target}", not "{project.target_name}"', hint=hint)
+            raise ProjectError(
+                f'the plan is for target "{saved.target}", not "{project.target_name}"', hint=hint, code="P085"
+            )
     jobs = jobs_of(project, [project.sync(saved.sync) for saved in plans], options, listener)
     return [replace(job, start=Application(saved, max_age)) for job, saved in zip(jobs, plans, strict=True)]
 

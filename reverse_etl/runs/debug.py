@@ -146,7 +146,7 @@ def _permission(call: Call, answer: Answer | NotSent | NoAnswer) -> Check:
     """What comes back from an empty request: with a valid API key and permission 400, and nothing is changed."""
     what = f"{call.path}, permission {call.permission}"
     if isinstance(answer, NotSent):
-        return Check(False, str(Problem(answer.why, hint=answer.hint)))
+        return Check(False, str(Problem(answer.why, hint=answer.hint, code="X004")))
     if isinstance(answer, NoAnswer):
         return Check(False, f"{what}: {answer.why}")
     if answer.status not in (200, 201, 202, 400):

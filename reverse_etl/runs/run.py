@@ -81,7 +81,7 @@ def carry_out(job: Job, session: Session, state: State, plan: Plan) -> RunResult
     if not problems:
         note_workspace(state.connection, session.destination() if plan.to_send else destination_of(job.project))
         sent = send(job, session, state, plan)
-        problems = [Problem(f"{sync.name}: {sent.stopped}", hint=sent.hint)] if sent.stopped else []
+        problems = [Problem(f"{sync.name}: {sent.stopped}", hint=sent.hint, code="X004")] if sent.stopped else []
     status = _status(plan, sent)
     message = "; ".join(problem.message for problem in problems) or None
     delivery = state.finish(Ending(status, message, plan.counts, job.now()), moves_state=sent is not None)
@@ -192,7 +192,7 @@ def blocked_by(sync: Sync, plan: Plan, options: Options, is_recorded: bool = Tru
         hint = "to send the others, set skip_on_invalid_records: true"
         if is_recorded:
             hint = f"list them with `retl rejects {sync.name}`; {hint}"
-        found.append(Problem(what, sync.where("skip_on_invalid_records"), hint))
+        found.append(Problem(what, sync.where("skip_on_invalid_records"), hint, code="X001"))
     removed = plan.removed if sync.on_removed != "ignore" else 0
     counts = Counts(plan.rows, plan.in_state, plan.to_send, removed, sum(plan.requests.values()), plan.data_points)
     found += failed(sync, plan.data_tests, DATA_TESTS in options.skip_guards)

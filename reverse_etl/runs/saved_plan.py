@@ -164,7 +164,7 @@ def _beside(path: Path) -> Iterator[Path]:
         folder = tempfile.TemporaryDirectory(prefix=".retl-plan-", dir=path.absolute().parent)
     except OSError as error:
         hint = "make its folder writable for the current user, or use another one"
-        raise ProjectError(f"cannot write {path}: {error.strerror}", hint=hint) from error
+        raise ProjectError(f"cannot write {path}: {error.strerror}", hint=hint, code="P079") from error
     with folder as name:
         yield Path(name)
 
@@ -192,7 +192,7 @@ def opened_plan(path: Path, key: str | None, trust: Trust) -> Iterator[list[Save
         with path.open("rb") as file:
             is_encrypted = file.read(len(_AGE)) == _AGE
     except OSError as error:
-        raise ProjectError(f"cannot read {path}: {error.strerror}", hint=_HOW_TO_CREATE_ONE) from error
+        raise ProjectError(f"cannot read {path}: {error.strerror}", hint=_HOW_TO_CREATE_ONE, code="P086") from error
     with private_files(), _beside(path) as folder:
         given = plain = folder / "plan"
         shutil.copyfile(path, given)
@@ -201,7 +201,7 @@ def opened_plan(path: Path, key: str | None, trust: Trust) -> Iterator[list[Save
             _decrypt(path, given, plain, key)
         with plain.open("rb") as file:
             if _DUCKDB not in file.read(16):
-                raise ProjectError(f"{path} is not a saved retl plan", hint=_HOW_TO_CREATE_ONE)
+                raise ProjectError(f"{path} is not a saved retl plan", hint=_HOW_TO_CREATE_ONE, code="P086")
         refuse_unknown(path, given, plain, trust)
         yield _read(path, plain)
 
@@ -256,15 +256,17 @@ def _read(path: Path, database: Path) -> list[SavedPlan]:
             if connection.execute(
                 "SELECT 1 FROM information_schema.tables WHERE table_type <> 'BASE TABLE'"
             ).fetchall():
-                raise ProjectError(f"{path} is not a saved retl plan: it contains a view", hint=_HOW_TO_CREATE_ONE)
+                raise ProjectError(
+                    f"{path} is not a saved retl plan: it contains a view", hint=_HOW_TO_CREATE_ONE, code="P086"
+                )
             about = connection.execute("SELECT format, target, epoch_us(made_at) FROM about").fetchall()[0]
             rows = connection.execute("SELECT sync, origin, plan FROM syncs ORDER BY rowid").fetchall()
     except (duckdb.Error, IndexError) as error:
-        raise ProjectError(f"{path} is not a saved retl plan", hint=_HOW_TO_CREATE_ONE) from error
+        raise ProjectError(f"{path} is not a saved retl plan", hint=_HOW_TO_CREATE_ONE, code="P086") from error
     version, target, made_us = about
     if version not in (1, FORMAT):
         what = f"{path} has format {version}; this version of retl reads {FORMAT}"
-        raise ProjectError(what, hint="create and apply the plan with the same version of retl")
+        raise ProjectError(what, hint="create and apply the plan with the same version of retl", code="P086")
     try:
         made_at = datetime.fromtimestamp(made_us / 1e6, UTC)
         return [
@@ -272,7 +274,7 @@ def _read(path: Path, database: Path) -> list[SavedPlan]:
             for sync, made_of, plan in rows
         ]
     except (ValueError, TypeError, AttributeError) as error:
-        raise ProjectError(f"{path} is damaged", hint=_HOW_TO_CREATE_ONE) from error
+        raise ProjectError(f"{path} is damaged", hint=_HOW_TO_CREATE_ONE, code="P086") from error
 
 
 def _plan(text: str) -> Plan:
@@ -298,7 +300,7 @@ def _decrypt(path: Path, copy: Path, to: Path, key: str | None) -> None:
     pyrage = _pyrage()
     if not key:
         hint = f"set {KEY_VARIABLE} to the matching age identity (AGE-SECRET-KEY-1...)"
-        raise ProjectError(f"{path} is encrypted", hint=hint)
+        raise ProjectError(f"{path} is encrypted", hint=hint, code="P087")
     try:
         identity = pyrage.x25519.Identity.from_str(key)
     except pyrage.IdentityError as error:
@@ -306,7 +308,7 @@ def _decrypt(path: Path, copy: Path, to: Path, key: str | None) -> None:
     try:
         pyrage.decrypt_file(str(copy), str(to), [identity])
     except pyrage.DecryptError as error:
-        raise ProjectError(f"cannot decrypt {path} with {KEY_VARIABLE}: {error}") from error
+        raise ProjectError(f"cannot decrypt {path} with {KEY_VARIABLE}: {error}", code="P087") from error
 
 
 def _pyrage() -> Any:
@@ -315,15 +317,15 @@ def _pyrage() -> Any:
         import pyrage.x25519
     except ImportError as error:
         hint = 'install it: `pip install "reverse-etl[encrypt]"`'
-        raise ProjectError("encrypted plans need the package pyrage", hint=hint) from error
+        raise ProjectError("encrypted plans need the package pyrage", hint=hint, code="P087") from error
     return pyrage
 
 
 def _bad_key() -> ProjectError:
     hint = "generate a key pair with age-keygen: age1... encrypts, AGE-SECRET-KEY-1... also decrypts"
-    return ProjectError(f"{KEY_VARIABLE} is not a valid age key", hint=hint)
+    return ProjectError(f"{KEY_VARIABLE} is not a valid age key", hint=hint, code="P087")
 
 
 def stale(saved: SavedPlan, why: str) -> StateError:
     hint = f"create a new plan: `retl plan {saved.sync} --out FILE`"
-    return StateError(f"{saved.sync}: plan refused: {why}", hint=hint)
+    return StateError(f"{saved.sync}: plan refused: {why}", hint=hint, code="S016")

@@ -78,7 +78,7 @@ def refuse_unknown(path: Path, given: Path, sealed: Path, trust: Trust) -> None:
         found = digest_of(given)
         if found != trust.digest.strip().lower().removeprefix("sha256:"):
             hint = "it is not the file that was reviewed: create a new plan"
-            raise ProjectError(f"{path}: its digest is {found}, and not that of --digest", hint=hint)
+            raise ProjectError(f"{path}: its digest is {found}, and not that of --digest", hint=hint, code="P088")
         return
     size = os.path.getsize(sealed)
     body = size - sha256().digest_size - len(_MAGIC)
@@ -87,7 +87,7 @@ def refuse_unknown(path: Path, given: Path, sealed: Path, trust: Trust) -> None:
         end = file.read()
     if trust.key is None or body <= 0 or not hmac.compare_digest(end, _MAGIC + made):
         why = "it was changed after it was created, or created beside another state, or by an older retl"
-        raise ProjectError(f"{path} has no valid seal: {why}", hint=_HINT)
+        raise ProjectError(f"{path} has no valid seal: {why}", hint=_HINT, code="P088")
 
 
 def _keyed(file: BinaryIO, size: int, key: bytes) -> bytes:

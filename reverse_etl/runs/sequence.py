@@ -24,7 +24,7 @@ def run_jobs(
             why = "the command ended before this sync started"
             if missed:
                 why = f"its predecessors have not succeeded: {', '.join(missed)}"
-            results[sync.name] = job.not_run("skipped", 1, [Problem(f"{sync.name}: skipped: {why}")])
+            results[sync.name] = job.not_run("skipped", 1, [Problem(f"{sync.name}: skipped: {why}", code="X005")])
             yield results[sync.name]
             continue
         for name in sync.after:

@@ -143,7 +143,7 @@ class SharedCopy:
             hint = (
                 "the run that took over plans again every row that it does not know to be accepted; see docs/state.md"
             )
-        return StateError(f"{what}: {sent}" if accepted else what, hint=hint)
+        return StateError(f"{what}: {sent}" if accepted else what, hint=hint, code="S024")
 
 
 def _contents(connection: DuckDBPyConnection) -> tuple[Any, ...]:

@@ -98,7 +98,7 @@ class ShippedJournal(Journal):
         self._unsure = segment, read, upto, highest
         if self._objects.create(segment_name(self._folder, self._segment), segment) is None:
             self._is_taken_over = True
-            raise StateError("another machine took over the run")
+            raise StateError("another machine took over the run", code="S023")
         with self._turn:
             self._unsure = None
             self._segment += 1

@@ -180,14 +180,16 @@ class ObjectStore:
         if digest.hexdigest() != stored.sha256:
             unfinished.unlink()
             hint = "something else wrote to it: restore an older version of the object"
-            raise StateError(f"{self.url}/{stored.name} does not match its recorded checksum", hint=hint)
+            raise StateError(f"{self.url}/{stored.name} does not match its recorded checksum", hint=hint, code="S021")
         unfinished.replace(path)
 
     def _missing(self, name: str) -> StateError:
         restore = "restore it from the bucket's versions or a backup"
         sync = self.url.rpartition("/")[2]
         hint = f"{restore}; or, as the last way, run `retl state reset {sync}`, as docs/state.md describes"
-        return StateError(f"{self.url}/{name} is missing, but head.json names it as the current state", hint=hint)
+        return StateError(
+            f"{self.url}/{name} is missing, but head.json names it as the current state", hint=hint, code="S021"
+        )
 
     def check(self, name: str) -> None:
         """Raises StateError unless objects can be written, and the store honors conditional writes."""
@@ -199,7 +201,7 @@ class ObjectStore:
         if not (first and moved) or again or stale:
             what = f"{self.url} does not honor conditional writes: it accepted what If-Match and If-None-Match forbid"
             hint = "use a store that honors them: otherwise two machines could overwrite each other"
-            raise StateError(what, hint=hint)
+            raise StateError(what, hint=hint, code="S022")
 
     # --- inside ------------------------------------------------------------------------------------------------------
 
@@ -217,18 +219,18 @@ class ObjectStore:
             from obstore.store import from_url
         except ImportError as error:
             hint = 'install it: `pip install "reverse-etl[state]"`'
-            raise ProjectError(f"the state at {self.url} needs the package obstore", hint=hint) from error
+            raise ProjectError(f"the state at {self.url} needs the package obstore", hint=hint, code="P091") from error
         config, address = settings(urlsplit(self.url).scheme, self._environ), self._address
         client: dict[str, Any] = {"timeout": timedelta(seconds=timeout_s)}
         if not _is_address(address):
             hint = "set AWS_ENDPOINT_URL, or the equivalent for your store, to https://HOST or https://HOST:PORT"
             shown = re.sub("//.*@", "//***@", address.geturl())
-            raise ProjectError(f"invalid endpoint for the store at {self.url}: {shown}", hint=hint)
+            raise ProjectError(f"invalid endpoint for the store at {self.url}: {shown}", hint=hint, code="P091")
         if address.scheme == "http":
             if address.hostname not in LOOPBACK and not _allows_http(self._environ):
                 what = f"the state at {self.url} would be sent unencrypted, and it contains personal data"
                 hint = "use an https:// endpoint, or set AWS_ALLOW_HTTP=true if you own the network in between"
-                raise ProjectError(what, hint=hint)
+                raise ProjectError(what, hint=hint, code="P091")
             client["allow_http"] = True
         client |= _way(self._network, address.geturl())
         retry = {"max_retries": _RETRIES, "retry_timeout": timedelta(seconds=give_up_after_s)}
@@ -236,7 +238,9 @@ class ObjectStore:
             return from_url(self.url, config=config, client_options=client, retry_config=retry)  # type: ignore[call-overload]
         except (BaseError, ValueError) as error:
             hint = "see the environment variables in docs/state.md"
-            raise ProjectError(f"cannot use the state at {self.url}: {_reason(error)}", hint=hint) from error
+            raise ProjectError(
+                f"cannot use the state at {self.url}: {_reason(error)}", hint=hint, code="P091"
+            ) from error
 
     @property
     def _address(self) -> SplitResult:
@@ -254,15 +258,15 @@ class ObjectStore:
         reason = _reason(error)
         if _NO_BUCKET.search(str(error)):
             hint = "create the bucket, or correct state.path"
-            return StoreError(f"cannot reach {place}: the bucket does not exist", hint=hint)
+            return StoreError(f"cannot reach {place}: the bucket does not exist", hint=hint, code="S020")
         if re.search(r"40[13]|credential|resolve_deny|metadata|169\.254", reason):
             hint = "check the credentials in the environment or .env; docs/state.md lists the permissions they need"
-            return StoreError(f"no permission to {verb} {place}: {reason}", hint=hint)
+            return StoreError(f"no permission to {verb} {place}: {reason}", hint=hint, code="S020")
         if fault := self._fault(str(error)):
-            return StoreError(f"cannot {verb} {place}: {fault.why}", hint=fault.hint)
+            return StoreError(f"cannot {verb} {place}: {fault.why}", hint=fault.hint, code="S020")
         address = "; for a store other than AWS S3, set AWS_ENDPOINT_URL" if place.startswith("s3:") else ""
         hint = f"run again when the store can be reached{address}"
-        return StoreError(f"cannot reach {place}: {reason}", hint=hint)
+        return StoreError(f"cannot reach {place}: {reason}", hint=hint, code="S020")
 
     def _fault(self, text: str) -> Fault | None:
         """What is wrong with the way to the store, as far as the library's words for it are known."""

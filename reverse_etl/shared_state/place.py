@@ -58,4 +58,4 @@ def was_moved(place: StatePlace, sync: str, target: str) -> MovedError:
     name = sync if target == place.target else f"{sync} on target {target}"
     reset = f"run `retl state reset {place.sync}` once"
     hint = f"this is an older checkout, or a new sync of that name: for a new one, {reset}"
-    return MovedError(f"{place.sync}: its state was moved to {name}, when it was renamed", hint=hint)
+    return MovedError(f"{place.sync}: its state was moved to {name}, when it was renamed", hint=hint, code="S012")

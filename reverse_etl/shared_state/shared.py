@@ -134,7 +134,7 @@ class SharedState:
     def _busy(self, holder: Holder | None) -> BusyError:
         who = f": {holder}; its lock expires in {self._seconds_left(holder):,.0f} s unless renewed" if holder else ""
         what = f'sync "{self._sync}" on target "{self._target}" is already running{who}'
-        return BusyError(what, hint=WAIT)
+        return BusyError(what, hint=WAIT, code="B001")
 
     def _seconds_left(self, holder: Holder) -> float:
         return max(0.0, (holder.until - self._now()).total_seconds())
@@ -143,7 +143,7 @@ class SharedState:
         self._head, self._version = look(self.objects) or (Head(sync=self._sync, target=self._target), None)
         if (self._head.sync, self._head.target) != (self._sync, self._target):
             what = f'{self.url} belongs to sync "{self._head.sync}" on target "{self._head.target}"'
-            raise StateError(what, hint="use a separate state.path for each project")
+            raise StateError(what, hint="use a separate state.path for each project", code="S008")
 
     def _swap(self, head: Head) -> bool:
         data = head.to_json()
@@ -175,7 +175,7 @@ class SharedState:
             by = found[0].holder if found else None
         what = f"another machine took over the state at {self.url}{f': {by}' if by else ''}"
         hint = "it knows what was sent from here, up to the last few seconds; see docs/state.md"
-        return OvertakenError(what, hint=hint)
+        return OvertakenError(what, hint=hint, code="S023")
 
     def _beat(self) -> None:
         """Keep renewing the lock, until it is released or lost."""
@@ -265,7 +265,7 @@ class SharedState:
         if self._head.generation == 0 and self._copy.base:
             what = f"{self.url} is empty, but {self.folder} is a copy of {self._copy.url}"
             hint = f"copy the objects there, or set state.path back to that of {self._copy.url}"
-            raise StateError(what, hint=hint)
+            raise StateError(what, hint=hint, code="S025")
 
     def _drop_local_run(self, said: bool) -> None:
         """Drop a run of this machine that has been recovered since, by another machine or by this one."""
@@ -420,7 +420,7 @@ def look(objects: ObjectStore) -> tuple[Head, Version] | None:
         return read_head(data), seen
     except ValueError as error:
         hint = "restore an older version of that object; docs/state.md says what to do if there is none"
-        raise StateError(f"{objects.url}/{HEAD} {error}", hint=hint) from error
+        raise StateError(f"{objects.url}/{HEAD} {error}", hint=hint, code="S021") from error
 
 
 @contextmanager
@@ -444,7 +444,7 @@ def _read_copy(folder: Path) -> LocalCopy:
         return LocalCopy()
     except (ValueError, TypeError) as error:
         hint = f"move {folder} elsewhere: it is a copy, and will be downloaded again"
-        raise StateError(f"{folder / 'copy.json'} is damaged", hint=hint) from error
+        raise StateError(f"{folder / 'copy.json'} is damaged", hint=hint, code="S025") from error
 
 
 def refuse_copy(folder: Path) -> None:
@@ -454,4 +454,4 @@ def refuse_copy(folder: Path) -> None:
         what = f"{folder} is a copy of the state at {copy.url}, but the target no longer sets state.path"
         unused = f"if nobody else uses that state, delete {folder / 'copy.json'} to continue from the copy"
         hint = f"set state.path again; or, {unused}"
-        raise StateError(what, hint=hint)
+        raise StateError(what, hint=hint, code="S025")

@@ -27,7 +27,9 @@ def write_starter(folder: Path) -> list[Path]:
     """
     there = [name for name in (*FILES, SCHEMA_FILE) if name != IGNORED and (folder / name).exists()]
     if there:
-        raise ProjectError(f"{folder / there[0]} already exists", hint="use an empty folder: `retl init my_project`")
+        raise ProjectError(
+            f"{folder / there[0]} already exists", hint="use an empty folder: `retl init my_project`", code="P080"
+        )
     written = []
     with as_file(files(__name__) / "project") as source:
         texts = {name: (source / name.removeprefix(".")).read_text(encoding="utf-8") for name in FILES}
@@ -38,7 +40,7 @@ def write_starter(folder: Path) -> list[Path]:
                 with path.open("a", encoding="utf-8") as file:
                     file.write(_lacking(path.read_bytes(), text) if name == IGNORED else text)
             except OSError as error:
-                raise ProjectError(f"cannot write {path}: {error.strerror}") from error
+                raise ProjectError(f"cannot write {path}: {error.strerror}", code="P079") from error
             written.append(path)
     return written
 

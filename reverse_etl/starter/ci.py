@@ -23,7 +23,9 @@ def refuse_second(folder: Path) -> Path:
     """
     path = _top(folder) / ".github" / "workflows" / "retl.yml"
     if path.exists():
-        raise ProjectError(f"{path} already exists", hint="move it away, run this again, then compare the two")
+        raise ProjectError(
+            f"{path} already exists", hint="move it away, run this again, then compare the two", code="P080"
+        )
     return path
 
 
@@ -35,7 +37,7 @@ def write_workflow(folder: Path) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
     except OSError as error:
-        raise ProjectError(f"cannot write {path}: {error.strerror}") from error
+        raise ProjectError(f"cannot write {path}: {error.strerror}", code="P079") from error
     return path
 
 
@@ -73,11 +75,11 @@ def _review_target(spec: str) -> str:
         found = [name for name, target in targets.items() if target["destination"]["endpoint"] == SANDBOX]
     except (yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
         what = f"cannot read the targets of {SPEC_FILE}"
-        raise ProjectError(what, hint="run `retl ls` to see the errors") from error
+        raise ProjectError(what, hint="run `retl ls` to see the errors", code="P081") from error
     if not found:
         hint = "add one: sandbox: {warehouse: ..., destination: {type: braze, endpoint: sandbox}}"
         what = f"no target in {SPEC_FILE} has endpoint: {SANDBOX}, which plans of pull requests need"
-        raise ProjectError(what, hint=hint)
+        raise ProjectError(what, hint=hint, code="P081")
     return str(found[0])
 
 

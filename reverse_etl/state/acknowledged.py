@@ -80,7 +80,7 @@ class AcknowledgedRows:
         hint = f"give the sync another name; or run `retl state reset {sync.name}`, and every row is sent as {now}"
         if sync.mode.call is DELETE:
             hint = f"set mode back to {before}: in the new one, the sync would delete every user that the model returns"
-        raise StateError(what, sync.where("mode"), hint)
+        raise StateError(what, sync.where("mode"), hint, code="S001")
 
     def refuse_other_workspace(self, destination: Destination, where: Location) -> None:
         """Raises StateError if the rows are in another workspace than that of the destination, which lacks them."""
@@ -89,7 +89,7 @@ class AcknowledgedRows:
             return
         accept, reset = f"`retl state accept-workspace {self._sync}`", f"`retl state reset {self._sync}`"
         hint = f"for the same workspace, run {accept}; another one needs a target of its own, or {reset}"
-        raise StateError(f"{self._sync}: {difference}", where, hint)
+        raise StateError(f"{self._sync}: {difference}", where, hint, code="S002")
 
     def _is_about_nothing(self) -> bool:
         """Whether no row was ever sent that the state would remember."""
@@ -105,7 +105,7 @@ class AcknowledgedRows:
         """
         if self.key() and not _is_key(layout, self.key()):
             what, hint = self._other_key(layout)
-            raise StateError(f"{self._sync}: {what}", layout.sync.where("primary_key"), hint)
+            raise StateError(f"{self._sync}: {what}", layout.sync.where("primary_key"), hint, code="S003")
         known = self.types()
         stored = [column for column in layout.columns if column.name in layout.stored and column.name in known]
         moved = {c.name: (known[c.name], c.type) for c in stored if not _is_wider(layout, c, known[c.name])}
@@ -113,7 +113,9 @@ class AcknowledgedRows:
             listed = ", ".join(f'"{name}" from {before.text} to {now.text}' for name, (before, now) in moved.items())
             again = " to send its values again" if Kind.CHANGED in layout.mode.kinds else ""
             hint = f"CAST it back in the model, or run `retl sync {self._sync} --accept-schema-change`{again}"
-            raise StateError(f"{self._sync}: the model changed the type of {listed}", layout.sync.where("model"), hint)
+            raise StateError(
+                f"{self._sync}: the model changed the type of {listed}", layout.sync.where("model"), hint, code="S004"
+            )
         return frozenset(moved)
 
     def _other_key(self, layout: Layout) -> tuple[str, str]:
@@ -156,7 +158,7 @@ class AcknowledgedRows:
             hint = f"set `incremental: {{cursor: {mark.column}}}` again"
             if sync.mode.is_idempotent:
                 hint += f"; or send every row again: `retl sync {sync.name} --full-refresh`"
-            raise StateError(what, sync.where(), hint)
+            raise StateError(what, sync.where(), hint, code="S005")
         start = watermark.start(self._connection, mark, incremental.lookback)
         if start is None:
             return None

@@ -190,7 +190,7 @@ def _read_journal(connection: DuckDBPyConnection, path: Path) -> None:
         if lacks_memory(error):
             raise
         hint = "something else wrote to it: keep the folder as it is, and inspect the lines of the file"
-        raise StateError(f"{path} is damaged: {str(error).splitlines()[0]}", hint=hint) from error
+        raise StateError(f"{path} is damaged: {str(error).splitlines()[0]}", hint=hint, code="S006") from error
 
 
 def _cut_torn_line(path: Path) -> None:

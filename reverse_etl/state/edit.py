@@ -47,7 +47,7 @@ def resolve(
                     "every row in doubt is resolved already",
                     "to change what was decided, name rows with --key",
                 )
-            raise DataError(f"{sync.name}: {what}", hint=hint)
+            raise DataError(f"{sync.name}: {what}", hint=hint, code="D006")
         values = {"resolution": resolution, "keys": chosen}
         with state.changing():
             state.connection.execute(

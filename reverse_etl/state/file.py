@@ -55,17 +55,21 @@ def attach(connection: DuckDBPyConnection, place: StatePlace) -> None:
         hint = f"restore it from a backup, or {place.start_over}"
         if "ermission denied" in what or "ead-only" in what:
             hint = "make it writable for the current user"
-        raise locked(error, path) or StateError(what, hint=hint) from error
+        raise locked(error, path) or StateError(what, hint=hint, code="S006") from error
     if "format" not in meta:
-        raise StateError(f"{path} is not a retl state file", hint=f"restore the right file, or {place.start_over}")
+        raise StateError(
+            f"{path} is not a retl state file", hint=f"restore the right file, or {place.start_over}", code="S006"
+        )
     if int(meta["format"]) > FORMAT:
         what = f"{path} was written by a newer version of retl (format {meta['format']}; this version reads {FORMAT})"
-        raise StateError(what, hint=f"upgrade retl, or {place.start_over}")
+        raise StateError(what, hint=f"upgrade retl, or {place.start_over}", code="S007")
     if (meta["sync"], meta["target"]) in place.formers:  # a crash came between its move and its name
         connection.execute(f"INSERT OR REPLACE INTO {_META} {_names(place)}")
     elif (meta["sync"], meta["target"]) != (sync, target):
         what = f'{path} belongs to sync "{meta["sync"]}" on target "{meta["target"]}"'
-        raise StateError(what, hint="restore the right file: the state of one sync says nothing about another")
+        raise StateError(
+            what, hint="restore the right file: the state of one sync says nothing about another", code="S008"
+        )
     for old in range(int(meta["format"]), FORMAT):
         _migrate(connection, path, old)
 
@@ -172,26 +176,27 @@ def explain_disk_errors(place: StatePlace) -> Iterator[None]:
     try:
         yield
     except (duckdb.Error, MemoryError, RuntimeError) as error:
-        hint = _hint(error, place)
-        if hint is None:
+        found = _explained(error, place)
+        if found is None:
             raise
+        hint, code = found
         text = " ".join(str(error).split()) or "out of memory"
-        raise StateError(f"cannot use {place.folder}: {text}", hint=hint) from error
+        raise StateError(f"cannot use {place.folder}: {text}", hint=hint, code=code) from error
     except OSError as error:
         if error.errno not in _OF_DISKS:
             raise
         hint = f"free disk space or repair the disk, {_KEPT}"
-        raise StateError(f"{place.folder}: {error.strerror}", hint=hint) from error
+        raise StateError(f"{place.folder}: {error.strerror}", hint=hint, code="S009") from error
 
 
-def _hint(error: Exception, place: StatePlace) -> str | None:
-    """What to do about an error of DuckDB or of memory; None if it is one of retl."""
+def _explained(error: Exception, place: StatePlace) -> tuple[str, str] | None:
+    """What to do about an error of DuckDB or of memory, and its code; None if it is one of retl."""
     if is_out_of_memory(error):
-        return f"{HINT}; {_KEPT}"
+        return f"{HINT}; {_KEPT}", "S009"
     if isinstance(error, duckdb.OutOfMemoryException):
-        return f"raise the limit (`retl sync --memory-limit 4GB`), {_KEPT}"
+        return f"raise the limit (`retl sync --memory-limit 4GB`), {_KEPT}", "S009"
     if WRITING.search(str(error)):
-        return f"free disk space or repair the disk, {_KEPT}"
+        return f"free disk space or repair the disk, {_KEPT}", "S009"
     if isinstance(error, _OF_DAMAGE) or type(error) is duckdb.Error:  # that one has no class of its own
-        return f"repair the disk, or restore the folder from a backup; or {place.start_over}"
+        return f"repair the disk, or restore the folder from a backup; or {place.start_over}", "S006"
     return None

@@ -80,7 +80,7 @@ def past_runs(project: LoadedProject, sync: Sync, limit: int) -> list[PastRun]:
             ).fetchall()
         except duckdb.Error as error:
             what = f"cannot read {path}: {str(error).splitlines()[0]}"
-            raise StateError(what, hint=f"check it with `retl status {sync.name}`") from error
+            raise StateError(what, hint=f"check it with `retl status {sync.name}`", code="S015") from error
     return [_past_run(sync, row) for row in rows]
 
 
@@ -120,7 +120,7 @@ def _copy(path: Path) -> Iterator[Path]:
             yield copy
     except OSError as error:
         hint = "make it readable for the current user, or free disk space in the temporary folder"
-        raise StateError(f"cannot copy {path}: {error.strerror}", hint=hint) from error
+        raise StateError(f"cannot copy {path}: {error.strerror}", hint=hint, code="S015") from error
 
 
 def _signs(*paths: Path) -> list[tuple[int, int]]:

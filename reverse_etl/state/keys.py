@@ -39,7 +39,7 @@ def key_meant(connection: DuckDBPyConnection, sync: str, key: str) -> str:
     found = {one for one, shown in _shown(connection, key) if shown == key} - {key}
     if len(found) > 1:
         hint = f"pass the key itself: `retl rejects {sync} --show-values` lists keys in full"
-        raise DataError(f'{sync}: "{key}" is the digest of {count(len(found), "key")}', hint=hint)
+        raise DataError(f'{sync}: "{key}" is the digest of {count(len(found), "key")}', hint=hint, code="D007")
     return found.pop() if found else key
 
 

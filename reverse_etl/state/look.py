@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from reverse_etl.codes import IN_DOUBT as IN_DOUBT_CODE
+from reverse_etl.codes import REJECTED, code_of_reason
 from reverse_etl.delivery.destination import Destination
 from reverse_etl.errors import BusyError, DataError, MovedError, StateError
 from reverse_etl.masking import Keys, of_request, of_response
@@ -112,7 +114,15 @@ def rows_not_in_braze(project: LoadedProject, sync: Sync, show_values: bool) -> 
         )
         names = [column[0] for column in cursor.description or ()]
         rows, keys = cursor.fetchall(), state.keys(in_full=show_values)
-        return [_as_shown(dict(zip(names, row, strict=True)), keys) for row in rows]
+        return [_with_code(_as_shown(dict(zip(names, row, strict=True)), keys)) for row in rows]
+
+
+def _with_code(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row that is not in Braze, with the code of the reason, before the reason."""
+    code = {"rejected": REJECTED, "in_doubt": IN_DOUBT_CODE}.get(row["status"]) or code_of_reason(row["reason"])
+    pairs = [(name, value) for name, value in row.items()]
+    at = list(row).index("reason")
+    return dict([*pairs[:at], ("code", code), *pairs[at:]])
 
 
 def _as_shown(row: Mapping[str, Any], keys: Keys) -> dict[str, Any]:
@@ -180,7 +190,7 @@ def acknowledged_row(project: LoadedProject, sync: Sync, key: str) -> Mapping[st
             ).fetchone()
     if row is None:
         hint = f"`retl state show {sync.name}` shows the primary key; write several columns as a JSON array"
-        raise DataError(f'{sync.name}: no acknowledged row with the key "{key}"', hint=hint)
+        raise DataError(f'{sync.name}: no acknowledged row with the key "{key}"', hint=hint, code="D006")
     return dict(zip(columns, row, strict=True))
 
 

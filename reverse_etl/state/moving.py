@@ -50,9 +50,9 @@ def rename(project: LoadedProject, old: str, sync: Sync, clock: Clock) -> None:
         with open_state(present):  # a crash may have come before it had its name
             return
     if has_state(present):
-        raise StateError(f"{sync.name}: it has a state of its own, and two states are not merged")
+        raise StateError(f"{sync.name}: it has a state of its own, and two states are not merged", code="S014")
     if not has_state(former):
-        raise StateError(f"there is no state of {old} on target {project.target_name}")
+        raise StateError(f"there is no state of {old} on target {project.target_name}", code="S014")
     move(former, present, clock)
 
 

@@ -34,7 +34,7 @@ def refuse_left_behind(project: LoadedProject, sync: Sync) -> None:
         return
     what = f"there is no state in {folder}, but there is one in its previous location, {before}"
     hint = f"move that folder to the new location: `mv {before} {folder}`"
-    raise StateError(what, sync.where(), hint)
+    raise StateError(what, sync.where(), hint, code="S011")
 
 
 @contextmanager
@@ -69,7 +69,7 @@ def _refuse_lost_state(place: StatePlace) -> None:
     """Raises StateError if the state is missing and a run is left: a run is planned only where there is a state."""
     if (place.folder / "outbox.duckdb").exists() and not place.state.exists():
         what = f"{place.state} is missing, but a killed run is left next to it"
-        raise StateError(what, hint=f"restore it from a backup; or {place.start_over}")
+        raise StateError(what, hint=f"restore it from a backup; or {place.start_over}", code="S006")
 
 
 def _take_from_others(place: StatePlace) -> None:
@@ -87,7 +87,7 @@ def _take_from_others(place: StatePlace) -> None:
             owner = folder.stat().st_uid
             what = f"others can read {folder}, which belongs to another user (user id {owner})"
             hint = "it contains personal data: run retl as that user, or `chown -R` it to the user that runs retl"
-            raise StateError(what, hint=hint) from error
+            raise StateError(what, hint=hint, code="S010") from error
 
 
 def make_folder(place: StatePlace) -> None:
@@ -99,8 +99,8 @@ def make_folder(place: StatePlace) -> None:
         for path in (place.lock, *(place.folder / name for name in STATE_FILES)):
             if path.is_symlink():
                 hint = "remove it: retl does not write its state through links, which a pull request may bring"
-                raise StateError(f"{path} is a symbolic link", hint=hint)
+                raise StateError(f"{path} is a symbolic link", hint=hint, code="S010")
         place.lock.touch()
     except OSError as error:
         hint = "make the folder writable for the current user: retl keeps its state there"
-        raise StateError(f"cannot write {place.folder}: {error.strerror}", hint=hint) from error
+        raise StateError(f"cannot write {place.folder}: {error.strerror}", hint=hint, code="S010") from error

@@ -58,7 +58,7 @@ def refuse_rows_of_orphans(project: LoadedProject, layout: Layout, state: State)
             what += f"{'was' if rows == 1 else 'were'} sent by {place.sync}"
             what += "" if place.target == project.target_name else f" on target {place.target}"
             hint = f"{_renamed(project, place)}; without that state, Braze would count them twice"
-            raise StateError(what, layout.sync.where("name"), hint)
+            raise StateError(what, layout.sync.where("name"), hint, code="S013")
 
 
 def _rows_in(place: StatePlace, layout: Layout, state: State) -> int:

@@ -55,7 +55,7 @@ def moved_to(place: StatePlace) -> tuple[str, str] | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError, TypeError, KeyError) as error:
-        raise StateError(f"{place.mark} is damaged", hint="delete it if no sync was renamed") from error
+        raise StateError(f"{place.mark} is damaged", hint="delete it if no sync was renamed", code="S006") from error
 
 
 def refuse_moved(place: StatePlace, sync: str, target: str) -> None:

@@ -60,4 +60,6 @@ def _was_sent(connection: DuckDBPyConnection, run: OpenRun, place: StatePlace) -
 def _lost(file: Path, what: str, place: StatePlace, reason: str = "") -> StateError:
     """What a killed run has sent is not known: to go on as if it had sent nothing would send rows twice."""
     hint = f"restore it, or {place.start_over}"
-    return StateError(f"{file} {what}, and with it the record of what the killed run sent{reason}", hint=hint)
+    return StateError(
+        f"{file} {what}, and with it the record of what the killed run sent{reason}", hint=hint, code="S006"
+    )

@@ -27,7 +27,7 @@ def locked_by_us(path: Path, sync: str, target: str) -> Iterator[str | None]:
         lock_file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
     except OSError as error:
         hint = "make it writable for the current user"
-        raise StateError(f"cannot write {path}: {error.strerror}", hint=hint) from error
+        raise StateError(f"cannot write {path}: {error.strerror}", hint=hint, code="S010") from error
     try:
         try:
             fcntl.flock(lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -61,7 +61,7 @@ def at_work(path: Path, sync: str, target: str) -> AtWorkError | None:
 
 def _at_work(lock_file: int, sync: str, target: str) -> AtWorkError:
     what, holder = f'sync "{sync}" on target "{target}" is already running', _holder(lock_file)
-    return AtWorkError(f"{what}: {holder}" if holder else what, hint=WAIT)
+    return AtWorkError(f"{what}: {holder}" if holder else what, hint=WAIT, code="B001")
 
 
 def _write(lock_file: int, text: str) -> None:

@@ -116,7 +116,7 @@ class _Preparation:
             used = ", ".join(_input(other) for other in model.refs)
             what = f'{self._inside}: no model of sync "{self.sync.name}" uses {self.test.given[inputs[name]].input}'
             hint = f"remove it, or use one of the inputs: {used}" if used else "remove it"
-            self._problem(what, self.test.where("given", inputs[name], "input"), hint)
+            self._problem(what, self.test.where("given", inputs[name], "input"), hint, code="P090")
         self._stop_at_problems()
         columns = self.engine.describe(model)
         layout = lay_out(self.sync, model.file, columns)
@@ -136,8 +136,8 @@ class _Preparation:
     def _inside(self) -> str:
         return f'unit test "{self.test.name}"'
 
-    def _problem(self, what: str, where: Location, hint: str | None = None) -> None:
-        self.problems.append(Problem(what, where, hint))
+    def _problem(self, what: str, where: Location, hint: str | None = None, *, code: str) -> None:
+        self.problems.append(Problem(what, where, hint, code))
 
     def _stop_at_problems(self) -> None:
         if self.problems:
@@ -186,17 +186,24 @@ class _Preparation:
             self.problems.extend(error.problems)
             return None
         except ValueError as error:
-            self._problem(f"{self._inside}: {one.input}: {error}", self._place_of_rows(one, number))
+            self._problem(f"{self._inside}: {one.input}: {error}", self._place_of_rows(one, number), code="P090")
             return None
         if types is None and one.format == "csv":
             types = self._types_of_csv(text or "")
         if types is None and not rows:
             what = f"{self._inside}: {one.input} has no rows, and the project does not say which columns it has"
-            self._problem(what, where, "use `format: sql` with `rows: select null as a_column where false`")
+            self._problem(
+                what, where, "use `format: sql` with `rows: select null as a_column where false`", code="P090"
+            )
             return None
         for column, row in unknown_columns(rows, types).items():
             place = self.test.key_at(*path, "rows", row, column) if text is None else self._place_of_rows(one, number)
-            self._problem(f'{self._inside}: {one.input} has no column "{column}"', place, nearest(column, types or ()))
+            self._problem(
+                f'{self._inside}: {one.input} has no column "{column}"',
+                place,
+                nearest(column, types or ()),
+                code="P090",
+            )
         return Given(rows_sql(rows, types), where)
 
     def _text(self, one: Input, number: int) -> str | None:
@@ -211,7 +218,7 @@ class _Preparation:
         path = self.project.seeds.get(one.ref or "")
         if path is None:
             what = f'{self._inside}: {one.input} has no "rows", and is not a seed, whose rows could come from its file'
-            self._problem(what, self.test.where("given", number), 'add "rows"')
+            self._problem(what, self.test.where("given", number), 'add "rows"', code="P090")
             return None
         return Given(seed_sql(path), self.test.where("given", number))
 
@@ -286,7 +293,7 @@ def _acknowledge(state: State, engine: DuckDBEngine, prepared: Prepared, rows: C
     _plan(state, engine, layout, rows, Options(intent=Intent.BASELINE, show_values=True))
     where = next(prepared.test.where("given", n) for n, one in enumerate(prepared.test.given) if one.is_this)
     invalid = [
-        Problem(f"row {row.key} cannot have been acknowledged: {row.column} {row.reason}", where, row.hint)
+        Problem(f"row {row.key} cannot have been acknowledged: {row.column} {row.reason}", where, row.hint, code="D008")
         for row in invalid_rows(state.connection, _IN_FULL)
     ]
     if invalid:

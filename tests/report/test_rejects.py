@@ -45,7 +45,7 @@ def test_run_lists_every_column_that_makes_a_row_invalid(shop: Shop, retl: Retl)
     (result,) = json.loads((shop.folder / "target/run_results.json").read_text())["results"]
     assert [(row["key"], row["column"], row["reason"]) for row in result["invalid_rows"]] == ENTRIES
     assert {row["column"]: row["hint"] for row in result["invalid_rows"]} == HINTS
-    assert [tuple(reason.values()) for reason in result["invalid_reasons"]] == REASONS
+    assert [tuple(reason.values())[:3] for reason in result["invalid_reasons"]] == REASONS
     assert (result["plan"]["invalid"], result["failures"]) == (3, 3)
 
 
@@ -66,7 +66,7 @@ def test_plan_lists_every_column_of_an_invalid_row(shop: Shop, retl: Retl):
     assert f"  3 rows invalid\n{TABLE}  1 record, " in retl("plan", "it", folder=shop.folder).out
     (planned,) = json.loads(retl("plan", "it", "--output", "json", folder=shop.folder).out)
     assert [(row["key"], row["column"], row["reason"]) for row in planned["invalid_rows"]] == ENTRIES
-    assert [tuple(reason.values()) for reason in planned["invalid_reasons"]] == REASONS
+    assert [tuple(reason.values())[:3] for reason in planned["invalid_reasons"]] == REASONS
 
 
 def test_reasons_of_all_rows_are_counted_where_not_all_rows_are_listed(shop: Shop, retl: Retl):

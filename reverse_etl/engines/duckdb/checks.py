@@ -36,7 +36,7 @@ def refuse_null_keys(query: ModelQuery) -> None:
             what = f'{layout.sync.name}: primary_key "{", ".join(part)}" is NULL in {count(rows, "row")} of the model'
             condition = " OR ".join(f"{plain(name)} IS NOT NULL" for name in part)
             hint = f"set a value, or exclude them in models/{layout.sync.model}.sql: WHERE {condition}"
-            raise DataError(what, layout.sync.where("primary_key"), hint)
+            raise DataError(what, layout.sync.where("primary_key"), hint, code="D001")
 
 
 def refuse_endless_cursors(query: ModelQuery) -> None:
@@ -52,7 +52,7 @@ def refuse_endless_cursors(query: ModelQuery) -> None:
         shown = plain(layout.cursor)
         is_there = f"isfinite({shown})" if is_endless else f"{shown} IS NOT NULL"
         hint = f"set a value, or exclude them in models/{layout.sync.model}.sql: WHERE {is_there}"
-        raise DataError(what, layout.sync.where("incremental", "cursor"), hint)
+        raise DataError(what, layout.sync.where("incremental", "cursor"), hint, code="D002")
 
 
 def run_data_tests(query: ModelQuery) -> tuple[DataTestResult, ...]:
@@ -74,7 +74,9 @@ def run_data_tests(query: ModelQuery) -> tuple[DataTestResult, ...]:
     except duckdb.Error as error:
         if 0 < line_of(error) < first_line:  # the lines before the model are the tests
             what = f'data test in sync "{layout.sync.name}": {without_values(error)}'
-            raise ProjectError(what, layout.sync.where("data_tests"), 'check "where" in its data tests') from None
+            raise ProjectError(
+                what, layout.sync.where("data_tests"), 'check "where" in its data tests', code="P056"
+            ) from None
         raise translated(error, query.model, first_line) from None
     return judge(tests, [(one["rows"], one["keys"] or ()) for one in found])
 
@@ -98,7 +100,7 @@ def _check_where(query: ModelQuery, number: int, where: str) -> None:
 
     def wrong(why: str, hint: str | None) -> ProjectError:
         place = layout.sync.where("data_tests", number, layout.sync.data_tests[number].kind, "where")
-        return ProjectError(f'data test in sync "{layout.sync.name}": where: {why}', place, hint)
+        return ProjectError(f'data test in sync "{layout.sync.name}": where: {why}', place, hint, code="P056")
 
     if not is_condition(query.connection, where):
         raise wrong("not a single SQL condition", "write one expression that is true or false, such as country = 'KR'")
@@ -106,5 +108,6 @@ def _check_where(query: ModelQuery, number: int, where: str) -> None:
         query.execute(f"EXPLAIN SELECT 1 FROM (\n{query.model.sql}\n) WHERE (\n{where}\n)")
     except duckdb.Error as error:
         refused = out_of_reach(error)
-        hint = '"where" must be SQL over the columns that the model returns'
-        raise wrong(*refused or (without_values(error), hint)) from None
+        hint: str | None = '"where" must be SQL over the columns that the model returns'
+        what, hint = (refused.what, refused.hint) if refused else (without_values(error), hint)
+        raise wrong(what, hint) from None

@@ -18,7 +18,7 @@ def attach_warehouse(connection: DuckDBPyConnection, path: Path, where: Location
     """Make the warehouse the default catalog of models, read-only. `where` is its location in syncs.yml."""
     if not path.exists():
         hint = "create it from seeds/*.csv with `retl seed`, or correct the path"
-        raise ProjectError(f"the warehouse file {path} does not exist", where, hint)
+        raise ProjectError(f"the warehouse file {path} does not exist", where, hint, code="P057")
     refuse_other_files(path, where)
     name = identifier(catalog(path.name))
     try:
@@ -28,10 +28,10 @@ def attach_warehouse(connection: DuckDBPyConnection, path: Path, where: Location
         if of_newer := re.search(r"version number \d+", str(error)):
             what = f"{path} was written by another version of DuckDB ({of_newer[0]}), not by {duckdb.__version__}"
             hint = "install the version of the package duckdb that wrote it, or export the file with it for this one"
-            raise ProjectError(what, where, hint) from error
+            raise ProjectError(what, where, hint, code="P057") from error
         if is_locked := locked(error, path):
             raise is_locked from error
-        raise ProjectError(f"cannot open the warehouse {path}: {headline(error)}", where) from error
+        raise ProjectError(f"cannot open the warehouse {path}: {headline(error)}", where, code="P057") from error
 
 
 _MAGIC = {b"SQLite format 3\x00": "a SQLite database", b"PAR1": "a Parquet file", b"PK\x03\x04": "a ZIP archive"}
@@ -45,19 +45,19 @@ def refuse_other_files(path: Path, where: Location | None) -> None:
     DuckDB itself would download what reads it, or create a database.
     """
     if path.is_dir():
-        raise ProjectError(f"{path} is a folder, not a DuckDB file", where, _ANOTHER)
+        raise ProjectError(f"{path} is a folder, not a DuckDB file", where, _ANOTHER, code="P057")
     try:
         with path.open("rb") as file:
             head = file.read(16)
     except FileNotFoundError:
         return
     except OSError as error:
-        raise ProjectError(f"cannot read the warehouse {path}: {error.strerror}", where) from error
+        raise ProjectError(f"cannot read the warehouse {path}: {error.strerror}", where, code="P057") from error
     if head[_DUCKDB] == b"DUCK" or not head:
         return
     kind = next((kind for magic, kind in _MAGIC.items() if head.startswith(magic)), None)
     what = f"{path} is {kind}, not a DuckDB file" if kind else f"{path} is not a DuckDB file"
-    raise ProjectError(what, where, _ANOTHER)
+    raise ProjectError(what, where, _ANOTHER, code="P057")
 
 
 def keep_inside(connection: DuckDBPyConnection, readable: Readable) -> None:
@@ -78,7 +78,9 @@ def _load(connection: DuckDBPyConnection, extension: str, readable: Readable) ->
         connection.execute("FROM duckdb_secrets()")
     except duckdb.Error as error:
         what = f"files: cannot load DuckDB's extension {extension}, which reads URLs: {headline(error)}"
-        raise ProjectError(what, readable.where, f"install it for this user: INSTALL {extension}") from error
+        raise ProjectError(
+            what, readable.where, f"install it for this user: INSTALL {extension}", code="P055"
+        ) from error
 
 
 def detach_warehouse(connection: DuckDBPyConnection, path: Path) -> None:

@@ -25,7 +25,7 @@ def locked(error: duckdb.Error, path: Path) -> BusyError | None:
         return None
     what = f"{path} is locked by {Path(holder[1]).name} (PID {holder[2]}), which has it open for writing"
     hint = f"{WAIT}: while one process writes a DuckDB file, no other can read it"
-    return BusyError(what, hint=hint)
+    return BusyError(what, hint=hint, code="B002")
 
 
 class errors_of:  # noqa: N801  # reads as a statement: with errors_of(model, ...)
@@ -54,15 +54,18 @@ def translated(error: duckdb.Error, model: Compiled, first_line: int) -> RetlErr
     what, line = without_values(error), max(line_of(error) - first_line + 1, 0)
     refused = out_of_reach(error)
     if refused:
-        return ProjectError(refused.what, model.source_of(line) if line > 0 else Location(model.file), refused.hint)
+        return ProjectError(
+            refused.what, model.source_of(line) if line > 0 else Location(model.file), refused.hint, refused.code
+        )
     if isinstance(error, duckdb.OutOfMemoryException):
         return DataError(
             f"{model.file}: DuckDB ran out of memory: {what}",
             hint="raise the limit (`retl sync --memory-limit 4GB`), or free disk space for DuckDB to spill to",
+            code="D005",
         )
     where = model.source_of(line) if line > 0 else Location(model.file)
     hint = f"see the compiled SQL in {model.compiled_file}" + (f", line {line}" if line > 0 else "")
-    return ProjectError(what, where, _not_built(what, model) or hint)
+    return ProjectError(what, where, _not_built(what, model) or hint, code="P051")
 
 
 def _not_built(what: str, model: Compiled) -> str | None:

@@ -33,7 +33,9 @@ def describe(connection: DuckDBPyConnection, model: Compiled) -> list[tuple[str,
     if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
         kinds = ", ".join(statement.type.name for statement in statements)
         raise ProjectError(
-            f"a model must be a single SELECT; this one contains {kinds or 'nothing'}", Location(model.file)
+            f"a model must be a single SELECT; this one contains {kinds or 'nothing'}",
+            Location(model.file),
+            code="P052",
         )
     with errors_of(model, first_line=2):
         # As a subquery, DuckDB allows no WITH d AS (DELETE ...), nor COPY. Errors of `sql()` do not contain the line.

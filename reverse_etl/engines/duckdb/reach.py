@@ -19,6 +19,7 @@ _PATTERN = re.compile(r"[*?[{]")
 class Refused(NamedTuple):
     what: str
     hint: str | None = None
+    code: str = ""
 
 
 def out_of_reach(error: duckdb.Error) -> Refused | None:
@@ -28,15 +29,15 @@ def out_of_reach(error: duckdb.Error) -> Refused | None:
     if extension:
         name = f" {extension[1] or extension[2]}" if extension[1] or extension[2] else "s"
         hint = "build a table of it in the warehouse, which retl then reads"
-        return Refused(f"models cannot load DuckDB's extension{name}", hint)
+        return Refused(f"models cannot load DuckDB's extension{name}", hint, code="P055")
     if writes:
-        return Refused(f"a model must be a single SELECT; this one contains a {writes[1]}")
+        return Refused(f"a model must be a single SELECT; this one contains a {writes[1]}", code="P052")
     return _file(file[1]) if file else None
 
 
 def _file(asked: str) -> Refused:
     if is_url(asked) and not asked.startswith("file:"):
-        return Refused(f"models cannot read {asked}", _to_allow(asked))
+        return Refused(f"models cannot read {asked}", _to_allow(asked), code="P053")
     path = asked.removeprefix("file:").replace("///", "/", 1)
     pattern = _PATTERN.search(path)
     start = os.path.abspath(os.path.expanduser(os.path.dirname(path[: pattern.start()]) if pattern else path))
@@ -44,15 +45,19 @@ def _file(asked: str) -> Refused:
     what = f"models cannot read {asked}" + (f", a link to {real}" if str(real) != start else "")
     never = next((place for place in NEVER_READ if real.is_relative_to(place)), None)
     if never:
-        return Refused(f"{what}: nothing in {never} is readable")
+        return Refused(f"{what}: nothing in {never} is readable", code="P053")
     if any(is_private(part) for part in real.parts):
-        return Refused(f"{what}: it may contain secrets", "keep the data in a file or folder of another name")
+        return Refused(
+            f"{what}: it may contain secrets", "keep the data in a file or folder of another name", code="P053"
+        )
     if not real.exists():
         hint = None if os.path.isabs(path) else f"relative paths start in {Path.cwd()}, where retl runs"
-        return Refused(f"{asked} does not exist", hint)
+        return Refused(f"{asked} does not exist", hint, code="P054")
     if pattern and any((real / name).exists() for name in (SPEC_FILE, ".git", ".env", ".retl")):
-        return Refused(f"{what}: {real} has private files", "move the files to a folder in it, such as data/*.csv")
-    return Refused(what, _to_allow(str(real)))
+        return Refused(
+            f"{what}: {real} has private files", "move the files to a folder in it, such as data/*.csv", code="P053"
+        )
+    return Refused(what, _to_allow(str(real)), code="P053")
 
 
 def _to_allow(place: str) -> str:

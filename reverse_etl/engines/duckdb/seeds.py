@@ -46,11 +46,13 @@ def faults_of_seeds(seeds: Mapping[str, Path], folder: Path) -> list[Problem]:
     for name, path in seeds.items():
         file = path.relative_to(folder).as_posix()
         if by_fold[name.casefold()] > 1:
-            found.append(Problem("names of seeds must differ in more than case", Location(file), "rename it"))
+            found.append(
+                Problem("names of seeds must differ in more than case", Location(file), "rename it", code="P058")
+            )
         fault = next(_faults(path.read_bytes()), None)
         if fault:
             line, what, hint = fault
-            found.append(Problem(what, Location(file, line), hint))
+            found.append(Problem(what, Location(file, line), hint, code="P058"))
     return found
 
 
@@ -121,7 +123,7 @@ def load_seeds(warehouse: Path, seeds: Mapping[str, Path], folder: Path) -> dict
             return {name: connection.table(identifier(name)).shape[0] for name in seeds}
     except duckdb.Error as error:
         what = f"cannot load seeds into {warehouse}: {headline(error)}"
-        raise locked(error, warehouse) or ProjectError(what) from error
+        raise locked(error, warehouse) or ProjectError(what, code="P058") from error
 
 
 def _replace(connection: DuckDBPyConnection, name: str, path: Path, where: Location) -> None:
@@ -129,7 +131,7 @@ def _replace(connection: DuckDBPyConnection, name: str, path: Path, where: Locat
     try:
         connection.execute(f"CREATE OR REPLACE TABLE {table} AS {seed_sql(path)}")
     except (duckdb.InvalidInputException, duckdb.ConversionException) as error:  # its text quotes the line
-        raise ProjectError(f"DuckDB cannot read the seed: {without_values(error)[:60]}", where) from None
+        raise ProjectError(f"DuckDB cannot read the seed: {without_values(error)[:60]}", where, code="P058") from None
     connection.execute(f"COMMENT ON TABLE {table} IS {literal(MARK)}")
 
 
@@ -147,7 +149,7 @@ def _not_ours(
             continue
         what = f'{kind} "{name}" in {warehouse.name} was not created by `retl seed`, which does not replace it'
         hint = f"rename the seed; or the {kind}: ALTER {kind.upper()} {identifier(name)} RENAME TO another_name"
-        yield Problem(what, Location(path.relative_to(folder).as_posix()), hint)
+        yield Problem(what, Location(path.relative_to(folder).as_posix()), hint, code="P058")
 
 
 def _equals(connection: DuckDBPyConnection, name: str, path: Path) -> bool:

@@ -71,7 +71,9 @@ def refuse_twins(query: ModelQuery, rows: int, gone: int | None, keys: Keys) -> 
         if _find(query, one, _place(query, rows, gone, one)):
             what, hint = messages[one.column]
             message = f"{layout.sync.name}: {what}: {_in_words(query, one, keys)}"
-            raise DataError(message, layout.sync.where("primary_key"), hint)
+            raise DataError(
+                message, layout.sync.where("primary_key"), hint, code="D003" if one.column == TWINS_OF_KEY else "D004"
+            )
 
 
 def _one_per(what: str, layout: Layout) -> str:

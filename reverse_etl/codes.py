@@ -1,0 +1,805 @@
+"""The code of every error, its meaning, and what to do: one table, for `retl explain` and `docs/errors.md`. Pure.
+
+    P   the project, a model or the command is wrong; nothing was tried     exit 2
+    D   rows of a model, or a key that was asked for                        exit 1
+    B   another process is at it: wait                                      exit 1
+    S   the state of a sync cannot be used as it is                         exit 1
+    X   a sync did not succeed                                              exit 1
+    R   a row is not in Braze
+
+A code is never renamed, nor used for something else. A new error takes the next free number of its letter; tests find
+errors without a code, codes that nobody uses, and released ones that are missing.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import NamedTuple
+
+
+class Code(NamedTuple):
+    """What an error is, what it means, and what to do about it; `reason` matches the reasons of invalid rows."""
+
+    title: str
+    meaning: str
+    remedy: str
+    reason: str = ""
+
+
+REJECTED, IN_DOUBT = "R090", "R091"
+
+CODES: Mapping[str, Code] = {
+    "P001": Code(
+        "syncs.yml not found",
+        "The project folder has no file syncs.yml: it has another name, or is in the folder around it.",
+        "Go to the project folder, pass --project-dir, rename the file, or create a project with `retl init`.",
+    ),
+    "P002": Code(
+        "a file of the project cannot be read",
+        "A file is not UTF-8 text, or the system does not let retl read it.",
+        "Save it as UTF-8, or make it readable for the current user.",
+    ),
+    "P003": Code(
+        "invalid YAML",
+        "syncs.yml is not YAML.",
+        "Correct the line that the message names; quote strings that begin with * or have a colon and a space.",
+    ),
+    "P004": Code(
+        "not a mapping",
+        "The top level of syncs.yml is empty, or not a mapping.",
+        "Begin with version, targets and syncs, as the example that `retl init my_project` writes.",
+    ),
+    "P005": Code(
+        "duplicate key",
+        "A mapping of syncs.yml has a key twice; YAML would silently use the last one.",
+        "Remove one of them.",
+    ),
+    "P006": Code(
+        "unknown key",
+        "A mapping of syncs.yml has a key that retl does not know.",
+        "Correct or remove it; `retl schema` describes all keys.",
+    ),
+    "P007": Code(
+        "key is not a string",
+        "YAML reads a key without quotes as something else: on, no and 2026-11-23 are a boolean or a date.",
+        "Put the key in quotes.",
+    ),
+    "P008": Code(
+        "missing key", "A mapping of syncs.yml lacks a key that it needs.", "Add it; `retl schema` describes all keys."
+    ),
+    "P009": Code(
+        "value is not one of those that are valid",
+        "A key of syncs.yml has one of a few values, and this is not one of them.",
+        "Use a value that the hint lists.",
+    ),
+    "P010": Code(
+        "invalid value",
+        "A value of syncs.yml has the wrong type or form.",
+        "Write it as the message says; put what YAML reads as a boolean or a date in quotes.",
+    ),
+    "P011": Code("unknown target", "syncs.yml has no target of this name.", "Correct default_target, or --target."),
+    "P012": Code(
+        "API key in a file",
+        "The API key is written in syncs.yml, which is in git.",
+        "Read it from the environment, and create a new key: everybody who can read the file has the one in it.",
+    ),
+    "P013": Code(
+        "former name is a present one",
+        "renamed_from is the name of a target or a sync that still exists, or of which another one is the heir.",
+        "Remove it: a state moves once, to one sync.",
+    ),
+    "P014": Code("duplicate name", "Two syncs, unit tests or models have the same name.", "Rename one of them."),
+    "P015": Code("unknown sync", "No sync has this name.", "Correct the name; `retl ls` lists the syncs."),
+    "P016": Code(
+        "model does not exist",
+        "The sync refers to a model that is not in models/.",
+        "Correct the name, or create models/<name>.sql.",
+    ),
+    "P017": Code(
+        "key is not supported by the mode",
+        "The mode of the sync does not support this key.",
+        "Remove the key, or change the mode.",
+    ),
+    "P018": Code(
+        "keys exclude each other",
+        "Two keys of a sync cannot be combined, or one needs another.",
+        "Remove the one that the hint names.",
+    ),
+    "P019": Code(
+        "sync that deletes users",
+        "A sync that deletes users must say so: deleting cannot be undone.",
+        "If it is intended, add allow_destructive: true to the sync.",
+    ),
+    "P020": Code(
+        "cycle between syncs", "Each of these syncs runs after another one of them.", "Remove one entry of `after`."
+    ),
+    "P021": Code(
+        "duplicate input of a unit test", "The rows of an input are given twice.", "Combine them under one input."
+    ),
+    "P022": Code(
+        "invalid cron expression",
+        "`schedule` is not a cron expression, or never comes due.",
+        "Use five fields, such as */15 * * * *, or @daily; in quotes.",
+    ),
+    "P023": Code(
+        "unknown time zone",
+        "`timezone` is not a time zone of the IANA database.",
+        "Use a name such as Asia/Seoul or UTC.",
+    ),
+    "P024": Code(
+        "API key cannot be used",
+        "The environment variable of the API key is empty, or holds a character that no API key has.",
+        "Set it again, without blanks, line breaks or quotes.",
+    ),
+    "P025": Code(
+        "link out of the project",
+        "A file of the project is a symbolic link to something outside of it.",
+        "Replace the link with a copy of the file.",
+    ),
+    "P026": Code(
+        "files: entry that models must not read",
+        "An entry of `files:` leads to private files.",
+        "List the folders or files that the models need.",
+    ),
+    "P030": Code(
+        "invalid Jinja",
+        "A model, or a value of syncs.yml, is not valid Jinja.",
+        "Correct the line that the message names.",
+    ),
+    "P031": Code(
+        "undefined in Jinja",
+        "A template uses a name, or a part of a value, that does not exist.",
+        "Use one that the hint names. Macros and variables of dbt are not available.",
+    ),
+    "P032": Code("unsafe in Jinja", "A template reaches into what templates must not use.", "Remove the expression."),
+    "P033": Code(
+        "expression fails in Jinja",
+        "An expression of a template fails, or calls a function with the wrong arguments.",
+        "Correct the expression; the hint says how the function is called.",
+    ),
+    "P034": Code(
+        "variable has no value",
+        "var() reads a variable that is not set.",
+        "Set it under `vars:`, pass --vars, or add a default to var().",
+    ),
+    "P035": Code(
+        "environment variable is not set",
+        "env_var() reads a variable that is not in the environment, nor in .env.",
+        "Set it, or add a default to env_var().",
+    ),
+    "P036": Code(
+        "environment variable is a secret",
+        "A template reads a secret; what templates read is written to files.",
+        "Use a variable that is not a secret.",
+    ),
+    "P037": Code(
+        "ref() finds nothing",
+        "ref() refers to something that is neither a model or a seed, nor known to dbt.",
+        "Correct the name; with dbt, run `dbt parse` or `dbt build`.",
+    ),
+    "P038": Code(
+        "ref() or source() is ambiguous",
+        "A name means one thing in this project and another in dbt, or several things in dbt.",
+        "Name the dbt package in ref(), or rename one of them.",
+    ),
+    "P039": Code("cycle between models", "Each of these models refers to another one of them.", "Remove one ref()."),
+    "P040": Code(
+        "unit test without rows for an input",
+        "A model of a unit test reads an input of which no rows are given; unit tests read no tables.",
+        "Add the input with its rows to `given`.",
+    ),
+    "P041": Code(
+        "invalid config()", "config() has an unknown key or dialect.", "config(dialect=...) is all that there is."
+    ),
+    "P042": Code(
+        "cursor() in a full run",
+        "cursor() has a value in incremental runs only.",
+        "Use it inside of is_incremental(), in a model of a sync with `incremental:`.",
+    ),
+    "P043": Code(
+        "no dbt project",
+        "A model, or a command, needs a dbt project, and syncs.yml does not define one.",
+        "Add dbt: {project_dir: ...} to syncs.yml.",
+    ),
+    "P044": Code(
+        "dbt has no relation for it",
+        "dbt knows the name, but builds nothing that can be read: ephemeral, disabled, private, an analysis.",
+        "Change it in dbt as the hint says, then run `dbt build`.",
+    ),
+    "P045": Code(
+        "unknown source",
+        "dbt does not have this source, or no such table in it.",
+        "Correct the name; sources without dbt are declared under `sources:`.",
+    ),
+    "P046": Code(
+        "relation is not in the warehouse",
+        "dbt builds the relation in another database than the warehouse of the target, or reads it from a file.",
+        "Build a dbt model on it in the warehouse, and ref() that model.",
+    ),
+    "P047": Code(
+        "dbt manifest cannot be used",
+        "manifest.json is missing, damaged, too old, or of another warehouse than DuckDB.",
+        "Run `dbt parse` with dbt 1.8 or newer and dbt-duckdb; check dbt.project_dir and dbt.target_path.",
+    ),
+    "P048": Code(
+        "unknown version of a dbt model",
+        "ref() asks for a version that dbt does not have.",
+        "Use a version that the hint lists.",
+    ),
+    "P049": Code(
+        "seed would replace a relation of dbt",
+        "`retl seed` would overwrite what dbt builds.",
+        "Rename the seed; ref() then finds the relation of dbt.",
+    ),
+    "P050": Code(
+        "SQL cannot be translated",
+        "The model is written in another dialect, and its SQL cannot be translated to that of DuckDB without a guess.",
+        "Rewrite the part that the message names, or write the model in the SQL of DuckDB.",
+    ),
+    "P051": Code(
+        "SQL error",
+        "DuckDB refuses the SQL of a model.",
+        "Correct the line that the message names; the compiled SQL is in target/compiled/.",
+    ),
+    "P052": Code(
+        "not a single SELECT",
+        "A model must be one SELECT, without statements that write.",
+        "Remove the other statements.",
+    ),
+    "P053": Code(
+        "model reads what it must not",
+        "A model reads a file, a folder or a URL that is not of the project, or may hold secrets.",
+        "List it under `files:` of the warehouse if models may read it; see docs/security.md.",
+    ),
+    "P054": Code(
+        "file of a model does not exist",
+        "A model reads a file that does not exist.",
+        "Correct the path; relative ones begin in the folder where retl runs.",
+    ),
+    "P055": Code(
+        "extension of DuckDB",
+        "A model needs an extension of DuckDB, and models cannot load any; or one for URLs cannot be loaded.",
+        "Build a table of it in the warehouse; or install the extension for this user.",
+    ),
+    "P056": Code(
+        "data test with an invalid condition",
+        "`where` of a data test is not one SQL condition over the columns of the model.",
+        "Write one expression that is true or false.",
+    ),
+    "P057": Code(
+        "warehouse cannot be opened",
+        "The file of the warehouse does not exist, or is not a DuckDB file.",
+        "Correct its path, or create it with `retl seed` or dbt.",
+    ),
+    "P058": Code(
+        "seeds cannot be loaded",
+        "A CSV file in seeds/ cannot be read, or the warehouse cannot be written.",
+        "Correct the file that the message names.",
+    ),
+    "P060": Code(
+        "model has no such column",
+        "A key of the sync, or a data test, names a column that the model does not return.",
+        "Correct the name, or add the column to the model.",
+    ),
+    "P061": Code(
+        "column cannot have this name",
+        "Two columns have one name, or a name is reserved, too long, or another field of Braze but for its case.",
+        "Rename the column with AS.",
+    ),
+    "P062": Code(
+        "column is not accepted by the mode",
+        "The mode sends no columns besides its own.",
+        "Remove the column, or list it in exclude_columns.",
+    ),
+    "P063": Code(
+        "column has the wrong type",
+        "Braze expects another type in this field, or a listed column is not JSON text.",
+        "Change the column as the hint says.",
+    ),
+    "P064": Code(
+        "cursor cannot be used",
+        "The cursor is not a timestamp, a date or an integer, or the lookback does not fit it.",
+        "CAST it in the model, or change lookback.",
+    ),
+    "P065": Code(
+        "column is missing", "The mode needs a column that the model does not return.", "Add it, or rename one with AS."
+    ),
+    "P066": Code(
+        "alias is defined twice",
+        "The alias is in user_alias, and in alias_name and alias_label.",
+        "Remove user_alias, or both of the others.",
+    ),
+    "P070": Code(
+        "no syncs selected", "The command needs the names of syncs, a selector, or --all.", "Name syncs, or pass --all."
+    ),
+    "P071": Code(
+        "selector matches nothing",
+        "A selector has a method or a form that does not exist, or matches no sync.",
+        "Correct it; `retl ls` lists the syncs.",
+    ),
+    "P072": Code(
+        "nothing to compare with",
+        "A state: selector needs the manifest of another run.",
+        "Pass --state DIR with a manifest.json.",
+    ),
+    "P073": Code(
+        "invalid option",
+        "An option of the command has a value that it cannot have.",
+        "Use a value as in the hint; `retl COMMAND --help` describes the options.",
+    ),
+    "P074": Code(
+        "unknown option, guard or code",
+        "An option of the Python API, a guard or a code does not exist under this name.",
+        "Use a name that the hint lists.",
+    ),
+    "P075": Code(
+        "confirmation needed",
+        "The command asks before it does something that cannot be taken back, and nobody is there to answer.",
+        "Pass --yes if it is intended.",
+    ),
+    "P076": Code(
+        "options exclude each other",
+        "Options cannot be combined, or one needs another.",
+        "Pass one of them, as the hint says.",
+    ),
+    "P077": Code("unknown unit test", "No unit test and no sync has this name.", "Correct the name."),
+    "P078": Code(
+        "name is taken",
+        "The state of a sync cannot be renamed while a sync has its name.",
+        "Rename the sync in syncs.yml first.",
+    ),
+    "P079": Code(
+        "file cannot be written",
+        "A file that the command writes cannot be written.",
+        "Make its folder writable for the current user, or use another one.",
+    ),
+    "P080": Code(
+        "file already exists", "`retl init` never overwrites files.", "Use an empty folder, or move the file away."
+    ),
+    "P081": Code(
+        "no target for reviews",
+        "The CI workflow plans pull requests against the sandbox, and no target sends to it.",
+        "Add a target with endpoint: sandbox.",
+    ),
+    "P082": Code(
+        "artifact cannot be used",
+        "A file of target/ is missing, damaged, of dbt, or of a newer version of retl.",
+        "Run the command that writes it again, or upgrade retl.",
+    ),
+    "P083": Code(
+        "sandbox cannot start",
+        "The data file of the sandbox cannot be used, or its port is taken.",
+        "Use another file or port, as the hint says.",
+    ),
+    "P085": Code(
+        "plan is for another target",
+        "A saved plan is sent to the target that it was created for.",
+        "Pass --target with that name.",
+    ),
+    "P086": Code(
+        "not a saved plan",
+        "The file cannot be read, is not a plan of retl, is damaged, or of another version.",
+        "Create it again with `retl plan NAME --out FILE`.",
+    ),
+    "P087": Code(
+        "plan cannot be decrypted or encrypted",
+        "RETL_PLAN_KEY is missing or not the right one, or the package for encryption is.",
+        "Set RETL_PLAN_KEY to an age key; install reverse-etl[encrypt].",
+    ),
+    "P088": Code(
+        "plan is not believed",
+        "The file was changed after it was created, or created elsewhere.",
+        "Create the plan again where it is applied, or pass --digest with what was reviewed.",
+    ),
+    "P090": Code(
+        "rows of a unit test",
+        "The given rows of a unit test do not fit its input.",
+        "Correct the rows, or the input, at the line that the message names.",
+    ),
+    "P091": Code(
+        "store of the state cannot be used",
+        "The settings of the object store in state.path are wrong, or a package is missing.",
+        "Correct them as the hint says; docs/state.md lists the environment variables.",
+    ),
+    "P092": Code(
+        "file of the project is too large",
+        "Reading a file, or rendering a template, would take too much time or memory: it is too long or nested too deeply.",
+        "Write it flatter and shorter; put rows into tables of the warehouse.",
+    ),
+    "P093": Code(
+        "proxy or certificates cannot be used",
+        "A variable such as HTTPS_PROXY or SSL_CERT_FILE does not name a proxy, or a file of certificates.",
+        "Correct or unset the variable; docs/network.md lists them.",
+    ),
+    "P094": Code(
+        "value that YAML may misread",
+        "A warning: YAML reads a value without quotes as something else than it looks like, such as NO as false.",
+        "Put it in quotes if it is meant as a string.",
+    ),
+    "D001": Code(
+        "NULL in the primary key",
+        "The model returns rows that nothing identifies.",
+        "Exclude these rows, or set a value.",
+    ),
+    "D002": Code(
+        "cursor without a value",
+        "The cursor of an incremental model is NULL or infinite in a row, and no watermark can pass it.",
+        "Exclude these rows, or set a value.",
+    ),
+    "D003": Code(
+        "primary key is not unique",
+        "The model returns several rows with one key.",
+        "Return one row per key; of events, add columns to primary_key that tell them apart.",
+    ),
+    "D004": Code("several rows for one user", "Braze could apply them in any order.", "Return one row per user."),
+    "D005": Code(
+        "out of memory",
+        "DuckDB needs more memory for the model than it may use.",
+        "Raise --memory-limit, or free disk space.",
+    ),
+    "D006": Code(
+        "no such row",
+        "The state has no row with this key, or none that is in doubt.",
+        "List the rows with `retl rejects NAME`, or see the primary key with `retl state show NAME`.",
+    ),
+    "D007": Code(
+        "digest of several keys",
+        "Several keys are shown in this form.",
+        "Pass the key itself: `retl rejects NAME --show-values` lists keys in full.",
+    ),
+    "D008": Code(
+        "row cannot have been acknowledged",
+        "A unit test gives a row as acknowledged that retl would never have sent.",
+        "Correct the row of `this`.",
+    ),
+    "B001": Code(
+        "sync is running",
+        "Another process, or another machine, is running the sync.",
+        "Run the command again when it has ended, or let `retl sync` wait with --wait SECONDS.",
+    ),
+    "B002": Code(
+        "file is locked",
+        "Another process has a DuckDB file open for writing.",
+        "Run the command again when it has ended, or let `retl sync` wait with --wait SECONDS.",
+    ),
+    "S001": Code(
+        "other mode than before",
+        "The rows of the state were sent in another mode: nothing is known of them in the new one.",
+        "Give the sync another name, or `retl state reset NAME`.",
+    ),
+    "S002": Code(
+        "other workspace than before",
+        "The target sends to another endpoint, or with another API key, than the rows of the state were sent with.",
+        "`retl state accept-workspace --all` if it is the same workspace; else use a target of its own.",
+    ),
+    "S003": Code(
+        "other primary key than before",
+        "Rows of state and model cannot be compared; of events without primary_key, all columns are the key.",
+        "Follow the hint step by step: it sends no event twice.",
+    ),
+    "S004": Code(
+        "column has another type than before",
+        "Braze silently drops or converts values whose type changed.",
+        "CAST it back, or `retl sync NAME --accept-schema-change`.",
+    ),
+    "S005": Code(
+        "rows were pruned",
+        "The state no longer has all rows that were sent, and the sync is not incremental by that cursor any more.",
+        "Set `incremental:` again.",
+    ),
+    "S006": Code(
+        "state cannot be read",
+        "The file of the state, or one beside it, is damaged, missing, or not of retl.",
+        "Restore it from a backup; as a last resort, follow the hint to start over.",
+    ),
+    "S007": Code("state of a newer version", "A newer version of retl has written the state.", "Upgrade retl."),
+    "S008": Code(
+        "state of another sync",
+        "The file, or the object store, holds the state of another sync or target.",
+        "Restore the right file; use a state.path of its own for each project.",
+    ),
+    "S009": Code(
+        "disk or memory of the state",
+        "A disk is full or broken, or recording a run needs more memory than it may use.",
+        "Free disk space or raise --memory-limit, then run again: what Braze responded is recorded.",
+    ),
+    "S010": Code(
+        "state folder cannot be used",
+        "The folder of the state cannot be written, is a link, or others can read it.",
+        "Make it writable, and readable for nobody else; remove the link.",
+    ),
+    "S011": Code(
+        "state is in its previous location",
+        "state.path changed, and the state was not moved.",
+        "Move the folder as the hint says.",
+    ),
+    "S012": Code(
+        "state was moved",
+        "The sync was renamed, and this checkout still has its former name.",
+        "Update the checkout; for a new sync of that name, `retl state reset NAME`.",
+    ),
+    "S013": Code(
+        "rows were sent under another name",
+        "A first run would send rows that a state which no sync claims has sent already.",
+        "Add renamed_from to the sync or the target.",
+    ),
+    "S014": Code(
+        "state cannot be renamed",
+        "The former name has no state, or the sync has one already.",
+        "Check the names with `retl status`; two states are not merged.",
+    ),
+    "S015": Code(
+        "history cannot be read", "The record of past runs cannot be read.", "Check the state with `retl status NAME`."
+    ),
+    "S016": Code(
+        "plan is refused",
+        "The plan was applied already, is too old, or the sync, its model, state or target changed since.",
+        "Create a new plan.",
+    ),
+    "S017": Code(
+        "sandbox cannot be reached",
+        "The endpoint does not respond, so that nothing tells which sandbox it is.",
+        "Start the sandbox, then run the command again.",
+    ),
+    "S020": Code(
+        "store cannot be reached",
+        "The object store of the state does not respond, or refuses access.",
+        "Check the network, the bucket and the credentials; `retl debug` tests them.",
+    ),
+    "S021": Code(
+        "object of the state is damaged",
+        "An object in the store is missing, or not what retl wrote.",
+        "Restore an older version of it; see docs/state.md.",
+    ),
+    "S022": Code(
+        "store does not compare before it writes",
+        "Two machines could overwrite the state of each other.",
+        "Use a store that honors If-Match and If-None-Match.",
+    ),
+    "S023": Code(
+        "another machine took over",
+        "The lock of this run expired, and another machine continues from what it knows.",
+        "Nothing; docs/state.md says which rows are in doubt.",
+    ),
+    "S024": Code(
+        "shared state was not updated",
+        "The run ended, but its result is on this machine only.",
+        "Run the sync again from this machine: it uploads what is recorded first.",
+    ),
+    "S025": Code(
+        "local copy is of another store",
+        "The folder is a copy of a state in a store that the target does not use any more, or is damaged.",
+        "Set state.path back, or move the copy elsewhere.",
+    ),
+    "X001": Code(
+        "invalid rows block the run",
+        "Rows break a rule, and skip_on_invalid_records is false: nothing is sent.",
+        "`retl rejects NAME` lists them with reason and hint.",
+    ),
+    "X002": Code(
+        "guard blocks the run",
+        "The run would change more than a guard allows.",
+        "Check with `retl plan NAME`; if it is intended, pass --skip-guard to `retl sync NAME`.",
+    ),
+    "X003": Code(
+        "data test blocks the run",
+        "Rows of the model fail a data test.",
+        "Correct the rows with the keys in the hint, or the model.",
+    ),
+    "X004": Code(
+        "sending stopped",
+        "Braze refused the API key, could not be reached, or responses could not be recorded.",
+        "Follow the hint, then run again: only what is missing is sent.",
+    ),
+    "X005": Code(
+        "sync was skipped",
+        "A sync that it runs after did not succeed, or the command ended before.",
+        "Run it again once the others have succeeded: `retl retry`.",
+    ),
+    "X006": Code(
+        "sync did not succeed",
+        "Not every row of a sync is in Braze: how a call of the Python API tells it.",
+        "See the errors that follow it.",
+    ),
+    "X007": Code(
+        "output could not be written",
+        "The command ran to its end, and stdout did not take all that it printed: a full disk, for example.",
+        "Read what happened with `retl status` and `retl history`.",
+    ),
+    "X008": Code(
+        "the system refused something",
+        "Neither a file of the project nor of a state: the operating system did not give a file or another resource.",
+        "Do what the message of the system says, and run again.",
+    ),
+    "R001": Code(
+        "value is missing",
+        "An identifier, or a field that Braze requires, is NULL.",
+        "Exclude these rows, or set a value.",
+        reason=r"is missing(, and so .*)?",
+    ),
+    "R002": Code(
+        "identifier is ambiguous",
+        "A row has two identifiers of which Braze accepts one.",
+        "Set all but one of them to NULL.",
+        reason=r"is ambiguous: .*",
+    ),
+    "R003": Code(
+        "value is empty",
+        "An identifier, or a field that Braze requires, is empty or blank.",
+        "Exclude these rows, or set a value.",
+        reason=r"is empty",
+    ),
+    "R004": Code(
+        "alias is incomplete",
+        "An alias consists of a name and a label, and one of them is missing or empty.",
+        "Set both alias_name and alias_label.",
+        reason=r"is missing or empty|has no \w+",
+    ),
+    "R005": Code(
+        "type that JSON cannot represent",
+        "The column has a value of a type such as BLOB or INTERVAL.",
+        "CAST it to VARCHAR, or list it in exclude_columns.",
+        reason=r"is of type .*, which JSON cannot represent",
+    ),
+    "R006": Code(
+        "too long",
+        "Braze accepts so many characters, and drops or rejects more.",
+        "Truncate it; an e-mail address, an id or a URL must be corrected where it comes from.",
+        reason=r"is longer than \d+ characters",
+    ),
+    "R007": Code(
+        "NaN or infinity",
+        "JSON cannot represent these numbers.",
+        "Leave them out with CASE and isfinite().",
+        reason=r"(is NaN or infinite|contains NaN or infinity), which JSON cannot represent",
+    ),
+    "R008": Code(
+        "integer beyond 64 bits",
+        "Braze would not keep all digits of the number.",
+        "Send it as a string with CAST.",
+        reason=r"(is|contains) an integer that does not fit in 64 bits",
+    ),
+    "R009": Code(
+        "year out of range",
+        "The year of a date or timestamp is not one of 0 to 9999.",
+        "Leave it out with CASE and year().",
+        reason=r"is outside the years .*",
+    ),
+    "R010": Code(
+        "not one of the accepted values",
+        "Braze accepts only some values in this field.",
+        "Map the value to one of them with CASE.",
+        reason=r"is not one of .*",
+    ),
+    "R011": Code(
+        "wrong form",
+        "The value does not have the form that Braze expects, such as three capital letters for a currency.",
+        "Change it in the model.",
+        reason=r"does not match .*",
+    ),
+    "R012": Code(
+        "number out of range",
+        "The number is smaller or greater than Braze accepts.",
+        "Split the row into several, or exclude it.",
+        reason=r"is not between .*",
+    ),
+    "R013": Code(
+        "not a boolean", "The text is neither true nor false.", "Map it with CASE.", reason=r"is neither true nor false"
+    ),
+    "R014": Code(
+        "not a time",
+        "The value cannot be read as a timestamp.",
+        "Parse it with strptime() in the format that it has; of unix time, use seconds.",
+        reason=r"is not a valid time",
+    ),
+    "R015": Code(
+        "not a date",
+        "The text is not a date of the form 2026-11-23.",
+        "Parse it with strptime() in the format that it has.",
+        reason=r"is not a valid date .*",
+    ),
+    "R016": Code(
+        "not an object or array",
+        "The field must be a JSON object, or an array.",
+        "Find these rows with json_type().",
+        reason=r"is not a JSON \w+",
+    ),
+    "R017": Code(
+        "not valid JSON",
+        "The text of a pre-formatted field, or a JSON value, is not valid.",
+        "Correct it; json() removes a comma too many.",
+        reason=r"is not valid JSON",
+    ),
+    "R018": Code(
+        "nested null",
+        "Braze drops an attribute with a null inside of an array or object.",
+        "Omit the key or the element.",
+        reason=r"contains a nested null; .*",
+    ),
+    "R019": Code(
+        "invalid $time",
+        "Braze drops an attribute whose $time is not a time.",
+        "Write it as 2026-11-23, or 2026-11-23T08:15:00.000Z.",
+        reason=r"contains an invalid \$time; .*",
+    ),
+    "R020": Code(
+        "invalid key in an object",
+        "A key is empty, too long, or has a character that Braze does not accept.",
+        "Rename the key.",
+        reason=r"contains a key that is empty, .*",
+    ),
+    "R021": Code(
+        "nested string is too long",
+        "A string in an array or object is longer than Braze accepts.",
+        "Truncate it with left().",
+        reason=r"contains a string longer than .*",
+    ),
+    "R022": Code(
+        "too large",
+        "An array, an object, or the properties of an event are larger than Braze accepts.",
+        "Send less.",
+        reason=r"is larger than \d+ KB( in total)?",
+    ),
+    "R023": Code(
+        "too many elements",
+        "Braze drops the oldest elements of a longer array.",
+        "Shorten it with list_slice().",
+        reason=r"has more than \d+ elements; .*",
+    ),
+    "R024": Code(
+        "reserved property",
+        "`properties` has a key that Braze reserves.",
+        "Rename the key.",
+        reason=r"contains a key that is reserved .*",
+    ),
+    "R025": Code(
+        "property is defined twice",
+        "A column is also a key of `properties`.",
+        "Remove one of them.",
+        reason=r'is also a key in "properties"',
+    ),
+    "R026": Code(
+        "too many properties",
+        "Braze ignores further properties.",
+        "Send fewer.",
+        reason=r"has more than \d+ entries; .*",
+    ),
+    "R027": Code(
+        "key is lost in a merge",
+        "A merge cannot remove a key that is in Braze.",
+        "Set _merge_objects to false for this row.",
+        reason=r"no longer has a key that is in Braze, .*",
+    ),
+    "R028": Code(
+        "row has no key",
+        "The primary key of a row is NULL, and invalid rows are skipped (`skip_on_invalid_records`).",
+        "Set a value, or exclude these rows.",
+        reason=r"is NULL in the primary key.*",
+    ),
+    "R029": Code(
+        "key or user is not unique",
+        "Several rows of the model have one key, or are about one user; none of them is sent, as invalid rows are skipped.",
+        "Return one row per key and user.",
+        reason=r"is not unique: occurs [\d,]+ times",
+    ),
+    "R090": Code(
+        "rejected by Braze",
+        "Braze accepted the request, and rejected this row.",
+        "Correct the row: it is sent again when it changes, or with `retl retry NAME`.",
+    ),
+    "R091": Code(
+        "in doubt",
+        "The row was sent, no clear response came, and sending it twice would count twice.",
+        "Check in Braze, then `retl resolve NAME` with --resend or --mark-accepted.",
+    ),
+}
+
+
+def code_of_reason(reason: str | None) -> str | None:
+    """The code of the reason why a row is invalid, as a rule words it; None if it is of another version of retl."""
+    return next((code for code, one in CODES.items() if one.reason and re.fullmatch(one.reason, reason or "")), None)
+
+
+def page(code: str) -> str:
+    """The page of a code, as text."""
+    one = CODES[code]
+    return f"{code}: {one.title}\n\n{one.meaning}\n{one.remedy}"
