@@ -341,7 +341,9 @@ def read_manifest(folder: Path) -> Manifest:
 def last_run(folder: Path) -> RunResults:
     """The results of the last run of the project in a folder. Raises ProjectError if there are none."""
     path = folder / FOLDER / "run_results.json"
-    return _read(path, RunResults, "run-results", "run `retl sync` first, or retry one sync by name: `retl retry NAME`")
+    return _read(
+        path, RunResults, "run-results", "run `retl sync --all` first, or retry one sync by name: `retl retry NAME`"
+    )
 
 
 def _read(path: Path, model: type[M], artifact: str, hint: str) -> M:

@@ -604,3 +604,64 @@ def test_sync_whose_mode_is_one_that_deletes_now_deletes_nobody(shop: Shop, retl
     shop.sync("it", USERS)
     assert run("retl sync it").code == 0
     assert len(shop.sent()) == 1
+
+
+@pytest.mark.parametrize(
+    ("refused", "hint", "followed"),
+    [
+        ("sync", "name one or more of users_track, orders, newsletter, or pass --all", ["sync --all"]),
+        (
+            "retry",
+            "run `retl sync --all` first, or retry one sync by name: `retl retry NAME`",
+            ["sync --all", "retry", "retry orders"],
+        ),
+        ("sync order", 'did you mean "orders"?', ["sync orders"]),
+        ("sync customers", 'to select the syncs built from this model: "customers+"', ["sync customers+"]),
+        ("ls -s +customers", 'to select what is built from it: "customers+"', ["ls -s customers+"]),
+        ("ls -s tag:hourl", 'did you mean "hourly"?', ["ls -s tag:hourly"]),
+        (
+            "ls -s tags:hourly",
+            "use a name, a glob, or a method: tag:, mode:, model:, path:, state:",
+            ["ls -s orders", "ls -s orde*", "ls -s tag:hourly"],
+        ),
+        ("ls -t sandbx", 'did you mean "sandbox"?', ["ls -t sandbox"]),
+        ("ls --vars x", "pass a YAML mapping: `--vars '{country: KR}'`", ["ls --vars '{country: KR}'"]),
+        ("apply p", "create one with `retl plan --out FILE`", ["plan --out p", "apply p"]),
+        ("plan --encrypt", "run `retl plan --out FILE --encrypt`", None),
+        ("apply p --max-age 5", "use minutes, hours or days: 30m, 24h, 7d", None),
+        ("sync orders --memory-limit x", "use a size such as 512MB or 4GB", ["sync orders --memory-limit 512MB"]),
+        (
+            "sync orders --skip-guard max_remove",
+            'did you mean "max_removed"?',
+            ["sync orders --skip-guard max_removed"],
+        ),
+        (
+            "sync orders --scheduled-time 2026-11-25",
+            "use a time with a time zone: 2026-11-25T08:00:00Z, or +09:00 instead of Z",
+            ["sync orders --scheduled-time 2026-11-25T08:00:00Z"],
+        ),
+        ("show order", 'did you mean "orders"?', ["show orders"]),
+        (
+            "test customers",
+            'did you mean "customers_without_orders_have_spent_nothing"?',
+            ["test customers_without_orders_have_spent_nothing"],
+        ),
+        ("state accept-workspace", "one of: users_track, orders, newsletter", ["state accept-workspace orders --yes"]),
+        ("state reset orders", "to confirm, pass --yes", ["state reset orders --yes"]),
+        ("resolve orders", "list the rows in doubt: `retl rejects orders`", ["rejects orders"]),
+        ("init", "use an empty folder: `retl init my_project`", ["init my_project"]),
+        ("sandbox --last 1 --file a --target sandbox", "remove one of them", ["sandbox --last 1 --target sandbox"]),
+        ("explain P0001", 'did you mean "P001"?', ["explain P001"]),
+    ],
+)
+def test_hint_about_a_command(starter: Path, retl: Retl, refused: str, hint: str, followed: list[str] | None):
+    assert first_error(retl(*shlex.split(refused)))[1] == hint
+    for command in followed or []:
+        outcome = retl(*shlex.split(command))
+        assert outcome.code == 0, (command, outcome.err)
+
+
+def test_missing_warehouse_is_made_of_the_seeds(starter: Path, retl: Retl):
+    (starter / "warehouse.duckdb").unlink()
+    assert first_error(retl("sync", "orders"))[1] == "create it from seeds/*.csv with `retl seed`, or correct the path"
+    assert (retl("seed").code, retl("sync", "orders").code) == (0, 0)

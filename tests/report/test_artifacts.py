@@ -364,7 +364,7 @@ def test_retry_without_a_last_run_says_so(shop: Shop, retl: Retl):
     done = retl("retry", folder=shop.folder)
     assert (done.code, done.err) == (
         2,
-        "target/run_results.json does not exist\n  hint: run `retl sync` first, or retry one sync by name: `retl retry NAME`\n",
+        "target/run_results.json does not exist\n  hint: run `retl sync --all` first, or retry one sync by name: `retl retry NAME`\n",
     )
 
 
