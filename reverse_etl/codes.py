@@ -402,7 +402,7 @@ CODES: Mapping[str, Code] = {
     ),
     "P092": Code(
         "file of the project is too large",
-        "Reading a file, or rendering a template, would take too much time or memory: it is too long or nested too deeply.",
+        "Reading a file, or rendering a template, would take too much time or memory: it is too long or too deep.",
         "Write it flatter and shorter; put rows into tables of the warehouse.",
     ),
     "P093": Code(
@@ -777,7 +777,7 @@ CODES: Mapping[str, Code] = {
     ),
     "R029": Code(
         "key or user is not unique",
-        "Several rows of the model have one key, or are about one user; none of them is sent, as invalid rows are skipped.",
+        "Several rows of the model have one key, or are about one user: none of them is sent, as invalid rows are skipped.",
         "Return one row per key and user.",
         reason=r"is not unique: occurs [\d,]+ times",
     ),
