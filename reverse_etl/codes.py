@@ -777,7 +777,7 @@ CODES: Mapping[str, Code] = {
     ),
     "R029": Code(
         "key or user is not unique",
-        "Several rows of the model have one key, or are about one user: none of them is sent, as invalid rows are skipped.",
+        "Several rows have one key, or are about one user: none of them is sent, as invalid rows are skipped.",
         "Return one row per key and user.",
         reason=r"is not unique: occurs [\d,]+ times",
     ),

@@ -33,6 +33,7 @@ from reverse_etl.redaction import MASK, keep_secret, redact, redact_bytes
 CONNECT_TIMEOUT_S = 10.0
 MAX_RESPONSE_BYTES = 4 * 1024 * 1024  # decompressed; Braze's have a few hundred bytes, and some more for each error
 _PIECE_BYTES = 64 * 1024
+_LOOK_EVERY_S = 0.1
 
 
 @dataclass(frozen=True)
@@ -183,6 +184,8 @@ class _Secure(HTTPSConnection):
 
     def _tunnel(self) -> None:
         super()._tunnel()
+        if self.is_cut:  # half a response of the proxy looks like a whole one
+            raise TimeoutError("timed out")
         self.is_through = True
 
 
@@ -232,17 +235,17 @@ class Deadlines:
         self._done = threading.Event()
         self._watcher: threading.Thread | None = None
 
-    def start(self, timeout_s: float) -> None:
+    def start(self) -> None:
         """Begin to look after connections. Raises RuntimeError if there is no memory for a thread: before a request."""
         with self._lock:
             if self._watcher is None:
-                watcher = threading.Thread(target=self._cut_overdue, args=(timeout_s / 10,), daemon=True)
+                watcher = threading.Thread(target=self._cut_overdue, daemon=True)
                 watcher.start()
                 self._watcher = watcher
 
     @contextmanager
     def watch(self, connection: _Plain | _Secure, timeout_s: float) -> Iterator[None]:
-        self.start(timeout_s)
+        self.start()
         with self._lock:
             self._due_s[connection] = time.monotonic() + timeout_s
         try:
@@ -254,8 +257,8 @@ class Deadlines:
     def close(self) -> None:
         self._done.set()
 
-    def _cut_overdue(self, every_s: float) -> None:
-        while not self._done.wait(every_s):
+    def _cut_overdue(self) -> None:
+        while not self._done.wait(_LOOK_EVERY_S):
             with self._lock:
                 overdue = [connection for connection, due_s in self._due_s.items() if due_s < time.monotonic()]
             for connection in overdue:

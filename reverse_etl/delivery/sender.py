@@ -174,7 +174,7 @@ class Sender:
         with self._lock:
             if self._idle > self._queue.qsize() or len(self._workers) >= self._threads:
                 return
-            self._deadlines.start(self._workspace.timeout_s)
+            self._deadlines.start()
             ended, name = threading.Event(), f"retl-sender-{len(self._workers) + 1}"
             worker = threading.Thread(target=self._work, args=[ended], name=name)
             self._workers.append(ended)

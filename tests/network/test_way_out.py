@@ -3,11 +3,13 @@
 import json
 import socket
 import ssl
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from reverse_etl.braze import client
 from reverse_etl.delivery.retry import RetryPolicy
 from reverse_etl.network import faults
 from reverse_etl.network.faults import Place, fault_of
@@ -243,6 +245,26 @@ def test_proxy_that_cannot_reach_the_server_is_asked_again(arrange: Arrange, pro
     assert (len(proxy.heads), failed.delivery.unsent) == (3, 1)
     proxy.hosts[f"{HOST}:443"] = place
     assert shop.run().status == "success"
+
+
+def test_proxy_that_drips_ends_with_its_time(arrange: Arrange, monkeypatch: pytest.MonkeyPatch):
+    """Nothing was sent then; it is tried again, as after any other silence."""
+
+    def drips(_: str) -> Iterator[bytes]:
+        yield b"HTTP/1.1 200 OK\r\nX: "
+        while not over.wait(0.01):
+            yield b"x"
+
+    over = threading.Event()
+    monkeypatch.setattr(client, "CONNECT_TIMEOUT_S", 0.2)
+    with Raw(drips) as proxy:
+        shop = arrange(f"https://{HOST}", HTTPS_PROXY=f"http://127.0.0.1:{proxy.port}")
+        result = shop.run(policy=RetryPolicy(tries=2))
+        over.set()
+    assert (result.delivery.unsent, result.delivery.in_doubt, len(shop.clock.waits)) == (1, 0, 1)
+    assert result.errors[0].message.startswith(
+        f"it: cannot reach the proxy http://127.0.0.1:{proxy.port} of HTTPS_PROXY: "
+    )
 
 
 def test_what_is_refused_after_it_was_reached_is_tried_again(arrange: Arrange, proxy: Proxy, authority: str):
