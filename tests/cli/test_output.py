@@ -90,7 +90,8 @@ def test_json_loses_no_character_on_any_terminal(named: Shop):
 
 def test_full_disk_behind_stdout_ends_with_an_error_when_everything_is_done(named: Shop):
     error = (
-        "cannot write to stdout: No space left on device\n  hint: only its output is lost: the command ran to its end\n"
+        "cannot write to stdout: No space left on device [X007]\n"
+        "  hint: only its output is lost: the command ran to its end\n"
     )
     named.sync("also", NAMED.replace("'u'", "'v'"))
     with open("/dev/full", "w", encoding="utf-8") as full:

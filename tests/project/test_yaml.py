@@ -94,7 +94,7 @@ def test_value_that_yaml_takes_for_something_else_is_a_warning_with_its_line(ret
     ]
     assert said[2][1] == "syncs.yml:2:17"
     edit(shop.folder / "syncs.yml", "model: it", "model: NO")
-    error = '"model" in sync "it" must be a string\n  hint: write "NO" in quotes\n'
+    error = '"model" in sync "it" must be a string\n  hint: put it in quotes: "NO"\n'
     assert retl("ls", folder=shop.folder).err.endswith(error)
 
 
