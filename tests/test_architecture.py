@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from reverse_etl.sql.database import connect
+
 PACKAGE = Path(__file__).parents[1] / "reverse_etl"
 # The rooms of the house, lowest first; a room imports itself and rooms before it.
 ORDER = [
@@ -150,3 +152,10 @@ def test_states_of_a_project_are_opened_where_its_target_keeps_them():
     callers = {name_of(path) for path in PACKAGE.rglob("*.py") if "open_state(" in path.read_text(encoding="utf-8")}
     renamed = {"state.moving", "state.orphans"}  # they open what has, or had, another name
     assert callers == {"state.opening", "testing.unit_tests"} | renamed  # unit tests have a folder of their own
+
+
+def test_duckdb_is_opened_in_one_place_where_it_downloads_nothing():
+    places = [str(path.relative_to(PACKAGE)) for path in PACKAGE.rglob("*.py") if "duckdb.connect(" in path.read_text()]
+    assert places == ["sql/database.py"]
+    with connect() as connection:
+        assert connection.execute("SELECT current_setting('autoinstall_known_extensions')").fetchall() == [(False,)]

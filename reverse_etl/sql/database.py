@@ -1,4 +1,4 @@
-"""DuckDB's databases, opened so that nothing is loaded that was not asked for.
+"""DuckDB's databases, opened so that nothing is downloaded that was not asked for.
 
 By itself DuckDB finds out what kind of database a file is, and downloads the extension that reads it.
 """
@@ -9,10 +9,10 @@ from typing import Any
 import duckdb
 from duckdb import DuckDBPyConnection
 
-_ALONE = {"autoinstall_known_extensions": False, "autoload_known_extensions": False}
+_OFFLINE = {"autoinstall_known_extensions": False}
 
 
 def connect(path: Path | None = None, read_only: bool = False, **config: Any) -> DuckDBPyConnection:
     """A connection to a DuckDB file, which is created if it does not exist, or to memory. Raises duckdb.Error."""
     name = ":memory:" if path is None else str(path.absolute())  # never the address of a service, such as md:name
-    return duckdb.connect(name, read_only=read_only, config={**_ALONE, **config})
+    return duckdb.connect(name, read_only=read_only, config={**_OFFLINE, **config})
