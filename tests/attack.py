@@ -6,6 +6,7 @@
     damage     files of the state that are cut, changed, lost or replaced by others, after a run or one that was killed
     links      symbolic links where the state, locks and artifacts are written
     plans      saved plans with changed bytes
+    texts      syncs.yml, a model, .env, a seed and --vars that are cut, spliced and have odd bytes; 20 of them a round
 
 After each round, with the world in order again: no event has arrived twice; every event has arrived, or is told of, or
 the state is refused. No command ever ends with a traceback, prints or writes a secret, or writes through a link.
@@ -13,6 +14,7 @@ A number stands for a round: `--seed` and it repeat it.
 """
 
 import argparse
+import io
 import json
 import os
 import random
@@ -23,13 +25,15 @@ import tempfile
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import chdir, contextmanager, redirect_stderr, redirect_stdout
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import requests
 
+from reverse_etl.cli import main as retl_main
 from reverse_etl.sandbox import Sandbox
 from tests.canary import KEY, is_leaked, leaks
 from tests.processes import Forked, command, end_all
@@ -39,7 +43,15 @@ ROWS = 160
 EVENTS = {"mode": "users_track", "track_record_type": "events", "primary_key": "external_id"}
 SQL = f"SELECT 'u' || i AS external_id, 'seen' AS name, TIMESTAMP '2026-11-23' AS time FROM range({ROWS}) r(i)"
 STATE_FILES = ("state.duckdb", "state.duckdb.wal", "outbox.duckdb", "outbox.duckdb.wal", "journal.jsonl", "lock")
-REFUSALS = ("damaged", "is missing", "cannot use", "not a retl state file", "belongs to", "symbolic link")
+REFUSALS = (
+    "damaged",
+    "is missing",
+    "cannot use",
+    "cannot read",
+    "not a retl state file",
+    "belongs to",
+    "symbolic link",
+)
 
 
 class WrongError(AssertionError):
@@ -64,6 +76,23 @@ class Attack:
         with Forked(command, self.shop.folder, self._environ(), *arguments) as process:
             return self._ended(process)
 
+    def at_once(self, *arguments: str) -> int:
+        """The same in this process: a tenth of the time, for what does not kill it."""
+        out, err = io.StringIO(), io.StringIO()
+        code: object = None
+        with (
+            patch.dict(os.environ, self._environ(), clear=True),
+            patch.object(sys, "argv", ["retl", *arguments]),
+            chdir(self.shop.folder),
+            redirect_stdout(out),
+            redirect_stderr(err),
+        ):
+            try:
+                retl_main()
+            except SystemExit as ended:
+                code = ended.code
+        return self._judged(code if isinstance(code, int) else -1, out.getvalue() + err.getvalue())
+
     def killed(self) -> None:
         """A sync that is killed while the response to a random user is waited for."""
         held = Held(self.braze, external_ids=[f"u{self.draw.randrange(ROWS)}"])
@@ -78,8 +107,9 @@ class Attack:
         return {**os.environ, **self.shop.environ, "COLUMNS": "200"}
 
     def _ended(self, process: Forked) -> int:
-        code = process.wait()
-        said = process.out + process.err
+        return self._judged(process.wait(), process.out + process.err)
+
+    def _judged(self, code: int, said: str) -> int:
         self.printed += said
         if code not in (0, 1, 2) or "Traceback" in said:
             raise WrongError(f"exit code {code}: {said[-2000:]}")
@@ -137,13 +167,16 @@ def damage(attack: Attack) -> None:
         attack.killed()
     there = [name for name in STATE_FILES if (attack.state / name).exists()]
     path = attack.state / attack.draw.choice(there)
-    how = attack.draw.choice(("cut", "lost", "replaced") if path.suffix == ".jsonl" else (*_DAMAGES, "flipped"))
+    # The end of a journal is cut by a loss of power only: then the request of that line was not sent yet.
+    how = attack.draw.choice(("lost", "replaced") if path.suffix == ".jsonl" else tuple(_DAMAGES))
     kept = attack.state.parent / "kept"
     shutil.copytree(attack.state, kept)
     _DAMAGES[how](path, attack.draw)
+    before = len(attack.printed)
     attack.retl("sync", "it")
+    is_refused = any(refusal in attack.printed[before:] for refusal in REFUSALS)
     attack.retl(*attack.draw.choice((["status"], ["rejects"], ["history"], ["debug"], ["state", "show", "it"])))
-    if path.name != "lock":  # from a backup
+    if is_refused:  # otherwise the backup is older than what was sent since
         shutil.rmtree(attack.state)
         kept.rename(attack.state)
 
@@ -180,7 +213,98 @@ def plans(attack: Attack) -> None:
         raise WrongError("a changed plan was sent")
 
 
-KINDS: Mapping[str, Callable[[Attack], None]] = {"answers": answers, "damage": damage, "links": links, "plans": plans}
+def texts(attack: Attack) -> None:
+    """What a user writes is not what was meant: no traceback, and where a run says success, nothing is left to send."""
+    folder, draw = attack.shop.folder, attack.draw
+    kept = folder.parent / "written"
+    attack.shop.environ["URL"] = attack.braze.url  # to go on trying another one takes its time
+    _write_more(folder, attack.braze.url)
+    shutil.copytree(folder, kept)
+    for _ in range(TEXTS):
+        for name in draw.sample(WRITTEN, draw.choice((1, 1, 1, 2))):
+            path = folder / name
+            path.write_bytes(_mutated(path.read_bytes(), draw))
+        variables = _mutated(b"{country: KR}", draw).decode(errors="surrogateescape").replace("\0", "")
+        for arguments in (["ls"], ["compile"], ["test"], ["ls", "--vars", variables]):
+            attack.at_once(*arguments)
+        if attack.at_once("sync", "--all", "--threads", "4") == 0 and attack.at_once("plan", "--detailed-exitcode"):
+            raise WrongError("success, and there is something left to send")
+        for name in WRITTEN:
+            shutil.copyfile(kept / name, folder / name)
+    shutil.rmtree(folder / ".retl", ignore_errors=True)  # what was sent was of other syncs, too
+    attack.before = Counter(event["external_id"] for event in attack.braze.events())
+
+
+KINDS: Mapping[str, Callable[[Attack], None]] = {
+    "answers": answers,
+    "damage": damage,
+    "links": links,
+    "plans": plans,
+    "texts": texts,
+}
+TEXTS = 20
+WRITTEN = ("syncs.yml", "syncs.yml", "syncs.yml", "models/it.sql", "models/of.sql", ".env", "seeds/more.csv")
+_ODD: Sequence[bytes] = (
+    *(b"&a ", b"*a", b"<<: *a", b"!!python/name:os.system", b"!!timestamp ", b"!!bool ", b"? ", b"- ", b": ", b"\t", b"|\n"),
+    *(b"{{", b"}}", b"{%", b"%}", b"{{ var('x') }}", b"{{ ref('of') }}", b"{{ 9 ** 99999999 }}", b"{{ 'x' * 10 ** 10 }}"),
+    *(b"\0", b"\xff", b"\xed\xa0\x80", b"\xef\xbb\xbf", b"\r", b"\xe2\x80\xa8", b'"\\ud800"', "\U0001f600".encode(), b"'", b'"'),
+    *(b"1" * 6000, b"[" * 2000, b"{a: " * 500, b"NO", b"0123", b"2026-99-99", b".nan", b"-1", b"1e999", b"~", b"null", b"[]"),
+    *(b"; -- ", b";", b"/*", b"--", b"NULL", b"1/0", b"::JSON", b"::BLOB", b"'a'::DATE", b"UNION ALL", b"*", b"(", b")"),
+)  # fmt: skip
+_MORE = {
+    ".env": "A=1\nB='two'\n",
+    "seeds/more.csv": "id,name\n1,a\n2,b\n",
+    "models/of.sql": "{% set n = 20 %}SELECT 'v' || i AS external_id, i AS n FROM range({{ n }}) r(i) -- the end\n",
+}
+
+
+def _write_more(folder: Path, url: str) -> None:
+    """A project that uses a little of everything."""
+    for name, text in _MORE.items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text(text)
+    text = (folder / "syncs.yml").read_text().replace(url, "'{{ env_var(\"URL\") }}'")
+    (folder / "syncs.yml").write_text(
+        f"""vars: {{country: KR, more: [1, 2.5, on]}}
+{text}- name: of
+  model: of
+  mode: users_track
+  track_record_type: attributes
+  primary_key: external_id
+  schedule: "0 * * * *"
+  tags: [hourly]
+  guards: {{max_removed: 10%}}
+  data_tests:
+  - not_null: n
+  - accepted_values: {{column: n, values: [0, 1, 2], severity: warn}}
+unit_tests:
+- name: one
+  sync: of
+  expect:
+    records: [{{external_id: v0, n: 0}}]
+"""
+    )
+
+
+def _mutated(content: bytes, draw: random.Random) -> bytes:
+    """A text as an editor, a merge or an attacker leaves it."""
+    for _ in range(draw.choice((1, 1, 2, 4))):
+        at, to = sorted(draw.randrange(len(content) + 1) for _ in range(2))
+        lines = content.splitlines(keepends=True) or [b""]
+        line = draw.randrange(len(lines))
+        content = draw.choice(
+            (
+                content[:at] + draw.choice(_ODD) + content[at:],
+                content[:at] + draw.choice(_ODD) + content[min(to, at + 12) :],
+                content[:at] + bytes([draw.randrange(256)]) + content[at + 1 :],
+                content[:at] + content[min(to, at + 40) :],
+                b"".join(lines[:line] + lines[line + 1 :]),
+                b"".join([*lines[:line], lines[line], *lines[line:]]),
+                b"".join([*lines[:line], draw.choice((b"  ", b" ", b"\t")) + lines[line], *lines[line + 1 :]]),
+                content[:at],
+            )
+        )
+    return content
 
 
 def _cut(path: Path, draw: random.Random) -> None:

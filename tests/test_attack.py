@@ -7,5 +7,8 @@ from tests.attack import KINDS, attack
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("number", range(2))
-def test_whatever_the_world_does_nothing_is_doubled_lost_in_silence_or_leaked(kind: str, number: int, seed: int):
+def test_whatever_the_world_does_nothing_is_doubled_lost_in_silence_or_leaked(
+    kind: str, number: int, seed: int, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("tests.attack.TEXTS", 2)
     attack(kind, number, seed)

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property
 from hashlib import sha256
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -252,7 +253,7 @@ def load_project(
     not have to be set.
     """
     text = _read(_spec_file(folder), "create a project here with `retl init`, or pass --project-dir")
-    dotenv = {name: value for name, value in dotenv_values(folder / ".env").items() if value is not None}
+    dotenv = _dotenv(folder / ".env")
     environ = {**dotenv, **(os.environ if environ is None else environ)}
     _keep_secret(environ, filter(is_credential, environ))
     models = _models(folder)
@@ -286,6 +287,12 @@ def _spec_file(folder: Path) -> Path:
             f"{path.name} not found in {folder.absolute()}", hint=f"pass --project-dir {around}", code="P001"
         )
     return _own(folder, path)
+
+
+def _dotenv(path: Path) -> dict[str, str]:
+    """What .env sets, if there is one. Raises ProjectError if it cannot be read."""
+    text = _read(path, "") if path.is_file() else ""
+    return {name: value for name, value in dotenv_values(stream=StringIO(text)).items() if value is not None}
 
 
 def _keep_secret(environ: Mapping[str, str], names: Iterable[str]) -> None:

@@ -3,6 +3,7 @@
 `yaml.safe_load` loses the locations, silently keeps the last of two equal keys, and follows aliases as far as they go.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ YamlPath = tuple[str | int, ...]
 MOST_CHARACTERS = 10_000_000
 MOST_LEVELS = 100  # of values inside values
 MOST_COPIES = 100_000  # of values, made by all aliases of a file together
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _ALIAS = "while scanning an alias"  # how the parser reads a star; here it is an unquoted cron expression
 _KINDS = {"int": "integer", "float": "number", "bool": "boolean", "timestamp": "date or time", "str": "string"}
 
@@ -213,6 +215,8 @@ def parse_yaml(text: str, file: str) -> tuple[Any, Positions, list[Problem]]:
         raise ProjectError(
             f"the file has more than {MOST_CHARACTERS:,} characters", Location(file), "split it", code="P092"
         )
+    if _SURROGATE.search(text):  # of the command line: how Python keeps bytes that are not UTF-8
+        raise ProjectError("this is not UTF-8 text", Location(file), "write it in UTF-8", code="P002")
     try:
         with suppress(yaml.YAMLError):
             return _parse(_Quick, text, file)

@@ -103,3 +103,19 @@ def test_vars_may_have_keys_that_json_does_not_have(shop: Shop, tmp_path: Path):
     edit(shop.folder / "syncs.yml", "version: 1", "version: 1\nvars: {x: {2026: 7, b: 1, 2026-11-23: 3}}")
     assert shop.project().fingerprint(shop.project().sync("it"))
     assert shop.run("it").status == "success"
+
+
+def test_text_that_is_not_utf_8_is_an_error_wherever_it_is(retl: Retl, shop: Shop):
+    shop.sync("it", "SELECT 1 AS external_id")
+    said = "--vars: this is not UTF-8 text\n  hint: write it in UTF-8\n"
+    assert retl("ls", "--vars", "{a: \udcff}", folder=shop.folder).err == said
+    for name in (".env", "models/it.sql", "syncs.yml"):
+        (shop.folder / name).write_bytes(b"a=\xff")
+        said = f"{name} is not UTF-8 text (byte 2)\n  hint: save it as UTF-8\n"
+        found = retl("ls", folder=shop.folder)
+        assert (found.code, found.err) == (2, said)
+        (shop.folder / name).unlink()
+        (shop.folder / name).mkdir()
+        assert (name == ".env") == (retl("ls", folder=shop.folder).code == 0)
+        (shop.folder / name).rmdir()
+        shop.sync("it", "SELECT 1 AS external_id")
