@@ -38,7 +38,23 @@ LETTERS = {
 OF_PROBLEMS = re.compile(r"problems|self\.problems|sorted\(problems.*|\[\*self\.problems, \*told\]|invalid|said")
 # Codes that are raised in several files, since it is the same error.
 IN_SEVERAL_FILES = {
-    *("P014", "P015", "P016", "P037", "P038", "P043", "P052", "P055", "P070", "P073", "P074", "P076", "P079", "P080"),
+    *(
+        "P002",
+        "P014",
+        "P015",
+        "P016",
+        "P037",
+        "P038",
+        "P043",
+        "P052",
+        "P055",
+        "P070",
+        "P073",
+        "P074",
+        "P076",
+        "P079",
+        "P080",
+    ),
     *(
         "P083",
         "P087",
