@@ -127,8 +127,7 @@ def reason_sql(connection: DuckDBPyConnection) -> str:
 
 def sets_aside(connection: DuckDBPyConnection) -> bool:
     """Whether rows of the outbox may have no key, or one that other rows have; see `Layout.sets_aside`."""
-    columns = f"SELECT 1 FROM duckdb_columns() WHERE database_name = '{RUN}' AND table_name = 'outbox'"
-    return bool(connection.execute(f"{columns} AND column_name = '{TWINS}'").fetchall())
+    return TWINS in connection.sql(f"FROM {OUTBOX}").columns
 
 
 def identifier_of(who: str | None, keys: Keys) -> str | None:

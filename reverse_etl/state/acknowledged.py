@@ -103,7 +103,8 @@ class AcknowledgedRows:
         Raises StateError unless `accept`, as Braze silently drops or converts a value whose type has changed; and
         always if the primary key has changed.
         """
-        if self.key() and not _is_key(layout, self.key()):
+        key = self.key()
+        if key and not _is_key(layout, key):
             what, hint = self._other_key(layout)
             raise StateError(f"{self._sync}: {what}", layout.sync.where("primary_key"), hint, code="S003")
         known = self.types()

@@ -135,7 +135,7 @@ def test_listed_url_allows_what_is_below_it_and_nothing_beside_it(tmp_path: Path
         allow(connection, folders=["https://example.com/data"])
         fence(connection)
         for path, expected in {
-            "data/x.csv": "requires the extension httpfs to be loaded",
+            "data/x.csv": "nstall the required extension .httpfs|requires the extension httpfs",
             "database/x.csv": "Cannot access file",
             "data/../x.csv": "Cannot access file",
         }.items():
