@@ -4,7 +4,7 @@ import os
 import subprocess
 import textwrap
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -43,6 +43,11 @@ FIVE_REQUESTS = {"rate_limits": {"users_track": {"requests": 6, "per_seconds": 3
 def examples(few: int, many: int) -> int:
     """How many of them a test draws: in `make test`, and in `make test-random`."""
     return few if settings.default.derandomize else many
+
+
+def some(cases: Iterable[Any], every: int = 2) -> list[Any]:
+    """Every second of a row of costly cases in `make test`, and all of them in `make test-random`."""
+    return list(cases)[:: examples(every, 1)]
 
 
 class FakeClock:

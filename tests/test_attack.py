@@ -3,10 +3,11 @@
 import pytest
 
 from tests.attack import KINDS, attack
+from tests.shop import examples
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("number", range(2))
+@pytest.mark.parametrize("number", range(examples(1, 2)))
 def test_whatever_the_world_does_nothing_is_doubled_lost_in_silence_or_leaked(
     kind: str, number: int, seed: int, monkeypatch: pytest.MonkeyPatch
 ):

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from reverse_etl.sandbox import Fault
-from tests.shop import Shop
+from tests.shop import Shop, some
 
 SAME = {
     "order of keys": (
@@ -120,14 +120,16 @@ def test_order_of_the_entries_of_a_map_is_no_change(shop: Shop):
 
 @pytest.mark.parametrize(
     "how",
-    [
-        {"send": "all_columns"},
-        {"nulls": "omit"},
-        {"nulls": "send"},
-        {"on_removed": "clear"},
-        {"incremental": {"cursor": "n"}},
-        {"primary_key": "n"},
-    ],
+    some(
+        [
+            {"send": "all_columns"},
+            {"nulls": "omit"},
+            {"nulls": "send"},
+            {"on_removed": "clear"},
+            {"incremental": {"cursor": "n"}},
+            {"primary_key": "n"},
+        ]
+    ),
     ids=str,
 )
 def test_spelling_is_no_change_however_it_is_sent(shop: Shop, how: dict[str, object]):

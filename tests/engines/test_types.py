@@ -7,7 +7,7 @@ import pytest
 
 from reverse_etl.engines.duckdb.model import sql_type
 from reverse_etl.sql.types import widens
-from tests.shop import Shop, one_duckdb
+from tests.shop import Shop, one_duckdb, some
 
 WIDER = {
     "TINYINT -> SMALLINT": ("TINYINT", "SMALLINT", "-7"),
@@ -30,7 +30,9 @@ WIDER = {
 }
 
 
-@pytest.mark.parametrize("how", [{}, {"on_removed": "clear"}, {"nulls": "omit"}, {"send": "all_columns"}], ids=str)
+@pytest.mark.parametrize(
+    "how", some([{}, {"on_removed": "clear"}, {"nulls": "omit"}, {"send": "all_columns"}]), ids=str
+)
 def test_wider_type_stops_no_run_and_sends_nothing(shop: Shop, how: dict[str, str]):
     def model(place: int) -> str:
         columns = (f'CAST({{0}} AS {pair[place]}) AS "{name}"' for name, pair in WIDER.items())
@@ -105,7 +107,7 @@ ACCEPTED = {  # type before and now, then values: the same JSON, and another
 
 
 @pytest.mark.parametrize(
-    "how", [{}, {"on_removed": "clear"}, {"nulls": "send"}, {"incremental": {"cursor": "n"}}], ids=str
+    "how", some([{}, {"on_removed": "clear"}, {"nulls": "send"}, {"incremental": {"cursor": "n"}}]), ids=str
 )
 def test_accepted_type_sends_only_what_is_other_json(shop: Shop, how: dict[str, object]):
     """One column for each pair of types, and one row in which it is other JSON than before; none in the row "same"."""

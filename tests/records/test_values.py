@@ -276,7 +276,7 @@ NUMBERS = st.integers(-(2**63), 2**64 - 1)
 DECIMALS = st.decimals(allow_nan=False, allow_infinity=False, min_value=-(10**18), max_value=10**18, places=15)
 DOUBLES = st.floats(allow_nan=False, allow_infinity=False)
 KEYS = st.text(st.characters(exclude_categories=["Cs", "Z", "C"], exclude_characters=".$"), min_size=1, max_size=20)
-FEW = settings(max_examples=examples(8, 100))  # of many values each: a run takes as long for one as for thirty
+FEW = settings(max_examples=examples(5, 100))  # of many values each: a run takes as long for one as for thirty
 LEAVES = st.one_of(TEXTS, st.integers(-(2**63), 2**63 - 1), st.booleans())
 NESTED = st.recursive(
     LEAVES, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(KEYS, inner, max_size=4), max_leaves=12

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from reverse_etl.plan.actions import Intent
 from reverse_etl.sandbox import Fault, Sandbox
-from tests.shop import Retl, Shop, database, examples
+from tests.shop import Retl, Shop, database, examples, some
 
 EVENTS = {"mode": "users_track", "track_record_type": "events"}
 SEEN = """
@@ -53,15 +53,17 @@ def test_second_run_reads_only_what_is_new(shop: Shop):
 @pytest.mark.parametrize("sign", [">", ">="])
 @pytest.mark.parametrize(
     ("of", "at", "later"),
-    [
-        ("TIMESTAMP", NOON, NOON + timedelta(seconds=1)),
-        ("TIMESTAMP_S", NOON, NOON + timedelta(seconds=1)),
-        ("TIMESTAMP_NS", NOON, NOON + timedelta(seconds=1)),
-        ("TIMESTAMPTZ", NOON.replace(tzinfo=UTC), NOON.replace(tzinfo=UTC) + timedelta(seconds=1)),
-        ("DATE", NOON.date(), NOON.date() + timedelta(days=1)),
-        ("BIGINT", 1_790_000_000, 1_790_000_001),
-        ("UINTEGER", 0, 1),
-    ][:: examples(2, 1)],
+    some(
+        [
+            ("TIMESTAMP", NOON, NOON + timedelta(seconds=1)),
+            ("TIMESTAMP_S", NOON, NOON + timedelta(seconds=1)),
+            ("TIMESTAMP_NS", NOON, NOON + timedelta(seconds=1)),
+            ("TIMESTAMPTZ", NOON.replace(tzinfo=UTC), NOON.replace(tzinfo=UTC) + timedelta(seconds=1)),
+            ("DATE", NOON.date(), NOON.date() + timedelta(days=1)),
+            ("BIGINT", 1_790_000_000, 1_790_000_001),
+            ("UINTEGER", 0, 1),
+        ]
+    ),
 )
 def test_rows_equal_to_the_boundary_are_neither_lost_nor_doubled(shop: Shop, sign: str, of: str, at, later):
     seen(shop, ("a", at), ("b", later), of=of)
@@ -252,7 +254,7 @@ def test_mistakes_around_the_cursor_are_named(shop: Shop, incremental, sql: str,
     rows_per_request=st.integers(1, 3),
     keyed=st.booleans(),
 )
-@settings(max_examples=examples(8, 100))
+@settings(max_examples=examples(5, 100))
 def test_each_row_within_the_lookback_arrives_once_whatever_goes_wrong_between(steps, rows_per_request, keyed):
     with TemporaryDirectory() as folder, Sandbox() as braze:
         shop = Shop(Path(folder) / "shop", braze, destination={"max_objects_per_request": rows_per_request})

@@ -27,7 +27,7 @@ from reverse_etl.system.file_lock import WAIT
 from tests.bucket import SECRET, Bucket
 from tests.processes import HANG_S
 from tests.runs.test_run_due import YEARLY
-from tests.shop import EVENTS, FIVE_REQUESTS, KEY, MANY, SEEN, FakeClock, Held, Retl, Shop, running, start
+from tests.shop import EVENTS, FIVE_REQUESTS, KEY, MANY, SEEN, FakeClock, Held, Retl, Shop, running, some, start
 
 HOUR = timedelta(hours=1)
 
@@ -344,7 +344,7 @@ def test_interrupted_run_moves_the_state_and_lets_go(one: Shop, two: Shop, bucke
 # --- a machine that is lost --------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("until", ["u0", "u300", "u999"])
+@pytest.mark.parametrize("until", some(["u0", "u300", "u999"]))
 def test_lost_machine_of_events_doubles_none_and_what_may_have_arrived_is_listed(one: Shop, two: Shop, until: str):
     both(one, two, SEEN, **EVENTS)
     with running(one, until=until) as process:
@@ -397,7 +397,7 @@ def test_machine_that_was_only_thought_to_be_lost_doubles_nothing_in_silence(one
     assert len(doubtful) == result.plan.held == 12000 - len(known)
 
 
-@pytest.mark.parametrize("until", ["u0", "u300", "u999"])
+@pytest.mark.parametrize("until", some(["u0", "u300", "u999"]))
 def test_lost_machine_of_attributes_loses_nothing(one: Shop, two: Shop, until: str):
     both(one, two, MANY)
     one.run()
