@@ -36,6 +36,7 @@ _PIECES = {
 def is_leaked(data: str | bytes) -> bool:
     """Whether a text contains a secret, or a piece of one, in any form."""
     found = data.encode(errors="replace") if isinstance(data, str) else data
+    found = found.replace(bytes(16), b"")  # most of a DuckDB file
     return any(piece in found for piece in _PIECES)
 
 

@@ -75,7 +75,9 @@ def carry_out(job: Job, session: Session, state: State, plan: Plan) -> RunResult
     job.listener.planned(sync, plan)
     for warning in warnings(plan.data_tests, DATA_TESTS in skipped_guards):
         job.notice(warning)
-    invalid, reasons = invalid_rows(state.connection, state.keys(state.run.key())), invalid_reasons(state.connection)
+    keys = state.keys(state.run.key())
+    invalid = invalid_rows(state.connection, keys) if plan.invalid else []
+    reasons = invalid_reasons(state.connection) if plan.invalid else []
     problems = blocked_by(sync, plan, job.options)
     sent = None
     if not problems:

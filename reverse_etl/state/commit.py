@@ -46,6 +46,7 @@ _JOURNAL_COLUMNS = """{
     answered: 'BIGINT', outcome: 'VARCHAR', why: 'VARCHAR', rejected: 'STRUCT(seq BIGINT, reason VARCHAR)[]'
 }"""
 KEY_COLUMNS = "key"  # in `meta`: those of the last run, also if it was blocked, whose invalid rows are recorded
+_CHANGING = ("send", "baseline", "mark_accepted", "forget", "refresh")  # actions that may change acknowledged rows
 _REASONS = 3  # of unclear responses that are reported
 _WITH_OUTCOMES = f"{OUTBOX} AS o LEFT JOIN retl_outcomes AS f ON f.seq = o.rowid"
 
@@ -97,7 +98,7 @@ def commit_run(
     run_id, key_text, mode, workspace = connection.execute(of_run).fetchall()[0]
     _read_journal(connection, journal)
     connection.execute(statement(__name__, "outcomes"))
-    delivery = _count_delivery(connection)
+    delivery, actions = _count_delivery(connection), _actions(connection)
     values: dict[str, Any] = {"now": ending.at, "run_id": run_id}
     known = {KEY_COLUMNS: key_text}
     connection.execute("BEGIN")
@@ -105,19 +106,21 @@ def commit_run(
         if moves_state:
             key = json.loads(key_text)
             _reshape(connection, key)
-            acts = _acts(connection)
-            if acts:
+            acts = not actions.isdisjoint(_CHANGING)
+            if "refresh" in actions:
                 _refresh_rows(connection, key)
+            if acts:
                 _move_rows(connection, key, values)
+            if delivery.in_doubt or delivery.unsent:
                 _remember_unsure_columns(connection, key, values)
-            _remember_answers(connection, values)
+            _remember_answers(connection, delivery, values)
             known |= {"mode": mode, WORKSPACE: workspace}
             mark = watermark.read(connection)
             watermark.move(connection, _WITH_OUTCOMES, ending.at)
             if acts or watermark.read(connection) != mark:
                 known["version"] = run_id
         set_meta(connection, known)
-        _remember_invalid_rows(connection, values)
+        _remember_invalid_rows(connection, "invalid" in actions, values)
         values["status"], values["message"] = final_status(ending.status, delivery), ending.message
         values["counts"] = json.dumps({**ending.counts, "delivery": asdict(delivery)})
         connection.execute(
@@ -145,10 +148,9 @@ def set_meta(connection: DuckDBPyConnection, known: Mapping[str, str | None]) ->
     connection.execute(f"INSERT OR REPLACE INTO {META} VALUES {rows}")
 
 
-def _acts(connection: DuckDBPyConnection) -> bool:
-    """Whether the run may have changed an acknowledged row."""
-    acted = f"SELECT 1 FROM {OUTBOX} WHERE action IN ('send', 'baseline', 'mark_accepted', 'forget', 'refresh') LIMIT 1"
-    return bool(connection.execute(acted).fetchall())
+def _actions(connection: DuckDBPyConnection) -> set[str]:
+    """What was to be done with any row of the run; most runs have little to do, and so have few statements."""
+    return {action for (action,) in connection.execute(f"SELECT DISTINCT action FROM {OUTBOX}").fetchall()}
 
 
 def columns_of(connection: DuckDBPyConnection, table: str) -> dict[str, str]:
@@ -212,11 +214,12 @@ def _count_delivery(connection: DuckDBPyConnection) -> DeliveryCounts:
         "SELECT count(*) FILTER (sent > 0) - count(*) FILTER (outcome = 'not_sent') FROM retl_journal"
     ).fetchall()[0]
     counts = {outcome: count for outcome, count, *_ in rows}
+    is_clear = not counts.keys() & {"in_doubt", "unsent"}
     return DeliveryCounts(
         attributes=attributes,
         requests=requests,
         possible_duplicates=possible_duplicates,
-        unclear=_unclear(connection),
+        unclear={} if is_clear else _unclear(connection),
         **counts,
     )
 
@@ -280,8 +283,6 @@ def _keys_in_state(connection: DuckDBPyConnection, key: Sequence[str]) -> dict[s
 
 def _refresh_rows(connection: DuckDBPyConnection, key: Sequence[str]) -> None:
     """Give rows that are equal to Braze the spelling of the model, so that the next run need not compare them again."""
-    if not connection.execute(f"SELECT 1 FROM {OUTBOX} WHERE action = 'refresh' LIMIT 1").fetchall():
-        return
     was = _keys_in_state(connection, key)
     same = " AND ".join(f"state.{identifier(name)} IS NOT DISTINCT FROM {value}" for name, value in was.items())
     new = ", ".join(f"{identifier(name)} = o.{identifier(f'new.{name}')}" for name in acknowledged_columns(connection))
@@ -330,41 +331,44 @@ def _remember_unsure_columns(connection: DuckDBPyConnection, key: Sequence[str],
     )
 
 
-def _remember_answers(connection: DuckDBPyConnection, values: Mapping[str, Any]) -> None:
+def _remember_answers(connection: DuckDBPyConnection, delivery: DeliveryCounts, values: Mapping[str, Any]) -> None:
     """Record the rows that Braze rejected, and those that are in doubt.
 
     A row in doubt that was resolved, and no longer differs from the model, is removed.
     """
-    rejects, in_doubt, user = f"{REJECTS}", f"{IN_DOUBT}", user_sql(connection)
     connection.execute(
-        f"""DELETE FROM {rejects} WHERE rejected_by = 'braze'
+        f"""DELETE FROM {REJECTS} WHERE rejected_by = 'braze'
         AND key NOT IN (SELECT key FROM {OUTBOX} WHERE action = 'previously_rejected')"""
     )
+    if delivery.rejected:
+        connection.execute(
+            f"""INSERT INTO {REJECTS}
+            SELECT key, kind, 'braze', NULL, reason, NULL, body, md5(body), $now, $run_id, {user_sql(connection)}
+            FROM {_WITH_OUTCOMES} WHERE outcome = 'rejected'""",
+            values,
+        )
     connection.execute(
-        f"""INSERT INTO {rejects} SELECT key, kind, 'braze', NULL, reason, NULL, body, md5(body), $now, $run_id, {user}
-        FROM {_WITH_OUTCOMES} WHERE outcome = 'rejected'""",
-        values,
-    )
-    connection.execute(
-        f"""DELETE FROM {in_doubt} WHERE key IN (
+        f"""DELETE FROM {IN_DOUBT} WHERE key IN (
             SELECT key FROM {_WITH_OUTCOMES}
             WHERE outcome IN ('accepted', 'rejected', 'in_doubt') OR action IN ('baseline', 'mark_accepted')
         ) OR (resolution IS NOT NULL AND key NOT IN (SELECT key FROM {OUTBOX} WHERE action <> 'refresh'))"""
     )
-    connection.execute(
-        f"""INSERT INTO {in_doubt} BY NAME SELECT key, kind, body, $now AS sent_at, $run_id AS run_id, reason,
-            {user} AS identifier
-        FROM {_WITH_OUTCOMES} WHERE outcome = 'in_doubt'""",
-        values,
-    )
+    if delivery.in_doubt:
+        connection.execute(
+            f"""INSERT INTO {IN_DOUBT} BY NAME
+            SELECT key, kind, body, $now AS sent_at, $run_id AS run_id, reason, {user_sql(connection)} AS identifier
+            FROM {_WITH_OUTCOMES} WHERE outcome = 'in_doubt'""",
+            values,
+        )
 
 
-def _remember_invalid_rows(connection: DuckDBPyConnection, values: Mapping[str, Any]) -> None:
+def _remember_invalid_rows(connection: DuckDBPyConnection, are_there: bool, values: Mapping[str, Any]) -> None:
     """Record the invalid rows, column by column, instead of those of the previous run, as every run checks all rows."""
-    rejects = f"{REJECTS}"
-    connection.execute(f"DELETE FROM {rejects} WHERE rejected_by = 'retl'")
+    connection.execute(f"DELETE FROM {REJECTS} WHERE rejected_by = 'retl'")
+    if not are_there:
+        return
     connection.execute(
-        f"""INSERT INTO {rejects}
+        f"""INSERT INTO {REJECTS}
         SELECT key, kind, 'retl', column_name, {reason_sql(connection)}, hint, NULL, NULL, $now, $run_id, who
         FROM (
             SELECT *, {user_sql(connection)} AS who, unnest(problems) AS number FROM {OUTBOX} WHERE action = 'invalid'
