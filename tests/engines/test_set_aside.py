@@ -38,6 +38,7 @@ class Case:
     columns: str = "external_id, b, n"
     looks_at_all: bool = True  # and not only if a row has changed: an event that was sent is not compared
     is_sent_once: bool = False
+    needs_keys: bool = False  # a row without one stops the run
 
     @property
     def deletes(self) -> bool:
@@ -48,7 +49,9 @@ ATTRIBUTES = {"mode": "users_track", "track_record_type": "attributes", "primary
 CASES = {
     "removed rows are ignored": Case(ATTRIBUTES),
     "they are cleared": Case({**ATTRIBUTES, "on_removed": "clear"}, removes=True),
-    "they are deleted": Case({**ATTRIBUTES, "on_removed": "delete", "allow_destructive": True}, removes=True),
+    "they are deleted": Case(
+        {**ATTRIBUTES, "on_removed": "delete", "allow_destructive": True}, removes=True, needs_keys=True
+    ),
     "a key of two columns": Case({**ATTRIBUTES, "primary_key": ["external_id", "b"]}, key=(0, 1), user=0),
     "users to delete": Case(
         {"mode": "users_delete", "allow_destructive": True}, removes=True, columns="external_id", is_sent_once=True
@@ -154,7 +157,8 @@ def test_rows_are_sent_kept_set_aside_and_removed_as_python_says(name: str, mode
         shop.warehouse("CREATE TABLE t (external_id VARCHAR COLLATE nocase, b VARCHAR, n INTEGER)")
         shop.sync("it", f"SELECT {case.columns} FROM t", **{**case.options, **SKIPS, **ALL_MAY_GO})
         for model in models:
-            rows = [(row[0] or "d", *row[1:]) if 0 not in case.key else row for row in model]
+            needs_id = case.needs_keys or 0 not in case.key
+            rows = [(row[0] or "d", *row[1:]) if needs_id else row for row in model]
             shop.warehouse("DELETE FROM t")
             for row in rows:
                 shop.warehouse("INSERT INTO t VALUES (?, ?, ?)", *row)
@@ -177,7 +181,8 @@ def test_rows_are_sent_kept_set_aside_and_removed_as_python_says(name: str, mode
 
 DELETES = {**ATTRIBUTES, **SKIPS, "on_removed": "delete", "allow_destructive": True, "guards": {"max_removed": "100%"}}
 PEOPLE = "SELECT * FROM (VALUES {}) t(external_id, email, n)"
-TWICE = "('u1', NULL, 1), ('u2', NULL, 2), ('u2', NULL, 3), ('u2', NULL, 2), (NULL, 'ann@x.de', 4), (NULL, NULL, 5)"
+TWICE = "('u1', NULL, 1), ('u2', NULL, 2), ('u2', NULL, 3), ('u2', NULL, 2)"
+KEYLESS = "(NULL, 'ann@x.de', 4), (NULL, NULL, 5)"
 TABLE = """\
   key       identifier          column       reason                         hint
   (no key)  email:DIGEST        external_id  is NULL in the primary key     set a value, or exclude these rows: WHERE external_id IS NOT NULL
@@ -192,23 +197,47 @@ def steady(text: str) -> str:
     return re.sub("email:[0-9a-f]{12}", "email:DIGEST      ", text)
 
 
+def test_rows_without_a_key_and_rows_that_share_one_are_listed(shop: Shop, retl: Retl):
+    shop.sync("it", PEOPLE.format(f"{TWICE}, {KEYLESS}"), **ATTRIBUTES, **SKIPS)
+    planned = retl("plan", "it", folder=shop.folder)
+    assert f"  5 rows invalid\n{TABLE}" in steady(planned.out)
+    done = retl("sync", "it", folder=shop.folder)
+    assert (done.code, steady(done.err)) == (
+        1,
+        f"it: 6 rows in the model: 6 added, 0 changed, 0 removed, 0 unchanged\n{TABLE}",
+    )
+    assert shop.sent() == ['{"attributes":[{"external_id":"u1","n":1}]}']
+
+
+def test_row_without_a_key_stops_a_run_that_would_delete_its_user_as_removed(shop: Shop):
+    shop.sync("it", PEOPLE.format("('u1', NULL, 1), ('u2', NULL, 2)"), **DELETES).run()
+    shop.model("it", PEOPLE.format("('u1', NULL, 1), (NULL, NULL, 2)"))
+    (error,) = shop.run().errors
+    assert str(error).endswith(
+        'it: primary_key "external_id" is NULL in 1 row of the model\n'
+        "  hint: set a value in models/it.sql: a row without a key would be deleted as removed"
+    )
+    assert len(shop.sent()) == 1
+
+
 def test_acknowledged_row_whose_key_stands_twice_is_neither_sent_nor_deleted_until_it_stands_once(
     shop: Shop, retl: Retl
 ):
     shop.sync("it", PEOPLE.format("('u1', NULL, 1), ('u2', NULL, 2), ('u3', NULL, 3)"), **DELETES).run()
     shop.model("it", PEOPLE.format(TWICE))
     planned = retl("plan", "it", folder=shop.folder)
-    assert "  + 2 added   ~ 3 changed   - 1 removed   1 unchanged\n" in planned.out
-    assert f"  5 rows invalid\n{TABLE}  1 record, 4 bytes: 1 request to /users/delete\n" in steady(planned.out)
+    assert "  ~ 3 changed   - 1 removed   1 unchanged\n" in planned.out
+    assert "  3 rows invalid\n" in planned.out
+    assert "  1 record, 4 bytes: 1 request to /users/delete\n" in planned.out
     done = retl("sync", "it", folder=shop.folder)
-    assert (done.code, steady(done.err)) == (
+    assert (done.code, done.err.splitlines()[0]) == (
         1,
-        f"it: 6 rows in the model: 2 added, 3 changed, 1 removed, 1 unchanged\n{TABLE}",
+        "it: 4 rows in the model: 0 added, 3 changed, 1 removed, 1 unchanged",
     )
     assert shop.sent()[1:] == ['{"external_ids":["u3"]}']
     assert shop.rows_of("state", "external_id", "n") == [("u1", 1), ("u2", 2)]
     (status,) = json.loads(retl("status", "it", "--output", "json", folder=shop.folder).out)
-    assert (status["last_run"], status["rows"], status["rejected"]) == ("incomplete", 2, 5)
+    assert (status["last_run"], status["rows"], status["rejected"]) == ("incomplete", 2, 3)
     shop.model("it", PEOPLE.format("('u1', NULL, 1), ('u2', NULL, 7), ('u4', 'ann@x.de', 4)"))
     assert shop.run().status == "success"
     assert shop.sent()[2:] == [

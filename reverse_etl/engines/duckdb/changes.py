@@ -21,7 +21,8 @@ _CONNECTIONS = 16
 def write_changes(query: ModelQuery, comparison: Comparison) -> int:
     """Run the model once, and store what differs from the state; returns the number of rows of the model.
 
-    Raises DataError for NULL or infinite cursors, and unless such rows are set aside for NULL keys and duplicate keys.
+    Raises DataError for NULL or infinite cursors, and unless such rows are set aside for NULL keys and duplicate keys;
+    for NULL keys also where removed rows are deleted, as nobody can tell that these rows have not been removed.
     """
     tables = changes_sql(query.layout, comparison)
     with _all_memory(query.connection):
@@ -32,6 +33,8 @@ def write_changes(query: ModelQuery, comparison: Comparison) -> int:
             found = _make_table(query, table, select)
             rows += found if table != MATCHED else 0
     if query.layout.sets_aside:
+        if query.layout.sync.on_removed == "delete":
+            refuse_null_keys(query)
         set_twins_aside(query, rows, rows_gone(query, tables), comparison)
     elif not query.layout.whole_row:
         refuse_null_keys(query)

@@ -36,6 +36,8 @@ def refuse_null_keys(query: ModelQuery) -> None:
             what = f'{layout.sync.name}: primary_key "{", ".join(part)}" is NULL in {count(rows, "row")} of the model'
             condition = " OR ".join(f"{plain(name)} IS NOT NULL" for name in part)
             hint = f"set a value, or exclude them in models/{layout.sync.model}.sql: WHERE {condition}"
+            if layout.sync.on_removed == "delete":
+                hint = f"set a value in models/{layout.sync.model}.sql: a row without a key would be deleted as removed"
             raise DataError(what, layout.sync.where("primary_key"), hint, code="D001")
 
 
