@@ -23,8 +23,8 @@ ECHO = f"cannot parse email {EMAILS[1]} ({VALUE}), '{PHONES[1]}' or 015155667 01
 
 COMMANDS = [
     ["plan"],
-    ["plan", "--output", "json"],
-    ["plan", "--output", "markdown"],
+    ["plan", "people", "visits", "twins", "cast", "--output", "json"],
+    ["plan", "people", "visits", "twins", "cast", "--output", "markdown"],
     ["sync", "--all", "--output", "json"],
     ["--log-format", "json", "sync", "--all"],
     ["sync", "people"],
