@@ -195,13 +195,15 @@ def links(attack: Attack) -> None:
     if attack.draw.random() < 0.5:
         attack.retl("sync", "it")
     link.parent.mkdir(parents=True, exist_ok=True)
-    link.unlink(missing_ok=True)
+    before = link.rename(outside.with_name("before")) if link.exists() else None
     link.symlink_to(outside)
     attack.retl("plan", "it", "--out", "plan.retl")
     attack.retl("sync", "it")
     if outside.read_text() != "precious":
         raise WrongError(f"written through {link.relative_to(attack.shop.folder)}")
     link.unlink(missing_ok=True)
+    if before:  # without its state, a sync would begin anew
+        before.rename(link)
 
 
 def plans(attack: Attack) -> None:
