@@ -418,7 +418,7 @@ CODES: Mapping[str, Code] = {
     "D001": Code(
         "NULL in the primary key",
         "The model returns rows that nothing identifies.",
-        "Exclude these rows, or set a value.",
+        "Set a value; or exclude these rows, unless `on_removed` would clear or delete what leaves the model.",
     ),
     "D002": Code(
         "cursor without a value",
@@ -428,9 +428,13 @@ CODES: Mapping[str, Code] = {
     "D003": Code(
         "primary key is not unique",
         "The model returns several rows with one key.",
-        "Return one row per key; of events, add columns to primary_key that tell them apart.",
+        "Return one row per key, of subscription states the opt-out; tell events apart by more columns in primary_key.",
     ),
-    "D004": Code("several rows for one user", "Braze could apply them in any order.", "Return one row per user."),
+    "D004": Code(
+        "several rows for one user",
+        "Braze could apply them in any order.",
+        "Return one row per user: of subscription states, the opt-out.",
+    ),
     "D005": Code(
         "out of memory",
         "DuckDB needs more memory for the model than it may use.",
@@ -613,7 +617,7 @@ CODES: Mapping[str, Code] = {
     "R001": Code(
         "value is missing",
         "An identifier, or a field that Braze requires, is NULL.",
-        "Exclude these rows, or set a value.",
+        "Set a value; or exclude these rows, unless `on_removed` would clear or delete what leaves the model.",
         reason=r"is missing(, and so .*)?",
     ),
     "R002": Code(
@@ -625,7 +629,7 @@ CODES: Mapping[str, Code] = {
     "R003": Code(
         "value is empty",
         "An identifier, or a field that Braze requires, is empty or blank.",
-        "Exclude these rows, or set a value.",
+        "Set a value; or exclude these rows, unless `on_removed` would clear or delete what leaves the model.",
         reason=r"is empty",
     ),
     "R004": Code(
@@ -772,13 +776,13 @@ CODES: Mapping[str, Code] = {
     "R028": Code(
         "row has no key",
         "The primary key of a row is NULL, and invalid rows are skipped (`skip_on_invalid_records`).",
-        "Set a value, or exclude these rows.",
+        "Set a value; or exclude these rows, unless `on_removed` would clear or delete what leaves the model.",
         reason=r"is NULL in the primary key.*",
     ),
     "R029": Code(
         "key or user is not unique",
         "Several rows have one key, or are about one user: none of them is sent, as invalid rows are skipped.",
-        "Return one row per key and user.",
+        "Return one row per key and user: of subscription states, the opt-out.",
         reason=r"is not unique: occurs [\d,]+ times",
     ),
     "R090": Code(

@@ -5,7 +5,7 @@ hint. A rule names columns, never values.
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from reverse_etl.braze.modes import MAX_JSON_BYTES, MAX_PROPERTIES, MAX_TEXT, Extra, Field, Shape
 from reverse_etl.records.expressions import (
@@ -44,7 +44,26 @@ def rules(layout: Layout) -> list[Rule]:
     """All rules of a layout, in the order in which they are tried; of each column, the first that it breaks counts."""
     of_columns = [rule for column in layout.sent for rule in _column_rules(column)]
     of_identity = [*_key_rules(layout), *_identifier_rules(layout)]
-    return [*of_identity, *of_columns, *_property_rules(layout), *_merge_rules(layout)]
+    found = [*of_identity, *of_columns, *_property_rules(layout), *_merge_rules(layout)]
+    if layout.sync.on_removed != "delete":
+        return found
+    return [replace(rule, hint=_CORRECT) if "exclude these rows" in rule.hint else rule for rule in found]
+
+
+_CORRECT = "correct these rows: the user of a row that leaves the model would be deleted as removed"
+
+
+def one_row_per(what: str, layout: Layout) -> str:
+    """The hint for rows that share a key, or a user: of an opt-out and its opposite, it keeps the opt-out, and events
+    are told apart, as each of them counts."""
+    if what == "key" and not layout.mode.is_idempotent:
+        return "add columns to primary_key that tell these rows apart, or return one row per key"
+    states = [c.name for c in layout.sent if c.field and "unsubscribed" in c.field.choices]
+    if states:
+        kept = " and ".join(f"max({plain(name)})" for name in states)
+        return f'return one row per {what}: GROUP BY, with {kept}, which keeps "unsubscribed"'
+    more = ", or add columns to primary_key" if what == "key" else ""
+    return f"return one row per {what} (GROUP BY, QUALIFY row_number() ...){more}"
 
 
 # --- keys ------------------------------------------------------------------------------------------------------------
@@ -60,12 +79,12 @@ def _key_rules(layout: Layout) -> Iterator[Rule]:
         others = f", and so {'is' if len(part) == 2 else 'are'} {', '.join(part[1:])}" if part[1:] else ""
         hint = f"set a value, or exclude these rows: WHERE {' OR '.join(f'{plain(name)} IS NOT NULL' for name in part)}"
         yield Rule(is_null(part, new), part[0], f"is NULL in the primary key{others}", hint)
-    key, hint = ", ".join(layout.key), "return one row per key: GROUP BY, or QUALIFY row_number() ..."
-    yield Rule(f"{identifier(TWINS_OF_KEY)} > 1", key, f"is not unique: occurs {NUMBER} times", hint)
+    key, reason = ", ".join(layout.key), f"is not unique: occurs {NUMBER} times"
+    yield Rule(f"{identifier(TWINS_OF_KEY)} > 1", key, reason, one_row_per("key", layout))
     if compared_user(layout, "model"):
         user = ", ".join([*layout.identifiers, *layout.mode.key_fields])
         condition = f"{identifier(TWINS_OF_KEY)} IS NULL AND {identifier(TWINS_OF_USER)} > 1"
-        yield Rule(condition, user, f"is not unique: occurs {NUMBER} times", "return one row per user")
+        yield Rule(condition, user, reason, one_row_per("user", layout))
 
 
 # --- identifiers -----------------------------------------------------------------------------------------------------

@@ -187,9 +187,9 @@ TABLE = """\
   key       identifier          column       reason                         hint
   (no key)  email:DIGEST        external_id  is NULL in the primary key     set a value, or exclude these rows: WHERE external_id IS NOT NULL
   (no key)                      external_id  is NULL in the primary key     set a value, or exclude these rows: WHERE external_id IS NOT NULL
-  u2                            external_id  is not unique: occurs 3 times  return one row per key: GROUP BY, or QUALIFY row_number() ...
-  u2                            external_id  is not unique: occurs 3 times  return one row per key: GROUP BY, or QUALIFY row_number() ...
-  u2                            external_id  is not unique: occurs 3 times  return one row per key: GROUP BY, or QUALIFY row_number() ...
+  u2                            external_id  is not unique: occurs 3 times  return one row per key (GROUP BY, QUALIFY row_number() ...), or add columns to primary_key
+  u2                            external_id  is not unique: occurs 3 times  return one row per key (GROUP BY, QUALIFY row_number() ...), or add columns to primary_key
+  u2                            external_id  is not unique: occurs 3 times  return one row per key (GROUP BY, QUALIFY row_number() ...), or add columns to primary_key
 """
 
 
@@ -218,6 +218,35 @@ def test_row_without_a_key_stops_a_run_that_would_delete_its_user_as_removed(sho
         "  hint: set a value in models/it.sql: a row without a key would be deleted as removed"
     )
     assert len(shop.sent()) == 1
+
+
+def test_hint_keeps_the_opt_out_of_rows_that_share_a_key(shop: Shop):
+    rows = "(VALUES ('a@x.de', 'subscribed'), ('a@x.de', 'unsubscribed')) t(email, subscription_state)"
+    model = f"SELECT *, '5a5e9a9a-0f2a-4a5e-9a9a-0f2a4a5e9a9a' AS subscription_group_id FROM {rows}"
+    result = shop.sync("it", model, mode="subscription_status_set", **SKIPS).run()
+    assert {row.hint for row in result.invalid} == {
+        'return one row per key: GROUP BY, with max(subscription_state), which keeps "unsubscribed"'
+    }
+
+
+@pytest.mark.parametrize(
+    ("on_removed", "hint"),
+    [
+        ({}, "exclude these rows: WHERE trim(external_id) IS DISTINCT FROM ''"),
+        (
+            {"on_removed": "delete", "allow_destructive": True},
+            "correct these rows: the user of a row that leaves the model would be deleted as removed",
+        ),
+    ],
+)
+def test_no_hint_makes_a_row_leave_a_model_whose_removed_rows_are_deleted(
+    shop: Shop, on_removed: dict[str, Any], hint: str
+):
+    model = "SELECT 1 AS id, '{}' AS external_id, 5 AS n"
+    options = {**ATTRIBUTES, "primary_key": "id", "exclude_columns": ["id"], **on_removed}
+    shop.sync("it", model.format("u1"), **options).run()
+    shop.model("it", model.format(" "))
+    assert [(row.column, row.hint) for row in shop.run().invalid] == [("external_id", hint)]
 
 
 def test_acknowledged_row_whose_key_stands_twice_is_neither_sent_nor_deleted_until_it_stands_once(

@@ -15,8 +15,8 @@ from reverse_etl.errors import DataError
 from reverse_etl.masking import Keys
 from reverse_etl.plan.tables import ACKNOWLEDGED, CHANGES
 from reverse_etl.records.expressions import TWINS_OF_KEY, TWINS_OF_USER, compared_key, compared_user, has_key
-from reverse_etl.records.layout import Layout
-from reverse_etl.sql.quoting import identifier, plain
+from reverse_etl.records.rules import one_row_per
+from reverse_etl.sql.quoting import identifier
 from reverse_etl.words import count
 
 _NAMES_IN_ERRORS = 5  # of duplicate keys, to keep messages short
@@ -58,13 +58,11 @@ def refuse_twins(query: ModelQuery, rows: int, gone: int | None, keys: Keys) -> 
     messages = {
         TWINS_OF_KEY: (
             f'primary_key "{", ".join(layout.key)}" is not unique',
-            _one_per("key", layout)
-            if layout.mode.is_idempotent
-            else "add columns to primary_key that tell these rows apart, or return one row per key",
+            one_row_per("key", layout),
         ),
         TWINS_OF_USER: (
             f"several rows for the same user ({', '.join([*layout.identifiers, *layout.mode.key_fields])})",
-            _one_per("user", layout),
+            one_row_per("user", layout),
         ),
     }
     for one in _shared(query):
@@ -74,16 +72,6 @@ def refuse_twins(query: ModelQuery, rows: int, gone: int | None, keys: Keys) -> 
             raise DataError(
                 message, layout.sync.where("primary_key"), hint, code="D003" if one.column == TWINS_OF_KEY else "D004"
             )
-
-
-def _one_per(what: str, layout: Layout) -> str:
-    """The hint to return one row of several; of an opt-out and its opposite, the opt-out."""
-    states = [c.name for c in layout.sent if c.field and "unsubscribed" in c.field.choices]
-    if states:
-        kept = " and ".join(f"max({plain(name)})" for name in states)
-        return f'return one row per {what}: GROUP BY, with {kept}, which keeps "unsubscribed"'
-    more = ", or add columns to primary_key" if what == "key" else ""
-    return f"return one row per {what} (GROUP BY, QUALIFY row_number() ...){more}"
 
 
 def set_twins_aside(query: ModelQuery, rows: int, gone: int | None, comparison: Comparison) -> None:
