@@ -97,11 +97,12 @@ def _names(place: StatePlace) -> str:
 
 
 def _meta(connection: DuckDBPyConnection) -> Mapping[str, str]:
-    """The metadata of the file."""
+    """The metadata of the file; empty if it is none of retl, or has lost the table of acknowledged rows."""
     found = connection.execute(
         f"SELECT table_name FROM duckdb_tables() WHERE database_name = {literal(STATE)}"
     ).fetchall()
-    return dict(connection.execute(f"SELECT key, value FROM {_META}").fetchall()) if ("meta",) in found else {}
+    meta = dict(connection.execute(f"SELECT key, value FROM {_META}").fetchall()) if ("meta",) in found else {}
+    return {} if "primary_key" in meta and ("state",) not in found else meta
 
 
 def _make(connection: DuckDBPyConnection, path: Path, sync: str, target: str) -> None:

@@ -74,6 +74,14 @@ def test_database_of_something_else_is_refused_and_left_as_it_is(synced: Shop):
         assert connection.execute("SELECT table_name FROM duckdb_tables()").fetchall() == [("mine",)]
 
 
+def test_state_that_has_lost_its_rows_is_no_first_run(synced: Shop):
+    with duckdb.connect(state_file(synced)) as connection:
+        connection.execute("DROP TABLE state")
+    sent = len(synced.sent())
+    assert refused(synced) == (".../state.duckdb is not a retl state file", f"restore the right file, or {RESET}")
+    assert len(synced.sent()) == sent
+
+
 def test_state_of_another_sync_is_refused(synced: Shop):
     synced.sync("other", PEOPLE).run("other")
     shutil.copy(synced.folder / ".retl/test/other/state.duckdb", state_file(synced))
