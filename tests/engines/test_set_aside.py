@@ -105,7 +105,7 @@ def expected(case: Case, rows: Sequence[Row], state: dict[Row, Row]) -> Expected
         return found
 
     bad, good = (
-        [row for row in some if bool(reasons(row)) is is_bad] for some, is_bad in ((rows, True), (moved, False))
+        [row for row in these if bool(reasons(row)) is is_bad] for these, is_bad in ((rows, True), (moved, False))
     )
     gone = {one for one in state if case.removes and one not in map(key, rows)}
     looked_at = [*bad, *good]
