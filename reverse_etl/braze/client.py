@@ -71,7 +71,7 @@ class Connection:
     def __init__(self, workspace: Workspace, deadlines: "Deadlines") -> None:
         self._workspace = workspace
         self._deadlines = deadlines
-        self._connection: _Plain | _Secure | None = None
+        self._connection: _Plain | None = None
 
     def send(self, path: str, body: bytes) -> Answer | NotSent | NoAnswer:
         """POST `body`. Never raises for a failure of the network or the server.
@@ -125,7 +125,7 @@ class Connection:
             self._connection.close()
             self._connection = None
 
-    def _connected(self) -> "_Plain | _Secure | NotSent":
+    def _connected(self) -> "_Plain | NotSent":
         if self._connection is not None and is_connection_dropped(self._connection):
             self.close()
         if self._connection is not None:
@@ -143,7 +143,7 @@ class Connection:
         self._connection = connection
         return connection
 
-    def _unreachable(self, error: Exception, connection: "_Plain | _Secure") -> NotSent:
+    def _unreachable(self, error: Exception, connection: "_Plain") -> NotSent:
         url = self._workspace.url
         proxy = None if connection.is_through else connection.by
         fault = fault_of(error, Place(url, urlsplit(url).hostname or "", "endpoint", proxy))
@@ -169,18 +169,8 @@ class _Plain(HTTPConnection):
         super().send(data)
 
 
-class _Secure(HTTPSConnection):
+class _Secure(_Plain, HTTPSConnection):
     """The same, by TLS; and knows whether the proxy, if it goes by one, has connected it to the server."""
-
-    has_sent = False
-    is_cut = False
-    wire: Any = None  # its socket, which a response that ends the connection takes away from it
-    by: Proxy | None = None
-    is_through = True
-
-    def send(self, data: Any) -> None:
-        self.has_sent = True
-        super().send(data)
 
     def _tunnel(self) -> None:
         super()._tunnel()
@@ -189,7 +179,7 @@ class _Secure(HTTPSConnection):
         self.is_through = True
 
 
-def _new_connection(workspace: Workspace) -> _Plain | _Secure:
+def _new_connection(workspace: Workspace) -> _Plain:
     url, network = urlsplit(workspace.url), workspace.network
     host, port = url.hostname or "", url.port or PORTS[url.scheme]
     if url.scheme == "http":  # to loopback only, and never by a proxy
@@ -231,7 +221,7 @@ class Deadlines:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._due_s: dict[_Plain | _Secure, float] = {}
+        self._due_s: dict[_Plain, float] = {}
         self._done = threading.Event()
         self._watcher: threading.Thread | None = None
 
@@ -244,7 +234,7 @@ class Deadlines:
                 self._watcher = watcher
 
     @contextmanager
-    def watch(self, connection: _Plain | _Secure, timeout_s: float) -> Iterator[None]:
+    def watch(self, connection: _Plain, timeout_s: float) -> Iterator[None]:
         self.start()
         with self._lock:
             self._due_s[connection] = time.monotonic() + timeout_s

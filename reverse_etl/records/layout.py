@@ -85,7 +85,8 @@ class Layout:
 
     @property
     def sets_aside(self) -> bool:
-        """Whether rows whose primary key is NULL, or not unique, are invalid rows; otherwise they stop the run."""
+        """Whether rows whose primary key is NULL, or not unique, are invalid rows; otherwise they stop the run, and so
+        does a NULL key where removed rows are deleted."""
         return self.sync.skip_on_invalid_records and not self.whole_row
 
     @property

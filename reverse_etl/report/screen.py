@@ -86,9 +86,10 @@ class Screen:
 
     @contextmanager
     def _erased(self) -> Iterator[None]:
-        """Inside the block, a bar is on the terminal; it is erased even if the process ends at once."""
+        """Inside the block, a bar is on the terminal, unless quiet; it is erased even if the process ends at once."""
         before = self._interrupts.before_exit
-        self._interrupts.before_exit = self._erase
+        if not self._quiet:
+            self._interrupts.before_exit = self._erase
         try:
             yield
         finally:

@@ -186,7 +186,7 @@ class ObjectStore:
     def _missing(self, name: str) -> StateError:
         restore = "restore it from the bucket's versions or a backup"
         sync = self.url.rpartition("/")[2]
-        hint = f"{restore}; or, as the last way, run `retl state reset {sync}`, as docs/state.md describes"
+        hint = f"{restore}; or, as a last resort, `retl state reset {sync}`, as docs/state.md describes"
         return StateError(
             f"{self.url}/{name} is missing, but head.json names it as the current state", hint=hint, code="S021"
         )
