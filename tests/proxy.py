@@ -39,7 +39,7 @@ def server_context(*names: str, expired: bool = False, of: str = "retl") -> ssl.
     return context
 
 
-class _Server(ThreadingTCPServer):
+class Server(ThreadingTCPServer):
     """A server on a free port of the loopback, from the beginning of a block to its end."""
 
     daemon_threads = True
@@ -65,7 +65,7 @@ class _Server(ThreadingTCPServer):
         return int(self.server_address[1])
 
 
-class Secure(_Server):
+class Secure(Server):
     """Speaks TLS, and passes what it hears on to a server that does not."""
 
     def __init__(self, url: str, context: ssl.SSLContext) -> None:
@@ -82,7 +82,7 @@ class _Unwrapping(BaseRequestHandler):
             relay(client, self.server.behind)
 
 
-class Proxy(_Server):
+class Proxy(Server):
     """An HTTP proxy that lets clients CONNECT to the hosts that it knows, if they know its user and password.
 
     `heads` are the requests that it got; `answers`, if it is set, is what it says instead of doing its work.
@@ -157,7 +157,7 @@ def _pass_on(source: socket.socket, sink: socket.socket) -> None:
         sink.shutdown(socket.SHUT_WR)
 
 
-class Raw(_Server):
+class Raw(Server):
     """Answers every request with the bytes that `answer` makes of its head, and closes the connection."""
 
     def __init__(self, answer: Any) -> None:

@@ -15,29 +15,20 @@ import pytest
 from reverse_etl.braze.answers import Answer, NotSent
 from reverse_etl.braze.client import Connection, Deadlines, Workspace
 from reverse_etl.sandbox import Sandbox
+from tests.proxy import Server
 from tests.shop import EVENTS, Retl, Shop
 from tests.test_architecture import PACKAGE, name_of
 
 VERSION = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]["version"]
 
 
-class Tap(socketserver.ThreadingTCPServer):
+class Tap(Server):
     """Stands between a client and a server on loopback: passes all bytes on, and keeps what the client says."""
 
     def __init__(self, url: str) -> None:
         self.server = (urlsplit(url).hostname, urlsplit(url).port)
         self.heard: list[bytearray] = []  # by connection
-        super().__init__(("127.0.0.1", 0), _Passing)
-        self._thread = threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.01})
-
-    def __enter__(self) -> "Tap":
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.shutdown()
-        self._thread.join()
-        self.server_close()
+        super().__init__(_Passing)
 
     @property
     def url(self) -> str:
