@@ -72,5 +72,7 @@ class Network:
     @cached_property
     def authorities(self) -> bytes:
         """The content of the file that the environment names. Raises ProjectError like `tls`."""
+        if not self.ca_variable:
+            return b""
         _ = self.tls
-        return Path(self.environ[self.ca_variable]).read_bytes() if self.ca_variable else b""
+        return Path(self.environ[self.ca_variable]).read_bytes()

@@ -50,9 +50,11 @@ def execute(connection: DuckDBPyConnection, sql: str) -> DuckDBPyConnection:
 
 def allow(connection: DuckDBPyConnection, folders: Iterable[str] = (), files: Iterable[str] = ()) -> None:
     """Let a connection read and write in folders, with all that is in them, and files, even when it is fenced."""
-    for setting, places in {"allowed_directories": folders, "allowed_paths": files}.items():
-        (known,) = connection.execute(f"SELECT current_setting('{setting}')").fetchall()[0]
-        connection.execute(f"SET {setting} = [{', '.join(map(literal, dict.fromkeys([*known, *places])))}]")
+    more = {"allowed_directories": folders, "allowed_paths": files}
+    settings = ", ".join(f"current_setting('{setting}')" for setting in more)
+    known = connection.execute(f"SELECT {settings}").fetchall()[0]
+    for before, (setting, places) in zip(known, more.items(), strict=True):
+        connection.execute(f"SET {setting} = [{', '.join(map(literal, dict.fromkeys([*before, *places])))}]")
 
 
 def fence(connection: DuckDBPyConnection) -> None:
