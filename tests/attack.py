@@ -4,6 +4,7 @@
 
     answers    responses that no one documents, to requests that were taken or not; they echo the API key
     damage     files of the state that are cut, changed, lost or replaced by others, after a run or one that was killed
+    bytes      the same after a run, and many times over: in one process, and from the same state each time; 20 a round
     links      symbolic links where the state, locks and artifacts are written
     plans      saved plans with changed bytes
     texts      syncs.yml, a model, .env, a seed and --vars that are cut, spliced and have odd bytes; 20 of them a round
@@ -175,10 +176,26 @@ def damage(attack: Attack) -> None:
     before = len(attack.printed)
     attack.retl("sync", "it")
     is_refused = any(refusal in attack.printed[before:] for refusal in REFUSALS)
-    attack.retl(*attack.draw.choice((["status"], ["rejects"], ["history"], ["debug"], ["state", "show", "it"])))
+    attack.retl(*attack.draw.choice(_LOOKING))
     if is_refused:  # otherwise the backup is older than what was sent since
         shutil.rmtree(attack.state)
         kept.rename(attack.state)
+
+
+def many_damages(attack: Attack) -> None:
+    """The same from one state, of a run that has sent everything: whatever is damaged, nothing is sent again."""
+    attack.at_once("sync", "it")
+    sent, kept = len(attack.braze.events()), attack.state.parent / "kept"
+    shutil.copytree(attack.state, kept)
+    for _ in range(MANY):
+        there = [name for name in STATE_FILES if (attack.state / name).exists()]
+        _DAMAGES[attack.draw.choice(tuple(_DAMAGES))](attack.state / attack.draw.choice(there), attack.draw)
+        for arguments in (attack.draw.choice(_LOOKING), ["sync", "it"]):
+            attack.at_once(*arguments)
+        if len(attack.braze.events()) != sent:
+            raise WrongError("events that had arrived were sent again")
+        shutil.rmtree(attack.state)
+        shutil.copytree(kept, attack.state)
 
 
 def links(attack: Attack) -> None:
@@ -222,7 +239,7 @@ def texts(attack: Attack) -> None:
     attack.shop.environ["URL"] = attack.braze.url  # to go on trying another one takes its time
     _write_more(folder, attack.braze.url)
     shutil.copytree(folder, kept)
-    for _ in range(TEXTS):
+    for _ in range(MANY):
         for name in draw.sample(WRITTEN, draw.choice((1, 1, 1, 2))):
             path = folder / name
             path.write_bytes(_mutated(path.read_bytes(), draw))
@@ -240,11 +257,13 @@ def texts(attack: Attack) -> None:
 KINDS: Mapping[str, Callable[[Attack], None]] = {
     "answers": answers,
     "damage": damage,
+    "bytes": many_damages,
     "links": links,
     "plans": plans,
     "texts": texts,
 }
-TEXTS = 20
+MANY = 20
+_LOOKING = (["status"], ["rejects"], ["history"], ["debug"], ["state", "show", "it"], ["plan"])
 WRITTEN = ("syncs.yml", "syncs.yml", "syncs.yml", "models/it.sql", "models/of.sql", ".env", "seeds/more.csv")
 _ODD: Sequence[bytes] = (
     *(b"&a ", b"*a", b"<<: *a", b"!!python/name:os.system", b"!!timestamp ", b"!!bool ", b"? ", b"- ", b": ", b"\t", b"|\n"),
@@ -471,19 +490,21 @@ def attack(kind: str, number: int, seed: int) -> None:
 def main() -> None:
     options = argparse.ArgumentParser()
     options.add_argument("--rounds", type=int, default=60)
+    options.add_argument("--first", type=int, default=0, help="the number of the first round")
     options.add_argument("--seed", type=int, default=1)
     options.add_argument("--only", nargs="+", default=list(KINDS), choices=KINDS)
     chosen = options.parse_args()
     failed = 0
     for kind in chosen.only:
-        wrong = []
-        for number in range(chosen.rounds):
+        wrong = 0
+        for number in range(chosen.first, chosen.first + chosen.rounds):
             try:
                 attack(kind, number, chosen.seed)
             except WrongError as error:
-                wrong.append(f"  round {number}: {error}")
-        print(f"{kind:10} {chosen.rounds} rounds, seed {chosen.seed}: {len(wrong)} wrong", flush=True)
-        for line in wrong:
-            print(line, flush=True)
-        failed += len(wrong)
+                print(f"  {kind} {number}: {error}", flush=True)
+                wrong += 1
+            if sys.stderr.isatty():
+                print(f"\r{kind} {number}\033[K", end="\r", file=sys.stderr, flush=True)
+        print(f"{kind:10} {chosen.rounds} rounds, seed {chosen.seed}: {wrong} wrong", flush=True)
+        failed += wrong
     sys.exit(1 if failed else 0)

@@ -11,5 +11,5 @@ from tests.shop import examples
 def test_whatever_the_world_does_nothing_is_doubled_lost_in_silence_or_leaked(
     kind: str, number: int, seed: int, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("tests.attack.TEXTS", 2)
+    monkeypatch.setattr("tests.attack.MANY", 2)
     attack(kind, number, seed)
