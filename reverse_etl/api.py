@@ -14,7 +14,7 @@ from typing import Any, TypedDict, Unpack
 
 from reverse_etl.delivery.session import open_session
 from reverse_etl.errors import ProjectError, nearest
-from reverse_etl.plan.guards import bounded, known
+from reverse_etl.plan.guards import bounded, skipped_guards
 from reverse_etl.project import selection
 from reverse_etl.project.project import LoadedProject, load_project
 from reverse_etl.project.spec import Sync
@@ -55,13 +55,13 @@ class PlanOptions(TypedDict, total=False):
 class SyncOptions(PlanOptions, total=False):
     """Options for running, besides those in syncs.yml: PlanOptions and
 
-    skip_guards             names of guards to skip in this run
+    skip_guards             guards to skip in this run: names, or {name: number}, where a number is an upper bound
     fail_fast               start no more syncs after one fails
     threads                 maximum number of requests in flight
     rate_limit_share        fraction of each rate limit to use: 0.8
     """
 
-    skip_guards: Collection[str]
+    skip_guards: Collection[str] | Mapping[str, int | None]
     fail_fast: bool
     threads: int
     rate_limit_share: float
@@ -128,7 +128,7 @@ class Project:
         self,
         choose: Callable[[LoadedProject], list[Sync]],
         *,
-        skip_guards: Collection[str] = (),
+        skip_guards: Collection[str] | Mapping[str, int | None] = (),
         fail_fast: bool = False,
         threads: int = 160,
         rate_limit_share: float = 1.0,
@@ -137,7 +137,7 @@ class Project:
         _check_range("threads", threads, 1, 500)
         _check_range("rate_limit_share", rate_limit_share, 0.01, 1)
         project, syncs, options = self._prepare(choose, **planning)
-        guards = known([skip_guards] if isinstance(skip_guards, str) else skip_guards, "skip_guards")
+        guards = skipped_guards([skip_guards] if isinstance(skip_guards, str) else skip_guards, "skip_guards")
         options = replace(options, skip_guards=guards, fail_fast=fail_fast, threads=threads)
         results = []
         with without_secrets(), open_session(project, rate_limit_share) as session:

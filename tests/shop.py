@@ -19,6 +19,7 @@ from jsonschema import Draft202012Validator
 
 from reverse_etl.delivery.retry import RetryPolicy
 from reverse_etl.delivery.session import open_session
+from reverse_etl.plan.guards import skipped_guards
 from reverse_etl.project.json_schema import json_schema
 from reverse_etl.project.project import LoadedProject, load_project
 from reverse_etl.runs.outcome import Options, RunResult
@@ -181,6 +182,7 @@ class Shop:
     def run_all(self, *names: str, policy: RetryPolicy | None = None, **options: Any) -> list[RunResult]:
         project = self.project()
         validate((self.folder / "syncs.yml").read_text().replace(self.braze.url, "https://rest.iad-01.braze.com"))
+        options["skip_guards"] = skipped_guards(options.get("skip_guards", ()), "skip_guards")
         chosen = Options(clock=self.clock, policy=policy or RetryPolicy(), **{"threads": 4, **options})
         with open_session(project) as session:
             return list(run_jobs(jobs_of(project, [project.sync(n) for n in names], chosen, self.listener), session))

@@ -15,6 +15,7 @@ from reverse_etl.errors import Problem, RetlError
 from reverse_etl.report import stderr
 
 if TYPE_CHECKING:
+    from reverse_etl.plan.guards import Skipped
     from reverse_etl.project.project import LoadedProject
     from reverse_etl.project.spec import Sync
     from reverse_etl.runs.interrupts import Interrupts
@@ -116,7 +117,7 @@ def guarded(syncs: "list[Sync]", bounds: Mapping[str, object]) -> "list[Sync]":
     return bounded(syncs, bounds, lambda name: f"--{name.replace('_', '-')}")
 
 
-def guard_names(names: list[str]) -> list[str]:
-    from reverse_etl.plan.guards import known
+def guards_to_skip(given: list[str] | None) -> "Skipped":
+    from reverse_etl.plan.guards import skipped_guards
 
-    return known(names, "--skip-guard")
+    return skipped_guards(given or [], "--skip-guard")

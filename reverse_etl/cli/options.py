@@ -79,7 +79,11 @@ MaxDataPoints = Annotated[
 ]
 SkipGuard = Annotated[
     list[str] | None,
-    typer.Option("--skip-guard", help="Ignore this guard for this run; data_tests is a guard too. Repeatable."),
+    typer.Option(
+        "--skip-guard",
+        metavar="NAME[=N]",
+        help="Ignore this guard for this run, or let it pass at most N; data_tests is a guard too. Repeatable.",
+    ),
 ]
 MemoryLimit = Annotated[
     str | None,

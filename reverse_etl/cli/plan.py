@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from reverse_etl.cli.context import ProjectCommand, chosen, load, print_json, print_lines, say, screen
-from reverse_etl.cli.execute import guard_names, guarded, run_and_exit
+from reverse_etl.cli.execute import guarded, guards_to_skip, run_and_exit
 from reverse_etl.cli.options import (
     AcceptSchemaChange,
     Exclude,
@@ -80,7 +80,7 @@ def apply(
 
     project = load(project_dir, target, variables)
     options = Options(
-        skip_guards=guard_names(skip_guard or []),
+        skip_guards=guards_to_skip(skip_guard),
         memory_limit=memory_limit,
         wait_s=wait,
         fail_fast=fail_fast,

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from reverse_etl.cli.context import ProjectCommand, ask, chosen, cost_of_sending_all, load, note_arguments, say, screen
-from reverse_etl.cli.execute import guard_names, guarded, run_and_exit
+from reverse_etl.cli.execute import guarded, guards_to_skip, run_and_exit
 from reverse_etl.cli.options import (
     AcceptSchemaChange,
     Exclude,
@@ -91,7 +91,7 @@ def sync(
     options = Options(
         full_refresh=full_refresh,
         accept_schema_change=accept_schema_change,
-        skip_guards=guard_names(skip_guard or []),
+        skip_guards=guards_to_skip(skip_guard),
         memory_limit=memory_limit,
         wait_s=wait,
         fail_fast=fail_fast,
@@ -153,7 +153,7 @@ def retry(
         intent=Intent.RETRY,
         full_refresh=again.full_refresh,
         accept_schema_change=again.accept_schema_change,
-        skip_guards=guard_names(skip_guard or []),
+        skip_guards=guards_to_skip(skip_guard),
         memory_limit=memory_limit,
         wait_s=wait,
         fail_fast=fail_fast,

@@ -1,6 +1,7 @@
 """Limits that block a run before its first request. Pure: counts in, reasons out."""
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from pydantic import ValidationError
@@ -13,6 +14,11 @@ from reverse_etl.words import count
 GUARDS = ("max_removed", "max_changes", "max_requests", "max_data_points", "empty_model")
 DATA_TESTS = "data_tests"  # the name of all data tests of a sync for --skip-guard
 SKIPPABLE = (*GUARDS, DATA_TESTS)
+COUNTING = frozenset(GUARDS) - {"empty_model"}  # --skip-guard NAME=N: up to N of what the guard counts
+TYPED = frozenset[str]()  # what they stop cannot be undone: skipped with a number only
+
+# Which guards are skipped in a run. A number is an upper bound: the run is blocked if the guard counts more than that.
+Skipped = Mapping[str, int | None]
 
 
 @dataclass(frozen=True)
@@ -27,48 +33,73 @@ class Counts:
     data_points: int
 
 
-def tripped(sync: Sync, counts: Counts, skipped: Collection[str]) -> list[Problem]:
-    """An error for every guard that blocks the run and is not in `skipped`, with the numbers it checked and a hint."""
-    return [_stop(sync, name, what) for name, what in _checked(sync, counts) if name not in skipped]
+@dataclass(frozen=True)
+class Trip:
+    """A guard that blocks a run unless it is skipped: the number that it counted, and what it says of it."""
+
+    name: str
+    counted: int
+    what: str
 
 
-def _stop(sync: Sync, name: str, what: str) -> Problem:
-    where = sync.where("guards", name) if "guards" in sync.model_fields_set else sync.where()
-    hint = to_skip(sync, name)
+def tripped(sync: Sync, counts: Counts, skipped: Skipped) -> list[Problem]:
+    """An error for every guard that blocks the run and is not skipped, with the numbers it checked and a hint."""
+    return [_stop(sync, trip, skipped) for trip in _checked(sync, counts) if not _is_skipped(trip, skipped)]
+
+
+def _is_skipped(trip: Trip, skipped: Skipped) -> bool:
+    if trip.name not in skipped:
+        return False
+    most = skipped[trip.name]
+    return trip.name not in TYPED if most is None else trip.counted <= most
+
+
+def _stop(sync: Sync, trip: Trip, skipped: Skipped) -> Problem:
+    where = sync.where("guards", trip.name) if "guards" in sync.model_fields_set else sync.where()
+    most = skipped.get(trip.name)
+    what = trip.what if most is None else f"{trip.what}, and --skip-guard {trip.name}={most} allows {most:,}"
     return Problem(
-        f"{sync.name}: guard {name}: {what}", Location(where.file, where.line, where.column), hint, code="X002"
+        f"{sync.name}: guard {trip.name}: {what}",
+        Location(where.file, where.line, where.column),
+        to_skip(sync, trip.name, trip.counted if trip.name in TYPED or most is not None else None),
+        code="X002",
     )
 
 
-def to_skip(sync: Sync, name: str) -> str:
-    """The hint to skip a guard; where that may delete users, it is no more than what it would do."""
+def to_skip(sync: Sync, name: str, counted: int | None = None) -> str:
+    """The hint to skip a guard; where that may delete users, it is no more than what it would do.
+
+    `counted` is the number to type, if one has to be.
+    """
+    typed = f"--skip-guard {name}" if counted is None else f"--skip-guard {name}={counted}"
     if "delete" in (sync.mode.call.path.rpartition("/")[2], sync.on_removed):
-        return f"check the model: `retl show {sync.name}`; --skip-guard {name} may delete these users, for good"
-    return f"to run anyway, pass --skip-guard {name} to `retl sync {sync.name}`"
+        return f"check the model: `retl show {sync.name}`; {typed} may delete these users, for good"
+    return f"to run anyway, pass {typed} to `retl sync {sync.name}`"
 
 
-def _checked(sync: Sync, counts: Counts) -> Iterator[tuple[str, str]]:
+def _checked(sync: Sync, counts: Counts) -> Iterator[Trip]:
     guards = sync.guards
     mirrors = Kind.CHANGED in sync.mode.kinds  # elsewhere an empty model means that nothing new happened
     mirrors = mirrors and not sync.incremental
     if guards.empty_model and mirrors and counts.rows == 0 and counts.in_state:
-        yield "empty_model", f"the model returned no rows, but the state has {counts.in_state:,}"
+        yield Trip("empty_model", counts.rows, f"the model returned no rows, but the state has {counts.in_state:,}")
     most = allowed(guards.max_removed, counts.in_state)
     if sync.on_removed != "ignore" and counts.removed > most:
         share = f" ({guards.max_removed} of {counts.in_state:,})" if guards.max_removed.endswith("%") else ""
         acts = f"on_removed: {sync.on_removed} would affect {count(counts.removed, 'row')}"
-        yield "max_removed", f"{acts}; {_at_most(most)}{share}"
+        yield Trip("max_removed", counts.removed, f"{acts}; {_at_most(most)}{share}")
     if guards.max_changes is not None:
         most = allowed(guards.max_changes, counts.rows)
         share = f" ({guards.max_changes} of {counts.rows:,})" if guards.max_changes.endswith("%") else ""
         if counts.to_send > most:
-            yield "max_changes", f"{count(counts.to_send, 'row')} would be sent; {_at_most(most)}{share}"
+            sent = f"{count(counts.to_send, 'row')} would be sent"
+            yield Trip("max_changes", counts.to_send, f"{sent}; {_at_most(most)}{share}")
     if guards.max_requests is not None and counts.requests > guards.max_requests:
         needed = f"{count(counts.requests, 'request is', 'requests are')} needed"
-        yield "max_requests", f"{needed}; {_at_most(guards.max_requests)}"
+        yield Trip("max_requests", counts.requests, f"{needed}; {_at_most(guards.max_requests)}")
     if guards.max_data_points is not None and counts.data_points > guards.max_data_points:
         cost = f"it would cost {count(counts.data_points, 'data point')}"
-        yield "max_data_points", f"{cost}; {_at_most(guards.max_data_points)}"
+        yield Trip("max_data_points", counts.data_points, f"{cost}; {_at_most(guards.max_data_points)}")
 
 
 def _at_most(bound: int) -> str:
@@ -97,10 +128,28 @@ def bounded(syncs: Sequence[Sync], bounds: Mapping[str, object], spell: Callable
     return [sync.model_copy(update={"guards": its}) for sync, its in zip(syncs, guards, strict=True)]
 
 
-def known(names: Iterable[str], asked_by: str) -> list[str]:
-    """The same names, as a list. Raises ProjectError, with `asked_by`, for one that is not a guard."""
-    found = list(names)
-    for name in found:
+def skipped_guards(given: Iterable[str] | Skipped, asked_by: str) -> Skipped:
+    """The guards to skip, from `NAME` or `NAME=N` each, or from numbers by name.
+
+    Raises ProjectError, with `asked_by`, for one that is not a guard, and for a number that it cannot have.
+    """
+    pairs = given.items() if isinstance(given, Mapping) else [_pair(text) for text in given]
+    found: dict[str, int | None] = {}
+    for name, number in pairs:
         if name not in SKIPPABLE:
             raise ProjectError(f'{asked_by}: unknown guard "{name}"', hint=nearest(name, SKIPPABLE), code="P074")
+        if number is not None and name not in COUNTING:
+            hint = f"leave the number out: {name}"
+            raise ProjectError(f"{asked_by}: guard {name} counts nothing, so it has no number", hint=hint, code="P073")
+        if number is not None and not re.fullmatch(r"[0-9]+", str(number)):
+            what = f'{asked_by}: the number of guard {name} must be an integer, not "{number}"'
+            raise ProjectError(what, hint=f"write it as {name}=500", code="P073")
+        most = None if number is None else int(number)
+        if found.setdefault(name, most) != most:
+            raise ProjectError(f"{asked_by}: guard {name} is given twice", hint="give it once", code="P073")
     return found
+
+
+def _pair(text: str) -> tuple[str, str | None]:
+    name, sign, number = text.partition("=")
+    return name, number if sign else None

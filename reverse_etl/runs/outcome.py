@@ -1,6 +1,6 @@
 """The options of a run, its result, and its listener: values only."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -10,6 +10,7 @@ from reverse_etl.delivery.retry import RetryPolicy
 from reverse_etl.delivery.sender import Sender
 from reverse_etl.errors import Problem
 from reverse_etl.plan.actions import Intent
+from reverse_etl.plan.guards import Skipped
 from reverse_etl.plan.outbox import InvalidReason, InvalidRow
 from reverse_etl.plan.plan import Plan
 from reverse_etl.project.spec import Sync
@@ -21,11 +22,14 @@ RUNNING, ALREADY_RUN = "running", "already_run"
 
 @dataclass(frozen=True)
 class Options:
-    """How to run, in addition to syncs.yml. `show_values`: personal data in keys is not masked."""
+    """How to run, in addition to syncs.yml. `show_values`: personal data in keys is not masked.
+
+    `skip_guards`: the guards to skip, each with the number that was typed, which is an upper bound, or None.
+    """
 
     full_refresh: bool = False
     accept_schema_change: bool = False
-    skip_guards: Collection[str] = ()
+    skip_guards: Skipped = field(default_factory=dict)
     intent: Intent = Intent.SEND
     wait_s: float = 0.0
     fail_fast: bool = False

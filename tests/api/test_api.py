@@ -115,6 +115,12 @@ def test_error_of_several_syncs_names_those_that_failed(shop: Shop):
             id="guard",
         ),
         pytest.param(
+            {"skip_guards": {"max_changes": -1}},
+            'skip_guards: the number of guard max_changes must be an integer, not "-1"\n'
+            "  hint: write it as max_changes=500",
+            id="number",
+        ),
+        pytest.param(
             {"max_changes": "many"},
             'max_changes must be a number of rows, or a percentage such as "10%"',
             id="bound",

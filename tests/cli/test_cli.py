@@ -320,6 +320,20 @@ def test_syncs_are_selected_by_name_tag_and_glob(retl: Retl, starter: Path, argu
             '--skip-guard: unknown guard "empty_snapshot"\n  hint: did you mean "empty_model"?\n',
         ),
         (
+            ["orders", "--skip-guard", "max_changes=5%"],
+            '--skip-guard: the number of guard max_changes must be an integer, not "5%"\n'
+            "  hint: write it as max_changes=500\n",
+        ),
+        (
+            ["orders", "--skip-guard", "data_tests=5"],
+            "--skip-guard: guard data_tests counts nothing, so it has no number\n"
+            "  hint: leave the number out: data_tests\n",
+        ),
+        (
+            ["orders", "--skip-guard", "max_changes=5", "--skip-guard", "max_changes=6"],
+            "--skip-guard: guard max_changes is given twice\n  hint: give it once\n",
+        ),
+        (
             ["orders", "--vars", "[1]"],
             "--vars is not a mapping\n  hint: pass a YAML mapping: `--vars '{country: KR}'`\n",
         ),

@@ -229,6 +229,20 @@ def test_guard_stops_a_run_that_changes_too_much(people: Shop):
     assert people.sent() == []
 
 
+def test_number_behind_a_skipped_guard_is_an_upper_bound(people: Shop):
+    people.sync("it", PEOPLE, guards={"max_changes": 1})
+    result = people.run(skip_guards=["max_changes=2"])
+    assert [(problem.message, problem.hint) for problem in result.errors] == [
+        (
+            "it: guard max_changes: 3 rows would be sent; at most 1 is allowed, "
+            "and --skip-guard max_changes=2 allows 2",
+            "to run anyway, pass --skip-guard max_changes=3 to `retl sync it`",
+        )
+    ]
+    assert people.sent() == []
+    assert people.run(skip_guards={"max_changes": 3}).delivery.accepted == 3
+
+
 # --- keys ------------------------------------------------------------------------------------------------------------
 
 
