@@ -785,6 +785,12 @@ CODES: Mapping[str, Code] = {
         "Return one row per key and user: of subscription states, the opt-out.",
         reason=r"is not unique: occurs [\d,]+ times",
     ),
+    "R080": Code(
+        "in quarantine",
+        "The user is to be deleted, and is not listed for as long as `quarantine` says yet.",
+        "Nothing, if it is to be deleted: a run after that time does it. Otherwise correct the model until then.",
+        reason=r"is in quarantine until .*",
+    ),
     "R090": Code(
         "rejected by Braze",
         "Braze accepted the request, and rejected this row.",

@@ -44,7 +44,8 @@ class SyncResult:
     exit_code: what `retl sync` would exit with: 0 | 1 | 2 (the project is invalid, nothing was tried)
 
     `accepted`, `rejected`, `in_doubt` and `unsent` count the rows that were to be sent, `invalid` those that break a
-    rule. `errors` say what went wrong, where, and how to fix it; `invalid_rows` are the first ones, by key.
+    rule, `withheld` those that wait. `errors` say what went wrong, where, and how to fix it; `invalid_rows` and
+    `withheld_rows` are the first ones, by key.
     `run_id` and `plan` are None if the run ended before it had a plan.
     """
 
@@ -61,10 +62,12 @@ class SyncResult:
     in_doubt: int
     unsent: int
     invalid: int
+    withheld: int
     requests: int
     attributes: int
     errors: tuple[Problem, ...]
     invalid_rows: tuple[InvalidRow, ...]
+    withheld_rows: tuple[InvalidRow, ...]
     plan: Plan | None
     summary: str
     _json: Mapping[str, Any] = field(repr=False, compare=False)
@@ -122,6 +125,7 @@ class PlanResult:
     columns: Mapping[str, int]
     blocked_by: tuple[Problem, ...]
     invalid_rows: tuple[InvalidRow, ...]
+    withheld_rows: tuple[InvalidRow, ...]
     seconds: float
     text: str
     markdown: str
@@ -156,10 +160,12 @@ def sync_result(result: RunResult) -> SyncResult:
         in_doubt=delivery.in_doubt,
         unsent=delivery.unsent,
         invalid=result.plan.invalid if result.plan else 0,
+        withheld=result.plan.withheld if result.plan else 0,
         requests=delivery.requests,
         attributes=delivery.attributes,
         errors=tuple(result.errors),
         invalid_rows=tuple(result.invalid),
+        withheld_rows=tuple(result.withheld),
         plan=result.plan,
         summary=text.result_line(result),
         _json=all_masked(as_json.result_json(result)),
@@ -175,6 +181,7 @@ def plan_result(preview: Preview) -> PlanResult:
         columns=dict(preview.columns),
         blocked_by=tuple(preview.blocked_by),
         invalid_rows=tuple(preview.invalid),
+        withheld_rows=tuple(preview.withheld),
         seconds=preview.seconds,
         text="\n".join(text.preview_lines(preview, show_values=False)),
         markdown="\n".join(text.preview_markdown([preview])),

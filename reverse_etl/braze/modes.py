@@ -256,7 +256,9 @@ _TABLE = (
         ),
         extra=Extra.CUSTOM_ATTRIBUTE,
         cost=Cost.ATTRIBUTES,
-        options=frozenset({"pre_formatted_fields", "send", "nulls", "on_removed", "allow_destructive", "on_in_doubt"}),
+        options=frozenset(
+            {"pre_formatted_fields", "send", "nulls", "on_removed", "allow_destructive", "quarantine", "on_in_doubt"}
+        ),
         nested_times=True,  # a timestamp in nested data is {"$time": "..."} (nested_custom_attribute_support)
         nested_nulls=False,  # a null in nested data drops the whole attribute (post_user_track)
     ),
@@ -342,7 +344,7 @@ _TABLE = (
         kinds=frozenset({Kind.ADDED}),
         identifiers=STRONG,
         exclusive=STRONG,
-        options=frozenset({"pre_formatted_fields", "allow_destructive"}),
+        options=frozenset({"pre_formatted_fields", "allow_destructive", "quarantine"}),
         forgets_removed=True,  # a user who leaves the model and returns is deleted again
     ),
     Mode(

@@ -105,8 +105,13 @@ def _print_result(result: "RunResult", output: Output, stopped_by: dict[Problem,
     if stderr.invocation.is_json:
         for row in result.invalid:
             say(f"{result.sync}: {row.key}: {row.column} {row.reason}", "invalid_row", "error", **about, **asdict(row))
+        for row in result.withheld:
+            what = f"{result.sync}: {row.key}: {row.column} {row.reason}"
+            say(what, "withheld_row", "warning", **about, **asdict(row))
         return
     for line in text.invalid_lines(result.invalid, result.reasons, result.plan.invalid if result.plan else 0):
+        say(line)
+    for line in text.withheld_lines(result.withheld, result.plan.withheld if result.plan else 0):
         say(line)
 
 

@@ -3,6 +3,7 @@
 send                  to Braze
 invalid               breaks rules: see the numbers in `problems`
 previously_rejected   Braze has rejected exactly this record before
+withheld              not sent by this run: it would delete a user in quarantine
 in_doubt              sent before, it is unknown whether it arrived, and it is not safe to send twice
 baseline              the user declared that all rows of the model are already in Braze
 mark_accepted         the user declared that this row, which was in doubt, has arrived
@@ -13,6 +14,7 @@ refresh               equal to Braze: the state takes its new spelling, and noth
 from enum import Enum
 
 from reverse_etl.braze.modes import Kind
+from reverse_etl.plan.quarantine import WITHHELD, has_quarantine, must_wait
 from reverse_etl.plan.tables import IN_DOUBT, REJECTS
 from reverse_etl.records.layout import Layout
 
@@ -28,7 +30,7 @@ class Intent(Enum):
 
 
 def action_sql(layout: Layout, intent: Intent, has_doubts: bool, has_rejects: bool) -> str:
-    """SQL for the action of a record, over its columns `key`, `kind`, `body`, `problems` and `attributes`.
+    """SQL for the action of a record of `o`, over its columns `key`, `kind`, `call`, `body`, `problems`, `attributes`.
 
     `has_doubts` and `has_rejects`: whether the state has rows in doubt, and rows that Braze has rejected.
     """
@@ -54,4 +56,6 @@ def action_sql(layout: Layout, intent: Intent, has_doubts: bool, has_rejects: bo
             record = f"CASE WHEN key IN (SELECT key {by_braze}) THEN retl_json_canonical(body) END"
             same = f"(key, {record}) IN (SELECT (key, retl_json_canonical(body)) {by_braze} AND body IS NOT NULL)"
             cases.append(f"WHEN {same} THEN 'previously_rejected'")
+    if has_quarantine(layout):
+        cases.append(f"WHEN {must_wait(layout)} THEN '{WITHHELD}'")
     return f"CASE {' '.join(cases)} ELSE 'send' END"

@@ -10,6 +10,7 @@ from reverse_etl.braze.modes import Kind
 from reverse_etl.codes import code_of_reason
 from reverse_etl.delivery.batches import Record
 from reverse_etl.masking import Keys
+from reverse_etl.plan.quarantine import HINT, WAITS, WAITS_UNTIL, reason_of
 from reverse_etl.plan.tables import ACKNOWLEDGED, CHANGES, OPEN_RUN, OUTBOX, RULES, RUN
 from reverse_etl.records.expressions import TWINS, new
 from reverse_etl.records.layout import ROW_NUMBER, Layout
@@ -24,6 +25,7 @@ SHOWN_CHANGES = 5
 @dataclass(frozen=True)
 class InvalidRow:
     """A column of an invalid row, and the rule that it breaks: never the value. A row has one for each such column.
+    Of a withheld row, its key and why it is.
 
     `identifier` is that of the row's user, where `key` is a digest of the whole row, or missing. `code` follows from
     the reason.
@@ -108,6 +110,16 @@ def invalid_rows(connection: DuckDBPyConnection, keys: Keys, limit: int = SHOWN_
     return [
         InvalidRow(keys.shown(key), column, why, hint, identifier_of(who, keys)) for key, column, why, hint, who in rows
     ]
+
+
+def withheld_rows(connection: DuckDBPyConnection, keys: Keys, limit: int = SHOWN_INVALID) -> list[InvalidRow]:
+    """The first `limit` rows that are withheld, with keys as `keys` shows them."""
+    rows = connection.execute(
+        f"""SELECT key, {reason_of(WAITS_UNTIL)}, {user_sql(connection)} AS who FROM {OUTBOX}
+        WHERE {WAITS} ORDER BY key, who LIMIT {limit}"""
+    ).fetchall()
+    column = ", ".join(name for name in keys.columns if name != ROW_NUMBER)
+    return [InvalidRow(keys.shown(key), column, why, HINT, identifier_of(who, keys)) for key, why, who in rows]
 
 
 def user_sql(connection: DuckDBPyConnection) -> str:

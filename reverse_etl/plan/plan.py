@@ -7,10 +7,11 @@ from typing import Any
 
 from duckdb import DuckDBPyConnection
 
-from reverse_etl.braze.modes import MAX_BODY_BYTES
+from reverse_etl.braze.modes import DELETE, MAX_BODY_BYTES
 from reverse_etl.delivery.batches import cut
 from reverse_etl.plan.data_tests import DataTestResult
 from reverse_etl.plan.outbox import read_records
+from reverse_etl.plan.quarantine import WITHHELD
 from reverse_etl.plan.tables import OUTBOX
 
 
@@ -18,12 +19,13 @@ from reverse_etl.plan.tables import OUTBOX
 class Plan:
     """Counts of a planned run; model rows, unless stated otherwise.
 
-    `invalid` rows break a rule; `previously_rejected` ones were rejected by Braze, and have not changed since; `held`
-    ones are in doubt; `baselined` ones were declared as already in Braze, and `marked_accepted` ones, once in doubt, to
-    have arrived there. `in_state` and `removed` are rows of the state. `to_send`
-    records are sent in `requests`, by path, with this many `bytes`; they write `attributes`, and cost `data_points` on
-    contracts billed by them. `since` is the cursor from which an incremental run reads. `data_tests` are the results of
-    the sync's data tests.
+    `invalid` rows break a rule; `previously_rejected` ones were rejected by Braze, and have not changed since;
+    `withheld` ones are not sent by this run, and the `quarantined` ones of these would delete a user, and have to wait;
+    `held` ones are in doubt; `baselined` ones were declared as already in Braze, and `marked_accepted` ones, once in
+    doubt, to have arrived there. `in_state` and `removed` are rows of the state. `to_send` records are sent in
+    `requests`, by path, with this many `bytes`; they write `attributes`, and cost `data_points` on contracts billed by
+    them; `deletes` of them delete a user. `since` is the cursor from which an incremental run reads. `data_tests` are
+    the results of the sync's data tests.
     """
 
     run_id: str
@@ -35,10 +37,13 @@ class Plan:
     unchanged: int = 0
     invalid: int = 0
     previously_rejected: int = 0
+    withheld: int = 0
+    quarantined: int = 0
     held: int = 0
     baselined: int = 0
     marked_accepted: int = 0
     to_send: int = 0
+    deletes: int = 0
     attributes: int = 0
     data_points: int = 0
     requests: Mapping[str, int] = field(default_factory=dict)
@@ -49,7 +54,7 @@ class Plan:
     @property
     def kept_back(self) -> int:
         """Rows that should be in Braze according to the model, but that this run does not send."""
-        return self.invalid + self.previously_rejected + self.held
+        return self.invalid + self.previously_rejected + self.withheld - self.quarantined + self.held
 
     @property
     def counts(self) -> dict[str, Any]:
@@ -66,9 +71,12 @@ def read_plan(connection: DuckDBPyConnection, run_id: str, rows: int, in_state: 
     """Count the outbox. `sizes` are the records per request, by path."""
     counted = connection.execute(
         f"""SELECT kind, action, count(*), CAST(sum(attributes) AS BIGINT), CAST(sum(data_points) AS BIGINT),
-            CAST(coalesce(sum(strlen(body)), 0) AS BIGINT)
-        FROM {OUTBOX} GROUP BY ALL"""
+            CAST(coalesce(sum(strlen(body)), 0) AS BIGINT), call = '{DELETE.path}' AS deletes
+        FROM {OUTBOX} GROUP BY kind, action, deletes"""
     ).fetchall()
+    deletes = {
+        action: sum(n for _, a, n, *_, of_users in counted if a == action and of_users) for _, action, *_ in counted
+    }
     kinds = {kind: sum(n for k, _, n, *_ in counted if k == kind) for kind in ("added", "changed", "removed")}
     actions = {action: sum(n for _, a, n, *_ in counted if a == action) for _, action, *_ in counted}
     return Plan(
@@ -79,13 +87,16 @@ def read_plan(connection: DuckDBPyConnection, run_id: str, rows: int, in_state: 
         unchanged=rows - kinds["added"] - kinds["changed"],
         invalid=actions.get("invalid", 0),
         previously_rejected=actions.get("previously_rejected", 0),
+        withheld=actions.get(WITHHELD, 0),
+        quarantined=deletes.get(WITHHELD, 0),
         held=actions.get("in_doubt", 0),
         baselined=actions.get("baseline", 0),
         marked_accepted=actions.get("mark_accepted", 0),
         to_send=actions.get("send", 0),
+        deletes=deletes.get("send", 0),
         attributes=sum(written for _, action, _, written, *_ in counted if action == "send"),
-        data_points=sum(cost for _, action, _, _, cost, _ in counted if action == "send"),
-        bytes=sum(weight for _, action, *_, weight in counted if action == "send"),
+        data_points=sum(cost for _, action, _, _, cost, *_ in counted if action == "send"),
+        bytes=sum(weight for _, action, *_, weight, _ in counted if action == "send"),
         requests=_requests(connection, sizes),
     )
 

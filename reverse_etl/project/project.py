@@ -38,6 +38,10 @@ FIXTURES = "tests/fixtures"
 RETL_FOLDER = ".retl"
 
 
+# Keys that the digests of saved plans and manifests were made without: they count only where they are set.
+_ADDED_LATER = ("quarantine",)
+
+
 @dataclass(frozen=True)
 class LoadedProject:
     """A project as it was read, for one target."""
@@ -153,6 +157,9 @@ class LoadedProject:
             used, worked_out = used | words, worked_out or more
         no_matter = {"description", "renamed_from", "tags", "after", "guards", "schedule", "timezone"}
         keys = sync.model_dump(mode="json", by_alias=True, exclude=no_matter)
+        for name in _ADDED_LATER:
+            if name not in sync.model_fields_set:
+                del keys[name]
         if sync.incremental:  # digests of saved plans and manifests go by its first name
             keys["incremental"]["keep"] = keys["incremental"].pop("retention")
         said = {

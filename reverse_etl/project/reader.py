@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeVar, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from reverse_etl.braze.modes import MODE_OPTIONS, MODES
+from reverse_etl.braze.modes import MODE_OPTIONS, MODES, Mode
 from reverse_etl.errors import Location, Problem, ProjectError, closest, nearest
 from reverse_etl.project.cron import ScheduleProblem, check_line, check_zone
 from reverse_etl.project.jinja import environment_variables, is_template, render, variables, variables_read
@@ -422,10 +422,23 @@ def _problems_in(sync: _Given, models: Collection[str]) -> Iterator[Problem]:
                 "remove it: only events and purchases can be pruned",
                 code="P017",
             )
+    if "quarantine" in sync.values and "quarantine" not in untaken:
+        yield from _quarantine_problems(sync, row)
     for key, deletes in (("mode", "users_delete"), ("on_removed", "delete")):
         if sync.text(key) == deletes and key not in untaken and sync.values.get("allow_destructive") is not True:
             hint = 'if this is intended, add "allow_destructive: true" to the sync: deleting cannot be undone'
             yield Problem(f'"{key}: {deletes}"{sync.inside} deletes users', sync.value_at(key), hint, code="P019")
+
+
+def _quarantine_problems(sync: _Given, row: Mode) -> Iterator[Problem]:
+    where = sync.key_at("quarantine")
+    if "on_removed" in row.options and sync.text("on_removed") != "delete":
+        what = f'"quarantine"{sync.inside} has no effect without "on_removed: delete"'
+        yield Problem(what, where, "remove it", code="P018")
+    elif "incremental" in sync.values:
+        what = f'"quarantine"{sync.inside} cannot be combined with "incremental"'
+        hint = "remove one of them: an incremental model does not list a user again, so it would never be deleted"
+        yield Problem(what, where, hint, code="P018")
 
 
 def _inputs_again(test: UnitTest) -> Iterator[Problem]:

@@ -51,6 +51,13 @@ def _lookback(value: Any) -> Any:
     return text
 
 
+def _interval(value: Any) -> Any:
+    text = str(value).strip()
+    if isinstance(value, bool) or not (text == "0" or re.match(_DURATION, text)):
+        raise ValueError('must be an interval such as "24 hours", or 0')
+    return text
+
+
 def _windows(value: Any) -> Any:
     """One window, or a list of them, as a list."""
     return [value] if isinstance(value, dict) else value
@@ -326,6 +333,11 @@ class Sync(_Strict):
     )
     incremental: Incremental | None = Field(None, description="settings of a model that returns only new rows")
     allow_destructive: bool = Field(False, description="required for syncs that delete users")
+    quarantine: Annotated[
+        str,
+        BeforeValidator(_interval),
+        WithJsonSchema({"anyOf": [{"const": 0}, {"type": "string", "pattern": _DURATION}]}),
+    ] = Field("0", description="how long every run must list a user for deletion before it is deleted: 24 hours")
     after: Words = Field((), description="syncs that run before this one")
     schedule: str | None = Field(
         None,

@@ -156,6 +156,9 @@ class Result(BaseModel):
     invalid_reasons: list[InvalidReason] = Field(
         default=[], description="why rows are invalid, the most frequent reason first; a row may count for several"
     )
+    withheld_rows: list[InvalidRow] = Field(
+        default=[], description="the first rows that the run did not send yet, ordered by key"
+    )
     errors: list[Error] = Field(description="what went wrong")
 
 
@@ -185,10 +188,13 @@ class PlannedSync(BaseModel):
     unchanged: int
     invalid: int
     previously_rejected: int
+    withheld: int
+    quarantined: int
     held: int
     baselined: int
     marked_accepted: int
     to_send: int
+    deletes: int
     attributes: int
     data_points: int
     requests: dict[str, int]
@@ -203,6 +209,7 @@ class PlannedSync(BaseModel):
     invalid_reasons: list[InvalidReason] = Field(
         description="why rows are invalid, the most frequent reason first; a row may count for several"
     )
+    withheld_rows: list[InvalidRow] = Field(description="the first rows that a run would not send yet, ordered by key")
     blocked_by: list[Error] = Field(description="what would block this plan from being sent")
 
 
@@ -299,6 +306,7 @@ def _result(result: RunResult) -> Result:
         delivery=delivery,
         invalid_rows=list(result.invalid),
         invalid_reasons=list(result.reasons),
+        withheld_rows=list(result.withheld),
         errors=[_error(problem) for problem in result.errors],
     )
 

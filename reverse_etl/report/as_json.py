@@ -21,6 +21,7 @@ def preview_json(preview: Preview) -> dict[str, Any]:
         "seconds_at_rate_limit": round(preview.seconds, 3),
         "invalid_rows": [asdict(row) for row in preview.invalid],
         "invalid_reasons": [asdict(reason) for reason in preview.reasons],
+        "withheld_rows": [asdict(row) for row in preview.withheld],
         "blocked_by": [problem_json(problem) for problem in preview.blocked_by],
     }
 
@@ -39,6 +40,7 @@ def result_json(result: RunResult) -> dict[str, Any]:
         "delivery": asdict(result.delivery) if result.delivery else None,
         "invalid_rows": [asdict(row) for row in result.invalid],
         "invalid_reasons": [asdict(reason) for reason in result.reasons],
+        "withheld_rows": [asdict(row) for row in result.withheld],
         "errors": [problem_json(problem) for problem in result.errors],
     }
 

@@ -36,6 +36,8 @@ def _outcome(result: RunResult) -> str:
         (plan.invalid, "invalid"),
         (delivery.rejected, "rejected by Braze"),
         (plan.previously_rejected, "rejected earlier, not resent"),
+        (plan.withheld - plan.quarantined, "withheld"),
+        (plan.quarantined, "in quarantine"),
         (plan.held, "held, in doubt since an earlier run"),
         (delivery.in_doubt, "in doubt"),
         (delivery.possible_duplicates, "possibly duplicated in Braze (on_in_doubt: resend)"),
@@ -77,6 +79,18 @@ def invalid_lines(rows: Sequence[InvalidRow], reasons: Sequence[InvalidReason], 
         yield from table_lines([("rows", "column", "reason"), *((f"{r.rows:,}", r.column, r.reason) for r in reasons)])
 
 
+def withheld_lines(rows: Sequence[InvalidRow], total: int) -> Iterator[str]:
+    """The first rows that a run does not send yet as a table; and if there are more rows than these, how many."""
+    if not rows:
+        return
+    by_digest = any(row.identifier for row in rows)
+    heading = ["withheld", *["identifier"] * by_digest, "column", "reason", "hint"]
+    cells = ([row.key, *[row.identifier] * by_digest, row.column, row.reason, row.hint] for row in rows)
+    yield from table_lines([heading, *cells])
+    if total > len(rows):
+        yield f"  ... and {count(total - len(rows), 'more row', 'more rows')}"
+
+
 def preview_lines(preview: Preview, show_values: bool) -> Iterator[str]:
     """A plan for people: counts, columns, a sample of old -> new, invalid rows, requests."""
     sync, plan = preview.sync, preview.plan
@@ -96,11 +110,14 @@ def preview_lines(preview: Preview, show_values: bool) -> Iterator[str]:
     for number, what in (
         (plan.invalid, "invalid"),
         (plan.previously_rejected, "rejected by Braze earlier and unchanged: not resent"),
+        (plan.withheld - plan.quarantined, "withheld"),
+        (plan.quarantined, "in quarantine: not deleted yet"),
         (plan.held, "in doubt since an earlier run: held"),
     ):
         if number:
             yield f"  {count(number, 'row')} {what}"
     yield from invalid_lines(preview.invalid, preview.reasons, plan.invalid)
+    yield from withheld_lines(preview.withheld, plan.withheld)
     requests = ", ".join(f"{count(number, 'request')} to {path}" for path, number in plan.requests.items())
     took = f", {duration(preview.seconds)} at the rate limit" if preview.seconds >= 1 else ""
     size = f", {count(plan.bytes, 'byte')}" if plan.bytes else ""
@@ -141,6 +158,9 @@ def preview_markdown(previews: Sequence[Preview]) -> Iterator[str]:
             yield f"\n**{preview.sync.name}**: " + ", ".join(f"`{name}` {n:,}" for name, n in preview.columns.items())
         for why in preview.reasons:
             yield f"\n**{preview.sync.name}**: {count(why.rows, 'row')} invalid: `{why.column}` {why.reason}"
+        if preview.plan.withheld:
+            waiting = f", {preview.plan.quarantined:,} of them in quarantine" if preview.plan.quarantined else ""
+            yield f"\n**{preview.sync.name}**: {count(preview.plan.withheld, 'row')} withheld{waiting}"
         for result in preview.plan.data_tests:
             if result.status == "warn":
                 yield f"\n> warning: {preview.sync.name}: {result}"

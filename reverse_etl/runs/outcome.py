@@ -49,6 +49,7 @@ class RunResult:
             | running (in another process) | already_run (by another process): for runs that were due
     scheduled_time: the scheduled time of the run; of a manual run, its start
     invalid: the first invalid rows, column by column; `reasons` why rows are invalid, and how many
+    withheld: the first rows that this run did not send yet
     """
 
     sync: str
@@ -64,6 +65,7 @@ class RunResult:
     delivery: DeliveryCounts | None = None
     invalid: Sequence[InvalidRow] = ()
     reasons: Sequence[InvalidReason] = ()
+    withheld: Sequence[InvalidRow] = ()
     planned_at: datetime | None = None
 
     @property

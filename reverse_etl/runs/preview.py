@@ -15,6 +15,7 @@ from reverse_etl.plan.outbox import (
     invalid_reasons,
     invalid_rows,
     sample_changes,
+    withheld_rows,
 )
 from reverse_etl.plan.plan import Plan
 from reverse_etl.plan.workbench import allow
@@ -38,7 +39,8 @@ class Save(Protocol):
 class Preview:
     """What a run would do: its plan, records per column, some changes, and what would block it.
 
-    `invalid` are the first invalid rows, `reasons` the rules that invalid rows break. `seconds` is how long its
+    `invalid` are the first invalid rows, `reasons` the rules that invalid rows break; `withheld` the first rows that a
+    run would not send yet. `seconds` is how long its
     requests take under the rate limit if nothing else is sent. `depends_on` are the dbt nodes that the model reads.
     """
 
@@ -52,6 +54,7 @@ class Preview:
     blocked_by: Sequence[Problem]
     seconds: float
     depends_on: Sequence[str] = ()
+    withheld: Sequence[InvalidRow] = ()
 
 
 def preview_sync(job: Job, save: Save | None = None) -> Preview:
@@ -73,6 +76,7 @@ def preview_sync(job: Job, save: Save | None = None) -> Preview:
             blocked_by(sync, planned.plan, job.options, is_recorded=False),
             _seconds(project, sync, planned.plan),
             sorted(relation.unique_id for relation in project.reads(sync) if relation.unique_id),
+            withheld_rows(state.connection, keys) if planned.plan.withheld else (),
         )
         if save:
             save(job, state, planned.plan)

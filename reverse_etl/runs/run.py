@@ -27,7 +27,7 @@ from reverse_etl.errors import Problem
 from reverse_etl.plan.actions import Intent
 from reverse_etl.plan.data_tests import failed, warnings
 from reverse_etl.plan.guards import DATA_TESTS, Counts, tripped
-from reverse_etl.plan.outbox import invalid_reasons, invalid_rows, read_records, taken_changes
+from reverse_etl.plan.outbox import invalid_reasons, invalid_rows, read_records, taken_changes, withheld_rows
 from reverse_etl.plan.plan import Plan, read_plan
 from reverse_etl.project.models import Compiled
 from reverse_etl.project.project import LoadedProject
@@ -78,6 +78,7 @@ def carry_out(job: Job, session: Session, state: State, plan: Plan) -> RunResult
     keys = state.keys(state.run.key())
     invalid = invalid_rows(state.connection, keys) if plan.invalid else []
     reasons = invalid_reasons(state.connection) if plan.invalid else []
+    withheld = withheld_rows(state.connection, keys) if plan.withheld else []
     problems = blocked_by(sync, plan, job.options)
     sent = None
     if not problems:
@@ -104,6 +105,7 @@ def carry_out(job: Job, session: Session, state: State, plan: Plan) -> RunResult
         delivery=delivery,
         invalid=invalid,
         reasons=reasons,
+        withheld=withheld,
         planned_at=planned_at,
     )
 

@@ -6,7 +6,7 @@ Uses only what the run stored, not the project: so a killed run can be recovered
 import json
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -20,6 +20,7 @@ from reverse_etl.engines.duckdb.model import sql_type
 from reverse_etl.errors import StateError
 from reverse_etl.masking import of_request
 from reverse_etl.plan.outbox import reason_sql, user_sql
+from reverse_etl.plan.quarantine import HINT, WAITS, WAITS_UNTIL, WITHHELD, reason_of
 from reverse_etl.plan.tables import (
     ACKNOWLEDGED,
     IN_DOUBT,
@@ -114,6 +115,7 @@ def commit_run(
             if delivery.in_doubt or delivery.unsent:
                 _remember_unsure_columns(connection, key, values)
             _remember_answers(connection, delivery, values)
+            _remember_withheld_rows(connection, actions, run_id)
             known |= {"mode": mode, WORKSPACE: workspace}
             mark = watermark.read(connection)
             watermark.move(connection, _WITH_OUTCOMES, ending.at)
@@ -360,6 +362,29 @@ def _remember_answers(connection: DuckDBPyConnection, delivery: DeliveryCounts, 
             FROM {_WITH_OUTCOMES} WHERE outcome = 'in_doubt'""",
             values,
         )
+
+
+def _remember_withheld_rows(connection: DuckDBPyConnection, actions: Collection[str], run_id: str) -> None:
+    """Record the users that wait to be deleted, each since the first run of those in a row that listed it.
+
+    One that was to be deleted, and is not yet, has waited all the same: it stays as it is.
+    """
+    known = f"FROM {REJECTS} WHERE rejected_by = '{WITHHELD}'"
+    if connection.execute(f"SELECT 1 {known} LIMIT 1").fetchall():
+        is_listed = f"(action = '{WITHHELD}' OR (action = 'send' AND outcome IN ('unsent', 'in_doubt')))"
+        connection.execute(f"DELETE {known} AND key NOT IN (SELECT key FROM {_WITH_OUTCOMES} WHERE {is_listed})")
+    if WITHHELD not in actions:
+        return
+    since = f"SELECT key, rejected_at AS since {known}"
+    connection.execute(f"CREATE OR REPLACE TEMP TABLE retl_waiting AS {since}")
+    connection.execute(f"DELETE {known} AND key IN (SELECT key FROM {OUTBOX} WHERE {WAITS})")
+    columns = f"{literal(HINT)}, body, NULL, coalesce(since, started_at), $run_id, {user_sql(connection)}"
+    connection.execute(
+        f"""INSERT INTO {REJECTS} SELECT key, kind, '{WITHHELD}', NULL, {reason_of(WAITS_UNTIL)}, {columns}
+        FROM {OUTBOX} LEFT JOIN retl_waiting USING (key), (SELECT started_at FROM {OPEN_RUN})
+        WHERE {WAITS}""",
+        {"run_id": run_id},
+    )
 
 
 def _remember_invalid_rows(connection: DuckDBPyConnection, are_there: bool, values: Mapping[str, Any]) -> None:

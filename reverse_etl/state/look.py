@@ -11,6 +11,7 @@ from reverse_etl.delivery.destination import Destination
 from reverse_etl.errors import BusyError, DataError, MovedError, StateError
 from reverse_etl.masking import Keys, of_request, of_response
 from reverse_etl.plan.outbox import identifier_of
+from reverse_etl.plan.quarantine import WITHHELD
 from reverse_etl.plan.tables import ACKNOWLEDGED, IN_DOUBT, REJECTS, RUN_ID, RUNS, SENT_AT
 from reverse_etl.project.project import LoadedProject
 from reverse_etl.project.spec import Sync
@@ -78,7 +79,8 @@ def is_there(project: LoadedProject, sync: Sync) -> bool:
 
 
 def _sync_status(sync: Sync, state: State) -> SyncStatus:
-    lines = f"SELECT key, count(*) AS rows FROM {REJECTS} GROUP BY key, rejected_by, column_name"
+    rejected = f"{REJECTS} WHERE rejected_by <> '{WITHHELD}'"
+    lines = f"SELECT key, count(*) AS rows FROM {rejected} GROUP BY key, rejected_by, column_name"
     by_key = f"SELECT max(rows) AS rows FROM ({lines}) GROUP BY key"  # a row has a line for each rule that it breaks
     rejects = _number(state, f"SELECT CAST(coalesce(sum(rows), 0) AS BIGINT) FROM ({by_key})")
     in_doubt = _number(state, f"SELECT count(*) FROM {IN_DOUBT} WHERE resolution IS NULL")
@@ -96,11 +98,13 @@ def rows_not_in_braze(project: LoadedProject, sync: Sync, show_values: bool) -> 
     An invalid row is listed once for each column that breaks a rule. `identifier` is that of the row's user, where the
     key is a digest of the row, or NULL.
 
-    `status` is invalid, rejected (by Braze) or in_doubt; `resolution` is what a user decided about a row in doubt.
+    `status` is invalid, withheld, rejected (by Braze) or in_doubt; `resolution` is what a user decided about a row in
+    doubt.
     """
     with state_of(project, sync) as state:
         cursor = state.connection.execute(
-            f"""SELECT key, identifier, kind, CASE rejected_by WHEN 'retl' THEN 'invalid' ELSE 'rejected' END AS status,
+            f"""SELECT key, identifier, kind,
+                CASE rejected_by WHEN 'retl' THEN 'invalid' WHEN 'braze' THEN 'rejected' ELSE rejected_by END AS status,
                 NULL AS resolution, column_name AS "column", reason, hint, run_id AS run,
                 body AS record
             FROM {REJECTS}

@@ -18,6 +18,7 @@ from functools import partial
 from reverse_etl.delivery.journal import Journal
 from reverse_etl.masking import Keys
 from reverse_etl.plan.actions import Intent, action_sql
+from reverse_etl.plan.quarantine import with_waits
 from reverse_etl.plan.tables import IN_DOUBT, REJECTS, STATE
 from reverse_etl.plan.workbench import connect
 from reverse_etl.records.layout import Layout
@@ -65,9 +66,8 @@ class State:
         """Store all records of the open run, selected by `records`, with what is to be done with each."""
         has_doubts, has_rejects = self._holds(IN_DOUBT), self._holds(f"{REJECTS} WHERE rejected_by = 'braze'")
         action = action_sql(layout, intent, has_doubts, has_rejects)
-        self.run.write_outbox(
-            layout, f"SELECT *, {action} AS action FROM (\n{records}\n)\n{order_sql(layout)}", rules(layout)
-        )
+        actions = with_waits(layout, f"SELECT *, {action} AS action FROM (\n{records}\n) AS o")
+        self.run.write_outbox(layout, f"{actions}\n{order_sql(layout)}", rules(layout))
 
     def keys(self, columns: Sequence[str] = (), in_full: bool = False) -> Keys:
         """How keys are shown: those of these columns, or without them those of the last run."""

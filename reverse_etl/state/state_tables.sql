@@ -12,13 +12,13 @@ CREATE TABLE retl_state.main.runs (
 CREATE TABLE retl_state.main.rejects (
     key VARCHAR NOT NULL,
     kind VARCHAR NOT NULL,
-    rejected_by VARCHAR NOT NULL, -- retl: before sending; braze: in its response
+    rejected_by VARCHAR NOT NULL, -- retl: before sending; braze: in its response; withheld: not sent yet
     column_name VARCHAR,
     reason VARCHAR NOT NULL,
     hint VARCHAR,
     body VARCHAR,
     body_md5 VARCHAR,
-    rejected_at TIMESTAMPTZ NOT NULL,
+    rejected_at TIMESTAMPTZ NOT NULL, -- of withheld rows: since when they are
     run_id VARCHAR NOT NULL,
     identifier VARCHAR -- of the row's user, as JSON, where the key is a digest of the whole row
 );

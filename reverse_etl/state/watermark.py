@@ -91,7 +91,7 @@ def move(connection: DuckDBPyConnection, outcomes: str, now: datetime) -> None:
         connection.execute(f"DELETE FROM {_META} WHERE key = 'watermark'")
         return
     mark, before = Watermark(**json.loads(text)), read(connection)
-    kept_back = "action IN ('invalid', 'previously_rejected', 'in_doubt')"
+    kept_back = "action IN ('invalid', 'previously_rejected', 'in_doubt', 'withheld')"
     is_open = f"({kept_back} OR outcome IN ('rejected', 'in_doubt', 'unsent'))"
     mark = replace(
         mark, open_from=_text(connection, f"SELECT CAST(min({CURSOR}) AS VARCHAR) FROM {outcomes} WHERE {is_open}")
