@@ -415,6 +415,16 @@ CODES: Mapping[str, Code] = {
         "A warning: YAML reads a value without quotes as something else than it looks like, such as NO as false.",
         "Put it in quotes if it is meant as a string.",
     ),
+    "P095": Code(
+        "attribute with two types",
+        "Two syncs send one attribute as different types: Braze keeps the first, and drops or converts the other one.",
+        "CAST it to the same type in both models, or rename it in one of them.",
+    ),
+    "P096": Code(
+        "attribute with two writers",
+        "Two syncs of a target write one attribute of the same users, so the last one to run overwrites the other.",
+        "Let one of them write it; or, if both are meant to, list it in `shares` of both.",
+    ),
     "D001": Code(
         "NULL in the primary key",
         "The model returns rows that nothing identifies.",

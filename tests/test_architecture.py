@@ -44,9 +44,16 @@ PURE = {
     *("project.spec", "project.fields", "project.spec_tests", "project.cron", "project.json_schema", "project.reader"),
     *("project.yaml_places", "project.jinja", "project.models", "project.dialects", "project.dbt_manifest"),
     *("project.graph", "project.selection"),
-    *("records.layout", "records.expressions", "records.mapping", "records.json_text", "records.rules"),
+    *(
+        "records.layout",
+        "records.attributes",
+        "records.expressions",
+        "records.mapping",
+        "records.json_text",
+        "records.rules",
+    ),
     *("delivery.batches", "delivery.pacing", "delivery.retry"),
-    *("plan.tables", "plan.actions", "plan.guards", "plan.data_tests"),
+    *("plan.tables", "plan.actions", "plan.guards", "plan.writers", "plan.data_tests"),
     *("shared_state.head", "engines.engine", "engines.duckdb.diff"),
     *("testing.fixtures", "testing.comparison"),
 }

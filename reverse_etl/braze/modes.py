@@ -227,6 +227,8 @@ _PROFILE_FIELDS = (
     *(Field(name, Shape.ARRAY, free=True) for name in ("subscription_groups", "push_tokens")),
     *(Field(name, Shape.OBJECT, free=True) for name in ("facebook", "twitter")),
 )
+# Fields that add to what a profile has, group by group and token by token: several syncs may write them.
+ADDED_TO = ("subscription_groups", "push_tokens")
 # Values that tell Braze to modify the stored value; sending one twice is not idempotent (user attributes, array of
 # objects).
 OPERATORS = ("inc", "add", "remove", "$add", "$update", "$remove")
@@ -258,6 +260,7 @@ _TABLE = (
         cost=Cost.ATTRIBUTES,
         options=frozenset(
             {"pre_formatted_fields", "send", "nulls", "on_removed", "allow_destructive", "quarantine", "on_in_doubt"}
+            | {"shares"}
         ),
         nested_times=True,  # a timestamp in nested data is {"$time": "..."} (nested_custom_attribute_support)
         nested_nulls=False,  # a null in nested data drops the whole attribute (post_user_track)

@@ -7,7 +7,7 @@ An engine writes the changes into the workbench's table CHANGES; from there on n
 of the tables are in `plan/tables.py`, for both.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -37,6 +37,22 @@ class Comparison:
     keys: Keys = field(default_factory=Keys)
 
 
+@dataclass(frozen=True)
+class Side:
+    """A model that is compared with another one, and what its columns are for."""
+
+    layout: Layout
+    model: Compiled
+
+
+@dataclass(frozen=True)
+class Common:
+    """How many users two models both return, and for how many of them each compared column differs."""
+
+    users: int
+    differing: Mapping[str, int]
+
+
 class Engine(Protocol):
     """A warehouse, beside the workbench of one run.
 
@@ -54,6 +70,13 @@ class Engine(Protocol):
 
     def describe(self, model: Compiled) -> list[tuple[str, SqlType]]:
         """The columns that a model returns, with the types in which the state stores them."""
+
+    def columns(self, model: Compiled) -> list[tuple[str, SqlType]]:
+        """The same, faster: without telling which columns have a collation."""
+
+    def count_common(self, one: Side, other: Side, compared: Sequence[str]) -> Common | None:
+        """Run two models, and count the users whom both return, by an identifier that both have; None if one of the
+        models cannot be run. `compared` are the columns whose values are compared, by what Braze receives."""
 
     def first_rows(self, model: Compiled, limit: int) -> tuple[list[str], list[tuple[object, ...]]]:
         """The first rows of a model as strings: the names of the columns, and a tuple per row."""

@@ -6,5 +6,6 @@ plan.py         the counts of an outbox: rows, requests, costs
 outbox.py       its records, invalid rows and a sample of its changes
 doubts.py       events that are in doubt under another key
 guards.py       limits that block a run
+writers.py      what several syncs of a target write to the same profiles
 data_tests.py   what must be true of the rows of a model
 """

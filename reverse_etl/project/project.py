@@ -146,7 +146,7 @@ class LoadedProject:
     def reads(self, sync: Sync) -> list[Relation]:
         """What the ref() and source() of a sync's models resolve to, in full and in incremental runs."""
         cursors = (None, "NULL") if sync.incremental else (None,)
-        return list(dict.fromkeys(read for cursor in cursors for read in self._compiled(sync.model, cursor).reads))
+        return list(dict.fromkeys(read for cursor in cursors for read in self.compiled(sync.model, cursor).reads))
 
     def fingerprint(self, sync: Sync) -> str:
         """A digest of what decides what a sync sends, except rows and target: its keys, its models and their vars."""
@@ -155,7 +155,7 @@ class LoadedProject:
         for text in texts.values():
             words, more = words_called_with(text, "var")
             used, worked_out = used | words, worked_out or more
-        no_matter = {"description", "renamed_from", "tags", "after", "guards", "schedule", "timezone"}
+        no_matter = {"description", "renamed_from", "tags", "after", "guards", "schedule", "timezone", "shares"}
         keys = sync.model_dump(mode="json", by_alias=True, exclude=no_matter)
         for name in _ADDED_LATER:
             if name not in sync.model_fields_set:
@@ -192,11 +192,12 @@ class LoadedProject:
 
         `cursor` is the SQL of the value that an incremental run reads from.
         """
-        compiled = self._compiled(name, cursor)
+        compiled = self.compiled(name, cursor)
         self.write_compiled(compiled)
         return compiled
 
-    def _compiled(self, name: str, cursor: str | None = None) -> Compiled:
+    def compiled(self, name: str, cursor: str | None = None) -> Compiled:
+        """The same, without writing it."""
         if name not in self.models:
             hint = nearest(name, self.models)
             raise ProjectError(f'unknown model "{name}"', Location(f"models/{name}.sql"), hint, code="P016")

@@ -312,6 +312,10 @@ class Sync(_Strict):
     )
     pre_formatted_fields: Words = Field((), description="VARCHAR columns that hold JSON text")
     exclude_columns: Words = Field((), description="columns that are not sent, such as a primary key of your own")
+    shares: Words = Field(
+        (),
+        description="attributes that other syncs write too, for the same users: allowed among the syncs that list them",
+    )
     skip_on_invalid_records: bool = Field(False, description="send the valid rows even if others are invalid")
     send: Literal["changed_columns", "all_columns"] = Field(
         "changed_columns", description="what to send of a changed row"

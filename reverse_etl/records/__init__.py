@@ -1,6 +1,7 @@
 """From a row to Braze's JSON, or to the numbers of the rules that it breaks. The SQL is generated; pure.
 
 layout.py        a sync and its model's columns -> what each column is for
+attributes.py    what a sync writes to profiles: names, types, of which users
 expressions.py   SQL over one row of the changes
 mapping.py       SQL that renders the records: key, kind, body, cost
   json_text.py     one value, by its type, as JSON text

@@ -162,7 +162,7 @@ def _place(sync: Sync, name: str, of: SqlType) -> Column:
 
 
 def _unknown_names(sync: Sync, names: Collection[str]) -> Iterator[Problem]:
-    for key in ("primary_key", "pre_formatted_fields", "exclude_columns"):
+    for key in ("primary_key", "pre_formatted_fields", "exclude_columns", "shares"):
         for index, name in enumerate(getattr(sync, key) or ()):
             if name not in names:
                 what = f'"{key}" in sync "{sync.name}": the model has no column "{name}"'

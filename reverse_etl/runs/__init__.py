@@ -1,6 +1,7 @@
 """Running syncs: one run from start to end, and several.
 
 run.py          one sync: plan, decide, send, commit
+writers.py      what other syncs write to the same profiles, compared before a sync is planned
 outcome.py      options of a run, its result, and its listener
 preview.py      a dry run
 saved_plan.py   a plan in a file

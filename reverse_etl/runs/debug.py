@@ -2,9 +2,10 @@
 
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing as closed_after
 from dataclasses import dataclass, replace
+from itertools import combinations
 from pathlib import Path
 from secrets import token_hex
 
@@ -16,6 +17,7 @@ from reverse_etl.delivery.session import open_session
 from reverse_etl.engines.warehouse import engine_of
 from reverse_etl.errors import Problem, RetlError
 from reverse_etl.plan.workbench import connect
+from reverse_etl.plan.writers import Writer, alike_in_words, overlap, spelled_alike, type_clashes, written_by_both
 from reverse_etl.project.project import RETL_FOLDER, LoadedProject
 from reverse_etl.project.spec import is_url
 from reverse_etl.records.layout import lay_out
@@ -68,14 +70,29 @@ def _models(project: LoadedProject) -> Iterator[Check]:
             yield Check(False, f"warehouse: {error}")
             return
         yield Check(True, f"warehouse: {project.warehouse}")
+        writers = list[Writer]()
         for sync in project.spec.syncs:
             try:
                 model = project.compile(sync.model)
                 layout = lay_out(sync, model.file, engine.describe(model))
                 key = "the whole row" if layout.whole_row else ", ".join(layout.key)
                 yield Check(True, f"model of {sync.name}: {count(len(layout.columns), 'column')}, primary key: {key}")
+                writers.append(Writer(layout, model.file))
             except RetlError as error:
                 yield Check(False, f"model of {sync.name}: {error}")
+        yield from _writers(writers)
+
+
+def _writers(writers: Sequence[Writer]) -> Iterator[Check]:
+    """What syncs write beside each other, as far as that is known without running a model."""
+    for one, other in combinations(writers, 2):
+        for problem in type_clashes(one, other):
+            yield Check(False, f"attributes: {problem}")
+        both = overlap(one, other)
+        if both:
+            yield Check(True, f"attributes: {one.sync.name}: {written_by_both(both)}", is_warning=True)
+    for names in spelled_alike(writers):
+        yield Check(True, alike_in_words(names, writers), is_warning=True)
 
 
 def _destination(project: LoadedProject) -> Iterator[Check]:

@@ -1,7 +1,7 @@
 """One sync of one command, as a value: what to run, how, with which clock and listener."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from reverse_etl.delivery.session import Session
@@ -9,12 +9,14 @@ from reverse_etl.errors import Problem
 from reverse_etl.project.project import LoadedProject
 from reverse_etl.project.spec import Sync
 from reverse_etl.runs.outcome import Listener, Options, RunResult
+from reverse_etl.runs.writers import Known
 from reverse_etl.system.clock import T, when_free
 
 
 @dataclass(frozen=True)
 class Job:
-    """`start` runs it, in a session with the destination, when its turn comes; `started_at` is when that was."""
+    """`start` runs it, in a session with the destination, when its turn comes; `started_at` is when that was.
+    `known` is what all jobs of the command know of the attributes that the syncs of its target write."""
 
     project: LoadedProject
     sync: Sync
@@ -22,6 +24,7 @@ class Job:
     listener: Listener
     start: Callable[["Job", Session], RunResult]
     started_at: datetime
+    known: Known = field(default_factory=Known, compare=False)
 
     def notice(self, text: str) -> None:
         self.listener.notice(self.sync, text)

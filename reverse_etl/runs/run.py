@@ -21,7 +21,7 @@ from reverse_etl.delivery.batches import cut
 from reverse_etl.delivery.destination import destination_of
 from reverse_etl.delivery.sender import Delivery, Route, Sender, SenderOptions
 from reverse_etl.delivery.session import Session
-from reverse_etl.engines.engine import Comparison, Engine
+from reverse_etl.engines.engine import Comparison, Engine, Side
 from reverse_etl.engines.warehouse import engine_of
 from reverse_etl.errors import Problem
 from reverse_etl.plan.actions import Intent
@@ -36,6 +36,7 @@ from reverse_etl.records.layout import Layout, lay_out
 from reverse_etl.records.mapping import closing, outbox_sql
 from reverse_etl.runs.job import Job
 from reverse_etl.runs.outcome import Listener, Options, RunResult
+from reverse_etl.runs.writers import Known, notices_of
 from reverse_etl.state.commit import DeliveryCounts, Ending, final_status
 from reverse_etl.state.moving import move_if_renamed
 from reverse_etl.state.opening import state_of
@@ -55,7 +56,8 @@ class Planned:
 
 def jobs_of(project: LoadedProject, syncs: Sequence[Sync], options: Options, listener: Listener) -> list[Job]:
     """The jobs of one command, to be run by `run_sync`."""
-    return [Job(project, sync, options, listener, run_sync, options.clock.utc()) for sync in syncs]
+    known = Known()
+    return [Job(project, sync, options, listener, run_sync, options.clock.utc(), known) for sync in syncs]
 
 
 def run_sync(job: Job, session: Session) -> RunResult:
@@ -152,6 +154,10 @@ def plan_sync(job: Job, state: State) -> Planned:
     engine = engine_of(project, state.connection)
     job.when_free(engine.open)
     layout = lay_out(sync, model.file, engine.describe(model))
+    if options.intent is not Intent.BASELINE:
+        with engine.interruptible():
+            for notice in notices_of(project, engine, Side(layout, model), job.known):
+                job.notice(notice)
     state.run.begin(run_id, started_at, project.scheduled_time, sync.mode.label)
     try:
         with job.listener.planning(sync), engine.interruptible():

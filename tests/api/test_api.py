@@ -21,6 +21,7 @@ from tests.processes import HANG_S, Forked
 from tests.shop import FIVE_REQUESTS, KEY, Held, Retl, Shop, Silent
 
 ROWS = "SELECT 'u' || i AS external_id, i AS n FROM range({rows}) AS t(i)"
+OTHERS = ROWS.replace(" AS n ", " AS m ")  # another attribute: no two syncs write one
 
 
 def project(shop: Shop, **options: Any) -> Project:
@@ -184,7 +185,7 @@ def test_it_is_quiet_and_a_logger_hears_what_goes_on(shop: Shop, caplog: pytest.
 
 
 def test_listener_hears_it_in_place_of_the_logger(shop: Shop):
-    shop.sync("first", ROWS.format(rows=1)).sync("second", ROWS.format(rows=1), after=["first"])
+    shop.sync("first", ROWS.format(rows=1)).sync("second", OTHERS.format(rows=1), after=["first"])
     listener = Silent()
     project(shop, listener=listener).sync_all()
     assert listener.notices == ["second: first has just sent requests: Braze may take minutes to apply them"]
@@ -194,7 +195,7 @@ def test_syncs_run_in_threads_at_the_same_time(shop: Shop):
     """No signal can be taken there, and the mask for new files belongs to all of them."""
     names = ["a", "b", "c", "d"]
     for name in names:
-        shop.sync(name, ROWS.format(rows=200))
+        shop.sync(name, ROWS.format(rows=200).replace(" AS n ", f" AS n_{name} "))
     here, results = project(shop), dict[str, SyncResult]()
     mask = os.umask(0o022)
     try:
@@ -242,7 +243,7 @@ sys.exit(os.waitpid(child, 0)[1])
 
 
 def test_sync_runs_in_a_forked_process(shop: Shop):
-    shop.sync("first", ROWS.format(rows=2)).sync("second", ROWS.format(rows=2))
+    shop.sync("first", ROWS.format(rows=2)).sync("second", OTHERS.format(rows=2))
     command = [sys.executable, "-W", "ignore", "-c", _FORKED, str(shop.folder)]
     environ = {**os.environ, "BRAZE_API_KEY": KEY}
     done = subprocess.run(command, env=environ, check=True, capture_output=True, text=True, timeout=HANG_S)

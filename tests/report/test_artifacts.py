@@ -328,10 +328,11 @@ def test_interrupted_run_leaves_results(shop: Shop, retl: Retl, pipe: Path):
 
 
 def test_retry_runs_what_did_not_succeed_in_the_last_run(shop: Shop, retl: Retl):
-    shop.sync("good", ROWS).sync("broken", "SELECT nothing").sync("behind", ROWS, after=["broken"])
+    shop.sync("good", ROWS).sync("broken", "SELECT nothing")
+    shop.sync("behind", "SELECT 'u1' AS external_id, 1 AS visits", after=["broken"])
     assert retl("sync", "--all", folder=shop.folder).code == 1
     assert statuses(shop.folder) == {"good": "success", "broken": "failed", "behind": "skipped"}
-    shop.sync("broken", ROWS)
+    shop.sync("broken", "SELECT 'u1' AS external_id, 1 AS score")
     done = retl("retry", folder=shop.folder)
     assert [line.split(",")[0] for line in done.out.splitlines()] == ["broken: success", "behind: success"]
     assert (done.code, statuses(shop.folder)) == (0, {"broken": "success", "behind": "success"})

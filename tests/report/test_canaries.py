@@ -80,13 +80,19 @@ def birds(shop: Shop) -> Shop:
     for skips in (False, True):
         name, how = "_aside" if skips else "", {**ATTRIBUTES, "skip_on_invalid_records": skips}
         twins = "SELECT if(twin = 2, NULL, email) AS email, phone, word FROM birds, range(3) AS r(twin)"
-        shop.sync(f"twins{name}", f"{twins} WHERE twin < {3 if skips else 2}", **how, primary_key="email")
+        shop.sync(
+            f"twins{name}",
+            f"{twins} WHERE twin < {3 if skips else 2}",
+            **how,
+            primary_key="email",
+            shares=["phone", "word"],
+        )
         of_id = {**how, "primary_key": "id", "exclude_columns": ["id"]}
         shop.sync(f"twin_users{name}", "SELECT 10 * i + twin AS id, email FROM birds, range(2) AS r(twin)", **of_id)
     shop.sync("thrown", "SELECT id AS external_id, error('no such bird: ' || email) AS x FROM birds", **ATTRIBUTES)
-    shop.sync("cast", "SELECT id AS external_id, CAST(email AS INTEGER) AS x FROM birds", **ATTRIBUTES)
+    shop.sync("cast", "SELECT id AS external_id, CAST(email AS INTEGER) AS y FROM birds", **ATTRIBUTES)
     shop.sync(
-        "called", "SELECT id AS external_id, error('call ' || phone || ', 0151 5566700') AS x FROM birds", **ATTRIBUTES
+        "called", "SELECT id AS external_id, error('call ' || phone || ', 0151 5566700') AS z FROM birds", **ATTRIBUTES
     )
     braze_says = json.dumps({"message": ECHO})
     shop.braze.add_fault(Fault("object_error", external_ids=["u1"], times=None, error=ECHO))
@@ -216,7 +222,7 @@ def test_digest_of_an_identifier_is_taken_to_erase_a_person(shop: Shop, retl: Re
 def test_digests_of_two_states_are_not_the_same(shop: Shop):
     """Or else somebody who has an address could find it in the logs of anybody."""
     for name in ("one", "other"):
-        shop.sync(name, "SELECT 'a@b.example' AS email, repeat('x', 300) AS long", **ATTRIBUTES)
+        shop.sync(name, "SELECT 'a@b.example' AS email, repeat('x', 300) AS long", **ATTRIBUTES, shares=["long"])
     one, other = (result.invalid[0].key for result in shop.run_all("one", "other"))
     assert (one == other, one[:6], other[:6]) == (False, "email:", "email:")
 

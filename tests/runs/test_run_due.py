@@ -26,6 +26,7 @@ NOW = datetime.now(UTC)
 YEARLY = {"schedule": f"0 0 1 {(NOW.month + 5) % 12 + 1} *", "timezone": "Asia/Seoul"}  # not while the tests run
 LATEST, FOLLOWING = Cron(*YEARLY.values()).latest(NOW), Cron(*YEARLY.values()).following(NOW)
 ONE = "SELECT 'u1' AS external_id, 'x' AS a"
+TWO, THREE, FOUR = (ONE.replace(" AS a", f" AS {name}") for name in "bcd")  # no two write one attribute
 NOTHING_DUE = f"nothing is due; next: it at {FOLLOWING:%Y-%m-%d %H:%M} UTC\n"
 
 
@@ -59,7 +60,7 @@ def test_result_for_programs_has_the_moment_that_was_due(shop: Shop, retl: Retl)
 
 
 def test_dry_run_says_what_is_due_and_makes_nothing(shop: Shop, retl: Retl):
-    shop.sync("it", ONE, **YEARLY).sync("other", ONE)
+    shop.sync("it", ONE, **YEARLY).sync("other", TWO)
     said = retl("run-due", "--dry-run", folder=shop.folder)
     assert (said.code, said.out, said.err) == (0, f"it: due since {LATEST:%Y-%m-%d %H:%M} UTC\n", "")
     told = json.loads(retl("run-due", "--dry-run", "--output", "json", folder=shop.folder).out)
@@ -74,7 +75,7 @@ def test_sync_without_a_schedule_is_never_due(shop: Shop, retl: Retl):
 
 
 def test_only_selected_syncs_run(shop: Shop, retl: Retl):
-    shop.sync("it", ONE, **YEARLY, tags=["a"]).sync("other", ONE, **YEARLY, tags=["b"])
+    shop.sync("it", ONE, **YEARLY, tags=["a"]).sync("other", TWO, **YEARLY, tags=["b"])
     assert retl("run-due", "--select", "tag:b", folder=shop.folder).out.startswith("other: success")
     assert retl("run-due", "--exclude", "it", "--dry-run", folder=shop.folder).out == NOTHING_DUE.replace("it", "other")
     assert retl("run-due", "--select", "tag:c", folder=shop.folder).code == 2
@@ -158,7 +159,7 @@ def test_state_of_the_first_format_goes_by_the_start_of_runs(shop: Shop, retl: R
 
 
 def test_damaged_state_is_said_by_the_run_and_others_go_on(shop: Shop, retl: Retl):
-    shop.sync("it", ONE, **YEARLY).sync("other", ONE, **YEARLY).run("it")
+    shop.sync("it", ONE, **YEARLY).sync("other", TWO, **YEARLY).run("it")
     (shop.folder / ".retl/test/it/state.duckdb").write_text("what?")
     outcome = retl("run-due", folder=shop.folder)
     assert (outcome.code, outcome.out.splitlines()[0]) == (1, "it: failed")
@@ -170,7 +171,7 @@ def test_damaged_state_is_said_by_the_run_and_others_go_on(shop: Shop, retl: Ret
 
 
 def test_sync_that_is_at_work_elsewhere_is_left_to_it_with_what_comes_after(shop: Shop, retl: Retl):
-    shop.sync("it", ONE, **YEARLY).sync("next", ONE, **YEARLY, after="it").sync("other", ONE, **YEARLY)
+    shop.sync("it", ONE, **YEARLY).sync("next", THREE, **YEARLY, after="it").sync("other", TWO, **YEARLY)
     with running(shop, until="u1") as process:
         outcome = retl("run-due", folder=shop.folder)
         assert outcome.code == 0
@@ -227,7 +228,7 @@ def test_run_is_not_refused_because_somebody_looks_into_its_state(shop: Shop, mo
 
 
 def test_due_syncs_run_in_order_and_a_failed_one_holds_up_what_comes_after(shop: Shop, retl: Retl):
-    shop.sync("last", ONE, **YEARLY, after="first").sync("first", "SELECT 1 AS external_id, oops", **YEARLY)
+    shop.sync("last", TWO, **YEARLY, after="first").sync("first", "SELECT 1 AS external_id, oops", **YEARLY)
     failed = retl("run-due", folder=shop.folder)
     assert failed.out == "first: failed\nlast: skipped\n"
     assert "last: skipped: its predecessors have not succeeded: first" in failed.err
@@ -262,7 +263,7 @@ def test_moment_that_a_run_stands_for_has_to_be_one_and_past(shop: Shop, retl: R
 
 
 def test_ls_shows_schedules_and_when_they_are_due_next(shop: Shop, retl: Retl):
-    shop.sync("it", ONE, **YEARLY).sync("other", ONE)
+    shop.sync("it", ONE, **YEARLY).sync("other", TWO)
     retl("run-due", folder=shop.folder)
     heading, it, other = retl("ls", folder=shop.folder).out.splitlines()
     assert heading.split() == ["name", "mode", "model", "tags", "schedule", "next", "due", "description"]
@@ -278,7 +279,7 @@ def test_ls_shows_schedules_and_when_they_are_due_next(shop: Shop, retl: Retl):
 def test_ls_shows_what_is_due_as_run_due_does(shop: Shop, retl: Retl):
     shop.sync("fails", "SELECT error('no') AS external_id", **YEARLY).run()
     shop.sync("succeeded", ONE, **YEARLY).run("succeeded")
-    shop.sync("missed", ONE, **YEARLY).sync("never", ONE, **YEARLY).sync("unscheduled", ONE).sync(
+    shop.sync("missed", TWO, **YEARLY).sync("never", THREE, **YEARLY).sync("unscheduled", FOUR).sync(
         "busy", MANY, **YEARLY
     )
     assert retl("sync", "missed", "--scheduled-time", "2001-01-01T00:00:00Z", folder=shop.folder).code == 0
@@ -307,7 +308,7 @@ def test_ls_leaves_schedules_out_where_there_are_none(shop: Shop, retl: Retl):
 
 
 def test_next_due_is_the_first_of_all(shop: Shop):
-    shop.sync("it", ONE, **YEARLY).sync("other", ONE, schedule="0 7 * * *")
+    shop.sync("it", ONE, **YEARLY).sync("other", TWO, schedule="0 7 * * *")
     project = load_project(shop.folder, environ={"BRAZE_API_KEY": KEY})
     moment, sync = next_due(project.spec.syncs, datetime(2026, 11, 25, 8, tzinfo=UTC))
     assert (moment, sync.name) == (datetime(2026, 11, 26, 7, tzinfo=UTC), "other")

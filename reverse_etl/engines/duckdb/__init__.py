@@ -10,6 +10,7 @@ query.py        a model on a connection
 model.py        a model's columns and first rows
 diff.py         the SQL that finds what differs
 changes.py      runs it, and counts the model's rows
+common.py       the users whom two models have in common
 checks.py       keys, cursors and data tests
 errors.py       errors with the model's file and line
 reach.py        the same of files that models may not read

@@ -1,5 +1,6 @@
 """A DuckDB file as the warehouse, attached to the workbench's own connection: here one DuckDB plays both roles."""
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -7,10 +8,11 @@ from duckdb import DuckDBPyConnection
 
 from reverse_etl.engines.duckdb.changes import write_changes
 from reverse_etl.engines.duckdb.checks import run_data_tests
+from reverse_etl.engines.duckdb.common import count_common
 from reverse_etl.engines.duckdb.connection import attach_warehouse, detach_warehouse, keep_inside
-from reverse_etl.engines.duckdb.model import describe, first_rows
+from reverse_etl.engines.duckdb.model import columns, describe, first_rows
 from reverse_etl.engines.duckdb.query import ModelQuery
-from reverse_etl.engines.engine import Comparison
+from reverse_etl.engines.engine import Common, Comparison, Side
 from reverse_etl.errors import Location
 from reverse_etl.plan.data_tests import DataTestResult
 from reverse_etl.project.models import Compiled
@@ -46,6 +48,12 @@ class DuckDBEngine:
 
     def describe(self, model: Compiled) -> list[tuple[str, SqlType]]:
         return describe(self._workbench, model)
+
+    def columns(self, model: Compiled) -> list[tuple[str, SqlType]]:
+        return columns(self._workbench, model)
+
+    def count_common(self, one: Side, other: Side, compared: Sequence[str]) -> Common | None:
+        return count_common(self._workbench, one, other, compared)
 
     def first_rows(self, model: Compiled, limit: int) -> tuple[list[str], list[tuple[object, ...]]]:
         return first_rows(self._workbench, model, limit)
