@@ -11,19 +11,25 @@ from reverse_etl.errors import Location, Problem, ProjectError, nearest
 from reverse_etl.project.spec import Guards, Sync
 from reverse_etl.words import count
 
-GUARDS = ("max_removed", "max_changes", "max_requests", "max_data_points", "empty_model")
+GUARDS = ("max_removed", "max_deletes", "max_changes", "max_requests", "max_data_points", "empty_model")
 DATA_TESTS = "data_tests"  # the name of all data tests of a sync for --skip-guard
 SKIPPABLE = (*GUARDS, DATA_TESTS)
 COUNTING = frozenset(GUARDS) - {"empty_model"}  # --skip-guard NAME=N: up to N of what the guard counts
-TYPED = frozenset[str]()  # what they stop cannot be undone: skipped with a number only
+TYPED = frozenset({"max_deletes"})  # what they stop cannot be undone: skipped with a number only
 
 # Which guards are skipped in a run. A number is an upper bound: the run is blocked if the guard counts more than that.
 Skipped = Mapping[str, int | None]
 
 
+FEW_DELETES, SHARE_OF_DELETES = 50, "0.1%"  # what max_deletes allows, whichever is more, unless it is set
+
+
 @dataclass(frozen=True)
 class Counts:
-    """What guards check: rows of the model, of the state, to be sent, that on_removed affects; and what they cost."""
+    """What guards check: rows of the model, of the state, to be sent, that on_removed affects; and what they cost.
+
+    `known_users` are those that the states of the target know: see `asks_for_users`.
+    """
 
     rows: int
     in_state: int
@@ -31,6 +37,8 @@ class Counts:
     removed: int
     requests: int
     data_points: int
+    deletes: int = 0
+    known_users: int = 0
 
 
 @dataclass(frozen=True)
@@ -56,8 +64,11 @@ def _is_skipped(trip: Trip, skipped: Skipped) -> bool:
 
 def _stop(sync: Sync, trip: Trip, skipped: Skipped) -> Problem:
     where = sync.where("guards", trip.name) if "guards" in sync.model_fields_set else sync.where()
-    most = skipped.get(trip.name)
-    what = trip.what if most is None else f"{trip.what}, and --skip-guard {trip.name}={most} allows {most:,}"
+    most, what = skipped.get(trip.name), trip.what
+    if most is not None:
+        what += f", and --skip-guard {trip.name}={most} allows {most:,}"
+    elif trip.name in skipped:
+        what += f", and --skip-guard {trip.name} needs a number"
     return Problem(
         f"{sync.name}: guard {trip.name}: {what}",
         Location(where.file, where.line, where.column),
@@ -88,6 +99,7 @@ def _checked(sync: Sync, counts: Counts) -> Iterator[Trip]:
         share = f" ({guards.max_removed} of {counts.in_state:,})" if guards.max_removed.endswith("%") else ""
         acts = f"on_removed: {sync.on_removed} would affect {count(counts.removed, 'row')}"
         yield Trip("max_removed", counts.removed, f"{acts}; {_at_most(most)}{share}")
+    yield from _deletes(guards, counts)
     if guards.max_changes is not None:
         most = allowed(guards.max_changes, counts.rows)
         share = f" ({guards.max_changes} of {counts.rows:,})" if guards.max_changes.endswith("%") else ""
@@ -100,6 +112,23 @@ def _checked(sync: Sync, counts: Counts) -> Iterator[Trip]:
     if guards.max_data_points is not None and counts.data_points > guards.max_data_points:
         cost = f"it would cost {count(counts.data_points, 'data point')}"
         yield Trip("max_data_points", counts.data_points, f"{cost}; {_at_most(guards.max_data_points)}")
+
+
+def asks_for_users(guards: Guards, deletes: int) -> bool:
+    """Whether the number of users that the target's states know decides about so many deletes."""
+    if guards.max_deletes is None:
+        return deletes > FEW_DELETES
+    return guards.max_deletes.endswith("%") and deletes > 0
+
+
+def _deletes(guards: Guards, counts: Counts) -> Iterator[Trip]:
+    bound, known = guards.max_deletes or SHARE_OF_DELETES, f"{count(counts.known_users, 'user')} in the target's states"
+    most, share = allowed(bound, counts.known_users), f" ({bound} of {known})" if bound.endswith("%") else ""
+    if guards.max_deletes is None and most <= FEW_DELETES:
+        most, share = FEW_DELETES, f" ({FEW_DELETES}, or {bound} of {known})"
+    if counts.deletes > most:
+        deleted = f"{count(counts.deletes, 'user')} would be deleted"
+        yield Trip("max_deletes", counts.deletes, f"{deleted}; {_at_most(most)}{share}")
 
 
 def _at_most(bound: int) -> str:

@@ -270,6 +270,11 @@ class Guards(_Strict):
         "10%",
         description="maximum rows that on_removed may affect: a number, or a percentage of the rows in the state",
     )
+    max_deletes: Bound | None = Field(
+        None,
+        description="maximum users to delete: a number, or a percentage of the users in the target's states; "
+        "default: 50, or 0.1%",
+    )
     max_changes: Bound | None = Field(
         None, description="maximum rows to send: a number, or a percentage of the model's rows"
     )

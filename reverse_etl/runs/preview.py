@@ -73,7 +73,7 @@ def preview_sync(job: Job, save: Save | None = None) -> Preview:
             sample_changes(state.connection, planned.layout, state.rows.columns(), keys),
             invalid_rows(state.connection, keys),
             invalid_reasons(state.connection),
-            blocked_by(sync, planned.plan, job.options, is_recorded=False),
+            blocked_by(job, state, planned.plan, is_recorded=False),
             _seconds(project, sync, planned.plan),
             sorted(relation.unique_id for relation in project.reads(sync) if relation.unique_id),
             withheld_rows(state.connection, keys) if planned.plan.withheld else (),

@@ -26,7 +26,7 @@ from reverse_etl.engines.warehouse import engine_of
 from reverse_etl.errors import Problem
 from reverse_etl.plan.actions import Intent
 from reverse_etl.plan.data_tests import failed, warnings
-from reverse_etl.plan.guards import DATA_TESTS, Counts, tripped
+from reverse_etl.plan.guards import DATA_TESTS, Counts, asks_for_users, tripped
 from reverse_etl.plan.outbox import invalid_reasons, invalid_rows, read_records, taken_changes, withheld_rows
 from reverse_etl.plan.plan import Plan, read_plan
 from reverse_etl.project.models import Compiled
@@ -42,6 +42,7 @@ from reverse_etl.state.moving import move_if_renamed
 from reverse_etl.state.opening import state_of
 from reverse_etl.state.orphans import refuse_rows_of_orphans
 from reverse_etl.state.state import State
+from reverse_etl.state.users import known_users
 from reverse_etl.state.workspace import note_workspace
 from reverse_etl.words import count
 
@@ -81,7 +82,7 @@ def carry_out(job: Job, session: Session, state: State, plan: Plan) -> RunResult
     invalid = invalid_rows(state.connection, keys) if plan.invalid else []
     reasons = invalid_reasons(state.connection) if plan.invalid else []
     withheld = withheld_rows(state.connection, keys) if plan.withheld else []
-    problems = blocked_by(sync, plan, job.options)
+    problems = blocked_by(job, state, plan)
     sent = None
     if not problems:
         note_workspace(state.connection, session.destination() if plan.to_send else destination_of(job.project))
@@ -190,11 +191,12 @@ def write_records(state: State, layout: Layout, forgotten: str | None, intent: I
     state.write_outbox(layout, outbox_sql(layout, taken_changes(layout, forgotten)), intent)
 
 
-def blocked_by(sync: Sync, plan: Plan, options: Options, is_recorded: bool = True) -> list[Problem]:
+def blocked_by(job: Job, state: State, plan: Plan, is_recorded: bool = True) -> list[Problem]:
     """What blocks a plan: invalid rows that are not to be skipped, data tests, and guards.
 
     `is_recorded`: the plan is that of a run, whose invalid rows are in the state when it ends.
     """
+    sync, options = job.sync, job.options
     found = []
     if plan.invalid and not sync.skip_on_invalid_records:
         invalid = f"{plan.invalid:,} of {count(plan.rows, 'row')} {'is' if plan.invalid == 1 else 'are'} invalid"
@@ -204,7 +206,9 @@ def blocked_by(sync: Sync, plan: Plan, options: Options, is_recorded: bool = Tru
             hint = f"list them with `retl rejects {sync.name}`; {hint}"
         found.append(Problem(what, sync.where("skip_on_invalid_records"), hint, code="X001"))
     removed = plan.removed if sync.on_removed != "ignore" else 0
-    counts = Counts(plan.rows, plan.in_state, plan.to_send, removed, sum(plan.requests.values()), plan.data_points)
+    users = known_users(job.project, state) if asks_for_users(sync.guards, plan.deletes) else 0
+    cost = (sum(plan.requests.values()), plan.data_points)
+    counts = Counts(plan.rows, plan.in_state, plan.to_send, removed, *cost, plan.deletes, users)
     found += failed(sync, plan.data_tests, DATA_TESTS in options.skip_guards)
     return [*found, *tripped(sync, counts, options.skip_guards)]
 

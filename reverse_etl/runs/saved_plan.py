@@ -15,7 +15,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -63,7 +63,7 @@ class Origin:
 
 @dataclass(frozen=True)
 class SavedPlan:
-    """The plan of one sync in a file."""
+    """The plan of one sync in a file. A retl that did not know all counts yet has written only those of `counted`."""
 
     file: Path
     sync: str
@@ -71,6 +71,7 @@ class SavedPlan:
     made_at: datetime
     origin: Origin
     plan: Plan
+    counted: frozenset[str]
 
 
 def origin(project: LoadedProject, sync: Sync, state: State) -> Origin:
@@ -218,7 +219,8 @@ def take_over(saved: SavedPlan, state: State, started_at: datetime, sizes: Mappi
     except duckdb.Error as error:
         raise stale(saved, f"the file is damaged: {str(error).splitlines()[0]}") from error
     plan = replace(counted, since=saved.plan.since, data_tests=saved.plan.data_tests)
-    if plan != saved.plan:
+    new = {field.name for field in fields(Plan)} - saved.counted
+    if plan != replace(saved.plan, **{name: getattr(plan, name) for name in new}):
         raise stale(saved, "the file was changed after it was created: it does not contain what it says")
     return plan
 
@@ -270,15 +272,17 @@ def _read(path: Path, database: Path) -> list[SavedPlan]:
     try:
         made_at = datetime.fromtimestamp(made_us / 1e6, UTC)
         return [
-            SavedPlan(database, sync, target, made_at, Origin(**json.loads(made_of)), _plan(plan))
-            for sync, made_of, plan in rows
+            SavedPlan(
+                database, sync, target, made_at, Origin(**json.loads(made_of)), plan_from_json(plan), frozenset(plan)
+            )
+            for sync, made_of, plan in ((sync, made_of, _counts(plan)) for sync, made_of, plan in rows)
         ]
     except (ValueError, TypeError, AttributeError) as error:
         raise ProjectError(f"{path} is damaged", hint=_HOW_TO_CREATE_ONE, code="P086") from error
 
 
-def _plan(text: str) -> Plan:
-    return plan_from_json({_COUNTS_OF_FORMAT_1.get(name, name): value for name, value in json.loads(text).items()})
+def _counts(text: str) -> dict[str, Any]:
+    return {_COUNTS_OF_FORMAT_1.get(name, name): value for name, value in json.loads(text).items()}
 
 
 # --- encryption ------------------------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from duckdb import DuckDBPyConnection
 from reverse_etl.delivery.journal import Journal
 from reverse_etl.errors import StateError
 from reverse_etl.plan.tables import ACKNOWLEDGED, IN_DOUBT, META, OPEN_RUN, OUTBOX, REJECTS, RUNS, STATE
+from reverse_etl.plan.users import count_users
 from reverse_etl.shared_state.head import Moved
 from reverse_etl.shared_state.place import StatePlace
 from reverse_etl.shared_state.shared import OvertakenError, SharedState, refuse_copy
@@ -99,7 +100,7 @@ class SharedCopy:
         With `keep_before` false, the previous state is deleted from the store.
         """
         connection.execute(f"CHECKPOINT {STATE}")
-        self._shared.move(self._place.state, keep_before)
+        self._shared.move(self._place.state, keep_before, count_users(connection))
 
     def recovered(self, connection: DuckDBPyConnection) -> None:
         """Upload what a killed run had done, before anything else is done."""

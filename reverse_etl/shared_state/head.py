@@ -27,11 +27,15 @@ class _Part(BaseModel):
 
 
 class StoredObject(_Part):
-    """An object that is never overwritten: its name is used only once."""
+    """An object that is never overwritten: its name is used only once.
+
+    `users` is how many users the state in it knows; None of other objects, and of states that an older retl uploaded.
+    """
 
     name: str
     size: int
     sha256: str
+    users: int | None = None
 
 
 class Holder(_Part):

@@ -337,14 +337,14 @@ class SharedState:
         self._journal = ShippedJournal(path, self.objects, f"run-{self._token}", self.may_send)
         return self._journal
 
-    def move(self, state: Path, keep_before: bool = True) -> None:
-        """Upload the local state as the next generation; no run is left to recover then.
+    def move(self, state: Path, keep_before: bool = True, users: int | None = None) -> None:
+        """Upload the local state, which knows so many users, as the next generation; no run is left to recover then.
 
         Raises OvertakenError, and changes nothing, if another machine has taken over the lock.
         """
         old = self._head
         name = f"state-{old.generation + 1}-{self._token}-{secrets.token_hex(2)}.duckdb"
-        stored = self.objects.upload(name, state)
+        stored = self.objects.upload(name, state).model_copy(update={"users": users})
         try:
             retl = version("reverse-etl")
             self._move(

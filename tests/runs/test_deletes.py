@@ -2,11 +2,20 @@
 
 import json
 from datetime import timedelta
+from hashlib import sha256
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
+import duckdb
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from reverse_etl.sandbox import Fault
-from tests.shop import FakeClock, Retl, Shop
+from reverse_etl.runs.outcome import Options
+from reverse_etl.runs.run import baseline, jobs_of
+from reverse_etl.sandbox import Fault, Sandbox
+from tests.bucket import Bucket
+from tests.shop import FakeClock, Retl, Shop, examples
 
 GONE = {"mode": "users_delete", "allow_destructive": True}
 LISTED = "SELECT external_id FROM gone"
@@ -23,6 +32,145 @@ def after(shop: Shop, **passed: int) -> Shop:
     """The same shop, so much later than now."""
     shop.clock = FakeClock(ahead=timedelta(**passed))
     return shop
+
+
+def many(shop: Shop, users: int) -> None:
+    """So many users are to be deleted."""
+    shop.warehouse(f"CREATE OR REPLACE TABLE gone AS SELECT 'u' || i AS external_id FROM range({users}) r(i)")
+
+
+def deleted(shop: Shop) -> int:
+    """How many users Braze was asked to delete so far."""
+    bodies = [json.loads(request.body) for request in shop.braze.requests() if request.path == "/users/delete"]
+    return sum(len(ids) for body in bodies for ids in body.values())
+
+
+def is_in_braze(shop: Shop, name: str, sql: str, **options: object) -> None:
+    """A sync whose rows are taken for sent."""
+    shop.sync(name, sql, **options)
+    project = shop.project()
+    baseline(jobs_of(project, [project.sync(name)], Options(), shop.listener)[0])
+
+
+# --- max_deletes -----------------------------------------------------------------------------------------------------
+
+
+def test_bad_join_deletes_nobody_until_the_number_is_typed(gone: Shop):
+    many(gone, 102)
+    gone.sync("it", LISTED, **GONE)
+    said = "it: guard max_deletes: 102 users would be deleted; at most 50 are allowed (50, or 0.1% of 0 users in the target's states)"
+    hint = "check the model: `retl show it`; --skip-guard max_deletes=102 may delete these users, for good"
+    for skipped, more in {
+        (): "",
+        ("max_deletes",): ", and --skip-guard max_deletes needs a number",
+        ("max_deletes=101",): ", and --skip-guard max_deletes=101 allows 101",
+    }.items():
+        result = gone.run(skip_guards=skipped)
+        assert [(error.message, error.hint) for error in result.errors] == [(said + more, hint)]
+        assert (result.status, result.exit_code, deleted(gone)) == ("blocked", 1, 0)
+    assert gone.run(skip_guards=["max_deletes=102"]).delivery.accepted == 102
+    again = gone.run(full_refresh=True)
+    assert (again.status, again.plan.deletes, deleted(gone)) == ("blocked", 102, 102)
+
+
+def test_max_deletes_counts_users_whose_rows_are_removed_and_none_that_are_only_sent(gone: Shop):
+    many(gone, 130)
+    options = {"on_removed": "delete", "allow_destructive": True, "guards": {"max_removed": "100%"}}
+    assert gone.sync("it", "SELECT external_id, 'x' AS tier FROM gone", **options).run().delivery.accepted == 130
+    gone.warehouse("DELETE FROM gone WHERE external_id < 'u3'")
+    blocked = gone.run(skip_guards=["max_removed"])
+    assert [error.message for error in blocked.errors] == [
+        "it: guard max_deletes: 53 users would be deleted; at most 50 are allowed (50, or 0.1% of 130 users in the target's states)"
+    ]
+    assert (gone.run(skip_guards=["max_deletes=60"]).delivery.accepted, deleted(gone)) == (53, 53)
+
+
+def test_saved_plan_is_measured_when_it_is_applied(gone: Shop, retl: Retl):
+    many(gone, 51)
+    gone.sync("it", LISTED, **GONE)
+    assert retl("plan", "it", "--out", "p", "--output", "json", folder=gone.folder).code == 1
+    for words in ([], ["--skip-guard", "max_deletes"], ["--skip-guard", "max_deletes=50"]):
+        assert retl("apply", "p", *words, folder=gone.folder).code == 1
+    assert deleted(gone) == 0
+    assert retl("apply", "p", "--skip-guard", "max_deletes=51", folder=gone.folder).code == 0
+    assert deleted(gone) == 51
+
+
+def test_plan_that_was_saved_before_deletes_were_counted_is_measured_too(gone: Shop, retl: Retl):
+    many(gone, 51)
+    gone.sync("it", LISTED, **GONE)
+    retl("plan", "it", "--out", "p", folder=gone.folder)
+    with duckdb.connect(gone.folder / "p") as file:
+        ((text,),) = file.execute("SELECT plan FROM syncs").fetchall()
+        counts = json.loads(text)
+        for name in ("deletes", "withheld", "quarantined"):
+            del counts[name]
+        file.execute("UPDATE syncs SET plan = ?", [json.dumps(counts)])
+    digest = ("--digest", sha256((gone.folder / "p").read_bytes()).hexdigest())
+    blocked = retl("apply", "p", *digest, folder=gone.folder)
+    assert (blocked.code, "guard max_deletes: 51 users would be deleted" in blocked.err) == (1, True)
+    assert retl("apply", "p", *digest, "--skip-guard", "max_deletes=51", folder=gone.folder).code == 0
+    assert deleted(gone) == 51
+
+
+def test_users_that_the_states_know_are_counted_once_and_only_those_in_braze(gone: Shop):
+    is_in_braze(gone, "all", "SELECT i AS external_id, 1 AS n FROM range(60_000) r(i)")
+    is_in_braze(gone, "some", "SELECT i AS external_id, 2 AS m FROM range(30_000) r(i)")
+    seen = "SELECT 'u' || i AS external_id, 'seen' AS name, TIMESTAMP '2026-11-23' AS time FROM range(90_000) r(i)"
+    is_in_braze(gone, "events", seen, mode="users_track", track_record_type="events", primary_key="external_id")
+    group = "SELECT i // 2 AS external_id, 'g' || i % 2 AS subscription_group_id, 'subscribed' AS subscription_state"
+    is_in_braze(gone, "groups", f"{group} FROM range(100_000) r(i)", mode="subscription_status_set")
+    many(gone, 61)
+    assert [error.message for error in gone.sync("it", LISTED, **GONE).run("it").errors] == [
+        "it: guard max_deletes: 61 users would be deleted; at most 60 are allowed (0.1% of 60,000 users in the target's states)"
+    ]
+    gone.warehouse("DELETE FROM gone WHERE external_id = 'u1'")
+    assert gone.run("it").delivery.accepted == 60
+
+
+def test_heads_of_shared_states_tell_how_many_users_there_are_without_a_download(tmp_path: Path, braze: Sandbox):
+    with Bucket() as bucket:
+        shop = Shop(tmp_path / "shop", braze, state={"path": bucket.url})
+        shop.environ |= bucket.environ
+        is_in_braze(shop, "all", "SELECT i AS external_id, 1 AS n FROM range(200) r(i)")
+        assert bucket.objects("all").read("head.json")
+        many(shop, 100)
+        shop.sync("it", LISTED, **GONE, guards={"max_deletes": "50%"})
+        bucket.log.clear()
+        assert shop.run("it").delivery.accepted == 100
+        assert [path for verb, path in bucket.log if verb == "GET" and "/all/state" in path] == []
+
+
+@settings(max_examples=examples(4, 60), deadline=None)
+@given(
+    st.lists(
+        st.tuples(
+            st.integers(0, 9),  # users that are to be deleted
+            st.sampled_from([None, 0, 2, "50%", "100%"]),  # of the guard
+            st.sampled_from([None, 0, 1, 5]),  # what is typed
+            st.booleans(),  # with a full refresh
+        ),
+        min_size=3,
+        max_size=5,
+    )
+)
+def test_no_run_deletes_more_than_is_allowed_or_typed(history: list[tuple[int, int | str | None, int | None, bool]]):
+    with TemporaryDirectory() as folder, Sandbox() as braze:
+        shop = Shop(Path(folder), braze)
+        is_in_braze(shop, "all", "SELECT i AS external_id, 1 AS n FROM range(6) r(i)")
+        for users, bound, typed, full_refresh in history:
+            many(shop, users)
+            guards = {} if bound is None else {"max_deletes": bound}
+            shop.sync("it", LISTED, **GONE, guards={"empty_model": False, **guards})
+            before = deleted(shop)
+            skipped = [] if typed is None else [f"max_deletes={typed}"]
+            result = shop.run("it", skip_guards=["max_deletes"] if typed == 0 else skipped, full_refresh=full_refresh)
+            allowed = {None: 50, 0: 0, 2: 2, "50%": 3, "100%": 6}[bound]
+            assert deleted(shop) - before <= max(allowed, typed or 0)
+            if result.plan.deletes > max(allowed, typed or 0):
+                assert (result.status, deleted(shop)) == ("blocked", before)
+            else:
+                assert (result.status, deleted(shop) - before) == ("success", result.plan.deletes)
 
 
 # --- quarantine ------------------------------------------------------------------------------------------------------
