@@ -120,7 +120,8 @@ class Mode:
     `identifiers` are in order of precedence; at most one of `exclusive` may have a value in a row.
     Without `primary_key` a row is identified by its identifier and `key_fields`, or, with `whole_row_key`, by the whole
     row. `options` are the keys of a sync that only some modes support.
-    `is_idempotent`: sending a record twice has the same effect as sending it once.
+    `is_idempotent`: sending a record twice has the same effect as sending it once. `changes_identity`: it decides which
+    profile an identifier means, so it needs the effect of calls before it, and calls after it need its own.
     """
 
     name: str
@@ -142,6 +143,7 @@ class Mode:
     nested_nulls: bool = True
     reserved_properties: tuple[str, ...] = ()
     forgets_removed: bool = False
+    changes_identity: bool = False
 
     @property
     def label(self) -> str:
@@ -319,6 +321,7 @@ _TABLE = (
             Field("alias_label", Shape.ID, required=True),
             Field("external_id", Shape.ID),  # without it an alias-only user is created (post_user_alias)
         ),
+        changes_identity=True,
     ),
     Mode(
         name="users_identify",
@@ -334,6 +337,7 @@ _TABLE = (
         exclusive=("user_alias", "email", "phone"),
         fields=(Field("external_id", Shape.ID, required=True), Field("prioritization", Shape.ARRAY, switch=True)),
         options=frozenset({"pre_formatted_fields"}),
+        changes_identity=True,
     ),
     Mode(
         name="users_delete",
@@ -349,6 +353,7 @@ _TABLE = (
         exclusive=STRONG,
         options=frozenset({"pre_formatted_fields", "allow_destructive", "quarantine"}),
         forgets_removed=True,  # a user who leaves the model and returns is deleted again
+        changes_identity=True,
     ),
     Mode(
         name="subscription_status_set",

@@ -123,7 +123,7 @@ def list_syncs(
     coming = [sync.cron.following(project.started_at) if sync.cron else None for sync in syncs]
     if output is Output.JSON:
         keys = ("name", "description", "model", "mode", "track_record_type", "tags", "after", "schedule", "timezone")
-        written = [sync.model_dump(by_alias=True) for sync in syncs]
+        written = [{**sync.model_dump(by_alias=True), "after": sync.predecessors} for sync in syncs]
         print_json(
             [
                 {

@@ -44,7 +44,7 @@ class Graph:
     def parents(self) -> Mapping[str, Sequence[str]]:
         """Direct parents: what each node is built from, or runs after."""
         models = {model_id(name): [self._id(ref) for ref in sorted(self.refs[name])] for name in self.files}
-        syncs = {sync_id(s.name): [model_id(s.model), *(sync_id(name) for name in s.after)] for s in self.syncs}
+        syncs = {sync_id(s.name): [model_id(s.model), *(sync_id(name) for name in s.predecessors)] for s in self.syncs}
         return {**{seed_id(name): [] for name in self.seeds}, **models, **syncs}
 
     def _id(self, ref: str) -> str:

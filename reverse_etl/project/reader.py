@@ -301,11 +301,26 @@ class _Given:
         value = self.values.get(key, [])
         return [value] if isinstance(value, str) else [item for item in value if isinstance(item, str)]
 
+    def predecessors(self) -> list[tuple[str, YamlPath]]:
+        """The syncs that it runs after, and where each is written."""
+        value = self.values.get("after", [])
+        found: list[tuple[YamlPath, Any]] = [(("after",), value)]
+        if isinstance(value, list):
+            found = [(("after", index), item) for index, item in enumerate(value)]
+        elif isinstance(value, str):
+            found = [(("after",), name.strip()) for name in value.split(",")]
+        named = ((path, item) if isinstance(item, str) else ((*path, "sync"), _name_in(item)) for path, item in found)
+        return [(name, path) for path, name in named if isinstance(name, str) and not isinstance(name, _Unrendered)]
+
     def value_at(self, *path: str | int) -> Location:
         return self.positions.of_value((*self.path, *path))
 
     def key_at(self, *path: str) -> Location:
         return self.positions.of_key((*self.path, *path))
+
+
+def _name_in(predecessor: Any) -> Any:
+    return predecessor.get("sync") if isinstance(predecessor, dict) else None
 
 
 _WAREHOUSE = "warehouse: {type: duckdb, path: warehouse.duckdb}"
@@ -497,13 +512,13 @@ def _problems_between(syncs: list[_Given]) -> Iterator[Problem]:
     names = [name for sync in syncs if (name := sync.text("name"))]
     yield from _problems_of_former_names(syncs, names)
     for sync in syncs:
-        for index, other in enumerate(sync.words("after")):
+        for other, path in sync.predecessors():
             if other not in names:
                 what = f'"after"{sync.inside} refers to an unknown sync: "{other}"'
                 others = [name for name in names if name != sync.text("name")]
-                yield Problem(what, sync.value_at("after", index), nearest(other, others) or "remove it", code="P015")
+                yield Problem(what, sync.value_at(*path), nearest(other, others) or "remove it", code="P015")
     try:
-        TopologicalSorter({sync.text("name"): sync.words("after") for sync in syncs}).prepare()
+        TopologicalSorter({sync.text("name"): [name for name, _ in sync.predecessors()] for sync in syncs}).prepare()
     except CycleError as error:
         circle: list[str] = error.args[1]
         where = next(sync for sync in syncs if sync.text("name") == circle[0]).value_at("after")

@@ -74,7 +74,7 @@ def in_order(syncs: Sequence[Sync]) -> list[Sync]:
     ordered: dict[str, Sync] = {}
 
     def place(sync: Sync) -> None:
-        for name in sync.after:
+        for name in sync.predecessors:
             if name not in ordered:
                 place(by_name[name])
         ordered.setdefault(sync.name, sync)

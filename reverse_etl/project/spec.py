@@ -41,6 +41,7 @@ assert (get_args(ModeName), get_args(RecordType), get_args(Family)) == (MODE_NAM
 
 
 NAME = r"^[A-Za-z0-9_][A-Za-z0-9_-]*$"
+_WAIT = r"^\d+ (second|minute|hour)s?$"
 _DURATION = r"^\d+ (second|minute|hour|day|week|month|year)s?$"
 
 
@@ -48,6 +49,19 @@ def _lookback(value: Any) -> Any:
     text = str(value).strip()
     if isinstance(value, bool) or not (text.isdigit() or re.match(_DURATION, text)):
         raise ValueError('must be an interval such as "1 hour", or a number for an integer cursor')
+    return text
+
+
+def _each(value: Any) -> Any:
+    """One sync, or a list of them, as a list of mappings."""
+    names = value.split(",") if isinstance(value, str) else value if isinstance(value, list | tuple) else [value]
+    return [{"sync": name.strip()} if isinstance(name, str) else name for name in names]
+
+
+def _wait(value: Any) -> Any:
+    text = str(value).strip()
+    if isinstance(value, bool) or not (text == "0" or re.match(_WAIT, text)):
+        raise ValueError('must be a time such as "5 minutes", or 0')
     return text
 
 
@@ -301,6 +315,20 @@ class Incremental(_Strict):
     )
 
 
+class Predecessor(_Strict):
+    """A sync that runs before another one, which may wait until Braze has applied what it has sent."""
+
+    sync: str = Field(description="name of the sync that runs before")
+    wait: Annotated[
+        str, BeforeValidator(_wait), WithJsonSchema({"anyOf": [{"const": 0}, {"type": "string", "pattern": _WAIT}]})
+    ] = Field("0", description='how long to wait after it, if it has sent something in this run: "5 minutes"')
+
+    @property
+    def wait_s(self) -> int:
+        number, _, unit = self.wait.partition(" ")
+        return int(number) * {"second": 1, "minute": 60, "hour": 3600}.get(unit.removesuffix("s"), 0)
+
+
 class Sync(_Strict):
     """One entry of `syncs`: a model, a mode, a primary key, options."""
 
@@ -347,7 +375,10 @@ class Sync(_Strict):
         BeforeValidator(_interval),
         WithJsonSchema({"anyOf": [{"const": 0}, {"type": "string", "pattern": _DURATION}]}),
     ] = Field("0", description="how long every run must list a user for deletion before it is deleted: 24 hours")
-    after: Words = Field((), description="syncs that run before this one")
+    after: Annotated[
+        tuple[Predecessor, ...],
+        BeforeValidator(_each, json_schema_input_type=str | Predecessor | tuple[str | Predecessor, ...]),
+    ] = Field((), description="syncs that run before this one: names, or {sync: NAME, wait: 5 minutes}")
     schedule: str | None = Field(
         None,
         description="when `retl run-due` and `retl scheduler` run it: a cron expression such as "
@@ -366,6 +397,11 @@ class Sync(_Strict):
     def as_written(self) -> Mapping[str, Any]:
         """The keys as written in the file, Jinja not rendered: they hold no value of the environment."""
         return self._as_written
+
+    @property
+    def predecessors(self) -> tuple[str, ...]:
+        """The names of the syncs that run before it."""
+        return tuple(before.sync for before in self.after)
 
     @property
     def mode(self) -> Mode:

@@ -185,10 +185,14 @@ def test_it_is_quiet_and_a_logger_hears_what_goes_on(shop: Shop, caplog: pytest.
 
 
 def test_listener_hears_it_in_place_of_the_logger(shop: Shop):
-    shop.sync("first", ROWS.format(rows=1)).sync("second", OTHERS.format(rows=1), after=["first"])
+    aliases = "SELECT 'cookie' AS alias_label, 'a1' AS alias_name, 'u1' AS external_id"
+    shop.sync("first", ROWS.format(rows=1)).sync("second", aliases, mode="users_alias_new", after=["first"])
     listener = Silent()
     project(shop, listener=listener).sync_all()
-    assert listener.notices == ["second: first has just sent requests: Braze may take minutes to apply them"]
+    assert listener.notices == [
+        "second: first has just sent requests, which Braze may take minutes to apply; "
+        "to wait, write `{sync: first, wait: 5 minutes}` in `after`"
+    ]
 
 
 def test_syncs_run_in_threads_at_the_same_time(shop: Shop):

@@ -374,12 +374,6 @@ def test_fail_fast_runs_no_more_syncs(retl: Retl, starter: Path):
     assert outcome.code == 2  # nothing was tried
 
 
-def test_dependent_calls_in_quick_succession_are_pointed_out(retl: Retl, starter: Path):
-    edit(starter / "syncs.yml", "    model: orders\n", "    model: orders\n    after: users_track\n")
-    outcome = retl("sync", "users_track", "orders")
-    assert "orders: users_track has just sent requests: Braze may take minutes to apply them" in outcome.err
-
-
 # --- plan ------------------------------------------------------------------------------------------------------------
 
 
