@@ -795,6 +795,19 @@ CODES: Mapping[str, Code] = {
         "Return one row per key and user: of subscription states, the opt-out.",
         reason=r"is not unique: occurs [\d,]+ times",
     ),
+    "R030": Code(
+        "opt-in after an opt-out",
+        "The user has opted out, as Braze has acknowledged, and the row would opt them in again: that is not sent.",
+        "Name a column with the time of agreement (`consent: {evidence: COLUMN}`), or pass --skip-guard "
+        "max_resubscribed=N once.",
+        reason=r"would end an opt-out that Braze has acknowledged",
+    ),
+    "R031": Code(
+        "NULL after an opt-out",
+        "The user has opted out, as Braze has acknowledged, and the row has a NULL there, which may end the opt-out.",
+        'Keep "unsubscribed" in the model; an opt-in needs evidence, as in R030.',
+        reason=r"is NULL after an opt-out that Braze has acknowledged",
+    ),
     "R080": Code(
         "in quarantine",
         "The user is to be deleted, and is not listed for as long as `quarantine` says yet.",

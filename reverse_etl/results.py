@@ -44,8 +44,8 @@ class SyncResult:
     exit_code: what `retl sync` would exit with: 0 | 1 | 2 (the project is invalid, nothing was tried)
 
     `accepted`, `rejected`, `in_doubt` and `unsent` count the rows that were to be sent, `invalid` those that break a
-    rule, `withheld` those that wait. `errors` say what went wrong, where, and how to fix it; `invalid_rows` and
-    `withheld_rows` are the first ones, by key.
+    rule, `withheld` those of which an opt-in is not sent, or that wait. `errors` say what went wrong, where, and how to
+    fix it; `invalid_rows` and `withheld_rows` are the first ones, by key.
     `run_id` and `plan` are None if the run ended before it had a plan.
     """
 

@@ -47,6 +47,7 @@ PURE = {
     *(
         "records.layout",
         "records.attributes",
+        "records.consent",
         "records.expressions",
         "records.mapping",
         "records.json_text",

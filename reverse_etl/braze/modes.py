@@ -13,6 +13,7 @@ MAX_JSON_BYTES = 100_000  # an array or object attribute, the properties of one 
 MAX_ARRAY_ITEMS = 500  # of an array attribute: Braze drops the oldest beyond it (data types)
 MAX_PROPERTIES = 256  # of one event: Braze ignores further ones (custom events)
 MAX_BODY_BYTES = 3_800_000  # Braze rejects a request over 4 MB (api_limits); it does not say which MB, so stay under
+OPT_OUT = "unsubscribed"  # any other subscription state is an opt-in (user attributes object, subscription groups)
 LAST_YEAR = 3000  # a later year is kept as text, or dropped in nested data (user attributes object, nested attributes)
 
 
@@ -62,7 +63,7 @@ class Field:
     """A field that Braze defines. A value outside the bounds that are set here makes the row invalid.
 
     A `switch` controls how Braze processes a record: it is sent with every record, and is not a change by itself. A
-    `free` field costs no data point.
+    `free` field costs no data point. A `consent` field says whether a user may be contacted: see OPT_OUT.
     """
 
     name: str
@@ -70,6 +71,7 @@ class Field:
     required: bool = False
     switch: bool = False
     free: bool = False
+    consent: bool = False
     choices: tuple[str, ...] = ()
     pattern: str | None = None
     max_length: int | None = None
@@ -209,7 +211,7 @@ _SUBSCRIBE = Call(  # post_update_user_subscription_group_status_v2
 STRONG = ("external_id", "user_alias", "braze_id")  # an object with two of them is rejected
 _TRACK_IDENTIFIERS = (*STRONG, "email", "phone")
 
-_SUBSCRIPTION_STATES = ("opted_in", "subscribed", "unsubscribed")  # with any other value the object is rejected
+_SUBSCRIPTION_STATES = ("opted_in", "subscribed", OPT_OUT)  # with any other value the object is rejected
 
 # user_attributes_object; what is free: user_guide, data points
 _PROFILE_FIELDS = (
@@ -224,9 +226,13 @@ _PROFILE_FIELDS = (
     Field("current_location", Shape.OBJECT),
     *(Field(f"date_of_{which}_session", Shape.TIME, free=True) for which in ("first", "last")),
     Field("marked_email_as_spam_at", Shape.TIME, free=True),
-    *(Field(f"{which}_subscribe", Shape.TEXT, free=True, choices=_SUBSCRIPTION_STATES) for which in ("email", "push")),
+    *(
+        Field(f"{which}_subscribe", Shape.TEXT, free=True, consent=True, choices=_SUBSCRIPTION_STATES)
+        for which in ("email", "push")
+    ),
     *(Field(f"email_{what}_tracking_disabled", Shape.BOOLEAN, free=True) for what in ("open", "click")),
-    *(Field(name, Shape.ARRAY, free=True) for name in ("subscription_groups", "push_tokens")),
+    Field("subscription_groups", Shape.ARRAY, free=True, consent=True),
+    Field("push_tokens", Shape.ARRAY, free=True),
     *(Field(name, Shape.OBJECT, free=True) for name in ("facebook", "twitter")),
 )
 # Fields that add to what a profile has, group by group and token by token: several syncs may write them.
@@ -262,7 +268,7 @@ _TABLE = (
         cost=Cost.ATTRIBUTES,
         options=frozenset(
             {"pre_formatted_fields", "send", "nulls", "on_removed", "allow_destructive", "quarantine", "on_in_doubt"}
-            | {"shares"}
+            | {"shares", "consent"}
         ),
         nested_times=True,  # a timestamp in nested data is {"$time": "..."} (nested_custom_attribute_support)
         nested_nulls=False,  # a null in nested data drops the whole attribute (post_user_track)
@@ -370,9 +376,10 @@ _TABLE = (
         key_fields=("subscription_group_id",),
         fields=(
             Field("subscription_group_id", Shape.ID, required=True),
-            Field("subscription_state", Shape.TEXT, required=True, choices=("subscribed", "unsubscribed")),
+            Field("subscription_state", Shape.TEXT, required=True, consent=True, choices=("subscribed", OPT_OUT)),
             Field("use_double_opt_in_logic", Shape.BOOLEAN, switch=True),
         ),
+        options=frozenset({"consent"}),
         group=Group("subscription_groups", ("subscription_group_id", "subscription_state", "use_double_opt_in_logic")),
     ),
 )

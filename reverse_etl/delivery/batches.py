@@ -8,24 +8,32 @@ from reverse_etl.braze.modes import MAX_BODY_BYTES
 
 @dataclass(frozen=True)
 class Record:
-    """A record to send; `seq` is its position in the outbox."""
+    """A record to send; `seq` is its position in the outbox.
+
+    None of a `phase` is sent before each one of the phases before it has been answered.
+    """
 
     seq: int
     call: str
     envelope: str
     body: str
     idempotent: bool
+    phase: int = 0
 
 
 @dataclass(frozen=True)
 class Batch:
-    """The records of one request: one endpoint, one envelope, in the order of the outbox."""
+    """The records of one request: one phase, one endpoint, one envelope, in the order of the outbox."""
 
     records: tuple[Record, ...]
 
     @property
     def call(self) -> str:
         return self.records[0].call
+
+    @property
+    def phase(self) -> int:
+        return self.records[0].phase
 
     @property
     def is_idempotent(self) -> bool:
@@ -41,7 +49,7 @@ class Batch:
 
 
 def cut(records: Iterable[Record], sizes: Mapping[str, int]) -> Iterator[Batch]:
-    """Records -> batches of at most `sizes[call]` records and MAX_BODY_BYTES, none of which mixes envelopes."""
+    """Records -> batches of at most `sizes[call]` records and MAX_BODY_BYTES, with one envelope and phase each."""
     batch, weight = list[Record](), 0
     for record in records:
         added = len(record.body.encode()) + 1
@@ -50,6 +58,7 @@ def cut(records: Iterable[Record], sizes: Mapping[str, int]) -> Iterator[Batch]:
             or weight + added > MAX_BODY_BYTES
             or record.envelope != batch[0].envelope
             or record.call != batch[0].call
+            or record.phase != batch[0].phase
         ):
             yield Batch(tuple(batch))
             batch, weight = [], 0

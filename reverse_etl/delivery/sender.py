@@ -7,6 +7,9 @@ later, from the journal alone.
     batch ── wait for the limit ── journal: sent ── POST ── judge ── journal: answered ──> done
               ▲                                               │
               └── retry ──── find the bad records in it ──────┘    (or: in doubt, stop)
+
+Before a batch of the next phase is queued, all batches of the phase before are done: with it, each of their records has
+been accepted or rejected, or the run ends.
 """
 
 import queue
@@ -136,8 +139,12 @@ class Sender:
 
         An exception raised meanwhile, as by a signal handler of the calling program, has the effect of `interrupt`.
         """
+        phase: int | None = None
         try:
             for batch in batches:
+                if phase is not None and batch.phase != phase and not self._await_answers():
+                    break
+                phase = batch.phase
                 self._start_worker_if_needed()
                 if not self._put(batch):
                     break
@@ -160,6 +167,16 @@ class Sender:
         for ended in self._workers:  # not join(): after an exception in it, it takes the thread for ended
             while not ended.wait(timeout=0.2):  # a signal that another thread got is handled between two waits
                 pass
+
+    def _await_answers(self) -> bool:
+        """Wait until every batch that was queued is done; False if the run ends here, as one of them has no answer."""
+        with self._queue.all_tasks_done:
+            while self._queue.unfinished_tasks and not self._stop.is_set():
+                self._queue.all_tasks_done.wait(timeout=0.2)
+        if not self._stop.is_set() and self.delivery.in_doubt:
+            hint = "run again: opt-outs without a clear response are sent again, before everything else"
+            self._stop_run("an opt-out has no clear response, so nothing that comes after it is sent", hint)
+        return not self._stop.is_set()
 
     def _put(self, batch: Batch) -> bool:
         while not self._stop.is_set():
@@ -198,13 +215,14 @@ class Sender:
     def _deliver_queue(self) -> None:
         connection = Connection(self._workspace, self._deadlines)
         while (batch := self._take()) is not None:
-            if self._stop.is_set():
-                continue  # unsent, and not in the journal
             try:
-                self._deliver(connection, batch)
+                if not self._stop.is_set():  # otherwise it is unsent, and not in the journal
+                    self._deliver(connection, batch)
             except BaseException as error:  # noqa: BLE001  # a bug: raised where it is seen, in `send`
                 self._bug = error
                 self._stop.set()
+            finally:
+                self._queue.task_done()
         connection.close()
 
     def _take(self) -> Batch | None:

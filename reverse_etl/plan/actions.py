@@ -2,8 +2,11 @@
 
 send                  to Braze
 invalid               breaks rules: see the numbers in `problems`
+blocked               by invalid rows, in a run that sends opt-outs nevertheless
+later                 an opt-in, in a run that sends opt-outs only
 previously_rejected   Braze has rejected exactly this record before
-withheld              not sent by this run: it would delete a user in quarantine
+withheld              not sent by this run: it would delete a user in quarantine, or opt one in who has opted out; of
+                      other records, a column may be withheld alone (WITHHELD_FOR)
 in_doubt              sent before, it is unknown whether it arrived, and it is not safe to send twice
 baseline              the user declared that all rows of the model are already in Braze
 mark_accepted         the user declared that this row, which was in doubt, has arrived
@@ -16,7 +19,9 @@ from enum import Enum
 from reverse_etl.braze.modes import Kind
 from reverse_etl.plan.quarantine import WITHHELD, has_quarantine, must_wait
 from reverse_etl.plan.tables import IN_DOUBT, REJECTS
+from reverse_etl.records.consent import FRESH, LEFT, OPT_OUTS_FIRST, OUTS, WITHHELD_FOR, consent_columns
 from reverse_etl.records.layout import Layout
+from reverse_etl.sql.quoting import identifier
 
 _REFRESH = "WHEN kind = 'unchanged' THEN 'refresh'"
 
@@ -38,6 +43,10 @@ def action_sql(layout: Layout, intent: Intent, has_doubts: bool, has_rejects: bo
         otherwise = "WHEN kind = 'removed' THEN 'forget' ELSE 'baseline'"
         return f"CASE {_REFRESH} WHEN problems IS NOT NULL THEN 'invalid' {otherwise} END"
     cases = [_REFRESH, "WHEN problems IS NOT NULL THEN 'invalid'"]
+    if consent_columns(layout):
+        nothing = f"NOT {identifier(LEFT)}"
+        withheld = f"{identifier(WITHHELD_FOR)} IS NOT NULL"
+        cases += [f"WHEN {nothing} AND {withheld} THEN '{WITHHELD}'", f"WHEN {nothing} THEN 'later'"]
     if layout.mode.forgets_removed:
         cases.append("WHEN kind = 'removed' THEN 'forget'")
     elif layout.sync.on_removed == "clear":
@@ -51,7 +60,7 @@ def action_sql(layout: Layout, intent: Intent, has_doubts: bool, has_rejects: bo
             cases.append(f"WHEN key IN ({open_doubts}) THEN 'in_doubt'")
     if has_rejects and intent is not Intent.RETRY:
         by_braze = f"FROM {REJECTS} WHERE rejected_by = 'braze'"
-        cases.append(f"WHEN (key, md5(body)) IN (SELECT (key, body_md5) {by_braze}) THEN 'previously_rejected'")
+        cases.append(_previously_rejected())
         if any(column.is_document for column in layout.columns):  # it may be written otherwise: only these are parsed
             record = f"CASE WHEN key IN (SELECT key {by_braze}) THEN retl_json_canonical(body) END"
             same = f"(key, {record}) IN (SELECT (key, retl_json_canonical(body)) {by_braze} AND body IS NOT NULL)"
@@ -59,3 +68,26 @@ def action_sql(layout: Layout, intent: Intent, has_doubts: bool, has_rejects: bo
     if has_quarantine(layout):
         cases.append(f"WHEN {must_wait(layout)} THEN '{WITHHELD}'")
     return f"CASE {' '.join(cases)} ELSE 'send' END"
+
+
+def reduced_action_sql(intent: Intent, has_rejects: bool) -> str:
+    """The same for a record that only opts out: nothing else of its row holds it back, be it in doubt or withheld."""
+    cases = _previously_rejected() if has_rejects and intent is not Intent.RETRY else ""
+    return f"CASE {cases} ELSE 'send' END" if cases else "'send'"
+
+
+def _previously_rejected() -> str:
+    by_braze = f"FROM {REJECTS} WHERE rejected_by = 'braze'"
+    return f"WHEN (key, md5(body)) IN (SELECT (key, body_md5) {by_braze}) THEN 'previously_rejected'"
+
+
+def needs_opt_out(intent: Intent) -> str:
+    """SQL over the outbox for: the row opts out, and its record is not sent, or not with all of its opt-outs first."""
+    if intent is Intent.BASELINE:
+        return "false"
+    is_first = f"action = 'send' AND phase = {OPT_OUTS_FIRST} AND len({identifier(OUTS)}) = {identifier(FRESH)}"
+    listed = ", ".join(f"'{action}'" for action in _MAY_OPT_OUT)
+    return f"{identifier(FRESH)} > 0 AND action IN ({listed}) AND NOT ({is_first})"
+
+
+_MAY_OPT_OUT = ("send", "blocked", "invalid", "previously_rejected", "in_doubt", "withheld", "later")

@@ -13,9 +13,10 @@ from reverse_etl.words import count
 
 GUARDS = ("max_removed", "max_deletes", "max_changes", "max_requests", "max_data_points", "empty_model")
 DATA_TESTS = "data_tests"  # the name of all data tests of a sync for --skip-guard
-SKIPPABLE = (*GUARDS, DATA_TESTS)
-COUNTING = frozenset(GUARDS) - {"empty_model"}  # --skip-guard NAME=N: up to N of what the guard counts
-TYPED = frozenset({"max_deletes"})  # what they stop cannot be undone: skipped with a number only
+MAX_RESUBSCRIBED = "max_resubscribed"  # withholds opt-ins after an opt-out, and blocks nothing: see records/consent.py
+SKIPPABLE = (*GUARDS, DATA_TESTS, MAX_RESUBSCRIBED)
+COUNTING = frozenset({*GUARDS, MAX_RESUBSCRIBED}) - {"empty_model"}  # --skip-guard NAME=N: up to N of what it counts
+TYPED = frozenset({"max_deletes", MAX_RESUBSCRIBED})  # what they stop cannot be undone: skipped with a number only
 
 # Which guards are skipped in a run. A number is an upper bound: the run is blocked if the guard counts more than that.
 Skipped = Mapping[str, int | None]
@@ -129,6 +130,12 @@ def _deletes(guards: Guards, counts: Counts) -> Iterator[Trip]:
     if counts.deletes > most:
         deleted = f"{count(counts.deletes, 'user')} would be deleted"
         yield Trip("max_deletes", counts.deletes, f"{deleted}; {_at_most(most)}{share}")
+
+
+def not_resubscribed(sync: Sync, withheld: int) -> str:
+    """What is said where MAX_RESUBSCRIBED is skipped without a number, or with one that is too low."""
+    rows, typed = count(withheld, "row"), f"--skip-guard {MAX_RESUBSCRIBED}={withheld}"
+    return f"guard {MAX_RESUBSCRIBED}: {rows} would end opt-outs; to send them, type `retl sync {sync.name} {typed}`"
 
 
 def _at_most(bound: int) -> str:

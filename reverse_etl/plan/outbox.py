@@ -12,6 +12,7 @@ from reverse_etl.delivery.batches import Record
 from reverse_etl.masking import Keys
 from reverse_etl.plan.quarantine import HINT, WAITS, WAITS_UNTIL, reason_of
 from reverse_etl.plan.tables import ACKNOWLEDGED, CHANGES, OPEN_RUN, OUTBOX, RULES, RUN
+from reverse_etl.records.consent import AFTER_OPT_OUTS, OPT_OUTS_FIRST, ROW, WITHHELD_FOR, consent_columns
 from reverse_etl.records.expressions import TWINS, new
 from reverse_etl.records.layout import ROW_NUMBER, Layout
 from reverse_etl.records.mapping import WHOSE, user_text
@@ -20,6 +21,7 @@ from reverse_etl.sql.quoting import identifier, literal
 
 SHOWN_INVALID = 20
 SHOWN_CHANGES = 5
+OPT_IN_WITHHELD = f"{identifier(WITHHELD_FOR)} IS NOT NULL AND action <> 'invalid'"
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,9 @@ def upgrade_outbox(connection: DuckDBPyConnection) -> None:
 
     The rows of its outbox keep their positions: the journal refers to them. Safe to repeat if it is interrupted.
     """
+    connection.execute(
+        f"ALTER TABLE IF EXISTS {OUTBOX} ADD COLUMN IF NOT EXISTS phase TINYINT DEFAULT {AFTER_OPT_OUTS}"
+    )
     for column in ("mode VARCHAR", "workspace VARCHAR", "released BOOLEAN", "identifiers VARCHAR"):
         connection.execute(f"ALTER TABLE {OPEN_RUN} ADD COLUMN IF NOT EXISTS {column}")
     found = f"SELECT column_name FROM duckdb_columns() WHERE database_name = '{RUN}' AND table_name = 'outbox'"
@@ -91,20 +96,50 @@ def upgrade_outbox(connection: DuckDBPyConnection) -> None:
 
 
 def read_records(connection: DuckDBPyConnection) -> Iterator[Record]:
-    """The records that are to be sent, in the order of the outbox, a few thousand in memory at a time."""
+    """The records that are to be sent, phase by phase, in the order of the outbox; some thousand in memory at a time."""
     cursor = connection.cursor()  # of its own: another statement on the connection would spoil an open result
-    cursor.execute(f"SELECT rowid, call, envelope, body, idempotent FROM {OUTBOX} WHERE action = 'send'")
-    while rows := cursor.fetchmany(5000):
-        for row in rows:
-            yield Record(*row)
+    for phase in (OPT_OUTS_FIRST, AFTER_OPT_OUTS):
+        found = f"SELECT rowid, call, envelope, body, idempotent, phase FROM {OUTBOX} WHERE action = 'send'"
+        cursor.execute(f"{found} AND phase = {phase}")
+        while rows := cursor.fetchmany(5000):
+            for row in rows:
+                yield Record(*row)
 
 
 def invalid_rows(connection: DuckDBPyConnection, keys: Keys, limit: int = SHOWN_INVALID) -> list[InvalidRow]:
     """The first `limit` rows that break a rule, with all their columns that do, and with keys as `keys` shows them."""
-    invalid = f"SELECT *, {user_sql(connection)} AS who FROM {OUTBOX} WHERE action = 'invalid'"
+    return _rows_with_reasons(connection, keys, "action = 'invalid'", "problems", limit)
+
+
+def withheld_rows(connection: DuckDBPyConnection, keys: Keys, limit: int = SHOWN_INVALID) -> list[InvalidRow]:
+    """The first `limit` rows that are withheld, whole or in part, with keys as `keys` shows them."""
+    opt_ins = (
+        []
+        if not may_withhold(connection)
+        else _rows_with_reasons(connection, keys, OPT_IN_WITHHELD, identifier(WITHHELD_FOR), limit)
+    )
+    return opt_ins or _waiting_rows(connection, keys, limit)
+
+
+def _waiting_rows(connection: DuckDBPyConnection, keys: Keys, limit: int) -> list[InvalidRow]:
+    """The users that wait to be deleted."""
+    if WAITS_UNTIL not in connection.sql(f"FROM {OUTBOX}").columns:
+        return []
+    rows = connection.execute(
+        f"""SELECT key, {reason_of(WAITS_UNTIL)}, {user_sql(connection)} AS who FROM {OUTBOX}
+        WHERE {WAITS} ORDER BY key, who LIMIT {limit}"""
+    ).fetchall()
+    column = ", ".join(name for name in keys.columns if name != ROW_NUMBER)
+    return [InvalidRow(keys.shown(key), column, why, HINT, identifier_of(who, keys)) for key, why, who in rows]
+
+
+def _rows_with_reasons(
+    connection: DuckDBPyConnection, keys: Keys, condition: str, numbers: str, limit: int
+) -> list[InvalidRow]:
+    chosen = f"SELECT *, {user_sql(connection)} AS who FROM {OUTBOX} WHERE {condition}"
     rows = connection.execute(
         f"""SELECT key, column_name, {reason_sql(connection)}, hint, who
-        FROM (SELECT *, unnest(problems) AS number FROM ({invalid} ORDER BY key, who LIMIT {limit}))
+        FROM (SELECT *, unnest({numbers}) AS number FROM ({chosen} ORDER BY key, who LIMIT {limit}))
         JOIN {RULES} USING (number) ORDER BY key, who, number"""
     ).fetchall()
     return [
@@ -112,14 +147,16 @@ def invalid_rows(connection: DuckDBPyConnection, keys: Keys, limit: int = SHOWN_
     ]
 
 
-def withheld_rows(connection: DuckDBPyConnection, keys: Keys, limit: int = SHOWN_INVALID) -> list[InvalidRow]:
-    """The first `limit` rows that are withheld, with keys as `keys` shows them."""
-    rows = connection.execute(
-        f"""SELECT key, {reason_of(WAITS_UNTIL)}, {user_sql(connection)} AS who FROM {OUTBOX}
-        WHERE {WAITS} ORDER BY key, who LIMIT {limit}"""
-    ).fetchall()
-    column = ", ".join(name for name in keys.columns if name != ROW_NUMBER)
-    return [InvalidRow(keys.shown(key), column, why, HINT, identifier_of(who, keys)) for key, why, who in rows]
+def opt_ins_withheld(connection: DuckDBPyConnection) -> int:
+    """Of how many rows an opt-in is withheld: of the whole row, or of some of its columns."""
+    if not may_withhold(connection):
+        return 0
+    return int(connection.execute(f"SELECT count(*) FROM {OUTBOX} WHERE {OPT_IN_WITHHELD}").fetchall()[0][0])
+
+
+def may_withhold(connection: DuckDBPyConnection) -> bool:
+    """Whether opt-ins of the outbox may be withheld."""
+    return WITHHELD_FOR in connection.sql(f"FROM {OUTBOX}").columns
 
 
 def user_sql(connection: DuckDBPyConnection) -> str:
@@ -200,7 +237,8 @@ def taken_changes(layout: Layout, forgotten: str | None) -> str:
 
     A row whose cursor is not above `forgotten` may have been in the state before: it does not count as new.
     """
+    row = f", rowid AS {identifier(ROW)}" if consent_columns(layout) else ""
     if forgotten is None or layout.cursor is None:
-        return f"SELECT * FROM {CHANGES}"
+        return f"SELECT *{row} FROM {CHANGES}"
     cursor, of = identifier(f"new.{layout.cursor}"), layout.column(layout.cursor).type.text
-    return f"SELECT * FROM {CHANGES} WHERE known OR {cursor} > CAST({literal(forgotten)} AS {of})"
+    return f"SELECT *{row} FROM {CHANGES} WHERE known OR {cursor} > CAST({literal(forgotten)} AS {of})"

@@ -10,22 +10,24 @@ from duckdb import DuckDBPyConnection
 from reverse_etl.braze.modes import DELETE, MAX_BODY_BYTES
 from reverse_etl.delivery.batches import cut
 from reverse_etl.plan.data_tests import DataTestResult
-from reverse_etl.plan.outbox import read_records
+from reverse_etl.plan.outbox import opt_ins_withheld, read_records
 from reverse_etl.plan.quarantine import WITHHELD
 from reverse_etl.plan.tables import OUTBOX
+from reverse_etl.records.consent import ONLY_OPTS_OUT
 
 
 @dataclass(frozen=True)
 class Plan:
     """Counts of a planned run; model rows, unless stated otherwise.
 
-    `invalid` rows break a rule; `previously_rejected` ones were rejected by Braze, and have not changed since;
-    `withheld` ones are not sent by this run, and the `quarantined` ones of these would delete a user, and have to wait;
-    `held` ones are in doubt; `baselined` ones were declared as already in Braze, and `marked_accepted` ones, once in
-    doubt, to have arrived there. `in_state` and `removed` are rows of the state. `to_send` records are sent in
-    `requests`, by path, with this many `bytes`; they write `attributes`, and cost `data_points` on contracts billed by
-    them; `deletes` of them delete a user. `since` is the cursor from which an incremental run reads. `data_tests` are
-    the results of the sync's data tests.
+    `invalid` rows break a rule; `previously_rejected` ones were rejected by Braze, and have not changed since; of
+    `withheld` ones, this run does not send all: the `quarantined` ones of these would delete a user, and have to wait,
+    the others would opt users in who have opted out. `held` ones are in doubt; `baselined` ones were declared as
+    already in Braze, and `marked_accepted` ones, once in doubt, to have arrived there. `in_state` and `removed` are rows of the
+    state. `to_send` records are sent in `requests`, by path, with this many `bytes`; they write `attributes`, and cost
+    `data_points` on contracts billed by them; `deletes` of them delete a user, and `opt_outs` only opt one out, whose
+    row is not sent, or not first. `since` is the cursor from which an incremental run reads. `data_tests` are the
+    results of the sync's data tests.
     """
 
     run_id: str
@@ -42,6 +44,7 @@ class Plan:
     held: int = 0
     baselined: int = 0
     marked_accepted: int = 0
+    opt_outs: int = 0
     to_send: int = 0
     deletes: int = 0
     attributes: int = 0
@@ -55,6 +58,11 @@ class Plan:
     def kept_back(self) -> int:
         """Rows that should be in Braze according to the model, but that this run does not send."""
         return self.invalid + self.previously_rejected + self.withheld - self.quarantined + self.held
+
+    @property
+    def opts_out_only(self) -> bool:
+        """Whether nothing but opt-outs is sent, as invalid rows block everything else."""
+        return 0 < self.opt_outs == self.to_send
 
     @property
     def counts(self) -> dict[str, Any]:
@@ -77,8 +85,10 @@ def read_plan(connection: DuckDBPyConnection, run_id: str, rows: int, in_state: 
     deletes = {
         action: sum(n for _, a, n, *_, of_users in counted if a == action and of_users) for _, action, *_ in counted
     }
+    of_rows = [one for one in counted if one[0] != ONLY_OPTS_OUT]
     kinds = {kind: sum(n for k, _, n, *_ in counted if k == kind) for kind in ("added", "changed", "removed")}
-    actions = {action: sum(n for _, a, n, *_ in counted if a == action) for _, action, *_ in counted}
+    actions = {action: sum(n for _, a, n, *_ in of_rows if a == action) for _, action, *_ in of_rows}
+    to_send = [one for one in counted if one[1] == "send"]
     return Plan(
         run_id,
         rows,
@@ -87,16 +97,17 @@ def read_plan(connection: DuckDBPyConnection, run_id: str, rows: int, in_state: 
         unchanged=rows - kinds["added"] - kinds["changed"],
         invalid=actions.get("invalid", 0),
         previously_rejected=actions.get("previously_rejected", 0),
-        withheld=actions.get(WITHHELD, 0),
+        withheld=opt_ins_withheld(connection) + deletes.get(WITHHELD, 0),
         quarantined=deletes.get(WITHHELD, 0),
         held=actions.get("in_doubt", 0),
         baselined=actions.get("baseline", 0),
         marked_accepted=actions.get("mark_accepted", 0),
-        to_send=actions.get("send", 0),
+        opt_outs=sum(n for kind, _, n, *_ in to_send if kind == ONLY_OPTS_OUT),
+        to_send=sum(n for _, _, n, *_ in to_send),
         deletes=deletes.get("send", 0),
-        attributes=sum(written for _, action, _, written, *_ in counted if action == "send"),
-        data_points=sum(cost for _, action, _, _, cost, *_ in counted if action == "send"),
-        bytes=sum(weight for _, action, *_, weight, _ in counted if action == "send"),
+        attributes=sum(written for _, _, _, written, *_ in to_send),
+        data_points=sum(cost for _, _, _, _, cost, *_ in to_send),
+        bytes=sum(weight for *_, weight, _ in to_send),
         requests=_requests(connection, sizes),
     )
 
@@ -105,7 +116,7 @@ def _requests(connection: DuckDBPyConnection, sizes: Mapping[str, int]) -> dict[
     """Requests by path: batches are cut by number, and by weight only where bodies are that heavy."""
     groups = connection.execute(
         f"""SELECT call, envelope, count(*), max(strlen(body)) FROM {OUTBOX}
-        WHERE action = 'send' GROUP BY call, envelope ORDER BY ALL"""
+        WHERE action = 'send' GROUP BY call, envelope, phase ORDER BY ALL"""
     ).fetchall()
     requests = dict.fromkeys((call for call, *_ in groups), 0)
     if any(heaviest * sizes[call] > MAX_BODY_BYTES for call, _, _, heaviest in groups):

@@ -39,7 +39,7 @@ RETL_FOLDER = ".retl"
 
 
 # Keys that the digests of saved plans and manifests were made without: they count only where they are set.
-_ADDED_LATER = ("quarantine",)
+_ADDED_LATER = ("quarantine", "consent")
 
 
 @dataclass(frozen=True)

@@ -327,6 +327,14 @@ class Predecessor(_Strict):
     def wait_s(self) -> int:
         number, _, unit = self.wait.partition(" ")
         return int(number) * {"second": 1, "minute": 60, "hour": 3600}.get(unit.removesuffix("s"), 0)
+class Consent(_Strict):
+    """How the sync may opt users in again who have opted out."""
+
+    evidence: str | None = Field(
+        None,
+        description="column with the time at which the user agreed: an opt-in after an opt-out is sent if it is later; "
+        "the column is not sent",
+    )
 
 
 class Sync(_Strict):
@@ -385,6 +393,7 @@ class Sync(_Strict):
         '"*/15 * * * *", or @daily',
     )
     timezone: str = Field("UTC", description="time zone of `schedule`, such as Asia/Seoul")
+    consent: Consent = Field(Consent(), description="when users who have opted out are opted in again")
     tags: Words = Field((), description="labels to select syncs by (tag:)")
     guards: Guards = Field(Guards(), description="limits that block a run before its first request")
     data_tests: tuple[DataTest, ...] = Field((), description="tests on the model's rows; a failed test blocks the run")

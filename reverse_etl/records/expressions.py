@@ -18,6 +18,11 @@ def new(name: str) -> str:
     return identifier(f"new.{name}")
 
 
+def old(name: str) -> str:
+    """The acknowledged value of a column of consent, in the type of the model; NULL if the state lacks the row."""
+    return identifier(f"old.{name}")
+
+
 def was(name: str) -> str:
     """The column with a row's key as the state spells it; NULL if the state does not have the row."""
     return f"was.{name}"

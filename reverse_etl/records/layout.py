@@ -25,7 +25,7 @@ class Role(Enum):
     IDENTIFIER = "identifies the user of the record"
     FIELD = "a field that Braze defines"
     EXTRA = "a custom attribute or a property"
-    UNSENT = "listed in exclude_columns"
+    UNSENT = "listed in exclude_columns, or evidence of consent"
 
 
 @dataclass(frozen=True)
@@ -106,8 +106,9 @@ class Layout:
 
     @property
     def needed(self) -> tuple[Column, ...]:
-        """The columns that are sent, and those that identify a row, or say how new it is, without being sent."""
-        unsent = {*self.key, self.cursor}
+        """The columns that are sent, and those that are not: they identify a row, or say how new it is, or that its
+        user has agreed."""
+        unsent = {*self.key, self.cursor, self.sync.consent.evidence}
         return tuple(column for column in self.columns if column.role is not Role.UNSENT or column.name in unsent)
 
     @property
@@ -152,7 +153,7 @@ def _place(sync: Sync, name: str, of: SqlType) -> Column:
     mode = sync.mode
     is_json = of.is_nested or name in sync.pre_formatted_fields
     field = mode.field(name)
-    if name in sync.exclude_columns:
+    if name in sync.exclude_columns or name == sync.consent.evidence:
         return Column(name, of, Role.UNSENT, None, is_json)
     if field:
         return Column(name, of, Role.FIELD, field, is_json)
@@ -180,6 +181,20 @@ def _unknown_names(sync: Sync, names: Collection[str]) -> Iterator[Problem]:
         yield Problem(what, sync.where("incremental", "cursor"), nearest(sync.incremental.cursor, names), code="P060")
 
 
+def _bad_evidence(sync: Sync, layout: Layout) -> Iterator[Problem]:
+    name = sync.consent.evidence
+    found = next((column for column in layout.columns if column.name == name), None)
+    inside, where = f'"consent" in sync "{sync.name}"', sync.where("consent", "evidence")
+    if name is None:
+        return
+    if found is None:
+        what = f'{inside}: the model has no column "{name}"'
+        yield Problem(what, where, nearest(name, (column.name for column in layout.columns)), code="P060")
+    elif found.type.family not in MOMENTS:
+        what = f'{inside}: "{name}" is {found.type.text}; evidence must be a timestamp or a date'
+        yield Problem(what, where, "return when the user agreed", code="P063")
+
+
 def _bad_names(mode: Mode, sync: Sync, names: Sequence[str], model: Location) -> Iterator[Problem]:
     known = {*mode.identifiers, *(field.name for field in mode.fields), *ALIAS_PARTS}
     by_fold = {name.casefold(): name for name in known}
@@ -189,7 +204,7 @@ def _bad_names(mode: Mode, sync: Sync, names: Sequence[str], model: Location) ->
             what = f"the model returns {count(times, 'column')} with the same name: {twins}"
             yield Problem(what, model, "rename them with AS", code="P061")
     for name in names:
-        if name in sync.exclude_columns:
+        if name in sync.exclude_columns or name == sync.consent.evidence:
             continue
         if name.casefold().startswith(OWN_PREFIX):
             what = f'column "{name}": the prefix {OWN_PREFIX} is reserved for retl'
@@ -244,6 +259,7 @@ def shape_of(column: Column) -> Shape | None:
 def _bad_columns(sync: Sync, layout: Layout, model: Location) -> Iterator[Problem]:
     mode = layout.mode
     yield from _bad_cursor(sync, layout)
+    yield from _bad_evidence(sync, layout)
     for column in layout.sent:
         shape = shape_of(column)
         if column.role is Role.EXTRA and mode.extra is Extra.REFUSED:

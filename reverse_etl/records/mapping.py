@@ -3,11 +3,12 @@
 outbox_sql(layout, changes)
 
     changes    kind, known, "new.<column>", "changed.<column>", "lost.<column>"       what a diff yields
+               "old.<column>" of columns of consent, and what `consent.py` adds to rows that have such columns
       │        + "json.<column>", "time.<column>"                                     costly values, computed once
       │        + "fault.<column>", property_keys, properties
       │        + problem                                                              0, or the first rule it breaks
       ▼
-    outbox     key, kind, known, call, envelope, body, idempotent, attributes, data_points, problems,
+    outbox     key, kind, known, call, envelope, body, idempotent, phase, attributes, data_points, problems,
                "new.<stored column>", "changed.<tracked column>"; cursor, of incremental models;
                twins, whose, where rows without a key, or with that of another row, are invalid;
                "was.<column>", of keys that may be spelled otherwise in the state
@@ -21,6 +22,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from reverse_etl.braze.modes import DELETE, MODES, OPERATORS, Cost, Extra, Mode, Shape
 from reverse_etl.masking import NO_KEY
+from reverse_etl.records.consent import AFTER_OPT_OUTS, INS, OPT_OUTS_FIRST, OUTS
 from reverse_etl.records.expressions import (
     TWINS,
     TWINS_OF_KEY,
@@ -54,9 +56,9 @@ def closing(mode: Mode) -> str:
     return "]}]}" if mode.group else "]}"
 
 
-def outbox_sql(layout: Layout, changes: str) -> str:
+def outbox_sql(layout: Layout, changes: str, carried: Sequence[str] = ()) -> str:
     """A SELECT of one record per row of `changes`; `problems` are the numbers of the rules that an invalid row breaks,
-    from 1, and NULL for a valid one."""
+    from 1, and NULL for a valid one. Columns that are `carried` are taken over from the changes."""
     prepared = _select(changes, {**_times(layout), **_json_texts(layout)})
     examined = _select(prepared, {**_faults(layout), **_properties(layout)})
     conditions = " ".join(_when(number, rule) for number, rule in enumerate(rules(layout), 1))
@@ -69,6 +71,7 @@ def outbox_sql(layout: Layout, changes: str) -> str:
         "envelope": f"CASE WHEN problem = 0 THEN {_envelope(layout)} END",
         "body": f"CASE WHEN problem = 0 AND kind <> 'unchanged' THEN {_body(layout)} END",
         "idempotent": _idempotent(layout),
+        "phase": f"CAST({_phase(carried)} AS TINYINT)",
         "attributes": _attributes(layout),
         "data_points": _data_points(layout),
         **({TWINS: _twins(layout), WHOSE: _whose(layout)} if layout.sets_aside else {}),
@@ -77,9 +80,18 @@ def outbox_sql(layout: Layout, changes: str) -> str:
         **{f"new.{name}": new(name) for name in layout.stored},
         **{was(name): identifier(was(name)) for name in respelled_keys(layout)},
         **{f"changed.{name}": changed(name) for name in layout.tracked},
+        **{name: identifier(name) for name in carried},
     }
     select = ",\n    ".join(f"{sql} AS {identifier(name)}" for name, sql in columns.items())
     return f"SELECT\n    {select}\nFROM (\n{judged}\n)"
+
+
+def _phase(carried: Sequence[str]) -> str:
+    """SQL for when a record is sent: opt-outs go first."""
+    if OUTS not in carried:
+        return str(AFTER_OPT_OUTS)
+    only_out = f"len({identifier(OUTS)}) > 0 AND len({identifier(INS)}) = 0"
+    return f"CASE WHEN {only_out} THEN {OPT_OUTS_FIRST} ELSE {AFTER_OPT_OUTS} END"
 
 
 def _when(number: int, rule: Rule) -> str:

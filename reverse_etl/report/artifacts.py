@@ -157,7 +157,7 @@ class Result(BaseModel):
         default=[], description="why rows are invalid, the most frequent reason first; a row may count for several"
     )
     withheld_rows: list[InvalidRow] = Field(
-        default=[], description="the first rows that the run did not send yet, ordered by key"
+        default=[], description="the first rows that the run did not send, or not whole, ordered by key"
     )
     errors: list[Error] = Field(description="what went wrong")
 
@@ -193,6 +193,7 @@ class PlannedSync(BaseModel):
     held: int
     baselined: int
     marked_accepted: int
+    opt_outs: int
     to_send: int
     deletes: int
     attributes: int
@@ -209,7 +210,9 @@ class PlannedSync(BaseModel):
     invalid_reasons: list[InvalidReason] = Field(
         description="why rows are invalid, the most frequent reason first; a row may count for several"
     )
-    withheld_rows: list[InvalidRow] = Field(description="the first rows that a run would not send yet, ordered by key")
+    withheld_rows: list[InvalidRow] = Field(
+        description="the first rows that a run would not send, or not whole, ordered by key"
+    )
     blocked_by: list[Error] = Field(description="what would block this plan from being sent")
 
 

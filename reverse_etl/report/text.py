@@ -45,7 +45,7 @@ def _outcome(result: RunResult) -> str:
     ]
     problems = "; ".join(f"{number:,} {what}" for number, what in short if number)
     problems = f"; {problems}" if problems else ""
-    if result.status == "blocked":
+    if result.status == "blocked" and not delivery.requests:
         return f", 0 requests{problems}{took}"
     if not plan.to_send:
         return f", nothing to send, 0 requests{problems}{took}"

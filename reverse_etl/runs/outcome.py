@@ -49,7 +49,7 @@ class RunResult:
             | running (in another process) | already_run (by another process): for runs that were due
     scheduled_time: the scheduled time of the run; of a manual run, its start
     invalid: the first invalid rows, column by column; `reasons` why rows are invalid, and how many
-    withheld: the first rows that this run did not send yet
+    withheld: the first rows that this run did not send, or not whole
     """
 
     sync: str

@@ -40,7 +40,7 @@ class Preview:
     """What a run would do: its plan, records per column, some changes, and what would block it.
 
     `invalid` are the first invalid rows, `reasons` the rules that invalid rows break; `withheld` the first rows that a
-    run would not send yet. `seconds` is how long its
+    run would not send, or not whole. `seconds` is how long its
     requests take under the rate limit if nothing else is sent. `depends_on` are the dbt nodes that the model reads.
     """
 

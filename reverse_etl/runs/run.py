@@ -26,14 +26,23 @@ from reverse_etl.engines.warehouse import engine_of
 from reverse_etl.errors import Problem
 from reverse_etl.plan.actions import Intent
 from reverse_etl.plan.data_tests import failed, warnings
-from reverse_etl.plan.guards import DATA_TESTS, Counts, asks_for_users, tripped
-from reverse_etl.plan.outbox import invalid_reasons, invalid_rows, read_records, taken_changes, withheld_rows
+from reverse_etl.plan.guards import DATA_TESTS, MAX_RESUBSCRIBED, Counts, asks_for_users, not_resubscribed, tripped
+from reverse_etl.plan.outbox import (
+    invalid_reasons,
+    invalid_rows,
+    opt_ins_withheld,
+    read_records,
+    taken_changes,
+    withheld_rows,
+)
 from reverse_etl.plan.plan import Plan, read_plan
+from reverse_etl.plan.tables import OPT_OUTS
 from reverse_etl.project.models import Compiled
 from reverse_etl.project.project import LoadedProject
 from reverse_etl.project.spec import Sync
+from reverse_etl.records.consent import Consent
 from reverse_etl.records.layout import Layout, lay_out
-from reverse_etl.records.mapping import closing, outbox_sql
+from reverse_etl.records.mapping import closing
 from reverse_etl.runs.job import Job
 from reverse_etl.runs.outcome import Listener, Options, RunResult
 from reverse_etl.runs.writers import Known, notices_of
@@ -83,12 +92,13 @@ def carry_out(job: Job, session: Session, state: State, plan: Plan) -> RunResult
     reasons = invalid_reasons(state.connection) if plan.invalid else []
     withheld = withheld_rows(state.connection, keys) if plan.withheld else []
     problems = blocked_by(job, state, plan)
-    sent = None
-    if not problems:
+    sent, blocked = None, bool(problems)
+    if not problems or may_opt_out(problems, plan):
         note_workspace(state.connection, session.destination() if plan.to_send else destination_of(job.project))
         sent = send(job, session, state, plan)
-        problems = [Problem(f"{sync.name}: {sent.stopped}", hint=sent.hint, code="X004")] if sent.stopped else []
-    status = _status(plan, sent)
+        if sent.stopped:
+            problems = [*problems, Problem(f"{sync.name}: {sent.stopped}", hint=sent.hint, code="X004")]
+    status = _status(plan, sent, blocked)
     message = "; ".join(problem.message for problem in problems) or None
     delivery = state.finish(Ending(status, message, plan.counts, job.now()), moves_state=sent is not None)
     status = final_status(status, delivery)
@@ -165,7 +175,7 @@ def plan_sync(job: Job, state: State) -> Planned:
             tested = engine.run_data_tests(layout, model) if options.intent is not Intent.BASELINE else ()
             rows = write_changes(state, engine, layout, model, options)
             engine.close()
-            write_records(state, layout, since.forgotten if since else None, options.intent)
+            write_records(state, layout, since.forgotten if since else None, options)
         if options.intent is Intent.SEND and not (sync.mode.is_idempotent or state.rows.count()):
             refuse_rows_of_orphans(project, layout, state)
     except BaseException:
@@ -174,6 +184,8 @@ def plan_sync(job: Job, state: State) -> Planned:
     keys = state.keys(layout.key, options.show_values)
     tested = tuple(result.shown(keys) for result in tested)
     plan = read_plan(state.connection, run_id, rows, state.rows.count(), batch_sizes(project, sync))
+    if plan.withheld > plan.quarantined and MAX_RESUBSCRIBED in options.skip_guards:
+        job.notice(not_resubscribed(sync, plan.withheld - plan.quarantined))
     return Planned(replace(plan, since=since.start if since else None, data_tests=tested), layout)
 
 
@@ -185,10 +197,17 @@ def write_changes(state: State, engine: Engine, layout: Layout, model: Compiled,
     return engine.write_changes(layout, model, comparison)
 
 
-def write_records(state: State, layout: Layout, forgotten: str | None, intent: Intent) -> None:
+def write_records(state: State, layout: Layout, forgotten: str | None, options: Options) -> None:
     """Store the records of the changes, and what is to be done with each. Rows up to the cursor `forgotten` do not
     count as new."""
-    state.write_outbox(layout, outbox_sql(layout, taken_changes(layout, forgotten)), intent)
+    intent, changes = options.intent, taken_changes(layout, forgotten)
+    is_baseline = intent is Intent.BASELINE
+    consent = Consent(OPT_OUTS, lifts=is_baseline, opts_out_only=options.full_refresh and not is_baseline)
+    state.write_outbox(layout, changes, intent, consent)
+    most = options.skip_guards.get(MAX_RESUBSCRIBED)
+    if most is not None and 0 < opt_ins_withheld(state.connection) <= most:
+        state.write_outbox(layout, changes, intent, replace(consent, lifts=True))
+    state.run.complete()
 
 
 def blocked_by(job: Job, state: State, plan: Plan, is_recorded: bool = True) -> list[Problem]:
@@ -200,17 +219,27 @@ def blocked_by(job: Job, state: State, plan: Plan, is_recorded: bool = True) -> 
     found = []
     if plan.invalid and not sync.skip_on_invalid_records:
         invalid = f"{plan.invalid:,} of {count(plan.rows, 'row')} {'is' if plan.invalid == 1 else 'are'} invalid"
-        what = f"{sync.name}: {invalid}, so nothing {'was' if is_recorded else 'would be'} sent"
+        only = "only opt-outs were" if is_recorded else "only opt-outs would be"
+        nothing = "nothing was" if is_recorded else "nothing would be"
+        what = f"{sync.name}: {invalid}, so {only if plan.opts_out_only else nothing} sent"
         hint = "to send the others, set skip_on_invalid_records: true"
         if is_recorded:
             hint = f"list them with `retl rejects {sync.name}`; {hint}"
-        found.append(Problem(what, sync.where("skip_on_invalid_records"), hint, code="X001"))
+        found.append(Problem(what, sync.where("skip_on_invalid_records"), hint, code=_BY_INVALID_ROWS))
     removed = plan.removed if sync.on_removed != "ignore" else 0
     users = known_users(job.project, state) if asks_for_users(sync.guards, plan.deletes) else 0
     cost = (sum(plan.requests.values()), plan.data_points)
     counts = Counts(plan.rows, plan.in_state, plan.to_send, removed, *cost, plan.deletes, users)
     found += failed(sync, plan.data_tests, DATA_TESTS in options.skip_guards)
     return [*found, *tripped(sync, counts, options.skip_guards)]
+
+
+_BY_INVALID_ROWS = "X001"
+
+
+def may_opt_out(problems: Sequence[Problem], plan: Plan) -> bool:
+    """Whether the opt-outs of a run that is blocked are sent: invalid rows do not speak against them, guards do."""
+    return plan.opts_out_only and all(problem.code == _BY_INVALID_ROWS for problem in problems)
 
 
 def send(job: Job, session: Session, state: State, plan: Plan) -> Delivery:
@@ -248,13 +277,15 @@ def _route(mode: Mode, call: Call, session: Session) -> Route:
     )
 
 
-def _status(plan: Plan, sent: Delivery | None) -> str:
+def _status(plan: Plan, sent: Delivery | None, blocked: bool) -> str:
     if sent is None:
         return "blocked"
     if sent.interrupted:
         return "interrupted"
     if sent.stopped:
         return "failed"
+    if blocked:
+        return "blocked"
     return "incomplete" if plan.kept_back else "success"
 
 

@@ -19,7 +19,7 @@ from reverse_etl.engines.duckdb.errors import lacks_memory
 from reverse_etl.engines.duckdb.model import sql_type
 from reverse_etl.errors import StateError
 from reverse_etl.masking import of_request
-from reverse_etl.plan.outbox import reason_sql, user_sql
+from reverse_etl.plan.outbox import OPT_IN_WITHHELD, may_withhold, reason_sql, user_sql
 from reverse_etl.plan.quarantine import HINT, WAITS, WAITS_UNTIL, WITHHELD, reason_of
 from reverse_etl.plan.tables import (
     ACKNOWLEDGED,
@@ -35,11 +35,12 @@ from reverse_etl.plan.tables import (
     STATE,
     UNSURE,
 )
+from reverse_etl.records.consent import ONLY_OPTS_OUT, WITHHELD_FOR
 from reverse_etl.records.json_text import carried_over
 from reverse_etl.records.layout import ROW_NUMBER
 from reverse_etl.sql.quoting import identifier, literal, statement
 from reverse_etl.sql.types import SqlType, widens
-from reverse_etl.state import watermark
+from reverse_etl.state import opt_outs, watermark
 from reverse_etl.state.workspace import WORKSPACE
 
 _JOURNAL_COLUMNS = """{
@@ -116,6 +117,7 @@ def commit_run(
                 _remember_unsure_columns(connection, key, values)
             _remember_answers(connection, delivery, values)
             _remember_withheld_rows(connection, actions, run_id)
+            opt_outs.remember(connection, _WITH_OUTCOMES, values)
             known |= {"mode": mode, WORKSPACE: workspace}
             mark = watermark.read(connection)
             watermark.move(connection, _WITH_OUTCOMES, ending.at)
@@ -123,6 +125,7 @@ def commit_run(
                 known["version"] = run_id
         set_meta(connection, known)
         _remember_invalid_rows(connection, "invalid" in actions, values)
+        _remember_withheld_opt_ins(connection, values)
         values["status"], values["message"] = final_status(ending.status, delivery), ending.message
         values["counts"] = json.dumps({**ending.counts, "delivery": asdict(delivery)})
         connection.execute(
@@ -302,7 +305,7 @@ def _move_rows(connection: DuckDBPyConnection, key: Sequence[str], values: Mappi
     new = ", ".join(f"o.{identifier(f'new.{name}')}" for name in names)
     connection.execute(
         f"""INSERT INTO {ACKNOWLEDGED} ({into}, {SENT_AT}, {RUN_ID})
-        SELECT {new}, $now, $run_id FROM {moved} AND kind <> 'removed'""",
+        SELECT {new}, $now, $run_id FROM {moved} AND kind NOT IN ('removed', '{ONLY_OPTS_OUT}')""",
         values,
     )
 
@@ -319,7 +322,8 @@ def _remember_unsure_columns(connection: DuckDBPyConnection, key: Sequence[str],
     went_out = ", ".join(f"CASE WHEN o.{identifier(f'changed.{n}')} THEN {literal(n)} END" for n in tracked)
     every = ", ".join(map(literal, tracked))
     names = f"CASE WHEN kind = 'removed' THEN [{every}] ELSE list_filter([{went_out}], lambda n: n IS NOT NULL) END"
-    unsure = f"{_WITH_OUTCOMES} WHERE may_have_arrived AND outcome IN ('unsent', 'in_doubt')"
+    of_rows = f"may_have_arrived AND kind <> '{ONLY_OPTS_OUT}'"
+    unsure = f"{_WITH_OUTCOMES} WHERE {of_rows} AND outcome IN ('unsent', 'in_doubt')"
     keys = ", ".join(f"{value} AS {identifier(name)}" for name, value in _keys_in_state(connection, key).items())
     same = " AND ".join(f"state.{identifier(name)} IS NOT DISTINCT FROM u.{identifier(name)}" for name in key)
     connection.execute(
@@ -352,7 +356,8 @@ def _remember_answers(connection: DuckDBPyConnection, delivery: DeliveryCounts, 
     connection.execute(
         f"""DELETE FROM {IN_DOUBT} WHERE key IN (
             SELECT key FROM {_WITH_OUTCOMES}
-            WHERE outcome IN ('accepted', 'rejected', 'in_doubt') OR action IN ('baseline', 'mark_accepted')
+            WHERE kind <> '{ONLY_OPTS_OUT}'
+            AND (outcome IN ('accepted', 'rejected', 'in_doubt') OR action IN ('baseline', 'mark_accepted'))
         ) OR (resolution IS NOT NULL AND key NOT IN (SELECT key FROM {OUTBOX} WHERE action <> 'refresh'))"""
     )
     if delivery.in_doubt:
@@ -373,7 +378,7 @@ def _remember_withheld_rows(connection: DuckDBPyConnection, actions: Collection[
     if connection.execute(f"SELECT 1 {known} LIMIT 1").fetchall():
         is_listed = f"(action = '{WITHHELD}' OR (action = 'send' AND outcome IN ('unsent', 'in_doubt')))"
         connection.execute(f"DELETE {known} AND key NOT IN (SELECT key FROM {_WITH_OUTCOMES} WHERE {is_listed})")
-    if WITHHELD not in actions:
+    if WITHHELD not in actions or WAITS_UNTIL not in columns_of(connection, OUTBOX):
         return
     since = f"SELECT key, rejected_at AS since {known}"
     connection.execute(f"CREATE OR REPLACE TEMP TABLE retl_waiting AS {since}")
@@ -389,7 +394,7 @@ def _remember_withheld_rows(connection: DuckDBPyConnection, actions: Collection[
 
 def _remember_invalid_rows(connection: DuckDBPyConnection, are_there: bool, values: Mapping[str, Any]) -> None:
     """Record the invalid rows, column by column, instead of those of the previous run, as every run checks all rows."""
-    connection.execute(f"DELETE FROM {REJECTS} WHERE rejected_by = 'retl'")
+    connection.execute(f"DELETE FROM {REJECTS} WHERE rejected_by IN ('retl', 'consent')")
     if not are_there:
         return
     connection.execute(
@@ -399,5 +404,18 @@ def _remember_invalid_rows(connection: DuckDBPyConnection, are_there: bool, valu
             SELECT *, {user_sql(connection)} AS who, unnest(problems) AS number FROM {OUTBOX} WHERE action = 'invalid'
         )
         JOIN {RULES} USING (number) ORDER BY key, number""",
+        values,
+    )
+
+
+def _remember_withheld_opt_ins(connection: DuckDBPyConnection, values: Mapping[str, Any]) -> None:
+    """Record the rows of which an opt-in is withheld, instead of those of the previous run."""
+    if not may_withhold(connection):
+        return
+    numbers = f"unnest({identifier(WITHHELD_FOR)}) AS number"
+    rows = f"SELECT *, {user_sql(connection)} AS who, {numbers} FROM {OUTBOX} WHERE {OPT_IN_WITHHELD}"
+    connection.execute(
+        f"""INSERT INTO {REJECTS} SELECT key, kind, 'consent', column_name, reason, hint, NULL, NULL, $now, $run_id, who
+        FROM ({rows}) JOIN {RULES} USING (number) ORDER BY key, number""",
         values,
     )

@@ -6,6 +6,7 @@ format 2    runs.scheduled_time: the scheduled time of a run
 format 3    other names in runs and in_doubt: of statuses, keys of counts, and resolutions
 format 4    in_doubt.reason: why a row is in doubt
 format 5    rejects.identifier, in_doubt.identifier: the user of a row whose key is a digest of the whole row
+format 6    opt_outs: who has opted out, of what, and since when
 """
 
 import errno
@@ -24,9 +25,10 @@ from reverse_etl.plan.tables import META, RUNS, STATE
 from reverse_etl.shared_state.place import StatePlace
 from reverse_etl.sql import database
 from reverse_etl.sql.quoting import literal, statement
+from reverse_etl.state import opt_outs
 from reverse_etl.system.memory import HINT, is_out_of_memory
 
-FORMAT = 5
+FORMAT = 6
 STATE_FILES = ("state.duckdb", "state.duckdb.wal", "outbox.duckdb", "outbox.duckdb.wal", "journal.jsonl")
 _META = f"{META}"
 _WENT_WELL = "('success', 'incomplete')"  # everything that could be sent was sent
@@ -126,6 +128,8 @@ def _migrate(connection: DuckDBPyConnection, path: Path, old: int) -> None:
     unfinished.replace(kept)
     connection.execute("BEGIN")
     connection.execute(statement(__name__, f"migrate_{old}_to_{old + 1}"))
+    if old == 5:
+        opt_outs.know(connection)
     connection.execute(f"UPDATE {_META} SET value = ? WHERE key = 'format'", [str(old + 1)])
     connection.execute("COMMIT")
 

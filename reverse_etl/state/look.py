@@ -104,7 +104,7 @@ def rows_not_in_braze(project: LoadedProject, sync: Sync, show_values: bool) -> 
     with state_of(project, sync) as state:
         cursor = state.connection.execute(
             f"""SELECT key, identifier, kind,
-                CASE rejected_by WHEN 'retl' THEN 'invalid' WHEN 'braze' THEN 'rejected' ELSE rejected_by END AS status,
+                CASE rejected_by WHEN 'retl' THEN 'invalid' WHEN 'braze' THEN 'rejected' ELSE 'withheld' END AS status,
                 NULL AS resolution, column_name AS "column", reason, hint, run_id AS run,
                 body AS record
             FROM {REJECTS}

@@ -13,12 +13,14 @@ from pathlib import Path
 import duckdb
 from duckdb import DuckDBPyConnection
 
+from reverse_etl.plan.actions import Intent, needs_opt_out
 from reverse_etl.plan.doubts import recognize_doubts
 from reverse_etl.plan.tables import CHANGES, OPEN_RUN, OUTBOX, RULES, RUN
 from reverse_etl.plan.workbench import execute
+from reverse_etl.records.consent import FRESH, ROW
 from reverse_etl.records.layout import Layout
 from reverse_etl.records.rules import Rule
-from reverse_etl.sql.quoting import literal
+from reverse_etl.sql.quoting import identifier, literal
 from reverse_etl.state import watermark
 
 
@@ -49,17 +51,36 @@ class OpenRun:
     def attach(self) -> None:
         self._connection.execute(f"ATTACH {literal(str(self.outbox_path))} AS {RUN}")
 
-    def write_outbox(self, layout: Layout, records: str, rules: Sequence[Rule]) -> None:
-        """Store all records of the run, and what is to be done with each. After this, nothing more is decided.
+    def write_outbox(self, layout: Layout, records: str) -> None:
+        """Store all records of the run, and what is to be done with each.
 
         `records` selects them in the order in which they are sent, with the `action` of `plan/actions.py`.
         """
-        execute(self._connection, f"CREATE TABLE {OUTBOX} AS {records}")
+        execute(self._connection, f"CREATE OR REPLACE TABLE {OUTBOX} AS {records}")
         recognize_doubts(self._connection, layout)
+
+    def add_opt_outs(self, records: str, intent: Intent, is_blocked: bool) -> None:
+        """Add a record that only opts out for each row whose opt-outs are not sent first otherwise.
+
+        `records` selects such records of all rows. If invalid rows block the run (`is_blocked`), its opt-outs are sent
+        nevertheless, and nothing else.
+        """
+        needed, row = needs_opt_out(intent), identifier(ROW)
+        if is_blocked and self._has("action = 'invalid'") and self._has(f"{identifier(FRESH)} > 0"):
+            self._connection.execute(f"UPDATE {OUTBOX} SET action = 'blocked' WHERE action = 'send'")
+        if self._has(needed):
+            rows = f"SELECT {row} FROM {OUTBOX} WHERE {needed}"
+            execute(self._connection, f"INSERT INTO {OUTBOX} BY NAME SELECT * FROM ({records}) WHERE {row} IN ({rows})")
+
+    def _has(self, condition: str) -> bool:
+        return bool(self._connection.execute(f"SELECT 1 FROM {OUTBOX} WHERE {condition} LIMIT 1").fetchall())
+
+    def describe(self, layout: Layout, rules: Sequence[Rule], withheld: Sequence[tuple[str, str, str]]) -> None:
+        """Store what the numbers in the outbox mean, and what the commit of the run needs to know."""
         self._connection.execute(
-            f"CREATE TABLE {RULES} (number INTEGER, column_name VARCHAR, reason VARCHAR, hint VARCHAR)"
+            f"CREATE OR REPLACE TABLE {RULES} (number INTEGER, column_name VARCHAR, reason VARCHAR, hint VARCHAR)"
         )
-        texts = ((rule.column, rule.reason, rule.hint) for rule in rules)
+        texts = [*((rule.column, rule.reason, rule.hint) for rule in rules), *withheld]
         rows = [f"({number}, {', '.join(map(literal, of_rule))})" for number, of_rule in enumerate(texts, 1)]
         if rows:
             self._connection.execute(f"INSERT INTO {RULES} VALUES {', '.join(rows)}")
@@ -69,6 +90,9 @@ class OpenRun:
         self._connection.execute(f"UPDATE {OPEN_RUN} SET key = ?, identifiers = ?, resend = ?", values)
         if layout.cursor and layout.sync.incremental:
             watermark.begin(self._connection, layout.sync.incremental, layout.column(layout.cursor).type)
+
+    def complete(self) -> None:
+        """The plan of the run is complete. After this, nothing more is decided."""
         self._connection.execute(f"DROP TABLE {CHANGES}")
         self.seal()
 

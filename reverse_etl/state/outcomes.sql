@@ -8,9 +8,11 @@ WITH requests AS (
         sent.first AS first_seq,
         sent.last AS last_seq,
         coalesce(answer.outcome, 'in_doubt') AS outcome,
-        coalesce(answer.why, 'sent, but no response received') AS why
+        coalesce(answer.why, 'sent, but no response received') AS why,
+        first_record.phase AS phase -- of all its records: a request contains neighbors of one phase
     FROM retl_journal AS sent
     LEFT JOIN retl_journal AS answer ON answer.answered = sent.sent
+    JOIN retl_run.main.outbox AS first_record ON first_record.rowid = sent.first
     WHERE sent.sent IS NOT NULL
 ),
 rejected AS (
@@ -19,19 +21,20 @@ rejected AS (
     GROUP BY ALL
 ),
 -- A record is accepted once, so these do not overlap.
-accepted AS (SELECT first_seq, last_seq FROM requests WHERE outcome = 'accepted'),
-doubtful AS (SELECT request, first_seq, last_seq, why FROM requests WHERE outcome = 'in_doubt'),
-records AS (SELECT rowid AS seq, idempotent FROM retl_run.main.outbox WHERE action = 'send'),
+accepted AS (SELECT phase, first_seq, last_seq FROM requests WHERE outcome = 'accepted'),
+doubtful AS (SELECT request, phase, first_seq, last_seq, why FROM requests WHERE outcome = 'in_doubt'),
+records AS (SELECT rowid AS seq, idempotent, phase FROM retl_run.main.outbox WHERE action = 'send'),
 within_accepted AS (
     SELECT records.seq
     FROM records
-    ASOF JOIN accepted ON records.seq >= accepted.first_seq
+    ASOF JOIN accepted ON records.phase = accepted.phase AND records.seq >= accepted.first_seq
     WHERE records.seq <= accepted.last_seq
 ),
 within_doubtful AS (
     SELECT records.seq, max_by(doubtful.why, doubtful.request) AS why
     FROM records
-    JOIN doubtful ON records.seq BETWEEN doubtful.first_seq AND doubtful.last_seq
+    JOIN doubtful
+        ON records.phase = doubtful.phase AND records.seq BETWEEN doubtful.first_seq AND doubtful.last_seq
     GROUP BY ALL
 )
 SELECT

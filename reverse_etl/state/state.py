@@ -16,13 +16,23 @@ from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 
 from reverse_etl.delivery.journal import Journal
-from reverse_etl.masking import Keys
-from reverse_etl.plan.actions import Intent, action_sql
+from reverse_etl.masking import NO_KEY, Keys
+from reverse_etl.plan.actions import Intent, action_sql, reduced_action_sql
 from reverse_etl.plan.quarantine import with_waits
 from reverse_etl.plan.tables import IN_DOUBT, REJECTS, STATE
 from reverse_etl.plan.workbench import connect
+from reverse_etl.records.consent import (
+    CARRIED,
+    CARRIED_REDUCED,
+    Consent,
+    consent_columns,
+    reduced,
+    reduced_layout,
+    weighed,
+    withheld_reasons,
+)
 from reverse_etl.records.layout import Layout
-from reverse_etl.records.mapping import order_sql
+from reverse_etl.records.mapping import order_sql, outbox_sql
 from reverse_etl.records.rules import rules
 from reverse_etl.shared_state.copies import LocalOnly, SharedCopy
 from reverse_etl.shared_state.place import StatePlace
@@ -62,12 +72,23 @@ class State:
             self.connection.close()
             raise
 
-    def write_outbox(self, layout: Layout, records: str, intent: Intent = Intent.SEND) -> None:
-        """Store all records of the open run, selected by `records`, with what is to be done with each."""
+    def write_outbox(self, layout: Layout, changes: str, intent: Intent, consent: Consent) -> None:
+        """Store the records of `changes`, a SELECT, in the open run, with what is to be done with each. A second call
+        takes the place of the first."""
         has_doubts, has_rejects = self._holds(IN_DOUBT), self._holds(f"{REJECTS} WHERE rejected_by = 'braze'")
         action = action_sql(layout, intent, has_doubts, has_rejects)
+        has_consent = bool(consent_columns(layout))
+        carried = CARRIED if has_consent else ()
+        records = outbox_sql(layout, weighed(layout, changes, consent) if has_consent else changes, carried)
         actions = with_waits(layout, f"SELECT *, {action} AS action FROM (\n{records}\n) AS o")
-        self.run.write_outbox(layout, f"{actions}\n{order_sql(layout)}", rules(layout))
+        self.run.write_outbox(layout, f"{actions}\n{order_sql(layout)}")
+        if has_consent:
+            again = reduced_action_sql(intent, has_rejects)
+            alone = outbox_sql(reduced_layout(layout), reduced(layout, changes, consent), CARRIED_REDUCED)
+            key = f"coalesce(key, {literal(NO_KEY)}) AS key"
+            selected = f"SELECT * REPLACE ({key}), {again} AS action FROM (\n{alone}\n) WHERE problems IS NULL"
+            self.run.add_opt_outs(selected, intent, is_blocked=not layout.sync.skip_on_invalid_records)
+        self.run.describe(layout, rules(layout), withheld_reasons(layout))
 
     def keys(self, columns: Sequence[str] = (), in_full: bool = False) -> Keys:
         """How keys are shown: those of these columns, or without them those of the last run."""

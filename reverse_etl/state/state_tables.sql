@@ -22,6 +22,11 @@ CREATE TABLE retl_state.main.rejects (
     run_id VARCHAR NOT NULL,
     identifier VARCHAR -- of the row's user, as JSON, where the key is a digest of the whole row
 );
+CREATE TABLE retl_state.main.opt_outs (
+    identifier VARCHAR NOT NULL, -- of the user, as JSON: the first identifier that the row has
+    channel VARCHAR NOT NULL, -- email_subscribe, push_subscribe, or subscription_groups:<id>
+    opted_out_at TIMESTAMPTZ NOT NULL -- when Braze acknowledged it, as far as the state knows
+);
 CREATE TABLE retl_state.main.in_doubt (
     key VARCHAR NOT NULL,
     kind VARCHAR NOT NULL,

@@ -14,6 +14,7 @@ from datetime import datetime
 
 from duckdb import DuckDBPyConnection
 
+from reverse_etl.plan.outbox import OPT_IN_WITHHELD, may_withhold
 from reverse_etl.plan.tables import ACKNOWLEDGED, CHANGES, META, OPEN_RUN, RUN, SENT_AT
 from reverse_etl.project.spec import Incremental
 from reverse_etl.records.layout import CURSOR
@@ -91,7 +92,9 @@ def move(connection: DuckDBPyConnection, outcomes: str, now: datetime) -> None:
         connection.execute(f"DELETE FROM {_META} WHERE key = 'watermark'")
         return
     mark, before = Watermark(**json.loads(text)), read(connection)
-    kept_back = "action IN ('invalid', 'previously_rejected', 'in_doubt', 'withheld')"
+    kept_back = "action IN ('invalid', 'previously_rejected', 'in_doubt', 'withheld', 'later', 'blocked')"
+    if may_withhold(connection):
+        kept_back += f" OR {OPT_IN_WITHHELD}"  # of which the rest may have been sent
     is_open = f"({kept_back} OR outcome IN ('rejected', 'in_doubt', 'unsent'))"
     mark = replace(
         mark, open_from=_text(connection, f"SELECT CAST(min({CURSOR}) AS VARCHAR) FROM {outcomes} WHERE {is_open}")

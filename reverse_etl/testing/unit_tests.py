@@ -284,7 +284,7 @@ def _plan(state: State, engine: DuckDBEngine, layout: Layout, model: Compiled, o
     now = options.clock.utc()
     state.run.begin(secrets.token_hex(6), now, now, layout.mode.label)
     write_changes(state, engine, layout, model, options)
-    write_records(state, layout, None, options.intent)
+    write_records(state, layout, None, options)
 
 
 def _acknowledge(state: State, engine: DuckDBEngine, prepared: Prepared, rows: Compiled) -> None:

@@ -23,6 +23,7 @@ from reverse_etl.plan.tables import (
     SENT_AT,
     UNSURE,
 )
+from reverse_etl.records.consent import consent_columns
 from reverse_etl.records.expressions import (
     as_compared,
     canonical,
@@ -48,10 +49,9 @@ _IS_SURE = f"{SENT_AT} IS NOT NULL AND {UNSURE} IS NULL"
 def changes_sql(layout: Layout, comparison: Comparison) -> dict[str, str]:
     """The tables to create, in this order, and the SELECT of each: what differs between model and state.
 
-    The last is CHANGES, one row per change: kind, known, "new.<column>", "changed.<column>", "lost.<column>". The
-    model, whose place in one of them is `MODEL`, runs once, and only rows that may differ are stored: that takes half
-    the time of storing all its rows first.
-
+    The last is CHANGES, one row per change: kind, known, "new.<column>", "changed.<column>", "lost.<column>", and
+    "old.<column>", the acknowledged value, of columns of consent. The model, whose place in one of them is `MODEL`,
+    runs once, and only rows that may differ are stored: that takes half the time of storing all its rows first.
     """
     known, retyped = comparison.known, comparison.retyped
     if not known:
@@ -70,6 +70,7 @@ def changes_sql(layout: Layout, comparison: Comparison) -> dict[str, str]:
         **_new_values(layout, retyped),
         **{was(name): _state(name) for name in respelled_keys(layout)},
         **_flags(layout, is_new, differs, comparison),
+        **_old_values(layout, retyped),
     }
     join = "FULL JOIN" if acts_on_gone(layout) and not is_sifted else "LEFT JOIN"
     rows = _sifted(layout) if is_sifted else _rows_of_model(layout)
@@ -172,6 +173,7 @@ def twins_sql(layout: Layout, comparison: Comparison, twins: Mapping[str, tuple[
         **_values_read(layout),
         **{f"changed.{name}": "true" for name in layout.tracked},
         **{f"lost.{name}": "false" for name in mergeable(layout)},
+        **_old_values(layout, comparison.retyped),
     }
     joins = ""
     for column, (table, parts) in twins.items():
@@ -263,6 +265,7 @@ def _first_run(layout: Layout) -> str:
         columns[f"changed.{name}"] = "true" if layout.sync.nulls == "send" else f"{_snapshot(name)} IS NOT NULL"
     columns |= {f"lost.{name}": "false" for name in mergeable(layout)}
     columns |= {was(name): f"CAST(NULL AS {_type_of(layout, name)})" for name in respelled_keys(layout)}
+    columns |= {f"old.{name}": f"CAST(NULL AS {_type_of(layout, name)})" for name in _consents(layout)}
     return f"SELECT {_listed(columns)} FROM (\n{_rows_of_model(layout, marked=False)}\n) AS s"
 
 
@@ -357,9 +360,7 @@ def _values_read(layout: Layout) -> dict[str, str]:
 
 def _new_values(layout: Layout, retyped: Collection[str]) -> dict[str, str]:
     def kept(name: str) -> str:
-        if name not in retyped or name in layout.key:
-            return _state(name)
-        return f"TRY_CAST(CAST({_state(name)} AS VARCHAR) AS {layout.column(name).type.text})"  # from any type to any
+        return _kept(layout, name, retyped)
 
     values = _values_read(layout)
     if layout.sync.nulls == "omit":
@@ -369,6 +370,21 @@ def _new_values(layout: Layout, retyped: Collection[str]) -> dict[str, str]:
         names = layout.stored
         values |= {f"new.{n}": f"CASE WHEN {_IS_GONE} THEN {kept(n)} ELSE {values[f'new.{n}']} END" for n in names}
     return values
+
+
+def _kept(layout: Layout, name: str, retyped: Collection[str]) -> str:
+    """SQL for the acknowledged value of a column, in the type that the model has."""
+    if name not in retyped or name in layout.key:
+        return _state(name)
+    return f"TRY_CAST(CAST({_state(name)} AS VARCHAR) AS {layout.column(name).type.text})"  # from any type to any
+
+
+def _old_values(layout: Layout, retyped: Collection[str]) -> dict[str, str]:
+    return {f"old.{name}": _kept(layout, name, retyped) for name in _consents(layout)}
+
+
+def _consents(layout: Layout) -> list[str]:
+    return [column.name for column in consent_columns(layout) if column.name in layout.tracked]
 
 
 def _same_key(layout: Layout) -> str:

@@ -1,0 +1,66 @@
+"""Who has opted out: kept apart from the acknowledged rows, so that it outlives the rows and columns that said it."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import duckdb
+from duckdb import DuckDBPyConnection
+
+from reverse_etl.braze.modes import OPT_OUT
+from reverse_etl.engines.duckdb.model import sql_type
+from reverse_etl.plan.tables import ACKNOWLEDGED, OPT_OUTS, OUTBOX, SENT_AT
+from reverse_etl.records.consent import GROUPS, INS, OUTS, PERSON, known_person
+from reverse_etl.sql.quoting import identifier, literal
+from reverse_etl.sql.types import SqlType
+
+
+def remember(connection: DuckDBPyConnection, with_outcomes: str, values: Mapping[str, Any]) -> None:
+    """Record the opt-outs that Braze has acknowledged, or may have received, since the first of them; and forget those
+    that an acknowledged opt-in has ended. `with_outcomes` is the outbox with the outcome of every record."""
+    if OUTS not in connection.sql(f"FROM {OUTBOX}").columns:
+        return
+    arrived = "(outcome = 'accepted' OR action IN ('baseline', 'mark_accepted'))"
+    person, outs, ins = (identifier(name) for name in (PERSON, OUTS, INS))
+    columns = f"{person} AS identifier, unnest({{}}) AS channel"
+    said = f"SELECT DISTINCT {columns} FROM {with_outcomes} WHERE {person} IS NOT NULL"
+    connection.execute(
+        f"""DELETE FROM {OPT_OUTS} USING ({said.format(ins)} AND {arrived}) AS said
+        WHERE opt_outs.identifier = said.identifier AND opt_outs.channel = said.channel"""
+    )
+    connection.execute(
+        f"""INSERT INTO {OPT_OUTS} SELECT said.*, $now FROM
+        ({said.format(outs)} AND ({arrived} OR coalesce(may_have_arrived, false))) AS said
+        ANTI JOIN {OPT_OUTS} AS known USING (identifier, channel)""",
+        {"now": values["now"]},
+    )
+
+
+def know(connection: DuckDBPyConnection) -> None:
+    """Take the opt-outs of a state that did not keep them from its acknowledged rows."""
+    try:
+        rows = connection.sql(f"FROM {ACKNOWLEDGED}")
+    except duckdb.CatalogException:
+        return
+    columns = {name: sql_type(of) for name, of in zip(rows.columns, rows.types, strict=True)}
+    for channels in _channels(columns):
+        connection.execute(
+            f"""INSERT INTO {OPT_OUTS} SELECT identifier, channel, max({SENT_AT}) FROM (
+            SELECT {known_person(columns)} AS identifier, unnest({channels}) AS channel, {SENT_AT} FROM {ACKNOWLEDGED}
+            ) WHERE identifier IS NOT NULL AND channel IS NOT NULL AND {SENT_AT} IS NOT NULL GROUP BY ALL"""
+        )
+
+
+def _channels(columns: Mapping[str, SqlType]) -> list[str]:
+    """SQL for the channels of which an acknowledged row says that its user has opted out, one for each column."""
+    found = []
+    for name in ("email_subscribe", "push_subscribe", "subscription_state"):
+        if name in columns and (name != "subscription_state" or "subscription_group_id" in columns):
+            group = f"{literal(f'{GROUPS}:')} || CAST(subscription_group_id AS VARCHAR)"
+            channel = group if name == "subscription_state" else literal(name)
+            found.append(f"CASE WHEN CAST({name} AS VARCHAR) = {literal(OPT_OUT)} THEN [{channel}] END")
+    if GROUPS in columns:
+        text = f"TRY_CAST({GROUPS} AS JSON)" if columns[GROUPS].family == "varchar" else f"to_json({GROUPS})"
+        state, group = (f"json_extract_string(item, '$.subscription_{name}')" for name in ("state", "group_id"))
+        items = f"list_filter(json_extract({text}, '$[*]'), lambda item: coalesce({state} = {literal(OPT_OUT)}, false))"
+        found.append(f"list_transform({items}, lambda item: {literal(f'{GROUPS}:')} || {group})")
+    return found

@@ -1,0 +1,238 @@
+"""Opt-outs go first, whatever else a run has to send; who has opted out is opted in again only if somebody says so."""
+
+import json
+from typing import Any
+
+from reverse_etl.runs.outcome import RunResult
+from reverse_etl.sandbox import Fault, Sandbox
+from tests.shop import Retl, Shop
+
+GROUPS = {"mode": "subscription_status_set"}
+ROWS = "CREATE OR REPLACE TABLE rows AS SELECT * FROM (VALUES {}) t({})"
+
+
+def bodies(shop: Shop) -> list[dict[str, Any]]:
+    """What each request so far contained: attributes by user, or groups with their state."""
+    return [json.loads(body) for body in shop.sent()]
+
+
+def attributes(shop: Shop) -> list[list[dict[str, Any]]]:
+    return [sorted(body["attributes"], key=lambda one: one["external_id"]) for body in bodies(shop)]
+
+
+def rows(shop: Shop, columns: str, *values: str) -> None:
+    shop.warehouse(ROWS.format(", ".join(f"({value})" for value in values), columns))
+
+
+def withheld(result: RunResult) -> list[tuple[str, str]]:
+    return [(row.key, row.column) for row in result.withheld]
+
+
+def opt_outs(shop: Shop) -> list[tuple[Any, ...]]:
+    return shop.rows_of("opt_outs", "identifier", "channel")
+
+
+U1 = '{"external_id":"u1"}'
+
+
+def test_opt_outs_are_sent_before_opt_ins_whatever_their_order_in_the_model(shop: Shop):
+    rows(shop, "external_id, email_subscribe, n", "'u1', 'opted_in', 1", "'u2', 'unsubscribed', 2", "'u3', NULL, 3")
+    shop.sync("it", "SELECT * FROM rows")
+    assert shop.run().exit_code == 0
+    assert attributes(shop) == [
+        [{"external_id": "u2", "email_subscribe": "unsubscribed", "n": 2}],
+        [{"external_id": "u1", "email_subscribe": "opted_in", "n": 1}, {"external_id": "u3", "n": 3}],
+    ]
+
+
+def test_opt_outs_of_groups_are_sent_before_opt_ins(shop: Shop):
+    columns = "external_id, subscription_group_id, subscription_state"
+    rows(shop, columns, "'u1', 'a', 'subscribed'", "'u2', 'b', 'unsubscribed'", "'u3', 'a', 'unsubscribed'")
+    shop.sync("it", "SELECT * FROM rows", **GROUPS)
+    assert shop.run().exit_code == 0
+    sent = [body["subscription_groups"][0] for body in bodies(shop)]
+    assert [(one["subscription_state"], one["external_ids"]) for one in sent] == [
+        ("unsubscribed", ["u3"]),
+        ("unsubscribed", ["u2"]),
+        ("subscribed", ["u1"]),
+    ]
+
+
+def test_rejected_opt_out_does_not_hold_back_the_rest(shop: Shop, braze: Sandbox):
+    rows(shop, "external_id, email_subscribe", "'u1', 'opted_in'", "'u2', 'unsubscribed'")
+    shop.sync("it", "SELECT * FROM rows")
+    braze.add_fault(Fault("object_error", external_ids=["u2"]))
+    result = shop.run()
+    assert (result.status, result.delivery.rejected, result.delivery.accepted) == ("incomplete", 1, 1)
+    assert [[one["external_id"] for one in batch] for batch in attributes(shop)] == [["u2"], ["u1"]]
+
+
+def test_no_opt_in_is_sent_while_an_opt_out_has_no_answer(shop: Shop, braze: Sandbox):
+    """Two of them, so that one is answered while the other is not."""
+    rows(shop, "external_id, email_subscribe", "'u1', 'opted_in'", "'u2', 'unsubscribed'", "'u3', 'unsubscribed'")
+    shop.destination["max_objects_per_request"] = 1
+    shop.sync("it", "SELECT * FROM rows")
+    braze.add_fault(Fault("status", status=500, external_ids=["u3"], times=None))
+    result = shop.run()
+    assert result.status == "failed"
+    assert {one["external_id"] for batch in attributes(shop) for one in batch} == {"u2", "u3"}
+
+
+def test_opt_out_goes_out_even_if_another_column_is_invalid(shop: Shop, retl: Retl):
+    """Whether the other rows are sent or not: the row itself stays invalid, and its opt-out is sent once."""
+    columns = "external_id, email_subscribe, gender, n"
+    rows(shop, columns, "'u1', 'unsubscribed', 'x', 1", "'u2', 'opted_in', 'F', 2", "'u3', 'unsubscribed', 'M', 3")
+    shop.sync("it", "SELECT * FROM rows", skip_on_invalid_records=True).sync("other", "SELECT * FROM rows")
+    result = shop.run()
+    assert (result.status, result.plan.invalid, result.plan.opt_outs, result.delivery.accepted) == (
+        "incomplete",
+        1,
+        1,
+        3,
+    )
+    assert [(row.key, row.column) for row in result.invalid] == [("u1", "gender")]
+    out = {"external_id": "u1", "email_subscribe": "unsubscribed"}
+    assert attributes(shop) == [
+        [out, {"external_id": "u3", "email_subscribe": "unsubscribed", "gender": "M", "n": 3}],
+        [{"external_id": "u2", "email_subscribe": "opted_in", "gender": "F", "n": 2}],
+    ]
+    assert shop.run().delivery.requests == 0
+    assert opt_outs(shop) == [(U1, "email_subscribe"), ('{"external_id":"u3"}', "email_subscribe")]
+    said = retl("sync", "other", folder=shop.folder)
+    assert said.code == 1
+    assert "other: 1 of 3 rows is invalid, so only opt-outs were sent" in said.err
+    assert said.out.startswith("other: blocked, 2 of 2 rows accepted in 1 request, 2 attributes written; 1 invalid")
+    assert attributes(shop)[2:] == [[out, {"external_id": "u3", "email_subscribe": "unsubscribed"}]]
+    rows(shop, columns, "'u1', 'opted_in', 'F', 1", "'u2', 'opted_in', 'F', 2", "'u3', 'unsubscribed', 'M', 3")
+    assert withheld(shop.run()) == [("u1", "email_subscribe")]
+    assert attributes(shop)[3:] == [[{"external_id": "u1", "gender": "F", "n": 1}]]
+
+
+def test_row_that_opts_out_and_in_opts_out_first(shop: Shop):
+    rows(shop, "external_id, email_subscribe, push_subscribe", "'u1', 'opted_in', 'unsubscribed'")
+    shop.sync("it", "SELECT * FROM rows")
+    assert shop.run().exit_code == 0
+    out = {"external_id": "u1", "push_subscribe": "unsubscribed"}
+    assert attributes(shop) == [[out], [{**out, "email_subscribe": "opted_in"}]]
+    assert shop.run().delivery.requests == 0
+
+
+def test_opt_in_after_an_opt_out_is_withheld_and_the_rest_goes(shop: Shop, retl: Retl):
+    columns = "external_id, email_subscribe, n"
+    rows(shop, columns, "'u1', 'unsubscribed', 1", "'u2', 'unsubscribed', 1", "'u3', 'subscribed', 1")
+    shop.sync("it", "SELECT * FROM rows")
+    assert shop.run().exit_code == 0
+    rows(shop, columns, "'u1', 'subscribed', 2", "'u2', 'opted_in', 1", "'u3', 'subscribed', 1", "'u4', 'opted_in', 1")
+    planned, ran = retl("plan", "it", folder=shop.folder), retl("sync", "it", folder=shop.folder)
+    assert attributes(shop)[2:] == [
+        [{"external_id": "u1", "n": 2}, {"external_id": "u4", "email_subscribe": "opted_in", "n": 1}]
+    ]
+    assert (planned.code, ran.code) == (0, 1)
+    assert "2 rows withheld" in planned.out
+    assert ran.out.startswith("it: incomplete, 2 of 2 rows accepted in 1 request, 3 attributes written; 2 withheld")
+    listed = json.loads(retl("rejects", "it", "--output", "json", folder=shop.folder).out)
+    why = "would end an opt-out that Braze has acknowledged"
+    assert [(row["key"], row["status"], row["column"], row["reason"], row["code"]) for row in listed] == [
+        ("u1", "withheld", "email_subscribe", why, "R030"),
+        ("u2", "withheld", "email_subscribe", why, "R030"),
+    ]
+    again = shop.run()
+    assert (again.exit_code, again.delivery.requests, len(withheld(again))) == (1, 0, 2)
+
+
+def test_opt_in_after_an_opt_out_is_sent_with_later_evidence(shop: Shop):
+    sql = "SELECT external_id, email_subscribe, agreed_at FROM rows"
+    columns = "external_id, email_subscribe, agreed_at"
+    rows(shop, columns, *(f"'u{n}', 'unsubscribed', TIMESTAMPTZ '2020-01-01'" for n in range(1, 4)))
+    shop.sync("it", sql, consent={"evidence": "agreed_at"})
+    assert shop.run().exit_code == 0
+    later = "'u1', 'opted_in', now() + INTERVAL 1 HOUR"
+    rows(shop, columns, later, "'u2', 'opted_in', TIMESTAMPTZ '2020-01-01'", "'u3', 'opted_in', NULL")
+    result = shop.run()
+    assert withheld(result) == [("u2", "email_subscribe"), ("u3", "email_subscribe")]
+    assert attributes(shop)[1:] == [[{"external_id": "u1", "email_subscribe": "opted_in"}]]
+    assert [identifier for identifier, _ in opt_outs(shop)] == ['{"external_id":"u2"}', '{"external_id":"u3"}']
+
+
+def test_opt_in_after_an_opt_out_is_sent_if_their_number_is_typed(shop: Shop, retl: Retl):
+    columns = "external_id, subscription_group_id, subscription_state"
+    rows(shop, columns, *(f"'u{n}', 'a', 'unsubscribed'" for n in range(3)))
+    shop.sync("it", "SELECT * FROM rows", **GROUPS)
+    assert shop.run().exit_code == 0
+    rows(shop, columns, *(f"'u{n}', 'a', 'subscribed'" for n in range(3)))
+    for guard in ("max_resubscribed", "max_resubscribed=2"):
+        said = retl("sync", "it", "--skip-guard", guard, folder=shop.folder)
+        assert (said.code, len(bodies(shop))) == (1, 1)
+        assert "it: guard max_resubscribed: 3 rows would end opt-outs; to send them, type" in said.err
+        assert "--skip-guard max_resubscribed=3" in said.err
+    assert retl("sync", "it", "--skip-guard", "max_resubscribed=3", folder=shop.folder).code == 0
+    assert bodies(shop)[1]["subscription_groups"][0]["subscription_state"] == "subscribed"
+    assert opt_outs(shop) == []
+
+
+def test_full_refresh_sends_opt_outs_and_no_opt_in(shop: Shop):
+    """A row of which nothing is left is not sent; what is new in it, the next run sends."""
+    columns = "external_id, email_subscribe, subscription_groups, n"
+    groups = "[{{subscription_group_id: 'a', subscription_state: '{}'}}, {{subscription_group_id: 'b', subscription_state: '{}'}}]"
+    both = groups.format("unsubscribed", "subscribed")
+    first = ("'u1', 'opted_in', NULL, 1", "'u2', 'unsubscribed', NULL, NULL", f"'u3', NULL, {both}, NULL")
+    rows(shop, columns, *first)
+    shop.sync("it", "SELECT * FROM rows")
+    assert shop.run().exit_code == 0
+    before = len(shop.sent())
+    rows(shop, columns, *first, "'u4', 'opted_in', NULL, NULL")
+    assert shop.run(full_refresh=True).exit_code == 0
+    a, b = (
+        {"subscription_group_id": name, "subscription_state": state}
+        for name, state in (("a", "unsubscribed"), ("b", "subscribed"))
+    )
+    assert attributes(shop)[:before] == [
+        [{"external_id": "u2", "email_subscribe": "unsubscribed"}, {"external_id": "u3", "subscription_groups": [a]}],
+        [
+            {"external_id": "u1", "email_subscribe": "opted_in", "n": 1},
+            {"external_id": "u3", "subscription_groups": [a, b]},
+        ],
+    ]
+    assert attributes(shop)[before:] == [
+        [{"external_id": "u2", "email_subscribe": "unsubscribed"}, {"external_id": "u3", "subscription_groups": [a]}],
+        [{"external_id": "u1", "n": 1}],
+    ]
+    assert shop.run().exit_code == 0
+    assert attributes(shop)[before + 2 :] == [[{"external_id": "u4", "email_subscribe": "opted_in"}]]
+
+
+def test_null_does_not_end_an_opt_out(shop: Shop):
+    """Neither in a row, nor where its row leaves the model."""
+    columns = "external_id, email_subscribe, n"
+    rows(shop, columns, "'u1', 'unsubscribed', 1", "'u2', 'unsubscribed', 1", "'u3', 'opted_in', 1")
+    shop.sync("it", "SELECT * FROM rows", on_removed="clear", guards={"max_removed": "100%"})
+    assert shop.run().exit_code == 0
+    rows(shop, columns, "'u1', NULL, 1", "'u3', NULL, 1")
+    assert withheld(shop.run()) == [("u1", "email_subscribe")]
+    clears = {"_update_existing_only": True, "n": None}
+    assert attributes(shop)[2:] == [[{"external_id": "u2", **clears}, {"external_id": "u3", "email_subscribe": None}]]
+    rows(shop, columns, "'u2', 'opted_in', 1")
+    assert ("u2", "email_subscribe") in withheld(shop.run())
+
+
+def test_opt_out_is_sent_of_a_row_that_is_held_for_another_reason(shop: Shop, braze: Sandbox):
+    """In doubt, rejected before, or one of two rows with one key: nobody can tell which is right, except to opt out."""
+    columns = "external_id, email_subscribe, points"
+    rows(shop, columns, *(f"'{user}', NULL, '{{\"inc\": 1}}'" for user in ("doubtful", "rejected")))
+    options = {"pre_formatted_fields": ["points"], "skip_on_invalid_records": True}
+    shop.sync("it", "SELECT * FROM rows", **options)
+    shop.destination["max_objects_per_request"] = 1
+    shop.write()
+    braze.add_fault(Fault("status", external_ids=["doubtful"]))
+    braze.add_fault(Fault("object_error", external_ids=["rejected"], times=2))
+    assert (shop.run().delivery.in_doubt, shop.run().plan.held) == (1, 1)
+    before = len(shop.sent())
+    out = [f"'{user}', 'unsubscribed', '{{\"inc\": 1}}'" for user in ("doubtful", "rejected", "twin")]
+    rows(shop, columns, *out, "'twin', 'opted_in', NULL")
+    shop.run()
+    first = [batch[0] for batch in attributes(shop)[before:]]
+    assert {"external_id": "doubtful", "email_subscribe": "unsubscribed"} in first
+    assert {"external_id": "twin", "email_subscribe": "unsubscribed"} in first
+    assert [one for one in first if one.get("email_subscribe") == "opted_in"] == []
+    assert {identifier for identifier, _ in opt_outs(shop)} >= {'{"external_id":"doubtful"}', '{"external_id":"twin"}'}
+    assert shop.rows_of("in_doubt", "key") == [("doubtful",)]
