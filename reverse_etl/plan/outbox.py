@@ -96,7 +96,7 @@ def upgrade_outbox(connection: DuckDBPyConnection) -> None:
 
 
 def read_records(connection: DuckDBPyConnection) -> Iterator[Record]:
-    """The records that are to be sent, phase by phase, in the order of the outbox; some thousand in memory at a time."""
+    """The records that are to be sent, phase by phase, in the order of the outbox; a few thousand at a time."""
     cursor = connection.cursor()  # of its own: another statement on the connection would spoil an open result
     for phase in (OPT_OUTS_FIRST, AFTER_OPT_OUTS):
         found = f"SELECT rowid, call, envelope, body, idempotent, phase FROM {OUTBOX} WHERE action = 'send'"

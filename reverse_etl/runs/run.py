@@ -225,7 +225,7 @@ def blocked_by(job: Job, state: State, plan: Plan, is_recorded: bool = True) -> 
         hint = "to send the others, set skip_on_invalid_records: true"
         if is_recorded:
             hint = f"list them with `retl rejects {sync.name}`; {hint}"
-        found.append(Problem(what, sync.where("skip_on_invalid_records"), hint, code=_BY_INVALID_ROWS))
+        found.append(Problem(what, sync.where("skip_on_invalid_records"), hint, code="X001"))
     removed = plan.removed if sync.on_removed != "ignore" else 0
     users = known_users(job.project, state) if asks_for_users(sync.guards, plan.deletes) else 0
     cost = (sum(plan.requests.values()), plan.data_points)
@@ -234,12 +234,9 @@ def blocked_by(job: Job, state: State, plan: Plan, is_recorded: bool = True) -> 
     return [*found, *tripped(sync, counts, options.skip_guards)]
 
 
-_BY_INVALID_ROWS = "X001"
-
-
 def may_opt_out(problems: Sequence[Problem], plan: Plan) -> bool:
     """Whether the opt-outs of a run that is blocked are sent: invalid rows do not speak against them, guards do."""
-    return plan.opts_out_only and all(problem.code == _BY_INVALID_ROWS for problem in problems)
+    return plan.opts_out_only and all(problem.code == "X001" for problem in problems)
 
 
 def send(job: Job, session: Session, state: State, plan: Plan) -> Delivery:
