@@ -22,8 +22,8 @@ class Plan:
 
     `invalid` rows break a rule; `previously_rejected` ones were rejected by Braze, and have not changed since; of
     `withheld` ones, this run does not send all: the `quarantined` ones of these would delete a user, and have to wait,
-    the others would opt users in who have opted out. `held` ones are in doubt; `baselined` ones were declared to be in
-    Braze already, and `marked_accepted` ones, once in doubt, to have arrived there. `in_state` and `removed` are rows of
+    the others would opt users in who have opted out. `held` ones are in doubt; `baselined` ones were declared as in
+    Braze, and `marked_accepted` ones, once in doubt, to have arrived there. `in_state` and `removed` are rows of
     the state. `to_send` records are sent in `requests`, by path, with this many `bytes`; they write `attributes`, and
     cost `data_points` on contracts billed by them; `deletes` of them delete a user, and `opt_outs` only opt one out,
     whose row is not sent, or not first. `since` is the cursor from which an incremental run reads. `data_tests` are the

@@ -34,6 +34,8 @@ LEFT = "consent.left"  # whether anything of its row is left to be sent
 ROW = "consent.row"  # of CHANGES, from which it is
 CARRIED = (PERSON, OUTS, INS, FRESH, WITHHELD_FOR, LEFT, ROW)
 CARRIED_REDUCED = (PERSON, OUTS, INS, ROW)
+ENDS = "would end an opt-out that Braze has acknowledged"  # reasons why a column is withheld
+IS_NULL = "is NULL after an opt-out that Braze has acknowledged"
 _KNOWN = "consent.known"  # when the user opted out, by channel
 
 
@@ -63,8 +65,7 @@ def withheld_reasons(layout: Layout) -> list[tuple[str, str, str]]:
     hint = f"{how}; or allow these rows once: --skip-guard max_resubscribed=N"
     found = []
     for column in consent_columns(layout):
-        found.append((column.name, "would end an opt-out that Braze has acknowledged", hint))
-        found.append((column.name, "is NULL after an opt-out that Braze has acknowledged", f"keep {OPT_OUT!r} there"))
+        found += [(column.name, ENDS, hint), (column.name, IS_NULL, f"keep {OPT_OUT!r} there")]
     return found
 
 
