@@ -327,6 +327,8 @@ class Predecessor(_Strict):
     def wait_s(self) -> int:
         number, _, unit = self.wait.partition(" ")
         return int(number) * {"second": 1, "minute": 60, "hour": 3600}.get(unit.removesuffix("s"), 0)
+
+
 class Consent(_Strict):
     """How the sync may opt users in again who have opted out."""
 
