@@ -368,6 +368,15 @@ def test_hints_about_events_and_purchases_keep_every_other_row(shop: Shop, case:
     assert len([one for body in shop.sent() for one in json.loads(body)[kind]]) == (3 if column else 2)
 
 
+def test_row_without_a_key_gets_a_value_or_is_excluded(shop: Shop):
+    sql = "SELECT 'u' || i AS external_id, if(i = 1, NULL, i) AS n FROM range(1, 4) r(i)"
+    options = {"primary_key": "n", "skip_on_invalid_records": True}
+    result = shop.sync("it", sql, **options).run()
+    assert [row.hint for row in result.invalid] == ["set a value, or exclude these rows: WHERE n IS NOT NULL"]
+    assert shop.sync("it", f"SELECT * REPLACE (coalesce(n, 1) AS n) FROM ({sql})", **options).run().status == "success"
+    assert shop.sync("it", f"SELECT * FROM ({sql}) WHERE n IS NOT NULL", **options).run().status == "success"
+
+
 # --- states ----------------------------------------------------------------------------------------------------------
 
 USERS = "SELECT 'u' || i AS external_id, i AS n FROM range(20) r(i)"
@@ -482,7 +491,10 @@ def test_hint_about_a_blocked_or_failed_run_lets_it_go_on(shop: Shop, retl: Retl
     if passed:
         assert run(f"retl sync it {' '.join(passed)}").code == 0
     else:
-        follow(run, first_error(refused)[1])
+        hint = first_error(refused)[1]
+        if "primary_key" in options:
+            assert hint == "run `retl state reset it`, and every row is sent again"
+        follow(run, hint)
         assert run("retl sync it").code == 0
 
 

@@ -184,10 +184,11 @@ CASES = {
     ),
     "invalid rows": Case(
         f"{USER} UNION ALL SELECT ' ', 2",
-        "to send the others, set skip_on_invalid_records: true",
+        "list them with `retl rejects it`; to send the others, set skip_on_invalid_records: true",
         None,
         {},
         {"skip_on_invalid_records": True},
+        "sync it",
     ),
 }  # fmt: skip
 
@@ -223,8 +224,18 @@ TARGET = "    destination:\n"
             "and create a new key: this one has been written to a file",
             "\"{{ env_var('BRAZE_API_KEY') }}\"",
         ),
-        ("  test:\n", "  test:\n    renamed_from: test\n", "remove it: (.*)", "  test:\n"),
-        ("- name: it", "- name: it\n  renamed_from: it", "remove it: (.*)", "- name: it"),
+        (
+            "  test:\n",
+            "  test:\n    renamed_from: test\n",
+            "remove it: the states of a target move only if no target has its name any more",
+            "  test:\n",
+        ),
+        (
+            "- name: it",
+            "- name: it\n  renamed_from: it",
+            "remove it: the state of a sync moves only if no sync has its name any more",
+            "- name: it",
+        ),
         ("model: it", "model: *it", "quote a string that begins with *", 'model: "it"'),
         ("name: it", "name: 2026-99-99", "quote it, if it is meant as a string", 'name: "2026-99-99"'),
         (
@@ -383,7 +394,8 @@ def test_hints_about_the_inputs_of_a_unit_test(shop: Shop, retl: Retl):
     edit(spec, "version: 1\n", "version: 1\nsources: {crm: {schema: main}}\n")
     edit(spec, "  given:\n  - input: ref('people')\n    rows: [{external_id: u1}]\n", "")
     hint = first_error(retl("test", folder=shop.folder))[1]
-    added = re.fullmatch(r'unit tests read no tables: add `(- input: .*)` with its rows to "given"', hint)
+    assert hint == "unit tests read no tables: add `- input: source('crm', 'people')` with its rows to \"given\""
+    added = re.fullmatch('unit tests read no tables: add `(- input: .*)` with its rows to "given"', hint)
     assert added
     edit(spec, "  sync: it\n", f"  sync: it\n  given:\n  {added[1]}\n    rows: [{{external_id: u1}}]\n")
     outcome = retl("test", folder=shop.folder)
