@@ -8,14 +8,13 @@ from collections.abc import Iterable, Iterator
 from hashlib import sha256
 from pathlib import Path
 
-import duckdb
 import pyrage
 import pyrage.x25519
 import pytest
 
 from reverse_etl.sandbox import Fault, Sandbox
 from tests.bucket import Bucket
-from tests.shop import Retl, Shop, examples, running
+from tests.shop import Retl, Shop, database, examples, running
 
 PEOPLE = "SELECT 'u' || i AS external_id, 'name ' || i AS first_name, i AS points FROM people"
 HINT = "  hint: create a new plan: `retl plan it --out FILE`\n"
@@ -104,7 +103,7 @@ IN_STATE = "the state has changed since it was created (2026): rows were sent, o
 @pytest.mark.parametrize("in_state", [change_state, forget_someone])
 def test_stale_plan_is_refused_and_nothing_is_sent(people: Shop, retl: Retl, in_state):
     made = saved(people, retl)
-    with duckdb.connect(made) as connection:
+    with database(made) as connection:
         at = connection.execute("SELECT strftime(made_at::TIMESTAMP, '%Y-%m-%d %H:%M') FROM about").fetchone()[0]
     for change, options, why in [
         (change_model, [], IN_MODEL),
@@ -186,7 +185,7 @@ def test_several_syncs_are_all_refused_if_one_plan_is_stale(people: Shop, retl: 
 
 def test_plan_for_another_target_is_refused(people: Shop, retl: Retl):
     made = saved(people, retl)
-    with duckdb.connect(made) as connection:
+    with database(made) as connection:
         connection.execute("UPDATE about SET target = 'prod'")
     message = 'the plan is for target "prod", not "test"\n  hint: pass --target prod\n'
     assert applied(people, retl, *reviewed(people)) == (2, message)
@@ -328,7 +327,7 @@ def test_encrypted_plan_that_somebody_else_encrypted_is_refused(people: Shop, re
     """Everybody has the public half of the key."""
     identity = pyrage.x25519.Identity.generate()
     made = saved(people, retl)
-    with duckdb.connect(made) as connection:
+    with database(made) as connection:
         connection.execute("UPDATE sync_it.outbox SET body = replace(body, 'name 1', 'nom 1')")
     made.write_bytes(pyrage.encrypt(made.read_bytes(), [identity.to_public()]))
     monkeypatch.setenv("RETL_PLAN_KEY", str(identity))
@@ -371,7 +370,7 @@ def refused(people: Shop, retl: Retl, made: Path, changes: Iterable[str]) -> Ite
     whole = made.read_bytes()
     for change in changes:
         made.write_bytes(whole)
-        with duckdb.connect(made) as connection:
+        with database(made) as connection:
             connection.execute(change)
         assert applied(people, retl)[0] == 2
         yield applied(people, retl, *reviewed(people))

@@ -7,7 +7,6 @@ import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import duckdb
 import pytest
 
 from reverse_etl.delivery.session import open_session
@@ -20,7 +19,7 @@ from reverse_etl.runs.scheduler import due_jobs, passes
 from reverse_etl.runs.sequence import run_jobs
 from reverse_etl.sandbox import Fault
 from reverse_etl.state import state
-from tests.shop import FIVE_REQUESTS, KEY, MANY, Held, LettingGo, Retl, Shop, Silent, running, start
+from tests.shop import FIVE_REQUESTS, KEY, MANY, Held, LettingGo, Retl, Shop, Silent, database, running, start
 
 NOW = datetime.now(UTC)
 YEARLY = {"schedule": f"0 0 1 {(NOW.month + 5) % 12 + 1} *", "timezone": "Asia/Seoul"}  # not while the tests run
@@ -152,7 +151,7 @@ def test_killed_run_is_looked_at_without_a_trace_and_run_again(shop: Shop, retl:
 
 def test_state_of_the_first_format_goes_by_the_start_of_runs(shop: Shop, retl: Retl):
     shop.sync("it", ONE, **YEARLY).run()
-    with duckdb.connect(shop.folder / ".retl/test/it/state.duckdb") as connection:
+    with database(shop.folder / ".retl/test/it/state.duckdb") as connection:
         connection.execute("ALTER TABLE runs DROP COLUMN scheduled_time")
     assert retl("run-due", folder=shop.folder).out == NOTHING_DUE
 
