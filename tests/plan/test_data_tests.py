@@ -20,7 +20,7 @@ from reverse_etl.project.readable import Readable
 from reverse_etl.project.spec import Sync
 from reverse_etl.project.spec_tests import DataTest
 from reverse_etl.records.layout import lay_out
-from tests.shop import Retl, Shop, one_duckdb
+from tests.shop import Retl, Shop, one_duckdb, some
 
 ROWS = """
     SELECT * FROM (VALUES
@@ -375,11 +375,10 @@ def test_condition_is_a_condition(text: str):
     assert is_condition(one_duckdb(), text)
 
 
-@pytest.mark.parametrize("text", OTHERS)
-def test_anything_but_one_condition_is_refused_before_it_is_run(shop: Shop, text: str):
-    assert not is_condition(one_duckdb(), text)
-    if text:
-        shop.warehouse("CREATE TABLE members AS SELECT 1 AS id")
+def test_anything_but_one_condition_is_refused_before_it_is_run(shop: Shop):
+    assert [text for text in OTHERS if is_condition(one_duckdb(), text)] == []
+    shop.warehouse("CREATE TABLE members AS SELECT 1 AS id")
+    for text in some(filter(None, OTHERS), every=4):
         shop.sync("members", ROWS, data_tests=[{"not_null": {"column": "email", "where": text}}])
         (result,) = shop.run_all("members")
         assert [str(problem) for problem in result.errors] == [
