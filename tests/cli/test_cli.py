@@ -632,25 +632,16 @@ def test_plan_says_by_its_exit_code_whether_there_is_something_to_send(retl: Ret
     assert [retl("plan", "orders", *words).code for words in ([], ["--detailed-exitcode"])] == [2, 1]
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (
-            ["--max-requests", "0"],
-            "syncs.yml:26:5: orders: guard max_requests: 1 request is needed; at most 0 are allowed\n"
-            "  hint: to run anyway, pass --skip-guard max_requests to `retl sync orders`\n",
-        ),
-        (
-            ["--max-changes", "50%"],
-            "syncs.yml:26:5: orders: guard max_changes: 3 rows would be sent; at most 1 is allowed (50% of 3)\n"
-            "  hint: to run anyway, pass --skip-guard max_changes to `retl sync orders`\n",
-        ),
-    ],
-)
 @pytest.mark.parametrize("command", ["plan", "sync"])
-def test_gates_of_the_command_line_stop_before_anything_is_sent(retl: Retl, starter: Path, command, arguments, message):
-    outcome = retl(command, "orders", *arguments)
-    assert (outcome.code, outcome.err.endswith(message)) == (1, True)
+def test_gates_of_the_command_line_stop_before_anything_is_sent(retl: Retl, starter: Path, command):
+    outcome = retl(command, "orders", "--max-requests", "0", "--max-changes", "50%")
+    assert outcome.code == 1
+    assert outcome.err.endswith(
+        "syncs.yml:26:5: orders: guard max_changes: 3 rows would be sent; at most 1 is allowed (50% of 3)\n"
+        "  hint: to run anyway, pass --skip-guard max_changes to `retl sync orders`\n"
+        "syncs.yml:26:5: orders: guard max_requests: 1 request is needed; at most 0 are allowed\n"
+        "  hint: to run anyway, pass --skip-guard max_requests to `retl sync orders`\n"
+    )
     assert retl("status", "orders").out.splitlines()[1].split()[-3] == "0"
 
 

@@ -355,29 +355,27 @@ def test_only_changed_columns_go_and_what_went_is_cleared(tested: Tested):
     )
 
 
-@pytest.mark.parametrize(
-    ("keys", "records"),
-    [
-        pytest.param("on_removed: clear", "[{external_id: c-4, tier: null, _update_existing_only: true}]", id="clear"),
-        pytest.param("on_removed: delete\n    allow_destructive: true", "[{external_ids: [c-4]}]", id="delete"),
-        pytest.param("send: all_columns", "[]", id="ignore"),
-    ],
-)
-def test_row_that_left_the_model_is_acted_on(tested: Tested, keys: str, records: str):
-    assert passes(
-        tested(
-            f"""
-        - name: gone
-          sync: members
-          given:
-            - {{input: ref('people'), rows: []}}
-            - {{input: this, rows: [{{external_id: c-4, tier: gold}}]}}
-            {textwrap.indent(NO_ORDERS, " " * 6).strip()}
-          expect: {{records: {records}}}
-    """,
-            syncs=f"{MEMBERS}    {keys}\n",
-        )
+def test_row_that_left_the_model_is_acted_on(tested: Tested):
+    acts = {
+        "clear": ("on_removed: clear", "[{external_id: c-4, tier: null, _update_existing_only: true}]"),
+        "delete": ("on_removed: delete\n    allow_destructive: true", "[{external_ids: [c-4]}]"),
+        "ignore": ("send: all_columns", "[]"),
+    }
+    tests = (
+        f"""- name: of_{name}
+  sync: {name}
+  given:
+    - {{input: ref('people'), rows: []}}
+    - {{input: this, rows: [{{external_id: c-4, tier: gold}}]}}
+    - {{input: "source('app', 'orders')", format: sql, rows: "select null as id, null as price where false"}}
+  expect: {{records: {records}}}"""
+        for name, (_, records) in acts.items()
     )
+    syncs = "".join(
+        f"{MEMBERS.replace('name: members', f'name: {name}')}    {keys}\n" for name, (keys, _) in acts.items()
+    )
+    outcome = tested("\n".join(tests), syncs=syncs)
+    assert (outcome.code, lines(outcome)) == (0, [f"pass   of_{name} ({name})" for name in acts])
 
 
 def test_acknowledged_event_is_not_sent_again(tested: Tested):
@@ -466,37 +464,30 @@ def test_vars_and_environment_are_those_of_the_test(tested: Tested, overrides: s
     )
 
 
-@pytest.mark.parametrize(
-    ("macros", "sent"),
-    [
-        pytest.param("{}", "12", id="first run"),
-        pytest.param("{is_incremental: false}", "12", id="false"),
-        pytest.param("{is_incremental: true, cursor: 2026-01-01}", "2", id="date"),
-        pytest.param("{is_incremental: true, cursor: '2025-12-31 23:59:59'}", "12", id="time"),
-    ],
-)
-def test_incremental_model_reads_from_the_cursor_of_the_test(tested: Tested, macros: str, sent: str):
-    records = ", ".join(f'{{external_id: "{key}"}}' for key in sent)
+def test_incremental_model_reads_from_the_cursor_of_the_test(tested: Tested):
+    cases = {
+        "{}": "12",
+        "{is_incremental: false}": "12",
+        "{is_incremental: true, cursor: 2026-01-01}": "2",
+        "{is_incremental: true, cursor: '2025-12-31 23:59:59'}": "12",
+    }
     model = """
         select id as external_id, updated_at from {{ source('app', 'any') }}
         {% if is_incremental() %} where updated_at > {{ cursor() }} {% endif %}
     """
-    sync = ANY.replace("}", ", incremental: {cursor: updated_at}, exclude_columns: updated_at}")
-    assert passes(
-        tested(
-            f"""
-        - name: incremental
-          sync: any
-          given:
-            - input: source('app', 'any')
-              rows: [{{id: 1, updated_at: 2026-01-01 00:00:00}}, {{id: 2, updated_at: 2026-01-02 00:00:00}}]
-          overrides: {{macros: {macros}}}
-          expect: {{records: [{records}]}}
-    """,
-            syncs=sync,
-            models={"any": model},
-        )
+    tests = (
+        f"""- name: t{n}
+  sync: any
+  given:
+    - input: source('app', 'any')
+      rows: [{{id: 1, updated_at: 2026-01-01 00:00:00}}, {{id: 2, updated_at: 2026-01-02 00:00:00}}]
+  overrides: {{macros: {macros}}}
+  expect: {{records: [{", ".join(f'{{external_id: "{key}"}}' for key in sent)}]}}"""
+        for n, (macros, sent) in enumerate(cases.items())
     )
+    sync = ANY.replace("}", ", incremental: {cursor: updated_at}, exclude_columns: updated_at}")
+    outcome = tested("\n".join(tests), syncs=sync, models={"any": model})
+    assert (outcome.code, lines(outcome)) == (0, [f"pass   t{n} (any)" for n in range(len(cases))])
 
 
 # --- what is refused -------------------------------------------------------------------------------------------------
