@@ -153,11 +153,11 @@ def answers(attack: Attack) -> None:
     with _between(attack) as url:
         attack.shop.destination = {"endpoint": url, "timeout_s": 1}
         attack.shop.write()
-        attack.retl("sync", "it", "--threads", str(attack.draw.choice((1, 4))))
-        attack.retl("debug")
+        attack.at_once("sync", "it", "--threads", str(attack.draw.choice((1, 4))))
+        attack.at_once("debug")
     attack.shop.destination = {}
     attack.shop.write()
-    attack.retl("state", "accept-workspace", "--all", "--yes")
+    attack.at_once("state", "accept-workspace", "--all", "--yes")
 
 
 def damage(attack: Attack) -> None:
@@ -210,12 +210,12 @@ def links(attack: Attack) -> None:
         )
     )
     if attack.draw.random() < 0.5:
-        attack.retl("sync", "it")
+        attack.at_once("sync", "it")
     link.parent.mkdir(parents=True, exist_ok=True)
     before = link.rename(outside.with_name("before")) if link.exists() else None
     link.symlink_to(outside)
-    attack.retl("plan", "it", "--out", "plan.retl")
-    attack.retl("sync", "it")
+    attack.at_once("plan", "it", "--out", "plan.retl")
+    attack.at_once("sync", "it")
     if outside.read_text() != "precious":
         raise WrongError(f"written through {link.relative_to(attack.shop.folder)}")
     link.unlink(missing_ok=True)

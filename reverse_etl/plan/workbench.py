@@ -27,7 +27,7 @@ def connect(own_folder: Path | None = None, memory_limit: str | None = None) -> 
     `memory_limit` is not a size such as 512MB.
     """
     connection = database.connect()
-    connection.execute(f"SET TimeZone = 'UTC'; SET enable_progress_bar = false; {_FLUSHES}")
+    connection.execute(f"SET TimeZone = 'UTC'; {_FLUSHES}")
     try:
         connection.execute(f"SET memory_limit = {literal(memory_limit or MEMORY_LIMIT)}")
     except duckdb.Error as error:

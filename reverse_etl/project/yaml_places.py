@@ -224,7 +224,8 @@ def parse_yaml(text: str, file: str) -> tuple[Any, Positions, list[Problem]]:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = _location(file, mark) if mark else Location(file)
-        hint = "quote a string that begins with *" if error.context == _ALIAS else None
+        is_alias = error.context == _ALIAS or "undefined alias" in (error.problem or "")
+        hint = "quote a string that begins with *" if is_alias else None
         if (error.problem or "").startswith("this is not a valid"):
             hint = "quote it, if it is meant as a string"
         raise ProjectError(f"invalid YAML: {error.problem or error.context}", where, hint, code="P003") from error

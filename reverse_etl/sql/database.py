@@ -15,4 +15,6 @@ CONFIG: dict[str, Any] = {"autoinstall_known_extensions": False}
 def connect(path: Path | None = None, read_only: bool = False, **config: Any) -> DuckDBPyConnection:
     """A connection to a DuckDB file, which is created if it does not exist, or to memory. Raises duckdb.Error."""
     name = ":memory:" if path is None else str(path.absolute())  # never the address of a service, such as md:name
-    return duckdb.connect(name, read_only=read_only, config={**CONFIG, **config})
+    connection = duckdb.connect(name, read_only=read_only, config={**CONFIG, **config})
+    connection.execute("SET enable_progress_bar = false")  # which DuckDB prints in a notebook, and with python -c
+    return connection

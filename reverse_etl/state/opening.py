@@ -69,7 +69,7 @@ def _refuse_lost_state(place: StatePlace) -> None:
     """Raises StateError if the state is missing and a run is left: a run is planned only where there is a state."""
     if (place.folder / "outbox.duckdb").exists() and not place.state.exists():
         what = f"{place.state} is missing, but a killed run is left next to it"
-        raise StateError(what, hint=f"restore it from a backup; or {place.start_over}", code="S006")
+        raise StateError(what, hint=f"restore it from a backup, or {place.start_over}", code="S006")
 
 
 def _take_from_others(place: StatePlace) -> None:

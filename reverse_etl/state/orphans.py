@@ -14,7 +14,7 @@ from reverse_etl.shared_state.place import StatePlace
 from reverse_etl.shared_state.shared import HEAD
 from reverse_etl.sql.quoting import identifier, literal
 from reverse_etl.state.opening import open_state
-from reverse_etl.state.places import has_state, place_named, place_of
+from reverse_etl.state.places import has_state, place_named, place_of, was_reset
 from reverse_etl.state.state import State
 from reverse_etl.words import count
 
@@ -57,7 +57,10 @@ def refuse_rows_of_orphans(project: LoadedProject, layout: Layout, state: State)
             what = f"{layout.sync.name}: {count(rows, 'row')} that it would send "
             what += f"{'was' if rows == 1 else 'were'} sent by {place.sync}"
             what += "" if place.target == project.target_name else f" on target {place.target}"
-            hint = f"{_renamed(project, place)}; without that state, Braze would count them twice"
+            renamed = _renamed(project, place)
+            if was_reset(state.place) and place.target == project.target_name:  # then renamed_from moves nothing here
+                renamed = f"if the sync was renamed, run `retl state rename {place.sync} {layout.sync.name}`"
+            hint = f"{renamed}; without that state, Braze would count them twice"
             raise StateError(what, layout.sync.where("name"), hint, code="S013")
 
 

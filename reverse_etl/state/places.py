@@ -75,9 +75,17 @@ def former_place(project: LoadedProject, present: StatePlace, is_in: Callable[[S
 def has_begun(place: StatePlace) -> bool:
     """Whether there is a state, or was one that was reset: then nothing is moved here any more."""
     if place.objects is None:
-        return has_state(place) or any(place.folder.glob("before-reset-*"))
+        return has_state(place) or was_reset(place)
     found = look(place.objects)
     return found is not None and (found[0].generation > 0 or found[0].sending is not None)
+
+
+def was_reset(place: StatePlace) -> bool:
+    """Whether there was a state before that of the present run, which has not been committed."""
+    if place.objects is None:
+        return any(place.folder.glob("before-reset-*"))
+    found = look(place.objects)
+    return found is not None and found[0].generation > 0
 
 
 def has_state(place: StatePlace) -> bool:

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from reverse_etl import Project, RetlError, SyncError, SyncResult
-from tests.processes import HANG_S, Forked
+from tests.processes import Forked
 from tests.shop import FIVE_REQUESTS, KEY, Held, Retl, Shop, Silent
 
 ROWS = "SELECT 'u' || i AS external_id, i AS n FROM range({rows}) AS t(i)"
@@ -233,25 +233,21 @@ def test_one_sync_twice_at_once_runs_once(shop: Shop):
     assert 'sync "people" on target "test" is already running' in second[0].errors[0].message
 
 
-_FORKED = """
-import os, sys
-from reverse_etl import Project
-project = Project(sys.argv[1])
-print(project.sync("first"), flush=True)
-child = os.fork()
-if not child:
-    print(project.sync("second"), flush=True)
-    os._exit(0)
-sys.exit(os.waitpid(child, 0)[1])
-"""
+def sync_and_fork(folder: Path) -> None:
+    here = Project(folder, environ={"BRAZE_API_KEY": KEY})
+    print(here.sync("first"), flush=True)
+    child = os.fork()
+    if not child:
+        print(here.sync("second"), flush=True)
+        os._exit(0)
+    sys.exit(os.waitpid(child, 0)[1])
 
 
 def test_sync_runs_in_a_forked_process(shop: Shop):
     shop.sync("first", ROWS.format(rows=2)).sync("second", OTHERS.format(rows=2))
-    command = [sys.executable, "-W", "ignore", "-c", _FORKED, str(shop.folder)]
-    environ = {**os.environ, "BRAZE_API_KEY": KEY}
-    done = subprocess.run(command, env=environ, check=True, capture_output=True, text=True, timeout=HANG_S)
-    assert [line.split(" accepted")[0] for line in done.stdout.splitlines()] == [
+    with Forked(sync_and_fork, shop.folder) as process:
+        assert process.wait() == 0, process.err
+    assert [line.split(" accepted")[0] for line in process.out.splitlines()] == [
         "first: success, 2 of 2 rows",
         "second: success, 2 of 2 rows",
     ]

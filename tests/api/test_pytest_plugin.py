@@ -24,12 +24,7 @@ SUITE = """
 """
 
 
-def test_each_test_starts_with_an_empty_sandbox(pytester: pytest.Pytester):
-    pytester.makepyfile(SUITE)
-    pytester.runpytest_subprocess("-p", "no:cacheprovider").assert_outcomes(passed=2)
-
-
-def test_keys_and_limits_come_from_the_ini_file(pytester: pytest.Pytester):
+def test_each_test_starts_with_an_empty_sandbox_whose_keys_and_limits_come_from_the_ini_file(pytester: pytest.Pytester):
     pytester.makeini(
         "[pytest]\nbraze_sandbox_keys =\n  tracker: users.track\n  other: users.delete\n"
         f"braze_sandbox_limits =\n  users_track = 2/{ALWAYS_S}\n"

@@ -18,7 +18,7 @@ from reverse_etl.braze.client import MAX_RESPONSE_BYTES, Connection, Deadlines, 
 from reverse_etl.braze.rate_limit_headers import exhausted_wait_s, throttled_wait_s
 from reverse_etl.delivery.retry import RetryPolicy
 from tests.proxy import Raw
-from tests.shop import EVENTS, Retl, Shop, examples
+from tests.shop import EVENTS, Retl, Shop, examples, some
 
 RECORDS = 1  # in a request, so that none is divided
 GOOD = {"message": "success", "events_processed": RECORDS}
@@ -339,13 +339,13 @@ def _value(draw: random.Random, depth: int = 0) -> Any:
 
 @pytest.mark.parametrize(
     "raw",
-    [
+    some([
         http(b'{"message": "\\ud800\\u0000\\u001b[2J"}', status="400 Bad Request"),
-        http(b'{"message": "success", "errors": [{"index": 0, "input_array": [], "type": {}}]}'),
         http(b"[" * 100_000),
+        http(b'{"message": "success", "errors": [{"index": 0, "input_array": [], "type": {}}]}'),
         http(b'{"message": "success"}', "X-RateLimit-Remaining: 0", "X-RateLimit-Reset: 9999999999", f"Date: 1 Jan {'9' * 20} 0:0 GMT"),
-    ],
-    ids=["half a character", "odd types", "deep", "odd date"],
+    ]),
+    ids=some(["half a character", "deep", "odd types", "odd date"]),
 )  # fmt: skip
 def test_no_answer_damages_what_a_run_leaves_behind(shop: Shop, retl: Retl, raw: bytes):
     with Raw(lambda _: [raw]) as server:

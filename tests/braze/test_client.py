@@ -16,7 +16,7 @@ from reverse_etl.braze.answers import Answer, NotSent
 from reverse_etl.braze.client import Connection, Deadlines, Workspace
 from reverse_etl.sandbox import Sandbox
 from tests.proxy import Server
-from tests.shop import EVENTS, Retl, Shop
+from tests.shop import EVENTS, Retl, Shop, some
 from tests.test_architecture import PACKAGE, name_of
 
 VERSION = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]["version"]
@@ -103,7 +103,7 @@ def test_what_is_known_of_a_response_does_not_contain_the_key():
     assert (result.status, result.body) == (401, b'{"message":"Invalid API key: ***"}')
 
 
-@pytest.mark.parametrize("key", ["s", "success", "1", '"'])
+@pytest.mark.parametrize("key", some(["s", "success", '"', "1"]))
 def test_key_that_is_part_of_any_response_leaves_a_success_what_it_is(tmp_path: Path, key: str):
     with Sandbox(keys={key: {"*"}}) as braze:
         shop = Shop(tmp_path / "shop", braze, environ={"BRAZE_API_KEY": key})

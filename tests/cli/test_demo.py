@@ -1,9 +1,12 @@
 """The demo shop at the top of the repository."""
 
+import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
 from tests.shop import Retl
 
@@ -19,8 +22,11 @@ def shop_folder(tmp_path: Path, retl: Retl) -> Path:
     return tmp_path
 
 
-def test_demo_has_all_seven_kinds_of_sync_and_all_of_them_work(retl: Retl, shop_folder: Path):
+def test_demo_has_all_seven_kinds_of_sync_which_work_and_unit_tests_make_the_same_records(
+    retl: Retl, shop_folder: Path
+):
     first = retl("sync", "--all")
+    first_results = json.loads((shop_folder / "target/run_results.json").read_text())["results"]
     assert first.code == 0
     assert sorted({line.split(" accepted")[0] for line in first.out.splitlines()}) == [
         "erasures: success, 1 of 1 row",
@@ -38,10 +44,41 @@ def test_demo_has_all_seven_kinds_of_sync_and_all_of_them_work(retl: Retl, shop_
     again = retl("sync", "--all")
     assert all("nothing to send, 0 requests" in line for line in again.out.splitlines())
     assert len(again.out.splitlines()) == 8
+    syncs = write_unit_tests(shop_folder, first_results, retl("sandbox", "--last", "99").out.splitlines()[1::2])
+    passed = [line for line in retl("test").out.splitlines() if line.startswith(("pass", "FAIL"))]
+    assert passed == [f"pass   t{number} ({name})" for number, name in enumerate(syncs, 1)]
+
+
+def write_unit_tests(folder: Path, results: list[dict[str, Any]], bodies: list[str]) -> list[str]:
+    """A unit test goes the way of a run: one for each sync over the same seeds, which expects what the sandbox was sent.
+
+    Returns the names of their syncs.
+    """
+    spec = yaml.safe_load((folder / "syncs.yml").read_text())
+    answered = iter(bodies)
+    requests_of = {
+        result["sync"]: [json.loads(next(answered)) for _ in range(result["delivery"]["requests"])]
+        for result in results
+    }
+    tests = []
+    for number, sync in enumerate(spec["syncs"], 1):
+        requests = requests_of[sync["name"]]
+        if sync["mode"] == "users_delete":
+            records = requests
+        else:
+            records = [record for request in requests for (array,) in [request.values()] for record in array]
+        if sync["name"] == "newsletter":  # those of one group share an object of the request; each row makes one
+            records = [{**group, "emails": [email]} for group in records for email in group["emails"]]
+        compiled = (folder / f"target/compiled/{sync['model']}.sql").read_text()
+        seeds = [path.stem for path in (folder / "seeds").glob("*.csv") if f'"{path.stem}"' in compiled]
+        inputs = [{"input": f"ref('{seed}')"} for seed in seeds]
+        tests.append({"name": f"t{number}", "sync": sync["name"], "given": inputs, "expect": {"records": records}})
+    (folder / "syncs.yml").write_text(yaml.safe_dump({**spec, "unit_tests": tests}))
+    return [sync["name"] for sync in spec["syncs"]]
 
 
 def test_production_target_is_not_asked_for_its_secrets(retl: Retl, shop_folder: Path):
-    assert retl("plan").code == 0
+    assert retl("plan", "erasures").code == 0
     outcome = retl("plan", "--target", "prod")
     assert outcome.code == 2
     assert [line for line in outcome.err.splitlines() if not line.startswith("  hint")] == [

@@ -6,7 +6,7 @@ from collections import Counter
 import pytest
 
 from reverse_etl.sandbox import Fault
-from tests.shop import Retl, Shop, database
+from tests.shop import Retl, Shop, database, some
 
 EVENTS = {"mode": "users_track", "track_record_type": "events"}
 MODEL = "SELECT user AS external_id, 'seen' AS name, TIMESTAMP '2026-11-23' AS time, CAST(p AS JSON) AS properties FROM seen"
@@ -14,16 +14,18 @@ A, A_ALSO, B = '{"x": 1, "y": 2}', '{"y":2, "x":1}', '{"x": 2, "y": 1}'
 
 
 def seen(shop: Shop, *rows: tuple[str, str]) -> None:
-    shop.warehouse('CREATE OR REPLACE TABLE seen ("user" VARCHAR, p VARCHAR)')
-    for row in rows:
-        shop.warehouse("INSERT INTO seen VALUES (?, ?)", *row)
+    shop.warehouse(
+        f"""CREATE OR REPLACE TABLE seen ("user" VARCHAR, p VARCHAR);
+        INSERT INTO seen VALUES {", ".join(["(?, ?)"] * len(rows))}""",
+        *(value for row in rows for value in row),
+    )
 
 
 def sent(shop: Shop) -> Counter[str]:
     return Counter(json.dumps(event["properties"]) for event in json.loads(shop.sent()[-1])["events"])
 
 
-@pytest.mark.parametrize("how", [{}, {"incremental": {"cursor": "time"}}], ids=["all rows", "incremental"])
+@pytest.mark.parametrize("how", some([{}, {"incremental": {"cursor": "time"}}]), ids=str)
 def test_event_with_its_json_written_otherwise_is_the_same_event(shop: Shop, how: dict[str, object]):
     seen(shop, ("u1", A), ("u2", A), ("u3", B))
     shop.sync("it", MODEL, **EVENTS, **how).run()
@@ -40,7 +42,6 @@ def test_equal_events_are_counted_however_they_are_written(shop: Shop):
     shop.sync("it", MODEL, **EVENTS).run()
     seen(shop, ("u1", A_ALSO), ("u1", A_ALSO), ("u1", A), ("u1", A))
     assert shop.run().plan.added == 1
-    assert (shop.run().plan.unchanged, len(shop.sent())) == (4, 2)
     seen(shop, *[("u1", A)] * 5)
     assert (shop.run().plan.added, shop.run().plan.unchanged) == (1, 5)
     seen(shop, ("u1", A), ("u1", B))
@@ -68,7 +69,7 @@ def test_event_in_doubt_is_recognized_however_it_is_written(shop: Shop, retl: Re
     assert len(shop.rows_of("in_doubt")) == (0 if decision else 2)
 
 
-@pytest.mark.parametrize("key", [["p"], ["external_id", "p"]], ids=["one column", "two columns"])
+@pytest.mark.parametrize("key", some([["external_id", "p"], ["p"]]), ids=str)
 def test_event_in_doubt_is_recognized_by_a_key_that_is_written_otherwise(shop: Shop, key: list[str]):
     seen(shop, ("u1", A), ("u2", B))
     model = MODEL.replace("AS properties", "AS p, 'home' AS page")

@@ -31,7 +31,7 @@ WIDER = {
 
 
 @pytest.mark.parametrize(
-    "how", some([{}, {"on_removed": "clear"}, {"nulls": "omit"}, {"send": "all_columns"}]), ids=str
+    "how", some([{}, {"on_removed": "clear"}, {"nulls": "omit"}, {"send": "all_columns"}], every=4), ids=str
 )
 def test_wider_type_stops_no_run_and_sends_nothing(shop: Shop, how: dict[str, str]):
     def model(place: int) -> str:
@@ -79,12 +79,12 @@ def test_type_that_is_no_wider_one_is_none(before: str, now: str):
     assert not widens(one, other)
 
 
-@pytest.mark.parametrize(("of", "value"), [("VARCHAR", "5"), ("DOUBLE", "5.0")])
-def test_other_type_still_stops_the_run(shop: Shop, of: str, value: str):
+def test_other_type_still_stops_the_run(shop: Shop):
     shop.sync("it", "SELECT 'u1' AS external_id, 5::INTEGER AS v").run()
-    shop.model("it", f"SELECT 'u1' AS external_id, '5'::{of} AS v")
-    error = shop.run().errors[0]
-    assert error.message == f'it: the model changed the type of "v" from INTEGER to {of}'
+    for of in ("VARCHAR", "DOUBLE"):
+        shop.model("it", f"SELECT 'u1' AS external_id, '5'::{of} AS v")
+        error = shop.run().errors[0]
+        assert error.message == f'it: the model changed the type of "v" from INTEGER to {of}'
     assert shop.run(accept_schema_change=True).plan.changed == 1
     assert shop.run().plan.unchanged == 1
 
@@ -107,7 +107,7 @@ ACCEPTED = {  # type before and now, then values: the same JSON, and another
 
 
 @pytest.mark.parametrize(
-    "how", some([{}, {"on_removed": "clear"}, {"nulls": "send"}, {"incremental": {"cursor": "n"}}]), ids=str
+    "how", some([{}, {"on_removed": "clear"}, {"nulls": "send"}, {"incremental": {"cursor": "n"}}], every=4), ids=str
 )
 def test_accepted_type_sends_only_what_is_other_json(shop: Shop, how: dict[str, object]):
     """One column for each pair of types, and one row in which it is other JSON than before; none in the row "same"."""

@@ -15,7 +15,7 @@ from reverse_etl.network import faults
 from reverse_etl.network.faults import Place, fault_of
 from reverse_etl.sandbox import Fault, Sandbox
 from tests.proxy import HOST, Proxy, Raw, Secure, basic, closed_port, server_context, write_authority
-from tests.shop import EVENTS, KEY, Retl, Shop
+from tests.shop import EVENTS, KEY, Retl, Shop, some
 
 LOGIN = "joe:s3cret p@ss"
 IN_URL = "joe:s3cret%20p%40ss"
@@ -102,41 +102,41 @@ def test_proxy_that_speaks_tls_is_checked_like_a_server(arrange: Arrange, tls: S
         )
 
 
-@pytest.mark.parametrize(
-    ("user", "answers", "message"),
-    [
-        (
-            "joe:wr0ng-one@", b"HTTP/1.0 401 Unauthorized\r\n\r\n",  # as tinyproxy says it
-            "the proxy {proxy} of HTTPS_PROXY refuses to connect: wrong user or password\n"
-            "  hint: correct user and password in HTTPS_PROXY, percent-encoded: %40 for an at sign, %3A for a colon",
-        ),
-        (
-            "joe:wr0ng-one@", None,
-            "the proxy {proxy} of HTTPS_PROXY refuses to connect: wrong user or password\n"
-            "  hint: correct user and password in HTTPS_PROXY, percent-encoded: %40 for an at sign, %3A for a colon",
-        ),
-        (
-            "", None,
-            "the proxy {proxy} of HTTPS_PROXY refuses to connect: it needs a user and a password\n"
-            "  hint: correct user and password in HTTPS_PROXY, percent-encoded: %40 for an at sign, %3A for a colon",
-        ),
-        (
-            "", b"HTTP/1.1 403 Forbidden\r\n\r\n",
-            f"the proxy {{proxy}} of HTTPS_PROXY returned 403 for a connection to {HOST}\n"
-            f"  hint: ask who runs the proxy, or list {HOST} in NO_PROXY",
-        ),
-        (
-            "", b"SSH-2.0-OpenSSH_9.2\r\n",
-            "the proxy {proxy} of HTTPS_PROXY does not speak HTTP\n"
-            f"  hint: correct HTTPS_PROXY, or list {HOST} in NO_PROXY",
-        ),
-    ],
-    ids=["401", "wrong password", "no password", "forbidden", "no proxy"],
-)  # fmt: skip
-def test_proxy_that_refuses_ends_the_run_at_once(
-    arrange: Arrange, proxy: Proxy, retl: Retl, user: str, answers: bytes | None, message: str
-):
-    proxy.answers = answers
+LOGIN_HINT = "  hint: correct user and password in HTTPS_PROXY, percent-encoded: %40 for an at sign, %3A for a colon"
+REFUSALS = {
+    "wrong password": (
+        "joe:wr0ng-one@",
+        None,
+        f"the proxy {{proxy}} of HTTPS_PROXY refuses to connect: wrong user or password\n{LOGIN_HINT}",
+    ),
+    "401": (
+        "joe:wr0ng-one@",
+        b"HTTP/1.0 401 Unauthorized\r\n\r\n",  # as tinyproxy says it
+        f"the proxy {{proxy}} of HTTPS_PROXY refuses to connect: wrong user or password\n{LOGIN_HINT}",
+    ),
+    "forbidden": (
+        "",
+        b"HTTP/1.1 403 Forbidden\r\n\r\n",
+        f"the proxy {{proxy}} of HTTPS_PROXY returned 403 for a connection to {HOST}\n"
+        f"  hint: ask who runs the proxy, or list {HOST} in NO_PROXY",
+    ),
+    "no proxy": (
+        "",
+        b"SSH-2.0-OpenSSH_9.2\r\n",
+        "the proxy {proxy} of HTTPS_PROXY does not speak HTTP\n"
+        f"  hint: correct HTTPS_PROXY, or list {HOST} in NO_PROXY",
+    ),
+    "no password": (
+        "",
+        None,
+        f"the proxy {{proxy}} of HTTPS_PROXY refuses to connect: it needs a user and a password\n{LOGIN_HINT}",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", some(REFUSALS))
+def test_proxy_that_refuses_ends_the_run_at_once(arrange: Arrange, proxy: Proxy, retl: Retl, name: str):
+    user, proxy.answers, message = REFUSALS[name]
     shop = arrange(f"https://{HOST}", HTTPS_PROXY=f"http://{user}{proxy.address}")
     assert said(shop, retl) == message.format(proxy=f"http://{proxy.address}")
     assert len(proxy.heads) == 2

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reverse_etl.engines.duckdb.checks import is_condition
@@ -20,7 +20,7 @@ from reverse_etl.project.readable import Readable
 from reverse_etl.project.spec import Sync
 from reverse_etl.project.spec_tests import DataTest
 from reverse_etl.records.layout import lay_out
-from tests.shop import Retl, Shop, one_duckdb
+from tests.shop import Retl, Shop, examples, one_duckdb, some
 
 ROWS = """
     SELECT * FROM (VALUES
@@ -205,6 +205,7 @@ def test_messages_name_five_keys_at_most():
 VALUES = st.lists(st.tuples(st.sampled_from([None, "a", "b", "c"]), st.sampled_from([None, 1, 2])), max_size=12)
 
 
+@settings(max_examples=examples(12, 100))
 @given(VALUES)
 def test_counts_are_those_that_a_person_would_count(rows: list[tuple[str | None, int | None]]):
     listed = ", ".join(
@@ -375,11 +376,10 @@ def test_condition_is_a_condition(text: str):
     assert is_condition(one_duckdb(), text)
 
 
-@pytest.mark.parametrize("text", OTHERS)
-def test_anything_but_one_condition_is_refused_before_it_is_run(shop: Shop, text: str):
-    assert not is_condition(one_duckdb(), text)
-    if text:
-        shop.warehouse("CREATE TABLE members AS SELECT 1 AS id")
+def test_anything_but_one_condition_is_refused_before_it_is_run(shop: Shop):
+    assert [text for text in OTHERS if is_condition(one_duckdb(), text)] == []
+    shop.warehouse("CREATE TABLE members AS SELECT 1 AS id")
+    for text in some(filter(None, OTHERS), every=4):
         shop.sync("members", ROWS, data_tests=[{"not_null": {"column": "email", "where": text}}])
         (result,) = shop.run_all("members")
         assert [str(problem) for problem in result.errors] == [

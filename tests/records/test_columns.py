@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tests.shop import Retl, Shop
+from tests.shop import Retl, Shop, some
 
 EVENTS = {"mode": "users_track", "track_record_type": "events"}
 PURCHASES = {"mode": "users_track", "track_record_type": "purchases"}
@@ -178,25 +178,27 @@ ALIAS = "'n' AS alias_name, 'l' AS alias_label"
 
 @pytest.mark.parametrize(
     ("options", "columns", "key"),
-    [
-        ({}, "'u1' AS external_id, 'a@example.com' AS email, 1 AS n", "external_id"),
-        ({}, "'a@example.com' AS email, '+821' AS phone", "email"),
-        ({}, f"{ALIAS}, 1 AS n", "alias_name, alias_label"),
-        ({"mode": "users_alias_new"}, ALIAS, "alias_name, alias_label"),
-        ({"mode": "users_identify"}, f"'u1' AS external_id, {ALIAS}", "alias_name, alias_label"),
-        ({"mode": "users_delete", "allow_destructive": True}, "'u1' AS external_id", "external_id"),
-        (
-            {"mode": "subscription_status_set"},
-            "'u1' AS external_id, 'g' AS subscription_group_id, 'subscribed' AS subscription_state",
-            "external_id, subscription_group_id",
-        ),
-        (
-            {"mode": "subscription_status_set"},
-            "NULL AS phone, 'a@example.com' AS email, 'g' AS subscription_group_id, 'subscribed' AS subscription_state",
-            "email, phone, subscription_group_id",
-        ),
-        (EVENTS, EVENT, "external_id, name, time, position among identical rows"),
-    ],
+    some(
+        [
+            ({}, "'u1' AS external_id, 'a@example.com' AS email, 1 AS n", "external_id"),
+            ({}, "'a@example.com' AS email, '+821' AS phone", "email"),
+            ({}, f"{ALIAS}, 1 AS n", "alias_name, alias_label"),
+            ({"mode": "users_alias_new"}, ALIAS, "alias_name, alias_label"),
+            ({"mode": "users_identify"}, f"'u1' AS external_id, {ALIAS}", "alias_name, alias_label"),
+            ({"mode": "users_delete", "allow_destructive": True}, "'u1' AS external_id", "external_id"),
+            (
+                {"mode": "subscription_status_set"},
+                "'u1' AS external_id, 'g' AS subscription_group_id, 'subscribed' AS subscription_state",
+                "external_id, subscription_group_id",
+            ),
+            (
+                {"mode": "subscription_status_set"},
+                "NULL AS phone, 'a@example.com' AS email, 'g' AS subscription_group_id, 'subscribed' AS subscription_state",
+                "email, phone, subscription_group_id",
+            ),
+            (EVENTS, EVENT, "external_id, name, time, position among identical rows"),
+        ]
+    ),
 )
 def test_without_primary_key_a_row_is_known_by_the_key_of_its_mode(shop: Shop, retl: Retl, options, columns, key):
     shop.sync("it", f"SELECT {columns}", **options).run()

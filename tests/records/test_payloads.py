@@ -4,9 +4,10 @@ import json
 
 import pytest
 
-from tests.shop import Shop
+from tests.shop import Shop, examples
 
 ALIAS = "'7f3a' AS alias_name, 'cookie' AS alias_label"
+ONE_OF_EACH = ["attributes", "events", "purchases", "new alias", "identify by alias", "delete", "subscription status"]
 
 
 @pytest.mark.parametrize(
@@ -199,11 +200,12 @@ ALIAS = "'7f3a' AS alias_name, 'cookie' AS alias_label"
         ),
     ],
 )
-def test_mode_sends_its_payload(shop: Shop, options, sql, path, body):
+def test_mode_sends_its_payload_once(shop: Shop, request: pytest.FixtureRequest, options, sql, path, body):
     result = shop.sync("it", sql, **options).run()
-    (request,) = shop.braze.requests()
-    assert (result.status, request.path, json.loads(request.body)) == ("success", path, body)
-    assert shop.run().delivery.requests == 0
+    (sent,) = shop.braze.requests()
+    assert (result.status, sent.path, json.loads(sent.body)) == ("success", path, body)
+    if examples(0, 1) or request.node.callspec.id in ONE_OF_EACH:
+        assert shop.run().delivery.requests == 0
 
 
 def test_requests_hold_no_more_than_braze_takes(shop: Shop):

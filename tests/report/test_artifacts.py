@@ -6,11 +6,8 @@ import os
 import re
 import signal
 import stat
-import subprocess
 import sys
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -20,7 +17,8 @@ from jsonschema import Draft202012Validator
 
 from reverse_etl.report.artifacts import ARTIFACTS, artifact_schema
 from reverse_etl.sandbox import Fault
-from tests.shop import KEY, Retl, Shop, edit
+from tests.processes import Forked
+from tests.shop import Retl, Shop, edit, start
 
 
 def artifact(folder: Path, name: str) -> Any:
@@ -283,28 +281,17 @@ def pipe(shop: Shop) -> Path:
     return path
 
 
-@contextmanager
-def running(shop: Shop, *command: str) -> Iterator[subprocess.Popen[str]]:
-    """A command as a process of its own, which tells what it does as JSON Lines."""
-    environ = {**os.environ, "BRAZE_API_KEY": KEY, "RETL_LOG_FORMAT": "json"}
-    line = [sys.executable, "-m", "reverse_etl", *command]
-    with subprocess.Popen(line, cwd=shop.folder, env=environ, stderr=subprocess.PIPE, text=True) as process:
-        try:
-            yield process
-        finally:
-            process.kill()
-
-
-def writing(pipe: Path, process: subprocess.Popen[str]) -> IO[str]:
+def writing(pipe: Path, process: Forked) -> IO[str]:
     """The end of the pipe to write to, once the process reads the other one."""
-    give_up = time.monotonic() + 60
-    while time.monotonic() < give_up:
+    ends: list[int] = []
+
+    def is_read() -> bool:
         with suppress(OSError):  # nobody reads it yet
-            return os.fdopen(os.open(pipe, os.O_WRONLY | os.O_NONBLOCK), "w")
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(0.01)
-            raise AssertionError(process.communicate())
-    raise AssertionError("the model never ran")
+            ends.append(os.open(pipe, os.O_WRONLY | os.O_NONBLOCK))
+        return bool(ends)
+
+    process.wait_until(is_read)
+    return os.fdopen(ends[0], "w")
 
 
 def test_interrupted_run_leaves_results(shop: Shop, retl: Retl, pipe: Path):
@@ -313,12 +300,11 @@ def test_interrupted_run_leaves_results(shop: Shop, retl: Retl, pipe: Path):
     product = f"SELECT sum(hash(a.range, b.range)) AS n FROM range(1000000) a, range(10000000) b {after_reading}"
     shop.sync("slow", f"SELECT 'u' AS external_id, n FROM ({product})")
     shop.sync("next", ROWS)
-    with running(shop, "sync", "--all") as process:
+    with start(shop, "--log-format", "json", "sync", "--all") as process:
         writing(pipe, process).close()
         process.send_signal(signal.SIGINT)
-        assert process.stderr
-        lines = [json.loads(line) for line in process.stderr.read().splitlines()]
-        assert process.wait(60) == 130
+        assert process.wait() == 130
+    lines = [json.loads(line) for line in process.err.splitlines()]
     assert lines[0]["event"] == "planning"
     assert lines[-1]["event"] == "interrupted"
     assert statuses(shop.folder) == {"slow": "interrupted", "next": "skipped"}
@@ -392,12 +378,12 @@ def test_history_works_while_a_sync_runs_and_does_not_disturb_it(shop: Shop, ret
     shop.sync("users", ROWS)
     assert retl("sync", "users", folder=shop.folder).code == 0
     shop.sync("users", f"SELECT 'u' AS external_id, content AS tier FROM read_text('{pipe}')")
-    with running(shop, "sync", "users") as process:
+    with start(shop, "sync", "users") as process:
         with writing(pipe, process) as model:
             done = retl("history", folder=shop.folder)
             assert (done.code, len(done.out.splitlines())) == (0, 2)
             model.write("gold")
-        assert process.wait(60) == 0
+        assert process.wait() == 0
     assert shop.braze.profile("u")["custom_attributes"] == {"tier": "gold"}
     assert len(retl("history", folder=shop.folder).out.splitlines()) == 3
 

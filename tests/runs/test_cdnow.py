@@ -7,7 +7,6 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-import duckdb
 import pytest
 
 from reverse_etl.delivery.session import open_session
@@ -16,7 +15,7 @@ from reverse_etl.runs.outcome import Options, RunResult
 from reverse_etl.runs.run import jobs_of
 from reverse_etl.runs.sequence import run_jobs
 from reverse_etl.sandbox import Sandbox
-from tests.shop import DATA, KEY, Silent
+from tests.shop import DATA, KEY, Silent, database, some
 
 FILE = DATA / "cdnow" / "CDNOW_sample.txt"
 MONTHS = [date(1997, month, 30 if month in (6, 9, 11) else 31) for month in range(6, 13)] + [
@@ -29,7 +28,7 @@ def folder(tmp_path: Path) -> Path:
     """The project, its warehouse filled from the text file: columns of fixed width, one order a line."""
     folder = tmp_path / "cdnow"
     shutil.copytree(Path(__file__).parents[1] / "projects" / "cdnow", folder)
-    with duckdb.connect(folder / "warehouse.duckdb") as connection:
+    with database(folder / "warehouse.duckdb") as connection:
         connection.execute(
             f"""CREATE TABLE cdnow AS
             SELECT parts[2] AS customer, strptime(parts[3], '%Y%m%d')::DATE AS ordered_on,
@@ -50,7 +49,7 @@ def synced(folder: Path, url: str, as_of: date) -> list[RunResult]:
 
 def customers(folder: Path, as_of: date) -> dict[str, dict[str, Any]]:
     """What each customer's profile is to hold on that day, by a query of its own."""
-    with duckdb.connect(folder / "warehouse.duckdb", read_only=True) as connection:
+    with database(folder / "warehouse.duckdb", "READ_ONLY") as connection:
         rows = connection.execute(
             """SELECT customer, count(*), sum(cds), sum(dollars), min(ordered_on), max(ordered_on)
             FROM cdnow WHERE ordered_on <= ? GROUP BY customer""",
@@ -66,7 +65,7 @@ def customers(folder: Path, as_of: date) -> dict[str, dict[str, Any]]:
 def test_thirteen_months_of_real_purchases_arrive_once_and_cost_what_changed(folder: Path):
     with Sandbox() as braze:
         expected_writes, before = 0, dict[str, dict[str, Any]]()
-        for month in MONTHS:
+        for month in some(MONTHS, every=3):  # the last one among them
             results = synced(folder, braze.url, month)
             assert [result.status for result in results] == ["success", "success"]
             now = customers(folder, month)
@@ -83,7 +82,7 @@ def test_thirteen_months_of_real_purchases_arrive_once_and_cost_what_changed(fol
         assert profiles == customers(folder, MONTHS[-1])
         assert braze.counts()["attributes_written"] == expected_writes
 
-        with duckdb.connect(folder / "warehouse.duckdb", read_only=True) as connection:
+        with database(folder / "warehouse.duckdb", "READ_ONLY") as connection:
             orders = connection.execute("SELECT customer, dollars, strftime(ordered_on, '%Y-%m-%d'), cds FROM cdnow")
             wanted = Counter(orders.fetchall())
         arrived = Counter(

@@ -39,7 +39,9 @@ def arrived(shop: Shop) -> list[str]:
     return sorted(event["external_id"] for event in shop.braze.events())
 
 
-def test_second_run_reads_only_what_is_new(shop: Shop):
+def test_second_run_reads_only_what_is_new_since_a_watermark_that_is_shown_and_a_full_refresh_everything(
+    shop: Shop, retl: Retl
+):
     seen(shop, ("a", NOON), ("b", NOON + timedelta(hours=1)))
     assert events(shop).run().plan.rows == 2
     seen(shop, ("c", NOON + timedelta(hours=2)))
@@ -48,22 +50,27 @@ def test_second_run_reads_only_what_is_new(shop: Shop):
     assert arrived(shop) == ["a", "b", "c"]
     compiled = (shop.folder / "target/compiled/it.sql").read_text()
     assert "WHERE seen_at > CAST('2026-11-20 12:59:59.999999' AS TIMESTAMP)" in compiled
+    shown = retl("state", "show", "it", folder=shop.folder).out
+    assert "watermark      seen_at 2026-11-20 14:00:00\n" in shown
+    planned = retl("plan", "it", folder=shop.folder).out
+    assert "+ 0 added   ~ 0 changed   - 0 removed   1 unchanged since 2026-11-20 14:00:00" in planned
+    result = shop.run(full_refresh=True)
+    assert (result.plan.rows, result.plan.since, result.delivery.accepted) == (3, None, 3)
 
 
-@pytest.mark.parametrize("sign", [">", ">="])
+TYPES = [
+    ("TIMESTAMP", NOON, NOON + timedelta(seconds=1)),
+    ("TIMESTAMP_S", NOON, NOON + timedelta(seconds=1)),
+    ("TIMESTAMP_NS", NOON, NOON + timedelta(seconds=1)),
+    ("TIMESTAMPTZ", NOON.replace(tzinfo=UTC), NOON.replace(tzinfo=UTC) + timedelta(seconds=1)),
+    ("DATE", NOON.date(), NOON.date() + timedelta(days=1)),
+    ("BIGINT", 1_790_000_000, 1_790_000_001),
+    ("UINTEGER", 0, 1),
+]
+
+
 @pytest.mark.parametrize(
-    ("of", "at", "later"),
-    some(
-        [
-            ("TIMESTAMP", NOON, NOON + timedelta(seconds=1)),
-            ("TIMESTAMP_S", NOON, NOON + timedelta(seconds=1)),
-            ("TIMESTAMP_NS", NOON, NOON + timedelta(seconds=1)),
-            ("TIMESTAMPTZ", NOON.replace(tzinfo=UTC), NOON.replace(tzinfo=UTC) + timedelta(seconds=1)),
-            ("DATE", NOON.date(), NOON.date() + timedelta(days=1)),
-            ("BIGINT", 1_790_000_000, 1_790_000_001),
-            ("UINTEGER", 0, 1),
-        ]
-    ),
+    ("sign", "of", "at", "later"), some([(sign, *row) for row in TYPES for sign in (">", ">=")], every=3)
 )
 def test_rows_equal_to_the_boundary_are_neither_lost_nor_doubled(shop: Shop, sign: str, of: str, at, later):
     seen(shop, ("a", at), ("b", later), of=of)
@@ -142,21 +149,6 @@ def test_row_that_an_incremental_model_leaves_out_is_not_gone(shop: Shop):
     assert shop.run().status == "success"  # an empty window is no empty model
 
 
-def test_full_refresh_reads_everything(shop: Shop):
-    seen(shop, ("a", NOON), ("b", NOON + timedelta(hours=1)))
-    events(shop).run()
-    result = shop.run(full_refresh=True)
-    assert (result.plan.rows, result.plan.since, result.delivery.accepted) == (2, None, 2)
-
-
-def test_watermark_is_shown(shop: Shop, retl: Retl):
-    seen(shop, ("a", NOON))
-    events(shop).run()
-    assert "watermark      seen_at 2026-11-20 12:00:00\n" in retl("state", "show", "it", folder=shop.folder).out
-    out = retl("plan", "it", folder=shop.folder).out
-    assert "+ 0 added   ~ 0 changed   - 0 removed   1 unchanged since 2026-11-20 12:00:00" in out
-
-
 # --- letting go ------------------------------------------------------------------------------------------------------
 
 
@@ -171,6 +163,7 @@ def let_go(shop: Shop, **incremental: object) -> Shop:
 
 
 def test_rows_that_were_sent_long_ago_leave_the_state_and_are_never_new_again(shop: Shop, retl: Retl):
+    """And a sync that let go of rows does not stop being incremental unasked."""
     let_go(shop)
     assert shop.rows_of("state", "external_id") == [("c",)]
     shop.model(
@@ -178,15 +171,6 @@ def test_rows_that_were_sent_long_ago_leave_the_state_and_are_never_new_again(sh
     )  # does not ask where to begin
     assert (shop.run().delivery.requests, arrived(shop)) == (0, ["a", "b", "c"])
     assert "; rows up to 2026-11-20 13:00:00 were pruned" in retl("state", "show", "it", folder=shop.folder).out
-
-
-def test_rows_within_the_lookback_stay(shop: Shop):
-    let_go(shop, lookback="90 minutes")
-    assert shop.rows_of("state", "external_id") == [("b",), ("c",)]
-
-
-def test_sync_that_let_go_of_rows_does_not_stop_being_incremental_unasked(shop: Shop):
-    let_go(shop)
     del shop.syncs[0]["incremental"]
     shop.write()
     result = shop.run()
@@ -195,6 +179,11 @@ def test_sync_that_let_go_of_rows_does_not_stop_being_incremental_unasked(shop: 
         "  hint: set `incremental: {cursor: seen_at}` again"
     ]
     assert (result.status, arrived(shop)) == ("failed", ["a", "b", "c"])
+
+
+def test_rows_within_the_lookback_stay(shop: Shop):
+    let_go(shop, lookback="90 minutes")
+    assert shop.rows_of("state", "external_id") == [("b",), ("c",)]
 
 
 # --- mistakes --------------------------------------------------------------------------------------------------------
@@ -249,12 +238,12 @@ def test_mistakes_around_the_cursor_are_named(shop: Shop, incremental, sql: str,
             st.sampled_from(["fine", "fine", "forbidden", "rejected", "dropped"]),
         ),
         min_size=1,
-        max_size=6,
+        max_size=examples(4, 6),
     ),
     rows_per_request=st.integers(1, 3),
     keyed=st.booleans(),
 )
-@settings(max_examples=examples(5, 100))
+@settings(max_examples=examples(4, 100))
 def test_each_row_within_the_lookback_arrives_once_whatever_goes_wrong_between(steps, rows_per_request, keyed):
     with TemporaryDirectory() as folder, Sandbox() as braze:
         shop = Shop(Path(folder) / "shop", braze, destination={"max_objects_per_request": rows_per_request})

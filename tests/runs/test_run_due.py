@@ -2,7 +2,6 @@
 
 import json
 import signal
-import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -20,7 +19,8 @@ from reverse_etl.runs.scheduler import due_jobs, passes
 from reverse_etl.runs.sequence import run_jobs
 from reverse_etl.sandbox import Fault
 from reverse_etl.state import state
-from tests.shop import FIVE_REQUESTS, KEY, MANY, Held, LettingGo, Retl, Shop, Silent, running, start
+from tests.processes import Forked
+from tests.shop import FIVE_REQUESTS, KEY, MANY, Held, LettingGo, Retl, Shop, Silent, database, running, start
 
 NOW = datetime.now(UTC)
 YEARLY = {"schedule": f"0 0 1 {(NOW.month + 5) % 12 + 1} *", "timezone": "Asia/Seoul"}  # not while the tests run
@@ -119,22 +119,17 @@ def test_run_that_did_all_it_could_is_not_repeated(shop: Shop, retl: Retl):
     assert retl("run-due", folder=shop.folder).out == NOTHING_DUE
 
 
-def test_failed_run_is_tried_again_at_the_next_call(shop: Shop, retl: Retl):
+def test_failed_or_stopped_run_is_tried_again_at_the_next_call(shop: Shop, retl: Retl):
     shop.sync("it", "SELECT 'u1' AS external_id, nothing FROM nowhere", **YEARLY)
     for _ in range(2):
         failed = retl("run-due", folder=shop.folder)
         assert (failed.code, failed.out) == (2, "it: failed\n")
-    shop.sync("it", ONE, **YEARLY)
-    assert retl("run-due", folder=shop.folder).out.startswith("it: success, 1 of 1 row")
-
-
-def test_stopped_run_is_tried_again_at_the_next_call(shop: Shop, retl: Retl):
     shop.sync("it", ONE, **YEARLY, guards={"max_requests": 0})
     for _ in range(2):
         assert retl("run-due", folder=shop.folder).code == 1
     assert statuses(shop) == ["blocked", "blocked"]
     shop.sync("it", ONE, **YEARLY)
-    assert retl("run-due", folder=shop.folder).code == 0
+    assert retl("run-due", folder=shop.folder).out.startswith("it: success, 1 of 1 row")
 
 
 def test_killed_run_is_looked_at_without_a_trace_and_run_again(shop: Shop, retl: Retl):
@@ -153,7 +148,7 @@ def test_killed_run_is_looked_at_without_a_trace_and_run_again(shop: Shop, retl:
 
 def test_state_of_the_first_format_goes_by_the_start_of_runs(shop: Shop, retl: Retl):
     shop.sync("it", ONE, **YEARLY).run()
-    with duckdb.connect(shop.folder / ".retl/test/it/state.duckdb") as connection:
+    with database(shop.folder / ".retl/test/it/state.duckdb") as connection:
         connection.execute("ALTER TABLE runs DROP COLUMN scheduled_time")
     assert retl("run-due", folder=shop.folder).out == NOTHING_DUE
 
@@ -197,15 +192,18 @@ def test_what_another_process_did_between_the_look_and_the_run_is_not_done_twice
     assert (result.status, result.exit_code, statuses(shop)) == ("already_run", 0, ["success"])
 
 
+def hold(path: Path, is_read_only: bool) -> None:
+    """Have a file of DuckDB's open, for ever."""
+    with duckdb.connect(path, read_only=is_read_only):
+        print("open", flush=True)
+        signal.pause()
+
+
 def test_state_that_something_else_has_open_is_a_failure_that_names_it(shop: Shop, retl: Retl):
     shop.sync("it", ONE, **YEARLY).run()
-    hold = f"import duckdb; c = duckdb.connect({str(shop.folder / '.retl/test/it/state.duckdb')!r}); print(flush=True); input()"
-    with subprocess.Popen(
-        [sys.executable, "-c", hold], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as holder:
-        holder.stdout.readline()
+    with Forked(hold, shop.folder / ".retl/test/it/state.duckdb", False) as holder:
+        holder.wait_until(lambda: "open" in holder.out)
         outcome = retl("run-due", folder=shop.folder)
-        holder.communicate("\n")
     assert (outcome.code, outcome.out) == (1, "it: failed\n")
     assert (
         f"state.duckdb is locked by {Path(sys.executable).resolve().name} (PID {holder.pid}), which has it open for writing"
@@ -216,11 +214,8 @@ def test_state_that_something_else_has_open_is_a_failure_that_names_it(shop: Sho
 def test_run_is_not_refused_because_somebody_looks_into_its_state(shop: Shop, monkeypatch: pytest.MonkeyPatch):
     """DuckDB lets nobody write a file while another process reads it; `run-due` reads each minute."""
     shop.sync("it", ONE, **YEARLY).run()
-    path = shop.folder / ".retl/test/it/state.duckdb"
-    look = f"import duckdb; c = duckdb.connect({str(path)!r}, read_only=True); print(flush=True); input()"
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-    with subprocess.Popen([sys.executable, "-c", look], **pipes) as looker:
-        looker.stdout.readline()
+    with Forked(hold, shop.folder / ".retl/test/it/state.duckdb", True) as looker:
+        looker.wait_until(lambda: "open" in looker.out)
         clock = LettingGo(looker, after_waits=1)
         monkeypatch.setattr(state, "Clock", lambda: clock)
         assert shop.run().status == "success"
@@ -317,21 +312,14 @@ def test_next_due_is_the_first_of_all(shop: Shop):
 # --- the loop --------------------------------------------------------------------------------------------------------
 
 
-def test_schedule_runs_what_is_due_and_ends_well_when_it_is_idle(shop: Shop):
-    shop.sync("it", ONE, **YEARLY)
+def test_schedule_goes_on_after_a_sync_that_fails_runs_what_is_due_and_ends_well_when_it_is_idle(shop: Shop):
+    shop.sync("broken", "SELECT oops", **YEARLY).sync("it", ONE, **YEARLY)
     with start(shop, "scheduler") as process:
         process.wait_until(lambda: "next: " in process.err)
         process.send_signal(signal.SIGTERM)
         out, err = process.communicate()
-    assert (process.returncode, out.split(" accepted")[0]) == (0, "it: success, 1 of 1 row")
+    assert (process.returncode, out.split(" accepted")[0]) == (0, "broken: failed\nit: success, 1 of 1 row")
     assert err.endswith("\nstopped\n")
-
-
-def test_schedule_goes_on_after_a_sync_that_fails(shop: Shop):
-    shop.sync("broken", "SELECT oops", **YEARLY).sync("it", ONE, **YEARLY)
-    with start(shop, "scheduler") as process:
-        process.wait_until(lambda: "next: " in process.err)
-    assert process.out.startswith("broken: failed\nit: success, 1 of 1 row accepted")
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import re
+import signal
 import stat
 import subprocess
 import sys
@@ -17,6 +18,7 @@ import requests
 
 from reverse_etl.sandbox import parse_fault
 from reverse_etl.sandbox.http.faults import KINDS, as_json
+from tests.processes import Forked, command
 from tests.shop import Retl
 
 BIN = Path(sys.executable).parent
@@ -25,20 +27,17 @@ KEY = {"Authorization": "Bearer sandbox"}
 
 
 @contextlib.contextmanager
-def running(folder: Path, *options: str) -> Iterator[tuple[subprocess.Popen[str], dict[str, Any], str]]:
+def running(folder: Path, *options: str) -> Iterator[tuple[Forked, dict[str, Any], str]]:
     """A sandbox that says it is ready: its process, its ready file, the line it printed."""
     ready = folder / "ready.json"
-    command = [BIN / "retl", "sandbox", "--port", "0", "--ready-file", ready, *options]
-    process = subprocess.Popen(command, cwd=folder, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    arguments = ["sandbox", "--port", "0", "--ready-file", str(ready), *options]
+    process = Forked(command, folder, dict(os.environ), *arguments)
     try:
-        assert process.stdout
-        line = process.stdout.readline()
-        while not ready.exists():
-            assert process.poll() is None
-        yield process, json.loads(ready.read_text()), line
+        process.wait_until(lambda: ready.exists() and process.out.endswith("\n"))
+        yield process, json.loads(ready.read_text()), process.out
     finally:
-        process.terminate()
-        process.communicate()
+        process.send_signal(signal.SIGTERM)
+        process.wait()
 
 
 def test_ready_file_says_where_it_answers_and_goes_with_it(tmp_path: Path):
@@ -48,7 +47,7 @@ def test_ready_file_says_where_it_answers_and_goes_with_it(tmp_path: Path):
         assert line == f"{url}  keys: k1, k2  file: temporary\n"
         assert stat.S_IMODE((tmp_path / "ready.json").stat().st_mode) == 0o600
         assert requests.get(url).status_code == 200
-        process.terminate()
+        process.send_signal(signal.SIGTERM)
         assert process.wait() == 0
         assert list(tmp_path.iterdir()) == []
 
@@ -158,8 +157,8 @@ def test_python_examples_of_the_docs_run(tmp_path: Path):
     (tmp_path / "test_signup.py").write_text(example("python", "def test_signup"))
     (tmp_path / "plain.py").write_text(example("python", "with Sandbox("))
     suite = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_signup.py"]
-    for command in (suite, [sys.executable, "plain.py"]):
-        subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=True)
+    for typed in (suite, [sys.executable, "plain.py"]):
+        subprocess.run(typed, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=True)
 
 
 def test_requests_are_answered_while_a_snapshot_is_taken_and_restored(braze):

@@ -14,9 +14,10 @@ from reverse_etl.sandbox import Sandbox
 from reverse_etl.sandbox.exact import dumps, loads, parse
 from reverse_etl.sandbox.http.limits import Used, take
 from reverse_etl.sandbox.users.times import is_nested_time, iso, moment
+from tests.shop import examples
 
 EXAMPLES = settings(
-    max_examples=60,
+    max_examples=examples(30, 100),
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
@@ -153,7 +154,7 @@ anything = st.recursive(
 objects = st.dictionaries(FIELDS, anything, max_size=5)
 
 
-@settings(EXAMPLES, max_examples=200)
+@settings(EXAMPLES, max_examples=examples(100, 400))
 @given(
     PATHS,
     st.dictionaries(ARRAYS, st.lists(objects | anything, max_size=3) | anything, max_size=3),
@@ -180,7 +181,7 @@ KINDS = ("string", "number", "boolean", "time", "object", "array", "geolocation"
 catalog_objects = st.dictionaries(st.sampled_from(("id", "name", "type", "fields", *KINDS)), anything, max_size=4)
 
 
-@settings(EXAMPLES, max_examples=200)
+@settings(EXAMPLES, max_examples=examples(100, 400))
 @given(CATALOG_CALLS, st.lists(catalog_objects | anything, max_size=3) | anything)
 def test_no_json_breaks_a_catalog(connection, call, sent):
     fields = [{"name": "id", "type": "string"}, *({"name": kind, "type": kind} for kind in KINDS)]

@@ -230,4 +230,4 @@ class Machines(RuleBasedStateMachine):
 
 
 TestMachines = Machines.TestCase
-TestMachines.settings = settings(max_examples=examples(40, 200), stateful_step_count=30)
+TestMachines.settings = settings(max_examples=examples(20, 200), stateful_step_count=30)

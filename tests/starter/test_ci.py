@@ -94,7 +94,8 @@ class Runner:
     def workflow(self) -> dict[str, Any]:
         return yaml.safe_load((self.workspace / WORKFLOW).read_text())
 
-    def run(self, job: str, event: str = "pull_request", is_fork: bool = False, **environ: str) -> Job:
+    def run(self, job: str, event: str = "pull_request", is_fork: bool = False, after: str = "", **environ: str) -> Job:
+        """All steps of a job, or those after one that has run: what they read of it is still there."""
         done = Job()
         summary = self.temp / "files" / "summary.md"
         summary.write_text("")
@@ -104,7 +105,9 @@ class Runner:
             "${{ github.event.pull_request.number }}": "7",
             "${{ vars.RETL_TARGET }}": "sandbox",
         }
-        for step in wanted["steps"]:
+        steps = wanted["steps"]
+        begin = [step.get("name") for step in steps].index(after) + 1 if after else 0
+        for step in steps[begin:]:
             condition = step.get("if", "success()")
             is_wanted = {
                 "success()": done.code == 0,
@@ -156,11 +159,22 @@ class Runner:
 
 
 @pytest.fixture
-def runner(retl: Retl, tmp_path: Path, tools: Path) -> Runner:
-    """A repository with what `retl init --ci github` wrote, and a base branch that is the same."""
+def workspace(retl: Retl, tmp_path: Path) -> Path:
+    """A repository with what `retl init --ci github` wrote."""
     assert retl("init", "shop", "--ci", "github").code == 0
-    shutil.copytree(tmp_path / "shop", tmp_path / "main")
-    return Runner(tmp_path / "shop", tmp_path / "main", tmp_path / "runner", tools)
+    return tmp_path / "shop"
+
+
+@pytest.fixture
+def workflow(workspace: Path) -> dict[str, Any]:
+    return yaml.safe_load((workspace / WORKFLOW).read_text())
+
+
+@pytest.fixture
+def runner(workspace: Path, tmp_path: Path, tools: Path) -> Runner:
+    """That repository, and a base branch that is the same."""
+    shutil.copytree(workspace, tmp_path / "main")
+    return Runner(workspace, tmp_path / "main", tmp_path / "runner", tools)
 
 
 def edit(path: Path, old: str, new: str) -> None:
@@ -169,6 +183,7 @@ def edit(path: Path, old: str, new: str) -> None:
     path.write_text(text.replace(old, new))
 
 
+BASE = "Send the rows of the base branch to the sandbox"
 HEADING = "<!-- retl plan -->\n### retl plan: what this pull request changes on target `sandbox`\n\n"
 TABLE = (
     "| sync | mode | added | changed | removed | invalid | requests | at the rate limit | writes | data points |\n"
@@ -177,9 +192,8 @@ TABLE = (
 
 
 def test_pull_request_gets_one_comment_with_what_it_changes_and_the_next_push_updates_it(runner: Runner):
+    """From a fork, its plan is in the summary only; so it is where the comment may not be posted, which fails nothing."""
     edit(runner.workspace / "models" / "users_track.sql", "first_name,", "upper(first_name) as first_name,")
-    first = runner.run("review")
-    assert (first.code, first.err.count("Traceback")) == (0, 0), first.err
     changed = (
         HEADING
         + TABLE
@@ -190,33 +204,26 @@ def test_pull_request_gets_one_comment_with_what_it_changes_and_the_next_push_up
             "\n**users_track**: `first_name` 3\n"
         )
     )
-    assert first.summary == changed
+    fork = runner.run("review", is_fork=True)
+    assert (fork.code, fork.err.count("Traceback"), fork.steps[-1]) == (0, 0, "Plan"), fork.err
+    assert (fork.summary, runner.comments()) == (changed, [])
+    refused = runner.run("review", after="Plan", REFUSED="1")
+    assert (refused.code, refused.steps, runner.comments()) == (0, ["Comment"], [])
+    assert "::warning::the plan could not be posted; it is in the summary of the job" in refused.out
+    assert runner.run("review", after="Plan").code == 0
     assert runner.comments() == [{"id": 100, "body": changed, "edits": 0}]
     edit(runner.workspace / "models" / "users_track.sql", "upper(first_name) as first_name,", "first_name,")
-    second = runner.run("review")
-    assert second.code == 0
+    assert runner.run("review", after=BASE).code == 0
     (comment,) = runner.comments()
     assert comment["edits"] == 1
     assert "| users_track | users_track / attributes | 0 | 0 | 0 | 0 | 0 |" in comment["body"]
 
 
-def test_pull_request_needs_no_secret(runner: Runner):
-    assert "secrets." not in yaml.safe_dump(runner.workflow["jobs"]["review"])
-    assert runner.workflow["permissions"] == {"contents": "read"}
-    assert runner.workflow["jobs"]["review"]["permissions"] == {"contents": "read", "pull-requests": "write"}
-    assert "pull_request_target" not in (runner.workspace / WORKFLOW).read_text()
-
-
-def test_pull_request_from_a_fork_has_its_plan_in_the_summary(runner: Runner):
-    done = runner.run("review", is_fork=True)
-    assert (done.code, done.summary.startswith(HEADING + TABLE), runner.comments()) == (0, True, [])
-    assert "Comment" not in done.steps
-
-
-def test_comment_that_may_not_be_posted_fails_nothing(runner: Runner):
-    done = runner.run("review", REFUSED="1")
-    assert (done.code, runner.comments()) == (0, [])
-    assert "::warning::the plan could not be posted; it is in the summary of the job" in done.out
+def test_pull_request_needs_no_secret(workspace: Path, workflow: dict[str, Any]):
+    assert "secrets." not in yaml.safe_dump(workflow["jobs"]["review"])
+    assert workflow["permissions"] == {"contents": "read"}
+    assert workflow["jobs"]["review"]["permissions"] == {"contents": "read", "pull-requests": "write"}
+    assert "pull_request_target" not in (workspace / WORKFLOW).read_text()
 
 
 def test_first_pull_request_of_a_project_shows_every_row(runner: Runner):
@@ -227,16 +234,22 @@ def test_first_pull_request_of_a_project_shows_every_row(runner: Runner):
     assert "| orders | users_track / purchases | 3 | 0 | 0 | 0 | 1 |" in done.summary
 
 
-def test_base_branch_that_cannot_be_sent_is_no_reason_to_fail(runner: Runner):
+def test_base_branch_that_cannot_be_sent_is_no_reason_to_fail_but_invalid_rows_are(runner: Runner):
     (runner.base / "models" / "orders.sql").write_text("select nothing from nowhere")
     done = runner.run("review")
     assert done.code == 0
     assert "::warning::not all rows of the base branch could be sent: the others are new in the plan" in done.out
     assert "| orders | users_track / purchases | 3 | 0 | 0 | 0 | 1 |" in done.summary
     assert "| users_track | users_track / attributes | 0 | 0 | 0 | 0 | 0 |" in done.summary
+    edit(runner.workspace / "models" / "orders.sql", "'EUR' as currency", "'EURO' as currency")
+    assert runner.run("review", after=BASE).code == 1
+    (comment,) = runner.comments()
+    assert "> orders: 3 of 3 rows are invalid, so nothing would be sent (syncs.yml:26:5)\n" in comment["body"]
 
 
 def test_broken_sql_fails_the_job_with_exit_2_and_says_where(runner: Runner):
+    shutil.rmtree(runner.base)
+    runner.base.mkdir()
     edit(runner.workspace / "models" / "orders.sql", "price,", "prize,")
     done = runner.run("review")
     assert done.code == 2
@@ -261,17 +274,9 @@ def test_broken_spec_fails_the_job_with_exit_2_before_anything_is_planned(runner
     assert (done.summary, runner.comments()) == ("", [])
 
 
-def test_invalid_rows_fail_the_job_and_the_plan_is_posted(runner: Runner):
-    edit(runner.workspace / "models" / "orders.sql", "'EUR' as currency", "'EURO' as currency")
-    edit(runner.workspace / "models" / "orders.sql", "    order_id\n", "    order_id + 100 as order_id\n")
-    done = runner.run("review")
-    assert done.code == 1
-    assert (
-        "> orders: 3 of 3 rows are invalid, so nothing would be sent (syncs.yml:26:5)\n" in runner.comments()[0]["body"]
-    )
-
-
-def test_merge_sends_everything_and_its_summary_says_so(runner: Runner, retl: Retl):
+def test_merge_sends_everything_and_its_summary_says_so_and_one_that_is_not_whole_fails_the_job(
+    runner: Runner, retl: Retl
+):
     assert retl("seed", folder=runner.workspace).code == 0
     done = runner.run("sync", event="push")
     assert done.code == 0, done.err
@@ -283,28 +288,24 @@ def test_merge_sends_everything_and_its_summary_says_so(runner: Runner, retl: Re
         "~~~\n"
     )
     assert "/users/track  201" in retl("sandbox", "--last", "10", folder=runner.workspace).out
+    orders = runner.workspace / "models" / "orders.sql"
+    edit(orders, "    order_id\n", "    order_id + 100 as order_id\n")
+    edit(orders, "'EUR' as currency", "'EURO' as currency")
     again = runner.run("sync", event="push")
-    assert (again.code, again.summary.count("nothing to send, 0 requests")) == (0, 3)
+    assert (again.code, again.summary.count("nothing to send, 0 requests")) == (1, 2)
+    assert "### retl sync --all: exit code 1" in again.summary
+    assert "orders: blocked, 0 requests; 3 invalid" in again.summary
+    assert again.steps[-1] == "actions/upload-artifact@v6"
 
 
 def test_schedule_sends_what_is_due(runner: Runner, retl: Retl):
-    edit(runner.workspace / "syncs.yml", "  - name: orders\n", '  - name: orders\n    schedule: "* * * * *"\n')
     assert retl("seed", folder=runner.workspace).code == 0
-    done = runner.run("sync", event="schedule")
-    assert done.code == 0, done.err
-    assert TOOK.sub("", done.summary) == (
+    edit(runner.workspace / "syncs.yml", "  - name: orders\n", '  - name: orders\n    schedule: "* * * * *"\n')
+    due = runner.run("sync", event="schedule")
+    assert due.code == 0, due.err
+    assert TOOK.sub("", due.summary) == (
         "### retl run-due: exit code 0\n~~~\norders: success, 3 of 3 rows accepted in 1 request\n~~~\n"
     )
-
-
-def test_sync_that_is_not_whole_fails_the_job_with_its_exit_code(runner: Runner, retl: Retl):
-    assert retl("seed", folder=runner.workspace).code == 0
-    edit(runner.workspace / "models" / "orders.sql", "'EUR' as currency", "'EURO' as currency")
-    done = runner.run("sync", event="push")
-    assert done.code == 1
-    assert "### retl sync --all: exit code 1" in done.summary
-    assert "orders: blocked, 0 requests; 3 invalid" in done.summary
-    assert done.steps[-1] == "actions/upload-artifact@v6"
 
 
 @pytest.mark.parametrize(
@@ -315,18 +316,20 @@ def test_sync_that_is_not_whole_fails_the_job_with_its_exit_code(runner: Runner,
         pytest.param('    state: {path: "s3://bucket"}\n', 0, id="there"),
     ],
 )
-def test_runner_that_forgets_is_refused_without_a_state_elsewhere(runner: Runner, state: str, code: int):
-    (step,) = [one for one in runner.workflow["jobs"]["sync"]["steps"] if "outlives" in one.get("name", "")]
-    edit(runner.workspace / "syncs.yml", "  prod:\n", f"  prod:\n{state}")
+def test_runner_that_forgets_is_refused_without_a_state_elsewhere(
+    workspace: Path, workflow: dict[str, Any], state: str, code: int
+):
+    (step,) = [one for one in workflow["jobs"]["sync"]["steps"] if "outlives" in one.get("name", "")]
+    edit(workspace / "syncs.yml", "  prod:\n", f"  prod:\n{state}")
     environ = {**os.environ, "RUNNER_ENVIRONMENT": "github-hosted", "RETL_TARGET": "prod"}
     command = ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", step["run"]]
-    done = subprocess.run(command, cwd=runner.workspace, env=environ, capture_output=True, text=True)
+    done = subprocess.run(command, cwd=workspace, env=environ, capture_output=True, text=True)
     assert done.returncode == code
     assert ("::error file=syncs.yml::target prod needs state:" in done.stdout) == bool(code)
 
 
-def test_no_two_runs_overlap_and_nothing_is_sent_before_a_target_is_named(runner: Runner):
-    sync = runner.workflow["jobs"]["sync"]
+def test_no_two_runs_overlap_and_nothing_is_sent_before_a_target_is_named(workflow: dict[str, Any]):
+    sync = workflow["jobs"]["sync"]
     assert sync["concurrency"] == {"group": "retl-sync", "cancel-in-progress": False}
     assert sync["if"] == (
         "github.event_name != 'pull_request' && github.ref == 'refs/heads/main' && vars.RETL_TARGET != ''"
@@ -383,14 +386,14 @@ def test_workflow_names_the_variables_that_the_project_needs():
     assert yaml.safe_load(text)["env"] == {"RETL_PACKAGE": "reverse-etl==1.0", "REVIEW_TARGET": "local"}
 
 
-def test_workflow_is_one_by_the_schema_of_workflows(runner: Runner):
+def test_workflow_is_one_by_the_schema_of_workflows(workspace: Path):
     command = [TOOLS / "check-jsonschema", "--builtin-schema", "vendor.github-workflows", WORKFLOW]
-    done = subprocess.run(command, cwd=runner.workspace, capture_output=True, text=True)
+    done = subprocess.run(command, cwd=workspace, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (0, "ok -- validation done\n")
 
 
-def test_shellcheck_finds_nothing_in_the_steps(runner: Runner):
-    steps = [step for job in runner.workflow["jobs"].values() for step in job["steps"] if "run" in step]
+def test_shellcheck_finds_nothing_in_the_steps(workflow: dict[str, Any]):
+    steps = [step for job in workflow["jobs"].values() for step in job["steps"] if "run" in step]
     assert steps
     for step in steps:
         text = re.sub(r"\$\{\{.*?\}\}", "value", step["run"])

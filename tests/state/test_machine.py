@@ -182,4 +182,4 @@ class Machine(RuleBasedStateMachine):
 
 
 TestMachine = Machine.TestCase
-TestMachine.settings = settings(max_examples=examples(3, 40), stateful_step_count=examples(8, 25))
+TestMachine.settings = settings(max_examples=examples(2, 40), stateful_step_count=examples(8, 25))

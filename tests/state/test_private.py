@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from reverse_etl.system.private_files import make_private
-from tests.shop import Retl, Shop
+from tests.shop import Retl, Shop, some
 
 PEOPLE = "SELECT 'u1' AS external_id, 'ada@example.com' AS email"
 git = partial(subprocess.run, check=True, capture_output=True, text=True)
@@ -101,7 +101,7 @@ COMMANDS = ["compile it", "plan it", "sync it", "debug", "state reset it --yes",
             "run-due", "plan it --out target/saved.plan"]  # fmt: skip
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", some(COMMANDS))
 def test_whatever_a_command_makes_is_its_owners_and_not_gits(command: str, shop: Shop, retl: Retl):
     shop.sync("it", PEOPLE)
     if command.endswith("saved.plan"):

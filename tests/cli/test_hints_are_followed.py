@@ -1,0 +1,88 @@
+"""No hint that is not followed by a test, or listed here with the reason."""
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from tests.test_words import PACKAGE
+
+FOLLOWED_BY = ("test_hints.py", "test_hints_of_projects.py", "test_hints_of_states.py")
+_NAMES = {"hint", "_HINT", "HINT", "again", "WAIT", "_HOW_TO_CREATE_ONE"}
+# What to do is done outside of retl, or with the version of something that no test has.
+NOT_FOLLOWED = {
+    "another machine, user, disk or memory": (
+        "allow the process more memory",
+        "free disk space",
+        "make it readable for the current user",
+        "make it writable for the current user",
+        "make the folder writable for the current user",
+        "make the project folder writable: retl writes compiled models there",
+        "it contains personal data: run retl as that user",
+        "raise the limit (`retl sync --memory-limit 4GB`)",
+        "run again from this machine",
+        "the run that took over plans again",
+        "it knows what was sent from here",
+        "run again when the store can be reached",
+        "use a store that honors them",
+        "see the environment variables in docs/state.md",
+        "while one process writes a DuckDB file",
+        "only its output is lost",
+        "something else wrote to it: keep the folder",
+        "check it with `retl status",
+        "rows sent without a recorded response are in doubt",
+    ),
+    "another version or package": (
+        "install it: `pip install",
+        "install the version of the package duckdb that wrote it",
+        "create and apply the plan with the same version of retl",
+        "write this model in DuckDB SQL and remove config(dialect=...)",
+    ),
+    "a test of its own follows it": (
+        "pass a datetime with a time zone",  # tests/api/test_api.py
+        "correct user and password in",  # tests/network/test_way_out.py
+        "check scheme and port in",  # tests/network/test_way_out.py
+        "rename the seed; without it, ref('",  # tests/project/test_dbt.py
+        "pass the key itself",  # tests/report/test_canaries.py
+        "use --port 0 to pick a free port",  # tests/sandbox/test_sandbox_command.py
+        "see `retl COMMAND --help`",  # tests/cli/test_output.py
+    ),
+}
+
+
+def hints() -> Iterator[tuple[str, str]]:
+    """(file:line, text) of each hint in the package."""
+    for path in sorted(PACKAGE.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            value = None
+            if isinstance(node, ast.keyword) and node.arg == "hint":
+                value = node.value
+            if isinstance(node, ast.Assign) and any(getattr(name, "id", "") in _NAMES for name in node.targets):
+                value = node.value
+            parts = [value.body, value.orelse] if isinstance(value, ast.IfExp) else [value] if value else []
+            for part in parts:
+                text = words_of(part)
+                if " " in text:
+                    yield f"{path.relative_to(PACKAGE)}:{part.lineno}", text
+
+
+def words_of(node: ast.AST) -> str:
+    """A string, with {} for each value that is put into it."""
+    if isinstance(node, ast.JoinedStr):
+        return "".join(words_of(part) for part in node.values)
+    return str(node.value) if isinstance(node, ast.Constant) else "{}"
+
+
+def test_every_hint_is_followed_by_a_test():
+    written = "".join((Path(__file__).parent / name).read_text() for name in FOLLOWED_BY)
+    written = re.sub(r'"\s*\n\s*f?"', "", written).replace("\\\\", "").replace('\\"', '"')
+    not_followed = [text for texts in NOT_FOLLOWED.values() for text in texts]
+    missing, used = [], set()
+    for where, hint in hints():
+        pieces = [piece.strip(" `;,") for piece in hint.split("{}")]
+        listed = [text for text in not_followed if text in hint]
+        used.update(listed)
+        if not listed and not all(piece in written for piece in pieces if len(piece) > 9):
+            missing.append((where, hint))
+    assert missing == []
+    assert [text for text in not_followed if text not in used] == []
