@@ -183,10 +183,10 @@ def _unknown_names(sync: Sync, names: Collection[str]) -> Iterator[Problem]:
 
 def _bad_evidence(sync: Sync, layout: Layout) -> Iterator[Problem]:
     name = sync.consent.evidence
-    found = next((column for column in layout.columns if column.name == name), None)
-    inside, where = f'"consent" in sync "{sync.name}"', sync.where("consent", "evidence")
     if name is None:
         return
+    found = next((column for column in layout.columns if column.name == name), None)
+    inside, where = f'"consent" in sync "{sync.name}"', sync.where("consent", "evidence")
     if found is None:
         what = f'{inside}: the model has no column "{name}"'
         yield Problem(what, where, nearest(name, (column.name for column in layout.columns)), code="P060")
