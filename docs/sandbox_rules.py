@@ -370,6 +370,11 @@ RULES: Mapping[str, tuple[Rule, ...]] = {
         ),
         Rule("One kind of identifier per request, out of five", "delete", "delete_takes_every_kind_of_identifier"),
         Rule(
+            "An email or phone to delete needs a prioritization, without `least_recently_updated`",
+            "delete",
+            "request_is_refused_as_a_whole",
+        ),
+        Rule(
             "An email that remains ambiguous deletes no user",
             "delete",
             "delete_by_an_email_that_stays_ambiguous_deletes_nobody",

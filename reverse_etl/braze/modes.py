@@ -124,6 +124,7 @@ class Mode:
     row. `options` are the keys of a sync that only some modes support.
     `is_idempotent`: sending a record twice has the same effect as sending it once. `changes_identity`: it decides which
     profile an identifier means, so it needs the effect of calls before it, and calls after it need its own.
+    `priorities`: an email or phone, which several profiles may have, needs a prioritization of these words.
     """
 
     name: str
@@ -146,6 +147,7 @@ class Mode:
     reserved_properties: tuple[str, ...] = ()
     forgets_removed: bool = False
     changes_identity: bool = False
+    priorities: tuple[str, ...] = ()
 
     @property
     def label(self) -> str:
@@ -353,10 +355,14 @@ _TABLE = (
             Slot("external_ids", "external_id", bare=True),
             Slot("user_aliases", "user_alias", bare=True),
             Slot("braze_ids", "braze_id", bare=True),
+            Slot("email_addresses", "email"),  # of the phone numbers no example is printed: their shape is derived
+            Slot("phone_numbers", "phone"),
         ),
         kinds=frozenset({Kind.ADDED}),
-        identifiers=STRONG,
-        exclusive=STRONG,
+        identifiers=(*STRONG, "email", "phone"),
+        exclusive=(*STRONG, "email", "phone"),
+        fields=(Field("prioritization", Shape.ARRAY, switch=True),),
+        priorities=("identified", "unidentified", "most_recently_updated"),
         options=frozenset({"pre_formatted_fields", "allow_destructive", "quarantine"}),
         forgets_removed=True,  # a user who leaves the model and returns is deleted again
         changes_identity=True,

@@ -58,21 +58,21 @@ def run_due(
     variables: Variables = None,
 ) -> None:
     """Run the syncs that are due on their schedule. Safe to call every minute."""
-    from reverse_etl.runs.due import find_due, next_due
+    from reverse_etl.runs.due import find_due, next_due, to_run
 
     project = load(project_dir, target, variables)
     syncs = chosen(project, names, select, exclude, state)
     dues = find_due(project, syncs, project.started_at)
-    if dues and not dry_run:
+    if to_run(dues) and not dry_run:
         from reverse_etl.runs.interrupts import Interrupts
         from reverse_etl.runs.outcome import Options
         from reverse_etl.runs.scheduler import due_jobs
 
         options = Options(fail_fast=fail_fast, threads=threads, memory_limit=memory_limit, wait_s=wait)
         interrupts = Interrupts()
-        jobs = due_jobs(project, dues, options, screen(interrupts))
+        jobs = due_jobs(project, to_run(dues), options, screen(interrupts))
         run_and_exit(project, jobs, interrupts, rate_limit_share, output)
-    _print_due(dues, next_due(syncs, project.started_at), output)
+    _print_due(dues if dry_run else [], next_due(project, syncs, project.started_at), output)
 
 
 def _print_due(dues: "Sequence[Due]", coming: "tuple[datetime, Sync] | None", output: Output) -> None:
@@ -105,7 +105,7 @@ def scheduler(
     import time
 
     from reverse_etl.report.text import coming_line
-    from reverse_etl.runs.due import find_due, next_due
+    from reverse_etl.runs.due import find_due, next_due, to_run
     from reverse_etl.runs.interrupts import Interrupted, Interrupts
     from reverse_etl.runs.outcome import Options
     from reverse_etl.runs.scheduler import passes
@@ -120,14 +120,14 @@ def scheduler(
     try:
         with interrupts.taken():
             for project, syncs in passes(read_syncs, clock.utc, time.sleep, say):
-                dues = find_due(project, syncs, project.started_at)
+                dues = to_run(find_due(project, syncs, project.started_at))
                 is_idle = not dues
                 if dues:
                     _run_once(project, dues, options, rate_limit_share, interrupts)
                 if interrupts.signal:
                     break
                 is_idle = True
-                coming = coming_line(next_due(syncs, clock.utc()))
+                coming = coming_line(next_due(project, syncs, clock.utc()))
                 if coming != told:
                     say(coming)
                 told = coming

@@ -323,6 +323,12 @@ def _missing_columns(layout: Layout, model: Location) -> Iterator[Problem]:
         in_parts = " (or alias_name with alias_label)" if "user_alias" in mode.identifiers else ""
         hint = f"add one of: {', '.join(mode.identifiers)}{in_parts}"
         yield Problem(f"mode {mode.label} needs a column that identifies the user", model, hint, code="P065")
+    if mode.priorities and not layout.has("prioritization"):
+        for name in ("email", "phone"):
+            if layout.has(name):
+                what = f'column "{name}" requires column "prioritization" in mode {mode.label}'
+                hint = f"add it, a list that says which profile is meant, of {', '.join(mode.priorities)}"
+                yield Problem(what, model, hint, code="P065")
     if layout.sync.on_removed == "delete" and not set(layout.identifiers) & set(STRONG):
         what = f'"on_removed: delete" in sync "{layout.sync.name}" needs a column external_id, user_alias or braze_id'
         yield Problem(

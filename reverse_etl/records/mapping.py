@@ -48,7 +48,7 @@ from reverse_etl.sql.types import INTEGERS, MOMENTS
 _OPERATOR = r'^\s*\{\s*"(' + "|".join(name.replace("$", r"\$") for name in OPERATORS) + r')"\s*:'
 WHOSE = "whose"  # of a record without a key: what else identifies its row, as JSON
 _UNCHECKED = "kind IN ('removed', 'unchanged')"
-_DELETE_SLOTS = MODES["users_delete", None].slots
+_DELETE_SLOTS = tuple(slot for slot in MODES["users_delete", None].slots if slot.bare)  # of a removed row: its key
 
 
 def closing(mode: Mode) -> str:
@@ -226,10 +226,14 @@ def _by_identifier(layout: Layout, choices: Sequence[tuple[str | None, str]]) ->
 
 
 def _body(layout: Layout) -> str:
-    if any(slot.bare for slot in layout.mode.slots):
+    objects = {slot.identifier for slot in layout.mode.slots if not slot.bare}
+    if objects.isdisjoint(layout.identifiers) and None not in objects:
         return _bare_body(layout)
     members = ", ".join([*_identifier_members(layout), *_members(layout)])
     body = f"'{{' || concat_ws(',', {members}) || '}}'"
+    if any(slot.bare for slot in layout.mode.slots):
+        bodies = {name: body if name in objects else _identifier_value(layout, name) for name in layout.identifiers}
+        return _by_identifier(layout, list(bodies.items()))
     return f"CASE WHEN kind = 'removed' THEN {_bare_body(layout)} ELSE {body} END" if _deletes(layout) else body
 
 

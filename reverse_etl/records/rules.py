@@ -43,7 +43,7 @@ class Rule:
 def rules(layout: Layout) -> list[Rule]:
     """All rules of a layout, in the order in which they are tried; of each column, the first that it breaks counts."""
     of_columns = [rule for column in layout.sent for rule in _column_rules(column)]
-    of_identity = [*_key_rules(layout), *_identifier_rules(layout)]
+    of_identity = [*_key_rules(layout), *_identifier_rules(layout), *_priority_rules(layout)]
     found = [*of_identity, *of_columns, *_property_rules(layout), *_merge_rules(layout)]
     if layout.sync.on_removed != "delete":
         return found
@@ -110,6 +110,24 @@ def _identifier_rules(layout: Layout) -> Iterator[Rule]:
             yield from _alias_rules(layout)
         else:
             yield Rule(f"{chosen(layout, name)} AND {is_blank(new(name))}", name, "is empty", _without_blank(name))
+
+
+def _priority_rules(layout: Layout) -> Iterator[Rule]:
+    """Of an email or phone that several profiles may have, where Braze has to be told which one is meant; without an
+    error, it does nothing if that is still unclear."""
+    words, name = layout.mode.priorities, "prioritization"
+    chosen_by = [present(layout, one) for one in ("email", "phone") if one in layout.identifiers]
+    if not words or not chosen_by or not layout.has(name):
+        return
+    given = f"json_extract_string(TRY_CAST({json_of(name)} AS JSON), '$[*]')"
+    needs, listed = f"({' OR '.join(chosen_by)})", ", ".join(words)
+    is_empty = f"{json_of(name)} IS NULL OR regexp_full_match({json_of(name)}, '\\s*\\[\\s*\\]\\s*')"
+    yield Rule(f"{needs} AND ({is_empty})", name, "is missing", f"say which profile is meant: a list of {listed}")
+    known = f"list_has_all([{', '.join(map(literal, words))}], {given})"
+    yield Rule(f"{needs} AND NOT {known}", name, f"is not one of {listed}", f"use only {listed}")
+    both = f"list_has_all({given}, ['identified', 'unidentified'])"
+    hint = "keep the one that says which profile is meant"
+    yield Rule(f"{needs} AND {both}", name, "is ambiguous: both identified and unidentified are set", hint)
 
 
 def _alias_rules(layout: Layout) -> Iterator[Rule]:

@@ -50,6 +50,7 @@ def due_json(due: Due) -> dict[str, Any]:
         "sync": due.sync.name,
         "status": "running" if due.busy else "due",
         "scheduled_time": due.scheduled_time.isoformat(),
+        **({"next_try": due.next_try.isoformat()} if due.next_try else {}),
     }
 
 

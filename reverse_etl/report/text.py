@@ -193,8 +193,9 @@ def due_line(due: Due) -> str:
 
 
 def due_words(due: Due) -> str:
-    """Since when a sync is due, unless it is running."""
-    return "running" if due.busy else f"due since {moment(due.scheduled_time)}"
+    """Since when a sync is due, and until when it waits if it failed; unless it is running."""
+    waits = f", retry {moment(due.next_try)}" if due.next_try else ""
+    return "running" if due.busy else f"due since {moment(due.scheduled_time)}{waits}"
 
 
 def coming_line(coming: tuple[datetime, Sync] | None) -> str:

@@ -3,11 +3,13 @@
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from contextlib import suppress
 
 from reverse_etl.delivery.session import Session
 from reverse_etl.errors import Problem, RetlError
 from reverse_etl.runs.job import Job
 from reverse_etl.runs.outcome import RUNNING, RunResult
+from reverse_etl.state.tries import note_run
 from reverse_etl.words import duration
 
 DEPENDENT_CALLS_S = 300  # Braze may take this long until a request sees the effect of another (api_limits)
@@ -38,10 +40,17 @@ def run_jobs(
             results[sync.name] = job.run(session)
         except RetlError as error:
             results[sync.name] = job.not_run("failed", error.exit_code, error.problems)
+        note_end(job, results[sync.name])
         delivery = results[sync.name].delivery
         if delivery and delivery.requests:
             finished_s[sync.name] = clock.now_s()
         yield results[sync.name]
+
+
+def note_end(job: Job, result: RunResult) -> None:
+    """Remember how a run ended, for its schedule: without that, it tries again at once."""
+    with suppress(OSError):
+        note_run(job.project, job.sync, result.status, job.now())
 
 
 def _wait(job: Job, finished_s: Mapping[str, float]) -> None:

@@ -1,7 +1,7 @@
 """What the state of a sync contains, for people: its status, rows that are not in Braze, one row."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -25,6 +25,7 @@ from reverse_etl.state.keys import key_meant
 from reverse_etl.state.opening import state_of
 from reverse_etl.state.places import place_of
 from reverse_etl.state.state import State
+from reverse_etl.state.tries import failing_syncs, waits
 from reverse_etl.state.workspace import workspace_of
 from reverse_etl.words import moment
 
@@ -37,7 +38,7 @@ class SyncStatus:
     """The status of a sync.
 
     `last_run` is the status of its latest run, or `running` or `never`; `damaged`, `unreachable` and `moved` describe
-    its state.
+    its state. `failures` is how often it failed in a row; its schedule does not run it before `next_try`.
     """
 
     sync: str
@@ -47,6 +48,8 @@ class SyncStatus:
     rejected: int = 0
     in_doubt: int = 0
     message: str | None = None
+    failures: int = 0
+    next_try: datetime | None = None
 
     def cells(self) -> tuple[object, ...]:
         finished = moment(self.finished_at) if self.finished_at else ""
@@ -55,6 +58,18 @@ class SyncStatus:
 
 def sync_status(project: LoadedProject, sync: Sync) -> SyncStatus:
     """The status of a sync. A killed run is recovered first; one that is running is left alone."""
+    failing = failing_syncs(project)
+    status, found = _of_state(project, sync), failing.get(sync.name)
+    if found is None:
+        return status
+    until = waits(project, failing, sync, project.started_at)
+    again = f"; its schedule tries again at {moment(until)}, or now: `retl sync {sync.name}`" if until else ""
+    said = f"{found.said()}{again}"
+    message = f"{status.message}; {said}" if status.message else said
+    return replace(status, message=message, failures=found.times, next_try=until)
+
+
+def _of_state(project: LoadedProject, sync: Sync) -> SyncStatus:
     try:
         if not is_there(project, sync):
             return SyncStatus(sync.name, NEVER)

@@ -1,11 +1,15 @@
 """Opt-outs go first, whatever else a run has to send; who has opted out is opted in again only if somebody says so."""
 
 import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random
 from typing import Any
 
+from reverse_etl.delivery.retry import RetryPolicy
 from reverse_etl.runs.outcome import RunResult
 from reverse_etl.sandbox import Fault, Sandbox
-from tests.shop import Retl, Shop
+from tests.shop import Held, Retl, Shop, examples, running
 
 GROUPS = {"mode": "subscription_status_set"}
 ROWS = "CREATE OR REPLACE TABLE rows AS SELECT * FROM (VALUES {}) t({})"
@@ -238,3 +242,101 @@ def test_opt_out_is_sent_of_a_row_that_is_held_for_another_reason(shop: Shop, br
     assert [one for one in first if one.get("email_subscribe") == "opted_in"] == []
     assert {identifier for identifier, _ in opt_outs(shop)} >= {'{"external_id":"doubtful"}', '{"external_id":"twin"}'}
     assert shop.rows_of("in_doubt", "key") == [("doubtful",)]
+
+
+def test_opt_out_that_may_have_arrived_is_not_ended_either(shop: Shop, braze: Sandbox):
+    """The process is killed before the answer; the row then says the opposite."""
+    rows(shop, "external_id, email_subscribe", "'u1', 'opted_in'")
+    shop.sync("it", "SELECT * FROM rows")
+    assert shop.run().exit_code == 0
+    rows(shop, "external_id, email_subscribe", "'u1', 'unsubscribed'", "'u2', 'opted_in'")
+    with running(shop, Held(braze, external_ids=["u1"])) as process:
+        process.kill()
+    rows(shop, "external_id, email_subscribe", "'u1', 'opted_in'", "'u2', 'opted_in'")
+    assert withheld(shop.run()) == [("u1", "email_subscribe")]
+    assert attributes(shop)[1:] == [
+        [{"external_id": "u1", "email_subscribe": "unsubscribed"}],
+        [{"external_id": "u2", "email_subscribe": "opted_in"}],
+    ]
+
+
+# --- random histories -------------------------------------------------------------------------------------------------
+
+USERS, FIELDS = ("u1", "u2", "u3", "u4"), ("email_subscribe", "push_subscribe")
+STATES = (None, "unsubscribed", "unsubscribed", "opted_in", "subscribed")
+LOST = ("drop_after", "status", None)
+
+
+@dataclass
+class History:
+    """What was said to Braze so far, by user and field: `is_out` where the last word that it may have got is an opt-out
+    that no opt-in has ended since."""
+
+    shop: Shop
+    random: Random
+    rows: dict[str, dict[str, str | None]] = field(default_factory=dict)
+    is_out: dict[tuple[str, str], bool] = field(default_factory=dict)
+    seen: int = 0
+
+    def change(self) -> None:
+        """Let some users say something else, with evidence or without, some of them in rows that are invalid."""
+        for user in USERS:
+            if self.random.random() < 0.6:
+                gender = self.random.choice(["F", "F", "F", "unknown"])
+                agreed = self.random.choice([None, "2020-01-01 00:00:00", "2099-01-01 00:00:00"])
+                said = {name: self.random.choice(STATES) for name in FIELDS}
+                self.rows[user] = {**said, "gender": gender, "agreed_at": agreed}
+        values = [
+            ", ".join("NULL" if value is None else f"'{value}'" for value in (user, *row.values()))
+            for user, row in self.rows.items()
+        ]
+        nobody = "NULL, NULL, NULL, NULL, NULL"
+        rows(self.shop, f"external_id, {', '.join(FIELDS)}, gender, agreed_at", *(values or [nobody]))
+
+    def check(self, result: RunResult) -> None:
+        """What this run has sent."""
+        batches, self.seen = attributes(self.shop)[self.seen :], len(self.shop.sent())
+        first, ins = dict[tuple[str, str], int](), dict[tuple[str, str], int]()
+        for number, batch in enumerate(batches):
+            for record in batch:
+                for name in FIELDS:
+                    if record.get(name) == "unsubscribed":
+                        first.setdefault((record["external_id"], name), number)
+                    elif record.get(name):
+                        ins.setdefault((record["external_id"], name), number)
+                    elif name in record:
+                        assert not self.is_out.get((record["external_id"], name)), "a NULL ends an opt-out"
+        assert max(first.values(), default=-1) < min(ins.values(), default=len(batches))
+        for (user, name), _ in ins.items():
+            asked = (self.rows[user]["agreed_at"] or "").startswith("2099")
+            assert asked or not self.is_out.get((user, name))
+        listed = set(withheld(result))
+        for user, row in self.rows.items():
+            for name in FIELDS:
+                opts_in = row[name] in ("opted_in", "subscribed") and row["gender"] == "F"
+                asked = (row["agreed_at"] or "").startswith("2099")
+                if opts_in and not asked and self.is_out.get((user, name)):
+                    assert (user, name) in listed
+        self.is_out |= dict.fromkeys(ins, False) | dict.fromkeys(first, True)
+
+
+def test_no_history_opts_anybody_in_who_has_not_asked_for_it(tmp_path: Path, braze: Sandbox, seed: int):
+    """Whatever is lost on the way: in no run does an opt-in leave before an opt-out, and what is withheld is listed.
+
+    An opt-out that was not accepted is no opt-out of the state; here it counts as one, unless Braze has rejected it.
+    """
+    for number in range(examples(3, 40)):
+        random = Random(seed + number)
+        shop = Shop(tmp_path / f"shop{number}", braze)
+        shop.destination["max_objects_per_request"] = random.choice([1, 2, 75])
+        agreed_at = "CAST(agreed_at AS TIMESTAMP) AS agreed_at"
+        sql = f"SELECT external_id, {', '.join(FIELDS)}, gender, {agreed_at} FROM rows WHERE external_id IS NOT NULL"
+        shop.sync("it", sql, consent={"evidence": "agreed_at"}, skip_on_invalid_records=random.random() < 0.7)
+        history = History(shop, random, seen=len(shop.sent()))
+        for _ in range(5):
+            history.change()
+            lost: Any = random.choice(LOST)
+            if lost:
+                braze.add_fault(Fault(lost, times=random.choice([1, 9]), skip=random.choice([0, 1])))
+            history.check(shop.run(policy=RetryPolicy(tries=2), threads=random.choice([1, 3])))
+            braze.clear_faults()

@@ -173,6 +173,73 @@ def test_no_run_deletes_more_than_is_allowed_or_typed(history: list[tuple[int, i
                 assert (result.status, deleted(shop) - before) == ("success", result.plan.deletes)
 
 
+# --- by email and phone ----------------------------------------------------------------------------------------------
+
+NAMED = """SELECT * FROM (VALUES
+    ('u1', NULL, NULL, NULL),
+    (NULL, 'ada@example.com', NULL, ['unidentified', 'most_recently_updated']),
+    (NULL, NULL, '+14155552671', ['identified'])
+) AS t(external_id, email, phone, prioritization)"""
+
+
+def test_users_are_deleted_by_email_and_phone_with_braze_s_prioritization(shop: Shop):
+    users = """SELECT * FROM (VALUES ('u1', 'ben@example.com', NULL), ('u2', 'ada@example.com', NULL),
+        ('u3', NULL, '+14155552671'), ('u4', NULL, '+14155552672')) AS t(external_id, email, phone)"""
+    shop.sync("users", users).run("users")
+    anonymous = "SELECT 'a1' AS alias_name, 'cookie' AS alias_label, 'ada@example.com' AS email"
+    shop.sync("anonymous", anonymous).run("anonymous")
+    result = shop.sync("it", NAMED, **GONE).run("it")
+    assert (result.status, result.plan.deletes, result.delivery.accepted) == ("success", 3, 3)
+    assert sorted(request.body for request in shop.braze.requests() if request.path == "/users/delete") == [
+        '{"email_addresses":[{"email":"ada@example.com","prioritization":["unidentified","most_recently_updated"]}]}',
+        '{"external_ids":["u1"]}',
+        '{"phone_numbers":[{"phone":"+14155552671","prioritization":["identified"]}]}',
+    ]
+    assert [shop.braze.profile(external_id=f"u{i}") is not None for i in (1, 2, 3, 4)] == [False, True, False, True]
+    assert shop.braze.profile(alias=("a1", "cookie")) is None
+    assert shop.run("it").delivery.requests == 0
+
+
+def test_email_without_a_usable_prioritization_is_invalid_and_an_id_needs_none(shop: Shop):
+    rows = """SELECT * FROM (VALUES
+        (NULL, 'a@example.com', NULL),
+        (NULL, 'b@example.com', '[]'),
+        (NULL, 'c@example.com', '["identified","unidentified"]'),
+        (NULL, 'd@example.com', '["least_recently_updated"]'),
+        (NULL, 'e@example.com', '{"identified":1}'),
+        ('u1', 'f@example.com', '["identified"]'),
+        (NULL, 'g@example.com', '["identified"]'),
+        ('u2', NULL, '["nonsense"]')
+    ) AS t(external_id, email, prioritization)"""
+    options = {"pre_formatted_fields": ["prioritization"], "skip_on_invalid_records": True}
+    result = shop.sync("it", rows, **GONE, **options).run()
+    words = "identified, unidentified, most_recently_updated"
+    assert sorted((row.column, row.reason) for row in result.invalid) == [
+        ("external_id", "is ambiguous: more than one of external_id, email is set"),
+        ("prioritization", "is ambiguous: both identified and unidentified are set"),
+        ("prioritization", "is missing"),
+        ("prioritization", "is missing"),
+        ("prioritization", "is not a JSON array"),
+        ("prioritization", f"is not one of {words}"),
+    ]
+    assert "@" not in str(result.invalid)
+    assert sorted(shop.sent()) == [
+        '{"email_addresses":[{"email":"g@example.com","prioritization":["identified"]}]}',
+        '{"external_ids":["u2"]}',
+    ]
+
+
+def test_email_needs_a_column_that_says_which_profile_is_meant(shop: Shop):
+    shop.sync("it", "SELECT 'a@example.com' AS email, 'u1' AS external_id", **GONE)
+    assert [(str(error.location), error.message, error.hint) for error in shop.run().errors] == [
+        (
+            "models/it.sql",
+            'column "email" requires column "prioritization" in mode users_delete',
+            "add it, a list that says which profile is meant, of identified, unidentified, most_recently_updated",
+        )
+    ]
+
+
 # --- quarantine ------------------------------------------------------------------------------------------------------
 
 

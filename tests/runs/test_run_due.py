@@ -19,6 +19,7 @@ from reverse_etl.runs.scheduler import due_jobs, passes
 from reverse_etl.runs.sequence import run_jobs
 from reverse_etl.sandbox import Fault
 from reverse_etl.state import state
+from reverse_etl.state.tries import after_run, failing_syncs, next_try, waits, waits_until
 from tests.processes import Forked
 from tests.shop import FIVE_REQUESTS, KEY, MANY, Held, LettingGo, Retl, Shop, Silent, database, running, start
 
@@ -32,6 +33,11 @@ NOTHING_DUE = f"nothing is due; next: it at {FOLLOWING:%Y-%m-%d %H:%M} UTC\n"
 
 def scheduled_times(shop: Shop, sync: str = "it") -> list[str]:
     return [text for (text,) in shop.rows_of("runs", "strftime(scheduled_time, '%Y-%m-%d %H:%M')", sync=sync)]
+
+
+def next_try_of(shop: Shop, sync: str) -> str:
+    until = waits(shop.project(), failing_syncs(shop.project()), shop.project().sync(sync), datetime.now(UTC))
+    return f"{until:%Y-%m-%d %H:%M} UTC"
 
 
 def statuses(shop: Shop, sync: str = "it") -> list[str]:
@@ -119,17 +125,96 @@ def test_run_that_did_all_it_could_is_not_repeated(shop: Shop, retl: Retl):
     assert retl("run-due", folder=shop.folder).out == NOTHING_DUE
 
 
-def test_failed_or_stopped_run_is_tried_again_at_the_next_call(shop: Shop, retl: Retl):
+def let_pass(shop: Shop, wait: timedelta) -> None:
+    """As if the last runs had ended so much earlier."""
+    path = shop.folder / ".retl/test/tries.json"
+    known = json.loads(path.read_text())
+    for value in known.values():
+        value["at"] = (datetime.fromisoformat(value["at"]) - wait).isoformat()
+    path.write_text(json.dumps(known))
+
+
+def test_failed_run_is_tried_again_after_1_2_4_minutes_and_status_says_so(shop: Shop, retl: Retl):
     shop.sync("it", "SELECT 'u1' AS external_id, nothing FROM nowhere", **YEARLY)
-    for _ in range(2):
+    shop.sync("next", ONE, **YEARLY, after="it").sync("other", TWO, **YEARLY).run("other")
+    path = shop.folder / ".retl/test/tries.json"
+    for times, minutes in [(1, 1), (2, 2), (3, 4), (4, 8)]:
         failed = retl("run-due", folder=shop.folder)
-        assert (failed.code, failed.out) == (2, "it: failed\n")
+        assert (failed.code, failed.out) == (2, "it: failed\nnext: skipped\n")
+        at = datetime.fromisoformat(json.loads(path.read_text())["it"]["at"])
+        until = (at + timedelta(minutes=minutes, seconds=30)).replace(second=0, microsecond=0)
+        waits = f"next: it at {until:%Y-%m-%d %H:%M} UTC\n"
+        assert retl("run-due", folder=shop.folder).out == f"nothing is due; {waits}"
+        said = f"it: failed {times} time{'s' * (times > 1)} in a row, the last at {at:%Y-%m-%d %H:%M} UTC; "
+        said += f"its schedule tries again at {until:%Y-%m-%d %H:%M} UTC, or now: `retl sync it`\n"
+        assert retl("status", folder=shop.folder).err == said
+        let_pass(shop, timedelta(minutes=minutes + 1))
+    assert retl("run-due", "--dry-run", folder=shop.folder).out.splitlines() == [
+        f"it: due since {LATEST:%Y-%m-%d %H:%M} UTC",
+        f"next: due since {LATEST:%Y-%m-%d %H:%M} UTC",
+    ]
+    assert path.stat().st_mode & 0o077 == 0
+
+
+def test_what_waits_is_shown_as_due_with_what_comes_after_it(shop: Shop, retl: Retl):
+    shop.sync("it", "SELECT oops", **YEARLY).sync("next", ONE, **YEARLY, after="it")
+    retl("run-due", folder=shop.folder)
+    waits = json.loads(retl("run-due", "--dry-run", "--output", "json", folder=shop.folder).out)
+    until = datetime.fromisoformat(waits[0].get("next_try"))
+    assert waits == [
+        {"sync": name, "status": "due", "scheduled_time": LATEST.isoformat(), "next_try": until.isoformat()}
+        for name in ("it", "next")
+    ]
+    line = f"due since {LATEST:%Y-%m-%d %H:%M} UTC, retry {until:%Y-%m-%d %H:%M} UTC"
+    assert line in retl("ls", folder=shop.folder).out
+    (it, _) = json.loads(retl("status", "--output", "json", folder=shop.folder).out)
+    assert (it["failures"], datetime.fromisoformat(it["next_try"])) == (1, until)
+
+
+def test_sync_that_was_mended_is_tried_at_the_next_call_and_forgets_that_it_failed(shop: Shop, retl: Retl):
     shop.sync("it", ONE, **YEARLY, guards={"max_requests": 0})
-    for _ in range(2):
-        assert retl("run-due", folder=shop.folder).code == 1
-    assert statuses(shop) == ["blocked", "blocked"]
+    assert retl("run-due", folder=shop.folder).code == 1
+    assert retl("run-due", folder=shop.folder).out.startswith("nothing is due; next: it at")
+    assert statuses(shop) == ["blocked"]
+    shop.sync("it", "SELECT 'u1' AS external_id, oops", **YEARLY)
+    assert retl("run-due", folder=shop.folder).out == "it: failed\n"
     shop.sync("it", ONE, **YEARLY)
     assert retl("run-due", folder=shop.folder).out.startswith("it: success, 1 of 1 row")
+    assert json.loads((shop.folder / ".retl/test/tries.json").read_text()) == {}
+
+
+def test_wait_ends_at_the_next_scheduled_time_and_an_interrupted_run_does_not_count():
+    """From 1 to 2^n minutes, at most the interval of the schedule: then one try per scheduled time."""
+    begin, failing, tried = datetime(2026, 11, 25, 10, 0, 2, tzinfo=UTC), None, list[str]()
+    now = begin
+    while len(tried) < 10:
+        failing = after_run(failing, "failed", now, "digest")
+        assert after_run(failing, "interrupted", now, "digest") == failing
+        assert after_run(failing, "incomplete", now, "digest") is None
+        tried.append(f"{now:%H:%M}")
+        now = next_try(failing, Cron("0 * * * *")) + timedelta(seconds=2)
+    assert tried == ["10:00", "10:01", "10:03", "10:07", "10:15", "10:31", "11:00", "12:00", "13:00", "14:00"]
+
+
+def test_clock_that_was_set_back_keeps_nothing_waiting(shop: Shop):
+    shop.sync("it", ONE, schedule="0 * * * *")
+    sync, now = shop.project().sync("it"), datetime(2026, 11, 25, 10, tzinfo=UTC)
+    failing = after_run(None, "failed", now, "digest")
+    assert waits_until(failing, sync, "digest", now) == now + timedelta(minutes=1)
+    assert waits_until(failing, sync, "digest", now - timedelta(hours=1)) is None
+    assert waits_until(failing, sync, "another digest", now) is None
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", '{"it": 1}', '{"it": {"times": "x"}}', '{"it": {"times": 1, "at": "2026"}}']
+)
+def test_file_of_failed_runs_that_is_damaged_is_begun_again(shop: Shop, retl: Retl, text: str):
+    shop.sync("it", "SELECT oops", **YEARLY)
+    path = shop.folder / ".retl/test/tries.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(text)
+    assert retl("run-due", folder=shop.folder).out == "it: failed\n"
+    assert json.loads(path.read_text())["it"]["times"] == 1
 
 
 def test_killed_run_is_looked_at_without_a_trace_and_run_again(shop: Shop, retl: Retl):
@@ -287,7 +372,8 @@ def test_ls_shows_what_is_due_as_run_due_does(shop: Shop, retl: Retl):
         process.communicate()
     assert dict(line.split(": ") for line in due) == {
         "busy": "running",
-        **dict.fromkeys(("fails", "missed", "never"), f"due since {LATEST:%Y-%m-%d %H:%M} UTC"),
+        **dict.fromkeys(("missed", "never"), f"due since {LATEST:%Y-%m-%d %H:%M} UTC"),
+        "fails": f"due since {LATEST:%Y-%m-%d %H:%M} UTC, retry {next_try_of(shop, 'fails')}",
     }
     start = heading.index("next due")
     end = heading.index("description")
@@ -305,7 +391,7 @@ def test_ls_leaves_schedules_out_where_there_are_none(shop: Shop, retl: Retl):
 def test_next_due_is_the_first_of_all(shop: Shop):
     shop.sync("it", ONE, **YEARLY).sync("other", TWO, schedule="0 7 * * *")
     project = load_project(shop.folder, environ={"BRAZE_API_KEY": KEY})
-    moment, sync = next_due(project.spec.syncs, datetime(2026, 11, 25, 8, tzinfo=UTC))
+    moment, sync = next_due(project, project.spec.syncs, datetime(2026, 11, 25, 8, tzinfo=UTC))
     assert (moment, sync.name) == (datetime(2026, 11, 26, 7, tzinfo=UTC), "other")
 
 

@@ -191,6 +191,18 @@ def test_fifty_are_taken_and_fifty_one_refused(braze, path, array, item, message
             id="delete: e-mail as text",
         ),
         pytest.param(
+            "/users/delete",
+            {"email_addresses": [{"email": "a@example.com"}]},
+            "'prioritization' is required",
+            id="delete: no prioritization",
+        ),
+        pytest.param(
+            "/users/delete",
+            {"phone_numbers": [{"phone": "+14155550100", "prioritization": ["least_recently_updated"]}]},
+            "'prioritization' must not contain 'least_recently_updated'",
+            id="delete: other prioritization",
+        ),
+        pytest.param(
             "/users/merge",
             {"merge_updates": "all"},
             "'merge_updates' must be an array of objects",
@@ -392,7 +404,7 @@ def test_delete_takes_every_kind_of_identifier(braze, kind):
         "user_aliases": alias("a1"),
         "braze_ids": braze.profile(alias=("a1", "crm"))["braze_id"],
         "email_addresses": {"email": "a@example.com", "prioritization": ["unidentified", "most_recently_updated"]},
-        "phone_numbers": {"phone": "+14155550100"},
+        "phone_numbers": {"phone": "+14155550100", "prioritization": ["unidentified"]},
     }
     assert post(braze, "/users/delete", {kind: [ids[kind]]}) == (201, {"deleted": 1, "message": "success"})
     assert known(braze) == {"u2": {}}

@@ -172,7 +172,7 @@ def delete(work: Transaction, body: Mapping[str, Json], settings: Settings) -> A
     kind = kinds[0]
     ids = array_of(body, kind, too_many=TOO_MANY_IDS_AND_ALIASES if "alias" in kind else TOO_MANY_IDS)
     for one in ids:
-        problem = None if not isinstance(one, dict) else prioritization_problem(one.get("prioritization"))
+        problem = _delete_problem(one) if kind in ("email_addresses", "phone_numbers") else None
         if problem or not DELETE[kind](one):
             raise RefusedError(problem or f"'{kind}' has an item of the wrong shape")  # a guess
     for one in ids:
@@ -180,6 +180,18 @@ def delete(work: Transaction, body: Mapping[str, Json], settings: Settings) -> A
         if user is not None:
             work.delete(user)
     return 201, {"deleted": len(ids), "message": "success"}
+
+
+def _delete_problem(one: Json) -> str | None:
+    """An email or phone needs a prioritization here, and least_recently_updated is none of its words (delete)."""
+    if not isinstance(one, dict):
+        return None
+    sent = one.get("prioritization")
+    if sent in (None, []):
+        return "'prioritization' is required"  # this text and the next: guesses
+    if isinstance(sent, list) and "least_recently_updated" in sent:
+        return "'prioritization' must not contain 'least_recently_updated'"
+    return prioritization_problem(sent)
 
 
 def _to_delete(work: Transaction, kind: str, one: Json) -> User | None:

@@ -1,0 +1,113 @@
+"""Syncs whose last runs failed, and how long their schedule waits until it tries again.
+
+.retl/<target>/tries.json, wherever the states are    how often each failed in a row; gone with a run that succeeds
+
+The state cannot tell: a run that fails in its model leaves no trace there. The file can be lost without harm: then the
+schedule tries again at once.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from reverse_etl.project.cron import Cron
+from reverse_etl.project.project import LoadedProject
+from reverse_etl.project.spec import Sync
+from reverse_etl.system.small_files import alone_with, read_mapping, write_mapping
+from reverse_etl.words import count, moment
+
+FAILED, SUCCEEDED = ("failed", "blocked"), ("success", "incomplete")  # others leave open what comes of a sync
+_FIRST_WAIT = timedelta(minutes=1)
+_MOST_DOUBLINGS = 20  # two years
+
+
+@dataclass(frozen=True)
+class Failing:
+    """A sync that failed `times` in a row, the first time at `since`, the last at `at`.
+
+    `of` is a digest of what it was then: keys, models, vars. A sync that was changed is tried again at once.
+    """
+
+    times: int
+    since: datetime
+    at: datetime
+    of: str
+
+    def said(self) -> str:
+        return f"failed {count(self.times, 'time')} in a row, the last at {moment(self.at)}"
+
+
+def next_try(failing: Failing, cron: Cron) -> datetime:
+    """Until when a schedule leaves a failing sync alone: 1, 2, 4 ... minutes, at most to its next scheduled time."""
+    wait: timedelta = _FIRST_WAIT * 2 ** min(failing.times - 1, _MOST_DOUBLINGS)
+    until = (failing.at + wait + _FIRST_WAIT / 2).replace(second=0, microsecond=0)  # the nearest: cron calls then
+    following = cron.following(failing.at)
+    return min(until, following) if following else until
+
+
+def waits_until(failing: Failing | None, sync: Sync, digest: str, now: datetime) -> datetime | None:
+    """The same, if that is after `now`; None if nothing keeps the schedule from running the sync."""
+    if failing is None or sync.cron is None or failing.of != digest or failing.at > now:
+        return None
+    until = next_try(failing, sync.cron)
+    return until if until > now else None
+
+
+def after_run(before: Failing | None, status: str, now: datetime, digest: str) -> Failing | None:
+    """What is to be remembered of a sync after a run that ended with this status."""
+    if status in FAILED:
+        return Failing(before.times + 1 if before else 1, before.since if before else now, now, digest)
+    return None if status in SUCCEEDED else before
+
+
+def failing_syncs(project: LoadedProject) -> dict[str, Failing]:
+    """The syncs of the target whose last run failed, by name."""
+    found = {name: _failing(value) for name, value in read_mapping(_file(project)).items()}
+    return {name: one for name, one in found.items() if one}
+
+
+def waits(project: LoadedProject, failing: Mapping[str, Failing], sync: Sync, now: datetime) -> datetime | None:
+    """Until when the schedule of a sync waits, because it failed; None if it does not."""
+    found = failing.get(sync.name)
+    return waits_until(found, sync, digest_of(project, sync), now) if found else None
+
+
+def note_run(project: LoadedProject, sync: Sync, status: str, now: datetime) -> None:
+    """Remember how a run of a sync ended. Raises OSError if that cannot be written."""
+    path = _file(project)
+    before = _failing(read_mapping(path).get(sync.name))
+    if before is None and status not in FAILED:
+        return
+    with alone_with(path):
+        known = read_mapping(path)
+        after = after_run(_failing(known.get(sync.name)), status, now, digest_of(project, sync))
+        known.pop(sync.name, None)
+        if after:
+            times = {name: getattr(after, name).isoformat() for name in ("since", "at")}
+            known[sync.name] = {"times": after.times, "of": after.of, **times}
+        write_mapping(path, known)
+
+
+def digest_of(project: LoadedProject, sync: Sync) -> str:
+    """A digest of all that a run of a sync depends on in the project, whatever the command line says."""
+    sync = project.sync(sync.name)
+    guards = json.dumps(sync.guards.model_dump(mode="json"), sort_keys=True)
+    return sha256(f"{project.fingerprint(sync)} {guards}".encode()).hexdigest()
+
+
+def _file(project: LoadedProject) -> Path:
+    return project.target_folder / "tries.json"
+
+
+def _failing(value: Any) -> Failing | None:
+    """What was written; None for anything else."""
+    try:
+        since, at = (datetime.fromisoformat(value[name]) for name in ("since", "at"))
+        found = Failing(int(value["times"]), since, at, str(value["of"]))
+    except (TypeError, KeyError, ValueError):
+        return None
+    return found if found.times > 0 and since.tzinfo and at.tzinfo else None
