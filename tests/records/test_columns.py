@@ -152,7 +152,7 @@ EVENT = "'u1' AS external_id, 'seen' AS name, now() AS time"
             "'u1' AS external_id, 'x' AS reason",
             [
                 'models/it.sql: mode users_delete does not accept column "reason"\n'
-                '  hint: it accepts external_id, user_alias, braze_id; remove the column, or list it in "exclude_columns"'
+                '  hint: it accepts external_id, user_alias, braze_id, email, phone, prioritization; remove the column, or list it in "exclude_columns"'
             ],
             id="column that the mode does not take",
         ),

@@ -267,6 +267,41 @@ def test_user_who_left_the_list_in_between_waits_anew(gone: Shop):
     assert (gone.sent(), [row.key for row in result.withheld]) == (['{"external_ids":["u2"]}'], ["u1"])
 
 
+@settings(max_examples=examples(4, 60), deadline=None)
+@given(
+    st.lists(
+        st.tuples(
+            st.integers(1, 14),  # hours since the run before
+            st.sets(st.sampled_from("abc")),  # who is listed
+            st.booleans(),  # with a full refresh
+        ),
+        min_size=4,
+        max_size=6,
+    )
+)
+def test_nobody_is_deleted_whom_not_every_run_of_a_day_has_listed(history: list[tuple[int, set[str], bool]]):
+    with TemporaryDirectory() as folder, Sandbox() as braze:
+        shop, now, since = Shop(Path(folder), braze), 0, dict[str, int]()
+        shop.warehouse("CREATE TABLE gone (external_id VARCHAR)")
+        shop.sync("it", LISTED, **GONE, quarantine="24 hours", guards={"empty_model": False})
+        done = set[str]()
+        for hours, listed, full_refresh in history:
+            now += hours
+            shop.warehouse("DELETE FROM gone")
+            for user in sorted(listed):
+                shop.warehouse("INSERT INTO gone VALUES (?)", user)
+            done = set() if full_refresh else done & listed  # a user who left the list, and returns, is deleted again
+            since = {user: since.get(user, now) for user in listed - done}
+            due = {user for user, first in since.items() if now - first >= 24}
+            before = len(shop.sent())
+            result = after(shop, hours=now, seconds=now).run("it", full_refresh=full_refresh)
+            sent = [user for body in shop.sent()[before:] for user in json.loads(body)["external_ids"]]
+            assert (sorted(sent), result.plan.quarantined) == (sorted(due), len(since) - len(due))
+            assert (result.status, result.exit_code) == ("success", 0)
+            done |= due
+            since = {user: first for user, first in since.items() if user not in due}
+
+
 def test_removed_user_waits_and_is_spared_if_its_row_returns(gone: Shop):
     gone.sync(
         "it",
