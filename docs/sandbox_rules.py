@@ -48,6 +48,10 @@ SOURCES: Mapping[str, str] = {  # paths are in the repository braze-inc/braze-do
     "life": "_docs/_user_guide/data/unification/user_data/user_profile_lifecycle.md",
     "websdk": ("braze.com/docs/developer_guide/platform_integration_guides/web/analytics/setting_custom_attributes"),
     "cdi": "_docs/_user_guide/data/unification/cloud_ingestion/best_practices.md",
+    "getattr": f"{_API}/export/custom_attributes/get_custom_attributes.md",
+    "getattr-live": "braze.com/docs/api/endpoints/export/custom_attributes/get_custom_attributes",
+    "getev": f"{_API}/export/custom_events/get_custom_events.md",
+    "prod": f"{_API}/export/purchases/get_list_product_id.md",
     "catalog": "braze.com/docs/user_guide/personalization_and_dynamic_content/catalogs/catalog",
     "cat-create": f"{_API}/catalogs/catalog_management/synchronous/post_create_catalog.md",
     "cat-list": f"{_API}/catalogs/catalog_management/synchronous/get_list_catalogs.md",
@@ -464,6 +468,21 @@ RULES: Mapping[str, tuple[Rule, ...]] = {
             "cat-field-delete guess",
             "id_and_unknown_fields_are_not_deleted",
         ),
+    ),
+    "Names": (
+        Rule(
+            "/custom_attributes: 50 per page in the order of their names, with type, status and the longest array, a "
+            "`Link` header and a cursor; the words for types other than `Number`, and the cursor, are guesses",
+            "getattr guess",
+            "attributes_are_listed_in_pages_of_50_with_links attributes_are_listed_with_their_types",
+        ),
+        Rule(
+            "/events/list and /purchases/product_list: names only, 250 per page, pages count from 0; order, and the "
+            "size of a page of products, are guesses",
+            "getev prod guess",
+            "events_and_products_are_listed_by_name",
+        ),
+        Rule("All of them share 1,000 requests per hour", "getattr-live", "lists_of_names_share_one_limit"),
     ),
     "Catalog items": (
         Rule(

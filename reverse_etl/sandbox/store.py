@@ -262,6 +262,24 @@ class Transaction:
     def keep_attribute_types(self, kinds: Mapping[str, Kind]) -> None:
         self.db.executemany("INSERT OR IGNORE INTO attribute_types (name, kind) VALUES (?, ?)", kinds.items())
 
+    def known_attributes(self, skip: int, most: int) -> list[tuple[str, Kind]]:
+        """Name and first seen type of attributes, in the order of their names."""
+        query = "SELECT name, kind FROM attribute_types ORDER BY name LIMIT ? OFFSET ?"
+        return self.db.execute(query, [most, skip]).fetchall()
+
+    def longest_arrays(self, names: Collection[str]) -> dict[str, int]:
+        """The number of elements of the longest array that a user has, by attribute."""
+        query = (
+            "SELECT key, max(json_array_length(value, '$[0]')) FROM users, json_each(users.attributes, '$[1]') "
+            f"WHERE key IN ({_marks(names)}) GROUP BY key"
+        )
+        return dict(self.db.execute(query, list(names)).fetchall()) if names else {}
+
+    def known_names(self, table: str, name: str, skip: int, most: int) -> list[str]:
+        """The different names of events or products, in order."""
+        query = f"SELECT DISTINCT {name} FROM {table} ORDER BY {name} LIMIT ? OFFSET ?"
+        return [found for (found,) in self.db.execute(query, [most, skip]).fetchall()]
+
     def used(self, family: str) -> list[Used]:
         query = "SELECT start, requests FROM windows WHERE family = ? ORDER BY position"
         return [Used(start, requests) for start, requests in self.db.execute(query, [family])]

@@ -18,7 +18,7 @@ from reverse_etl.sandbox.http.answers import Answer, PagedAnswer, RefusedError, 
 from reverse_etl.sandbox.http.faults import NOT_TAKEN, Fault, Faults, Hit
 from reverse_etl.sandbox.http.limits import EXPORT, Windows, take
 from reverse_etl.sandbox.store import Entry, Store, Transaction
-from reverse_etl.sandbox.users import export, identities, subscriptions, track
+from reverse_etl.sandbox.users import export, identities, names, subscriptions, track
 from reverse_etl.sandbox.users.identifiers import identifier_text, identifiers
 
 MAX_BODY_BYTES = 4_000_000  # "4 MB" (limits, userdata); the smaller reading of MB, a guess
@@ -61,6 +61,9 @@ ENDPOINTS: Mapping[tuple[str, str], Endpoint] = {  # scopes: (track, alias, iden
     ),
     ("GET", "/subscription/status/get"): Endpoint("subscription.status.get", "general", subscriptions.status),
     ("GET", "/subscription/user/status"): Endpoint("subscription.groups.get", "general", subscriptions.of_users),
+    ("GET", "/custom_attributes"): Endpoint("custom_attributes.get", "names", names.custom_attributes),
+    ("GET", "/events/list"): Endpoint("events.list", "names", names.events_list),
+    ("GET", "/purchases/product_list"): Endpoint("purchases.product_list", "names", names.product_list),
     ("POST", "/catalogs"): Endpoint("catalogs.create", "catalogs", catalogs.create),
     ("GET", "/catalogs"): Endpoint("catalogs.get", "catalogs", catalogs.listed),
     ("DELETE", "/catalogs/{catalog_name}"): Endpoint("catalogs.delete", "catalogs", catalogs.delete, has_body=False),
@@ -215,7 +218,7 @@ class Workspace:
         found = find_endpoint(call.method, call.path)
         if found is None:
             return _reply(404, {"message": "Not Found"}, work.now)  # the text is a guess
-        endpoint, names = found
+        endpoint, in_path = found
         scopes = self._keys.get(call.key or "") if call.is_bearer else None
         is_allowed = scopes is not None and not scopes.isdisjoint({endpoint.scope, ALL_SCOPES})
         headers, has_room = self._count(work, endpoint, body, cost=int(is_allowed))
@@ -230,7 +233,7 @@ class Workspace:
                 raise RefusedError("Payload Too Large", status=413)  # the text is a guess
             if endpoint.has_body and not isinstance(body, dict):
                 raise RefusedError(_BAD_JSON)
-            status, answer, *paging = endpoint.run(work, body, self._settings_for(hit), **names)
+            status, answer, *paging = endpoint.run(work, body, self._settings_for(hit), **in_path)
         except RefusedError as refused:
             status, answer, paging = refused.status, refused.answer, []
         return _reply(status, answer, work.now, {**headers, **(paging[0] if paging else {})})

@@ -771,3 +771,74 @@ def test_export_names_each_user_once_and_unknown_aliases(braze):
 def test_profile_reads_decimals_exactly(braze):
     have(braze, {"external_id": "u1", "score": 0.1})
     assert braze.profile(external_id="u1")["custom_attributes"] == {"score": Decimal("0.1")}
+
+
+# Names
+
+
+def get(braze: Sandbox, path: str) -> tuple[Any, str | None]:
+    """What is at a path, and its Link header."""
+    answer = requests.get(braze.url + path, headers=KEY)
+    assert answer.status_code == 200
+    return answer.json(), answer.headers.get("Link")
+
+
+def test_attributes_are_listed_with_their_types(braze):
+    have(
+        braze,
+        {"external_id": "u1", "tier": "gold", "orders": 2, "vip": True, "tags": ["a", "b"], "first_name": "Ada"},
+        {"external_id": "u2", "tags": ["a", "b", "c"], "home": {"city": "Ulm"}, "pets": [{"id": 1}], "gone": None},
+    )
+    listed, link = get(braze, "/custom_attributes")
+    assert (link, listed["message"]) == (None, "success")
+    assert [(one["name"], one["data_type"], one["array_length"]) for one in listed["attributes"]] == [
+        ("home", "Object", None),
+        ("orders", "Number", None),
+        ("pets", "Array of Objects", 1),
+        ("tags", "Array", 3),
+        ("tier", "String", None),
+        ("vip", "Boolean", None),
+    ]
+    assert {one["status"] for one in listed["attributes"]} == {"Active"}
+
+
+def test_attributes_are_listed_in_pages_of_50_with_links(braze):
+    known = [f"a{n:03}" for n in range(120)]
+    have(braze, {"external_id": "u1", **dict.fromkeys(known, 1)})
+    to_0, to_50, to_100 = (
+        f"</custom_attributes?cursor={cursor}>" for cursor in ("c2tpcDow", "c2tpcDo1MA==", "c2tpcDoxMDA=")
+    )
+    pages = [get(braze, path) for path in ("/custom_attributes", to_50.strip("<>"), to_100.strip("<>"))]
+    assert [[one["name"] for one in page["attributes"]] for page, _ in pages] == [
+        known[:50],
+        known[50:100],
+        known[100:],
+    ]
+    assert [link for _, link in pages] == [
+        f'{to_50}; rel="next"',
+        f'{to_0}; rel="prev",{to_100}; rel="next"',
+        f'{to_50}; rel="prev"',
+    ]
+    assert requests.get(f"{braze.url}/custom_attributes?cursor=50", headers=KEY).status_code == 400
+
+
+def test_events_and_products_are_listed_by_name(braze):
+    events = [seen(f"u{n}", name=f"event {n % 260:03}") for n in range(270)]
+    bought = {"external_id": "u1", "product_id": "mug", "currency": "EUR", "price": 1, "time": "2027-01-01T00:00:00Z"}
+    for first in range(0, 270, 75):
+        assert post(braze, "/users/track", {"events": events[first : first + 75]})[0] == 201
+    assert post(braze, "/users/track", {"purchases": [bought, bought]})[0] == 201
+    assert get(braze, "/events/list")[0]["events"] == [f"event {n:03}" for n in range(250)]
+    assert get(braze, "/events/list?page=1")[0]["events"] == [f"event {n:03}" for n in range(250, 260)]
+    assert get(braze, "/events/list?page=2")[0] == {"events": [], "message": "success"}
+    assert get(braze, "/purchases/product_list")[0] == {"products": ["mug"], "message": "success"}
+    assert requests.get(f"{braze.url}/events/list?page=x", headers=KEY).status_code == 400
+
+
+def test_lists_of_names_share_one_limit():
+    with Sandbox(clock=lambda: NOW) as braze:
+        left = [
+            requests.get(braze.url + path, headers=KEY).headers["x-ratelimit-remaining"]
+            for path in ("/custom_attributes", "/events/list", "/purchases/product_list")
+        ]
+    assert left == ["999", "998", "997"]

@@ -20,6 +20,7 @@ DEFAULTS: Mapping[str, Windows] = {
     EXPORT: [(250, 60.0)],  # onboarded from 2024-08-22 (limits)
     LIGHT_EXPORT: [(40, 1.0)],  # ... with fields_to_export and without messages received (limits)
     "general": [(250_000, 3600.0)],  # (limits)
+    "names": [(1000, 3600.0)],  # of attributes, events and products: one pool (getattr-live)
     "catalogs": [(50, 60.0)],  # create, list, delete (limits)
     "catalog_fields": [(50, 60.0)],  # (limits)
     "catalog_items": [(16_000, 60.0)],  # many at once (limits)

@@ -8,6 +8,7 @@ track.py           /users/track: what they change
 identities.py      aliases, identify, merge, delete, external ids
 subscriptions.py   subscription groups
 export.py          /users/export/ids
+names.py           names of attributes, events and products that the workspace knows
 people.py          finding the user
 identifiers.py     which user an object identifies
 """
