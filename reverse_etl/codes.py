@@ -425,6 +425,21 @@ CODES: Mapping[str, Code] = {
         "Two syncs of a target write one attribute of the same users, so the last one to run overwrites the other.",
         "Let one of them write it; or, if both are meant to, list it in `shares` of both.",
     ),
+    "P097": Code(
+        "names of Braze cannot be read",
+        "Braze does not list the attributes or events of the workspace: no response, or not a list.",
+        "Check the API key and its permissions with the hint, or leave --from-braze out.",
+    ),
+    "P098": Code(
+        "braze.lock.yml not found",
+        "`retl lock --check` compares the models with a file that is not there.",
+        "Run `retl lock`, and add the file to git.",
+    ),
+    "P099": Code(
+        "names of events cannot be kept",
+        "The column name of a sync of events has too many values, or one that cannot be a name.",
+        "Correct the column: it is the name of the event, and Braze keeps a list of these names.",
+    ),
     "D001": Code(
         "NULL in the primary key",
         "The model returns rows that nothing identifies.",

@@ -40,10 +40,10 @@ ORDER = [
 APART = ["sandbox", "pytest_plugin"]  # each imports itself, and the second the first
 PURE = {
     *("redaction", "errors", "codes", "words", "masking", "sql.types", "network.proxies"),
-    *("braze.modes", "braze.answers", "braze.rate_limit_headers"),
+    *("braze.modes", "braze.data_types", "braze.answers", "braze.rate_limit_headers"),
     *("project.spec", "project.fields", "project.spec_tests", "project.cron", "project.json_schema", "project.reader"),
     *("project.yaml_places", "project.jinja", "project.models", "project.dialects", "project.dbt_manifest"),
-    *("project.graph", "project.selection"),
+    *("project.graph", "project.lock_file", "project.selection"),
     *(
         "records.layout",
         "records.attributes",
@@ -54,7 +54,7 @@ PURE = {
         "records.rules",
     ),
     *("delivery.batches", "delivery.pacing", "delivery.retry"),
-    *("plan.tables", "plan.actions", "plan.guards", "plan.writers", "plan.data_tests"),
+    *("plan.tables", "plan.actions", "plan.guards", "plan.writers", "plan.names", "plan.data_tests"),
     *("shared_state.head", "engines.engine", "engines.duckdb.diff"),
     *("testing.fixtures", "testing.comparison"),
 }

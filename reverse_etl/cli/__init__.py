@@ -5,6 +5,7 @@
     plan       plan apply
     schedule   run-due scheduler
     test       test
+    lock       lock
     inspect    debug explain status history rejects resolve
     sandbox    sandbox
     state      state show | baseline | forget | reset
@@ -27,7 +28,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 from typer.main import get_command
 
-from reverse_etl.cli import inspect, plan, project, sandbox, schedule, state, sync, test
+from reverse_etl.cli import inspect, lock, plan, project, sandbox, schedule, state, sync, test
 from reverse_etl.cli.options import Output
 from reverse_etl.errors import Problem, RetlError
 from reverse_etl.redaction import Redacted
@@ -41,7 +42,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # importing what draws boxes took half the time of `retl --help`
 )
-for commands in (project, sync, plan, schedule, test, inspect, sandbox):
+for commands in (project, sync, plan, schedule, test, lock, inspect, sandbox):
     app.add_typer(commands.app)
 app.add_typer(state.app, name="state", help="Inspect or change the state of a sync.", no_args_is_help=True)
 

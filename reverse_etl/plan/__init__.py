@@ -7,5 +7,6 @@ outbox.py       its records, invalid rows and a sample of its changes
 doubts.py       events that are in doubt under another key
 guards.py       limits that block a run
 writers.py      what several syncs of a target write to the same profiles
+names.py        what models send, compared with braze.lock.yml and with the workspace
 data_tests.py   what must be true of the rows of a model
 """

@@ -13,10 +13,11 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
+from reverse_etl.braze.data_types import fits
 from reverse_etl.braze.modes import MODES
 from reverse_etl.errors import Location, Problem
 from reverse_etl.project.spec import Sync
-from reverse_etl.records.attributes import Attribute, attributes_of, common_identifiers, fits
+from reverse_etl.records.attributes import Attribute, attributes_of, common_identifiers
 from reverse_etl.records.layout import Layout
 from reverse_etl.words import count
 

@@ -9,6 +9,7 @@ spec.py            the keys of syncs.yml, their types and defaults
   spec_tests.py      unit_tests and data_tests
   cron.py            schedules
   json_schema.py     the same as JSON Schema, for editors
+lock_file.py       braze.lock.yml: names and types that were reviewed
 models.py          models/*.sql -> compiled SQL: ref(), source(), is_incremental()
   dialects.py        SQL of other engines -> DuckDB's
 readable.py        which files models may read

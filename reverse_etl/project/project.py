@@ -26,6 +26,7 @@ from reverse_etl.network.proxies import names_proxy, proxy_secrets
 from reverse_etl.project.dbt_manifest import DbtManifest, Relation, missing_manifest, read_manifest
 from reverse_etl.project.graph import Graph
 from reverse_etl.project.jinja import environment_variables, is_credential, render, variables, words_called_with
+from reverse_etl.project.lock_file import LOCK_FILE, Lock, lock_text, parse_lock
 from reverse_etl.project.models import Compiled, Model, RunValues, compile_model
 from reverse_etl.project.reader import Surroundings, read_spec
 from reverse_etl.project.spec import SANDBOX, SPEC_FILE, Spec, Sync, is_url
@@ -227,6 +228,20 @@ class LoadedProject:
         except OSError as error:
             hint = "make the project folder writable: retl writes compiled models there"
             raise ProjectError(f"cannot write {path}: {error.strerror}", hint=hint, code="P079") from error
+
+    def lock(self) -> Lock | None:
+        """The names and types in braze.lock.yml, if there is one. Raises ProjectError with every error in it."""
+        path = self.folder / LOCK_FILE
+        return parse_lock(_read(_own(self.folder, path), "")) if path.exists() or path.is_symlink() else None
+
+    def write_lock(self, lock: Lock) -> None:
+        """Write braze.lock.yml, readable like other files of the project. A link in its place is replaced."""
+        path = self.folder / LOCK_FILE
+        try:
+            write_whole(path, lock_text(lock))
+            path.chmod(0o644)
+        except OSError as error:
+            raise ProjectError(f"cannot write {path}: {error.strerror}", code="P079") from error
 
     def fixture(self, file: str, where: Location) -> str:
         """The text of a file in tests/fixtures/, where dbt has rows of unit tests too. `where` refers to it."""

@@ -75,6 +75,30 @@ def read_spec(text: str, models: Collection[str], given: Surroundings) -> Spec:
     )
 
 
+def read_mapping(model: type[M], text: str, file: str) -> M:
+    """Another YAML file as a `model`, as it is written: no Jinja. Raises ProjectError with every error of the file."""
+    data, positions, problems = parse_yaml(text, file)
+    if not isinstance(data, dict):
+        raise ProjectError("must be a mapping", Location(file), code="P004")
+    odd = [Problem("control characters in a string", positions.of_key(path), code="P010") for path in _odd(data)]
+    problems = odd or problems  # no message repeats them: they would reach the terminal
+    found = None if odd else _Reader(positions, problems, {}, {}).check(model, data, ())
+    if problems or found is None:
+        raise ProjectError(sorted(problems, key=_place))
+    return found
+
+
+def _odd(value: Any, path: YamlPath = ()) -> Iterator[YamlPath]:
+    """Where keys and strings have characters that cannot be printed."""
+    if isinstance(value, dict | list):
+        for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
+            if isinstance(key, str) and not key.isprintable():
+                yield (*path, key)
+            yield from _odd(inner, (*path, key))
+    elif isinstance(value, str) and not value.isprintable():
+        yield path
+
+
 def _is_free(path: YamlPath) -> bool:
     """Whether the value at `path` may be of any type: a variable, a value of a row or of an accepted one."""
     if path[0] == "unit_tests":

@@ -6,27 +6,13 @@ values of another one (user_guide: custom attributes, managing custom data).
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 
+from reverse_etl.braze.data_types import DataType
 from reverse_etl.braze.modes import ADDED_TO, Extra
 from reverse_etl.records.expressions import canonical
 from reverse_etl.records.layout import Column, Layout, Role
 from reverse_etl.sql.quoting import identifier, literal
 from reverse_etl.sql.types import CLOCK_TIMES, LISTS, MOMENTS, NUMBERS, TEXTS, SqlType
-
-
-class DataType(StrEnum):
-    """What Braze calls the types of attributes and properties; `any` where only the values tell: JSON text."""
-
-    BOOLEAN = "boolean"
-    NUMBER = "number"
-    STRING = "string"
-    TIME = "time"
-    ARRAY = "array"
-    OBJECT = "object"
-    OBJECTS = "object array"
-    ANY = "any"
-
 
 _FAMILIES: Mapping[DataType, Collection[str]] = {
     DataType.BOOLEAN: {"boolean"},
@@ -45,11 +31,6 @@ def data_type(of: SqlType, is_json: bool) -> DataType:
     if of.family == "varchar" and is_json:
         return DataType.ANY
     return next((type_ for type_, families in _FAMILIES.items() if of.family in families), DataType.ANY)
-
-
-def fits(one: DataType, other: DataType) -> bool:
-    """Whether two types may be the same one."""
-    return one is other or DataType.ANY in (one, other)
 
 
 @dataclass(frozen=True)

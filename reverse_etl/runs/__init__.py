@@ -2,6 +2,7 @@
 
 run.py          one sync: plan, decide, send, commit
 writers.py      what other syncs write to the same profiles, compared before a sync is planned
+lock.py         braze.lock.yml, from the models and from the workspace
 outcome.py      options of a run, its result, and its listener
 preview.py      a dry run
 saved_plan.py   a plan in a file

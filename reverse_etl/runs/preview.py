@@ -22,6 +22,7 @@ from reverse_etl.plan.workbench import allow
 from reverse_etl.project.project import LoadedProject
 from reverse_etl.project.spec import Sync
 from reverse_etl.runs.job import Job
+from reverse_etl.runs.lock import lock_notices
 from reverse_etl.runs.run import blocked_by, calls, opened, plan_sync
 from reverse_etl.state.state import State
 
@@ -64,6 +65,8 @@ def preview_sync(job: Job, save: Save | None = None) -> Preview:
         if save:
             allow(state.connection, folders=[str(save.folder)])
         planned = plan_sync(job, state)
+        for notice in lock_notices(project, planned.layout, state.connection):
+            job.notice(notice)
         keys = state.keys(planned.layout.key, job.options.show_values)
         preview = Preview(
             sync,

@@ -12,6 +12,7 @@ from reverse_etl.braze.modes import Extra
 from reverse_etl.engines.engine import Common, Engine, Side
 from reverse_etl.errors import Problem, ProjectError, RetlError
 from reverse_etl.plan.writers import (
+    STANDARD,
     Overlap,
     Writer,
     alike_in_words,
@@ -73,7 +74,7 @@ def notices_of(project: LoadedProject, engine: Engine, side: Side, known: Known)
                 _judge(both, _counted(project, engine, side, both, known), found, known)
         if problems := found.problems:
             raise ProjectError(problems)
-        return [*found.notices, *_alike(mine, [one for one in known.writers.values() if one], known)]
+        return [*found.notices, *_alike(project, mine, [one for one in known.writers.values() if one], known)]
 
 
 @dataclass
@@ -108,8 +109,20 @@ def whole(project: LoadedProject, side: Side) -> Side:
     return side if side.layout.sync.incremental is None else Side(side.layout, project.compiled(side.layout.sync.model))
 
 
-def _alike(mine: Writer, writers: list[Writer], known: Known) -> Iterator[str]:
+def _alike(project: LoadedProject, mine: Writer, writers: list[Writer], known: Known) -> Iterator[str]:
+    """Names that are almost the same, unless all of them are in braze.lock.yml: then they have been reviewed."""
     for names in spelled_alike(writers):
         if set(names) & mine.attributes.keys() and frozenset(names) not in known.said:
+            if set(names) <= _reviewed(project) | STANDARD:
+                continue
             known.said.add(frozenset(names))
             yield alike_in_words(names, writers)
+
+
+def _reviewed(project: LoadedProject) -> set[str]:
+    """The attributes in braze.lock.yml; none if it cannot be read, which `retl plan` reports."""
+    try:
+        lock = project.lock()
+    except ProjectError:
+        return set()
+    return set(lock.attributes) if lock else set()

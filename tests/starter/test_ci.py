@@ -258,6 +258,19 @@ def test_broken_sql_fails_the_job_with_exit_2_and_says_where(runner: Runner):
     assert 'Referenced column "prize" not found' in runner.comments()[0]["body"]
 
 
+def test_names_that_are_not_in_the_lock_fail_the_job_if_there_is_one(runner: Runner, retl: Retl):
+    assert retl("seed", folder=runner.workspace).code == 0
+    assert retl("lock", folder=runner.workspace).code == 0
+    assert "braze.lock.yml" not in runner.run("review").summary
+    edit(runner.workspace / "models" / "users_track.sql", "tier,", "tier, 1 as score,")
+    done = runner.run("review")
+    assert done.code == 1
+    assert done.summary.endswith(
+        "Not as in braze.lock.yml; run `retl lock` once it is reviewed:\n"
+        '~~~\nattribute "score": new, number (sync users_track)\n~~~\n'
+    )
+
+
 def test_unit_test_that_fails_fails_the_job_before_anything_is_planned(runner: Runner):
     edit(runner.workspace / "models" / "users_track.sql", "tier,", "upper(tier) as tier,")
     done = runner.run("review")

@@ -38,7 +38,7 @@ def custom_attributes(work: Transaction, query: Mapping[str, Json], settings: Se
     skip = 0 if cursor is None else _skip(cursor)
     known = work.known_attributes(skip, ATTRIBUTES_PER_PAGE + 1)
     longest = work.longest_arrays([name for name, kind in known if kind in ("array", "object array")])
-    shown = [
+    shown: list[Json] = [
         {
             "name": name,
             "data_type": _WORDS[kind],
