@@ -65,7 +65,7 @@ def sync_status(project: LoadedProject, sync: Sync) -> SyncStatus:
     until = waits(project, failing, sync, project.started_at)
     again = f"; its schedule tries again at {moment(until)}, or now: `retl sync {sync.name}`" if until else ""
     said = f"{found.said()}{again}"
-    message = f"{status.message}; {said}" if status.message else said
+    message = f"{said}; {status.message}" if status.message else said
     return replace(status, message=message, failures=found.times, next_try=until)
 
 

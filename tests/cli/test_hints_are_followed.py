@@ -30,6 +30,9 @@ NOT_FOLLOWED = {
         "only its output is lost",
         "something else wrote to it: keep the folder",
         "check it with `retl status",
+        "try again after the full hour",
+        "check endpoint: this is not how Braze responds",
+        "try again, or check endpoint",
         "rows sent without a recorded response are in doubt",
     ),
     "another version or package": (
@@ -39,6 +42,13 @@ NOT_FOLLOWED = {
         "write this model in DuckDB SQL and remove config(dialect=...)",
     ),
     "a test of its own follows it": (
+        "run again: opt-outs without a clear response are sent again",  # tests/runs/test_consent.py
+        "check that this user is to be deleted",  # tests/runs/test_deletes.py
+        "max_resubscribed=N",  # tests/runs/test_consent.py
+        "check the column name: it is that of the event",  # tests/runs/test_lock.py
+        "its schedule tries again at",  # tests/runs/test_run_due.py
+        "list_filter({}, lambda channel: {})",  # SQL
+        "keep the one that says which profile is meant",  # "both kinds of profile": as the row's hint
         "pass a datetime with a time zone",  # tests/api/test_api.py
         "correct user and password in",  # tests/network/test_way_out.py
         "check scheme and port in",  # tests/network/test_way_out.py

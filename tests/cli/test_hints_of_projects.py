@@ -26,6 +26,9 @@ def by_at(**more: Any) -> dict[str, Any]:
     return {"incremental": {"cursor": "seen_at", **more}}
 
 
+DELETES = {"mode": "users_delete", "allow_destructive": True}
+
+
 @dataclass(frozen=True)
 class Case:
     """A sync that is refused, its hint, and the sync that follows it."""
@@ -182,6 +185,26 @@ CASES = {
         {"data_tests": [{"accepted_values": {"column": "n", "values": [2]}}]},
         {"data_tests": [{"accepted_values": {"column": "n", "values": [1]}}]},
     ),
+    "quarantine of a part": Case(
+        f"SELECT * EXCLUDE (n) FROM ({DAILY})",
+        "remove one of them: an incremental model does not list a user again, so it would never be deleted",
+        None,
+        {**by_at(), "quarantine": "1 day", **DELETES},
+        {"quarantine": "1 day", "exclude_columns": ["seen_at"], **DELETES},
+        "ls",
+    ),
+    "e-mail of several profiles": Case(
+        "SELECT 'a@example.com' AS email",
+        "add it, a list that says which profile is meant, of (.*)",
+        "SELECT 'a@example.com' AS email, ['unidentified', 'most_recently_updated'] AS prioritization",
+        DELETES,
+    ),
+    "both kinds of profile": Case(
+        "SELECT 'a@example.com' AS email, ['identified', 'unidentified'] AS prioritization",
+        "(.*)skip_on_invalid_records: true",
+        "SELECT 'a@example.com' AS email, ['unidentified', 'most_recently_updated'] AS prioritization",
+        DELETES,
+    ),
     "invalid rows": Case(
         f"{USER} UNION ALL SELECT ' ', 2",
         "list them with `retl rejects it`; to send the others, set skip_on_invalid_records: true",
@@ -196,8 +219,8 @@ CASES = {
 @pytest.mark.parametrize("name", CASES)
 def test_hint_about_a_sync(shop: Shop, retl: Retl, name: str):
     case = CASES[name]
-    shop.sync("it", case.sql, **case.options) if case.options.get("mode") != "users_delete" else None
-    if case.options.get("mode") == "users_delete":  # the editor's schema refuses it, too
+    shop.sync("it", case.sql, **case.options)
+    if name == "users to delete":  # which the editor's schema refuses, too
         shop.sync("it", case.sql, **(case.then or {}))
         edit(shop.folder / "syncs.yml", "allow_destructive: true", "on_in_doubt: hold")
         edit(shop.folder / "syncs.yml", "  on_in_doubt: hold\n", "")
@@ -268,6 +291,45 @@ def test_hint_about_a_target(shop: Shop, retl: Retl, old: str, broken: str, hint
     name = "2026-99-99" if "2026" in followed else "it"
     outcome = retl("plan", name, folder=shop.folder)
     assert outcome.code == 0, outcome.err
+
+
+def test_two_writers_of_one_attribute(shop: Shop, retl: Retl):
+    shop.sync("it", USER).sync("other", "SELECT 'u1' AS external_id, 'x' AS n")
+    hint = first_error(retl("plan", "it", folder=shop.folder))[1]
+    assert hint == (
+        "CAST it to the same type in both, or rename one of them with AS: Braze keeps the type that it sees "
+        "first, and drops or converts values of another one without an error"
+    )
+    shop.sync("other", "SELECT 'u1' AS external_id, CAST('2' AS INTEGER) AS n")
+    hint = first_error(retl("plan", "it", folder=shop.folder))[1]
+    assert hint == (
+        "let one of them write it: remove the column from the other, or list it in its exclude_columns; "
+        "if both are meant to, add shares: [n] to both"
+    )
+    for options in ({"exclude_columns": ["n"]}, {"shares": ["n"]}):
+        shop.sync("other", "SELECT 'u1' AS external_id, CAST('2' AS INTEGER) AS n, 1 AS m", **options)
+        shop.sync("it", USER, **(options if "shares" in options else {}))
+        assert retl("plan", "it", folder=shop.folder).code == 0
+
+
+@pytest.mark.parametrize(
+    ("guards", "hint", "followed"),
+    [
+        ("--skip-guard data_tests=5", "leave the number out: data_tests", "--skip-guard data_tests"),
+        ("--skip-guard max_changes=x", "write it as max_changes=500", "--skip-guard max_changes=500"),
+        ("--skip-guard max_changes=1 --skip-guard max_changes=2", "give it once", "--skip-guard max_changes=2"),
+    ],
+)
+def test_hint_about_a_guard(shop: Shop, retl: Retl, guards: str, hint: str, followed: str):
+    shop.sync("it", USER)
+    assert first_error(retl("sync", "it", *guards.split(), folder=shop.folder))[1] == hint
+    assert retl("sync", "it", *followed.split(), folder=shop.folder).code == 0
+
+
+def test_names_are_checked_after_they_were_written(shop: Shop, retl: Retl):
+    shop.sync("it", USER)
+    assert first_error(retl("lock", "--check", folder=shop.folder))[1] == "run `retl lock`"
+    assert [retl("lock", *options, folder=shop.folder).code for options in ([], ["--check"])] == [0, 0]
 
 
 def test_two_heirs_of_one_state(shop: Shop, retl: Retl):

@@ -209,8 +209,9 @@ def test_mode_sends_its_payload_once(shop: Shop, request: pytest.FixtureRequest,
 
 
 def test_requests_hold_no_more_than_braze_takes(shop: Shop):
+    deleting = {"mode": "users_delete", "allow_destructive": True, "guards": {"max_deletes": 51}}
     shop.sync("attributes", "SELECT 'u' || i AS external_id, i AS n FROM range(151) r(i)").run()
-    shop.sync("gone", "SELECT 'u' || i AS external_id FROM range(51) r(i)", mode="users_delete", allow_destructive=True)
+    shop.sync("gone", "SELECT 'u' || i AS external_id FROM range(51) r(i)", **deleting)
     shop.run("gone")
     sizes = [sum(request.records.values()) for request in shop.braze.requests()]
     assert sorted(sizes) == [1, 1, 50, 75, 75]

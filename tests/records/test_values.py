@@ -306,6 +306,7 @@ def stored(shop: Shop, column_type: str, values: list[Any], **options: Any) -> l
         given = [part for n, value in enumerate(values) for part in (f"u{n}", value)]
         connection.execute(f"INSERT INTO given VALUES {rows}", given)
     name = "".join(filter(str.isalpha, column_type))  # a state of its own for each type
+    shop.syncs = []  # of another type each
     shop.sync(name, "SELECT * FROM given", **options)
     result = shop.run(name, full_refresh=True)
     assert result.status == "success", result

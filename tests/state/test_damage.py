@@ -93,7 +93,7 @@ def test_state_that_has_lost_its_rows_is_no_first_run(synced: Shop):
 
 
 def test_state_of_another_sync_is_refused(synced: Shop):
-    synced.sync("other", PEOPLE).run("other")
+    synced.sync("other", f"SELECT external_id, 1 AS other FROM ({PEOPLE})").run("other")
     shutil.copy(synced.folder / ".retl/test/other/state.duckdb", state_file(synced))
     assert refused(synced) == (
         '.../state.duckdb belongs to sync "other" on target "test"',
@@ -170,7 +170,7 @@ def test_compiled_model_replaces_a_link_and_is_its_owners_only(synced: Shop, ret
 
 
 def test_status_and_debug_name_a_damaged_state_and_show_the_others(synced: Shop, retl: Retl):
-    synced.sync("other", PEOPLE).run("other")
+    synced.sync("other", f"SELECT external_id, 1 AS other FROM ({PEOPLE})").run("other")
     state_file(synced).write_text("what?")
     shown = retl("status", folder=synced.folder)
     assert [line.split()[:2] for line in shown.out.splitlines()[1:]] == [["it", "damaged"], ["other", "success"]]

@@ -137,7 +137,7 @@ def test_another_api_key_may_be_of_another_workspace_of_the_same_address_and_the
 def test_key_is_accepted_before_it_is_rotated_and_the_old_one_still_works(
     shop: Shop, address: str, retl: Retl, monkeypatch: pytest.MonkeyPatch
 ):
-    pointed_at(shop, address, OLD).sync("it", USERS).sync("new", USERS).run()
+    pointed_at(shop, address, OLD).sync("it", USERS).sync("new", f"SELECT external_id, 1 AS m FROM ({USERS})").run()
     monkeypatch.setenv("BRAZE_API_KEY", NEW)
     accepted = retl("state", "accept-workspace", "--all", "--yes", folder=shop.folder)
     with_key = "with the API key in the environment"
