@@ -642,8 +642,7 @@ CODES: Mapping[str, Code] = {
     "X009": Code(
         "nobody knows who has opted out",
         "The run would opt users in, and the state is new, lost or reset: who of them has opted out is unknown.",
-        "If Braze has the rows, run `retl state baseline NAME`. If it does not, type the number of these rows once: "
-        "--skip-guard max_resubscribed=N. Opt-outs are sent meanwhile.",
+        "If Braze has the rows, run `retl state baseline NAME`; or type their number: --skip-guard max_resubscribed=N.",
     ),
     "R001": Code(
         "value is missing",
