@@ -639,6 +639,11 @@ CODES: Mapping[str, Code] = {
         "Neither a file of the project nor of a state: the operating system did not give a file or another resource.",
         "Do what the message of the system says, and run again.",
     ),
+    "X009": Code(
+        "nobody knows who has opted out",
+        "The run would opt users in, and the state is new, lost or reset: who of them has opted out is unknown.",
+        "If Braze has the rows, run `retl state baseline NAME`; or type their number: --skip-guard max_resubscribed=N.",
+    ),
     "R001": Code(
         "value is missing",
         "An identifier, or a field that Braze requires, is NULL.",

@@ -393,5 +393,6 @@ _TABLE = (
 MODES: Mapping[tuple[str, str | None], Mode] = {(mode.name, mode.record_type): mode for mode in _TABLE}
 MODE_NAMES = tuple(dict.fromkeys(mode.name for mode in _TABLE))
 RECORD_TYPES = tuple(mode.record_type for mode in _TABLE if mode.record_type)
+CONSENT_FIELDS = frozenset(field.name for mode in _TABLE for field in mode.fields if field.consent)
 # Keys of a sync that not every mode supports.
 MODE_OPTIONS = frozenset().union(*(mode.options for mode in _TABLE))

@@ -12,7 +12,16 @@ from reverse_etl.delivery.batches import Record
 from reverse_etl.masking import Keys
 from reverse_etl.plan.quarantine import HINT, WAITS, WAITS_UNTIL, reason_of
 from reverse_etl.plan.tables import ACKNOWLEDGED, CHANGES, OPEN_RUN, OUTBOX, RULES, RUN
-from reverse_etl.records.consent import AFTER_OPT_OUTS, OPT_OUTS_FIRST, ROW, WITHHELD_FOR, consent_columns
+from reverse_etl.records.consent import (
+    AFTER_OPT_OUTS,
+    INS,
+    OPT_OUTS_FIRST,
+    OUTS,
+    ROW,
+    WITHHELD_FOR,
+    consent_columns,
+    moves_email,
+)
 from reverse_etl.records.expressions import TWINS, new
 from reverse_etl.records.layout import ROW_NUMBER, Layout
 from reverse_etl.records.mapping import WHOSE, user_text
@@ -22,6 +31,8 @@ from reverse_etl.sql.quoting import identifier, literal
 SHOWN_INVALID = 20
 SHOWN_CHANGES = 5
 OPT_IN_WITHHELD = f"{identifier(WITHHELD_FOR)} IS NOT NULL AND action <> 'invalid'"
+
+OPTS_IN = f"action IN ('send', 'blocked') AND len({identifier(INS)}) > 0"
 
 
 @dataclass(frozen=True)
@@ -75,7 +86,7 @@ def upgrade_outbox(connection: DuckDBPyConnection) -> None:
     connection.execute(
         f"ALTER TABLE IF EXISTS {OUTBOX} ADD COLUMN IF NOT EXISTS phase TINYINT DEFAULT {AFTER_OPT_OUTS}"
     )
-    for column in ("mode VARCHAR", "workspace VARCHAR", "released BOOLEAN", "identifiers VARCHAR"):
+    for column in ("consent VARCHAR", "mode VARCHAR", "workspace VARCHAR", "released BOOLEAN", "identifiers VARCHAR"):
         connection.execute(f"ALTER TABLE {OPEN_RUN} ADD COLUMN IF NOT EXISTS {column}")
     found = f"SELECT column_name FROM duckdb_columns() WHERE database_name = '{RUN}' AND table_name = 'outbox'"
     columns = {name for (name,) in connection.execute(found).fetchall()}
@@ -152,6 +163,24 @@ def opt_ins_withheld(connection: DuckDBPyConnection) -> int:
     if not may_withhold(connection):
         return 0
     return int(connection.execute(f"SELECT count(*) FROM {OUTBOX} WHERE {OPT_IN_WITHHELD}").fetchall()[0][0])
+
+
+def moved_emails(connection: DuckDBPyConnection, layout: Layout) -> tuple[int, int]:
+    """How many records change the email of a known user, and how many of these opt the user out with it."""
+    if "email" not in layout.tracked:
+        return 0, 0
+    out = f"list_contains({identifier(OUTS)}, 'email_subscribe')" if consent_columns(layout) else "false"
+    counts = f"count(*), count(*) FILTER ({out})"
+    return connection.execute(
+        f"SELECT {counts} FROM {OUTBOX} WHERE action = 'send' AND {moves_email(layout)}"
+    ).fetchall()[0]
+
+
+def opt_ins(connection: DuckDBPyConnection) -> int:
+    """How many rows opt their users in."""
+    if not may_withhold(connection):
+        return 0
+    return int(connection.execute(f"SELECT count(*) FROM {OUTBOX} WHERE {OPTS_IN}").fetchall()[0][0])
 
 
 def may_withhold(connection: DuckDBPyConnection) -> bool:

@@ -210,6 +210,11 @@ def is_url(place: str) -> bool:
     return "://" in place
 
 
+def is_loopback(endpoint: str) -> bool:
+    """Whether an endpoint is on this machine."""
+    return endpoint == SANDBOX or urlsplit(endpoint).hostname in LOOPBACK
+
+
 class StatePlace(_Strict):
     """Where the state of a target's syncs is stored."""
 

@@ -44,12 +44,13 @@ class Consent:
     """How consent is treated in a run.
 
     `opt_outs` is the table of those that the state knows. `lifts`: opt-ins after an opt-out are sent. `opts_out_only`:
-    no opt-in is sent, as in a full refresh.
+    no opt-in is sent, as in a full refresh. `is_unknown`: nobody knows who has opted out, so opt-ins block the run.
     """
 
     opt_outs: str
     lifts: bool = False
     opts_out_only: bool = False
+    is_unknown: bool = False
 
 
 def consent_columns(layout: Layout) -> tuple[Column, ...]:
@@ -149,6 +150,8 @@ def weighed(layout: Layout, changes: str, consent: Consent) -> str:
         " || ".join(f"coalesce(CASE WHEN NOT {_kept(c.name)} THEN {of(c.name)} END, [])" for c in columns)
         for of in (_out, _in)
     )
+    if "email_subscribe" in flags:  # also one that goes along with an email
+        outs += f" || coalesce(CASE WHEN {_goes_along(layout)} THEN ['email_subscribe'] END, [])"
     others = [changed(name) for name in layout.tracked if name not in flags]
     goes = " OR ".join([*others, *flags.values()]) or "false"
     whole = " OR ".join(_kept(column.name) for column in columns if column.name not in tracked) or "false"
@@ -234,11 +237,23 @@ def _flag(layout: Layout, name: str) -> str:
     flag = f"({changed(name)} AND NOT {_kept(name)})"
     if name != "email_subscribe" or "email" not in layout.tracked:
         return flag
+    return f"({flag} OR {_goes_along(layout)})"
+
+
+def moves_email(layout: Layout) -> str:
+    """SQL for: a known user gets another email, which may end an opt-out in Braze."""
+    if "email" not in layout.tracked:
+        return "false"
     is_moved = f"kind = 'changed' AND {changed('email')}"
-    if "email" in layout.identifiers:
-        is_moved += f" AND NOT ({is_fallback(layout, 'email')})"
-    value = f"CASE WHEN {_kept(name)} THEN {old(name)} ELSE {new(name)} END"
-    return f"({flag} OR ({is_moved} AND coalesce(CAST({value} AS VARCHAR) = {literal(OPT_OUT)}, false)))"
+    return f"{is_moved} AND NOT ({is_fallback(layout, 'email')})" if "email" in layout.identifiers else is_moved
+
+
+def _goes_along(layout: Layout) -> str:
+    """SQL for: the acknowledged opt-out is sent again, with another email."""
+    name = "email_subscribe"
+    is_same = f"({_kept(name)} OR NOT {changed(name)})"
+    is_out = f"coalesce(CAST({old(name)} AS VARCHAR) = {literal(OPT_OUT)}, false)"
+    return f"({moves_email(layout)} AND {is_same} AND {is_out})"
 
 
 # --- records that only opt out ---------------------------------------------------------------------------------------

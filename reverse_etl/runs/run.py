@@ -30,6 +30,8 @@ from reverse_etl.plan.guards import DATA_TESTS, MAX_RESUBSCRIBED, Counts, asks_f
 from reverse_etl.plan.outbox import (
     invalid_reasons,
     invalid_rows,
+    moved_emails,
+    opt_ins,
     opt_ins_withheld,
     read_records,
     taken_changes,
@@ -39,8 +41,8 @@ from reverse_etl.plan.plan import Plan, read_plan
 from reverse_etl.plan.tables import OPT_OUTS
 from reverse_etl.project.models import Compiled
 from reverse_etl.project.project import LoadedProject
-from reverse_etl.project.spec import Sync
-from reverse_etl.records.consent import Consent
+from reverse_etl.project.spec import Sync, is_loopback
+from reverse_etl.records.consent import Consent, consent_columns
 from reverse_etl.records.layout import Layout, lay_out
 from reverse_etl.records.mapping import closing
 from reverse_etl.runs.job import Job
@@ -49,6 +51,7 @@ from reverse_etl.runs.writers import Known, notices_of
 from reverse_etl.state.commit import DeliveryCounts, Ending, final_status
 from reverse_etl.state.moving import move_if_renamed
 from reverse_etl.state.opening import state_of
+from reverse_etl.state.opt_outs import known_columns
 from reverse_etl.state.orphans import refuse_rows_of_orphans
 from reverse_etl.state.state import State
 from reverse_etl.state.users import known_users
@@ -175,7 +178,8 @@ def plan_sync(job: Job, state: State) -> Planned:
             tested = engine.run_data_tests(layout, model) if options.intent is not Intent.BASELINE else ()
             rows = write_changes(state, engine, layout, model, options)
             engine.close()
-            write_records(state, layout, since.forgotten if since else None, options)
+            knows = knows_consent(job, state, layout)
+            write_records(state, layout, since.forgotten if since else None, options, knows)
         if options.intent is Intent.SEND and not (sync.mode.is_idempotent or state.rows.count()):
             refuse_rows_of_orphans(project, layout, state)
     except BaseException:
@@ -184,6 +188,8 @@ def plan_sync(job: Job, state: State) -> Planned:
     keys = state.keys(layout.key, options.show_values)
     tested = tuple(result.shown(keys) for result in tested)
     plan = read_plan(state.connection, run_id, rows, state.rows.count(), batch_sizes(project, sync))
+    for notice in about_emails(state, layout) if plan.changed else ():
+        job.notice(notice)
     if plan.withheld > plan.quarantined and MAX_RESUBSCRIBED in options.skip_guards:
         job.notice(not_resubscribed(sync, plan.withheld - plan.quarantined))
     return Planned(replace(plan, since=since.start if since else None, data_tests=tested), layout)
@@ -197,16 +203,45 @@ def write_changes(state: State, engine: Engine, layout: Layout, model: Compiled,
     return engine.write_changes(layout, model, comparison)
 
 
-def write_records(state: State, layout: Layout, forgotten: str | None, options: Options) -> None:
+def about_emails(state: State, layout: Layout) -> Iterator[str]:
+    """What is said about users who get another email: Braze may subscribe them again (user_guide: email subscriptions).
+
+    Where the sync knows an opt-out, it goes along; elsewhere nobody can tell.
+    """
+    moved, opted_out = moved_emails(state.connection, layout)
+    if opted_out:
+        said = count(opted_out, "opt-out is", "opt-outs are")
+        yield f"{said} sent along with a changed email, which may end it in Braze"
+    if moved and not layout.has("email_subscribe"):
+        users = f"{count(moved, 'user')} who may have opted out"
+        yield f"warning: a changed email may subscribe {users}: add a column email_subscribe, which is sent along"
+
+
+def knows_consent(job: Job, state: State, layout: Layout) -> bool:
+    """Whether it is known who has opted out: by the state, or by the user, who declares what is in Braze. On this
+    machine, nobody real can be opted in."""
+    if job.options.intent is Intent.BASELINE or is_loopback(job.project.spec.target.destination.endpoint):
+        return True
+    return {column.name for column in consent_columns(layout)} <= known_columns(state.connection)
+
+
+def write_records(
+    state: State, layout: Layout, forgotten: str | None, options: Options, knows_consent: bool = True
+) -> None:
     """Store the records of the changes, and what is to be done with each. Rows up to the cursor `forgotten` do not
-    count as new."""
+    count as new. Without `knows_consent`, opt-ins block the run."""
     intent, changes = options.intent, taken_changes(layout, forgotten)
     is_baseline = intent is Intent.BASELINE
-    consent = Consent(OPT_OUTS, lifts=is_baseline, opts_out_only=options.full_refresh and not is_baseline)
+    consent = Consent(OPT_OUTS, is_baseline, options.full_refresh and not is_baseline, not knows_consent)
     state.write_outbox(layout, changes, intent, consent)
-    most = options.skip_guards.get(MAX_RESUBSCRIBED)
-    if most is not None and 0 < opt_ins_withheld(state.connection) <= most:
-        state.write_outbox(layout, changes, intent, replace(consent, lifts=True))
+    most, found = options.skip_guards.get(MAX_RESUBSCRIBED), opt_ins_withheld(state.connection)
+    if not knows_consent:
+        found += opt_ins(state.connection)
+    if most is not None and 0 < found <= most:
+        consent = replace(consent, lifts=True, is_unknown=False)
+        state.write_outbox(layout, changes, intent, consent)
+    if not consent.is_unknown:
+        state.run.know_consent(column.name for column in consent_columns(layout))
     state.run.complete()
 
 
@@ -226,6 +261,7 @@ def blocked_by(job: Job, state: State, plan: Plan, is_recorded: bool = True) -> 
         if is_recorded:
             hint = f"list them with `retl rejects {sync.name}`; {hint}"
         found.append(Problem(what, sync.where("skip_on_invalid_records"), hint, code="X001"))
+    found += unknown_consent(sync, state)
     removed = plan.removed if sync.on_removed != "ignore" else 0
     users = known_users(job.project, state) if asks_for_users(sync.guards, plan.deletes) else 0
     cost = (sum(plan.requests.values()), plan.data_points)
@@ -234,9 +270,19 @@ def blocked_by(job: Job, state: State, plan: Plan, is_recorded: bool = True) -> 
     return [*found, *tripped(sync, counts, options.skip_guards)]
 
 
+def unknown_consent(sync: Sync, state: State) -> Iterator[Problem]:
+    """An error if a run would opt users in, and nobody knows who of them has opted out in Braze."""
+    rows = 0 if state.run.knows_consent() else opt_ins(state.connection)
+    if rows:
+        what = f"{sync.name}: {count(rows, 'row')} would opt users in, and the state does not know who has opted out"
+        once = f"--skip-guard {MAX_RESUBSCRIBED}={rows}"
+        hint = f"if all of it is in Braze, run `retl state baseline {sync.name}`; or opt them in once: {once}"
+        yield Problem(what, sync.where(), hint, code="X009")
+
+
 def may_opt_out(problems: Sequence[Problem], plan: Plan) -> bool:
     """Whether the opt-outs of a run that is blocked are sent: invalid rows do not speak against them, guards do."""
-    return plan.opts_out_only and all(problem.code == "X001" for problem in problems)
+    return plan.opts_out_only and all(problem.code in ("X001", "X009") for problem in problems)
 
 
 def send(job: Job, session: Session, state: State, plan: Plan) -> Delivery:

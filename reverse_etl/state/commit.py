@@ -96,8 +96,8 @@ def commit_run(
 
     A run that was blocked changes no acknowledged rows (`moves_state` false); its invalid rows are recorded.
     """
-    of_run = f"SELECT run_id, key, mode, workspace FROM {OPEN_RUN}"
-    run_id, key_text, mode, workspace = connection.execute(of_run).fetchall()[0]
+    of_run = f"SELECT run_id, key, mode, workspace, consent FROM {OPEN_RUN}"
+    run_id, key_text, mode, workspace, consent = connection.execute(of_run).fetchall()[0]
     _read_journal(connection, journal)
     connection.execute(statement(__name__, "outcomes"))
     delivery, actions = _count_delivery(connection), _actions(connection)
@@ -118,7 +118,7 @@ def commit_run(
             _remember_answers(connection, delivery, values)
             _remember_withheld_rows(connection, actions, run_id)
             opt_outs.remember(connection, _WITH_OUTCOMES, values)
-            known |= {"mode": mode, WORKSPACE: workspace}
+            known |= {"mode": mode, WORKSPACE: workspace, **opt_outs.with_known(connection, consent)}
             mark = watermark.read(connection)
             watermark.move(connection, _WITH_OUTCOMES, ending.at)
             if acts or watermark.read(connection) != mark:

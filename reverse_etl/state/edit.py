@@ -7,7 +7,7 @@ from typing import Literal
 
 from reverse_etl.delivery.destination import Destination
 from reverse_etl.errors import DataError
-from reverse_etl.plan.tables import ACKNOWLEDGED, IN_DOUBT, REJECTS
+from reverse_etl.plan.tables import ACKNOWLEDGED, IN_DOUBT, OPT_OUTS, REJECTS
 from reverse_etl.project.project import LoadedProject
 from reverse_etl.project.spec import Sync
 from reverse_etl.records.layout import ROW_NUMBER
@@ -101,6 +101,7 @@ def forget(project: LoadedProject, sync: Sync, key: str) -> Forgotten:
         is_user = "coalesce(list_contains(json_extract_string(identifier, '$.*'), $key), false)"
         of_person = f"key = $key OR {in_body} OR {is_user}"
         rejected, in_doubt = (_delete(state, table, of_person, key) for table in (REJECTS, IN_DOUBT))
+        _delete(state, OPT_OUTS, is_user, key)
         set_version(state.connection, f"forgotten-{state.clock.utc():%Y%m%dT%H%M%S%f}")
         state.rewrite()
     with state_of(project, sync) as state:

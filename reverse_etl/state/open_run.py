@@ -5,7 +5,7 @@ journal.jsonl    requests and responses
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -34,7 +34,7 @@ class OpenRun:
     def begin(self, run_id: str, started_at: datetime, scheduled_time: datetime, mode: str) -> None:
         """Create the database for the changes and the outbox of a run."""
         self.create()
-        texts = ("run_id", "mode", "workspace", "key", "identifiers", "watermark", "lookback", "retention")
+        texts = ("run_id", "mode", "workspace", "key", "identifiers", "watermark", "lookback", "retention", "consent")
         columns = ", ".join(f"{name} VARCHAR" for name in texts)
         times = "started_at TIMESTAMPTZ, scheduled_time TIMESTAMPTZ"
         self._connection.execute(f"CREATE TABLE {OPEN_RUN} ({columns}, {times}, resend BOOLEAN, released BOOLEAN)")
@@ -59,14 +59,14 @@ class OpenRun:
         execute(self._connection, f"CREATE OR REPLACE TABLE {OUTBOX} AS {records}")
         recognize_doubts(self._connection, layout)
 
-    def add_opt_outs(self, records: str, intent: Intent, is_blocked: bool) -> None:
+    def add_opt_outs(self, records: str, intent: Intent, blocks: Sequence[str]) -> None:
         """Add a record that only opts out for each row whose opt-outs are not sent first otherwise.
 
-        `records` selects such records of all rows. If invalid rows block the run (`is_blocked`), its opt-outs are sent
-        nevertheless, and nothing else.
+        `records` selects such records of all rows. If a row `blocks` the run, by one of these conditions, its opt-outs
+        are sent nevertheless, and nothing else.
         """
         needed, row = needs_opt_out(intent), identifier(ROW)
-        if is_blocked and self._has("action = 'invalid'") and self._has(f"{identifier(FRESH)} > 0"):
+        if any(map(self._has, blocks)) and self._has(f"{identifier(FRESH)} > 0"):
             self._connection.execute(f"UPDATE {OUTBOX} SET action = 'blocked' WHERE action = 'send'")
         if self._has(needed):
             rows = f"SELECT {row} FROM {OUTBOX} WHERE {needed}"
@@ -90,6 +90,14 @@ class OpenRun:
         self._connection.execute(f"UPDATE {OPEN_RUN} SET key = ?, identifiers = ?, resend = ?", values)
         if layout.cursor and layout.sync.incremental:
             watermark.begin(self._connection, layout.sync.incremental, layout.column(layout.cursor).type)
+
+    def know_consent(self, columns: Iterable[str]) -> None:
+        """Record the columns of which the state knows who has opted out, once the run is committed."""
+        self._connection.execute(f"UPDATE {OPEN_RUN} SET consent = ?", [json.dumps(sorted(columns))])
+
+    def knows_consent(self) -> bool:
+        """Whether it is known who has opted out of what the run opts users in to."""
+        return self._connection.execute(f"SELECT consent IS NOT NULL FROM {OPEN_RUN}").fetchall() == [(True,)]
 
     def complete(self) -> None:
         """The plan of the run is complete. After this, nothing more is decided."""

@@ -1,17 +1,32 @@
 """Who has opted out: kept apart from the acknowledged rows, so that it outlives the rows and columns that said it."""
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
 import duckdb
 from duckdb import DuckDBPyConnection
 
-from reverse_etl.braze.modes import OPT_OUT
+from reverse_etl.braze.modes import CONSENT_FIELDS, OPT_OUT
 from reverse_etl.engines.duckdb.model import sql_type
-from reverse_etl.plan.tables import ACKNOWLEDGED, OPT_OUTS, OUTBOX, SENT_AT
+from reverse_etl.plan.tables import ACKNOWLEDGED, META, OPT_OUTS, OUTBOX, SENT_AT
 from reverse_etl.records.consent import GROUPS, INS, OUTS, PERSON, known_person
 from reverse_etl.sql.quoting import identifier, literal
 from reverse_etl.sql.types import SqlType
+
+KNOWN = "consent"  # in `meta`: the columns of which the state knows who has opted out, as a JSON list
+
+
+def known_columns(connection: DuckDBPyConnection) -> frozenset[str]:
+    """The columns of which the state knows who has opted out, as far as its syncs and its user can know."""
+    found = connection.execute(f"SELECT value FROM {META} WHERE key = ?", [KNOWN]).fetchone()
+    return frozenset(json.loads(found[0])) if found else frozenset()
+
+
+def with_known(connection: DuckDBPyConnection, consent: str | None) -> Mapping[str, str]:
+    """For `meta`: the columns that are known, and those of `consent`, which the run has learned, too."""
+    more = json.loads(consent or "[]")
+    return {KNOWN: json.dumps(sorted({*known_columns(connection), *more}))} if more else {}
 
 
 def remember(connection: DuckDBPyConnection, with_outcomes: str, values: Mapping[str, Any]) -> None:
@@ -42,6 +57,9 @@ def know(connection: DuckDBPyConnection) -> None:
     except duckdb.CatalogException:
         return
     columns = {name: sql_type(of) for name, of in zip(rows.columns, rows.types, strict=True)}
+    known = json.dumps(sorted(columns.keys() & CONSENT_FIELDS))
+    sent = f"SELECT 1 FROM {ACKNOWLEDGED} WHERE {SENT_AT} IS NOT NULL LIMIT 1"
+    connection.execute(f"INSERT OR REPLACE INTO {META} SELECT ?, ? WHERE EXISTS ({sent})", [KNOWN, known])
     for channels in _channels(columns):
         connection.execute(
             f"""INSERT INTO {OPT_OUTS} SELECT identifier, channel, max({SENT_AT}) FROM (

@@ -18,6 +18,7 @@ from functools import partial
 from reverse_etl.delivery.journal import Journal
 from reverse_etl.masking import NO_KEY, Keys
 from reverse_etl.plan.actions import Intent, action_sql, reduced_action_sql
+from reverse_etl.plan.outbox import OPTS_IN
 from reverse_etl.plan.quarantine import with_waits
 from reverse_etl.plan.tables import IN_DOUBT, REJECTS, STATE
 from reverse_etl.plan.workbench import connect
@@ -87,7 +88,8 @@ class State:
             alone = outbox_sql(reduced_layout(layout), reduced(layout, changes, consent), CARRIED_REDUCED)
             key = f"coalesce(key, {literal(NO_KEY)}) AS key"
             selected = f"SELECT * REPLACE ({key}), {again} AS action FROM (\n{alone}\n) WHERE problems IS NULL"
-            self.run.add_opt_outs(selected, intent, is_blocked=not layout.sync.skip_on_invalid_records)
+            blocks = [] if layout.sync.skip_on_invalid_records else ["action = 'invalid'"]
+            self.run.add_opt_outs(selected, intent, [*blocks, *([OPTS_IN] if consent.is_unknown else [])])
         self.run.describe(layout, rules(layout), withheld_reasons(layout))
 
     def keys(self, columns: Sequence[str] = (), in_full: bool = False) -> Keys:

@@ -5,11 +5,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 from typing import Any
+from unittest.mock import ANY
 
 from reverse_etl.delivery.retry import RetryPolicy
 from reverse_etl.runs.outcome import RunResult
 from reverse_etl.sandbox import Fault, Sandbox
-from tests.shop import Held, Retl, Shop, examples, running
+from tests.shop import Held, Retl, Shop, database, examples, running
 
 GROUPS = {"mode": "subscription_status_set"}
 ROWS = "CREATE OR REPLACE TABLE rows AS SELECT * FROM (VALUES {}) t({})"
@@ -112,6 +113,8 @@ def test_opt_out_goes_out_even_if_another_column_is_invalid(shop: Shop, retl: Re
     rows(shop, columns, "'u1', 'opted_in', 'F', 1", "'u2', 'opted_in', 'F', 2", "'u3', 'unsubscribed', 'M', 3")
     assert withheld(shop.run()) == [("u1", "email_subscribe")]
     assert attributes(shop)[3:] == [[{"external_id": "u1", "gender": "F", "n": 1}]]
+    assert retl("state", "forget", "it", "u1", "--yes", folder=shop.folder).code == 0
+    assert opt_outs(shop) == [('{"external_id":"u3"}', "email_subscribe")]
 
 
 def test_row_that_opts_out_and_in_opts_out_first(shop: Shop):
@@ -258,6 +261,72 @@ def test_opt_out_that_may_have_arrived_is_not_ended_either(shop: Shop, braze: Sa
         [{"external_id": "u1", "email_subscribe": "unsubscribed"}],
         [{"external_id": "u2", "email_subscribe": "opted_in"}],
     ]
+
+
+def test_opt_out_goes_along_with_a_changed_email(shop: Shop):
+    """It may end it in Braze. A sync that does not know of the opt-out warns."""
+    columns = "external_id, email, email_subscribe"
+    rows(shop, columns, "'u1', 'a@example.com', 'unsubscribed'", "'u2', 'b@example.com', 'unsubscribed'")
+    shop.sync("it", "SELECT * FROM rows", shares=["email"])
+    shop.sync("other", "SELECT external_id, email FROM rows", shares=["email"])
+    assert [result.exit_code for result in shop.run_all("it", "other")] == [0, 0]
+    before = len(shop.sent())
+    rows(shop, columns, "'u1', 'a@example.org', 'unsubscribed'", "'u2', 'b@example.org', 'opted_in'")
+    shop.listener.notices.clear()
+    it, _ = shop.run_all("it", "other")
+    assert withheld(it) == [("u2", "email_subscribe")]
+    assert attributes(shop)[before:][0] == [
+        {"external_id": "u1", "email": "a@example.org", "email_subscribe": "unsubscribed"},
+        {"external_id": "u2", "email": "b@example.org", "email_subscribe": "unsubscribed"},
+    ]
+    assert [notice for notice in shop.listener.notices if "email" in notice] == [
+        "it: 2 opt-outs are sent along with a changed email, which may end it in Braze",
+        "other: warning: a changed email may subscribe 2 users who may have opted out: "
+        "add a column email_subscribe, which is sent along",
+    ]
+
+
+def test_new_state_opts_nobody_in_where_somebody_real_may_have_opted_out(shop: Shop, retl: Retl):
+    """Not on this machine, as the other tests show. A baseline tells, and so does a number that is typed."""
+    rows(shop, "external_id, email_subscribe", "'u1', 'opted_in'", "'u2', 'subscribed'", "'u3', 'unsubscribed'")
+    shop.destination["endpoint"] = "https://rest.iad-01.braze.com"
+    shop.sync("it", "SELECT * FROM rows")
+    planned = retl("plan", "it", folder=shop.folder)
+    assert "it: 2 rows would opt users in, and the state does not know who has opted out" in planned.err
+    assert "--skip-guard max_resubscribed=2" in planned.err
+    assert "1 record" in planned.out  # the opt-out is sent nevertheless
+    assert retl("state", "baseline", "it", "--yes", folder=shop.folder).code == 0
+    rows(shop, "external_id, email_subscribe", "'u1', 'opted_in'", "'u2', 'subscribed'", "'u4', 'opted_in'")
+    planned = retl("plan", "it", folder=shop.folder)
+    assert ("opted out" in planned.err, "1 record" in planned.out) == (False, True)
+
+
+def test_state_of_the_version_before_knows_who_has_opted_out(shop: Shop, braze: Sandbox):
+    """From its acknowledged rows, in all forms."""
+    group = "{subscription_group_id: 'a', subscription_state: 'unsubscribed'}"
+    rows(
+        shop,
+        "external_id, email_subscribe, subscription_groups",
+        f"'u1', 'unsubscribed', [{group}]",
+        "'u2', NULL, NULL",
+    )
+    shop.sync("it", "SELECT * FROM rows")
+    shop.sync(
+        "groups",
+        "SELECT external_id, 'b' AS subscription_group_id, 'unsubscribed' AS subscription_state FROM rows",
+        **GROUPS,
+    )
+    assert [result.exit_code for result in shop.run_all("it", "groups")] == [0, 0]
+    for sync in ("it", "groups"):
+        with database(shop.folder / f".retl/test/{sync}/state.duckdb") as state:
+            known = state.execute("FROM opt_outs ORDER BY ALL").fetchall()
+            state.execute("DROP TABLE opt_outs; DELETE FROM meta WHERE key = 'consent'")
+            state.execute("UPDATE meta SET value = '5' WHERE key = 'format'")
+        assert shop.run(sync).exit_code == 0
+        assert shop.rows_of("opt_outs", sync=sync) == [(*map(str, row[:2]), ANY) for row in known]
+        assert shop.rows_of("meta", "value", sync=sync).count(('["email_subscribe", "subscription_groups"]',)) == (
+            sync == "it"
+        )
 
 
 # --- random histories -------------------------------------------------------------------------------------------------

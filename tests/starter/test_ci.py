@@ -262,12 +262,12 @@ def test_names_that_are_not_in_the_lock_fail_the_job_if_there_is_one(runner: Run
     assert retl("seed", folder=runner.workspace).code == 0
     assert retl("lock", folder=runner.workspace).code == 0
     assert "braze.lock.yml" not in runner.run("review").summary
-    edit(runner.workspace / "models" / "users_track.sql", "tier,", "tier, 1 as score,")
+    edit(runner.workspace / "models" / "orders.sql", "price,", "price, 1 as score,")
     done = runner.run("review")
     assert done.code == 1
     assert done.summary.endswith(
         "Not as in braze.lock.yml; run `retl lock` once it is reviewed:\n"
-        '~~~\nattribute "score": new, number (sync users_track)\n~~~\n'
+        '~~~\nproperty "score" of purchases: new, number (sync orders)\n~~~\n'
     )
 
 
