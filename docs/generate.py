@@ -38,6 +38,7 @@ from reverse_etl.codes import CODES
 from reverse_etl.delivery.retry import RetryPolicy
 from reverse_etl.project.json_schema import SCHEMA_FILE, json_schema
 from reverse_etl.project.spec import BrazeConfig, Dbt, Guards, Incremental, StatePlace, Sync, Warehouse
+from reverse_etl.project.spec_alerts import Email, Heartbeat, Slack, Webhook
 from reverse_etl.report.artifacts import Manifest, PlanArtifact, RunResults, schema_of
 from reverse_etl.runs.outcome import Options
 from reverse_etl.sandbox.http.limits import DEFAULTS, LIGHT_EXPORT
@@ -88,9 +89,22 @@ def keys_of(model: type[BaseModel]) -> Callable[[], str]:
     return table
 
 
+def keys_beside(model: type[BaseModel], other: type[BaseModel]) -> Callable[[], str]:
+    """The keys that `model` has and `other` has not."""
+
+    def table() -> str:
+        heading, line, *rows = keys_of(model)().splitlines()
+        known = [row.split(" | ")[0] for row in keys_of(other)().splitlines()]
+        return "\n".join([heading, line, *(row for row in rows if row.split(" | ")[0] not in known)])
+
+    return table
+
+
 def _word(default: object) -> str:
     if isinstance(default, BaseModel) or default == {}:
         return ""
+    if isinstance(default, tuple):
+        return ", ".join(f"`{one}`" for one in default)
     return f"`{str(default).lower() if isinstance(default, bool) else default}`"
 
 
@@ -368,6 +382,10 @@ PARTS: Mapping[str, Mapping[str, Callable[[], str]]] = {
         "destination keys": keys_of(BrazeConfig),
         "dbt keys": keys_of(Dbt),
         "state keys": keys_of(StatePlace),
+        "slack keys": keys_of(Slack),
+        "webhook keys": keys_beside(Webhook, Slack),
+        "email keys": keys_beside(Email, Slack),
+        "heartbeat keys": keys_of(Heartbeat),
         "limits": limits,
         "commands": commands,
         "bench": bench,

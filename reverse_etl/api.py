@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypedDict, Unpack
 
+from reverse_etl.alerts.tell import tell
 from reverse_etl.delivery.session import open_session
 from reverse_etl.errors import ProjectError, nearest
 from reverse_etl.plan.guards import bounded, skipped_guards
@@ -139,12 +140,13 @@ class Project:
         project, syncs, options = self._prepare(choose, **planning)
         guards = skipped_guards([skip_guards] if isinstance(skip_guards, str) else skip_guards, "skip_guards")
         options = replace(options, skip_guards=guards, fail_fast=fail_fast, threads=threads)
-        results = []
+        ran = []
         with without_secrets(), open_session(project, rate_limit_share) as session:
             for result in run_jobs(jobs_of(project, syncs, options, self._listener), session):
                 log_result(result)
-                results.append(sync_result(result))
-        return SyncResults(results)
+                ran.append(result)
+            tell(project, ran, options.clock.utc(), log_warning)
+        return SyncResults(map(sync_result, ran))
 
     def _plan(
         self, choose: Callable[[LoadedProject], list[Sync]], **planning: Unpack[PlanOptions]

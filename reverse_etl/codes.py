@@ -440,6 +440,16 @@ CODES: Mapping[str, Code] = {
         "The column name of a sync of events has too many values, or one that cannot be a name.",
         "Correct the column: it is the name of the event, and Braze keeps a list of these names.",
     ),
+    "P110": Code(
+        "secret of an alert is in syncs.yml",
+        "The URL of a webhook, a header or a password of `alerts` or `heartbeat` does not come from the environment.",
+        "Write env_var() instead, and create a new secret: this one has been written to a file.",
+    ),
+    "P111": Code(
+        "alert cannot be used",
+        "syncs.yml has no alert of that name for the target, or its URL is not one that retl calls.",
+        "Correct the name, `targets` of the alert, or the environment variable that the URL comes from.",
+    ),
     "D001": Code(
         "NULL in the primary key",
         "The model returns rows that nothing identifies.",
@@ -643,6 +653,11 @@ CODES: Mapping[str, Code] = {
         "nobody knows who has opted out",
         "The run would opt users in, and the state is new, lost or reset: who of them has opted out is unknown.",
         "If Braze has the rows, run `retl state baseline NAME`; or type their number: --skip-guard max_resubscribed=N.",
+    ),
+    "X020": Code(
+        "alert or heartbeat was not delivered",
+        "Slack, a webhook, a mail server or the URL of the heartbeat did not take it. The sync is not affected.",
+        "Correct it, and check with `retl alert test`; the next command tells what is still so.",
     ),
     "R001": Code(
         "value is missing",

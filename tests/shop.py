@@ -125,6 +125,7 @@ class Shop:
     syncs: list[dict[str, Any]] = field(default_factory=list)
     destination: dict[str, Any] = field(default_factory=dict)
     state: dict[str, Any] = field(default_factory=dict)
+    more: dict[str, Any] = field(default_factory=dict)  # other keys of syncs.yml
     environ: dict[str, str] = field(default_factory=lambda: {"BRAZE_API_KEY": KEY})
     clock: FakeClock = field(default_factory=FakeClock)
     listener: Silent = field(default_factory=Silent)
@@ -168,6 +169,7 @@ class Shop:
                 }
             },
             "syncs": self.syncs,
+            **self.more,
         }
         text = yaml.dump(spec, Dumper=yaml.CSafeDumper, sort_keys=False, allow_unicode=True)
         (self.folder / "syncs.yml").write_text(text)

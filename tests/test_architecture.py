@@ -32,6 +32,7 @@ ORDER = [
     "runs",
     "testing",
     "report",
+    "alerts",
     "results",
     "cli",
     "api",
@@ -55,6 +56,7 @@ PURE = {
     ),
     *("delivery.batches", "delivery.pacing", "delivery.retry"),
     *("plan.tables", "plan.actions", "plan.guards", "plan.writers", "plan.names", "plan.data_tests"),
+    *("project.spec_alerts", "alerts.decide", "alerts.messages"),
     *("shared_state.head", "engines.engine", "engines.duckdb.diff"),
     *("testing.fixtures", "testing.comparison"),
 }

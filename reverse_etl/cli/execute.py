@@ -13,6 +13,7 @@ from reverse_etl.cli.context import print_json, say
 from reverse_etl.cli.options import Output
 from reverse_etl.errors import Problem, RetlError
 from reverse_etl.report import stderr
+from reverse_etl.system.clock import Clock
 
 if TYPE_CHECKING:
     from reverse_etl.plan.guards import Skipped
@@ -70,12 +71,38 @@ def shown(
                 _print_result(result, output, stopped_by)
                 yield result
             _print_others(stopped_by)
+        tell_all(project, results)
     except RetlError as error:
         why = error.problems
+        tell_all(project, [*results, *_not_run(jobs, results, error)])
         raise
     finally:
         ended = Ended(results, time.monotonic() - began_s, why, is_interrupted=bool(interrupts.signal))
         keep_results(project, [job.sync for job in jobs], ended)
+
+
+def tell_all(project: "LoadedProject", results: "Sequence[RunResult]") -> None:
+    """Tell those whom syncs.yml names what changed. What fails is a warning."""
+    if project.spec.alerts:
+        from reverse_etl.alerts.tell import tell
+
+        tell(project, results, Clock().utc(), stderr.say_warning)
+
+
+def beat(project: "LoadedProject") -> None:
+    """Send the heartbeat, if there is one."""
+    if project.spec.heartbeat:
+        from reverse_etl.alerts import tell
+
+        tell.beat(project, stderr.say_warning)
+
+
+def _not_run(jobs: "Sequence[Job]", results: "Sequence[RunResult]", error: RetlError) -> "Iterator[RunResult]":
+    """The results of jobs that an error kept from being run: a missing API key."""
+    done = {result.sync for result in results}
+    for job in jobs:
+        if job.sync.name not in done:
+            yield job.not_run("failed", error.exit_code, error.problems)
 
 
 def _print_others(stopped_by: Mapping[Problem, Sequence[str]]) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from reverse_etl.cli.context import ProjectCommand, chosen, load, print_json, print_lines, say, screen
-from reverse_etl.cli.execute import run_and_exit, shown
+from reverse_etl.cli.execute import beat, run_and_exit, shown, tell_all
 from reverse_etl.cli.options import (
     Exclude,
     FailFast,
@@ -71,7 +71,14 @@ def run_due(
         options = Options(fail_fast=fail_fast, threads=threads, memory_limit=memory_limit, wait_s=wait)
         interrupts = Interrupts()
         jobs = due_jobs(project, to_run(dues), options, screen(interrupts))
-        run_and_exit(project, jobs, interrupts, rate_limit_share, output)
+        try:
+            run_and_exit(project, jobs, interrupts, rate_limit_share, output)
+        finally:
+            if not interrupts.signal:
+                beat(project)
+    if not dry_run:
+        tell_all(project, [])
+        beat(project)
     _print_due(dues if dry_run else [], next_due(project, syncs, project.started_at), output)
 
 
@@ -124,8 +131,11 @@ def scheduler(
                 is_idle = not dues
                 if dues:
                     _run_once(project, dues, options, rate_limit_share, interrupts)
+                else:
+                    tell_all(project, [])
                 if interrupts.signal:
                     break
+                beat(project)
                 is_idle = True
                 coming = coming_line(next_due(project, syncs, clock.utc()))
                 if coming != told:

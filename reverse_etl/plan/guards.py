@@ -78,6 +78,12 @@ def _stop(sync: Sync, trip: Trip, skipped: Skipped) -> Problem:
     )
 
 
+def guard_of(problem: Problem) -> str | None:
+    """The guard that an error of `tripped` is about."""
+    found = re.match(r"[^:]+: guard (\w+): ", problem.message) if problem.code == "X002" else None
+    return found[1] if found else None
+
+
 def to_skip(sync: Sync, name: str, counted: int | None = None) -> str:
     """The hint to skip a guard; where that may delete users, it is no more than what it would do.
 

@@ -10,12 +10,16 @@ from pydantic import BaseModel
 
 from reverse_etl.braze.modes import MODE_NAMES, MODE_OPTIONS, MODES
 from reverse_etl.project.spec import HOST, PORT, SANDBOX, SPEC_FILE, Dbt, File, Source, Sync, Target
+from reverse_etl.project.spec_alerts import ALERTS, Heartbeat
 from reverse_etl.project.spec_tests import UnitTest
 
 Rule = dict[str, Any]
 SCHEMA_FILE = "syncs.schema.json"  # beside syncs.yml, whose first line points editors to it
 
-_PARTS: Mapping[str, type[BaseModel]] = {"targets": Target, "dbt": Dbt, "sources": Source, "syncs": Sync}
+_PARTS: Mapping[str, type[BaseModel]] = {
+    **{"targets": Target, "dbt": Dbt, "sources": Source, "syncs": Sync, "heartbeat": Heartbeat},
+    **ALERTS,
+}
 _TEMPLATE = {"type": "string", "pattern": r"\{\{|\{%"}
 
 
@@ -30,6 +34,8 @@ def json_schema() -> dict[str, Any]:
         properties[key]["additionalProperties"] = parts[key]
     properties["syncs"]["items"] = parts["syncs"]
     properties["dbt"] = parts["dbt"]
+    properties["heartbeat"] = parts["heartbeat"]
+    properties["alerts"]["items"] = {"anyOf": [parts[name] for name in ALERTS]}
     result: dict[str, Any] = _or_template(schema)
     tests = UnitTest.model_json_schema(ref_template="#/$defs/{model}")  # Jinja is not rendered in them
     result["$defs"].update(tests.pop("$defs"))

@@ -8,6 +8,7 @@ target/compiled/*.sql                                 artifacts, as dbt names th
 
 import json
 import os
+import re
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -16,7 +17,7 @@ from functools import cached_property
 from hashlib import sha256
 from io import StringIO
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from dotenv import dotenv_values
 
@@ -24,12 +25,14 @@ from reverse_etl.errors import Location, ProjectError, nearest
 from reverse_etl.network.network import Network
 from reverse_etl.network.proxies import names_proxy, proxy_secrets
 from reverse_etl.project.dbt_manifest import DbtManifest, Relation, missing_manifest, read_manifest
+from reverse_etl.project.fields import Strict
 from reverse_etl.project.graph import Graph
 from reverse_etl.project.jinja import environment_variables, is_credential, render, variables, words_called_with
 from reverse_etl.project.lock_file import LOCK_FILE, Lock, lock_text, parse_lock
 from reverse_etl.project.models import Compiled, Model, RunValues, compile_model
 from reverse_etl.project.reader import Surroundings, read_spec
 from reverse_etl.project.spec import SANDBOX, SPEC_FILE, Spec, Sync, is_url
+from reverse_etl.project.spec_alerts import SECRETS
 from reverse_etl.redaction import keep_secret
 from reverse_etl.sql.quoting import catalog
 from reverse_etl.system.clock import Clock
@@ -37,6 +40,7 @@ from reverse_etl.system.private_files import create_ignored, is_private, write_w
 
 FIXTURES = "tests/fixtures"
 RETL_FOLDER = ".retl"
+C = TypeVar("C", bound=Strict)
 
 
 # Keys that the digests of saved plans and manifests were made without: they count only where they are set.
@@ -129,6 +133,13 @@ class LoadedProject:
             hint = "set the environment variable again: without blanks, line breaks, or letters outside ASCII"
             raise ProjectError("the API key contains a character that no API key has", where, hint, code="P024")
         return key
+
+    def rendered(self, channel: C) -> C:
+        """An alert, or a heartbeat, with its secrets from the environment. Raises ProjectError, which contains none."""
+        names = {"env_var": environment_variables(self.environ), "var": variables(self.spec.vars)}
+        keys = [key for key in SECRETS if key in type(channel).model_fields]
+        found: C = channel.model_copy(update={key: _with(names, getattr(channel, key)) for key in keys})
+        return found
 
     @cached_property
     def dbt(self) -> DbtManifest:
@@ -321,8 +332,20 @@ def _dotenv(path: Path) -> dict[str, str]:
 def _keep_secret(environ: Mapping[str, str], names: Iterable[str]) -> None:
     for name in names:
         value = environ.get(name, "")
-        for secret in proxy_secrets(value) if names_proxy(name) else (value,):
+        for secret in proxy_secrets(value) if names_proxy(name) else _of_url(value):
             keep_secret(secret)
+
+
+def _of_url(value: str) -> list[str]:
+    """What is secret in a value: of a URL, such as that of a webhook, the parts behind the host; else all of it."""
+    return re.split(r"[/?&=#]+", value.partition("://")[2])[1:] if re.match("https?://", value) else [value]
+
+
+def _with(names: Mapping[str, Any], value: Any) -> Any:
+    """A secret, or several by name, rendered."""
+    if isinstance(value, dict):
+        return {name: _with(names, one) for name, one in value.items()}
+    return render(value, names, Location(SPEC_FILE)).strip() if isinstance(value, str) else value
 
 
 def _models(folder: Path) -> dict[str, Model]:

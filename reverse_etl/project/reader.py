@@ -16,6 +16,7 @@ from reverse_etl.errors import Location, Problem, ProjectError, closest, nearest
 from reverse_etl.project.cron import ScheduleProblem, check_line, check_zone
 from reverse_etl.project.jinja import environment_variables, is_template, render, variables, variables_read
 from reverse_etl.project.spec import SPEC_FILE, Dbt, File, Source, Spec, Sync, Target
+from reverse_etl.project.spec_alerts import ALERTS, SECRETS, Alert, Heartbeat, is_for
 from reverse_etl.project.spec_tests import UnitTest
 from reverse_etl.project.yaml_places import Positions, YamlPath, parse_yaml
 
@@ -55,6 +56,7 @@ def read_spec(text: str, models: Collection[str], given: Surroundings) -> Spec:
         if (source := reader.check(Source, reader.rendered(value, ("sources", key)), ("sources", key)))
     }
     dbt = reader.dbt(top)
+    alerts, heartbeat = reader.alerts(top, name if given.needs_target else None), reader.heartbeat(top)
     syncs = reader.syncs(top.syncs, models)
     unit_tests = reader.unit_tests(top.unit_tests, top.syncs)
     if problems or name is None or (given.needs_target and chosen is None):
@@ -72,6 +74,9 @@ def read_spec(text: str, models: Collection[str], given: Surroundings) -> Spec:
         dbt=dbt,
         secrets=reader.secrets,
         warnings=tuple(misread(positions)),
+        alerts=tuple(alerts),
+        alert_places=reader.alert_places,
+        heartbeat=heartbeat if heartbeat and given.needs_target and is_for(heartbeat, name) else None,
     )
 
 
@@ -116,9 +121,20 @@ def misread(positions: Positions, is_free: Callable[[YamlPath], bool] = _is_free
 
 
 def _secrets(top: File) -> frozenset[str]:
-    """The environment variables that the API keys of all targets come from."""
-    keys = (raw["destination"].get("api_key") for raw in top.targets.values() if _is_target(raw))
-    return frozenset(name for key in keys if isinstance(key, str) for name in variables_read(key))
+    """The environment variables that the API keys of all targets come from, and the secrets of alerts."""
+    keys = [raw["destination"].get("api_key") for raw in top.targets.values() if _is_target(raw)]
+    told = [value for raw in (*top.alerts, top.heartbeat) if isinstance(raw, dict) for _, value in _secrets_in(raw)]
+    return frozenset(name for key in (*keys, *told) if isinstance(key, str) for name in variables_read(key))
+
+
+def _secrets_in(raw: Mapping[str, Any]) -> Iterator[tuple[YamlPath, Any]]:
+    """The values of an alert or a heartbeat that must come from the environment, with their paths in it."""
+    for key in SECRETS:
+        value = raw.get(key)
+        if isinstance(value, dict):
+            yield from (((key, name), one) for name, one in value.items())
+        elif value is not None:
+            yield (key,), value
 
 
 def _place(problem: Problem) -> Location:
@@ -134,6 +150,7 @@ class _Reader:
         self.positions, self.problems, self.environ = positions, problems, environ
         self.vars: Mapping[str, Any] = cli_vars
         self.secrets: frozenset[str] = frozenset()
+        self.alert_places = dict[str, Location]()
 
     def problem(self, what: str, where: Location, hint: str | None = None, *, code: str) -> None:
         self.problems.append(Problem(what, where, hint, code))
@@ -253,6 +270,61 @@ class _Reader:
                 self.problem(what, self.positions.of_value((*path, "renamed_from")), hint, code="P013")
             found = target if name == chosen else found
         return found
+
+    def alerts(self, top: File, target: str | None) -> list[Alert]:
+        """The alerts for a target; all are checked, and only those for it are rendered."""
+        found, lines = list[Alert](), dict[str, int]()
+        for index, raw in enumerate(top.alerts):
+            path: YamlPath = ("alerts", index)
+            kind = raw.get("type") if isinstance(raw, dict) else None
+            name = raw.get("name", kind) if isinstance(raw, dict) else None
+            inside = f' in alert "{name}"' if isinstance(name, str) else f" in alert {index + 1}"
+            if not isinstance(raw, dict):
+                self.problem(f"alert {index + 1} must be a mapping", self.positions.of_value(path), code="P010")
+                continue
+            if not isinstance(kind, str) or kind not in ALERTS:
+                place, hint = self.positions.of_value((*path, "type")), nearest(str(kind or ""), ALERTS)
+                what = (
+                    f'"type" is missing{inside}'
+                    if kind is None
+                    else f'"{kind}" is not a valid value for "type"{inside}'
+                )
+                self.problem(what, place, hint, code="P008" if kind is None else "P009")
+                continue
+            if name in lines:
+                what = f'duplicate alert "{name}", first defined on line {lines[str(name)]}'
+                hint = "give each of them a name of its own: name: on_call"
+                self.problem(what, self.positions.of_value((*path, "name")), hint, code="P014")
+            lines.setdefault(str(name), self.positions.of_value(path).line)
+            self.alert_places.setdefault(str(name), self.positions.of_value(path))
+            one = self._told(ALERTS[kind], raw, path, inside, target, top)
+            if one and target and is_for(one, target):
+                found.append(one)
+        return found
+
+    def heartbeat(self, top: File) -> Heartbeat | None:
+        if top.heartbeat is None:
+            return None
+        inside = ' in "heartbeat"' if isinstance(top.heartbeat, dict) else ""
+        return self._told(Heartbeat, top.heartbeat, ("heartbeat",), inside, None, top)
+
+    def _told(self, model: type[M], raw: Any, path: YamlPath, inside: str, target: str | None, top: File) -> M | None:
+        """An alert or a heartbeat. Its secrets stay templates."""
+        given = raw.get("targets", ()) if isinstance(raw, dict) else ()
+        words = [given] if isinstance(given, str) else [word for word in given if isinstance(word, str)]
+        for at, value in _secrets_in(raw) if isinstance(raw, dict) else ():
+            if not isinstance(value, str) or not variables_read(value):
+                place = self.positions.of_value((*path, *at))
+                what = f'"{at[-1]}"{inside} must come from the environment'
+                hint = f"write {at[-1]}: \"{{{{ env_var('NAME') }}}}\", and put the value into .env or the environment"
+                self.problem(what, place, hint, code="P110")
+        for index, name in enumerate(words):
+            if name not in top.targets:
+                place = self.positions.of_value((*path, "targets", index))
+                self.problem(f'unknown target "{name}"{inside}', place, nearest(name, top.targets), code="P011")
+        is_needed = target is not None and (not words or target in words)
+        value = self.rendered(raw, path, keep=SECRETS) if is_needed else raw
+        return self.check(model, value, path, inside, unrendered=not is_needed)
 
     def dbt(self, top: File) -> Dbt | None:
         if "dbt" not in top.model_fields_set:

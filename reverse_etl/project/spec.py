@@ -5,7 +5,7 @@ What depends on a model's columns is checked in `records/layout.py`, which asks 
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, Self, TypeVar, get_args
 from urllib.parse import SplitResult, urlsplit
 
@@ -27,6 +27,7 @@ from reverse_etl.network.proxies import LOOPBACK
 from reverse_etl.project.cron import Cron
 from reverse_etl.project.fields import Strict as _Strict
 from reverse_etl.project.fields import Words
+from reverse_etl.project.spec_alerts import Alert, Heartbeat, label
 from reverse_etl.project.spec_tests import DataTest, UnitTest
 from reverse_etl.project.yaml_places import Positions, YamlPath
 
@@ -444,6 +445,8 @@ class File(_Strict):
     dbt: Any = Field(None)
     sources: dict[str, Any] = Field({}, description="where the tables of source() are, by name of the source")
     syncs: list[Any] = Field(description="the syncs: a model and a mode each")
+    alerts: list[Any] = Field([], description="who is told when what becomes of a sync changes")
+    heartbeat: Any = Field(None, description="what is told that schedules run")
     unit_tests: list[Any] = Field([], description="tests of given rows and the records that syncs produce from them")
 
 
@@ -452,8 +455,9 @@ class Spec:
     """A checked syncs.yml, read for one target. Its `api_key` is still a template: see `LoadedProject.api_key`.
 
     `is_default_target`: the target is the one that is used without --target. `chosen` is its settings; None if only its
-    name was read. `secrets` are the environment variables that the API keys of all targets come from; `warnings` is
-    what is valid, and probably not meant.
+    name was read. `secrets` are the environment variables that API keys and the secrets of alerts come from; `warnings`
+    is what is valid, and probably not meant. `alerts` and `heartbeat` are those for the target; their secrets are still
+    templates: see `LoadedProject.rendered`.
     """
 
     target_name: str
@@ -468,12 +472,19 @@ class Spec:
     dbt: Dbt | None = None
     secrets: frozenset[str] = frozenset()
     warnings: tuple[Problem, ...] = ()
+    alerts: tuple[Alert, ...] = ()
+    alert_places: Mapping[str, Location] = field(default_factory=dict)
+    heartbeat: Heartbeat | None = None
 
     @property
     def target(self) -> Target:
         """The settings of the target."""
         assert self.chosen, "the project was read without it"
         return self.chosen
+
+    def where_alert(self, alert: Alert) -> Location:
+        """The location of an alert in syncs.yml."""
+        return self.alert_places.get(label(alert), Location(SPEC_FILE))
 
     def in_target(self, *path: str | int) -> Location:
         """The location in syncs.yml of the value at `path` in the target."""
