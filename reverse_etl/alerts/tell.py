@@ -23,7 +23,6 @@ from reverse_etl.runs.outcome import RunResult
 from reverse_etl.system.small_files import alone_with
 
 Say = Callable[[Problem], None]
-NOT_TOLD = "X020"
 _CONSENT = re.compile(r"email_subscribe|push_subscribe|subscription_groups|subscription_state", re.IGNORECASE)
 
 
@@ -47,9 +46,7 @@ def tell(project: LoadedProject, results: Sequence[RunResult], now: datetime, wa
     except OSError as error:
         what = f"cannot write {error.filename or file_of(project)}: {error.strerror}"
         warn(
-            Problem(
-                f"alerts were not sent: {what}", hint="make the folder writable for the current user", code=NOT_TOLD
-            )
+            Problem(f"alerts were not sent: {what}", hint="make the folder writable for the current user", code="X020")
         )
 
 
@@ -66,7 +63,7 @@ def beat(project: LoadedProject, warn: Say) -> None:
     if heartbeat is None:
         return
     if not is_all_told(project):
-        warn(Problem("no heartbeat was sent, since an alert was not delivered", code=NOT_TOLD))
+        warn(Problem("no heartbeat was sent, since an alert was not delivered", code="X020"))
         return
     try:
         failure = channels.beat(_usable(project.rendered(heartbeat).url), project.network)
@@ -74,7 +71,7 @@ def beat(project: LoadedProject, warn: Say) -> None:
         failure = NotTaken(error.problems[0].message, error.problems[0].hint)
     if failure:
         where = project.spec.positions.of_value(("heartbeat",))
-        warn(Problem(f"the heartbeat was not sent: {failure.why}", where, failure.hint, NOT_TOLD))
+        warn(Problem(f"the heartbeat was not sent: {failure.why}", where, failure.hint, "X020"))
 
 
 def test(project: LoadedProject, names: Sequence[str], now: datetime) -> dict[str, Problem | None]:
@@ -154,4 +151,4 @@ def _usable(url: str) -> str:
 
 def _not_told(project: LoadedProject, alert: Alert, failure: NotTaken) -> Problem:
     what = f'alert "{label(alert)}" was not delivered: {failure.why}'
-    return Problem(what, project.spec.where_alert(alert), failure.hint, NOT_TOLD)
+    return Problem(what, project.spec.where_alert(alert), failure.hint, "X020")

@@ -73,9 +73,10 @@ def run_due(
         jobs = due_jobs(project, to_run(dues), options, screen(interrupts))
         try:
             run_and_exit(project, jobs, interrupts, rate_limit_share, output)
-        finally:
+        except typer.Exit:
             if not interrupts.signal:
                 beat(project)
+            raise
     if not dry_run:
         tell_all(project, [])
         beat(project)

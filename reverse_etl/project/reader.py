@@ -284,12 +284,10 @@ class _Reader:
                 continue
             if not isinstance(kind, str) or kind not in ALERTS:
                 place, hint = self.positions.of_value((*path, "type")), nearest(str(kind or ""), ALERTS)
-                what = (
-                    f'"type" is missing{inside}'
-                    if kind is None
-                    else f'"{kind}" is not a valid value for "type"{inside}'
-                )
-                self.problem(what, place, hint, code="P008" if kind is None else "P009")
+                if kind is None:
+                    self.problem(f'"type" is missing{inside}', place, hint, code="P008")
+                else:
+                    self.problem(f'"{kind}" is not a valid value for "type"{inside}', place, hint, code="P009")
                 continue
             if name in lines:
                 what = f'duplicate alert "{name}", first defined on line {lines[str(name)]}'
