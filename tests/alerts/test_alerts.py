@@ -302,7 +302,7 @@ def test_heartbeat_follows_every_run_due_and_is_silent_if_an_alert_was_not_deliv
     assert beats() == []
     hook.answers = 200
     assert beats() == ping
-    told.sync("users", "SELECT 'u3' AS external_id, 3 AS n", schedule="0 0 1 1 *")
+    told.sync("later", "SELECT 'u3' AS external_id, 3 AS k", schedule="0 0 1 1 *")
     monkeypatch.delenv("BRAZE_API_KEY")
     assert beats() == []  # the command ended with an error
 
