@@ -47,6 +47,7 @@ NOT_FOLLOWED = {
         "if all of it is in Braze, run `retl state baseline",  # tests/runs/test_consent.py
         "max_resubscribed=N",  # tests/runs/test_consent.py
         "check the column name: it is that of the event",  # tests/runs/test_lock.py
+        "set the environment variable that it comes from",  # tests/alerts/test_alerts.py
         "its schedule tries again at",  # tests/runs/test_run_due.py
         "list_filter({}, lambda channel: {})",  # SQL
         "keep the one that says which profile is meant",  # "both kinds of profile": as the row's hint

@@ -326,6 +326,26 @@ def test_hint_about_a_guard(shop: Shop, retl: Retl, guards: str, hint: str, foll
     assert retl("sync", "it", *followed.split(), folder=shop.folder).code == 0
 
 
+def test_hints_about_alerts(shop: Shop, retl: Retl):
+    shop.sync("it", USER)
+    spec, alert = shop.folder / "syncs.yml", "alerts:\n- type: slack\n  url: https://127.0.0.1:9/x\n"
+    assert first_error(retl("alert", "test", folder=shop.folder))[1] == (
+        "add `alerts:` to syncs.yml, as docs/alerts.md shows; or choose another target with --target"
+    )
+    spec.write_text(spec.read_text() + alert)
+    hint = first_error(retl("ls", folder=shop.folder))[1]
+    assert hint == "write url: \"{{ env_var('NAME') }}\", and put the value into .env or the environment"
+    edit(spec, "url: https://127.0.0.1:9/x", hint.partition(",")[0].removeprefix("write "))
+    (shop.folder / ".env").write_text("NAME=https://127.0.0.1:9/x\n")
+    assert retl("ls", folder=shop.folder).code == 0
+    text = spec.read_text()
+    twice = text[text.index("- type: slack") :]
+    spec.write_text(text + twice)
+    assert first_error(retl("ls", folder=shop.folder))[1] == "give each of them a name of its own: name: on_call"
+    spec.write_text(f"{text}{twice}  name: on_call\n")
+    assert retl("ls", folder=shop.folder).code == 0
+
+
 def test_names_are_checked_after_they_were_written(shop: Shop, retl: Retl):
     shop.sync("it", USER)
     assert first_error(retl("lock", "--check", folder=shop.folder))[1] == "run `retl lock`"
