@@ -490,6 +490,11 @@ CODES: Mapping[str, Code] = {
         "A unit test gives a row as acknowledged that retl would never have sent.",
         "Correct the row of `this`.",
     ),
+    "D009": Code(
+        "key of several users",
+        "What was passed to `retl forget` is an identifier of several users: nobody was erased.",
+        'Name one of them by its external id, an alias as \'["NAME", "LABEL"]\'.',
+    ),
     "B001": Code(
         "sync is running",
         "Another process, or another machine, is running the sync.",
@@ -608,6 +613,21 @@ CODES: Mapping[str, Code] = {
         "local copy is of another store",
         "The folder is a copy of a state in a store that the target does not use any more, or is damaged.",
         "Set state.path back, or move the copy elsewhere.",
+    ),
+    "S026": Code(
+        "erasures cannot be read",
+        "The files that say who was erased, or their key, are missing or damaged.",
+        "Restore the folder .erased from a backup: nobody else knows who must not be sent again.",
+    ),
+    "S027": Code(
+        "receipt is not one of this target",
+        "`retl forget` did not write this file, or not for this target; or it was changed.",
+        "Pass the file as retl wrote it, and the --target that it names.",
+    ),
+    "S028": Code(
+        "not deleted in Braze",
+        "`retl forget --delete-in-braze` got no success from Braze. No sync sends the person any more.",
+        "Do what the hint says, then run the command again.",
     ),
     "X001": Code(
         "invalid rows block the run",

@@ -226,6 +226,15 @@ class Outcome:
 Retl = Callable[..., Outcome]
 
 
+def erased_from(said: Outcome) -> dict[str, tuple[int, ...]]:
+    """What `retl forget` says that it has erased, by sync: acknowledged rows, rejected ones, those in doubt."""
+    assert said.code == 0, said.err
+    heading, *rows = said.out.split("receipt: ")[0].splitlines()
+    assert heading.split() == ["erased", "from", "acknowledged", "rejected", "in", "doubt"]
+    cells = (row.split() for row in rows if not row.startswith(("deleted ", "Braze ")))
+    return {sync: tuple(int(number.replace(",", "")) for number in numbers) for sync, *numbers in cells}
+
+
 def edit(path: Path, old: str, new: str) -> None:
     text = path.read_text()
     assert old in text

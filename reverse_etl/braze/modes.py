@@ -269,8 +269,8 @@ _TABLE = (
         extra=Extra.CUSTOM_ATTRIBUTE,
         cost=Cost.ATTRIBUTES,
         options=frozenset(
-            {"pre_formatted_fields", "send", "nulls", "on_removed", "allow_destructive", "quarantine", "on_in_doubt"}
-            | {"shares", "consent"}
+            {"pre_formatted_fields", "send", "nulls", "on_removed", "on_in_doubt"}
+            | {"allow_destructive", "quarantine", "suppresses", "shares", "consent"}
         ),
         nested_times=True,  # a timestamp in nested data is {"$time": "..."} (nested_custom_attribute_support)
         nested_nulls=False,  # a null in nested data drops the whole attribute (post_user_track)
@@ -363,7 +363,7 @@ _TABLE = (
         exclusive=(*STRONG, "email", "phone"),
         fields=(Field("prioritization", Shape.ARRAY, switch=True),),
         priorities=("identified", "unidentified", "most_recently_updated"),
-        options=frozenset({"pre_formatted_fields", "allow_destructive", "quarantine"}),
+        options=frozenset({"pre_formatted_fields", "allow_destructive", "quarantine", "suppresses"}),
         forgets_removed=True,  # a user who leaves the model and returns is deleted again
         changes_identity=True,
     ),

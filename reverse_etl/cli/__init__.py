@@ -9,7 +9,8 @@
     inspect    debug explain status history rejects resolve
     sandbox    sandbox
     alert      alert test
-    state      state show | baseline | forget | reset
+    forget     forget
+    state      state show | baseline | reset
 
     options    options shared by several commands
     context    loading the project, selecting syncs, printing
@@ -29,7 +30,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 from typer.main import get_command
 
-from reverse_etl.cli import alert, inspect, lock, plan, project, sandbox, schedule, state, sync, test
+from reverse_etl.cli import alert, forget, inspect, lock, plan, project, sandbox, schedule, state, sync, test
 from reverse_etl.cli.options import Output
 from reverse_etl.errors import Problem, RetlError
 from reverse_etl.redaction import Redacted
@@ -43,7 +44,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # importing what draws boxes took half the time of `retl --help`
 )
-for commands in (project, sync, plan, schedule, test, lock, inspect, sandbox):
+for commands in (project, sync, plan, schedule, test, lock, inspect, forget, sandbox):
     app.add_typer(commands.app)
 app.add_typer(alert.app, name="alert", help="Check who is told when a sync fails.", no_args_is_help=True)
 app.add_typer(state.app, name="state", help="Inspect or change the state of a sync.", no_args_is_help=True)

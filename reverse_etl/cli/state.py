@@ -1,4 +1,4 @@
-"""Commands on the state of a sync: state show, baseline, accept-workspace, forget, reset."""
+"""Commands on the state of a sync: state show, baseline, accept-workspace, reset."""
 
 from pathlib import Path
 from typing import Annotated
@@ -140,33 +140,6 @@ def state_rename(
         raise ProjectError(f'"{old}" is the name of a sync', hint="rename it in syncs.yml first", code="P078")
     when_free(lambda: rename(project, old, chosen, Clock()), wait, Clock(), say)
     say(f"{name}: the state of {old} is its own now")
-
-
-@app.command(name="forget", cls=ProjectCommand)
-def state_forget(
-    name: SyncName,
-    key: Annotated[
-        str, typer.Argument(help="A key, as shown by `retl rejects`, or a user identifier.", show_default=False)
-    ],
-    yes: Yes = False,
-    project_dir: ProjectFolder = Path(),
-    target: TargetName = None,
-    variables: Variables = None,
-) -> None:
-    """Erase a person from the state of a sync: acknowledged rows, rejects and rows in doubt."""
-    from reverse_etl.state.edit import forget
-    from reverse_etl.words import count
-
-    project = load(project_dir, target, variables)
-    chosen = project.sync(name)
-    ask(f'"{key}" will be erased from the state of {name}; if the model returns it, the next run sends it again', yes)
-    gone = forget(project, chosen, key)
-    rows = f"{count(gone.acknowledged, 'acknowledged row')}, {gone.rejected:,} rejected, {gone.in_doubt:,} in doubt"
-    print(f"{name}: {rows} erased")
-    for place in gone.copies:
-        say(f"an older state is kept in {place}: delete it if it must be erased too")
-    if project.states_url:
-        say("if the bucket is versioned, it still has the older versions: delete them there, or let them expire")
 
 
 @app.command(name="reset", cls=ProjectCommand)

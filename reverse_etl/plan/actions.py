@@ -11,6 +11,8 @@ in_doubt              sent before, it is unknown whether it arrived, and it is n
 baseline              the user declared that all rows of the model are already in Braze
 mark_accepted         the user declared that this row, which was in doubt, has arrived
 forget                the state drops it, and nothing is sent to Braze
+suppressed            about somebody who was erased: not sent, and the state keeps nothing of it
+deleted               the sync has deleted this user already
 refresh               equal to Braze: the state takes its new spelling, and nothing is sent
 """
 

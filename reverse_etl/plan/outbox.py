@@ -23,6 +23,7 @@ from reverse_etl.records.consent import (
     moves_email,
 )
 from reverse_etl.records.expressions import TWINS, new
+from reverse_etl.records.identity import WHO, text_of, who_in_json
 from reverse_etl.records.layout import ROW_NUMBER, Layout
 from reverse_etl.records.mapping import WHOSE, user_text
 from reverse_etl.records.rules import NUMBER
@@ -86,7 +87,14 @@ def upgrade_outbox(connection: DuckDBPyConnection) -> None:
     connection.execute(
         f"ALTER TABLE IF EXISTS {OUTBOX} ADD COLUMN IF NOT EXISTS phase TINYINT DEFAULT {AFTER_OPT_OUTS}"
     )
-    for column in ("consent VARCHAR", "mode VARCHAR", "workspace VARCHAR", "released BOOLEAN", "identifiers VARCHAR"):
+    for column in (
+        "consent VARCHAR",
+        "mode VARCHAR",
+        "workspace VARCHAR",
+        "released BOOLEAN",
+        "identifiers VARCHAR",
+        "suppresses BOOLEAN",
+    ):
         connection.execute(f"ALTER TABLE {OPEN_RUN} ADD COLUMN IF NOT EXISTS {column}")
     found = f"SELECT column_name FROM duckdb_columns() WHERE database_name = '{RUN}' AND table_name = 'outbox'"
     columns = {name for (name,) in connection.execute(found).fetchall()}
@@ -96,6 +104,10 @@ def upgrade_outbox(connection: DuckDBPyConnection) -> None:
         as_list = "CASE WHEN problems > 0 THEN [problems] END"
         connection.execute(f"ALTER TABLE {OUTBOX} ALTER COLUMN problems TYPE INTEGER[] USING {as_list}")
         connection.execute("COMMIT")
+    if WHO not in columns:
+        connection.execute(f"ALTER TABLE {OUTBOX} ADD COLUMN {WHO} VARCHAR")
+        if {"envelope", "body"} <= columns:
+            connection.execute(f"UPDATE {OUTBOX} SET {WHO} = {_who_of_older_record()} WHERE body IS NOT NULL")
     if "harmless" not in columns:
         return
     for before, now in {"remembered": "previously_rejected", "adopt": "mark_accepted"}.items():
@@ -104,6 +116,17 @@ def upgrade_outbox(connection: DuckDBPyConnection) -> None:
     connection.execute(f"ALTER TABLE {OPEN_RUN} RENAME COLUMN keep TO retention")
     connection.execute(f"ALTER TABLE {OUTBOX} RENAME COLUMN harmless TO idempotent")
     connection.execute("COMMIT")
+
+
+def _who_of_older_record() -> str:
+    """SQL for who a record is about that has no such column: its body tells; where that is an identifier alone, the
+    array that it goes into does."""
+    document, whole = "TRY_CAST(body AS JSON)", "json_extract_string(TRY_CAST(body AS JSON), '$')"
+    arrays = {"external_ids": "external_id", "braze_ids": "braze_id", "emails": "email", "phones": "phone"}
+    alone = " ".join(
+        f"""WHEN envelope LIKE '%"{array}":[' THEN {text_of(kind, whole)}""" for array, kind in arrays.items()
+    )
+    return f"coalesce({who_in_json(document)}, CASE {alone} END)"
 
 
 def read_records(connection: DuckDBPyConnection) -> Iterator[Record]:

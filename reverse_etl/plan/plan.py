@@ -15,6 +15,8 @@ from reverse_etl.plan.quarantine import WITHHELD
 from reverse_etl.plan.tables import OUTBOX
 from reverse_etl.records.consent import ONLY_OPTS_OUT
 
+_DONE = ("deleted",)  # actions of rows that Braze has as they are: no change
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -23,11 +25,11 @@ class Plan:
     `invalid` rows break a rule; `previously_rejected` ones were rejected by Braze, and have not changed since; of
     `withheld` ones, this run does not send all: the `quarantined` ones of these would delete a user, and have to wait,
     the others would opt users in who have opted out. `held` ones are in doubt; `baselined` ones were declared as in
-    Braze, and `marked_accepted` ones, once in doubt, to have arrived there. `in_state` and `removed` are rows of
-    the state. `to_send` records are sent in `requests`, by path, with this many `bytes`; they write `attributes`, and
-    cost `data_points` on contracts billed by them; `deletes` of them delete a user, and `opt_outs` only opt one out,
-    whose row is not sent, or not first. `since` is the cursor from which an incremental run reads. `data_tests` are the
-    results of the sync's data tests.
+    Braze, and `marked_accepted` ones, once in doubt, to have arrived there; `suppressed` ones are about users who were
+    erased. `in_state` and `removed` are rows of the state. `to_send` records are sent in `requests`, by path, with this
+    many `bytes`; they write `attributes`, and cost `data_points` on contracts billed by them; `deletes` of them delete
+    a user, and `opt_outs` only opt one out, whose row is not sent, or not first. `since` is the cursor from which an
+    incremental run reads. `data_tests` are the results of the sync's data tests.
     """
 
     run_id: str
@@ -44,6 +46,7 @@ class Plan:
     held: int = 0
     baselined: int = 0
     marked_accepted: int = 0
+    suppressed: int = 0
     opt_outs: int = 0
     to_send: int = 0
     deletes: int = 0
@@ -86,7 +89,8 @@ def read_plan(connection: DuckDBPyConnection, run_id: str, rows: int, in_state: 
         action: sum(n for _, a, n, *_, of_users in counted if a == action and of_users) for _, action, *_ in counted
     }
     of_rows = [one for one in counted if one[0] != ONLY_OPTS_OUT]
-    kinds = {kind: sum(n for k, _, n, *_ in counted if k == kind) for kind in ("added", "changed", "removed")}
+    changes = [(kind, n) for kind, action, n, *_ in counted if action not in _DONE]
+    kinds = {kind: sum(n for k, n in changes if k == kind) for kind in ("added", "changed", "removed")}
     actions = {action: sum(n for _, a, n, *_ in of_rows if a == action) for _, action, *_ in of_rows}
     to_send = [one for one in counted if one[1] == "send"]
     return Plan(
@@ -102,6 +106,7 @@ def read_plan(connection: DuckDBPyConnection, run_id: str, rows: int, in_state: 
         held=actions.get("in_doubt", 0),
         baselined=actions.get("baseline", 0),
         marked_accepted=actions.get("mark_accepted", 0),
+        suppressed=actions.get("suppressed", 0),
         opt_outs=sum(n for kind, _, n, *_ in to_send if kind == ONLY_OPTS_OUT),
         to_send=sum(n for _, _, n, *_ in to_send),
         deletes=deletes.get("send", 0),

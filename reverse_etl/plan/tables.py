@@ -12,6 +12,7 @@ ACKNOWLEDGED = f"{STATE}.main.state"
 REJECTS = f"{STATE}.main.rejects"
 OPT_OUTS = f"{STATE}.main.opt_outs"
 IN_DOUBT = f"{STATE}.main.in_doubt"
+DELETED = f"{STATE}.main.deleted"  # of a sync that deletes users: hashes of those in its model that it has deleted
 RUNS = f"{STATE}.main.runs"
 META = f"{STATE}.main.meta"
 OPEN_RUN = f"{RUN}.main.run"

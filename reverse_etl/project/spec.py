@@ -391,6 +391,9 @@ class Sync(_Strict):
         BeforeValidator(_interval),
         WithJsonSchema({"anyOf": [{"const": 0}, {"type": "string", "pattern": _DURATION}]}),
     ] = Field("0", description="how long every run must list a user for deletion before it is deleted: 24 hours")
+    suppresses: bool = Field(
+        True, description="syncs that delete users: no sync of the target sends a user again whom this one has deleted"
+    )
     after: Annotated[
         tuple[Predecessor, ...],
         BeforeValidator(_each, json_schema_input_type=str | Predecessor | tuple[str | Predecessor, ...]),

@@ -8,7 +8,7 @@ outbox_sql(layout, changes)
       │        + "fault.<column>", property_keys, properties
       │        + problem                                                              0, or the first rule it breaks
       ▼
-    outbox     key, kind, known, call, envelope, body, idempotent, phase, attributes, data_points, problems,
+    outbox     key, kind, known, call, envelope, body, idempotent, phase, attributes, data_points, about, problems,
                "new.<stored column>", "changed.<tracked column>"; cursor, of incremental models;
                twins, whose, where rows without a key, or with that of another row, are invalid;
                "was.<column>", of keys that may be spelled otherwise in the state
@@ -39,6 +39,7 @@ from reverse_etl.records.expressions import (
     value_text,
     was,
 )
+from reverse_etl.records.identity import WHO, who_of_outbox
 from reverse_etl.records.json_text import ISO_TIME, keys_within, timestamp
 from reverse_etl.records.layout import CURSOR, ROW_NUMBER, Column, Layout, Role, shape_of
 from reverse_etl.records.rules import Rule, rules
@@ -74,6 +75,7 @@ def outbox_sql(layout: Layout, changes: str, carried: Sequence[str] = ()) -> str
         "phase": f"CAST({_phase(carried)} AS TINYINT)",
         "attributes": _attributes(layout),
         "data_points": _data_points(layout),
+        WHO: who_of_outbox(layout),
         **({TWINS: _twins(layout), WHOSE: _whose(layout)} if layout.sets_aside else {}),
         "problems": f"CASE WHEN problem > 0 THEN {_problems(layout)} END",
         **({CURSOR: new(layout.cursor)} if layout.cursor else {}),

@@ -193,6 +193,7 @@ class PlannedSync(BaseModel):
     held: int
     baselined: int
     marked_accepted: int
+    suppressed: int
     opt_outs: int
     to_send: int
     deletes: int

@@ -17,6 +17,7 @@ _PLAN = {
     "held": "number of rows in doubt since an earlier run; they are not sent",
     "baselined": "number of rows that `retl state baseline` records as already in Braze; they are not sent",
     "marked_accepted": "number of rows in doubt that `retl resolve` marked as accepted; they are not sent",
+    "suppressed": "number of rows about users who were erased; they are not sent",
     "opt_outs": "number of records that only opt users out, of rows that are not sent, or not before all opt-outs",
     "to_send": "number of records to send",
     "deletes": "number of records that delete a user",

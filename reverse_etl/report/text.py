@@ -39,6 +39,7 @@ def _outcome(result: RunResult) -> str:
         (plan.withheld - plan.quarantined, "withheld"),
         (plan.quarantined, "in quarantine"),
         (plan.held, "held, in doubt since an earlier run"),
+        (plan.suppressed, "suppressed: the user was erased"),
         (delivery.in_doubt, "in doubt"),
         (delivery.possible_duplicates, "possibly duplicated in Braze (on_in_doubt: resend)"),
         (delivery.unsent if result.status != "blocked" else 0, "still to be sent"),
@@ -113,6 +114,7 @@ def preview_lines(preview: Preview, show_values: bool) -> Iterator[str]:
         (plan.withheld - plan.quarantined, "withheld"),
         (plan.quarantined, "in quarantine: not deleted yet"),
         (plan.held, "in doubt since an earlier run: held"),
+        (plan.suppressed, "suppressed: the user was erased, see docs/erasure.md"),
     ):
         if number:
             yield f"  {count(number, 'row')} {what}"

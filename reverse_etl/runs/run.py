@@ -87,6 +87,10 @@ def carry_out(job: Job, session: Session, state: State, plan: Plan) -> RunResult
     """Send the open run of a state, unless it is blocked, and commit it."""
     sync, skipped_guards = job.sync, job.options.skip_guards
     scheduled_time, planned_at = state.run.scheduled_time(), job.now()
+    state.erasures.look()
+    if state.suppress():  # somebody was erased since it was planned
+        counted = read_plan(state.connection, plan.run_id, plan.rows, plan.in_state, batch_sizes(job.project, sync))
+        plan = replace(counted, since=plan.since, data_tests=plan.data_tests)
     job.listener.planned(sync, plan)
     for warning in warnings(plan.data_tests, DATA_TESTS in skipped_guards):
         job.notice(warning)
@@ -242,6 +246,7 @@ def write_records(
         state.write_outbox(layout, changes, intent, consent)
     if not consent.is_unknown:
         state.run.know_consent(column.name for column in consent_columns(layout))
+    state.heed_erasures(layout, options.full_refresh)
     state.run.complete()
 
 

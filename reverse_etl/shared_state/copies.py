@@ -43,7 +43,7 @@ class LocalOnly:
     def recovered(self, connection: DuckDBPyConnection) -> None:
         pass
 
-    def ended(self, connection: DuckDBPyConnection, before: object, accepted: int) -> None:
+    def ended(self, connection: DuckDBPyConnection, before: object, accepted: int, keep_before: bool = True) -> None:
         pass
 
     def journal(self, path: Path, run_id: str, outbox: Path) -> Journal:
@@ -107,7 +107,7 @@ class SharedCopy:
         if self._shared.is_sending and self._shared.is_behind:
             self.changed(connection, keep_before=True)
 
-    def ended(self, connection: DuckDBPyConnection, before: object, accepted: int) -> None:
+    def ended(self, connection: DuckDBPyConnection, before: object, accepted: int, keep_before: bool = True) -> None:
         """Upload the state after a run; if the run changed nothing, record only that there was one.
 
         `before` are the contents before the run was committed. Raises StateError if the upload fails: then the run is
@@ -116,7 +116,7 @@ class SharedCopy:
         has_acted = bool(connection.execute(f"SELECT 1 FROM {OUTBOX} LIMIT 1").fetchall())
         try:
             if has_acted or _contents(connection) != before or not self._shared.note_run(_last_run(connection)):
-                self.changed(connection, keep_before=True)
+                self.changed(connection, keep_before)
         except StateError as error:
             raise self._not_moved(error, accepted) from error
 

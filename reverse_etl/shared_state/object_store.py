@@ -86,6 +86,10 @@ class ObjectStore:
     def __repr__(self) -> str:
         return f"ObjectStore({self.url})"
 
+    def beside(self, name: str) -> "ObjectStore":
+        """The objects under another name beside this one."""
+        return ObjectStore(f"{self.url.rpartition('/')[0]}/{name}", self._network)
+
     # --- small objects -----------------------------------------------------------------------------------------------
 
     def read(self, name: str) -> tuple[bytes, Version] | None:

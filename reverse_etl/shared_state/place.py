@@ -14,7 +14,7 @@ class StatePlace:
     """The state of a sync on a target: in `folder`; or in `objects`, and then the folder has a copy.
 
     `formers` are the names of sync and target that a file may still have which was moved here. `counts_again`: what is
-    sent twice counts twice, as events do.
+    sent twice counts twice, as events do. `suppresses`: whom the sync deletes is not sent by others again.
     """
 
     folder: Path
@@ -23,6 +23,7 @@ class StatePlace:
     objects: ObjectStore | None = None
     formers: Sequence[tuple[str, str]] = ()
     counts_again: bool = False
+    suppresses: bool = True
 
     @property
     def start_over(self) -> str:

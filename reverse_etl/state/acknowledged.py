@@ -10,7 +10,7 @@ from duckdb import DuckDBPyConnection
 from reverse_etl.braze.modes import DELETE, Kind
 from reverse_etl.delivery.destination import Destination
 from reverse_etl.errors import Location, StateError
-from reverse_etl.plan.tables import ACKNOWLEDGED, IN_DOUBT, META, REJECTS, SENT_AT, UNSURE
+from reverse_etl.plan.tables import ACKNOWLEDGED, DELETED, IN_DOUBT, META, REJECTS, SENT_AT, UNSURE
 from reverse_etl.project.spec import Sync
 from reverse_etl.records.layout import ROW_NUMBER, Column, Layout
 from reverse_etl.sql.types import INTEGERS, SqlType, widens
@@ -49,11 +49,13 @@ class AcknowledgedRows:
 
     def count(self) -> int:
         """How many rows the state contains."""
-        return self._number(f"SELECT count(*) FROM {ACKNOWLEDGED}") if self.columns() else 0
+        deleted = self._number(f"SELECT count(*) FROM {DELETED}")
+        return deleted + (self._number(f"SELECT count(*) FROM {ACKNOWLEDGED}") if self.columns() else 0)
 
     def count_acknowledged(self) -> int:
         """How many of them Braze has acknowledged; the others may or may not be there."""
-        return self._number(f"SELECT count({SENT_AT}) FROM {ACKNOWLEDGED}") if self.columns() else 0
+        deleted = self._number(f"SELECT count(*) FROM {DELETED}")
+        return deleted + (self._number(f"SELECT count({SENT_AT}) FROM {ACKNOWLEDGED}") if self.columns() else 0)
 
     def is_unsure(self) -> bool:
         """Whether there is a row with columns whose value in Braze is unknown."""

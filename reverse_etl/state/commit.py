@@ -41,6 +41,8 @@ from reverse_etl.records.layout import ROW_NUMBER
 from reverse_etl.sql.quoting import identifier, literal, statement
 from reverse_etl.sql.types import SqlType, widens
 from reverse_etl.state import opt_outs, watermark
+from reverse_etl.state.deleted import DELETES, record_deleted, remember_deleted
+from reverse_etl.state.erasures import Erasures
 from reverse_etl.state.workspace import WORKSPACE
 
 _JOURNAL_COLUMNS = """{
@@ -90,11 +92,12 @@ class Ending:
 
 
 def commit_run(
-    connection: DuckDBPyConnection, journal: Path, ending: Ending, moves_state: bool = True
+    connection: DuckDBPyConnection, journal: Path, ending: Ending, erasures: Erasures, moves_state: bool = True
 ) -> DeliveryCounts:
     """Update the state from the journal, and record the run.
 
-    A run that was blocked changes no acknowledged rows (`moves_state` false); its invalid rows are recorded.
+    A run that was blocked changes no acknowledged rows (`moves_state` false); its invalid rows are recorded. Whom the
+    run has deleted is written to the `erasures` before.
     """
     of_run = f"SELECT run_id, key, mode, workspace, consent FROM {OPEN_RUN}"
     run_id, key_text, mode, workspace, consent = connection.execute(of_run).fetchall()[0]
@@ -103,6 +106,8 @@ def commit_run(
     delivery, actions = _count_delivery(connection), _actions(connection)
     values: dict[str, Any] = {"now": ending.at, "run_id": run_id}
     known = {KEY_COLUMNS: key_text}
+    if moves_state:
+        record_deleted(connection, erasures, _WITH_OUTCOMES, ending.at)
     connection.execute("BEGIN")
     try:
         if moves_state:
@@ -111,7 +116,9 @@ def commit_run(
             acts = not actions.isdisjoint(_CHANGING)
             if "refresh" in actions:
                 _refresh_rows(connection, key)
-            if acts:
+            if mode == DELETES:
+                remember_deleted(connection, erasures, _WITH_OUTCOMES, values)
+            elif acts:
                 _move_rows(connection, key, values)
             if delivery.in_doubt or delivery.unsent:
                 _remember_unsure_columns(connection, key, values)

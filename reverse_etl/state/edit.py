@@ -1,25 +1,21 @@
-"""Manual changes of a state: resolve rows in doubt, accept a workspace, erase a person, reset everything."""
+"""Manual changes of a state: resolve rows in doubt, accept a workspace, reset everything."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from reverse_etl.delivery.destination import Destination
 from reverse_etl.errors import DataError
-from reverse_etl.plan.tables import ACKNOWLEDGED, IN_DOUBT, OPT_OUTS, REJECTS
+from reverse_etl.plan.tables import IN_DOUBT
 from reverse_etl.project.project import LoadedProject
 from reverse_etl.project.spec import Sync
-from reverse_etl.records.layout import ROW_NUMBER
 from reverse_etl.shared_state.place import StatePlace
 from reverse_etl.shared_state.shared import acquired
-from reverse_etl.sql.quoting import identifier
 from reverse_etl.state.commit import set_meta, set_version
 from reverse_etl.state.file import STATE_FILES
-from reverse_etl.state.keys import IDENTIFYING, key_meant
-from reverse_etl.state.look import is_there, key_text_of
+from reverse_etl.state.keys import key_meant
+from reverse_etl.state.look import is_there
 from reverse_etl.state.opening import state_of
-from reverse_etl.state.state import State
 from reverse_etl.state.workspace import WORKSPACE, as_text, workspace_of
 from reverse_etl.system.clock import Clock
 from reverse_etl.system.file_lock import locked_by_us
@@ -72,60 +68,6 @@ def accept_workspace(project: LoadedProject, sync: Sync, destination: Destinatio
         with state.changing():
             set_meta(state.connection, {WORKSPACE: as_text(accepted)})
     return True
-
-
-@dataclass(frozen=True)
-class Forgotten:
-    """How many rows of each kind were erased; `copies` are older states that may still contain the person."""
-
-    acknowledged: int
-    rejected: int
-    in_doubt: int
-    copies: Sequence[str]
-
-
-def forget(project: LoadedProject, sync: Sync, key: str) -> Forgotten:
-    """Erase a person, or one row, from the state of a sync, including the bytes of its file.
-
-    `key` is the key of a row as shown by `retl rejects`, masked or not, or an identifier: external id, alias name,
-    email, phone, Braze id.
-    """
-    with state_of(project, sync) as state, state.changing(keep_before=False):
-        key = key_meant(state.connection, sync.name, key)
-        matches = [f"CAST({identifier(name)} AS VARCHAR) = $key" for name in _naming_columns(state)]
-        text = key_text_of(state)
-        named = " OR ".join([f"{text} = $key", *matches]) if text else "false"
-        acknowledged = _delete(state, ACKNOWLEDGED, named, key) if text else 0
-        members = [f"json_extract_string(body, '{path}')" for path in _NAMING_MEMBERS]
-        in_body = " OR ".join(f"coalesce({member} = $key, false)" for member in members)
-        is_user = "coalesce(list_contains(json_extract_string(identifier, '$.*'), $key), false)"
-        of_person = f"key = $key OR {in_body} OR {is_user}"
-        rejected, in_doubt = (_delete(state, table, of_person, key) for table in (REJECTS, IN_DOUBT))
-        _delete(state, OPT_OUTS, is_user, key)
-        set_version(state.connection, f"forgotten-{state.clock.utc():%Y%m%dT%H%M%S%f}")
-        state.rewrite()
-    with state_of(project, sync) as state:
-        copies = [*map(str, sorted(state.place.folder.glob("before-*"))), *state.copy.older()]
-    return Forgotten(acknowledged, rejected, in_doubt, copies)
-
-
-# Where a record identifies its user; `$` is a record that is only an identifier.
-_NAMING_MEMBERS = (
-    *("$", "$.external_id", "$.email", "$.phone", "$.braze_id", "$.alias_name"),
-    *("$.user_alias.alias_name", "$.user_to_identify.alias_name"),
-)
-
-
-def _naming_columns(state: State) -> list[str]:
-    names = {*IDENTIFYING, *state.rows.key()} - {ROW_NUMBER}
-    return [name for name in state.rows.columns() if name in names]
-
-
-def _delete(state: State, table: str, condition: str, key: str) -> int:
-    """Delete rows; returns how many. Of an invalid row, REJECTS has an entry for each column that breaks a rule."""
-    row = "key" if table == REJECTS else "1, rowid"
-    gone = state.connection.execute(f"DELETE FROM {table} WHERE {condition} RETURNING {row}", {"key": key}).fetchall()
-    return len(set(gone))
 
 
 def reset(place: StatePlace) -> str | None:

@@ -7,6 +7,7 @@ format 3    other names in runs and in_doubt: of statuses, keys of counts, and r
 format 4    in_doubt.reason: why a row is in doubt
 format 5    rejects.identifier, in_doubt.identifier: the user of a row whose key is a digest of the whole row
 format 6    opt_outs: who has opted out, of what, and since when
+            deleted: hashes of the users that a users_delete sync has deleted, instead of their acknowledged rows
 """
 
 import errno

@@ -37,7 +37,9 @@ class OpenRun:
         texts = ("run_id", "mode", "workspace", "key", "identifiers", "watermark", "lookback", "retention", "consent")
         columns = ", ".join(f"{name} VARCHAR" for name in texts)
         times = "started_at TIMESTAMPTZ, scheduled_time TIMESTAMPTZ"
-        self._connection.execute(f"CREATE TABLE {OPEN_RUN} ({columns}, {times}, resend BOOLEAN, released BOOLEAN)")
+        self._connection.execute(
+            f"CREATE TABLE {OPEN_RUN} ({columns}, {times}, resend BOOLEAN, released BOOLEAN, suppresses BOOLEAN)"
+        )
         self._connection.execute(
             f"INSERT INTO {OPEN_RUN} (run_id, started_at, scheduled_time, mode, released) VALUES (?, ?, ?, ?, false)",
             [run_id, started_at, scheduled_time, mode],
@@ -86,8 +88,8 @@ class OpenRun:
             self._connection.execute(f"INSERT INTO {RULES} VALUES {', '.join(rows)}")
         resend = layout.sync.on_in_doubt == "resend"
         users = [layout.columns_of(name) for name in layout.identifiers] if layout.whole_row else []
-        values = [json.dumps(layout.key), json.dumps(users), resend]
-        self._connection.execute(f"UPDATE {OPEN_RUN} SET key = ?, identifiers = ?, resend = ?", values)
+        values = [json.dumps(layout.key), json.dumps(users), resend, layout.sync.suppresses]
+        self._connection.execute(f"UPDATE {OPEN_RUN} SET key = ?, identifiers = ?, resend = ?, suppresses = ?", values)
         if layout.cursor and layout.sync.incremental:
             watermark.begin(self._connection, layout.sync.incremental, layout.column(layout.cursor).type)
 

@@ -19,7 +19,8 @@ def place_named(project: LoadedProject, sync: str, target: str) -> StatePlace:
     objects = ObjectStore(f"{url}/{target}/{sync}", project.network) if url else None
     counts_again = any(one.name == sync and not one.mode.is_idempotent for one in project.spec.syncs)
     folder = project.states_folder / target / sync
-    return StatePlace(folder, sync, target, objects, counts_again=counts_again)
+    suppresses = all(one.suppresses for one in project.spec.syncs if one.name == sync)
+    return StatePlace(folder, sync, target, objects, counts_again=counts_again, suppresses=suppresses)
 
 
 def present_place(project: LoadedProject, sync: Sync) -> StatePlace:

@@ -13,6 +13,7 @@ from reverse_etl.plan.tables import RUNS
 from reverse_etl.shared_state.copies import LocalOnly, SharedCopy
 from reverse_etl.shared_state.place import StatePlace
 from reverse_etl.state.commit import DeliveryCounts, Ending, commit_run
+from reverse_etl.state.erasures import erasures_of
 from reverse_etl.state.open_run import OpenRun
 
 
@@ -26,7 +27,7 @@ def recover(
     delivery = None
     if _was_sent(connection, run, place):
         copy.will_change()
-        delivery = commit_run(connection, run.journal_path, Ending("killed", None, {}, now))
+        delivery = commit_run(connection, run.journal_path, Ending("killed", None, {}, now), erasures_of(place))
     copy.recovered(connection)
     run.drop()  # it was killed while planning, or when it was blocked; if already committed, only this was missing
     return delivery

@@ -11,16 +11,17 @@ was killed is committed when the state is opened again (`recovery.py`); committi
 state is in an object store, these files are a copy of it, and `shared_state/` uploads and downloads them.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 
+from reverse_etl.braze.modes import DELETE
 from reverse_etl.delivery.journal import Journal
 from reverse_etl.masking import NO_KEY, Keys
 from reverse_etl.plan.actions import Intent, action_sql, reduced_action_sql
 from reverse_etl.plan.outbox import OPTS_IN
 from reverse_etl.plan.quarantine import with_waits
-from reverse_etl.plan.tables import IN_DOUBT, REJECTS, STATE
+from reverse_etl.plan.tables import IN_DOUBT, OPEN_RUN, OUTBOX, REJECTS, STATE
 from reverse_etl.plan.workbench import connect
 from reverse_etl.records.consent import (
     CARRIED,
@@ -40,6 +41,9 @@ from reverse_etl.shared_state.place import StatePlace
 from reverse_etl.sql.quoting import literal
 from reverse_etl.state.acknowledged import AcknowledgedRows
 from reverse_etl.state.commit import DeliveryCounts, Ending, commit_run
+from reverse_etl.state.deleted import DELETES, skip_deleted
+from reverse_etl.state.erasing import SEEN, drop_erased, hash_deleted, meta_of, suppress
+from reverse_etl.state.erasures import erasures_of
 from reverse_etl.state.file import attach, rename_words
 from reverse_etl.state.keys import keys_of
 from reverse_etl.state.open_run import OpenRun
@@ -64,11 +68,15 @@ class State:
         self.connection = connect(place.folder, memory_limit)
         self.rows = AcknowledgedRows(self.connection, place.sync)
         self.run = OpenRun(self.connection, place.folder)
+        self.erasures = erasures_of(place)
+        self.dropped: Mapping[str, int] = {}  # rows about users who were erased, by table
+        self._suppressed: str | None = None  # the version of the erasures that the open run was compared with
         try:
             self._attach()
             self.recovered = recover(self.connection, self.run, copy, place, clock.utc())
             if copy.catch_up(self.connection):
                 rename_words(self.connection)
+            self._drop_erased()
         except BaseException:
             self.connection.close()
             raise
@@ -92,6 +100,25 @@ class State:
             self.run.add_opt_outs(selected, intent, [*blocks, *([OPTS_IN] if consent.is_unknown else [])])
         self.run.describe(layout, rules(layout), withheld_reasons(layout))
 
+    def heed_erasures(self, layout: Layout, everything: bool = False) -> None:
+        """Keep records about users who were erased from being sent, and from being deleted again, unless `everything`
+        is."""
+        if layout.mode.call is not DELETE:
+            self.suppress()
+        elif not everything:
+            skip_deleted(self.connection, self.erasures)
+
+    def suppress(self) -> bool:
+        """Keep records about users who were erased from being sent; whether the open run may have changed by that."""
+        if self.connection.execute(f"SELECT mode = '{DELETES}' FROM {OPEN_RUN}").fetchall() == [(True,)]:
+            return False  # whoever was erased elsewhere is to be deleted, too
+        version = self.erasures.version
+        if version in ("", self._suppressed):
+            return False
+        suppress(self.connection, self.erasures)
+        self._suppressed = version
+        return True
+
     def keys(self, columns: Sequence[str] = (), in_full: bool = False) -> Keys:
         """How keys are shown: those of these columns, or without them those of the last run."""
         return keys_of(self.connection, columns, in_full)
@@ -112,8 +139,11 @@ class State:
         """
         before = self.copy.contents(self.connection)
         self.copy.will_change()
-        delivery = commit_run(self.connection, self.run.journal_path, ending, moves_state)
-        self.copy.ended(self.connection, before, delivery.accepted)
+        deletes = moves_state and self._holds(f"{OUTBOX} WHERE call = '{DELETE.path}' AND action = 'send'")
+        delivery = commit_run(self.connection, self.run.journal_path, ending, self.erasures, moves_state)
+        if deletes:  # whom it has deleted is in no byte of the file
+            self.rewrite()
+        self.copy.ended(self.connection, before, delivery.accepted, keep_before=not deletes)
         self.run.drop()
         return delivery
 
@@ -137,6 +167,17 @@ class State:
         fresh.replace(self.place.state)
         (self.place.folder / "state.duckdb.wal").unlink(missing_ok=True)
         self._attach()
+
+    def _drop_erased(self) -> None:
+        """Drop who was erased since the state was last open, from its file and from where other machines see it."""
+        deleted = hash_deleted(self.connection, self.erasures, self.clock.utc(), self.place.suppresses)
+        before = meta_of(self.connection).get(SEEN, "")
+        self.dropped = drop_erased(self.connection, self.erasures)
+        has_recovered = self.recovered is not None and before != self.erasures.version  # a run that has deleted users
+        if self.dropped or deleted or has_recovered:
+            self.copy.will_change()
+            self.rewrite()
+            self.copy.changed(self.connection, keep_before=False)
 
     def _attach(self) -> None:
         """This process holds the lock, so another one only reads the file (`retl run-due`), and soon closes it."""

@@ -37,3 +37,9 @@ CREATE TABLE retl_state.main.in_doubt (
     reason VARCHAR, -- what was known of the request; NULL: recorded before format 4
     identifier VARCHAR -- as in rejects
 );
+-- Of a users_delete sync: who in its model it has deleted. No list of persons.
+CREATE TABLE retl_state.main.deleted (
+    hash VARCHAR NOT NULL, -- see records/identity.py
+    deleted_at TIMESTAMPTZ NOT NULL,
+    run_id VARCHAR NOT NULL
+);

@@ -93,7 +93,7 @@ def change_state(people: Shop, retl: Retl) -> None:
 
 
 def forget_someone(people: Shop, retl: Retl) -> None:
-    retl("state", "forget", "it", "u7", "--yes", folder=people.folder)
+    retl("forget", "u7", "--yes", folder=people.folder)
 
 
 IN_MODEL = "the sync, its models or their vars have changed since it was created (2026)"

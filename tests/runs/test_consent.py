@@ -113,7 +113,7 @@ def test_opt_out_goes_out_even_if_another_column_is_invalid(shop: Shop, retl: Re
     rows(shop, columns, "'u1', 'opted_in', 'F', 1", "'u2', 'opted_in', 'F', 2", "'u3', 'unsubscribed', 'M', 3")
     assert withheld(shop.run()) == [("u1", "email_subscribe")]
     assert attributes(shop)[3:] == [[{"external_id": "u1", "gender": "F", "n": 1}]]
-    assert retl("state", "forget", "it", "u1", "--yes", folder=shop.folder).code == 0
+    assert retl("forget", "u1", "--yes", folder=shop.folder).code == 0
     assert opt_outs(shop) == [('{"external_id":"u3"}', "email_subscribe")]
 
 

@@ -117,7 +117,7 @@ def test_row_whose_request_got_no_response_is_sent_again_and_no_other(news: Shop
 def test_users_to_delete_and_users_with_attributes_may_have_different_identifiers_too(shop: Shop, retl: Retl):
     rows = """SELECT CASE WHEN i < 2 THEN 'u' || i END AS external_id,
         CASE WHEN i = 2 THEN 'ann' END AS alias_name, CASE WHEN i = 2 THEN 'shop' END AS alias_label FROM range(3) r(i)"""
-    shop.sync("gone", rows, mode="users_delete", allow_destructive=True)
+    shop.sync("gone", rows, mode="users_delete", allow_destructive=True, suppresses=False)
     shop.sync("people", f"SELECT *, 1 AS n FROM ({rows})", on_removed="clear", guards={"max_removed": "100%"})
     assert [one.status for one in shop.run_all("gone", "people")] == ["success", "success"]
     assert sorted(shop.sent()) == [

@@ -13,15 +13,17 @@ import pytest
 
 from reverse_etl.delivery.session import open_session
 from reverse_etl.runs.due import find_due
+from reverse_etl.runs.forgetting import Forgetting, asked_for, check, forget
 from reverse_etl.runs.outcome import Options
 from reverse_etl.runs.scheduler import due_jobs
 from reverse_etl.runs.sequence import run_jobs
 from reverse_etl.sandbox import Fault, Sandbox
 from reverse_etl.shared_state import object_store, shared
 from reverse_etl.shared_state.object_store import settings
-from reverse_etl.state.edit import forget, reset, resolve
+from reverse_etl.state.edit import reset, resolve
 from reverse_etl.state.history import past_runs
 from reverse_etl.state.look import acknowledged_row, rows_not_in_braze, sync_status
+from reverse_etl.state.persons import Found
 from reverse_etl.state.places import place_of
 from reverse_etl.system.file_lock import WAIT
 from tests.bucket import SECRET, Bucket
@@ -556,10 +558,14 @@ def test_forgotten_person_is_gone_from_the_store_and_a_reset_is_one_on_all_machi
     both(one, two, MANY.replace("i AS n", "i + 1 AS n"))
     two.run()
     bucket.objects().write("state-0-backup.duckdb", b"of somebody")
-    gone = forget(one.project(), one.project().sync("it"), "u7")
-    assert (gone.acknowledged, gone.copies) == (1, [f"{bucket.url}/test/it/state-0-backup.duckdb"])
+    how = Forgetting(one.project(), print)
+    gone = forget(how, asked_for(how, "u7"), in_braze=False)
+    assert gone.found == {"it": Found(acknowledged=1)}
+    assert gone.out_of_reach == [f"{bucket.url}/test/it/state-0-backup.duckdb"]
     assert len(states(bucket)) == 2
-    assert two.run().plan.added == 1
+    result = two.run()
+    assert (result.plan.suppressed, result.delivery.requests) == (1, 0)
+    assert check(Forgetting(two.project(), print), gone.receipt) == []
     old = f"{bucket.url}/test/it/{bucket.head().state.name}"
     assert reset(place_of(one.project(), one.project().sync("it"))) == old
     assert two.run().plan.added == 1000

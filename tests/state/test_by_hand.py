@@ -10,7 +10,7 @@ from reverse_etl.plan.actions import Intent
 from reverse_etl.project.project import load_project
 from reverse_etl.sandbox import Fault
 from reverse_etl.state.edit import resolve
-from tests.shop import KEY, MANY, Retl, Shop, running, some
+from tests.shop import KEY, MANY, Retl, Shop, erased_from, running, some
 
 PEOPLE = "SELECT 'u' || i AS external_id, i AS n FROM range(10) r(i)"
 SEEN = "SELECT 'u' || i AS external_id, 'seen' AS name, TIMESTAMP '2026-11-23' AS time FROM range(10) r(i)"
@@ -206,8 +206,8 @@ def test_baseline_and_forget_ask_first(shop: Shop, retl: Retl):
         "every valid row of it will be recorded as already in Braze, and not sent until it changes\n"
         "  hint: to confirm, pass --yes\n"
     )
-    assert retl("state", "forget", "it", "u3", folder=shop.folder).err == (
-        '"u3" will be erased from the state of it; if the model returns it, the next run sends it again\n  hint: to confirm, pass --yes\n'
+    assert retl("forget", "u3", folder=shop.folder).err == (
+        '"u3" (external_id) will be erased from all states of target test\n  hint: to confirm, pass --yes\n'
     )
 
 
@@ -225,39 +225,34 @@ def test_forgotten_person_is_in_no_byte_of_the_state(shop: Shop, retl: Retl):
 
     assert remembered("secret-3@example.com")
     assert remembered("secret-4@example.com")
-    said = retl("state", "forget", "it", "u3", "--yes", folder=shop.folder)
-    assert (said.code, said.out) == (0, "it: 1 acknowledged row, 0 rejected, 0 in doubt erased\n")
-    said = retl("state", "forget", "it", "secret-4@example.com", "--yes", folder=shop.folder)
-    assert said.out == "it: 0 acknowledged rows, 1 rejected, 0 in doubt erased\n"
+    assert erased_from(retl("forget", "u3", "--yes", folder=shop.folder)) == {"it": (1, 0, 0)}
+    assert erased_from(retl("forget", "secret-4@example.com", "--yes", folder=shop.folder)) == {"it": (0, 1, 0)}
     assert not remembered("secret-3@example.com")
     assert not remembered("secret-4@example.com")
     assert remembered("secret-5@example.com")
-    assert shop.run().delivery.accepted == 2  # the model still returns them
+    result = shop.run()
+    assert (result.status, result.plan.suppressed, result.delivery.requests) == ("success", 2, 0)
 
 
 def test_person_is_forgotten_in_events_whose_key_is_the_whole_row(shop: Shop, retl: Retl):
     shop.sync("it", SEEN, **EVENTS)
     shop.run()
-    assert retl("state", "forget", "it", "u3", "--yes", folder=shop.folder).out.startswith("it: 1 acknowledged row,")
     in_doubt(shop, SEEN.replace("'seen'", "'gone'"), **EVENTS)
-    assert "1 in doubt erased" in retl("state", "forget", "it", "u3", "--yes", folder=shop.folder).out
+    assert erased_from(retl("forget", "u3", "--yes", folder=shop.folder)) == {"it": (1, 0, 1)}
 
 
 def test_older_states_that_were_kept_aside_are_named(shop: Shop, retl: Retl):
     shop.sync("it", PEOPLE).run()
     retl("state", "reset", "it", "--yes", folder=shop.folder)
     shop.run()
-    said = retl("state", "forget", "it", "u3", "--yes", folder=shop.folder)
+    said = retl("forget", "u3", "--yes", folder=shop.folder)
     (aside,) = (shop.folder / ".retl/test/it").glob("before-reset-*")
-    assert (
-        said.err == f"an older state is kept in {aside.relative_to(shop.folder)}: delete it if it must be erased too\n"
-    )
+    assert f"not erased, look there yourself: {aside.relative_to(shop.folder)}\n" in said.err
 
 
 def test_forgetting_who_is_not_there_is_no_error(shop: Shop, retl: Retl):
     shop.sync("it", PEOPLE)
-    said = retl("state", "forget", "it", "nobody", "--yes", folder=shop.folder)
-    assert (said.code, said.out) == (0, "it: 0 acknowledged rows, 0 rejected, 0 in doubt erased\n")
+    assert erased_from(retl("forget", "nobody", "--yes", folder=shop.folder)) == {}
 
 
 def test_row_without_a_primary_key_is_shown_by_the_key_that_the_plan_names(shop: Shop, retl: Retl):

@@ -1,0 +1,114 @@
+"""Who a row is about, as one text, and the keyed hash of that text: SQL. Pure.
+
+    external_id:u1   braze_id:5f1e   user_alias:shop<US>ann   email:ann@x.example   phone:8210...
+                                     (label, unit separator, name)
+
+A row is about the first of these that it has, as Braze takes it: with an external id, its e-mail is a field of a
+profile and no identifier. E-mails are compared without blanks around them and in lower case, phones by their digits.
+
+A hash is HMAC-SHA256 (RFC 2104) of the text, its first 128 bits in hex: H(opad || H(ipad || text)), where ipad and opad
+are the key, filled up with zeros to 64 bytes, XOR 0x36 and XOR 0x5c. Its four rounds of SHA-256 take a second per
+million rows, so a tag is compared before: 32 bits of an MD5 of a second key and the text, a quarter of that. Only texts
+whose tag is known get a hash; of a million rows beside a million hashes of others, some 200 do.
+"""
+
+import hmac
+from collections.abc import Callable, Collection, Iterator, Mapping
+from hashlib import sha256
+
+from reverse_etl.records.layout import ALIAS_PARTS, Layout
+from reverse_etl.sql.quoting import identifier, literal
+
+KINDS = ("external_id", "user_alias", "braze_id", "email", "phone")  # in the order in which a row is about one of them
+STRONG_KINDS = ("external_id", "user_alias", "braze_id")
+WHO = "about"  # a column of the outbox
+HASH_DIGITS, TAG_DIGITS = 32, 8
+_BLOCK_BYTES = 64
+_SEPARATOR = "chr(31)"
+_NORMALIZED = {"email": "lower(trim({}))", "phone": "regexp_replace({}, '[^0-9]', '', 'g')"}
+
+# --- keyed hashes ----------------------------------------------------------------------------------------------------
+
+
+def parameters(key: bytes) -> dict[str, object]:
+    """What `hash_sql` and `tag_sql` need of a key: parameters, so that it is in the text of no statement."""
+    block = key.ljust(_BLOCK_BYTES, b"\0")
+    inner, outer = (bytes(byte ^ pad for byte in block) for pad in (0x36, 0x5C))
+    return {"inner": inner, "outer": outer, "tags": hmac.new(key, b"tags", sha256).hexdigest()}
+
+
+def hash_sql(text: str) -> str:
+    """SQL for the hash of a text."""
+    return f"left(sha256($outer || unhex(sha256($inner || encode({text})))), {HASH_DIGITS})"
+
+
+def tag_sql(text: str) -> str:
+    """SQL for the tag of a text."""
+    return f"left(md5($tags || {text}), {TAG_DIGITS})"
+
+
+# --- who a row is about ----------------------------------------------------------------------------------------------
+
+
+def who_of_outbox(layout: Layout) -> str:
+    """SQL over the changes of a sync: who each row is about, or NULL."""
+    sent = {column.name: column.type.family for column in layout.sent}
+    return who_sql(sent, lambda name: identifier(f"new.{name}"))
+
+
+def who_sql(columns: Mapping[str, str], value: Callable[[str], str]) -> str:
+    """SQL for who a row is about. `columns` are the families of their types; `value` is SQL for the value of one."""
+    found = [sql for kind in KINDS for sql in _named(kind, columns, value)]
+    return f"coalesce({', '.join(found)}, NULL)" if found else "CAST(NULL AS VARCHAR)"
+
+
+def all_named(columns: Mapping[str, str], value: Callable[[str], str]) -> dict[str, str]:
+    """SQL for each identifier of a row, whether it is about that one or not, by its kind."""
+    return {kind: f"coalesce({', '.join(found)}, NULL)" for kind in KINDS if (found := [*_named(kind, columns, value)])}
+
+
+def who_in_json(document: str) -> str:
+    """SQL for who a record is about, over SQL for its JSON."""
+    return f"coalesce({', '.join(named_in_json(document).values())})"
+
+
+def named_in_json(document: str) -> dict[str, str]:
+    """SQL for each identifier in a record, over SQL for its JSON, by its kind."""
+
+    def at(path: str) -> str:
+        return f"json_extract_string({document}, {literal(path)})"
+
+    aliases = [
+        alias_text(at(f"$.{where}alias_label"), at(f"$.{where}alias_name"))
+        for where in ("user_alias.", "user_to_identify.", "")
+    ]
+    found = {kind: text_of(kind, at(f"$.{kind}")) for kind in KINDS if kind != "user_alias"}
+    return {kind: found.get(kind) or f"coalesce({', '.join(aliases)})" for kind in KINDS}
+
+
+def text_of(kind: str, value: str) -> str:
+    """SQL for the text of an identifier, over SQL for its value; NULL for NULL and for nothing."""
+    normalized = _NORMALIZED.get(kind, "{}").format(f"CAST({value} AS VARCHAR)")
+    return f"{literal(f'{kind}:')} || nullif({normalized}, '')"
+
+
+def alias_text(label: str, name: str) -> str:
+    return f"'user_alias:' || CAST({label} AS VARCHAR) || {_SEPARATOR} || CAST({name} AS VARCHAR)"
+
+
+def columns_named(columns: Collection[str]) -> list[str]:
+    """Those of the columns that identify a person."""
+    return [name for name in columns if name in (*KINDS, *ALIAS_PARTS)]
+
+
+def _named(kind: str, columns: Mapping[str, str], value: Callable[[str], str]) -> Iterator[str]:
+    if kind != "user_alias":
+        if kind in columns:
+            yield text_of(kind, value(kind))
+        return
+    if kind in columns:
+        of, whole = columns[kind], value(kind)
+        document = f"TRY_CAST({whole} AS JSON)" if of in ("varchar", "json") else f"to_json({whole})"
+        yield alias_text(*(f"json_extract_string({document}, '$.{part}')" for part in reversed(ALIAS_PARTS)))
+    if set(ALIAS_PARTS) <= columns.keys():
+        yield alias_text(*(value(part) for part in reversed(ALIAS_PARTS)))

@@ -1,0 +1,117 @@
+"""What erasures do to an open state: it drops who was erased, and records about them are not sent.
+
+drop_erased()    when the state is opened: rows, rejects and doubts about somebody who was erased since it was last open
+hash_deleted()   ... and users whom an older retl left in the state of a sync that deletes them
+suppress()       when a run is planned, and again before it sends: records about somebody who was erased
+"""
+
+import json
+from datetime import datetime
+
+from duckdb import DuckDBPyConnection
+
+from reverse_etl.plan.tables import ACKNOWLEDGED, DELETED, IN_DOUBT, META, OPT_OUTS, OUTBOX, REJECTS, SENT_AT
+from reverse_etl.records.identity import HASH_DIGITS, KINDS, WHO, who_in_json, who_sql
+from reverse_etl.records.layout import ALIAS_PARTS, ROW_NUMBER
+from reverse_etl.sql.quoting import identifier
+from reverse_etl.state.commit import KEY_COLUMNS, acknowledged_types, set_meta, set_version
+from reverse_etl.state.deleted import DELETES, counted
+from reverse_etl.state.erasures import NEAR, Erasures, is_erased
+
+SEEN = "erasures"  # in `meta`: the version of the erasures that the state was last compared with
+
+
+def drop_erased(connection: DuckDBPyConnection, erasures: Erasures) -> dict[str, int]:
+    """Delete what the state has of users who were erased since it was last compared; returns how many rows, by table.
+
+    The bytes of the rows are still in the file.
+    """
+    meta = meta_of(connection)
+    version, gone = erasures.version, dict[str, int]()
+    if meta.get(SEEN, "") == version:
+        return gone
+    set_meta(connection, {SEEN: version})
+    if meta.get("mode") == DELETES:
+        return gone
+    erasures.load(connection)
+    for table, who in people_in(connection).items():
+        is_erased(connection, erasures, f"SELECT rowid AS row, {who} AS who FROM {table}")
+        row = "DISTINCT key" if table == REJECTS else "*"  # of an invalid row, one for each column that breaks a rule
+        rows = counted(connection, f"SELECT count({row}) FROM {table} WHERE rowid IN (SELECT row FROM {NEAR})")
+        if rows:
+            gone[table] = rows
+            connection.execute(f"DELETE FROM {table} WHERE rowid IN (SELECT row FROM {NEAR})")
+    if gone:
+        set_version(connection, f"erased-{version}")
+    return gone
+
+
+def hash_deleted(connection: DuckDBPyConnection, erasures: Erasures, now: datetime, suppresses: bool) -> int:
+    """Replace the users in the state of a users_delete sync, which an older retl left there, by their hashes."""
+    if meta_of(connection).get("mode") != DELETES or ACKNOWLEDGED not in (people := people_in(connection)):
+        return 0
+    rows = f"SELECT {people[ACKNOWLEDGED]} AS who FROM {ACKNOWLEDGED} WHERE {SENT_AT} IS NOT NULL"
+    users = counted(connection, f"SELECT count(*) FROM {ACKNOWLEDGED}")
+    if users == 0:
+        return 0
+    lines = erasures.hashed(connection, rows)
+    if suppresses:
+        erasures.record(lines, now)
+    hashes = [(line[-HASH_DIGITS:], now, "") for line in lines]
+    connection.execute("BEGIN")
+    if hashes:
+        connection.executemany(f"INSERT INTO {DELETED} VALUES (?, ?, ?)", hashes)
+    connection.execute(f"DELETE FROM {ACKNOWLEDGED}; COMMIT")
+    return users
+
+
+def suppress(connection: DuckDBPyConnection, erasures: Erasures) -> None:
+    """Mark the records of the open run that are about users who were erased."""
+    erasures.load(connection)
+    is_erased(connection, erasures, f"SELECT rowid AS row, {WHO} AS who FROM {OUTBOX} WHERE action <> 'forget'")
+    connection.execute(f"UPDATE {OUTBOX} SET action = 'suppressed' WHERE rowid IN (SELECT row FROM {NEAR})")
+
+
+# --- who is in a state -----------------------------------------------------------------------------------------------
+
+
+def people_in(connection: DuckDBPyConnection) -> dict[str, str]:
+    """SQL for who a row is about, by the table of the state; tables without rows are left out."""
+    found = dict[str, str]()
+    families = {name: of.family for name, of in acknowledged_types(connection).items()}
+    if families and has_rows(connection, ACKNOWLEDGED):
+        found[ACKNOWLEDGED] = who_sql(families, identifier)
+    for table in (REJECTS, IN_DOUBT):
+        if has_rows(connection, table):
+            found[table] = who_of_record(connection)
+    if has_rows(connection, OPT_OUTS):
+        found[OPT_OUTS] = who_in_json("TRY_CAST(identifier AS JSON)")
+    return found
+
+
+def has_rows(connection: DuckDBPyConnection, table: str) -> bool:
+    return bool(connection.execute(f"SELECT 1 FROM {table} LIMIT 1").fetchall())
+
+
+def who_of_record(connection: DuckDBPyConnection) -> str:
+    """SQL for who a reject or a row in doubt is about: its user, its record, or its key tells."""
+    documents = [f"TRY_CAST({column} AS JSON)" for column in ("identifier", "body")]
+    return f"coalesce({', '.join([*map(who_in_json, documents), who_of_key(connection)])})"
+
+
+def who_of_key(connection: DuckDBPyConnection) -> str:
+    """SQL for who a row is about, over its key as people see it."""
+    meta = meta_of(connection)
+    columns = json.loads(meta.get(KEY_COLUMNS) or meta.get("primary_key") or "[]")
+    if ROW_NUMBER in columns:
+        return "CAST(NULL AS VARCHAR)"
+    values = {name: f"json_extract_string(TRY_CAST(key AS JSON), '$[{i}]')" for i, name in enumerate(columns)}
+    if len(columns) == 1:
+        values = {columns[0]: "key"}
+    return who_sql(
+        dict.fromkeys((name for name in columns if name in (*KINDS, *ALIAS_PARTS)), "varchar"), values.__getitem__
+    )
+
+
+def meta_of(connection: DuckDBPyConnection) -> dict[str, str]:
+    return dict(connection.execute(f"SELECT key, value FROM {META}").fetchall())
