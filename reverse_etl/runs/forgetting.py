@@ -14,7 +14,7 @@ import json
 import socket
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -67,7 +67,9 @@ class Forgetting:
 
     @property
     def erasures(self) -> Erasures:
-        return erasures_of(place_named(self.project, FOLDER, self.project.target_name))
+        former = self.project.spec.target.renamed_from
+        place = place_named(self.project, FOLDER, self.project.target_name)
+        return erasures_of(replace(place, formers=[(FOLDER, former)] if former else []))
 
     def states(self) -> Iterator[State]:
         """All states of the target, one after the other, each locked while it is open."""

@@ -86,9 +86,9 @@ class ObjectStore:
     def __repr__(self) -> str:
         return f"ObjectStore({self.url})"
 
-    def beside(self, name: str) -> "ObjectStore":
-        """The objects under another name beside this one."""
-        return ObjectStore(f"{self.url.rpartition('/')[0]}/{name}", self._network)
+    def of_target(self, target: str, name: str) -> "ObjectStore":
+        """The objects under a name on a target, where these are those of a sync on one."""
+        return ObjectStore(f"{self.url.rsplit('/', 2)[0]}/{target}/{name}", self._network)
 
     # --- small objects -----------------------------------------------------------------------------------------------
 

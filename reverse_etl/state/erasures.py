@@ -12,7 +12,7 @@ replaced by one that says the same. Of a state in an object store, these are obj
 import os
 import re
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from functools import cached_property
@@ -44,10 +44,11 @@ class Erasures:
     """The erasures of one target: in `folder`; or in `objects`, and then the folder has copies.
 
     `version` is a string that changes whenever they do, as of the last `look`; empty if nobody was ever erased.
+    Those of `formers`, which are of the target's former names, are copied here.
     """
 
-    def __init__(self, folder: Path, objects: ObjectStore | None = None) -> None:
-        self.folder, self.objects = folder, objects
+    def __init__(self, folder: Path, objects: ObjectStore | None = None, formers: "Sequence[Erasures]" = ()) -> None:
+        self.folder, self.objects, self.formers = folder, objects, formers
         self._names: list[str] | None = None
 
     # --- the key -----------------------------------------------------------------------------------------------------
@@ -89,6 +90,8 @@ class Erasures:
 
     def names(self) -> list[str]:
         """The names of all files, those of a store after they are copied here."""
+        for former in self.formers:
+            self._take_over(former)
         if self.objects is None:
             return self._local()
         for _ in range(_TRIES):
@@ -99,6 +102,26 @@ class Erasures:
         for name in set(self._local()) - set(there):  # replaced by one that says the same
             (self.folder / name).unlink(missing_ok=True)
         return [name for name in sorted(there) if name != KEY_FILE]
+
+    def _take_over(self, former: "Erasures") -> None:
+        """Copy what a former name of the target has: the key first, as it gives hashes a meaning."""
+        names = former.names()
+        if not names:
+            return
+        key = former.folder / KEY_FILE
+        if not key.exists():
+            raise StateError(f"{key} is missing", hint="restore it from a backup", code="S026")
+        there = self.objects.names() if self.objects else []
+        for name in (KEY_FILE, *names):
+            data = (former.folder / name).read_bytes()
+            if self.objects and name not in there:
+                self.objects.create(name, data)
+            self._make_folder()
+            _write_once(self.folder / name, data)
+        if (self.folder / KEY_FILE).read_bytes() != key.read_bytes():
+            what = f"{self._where(KEY_FILE)} is not the key of the target's former name: users were erased under both"
+            hint = "remove `renamed_from` from the target, and erase again who was erased under its former name"
+            raise StateError(what, hint=hint, code="S026")
 
     def _local(self) -> list[str]:
         with suppress(FileNotFoundError):
@@ -206,7 +229,14 @@ class Erasures:
 
 def erasures_of(place: StatePlace) -> Erasures:
     """The erasures of the target that a state is on."""
-    return Erasures(place.folder.parent / FOLDER, place.objects.beside(FOLDER) if place.objects else None)
+    targets = dict.fromkeys(target for _, target in place.formers if target != place.target)
+    formers = [_of_target(place, target) for target in targets]
+    return _of_target(place, place.target, formers)
+
+
+def _of_target(place: StatePlace, target: str, formers: Sequence[Erasures] = ()) -> Erasures:
+    objects = place.objects.of_target(target, FOLDER) if place.objects else None
+    return Erasures(place.folder.parent.parent / target / FOLDER, objects, formers)
 
 
 def is_erased(connection: DuckDBPyConnection, erasures: Erasures, rows: str) -> None:

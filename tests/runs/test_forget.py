@@ -2,6 +2,7 @@
 
 import hmac
 import json
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import yaml
 
 from reverse_etl.runs.forgetting import Forgetting, asked_for, check, forget
 from reverse_etl.sandbox import Fault
+from tests.bucket import Bucket
 from tests.shop import Held, Retl, Shop, database, erased_from, running, some
 
 GONE = {"mode": "users_delete", "allow_destructive": True}
@@ -188,6 +190,35 @@ def test_deletion_that_a_killed_process_did_not_record_is_recorded_when_the_sync
     assert retl("status", folder=shop.folder).code == 0
     assert shop.run("it").plan.suppressed == 1
     assert shop.run("gone").delivery.accepted == 1  # its response is unknown: it is asked for again
+
+
+@pytest.mark.parametrize("store", [False, True], ids=["folder", "store"])
+def test_who_was_erased_stays_erased_when_the_target_gets_another_name(
+    shop: Shop, retl: Retl, monkeypatch: pytest.MonkeyPatch, store: bool
+):
+    with Bucket() if store else nullcontext() as bucket:
+        if bucket:
+            shop.environ |= bucket.environ
+            shop.state = {"path": bucket.url}
+        shop.sync("it", "SELECT 'member-' || i AS external_id, i AS n FROM range(1, 4) r(i)")
+        shop.sync("gone", "SELECT 'member-3' AS external_id", **GONE)
+        shop.run_all("it", "gone")
+        shop.run_all("gone")
+        spec = yaml.safe_load((shop.folder / "syncs.yml").read_text())
+        spec["targets"] = {"prod": {**spec["targets"]["test"], "renamed_from": "test"}}
+        spec["default_target"] = "prod"
+        (shop.folder / "syncs.yml").write_text(yaml.safe_dump(spec, sort_keys=False))
+        for name, value in shop.environ.items():
+            monkeypatch.setenv(name, value)
+        sent = len(shop.sent())
+        for options in ((), ("--full-refresh", "--yes")):
+            said = retl("sync", "it", *options, folder=shop.folder)
+            assert (said.code, "1 suppressed: the user was erased" in said.out) == (0, True), said
+        assert "member-3" not in "".join(shop.sent()[sent:])
+        said = retl("forget", "member-2", "--yes", folder=shop.folder)
+        assert said.code == 0, said.err
+        said = retl("sync", "it", "--full-refresh", "--yes", folder=shop.folder)
+        assert "2 suppressed: the user was erased" in said.out
 
 
 def test_person_who_is_erased_after_a_plan_was_saved_is_not_sent_by_it(shop: Shop, retl: Retl):
