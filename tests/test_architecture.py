@@ -49,6 +49,7 @@ PURE = {
         "records.layout",
         "records.attributes",
         "records.consent",
+        "records.identity",
         "records.expressions",
         "records.mapping",
         "records.json_text",

@@ -35,6 +35,11 @@ NOT_FOLLOWED = {
         "try again, or check endpoint",
         "rows sent without a recorded response are in doubt",
     ),
+    "a backup": (
+        "restore it from a backup: who is in it would be sent again",
+        "restore it from a backup: without it nobody can tell who was erased",
+        "it was changed, or is of another target or project",
+    ),
     "another version or package": (
         "install it: `pip install",
         "install the version of the package duckdb that wrote it",
@@ -48,6 +53,12 @@ NOT_FOLLOWED = {
         "max_resubscribed=N",  # tests/runs/test_consent.py
         "check the column name: it is that of the event",  # tests/runs/test_lock.py
         "set the environment variable that it comes from",  # tests/alerts/test_alerts.py
+        "run this again: no sync sends the person any more",  # tests/runs/test_forget.py
+        "name it by another identifier",  # tests/runs/test_forget.py
+        "name one of them by its id",  # tests/runs/test_forget.py
+        "name an identifier under which it was erased",  # tests/runs/test_forget.py
+        "name its columns external_id",  # tests/runs/test_forget.py
+        "remove `renamed_from` from the target, and erase again",  # two targets that were erased from are one now
         "its schedule tries again at",  # tests/runs/test_run_due.py
         "list_filter({}, lambda channel: {})",  # SQL
         "keep the one that says which profile is meant",  # "both kinds of profile": as the row's hint

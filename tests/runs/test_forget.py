@@ -298,3 +298,28 @@ def test_lost_key_or_a_damaged_file_stops_every_sync_instead_of_sending_whom_nob
     (folder / "key").unlink()
     assert shop.run("it").errors[0].message == f"{folder / 'key'} is missing"
     assert len(shop.sent()) == 1
+
+
+def test_hints_about_whom_to_erase_lead_to_them(shop: Shop, retl: Retl):
+    two = "SELECT 'nick' AS alias_name, label AS alias_label, 1 AS n FROM (VALUES ('shop'), ('app')) r(label)"
+    shop.sync("aliases", two)
+    shop.run("aliases")
+
+    def hint_of(*arguments: str) -> str:
+        said = retl("forget", *arguments, "--yes", folder=shop.folder)
+        assert said.code in (1, 2)
+        return said.err.rpartition("hint: ")[2].strip()
+
+    assert hint_of("nick") == """name it by another identifier, an alias as '["NAME", "LABEL"]'"""
+    assert retl("forget", '["nick", "shop"]', "--yes", folder=shop.folder).code == 0
+    assert shop.rows_of("state", "alias_label", sync="aliases") == [("app",)]
+    assert hint_of("--allow", "nobody") == (
+        """name an identifier under which it was erased, an alias as '["NAME", "LABEL"]'"""
+    )
+    assert retl("forget", "--allow", '["nick", "shop"]', "--yes", folder=shop.folder).code == 0
+    shop.model("requests", "SELECT 'member-1' AS id")
+    assert hint_of("--from", "requests") == (
+        "name its columns external_id, alias_name and alias_label, braze_id, email or phone"
+    )
+    shop.model("requests", "SELECT 'member-1' AS external_id")
+    assert retl("forget", "--from", "requests", "--yes", folder=shop.folder).code == 0
