@@ -450,6 +450,11 @@ CODES: Mapping[str, Code] = {
         "syncs.yml has no alert of that name for the target, or its URL is not one that retl calls.",
         "Correct the name, `targets` of the alert, or the environment variable that the URL comes from.",
     ),
+    "P112": Code(
+        "command line that is not valid",
+        "The command, one of its options, or a value is not one that retl has.",
+        "See the command's options with `retl COMMAND --help`.",
+    ),
     "D001": Code(
         "NULL in the primary key",
         "The model returns rows that nothing identifies.",

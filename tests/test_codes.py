@@ -243,3 +243,11 @@ if __name__ == "__main__":
     RELEASED.write_text(
         "\n".join([*RELEASED.read_text().split(), *(c for c in CODES if c not in RELEASED.read_text())]) + "\n"
     )
+
+
+@pytest.mark.parametrize("typed", ["what", "sync --nope", "show", "sync --threads x"])
+def test_command_line_that_is_not_valid_has_a_code(typed: str, capsys: pytest.CaptureFixture[str]):
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit) as ended:
+        patch.setattr("sys.argv", ["retl", *typed.split()])
+        main()
+    assert (ended.value.code, capsys.readouterr().err.rstrip().endswith(" [P112]")) == (2, True)

@@ -179,7 +179,9 @@ def _run() -> int:
             raise
         if stderr.invocation.is_json:
             what = str(wrong_command.format_message())
-            stderr.say(what, "error", "error", location=None, hint="see `retl COMMAND --help`", code=None)
+            stderr.say_error(Problem(what, hint="see `retl COMMAND --help`", code="P112"))
         else:
+            if "\n" not in wrong_command.message:  # which is the help of a group of commands
+                wrong_command.message = f"{wrong_command.message} [P112]".strip()
             wrong_command.show()
         return _of_error(int(wrong_command.exit_code))
