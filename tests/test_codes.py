@@ -247,7 +247,8 @@ if __name__ == "__main__":
 
 @pytest.mark.parametrize("typed", ["what", "sync --nope", "show", "sync --threads x"])
 def test_command_line_that_is_not_valid_has_a_code(typed: str, capsys: pytest.CaptureFixture[str]):
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit) as ended:
+    with pytest.MonkeyPatch.context() as patch:
         patch.setattr("sys.argv", ["retl", *typed.split()])
-        main()
+        with pytest.raises(SystemExit) as ended:
+            main()
     assert (ended.value.code, capsys.readouterr().err.rstrip().endswith(" [P112]")) == (2, True)

@@ -104,7 +104,7 @@ class Positions:
             self._texts[path] = value.value
         if key is not value and isinstance(key, yaml.ScalarNode) and not key.tag.endswith(":str"):
             with suppress(yaml.YAMLError, ValueError):
-                read = yaml.SafeLoader("").construct_object(key)
+                read = _Clear("").construct_object(key)
                 self._spelled[*path[:-1], int(read) if isinstance(read, int) else str(read)] = key.value
 
     def _walk(self, node: yaml.Node, path: YamlPath) -> Iterator[Problem]:

@@ -33,6 +33,7 @@ WRITE_OUT = "\n  hint: write out what is meant"
         ("a: 0x" + "f" * 6000, f"s.yml:1:4: invalid YAML: this is not a valid integer{QUOTE}"),
         ("a: [" + "1" * 6000 + ".0]", f"s.yml:1:5: invalid YAML: this is not a valid number{QUOTE}"),
         ("a: 2026-99-99", f"s.yml:1:4: invalid YAML: this is not a valid date or time{QUOTE}"),
+        ("? !!timestamp NO\n: 1", f"s.yml:1:3: invalid YAML: this is not a valid date or time{QUOTE}"),
         ("a: {b: !!bool maybe}", f"s.yml:1:8: invalid YAML: this is not a valid boolean{QUOTE}"),
         ("a: !!timestamp x", f"s.yml:1:4: invalid YAML: this is not a valid date or time{QUOTE}"),
         ('a: "\\ud800"', f"s.yml:1:4: invalid YAML: this is not a valid string{QUOTE}"),
