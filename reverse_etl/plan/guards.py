@@ -140,8 +140,9 @@ def _deletes(guards: Guards, counts: Counts) -> Iterator[Trip]:
 
 def not_resubscribed(sync: Sync, withheld: int) -> str:
     """What is said where MAX_RESUBSCRIBED is skipped without a number, or with one that is too low."""
-    rows, typed = count(withheld, "row"), f"--skip-guard {MAX_RESUBSCRIBED}={withheld}"
-    return f"guard {MAX_RESUBSCRIBED}: {rows} would end opt-outs; to send them, type `retl sync {sync.name} {typed}`"
+    rows, typed = count(withheld, "row"), f"--skip-guard {MAX_RESUBSCRIBED}=N"
+    check = f"check them first: `retl rejects {sync.name}`"
+    return f"guard {MAX_RESUBSCRIBED}: {rows} would end opt-outs, and {typed} needs their number; {check}"
 
 
 def _at_most(bound: int) -> str:

@@ -62,8 +62,7 @@ def withheld_reasons(layout: Layout) -> list[tuple[str, str, str]]:
     """What may be withheld of a row: column, reason and hint, two for each column of consent."""
     evidence = layout.sync.consent.evidence
     later = f"set {evidence} to when the user agreed again" if evidence else "name a column with the time of agreement"
-    how = later if evidence else f"{later}: `consent: {{evidence: COLUMN}}`"
-    hint = f"{how}; or allow these rows once: --skip-guard max_resubscribed=N"
+    hint = later if evidence else f"{later}: `consent: {{evidence: COLUMN}}`"
     found = []
     for column in consent_columns(layout):
         found += [(column.name, ENDS, hint), (column.name, IS_NULL, f"keep {OPT_OUT!r} there")]

@@ -280,8 +280,7 @@ def unknown_consent(sync: Sync, state: State) -> Iterator[Problem]:
     rows = 0 if state.run.knows_consent() else opt_ins(state.connection)
     if rows:
         what = f"{sync.name}: {count(rows, 'row')} would opt users in, and the state does not know who has opted out"
-        once = f"--skip-guard {MAX_RESUBSCRIBED}={rows}"
-        hint = f"if all of it is in Braze, run `retl state baseline {sync.name}`; or opt them in once: {once}"
+        hint = f"if all of it is in Braze, run `retl state baseline {sync.name}`; else see docs/consent.md"
         yield Problem(what, sync.where(), hint, code="X009")
 
 

@@ -50,7 +50,7 @@ NOT_FOLLOWED = {
         "run again: opt-outs without a clear response are sent again",  # tests/runs/test_consent.py
         "check that this user is to be deleted",  # tests/runs/test_deletes.py
         "if all of it is in Braze, run `retl state baseline",  # tests/runs/test_consent.py
-        "max_resubscribed=N",  # tests/runs/test_consent.py
+        "`consent: {evidence: COLUMN}`",  # tests/runs/test_consent.py
         "check the column name: it is that of the event",  # tests/runs/test_lock.py
         "set the environment variable that it comes from",  # tests/alerts/test_alerts.py
         "run this again: no sync sends the person any more",  # tests/runs/test_forget.py

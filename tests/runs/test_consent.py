@@ -172,8 +172,8 @@ def test_opt_in_after_an_opt_out_is_sent_if_their_number_is_typed(shop: Shop, re
     for guard in ("max_resubscribed", "max_resubscribed=2"):
         said = retl("sync", "it", "--skip-guard", guard, folder=shop.folder)
         assert (said.code, len(bodies(shop))) == (1, 1)
-        assert "it: guard max_resubscribed: 3 rows would end opt-outs; to send them, type" in said.err
-        assert "--skip-guard max_resubscribed=3" in said.err
+        what = "it: guard max_resubscribed: 3 rows would end opt-outs, and --skip-guard max_resubscribed=N needs their number; "
+        assert f"{what}check them first: `retl rejects it`\n" in said.err
     assert retl("sync", "it", "--skip-guard", "max_resubscribed=3", folder=shop.folder).code == 0
     assert bodies(shop)[1]["subscription_groups"][0]["subscription_state"] == "subscribed"
     assert opt_outs(shop) == []
@@ -293,7 +293,7 @@ def test_new_state_opts_nobody_in_where_somebody_real_may_have_opted_out(shop: S
     shop.sync("it", "SELECT * FROM rows")
     planned = retl("plan", "it", folder=shop.folder)
     assert "it: 2 rows would opt users in, and the state does not know who has opted out" in planned.err
-    assert "--skip-guard max_resubscribed=2" in planned.err
+    assert "hint: if all of it is in Braze, run `retl state baseline it`; else see docs/consent.md\n" in planned.err
     assert "1 record" in planned.out  # the opt-out is sent nevertheless
     assert retl("state", "baseline", "it", "--yes", folder=shop.folder).code == 0
     rows(shop, "external_id, email_subscribe", "'u1', 'opted_in'", "'u2', 'subscribed'", "'u4', 'opted_in'")
