@@ -295,7 +295,9 @@ class _Reader:
                 self.problem(what, self.positions.of_value((*path, "name")), hint, code="P014")
             lines.setdefault(str(name), self.positions.of_value(path).line)
             self.alert_places.setdefault(str(name), self.positions.of_value(path))
-            one = self._told(ALERTS[kind], raw, path, inside, target, top)
+            names = self._targets_of(raw, path, inside, top)
+            is_needed = target is not None and (not names or target in names)
+            one = self._told(ALERTS[kind], raw, path, inside, is_needed)
             if one and target and is_for(one, target):
                 found.append(one)
         return found
@@ -304,23 +306,26 @@ class _Reader:
         if top.heartbeat is None:
             return None
         inside = ' in "heartbeat"' if isinstance(top.heartbeat, dict) else ""
-        return self._told(Heartbeat, top.heartbeat, ("heartbeat",), inside, None, top)
+        return self._told(Heartbeat, top.heartbeat, ("heartbeat",), inside, is_needed=False)
 
-    def _told(self, model: type[M], raw: Any, path: YamlPath, inside: str, target: str | None, top: File) -> M | None:
-        """An alert or a heartbeat. Its secrets stay templates."""
-        given = raw.get("targets", ()) if isinstance(raw, dict) else ()
-        words = [given] if isinstance(given, str) else [word for word in given if isinstance(word, str)]
+    def _targets_of(self, raw: dict[str, Any], path: YamlPath, inside: str, top: File) -> list[str]:
+        """The targets that an alert names; none if it is for all."""
+        given = raw.get("targets", ())
+        names = [given] if isinstance(given, str) else [word for word in given if isinstance(word, str)]
+        for index, name in enumerate(names):
+            if name not in top.targets:
+                place = self.positions.of_value((*path, "targets", index))
+                self.problem(f'unknown target "{name}"{inside}', place, nearest(name, top.targets), code="P011")
+        return names
+
+    def _told(self, model: type[M], raw: Any, path: YamlPath, inside: str, is_needed: bool) -> M | None:
+        """An alert or a heartbeat, rendered if it `is_needed`. Its secrets stay templates."""
         for at, value in _secrets_in(raw) if isinstance(raw, dict) else ():
             if not isinstance(value, str) or not variables_read(value):
                 place = self.positions.of_value((*path, *at))
                 what = f'"{at[-1]}"{inside} must come from the environment'
                 hint = f"write {at[-1]}: \"{{{{ env_var('NAME') }}}}\", and put the value into .env or the environment"
                 self.problem(what, place, hint, code="P110")
-        for index, name in enumerate(words):
-            if name not in top.targets:
-                place = self.positions.of_value((*path, "targets", index))
-                self.problem(f'unknown target "{name}"{inside}', place, nearest(name, top.targets), code="P011")
-        is_needed = target is not None and (not words or target in words)
         value = self.rendered(raw, path, keep=SECRETS) if is_needed else raw
         return self.check(model, value, path, inside, unrendered=not is_needed)
 
