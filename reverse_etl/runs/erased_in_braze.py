@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing
 from typing import Any
 
-from reverse_etl.braze.answers import Answer, NotSent, hint_for, json_object
+from reverse_etl.braze.answers import Answer, Outcome, hint_for, judge
 from reverse_etl.braze.client import Connection, Deadlines
 from reverse_etl.braze.modes import DELETE
 from reverse_etl.delivery.retry import RetryPolicy, next_wait_s
@@ -18,6 +18,7 @@ from reverse_etl.system.clock import Clock
 _ARRAYS = {"external_id": "external_ids", "user_alias": "user_aliases", "braze_id": "braze_ids"}
 _TRIES = RetryPolicy(tries=4)
 _JITTER = 0.5
+_AGAIN = (Outcome.NOT_SENT, Outcome.THROTTLED, Outcome.UNKNOWN)
 
 
 def delete_users(project: LoadedProject, texts: Sequence[str], clock: Clock) -> int:
@@ -32,7 +33,7 @@ def delete_users(project: LoadedProject, texts: Sequence[str], clock: Clock) -> 
         closing(Connection(session.workspace(), deadlines)) as connection,
     ):
         for array, users in _batches(texts):
-            _send(connection, json.dumps({array: users}).encode(), clock)
+            _send(connection, json.dumps({array: users}).encode(), len(users), clock)
             asked += len(users)
     return asked
 
@@ -51,24 +52,19 @@ def _alias(value: str) -> dict[str, str]:
     return {"alias_name": name, "alias_label": label}
 
 
-def _send(connection: Connection, body: bytes, clock: Clock) -> None:
+def _send(connection: Connection, body: bytes, records: int, clock: Clock) -> None:
     began_s, attempt = clock.now_s(), 0
     while True:
         answer, attempt = connection.send(DELETE.path, body), attempt + 1
-        if isinstance(answer, Answer):
-            if answer.status in (200, 201, 202) and json_object(answer.body) is not None:
-                return
-            why = f"Braze returned {answer.status}"
-            if answer.status != 429 and answer.status < 500:
-                raise _not_deleted(why, hint_for(answer.status, DELETE.permission))
-        else:
-            why = answer.why
-            if isinstance(answer, NotSent) and answer.hint:
-                raise _not_deleted(why, answer.hint)
+        verdict = judge(answer, records, ())
+        if verdict.outcome is Outcome.ACCEPTED and not verdict.rejected:
+            return
+        # Without the message of Braze, which may name the person.
+        why = f"Braze returned {answer.status}" if isinstance(answer, Answer) else answer.why
         wait_s = next_wait_s(attempt, clock.now_s() - began_s, _TRIES, _JITTER)
-        if wait_s is None:
-            raise _not_deleted(why, None)
-        clock.wait(wait_s, threading.Event())
+        if verdict.outcome not in _AGAIN or wait_s is None:
+            raise _not_deleted(why, verdict.hint or hint_for(verdict.status, DELETE.permission))
+        clock.wait(max(wait_s, verdict.pause_s), threading.Event())
 
 
 def _not_deleted(why: str, hint: str | None) -> StateError:

@@ -11,6 +11,7 @@ before has ended by then, and one that begins later reads the hashes.
 
 import getpass
 import json
+import os
 import socket
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -209,7 +210,7 @@ def forget(forgetting: Forgetting, persons: Persons, in_braze: bool) -> Forgotte
     receipt = Receipt(
         target=project.target_name,
         at=at,
-        by=f"{getpass.getuser()}@{socket.gethostname()}",
+        by=_who(),
         identifiers=[(kind_of(text), lines[text][-HASH_DIGITS:]) for text in sorted(texts)],
         rows={sync: rows.rows for sync, rows in found.items()},
         files=len(files),
@@ -259,6 +260,15 @@ def check(forgetting: Forgetting, path: Path) -> list[str]:
         if rows:
             wrong.append(f"{state.place.sync}: {count(rows, 'row')} about a person who was erased")
     return wrong
+
+
+def _who() -> str:
+    """Who runs this, on which machine; in a container, a user may have a number only."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):
+        user = f"user id {os.getuid()}"
+    return f"{user}@{socket.gethostname()}"
 
 
 def _hashed(erasures: Erasures, texts: Sequence[str]) -> dict[str, str]:

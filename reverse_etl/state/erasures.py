@@ -83,6 +83,10 @@ class Erasures:
         return key
 
     def _make_folder(self) -> None:
+        for path in (self.folder, self.folder / KEY_FILE):
+            if path.is_symlink():
+                hint = "remove it: retl does not write its state through links, which a pull request may bring"
+                raise StateError(f"{path} is a symbolic link", hint=hint, code="S026")
         with private_files():
             self.folder.mkdir(parents=True, exist_ok=True)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from reverse_etl.errors import StateError
 from reverse_etl.runs.forgetting import Forgetting, asked_for, check, forget
 from reverse_etl.sandbox import Fault
 from tests.bucket import Bucket
@@ -221,6 +222,35 @@ def test_who_was_erased_stays_erased_when_the_target_gets_another_name(
         assert "2 suppressed: the user was erased" in said.out
 
 
+@pytest.mark.parametrize("name", [".erased", ".erased/key"])
+def test_hashes_are_not_written_through_a_link(shop: Shop, retl: Retl, tmp_path: Path, name: str):
+    outside = tmp_path / "outside"
+    outside.mkdir() if name == ".erased" else outside.write_text("precious")
+    shop.sync("it", "SELECT 'member-1' AS external_id, 1 AS n").run()
+    link = shop.folder / ".retl/test" / name
+    link.parent.mkdir(exist_ok=True)
+    link.symlink_to(outside)
+    said = retl("forget", "member-1", "--yes", folder=shop.folder)
+    assert (
+        said.code,
+        "is a symbolic link\n  hint: remove it: retl does not write its state through links" in said.err,
+    ) == (1, True)
+    assert list(outside.iterdir()) == [] if outside.is_dir() else outside.read_text() == "precious"
+    link.unlink()
+    assert retl("forget", "member-1", "--yes", folder=shop.folder).code == 0
+
+
+def test_user_of_a_container_may_have_no_name(shop: Shop, retl: Retl, monkeypatch: pytest.MonkeyPatch):
+    def nameless() -> str:
+        raise KeyError("getpwuid(): uid not found: 1234")
+
+    monkeypatch.setattr("getpass.getuser", nameless)
+    shop.sync("it", "SELECT 'member-1' AS external_id, 1 AS n").run()
+    said = retl("forget", "member-1", "--yes", folder=shop.folder)
+    assert said.code == 0
+    assert json.loads(receipt_of(said.out, shop.folder).read_text())["by"].startswith("user id ")
+
+
 def test_person_who_is_erased_after_a_plan_was_saved_is_not_sent_by_it(shop: Shop, retl: Retl):
     shop.sync("it", "SELECT 'member-' || i AS external_id, i AS n FROM range(1, 4) r(i)")
     assert retl("plan", "it", "--out", "plan.retl", folder=shop.folder).code == 0
@@ -281,7 +311,11 @@ def test_forgetting_that_braze_refuses_leaves_the_states_and_can_be_repeated(sho
     shop.braze.add_fault(Fault("status", status=403, path="/users/delete"))
     said = retl("forget", "member-3", "--delete-in-braze", "--yes", folder=shop.folder)
     assert (said.code, said.err.splitlines()[0]) == (1, "not deleted in Braze: Braze returned 403")
-    how = Forgetting(shop.project(), print)
+    shop.braze.add_fault(Fault("status", status=201, body="{}", path="/users/delete", times=4))
+    how = Forgetting(shop.project(), print, clock=shop.clock)
+    with pytest.raises(StateError, match="not deleted in Braze: Braze returned 201"):  # which confirms nothing
+        forget(how, asked_for(how, "member-3"), in_braze=True)
+    assert len(shop.clock.waits) == 3
     gone = forget(how, asked_for(how, "member-3"), in_braze=True)
     assert (gone.in_braze, check(how, gone.receipt)) == (1, [])
 
