@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 DBT := .venv-dbt
 LATEST := .venv-latest
 
-.PHONY: demo test test-random test-latest test-page test-clients test-orchestrators test-dbt test-wheel torture attack bench \
+.PHONY: demo test test-long test-random test-latest test-page test-clients test-orchestrators test-dbt test-wheel torture attack bench \
 	lint types check docs constraints dist clean
 ORCHESTRATORS := airflow dagster prefect
 
@@ -28,14 +28,17 @@ demo: $(VENV)/installed ## The demo shop against the local Braze: sync, sync aga
 	$(BIN)/retl sync users_track
 	$(BIN)/retl sandbox --last 1
 
-test: $(VENV)/installed ## All tests
-	$(BIN)/pytest --numprocesses auto --dist worksteal
+test: $(VENV)/installed ## The tests, without those that take over a second each: three minutes
+	$(BIN)/pytest --numprocesses auto --dist worksteal -m "not long and not dbt"
+
+test-long: $(VENV)/installed ## Those that take over a second each: histories, kills, stores, many syncs. Three minutes
+	$(BIN)/pytest --numprocesses auto --dist worksteal -m long
 
 test-random: SEED ?= $(shell $(PYTHON) -c "import secrets; print(secrets.randbelow(2**32))")
-test-random: $(VENV)/installed ## All tests with other draws than those of make test, and more: SEED=n repeats them
+test-random: $(VENV)/installed ## Both with other draws, and more of them: SEED=n repeats them
 	$(BIN)/pytest --numprocesses auto --dist worksteal --hypothesis-profile=random --hypothesis-seed=$(SEED)
 
-test-latest: $(LATEST)/bin/pip ## All tests, with the newest versions that pyproject.toml allows
+test-latest: $(LATEST)/bin/pip ## Both, with the newest versions that pyproject.toml allows
 	$(LATEST)/bin/python -m pip install --quiet --upgrade --upgrade-strategy eager --editable . --group dev
 	$(LATEST)/bin/pytest --numprocesses auto --dist worksteal
 
@@ -86,7 +89,7 @@ lint: $(VENV)/installed
 types: $(VENV)/installed
 	$(BIN)/mypy
 
-check: lint types test ## What CI runs
+check: lint types test test-long ## What CI runs
 
 torture: $(VENV)/installed ## Kill syncs at random moments while the server misbehaves, 200 of each mode: some 15 minutes
 	$(BIN)/python -c "from tests.torture import main; main()" $(TORTURE)

@@ -6,6 +6,7 @@ from tests.attack import KINDS, attack
 from tests.shop import examples
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("number", range(examples(1, 2)))
 def test_whatever_the_world_does_nothing_is_doubled_lost_in_silence_or_leaked(

@@ -98,6 +98,7 @@ COMMANDS = [
 ]  # fmt: skip
 
 
+@pytest.mark.long
 def test_key_that_a_server_says_back_is_nowhere(echoed: Shop, echo: Echo, retl: Retl):
     outcomes = {command: retl(*command.split(), folder=echoed.folder) for command in COMMANDS}
     assert outcomes["sync --all"].code == 1
@@ -135,6 +136,7 @@ def stored(shop: Shop) -> str:
     return str(values)
 
 
+@pytest.mark.long
 def test_process_does_not_say_its_key_to_others(echoed: Shop, echo: Echo):
     """Its command line; both streams, and the files that it leaves."""
     arguments = [sys.executable, "-m", "reverse_etl", "--log-format", "json", "sync", "--all"]

@@ -58,6 +58,7 @@ def new_texts(hook: Hook) -> list[str]:
     return texts
 
 
+@pytest.mark.long
 def test_a_night_of_20_states_and_exactly_what_slack_was_told(told: Shop, hook: Hook, retl: Retl):
     told.more = {"alerts": [{**SLACK, "after": 2}]}
     told.sync("users", ONE)

@@ -243,6 +243,7 @@ def sync_and_fork(folder: Path) -> None:
     sys.exit(os.waitpid(child, 0)[1])
 
 
+@pytest.mark.long
 def test_sync_runs_in_a_forked_process(shop: Shop):
     shop.sync("first", ROWS.format(rows=2)).sync("second", OTHERS.format(rows=2))
     with Forked(sync_and_fork, shop.folder) as process:

@@ -24,6 +24,7 @@ SUITE = """
 """
 
 
+@pytest.mark.long
 def test_each_test_starts_with_an_empty_sandbox_whose_keys_and_limits_come_from_the_ini_file(pytester: pytest.Pytester):
     pytester.makeini(
         "[pytest]\nbraze_sandbox_keys =\n  tracker: users.track\n  other: users.delete\n"

@@ -63,6 +63,7 @@ class _Passing(socketserver.BaseRequestHandler):
             self.request.sendall(said)
 
 
+@pytest.mark.long
 def test_every_request_names_retl_and_its_version(tmp_path: Path, braze: Sandbox, retl: Retl):
     with Tap(braze.url) as tap:
         shop = Shop(tmp_path / "shop", braze, destination={"endpoint": tap.url})

@@ -20,6 +20,7 @@ def steady(text: str) -> str:
 # --- from nothing to a synced sandbox --------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_init_writes_a_project_that_works(retl: Retl, tmp_path: Path):
     first = retl("init")
     assert (first.code, first.err.splitlines()[-1]) == (
@@ -380,6 +381,7 @@ def test_fail_fast_runs_no_more_syncs(retl: Retl, starter: Path):
 # --- plan ------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_plan_shows_what_would_be_sent_and_sends_nothing(retl: Retl, starter: Path):
     retl("sync", "users_track")
     with duckdb.connect(starter / "warehouse.duckdb") as connection:

@@ -22,6 +22,7 @@ def shop_folder(tmp_path: Path, retl: Retl) -> Path:
     return tmp_path
 
 
+@pytest.mark.long
 def test_demo_has_all_seven_kinds_of_sync_which_work_and_unit_tests_make_the_same_records(
     retl: Retl, shop_folder: Path
 ):

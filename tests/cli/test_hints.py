@@ -286,6 +286,7 @@ ATTRIBUTES = {
 }
 
 
+@pytest.mark.long
 def test_hints_about_values_make_the_row_valid(shop: Shop):
     """All of them at once; what follows a hint leaves the other row as it is."""
     broken = ", ".join(f'{sql} AS "{name}"' for name, (sql, _, _) in ATTRIBUTES.items())
@@ -416,6 +417,7 @@ def events(shop: Shop) -> list[str]:
     return sorted(event["external_id"] for body in shop.sent() for event in json.loads(body).get("events", []))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("options", "changed", "message"),
     some(
@@ -565,6 +567,7 @@ def test_every_command_in_a_text_exists_with_its_options():
     assert unknown == []
 
 
+@pytest.mark.long
 def test_commands_in_hints_are_about_the_project_and_target_of_the_command_that_failed(shop: Shop, retl: Retl):
     """Or they would change the state of the default target."""
     shop.sync("it", VISITS.format(2), **MADE).run()

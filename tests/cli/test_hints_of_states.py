@@ -48,6 +48,7 @@ def nothing_is_left(run: Run, shop: Shop) -> bool:
 # --- states ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_other_mode_under_another_name(shop: Shop, run: Run):
     shop.sync("it", USERS).run()
     shop.sync("it", VISITS.format(2), **MADE)
@@ -87,6 +88,7 @@ def test_other_key_of_the_workspace_is_accepted(synced: Shop, run: Run, monkeypa
         synced.braze = there
 
 
+@pytest.mark.long
 def test_type_is_accepted_or_cast_back(shop: Shop, run: Run):
     shop.sync("it", USERS).run()
     shop.sync("it", f"SELECT external_id, CAST(n AS VARCHAR) AS n FROM ({USERS})")
@@ -123,6 +125,7 @@ def test_row_that_is_not_there_is_found_as_the_hint_says(shop: Shop, run: Run):
     assert run("""retl state show it --key '["u1","1"]'""").code == 0
 
 
+@pytest.mark.long
 def test_doubt_that_was_decided_is_decided_otherwise_by_its_key(synced: Shop, run: Run):
     synced.sync("it", VISITS.format(3), **MADE)
     with running(synced, "u2") as process:
@@ -190,6 +193,7 @@ def test_damaged_state_is_restored_or_taken_over_from_braze(
         assert nothing_is_left(run, synced)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("lost", ["state.duckdb", "journal.jsonl"])
 def test_what_a_killed_run_needs_is_restored(synced: Shop, run: Run, lost: str):
     synced.sync("it", VISITS.format(3), **MADE)
@@ -285,12 +289,14 @@ def _newly_planned(run: Run, shop: Shop) -> None:
     assert events(shop) == ["u0", "u1"]
 
 
+@pytest.mark.long
 def test_plan_that_was_applied_is_made_again(planned: tuple[Shop, Path], run: Run):
     assert run("retl apply p").code == 0
     assert hint_of(run("retl apply p")) == "create a new plan: `retl plan it --out FILE`"
     _newly_planned(run, planned[0])
 
 
+@pytest.mark.long
 def test_plan_that_was_changed_is_created_again_or_its_digest_passed(planned: tuple[Shop, Path], run: Run):
     shop, path = planned
     whole = path.read_bytes()
@@ -407,6 +413,7 @@ def test_workflow_needs_a_target_for_plans(starter: Path, retl: Retl):
 # --- artifacts -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_artifact_that_cannot_be_read_is_made_again(starter: Path, retl: Retl):
     retl("sync", "orders")
     for text in ("{", "{}", '{"metadata": {"dbt_schema_version": "x"}}', '{"metadata": {"artifact": "run-results"}}'):
@@ -499,6 +506,7 @@ STORES = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", STORES)
 def test_store_is_used_again_as_the_hint_says(
     shared: Shop, bucket: Bucket, run: Run, monkeypatch: pytest.MonkeyPatch, name: str
@@ -523,6 +531,7 @@ def test_store_whose_path_is_given_up_goes_on_from_the_copy(shared: Shop, run: R
     assert nothing_is_left(run, shared)
 
 
+@pytest.mark.long
 def test_objects_that_are_damaged_are_restored(shared: Shop, bucket: Bucket, run: Run):
     objects, folder = bucket.objects(), shared.folder / ".retl/test/it"
     (name,) = [name for name in bucket.names() if name.startswith("state")]
@@ -549,6 +558,7 @@ def test_objects_that_are_damaged_are_restored(shared: Shop, bucket: Bucket, run
     assert nothing_is_left(run, shared)
 
 
+@pytest.mark.long
 def test_two_projects_have_a_path_each(shared: Shop, bucket: Bucket, run: Run, retl: Retl, tmp_path: Path):
     head, _ = bucket.objects().read("head.json") or (b"", "")
     bucket.objects("other").write("head.json", head)

@@ -88,6 +88,7 @@ def test_json_loses_no_character_on_any_terminal(named: Shop):
     assert json.loads(text_of(err))["message"] == 'no sync matches "\uace0\U0001f600"'
 
 
+@pytest.mark.long
 def test_full_disk_behind_stdout_ends_with_an_error_when_everything_is_done(named: Shop):
     error = (
         "cannot write to stdout: No space left on device [X007]\n"

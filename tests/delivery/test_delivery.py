@@ -133,6 +133,7 @@ def test_record_that_spoils_its_request_is_found_by_halving(shop: Shop):
     assert shop.run().delivery.requests == 0
 
 
+@pytest.mark.long
 def test_few_bad_records_among_many_cost_fewer_than_ten_requests_each(shop: Shop, seed: int):
     rows = examples(900, 3000)
     bad = {f"u{n}" for n in random.Random(seed).sample(range(rows), rows // 20)}
@@ -189,6 +190,7 @@ def test_one_record_that_is_too_large_is_rejected(shop: Shop):
     assert (result.status, result.delivery.rejected) == ("incomplete", 1)
 
 
+@pytest.mark.long
 def test_braze_that_refuses_everything_row_by_row_is_not_asked_on(shop: Shop):
     shop.braze.add_fault(Fault("status", status=400, body='{"message":"no"}', times=None))
     result = attributes(shop, rows=3000).run()

@@ -28,6 +28,7 @@ def people(shop: Shop, *names: str, collation: str = "nocase") -> None:
     )
 
 
+@pytest.mark.long
 def test_text_that_differs_in_case_alone_is_a_change(shop: Shop):
     """One row for each place of a text, with columns of its own."""
     rows, places = [f"u{n}" for n in range(len(NESTED))], list(enumerate(NESTED.values()))
@@ -84,6 +85,7 @@ def test_collation_hides_no_change(shop: Shop, how: dict[str, str]):
     assert shop.run().plan.unchanged == 3 * len(COLLATIONS)
 
 
+@pytest.mark.long
 def test_two_users_whose_ids_differ_in_case_are_two(shop: Shop):
     shop.warehouse("CREATE TABLE ids (external_id VARCHAR COLLATE nocase, n INTEGER)")
     shop.warehouse("INSERT INTO ids VALUES ('ann', 1), ('bob', 1)")

@@ -37,6 +37,7 @@ PAIRS = [
 ]
 
 
+@pytest.mark.long
 def test_value_that_differs_is_a_change_both_ways(shop: Shop):
     """A row for each pair, all of whose columns stay what they are but that of the pair."""
     first, second = (
@@ -108,6 +109,7 @@ SENT_HOW = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("how", "merged"),
     some(((how, merged) for merged in ("", ", true AS _merge_objects") for how in SENT_HOW), every=4),
@@ -195,6 +197,7 @@ def test_rows_of_a_model_are_counted_whatever_duckdb_makes_of_it(shop: Shop, kin
     assert {name: counted(MODELS[name][0]) for name in models} == {name: MODELS[name][1] for name in models}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "options", some([{}, {"nulls": "omit"}, {"on_removed": "clear"}, {"send": "all_columns"}], every=4), ids=str
 )

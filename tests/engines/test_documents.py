@@ -57,6 +57,7 @@ def write(shop: Shop, *values: str, n: int = 1) -> None:
     )
 
 
+@pytest.mark.long
 def test_json_that_differs_is_a_change_both_ways_and_json_that_is_spelled_otherwise_is_none(shop: Shop):
     """Two rows for each pair: as JSON, and as text."""
     others, all_pairs = 2 * len(OTHER), [*OTHER.values(), *SAME.values()]
@@ -105,6 +106,7 @@ MAPS = {
 }
 
 
+@pytest.mark.long
 def test_order_of_the_entries_of_a_map_is_no_change(shop: Shop):
     """A column for each type."""
     first, same, other = (
@@ -120,6 +122,7 @@ def test_order_of_the_entries_of_a_map_is_no_change(shop: Shop):
     assert set(json.loads(shop.sent()[-1])["attributes"][0]) == {"external_id", *MAPS}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "how",
     some(
@@ -145,6 +148,7 @@ def test_spelling_is_no_change_however_it_is_sent(shop: Shop, how: dict[str, obj
     assert (shop.run().plan.changed, shop.run().plan.to_send) == (1, 0)
 
 
+@pytest.mark.long
 def test_new_spelling_is_planned_applied_and_baselined_as_unchanged(shop: Shop, retl):
     write(shop, '{"a": 1, "b": 2}')
     shop.sync("it", AS_JSON).run()
@@ -163,6 +167,7 @@ def test_new_spelling_is_planned_applied_and_baselined_as_unchanged(shop: Shop, 
 ALIAS = '{{"alias_name": "{0}", "alias_label": "web"}}', '{{"alias_label":"web","alias_name":"{0}"}}'
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("how", some([{"on_removed": "delete", "allow_destructive": True}, {}]), ids=str)
 def test_alias_that_is_spelled_otherwise_is_the_same_user(shop: Shop, how: dict[str, object]):
     def model(spelling: str, n: int) -> str:
@@ -193,6 +198,7 @@ def test_two_spellings_of_one_alias_are_one_key_twice(shop: Shop):
     assert error.startswith('it: primary_key "user_alias" is not unique: 1 key occurs in 2 rows: ')
 
 
+@pytest.mark.long
 def test_row_that_braze_rejected_is_not_sent_again_because_it_is_spelled_otherwise(shop: Shop):
     before, now = SAME["order of keys"]
     write(shop, *[before] * 4)

@@ -105,6 +105,7 @@ COLUMNS = {  # type before and after, values as SQL, and what Braze sees of them
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("how", some([{}, {"send": "all_columns"}, {"on_removed": "clear"}], every=3), ids=str)
 def test_run_sends_the_rows_that_differ_to_braze_and_no_other(shop: Shop, how: dict[str, Any], seed: int):
     draw = random.Random(seed)
@@ -136,6 +137,7 @@ def test_run_sends_the_rows_that_differ_to_braze_and_no_other(shop: Shop, how: d
     assert (again.plan.unchanged, again.delivery.requests) == (60, 0)
 
 
+@pytest.mark.long
 def test_attributes_are_told_apart_by_every_letter_of_their_names(shop: Shop, seed: int):
     """After each change of a model, Braze has the values of its columns, whatever case their names have, or had."""
     draw = random.Random(seed)

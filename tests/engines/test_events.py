@@ -37,6 +37,7 @@ def test_event_with_its_json_written_otherwise_is_the_same_event(shop: Shop, how
     assert (shop.run().plan.unchanged, len(shop.sent())) == (4, 2)
 
 
+@pytest.mark.long
 def test_equal_events_are_counted_however_they_are_written(shop: Shop):
     seen(shop, ("u1", A), ("u1", A_ALSO), ("u1", A))
     shop.sync("it", MODEL, **EVENTS).run()
@@ -49,6 +50,7 @@ def test_equal_events_are_counted_however_they_are_written(shop: Shop):
     assert sent(shop) == {B: 1}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("decision", [None, "--resend", "--mark-accepted"])
 def test_event_in_doubt_is_recognized_however_it_is_written(shop: Shop, retl: Retl, decision: str | None):
     seen(shop, ("u1", A), ("u2", B))
@@ -69,6 +71,7 @@ def test_event_in_doubt_is_recognized_however_it_is_written(shop: Shop, retl: Re
     assert len(shop.rows_of("in_doubt")) == (0 if decision else 2)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("key", some([["external_id", "p"], ["p"]]), ids=str)
 def test_event_in_doubt_is_recognized_by_a_key_that_is_written_otherwise(shop: Shop, key: list[str]):
     seen(shop, ("u1", A), ("u2", B))

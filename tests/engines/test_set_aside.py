@@ -148,6 +148,7 @@ def sent_since(shop: Shop, before: int) -> Counter[str]:
     return found
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", some(CASES))
 @settings(max_examples=examples(2, 60), phases=[Phase.generate])
 @given(models=st.lists(ROWS, min_size=2, max_size=4))
@@ -255,6 +256,7 @@ def test_no_hint_makes_a_row_leave_a_model_whose_removed_rows_are_deleted(shop: 
         assert [(row.column, row.hint) for row in shop.run().invalid] == [("external_id", hint)]
 
 
+@pytest.mark.long
 def test_acknowledged_row_whose_key_stands_twice_is_neither_sent_nor_deleted_until_it_stands_once(
     shop: Shop, retl: Retl
 ):
@@ -295,6 +297,7 @@ and 30 more rows; all of them by reason:
     )
 
 
+@pytest.mark.long
 def test_row_without_a_key_is_listed_with_all_that_identifies_it(shop: Shop):
     event = "SELECT NULL AS id, {}, 'seen' AS name, TIMESTAMP '2026-11-23' AS time"
     of_events = {"mode": "users_track", "track_record_type": "events", "primary_key": "id", **SKIPS}

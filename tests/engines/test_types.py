@@ -30,6 +30,7 @@ WIDER = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "how", some([{}, {"on_removed": "clear"}, {"nulls": "omit"}, {"send": "all_columns"}], every=4), ids=str
 )
@@ -79,6 +80,7 @@ def test_type_that_is_no_wider_one_is_none(before: str, now: str):
     assert not widens(one, other)
 
 
+@pytest.mark.long
 def test_other_type_still_stops_the_run(shop: Shop):
     shop.sync("it", "SELECT 'u1' AS external_id, 5::INTEGER AS v").run()
     for of in ("VARCHAR", "DOUBLE"):
@@ -106,6 +108,7 @@ ACCEPTED = {  # type before and now, then values: the same JSON, and another
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "how", some([{}, {"on_removed": "clear"}, {"nulls": "send"}, {"incremental": {"cursor": "n"}}], every=4), ids=str
 )

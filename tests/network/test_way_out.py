@@ -282,6 +282,7 @@ def test_what_is_refused_after_it_was_reached_is_tried_again(arrange: Arrange, p
     assert "gave up after 3 attempts" in result.errors[0].message
 
 
+@pytest.mark.long
 def test_files_of_certificates_count_in_their_order_besides_the_usual_ones(
     arrange: Arrange, tls: Secure, tmp_path: Path, authority: str
 ):

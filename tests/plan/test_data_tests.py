@@ -278,6 +278,7 @@ def test_plan_on_a_pull_request_names_no_rows(retl: Retl, members: Path):
     assert "c-2" not in out
 
 
+@pytest.mark.long
 def test_saved_plan_was_tested_when_it_was_made(retl: Retl, members: Path, shop: Shop):
     retl("plan", "members", "--out", "p", folder=members)
     shop.warehouse("SELECT 1")

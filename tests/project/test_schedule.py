@@ -140,6 +140,7 @@ def shown_minutes(cron: Cron, day: date) -> list[datetime]:
     return sorted(found)
 
 
+@pytest.mark.long
 @given(CRONS, st.sampled_from(DAYS))
 @example(Cron("30 2 * * *", "Europe/Berlin"), TURNS[0])
 @example(Cron("30 2 * * *", "Europe/Berlin"), TURNS[1])

@@ -320,6 +320,7 @@ def long_lived_shop(tmp_path_factory: pytest.TempPathFactory):
         yield Shop(tmp_path_factory.mktemp("values") / "shop", braze)
 
 
+@pytest.mark.long
 @given(st.lists(TEXTS, min_size=8, max_size=30))
 @FEW
 def test_any_text_arrives_as_it_was(long_lived_shop: Shop, texts: list[str]):
@@ -354,6 +355,7 @@ def test_times_arrive_in_utc_to_the_millisecond(long_lived_shop: Shop, times: li
     assert [datetime.fromisoformat(value) for value in arrived] == expected
 
 
+@pytest.mark.long
 @given(st.lists(st.dictionaries(KEYS, NESTED, min_size=1, max_size=4), min_size=3, max_size=12))
 @FEW
 def test_nested_values_arrive_as_they_were(long_lived_shop: Shop, documents: list[dict[str, Any]]):

@@ -294,6 +294,7 @@ def writing(pipe: Path, process: Forked) -> IO[str]:
     return os.fdopen(ends[0], "w")
 
 
+@pytest.mark.long
 def test_interrupted_run_leaves_results(shop: Shop, retl: Retl, pipe: Path):
     """A real process and a real signal, while its model runs for hours; the sync behind it was not begun."""
     after_reading = f"WHERE a.range >= (SELECT length(content) FROM read_text('{pipe}'))"
@@ -313,6 +314,7 @@ def test_interrupted_run_leaves_results(shop: Shop, retl: Retl, pipe: Path):
 # --- retry -----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_retry_runs_what_did_not_succeed_in_the_last_run(shop: Shop, retl: Retl):
     shop.sync("good", ROWS).sync("broken", "SELECT nothing")
     shop.sync("behind", "SELECT 'u1' AS external_id, 1 AS visits", after=["broken"])
@@ -326,6 +328,7 @@ def test_retry_runs_what_did_not_succeed_in_the_last_run(shop: Shop, retl: Retl)
     assert (again.code, again.out, again.err) == (0, "", "every sync of the last run succeeded: nothing to retry\n")
 
 
+@pytest.mark.long
 def test_retry_sends_what_braze_rejected_with_a_name_and_without(shop: Shop, retl: Retl):
     shop.sync("users", ROWS)
     for command, sent in [(["sync", "users"], 1), (["sync", "users"], 1), (["retry"], 2), (["retry", "users"], 3)]:

@@ -109,6 +109,7 @@ def files(folder: Path) -> dict[str, str]:
     }
 
 
+@pytest.mark.long
 def test_values_of_rows_are_in_no_output_and_no_file(birds: Shop, retl: Retl):
     said = ""
     for command in COMMANDS:
@@ -135,6 +136,7 @@ def test_values_of_rows_are_in_no_output_and_no_file(birds: Shop, retl: Retl):
     assert {canary for canary in [EMAILS[1], VALUE] if canary.encode() in state} == {EMAILS[1], VALUE}
 
 
+@pytest.mark.long
 def test_values_of_rows_are_shown_to_who_asks_for_them(birds: Shop, retl: Retl):
     planned = retl("plan", "people", "visits", "--show-values", folder=birds.folder).out
     assert f"  + {EMAILS[1]}\n      external_id: u1\n      phone: {PHONES[1]}\n" in planned

@@ -47,6 +47,7 @@ def applied(people: Shop, retl: Retl, *options: str) -> tuple[int, str]:
     return outcome.code, re.sub(r" \(\d\.\d s\)", "", outcome.out) + outcome.err
 
 
+@pytest.mark.long
 def test_applied_plan_sends_byte_for_byte_what_a_run_would_have_sent(people: Shop, retl: Retl, tmp_path: Path):
     with Sandbox() as other:
         twin = Shop(tmp_path / "twin", other)
@@ -127,6 +128,7 @@ def test_plan_is_applied_once_also_from_another_machine_that_shares_the_state(pe
     assert len(people.sent()) == 3
 
 
+@pytest.mark.long
 def test_run_that_sent_nothing_makes_no_plan_stale(people: Shop, retl: Retl):
     people.run()
     people.warehouse("INSERT INTO people VALUES (1000)")
@@ -137,6 +139,7 @@ def test_run_that_sent_nothing_makes_no_plan_stale(people: Shop, retl: Retl):
     assert people.sent()[3:] == ['{"attributes":[{"external_id":"u1000","first_name":"name 1000","points":1000}]}']
 
 
+@pytest.mark.long
 def test_guard_that_stopped_the_plan_stops_its_application_until_it_is_forced(people: Shop, retl: Retl):
     people.sync("it", PEOPLE, guards={"max_changes": 10})
     assert retl("plan", "it", "--out", "plan.retl", folder=people.folder).code == 1
@@ -148,6 +151,7 @@ def test_guard_that_stopped_the_plan_stops_its_application_until_it_is_forced(pe
     assert len(people.sent()) == 3
 
 
+@pytest.mark.long
 def test_killed_application_is_folded_in_and_not_repeated(people: Shop, retl: Retl):
     saved(people, retl)
     with running(people, until="u100", arguments=["apply", "plan.retl", "--threads", "1"]) as process:
@@ -159,6 +163,7 @@ def test_killed_application_is_folded_in_and_not_repeated(people: Shop, retl: Re
     assert (result.status, result.plan.unchanged, result.plan.added) == ("success", 75, 125)
 
 
+@pytest.mark.long
 def test_application_that_braze_did_not_take_at_all_can_be_planned_again(people: Shop, retl: Retl):
     saved(people, retl)
     people.braze.add_fault(Fault("status", status=401))
@@ -339,6 +344,7 @@ def test_key_of_seals_lies_beside_the_state_for_its_owner_only(people: Shop, ret
     assert key.read_bytes() == first
 
 
+@pytest.mark.long
 def test_machines_that_share_a_state_share_the_key_of_its_seals(people: Shop, retl: Retl, tmp_path: Path, monkeypatch):
     with Bucket() as bucket:
         people.state = {"path": bucket.url}
@@ -373,6 +379,7 @@ def refused(people: Shop, retl: Retl, made: Path, changes: Iterable[str]) -> Ite
     assert retl("sync", "it", folder=people.folder).code == 0
 
 
+@pytest.mark.long
 def test_plan_that_does_not_contain_what_it_says_is_refused(people: Shop, retl: Retl):
     changes = [
         "UPDATE syncs SET plan = json_merge_patch(plan, '{\"removed\": 5}')",
@@ -388,6 +395,7 @@ def test_plan_that_does_not_contain_what_it_says_is_refused(people: Shop, retl: 
     assert dict(zip(changes, outcomes, strict=True)) == dict.fromkeys(changes, (1, what + HINT))
 
 
+@pytest.mark.long
 def test_damaged_plan_is_an_error_and_nothing_is_sent(people: Shop, retl: Retl):
     damages = {
         "CREATE VIEW v AS FROM read_text('/etc/hosts')": (

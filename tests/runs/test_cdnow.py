@@ -62,6 +62,7 @@ def customers(folder: Path, as_of: date) -> dict[str, dict[str, Any]]:
     }
 
 
+@pytest.mark.long
 def test_thirteen_months_of_real_purchases_arrive_once_and_cost_what_changed(folder: Path):
     with Sandbox() as braze:
         expected_writes, before = 0, dict[str, dict[str, Any]]()

@@ -7,6 +7,8 @@ from random import Random
 from typing import Any
 from unittest.mock import ANY
 
+import pytest
+
 from reverse_etl.delivery.retry import RetryPolicy
 from reverse_etl.runs.outcome import RunResult
 from reverse_etl.sandbox import Fault, Sandbox
@@ -83,6 +85,7 @@ def test_no_opt_in_is_sent_while_an_opt_out_has_no_answer(shop: Shop, braze: San
     assert {one["external_id"] for batch in attributes(shop) for one in batch} == {"u2", "u3"}
 
 
+@pytest.mark.long
 def test_opt_out_goes_out_even_if_another_column_is_invalid(shop: Shop, retl: Retl):
     """Whether the other rows are sent or not: the row itself stays invalid, and its opt-out is sent once."""
     columns = "external_id, email_subscribe, gender, n"
@@ -126,6 +129,7 @@ def test_row_that_opts_out_and_in_opts_out_first(shop: Shop):
     assert shop.run().delivery.requests == 0
 
 
+@pytest.mark.long
 def test_opt_in_after_an_opt_out_is_withheld_and_the_rest_goes(shop: Shop, retl: Retl):
     columns = "external_id, email_subscribe, n"
     rows(shop, columns, "'u1', 'unsubscribed', 1", "'u2', 'unsubscribed', 1", "'u3', 'subscribed', 1")
@@ -163,6 +167,7 @@ def test_opt_in_after_an_opt_out_is_sent_with_later_evidence(shop: Shop):
     assert [identifier for identifier, _ in opt_outs(shop)] == ['{"external_id":"u2"}', '{"external_id":"u3"}']
 
 
+@pytest.mark.long
 def test_opt_in_after_an_opt_out_is_sent_if_their_number_is_typed(shop: Shop, retl: Retl):
     columns = "external_id, subscription_group_id, subscription_state"
     rows(shop, columns, *(f"'u{n}', 'a', 'unsubscribed'" for n in range(3)))
@@ -179,6 +184,7 @@ def test_opt_in_after_an_opt_out_is_sent_if_their_number_is_typed(shop: Shop, re
     assert opt_outs(shop) == []
 
 
+@pytest.mark.long
 def test_full_refresh_sends_opt_outs_and_no_opt_in(shop: Shop):
     """A row of which nothing is left is not sent; what is new in it, the next run sends."""
     columns = "external_id, email_subscribe, subscription_groups, n"
@@ -224,6 +230,7 @@ def test_null_does_not_end_an_opt_out(shop: Shop):
     assert ("u2", "email_subscribe") in withheld(shop.run())
 
 
+@pytest.mark.long
 def test_opt_out_is_sent_of_a_row_that_is_held_for_another_reason(shop: Shop, braze: Sandbox):
     """In doubt, rejected before, or one of two rows with one key: nobody can tell which is right, except to opt out."""
     columns = "external_id, email_subscribe, points"
@@ -247,6 +254,7 @@ def test_opt_out_is_sent_of_a_row_that_is_held_for_another_reason(shop: Shop, br
     assert shop.rows_of("in_doubt", "key") == [("doubtful",)]
 
 
+@pytest.mark.long
 def test_opt_out_that_may_have_arrived_is_not_ended_either(shop: Shop, braze: Sandbox):
     """The process is killed before the answer; the row then says the opposite."""
     rows(shop, "external_id, email_subscribe", "'u1', 'opted_in'")
@@ -263,6 +271,7 @@ def test_opt_out_that_may_have_arrived_is_not_ended_either(shop: Shop, braze: Sa
     ]
 
 
+@pytest.mark.long
 def test_opt_out_goes_along_with_a_changed_email(shop: Shop):
     """It may end it in Braze. A sync that does not know of the opt-out warns."""
     columns = "external_id, email, email_subscribe"
@@ -301,6 +310,7 @@ def test_new_state_opts_nobody_in_where_somebody_real_may_have_opted_out(shop: S
     assert ("opted out" in planned.err, "1 record" in planned.out) == (False, True)
 
 
+@pytest.mark.long
 def test_state_of_the_version_before_knows_who_has_opted_out(shop: Shop, braze: Sandbox):
     """From its acknowledged rows, in all forms."""
     group = "{subscription_group_id: 'a', subscription_state: 'unsubscribed'}"
@@ -389,6 +399,7 @@ class History:
         self.is_out |= dict.fromkeys(ins, False) | dict.fromkeys(first, True)
 
 
+@pytest.mark.long
 def test_no_history_opts_anybody_in_who_has_not_asked_for_it(tmp_path: Path, braze: Sandbox, seed: int):
     """Whatever is lost on the way: in no run does an opt-in leave before an opt-out, and what is withheld is listed.
 

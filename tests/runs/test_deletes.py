@@ -55,6 +55,7 @@ def is_in_braze(shop: Shop, name: str, sql: str, **options: object) -> None:
 # --- max_deletes -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_bad_join_deletes_nobody_until_the_number_is_typed(gone: Shop):
     many(gone, 102)
     gone.sync("it", LISTED, **GONE)
@@ -85,6 +86,7 @@ def test_max_deletes_counts_users_whose_rows_are_removed_and_none_that_are_only_
     assert (gone.run(skip_guards=["max_deletes=60"]).delivery.accepted, deleted(gone)) == (53, 53)
 
 
+@pytest.mark.long
 def test_saved_plan_is_measured_when_it_is_applied(gone: Shop, retl: Retl):
     many(gone, 51)
     gone.sync("it", LISTED, **GONE)
@@ -96,6 +98,7 @@ def test_saved_plan_is_measured_when_it_is_applied(gone: Shop, retl: Retl):
     assert deleted(gone) == 51
 
 
+@pytest.mark.long
 def test_plan_that_was_saved_before_deletes_were_counted_is_measured_too(gone: Shop, retl: Retl):
     many(gone, 51)
     gone.sync("it", LISTED, **GONE)
@@ -113,6 +116,7 @@ def test_plan_that_was_saved_before_deletes_were_counted_is_measured_too(gone: S
     assert deleted(gone) == 51
 
 
+@pytest.mark.long
 def test_users_that_the_states_know_are_counted_once_and_only_those_in_braze(gone: Shop):
     is_in_braze(gone, "all", "SELECT i AS external_id, 1 AS n FROM range(60_000) r(i)")
     is_in_braze(gone, "some", "SELECT i AS external_id, 2 AS m FROM range(30_000) r(i)")
@@ -141,6 +145,7 @@ def test_heads_of_shared_states_tell_how_many_users_there_are_without_a_download
         assert [path for verb, path in bucket.log if verb == "GET" and "/all/state" in path] == []
 
 
+@pytest.mark.long
 @settings(max_examples=examples(4, 60), deadline=None)
 @given(
     st.lists(
@@ -182,6 +187,7 @@ NAMED = """SELECT * FROM (VALUES
 ) AS t(external_id, email, phone, prioritization)"""
 
 
+@pytest.mark.long
 def test_users_are_deleted_by_email_and_phone_with_braze_s_prioritization(shop: Shop):
     users = """SELECT * FROM (VALUES ('u1', 'ben@example.com', NULL), ('u2', 'ada@example.com', NULL),
         ('u3', NULL, '+14155552671'), ('u4', NULL, '+14155552672')) AS t(external_id, email, phone)"""
@@ -243,6 +249,7 @@ def test_email_needs_a_column_that_says_which_profile_is_meant(shop: Shop):
 # --- quarantine ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_user_is_deleted_only_after_it_was_listed_throughout_its_quarantine(gone: Shop):
     gone.sync("it", LISTED, **GONE, quarantine="24 hours")
     first = gone.run()
@@ -267,6 +274,7 @@ def test_user_who_left_the_list_in_between_waits_anew(gone: Shop):
     assert (gone.sent(), [row.key for row in result.withheld]) == (['{"external_ids":["u2"]}'], ["u1"])
 
 
+@pytest.mark.long
 @settings(max_examples=examples(4, 60), deadline=None)
 @given(
     st.lists(

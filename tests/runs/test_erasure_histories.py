@@ -3,6 +3,7 @@
 import itertools
 from pathlib import Path
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -86,6 +87,7 @@ class History:
             assert files_about(self.shop.folder / ".retl", names) == set()
 
 
+@pytest.mark.long
 @given(st.lists(STEPS, min_size=2, max_size=examples(6, 10)))
 @settings(max_examples=examples(4, 60))
 def test_nothing_about_a_person_is_sent_or_kept_after_the_receipt(tmp_path_factory, steps):

@@ -74,6 +74,7 @@ def receipt_of(out: str, folder: Path) -> Path:
     return folder / out.rpartition("receipt: ")[2].strip()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("key", some(["nick-3", "member-3", "+49 151 555003", "Mail-3@x.example"]))
 def test_person_known_by_id_alias_and_email_is_erased_from_six_syncs_and_two_targets(shop: Shop, retl: Retl, key: str):
     six(shop).run_all(*SIX)
@@ -111,6 +112,7 @@ def test_person_known_by_id_alias_and_email_is_erased_from_six_syncs_and_two_tar
         )
 
 
+@pytest.mark.long
 def test_user_whom_a_sync_has_deleted_is_not_sent_again_whatever_changes(shop: Shop, retl: Retl):
     six(shop).sync("gone", "SELECT 'member-3' AS external_id UNION ALL SELECT 'member-4'", **GONE)
     shop.run_all(*SIX, "gone")
@@ -135,6 +137,7 @@ def test_user_whom_a_sync_has_deleted_is_not_sent_again_whatever_changes(shop: S
     assert shop.run("people").plan.suppressed == 2
 
 
+@pytest.mark.long
 def test_deleting_what_left_a_model_erases_too_and_suppresses_false_switches_it_off(shop: Shop):
     shop.sync("it", "SELECT 'member-' || i AS external_id, i AS n FROM range(1, 6) r(i)")
     shop.sync("other", "SELECT 'member-' || i AS external_id, i AS m FROM range(1, 6) r(i)")
@@ -159,6 +162,7 @@ def test_hash_is_the_hmac_of_the_text_of_an_identifier(shop: Shop):
     assert [path.stat().st_mode & 0o077 for path in (folder, *folder.iterdir())] == [0, 0, 0]
 
 
+@pytest.mark.long
 def test_email_suppresses_rows_without_another_identifier_and_no_other_person_of_that_address(shop: Shop, retl: Retl):
     family = "SELECT 'member-' || i AS external_id, 'home@x.example' AS email FROM range(1, 3) r(i)"
     mine = "SELECT 'member-1' AS external_id, 'own@x.example' AS email, 1 AS n"
@@ -181,6 +185,7 @@ def test_email_suppresses_rows_without_another_identifier_and_no_other_person_of
     assert shop.rows_of("state", "external_id", sync="people") == [("member-2",)]
 
 
+@pytest.mark.long
 def test_deletion_that_a_killed_process_did_not_record_is_recorded_when_the_sync_is_next_opened(shop: Shop, retl: Retl):
     shop.sync("it", "SELECT 'member-' || i AS external_id, i AS n FROM range(1, 6) r(i)")
     shop.run("it")
@@ -193,6 +198,7 @@ def test_deletion_that_a_killed_process_did_not_record_is_recorded_when_the_sync
     assert shop.run("gone").delivery.accepted == 1  # its response is unknown: it is asked for again
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("store", [False, True], ids=["folder", "store"])
 def test_who_was_erased_stays_erased_when_the_target_gets_another_name(
     shop: Shop, retl: Retl, monkeypatch: pytest.MonkeyPatch, store: bool
@@ -251,6 +257,7 @@ def test_user_of_a_container_may_have_no_name(shop: Shop, retl: Retl, monkeypatc
     assert json.loads(receipt_of(said.out, shop.folder).read_text())["by"].startswith("user id ")
 
 
+@pytest.mark.long
 def test_person_who_is_erased_after_a_plan_was_saved_is_not_sent_by_it(shop: Shop, retl: Retl):
     shop.sync("it", "SELECT 'member-' || i AS external_id, i AS n FROM range(1, 4) r(i)")
     assert retl("plan", "it", "--out", "plan.retl", folder=shop.folder).code == 0
@@ -260,6 +267,7 @@ def test_person_who_is_erased_after_a_plan_was_saved_is_not_sent_by_it(shop: Sho
     assert "member-3" not in shop.sent()[-1]
 
 
+@pytest.mark.long
 def test_receipt_without_personal_data_is_refused_if_it_was_changed_and_false_once_the_person_is_back(
     shop: Shop, retl: Retl
 ):
@@ -290,6 +298,7 @@ def test_receipt_without_personal_data_is_refused_if_it_was_changed_and_false_on
     )
 
 
+@pytest.mark.long
 def test_persons_whom_a_model_returns_are_erased_and_deleted_in_braze_in_few_requests(shop: Shop, retl: Retl):
     six(shop).run_all(*SIX)
     shop.model("requests", "SELECT 'member-' || i AS external_id FROM range(2, 5) r(i)")

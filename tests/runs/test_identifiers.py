@@ -32,6 +32,7 @@ def groups(shop: Shop, before: int = 0) -> list[dict[str, Any]]:
     return sorted((group for body in bodies[before:] for group in body["subscription_groups"]), key=json.dumps)
 
 
+@pytest.mark.long
 def test_one_sync_sets_the_state_of_rows_with_an_email_with_a_phone_and_with_an_external_id(news: Shop):
     news.run("people")
     news.sync("news", NEWS.format(ROWS), **GROUPS)
@@ -86,6 +87,7 @@ def test_two_rows_of_one_phone_are_one_key_and_two_rows_without_an_email_are_not
     }
 
 
+@pytest.mark.long
 def test_identifier_that_is_added_to_a_model_sends_no_row_again(news: Shop):
     news.run("people")
     only_email = "SELECT '1@x.de' AS email, 'g1' AS subscription_group_id, 'subscribed' AS subscription_state"
@@ -101,6 +103,7 @@ def test_identifier_that_is_added_to_a_model_sends_no_row_again(news: Shop):
     ]
 
 
+@pytest.mark.long
 def test_row_whose_request_got_no_response_is_sent_again_and_no_other(news: Shop):
     news.run("people")
     news.sync("news", NEWS.format(ROWS), **GROUPS).run("news")
@@ -114,6 +117,7 @@ def test_row_whose_request_got_no_response_is_sent_again_and_no_other(news: Shop
     assert news.run("news").plan.unchanged == 3
 
 
+@pytest.mark.long
 def test_users_to_delete_and_users_with_attributes_may_have_different_identifiers_too(shop: Shop, retl: Retl):
     rows = """SELECT CASE WHEN i < 2 THEN 'u' || i END AS external_id,
         CASE WHEN i = 2 THEN 'ann' END AS alias_name, CASE WHEN i = 2 THEN 'shop' END AS alias_label FROM range(3) r(i)"""

@@ -39,6 +39,7 @@ def arrived(shop: Shop) -> list[str]:
     return sorted(event["external_id"] for event in shop.braze.events())
 
 
+@pytest.mark.long
 def test_second_run_reads_only_what_is_new_since_a_watermark_that_is_shown_and_a_full_refresh_everything(
     shop: Shop, retl: Retl
 ):
@@ -231,6 +232,7 @@ def test_mistakes_around_the_cursor_are_named(shop: Shop, incremental, sql: str,
 # --- whatever happens ------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 @given(
     steps=st.lists(
         st.tuples(

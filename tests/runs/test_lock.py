@@ -62,6 +62,7 @@ def test_lock_is_written_from_the_models_without_network_and_then_checked(shop: 
     assert notices(retl("plan", folder=shop.folder).err) == []
 
 
+@pytest.mark.long
 def test_what_differs_is_listed_by_check_and_by_plan_and_stops_no_sync(shop: Shop, retl: Retl):
     retl("lock", folder=shop.folder)
     shop.sync("people", PEOPLE.replace("3 AS orders", "'3' AS orders").replace("AS tier", "AS plan"))
@@ -277,6 +278,7 @@ def test_models_that_cannot_be_locked_are_said_and_nothing_is_written(shop: Shop
     assert not lock_file(shop).exists()
 
 
+@pytest.mark.long
 def test_names_that_are_almost_the_same_are_no_warning_once_they_are_in_the_lock(shop: Shop, retl: Retl):
     shop.sync("people", f"{PEOPLE}, 'Ada' AS firstName")
     assert "almost the same name" in retl("plan", "people", folder=shop.folder).err

@@ -134,6 +134,7 @@ def let_pass(shop: Shop, wait: timedelta) -> None:
     path.write_text(json.dumps(known))
 
 
+@pytest.mark.long
 def test_failed_run_is_tried_again_after_1_2_4_minutes_and_status_says_so(shop: Shop, retl: Retl):
     shop.sync("it", "SELECT 'u1' AS external_id, nothing FROM nowhere", **YEARLY)
     shop.sync("next", ONE, **YEARLY, after="it").sync("other", TWO, **YEARLY).run("other")
@@ -217,6 +218,7 @@ def test_file_of_failed_runs_that_is_damaged_is_begun_again(shop: Shop, retl: Re
     assert json.loads(path.read_text())["it"]["times"] == 1
 
 
+@pytest.mark.long
 def test_killed_run_is_looked_at_without_a_trace_and_run_again(shop: Shop, retl: Retl):
     shop.sync("it", "SELECT 'u' || i AS external_id, i AS n FROM range(1000) r(i)", **YEARLY)
     with running(shop, until="u300", arguments=("run-due", "--threads", "1")) as process:
@@ -284,6 +286,7 @@ def hold(path: Path, is_read_only: bool) -> None:
         signal.pause()
 
 
+@pytest.mark.long
 def test_state_that_something_else_has_open_is_a_failure_that_names_it(shop: Shop, retl: Retl):
     shop.sync("it", ONE, **YEARLY).run()
     with Forked(hold, shop.folder / ".retl/test/it/state.duckdb", False) as holder:
@@ -356,6 +359,7 @@ def test_ls_shows_schedules_and_when_they_are_due_next(shop: Shop, retl: Retl):
     ]
 
 
+@pytest.mark.long
 def test_ls_shows_what_is_due_as_run_due_does(shop: Shop, retl: Retl):
     shop.sync("fails", "SELECT error('no') AS external_id", **YEARLY).run()
     shop.sync("succeeded", ONE, **YEARLY).run("succeeded")

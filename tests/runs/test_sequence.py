@@ -35,6 +35,7 @@ def test_sync_waits_until_braze_has_applied_what_its_predecessor_sent(shop: Shop
     ]
 
 
+@pytest.mark.long
 def test_sync_waits_for_nobody_who_sent_nothing_in_this_run(shop: Shop):
     chain(shop, aliases={"sync": "users", "wait": "5 minutes"})
     shop.run("users")
@@ -53,6 +54,7 @@ def test_only_what_is_left_of_the_longest_wait_is_waited_for(shop: Shop):
     assert shop.clock.waits == [60.0, 60.0]
 
 
+@pytest.mark.long
 def test_dependence_is_pointed_out_once_in_a_command(shop: Shop):
     chain(shop).run_all("users", "aliases", "who", "events")
     said = "users has just sent requests, which Braze may take minutes to apply"
@@ -68,6 +70,7 @@ def test_nothing_is_pointed_out_where_no_call_depends_on_another(shop: Shop):
     assert shop.listener.notices == []
 
 
+@pytest.mark.long
 def test_ctrl_c_ends_a_wait_and_keeps_what_was_done(shop: Shop):
     chain(shop, aliases={"sync": "users", "wait": "5 minutes"})
     with start(shop, "sync", "users", "aliases") as process:

@@ -92,6 +92,7 @@ def test_null_that_was_never_sent_is_left_out_and_one_in_place_of_a_sent_value_c
     assert people.run().delivery.requests == 0
 
 
+@pytest.mark.long
 def test_nulls_omit_never_clears_and_remembers_what_braze_has(people: Shop):
     people.sync("it", PEOPLE, nulls="omit").run()
     people.warehouse("UPDATE people SET tier = NULL WHERE external_id = 'u1'")
@@ -190,6 +191,7 @@ def test_user_who_is_listed_for_deletion_again_is_deleted_again(people: Shop):
 # --- guards ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_guards_stop_a_run_that_changes_or_removes_too_much_or_whose_model_is_empty(people: Shop):
     people.sync("it", PEOPLE, guards={"max_changes": "50%"})
     assert [problem.message for problem in people.run().errors] == [
@@ -278,6 +280,7 @@ SEEN = "SELECT external_id, 'seen' AS name, TIMESTAMP '2026-11-23' AS time, page
 EVENTS = {"mode": "users_track", "track_record_type": "events"}
 
 
+@pytest.mark.long
 def test_two_equal_events_are_two_events_and_are_not_sent_again_when_they_return(shop: Shop):
     shop.warehouse("CREATE TABLE views AS SELECT 'u1' AS external_id, '/a' AS page FROM range(2)")
     shop.sync("it", SEEN, **EVENTS).run()
@@ -304,6 +307,7 @@ def test_event_with_a_key_is_sent_once_whatever_changes_in_it_and_the_state_hold
 # --- schema ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_new_column_goes_out_alone_where_it_has_a_value_and_a_dropped_one_is_forgotten_and_not_cleared(people: Shop):
     people.sync("it", PEOPLE).run()
     people.warehouse("ALTER TABLE people ADD COLUMN city VARCHAR")
@@ -368,6 +372,7 @@ def test_key_that_left_a_merged_object_makes_the_row_invalid(shop: Shop):
 MIXED = "SELECT 'u' || i AS external_id, if(i % 10 = 3, repeat('x', 300), 'ok') AS bio FROM range(30) r(i)"
 
 
+@pytest.mark.long
 def test_one_invalid_row_keeps_everything_back_or_is_skipped_and_kept_and_goes_out_once_it_is_mended(shop: Shop):
     result = shop.sync("it", MIXED).run()
     assert [str(problem) for problem in result.errors] == [
@@ -388,6 +393,7 @@ def test_one_invalid_row_keeps_everything_back_or_is_skipped_and_kept_and_goes_o
     assert (shop.run().delivery.accepted, shop.run().status) == (3, "success")
 
 
+@pytest.mark.long
 def test_row_that_braze_rejected_is_not_sent_again_until_it_changes(people: Shop):
     people.braze.add_fault(Fault("object_error", external_ids=("u2",), times=None, error="is on the blocklist"))
     result = people.sync("it", PEOPLE).run()
@@ -466,6 +472,7 @@ def test_key_that_stands_twice_in_an_incremental_model_is_found_once_it_matters(
     assert 'primary_key "external_id" is not unique' in shop.run().errors[0].message
 
 
+@pytest.mark.long
 @given(
     st.lists(st.tuples(st.sampled_from("abcdef"), st.integers(0, 2)), max_size=12), st.sampled_from(["ignore", "clear"])
 )

@@ -24,6 +24,7 @@ def heard(shop: Shop, *names: str) -> list[str]:
     return shop.listener.notices
 
 
+@pytest.mark.long
 def test_two_syncs_that_write_one_attribute_of_one_user_are_refused_until_both_share_it(shop: Shop):
     """They were both told "success" before, and each run overwrote what the other one had sent."""
     shop.sync("a", TIERS).sync("b", OTHERS)

@@ -153,6 +153,7 @@ def test_shell_example_of_the_docs_runs(tmp_path: Path):
     assert '{"name":"one user"}' in done.stdout
 
 
+@pytest.mark.long
 def test_python_examples_of_the_docs_run(tmp_path: Path):
     (tmp_path / "test_signup.py").write_text(example("python", "def test_signup"))
     (tmp_path / "plain.py").write_text(example("python", "with Sandbox("))

@@ -89,6 +89,7 @@ def test_decimal_keeps_its_own_way_of_writing(connection, text):
     assert f'"x":{text}}}' in exported
 
 
+@pytest.mark.long
 @EXAMPLES
 @given(texts)
 def test_any_unicode_text_comes_back(connection, text):

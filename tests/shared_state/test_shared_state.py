@@ -96,6 +96,7 @@ def states(bucket: Bucket) -> list[str]:
 # --- sharing -----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_fresh_machine_knows_what_happened_and_sends_nothing_when_nothing_changed(one: Shop, two: Shop, bucket: Bucket):
     both(one, two, MANY)
     project = two.project()
@@ -111,6 +112,7 @@ def test_fresh_machine_knows_what_happened_and_sends_nothing_when_nothing_change
     assert [path for method, path in bucket.log if method == "GET" and "state-" in path] == []
 
 
+@pytest.mark.long
 def test_machines_take_turns_and_a_run_that_changes_nothing_uploads_no_state_and_is_known_all_the_same(
     one: Shop, two: Shop, bucket: Bucket
 ):
@@ -135,6 +137,7 @@ def test_machines_take_turns_and_a_run_that_changes_nothing_uploads_no_state_and
     assert [name for name in bucket.names() if name.startswith("run-")] == []
 
 
+@pytest.mark.long
 def test_runs_that_a_machine_of_the_version_before_noted_are_known_in_the_words_of_today(
     one: Shop, two: Shop, bucket: Bucket
 ):
@@ -171,6 +174,7 @@ def test_incremental_run_without_news_uploads_no_state(one: Shop, bucket: Bucket
     assert states(bucket) == before
 
 
+@pytest.mark.long
 def test_plan_uploads_nothing_leaves_no_lock_and_is_refused_once_another_machine_applied_it(
     one: Shop, two: Shop, bucket: Bucket, retl: Retl, monkeypatch: pytest.MonkeyPatch
 ):
@@ -192,6 +196,7 @@ def test_plan_uploads_nothing_leaves_no_lock_and_is_refused_once_another_machine
     assert len(one.sent()) == 14
 
 
+@pytest.mark.long
 def test_state_looks_the_same_from_a_fresh_machine(one: Shop, two: Shop, bucket: Bucket):
     both(one, two, "SELECT * FROM (VALUES ('a', 1), ('', 2)) t(external_id, n)", skip_on_invalid_records=True)
     one.run()
@@ -217,6 +222,7 @@ def test_what_is_due_runs_on_one_machine_and_is_found_done_by_the_others(one: Sh
 # --- one at a time -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_second_machine_is_told_who_is_at_work_and_takes_the_lock_of_a_dead_one_when_it_has_run_out(
     one: Shop, two: Shop
 ):
@@ -238,6 +244,7 @@ def test_second_machine_is_told_who_is_at_work_and_takes_the_lock_of_a_dead_one_
     assert owner.endswith(", which ended without releasing it")
 
 
+@pytest.mark.long
 def test_of_two_machines_that_wait_one_sends_and_the_other_finds_nothing_to_do(one: Shop, two: Shop, bucket: Bucket):
     both(one, two, SEEN, **EVENTS)
     runs = [start(shop, "sync", "it", "--wait", "300") for shop in (one, two, one, two)[: examples(2, 4)]]
@@ -247,6 +254,7 @@ def test_of_two_machines_that_wait_one_sends_and_the_other_finds_nothing_to_do(o
     assert len(one.braze.events()) == 1000
 
 
+@pytest.mark.long
 def test_lock_of_a_process_that_died_on_this_machine_is_not_waited_for(one: Shop):
     one.sync("it", SEEN, **EVENTS)
     with running(one, until="u300") as process:
@@ -316,6 +324,7 @@ def test_machine_that_slept_longer_than_its_lock_sends_nothing_more(one: Shop, b
     assert len(list(one.braze.profiles())) == 1000
 
 
+@pytest.mark.long
 def test_interrupted_run_moves_the_state_and_lets_go(one: Shop, two: Shop, bucket: Bucket):
     one.destination = FIVE_REQUESTS
     both(one, two, MANY)
@@ -333,6 +342,7 @@ def test_interrupted_run_moves_the_state_and_lets_go(one: Shop, two: Shop, bucke
 # --- a machine that is lost --------------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("until", some(["u300", "u0", "u999"], every=3))
 def test_lost_machine_of_events_doubles_none_not_even_if_it_comes_back_and_what_may_have_arrived_is_listed(
     one: Shop, two: Shop, until: str
@@ -365,6 +375,7 @@ def test_lost_machine_of_events_doubles_none_not_even_if_it_comes_back_and_what_
     assert two.run().delivery.requests == 0
 
 
+@pytest.mark.long
 def test_machine_that_was_only_thought_to_be_lost_doubles_nothing_in_silence_and_only_what_it_released_is_in_doubt(
     one: Shop, two: Shop
 ):
@@ -388,6 +399,7 @@ def test_machine_that_was_only_thought_to_be_lost_doubles_nothing_in_silence_and
     assert result.delivery.accepted == 1000
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("until", some(["u300", "u0", "u999"], every=3))
 def test_lost_machine_of_attributes_loses_nothing(one: Shop, two: Shop, until: str):
     both(one, two, MANY)
@@ -406,6 +418,7 @@ def test_lost_machine_of_attributes_loses_nothing(one: Shop, two: Shop, until: s
     assert two.run().delivery.requests == 0
 
 
+@pytest.mark.long
 def test_machine_that_dies_while_it_takes_over_is_taken_over_in_turn(one: Shop, two: Shop, bucket: Bucket):
     both(one, two, SEEN, **EVENTS)
     with running(one, until="u300") as process:
@@ -447,6 +460,7 @@ def test_store_that_cannot_be_reached_or_refuses_is_said_before_anything_is_sent
     assert one.run().status == "success"
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("asked_once")
 def test_store_that_breaks_off_while_sending_leaves_the_run_here_and_it_is_brought_later(
     one: Shop, two: Shop, bucket: Bucket
@@ -549,6 +563,7 @@ def test_state_that_was_written_over_is_found_out(one: Shop, two: Shop, bucket: 
 # --- by hand, and from one place to another ----------------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_forgotten_person_is_gone_from_the_store_and_a_reset_is_one_on_all_machines(
     one: Shop, two: Shop, bucket: Bucket
 ):
@@ -573,6 +588,7 @@ def test_forgotten_person_is_gone_from_the_store_and_a_reset_is_one_on_all_machi
     assert one.run().delivery.requests == 0
 
 
+@pytest.mark.long
 def test_state_of_before_sharing_is_what_the_store_begins_with(one: Shop, two: Shop, bucket: Bucket):
     both(one, two, MANY)
     for shop in (one, two):
@@ -593,6 +609,7 @@ def test_state_of_before_sharing_is_what_the_store_begins_with(one: Shop, two: S
     ]
 
 
+@pytest.mark.long
 def test_state_of_before_sharing_is_never_lost_to_a_run_that_was_cut_off_elsewhere(one: Shop, two: Shop):
     both(one, two, MANY)
     two.state = {}
@@ -661,6 +678,7 @@ def test_state_path_that_is_none_is_shown_in_its_place(shop: Shop, retl: Retl, p
     assert outcome.out == ""
 
 
+@pytest.mark.long
 def test_state_whose_head_cannot_be_read_goes_on_with_a_copy(one: Shop, two: Shop, bucket: Bucket):
     """As docs/state.md says; nothing is sent again."""
     both(one, two, SEEN, **EVENTS)

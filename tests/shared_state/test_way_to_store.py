@@ -41,6 +41,7 @@ def test_store_is_reached_by_the_proxy_and_by_no_other_variable_of_the_process(
         assert "s3cret" not in repr(objects)
 
 
+@pytest.mark.long
 def test_what_is_wrong_on_the_way_to_a_store_is_named(tmp_path: Path):
     authority = write_authority(tmp_path / "authority.pem")
     trust = "set SSL_CERT_FILE or REQUESTS_CA_BUNDLE to a PEM file with the certificate of that authority"

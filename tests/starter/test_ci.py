@@ -191,6 +191,7 @@ TABLE = (
 )
 
 
+@pytest.mark.long
 def test_pull_request_gets_one_comment_with_what_it_changes_and_the_next_push_updates_it(runner: Runner):
     """From a fork, its plan is in the summary only; so it is where the comment may not be posted, which fails nothing."""
     edit(runner.workspace / "models" / "users_track.sql", "first_name,", "upper(first_name) as first_name,")
@@ -226,6 +227,7 @@ def test_pull_request_needs_no_secret(workspace: Path, workflow: dict[str, Any])
     assert "pull_request_target" not in (workspace / WORKFLOW).read_text()
 
 
+@pytest.mark.long
 def test_first_pull_request_of_a_project_shows_every_row(runner: Runner):
     shutil.rmtree(runner.base)
     runner.base.mkdir()
@@ -234,6 +236,7 @@ def test_first_pull_request_of_a_project_shows_every_row(runner: Runner):
     assert "| orders | users_track / purchases | 3 | 0 | 0 | 0 | 1 |" in done.summary
 
 
+@pytest.mark.long
 def test_base_branch_that_cannot_be_sent_is_no_reason_to_fail_but_invalid_rows_are(runner: Runner):
     (runner.base / "models" / "orders.sql").write_text("select nothing from nowhere")
     done = runner.run("review")
@@ -247,6 +250,7 @@ def test_base_branch_that_cannot_be_sent_is_no_reason_to_fail_but_invalid_rows_a
     assert "> orders: 3 of 3 rows are invalid, so nothing would be sent (syncs.yml:26:5)\n" in comment["body"]
 
 
+@pytest.mark.long
 def test_broken_sql_fails_the_job_with_exit_2_and_says_where(runner: Runner):
     shutil.rmtree(runner.base)
     runner.base.mkdir()
@@ -258,6 +262,7 @@ def test_broken_sql_fails_the_job_with_exit_2_and_says_where(runner: Runner):
     assert 'Referenced column "prize" not found' in runner.comments()[0]["body"]
 
 
+@pytest.mark.long
 def test_names_that_are_not_in_the_lock_fail_the_job_if_there_is_one(runner: Runner, retl: Retl):
     assert retl("seed", folder=runner.workspace).code == 0
     assert retl("lock", folder=runner.workspace).code == 0
@@ -287,6 +292,7 @@ def test_broken_spec_fails_the_job_with_exit_2_before_anything_is_planned(runner
     assert (done.summary, runner.comments()) == ("", [])
 
 
+@pytest.mark.long
 def test_merge_sends_everything_and_its_summary_says_so_and_one_that_is_not_whole_fails_the_job(
     runner: Runner, retl: Retl
 ):

@@ -29,6 +29,7 @@ def in_doubt(shop: Shop, sql: str = SEEN, **options: object) -> Shop:
 # --- rows in doubt ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_rows_in_doubt_are_listed_and_held_until_somebody_decides_and_resent_once(shop: Shop, retl: Retl):
     in_doubt(shop)
     held = retl("sync", "it", folder=shop.folder)
@@ -50,6 +51,7 @@ def test_rows_in_doubt_are_listed_and_held_until_somebody_decides_and_resent_onc
     assert shop.rows_of("in_doubt") == []
 
 
+@pytest.mark.long
 def test_rows_of_all_syncs_are_listed_at_once_but_of_the_one_that_is_running(shop: Shop, retl: Retl):
     in_doubt(shop)
     shop.sync("other", "SELECT 'u1' AS external_id, repeat('x', 300) AS t", skip_on_invalid_records=True).run("other")
@@ -77,6 +79,7 @@ def test_discarded_doubts_count_as_sent_where_the_whole_row_is_the_key(shop: Sho
     assert shop.run().plan.added == 0
 
 
+@pytest.mark.long
 def test_doubts_are_resolved_one_by_one_and_discarded_ones_count_as_sent(shop: Shop, retl: Retl):
     in_doubt(shop)
     retl("resolve", "it", "--resend", "--key", "u3", "--key", "u4", folder=shop.folder)
@@ -106,6 +109,7 @@ def test_decision_about_one_row_is_not_overridden_by_one_about_the_others(shop: 
     assert (result.plan.marked_accepted, result.delivery.accepted) == (1, 9)
 
 
+@pytest.mark.long
 def test_discarded_operation_on_a_row_that_has_changed_since_stays_held(shop: Shop):
     counter = """SELECT 'u' || i AS external_id, '{"inc": 1}' AS visits, {n} AS n FROM range(10) r(i)"""
     options = {"pre_formatted_fields": ["visits"], "mode": "users_track", "track_record_type": "attributes"}
@@ -150,6 +154,7 @@ def test_doubts_of_before_go_out_once_the_sync_says_resend(shop: Shop):
 # --- rejects ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_retry_sends_what_braze_rejected_before(shop: Shop, retl: Retl):
     shop.sync("it", PEOPLE)
     shop.braze.add_fault(Fault("object_error", external_ids=["u3", "u4"]))
@@ -214,6 +219,7 @@ def test_baseline_and_forget_ask_first(shop: Shop, retl: Retl):
 # --- forgetting ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_forgotten_person_is_in_no_byte_of_the_state(shop: Shop, retl: Retl):
     shop.sync("it", "SELECT 'u' || i AS external_id, 'secret-' || i || '@example.com' AS email FROM range(10) r(i)")
     shop.braze.add_fault(Fault("object_error", external_ids=["u4"]))

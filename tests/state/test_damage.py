@@ -242,6 +242,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> int:
     return sizes[0]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("share", some([0.0005, 0.01, 0.15, 0.3, 0.5, 0.75], every=3))
 def test_disk_that_is_full_before_anything_is_sent_stops_the_run(shop: Shop, written: int, share: float):
     shop.sync("it", MORE_SEEN, **EVENTS)
@@ -291,6 +292,7 @@ def test_too_little_memory_to_bring_a_run_in_says_how_to_give_it_more(tmp_path: 
     )
 
 
+@pytest.mark.long
 def test_single_byte_that_is_not_what_it_was_is_an_error_or_does_no_harm(synced: Shop, retl: Retl, seed: int):
     """DuckDB has a checksum for each block, and looks at it when it reads the block: not always when it opens the file."""
     path, draw = state_file(synced), random.Random(seed)

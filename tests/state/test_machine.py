@@ -8,6 +8,7 @@ from itertools import count
 from pathlib import Path
 
 import duckdb
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
@@ -22,6 +23,7 @@ from tests.processes import Forked
 from tests.shop import KEY, Held, Shop, examples
 from tests.torture import acknowledged, work
 
+pytestmark = pytest.mark.long
 Row = dict[str, str | None]
 USERS = st.sampled_from(["u1", "u2", "u3", "u4", "u5", "u6"])
 COLUMNS = ["a", "b", "c"]

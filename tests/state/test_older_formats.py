@@ -83,6 +83,7 @@ def by_keys(keys: list[int]) -> list[str]:
     return [argument for key in keys for argument in ("--key", str(key))]
 
 
+@pytest.mark.long
 def test_killed_run_is_recovered_and_every_event_arrives_once(folder: Path, retl: Retl):
     there = check_recovery(folder, retl)
     assert retl("resolve", "visits", "--mark-accepted", *by_keys(there), folder=folder).code == 0
@@ -93,6 +94,7 @@ def test_killed_run_is_recovered_and_every_event_arrives_once(folder: Path, retl
     assert in_doubt(folder, retl, "visits") == {}
 
 
+@pytest.mark.long
 def test_killed_run_is_recovered_into_a_store(folder: Path, retl: Retl, monkeypatch: pytest.MonkeyPatch):
     with Bucket() as bucket:
         edit(folder / "syncs.yml", "    destination:", f"    state: {{path: '{bucket.url}'}}\n    destination:")
@@ -123,6 +125,7 @@ def apply(folder: Path, retl: Retl) -> Outcome:
     return retl("apply", "plan.retl", "--max-age", "36500d", "--digest", digest, folder=folder)
 
 
+@pytest.mark.long
 def test_saved_plan_is_applied_and_every_event_arrives_once(folder: Path, retl: Retl):
     assert arrived(folder, "click") == Counter(range(5)) + Counter([6, 7])
     assert "has no valid seal" in retl("apply", "plan.retl", "--max-age", "36500d", folder=folder).err
@@ -186,6 +189,7 @@ def _format(file: Path) -> str:
         return str(connection.execute("SELECT value FROM meta WHERE key = 'format'").fetchall()[0][0])
 
 
+@pytest.mark.long
 def test_counts_of_past_runs_have_other_names_and_the_same_numbers(folder: Path, retl: Retl):
     def counts(sync: str) -> list[dict[str, object]]:
         return [json.loads(text) for (text,) in rows_of(folder, sync, "CAST(counts AS VARCHAR) FROM runs WHERE true")]

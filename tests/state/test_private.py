@@ -67,6 +67,7 @@ except StateError as error:
 """
 
 
+@pytest.mark.long
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can be another user")
 def test_state_that_another_user_owns_is_refused_if_others_can_read_it(synced: Shop):
     """retl cannot take it from them."""

@@ -32,6 +32,7 @@ LOST = (
 )
 
 
+@pytest.mark.long
 def test_killed_run_of_attributes_goes_on_where_answers_ended(shop: Shop):
     shop.sync("it", MANY)
     with running(shop, until="u300") as process:
@@ -46,6 +47,7 @@ def test_killed_run_of_attributes_goes_on_where_answers_ended(shop: Shop):
     assert shop.run().delivery.requests == 0
 
 
+@pytest.mark.long
 def test_killed_run_of_events_doubles_none_holds_the_doubtful_and_is_recovered_twice_without_harm(shop: Shop):
     shop.sync("it", SEEN, **EVENTS)
     with running(shop, until="u300") as process:
@@ -120,6 +122,7 @@ def cpu_s(process: Forked) -> float:
     return sum(map(int, Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[11:13])) / 100
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not Path("/proc").exists(), reason="a process tells there how much of the CPU it has had")
 @pytest.mark.parametrize(
     ("command", "number", "said"),
@@ -268,6 +271,7 @@ def test_of_two_runs_at_once_one_lets_the_warehouse_go_and_sends_and_the_other_s
     assert len(shop.braze.requests()) == 1
 
 
+@pytest.mark.long
 def test_of_three_runs_at_once_that_wait_one_sends_and_the_others_find_nothing_to_do(shop: Shop):
     shop.sync("it", SEEN, **EVENTS)
     runs = [start(shop, "sync", "it", "--wait", "300") for _ in range(3)]
@@ -328,6 +332,7 @@ def test_half_a_line_at_the_end_of_the_journal_is_normal_and_other_damage_is_sai
     assert shop.run().plan.added == 925
 
 
+@pytest.mark.long
 def test_killed_run_beside_which_the_state_is_missing_is_not_recovered_into_an_empty_one(shop: Shop):
     shop.sync("it", SEEN, **EVENTS).run()
     shop.sync("it", SEEN.replace("range(1000)", "range(2000)"), **EVENTS)

@@ -56,6 +56,7 @@ def in_environment(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(name, value)
 
 
+@pytest.mark.long
 def test_renamed_sync_goes_on_where_it_was_and_its_plan_moves_nothing_and_equals_what_is_sent(
     shop: Shop, retl: Retl, monkeypatch: pytest.MonkeyPatch
 ):
@@ -74,6 +75,7 @@ def test_renamed_sync_goes_on_where_it_was_and_its_plan_moves_nothing_and_equals
     assert shop.listener.notices[-1:] == ["new: moved the state of old here: it is the former name"]
 
 
+@pytest.mark.long
 def test_older_checkout_stops_after_its_state_was_moved_until_a_reset_and_takes_nothing_back(
     shop: Shop, retl: Retl, monkeypatch: pytest.MonkeyPatch
 ):
@@ -102,6 +104,7 @@ def test_older_checkout_stops_after_its_state_was_moved_until_a_reset_and_takes_
     assert sent(shop) == sorted(2 * ["more", "u0", "u1", "u2"] + ["other"])
 
 
+@pytest.mark.long
 def test_first_run_stops_if_another_name_has_sent_its_events_until_the_state_is_renamed_by_hand(
     shop: Shop, retl: Retl, monkeypatch: pytest.MonkeyPatch
 ):
@@ -130,6 +133,7 @@ def test_first_run_stops_if_another_name_has_sent_its_events_until_the_state_is_
     assert (claimed.code, claimed.err) == (2, '"new" is the name of a sync\n  hint: rename it in syncs.yml first\n')
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("shop", some(["folder", "store"]), indirect=True)
 def test_beside_a_state_that_nobody_claims_new_rows_are_sent_and_after_its_reset_all_are(
     shop: Shop, retl: Retl, monkeypatch: pytest.MonkeyPatch
@@ -167,6 +171,7 @@ def test_renamed_target_goes_on_with_all_its_states(shop: Shop, monkeypatch: pyt
     assert "moved the state of old on target test here" in moved.err
 
 
+@pytest.mark.long
 def test_what_a_killed_run_had_sent_moves_too(tmp_path: Path, braze: Sandbox):
     shop = Shop(tmp_path / "shop", braze).sync("old", SEEN, **EVENTS)
     with running(shop, Held(braze, external_ids=["u300"]), ("sync", "old", "--threads", "1")) as process:
@@ -192,6 +197,7 @@ def dying(folder: Path, environ: Mapping[str, str], number: int) -> None:
     command(folder, environ, "sync", "new")
 
 
+@pytest.mark.long
 def test_killed_at_any_moment_the_state_is_in_one_place(tmp_path: Path, braze: Sandbox, seed: int):
     before = Shop(tmp_path / "before", braze).sync("old", FEW, **EVENTS)
     before.run()
@@ -209,6 +215,7 @@ def test_killed_at_any_moment_the_state_is_in_one_place(tmp_path: Path, braze: S
     assert number > 10
 
 
+@pytest.mark.long
 def test_store_has_the_state_under_one_name_whenever_a_machine_is_lost(tmp_path: Path, braze: Sandbox, seed: int):
     with Bucket() as bucket:
         environ = {"BRAZE_API_KEY": KEY, **bucket.environ}

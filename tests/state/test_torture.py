@@ -7,6 +7,7 @@ from tests.shop import examples, some
 from tests.torture import CASES, torture
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", some(CASES, every=3))
 def test_killed_syncs_lose_nothing_double_nothing_and_keep_no_doubt_to_themselves(name: str, seed: int):
     kills = examples(2, 20)

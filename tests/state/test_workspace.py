@@ -134,6 +134,7 @@ def test_another_api_key_may_be_of_another_workspace_of_the_same_address_and_the
     assert len(shop.braze.requests()) == 1
 
 
+@pytest.mark.long
 def test_key_is_accepted_before_it_is_rotated_and_the_old_one_still_works(
     shop: Shop, address: str, retl: Retl, monkeypatch: pytest.MonkeyPatch
 ):

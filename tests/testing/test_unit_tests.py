@@ -355,6 +355,7 @@ def test_only_changed_columns_go_and_what_went_is_cleared(tested: Tested):
     )
 
 
+@pytest.mark.long
 def test_row_that_left_the_model_is_acted_on(tested: Tested):
     acts = {
         "clear": ("on_removed: clear", "[{external_id: c-4, tier: null, _update_existing_only: true}]"),
