@@ -245,7 +245,7 @@ if __name__ == "__main__":
     )
 
 
-@pytest.mark.parametrize("typed", ["what", "sync --nope", "show", "sync --threads x"])
+@pytest.mark.parametrize("typed", ["what", "sync --nope", "sync --ful", "show", "sync --threads x"])
 def test_command_line_that_is_not_valid_has_a_code(typed: str, capsys: pytest.CaptureFixture[str]):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("sys.argv", ["retl", *typed.split()])

@@ -18,6 +18,7 @@ from reverse_etl.errors import ProjectError
 ATTRIBUTES, EVENTS = "/custom_attributes", "/events/list"
 MOST_PAGES = 500  # of 1,000 requests per hour that these endpoints share (get_custom_attributes)
 _NEXT = re.compile(r'<([^<>]*)>\s*;[^,<]*\brel="?next\b')
+_FORBIDDEN = 403  # the key lacks the permission (errors)
 _PERMISSIONS = {ATTRIBUTES: "custom_attributes.get", EVENTS: "events.list"}
 
 
@@ -40,11 +41,15 @@ def known_attributes(connection: Connection) -> list[KnownAttribute]:
     ]
 
 
-def known_events(connection: Connection) -> list[str]:
-    """The names of all custom events of the workspace. Raises ProjectError if Braze does not list them."""
+def known_events(connection: Connection) -> list[str] | None:
+    """The names of all custom events of the workspace; None if the API key may not list them. Raises ProjectError if
+    Braze does not list them for another reason."""
     names: list[str] = []
     for page in range(MOST_PAGES):
-        found = _listed(_page(connection, EVENTS, f"?page={page}"), "events", EVENTS)
+        answer = _answer(connection, EVENTS, f"?page={page}")
+        if answer.status == _FORBIDDEN:
+            return None
+        found = _listed(_object(_succeeded(answer, EVENTS), EVENTS), "events", EVENTS)
         fresh = [name for name in found if _is_name(name) and name not in names]
         if not fresh:  # an empty page is the last one; one that repeats others would never end
             return names
@@ -55,7 +60,8 @@ def known_events(connection: Connection) -> list[str]:
 def _pages_by_cursor(connection: Connection) -> Iterator[tuple[dict[str, Any], str | None]]:
     cursor, seen = None, set[str]()
     for _ in range(MOST_PAGES):
-        answer = _ask(connection, ATTRIBUTES, f"?cursor={quote(cursor, safe='')}" if cursor else "")
+        query = f"?cursor={quote(cursor, safe='')}" if cursor else ""
+        answer = _succeeded(_answer(connection, ATTRIBUTES, query), ATTRIBUTES)
         yield _object(answer, ATTRIBUTES), cursor
         link = _NEXT.search(answer.headers.get("link", ""))
         cursor = next(iter(parse_qs(urlsplit(link[1]).query).get("cursor", [])), None) if link else None
@@ -67,14 +73,14 @@ def _pages_by_cursor(connection: Connection) -> Iterator[tuple[dict[str, Any], s
     raise _endless(ATTRIBUTES)
 
 
-def _page(connection: Connection, path: str, query: str) -> dict[str, Any]:
-    return _object(_ask(connection, path, query), path)
-
-
-def _ask(connection: Connection, path: str, query: str) -> Answer:
+def _answer(connection: Connection, path: str, query: str) -> Answer:
     answer = connection.get(path + query)
     if not isinstance(answer, Answer):
         raise ProjectError(f"{path}: {answer.why}", hint="try again, or check endpoint: `retl debug`", code="P097")
+    return answer
+
+
+def _succeeded(answer: Answer, path: str) -> Answer:
     if answer.status not in (200, 201):
         hint = hint_for(answer.status, _PERMISSIONS[path]) or "try again later"
         if answer.status == 429:

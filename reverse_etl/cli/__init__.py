@@ -177,11 +177,11 @@ def _run() -> int:
         wrong_command: Any = error  # the exception of typer has a message and an exit code, but no public name
         if not hasattr(error, "format_message"):
             raise
+        what = str(wrong_command.format_message())
         if stderr.invocation.is_json:
-            what = str(wrong_command.format_message())
             stderr.say_error(Problem(what, hint="see `retl COMMAND --help`", code="P112"))
         else:
             if "\n" not in wrong_command.message:  # which is the help of a group of commands
-                wrong_command.message = f"{wrong_command.message} [P112]".strip()
+                wrong_command.format_message = lambda: f"{what} [P112]"
             wrong_command.show()
         return _of_error(int(wrong_command.exit_code))

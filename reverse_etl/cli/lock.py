@@ -39,6 +39,8 @@ def lock(
         raise ProjectError(f"{LOCK_FILE} not found in {project.folder.absolute()}", hint="run `retl lock`", code="P098")
     found = lock_of(project, from_braze)
     print_lines([*found.differences, *found.clashes])
+    if from_braze and found.lock.braze and found.lock.braze.events is None:
+        say("without the events of the workspace: the API key may not list them (permission events.list)")
     names = count(len(entries(found.lock)), "name")
     if not check:
         project.write_lock(found.lock)

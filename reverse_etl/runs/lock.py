@@ -96,19 +96,16 @@ def _layout(project: LoadedProject, engine: Engine, sync: Sync) -> tuple[Layout,
 
 
 def workspace_names(project: LoadedProject) -> InBraze:
-    """What the workspace of the target has. Raises ProjectError if Braze does not list its attributes; its events are
-    left out if the API key may not list these."""
+    """What the workspace of the target has; without its events if the API key may not list these. Raises ProjectError
+    if Braze does not list the rest."""
     with open_session(project) as session:
         workspace = session.workspace()
         with closed_after(Deadlines()) as deadlines, closed_after(Connection(workspace, deadlines)) as connection:
             attributes = known_attributes(connection)
-            try:
-                events: tuple[str, ...] | None = tuple(sorted(known_events(connection)))
-            except ProjectError:
-                events = None
+            events = known_events(connection)
     types: dict[str, DataType] = {one.name: one.type for one in attributes}
     blocked = tuple(sorted(one.name for one in attributes if one.is_blocked))
-    return InBraze(attributes=types, blocked=blocked, events=events)
+    return InBraze(attributes=types, blocked=blocked, events=None if events is None else tuple(sorted(events)))
 
 
 def lock_notices(project: LoadedProject, layout: Layout, connection: DuckDBPyConnection) -> list[str]:

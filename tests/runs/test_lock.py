@@ -168,6 +168,10 @@ def test_blocked_attribute_is_said_and_events_may_be_forbidden(shop: Shop, retl:
     found = retl("lock", "--from-braze", folder=shop.folder)
     said = 'attribute "tier": blocked in Braze, which accepts its values and does not keep them (sync people)'
     assert (found.code, found.out.splitlines()[-1]) == (0, said)
+    assert found.err == (
+        "without the events of the workspace: the API key may not list them (permission events.list)\n"
+        "wrote braze.lock.yml: 6 names\n"
+    )
     assert (
         lock_file(shop).read_text()
         == LOCKED + "braze:\n  attributes:\n    day: time\n    tier: string\n  blocked:\n  - tier\n"
@@ -205,8 +209,16 @@ def test_blocked_attribute_is_said_and_events_may_be_forbidden(shop: Shop, retl:
             "/custom_attributes: the pages do not end\n  hint: check endpoint",
         ),
         (Fault("drop_after"), "/custom_attributes: "),
+        (
+            Fault("status", status=500, path="/events/list", times=None),
+            "/events/list: Braze returned 500\n  hint: try again later",
+        ),
+        (
+            Fault("status", status=200, path="/events/list", body='{"events": 1}'),
+            "/events/list: the response is not a list of names\n  hint: check endpoint",
+        ),
     ],
-    ids=["forbidden", "too many", "no object", "no list", "endless", "dropped"],
+    ids=["forbidden", "too many", "no object", "no list", "endless", "dropped", "events fail", "no list of events"],
 )
 def test_braze_that_does_not_list_its_names_changes_no_file(shop: Shop, retl: Retl, fault: Fault, says: str):
     """Whatever address a page of it leads to, the API key goes to the endpoint alone."""
