@@ -152,13 +152,13 @@ def state_reset(
 ) -> None:
     """Discard what Braze has acknowledged: the next run sends every row again. The old state is kept as a backup."""
     from reverse_etl.state.edit import reset
-    from reverse_etl.state.orphans import orphans
+    from reverse_etl.state.orphans import name_of, orphans
     from reverse_etl.state.places import place_of
 
     project = load(project_dir, target, variables)
-    unclaimed = {place.sync: place for place in orphans(project) if place.target == project.target_name}
+    unclaimed = {name_of(project, place): place for place in orphans(project)}
     if name in unclaimed:
-        ask(f"what {name} sent, which no sync claims, will be forgotten", yes)
+        ask(f"what {name} sent, which no {'target' if '/' in name else 'sync'} claims, will be forgotten", yes)
         aside = reset(unclaimed[name])
     else:
         chosen = project.sync(name)

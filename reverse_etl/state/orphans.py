@@ -32,10 +32,15 @@ def orphans(project: LoadedProject) -> list[StatePlace]:
 
 def in_words(project: LoadedProject, place: StatePlace) -> str:
     """What an orphan is, and the ways out."""
-    reset = f"`retl state reset {place.sync}` forgets what it has sent"
+    ways_out = f"{_renamed(project, place)}; `retl state reset {name_of(project, place)}` forgets what it has sent"
     if place.target != project.target_name:
-        return f"no target claims the state of {place.sync} on target {place.target}: {_renamed(project, place)}"
-    return f"no sync claims the state of {place.sync}: {_renamed(project, place)}; {reset}"
+        return f"no target claims the state of {place.sync} on target {place.target}: {ways_out}"
+    return f"no sync claims the state of {place.sync}: {ways_out}"
+
+
+def name_of(project: LoadedProject, place: StatePlace) -> str:
+    """What an orphan is called on the command line; no sync has a name with a slash."""
+    return place.sync if place.target == project.target_name else f"{place.target}/{place.sync}"
 
 
 def _renamed(project: LoadedProject, place: StatePlace) -> str:

@@ -164,11 +164,36 @@ def test_renamed_target_goes_on_with_all_its_states(shop: Shop, monkeypatch: pyt
     assert stopped.code == 1
     assert "old: 3 rows that it would send were sent by old on target test" in stopped.err
     assert "if the target was renamed, add `renamed_from: test` to it" in stopped.err
+    assert (
+        "no target claims the state of old on target test: if the target was renamed, add `renamed_from: test` to it; "
+        "`retl state reset test/old` forgets what it has sent\n"
+    ) in retl("status", folder=shop.folder).err
     text["targets"]["prod"]["renamed_from"] = "test"
     (shop.folder / "syncs.yml").write_text(yaml.safe_dump(text, sort_keys=False))
     moved = retl("sync", "old", folder=shop.folder)
     assert (moved.code, sent(shop)) == (0, ["u0", "u1", "u2"])
     assert "moved the state of old on target test here" in moved.err
+
+
+@pytest.mark.parametrize("shop", some(["folder", "store"]), indirect=True)
+def test_state_of_a_target_that_is_gone_is_reset_by_name(shop: Shop, monkeypatch: pytest.MonkeyPatch, retl: Retl):
+    in_environment(shop, monkeypatch)
+    text = yaml.safe_load((shop.folder / "syncs.yml").read_text())
+    text |= {"default_target": "prod", "targets": {"prod": text["targets"]["test"]}}
+    (shop.folder / "syncs.yml").write_text(yaml.safe_dump(text, sort_keys=False))
+    assert retl("state", "reset", "test/older", "--yes", folder=shop.folder).err == (
+        'unknown sync "test/older"\n  hint: one of: old\n'
+    )
+    asked = retl("state", "reset", "test/old", folder=shop.folder)
+    assert (asked.code, asked.err.splitlines()[0]) == (
+        2,
+        "what test/old sent, which no target claims, will be forgotten",
+    )
+    reset = retl("state", "reset", "test/old", "--yes", folder=shop.folder)
+    assert (reset.code, reset.err.startswith("test/old: state reset; the old state is in ")) == (0, True)
+    assert "claims" not in retl("status", folder=shop.folder).err
+    assert retl("sync", "old", folder=shop.folder).code == 0
+    assert sent(shop) == sorted(2 * ["u0", "u1", "u2"])
 
 
 @pytest.mark.long
