@@ -21,6 +21,7 @@ from typer.main import get_command
 
 from docs.sandbox_rules import RULES, SOURCES, Rule
 from reverse_etl.braze.client import CONNECT_TIMEOUT_S
+from reverse_etl.braze.ecommerce import EVENTS, MAX_PROPERTIES_BYTES, PREFIX, PROPERTIES
 from reverse_etl.braze.modes import (
     MAX_ARRAY_ITEMS,
     MAX_BODY_BYTES,
@@ -32,6 +33,7 @@ from reverse_etl.braze.modes import (
     Extra,
     Kind,
     Mode,
+    Shape,
 )
 from reverse_etl.cli import app
 from reverse_etl.codes import CODES
@@ -113,6 +115,18 @@ def _values(annotation: object) -> str:
     return listed[0].replace("'", "`") if listed else ""
 
 
+def ecommerce_schemas() -> str:
+    """Which e-commerce event has which properties."""
+    what = {Shape.TEXT: "a string", Shape.NUMBER: "a number", Shape.OBJECT: "an object", Shape.ARRAY: "a list"}
+    heading = ["R required, o optional", "", *(event.removeprefix(PREFIX) for event in EVENTS)]
+    lines = [f"| {' | '.join(heading)} |", "|---" * len(heading) + "|"]
+    for one in PROPERTIES.values():
+        allowed = f", of {', '.join(f'`{choice}`' for choice in one.choices)}" if one.choices else ""
+        described = what[one.shape] + (", not negative" if one.is_amount else "") + allowed
+        lines.append(f"| {' | '.join([f'`{one.name}`', described, *one.use.replace('-', ' ')])} |")
+    return "\n".join(lines)
+
+
 def limits() -> str:
     """What Braze takes at most, and how long retl keeps trying."""
     policy = RetryPolicy()
@@ -120,6 +134,7 @@ def limits() -> str:
     rows = [
         ("a string: custom attribute, property, key in nested data", f"{MAX_TEXT} characters"),
         ("an array or object attribute; the properties of one event or purchase", f"{MAX_JSON_BYTES // 1000} KB"),
+        ("the properties of an e-commerce event", f"{MAX_PROPERTIES_BYTES:,} bytes"),
         ("an array attribute", f"{MAX_ARRAY_ITEMS} elements"),
         ("one event or purchase", f"{MAX_PROPERTIES} properties"),
         ("a request body", f"{MAX_BODY_BYTES / 1_000_000:g} MB (Braze rejects more than 4 MB)"),
@@ -391,6 +406,7 @@ PARTS: Mapping[str, Mapping[str, Callable[[], str]]] = {
         "bench": bench,
     },
     "docs/cli.md": {"reference": cli_reference},
+    "docs/ecommerce.md": {"schemas": ecommerce_schemas},
     PULL_REQUEST: {
         name: partial(lambda part: walkthrough()[part], name) for name in ("main", "branch", "moved", "apply", "after")
     },

@@ -868,6 +868,30 @@ CODES: Mapping[str, Code] = {
         'Keep "unsubscribed" in the model; an opt-in needs evidence, as in R030.',
         reason=r"is NULL after an opt-out that Braze has acknowledged",
     ),
+    "R050": Code(
+        "not in the schema of an e-commerce event",
+        "Braze drops an e-commerce event with a property that its schema does not have.",
+        "Put your own properties into metadata, of the event or of a product.",
+        reason=r"(is|contains a key that is) not in Braze's schema of (this event|it)",
+    ),
+    "R051": Code(
+        "wrong type in an e-commerce event",
+        "Braze drops an e-commerce event with a property of another type than its schema says, null included.",
+        "CAST it in the model.",
+        reason=r"is not (a string|a number|an integer)",
+    ),
+    "R052": Code(
+        "negative amount in an e-commerce event",
+        "Amounts are positive, those of refunds, too: the name of the event says what is meant.",
+        "Send the amount without its sign: abs().",
+        reason=r"is negative",
+    ),
+    "R053": Code(
+        "no e-commerce event",
+        "The name begins like those of Braze's e-commerce events, and is none: to Braze it is an ordinary event.",
+        "Correct the name; they are lower case, as ecommerce.order_placed.",
+        reason=r"begins with ecommerce\., but is none of Braze's e-commerce events",
+    ),
     "R080": Code(
         "in quarantine",
         "The user is to be deleted, and is not listed for as long as `quarantine` says yet.",

@@ -13,7 +13,7 @@ from docs.generate import errors
 from reverse_etl.cli import main
 from reverse_etl.codes import CODES, IN_DOUBT, REJECTED, code_of_reason
 from reverse_etl.plan import quarantine
-from reverse_etl.records import consent
+from reverse_etl.records import consent, ecommerce
 from reverse_etl.records.json_text import JSON_FAULTS
 from tests.shop import Retl, Shop
 
@@ -154,7 +154,8 @@ def test_released_codes_stay():
 
 def reasons() -> Iterator[str]:
     """The reasons of all rules, with 1 for what is worked out."""
-    for node in ast.walk(ast.parse((PACKAGE / "records" / "rules.py").read_text())):
+    files = [PACKAGE / "records" / name for name in ("rules.py", "ecommerce.py")]
+    for node in (node for file in files for node in ast.walk(ast.parse(file.read_text()))):
         if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "Rule":
             yield from texts(node.args[2])
         if isinstance(node, ast.Assign):
@@ -168,6 +169,7 @@ def reasons() -> Iterator[str]:
                     for text in texts(value)
                 )
     yield from (reason for reason, _ in JSON_FAULTS.values())
+    yield from (reason for _, reason, _ in ecommerce.SHAPES.values())
     yield from (consent.ENDS, consent.IS_NULL)
     yield quarantine.reason_of("now()").split("'")[1] + "1"
 

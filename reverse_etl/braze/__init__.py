@@ -1,6 +1,7 @@
 """Braze as its pages describe it, and one request to it. Knows no sync, and no SQL.
 
 modes.py                the endpoint of every mode, its fields, limits and rules, each with its source
+ecommerce.py            the schemas of Braze's e-commerce events
 data_types.py           the types that attributes and properties have
 names.py                which attributes and events the workspace has
 client.py               one request over one connection; its response, or how far it got

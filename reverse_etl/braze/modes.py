@@ -52,7 +52,7 @@ class Cost(Enum):
 
     NOTHING = "0"
     ATTRIBUTES = "one per attribute that it sets, and per key of an object"
-    RECORD = "1"
+    RECORD = "1; e-commerce events cost nothing"
     QUANTITY = (
         "as many as its `quantity`: Braze treats it as that many purchases"  # a guess: no page says what it costs
     )
@@ -125,6 +125,7 @@ class Mode:
     `is_idempotent`: sending a record twice has the same effect as sending it once. `changes_identity`: it decides which
     profile an identifier means, so it needs the effect of calls before it, and calls after it need its own.
     `priorities`: an email or phone, which several profiles may have, needs a prioritization of these words.
+    `ecommerce`: names of its records may be those of Braze's e-commerce events: see `ecommerce.py`.
     """
 
     name: str
@@ -148,6 +149,7 @@ class Mode:
     forgets_removed: bool = False
     changes_identity: bool = False
     priorities: tuple[str, ...] = ()
+    ecommerce: bool = False
 
     @property
     def label(self) -> str:
@@ -290,6 +292,7 @@ _TABLE = (
         is_idempotent=False,  # Braze has no key that identifies a repeated event (post_user_track)
         whole_row_key=True,
         reserved_properties=("time", "event_name"),  # event_object
+        ecommerce=True,
     ),
     Mode(
         name="users_track",

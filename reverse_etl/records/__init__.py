@@ -7,4 +7,5 @@ mapping.py       SQL that renders the records: key, kind, body, cost
   json_text.py     one value, by its type, as JSON text
   macros.sql       functions over JSON text
 rules.py         SQL that finds the rules that a row breaks
+  ecommerce.py     those of Braze's e-commerce events
 """

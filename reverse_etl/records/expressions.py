@@ -1,6 +1,7 @@
 """The names and small expressions that the SQL of records and the SQL of rules share. Pure."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from reverse_etl.braze.modes import Kind
 from reverse_etl.records.json_text import json_text
@@ -11,6 +12,16 @@ MERGE = "_merge_objects"
 # Of a row of the changes: how many rows of the model have its key, or its user, if several do.
 TWINS_OF_KEY, TWINS_OF_USER = "twins.key", "twins.user"
 TWINS = "twins"  # of a record: the same, whichever of them it is
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Makes a row invalid where `condition` is true (SQL over what `mapping.py` prepares); `hint` is how to fix it."""
+
+    condition: str
+    column: str
+    reason: str
+    hint: str
 
 
 def new(name: str) -> str:

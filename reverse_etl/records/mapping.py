@@ -5,7 +5,7 @@ outbox_sql(layout, changes)
     changes    kind, known, "new.<column>", "changed.<column>", "lost.<column>"       what a diff yields
                "old.<column>" of columns of consent, and what `consent.py` adds to rows that have such columns
       │        + "json.<column>", "time.<column>"                                     costly values, computed once
-      │        + "fault.<column>", property_keys, properties
+      │        + "fault.<column>", property_keys, properties; "ecommerce.<what>", of events
       │        + problem                                                              0, or the first rule it breaks
       ▼
     outbox     key, kind, known, call, envelope, body, idempotent, phase, attributes, data_points, about, problems,
@@ -22,11 +22,13 @@ from collections.abc import Callable, Iterator, Sequence
 
 from reverse_etl.braze.modes import DELETE, MODES, OPERATORS, Cost, Extra, Mode, Shape
 from reverse_etl.masking import NO_KEY
+from reverse_etl.records import ecommerce
 from reverse_etl.records.consent import AFTER_OPT_OUTS, INS, OPT_OUTS_FIRST, OUTS
 from reverse_etl.records.expressions import (
     TWINS,
     TWINS_OF_KEY,
     TWINS_OF_USER,
+    Rule,
     changed,
     compared_user,
     has_key,
@@ -42,7 +44,7 @@ from reverse_etl.records.expressions import (
 from reverse_etl.records.identity import WHO, who_of_outbox
 from reverse_etl.records.json_text import ISO_TIME, keys_within, timestamp
 from reverse_etl.records.layout import CURSOR, ROW_NUMBER, Column, Layout, Role, shape_of
-from reverse_etl.records.rules import Rule, rules
+from reverse_etl.records.rules import rules
 from reverse_etl.sql.quoting import identifier, literal
 from reverse_etl.sql.types import INTEGERS, MOMENTS
 
@@ -62,6 +64,8 @@ def outbox_sql(layout: Layout, changes: str, carried: Sequence[str] = ()) -> str
     from 1, and NULL for a valid one. Columns that are `carried` are taken over from the changes."""
     prepared = _select(changes, {**_times(layout), **_json_texts(layout)})
     examined = _select(prepared, {**_faults(layout), **_properties(layout)})
+    if of_ecommerce := ecommerce.prepared(layout):
+        examined = _select(examined, of_ecommerce)
     conditions = " ".join(_when(number, rule) for number, rule in enumerate(rules(layout), 1))
     judged = _select(examined, {"problem": f"CASE WHEN {_UNCHECKED} THEN 0 {conditions} ELSE 0 END"})
     columns = {
@@ -340,6 +344,8 @@ def _data_points(layout: Layout) -> str:
         return " + ".join(costs) or "0"
     if cost is Cost.QUANTITY and layout.has("quantity"):
         return f"coalesce(CAST({new('quantity')} AS BIGINT), 1)"
+    if layout.mode.ecommerce:
+        return f"CASE WHEN {ecommerce.EVENT} IS NULL THEN 1 ELSE 0 END"
     return "0" if cost is Cost.NOTHING else "1"
 
 

@@ -5,13 +5,15 @@ hint. A rule names columns, never values.
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from reverse_etl.braze.modes import MAX_JSON_BYTES, MAX_PROPERTIES, MAX_TEXT, Extra, Field, Shape
+from reverse_etl.records import ecommerce
 from reverse_etl.records.expressions import (
     MERGE,
     TWINS_OF_KEY,
     TWINS_OF_USER,
+    Rule,
     chosen,
     compared_user,
     fault_of,
@@ -30,21 +32,11 @@ from reverse_etl.sql.quoting import identifier, literal, plain
 from reverse_etl.sql.types import BEYOND_64_BITS, FLOATS, INTEGERS, MOMENTS
 
 
-@dataclass(frozen=True)
-class Rule:
-    """Makes a row invalid where `condition` is true (SQL over what `mapping.py` prepares); `hint` is how to fix it."""
-
-    condition: str
-    column: str
-    reason: str
-    hint: str
-
-
 def rules(layout: Layout) -> list[Rule]:
     """All rules of a layout, in the order in which they are tried; of each column, the first that it breaks counts."""
     of_columns = [rule for column in layout.sent for rule in _column_rules(column)]
     of_identity = [*_key_rules(layout), *_identifier_rules(layout), *_priority_rules(layout)]
-    found = [*of_identity, *of_columns, *_property_rules(layout), *_merge_rules(layout)]
+    found = [*of_identity, *of_columns, *_property_rules(layout), *ecommerce.rules_of(layout), *_merge_rules(layout)]
     if layout.sync.on_removed != "delete":
         return found
     return [replace(rule, hint=_CORRECT) if "exclude these rows" in rule.hint else rule for rule in found]
@@ -323,7 +315,8 @@ def _property_rules(layout: Layout) -> Iterator[Rule]:
         reason = f"has more than {MAX_PROPERTIES} entries; Braze ignores the rest"
         yield Rule(f"len(property_keys){of_columns} > {MAX_PROPERTIES}", "properties", reason, "send fewer properties")
     reason = f"is larger than {MAX_JSON_BYTES // 1000} KB in total"
-    yield Rule(f"strlen(properties) > {MAX_JSON_BYTES}", "properties", reason, "send fewer or shorter properties")
+    condition = ecommerce.is_too_large(layout, MAX_JSON_BYTES)
+    yield Rule(condition, "properties", reason, "send fewer or shorter properties")
 
 
 def _merge_rules(layout: Layout) -> Iterator[Rule]:

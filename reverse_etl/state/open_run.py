@@ -18,8 +18,8 @@ from reverse_etl.plan.doubts import recognize_doubts
 from reverse_etl.plan.tables import CHANGES, OPEN_RUN, OUTBOX, RULES, RUN
 from reverse_etl.plan.workbench import execute
 from reverse_etl.records.consent import FRESH, ROW
+from reverse_etl.records.expressions import Rule
 from reverse_etl.records.layout import Layout
-from reverse_etl.records.rules import Rule
 from reverse_etl.sql.quoting import identifier, literal
 from reverse_etl.state import watermark
 

@@ -49,6 +49,14 @@ NOT_FOLLOWED = {
     "a test of its own follows it": (
         "run again: opt-outs without a clear response are sent again",  # tests/runs/test_consent.py
         "check that this user is to be deleted",  # tests/runs/test_deletes.py
+        "or a name that does not begin with {}",  # tests/records/test_ecommerce.py
+        "set a value: Braze drops the event without it ({})",  # tests/records/test_ecommerce.py
+        "set a value in each element of {}: Braze drops the event without it",  # tests/records/test_ecommerce.py
+        "send amounts as positive numbers, that of a refund, too",  # tests/records/test_ecommerce.py
+        "map it to one of these, or leave it out: CASE {}",  # as with the choices of a field
+        "put it into {}: {'{}': ...} AS {}",  # tests/records/test_ecommerce.py
+        "put your own keys into its {}",  # tests/records/test_ecommerce.py
+        "return a list of objects: list({'{}': ..., ...}) AS {}",  # its elements are listed after it
         "if all of it is in Braze, run `retl state baseline",  # tests/runs/test_consent.py
         "`consent: {evidence: COLUMN}`",  # tests/runs/test_consent.py
         "check the column name: it is that of the event",  # tests/runs/test_lock.py
