@@ -95,9 +95,9 @@ def test_braze_api_of_npm_gets_the_documented_answers(braze):
                     "phone": None,
                     "external_id": "user_identifier",
                     "subscription_groups": [
+                        group("11111111-1111-4111-8111-111111111111", "Unsubscribed"),
+                        group("22222222-2222-4222-8222-222222222222", "Subscribed"),
                         group("subscription_group_identifier", "Unsubscribed"),
-                        group("subscription_group_identifier_1", "Unsubscribed"),
-                        group("subscription_group_identifier_2", "Subscribed"),
                     ],
                 }
             ],

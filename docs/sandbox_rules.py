@@ -36,14 +36,22 @@ SOURCES: Mapping[str, str] = {  # paths are in the repository braze-inc/braze-do
     "export-old": "the same page before August 2024",
     "errors": "_docs/_api/errors.md, braze.com/docs/api/errors",
     "basics": "_docs/_api/basics.md",
+    "mailval": "braze.com/docs/user_guide/channels/email/email_setup/email_validation",
     "userdata": "braze.com/docs/api/endpoints/user_data",
     "types": f"{_GUIDE}/data_types.md",
     "types-live": "braze.com/docs/user_guide/data/activation/custom_data/data_types",
+    "manage": "braze.com/docs/user_guide/data/activation/custom_data/managing_custom_data",
+    "std": "braze.com/docs/user_guide/data/activation/attributes/standard_attributes",
+    "lang": "_includes/supported_language_codes.md",
+    "cattr": f"{_GUIDE}/custom_attributes.md",
     "types-faq": "braze.com/docs/user_guide/data/activation/custom_data/managing_custom_data/faq",
     "aoo": f"{_GUIDE}/array_of_objects.md",
     "nca": f"{_GUIDE}/nested_custom_attribute_support.md",
     "cevent": "_docs/_user_guide/data/activation/events/custom_events.md, custom_events/nested_objects.md",
     "pevent": "_docs/_user_guide/data/activation/events/purchase_events.md",
+    "ecom": "braze.com/docs/user_guide/data/activation/events/recommended_events",
+    "ecomsdk": "braze.com/docs/developer_guide/analytics/logging_ecommerce_events",
+    "rel": "braze.com/docs/whats_new/2026/6_25_26",
     "dp": "_docs/_user_guide/data/data_points.md",
     "life": "_docs/_user_guide/data/unification/user_data/user_profile_lifecycle.md",
     "websdk": ("braze.com/docs/developer_guide/platform_integration_guides/web/analytics/setting_custom_attributes"),
@@ -69,6 +77,7 @@ SOURCES: Mapping[str, str] = {  # paths are in the repository braze-inc/braze-do
     "rec21": "*seen*: HTTP recordings of November 2021 in grouparoo/grouparoo, plugins/@grouparoo/braze",
     "meas26": "*seen*: a measurement on a staging workspace, September 2026, in leemour/brazecli",
     "clients": "*seen*: segmentio/action-destinations, rudderlabs/rudder-transformer, npm braze-api",
+    "rud26": "*seen*: answers that the tests of rudderlabs/rudder-transformer quote, 2026",
     "ticket": "*seen*: a documentation ticket list on error texts of /users/track",
 }
 GUESS = "guess"
@@ -83,7 +92,7 @@ class Rule:
     tests: str
 
 
-FILES = ("track", "people", "catalogs", "http", "exact", "faults")  # tests/sandbox/test_sandbox_*.py
+FILES = ("track", "ecommerce", "people", "catalogs", "http", "exact", "faults")  # tests/sandbox/test_sandbox_*.py
 RULES: Mapping[str, tuple[Rule, ...]] = {
     "Keys, paths, bodies": (
         Rule(
@@ -173,10 +182,29 @@ RULES: Mapping[str, tuple[Rule, ...]] = {
             "object_limit_follows_the_contract",
         ),
         Rule(
-            "An attributes object needs one identifier, and at most one strong one; email and push states, device "
-            "ids and imported tokens are validated",
-            "track meas26 clients ticket attr",
-            "attributes_object_is_refused",
+            "An object needs one identifier, and at most one strong one; an external id has at most 987 bytes",
+            "track meas26 clients rud26",
+            "attributes_object_is_refused longest_id_and_all_that_a_profile_may_have_are_taken "
+            "identifiers_of_events_and_purchases_have_the_same_errors",
+        ),
+        Rule(
+            "An attributes object is rejected for its `email`, `email_subscribe`, `push_subscribe`, "
+            "`subscription_groups`, `current_location`, `push_tokens`, its token import, or a field "
+            "`email_subscription_info`: with the text that was seen, or else the code of the page. Any UUID is a "
+            "subscription group, and any string an app: guesses",
+            "track meas26 clients ticket attr guess",
+            "attributes_object_is_refused longest_id_and_all_that_a_profile_may_have_are_taken null_is_no_error",
+        ),
+        Rule(
+            "Which external ids Braze has blocked is not known; `--fault object_error:external_ids=u1` rejects objects "
+            "in the same way",
+            "track life",
+            "id_that_braze_has_blocked_is_refused_as_a_fault_says",
+        ),
+        Rule(
+            "An email is validated by its syntax; that any letters are a top-level domain is a guess",
+            "mailval guess",
+            "email_is_taken_by_its_syntax_or_the_object_is_refused",
         ),
         Rule(
             "An event needs a name and a time; properties named `time` or `event_name`, or larger than 100 KB "
@@ -185,9 +213,9 @@ RULES: Mapping[str, tuple[Rule, ...]] = {
             "event_is_refused",
         ),
         Rule(
-            "A purchase needs a product of at most 255 characters, a three-letter currency, a price and a time; a "
-            "quantity must be from 1 to 100; reserved properties make it invalid; the error texts are a guess",
-            "purch pevent guess",
+            "A purchase needs a product of at most 255 characters, a currency of ISO 4217, a price and a time; a "
+            "quantity must be from 1 to 100; reserved properties make it invalid; most error texts are a guess",
+            "purch pevent ecom guess",
             "purchase_is_refused",
         ),
     ),
@@ -224,11 +252,16 @@ RULES: Mapping[str, tuple[Rule, ...]] = {
     ),
     "/users/track: attributes": (
         Rule(
-            "Standard fields accept what their page documents; other values are silently not set",
-            "attr clients",
+            "Standard fields accept what their page documents; other values are silently not set (for most fields, the "
+            "page does not say what happens to them); an invalid phone is kept",
+            "attr std lang websdk merge clients guess",
             "standard_field_is_kept_if_it_fits_and_else_dropped_in_silence",
         ),
-        Rule("A country that cannot be mapped becomes null", "attr", "unmappable_country_becomes_null"),
+        Rule(
+            "A country that cannot be mapped becomes null; that of all names only `Australia` can is a guess",
+            "attr guess",
+            "unmappable_country_becomes_null",
+        ),
         Rule("Names of standard fields are case-sensitive", "attr", "names_of_standard_fields_are_case_sensitive"),
         Rule("null removes a value", "attr", "null_removes_standard_fields_and_custom_attributes"),
         Rule(
@@ -250,12 +283,13 @@ RULES: Mapping[str, tuple[Rule, ...]] = {
             "bad_value_drops_the_update_of_its_attribute_alone nested_time_stays_within_the_year_3000",
         ),
         Rule("A name has 1 to 255 characters", "websdk", "attribute_with_a_bad_name_is_dropped"),
+        Rule("Spaces around a name are cut off", "cattr", "spaces_around_a_name_are_cut_off"),
         Rule("An array keeps its latest 500 elements", "types", "array_of_more_than_500_loses_its_oldest"),
         Rule("An array of objects may be longer", "aoo", "array_of_objects_may_be_longer_than_500"),
         Rule(
             "The first type seen for an attribute applies, for all users; a value of another type is converted, "
             "and listed as a silent drop (Braze documents this for types set in the dashboard)",
-            "types-faq guess",
+            "types-faq manage guess",
             "value_is_converted_to_the_first_seen_type_with_a_warning "
             "type_of_an_attribute_holds_for_all_users_and_outlives_its_values type_drift_can_be_let_through",
         ),
@@ -266,7 +300,6 @@ RULES: Mapping[str, tuple[Rule, ...]] = {
             "track",
             "subscription_change_spreads_over_a_shared_email",
         ),
-        Rule("An invalid entry of `subscription_groups` is dropped", GUESS, "bad_subscription_group_is_dropped_alone"),
         Rule(
             "Every attribute written counts as a data point, by the rules of legacy billing",
             "dp guess",
@@ -290,6 +323,30 @@ RULES: Mapping[str, tuple[Rule, ...]] = {
             "attributes_come_before_events_and_purchases",
         ),
     ),
+    "/users/track: e-commerce events": (
+        Rule(
+            "The six recommended events have closed schemas: required and optional properties with their types, in "
+            "`products` and `discounts` too; free ones in `metadata` only; `total_value` is optional in a cart that "
+            "adds or removes",
+            "ecom ecomsdk",
+            "event_of_its_schema_is_kept_and_costs_no_data_point event_without_a_required_property_is_refused "
+            "property_of_another_event_is_refused total_of_a_changed_cart_is_optional",
+        ),
+        Rule(
+            "An event that misses its schema is rejected whole, with texts of JSON Schema; only those for missing and "
+            "additional properties and for types were seen, the others, and that the first error is the one listed, "
+            "are guesses",
+            "ecom rud26 guess",
+            "event_against_its_schema_is_refused null_is_not_a_value_of_a_schema",
+        ),
+        Rule("Their properties may have 102,400 bytes", "ecom", "event_may_be_larger_than_others"),
+        Rule("They cost no data points", "rel ecom", "event_of_its_schema_is_kept_and_costs_no_data_point"),
+        Rule(
+            "Any other name that begins with `ecommerce.` is a custom event, without a check",
+            "ecom",
+            "other_spelling_is_a_custom_event_like_any_other",
+        ),
+    ),
     "Aliases": (
         Rule(
             "With a known external id, the alias is attached to its user; with an unknown one, nothing happens; "
@@ -303,6 +360,15 @@ RULES: Mapping[str, tuple[Rule, ...]] = {
             "alias_that_is_taken_changes_nothing",
         ),
         Rule("One name per label, any number of labels", "alias-obj", "user_has_one_alias_for_each_of_many_labels"),
+        Rule(
+            "An alias, an identification, a merge, a renamed alias or a change of a group that changes nobody, and an "
+            "ambiguous deletion, are successes; they are listed as silent drops, unless what they ask for is so "
+            "already. A deletion of an unknown user is not listed",
+            "alias life errors identify merge delete sub2",
+            "alias_is_attached_to_a_known_user_and_made_alone_without_id alias_that_is_taken_changes_nothing "
+            "identify_leaves_identified_and_unknown_users_alone merge_of_unknown_or_same_users_does_nothing "
+            "v2_sets_a_group_for delete_by_an_email_that_stays_ambiguous_deletes_nobody",
+        ),
         Rule("Only the malformed entry is rejected, not the others", GUESS, "bad_alias_is_refused_alone"),
         Rule(
             "alias/update renames known pairs and ignores others; its response is a guess",
@@ -393,7 +459,8 @@ RULES: Mapping[str, tuple[Rule, ...]] = {
     ),
     "Subscription groups": (
         Rule(
-            "v2 sets several groups, by external ids, emails or phones; all users who share an email or a phone change",
+            "v2 sets several groups, by external ids, emails or phones in E.164 format; all users who share an email "
+            "or a phone change",
             "sub2",
             "v2_sets_a_group_for",
         ),

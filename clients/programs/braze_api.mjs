@@ -66,8 +66,8 @@ await call('users.track, subscription groups', braze.users.track({
       email: 'example@email.com',
       email_subscribe: 'subscribed',
       subscription_groups: [
-        { subscription_group_id: 'subscription_group_identifier_1', subscription_state: 'unsubscribed' },
-        { subscription_group_id: 'subscription_group_identifier_2', subscription_state: 'subscribed' },
+        { subscription_group_id: '11111111-1111-4111-8111-111111111111', subscription_state: 'unsubscribed' },
+        { subscription_group_id: '22222222-2222-4222-8222-222222222222', subscription_state: 'subscribed' },
       ],
     },
   ],

@@ -14,6 +14,7 @@ from reverse_etl.runs.outcome import RunResult
 from reverse_etl.sandbox import Fault, Sandbox
 from tests.shop import Held, Retl, Shop, database, examples, running
 
+GROUP, OTHER_GROUP = "00000000-0000-4000-8000-00000000000a", "00000000-0000-4000-8000-00000000000b"
 GROUPS = {"mode": "subscription_status_set"}
 ROWS = "CREATE OR REPLACE TABLE rows AS SELECT * FROM (VALUES {}) t({})"
 
@@ -188,7 +189,8 @@ def test_opt_in_after_an_opt_out_is_sent_if_their_number_is_typed(shop: Shop, re
 def test_full_refresh_sends_opt_outs_and_no_opt_in(shop: Shop):
     """A row of which nothing is left is not sent; what is new in it, the next run sends."""
     columns = "external_id, email_subscribe, subscription_groups, n"
-    groups = "[{{subscription_group_id: 'a', subscription_state: '{}'}}, {{subscription_group_id: 'b', subscription_state: '{}'}}]"
+    group = f"{{{{subscription_group_id: '{GROUP}', subscription_state: '{{}}'}}}}"
+    groups = f"[{group}, {group.replace(GROUP, OTHER_GROUP)}]"
     both = groups.format("unsubscribed", "subscribed")
     first = ("'u1', 'opted_in', NULL, 1", "'u2', 'unsubscribed', NULL, NULL", f"'u3', NULL, {both}, NULL")
     rows(shop, columns, *first)
@@ -199,7 +201,7 @@ def test_full_refresh_sends_opt_outs_and_no_opt_in(shop: Shop):
     assert shop.run(full_refresh=True).exit_code == 0
     a, b = (
         {"subscription_group_id": name, "subscription_state": state}
-        for name, state in (("a", "unsubscribed"), ("b", "subscribed"))
+        for name, state in ((GROUP, "unsubscribed"), (OTHER_GROUP, "subscribed"))
     )
     assert attributes(shop)[:before] == [
         [{"external_id": "u2", "email_subscribe": "unsubscribed"}, {"external_id": "u3", "subscription_groups": [a]}],
@@ -313,7 +315,7 @@ def test_new_state_opts_nobody_in_where_somebody_real_may_have_opted_out(shop: S
 @pytest.mark.long
 def test_state_of_the_version_before_knows_who_has_opted_out(shop: Shop, braze: Sandbox):
     """From its acknowledged rows, in all forms."""
-    group = "{subscription_group_id: 'a', subscription_state: 'unsubscribed'}"
+    group = f"{{subscription_group_id: '{GROUP}', subscription_state: 'unsubscribed'}}"
     rows(
         shop,
         "external_id, email_subscribe, subscription_groups",

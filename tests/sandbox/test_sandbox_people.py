@@ -54,6 +54,11 @@ def seen(external_id: str | None = "u1", **more: Any) -> dict[str, Any]:
     return {"external_id": external_id, "name": "seen", "time": "2027-01-01T00:00:00Z", **more}
 
 
+def nothing_done(braze: Sandbox) -> list[tuple[str, int, str, str]]:
+    """What was a success and changed nobody: array, index, field, reason."""
+    return [(one.input_array, one.index, one.field, one.reason) for one in braze.silent_drops()]
+
+
 # /users/alias/new
 
 
@@ -62,23 +67,27 @@ def test_alias_is_attached_to_a_known_user_and_made_alone_without_id(braze):
     body = {"user_aliases": [{"external_id": "u1", **alias("a1")}, alias("a2"), {"external_id": "u9", **alias("a3")}]}
     assert post(braze, "/users/alias/new", body) == (201, {"aliases_processed": 3, "message": "success"})
     assert names(braze) == [("u1", ["a1"]), (None, ["a2"])]
+    assert nothing_done(braze) == [("user_aliases", 2, "", "no user has this external_id")]
 
 
 @pytest.mark.parametrize(
-    "second",
+    ("second", "reasons"),
     [
-        pytest.param({"external_id": "u2", **alias("a1")}, id="pair is taken"),
-        pytest.param({"external_id": "u1", **alias("a2")}, id="label is taken"),
-        pytest.param(alias("a1"), id="alias user exists"),
-        pytest.param({"external_id": "u1", **alias("a1")}, id="again"),
+        pytest.param({"external_id": "u2", **alias("a1")}, ["another user has this alias"], id="pair is taken"),
+        pytest.param(
+            {"external_id": "u1", **alias("a2")}, ["the user has another alias with this label"], id="label is taken"
+        ),
+        pytest.param(alias("a1"), [], id="alias user exists"),
+        pytest.param({"external_id": "u1", **alias("a1")}, [], id="again"),
     ],
 )
-def test_alias_that_is_taken_changes_nothing(braze, second):
+def test_alias_that_is_taken_changes_nothing(braze, second, reasons):
     have(braze, {"external_id": "u1"}, {"external_id": "u2"})
     for one in ({"external_id": "u1", **alias("a1")}, second):
         answer = post(braze, "/users/alias/new", {"user_aliases": [one]})
         assert answer == (201, {"aliases_processed": 1, "message": "success"})
     assert names(braze) == [("u1", ["a1"]), ("u2", [])]
+    assert nothing_done(braze) == [("user_aliases", 0, "", reason) for reason in reasons]
 
 
 def test_user_has_one_alias_for_each_of_many_labels(braze):
@@ -117,6 +126,10 @@ def test_alias_update_renames_known_pairs_only(braze):
     ]
     assert post(braze, "/users/alias/update", {"alias_updates": updates}) == (201, SUCCESS)
     assert names(braze) == [(None, ["b1"]), (None, ["a2"])]
+    assert nothing_done(braze) == [
+        ("alias_updates", 1, "", "no user has this alias"),
+        ("alias_updates", 2, "", "another user has the new alias"),
+    ]
 
 
 # Too many, too few, misshapen
@@ -273,19 +286,31 @@ def test_identify_does_not_combine_users_with_an_alias_of_the_same_label(braze):
     post(braze, "/users/alias/new", {"user_aliases": [{"external_id": "u1", **alias("a2")}]})
     post(braze, "/users/identify", {"aliases_to_identify": [{"external_id": "u1", "user_alias": alias("a1")}]})
     assert names(braze) == [("u1", ["a2"]), (None, ["a1"])]
+    assert nothing_done(braze) == [("aliases_to_identify", 0, "", "both users have an alias with one label")]
 
 
 def test_identify_leaves_identified_and_unknown_users_alone(braze):
     have(braze, {"external_id": "u1", "email": "a@example.com"}, {"external_id": "u2"})
     body = {
         "aliases_to_identify": [{"external_id": "u2", "user_alias": alias("nobody")}],
-        "emails_to_identify": [{"external_id": "u2", "email": "a@example.com"}],
+        "emails_to_identify": [
+            {"external_id": "u2", "email": "a@example.com"},
+            {"external_id": "u1", "email": "a@example.com"},
+            {"external_id": "u2", "email": "nobody@example.com"},
+        ],
+        "phone_numbers_to_identify": [{"external_id": "u2", "phone": "+14155550100"}],
     }
     assert post(braze, "/users/identify", body) == (
         201,
-        {"aliases_processed": 1, "emails_processed": 1, "message": "success"},
+        {"aliases_processed": 1, "emails_processed": 3, "phone_numbers_processed": 1, "message": "success"},
     )
     assert known(braze) == {"u1": {}, "u2": {}}
+    assert nothing_done(braze) == [
+        ("aliases_to_identify", 0, "", "no user has this alias"),
+        ("emails_to_identify", 0, "", "the user has another external_id"),
+        ("emails_to_identify", 2, "", "no user has this email, or more than one"),
+        ("phone_numbers_to_identify", 0, "", "no user has this phone, or more than one"),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -373,6 +398,8 @@ def test_merge_of_unknown_or_same_users_does_nothing(braze):
     updates = [{"identifier_to_merge": {"external_id": a}, "identifier_to_keep": {"external_id": b}} for a, b in pairs]
     assert post(braze, "/users/merge", {"merge_updates": updates}) == (202, SUCCESS)
     assert known(braze) == {"u1": {}}
+    reason = "one of the identifiers means no user, or more than one"
+    assert nothing_done(braze) == [("merge_updates", n, "", reason) for n in (1, 2)]
 
 
 # /users/delete
@@ -384,7 +411,7 @@ def test_delete_counts_ids_and_not_users(braze):
     body = {"external_ids": ["u1", "u2", "u8", "u9"]}
     assert post(braze, "/users/delete", body) == (201, {"deleted": 4, "message": "success"})
     assert known(braze) == {"u3": {}}
-    assert braze.events() == []
+    assert (braze.events(), nothing_done(braze)) == ([], [])
 
 
 def test_deleted_user_comes_back_empty_and_under_a_new_braze_id(braze):
@@ -414,6 +441,7 @@ def test_delete_by_an_email_that_stays_ambiguous_deletes_nobody(braze):
     have(braze, {"external_id": "u1", "email": "a@example.com"}, {"external_id": "u2", "email": "a@example.com"})
     post(braze, "/users/delete", {"email_addresses": [{"email": "a@example.com", "prioritization": ["identified"]}]})
     assert known(braze) == {"u1": {}, "u2": {}}
+    assert nothing_done(braze) == [("email_addresses", 0, "", "more than one user is left: none is deleted")]
 
 
 # /users/external_ids
@@ -492,6 +520,8 @@ def test_v2_sets_a_group_for(subscribers, who, changed):
     assert post(subscribers, "/v2/subscription/status/set", body) == (201, SUCCESS)
     both = {"g1": "unsubscribed", "g2": "subscribed"}
     assert groups(subscribers) == {user: both if user in changed else {} for user in ("u1", "u2", "u3")}
+    unknown = [("subscription_groups", n, "external_ids", "no user has this external_id") for n in (0, 1)]
+    assert nothing_done(subscribers) == (unknown if "u9" in who.get("external_ids", ()) else [])
 
 
 @pytest.mark.parametrize(
@@ -536,6 +566,7 @@ def test_latest_state_of_a_group_holds(subscribers):
             {"external_ids": [1]}, "external ids, emails and phone numbers must be non-empty strings", id="numeric id"
         ),
         pytest.param({"external_ids": ["u1"] * 51}, IDS_EXCEEDED, id="51 users"),
+        pytest.param({"phones": ["4155550100"]}, "phone numbers must be in E.164 format", id="phone without a plus"),
     ],
 )
 def test_bad_subscription_change_is_refused_with_all_others(subscribers, change, message):

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import requests
 
-from reverse_etl.sandbox import Sandbox, SilentDrop
+from reverse_etl.sandbox import Fault, Sandbox, SilentDrop
 
 NOW = 1_800_000_000.0  # 2027-01-15T08:00:00Z
 T0 = "2026-11-23T08:15:00.123Z"
@@ -15,7 +15,9 @@ NOTHING_VALID = "Valid data must be provided in the 'attributes', 'events', or '
 BAD_KEY = "key has a space, a dot, a dollar sign or more than 255 characters"
 BAD_NAME = "property name is empty, too long, or starts with a dollar sign"
 BAD_PROPERTY = "property has a string longer than 255 characters, an invalid $time, or 100 levels"
+BAD_EMAIL = "The value provided for the 'email' field is not a valid email."
 ALIAS = {"alias_name": "a1", "alias_label": "crm"}
+GROUP = "5a5e9a9a-0f2a-4a5e-9a9a-0f2a4a5e9a9a"
 
 
 @pytest.fixture
@@ -49,6 +51,14 @@ def nested(levels: int) -> Any:
     for _ in range(levels):
         value = [value]
     return value
+
+
+def user(**more: Any) -> dict[str, Any]:
+    return {"external_id": "u1", **more}
+
+
+def in_group(group: str = GROUP, state: str = "subscribed") -> dict[str, Any]:
+    return {"subscription_group_id": group, "subscription_state": state}
 
 
 def event(**more: Any) -> dict[str, Any]:
@@ -170,25 +180,48 @@ def test_object_limit_follows_the_contract(max_objects, attributes, events, stat
             "'push_subscribe' must be 'subscribed', 'unsubscribed', or 'opted_in'",
             id="push state",
         ),
+        pytest.param({"external_id": "u" * 988}, "'external_id' must be fewer than 988 bytes", id="long id"),
+        pytest.param({"external_id": "é" * 494}, "'external_id' must be fewer than 988 bytes", id="long id in bytes"),
+        pytest.param({"email": "ann"}, BAD_EMAIL, id="e-mail that identifies"),
+        pytest.param({"email": "", "phone": "+14155550100"}, BAD_EMAIL, id="empty e-mail beside a phone"),
+        pytest.param(user(email="ann"), BAD_EMAIL, id="e-mail"),
+        pytest.param(user(email=5), BAD_EMAIL, id="e-mail that is a number"),
+        pytest.param(user(subscription_groups={}), "BAD_SUBSCRIPTION_GROUP_ARRAY", id="groups: no array"),
+        pytest.param(user(subscription_groups=[GROUP]), "BAD_SUBSCRIPTION_GROUP_HASH", id="groups: no object"),
         pytest.param(
-            {"external_id": "u1", "push_tokens": [{"app_id": "app", "token": "t", "device_id": "short"}]},
-            "token import with 'device_id' must have a device_id less than 255 bytes and at least 8 bytes",
-            id="short device id",
+            user(subscription_groups=[{"subscription_group_id": GROUP}]),
+            "BAD_SUBSCRIPTION_GROUP_HASH",
+            id="groups: no state",
         ),
+        pytest.param(user(subscription_groups=[in_group(), in_group("g1")]), "BAD_SUBSCRIPTION_GROUP_ID", id="group"),
         pytest.param(
-            {"external_id": "u1", "push_tokens": [{"app_id": "app"}]},
-            "'push_tokens' must be an array of objects with 'app_id' and 'token'",
-            id="no token",
+            user(subscription_groups=[in_group(state="opted_in")]), "BAD_SUBSCRIPTION_GROUP_STATE", id="group: state"
         ),
+        pytest.param(user(current_location="Seoul"), "BAD_LOCATION_UPDATE", id="place: no object"),
+        pytest.param(user(current_location={"longitude": 1}), "BAD_LOCATION_UPDATE", id="place: half"),
         pytest.param(
-            {"push_token_import": True, "push_tokens": []},
-            "'push_tokens' is required with 'push_token_import'",
-            id="import of nothing",
+            user(current_location={"longitude": "1", "latitude": "2"}), "BAD_LOCATION_UPDATE", id="place: texts"
         ),
+        pytest.param(user(push_tokens={}), "BAD_PUSH_TOKEN_VALUE", id="tokens: no array"),
+        pytest.param(user(push_tokens=["t"]), "BAD_PUSH_TOKEN_VALUE", id="tokens: no object"),
+        pytest.param(user(push_tokens=[{"app_id": "app"}]), "BAD_PUSH_TOKEN_STRING", id="no token"),
+        pytest.param(user(push_tokens=[{"token": "t"}]), "BAD_PUSH_TOKEN_APP_ID", id="no app"),
+        *(
+            pytest.param(
+                user(push_tokens=[{"app_id": "app", "token": "t", "device_id": device}]),
+                "token import with 'device_id' must have a device_id less than 255 bytes and at least 8 bytes",
+                id=f"device id: {what}",
+            )
+            for what, device in (("short", "1234567"), ("long", "d" * 255), ("long in bytes", "é" * 128), ("number", 1))
+        ),
+        pytest.param({"push_token_import": True, "push_tokens": []}, "BAD_PUSH_TOKEN_IMPORT", id="import of nothing"),
         pytest.param(
             {"push_token_import": True, "external_id": "u1", "push_tokens": [{"app_id": "app", "token": "t"}]},
-            "'push_token_import' must not be used with 'external_id' or 'braze_id'",
+            "BAD_PUSH_TOKEN_IMPORT",
             id="import for a known user",
+        ),
+        pytest.param(
+            user(email_subscription_info=None), "INVALID_ATTRIBUTE_EMAIL_SUBSCRIPTION_INFO", id="subscription info"
         ),
     ],
 )
@@ -199,6 +232,53 @@ def test_attributes_object_is_refused(braze, one, problem):
         {"message": "success", "attributes_processed": 1, "errors": errors},
     )
     assert [profile["external_id"] for profile in braze.profiles()] == ["ok"]
+
+
+GOOD_EMAILS = """a@b.co Ann.O'Neil+x@mail.example.com jürgen@example.com a@xn--bcher-kva.example ab@gmail.com a@1.example.com
+    first.last-name+a..b@hotmail.com a!b@example.com {}@example.com""".format("x" * 64).split()
+BAD_EMAILS = """ann ann@ @example.com a@b a@@b.co .a@b.co a.@b.co a"b@b.co a@b_c.co a@-b.co a@b-.co a@b..co a@b.c a@b.123
+    a@127.0.0.1 a@bücher.example a@gmail.com a!b@hotmail.com a..b@outlook.de .a@live.com {}@b.co a@{}.co""".format(
+    "x" * 65, "x" * 64
+).split()
+
+
+def test_email_is_taken_by_its_syntax_or_the_object_is_refused(braze):
+    bad = [*BAD_EMAILS, "a b@b.co", " a@b.co", "a@b.co\n", ""]
+    _, answer = track(braze, attributes=[user(email=email) for email in GOOD_EMAILS + bad])
+    assert [error["type"] for error in answer["errors"]] == [BAD_EMAIL] * len(bad)
+    assert [error["index"] for error in answer["errors"]] == list(range(len(GOOD_EMAILS), len(GOOD_EMAILS + bad)))
+
+
+def test_longest_id_and_all_that_a_profile_may_have_are_taken(braze):
+    token = {"app_id": "app", "token": "t", "device_id": "d" * 254}
+    group = in_group(GROUP.upper(), "unsubscribed") | {"use_double_opt_in_logic": True}
+    send(braze, {"external_id": "u" * 987, "push_tokens": [token], "subscription_groups": [group]})
+    profile = braze.profile(external_id="u" * 987)
+    assert (profile["push_tokens"], profile["subscription_groups"]) == ([token], {GROUP.upper(): "unsubscribed"})
+
+
+def test_id_that_braze_has_blocked_is_refused_as_a_fault_says(braze):
+    braze.add_fault(Fault("object_error", external_ids=["dummy"]))
+    errors = [
+        {"type": "provided external_id is blacklisted and disallowed", "input_array": "attributes", "index": 1},
+    ]
+    assert track(braze, attributes=[user(), {"external_id": "dummy"}])[1]["errors"] == errors
+
+
+@pytest.mark.parametrize("name", ["subscription_groups", "current_location", "push_tokens", "email_subscribe"])
+def test_null_is_no_error(braze, name):
+    send(braze, user(**{name: None}))
+    assert drops(braze) == []
+
+
+@pytest.mark.parametrize("array", ["events", "purchases"])
+def test_identifiers_of_events_and_purchases_have_the_same_errors(braze, array):
+    make = event if array == "events" else purchase
+    _, answer = track(braze, **{array: [make(external_id="u" * 988), make(external_id=None, email="ann")]})
+    assert [error["type"] for error in answer["errors"]] == [
+        "'external_id' must be fewer than 988 bytes",
+        BAD_EMAIL,
+    ]
 
 
 @pytest.mark.parametrize(
@@ -231,7 +311,8 @@ def test_event_is_refused(braze, one, problem):
             purchase(product_id="p" * 256), "'product_id' must have at most 255 characters", id="long product"
         ),
         pytest.param(purchase(currency=None), "'currency' is required", id="no currency"),
-        pytest.param(purchase(currency="dollars"), "'currency' must be an ISO 4217 code", id="bad currency"),
+        pytest.param(purchase(currency="dollars"), "'currency' must be an ISO 4217 currency", id="bad currency"),
+        pytest.param(purchase(currency="ZZZ"), "'currency' must be an ISO 4217 currency", id="unknown currency"),
         pytest.param(purchase(price=None), "'price' is required", id="no price"),
         pytest.param(purchase(price="9.99"), "'price' must be a number", id="price as text"),
         pytest.param(purchase(price=True), "'price' must be a number", id="price as boolean"),
@@ -363,6 +444,10 @@ def test_unknown_push_token_makes_an_anonymous_user_and_a_known_one_is_ignored(b
     [
         pytest.param("first_name", "Ann", "Ann", id="text"),
         pytest.param("first_name", 5, None, id="text: number"),
+        pytest.param("last_name", "n" * 255, "n" * 255, id="text: 255 characters"),
+        pytest.param("home_city", "n" * 256, None, id="text: 256 characters"),
+        pytest.param("image_url", "u" * 1024, "u" * 1024, id="image: 1,024 characters"),
+        pytest.param("image_url", "u" * 1025, None, id="image: 1,025 characters"),
         pytest.param("gender", "F", "F", id="gender"),
         pytest.param("gender", "female", None, id="gender: word"),
         pytest.param("dob", "1980-12-21", "1980-12-21", id="dob"),
@@ -370,21 +455,28 @@ def test_unknown_push_token_makes_an_anonymous_user_and_a_known_one_is_ignored(b
         pytest.param("dob", "21/12/1980", None, id="dob: other format"),
         pytest.param("country", "KR", "KR", id="country"),
         pytest.param("country", "kr", "KR", id="country: lower case"),
+        pytest.param("country", "Australia", "AU", id="country: name"),
+        pytest.param("country", "ZZ", None, id="country: unknown code"),
+        pytest.param("country", 82, None, id="country: number"),
+        pytest.param("language", "fil", "fil", id="language: three letters"),
+        pytest.param("language", "no", None, id="language: not on the list"),
+        pytest.param("language", "en-US", None, id="language: locale"),
         pytest.param("language", "ko", "ko", id="language"),
         pytest.param("language", "Korean", None, id="language: name"),
         pytest.param("time_zone", "Asia/Seoul", "Asia/Seoul", id="zone"),
         pytest.param("time_zone", "Eastern Time (US & Canada)", "Eastern Time (US & Canada)", id="zone: Rails style"),
+        pytest.param("time_zone", "Abu Dhabi", "Abu Dhabi", id="zone: Rails style, elsewhere"),
         pytest.param("time_zone", "Mars/Olympus_Mons", None, id="zone: unknown"),
         pytest.param("time_zone", "../../etc/passwd", None, id="zone: path"),
         pytest.param("current_location", {"longitude": 1, "latitude": 2}, {"longitude": 1, "latitude": 2}, id="place"),
         pytest.param("current_location", {"longitude": 200, "latitude": 2}, None, id="place: off the map"),
-        pytest.param("current_location", {"longitude": 1}, None, id="place: half"),
         pytest.param("date_of_first_session", T0, T0, id="date-time"),
         pytest.param("date_of_first_session", "yesterday", None, id="date-time: word"),
         pytest.param("email_open_tracking_disabled", True, True, id="boolean"),
         pytest.param("email_open_tracking_disabled", "true", None, id="boolean: text"),
         pytest.param("phone", "+82 2-123-4567", "+82 2-123-4567", id="phone"),
-        pytest.param("phone", "12", None, id="phone: short"),
+        pytest.param("phone", "12", "12", id="phone: invalid, and kept"),
+        pytest.param("phone", 12, None, id="phone: number"),
         pytest.param("facebook", {"id": "1", "likes": []}, {"id": "1", "likes": []}, id="facebook"),
         pytest.param("facebook", {"id": 1}, None, id="facebook: wrong type"),
         pytest.param("twitter", {"id": 1, "screen_name": "ann"}, {"id": 1, "screen_name": "ann"}, id="twitter"),
@@ -577,6 +669,18 @@ def test_attribute_with_a_bad_name_is_dropped(braze, name):
     assert drops(braze) == [(name, "name is empty or longer than 255 characters")]
 
 
+def test_spaces_around_a_name_are_cut_off(braze):
+    send(braze, {"external_id": "u1", " plan ": "pro"}, {"external_id": "u1", "plan\t": 5, "   ": 1})
+    assert stored(braze) == {"plan": "5"}
+    moved = "stored under its name without the spaces around it"
+    assert drops(braze) == [
+        (" plan ", moved),
+        ("plan\t", moved),
+        ("plan\t", "number stored as string, the attribute's type"),
+        ("   ", "name is empty or longer than 255 characters"),
+    ]
+
+
 def test_array_of_more_than_500_loses_its_oldest(braze):
     send(braze, {"external_id": "u1", "x": list(range(501))}, {"external_id": "u1", "x": {"add": [501]}})
     assert stored(braze) == {"x": list(range(2, 502))}
@@ -594,7 +698,8 @@ def test_array_of_objects_may_be_longer_than_500(braze):
         pytest.param(5, "five", "type string, but the attribute's type is number", id="number, then text"),
         pytest.param(5, "05", "type string, but the attribute's type is number", id="number, then digits of no number"),
         pytest.param(5, True, "type boolean, but the attribute's type is number", id="number, then boolean"),
-        pytest.param(True, 1, "type number, but the attribute's type is boolean", id="boolean, then number"),
+        pytest.param(True, 2, "type number, but the attribute's type is boolean", id="boolean, then number"),
+        pytest.param(5, "", "type string, but the attribute's type is number", id="number, then empty text"),
         pytest.param(True, "yes", "type string, but the attribute's type is boolean", id="boolean, then text"),
         pytest.param("5", [5], "type array, but the attribute's type is string", id="text, then array"),
         pytest.param([5], 5, "type number, but the attribute's type is array", id="array, then number"),
@@ -618,7 +723,16 @@ def test_first_seen_type_of_an_attribute_wins(braze, first, then, reason):
         pytest.param(5, "-0.50", Decimal("-0.50"), "string stored as number, the attribute's type", id="and decimals"),
         pytest.param("x", 5, "5", "number stored as string, the attribute's type", id="text, then number"),
         pytest.param("x", True, "true", "boolean stored as string, the attribute's type", id="text, then boolean"),
-        pytest.param(True, "false", False, "string stored as boolean, the attribute's type", id="boolean, then text"),
+        *(
+            pytest.param(
+                True, then, kept, f"{kind} stored as boolean, the attribute's type", id=f"boolean, then {then!r}"
+            )
+            for then, kept, kind in (
+                *((text, True, "string") for text in ("true", "t", "1")),
+                *((text, False, "string") for text in ("false", "f", "0")),
+                *((1, True, "number"), (0, False, "number")),
+            )
+        ),
     ],
 )
 def test_value_is_converted_to_the_first_seen_type_with_a_warning(braze, first, then, kept, warning):
@@ -652,19 +766,12 @@ def test_subscription_change_spreads_over_a_shared_email(braze):
         {
             "external_id": "u2",
             "email_subscribe": "unsubscribed",
-            "subscription_groups": [{"subscription_group_id": "g1", "subscription_state": "subscribed"}],
+            "subscription_groups": [in_group()],
         },
     )
     found = {one["external_id"]: (one.get("email_subscribe"), one["subscription_groups"]) for one in braze.profiles()}
-    changed = ("unsubscribed", {"g1": "subscribed"})
+    changed = ("unsubscribed", {GROUP: "subscribed"})
     assert found == {"u1": changed, "u2": changed, "u3": (None, {})}
-
-
-def test_bad_subscription_group_is_dropped_alone(braze):
-    groups = [{"subscription_group_id": "g1", "subscription_state": "maybe"}, "g2"]
-    send(braze, {"external_id": "u1", "plan": "pro", "subscription_groups": groups})
-    assert stored(braze) == {"plan": "pro"}
-    assert drops(braze) == [("subscription_groups", "not a group id with 'subscribed' or 'unsubscribed'")] * 2
 
 
 # Events and purchases

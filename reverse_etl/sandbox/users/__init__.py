@@ -1,6 +1,10 @@
 """What requests do to users, and what is read back.
 
 track_checks.py    /users/track: which objects are valid
+  attribute_checks.py  what makes an attributes object invalid
+  emails.py        email addresses
+  ecommerce.py     recommended e-commerce events
+  codes.py         countries, languages, currencies, time zones
 track.py           /users/track: what they change
   values.py          custom attributes
   fields.py          standard fields

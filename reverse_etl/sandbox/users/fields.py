@@ -1,7 +1,7 @@
 """Standard fields of a profile: what each takes. Pure. Names are case sensitive, lower case (attr).
 
-A value that does not fit is not set, and the sender is not told; only `email_subscribe` and `push_subscribe`
-refuse the object, which `track.py` does. Source of the rules is (attr) unless a line says otherwise.
+A value that does not fit is not set, and the sender is not told. What refuses the whole object is in
+`attribute_checks.py`, and does not come here. Source of the rules is (attr) unless a line says otherwise.
 """
 
 import re
@@ -10,11 +10,10 @@ from functools import lru_cache
 from zoneinfo import ZoneInfo
 
 from reverse_etl.sandbox.exact import Json
+from reverse_etl.sandbox.users.codes import COUNTRIES, COUNTRY_NAMES, LANGUAGES, RAILS_ZONES
 from reverse_etl.sandbox.users.times import is_day, moment
 from reverse_etl.sandbox.users.values import DroppedError
 
-STATES = ("subscribed", "unsubscribed", "opted_in")
-GROUP_STATES = ("subscribed", "unsubscribed")
 SWITCHES = frozenset({"_update_existing_only", "push_token_import", "_merge_objects"})  # not stored
 IDENTIFIERS = frozenset({"external_id", "user_alias", "braze_id"})
 NOT_FREE = frozenset(  # standard fields that cost a data point (dp); those in no list are free: a guess
@@ -35,7 +34,8 @@ NOT_FREE = frozenset(  # standard fields that cost a data point (dp); those in n
 
 _PHONE = re.compile(r"\+?[0-9](?:[ ().-]*[0-9]){6,14}")
 _ZONE_LIKE = re.compile(r"[A-Z][A-Za-z]*(?:/[A-Z][A-Za-z0-9_+-]*)+|UTC")
-_RAILS_ZONE = re.compile(r"(?:Eastern|Central|Mountain|Pacific) Time \(US & Canada\)|Indiana \(East\)")
+MAX_NAME_OF_PERSON = 255  # characters (websdk); that the API drops a longer one is a guess
+MAX_IMAGE_URL = 1024  # characters (std); the same guess
 
 
 def is_phone(value: Json) -> bool:
@@ -47,6 +47,15 @@ def _text(value: Json) -> Json:
     if not _is_text(value):
         raise DroppedError("not a string")
     return value
+
+
+def _text_up_to(most: int) -> Callable[[Json], Json]:
+    def check(value: Json) -> Json:
+        if len(_text(value)) > most:
+            raise DroppedError(f"string longer than {most:,} characters")
+        return value
+
+    return check
 
 
 def _boolean(value: Json) -> Json:
@@ -79,15 +88,7 @@ def _is_texts(value: Json) -> bool:
 
 
 def _email(value: Json) -> Json:
-    if not isinstance(value, str) or not value:
-        raise DroppedError("not an email address")
     return value.lower()  # as it comes back on read-back (clients)
-
-
-def _phone(value: Json) -> Json:
-    if not is_phone(value):
-        raise DroppedError("not a phone number")
-    return value
 
 
 def _gender(value: Json) -> Json:
@@ -103,20 +104,24 @@ def _day(value: Json) -> Json:
 
 
 def _country(value: Json) -> Json:
-    """ISO 3166-1 alpha-2. Braze also maps other spellings; here only lower case is mapped."""
-    if not isinstance(value, str) or not re.fullmatch("[A-Za-z]{2}", value):
-        raise DroppedError("not a two-letter country code: stored as null", clears=True)
-    return value.upper()
+    """ISO 3166-1 alpha-2. Braze maps other spellings if it can: here lower case, and the one that the page has."""
+    code = value.upper() if isinstance(value, str) else None
+    if code not in COUNTRIES:
+        code = COUNTRY_NAMES.get(value.lower()) if isinstance(value, str) else None
+    if code is None:
+        raise DroppedError("not a country that can be mapped: stored as null", clears=True)
+    return code
 
 
 def _language(value: Json) -> Json:
-    if not isinstance(value, str) or not re.fullmatch("[a-z]{2}", value):
-        raise DroppedError("not a two-letter language code")
+    """That others are dropped is a guess."""
+    if not isinstance(value, str) or value not in LANGUAGES:
+        raise DroppedError("not a language code on Braze's list")
     return value
 
 
 def _time_zone(value: Json) -> Json:
-    if not isinstance(value, str) or not (_RAILS_ZONE.fullmatch(value) or _is_iana_zone(value)):
+    if not isinstance(value, str) or not (value in RAILS_ZONES or _is_iana_zone(value)):
         raise DroppedError("not a time zone")
     return value
 
@@ -137,14 +142,9 @@ def _is_known_zone(name: str) -> bool:
 
 def _location(value: Json) -> Json:
     ends = {"longitude": 180, "latitude": 90}
-    if not isinstance(value, dict) or any(not _is_between(value.get(name), end) for name, end in ends.items()):
-        raise DroppedError("not a location with longitude and latitude")
+    if not all(-end <= value[name] <= end for name, end in ends.items()):
+        raise DroppedError("off the map")  # a guess
     return {name: value[name] for name in ends}
-
-
-def _is_between(value: Json, end: int) -> bool:
-    is_number = value is not None and not isinstance(value, bool | str | list | dict)
-    return is_number and -end <= value <= end
 
 
 def _date_time(value: Json) -> Json:
@@ -159,10 +159,11 @@ def _misplaced(value: Json) -> Json:
 
 STANDARD: Mapping[str, Callable[[Json], Json]] = {
     "email": _email,
-    "phone": _phone,
-    "first_name": _text,
-    "last_name": _text,
-    "home_city": _text,
+    "phone": _text,  # one that is not valid is kept, and not refused (merge)
+    "first_name": _text_up_to(MAX_NAME_OF_PERSON),
+    "last_name": _text_up_to(MAX_NAME_OF_PERSON),
+    "home_city": _text_up_to(MAX_NAME_OF_PERSON),
+    "image_url": _text_up_to(MAX_IMAGE_URL),
     "gender": _gender,
     "dob": _day,
     "country": _country,

@@ -1,6 +1,7 @@
 """Endpoints that change who is who: aliases, identify, merge, delete, external ids. Each is one function.
 
-Where only "success says received" is known, an entry without a user is silently ignored (errors, alias, identify).
+Where only "success says received" is known, an entry that changes nobody is a success (errors, alias, identify); it is
+recorded as a silent drop, unless what it asks for is so already.
 """
 
 from collections.abc import Callable, Mapping
@@ -39,8 +40,8 @@ def alias_new(work: Transaction, body: Mapping[str, Json], settings: Settings) -
         problem = _alias_problem(one) or settings.refusal(one)
         if problem:
             errors.append(object_error(problem, "user_aliases", index))
-        else:
-            _attach_alias(work, one)
+        elif reason := _attach_alias(work, one):
+            work.drop("user_aliases", index, "", reason)
     if len(errors) == len(sent):
         raise RefusedError("Valid data must be provided in the 'user_aliases' field.", errors)  # text: a guess
     answer = {"aliases_processed": len(sent) - len(errors), "message": "success"}
@@ -54,15 +55,24 @@ def _alias_problem(one: Json) -> str | None:
     return None if external_id is None or is_text(external_id) else "'external_id' must be a non-empty string"
 
 
-def _attach_alias(work: Transaction, one: Mapping[str, Json]) -> None:
-    """Nothing happens if the id is unknown, the pair is taken, or the user has an alias with this label (life)."""
+def _attach_alias(work: Transaction, one: Mapping[str, Json]) -> str | None:
+    """Why nothing happens: the id is unknown (alias), the pair is taken, or the user has another one with this label
+    (life); None if the alias is there now."""
     alias = alias_of(one)
-    if one.get("external_id") is not None:
-        user = work.by_external_id(one["external_id"])
-        if user is not None and work.add_alias(user, alias):
-            work.touch(user)
-    elif work.by_alias(alias) is None:
-        work.add_alias(work.create(), alias)
+    owner = work.by_alias(alias)
+    if one.get("external_id") is None:
+        if owner is None:
+            work.add_alias(work.create(), alias)
+        return None
+    user = work.by_external_id(one["external_id"])
+    if user is None:
+        return "no user has this external_id"
+    if owner is not None:
+        return None if owner is user else "another user has this alias"
+    if not work.add_alias(user, alias):
+        return "the user has another alias with this label"
+    work.touch(user)
+    return None
 
 
 def alias_update(work: Transaction, body: Mapping[str, Json], settings: Settings) -> Answer:
@@ -72,10 +82,14 @@ def alias_update(work: Transaction, body: Mapping[str, Json], settings: Settings
     for one in sent:
         if not isinstance(one, dict) or not all(is_text(one.get(name)) for name in names):
             raise RefusedError("'alias_updates' must have 'alias_label', 'old_alias_name' and 'new_alias_name'")
-    for one in sent:
+    for index, one in enumerate(sent):
         user = work.by_alias((one["alias_label"], one["old_alias_name"]))
-        if user is not None and work.rename_alias(*(one[name] for name in names)):
+        if user is None:
+            work.drop("alias_updates", index, "", "no user has this alias")
+        elif work.rename_alias(*(one[name] for name in names)):
             work.touch(user)
+        else:
+            work.drop("alias_updates", index, "", "another user has the new alias")
     return 201, {"message": "success"}
 
 
@@ -104,7 +118,8 @@ def identify(work: Transaction, body: Mapping[str, Json], settings: Settings) ->
                 errors.append(object_error(problem, "user_identifiers", index))  # at a 2xx (clients)
             else:
                 answer[counter] += 1
-                _identify(work, one, identifier)
+                if reason := _identify(work, one, identifier):
+                    work.drop(name, index, "", reason)
     answer["message"] = "success"
     return 201, {**answer, "errors": errors} if errors else answer
 
@@ -118,15 +133,24 @@ def _identify_problem(one: Json, identifier: str) -> str | None:
     return prioritization_problem(one.get("prioritization"))
 
 
-def _identify(work: Transaction, one: Mapping[str, Json], identifier: str) -> None:
+def _identify(work: Transaction, one: Mapping[str, Json], identifier: str) -> str | None:
+    """Why nothing happens, or None."""
     anonymous = find(work, {identifier: one[identifier], "prioritization": one.get("prioritization")})
-    if anonymous is None or anonymous.external_id is not None:
-        return  # two identified users are a case for merge: a guess
+    if anonymous is None:
+        what = "this alias" if identifier == "user_alias" else f"this {identifier}, or more than one"
+        return f"no user has {what}"
     known = work.by_external_id(one["external_id"])
+    if anonymous is known:
+        return None
+    if anonymous.external_id is not None:
+        return "the user has another external_id"  # two identified users are a case for merge: a guess
     if known is None:
         work.rename(anonymous, one["external_id"])
-    elif not _labels(work, known) & _labels(work, anonymous):  # otherwise they are not combined (identify)
-        merge(work, source=anonymous, target=known)
+        return None
+    if _labels(work, known) & _labels(work, anonymous):
+        return "both users have an alias with one label"  # they are not combined (identify)
+    merge(work, source=anonymous, target=known)
+    return None
 
 
 def _labels(work: Transaction, user: User) -> set[str]:
@@ -148,9 +172,11 @@ def merge_users(work: Transaction, body: Mapping[str, Json], settings: Settings)
                 raise RefusedError(BAD_MERGE_IDENTIFIER)
             if problem := prioritization_problem(identifier.get("prioritization")):
                 raise RefusedError(problem)
-    for one in sent:
+    for index, one in enumerate(sent):
         source, target = find(work, one["identifier_to_merge"]), find(work, one["identifier_to_keep"])
-        if source is not None and target is not None and source is not target:
+        if source is None or target is None:
+            work.drop("merge_updates", index, "", "one of the identifiers means no user, or more than one")
+        elif source is not target:
             merge(work, source, target)
     return 202, {"message": "success"}
 
@@ -175,10 +201,13 @@ def delete(work: Transaction, body: Mapping[str, Json], settings: Settings) -> A
         problem = _delete_problem(one) if kind in ("email_addresses", "phone_numbers") else None
         if problem or not DELETE[kind](one):
             raise RefusedError(problem or f"'{kind}' has an item of the wrong shape")  # a guess
-    for one in ids:
-        user = _to_delete(work, kind, one)
+    for index, one in enumerate(ids):
+        found = _to_delete(work, kind, one)
+        user = choose(found, one.get("prioritization") or [] if isinstance(one, dict) else [])
         if user is not None:
             work.delete(user)
+        elif found:
+            work.drop(kind, index, "", "more than one user is left: none is deleted")
     return 201, {"deleted": len(ids), "message": "success"}
 
 
@@ -194,17 +223,20 @@ def _delete_problem(one: Json) -> str | None:
     return prioritization_problem(sent)
 
 
-def _to_delete(work: Transaction, kind: str, one: Json) -> User | None:
-    """No user if an email or phone remains ambiguous. A deprecated id deletes its user too (rename)."""
+def _to_delete(work: Transaction, kind: str, one: Json) -> list[User]:
+    """Users with the identifier, the most recently updated last. A deprecated id deletes its user too (rename)."""
     match kind:
-        case "external_ids":
-            return work.by_external_id(one)
+        case "email_addresses":
+            return work.with_email(one["email"])
+        case "phone_numbers":
+            return work.with_phone(one["phone"])
         case "user_aliases":
-            return work.by_alias(alias_of(one))
+            user = work.by_alias(alias_of(one))
         case "braze_ids":
-            return work.by_braze_id(one)
-    users = work.with_email(one["email"]) if kind == "email_addresses" else work.with_phone(one["phone"])
-    return choose(users, one.get("prioritization") or [])
+            user = work.by_braze_id(one)
+        case _:
+            user = work.by_external_id(one)
+    return [] if user is None else [user]
 
 
 def rename_ids(work: Transaction, body: Mapping[str, Json], settings: Settings) -> Answer:

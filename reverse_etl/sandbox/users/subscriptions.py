@@ -7,11 +7,14 @@ from dataclasses import dataclass
 from reverse_etl.sandbox.exact import Json
 from reverse_etl.sandbox.http.answers import MAX_IDS, TOO_MANY_IDS, Answer, RefusedError, Settings, array_of
 from reverse_etl.sandbox.store import Transaction, User
-from reverse_etl.sandbox.users.fields import GROUP_STATES
+from reverse_etl.sandbox.users.attribute_checks import GROUP_STATES
 from reverse_etl.sandbox.users.identifiers import is_text
 from reverse_etl.sandbox.users.people import same_email, usual_choice
 
 EMAIL_AND_PHONE = "Either an email address or a phone number should be provided, but not both."  # (sub1)
+
+
+_E164 = re.compile(r"\+[1-9][0-9]{1,14}", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -26,7 +29,7 @@ class _Change:
 def set_v1(work: Transaction, body: Mapping[str, Json], settings: Settings) -> Answer:
     """One group and state; each of external_id, email, phone a string or an array of them (sub1)."""
     lists = {name: [body[name]] if isinstance(body.get(name), str) else body.get(name) for name in _V1}
-    _apply(work, _change(body, *lists.values()))
+    _apply(work, _change(body, *lists.values()), 0)
     return 201, {"message": "success"}
 
 
@@ -34,12 +37,15 @@ _V1 = ("external_id", "email", "phone")
 
 
 def set_v2(work: Transaction, body: Mapping[str, Json], settings: Settings) -> Answer:
-    """Several groups at once (sub2). The response is undocumented, and one invalid group rejects all: guesses."""
+    """Several groups at once; phones in E.164 (sub2). The response, and that one bad group rejects all: guesses."""
     groups = array_of(body, "subscription_groups", most=10**9)  # how many is not said
     if not all(isinstance(group, dict) for group in groups):
         raise RefusedError("'subscription_groups' must be an array of objects")
-    for change in [_change(one, one.get("external_ids"), one.get("emails"), one.get("phones")) for one in groups]:
-        _apply(work, change)
+    changes = [_change(one, one.get("external_ids"), one.get("emails"), one.get("phones")) for one in groups]
+    if not all(_E164.fullmatch(phone) for change in changes for phone in change.phones):
+        raise RefusedError("phone numbers must be in E.164 format")
+    for index, change in enumerate(changes):
+        _apply(work, change, index)
     return 201, {"message": "success"}
 
 
@@ -63,13 +69,16 @@ def _change(sent: Mapping[str, Json], external_ids: Json, emails: Json, phones: 
     return _Change(group_id, state, *lists)
 
 
-def _apply(work: Transaction, change: _Change) -> None:
+def _apply(work: Transaction, change: _Change, index: int) -> None:
     """Unknown ids do nothing: attributes create users, this does not (sub2). Shared emails change together."""
     work.prefetch(change.external_ids)
     found: list[User] = []
     for external_id in change.external_ids:
         user = work.by_external_id(external_id)
-        found += same_email(work, user) if user is not None else []
+        if user is None:
+            work.drop("subscription_groups", index, "external_ids", "no user has this external_id")
+        else:
+            found += same_email(work, user)
     for email in change.emails:
         found += work.with_email(email)
     for phone in change.phones:

@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 from reverse_etl.sandbox.exact import Json
 from reverse_etl.sandbox.http.answers import Answer, Settings
 from reverse_etl.sandbox.store import Transaction, User
+from reverse_etl.sandbox.users.ecommerce import SCHEMAS
 from reverse_etl.sandbox.users.fields import (
-    GROUP_STATES,
     IDENTIFIERS,
     NOT_FREE,
     STANDARD,
@@ -50,7 +50,7 @@ def apply(work: Transaction, taken: Iterable[Sent], *, keep_first_type: bool) ->
     """Change users and record what they did. What is not stored is recorded as a silent drop."""
     taken = list(taken)
     work.prefetch(sent.object["external_id"] for sent in taken if sent.object.get("external_id") is not None)
-    names = {name for sent in taken if sent.array == "attributes" for name in sent.object}
+    names = {name.strip() for sent in taken if sent.array == "attributes" for name in sent.object}
     types = _Types(work.attribute_types(names) if names else {}, keep_first_type)
     for sent in taken:
         user = _user(work, sent)
@@ -170,14 +170,17 @@ class _Attributes:
             if dropped.clears:
                 self._user.fields.pop(name, None)
 
-    def _set_custom(self, name: str, value: Json) -> None:
+    def _set_custom(self, sent_name: str, value: Json) -> None:
+        name = sent_name.strip()  # (cattr)
         if not 0 < len(name) <= MAX_NAME:
             raise DroppedError(f"name is empty or longer than {MAX_NAME} characters")
         stored = self._user.custom[name][0] if name in self._user.custom else None
 
         def lose(reason: str) -> None:
-            self._drop(name, reason)
+            self._drop(sent_name, reason)
 
+        if name != sent_name:
+            lose("stored under its name without the spaces around it")
         new = settle(stored, value, merge=self._merge, lose=lose)
         self._store(self._user.custom, name, self._types.fit(name, new, lose))
         self._points += data_points(value)
@@ -199,31 +202,16 @@ class _Attributes:
 
     def _subscribe(self, one: Mapping[str, Json]) -> None:
         """A subscription change also changes every user with the same email (track)."""
-        groups = self._groups(one.get("subscription_groups"))
+        groups = one.get("subscription_groups") or []
         state = one.get("email_subscribe")
         if not groups and state is None:
             return
         for user in same_email(self._work, self._user):
-            for group_id, group_state in groups:
-                self._work.subscribe(user, group_id, group_state)
+            for group in groups:
+                self._work.subscribe(user, group["subscription_group_id"], group["subscription_state"])
             if state is not None and user is not self._user:
                 user.fields["email_subscribe"] = [state, self._work.number]
                 self._work.change(user)
-
-    def _groups(self, sent: Json) -> list[tuple[str, str]]:
-        """Entries of `subscription_groups`; a bad one is dropped (a guess)."""
-        groups = []
-        for group in sent if isinstance(sent, list) else [] if sent is None else [None]:
-            group_id, state = _group(group) if isinstance(group, dict) else (None, None)
-            if is_text(group_id) and state in GROUP_STATES:
-                groups.append((group_id, state))
-            else:
-                self._drop("subscription_groups", "not a group id with 'subscribed' or 'unsubscribed'")
-        return groups
-
-
-def _group(sent: Mapping[str, Json]) -> tuple[Json, Json]:
-    return sent.get("subscription_group_id"), sent.get("subscription_state")
 
 
 def _weak_identifier(one: Mapping[str, Json]) -> str | None:
@@ -236,7 +224,7 @@ def _weak_identifier(one: Mapping[str, Json]) -> str | None:
 def _add_event(work: Transaction, sent: Sent, user: User) -> None:
     work.add_event(user, _stored(work, sent), *_time(work, sent))
     work.touch(user)
-    work.count(data_points=1)  # (dp)
+    work.count(data_points=sent.object["name"] not in SCHEMAS)  # one (dp), for e-commerce events none (rel, ecom)
 
 
 def _add_purchase(work: Transaction, sent: Sent, user: User) -> None:

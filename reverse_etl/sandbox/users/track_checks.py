@@ -3,14 +3,17 @@
 The response does not depend on what is stored, as the real endpoint is asynchronous (sync). `track.py` applies.
 """
 
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 
 from reverse_etl.sandbox.exact import Json, size_bytes
 from reverse_etl.sandbox.http.answers import MaxObjects, RefusedError, Settings, object_error
-from reverse_etl.sandbox.users.fields import STATES, is_phone
+from reverse_etl.sandbox.users.attribute_checks import BAD_EMAIL, Problem, attributes_problem, import_problem
+from reverse_etl.sandbox.users.codes import CURRENCIES
+from reverse_etl.sandbox.users.ecommerce import BAD_CURRENCY, MAX_BYTES, SCHEMAS, ecommerce_problem
+from reverse_etl.sandbox.users.emails import is_email
+from reverse_etl.sandbox.users.fields import is_phone
 from reverse_etl.sandbox.users.identifiers import STRONG, is_alias, is_text
 from reverse_etl.sandbox.users.times import moment
 
@@ -18,20 +21,17 @@ ARRAYS = ("attributes", "events", "purchases")
 
 NO_IDENTIFIER = "'external_id', 'braze_id', 'user_alias', 'email' or 'phone' is required"  # (clients)
 TWO_IDENTIFIERS = "You must specify only one of 'external_id', 'user_alias' or 'braze_id'"  # (meas26)
-BAD_STATE = "'{}' must be 'subscribed', 'unsubscribed', or 'opted_in'"  # (meas26)
-BAD_DEVICE = "token import with 'device_id' must have a device_id less than 255 bytes and at least 8 bytes"  # (ticket)
+TOO_LONG_ID = "'external_id' must be fewer than 988 bytes"  # (rud26)
 BAD_PROPERTIES = "Invalid 'properties' field"  # (pevent)
 NOTHING_VALID = "Valid data must be provided in the 'attributes', 'events', or 'purchases' fields."  # (clients)
 TOO_MANY = "Max Input Length Exceeded"  # (errors)
 MAX_PROPERTY_BYTES = 100_000  # with arrays or objects; larger is rejected (event, cevent)
 MAX_QUANTITY = 100  # (purch)
+MAX_ID_BYTES = 987  # of an external_id (track)
 RESERVED = {
     "events": frozenset({"time", "event_name"}),  # (event)
     "purchases": frozenset({"time", "product_id", "quantity", "event_name", "price", "currency"}),  # (pevent)
 }
-
-_CURRENCY = re.compile("[A-Za-z]{3}")
-Problem = str | None  # the text of an object's error
 
 
 @dataclass(frozen=True)
@@ -101,53 +101,42 @@ def _identifier_problem(array: str, one: Mapping[str, Json]) -> Problem:
     if len(strong) > 1:
         return TWO_IDENTIFIERS
     if array == "attributes" and one.get("push_token_import") is True:
-        problem = _import_problem(one)
+        problem = import_problem(one)
         if problem or not (strong or one.get("email") or one.get("phone")):
             return problem
-    if strong:
-        is_usable = is_alias(one["user_alias"]) if strong == ["user_alias"] else is_text(one[strong[0]])
-    else:
-        is_usable = is_text(one.get("email")) or is_phone(one.get("phone"))
-    return None if is_usable else NO_IDENTIFIER  # a malformed one counts as none: a guess
+    if not strong:
+        return _weak_identifier_problem(one)
+    name, value = strong[0], one[strong[0]]
+    if not (is_alias(value) if name == "user_alias" else is_text(value)):
+        return NO_IDENTIFIER  # a malformed one counts as none: a guess
+    return TOO_LONG_ID if name == "external_id" and len(value.encode()) > MAX_ID_BYTES else None
 
 
-def _import_problem(one: Mapping[str, Json]) -> Problem:
-    """No external_id or braze_id, and at least one token (attr). The texts are guesses."""
-    if one.get("external_id") is not None or one.get("braze_id") is not None:
-        return "'push_token_import' must not be used with 'external_id' or 'braze_id'"
-    return None if one.get("push_tokens") else "'push_tokens' is required with 'push_token_import'"
-
-
-def _attributes_problem(one: Mapping[str, Json]) -> Problem:
-    for name in ("email_subscribe", "push_subscribe"):
-        if one.get(name) is not None and one[name] not in STATES:
-            return BAD_STATE.format(name)
-    return _tokens_problem(one["push_tokens"]) if one.get("push_tokens") is not None else None
-
-
-def _tokens_problem(tokens: Json) -> Problem:
-    for token in tokens if isinstance(tokens, list) else [None]:
-        if not isinstance(token, dict) or not is_text(token.get("app_id")) or not is_text(token.get("token")):
-            return "'push_tokens' must be an array of objects with 'app_id' and 'token'"  # a guess
-        device = token.get("device_id")
-        if device is not None and not (isinstance(device, str) and 8 <= len(device.encode()) < 255):
-            return BAD_DEVICE
-    return None
+def _weak_identifier_problem(one: Mapping[str, Json]) -> Problem:
+    """An email that is not valid is refused as such, in every array: for events and purchases a guess."""
+    if one.get("email") is not None:
+        return None if is_email(one["email"]) else BAD_EMAIL
+    return None if is_phone(one.get("phone")) else NO_IDENTIFIER
 
 
 def _event_problem(one: Mapping[str, Json]) -> Problem:
-    return _text_problem(one, "name") or _time_problem(one) or _properties_problem(one, "events")
+    return (
+        _text_problem(one, "name")
+        or _time_problem(one)
+        or _properties_problem(one, "events")
+        or ecommerce_problem(one["name"], one.get("properties") or {})
+    )
 
 
 def _purchase_problem(one: Mapping[str, Json]) -> Problem:
-    """Texts other than the one for properties are guesses, after `'external_id' is required`."""
+    """Texts other than those for currency (ecom) and properties are guesses, after `'external_id' is required`."""
     price, quantity = one.get("price"), 1 if one.get("quantity") is None else one["quantity"]
     if problem := _text_problem(one, "product_id") or _text_problem(one, "currency"):
         return problem
     if len(one["product_id"]) > 255:
         return "'product_id' must have at most 255 characters"
-    if not _CURRENCY.fullmatch(one["currency"]):
-        return "'currency' must be an ISO 4217 code"
+    if one["currency"].upper() not in CURRENCIES:  # lower case is taken: a guess
+        return BAD_CURRENCY
     if price is None:
         return "'price' is required"
     if isinstance(price, bool) or not isinstance(price, int | Decimal):
@@ -176,11 +165,12 @@ def _properties_problem(one: Mapping[str, Json], array: str) -> Problem:
     if not isinstance(properties, dict) or not RESERVED[array].isdisjoint(properties):
         return BAD_PROPERTIES
     is_nested = any(isinstance(value, list | dict) for value in properties.values())
-    return BAD_PROPERTIES if is_nested and size_bytes(properties) > MAX_PROPERTY_BYTES else None  # text: a guess
+    most = MAX_BYTES if one.get("name") in SCHEMAS else MAX_PROPERTY_BYTES
+    return BAD_PROPERTIES if is_nested and size_bytes(properties) > most else None  # text: a guess
 
 
 _CHECKS: Mapping[str, Callable[[Mapping[str, Json]], Problem]] = {
-    "attributes": _attributes_problem,
+    "attributes": attributes_problem,
     "events": _event_problem,
     "purchases": _purchase_problem,
 }

@@ -27,6 +27,7 @@ MAX_DEPTH = 100  # levels of arrays and objects: a guess, no page names a limit
 MAX_BYTES = 100_000  # "100 KB" (attr, nca, aoo); the smaller reading of KB, a guess
 
 _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?")
+_BOOLEANS = {"1": True, "true": True, "t": True, "0": False, "false": False, "f": False}  # (manage)
 Kind = Literal["boolean", "number", "string", "array", "object", "object array"]
 
 SCALARS: Mapping[type, Kind] = {str: "string", int: "number", Decimal: "number", bool: "boolean"}
@@ -73,17 +74,17 @@ def kind_of(value: Json) -> Kind | None:
 
 
 def convert(value: Json, kind: Kind) -> Json:
-    """A scalar as a value of another type, or None if there is none: `"100"` is the number 100 (types-faq).
+    """A scalar as a value of another type, or None if there is none (types-faq, manage).
 
-    What else can be converted is a guess: any number or boolean is a string, "true" and "false" are booleans.
+    That a boolean can be a string is a guess.
     """
     match kind, value:
         case "string", bool() | int() | Decimal():
             return dumps(value)
         case "number", str() if _NUMBER.fullmatch(value):
             return parse(value)
-        case "boolean", "true" | "false":
-            return value == "true"
+        case "boolean", str() | int() | Decimal():
+            return _BOOLEANS.get(str(value))
     return None
 
 
