@@ -107,6 +107,11 @@ RULES: Mapping[str, tuple[Rule, ...]] = {
         ),
         Rule("Permissions are those in the table of endpoints", "basics", "each_endpoint_asks_for_its_permission"),
         Rule(
+            "A slash at the end of a path gets a 403 `Access Denied`: the page names it as a cause of such an error",
+            "errors guess",
+            "slash_at_the_end_of_a_path_looks_like_a_missing_permission",
+        ),
+        Rule(
             "Any other path or method gets a 404; the error text is a guess", "errors guess", "anything_else_is_a_404"
         ),
         Rule(
@@ -136,6 +141,13 @@ RULES: Mapping[str, tuple[Rule, ...]] = {
             "limits rec21",
             "limit_is_counted_in_fixed_windows_and_told_in_lower_case_headers "
             "reset_of_a_short_window_is_rounded_up date_header_follows_the_clock_of_the_limits",
+        ),
+        Rule(
+            "With a contract by monthly active users (`--contract mau`), /users/track has a limit per hour and one per "
+            "3 s; the headers describe the hour only, `X-RateLimit-Reset` in seconds left; a 429 has none of them, but "
+            "`X-Ratelimit-Retry-After`. The limits themselves are a guess",
+            "track limits guess",
+            "contract_by_active_users_tells_the_hour_in_seconds_left_and_at_429_only_how_long_to_wait",
         ),
         Rule("A request over the limit changes nothing", "limits", "request_over_the_limit_changes_nothing"),
         Rule(

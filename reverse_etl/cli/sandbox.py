@@ -1,6 +1,7 @@
 """The command that runs the local Braze emulator: sandbox."""
 
 import errno
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -11,6 +12,13 @@ from reverse_etl.errors import ProjectError
 from reverse_etl.system.private_files import create_ignored, private_files
 
 app = typer.Typer()
+
+
+class SandboxContract(StrEnum):
+    """What a contract with Braze counts."""
+
+    DATA_POINTS = "data-points"
+    MAU = "mau"
 
 
 @app.command()
@@ -60,6 +68,14 @@ def sandbox(
             "2,500 exports per minute.",
         ),
     ] = False,
+    contract: Annotated[
+        SandboxContract,
+        typer.Option(
+            "--contract",
+            help="Limit /users/track as the contract does: data-points, or mau (monthly active users: a limit per hour "
+            "with a burst, and other headers).",
+        ),
+    ] = SandboxContract.DATA_POINTS,
     ready_file: Annotated[
         Path | None,
         typer.Option(
@@ -100,6 +116,12 @@ def sandbox(
         raise ProjectError(
             f"--file cannot be combined with {named[0]}: both set the data file", hint="remove one of them", code="P076"
         )
+    if legacy_contract and contract is SandboxContract.MAU:
+        raise ProjectError(
+            "--legacy-contract cannot be combined with --contract mau: contracts by monthly active users are newer",
+            hint="remove one of them",
+            code="P076",
+        )
     is_of_project = file is None
     file = file or _file_of_project(project_dir, target, variables)
     try:
@@ -136,6 +158,7 @@ def sandbox(
                 max_objects="75 per array" if legacy_contract else "75 together",
                 seed=seed,
                 export_needs_fields=not legacy_contract,
+                contract="mau" if contract is SandboxContract.MAU else "data points",
             )
             braze.add_fault(*faults)
             serve(braze, ready, parent_pid)

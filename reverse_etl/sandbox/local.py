@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from reverse_etl.sandbox.http.answers import MaxObjects, Settings
 from reverse_etl.sandbox.http.faults import Fault, Faults
-from reverse_etl.sandbox.http.limits import table
+from reverse_etl.sandbox.http.limits import Contract, table
 from reverse_etl.sandbox.read import LoggedRequest, Reader, SilentDrop
 from reverse_etl.sandbox.snapshots import Snapshots
 from reverse_etl.sandbox.store import Store
@@ -39,6 +39,7 @@ class Sandbox:
     seed             random seed for faults with a probability, and for generated ids
     log_bodies       number of latest request bodies to store
     keep_first_type  whether values whose type differs from the attribute's first type are converted, or dropped
+    contract         "mau": /users/track is limited by monthly active users, an hour and a burst, with other headers
     export_needs_fields  whether /users/export/ids requires `fields_to_export`, as with newer contracts
 
     Several sandboxes, also in several processes, can share a file: they then share users, requests and rate limits,
@@ -58,12 +59,13 @@ class Sandbox:
         *,
         keep_first_type: bool = True,
         export_needs_fields: bool = True,
+        contract: Contract = "data points",
     ) -> None:
         self._path = path
         self._port = port
         self._keys = DEFAULT_KEYS if keys is None else keys
-        self._limits = table(limits)
-        self._settings = Settings(max_objects, export_needs_fields, keep_first_type)
+        self._limits = table(limits, contract)
+        self._settings = Settings(max_objects, export_needs_fields, keep_first_type, contract)
         self._clock = clock
         self._seed = seed
         self._log_bodies = log_bodies

@@ -216,10 +216,12 @@ class Workspace:
 
     def _decide(self, work: Transaction, call: Call, body: Json, hit: Hit) -> Reply:
         found = find_endpoint(call.method, call.path)
+        scopes = self._keys.get(call.key or "") if call.is_bearer else None
+        if found is None and scopes is not None and find_endpoint(call.method, call.path.rstrip("/")):
+            return _reply(403, {"message": "Access Denied"}, work.now)  # (errors) names a slash at the end as a cause
         if found is None:
             return _reply(404, {"message": "Not Found"}, work.now)  # the text is a guess
         endpoint, in_path = found
-        scopes = self._keys.get(call.key or "") if call.is_bearer else None
         is_allowed = scopes is not None and not scopes.isdisjoint({endpoint.scope, ALL_SCOPES})
         headers, has_room = self._count(work, endpoint, body, cost=int(is_allowed))
         if scopes is None:
@@ -247,7 +249,8 @@ class Workspace:
         """Rate limit headers, and whether the request may pass. Refused keys are not counted: a guess."""
         family = endpoint.family if isinstance(endpoint.family, str) else endpoint.family(body)
         family = family if family in self._limits else EXPORT
-        verdict = take(self._limits[family], work.used(family), work.now, cost)
+        is_mau = self._settings.contract == "mau" and family == "users_track"
+        verdict = take(self._limits[family], work.used(family), work.now, cost, is_mau=is_mau)
         work.keep_used(family, verdict.used)
         return verdict.headers, verdict.allowed
 

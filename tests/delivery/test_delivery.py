@@ -217,6 +217,29 @@ def test_limit_of_the_server_is_kept_by_its_headers(tmp_path, threads: int, thro
         assert sum(request.status == 429 for request in braze.requests()) <= throttled
 
 
+def test_contract_by_active_users_is_obeyed_by_the_wait_that_its_429_tells(tmp_path):
+    """Nothing shows the burst beforehand, and at 429 only X-Ratelimit-Retry-After says how long to wait."""
+    clock = FakeClock()
+    with Sandbox(limits={"users_track": [(1000, 3600.0), (2, 30.0)]}, clock=clock, contract="mau") as braze:
+        began_s = clock.time_s - clock.time_s % 30
+        result = attributes(Shop(tmp_path / "shop", braze, clock=clock), rows=75 * 6).run(threads=1)
+        assert (result.status, result.delivery.accepted) == ("success", 75 * 6)
+        assert [request.status for request in braze.requests()] == [201, 201, 429, 201, 201, 429, 201, 201]
+        assert [request.at for request in braze.requests()[3::3]] == pytest.approx(
+            [began_s + 30, began_s + 60], abs=1.1
+        )
+
+
+def test_hour_of_a_contract_by_active_users_is_waited_for(tmp_path):
+    """Its reset is in seconds left, and no request is sent in vain."""
+    clock = FakeClock(start_s=1_790_000_000.0 // 3600 * 3600 + 3570)
+    with Sandbox(limits={"users_track": [(2, 3600.0)]}, clock=clock, contract="mau") as braze:
+        result = attributes(Shop(tmp_path / "shop", braze, clock=clock), rows=75 * 3).run(threads=1)
+        assert (result.status, result.delivery.accepted) == ("success", 75 * 3)
+        assert [request.status for request in braze.requests()] == [201, 201, 201]
+        assert 29 <= sum(clock.waits) <= 31
+
+
 def test_two_processes_on_one_workspace_settle_by_the_headers(tmp_path):
     clock = FakeClock()
     with Sandbox(limits={"users_track": [(10, 60.0)]}, clock=clock) as braze:

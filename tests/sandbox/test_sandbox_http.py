@@ -117,7 +117,6 @@ def test_each_endpoint_asks_for_its_permission(method, path, scope):
     ("method", "path"),
     [
         ("POST", "/users/tracks"),
-        ("POST", "/users/track/"),
         ("GET", "/users/track"),
         ("POST", "/_sandbox/x"),
         ("POST", "/messages/send"),
@@ -135,6 +134,17 @@ def test_anything_else_is_a_404(method, path):
 
 
 # Bodies
+
+
+def test_slash_at_the_end_of_a_path_looks_like_a_missing_permission():
+    with Sandbox() as braze:
+        answers = [
+            post(braze, path, headers=headers) for path in ("/users/track/", "/users/trak/") for headers in (KEY, {})
+        ]
+        assert [(answer.status_code, answer.json()) for answer in answers] == [
+            (403, {"message": "Access Denied"}),
+            *[(404, {"message": "Not Found"})] * 3,
+        ]
 
 
 @pytest.mark.parametrize(
@@ -182,6 +192,36 @@ def test_body_over_4_mb_is_a_413_and_one_of_4_mb_is_not():
 
 
 # Rate limits
+
+
+HOURLY = ("x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset")
+
+
+def test_contract_by_active_users_tells_the_hour_in_seconds_left_and_at_429_only_how_long_to_wait():
+    now = NOW
+    windows = {"users_track": [(4, 3600), (2, 3)], "users": [(1, 60)]}
+    with Sandbox(limits=windows, clock=lambda: now, contract="mau") as braze:
+        answers = []
+        for moment in (0, 0, 0.25, 1.5, 1.5, 4.5, 3600):
+            now = NOW + moment
+            answer = post(braze)
+            told = {name: text for name, text in answer.headers.items() if name.startswith("x-ratelimit")}
+            answers.append((answer.status_code, told))
+        assert answers == [
+            (201, dict(zip(HOURLY, ("4", "3", "3599"), strict=True))),
+            (201, dict(zip(HOURLY, ("4", "2", "3599"), strict=True))),
+            (429, {"x-ratelimit-retry-after": "2"}),  # of the burst nothing was told before
+            (201, dict(zip(HOURLY, ("4", "1", "3597"), strict=True))),
+            (201, dict(zip(HOURLY, ("4", "0", "3597"), strict=True))),
+            (429, {"x-ratelimit-retry-after": "3594"}),
+            (201, dict(zip(HOURLY, ("4", "3", "3599"), strict=True))),
+        ]
+        other = post(braze, "/users/identify", {})
+        assert (other.status_code, limits(other)) == (400, ("1", "0", "1800003660"))
+    with Sandbox(contract="mau", clock=lambda: NOW) as braze:
+        assert limits(post(braze)) == ("250000", "249999", "3599")
+    with Sandbox(contract="mau", limits={"users_track": []}) as braze:
+        assert limits(post(braze)) == (None, None, None)
 
 
 def test_limit_is_counted_in_fixed_windows_and_told_in_lower_case_headers():
@@ -698,6 +738,12 @@ def test_bad_limit_is_an_error_with_a_hint(retl, tmp_path, text, message):
 def test_limits_are_read_from_text():
     texts = ["users_track=5/1", "users_track=100/60.5", "users=none"]
     assert parse_limits(texts) == {"users_track": [(5, 1.0), (100, 60.5)], "users": []}
+
+
+def test_legacy_contract_is_none_by_active_users(retl):
+    outcome = retl("sandbox", "--legacy-contract", "--contract", "mau")
+    message = "--legacy-contract cannot be combined with --contract mau: contracts by monthly active users are newer"
+    assert (outcome.code, outcome.err) == (2, f"{message}\n  hint: remove one of them\n")
 
 
 def test_command_serves_by_the_contract_that_it_is_told(tmp_path):

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from reverse_etl.sandbox.exact import Json
+from reverse_etl.sandbox.http.limits import Contract
 
 MaxObjects = Literal["75 together", "75 per array", "50 together"]
 Answer = tuple[int, dict[str, Json]]
@@ -32,6 +33,7 @@ class Settings:
     max_objects: MaxObjects = "75 together"
     export_needs_fields: bool = True
     keep_first_type: bool = True
+    contract: Contract = "data points"
     refusal: Refusal = lambda sent: None
 
 

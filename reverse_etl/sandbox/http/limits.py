@@ -7,8 +7,11 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 Windows = Sequence[tuple[int, float]]  # (requests, seconds), all of them apply
+
+Contract = Literal["data points", "mau"]  # what /users/track is limited by: requests, or monthly active users
 
 EXPORT, LIGHT_EXPORT = "users_export_ids", "users_export_ids_light"
 DEFAULTS: Mapping[str, Windows] = {
@@ -28,6 +31,9 @@ DEFAULTS: Mapping[str, Windows] = {
 }
 
 
+BY_USERS: Mapping[str, Windows] = {  # contracts by monthly active users: an hourly limit with a burst (limits, track)
+    "users_track": [(250_000, 3600.0), (3000, 3.0)]  # how many is in the contract: these are a guess
+}
 OLDER_EXPORTS: Mapping[str, Windows] = {EXPORT: [(2500, 60.0)]}  # of customers from before 2024-08-22 (limits)
 
 
@@ -64,7 +70,7 @@ class Verdict:
     headers: Mapping[str, str]
 
 
-def table(overrides: Mapping[str, Windows] | None) -> dict[str, Windows]:
+def table(overrides: Mapping[str, Windows] | None, contract: Contract = "data points") -> dict[str, Windows]:
     """The limits of every family; `users_export_ids` on its own applies to all exports."""
     chosen = dict(overrides or {})
     if unknown := sorted(set(chosen) - set(DEFAULTS)):
@@ -72,21 +78,32 @@ def table(overrides: Mapping[str, Windows] | None) -> dict[str, Windows]:
     for name, windows in chosen.items():
         if any(limit < 0 or seconds <= 0 for limit, seconds in windows):
             raise ValueError(f"rate limit {name!r}: requests must not be negative, and seconds must be positive")
-    limits = {**DEFAULTS, **chosen}
+    limits = {**DEFAULTS, **(BY_USERS if contract == "mau" else {}), **chosen}
     if EXPORT in chosen and LIGHT_EXPORT not in chosen:
         del limits[LIGHT_EXPORT]  # light exports then count with the others
     return limits
 
 
-def take(windows: Windows, used: Sequence[Used], now: float, cost: int = 1) -> Verdict:
+def take(windows: Windows, used: Sequence[Used], now: float, cost: int = 1, *, is_mau: bool = False) -> Verdict:
     """Count a request in every window, or in none if one of them is full (429s are not counted: a guess).
 
     `used` is the last known count of each window, or shorter if nothing was counted yet; `cost` 0 only looks.
+    `is_mau`: headers are those of contracts by monthly active users.
     """
     current = [_current(seconds, used[n] if n < len(used) else None, now) for n, (_, seconds) in enumerate(windows)]
-    allowed = all(count.requests + cost <= limit for (limit, _), count in zip(windows, current, strict=True))
-    after = tuple(Used(count.start, count.requests + cost * allowed) for count in current)
-    return Verdict(allowed, after, _headers(windows, after))
+    full = [
+        count.start + seconds
+        for (limit, seconds), count in zip(windows, current, strict=True)
+        if count.requests + cost > limit
+    ]
+    after = tuple(Used(count.start, count.requests + cost * (not full)) for count in current)
+    if not is_mau:
+        headers = _headers(windows, after)
+    elif full:
+        headers = {"x-ratelimit-retry-after": str(_whole(max(full) - now))}  # and none of the others (track)
+    else:
+        headers = _hourly_headers(windows, after, now)
+    return Verdict(not full, after, headers)
 
 
 def _current(seconds: float, last: Used | None, now: float) -> Used:
@@ -108,3 +125,19 @@ def _headers(windows: Windows, used: Sequence[Used]) -> dict[str, str]:
         "x-ratelimit-remaining": str(remaining),
         "x-ratelimit-reset": str(math.ceil(end)),  # end of the window, UTC epoch seconds (limits)
     }
+
+
+def _hourly_headers(windows: Windows, used: Sequence[Used], now: float) -> dict[str, str]:
+    """Headers of the longest window alone, whose end is told in seconds from now: nothing shows the burst (track)."""
+    if not windows:
+        return {}
+    (limit, seconds), count = max(zip(windows, used, strict=True), key=lambda one: one[0][1])
+    return {
+        "x-ratelimit-limit": str(limit),
+        "x-ratelimit-remaining": str(max(limit - count.requests, 0)),
+        "x-ratelimit-reset": str(_whole(count.start + seconds - now)),
+    }
+
+
+def _whole(seconds: float) -> int:
+    return max(1, math.ceil(seconds))
