@@ -132,7 +132,8 @@ def sandbox(
                 )
             with Sandbox(file) as braze:
                 for request in braze.requests()[-last:]:
-                    print(f"{request.path}  {request.status}\n{request.body}")
+                    what = "  (empty, such as those of `retl debug`)" if request.body == "{}" else ""
+                    print(f"{request.path}  {request.status}{what}\n{request.body}")
             return
         if file is not None:
             with private_files():

@@ -186,7 +186,8 @@ class Sandbox:
         return self._read.catalog(name)
 
     def counts(self) -> dict[str, int]:
-        """users, events, purchases, requests, attributes_written, data_points, silent_drops"""
+        """users, events, purchases, requests, empty_requests (`{}`, such as those of `retl debug`; not in requests),
+        attributes_written, data_points, silent_drops"""
         return self._read.counts()
 
     def silent_drops(self) -> list[SilentDrop]:

@@ -142,10 +142,11 @@ class Reader:
             return str(db.execute("SELECT file_id FROM counters").fetchone()[0])
 
     def counts(self) -> dict[str, int]:
-        """Totals. A purchase of quantity 3 counts as 3 (purch)."""
+        """Totals. A purchase of quantity 3 counts as 3 (purch), and a request with an empty body apart from others."""
         query = (
-            "SELECT users_live AS users, events_live AS events, purchases_live AS purchases, requests, "
-            "attributes_written, data_points, silent_drops_live AS silent_drops FROM counters"
+            "SELECT users_live AS users, events_live AS events, purchases_live AS purchases, "
+            "requests - empty_requests AS requests, empty_requests, attributes_written, data_points, "
+            "silent_drops_live AS silent_drops FROM counters"
         )
         with self.snapshot() as db:
             cursor = db.execute(query)

@@ -164,7 +164,11 @@ NAMED = (  # who keeps a state knows by it whether this is still the file it has
     "ALTER TABLE counters ADD COLUMN file_id TEXT",
     "UPDATE counters SET file_id = lower(hex(randomblob(8)))",
 )
-STEPS = (FIRST_TABLES, CATALOG_TABLES, WATCHED, NAMED)  # what each format adds to the one before
+EMPTY_REQUESTS = (  # an empty object changes nothing: it asks whether a key may use the endpoint
+    "ALTER TABLE counters ADD COLUMN empty_requests INTEGER NOT NULL DEFAULT 0",
+    "UPDATE counters SET empty_requests = (SELECT count(*) FROM bodies WHERE body = x'7b7d')",
+)
+STEPS = (FIRST_TABLES, CATALOG_TABLES, WATCHED, NAMED, EMPTY_REQUESTS)  # what each format adds to the one before
 FORMAT = len(STEPS)
 EMPTY = (
     *(
@@ -186,8 +190,8 @@ EMPTY = (
             "catalog_items",
         )
     ),
-    "UPDATE counters SET requests = 0, users = 0, touches = 0, attributes_written = 0, data_points = 0, "
-    + ", ".join(f"{name} = 0" for name in LIVE_SUMS),
+    "UPDATE counters SET requests = 0, empty_requests = 0, users = 0, touches = 0, attributes_written = 0, "
+    "data_points = 0, " + ", ".join(f"{name} = 0" for name in LIVE_SUMS),
 )
 
 

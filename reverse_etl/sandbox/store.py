@@ -366,6 +366,7 @@ class Entry:
     refused: int
     dropped: int
     body: bytes
+    is_empty: bool  # the body is an empty object
 
 
 class Store:
@@ -408,6 +409,8 @@ class Store:
                 entry.dropped,
             ],
         )
+        if entry.is_empty:
+            self._db.execute("UPDATE counters SET empty_requests = empty_requests + 1")
         if self._log_bodies > 0:
             self._db.execute("INSERT INTO bodies VALUES (?, ?)", [number, entry.body])
             self._db.execute("DELETE FROM bodies WHERE number <= ?", [number - self._log_bodies])

@@ -275,6 +275,7 @@ class Workspace:
                 refused=0 if reply is None else reply.refused,
                 dropped=work.dropped,
                 body=call.body,
+                is_empty=call.method != "GET" and body == {},
             ),
         )
 

@@ -75,14 +75,14 @@ def test_in_a_project_it_keeps_what_is_sent_where_runs_do(retl: Retl, tmp_path: 
     with running(tmp_path) as (_, ready, line):
         assert line.rstrip().endswith(".retl/sandbox/sandbox.sqlite")
         requests.post(f"{ready['url']}/users/track", json={}, headers=KEY)
-    assert retl("sandbox", "--last", "1").out == "/users/track  400\n{}\n"
+    assert retl("sandbox", "--last", "1").out == "/users/track  400  (empty, such as those of `retl debug`)\n{}\n"
 
 
 def test_file_is_kept_for_the_next_start(tmp_path: Path):
     for number in (1, 2):
         with running(tmp_path, "--file", "kept/braze.sqlite") as (_, ready, _):
             requests.post(f"{ready['url']}/users/track", json={}, headers=KEY)
-            assert requests.get(f"{ready['url']}/_sandbox/counts").json()["requests"] == number
+            assert requests.get(f"{ready['url']}/_sandbox/counts").json()["empty_requests"] == number
 
 
 @pytest.mark.parametrize(

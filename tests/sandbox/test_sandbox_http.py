@@ -424,7 +424,7 @@ def test_counts_requests_and_reset_over_http():
         post(braze, body={})
         counts = requests.get(f"{braze.url}/_sandbox/counts").json()
         assert counts == braze.counts()
-        assert (counts["users"], counts["requests"]) == (1, 2)
+        assert (counts["users"], counts["requests"], counts["empty_requests"]) == (1, 1, 1)
         log = requests.get(f"{braze.url}/_sandbox/requests?after=1").json()["requests"]
         assert [(one["number"], one["status"], one["body"]) for one in log] == [(2, 400, "{}")]
 
