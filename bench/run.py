@@ -1,7 +1,7 @@
 """How fast `retl` is, each figure beside its yardstick of the same run: make bench
 
 Prints a table with a verdict for each line, and writes bench/RESULTS.md. Runs for some ten minutes; `--sizes 1 10 50`
-takes 50 million rows too, `--only diff sending start peers` a part of it. Everything it makes lies in .bench/.
+takes 50 million rows too, `--only diff erased sending start peers` a part of it. Everything it makes lies in .bench/.
 """
 
 import argparse
@@ -21,6 +21,7 @@ from pathlib import Path
 
 from bench.peers.compare import make_table, run_peer, sink, stats
 from bench.peers.venvs import ROOT, python_of
+from reverse_etl.state.erasures import Erasures
 
 WORK = ROOT / ".bench"
 CERTIFICATE = WORK / "certificate"
@@ -178,6 +179,29 @@ def diff(rows: int) -> Iterator[Line]:
     assert left == ["lock", "state.duckdb"], left
 
 
+def erased(rows: int) -> Iterator[Line]:
+    """What it costs that a million users were erased, none of whom the model has."""
+    folder, million, found = project(rows), f"{rows // 1_000_000}M", dict[bool, list[Measured]]()
+    planned = [*RETL, "plan", "people", "--vars", "{changed: 1}"]
+    measure([*RETL, "state", "baseline", "people", "--yes"], folder)
+    for _ in range(3):
+        for is_erased in (False, True):
+            shutil.rmtree(folder / ".retl/bench/.erased", ignore_errors=True)
+            if is_erased:
+                erase_a_million(Erasures(folder / ".retl/bench/.erased"))
+            measure([*RETL, "sync", "people"], folder)  # which compares the state with them
+            found.setdefault(is_erased, []).append(measure(planned, folder))
+    best = {is_erased: min(runs, key=lambda m: m.cpu_s) for is_erased, runs in found.items()}
+    yield Line(f"{million}: plan, 1 % changed (yardstick)", best[False], rows)
+    ratio = best[True].cpu_s / best[False].cpu_s
+    yield Line(f"{million}: the same, and 1M users erased: CPU", best[True], rows, ratio, "CPU of it", 1.05)
+
+
+def erase_a_million(erasures: Erasures) -> None:
+    assert erasures.key  # which is made before there are hashes
+    erasures.record((f"{number * 1_461_501:040x}" for number in range(1_000_000)), datetime.now(UTC))
+
+
 def bare_diff(table: Path) -> str:
     import duckdb
 
@@ -281,6 +305,8 @@ def lines(parts: Sequence[str], sizes: Sequence[int]) -> Iterator[Line]:
         for small, large in [*pairwise(sizes), *whole]:
             ratio = scaled[large] / scaled[small]
             yield Line(f"{small}M -> {large}M: time per row", Measured(), 0, ratio, "", 1.2)
+    if "erased" in parts:
+        yield from erased(sizes[-1] * 1_000_000)
     for name, part in (("sending", sending), ("start", start), ("peers", peers)):
         if name in parts:
             yield from part()
@@ -289,7 +315,7 @@ def lines(parts: Sequence[str], sizes: Sequence[int]) -> Iterator[Line]:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="bench.run")
     parser.add_argument("--sizes", type=int, nargs="+", default=[1, 10], help="millions of rows")
-    parser.add_argument("--only", nargs="+", default=["diff", "sending", "start", "peers"])
+    parser.add_argument("--only", nargs="+", default=["diff", "erased", "sending", "start", "peers"])
     parser.add_argument("--write", action="store_true", help="bench/RESULTS.md")
     asked = parser.parse_args()
     WORK.mkdir(exist_ok=True)

@@ -32,7 +32,7 @@ from reverse_etl.runs.receipts import Receipt, read_receipt, write_receipt
 from reverse_etl.shared_state.place import StatePlace
 from reverse_etl.state.deleted import DELETES
 from reverse_etl.state.erasing import meta_of
-from reverse_etl.state.erasures import ALLOWED, FOLDER, Erasures, erasures_of
+from reverse_etl.state.erasures import ALLOWED, FOLDER, HASHES, Erasures, erasures_of
 from reverse_etl.state.look import is_there
 from reverse_etl.state.opening import open_state, state_of
 from reverse_etl.state.orphans import orphans
@@ -232,7 +232,7 @@ def allow(forgetting: Forgetting, key: str) -> list[str]:
     if erasures.version:
         with connect() as connection:
             erasures.load(connection)
-            there = {tag + one for tag, one in connection.execute("SELECT tag, hash FROM retl_erased").fetchall()}
+            there = {line for (line,) in connection.execute(f"SELECT line FROM {HASHES}").fetchall()}
     found = {text: line for text, line in lines.items() if line in there}
     if not found:
         hint = 'name an identifier under which it was erased, an alias as \'["NAME", "LABEL"]\''
@@ -251,7 +251,7 @@ def check(forgetting: Forgetting, path: Path) -> list[str]:
     hashes, wrong = [one for _, one in receipt.identifiers], list[str]()
     with connect() as connection:
         erasures.load(connection)
-        there = {one for (one,) in connection.execute("SELECT hash FROM retl_erased").fetchall()}
+        there = {line[-HASH_DIGITS:] for (line,) in connection.execute(f"SELECT line FROM {HASHES}").fetchall()}
     allowed = sorted(kind for kind, one in receipt.identifiers if one not in there)
     if allowed:
         wrong.append(f"may be sent again, as it was let back: {', '.join(allowed)}")

@@ -67,8 +67,11 @@ def hash_deleted(connection: DuckDBPyConnection, erasures: Erasures, now: dateti
 
 def suppress(connection: DuckDBPyConnection, erasures: Erasures) -> None:
     """Mark the records of the open run that are about users who were erased."""
+    about = f"FROM {OUTBOX} WHERE action <> 'forget'"
+    if not connection.execute(f"SELECT 1 {about} LIMIT 1").fetchall():
+        return
     erasures.load(connection)
-    is_erased(connection, erasures, f"SELECT rowid AS row, {WHO} AS who FROM {OUTBOX} WHERE action <> 'forget'")
+    is_erased(connection, erasures, f"SELECT rowid AS row, {WHO} AS who {about}")
     connection.execute(f"UPDATE {OUTBOX} SET action = 'suppressed' WHERE rowid IN (SELECT row FROM {NEAR})")
 
 
