@@ -17,6 +17,7 @@ from tests.alerts.servers import Hook, Mails
 from tests.proxy import server_context, write_authority
 from tests.shop import EVENTS, KEY, Retl, Shop
 
+DOCS = Path(__file__).parents[2] / "docs"
 PATH = "/services/T0123456789ABCDEF/B0123456789ABCDEF/x9y8z7w6v5u4t3s2r1q0"
 SLACK = {"type": "slack", "url": "{{ env_var('SLACK_URL') }}"}
 ONE = "SELECT 'u1' AS external_id, 'ann@example.com' AS email, 1 AS n"
@@ -56,6 +57,20 @@ def new_texts(hook: Hook) -> list[str]:
     texts = [plain(text) for text in hook.texts]
     hook.requests.clear()
     return texts
+
+
+def test_message_in_the_docs_is_what_is_told(told: Shop, hook: Hook, retl: Retl):
+    told.more = {"alerts": [{**SLACK, "after": 2}]}
+    for sql in ("SELECT 'u' || i AS external_id, i AS n FROM range(1240) r(i)", BROKEN):
+        told.sync("users", sql)
+        retl("sync", "users", folder=told.folder)
+    gone = "SELECT 'gone' || i AS external_id FROM range(60) r(i)"
+    told.sync("erase", gone, mode="users_delete", allow_destructive=True)
+    retl("sync", "erase", "users", folder=told.folder)
+    (shown,) = re.findall(r"^```\n(retl, .*?)\n```", (DOCS / "alerts.md").read_text(), re.DOTALL | re.MULTILINE)
+    assert new_texts(hook) == [
+        plain(shown).replace("target prod", "target test").replace("--target prod", "--target test")
+    ]
 
 
 @pytest.mark.long
