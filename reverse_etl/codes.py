@@ -718,7 +718,7 @@ CODES: Mapping[str, Code] = {
         "too long",
         "Braze accepts so many characters, and drops or rejects more.",
         "Truncate it; an e-mail address, an id or a URL must be corrected where it comes from.",
-        reason=r"is longer than \d+ characters",
+        reason=r"is longer than \d+ (characters|bytes)",
     ),
     "R007": Code(
         "NaN or infinity",
@@ -867,6 +867,43 @@ CODES: Mapping[str, Code] = {
         "The user has opted out, as Braze has acknowledged, and the row has a NULL there, which may end the opt-out.",
         'Keep "unsubscribed" in the model; an opt-in needs evidence, as in R030.',
         reason=r"is NULL after an opt-out that Braze has acknowledged",
+    ),
+    "R040": Code(
+        "not an email address",
+        "Braze rejects the whole record: it has blanks or quotes, no domain, or another form than Braze accepts.",
+        "Correct the address where it comes from; trim() removes blanks around it.",
+        reason=r"is not a valid email address",
+    ),
+    "R041": Code(
+        "not a phone number",
+        "The number identifies the user, and is not one that Braze can find.",
+        "Write it with a + and the code of its country, such as +14155552671.",
+        reason=r"is not a valid phone number",
+    ),
+    "R042": Code(
+        "wrong subscription group",
+        "Braze rejects the record if an item lacks a state, or the UUID of a group. Opt-outs of other items are sent.",
+        "Correct the item: {'subscription_group_id': '...', 'subscription_state': 'unsubscribed'}.",
+        reason=r"has an item that is not an object with subscription_group_id .*"
+        r"|has a subscription_(group_id|state) .*",
+    ),
+    "R043": Code(
+        "wrong location",
+        "Braze rejects the whole record: current_location has no numbers as longitude and latitude.",
+        "Return {'longitude': 13.4, 'latitude': 52.5}, or NULL.",
+        reason=r"is not an object with a number as longitude and latitude",
+    ),
+    "R044": Code(
+        "wrong push token",
+        "Braze rejects the record if an item of push_tokens has no app_id or token, or a device_id of another length.",
+        "Write each item as {'app_id': '...', 'token': '...'}.",
+        reason=r"has an item that is not an object with app_id .*|has a device_id .*",
+    ),
+    "R045": Code(
+        "token import that Braze rejects",
+        "With push_token_import, a record has tokens, and neither external_id nor braze_id.",
+        "Set push_token_import to false for users with an id; and send tokens in every record of an import.",
+        reason=r"is set for a (user|record) .*",
     ),
     "R050": Code(
         "not in the schema of an e-commerce event",

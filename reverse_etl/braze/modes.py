@@ -14,6 +14,7 @@ MAX_ARRAY_ITEMS = 500  # of an array attribute: Braze drops the oldest beyond it
 MAX_PROPERTIES = 256  # of one event: Braze ignores further ones (custom events)
 MAX_BODY_BYTES = 3_800_000  # Braze rejects a request over 4 MB (api_limits); it does not say which MB, so stay under
 OPT_OUT = "unsubscribed"  # any other subscription state is an opt-in (user attributes object, subscription groups)
+MAX_EXTERNAL_ID_BYTES = 987  # a longer one is rejected (post_user_track)
 LAST_YEAR = 3000  # a later year is kept as text, or dropped in nested data (user attributes object, nested attributes)
 
 
@@ -124,6 +125,7 @@ class Mode:
     row. `options` are the keys of a sync that only some modes support.
     `is_idempotent`: sending a record twice has the same effect as sending it once. `changes_identity`: it decides which
     profile an identifier means, so it needs the effect of calls before it, and calls after it need its own.
+    `e164`: a phone number must be in E.164 form; elsewhere Braze makes it so (user_guide: user phone numbers).
     `priorities`: an email or phone, which several profiles may have, needs a prioritization of these words.
     `ecommerce`: names of its records may be those of Braze's e-commerce events: see `ecommerce.py`.
     """
@@ -150,6 +152,7 @@ class Mode:
     changes_identity: bool = False
     priorities: tuple[str, ...] = ()
     ecommerce: bool = False
+    e164: bool = False
 
     @property
     def label(self) -> str:
@@ -215,6 +218,7 @@ _SUBSCRIBE = Call(  # post_update_user_subscription_group_status_v2
 STRONG = ("external_id", "user_alias", "braze_id")  # an object with two of them is rejected
 _TRACK_IDENTIFIERS = (*STRONG, "email", "phone")
 
+SUBSCRIPTION_GROUP_STATES = ("subscribed", OPT_OUT)  # in subscription_groups, and of the endpoint for groups
 _SUBSCRIPTION_STATES = ("opted_in", "subscribed", OPT_OUT)  # with any other value the object is rejected
 
 # user_attributes_object; what is free: user_guide, data points
@@ -239,6 +243,8 @@ _PROFILE_FIELDS = (
     Field("push_tokens", Shape.ARRAY, free=True),
     *(Field(name, Shape.OBJECT, free=True) for name in ("facebook", "twitter")),
 )
+# Names that no attribute may have: Braze rejects the object (post_user_track).
+NO_ATTRIBUTES = ("email_subscription_info",)
 # Fields that add to what a profile has, group by group and token by token: several syncs may write them.
 ADDED_TO = ("subscription_groups", "push_tokens")
 # Values that tell Braze to modify the stored value; sending one twice is not idempotent (user attributes, array of
@@ -385,10 +391,11 @@ _TABLE = (
         key_fields=("subscription_group_id",),
         fields=(
             Field("subscription_group_id", Shape.ID, required=True),
-            Field("subscription_state", Shape.TEXT, required=True, consent=True, choices=("subscribed", OPT_OUT)),
+            Field("subscription_state", Shape.TEXT, required=True, consent=True, choices=SUBSCRIPTION_GROUP_STATES),
             Field("use_double_opt_in_logic", Shape.BOOLEAN, switch=True),
         ),
         options=frozenset({"consent"}),
+        e164=True,
         group=Group("subscription_groups", ("subscription_group_id", "subscription_state", "use_double_opt_in_logic")),
     ),
 )

@@ -86,7 +86,7 @@ def _channels(layout: Layout, column: Column, opts_out: bool) -> str:
     if column.field and column.field.shape is Shape.ARRAY:
         items = f"json_extract(TRY_CAST({value_text(layout, column.name, value)} AS JSON), '$[*]')"
         state, group = (f"json_extract_string(item, '$.subscription_{name}')" for name in ("state", "group_id"))
-        fits = f"coalesce({state} {sign} {literal(OPT_OUT)} AND {group} IS NOT NULL, false)"
+        fits = f"coalesce({state} {sign} {literal(OPT_OUT)} AND retl_is_group({group}), false)"
         channels = f"list_filter({items}, lambda item: {fits})"
         found = f"list_transform({channels}, lambda item: {literal(f'{GROUPS}:')} || {group})"
     else:
@@ -295,6 +295,7 @@ def _only_opt_outs(layout: Layout, column: Column) -> str:
     if not (column.field and column.field.shape is Shape.ARRAY):
         return f"CASE WHEN CAST({value} AS VARCHAR) = {literal(OPT_OUT)} THEN {value} END"
     items = f"json_extract(TRY_CAST({value_text(layout, column.name, value)} AS JSON), '$[*]')"
-    fits = f"coalesce(json_extract_string(item, '$.subscription_state') = {literal(OPT_OUT)}, false)"
+    state, group = (f"json_extract_string(item, '$.subscription_{name}')" for name in ("state", "group_id"))
+    fits = f"coalesce({state} = {literal(OPT_OUT)} AND retl_is_group({group}), false)"
     kept = f"to_json(list_filter({items}, lambda item: {fits}))"
     return f"CASE WHEN len({_out(column.name)}) > 0 THEN TRY_CAST({kept} AS {column.type.text}) END"

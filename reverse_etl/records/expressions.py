@@ -3,9 +3,9 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from reverse_etl.braze.modes import Kind
+from reverse_etl.braze.modes import Extra, Kind
 from reverse_etl.records.json_text import json_text
-from reverse_etl.records.layout import ROW_NUMBER, Layout
+from reverse_etl.records.layout import ROW_NUMBER, Column, Layout
 from reverse_etl.sql.quoting import identifier
 
 MERGE = "_merge_objects"
@@ -116,6 +116,22 @@ def is_fallback(layout: Layout, name: str) -> str:
 def chosen(layout: Layout, name: str) -> str:
     """SQL for: the row is identified by this identifier."""
     return present(layout, name) if name in layout.mode.exclusive else is_fallback(layout, name)
+
+
+def is_sent(layout: Layout, column: Column) -> str:
+    """SQL for: the column is part of this record."""
+    name = column.name
+    if layout.mode.extra is not Extra.CUSTOM_ATTRIBUTE:
+        return f"{new(name)} IS NOT NULL"
+    if column.field and column.field.switch:
+        return "kind <> 'removed'"
+    goes = changed(name) if name in layout.tracked else key_is_sent(layout)
+    return f"{goes} OR ({is_fallback(layout, name)})" if name in layout.identifiers else goes
+
+
+def key_is_sent(layout: Layout) -> str:
+    """An attribute that is part of the primary key cannot change: it is sent with a new row."""
+    return "kind <> 'removed'" if layout.sync.send == "all_columns" else "kind = 'added'"
 
 
 def identity(layout: Layout, table: str) -> dict[str, str]:

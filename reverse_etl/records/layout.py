@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-from reverse_etl.braze.modes import MAX_TEXT, STRONG, Extra, Field, Kind, Mode, Shape
+from reverse_etl.braze.modes import MAX_TEXT, NO_ATTRIBUTES, STRONG, Extra, Field, Kind, Mode, Shape
 from reverse_etl.errors import Location, Problem, ProjectError, closest, nearest
 from reverse_etl.project.spec import Sync
 from reverse_etl.sql.quoting import plain
@@ -216,6 +216,9 @@ def _bad_names(mode: Mode, sync: Sync, names: Sequence[str], model: Location) ->
         if len(name) > MAX_TEXT:
             what = f'column "{name[:30]}...": the name is longer than {MAX_TEXT} characters'
             yield Problem(what, model, "rename it with AS", code="P061")
+        if mode.extra is Extra.CUSTOM_ATTRIBUTE and name in NO_ATTRIBUTES:
+            what = f'column "{name}" cannot be an attribute: Braze rejects every record that has it'
+            yield Problem(what, model, 'rename it with AS, or list it in "exclude_columns"', code="P061")
         is_reserved = name not in known and (name.startswith("$") or name in mode.reserved_properties)
         if mode.extra is Extra.PROPERTY and is_reserved:
             yield Problem(

@@ -151,3 +151,40 @@ CREATE OR REPLACE TEMP MACRO retl_data_points(document) AS
             '""\s*:'
         ))
     END;
+
+CREATE OR REPLACE TEMP MACRO retl_json_or_null(document) AS
+    CASE WHEN json_valid(document) THEN document END;
+
+-- The items of a JSON array; none of anything else.
+CREATE OR REPLACE TEMP MACRO retl_json_items(document) AS
+    CASE
+        WHEN json_valid(document) AND regexp_matches(document, '^\s*\[') THEN json_extract(document, '$[*]')
+        ELSE CAST([] AS JSON[])
+    END;
+
+CREATE OR REPLACE TEMP MACRO retl_is_group(id) AS
+    regexp_full_match(id, '(?i)[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}');
+
+-- user_guide: email validation. Syntax alone; of domains, whether there is such a one at the top is left to Braze.
+CREATE OR REPLACE TEMP MACRO retl_is_email(address) AS
+    regexp_full_match(
+        address,
+        '[^\s\p{Z}\p{Cc}"@.]([^\s\p{Z}\p{Cc}"@]*[^\s\p{Z}\p{Cc}"@.])?@([A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)+[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?'
+    )
+    AND strpos(address, '@') <= 65
+    AND NOT regexp_matches(address, '\.[0-9]+$')
+    AND NOT regexp_matches(address, '(?i)^.@gmail\.com$')
+    AND (
+        NOT regexp_matches(address, '(?i)@.*(msn|hotmail|outlook|live)')
+        OR regexp_matches(address, '^[\w-]+(\.[\w-]+)*(\+[^@]*)?@')
+    );
+
+CREATE OR REPLACE TEMP MACRO retl_is_full_phone(phone) AS
+    regexp_full_match(phone, '\+[1-9][0-9]{6,14}');
+
+-- user_guide: user phone numbers. Signs other than digits and a + before them do not count; ten digits are a number of
+-- the US.
+CREATE OR REPLACE TEMP MACRO retl_is_phone(phone) AS
+    regexp_full_match(
+        regexp_replace(phone, '[^0-9+]', '', 'g'), '\+[1-9][0-9]{6,14}|[2-9][0-9]{2}[2-9][0-9]{6}'
+    );

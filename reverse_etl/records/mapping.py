@@ -33,7 +33,9 @@ from reverse_etl.records.expressions import (
     compared_user,
     has_key,
     is_fallback,
+    is_sent,
     json_of,
+    key_is_sent,
     new,
     present,
     respelled_keys,
@@ -277,25 +279,9 @@ def _members(layout: Layout) -> Iterator[str]:
         value = _value(layout, column)
         if column.name in layout.tracked:
             value = f"CASE WHEN kind = 'removed' OR {new(column.name)} IS NULL THEN 'null' ELSE {value} END"
-        yield f"CASE WHEN {_goes(layout, column)} THEN {_label(column.name)} || {value} END"
+        yield f"CASE WHEN {is_sent(layout, column)} THEN {_label(column.name)} || {value} END"
     if layout.mode.extra is Extra.PROPERTY:
         yield "'\"properties\":{' || properties || '}'"
-
-
-def _goes(layout: Layout, column: Column) -> str:
-    """SQL for: the column is part of this record."""
-    name = column.name
-    if layout.mode.extra is not Extra.CUSTOM_ATTRIBUTE:
-        return f"{new(name)} IS NOT NULL"
-    if column.field and column.field.switch:
-        return "kind <> 'removed'"
-    goes = changed(name) if name in layout.tracked else _key_goes(layout)
-    return f"{goes} OR ({is_fallback(layout, name)})" if name in layout.identifiers else goes
-
-
-def _key_goes(layout: Layout) -> str:
-    """An attribute that is part of the primary key cannot change: it is sent with a new row."""
-    return "kind <> 'removed'" if layout.sync.send == "all_columns" else "kind = 'added'"
 
 
 # --- what is known of a record ---------------------------------------------------------------------------------------
@@ -332,7 +318,7 @@ def _written(layout: Layout) -> Iterator[tuple[Column, str]]:
         elif name in layout.tracked:
             yield column, changed(name)
         elif name in layout.key:
-            yield column, f"{_key_goes(layout)} AND {new(name)} IS NOT NULL"
+            yield column, f"{key_is_sent(layout)} AND {new(name)} IS NOT NULL"
 
 
 def _data_points(layout: Layout) -> str:

@@ -28,13 +28,14 @@ from reverse_etl.records.expressions import (
 )
 from reverse_etl.records.json_text import JSON_FAULTS, TOO_LONG
 from reverse_etl.records.layout import ALIAS_PARTS, Column, Layout, Role
+from reverse_etl.records.values import value_rules
 from reverse_etl.sql.quoting import identifier, literal, plain
 from reverse_etl.sql.types import BEYOND_64_BITS, FLOATS, INTEGERS, MOMENTS
 
 
 def rules(layout: Layout) -> list[Rule]:
     """All rules of a layout, in the order in which they are tried; of each column, the first that it breaks counts."""
-    of_columns = [rule for column in layout.sent for rule in _column_rules(column)]
+    of_columns = [rule for column in layout.sent for rule in _column_rules(layout, column)]
     of_identity = [*_key_rules(layout), *_identifier_rules(layout), *_priority_rules(layout)]
     found = [*of_identity, *of_columns, *_property_rules(layout), *ecommerce.rules_of(layout), *_merge_rules(layout)]
     if layout.sync.on_removed != "delete":
@@ -135,7 +136,7 @@ def _alias_rules(layout: Layout) -> Iterator[Rule]:
 # --- columns ---------------------------------------------------------------------------------------------------------
 
 
-def _column_rules(column: Column) -> Iterator[Rule]:
+def _column_rules(layout: Layout, column: Column) -> Iterator[Rule]:
     name = column.name
     unsendable = column.type.unsendable()
     if unsendable:
@@ -148,6 +149,7 @@ def _column_rules(column: Column) -> Iterator[Rule]:
         yield from _plain_rules(column)
     if column.field:
         yield from _field_rules(column, column.field)
+    yield from value_rules(layout, column)
 
 
 def _of_document(column: Column, number: int, hint: str) -> str:

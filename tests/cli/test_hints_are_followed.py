@@ -77,6 +77,15 @@ NOT_FOLLOWED = {
         "pass the key itself",  # tests/report/test_canaries.py
         "use --port 0 to pick a free port",  # tests/sandbox/test_sandbox_command.py
         "see `retl COMMAND --help`",  # tests/cli/test_output.py
+        # tests/records/test_rejected_values.py
+        "correct it where it comes from: a part of it may be another user",
+        "correct it where it comes from; trim({}) removes blanks around it",
+        "write it with a + and the code of its country: +14155552671",
+        "use the id of the group as the dashboard shows it",
+        "return {'longitude': 13.4, 'latitude': 52.5} with numbers",
+        "omit device_id, and Braze chooses one",
+        "set {} to false for these users: their tokens are added all the same",
+        "set {} to true only in rows with push_tokens",
     ),
 }
 

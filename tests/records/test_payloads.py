@@ -261,7 +261,7 @@ def test_identifier_of_each_row_is_the_first_that_it_has(shop: Shop):
     shop.sync(
         "seen",
         """SELECT * FROM (VALUES
-            (1, 'u1', 'a@example.com', '+821'), (2, NULL, 'b@example.com', '+822'), (3, NULL, NULL, '+823')
+            (1, 'u1', 'a@example.com', '+822100001'), (2, NULL, 'b@example.com', '+822100002'), (3, NULL, NULL, '+822100003')
         ) t(row, external_id, email, phone), (SELECT 'seen' AS name, TIMESTAMP '2026-11-23' AS time)""",
         mode="users_track",
         track_record_type="events",
@@ -273,7 +273,7 @@ def test_identifier_of_each_row_is_the_first_that_it_has(shop: Shop):
     assert json.loads(shop.sent()[0])["events"] == [
         {"external_id": "u1", **common},
         {"email": "b@example.com", **common},
-        {"phone": "+823", **common},
+        {"phone": "+822100003", **common},
     ]
 
 
