@@ -23,6 +23,7 @@ from reverse_etl.errors import ProjectError
 
 if TYPE_CHECKING:
     from reverse_etl.project.project import LoadedProject
+    from reverse_etl.project.spec import Sync
 
 app = typer.Typer()
 
@@ -99,6 +100,11 @@ def schema(
     print_json(json_schema() if name is Schema.SYNCS else artifact_schema(name.value))
 
 
+def _schedule(sync: "Sync") -> str:
+    late = f" + {sync.delay}" if sync.delay_time else ""
+    return f"{sync.schedule} {sync.timezone}{late}" if sync.schedule else ""
+
+
 @app.command(name="ls", cls=ProjectCommand)
 def list_syncs(
     names: SyncNames = None,
@@ -122,7 +128,18 @@ def list_syncs(
     dues = {due.sync.name: due for due in find_due(project, scheduled, project.started_at)} if scheduled else {}
     coming = [sync.cron.following(project.started_at) if sync.cron else None for sync in syncs]
     if output is Output.JSON:
-        keys = ("name", "description", "model", "mode", "track_record_type", "tags", "after", "schedule", "timezone")
+        keys = (
+            "name",
+            "description",
+            "model",
+            "mode",
+            "track_record_type",
+            "tags",
+            "after",
+            "schedule",
+            "timezone",
+            "delay",
+        )
         written = [{**sync.model_dump(by_alias=True), "after": sync.predecessors} for sync in syncs]
         print_json(
             [
@@ -141,7 +158,7 @@ def list_syncs(
         "mode": [sync.mode.label for sync in syncs],
         "model": [sync.model for sync in syncs],
         "tags": [" ".join(sync.tags) for sync in syncs],
-        "schedule": [f"{sync.schedule} {sync.timezone}" if sync.schedule else "" for sync in syncs],
+        "schedule": [_schedule(sync) for sync in syncs],
         "next due": [
             due_words(dues[sync.name]) if sync.name in dues else moment(at) if at else ""
             for sync, at in zip(syncs, coming, strict=True)

@@ -72,8 +72,7 @@ def sandbox(
         SandboxContract,
         typer.Option(
             "--contract",
-            help="Limit /users/track as the contract does: data-points, or mau (monthly active users: a limit per hour "
-            "with a burst, and other headers).",
+            help="Limits of /users/track, as in a contract: data-points, or mau (per hour with a burst, other headers).",
         ),
     ] = SandboxContract.DATA_POINTS,
     ready_file: Annotated[

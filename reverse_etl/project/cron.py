@@ -43,13 +43,15 @@ class ScheduleProblem(ValueError):  # noqa: N818 - a mistake of the file, as err
 
 @dataclass(frozen=True)
 class Cron:
-    """A cron expression in a time zone."""
+    """A cron expression in a time zone. What it schedules begins `delay` after each scheduled time."""
 
     line: str
     zone: str = "UTC"
+    delay: timedelta = timedelta()
 
     def latest(self, now: datetime) -> datetime | None:
-        """The last scheduled time that is not after `now`; None if there was none in 60 years."""
+        """The last scheduled time whose run may have begun by `now`; None if there was none in 60 years."""
+        now -= self.delay
         for span in _LOOK_BACK:
             found = None
             for moment in self._from(now - span):
@@ -61,8 +63,9 @@ class Cron:
         return None
 
     def following(self, now: datetime) -> datetime | None:
-        """The first scheduled time after `now`; None if there is none within 50 years."""
-        return next((moment for moment in self._from(now) if moment > now), None)
+        """When the next run after `now` begins: a scheduled time, and its delay; None if there is none in 50 years."""
+        before = now - self.delay
+        return next((moment + self.delay for moment in self._from(before) if moment > before), None)
 
     def due(self, now: datetime, done: datetime | None) -> datetime | None:
         """The scheduled time to run for now, given the last one that a run succeeded for; None if none is due.

@@ -58,7 +58,7 @@ def _or_template(node: Any) -> Any:
 
 def _sync_rules() -> Iterator[Rule]:
     """Rules between the keys of a sync; none apply where the mode is Jinja."""
-    yield {"dependentRequired": {"timezone": ["schedule"]}}
+    yield {"dependentRequired": {"timezone": ["schedule"], "delay": ["schedule"]}}
     for name in MODE_NAMES:
         record_types = [record_type for mode, record_type in MODES if mode == name and record_type]
         if record_types:

@@ -167,7 +167,7 @@ class LoadedProject:
         for text in texts.values():
             words, more = words_called_with(text, "var")
             used, worked_out = used | words, worked_out or more
-        no_matter = {"description", "renamed_from", "tags", "after", "guards", "schedule", "timezone"}
+        no_matter = {"description", "renamed_from", "tags", "after", "guards", "schedule", "timezone", "delay"}
         no_matter |= {"shares", "suppresses"}
         keys = sync.model_dump(mode="json", by_alias=True, exclude=no_matter)
         for name in _ADDED_LATER:

@@ -573,13 +573,10 @@ def _schedule_problems(sync: _Given) -> Iterator[Problem]:
                 check(text)
         except ScheduleProblem as problem:
             yield Problem(f'"{key}"{sync.inside}: {problem}', sync.value_at(key), problem.hint, problem.code)
-    if "timezone" in sync.values and sync.values.get("schedule") is None:
-        yield Problem(
-            f'"timezone"{sync.inside} has no effect without "schedule"',
-            sync.key_at("timezone"),
-            "remove it",
-            code="P018",
-        )
+    for key in ("timezone", "delay"):
+        if key in sync.values and sync.values.get("schedule") is None:
+            what = f'"{key}"{sync.inside} has no effect without "schedule"'
+            yield Problem(what, sync.key_at(key), "remove it", code="P018")
 
 
 def _problems_of_former_names(syncs: list[_Given], names: Collection[str]) -> Iterator[Problem]:

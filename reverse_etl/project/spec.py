@@ -6,6 +6,7 @@ What depends on a model's columns is checked in `records/layout.py`, which asks 
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Annotated, Any, Literal, Self, TypeVar, get_args
 from urllib.parse import SplitResult, urlsplit
 
@@ -87,6 +88,9 @@ def _bound(value: Any) -> Any:
 
 
 M = TypeVar("M", bound=BaseModel)
+Wait = Annotated[
+    str, BeforeValidator(_wait), WithJsonSchema({"anyOf": [{"const": 0}, {"type": "string", "pattern": _WAIT}]})
+]
 Bound = Annotated[
     str,
     BeforeValidator(_bound),
@@ -321,18 +325,21 @@ class Incremental(_Strict):
     )
 
 
+def _seconds(duration: str) -> int:
+    """How long a duration of `_WAIT` is."""
+    number, _, unit = duration.partition(" ")
+    return int(number) * {"second": 1, "minute": 60, "hour": 3600}.get(unit.removesuffix("s"), 0)
+
+
 class Predecessor(_Strict):
     """A sync that runs before another one, which may wait until Braze has applied what it has sent."""
 
     sync: str = Field(description="name of the sync that runs before")
-    wait: Annotated[
-        str, BeforeValidator(_wait), WithJsonSchema({"anyOf": [{"const": 0}, {"type": "string", "pattern": _WAIT}]})
-    ] = Field("0", description='how long to wait after it, if it has sent something in this run: "5 minutes"')
+    wait: Wait = Field("0", description='how long to wait after it, if it has sent something in this run: "5 minutes"')
 
     @property
     def wait_s(self) -> int:
-        number, _, unit = self.wait.partition(" ")
-        return int(number) * {"second": 1, "minute": 60, "hour": 3600}.get(unit.removesuffix("s"), 0)
+        return _seconds(self.wait)
 
 
 class Consent(_Strict):
@@ -404,6 +411,10 @@ class Sync(_Strict):
         '"*/15 * * * *", or @daily',
     )
     timezone: str = Field("UTC", description="time zone of `schedule`, such as Asia/Seoul")
+    delay: Wait = Field(
+        "0",
+        description='how long after each scheduled time it runs, for data that arrives late: "90 minutes"',
+    )
     consent: Consent = Field(Consent(), description="when users who have opted out are opted in again")
     tags: Words = Field((), description="labels to select syncs by (tag:)")
     guards: Guards = Field(Guards(), description="limits that block a run before its first request")
@@ -431,7 +442,11 @@ class Sync(_Strict):
     @property
     def cron(self) -> Cron | None:
         """When the sync is due, if it has a schedule."""
-        return Cron(self.schedule, self.timezone) if self.schedule is not None else None
+        return Cron(self.schedule, self.timezone, self.delay_time) if self.schedule is not None else None
+
+    @property
+    def delay_time(self) -> timedelta:
+        return timedelta(seconds=_seconds(self.delay))
 
     def where(self, *path: str | int) -> Location:
         """The location in syncs.yml of this sync, or of the value at `path` in it."""

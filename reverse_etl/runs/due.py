@@ -52,7 +52,7 @@ def _due(project: LoadedProject, syncs: Sequence[Sync], now: datetime) -> Iterat
                 continue
             place = folder_of(project, sync)
             try:
-                done = look_up_done_until(connection, place.state)
+                done = look_up_done_until(connection, place.state, sync.cron.delay)
             except BusyError:  # if another program than retl has it open, the run reports which
                 yield Due(sync, latest, at_work(place.lock, place.sync, place.target))
                 continue

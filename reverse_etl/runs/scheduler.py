@@ -43,7 +43,7 @@ def _run_due(job: Job, session: Session, due: Due) -> RunResult:
             state = stack.enter_context(opened(at_once))
         except AtWorkError as error:
             return _left_alone(job, error)
-        done = state.rows.done_until()
+        done = state.rows.done_until(due.sync.delay_time)
         if done is not None and done >= due.scheduled_time:  # another process ran it in between
             return job.not_run(ALREADY_RUN, 0)
         job.notice(f"due since {moment(due.scheduled_time)}")

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from duckdb import DuckDBPyConnection
 
@@ -65,9 +65,9 @@ class AcknowledgedRows:
         """The columns of the primary key; empty before the first run."""
         return tuple(json.loads(self._meta("primary_key") or "[]"))
 
-    def done_until(self) -> datetime | None:
+    def done_until(self, delay: timedelta) -> datetime | None:
         """The latest scheduled time for which a run succeeded; None before the first such run."""
-        return done_until(self._connection)
+        return done_until(self._connection, delay)
 
     def version(self) -> str:
         """A string that changes whenever the state does; empty before the first run."""

@@ -14,7 +14,7 @@ import errno
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import duckdb
@@ -140,17 +140,22 @@ def rename_words(connection: DuckDBPyConnection) -> None:
     connection.execute(statement(__name__, "migrate_2_to_3"))
 
 
-def done_until(connection: DuckDBPyConnection) -> datetime | None:
-    """The latest scheduled time for which a run of the attached state succeeded; None if there is none."""
+def done_until(connection: DuckDBPyConnection, delay: timedelta = timedelta()) -> datetime | None:
+    """The latest scheduled time for which a run of the attached state succeeded; None if there is none.
+
+    Of a schedule with a `delay`, a run that began before it was over is one for the time before.
+    """
     latest = f"SELECT epoch_us(max({{}})) FROM {RUNS} WHERE status IN {_WENT_WELL}"
+    began = f"started_at - INTERVAL {int(delay.total_seconds())} SECOND"
     try:
-        found = connection.execute(latest.format("coalesce(scheduled_time, started_at)")).fetchone()
+        scheduled = "coalesce(scheduled_time, started_at)"
+        found = connection.execute(latest.format(f"least({scheduled}, {began})" if delay else scheduled)).fetchone()
     except duckdb.BinderException:  # format 1
-        found = connection.execute(latest.format("started_at")).fetchone()
+        found = connection.execute(latest.format(began)).fetchone()
     return datetime.fromtimestamp(found[0] / 1e6, UTC) if found and found[0] is not None else None
 
 
-def look_up_done_until(connection: DuckDBPyConnection, path: Path) -> datetime | None:
+def look_up_done_until(connection: DuckDBPyConnection, path: Path, delay: timedelta) -> datetime | None:
     """The same for the state at `path`, read-only: changes and recovers nothing, acquires no lock but that of DuckDB.
 
     Raises BusyError if another process has it open for writing. Also None if there is no state, or if it cannot be
@@ -166,7 +171,7 @@ def look_up_done_until(connection: DuckDBPyConnection, path: Path) -> datetime |
             raise busy from error
         return None
     try:
-        return done_until(connection)
+        return done_until(connection, delay)
     except duckdb.Error:
         return None
     finally:

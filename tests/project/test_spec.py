@@ -125,8 +125,11 @@ def test_endpoint_that_leads_to_no_braze_is_refused_where_it_is_written(endpoint
             id="schedule and zone that cannot be used",
         ),
         pytest.param(
-            sync(timezone="Asia/Seoul"),
-            ['syncs.yml:11:5: "timezone" in sync "members" has no effect without "schedule"\n  hint: remove it'],
+            sync(timezone="Asia/Seoul", delay="1 hour"),
+            [
+                'syncs.yml:11:5: "timezone" in sync "members" has no effect without "schedule"\n  hint: remove it',
+                'syncs.yml:12:5: "delay" in sync "members" has no effect without "schedule"\n  hint: remove it',
+            ],
             id="zone without a schedule",
         ),
         pytest.param(

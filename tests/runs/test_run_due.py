@@ -476,3 +476,27 @@ def test_broken_project_runs_nothing_and_is_said_once_until_it_is_mended():
     waits = "no sync runs until this is fixed; checking again every minute"
     assert said == [f"broken\n{waits}", f"broken otherwise\n{waits}", "the project is valid again"]
     assert wall.waits == [60, 60, 60, 60]
+
+
+def test_delayed_sync_runs_later_for_its_scheduled_time_and_a_run_before_that_does_not_count(shop: Shop, retl: Retl):
+    at = (NOW - timedelta(minutes=1)).replace(second=0, microsecond=0)
+    daily = {"schedule": f"{at.minute} {at.hour} * * *"}
+    cron, before, then = (
+        Cron(daily["schedule"], delay=timedelta(hours=1)),
+        at + timedelta(minutes=59),
+        at + timedelta(hours=1),
+    )
+    assert [cron.latest(now) for now in (before, then)] == [at - timedelta(days=1), at]
+    assert [cron.following(now) for now in (before, then)] == [then, then + timedelta(days=1)]
+    found = {}
+    for delay in ("0", "1 hour"):
+        shop.sync("it", ONE, **daily, delay=delay)
+        assert retl("sync", "it", folder=shop.folder).code == 0
+        project = shop.project()
+        found[delay] = [due.scheduled_time for due in find_due(project, [project.sync("it")], NOW + timedelta(hours=1))]
+    assert found == {"0": [], "1 hour": [at]}
+    assert f"{daily['schedule']} UTC + 1 hour" in retl("ls", folder=shop.folder).out
+    shop.sync("it", ONE, **daily, delay="soon")
+    assert retl("ls", folder=shop.folder).err == (
+        'syncs.yml:18:10: "delay" in sync "it" must be a time such as "5 minutes", or 0\n'
+    )
