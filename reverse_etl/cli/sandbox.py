@@ -72,7 +72,7 @@ def sandbox(
         SandboxContract,
         typer.Option(
             "--contract",
-            help="Limits of /users/track, as in a contract: data-points, or mau (per hour with a burst, other headers).",
+            help="Limits of /users/track, by contract: data-points, or mau (per hour with a burst, other headers).",
         ),
     ] = SandboxContract.DATA_POINTS,
     ready_file: Annotated[
