@@ -38,6 +38,8 @@ from reverse_etl.braze.modes import (
 from reverse_etl.cli import app
 from reverse_etl.codes import CODES
 from reverse_etl.delivery.retry import RetryPolicy
+from reverse_etl.project.dialects.row import Verdict
+from reverse_etl.project.dialects.translate import TABLES
 from reverse_etl.project.json_schema import SCHEMA_FILE, json_schema
 from reverse_etl.project.spec import BrazeConfig, Dbt, Guards, Incremental, StatePlace, Sync, Warehouse
 from reverse_etl.project.spec_alerts import Email, Heartbeat, Slack, Webhook
@@ -125,6 +127,29 @@ def ecommerce_schemas() -> str:
         described = what[one.shape] + (", not negative" if one.is_amount else "") + allowed
         lines.append(f"| {' | '.join([f'`{one.name}`', described, *one.use.replace('-', ' ')])} |")
     return "\n".join(lines)
+
+
+def functions_of(dialect: str, beside: str | None = None) -> Callable[[], str]:
+    """The rows of a dialect, or those that differ from another one's. Functions of the same row share a line."""
+
+    def table() -> str:
+        known = TABLES[beside].functions if beside else {}
+        names: dict[tuple[str, str], list[str]] = {}
+        for name, row in sorted(TABLES[dialect].functions.items()):
+            if known.get(name) != row:
+                said = f"{row.why}; {row.instead}" if row.why and row.instead else row.why or row.how
+                names.setdefault((row.verdict.value, said), []).append(f"`{name}`")
+        order = list(Verdict)
+        rows = sorted(names.items(), key=lambda item: (order.index(Verdict(item[0][0])), item[1]))
+        lines = [f"| {', '.join(listed)} | {verdict} | {_in_a_table(said)} |" for (verdict, said), listed in rows]
+        return "\n".join(["| function | | in DuckDB |", "|---|---|---|", *lines])
+
+    return table
+
+
+def _in_a_table(text: str) -> str:
+    """Text with SQL in it, as a cell of Markdown."""
+    return text.replace("|", "\\|").replace("*", "\\*").replace("<", "&lt;").replace("_", "\\_").replace("`", "\\`")
 
 
 def limits() -> str:
@@ -413,6 +438,12 @@ PARTS: Mapping[str, Mapping[str, Callable[[], str]]] = {
     "docs/sandbox.md": {"endpoints": sandbox_endpoints, "rules": sandbox_rules, "sources": sandbox_sources},
     "docs/orchestrators.md": {
         name: example(name) for name in ("airflow_dag.py", "dagster_assets.py", "prefect_flow.py")
+    },
+    "docs/dialects.md": {
+        "hive": functions_of("hive"),
+        "spark": functions_of("spark", beside="hive"),
+        "trino": functions_of("trino"),
+        "core": functions_of("postgres"),
     },
     "docs/artifacts.md": {
         "manifest": fields_of(Manifest),

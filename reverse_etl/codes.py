@@ -455,6 +455,11 @@ CODES: Mapping[str, Code] = {
         "The command, one of its options, or a value is not one that retl has.",
         "See the command's options with `retl COMMAND --help`.",
     ),
+    "P113": Code(
+        "variable of digdag",
+        "The model has a `${...}`, which digdag fills in before it runs a query; retl would send it as text.",
+        "Write the Jinja that the hint names: {{ scheduled_time }}, or {{ var('name') }}.",
+    ),
     "D001": Code(
         "NULL in the primary key",
         "The model returns rows that nothing identifies.",

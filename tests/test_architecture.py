@@ -43,7 +43,14 @@ PURE = {
     *("redaction", "errors", "codes", "words", "masking", "sql.types", "network.proxies"),
     *("braze.modes", "braze.ecommerce", "braze.data_types", "braze.answers", "braze.rate_limit_headers"),
     *("project.spec", "project.fields", "project.spec_tests", "project.cron", "project.json_schema", "project.reader"),
-    *("project.yaml_places", "project.jinja", "project.models", "project.dialects", "project.dbt_manifest"),
+    *("project.yaml_places", "project.jinja", "project.models", "project.dbt_manifest"),
+    *(
+        f"project.dialects.{name}"
+        for name in ("row", "names", "parse", "rewrite", "kinds", "clauses", "common", "spark")
+    ),
+    *(f"project.dialects.{name}" for name in ("td", "patterns", "zones", "intervals", "digdag", "translate")),
+    *(f"project.dialects.hive.{name}" for name in ("table", "casts", "times", "texts", "values")),
+    *(f"project.dialects.trino.{name}" for name in ("table", "casts", "times", "texts", "values", "zones")),
     *("project.graph", "project.lock_file", "project.selection"),
     *(
         "records.layout",

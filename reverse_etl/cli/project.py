@@ -22,6 +22,7 @@ from reverse_etl.cli.options import (
 from reverse_etl.errors import ProjectError
 
 if TYPE_CHECKING:
+    from reverse_etl.project.models import Compiled
     from reverse_etl.project.project import LoadedProject
     from reverse_etl.project.spec import Sync
 
@@ -174,6 +175,14 @@ def compile_models(
     names: Annotated[
         list[str] | None, typer.Argument(help="Models, or syncs whose models to compile.", show_default=False)
     ] = None,
+    explain: Annotated[
+        bool,
+        typer.Option(
+            "--explain",
+            help="Print the text of each model, and what its translation from another dialect has rewritten.",
+            show_default=False,
+        ),
+    ] = False,
     project_dir: ProjectFolder = Path(),
     target: TargetName = None,
     variables: Variables = None,
@@ -186,7 +195,24 @@ def compile_models(
     models = [_model_name(project, name) for name in names or []] or list(project.models)
     for name in dict.fromkeys(models):
         compiled = project.compile(name)
-        print(compiled.sql if len(models) == 1 else compiled.compiled_file)
+        if explain:
+            _explain(project.models[name].text, compiled)
+        else:
+            print(compiled.sql if len(models) == 1 else compiled.compiled_file)
+
+
+def _explain(text: str, compiled: "Compiled") -> None:
+    print(f"-- {compiled.file}\n{text.rstrip()}\n")
+    if not compiled.rewrites:
+        print("nothing was rewritten\n")
+        return
+    rows = [[str(one.where), one.row, _on_one_line(one.before), _on_one_line(one.after)] for one in compiled.rewrites]
+    print_table([["place", "row", "in the model", "in DuckDB"], *rows], raw=True)
+    print()
+
+
+def _on_one_line(sql: str) -> str:
+    return " ".join(sql.split())
 
 
 def _model_name(project: "LoadedProject", name: str) -> str:

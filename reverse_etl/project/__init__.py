@@ -11,7 +11,7 @@ spec.py            the keys of syncs.yml, their types and defaults
   json_schema.py     the same as JSON Schema, for editors
 lock_file.py       braze.lock.yml: names and types that were reviewed
 models.py          models/*.sql -> compiled SQL: ref(), source(), is_incremental()
-  dialects.py        SQL of other engines -> DuckDB's
+  dialects/          SQL of other engines -> DuckDB's, by tables of what is known
 readable.py        which files models may read
 dbt_manifest.py    what dbt makes, by its manifest.json
 dbt_exposures.py   syncs as exposures of dbt

@@ -10,18 +10,23 @@ leads to the file that the line came from.
 In a unit test, given rows replace a model, a seed or a source, as one more such expression.
 """
 
+import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from reverse_etl.errors import Location, ProjectError, nearest
 from reverse_etl.project.dbt_manifest import DbtManifest, Relation, Version
-from reverse_etl.project.dialects import DIALECTS, transpile
+from reverse_etl.project.dialects.digdag import variable_in
+from reverse_etl.project.dialects.names import DIALECTS, NOT_TRANSLATED
 from reverse_etl.project.jinja import TemplateProblem, environment_variables, render, source_lines, variables
 from reverse_etl.project.spec import SPEC_FILE, Source
 from reverse_etl.sql.quoting import identifier, without_end
 from reverse_etl.words import count
+
+if TYPE_CHECKING:
+    from reverse_etl.project.dialects.translate import Rewrite
 
 
 @dataclass(frozen=True)
@@ -75,6 +80,7 @@ class _Rendered:
     names: Mapping[str, Any]
     transpiled: bool = False
     place: Location | None = None
+    rewrites: tuple["Rewrite", ...] = ()
 
     def source_of(self, line: int) -> Location:
         """The line of the model's file behind line `line` of its rendered SQL; transpiled SQL has lines of its own."""
@@ -83,6 +89,19 @@ class _Rendered:
         where = Location(self.model.file)
         lines = [] if self.transpiled else source_lines(self.model.text, self.names, where)
         return Location(self.model.file, lines[line - 1]) if 0 < line <= len(lines) else where
+
+    def place_of(self, line: int, column: int) -> Location:
+        """The same with a column, if the text there is as it is in the file."""
+        where = self.source_of(line)
+        texts = [text.splitlines() for text in (self.sql, self.model.text)]
+        if not (column and where.line and line <= len(texts[0]) and where.line <= len(texts[1])):
+            return where
+        rendered, written = texts[0][line - 1], texts[1][where.line - 1]
+        if rendered == written:
+            return replace(where, column=column)
+        word = re.match(r"\w+|\S+", rendered[column - 1 :])
+        found = [one.start() for one in re.finditer(rf"(?<!\w){re.escape(word[0])}(?!\w)", written)] if word else []
+        return replace(where, column=found[0] + 1) if len(found) == 1 else where
 
 
 @dataclass(frozen=True)
@@ -106,6 +125,11 @@ class Compiled:
         before = [part for part in self._parts if part[0] <= line] or [self._parts[0]]
         first, rendered = before[-1]
         return rendered.source_of(line - first + 1)
+
+    @property
+    def rewrites(self) -> "tuple[Rewrite, ...]":
+        """What the translation from other dialects has rewritten, in this model and in those that it refers to."""
+        return tuple(rewrite for _, part in self._parts for rewrite in part.rewrites)
 
 
 def compile_model(
@@ -205,6 +229,9 @@ def _render(model: Model, models: Mapping[str, Model], values: RunValues) -> _Re
                 raise TemplateProblem(
                     f'config(): unknown key "{key}"', "remove it: the only key is dialect", code="P041"
                 )
+            if value in NOT_TRANSLATED:
+                what = f'config(): dialect "{value}" is not translated: {NOT_TRANSLATED[value]}'
+                raise TemplateProblem(what, "write this model in DuckDB SQL", code="P041")
             if value not in DIALECTS:
                 raise TemplateProblem(f'config(): unknown dialect "{value}"', nearest(value, DIALECTS), code="P041")
             settings[key] = value
@@ -231,9 +258,24 @@ def _render(model: Model, models: Mapping[str, Model], values: RunValues) -> _Re
     where = Location(model.file)
     sql = without_end(render(model.text, names, where))
     rendered = _Rendered(model, sql, tuple(refs), tuple(reads), names)
+    _refuse_variables_of_digdag(rendered)
     if "dialect" not in settings:
         return rendered
-    return replace(rendered, sql=transpile(sql, settings["dialect"], rendered.source_of), transpiled=True)
+    from reverse_etl.project.dialects.translate import translate  # sqlglot takes its time to load
+
+    made = translate(sql, settings["dialect"], rendered.place_of, values.scheduled_time)
+    return replace(rendered, sql=made.sql, transpiled=True, rewrites=made.rewrites)
+
+
+def _refuse_variables_of_digdag(rendered: _Rendered) -> None:
+    found = variable_in(rendered.sql) if "${" in rendered.sql else None
+    if found is None:
+        return
+    before = rendered.sql[: found.at]
+    where = rendered.place_of(before.count("\n") + 1, found.at - before.rfind("\n"))
+    raise ProjectError(
+        f"{found.text} is a variable of digdag, which retl does not fill in", where, found.instead, code="P113"
+    )
 
 
 def _find_ref(

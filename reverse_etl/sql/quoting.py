@@ -157,3 +157,9 @@ def without_end(sql: str) -> str:
     for place in reversed(ends):
         sql = sql[:place] + sql[place + 1 :]
     return sql.rstrip()
+
+
+def without_comments(sql: str) -> str:
+    """The same text with blanks for comments, so that every place keeps its number."""
+    made = (re.sub(r"[^\n]", " ", token[0]) if token["nothing"] else token[0] for token in _TOKEN.finditer(sql))
+    return "".join(made)

@@ -172,11 +172,15 @@ CASES = {
         "relative paths start in (.*), where retl runs",
         USER,
     ),
-    "rows that Hive keeps": Case(
-        "{{ config(dialect='hive') }}SELECT external_id, n FROM (SELECT 'u1' AS external_id) t "
-        "LATERAL VIEW OUTER explode(array(1)) x AS n",
-        "use LEFT JOIN UNNEST(...) ON true in DuckDB SQL: the translation would lose rows without elements",
-        "SELECT external_id, n FROM (SELECT 'u1' AS external_id) t LEFT JOIN UNNEST([1]) x(n) ON true",
+    "variable of digdag": Case(
+        f"SELECT *, '${{session_date}}' AS day FROM ({USER})",
+        "write {{ scheduled_time.strftime('%Y-%m-%d') }}, in UTC",
+        f"SELECT *, '{{{{ scheduled_time.strftime('%Y-%m-%d') }}}}' AS day FROM ({USER})",
+    ),
+    "rows that a function of Hive makes": Case(
+        f"{{{{ config(dialect='hive') }}}}SELECT external_id, stack(1, 2) AS n FROM ({USER}) t",
+        "use LATERAL VIEW explode(), posexplode() or json_tuple()",
+        f"{{{{ config(dialect='hive') }}}}SELECT external_id, x AS n FROM ({USER}) t LATERAL VIEW explode(array(2)) e AS x",
     ),
     "data test": Case(
         USER,

@@ -160,16 +160,36 @@ def test_model_may_have_the_name_of_the_table_it_reads(shop: Shop):
             id="bad SQL of a dialect",
         ),
         pytest.param(
-            "{{ config(dialect='hive') }}select a from t lateral view outer explode(x) e as b",
-            "models/a.sql: hive: LATERAL VIEW OUTER cannot be translated\n"
-            "  hint: use LEFT JOIN UNNEST(...) ON true in DuckDB SQL: the translation would lose rows without elements",
-            id="what a dialect would lose: rows",
+            "{{ config(dialect='hive') }}\nselect a,\n  stack(1, a), frob(a)\nfrom t",
+            "models/a.sql:3:3: hive: stack() cannot be translated: it returns several columns or rows\n"
+            "  hint: use LATERAL VIEW explode(), posexplode() or json_tuple()\n"
+            "models/a.sql:3:16: hive: function frob() is not known here\n"
+            "  hint: write this model in DuckDB SQL and remove config(dialect=...)",
+            id="what a dialect cannot have, all of it",
         ),
         pytest.param(
-            "{{ config(dialect='snowflake') }}select to_char(a, 'YYYY')",
-            "models/a.sql: snowflake: Argument 'format' is not supported for expression 'ToChar' when targeting DuckDB\n"
+            "{{ config(dialect='snowflake') }}select to_char(a, 'YYYY') as b",
+            "models/a.sql:1:41: snowflake: function to_char() is not known here\n"
             "  hint: write this model in DuckDB SQL and remove config(dialect=...)",
-            id="what a dialect would lose: formats",
+            id="function of a small dialect",
+        ),
+        pytest.param(
+            "{{ config(dialect='mysql') }}select 1 as a",
+            'models/a.sql:1: config(): dialect "mysql" is not translated: it compares texts without regard to case\n'
+            "  hint: write this model in DuckDB SQL",
+            id="dialect that is not translated",
+        ),
+        pytest.param(
+            "select 1 as a, -- ${session_id}\n  '${session_date}' as b",
+            "models/a.sql:2:4: ${session_date} is a variable of digdag, which retl does not fill in\n"
+            "  hint: write {{ scheduled_time.strftime('%Y-%m-%d') }}, in UTC",
+            id="variable of digdag",
+        ),
+        pytest.param(
+            "{{ config(dialect='trino') }}select ${td.database}.f(1) as b",
+            "models/a.sql:1:37: ${td.database} is a variable of digdag, which retl does not fill in\n"
+            "  hint: write {{ var('database') }}, and set it under \"vars:\" in syncs.yml",
+            id="variable of digdag that is no SQL",
         ),
     ],
 )

@@ -1,0 +1,130 @@
+"""Hive's dates and times, which have no zone: they are in UTC."""
+
+from typing import Any
+
+from sqlglot import exp
+
+from reverse_etl.project.dialects import td
+from reverse_etl.project.dialects.hive.casts import to_date
+from reverse_etl.project.dialects.kinds import kind_of, with_kind
+from reverse_etl.project.dialects.patterns import for_parsing
+from reverse_etl.project.dialects.rewrite import Call, Refusal, Translator, text
+from reverse_etl.project.dialects.zones import UTC_ZONE
+
+_FULL = "%Y-%m-%d %H:%M:%S"
+
+
+def _letters(call: Call) -> str:
+    return "spark" if call.by.family.name == "spark" else "java"
+
+
+def _stamp(by: Translator, value: exp.Expression) -> exp.Expression:
+    """A value as a timestamp, NULL if a text is not one."""
+    kind = kind_of(value)
+    return (
+        value.copy()
+        if kind in ("timestamp", "date")
+        else with_kind(by.fill("TRY_CAST(a0 AS TIMESTAMP)", value), "timestamp")
+    )
+
+
+def from_unixtime(call: Call) -> exp.Expression:
+    pattern = text(_FULL)
+    if len(call.args) == 2:
+        pattern = td.formatted(call, call.text(1, "pattern"), _letters(call), UTC_ZONE)
+    return call.by.fill("strftime(to_timestamp(a0) AT TIME ZONE 'UTC', a1)", call.args[0], pattern)
+
+
+def date_format(call: Call) -> exp.Expression:
+    pattern = td.formatted(call, call.text(1, "pattern"), _letters(call), UTC_ZONE)
+    return call.by.fill("strftime(a0, a1)", _stamp(call.by, call.args[0]), pattern)
+
+
+def unix_timestamp(call: Call) -> exp.Expression:
+    if len(call.args) == 2:
+        pattern = for_parsing(td.formatted(call, call.text(1, "pattern"), _letters(call), UTC_ZONE).name)
+        return call.by.fill("CAST(epoch(try_strptime(CAST(a0 AS VARCHAR), a1)) AS BIGINT)", call.args[0], text(pattern))
+    forms = {"text": f"CAST(epoch(try_strptime(left(CAST(a0 AS VARCHAR), 19), '{_FULL}')) AS BIGINT)"}
+    return call.by.by_kind(call.args[0], forms, "CAST(epoch(TRY_CAST(a0 AS TIMESTAMP)) AS BIGINT)")
+
+
+def days_added(sign: str) -> Any:
+    def build(call: Call) -> exp.Expression:
+        return call.by.fill(f"a0 {sign} CAST(a1 AS INTEGER)", to_date(call.by, call.args[0]), call.args[1])
+
+    return build
+
+
+_LATER = "CAST(a0 + INTERVAL (a1) MONTH AS DATE)"
+
+
+_MONTHS = f"CASE WHEN last_day(a0) = a0 THEN last_day({_LATER}) ELSE {_LATER} END"
+
+
+def add_months(call: Call) -> exp.Expression:
+    day = to_date(call.by, call.args[0])
+    if call.by.family.name == "spark":
+        return with_kind(call.by.fill(_LATER, day, call.args[1]), "date")
+    return with_kind(call.by.fill(f"strftime({_MONTHS}, '%Y-%m-%d')", day, call.args[1]), "text")
+
+
+def last_day(call: Call) -> exp.Expression:
+    day = to_date(call.by, call.args[0])
+    if call.by.family.name == "spark":
+        return with_kind(call.by.fill("last_day(a0)", day), "date")
+    return with_kind(call.by.fill("strftime(last_day(a0), '%Y-%m-%d')", day), "text")
+
+
+_TRUNCATED = {**dict.fromkeys(("MM", "MON", "MONTH"), "month"), **dict.fromkeys(("YY", "YYYY", "YEAR"), "year"),
+              **dict.fromkeys(("Q", "QUARTER"), "quarter")}  # fmt: skip
+
+
+def trunc(call: Call) -> exp.Expression:
+    unit = _TRUNCATED.get(call.text(1, "unit").upper())
+    if unit is None:
+        raise call.refuse("the unit is not one of MM, Q and YY", "use to_date() for the day")
+    day = call.by.fill("CAST(date_trunc(a0, a1) AS DATE)", text(unit), to_date(call.by, call.args[0]))
+    is_spark = call.by.family.name == "spark"
+    return with_kind(day, "date") if is_spark else with_kind(call.by.fill("strftime(a0, '%Y-%m-%d')", day), "text")
+
+
+def months_between(call: Call) -> exp.Expression:
+    if any(kind_of(arg) == "timestamp" for arg in call.args):
+        raise call.refuse("times of day are not counted", "use to_date() of both")
+    one, other = (to_date(call.by, arg) for arg in call.args)
+    whole = "12 * (year(a0) - year(a1)) + month(a0) - month(a1)"
+    same_place = "day(a0) = day(a1) OR (last_day(a0) = a0 AND last_day(a1) = a1)"
+    made = (
+        f"CASE WHEN {same_place} THEN CAST({whole} AS DOUBLE) ELSE round({whole} + (day(a0) - day(a1)) / 31.0, 8) END"
+    )
+    return call.by.fill(made, one, other)
+
+
+def datediff(call: Call) -> exp.Expression:
+    return call.by.fill("CAST(a0 - a1 AS INTEGER)", *(to_date(call.by, arg) for arg in call.args))
+
+
+def part(form: str) -> Any:
+    def build(call: Call) -> exp.Expression:
+        return call.by.fill(form, _stamp(call.by, call.args[0]))
+
+    return build
+
+
+def moved(form: str) -> Any:
+    def build(call: Call) -> exp.Expression:
+        at = td.named_zone(call, call.text(1, "time zone"))
+        return call.by.fill(form, _stamp(call.by, call.args[0]), text(at.name))
+
+    return build
+
+
+def current_time(by: Translator, node: exp.Expression) -> exp.Expression:
+    return with_kind(by.fill("CAST(current_timestamp AS TIMESTAMP)"), "timestamp")
+
+
+def extracted(by: Translator, node: exp.Extract) -> exp.Expression:
+    part = node.name.lower()
+    if part not in ("year", "quarter", "month", "day", "hour", "minute", "second"):
+        raise Refusal(f"{by.dialect}: EXTRACT({part} FROM x) is not translated")
+    return with_kind(by.fill(f"{part}(a0)", _stamp(by, node.expression)), "int")

@@ -1,0 +1,105 @@
+"""Spark's functions, where they differ from Hive's, and Databricks', where they differ from Spark's.
+
+Source of the meanings: https://spark.apache.org/docs/latest/api/sql/, with ANSI mode off. With it on, as in Databricks, a
+cast that fails ends the query; here it is NULL.
+"""
+
+from typing import Any
+
+from sqlglot import exp
+
+from reverse_etl.project.dialects import clauses, td
+from reverse_etl.project.dialects.hive import casts, table, values
+from reverse_etl.project.dialects.kinds import kind_of, with_kind
+from reverse_etl.project.dialects.patterns import for_parsing
+from reverse_etl.project.dialects.rewrite import Call, Family, Translator, text
+from reverse_etl.project.dialects.row import ANY, Row, refused, repaired, same
+from reverse_etl.project.dialects.zones import UTC_ZONE
+
+
+def _to_bool(by: Translator, value: exp.Expression) -> exp.Expression:
+    said = "lower(trim(CAST(a0 AS VARCHAR)))"
+    forms = {
+        "text": f"CASE WHEN {said} IN ('t', 'true', 'y', 'yes', '1') THEN true"
+        f" WHEN {said} IN ('f', 'false', 'n', 'no', '0') THEN false END"
+    }
+    return by.by_kind(value, forms, "TRY_CAST(a0 AS BOOLEAN)")
+
+
+def _cast(by: Translator, node: exp.Cast) -> exp.Expression:
+    target = node.to.this.name
+    if target == "BOOLEAN":
+        return with_kind(_to_bool(by, node.this), "bool")
+    if target in ("TIMESTAMP", "TIMESTAMPTZ", "TIMESTAMPLTZ") and kind_of(node.this) in ("text", None):
+        return with_kind(_stamp(by, node.this), "timestamp")
+    return casts.cast(by, node)
+
+
+def _stamp(by: Translator, value: exp.Expression) -> exp.Expression:
+    forms = {
+        "text": "TRY_CAST(CAST(a0 AS VARCHAR) AS TIMESTAMPTZ) AT TIME ZONE 'UTC'",
+        "int": "make_timestamp(TRY_CAST(a0 AS BIGINT) * 1000000)",
+        "double": "to_timestamp(TRY_CAST(a0 AS DOUBLE)) AT TIME ZONE 'UTC'",
+        "decimal": "to_timestamp(TRY_CAST(a0 AS DOUBLE)) AT TIME ZONE 'UTC'",
+    }
+    return by.by_kind(value, forms, "TRY_CAST(a0 AS TIMESTAMP)")
+
+
+def _parsed(kind: str) -> Any:
+    def build(call: Call) -> exp.Expression:
+        if len(call.args) == 1:
+            return casts.to_date(call.by, call.args[0]) if kind == "date" else _stamp(call.by, call.args[0])
+        pattern = for_parsing(td.formatted(call, call.text(1, "pattern"), "spark", UTC_ZONE).name)
+        made = call.by.fill("try_strptime(CAST(a0 AS VARCHAR), a1)", call.args[0], text(pattern))
+        return call.by.fill("CAST(a0 AS DATE)", made) if kind == "date" else made
+
+    return build
+
+
+def _date_trunc(call: Call) -> exp.Expression:
+    unit = call.text(0, "unit").lower()
+    if unit not in ("second", "minute", "hour", "day", "week", "month", "quarter", "year"):
+        raise call.refuse(f"the unit {unit!r} is not translated")
+    return call.by.fill("CAST(date_trunc(a0, a1) AS TIMESTAMP)", text(unit), _stamp(call.by, call.args[1]))
+
+
+_CONTAINS = (
+    "CASE WHEN list_contains(a0, a1) THEN true WHEN len(list_filter(a0, lambda e: e IS NULL)) > 0 THEN NULL"
+    " ELSE list_contains(a0, a1) END"
+)
+FUNCTIONS: dict[str, Row] = {
+    **{name: row for name, row in table.FUNCTIONS.items() if not name.startswith("td_")},
+    **same("greatest least ifnull", ANY),
+    **same("stddev stddev_samp variance var_samp", 1, kind="double"),
+    **same("replace", 3, kind="text"),
+    **same("left right", 2, kind="text"),
+    **repaired("std", "stddev(a0)", kind="double"),
+    **repaired("nvl2", "CASE WHEN a0 IS NOT NULL THEN a1 ELSE a2 END"),
+    **repaired("startswith", "starts_with(a0, a1)", kind="bool"),
+    **repaired("endswith", "ends_with(a0, a1)", kind="bool"),
+    **repaired("count_if", "count(*) FILTER (WHERE a0)", kind="int"),
+    **repaired("max_by", "arg_max_null(a0, a1)"),
+    **repaired("min_by", "arg_min_null(a0, a1)"),
+    **repaired("approx_count_distinct", "count(DISTINCT a0)", kind="int"),
+    **repaired("array_contains", _CONTAINS, kind="bool"),
+    **repaired("date_diff", (2, table.FUNCTIONS["datediff"].forms[2]), kind="int", how="date - date"),
+    **repaired("to_date", (1, _parsed("date")), (2, _parsed("date")), kind="date", how="the date; NULL if it is not one"),
+    **repaired("to_timestamp", (1, _parsed("timestamp")), (2, _parsed("timestamp")), kind="timestamp",
+               how="the time; NULL if it is not one"),
+    **repaired("timestamp_seconds", "to_timestamp(a0) AT TIME ZONE 'UTC'", kind="timestamp"),
+    **repaired("date_trunc", (2, _date_trunc), kind="timestamp", how="date_trunc(), a timestamp"),
+    **refused("unix_timestamp", "what it takes for a time depends on settings", "use to_timestamp(), or from_unixtime()"),
+}  # fmt: skip
+_RULES: dict[str, Any] = {
+    **table.RULES,
+    "Cast": _cast,
+    "TryCast": _cast,
+    "ILike": None,
+    **dict.fromkeys(("EQ", "NEQ", "GT", "GTE", "LT", "LTE"), clauses.compared_in_spark),
+    "In": None,
+}
+SPARK = Family("spark", FUNCTIONS, clauses.nodes(**_RULES), table.WHOLE, lambda name: None)
+DATABRICKS = Family(
+    "spark", {**FUNCTIONS, **repaired("size", (1, lambda call: values.size(call, of_null="NULL")), kind="int", how="len(a0)")},
+    SPARK.nodes, SPARK.whole, SPARK.unknown,
+)  # fmt: skip

@@ -1,0 +1,1 @@
+"""Trino: `table.py` has all of its rows; what builds them is beside it."""
