@@ -135,10 +135,15 @@ def _print_result(result: "RunResult", output: Output, stopped_by: dict[Problem,
         for row in result.withheld:
             what = f"{result.sync}: {row.key}: {row.column} {row.reason}"
             say(what, "withheld_row", "warning", **about, **asdict(row))
+        for drop in result.silent_drops:
+            what = f"{result.sync}: {drop.column or 'whole row'}: {drop.reason}"
+            say(what, "silent_drop", "warning", **about, **asdict(drop))
         return
     for line in text.invalid_lines(result.invalid, result.reasons, result.plan.invalid if result.plan else 0):
         say(line)
     for line in text.withheld_lines(result.withheld, result.plan.withheld if result.plan else 0):
+        say(line)
+    for line in text.silent_drop_lines(result.silent_drops):
         say(line)
 
 

@@ -11,7 +11,7 @@ from reverse_etl.errors import ProjectError
 from reverse_etl.network.proxies import PORTS, is_loopback
 from reverse_etl.project.project import LoadedProject
 from reverse_etl.project.spec import SANDBOX
-from reverse_etl.sandbox import file_id
+from reverse_etl.sandbox import file_mark
 
 NEW_SANDBOX = "a sandbox that is yet to be created"
 _ASK_S = 2.0
@@ -23,26 +23,27 @@ class Destination:
     """`place` is the address of the endpoint, or `sandbox <id of its file>`; None if it cannot be told now.
 
     `api_key` is None of a sandbox, whose keys say nothing about it; and if the environment has none, as `retl plan`
-    needs none.
+    needs none. `requests` is the number of the last request that the sandbox had; None of all others.
     """
 
     place: str | None
     api_key: str | None = field(default=None, repr=False)
+    requests: int | None = field(default=None, compare=False)
 
 
 def destination_of(project: LoadedProject) -> Destination:
     """The destination of a target. Asks a server on this machine whether it is the sandbox; sends nothing elsewhere."""
     endpoint = project.spec.target.destination.endpoint
     if endpoint == SANDBOX:
-        found = file_id(project.sandbox_file)
-        return Destination(_sandbox(found) if found else NEW_SANDBOX)
+        found = file_mark(project.sandbox_file)
+        return Destination(_sandbox(found.file_id), requests=found.requests) if found else Destination(NEW_SANDBOX)
     if is_loopback(urlsplit(endpoint).hostname or ""):
         answer = _ask(Workspace(endpoint, "", _ASK_S, project.network))
         if answer is None:
             return Destination(None)
         served = _served_file(answer)
         if served:
-            return Destination(_sandbox(served))
+            return served
     return Destination(_address(endpoint), _api_key(project))
 
 
@@ -60,10 +61,13 @@ def _ask(workspace: Workspace) -> Answer | None:
     return answer if isinstance(answer, Answer) else None
 
 
-def _served_file(answer: Answer) -> str | None:
-    """The id of the file that a sandbox serves; None if it is something else. Its port says nothing about it."""
-    said = (json_object(answer.body) or {}).get("file_id") if answer.status == 200 else None
-    return said if isinstance(said, str) and _FILE_ID.fullmatch(said) else None
+def _served_file(answer: Answer) -> Destination | None:
+    """The file that a sandbox serves; None if it is something else. Its port says nothing about it."""
+    said = (json_object(answer.body) or {}) if answer.status == 200 else {}
+    found, requests = said.get("file_id"), said.get("requests")
+    if not isinstance(found, str) or not _FILE_ID.fullmatch(found):
+        return None
+    return Destination(_sandbox(found), requests=requests if isinstance(requests, int) else None)
 
 
 def _address(endpoint: str) -> str:

@@ -13,6 +13,7 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from reverse_etl.delivery.silent_drops import SilentDrop
 from reverse_etl.errors import Problem, ProjectError
 from reverse_etl.plan.data_tests import DataTestResult
 from reverse_etl.plan.outbox import InvalidReason, InvalidRow
@@ -158,6 +159,11 @@ class Result(BaseModel):
     )
     withheld_rows: list[InvalidRow] = Field(
         default=[], description="the first rows that the run did not send, or not whole, ordered by key"
+    )
+    silent_drops: list[SilentDrop] = Field(
+        default=[],
+        description="what the sandbox accepted and did not store as sent, the most frequent first; Braze does the "
+        "same, and does not report it",
     )
     errors: list[Error] = Field(description="what went wrong")
 
@@ -311,6 +317,7 @@ def _result(result: RunResult) -> Result:
         invalid_rows=list(result.invalid),
         invalid_reasons=list(result.reasons),
         withheld_rows=list(result.withheld),
+        silent_drops=list(result.silent_drops),
         errors=[_error(problem) for problem in result.errors],
     )
 

@@ -41,6 +41,7 @@ def result_json(result: RunResult) -> dict[str, Any]:
         "invalid_rows": [asdict(row) for row in result.invalid],
         "invalid_reasons": [asdict(reason) for reason in result.reasons],
         "withheld_rows": [asdict(row) for row in result.withheld],
+        "silent_drops": [asdict(drop) for drop in result.silent_drops],
         "errors": [problem_json(problem) for problem in result.errors],
     }
 

@@ -58,6 +58,11 @@ DESCRIPTIONS: Mapping[str, Mapping[str, str]] = {
         "hint": "what to do about it",
         "code": "code of the rule: `retl explain CODE` says more",
     },
+    "SilentDrop": {
+        "column": "column whose values were dropped or changed; null if whole rows had no effect",
+        "reason": "why they were dropped, or what they were changed to",
+        "count": "number of values, or of rows",
+    },
     "InvalidReason": {
         "column": "column whose values break a rule",
         "reason": "why the rows are invalid",

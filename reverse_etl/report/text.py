@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 
+from reverse_etl.delivery.silent_drops import SilentDrop
 from reverse_etl.masking import MASK
 from reverse_etl.plan.data_tests import warnings
 from reverse_etl.plan.outbox import SHOWN_INVALID, InvalidReason, InvalidRow, SampleChange
@@ -90,6 +91,13 @@ def withheld_lines(rows: Sequence[InvalidRow], total: int) -> Iterator[str]:
     yield from table_lines([heading, *cells])
     if total > len(rows):
         yield f"  ... and {count(total - len(rows), 'more row', 'more rows')}"
+
+
+def silent_drop_lines(drops: Sequence[SilentDrop]) -> Iterator[str]:
+    """What the sandbox accepted and did not store as sent, one line per column and reason."""
+    if drops:
+        rows = [(f"{drop.count:,}", drop.column or "(whole row)", drop.reason) for drop in drops]
+        yield from table_lines([("accepted, not stored as sent", "column", "reason"), *rows])
 
 
 def preview_lines(preview: Preview, show_values: bool) -> Iterator[str]:

@@ -8,6 +8,7 @@ from typing import Literal, Protocol
 
 from reverse_etl.delivery.retry import RetryPolicy
 from reverse_etl.delivery.sender import Sender
+from reverse_etl.delivery.silent_drops import SilentDrop
 from reverse_etl.errors import Problem
 from reverse_etl.plan.actions import Intent
 from reverse_etl.plan.guards import Skipped
@@ -50,6 +51,7 @@ class RunResult:
     scheduled_time: the scheduled time of the run; of a manual run, its start
     invalid: the first invalid rows, column by column; `reasons` why rows are invalid, and how many
     withheld: the first rows that this run did not send, or not whole
+    silent_drops: what the sandbox accepted and did not store as sent
     """
 
     sync: str
@@ -66,6 +68,7 @@ class RunResult:
     invalid: Sequence[InvalidRow] = ()
     reasons: Sequence[InvalidReason] = ()
     withheld: Sequence[InvalidRow] = ()
+    silent_drops: Sequence[SilentDrop] = ()
     planned_at: datetime | None = None
 
     @property

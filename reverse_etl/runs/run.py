@@ -21,6 +21,7 @@ from reverse_etl.delivery.batches import cut
 from reverse_etl.delivery.destination import destination_of
 from reverse_etl.delivery.sender import Delivery, Route, Sender, SenderOptions
 from reverse_etl.delivery.session import Session
+from reverse_etl.delivery.silent_drops import SilentDrop, silent_drops
 from reverse_etl.engines.engine import Comparison, Engine, Side
 from reverse_etl.engines.warehouse import engine_of
 from reverse_etl.errors import Problem
@@ -99,10 +100,14 @@ def carry_out(job: Job, session: Session, state: State, plan: Plan) -> RunResult
     reasons = invalid_reasons(state.connection) if plan.invalid else []
     withheld = withheld_rows(state.connection, keys) if plan.withheld else []
     problems = blocked_by(job, state, plan)
-    sent, blocked = None, bool(problems)
+    sent, blocked, asks_sandbox = None, bool(problems), partial(list[SilentDrop])
     if not problems or may_opt_out(problems, plan):
-        note_workspace(state.connection, session.destination() if plan.to_send else destination_of(job.project))
+        destination = session.destination() if plan.to_send else destination_of(job.project)
+        note_workspace(state.connection, destination)
         sent = send(job, session, state, plan)
+        if plan.to_send and destination.requests is not None:
+            columns = state.run.columns()
+            asks_sandbox = partial(silent_drops, session.workspace(), destination.requests, columns)
         if sent.stopped:
             problems = [*problems, Problem(f"{sync.name}: {sent.stopped}", hint=sent.hint, code="X004")]
     status = _status(plan, sent, blocked)
@@ -126,6 +131,7 @@ def carry_out(job: Job, session: Session, state: State, plan: Plan) -> RunResult
         invalid=invalid,
         reasons=reasons,
         withheld=withheld,
+        silent_drops=asks_sandbox(),
         planned_at=planned_at,
     )
 

@@ -23,7 +23,7 @@ from reverse_etl.sandbox.http.limits import OLDER_EXPORTS
 from reverse_etl.sandbox.http.limits import from_texts as parse_limits
 from reverse_etl.sandbox.local import Sandbox, serve
 from reverse_etl.sandbox.read import LoggedRequest, SilentDrop
-from reverse_etl.sandbox.schema import FileRefusedError, file_id
+from reverse_etl.sandbox.schema import FileRefusedError, file_mark
 
 __all__ = [
     "OLDER_EXPORTS",
@@ -32,7 +32,7 @@ __all__ = [
     "LoggedRequest",
     "Sandbox",
     "SilentDrop",
-    "file_id",
+    "file_mark",
     "parse_fault",
     "parse_limits",
     "serve",

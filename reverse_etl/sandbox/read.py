@@ -53,6 +53,16 @@ class SilentDrop:
     reason: str
 
 
+@dataclass(frozen=True)
+class DropCount:
+    """How many silent drops there were of one kind."""
+
+    input_array: str
+    field: str
+    reason: str
+    count: int
+
+
 class Reader:
     """A connection beside the server's. Any thread may use it."""
 
@@ -136,10 +146,24 @@ class Reader:
         with self.snapshot() as db:
             return [SilentDrop(*row) for row in db.execute(query)]
 
+    def drop_counts(self, after: int) -> list[DropCount]:
+        """Silent drops of the requests after number `after`, by kind, the most frequent first."""
+        query = (
+            "SELECT input_array, field, reason, count(*) FROM silent_drops WHERE request > ? GROUP BY 1, 2, 3 "
+            f"ORDER BY 4 DESC, 1, 2, 3 LIMIT {_PAGE}"
+        )
+        with self.snapshot() as db:
+            return [DropCount(*row) for row in db.execute(query, [after])]
+
     def file_id(self) -> str:
         """The id of the file, however often it is emptied."""
         with self.snapshot() as db:
             return str(db.execute("SELECT file_id FROM counters").fetchone()[0])
+
+    def last_request(self) -> int:
+        """The number of the last request; 0 if there was none."""
+        with self.snapshot() as db:
+            return int(db.execute("SELECT requests FROM counters").fetchone()[0])
 
     def counts(self) -> dict[str, int]:
         """Totals. A purchase of quantity 3 counts as 3 (purch), and a request with an empty body apart from others."""

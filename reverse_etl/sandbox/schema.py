@@ -19,6 +19,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 APPLICATION_ID = 0x52_45_54_4C  # "RETL"
@@ -224,8 +225,16 @@ def connect(path: Path) -> sqlite3.Connection:
     return db
 
 
-def file_id(path: Path) -> str | None:
-    """The id that a sandbox file gets when it is created, and keeps; None if there is no such file yet.
+@dataclass(frozen=True)
+class FileMark:
+    """The id that a sandbox file gets when it is created, and keeps, and the number of its last request."""
+
+    file_id: str
+    requests: int
+
+
+def file_mark(path: Path) -> FileMark | None:
+    """Which sandbox file this is; None if there is no such file yet.
 
     Neither creates nor changes anything. A file of an older version has no id until it is opened.
     """
@@ -233,7 +242,8 @@ def file_id(path: Path) -> str | None:
         return None
     try:
         with contextlib.closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as db:
-            return str(db.execute("SELECT file_id FROM counters").fetchone()[0])
+            found, requests = db.execute("SELECT file_id, requests FROM counters").fetchone()
+            return FileMark(str(found), int(requests))
     except sqlite3.Error:
         return None
 

@@ -132,6 +132,15 @@ class OpenRun:
         (found,) = self._connection.execute(f"SELECT key FROM {OPEN_RUN}").fetchall()[0]
         return list(json.loads(found))
 
+    def columns(self) -> list[str]:
+        """The columns of its model, in any order."""
+        database, schema, table = OUTBOX.split(".")
+        query = (
+            "SELECT column_name[5:] FROM duckdb_columns() WHERE (database_name, schema_name, table_name) = (?, ?, ?) "
+            "AND starts_with(column_name, 'new.')"
+        )
+        return [name for (name,) in self._connection.execute(query, [database, schema, table]).fetchall()]
+
     def scheduled_time(self) -> datetime:
         """The scheduled time of the run; of a manual run, its start."""
         (found,) = self._connection.execute(f"SELECT epoch_us(scheduled_time) FROM {OPEN_RUN}").fetchall()[0]

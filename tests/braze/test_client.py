@@ -75,10 +75,12 @@ def test_every_request_names_retl_and_its_version(tmp_path: Path, braze: Sandbox
         ) == (0, 0)
         heads = tap.heads()
     paths = sorted(head.split()[1] for head in heads)
-    # sync sends 1 and 4, and debug asks one of each; which sandbox it is, is asked before and after a plan, and by debug
-    assert paths == ["/_sandbox/about"] * 5 + ["/users/delete"] * 2 + ["/users/track"] * 5
+    # sync sends 1 and 4, and debug asks one of each; which sandbox it is, is asked before and after a plan, and by debug;
+    # what it has dropped, after each run
+    dropped = [f"/_sandbox/drop-counts?after={number}" for number in (0, 4)]
+    assert paths == ["/_sandbox/about"] * 5 + dropped + ["/users/delete"] * 2 + ["/users/track"] * 5
     agents = [re.findall(r"^user-agent: .*$", head.replace("\r", ""), re.M | re.I) for head in heads]
-    assert agents == [[f"User-Agent: retl/{VERSION}"]] * 12
+    assert agents == [[f"User-Agent: retl/{VERSION}"]] * 14
 
 
 def test_nobody_else_talks_http():

@@ -8,9 +8,10 @@
 | POST /_sandbox/reset               | clear everything: users, requests, counts, windows, faults      |
 | GET, POST /_sandbox/snapshot       | list; save one, with {"name": ...} under this name              |
 | POST /_sandbox/restore             | {"name": ...}: return to that snapshot                          |
-| GET /_sandbox/about                | {"file_id": ...}: the same as long as the file is               |
+| GET /_sandbox/about                | {"file_id", "requests"}: the id stays as long as the file does  |
 | GET /_sandbox/counts               | totals                                                          |
 | GET /_sandbox/requests?after=N     | up to 1,000 requests after number N                             |
+| GET /_sandbox/drop-counts?after=N  | silent drops of requests after number N, counted by kind        |
 
 Control paths need no key and are not part of Braze. `page.py` decides who may use them, and has the page and its data.
 """
@@ -64,7 +65,7 @@ def application(workspace: Workspace, reader: Reader, faults: Faults, snapshots:
         return answer(reader.counts())
 
     async def about(request: Request) -> Response:
-        return answer({"file_id": reader.file_id()})
+        return answer({"file_id": reader.file_id(), "requests": reader.last_request()})
 
     async def counts(request: Request) -> Response:
         return answer(reader.counts())
@@ -72,6 +73,10 @@ def application(workspace: Workspace, reader: Reader, faults: Faults, snapshots:
     async def requests(request: Request) -> Response:
         after = int(request.query_params.get("after", "0"))
         return answer({"requests": [asdict(one) for one in reader.requests(after, LOG_PAGE)]})
+
+    async def drop_counts(request: Request) -> Response:
+        after = int(request.query_params.get("after", "0"))
+        return answer({"drops": [asdict(one) for one in reader.drop_counts(after)]})
 
     async def snapshot(request: Request) -> Response:
         if request.method == "GET":
@@ -90,6 +95,7 @@ def application(workspace: Workspace, reader: Reader, faults: Faults, snapshots:
             Route("/_sandbox/about", guarded(about), methods=["GET"]),
             Route("/_sandbox/counts", guarded(counts), methods=["GET"]),
             Route("/_sandbox/requests", guarded(requests), methods=["GET"]),
+            Route("/_sandbox/drop-counts", guarded(drop_counts), methods=["GET"]),
             Route("/_sandbox/snapshot", guarded(snapshot), methods=["GET", "POST"]),
             Route("/_sandbox/restore", guarded(restore), methods=["POST"]),
             *page.routes(reader, faults),
