@@ -212,7 +212,7 @@ def test_object_limit_follows_the_contract(max_objects, attributes, events, stat
                 "token import with 'device_id' must have a device_id less than 255 bytes and at least 8 bytes",
                 id=f"device id: {what}",
             )
-            for what, device in (("short", "1234567"), ("long", "d" * 255), ("long in bytes", "é" * 128), ("number", 1))
+            for what, device in (("short", "1234567"), ("long", "d" * 256), ("long in bytes", "é" * 128), ("number", 1))
         ),
         pytest.param({"push_token_import": True, "push_tokens": []}, "BAD_PUSH_TOKEN_IMPORT", id="import of nothing"),
         pytest.param(
@@ -250,7 +250,7 @@ def test_email_is_taken_by_its_syntax_or_the_object_is_refused(braze):
 
 
 def test_longest_id_and_all_that_a_profile_may_have_are_taken(braze):
-    token = {"app_id": "app", "token": "t", "device_id": "d" * 254}
+    token = {"app_id": "app", "token": "t", "device_id": "d" * 255}
     group = in_group(GROUP.upper(), "unsubscribed") | {"use_double_opt_in_logic": True}
     send(braze, {"external_id": "u" * 987, "push_tokens": [token], "subscription_groups": [group]})
     profile = braze.profile(external_id="u" * 987)

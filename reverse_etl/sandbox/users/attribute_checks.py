@@ -81,7 +81,8 @@ def _is_number(value: Json) -> bool:
 
 
 def _tokens(one: Mapping[str, Json]) -> Problem:
-    """An app of the workspace is any string: which there are is not known here."""
+    """An app of the workspace is any string: which there are is not known here. Of device ids, the page says 8 to 255
+    bytes (track)."""
     tokens = one["push_tokens"]
     if not isinstance(tokens, list) or not all(isinstance(token, dict) for token in tokens):
         return BAD_TOKENS
@@ -91,7 +92,7 @@ def _tokens(one: Mapping[str, Json]) -> Problem:
         if not is_text(token.get("app_id")):
             return BAD_TOKEN_APP
         device = token.get("device_id")
-        if device is not None and not (isinstance(device, str) and 8 <= len(device.encode()) < 255):
+        if device is not None and not (isinstance(device, str) and 8 <= len(device.encode()) <= 255):
             return BAD_DEVICE
     return None
 

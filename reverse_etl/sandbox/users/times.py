@@ -32,7 +32,7 @@ def moment(text: object) -> datetime | None:
     part = found.groupdict()
     try:
         return datetime(
-            int(part["year"]),
+            max(int(part["year"]), 1),  # Braze knows the year 0 (attr), Python does not
             int(part["month"]),
             int(part["day"]),
             int(part.get("hour") or 0),
