@@ -8,7 +8,7 @@ developer_guide, logging ecommerce events.
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from reverse_etl.braze.modes import CURRENCIES, Codes, Shape
+from reverse_etl.braze.modes import Shape
 
 PREFIX = "ecommerce."
 EVENTS = tuple(
@@ -38,7 +38,6 @@ class Property:
     is_amount: bool = False
     choices: tuple[str, ...] = ()
     pattern: str | None = None
-    codes: Codes | None = None
     items: tuple["Property", ...] = ()
     is_closed: bool = False
 
@@ -69,7 +68,7 @@ _ADDED = ("action", ("add", "remove"))  # a cart that is changed, not replaced
 PROPERTIES: Mapping[str, Property] = {
     one.name: one
     for one in (
-        Property("currency", Shape.TEXT, "RRRRRR", pattern="[A-Z]{3}", codes=CURRENCIES),
+        Property("currency", Shape.TEXT, "RRRRRR", pattern="[A-Z]{3}"),  # ISO 4217
         Property("source", Shape.TEXT, "RRRRRR"),
         *(Property(name, Shape.TEXT, "R-----") for name in ("product_id", "product_name", "variant_id")),
         Property("price", Shape.NUMBER, "R-----", is_amount=True),

@@ -60,25 +60,6 @@ class Cost(Enum):
 
 
 @dataclass(frozen=True)
-class Codes:
-    """A list of codes that is too long for a message: `name` says there which it is."""
-
-    name: str
-    values: tuple[str, ...]
-
-
-_ISO_4217 = """
-    AED AFN ALL AMD ANG AOA ARS AUD AWG AZN BAM BBD BDT BGN BHD BIF BMD BND BOB BRL BSD BTN BWP BYN BZD CAD CDF CHF CLF
-    CLP CNY COP CRC CUC CUP CVE CZK DJF DKK DOP DZD EGP ERN ETB EUR FJD FKP GBP GEL GHS GIP GMD GNF GTQ GYD HKD HNL HRK
-    HTG HUF IDR ILS INR IQD IRR ISK JMD JOD JPY KES KGS KHR KMF KPW KRW KWD KYD KZT LAK LBP LKR LRD LSL LYD MAD MDL MGA
-    MKD MMK MNT MOP MRU MUR MVR MWK MXN MYR MZN NAD NGN NIO NOK NPR NZD OMR PAB PEN PGK PHP PKR PLN PYG QAR RON RSD RUB
-    RWF SAR SBD SCR SDG SEK SGD SHP SLE SLL SOS SRD SSP STN SVC SYP SZL THB TJS TMT TND TOP TRY TTD TWD TZS UAH UGX USD
-    UYU UZS VED VES VND VUV WST XAF XAG XAU XCD XCG XOF XPD XPF XPT YER ZAR ZMW ZWG ZWL BOV CHE CHW COU MXV USN UYI UYW
-    XBA XBB XBC XBD XDR XSU XTS XUA XXX BYR EEK LTL LVL MRO STD VEF ZMK"""
-CURRENCIES = Codes("the currencies of ISO 4217", tuple(_ISO_4217.split()))  # recommended events: others are rejected
-
-
-@dataclass(frozen=True)
 class Field:
     """A field that Braze defines. A value outside the bounds that are set here makes the row invalid.
 
@@ -94,7 +75,6 @@ class Field:
     consent: bool = False
     choices: tuple[str, ...] = ()
     pattern: str | None = None
-    codes: Codes | None = None
     max_length: int | None = None
     low: int | None = None
     high: int | None = None
@@ -330,7 +310,7 @@ _TABLE = (
         exclusive=STRONG,
         fields=(  # purchase_object
             Field("product_id", Shape.ID, required=True, max_length=255),
-            Field("currency", Shape.TEXT, required=True, pattern="[A-Z]{3}", codes=CURRENCIES),
+            Field("currency", Shape.TEXT, required=True, pattern="[A-Z]{3}"),
             Field("price", Shape.NUMBER, required=True),
             Field("quantity", Shape.WHOLE, low=1, high=100),
             Field("time", Shape.TIME, required=True),

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 
 from reverse_etl.braze.ecommerce import EVENTS, MAX_PROPERTIES_BYTES, OWN, PREFIX, PROPERTIES, Property
 from reverse_etl.braze.modes import Shape
-from reverse_etl.records.expressions import Rule, is_no_code, new
+from reverse_etl.records.expressions import Rule, new
 from reverse_etl.records.layout import Layout
 from reverse_etl.sql.quoting import identifier, literal, plain
 from reverse_etl.sql.types import BEYOND_64_BITS, FLOATS, INTEGERS, LISTS, NUMBERS, TEXTS
@@ -126,10 +126,6 @@ def _rules_of_property(layout: Layout, one: Property, type_: str, text: str) -> 
         condition = f"{is_there} AND NOT regexp_full_match({text}, {literal(one.pattern)})"
         hint = f"upper(trim({plain(one.name)})), or map it: CASE {plain(one.name)} WHEN ... THEN ... END"
         yield Rule(condition, name, f"does not match {one.pattern}", hint)
-    if one.codes:
-        condition = f"{is_there} AND {is_no_code(text, one.codes)}"
-        hint = f"map it: CASE {plain(one.name)} WHEN ... THEN ... END"
-        yield Rule(condition, name, f"is not one of {one.codes.name}", hint)
     if one.choices:
         is_other = f"{text} NOT IN ({_listed(one.choices)})"
         if one.shape is Shape.ARRAY:

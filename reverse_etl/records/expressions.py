@@ -3,10 +3,10 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from reverse_etl.braze.modes import Codes, Extra, Kind
+from reverse_etl.braze.modes import Extra, Kind
 from reverse_etl.records.json_text import json_text
 from reverse_etl.records.layout import ROW_NUMBER, Column, Layout
-from reverse_etl.sql.quoting import identifier, literal
+from reverse_etl.sql.quoting import identifier
 
 MERGE = "_merge_objects"
 # Of a row of the changes: how many rows of the model have its key, or its user, if several do.
@@ -95,10 +95,6 @@ def as_compared(layout: Layout, name: str, value: str) -> str:
 
 def is_blank(value: str) -> str:
     return f"trim(CAST({value} AS VARCHAR)) = ''"
-
-
-def is_no_code(text: str, codes: Codes) -> str:
-    return f"{text} NOT IN ({', '.join(map(literal, codes.values))})"
 
 
 def mergeable(layout: Layout) -> tuple[str, ...]:

@@ -18,7 +18,6 @@ from reverse_etl.records.expressions import (
     compared_user,
     fault_of,
     is_blank,
-    is_no_code,
     is_null,
     json_of,
     lost,
@@ -231,9 +230,6 @@ def _field_rules(column: Column, field: Field) -> Iterator[Rule]:
         condition = f"NOT regexp_full_match({text}, {literal(field.pattern)})"
         hint = f"upper(trim({name})), or map it: CASE {name} WHEN ... THEN ... END"
         yield Rule(condition, name, f"does not match {field.pattern}", hint)
-    if field.codes:
-        condition, hint = is_no_code(text, field.codes), f"map it: CASE {name} WHEN ... THEN ... END"
-        yield Rule(condition, name, f"is not one of {field.codes.name}", hint)
     if field.max_length:
         yield _not_longer(name, field.max_length)
     if field.low is not None and field.high is not None:
