@@ -460,6 +460,16 @@ CODES: Mapping[str, Code] = {
         "The model has a `${...}`, which digdag fills in before it runs a query; retl would send it as text.",
         "Write the Jinja that the hint names: {{ scheduled_time }}, or {{ var('name') }}.",
     ),
+    "P115": Code(
+        "cannot be imported",
+        "A file of what is imported is not understood, or none exports to Braze. Nothing was written.",
+        "Correct it in a copy of the files, at the line that is named, or leave it out and write that part yourself.",
+    ),
+    "P116": Code(
+        "invalid in_zone()",
+        "in_zone() takes a time, a time zone, and optionally days, hours and minutes to move it by.",
+        "Use it as in_zone(scheduled_time, 'Asia/Seoul', days=-1).",
+    ),
     "D001": Code(
         "NULL in the primary key",
         "The model returns rows that nothing identifies.",

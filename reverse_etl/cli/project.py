@@ -33,6 +33,10 @@ class CiSystem(StrEnum):
     GITHUB = "github"
 
 
+class Importable(StrEnum):
+    TREASURE_DATA = "treasure-data"
+
+
 @app.command()
 def init(
     folder: Annotated[Path, typer.Argument(help="New or empty folder; with --ci, also an existing project.")] = Path(),
@@ -42,15 +46,35 @@ def init(
             "--ci", help="Write a CI workflow that plans pull requests and runs the syncs.", show_default=False
         ),
     ] = None,
+    source: Annotated[
+        tuple[Importable, Path] | None,
+        typer.Option(
+            "--from",
+            metavar="treasure-data DIR",
+            help="Import workflows that export to Braze (*.dig and their queries), instead of the small project.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Create a small working project: syncs, models, seeds and a sandbox target. With --ci, write a CI workflow."""
     from reverse_etl.project.spec import SPEC_FILE
-    from reverse_etl.starter import write_starter
+    from reverse_etl.starter import write_project, write_starter
     from reverse_etl.starter.ci import PACKAGE_KEY, installed_from, refuse_second, write_workflow
+    from reverse_etl.starter.treasure_data.importer import import_treasure_data
+    from reverse_etl.starter.treasure_data.report import REPORT_FILE, summary
+    from reverse_etl.words import count
 
-    is_new = ci is None or not (folder / SPEC_FILE).exists()
+    is_new = ci is None or source is not None or not (folder / SPEC_FILE).exists()
     if ci:
         refuse_second(folder)
+    if source:
+        imported = import_treasure_data(source[1])
+        for path in write_project(folder, imported.files):
+            say(f"wrote {path}")
+        say(f"{count(len(imported.syncs), 'sync')}: {', '.join(imported.syncs)}")
+        say(summary(imported.entries))
+        say(f"next: read {folder / REPORT_FILE}")
+        is_new = False
     for path in write_starter(folder) if is_new else []:
         say(f"wrote {path}")
     if ci:

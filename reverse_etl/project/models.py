@@ -13,10 +13,12 @@ In a unit test, given rows replace a model, a seed or a source, as one more such
 import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
 
 from reverse_etl.errors import Location, ProjectError, nearest
+from reverse_etl.project.cron import ScheduleProblem, check_zone
 from reverse_etl.project.dbt_manifest import DbtManifest, Relation, Version
 from reverse_etl.project.dialects.digdag import variable_in
 from reverse_etl.project.dialects.names import DIALECTS, NOT_TRANSLATED
@@ -252,6 +254,7 @@ def _render(model: Model, models: Mapping[str, Model], values: RunValues) -> _Re
         "target": {"name": values.target_name},
         "run_started_at": values.run_started_at,
         "scheduled_time": values.scheduled_time,
+        "in_zone": _in_zone,
         "is_incremental": lambda: values.cursor is not None,
         "cursor": cursor,
     }
@@ -276,6 +279,19 @@ def _refuse_variables_of_digdag(rendered: _Rendered) -> None:
     raise ProjectError(
         f"{found.text} is a variable of digdag, which retl does not fill in", where, found.instead, code="P113"
     )
+
+
+def _in_zone(moment: datetime, zone: str, days: int = 0, hours: int = 0, minutes: int = 0) -> datetime:
+    """A time on the clock of a time zone; moved by whole days of that clock, and by hours and minutes."""
+    try:
+        check_zone(zone)
+        local = moment.astimezone(ZoneInfo(zone)) + timedelta(days=days)
+        return (local.astimezone(UTC) + timedelta(hours=hours, minutes=minutes)).astimezone(ZoneInfo(zone))
+    except ScheduleProblem as problem:
+        raise TemplateProblem(f"in_zone(): {problem}", problem.hint, code=problem.code) from problem
+    except (OverflowError, TypeError, AttributeError, ValueError) as error:
+        hint = "use it as in_zone(scheduled_time, 'Asia/Seoul', days=-1)"
+        raise TemplateProblem(f"in_zone(): {error}", hint, code="P116") from error
 
 
 def _find_ref(

@@ -48,6 +48,23 @@ class _Quick(_Constructor, getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # ty
     """libyaml needs a tenth of the time, where PyYAML has it."""
 
 
+def _with_fewer_types(loader: Any) -> Any:
+    """A loader for which dates, 10:30:00, yes and no are texts, as digdag reads them."""
+    found: Any = type(f"{loader.__name__}Digdag", (loader,), {"yaml_implicit_resolvers": {}})
+    for kind, pattern, first in (
+        ("bool", "true|false", "tf"),
+        ("null", "~|null|", ["~", "n", ""]),
+        ("int", "[-+]?[0-9]+", "-+0123456789"),
+        ("float", r"[-+]?[0-9]+\.[0-9]*(?:[eE][-+]?[0-9]+)?", "-+0123456789"),
+    ):
+        found.add_implicit_resolver(f"tag:yaml.org,2002:{kind}", re.compile(f"^(?:{pattern})$"), list(first))
+    return found
+
+
+_LOADERS = (_Quick, _Clear)
+_DIGDAG_LOADERS = tuple(map(_with_fewer_types, _LOADERS))
+
+
 class Positions:
     """Line and column of each key and value of a YAML document, by path."""
 
@@ -206,8 +223,8 @@ def _parse(load: Any, text: str, file: str) -> tuple[Any, Positions, list[Proble
         loader.dispose()
 
 
-def parse_yaml(text: str, file: str) -> tuple[Any, Positions, list[Problem]]:
-    """The document, the locations of everything in it, and its duplicate keys.
+def parse_yaml(text: str, file: str, is_digdag: bool = False) -> tuple[Any, Positions, list[Problem]]:
+    """The document, the locations of everything in it, and its duplicate keys; with digdag's rules for what is a text.
 
     Raises ProjectError at the line where the text is not valid YAML, or would take too much time or memory.
     """
@@ -217,10 +234,11 @@ def parse_yaml(text: str, file: str) -> tuple[Any, Positions, list[Problem]]:
         )
     if _SURROGATE.search(text):  # of the command line: how Python keeps bytes that are not UTF-8
         raise ProjectError("this is not UTF-8 text", Location(file), "write it in UTF-8", code="P002")
+    quick, clear = _DIGDAG_LOADERS if is_digdag else _LOADERS
     try:
         with suppress(yaml.YAMLError):
-            return _parse(_Quick, text, file)
-        return _parse(_Clear, text, file)
+            return _parse(quick, text, file)
+        return _parse(clear, text, file)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = _location(file, mark) if mark else Location(file)

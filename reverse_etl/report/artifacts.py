@@ -162,8 +162,7 @@ class Result(BaseModel):
     )
     silent_drops: list[SilentDrop] = Field(
         default=[],
-        description="what the sandbox accepted and did not store as sent, the most frequent first; Braze does the "
-        "same, and does not report it",
+        description="what the sandbox accepted and did not store as sent, the most frequent first; Braze reports none",
     )
     errors: list[Error] = Field(description="what went wrong")
 

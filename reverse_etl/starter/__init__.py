@@ -1,5 +1,10 @@
-"""The project that `retl init` writes: small, and ready to run."""
+"""The project that `retl init` writes: small, and ready to run; or one from workflows of Treasure Data.
 
+ci.py             the CI workflow of `retl init --ci`
+treasure_data/    `retl init --from treasure-data DIR`
+"""
+
+from collections.abc import Mapping
 from importlib.resources import as_file, files
 from pathlib import Path
 
@@ -21,27 +26,37 @@ FILES = (
 
 
 def write_starter(folder: Path) -> list[Path]:
-    """Write the project into `folder`; returns the files written. Raises ProjectError rather than overwrite a file.
+    """Write the project into `folder`; returns the files written. Raises ProjectError rather than overwrite a file."""
+    with as_file(files(__name__) / "project") as source:
+        texts = {name: (source / name.removeprefix(".")).read_text(encoding="utf-8") for name in FILES}
+    return _write(folder, texts)
 
-    A .gitignore that is there is the user's: it gets the lines that it lacks.
-    """
-    there = [name for name in (*FILES, SCHEMA_FILE) if name != IGNORED and (folder / name).exists()]
+
+def write_project(folder: Path, texts: Mapping[str, str]) -> list[Path]:
+    """The same, for a project of other files than those of the starter."""
+    with as_file(files(__name__) / "project") as source:
+        ignored = (source / IGNORED.removeprefix(".")).read_text(encoding="utf-8")
+    return _write(folder, {**texts, IGNORED: ignored})
+
+
+def _write(folder: Path, texts: Mapping[str, str]) -> list[Path]:
+    """A .gitignore that is there is the user's: it gets the lines that it lacks."""
+    texts = {**texts, SCHEMA_FILE: as_json(json_schema()) + "\n"}
+    there = [name for name in texts if name != IGNORED and (folder / name).exists()]
     if there:
         raise ProjectError(
             f"{folder / there[0]} already exists", hint="use an empty folder: `retl init my_project`", code="P080"
         )
     written = []
-    with as_file(files(__name__) / "project") as source:
-        texts = {name: (source / name.removeprefix(".")).read_text(encoding="utf-8") for name in FILES}
-        for name, text in {**texts, SCHEMA_FILE: as_json(json_schema()) + "\n"}.items():
-            path = folder / name
-            try:
-                path.parent.mkdir(parents=True, exist_ok=True)
-                with path.open("a", encoding="utf-8") as file:
-                    file.write(_lacking(path.read_bytes(), text) if name == IGNORED else text)
-            except OSError as error:
-                raise ProjectError(f"cannot write {path}: {error.strerror}", code="P079") from error
-            written.append(path)
+    for name, text in texts.items():
+        path = folder / name
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with path.open("a", encoding="utf-8") as file:
+                file.write(_lacking(path.read_bytes(), text) if name == IGNORED else text)
+        except OSError as error:
+            raise ProjectError(f"cannot write {path}: {error.strerror}", code="P079") from error
+        written.append(path)
     return written
 
 

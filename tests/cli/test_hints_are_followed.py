@@ -87,6 +87,11 @@ NOT_FOLLOWED = {
         "set {} to false for these users: their tokens are added all the same",
         "set {} to true only in rows with push_tokens",
         "use CAST(x AS double) / y",  # tests/project/test_dialects.py
+        "name the folder with the workflows",  # tests/starter/test_treasure_data.py
+        "name the folder with the *.dig files",  # tests/starter/test_treasure_data.py
+        "an export is a task td> with result_connection and result_settings",  # tests/starter/test_treasure_data.py
+        "put the text of that file in place of this line, and import again",  # tests/starter/test_treasure_data.py
+        "use it as in_zone(scheduled_time, 'Asia/Seoul', days=-1)",  # tests/starter/test_treasure_data.py
         "write the comparison: x = 'true'",  # tests/project/test_dialects.py
         "keep its SELECT: retl writes no table, and sends the rows",  # tests/project/test_dialects.py
     ),

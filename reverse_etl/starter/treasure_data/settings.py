@@ -1,0 +1,135 @@
+"""What Treasure Data's export and its schedules are called, as keys of a sync. Pure.
+
+The keys of `result_settings` for Braze are on no public page, so all spellings are read that its console, its partner
+page at Braze and this project use; anything else is an error. Schedules: digdag, scheduling_workflow.rst.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from reverse_etl.braze.modes import MODES
+
+MODE, RECORD_TYPE, PRE_FORMATTED, SKIP, TYPE = (
+    "mode",
+    "track_record_type",
+    "pre_formatted_fields",
+    "skip_on_invalid_records",
+    "type",
+)
+# Spellings without capitals, with _ for blanks and dashes.
+KEYS: Mapping[str, str] = {
+    **dict.fromkeys(("mode", "export_mode"), MODE),
+    **dict.fromkeys(("track_record_type", "record_type"), RECORD_TYPE),
+    **dict.fromkeys(("pre_formatted_fields", "pre_formated_fields", "preformatted_fields"), PRE_FORMATTED),
+    **dict.fromkeys(("skip_on_invalid_records", "skip_on_invalid_record"), SKIP),
+    "type": TYPE,
+}
+_MODES: Mapping[str, str] = {
+    **dict.fromkeys(("user_new_alias", "new_alias", "users_alias_new"), "users_alias_new"),
+    **dict.fromkeys(("user_identify", "user_identifying", "identify", "users_identify"), "users_identify"),
+    **dict.fromkeys(("user_track", "track", "users_track"), "users_track"),
+    **dict.fromkeys(("user_delete", "delete", "users_delete"), "users_delete"),
+}
+_RECORD_TYPES: Mapping[str, str] = {
+    **dict.fromkeys(("custom_events", "custom_event", "events", "event"), "events"),
+    **dict.fromkeys(("purchases", "purchase"), "purchases"),
+    **dict.fromkeys(("user_profile_attributes", "profile_attributes", "attributes", "attribute"), "attributes"),
+}
+SECRETS = ("rest_api_key", "api_key", "apikey", "endpoint", "rest_endpoint", "rest_api_endpoint")
+_TIME = re.compile(r"(?:(\d+):)?(\d+):(\d+)")
+_DAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
+
+
+class SettingProblem(ValueError):  # noqa: N818 - of the file, as errors.Problem
+    """A value that is none that is known."""
+
+
+def spelled(text: object) -> str:
+    return re.sub(r"[\s_-]+", "_", str(text).strip().casefold())
+
+
+def sync_keys(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The keys of a sync, from settings by the names in KEYS' values. Raises SettingProblem."""
+    mode = _mode(settings.get(MODE))
+    found: dict[str, Any] = {"mode": mode}
+    record_type = settings.get(RECORD_TYPE)
+    if mode == "users_track":
+        if record_type is None or spelled(record_type) not in _RECORD_TYPES:
+            raise SettingProblem(f"{RECORD_TYPE} is none of Custom Events, Purchases, User Profile Attributes")
+        found[RECORD_TYPE] = _RECORD_TYPES[spelled(record_type)]
+    fields = settings.get(PRE_FORMATTED)
+    names = [str(one).strip() for one in (fields.split(",") if isinstance(fields, str) else fields or [])]
+    if any(names) and PRE_FORMATTED in MODES[mode, found.get(RECORD_TYPE)].options:
+        found[PRE_FORMATTED] = [name for name in names if name]
+    skip = settings.get(SKIP)
+    if skip is not None:
+        if spelled(skip) not in ("true", "false"):
+            raise SettingProblem(f"{SKIP} is neither true nor false")
+        found[SKIP] = spelled(skip) == "true"
+    if mode == "users_delete":
+        found["allow_destructive"] = True
+    return found
+
+
+def _mode(value: object) -> str:
+    if value is None:
+        raise SettingProblem("mode is missing, so it is not known what is exported")
+    if "subscription" in spelled(value):
+        return "subscription_status_set"
+    mode = _MODES.get(spelled(value))
+    if mode is None:
+        raise SettingProblem(
+            "mode is none of User - New Alias, User - Identify, User - Track, User - Delete, or of a subscription"
+        )
+    return mode
+
+
+def schedule_keys(schedule: Mapping[str, Any]) -> dict[str, str]:
+    """The keys `schedule` and `delay`, from those of digdag. Raises SettingProblem for what has no counterpart.
+
+    digdag's daily, hourly, weekly and monthly schedules begin some time after the time that they are for.
+    """
+    operator = next((key for key in schedule if key.endswith(">")), None)
+    command = str(schedule.get(operator or "", "")).strip()
+    if operator == "minutes_interval>" and command.isdigit() and 0 < int(command) < 60:
+        return _with_delay(f"*/{command} * * * *", schedule.get("delay"))
+    if operator == "cron>" and len(command.split()) == 5:
+        _, _, day, _, weekday = command.split()
+        if day != "*" and weekday != "*":
+            raise SettingProblem(
+                "day of month and day of week are both set, which Treasure Data and cron read differently"
+            )
+        return _with_delay(command, schedule.get("delay"))
+    parts = [part.strip() for part in command.split(",")]
+    lines = {"hourly>": "0 * * * *", "daily>": "0 0 * * *"}
+    if operator in lines and len(parts) == 1:
+        return _with_delay(lines[operator], _seconds(parts[0]))
+    if operator == "weekly>" and len(parts) == 2:
+        day = parts[0].casefold()[:3]
+        if day in _DAYS or (day.isdigit() and int(day) < len(_DAYS)):
+            return _with_delay(f"0 0 * * {day}", _seconds(parts[1]))
+    if operator == "monthly>" and len(parts) == 2 and parts[0].isdigit() and 1 <= int(parts[0]) <= 31:
+        return _with_delay(f"0 0 {parts[0]} * *", _seconds(parts[1]))
+    raise SettingProblem("it is not one that is known")
+
+
+def _seconds(text: str) -> int:
+    """Of HH:MM:SS, or MM:SS; digdag does not bound the hours."""
+    found = _TIME.fullmatch(text)
+    if not found:
+        raise SettingProblem(f"{text} is not a time")
+    hours, minutes, seconds = (int(part or 0) for part in found.groups())
+    return hours * 3600 + minutes * 60 + seconds
+
+
+def _with_delay(line: str, delay: object) -> dict[str, str]:
+    text = str(delay or 0)
+    if not (text.isascii() and text.isdigit() and len(text) < 8):
+        raise SettingProblem("delay is not a number of seconds")
+    seconds = int(text)
+    size, unit = next(
+        (size, unit) for size, unit in ((3600, "hour"), (60, "minute"), (1, "second")) if seconds % size == 0
+    )
+    number = seconds // size
+    return {"schedule": line, **({"delay": f"{number} {unit}{'' if number == 1 else 's'}"} if seconds else {})}

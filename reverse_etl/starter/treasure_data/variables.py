@@ -1,0 +1,122 @@
+"""${...} of digdag in a query, as the Jinja that means the same. Pure.
+
+In digdag it is JavaScript with moment.js (digdag-docs, workflow_definition.rst). Only what is listed here is known;
+anything else is named, and its query is not taken. `session_time` is the time that a run is for: `scheduled_time`.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+_VARIABLE = re.compile(r"\$\$|\$\{([^{}]*)\}")
+_JINJA = re.compile(r"\{\{|\{%|\{#")
+_MOMENT = re.compile(
+    r"moment\(\s*session_time\s*\)"
+    r"(?:\.(?P<move>add|subtract)\(\s*(?P<number>-?\d+)\s*,\s*(['\"])(?P<unit>day|hour|minute)s?\3\s*\))?"
+    r"\.(?:format\(\s*(['\"])(?P<format>[^'\"]*)\5\s*\)|(?P<unix>unix\(\s*\)))"
+)
+_UNIX = re.compile(r"session_unixtime(?:\s*(?P<sign>[+-])\s*(?P<numbers>\d+(?:\s*\*\s*\d+)*))?")
+_LETTERS = {"YYYY": "%Y", "MM": "%m", "DD": "%d", "HH": "%H", "mm": "%M", "ss": "%S"}
+_FORMAT = re.compile(r"YYYY|MM|DD|HH|mm|ss|[-/:. _]|[A-Za-z]")
+_NAMED: Mapping[str, str] = {
+    "session_time": "isoformat(timespec='seconds')",
+    "session_date": "strftime('%Y-%m-%d')",
+    "session_date_compact": "strftime('%Y%m%d')",
+    "session_local_time": "strftime('%Y-%m-%d %H:%M:%S')",
+    "session_tz_offset": "strftime('%z')",
+}
+
+
+@dataclass(frozen=True)
+class Scope:
+    """What variables mean where a query stands: the time zone of its workflow, and what `_export` defines."""
+
+    zone: str
+    exports: Mapping[str, Any]
+
+
+class UnknownVariable(ValueError):  # noqa: N818 - of the file, as errors.Problem
+    """A variable that has no counterpart; `at` is where it stands in the text."""
+
+    def __init__(self, name: str, at: int) -> None:
+        super().__init__(name)
+        self.name, self.at = name, at
+
+
+def to_jinja(text: str, scope: Scope) -> tuple[str, list[str]]:
+    """A text with its variables as Jinja, and what they were. Raises UnknownVariable."""
+    found: list[str] = []
+    parts, end = list[str](), 0
+    for variable in _VARIABLE.finditer(text):
+        parts.append(_verbatim(text[end : variable.start()]))
+        end = variable.end()
+        if variable[1] is None:
+            parts.append("$")
+            continue
+        meant = _meant(variable[1].strip(), scope)
+        if meant is None:
+            raise UnknownVariable(variable[1].strip(), variable.start())
+        found.append(variable[1].strip())
+        parts.append(meant)
+    if "${" in text[end:]:
+        raise UnknownVariable("${", text.index("${", end))
+    return "".join([*parts, _verbatim(text[end:])]), found
+
+
+def _verbatim(text: str) -> str:
+    return f"{{% raw %}}{text}{{% endraw %}}" if _JINJA.search(text) else text
+
+
+def _meant(expression: str, scope: Scope) -> str | None:
+    for known in (_of_session, _of_unix_time, _of_moment, _of_export):
+        meant = known(expression, scope)
+        if meant is not None:
+            return meant
+    return None
+
+
+def _time(scope: Scope, moved: str = "") -> str:
+    return "scheduled_time" if scope.zone == "UTC" and not moved else f"in_zone(scheduled_time, '{scope.zone}'{moved})"
+
+
+def _of_session(expression: str, scope: Scope) -> str | None:
+    call = _NAMED.get(expression)
+    return f"{{{{ {_time(scope)}.{call} }}}}" if call else None
+
+
+def _of_unix_time(expression: str, scope: Scope) -> str | None:
+    found = _UNIX.fullmatch(expression)
+    if not found:
+        return None
+    moved = f" {found['sign']} {found['numbers']}" if found["sign"] else ""
+    return f"{{{{ scheduled_time.timestamp() | int{moved} }}}}"
+
+
+def _of_moment(expression: str, scope: Scope) -> str | None:
+    found = _MOMENT.fullmatch(expression)
+    if not found:
+        return None
+    moved = ""
+    if found["move"]:
+        number = int(found["number"]) * (-1 if found["move"] == "subtract" else 1)
+        moved = f", {found['unit']}s={number}"
+    if found["unix"]:
+        return f"{{{{ {_time(scope, moved)}.timestamp() | int }}}}"
+    pieces = _FORMAT.findall(found["format"])
+    if "".join(pieces) != found["format"] or any(piece.isalpha() and piece not in _LETTERS for piece in pieces):
+        return None
+    written = "".join(_LETTERS.get(piece, piece) for piece in pieces)
+    return f"{{{{ {_time(scope, moved)}.strftime('{written}') }}}}"
+
+
+def _of_export(expression: str, scope: Scope) -> str | None:
+    """A constant that the workflow defines is filled in, as digdag does."""
+    value: Any = scope.exports
+    for part in expression.split("."):
+        if not isinstance(value, Mapping) or part not in value:
+            return None
+        value = value[part]
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return _verbatim(str(value)) if isinstance(value, str | int | float) and "${" not in str(value) else None
