@@ -94,7 +94,7 @@ check: lint types test test-long ## What CI runs
 torture: $(VENV)/installed ## Kill syncs at random moments while the server misbehaves, 200 of each mode: some 15 minutes
 	$(BIN)/python -c "from tests.torture import main; main()" $(TORTURE)
 
-attack: $(VENV)/installed ## Odd answers, damaged files, links, changed plans, mistyped projects, made up at random: an hour
+attack: $(VENV)/installed ## Odd answers, damaged files, links, changed plans, mistyped projects, odd values, made up at random: an hour
 	$(BIN)/python -c "from tests.attack import main; main()" $(ATTACK)
 
 bench: $(VENV)/installed ## How fast it is, each figure beside its yardstick: some ten minutes

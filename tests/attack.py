@@ -8,6 +8,7 @@
     links      symbolic links where the state, locks and artifacts are written
     plans      saved plans with changed bytes
     texts      syncs.yml, a model, .env, a seed and --vars that are cut, spliced and have odd bytes; 20 of them a round
+    values     rows with right and wrong values in all fields: what the sandbox refuses or drops, retl had announced
 
 After each round, with the world in order again: no event has arrived twice; every event has arrived, or is told of, or
 the state is refused. No command ever ends with a traceback, prints or writes a secret, or writes through a link.
@@ -37,6 +38,7 @@ import requests
 from reverse_etl.cli import main as retl_main
 from reverse_etl.sandbox import Sandbox
 from tests.canary import KEY, is_leaked, leaks
+from tests.disagreements import RECORD_TYPES, disagreements
 from tests.processes import Forked, command, end_all
 from tests.shop import Held, Shop
 
@@ -254,6 +256,15 @@ def texts(attack: Attack) -> None:
     attack.before = Counter(event["external_id"] for event in attack.braze.events())
 
 
+def values(attack: Attack) -> None:
+    """Rows have odd values: the sandbox reads Braze's pages by itself, and finds nothing that retl did not find."""
+    with Sandbox(keys={KEY: {"*"}}, keep_first_type=False) as braze:
+        shop = Shop(attack.shop.folder.parent / "odd", braze, environ=attack.shop.environ)
+        found = [one for record_type in RECORD_TYPES for one in disagreements(shop, record_type, attack.draw)]
+    if found:
+        raise WrongError("; ".join(found[:3]))
+
+
 KINDS: Mapping[str, Callable[[Attack], None]] = {
     "answers": answers,
     "damage": damage,
@@ -261,6 +272,7 @@ KINDS: Mapping[str, Callable[[Attack], None]] = {
     "links": links,
     "plans": plans,
     "texts": texts,
+    "values": values,
 }
 MANY = 20
 _LOOKING = (["status"], ["rejects"], ["history"], ["debug"], ["state", "show", "it"], ["plan"])

@@ -87,7 +87,7 @@ def _tokens(one: Mapping[str, Json]) -> Problem:
     if not isinstance(tokens, list) or not all(isinstance(token, dict) for token in tokens):
         return BAD_TOKENS
     for token in tokens:
-        if not is_text(token.get("token")):
+        if not isinstance(token.get("token"), str):
             return BAD_TOKEN
         if not is_text(token.get("app_id")):
             return BAD_TOKEN_APP

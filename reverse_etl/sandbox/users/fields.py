@@ -65,10 +65,10 @@ def _boolean(value: Json) -> Json:
 
 
 def _account(**fields: Callable[[Json], bool]) -> Callable[[Json], Json]:
-    """A social network account: an object with some of these fields, each of its type."""
+    """A social network account: an object in which these fields have their types. Others are kept: a guess."""
 
     def check(value: Json) -> Json:
-        if not isinstance(value, dict) or not all(name in fields and fields[name](one) for name, one in value.items()):
+        if not isinstance(value, dict) or not all(fits(value[name]) for name, fits in fields.items() if name in value):
             raise DroppedError(f"not an object of {', '.join(fields)}")
         return value
 
