@@ -58,6 +58,7 @@ PURE = {
         "records.consent",
         "records.identity",
         "records.ecommerce",
+        "records.existing",
         "records.expressions",
         "records.mapping",
         "records.json_text",

@@ -128,6 +128,9 @@ class Mode:
     `e164`: a phone number must be in E.164 form; elsewhere Braze makes it so (user_guide: user phone numbers).
     `priorities`: an email or phone, which several profiles may have, needs a prioritization of these words.
     `ecommerce`: names of its records may be those of Braze's e-commerce events: see `ecommerce.py`.
+    `needs`: identifiers that a user must have already: to a record about nobody, Braze responds success, and does
+    nothing. In attributes and events, that is so for `_update_existing_only`; with `alias_updates_only`, for an alias
+    without it, too. `proves`: identifiers of which an acknowledged record says that a user has them.
     """
 
     name: str
@@ -153,6 +156,9 @@ class Mode:
     priorities: tuple[str, ...] = ()
     ecommerce: bool = False
     e164: bool = False
+    needs: tuple[str, ...] = ()
+    alias_updates_only: bool = False
+    proves: tuple[str, ...] = ()
 
     @property
     def label(self) -> str:
@@ -219,6 +225,11 @@ STRONG = ("external_id", "user_alias", "braze_id")  # an object with two of them
 _TRACK_IDENTIFIERS = (*STRONG, "email", "phone")
 
 SUBSCRIPTION_GROUP_STATES = ("subscribed", OPT_OUT)  # in subscription_groups, and of the endpoint for groups
+# Which of several profiles with one email or phone is meant, in the order in which Braze applies them; two of a pair
+# clash (post_user_identify, post_user_delete).
+_PRIORITIES = ("identified", "unidentified", "most_recently_updated")
+CLASHING_PRIORITIES = (("identified", "unidentified"), ("most_recently_updated", "least_recently_updated"))
+
 _SUBSCRIPTION_STATES = ("opted_in", "subscribed", OPT_OUT)  # with any other value the object is rejected
 
 # user_attributes_object; what is free: user_guide, data points
@@ -282,6 +293,8 @@ _TABLE = (
         ),
         nested_times=True,  # a timestamp in nested data is {"$time": "..."} (nested_custom_attribute_support)
         nested_nulls=False,  # a null in nested data drops the whole attribute (post_user_track)
+        alias_updates_only=True,  # user_attributes_object
+        proves=_TRACK_IDENTIFIERS,
     ),
     Mode(
         name="users_track",
@@ -299,6 +312,7 @@ _TABLE = (
         whole_row_key=True,
         reserved_properties=("time", "event_name"),  # event_object
         ecommerce=True,
+        proves=_TRACK_IDENTIFIERS,
     ),
     Mode(
         name="users_track",
@@ -323,6 +337,7 @@ _TABLE = (
         whole_row_key=True,
         # user_guide: purchase events
         reserved_properties=("time", "product_id", "quantity", "event_name", "price", "currency"),
+        proves=_TRACK_IDENTIFIERS,
     ),
     Mode(
         name="users_alias_new",
@@ -339,6 +354,8 @@ _TABLE = (
             Field("external_id", Shape.ID),  # without it an alias-only user is created (post_user_alias)
         ),
         changes_identity=True,
+        needs=("external_id",),
+        proves=("user_alias",),
     ),
     Mode(
         name="users_identify",
@@ -353,8 +370,11 @@ _TABLE = (
         identifiers=("user_alias", "email", "phone"),
         exclusive=("user_alias", "email", "phone"),
         fields=(Field("external_id", Shape.ID, required=True), Field("prioritization", Shape.ARRAY, switch=True)),
+        priorities=(*_PRIORITIES, "least_recently_updated"),
         options=frozenset({"pre_formatted_fields"}),
         changes_identity=True,
+        needs=("user_alias", "email", "phone"),
+        proves=("external_id", "user_alias"),
     ),
     Mode(
         name="users_delete",
@@ -371,7 +391,7 @@ _TABLE = (
         identifiers=(*STRONG, "email", "phone"),
         exclusive=(*STRONG, "email", "phone"),
         fields=(Field("prioritization", Shape.ARRAY, switch=True),),
-        priorities=("identified", "unidentified", "most_recently_updated"),
+        priorities=_PRIORITIES,
         options=frozenset({"pre_formatted_fields", "allow_destructive", "quarantine", "suppresses"}),
         forgets_removed=True,  # a user who leaves the model and returns is deleted again
         changes_identity=True,

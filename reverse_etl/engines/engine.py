@@ -27,6 +27,7 @@ class Comparison:
     retyped       columns with another type than before, whose values are compared as the JSON that Braze has
     all_rows      every row of the model counts as added
     some_unsure   a column that the state is unsure of counts as changed: Braze may have received another value
+    resends       rows of RESENT count as added, as if they had not been acknowledged
     keys          how keys are shown in errors
     """
 
@@ -34,6 +35,7 @@ class Comparison:
     retyped: Collection[str] = ()
     all_rows: bool = False
     some_unsure: bool = False
+    resends: bool = False
     keys: Keys = field(default_factory=Keys)
 
 

@@ -22,6 +22,7 @@ from reverse_etl.records.consent import (
     consent_columns,
     moves_email,
 )
+from reverse_etl.records.existing import NEEDS
 from reverse_etl.records.expressions import TWINS, new
 from reverse_etl.records.identity import WHO, text_of, who_in_json
 from reverse_etl.records.layout import ROW_NUMBER, Layout
@@ -33,6 +34,7 @@ SHOWN_INVALID = 20
 SHOWN_CHANGES = 5
 OPT_IN_WITHHELD = f"{identifier(WITHHELD_FOR)} IS NOT NULL AND action <> 'invalid'"
 
+UNCERTAIN = f"action = 'send' AND {NEEDS} IS NOT NULL"  # where the outbox has NEEDS
 OPTS_IN = f"action IN ('send', 'blocked') AND len({identifier(INS)}) > 0"
 
 
@@ -204,6 +206,18 @@ def opt_ins(connection: DuckDBPyConnection) -> int:
     if not may_withhold(connection):
         return 0
     return int(connection.execute(f"SELECT count(*) FROM {OUTBOX} WHERE {OPTS_IN}").fetchall()[0][0])
+
+
+def uncertain(connection: DuckDBPyConnection) -> int:
+    """How many records need a user whom no other sync of the target has sent."""
+    if not may_need_users(connection):
+        return 0
+    return int(connection.execute(f"SELECT count(*) FROM {OUTBOX} WHERE {UNCERTAIN}").fetchall()[0][0])
+
+
+def may_need_users(connection: DuckDBPyConnection) -> bool:
+    """Whether records of the outbox may need a user that exists."""
+    return NEEDS in connection.sql(f"FROM {OUTBOX}").columns
 
 
 def may_withhold(connection: DuckDBPyConnection) -> bool:

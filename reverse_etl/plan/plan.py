@@ -10,7 +10,7 @@ from duckdb import DuckDBPyConnection
 from reverse_etl.braze.modes import DELETE, MAX_BODY_BYTES
 from reverse_etl.delivery.batches import cut
 from reverse_etl.plan.data_tests import DataTestResult
-from reverse_etl.plan.outbox import opt_ins_withheld, read_records
+from reverse_etl.plan.outbox import opt_ins_withheld, read_records, uncertain
 from reverse_etl.plan.quarantine import WITHHELD
 from reverse_etl.plan.tables import OUTBOX
 from reverse_etl.records.consent import ONLY_OPTS_OUT
@@ -26,7 +26,8 @@ class Plan:
     `withheld` ones, this run does not send all: the `quarantined` ones of these would delete a user, and have to wait,
     the others would opt users in who have opted out. `held` ones are in doubt; `baselined` ones were declared as in
     Braze, and `marked_accepted` ones, once in doubt, to have arrived there; `suppressed` ones are about users who were
-    erased. `in_state` and `removed` are rows of the state. `to_send` records are sent in `requests`, by path, with this
+    erased; `uncertain` ones are sent, and do nothing if their user does not exist, whom no sync of the target has sent.
+    `in_state` and `removed` are rows of the state. `to_send` records are sent in `requests`, by path, with this
     many `bytes`; they write `attributes`, and cost `data_points` on contracts billed by them; `deletes` of them delete
     a user, and `opt_outs` only opt one out, whose row is not sent, or not first. `since` is the cursor from which an
     incremental run reads. `data_tests` are the results of the sync's data tests.
@@ -47,6 +48,7 @@ class Plan:
     baselined: int = 0
     marked_accepted: int = 0
     suppressed: int = 0
+    uncertain: int = 0
     opt_outs: int = 0
     to_send: int = 0
     deletes: int = 0
@@ -71,6 +73,13 @@ class Plan:
     def counts(self) -> dict[str, Any]:
         """What the state keeps of the plan after the run: nothing that identifies a row."""
         return asdict(replace(self, data_tests=[replace(result, keys=()) for result in self.data_tests]))
+
+
+def about_uncertain(rows: int) -> str:
+    """What is said of rows that need a user whom nobody has sent."""
+    which = "row is for a user" if rows == 1 else "rows are for users"
+    rest = "Braze responds success and does nothing if they do not exist"
+    return f"{rows:,} {which} that no sync of this target has sent: {rest}"
 
 
 def plan_from_json(values: Mapping[str, Any]) -> Plan:
@@ -107,6 +116,7 @@ def read_plan(connection: DuckDBPyConnection, run_id: str, rows: int, in_state: 
         baselined=actions.get("baseline", 0),
         marked_accepted=actions.get("mark_accepted", 0),
         suppressed=actions.get("suppressed", 0),
+        uncertain=uncertain(connection),
         opt_outs=sum(n for kind, _, n, *_ in to_send if kind == ONLY_OPTS_OUT),
         to_send=sum(n for _, _, n, *_ in to_send),
         deletes=deletes.get("send", 0),

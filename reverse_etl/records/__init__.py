@@ -1,6 +1,7 @@
 """From a row to Braze's JSON, or to the numbers of the rules that it breaks. The SQL is generated; pure.
 
 layout.py        a sync and its model's columns -> what each column is for
+existing.py      whom a record needs, that does nothing if there is no such user
 attributes.py    what a sync writes to profiles: names, types, of which users
 expressions.py   SQL over one row of the changes
 mapping.py       SQL that renders the records: key, kind, body, cost

@@ -10,6 +10,7 @@ outbox_sql(layout, changes)
       ▼
     outbox     key, kind, known, call, envelope, body, idempotent, phase, attributes, data_points, about, problems,
                "new.<stored column>", "changed.<tracked column>"; cursor, of incremental models;
+               needs, where a record may need a user that exists: see `existing.py`;
                twins, whose, where rows without a key, or with that of another row, are invalid;
                "was.<column>", of keys that may be spelled otherwise in the state
 
@@ -24,6 +25,7 @@ from reverse_etl.braze.modes import DELETE, MODES, OPERATORS, Cost, Extra, Mode,
 from reverse_etl.masking import NO_KEY
 from reverse_etl.records import ecommerce
 from reverse_etl.records.consent import AFTER_OPT_OUTS, INS, OPT_OUTS_FIRST, OUTS
+from reverse_etl.records.existing import NEEDS, needed_user
 from reverse_etl.records.expressions import (
     TWINS,
     TWINS_OF_KEY,
@@ -82,6 +84,7 @@ def outbox_sql(layout: Layout, changes: str, carried: Sequence[str] = ()) -> str
         "attributes": _attributes(layout),
         "data_points": _data_points(layout),
         WHO: who_of_outbox(layout),
+        **({NEEDS: needed} if (needed := needed_user(layout)) else {}),
         **({TWINS: _twins(layout), WHOSE: _whose(layout)} if layout.sets_aside else {}),
         "problems": f"CASE WHEN problem > 0 THEN {_problems(layout)} END",
         **({CURSOR: new(layout.cursor)} if layout.cursor else {}),

@@ -7,7 +7,15 @@ hint. A rule names columns, never values.
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 
-from reverse_etl.braze.modes import MAX_JSON_BYTES, MAX_PROPERTIES, MAX_TEXT, Extra, Field, Shape
+from reverse_etl.braze.modes import (
+    CLASHING_PRIORITIES,
+    MAX_JSON_BYTES,
+    MAX_PROPERTIES,
+    MAX_TEXT,
+    Extra,
+    Field,
+    Shape,
+)
 from reverse_etl.records import ecommerce
 from reverse_etl.records.expressions import (
     MERGE,
@@ -118,9 +126,11 @@ def _priority_rules(layout: Layout) -> Iterator[Rule]:
     yield Rule(f"{needs} AND ({is_empty})", name, "is missing", f"say which profile is meant: a list of {listed}")
     known = f"list_has_all([{', '.join(map(literal, words))}], {given})"
     yield Rule(f"{needs} AND NOT {known}", name, f"is not one of {listed}", f"use only {listed}")
-    both = f"list_has_all({given}, ['identified', 'unidentified'])"
     hint = "keep the one that says which profile is meant"
-    yield Rule(f"{needs} AND {both}", name, "is ambiguous: both identified and unidentified are set", hint)
+    for one, other in CLASHING_PRIORITIES:
+        if other in words:
+            both = f"list_has_all({given}, [{literal(one)}, {literal(other)}])"
+            yield Rule(f"{needs} AND {both}", name, f"is ambiguous: both {one} and {other} are set", hint)
 
 
 def _alias_rules(layout: Layout) -> Iterator[Rule]:

@@ -199,6 +199,7 @@ class PlannedSync(BaseModel):
     baselined: int
     marked_accepted: int
     suppressed: int
+    uncertain: int
     opt_outs: int
     to_send: int
     deletes: int

@@ -18,6 +18,7 @@ _PLAN = {
     "baselined": "number of rows that `retl state baseline` records as already in Braze; they are not sent",
     "marked_accepted": "number of rows in doubt that `retl resolve` marked as accepted; they are not sent",
     "suppressed": "number of rows about users who were erased; they are not sent",
+    "uncertain": "number of records that do nothing unless their user exists, whom no sync of the target has sent",
     "opt_outs": "number of records that only opt users out, of rows that are not sent, or not before all opt-outs",
     "to_send": "number of records to send",
     "deletes": "number of records that delete a user",

@@ -8,7 +8,7 @@ from reverse_etl.delivery.silent_drops import SilentDrop
 from reverse_etl.masking import MASK
 from reverse_etl.plan.data_tests import warnings
 from reverse_etl.plan.outbox import SHOWN_INVALID, InvalidReason, InvalidRow, SampleChange
-from reverse_etl.plan.plan import Plan
+from reverse_etl.plan.plan import Plan, about_uncertain
 from reverse_etl.project.spec import Sync
 from reverse_etl.runs.due import Due
 from reverse_etl.runs.outcome import RunResult
@@ -41,6 +41,7 @@ def _outcome(result: RunResult) -> str:
         (plan.quarantined, "in quarantine"),
         (plan.held, "held, in doubt since an earlier run"),
         (plan.suppressed, "suppressed: the user was erased"),
+        (plan.uncertain if delivery.requests else 0, "for users that no sync of this target has sent"),
         (delivery.in_doubt, "in doubt"),
         (delivery.possible_duplicates, "possibly duplicated in Braze (on_in_doubt: resend)"),
         (delivery.unsent if result.status != "blocked" else 0, "still to be sent"),
@@ -126,6 +127,8 @@ def preview_lines(preview: Preview, show_values: bool) -> Iterator[str]:
     ):
         if number:
             yield f"  {count(number, 'row')} {what}"
+    if plan.uncertain:
+        yield f"  {about_uncertain(plan.uncertain)}"
     yield from invalid_lines(preview.invalid, preview.reasons, plan.invalid)
     yield from withheld_lines(preview.withheld, plan.withheld)
     requests = ", ".join(f"{count(number, 'request')} to {path}" for path, number in plan.requests.items())

@@ -38,7 +38,7 @@ from reverse_etl.plan.outbox import (
     taken_changes,
     withheld_rows,
 )
-from reverse_etl.plan.plan import Plan, read_plan
+from reverse_etl.plan.plan import Plan, about_uncertain, read_plan
 from reverse_etl.plan.tables import OPT_OUTS
 from reverse_etl.project.models import Compiled
 from reverse_etl.project.project import LoadedProject
@@ -55,6 +55,8 @@ from reverse_etl.state.opening import state_of
 from reverse_etl.state.opt_outs import known_columns
 from reverse_etl.state.orphans import refuse_rows_of_orphans
 from reverse_etl.state.state import State
+from reverse_etl.state.uncertain import find_resent
+from reverse_etl.state.uncertain import note as note_uncertain
 from reverse_etl.state.users import known_users
 from reverse_etl.state.workspace import note_workspace
 from reverse_etl.words import count
@@ -95,6 +97,8 @@ def carry_out(job: Job, session: Session, state: State, plan: Plan) -> RunResult
     job.listener.planned(sync, plan)
     for warning in warnings(plan.data_tests, DATA_TESTS in skipped_guards):
         job.notice(warning)
+    if plan.uncertain:
+        job.notice(about_uncertain(plan.uncertain))
     keys = state.keys(state.run.key())
     invalid = invalid_rows(state.connection, keys) if plan.invalid else []
     reasons = invalid_reasons(state.connection) if plan.invalid else []
@@ -186,10 +190,14 @@ def plan_sync(job: Job, state: State) -> Planned:
     try:
         with job.listener.planning(sync), engine.interruptible():
             tested = engine.run_data_tests(layout, model) if options.intent is not Intent.BASELINE else ()
+            if options.intent is not Intent.BASELINE and (again := find_resent(project, sync, state)):
+                job.notice(sent_again(again))
             rows = write_changes(state, engine, layout, model, options)
             engine.close()
             knows = knows_consent(job, state, layout)
             write_records(state, layout, since.forgotten if since else None, options, knows)
+            note_uncertain(project, sync, state)
+            state.run.complete()
         if options.intent is Intent.SEND and not (sync.mode.is_idempotent or state.rows.count()):
             refuse_rows_of_orphans(project, layout, state)
     except BaseException:
@@ -209,8 +217,18 @@ def write_changes(state: State, engine: Engine, layout: Layout, model: Compiled,
     """Store what differs between a model and the state; returns how many rows the model returned."""
     retyped = state.rows.retyped(layout, options.accept_schema_change)
     keys = state.keys(layout.key, options.show_values)
-    comparison = Comparison(state.rows.types(), retyped, options.full_refresh, state.rows.is_unsure(), keys)
+    is_unsure = state.rows.is_unsure()
+    comparison = Comparison(state.rows.types(), retyped, options.full_refresh, is_unsure, state.run.resends, keys)
     return engine.write_changes(layout, model, comparison)
+
+
+def sent_again(rows: int) -> str:
+    which = (
+        "row is sent again: another sync has sent its user"
+        if rows == 1
+        else ("rows are sent again: other syncs have sent their users")
+    )
+    return f"{rows:,} {which} since"
 
 
 def about_emails(state: State, layout: Layout) -> Iterator[str]:
@@ -253,7 +271,6 @@ def write_records(
     if not consent.is_unknown:
         state.run.know_consent(column.name for column in consent_columns(layout))
     state.heed_erasures(layout, options.full_refresh)
-    state.run.complete()
 
 
 def blocked_by(job: Job, state: State, plan: Plan, is_recorded: bool = True) -> list[Problem]:

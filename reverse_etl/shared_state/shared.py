@@ -423,6 +423,19 @@ def look(objects: ObjectStore) -> tuple[Head, Version] | None:
         raise StateError(f"{objects.url}/{HEAD} {error}", hint=hint, code="S021") from error
 
 
+def bring_for_reading(place: StatePlace, objects: ObjectStore, into: Path) -> Path:
+    """A file with the state as the store has it, without its lock: the local copy, if it is that, or else `into`, where
+    it is downloaded. There is no such file if the store has no state."""
+    found = look(objects)
+    stored, copy = found[0].state if found else None, _read_copy(place.folder)
+    if stored is None:
+        return into
+    if (copy.url, copy.base, copy.is_changed) == (objects.url, stored.name, False) and place.state.exists():
+        return place.state
+    objects.download(stored, into)
+    return into
+
+
 @contextmanager
 def acquired(
     place: StatePlace, objects: ObjectStore, clock: Callable[[], datetime], may_be_moved: bool = False

@@ -9,6 +9,8 @@ file.py        state.duckdb: attached, created, migrated; errors of disks
 commit.py      outbox + journal -> state, in one transaction
 workspace.py   which workspace its rows are in
 watermark.py   how far an incremental model was read
+others.py      whom the other syncs of the target have sent
+uncertain.py   rows whose user nobody has sent: which they are, and when they are sent again
 look.py        for people: status of a sync, rows not in Braze, one row
 edit.py        for people: resolve, forget, reset
 history.py     past runs

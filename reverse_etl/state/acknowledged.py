@@ -10,9 +10,10 @@ from duckdb import DuckDBPyConnection
 from reverse_etl.braze.modes import DELETE, Kind
 from reverse_etl.delivery.destination import Destination
 from reverse_etl.errors import Location, StateError
-from reverse_etl.plan.tables import ACKNOWLEDGED, DELETED, IN_DOUBT, META, REJECTS, SENT_AT, UNSURE
+from reverse_etl.plan.tables import ACKNOWLEDGED, DELETED, IN_DOUBT, META, REJECTS, SENT_AT, UNSURE, USER
 from reverse_etl.project.spec import Sync
 from reverse_etl.records.layout import ROW_NUMBER, Column, Layout
+from reverse_etl.sql.quoting import literal
 from reverse_etl.sql.types import INTEGERS, SqlType, widens
 from reverse_etl.state import watermark
 from reverse_etl.state.commit import acknowledged_columns, acknowledged_types
@@ -59,7 +60,8 @@ class AcknowledgedRows:
 
     def is_unsure(self) -> bool:
         """Whether there is a row with columns whose value in Braze is unknown."""
-        return bool(self.columns() and self._number(f"SELECT count({UNSURE}) FROM {ACKNOWLEDGED}"))
+        unsure = f"SELECT count(*) FROM {ACKNOWLEDGED} WHERE {UNSURE} <> [{literal(USER)}]"
+        return bool(self.columns() and self._number(unsure))
 
     def key(self) -> tuple[str, ...]:
         """The columns of the primary key; empty before the first run."""

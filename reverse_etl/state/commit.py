@@ -19,7 +19,7 @@ from reverse_etl.engines.duckdb.errors import lacks_memory
 from reverse_etl.engines.duckdb.model import sql_type
 from reverse_etl.errors import StateError
 from reverse_etl.masking import of_request
-from reverse_etl.plan.outbox import OPT_IN_WITHHELD, may_withhold, reason_sql, user_sql
+from reverse_etl.plan.outbox import OPT_IN_WITHHELD, UNCERTAIN, may_need_users, may_withhold, reason_sql, user_sql
 from reverse_etl.plan.quarantine import HINT, WAITS, WAITS_UNTIL, WITHHELD, reason_of
 from reverse_etl.plan.tables import (
     ACKNOWLEDGED,
@@ -34,6 +34,7 @@ from reverse_etl.plan.tables import (
     SENT_AT,
     STATE,
     UNSURE,
+    USER,
 )
 from reverse_etl.records.consent import ONLY_OPTS_OUT, WITHHELD_FOR
 from reverse_etl.records.json_text import carried_over
@@ -120,6 +121,8 @@ def commit_run(
                 remember_deleted(connection, erasures, _WITH_OUTCOMES, values)
             elif acts:
                 _move_rows(connection, key, values)
+            if acts and delivery.accepted and may_need_users(connection):
+                _remember_uncertain_rows(connection, key)
             if delivery.in_doubt or delivery.unsent:
                 _remember_unsure_columns(connection, key, values)
             _remember_answers(connection, delivery, values)
@@ -314,6 +317,17 @@ def _move_rows(connection: DuckDBPyConnection, key: Sequence[str], values: Mappi
         f"""INSERT INTO {ACKNOWLEDGED} ({into}, {SENT_AT}, {RUN_ID})
         SELECT {new}, $now, $run_id FROM {moved} AND kind NOT IN ('removed', '{ONLY_OPTS_OUT}')""",
         values,
+    )
+
+
+def _remember_uncertain_rows(connection: DuckDBPyConnection, key: Sequence[str]) -> None:
+    """Mark the rows that did nothing if their user does not exist, and may be sent again when it does."""
+    uncertain = f"{_WITH_OUTCOMES} WHERE outcome = 'accepted' AND {UNCERTAIN} AND o.idempotent"
+    keys = ", ".join(f"o.{identifier(f'new.{name}')} AS {identifier(name)}" for name in key)
+    same = " AND ".join(f"state.{identifier(name)} IS NOT DISTINCT FROM u.{identifier(name)}" for name in key)
+    connection.execute(
+        f"""UPDATE {ACKNOWLEDGED} SET {UNSURE} = [{literal(USER)}]
+        FROM (SELECT {keys} FROM {uncertain} AND kind <> '{ONLY_OPTS_OUT}') AS u WHERE {same}"""
     )
 
 

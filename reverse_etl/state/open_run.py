@@ -15,7 +15,7 @@ from duckdb import DuckDBPyConnection
 
 from reverse_etl.plan.actions import Intent, needs_opt_out
 from reverse_etl.plan.doubts import recognize_doubts
-from reverse_etl.plan.tables import CHANGES, OPEN_RUN, OUTBOX, RULES, RUN
+from reverse_etl.plan.tables import CHANGES, OPEN_RUN, OUTBOX, RESENT, RULES, RUN
 from reverse_etl.plan.workbench import execute
 from reverse_etl.records.consent import FRESH, ROW
 from reverse_etl.records.expressions import Rule
@@ -29,6 +29,7 @@ class OpenRun:
 
     def __init__(self, connection: DuckDBPyConnection, folder: Path) -> None:
         self._connection = connection
+        self.resends = False  # whether RESENT has rows
         self.outbox_path, self.journal_path = folder / "outbox.duckdb", folder / "journal.jsonl"
 
     def begin(self, run_id: str, started_at: datetime, scheduled_time: datetime, mode: str) -> None:
@@ -103,7 +104,7 @@ class OpenRun:
 
     def complete(self) -> None:
         """The plan of the run is complete. After this, nothing more is decided."""
-        self._connection.execute(f"DROP TABLE {CHANGES}")
+        self._connection.execute(f"DROP TABLE {CHANGES}; DROP TABLE IF EXISTS {RESENT}")
         self.seal()
 
     def seal(self) -> None:

@@ -285,6 +285,7 @@ def _plan(state: State, engine: DuckDBEngine, layout: Layout, model: Compiled, o
     state.run.begin(secrets.token_hex(6), now, now, layout.mode.label)
     write_changes(state, engine, layout, model, options)
     write_records(state, layout, None, options)
+    state.run.complete()
 
 
 def _acknowledge(state: State, engine: DuckDBEngine, prepared: Prepared, rows: Compiled) -> None:

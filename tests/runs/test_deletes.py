@@ -246,6 +246,34 @@ def test_email_needs_a_column_that_says_which_profile_is_meant(shop: Shop):
     ]
 
 
+def test_email_to_identify_needs_priorities_that_do_not_clash_and_an_alias_needs_none(shop: Shop):
+    rows = """SELECT *, 'u' || email AS external_id FROM (VALUES
+        ('a1', NULL, NULL),
+        (NULL, 'a', NULL),
+        (NULL, 'b', ['unidentified', 'identified']),
+        (NULL, 'c', ['most_recently_updated', 'identified', 'least_recently_updated']),
+        (NULL, 'd', ['newest']),
+        (NULL, 'e', ['unidentified', 'least_recently_updated'])
+    ) AS t(alias_name, email, prioritization)"""
+    rows = f"SELECT * REPLACE (coalesce(external_id, 'u') AS external_id), 'cookie' AS alias_label FROM ({rows})"
+    rows = rows.replace("'cookie' AS", "CASE WHEN alias_name IS NOT NULL THEN 'cookie' END AS")
+    result = shop.sync("it", rows, mode="users_identify", skip_on_invalid_records=True).run()
+    words = "identified, unidentified, most_recently_updated, least_recently_updated"
+    assert sorted((row.column, row.reason) for row in result.invalid) == [
+        ("prioritization", "is ambiguous: both identified and unidentified are set"),
+        ("prioritization", "is ambiguous: both most_recently_updated and least_recently_updated are set"),
+        ("prioritization", "is missing"),
+        ("prioritization", f"is not one of {words}"),
+    ]
+    assert sorted(shop.sent()) == [
+        '{"aliases_to_identify":[{"user_alias":{"alias_name":"a1","alias_label":"cookie"},"external_id":"u"}]}',
+        '{"emails_to_identify":[{"email":"e","prioritization":["unidentified","least_recently_updated"],"external_id":"ue"}]}',
+    ]
+    shop.sync("it", "SELECT 'a@example.com' AS email, 'u1' AS external_id", mode="users_identify")
+    (error,) = shop.run().errors
+    assert error.message == 'column "email" requires column "prioritization" in mode users_identify'
+
+
 # --- quarantine ------------------------------------------------------------------------------------------------------
 
 

@@ -678,6 +678,20 @@ def test_state_path_that_is_none_is_shown_in_its_place(shop: Shop, retl: Retl, p
     assert outcome.out == ""
 
 
+def test_users_of_another_sync_are_looked_up_in_the_store(one: Shop, two: Shop):
+    """By a machine that has no copy of that state, and by one that has."""
+    for shop in (one, two):
+        shop.sync("people", "SELECT 'u1' AS external_id, 1 AS n")
+        alias = "SELECT 'a1' AS alias_name, 'cookie' AS alias_label, 'u1' AS external_id"
+        shop.sync("aliases", alias, mode="users_alias_new")
+    one.run("people")
+    assert (two.run("aliases").plan.uncertain, one.run("aliases").plan.to_send) == (0, 0)
+    for shop in (one, two):
+        shop.sync("more", alias.replace("a1", "a2"), mode="users_alias_new")
+    assert one.run("more").plan.uncertain == 0
+    assert [path.name for path in two.folder.glob(".retl/test/aliases/other*")] == []
+
+
 @pytest.mark.long
 def test_state_whose_head_cannot_be_read_goes_on_with_a_copy(one: Shop, two: Shop, bucket: Bucket):
     """As docs/state.md says; nothing is sent again."""

@@ -18,10 +18,12 @@ from reverse_etl.plan.tables import (
     CHANGES,
     GONE,
     MATCHED,
+    RESENT,
     RESPELLED,
     RUN_ID,
     SENT_AT,
     UNSURE,
+    USER,
 )
 from reverse_etl.records.consent import consent_columns
 from reverse_etl.records.expressions import (
@@ -37,13 +39,13 @@ from reverse_etl.records.expressions import (
 from reverse_etl.records.json_text import json_text
 from reverse_etl.records.layout import ROW_NUMBER, Column, Layout
 from reverse_etl.sql.quoting import identifier, literal
-from reverse_etl.sql.types import SqlType, bytewise, hashed
+from reverse_etl.sql.types import bytewise, hashed
 
 MODEL = "/* the model */"  # where the model's SQL goes in `changes_sql`
 READ = "_retl_read"  # a column of each row that the model returns; never NULL, and none before it
 _HASHES = ("_retl_row_hash", "_retl_key_hash")  # 64 bits of key and row, and 32 of the key alone
 _IS_GONE = f"(s.{READ} IS NULL)"
-_IS_SURE = f"{SENT_AT} IS NOT NULL AND {UNSURE} IS NULL"
+_IS_SURE = f"{SENT_AT} IS NOT NULL AND coalesce({UNSURE} = [{literal(USER)}], true)"
 
 
 def changes_sql(layout: Layout, comparison: Comparison) -> dict[str, str]:
@@ -74,7 +76,7 @@ def changes_sql(layout: Layout, comparison: Comparison) -> dict[str, str]:
     }
     join = "FULL JOIN" if acts_on_gone(layout) and not is_sifted else "LEFT JOIN"
     rows = _sifted(layout) if is_sifted else _rows_of_model(layout)
-    state = _acknowledged(layout, known, retyped)
+    state = _acknowledged(layout, comparison)
     may_differ = " OR ".join([_IS_GONE, is_new, *({**differs, **respelled}).values()])
     joined = f"""(
 {rows}
@@ -82,8 +84,8 @@ def changes_sql(layout: Layout, comparison: Comparison) -> dict[str, str]:
     changes = f"SELECT {_listed(columns)} FROM {joined}"
     if not is_sifted:
         return {CHANGES: changes}
-    gone_keys = {GONE: _gone(layout, known)} if looks_at_gone(layout) else {}
-    return {CANDIDATES: _candidates(layout, known), **gone_keys, CHANGES: changes}
+    gone_keys = {GONE: _gone(layout, comparison)} if looks_at_gone(layout) else {}
+    return {CANDIDATES: _candidates(layout, comparison), **gone_keys, CHANGES: changes}
 
 
 def _events(layout: Layout, comparison: Comparison) -> dict[str, str]:
@@ -96,7 +98,7 @@ def _events(layout: Layout, comparison: Comparison) -> dict[str, str]:
 
     Of rows that are equal, as many are acknowledged as the state has.
     """
-    state, exact = _acknowledged(layout, comparison.known, comparison.retyped), _same_key(layout)
+    state, exact = _acknowledged(layout, comparison), _same_key(layout)
     of_row = [name for name in layout.key if name != ROW_NUMBER]
     sides = {name: [as_compared(layout, name, of(name)) for of in (_snapshot, _state)] for name in of_row}
     alike = {name: f"{now} IS NOT DISTINCT FROM {before}" for name, (now, before) in sides.items()}
@@ -122,22 +124,22 @@ def _events(layout: Layout, comparison: Comparison) -> dict[str, str]:
     }
 
 
-def _candidates(layout: Layout, known: Mapping[str, SqlType]) -> str:
+def _candidates(layout: Layout, comparison: Comparison) -> str:
     """A SELECT of the rows of the model that may differ from the state, and of the hashes that only the state has."""
     columns = {column.name: _snapshot(column.name) for column in layout.needed}
     columns |= {READ: f"s.{READ}", **{name: f"t.{name}" for name in _HASHES}}
     join = "FULL JOIN" if looks_at_gone(layout) else "LEFT JOIN"
     same = " AND ".join(f"s.{name} = t.{name}" for name in _HASHES)
-    of_state = f"SELECT {_hashes(layout, _IS_SURE)} FROM {_acknowledged(layout, known, ())}"
+    of_state = f"SELECT {_hashes(layout, _IS_SURE)} FROM {_acknowledged(layout, comparison)}"
     return f"""SELECT {_listed(columns)} FROM (SELECT *, {_hashes(layout, "true")} FROM (
 {_rows_of_model(layout)}
 )) AS s {join} ({of_state}) AS t ON {same} WHERE {_IS_GONE} OR t.{_HASHES[0]} IS NULL"""
 
 
-def _gone(layout: Layout, known: Mapping[str, SqlType]) -> str:
+def _gone(layout: Layout, comparison: Comparison) -> str:
     """A SELECT of the keys of the state that the model lacks: neither unchanged nor among the candidates."""
     keys, hashes = _listed({name: _state(name) for name in layout.key}), ", ".join(_HASHES)
-    of_state = f"SELECT *, {_hashes(layout, _IS_SURE)} FROM {_acknowledged(layout, known, ())}"
+    of_state = f"SELECT *, {_hashes(layout, _IS_SURE)} FROM {_acknowledged(layout, comparison)}"
     only_there = f"SELECT {hashes} FROM {CANDIDATES} WHERE {READ} IS NULL"
     in_model = f"(SELECT * FROM {CANDIDATES} WHERE {READ} IS NOT NULL) AS s"
     return f"""SELECT {keys} FROM ({of_state}) AS t
@@ -179,7 +181,7 @@ def twins_sql(layout: Layout, comparison: Comparison, twins: Mapping[str, tuple[
     for column, (table, parts) in twins.items():
         joins += f"\nLEFT JOIN {table} ON {same_parts(table, parts)}"
         columns[column] = f"{table}.times"
-    state = _acknowledged(layout, comparison.known, comparison.retyped)
+    state = _acknowledged(layout, comparison)
     is_twin = " OR ".join(f"{table}.times IS NOT NULL" for table, _ in twins.values())
     return f"""SELECT {_listed(columns)} FROM (
 {_rows_of_model(layout, marked=False)}
@@ -237,11 +239,12 @@ def _read(layout: Layout, column: Column) -> str:
     return value
 
 
-def _acknowledged(layout: Layout, known: Mapping[str, SqlType], retyped: Collection[str]) -> str:
+def _acknowledged(layout: Layout, comparison: Comparison) -> str:
     """The acknowledged rows with every column that the layout stores, whatever they had before.
 
     A column whose name differs in case alone is another one to Braze, and the same one to DuckDB.
     """
+    known, retyped = comparison.known, comparison.retyped
     types = {column.name: column.type.text for column in layout.columns}
     wider = [name for name in layout.stored if name in known and name in types and name not in retyped]
     other = {name: f"CAST({identifier(name)} AS {types[name]})" for name in wider if known[name].text != types[name]}
@@ -255,6 +258,8 @@ def _acknowledged(layout: Layout, known: Mapping[str, SqlType], retyped: Collect
     if layout.whole_row and any(layout.column(name).type.collated for name in layout.key if name != ROW_NUMBER):
         # Rows that differ in case alone were numbered as equal ones before.
         other[ROW_NUMBER] = _number(layout, f" ORDER BY {identifier(ROW_NUMBER)}")
+    if comparison.resends:
+        other[SENT_AT] = f"CASE WHEN rowid NOT IN (SELECT row FROM {RESENT}) THEN {SENT_AT} END"
     star = f"*{exclude} REPLACE ({_listed(other)})" if other else f"*{exclude}"
     return f"(SELECT {', '.join([star, *missing])} FROM {ACKNOWLEDGED})"
 

@@ -1,0 +1,53 @@
+"""Rows about users that must exist, and that no other sync of the target has sent: nobody knows what they did.
+
+find_resent()   before the comparison: acknowledged rows that were sent so, and whose user another sync has sent since
+note()          when the outbox is written: which of its records are uncertain. The commit marks their rows
+"""
+
+from duckdb import DuckDBPyConnection
+
+from reverse_etl.plan.outbox import UNCERTAIN, may_need_users
+from reverse_etl.plan.tables import ACKNOWLEDGED, OUTBOX, RESENT, UNSURE, USER
+from reverse_etl.project.project import LoadedProject
+from reverse_etl.project.spec import Sync
+from reverse_etl.records.existing import NEEDS, needed_of_row
+from reverse_etl.sql.quoting import identifier, literal
+from reverse_etl.state.others import known_to_others, may_know_users
+from reverse_etl.state.state import State
+
+_IS_UNCERTAIN = f"coalesce(list_contains({UNSURE}, {literal(USER)}), false)"
+
+
+def find_resent(project: LoadedProject, sync: Sync, state: State) -> int:
+    """Write down the acknowledged rows that are to be sent again, as their user is known by now; how many they are.
+
+    Rows of an incremental model are not read again, so they cannot be sent again either.
+    """
+    columns = {name: of.family for name, of in state.rows.types().items()}
+    user = needed_of_row(sync.mode, columns, identifier)
+    if not columns or user is None or sync.incremental or not may_know_users(project, sync):
+        return 0
+    rows = f"SELECT {user} AS who, rowid AS row FROM {ACKNOWLEDGED} WHERE {_IS_UNCERTAIN}"
+    if not _has(state.connection, rows):
+        return 0
+    with known_to_others(project, sync, state, rows) as known:
+        state.connection.execute(f"CREATE TABLE {RESENT} AS SELECT row FROM ({rows}) WHERE who IN ({known})")
+    (found,) = state.connection.execute(f"SELECT count(*) FROM {RESENT}").fetchall()[0]
+    state.run.resends = bool(found)
+    return int(found)
+
+
+def note(project: LoadedProject, sync: Sync, state: State) -> None:
+    """Let the records of the outbox need nobody whose user another sync has sent; the others are uncertain."""
+    connection = state.connection
+    if not may_need_users(connection):
+        return
+    users = f"SELECT {NEEDS} AS who FROM {OUTBOX} WHERE {UNCERTAIN}"
+    if not _has(connection, users):
+        return
+    with known_to_others(project, sync, state, users) as known:
+        connection.execute(f"UPDATE {OUTBOX} SET {NEEDS} = NULL WHERE {NEEDS} IN ({known})")
+
+
+def _has(connection: DuckDBPyConnection, rows: str) -> bool:
+    return bool(connection.execute(f"SELECT 1 FROM ({rows}) LIMIT 1").fetchall())
