@@ -35,6 +35,7 @@ from reverse_etl.braze.modes import (
     Mode,
     Shape,
 )
+from reverse_etl.braze.subscriptions import Read
 from reverse_etl.cli import app
 from reverse_etl.codes import CODES
 from reverse_etl.delivery.retry import RetryPolicy
@@ -177,6 +178,7 @@ def limits() -> str:
 
 def _window(family: str) -> str:
     paths = dict.fromkeys(mode.call.path for mode in MODES.values() if mode.call.family == family)
+    paths |= dict.fromkeys(f"{read.path} (`--read-first`)" for read in Read if read.family == family)
     window = RATE_LIMITS[family]
     return f"{window.requests:,} requests in {window.per_seconds:g} s: {', '.join(paths)}"
 

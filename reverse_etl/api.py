@@ -57,12 +57,14 @@ class SyncOptions(PlanOptions, total=False):
     """Options for running, besides those in syncs.yml: PlanOptions and
 
     skip_guards             guards to skip in this run: names, or {name: number}, where a number is an upper bound
+    read_first              ask Braze who of the users that a run would opt in has opted out there
     fail_fast               start no more syncs after one fails
     threads                 maximum number of requests in flight
     rate_limit_share        fraction of each rate limit to use: 0.8
     """
 
     skip_guards: Collection[str] | Mapping[str, int | None]
+    read_first: bool
     fail_fast: bool
     threads: int
     rate_limit_share: float
@@ -130,6 +132,7 @@ class Project:
         choose: Callable[[LoadedProject], list[Sync]],
         *,
         skip_guards: Collection[str] | Mapping[str, int | None] = (),
+        read_first: bool = False,
         fail_fast: bool = False,
         threads: int = 160,
         rate_limit_share: float = 1.0,
@@ -139,7 +142,7 @@ class Project:
         _check_range("rate_limit_share", rate_limit_share, 0.01, 1)
         project, syncs, options = self._prepare(choose, **planning)
         guards = skipped_guards([skip_guards] if isinstance(skip_guards, str) else skip_guards, "skip_guards")
-        options = replace(options, skip_guards=guards, fail_fast=fail_fast, threads=threads)
+        options = replace(options, skip_guards=guards, read_first=read_first, fail_fast=fail_fast, threads=threads)
         ran = []
         with without_secrets(), open_session(project, rate_limit_share) as session:
             for result in run_jobs(jobs_of(project, syncs, options, self._listener), session):

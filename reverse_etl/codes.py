@@ -460,6 +460,11 @@ CODES: Mapping[str, Code] = {
         "The model has a `${...}`, which digdag fills in before it runs a query; retl would send it as text.",
         "Write the Jinja that the hint names: {{ scheduled_time }}, or {{ var('name') }}.",
     ),
+    "P114": Code(
+        "Braze cannot be asked by this identifier",
+        "`--read-first` asks for the groups of users by external_id, email or phone, and the model has others.",
+        "Return one of these; or let the model return the opt-outs of Braze.",
+    ),
     "P115": Code(
         "cannot be imported",
         "A file of what is imported is not understood, or none exports to Braze. Nothing was written.",
@@ -648,6 +653,11 @@ CODES: Mapping[str, Code] = {
         "not deleted in Braze",
         "`retl forget --delete-in-braze` got no success from Braze. No sync sends the person any more.",
         "Do what the hint says, then run the command again.",
+    ),
+    "S029": Code(
+        "subscription states not read",
+        "`--read-first` got no answer from Braze, so nobody knows who has opted out, and nothing was sent.",
+        "Do what the hint says. The key needs users.export.ids; for groups, subscription.groups.get.",
     ),
     "X001": Code(
         "invalid rows block the run",

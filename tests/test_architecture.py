@@ -41,7 +41,14 @@ ORDER = [
 APART = ["sandbox", "pytest_plugin"]  # each imports itself, and the second the first
 PURE = {
     *("redaction", "errors", "codes", "words", "masking", "sql.types", "network.proxies"),
-    *("braze.modes", "braze.ecommerce", "braze.data_types", "braze.answers", "braze.rate_limit_headers"),
+    *(
+        "braze.modes",
+        "braze.ecommerce",
+        "braze.subscriptions",
+        "braze.data_types",
+        "braze.answers",
+        "braze.rate_limit_headers",
+    ),
     *("project.spec", "project.fields", "project.spec_tests", "project.cron", "project.json_schema", "project.reader"),
     *("project.yaml_places", "project.jinja", "project.models", "project.dbt_manifest"),
     *(

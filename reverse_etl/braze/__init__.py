@@ -4,6 +4,7 @@ modes.py                the endpoint of every mode, its fields, limits and rules
 ecommerce.py            the schemas of Braze's e-commerce events
 data_types.py           the types that attributes and properties have
 names.py                which attributes and events the workspace has
+subscriptions.py        who has opted out: what to ask, and what the responses say
 client.py               one request over one connection; its response, or how far it got
 answers.py              what a response means: which records were accepted, and what to do next
 rate_limit_headers.py   what the headers of a response say about a rate limit

@@ -181,6 +181,8 @@ RATE_LIMITS: Mapping[str, Window] = {
     "users_track": Window(3000, 3),
     "users": Window(20_000, 60),  # alias/new, alias/update, identify, merge and delete draw from one pool
     "subscription_status_set": Window(5000, 60),  # v1 and v2 together
+    "users_export_ids": Window(40, 1),  # with `fields_to_export`, and none of them about messages received
+    "subscription_user_status": Window(250_000, 3600),  # with most endpoints that are not in this list
 }
 
 _TRACK = Call(

@@ -106,6 +106,13 @@ ScheduledTime = Annotated[
 RateLimitShare = Annotated[
     float, typer.Option("--rate-limit-share", min=0.01, max=1, help="Fraction of each rate limit to use: 0.8 for 80 %.")
 ]
+ReadFirst = Annotated[
+    bool,
+    typer.Option(
+        "--read-first",
+        help="Ask Braze who of the users that the run would opt in has opted out there; it stays so.",
+    ),
+]
 FailFast = Annotated[bool, typer.Option("--fail-fast", "-x", help="Start no more syncs after one fails.")]
 Threads = Annotated[int, typer.Option("--threads", min=1, max=500, help="Maximum number of requests in flight.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]

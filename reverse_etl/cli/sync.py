@@ -22,6 +22,7 @@ from reverse_etl.cli.options import (
     OutputFormat,
     ProjectFolder,
     RateLimitShare,
+    ReadFirst,
     ScheduledTime,
     Select,
     SkipGuard,
@@ -53,6 +54,7 @@ def sync(
     max_requests: MaxRequests = None,
     max_data_points: MaxDataPoints = None,
     skip_guard: SkipGuard = None,
+    read_first: ReadFirst = False,
     fail_fast: FailFast = False,
     threads: Threads = 160,
     rate_limit_share: RateLimitShare = 1.0,
@@ -90,6 +92,7 @@ def sync(
         ask(cost_of_sending_all(syncs), yes)
     options = Options(
         full_refresh=full_refresh,
+        read_first=read_first,
         accept_schema_change=accept_schema_change,
         skip_guards=guards_to_skip(skip_guard),
         memory_limit=memory_limit,

@@ -2,6 +2,7 @@
 
 batches.py   records -> batches, one request each
 sender.py    batches -> workers, within the rate limit; retries what is safe to retry
+reading.py   asks Braze about users, in threads, within the rate limit
 pacing.py    when the next request may start
 retry.py     whether, and when, a batch is retried
 journal.py   requests and responses, written so that a killed process loses none of them

@@ -37,7 +37,7 @@ SANDBOX = "sandbox"
 
 ModeName = Literal["users_track", "users_alias_new", "users_identify", "users_delete", "subscription_status_set"]
 RecordType = Literal["attributes", "events", "purchases"]
-Family = Literal["users_track", "users", "subscription_status_set"]
+Family = Literal["users_track", "users", "subscription_status_set", "users_export_ids", "subscription_user_status"]
 # The table of modes defines these names; they are repeated here for the type checker and the JSON Schema.
 assert (get_args(ModeName), get_args(RecordType), get_args(Family)) == (MODE_NAMES, RECORD_TYPES, tuple(RATE_LIMITS))
 

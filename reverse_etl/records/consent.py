@@ -10,11 +10,13 @@ A channel is what a user opts out of: `email_subscribe`, `push_subscribe`, or `s
 knows who has opted out of which channel, and since when, by the identifier of the user (table OPT_OUTS).
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
 from reverse_etl.braze.modes import OPT_OUT, Shape
+from reverse_etl.braze.subscriptions import GROUPS
 from reverse_etl.records.expressions import changed, is_fallback, new, old, present, value_text
+from reverse_etl.records.identity import WHO, who_of_outbox
 from reverse_etl.records.layout import ALIAS_PARTS, Column, Layout, Role
 from reverse_etl.records.rules import rules
 from reverse_etl.sql.quoting import identifier, literal
@@ -23,7 +25,6 @@ from reverse_etl.sql.types import SqlType
 # Phases of a run: no record of the second is sent before each of the first has been answered.
 OPT_OUTS_FIRST, AFTER_OPT_OUTS = 0, 1
 ONLY_OPTS_OUT = "opt_out"  # the kind of a record that is only the opt-outs of a row
-GROUPS = "subscription_groups"
 
 # Columns of a record, where a sync has columns of consent.
 PERSON = "consent.person"  # its user, as OPT_OUTS has it
@@ -131,6 +132,16 @@ def known_person(columns: Mapping[str, SqlType]) -> str:
     return f"CASE {' '.join(cases)} END" if cases else "CAST(NULL AS VARCHAR)"
 
 
+def opted_in(layout: Layout, changes: str, columns: Collection[Column]) -> str:
+    """A SELECT of the users whom `changes` would opt in by these columns: `person`, the `kind` of its identifier, and
+    who that is to the erasures (`about`)."""
+    ins = " || ".join(f"coalesce({_channels(layout, column, opts_out=False)}, [])" for column in columns)
+    kinds = " ".join(f"WHEN {present(layout, name)} THEN {literal(name)}" for name in layout.identifiers)
+    shown = {"person": person(layout), "kind": f"CASE {kinds} END", WHO: who_of_outbox(layout)}
+    return f"""SELECT person, any_value(kind) AS kind, any_value({WHO}) AS {WHO}
+FROM (SELECT {_listed(shown)} FROM ({changes}) WHERE len({ins}) > 0) WHERE person IS NOT NULL GROUP BY person"""
+
+
 # --- what is withheld ------------------------------------------------------------------------------------------------
 
 
@@ -143,7 +154,9 @@ def weighed(layout: Layout, changes: str, consent: Consent) -> str:
     columns = consent_columns(layout)
     tracked = [column.name for column in columns if column.name in layout.tracked]
     flags = {name: _flag(layout, name) for name in tracked}
-    replaced = {f"new.{name}": f"CASE WHEN {_kept(name)} THEN {old(name)} ELSE {new(name)} END" for name in tracked}
+    replaced = {
+        f"new.{name}": f"CASE WHEN {_kept(name)} THEN {_before(layout, name)} ELSE {new(name)} END" for name in tracked
+    }
     replaced |= {f"changed.{name}": sql for name, sql in flags.items()}
     outs, ins = (
         " || ".join(f"coalesce(CASE WHEN NOT {_kept(c.name)} THEN {of(c.name)} END, [])" for c in columns)
@@ -167,6 +180,13 @@ def weighed(layout: Layout, changes: str, consent: Consent) -> str:
 FROM (SELECT *, {_listed(_withheld(layout, consent))} FROM (
 {_said(layout, changes, consent)}
 ))"""
+
+
+def _before(layout: Layout, name: str) -> str:
+    """SQL for the acknowledged value; of a row that is not sent, as its required one is kept, rather the new one than
+    none: it would be missing."""
+    field = layout.column(name).field
+    return f"coalesce({old(name)}, {new(name)})" if field and field.required else old(name)
 
 
 def _numbers(layout: Layout) -> str:

@@ -1,6 +1,7 @@
 """Running syncs: one run from start to end, and several.
 
 run.py          one sync: plan, decide, send, commit
+read_first.py   asks Braze who has opted out, before a sync is planned
 writers.py      what other syncs write to the same profiles, compared before a sync is planned
 lock.py         braze.lock.yml, from the models and from the workspace
 outcome.py      options of a run, its result, and its listener

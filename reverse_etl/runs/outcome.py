@@ -23,12 +23,14 @@ RUNNING, ALREADY_RUN = "running", "already_run"
 
 @dataclass(frozen=True)
 class Options:
-    """How to run, in addition to syncs.yml. `show_values`: personal data in keys is not masked.
+    """How to run, in addition to syncs.yml. `show_values`: personal data in keys is not masked. `read_first`: Braze is
+    asked who has opted out before anything is sent.
 
     `skip_guards`: the guards to skip, each with the number that was typed, which is an upper bound, or None.
     """
 
     full_refresh: bool = False
+    read_first: bool = False
     accept_schema_change: bool = False
     skip_guards: Skipped = field(default_factory=dict)
     intent: Intent = Intent.SEND

@@ -48,6 +48,7 @@ from reverse_etl.records.layout import Layout, lay_out
 from reverse_etl.records.mapping import closing
 from reverse_etl.runs.job import Job
 from reverse_etl.runs.outcome import Listener, Options, RunResult
+from reverse_etl.runs.read_first import read_opt_outs
 from reverse_etl.runs.writers import Known, notices_of
 from reverse_etl.state.commit import DeliveryCounts, Ending, final_status
 from reverse_etl.state.moving import move_if_renamed
@@ -83,7 +84,7 @@ def run_sync(job: Job, session: Session) -> RunResult:
     errors before the first request; whatever happens after it is in the result.
     """
     with opened(job) as state:
-        return carry_out(job, session, state, plan_sync(job, state).plan)
+        return carry_out(job, session, state, plan_sync(job, state, session).plan)
 
 
 def carry_out(job: Job, session: Session, state: State, plan: Plan) -> RunResult:
@@ -169,8 +170,9 @@ def refuse_others(job: Job, state: State) -> None:
     state.rows.refuse_other_mode(job.sync)
 
 
-def plan_sync(job: Job, state: State) -> Planned:
-    """Store everything that a run would send in the outbox. Leaves no outbox behind if that fails."""
+def plan_sync(job: Job, state: State, session: Session | None = None) -> Planned:
+    """Store everything that a run would send in the outbox. Leaves no outbox behind if that fails. The `session` is
+    needed for `read_first` only."""
     project, sync, options = job.project, job.sync, job.options
     refuse_others(job, state)
     since = state.rows.reads_from(sync, options.full_refresh)
@@ -194,8 +196,11 @@ def plan_sync(job: Job, state: State) -> Planned:
                 job.notice(sent_again(again))
             rows = write_changes(state, engine, layout, model, options)
             engine.close()
-            knows = knows_consent(job, state, layout)
-            write_records(state, layout, since.forgotten if since else None, options, knows)
+            forgotten = since.forgotten if since else None
+            if session and options.read_first:
+                read_opt_outs(job, session, state, layout, taken_changes(layout, forgotten))
+            knows = options.read_first or knows_consent(job, state, layout)
+            write_records(state, layout, forgotten, options, knows)
             note_uncertain(project, sync, state)
             state.run.complete()
         if options.intent is Intent.SEND and not (sync.mode.is_idempotent or state.rows.count()):
@@ -303,7 +308,8 @@ def unknown_consent(sync: Sync, state: State) -> Iterator[Problem]:
     rows = 0 if state.run.knows_consent() else opt_ins(state.connection)
     if rows:
         what = f"{sync.name}: {count(rows, 'row')} would opt users in, and the state does not know who has opted out"
-        hint = f"if all of it is in Braze, run `retl state baseline {sync.name}`; else see docs/consent.md"
+        baseline = f"`retl state baseline {sync.name}`"
+        hint = f"ask Braze: `retl sync {sync.name} --read-first`; or, if all of it is in Braze, run {baseline}"
         yield Problem(what, sync.where(), hint, code="X009")
 
 

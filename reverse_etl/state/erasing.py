@@ -75,6 +75,14 @@ def suppress(connection: DuckDBPyConnection, erasures: Erasures) -> None:
     connection.execute(f"UPDATE {OUTBOX} SET action = 'suppressed' WHERE rowid IN (SELECT row FROM {NEAR})")
 
 
+def without_erased(connection: DuckDBPyConnection, erasures: Erasures, table: str) -> None:
+    """Drop the rows of a table that are about users who were erased, as its column WHO tells."""
+    if erasures.version:
+        erasures.load(connection)
+        is_erased(connection, erasures, f"SELECT rowid AS row, {WHO} AS who FROM {table}")
+        connection.execute(f"DELETE FROM {table} WHERE rowid IN (SELECT row FROM {NEAR})")
+
+
 # --- who is in a state -----------------------------------------------------------------------------------------------
 
 

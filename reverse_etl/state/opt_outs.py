@@ -1,16 +1,18 @@
 """Who has opted out: kept apart from the acknowledged rows, so that it outlives the rows and columns that said it."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 import duckdb
 from duckdb import DuckDBPyConnection
 
 from reverse_etl.braze.modes import CONSENT_FIELDS, OPT_OUT
+from reverse_etl.braze.subscriptions import GROUPS
 from reverse_etl.engines.duckdb.model import sql_type
 from reverse_etl.plan.tables import ACKNOWLEDGED, META, OPT_OUTS, OUTBOX, SENT_AT
-from reverse_etl.records.consent import GROUPS, INS, OUTS, PERSON, known_person
+from reverse_etl.records.consent import INS, OUTS, PERSON, known_person
 from reverse_etl.sql.quoting import identifier, literal
 from reverse_etl.sql.types import SqlType
 
@@ -47,6 +49,17 @@ def remember(connection: DuckDBPyConnection, with_outcomes: str, values: Mapping
         ({said.format(outs)} AND ({arrived} OR coalesce(may_have_arrived, false))) AS said
         ANTI JOIN {OPT_OUTS} AS known USING (identifier, channel)""",
         {"now": values["now"]},
+    )
+
+
+def learn(connection: DuckDBPyConnection, found: Sequence[tuple[str, str]], now: datetime) -> None:
+    """Record opt-outs that Braze tells of, by user and channel; those that are known stay as they are."""
+    values = {"people": [person for person, _ in found], "channels": [channel for _, channel in found], "now": now}
+    connection.execute(
+        f"""INSERT INTO {OPT_OUTS} SELECT DISTINCT identifier, channel, CAST($now AS TIMESTAMPTZ) FROM
+        (SELECT unnest($people::VARCHAR[]) AS identifier, unnest($channels::VARCHAR[]) AS channel)
+        ANTI JOIN {OPT_OUTS} AS known USING (identifier, channel)""",
+        values,
     )
 
 

@@ -1,0 +1,125 @@
+"""Reads from Braze, request by request and several at once: what it returns is about users, and changes nothing."""
+
+import threading
+from collections.abc import Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import suppress
+from itertools import islice
+
+from reverse_etl.braze.answers import Answer, NoAnswer, NotSent, hint_for, json_object
+from reverse_etl.braze.client import Connection, Deadlines
+from reverse_etl.braze.rate_limit_headers import exhausted_wait_s, throttled_wait_s
+from reverse_etl.braze.subscriptions import Question, Read, heard
+from reverse_etl.delivery.retry import RetryPolicy, next_wait_s
+from reverse_etl.delivery.session import Session
+from reverse_etl.errors import StateError
+from reverse_etl.system.clock import Clock
+
+_JITTER = 0.5
+_AHEAD = 4  # questions per thread that wait for it
+OptOuts = list[tuple[str, str]]  # user and channel
+
+
+class Reader:
+    """Asks questions in threads, under the rate limit of the endpoint that it `reads`, and closes its connections."""
+
+    def __init__(self, session: Session, read: Read, threads: int, clock: Clock, policy: RetryPolicy) -> None:
+        self._read, self._clock, self._policy, self._threads = read, clock, policy, threads
+        self._workspace, self._pacer = session.workspace(), session.pacer(read.family)
+        self._lock, self._stop, self._own = threading.Lock(), threading.Event(), threading.local()
+        self._deadlines, self._connections = Deadlines(), list[Connection]()
+
+    def answers(self, questions: Iterator[Question]) -> Iterator[tuple[int, OptOuts]]:
+        """For each response, of how many users more it told, and who of them has opted out of what. Raises StateError
+        if one cannot be had: then nothing is known."""
+        with ThreadPoolExecutor(self._threads, "retl-read") as pool:
+            try:
+                open_ = {pool.submit(self._ask, one) for one in islice(questions, self._threads * _AHEAD)}
+                while open_:
+                    done, open_ = wait(open_, return_when=FIRST_COMPLETED)
+                    for told in map(Future.result, done):
+                        users, found, more = told
+                        open_ |= {pool.submit(self._ask, one) for one in (*more, *islice(questions, 1))}
+                        yield users, found
+            finally:
+                self._stop.set()
+                pool.shutdown(cancel_futures=True)
+                self._deadlines.close()
+                for connection in self._connections:
+                    connection.close()
+
+    def _ask(self, question: Question) -> tuple[int, OptOuts, list[Question]]:
+        began_s, attempt = self._clock.now_s(), 0
+        while self._has_turn():
+            result, attempt = self._request(question), attempt + 1
+            if isinstance(result, Answer) and result.status in (200, 201):
+                with suppress(ValueError):
+                    found, more = heard(question, json_object(result.body) or {})
+                    return 0 if question.is_again else len(question.people), found, more
+            elapsed_s = self._clock.now_s() - began_s
+            if isinstance(result, Answer) and result.status == _THROTTLED:
+                attempt -= 1  # its next turn waits
+                if elapsed_s < self._policy.throttled_give_up_after_s:
+                    continue
+            wait_s = next_wait_s(attempt, elapsed_s, self._policy, _JITTER) if _may_pass(result) else None
+            if wait_s is None:
+                raise self._not_read(result)
+            self._clock.wait(wait_s, self._stop)
+        return 0, [], []
+
+    def _has_turn(self) -> bool:
+        """Wait until the rate limit allows a request; False if no more are to be made."""
+        with self._lock:
+            wait_s = self._pacer.reserve(self._clock.now_s())
+        while not self._stop.is_set():
+            if wait_s > 0:
+                self._clock.wait(wait_s, self._stop)
+            with self._lock:
+                now_s = self._clock.now_s()
+                wait_s = self._pacer.reserve(now_s) if self._pacer.is_paused(now_s) else self._pacer.start(now_s)
+            if wait_s <= 0:
+                return not self._stop.is_set()
+        return False
+
+    def _request(self, question: Question) -> Answer | NotSent | NoAnswer:
+        connection, body = self._connection(), question.body
+        result = connection.get(question.path) if body is None else connection.send(question.path, body)
+        if isinstance(result, Answer):
+            throttled = result.status == _THROTTLED
+            pause_s = throttled_wait_s(result.headers) if throttled else exhausted_wait_s(result.headers)
+            if pause_s:
+                with self._lock:
+                    self._pacer.pause(self._clock.now_s(), pause_s)
+        return result
+
+    def _connection(self) -> Connection:
+        """That of this thread."""
+        if not hasattr(self._own, "connection"):
+            self._own.connection = Connection(self._workspace, self._deadlines)
+            with self._lock:
+                self._connections.append(self._own.connection)
+        connection: Connection = self._own.connection
+        return connection
+
+    def _not_read(self, result: Answer | NotSent | NoAnswer) -> StateError:
+        """Without the message of Braze, which may name users."""
+        path = self._read.path
+        again = "run it again: nothing was sent"
+        if not isinstance(result, Answer):
+            hint = getattr(result, "hint", None)
+            return StateError(f"{path}: {result.why}", hint=f"{hint}; then {again}" if hint else again, code="S029")
+        what = f"{path}: Braze returned {result.status}"
+        if result.status in (200, 201):
+            what += " with a response that cannot be understood"
+        hint = hint_for(result.status, self._read.permission)
+        return StateError(what, hint=f"{hint}; then {again}" if hint else again, code="S029")
+
+
+_THROTTLED = 429
+
+
+def _may_pass(result: Answer | NotSent | NoAnswer) -> bool:
+    """Whether the same request may be answered otherwise."""
+    if isinstance(result, Answer):
+        return result.status < 300 or result.status >= 500 or result.status in (408, _THROTTLED)
+    return not (isinstance(result, NotSent) and result.is_final)
