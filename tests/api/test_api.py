@@ -185,7 +185,7 @@ def test_it_is_quiet_and_a_logger_hears_what_goes_on(shop: Shop, caplog: pytest.
 
 
 def test_listener_hears_it_in_place_of_the_logger(shop: Shop):
-    aliases = "SELECT 'cookie' AS alias_label, 'a1' AS alias_name, 'u1' AS external_id"
+    aliases = "SELECT 'cookie' AS alias_label, 'a1' AS alias_name, 'u0' AS external_id"
     shop.sync("first", ROWS.format(rows=1)).sync("second", aliases, mode="users_alias_new", after=["first"])
     listener = Silent()
     project(shop, listener=listener).sync_all()

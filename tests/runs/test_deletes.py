@@ -249,11 +249,11 @@ def test_email_needs_a_column_that_says_which_profile_is_meant(shop: Shop):
 def test_email_to_identify_needs_priorities_that_do_not_clash_and_an_alias_needs_none(shop: Shop):
     rows = """SELECT *, 'u' || email AS external_id FROM (VALUES
         ('a1', NULL, NULL),
-        (NULL, 'a', NULL),
-        (NULL, 'b', ['unidentified', 'identified']),
-        (NULL, 'c', ['most_recently_updated', 'identified', 'least_recently_updated']),
-        (NULL, 'd', ['newest']),
-        (NULL, 'e', ['unidentified', 'least_recently_updated'])
+        (NULL, 'a@x.example', NULL),
+        (NULL, 'b@x.example', ['unidentified', 'identified']),
+        (NULL, 'c@x.example', ['most_recently_updated', 'identified', 'least_recently_updated']),
+        (NULL, 'd@x.example', ['newest']),
+        (NULL, 'e@x.example', ['unidentified', 'least_recently_updated'])
     ) AS t(alias_name, email, prioritization)"""
     rows = f"SELECT * REPLACE (coalesce(external_id, 'u') AS external_id), 'cookie' AS alias_label FROM ({rows})"
     rows = rows.replace("'cookie' AS", "CASE WHEN alias_name IS NOT NULL THEN 'cookie' END AS")
@@ -267,7 +267,7 @@ def test_email_to_identify_needs_priorities_that_do_not_clash_and_an_alias_needs
     ]
     assert sorted(shop.sent()) == [
         '{"aliases_to_identify":[{"user_alias":{"alias_name":"a1","alias_label":"cookie"},"external_id":"u"}]}',
-        '{"emails_to_identify":[{"email":"e","prioritization":["unidentified","least_recently_updated"],"external_id":"ue"}]}',
+        '{"emails_to_identify":[{"email":"e@x.example","prioritization":["unidentified","least_recently_updated"],"external_id":"ue@x.example"}]}',
     ]
     shop.sync("it", "SELECT 'a@example.com' AS email, 'u1' AS external_id", mode="users_identify")
     (error,) = shop.run().errors

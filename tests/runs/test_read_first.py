@@ -8,6 +8,7 @@ import requests
 from reverse_etl.sandbox import Fault
 from tests.shop import KEY, Retl, Shop
 
+NEWS = "6f1c2a3e-0b5d-4c7e-9a41-2d8e5f60b7a1"
 GROUPS = {"mode": "subscription_status_set"}
 OPT_IN = "SELECT unnest({}) AS external_id, 'opted_in' AS email_subscribe"
 
@@ -93,22 +94,22 @@ def test_users_are_asked_for_by_every_identifier_fifty_ids_at_once(shop: Shop):
 def test_groups_are_read_of_users_by_id_and_by_email(shop: Shop):
     for user, email in (("u1", "a@example.com"), ("u2", "b@example.com"), ("u3", "c@example.com")):
         in_braze(shop, {"external_id": user, "email": email})
-    group = {"subscription_group_id": "news", "subscription_state": "unsubscribed"}
+    group = {"subscription_group_id": NEWS, "subscription_state": "unsubscribed"}
     tell(shop, "/v2/subscription/status/set", {"subscription_groups": [{**group, "external_ids": ["u1"]}]})
     tell(shop, "/v2/subscription/status/set", {"subscription_groups": [{**group, "emails": ["b@example.com"]}]})
     rows = "SELECT unnest(['u1', 'u3']) AS external_id, NULL AS email UNION ALL SELECT NULL, unnest(['B@example.com', 'x@y.z'])"
     shop.sync(
-        "it", f"SELECT *, 'news' AS subscription_group_id, 'subscribed' AS subscription_state FROM ({rows})", **GROUPS
+        "it", f"SELECT *, '{NEWS}' AS subscription_group_id, 'subscribed' AS subscription_state FROM ({rows})", **GROUPS
     )
     result = shop.run(read_first=True)
     assert (result.plan.withheld, result.delivery.accepted) == (2, 2), (result.errors, result.invalid)
     assert known(shop) == [
-        ({"email": "B@example.com"}, "subscription_groups:news"),
-        ({"external_id": "u1"}, "subscription_groups:news"),
+        ({"email": "B@example.com"}, f"subscription_groups:{NEWS}"),
+        ({"external_id": "u1"}, f"subscription_groups:{NEWS}"),
     ]
     shop.sync(
         "more",
-        "SELECT unnest(['u1', 'u3']) AS external_id, [{'subscription_group_id': 'news', "
+        f"SELECT unnest(['u1', 'u3']) AS external_id, [{{'subscription_group_id': '{NEWS}', "
         "'subscription_state': 'subscribed'}] AS subscription_groups, 1 AS m",
     )
     assert shop.run("more", read_first=True).plan.withheld == 1
@@ -126,7 +127,7 @@ def test_groups_of_an_alias_cannot_be_read_and_nothing_is_sent(shop: Shop):
     shop.sync(
         "it",
         "SELECT 'a1' AS alias_name, 'cookie' AS alias_label, "
-        "[{'subscription_group_id': 'a', 'subscription_state': 'subscribed'}] AS subscription_groups",
+        f"[{{'subscription_group_id': '{NEWS}', 'subscription_state': 'subscribed'}}] AS subscription_groups",
     )
     (error,) = shop.run(read_first=True).errors
     assert (str(error.location), error.message, error.hint) == (

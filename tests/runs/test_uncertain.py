@@ -58,7 +58,7 @@ def test_alias_email_and_phone_to_identify_must_be_known_and_their_id_need_not(s
             "SELECT 'a1' AS alias_name, 'cookie' AS alias_label, 'u1' AS external_id",
             "SELECT 'a2' AS alias_name, 'cookie' AS alias_label, 'u2' AS external_id",
             "SELECT 'Ann@example.com' AS email, ['unidentified'] AS prioritization, 'u3' AS external_id",
-            "SELECT '+49 1' AS phone, ['unidentified'] AS prioritization, 'u4' AS external_id",
+            "SELECT '+1 415 555 2671' AS phone, ['unidentified'] AS prioritization, 'u4' AS external_id",
         ]
     )
     shop.sync("identify", rows, **IDENTIFY)
@@ -68,7 +68,7 @@ def test_alias_email_and_phone_to_identify_must_be_known_and_their_id_need_not(s
     )
     result = shop.run_all("aliases", "leads", "identify")[-1]
     assert (result.plan.to_send, result.plan.uncertain) == (4, 2)
-    shop.sync("phones", "SELECT 'x' AS external_id, '+491' AS phone")
+    shop.sync("phones", "SELECT 'x' AS external_id, '+14155552671' AS phone")
     shop.run("phones")
     assert (shop.run("identify").plan.to_send, shop.run("identify").plan.to_send) == (1, 0)
 
