@@ -97,6 +97,13 @@ def test_looking_is_no_request_of_a_client():
         assert braze.counts()["requests"] == 0
 
 
+def test_page_counts_empty_requests_as_it_lists_them():
+    with Sandbox() as braze:
+        requests.post(f"{braze.url}/users/track", json={}, headers={"Authorization": "Bearer sandbox"})
+        assert (braze.counts()["requests"], read(braze, "pulse")["requests"]) == (0, 1)
+        assert [one["number"] for one in read(braze, "log")["requests"]] == [1]
+
+
 # Users
 
 

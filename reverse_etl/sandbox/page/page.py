@@ -58,7 +58,8 @@ def routes(reader: Reader, faults: Faults) -> list[Route]:
 
     async def pulse(request: Request) -> Response:
         listed = [{**as_json(fault), "hits": hits} for fault, hits in zip(faults.listed(), faults.hits(), strict=False)]
-        return answer({**reader.counts(), "faults": listed})
+        # All requests, as the page lists them: its lists are loaded again when a sum changes.
+        return answer({**reader.counts(), "requests": reader.last_request(), "faults": listed})
 
     async def users(request: Request) -> Response:
         return answer(watch.users(_text(request, "q"), _text(request, "after")))
