@@ -11,6 +11,7 @@ from reverse_etl.plan.workbench import execute
 from reverse_etl.records.consent import consent_columns, opted_in
 from reverse_etl.records.layout import Column, Layout
 from reverse_etl.runs.job import Job
+from reverse_etl.state.commit import set_version
 from reverse_etl.state.erasing import without_erased
 from reverse_etl.state.opt_outs import learn
 from reverse_etl.state.state import State
@@ -37,7 +38,8 @@ def read_opt_outs(job: Job, session: Session, state: State, layout: Layout, chan
             found += _read(job, session, state, read, asked)
             users = max(users, asked)
     with state.changing():
-        learn(state.connection, found, job.now())
+        if learn(state.connection, found, job.now()):  # a plan that was saved before might opt them in
+            set_version(state.connection, f"read-{job.now():%Y%m%dT%H%M%S%f}")
     said = count(len({person for person, _ in found}), "has", "have")
     job.notice(f"read the subscription states of {count(users, 'user')} in Braze: {said} opted out")
 

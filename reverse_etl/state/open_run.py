@@ -23,6 +23,9 @@ from reverse_etl.records.layout import Layout
 from reverse_etl.sql.quoting import identifier, literal
 from reverse_etl.state import watermark
 
+# What `others.py` leaves behind if it is killed.
+OF_OTHERS = tuple(f"{name}.duckdb{wal}" for name in ("others", "other") for wal in ("", ".wal"))
+
 
 class OpenRun:
     """The open run in the folder of a sync."""
@@ -152,5 +155,5 @@ class OpenRun:
         self.journal_path.unlink(missing_ok=True)
         with suppress(duckdb.IOException):  # it is detached nevertheless, and its contents are deleted anyway
             self._connection.execute(f"DETACH DATABASE IF EXISTS {RUN}")
-        for path in (self.outbox_path, self.outbox_path.with_name("outbox.duckdb.wal")):
-            path.unlink(missing_ok=True)
+        for name in ("outbox.duckdb", "outbox.duckdb.wal", *OF_OTHERS):
+            self.outbox_path.with_name(name).unlink(missing_ok=True)

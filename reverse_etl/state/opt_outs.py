@@ -52,15 +52,17 @@ def remember(connection: DuckDBPyConnection, with_outcomes: str, values: Mapping
     )
 
 
-def learn(connection: DuckDBPyConnection, found: Sequence[tuple[str, str]], now: datetime) -> None:
-    """Record opt-outs that Braze tells of, by user and channel; those that are known stay as they are."""
+def learn(connection: DuckDBPyConnection, found: Sequence[tuple[str, str]], now: datetime) -> int:
+    """Record opt-outs that Braze tells of, by user and channel; those that are known stay as they are. Returns how many
+    are new."""
     values = {"people": [person for person, _ in found], "channels": [channel for _, channel in found], "now": now}
-    connection.execute(
+    (new,) = connection.execute(
         f"""INSERT INTO {OPT_OUTS} SELECT DISTINCT identifier, channel, CAST($now AS TIMESTAMPTZ) FROM
         (SELECT unnest($people::VARCHAR[]) AS identifier, unnest($channels::VARCHAR[]) AS channel)
         ANTI JOIN {OPT_OUTS} AS known USING (identifier, channel)""",
         values,
-    )
+    ).fetchall()[0]
+    return int(new)
 
 
 def know(connection: DuckDBPyConnection) -> None:

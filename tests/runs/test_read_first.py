@@ -155,6 +155,16 @@ def test_failed_read_sends_nothing_and_says_what_the_key_needs(shop: Shop):
     assert len(posted(shop)) == 1
 
 
+def test_plan_that_was_saved_before_braze_was_asked_is_stale(shop: Shop, retl: Retl):
+    in_braze(shop, {"external_id": "u1", "email_subscribe": "unsubscribed"})
+    shop.sync("it", OPT_IN.format(["u1"]))
+    assert retl("plan", "it", "--out", "p.plan", folder=shop.folder).code == 0
+    assert shop.run(read_first=True).plan.withheld == 1
+    said = retl("apply", "p.plan", folder=shop.folder)
+    assert (said.code, "the state has changed since it was created" in said.err) == (1, True), said
+    assert posted(shop)[1:] == []
+
+
 def test_only_users_who_would_be_opted_in_are_asked_for(shop: Shop, retl: Retl):
     shop.sync("it", "SELECT * FROM (VALUES ('u1', 'unsubscribed'), ('u2', NULL)) AS t(external_id, email_subscribe)")
     shop.sync("other", "SELECT 'u1' AS external_id, 1 AS n")

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 
 from reverse_etl.delivery.session import open_session
 from reverse_etl.runs.due import find_due
@@ -676,6 +677,14 @@ def test_state_path_that_is_none_is_shown_in_its_place(shop: Shop, retl: Retl, p
     outcome = retl("ls", folder=shop.folder)
     assert (outcome.code, outcome.err) == (2, f'syncs.yml:13:13: "path" in target "test" {why}\n')
     assert outcome.out == ""
+
+
+def test_opt_outs_that_one_machine_has_read_in_braze_are_known_to_the_other(one: Shop, two: Shop):
+    both(one, two, "SELECT 'u1' AS external_id, 'opted_in' AS email_subscribe, 1 AS n")
+    out = {"attributes": [{"external_id": "u1", "email_subscribe": "unsubscribed"}]}
+    requests.post(f"{one.braze.url}/users/track", json=out, headers={"Authorization": f"Bearer {KEY}"})
+    assert (one.run("it", read_first=True).plan.withheld, two.run("it").plan.withheld) == (1, 1)
+    assert one.braze.profile("u1")["email_subscribe"] == "unsubscribed"
 
 
 def test_users_of_another_sync_are_looked_up_in_the_store(one: Shop, two: Shop):

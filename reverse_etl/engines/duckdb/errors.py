@@ -20,6 +20,8 @@ def lacks_memory(error: Exception) -> bool:
 
 def locked(error: duckdb.Error, path: Path) -> BusyError | None:
     """A BusyError that identifies the process which has `path` open for writing; None if `error` is another one."""
+    if "Unique file handle conflict" in str(error):  # another thread of this process is reading it
+        return BusyError(f"{path} is being read by another sync of this process", hint=WAIT, code="B002")
     holder = re.search(r"held in (.*?) \(PID (\d+)\)", str(error))
     if not holder:
         return None
