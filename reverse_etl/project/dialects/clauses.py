@@ -164,10 +164,31 @@ def compared(by: Translator, node: Any) -> exp.Expression:
 
 
 def compared_in_spark(by: Translator, node: Any) -> exp.Expression:
-    kinds = [kind_of(side) for side in (node.this, node.expression)]
+    """Spark compares a text with a number in ways that depend on the number: refused, also where only DuckDB sees it."""
+    sides = (node.this, node.expression)
+    kinds = [kind_of(side) for side in sides]
     if "text" in kinds and set(kinds) & set(NUMBERS):
         raise Refusal(f"{by.dialect}: a text compared with a number is not translated", "cast it: CAST(x AS double)")
+    if isinstance(node, exp.EQ | exp.NEQ) and None in kinds and set(kinds) & set(NUMBERS):
+        unknown = 0 if kinds[0] is None else 1
+        node.set("expression" if unknown else "this", by.fill(_NO_TEXT, sides[unknown]))
     return node  # type: ignore[no-any-return]
+
+
+_NO_TEXT = (
+    f"CASE WHEN {TESTS['text']} THEN stop('a text compared with a number is not translated: cast it') ELSE a0 END"
+)
+
+
+def one_of_in_spark(by: Translator, node: exp.In) -> exp.Expression:
+    if node.expressions and all(kind_of(value) in NUMBERS for value in node.expressions):
+        if kind_of(node.this) == "text":
+            raise Refusal(
+                f"{by.dialect}: a text compared with a number is not translated", "cast it: CAST(x AS double)"
+            )
+        if kind_of(node.this) is None:
+            node.set("this", by.fill(_NO_TEXT, node.this))
+    return node
 
 
 def one_of(by: Translator, node: exp.In) -> exp.Expression:

@@ -14,6 +14,8 @@ TESTS = {
     "timestamptz": "typeof(a0) = 'TIMESTAMP WITH TIME ZONE'",
     "timestamp": "typeof(a0) IN ('TIMESTAMP', 'TIMESTAMP_S', 'TIMESTAMP_MS', 'TIMESTAMP_NS')",
     "list": "typeof(a0) LIKE '%[]'",
+    "json": "typeof(a0) = 'JSON'",
+    "nested": "(typeof(a0) LIKE '%]' OR typeof(a0) LIKE 'STRUCT(%' OR typeof(a0) LIKE 'MAP(%')",
     "map": "typeof(a0) LIKE 'MAP(%'",
 }
 NUMBERS = ("int", "decimal", "double")  # each takes in those before it

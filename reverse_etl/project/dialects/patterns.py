@@ -99,6 +99,23 @@ def mysql_strftime(pattern: str) -> str:
     return re.sub(r"%(.)", one, pattern, flags=re.DOTALL)
 
 
+_DIGITS = {"%Y": r"\d{4}", "%y": r"\d\d", "%g": r"\d{3}", "%b": "[A-Za-z]{3}", "%p": "[AaPp][Mm]", "%%": "%"}
+
+
+def shape_of(pattern: str) -> str:
+    """A regular expression for texts that a pattern of strftime would write: strptime takes others, too."""
+
+    def one(found: re.Match[str]) -> str:
+        letter = found[0]
+        if letter[0] != "%":
+            return re.escape(letter)
+        if letter in ("%B", "%a", "%A", "%j", "%-j"):
+            raise PatternError("names of days and months are not translated here")
+        return _DIGITS.get(letter) or (r"\d\d?" if letter[1] == "-" else r"\d\d")
+
+    return re.sub(r"%-?.|.", one, pattern, flags=re.DOTALL)
+
+
 def for_parsing(pattern: str) -> str:
     """A pattern of strftime for strptime, which takes one digit or two anyway."""
     return pattern.replace("%-", "%")

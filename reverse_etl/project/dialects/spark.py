@@ -10,10 +10,10 @@ from sqlglot import exp
 
 from reverse_etl.project.dialects import clauses, td
 from reverse_etl.project.dialects.hive import casts, table, values
-from reverse_etl.project.dialects.kinds import kind_of, with_kind
-from reverse_etl.project.dialects.patterns import for_parsing
+from reverse_etl.project.dialects.kinds import TESTS, kind_of, with_kind
+from reverse_etl.project.dialects.patterns import PatternError, for_parsing, shape_of
 from reverse_etl.project.dialects.rewrite import Call, Family, Translator, text
-from reverse_etl.project.dialects.row import ANY, Row, refused, repaired, same
+from reverse_etl.project.dialects.row import ANY, Row, repaired, same
 from reverse_etl.project.dialects.zones import UTC_ZONE
 
 
@@ -49,11 +49,29 @@ def _parsed(kind: str) -> Any:
     def build(call: Call) -> exp.Expression:
         if len(call.args) == 1:
             return casts.to_date(call.by, call.args[0]) if kind == "date" else _stamp(call.by, call.args[0])
-        pattern = for_parsing(td.formatted(call, call.text(1, "pattern"), "spark", UTC_ZONE).name)
-        made = call.by.fill("try_strptime(CAST(a0 AS VARCHAR), a1)", call.args[0], text(pattern))
+        made = _strictly_parsed(call, call.text(1, "pattern"))
         return call.by.fill("CAST(a0 AS DATE)", made) if kind == "date" else made
 
     return build
+
+
+def _strictly_parsed(call: Call, said: str) -> exp.Expression:
+    """NULL for a text with one digit where the pattern has two."""
+    pattern = td.formatted(call, said, "spark", UTC_ZONE).name
+    try:
+        shape = shape_of(pattern)
+    except PatternError as error:
+        raise call.refuse(f"pattern {said!r}: {error.what}") from error
+    form = (
+        "CASE WHEN regexp_full_match(CAST(a0 AS VARCHAR), a2) THEN try_strptime(CAST(a0 AS VARCHAR), a1)"
+        f" WHEN {TESTS['date']} OR {TESTS['timestamp']} THEN TRY_CAST(a0 AS TIMESTAMP) END"
+    )
+    return call.by.fill(form, call.args[0], text(for_parsing(pattern)), text(shape))
+
+
+def _unix_timestamp(call: Call) -> exp.Expression:
+    said = call.text(1, "pattern") if len(call.args) == 2 else "yyyy-MM-dd HH:mm:ss"
+    return call.by.fill("CAST(epoch(a0) AS BIGINT)", _strictly_parsed(call, said))
 
 
 def _date_trunc(call: Call) -> exp.Expression:
@@ -88,7 +106,9 @@ FUNCTIONS: dict[str, Row] = {
                how="the time; NULL if it is not one"),
     **repaired("timestamp_seconds", "to_timestamp(a0) AT TIME ZONE 'UTC'", kind="timestamp"),
     **repaired("date_trunc", (2, _date_trunc), kind="timestamp", how="date_trunc(), a timestamp"),
-    **refused("unix_timestamp", "what it takes for a time depends on settings", "use to_timestamp(), or from_unixtime()"),
+    **repaired("unix_timestamp", "CAST(epoch(current_timestamp) AS BIGINT)", (1, _unix_timestamp), (2, _unix_timestamp),
+               kind="int", how="epoch() of the time; NULL if it is not one"),
+    **repaired("isnan", "isnan(a0)", kind="bool"),
 }  # fmt: skip
 _RULES: dict[str, Any] = {
     **table.RULES,
@@ -96,7 +116,7 @@ _RULES: dict[str, Any] = {
     "TryCast": _cast,
     "ILike": None,
     **dict.fromkeys(("EQ", "NEQ", "GT", "GTE", "LT", "LTE"), clauses.compared_in_spark),
-    "In": None,
+    "In": clauses.one_of_in_spark,
 }
 SPARK = Family("spark", FUNCTIONS, clauses.nodes(**_RULES), table.WHOLE, lambda name: None)
 DATABRICKS = Family(

@@ -3,6 +3,7 @@
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
+from functools import cache
 from zoneinfo import ZoneInfo, available_timezones
 
 # java.time.ZoneId.SHORT_IDS, https://docs.oracle.com/en/java/javase/17/docs/api/java.base/java/time/ZoneId.html
@@ -48,8 +49,13 @@ def zone(name: str) -> Zone | None:
     offset = _OFFSET.fullmatch(spelled)
     if offset:
         return _of_offset(offset[1], int(offset[2]), int(offset[3] or 0))
-    known = {one.lower(): one for one in available_timezones()}
-    return Zone(known[spelled.lower()], ZoneInfo(known[spelled.lower()])) if spelled.lower() in known else None
+    known = _known().get(spelled.lower())
+    return Zone(known, ZoneInfo(known)) if known else None
+
+
+@cache
+def _known() -> dict[str, str]:
+    return {one.lower(): one for one in available_timezones()}
 
 
 def _of_offset(sign: str, hours: int, minutes: int) -> Zone | None:

@@ -28,21 +28,16 @@ _TRIMMED_DECIMAL = (
 )
 
 
+_NO_TEXT = "only texts, numbers, booleans, dates and timestamps become text"
+# What is not here is the text that DuckDB makes of it.
 TEXTS = {
-    "text": "CAST(a0 AS VARCHAR)",
-    "int": "CAST(a0 AS VARCHAR)",
-    "date": "CAST(a0 AS VARCHAR)",
     "bool": "upper(CAST(a0 AS VARCHAR))",
     "decimal": _TRIMMED_DECIMAL,
     "double": DOUBLE_TEXT,
-    "timestamp": "CAST(a0 AS VARCHAR)",
+    "timestamptz": "CAST(TRY_CAST(a0 AS TIMESTAMP) AS VARCHAR)",
+    "nested": f"stop('{_NO_TEXT}')",
 }
-
-
-SPARK_TEXTS = {**TEXTS, "bool": "CAST(a0 AS VARCHAR)", "decimal": "CAST(a0 AS VARCHAR)"}
-
-
-_NO_TEXT = "stop('only texts, numbers, booleans, dates and timestamps become text')"
+SPARK_TEXTS = {key: form for key, form in TEXTS.items() if key not in ("bool", "decimal")}
 
 
 def to_text(by: Translator, value: exp.Expression) -> exp.Expression:
@@ -51,9 +46,9 @@ def to_text(by: Translator, value: exp.Expression) -> exp.Expression:
     if kind in ("text", "null"):
         return value
     texts = SPARK_TEXTS if by.family.name == "spark" else TEXTS
-    if kind in ("list", "map", "json", "timestamptz"):
-        raise Refusal(f"{by.dialect}: only texts, numbers, booleans, dates and timestamps become text")
-    made = by.by_kind(value, {key: texts[key] for key in ("bool", "decimal", "double")}, "CAST(a0 AS VARCHAR)")
+    if kind in ("list", "map", "json"):
+        raise Refusal(f"{by.dialect}: {_NO_TEXT}")
+    made = by.by_kind(value, texts, "CAST(a0 AS VARCHAR)")
     return with_kind(made, "text")
 
 

@@ -4,26 +4,27 @@ from sqlglot import exp
 
 from reverse_etl.project.dialects import clauses
 from reverse_etl.project.dialects.hive.casts import to_text
-from reverse_etl.project.dialects.kinds import kind_of, with_kind
+from reverse_etl.project.dialects.kinds import TESTS, kind_of, with_kind
 from reverse_etl.project.dialects.rewrite import Call, Translator, integer, number, text
 
 
 def substring(call: Call) -> exp.Expression:
-    """From 0 is from 1; a length below 1 is no text."""
-    args = list(call.args)
-    start = integer(args[1])
+    """From 0 is from 1; a length below 1 is no text, nor is a start before the text, but in Spark."""
+    said, *numbers = [_as_text(call.by, call.args[0]), *call.args[1:]]
+    start = integer(numbers[0])
+    before = numbers[0]
     if start is None:
-        args[1] = call.by.fill("CASE WHEN a0 = 0 THEN 1 ELSE a0 END", args[1])
+        numbers[0] = call.by.fill("CASE WHEN a0 = 0 THEN 1 ELSE a0 END", numbers[0])
     elif start == 0:
-        args[1] = number(1)
-    if len(args) == 2:
-        return call.by.fill("substr(a0, a1)", _as_text(call.by, args[0]), args[1])
-    length = integer(args[2])
-    if length is None:
-        args[2] = call.by.fill("greatest(a0, 0)", args[2])
-    elif length < 0:
-        args[2] = number(0)
-    return call.by.fill("substr(a0, a1, a2)", _as_text(call.by, args[0]), args[1], args[2])
+        numbers[0] = number(1)
+    if len(numbers) == 2:
+        length = integer(numbers[1])
+        none = call.by.fill("greatest(a0, 0)", numbers[1]) if length is None else number(0)
+        numbers[1] = numbers[1] if length is not None and length >= 0 else none
+    made = call.by.fill("substr(a0, a1, a2)" if len(numbers) == 2 else "substr(a0, a1)", said, *numbers)
+    if call.by.family.name == "spark" or (start is not None and start >= 0):
+        return made
+    return call.by.fill("CASE WHEN length(a0) < -a1 THEN '' ELSE a2 END", said, before, made)
 
 
 def _as_text(by: Translator, value: exp.Expression) -> exp.Expression:
@@ -46,8 +47,12 @@ def joined(by: Translator, node: exp.DPipe) -> exp.Expression:
 def concat_ws(call: Call) -> exp.Expression:
     separator, *values = call.args
     if len(values) == 1 and kind_of(values[0]) in (None, "list"):
-        lists = "array_to_string(CASE WHEN typeof(a1) LIKE '%[]' THEN a1 ELSE [a1] END, a0)"
-        form = "array_to_string(a1, a0)" if kind_of(values[0]) == "list" else lists.replace("[a1]", "NULL")
+        form = "array_to_string(a1, a0)"
+        if kind_of(values[0]) is None:
+            form = (
+                f"CASE WHEN {TESTS['list']} THEN array_to_string(TRY_CAST(a1 AS VARCHAR[]), a0)"
+                " ELSE coalesce(CAST(a1 AS VARCHAR), '') END"
+            ).replace("typeof(a0)", "typeof(a1)")
         return call.by.fill(form, separator, values[0])
     if any(kind_of(value) == "list" for value in values):
         raise call.refuse("arrays beside texts are not translated")

@@ -80,7 +80,8 @@ _TRUNCATED = {**dict.fromkeys(("MM", "MON", "MONTH"), "month"), **dict.fromkeys(
 
 
 def trunc(call: Call) -> exp.Expression:
-    unit = _TRUNCATED.get(call.text(1, "unit").upper())
+    said = call.text(1, "unit").upper()
+    unit = None if said == "Q" and call.by.family.name == "spark" else _TRUNCATED.get(said)
     if unit is None:
         raise call.refuse("the unit is not one of MM, Q and YY", "use to_date() for the day")
     day = call.by.fill("CAST(date_trunc(a0, a1) AS DATE)", text(unit), to_date(call.by, call.args[0]))

@@ -38,6 +38,8 @@ def _to_text(by: Translator, value: exp.Expression) -> exp.Expression:
         "double": f"stop('{_DOUBLE}')",
         "timestamptz": f"strftime(TRY_CAST(a0 AS TIMESTAMP), {_STAMP}) || ' UTC'",
         "timestamp": f"strftime(TRY_CAST(a0 AS TIMESTAMP), {_STAMP})",
+        "json": "json_value(CAST(a0 AS VARCHAR), '$') ->> '$'",
+        "nested": "stop('only texts, numbers, booleans, dates and times become text')",
     }
     return by.by_kind(value, forms, "CAST(a0 AS VARCHAR)")
 

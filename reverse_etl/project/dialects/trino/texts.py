@@ -37,16 +37,18 @@ def position(by: Translator, node: exp.StrPosition) -> exp.Expression:
 
 
 def substr(call: Call) -> exp.Expression:
-    """From 0 there is no text; a length below 1 is none either."""
+    """From 0 there is no text, nor from before it; a length below 1 is none either."""
     start = integer(call.args[1])
     if start == 0:
-        return text("")
+        return call.fill("CASE WHEN a0 IS NOT NULL THEN '' END")
     rest = ", a2" if len(call.args) == 3 else ""
     if len(call.args) == 3 and (integer(call.args[2]) or -1) < 0:
         rest = ", greatest(a2, 0)"
-    if start is None:
-        return call.fill(f"CASE WHEN a1 = 0 AND a0 IS NOT NULL THEN '' ELSE substr(a0, a1{rest}) END")
-    return call.fill(f"substr(a0, a1{rest})")
+    if start is not None and start > 0:
+        return call.fill(f"substr(a0, a1{rest})")
+    return call.fill(
+        f"CASE WHEN a0 IS NULL THEN NULL WHEN a1 = 0 OR length(a0) < -a1 THEN '' ELSE substr(a0, a1{rest}) END"
+    )
 
 
 def concat(call: Call) -> exp.Expression:
