@@ -3,9 +3,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 DBT := .venv-dbt
+SPARK := .venv-spark
 LATEST := .venv-latest
 
-.PHONY: demo test test-long test-random test-latest test-page test-clients test-orchestrators test-dbt test-wheel torture attack bench \
+.PHONY: demo test test-long test-random test-latest test-page test-clients test-orchestrators test-dbt test-dialects test-wheel torture attack bench \
 	lint types check docs constraints dist clean
 ORCHESTRATORS := airflow dagster prefect
 
@@ -74,6 +75,14 @@ $(DBT)/installed: tests/projects/dbt/requirements.txt tests/projects/dbt/constra
 test-dbt: $(VENV)/installed $(DBT)/installed ## dbt build and retl sync on one warehouse, with dbt itself: a minute
 	RETL_DBT=$(DBT)/bin/dbt $(BIN)/pytest -m dbt
 
+$(SPARK)/installed: tests/spark/requirements.txt
+	$(PYTHON) -m venv $(SPARK)
+	$(SPARK)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
+	touch $@
+
+test-dialects: $(VENV)/installed $(SPARK)/installed ## Rows of dialects on Hive's own classes and on Spark: needs Java 17; two minutes
+	RETL_SPARK=$(CURDIR)/$(SPARK)/bin/python $(BIN)/pytest tests/spark
+
 test-page: $(VENV)/installed ## The sandbox's page in headless Chromium, which it installs if it may
 	@command -v chromium >/dev/null || { [ "$$(id -u)" = 0 ] && apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core; } || { echo "test-page needs Debian's package chromium: sudo apt-get install chromium" >&2; exit 2; }
 	$(BIN)/python -m pip install --quiet $(PINNED) --group page
@@ -108,5 +117,5 @@ dist: $(VENV)/installed ## The wheel and the sdist, in dist/
 	$(BIN)/python -m hatchling build
 
 clean:
-	rm -rf $(VENV) $(DBT) $(LATEST) .clients .orchestrators .bench .retl/sandbox warehouse.duckdb target dist
+	rm -rf $(VENV) $(DBT) $(SPARK) $(LATEST) .clients .orchestrators .bench .retl/sandbox warehouse.duckdb target dist
 	rm -rf .hypothesis .mypy_cache .pytest_cache .ruff_cache

@@ -148,6 +148,18 @@ def test_decimals_end_a_run_of_trino_where_only_duckdb_knows_them(warehouse: Duc
     )
 
 
+def test_dates_that_would_become_timestamps_end_a_run_of_trino(warehouse: DuckDBPyConnection):
+    for sql in ("date_add('day', 1, dt)", "date_trunc('month', dt)"):
+        with pytest.raises(InvalidInputException) as raised:
+            warehouse.execute(translated(f"SELECT {sql} AS x FROM t", "trino").sql).fetchall()
+        assert str(raised.value).splitlines()[0] == (
+            "Invalid Input Error: line 1:8: trino: the type of this is not known here: "
+            "write CAST(x AS date) or CAST(x AS timestamp)"
+        )
+        used = f"SELECT {sql} > date '2026-01-01' AS x, date_format({sql}, '%Y') AS y, CAST({sql} AS date) AS z FROM t"
+        assert warehouse.execute(translated(used, "trino").sql).fetchone() is not None
+
+
 @pytest.mark.parametrize(
     ("sql", "said"),
     [

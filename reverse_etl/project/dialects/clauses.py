@@ -114,7 +114,21 @@ def refuse_dates(by: Translator, node: Any) -> None:
 
 
 _OF_DAYS = ("DAY", "WEEK", "MONTH", "YEAR", "QUARTER")
-_EITHER_WAY = (exp.EQ, exp.NEQ, exp.GT, exp.GTE, exp.LT, exp.LTE, exp.Between, exp.Cast, exp.TryCast, exp.Anonymous)
+_EITHER_WAY = (exp.EQ, exp.NEQ, exp.GT, exp.GTE, exp.LT, exp.LTE, exp.Between)
+_OF_EITHER = (
+    *("date_format", "format_datetime", "to_unixtime", "date_diff", "datediff", "date", "to_date", "last_day", "year"),
+    *("quarter", "month", "week", "day", "hour", "minute", "second", "day_of_week", "day_of_year", "weekofyear"),
+)
+
+
+def is_either_way(node: exp.Expression) -> bool:
+    """Whether a date and the timestamp at its midnight have the same effect where this value is used."""
+    above = node.parent
+    while isinstance(above, exp.Paren):
+        above = above.parent
+    if isinstance(above, exp.Cast):
+        return above.to.this.name in ("DATE", "TIMESTAMP")
+    return isinstance(above, _EITHER_WAY) or (isinstance(above, exp.Anonymous) and above.name.lower() in _OF_EITHER)
 
 
 def moved(by: Translator, node: Any) -> exp.Expression:
@@ -136,10 +150,7 @@ def moved(by: Translator, node: Any) -> exp.Expression:
     if kind == "date":
         sign = "-" if isinstance(node, exp.Sub) else "+"
         return with_kind(by.fill(f"CAST(a0 {sign} a1 AS DATE)", value, interval), "date")
-    above = node.parent
-    while isinstance(above, exp.Paren):
-        above = above.parent
-    if isinstance(above, _EITHER_WAY):
+    if is_either_way(node):
         return node  # type: ignore[no-any-return]
     raise Refusal(f"{by.dialect}: whether this is a date or a timestamp is not known here",
                   "say which: CAST(x AS date) + INTERVAL '1' DAY")  # fmt: skip

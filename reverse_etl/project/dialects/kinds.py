@@ -52,6 +52,8 @@ def kind_of(node: Any) -> str | None:
         return str(node.meta["kind"])
     if isinstance(node, exp.Literal):
         return "text" if node.is_string else _of_number(str(node.this))
+    if isinstance(node, exp.CurrentDate):
+        return "date"
     if isinstance(node, exp.Null):
         return "null"
     if isinstance(node, exp.Cast):  # and TryCast

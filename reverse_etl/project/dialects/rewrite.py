@@ -132,7 +132,7 @@ class Translator:
             return with_kind(node, row.kind)
         around = node.expressions[0] if args and isinstance(node.expressions[0], exp.Distinct | exp.Order) else None
         before = self._written(node)
-        made = form(Call(self, name, args)) if callable(form) else self.fill(form, *args)
+        made = form(Call(self, name, args, node)) if callable(form) else self.fill(form, *args)
         if around is not None:
             made = _again_around(made, around, self.dialect, name)
         made = with_kind(made, row.kind)
@@ -201,6 +201,7 @@ class Call:
     by: Translator
     name: str
     args: Sequence[exp.Expression]
+    node: exp.Expression  # the call in its place in the tree
 
     def fill(self, template: str, *more: exp.Expression) -> exp.Expression:
         return self.by.fill(template, *self.args, *more)

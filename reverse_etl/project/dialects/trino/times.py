@@ -4,7 +4,7 @@ from typing import Any
 
 from sqlglot import exp
 
-from reverse_etl.project.dialects import td
+from reverse_etl.project.dialects import clauses, td
 from reverse_etl.project.dialects.kinds import TESTS, kind_of, with_kind
 from reverse_etl.project.dialects.patterns import PatternError, for_parsing, mysql_strftime
 from reverse_etl.project.dialects.rewrite import Call, Refusal, Translator, text
@@ -73,11 +73,16 @@ def date_trunc(call: Call) -> exp.Expression:
     made = call.by.fill("date_trunc(a0, a1)", text(unit), value)
     if kind == "timestamp":
         return with_kind(made, "timestamp")
-    return call.by.fill(
-        f"date_trunc(a0, CASE WHEN {TESTS['date'].replace('a0', 'a1')} THEN stop('the type of this is not known here: write CAST(x AS date) or CAST(x AS timestamp)') ELSE a1 END)",
-        text(unit),
-        value,
-    )
+    unsure = value if clauses.is_either_way(call.node) else _no_date(call, value)
+    return call.by.fill("date_trunc(a0, a1)", text(unit), unsure)
+
+
+def _no_date(call: Call, value: exp.Expression) -> exp.Expression:
+    """A value of a type that is not known here. A date would become a timestamp, so it ends the run."""
+    return call.by.fill(f"CASE WHEN {TESTS['date']} THEN stop('{_WHICH}') ELSE a0 END", value)
+
+
+_WHICH = "the type of this is not known here: write CAST(x AS date) or CAST(x AS timestamp)"
 
 
 def date_add(call: Call) -> exp.Expression:
@@ -87,8 +92,8 @@ def date_add(call: Call) -> exp.Expression:
     if kind == "date":
         return with_kind(call.by.fill(f"CAST(a2 + {amount} AS DATE)", *call.args), "date")
     if kind is None:
-        form = f"CASE WHEN {TESTS['date'].replace('a0', 'a2')} THEN stop('the type of this is not known here: write CAST(x AS date) or CAST(x AS timestamp)') ELSE a2 END + {amount}"
-        return call.by.fill(form, *call.args)
+        unsure = value if clauses.is_either_way(call.node) else _no_date(call, value)
+        return call.by.fill(f"a2 + {amount}", *call.args[:2], unsure)
     if zone_in(value) not in (None, "UTC"):
         raise call.refuse("a time in a zone other than UTC is not translated", "add before AT TIME ZONE")
     return with_kind(call.by.fill(f"a2 + {amount}", *call.args), kind)
