@@ -147,6 +147,8 @@ def moved(by: Translator, node: Any) -> exp.Expression:
         return made
     if not isinstance(unit, exp.Var) or unit.name.upper() not in _OF_DAYS:
         return with_kind(node, "timestamp" if kind == "date" else None)
+    if by.family.name == "hive" and unit.name.upper() in ("DAY", "WEEK") and not is_either_way(node):
+        raise Refusal(f"{by.dialect}: whether a date plus days is a date depends on the version", "use date_add(x, 1)")
     if kind == "date":
         sign = "-" if isinstance(node, exp.Sub) else "+"
         return with_kind(by.fill(f"CAST(a0 {sign} a1 AS DATE)", value, interval), "date")

@@ -40,14 +40,15 @@ TEXTS = {
 SPARK_TEXTS = {key: form for key, form in TEXTS.items() if key not in ("bool", "decimal")}
 
 
-def to_text(by: Translator, value: exp.Expression) -> exp.Expression:
-    """A value as the text that Hive makes of it."""
+def to_text(by: Translator, value: exp.Expression, is_cast: bool = True) -> exp.Expression:
+    """A value as the text that Hive makes of it: concat() writes booleans in another way than CAST."""
     kind = kind_of(value)
     if kind in ("text", "null"):
         return value
     texts = SPARK_TEXTS if by.family.name == "spark" else TEXTS
     if kind in ("list", "map", "json"):
         raise Refusal(f"{by.dialect}: {_NO_TEXT}")
+    texts = {key: form for key, form in texts.items() if is_cast or key != "bool"}
     made = by.by_kind(value, texts, "CAST(a0 AS VARCHAR)")
     return with_kind(made, "text")
 

@@ -32,13 +32,13 @@ def _as_text(by: Translator, value: exp.Expression) -> exp.Expression:
 
 
 def concat(call: Call) -> exp.Expression:
-    parts = [to_text(call.by, arg) for arg in call.args]
+    parts = [to_text(call.by, arg, is_cast=False) for arg in call.args]
     return call.by.fill(" || ".join(f"a{position}" for position in range(len(parts))), *parts)
 
 
 def joined(by: Translator, node: exp.DPipe) -> exp.Expression:
     sides = (node.this, node.expression)
-    made = [to_text(by, side) for side in sides]
+    made = [to_text(by, side, is_cast=False) for side in sides]
     if all(one is side for one, side in zip(made, sides, strict=True)):
         return with_kind(node, "text")
     return with_kind(by.fill("a0 || a1", *made), "text")
