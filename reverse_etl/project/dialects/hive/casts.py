@@ -106,14 +106,14 @@ def _to_timestamp(by: Translator, value: exp.Expression, target: str) -> exp.Exp
     return by.by_kind(value, forms, "TRY_CAST(a0 AS TIMESTAMP)")
 
 
-_DAY = "TRY_CAST(regexp_extract(CAST(a0 AS VARCHAR), '^\\s*(\\d{4}-\\d\\d?-\\d\\d?)', 1) AS DATE)"
+DAY = "TRY_CAST(regexp_extract(CAST(a0 AS VARCHAR), '^\\s*(\\d{4}-\\d\\d?-\\d\\d?)', 1) AS DATE)"
 
 
 def to_date(by: Translator, value: exp.Expression, target: str = "DATE") -> exp.Expression:
     """The date of a value; NULL if a text is not one. Hive takes 31 February for 3 March: here it is NULL."""
     if kind_of(value) == "date":
         return value
-    return with_kind(by.by_kind(value, {"text": _DAY}, "TRY_CAST(a0 AS DATE)"), "date")
+    return with_kind(by.by_kind(value, {"text": DAY}, "TRY_CAST(a0 AS DATE)"), "date")
 
 
 def _to_varchar(by: Translator, value: exp.Expression, target: str) -> exp.Expression:

@@ -26,6 +26,7 @@ from reverse_etl.project.dialects.hive.texts import (
 )
 from reverse_etl.project.dialects.hive.times import (
     add_months,
+    clock,
     current_time,
     date_format,
     datediff,
@@ -141,9 +142,9 @@ FUNCTIONS: dict[str, Row] = {
     **repaired("quarter", (1, part("quarter(a0)")), kind="int", how="quarter(); NULL if a0 is not a time"),
     **repaired("month", (1, part("month(a0)")), kind="int", how="month(); NULL if a0 is not a time"),
     **repaired("day dayofmonth", (1, part("day(a0)")), kind="int", how="day(); NULL if a0 is not a time"),
-    **repaired("hour", (1, part("hour(a0)")), kind="int", how="hour(); NULL if a0 is not a time"),
-    **repaired("minute", (1, part("minute(a0)")), kind="int", how="minute(); NULL if a0 is not a time"),
-    **repaired("second", (1, part("second(a0)")), kind="int", how="second(); NULL if a0 is not a time"),
+    **repaired("hour", (1, clock("hour")), kind="int", how="hour(); NULL if a0 is not a time"),
+    **repaired("minute", (1, clock("minute")), kind="int", how="minute(); NULL if a0 is not a time"),
+    **repaired("second", (1, clock("second")), kind="int", how="second(); NULL if a0 is not a time"),
     **repaired("weekofyear", (1, part("weekofyear(a0)")), kind="int", how="the ISO week; NULL if a0 is not a time"),
     **repaired("dayofweek", (1, part("dayofweek(a0) + 1")), kind="int", how="Sunday is 1; NULL if a0 is not a time"),
     **repaired("from_utc_timestamp", (2, moved("(a0 AT TIME ZONE 'UTC') AT TIME ZONE a1")), kind="timestamp",

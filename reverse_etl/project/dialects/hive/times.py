@@ -5,7 +5,7 @@ from typing import Any
 from sqlglot import exp
 
 from reverse_etl.project.dialects import td
-from reverse_etl.project.dialects.hive.casts import to_date
+from reverse_etl.project.dialects.hive.casts import DAY, to_date
 from reverse_etl.project.dialects.kinds import kind_of, with_kind
 from reverse_etl.project.dialects.patterns import for_parsing
 from reverse_etl.project.dialects.rewrite import Call, Refusal, Translator, text
@@ -19,13 +19,36 @@ def _letters(call: Call) -> str:
 
 
 def _stamp(by: Translator, value: exp.Expression) -> exp.Expression:
-    """A value as a timestamp, NULL if a text is not one."""
+    """A value as a timestamp, NULL if a text is not one. Of a text without seconds Hive reads the date alone."""
     kind = kind_of(value)
-    return (
-        value.copy()
-        if kind in ("timestamp", "date")
-        else with_kind(by.fill("TRY_CAST(a0 AS TIMESTAMP)", value), "timestamp")
+    if kind in ("timestamp", "date"):
+        return value.copy()
+    if by.family.name == "spark":
+        return with_kind(by.fill("TRY_CAST(a0 AS TIMESTAMP)", value), "timestamp")
+    of_text = (
+        f"CASE WHEN {_HAS_SECONDS} THEN TRY_CAST(left({_SAID}, 19) AS TIMESTAMP) ELSE CAST({DAY} AS TIMESTAMP) END"
     )
+    return with_kind(by.by_kind(value, {"text": of_text}, "TRY_CAST(a0 AS TIMESTAMP)"), "timestamp")
+
+
+_SAID = "CAST(a0 AS VARCHAR)"
+_HAS_SECONDS = f"regexp_matches({_SAID}, '^\\d{{4}}-\\d\\d?-\\d\\d? \\d\\d?:\\d\\d?:\\d')"
+
+
+def clock(unit: str) -> Any:
+    """Hour, minute or second: of a text without all of them NULL in Hive."""
+
+    def build(call: Call) -> exp.Expression:
+        value = call.args[0]
+        if call.by.family.name == "spark" or kind_of(value) in ("timestamp", "date"):
+            return call.by.fill(f"{unit}(a0)", _stamp(call.by, value))
+        of_text = (
+            f"CASE WHEN {_HAS_SECONDS} THEN {unit}(TRY_CAST(left({_SAID}, 19) AS TIMESTAMP))"
+            f" WHEN regexp_full_match({_SAID}, '\\d\\d?:\\d\\d?:\\d\\d?') THEN {unit}(TRY_CAST({_SAID} AS TIME)) END"
+        )
+        return call.by.by_kind(value, {"text": of_text}, f"{unit}(TRY_CAST(a0 AS TIMESTAMP))")
+
+    return build
 
 
 def from_unixtime(call: Call) -> exp.Expression:
