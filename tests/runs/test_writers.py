@@ -103,8 +103,8 @@ def test_types_that_braze_does_not_tell_apart_are_one(shop: Shop):
 def test_fields_of_profiles_count_and_identifiers_do_not(shop: Shop):
     """An email that identifies the user is not written; beside an id, it is. Groups of subscriptions add up."""
     groups = "[{'subscription_group_id': '5a5e9a9a-0f2a-4a5e-9a9a-0f2a4a5e9a9a', 'subscription_state': 'subscribed'}] AS subscription_groups"
-    shop.sync("a", f"SELECT 'u1' AS external_id, 'a@example.com' AS email, {groups}, true AS _update_existing_only")
-    shop.sync("b", f"SELECT 'b@example.com' AS email, {groups}, true AS _update_existing_only")
+    shop.sync("a", f"SELECT 'u1' AS external_id, 'a@example.com' AS email, {groups}, false AS _update_existing_only")
+    shop.sync("b", f"SELECT 'b@example.com' AS email, {groups}, false AS _update_existing_only")
     assert heard(shop, "a", "b") == []
     shop.sync("c", "SELECT 1 AS x, 'u1' AS external_id, 'A@example.com' AS email")
     (one,) = refused(shop, "c")
