@@ -69,7 +69,7 @@ KEYS = "`retl schema` describes all keys"
             "    model: people\n" + MODE,
         ),
         (MODE, f"{MODE}    modell: people\n", 'remove it: "model" is there, too', MODE),
-        (MODE, f"{MODE}    delay: 5\n", f"remove it, or use another one: {KEYS}", MODE),
+        (MODE, f"{MODE}    colour: 5\n", f"remove it, or use another one: {KEYS}", MODE),
         (MODE, f"{MODE}    unique_key: n\n", 'did you mean "primary_key"?', f"{MODE}    primary_key: n\n"),
         (MODE, f"{MODE}    depends_on: orders\n", 'did you mean "after"?', f"{MODE}    after: orders\n"),
         (MODE, f"{MODE}    cron: '@daily'\n", 'did you mean "schedule"?', f"{MODE}    schedule: '@daily'\n"),
