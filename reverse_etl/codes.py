@@ -773,7 +773,7 @@ CODES: Mapping[str, Code] = {
         "wrong form",
         "The value does not have the form that Braze expects, such as three capital letters for a currency.",
         "Change it in the model.",
-        reason=r"does not match .*",
+        reason=r"is not a currency of ISO 4217|does not (have the form|match) .*",
     ),
     "R012": Code(
         "number out of range",
@@ -929,6 +929,18 @@ CODES: Mapping[str, Code] = {
         "With push_token_import, a record has tokens, and neither external_id nor braze_id.",
         "Set push_token_import to false for users with an id; and send tokens in every record of an import.",
         reason=r"is set for a (user|record) .*",
+    ),
+    "R046": Code(
+        "not a name that Braze knows",
+        "Braze would remove the country of the profile, or ignore the value: the row is sent without the column.",
+        "Map the value to the one of the hint; or to a code of ISO 3166-1, a code of ISO 639-1, a time zone of IANA.",
+        reason=r"is not a (country|language|time zone) that Braze knows.*",
+    ),
+    "R047": Code(
+        "operator that Braze ignores",
+        "inc adds an integer, add and remove change an array; Braze ignores other operands.",
+        "Write {'inc': 1}, {'add': ['x']} or {'remove': ['x']}.",
+        reason=r"has an operator that Braze ignores: .*",
     ),
     "R050": Code(
         "not in the schema of an e-commerce event",

@@ -44,8 +44,9 @@ class SyncResult:
     exit_code: what `retl sync` would exit with: 0 | 1 | 2 (the project is invalid, nothing was tried)
 
     `accepted`, `rejected`, `in_doubt` and `unsent` count the rows that were to be sent, `invalid` those that break a
-    rule, `withheld` those of which an opt-in is not sent, or that wait. `errors` say what went wrong, where, and how to
-    fix it; `invalid_rows` and `withheld_rows` are the first ones, by key.
+    rule, `left_out` those without some columns, `withheld` those of which an opt-in is not sent, or that wait.
+    `errors` say what went wrong, where, and how to fix it; `invalid_rows`, `left_out_rows` and `withheld_rows` are
+    the first ones, by key.
     `run_id` and `plan` are None if the run ended before it had a plan.
     """
 
@@ -62,11 +63,13 @@ class SyncResult:
     in_doubt: int
     unsent: int
     invalid: int
+    left_out: int
     withheld: int
     requests: int
     attributes: int
     errors: tuple[Problem, ...]
     invalid_rows: tuple[InvalidRow, ...]
+    left_out_rows: tuple[InvalidRow, ...]
     withheld_rows: tuple[InvalidRow, ...]
     plan: Plan | None
     summary: str
@@ -125,6 +128,7 @@ class PlanResult:
     columns: Mapping[str, int]
     blocked_by: tuple[Problem, ...]
     invalid_rows: tuple[InvalidRow, ...]
+    left_out_rows: tuple[InvalidRow, ...]
     withheld_rows: tuple[InvalidRow, ...]
     seconds: float
     text: str
@@ -160,11 +164,13 @@ def sync_result(result: RunResult) -> SyncResult:
         in_doubt=delivery.in_doubt,
         unsent=delivery.unsent,
         invalid=result.plan.invalid if result.plan else 0,
+        left_out=result.plan.left_out if result.plan else 0,
         withheld=result.plan.withheld if result.plan else 0,
         requests=delivery.requests,
         attributes=delivery.attributes,
         errors=tuple(result.errors),
         invalid_rows=tuple(result.invalid),
+        left_out_rows=tuple(result.left_out),
         withheld_rows=tuple(result.withheld),
         plan=result.plan,
         summary=text.result_line(result),
@@ -181,6 +187,7 @@ def plan_result(preview: Preview) -> PlanResult:
         columns=dict(preview.columns),
         blocked_by=tuple(preview.blocked_by),
         invalid_rows=tuple(preview.invalid),
+        left_out_rows=tuple(preview.left_out),
         withheld_rows=tuple(preview.withheld),
         seconds=preview.seconds,
         text="\n".join(text.preview_lines(preview, show_values=False)),

@@ -204,7 +204,7 @@ def test_page_has_every_code():
 
 def test_code_is_shown_in_text_in_json_and_in_the_log(shop: Shop, retl: Retl, capsys: pytest.CaptureFixture[str]):
     sql = "SELECT 'u1' AS external_id, repeat('x', 300) AS bio"
-    shop.sync("it", sql)
+    shop.sync("it", sql, strict=True)
     with pytest.raises(SystemExit):
         run(shop, "sync", "it")
     assert " nothing was sent [X001]\n" in capsys.readouterr().err

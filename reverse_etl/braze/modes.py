@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum, StrEnum
 
+from reverse_etl.braze.lists import COUNTRY_NAMES, LANGUAGE_NAMES, TIME_ZONE_NAMES
+
 MAX_TEXT = 255  # characters of a custom attribute, a property, a key in nested data (user_guide: data types)
 MAX_JSON_BYTES = 100_000  # an array or object attribute, the properties of one event: 100 KB (data types, event object)
 MAX_ARRAY_ITEMS = 500  # of an array attribute: Braze drops the oldest beyond it (data types)
@@ -15,6 +17,7 @@ MAX_PROPERTIES = 256  # of one event: Braze ignores further ones (custom events)
 MAX_BODY_BYTES = 3_800_000  # Braze rejects a request over 4 MB (api_limits); it does not say which MB, so stay under
 OPT_OUT = "unsubscribed"  # any other subscription state is an opt-in (user attributes object, subscription groups)
 MAX_EXTERNAL_ID_BYTES = 987  # a longer one is rejected (post_user_track)
+MAX_IMAGE_URL = 1024  # characters (user_guide: standard attributes)
 LAST_YEAR = 3000  # a later year is kept as text, or dropped in nested data (user attributes object, nested attributes)
 
 
@@ -64,7 +67,9 @@ class Field:
     """A field that Braze defines. A value outside the bounds that are set here makes the row invalid.
 
     A `switch` controls how Braze processes a record: it is sent with every record, and is not a change by itself. A
-    `free` field costs no data point. A `consent` field says whether a user may be contacted: see OPT_OUT.
+    `free` field costs no data point. Of a `rejected` field, Braze rejects the whole object that has a value which it
+    does not accept; of others, it drops the value (post_user_track). A `consent` field says whether a user may be
+    contacted: see OPT_OUT.
     """
 
     name: str
@@ -73,8 +78,8 @@ class Field:
     switch: bool = False
     free: bool = False
     consent: bool = False
+    rejected: bool = False
     choices: tuple[str, ...] = ()
-    pattern: str | None = None
     max_length: int | None = None
     low: int | None = None
     high: int | None = None
@@ -240,24 +245,39 @@ _PROFILE_FIELDS = (
         Field(name, Shape.TEXT, max_length=MAX_TEXT)
         for name in ("first_name", "last_name", "home_city", "country", "language", "time_zone")
     ),
-    Field("image_url", Shape.TEXT, max_length=MAX_TEXT, free=True),
-    *(Field(name, Shape.TEXT, max_length=MAX_TEXT) for name in ("email", "phone")),
+    Field("image_url", Shape.TEXT, max_length=MAX_IMAGE_URL, free=True),
+    Field("email", Shape.TEXT, rejected=True),  # its rules bound its length
+    Field("phone", Shape.TEXT, max_length=MAX_TEXT),
     Field("gender", Shape.TEXT, choices=("M", "F", "O", "N", "P")),
     Field("dob", Shape.DATE),
-    Field("current_location", Shape.OBJECT),
+    Field("current_location", Shape.OBJECT, rejected=True),
     *(Field(f"date_of_{which}_session", Shape.TIME, free=True) for which in ("first", "last")),
     Field("marked_email_as_spam_at", Shape.TIME, free=True),
     *(
-        Field(f"{which}_subscribe", Shape.TEXT, free=True, consent=True, choices=_SUBSCRIPTION_STATES)
+        Field(f"{which}_subscribe", Shape.TEXT, free=True, consent=True, rejected=True, choices=_SUBSCRIPTION_STATES)
         for which in ("email", "push")
     ),
     *(Field(f"email_{what}_tracking_disabled", Shape.BOOLEAN, free=True) for what in ("open", "click")),
-    Field("subscription_groups", Shape.ARRAY, free=True, consent=True),
-    Field("push_tokens", Shape.ARRAY, free=True),
+    Field("subscription_groups", Shape.ARRAY, free=True, consent=True, rejected=True),
+    Field("push_tokens", Shape.ARRAY, free=True, rejected=True),
     *(Field(name, Shape.OBJECT, free=True) for name in ("facebook", "twitter")),
 )
 # Names that no attribute may have: Braze rejects the object (post_user_track).
 NO_ATTRIBUTES = ("email_subscription_info",)
+# What to use instead of a value, in lower case, that Braze does not know; by field.
+_GENDERS = {
+    **dict.fromkeys(("m", "male", "man", "masculine"), "M"),
+    **dict.fromkeys(("f", "female", "woman", "feminine"), "F"),
+    **dict.fromkeys(("o", "other", "x", "d", "diverse", "nonbinary", "non-binary"), "O"),
+    **dict.fromkeys(("n", "not applicable", "n/a"), "N"),
+    **dict.fromkeys(("p", "prefer not to say"), "P"),
+}
+SUGGESTIONS: Mapping[str, Mapping[str, str]] = {
+    "country": COUNTRY_NAMES,
+    "language": LANGUAGE_NAMES,
+    "time_zone": TIME_ZONE_NAMES,
+    "gender": _GENDERS,
+}
 # Fields that add to what a profile has, group by group and token by token: several syncs may write them.
 ADDED_TO = ("subscription_groups", "push_tokens")
 # Values that tell Braze to modify the stored value; sending one twice is not idempotent (user attributes, array of
@@ -291,7 +311,7 @@ _TABLE = (
         cost=Cost.ATTRIBUTES,
         options=frozenset(
             {"pre_formatted_fields", "send", "nulls", "on_removed", "on_in_doubt"}
-            | {"allow_destructive", "quarantine", "suppresses", "shares", "consent"}
+            | {"allow_destructive", "quarantine", "suppresses", "shares", "consent", "strict"}
         ),
         nested_times=True,  # a timestamp in nested data is {"$time": "..."} (nested_custom_attribute_support)
         nested_nulls=False,  # a null in nested data drops the whole attribute (post_user_track)
@@ -326,7 +346,7 @@ _TABLE = (
         exclusive=STRONG,
         fields=(  # purchase_object
             Field("product_id", Shape.ID, required=True, max_length=255),
-            Field("currency", Shape.TEXT, required=True, pattern="[A-Z]{3}"),
+            Field("currency", Shape.TEXT, required=True),
             Field("price", Shape.NUMBER, required=True),
             Field("quantity", Shape.WHOLE, low=1, high=100),
             Field("time", Shape.TIME, required=True),

@@ -132,6 +132,9 @@ def _print_result(result: "RunResult", output: Output, stopped_by: dict[Problem,
     if stderr.invocation.is_json:
         for row in result.invalid:
             say(f"{result.sync}: {row.key}: {row.column} {row.reason}", "invalid_row", "error", **about, **asdict(row))
+        for row in result.left_out:
+            what = f"{result.sync}: {row.key}: {row.column} {row.reason}"
+            say(what, "left_out", "warning", **about, **asdict(row))
         for row in result.withheld:
             what = f"{result.sync}: {row.key}: {row.column} {row.reason}"
             say(what, "withheld_row", "warning", **about, **asdict(row))
@@ -140,6 +143,9 @@ def _print_result(result: "RunResult", output: Output, stopped_by: dict[Problem,
             say(what, "silent_drop", "warning", **about, **asdict(drop))
         return
     for line in text.invalid_lines(result.invalid, result.reasons, result.plan.invalid if result.plan else 0):
+        say(line)
+    left_out = result.plan.left_out if result.plan else 0
+    for line in text.left_out_lines(result.left_out, result.left_out_reasons, left_out):
         say(line)
     for line in text.withheld_lines(result.withheld, result.plan.withheld if result.plan else 0):
         say(line)

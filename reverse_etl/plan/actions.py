@@ -7,6 +7,7 @@ later                 an opt-in, in a run that sends opt-outs only
 previously_rejected   Braze has rejected exactly this record before
 withheld              not sent by this run: it would delete a user in quarantine, or opt one in who has opted out; of
                       other records, a column may be withheld alone (WITHHELD_FOR)
+left_out              sent without the columns that differ, nothing of it would be left
 in_doubt              sent before, it is unknown whether it arrived, and it is not safe to send twice
 baseline              the user declared that all rows of the model are already in Braze
 mark_accepted         the user declared that this row, which was in doubt, has arrived
@@ -23,6 +24,7 @@ from reverse_etl.plan.quarantine import WITHHELD, has_quarantine, must_wait
 from reverse_etl.plan.tables import IN_DOUBT, REJECTS
 from reverse_etl.records.consent import FRESH, LEFT, OPT_OUTS_FIRST, OUTS, WITHHELD_FOR, consent_columns
 from reverse_etl.records.layout import Layout
+from reverse_etl.records.left_out import ALONE, LEFT_OUT
 from reverse_etl.sql.quoting import identifier
 
 _REFRESH = "WHEN kind = 'unchanged' THEN 'refresh'"
@@ -49,6 +51,7 @@ def action_sql(layout: Layout, intent: Intent, has_doubts: bool, has_rejects: bo
         nothing = f"NOT {identifier(LEFT)}"
         withheld = f"{identifier(WITHHELD_FOR)} IS NOT NULL"
         cases += [f"WHEN {nothing} AND {withheld} THEN '{WITHHELD}'", f"WHEN {nothing} THEN 'later'"]
+    cases.append(f"WHEN {identifier(ALONE)} THEN '{LEFT_OUT}'")
     if layout.mode.forgets_removed:
         cases.append("WHEN kind = 'removed' THEN 'forget'")
     elif layout.sync.on_removed == "clear":

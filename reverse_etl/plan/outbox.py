@@ -26,6 +26,7 @@ from reverse_etl.records.existing import NEEDS
 from reverse_etl.records.expressions import TWINS, new
 from reverse_etl.records.identity import WHO, text_of, who_in_json
 from reverse_etl.records.layout import ROW_NUMBER, Layout
+from reverse_etl.records.left_out import LEFT_OUT, TYPE
 from reverse_etl.records.mapping import WHOSE, user_text
 from reverse_etl.records.rules import NUMBER
 from reverse_etl.sql.quoting import identifier, literal
@@ -98,6 +99,7 @@ def upgrade_outbox(connection: DuckDBPyConnection) -> None:
         "suppresses BOOLEAN",
     ):
         connection.execute(f"ALTER TABLE {OPEN_RUN} ADD COLUMN IF NOT EXISTS {column}")
+    connection.execute(f"ALTER TABLE IF EXISTS {OUTBOX} ADD COLUMN IF NOT EXISTS {LEFT_OUT} {TYPE}")
     found = f"SELECT column_name FROM duckdb_columns() WHERE database_name = '{RUN}' AND table_name = 'outbox'"
     columns = {name for (name,) in connection.execute(found).fetchall()}
     if "problem" in columns:
@@ -145,6 +147,35 @@ def read_records(connection: DuckDBPyConnection) -> Iterator[Record]:
 def invalid_rows(connection: DuckDBPyConnection, keys: Keys, limit: int = SHOWN_INVALID) -> list[InvalidRow]:
     """The first `limit` rows that break a rule, with all their columns that do, and with keys as `keys` shows them."""
     return _rows_with_reasons(connection, keys, "action = 'invalid'", "problems", limit)
+
+
+HAS_LEFT_OUT = f"{LEFT_OUT} IS NOT NULL AND action NOT IN ('invalid', 'suppressed')"
+HINT_TO_USE = "coalesce('use ' || one.use, hint)"  # the value to use, where it is known; never that of the row
+
+
+def left_out_rows(connection: DuckDBPyConnection, keys: Keys, limit: int = SHOWN_INVALID) -> list[InvalidRow]:
+    """The first `limit` rows of which columns are left out, with these columns, and with keys as `keys` shows them."""
+    chosen = (
+        f"SELECT *, {user_sql(connection)} AS who FROM {OUTBOX} WHERE {HAS_LEFT_OUT} ORDER BY key, who LIMIT {limit}"
+    )
+    rows = connection.execute(
+        f"""SELECT key, column_name, reason, {HINT_TO_USE}, who
+        FROM (SELECT *, unnest({LEFT_OUT}) AS one FROM ({chosen})) JOIN {RULES} ON number = one.number
+        ORDER BY key, who, number"""
+    ).fetchall()
+    return [
+        InvalidRow(keys.shown(key), column, why, hint, identifier_of(who, keys)) for key, column, why, hint, who in rows
+    ]
+
+
+def left_out_reasons(connection: DuckDBPyConnection) -> list[InvalidReason]:
+    """Why columns are left out, and of how many rows; the most frequent reason first."""
+    rows = connection.execute(
+        f"""SELECT column_name, reason, count(*) AS times
+        FROM (SELECT unnest({LEFT_OUT}) AS one FROM {OUTBOX} WHERE {HAS_LEFT_OUT}) JOIN {RULES} ON number = one.number
+        GROUP BY ALL ORDER BY times DESC, column_name, reason"""
+    ).fetchall()
+    return [InvalidReason(*row) for row in rows]
 
 
 def withheld_rows(connection: DuckDBPyConnection, keys: Keys, limit: int = SHOWN_INVALID) -> list[InvalidRow]:

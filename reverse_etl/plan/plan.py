@@ -10,7 +10,7 @@ from duckdb import DuckDBPyConnection
 from reverse_etl.braze.modes import DELETE, MAX_BODY_BYTES
 from reverse_etl.delivery.batches import cut
 from reverse_etl.plan.data_tests import DataTestResult
-from reverse_etl.plan.outbox import opt_ins_withheld, read_records, uncertain
+from reverse_etl.plan.outbox import HAS_LEFT_OUT, opt_ins_withheld, read_records, uncertain
 from reverse_etl.plan.quarantine import WITHHELD
 from reverse_etl.plan.tables import OUTBOX
 from reverse_etl.records.consent import ONLY_OPTS_OUT
@@ -23,6 +23,7 @@ class Plan:
     """Counts of a planned run; model rows, unless stated otherwise.
 
     `invalid` rows break a rule; `previously_rejected` ones were rejected by Braze, and have not changed since; of
+    `left_out` ones are sent without columns whose values Braze would drop, or not at all if nothing else differs; of
     `withheld` ones, this run does not send all: the `quarantined` ones of these would delete a user, and have to wait,
     the others would opt users in who have opted out. `held` ones are in doubt; `baselined` ones were declared as in
     Braze, and `marked_accepted` ones, once in doubt, to have arrived there; `suppressed` ones are about users who were
@@ -41,6 +42,7 @@ class Plan:
     removed: int = 0
     unchanged: int = 0
     invalid: int = 0
+    left_out: int = 0
     previously_rejected: int = 0
     withheld: int = 0
     quarantined: int = 0
@@ -61,8 +63,8 @@ class Plan:
 
     @property
     def kept_back(self) -> int:
-        """Rows that should be in Braze according to the model, but that this run does not send."""
-        return self.invalid + self.previously_rejected + self.withheld - self.quarantined + self.held
+        """Rows that should be in Braze according to the model, but that this run does not send, or not whole."""
+        return self.invalid + self.left_out + self.previously_rejected + self.withheld - self.quarantined + self.held
 
     @property
     def opts_out_only(self) -> bool:
@@ -94,6 +96,7 @@ def read_plan(connection: DuckDBPyConnection, run_id: str, rows: int, in_state: 
             CAST(coalesce(sum(strlen(body)), 0) AS BIGINT), call = '{DELETE.path}' AS deletes
         FROM {OUTBOX} GROUP BY kind, action, deletes"""
     ).fetchall()
+    (left_out,) = connection.execute(f"SELECT count(*) FROM {OUTBOX} WHERE {HAS_LEFT_OUT}").fetchall()[0]
     deletes = {
         action: sum(n for _, a, n, *_, of_users in counted if a == action and of_users) for _, action, *_ in counted
     }
@@ -109,6 +112,7 @@ def read_plan(connection: DuckDBPyConnection, run_id: str, rows: int, in_state: 
         **kinds,
         unchanged=rows - kinds["added"] - kinds["changed"],
         invalid=actions.get("invalid", 0),
+        left_out=left_out,
         previously_rejected=actions.get("previously_rejected", 0),
         withheld=opt_ins_withheld(connection) + deletes.get(WITHHELD, 0),
         quarantined=deletes.get(WITHHELD, 0),

@@ -44,7 +44,7 @@ C = TypeVar("C", bound=Strict)
 
 
 # Keys that the digests of saved plans and manifests were made without: they count only where they are set.
-_ADDED_LATER = ("quarantine", "consent")
+_ADDED_LATER = ("quarantine", "consent", "strict")
 
 
 @dataclass(frozen=True)

@@ -373,6 +373,9 @@ class Sync(_Strict):
         description="attributes that other syncs write too, for the same users: allowed among the syncs that list them",
     )
     skip_on_invalid_records: bool = Field(False, description="send the valid rows even if others are invalid")
+    strict: bool = Field(
+        False, description="rows with a value that Braze would drop are invalid, instead of sent without that column"
+    )
     send: Literal["changed_columns", "all_columns"] = Field(
         "changed_columns", description="what to send of a changed row"
     )

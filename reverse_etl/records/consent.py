@@ -286,7 +286,7 @@ def reduced_layout(layout: Layout) -> Layout:
     kept = [c for c in layout.columns if c.role is not Role.UNSENT and (c.name in needed or c in consents)]
     tracked = [c.name for c in kept if c.name in layout.tracked]
     options = {"skip_on_invalid_records": False, "send": "changed_columns", "on_removed": "ignore", "incremental": None}
-    sync = layout.sync.model_copy(update=options)
+    sync = layout.sync.model_copy(update={**options, "strict": True})
     return replace(layout, sync=sync, columns=tuple(kept), tracked=tuple(tracked))
 
 

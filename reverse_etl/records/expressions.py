@@ -16,12 +16,16 @@ TWINS = "twins"  # of a record: the same, whichever of them it is
 
 @dataclass(frozen=True)
 class Rule:
-    """Makes a row invalid where `condition` is true (SQL over what `mapping.py` prepares); `hint` is how to fix it."""
+    """Makes a row invalid where `condition` is true (SQL over what `mapping.py` prepares); `hint` is how to fix it.
+
+    `leaves_out`: the row is sent without the column, as Braze would drop its value only.
+    """
 
     condition: str
     column: str
     reason: str
     hint: str
+    leaves_out: bool = False
 
 
 def new(name: str) -> str:

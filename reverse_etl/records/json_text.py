@@ -5,10 +5,11 @@ FLOAT. Numbers are never converted to DOUBLE here, so they keep all their digits
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 
-from reverse_etl.braze.modes import DOLLAR_KEYS, LAST_YEAR, MAX_ARRAY_ITEMS, MAX_JSON_BYTES, MAX_TEXT
+from reverse_etl.braze.lists import COUNTRIES, CURRENCIES, LANGUAGES, MAPPED_COUNTRIES, TIME_ZONES
+from reverse_etl.braze.modes import DOLLAR_KEYS, LAST_YEAR, MAX_ARRAY_ITEMS, MAX_JSON_BYTES, MAX_TEXT, SUGGESTIONS
 from reverse_etl.sql.quoting import identifier, literal, statement
 from reverse_etl.sql.types import CLOCK_TIMES, LISTS, MOMENTS, TEXTS, SqlType
 
@@ -148,7 +149,20 @@ def _functions() -> Mapping[str, str]:
         "max_array_items": str(MAX_ARRAY_ITEMS),
         "last_year": str(LAST_YEAR),
         "dollar_keys": f"[{', '.join(map(literal, DOLLAR_KEYS))}]",
+        # A country may be a name in any case: whatever Braze can map (user_attributes_object).
+        "country_pattern": literal(f"(?i:{_any_of((*COUNTRIES, *MAPPED_COUNTRIES))})"),
+        "language_pattern": literal(_any_of(LANGUAGES)),
+        "time_zone_pattern": literal(_any_of(TIME_ZONES)),
+        "currency_pattern": literal(_any_of(CURRENCIES)),
     }
     made = [f"CREATE OR REPLACE TEMP MACRO retl_{name}() AS {value};" for name, value in constants.items()]
+    for name, uses in SUGGESTIONS.items():
+        listed = (f"[{', '.join(map(literal, texts))}]" for texts in (uses.keys(), uses.values()))
+        made.append(f"CREATE OR REPLACE TEMP MACRO retl_use_{name}(value) AS MAP({', '.join(listed)})[value];")
     made += re.findall(r"^CREATE .*?;$", statement(__name__, "macros"), flags=re.MULTILINE | re.DOTALL)
     return {_CALL.findall(text)[0]: text for text in made}
+
+
+def _any_of(names: Iterable[str]) -> str:
+    """A regular expression for one of these names. It takes a fifth of what a list of them takes in DuckDB."""
+    return "|".join(map(re.escape, names))

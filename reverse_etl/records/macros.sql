@@ -188,3 +188,14 @@ CREATE OR REPLACE TEMP MACRO retl_is_phone(phone) AS
     regexp_full_match(
         regexp_replace(phone, '[^0-9+]', '', 'g'), '\+[1-9][0-9]{6,14}|[2-9][0-9]{2}[2-9][0-9]{6}'
     );
+
+-- Whether an attribute is an operator that changes the stored value, with an operand that Braze does not take.
+CREATE OR REPLACE TEMP MACRO retl_is_bad_operator(document) AS
+    CASE
+        WHEN NOT regexp_matches(document, '^\s*\{\s*"(inc|add|remove)"\s*:') OR NOT json_valid(document) THEN false
+        WHEN json_keys(document) = ['inc'] THEN json_type(document, '$.inc') NOT IN ('BIGINT', 'UBIGINT')
+        WHEN list_has_all(['add', 'remove'], json_keys(document))
+            THEN coalesce(json_type(document, '$.add') <> 'ARRAY', false)
+                OR coalesce(json_type(document, '$.remove') <> 'ARRAY', false)
+        ELSE false
+    END;

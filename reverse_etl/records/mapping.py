@@ -7,10 +7,12 @@ outbox_sql(layout, changes)
       │        + "json.<column>", "time.<column>"                                     costly values, computed once
       │        + "fault.<column>", property_keys, properties; "ecommerce.<what>", of events
       │        + problem                                                              0, or the first rule it breaks
+      │        + left_out, and the columns in it as they were                         see left_out.py
       ▼
     outbox     key, kind, known, call, envelope, body, idempotent, phase, attributes, data_points, about, problems,
                "new.<stored column>", "changed.<tracked column>"; cursor, of incremental models;
                needs, where a record may need a user that exists: see `existing.py`;
+               left_out, "left_out.alone", see left_out.py;
                twins, whose, where rows without a key, or with that of another row, are invalid;
                "was.<column>", of keys that may be spelled otherwise in the state
 
@@ -48,7 +50,8 @@ from reverse_etl.records.expressions import (
 from reverse_etl.records.identity import WHO, who_of_outbox
 from reverse_etl.records.json_text import ISO_TIME, keys_within, timestamp
 from reverse_etl.records.layout import CURSOR, ROW_NUMBER, Column, Layout, Role, shape_of
-from reverse_etl.records.rules import rules
+from reverse_etl.records.left_out import ALONE, ANY, LEFT_OUT, any_left_out, left_out
+from reverse_etl.records.rules import left_out_columns, rules
 from reverse_etl.sql.quoting import identifier, literal
 from reverse_etl.sql.types import INTEGERS, MOMENTS
 
@@ -70,8 +73,9 @@ def outbox_sql(layout: Layout, changes: str, carried: Sequence[str] = ()) -> str
     examined = _select(prepared, {**_faults(layout), **_properties(layout)})
     if of_ecommerce := ecommerce.prepared(layout):
         examined = _select(examined, of_ecommerce)
-    conditions = " ".join(_when(number, rule) for number, rule in enumerate(rules(layout), 1))
-    judged = _select(examined, {"problem": f"CASE WHEN {_UNCHECKED} THEN 0 {conditions} ELSE 0 END"})
+    conditions = " ".join(_when(number, rule) for number, rule in enumerate(rules(layout), 1) if not rule.leaves_out)
+    problem = f"CASE WHEN {_UNCHECKED} THEN 0 {conditions} ELSE 0 END"
+    judged = left_out(layout, _select(examined, {"problem": problem, ANY: any_left_out(layout, _UNCHECKED)}))
     columns = {
         "key": _key(layout),
         "kind": "kind",
@@ -87,6 +91,8 @@ def outbox_sql(layout: Layout, changes: str, carried: Sequence[str] = ()) -> str
         **({NEEDS: needed} if (needed := needed_user(layout)) else {}),
         **({TWINS: _twins(layout), WHOSE: _whose(layout)} if layout.sets_aside else {}),
         "problems": f"CASE WHEN problem > 0 THEN {_problems(layout)} END",
+        LEFT_OUT: f"CASE WHEN problem = 0 THEN {LEFT_OUT} END",
+        ALONE: identifier(ALONE),
         **({CURSOR: new(layout.cursor)} if layout.cursor else {}),
         **{f"new.{name}": new(name) for name in layout.stored},
         **{was(name): identifier(was(name)) for name in respelled_keys(layout)},
@@ -113,9 +119,12 @@ def _problems(layout: Layout) -> str:
     """The first rule that each column of an invalid row breaks. DuckDB evaluates it for invalid rows only."""
     by_column: dict[str, list[str]] = {}
     for number, rule in enumerate(rules(layout), 1):
-        by_column.setdefault(rule.column, []).append(_when(number, rule))
+        if not rule.leaves_out:
+            by_column.setdefault(rule.column, []).append(_when(number, rule))
     first = ", ".join(f"CASE {' '.join(cases)} END" for cases in by_column.values())
-    return f"list_filter([{first}], lambda number: number IS NOT NULL)" if first else "CAST([] AS INTEGER[])"
+    found = f"list_filter([{first}], lambda number: number IS NOT NULL)" if first else "CAST([] AS INTEGER[])"
+    left = f"list_transform(coalesce({LEFT_OUT}, []), lambda one: one.number)"
+    return f"list_sort({found} || {left})" if left_out_columns(layout) else found
 
 
 def order_sql(layout: Layout) -> str:

@@ -22,10 +22,12 @@ from reverse_etl.records.expressions import (
     TWINS_OF_KEY,
     TWINS_OF_USER,
     Rule,
+    changed,
     chosen,
     compared_user,
     fault_of,
     is_blank,
+    is_fallback,
     is_null,
     json_of,
     lost,
@@ -36,19 +38,46 @@ from reverse_etl.records.expressions import (
 )
 from reverse_etl.records.json_text import JSON_FAULTS, TOO_LONG
 from reverse_etl.records.layout import ALIAS_PARTS, Column, Layout, Role
-from reverse_etl.records.values import value_rules
+from reverse_etl.records.values import phone_rule, value_rules
 from reverse_etl.sql.quoting import identifier, literal, plain
 from reverse_etl.sql.types import BEYOND_64_BITS, FLOATS, INTEGERS, MOMENTS
 
 
 def rules(layout: Layout) -> list[Rule]:
     """All rules of a layout, in the order in which they are tried; of each column, the first that it breaks counts."""
-    of_columns = [rule for column in layout.sent for rule in _column_rules(layout, column)]
+    of_columns = [rule for column in layout.sent for rule in _of_column(layout, column)]
     of_identity = [*_key_rules(layout), *_identifier_rules(layout), *_priority_rules(layout)]
     found = [*of_identity, *of_columns, *_property_rules(layout), *ecommerce.rules_of(layout), *_merge_rules(layout)]
     if layout.sync.on_removed != "delete":
         return found
     return [replace(rule, hint=_CORRECT) if "exclude these rows" in rule.hint else rule for rule in found]
+
+
+def left_out_columns(layout: Layout) -> tuple[str, ...]:
+    """The columns without which a row may be sent."""
+    return tuple(dict.fromkeys(rule.column for rule in rules(layout) if rule.leaves_out))
+
+
+def _of_column(layout: Layout, column: Column) -> Iterator[Rule]:
+    """The rules of a column. If Braze would drop its value, and not the record, the record is sent without it.
+
+    Not without a property: an event that lacks one can never be corrected, as sending it again would count twice.
+    """
+    for rule in _column_rules(layout, column):
+        if not may_be_left_out(layout, column):
+            yield rule
+            continue
+        sent = changed(column.name)
+        if column.name in layout.identifiers:
+            sent += f" AND NOT ({is_fallback(layout, column.name)})"
+        yield replace(rule, condition=f"{sent} AND ({rule.condition})", leaves_out=True)
+
+
+def may_be_left_out(layout: Layout, column: Column) -> bool:
+    """Whether a row may be sent without a column: one that is no key, and that a later run can still send."""
+    if layout.sync.strict or layout.mode.extra is not Extra.CUSTOM_ATTRIBUTE or column.name not in layout.tracked:
+        return False
+    return column.role is not Role.IDENTIFIER and not (column.field and column.field.rejected)
 
 
 _CORRECT = "correct these rows: the user of a row that leaves the model would be deleted as removed"
@@ -111,6 +140,8 @@ def _identifier_rules(layout: Layout) -> Iterator[Rule]:
             yield from _alias_rules(layout)
         else:
             yield Rule(f"{chosen(layout, name)} AND {is_blank(new(name))}", name, "is empty", _without_blank(name))
+    if "phone" in names:
+        yield phone_rule(layout)
 
 
 def _priority_rules(layout: Layout) -> Iterator[Rule]:
@@ -187,7 +218,6 @@ def _plain_rules(column: Column) -> Iterator[Rule]:
 
 # Of which a part is another one: another person's address, another product, another picture.
 _WHOLE_ONLY: Mapping[str, str] = {
-    "email": "correct it where it comes from: a part of it is another address",
     "phone": "correct it where it comes from: a part of it is another number",
     "product_id": "give the product a shorter id: a part of it may be that of another one",
     **dict.fromkeys(("country", "language", "time_zone"), "correct it where it comes from"),
@@ -236,10 +266,6 @@ def _field_rules(column: Column, field: Field) -> Iterator[Rule]:
         yield Rule(
             f"{text} NOT IN ({listed})", name, reason, f"map it to one of these: CASE {name} WHEN ... THEN ... END"
         )
-    if field.pattern:
-        condition = f"NOT regexp_full_match({text}, {literal(field.pattern)})"
-        hint = f"upper(trim({name})), or map it: CASE {name} WHEN ... THEN ... END"
-        yield Rule(condition, name, f"does not match {field.pattern}", hint)
     if field.max_length:
         yield _not_longer(name, field.max_length)
     if field.low is not None and field.high is not None:

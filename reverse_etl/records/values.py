@@ -5,9 +5,9 @@ Each is here once, for every mode that has the field. A value that is not sent w
 
 from collections.abc import Callable, Iterator, Mapping
 
-from reverse_etl.braze.modes import MAX_EXTERNAL_ID_BYTES, SUBSCRIPTION_GROUP_STATES
+from reverse_etl.braze.modes import MAX_EXTERNAL_ID_BYTES, SUBSCRIPTION_GROUP_STATES, Extra
 from reverse_etl.records.expressions import Rule, changed, chosen, is_sent, json_of, new, present
-from reverse_etl.records.layout import Column, Layout
+from reverse_etl.records.layout import Column, Layout, Role
 from reverse_etl.sql.quoting import literal, plain
 from reverse_etl.sql.types import INTEGERS
 
@@ -16,8 +16,12 @@ _IMPORT = "push_token_import"
 
 def value_rules(layout: Layout, column: Column) -> Iterator[Rule]:
     """The rules of a column that depend on its name."""
-    if column.name in _RULES:
+    if column.name in _RULES and column.role is not Role.EXTRA:
         yield from _RULES[column.name](layout, column)
+    if column.role is Role.EXTRA and layout.mode.extra is Extra.CUSTOM_ATTRIBUTE and column in layout.json_columns:
+        reason = "has an operator that Braze ignores: inc needs an integer, add and remove need an array"
+        hint = "write {'inc': 1}, {'add': ['x']} or {'remove': ['x']}"
+        yield Rule(f"retl_is_bad_operator({json_of(column.name)})", column.name, reason, hint)
 
 
 def _external_id_rules(layout: Layout, column: Column) -> Iterator[Rule]:
@@ -35,12 +39,60 @@ def _email_rules(layout: Layout, column: Column) -> Iterator[Rule]:
     yield Rule(condition, name, "is not a valid email address", hint)
 
 
-def _phone_rules(layout: Layout, column: Column) -> Iterator[Rule]:
-    """Only of a number that identifies the user: beside an id, Braze keeps any."""
-    name, text = column.name, f"CAST({new(column.name)} AS VARCHAR)"
+def phone_rule(layout: Layout) -> Rule:
+    """Of a number that identifies the user: beside an id, Braze keeps any."""
+    name, text = "phone", f"CAST({new('phone')} AS VARCHAR)"
     valid = f"retl_is_full_phone({text})" if layout.mode.e164 else f"retl_is_phone({text})"
     hint = "write it with a + and the code of its country: +14155552671"
-    yield Rule(f"{chosen(layout, name)} AND NOT {valid}", name, "is not a valid phone number", hint)
+    return Rule(f"{chosen(layout, name)} AND NOT {valid}", name, "is not a valid phone number", hint)
+
+
+def _country_rules(layout: Layout, column: Column) -> Iterator[Rule]:
+    reason = "is not a country that Braze knows: it would remove the one that the profile has"
+    yield _listed(column, "country", reason, "return the code of two letters (ISO 3166-1)")
+
+
+def _language_rules(layout: Layout, column: Column) -> Iterator[Rule]:
+    yield _listed(column, "language", "is not a language that Braze knows", "return the code, such as en (ISO 639-1)")
+
+
+def _zone_rules(layout: Layout, column: Column) -> Iterator[Rule]:
+    reason = "is not a time zone that Braze knows: it would ignore it"
+    yield _listed(column, "time_zone", reason, "return a name such as Europe/Berlin")
+
+
+def _currency_rules(layout: Layout, column: Column) -> Iterator[Rule]:
+    hint = f"upper(trim({column.name})), or map it: CASE {column.name} WHEN ... THEN ... END"
+    yield _listed(column, "currency", "is not a currency of ISO 4217", hint)
+
+
+def _listed(column: Column, what: str, reason: str, hint: str) -> Rule:
+    condition = f"NOT regexp_full_match(CAST({new(column.name)} AS VARCHAR), retl_{what}_pattern())"
+    return Rule(condition, column.name, reason, hint)
+
+
+def _shape_rules(layout: Layout, column: Column) -> Iterator[Rule]:
+    """Of an object whose keys have fixed types, where they are there."""
+    document, types = f"retl_json_or_null({json_of(column.name)})", _SHAPES[column.name]
+    of = {"string": "'VARCHAR'", "integer": "'BIGINT', 'UBIGINT'", "array": "'ARRAY'"}
+    others = " OR ".join(
+        f"coalesce(json_type({document}, '$.{key}') NOT IN ({of[kind]}), false)" for key, kind in types.items()
+    )
+    form = ", ".join(f"{key}: {kind}" for key, kind in types.items())
+    reason, hint = f"does not have the form that Braze expects: {{{form}}}", "CAST its fields to these types"
+    yield Rule(others, column.name, reason, hint)
+
+
+_SHAPES: Mapping[str, Mapping[str, str]] = {  # user_attributes_object
+    "facebook": {"id": "string", "likes": "array", "num_friends": "integer"},
+    "twitter": {
+        "id": "integer",
+        "screen_name": "string",
+        "followers_count": "integer",
+        "friends_count": "integer",
+        "statuses_count": "integer",
+    },
+}
 
 
 def _group_rules(layout: Layout, column: Column) -> Iterator[Rule]:
@@ -113,7 +165,12 @@ def _any(document: str, condition: str) -> str:
 _RULES: Mapping[str, Callable[[Layout, Column], Iterator[Rule]]] = {
     "external_id": _external_id_rules,
     "email": _email_rules,
-    "phone": _phone_rules,
+    "country": _country_rules,
+    "language": _language_rules,
+    "time_zone": _zone_rules,
+    "currency": _currency_rules,
+    "facebook": _shape_rules,
+    "twitter": _shape_rules,
     "subscription_groups": _group_rules,
     "current_location": _location_rules,
     "push_tokens": _token_rules,

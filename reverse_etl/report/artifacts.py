@@ -157,6 +157,12 @@ class Result(BaseModel):
     invalid_reasons: list[InvalidReason] = Field(
         default=[], description="why rows are invalid, the most frequent reason first; a row may count for several"
     )
+    left_out_rows: list[InvalidRow] = Field(
+        default=[], description="the first rows without some columns, ordered by key; one entry for each such column"
+    )
+    left_out_reasons: list[InvalidReason] = Field(
+        default=[], description="why columns are left out, the most frequent reason first"
+    )
     withheld_rows: list[InvalidRow] = Field(
         default=[], description="the first rows that the run did not send, or not whole, ordered by key"
     )
@@ -192,6 +198,7 @@ class PlannedSync(BaseModel):
     removed: int
     unchanged: int
     invalid: int
+    left_out: int
     previously_rejected: int
     withheld: int
     quarantined: int
@@ -216,6 +223,12 @@ class PlannedSync(BaseModel):
     )
     invalid_reasons: list[InvalidReason] = Field(
         description="why rows are invalid, the most frequent reason first; a row may count for several"
+    )
+    left_out_rows: list[InvalidRow] = Field(
+        description="the first rows without some columns, ordered by key; one entry for each such column"
+    )
+    left_out_reasons: list[InvalidReason] = Field(
+        description="why columns are left out, the most frequent reason first"
     )
     withheld_rows: list[InvalidRow] = Field(
         description="the first rows that a run would not send, or not whole, ordered by key"
@@ -316,6 +329,8 @@ def _result(result: RunResult) -> Result:
         delivery=delivery,
         invalid_rows=list(result.invalid),
         invalid_reasons=list(result.reasons),
+        left_out_rows=list(result.left_out),
+        left_out_reasons=list(result.left_out_reasons),
         withheld_rows=list(result.withheld),
         silent_drops=list(result.silent_drops),
         errors=[_error(problem) for problem in result.errors],

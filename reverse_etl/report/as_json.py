@@ -21,6 +21,8 @@ def preview_json(preview: Preview) -> dict[str, Any]:
         "seconds_at_rate_limit": round(preview.seconds, 3),
         "invalid_rows": [asdict(row) for row in preview.invalid],
         "invalid_reasons": [asdict(reason) for reason in preview.reasons],
+        "left_out_rows": [asdict(row) for row in preview.left_out],
+        "left_out_reasons": [asdict(reason) for reason in preview.left_out_reasons],
         "withheld_rows": [asdict(row) for row in preview.withheld],
         "blocked_by": [problem_json(problem) for problem in preview.blocked_by],
     }
@@ -40,6 +42,8 @@ def result_json(result: RunResult) -> dict[str, Any]:
         "delivery": asdict(result.delivery) if result.delivery else None,
         "invalid_rows": [asdict(row) for row in result.invalid],
         "invalid_reasons": [asdict(reason) for reason in result.reasons],
+        "left_out_rows": [asdict(row) for row in result.left_out],
+        "left_out_reasons": [asdict(reason) for reason in result.left_out_reasons],
         "withheld_rows": [asdict(row) for row in result.withheld],
         "silent_drops": [asdict(drop) for drop in result.silent_drops],
         "errors": [problem_json(problem) for problem in result.errors],

@@ -11,6 +11,7 @@ _PLAN = {
     "removed": "number of rows in the state that the model no longer returns",
     "unchanged": "number of model rows that are equal to the state",
     "invalid": "number of rows that retl found invalid; they are not sent",
+    "left_out": "number of rows that are sent without some columns, or not at all if nothing else of them differs",
     "previously_rejected": "number of rows that Braze rejected earlier and that are unchanged; they are not resent",
     "withheld": "number of rows that are not sent by this run; `withheld_rows` and `retl rejects` say why",
     "quarantined": "number of withheld rows that wait for the end of their `quarantine`; they are no failure",
@@ -54,8 +55,8 @@ DESCRIPTIONS: Mapping[str, Mapping[str, str]] = {
     "InvalidRow": {
         "key": "primary key of the row",
         "identifier": "identifier of the row's user, where the key is NULL or a digest of the row; elsewhere null",
-        "column": "column whose value breaks a rule, or for which the row is withheld",
-        "reason": "why the row is invalid, or withheld: the first rule that the column breaks",
+        "column": "column whose value breaks a rule, that is left out, or for which the row is withheld",
+        "reason": "why the row is invalid or withheld, or its column left out: the first rule that it breaks",
         "hint": "what to do about it",
         "code": "code of the rule: `retl explain CODE` says more",
     },
@@ -66,8 +67,8 @@ DESCRIPTIONS: Mapping[str, Mapping[str, str]] = {
     },
     "InvalidReason": {
         "column": "column whose values break a rule",
-        "reason": "why the rows are invalid",
-        "rows": "number of rows that are invalid for this reason",
+        "reason": "why the rows are invalid, or the column is left out of them",
+        "rows": "number of rows for which this is so",
         "code": "code of the rule: `retl explain CODE` says more",
     },
 }

@@ -35,6 +35,7 @@ def _outcome(result: RunResult) -> str:
     took = f" ({duration(result.duration_s)})"
     short = [
         (plan.invalid, "invalid"),
+        (plan.left_out, "not whole: columns left out"),
         (delivery.rejected, "rejected by Braze"),
         (plan.previously_rejected, "rejected earlier, not resent"),
         (plan.withheld - plan.quarantined, "withheld"),
@@ -82,16 +83,28 @@ def invalid_lines(rows: Sequence[InvalidRow], reasons: Sequence[InvalidReason], 
         yield from table_lines([("rows", "column", "reason"), *((f"{r.rows:,}", r.column, r.reason) for r in reasons)])
 
 
+def left_out_lines(rows: Sequence[InvalidRow], reasons: Sequence[InvalidReason], total: int) -> Iterator[str]:
+    """The first rows without some columns as a table; and if there are more rows than these, how many, and why."""
+    yield from _partial_lines("left out of", rows, total)
+    if total > SHOWN_INVALID:
+        yield from table_lines([("rows", "column", "reason"), *((f"{r.rows:,}", r.column, r.reason) for r in reasons)])
+
+
 def withheld_lines(rows: Sequence[InvalidRow], total: int) -> Iterator[str]:
     """The first rows that a run does not send yet as a table; and if there are more rows than these, how many."""
+    yield from _partial_lines("withheld", rows, total)
+
+
+def _partial_lines(what: str, rows: Sequence[InvalidRow], total: int) -> Iterator[str]:
     if not rows:
         return
     by_digest = any(row.identifier for row in rows)
-    heading = ["withheld", *["identifier"] * by_digest, "column", "reason", "hint"]
+    heading = [what, *["identifier"] * by_digest, "column", "reason", "hint"]
     cells = ([row.key, *[row.identifier] * by_digest, row.column, row.reason, row.hint] for row in rows)
     yield from table_lines([heading, *cells])
-    if total > len(rows):
-        yield f"  ... and {count(total - len(rows), 'more row', 'more rows')}"
+    shown = min(total, SHOWN_INVALID)
+    if total > shown:
+        yield f"  ... and {count(total - shown, 'more row', 'more rows')}"
 
 
 def silent_drop_lines(drops: Sequence[SilentDrop]) -> Iterator[str]:
@@ -119,6 +132,7 @@ def preview_lines(preview: Preview, show_values: bool) -> Iterator[str]:
     yield from _data_test_lines(plan)
     for number, what in (
         (plan.invalid, "invalid"),
+        (plan.left_out, "not whole: columns left out"),
         (plan.previously_rejected, "rejected by Braze earlier and unchanged: not resent"),
         (plan.withheld - plan.quarantined, "withheld"),
         (plan.quarantined, "in quarantine: not deleted yet"),
@@ -130,6 +144,7 @@ def preview_lines(preview: Preview, show_values: bool) -> Iterator[str]:
     if plan.uncertain:
         yield f"  {about_uncertain(plan.uncertain)}"
     yield from invalid_lines(preview.invalid, preview.reasons, plan.invalid)
+    yield from left_out_lines(preview.left_out, preview.left_out_reasons, plan.left_out)
     yield from withheld_lines(preview.withheld, plan.withheld)
     requests = ", ".join(f"{count(number, 'request')} to {path}" for path, number in plan.requests.items())
     took = f", {duration(preview.seconds)} at the rate limit" if preview.seconds >= 1 else ""
@@ -171,6 +186,8 @@ def preview_markdown(previews: Sequence[Preview]) -> Iterator[str]:
             yield f"\n**{preview.sync.name}**: " + ", ".join(f"`{name}` {n:,}" for name, n in preview.columns.items())
         for why in preview.reasons:
             yield f"\n**{preview.sync.name}**: {count(why.rows, 'row')} invalid: `{why.column}` {why.reason}"
+        for why in preview.left_out_reasons:
+            yield f"\n**{preview.sync.name}**: left out of {count(why.rows, 'row')}: `{why.column}` {why.reason}"
         if preview.plan.withheld:
             waiting = f", {preview.plan.quarantined:,} of them in quarantine" if preview.plan.quarantined else ""
             yield f"\n**{preview.sync.name}**: {count(preview.plan.withheld, 'row')} withheld{waiting}"

@@ -52,6 +52,8 @@ class RunResult:
             | running (in another process) | already_run (by another process): for runs that were due
     scheduled_time: the scheduled time of the run; of a manual run, its start
     invalid: the first invalid rows, column by column; `reasons` why rows are invalid, and how many
+    left_out: the first rows that were sent without some columns, or not at all if nothing else of them differs;
+        `left_out_reasons` why, and of how many
     withheld: the first rows that this run did not send, or not whole
     silent_drops: what the sandbox accepted and did not store as sent
     """
@@ -69,6 +71,8 @@ class RunResult:
     delivery: DeliveryCounts | None = None
     invalid: Sequence[InvalidRow] = ()
     reasons: Sequence[InvalidReason] = ()
+    left_out: Sequence[InvalidRow] = ()
+    left_out_reasons: Sequence[InvalidReason] = ()
     withheld: Sequence[InvalidRow] = ()
     silent_drops: Sequence[SilentDrop] = ()
     planned_at: datetime | None = None

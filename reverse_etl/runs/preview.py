@@ -14,6 +14,8 @@ from reverse_etl.plan.outbox import (
     changes_by_column,
     invalid_reasons,
     invalid_rows,
+    left_out_reasons,
+    left_out_rows,
     sample_changes,
     withheld_rows,
 )
@@ -40,9 +42,10 @@ class Save(Protocol):
 class Preview:
     """What a run would do: its plan, records per column, some changes, and what would block it.
 
-    `invalid` are the first invalid rows, `reasons` the rules that invalid rows break; `withheld` the first rows that a
-    run would not send, or not whole. `seconds` is how long its
-    requests take under the rate limit if nothing else is sent. `depends_on` are the dbt nodes that the model reads.
+    `invalid` are the first invalid rows, `reasons` the rules that invalid rows break; `left_out` the first rows
+    without some columns, `left_out_reasons` why; `withheld` the first rows that a run would not send, or not whole.
+    `seconds` is how long its requests take under the rate limit if nothing else is sent. `depends_on` are the dbt
+    nodes that the model reads.
     """
 
     sync: Sync
@@ -56,6 +59,8 @@ class Preview:
     seconds: float
     depends_on: Sequence[str] = ()
     withheld: Sequence[InvalidRow] = ()
+    left_out: Sequence[InvalidRow] = ()
+    left_out_reasons: Sequence[InvalidReason] = ()
 
 
 def preview_sync(job: Job, save: Save | None = None) -> Preview:
@@ -80,6 +85,8 @@ def preview_sync(job: Job, save: Save | None = None) -> Preview:
             _seconds(project, sync, planned.plan),
             sorted(relation.unique_id for relation in project.reads(sync) if relation.unique_id),
             withheld_rows(state.connection, keys) if planned.plan.withheld else (),
+            left_out_rows(state.connection, keys) if planned.plan.left_out else (),
+            left_out_reasons(state.connection) if planned.plan.left_out else (),
         )
         if save:
             save(job, state, planned.plan)

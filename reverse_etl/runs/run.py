@@ -31,6 +31,8 @@ from reverse_etl.plan.guards import DATA_TESTS, MAX_RESUBSCRIBED, Counts, asks_f
 from reverse_etl.plan.outbox import (
     invalid_reasons,
     invalid_rows,
+    left_out_reasons,
+    left_out_rows,
     moved_emails,
     opt_ins,
     opt_ins_withheld,
@@ -103,6 +105,8 @@ def carry_out(job: Job, session: Session, state: State, plan: Plan) -> RunResult
     keys = state.keys(state.run.key())
     invalid = invalid_rows(state.connection, keys) if plan.invalid else []
     reasons = invalid_reasons(state.connection) if plan.invalid else []
+    left_out = left_out_rows(state.connection, keys) if plan.left_out else []
+    why_left_out = left_out_reasons(state.connection) if plan.left_out else []
     withheld = withheld_rows(state.connection, keys) if plan.withheld else []
     problems = blocked_by(job, state, plan)
     sent, blocked, asks_sandbox = None, bool(problems), partial(list[SilentDrop])
@@ -135,6 +139,8 @@ def carry_out(job: Job, session: Session, state: State, plan: Plan) -> RunResult
         delivery=delivery,
         invalid=invalid,
         reasons=reasons,
+        left_out=left_out,
+        left_out_reasons=why_left_out,
         withheld=withheld,
         silent_drops=asks_sandbox(),
         planned_at=planned_at,

@@ -19,7 +19,16 @@ from reverse_etl.engines.duckdb.errors import lacks_memory
 from reverse_etl.engines.duckdb.model import sql_type
 from reverse_etl.errors import StateError
 from reverse_etl.masking import of_request
-from reverse_etl.plan.outbox import OPT_IN_WITHHELD, UNCERTAIN, may_need_users, may_withhold, reason_sql, user_sql
+from reverse_etl.plan.outbox import (
+    HAS_LEFT_OUT,
+    HINT_TO_USE,
+    OPT_IN_WITHHELD,
+    UNCERTAIN,
+    may_need_users,
+    may_withhold,
+    reason_sql,
+    user_sql,
+)
 from reverse_etl.plan.quarantine import HINT, WAITS, WAITS_UNTIL, WITHHELD, reason_of
 from reverse_etl.plan.tables import (
     ACKNOWLEDGED,
@@ -39,6 +48,7 @@ from reverse_etl.plan.tables import (
 from reverse_etl.records.consent import ONLY_OPTS_OUT, WITHHELD_FOR
 from reverse_etl.records.json_text import carried_over
 from reverse_etl.records.layout import ROW_NUMBER
+from reverse_etl.records.left_out import LEFT_OUT
 from reverse_etl.sql.quoting import identifier, literal, statement
 from reverse_etl.sql.types import SqlType, widens
 from reverse_etl.state import opt_outs, watermark
@@ -135,6 +145,7 @@ def commit_run(
                 known["version"] = run_id
         set_meta(connection, known)
         _remember_invalid_rows(connection, "invalid" in actions, values)
+        _remember_left_out(connection, values)
         _remember_withheld_opt_ins(connection, values)
         values["status"], values["message"] = final_status(ending.status, delivery), ending.message
         values["counts"] = json.dumps({**ending.counts, "delivery": asdict(delivery)})
@@ -309,6 +320,9 @@ def _move_rows(connection: DuckDBPyConnection, key: Sequence[str], values: Mappi
     was = _keys_in_state(connection, key)
     keys = ", ".join(f"{value} AS {identifier(name)}" for name, value in was.items())
     same = " AND ".join(f"state.{identifier(name)} IS NOT DISTINCT FROM m.{identifier(name)}" for name in key)
+    unsure = _unsure_columns_not_sent(
+        connection, f"SELECT {keys}, o.* FROM {moved} AND known AND {LEFT_OUT} IS NOT NULL", same
+    )
     connection.execute(f"DELETE FROM {ACKNOWLEDGED} USING (SELECT {keys} FROM {moved} AND known) AS m WHERE {same}")
     names = acknowledged_columns(connection)
     into = ", ".join(map(identifier, names))
@@ -318,6 +332,26 @@ def _move_rows(connection: DuckDBPyConnection, key: Sequence[str], values: Mappi
         SELECT {new}, $now, $run_id FROM {moved} AND kind NOT IN ('removed', '{ONLY_OPTS_OUT}')""",
         values,
     )
+    if unsure:
+        connection.execute(f"UPDATE {ACKNOWLEDGED} SET {UNSURE} = m.names FROM retl_unsure AS m WHERE {same}")
+
+
+def _unsure_columns_not_sent(connection: DuckDBPyConnection, moved: str, same: str) -> bool:
+    """Store the keys of rows with columns that are unsure, and that were left out of their records: they stay unsure.
+    Whether there are any."""
+    tracked = [name.removeprefix("changed.") for name in columns_of(connection, OUTBOX) if name.startswith("changed.")]
+    if not tracked or not connection.execute(f"SELECT 1 FROM {OUTBOX} WHERE {LEFT_OUT} IS NOT NULL LIMIT 1").fetchall():
+        return False
+    sent = ", ".join(f"CASE WHEN m.{identifier(f'changed.{name}')} THEN {literal(name)} END" for name in tracked)
+    was_sent = f"list_contains(list_filter([{sent}], lambda n: n IS NOT NULL), name)"
+    of_model = f"list_contains([{', '.join(map(literal, tracked))}], name)"
+    names = f"list_filter(state.{UNSURE}, lambda name: {of_model} AND NOT {was_sent})"
+    connection.execute(
+        f"""CREATE OR REPLACE TEMP TABLE retl_unsure AS
+        SELECT m.*, {names} AS names FROM {ACKNOWLEDGED} AS state JOIN ({moved}) AS m ON {same}
+        WHERE state.{UNSURE} IS NOT NULL"""
+    )
+    return bool(connection.execute("SELECT 1 FROM retl_unsure WHERE len(names) > 0 LIMIT 1").fetchall())
 
 
 def _remember_uncertain_rows(connection: DuckDBPyConnection, key: Sequence[str]) -> None:
@@ -415,7 +449,7 @@ def _remember_withheld_rows(connection: DuckDBPyConnection, actions: Collection[
 
 def _remember_invalid_rows(connection: DuckDBPyConnection, are_there: bool, values: Mapping[str, Any]) -> None:
     """Record the invalid rows, column by column, instead of those of the previous run, as every run checks all rows."""
-    connection.execute(f"DELETE FROM {REJECTS} WHERE rejected_by IN ('retl', 'consent')")
+    connection.execute(f"DELETE FROM {REJECTS} WHERE rejected_by IN ('retl', 'consent', '{LEFT_OUT}')")
     if not are_there:
         return
     connection.execute(
@@ -425,6 +459,17 @@ def _remember_invalid_rows(connection: DuckDBPyConnection, are_there: bool, valu
             SELECT *, {user_sql(connection)} AS who, unnest(problems) AS number FROM {OUTBOX} WHERE action = 'invalid'
         )
         JOIN {RULES} USING (number) ORDER BY key, number""",
+        values,
+    )
+
+
+def _remember_left_out(connection: DuckDBPyConnection, values: Mapping[str, Any]) -> None:
+    """Record what is left out of rows, column by column."""
+    rows = f"SELECT *, {user_sql(connection)} AS who, unnest({LEFT_OUT}) AS one FROM {OUTBOX} WHERE {HAS_LEFT_OUT}"
+    connection.execute(
+        f"""INSERT INTO {REJECTS}
+        SELECT key, kind, '{LEFT_OUT}', column_name, reason, {HINT_TO_USE}, NULL, NULL, $now, $run_id, who
+        FROM ({rows}) JOIN {RULES} ON number = one.number ORDER BY key, number""",
         values,
     )
 

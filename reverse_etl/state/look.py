@@ -113,13 +113,14 @@ def rows_not_in_braze(project: LoadedProject, sync: Sync, show_values: bool) -> 
     An invalid row is listed once for each column that breaks a rule. `identifier` is that of the row's user, where the
     key is a digest of the row, or NULL.
 
-    `status` is invalid, withheld, rejected (by Braze) or in_doubt; `resolution` is what a user decided about a row in
-    doubt.
+    `status` is invalid, left_out (sent without the column), withheld, rejected (by Braze) or in_doubt; `resolution` is
+    what a user decided about a row in doubt.
     """
     with state_of(project, sync) as state:
         cursor = state.connection.execute(
             f"""SELECT key, identifier, kind,
-                CASE rejected_by WHEN 'retl' THEN 'invalid' WHEN 'braze' THEN 'rejected' ELSE 'withheld' END AS status,
+                CASE rejected_by WHEN 'retl' THEN 'invalid' WHEN 'braze' THEN 'rejected'
+                    WHEN 'left_out' THEN 'left_out' ELSE 'withheld' END AS status,
                 NULL AS resolution, column_name AS "column", reason, hint, run_id AS run,
                 body AS record
             FROM {REJECTS}

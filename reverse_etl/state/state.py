@@ -21,7 +21,7 @@ from reverse_etl.masking import NO_KEY, Keys
 from reverse_etl.plan.actions import Intent, action_sql, reduced_action_sql
 from reverse_etl.plan.outbox import OPTS_IN
 from reverse_etl.plan.quarantine import with_waits
-from reverse_etl.plan.tables import IN_DOUBT, OPEN_RUN, OUTBOX, REJECTS, STATE
+from reverse_etl.plan.tables import CHANGES, IN_DOUBT, OPEN_RUN, OUTBOX, REJECTS, STATE
 from reverse_etl.plan.workbench import connect
 from reverse_etl.records.consent import (
     CARRIED,
@@ -34,6 +34,7 @@ from reverse_etl.records.consent import (
     withheld_reasons,
 )
 from reverse_etl.records.layout import Layout
+from reverse_etl.records.left_out import with_old
 from reverse_etl.records.mapping import order_sql, outbox_sql
 from reverse_etl.records.rules import rules
 from reverse_etl.shared_state.copies import LocalOnly, SharedCopy
@@ -86,6 +87,7 @@ class State:
         takes the place of the first."""
         has_doubts, has_rejects = self._holds(IN_DOUBT), self._holds(f"{REJECTS} WHERE rejected_by = 'braze'")
         action = action_sql(layout, intent, has_doubts, has_rejects)
+        changes = with_old(layout, changes, self.connection.sql(f"FROM {CHANGES}").columns)
         has_consent = bool(consent_columns(layout))
         carried = CARRIED if has_consent else ()
         records = outbox_sql(layout, weighed(layout, changes, consent) if has_consent else changes, carried)

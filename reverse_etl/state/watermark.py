@@ -18,6 +18,7 @@ from reverse_etl.plan.outbox import OPT_IN_WITHHELD, may_withhold
 from reverse_etl.plan.tables import ACKNOWLEDGED, CHANGES, META, OPEN_RUN, RUN, SENT_AT
 from reverse_etl.project.spec import Incremental
 from reverse_etl.records.layout import CURSOR
+from reverse_etl.records.left_out import LEFT_OUT
 from reverse_etl.sql.quoting import identifier, literal
 from reverse_etl.sql.types import INTEGERS, SqlType
 
@@ -93,6 +94,7 @@ def move(connection: DuckDBPyConnection, outcomes: str, now: datetime) -> None:
         return
     mark, before = Watermark(**json.loads(text)), read(connection)
     kept_back = "action IN ('invalid', 'previously_rejected', 'in_doubt', 'withheld', 'later', 'blocked')"
+    kept_back += f" OR {LEFT_OUT} IS NOT NULL"
     if may_withhold(connection):
         kept_back += f" OR {OPT_IN_WITHHELD}"  # of which the rest may have been sent
     is_open = f"({kept_back} OR outcome IN ('rejected', 'in_doubt', 'unsent'))"

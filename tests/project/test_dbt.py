@@ -33,7 +33,7 @@ BUILT = """
     create schema main_marts;
     create view main.stg_customers as select id as customer_id, lower(email) as email, tier, country_code from raw.customers;
     create table main_marts.dim_customers as
-        select customer_id, email, tier, if(country_code = 'DE', 'Germany', 'South Korea') as country from main.stg_customers;
+        select customer_id, email, tier, if(country_code = 'DE', 'DE', 'KR') as country from main.stg_customers;
     create table main_marts.orders as select id as order_id, customer_id, amount, ordered_at from raw.orders;
     create table main_marts.customer_value_v1 as select customer_id, -1 as value from raw.orders group by all;
     create table main_marts.customer_value_v2 as select customer_id, sum(amount) as value from raw.orders group by all;
@@ -425,9 +425,9 @@ def test_sync_sends_what_dbt_made(beside: Path, retl: Retl):
     bodies = retl("sandbox", "--last", "2", folder=beside).out.splitlines()[1::2]
     assert bodies[0] == (
         '{"attributes":['
-        '{"external_id":"c1","email":"ada@example.com","tier":"gold","country":"Germany","lifetime_value":24.90},'
-        '{"external_id":"c2","email":"bo@example.com","tier":"silver","country":"South Korea","lifetime_value":7.50},'
-        '{"external_id":"c3","email":"cy@example.com","tier":"silver","country":"Germany","lifetime_value":1.25}]}'
+        '{"external_id":"c1","email":"ada@example.com","tier":"gold","country":"DE","lifetime_value":24.90},'
+        '{"external_id":"c2","email":"bo@example.com","tier":"silver","country":"KR","lifetime_value":7.50},'
+        '{"external_id":"c3","email":"cy@example.com","tier":"silver","country":"DE","lifetime_value":1.25}]}'
     )
     assert '"name":"visited","time":"2026-11-05T08:00:00.000Z"' in bodies[1]
 

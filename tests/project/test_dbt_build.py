@@ -81,9 +81,9 @@ def test_what_dbt_builds_is_sent_and_what_it_builds_anew_is_sent_alone(dbt: Dbt,
     )
     assert sent == [
         '{"attributes":['
-        '{"external_id":"c1","email":"ada@example.com","tier":"gold","country":"Germany","lifetime_value":24.90},'
-        '{"external_id":"c2","email":"bo@example.com","tier":"silver","country":"South Korea","lifetime_value":7.50},'
-        '{"external_id":"c3","email":"cy@example.com","tier":"silver","country":"Germany","lifetime_value":1.25}]}',
+        '{"external_id":"c1","email":"ada@example.com","tier":"gold","country":"DE","lifetime_value":24.90},'
+        '{"external_id":"c2","email":"bo@example.com","tier":"silver","country":"KR","lifetime_value":7.50},'
+        '{"external_id":"c3","email":"cy@example.com","tier":"silver","country":"DE","lifetime_value":1.25}]}',
         '{"purchases":['
         '{"external_id":"c1","product_id":"basket","currency":"EUR","price":19.90,"time":"2026-11-01T10:00:00.000Z"},'
         '{"external_id":"c1","product_id":"basket","currency":"EUR","price":5.00,"time":"2026-11-02T11:00:00.000Z"},'

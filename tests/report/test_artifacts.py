@@ -458,7 +458,7 @@ def test_sending_is_told_while_it_goes(shop: Shop, monkeypatch):
 
 
 def test_invalid_rows_are_told_one_a_line_by_key(shop: Shop, retl: Retl):
-    shop.sync("users", "SELECT 'u1' AS external_id, repeat('x', 300) AS bio")
+    shop.sync("users", "SELECT 'u1' AS external_id, repeat('x', 300) AS bio", strict=True)
     done = retl("--log-format=json", "sync", "users", folder=shop.folder)
     (row,) = [line for line in log(done.err) if line["event"] == "invalid_row"]
     assert (row["sync"], row["key"], row["column"], row["level"]) == ("users", "u1", "bio", "error")

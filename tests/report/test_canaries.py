@@ -60,6 +60,7 @@ def birds(shop: Shop) -> Shop:
         "people",
         of_people,
         **ATTRIBUTES,
+        strict=True,
         primary_key="email",
         data_tests=[{"accepted_values": {"column": "word", "values": ["other"], "severity": "warn"}}],
     )
@@ -220,7 +221,9 @@ def test_digest_of_an_identifier_is_taken_to_erase_a_person(shop: Shop, retl: Re
 def test_digests_of_two_states_are_not_the_same(shop: Shop):
     """Or else somebody who has an address could find it in the logs of anybody."""
     for name in ("one", "other"):
-        shop.sync(name, "SELECT 'a@b.example' AS email, repeat('x', 300) AS long", **ATTRIBUTES, shares=["long"])
+        shop.sync(
+            name, "SELECT 'a@b.example' AS email, repeat('x', 300) AS long", **ATTRIBUTES, shares=["long"], strict=True
+        )
     one, other = (result.invalid[0].key for result in shop.run_all("one", "other"))
     assert (one == other, one[:6], other[:6]) == (False, "email:", "email:")
 

@@ -38,7 +38,7 @@ REASONS = [(*SCORE, 3), (*BIO, 2), (*GENDER, 1)]
 
 
 def test_run_lists_every_column_that_makes_a_row_invalid(shop: Shop, retl: Retl):
-    shop.sync("it", THREE_BAD.format(bad=3, rows=4), skip_on_invalid_records=True)
+    shop.sync("it", THREE_BAD.format(bad=3, rows=4), strict=True, skip_on_invalid_records=True)
     done = retl("sync", "it", folder=shop.folder)
     assert (done.code, "1 of 1 row accepted in 1 request, 3 attributes written; 3 invalid" in done.out) == (1, True)
     assert done.err == f"it: 4 rows in the model: 4 added, 0 changed, 0 removed, 0 unchanged\n{TABLE}"
@@ -50,7 +50,7 @@ def test_run_lists_every_column_that_makes_a_row_invalid(shop: Shop, retl: Retl)
 
 
 def test_rejects_lists_every_column_and_counts_rows(shop: Shop, retl: Retl):
-    shop.sync("it", THREE_BAD.format(bad=3, rows=4), skip_on_invalid_records=True).run()
+    shop.sync("it", THREE_BAD.format(bad=3, rows=4), strict=True, skip_on_invalid_records=True).run()
     listed = retl("rejects", "it", "--output", "json", folder=shop.folder)
     entries = [(row["key"], row["column"], row["reason"]) for row in json.loads(listed.out)]
     assert (listed.code, sorted(entries)) == (0, sorted(ENTRIES))
@@ -62,7 +62,7 @@ def test_rejects_lists_every_column_and_counts_rows(shop: Shop, retl: Retl):
 
 
 def test_plan_lists_every_column_of_an_invalid_row(shop: Shop, retl: Retl):
-    shop.sync("it", THREE_BAD.format(bad=3, rows=4))
+    shop.sync("it", THREE_BAD.format(bad=3, rows=4), strict=True)
     assert f"  3 rows invalid\n{TABLE}  1 record, " in retl("plan", "it", folder=shop.folder).out
     (planned,) = json.loads(retl("plan", "it", "--output", "json", folder=shop.folder).out)
     assert [(row["key"], row["column"], row["reason"]) for row in planned["invalid_rows"]] == ENTRIES
@@ -70,7 +70,7 @@ def test_plan_lists_every_column_of_an_invalid_row(shop: Shop, retl: Retl):
 
 
 def test_reasons_of_all_rows_are_counted_where_not_all_rows_are_listed(shop: Shop, retl: Retl):
-    shop.sync("it", THREE_BAD.format(bad=1030, rows=1031), skip_on_invalid_records=True)
+    shop.sync("it", THREE_BAD.format(bad=1030, rows=1031), strict=True, skip_on_invalid_records=True)
     by_reason = """\
   ... and 1,010 more rows; all of them by reason:
   rows   column  reason
@@ -95,7 +95,7 @@ def test_column_is_listed_once_with_the_first_rule_that_it_breaks(shop: Shop):
     assert [(row.column, row.reason) for row in shop.run().invalid] == [
         ("external_id", "is empty"),
         ("product_id", "is empty"),
-        ("currency", "does not match [A-Z]{3}"),
+        ("currency", "is not a currency of ISO 4217"),
         ("price", "is missing"),
         ("quantity", "is not between 1 and 100"),
         ("time", "is not a valid time"),
@@ -103,10 +103,10 @@ def test_column_is_listed_once_with_the_first_rule_that_it_breaks(shop: Shop):
 
 
 def test_row_that_braze_rejected_and_that_is_invalid_now_counts_once(shop: Shop, retl: Retl):
-    shop.sync("it", THREE_BAD.format(bad=0, rows=3).replace("i < 2", "i < 0").replace("i < 1", "i < 0"))
+    shop.sync("it", THREE_BAD.format(bad=0, rows=3).replace("i < 2", "i < 0").replace("i < 1", "i < 0"), strict=True)
     shop.braze.add_fault(Fault("object_error", external_ids=["u1"]))
     assert shop.run().delivery.rejected == 1
-    shop.sync("it", THREE_BAD.format(bad=3, rows=3))
+    shop.sync("it", THREE_BAD.format(bad=3, rows=3), strict=True)
     assert shop.run().status == "blocked"
     listed = json.loads(retl("rejects", "it", "--output", "json", folder=shop.folder).out)
     assert [(row["key"], row["status"]) for row in listed if row["key"] == "u1"] == [

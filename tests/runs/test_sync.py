@@ -374,7 +374,7 @@ MIXED = "SELECT 'u' || i AS external_id, if(i % 10 = 3, repeat('x', 300), 'ok') 
 
 @pytest.mark.long
 def test_one_invalid_row_keeps_everything_back_or_is_skipped_and_kept_and_goes_out_once_it_is_mended(shop: Shop):
-    result = shop.sync("it", MIXED).run()
+    result = shop.sync("it", MIXED, strict=True).run()
     assert [str(problem) for problem in result.errors] == [
         "syncs.yml:13:3: it: 3 of 30 rows are invalid, so nothing was sent\n"
         "  hint: list them with `retl rejects it`; to send the others, set skip_on_invalid_records: true"
@@ -385,11 +385,11 @@ def test_one_invalid_row_keeps_everything_back_or_is_skipped_and_kept_and_goes_o
         ("u3", "bio", "truncate it: left(bio, 255)"),
     ]
     assert (result.status, result.exit_code, shop.sent()) == ("blocked", 1, [])
-    result = shop.sync("it", MIXED, skip_on_invalid_records=True).run()
+    result = shop.sync("it", MIXED, strict=True, skip_on_invalid_records=True).run()
     assert (result.status, result.exit_code, result.delivery.accepted, result.plan.invalid) == ("incomplete", 1, 27, 3)
     again = shop.run()
     assert (again.status, again.exit_code, again.delivery.requests, again.plan.invalid) == ("incomplete", 1, 0, 3)
-    shop.sync("it", MIXED.replace("300", "200"), skip_on_invalid_records=True)
+    shop.sync("it", MIXED.replace("300", "200"), strict=True, skip_on_invalid_records=True)
     assert (shop.run().delivery.accepted, shop.run().status) == (3, "success")
 
 

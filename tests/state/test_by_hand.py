@@ -54,7 +54,9 @@ def test_rows_in_doubt_are_listed_and_held_until_somebody_decides_and_resent_onc
 @pytest.mark.long
 def test_rows_of_all_syncs_are_listed_at_once_but_of_the_one_that_is_running(shop: Shop, retl: Retl):
     in_doubt(shop)
-    shop.sync("other", "SELECT 'u1' AS external_id, repeat('x', 300) AS t", skip_on_invalid_records=True).run("other")
+    shop.sync(
+        "other", "SELECT 'u1' AS external_id, repeat('x', 300) AS t", strict=True, skip_on_invalid_records=True
+    ).run("other")
     shop.sync("fine", "SELECT 'u1' AS external_id").run("fine")
     listed = retl("rejects", folder=shop.folder)
     assert (listed.code, listed.out.split()[:3]) == (0, ["sync", "key", "kind"])
@@ -195,7 +197,9 @@ def test_baseline_takes_the_model_as_already_in_braze_and_only_changes_go_out(
 
 def test_baseline_leaves_invalid_rows_out_and_says_so(shop: Shop, retl: Retl):
     shop.sync(
-        "it", "SELECT 'u' || i AS external_id, CASE WHEN i = 3 THEN repeat('x', 300) END AS t FROM range(10) r(i)"
+        "it",
+        "SELECT 'u' || i AS external_id, CASE WHEN i = 3 THEN repeat('x', 300) END AS t FROM range(10) r(i)",
+        strict=True,
     )
     said = retl("state", "baseline", "it", "--yes", folder=shop.folder)
     assert (

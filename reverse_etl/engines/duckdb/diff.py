@@ -38,6 +38,8 @@ from reverse_etl.records.expressions import (
 )
 from reverse_etl.records.json_text import json_text
 from reverse_etl.records.layout import ROW_NUMBER, Column, Layout
+from reverse_etl.records.left_out import flagged
+from reverse_etl.records.rules import left_out_columns
 from reverse_etl.sql.quoting import identifier, literal
 from reverse_etl.sql.types import bytewise, hashed
 
@@ -52,8 +54,9 @@ def changes_sql(layout: Layout, comparison: Comparison) -> dict[str, str]:
     """The tables to create, in this order, and the SELECT of each: what differs between model and state.
 
     The last is CHANGES, one row per change: kind, known, "new.<column>", "changed.<column>", "lost.<column>", and
-    "old.<column>", the acknowledged value, of columns of consent. The model, whose place in one of them is `MODEL`,
-    runs once, and only rows that may differ are stored: that takes half the time of storing all its rows first.
+    "old.<column>", the acknowledged value, of columns of consent, and, once there is a state, of those that may be
+    left out. The model, whose place in one of them is `MODEL`, runs once, and only rows that may differ are stored:
+    that takes half the time of storing all its rows first.
     """
     known, retyped = comparison.known, comparison.retyped
     if not known:
@@ -73,6 +76,7 @@ def changes_sql(layout: Layout, comparison: Comparison) -> dict[str, str]:
         **{was(name): _state(name) for name in respelled_keys(layout)},
         **_flags(layout, is_new, differs, comparison),
         **_old_values(layout, retyped),
+        **{f"differs.{name}": differs[name] for name in flagged(layout)},
     }
     join = "FULL JOIN" if acts_on_gone(layout) and not is_sifted else "LEFT JOIN"
     rows = _sifted(layout) if is_sifted else _rows_of_model(layout)
@@ -385,7 +389,12 @@ def _kept(layout: Layout, name: str, retyped: Collection[str]) -> str:
 
 
 def _old_values(layout: Layout, retyped: Collection[str]) -> dict[str, str]:
-    return {f"old.{name}": _kept(layout, name, retyped) for name in _consents(layout)}
+    values = {f"old.{name}": _kept(layout, name, retyped) for name in _consents(layout)}
+    other_user = _is_another_user(layout)
+    for name in left_out_columns(layout):  # those of a user who was another one before are not this one's
+        kept = _kept(layout, name, retyped)
+        values[f"old.{name}"] = f"CASE WHEN false{other_user} THEN NULL ELSE {kept} END" if other_user else kept
+    return values
 
 
 def _consents(layout: Layout) -> list[str]:

@@ -1,0 +1,132 @@
+"""Generates reverse_etl/braze/lists.py: the names of countries, languages, time zones and currencies that Braze knows.
+
+Not needed to run retl. In an environment with babel and tzdata, and in a folder where `npm install rails-timezone` ran:
+
+    python -m docs.lists && ruff format reverse_etl/braze/lists.py
+
+Countries: ISO 3166-1, from tzdata's iso3166.tab (public domain). Names of countries and languages, codes of currencies,
+and the zones of Windows: CLDR, from babel (BSD, Unicode License). Time zones: tzdata, and the names of Rails, from
+rails-timezone (MIT). Codes of languages: the page "language codes" of Braze's user guide.
+"""
+
+import re
+import textwrap
+from collections.abc import Iterable, Mapping
+from importlib.metadata import version
+from importlib.resources import files
+from pathlib import Path
+
+FILE = Path(__file__).parents[1] / "reverse_etl" / "braze" / "lists.py"
+RAILS = Path("node_modules/rails-timezone")
+# user_guide: language codes
+_LANGUAGES = """
+en af agq ak sq am ar hy as ay az ksf bas eu be bem bn bez bs br bg my km ca tzm chr cgg zh swc kw hr cs da dav dua nl
+dz guz et eo ewo ee fo fa fil fi fr gl lg ka de gsw el kl gn gu ha haw he hi hu is ig id iu ga it jv ja dyo kab kln kam
+kn ks kk ebu ki rw ky ko ku lo la lv ln lt lu lb luo luy jmc mk mg ms ml mt gv mr mas mer mo mn mfe mua naq ne nd nb nus
+nyn nn om ps ff pl pt pa qu rm ro rof ru rwk saq se sbp sa gd sr seh ksb sn ii sd si sk sl so es sw sv shi tl tg ta twq
+tt te teo th bo ti to tr tk ug uk ur uz vai vi vun cy xh yav yi yo dje zu
+"""
+LANGUAGES = _LANGUAGES.split()
+# What people write, and no source has as a name of its own.
+COUNTRY_NAMES = {
+    "uk": "GB", "great britain": "GB", "england": "GB", "scotland": "GB", "wales": "GB", "northern ireland": "GB",
+    "u.k.": "GB", "u.s.": "US", "u.s.a.": "US", "united states of america": "US", "america": "US",
+    "korea": "KR", "republic of korea": "KR", "korea, republic of": "KR", "holland": "NL", "the netherlands": "NL",
+    "czech republic": "CZ", "uae": "AE", "russian federation": "RU", "viet nam": "VN", "ivory coast": "CI",
+    "turkey": "TR", "cape verde": "CV", "macedonia": "MK", "swaziland": "SZ", "burma": "MM", "hong kong": "HK",
+    "macau": "MO", "republic of ireland": "IE", "bosnia and herzegovina": "BA", "trinidad and tobago": "TT",
+}  # fmt: skip
+LANGUAGE_NAMES = {
+    "no": "nb",
+    "nor": "nb",
+    "norwegian": "nb",
+    "in": "id",
+    "iw": "he",
+    "ji": "yi",
+    "cn": "zh",
+    "jp": "ja",
+    "kr": "ko",
+}
+
+
+def generated() -> str:
+    from babel import Locale, UnknownLocaleError
+    from babel.core import get_global
+    from babel.languages import get_official_languages
+
+    english = Locale("en")
+    zones = files("tzdata").joinpath("zoneinfo")
+    table = zones.joinpath("iso3166.tab").read_text(encoding="utf-8")
+    of_tzdata = dict(line.split("\t") for line in table.splitlines() if not line.startswith("#"))
+    countries = sorted(of_tzdata)
+    of_cldr = {code: english.territories[code] for code in countries}
+    names = {alias.lower(): to[0] for alias, to in get_global("territory_aliases").items() if len(to) == 1}
+    names = {alias: code for alias, code in names.items() if code in of_tzdata and not re.fullmatch("[a-z]{2}", alias)}
+    for code in countries:
+        names[of_tzdata[code].lower()] = names[of_cldr[code].lower()] = code
+        for language in get_official_languages(code, de_facto=True):
+            try:
+                names[Locale.parse(language).territories[code].lower()] = code
+            except (UnknownLocaleError, KeyError):  # CLDR has no names in that language
+                continue
+    names |= COUNTRY_NAMES
+    mapped = sorted({name.lower() for code, name in of_cldr.items() if of_tzdata[code] == name})
+    languages = {english.languages[code].lower(): code for code in LANGUAGES if code in english.languages}
+    three = {alias: to for alias, to in get_global("language_aliases").items() if to in LANGUAGES and len(alias) == 3}
+    spoken = {**three, **languages, **{code: code for code in LANGUAGES}, **LANGUAGE_NAMES}
+    iana = sorted(files("tzdata").joinpath("zones").read_text(encoding="utf-8").split())
+    rails = re.findall(r'^\s+"([^"]+)"\s*:', (RAILS / "rails-timezone.js").read_text(encoding="utf-8"), re.MULTILINE)
+    written = {name.lower(): name for name in [*rails, *iana]}
+    written |= {name.lower(): zone for name, zone in get_global("windows_zone_mapping").items() if zone in iana}
+    now = {
+        currency[0]
+        for of_territory in get_global("territory_currencies").values()
+        for currency in of_territory
+        if currency[2] is None and currency[3]
+    }
+    currencies = sorted(english.currencies)
+    used = f"tzdata {version('tzdata')}, babel {version('babel')}"
+    rails_version = re.search(r'"version": "([^"]+)"', (RAILS / "package.json").read_text())
+    assert rails_version
+    return f'''"""Names of countries, languages, time zones and currencies. Generated by docs/lists.py: see there.
+
+Sources: {used}, rails-timezone {rails_version[1]}.
+Names are in lower case, and lead to what Braze knows.
+"""
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(text.split())
+
+
+COUNTRIES = {words(countries)}
+COUNTRY_NAMES = {mapping(names)}
+# Names by which several sources know a country, in the same words.
+MAPPED_COUNTRIES = {texts(mapped)}
+LANGUAGES = {words(sorted(LANGUAGES))}
+LANGUAGE_NAMES = {mapping(spoken)}
+TIME_ZONES = {texts([*rails, *iana])}
+TIME_ZONE_NAMES = {mapping(written)}
+# Those of ISO 4217, withdrawn ones among them.
+CURRENCIES = {words([c for c in currencies if re.fullmatch("[A-Z]{3}", c)])}
+CURRENCIES_IN_USE = {words(sorted(now))}
+'''
+
+
+def words(names: Iterable[str]) -> str:
+    lines = textwrap.wrap(" ".join(dict.fromkeys(names)), 116, break_on_hyphens=False)
+    return '_words(\n    """\n    ' + "\n    ".join(lines) + '\n    """\n)'
+
+
+def texts(names: Iterable[str]) -> str:
+    lines = "".join(f"    {name!r},\n" for name in dict.fromkeys(names))
+    return f"(\n{lines})"
+
+
+def mapping(names: Mapping[str, str]) -> str:
+    lines = "".join(f"    {name!r}: {to!r},\n" for name, to in sorted(names.items()))
+    return f"{{\n{lines}}}"
+
+
+if __name__ == "__main__":
+    FILE.write_text(generated(), encoding="utf-8")
