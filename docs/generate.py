@@ -20,6 +20,7 @@ from pydantic_core import PydanticUndefined
 from typer.main import get_command
 
 from docs.sandbox_rules import RULES, SOURCES, Rule
+from docs.values_rules import ROWS
 from reverse_etl.braze.client import CONNECT_TIMEOUT_S
 from reverse_etl.braze.ecommerce import EVENTS, MAX_PROPERTIES_BYTES, PREFIX, PROPERTIES
 from reverse_etl.braze.modes import (
@@ -375,6 +376,17 @@ def _windows(family: str) -> str:
     return f"{windows} (`{family}`)"
 
 
+def values() -> str:
+    lines = []
+    for heading, rows in ROWS.items():
+        lines += [f"## {heading}", "", "| Braze | page | retl | test |", "|---|---|---|---|"]
+        for row in rows:
+            tests = "<br>".join(f"`{test.replace('|', chr(92) + '|')}`" for test in row.tests)
+            lines.append(f"| {row.rule} | {row.page} | {row.outcome} | {tests} |")
+        lines.append("")
+    return "\n".join(lines).rstrip()
+
+
 def sandbox_rules() -> str:
     lines = ["| rule | source | test |", "|---|---|---|"]
     for section, rules in RULES.items():
@@ -433,6 +445,7 @@ PARTS: Mapping[str, Mapping[str, Callable[[], str]]] = {
         "bench": bench,
     },
     "docs/cli.md": {"reference": cli_reference},
+    "docs/values.md": {"values": values},
     "docs/ecommerce.md": {"schemas": ecommerce_schemas},
     PULL_REQUEST: {
         name: partial(lambda part: walkthrough()[part], name) for name in ("main", "branch", "moved", "apply", "after")

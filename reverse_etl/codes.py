@@ -773,7 +773,7 @@ CODES: Mapping[str, Code] = {
         "wrong form",
         "The value does not have the form that Braze expects, such as three capital letters for a currency.",
         "Change it in the model.",
-        reason=r"is not a currency of ISO 4217|does not (have the form|match) .*",
+        reason=r"is not a currency of ISO 4217|does not have the form .*",
     ),
     "R012": Code(
         "number out of range",
@@ -965,6 +965,36 @@ CODES: Mapping[str, Code] = {
         "The name begins like those of Braze's e-commerce events, and is none: to Braze it is an ordinary event.",
         "Correct the name; they are lower case, as ecommerce.order_placed.",
         reason=r"begins with ecommerce\., but is none of Braze's e-commerce events",
+    ),
+    "R060": Code(
+        "country by its name",
+        "Braze maps a name if it can; of one that it cannot map, it would remove the country of the profile.",
+        "Send codes of two letters, in capitals (ISO 3166-1).",
+        reason=r"is not a code of two letters: .*",
+    ),
+    "R061": Code(
+        "phone number of unclear form",
+        "Ten digits without a + are a number of the US to Braze; a number in another form is kept and cannot be used.",
+        "Write numbers with a + and the code of the country, such as +14155552671.",
+        reason=r"has ten digits and no \+: .*|is not in E\.164 form: .*",
+    ),
+    "R062": Code(
+        "value that Braze changes",
+        "A time in the future becomes the time of arrival, a date far in the future is kept as text.",
+        "Correct it if it is not meant.",
+        reason=r"is in the future: .*|is after the year .*",
+    ),
+    "R063": Code(
+        "value of which no page says what Braze does",
+        "The value is sent: no rule of Braze speaks against it, and it is probably not what is meant.",
+        "Correct it if it is not meant.",
+        reason=r"is not a place .*|are larger than .*|is a currency .*|is longer than \d+ characters or .*",
+    ),
+    "R064": Code(
+        "name with blanks at its ends",
+        "Braze cuts them off: the attribute has the name without them, and may be another one that the model has.",
+        "Rename the column with AS.",
+        reason=r"has blanks at the ends of its name, .*",
     ),
     "R080": Code(
         "in quarantine",

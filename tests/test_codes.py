@@ -155,7 +155,7 @@ def test_released_codes_stay():
 
 def reasons() -> Iterator[str]:
     """The reasons of all rules, with 1 for what is worked out."""
-    files = [PACKAGE / "records" / name for name in ("rules.py", "values.py", "ecommerce.py")]
+    files = [PACKAGE / "records" / name for name in ("rules.py", "values.py", "warnings.py", "ecommerce.py")]
     for node in (node for file in files for node in ast.walk(ast.parse(file.read_text()))):
         if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "Rule":
             yield from texts(node.args[2])

@@ -37,7 +37,7 @@ class Property:
     unless: tuple[str, tuple[str, ...]] | None = None
     is_amount: bool = False
     choices: tuple[str, ...] = ()
-    pattern: str | None = None
+    is_currency: bool = False
     items: tuple["Property", ...] = ()
     is_closed: bool = False
 
@@ -68,7 +68,7 @@ _ADDED = ("action", ("add", "remove"))  # a cart that is changed, not replaced
 PROPERTIES: Mapping[str, Property] = {
     one.name: one
     for one in (
-        Property("currency", Shape.TEXT, "RRRRRR", pattern="[A-Z]{3}"),  # ISO 4217
+        Property("currency", Shape.TEXT, "RRRRRR", is_currency=True),
         Property("source", Shape.TEXT, "RRRRRR"),
         *(Property(name, Shape.TEXT, "R-----") for name in ("product_id", "product_name", "variant_id")),
         Property("price", Shape.NUMBER, "R-----", is_amount=True),

@@ -12,6 +12,7 @@ from reverse_etl.delivery.batches import Record
 from reverse_etl.masking import Keys
 from reverse_etl.plan.quarantine import HINT, WAITS, WAITS_UNTIL, reason_of
 from reverse_etl.plan.tables import ACKNOWLEDGED, CHANGES, OPEN_RUN, OUTBOX, RULES, RUN
+from reverse_etl.plan.workbench import execute
 from reverse_etl.records.consent import (
     AFTER_OPT_OUTS,
     INS,
@@ -29,6 +30,7 @@ from reverse_etl.records.layout import ROW_NUMBER, Layout
 from reverse_etl.records.left_out import LEFT_OUT, TYPE
 from reverse_etl.records.mapping import WHOSE, user_text
 from reverse_etl.records.rules import NUMBER
+from reverse_etl.records.warnings import warnings_of
 from reverse_etl.sql.quoting import identifier, literal
 
 SHOWN_INVALID = 20
@@ -176,6 +178,16 @@ def left_out_reasons(connection: DuckDBPyConnection) -> list[InvalidReason]:
         GROUP BY ALL ORDER BY times DESC, column_name, reason"""
     ).fetchall()
     return [InvalidReason(*row) for row in rows]
+
+
+def warnings(connection: DuckDBPyConnection, layout: Layout) -> list[InvalidReason]:
+    """What is to be said of rows that are sent, in the order of their columns, and of how many."""
+    rules = warnings_of(layout)
+    if not rules:
+        return []
+    counts = ", ".join(f"count(*) FILTER ({rule.condition})" for rule in rules)
+    numbers = execute(connection, f"SELECT {counts} FROM {OUTBOX} WHERE action = 'send'").fetchall()[0]
+    return [InvalidReason(rule.column, rule.reason, rows) for rule, rows in zip(rules, numbers, strict=True) if rows]
 
 
 def withheld_rows(connection: DuckDBPyConnection, keys: Keys, limit: int = SHOWN_INVALID) -> list[InvalidRow]:

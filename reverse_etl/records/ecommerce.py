@@ -122,10 +122,10 @@ def _rules_of_property(layout: Layout, one: Property, type_: str, text: str) -> 
     if one.is_amount:
         hint = "send amounts as positive numbers, that of a refund, too"
         yield Rule(f"{EVENT} IS NOT NULL AND TRY_CAST({text} AS DOUBLE) < 0", name, "is negative", hint)
-    if one.pattern:
-        condition = f"{is_there} AND NOT regexp_full_match({text}, {literal(one.pattern)})"
+    if one.is_currency:
+        condition = f"{is_there} AND NOT regexp_full_match({text}, retl_currency_pattern())"
         hint = f"upper(trim({plain(one.name)})), or map it: CASE {plain(one.name)} WHEN ... THEN ... END"
-        yield Rule(condition, name, f"does not match {one.pattern}", hint)
+        yield Rule(condition, name, "is not a currency of ISO 4217", hint)
     if one.choices:
         is_other = f"{text} NOT IN ({_listed(one.choices)})"
         if one.shape is Shape.ARRAY:

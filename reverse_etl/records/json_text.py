@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Mapping
 from functools import cache
 
-from reverse_etl.braze.lists import COUNTRIES, CURRENCIES, LANGUAGES, MAPPED_COUNTRIES, TIME_ZONES
+from reverse_etl.braze.lists import COUNTRIES, CURRENCIES, CURRENCIES_IN_USE, LANGUAGES, MAPPED_COUNTRIES, TIME_ZONES
 from reverse_etl.braze.modes import DOLLAR_KEYS, LAST_YEAR, MAX_ARRAY_ITEMS, MAX_JSON_BYTES, MAX_TEXT, SUGGESTIONS
 from reverse_etl.sql.quoting import identifier, literal, statement
 from reverse_etl.sql.types import CLOCK_TIMES, LISTS, MOMENTS, TEXTS, SqlType
@@ -151,9 +151,11 @@ def _functions() -> Mapping[str, str]:
         "dollar_keys": f"[{', '.join(map(literal, DOLLAR_KEYS))}]",
         # A country may be a name in any case: whatever Braze can map (user_attributes_object).
         "country_pattern": literal(f"(?i:{_any_of((*COUNTRIES, *MAPPED_COUNTRIES))})"),
+        "country_code_pattern": literal(_any_of(COUNTRIES)),
         "language_pattern": literal(_any_of(LANGUAGES)),
         "time_zone_pattern": literal(_any_of(TIME_ZONES)),
         "currency_pattern": literal(_any_of(CURRENCIES)),
+        "currency_in_use_pattern": literal(_any_of(CURRENCIES_IN_USE)),
     }
     made = [f"CREATE OR REPLACE TEMP MACRO retl_{name}() AS {value};" for name, value in constants.items()]
     for name, uses in SUGGESTIONS.items():

@@ -172,8 +172,8 @@ CREATE OR REPLACE TEMP MACRO retl_is_email(address) AS
         '[^\s\p{Z}\p{Cc}"@.]([^\s\p{Z}\p{Cc}"@]*[^\s\p{Z}\p{Cc}"@.])?@([A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)+[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?'
     )
     AND strpos(address, '@') <= 65
-    AND NOT regexp_matches(address, '\.[0-9]+$')
-    AND NOT regexp_matches(address, '(?i)^.@gmail\.com$')
+    AND NOT (right(address, 1) BETWEEN '0' AND '9' AND regexp_matches(address, '\.[0-9]+$'))
+    AND NOT (length(address) = 11 AND regexp_matches(address, '(?i)^.@gmail\.com$'))
     AND (
         NOT regexp_matches(address, '(?i)@.*(msn|hotmail|outlook|live)')
         OR regexp_matches(address, '^[\w-]+(\.[\w-]+)*(\+[^@]*)?@')

@@ -150,10 +150,10 @@ def _text(value: str) -> str:
 
 
 def _times(layout: Layout) -> dict[str, str]:
-    return {f"time.{column.name}": _time(column) for column in layout.sent if shape_of(column) is Shape.TIME}
+    return {f"time.{column.name}": moment_of(column) for column in layout.sent if shape_of(column) is Shape.TIME}
 
 
-def _time(column: Column) -> str:
+def moment_of(column: Column) -> str:
     """The timestamp in a column, or NULL where it is invalid: unix seconds, an ISO 8601 string, or a timestamp type."""
     value = new(column.name)
     if column.type.family in INTEGERS:

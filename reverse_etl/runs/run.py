@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from reverse_etl.braze.modes import DELETE, Call, Mode
+from reverse_etl.codes import code_of_reason
 from reverse_etl.delivery.batches import cut
 from reverse_etl.delivery.destination import destination_of
 from reverse_etl.delivery.sender import Delivery, Route, Sender, SenderOptions
@@ -40,6 +41,7 @@ from reverse_etl.plan.outbox import (
     taken_changes,
     withheld_rows,
 )
+from reverse_etl.plan.outbox import warnings as value_warnings
 from reverse_etl.plan.plan import Plan, about_uncertain, read_plan
 from reverse_etl.plan.tables import OPT_OUTS
 from reverse_etl.project.models import Compiled
@@ -48,6 +50,7 @@ from reverse_etl.project.spec import Sync, is_loopback
 from reverse_etl.records.consent import Consent, consent_columns
 from reverse_etl.records.layout import Layout, lay_out
 from reverse_etl.records.mapping import closing
+from reverse_etl.records.warnings import names_cut_off
 from reverse_etl.runs.job import Job
 from reverse_etl.runs.outcome import Listener, Options, RunResult
 from reverse_etl.runs.read_first import read_opt_outs
@@ -219,6 +222,9 @@ def plan_sync(job: Job, state: State, session: Session | None = None) -> Planned
     plan = read_plan(state.connection, run_id, rows, state.rows.count(), batch_sizes(project, sync))
     for notice in about_emails(state, layout) if plan.changed else ():
         job.notice(notice)
+    if options.intent is not Intent.BASELINE:
+        for notice in about_values(state, layout):
+            job.notice(notice)
     if plan.withheld > plan.quarantined and MAX_RESUBSCRIBED in options.skip_guards:
         job.notice(not_resubscribed(sync, plan.withheld - plan.quarantined))
     return Planned(replace(plan, since=since.start if since else None, data_tests=tested), layout)
@@ -254,6 +260,14 @@ def about_emails(state: State, layout: Layout) -> Iterator[str]:
     if moved and not layout.has("email_subscribe"):
         users = f"{count(moved, 'user')} who may have opted out"
         yield f"warning: a changed email may subscribe {users}: add a column email_subscribe, which is sent along"
+
+
+def about_values(state: State, layout: Layout) -> Iterator[str]:
+    """What is said about values that are sent, and that Braze changes or may not use."""
+    for rule in names_cut_off(layout):
+        yield f'warning: column "{rule.column}" {rule.reason}: {rule.hint} [{code_of_reason(rule.reason)}]'
+    for warning in value_warnings(state.connection, layout):
+        yield f"warning: {warning.column} of {count(warning.rows, 'row')} {warning.reason} [{warning.code}]"
 
 
 def knows_consent(job: Job, state: State, layout: Layout) -> bool:

@@ -196,7 +196,11 @@ def test_duplicate_key(retl: Retl, starter: Path):
     )
 
 
+STRICT = ("    primary_key: external_id\n", "    primary_key: external_id\n    strict: true\n")
+
+
 def test_bad_json_in_a_pre_formatted_field(retl: Retl, starter: Path):
+    edit(starter / "syncs.yml", *STRICT)
     with duckdb.connect(starter / "warehouse.duckdb") as connection:
         connection.execute("UPDATE raw_customers SET preferences = '{\"theme\":' WHERE customer_id = 'c-3'")
     outcome = retl("sync", "users_track")
@@ -416,6 +420,7 @@ def test_plan_shows_what_would_be_sent_and_sends_nothing(retl: Retl, starter: Pa
 
 
 def test_plan_of_invalid_rows_exits_1(retl: Retl, starter: Path):
+    edit(starter / "syncs.yml", *STRICT)
     with duckdb.connect(starter / "warehouse.duckdb") as connection:
         connection.execute("UPDATE raw_customers SET tier = repeat('x', 300)")
     outcome = retl("plan", "users_track")
@@ -681,7 +686,8 @@ def test_plan_as_markdown_is_a_comment_on_a_pull_request(retl: Retl, starter: Pa
 
 
 def test_markdown_says_why_rows_are_invalid_and_names_none_of_them(shop: Shop, retl: Retl):
-    shop.sync("it", "SELECT 'u' || i AS external_id, repeat('x', i) AS bio, i / 0.0 AS score FROM range(253, 259) r(i)")
+    sql = "SELECT 'u' || i AS external_id, repeat('x', i) AS bio, i / 0.0 AS score FROM range(253, 259) r(i)"
+    shop.sync("it", sql, strict=True)
     outcome = retl("plan", "it", "--output", "markdown", folder=shop.folder)
     assert outcome.out.splitlines()[2:] == [
         "| it | users_track / attributes | 6 | 0 | 0 | 6 | 0 | 0.0 s | 0 attributes | 0 |",

@@ -364,12 +364,12 @@ def test_two_heirs_of_one_state(shop: Shop, retl: Retl):
 
 
 def test_word_that_yaml_misreads_is_quoted(shop: Shop, retl: Retl):
-    shop.sync("it", "SELECT 'u1' AS external_id, '{{ var('country') }}' AS country")
+    shop.sync("it", "SELECT 'u1' AS external_id, '{{ var('country') }}' AS home_city")
     for written, sent in (("NO", '"False"'), ('"NO"', '"NO"'), ("false", '"False"')):
         edit(shop.folder / "syncs.yml", "version: 1\n", f"version: 1\nvars: {{country: {written}}}\n")
         said = retl("plan", "it", "--show-values", folder=shop.folder)
         assert ('write "NO" in quotes if it is meant as a string, or false' in said.err) == (written == "NO")
-        assert f"country: {sent[1:-1]}" in said.out
+        assert f"home_city: {sent[1:-1]}" in said.out
         edit(shop.folder / "syncs.yml", f"vars: {{country: {written}}}\n", "")
 
 

@@ -315,3 +315,45 @@ def test_reasons_are_counted_where_not_all_rows_are_listed(shop: Shop, retl: Ret
     shop.sync("it", users("'South Korea'", users=30))
     out = retl("plan", "it", folder=shop.folder).out
     assert "  ... and 10 more rows\n  rows  column   reason\n  30    country  is not a country" in out
+
+
+# --- what is not left out --------------------------------------------------------------------------------------------
+
+
+def test_switch_that_is_neither_true_nor_false_makes_the_row_invalid(shop: Shop):
+    """It says how a record is processed: without it, the record would be another one."""
+    sql = "SELECT 'u1' AS external_id, 'maybe' AS _update_existing_only, 'maybe' AS _merge_objects, 1 AS n"
+    result = shop.sync("it", sql).run()
+    assert [(row.column, row.reason) for row in result.invalid] == [
+        ("_update_existing_only", "is neither true nor false"),
+        ("_merge_objects", "is neither true nor false"),
+    ]
+
+
+def test_name_that_differs_from_a_field_in_case_alone_is_refused(shop: Shop):
+    (error,) = shop.sync("it", "SELECT 'u1' AS external_id, 'Ann' AS First_Name").run().errors
+    message = 'column "First_Name": Braze\'s field is "first_name", and names are case-sensitive'
+    assert (error.code, error.message) == ("P061", message)
+
+
+def test_name_that_is_too_long_is_refused(shop: Shop):
+    (error,) = shop.sync("it", f"SELECT 'u1' AS external_id, 1 AS {'n' * 256}").run().errors
+    assert (error.code, error.message) == ("P061", f'column "{"n" * 30}...": the name is longer than 255 characters')
+
+
+def test_event_with_too_many_or_too_large_properties_is_invalid(shop: Shop):
+    many = "map_from_entries(list_transform(range(257), lambda x: ('k' || x, 1)))"
+    large = "map_from_entries(list_transform(range(2), lambda x: ('k' || x, 1)))"
+    shop.sync(
+        "it",
+        f"""SELECT 'u1' AS external_id, 'seen' AS name, now() AS time, {many} AS properties, NULL AS words
+        UNION ALL SELECT 'u2', 'seen', now(), {large}, list_transform(range(400), lambda x: repeat('y', 250))""",
+        mode="users_track",
+        track_record_type="events",
+        primary_key="external_id",
+    )
+    assert [(row.key, row.reason) for row in shop.run().invalid] == [
+        ("u1", "has more than 256 entries; Braze ignores the rest"),
+        ("u2", "is larger than 100 KB"),
+        ("u2", "is larger than 100 KB in total"),
+    ]

@@ -257,5 +257,6 @@ def test_identifiers_have_the_same_rules_in_every_mode(
 
 def test_users_are_identified_by_valid_addresses_alone(shop: Shop):
     rows = "SELECT 'u1' AS external_id, 'ann' AS email, NULL AS phone UNION ALL SELECT 'u2', NULL, '0151'"
-    shop.sync("it", rows, mode="users_identify").run()
+    first = "['unidentified', 'most_recently_updated'] AS prioritization"
+    shop.sync("it", f"SELECT *, {first} FROM ({rows})", mode="users_identify").run()
     assert sorted(shop.rows_of("rejects", "column_name", "reason")) == [("email", NO_EMAIL), ("phone", NO_PHONE)]

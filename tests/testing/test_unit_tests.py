@@ -496,7 +496,8 @@ def test_incremental_model_reads_from_the_cursor_of_the_test(tested: Tested):
 
 def test_invalid_rows_are_expected_by_key_column_and_reason(tested: Tested):
     assert passes(
-        tested(f"""
+        tested(
+            f"""
         - name: refused
           sync: members
           given:
@@ -508,7 +509,9 @@ def test_invalid_rows_are_expected_by_key_column_and_reason(tested: Tested):
             invalid:
               - {{key: c-1, column: tier, reason: is longer than 255 characters}}
               - {{key: ""}}
-    """)
+    """,
+            syncs=f"{MEMBERS}    strict: true\n",
+        )
     )
 
 

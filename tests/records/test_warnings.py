@@ -1,0 +1,78 @@
+"""Values that are sent, and that Braze makes something else of: a line for each column, with the number of rows."""
+
+from tests.shop import Retl, Shop
+
+COUNTRY = "is not a code of two letters: Braze maps a name if it can, Australia to AU [R060]"
+US = "has ten digits and no +: Braze reads it as a number of the US [R061]"
+NO_NUMBER = "is not in E.164 form: Braze keeps it, and cannot send to it or merge by it [R061]"
+LATE = "is after the year 3000: Braze keeps it as text [R062]"
+SPACE = "is not a place on earth: no page says what Braze does [R063]"
+FUTURE = "is in the future: Braze takes the time at which it arrives [R062]"
+
+
+def said(shop: Shop) -> list[str]:
+    shop.listener.notices.clear()
+    assert shop.run().status == "success"
+    return [notice.removeprefix("it: warning: ") for notice in shop.listener.notices if "warning" in notice]
+
+
+def test_attributes_that_braze_changes_are_said_once_a_column(shop: Shop):
+    shop.sync(
+        "it",
+        """SELECT 'u' || i AS external_id, ['KR', 'Australia', 'kr'][i] AS country,
+            ['+1 (415) 555-2671', '415 555 2671', '0151 23456789'][i] AS phone, 1 AS " n ",
+            {'longitude': 60.0 * i, 'latitude': 60.0 * i} AS current_location, make_date(2999 + i, 1, 1) AS day
+        FROM range(1, 4) r(i)""",
+    )
+    assert said(shop) == [
+        'column " n " has blanks at the ends of its name, which Braze cuts off: rename it with AS [R064]',
+        f"country of 2 rows {COUNTRY}",
+        f"phone of 1 row {US}",
+        f"phone of 1 row {NO_NUMBER}",
+        f"current_location of 2 rows {SPACE}",
+        f"day of 2 rows {LATE}",
+    ]
+
+
+def test_value_that_is_not_sent_again_is_not_said_again(shop: Shop):
+    sql = "SELECT 'u1' AS external_id, 'Australia' AS country, {} AS n"
+    shop.sync("it", sql.format(1))
+    assert said(shop) == [f"country of 1 row {COUNTRY}"]
+    shop.sync("it", sql.format(2))
+    assert said(shop) == []
+
+
+def test_events_that_braze_changes_are_said(shop: Shop):
+    shop.sync(
+        "it",
+        """SELECT 'u' || i AS external_id, if(i = 1, '$seen', 'seen') AS name, now() + INTERVAL (i - 2) DAY AS time
+        FROM range(1, 4) r(i)""",
+        mode="users_track",
+        track_record_type="events",
+    )
+    assert said(shop) == [
+        "name of 1 row is longer than 255 characters or begins with $: Braze's SDKs do not accept such an event [R063]",
+        f"time of 1 row {FUTURE}",
+    ]
+
+
+def test_purchases_that_braze_changes_are_said(shop: Shop):
+    shop.sync(
+        "it",
+        """SELECT 'u' || i AS external_id, 'p' AS product_id, if(i = 1, 'HRK', 'EUR') AS currency, 1.5 AS price,
+            TIMESTAMP '2026-11-23' AS time, list_transform(range(if(i = 2, 300, 1)), lambda x: repeat('y', 250)) AS words
+        FROM range(1, 4) r(i)""",
+        mode="users_track",
+        track_record_type="purchases",
+    )
+    assert said(shop) == [
+        "currency of 1 row is a currency that is no longer in use [R063]",
+        "properties of 1 row are larger than 50 KB, which is more than one page allows [R063]",
+    ]
+
+
+def test_warnings_are_in_the_plan_too_and_block_nothing(shop: Shop, retl: Retl):
+    shop.sync("it", "SELECT 'u1' AS external_id, 'Australia' AS country")
+    planned = retl("plan", "it", folder=shop.folder)
+    told = f"it: warning: country of 1 row {COUNTRY}\n".replace(" [R060]", "")  # the code comes with `retl` as it is
+    assert (planned.code, planned.err) == (0, told)
