@@ -80,7 +80,7 @@ ROWS: Mapping[str, tuple[Row, ...]] = {
             "`app_id` is there; whether it is one of the workspace, Braze says",
             _TRACK,
             INVALID,
-            _of(_REJECTED, "token without app_id"),
+            _of(_REJECTED, "token without app_id", "token of an app without a name"),
         ),
         Row(
             "a token import has tokens, and neither external_id nor braze_id",
@@ -161,10 +161,13 @@ ROWS: Mapping[str, tuple[Row, ...]] = {
             _of(_REJECTED, "email 'ann@example'", "email 'ann@-example.com'", "email 'ann@exa_mple.com'"),
         ),
         Row(
-            "the last label is not all digits, and the domain no IP address",
+            "the last label has letters only, two or more, or is in Punycode, and the domain is no IP address",
             _MAIL,
             INVALID,
-            _of(_REJECTED, "email 'ann@example.123'", "email 'ann@192.168.1.1'", "email 'ann@[192.168.1.1]'"),
+            (
+                *_of(_REJECTED, "email 'ann@example.123'", "email 'ann@example.c'", "email 'ann@example.c1'"),
+                *_of(_REJECTED, "email 'ann@192.168.1.1'", "email 'ann@[192.168.1.1]'"),
+            ),
         ),
         Row(
             "the last label is a known top-level domain: which are known, Braze says",
@@ -292,10 +295,19 @@ ROWS: Mapping[str, tuple[Row, ...]] = {
             (*_of(_DROPPED, "inc_text 0", "inc_text 1"), *_of(_KEPT, "ok inc_text 0")),
         ),
         Row(
-            "`add` and `remove` need an array",
+            "`add` and `remove` need an array, without objects",
             _ATTR,
             LEFT_OUT,
-            (*_of(_DROPPED, "add_text 0", "add_text 1"), *_of(_KEPT, "ok add_text 0")),
+            (*_of(_DROPPED, "add_text 0", "add_text 1", "add_text 2"), *_of(_KEPT, "ok add_text 0")),
+        ),
+        Row(
+            "`$add`, `$remove` and `$update` need arrays of objects, which say what they mean, and what it becomes",
+            "user_guide: array of objects",
+            LEFT_OUT,
+            (
+                *_of(_DROPPED, *(f"objects_text {n}" for n in range(4))),
+                *_of(_KEPT, "ok objects_text 0", "ok objects_text 1"),
+            ),
         ),
         Row(
             "times are sent in the form of ISO 8601; text in another form stays text",

@@ -169,10 +169,9 @@ CREATE OR REPLACE TEMP MACRO retl_is_group(id) AS
 CREATE OR REPLACE TEMP MACRO retl_is_email(address) AS
     regexp_full_match(
         address,
-        '[^\s\p{Z}\p{Cc}"@.]([^\s\p{Z}\p{Cc}"@]*[^\s\p{Z}\p{Cc}"@.])?@([A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)+[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?'
+        '[^\s\p{Z}\p{Cc}"@.]([^\s\p{Z}\p{Cc}"@]*[^\s\p{Z}\p{Cc}"@.])?@([A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)+([A-Za-z]{2,63}|(?i:xn)--[A-Za-z0-9-]{0,58}[A-Za-z0-9])'
     )
     AND strpos(address, '@') <= 65
-    AND NOT (right(address, 1) BETWEEN '0' AND '9' AND regexp_matches(address, '\.[0-9]+$'))
     AND NOT (length(address) = 11 AND regexp_matches(address, '(?i)^.@gmail\.com$'))
     AND (
         NOT regexp_matches(address, '(?i)@.*(msn|hotmail|outlook|live)')
@@ -192,10 +191,29 @@ CREATE OR REPLACE TEMP MACRO retl_is_phone(phone) AS
 -- Whether an attribute is an operator that changes the stored value, with an operand that Braze does not take.
 CREATE OR REPLACE TEMP MACRO retl_is_bad_operator(document) AS
     CASE
-        WHEN NOT regexp_matches(document, '^\s*\{\s*"(inc|add|remove)"\s*:') OR NOT json_valid(document) THEN false
+        WHEN NOT regexp_matches(document, '^\s*\{\s*"(inc|add|remove|\$add|\$remove|\$update)"\s*:')
+            OR NOT json_valid(document) THEN false
         WHEN json_keys(document) = ['inc'] THEN json_type(document, '$.inc') NOT IN ('BIGINT', 'UBIGINT')
         WHEN list_has_all(['add', 'remove'], json_keys(document))
             THEN coalesce(json_type(document, '$.add') <> 'ARRAY', false)
                 OR coalesce(json_type(document, '$.remove') <> 'ARRAY', false)
+                OR len(list_filter(
+                    list_concat(json_extract(document, '$.add[*]'), json_extract(document, '$.remove[*]')),
+                    lambda item: json_type(item) = 'OBJECT'
+                )) > 0
+        WHEN list_has_all(['$add', '$remove', '$update'], json_keys(document))
+            THEN len(list_filter(json_keys(document), lambda key: json_type(document, '$."' || key || '"') <> 'ARRAY')) > 0
+                OR len(list_filter(
+                    json_extract(document, '$."$add"[*]'), lambda item: json_type(item) <> 'OBJECT'
+                )) > 0
+                OR len(list_filter(
+                    list_concat(json_extract(document, '$."$remove"[*]'), json_extract(document, '$."$update"[*]')),
+                    lambda item: coalesce(json_type(item, '$."$identifier_key"'), '') <> 'VARCHAR'
+                        OR coalesce(json_type(item, '$."$identifier_value"'), 'NULL') = 'NULL'
+                )) > 0
+                OR len(list_filter(
+                    json_extract(document, '$."$update"[*]'),
+                    lambda item: coalesce(json_type(item, '$."$new_object"'), '') <> 'OBJECT'
+                )) > 0
         ELSE false
     END;

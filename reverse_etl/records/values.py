@@ -19,9 +19,14 @@ def value_rules(layout: Layout, column: Column) -> Iterator[Rule]:
     if column.name in _RULES and column.role is not Role.EXTRA:
         yield from _RULES[column.name](layout, column)
     if column.role is Role.EXTRA and layout.mode.extra is Extra.CUSTOM_ATTRIBUTE and column in layout.json_columns:
+        is_bad = f"retl_is_bad_operator({json_of(column.name)})"
+        of_objects = f"regexp_matches({json_of(column.name)}, '^\\s*\\{{\\s*\"\\$')"
         reason = "has an operator that Braze ignores: inc needs an integer, add and remove need an array"
         hint = "write {'inc': 1}, {'add': ['x']} or {'remove': ['x']}"
-        yield Rule(f"retl_is_bad_operator({json_of(column.name)})", column.name, reason, hint)
+        yield Rule(f"{is_bad} AND NOT {of_objects}", column.name, reason, hint)
+        reason = "has an operator that Braze ignores: $add, $remove and $update need arrays of objects"
+        hint = "write $add with the objects; $remove and $update with $identifier_key, $identifier_value, $new_object"
+        yield Rule(is_bad, column.name, reason, hint)
 
 
 def _external_id_rules(layout: Layout, column: Column) -> Iterator[Rule]:
@@ -129,6 +134,7 @@ def _location_rules(layout: Layout, column: Column) -> Iterator[Rule]:
 def _token_rules(layout: Layout, column: Column) -> Iterator[Rule]:
     name, document = column.name, json_of(column.name)
     texts = " AND ".join(f"json_type(item, '$.{key}') = 'VARCHAR'" for key in ("app_id", "token"))
+    texts += " AND json_extract_string(item, '$.app_id') <> ''"
     yield Rule(
         _any(document, f"NOT coalesce({texts}, false)"),
         name,

@@ -14,6 +14,7 @@ NO_ZONE = "is not a time zone that Braze knows: it would ignore it"
 NO_LANGUAGE = "is not a language that Braze knows"
 NO_GENDER = "is not one of M, F, O, N, P"
 NO_OPERATOR = "has an operator that Braze ignores: inc needs an integer, add and remove need an array"
+NO_OBJECTS = "has an operator that Braze ignores: $add, $remove and $update need arrays of objects"
 FACEBOOK = "does not have the form that Braze expects: {id: string, likes: array, num_friends: integer}"
 TWITTER = (
     "does not have the form that Braze expects: "
@@ -66,7 +67,17 @@ LEFT_OUT = {
     ],
     "twitter": [("""'{"id": "5", "screen_name": "x"}'""", TWITTER, None)],
     "inc_text": [("""'{"inc": "x"}'""", NO_OPERATOR, None), ("""'{"inc": 1.5}'""", NO_OPERATOR, None)],
-    "add_text": [("""'{"add": "x"}'""", NO_OPERATOR, None), ("""'{"add": ["x"], "remove": "y"}'""", NO_OPERATOR, None)],
+    "add_text": [
+        ("""'{"add": "x"}'""", NO_OPERATOR, None),
+        ("""'{"add": ["x"], "remove": "y"}'""", NO_OPERATOR, None),
+        ("""'{"add": [{"a": 1}]}'""", NO_OPERATOR, None),
+    ],
+    "objects_text": [
+        ("""'{"$add": {"a": 1}}'""", NO_OBJECTS, None),
+        ("""'{"$add": [1]}'""", NO_OBJECTS, None),
+        ("""'{"$remove": [{"a": 1}]}'""", NO_OBJECTS, None),
+        ("""'{"$update": [{"$identifier_key": "a", "$identifier_value": 1}]}'""", NO_OBJECTS, None),
+    ],
     "text": [(LONG, "is longer than 255 characters", None)],
     "number": [("'nan'::DOUBLE", "is NaN or infinite, which JSON cannot represent", None)],
     "big": [("18446744073709551616::HUGEINT", "is an integer that does not fit in 64 bits", None)],
@@ -93,10 +104,14 @@ SENT = {
     "twitter": ["""'{"id": 5, "screen_name": "x", "followers_count": 1, "friends_count": 2, "statuses_count": 3}'"""],
     "inc_text": ["""'{"inc": -3}'""", """'{"inc": "x", "other": 1}'"""],
     "add_text": ["""'{"add": ["x"], "remove": ["y"]}'"""],
+    "objects_text": [
+        """'{"$add": [{"a": 1}], "$remove": [{"$identifier_key": "a", "$identifier_value": 2}]}'""",
+        """'{"$update": [{"$identifier_key": "a", "$identifier_value": 1, "$new_object": {"a": 2}}]}'""",
+    ],
     "text": ["repeat('x', 255)", "''"],
     "list": ["range(500)"],
 }
-JSON_TEXT = ["facebook", "twitter", "inc_text", "add_text", "broken"]
+JSON_TEXT = ["facebook", "twitter", "inc_text", "add_text", "objects_text", "broken"]
 OPTIONS: dict[str, Any] = {"primary_key": "id", "exclude_columns": "id", "pre_formatted_fields": JSON_TEXT}
 
 

@@ -57,6 +57,11 @@ REJECTED = {
     ),
     "tokens are texts": ({"push_tokens": """'["t"]'"""}, "push_tokens", NO_TOKEN),
     "token is a number": ({"push_tokens": """'[{"app_id": "a", "token": 5}]'"""}, "push_tokens", NO_TOKEN),
+    "token of an app without a name": (
+        {"push_tokens": """'[{"app_id": "", "token": "t"}]'"""},
+        "push_tokens",
+        NO_TOKEN,
+    ),
     "token without app_id": ({"push_tokens": """'[{"token": "t"}]'"""}, "push_tokens", NO_TOKEN),
     "device_id of 7 bytes": (
         {"push_tokens": """'[{"app_id": "a", "token": "t", "device_id": "1234567"}]'"""},
@@ -98,6 +103,8 @@ REJECTED = {
             "ann@" + "x" * 64 + ".com",
             "ann@example..com",
             "ann@example.123",
+            "ann@example.c",
+            "ann@example.c1",
             "ann@192.168.1.1",
             "ann@[192.168.1.1]",
             "ann@bücher.example",
