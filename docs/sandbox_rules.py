@@ -299,6 +299,11 @@ RULES: Mapping[str, tuple[Rule, ...]] = {
         Rule("An array keeps its latest 500 elements", "types", "array_of_more_than_500_loses_its_oldest"),
         Rule("An array of objects may be longer", "aoo", "array_of_objects_may_be_longer_than_500"),
         Rule(
+            "An array of objects and other values is kept as it is (no page names it)",
+            "guess",
+            "array_of_objects_and_other_values_is_kept_as_it_is",
+        ),
+        Rule(
             "The first type seen for an attribute applies, for all users; a value of another type is converted, "
             "and listed as a silent drop (Braze documents this for types set in the dashboard)",
             "types-faq manage guess",

@@ -97,7 +97,7 @@ def test_groups_are_read_of_users_by_id_and_by_email(shop: Shop):
     group = {"subscription_group_id": NEWS, "subscription_state": "unsubscribed"}
     tell(shop, "/v2/subscription/status/set", {"subscription_groups": [{**group, "external_ids": ["u1"]}]})
     tell(shop, "/v2/subscription/status/set", {"subscription_groups": [{**group, "emails": ["b@example.com"]}]})
-    rows = "SELECT unnest(['u1', 'u3']) AS external_id, NULL AS email UNION ALL SELECT NULL, unnest(['B@example.com', 'x@y.z'])"
+    rows = "SELECT unnest(['u1', 'u3']) AS external_id, NULL AS email UNION ALL SELECT NULL, unnest(['B@example.com', 'x@y.example'])"
     shop.sync(
         "it", f"SELECT *, '{NEWS}' AS subscription_group_id, 'subscribed' AS subscription_state FROM ({rows})", **GROUPS
     )

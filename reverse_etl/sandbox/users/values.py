@@ -113,11 +113,8 @@ def _sized(value: Json) -> Json:
 def _settle_array(sent: list[Json], lose: Callable[[str], None]) -> list[Json]:
     for element in sent:
         _check_nested(element, depth=2)
-    objects = sum(isinstance(element, dict) for element in sent)
-    if objects and objects == len(sent):
-        return sent  # any count of objects, equal ones too (aoo)
-    if objects:
-        raise DroppedError("array that mixes objects and other values")  # a guess
+    if any(isinstance(element, dict) for element in sent):
+        return sent  # any count of objects, equal ones too (aoo); beside other values, too: a guess
     return _capped(_unique(sent), lose)
 
 
