@@ -76,6 +76,7 @@ def test_wheel_has_the_command_and_the_pytest_plugin(wheel: Path):
         )
 
 
+@pytest.mark.long
 def test_sdist_holds_what_make_demo_and_make_test_need(sdist: Path):
     included = PROJECT["tool"]["hatch"]["build"]["targets"]["sdist"]["include"]
     always = {".gitignore", "PKG-INFO", "README.md", "pyproject.toml"}

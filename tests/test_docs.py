@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,7 +18,12 @@ def text_of(file: str) -> str:
     return (ROOT / file).read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("file", [*PARTS, *WHOLE])
+def _marked(file: str) -> Any:
+    """Pages with long stories that are run for them."""
+    return pytest.param(file, marks=pytest.mark.long) if file in ("README.md", "docs/pull-request.md") else file
+
+
+@pytest.mark.parametrize("file", [_marked(file) for file in [*PARTS, *WHOLE]])
 def test_generated_parts_are_up_to_date(file: str, tools: Path, monkeypatch: pytest.MonkeyPatch):
     """`make docs` writes them."""
     monkeypatch.setattr(generate, "TOOLS", tools)

@@ -105,6 +105,7 @@ def test_key_that_a_server_says_back_is_nowhere(echoed: Shop, echo: Echo, retl: 
     assert_nothing_said(outcomes, echoed)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("status", [201, 400, 401, 403])
 def test_key_is_nowhere_whatever_form_a_server_gives_it(status: int, echoed: Shop, echo: Echo, retl: Retl):
     """Where every record is rejected, a run or two are told all forms; a key that is refused ends a run at its first."""

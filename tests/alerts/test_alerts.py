@@ -59,6 +59,7 @@ def new_texts(hook: Hook) -> list[str]:
     return texts
 
 
+@pytest.mark.long
 def test_message_in_the_docs_is_what_is_told(told: Shop, hook: Hook, retl: Retl):
     told.more = {"alerts": [{**SLACK, "after": 2}]}
     for sql in ("SELECT 'u' || i AS external_id, i AS n FROM range(1240) r(i)", BROKEN):
@@ -170,6 +171,7 @@ def test_a_night_of_20_states_and_exactly_what_slack_was_told(told: Shop, hook: 
     assert re.search("ann@|u1", memory.read_text()) is None
 
 
+@pytest.mark.long
 def test_withheld_resubscription_is_told_at_once_with_several_others_in_one_message(told: Shop, hook: Hook, retl: Retl):
     told.more = {"alerts": [{**SLACK, "after": 3}]}
     told.sync("people", "SELECT 'u1' AS external_id, 'unsubscribed' AS email_subscribe")
@@ -203,6 +205,7 @@ def test_python_api_tells_too(told: Shop, hook: Hook):
 # --- what a message contains -----------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_no_value_and_no_key_is_in_what_is_told(told: Shop, hook: Hook, retl: Retl):
     """Not in an error of the warehouse, of duplicate keys, of a data test or of Braze."""
     told.more = {"alerts": [SLACK, {**SLACK, "type": "webhook"}]}
@@ -292,6 +295,7 @@ def test_alert_that_cannot_be_sent_is_a_warning_without_its_url(
 # --- heartbeat -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_heartbeat_follows_every_run_due_and_is_silent_if_an_alert_was_not_delivered(
     told: Shop, hook: Hook, retl: Retl, monkeypatch: pytest.MonkeyPatch
 ):

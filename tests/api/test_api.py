@@ -269,6 +269,7 @@ def sync_until_sigterm(folder: Path) -> None:
         sys.exit(7)
 
 
+@pytest.mark.long
 def test_task_that_is_ended_by_an_exception_starts_no_more_requests_and_loses_nothing(shop: Shop):
     """Orchestrators end a task so: their signal handler raises where the main thread stands."""
     shop.destination = {**FIVE_REQUESTS, "timeout_s": 600}

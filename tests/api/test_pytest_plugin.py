@@ -43,6 +43,7 @@ def test_each_test_starts_with_an_empty_sandbox_whose_keys_and_limits_come_from_
     pytester.runpytest_subprocess("-p", "no:cacheprovider").assert_outcomes(passed=3)
 
 
+@pytest.mark.long
 def test_wrong_limit_is_said(pytester: pytest.Pytester):
     pytester.makeini("[pytest]\nbraze_sandbox_limits =\n  users_track = fast\n")
     pytester.makepyfile(SUITE)

@@ -337,6 +337,7 @@ def _value(draw: random.Random, depth: int = 0) -> Any:
 # --- in a run --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "raw",
     some([

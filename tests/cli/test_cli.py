@@ -351,6 +351,7 @@ def test_command_that_is_wrong_exits_2_and_tries_nothing(retl: Retl, starter: Pa
     assert (outcome.code, outcome.out, outcome.err) == (2, "", message)
 
 
+@pytest.mark.long
 def test_syncs_run_after_those_that_they_name(retl: Retl, starter: Path):
     edit(starter / "syncs.yml", "    model: users_track\n", "    model: users_track\n    after: newsletter\n")
     edit(starter / "syncs.yml", "    model: orders\n", "    model: orders\n    after: users_track\n")
@@ -523,6 +524,7 @@ def test_status_shows_how_each_sync_stands(retl: Retl, starter: Path):
     assert (found[0]["last_run"], found[0]["rows"]) == ("success", 3)
 
 
+@pytest.mark.long
 def test_state_shows_one_acknowledged_row(retl: Retl, starter: Path):
     retl("sync", "users_track", "newsletter")
     row = json.loads(retl("state", "show", "users_track", "--key", "c-2", "--output", "json").out)
@@ -633,6 +635,7 @@ def test_fault_of_the_project_is_said_once_and_recorded_for_each_sync(retl: Retl
 # --- gates and plans for programs ------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_plan_says_by_its_exit_code_whether_there_is_something_to_send(retl: Retl, starter: Path):
     assert (retl("plan", "orders").code, retl("plan", "orders", "--detailed-exitcode").code) == (0, 2)
     retl("sync", "orders")

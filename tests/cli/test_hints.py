@@ -386,6 +386,7 @@ def test_hints_about_events_and_purchases_keep_every_other_row(shop: Shop, kind:
     assert len([one for body in shop.sent() for one in json.loads(body)[kind]]) == 3 * len(cases) - left_out
 
 
+@pytest.mark.long
 def test_row_without_a_key_gets_a_value_or_is_excluded(shop: Shop):
     sql = "SELECT 'u' || i AS external_id, if(i = 1, NULL, i) AS n FROM range(1, 4) r(i)"
     options = {"primary_key": "n", "skip_on_invalid_records": True}
@@ -470,6 +471,7 @@ def test_events_whose_columns_are_in_another_order_are_the_same_in_the_former_on
     assert events(shop) == ["u0", "u1", "u2"]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("damage", ["state", "outbox"])
 def test_events_are_not_sent_again_where_a_state_is_lost(shop: Shop, retl: Retl, damage: str):
     run = run_in(shop, retl)
@@ -488,6 +490,7 @@ def test_events_are_not_sent_again_where_a_state_is_lost(shop: Shop, retl: Retl,
     assert events(shop) == ["u0", "u1", "u2"]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("before", "after", "options"),
     [

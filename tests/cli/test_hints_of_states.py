@@ -71,6 +71,7 @@ def test_other_mode_under_another_name(shop: Shop, run: Run):
     assert nothing_is_left(run, shop)
 
 
+@pytest.mark.long
 def test_other_key_of_the_workspace_is_accepted(synced: Shop, run: Run, monkeypatch: pytest.MonkeyPatch):
     with Sandbox() as other:
         there = synced.braze
@@ -101,6 +102,7 @@ def test_type_is_accepted_or_cast_back(shop: Shop, run: Run):
     assert NONE_SENT in run("retl plan it").out
 
 
+@pytest.mark.long
 def test_pruned_rows_do_not_count_as_new(shop: Shop, run: Run):
     sql = f"SELECT *, TIMESTAMP '2026-01-01' + INTERVAL (CAST(external_id[2:] AS INTEGER)) DAY AS at FROM ({VISITS})"
     incremental = {"cursor": "at", "lookback": "1 day", "retention": "1 second"}
@@ -167,6 +169,7 @@ BASELINE = (
 )
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("damage", "hint"),
     [
@@ -233,6 +236,7 @@ def test_state_that_was_left_behind_is_moved(synced: Shop, run: Run):
     assert nothing_is_left(run, synced)
 
 
+@pytest.mark.long
 def test_name_that_was_given_to_another_sync(synced: Shop, run: Run):
     synced.syncs = []
     synced.sync("new", VISITS.format(2), **MADE, renamed_from="it")
@@ -260,6 +264,7 @@ def test_link_in_the_place_of_a_state_is_removed(shop: Shop, run: Run, tmp_path:
     assert nothing_is_left(run, shop)
 
 
+@pytest.mark.long
 def test_run_that_waits_follows_the_other(synced: Shop, run: Run):
     synced.sync("it", VISITS.format(3), **MADE)
     held = Held(synced.braze, external_ids=["u2"])
@@ -316,6 +321,7 @@ def test_plan_that_was_changed_is_created_again_or_its_digest_passed(planned: tu
     assert events(shop) == ["u0", "u1"]
 
 
+@pytest.mark.long
 def test_plan_of_another_target_is_applied_to_it(shop: Shop, run: Run):
     shop.sync("it", VISITS.format(2), **MADE)
     text = (shop.folder / "syncs.yml").read_text()
@@ -331,6 +337,7 @@ def test_plan_of_another_target_is_applied_to_it(shop: Shop, run: Run):
     assert events(shop) == ["u0", "u1"]
 
 
+@pytest.mark.long
 def test_plan_is_encrypted_with_a_key_of_age(shop: Shop, run: Run, monkeypatch: pytest.MonkeyPatch):
     shop.sync("it", VISITS.format(2), **MADE)
     made = "generate a key pair with age-keygen: age1... encrypts, AGE-SECRET-KEY-1... also decrypts"
@@ -522,6 +529,7 @@ def test_store_is_used_again_as_the_hint_says(
     assert nothing_is_left(run, shared)
 
 
+@pytest.mark.long
 def test_store_whose_path_is_given_up_goes_on_from_the_copy(shared: Shop, run: Run):
     shared.state = {}
     shared.write()

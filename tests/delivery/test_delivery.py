@@ -434,6 +434,7 @@ def attribute(shop: Shop, name: str = "tier") -> object:
     return shop.braze.profile("u1")["custom_attributes"].get(name)
 
 
+@pytest.mark.long
 def test_value_that_goes_back_after_a_lost_answer_is_sent_again(shop: Shop):
     shop.sync("it", "SELECT 'u1' AS external_id, 'silver' AS tier, 1 AS n").run()
     shop.sync("it", "SELECT 'u1' AS external_id, 'gold' AS tier, 1 AS n")
@@ -455,6 +456,7 @@ def test_value_of_a_new_row_that_goes_away_after_a_lost_answer_is_cleared(shop: 
     assert (shop.run().delivery.requests, shop.rows_of("state", "count(_retl_sent_at)")) == (0, [(1,)])
 
 
+@pytest.mark.long
 def test_user_who_leaves_the_model_after_a_lost_answer_is_cleared(shop: Shop):
     two = "SELECT * FROM (VALUES ('u1', 'gold'), ('u2', 'gold')) t(external_id, tier)"
     shop.sync("it", two, on_removed="clear", guards={"max_removed": "100%"})
@@ -464,6 +466,7 @@ def test_user_who_leaves_the_model_after_a_lost_answer_is_cleared(shop: Shop):
     assert shop.run().delivery.requests == 0
 
 
+@pytest.mark.long
 def test_user_who_comes_back_after_a_lost_answer_to_clearing_is_sent_again(shop: Shop):
     two = "SELECT * FROM (VALUES ('u1', 'gold'), ('u2', 'gold')) t(external_id, tier)"
     shop.sync("it", two, on_removed="clear", guards={"max_removed": "100%"}).run()

@@ -58,6 +58,7 @@ def test_text_that_differs_in_case_alone_is_a_change(shop: Shop):
 COLLATIONS = ["nocase", "noaccent", "nocase.noaccent", "de"]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "how", some([{}, {"on_removed": "clear"}, {"nulls": "omit"}, {"send": "all_columns"}], every=4), ids=str
 )
@@ -102,6 +103,7 @@ def test_two_users_whose_ids_differ_in_case_are_two(shop: Shop):
     assert [key for key, _ in shop.rows_of("state", "external_id", "n")] == ["Ann", "bob"]
 
 
+@pytest.mark.long
 def test_user_to_delete_whose_id_differs_in_case_is_deleted(shop: Shop):
     shop.warehouse("CREATE TABLE gone (external_id VARCHAR COLLATE nocase); INSERT INTO gone VALUES ('ann')")
     shop.sync("it", "SELECT * FROM gone", mode="users_delete", allow_destructive=True).run()
@@ -118,6 +120,7 @@ BOUGHT = """SELECT external_id, page AS product_id, 'EUR' AS currency, 1 AS pric
 KEY = {"primary_key": ["external_id", "page"]}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("record", "model", "key"),
     some([("events", EVENT, {}), ("purchases", BOUGHT, {}), ("purchases", BOUGHT, KEY), ("events", EVENT, KEY)]),
@@ -139,6 +142,7 @@ def test_event_that_differs_in_case_is_another_event(shop: Shop, record: str, mo
     ]
 
 
+@pytest.mark.long
 def test_equal_events_are_still_counted_one_by_one(shop: Shop):
     shop.warehouse("CREATE TABLE seen (external_id VARCHAR COLLATE nocase, page VARCHAR COLLATE nocase)")
     shop.warehouse("INSERT INTO seen VALUES ('ann', 'home'), ('ann', 'Home'), ('ann', 'home'), ('Ann', 'home')")
@@ -171,6 +175,7 @@ def test_user_found_twice_is_the_same_user_byte_by_byte(shop: Shop):
     assert shop.sync("it", "SELECT * FROM ids", primary_key="k").run().status == "success"
 
 
+@pytest.mark.long
 def test_events_that_were_numbered_by_a_collation_do_not_go_out_again(shop: Shop):
     """The version before numbered ann, Ann, ann as 1, 2, 3, in any order."""
     shop.warehouse("CREATE TABLE seen (external_id VARCHAR, page VARCHAR COLLATE nocase)")

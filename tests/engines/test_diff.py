@@ -181,6 +181,7 @@ COLUMNS = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", KINDS)
 def test_rows_of_a_model_are_counted_whatever_duckdb_makes_of_it(shop: Shop, kind: str):
     shop.warehouse("CREATE TABLE none (external_id VARCHAR, n BIGINT)")

@@ -83,6 +83,7 @@ def test_state_takes_the_new_spelling_without_sending_it(shop: Shop):
     assert shop.rows_of("state", "_retl_sent_at", "_retl_run_id") == before
 
 
+@pytest.mark.long
 def test_text_goes_out_as_it_stands_with_what_did_change(shop: Shop):
     write(shop, '{"a": 1, "b": 2}', '{"a": 1, "b": 2}')
     shop.sync("it", AS_JSON).run()

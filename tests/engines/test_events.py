@@ -25,6 +25,7 @@ def sent(shop: Shop) -> Counter[str]:
     return Counter(json.dumps(event["properties"]) for event in json.loads(shop.sent()[-1])["events"])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("how", some([{}, {"incremental": {"cursor": "time"}}]), ids=str)
 def test_event_with_its_json_written_otherwise_is_the_same_event(shop: Shop, how: dict[str, object]):
     seen(shop, ("u1", A), ("u2", A), ("u3", B))
@@ -87,6 +88,7 @@ def test_event_in_doubt_is_recognized_by_a_key_that_is_written_otherwise(shop: S
     assert (shop.run().plan.to_send, shop.run().plan.held) == (0, 2)
 
 
+@pytest.mark.long
 def test_event_in_doubt_that_a_collation_numbered_is_held(shop: Shop):
     """The version before numbered home and Home as 1 and 2."""
     shop.warehouse("CREATE TABLE pages (external_id VARCHAR, page VARCHAR COLLATE nocase)")

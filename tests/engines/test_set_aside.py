@@ -330,6 +330,7 @@ def test_key_is_the_same_key_however_it_is_spelled(shop: Shop):
     assert {row.reason for row in result.invalid} == {"is not unique: occurs 2 times"}
 
 
+@pytest.mark.long
 def test_rows_set_aside_are_not_in_a_baseline_and_a_saved_plan_leaves_them_out(shop: Shop, retl: Retl):
     shop.sync("it", PEOPLE.format(TWICE), **ATTRIBUTES, **SKIPS)
     assert retl("plan", "it", "--out", "it.plan", folder=shop.folder).code == 0
@@ -340,6 +341,7 @@ def test_rows_set_aside_are_not_in_a_baseline_and_a_saved_plan_leaves_them_out(s
     assert shop.rows_of("state", "external_id") == [("u1",)]
 
 
+@pytest.mark.long
 def test_rows_that_share_an_incremental_key_are_read_again_until_one_is_left(shop: Shop):
     model = "SELECT * FROM (VALUES {}) t(external_id, n) {{% if is_incremental() %}}WHERE n > {{{{ cursor() }}}}{{% endif %}}"
     shop.sync("it", model.format("('a', 1), ('a', 2), ('b', 3)"), incremental={"cursor": "n"}, **SKIPS)

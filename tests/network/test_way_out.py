@@ -84,6 +84,7 @@ def test_sync_and_debug_go_by_the_proxy_with_its_password(arrange: Arrange, prox
     assert b"s3cret" not in written
 
 
+@pytest.mark.long
 def test_proxy_that_speaks_tls_is_checked_like_a_server(arrange: Arrange, tls: Secure, authority: str, retl: Retl):
     hosts = {f"{HOST}:443": ("127.0.0.1", tls.port)}
     with Proxy(hosts, LOGIN, server_context("localhost")) as proxy:
@@ -214,6 +215,7 @@ def test_certificate_that_is_wrong_ends_the_run_at_once(
         assert said(arrange(url, SSL_CERT_FILE=authority), retl) == message.format(url=url)
 
 
+@pytest.mark.long
 def test_address_that_is_wrong_ends_the_run_at_once(arrange: Arrange, braze: Sandbox, retl: Retl):
     with closed_port() as port:
         assert said(arrange(f"http://localhost:{port}"), retl) == (

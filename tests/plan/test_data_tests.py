@@ -56,6 +56,7 @@ def test_forced_run_passes_and_says_what_failed(shop: Shop):
     assert shop.listener.notices == ["members: warning: data test not_null tier: 1 row fails (key c-4)"]
 
 
+@pytest.mark.long
 def test_rows_of_an_incremental_run_are_tested_as_it_reads_them(shop: Shop):
     shop.warehouse("CREATE TABLE seen AS SELECT 'c-1' AS id, 'home' AS page, TIMESTAMP '2026-01-01' AS seen_at")
     model = """

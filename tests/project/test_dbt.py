@@ -437,6 +437,7 @@ def test_plan_names_what_it_reads_of_dbt(beside: Path, retl: Retl):
     assert [plan["depends_on"] for plan in plans] == [["model.shop.customer_value.v2", "model.shop.dim_customers"], []]
 
 
+@pytest.mark.long
 def test_saved_plan_is_stale_once_a_ref_leads_elsewhere(beside: Path, retl: Retl):
     assert retl("plan", "orders", "--out", "p", folder=beside).code == 0
     moved = '"warehouse"."raw"."orders"'

@@ -216,6 +216,7 @@ def test_integers_of_trino_are_divided_towards_zero(warehouse: DuckDBPyConnectio
     assert warehouse.execute(of_columns.sql).fetchone() == (towards_zero,)
 
 
+@pytest.mark.long
 @settings(max_examples=60)
 @given(st.text("abcé", max_size=6), SMALL, SMALL)
 def test_parts_of_texts_begin_and_end_where_hive_and_trino_have_them(

@@ -3,6 +3,7 @@
 import json
 import re
 
+import pytest
 import yaml
 
 from reverse_etl.braze.ecommerce import EVENTS as NAMES
@@ -204,6 +205,7 @@ IN_PRODUCTS = {
 }
 
 
+@pytest.mark.long
 def test_what_follows_the_hints_is_sent(shop: Shop):
     """All at once; of an event whose name is wrong, nothing else is known."""
     for left_out in ([name for name in WRONG if name != "name"], ["name"]):

@@ -181,6 +181,7 @@ def test_left_out_value_is_listed_again_and_its_row_is_not_sent_again(shop: Shop
     assert bodies(shop) == [{"external_id": "u0", "country": "KR", "n": 1}, {"external_id": "u1", "n": 1}]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("send", ["changed_columns", "all_columns"])
 def test_left_out_value_goes_out_once_it_is_correct_and_other_columns_do_before(shop: Shop, send: str):
     shop.sync("it", users(ATLANTIS), send=send).run()
@@ -192,6 +193,7 @@ def test_left_out_value_goes_out_once_it_is_correct_and_other_columns_do_before(
     assert (shop.rows_of("rejects"), shop.run().plan.to_send) == ([], 0)
 
 
+@pytest.mark.long
 def test_value_that_was_acknowledged_stays_so_while_another_is_left_out(shop: Shop):
     """Braze keeps it; a NULL clears it."""
     shop.sync("it", users()).run()
@@ -204,6 +206,7 @@ def test_value_that_was_acknowledged_stays_so_while_another_is_left_out(shop: Sh
     assert bodies(shop)[-1] == {"external_id": "u1", "country": None}
 
 
+@pytest.mark.long
 def test_value_of_another_user_is_not_taken_for_acknowledged(shop: Shop):
     """The row's key belongs to another user now: Braze has no country of that one."""
     row = "SELECT 1 AS id, '{}' AS external_id, '{}' AS country, 1 AS n"
@@ -220,6 +223,7 @@ def test_full_refresh_sends_all_but_what_is_left_out(shop: Shop):
     assert (result.plan.left_out, bodies(shop)[3:]) == (1, [{"external_id": "u1", "n": 1}])
 
 
+@pytest.mark.long
 def test_column_that_is_unsure_and_left_out_stays_unsure(shop: Shop):
     """Braze may have taken the value of a request without an answer: that value is not the acknowledged one."""
     shop.sync("it", users(users=1)).run()
@@ -238,6 +242,7 @@ def test_baseline_does_not_take_a_left_out_value_for_acknowledged(shop: Shop, re
     assert shop.rows_of("state", "external_id", "country", "n") == [("u0", None, 1)]
 
 
+@pytest.mark.long
 def test_incremental_run_reads_a_row_again_until_it_is_whole(shop: Shop):
     model = "SELECT *, TIMESTAMP '2026-11-23' + INTERVAL (i) DAY AS seen_at FROM (SELECT *, row_number() OVER () AS i FROM ({}))"
     model += " {{% if is_incremental() %}}WHERE seen_at > {{{{ cursor() }}}}{{% endif %}}"
@@ -305,6 +310,7 @@ def test_strict_is_for_attributes(shop: Shop, retl: Retl):
 # --- what is said ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_left_out_values_are_said_in_plan_run_and_rejects(shop: Shop, retl: Retl):
     shop.sync("it", users("if(i = 1, 'South Korea', 'KR')"))
     row_of_table = f"\n  u1           country  {NO_COUNTRY}  use KR\n"

@@ -332,6 +332,7 @@ def test_plan_and_braze_count_the_same_data_points(shop: Shop, name: str):
     assert result.plan.attributes == counts["attributes_written"]
 
 
+@pytest.mark.long
 def test_clearing_costs_what_setting_to_null_costs(shop: Shop):
     shop.sync("it", ATTRIBUTES, pre_formatted_fields=["document"], on_removed="clear", guards={"max_removed": "100%"})
     shop.run()

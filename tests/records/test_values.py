@@ -144,6 +144,7 @@ def invalid(shop: Shop, rows: Sequence[str], **options: Any) -> list[tuple[str, 
     return [(column, reason) for _, column, reason in shop.rows_of("rejects", "key", "column_name", "reason")]
 
 
+@pytest.mark.long
 def test_value_makes_the_row_invalid(shop: Shop):
     """A row for each value, in a column of its own."""
     found = invalid(shop, [f"{sql} AS v{n}" for n, (sql, _) in enumerate(MAKES_INVALID)])
@@ -328,18 +329,21 @@ def test_any_text_arrives_as_it_was(long_lived_shop: Shop, texts: list[str]):
     assert stored(long_lived_shop, "VARCHAR", texts) == texts
 
 
+@pytest.mark.long
 @given(st.lists(NUMBERS, min_size=8, max_size=30))
 @FEW
 def test_whole_numbers_of_64_bits_arrive_exactly(long_lived_shop: Shop, numbers: list[int]):
     assert stored(long_lived_shop, "HUGEINT", numbers, nulls="send") == numbers
 
 
+@pytest.mark.long
 @given(st.lists(DECIMALS, min_size=8, max_size=30))
 @FEW
 def test_decimals_arrive_with_every_digit(long_lived_shop: Shop, decimals: list[Decimal]):
     assert stored(long_lived_shop, "DECIMAL(38, 15)", decimals) == decimals
 
 
+@pytest.mark.long
 @given(st.lists(DOUBLES, min_size=8, max_size=30))
 @FEW
 def test_doubles_arrive_as_they_were(long_lived_shop: Shop, doubles: list[float]):
@@ -348,6 +352,7 @@ def test_doubles_arrive_as_they_were(long_lived_shop: Shop, doubles: list[float]
     assert all(math.isfinite(value) for value in arrived)
 
 
+@pytest.mark.long
 @given(st.lists(st.datetimes(datetime(1, 1, 1), datetime(2900, 12, 31)), min_size=8, max_size=30))
 @FEW
 def test_times_arrive_in_utc_to_the_millisecond(long_lived_shop: Shop, times: list[datetime]):

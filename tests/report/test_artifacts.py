@@ -377,6 +377,7 @@ def test_history_lists_runs_the_newest_first(shop: Shop, retl: Retl):
     assert len(json.loads(retl("history", "--limit", "1", "--output", "json", folder=shop.folder).out)) == 1
 
 
+@pytest.mark.long
 def test_history_works_while_a_sync_runs_and_does_not_disturb_it(shop: Shop, retl: Retl, pipe: Path):
     shop.sync("users", ROWS)
     assert retl("sync", "users", folder=shop.folder).code == 0

@@ -199,6 +199,7 @@ def test_digest_is_taken_for_the_key_of_a_row_in_doubt(shop: Shop, retl: Retl):
     assert [resolution for _, resolution in shop.rows_of("in_doubt", "key", "resolution")].count("resend") == 1
 
 
+@pytest.mark.long
 def test_digest_is_the_same_in_every_command_and_is_taken_for_the_key_of_an_acknowledged_row(shop: Shop, retl: Retl):
     shop.sync("it", TWO, **EVENTS, primary_key="email")
     planned = re.findall(r"^  \+ (email:[0-9a-f]{12})$", retl("plan", "it", folder=shop.folder).out, flags=re.MULTILINE)

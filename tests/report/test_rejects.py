@@ -139,6 +139,7 @@ def whose(rows: list[dict[str, str | None]]) -> list[str | None]:
     return sorted((row["identifier"] for row in rows), key=lambda one: one or "~")
 
 
+@pytest.mark.long
 def test_identifier_is_listed_next_to_the_digest_of_an_invalid_row(shop: Shop, retl: Retl):
     shop.sync("it", OF_SEVERAL, **EVENTS)
     (planned,) = json.loads(retl("plan", "it", "--output", "json", folder=shop.folder).out)

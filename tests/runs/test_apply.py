@@ -97,6 +97,7 @@ IN_MODEL = "the sync, its models or their vars have changed since it was created
 IN_STATE = "the state has changed since it was created (2026): rows were sent, or resolved or forgotten manually"
 
 
+@pytest.mark.long
 def test_stale_plan_is_refused_and_nothing_is_sent(people: Shop, retl: Retl):
     made = saved(people, retl)
     with database(made) as connection:
@@ -206,6 +207,7 @@ def test_file_is_its_owners_only_and_says_what_it_holds(people: Shop, retl: Retl
     ]
 
 
+@pytest.mark.long
 def test_encrypted_plan_can_be_made_with_the_public_half_of_a_key(people: Shop, retl: Retl, monkeypatch):
     identity = pyrage.x25519.Identity.generate()
     plain = saved(people, retl).read_bytes()
@@ -289,6 +291,7 @@ def test_scheduled_run_after_an_apply_has_nothing_to_do(people: Shop, retl: Retl
 # --- a file that somebody else has made --------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_every_bit_of_a_plan_is_sealed(people: Shop, retl: Retl, seed: int):
     made = saved(people, retl)
     whole, draw = made.read_bytes(), random.Random(seed)
@@ -305,6 +308,7 @@ def test_every_bit_of_a_plan_is_sealed(people: Shop, retl: Retl, seed: int):
     assert applied(people, retl)[0] == 0
 
 
+@pytest.mark.long
 def test_plan_of_another_machine_needs_the_digest_that_was_reviewed(people: Shop, retl: Retl, tmp_path: Path):
     made = retl("plan", "it", "--out", "plan.retl", folder=people.folder)
     digest = made.err.splitlines()[-1].removeprefix("its digest: ")

@@ -91,7 +91,7 @@ def test_opt_out_goes_out_even_if_another_column_is_invalid(shop: Shop, retl: Re
     """Whether the other rows are sent or not: the row itself stays invalid, and its opt-out is sent once."""
     columns = "external_id, email_subscribe, gender, n"
     rows(shop, columns, "'u1', 'unsubscribed', 'x', 1", "'u2', 'opted_in', 'F', 2", "'u3', 'unsubscribed', 'M', 3")
-    shares = {"shares": ["email_subscribe", "gender", "n"]}
+    shares = {"shares": ["email_subscribe", "gender", "n"], "strict": True}
     shop.sync("it", "SELECT * FROM rows", skip_on_invalid_records=True, **shares)
     shop.sync("other", "SELECT * FROM rows", **shares)
     result = shop.run()
@@ -218,6 +218,7 @@ def test_full_refresh_sends_opt_outs_and_no_opt_in(shop: Shop):
     assert attributes(shop)[before + 2 :] == [[{"external_id": "u4", "email_subscribe": "opted_in"}]]
 
 
+@pytest.mark.long
 def test_null_does_not_end_an_opt_out(shop: Shop):
     """Neither in a row, nor where its row leaves the model."""
     columns = "external_id, email_subscribe, n"
@@ -297,6 +298,7 @@ def test_opt_out_goes_along_with_a_changed_email(shop: Shop):
     ]
 
 
+@pytest.mark.long
 def test_row_of_a_group_that_left_the_model_and_returns_as_an_opt_in_is_withheld_and_valid(shop: Shop):
     columns = "external_id, subscription_group_id, subscription_state"
     for state, condition in (("unsubscribed", "true"), ("unsubscribed", "false"), ("subscribed", "true")):

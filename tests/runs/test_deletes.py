@@ -74,6 +74,7 @@ def test_bad_join_deletes_nobody_until_the_number_is_typed(gone: Shop):
     assert (again.status, again.plan.deletes, deleted(gone)) == ("blocked", 102, 102)
 
 
+@pytest.mark.long
 def test_max_deletes_counts_users_whose_rows_are_removed_and_none_that_are_only_sent(gone: Shop):
     many(gone, 130)
     options = {"on_removed": "delete", "allow_destructive": True, "guards": {"max_removed": "100%"}}
@@ -132,6 +133,7 @@ def test_users_that_the_states_know_are_counted_once_and_only_those_in_braze(gon
     assert gone.run("it").delivery.accepted == 60
 
 
+@pytest.mark.long
 def test_heads_of_shared_states_tell_how_many_users_there_are_without_a_download(tmp_path: Path, braze: Sandbox):
     with Bucket() as bucket:
         shop = Shop(tmp_path / "shop", braze, state={"path": bucket.url})
@@ -293,6 +295,7 @@ def test_user_is_deleted_only_after_it_was_listed_throughout_its_quarantine(gone
     assert gone.rows_of("rejects") == []
 
 
+@pytest.mark.long
 def test_user_who_left_the_list_in_between_waits_anew(gone: Shop):
     gone.sync("it", LISTED, **GONE, quarantine="1 day").run()
     gone.warehouse("DELETE FROM gone WHERE external_id = 'u1'")
@@ -338,6 +341,7 @@ def test_nobody_is_deleted_whom_not_every_run_of_a_day_has_listed(history: list[
             since = {user: first for user, first in since.items() if user not in due}
 
 
+@pytest.mark.long
 def test_removed_user_waits_and_is_spared_if_its_row_returns(gone: Shop):
     gone.sync(
         "it",
@@ -357,6 +361,7 @@ def test_removed_user_waits_and_is_spared_if_its_row_returns(gone: Shop):
     assert len(gone.sent()) == 3
 
 
+@pytest.mark.long
 def test_full_refresh_and_retry_do_not_shorten_a_quarantine(gone: Shop, retl: Retl):
     gone.sync("it", LISTED, **GONE, quarantine="24 hours").run()
     assert gone.run(full_refresh=True).plan.quarantined == 2
@@ -364,6 +369,7 @@ def test_full_refresh_and_retry_do_not_shorten_a_quarantine(gone: Shop, retl: Re
     assert gone.sent() == []
 
 
+@pytest.mark.long
 def test_user_who_has_waited_and_could_not_be_deleted_does_not_wait_again(gone: Shop):
     gone.sync("it", LISTED, **GONE, quarantine="24 hours").run()
     gone.braze.add_fault(Fault("status", status=401))
@@ -372,6 +378,7 @@ def test_user_who_has_waited_and_could_not_be_deleted_does_not_wait_again(gone: 
     assert after(gone, hours=26).run().delivery.accepted == 2
 
 
+@pytest.mark.long
 def test_saved_plan_counts_as_listed_when_it_is_applied(gone: Shop, retl: Retl):
     gone.sync("it", LISTED, **GONE, quarantine="24 hours")
     assert retl("plan", "it", "--out", "p", folder=gone.folder).code == 0
@@ -380,6 +387,7 @@ def test_saved_plan_counts_as_listed_when_it_is_applied(gone: Shop, retl: Retl):
     assert after(gone, hours=25).run().delivery.accepted == 2
 
 
+@pytest.mark.long
 def test_users_in_quarantine_are_listed_wherever_rows_are(gone: Shop, retl: Retl):
     gone.warehouse("INSERT INTO gone VALUES ('ada@example.com')")
     gone.sync("it", LISTED, **GONE, quarantine="24 hours")

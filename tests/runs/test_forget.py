@@ -315,6 +315,7 @@ def test_persons_whom_a_model_returns_are_erased_and_deleted_in_braze_in_few_req
     assert shop.rows_of("state", "email", sync="news") == [("mail-1@x.example",), ("mail-5@x.example",)]
 
 
+@pytest.mark.long
 def test_forgetting_that_braze_refuses_leaves_the_states_and_can_be_repeated(shop: Shop, retl: Retl):
     shop.sync("it", "SELECT 'member-' || i AS external_id, i AS n FROM range(1, 4) r(i)").run()
     shop.braze.add_fault(Fault("status", status=403, path="/users/delete"))
@@ -343,6 +344,7 @@ def test_lost_key_or_a_damaged_file_stops_every_sync_instead_of_sending_whom_nob
     assert len(shop.sent()) == 1
 
 
+@pytest.mark.long
 def test_hints_about_whom_to_erase_lead_to_them(shop: Shop, retl: Retl):
     two = "SELECT 'nick' AS alias_name, label AS alias_label, 1 AS n FROM (VALUES ('shop'), ('app')) r(label)"
     shop.sync("aliases", two)

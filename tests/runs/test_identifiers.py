@@ -52,6 +52,7 @@ def test_one_sync_sets_the_state_of_rows_with_an_email_with_a_phone_and_with_an_
     assert states(news) == {"u0": yes, "u1": yes, "u2": "unsubscribed", "u3": None, "u4": None}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "key", [{}, {"primary_key": ["phone", "email", "external_id", "subscription_group_id"]}], ids=str
 )

@@ -70,6 +70,7 @@ TYPES = [
 ]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("sign", "of", "at", "later"), some([(sign, *row) for row in TYPES for sign in (">", ">=")], every=3)
 )
@@ -97,6 +98,7 @@ def test_late_rows_are_read_within_the_lookback(shop: Shop):
     assert (shop.run().plan.since, arrived(shop)) == ("2026-11-20 11:00:00", ["a", "late"])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("outcome", ["rejected", "invalid", "in doubt", "unsent"])
 def test_watermark_never_passes_a_row_that_is_not_acknowledged(shop: Shop, outcome: str):
     seen(shop, ("a", NOON), ("b", NOON + timedelta(hours=1)), ("c", NOON + timedelta(hours=2)))
@@ -120,6 +122,7 @@ def test_watermark_never_passes_a_row_that_is_not_acknowledged(shop: Shop, outco
         assert shop.run().plan.since == "2026-11-20 15:00:00"
 
 
+@pytest.mark.long
 def test_run_that_was_stopped_before_it_sent_moves_no_watermark(shop: Shop):
     seen(shop, ("a", NOON))
     events(shop).run()
@@ -137,6 +140,7 @@ def test_cursor_far_in_the_future_does_not_carry_the_watermark_along(shop: Shop)
     assert shop.run().delivery.accepted == 1
 
 
+@pytest.mark.long
 def test_row_that_an_incremental_model_leaves_out_is_not_gone(shop: Shop):
     seen(shop, ("a", NOON), ("b", NOON + timedelta(hours=1)))
     sql = (
@@ -163,6 +167,7 @@ def let_go(shop: Shop, **incremental: object) -> Shop:
     return shop
 
 
+@pytest.mark.long
 def test_rows_that_were_sent_long_ago_leave_the_state_and_are_never_new_again(shop: Shop, retl: Retl):
     """And a sync that let go of rows does not stop being incremental unasked."""
     let_go(shop)

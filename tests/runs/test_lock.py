@@ -41,6 +41,7 @@ def notices(err: str) -> list[str]:
     return [line for line in err.splitlines() if "braze.lock.yml" in line]
 
 
+@pytest.mark.long
 def test_lock_is_written_from_the_models_without_network_and_then_checked(shop: Shop, retl: Retl):
     """Standard fields have the type that Braze gives them; so they are not in it, and neither are identifiers."""
     missing = retl("lock", "--check", folder=shop.folder)

@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+import pytest
 import requests
 
 from reverse_etl.sandbox import Fault
@@ -91,6 +92,7 @@ def test_users_are_asked_for_by_every_identifier_fifty_ids_at_once(shop: Shop):
     assert len(known(shop)) == 73
 
 
+@pytest.mark.long
 def test_groups_are_read_of_users_by_id_and_by_email(shop: Shop):
     for user, email in (("u1", "a@example.com"), ("u2", "b@example.com"), ("u3", "c@example.com")):
         in_braze(shop, {"external_id": user, "email": email})

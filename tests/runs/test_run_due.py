@@ -240,6 +240,7 @@ def test_state_of_the_first_format_goes_by_the_start_of_runs(shop: Shop, retl: R
     assert retl("run-due", folder=shop.folder).out == NOTHING_DUE
 
 
+@pytest.mark.long
 def test_damaged_state_is_said_by_the_run_and_others_go_on(shop: Shop, retl: Retl):
     shop.sync("it", ONE, **YEARLY).sync("other", TWO, **YEARLY).run("it")
     (shop.folder / ".retl/test/it/state.duckdb").write_text("what?")
@@ -252,6 +253,7 @@ def test_damaged_state_is_said_by_the_run_and_others_go_on(shop: Shop, retl: Ret
 # --- several at once, and order --------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_sync_that_is_at_work_elsewhere_is_left_to_it_with_what_comes_after(shop: Shop, retl: Retl):
     shop.sync("it", ONE, **YEARLY).sync("next", THREE, **YEARLY, after="it").sync("other", TWO, **YEARLY)
     with running(shop, until="u1") as process:
@@ -412,6 +414,7 @@ def test_schedule_goes_on_after_a_sync_that_fails_runs_what_is_due_and_ends_well
     assert err.endswith("\nstopped\n")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_schedule_brings_in_what_is_in_flight_when_a_signal_comes(shop: Shop, number: signal.Signals, code: int):
     shop.destination = FIVE_REQUESTS

@@ -23,6 +23,7 @@ def chain(shop: Shop, **waits: object) -> Shop:
     return shop
 
 
+@pytest.mark.long
 def test_sync_waits_until_braze_has_applied_what_its_predecessor_sent(shop: Shop):
     chain(
         shop, aliases={"sync": "users", "wait": "5 minutes"}, who=["users", {"sync": "aliases", "wait": "90 seconds"}]
@@ -44,6 +45,7 @@ def test_sync_waits_for_nobody_who_sent_nothing_in_this_run(shop: Shop):
     assert (shop.clock.waits, shop.listener.notices) == ([], [])
 
 
+@pytest.mark.long
 def test_only_what_is_left_of_the_longest_wait_is_waited_for(shop: Shop):
     chain(
         shop,
@@ -61,6 +63,7 @@ def test_dependence_is_pointed_out_once_in_a_command(shop: Shop):
     assert shop.listener.notices == [f"aliases: {said}; to wait, write `{{sync: users, wait: 5 minutes}}` in `after`"]
 
 
+@pytest.mark.long
 def test_nothing_is_pointed_out_where_no_call_depends_on_another(shop: Shop):
     groups = "SELECT 'u1' AS external_id, 'g' AS subscription_group_id, 'unsubscribed' AS subscription_state"
     shop.sync("users", USERS)

@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+import pytest
 import requests
 
 from reverse_etl.braze.client import Workspace
@@ -19,6 +20,7 @@ def artifact(shop: Shop) -> list[dict[str, Any]]:
     return [result["silent_drops"] for result in results]
 
 
+@pytest.mark.long
 def test_run_ends_with_what_the_sandbox_dropped_in_it_by_column_and_reason(shop: Shop, retl: Retl):
     shop.sync("it", "SELECT 'u' || i AS external_id, i AS n, i AS s FROM range(2) r(i)")
     assert retl("sync", "it", folder=shop.folder).code == 0

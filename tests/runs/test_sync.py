@@ -35,6 +35,7 @@ def records(shop: Shop, request: int = -1) -> list[dict[str, Any]]:
 # --- columns ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_unchanged_model_sends_nothing_and_a_changed_row_its_identifier_and_the_changed_column_only(people: Shop):
     people.sync("it", PEOPLE).run()
     result = people.run()
@@ -82,6 +83,7 @@ def test_other_user_behind_a_key_gets_all_columns(people: Shop):
 # --- NULL ------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_null_that_was_never_sent_is_left_out_and_one_in_place_of_a_sent_value_clears_it(people: Shop):
     people.sync("it", PEOPLE).run()
     assert records(people)[1] == {"external_id": "u2", "first_name": "Ben"}
@@ -146,6 +148,7 @@ def test_sync_whose_rows_never_arrived_may_get_another_mode(shop: Shop):
     assert (shop.run().status, len(shop.braze.events())) == ("success", 1)
 
 
+@pytest.mark.long
 def test_removed_row_is_left_alone_unless_told_otherwise(people: Shop):
     people.sync("it", PEOPLE).run()
     people.warehouse("DELETE FROM people WHERE external_id = 'u1'")
@@ -154,6 +157,7 @@ def test_removed_row_is_left_alone_unless_told_otherwise(people: Shop):
     assert people.run().delivery.requests == 0  # Braze has it still
 
 
+@pytest.mark.long
 def test_on_removed_clear_nulls_what_was_set_and_makes_no_user(people: Shop):
     people.sync("it", PEOPLE, on_removed="clear", guards={"max_removed": "50%"}).run()
     people.warehouse("DELETE FROM people WHERE external_id = 'u2'")
@@ -165,6 +169,7 @@ def test_on_removed_clear_nulls_what_was_set_and_makes_no_user(people: Shop):
     assert people.sent()[2:] == ['{"attributes":[{"external_id":"u2","first_name":"Ben","tier":"gold"}]}']
 
 
+@pytest.mark.long
 def test_on_removed_delete_deletes_the_user(people: Shop):
     people.sync("it", PEOPLE, on_removed="delete", allow_destructive=True, guards={"max_removed": 1}).run()
     people.warehouse("DELETE FROM people WHERE external_id = 'u2'")
@@ -178,6 +183,7 @@ def test_on_removed_delete_deletes_the_user(people: Shop):
     assert people.run().delivery.requests == 0
 
 
+@pytest.mark.long
 def test_user_who_is_listed_for_deletion_again_is_deleted_again(people: Shop):
     gone = {"mode": "users_delete", "allow_destructive": True}
     people.sync("it", "SELECT external_id FROM people WHERE tier = 'gold'", **gone).run()
@@ -321,6 +327,7 @@ def test_new_column_goes_out_alone_where_it_has_a_value_and_a_dropped_one_is_for
     assert records(people) == [{"external_id": "u1", "tier": "gold"}, {"external_id": "u3", "tier": "silver"}]
 
 
+@pytest.mark.long
 def test_changed_type_stops_the_run_until_it_is_accepted(people: Shop):
     people.sync("it", "SELECT external_id, length(first_name) AS n FROM people").run()
     people.sync("it", "SELECT external_id, length(first_name)::VARCHAR AS n FROM people")
@@ -335,6 +342,7 @@ def test_changed_type_stops_the_run_until_it_is_accepted(people: Shop):
     assert people.run().delivery.requests == 0
 
 
+@pytest.mark.long
 def test_changed_type_of_the_key_is_the_same_user(people: Shop):
     people.sync("it", "SELECT 7 AS external_id, 'x' AS tier").run()
     people.sync("it", "SELECT '7' AS external_id, 'x' AS tier")
@@ -352,6 +360,7 @@ def test_enum_that_grew_is_no_change_of_type(people: Shop):
 # --- merged objects --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_key_that_left_a_merged_object_makes_the_row_invalid(shop: Shop):
     columns = "'u1' AS external_id, true AS `_merge_objects`"
     shop.sync("it", f"SELECT {columns}, {{'a': 1, 'b': {{'c': 2}}}} AS v").run()
@@ -440,6 +449,7 @@ TWICE = {
 CASES = list(TWICE)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("on_removed", "cases"),
     [("ignore", some(CASES)), ("clear", some([*CASES[1:], CASES[0]]))],

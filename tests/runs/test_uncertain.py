@@ -27,6 +27,7 @@ def requests(shop: Shop) -> list[str]:
     return bodies[seen:]
 
 
+@pytest.mark.long
 def test_alias_of_a_user_who_is_not_there_yet_is_sent_again_when_another_sync_has_sent_the_user(shop: Shop):
     shop.sync("aliases", aliases("u1", "u2"), **ALIASES).sync("people", users("u1"))
     first = shop.run("aliases")
@@ -44,12 +45,14 @@ def test_alias_of_a_user_who_is_not_there_yet_is_sent_again_when_another_sync_ha
     assert shop.run("aliases").plan.to_send == 0
 
 
+@pytest.mark.long
 def test_in_one_command_nothing_is_uncertain_where_a_sync_runs_after_that_of_its_users(shop: Shop):
     shop.sync("people", users("u1")).sync("aliases", aliases("u1"), **ALIASES, after="people")
     assert [result.plan.uncertain for result in shop.run_all("people", "aliases")] == [0, 0]
     assert [result.plan.to_send for result in shop.run_all("people", "aliases")] == [0, 0]
 
 
+@pytest.mark.long
 def test_alias_email_and_phone_to_identify_must_be_known_and_their_id_need_not(shop: Shop):
     row = "SELECT NULL AS alias_name, NULL AS alias_label, NULL AS email, NULL AS phone, ['unidentified'] AS prioritization"
     rows = " UNION ALL BY NAME ".join(
@@ -73,6 +76,7 @@ def test_alias_email_and_phone_to_identify_must_be_known_and_their_id_need_not(s
     assert (shop.run("identify").plan.to_send, shop.run("identify").plan.to_send) == (1, 0)
 
 
+@pytest.mark.long
 def test_update_of_an_unknown_user_goes_out_again_with_all_its_columns(shop: Shop):
     update = "SELECT unnest(['u1', 'u2']) AS external_id, true AS _update_existing_only, {} AS n, 'x' AS text"
     shop.sync("updates", update.format(1)).sync("people", users("u1", more="'y' AS other"))
@@ -89,6 +93,7 @@ def test_update_of_an_unknown_user_goes_out_again_with_all_its_columns(shop: Sho
     }
 
 
+@pytest.mark.long
 def test_attributes_of_an_alias_are_uncertain_unless_they_may_create_it(shop: Shop):
     row = "SELECT 'a1' AS alias_name, 'cookie' AS alias_label, 1 AS n"
     shop.sync("by_default", row).sync("creates", row.replace("1 AS n", "1 AS m") + ", false AS _update_existing_only")
@@ -97,6 +102,7 @@ def test_attributes_of_an_alias_are_uncertain_unless_they_may_create_it(shop: Sh
     assert shop.run("by_default").plan.to_send == 1
 
 
+@pytest.mark.long
 def test_event_that_may_have_counted_is_not_sent_again(shop: Shop):
     row = "SELECT 'u1' AS external_id, 'seen' AS name, now()::DATE AS time, true AS _update_existing_only"
     shop.sync("events", row, mode="users_track", track_record_type="events").sync("people", users("u1"))
@@ -105,6 +111,7 @@ def test_event_that_may_have_counted_is_not_sent_again(shop: Shop):
     assert shop.run("events").plan.to_send == 0
 
 
+@pytest.mark.long
 def test_plan_says_what_is_uncertain_and_changes_nothing(shop: Shop, retl: Retl):
     shop.sync("aliases", aliases("u1"), **ALIASES).sync("people", users("u1"))
     shop.run_all("aliases", "people")
@@ -118,6 +125,7 @@ def test_plan_says_what_is_uncertain_and_changes_nothing(shop: Shop, retl: Retl)
     assert (ended.code, "; 1 for users that no sync of this target has sent" in ended.out) == (0, True)
 
 
+@pytest.mark.long
 def test_no_other_state_is_read_for_syncs_without_such_rows(shop: Shop, monkeypatch: pytest.MonkeyPatch):
     shop.sync("aliases", "SELECT 'a1' AS alias_name, 'cookie' AS alias_label, NULL AS external_id", **ALIASES)
     shop.sync("people", users("u1")).sync("creates", users("u1", more="false AS _update_existing_only"))
@@ -127,6 +135,7 @@ def test_no_other_state_is_read_for_syncs_without_such_rows(shop: Shop, monkeypa
         assert (shop.run(name).status, shop.run(name).plan.uncertain) == ("success", 0)
 
 
+@pytest.mark.long
 def test_state_that_cannot_be_read_knows_nobody(shop: Shop):
     shop.sync("aliases", aliases("u1"), **ALIASES).sync("people", users("u1"))
     shop.run("people")

@@ -48,6 +48,7 @@ def test_two_syncs_that_write_one_attribute_of_one_user_are_refused_until_both_s
     assert heard(shop, "a", "b") == []
 
 
+@pytest.mark.long
 def test_syncs_split_by_users_run_with_one_note(shop: Shop):
     split = "SELECT * FROM (VALUES ('k1', 1, 'KR'), ('j1', 2, 'JP')) AS t(external_id, points, country) WHERE country = '{}'"
     shop.sync("kr", split.format("KR")).sync("jp", split.format("JP"))
@@ -100,6 +101,7 @@ def test_types_that_braze_does_not_tell_apart_are_one(shop: Shop):
     ]
 
 
+@pytest.mark.long
 def test_fields_of_profiles_count_and_identifiers_do_not(shop: Shop):
     """An email that identifies the user is not written; beside an id, it is. Groups of subscriptions add up."""
     groups = "[{'subscription_group_id': '5a5e9a9a-0f2a-4a5e-9a9a-0f2a4a5e9a9a', 'subscription_state': 'subscribed'}] AS subscription_groups"
@@ -171,6 +173,7 @@ def test_events_write_no_attributes_and_a_broken_model_stops_nobody_else(shop: S
     ]
 
 
+@pytest.mark.long
 def test_names_that_are_almost_the_same_are_a_warning_once_in_a_command(shop: Shop):
     shop.sync("a", "SELECT 'u1' AS external_id, 'x' AS firstName, 1 AS loyaltyTier")
     shop.sync("b", "SELECT 'u1' AS external_id, 'y' AS first_name, 1 AS loyalty_tier").sync(

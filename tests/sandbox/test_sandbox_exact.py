@@ -182,6 +182,7 @@ KINDS = ("string", "number", "boolean", "time", "object", "array", "geolocation"
 catalog_objects = st.dictionaries(st.sampled_from(("id", "name", "type", "fields", *KINDS)), anything, max_size=4)
 
 
+@pytest.mark.long
 @settings(EXAMPLES, max_examples=examples(100, 400))
 @given(CATALOG_CALLS, st.lists(catalog_objects | anything, max_size=3) | anything)
 def test_no_json_breaks_a_catalog(connection, call, sent):

@@ -746,6 +746,7 @@ def test_legacy_contract_is_none_by_active_users(retl):
     assert (outcome.code, outcome.err) == (2, f"{message}\n  hint: remove one of them\n")
 
 
+@pytest.mark.long
 def test_command_serves_by_the_contract_that_it_is_told(tmp_path):
     project(tmp_path)
     command = [

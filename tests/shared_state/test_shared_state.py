@@ -167,6 +167,7 @@ def test_runs_that_a_machine_of_the_version_before_noted_are_known_in_the_words_
     assert [run.status for run in past_runs(two.project(), two.project().sync("it"), 10)].count("blocked") == 1
 
 
+@pytest.mark.long
 def test_incremental_run_without_news_uploads_no_state(one: Shop, bucket: Bucket):
     sql = "SELECT 'u' || i AS external_id, 'seen' AS name, TIMESTAMP '2026-11-23' AS time, i FROM range(9) r(i)"
     one.sync("it", sql, **{**EVENTS, "primary_key": "i", "incremental": {"cursor": "i"}}).run()
@@ -208,6 +209,7 @@ def test_state_looks_the_same_from_a_fresh_machine(one: Shop, two: Shop, bucket:
         assert acknowledged_row(project, sync, "a")["n"] == "1"
 
 
+@pytest.mark.long
 def test_what_is_due_runs_on_one_machine_and_is_found_done_by_the_others(one: Shop, two: Shop):
     both(one, two, MANY, **YEARLY)
     statuses = []
@@ -297,6 +299,7 @@ class Standing(FakeClock):
         assert stop.wait(HANG_S)
 
 
+@pytest.mark.long
 def test_run_that_lost_its_lock_stops_sending_and_moves_nothing(one: Shop, bucket: Bucket, monkeypatch):
     monkeypatch.setattr(shared, "RENEW_EVERY_S", 0.02)
     one.clock, one.destination = Standing(), FIVE_REQUESTS
@@ -315,6 +318,7 @@ def test_run_that_lost_its_lock_stops_sending_and_moves_nothing(one: Shop, bucke
     assert states(bucket) == []
 
 
+@pytest.mark.long
 def test_machine_that_slept_longer_than_its_lock_sends_nothing_more(one: Shop, bucket: Bucket):
     one.sync("it", MANY)
     at_record(one, "u300", lambda: setattr(one.clock, "ahead", HOUR))
@@ -550,6 +554,7 @@ def test_settings_of_a_store_come_from_the_variables_that_its_tools_have():
     assert settings("gs", {"GOOGLE_SERVICE_ACCOUNT": "/key.json"}) == {"service_account": "/key.json"}
 
 
+@pytest.mark.long
 def test_state_that_was_written_over_is_found_out(one: Shop, two: Shop, bucket: Bucket):
     both(one, two, MANY)
     one.run()
@@ -679,6 +684,7 @@ def test_state_path_that_is_none_is_shown_in_its_place(shop: Shop, retl: Retl, p
     assert outcome.out == ""
 
 
+@pytest.mark.long
 def test_opt_outs_that_one_machine_has_read_in_braze_are_known_to_the_other(one: Shop, two: Shop):
     both(one, two, "SELECT 'u1' AS external_id, 'opted_in' AS email_subscribe, 1 AS n")
     out = {"attributes": [{"external_id": "u1", "email_subscribe": "unsubscribed"}]}
@@ -687,6 +693,7 @@ def test_opt_outs_that_one_machine_has_read_in_braze_are_known_to_the_other(one:
     assert one.braze.profile("u1")["email_subscribe"] == "unsubscribed"
 
 
+@pytest.mark.long
 def test_users_of_another_sync_are_looked_up_in_the_store(one: Shop, two: Shop):
     """By a machine that has no copy of that state, and by one that has."""
     for shop in (one, two):

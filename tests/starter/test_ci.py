@@ -276,6 +276,7 @@ def test_names_that_are_not_in_the_lock_fail_the_job_if_there_is_one(runner: Run
     )
 
 
+@pytest.mark.long
 def test_unit_test_that_fails_fails_the_job_before_anything_is_planned(runner: Runner):
     edit(runner.workspace / "models" / "users_track.sql", "tier,", "upper(tier) as tier,")
     done = runner.run("review")

@@ -98,6 +98,7 @@ def workflows(tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.mark.long
 def test_three_workflows_become_a_project_that_syncs(workflows: Path, tmp_path: Path, retl: Retl):
     made = retl("init", "shop", "--from", "treasure-data", str(workflows))
     assert (made.code, made.err.splitlines()[-3:]) == (

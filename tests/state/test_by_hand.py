@@ -71,6 +71,7 @@ def test_rows_of_all_syncs_are_listed_at_once_but_of_the_one_that_is_running(sho
     assert listed.err.startswith('sync "other" on target "test" is already running: ')
 
 
+@pytest.mark.long
 def test_discarded_doubts_count_as_sent_where_the_whole_row_is_the_key(shop: Shop, retl: Retl):
     in_doubt(shop, **EVENTS)
     said = retl("resolve", "it", "--mark-accepted", folder=shop.folder)
@@ -98,6 +99,7 @@ def test_doubts_are_resolved_one_by_one_and_discarded_ones_count_as_sent(shop: S
     assert shop.run().plan.added == 0
 
 
+@pytest.mark.long
 def test_decision_about_one_row_is_not_overridden_by_one_about_the_others(shop: Shop, retl: Retl):
     in_doubt(shop)
     retl("resolve", "it", "--mark-accepted", "--key", "u3", folder=shop.folder)
@@ -168,6 +170,7 @@ def test_retry_sends_what_braze_rejected_before(shop: Shop, retl: Retl):
     assert retl("retry", "it", folder=shop.folder).code == 0
 
 
+@pytest.mark.long
 def test_retry_that_reaches_nobody_forgets_nothing(shop: Shop):
     shop.sync("it", PEOPLE)
     shop.braze.add_fault(Fault("object_error", external_ids=["u3"]))
@@ -180,6 +183,7 @@ def test_retry_that_reaches_nobody_forgets_nothing(shop: Shop):
 # --- baseline --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("sql", "options"), some([(PEOPLE, {}), (SEEN, EVENTS), (SEEN, KEYED)]))
 def test_baseline_takes_the_model_as_already_in_braze_and_only_changes_go_out(
     shop: Shop, retl: Retl, sql: str, options
@@ -244,6 +248,7 @@ def test_forgotten_person_is_in_no_byte_of_the_state(shop: Shop, retl: Retl):
     assert (result.status, result.plan.suppressed, result.delivery.requests) == ("success", 2, 0)
 
 
+@pytest.mark.long
 def test_person_is_forgotten_in_events_whose_key_is_the_whole_row(shop: Shop, retl: Retl):
     shop.sync("it", SEEN, **EVENTS)
     shop.run()
@@ -251,6 +256,7 @@ def test_person_is_forgotten_in_events_whose_key_is_the_whole_row(shop: Shop, re
     assert erased_from(retl("forget", "u3", "--yes", folder=shop.folder)) == {"it": (1, 0, 1)}
 
 
+@pytest.mark.long
 def test_older_states_that_were_kept_aside_are_named(shop: Shop, retl: Retl):
     shop.sync("it", PEOPLE).run()
     retl("state", "reset", "it", "--yes", folder=shop.folder)

@@ -326,6 +326,7 @@ def test_memory_that_the_process_may_not_have_is_no_damage(error: Exception, tmp
     )
 
 
+@pytest.mark.long
 def test_run_with_little_memory_is_recorded_or_says_that_it_lacks_memory(shop: Shop):
     """Whatever it may have: no traceback, and the run after it sends each row once."""
     shop.sync("it", SEEN, **EVENTS)

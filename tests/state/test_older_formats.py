@@ -149,6 +149,7 @@ def test_saved_plan_is_applied_and_every_event_arrives_once(folder: Path, retl: 
     assert (counts["previously_rejected"], counts["held"], counts["marked_accepted"]) == (1, 1, 1)
 
 
+@pytest.mark.long
 def test_plan_of_rows_that_were_resolved_since_is_stale(folder: Path, retl: Retl):
     retl("resolve", "clicks", "--mark-accepted", "--key", "7", folder=folder)
     refused = apply(folder, retl)
@@ -277,6 +278,7 @@ RESPELLED = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("spelled", some(RESPELLED))
 def test_events_that_were_acknowledged_or_in_doubt_do_not_go_out_because_equality_changed(shop: Shop, spelled: str):
     shop.warehouse(RESPELLED[spelled])

@@ -142,6 +142,7 @@ def test_unit_test_writes_nothing_beside_its_own_folder(tmp_path: Path, shop: Sh
 TRACKED = (".retl/test/it/lock", ".retl/test/it/state.duckdb", ".retl/test/plan.key", "saved.plan")
 
 
+@pytest.mark.long
 def test_debug_warns_of_a_state_or_a_plan_that_git_tracks(synced: Shop, retl: Retl):
     assert retl("plan", "it", "--full-refresh", "--out", "saved.plan", folder=synced.folder).code == 0
     git(["git", "init", "-q"], cwd=synced.folder)

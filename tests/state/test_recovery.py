@@ -77,6 +77,7 @@ def test_killed_run_of_events_doubles_none_holds_the_doubtful_and_is_recovered_t
         assert (result.plan.held, result.delivery.requests) == (75, 0)
 
 
+@pytest.mark.long
 def test_killed_run_knows_of_every_request_that_was_in_flight(shop: Shop):
     shop.sync("it", SEEN, **EVENTS)
     never = Fault("delay", external_ids=[f"u{n}" for n in range(75, 1000)], until=lambda: False, times=None)
@@ -92,6 +93,7 @@ def test_killed_run_knows_of_every_request_that_was_in_flight(shop: Shop):
     assert len(shop.braze.events()) == 1000
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_interrupted_run_brings_in_what_is_in_flight(shop: Shop, number: signal.Signals, code: int):
     shop.destination = FIVE_REQUESTS
@@ -191,6 +193,7 @@ def test_second_signal_ends_the_run_at_once_and_loses_nothing(shop: Shop):
     assert len(shop.braze.events()) == 1000
 
 
+@pytest.mark.long
 def test_second_run_at_the_same_time_is_told_who_is_at_work_and_waits_as_long_as_it_may(shop: Shop, retl: Retl):
     shop.sync("it", MANY)
     with running(shop, until="u300") as process:
@@ -209,6 +212,7 @@ def test_second_run_at_the_same_time_is_told_who_is_at_work_and_waits_as_long_as
     assert shop.clock.waits[:3] == [0.5] * 3
 
 
+@pytest.mark.long
 def test_killed_run_that_may_repeat_says_what_goes_out_maybe_twice(shop: Shop):
     shop.sync("it", SEEN, **EVENTS, on_in_doubt="resend")
     with running(shop, until="u300") as process:
@@ -321,6 +325,7 @@ def killed_after(shop: Shop, *lines: str) -> None:
     (shop.folder / ".retl/test/it/journal.jsonl").write_text("".join(lines))
 
 
+@pytest.mark.long
 def test_half_a_line_at_the_end_of_the_journal_is_normal_and_other_damage_is_said_and_nothing_is_sent(shop: Shop):
     killed_after(shop.sync("it", MANY), '{"sent":1,"first":0,"last":74}\n', "what?\n", '{"answered":1}\n')
     result = shop.run()

@@ -154,6 +154,7 @@ def test_first_run_stops_if_another_name_has_its_events_in_doubt(tmp_path: Path,
     assert [error.message for error in result.errors] == ["new: 3 rows that it would send were sent by old"]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("shop", some(["folder", "store"]), indirect=True)
 def test_renamed_target_goes_on_with_all_its_states(shop: Shop, monkeypatch: pytest.MonkeyPatch, retl: Retl):
     in_environment(shop, monkeypatch)
@@ -175,6 +176,7 @@ def test_renamed_target_goes_on_with_all_its_states(shop: Shop, monkeypatch: pyt
     assert "moved the state of old on target test here" in moved.err
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("shop", some(["folder", "store"]), indirect=True)
 def test_state_of_a_target_that_is_gone_is_reset_by_name(shop: Shop, monkeypatch: pytest.MonkeyPatch, retl: Retl):
     in_environment(shop, monkeypatch)

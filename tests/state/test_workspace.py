@@ -93,6 +93,7 @@ def known(shop: Shop) -> str:
     return str(shop.rows_of("meta WHERE key = 'workspace'", "value")[0][0])
 
 
+@pytest.mark.long
 def test_rows_of_one_workspace_do_not_count_as_being_in_another(shop: Shop, other: Sandbox, retl: Retl):
     """And a state of before takes up the first one that it sees."""
     shop.sync("it", USERS).run()
@@ -203,6 +204,7 @@ def test_state_in_which_nothing_ever_arrived_is_of_no_workspace(shop: Shop, othe
     assert other.counts()["users"] == 3
 
 
+@pytest.mark.long
 def test_sandbox_that_was_deleted_is_another_one(shop: Shop, retl: Retl):
     shop.sync("it", USERS)
     text = yaml.safe_load((shop.folder / "syncs.yml").read_text())
