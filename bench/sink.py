@@ -113,11 +113,12 @@ class Sink:
             return False, answer(
                 b"429 Too Many Requests", b'{"message":"Rate limited"}', self.date(now), limits + again
             )
+        rows = body.count(ROW, start, end)
         stats.requests += 1
-        stats.rows += body.count(ROW, start, end)
+        stats.rows += rows
         stats.body_bytes += end - start
         stats.per_second[int(now)] += 1
-        stats.first = stats.first or now
+        stats.first = stats.first or (now if rows else None)  # before, retl asks whether this is the sandbox
         stats.last = now
         return True, answer(b"201 Created", b'{"message":"success"}', self.date(now), limits)
 

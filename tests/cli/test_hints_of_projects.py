@@ -174,7 +174,7 @@ CASES = {
     ),
     "variable of digdag": Case(
         f"SELECT *, '${{session_date}}' AS day FROM ({USER})",
-        "write {{ scheduled_time.strftime('%Y-%m-%d') }}, in UTC",
+        "write {{ scheduled_time.strftime('%Y-%m-%d') }}, in UTC; for another zone, in_zone(scheduled_time, 'Asia/Seoul')",
         f"SELECT *, '{{{{ scheduled_time.strftime('%Y-%m-%d') }}}}' AS day FROM ({USER})",
     ),
     "rows that a function of Hive makes": Case(

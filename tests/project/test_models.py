@@ -182,7 +182,7 @@ def test_model_may_have_the_name_of_the_table_it_reads(shop: Shop):
         pytest.param(
             "select 1 as a, -- ${session_id}\n  '${session_date}' as b",
             "models/a.sql:2:4: ${session_date} is a variable of digdag, which retl does not fill in\n"
-            "  hint: write {{ scheduled_time.strftime('%Y-%m-%d') }}, in UTC",
+            "  hint: write {{ scheduled_time.strftime('%Y-%m-%d') }}, in UTC; for another zone, in_zone(scheduled_time, 'Asia/Seoul')",
             id="variable of digdag",
         ),
         pytest.param(

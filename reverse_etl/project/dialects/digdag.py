@@ -37,7 +37,7 @@ def variable_in(sql: str) -> Variable | None:
 
 def _instead(name: str) -> str:
     if name in _JINJA:
-        return f"write {{{{ {_JINJA[name]} }}}}, in UTC"
+        return f"write {{{{ {_JINJA[name]} }}}}, in UTC; for another zone, in_zone(scheduled_time, 'Asia/Seoul')"
     if name.startswith(("last_", "next_")):
         return "work it out from {{ scheduled_time }}, or set a variable: {{ var('name') }}"
     if name.startswith("moment("):
