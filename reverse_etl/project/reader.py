@@ -511,7 +511,7 @@ def _problems_in(sync: _Given, models: Collection[str]) -> Iterator[Problem]:
         )
     yield from _schedule_problems(sync)
     record_types = [kind for name, kind in MODES if name == mode and kind]
-    if record_types and "track_record_type" not in sync.values:
+    if record_types and sync.values.get("track_record_type") is None:
         what = f'"track_record_type" is missing{sync.inside}: {mode} needs it'
         yield Problem(what, sync.value_at(), nearest("", record_types), code="P008")
     row = MODES.get((mode or "", record_type if record_types else None))

@@ -1,6 +1,7 @@
 """syncs.yml: what it may say, and what is said of each mistake in it."""
 
 import json
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from jsonschema import Draft202012Validator
 from reverse_etl.errors import ProjectError
 from reverse_etl.project.json_schema import json_schema
 from reverse_etl.project.reader import Surroundings, read_spec
-from reverse_etl.project.spec import Spec
+from reverse_etl.project.spec import Spec, Sync
 
 HEAD = """\
 version: 1
@@ -53,6 +54,27 @@ def test_good_sync_has_its_values_and_defaults():
     )
     assert found.mode.label == "users_track / attributes"
     assert str(found.where("primary_key")) == "syncs.yml:11:18"
+
+
+@pytest.mark.parametrize("key", [field.alias or name for name, field in Sync.model_fields.items()])
+@pytest.mark.parametrize("mode", ["users_track", "users_delete"])
+def test_key_without_a_value_is_an_error_or_counts_as_missing(key: str, mode: str):
+    """As in a file that is not finished."""
+    good = {"name": "members", "model": "members", "mode": mode, "allow_destructive": "true"}
+    good |= {"track_record_type": "attributes"} if mode == "users_track" else {}
+    lines = [f"{name}: {value}".rstrip() for name, value in {**good, key: ""}.items()]
+    text = HEAD + "  - " + "\n    ".join(lines) + "\n"
+    try:
+        (found,) = read(text).syncs
+    except ProjectError:
+        return
+    assert found.mode.label in ("users_track / attributes", "users_delete")
+    assert (found.cron, found.predecessors, found.delay_time) == (None, (), timedelta())
+
+
+def test_record_type_without_a_value_is_missing():
+    text = sync().replace('track_record_type: "attributes"', "track_record_type:")
+    assert problems(text) == problems(sync(track_record_type=None))
 
 
 _ONLY_HOST = "must contain only a host, and a port from 1 to 65535 if it needs one: no blanks"
