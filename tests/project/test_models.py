@@ -9,7 +9,7 @@ from reverse_etl.errors import ProjectError
 from reverse_etl.plan.workbench import connect
 from reverse_etl.project.models import Compiled, Model, RunValues, compile_model
 from reverse_etl.project.spec import Source
-from tests.shop import Shop
+from tests.shop import Retl, Shop
 
 NOW = datetime(2026, 11, 23, 8, 15, tzinfo=UTC)
 
@@ -261,3 +261,23 @@ def test_semicolon_and_comments_may_end_a_model(text: str, sql: str):
     with connect() as connection:
         assert len(describe(connection, compiled("a", a=text))) == 1
     assert "contains SELECT, SELECT" in problem("a", a=f"{sql}\n; select 2")
+
+
+@pytest.mark.parametrize("opening", ["(", "[", "CASE WHEN ", "NOT "])
+@pytest.mark.parametrize("dialect", ["hive", "trino", "snowflake"])
+def test_sql_of_another_dialect_that_is_nested_too_deep_is_an_error(dialect: str, opening: str):
+    text = f"{{{{ config(dialect='{dialect}') }}}}SELECT {opening * 3000}1"
+    assert problem("it", it=text) == (
+        f"models/it.sql: {dialect} SQL that is nested too deep\n  hint: split the model: ref() of the inner part"
+    )
+
+
+def test_jinja_that_is_nested_too_deep_is_an_error_of_its_model_alone(shop: Shop, retl: Retl):
+    shop.sync("it", "SELECT 'u1' AS external_id, 1 AS a").sync("deep", "SELECT '{{ " + "[" * 3000 + "' AS external_id")
+    assert retl("ls", folder=shop.folder).code == 0
+    assert retl("compile", "it", folder=shop.folder).code == 0
+    failed = retl("compile", "deep", folder=shop.folder)
+    assert (failed.code, failed.err) == (
+        2,
+        "models/deep.sql: Jinja: an expression fails: maximum recursion depth exceeded\n",
+    )

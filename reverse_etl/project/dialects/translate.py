@@ -46,6 +46,14 @@ def translate(sql: str, dialect: str, place: Callable[[int, int], Location], sch
 
     Raises ProjectError, with every part that cannot be translated.
     """
+    try:
+        return _translated(sql, dialect, place, scheduled_time)
+    except RecursionError as error:
+        what, hint = f"{dialect} SQL that is nested too deep", "split the model: ref() of the inner part"
+        raise ProjectError(what, place(0, 0), hint, code="P050") from error
+
+
+def _translated(sql: str, dialect: str, place: Callable[[int, int], Location], scheduled_time: datetime) -> Translation:
     tree = _parsed(sql, dialect, place)
     mark_places(tree)
 

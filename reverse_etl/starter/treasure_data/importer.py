@@ -291,7 +291,7 @@ def _settings(found: _Import, task: Task) -> tuple[str, dict[str, Any]]:
     if isinstance(given, str):
         try:
             given = json.loads(given)
-        except ValueError:
+        except (ValueError, RecursionError):
             given = None
     if not isinstance(given, dict):
         raise _NotTakenError("its settings are not a mapping, so it is not known what is exported", task.key_at(key))
@@ -374,7 +374,7 @@ def _tables(text: str, dialect: str) -> set[str]:
 
     try:
         tree = sqlglot.parse_one(re.sub(r"\{\{.*?\}\}|\{%.*?%\}", " ", text), read=dialect)
-    except sqlglot.errors.SqlglotError:
+    except (sqlglot.errors.SqlglotError, RecursionError):
         return set()
     own = {one.alias_or_name for one in tree.find_all(exp.CTE)}
     tables = (".".join(part for part in (table.db, table.name) if part) for table in tree.find_all(exp.Table))
