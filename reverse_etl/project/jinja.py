@@ -106,11 +106,11 @@ def render(text: str, names: Mapping[str, Any], where: Location) -> str:
 def words_called_with(text: str, function: str) -> tuple[frozenset[str], bool]:
     """The string literals that `function` is called with anywhere in `text`, as in ref('customers'), in any branch.
 
-    Also whether there may be others: an argument is an expression, or the text is not valid Jinja, or nested too deep.
+    Also whether there may be others: an argument is an expression, or the text is not valid Jinja.
     """
     try:
         calls = [call for call in _PLAIN.parse(text).find_all(nodes.Call) if _called(call) == function]
-    except (TemplateSyntaxError, RecursionError):
+    except (TemplateSyntaxError, RecursionError, ValueError):  # nested too deep; a number of 6,000 digits
         return frozenset(), True
     words = [_first_word(call) for call in calls]
     return frozenset(word for word in words if word is not None), None in words

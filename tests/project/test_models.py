@@ -272,12 +272,17 @@ def test_sql_of_another_dialect_that_is_nested_too_deep_is_an_error(dialect: str
     )
 
 
-def test_jinja_that_is_nested_too_deep_is_an_error_of_its_model_alone(shop: Shop, retl: Retl):
-    shop.sync("it", "SELECT 'u1' AS external_id, 1 AS a").sync("deep", "SELECT '{{ " + "[" * 3000 + "' AS external_id")
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("{{ " + "[" * 3000, "maximum recursion depth exceeded"),
+        ("{% set " + "1" * 6000, "Exceeds the limit (4300 digits)"),
+    ],
+)
+def test_jinja_that_cannot_be_read_is_an_error_of_its_model_alone(shop: Shop, retl: Retl, text: str, says: str):
+    shop.sync("it", "SELECT 'u1' AS external_id, 1 AS a").sync("odd", f"SELECT '{text}' AS external_id")
     assert retl("ls", folder=shop.folder).code == 0
     assert retl("compile", "it", folder=shop.folder).code == 0
-    failed = retl("compile", "deep", folder=shop.folder)
-    assert (failed.code, failed.err) == (
-        2,
-        "models/deep.sql: Jinja: an expression fails: maximum recursion depth exceeded\n",
-    )
+    failed = retl("compile", "odd", folder=shop.folder)
+    assert failed.code == 2
+    assert failed.err.startswith(f"models/odd.sql: Jinja: an expression fails: {says}")
