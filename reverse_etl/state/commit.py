@@ -360,7 +360,7 @@ def _remember_uncertain_rows(connection: DuckDBPyConnection, key: Sequence[str])
     keys = ", ".join(f"o.{identifier(f'new.{name}')} AS {identifier(name)}" for name in key)
     same = " AND ".join(f"state.{identifier(name)} IS NOT DISTINCT FROM u.{identifier(name)}" for name in key)
     connection.execute(
-        f"""UPDATE {ACKNOWLEDGED} SET {UNSURE} = [{literal(USER)}]
+        f"""UPDATE {ACKNOWLEDGED} SET {UNSURE} = list_distinct(list_concat({UNSURE}, [{literal(USER)}]))
         FROM (SELECT {keys} FROM {uncertain} AND kind <> '{ONLY_OPTS_OUT}') AS u WHERE {same}"""
     )
 

@@ -236,6 +236,20 @@ def test_column_that_is_unsure_and_left_out_stays_unsure(shop: Shop):
     assert bodies(shop)[-1] == {"external_id": "u0", "country": "KR"}
 
 
+def test_column_stays_unsure_even_if_it_is_uncertain_whether_the_user_exists(shop: Shop):
+    def only_updated(rows: str) -> str:
+        return f"SELECT *, true AS _update_existing_only FROM ({rows})"
+
+    shop.sync("it", only_updated(users(users=1))).run()
+    shop.braze.add_fault(Fault("drop_after", times=None))
+    shop.sync("it", only_updated(users("'DE'", users=1))).run()
+    shop.braze.clear_faults()
+    shop.sync("it", only_updated(users("'Atlantis'", n="2", users=1))).run()
+    assert shop.rows_of("state", "country", "list_sort(_retl_unsure)") == [("KR", ["_retl_user", "country"])]
+    shop.sync("it", only_updated(users(n="2", users=1))).run()
+    assert bodies(shop)[-1] == {"external_id": "u0", "country": "KR", "_update_existing_only": True}
+
+
 def test_baseline_does_not_take_a_left_out_value_for_acknowledged(shop: Shop, retl: Retl):
     shop.sync("it", users("'Atlantis'", users=1))
     assert retl("state", "baseline", "it", "--yes", folder=shop.folder).code == 0
