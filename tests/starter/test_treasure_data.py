@@ -182,6 +182,7 @@ def test_what_braze_has_already_is_a_baseline_after_which_nothing_is_sent(workfl
 @pytest.mark.parametrize(
     ("file", "text", "says"),
     [
+        ("gone.dig", f"timezone: Asia/Soul\n{GONE}", 'gone.dig:1:11: unknown time zone "Asia/Soul"\n  hint: did you mean "'),
         ("gone.dig", "schedule: [", "gone.dig:1:12: invalid YAML: "),
         ("gone.dig", "- a", "gone.dig:1: a workflow is a mapping of keys and tasks\n"),
         ("gone.dig", "+a:\n  td>: x.sql\n  td>: y.sql\n", 'gone.dig:3:3: duplicate key "td>", first defined on line 2\n'),

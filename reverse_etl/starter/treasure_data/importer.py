@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from reverse_etl.errors import Location, Problem, ProjectError
+from reverse_etl.project.cron import ScheduleProblem, check_zone
 from reverse_etl.project.spec import SANDBOX, SPEC_FILE
 from reverse_etl.starter.treasure_data.dig import CONDITIONAL, Read, Task, Workflow, called_files, read_workflow
 from reverse_etl.starter.treasure_data.report import REPORT_FILE, Entry, Outcome, as_markdown
@@ -154,6 +155,12 @@ def _workflows(found: _Import, names: Sequence[str]) -> Iterator[Workflow]:
 
 def _take(found: _Import, workflow: Workflow) -> None:
     zone = str(workflow.keys.get("timezone", "UTC"))
+    try:
+        check_zone(zone)
+    except ScheduleProblem as problem:
+        where = workflow.positions.of_value(("timezone",))
+        found.problems.append(Problem(str(problem), where, problem.hint, code="P115"))
+        return
     when = _schedule(found, workflow, zone)
     for key in workflow.keys:
         if key != "schedule":
