@@ -475,6 +475,11 @@ CODES: Mapping[str, Code] = {
         "in_zone() takes a time, a time zone, and optionally days, hours and minutes to move it by.",
         "Use it as in_zone(scheduled_time, 'Asia/Seoul', days=-1).",
     ),
+    "P117": Code(
+        "label of Treasure Data",
+        "A note: a key of a sync, or its value, has the name that Treasure Data's console shows; it is read as retl's.",
+        "Nothing has to be done. Write it as the note says, and the note is gone.",
+    ),
     "D001": Code(
         "NULL in the primary key",
         "The model returns rows that nothing identifies.",

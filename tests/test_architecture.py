@@ -50,7 +50,7 @@ PURE = {
         "braze.rate_limit_headers",
     ),
     *("project.spec", "project.fields", "project.spec_tests", "project.cron", "project.json_schema", "project.reader"),
-    *("project.yaml_places", "project.jinja", "project.models", "project.dbt_manifest"),
+    *("project.labels", "project.yaml_places", "project.jinja", "project.models", "project.dbt_manifest"),
     *(
         f"project.dialects.{name}"
         for name in ("row", "names", "parse", "rewrite", "kinds", "clauses", "common", "spark")

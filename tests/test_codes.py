@@ -42,6 +42,7 @@ OF_PROBLEMS = re.compile(r"problems|self\.problems|sorted\(problems.*|\[\*self\.
 IN_SEVERAL_FILES = {
     *(
         "P002",
+        "P005",
         "P014",
         "P015",
         "P016",

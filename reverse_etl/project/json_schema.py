@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from reverse_etl.braze.modes import MODE_NAMES, MODE_OPTIONS, MODES
+from reverse_etl.project.labels import KEYS, VALUES, pattern
 from reverse_etl.project.spec import HOST, PORT, SANDBOX, SPEC_FILE, Dbt, File, Source, Sync, Target
 from reverse_etl.project.spec_alerts import ALERTS, Heartbeat
 from reverse_etl.project.spec_tests import UnitTest
@@ -40,9 +41,28 @@ def json_schema() -> dict[str, Any]:
     tests = UnitTest.model_json_schema(ref_template="#/$defs/{model}")  # Jinja is not rendered in them
     result["$defs"].update(tests.pop("$defs"))
     result["properties"]["unit_tests"]["items"] = tests
-    result["properties"]["syncs"]["items"]["allOf"] = list(_sync_rules())
+    _accept_labels(result["properties"]["syncs"]["items"])
+    result["properties"]["syncs"]["items"]["allOf"].extend(_sync_rules())
     result["$defs"]["BrazeConfig"]["allOf"] = list(_destination_rules())
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **result, "title": SPEC_FILE}
+
+
+def _accept_labels(sync: Rule) -> None:
+    """Let Treasure Data's names pass, marked as deprecated: what an editor offers are the words of retl."""
+    keys = sync["properties"]
+    for key, words in VALUES.items():
+        keys[key]["anyOf"].extend({"pattern": pattern(word, one), "deprecated": True} for word, one in words.items())
+    sync["patternProperties"] = {
+        pattern(key, one): {**keys[key], "description": f"the same as {key}", "deprecated": True}
+        for key, one in KEYS.items()
+    }
+    sync["allOf"] = [_has(key) for key in sync["required"] if key in KEYS]
+    sync["required"] = [key for key in sync["required"] if key not in KEYS]
+
+
+def _has(key: str) -> Rule:
+    """The key is there, by its name or one of its labels."""
+    return {"anyOf": [{"required": [key]}, {"not": {"propertyNames": {"not": {"pattern": pattern(key, KEYS[key])}}}}]}
 
 
 def _or_template(node: Any) -> Any:
@@ -62,7 +82,7 @@ def _sync_rules() -> Iterator[Rule]:
     for name in MODE_NAMES:
         record_types = [record_type for mode, record_type in MODES if mode == name and record_type]
         if record_types:
-            yield _rule({"mode": name}, {"required": ["track_record_type"]})
+            yield _rule({"mode": name}, _has("track_record_type"))
     for (name, record_type), mode in MODES.items():
         untaken = (MODE_OPTIONS - mode.options) | (set() if record_type else {"track_record_type"})
         taken = {"properties": dict.fromkeys(sorted(untaken), False)}

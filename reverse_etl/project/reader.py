@@ -15,6 +15,7 @@ from reverse_etl.braze.modes import MODE_OPTIONS, MODES, Mode
 from reverse_etl.errors import Location, Problem, ProjectError, closest, nearest
 from reverse_etl.project.cron import ScheduleProblem, check_line, check_zone
 from reverse_etl.project.jinja import environment_variables, is_template, render, variables, variables_read
+from reverse_etl.project.labels import KEYS, VALUES, meant
 from reverse_etl.project.spec import SPEC_FILE, Dbt, File, Source, Spec, Sync, Target
 from reverse_etl.project.spec_alerts import ALERTS, SECRETS, Alert, Heartbeat, is_for
 from reverse_etl.project.spec_tests import UnitTest
@@ -73,7 +74,7 @@ def read_spec(text: str, models: Collection[str], given: Surroundings) -> Spec:
         positions=positions,
         dbt=dbt,
         secrets=reader.secrets,
-        warnings=tuple(misread(positions)),
+        warnings=(*misread(positions), *reader.notes.values()),
         alerts=tuple(alerts),
         alert_places=reader.alert_places,
         heartbeat=heartbeat if heartbeat and given.needs_target and is_for(heartbeat, name) else None,
@@ -151,6 +152,7 @@ class _Reader:
         self.vars: Mapping[str, Any] = cli_vars
         self.secrets: frozenset[str] = frozenset()
         self.alert_places = dict[str, Location]()
+        self.notes = dict[str, Problem]()
 
     def problem(self, what: str, where: Location, hint: str | None = None, *, code: str) -> None:
         self.problems.append(Problem(what, where, hint, code))
@@ -339,7 +341,8 @@ class _Reader:
         given, syncs = list[_Given](), list[Sync]()
         for index, item in enumerate(raw):
             path: YamlPath = ("syncs", index)
-            values = self.rendered(item, path)
+            item = self.in_words_of_retl(item, path)
+            values = self.in_words_of_retl(self.rendered(item, path), path)
             name = values.get("name") if isinstance(values, dict) else None
             inside = f' in sync "{name}"' if isinstance(name, str) else f" in sync {index + 1}"
             if isinstance(values, dict):
@@ -351,6 +354,32 @@ class _Reader:
                 syncs.append(sync)
         self.problems.extend(_problems_between(given))
         return syncs
+
+    def in_words_of_retl(self, sync: Any, path: YamlPath) -> Any:
+        """A sync with the labels of Treasure Data replaced by retl's words for them. Notes each label once."""
+        if not isinstance(sync, dict):
+            return sync
+        found, first = dict[Any, Any](), dict[Any, Any]()  # the latter: keys as written, by retl's word
+        places = {key: self.positions.of_key((*path, key)) for key in sync}
+        for key, value in sync.items():
+            word = meant(key, KEYS) or key
+            if word in first:
+                what = f'"{key}" means the same as "{first[word]}" on line {places[first[word]].line}'
+                self.problem(what, places[key], "remove one of them", code="P005")
+                continue
+            first[word] = key
+            found[word] = (isinstance(value, str) and meant(value, VALUES.get(word, {}))) or value
+            if (word, found[word]) != (key, value):
+                self._note_label(key, value, word, found[word], places[key])
+            if word != key:
+                self.positions.rename((*path, key), word)
+        return found
+
+    def _note_label(self, key: str, value: Any, word: str, said: Any, at: Location) -> None:
+        is_value = said != value
+        label, of_retl = (f"{key}: {value}", f"{word}: {said}") if is_value else (key, word)
+        what = f'"{label}" is read as "{of_retl}", as retl spells it'
+        self.notes.setdefault(label, Problem(what, at, f"write {of_retl}", code="P117"))
 
     def unit_tests(self, raw: list[Any], raw_syncs: list[Any]) -> list[UnitTest]:
         """The unit tests. Jinja is not rendered in them: their rows are used as written."""

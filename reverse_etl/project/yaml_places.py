@@ -88,6 +88,16 @@ class Positions:
         """The keys that are written in the mapping at `path`."""
         return [str(key[-1]) for key in self._keys if key[:-1] == path]
 
+    def rename(self, path: YamlPath, name: str) -> None:
+        """Find a key, and all that is in its value, under another name from now on."""
+        everything: tuple[dict[YamlPath, Any], ...] = (
+            *(self._keys, self._values),
+            *(self._misread, self._texts, self._spelled),
+        )
+        for found in everything:
+            for old in [old for old in found if old[: len(path)] == path]:
+                found[(*path[:-1], name, *old[len(path) :])] = found.pop(old)
+
     def of_key(self, path: YamlPath) -> Location:
         return self._closest(self._keys, path)
 

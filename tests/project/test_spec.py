@@ -113,11 +113,11 @@ def test_endpoint_that_leads_to_no_braze_is_refused_where_it_is_written(endpoint
     ("text", "expected"),
     [
         pytest.param(
-            sync(btach_size=4, pre_formated_fields="a"),
+            sync(btach_size=4, pre_formatted_feilds="a"),
             [
                 'syncs.yml:11:5: unknown key "btach_size" in sync "members"\n'
                 "  hint: remove it, or use another one: `retl schema` describes all keys",
-                'syncs.yml:12:5: unknown key "pre_formated_fields" in sync "members"\n'
+                'syncs.yml:12:5: unknown key "pre_formatted_feilds" in sync "members"\n'
                 '  hint: did you mean "pre_formatted_fields"?',
             ],
             id="unknown keys",
@@ -191,9 +191,9 @@ def test_endpoint_that_leads_to_no_braze_is_refused_where_it_is_written(endpoint
             id="mode that sounds like one that deletes",
         ),
         pytest.param(
-            sync(mode="user_delete", track_record_type=None),
+            sync(mode="users_delet", track_record_type=None),
             [
-                'syncs.yml:9:11: "user_delete" is not a valid value for "mode" in sync "members"\n'
+                'syncs.yml:9:11: "users_delet" is not a valid value for "mode" in sync "members"\n'
                 '  hint: did you mean "users_delete"?'
             ],
             id="mode that deletes, mistyped",

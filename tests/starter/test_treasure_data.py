@@ -192,6 +192,7 @@ def test_what_braze_has_already_is_a_baseline_after_which_nothing_is_sent(workfl
         ("gone.dig", GONE.replace("gone.sql", "none.sql"), "gone.dig:3:3: queries/none.sql not found, which this task runs\n"),
         ("ids.dig", IDS.replace("Identify", "Merge"), "ids.dig:4:3: td> ids: mode is none of User - New Alias, "),
         ("ids.dig", IDS.replace("pre_formatted_fields", "batch"), 'ids.dig:4:44: "batch" is not a setting of the Braze export'),
+        ("ids.dig", IDS.replace("pre_f", "export_mode: track, pre_f"), 'ids.dig:4:44: "export_mode" says what another setting says'),
         ("ids.dig", f"{IDS}  engine: pig\n", 'ids.dig:5:3: unknown engine "pig"\n  hint: one of: presto, trino, hive\n'),
     ],
 )  # fmt: skip

@@ -11,16 +11,16 @@ import yaml
 
 from reverse_etl.errors import Location, Problem, ProjectError
 from reverse_etl.project.cron import ScheduleProblem, check_zone
+from reverse_etl.project.labels import KEYS, spelled
 from reverse_etl.project.spec import SANDBOX, SPEC_FILE
 from reverse_etl.starter.treasure_data.dig import CONDITIONAL, Read, Task, Workflow, called_files, read_workflow
 from reverse_etl.starter.treasure_data.report import REPORT_FILE, Entry, Outcome, as_markdown
 from reverse_etl.starter.treasure_data.settings import (
-    KEYS,
     SECRETS,
     TYPE,
     SettingProblem,
     schedule_keys,
-    spelled,
+    setting,
     sync_keys,
 )
 from reverse_etl.starter.treasure_data.variables import Scope, UnknownVariable, to_jinja
@@ -308,12 +308,13 @@ def _settings(found: _Import, task: Task) -> tuple[str, dict[str, Any]]:
             why = "keys and endpoints are read from the environment, and are in no file"
             found.note(task.key_at(key, name), str(name), Outcome.DIFFERENT, why)
             continue
-        known = KEYS.get(spelled(name))
+        known = setting(name)
         if known is None:
             what = f'"{name}" is not a setting of the Braze export that is known'
-            raise ProjectError(
-                what, task.key_at(key, name), f"one of: {', '.join(dict.fromkeys(KEYS.values()))}", code="P115"
-            )
+            raise ProjectError(what, task.key_at(key, name), f"one of: {', '.join((*KEYS, TYPE))}", code="P115")
+        if known in settings:
+            what = f'"{name}" says what another setting says, too: {known}'
+            raise ProjectError(what, task.key_at(key, name), "remove one of them", code="P115")
         settings[known] = value
     kind = settings.get(TYPE)
     if (kind is not None and spelled(kind) != _BRAZE) or (kind is None and key == "result_url"):

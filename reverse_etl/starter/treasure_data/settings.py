@@ -1,7 +1,7 @@
 """What Treasure Data's export and its schedules are called, as keys of a sync. Pure.
 
-The keys of `result_settings` for Braze are on no public page, so all spellings are read that its console, its partner
-page at Braze and this project use; anything else is an error. Schedules: digdag, scheduling_workflow.rst.
+The keys of `result_settings` for Braze are on no public page, so all spellings of `project/labels.py` are read;
+anything else is an error. Schedules: digdag, scheduling_workflow.rst.
 """
 
 import re
@@ -9,33 +9,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from reverse_etl.braze.modes import MODES
+from reverse_etl.project.labels import KEYS, MODE, PRE_FORMATTED, RECORD_TYPE, RECORD_TYPES, SKIP, meant, spelled
+from reverse_etl.project.labels import MODES as MODE_LABELS
 
-MODE, RECORD_TYPE, PRE_FORMATTED, SKIP, TYPE = (
-    "mode",
-    "track_record_type",
-    "pre_formatted_fields",
-    "skip_on_invalid_records",
-    "type",
-)
-# Spellings without capitals, with _ for blanks and dashes.
-KEYS: Mapping[str, str] = {
-    **dict.fromkeys(("mode", "export_mode"), MODE),
-    **dict.fromkeys(("track_record_type", "record_type"), RECORD_TYPE),
-    **dict.fromkeys(("pre_formatted_fields", "pre_formated_fields", "preformatted_fields"), PRE_FORMATTED),
-    **dict.fromkeys(("skip_on_invalid_records", "skip_on_invalid_record"), SKIP),
-    "type": TYPE,
-}
-_MODES: Mapping[str, str] = {
-    **dict.fromkeys(("user_new_alias", "new_alias", "users_alias_new"), "users_alias_new"),
-    **dict.fromkeys(("user_identify", "user_identifying", "identify", "users_identify"), "users_identify"),
-    **dict.fromkeys(("user_track", "track", "users_track"), "users_track"),
-    **dict.fromkeys(("user_delete", "delete", "users_delete"), "users_delete"),
-}
-_RECORD_TYPES: Mapping[str, str] = {
-    **dict.fromkeys(("custom_events", "custom_event", "events", "event"), "events"),
-    **dict.fromkeys(("purchases", "purchase"), "purchases"),
-    **dict.fromkeys(("user_profile_attributes", "profile_attributes", "attributes", "attribute"), "attributes"),
-}
+TYPE = "type"
 SECRETS = ("rest_api_key", "api_key", "apikey", "endpoint", "rest_endpoint", "rest_api_endpoint")
 _TIME = re.compile(r"(?:(\d+):)?(\d+):(\d+)")
 _DAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
@@ -45,19 +22,20 @@ class SettingProblem(ValueError):  # noqa: N818 - of the file, as errors.Problem
     """A value that is none that is known."""
 
 
-def spelled(text: object) -> str:
-    return re.sub(r"[\s_-]+", "_", str(text).strip().casefold())
+def setting(name: object) -> str | None:
+    """The key of a setting as `sync_keys` knows it; None if it is not known."""
+    return TYPE if spelled(name) == TYPE else meant(name, KEYS, is_import=True)
 
 
 def sync_keys(settings: Mapping[str, Any]) -> dict[str, Any]:
     """The keys of a sync, from settings by the names in KEYS' values. Raises SettingProblem."""
     mode = _mode(settings.get(MODE))
     found: dict[str, Any] = {"mode": mode}
-    record_type = settings.get(RECORD_TYPE)
     if mode == "users_track":
-        if record_type is None or spelled(record_type) not in _RECORD_TYPES:
+        record_type = meant(settings.get(RECORD_TYPE), RECORD_TYPES, is_import=True)
+        if record_type is None:
             raise SettingProblem(f"{RECORD_TYPE} is none of Custom Events, Purchases, User Profile Attributes")
-        found[RECORD_TYPE] = _RECORD_TYPES[spelled(record_type)]
+        found[RECORD_TYPE] = record_type
     fields = settings.get(PRE_FORMATTED)
     names = [str(one).strip() for one in (fields.split(",") if isinstance(fields, str) else fields or [])]
     if any(names) and PRE_FORMATTED in MODES[mode, found.get(RECORD_TYPE)].options:
@@ -77,7 +55,7 @@ def _mode(value: object) -> str:
         raise SettingProblem("mode is missing, so it is not known what is exported")
     if "subscription" in spelled(value):
         return "subscription_status_set"
-    mode = _MODES.get(spelled(value))
+    mode = meant(value, MODE_LABELS, is_import=True)
     if mode is None:
         raise SettingProblem(
             "mode is none of User - New Alias, User - Identify, User - Track, User - Delete, or of a subscription"
