@@ -45,6 +45,7 @@ from reverse_etl.project.dialects.translate import TABLES
 from reverse_etl.project.json_schema import SCHEMA_FILE, json_schema
 from reverse_etl.project.spec import BrazeConfig, Dbt, Guards, Incremental, StatePlace, Sync, Warehouse
 from reverse_etl.project.spec_alerts import Email, Heartbeat, Slack, Webhook
+from reverse_etl.project.spec_collect import Collect, CollectSource, CollectTable
 from reverse_etl.report.artifacts import Manifest, PlanArtifact, RunResults, schema_of
 from reverse_etl.runs.outcome import Options
 from reverse_etl.sandbox.http.limits import DEFAULTS, LIGHT_EXPORT
@@ -440,6 +441,9 @@ PARTS: Mapping[str, Mapping[str, Callable[[], str]]] = {
         "webhook keys": keys_beside(Webhook, Slack),
         "email keys": keys_beside(Email, Slack),
         "heartbeat keys": keys_of(Heartbeat),
+        "collect keys": keys_of(Collect),
+        "collect source keys": keys_of(CollectSource),
+        "collect table keys": keys_of(CollectTable),
         "limits": limits,
         "commands": commands,
         "bench": bench,

@@ -127,7 +127,8 @@ CODES: Mapping[str, Code] = {
     ),
     "P024": Code(
         "API key cannot be used",
-        "The environment variable of the API key is empty, or holds a character that no API key has.",
+        "The environment variable of the API key, or of a key of `collect`, is empty, or holds a character that no key "
+        "has.",
         "Set it again, without blanks, line breaks or quotes.",
     ),
     "P025": Code(
@@ -178,7 +179,8 @@ CODES: Mapping[str, Code] = {
     ),
     "P038": Code(
         "ref() or source() is ambiguous",
-        "A name means one thing in this project and another in dbt, or several things in dbt.",
+        "A name means one thing in this project and another in dbt, several things in dbt, or two under `sources` and "
+        "`collect`.",
         "Name the dbt package in ref(), or rename one of them.",
     ),
     "P039": Code("cycle between models", "Each of these models refers to another one of them.", "Remove one ref()."),
@@ -441,8 +443,8 @@ CODES: Mapping[str, Code] = {
         "Correct the column: it is the name of the event, and Braze keeps a list of these names.",
     ),
     "P110": Code(
-        "secret of an alert is in syncs.yml",
-        "The URL of a webhook, a header or a password of `alerts` or `heartbeat` does not come from the environment.",
+        "secret is in syncs.yml",
+        "A URL, a header or a password of `alerts` or `heartbeat`, or a key of `collect`, is written in syncs.yml.",
         "Write env_var() instead, and create a new secret: this one has been written to a file.",
     ),
     "P111": Code(

@@ -58,6 +58,7 @@ PURE = {
     *(f"project.dialects.{name}" for name in ("td", "patterns", "zones", "intervals", "digdag", "translate")),
     *(f"project.dialects.hive.{name}" for name in ("table", "casts", "times", "texts", "values")),
     *(f"project.dialects.trino.{name}" for name in ("table", "casts", "times", "texts", "values", "zones")),
+    *("project.spec_collect", "project.collected"),
     *("project.graph", "project.lock_file", "project.selection"),
     *(
         "records.layout",

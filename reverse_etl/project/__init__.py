@@ -7,11 +7,14 @@ reader.py          syncs.yml -> Spec, with every error of the file and its place
 spec.py            the keys of syncs.yml, their types and defaults
   fields.py          types that several keys share
   spec_tests.py      unit_tests and data_tests
+  spec_alerts.py     alerts and heartbeat
+  spec_collect.py    collect
   cron.py            schedules
   json_schema.py     the same as JSON Schema, for editors
 lock_file.py       braze.lock.yml: names and types that were reviewed
 models.py          models/*.sql -> compiled SQL: ref(), source(), is_incremental()
   dialects/          SQL of other engines -> DuckDB's, by tables of what is known
+collected.py       what `retl collect` has written: names of files, which of them count, the SELECT over them
 readable.py        which files models may read
 dbt_manifest.py    what dbt makes, by its manifest.json
 dbt_exposures.py   syncs as exposures of dbt

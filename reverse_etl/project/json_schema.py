@@ -12,13 +12,14 @@ from reverse_etl.braze.modes import MODE_NAMES, MODE_OPTIONS, MODES
 from reverse_etl.project.labels import KEYS, VALUES, pattern
 from reverse_etl.project.spec import HOST, PORT, SANDBOX, SPEC_FILE, Dbt, File, Source, Sync, Target
 from reverse_etl.project.spec_alerts import ALERTS, Heartbeat
+from reverse_etl.project.spec_collect import Collect
 from reverse_etl.project.spec_tests import UnitTest
 
 Rule = dict[str, Any]
 SCHEMA_FILE = "syncs.schema.json"  # beside syncs.yml, whose first line points editors to it
 
 _PARTS: Mapping[str, type[BaseModel]] = {
-    **{"targets": Target, "dbt": Dbt, "sources": Source, "syncs": Sync, "heartbeat": Heartbeat},
+    **{"targets": Target, "dbt": Dbt, "sources": Source, "syncs": Sync, "heartbeat": Heartbeat, "collect": Collect},
     **ALERTS,
 }
 _TEMPLATE = {"type": "string", "pattern": r"\{\{|\{%"}
@@ -36,6 +37,7 @@ def json_schema() -> dict[str, Any]:
     properties["syncs"]["items"] = parts["syncs"]
     properties["dbt"] = parts["dbt"]
     properties["heartbeat"] = parts["heartbeat"]
+    properties["collect"] = parts["collect"]
     properties["alerts"]["items"] = {"anyOf": [parts[name] for name in ALERTS]}
     result: dict[str, Any] = _or_template(schema)
     tests = UnitTest.model_json_schema(ref_template="#/$defs/{model}")  # Jinja is not rendered in them

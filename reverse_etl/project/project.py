@@ -33,6 +33,7 @@ from reverse_etl.project.models import Compiled, Model, RunValues, compile_model
 from reverse_etl.project.reader import Surroundings, read_spec
 from reverse_etl.project.spec import SANDBOX, SPEC_FILE, Spec, Sync, is_url
 from reverse_etl.project.spec_alerts import SECRETS
+from reverse_etl.project.spec_collect import KEYS, Collect
 from reverse_etl.redaction import keep_secret
 from reverse_etl.sql.quoting import catalog
 from reverse_etl.system.clock import Clock
@@ -133,6 +134,31 @@ class LoadedProject:
             hint = "set the environment variable again: without blanks, line breaks, or letters outside ASCII"
             raise ProjectError("the API key contains a character that no API key has", where, hint, code="P024")
         return key
+
+    @property
+    def collect_folder(self) -> Path:
+        """Where what `retl collect` accepts is kept."""
+        path = self.spec.collect.path if self.spec.collect else Collect.model_fields["path"].default
+        return self.folder / Path(path).expanduser()
+
+    def collect_keys(self, source: str) -> tuple[str, ...]:
+        """The keys that requests to a source of `collect` may have, from the environment.
+
+        Raises ProjectError, which contains none, for one that is empty or that no request could have.
+        """
+        assert self.spec.collect
+        names = {"env_var": environment_variables(self.environ), "var": variables(self.spec.vars)}
+        found = list[str]()
+        for index, template in enumerate(self.spec.collect.sources[source].keys):
+            where = self.spec.positions.of_value(("collect", "sources", source, KEYS, index))
+            key = render(template, names, where).strip()
+            if not key or not all("!" <= character <= "~" for character in key):
+                what = "is empty" if not key else "contains a blank, or a character outside ASCII"
+                hint = "set the environment variable it is read from"
+                raise ProjectError(f'a key of source "{source}" {what}', where, hint, code="P024")
+            keep_secret(key)
+            found.append(key)
+        return tuple(found)
 
     def rendered(self, channel: C) -> C:
         """An alert, or a heartbeat, with its secrets from the environment. Raises ProjectError, which contains none."""

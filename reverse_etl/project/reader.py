@@ -18,6 +18,7 @@ from reverse_etl.project.jinja import environment_variables, is_template, render
 from reverse_etl.project.labels import KEYS, VALUES, meant
 from reverse_etl.project.spec import SPEC_FILE, Dbt, File, Source, Spec, Sync, Target
 from reverse_etl.project.spec_alerts import ALERTS, SECRETS, Alert, Heartbeat, is_for
+from reverse_etl.project.spec_collect import KEYS, Collect
 from reverse_etl.project.spec_tests import UnitTest
 from reverse_etl.project.yaml_places import Positions, YamlPath, parse_yaml
 
@@ -57,6 +58,7 @@ def read_spec(text: str, models: Collection[str], given: Surroundings) -> Spec:
         if (source := reader.check(Source, reader.rendered(value, ("sources", key)), ("sources", key)))
     }
     dbt = reader.dbt(top)
+    collect = reader.collect(top)
     alerts, heartbeat = reader.alerts(top, name if given.needs_target else None), reader.heartbeat(top)
     syncs = reader.syncs(top.syncs, models)
     unit_tests = reader.unit_tests(top.unit_tests, top.syncs)
@@ -78,6 +80,7 @@ def read_spec(text: str, models: Collection[str], given: Surroundings) -> Spec:
         alerts=tuple(alerts),
         alert_places=reader.alert_places,
         heartbeat=heartbeat if heartbeat and given.needs_target and is_for(heartbeat, name) else None,
+        collect=collect,
     )
 
 
@@ -122,10 +125,11 @@ def misread(positions: Positions, is_free: Callable[[YamlPath], bool] = _is_free
 
 
 def _secrets(top: File) -> frozenset[str]:
-    """The environment variables that the API keys of all targets come from, and the secrets of alerts."""
+    """The environment variables of the API keys of all targets, the keys of collect, and the secrets of alerts."""
     keys = [raw["destination"].get("api_key") for raw in top.targets.values() if _is_target(raw)]
     told = [value for raw in (*top.alerts, top.heartbeat) if isinstance(raw, dict) for _, value in _secrets_in(raw)]
-    return frozenset(name for key in (*keys, *told) if isinstance(key, str) for name in variables_read(key))
+    collected = [key for _, key in _collect_keys(top.collect)]
+    return frozenset(name for key in (*keys, *told, *collected) if isinstance(key, str) for name in variables_read(key))
 
 
 def _secrets_in(raw: Mapping[str, Any]) -> Iterator[tuple[YamlPath, Any]]:
@@ -136,6 +140,15 @@ def _secrets_in(raw: Mapping[str, Any]) -> Iterator[tuple[YamlPath, Any]]:
             yield from (((key, name), one) for name, one in value.items())
         elif value is not None:
             yield (key,), value
+
+
+def _collect_keys(raw: Any) -> Iterator[tuple[YamlPath, Any]]:
+    """The keys that requests to the collector may have, with their paths in the file."""
+    sources = raw.get("sources") if isinstance(raw, dict) else None
+    for name, source in sources.items() if isinstance(sources, dict) else ():
+        keys = source.get(KEYS) if isinstance(source, dict) else None
+        for index, key in enumerate(keys if isinstance(keys, list) else [] if keys is None else [keys]):
+            yield ("collect", "sources", name, KEYS, index), key
 
 
 def _place(problem: Problem) -> Location:
@@ -331,6 +344,24 @@ class _Reader:
         value = self.rendered(raw, path, keep=SECRETS) if is_needed else raw
         return self.check(model, value, path, inside, unrendered=not is_needed)
 
+    def collect(self, top: File) -> Collect | None:
+        """What is collected. The keys stay templates: only `retl collect` needs them."""
+        if top.collect is None:
+            return None
+        for path, key in _collect_keys(top.collect):
+            if not isinstance(key, str) or not variables_read(key):
+                what = f'a key of source "{path[2]}" in "collect" must come from the environment'
+                hint = "write keys: [\"{{ env_var('POSTBACK_KEY') }}\"], and put a new key into .env or the environment"
+                self.problem(what, self.positions.of_value(path), hint, code="P110")
+        inside = ' in "collect"' if isinstance(top.collect, dict) else ""
+        found = self.check(Collect, self.rendered(top.collect, ("collect",), keep=(KEYS,)), ("collect",), inside)
+        for name in found.sources if found else ():
+            if name in top.sources:
+                what = f'"{name}" is both under "sources" and under "sources" of "collect"'
+                place = self.positions.of_key(("collect", "sources", name))
+                self.problem(what, place, "rename one of them: source() would have two meanings", code="P038")
+        return found
+
     def dbt(self, top: File) -> Dbt | None:
         if "dbt" not in top.model_fields_set:
             return None
@@ -510,6 +541,8 @@ def _model_in(annotation: Any) -> type[BaseModel] | None:
 _PLAIN_WORDS: Mapping[str, str] = {
     "Value error, ": "",
     "Input should be": "must be",
+    "Dictionary should have at least 1 item after validation, not 0": "must not be empty",
+    "Tuple should have at least 1 item after validation, not 0": "must not be empty",
     "a valid tuple": "a string or a list of strings",
     "a valid string": "a string",
     "a valid boolean": "true or false",

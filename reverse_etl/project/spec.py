@@ -29,6 +29,7 @@ from reverse_etl.project.cron import Cron
 from reverse_etl.project.fields import Strict as _Strict
 from reverse_etl.project.fields import Words
 from reverse_etl.project.spec_alerts import Alert, Heartbeat, label
+from reverse_etl.project.spec_collect import Collect
 from reverse_etl.project.spec_tests import DataTest, UnitTest
 from reverse_etl.project.yaml_places import Positions, YamlPath
 
@@ -465,6 +466,7 @@ class File(_Strict):
     vars: dict[str, Any] = Field({}, description="values for var(), by name")
     dbt: Any = Field(None)
     sources: dict[str, Any] = Field({}, description="where the tables of source() are, by name of the source")
+    collect: Any = Field(None, description="what `retl collect` accepts, for source()")
     syncs: list[Any] = Field(description="the syncs: a model and a mode each")
     alerts: list[Any] = Field([], description="who is told when what becomes of a sync changes")
     heartbeat: Any = Field(None, description="what is told that schedules run")
@@ -476,9 +478,10 @@ class Spec:
     """A checked syncs.yml, read for one target. Its `api_key` is still a template: see `LoadedProject.api_key`.
 
     `is_default_target`: the target is the one that is used without --target. `chosen` is its settings; None if only its
-    name was read. `secrets` are the environment variables that API keys and the secrets of alerts come from; `warnings`
-    is what is valid, and probably not meant. `alerts` and `heartbeat` are those for the target; their secrets are still
-    templates: see `LoadedProject.rendered`.
+    name was read. `secrets` are the environment variables that API keys, those of `collect` and the secrets of alerts
+    come from; `warnings` is what is valid, and probably not meant. `alerts` and `heartbeat` are those for the target;
+    their secrets are still templates: see `LoadedProject.rendered`. So are the keys of `collect`: see
+    `LoadedProject.collect_keys`.
     """
 
     target_name: str
@@ -496,6 +499,7 @@ class Spec:
     alerts: tuple[Alert, ...] = ()
     alert_places: Mapping[str, Location] = field(default_factory=dict)
     heartbeat: Heartbeat | None = None
+    collect: Collect | None = None
 
     @property
     def target(self) -> Target:
