@@ -33,7 +33,7 @@ from reverse_etl.project.models import Compiled, Model, RunValues, compile_model
 from reverse_etl.project.reader import Surroundings, read_spec
 from reverse_etl.project.spec import SANDBOX, SPEC_FILE, Spec, Sync, is_url
 from reverse_etl.project.spec_alerts import SECRETS
-from reverse_etl.project.spec_collect import KEYS, Collect
+from reverse_etl.project.spec_collect import COLLECT_KEYS, Collect
 from reverse_etl.redaction import keep_secret
 from reverse_etl.sql.quoting import catalog
 from reverse_etl.system.clock import Clock
@@ -150,7 +150,7 @@ class LoadedProject:
         names = {"env_var": environment_variables(self.environ), "var": variables(self.spec.vars)}
         found = list[str]()
         for index, template in enumerate(self.spec.collect.sources[source].keys):
-            where = self.spec.positions.of_value(("collect", "sources", source, KEYS, index))
+            where = self.spec.positions.of_value(("collect", "sources", source, COLLECT_KEYS, index))
             key = render(template, names, where).strip()
             if not key or not all("!" <= character <= "~" for character in key):
                 what = "is empty" if not key else "contains a blank, or a character outside ASCII"

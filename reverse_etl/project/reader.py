@@ -18,7 +18,7 @@ from reverse_etl.project.jinja import environment_variables, is_template, render
 from reverse_etl.project.labels import KEYS, VALUES, meant
 from reverse_etl.project.spec import SPEC_FILE, Dbt, File, Source, Spec, Sync, Target
 from reverse_etl.project.spec_alerts import ALERTS, SECRETS, Alert, Heartbeat, is_for
-from reverse_etl.project.spec_collect import KEYS, Collect
+from reverse_etl.project.spec_collect import COLLECT_KEYS, Collect
 from reverse_etl.project.spec_tests import UnitTest
 from reverse_etl.project.yaml_places import Positions, YamlPath, parse_yaml
 
@@ -146,9 +146,9 @@ def _collect_keys(raw: Any) -> Iterator[tuple[YamlPath, Any]]:
     """The keys that requests to the collector may have, with their paths in the file."""
     sources = raw.get("sources") if isinstance(raw, dict) else None
     for name, source in sources.items() if isinstance(sources, dict) else ():
-        keys = source.get(KEYS) if isinstance(source, dict) else None
+        keys = source.get(COLLECT_KEYS) if isinstance(source, dict) else None
         for index, key in enumerate(keys if isinstance(keys, list) else [] if keys is None else [keys]):
-            yield ("collect", "sources", name, KEYS, index), key
+            yield ("collect", "sources", name, COLLECT_KEYS, index), key
 
 
 def _place(problem: Problem) -> Location:
@@ -354,7 +354,7 @@ class _Reader:
                 hint = "write keys: [\"{{ env_var('POSTBACK_KEY') }}\"], and put a new key into .env or the environment"
                 self.problem(what, self.positions.of_value(path), hint, code="P110")
         inside = ' in "collect"' if isinstance(top.collect, dict) else ""
-        found = self.check(Collect, self.rendered(top.collect, ("collect",), keep=(KEYS,)), ("collect",), inside)
+        found = self.check(Collect, self.rendered(top.collect, ("collect",), keep=(COLLECT_KEYS,)), ("collect",), inside)
         for name in found.sources if found else ():
             if name in top.sources:
                 what = f'"{name}" is both under "sources" and under "sources" of "collect"'

@@ -20,7 +20,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
 from reverse_etl.project.fields import Strict
 
-KEYS = "keys"  # must come from the environment
+COLLECT_KEYS = "keys"  # must come from the environment
 OWN_COLUMNS = ("time", "received_at", "record_id", "record")  # that every table has
 FOREVER = "forever"
 NAME_PATTERN = r"^[A-Za-z0-9_]{1,255}$"
