@@ -255,7 +255,7 @@ CODES: Mapping[str, Code] = {
     "P054": Code(
         "file of a model does not exist",
         "A model reads a file that does not exist.",
-        "Correct the path; relative ones begin in the folder where retl runs.",
+        "Correct the path; relative ones begin in the project's folder.",
     ),
     "P055": Code(
         "extension of DuckDB",

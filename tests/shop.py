@@ -126,6 +126,7 @@ class Shop:
     destination: dict[str, Any] = field(default_factory=dict)
     state: dict[str, Any] = field(default_factory=dict)
     more: dict[str, Any] = field(default_factory=dict)  # other keys of syncs.yml
+    engine: dict[str, Any] = field(default_factory=lambda: {"type": "duckdb", "path": "warehouse.duckdb"})
     environ: dict[str, str] = field(default_factory=lambda: {"BRAZE_API_KEY": KEY})
     clock: FakeClock = field(default_factory=FakeClock)
     listener: Silent = field(default_factory=Silent)
@@ -158,7 +159,7 @@ class Shop:
             "default_target": "test",
             "targets": {
                 "test": {
-                    "warehouse": {"type": "duckdb", "path": "warehouse.duckdb"},
+                    "warehouse": self.engine,
                     "destination": {
                         "type": "braze",
                         "endpoint": self.braze.url,

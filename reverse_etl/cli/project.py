@@ -98,10 +98,11 @@ def seed(
 
     project = load(project_dir, target, variables)
     project.refuse_seeds_of_dbt()
+    warehouse = project.seeded
     if project.seeds and not project.spec.is_default_target:
-        what = f"{count(len(project.seeds), 'seed')} will be loaded into {project.warehouse}"
+        what = f"{count(len(project.seeds), 'seed')} will be loaded into {warehouse}"
         ask(f'{what}, the warehouse of target "{project.target_name}"', yes)
-    for name, rows in load_seeds(project.warehouse, project.seeds, project.folder).items():
+    for name, rows in load_seeds(warehouse, project.seeds, project.folder).items():
         print(f"{name}: {count(rows, 'row')}")
 
 

@@ -69,8 +69,15 @@ class LoadedProject:
         return self.spec.target_name
 
     @property
-    def warehouse(self) -> Path:
-        return self.folder / Path(self.spec.target.warehouse.path).expanduser()
+    def warehouse(self) -> Path | None:
+        """The DuckDB file of the target; None if its models read files only."""
+        path = self.spec.target.warehouse.path
+        return None if path is None else self.folder / Path(path).expanduser()
+
+    @property
+    def catalog(self) -> str:
+        """The name under which models find the tables of the warehouse."""
+        return catalog(self.warehouse.name) if self.warehouse else "memory"
 
     @property
     def target_folder(self) -> Path:
@@ -179,7 +186,7 @@ class LoadedProject:
             data = (self.folder / file).read_bytes()
         except OSError as error:
             raise missing_manifest(str(file), error.strerror or "?", where) from error
-        return read_manifest(data, str(file), catalog(self.warehouse.name), where)
+        return read_manifest(data, str(file), self.catalog, where)
 
     def reads(self, sync: Sync) -> list[Relation]:
         """What the ref() and source() of a sync's models resolve to, in full and in incremental runs."""
@@ -289,11 +296,20 @@ class LoadedProject:
             raise ProjectError(f"{FIXTURES}/{file} does not exist", where, nearest(file, there), code="P090")
         return _read(path, "")
 
+    @property
+    def seeded(self) -> Path:
+        """The DuckDB file that seeds are loaded into. Raises ProjectError if the target has none."""
+        if self.warehouse is None:
+            what = f'the warehouse of target "{self.target_name}" has no file that seeds could be loaded into'
+            hint = "add path: warehouse.duckdb; or read the file in a model: SELECT * FROM 'seeds/countries.csv'"
+            raise ProjectError(what, self.spec.in_target("warehouse"), hint, code="P058")
+        return self.warehouse
+
     def refuse_seeds_of_dbt(self) -> None:
         """Raises ProjectError if a seed of this project would replace a relation that dbt builds."""
         made = self.dbt.relations if self.spec.dbt and self.seeds else {}
         for name, path in self.seeds.items():
-            node = made.get(f"{catalog(self.warehouse.name)}.main.{name}".casefold())
+            node = made.get(f"{self.catalog}.main.{name}".casefold())
             if node:
                 what = f"this seed would replace {node.relation_name}, which dbt builds from {node.unique_id}"
                 place = Location(path.relative_to(self.folder).as_posix())

@@ -21,12 +21,13 @@ _FILES = ("warehouse", "files")
 
 @dataclass(frozen=True)
 class Readable:
-    """Folders with all that is in them, single files, and prefixes of URLs. `where` is the location that lists URLs."""
+    """Folders with all that is in them, single files, and prefixes of URLs, which `where` lists."""
 
     folders: tuple[str, ...] = ()
     files: tuple[str, ...] = ()
     urls: tuple[str, ...] = ()
     where: Location | None = None
+    start: Path | None = None  # where relative paths start
 
 
 def readable_by_models(project: LoadedProject) -> Readable:
@@ -43,7 +44,8 @@ def readable_by_models(project: LoadedProject) -> Readable:
         walk.folders.append(str(place))
         walk.files.append(str(place))
     urls = tuple(text for text in listed.values() if is_url(text))
-    return Readable(tuple(walk.folders), tuple(walk.files), urls, spec.in_target(*_FILES) if urls else None)
+    where = spec.in_target(*_FILES) if urls else None
+    return Readable(tuple(walk.folders), tuple(walk.files), urls, where, project.folder.resolve())
 
 
 def _roots(project: LoadedProject) -> Iterator[Path]:
@@ -51,7 +53,7 @@ def _roots(project: LoadedProject) -> Iterator[Path]:
     spec, own = project.spec, project.folder.resolve()
     if own != Path("/"):
         yield own
-    beside = [project.warehouse.resolve().parent] if spec.chosen else []
+    beside = [project.warehouse.resolve().parent] if spec.chosen and project.warehouse else []
     if spec.dbt:
         dbt = (own / Path(spec.dbt.project_dir).expanduser()).resolve()
         beside += [dbt] if (dbt / "dbt_project.yml").exists() else []

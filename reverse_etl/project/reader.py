@@ -491,7 +491,6 @@ _EXAMPLES: Mapping[str, str] = {
     "syncs": "add syncs: []",
     "warehouse": f"add {_WAREHOUSE}",
     "destination": f"add {_DESTINATION}",
-    "path": "add path: warehouse.duckdb",
     "endpoint": "add endpoint: https://rest.iad-01.braze.com, or that of your instance; or endpoint: sandbox",
 }
 

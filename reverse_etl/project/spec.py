@@ -131,11 +131,20 @@ class Warehouse(_Strict):
     """Where the models are queried."""
 
     type: Literal["duckdb"] = Field(description="warehouse engine")
-    path: str = Field(description="the DuckDB file, relative to the project; it is opened read-only")
+    path: str | None = Field(
+        None,
+        description="the DuckDB file, relative to the project; it is opened read-only. "
+        "Without one, models read files: Parquet, CSV and JSON",
+    )
     files: tuple[str, ...] = Field(
         (),
         description="files, folders and prefixes of URLs (s3://bucket/path) that models may read besides the project's",
     )
+
+    @field_validator("path")
+    @classmethod
+    def _no_file(cls, value: str | None) -> str | None:
+        return None if value == ":memory:" else value
 
     @field_validator("files")
     @classmethod

@@ -69,7 +69,7 @@ def _models(project: LoadedProject) -> Iterator[Check]:
         except RetlError as error:
             yield Check(False, f"warehouse: {error}")
             return
-        yield Check(True, f"warehouse: {project.warehouse}")
+        yield Check(True, f"warehouse: {project.warehouse or 'files, in DuckDB'}")
         writers = list[Writer]()
         for sync in project.spec.syncs:
             try:

@@ -169,7 +169,7 @@ CASES = {
     ),
     "file of elsewhere": Case(
         "SELECT * FROM read_csv('data/no.csv')",
-        "relative paths start in (.*), where retl runs",
+        "relative paths start at the project",
         USER,
     ),
     "variable of digdag": Case(

@@ -1,5 +1,6 @@
 """The warehouse: attached to a connection, read-only, with nothing else in reach of models."""
 
+import os
 import re
 from pathlib import Path
 
@@ -65,7 +66,30 @@ def keep_inside(connection: DuckDBPyConnection, readable: Readable) -> None:
     for extension in {EXTENSIONS[url.partition("://")[0]] for url in readable.urls}:
         _load(connection, extension, readable)
     allow(connection, [*readable.folders, *readable.urls], [*readable.files, *readable.urls])
+    if readable.start:
+        _start_at(connection, readable, readable.start)
     fence(connection)
+
+
+def _start_at(connection: DuckDBPyConnection, readable: Readable, start: Path) -> None:
+    """Let relative paths start at a folder, and not where the process is.
+
+    DuckDB checks a relative path as if it started where the process is, and only then looks for it elsewhere. So what
+    may be read is allowed there, too, if nothing has that name there: then nothing more is in reach.
+    """
+    here = Path.cwd().resolve()
+    if start == here:
+        return
+    connection.execute(f"SET file_search_path = {literal(str(start))}")
+    whole = [str(one) for one in start.iterdir()] if str(start) in readable.folders else ()
+    places = {
+        here / Path(place).relative_to(start): Path(place).is_dir()
+        for place in (*readable.folders, *readable.files, *whole)
+        if Path(place).is_relative_to(start) and Path(place) != start
+    }
+    free = {place: is_folder for place, is_folder in places.items() if not os.path.lexists(place)}
+    folders = [str(place) for place, is_folder in free.items() if is_folder]
+    allow(connection, folders, [str(place) for place in free if str(place) not in folders])
 
 
 def _load(connection: DuckDBPyConnection, extension: str, readable: Readable) -> None:

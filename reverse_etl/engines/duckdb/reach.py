@@ -51,8 +51,11 @@ def _file(asked: str) -> Refused:
             f"{what}: it may contain secrets", "keep the data in a file or folder of another name", code="P053"
         )
     if not real.exists():
-        hint = None if os.path.isabs(path) else f"relative paths start in {Path.cwd()}, where retl runs"
+        hint = None if os.path.isabs(path) else "relative paths start at the project"
         return Refused(f"{asked} does not exist", hint, code="P054")
+    if not os.path.isabs(path) and not Path(SPEC_FILE).exists():
+        what = f"{asked} is in {Path.cwd()}, where retl runs, and relative paths start at the project"
+        return Refused(what, "run retl in the project's folder", code="P053")
     if pattern and any((real / name).exists() for name in (SPEC_FILE, ".git", ".env", ".retl")):
         return Refused(
             f"{what}: {real} has private files", "move the files to a folder in it, such as data/*.csv", code="P053"
