@@ -281,6 +281,17 @@ ROWS: Mapping[str, tuple[Row, ...]] = {
             WARNING,
             ("attributes_that_braze_changes_are_said_once_a_column",),
         ),
+        Row(
+            "a string is a string, even one that is JSON: list its column in `pre_formatted_fields`, or as a string in "
+            "braze.lock.yml",
+            _TYPES,
+            WARNING,
+            (
+                "attribute_that_looks_like_json_is_said_once_with_its_rows",
+                "property_that_looks_like_json_is_said",
+                "json_that_is_listed_or_reviewed_as_a_string_is_not_said",
+            ),
+        ),
         Row("a string has at most 255 characters", _TYPES, LEFT_OUT, _of(_DROPPED, "text 0")),
         Row(
             "numbers are finite, and integers have 64 bits: JSON and Braze keep no others",

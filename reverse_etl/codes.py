@@ -1003,6 +1003,12 @@ CODES: Mapping[str, Code] = {
         "Rename the column with AS.",
         reason=r"has blanks at the ends of its name, .*",
     ),
+    "R065": Code(
+        "string that looks like JSON",
+        "The column is text, so Braze gets strings; they are JSON objects or arrays, and no filter sees into them.",
+        "List the column in `pre_formatted_fields`; or as a string in braze.lock.yml, if it is meant as one.",
+        reason=r"is sent as a string, and looks like JSON: .*",
+    ),
     "R080": Code(
         "in quarantine",
         "The user is to be deleted, and is not listed for as long as `quarantine` says yet.",

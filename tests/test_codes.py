@@ -13,7 +13,7 @@ from docs.generate import errors
 from reverse_etl.cli import main
 from reverse_etl.codes import CODES, IN_DOUBT, REJECTED, code_of_reason
 from reverse_etl.plan import quarantine
-from reverse_etl.records import consent, ecommerce
+from reverse_etl.records import consent, ecommerce, warnings
 from reverse_etl.records.json_text import JSON_FAULTS
 from tests.shop import Retl, Shop
 
@@ -173,7 +173,7 @@ def reasons() -> Iterator[str]:
                 )
     yield from (reason for reason, _ in JSON_FAULTS.values())
     yield from (reason for _, reason, _ in ecommerce.SHAPES.values())
-    yield from (consent.ENDS, consent.IS_NULL)
+    yield from (consent.ENDS, consent.IS_NULL, warnings.IS_JSON)
     yield quarantine.reason_of("now()").split("'")[1] + "1"
 
 

@@ -46,6 +46,12 @@ class Lock(Strict):
     purchases: Types = Field({}, description="properties of purchases, and their types")
     braze: InBraze | None = Field(None, description="what the workspace has")
 
+    def strings(self, record_type: str | None) -> set[str]:
+        """The attributes, or the properties of events or purchases, that were reviewed as strings."""
+        types = {"attributes": [self.attributes], "events": list(self.events.values()), "purchases": [self.purchases]}
+        found = types.get(record_type or "", [])
+        return {name for names in found for name, of in names.items() if of is DataType.STRING}
+
 
 def parse_lock(text: str) -> Lock:
     """The file's contents. Raises ProjectError with every error in it, each with its line."""

@@ -74,6 +74,20 @@ def fault_of(name: str) -> str:
     return identifier(f"fault.{name}")
 
 
+def json_like(name: str) -> str:
+    """A flag: the value is text, and looks like JSON."""
+    return identifier(f"json_like.{name}")
+
+
+def is_text(column: Column) -> bool:
+    """Whether a custom attribute or property is sent as a string, whatever its text is."""
+    return column.type.family == "varchar" and not column.is_json
+
+
+def looks_like_json(text: str) -> str:
+    return f"left({text}, 1) IN ('{{', '[') AND json_valid({text})"
+
+
 def time_of(name: str) -> str:
     """The value as a TIMESTAMP, for fields that are times; NULL where it cannot be read."""
     return identifier(f"time.{name}")

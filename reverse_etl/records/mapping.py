@@ -15,6 +15,7 @@ outbox_sql(layout, changes)
                left_out, "left_out.alone", see left_out.py;
                twins, whose, where rows without a key, or with that of another row, are invalid;
                "was.<column>", of keys that may be spelled otherwise in the state
+               "json_like.<column>", of properties that are text and in no other column
 
 A change of the kind `unchanged` is a row that is equal to Braze, and spelled otherwise in the state.
 
@@ -38,8 +39,10 @@ from reverse_etl.records.expressions import (
     has_key,
     is_fallback,
     is_sent,
+    is_text,
     json_of,
     key_is_sent,
+    looks_like_json,
     new,
     present,
     respelled_keys,
@@ -96,11 +99,17 @@ def outbox_sql(layout: Layout, changes: str, carried: Sequence[str] = ()) -> str
         **({CURSOR: new(layout.cursor)} if layout.cursor else {}),
         **{f"new.{name}": new(name) for name in layout.stored},
         **{was(name): identifier(was(name)) for name in respelled_keys(layout)},
+        **{f"json_like.{name}": looks_like_json(new(name)) for name in _texts_not_stored(layout)},
         **{f"changed.{name}": changed(name) for name in layout.tracked},
         **{name: identifier(name) for name in carried},
     }
     select = ",\n    ".join(f"{sql} AS {identifier(name)}" for name, sql in columns.items())
     return f"SELECT\n    {select}\nFROM (\n{judged}\n)"
+
+
+def _texts_not_stored(layout: Layout) -> list[str]:
+    """The strings among properties that neither identify a row nor are compared: the outbox has them in bodies only."""
+    return [column.name for column in layout.extras if is_text(column) and column.name not in layout.stored]
 
 
 def _phase(carried: Sequence[str]) -> str:

@@ -6,7 +6,16 @@ The conditions are over the outbox, whose columns are the values that are sent. 
 from collections.abc import Iterator
 
 from reverse_etl.braze.modes import LAST_YEAR, MAX_TEXT, Extra, Shape
-from reverse_etl.records.expressions import Rule, changed, is_fallback, new, value_text
+from reverse_etl.records.expressions import (
+    Rule,
+    changed,
+    is_fallback,
+    is_text,
+    json_like,
+    looks_like_json,
+    new,
+    value_text,
+)
 from reverse_etl.records.layout import Column, Layout, shape_of
 from reverse_etl.records.mapping import moment_of
 from reverse_etl.sql.types import MOMENTS
@@ -20,7 +29,16 @@ def warnings_of(layout: Layout) -> list[Rule]:
     if layout.mode.record_type == "purchases":
         condition = f"strlen(body) > {MANY_PROPERTIES}"
         found.append(Rule(condition, "properties", "are larger than 50 KB, which is more than one page allows", ""))
+    found += [Rule(_is_json(layout, column), column.name, IS_JSON, "") for column in layout.extras if is_text(column)]
     return [_where_sent(layout, rule) for rule in found]
+
+
+IS_JSON = 'is sent as a string, and looks like JSON: list the column in "pre_formatted_fields"'
+
+
+def _is_json(layout: Layout, column: Column) -> str:
+    """SQL for: a string is a JSON object or array. Of a property that the outbox lacks, the mapping has found out."""
+    return looks_like_json(new(column.name)) if column.name in layout.stored else json_like(column.name)
 
 
 def names_cut_off(layout: Layout) -> Iterator[Rule]:

@@ -50,11 +50,11 @@ from reverse_etl.project.spec import Sync, is_loopback
 from reverse_etl.records.consent import Consent, consent_columns
 from reverse_etl.records.layout import Layout, lay_out
 from reverse_etl.records.mapping import closing
-from reverse_etl.records.warnings import names_cut_off
+from reverse_etl.records.warnings import IS_JSON, names_cut_off
 from reverse_etl.runs.job import Job
 from reverse_etl.runs.outcome import Listener, Options, RunResult
 from reverse_etl.runs.read_first import read_opt_outs
-from reverse_etl.runs.writers import Known, notices_of
+from reverse_etl.runs.writers import Known, notices_of, reviewed
 from reverse_etl.state.commit import DeliveryCounts, Ending, final_status
 from reverse_etl.state.moving import move_if_renamed
 from reverse_etl.state.opening import state_of
@@ -223,7 +223,7 @@ def plan_sync(job: Job, state: State, session: Session | None = None) -> Planned
     for notice in about_emails(state, layout) if plan.changed else ():
         job.notice(notice)
     if options.intent is not Intent.BASELINE:
-        for notice in about_values(state, layout):
+        for notice in about_values(project, state, layout):
             job.notice(notice)
     if plan.withheld > plan.quarantined and MAX_RESUBSCRIBED in options.skip_guards:
         job.notice(not_resubscribed(sync, plan.withheld - plan.quarantined))
@@ -262,11 +262,13 @@ def about_emails(state: State, layout: Layout) -> Iterator[str]:
         yield f"warning: a changed email may subscribe {users}: add a column email_subscribe, which is sent along"
 
 
-def about_values(state: State, layout: Layout) -> Iterator[str]:
+def about_values(project: LoadedProject, state: State, layout: Layout) -> Iterator[str]:
     """What is said about values that are sent, and that Braze changes or may not use."""
     for rule in names_cut_off(layout):
         yield f'warning: column "{rule.column}" {rule.reason}: {rule.hint} [{code_of_reason(rule.reason)}]'
     for warning in value_warnings(state.connection, layout):
+        if warning.reason == IS_JSON and warning.column in reviewed(project).strings(layout.mode.record_type):
+            continue
         yield f"warning: {warning.column} of {count(warning.rows, 'row')} {warning.reason} [{warning.code}]"
 
 

@@ -5,6 +5,7 @@ only where two syncs write the same attribute, once for each pair.
 """
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from threading import Lock
 
@@ -23,6 +24,7 @@ from reverse_etl.plan.writers import (
     spelled_alike,
     type_clashes,
 )
+from reverse_etl.project.lock_file import Lock as NamesInGit
 from reverse_etl.project.project import LoadedProject
 from reverse_etl.project.spec import Sync
 from reverse_etl.records.layout import lay_out
@@ -113,16 +115,14 @@ def _alike(project: LoadedProject, mine: Writer, writers: list[Writer], known: K
     """Names that are almost the same, unless all of them are in braze.lock.yml: then they have been reviewed."""
     for names in spelled_alike(writers):
         if set(names) & mine.attributes.keys() and frozenset(names) not in known.said:
-            if set(names) <= _reviewed(project) | STANDARD:
+            if set(names) <= reviewed(project).attributes.keys() | STANDARD:
                 continue
             known.said.add(frozenset(names))
             yield alike_in_words(names, writers)
 
 
-def _reviewed(project: LoadedProject) -> set[str]:
-    """The attributes in braze.lock.yml; none if it cannot be read, which `retl plan` reports."""
-    try:
-        lock = project.lock()
-    except ProjectError:
-        return set()
-    return set(lock.attributes) if lock else set()
+def reviewed(project: LoadedProject) -> NamesInGit:
+    """What is in braze.lock.yml; nothing if it cannot be read, which `retl plan` reports."""
+    with suppress(ProjectError):
+        return project.lock() or NamesInGit()
+    return NamesInGit()

@@ -1,6 +1,9 @@
 """Values that are sent, and that Braze makes something else of: a line for each column, with the number of rows."""
 
-from tests.shop import Retl, Shop
+import pytest
+
+from reverse_etl.sql.quoting import identifier
+from tests.shop import EVENTS, Retl, Shop
 
 COUNTRY = "is not a code of two letters: Braze maps a name if it can, Australia to AU [R060]"
 US = "has ten digits and no +: Braze reads it as a number of the US [R061]"
@@ -8,6 +11,9 @@ NO_NUMBER = "is not in E.164 form: Braze keeps it, and cannot send to it or merg
 LATE = "is after the year 3000: Braze keeps it as text [R062]"
 SPACE = "is not a place on earth: no page says what Braze does [R063]"
 FUTURE = "is in the future: Braze takes the time at which it arrives [R062]"
+
+
+JSON = 'is sent as a string, and looks like JSON: list the column in "pre_formatted_fields" [R065]'
 
 
 def said(shop: Shop) -> list[str]:
@@ -76,3 +82,52 @@ def test_warnings_are_in_the_plan_too_and_block_nothing(shop: Shop, retl: Retl):
     planned = retl("plan", "it", folder=shop.folder)
     told = f"it: warning: country of 1 row {COUNTRY}\n".replace(" [R060]", "")  # the code comes with `retl` as it is
     assert (planned.code, planned.err) == (0, told)
+
+
+LOOKS_LIKE_JSON = """['{"a": 1}', '[1, 2]', 'text', '{no json}', '[KR]', NULL, '"{"', '{', '7'][i]"""
+
+
+def test_attribute_that_looks_like_json_is_said_once_with_its_rows(shop: Shop):
+    odd = 'a/b~"c ü'
+    shop.sync(
+        "it",
+        f"""SELECT 'u' || i AS external_id, {LOOKS_LIKE_JSON} AS home, {LOOKS_LIKE_JSON} AS {identifier(odd)},
+            'x' AS plain, {{'home': '[1]'}} AS nested, '[1]' AS first_name
+        FROM range(1, 10) r(i)""",
+    )
+    assert said(shop) == [f"home of 2 rows {JSON}", f"{odd} of 2 rows {JSON}"]
+    assert said(shop) == []  # nothing is sent
+
+
+@pytest.mark.parametrize("record_type", ["events", "purchases"])
+def test_property_that_looks_like_json_is_said(shop: Shop, record_type: str):
+    product = "'p' AS product_id, 'EUR' AS currency, 1 AS price" if record_type == "purchases" else "'seen' AS name"
+    shop.sync(
+        "it",
+        f"""SELECT 'u' || i AS external_id, 'e' || i AS event, {product}, TIMESTAMP '2026-11-23' AS time,
+            {LOOKS_LIKE_JSON} AS items FROM range(1, 10) r(i)""",
+        **{"mode": "users_track", "track_record_type": record_type, "primary_key": "event"},
+    )
+    assert said(shop) == [f"items of 2 rows {JSON}"]
+
+
+def test_property_beside_others_in_a_column_is_said(shop: Shop):
+    shop.sync(
+        "it",
+        """SELECT 'u1' AS external_id, 'seen' AS name, TIMESTAMP '2026-11-23' AS time, '[1]' AS items,
+            {'other': '[1]'} AS properties""",
+        **EVENTS,
+    )
+    assert said(shop) == [f"items of 1 row {JSON}"]
+
+
+def test_json_that_is_listed_or_reviewed_as_a_string_is_not_said(shop: Shop):
+    sql = "SELECT 'u1' AS external_id, '[1]' AS home, '[1]' AS tags"
+    shop.sync("it", sql, pre_formatted_fields=["home"])
+    (shop.folder / "braze.lock.yml").write_text("version: 1\nattributes: {tags: string}\n")
+    assert said(shop) == []
+    shop.sync("it", sql.replace("[1]", "[2]"), pre_formatted_fields=["tags"])
+    assert said(shop) == [f"home of 1 row {JSON}"]
+    (shop.folder / "braze.lock.yml").write_text("no list")
+    shop.sync("it", sql.replace("[1]", "[3]"), pre_formatted_fields=["tags"])
+    assert said(shop) == [f"home of 1 row {JSON}"]
