@@ -482,6 +482,16 @@ CODES: Mapping[str, Code] = {
         "A note: a key of a sync, or its value, has the name that Treasure Data's console shows; it is read as retl's.",
         "Nothing has to be done. Write it as the note says, and the note is gone.",
     ),
+    "P118": Code(
+        "table is not collected",
+        "source() refers to a source of `collect`, and to a table that it does not have.",
+        "Correct the name; or add the table under `collect`, so that `retl collect` accepts records for it.",
+    ),
+    "P119": Code(
+        "folder of what is collected cannot be used",
+        "`path` of `collect` is a URL, a private folder, one that contains the project, or a pattern.",
+        "Use a folder of its own, in the project or beside it.",
+    ),
     "D001": Code(
         "NULL in the primary key",
         "The model returns rows that nothing identifies.",
@@ -526,6 +536,11 @@ CODES: Mapping[str, Code] = {
         "key of several users",
         "What was passed to `retl forget` is an identifier of several users: nobody was erased.",
         'Name one of them by its external id, an alias as \'["NAME", "LABEL"]\'.',
+    ),
+    "D010": Code(
+        "collected file is gone",
+        "A file of what was collected was removed between the start of the run and its reading. Nothing was sent.",
+        "Run it again: it reads the files that are there then.",
     ),
     "B001": Code(
         "sync is running",

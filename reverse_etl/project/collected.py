@@ -94,7 +94,7 @@ def pointer(path: str) -> str:
 def _stored(files: Sequence[str]) -> str:
     if files:
         listed = ",\n".join(f"    {literal(file)}" for file in files)
-        rest = f"FROM read_parquet([\n{listed}\n  ])"
+        rest = f"FROM read_parquet([\n{listed}\n  ], hive_partitioning = false)"
         columns = ", ".join(name for name in STORED if name != "record")
     else:
         rest = "WHERE false"

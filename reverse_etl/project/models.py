@@ -7,7 +7,8 @@ A model that another one refers to becomes a common table expression in it (`__r
 a model is complete: it runs in any DuckDB shell, needs nothing created in the warehouse, and DuckDB's `LINE n` always
 leads to the file that the line came from.
 
-In a unit test, given rows replace a model, a seed or a source, as one more such expression.
+A source that `retl collect` fills is one more such expression, over the files that there are when a model is compiled.
+In a unit test, given rows replace a model, a seed or a source in the same way.
 """
 
 import re
@@ -18,12 +19,14 @@ from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 from reverse_etl.errors import Location, ProjectError, nearest
+from reverse_etl.project.collected import select
 from reverse_etl.project.cron import ScheduleProblem, check_zone
 from reverse_etl.project.dbt_manifest import DbtManifest, Relation, Version
 from reverse_etl.project.dialects.digdag import variable_in
 from reverse_etl.project.dialects.names import DIALECTS, NOT_TRANSLATED
 from reverse_etl.project.jinja import TemplateProblem, environment_variables, render, source_lines, variables
 from reverse_etl.project.spec import SPEC_FILE, Source
+from reverse_etl.project.spec_collect import Collect, CollectTable
 from reverse_etl.sql.quoting import identifier, without_end
 from reverse_etl.words import count
 
@@ -65,6 +68,8 @@ class RunValues:
     scheduled_time: datetime
     cursor: str | None = None  # SQL of the value that an incremental run reads from
     given: Mapping[str, Given] | None = None
+    collect: Collect | None = None
+    collected: Callable[[str, str], Given] | None = None  # the records of a table of `collect`
     secrets: Collection[str] = ()  # names in `environ` that models must not read
     dbt: Callable[[], DbtManifest] | None = (
         None  # the dbt project beside this; called when a ref() or source() needs it
@@ -73,7 +78,10 @@ class RunValues:
 
 @dataclass(frozen=True)
 class _Rendered:
-    """One model after Jinja (and sqlglot); `names` are what it could call. Given rows have one `place`."""
+    """One model after Jinja (and sqlglot); `names` are what it could call. Given rows have one `place`.
+
+    `collected` are those of its `refs` that are tables of `collect`.
+    """
 
     model: Model
     sql: str
@@ -83,6 +91,7 @@ class _Rendered:
     transpiled: bool = False
     place: Location | None = None
     rewrites: tuple["Rewrite", ...] = ()
+    collected: Mapping[str, Given] = field(default_factory=dict)
 
     def source_of(self, line: int) -> Location:
         """The line of the model's file behind line `line` of its rendered SQL; transpiled SQL has lines of its own."""
@@ -110,7 +119,8 @@ class _Rendered:
 class Compiled:
     """A model as one SELECT.
 
-    `refs` are the models inside it, in order of their dependencies, including given inputs, by name. `reads` is what
+    `refs` are the models inside it, in order of their dependencies, including given and collected inputs, by name.
+    `reads` is what
     its ref() and source() resolve to in the warehouse. `compiled_file` is where the project keeps `sql`.
     """
 
@@ -182,7 +192,7 @@ def _with_refs(name: str, models: Mapping[str, Model], values: RunValues, path: 
     model = _render(models[name], models, values)
     before: dict[str, _Rendered] = {}
     for other in model.refs:
-        given = (values.given or {}).get(other)
+        given = (values.given or {}).get(other) or model.collected.get(other)
         for rendered in [_given(other, given)] if given else _with_refs(other, models, values, (*path, name)):
             before.setdefault(rendered.model.name, rendered)
     return [*before.values(), model]
@@ -192,6 +202,7 @@ def _render(model: Model, models: Mapping[str, Model], values: RunValues) -> _Re
     refs: dict[str, None] = {}
     reads: dict[Relation, None] = {}
     settings: dict[str, str] = {}
+    collected: dict[str, Given] = {}
     given = values.given or {}
 
     def refer(name: str) -> str:
@@ -221,6 +232,10 @@ def _render(model: Model, models: Mapping[str, Model], values: RunValues) -> _Re
         if text in given:
             return refer(text)
         refuse_unless_read(text)
+        if values.collect and values.collected and name in values.collect.sources:
+            reads[_find_collected(name, table, values)] = None
+            collected.setdefault(text, values.collected(name, table))
+            return refer(text)
         found = _find_source(name, table, values)
         reads[found] = None
         return found.sql
@@ -260,7 +275,7 @@ def _render(model: Model, models: Mapping[str, Model], values: RunValues) -> _Re
     }
     where = Location(model.file)
     sql = without_end(render(model.text, names, where))
-    rendered = _Rendered(model, sql, tuple(refs), tuple(reads), names)
+    rendered = _Rendered(model, sql, tuple(refs), tuple(reads), names, collected=collected)
     _refuse_variables_of_digdag(rendered)
     if "dialect" not in settings:
         return rendered
@@ -326,11 +341,30 @@ def _find_ref(
     raise TemplateProblem(f'ref(): unknown model or seed "{name}"', nearest(str(name), own), code="P037")
 
 
+def _find_collected(name: str, table: str, values: RunValues) -> Relation:
+    """What a table of `collect` is for those who compare: its SELECT without files, whichever are there."""
+    assert values.collect
+    if values.dbt and name in values.dbt().source_names:
+        what = f'source(): "{name}" is defined both under "collect" in {SPEC_FILE} and in dbt'
+        raise TemplateProblem(what, "remove one of them, or rename it", code="P038")
+    found = values.collect.table(name, table)
+    if found is None:
+        hint = f"{nearest(table, values.collect.sources[name].tables)}; or add it there, and restart `retl collect`"
+        raise TemplateProblem(f'source(): "{name}" of "collect" has no table "{table}"', hint, code="P118")
+    return Relation(without_rows(found))
+
+
+def without_rows(table: CollectTable) -> str:
+    """The SELECT of a table of `collect` with its columns, and no rows."""
+    return select((), table.columns)
+
+
 def _find_source(name: str, table: str, values: RunValues) -> Relation:
     """What `source(name, table)` resolves to. Without dbt, a source that is not declared is the schema of its name."""
     if values.dbt:
         if name not in values.sources:
-            return values.dbt().source(name, table, others=values.sources)
+            collected = values.collect.sources if values.collect else ()
+            return values.dbt().source(name, table, others=[*values.sources, *collected])
         if name in values.dbt().source_names:
             what = f'source(): "{name}" is defined both under "sources:" in {SPEC_FILE} and in dbt'
             raise TemplateProblem(what, "remove one of them, or rename it", code="P038")

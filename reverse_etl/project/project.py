@@ -24,20 +24,21 @@ from dotenv import dotenv_values
 from reverse_etl.errors import Location, ProjectError, nearest
 from reverse_etl.network.network import Network
 from reverse_etl.network.proxies import names_proxy, proxy_secrets
+from reverse_etl.project.collected import current, parts_of, select
 from reverse_etl.project.dbt_manifest import DbtManifest, Relation, missing_manifest, read_manifest
 from reverse_etl.project.fields import Strict
 from reverse_etl.project.graph import Graph
 from reverse_etl.project.jinja import environment_variables, is_credential, render, variables, words_called_with
 from reverse_etl.project.lock_file import LOCK_FILE, Lock, lock_text, parse_lock
-from reverse_etl.project.models import Compiled, Model, RunValues, compile_model
+from reverse_etl.project.models import Compiled, Given, Model, RunValues, compile_model
 from reverse_etl.project.reader import Surroundings, read_spec
 from reverse_etl.project.spec import SANDBOX, SPEC_FILE, Spec, Sync, is_url
 from reverse_etl.project.spec_alerts import SECRETS
-from reverse_etl.project.spec_collect import COLLECT_KEYS, Collect
+from reverse_etl.project.spec_collect import COLLECT_KEYS
 from reverse_etl.redaction import keep_secret
 from reverse_etl.sql.quoting import catalog
 from reverse_etl.system.clock import Clock
-from reverse_etl.system.private_files import create_ignored, is_private, write_whole
+from reverse_etl.system.private_files import NEVER_READ, create_ignored, is_private, write_whole
 
 FIXTURES = "tests/fixtures"
 RETL_FOLDER = ".retl"
@@ -144,9 +145,31 @@ class LoadedProject:
 
     @property
     def collect_folder(self) -> Path:
-        """Where what `retl collect` accepts is kept."""
-        path = self.spec.collect.path if self.spec.collect else Collect.model_fields["path"].default
-        return self.folder / Path(path).expanduser()
+        """Where what `retl collect` accepts is kept. Raises ProjectError if it cannot be there."""
+        assert self.spec.collect
+        text = self.spec.collect.path
+        folder = self.folder / Path(text).expanduser()
+        why = _unusable(text, folder.resolve(), self.folder.resolve())
+        if why:
+            place = self.spec.positions.of_value(("collect", "path"))
+            raise ProjectError(f'"path" in "collect" {why}', place, "use a folder of its own: collected", code="P119")
+        return folder
+
+    def collected(self, source: str, table: str) -> Given:
+        """The records of a table of `collect`, as they are now. Raises ProjectError if its folder cannot be read.
+
+        What is newer than the last file of the collector, a minute, is not among them.
+        """
+        collect, folder = self.spec.collect, self.collect_folder.absolute() / source / table
+        assert collect
+        try:
+            names = os.listdir(folder) if folder.exists() else []
+        except OSError as error:
+            raise ProjectError(f"cannot read {folder}: {error.strerror}", code="P002") from error
+        keep, found = collect.keep_of(source, table), collect.sources[source].tables[table]
+        parts = [part for part in current(parts_of(names)) if not part.is_over(self.started_at, keep)]
+        where = self.spec.positions.of_value(("collect", "sources", source, "tables", table))
+        return Given(select([str(folder / part.name) for part in parts], found.columns), where)
 
     def collect_keys(self, source: str) -> tuple[str, ...]:
         """The keys that requests to a source of `collect` may have, from the environment.
@@ -258,6 +281,8 @@ class LoadedProject:
             target_name=self.target_name,
             sources=self.spec.sources,
             seeds=self.seeds.keys(),
+            collect=self.spec.collect,
+            collected=self.collected,
             run_started_at=self.started_at,
             scheduled_time=self.scheduled_time,
             cursor=cursor,
@@ -402,6 +427,19 @@ def _models(folder: Path) -> dict[str, Model]:
             )
         models[path.stem] = Model(path.stem, file, _read(_own(folder, path), ""))
     return models
+
+
+def _unusable(text: str, place: Path, project: Path) -> str | None:
+    """Why a folder cannot be that of `collect`; None if it can."""
+    if is_url(text):
+        return "must be a folder, not a URL"
+    if project.is_relative_to(place):
+        return "contains this project"
+    if any(mark in str(place) for mark in "*?["):
+        return "contains *, ? or [, which DuckDB takes for a pattern"
+    if any(is_private(part) for part in place.parts) or any(place.is_relative_to(one) for one in NEVER_READ):
+        return "is private, and models never read it"
+    return None
 
 
 def _own(folder: Path, path: Path) -> Path:

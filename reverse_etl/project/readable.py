@@ -2,6 +2,7 @@
 
 the project's folder, the folder of the warehouse, dbt's project_dir     except private names, and links that lead out
 `files:` of the warehouse                                                folders, files, prefixes of URLs
+tables of `collect`                                                      wherever its path is
 
 Nothing else of the machine: a model comes with a pull request, and so does a symbolic link to /proc/self/environ.
 """
@@ -43,6 +44,7 @@ def readable_by_models(project: LoadedProject) -> Readable:
     for place in places.values():
         walk.folders.append(str(place))
         walk.files.append(str(place))
+    walk.folders += _collected(project)
     urls = tuple(text for text in listed.values() if is_url(text))
     where = spec.in_target(*_FILES) if urls else None
     return Readable(tuple(walk.folders), tuple(walk.files), urls, where, project.folder.resolve())
@@ -60,6 +62,14 @@ def _roots(project: LoadedProject) -> Iterator[Path]:
     for folder in beside:
         if folder not in (Path("/"), Path.home().resolve()) and not _never(folder):
             yield folder
+
+
+def _collected(project: LoadedProject) -> list[str]:
+    """The folders of what is collected, whether they are there yet or not; none that is a link."""
+    sources = project.spec.collect.sources if project.spec.collect else {}
+    folder = project.collect_folder.resolve() if sources else project.folder
+    tables = (folder / name / table for name, source in sources.items() for table in source.tables)
+    return [str(table) for table in tables if table.resolve() == table]
 
 
 def _never(place: Path) -> str | None:

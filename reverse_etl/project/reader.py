@@ -354,7 +354,9 @@ class _Reader:
                 hint = "write keys: [\"{{ env_var('POSTBACK_KEY') }}\"], and put a new key into .env or the environment"
                 self.problem(what, self.positions.of_value(path), hint, code="P110")
         inside = ' in "collect"' if isinstance(top.collect, dict) else ""
-        found = self.check(Collect, self.rendered(top.collect, ("collect",), keep=(COLLECT_KEYS,)), ("collect",), inside)
+        found = self.check(
+            Collect, self.rendered(top.collect, ("collect",), keep=(COLLECT_KEYS,)), ("collect",), inside
+        )
         for name in found.sources if found else ():
             if name in top.sources:
                 what = f'"{name}" is both under "sources" and under "sources" of "collect"'

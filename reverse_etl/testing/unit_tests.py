@@ -28,10 +28,18 @@ from reverse_etl.plan.actions import Intent
 from reverse_etl.plan.data_tests import DataTestResult
 from reverse_etl.plan.outbox import invalid_rows, read_records
 from reverse_etl.plan.workbench import connect
-from reverse_etl.project.models import Compiled, Given, RunValues, compile_given, compile_model, source_name
+from reverse_etl.project.models import (
+    Compiled,
+    Given,
+    RunValues,
+    compile_given,
+    compile_model,
+    source_name,
+    without_rows,
+)
 from reverse_etl.project.project import LoadedProject
 from reverse_etl.project.readable import readable_by_models
-from reverse_etl.project.spec import Sync
+from reverse_etl.project.spec import SPEC_FILE, Sync
 from reverse_etl.project.spec_tests import Input, UnitTest
 from reverse_etl.records.layout import Layout, lay_out
 from reverse_etl.records.mapping import closing
@@ -160,14 +168,19 @@ class _Preparation:
     def _types(self, name: str) -> Types | None:
         """All columns of an input with their types, if they follow from the project alone.
 
-        Those of a seed are in its file; those of a model follow if it is built from seeds only.
+        Those of a seed are in its file, those of a table of `collect` in syncs.yml; those of a model follow if it is
+        built from these only.
         """
-        seeds = {seed: Given(seed_sql(path), Location(str(path))) for seed, path in self.project.seeds.items()}
+        known = {seed: Given(seed_sql(path), Location(str(path))) for seed, path in self.project.seeds.items()}
+        collect = self.project.spec.collect
+        for source, of in collect.sources.items() if collect else ():
+            for table, found in of.tables.items():
+                known[source_name(source, table)] = Given(without_rows(found), Location(SPEC_FILE))
         try:
             if name in self.project.models:
-                values = replace(self.values, given=seeds, cursor=None)
+                values = replace(self.values, given=known, cursor=None)
                 return dict(self.engine.describe(compile_model(name, self.project.models, values)))
-            return dict(self.engine.describe(compile_given(name, seeds[name], ""))) if name in seeds else None
+            return dict(self.engine.describe(compile_given(name, known[name], ""))) if name in known else None
         except RetlError:
             return None  # an error in it does not matter, as its rows are given
 

@@ -8,6 +8,7 @@ import duckdb
 from reverse_etl.engines.duckdb.reach import out_of_reach
 from reverse_etl.errors import BusyError, DataError, Location, ProjectError, RetlError
 from reverse_etl.masking import MASK, of_warehouse
+from reverse_etl.project.collected import parts_of
 from reverse_etl.project.models import Compiled
 from reverse_etl.system.file_lock import WAIT
 from reverse_etl.system.memory import is_out_of_memory
@@ -52,8 +53,16 @@ WRITING = re.compile("Could not write|Could not fsync|No space left|File too lar
 _OF_VALUES = (duckdb.ConversionException, duckdb.InvalidInputException, duckdb.OutOfRangeException)
 
 
+_GONE = re.compile(r'(?:No files found that match the pattern|Cannot open file|Failed to open file) "(.*?)"')
+
+
 def translated(error: duckdb.Error, model: Compiled, first_line: int) -> RetlError:
     what, line = without_values(error), max(line_of(error) - first_line + 1, 0)
+    gone = _GONE.search(str(error))
+    if gone and parts_of([Path(gone[1]).name]):
+        hint = "run it again: it reads the files that are there then"
+        what = f"{model.file}: a collected file was removed before it was read: {Path(gone[1]).name}"
+        return DataError(what, hint=hint, code="D010")
     refused = out_of_reach(error)
     if refused:
         return ProjectError(
