@@ -115,7 +115,7 @@ CASES: Mapping[str, Case] = {
         "alias_name",
     ),
     "users_delete": Case(
-        {"mode": "users_delete", "allow_destructive": True},
+        {"mode": "users_delete", "allow_destructive": True, "guards": {"max_deletes": 1_000_000}},
         "SELECT 'u' || n AS external_id FROM t",
         "'u' || n",
         "external_id",
