@@ -6,7 +6,7 @@ DBT := .venv-dbt
 SPARK := .venv-spark
 LATEST := .venv-latest
 
-.PHONY: demo test test-long test-random test-latest test-page test-clients test-orchestrators test-dbt test-dialects test-wheel torture attack bench \
+.PHONY: demo test test-long test-random test-latest test-page test-clients test-orchestrators test-dbt test-dialects test-wheel torture torture-collect attack bench \
 	lint types check docs constraints dist clean
 ORCHESTRATORS := airflow dagster prefect
 
@@ -102,6 +102,9 @@ check: lint types test test-long ## What CI runs
 
 torture: $(VENV)/installed ## Kill syncs at random moments while the server misbehaves, 200 of each mode: some 15 minutes
 	$(BIN)/python -c "from tests.torture import main; main()" $(TORTURE)
+
+torture-collect: $(VENV)/installed ## Kill collectors at random moments, 200 times, while clients count: five minutes
+	$(BIN)/python -c "from tests.torture_collect import main; main()" $(TORTURE)
 
 attack: $(VENV)/installed ## Odd answers, damaged files, links, changed plans, mistyped projects, odd values, made up at random: an hour
 	$(BIN)/python -c "from tests.attack import main; main()" $(ATTACK)

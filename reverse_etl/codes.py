@@ -492,6 +492,11 @@ CODES: Mapping[str, Code] = {
         "`path` of `collect` is a URL, a private folder, one that contains the project, or a pattern.",
         "Use a folder of its own, in the project or beside it.",
     ),
+    "P120": Code(
+        "collector cannot start",
+        "There is nothing to collect, its folder cannot be used, its port is taken, or a key or certificate is bad.",
+        "Correct it as the hint says; docs/collect.md describes keys, folder and options.",
+    ),
     "D001": Code(
         "NULL in the primary key",
         "The model returns rows that nothing identifies.",
@@ -551,6 +556,11 @@ CODES: Mapping[str, Code] = {
         "file is locked",
         "Another process has a DuckDB file open for writing.",
         "Run the command again when it has ended, or let `retl sync` wait with --wait SECONDS.",
+    ),
+    "B003": Code(
+        "collected records are in use",
+        "Another process writes to the folder of what is collected, and only one can.",
+        "Let that process do it, or end it first; collectors of other projects need folders of their own.",
     ),
     "S001": Code(
         "other mode than before",

@@ -22,6 +22,7 @@ ORDER = [
     "braze",
     "system",
     "project",
+    "collect",
     "records",
     "delivery",
     "starter",
@@ -58,7 +59,7 @@ PURE = {
     *(f"project.dialects.{name}" for name in ("td", "patterns", "zones", "intervals", "digdag", "translate")),
     *(f"project.dialects.hive.{name}" for name in ("table", "casts", "times", "texts", "values")),
     *(f"project.dialects.trino.{name}" for name in ("table", "casts", "times", "texts", "values", "zones")),
-    *("project.spec_collect", "project.collected"),
+    *("project.spec_collect", "project.collected", "collect.contract"),
     *("project.graph", "project.lock_file", "project.selection"),
     *(
         "records.layout",

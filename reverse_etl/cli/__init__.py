@@ -8,12 +8,14 @@
     lock       lock
     inspect    debug explain status history rejects resolve
     sandbox    sandbox
+    collect    collect
     alert      alert test
     forget     forget
     state      state show | baseline | reset
 
     options    options shared by several commands
     context    loading the project, selecting syncs, printing
+    ready      the file that says that a server is up
     execute    runs syncs, prints their results, ends the command
     artifacts  the files that a command writes to target/
 
@@ -30,7 +32,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 from typer.main import get_command
 
-from reverse_etl.cli import alert, forget, inspect, lock, plan, project, sandbox, schedule, state, sync, test
+from reverse_etl.cli import alert, collect, forget, inspect, lock, plan, project, sandbox, schedule, state, sync, test
 from reverse_etl.cli.options import Output
 from reverse_etl.errors import Problem, RetlError
 from reverse_etl.redaction import Redacted
@@ -44,7 +46,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # importing what draws boxes took half the time of `retl --help`
 )
-for commands in (project, sync, plan, schedule, test, lock, inspect, forget, sandbox):
+for commands in (project, sync, plan, schedule, test, lock, inspect, forget, sandbox, collect):
     app.add_typer(commands.app)
 app.add_typer(alert.app, name="alert", help="Check who is told when a sync fails.", no_args_is_help=True)
 app.add_typer(state.app, name="state", help="Inspect or change the state of a sync.", no_args_is_help=True)

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from reverse_etl.cli.context import load
+from reverse_etl.cli.ready import write_ready
 from reverse_etl.errors import ProjectError
 from reverse_etl.system.private_files import create_ignored, private_files
 
@@ -147,7 +148,7 @@ def sandbox(
         def ready(url: str) -> None:
             print(f"{url}  keys: {', '.join(keys)}  file: {file or 'temporary'}", flush=True)
             if ready_file is not None:
-                _write_ready(ready_file, url, list(keys))
+                write_ready(ready_file, url, keys=list(keys))
 
         try:
             braze = Sandbox(
@@ -186,14 +187,3 @@ def _file_of_project(folder: Path | None, target: str | None, variables: str | N
     if not is_asked_for and not (folder / "syncs.yml").exists():
         return None
     return load(folder, target, variables).sandbox_file
-
-
-def _write_ready(path: Path, url: str, keys: list[str]) -> None:
-    """Whole or not at all, so that whoever waits for the file can read it at once."""
-    import json
-    import os
-
-    part = path.with_name(f"{path.name}.{os.getpid()}")
-    with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as written:
-        json.dump({"url": url, "port": int(url.rpartition(":")[2]), "pid": os.getpid(), "keys": keys}, written)
-    part.replace(path)

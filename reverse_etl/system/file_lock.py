@@ -4,12 +4,12 @@ import fcntl
 import json
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 
-from reverse_etl.errors import AtWorkError, StateError
+from reverse_etl.errors import AtWorkError, BusyError, StateError
 from reverse_etl.system.clock import Clock
 from reverse_etl.words import moment
 
@@ -19,9 +19,19 @@ WAIT = "run this again when it has ended; `retl sync` and `retl plan` wait for t
 
 @contextmanager
 def locked_by_us(path: Path, sync: str, target: str) -> Iterator[str | None]:
-    """Hold the lock at `path`; yields the process that ended without releasing it, if there is one.
+    """Hold the lock of a sync at `path`; yields the process that ended without releasing it, if there is one.
 
     Raises AtWorkError, which identifies the other process, if the lock is held.
+    """
+    with locked(path, lambda holder: _at_work(holder, sync, target)) as dead_owner:
+        yield dead_owner
+
+
+@contextmanager
+def locked(path: Path, busy: Callable[[str | None], BusyError]) -> Iterator[str | None]:
+    """Hold the lock at `path`; yields the process that ended without releasing it, if there is one.
+
+    Raises what `busy` makes of the process that holds it, if one does and it is known which.
     """
     try:
         lock_file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
@@ -32,7 +42,7 @@ def locked_by_us(path: Path, sync: str, target: str) -> Iterator[str | None]:
         try:
             fcntl.flock(lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise _at_work(lock_file, sync, target) from error
+            raise busy(_holder(lock_file)) from error
         dead_owner = _holder(lock_file)
         since = Clock().utc().isoformat(" ", "seconds")
         _write(lock_file, json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "since": since}))
@@ -53,14 +63,14 @@ def at_work(path: Path, sync: str, target: str) -> AtWorkError | None:
     try:
         fcntl.flock(lock_file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
-        return _at_work(lock_file, sync, target)
+        return _at_work(_holder(lock_file), sync, target)
     finally:
         os.close(lock_file)
     return None
 
 
-def _at_work(lock_file: int, sync: str, target: str) -> AtWorkError:
-    what, holder = f'sync "{sync}" on target "{target}" is already running', _holder(lock_file)
+def _at_work(holder: str | None, sync: str, target: str) -> AtWorkError:
+    what = f'sync "{sync}" on target "{target}" is already running'
     return AtWorkError(f"{what}: {holder}" if holder else what, hint=WAIT, code="B001")
 
 

@@ -99,6 +99,11 @@ NOT_FOLLOWED = {
         "put the text of that file in place of this line, and import again",  # tests/starter/test_treasure_data.py
         "use it as in_zone(scheduled_time, 'Asia/Seoul', days=-1)",  # tests/starter/test_treasure_data.py
         "write the comparison: x = 'true'",  # tests/project/test_dialects.py
+        # tests/collect/test_collect.py
+        "docs/collect.md shows the keys",
+        "pass PEM files that can be read, and the key that belongs to the certificate",
+        "pass both, or neither",
+        "one collector at a time writes to a folder: end that process",
         "keep its SELECT: retl writes no table, and sends the rows",  # tests/project/test_dialects.py
     ),
 }
