@@ -93,12 +93,17 @@ class _Rendered:
     rewrites: tuple["Rewrite", ...] = ()
     collected: Mapping[str, Given] = field(default_factory=dict)
 
-    def source_of(self, line: int) -> Location:
-        """The line of the model's file behind line `line` of its rendered SQL; transpiled SQL has lines of its own."""
+    def source_of(self, line: int, word: str = "") -> Location:
+        """The line of the model's file behind line `line` of its rendered SQL. Transpiled SQL has lines of its own:
+        there it is the only line that has `word`, if there is one."""
         if self.place:
             return self.place
         where = Location(self.model.file)
-        lines = [] if self.transpiled else source_lines(self.model.text, self.names, where)
+        if self.transpiled:
+            whole = re.compile(rf"(?<!\w){re.escape(word)}(?!\w)")
+            found = [number for number, text in enumerate(self.model.text.splitlines(), 1) if whole.search(text)]
+            return replace(where, line=found[0]) if word and len(found) == 1 else where
+        lines = source_lines(self.model.text, self.names, where)
         return Location(self.model.file, lines[line - 1]) if 0 < line <= len(lines) else where
 
     def place_of(self, line: int, column: int) -> Location:
@@ -132,11 +137,19 @@ class Compiled:
     compiled_file: str
     _parts: tuple[tuple[int, _Rendered], ...] = field(repr=False)
 
-    def source_of(self, line: int) -> Location:
-        """The location in a model's file that line `line` of `sql` came from; lines count from 1."""
-        before = [part for part in self._parts if part[0] <= line] or [self._parts[0]]
-        first, rendered = before[-1]
-        return rendered.source_of(line - first + 1)
+    def source_of(self, line: int, word: str = "") -> Location:
+        """The location in a model's file that line `line` of `sql`, which has `word`, came from; lines count from 1."""
+        first, rendered = self._part(line)
+        return rendered.source_of(line - first + 1, word)
+
+    def translated_at(self, line: int) -> str | None:
+        """The name of the model whose translation from another dialect has line `line` of `sql`; None if it is none."""
+        rendered = self._part(line)[1]
+        return rendered.model.name if rendered.transpiled else None
+
+    def _part(self, line: int) -> tuple[int, _Rendered]:
+        before = [part for part in self._parts if part[0] <= line]
+        return before[-1] if before else self._parts[0 if line else -1]
 
     @property
     def rewrites(self) -> "tuple[Rewrite, ...]":

@@ -18,6 +18,7 @@ from reverse_etl.project.dialects.row import Verdict
 from reverse_etl.project.dialects.translate import TABLES, Rewrite, Translation, translate
 from reverse_etl.project.dialects.zones import zone
 from reverse_etl.sql.database import connect
+from tests.shop import Shop
 
 AT = datetime(2026, 11, 23, 23, 15, tzinfo=UTC)
 PROOFS = {
@@ -144,7 +145,7 @@ def test_decimals_end_a_run_of_trino_where_only_duckdb_knows_them(warehouse: Duc
     with pytest.raises(InvalidInputException) as raised:
         warehouse.execute(translated("SELECT\n  e / two AS x FROM t", "trino").sql).fetchall()
     assert str(raised.value).splitlines()[0] == (
-        "Invalid Input Error: line 2:3: trino: division of decimals is rounded to their scale: use CAST(x AS double) / y"
+        "Invalid Input Error: models/a.sql:2:3: trino: division of decimals is rounded to their scale: use CAST(x AS double) / y"
     )
 
 
@@ -153,7 +154,7 @@ def test_dates_that_would_become_timestamps_end_a_run_of_trino(warehouse: DuckDB
         with pytest.raises(InvalidInputException) as raised:
             warehouse.execute(translated(f"SELECT {sql} AS x FROM t", "trino").sql).fetchall()
         assert str(raised.value).splitlines()[0] == (
-            "Invalid Input Error: line 1:8: trino: the type of this is not known here: "
+            "Invalid Input Error: models/a.sql:1:8: trino: the type of this is not known here: "
             "write CAST(x AS date) or CAST(x AS timestamp)"
         )
         used = f"SELECT {sql} > date '2026-01-01' AS x, date_format({sql}, '%Y') AS y, CAST({sql} AS date) AS z FROM t"
@@ -163,13 +164,18 @@ def test_dates_that_would_become_timestamps_end_a_run_of_trino(warehouse: DuckDB
 @pytest.mark.parametrize(
     ("sql", "said"),
     [
-        ("INSERT OVERWRITE TABLE x SELECT 1", "a model must be a single SELECT; this one contains INSERT"),
-        ("SET a = 1", "a model must be a single SELECT; this one contains SET"),
-        ("SELECT 1; SELECT 2", "the model contains 2 statements"),
+        (
+            "-- a\nINSERT OVERWRITE TABLE x SELECT 1",
+            ":2:1: a model must be a single SELECT; this one begins with INSERT OVERWRITE",
+        ),
+        ("SET a = 1; SELECT 1", ":1:1: a model must be a single SELECT; this one begins with SET"),
+        ("/* b */ delete FROM t", ":1:9: a model must be a single SELECT; this one begins with DELETE"),
+        ("DROP TABLE IF EXISTS x", ":1:1: a model must be a single SELECT; this one begins with DROP TABLE"),
+        ("SELECT 1; SELECT 2", ": the model contains 2 statements"),
     ],
 )
 def test_only_one_select_is_translated(sql: str, said: str):
-    assert refusal(sql, "hive").startswith(f"models/a.sql: {said}\n  hint: ")
+    assert refusal(sql, "hive").startswith(f"models/a.sql{said}\n  hint: ")
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)
@@ -347,3 +353,46 @@ def test_core_of_other_dialects_is_translated(warehouse: DuckDBPyConnection, dia
 def test_explained_rewrites_name_their_row_and_place():
     made = translated("SELECT i,\n  substr(w, 0, 4) AS x FROM t", "hive")
     assert made.rewrites == (Rewrite(Location("models/a.sql", 2, 3), "substr", "substr(w, 0, 4)", "SUBSTR(w, 1, 4)"),)
+
+
+@pytest.mark.parametrize(
+    ("sql", "error"),
+    [
+        (
+            "SELECT 'u1' AS external_id,\n  CAST(w AS bigint) AS x FROM t",
+            "models/it.sql:3:8: trino: a text is not an integer\n  hint: see the compiled SQL in target/compiled/it.sql; it is a "
+            "translation, which `retl compile --explain it` shows",
+        ),
+        (
+            "SELECT 'u1' AS external_id,\n  upper(w) AS x,\n  nowhere + 1 AS y FROM t",
+            'models/it.sql:4: Binder Error: Referenced column "nowhere" not found in FROM clause!',
+        ),
+        (
+            "SELECT 'u1' AS external_id,\n  CAST(w AS date) AS x, upper(w) AS y FROM t",
+            "models/it.sql:3: Conversion Error: invalid date field format: ***, expected format is (YYYY-MM-DD) when casting "
+            "from source column w\n  hint: see the compiled SQL in target/compiled/it.sql, line 3; it is a translation",
+        ),
+        (
+            "SELECT 'u1' AS external_id,\n  date('x') AS x, CAST(w AS varchar) AS y,\n  w AS z FROM t",
+            "models/it.sql: Conversion Error: invalid date field format: ***, expected format is (YYYY-MM-DD)\n  hint: see the "
+            "compiled SQL in target/compiled/it.sql, line 3; it is a translation",
+        ),
+    ],
+)
+def test_error_of_a_translated_model_names_the_line_that_was_written(shop: Shop, sql: str, error: str):
+    shop.warehouse("CREATE TABLE t AS SELECT 'abc' AS w")
+    shop.sync("it", f"{{{{ config(dialect='trino') }}}}\n{sql}")
+    (found,) = shop.run().errors
+    assert str(found).startswith(error)
+    assert "`retl compile --explain it`" in (found.hint or "")
+
+
+def test_error_of_a_model_that_refers_to_a_translated_one_names_that_one(shop: Shop):
+    shop.model(
+        "inner", "{{ config(dialect='hive') }}\nSELECT 'u1' AS external_id,\n  CAST('yes' AS int) / e AS x FROM t"
+    )
+    shop.warehouse("CREATE TABLE t AS SELECT 1.5 AS e")
+    shop.sync("it", "SELECT * FROM {{ ref('inner') }}")
+    (found,) = shop.run().errors
+    said = "hive: a decimal divided by an integer or decimal is rounded to a scale: use CAST(x AS double) / y"
+    assert str(found).startswith(f"models/inner.sql:3:8: {said}\n")

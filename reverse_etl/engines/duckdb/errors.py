@@ -9,6 +9,7 @@ from reverse_etl.engines.duckdb.reach import out_of_reach
 from reverse_etl.errors import BusyError, DataError, Location, ProjectError, RetlError
 from reverse_etl.masking import MASK, of_warehouse
 from reverse_etl.project.collected import parts_of
+from reverse_etl.project.dialects.names import DIALECTS
 from reverse_etl.project.models import Compiled
 from reverse_etl.system.file_lock import WAIT
 from reverse_etl.system.memory import is_out_of_memory
@@ -74,9 +75,31 @@ def translated(error: duckdb.Error, model: Compiled, first_line: int) -> RetlErr
             hint="raise the limit (`retl sync --memory-limit 4GB`), or free disk space for DuckDB to spill to",
             code="D005",
         )
-    where = model.source_of(line) if line > 0 else Location(model.file)
+    own = _STOPPED.fullmatch(what)  # by the translation of another dialect, which knows its place
+    if own:
+        where, what = Location(own["file"], int(own["line"] or 0), int(own["column"] or 0)), own["what"]
+    else:
+        where = model.source_of(line, _word_at(error)) if line > 0 else Location(model.file)
     hint = f"see the compiled SQL in {model.compiled_file}" + (f", line {line}" if line > 0 else "")
+    if other := model.translated_at(line):
+        hint += f"; it is a translation, which `retl compile --explain {other}` shows"
     return ProjectError(what, where, _not_built(what, model) or hint, code="P051")
+
+
+_STOPPED = re.compile(
+    rf"\w[\w ]*: (?P<file>[^:]+\.sql)(?::(?P<line>\d+))?(?::(?P<column>\d+))?: (?P<what>(?:{'|'.join(DIALECTS)}): .*)"
+)
+
+
+def _word_at(error: duckdb.Error) -> str:
+    """The name of a table or column that an error is about, and points at."""
+    said, _, snippet = str(error).partition("\n\nLINE ")
+    code, _, below = snippet.partition("\n")
+    found = re.match(r"\w+", code[max(below.find("^") - len("LINE "), 0) :])
+    if found and re.search(rf"\b{found[0]}\b", said):
+        return found[0]
+    column = re.search(r'source column "?(\w+)', said)
+    return column[1] if column else ""
 
 
 def _not_built(what: str, model: Compiled) -> str | None:

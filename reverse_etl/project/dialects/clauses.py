@@ -1,6 +1,8 @@
 """Clauses and operators: which of sqlglot's classes mean the same in DuckDB, and what becomes of the others."""
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from sqlglot import exp
@@ -8,6 +10,7 @@ from sqlglot import exp
 from reverse_etl.project.dialects.kinds import NUMBERS, TESTS, kind_of, with_kind
 from reverse_etl.project.dialects.rewrite import Refusal, Translator, indexed, integer, number
 from reverse_etl.project.dialects.row import Row, refused
+from reverse_etl.words import count
 
 # Classes of sqlglot's tree that are the same in all dialects of the tables.
 SAME = (
@@ -45,9 +48,30 @@ REFUSED = {
 
 
 def hive_division(by: Translator, node: exp.Div) -> exp.Expression:
+    """A double, or NULL by zero. Of decimals Hive and Spark round to a scale that DuckDB does not know."""
     one, other = _as_number(by, node.this), _as_number(by, node.expression)
-    zero = integer(other)
-    return with_kind(by.fill("a0 / a1" if zero else "a0 / NULLIF(a1, 0)", one, other), "double")
+    divided = "a0 / a1" if integer(other) else "a0 / NULLIF(a1, 0)"
+    kinds = [kind_of(one), kind_of(other)]
+    if "double" in kinds or (None not in kinds and "decimal" not in kinds):
+        return with_kind(by.fill(divided, one, other), "double")
+    hint = "use CAST(x AS double) / y"
+    if None not in kinds:
+        raise Refusal(f"{by.dialect}: a decimal divided by an integer or decimal is rounded to a scale", hint)
+    decimal, double = (_either(TESTS[kind], kinds, kind) for kind in ("decimal", "double"))
+    stop = f"stop('a decimal divided by an integer or decimal is rounded to a scale: {hint}')"
+    divided = "TRY_CAST(a0 AS DOUBLE) / NULLIF(TRY_CAST(a1 AS DOUBLE), 0)"
+    made = by.fill(f"CASE WHEN ({decimal}) AND NOT ({double}) THEN {stop} ELSE {divided} END", one, other)
+    return with_kind(made, "double")
+
+
+def _either(test: str, kinds: Sequence[str | None], kind: str) -> str:
+    """SQL for: one of both sides is of a kind."""
+    sides = (
+        ("true" if known == kind else test.replace("a0", f"a{n}"))
+        for n, known in enumerate(kinds)
+        if known in (None, kind)
+    )
+    return " OR ".join(sides)
 
 
 def trino_division(by: Translator, node: exp.Div) -> exp.Expression:
@@ -245,6 +269,15 @@ def refuse_pattern(dialect: str, pattern: exp.Expression) -> None:
     if found:
         raise Refusal(f"{dialect}: the regular expression uses {found}, which DuckDB does not have",
                       "write it without lookaround, backreferences and possessive quantifiers")  # fmt: skip
+
+
+def refuse_group(dialect: str, pattern: exp.Expression, group: int) -> None:
+    """Raises Refusal for a group that a regular expression lacks: the engines end the query, DuckDB has an empty text."""
+    if isinstance(pattern, exp.Literal) and pattern.is_string:
+        with suppress(re.error):
+            if group > (there := re.compile(pattern.name).groups):
+                raise Refusal(f"{dialect}: the regular expression has {count(there, 'group')}, and no group {group}",
+                              "put what is meant into parentheses, or name another group")  # fmt: skip
 
 
 # -- Rows out of values ----------------------------------------------------------------------------------------------

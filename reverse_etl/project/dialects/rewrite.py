@@ -14,6 +14,7 @@ from typing import Any
 import sqlglot
 from sqlglot import exp
 
+from reverse_etl.errors import Location
 from reverse_etl.project.dialects.kinds import TESTS, kind_of, with_kind
 from reverse_etl.project.dialects.parse import parser_of, place_of
 from reverse_etl.project.dialects.row import ANY, Row, Verdict
@@ -63,7 +64,7 @@ class Translator:
     family: Family
     dialect: str
     scheduled_time: datetime
-    line_of: Callable[[int], tuple[int, int]]
+    location: Callable[[int], Location]
     source: str
     refusals: list[Found] = field(default_factory=list)
     rewrites: list[Found] = field(default_factory=list)
@@ -182,8 +183,7 @@ class Translator:
         """A reason with the place it is about, for errors that DuckDB raises."""
         if self.place is None:
             return f"{self.dialect}: {what}"
-        line, column = self.line_of(self.place)
-        return f"line {line}:{column}: {self.dialect}: {what}"
+        return f"{self.location(self.place)}: {self.dialect}: {what}"
 
     def by_kind(self, value: exp.Expression, forms: Mapping[str, str], otherwise: str) -> exp.Expression:
         """The template for the kind of a value: chosen here if it is known, else by DuckDB, when it binds the model."""

@@ -1,5 +1,6 @@
 """A model in another dialect in, one SELECT of DuckDB out, with everything that was rewritten."""
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -57,12 +58,6 @@ def _translated(sql: str, dialect: str, place: Callable[[int, int], Location], s
     tree = _parsed(sql, dialect, place)
     mark_places(tree)
 
-    def line_of(at: int) -> tuple[int, int]:
-        before = sql[:at]
-        line, column = before.count("\n") + 1, at - before.rfind("\n")
-        found = place(line, column)
-        return found.line, found.column
-
     def where(at: int | None) -> Location:
         if at is None:
             return place(0, 0)
@@ -70,7 +65,7 @@ def _translated(sql: str, dialect: str, place: Callable[[int, int], Location], s
         return place(before.count("\n") + 1, at - before.rfind("\n"))
 
     family = TABLES[dialect]
-    by = Translator(family, dialect, scheduled_time, line_of, sql)
+    by = Translator(family, dialect, scheduled_time, where, sql)
     name_columns(tree, family, by)
     made = by.translate(tree)
     if family is TRINO:
@@ -88,7 +83,26 @@ def _translated(sql: str, dialect: str, place: Callable[[int, int], Location], s
     return Translation(text, tuple(sorted(rewrites, key=lambda one: (one.where.line, one.where.column))))
 
 
+_COMMENTS = r"(?:\s|--[^\n]*(?:\n|$)|/\*.*?\*/)*"
+_BEGINS = re.compile(
+    rf"{_COMMENTS}(?P<first>[A-Za-z]+)(?:\s+(?P<second>OVERWRITE|INTO|TABLE))?", re.DOTALL | re.IGNORECASE
+)
+# What queries begin with; other words begin statements that are no query.
+_OF_QUERIES = ("select", "with", "values", "from", "table")
+
+
+def _refuse_statements(sql: str, place: Callable[[int, int], Location]) -> None:
+    found = _BEGINS.match(sql)
+    if found and found["first"].lower() not in _OF_QUERIES:
+        said = " ".join(word.upper() for word in found.groups() if word)
+        at = found.start("first")
+        where = place(sql.count("\n", 0, at) + 1, at - sql.rfind("\n", 0, at))
+        hint = "keep its SELECT: retl writes no table, and sends the rows"
+        raise ProjectError(f"a model must be a single SELECT; this one begins with {said}", where, hint, code="P050")
+
+
 def _parsed(sql: str, dialect: str, place: Callable[[int, int], Location]) -> exp.Expression:
+    _refuse_statements(sql, place)
     try:
         trees = [tree for tree in sqlglot.parse(sql, read=parser_of(dialect)) if tree is not None]
     except sqlglot.ParseError as error:

@@ -47,12 +47,13 @@ def joined(by: Translator, node: exp.DPipe) -> exp.Expression:
 def concat_ws(call: Call) -> exp.Expression:
     separator, *values = call.args
     if len(values) == 1 and kind_of(values[0]) in (None, "list"):
-        form = "array_to_string(a1, a0)"
+        listed = "TRY_CAST(a1 AS VARCHAR[])"
+        if call.by.family.name != "spark":  # which leaves NULLs out; Hive writes them
+            listed = f"list_transform({listed}, lambda e: coalesce(e, 'null'))"
+        form = f"array_to_string({listed}, a0)"
         if kind_of(values[0]) is None:
-            form = (
-                f"CASE WHEN {TESTS['list']} THEN array_to_string(TRY_CAST(a1 AS VARCHAR[]), a0)"
-                " ELSE coalesce(CAST(a1 AS VARCHAR), '') END"
-            ).replace("typeof(a0)", "typeof(a1)")
+            is_list = TESTS["list"].replace("a0", "a1")
+            form = f"CASE WHEN {is_list} THEN {form} ELSE coalesce(CAST(a1 AS VARCHAR), '') END"
         return call.by.fill(form, separator, values[0])
     if any(kind_of(value) == "list" for value in values):
         raise call.refuse("arrays beside texts are not translated")
@@ -63,6 +64,7 @@ def concat_ws(call: Call) -> exp.Expression:
 def regexp_extract(call: Call) -> exp.Expression:
     clauses.refuse_pattern(call.by.dialect, call.args[1])
     group = call.whole(2, "group") if len(call.args) == 3 else 1
+    clauses.refuse_group(call.by.dialect, call.args[1], group)
     return call.by.fill("regexp_extract(a0, a1, a2)", call.args[0], call.args[1], number(group))
 
 

@@ -7,7 +7,7 @@ from sqlglot import exp
 from reverse_etl.project.dialects import td
 from reverse_etl.project.dialects.hive.casts import DAY, to_date
 from reverse_etl.project.dialects.kinds import kind_of, with_kind
-from reverse_etl.project.dialects.patterns import for_parsing
+from reverse_etl.project.dialects.patterns import PatternError, for_parsing, shape_of
 from reverse_etl.project.dialects.rewrite import Call, Refusal, Translator, text
 from reverse_etl.project.dialects.zones import UTC_ZONE
 
@@ -66,9 +66,18 @@ def date_format(call: Call) -> exp.Expression:
 def unix_timestamp(call: Call) -> exp.Expression:
     if len(call.args) == 2:
         pattern = for_parsing(td.formatted(call, call.text(1, "pattern"), _letters(call), UTC_ZONE).name)
-        return call.by.fill("CAST(epoch(try_strptime(CAST(a0 AS VARCHAR), a1)) AS BIGINT)", call.args[0], text(pattern))
+        form = "CAST(epoch(try_strptime(regexp_extract(CAST(a0 AS VARCHAR), a2), a1)) AS BIGINT)"
+        return call.by.fill(form, call.args[0], text(pattern), text(_beginning(call, pattern)))
     forms = {"text": f"CAST(epoch(try_strptime(left(CAST(a0 AS VARCHAR), 19), '{_FULL}')) AS BIGINT)"}
     return call.by.by_kind(call.args[0], forms, "CAST(epoch(TRY_CAST(a0 AS TIMESTAMP)) AS BIGINT)")
+
+
+def _beginning(call: Call, pattern: str) -> str:
+    """What a text begins with: Hive does not look at what comes after it."""
+    try:
+        return "^" + shape_of(pattern).replace(r"\d\d", r"\d\d?")
+    except PatternError as error:
+        raise call.refuse(f"{error.what}: {call.text(1, 'pattern')!r}") from error
 
 
 def days_added(sign: str) -> Any:
@@ -113,15 +122,17 @@ def trunc(call: Call) -> exp.Expression:
 
 
 def months_between(call: Call) -> exp.Expression:
-    if any(kind_of(arg) == "timestamp" for arg in call.args):
-        raise call.refuse("times of day are not counted", "use to_date() of both")
-    one, other = (to_date(call.by, arg) for arg in call.args)
+    """In months of 31 days, with the time of day; whole between the same days of two months, or their last days."""
     whole = "12 * (year(a0) - year(a1)) + month(a0) - month(a1)"
-    same_place = "day(a0) = day(a1) OR (last_day(a0) = a0 AND last_day(a1) = a1)"
-    made = (
-        f"CASE WHEN {same_place} THEN CAST({whole} AS DOUBLE) ELSE round({whole} + (day(a0) - day(a1)) / 31.0, 8) END"
-    )
-    return call.by.fill(made, one, other)
+    same_place = "day(a0) = day(a1) OR (last_day(a0) = CAST(a0 AS DATE) AND last_day(a1) = CAST(a1 AS DATE))"
+    seconds = "86400 * (day(a0) - day(a1)) + epoch(CAST(a0 AS TIME)) - epoch(CAST(a1 AS TIME))"
+    made = f"CASE WHEN {same_place} THEN CAST({whole} AS DOUBLE) ELSE round({whole} + ({seconds}) / 2678400.0, 8) END"
+    return call.by.fill(made, *(_at_midnight(call.by, arg) for arg in call.args))
+
+
+def _at_midnight(by: Translator, value: exp.Expression) -> exp.Expression:
+    stamp = _stamp(by, value)
+    return by.fill("CAST(a0 AS TIMESTAMP)", stamp) if kind_of(value) == "date" else stamp
 
 
 def datediff(call: Call) -> exp.Expression:

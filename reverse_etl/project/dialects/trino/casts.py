@@ -5,7 +5,7 @@ from typing import Any
 
 from sqlglot import exp
 
-from reverse_etl.project.dialects.kinds import kind_of, with_kind
+from reverse_etl.project.dialects.kinds import TESTS, kind_of, with_kind
 from reverse_etl.project.dialects.parse import place_of
 from reverse_etl.project.dialects.rewrite import Refusal, Translator, text
 from reverse_etl.project.dialects.trino.zones import wall, zone_in, zoned
@@ -30,18 +30,37 @@ def _to_text(by: Translator, value: exp.Expression) -> exp.Expression:
         if isinstance(literal, exp.Literal):
             return by.fill("CAST(a0 AS VARCHAR)", literal)
         return by.fill(f"strftime(a0, {_STAMP})", value)
-    if kind in ("json",):
-        return by.fill("json_value(CAST(a0 AS VARCHAR), '$') ->> '$'", value)
+    if kind == "json":
+        return by.fill(_of_json(by), value)
     if kind == "text":
         return value.copy()
     forms = {
         "double": f"stop('{_DOUBLE}')",
         "timestamptz": f"strftime(TRY_CAST(a0 AS TIMESTAMP), {_STAMP}) || ' UTC'",
         "timestamp": f"strftime(TRY_CAST(a0 AS TIMESTAMP), {_STAMP})",
-        "json": "json_value(CAST(a0 AS VARCHAR), '$') ->> '$'",
+        "json": _of_json(by),
         "nested": "stop('only texts, numbers, booleans, dates and times become text')",
     }
     return by.by_kind(value, forms, "CAST(a0 AS VARCHAR)")
+
+
+def _of_json(by: Translator) -> str:
+    fails = "NULL" if by.tries else "stop('a JSON object or array does not become text: use json_format(x)')"
+    scalar = "json_value(CAST(a0 AS VARCHAR), '$') ->> '$'"
+    return f"CASE WHEN json_type(CAST(a0 AS VARCHAR)) IN ('OBJECT', 'ARRAY') THEN {fails} ELSE {scalar} END"
+
+
+def _cut(by: Translator, made: exp.Expression, size: exp.Expression, value: exp.Expression) -> exp.Expression:
+    """Only a text is cut; a number that is too long ends the query."""
+    fails = "NULL" if by.tries else "stop('a value is longer than its varchar(n), and only texts are cut')"
+    checked = f"CASE WHEN length(a0) > a1 THEN {fails} ELSE a0 END"
+    if kind_of(value) == "text":
+        return by.fill("left(a0, a1)", made, size)
+    if kind_of(value):
+        return by.fill(checked, made, size)
+    return by.fill(
+        f"CASE WHEN {TESTS['text'].replace('a0', 'a2')} THEN left(a0, a1) ELSE {checked} END", made, size, value
+    )
 
 
 _INTEGER = "[+-]?[0-9]+"
@@ -134,6 +153,9 @@ def _to_moment(by: Translator, value: exp.Expression, target: str) -> exp.Expres
 
 
 def _to_json(by: Translator, value: exp.Expression, target: str) -> exp.Expression:
+    if isinstance(value, exp.Anonymous) and value.name.lower() == "row":
+        raise Refusal(f"{by.dialect}: a row without names as JSON is not translated: versions of Trino differ",
+                      "name its fields: CAST(row(x) AS row(name varchar))")  # fmt: skip
     return by.fill("to_json(a0)", value)
 
 
@@ -168,7 +190,7 @@ def _cast(by: Translator, node: exp.Cast) -> exp.Expression:
     if target in ("VARCHAR", "TEXT"):
         made = _to_text(by, node.this)
         size = node.to.expressions[0].this if node.to.expressions else None
-        return with_kind(by.fill("left(a0, a1)", made, size) if size is not None else made, "text")
+        return with_kind(made if size is None else _cut(by, made, size, node.this), "text")
     if target in ("ARRAY", "MAP", "STRUCT"):
         inner = {one.this.name for one in node.to.find_all(exp.DataType)}
         if inner <= set(_INSIDE) - {"TIMESTAMPTZ"}:

@@ -58,6 +58,7 @@ def concat(call: Call) -> exp.Expression:
 def regexp_extract(call: Call) -> exp.Expression:
     clauses.refuse_pattern(call.by.dialect, call.args[1])
     group = call.whole(2, "group") if len(call.args) == 3 else 0
+    clauses.refuse_group(call.by.dialect, call.args[1], group)
     if group and isinstance(call.args[1], exp.Literal) and re.search(r"\)[?*]|\)\{0|\|", call.args[1].name):
         raise call.refuse(
             "a group that may be left out is NULL in Trino, and empty in DuckDB", "write it without ?, * or |"
@@ -73,6 +74,7 @@ def regexp_extract(call: Call) -> exp.Expression:
 def regexp_extract_all(call: Call) -> exp.Expression:
     clauses.refuse_pattern(call.by.dialect, call.args[1])
     group = call.whole(2, "group") if len(call.args) == 3 else 0
+    clauses.refuse_group(call.by.dialect, call.args[1], group)
     return call.by.fill("regexp_extract_all(a0, a1, a2)", call.args[0], call.args[1], number(group))
 
 

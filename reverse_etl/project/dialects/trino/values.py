@@ -70,6 +70,27 @@ def matching(form: str) -> Any:
     return build
 
 
+def quantified(found: str, unless: str) -> Any:
+    """any_match() and its like: `found` as soon as one element has it, NULL if one is NULL, else the contrary."""
+    return matching(
+        f"CASE WHEN list_contains(list_transform(a0, a1), {found}) THEN {unless}"
+        " WHEN len(list_filter(list_transform(a0, a1), lambda e: e IS NULL)) > 0 THEN NULL"
+        f" WHEN a0 IS NOT NULL THEN NOT {unless} END"
+    )
+
+
+FIRST_OF_EACH = "list_filter(a0, lambda e, i: list_position(a0, e) = i)"
+_IN_OTHER = "list_position(a1, e) IS NOT NULL"
+INTERSECT = f"CASE WHEN a1 IS NOT NULL THEN list_filter({FIRST_OF_EACH}, lambda e: {_IN_OTHER}) END"
+EXCEPT = f"CASE WHEN a1 IS NOT NULL THEN list_filter({FIRST_OF_EACH}, lambda e: NOT ({_IN_OTHER})) END"
+UNION = FIRST_OF_EACH.replace("a0", "(a0 || a1)")
+OVERLAP = (
+    f"CASE WHEN a0 IS NULL OR a1 IS NULL THEN NULL"
+    f" WHEN len(list_filter(a0, lambda e: e IS NOT NULL AND {_IN_OTHER})) > 0 THEN true"
+    " WHEN len(list_filter(a0 || a1, lambda e: e IS NULL)) > 0 THEN NULL ELSE false END"
+)
+
+
 def sliced(call: Call) -> exp.Expression:
     start, length = call.whole(1, "start"), call.whole(2, "length")
     if not start or length < 0:
@@ -83,17 +104,26 @@ def sliced(call: Call) -> exp.Expression:
 def sequence(call: Call) -> exp.Expression:
     kinds = {kind_of(arg) for arg in call.args[:2]}
     if kinds == {"date"}:
-        step = call.args[2] if len(call.args) == 3 else call.by.fill("INTERVAL '1' DAY")
+        down = call.by.fill("INTERVAL (CASE WHEN a0 <= a1 THEN 1 ELSE -1 END) DAY", *call.args[:2])
+        step = call.args[2] if len(call.args) == 3 else down
         return call.by.fill(
             "list_transform(generate_series(CAST(a0 AS TIMESTAMP), CAST(a1 AS TIMESTAMP), a2), lambda d: CAST(d AS DATE))",
             *call.args[:2],
             step,
         )
     if kinds == {"int"}:
-        return call.fill("generate_series(a0, a1, a2)" if len(call.args) == 3 else "generate_series(a0, a1)")
+        return _whole_numbers(call)
     raise call.refuse(
         "whether it is of dates or of integers is not known here", "CAST(x AS date), or CAST(x AS bigint)"
     )
+
+
+def _whole_numbers(call: Call) -> exp.Expression:
+    """Down as well as up; a step that leads away from the end ends the query in Trino."""
+    if len(call.args) == 2:
+        return call.fill("generate_series(a0, a1, CASE WHEN a0 <= a1 THEN 1 ELSE -1 END)")
+    fails = "NULL" if call.by.tries else "stop('sequence(): the step leads away from the end')"
+    return call.fill(f"CASE WHEN sign(a1 - a0) * sign(a2) < 0 THEN {fails} ELSE generate_series(a0, a1, a2) END")
 
 
 def array_join(call: Call) -> exp.Expression:
