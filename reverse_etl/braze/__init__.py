@@ -6,6 +6,7 @@ data_types.py           the types that attributes and properties have
 names.py                which attributes and events the workspace has
 subscriptions.py        who has opted out: what to ask, and what the responses say
 client.py               one request over one connection; its response, or how far it got
+wire.py                 HTTP on a socket that is connected
 answers.py              what a response means: which records were accepted, and what to do next
 rate_limit_headers.py   what the headers of a response say about a rate limit
 """

@@ -138,7 +138,7 @@ def json_object(body: bytes | None) -> dict[str, Any] | None:
     none, nobody can understand in one way only. Neither is what Python cannot hold: too deep, too long a number.
     """
     try:
-        value = json.loads((body or b"").decode(), object_pairs_hook=_without_duplicates, parse_constant=_refused)
+        value = _JSON.decode((body or b"").decode())
     except (ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
@@ -153,6 +153,9 @@ def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _refused(constant: str) -> float:
     raise ValueError(f"{constant} is not JSON")
+
+
+_JSON = json.JSONDecoder(object_pairs_hook=_without_duplicates, parse_constant=_refused)
 
 
 def _text(value: Any, otherwise: str = "") -> str:

@@ -3,19 +3,19 @@
 `Connection.send` turns bytes into Answer | NotSent | NoAnswer, by how far the request got, never by exception;
 `answers.py` decides what that means for the records.
 
-The sender uses urllib3, one connection per thread, and connects in a step of its own: that is the only way to be
-certain that nothing was sent.
+One connection per thread. urllib3 connects, through proxies and with TLS, in a step of its own: that is the only way to
+be certain that nothing was sent. `wire.py` sends and reads.
 """
 
 import socket
 import threading
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
 from http.client import HTTPException
 from importlib.metadata import version
+from io import BytesIO
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -25,6 +25,7 @@ from urllib3.util import parse_url
 from urllib3.util.connection import is_connection_dropped
 
 from reverse_etl.braze.answers import Answer, NoAnswer, NotSent
+from reverse_etl.braze.wire import Response, exchange, request_head
 from reverse_etl.network.faults import Place, fault_of, reason_of
 from reverse_etl.network.network import Network
 from reverse_etl.network.proxies import PORTS, Proxy
@@ -72,44 +73,53 @@ class Connection:
         self._workspace = workspace
         self._deadlines = deadlines
         self._connection: _Plain | None = None
+        self._heads: dict[tuple[str, str], bytes] = {}
 
     def send(self, path: str, body: bytes) -> Answer | NotSent | NoAnswer:
         """POST `body`. Never raises for a failure of the network or the server.
 
         What it returns does not contain the API key: Braze's response to a wrong key does.
         """
-        headers = {**self._workspace.headers, "Content-Type": "application/json"}
-        return self._exchange("POST", path, body, headers)
+        return self._exchange("POST", path, body)
 
     def get(self, path: str) -> Answer | NotSent | NoAnswer:
         """GET what is there. Otherwise like `send`."""
-        return self._exchange("GET", path, None, self._workspace.headers)
+        return self._exchange("GET", path, None)
 
-    def _exchange(
-        self, method: str, path: str, body: bytes | None, headers: Mapping[str, str]
-    ) -> Answer | NotSent | NoAnswer:
+    def _exchange(self, method: str, path: str, body: bytes | None) -> Answer | NotSent | NoAnswer:
         connected = self._connected()
         if isinstance(connected, NotSent):
             return connected
-        connected.has_sent, none_in_time = False, f"no complete response within {self._workspace.timeout_s:g} s"
-        with self._deadlines.watch(connected, self._workspace.timeout_s):
-            try:
-                connected.request(method, path, body=body, headers=headers, preload_content=False)
-                response = connected.getresponse()
-                content = _read(response)
-            except _FAILURES as error:
-                self.close()
-                if not connected.has_sent:
-                    reason = "HTTP cannot carry it" if isinstance(error, ValueError) else reason_of(error)
-                    return NotSent(self._redacted(f"cannot send a request: {reason}"))
-                return NoAnswer(self._redacted(f"{none_in_time}: {reason_of(error)}"))
+        try:
+            head = self._head(method, path)
+        except ValueError:
+            return NotSent("cannot send a request: HTTP cannot carry it")
+        none_in_time = f"no complete response within {self._workspace.timeout_s:g} s"
+        self._deadlines.begin(connected, self._workspace.timeout_s)
+        try:
+            response = exchange(connected.wire, head, body, MAX_RESPONSE_BYTES)
+            content = _decoded(response)
+        except _FAILURES as error:
+            self.close()
+            return NoAnswer(self._redacted(f"{none_in_time}: {reason_of(error)}"))
+        finally:
+            self._deadlines.end(connected)
         if connected.is_cut:  # what was read so far may look like a whole response
             self.close()
             return NoAnswer(none_in_time)
-        said = {name.lower(): value for name, value in response.headers.items()}
-        if content is None or said.get("connection", "").lower() == "close":
+        if content is None or response.is_last:
             self.close()
-        return Answer(response.status, said, content and self._without_key(response.status, content))
+        return Answer(response.status, response.headers, content and self._without_key(response.status, content))
+
+    def _head(self, method: str, path: str) -> bytes:
+        """The head of a request, made once. Raises ValueError for what HTTP cannot carry, as a key of two lines."""
+        head = self._heads.get((method, path))
+        if head is None:
+            host = urlsplit(self._workspace.url).netloc.rpartition("@")[2]
+            headers = {"Host": host, "Accept-Encoding": "identity", **self._workspace.headers}
+            more = {"Content-Type": "application/json"} if method == "POST" else {}
+            head = self._heads[method, path] = request_head(method, path, {**headers, **more})
+        return head
 
     def _without_key(self, status: int, content: bytes) -> bytes:
         content, key = redact_bytes(content), self._workspace.api_key
@@ -131,15 +141,17 @@ class Connection:
         if self._connection is not None:
             return self._connection
         connection = _new_connection(self._workspace)
-        with self._deadlines.watch(connection, CONNECT_TIMEOUT_S):
-            try:
-                connection.connect()
-            except _FAILURES as error:
-                connection.close()
-                return self._unreachable(error, connection)
+        self._deadlines.begin(connection, CONNECT_TIMEOUT_S)
+        try:
+            connection.connect()
+        except _FAILURES as error:
+            connection.close()
+            return self._unreachable(error, connection)
+        finally:
+            self._deadlines.end(connection)
         self._workspace.was_reached.set()
         connection.wire = connection.sock
-        connection.timeout = self._workspace.timeout_s  # for each read from here on
+        connection.wire.settimeout(self._workspace.timeout_s)  # for each read from here on
         self._connection = connection
         return connection
 
@@ -156,17 +168,12 @@ _FAILURES = (OSError, HTTPException, urllib3.exceptions.HTTPError, ValueError)
 
 
 class _Plain(HTTPConnection):
-    """Knows whether anything of a request may have left this machine."""
+    """Knows whether its time was over, and how it came to its server."""
 
-    has_sent = False
     is_cut = False
-    wire: Any = None  # its socket, which a response that ends the connection takes away from it
+    wire: Any = None  # its socket, or TLS on it, once it is connected
     by: Proxy | None = None
     is_through = True
-
-    def send(self, data: Any) -> None:
-        self.has_sent = True
-        super().send(data)
 
 
 class _Secure(_Plain, HTTPSConnection):
@@ -200,11 +207,15 @@ def _new_connection(workspace: Workspace) -> _Plain:
     return connection
 
 
-def _read(response: urllib3.BaseHTTPResponse) -> bytes | None:
+def _decoded(response: Response) -> bytes | None:
     """The body of a response, decompressed; None if it is larger than MAX_RESPONSE_BYTES or cannot be decompressed."""
+    if response.body is None or "content-encoding" not in response.headers:
+        return response.body
+    encoding = {"content-encoding": response.headers["content-encoding"]}
+    reader = urllib3.HTTPResponse(BytesIO(response.body), encoding, preload_content=False)
     content = bytearray()
     try:
-        while piece := response.read(_PIECE_BYTES):
+        while piece := reader.read(_PIECE_BYTES):
             content += piece
             if len(content) > MAX_RESPONSE_BYTES:
                 return None
@@ -233,16 +244,17 @@ class Deadlines:
                 watcher.start()
                 self._watcher = watcher
 
-    @contextmanager
-    def watch(self, connection: _Plain, timeout_s: float) -> Iterator[None]:
-        self.start()
+    def begin(self, connection: _Plain, timeout_s: float) -> None:
+        """From now on the connection has so long."""
+        if self._watcher is None:
+            self.start()
         with self._lock:
             self._due_s[connection] = time.monotonic() + timeout_s
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._due_s.pop(connection, None)
+
+    def end(self, connection: _Plain) -> None:
+        """What was waited for is there, or will not come."""
+        with self._lock:
+            self._due_s.pop(connection, None)
 
     def close(self) -> None:
         self._done.set()

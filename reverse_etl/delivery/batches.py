@@ -1,39 +1,49 @@
 """Records, and the batches in which they are sent, one batch per request. Pure."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby, islice
+from operator import attrgetter
+from typing import NamedTuple
 
 from reverse_etl.braze.modes import MAX_BODY_BYTES
 
+_MOST_BYTES_OF_A_CHARACTER = 4  # in UTF-8
 
-@dataclass(frozen=True)
-class Record:
-    """A record to send; `seq` is its position in the outbox.
 
-    None of a `phase` is sent before each one of the phases before it has been answered.
+class Place(NamedTuple):
+    """Where records go: the endpoint, what is written before them in a request, and when.
+
+    None of a `phase` is sent before each one of the phases before has been answered.
     """
 
-    seq: int
     call: str
     envelope: str
-    body: str
-    idempotent: bool
     phase: int = 0
 
 
-@dataclass(frozen=True)
+class Record(NamedTuple):
+    """A record to send. `seq` is its position in the outbox; `place` is the number of its place in `Records.places`."""
+
+    seq: int
+    body: str
+    idempotent: bool
+    place: int = 0
+
+
+class Records(NamedTuple):
+    """Records in the order in which they are sent, and the places where they go; those of one place are neighbors."""
+
+    places: Sequence[Place]
+    records: Iterable[Record]
+
+
+@dataclass(frozen=True, slots=True)
 class Batch:
-    """The records of one request: one phase, one endpoint, one envelope, in the order of the outbox."""
+    """The records of one request: of one place, in the order of the outbox."""
 
-    records: tuple[Record, ...]
-
-    @property
-    def call(self) -> str:
-        return self.records[0].call
-
-    @property
-    def phase(self) -> int:
-        return self.records[0].phase
+    place: Place
+    records: Sequence[Record]
 
     @property
     def is_idempotent(self) -> bool:
@@ -41,28 +51,35 @@ class Batch:
         return all(record.idempotent for record in self.records)
 
     def body(self, closing: str) -> bytes:
-        return f"{self.records[0].envelope}{','.join(record.body for record in self.records)}{closing}".encode()
+        return f"{self.place.envelope}{','.join([record.body for record in self.records])}{closing}".encode()
+
+    def of(self, records: Sequence[Record]) -> "Batch":
+        """A batch of other records of the same place."""
+        return Batch(self.place, records)
 
     def halves(self) -> "tuple[Batch, Batch]":
         middle = len(self.records) // 2
-        return Batch(self.records[:middle]), Batch(self.records[middle:])
+        return self.of(self.records[:middle]), self.of(self.records[middle:])
 
 
-def cut(records: Iterable[Record], sizes: Mapping[str, int]) -> Iterator[Batch]:
-    """Records -> batches of at most `sizes[call]` records and MAX_BODY_BYTES, with one envelope and phase each."""
-    batch, weight = list[Record](), 0
-    for record in records:
-        added = len(record.body.encode()) + 1
-        if batch and (
-            len(batch) == sizes[record.call]
-            or weight + added > MAX_BODY_BYTES
-            or record.envelope != batch[0].envelope
-            or record.call != batch[0].call
-            or record.phase != batch[0].phase
-        ):
-            yield Batch(tuple(batch))
-            batch, weight = [], 0
-        batch.append(record)
-        weight += added
-    if batch:
-        yield Batch(tuple(batch))
+def cut(found: Records, sizes: Mapping[str, int]) -> Iterator[Batch]:
+    """Records -> batches of one place each, of at most `sizes[call]` records and MAX_BODY_BYTES."""
+    for number, run in groupby(found.records, attrgetter("place")):
+        place, rest = found.places[number], list[Record]()
+        while records := [*rest, *islice(run, sizes[place.call] - len(rest))]:
+            fit = _how_many_fit(records)
+            yield Batch(place, records[:fit])
+            rest = records[fit:]
+
+
+def _how_many_fit(records: Sequence[Record]) -> int:
+    """How many of the records, from the first on, weigh no more than a request may; one at least."""
+    longest = sum([len(record.body) for record in records]) + len(records)
+    if longest * _MOST_BYTES_OF_A_CHARACTER <= MAX_BODY_BYTES:
+        return len(records)
+    weight = 0
+    for number, record in enumerate(records):
+        weight += len(record.body.encode()) + 1
+        if weight > MAX_BODY_BYTES and number:
+            return number
+    return len(records)

@@ -1,21 +1,23 @@
 """Outbox -> batches -> worker threads -> journal.
 
-One producer (the calling thread) cuts the outbox into batches; workers, started as needed, each with its own
-connection, deliver them. The outcome of a request is written to the journal before it is counted; the state is updated
-later, from the journal alone.
+The calling thread cuts the outbox into batches, and hands each one out when a worker is free and the rate limit allows
+a request: so one thread alone wakes up by the clock. Workers, started as needed, each with its own connection, deliver
+them. The outcome of a request is written to the journal before it is counted; the state is updated later, from the
+journal alone.
 
-    batch ── wait for the limit ── journal: sent ── POST ── judge ── journal: answered ──> done
-              ▲                                               │
-              └── retry ──── find the bad records in it ──────┘    (or: in doubt, stop)
+    batch ── free worker ── wait for the limit ──> journal: sent ── POST ── judge ── journal: answered ──> done
+                                                    ▲                          │
+                             wait for the limit ── retry ── find the bad records in it    (or: in doubt, stop)
 
-Before a batch of the next phase is queued, all batches of the phase before are done: with it, each of their records has
-been accepted or rejected, or the run ends.
+Before a batch of the next phase is handed out, all batches of the phase before are done: with it, each of their records
+has been accepted or rejected, or the run ends.
 """
 
 import queue
 import random
 import threading
 from collections.abc import Collection, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from enum import Enum
 
@@ -29,7 +31,7 @@ from reverse_etl.masking import of_request
 from reverse_etl.system.clock import Clock
 from reverse_etl.words import count
 
-QUEUED_BATCHES = 64
+_LOOK_S = 0.2  # how often it is looked whether the run is to stop
 MAX_CONSECUTIVE_DOUBTS = 3  # batches in a row that end in doubt before the run stops
 REFUSED_IN_A_ROW = 75  # records in a row, sent one by one, that Braze rejects before the run stops
 
@@ -115,12 +117,12 @@ class Sender:
         self._threads, self._policy, self._clock = options.threads, options.policy, options.clock
         self._may_repeat, self._random = options.may_repeat, random.Random()
         self._deadlines = Deadlines()
-        self._queue: queue.Queue[Batch | None] = queue.Queue(QUEUED_BATCHES)
+        self._free = queue.SimpleQueue[None]()  # an item for each worker that waits for a batch
+        self._handed_out = queue.SimpleQueue[Batch | None]()
         self._stop = threading.Event()
         self._lock = threading.Lock()
         self._doubts_in_a_row = 0
         self._refused_in_a_row = 0
-        self._idle = 0
         self._workers: list[threading.Event] = []  # each set when its worker has ended
         self._ends_queued = 0
         self._bug: BaseException | None = None
@@ -142,12 +144,12 @@ class Sender:
         phase: int | None = None
         try:
             for batch in batches:
-                if phase is not None and batch.phase != phase and not self._await_answers():
+                if phase is not None and batch.place.phase != phase and not self._await_answers():
                     break
-                phase = batch.phase
-                self._start_worker_if_needed()
-                if not self._put(batch):
+                phase = batch.place.phase
+                if not (self._await_worker() and self._wait_for_turn(batch)):
                     break
+                self._handed_out.put(batch)
             self._await_workers()
         except BaseException:
             self._stop.set()
@@ -162,89 +164,89 @@ class Sender:
     def _await_workers(self) -> None:
         """Wait until all workers have ended. Can be called again if a call was interrupted."""
         while self._ends_queued < len(self._workers):
-            self._queue.put(None)
+            self._handed_out.put(None)
             self._ends_queued += 1
         for ended in self._workers:  # not join(): after an exception in it, it takes the thread for ended
-            while not ended.wait(timeout=0.2):  # a signal that another thread got is handled between two waits
+            while not ended.wait(timeout=_LOOK_S):  # a signal that another thread got is handled between two waits
                 pass
 
     def _await_answers(self) -> bool:
-        """Wait until every batch that was queued is done; False if the run ends here, as one of them has no answer."""
-        with self._queue.all_tasks_done:
-            while self._queue.unfinished_tasks and not self._stop.is_set():
-                self._queue.all_tasks_done.wait(timeout=0.2)
+        """Wait until all batches handed out are done; False if the run ends here, as one of them has no answer."""
+        for _ in self._workers:
+            if not self._take_free():
+                break
+        for _ in self._workers:
+            self._free.put(None)
         if not self._stop.is_set() and self.delivery.in_doubt:
             hint = "run again: opt-outs without a clear response are sent again, before everything else"
             self._stop_run("an opt-out has no clear response, so nothing that comes after it is sent", hint)
         return not self._stop.is_set()
 
-    def _put(self, batch: Batch) -> bool:
+    def _await_worker(self) -> bool:
+        """Wait until a worker is free, and take it; False if the run was stopped."""
+        if self._free.empty():
+            self._start_worker()
+        return self._take_free()
+
+    def _take_free(self) -> bool:
         while not self._stop.is_set():
-            try:
-                self._queue.put(batch, timeout=0.1)
+            with suppress(queue.Empty):
+                self._free.get(timeout=_LOOK_S)
                 return True
-            except queue.Full:
-                continue
         return False
 
-    def _start_worker_if_needed(self) -> None:
-        with self._lock:
-            if self._idle > self._queue.qsize() or len(self._workers) >= self._threads:
-                return
-            self._deadlines.start()
-            ended, name = threading.Event(), f"retl-sender-{len(self._workers) + 1}"
-            worker = threading.Thread(target=self._work, args=[ended], name=name)
-            self._workers.append(ended)
-            try:
-                worker.start()
-            except RuntimeError:  # there is no memory for its stack: those that are there do the work
-                self._workers.pop()
-                if not self._workers:
-                    raise
-                self._threads = len(self._workers)
-            except BaseException:
-                ended.set()
+    def _start_worker(self) -> None:
+        if len(self._workers) >= self._threads:
+            return
+        self._deadlines.start()
+        ended, name = threading.Event(), f"retl-sender-{len(self._workers) + 1}"
+        worker = threading.Thread(target=self._work, args=[ended], name=name)
+        self._workers.append(ended)
+        try:
+            worker.start()
+        except RuntimeError:  # there is no memory for its stack: those that are there do the work
+            self._workers.pop()
+            if not self._workers:
                 raise
+            self._threads = len(self._workers)
+        except BaseException:
+            ended.set()
+            raise
 
     def _work(self, ended: threading.Event) -> None:
         try:
-            self._deliver_queue()
+            self._deliver_all()
         finally:
             ended.set()
 
-    def _deliver_queue(self) -> None:
+    def _deliver_all(self) -> None:
         connection = Connection(self._workspace, self._deadlines)
-        while (batch := self._take()) is not None:
+        while (batch := self._next()) is not None:
             try:
                 if not self._stop.is_set():  # otherwise it is unsent, and not in the journal
-                    self._deliver(connection, batch)
+                    self._deliver(connection, batch, has_turn=True)
             except BaseException as error:  # noqa: BLE001  # a bug: raised where it is seen, in `send`
                 self._bug = error
                 self._stop.set()
-            finally:
-                self._queue.task_done()
         connection.close()
 
-    def _take(self) -> Batch | None:
-        with self._lock:
-            self._idle += 1
-        batch = self._queue.get()
-        with self._lock:
-            self._idle -= 1
-        return batch
+    def _next(self) -> Batch | None:
+        self._free.put(None)
+        return self._handed_out.get()
 
     # --- one batch ---------------------------------------------------------------------------------------------------
 
-    def _deliver(self, connection: Connection, batch: Batch) -> None:
+    def _deliver(self, connection: Connection, batch: Batch, has_turn: bool = False) -> None:
         """Deliver a batch: every record ends up accepted, rejected, in doubt, or unsent because the run stops."""
-        verdict = self._attempt(connection, batch)
+        verdict = self._attempt(connection, batch, has_turn)
         if verdict:
             self._follow_up(connection, batch, verdict)
 
-    def _attempt(self, connection: Connection, batch: Batch) -> Verdict | None:
-        """Send a batch until it has a final verdict; None if the run was stopped before."""
+    def _attempt(self, connection: Connection, batch: Batch, has_turn: bool = False) -> Verdict | None:
+        """Send a batch until it has a final verdict; None if the run was stopped before. `has_turn`: it may go now."""
         began_s, attempt = self._clock.now_s(), 0
-        while self._wait_for_turn(batch):
+        while has_turn or self._wait_for_turn(batch):
+            has_turn = False
             attempt += 1
             try:
                 verdict = self._request(connection, batch)
@@ -256,7 +258,7 @@ class Sender:
             idempotent, not_idempotent = _NEXT[verdict.outcome]
             following = idempotent if batch.is_idempotent or self._may_repeat else not_idempotent
             if following is _Next.STOP:
-                remedy = verdict.hint or hint_for(verdict.status, self._routes[batch.call].permission)
+                remedy = verdict.hint or hint_for(verdict.status, self._routes[batch.place.call].permission)
                 self._stop_run(verdict.why, remedy)
                 return None
             if following is _Next.DOUBT:
@@ -276,9 +278,9 @@ class Sender:
             what = f"Braze rejected {count(self._refused_in_a_row, 'row')} in a row, one by one"
             self._stop_run(f"{what}; last response: {verdict.why}")
         elif verdict.outcome is Outcome.REFUSED and verdict.rejected:
-            rest = tuple(record for place, record in enumerate(batch.records) if place not in verdict.rejected)
+            rest = [record for place, record in enumerate(batch.records) if place not in verdict.rejected]
             if rest:
-                self._deliver(connection, Batch(rest))
+                self._deliver(connection, batch.of(rest))
         elif verdict.outcome is Outcome.REFUSED:
             self._find_bad_record(connection, batch)
 
@@ -289,7 +291,7 @@ class Sender:
         accepted, the bad record is in the second half. What waits is sent together once the bad record is found. It
         always follows the suspects, so that every request contains neighbors of the outbox, as the journal requires.
         """
-        suspects, waiting = batch, tuple[Record, ...]()
+        suspects, waiting = batch, list[Record]()
         while len(suspects.records) > 1:
             first, second = suspects.halves()
             verdict = self._attempt(connection, first)
@@ -298,18 +300,18 @@ class Sender:
             if verdict.outcome is Outcome.ACCEPTED:
                 suspects = second
             elif verdict.outcome is Outcome.REFUSED and not verdict.rejected:
-                suspects, waiting = first, (*second.records, *waiting)
+                suspects, waiting = first, [*second.records, *waiting]
             else:  # the response identifies bad records, or there is none: the second half may be valid as a whole
                 self._follow_up(connection, first, verdict)
-                suspects, waiting = Batch((*second.records, *waiting)), ()
+                suspects, waiting = batch.of([*second.records, *waiting]), []
                 break
         self._deliver(connection, suspects)
         if waiting:
-            self._deliver(connection, Batch(waiting))
+            self._deliver(connection, batch.of(waiting))
 
     def _wait_for_turn(self, batch: Batch) -> bool:
         """Wait until the rate limit allows a request; False if the run was stopped."""
-        pacer = self._routes[batch.call].pacer
+        pacer = self._routes[batch.place.call].pacer
         with self._lock:
             wait_s = pacer.reserve(self._clock.now_s())
         while not self._stop.is_set():
@@ -323,10 +325,10 @@ class Sender:
         return not self._stop.is_set()
 
     def _request(self, connection: Connection, batch: Batch) -> Verdict:
-        route, records = self._routes[batch.call], batch.records
+        route, records = self._routes[batch.place.call], batch.records
         body = batch.body(route.closing)
         request = self._journal.sent(records[0].seq, records[-1].seq, durable=not batch.is_idempotent)
-        result = connection.send(batch.call, body)
+        result = connection.send(batch.place.call, body)
         verdict = judge(result, len(records), route.arrays, route.counters)
         rejected = {records[place].seq: reason for place, reason in verdict.rejected.items()}
         outcome = _IN_JOURNAL.get(verdict.outcome, "not_taken")

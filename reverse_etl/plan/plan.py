@@ -140,7 +140,7 @@ def _requests(connection: DuckDBPyConnection, sizes: Mapping[str, int]) -> dict[
     requests = dict.fromkeys((call for call, *_ in groups), 0)
     if any(heaviest * sizes[call] > MAX_BODY_BYTES for call, _, _, heaviest in groups):
         for batch in cut(read_records(connection), sizes):
-            requests[batch.call] += 1
+            requests[batch.place.call] += 1
         return requests
     for call, _, records, _ in groups:
         requests[call] += ceil(records / sizes[call])

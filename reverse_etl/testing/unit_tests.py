@@ -18,7 +18,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 from reverse_etl.braze.modes import DELETE
-from reverse_etl.delivery.batches import Record
+from reverse_etl.delivery.batches import Batch, cut
 from reverse_etl.engines.duckdb.engine import DuckDBEngine
 from reverse_etl.engines.duckdb.seeds import seed_sql
 from reverse_etl.engines.warehouse import engine_of
@@ -45,7 +45,7 @@ from reverse_etl.records.layout import Layout, lay_out
 from reverse_etl.records.mapping import closing
 from reverse_etl.runs.job import Job
 from reverse_etl.runs.outcome import Options
-from reverse_etl.runs.run import write_changes, write_records
+from reverse_etl.runs.run import calls, write_changes, write_records
 from reverse_etl.shared_state.place import StatePlace
 from reverse_etl.sql.quoting import without_end
 from reverse_etl.sql.types import SqlType
@@ -283,7 +283,8 @@ def run_test(project: LoadedProject, prepared: Prepared) -> UnitTestResult:
             if prepared.acknowledged:
                 _acknowledge(state, engine, prepared, prepared.acknowledged)
             _plan(state, engine, prepared.layout, prepared.model, Options(show_values=True))
-            records = [_as_sent(prepared.sync, record) for record in read_records(state.connection)]
+            batches = cut(read_records(state.connection), {call.path: 1 for call in calls(prepared.sync)})
+            records = [_as_sent(prepared.sync, batch) for batch in batches]
             found += differences(test.expect.records or (), records)
             found += invalid_differences(test.expect.invalid or (), invalid_rows(state.connection, _IN_FULL, _ALL))
             state.run.drop()
@@ -315,10 +316,10 @@ def _acknowledge(state: State, engine: DuckDBEngine, prepared: Prepared, rows: C
     state.finish(Ending("baselined", None, {}, state.clock.utc()))
 
 
-def _as_sent(sync: Sync, record: Record) -> Any:
+def _as_sent(sync: Sync, batch: Batch) -> Any:
     """A record as it is in its request: an item of the request's array, or the request that deletes one user."""
-    request = json.loads(f"{record.envelope}{record.body}{closing(sync.mode)}", parse_float=Decimal)
-    if record.call == DELETE.path:
+    request = json.loads(batch.body(closing(sync.mode)), parse_float=Decimal)
+    if batch.place.call == DELETE.path:
         return request
     ((item,),) = request.values()
     return item

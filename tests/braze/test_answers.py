@@ -11,6 +11,7 @@ from contextlib import closing
 from typing import Any
 
 import pytest
+import urllib3
 
 from reverse_etl.braze import client
 from reverse_etl.braze.answers import Answer, NoAnswer, NotSent, Outcome, json_object, judge
@@ -150,22 +151,15 @@ def test_answer_is_read_up_to_a_limit_and_its_status_still_counts(wire: Wire):
 def test_packed_answer_takes_no_more_memory_than_the_limit(wire: Wire, layers: int, monkeypatch: pytest.MonkeyPatch):
     packed = gzip.compress(bytes(50_000_000), 1)
     packed = gzip.compress(packed) if layers == 2 else packed
-    most, read = 0, client._read
+    most, read = 0, urllib3.HTTPResponse.read
 
-    def counted(response: Any) -> bytes | None:
+    def counted(response: urllib3.HTTPResponse, size: int) -> bytes:
         nonlocal most
-        whole = response.read
+        piece = read(response, size)
+        most = max(most, len(piece))
+        return piece
 
-        def piece(size: int) -> bytes:
-            nonlocal most
-            found = whole(size)
-            most = max(most, len(found))
-            return bytes(found)
-
-        response.read = piece
-        return read(response)
-
-    monkeypatch.setattr(client, "_read", counted)
+    monkeypatch.setattr(urllib3.HTTPResponse, "read", counted)
     result = wire.ask(http(packed, f"Content-Encoding: {', '.join(['gzip'] * layers)}"))
     assert isinstance(result, Answer)
     assert (result.status, result.body, most) == (201, None, client._PIECE_BYTES)
@@ -179,6 +173,39 @@ def test_packed_answer_is_unpacked_and_what_cannot_be_is_not_understood(wire: Wi
         result = wire.ask(http(body, f"Content-Encoding: {encoding}"))
         assert isinstance(result, Answer)
         assert result.body is None
+
+
+def test_interim_answers_are_not_the_answer(wire: Wire):
+    interim = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nX-RateLimit-Remaining: 0\r\n\r\n"
+    assert wire.ask(interim + http(said())) == Answer(201, {"content-length": str(len(said()))}, said())
+
+
+@pytest.mark.parametrize("more", [http(b'{"message": "other"}', status="400 Bad Request"), b"x", b"HTTP/1.1 100 "])
+def test_what_follows_an_answer_belongs_to_no_request(more: bytes):
+    """And the next request gets a connection of its own."""
+    answers = iter([[http(said()) + more], [http(said(errors=None))]])
+    with (
+        Raw(lambda _: next(answers)) as server,
+        closing(Deadlines()) as deadlines,
+        closing(Connection(Workspace(server.url, "key"), deadlines)) as connection,
+    ):
+        results = [connection.send("/users/track", b"{}") for _ in range(2)]
+    assert [result.body for result in results if isinstance(result, Answer)] == [said(), said(errors=None)]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n",
+        b"HTTP/1.1 201 Created\r\n" + b"X: y\r\n" * 50_000 + b"Content-Length: 2\r\n\r\n{}",
+        http(said(), "Transfer-Encoding: chunked"),
+        http(said(), "Content-Length: 3"),
+        b"HTTP/1.1 201 Created\r\nContent-Length: -1\r\n\r\n",
+    ],
+    ids=["another protocol", "headers without an end", "two ways to end", "two lengths", "no length"],
+)
+def test_what_is_no_answer_confirms_nothing(wire: Wire, answer: bytes):
+    assert isinstance(wire.ask(answer), NoAnswer)
 
 
 @pytest.mark.parametrize(

@@ -3,13 +3,14 @@
 import json
 import random
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from reverse_etl.braze.modes import MAX_BODY_BYTES
-from reverse_etl.delivery.batches import Batch, Record, cut
+from reverse_etl.delivery.batches import Batch, Place, Record, Records, cut
 from reverse_etl.delivery.retry import RetryPolicy
 from reverse_etl.delivery.session import open_session
 from reverse_etl.project.project import load_project
@@ -36,33 +37,41 @@ def users(shop: Shop) -> int:
 
 # --- batches ---------------------------------------------------------------------------------------------------------
 
+PLACES = [Place(call, envelope) for call in ("/a", "/b") for envelope in ('{"x":[', '{"y":[')]
+BODIES = st.sampled_from(['"short"', '"' + "x" * 400_000 + '"', '"' + "\u20ac" * 200_000 + '"'])
 RECORDS = st.lists(
-    st.builds(
-        Record,
-        seq=st.just(0),
-        call=st.sampled_from(["/a", "/b"]),
-        envelope=st.sampled_from(['{"x":[', '{"y":[']),
-        body=st.sampled_from(['"short"', '"' + "x" * 400_000 + '"']),
-        idempotent=st.booleans(),
-    ),
-    max_size=60,
+    st.builds(Record, seq=st.just(0), body=BODIES, idempotent=st.booleans(), place=st.integers(0, 3)), max_size=60
 )
 
 
 @given(RECORDS)
 def test_batches_hold_every_record_once_in_order_and_keep_the_limits(records: list[Record]):
-    batches = list(cut(records, {"/a": 7, "/b": 3}))
+    sizes = {"/a": 7, "/b": 3}
+    batches = list(cut(Records(PLACES, records), sizes))
     assert [record for batch in batches for record in batch.records] == records
     for batch in batches:
-        assert len(batch.records) <= {"/a": 7, "/b": 3}[batch.call]
-        assert len({(record.call, record.envelope) for record in batch.records}) == 1
+        assert 0 < len(batch.records) <= sizes[batch.place.call]
+        assert {PLACES[record.place] for record in batch.records} == {batch.place}
         assert len(batch.body("]}")) <= MAX_BODY_BYTES + 10
         assert json.loads(batch.body("]}"))
 
 
+@given(RECORDS)
+def test_no_two_batches_would_go_into_one_request(records: list[Record]):
+    sizes = {"/a": 7, "/b": 3}
+    for one, other in pairwise(cut(Records(PLACES, records), sizes)):
+        longer = one.of([*one.records, other.records[0]])
+        assert (
+            one.place != other.place
+            or len(longer.records) > sizes[one.place.call]
+            or sum(len(record.body.encode()) + 1 for record in longer.records) > MAX_BODY_BYTES
+        )
+
+
 def test_batch_is_idempotent_only_if_all_its_records_are():
-    records = tuple(Record(n, "/a", "{", "1", idempotent) for n, idempotent in enumerate([True, False]))
-    assert (Batch(records).is_idempotent, Batch(records[:1]).is_idempotent) == (False, True)
+    records = [Record(n, "1", idempotent) for n, idempotent in enumerate([True, False])]
+    place = Place("/a", "{")
+    assert (Batch(place, records).is_idempotent, Batch(place, records[:1]).is_idempotent) == (False, True)
 
 
 # --- the key and the address -----------------------------------------------------------------------------------------
@@ -375,7 +384,7 @@ def test_answer_whose_counts_do_not_match_is_not_taken_at_its_word(shop: Shop, m
             Fault("status", status=201, body='{"message": "success", "events_processed": 9}'),
             "Braze returned 201: success, but reported 9 of 10 records as processed",
         ),
-        (Fault("drop_after"), "no complete response within 30 s: Remote end closed connection without response"),
+        (Fault("drop_after"), "no complete response within 30 s: the connection was closed without a response"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )

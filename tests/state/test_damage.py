@@ -15,7 +15,7 @@ import pytest
 
 from reverse_etl.braze.client import Workspace
 from reverse_etl.braze.modes import RATE_LIMITS
-from reverse_etl.delivery.batches import Batch, Record
+from reverse_etl.delivery.batches import Batch, Place, Record
 from reverse_etl.delivery.journal import Journal
 from reverse_etl.delivery.pacing import Pacer
 from reverse_etl.delivery.sender import Route, Sender, SenderOptions
@@ -253,11 +253,12 @@ def test_disk_that_is_full_before_anything_is_sent_stops_the_run(shop: Shop, wri
 
 def test_nothing_is_sent_that_the_journal_cannot_hold(shop: Shop):
     shop.sync("it", PEOPLE)
-    records = [Record(n, "/users/track", '{"attributes":[', f'{{"external_id":"u{n}"}}', True) for n in range(10)]
+    place = Place("/users/track", '{"attributes":[')
+    records = [Record(n, f'{{"external_id":"u{n}"}}', True) for n in range(10)]
     route = Route("users.track", "]}", {"attributes"}, (), Pacer([RATE_LIMITS["users_track"]]))
     with Journal(Path("/dev/full")) as journal:
         sender = Sender(Workspace(shop.braze.url, KEY), {"/users/track": route}, journal, SenderOptions(threads=2))
-        delivery = sender.send([Batch(tuple(records[:5])), Batch(tuple(records[5:]))])
+        delivery = sender.send([Batch(place, records[:5]), Batch(place, records[5:])])
     assert delivery.stopped == "cannot write the journal: No space left on device"
     assert (delivery.requests, shop.braze.requests()) == (0, [])
 
