@@ -559,7 +559,7 @@ CODES: Mapping[str, Code] = {
     ),
     "B003": Code(
         "collected records are in use",
-        "Another process writes to the folder of what is collected, and only one can.",
+        "Another process writes to the folder of what is collected, or rewrites its files, and only one can.",
         "Let that process do it, or end it first; collectors of other projects need folders of their own.",
     ),
     "S001": Code(
@@ -690,6 +690,11 @@ CODES: Mapping[str, Code] = {
         "subscription states not read",
         "`--read-first` got no answer from Braze, so nobody knows who has opted out, and nothing was sent.",
         "Do what the hint says. The key needs users.export.ids; for groups, subscription.groups.get.",
+    ),
+    "S030": Code(
+        "cannot erase what was collected",
+        "`retl forget` could not read or rewrite a file of what was collected, so the person is still in one.",
+        "Do what the hint says, then run the command again.",
     ),
     "X001": Code(
         "invalid rows block the run",

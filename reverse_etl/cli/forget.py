@@ -8,6 +8,7 @@ import typer
 from reverse_etl.cli.context import ProjectCommand, ask, load, print_lines, print_table, say
 from reverse_etl.cli.options import ProjectFolder, TargetName, Variables, Wait, Yes
 from reverse_etl.errors import ProjectError
+from reverse_etl.words import count
 
 if TYPE_CHECKING:
     from reverse_etl.runs.forgetting import Forgetting, Forgotten
@@ -81,6 +82,11 @@ def _print(how: "Forgetting", gone: "Forgotten") -> None:
         for sync, rows in gone.found.items()
     ]
     print_table([("erased from", "acknowledged", "rejected", "in doubt"), *cells])
+    for table, number in gone.collected.records.items():
+        if number:
+            print_lines([f"deleted {count(number, 'collected record')} of {table}"])
+    if gone.collected.is_pending:
+        say("what `retl collect` received in the last minute is erased when it becomes a Parquet file, in a minute")
     print_lines(f"deleted {file}" for file in gone.files)
     if gone.in_braze is None:
         say("not deleted in Braze: let a users_delete sync do that, or pass --delete-in-braze")

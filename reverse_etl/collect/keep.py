@@ -27,7 +27,9 @@ from typing import Any, Self
 import duckdb
 from duckdb import DuckDBPyConnection
 
+from reverse_etl.collect.erasing import drop_erasings, erasings, strip
 from reverse_etl.collect.log import segments, sync_folder
+from reverse_etl.collect.parquet import UNFINISHED, connected, flush, write
 from reverse_etl.project.collected import (
     GRACE,
     LOG,
@@ -39,7 +41,6 @@ from reverse_etl.project.collected import (
     segment,
 )
 from reverse_etl.project.spec_collect import NAME_PATTERN
-from reverse_etl.sql.database import connect
 from reverse_etl.sql.quoting import literal
 from reverse_etl.system.clock import Clock
 from reverse_etl.system.private_files import private_files
@@ -47,10 +48,7 @@ from reverse_etl.words import count
 
 EVERY_S = 60.0
 DAMAGED_SUFFIX = ".damaged"
-_UNFINISHED = ".unfinished"
 _HOUR, _DAY = len("20261129T21"), len("20261129")  # characters of a segment's name
-# Of the collector, whose memory shall not grow with what it keeps: a row group is written as soon as it is that large.
-_MEMORY, _ROW_GROUP = "256MB", "8MB"
 _COLUMNS = """{
   source: 'VARCHAR', "table": 'VARCHAR', received_at: 'TIMESTAMPTZ',
   records: 'STRUCT(record_id VARCHAR, "time" BIGINT, record VARCHAR)[]'
@@ -89,10 +87,11 @@ def _is_name(text: object) -> bool:
 def convert(folder: Path, name: str, say: Callable[[str], None]) -> None:
     """Write the records of a segment to a file of each table, then remove it. It must be over.
 
-    Lines that are damaged are set aside in a file beside it. Raises OSError and duckdb.Error; then it is as before.
+    Records about persons who were erased meanwhile are left out, and lines that are damaged are set aside in a file
+    beside it. Raises OSError and duckdb.Error; then it is as before.
     """
-    path = folder / LOG / f"{name}{LOG_SUFFIX}"
-    with _connected() as connection, _readable(connection, path, say) as lines:
+    path, whom = folder / LOG / f"{name}{LOG_SUFFIX}", erasings(folder)
+    with connected() as connection, _readable(connection, path, say) as lines:
         for source, table in lines.execute('SELECT DISTINCT source, "table" FROM arrived ORDER BY ALL').fetchall():
             rows = f"""
                     SELECT record.time AS time, received_at, record.record_id AS record_id, record.record AS record
@@ -100,7 +99,9 @@ def convert(folder: Path, name: str, say: Callable[[str], None]) -> None:
                         SELECT received_at, unnest(records) AS record FROM arrived
                         WHERE source = {literal(source)} AND "table" = {literal(table)}
                     )"""
-            _write(connection, rows, folder / source / table / Part(name, name).name)
+            file = folder / source / table / Part(name, name).name
+            write(connection, rows, file)
+            strip(file, whom)
     path.unlink()
     sync_folder(path.parent)
 
@@ -108,7 +109,7 @@ def convert(folder: Path, name: str, say: Callable[[str], None]) -> None:
 @contextmanager
 def _readable(connection: DuckDBPyConnection, path: Path, say: Callable[[str], None]) -> Iterator[DuckDBPyConnection]:
     """The lines of a segment as the view `arrived`."""
-    clean = path.with_suffix(_UNFINISHED)
+    clean = path.with_suffix(UNFINISHED)
     try:
         if not _can_read(connection, path):
             damaged = _copy_whole_lines(path, clean)
@@ -204,10 +205,10 @@ def merge(folder: Path, now: datetime) -> None:
     for table in tables(folder):
         for group in to_merge(_parts(table), now, before):
             listed = ", ".join(_file(table / part.name) for part in group)
-            with _connected() as connection:
+            with connected() as connection:
                 files = f"read_parquet([{listed}], hive_partitioning = false)"
                 rows = f"SELECT time, received_at, record_id, record FROM {files}"
-                _write(connection, rows, table / Part(group[0].first, group[-1].last).name)
+                write(connection, rows, table / Part(group[0].first, group[-1].last).name)
 
 
 # --- what is old goes ------------------------------------------------------------------------------------------------
@@ -223,9 +224,9 @@ def drop(folder: Path, now: datetime, keep_of: KeepOf) -> None:
             is_superseded = any(_age(table / other.name, now) > GRACE for other in covers)
             if is_superseded or part.is_over(now - GRACE, keep):
                 (table / part.name).unlink(missing_ok=True)
-        for unfinished in table.glob(f".*{_UNFINISHED}"):
+        for unfinished in table.glob(f".*{UNFINISHED}"):
             unfinished.unlink(missing_ok=True)
-    for unfinished in (folder / LOG).glob(f"*{_UNFINISHED}"):
+    for unfinished in (folder / LOG).glob(f"*{UNFINISHED}"):
         unfinished.unlink(missing_ok=True)
     keep = keep_of("", "")  # of a table that is not declared
     for aside in (folder / LOG).glob(f"*{DAMAGED_SUFFIX}"):
@@ -244,47 +245,13 @@ def _age(path: Path, now: datetime) -> timedelta:
 # --- files -----------------------------------------------------------------------------------------------------------
 
 
-@contextmanager
-def _connected() -> Iterator[DuckDBPyConnection]:
-    with connect(threads=1, memory_limit=_MEMORY, temp_directory="") as connection:
-        connection.execute("SET TimeZone = 'UTC'")
-        yield connection
-
-
-def _write(connection: DuckDBPyConnection, rows: str, path: Path) -> None:
-    """Write rows to a Parquet file, whole or not at all. Raises OSError and duckdb.Error."""
-    unfinished = path.with_name(f".{path.name}{_UNFINISHED}")
-    with private_files():
-        for folder in (path.parent.parent, path.parent):
-            if not folder.exists():
-                folder.mkdir()
-                sync_folder(folder.parent)
-        try:
-            how = f"FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE_BYTES '{_ROW_GROUP}', USE_TMP_FILE false"
-            connection.execute(f"COPY ({rows}) TO {literal(str(unfinished.absolute()))} ({how})")
-            _flush(unfinished)
-            os.replace(unfinished, path)
-        except BaseException:
-            unfinished.unlink(missing_ok=True)
-            raise
-    sync_folder(path.parent)
-
-
 def _save(path: Path, data: bytes) -> None:
-    unfinished = path.with_name(f".{path.name}{_UNFINISHED}")
+    unfinished = path.with_name(f".{path.name}{UNFINISHED}")
     with private_files():
         unfinished.write_bytes(data)
-    _flush(unfinished)
+    flush(unfinished)
     os.replace(unfinished, path)
     sync_folder(path.parent)
-
-
-def _flush(path: Path) -> None:
-    number = os.open(path, os.O_RDWR)
-    try:
-        os.fsync(number)
-    finally:
-        os.close(number)
 
 
 def _file(path: Path) -> str:
@@ -345,6 +312,7 @@ class Keeper:
         now = self._clock.utc()
         drop(self._folder, now, self._keep_of)  # first: a full disk needs room
         merge(self._folder, now)
+        drop_erasings(self._folder, now)
 
     def _run(self) -> None:
         while not self._end.wait(EVERY_S):

@@ -1,7 +1,8 @@
 """`retl forget`: erases persons from all that a target's syncs remember, and proves it by a receipt.
 
 asked_for()     KEY or MODEL -> the persons, by all identifiers under which the states know them
-forget()        hashes, so that no sync sends them again -> Braze, if asked -> states, plans, artifacts -> receipt
+forget()        hashes, so that no sync sends them again -> Braze, if asked -> what was collected -> states, plans,
+                artifacts -> receipt
 allow()         lets somebody back
 check()         is a receipt still true?
 
@@ -20,6 +21,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from reverse_etl.collect.erase import Erased, count_about, erase_collected
+from reverse_etl.collect.erasing import hasher
 from reverse_etl.engines.warehouse import engine_of
 from reverse_etl.errors import DataError, Location, ProjectError
 from reverse_etl.plan.workbench import connect
@@ -101,11 +104,12 @@ class Forgetting:
 
 @dataclass(frozen=True)
 class Forgotten:
-    """What was erased: rows by sync, files that were deleted, what Braze was asked to delete (None if nothing), what is
-    out of reach; and where the receipt is."""
+    """What was erased: rows by sync, collected records, files that were deleted, what Braze was asked to delete (None
+    if nothing), what is out of reach; and where the receipt is."""
 
     persons: Persons
     found: dict[str, Found]
+    collected: Erased
     files: Sequence[str]
     in_braze: int | None
     out_of_reach: Sequence[str]
@@ -195,7 +199,11 @@ def forget(forgetting: Forgetting, persons: Persons, in_braze: bool) -> Forgotte
     lines = _hashed(erasures, sorted(texts))
     erasures.record(lines.values(), at)
     deleted = delete_users(project, sorted(texts), forgetting.clock) if in_braze else None
-    found, out_of_reach = dict[str, Found](), list[str]()
+    collected = Erased()
+    if project.spec.collect:  # before the states, which know what else the person is called
+        folder = project.collect_folder
+        collected = erase_collected(folder, texts, at, forgetting.wait_s, forgetting.clock, forgetting.say)
+    found, out_of_reach = dict[str, Found](), list(collected.out_of_reach)
     for state in forgetting.states():
         with state.changing(keep_before=False):
             found[state.place.sync] = erase(state, texts)
@@ -213,11 +221,12 @@ def forget(forgetting: Forgetting, persons: Persons, in_braze: bool) -> Forgotte
         by=_who(),
         identifiers=[(kind_of(text), lines[text][-HASH_DIGITS:]) for text in sorted(texts)],
         rows={sync: rows.rows for sync, rows in found.items()},
+        collected=dict(+collected.records),
         files=len(files),
         deleted_in_braze=deleted,
     )
     path = write_receipt(erasures, receipt)
-    return Forgotten(persons, found, files, deleted, out_of_reach, path)
+    return Forgotten(persons, found, collected, files, deleted, out_of_reach, path)
 
 
 def allow(forgetting: Forgetting, key: str) -> list[str]:
@@ -259,6 +268,12 @@ def check(forgetting: Forgetting, path: Path) -> list[str]:
         rows = count_hashed(state, hashes)
         if rows:
             wrong.append(f"{state.place.sync}: {count(rows, 'row')} about a person who was erased")
+    if forgetting.project.spec.collect:
+        left = count_about(forgetting.project.collect_folder, hashes, hasher(erasures.key), receipt.at)
+        wrong += [
+            f"{table}: {count(number, 'collected record')} about a person who was erased"
+            for table, number in left.items()
+        ]
     return wrong
 
 

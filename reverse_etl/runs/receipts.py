@@ -23,14 +23,15 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class Receipt:
-    """`identifiers` are the kind and the hash of each; `rows` by sync; `deleted_in_braze` is how many users Braze was
-    asked to delete, or None if it was not asked."""
+    """`identifiers` are the kind and the hash of each; `rows` by sync; `collected` are records by source and table;
+    `deleted_in_braze` is how many users Braze was asked to delete, or None if it was not asked."""
 
     target: str
     at: datetime
     by: str
     identifiers: Sequence[tuple[str, str]]
     rows: Mapping[str, int]
+    collected: Mapping[str, int]
     files: int
     deleted_in_braze: int | None
 
@@ -61,6 +62,7 @@ def read_receipt(erasures: Erasures, target: str, path: Path) -> Receipt:
             values["by"],
             identifiers,
             values["rows"],
+            values.get("collected", {}),  # of a receipt from before there was any
             values["files"],
             values["deleted_in_braze"],
         )

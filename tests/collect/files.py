@@ -21,17 +21,11 @@ COLLECT: dict[str, Any] = {
 }
 
 
-def line(record: Mapping[str, Any] | str, record_id: str, at: datetime = AT, table: str = "unsubscribes") -> str:
-    """A line of the log."""
-    values = {
-        "source": "postback",
-        "table": table,
-        "record_id": record_id,
-        "received_at": at.astimezone(UTC).isoformat(timespec="microseconds"),
-        "time": int(at.timestamp()),
-        "record": record,
-    }
-    return json.dumps(values) + "\n"
+def line(*records: Mapping[str, Any], at: datetime = AT, table: str = "unsubscribes") -> str:
+    """The line of a request in the log."""
+    found = [{"record_id": f"l{n}", "time": int(at.timestamp()), "record": _text(one)} for n, one in enumerate(records)]
+    received = at.isoformat(timespec="microseconds")
+    return json.dumps({"source": "postback", "table": table, "received_at": received, "records": found}) + "\n"
 
 
 def keep_log(folder: Path, segment: str, *lines: str) -> Path:
@@ -61,8 +55,9 @@ def write(path: Path, rows: Iterable[tuple[int, datetime, str, str]]) -> None:
     columns = ", ".join(f"{name} {kind}" for name, kind in STORED.items())
     with duckdb.connect() as connection:
         connection.execute(f"CREATE TABLE found ({columns})")
-        for row in rows:
-            connection.execute("INSERT INTO found VALUES (?, ?, ?, ?)", row)
+        columns = ", ".join(f"unnest(${name}::{kind}[])" for name, kind in STORED.items())
+        values = zip(STORED, map(list, zip(*rows, strict=True)), strict=True)
+        connection.execute(f"INSERT INTO found SELECT {columns}", dict(values))
         connection.execute("COPY found TO $path (FORMAT parquet)", {"path": str(path)})
 
 
