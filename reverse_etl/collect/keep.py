@@ -18,7 +18,7 @@ import os
 import re
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
 from types import TracebackType
@@ -291,12 +291,12 @@ class Keeper:
 
     def keep(self) -> None:
         """What is done every minute. What cannot be done is told once, and tried again the next time."""
+        told = None
         try:
             with maintenance(self._folder) as is_ours:
                 if is_ours:
                     self._work()
-            told = None
-        except (OSError, duckdb.Error) as error:
+        except Exception as error:  # noqa: BLE001  # whatever it is, the log goes on
             told = f"cannot write Parquet files: {reason(error)}; the log has all records, and it is tried every minute"
         if told and told != self._told:
             self._say(told)
@@ -315,15 +315,16 @@ class Keeper:
         drop_erasings(self._folder, now)
 
     def _run(self) -> None:
+        self.keep()  # what the one before has left
         while not self._end.wait(EVERY_S):
-            for action in (self.keep, *self._also):
-                with suppress(Exception):  # a bug in one of them ends nothing else
-                    action()
+            self.keep()
+            for action in self._also:
+                action()
 
 
-def reason(error: OSError | duckdb.Error) -> str:
+def reason(error: Exception) -> str:
     """Why, without what DuckDB quotes: it may be a value."""
-    if isinstance(error, OSError):
-        return error.strerror or type(error).__name__
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
     found = re.search(r"No space left on device|File too large|Permission denied|Read-only file system", str(error))
     return found[0] if found else type(error).__name__

@@ -79,6 +79,8 @@ class Log(Generic[T]):
         """
         self._folder = folder / LOG
         self._folder.mkdir(mode=0o700, exist_ok=True)
+        for one in (folder, folder.absolute().parent):
+            sync_folder(one)
         self._told = told
         self._clock = clock
         self._name = self._before = last_segment(folder)

@@ -59,7 +59,6 @@ def collect(
         hint = "make it writable for the current user"
         raise ProjectError(f"cannot read {folder}: {error.strerror}", hint=hint, code="P120") from error
     keeper = Keeper(folder, log.rotate, keep_of, clock, say, [_Minutes(app, clock, say)])
-    keeper.keep()  # what the one before has left
     with log:
         app.log = log
         with keeper:

@@ -69,7 +69,7 @@ def test_what_was_answered_is_kept_if_it_is_killed_at_that_moment(tmp_path: Path
         running.process.wait()
     assert records(tmp_path) == []
     with collecting(tmp_path) as running:
-        assert records(tmp_path) == [{"n": 1}]
+        running.process.wait_until(lambda: records(tmp_path) == [{"n": 1}])
         assert running.post({"n": 2}).status_code == 200
         assert running.end() == 0
     assert records(tmp_path) == [{"n": 1}, {"n": 2}]

@@ -177,7 +177,7 @@ def test_a_full_disk_leaves_the_segment_and_no_half_file(tmp_path: Path, said: l
     whole = path.read_bytes()
     with no_file_beyond(room), pytest.raises((OSError, duckdb.Error)) as raised:
         convert(tmp_path, SEGMENT, said.append)
-    assert keep.reason(raised.value) == "File too large"  # type: ignore[arg-type]
+    assert keep.reason(raised.value) == "File too large"
     assert path.read_bytes() == whole
     assert names(tmp_path) == [f"log/{SEGMENT}.jsonl"]
     convert(tmp_path, SEGMENT, said.append)
