@@ -1,10 +1,11 @@
 """How fast `retl` is, each figure beside its yardstick of the same run: make bench
 
 Prints a table with a verdict for each line, and writes bench/RESULTS.md. Runs for some ten minutes; `--sizes 1 10 50`
-takes 50 million rows too, `--only diff erased sending start peers` a part of it. Everything it makes lies in .bench/.
+takes 50 million rows too, `--only collect start` a part of it (see PARTS). Everything it makes lies in .bench/.
 """
 
 import argparse
+import json
 import os
 import platform
 import shutil
@@ -28,6 +29,8 @@ CERTIFICATE = WORK / "certificate"
 RETL = [sys.executable, "-m", "reverse_etl"]
 CEILING = 1000  # requests a second, of 75 rows: Braze's own limit
 SENDING_S = 60
+COLLECT_S = 10
+PARTS = ("diff", "erased", "sending", "collect", "start", "peers")
 TICKS = os.sysconf("SC_CLK_TCK")
 MODEL = """select * replace (case when {{ var('changed', 0) }} = 1 and hash(external_id) % 100 = 7
     then text_0 || '!' else text_0 end as text_0) from users"""
@@ -264,6 +267,77 @@ def bare_loop(our_cpu_s: float) -> Iterator[Line]:
     )
 
 
+def collect() -> Iterator[Line]:
+    """Webhooks: 64 clients, beside the same server that writes nothing. The log becomes Parquet all five seconds."""
+    for records, what in ((1, "an event per request"), (100, "100 events per request")):
+        found: dict[bool, list[tuple[dict[str, float], Measured]]] = {}
+        for _ in range(3):
+            for is_kept in (False, True):
+                found.setdefault(is_kept, []).append(collected(COLLECT_S, records, is_kept))
+        best = {is_kept: max(runs, key=lambda run: rate(run[0])) for is_kept, runs in found.items()}
+        yield collected_line(f"collect, {what}: the same server that writes nothing (yardstick)", *best[False])
+        ratio = rate(best[True][0]) / rate(best[False][0])
+        yield collected_line(f"collect, {what}", *best[True], ratio, "requests/s of it", 0.5)
+    said, run = collected(6 * COLLECT_S, 1, True)
+    yield collected_line(f"collect, an event per request, over {6 * COLLECT_S} s", said, run)
+    growth = run.samples[-1].resident_mb - run.samples[len(run.samples) // 6].resident_mb
+    yield Line("memory gained while collecting", Measured(), 0, growth, "", 50, unit=" MB")
+
+
+def rate(said: dict[str, float]) -> float:
+    return said["requests"] / said["seconds"]
+
+
+def collected_line(
+    what: str,
+    said: dict[str, float],
+    run: Measured,
+    ratio: float | None = None,
+    yardstick: str = "",
+    bound: float | None = None,
+) -> Line:
+    """A line whose rows are records."""
+    run.wall_s = said["seconds"]
+    return Line(what, run, int(said["records"]), ratio, yardstick, bound, at_least=True)
+
+
+def collected(seconds: int, records: int, is_kept: bool) -> tuple[dict[str, float], Measured]:
+    """What clients were answered in so many seconds, and what it took of the collector. All of it is looked for."""
+    folder, ready, run = WORK / "collected", WORK / "collect.json", Measured()
+    shutil.rmtree(folder, ignore_errors=True)
+    ready.unlink(missing_ok=True)
+    options = [] if is_kept else ["--nothing"]
+    command = [sys.executable, "-m", "bench.collect"]
+    done = threading.Event()
+    server = subprocess.Popen([*command, "serve", folder, "--ready-file", ready, *options], cwd=ROOT)
+    while not ready.exists():
+        assert server.poll() is None
+        time.sleep(0.01)
+    sampler = threading.Thread(target=_sample, args=(server.pid, run.samples, done))
+    sampler.start()
+    url = f"http://127.0.0.1:{json.loads(ready.read_text())['port']}"
+    asked = [*command, "load", url, "--seconds", str(seconds), "--records", str(records)]
+    said = json.loads(subprocess.run(asked, cwd=ROOT, check=True, capture_output=True).stdout)
+    done.set()
+    sampler.join()
+    server.terminate()
+    _, status, used = os.wait4(server.pid, 0)
+    server.returncode = os.waitstatus_to_exitcode(status)
+    assert server.returncode == 0
+    run.cpu_s, run.peak_mb = used.ru_utime + used.ru_stime, used.ru_maxrss * 1024 / 1e6
+    if is_kept:
+        assert kept_in(folder) >= said["records"]
+    return said, run
+
+
+def kept_in(folder: Path) -> int:
+    import duckdb
+
+    with duckdb.connect() as connection:
+        sql = f"SELECT count(DISTINCT record_id) FROM read_parquet('{folder}/postback/currents/*.parquet')"
+        return int(connection.execute(sql).fetchall()[0][0])
+
+
 def start() -> Iterator[Line]:
     best = {}
     for name, command in (("help", [*RETL, "--help"]), ("typer", [sys.executable, "-c", "import typer"])):
@@ -307,7 +381,7 @@ def lines(parts: Sequence[str], sizes: Sequence[int]) -> Iterator[Line]:
             yield Line(f"{small}M -> {large}M: time per row", Measured(), 0, ratio, "", 1.2)
     if "erased" in parts:
         yield from erased(sizes[-1] * 1_000_000)
-    for name, part in (("sending", sending), ("start", start), ("peers", peers)):
+    for name, part in (("sending", sending), ("collect", collect), ("start", start), ("peers", peers)):
         if name in parts:
             yield from part()
 
@@ -315,11 +389,11 @@ def lines(parts: Sequence[str], sizes: Sequence[int]) -> Iterator[Line]:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="bench.run")
     parser.add_argument("--sizes", type=int, nargs="+", default=[1, 10], help="millions of rows")
-    parser.add_argument("--only", nargs="+", default=["diff", "erased", "sending", "start", "peers"])
+    parser.add_argument("--only", nargs="+", default=list(PARTS))
     parser.add_argument("--write", action="store_true", help="bench/RESULTS.md")
     asked = parser.parse_args()
     WORK.mkdir(exist_ok=True)
-    if not (CERTIFICATE / "ca.pem").exists():
+    if {"diff", "sending", "peers"} & set(asked.only) and not (CERTIFICATE / "ca.pem").exists():
         subprocess.run([python_of("bench"), "-m", "bench.certificate", CERTIFICATE], cwd=ROOT, check=True)
     text = [f"| {' | '.join(HEADING)} |", f"|{'---|' * len(HEADING)}"]
     print("\n".join(text), flush=True)
@@ -327,10 +401,26 @@ def main() -> None:
         text.append(f"| {' | '.join(line.cells())} |")
         print(text[-1], flush=True)
     if asked.write:
-        about = f"{datetime.now(UTC):%Y-%m-%d}, {os.cpu_count()} cores of a shared machine, {platform.system()}"
-        versions = ", ".join(f"{name} {version(name)}" for name in ("duckdb", "urllib3"))
-        head = f"# What `make bench` measured\n\n{about}, Python {platform.python_version()}, {versions}.\n\n"
-        (ROOT / "bench" / "RESULTS.md").write_text(head + "\n".join(text) + "\n")
+        write(text, is_whole=set(asked.only) == set(PARTS))
+
+
+def write(text: list[str], is_whole: bool) -> None:
+    """The results; of a part, its lines replace those of the same names, or come after the others."""
+    file = ROOT / "bench" / "RESULTS.md"
+    about = f"{datetime.now(UTC):%Y-%m-%d}, {os.cpu_count()} cores of a shared machine, {platform.system()}"
+    versions = ", ".join(f"{name} {version(name)}" for name in ("duckdb", "urllib3"))
+    head = f"# What `make bench` measured\n\n{about}, Python {platform.python_version()}, {versions}.\n\n"
+    if not is_whole and file.exists():
+        head, table = file.read_text().split("|", 1)
+        new = {named(line): line for line in text}
+        old = f"|{table}".splitlines()
+        text = [*(new.pop(named(line), line) for line in old), *new.values()]
+    file.write_text(head + "\n".join(text) + "\n")
+
+
+def named(line: str) -> str:
+    """What a line of the table is about."""
+    return line.split("|")[1].strip()
 
 
 if __name__ == "__main__":
