@@ -19,7 +19,7 @@ from reverse_etl.cli.options import (
     Variables,
     Yes,
 )
-from reverse_etl.errors import ProjectError
+from reverse_etl.errors import ProjectError, nearest
 
 if TYPE_CHECKING:
     from reverse_etl.project.models import Compiled
@@ -33,8 +33,7 @@ class CiSystem(StrEnum):
     GITHUB = "github"
 
 
-class Importable(StrEnum):
-    TREASURE_DATA = "treasure-data"
+_IMPORTED = ("treasure-data",)
 
 
 @app.command()
@@ -47,7 +46,7 @@ def init(
         ),
     ] = None,
     source: Annotated[
-        tuple[Importable, Path] | None,
+        tuple[str, Path] | None,
         typer.Option(
             "--from",
             metavar="treasure-data DIR",
@@ -65,6 +64,9 @@ def init(
     from reverse_etl.words import count
 
     is_new = ci is None or source is not None or not (folder / SPEC_FILE).exists()
+    if source and source[0] not in _IMPORTED:
+        hint = nearest(source[0], _IMPORTED)
+        raise ProjectError(f'--from: nothing can be imported from "{source[0]}"', hint=hint, code="P073")
     if ci:
         refuse_second(folder)
     if source:

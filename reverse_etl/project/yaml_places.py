@@ -4,10 +4,11 @@
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import isinf
+from pathlib import PurePosixPath
 from typing import Any
 
 import yaml
@@ -61,6 +62,92 @@ def _with_fewer_types(loader: Any) -> Any:
     return found
 
 
+INCLUDE = "!include"
+_MOST_INCLUDES = 200  # files in place of others, in one
+
+
+@dataclass(frozen=True)
+class _MarkInFile:
+    """Where a node of an included file is."""
+
+    file: str
+    line: int
+    column: int
+
+
+@dataclass
+class _Includes:
+    """Puts files in the place of `!include : path`, as digdag does: their keys become keys of the mapping around it."""
+
+    read: Callable[[str], str | None]
+    files: list[str] = field(default_factory=list)
+
+    def into(self, node: Any, file: str, around: tuple[str, ...], load: Any) -> None:
+        if isinstance(node, yaml.SequenceNode):
+            for item in node.value:
+                self.into(item, file, around, load)
+        if not isinstance(node, yaml.MappingNode):
+            return
+        pairs: list[tuple[Any, Any]] = []
+        for key, value in node.value:
+            if key.tag == INCLUDE:
+                found = self._pairs(value, _location(file, key.start_mark), around, load)
+            else:
+                self.into(value, file, around, load)
+                found = [(key, value)]
+            for one in found:  # of a key that is included, the last one holds
+                pairs = [pair for pair in pairs if pair[0].value != one[0].value or not _included(pair[0], one[0])]
+                pairs.append(one)
+        node.value = pairs
+
+    def _pairs(self, value: Any, where: Location, around: tuple[str, ...], load: Any) -> list[tuple[Any, Any]]:
+        path = str(value.value).strip() if isinstance(value, yaml.ScalarNode) else ""
+        file = str(PurePosixPath(where.file).parent / path)
+        text = self.read(file) if path and "${" not in path else None
+        if text is None:
+            hint = "put the text of that file in place of this line, and import again"
+            raise ProjectError(f"{file} not found, which is included here", where, hint, code="P115")
+        if file in around or len(self.files) >= _MOST_INCLUDES:
+            raise ProjectError(f"{file} includes itself", where, "remove one of the two lines", code="P115")
+        self.files.append(file)
+        node = _node_of(text, file, load)
+        if not isinstance(node, yaml.MappingNode | None):
+            raise ProjectError(f"{file} is not a mapping", where, "put its text in place of this line", code="P115")
+        _move(node, file)
+        self.into(node, file, (*around, file), load)
+        return list(node.value) if node else []
+
+
+def _node_of(text: str, file: str, load: Any) -> Any:
+    """The document of an included file. Errors have their place in that file."""
+    loader = None
+    try:
+        _refuse_endless(text, file, load)
+        loader = load(text)
+        return loader.get_single_node()
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        error.problem_mark = _MarkInFile(file, mark.line, mark.column) if mark else None  # type: ignore[assignment]
+        raise
+    finally:
+        if loader:
+            loader.dispose()
+
+
+def _included(*nodes: Any) -> bool:
+    return any(isinstance(node.start_mark, _MarkInFile) for node in nodes)
+
+
+def _move(node: Any, file: str) -> None:
+    """Say of all nodes that they are in another file."""
+    if node is None or isinstance(node.start_mark, _MarkInFile):
+        return
+    node.start_mark = _MarkInFile(file, node.start_mark.line, node.start_mark.column)
+    for inner in node.value if not isinstance(node, yaml.ScalarNode) else ():
+        for one in inner if isinstance(inner, tuple) else (inner,):
+            _move(one, file)
+
+
 _LOADERS = (_Quick, _Clear)
 _DIGDAG_LOADERS = tuple(map(_with_fewer_types, _LOADERS))
 
@@ -75,6 +162,7 @@ class Positions:
         self._misread: dict[YamlPath, tuple[str, str]] = {}
         self._texts: dict[YamlPath, str] = {}
         self._spelled: dict[YamlPath, str] = {}
+        self.included: tuple[str, ...] = ()  # files in the place of `!include`
 
     def text_of(self, path: YamlPath) -> str | None:
         """A value as it is written, where YAML reads it as something else than a string: `on` is a boolean."""
@@ -154,7 +242,7 @@ class Positions:
 
 
 def _location(file: str, mark: Any) -> Location:
-    return Location(file, mark.line + 1, mark.column + 1)
+    return Location(getattr(mark, "file", file), mark.line + 1, mark.column + 1)
 
 
 def _read_otherwise(node: yaml.Node) -> str | None:
@@ -220,21 +308,31 @@ def _refuse_endless(text: str, file: str, loader: Any) -> None:
         parser.dispose()
 
 
-def _parse(load: Any, text: str, file: str) -> tuple[Any, Positions, list[Problem]]:
+def _parse(
+    load: Any, text: str, file: str, read: Callable[[str], str | None] | None
+) -> tuple[Any, Positions, list[Problem]]:
     _refuse_endless(text, file, load)
     positions, loader = Positions(file), load(text)
     try:
         root = loader.get_single_node()
         if root is None:
             return None, positions, []
+        if read:
+            includes = _Includes(read)
+            includes.into(root, file, (file,), load)
+            positions.included = tuple(includes.files)
         problems = list(positions._walk(root, ()))
         return loader.construct_document(root), positions, problems
     finally:
         loader.dispose()
 
 
-def parse_yaml(text: str, file: str, is_digdag: bool = False) -> tuple[Any, Positions, list[Problem]]:
-    """The document, the locations of everything in it, and its duplicate keys; with digdag's rules for what is a text.
+def parse_yaml(
+    text: str, file: str, digdag: Callable[[str], str | None] | None = None
+) -> tuple[Any, Positions, list[Problem]]:
+    """The document, the locations of everything in it, and its duplicate keys.
+
+    `digdag` reads the files that are included: then digdag's rules hold for what is a text.
 
     Raises ProjectError at the line where the text is not valid YAML, or would take too much time or memory.
     """
@@ -244,11 +342,11 @@ def parse_yaml(text: str, file: str, is_digdag: bool = False) -> tuple[Any, Posi
         )
     if _SURROGATE.search(text):  # of the command line: how Python keeps bytes that are not UTF-8
         raise ProjectError("this is not UTF-8 text", Location(file), "write it in UTF-8", code="P002")
-    quick, clear = _DIGDAG_LOADERS if is_digdag else _LOADERS
+    quick, clear = _DIGDAG_LOADERS if digdag else _LOADERS
     try:
         with suppress(yaml.YAMLError):
-            return _parse(quick, text, file)
-        return _parse(clear, text, file)
+            return _parse(quick, text, file, digdag)
+        return _parse(clear, text, file, digdag)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = _location(file, mark) if mark else Location(file)

@@ -9,7 +9,8 @@ import yaml
 
 from reverse_etl.errors import ProjectError
 from reverse_etl.project.models import Model, RunValues, compile_model
-from reverse_etl.starter.treasure_data.settings import SettingProblem, schedule_keys, sync_keys
+from reverse_etl.starter.treasure_data.importer import Imported, import_treasure_data
+from reverse_etl.starter.treasure_data.settings import SettingProblem, schedule_keys, slot_of, sync_keys
 from reverse_etl.starter.treasure_data.variables import Scope, UnknownVariable, to_jinja
 from tests.shop import Retl, database
 
@@ -147,7 +148,7 @@ def test_three_workflows_become_a_project_that_syncs(workflows: Path, tmp_path: 
         "| daily.dig:23:5 | `priority` | it has no counterpart |",
         "| daily.dig:39:3 | `for_each> each` | a loop or condition: write the sync that is meant |",
         "| daily.dig:42:7 | `td> each+one` | it stands in for_each> each: write the sync that is meant |",
-        "| queries/each.sql:2 | `td> ids` | ${td.each.x} has no counterpart: write it with {{ var('...') }} or {{ scheduled_time }} |",
+        "| queries/each.sql:2 | `td> ids` | ${td.each.x} has no counterpart: it is of each row of a loop: write one query with a JOIN of those rows |",
         "| notes.txt | `notes.txt` | no export to Braze uses it |",
     ]
     assert "secret" not in report
@@ -186,7 +187,11 @@ def test_what_braze_has_already_is_a_baseline_after_which_nothing_is_sent(workfl
         ("gone.dig", "schedule: [", "gone.dig:1:12: invalid YAML: "),
         ("gone.dig", "- a", "gone.dig:1: a workflow is a mapping of keys and tasks\n"),
         ("gone.dig", "+a:\n  td>: x.sql\n  td>: y.sql\n", 'gone.dig:3:3: duplicate key "td>", first defined on line 2\n'),
-        ("gone.dig", "+a:\n  !include : b.dig\n", "gone.dig:2: !include is not followed\n  hint: put the text of that file"),
+        ("gone.dig", "+a:\n  !include : b.yml\n", "gone.dig:2:3: b.yml not found, which is included here\n  hint: put the text"),
+        ("gone.dig", "!include : ../b.yml\n", "gone.dig:1:1: ../b.yml not found, which is included here\n  hint: put the text"),
+        ("gone.dig", "!include : gone.dig\n", "gone.dig:1:1: gone.dig includes itself\n"),
+        ("gone.dig", "!include : notes.txt\n", "gone.dig:1:1: notes.txt is not a mapping\n"),
+        ("gone.dig", "!include : queries/gone.sql\n+a:\n  b: 1\n  b: 2", "gone.dig:1:1: queries/gone.sql is not a mapping\n"),
         ("gone.dig", "+a:\n  call>: gone\n", "gone.dig:2:10: gone.dig calls itself\n"),
         ("gone.dig", "+a:\n  call>: none\n", "gone.dig:2:10: none.dig not found, which this task calls\n"),
         ("gone.dig", GONE.replace("gone.sql", "none.sql"), "gone.dig:3:3: queries/none.sql not found, which this task runs\n"),
@@ -324,3 +329,156 @@ def test_time_in_a_zone_that_cannot_be_told_is_an_error(call: str, says: str):
     if hint.startswith("use it as "):
         hour = compiled(f"SELECT '{{{{ {hint.removeprefix('use it as ')} }}}}'", datetime(2026, 11, 24, tzinfo=UTC))
         assert hour == "SELECT '2026-11-23 09:00:00+09:00'"
+
+
+def imported(folder: Path, **files: str) -> Imported:
+    """What becomes of workflows; a name with __ in it is that of a file in a folder."""
+    for name, text in files.items():
+        path = folder / name.replace("__", "/").replace("_yml", ".yml").replace("_dig", ".dig").replace("_sql", ".sql")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return import_treasure_data(folder)
+
+
+def told(made: Imported) -> list[str]:
+    return [f"{entry.where} {entry.what}: {entry.outcome.value}: {entry.why}" for entry in made.entries]
+
+
+PUSH = """\
++push:
+  td>: q.sql
+  result_connection: braze
+  result_settings: {mode: User - Delete}
+"""
+
+
+def test_included_files_are_part_of_the_workflow(tmp_path: Path):
+    made = imported(
+        tmp_path,
+        daily_dig="_export:\n  !include : config/params.yml\n  td: {engine: hive}\n!include : config/more.yml\n" + PUSH,
+        config__params_yml="!include : deep.yml\ntier: gold\ntd: {engine: presto, database: a}\n",
+        config__deep_yml="country: KR\ntier: silver\n",
+        config__more_yml="timezone: Asia/Seoul\nschedule:\n  daily>: 01:00:00\n",
+        q_sql="SELECT id AS external_id FROM t WHERE tier = '${tier}' AND country = '${country}'",
+    )
+    assert made.files["models/push.sql"] == (
+        "{{ config(dialect='hive') }}\nSELECT id AS external_id FROM t WHERE tier = 'gold' AND country = 'KR'\n"
+    )
+    (sync,) = yaml.safe_load(made.files["syncs.yml"])["syncs"]
+    assert (sync["schedule"], sync["timezone"], sync["delay"]) == ("0 0 * * *", "Asia/Seoul", "1 hour")
+    assert [line for line in told(made) if "config/" in line] == [
+        "config/deep.yml deep.yml: taken: its keys are where workflows include it",
+        "config/more.yml more.yml: taken: its keys are where workflows include it",
+        "config/params.yml params.yml: taken: its keys are where workflows include it",
+        "config/more.yml:2:1 schedule: taken: `schedule 0 0 * * * delay 1 hour`",
+        "config/more.yml:1:1 timezone: taken: `timezone` of its syncs",
+    ]
+
+
+def test_error_in_an_included_file_has_its_place(tmp_path: Path):
+    with pytest.raises(ProjectError) as error:
+        imported(tmp_path, a_dig=f"!include : more.yml\n{PUSH}", more_yml="\ntimezone: Asia/Soul\n", q_sql="SELECT 1")
+    assert str(error.value).startswith('more.yml:2:11: unknown time zone "Asia/Soul"\n')
+    with pytest.raises(ProjectError) as error:
+        imported(tmp_path, more_yml="a: 1\nb: [\n")
+    assert str(error.value).startswith("more.yml:3:1: invalid YAML: ")
+
+
+def test_file_that_is_only_included_is_no_workflow(tmp_path: Path):
+    made = imported(
+        tmp_path, a_dig=f"_export:\n  !include : vars.dig\n{PUSH}", vars_dig="tier: gold\n", q_sql="SELECT 1 AS b"
+    )
+    assert list(made.syncs) == ["push"]
+    assert "vars.dig vars.dig: taken: its keys are where workflows include it" in told(made)
+    assert not any("tier" in line for line in told(made))
+
+
+def test_workflow_that_another_one_calls_is_taken_once(tmp_path: Path):
+    made = imported(tmp_path, main_dig="+all:\n  call>: part\n", part_dig=PUSH, q_sql="SELECT 1 AS external_id")
+    assert list(made.syncs) == ["push"]
+
+
+def test_exports_to_elsewhere_are_listed_and_those_to_braze_are_taken(tmp_path: Path):
+    others = """\
++files:
+  td>: q.sql
+  result_connection: s3
+  result_settings: {bucket: b, path: p, secret_access_key: "${secret:s3.key}"}
++table:
+  td>: q.sql
+  result_connection: other_account
+  result_settings: {user_database_name: a, mode: append}
++typed:
+  td>: q.sql
+  result_connection: c
+  result_settings: {type: mailchimp, mode: User - Track}
++bare:
+  td>: q.sql
+  result_connection: c
+"""
+    made = imported(tmp_path, a_dig=others + PUSH, q_sql="SELECT 1 AS external_id")
+    assert list(made.syncs) == ["push"]
+    why = "its settings are not those of an export to Braze"
+    assert [line for line in told(made) if why in line] == [
+        f"a.dig:4:3 td> files: not taken: {why}: bucket, path, secret_access_key",
+        f"a.dig:8:3 td> table: not taken: {why}: user_database_name, mode",
+        f"a.dig:12:3 td> typed: not taken: {why}: type, mode",
+        f"a.dig:14:3 td> bare: not taken: {why}: none",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("every", "last", "following"),
+    [
+        (("days", 1), "2026-11-24T00:00:00+09:00", "2026-11-26T00:00:00+09:00"),
+        (("days", 7), "2026-11-18T00:00:00+09:00", "2026-12-02T00:00:00+09:00"),
+        (("hours", 1), "2026-11-24T23:00:00+09:00", "2026-11-25T01:00:00+09:00"),
+        (("minutes", 15), "2026-11-24T23:45:00+09:00", "2026-11-25T00:15:00+09:00"),
+    ],
+)
+def test_sessions_before_and_after_are_those_of_the_schedule(every: tuple[str, int], last: str, following: str):
+    scope = Scope("Asia/Tokyo", {}, every)
+    text, _ = to_jinja(
+        "'${last_session_time}' ${next_session_time} ${last_session_date} ${next_session_unixtime}", scope
+    )
+    unix = int(datetime.fromisoformat(following).timestamp())
+    at = datetime(2026, 11, 24, 15, tzinfo=UTC)  # midnight in Tokyo
+    assert compiled(text, at) == f"'{last}' {following} {last[:10]} {unix}"
+
+
+def test_sessions_before_and_after_need_a_schedule_that_is_even():
+    for schedule in ({"monthly>": "1,00:00:00"}, {"cron>": "0 3 * * 1"}, {"minutes_interval>": "45"}, {}, None):
+        with pytest.raises(UnknownVariable):
+            to_jinja("${last_session_time}", Scope("UTC", {}, slot_of(schedule)))
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        (
+            "last_executed_session_time",
+            "retl sends what changed since the last run: leave this out, or use `incremental:`",
+        ),
+        (
+            "last_session_date",
+            "the schedule does not tell: write the time with {{ in_zone(scheduled_time, ZONE, days=-1) }}",
+        ),
+        ("td.each.x", "it is of each row of a loop: write one query with a JOIN of those rows"),
+        ("td.last_results.n", "it is of the query before: put that query into this one"),
+        ("secret:braze.key", "secrets are in no query: write it with {{ env_var('...') }}"),
+        ("anything", "write it with {{ var('...') }} or {{ scheduled_time }}"),
+    ],
+)
+def test_variable_without_a_counterpart_has_a_way_out(tmp_path: Path, name: str, why: str):
+    made = imported(tmp_path, a_dig=PUSH + PUSH.replace("push", "other").replace("q.sql", "r.sql"),
+                    q_sql="SELECT 1 AS external_id", r_sql=f"SELECT\n ${{{name}}} AS external_id")  # fmt: skip
+    assert f"r.sql:2 td> other: not taken: ${{{name}}} has no counterpart: {why}" in told(made)
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"), [("treasury", 'did you mean "treasure-data"?'), ("fivetran", "one of: treasure-data")]
+)
+def test_source_that_cannot_be_imported_is_named_with_the_nearest_one(retl: Retl, tmp_path: Path, name: str, hint: str):
+    failed = retl("init", "shop", "--from", name, ".")
+    assert (failed.code, failed.err) == (2, f'--from: nothing can be imported from "{name}"\n  hint: {hint}\n')
+    assert not (tmp_path / "shop").exists()

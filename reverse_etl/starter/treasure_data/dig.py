@@ -82,11 +82,7 @@ def _mapping(file: str, read: Read) -> tuple[dict[str, Any], Positions]:
     text = read(file)
     if text is None:
         raise ProjectError(f"{file} not found", code="P115")
-    for number, line in enumerate(text.splitlines(), 1):
-        if line.lstrip().startswith("!include"):
-            hint = "put the text of that file in place of this line, and import again"
-            raise ProjectError("!include is not followed", Location(file, number), hint, code="P115")
-    data, positions, problems = parse_yaml(text, file, is_digdag=True)
+    data, positions, problems = parse_yaml(text, file, digdag=read)
     if problems:
         raise ProjectError(problems)
     if not isinstance(data, dict) or not all(isinstance(key, str) for key in data):
@@ -173,7 +169,13 @@ def _called(
 
 
 def called_files(workflows: Sequence[Workflow]) -> set[str]:
-    """The files whose tasks are in another workflow: they are no workflows of their own."""
-    return {task.positions.file for workflow in workflows for task in workflow.tasks} - {
-        workflow.file for workflow in workflows
-    }
+    """The files whose tasks or keys are in another workflow: they are no workflows of their own."""
+    called = {(workflow.file, task.positions.file) for workflow in workflows for task in workflow.tasks}
+    return {file for by, file in called if file != by} | included_files(workflows)
+
+
+def included_files(workflows: Sequence[Workflow]) -> set[str]:
+    """The files that others include."""
+    places = [task.positions for workflow in workflows for task in workflow.tasks]
+    places += [workflow.positions for workflow in workflows]
+    return {file for positions in places for file in positions.included}

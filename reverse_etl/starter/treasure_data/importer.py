@@ -13,22 +13,32 @@ from reverse_etl.errors import Location, Problem, ProjectError
 from reverse_etl.project.cron import ScheduleProblem, check_zone
 from reverse_etl.project.labels import KEYS, spelled
 from reverse_etl.project.spec import SANDBOX, SPEC_FILE
-from reverse_etl.starter.treasure_data.dig import CONDITIONAL, Read, Task, Workflow, called_files, read_workflow
+from reverse_etl.starter.treasure_data.dig import (
+    CONDITIONAL,
+    Read,
+    Task,
+    Workflow,
+    called_files,
+    included_files,
+    read_workflow,
+)
 from reverse_etl.starter.treasure_data.report import REPORT_FILE, Entry, Outcome, as_markdown
 from reverse_etl.starter.treasure_data.settings import (
+    BRAZE,
     SECRETS,
     TYPE,
     SettingProblem,
+    is_of_braze,
     schedule_keys,
     setting,
+    slot_of,
     sync_keys,
 )
-from reverse_etl.starter.treasure_data.variables import Scope, UnknownVariable, to_jinja
+from reverse_etl.starter.treasure_data.variables import Scope, UnknownVariable, to_jinja, why_unknown
 from reverse_etl.words import count
 
 MOST_BYTES = 5_000_000  # of a file
 MOST_FILES = 5000
-_BRAZE = "braze"
 _DIALECTS = {"presto": "trino", "trino": "trino", "hive": "hive"}
 _SOURCES = ("td>", "td_result_export>")
 # Why tasks of other operators are not taken.
@@ -101,7 +111,11 @@ def import_treasure_data(folder: Path) -> Imported:
     names = _files(folder)
     found = _Import(lambda name: _text(folder, name) if name in names else None)
     workflows = list(_workflows(found, sorted(name for name in names if name.endswith(".dig"))))
-    called = called_files(workflows)
+    included, called = included_files(workflows), called_files(workflows)
+    found.problems = [one for one in found.problems if not (one.location and one.location.file in included)]
+    for name in sorted(included):
+        found.used.add(name)
+        found.note(Location(name), PurePosixPath(name).name, Outcome.TAKEN, "its keys are where workflows include it")
     for workflow in workflows:
         if workflow.file not in called:
             _take(found, workflow)
@@ -171,7 +185,7 @@ def _take(found: _Import, workflow: Workflow) -> None:
     query: Task | None = None
     for task in workflow.tasks:
         query = task if task.operator == "td>" else query
-        export = _Export(task, query, zone)
+        export = _Export(task, query, zone, slot_of(workflow.keys.get("schedule")))
         name = _export(found, export, workflow) if _is_export(found, task) else None
         of_task[task.name] = name
         if name:
@@ -221,6 +235,7 @@ class _Export:
     task: Task
     query: Task | None
     zone: str
+    every: tuple[str, int] | None
 
     @property
     def name(self) -> str:
@@ -302,6 +317,10 @@ def _settings(found: _Import, task: Task) -> tuple[str, dict[str, Any]]:
             given = None
     if not isinstance(given, dict):
         raise _NotTakenError("its settings are not a mapping, so it is not known what is exported", task.key_at(key))
+    if not is_of_braze(given):
+        names = ", ".join(str(name) for name in given if spelled(name) not in SECRETS) or "none"
+        where = task.key_at(key) if key in task.keys else task.at
+        raise _NotTakenError(f"its settings are not those of an export to Braze: {names}", where)
     settings: dict[str, Any] = {}
     for name, value in given.items():
         if spelled(name) in SECRETS:
@@ -316,13 +335,12 @@ def _settings(found: _Import, task: Task) -> tuple[str, dict[str, Any]]:
             what = f'"{name}" says what another setting says, too: {known}'
             raise ProjectError(what, task.key_at(key, name), "remove one of them", code="P115")
         settings[known] = value
-    kind = settings.get(TYPE)
-    if (kind is not None and spelled(kind) != _BRAZE) or (kind is None and key == "result_url"):
+    if key == "result_url" and TYPE not in settings:
         raise _NotTakenError("it is not an export to Braze", task.key_at(key))
-    connection, variables = _filled(str(task.keys.get("result_connection", _BRAZE)), Scope("UTC", task.exports))
+    connection, variables = _filled(str(task.keys.get("result_connection", BRAZE)), Scope("UTC", task.exports))
     if variables and "{{" in connection:
         raise _NotTakenError("its connection is a variable", task.key_at("result_connection"))
-    return _WORD.sub("_", connection).strip("_") or _BRAZE, settings
+    return _WORD.sub("_", connection).strip("_") or BRAZE, settings
 
 
 def _filled(text: str, scope: Scope) -> tuple[str, list[str]]:
@@ -360,12 +378,11 @@ def _query(found: _Import, export: _Export) -> tuple[str, str]:
         )
     text = "\n".join(line for line in text.splitlines() if line.strip() != "-- DIGDAG_INSERT_LINE").strip()
     try:
-        translated, variables = to_jinja(text, Scope(export.zone, task.exports))
+        translated, variables = to_jinja(text, Scope(export.zone, task.exports, export.every))
     except UnknownVariable as unknown:
         line = text.count("\n", 0, unknown.at) + 1
         at = Location(file, line) if file != where.file else where
-        why = f"${{{unknown.name}}} has no counterpart: write it with {{{{ var('...') }}}} or {{{{ scheduled_time }}}}"
-        raise _NotTakenError(why, at) from unknown
+        raise _NotTakenError(why_unknown(unknown.name), at) from unknown
     for variable in variables:
         found.note(Location(file), f"${{{variable}}}", Outcome.DIFFERENT, "Jinja in the model")
     return f"{{{{ config(dialect='{dialect}') }}}}\n{translated.rstrip().rstrip(';')}\n", dialect

@@ -12,7 +12,7 @@ from reverse_etl.braze.modes import MODES
 from reverse_etl.project.labels import KEYS, MODE, PRE_FORMATTED, RECORD_TYPE, RECORD_TYPES, SKIP, meant, spelled
 from reverse_etl.project.labels import MODES as MODE_LABELS
 
-TYPE = "type"
+TYPE, BRAZE = "type", "braze"
 SECRETS = ("rest_api_key", "api_key", "apikey", "endpoint", "rest_endpoint", "rest_api_endpoint")
 _TIME = re.compile(r"(?:(\d+):)?(\d+):(\d+)")
 _DAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
@@ -25,6 +25,19 @@ class SettingProblem(ValueError):  # noqa: N818 - of the file, as errors.Problem
 def setting(name: object) -> str | None:
     """The key of a setting as `sync_keys` knows it; None if it is not known."""
     return TYPE if spelled(name) == TYPE else meant(name, KEYS, is_import=True)
+
+
+def is_of_braze(settings: Mapping[str, Any]) -> bool:
+    """Whether settings say that they are of Braze: by their type, or else by what no export to elsewhere has.
+
+    Other exports have a `mode`, too: append, replace.
+    """
+    known = {known: value for name, value in settings.items() if (known := setting(name))}
+    if TYPE in known:
+        return spelled(known[TYPE]) == BRAZE
+    mode = known.get(MODE)
+    is_mode = meant(mode, MODE_LABELS, is_import=True) is not None or "subscription" in spelled(mode)
+    return is_mode or bool(known.keys() - {MODE})
 
 
 def sync_keys(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -90,6 +103,17 @@ def schedule_keys(schedule: Mapping[str, Any]) -> dict[str, str]:
     if operator == "monthly>" and len(parts) == 2 and parts[0].isdigit() and 1 <= int(parts[0]) <= 31:
         return _with_delay(f"0 0 {parts[0]} * *", _seconds(parts[1]))
     raise SettingProblem("it is not one that is known")
+
+
+def slot_of(schedule: object) -> tuple[str, int] | None:
+    """How long it is from one time of a schedule of digdag to the next: a unit and a number; None if that differs."""
+    if not isinstance(schedule, Mapping):
+        return None
+    operator = next((key for key in schedule if str(key).endswith(">")), "")
+    minutes = str(schedule.get(operator, "")).strip()
+    if operator == "minutes_interval>" and minutes.isdigit() and int(minutes) and 60 % int(minutes) == 0:
+        return ("minutes", int(minutes))
+    return {"hourly>": ("hours", 1), "daily>": ("days", 1), "weekly>": ("days", 7)}.get(operator)
 
 
 def _seconds(text: str) -> int:

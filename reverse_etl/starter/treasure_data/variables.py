@@ -28,12 +28,32 @@ _NAMED: Mapping[str, str] = {
 }
 
 
+# Why a variable has no counterpart, and what to write instead: by what its name begins with.
+_UNKNOWN: Mapping[str, str] = {
+    "last_executed_session_": "retl sends what changed since the last run: leave this out, or use `incremental:`",
+    "last_session_": "the schedule does not tell: write the time with {{ in_zone(scheduled_time, ZONE, days=-1) }}",
+    "next_session_": "the schedule does not tell: write the time with {{ in_zone(scheduled_time, ZONE, days=1) }}",
+    "td.each.": "it is of each row of a loop: write one query with a JOIN of those rows",
+    "td.last_results.": "it is of the query before: put that query into this one",
+    "td.last_job": "it is of a job of Treasure Data: leave it out",
+    "secret:": "secrets are in no query: write it with {{ env_var('...') }}",
+}
+
+
+def why_unknown(name: str) -> str:
+    """What to do about a variable that has no counterpart."""
+    why = next((why for begin, why in _UNKNOWN.items() if name.startswith(begin)), None)
+    return f"${{{name}}} has no counterpart: " + (why or "write it with {{ var('...') }} or {{ scheduled_time }}")
+
+
 @dataclass(frozen=True)
 class Scope:
-    """What variables mean where a query stands: the time zone of its workflow, and what `_export` defines."""
+    """What variables mean where a query stands: the time zone of its workflow, what `_export` defines, and how often
+    its schedule comes: `every` is a unit and a number of it, if that is always the same."""
 
     zone: str
     exports: Mapping[str, Any]
+    every: tuple[str, int] | None = None
 
 
 class UnknownVariable(ValueError):  # noqa: N818 - of the file, as errors.Problem
@@ -81,8 +101,13 @@ def _time(scope: Scope, moved: str = "") -> str:
 
 
 def _of_session(expression: str, scope: Scope) -> str | None:
-    call = _NAMED.get(expression)
-    return f"{{{{ {_time(scope)}.{call} }}}}" if call else None
+    which, name = re.fullmatch(r"((?:last_|next_)?)(.*)", expression, re.DOTALL).groups()  # type: ignore[union-attr]
+    call = "timestamp() | int" if which and name == "session_unixtime" else _NAMED.get(name)
+    if not call or (which and scope.every is None):
+        return None
+    unit, number = scope.every or ("days", 0)
+    moved = f", {unit}={number if which == 'next_' else -number}" if which else ""
+    return f"{{{{ {_time(scope, moved)}.{call} }}}}"
 
 
 def _of_unix_time(expression: str, scope: Scope) -> str | None:
