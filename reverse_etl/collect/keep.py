@@ -62,10 +62,12 @@ def maintenance(folder: Path) -> Iterator[bool]:
     """Whether nobody else rewrites the files below `folder` during the block. Raises OSError."""
     number = os.open(folder / MAINTENANCE, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
     try:
-        fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield True
-    except BlockingIOError:
-        yield False
+        is_ours = True
+        try:
+            fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            is_ours = False
+        yield is_ours
     finally:
         os.close(number)
 

@@ -18,7 +18,7 @@ from reverse_etl.collect.contract import (
     digest,
     records_of,
 )
-from reverse_etl.sql.database import connect
+from tests.shop import one_duckdb
 
 NOW = datetime(2026, 11, 29, 21, 15, 0, 250_000, tzinfo=UTC)
 AT = int(NOW.timestamp())
@@ -287,9 +287,8 @@ def test_whatever_is_taken_is_json_to_duckdb_with_the_same_value(records: list[d
     for record in records:
         record.pop("td_record_time", None)
     assert [json.loads(record.text) for record in found] == records
-    with connect() as connection:
-        for record in found:
-            assert connection.execute("SELECT CAST(? AS JSON) IS NOT NULL", [record.text]).fetchall() == [(True,)]
+    for record in found:
+        assert one_duckdb().execute("SELECT CAST(? AS JSON) IS NOT NULL", [record.text]).fetchall() == [(True,)]
 
 
 @given(st.text(alphabet='{}[]",:01eE+-.\\untfals ') | st.binary())
