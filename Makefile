@@ -6,7 +6,7 @@ DBT := .venv-dbt
 SPARK := .venv-spark
 LATEST := .venv-latest
 
-.PHONY: demo test test-long test-random test-latest test-page test-clients test-orchestrators test-dbt test-dialects test-wheel torture torture-collect attack bench \
+.PHONY: demo test test-long test-random test-latest test-page test-clients test-orchestrators test-dbt test-engines test-dialects test-wheel torture torture-collect attack bench \
 	lint types check docs constraints dist clean
 ORCHESTRATORS := airflow dagster prefect
 
@@ -48,7 +48,7 @@ $(LATEST)/bin/pip:
 	$(LATEST)/bin/python -m pip install --quiet --upgrade pip
 
 constraints: $(LATEST)/bin/pip ## Write down the newest versions that are allowed, for all installs of this file: two minutes
-	$(call pin,pip --editable . --group dev --group page --group build) > constraints.txt
+	$(call pin,pip --editable . --group dev --group page --group engines --group build) > constraints.txt
 	$(call pin,--requirement tests/projects/dbt/requirements.txt) > tests/projects/dbt/constraints.txt
 	set -e; for name in $(ORCHESTRATORS); do \
 		$(call pin,--requirement docs/examples/requirements/$$name.txt --editable .) > docs/examples/constraints/$$name.txt; done
@@ -74,6 +74,10 @@ $(DBT)/installed: tests/projects/dbt/requirements.txt tests/projects/dbt/constra
 
 test-dbt: $(VENV)/installed $(DBT)/installed ## dbt build and retl sync on one warehouse, with dbt itself: a minute
 	RETL_DBT=$(DBT)/bin/dbt $(BIN)/pytest -m dbt
+
+test-engines: $(VENV)/installed ## All warehouses: DuckDB, and Postgres 15 (if Debian's package is there), 16 and 18
+	$(BIN)/python -m pip install --quiet $(PINNED) --group engines
+	$(BIN)/pytest tests/warehouses
 
 $(SPARK)/installed: tests/spark/requirements.txt
 	$(PYTHON) -m venv $(SPARK)

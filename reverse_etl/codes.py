@@ -497,6 +497,11 @@ CODES: Mapping[str, Code] = {
         "There is nothing to collect, its folder cannot be used, its port is taken, or a key or certificate is bad.",
         "Correct it as the hint says; docs/collect.md describes keys, folder and options.",
     ),
+    "P121": Code(
+        "package of a warehouse is missing",
+        "The type of the warehouse needs packages that are not installed.",
+        "Install the extra that the hint names.",
+    ),
     "D001": Code(
         "NULL in the primary key",
         "The model returns rows that nothing identifies.",
@@ -547,6 +552,16 @@ CODES: Mapping[str, Code] = {
         "A file of what was collected was removed between the start of the run and its reading. Nothing was sent.",
         "Run it again: it reads the files that are there then.",
     ),
+    "D011": Code(
+        "value that does not arrive as it is",
+        "A row of the model has a value that DuckDB cannot have in the type of its column.",
+        "CAST the column in the model, as the message says.",
+    ),
+    "D012": Code(
+        "model takes too long",
+        "The warehouse has ended the query of a model.",
+        "Make the model faster, or raise statement_timeout_s of the warehouse.",
+    ),
     "B001": Code(
         "sync is running",
         "Another process, or another machine, is running the sync.",
@@ -561,6 +576,11 @@ CODES: Mapping[str, Code] = {
         "collected records are in use",
         "Another process writes to the folder of what is collected, or rewrites its files, and only one can.",
         "Let that process do it, or end it first; collectors of other projects need folders of their own.",
+    ),
+    "B004": Code(
+        "warehouse cannot be reached",
+        "The database does not answer, or the connection to it was lost. Nothing was sent.",
+        "Run the command again when it answers, or let `retl sync` wait with --wait SECONDS.",
     ),
     "S001": Code(
         "other mode than before",

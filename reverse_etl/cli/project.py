@@ -99,8 +99,8 @@ def seed(
     from reverse_etl.words import count
 
     project = load(project_dir, target, variables)
-    project.refuse_seeds_of_dbt()
     warehouse = project.seeded
+    project.refuse_seeds_of_dbt()
     if project.seeds and not project.spec.is_default_target:
         what = f"{count(len(project.seeds), 'seed')} will be loaded into {warehouse}"
         ask(f'{what}, the warehouse of target "{project.target_name}"', yes)

@@ -3,4 +3,6 @@
 engine.py      what an engine does for a run: the seam between the warehouse and retl's own workbench
 warehouse.py   the engine of a project's warehouse
 duckdb/        a DuckDB file
+pulled.py      another warehouse: models run there, and DuckDB reads their rows as a view
+postgres/      Postgres
 """

@@ -4,14 +4,22 @@ from duckdb import DuckDBPyConnection
 
 from reverse_etl.engines.duckdb.engine import DuckDBEngine
 from reverse_etl.engines.engine import Engine
+from reverse_etl.engines.postgres.reader import PostgresReader
+from reverse_etl.engines.pulled import PulledEngine
 from reverse_etl.plan.workbench import connect
 from reverse_etl.project.models import Compiled
 from reverse_etl.project.project import LoadedProject
 from reverse_etl.project.readable import readable_by_models
+from reverse_etl.project.spec import Postgres
 
 
 def engine_of(project: LoadedProject, workbench: DuckDBPyConnection) -> Engine:
-    """The engine of the target's warehouse, not open yet. Raises ProjectError for `files:` that models may not read."""
+    """The engine of the target's warehouse, not open yet. Raises ProjectError for settings that are wrong."""
+    warehouse = project.spec.target.warehouse
+    if isinstance(warehouse, Postgres):
+        where = project.spec.in_target("warehouse", "uri")
+        reader = PostgresReader(project.warehouse_secret("uri"), warehouse.statement_timeout_s, where)
+        return PulledEngine(workbench, reader)
     where = project.spec.in_target("warehouse", "path")
     return DuckDBEngine(workbench, readable_by_models(project), project.warehouse, where)
 
@@ -22,4 +30,6 @@ def first_rows(project: LoadedProject, model: Compiled, limit: int) -> tuple[lis
         engine = engine_of(project, workbench)
         engine.open()
         with engine.interruptible():
-            return engine.first_rows(model, limit)
+            found = engine.first_rows(model, limit)
+        engine.close()
+        return found

@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from reverse_etl.errors import Location, ProjectError, nearest
 from reverse_etl.project.jinja import TemplateProblem
+from reverse_etl.project.spec import WAREHOUSES
 
 OLDEST_SCHEMA = 12  # of manifest.json: dbt 1.8
 REFERABLE = ("model", "seed", "snapshot")
@@ -107,12 +108,16 @@ class _Head(_Part):
 
 @dataclass(frozen=True)
 class DbtManifest:
-    """What dbt knows about its project; `catalog` is the name under which the warehouse is attached in retl."""
+    """What dbt knows about its project.
+
+    `catalog` is the name under which a DuckDB file is attached in retl. It is None for another warehouse, which tells
+    by itself whether it has a relation.
+    """
 
     file: str
     project_name: str
     dbt_version: str
-    catalog: str
+    catalog: str | None
     nodes: tuple[Node, ...]
     sources: tuple[SourceTable, ...]
     disabled: tuple[Node, ...]
@@ -178,7 +183,8 @@ class DbtManifest:
         table = found[0]
         said = f"source(): dbt's {table.unique_id}"
         self._refuse_other_database(said, table.database)
-        if _plain(table.relation_name or "") != f"{table.database}.{table.schema_name}.{table.identifier}".casefold():
+        there = f"{table.database}.{table.schema_name}.{table.identifier}".casefold()
+        if self.catalog is not None and _plain(table.relation_name or "") != there:
             hint = "build a dbt model on it, and ref() that model"
             what = f"{said} is not a table in the warehouse: dbt reads it from {table.relation_name}"
             raise TemplateProblem(what, hint, code="P046")
@@ -212,7 +218,7 @@ class DbtManifest:
         raise TemplateProblem(what, nearest(name, of_package), code="P037")
 
     def _refuse_other_database(self, said: str, database: str | None) -> None:
-        if (database or "").casefold() == self.catalog.casefold():
+        if self.catalog is None or (database or "").casefold() == self.catalog.casefold():
             return
         what = f'{said} is in database "{database}", but the warehouse of this target is "{self.catalog}"'
         if any((node.database or "").casefold() == self.catalog.casefold() for node in self.nodes):
@@ -222,19 +228,24 @@ class DbtManifest:
         raise TemplateProblem(what, hint, code="P046")
 
 
-def read_manifest(data: bytes, file: str, catalog: str, where: Location) -> DbtManifest:
-    """A manifest.json. Raises ProjectError at `where`, the location in syncs.yml that leads to the file."""
+def read_manifest(
+    data: bytes, file: str, catalog: str | None, where: Location, warehouse: str = "duckdb"
+) -> DbtManifest:
+    """A manifest.json of a dbt project on a `warehouse`.
+
+    Raises ProjectError at `where`, the location in syncs.yml that leads to the file.
+    """
     try:
         read = _File.model_validate_json(data)
     except ValidationError as error:
         with suppress(ValidationError):  # a file of another version may have another shape
-            _refuse_unfit(_Head.model_validate_json(data).metadata, file, where)
+            _refuse_unfit(_Head.model_validate_json(data).metadata, file, where, warehouse)
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"])) or "the file"
         raise ProjectError(
             f"{file} is not a dbt manifest: {place}: {first['msg']}", where, _WRITE_IT, code="P047"
         ) from error
-    _refuse_unfit(read.metadata, file, where)
+    _refuse_unfit(read.metadata, file, where, warehouse)
     return DbtManifest(
         file=file,
         project_name=read.metadata.project_name,
@@ -251,16 +262,18 @@ def missing_manifest(file: str, why: str, where: Location) -> ProjectError:
     return ProjectError(f"cannot read {file}: {why}", where, hint, code="P047")
 
 
-def _refuse_unfit(metadata: _Metadata, file: str, where: Location) -> None:
+def _refuse_unfit(metadata: _Metadata, file: str, where: Location, warehouse: str) -> None:
     schema = re.search(r"/v(\d+)\.json$", metadata.dbt_schema_version)
     if schema and int(schema[1]) < OLDEST_SCHEMA:
         what = f"{file} was written by dbt {metadata.dbt_version}, which is too old"
         raise ProjectError(
             what, where, "retl supports dbt 1.8 and newer: upgrade dbt, then run `dbt parse`", code="P047"
         )
-    if metadata.adapter_type != "duckdb":
-        what = f"{file} belongs to a dbt project on {metadata.adapter_type}, but the warehouse is DuckDB"
-        raise ProjectError(what, where, "only projects built with dbt-duckdb can be read", code="P047")
+    if metadata.adapter_type != warehouse:
+        what = (
+            f"{file} belongs to a dbt project on {metadata.adapter_type}, but the warehouse is {WAREHOUSES[warehouse]}"
+        )
+        raise ProjectError(what, where, f"only projects built with dbt-{warehouse} can be read", code="P047")
 
 
 def _only_package(found: list[N], root: str, what: str, hint: Callable[[Iterable[N]], str]) -> list[N]:

@@ -4,13 +4,25 @@ What depends on other files (does the model exist?) or other syncs (`after`, dup
 """
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import BaseModel
 
 from reverse_etl.braze.modes import MODE_NAMES, MODE_OPTIONS, MODES
 from reverse_etl.project.labels import KEYS, VALUES, pattern
-from reverse_etl.project.spec import HOST, PORT, SANDBOX, SPEC_FILE, Dbt, File, Source, Sync, Target
+from reverse_etl.project.spec import (
+    HOST,
+    PORT,
+    SANDBOX,
+    SPEC_FILE,
+    WAREHOUSE_SECRETS,
+    Dbt,
+    File,
+    Source,
+    Sync,
+    Target,
+    Warehouse,
+)
 from reverse_etl.project.spec_alerts import ALERTS, Heartbeat
 from reverse_etl.project.spec_collect import Collect
 from reverse_etl.project.spec_tests import UnitTest
@@ -45,6 +57,10 @@ def json_schema() -> dict[str, Any]:
     result["properties"]["unit_tests"]["items"] = tests
     _accept_labels(result["properties"]["syncs"]["items"])
     result["properties"]["syncs"]["items"]["allOf"].extend(_sync_rules())
+    for name in WAREHOUSE_SECRETS:
+        for of in get_args(get_args(Warehouse)[0]):
+            if name in of.model_fields:
+                result["$defs"][of.__name__]["properties"][name]["anyOf"] = [_TEMPLATE, {"type": "null"}]
     result["$defs"]["BrazeConfig"]["allOf"] = list(_destination_rules())
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **result, "title": SPEC_FILE}
 
@@ -72,6 +88,8 @@ def _or_template(node: Any) -> Any:
         return [_or_template(item) for item in node]
     if not isinstance(node, dict):
         return node
+    if "discriminator" in node:  # whatever is a template, any of them may be meant
+        return {"anyOf": _or_template(node["oneOf"]), "description": node["description"]}
     if node.get("type") in ("integer", "number", "boolean") or "enum" in node or "const" in node:
         about = {key: node[key] for key in ("description", "default", "title") if key in node}
         return {"anyOf": [{k: v for k, v in node.items() if k not in about}, _TEMPLATE], **about}

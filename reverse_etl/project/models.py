@@ -25,9 +25,9 @@ from reverse_etl.project.dbt_manifest import DbtManifest, Relation, Version
 from reverse_etl.project.dialects.digdag import variable_in
 from reverse_etl.project.dialects.names import DIALECTS, NOT_TRANSLATED
 from reverse_etl.project.jinja import TemplateProblem, environment_variables, render, source_lines, variables
-from reverse_etl.project.spec import SPEC_FILE, Source
+from reverse_etl.project.spec import SPEC_FILE, WAREHOUSES, Source
 from reverse_etl.project.spec_collect import Collect, CollectTable
-from reverse_etl.sql.quoting import identifier, without_end
+from reverse_etl.sql.quoting import identifier, quoted, without_end
 from reverse_etl.words import count
 
 if TYPE_CHECKING:
@@ -57,6 +57,9 @@ class RunValues:
 
     `given` replaces inputs, by name: `customers` for `ref('customers')`, and sources under their `source_name`. If it
     is not None, even if empty, nothing outside the project is read: every seed and source must be given.
+
+    `dialect` is the SQL that models are written in, unless they say otherwise: that of the warehouse. With
+    `in_duckdb`, as in unit tests, models of another dialect are translated.
     """
 
     vars: Mapping[str, Any]
@@ -74,6 +77,13 @@ class RunValues:
     dbt: Callable[[], DbtManifest] | None = (
         None  # the dbt project beside this; called when a ref() or source() needs it
     )
+    dialect: str = "duckdb"
+    in_duckdb: bool = False
+
+    @property
+    def runs_in(self) -> str:
+        """The dialect of compiled models."""
+        return "duckdb" if self.in_duckdb else self.dialect
 
 
 @dataclass(frozen=True)
@@ -137,6 +147,13 @@ class Compiled:
     compiled_file: str
     _parts: tuple[tuple[int, _Rendered], ...] = field(repr=False)
 
+    def read_by(self, sql: str) -> "Compiled":
+        """The same model, its rows read by another SELECT, whose lines are in no file."""
+        file = Location(self.file)
+        return replace(
+            self, sql=sql, _parts=((1, _Rendered(Model(self.name, self.file, ""), sql, (), (), {}, place=file)),)
+        )
+
     def source_of(self, line: int, word: str = "") -> Location:
         """The location in a model's file that line `line` of `sql`, which has `word`, came from; lines count from 1."""
         first, rendered = self._part(line)
@@ -165,12 +182,12 @@ def compile_model(
     parts, text = [], ""
     for position, other in enumerate(others):
         text += "WITH " if position == 0 else ", "
-        text += f"{identifier(_ref_name(other.model.name))} AS (\n"
+        text += f"{quoted(_ref_name(other.model.name), values.runs_in)} AS (\n"
         parts.append((text.count("\n") + 1, other))
         text += f"{other.sql}\n)"
     text += "\nSELECT * FROM (\n" if others else ""
     parts.append((text.count("\n") + 1, model))
-    text += f"{model.sql}\n)" if others else model.sql
+    text += f"{model.sql}\n) AS __model" if others else model.sql  # Postgres 15 wants a name
     refs = tuple(other.model.name for other in others)
     reads = tuple(dict.fromkeys(relation for part in (*others, model) for relation in part.reads))
     file = compiled_file or f"target/compiled/{name}.sql"
@@ -220,7 +237,7 @@ def _render(model: Model, models: Mapping[str, Model], values: RunValues) -> _Re
 
     def refer(name: str) -> str:
         refs[name] = None
-        return identifier(_ref_name(name))
+        return quoted(_ref_name(name), values.dialect)
 
     def refuse_unless_read(text: str) -> None:
         if values.given is not None:
@@ -259,6 +276,10 @@ def _render(model: Model, models: Mapping[str, Model], values: RunValues) -> _Re
                 raise TemplateProblem(
                     f'config(): unknown key "{key}"', "remove it: the only key is dialect", code="P041"
                 )
+            if values.dialect != "duckdb":
+                where = WAREHOUSES[values.dialect]
+                what = f"config(): models of this target run in {where}, and are not translated"
+                raise TemplateProblem(what, f"remove it, and write {where}'s own SQL", code="P041")
             if value in NOT_TRANSLATED:
                 what = f'config(): dialect "{value}" is not translated: {NOT_TRANSLATED[value]}'
                 raise TemplateProblem(what, "write this model in DuckDB SQL", code="P041")
@@ -290,11 +311,12 @@ def _render(model: Model, models: Mapping[str, Model], values: RunValues) -> _Re
     sql = without_end(render(model.text, names, where))
     rendered = _Rendered(model, sql, tuple(refs), tuple(reads), names, collected=collected)
     _refuse_variables_of_digdag(rendered)
-    if "dialect" not in settings:
+    dialect = settings.get("dialect") or (values.dialect if values.in_duckdb else "duckdb")
+    if dialect == "duckdb":
         return rendered
     from reverse_etl.project.dialects.translate import translate  # sqlglot takes its time to load
 
-    made = translate(sql, settings["dialect"], rendered.place_of, values.scheduled_time)
+    made = translate(sql, dialect, rendered.place_of, values.scheduled_time)
     return replace(rendered, sql=made.sql, transpiled=True, rewrites=made.rewrites)
 
 
@@ -331,7 +353,8 @@ def _find_ref(
         raise TemplateProblem(what, code="P037")
     package, name = (None, names[0]) if len(names) == 1 else names
     here = [model.file for model in models.values() if model.name == name]
-    here += [f"seeds/{seed}.csv" for seed in values.seeds if seed == name]
+    if values.dialect == "duckdb":
+        here += [f"seeds/{seed}.csv" for seed in values.seeds if seed == name]
     own = [*models, *values.seeds]
     is_of_dbt = package is not None or version is not None
     if values.dbt is None and is_of_dbt:
@@ -347,16 +370,23 @@ def _find_ref(
         raise TemplateProblem(what, hint, code="P038")
     if name in models:
         return models[name]
-    if name in values.seeds:
+    if name in values.seeds and values.dialect == "duckdb":
         return Relation(f'"main".{identifier(name)}')
     if values.dbt:
         return values.dbt().ref(name, others=own)
+    if name in values.seeds:
+        what = f'ref(): "{name}" is a seed, and retl does not load seeds into {WAREHOUSES[values.dialect]}'
+        hint = "load it with `dbt seed`, and add dbt: {project_dir: ...}; or use source() for its table"
+        raise TemplateProblem(what, hint, code="P037")
     raise TemplateProblem(f'ref(): unknown model or seed "{name}"', nearest(str(name), own), code="P037")
 
 
 def _find_collected(name: str, table: str, values: RunValues) -> Relation:
     """What a table of `collect` is for those who compare: its SELECT without files, whichever are there."""
     assert values.collect
+    if values.runs_in != "duckdb":
+        what = f'source(): "{name}" is in files of `retl collect`, which {WAREHOUSES[values.dialect]} does not read'
+        raise TemplateProblem(what, "use it in models of a target with warehouse: {type: duckdb}", code="P118")
     if values.dbt and name in values.dbt().source_names:
         what = f'source(): "{name}" is defined both under "collect" in {SPEC_FILE} and in dbt'
         raise TemplateProblem(what, "remove one of them, or rename it", code="P038")
@@ -383,4 +413,4 @@ def _find_source(name: str, table: str, values: RunValues) -> Relation:
             raise TemplateProblem(what, "remove one of them, or rename it", code="P038")
     place = values.sources.get(name, Source())
     parts = (place.database, place.schema_name or name, table)
-    return Relation(".".join(identifier(part) for part in parts if part))
+    return Relation(".".join(quoted(part, values.dialect) for part in parts if part))

@@ -18,6 +18,7 @@ from hashlib import sha256
 from io import StringIO
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import unquote
 
 from dotenv import dotenv_values
 
@@ -32,7 +33,7 @@ from reverse_etl.project.jinja import environment_variables, is_credential, rend
 from reverse_etl.project.lock_file import LOCK_FILE, Lock, lock_text, parse_lock
 from reverse_etl.project.models import Compiled, Given, Model, RunValues, compile_model
 from reverse_etl.project.reader import Surroundings, read_spec
-from reverse_etl.project.spec import SANDBOX, SPEC_FILE, Spec, Sync, is_url
+from reverse_etl.project.spec import SANDBOX, SPEC_FILE, WAREHOUSES, DuckDB, Spec, Sync, is_url
 from reverse_etl.project.spec_alerts import SECRETS
 from reverse_etl.project.spec_collect import COLLECT_KEYS
 from reverse_etl.redaction import keep_secret
@@ -71,13 +72,22 @@ class LoadedProject:
 
     @property
     def warehouse(self) -> Path | None:
-        """The DuckDB file of the target; None if its models read files only."""
-        path = self.spec.target.warehouse.path
-        return None if path is None else self.folder / Path(path).expanduser()
+        """The DuckDB file of the target; None if its models read files only, or run elsewhere."""
+        own = self.spec.target.warehouse
+        return self.folder / Path(own.path).expanduser() if isinstance(own, DuckDB) and own.path else None
+
+    def warehouse_secret(self, key: str) -> str | None:
+        """The value of a key of the warehouse that comes from the environment; None if it is not there.
+
+        Raises ProjectError, which never contains it.
+        """
+        text = getattr(self.spec.target.warehouse, key)
+        names = {"env_var": environment_variables(self.environ), "var": variables(self.spec.vars)}
+        return render(text, names, self.spec.in_target("warehouse", key)).strip() if text else None
 
     @property
     def catalog(self) -> str:
-        """The name under which models find the tables of the warehouse."""
+        """The name under which models find the tables of a DuckDB file."""
         return catalog(self.warehouse.name) if self.warehouse else "memory"
 
     @property
@@ -209,7 +219,8 @@ class LoadedProject:
             data = (self.folder / file).read_bytes()
         except OSError as error:
             raise missing_manifest(str(file), error.strerror or "?", where) from error
-        return read_manifest(data, str(file), self.catalog, where)
+        dialect = self.spec.dialect
+        return read_manifest(data, str(file), self.catalog if dialect == "duckdb" else None, where, dialect)
 
     def reads(self, sync: Sync) -> list[Relation]:
         """What the ref() and source() of a sync's models resolve to, in full and in incremental runs."""
@@ -287,6 +298,7 @@ class LoadedProject:
             scheduled_time=self.scheduled_time,
             cursor=cursor,
             dbt=(lambda: self.dbt) if self.spec.dbt else None,
+            dialect=self.spec.dialect,
         )
 
     def write_compiled(self, compiled: Compiled) -> None:
@@ -324,6 +336,12 @@ class LoadedProject:
     @property
     def seeded(self) -> Path:
         """The DuckDB file that seeds are loaded into. Raises ProjectError if the target has none."""
+        if self.spec.dialect != "duckdb":
+            what = (
+                f'retl loads seeds into DuckDB, and target "{self.target_name}" runs in {WAREHOUSES[self.spec.dialect]}'
+            )
+            hint = "load them with `dbt seed`, and add dbt: {project_dir: ...}"
+            raise ProjectError(what, self.spec.in_target("warehouse"), hint, code="P058")
         if self.warehouse is None:
             what = f'the warehouse of target "{self.target_name}" has no file that seeds could be loaded into'
             hint = "add path: warehouse.duckdb; or read the file in a model: SELECT * FROM 'seeds/countries.csv'"
@@ -405,7 +423,11 @@ def _keep_secret(environ: Mapping[str, str], names: Iterable[str]) -> None:
 
 
 def _of_url(value: str) -> list[str]:
-    """What is secret in a value: of a URL, such as that of a webhook, the parts behind the host; else all of it."""
+    """What is secret in a value: of a URL, such as that of a webhook, the parts behind the host; of the address of a
+    database the password; else all of it."""
+    if re.match("postgres(ql)?://", value):
+        found = re.search(r"//[^:/?#]*:(.*)@|[?&]password=([^&]*)", value)
+        return [unquote(part) for part in found.groups() if part] if found else []
     return re.split(r"[/?&=#]+", value.partition("://")[2])[1:] if re.match("https?://", value) else [value]
 
 

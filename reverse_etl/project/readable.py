@@ -14,7 +14,7 @@ from pathlib import Path
 
 from reverse_etl.errors import Location, ProjectError
 from reverse_etl.project.project import LoadedProject
-from reverse_etl.project.spec import is_url
+from reverse_etl.project.spec import DuckDB, is_url
 from reverse_etl.system.private_files import NEVER_READ, is_private
 
 _FILES = ("warehouse", "files")
@@ -37,7 +37,8 @@ def readable_by_models(project: LoadedProject) -> Readable:
     Without the settings of a target, its warehouse and its `files:` do not count.
     """
     spec = project.spec
-    listed = dict(enumerate(spec.chosen.warehouse.files if spec.chosen else ()))
+    own = spec.chosen.warehouse if spec.chosen else None
+    listed = dict(enumerate(own.files if isinstance(own, DuckDB) else ()))
     places = {n: _listed(project, n, text) for n, text in listed.items() if not is_url(text)}
     walk = _Walk(tuple(dict.fromkeys(_roots(project))), tuple(places.values()))
     walk.all()

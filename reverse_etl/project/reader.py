@@ -6,6 +6,7 @@ All errors of the file are collected and raised together, each with its line and
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from graphlib import CycleError, TopologicalSorter
+from itertools import pairwise
 from typing import Any, Literal, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
@@ -16,7 +17,7 @@ from reverse_etl.errors import Location, Problem, ProjectError, closest, nearest
 from reverse_etl.project.cron import ScheduleProblem, check_line, check_zone
 from reverse_etl.project.jinja import environment_variables, is_template, render, variables, variables_read
 from reverse_etl.project.labels import KEYS, VALUES, meant
-from reverse_etl.project.spec import SPEC_FILE, Dbt, File, Source, Spec, Sync, Target
+from reverse_etl.project.spec import SPEC_FILE, WAREHOUSE_SECRETS, WAREHOUSES, Dbt, File, Source, Spec, Sync, Target
 from reverse_etl.project.spec_alerts import ALERTS, SECRETS, Alert, Heartbeat, is_for
 from reverse_etl.project.spec_collect import COLLECT_KEYS, Collect
 from reverse_etl.project.spec_tests import UnitTest
@@ -74,6 +75,9 @@ def read_spec(text: str, models: Collection[str], given: Surroundings) -> Spec:
         syncs=tuple(syncs),
         unit_tests=tuple(unit_tests),
         positions=positions,
+        dialect=_dialect(
+            reader.rendered(_warehouse(top.targets[name]).get("type"), ("targets", name, "warehouse", "type"))
+        ),
         dbt=dbt,
         secrets=reader.secrets,
         warnings=(*misread(positions), *reader.notes.values()),
@@ -125,9 +129,10 @@ def misread(positions: Positions, is_free: Callable[[YamlPath], bool] = _is_free
 
 
 def _secrets(top: File) -> frozenset[str]:
-    """The environment variables of the API keys of all targets, the keys of collect, and the secrets of alerts."""
+    """The environment variables of the secrets of all targets, of collect and of alerts."""
     keys = [raw["destination"].get("api_key") for raw in top.targets.values() if _is_target(raw)]
     told = [value for raw in (*top.alerts, top.heartbeat) if isinstance(raw, dict) for _, value in _secrets_in(raw)]
+    keys += [_warehouse(raw).get(key) for raw in top.targets.values() for key in WAREHOUSE_SECRETS]
     collected = [key for _, key in _collect_keys(top.collect)]
     return frozenset(name for key in (*keys, *told, *collected) if isinstance(key, str) for name in variables_read(key))
 
@@ -149,6 +154,16 @@ def _collect_keys(raw: Any) -> Iterator[tuple[YamlPath, Any]]:
         keys = source.get(COLLECT_KEYS) if isinstance(source, dict) else None
         for index, key in enumerate(keys if isinstance(keys, list) else [] if keys is None else [keys]):
             yield ("collect", "sources", name, COLLECT_KEYS, index), key
+
+
+def _warehouse(raw: Any) -> Mapping[str, Any]:
+    """The warehouse of a target, as it is written."""
+    found = raw.get("warehouse") if isinstance(raw, dict) else None
+    return found if isinstance(found, dict) else {}
+
+
+def _dialect(of: Any) -> str:
+    return of if isinstance(of, str) and of in WAREHOUSES else "duckdb"
 
 
 def _place(problem: Problem) -> Location:
@@ -195,12 +210,12 @@ class _Reader:
             seen = set[YamlPath]()
             for detail in error.errors():
                 loc = tuple(detail["loc"])
-                given = detail["input"]
+                given = detail.get("ctx", {}).get("tag") or detail["input"]
                 unsaid = isinstance(given, _Unrendered) or (unrendered and is_template(given))
                 if loc in seen or (unsaid and detail["type"] != "extra_forbidden"):
                     continue
                 seen.add(loc)
-                self._pydantic_problem(model, detail, (*path, *loc), inside)
+                self._pydantic_problem(model, detail, (*path, *_written(loc)), inside)
             return None
 
     def _pydantic_problem(self, model: type[BaseModel], detail: ErrorDetails, path: YamlPath, inside: str) -> None:
@@ -233,6 +248,13 @@ class _Reader:
             what = f'"{given}" is not a valid value for "{key}"{inside}'
             unquoted = f"write {given} without quotes" if given in valid else None
             self.problem(what, self.positions.of_value(path), unquoted or nearest(given, valid), code="P009")
+        elif kind == "union_tag_not_found":
+            what = f'"type" is missing{inside}'
+            self.problem(what, self.positions.of_value(path), nearest("", WAREHOUSES), code="P008")
+        elif kind == "union_tag_invalid":
+            given = str(detail["ctx"]["tag"])
+            what, place = f'"{given}" is not a valid value for "type"{inside}', self.positions.of_value((*path, "type"))
+            self.problem(what, place, nearest(given, WAREHOUSES), code="P009")
         elif kind == "value_error" and detail["loc"][-1:] in ((), ("destination",)):
             self.problem(str(detail["ctx"]["error"]), self.positions.of_value(path), code="P010")
         else:
@@ -277,7 +299,8 @@ class _Reader:
                     "this one has been written to a file"
                 )
                 self.problem(f'"api_key"{inside} must come from the environment', place, hint, code="P012")
-            value = self.rendered(raw, path, keep=("api_key",)) if name == chosen else raw
+            self._secrets_of_warehouse(_warehouse(raw), path, inside)
+            value = self.rendered(raw, path, keep=("api_key", *WAREHOUSE_SECRETS)) if name == chosen else raw
             target = self.check(Target, value, path, inside, unrendered=name != chosen)
             if target and target.renamed_from in top.targets:
                 hint = "remove it: the states of a target move only if no target has its name any more"
@@ -285,6 +308,14 @@ class _Reader:
                 self.problem(what, self.positions.of_value((*path, "renamed_from")), hint, code="P013")
             found = target if name == chosen else found
         return found
+
+    def _secrets_of_warehouse(self, raw: Mapping[str, Any], path: YamlPath, inside: str) -> None:
+        for key in WAREHOUSE_SECRETS:
+            value = raw.get(key)
+            if value is not None and not (isinstance(value, str) and variables_read(value)):
+                place = self.positions.of_value((*path, "warehouse", key))
+                hint = f"write {key}: \"{{{{ env_var('WAREHOUSE_{key.upper()}') }}}}\"; change a password that is in it"
+                self.problem(f'"{key}"{inside} must come from the environment', place, hint, code="P012")
 
     def alerts(self, top: File, target: str | None) -> list[Alert]:
         """The alerts for a target; all are checked, and only those for it are rendered."""
@@ -525,18 +556,31 @@ def _keys_at(model: type[BaseModel], loc: tuple[int | str, ...]) -> list[str]:
 
 
 def _model_at(model: type[BaseModel], loc: tuple[int | str, ...]) -> type[BaseModel]:
-    """The model of the mapping around `loc`."""
-    for part in loc[:-1]:
+    """The model of the mapping around `loc`, in which a model of several is named by its type."""
+    for part, following in pairwise(loc):
         if part in model.model_fields:
-            model = _model_in(model.model_fields[str(part)].annotation) or model
+            found = list(_models_in(model.model_fields[str(part)].annotation))
+            of_type = [one for one in found if "type" in one.model_fields and following in _values_of(one, "type")]
+            model = (of_type or found or [model])[0]
     return model
 
 
-def _model_in(annotation: Any) -> type[BaseModel] | None:
-    """The model inside the type of a list, a mapping or a union."""
+def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
+    """The models inside the type of a list, a mapping or a union."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    return next((found for inner in get_args(annotation) if (found := _model_in(inner))), None)
+        yield annotation
+    for inner in get_args(annotation):
+        yield from _models_in(inner)
+
+
+def _values_of(model: type[BaseModel], key: str) -> tuple[Any, ...]:
+    return get_args(model.model_fields[key].annotation)
+
+
+def _written(loc: YamlPath) -> YamlPath:
+    """A path in the file: without the type of the warehouse, by which pydantic tells which keys it has."""
+    types = [n for n, part in enumerate(loc) if n and loc[n - 1] == "warehouse" and part in WAREHOUSES]
+    return tuple(part for n, part in enumerate(loc) if n not in types)
 
 
 _PLAIN_WORDS: Mapping[str, str] = {
@@ -557,7 +601,7 @@ _PLAIN_WORDS: Mapping[str, str] = {
 
 def _plain(detail: ErrorDetails) -> str:
     message = detail["msg"].split(", unable to ")[0]
-    if detail["type"] == "model_type":
+    if detail["type"] in ("model_type", "model_attributes_type"):
         return "must be a mapping"
     for pydantic_words, ours in _PLAIN_WORDS.items():
         message = message.replace(pydantic_words, ours)

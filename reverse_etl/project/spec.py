@@ -127,8 +127,8 @@ def _split(value: str) -> SplitResult | None:
         return None
 
 
-class Warehouse(_Strict):
-    """Where the models are queried."""
+class DuckDB(_Strict):
+    """A DuckDB file, or none: models are queried in the same process."""
 
     type: Literal["duckdb"] = Field(description="warehouse engine")
     path: str | None = Field(
@@ -159,6 +159,25 @@ class Warehouse(_Strict):
                 raise ValueError("must not contain credentials: DuckDB takes those of URLs from its own secrets")
         return value
 
+
+class Postgres(_Strict):
+    """A Postgres database, which is only read."""
+
+    type: Literal["postgres"] = Field(description="warehouse engine")
+    uri: str | None = Field(
+        None,
+        repr=False,
+        description="postgresql://..., from the environment: {{ env_var('WAREHOUSE_URI') }}; "
+        "without it, libpq's variables, such as PGHOST",
+    )
+    statement_timeout_s: int = Field(
+        3600, ge=0, le=86400, description="seconds after which Postgres ends a query of a model; 0: never"
+    )
+
+
+WAREHOUSES = {"duckdb": "DuckDB", "postgres": "Postgres"}  # by `type`, which is also the name of dbt's adapter
+WAREHOUSE_SECRETS = ("uri",)  # keys whose values come from the environment
+Warehouse = Annotated[DuckDB | Postgres, Field(discriminator="type", description="where the models are queried")]
 
 PORT = r"(?::(?:6553[0-5]|655[0-2]\d|65[0-4]\d\d|6[0-4]\d{3}|[1-5]\d{4}|[1-9]\d{0,3}))?"
 HOST = rf"(?:[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*|\[[0-9A-Fa-f:.]+\]){PORT}"
@@ -487,10 +506,10 @@ class Spec:
     """A checked syncs.yml, read for one target. Its `api_key` is still a template: see `LoadedProject.api_key`.
 
     `is_default_target`: the target is the one that is used without --target. `chosen` is its settings; None if only its
-    name was read. `secrets` are the environment variables that API keys, those of `collect` and the secrets of alerts
-    come from; `warnings` is what is valid, and probably not meant. `alerts` and `heartbeat` are those for the target;
-    their secrets are still templates: see `LoadedProject.rendered`. So are the keys of `collect`: see
-    `LoadedProject.collect_keys`.
+    name was read. `dialect` is the SQL of its warehouse. `secrets` are the environment variables that API keys, those
+    of `collect`, and the secrets of warehouses and alerts come from; `warnings` is what is valid, and probably not
+    meant. `alerts` and `heartbeat` are those for the target; their secrets are still templates: see
+    `LoadedProject.rendered`. So are the keys of `collect`: see `LoadedProject.collect_keys`.
     """
 
     target_name: str
@@ -502,6 +521,7 @@ class Spec:
     syncs: tuple[Sync, ...]
     unit_tests: tuple[UnitTest, ...]
     positions: Positions
+    dialect: str = "duckdb"
     dbt: Dbt | None = None
     secrets: frozenset[str] = frozenset()
     warnings: tuple[Problem, ...] = ()

@@ -19,7 +19,7 @@ from reverse_etl.errors import Problem, RetlError
 from reverse_etl.plan.workbench import connect
 from reverse_etl.plan.writers import Writer, alike_in_words, overlap, spelled_alike, type_clashes, written_by_both
 from reverse_etl.project.project import RETL_FOLDER, LoadedProject
-from reverse_etl.project.spec import is_url
+from reverse_etl.project.spec import WAREHOUSES, is_url
 from reverse_etl.records.layout import lay_out
 from reverse_etl.runs.saved_plan import is_plan_file
 from reverse_etl.shared_state.object_store import ObjectStore
@@ -69,7 +69,7 @@ def _models(project: LoadedProject) -> Iterator[Check]:
         except RetlError as error:
             yield Check(False, f"warehouse: {error}")
             return
-        yield Check(True, f"warehouse: {project.warehouse or 'files, in DuckDB'}")
+        yield Check(True, f"warehouse: {_warehouse(project)}")
         writers = list[Writer]()
         for sync in project.spec.syncs:
             try:
@@ -81,6 +81,12 @@ def _models(project: LoadedProject) -> Iterator[Check]:
             except RetlError as error:
                 yield Check(False, f"model of {sync.name}: {error}")
         yield from _writers(writers)
+
+
+def _warehouse(project: LoadedProject) -> str:
+    if project.spec.dialect != "duckdb":
+        return WAREHOUSES[project.spec.dialect]
+    return str(project.warehouse or "files, in DuckDB")
 
 
 def _writers(writers: Sequence[Writer]) -> Iterator[Check]:

@@ -120,6 +120,15 @@ def identifier(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
+QUOTES = {"spark": "`"}  # what other dialects than these quote names with is what DuckDB does: "
+
+
+def quoted(name: str, dialect: str) -> str:
+    """`name` as a quoted identifier of the dialect."""
+    mark = QUOTES.get(dialect, '"')
+    return f"{mark}{name.replace(mark, mark * 2)}{mark}"
+
+
 def plain(name: str) -> str:
     """`name` as people write it in SQL: quoted only where it must be."""
     is_plain = re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name) and name.casefold() not in RESERVED

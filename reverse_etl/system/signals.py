@@ -8,7 +8,7 @@ import os
 import signal
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from duckdb import DuckDBPyConnection
@@ -23,8 +23,11 @@ def is_swallowed(error: RuntimeError) -> bool:
 
 
 @contextmanager
-def interruptible(connection: DuckDBPyConnection) -> Iterator[None]:
-    """Inside the block, a signal interrupts the running statement. Only the main thread receives signals."""
+def interruptible(connection: DuckDBPyConnection, cancel: Callable[[], None] | None = None) -> Iterator[None]:
+    """Inside the block, a signal interrupts the running statement, and calls `cancel`, which ends one elsewhere.
+
+    Only the main thread receives signals.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -36,6 +39,8 @@ def interruptible(connection: DuckDBPyConnection) -> Iterator[None]:
         while number := read.recv(1):
             if number[0] in SIGNALS:
                 connection.interrupt()
+                if cancel:
+                    cancel()
             if before != _NOBODY:
                 os.write(before, number)
 

@@ -39,7 +39,7 @@ from reverse_etl.project.models import (
 )
 from reverse_etl.project.project import LoadedProject
 from reverse_etl.project.readable import readable_by_models
-from reverse_etl.project.spec import SPEC_FILE, Sync
+from reverse_etl.project.spec import SPEC_FILE, WAREHOUSES, Sync
 from reverse_etl.project.spec_tests import Input, UnitTest
 from reverse_etl.records.layout import Layout, lay_out
 from reverse_etl.records.mapping import closing
@@ -162,8 +162,16 @@ class _Preparation:
             return self._written(compile_model(self.sync.model, self.project.models, values, file))
         except ProjectError as error:
             what = f"{self._inside} ({self.test.where()})"
-            told = (replace(problem, message=f"{what}: {problem.message}") for problem in error.problems)
+            told = (self._told(problem, f"{what}: {problem.message}") for problem in error.problems)
             raise ProjectError([*self.problems, *told]) from error
+
+    def _told(self, problem: Problem, message: str) -> Problem:
+        """An error of a model, as one of the test."""
+        own = self.project.spec.dialect
+        if problem.code != "P050" or own == "duckdb":
+            return replace(problem, message=message)
+        hint = f"this test needs {WAREHOUSES[own]}: unit tests run in DuckDB, which is not known to do the same here"
+        return replace(problem, message=message, hint=hint)
 
     def _types(self, name: str) -> Types | None:
         """All columns of an input with their types, if they follow from the project alone.
@@ -247,6 +255,7 @@ def _run_values(project: LoadedProject, test: UnitTest) -> RunValues:
     macros = overrides.macros
     return replace(
         values,
+        in_duckdb=True,
         vars={**values.vars, **overrides.vars},
         environ={**values.environ, **overrides.env_vars},
         run_started_at=macros.run_started_at or values.run_started_at,

@@ -59,7 +59,7 @@ def test_models_that_are_referred_to_become_part_of_the_sql_each_once_and_in_ord
     assert model.refs == ("c", "b")
     assert model.sql == (
         'WITH "__ref__c" AS (\nselect 1 as id\n), "__ref__b" AS (\nselect id from "__ref__c"\n)\n'
-        'SELECT * FROM (\nselect * from "__ref__b" join "__ref__c" using (id) -- the end\n)\n'
+        'SELECT * FROM (\nselect * from "__ref__b" join "__ref__c" using (id) -- the end\n) AS __model\n'
     )
 
 

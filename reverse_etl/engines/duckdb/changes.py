@@ -55,7 +55,9 @@ def _make_table(query: ModelQuery, table: str, select: str) -> int:
             return 0
         model = query.model.sql
         ran = query.execute(f"EXPLAIN (ANALYZE, FORMAT json) {before}{model}{after}").fetchall()
-        rows = _rows_read(ran[0][1])
+        rows = query.rows_returned()
+        if rows is None:
+            rows = _rows_read(ran[0][1])
         if rows is None:  # a first run, all of whose rows are changes; or a model without rows
             rows = query.count(f"(\n{model}\n)" if READ in select else CHANGES)
     return rows

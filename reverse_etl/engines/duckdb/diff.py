@@ -225,13 +225,14 @@ def _number(layout: Layout, order: str = "") -> str:
     return f"row_number() OVER (PARTITION BY {parts}{order})"
 
 
-def read_columns(layout: Layout, model: str) -> str:
-    """A SELECT of what is read of the rows of `model`; they begin on its second line."""
-    return f"(SELECT {', '.join(_columns_read(layout))} FROM (\n{model}\n))"
+def read_columns(layout: Layout, model: str, names: Collection[str]) -> str:
+    """A SELECT of some of what is read of the rows of `model`; they begin on its second line."""
+    return f"(SELECT {', '.join(_columns_read(layout, names))} FROM (\n{model}\n))"
 
 
-def _columns_read(layout: Layout) -> list[str]:
-    return [f"{_read(layout, column)} AS {identifier(column.name)}" for column in layout.needed]
+def _columns_read(layout: Layout, names: Collection[str] | None = None) -> list[str]:
+    needed = [column for column in layout.needed if names is None or column.name in names]
+    return [f"{_read(layout, column)} AS {identifier(column.name)}" for column in needed]
 
 
 def _read(layout: Layout, column: Column) -> str:

@@ -1,5 +1,6 @@
 """A model on a connection: what all checks and comparisons of one run share."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from duckdb import DuckDBPyConnection
@@ -24,6 +25,14 @@ class ModelQuery:
     def count(self, rows: str) -> int:
         """The number of rows of a table, with or without a condition, or of a subquery."""
         return int(self.execute(f"SELECT count(*) FROM {rows}").fetchall()[0][0])
+
+    def rows_returned(self) -> int | None:
+        """How many rows the model returned when it ran last; None if they were not counted as they came."""
+        return None
+
+    def narrowed(self, names: Collection[str]) -> str:
+        """The model's SQL, of which only these columns are read. DuckDB itself reads no others."""
+        return self.model.sql
 
     def errors(self, first_line: int) -> errors_of:
         """See `errors_of`: the model starts at this line of the statement."""

@@ -28,10 +28,12 @@ _OF_MODEL = f"{CHANGES} WHERE kind <> 'removed'"
 class _Shared:
     """What rows may share: SQL over `s` for its parts, by their names, and for whether a row has it at all.
 
-    `column` marks the twins among the changes, and `table` has what is shared, with the number of rows.
+    `column` marks the twins among the changes, and `table` has what is shared, with the number of rows. `reads` are the
+    columns in that SQL.
     """
 
     column: str
+    reads: frozenset[str]
     parts: Mapping[str, str]
     is_known: str
 
@@ -44,11 +46,11 @@ def _shared(query: ModelQuery) -> list[_Shared]:
     """What no two rows of the model may share: the key, and the user, if that is another."""
     layout = query.layout
     key, user = compared_key(layout, "s"), compared_user(layout, "s")
-    shared = [_Shared(TWINS_OF_KEY, key, has_key(layout, lambda name: f"s.{identifier(name)}"))]
+    shared = [_Shared(TWINS_OF_KEY, frozenset(layout.key), key, has_key(layout, lambda name: f"s.{identifier(name)}"))]
     if user:
         named = {part for name in layout.identifiers for part in layout.columns_of(name)} or set(user)
         anyone = " OR ".join(f"{part} IS NOT NULL" for name, part in user.items() if name in named)
-        shared.append(_Shared(TWINS_OF_USER, user, f"({anyone})"))
+        shared.append(_Shared(TWINS_OF_USER, frozenset(named | user.keys()), user, f"({anyone})"))
     return shared
 
 
@@ -119,7 +121,7 @@ def _twins(query: ModelQuery, one: _Shared) -> str:
 def _place(query: ModelQuery, rows: int, gone: int | None, one: _Shared) -> str:
     """The rows among which all twins are: the changes, if none of the other rows can be one, or all of the model's."""
     if rows > query.count(_OF_MODEL) and _may_hide(query, rows, gone, one):
-        return f"{read_columns(query.layout, query.model.sql)} AS s"
+        return f"{read_columns(query.layout, query.narrowed(one.reads), one.reads)} AS s"
     return _changed_rows(query)
 
 

@@ -1,0 +1,255 @@
+"""A warehouse that models run in, and whose rows come to DuckDB as Arrow, batch by batch.
+
+    model ── Reader: SQL of the warehouse ──> Arrow ──> view in the workbench ──> SELECT of DuckDB ──> as with a file
+
+DuckDB asks a view for its columns when a statement is bound, and for its rows each time that it scans it. So the model
+runs when, and as often as, a statement reads it: once for what has changed, once more for data tests.
+"""
+
+import weakref
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import duckdb
+from duckdb import DuckDBPyConnection
+
+from reverse_etl.engines.duckdb.changes import write_changes
+from reverse_etl.engines.duckdb.checks import run_data_tests
+from reverse_etl.engines.duckdb.common import count_common
+from reverse_etl.engines.duckdb.connection import keep_inside
+from reverse_etl.engines.duckdb.model import columns, describe, first_rows
+from reverse_etl.engines.duckdb.query import ModelQuery
+from reverse_etl.engines.engine import Common, Comparison, Side
+from reverse_etl.errors import DataError, RetlError
+from reverse_etl.plan.data_tests import DataTestResult
+from reverse_etl.project.models import Compiled
+from reverse_etl.project.readable import Readable
+from reverse_etl.records.layout import Layout
+from reverse_etl.sql.quoting import identifier, literal
+from reverse_etl.sql.types import SqlType
+from reverse_etl.system.signals import interruptible
+
+# Begins what DuckDB says of a value that it was told to refuse.
+_REFUSED = "retl refuses: "
+
+
+@dataclass(frozen=True)
+class Pulled:
+    """A column of a model: SQL of the warehouse for what is read of it, and SQL of DuckDB for its value.
+
+    `there` is SQL by name: of this column, and of others that `here` needs to tell whether its value can be used.
+    """
+
+    name: str
+    there: Mapping[str, str]
+    here: str
+
+
+class Reader(Protocol):
+    """Runs SQL in a warehouse. What goes wrong there is raised as a RetlError, without values."""
+
+    def connect(self) -> None:
+        """Raises ProjectError for wrong settings, or BusyError if the warehouse cannot be reached now."""
+
+    def close(self) -> None:
+        """Leaves no session open. May be called several times."""
+
+    def columns(self, model: Compiled) -> list[Pulled]:
+        """The columns of a model. It is planned, and does not run."""
+
+    def select(self, model: Compiled, read: Sequence[Pulled], limit: int | None) -> str:
+        """The statement that returns columns of a model, each under its name."""
+
+    def schema(self, sql: str, model: Compiled) -> Any:
+        """The pyarrow.Schema of what a statement with a model returns. It is planned, and does not run."""
+
+    def stream(self, sql: str) -> Iterator[Any]:
+        """Run a statement; its rows as one pyarrow.RecordBatch after the other."""
+
+    def cancel(self) -> None:
+        """End the statements that are running, from another thread."""
+
+    def explained(self, error: Exception, model: Compiled) -> RetlError:
+        """What went wrong while a model ran, in retl's words."""
+
+
+def refusal(column: str, why: str) -> str:
+    """SQL of DuckDB that ends a statement because of a value."""
+    text = f'{_REFUSED}column "{column}" {why}'
+    return f"error({literal(text)})"
+
+
+@dataclass
+class Rows:
+    """The rows of a model, as an object that DuckDB scans: it asks for the schema, and for each scan for a stream.
+
+    `returned` is the number of rows of the last scan, None if it did not end; `error` is what ended it.
+    """
+
+    reader: Reader
+    sql: str
+    schema: Any
+    scans: int = 0
+    returned: int | None = None
+    error: BaseException | None = None
+
+    def __arrow_c_schema__(self) -> object:
+        return self.schema.__arrow_c_schema__()
+
+    def __arrow_c_stream__(self, requested_schema: object = None) -> object:
+        import pyarrow
+
+        self.scans, self.returned, self.error = self.scans + 1, None, None
+        return pyarrow.RecordBatchReader.from_batches(self.schema, self._batches()).__arrow_c_stream__()
+
+    def _batches(self) -> Iterator[Any]:
+        rows = 0
+        try:
+            for batch in self.reader.stream(self.sql):
+                rows += batch.num_rows
+                yield batch
+        except GeneratorExit:
+            raise
+        except BaseException as error:
+            self.error = error
+            raise
+        self.returned = rows
+
+
+@dataclass(frozen=True)
+class _Local:
+    """A model as a SELECT of DuckDB on the rows that the warehouse returns."""
+
+    model: Compiled
+    rows: Rows
+
+
+@dataclass(frozen=True)
+class _Query(ModelQuery):
+    """A model whose rows are counted as they come, and of which fewer columns can be read."""
+
+    rows: Rows
+    narrow: Callable[[Collection[str]], str]
+
+    def rows_returned(self) -> int | None:
+        return self.rows.returned
+
+    def narrowed(self, names: Collection[str]) -> str:
+        return self.narrow(names)
+
+
+@dataclass
+class PulledEngine:
+    """See `Engine`. Diff, checks and data tests are those of DuckDB, on a view."""
+
+    workbench: DuckDBPyConnection
+    reader: Reader
+    _columns: dict[str, list[Pulled]] = field(default_factory=dict)
+    _views: dict[tuple[str, tuple[str, ...] | None, int | None], _Local] = field(default_factory=dict)
+
+    def open(self) -> None:
+        weakref.finalize(self, self.reader.close)  # a command that only looks does not close it
+        self.reader.connect()
+        keep_inside(self.workbench, Readable())
+
+    def close(self) -> None:
+        for number in range(len(self._views)):
+            self.workbench.unregister(_view(number))
+        self._views.clear()
+        self.reader.close()
+
+    def describe(self, model: Compiled) -> list[tuple[str, SqlType]]:
+        with self._explained(model):
+            return describe(self.workbench, self._local(model).model)
+
+    def columns(self, model: Compiled) -> list[tuple[str, SqlType]]:
+        with self._explained(model, goes_on=True):
+            return columns(self.workbench, self._local(model).model)
+
+    def count_common(self, one: Side, other: Side, compared: Sequence[str]) -> Common | None:
+        with self._explained(one.model, goes_on=True):
+            mine, others = (Side(side.layout, self._local(side.model).model) for side in (one, other))
+            return count_common(self.workbench, mine, others, compared)
+
+    def first_rows(self, model: Compiled, limit: int) -> tuple[list[str], list[tuple[object, ...]]]:
+        with self._explained(model):
+            return first_rows(self.workbench, self._local(model, limit=limit).model, limit)
+
+    def run_data_tests(self, layout: Layout, model: Compiled) -> tuple[DataTestResult, ...]:
+        with self._explained(model):
+            return run_data_tests(self._query(layout, model))
+
+    def write_changes(self, layout: Layout, model: Compiled, comparison: Comparison) -> int:
+        with self._explained(model):
+            return write_changes(self._query(layout, model), comparison)
+
+    @contextmanager
+    def interruptible(self) -> Iterator[None]:
+        """See `Engine`. If it ends with an error, nothing more is read: no session stays open."""
+        try:
+            with self._interrupting():
+                yield
+        except BaseException:
+            self.reader.close()
+            raise
+
+    def _interrupting(self) -> AbstractContextManager[None]:
+        return interruptible(self.workbench, self.reader.cancel)
+
+    def _query(self, layout: Layout, model: Compiled) -> _Query:
+        local = self._local(model)
+
+        def narrow(names: Collection[str]) -> str:
+            return self._local(model, tuple(sorted(names))).model.sql
+
+        return _Query(self.workbench, layout, local.model, local.rows, narrow)
+
+    def _local(self, model: Compiled, names: tuple[str, ...] | None = None, limit: int | None = None) -> _Local:
+        """A model as a view; with fewer columns, or rows, the warehouse returns less."""
+        asked = (model.sql, names, limit)
+        if asked not in self._views:
+            with self._interrupting():
+                if model.sql not in self._columns:
+                    self._columns[model.sql] = self.reader.columns(model)
+                read = [one for one in self._columns[model.sql] if names is None or one.name in names]
+                sql = self.reader.select(model, read, limit)
+                rows = Rows(self.reader, sql, self.reader.schema(sql, model))
+            view = _view(len(self._views))
+            self.workbench.execute("SELECT NULL").fetchall()  # nothing is registered while a result is open
+            self.workbench.register(view, rows)
+            values = ", ".join(f"{one.here} AS {identifier(one.name)}" for one in read)
+            self._views[asked] = _Local(model.read_by(f"SELECT {values} FROM {view}\n"), rows)
+        return self._views[asked]
+
+    @contextmanager
+    def _explained(self, model: Compiled, goes_on: bool = False) -> Iterator[None]:
+        """Raises what has ended a stream instead of what DuckDB makes of it. No session stays open, unless it goes on
+        with other models."""
+        try:
+            yield
+        except (duckdb.Error, RetlError) as error:
+            if not goes_on:
+                self.reader.close()
+            for local in self._views.values():
+                broken, local.rows.error = local.rows.error, None
+                if isinstance(broken, Exception):
+                    raise self.reader.explained(broken, local.model) from None
+                if broken is not None:
+                    raise broken from None
+            refused = [text for text in map(str, _chain(error)) if _REFUSED in text][-1:]  # the last is DuckDB's own
+            if refused:
+                what = refused[0].partition(_REFUSED)[2].splitlines()[0]
+                raise DataError(f"{model.file}: {what}", code="D011") from None
+            raise
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__context__
+
+
+def _view(number: int) -> str:
+    return f"retl_model_{number}"
