@@ -9,6 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from math import isinf
 from pathlib import PurePosixPath
+from posixpath import normpath
 from typing import Any
 
 import yaml
@@ -102,7 +103,7 @@ class _Includes:
 
     def _pairs(self, value: Any, where: Location, around: tuple[str, ...], load: Any) -> list[tuple[Any, Any]]:
         path = str(value.value).strip() if isinstance(value, yaml.ScalarNode) else ""
-        file = str(PurePosixPath(where.file).parent / path)
+        file = normpath(PurePosixPath(where.file).parent / path)
         text = self.read(file) if path and "${" not in path else None
         if text is None:
             hint = "put the text of that file in place of this line, and import again"

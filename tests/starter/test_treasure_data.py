@@ -270,6 +270,8 @@ def compiled(text: str, at: datetime) -> str:
         ("moment(session_time).format('YYYYMMDD')", "20261124", "20261125"),
         ("moment(session_time).add(-1, 'days').format(\"YYYY-MM-DD HH:mm:ss\")", "2026-11-23 18:30:05", "2026-11-24 03:30:05"),
         ("moment(session_time).subtract(2, 'hour').unix()", "1795537805", "1795537805"),
+        ("moment(session_date).unix()", "1795478400", "1795532400"),
+        ("moment(session_date).add(-1, 'day').format('YYYY-MM-DD HH:mm')", "2026-11-23 00:00", "2026-11-24 00:00"),
         ("td.database", "marketing", "marketing"),
     ],
 )  # fmt: skip
@@ -287,6 +289,7 @@ def test_variable_means_what_it_meant(expression: str, utc: str, tokyo: str):
     "expression",
     [
         *("td.last_results.x", "last_executed_session_time", "moment().format('YYYY')", "task_name", ""),
+        *("moment(session_date).add(-3).format('YYYY')", "moment(session_date).add(1, 'hour').unix()"),
         *("moment(session_time).format('LLL')", "session_unixtime / 2", "a.b ? 1 : 2", "td", "secret:a"),
     ],
 )
@@ -482,3 +485,24 @@ def test_source_that_cannot_be_imported_is_named_with_the_nearest_one(retl: Retl
     failed = retl("init", "shop", "--from", name, ".")
     assert (failed.code, failed.err) == (2, f'--from: nothing can be imported from "{name}"\n  hint: {hint}\n')
     assert not (tmp_path / "shop").exists()
+
+
+def test_files_are_found_by_paths_that_go_up_or_have_constants(tmp_path: Path):
+    made = imported(
+        tmp_path,
+        a_dig="_export: {area: kr}\n+all:\n  call>: common/../common/part.dig\n",
+        common__part_dig=PUSH.replace("q.sql", "../queries/${area}.sql") + "+gone:\n  td>: ${td.each.x}.sql\n",
+        queries__kr_sql="SELECT 1 AS external_id",
+    )
+    assert list(made.syncs) == ["push"]
+    assert "queries/kr.sql" not in " ".join(line for line in told(made) if "no export" in line)
+
+
+def test_query_in_a_file_whose_name_is_not_known_is_not_taken(tmp_path: Path):
+    made = imported(
+        tmp_path, a_dig=PUSH + PUSH.replace("push", "other").replace("q.sql", "${td.each.x}.sql"), q_sql="SELECT 1 AS a"
+    )
+    assert list(made.syncs) == ["push"]
+    assert "a.dig:6:3 td> other: not taken: ${td.each.x} is not known when it is imported" in told(made)
+    made = imported(tmp_path, a_dig=PUSH + PUSH.replace("push", "other").replace("q.sql", "${session_date}.sql"))
+    assert "a.dig:6:3 td> other: not taken: the name of its query depends on the time" in told(made)

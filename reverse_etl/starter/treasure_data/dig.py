@@ -7,6 +7,7 @@ stand in groups; what `_export` defines is in force for the task and for all tas
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
+from posixpath import normpath
 from typing import Any
 
 from reverse_etl.errors import Location, ProjectError
@@ -157,7 +158,7 @@ def _called(
     name: Any, path: YamlPath, around: _Around, before: tuple[str, ...], read: Read
 ) -> tuple[list[Task], tuple[str, ...]]:
     where = around.positions.of_value((*path, "call>"))
-    file = str(PurePosixPath(around.folder) / str(name))
+    file = normpath(PurePosixPath(around.folder) / str(name))
     file = file if file.endswith(".dig") else f"{file}.dig"
     if file in around.calls or len(around.calls) > _MOST_CALLS:
         raise ProjectError(f"{file} calls itself", where, "remove one of the calls", code="P115")

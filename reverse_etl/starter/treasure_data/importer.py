@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
+from posixpath import normpath
 from typing import Any
 
 import yaml
@@ -362,7 +363,9 @@ def _query(found: _Import, export: _Export) -> tuple[str, str]:
     text = command.get("data") if isinstance(command, dict) else task.keys.get("query")
     file = where.file
     if text is None and isinstance(command, str) and command.strip():
-        file = _path(task, command)
+        file = _path(task, _filled(command, Scope(export.zone, task.exports))[0])
+        if "{{" in file:
+            raise _NotTakenError("the name of its query depends on the time", where)
         text = found.read(file)
         if text is None:
             raise ProjectError(f"{file} not found, which this task runs", where, code="P115")
@@ -389,7 +392,7 @@ def _query(found: _Import, export: _Export) -> tuple[str, str]:
 
 
 def _path(task: Task, command: str) -> str:
-    return str(PurePosixPath(task.folder) / command.strip())
+    return normpath(PurePosixPath(task.folder) / command.strip())
 
 
 def _tables(text: str, dialect: str) -> set[str]:

@@ -12,7 +12,7 @@ from typing import Any
 _VARIABLE = re.compile(r"\$\$|\$\{([^{}]*)\}")
 _JINJA = re.compile(r"\{\{|\{%|\{#")
 _MOMENT = re.compile(
-    r"moment\(\s*session_time\s*\)"
+    r"moment\(\s*session_(?P<base>time|date)\s*\)"
     r"(?:\.(?P<move>add|subtract)\(\s*(?P<number>-?\d+)\s*,\s*(['\"])(?P<unit>day|hour|minute)s?\3\s*\))?"
     r"\.(?:format\(\s*(['\"])(?P<format>[^'\"]*)\5\s*\)|(?P<unix>unix\(\s*\)))"
 )
@@ -126,13 +126,18 @@ def _of_moment(expression: str, scope: Scope) -> str | None:
     if found["move"]:
         number = int(found["number"]) * (-1 if found["move"] == "subtract" else 1)
         moved = f", {found['unit']}s={number}"
+    time = _time(scope, moved)
+    if found["base"] == "date":
+        if found["unit"] not in (None, "day"):
+            return None
+        time += ".replace(hour=0, minute=0, second=0, microsecond=0)"
     if found["unix"]:
-        return f"{{{{ {_time(scope, moved)}.timestamp() | int }}}}"
+        return f"{{{{ {time}.timestamp() | int }}}}"
     pieces = _FORMAT.findall(found["format"])
     if "".join(pieces) != found["format"] or any(piece.isalpha() and piece not in _LETTERS for piece in pieces):
         return None
     written = "".join(_LETTERS.get(piece, piece) for piece in pieces)
-    return f"{{{{ {_time(scope, moved)}.strftime('{written}') }}}}"
+    return f"{{{{ {time}.strftime('{written}') }}}}"
 
 
 def _of_export(expression: str, scope: Scope) -> str | None:
