@@ -13,8 +13,8 @@ _VARIABLE = re.compile(r"\$\$|\$\{([^{}]*)\}")
 _JINJA = re.compile(r"\{\{|\{%|\{#")
 _MOMENT = re.compile(
     r"moment\(\s*session_(?P<base>time|date)\s*\)"
-    r"(?:\.(?P<move>add|subtract)\(\s*(?P<number>-?\d+)\s*,\s*(['\"])(?P<unit>day|hour|minute)s?\3\s*\))?"
-    r"\.(?:format\(\s*(['\"])(?P<format>[^'\"]*)\5\s*\)|(?P<unix>unix\(\s*\)))"
+    r"(?:\.(?P<move>add|subtract)\(\s*(?P<number>-?\d+)\s*,\s*(?P<q>['\"])(?P<unit>day|hour|minute)s?(?P=q)\s*\))?"
+    r"\.(?:format\(\s*(?P<quote>['\"])(?P<format>[^'\"]*)(?P=quote)\s*\)|(?P<unix>unix\(\s*\)))"
 )
 _UNIX = re.compile(r"session_unixtime(?:\s*(?P<sign>[+-])\s*(?P<numbers>\d+(?:\s*\*\s*\d+)*))?")
 _LETTERS = {"YYYY": "%Y", "MM": "%m", "DD": "%d", "HH": "%H", "mm": "%M", "ss": "%S"}
