@@ -106,12 +106,14 @@ def test_three_workflows_become_a_project_that_syncs(workflows: Path, tmp_path: 
         0,
         [
             "5 syncs: attributes, events, consents, gone, again",
-            "21 keys and files taken, 5 keys and files taken differently, 7 keys and files not taken",
+            "22 keys and files taken, 4 keys and files taken differently, 7 keys and files not taken",
             "next: read shop/treasure-data-import.md",
         ],
     )
     shop = tmp_path / "shop"
-    spec = yaml.safe_load((shop / "syncs.yml").read_text())
+    text = (shop / "syncs.yml").read_text()
+    assert text.startswith("# yaml-language-server: $schema=syncs.schema.json\nversion: 1\n")
+    spec = yaml.safe_load(text)
     tokyo = {"schedule": "0 0 * * *", "timezone": "Asia/Tokyo", "delay": "270 minutes", "tags": ["braze_prod"]}
     monthly = {"schedule": "0 3 1 * *", "delay": "90 seconds"}
     deletes = {"mode": "users_delete", "allow_destructive": True}

@@ -12,6 +12,7 @@ import yaml
 
 from reverse_etl.errors import Location, Problem, ProjectError
 from reverse_etl.project.cron import ScheduleProblem, check_zone
+from reverse_etl.project.json_schema import SCHEMA_FILE
 from reverse_etl.project.labels import KEYS, spelled
 from reverse_etl.project.spec import SANDBOX, SPEC_FILE
 from reverse_etl.starter.treasure_data.dig import (
@@ -35,7 +36,7 @@ from reverse_etl.starter.treasure_data.settings import (
     slot_of,
     sync_keys,
 )
-from reverse_etl.starter.treasure_data.variables import Scope, UnknownVariable, to_jinja, why_unknown
+from reverse_etl.starter.treasure_data.variables import Scope, UnknownVariable, is_constant, to_jinja, why_unknown
 from reverse_etl.words import count
 
 MOST_BYTES = 5_000_000  # of a file
@@ -380,14 +381,17 @@ def _query(found: _Import, export: _Export) -> tuple[str, str]:
             f'unknown engine "{engine}"', task.key_at("engine"), "one of: presto, trino, hive", code="P115"
         )
     text = "\n".join(line for line in text.splitlines() if line.strip() != "-- DIGDAG_INSERT_LINE").strip()
+    scope = Scope(export.zone, task.exports, export.every)
     try:
-        translated, variables = to_jinja(text, Scope(export.zone, task.exports, export.every))
+        translated, variables = to_jinja(text, scope)
     except UnknownVariable as unknown:
         line = text.count("\n", 0, unknown.at) + 1
         at = Location(file, line) if file != where.file else where
         raise _NotTakenError(why_unknown(unknown.name), at) from unknown
-    for variable in variables:
-        found.note(Location(file), f"${{{variable}}}", Outcome.DIFFERENT, "Jinja in the model")
+    for variable in dict.fromkeys(variables):
+        filled = (Outcome.TAKEN, "the constant of `_export` is in the model")
+        outcome, why = filled if is_constant(variable, scope) else (Outcome.DIFFERENT, "Jinja in the model")
+        found.note(Location(file), f"${{{variable}}}", outcome, why)
     return f"{{{{ config(dialect='{dialect}') }}}}\n{translated.rstrip().rstrip(';')}\n", dialect
 
 
@@ -412,6 +416,9 @@ def _tables(text: str, dialect: str) -> set[str]:
 # --- the project -----------------------------------------------------------------------------------------------------
 
 
+_HEAD = f"# yaml-language-server: $schema={SCHEMA_FILE}\n"
+
+
 def _project(found: _Import) -> dict[str, str]:
     targets: dict[str, Any] = {SANDBOX: _target({"endpoint": SANDBOX})}
     for connection in found.connections:
@@ -420,7 +427,7 @@ def _project(found: _Import) -> dict[str, str]:
         targets[name] = _target(secrets)
     syncs = [{"name": name, **_in_order(keys)} for name, keys in found.syncs.items()]
     spec = {"version": 1, "default_target": SANDBOX, "targets": targets, "syncs": syncs}
-    text = yaml.dump(spec, sort_keys=False, allow_unicode=True, width=1000)
+    text = _HEAD + yaml.dump(spec, sort_keys=False, allow_unicode=True, width=1000)
     return {
         SPEC_FILE: text,
         **{f"models/{name}.sql": text for name, text in found.models.items()},

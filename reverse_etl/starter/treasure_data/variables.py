@@ -140,6 +140,11 @@ def _of_moment(expression: str, scope: Scope) -> str | None:
     return f"{{{{ {time}.strftime('{written}') }}}}"
 
 
+def is_constant(expression: str, scope: Scope) -> bool:
+    """Whether a variable is one that the workflow defines."""
+    return _of_export(expression, scope) is not None
+
+
 def _of_export(expression: str, scope: Scope) -> str | None:
     """A constant that the workflow defines is filled in, as digdag does."""
     value: Any = scope.exports
