@@ -119,7 +119,7 @@ class Log(Generic[T]):
 
     def _run(self) -> None:
         while group := self._next():
-            error = self._write(b"".join(line for line, _ in group))
+            error = self._write([line for line, _ in group])
             self._told([whose for _, whose in group], error)
 
     def _next(self) -> list[tuple[bytes, T]]:
@@ -129,16 +129,17 @@ class Log(Generic[T]):
             group, self._waiting = self._waiting, []
             return group
 
-    def _write(self, data: bytes) -> OSError | None:
+    def _write(self, lines: Sequence[bytes]) -> OSError | None:
         with self._writing:
             try:
+                data = b"".join(lines)
                 file = self._opened()
                 _write_all(file, data)
                 os.fdatasync(file)
-            except OSError as error:
-                self.failure = error
+            except Exception as error:  # noqa: BLE001  # without this thread, nobody would be answered any more
+                self.failure = error if isinstance(error, OSError) else OSError(0, type(error).__name__)
                 self._cut_off()
-                return error
+                return self.failure
             self.failure = None
             self._size += len(data)
             if self._size >= MAX_SEGMENT_BYTES:

@@ -58,11 +58,13 @@ def collect(
     except OSError as error:
         hint = "make it writable for the current user"
         raise ProjectError(f"cannot read {folder}: {error.strerror}", hint=hint, code="P120") from error
-    keeper = Keeper(folder, log.rotate, keep_of, clock, say, [_Minutes(app, clock, say)])
+    minutes = _Minutes(app, clock, say)
+    keeper = Keeper(folder, log.rotate, keep_of, clock, say, [minutes])
     with log:
         app.log = log
         with keeper:
             is_all_answered = serve(app, listener, tls, ready)
+    minutes()
     if is_all_answered:
         keeper.keep()
 

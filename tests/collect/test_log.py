@@ -1,5 +1,6 @@
 """What is accepted is on disk before anybody is told, and what could not be written leaves no trace."""
 
+import errno
 import json
 import os
 import resource
@@ -185,3 +186,51 @@ def test_a_segment_ends_when_it_is_large(tmp_path: Path, told: Told, clock: Fixe
     with Log(tmp_path, told, clock) as log:
         put(log, told, b"1\n", b"2\n", b"3\n")
     assert contents(tmp_path) == {"20261129T211500.jsonl": b"1\n2\n", "20261129T211501.jsonl": b"3\n"}
+
+
+def test_nobody_is_told_before_the_disk_has_flushed_and_those_who_wait_share_a_flush(
+    tmp_path: Path, told: Told, clock: Fixed, monkeypatch: pytest.MonkeyPatch
+):
+    flushed: list[tuple[int, bytes]] = []  # how many had been told, and what was in the file
+    is_waited_for, has_begun = threading.Event(), threading.Event()
+
+    def flush(file: int) -> None:
+        has_begun.set()
+        assert is_waited_for.wait(timeout=60)
+        flushed.append((len(told.found), (tmp_path / "log/20261129T211500.jsonl").read_bytes()))
+
+    monkeypatch.setattr(os, "fdatasync", flush)
+    with Log(tmp_path, told, clock) as log:
+        log.append(b"0\n", 0)
+        assert has_begun.wait(timeout=60)
+        for number in range(1, 100):
+            log.append(b"%d\n" % number, number)
+        is_waited_for.set()
+        told.until(100)
+    lines = [b"%d\n" % number for number in range(100)]
+    assert flushed == [(0, lines[0]), (1, b"".join(lines))]
+
+
+@pytest.mark.parametrize(
+    ("error", "why"),
+    [
+        pytest.param(OSError(errno.EIO, "Input/output error"), "Input/output error", id="a broken disk"),
+        pytest.param(MemoryError(), "MemoryError", id="anything else"),
+    ],
+)
+def test_what_was_written_and_could_not_be_flushed_is_cut_off(
+    tmp_path: Path, told: Told, clock: Fixed, monkeypatch: pytest.MonkeyPatch, error: Exception, why: str
+):
+    """A file after that is not to be trusted: the next lines go to another one."""
+
+    def fail(file: int) -> None:
+        raise error
+
+    with Log(tmp_path, told, clock) as log:
+        put(log, told, b"1\n")
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "fdatasync", fail)
+            put(log, told, b"2\n")
+        put(log, told, b"3\n")
+    assert told.found == [(0, None), (1, why), (2, None)]
+    assert contents(tmp_path) == {"20261129T211500.jsonl": b"1\n", "20261129T211501.jsonl": b"3\n"}
