@@ -33,6 +33,7 @@ from reverse_etl.words import count
 WAIT_S = 60.0  # at least, for the collector to be done with its files
 _ROUNDS = 10
 _MOST_KEYS = 5  # that are named
+_KEY = re.compile(r"[A-Za-z_$][\w.$-]{0,63}")  # of which it is safe to say that it is there
 
 
 @dataclass
@@ -84,7 +85,7 @@ def _erase_table(table: Path, theirs: frozenset[str], known: frozenset[str], at:
         without(file, rows)
         found.records[_name(table)] += len(rows)
     if others:
-        shown = ", ".join(sorted(key for key in keys if key.isprintable())[:_MOST_KEYS])
+        shown = ", ".join(sorted(filter(_KEY.fullmatch, keys))[:_MOST_KEYS]) or "their keys"
         what = f"{count(others, 'record')} of other users, or of nobody known, with a value of the person in {shown}"
         found.out_of_reach.append(f"{table}: {what}")
 

@@ -113,10 +113,9 @@ def _may_name(sought: Collection[str] | None) -> str:
     """SQL for whether one of these identifiers may be in a record: its text has the value, or what JSON escapes."""
     if sought is None or len(sought) > _MOST_SOUGHT or not all(map(str.isascii, sought)):
         return "true"
-    words = "|".join(sorted(map(re.escape, values_of(sought)))) or "$never"
-    phones = "|".join(sorted(values_of({text for text in sought if kind_of(text) == "phone"})))
-    digits = f" OR regexp_matches(regexp_replace(record, '[^0-9]', '', 'g'), {literal(phones)})" if phones else ""
-    return f"(contains(record, '\\') OR regexp_matches(record, {literal(f'(?i){words}')}){digits})"
+    phones = values_of({text for text in sought if kind_of(text) == "phone"})
+    words = [*map(re.escape, values_of(sought)), *(r"[^0-9]*".join(phone) for phone in phones)]
+    return f"(contains(record, '\\') OR regexp_matches(record, {literal('(?i)' + '|'.join(sorted(words)))}))"
 
 
 def without(file: Path, gone: Collection[int]) -> None:

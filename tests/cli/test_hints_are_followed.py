@@ -104,6 +104,15 @@ NOT_FOLLOWED = {
         "pass PEM files that can be read, and the key that belongs to the certificate",
         "pass both, or neither",
         "one collector at a time writes to a folder: end that process",
+        # tests/collect/test_erase.py
+        "make its files readable and writable, or remove one that is damaged",
+        "run this again: a collector has its files for seconds",
+        # tests/collect/test_source.py
+        "run it again: it reads the files that are there then",
+        "or add it there, and restart `retl collect`",
+        # tests/project/test_spec_collect.py
+        "and put a new key into .env or the environment",
+        "such as {record_{}: {}}",
         "keep its SELECT: retl writes no table, and sends the rows",  # tests/project/test_dialects.py
     ),
 }

@@ -17,6 +17,8 @@ from reverse_etl.errors import BusyError, StateError
 from reverse_etl.project.collected import LOCK
 from reverse_etl.system.clock import Clock
 from reverse_etl.system.file_lock import locked
+from tests.collect.collectors import collecting
+from tests.collect.collectors import records as collected
 from tests.collect.files import AT, COLLECT, keep, keep_log, line, records
 from tests.shop import FakeClock, Retl, Shop, erased_from, start
 
@@ -166,6 +168,8 @@ def test_damaged_file_is_an_error_with_the_way_out(folder: Path):
     assert str(raised.value).partition("\n")[0] == (
         f"cannot erase from {folder}: InvalidInputException ({NEXT}-{NEXT}.parquet)"
     )
+    (folder / f"postback/unsubscribes/{NEXT}-{NEXT}.parquet").unlink()
+    assert forget(folder).records["postback/unsubscribes"] == 1
 
 
 # --- beside a collector -----------------------------------------------------------------------------------------------
@@ -216,6 +220,19 @@ def test_it_waits_for_whoever_rewrites_the_files_and_gives_up(folder: Path):
     assert sum(clock.waits) == pytest.approx(60)
     assert told == [f"waiting up to 60 s: the files in {folder} are being rewritten by another process"]
     assert "run this again" in str(raised.value)
+    assert forget(folder).records["postback/unsubscribes"] == 1
+
+
+def test_collector_that_runs_leaves_out_what_it_has_not_made_files_of(tmp_path: Path):
+    with collecting(tmp_path) as running:
+        folder = tmp_path / "collected"
+        running.post(ANN)
+        running.post(BEN)
+        found = forget(folder, at=datetime.now(UTC))
+        assert (found.records, found.is_pending) == ({}, True)
+        running.post({**ANN, "is": "back"})
+        assert running.end() == 0
+        assert texts(*collected(tmp_path)) == texts({**ANN, "is": "back"}, BEN)
 
 
 # --- killed in the middle ---------------------------------------------------------------------------------------------

@@ -197,11 +197,23 @@ def test_table_that_is_not_declared_is_an_error_with_the_nearest_one(reading: Sh
         'models/it.sql:2: source(): "postback" of "collect" has no table "unsubscribe"\n'
         '  hint: did you mean "unsubscribes"?; or add it there, and restart `retl collect`'
     )
+    tables = {"unsubscribe": {"columns": []}}
+    reading.more = {"collect": {"sources": {"postback": {**COLLECT["sources"]["postback"], "tables": tables}}}}
+    reading.write()
+    assert (reading.run().status, reading.sent()) == ("success", [])
 
 
 def test_models_do_not_read_its_keys(reading: Shop):
     reading.sync("it", "SELECT '{{ env_var('POSTBACK_KEY') }}' AS external_id")
     assert "POSTBACK_KEY" in error_of(reading)
+
+
+def test_keys_of_the_collector_are_masked_wherever_they_would_be_shown(reading: Shop, retl: Retl):
+    (reading.folder / ".env").write_text("POSTBACK_KEY=wk-5f0c2a7b9d3e7a11\n")
+    reading.sync("it", "SELECT 'wk-5f0c2a7b9d3e7a11' AS external_id, error('wk-5f0c2a7b9d3e7a11') AS n")
+    told = retl("sync", "it", folder=reading.folder)
+    assert (told.code, "models/it.sql: Invalid Input Error: ***" in told.err) == (2, True)
+    assert "wk-5f0c2a7b9d3e7a11" not in told.out + told.err + (reading.folder / "target/compiled/it.sql").read_text()
 
 
 def test_column_that_is_not_declared_is_an_error_at_the_line_of_the_model(reading: Shop):

@@ -20,8 +20,9 @@ from hypothesis import strategies as st
 from reverse_etl.errors import Location, ProjectError
 from reverse_etl.project.dbt_manifest import DbtManifest, read_manifest
 from reverse_etl.project.jinja import TemplateProblem
-from reverse_etl.project.models import Compiled, Model, RunValues, compile_model
+from reverse_etl.project.models import Compiled, Given, Model, RunValues, compile_model
 from reverse_etl.project.spec import Source
+from reverse_etl.project.spec_collect import Collect
 from tests.shop import Retl
 
 PROJECTS = Path(__file__).parents[1] / "projects" / "dbt"
@@ -50,7 +51,7 @@ def manifest_of(data: dict[str, Any], catalog: str = "warehouse") -> DbtManifest
     return read_manifest(json.dumps(data).encode(), "manifest.json", catalog, WHERE)
 
 
-def compiled(text: str, data: dict[str, Any] = MANIFEST, catalog: str = "warehouse") -> Compiled:
+def compiled(text: str, data: dict[str, Any] = MANIFEST, catalog: str = "warehouse", **more: Any) -> Compiled:
     """A model of this text, in a project that has a model `customers`, a seed `regions` and a source `lake` of its own."""
     models = {
         "a": Model("a", "models/a.sql", text),
@@ -65,6 +66,7 @@ def compiled(text: str, data: dict[str, Any] = MANIFEST, catalog: str = "warehou
         run_started_at=NOW,
         scheduled_time=NOW,
         dbt=lambda: manifest_of(data, catalog),
+        **more,
     )
     return compile_model("a", models, values)
 
@@ -308,6 +310,21 @@ def test_what_no_relation_stands_for_is_a_mistake(asked: str, change: Callable[[
     with pytest.raises(ProjectError) as raised:
         compiled(f"select *\nfrom {{{{ {asked} }}}}", changed(change))
     assert str(raised.value) == f"models/a.sql:2: {expected}"
+
+
+@pytest.mark.parametrize(
+    ("asked", "expected"),
+    [
+        ("source('app', 'orders')", '"app" is defined both under "collect" in syncs.yml and in dbt\n  hint: remove one of them, or rename it'),
+        ("source('postbak', 'orders')", 'neither dbt nor "sources:" in syncs.yml has a source "postbak"\n  hint: did you mean "postback"?'),
+    ],
+)  # fmt: skip
+def test_source_of_collect_is_another_one_than_those_of_dbt(asked: str, expected: str):
+    keys = {"keys": ["{{ env_var('K') }}"], "tables": {"orders": {}}}
+    collect = Collect.model_validate({"sources": {"app": keys, "postback": keys}})
+    with pytest.raises(ProjectError) as raised:
+        compiled(f"select * from {{{{ {asked} }}}}", collect=collect, collected=lambda *_: Given("", WHERE))
+    assert str(raised.value) == f"models/a.sql:1: source(): {expected}"
 
 
 def test_other_warehouse_than_the_one_that_dbt_builds_is_a_mistake():

@@ -1,5 +1,6 @@
 """The keys of `collect`: what they may say, and what is said of each mistake in them."""
 
+import re
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -81,6 +82,15 @@ def test_defaults_keep_records_for_thirty_days_beside_the_project():
     assert found.keep_of("postback", "unsubscribes") == timedelta(days=30)
 
 
+def test_key_that_has_the_name_of_a_column_of_all_tables_gets_another_one():
+    (problem,) = problems(table(columns=["record"]))
+    told = re.search(r"such as (.*)$", problem)
+    assert told
+    found = read(table(columns=yaml.safe_load(told[1]))).collect
+    assert found is not None
+    assert found.sources["postback"].tables["unsubscribes"].columns == {"record_record": "record"}
+
+
 def test_project_without_it_collects_nothing():
     assert read("").collect is None
 
@@ -97,6 +107,9 @@ def test_key_that_is_written_in_the_file_is_refused(keys: str):
         "[\"{{ env_var('POSTBACK_KEY') }}\"], and put a new key into .env or the environment"
     )
     assert "wk-1" not in problem
+    told = re.search(r"hint: write (keys: .*), and put", problem)
+    assert told
+    assert read(source(told[1])).collect is not None
 
 
 @pytest.mark.parametrize(
