@@ -508,3 +508,29 @@ def test_query_in_a_file_whose_name_is_not_known_is_not_taken(tmp_path: Path):
     assert "a.dig:6:3 td> other: not taken: ${td.each.x} is not known when it is imported" in told(made)
     made = imported(tmp_path, a_dig=PUSH + PUSH.replace("push", "other").replace("q.sql", "${session_date}.sql"))
     assert "a.dig:6:3 td> other: not taken: the name of its query depends on the time" in told(made)
+
+
+def test_connections_become_targets_of_their_own_names(tmp_path: Path):
+    names = ("운영", "시험", "Braze", "sandbox", "1st line", "my-braze (prod)")
+    text = "".join(PUSH.replace("push", f"p{n}").replace(": braze", f": {name}") for n, name in enumerate(names))
+    made = imported(tmp_path, a_dig=text, q_sql="SELECT 1 AS external_id")
+    spec = yaml.safe_load(made.files["syncs.yml"])
+    targets = ["braze", "braze_braze", "Braze_2", "braze_sandbox", "1st_line", "my_braze_prod"]
+    assert list(spec["targets"]) == ["sandbox", *targets]
+    assert [sync["tags"] for sync in spec["syncs"]] == [[target] for target in targets]
+    assert spec["targets"]["1st_line"]["destination"]["api_key"] == "{{ env_var('_1ST_LINE_API_KEY') }}"
+
+
+def test_names_of_syncs_are_short_and_differ_by_more_than_capitals(tmp_path: Path):
+    text = "".join(PUSH.replace("+push", f"+{name}") for name in ("push", "Push", "PUSH", "x" * 200, "x" * 201, "푸시"))
+    made = imported(tmp_path, daily_dig=text, q_sql="SELECT 1 AS external_id")
+    assert list(made.syncs) == ["push", "daily_Push", "PUSH_2", "x" * 45, f"daily_{'x' * 45}", "export"]
+
+
+def test_settings_may_stand_in_td_of_export(tmp_path: Path):
+    text = "_export:\n  td: {result_connection: live, engine: hive}\n+push:\n  td>: q.sql\n  result_settings: {mode: User - Delete}\n"
+    made = imported(tmp_path, a_dig=text + "+rest:\n  td>: q.sql\n  create_table: t\n", q_sql="SELECT 1 AS external_id")
+    (sync,) = yaml.safe_load(made.files["syncs.yml"])["syncs"]
+    assert (sync["name"], sync["tags"]) == ("push", ["live"])
+    why = "its settings are not those of an export to Braze: none"
+    assert f"a.dig:7:3 td> rest: not taken: {why}" in told(made)

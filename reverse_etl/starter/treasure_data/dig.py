@@ -17,6 +17,7 @@ Read = Callable[[str], str | None]  # the text of a file of the import; None if 
 # Operators whose tasks run more than once, or only sometimes.
 CONDITIONAL = ("td_for_each>", "for_each>", "for_range>", "loop>", "if>")
 _BODIES = ("_do", "_else_do", "+tasks")
+_DEFAULTS = ("result_connection", "result_settings", "result_url")  # of tasks, in `td` of `_export`
 _MOST_CALLS = 20  # of workflows within workflows
 
 
@@ -134,6 +135,9 @@ def _task(
         return _called(data[operator], path, around, before, read)
     name = "+".join(around.names)
     keys = {key: value for key, value in data.items() if key != operator and not key.startswith("+")}
+    defaults = around.exports.get("td")
+    if operator in ("td>", "td_result_export>") and isinstance(defaults, dict):
+        keys = {**{key: defaults[key] for key in _DEFAULTS if key in defaults}, **keys}
     task = Task(
         name,
         operator,

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from posixpath import normpath
@@ -81,6 +81,7 @@ _TASK_KEYS: Mapping[str, tuple[Outcome, str]] = {
 }
 _SCHEDULE_KEYS_LEFT = ("start", "end", "skip_on_overtime", "skip_delayed_by")
 _WORD = re.compile(r"[^A-Za-z0-9_]+")
+_LONGEST = 45  # characters of a name of a task; a sync may have twice as many
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,7 @@ class _Import:
     problems: list[Problem] = field(default_factory=list)
     models: dict[str, str] = field(default_factory=dict)  # name -> text
     syncs: dict[str, dict[str, Any]] = field(default_factory=dict)  # name -> keys
-    connections: dict[str, None] = field(default_factory=dict)
+    connections: dict[str, str] = field(default_factory=dict)  # as written -> target
     tables: set[str] = field(default_factory=set)
     used: set[str] = field(default_factory=set)  # files
 
@@ -241,7 +242,7 @@ class _Export:
 
     @property
     def name(self) -> str:
-        return _WORD.sub("_", self.task.name.rpartition("+")[2]).strip("_") or "export"
+        return _word(self.task.name.rpartition("+")[2]) or "export"
 
 
 def _is_export(found: _Import, task: Task) -> bool:
@@ -284,9 +285,9 @@ def _export(found: _Import, export: _Export, workflow: Workflow) -> str | None:
     name = _unused(export.name, workflow.name, found.syncs)
     model = next((known for known, there in found.models.items() if there == text), name)
     found.models[model] = text
-    found.connections[connection] = None
+    target = found.connections.setdefault(connection, _unused(_word(connection) or BRAZE, BRAZE, _targets(found)))
     found.tables |= _tables(text, dialect)
-    found.syncs[name] = {"model": model, **keys, "tags": [connection]}
+    found.syncs[name] = {"model": model, **keys, "tags": [target]}
     found.note(task.at, what, Outcome.TAKEN, f"sync `{name}`, model `models/{model}.sql`")
     for key in task.keys:
         outcome, why = _TASK_KEYS.get(key, (Outcome.NOT_TAKEN, "it has no counterpart"))
@@ -303,13 +304,27 @@ class _NotTakenError(Exception):
         self.where = where
 
 
-def _unused(name: str, workflow: str, used: Mapping[str, Any]) -> str:
-    others = (name, f"{_WORD.sub('_', workflow)}_{name}", *(f"{name}_{number}" for number in range(2, MOST_FILES)))
-    return next(other for other in others if other not in used)
+def _word(text: str) -> str:
+    return _WORD.sub("_", text).strip("_")[:_LONGEST]
+
+
+def _targets(found: _Import) -> set[str]:
+    return {SANDBOX, *found.connections.values()}
+
+
+def _unused(name: str, workflow: str, used: Iterable[str]) -> str:
+    """A name that no other one has, whatever its capitals: files may be the same by them."""
+    there = {one.casefold() for one in used}
+    others = (
+        name,
+        f"{_word(workflow)}_{name}"[: 2 * _LONGEST],
+        *(f"{name}_{number}" for number in range(2, MOST_FILES)),
+    )
+    return next(other for other in others if other.casefold() not in there)
 
 
 def _settings(found: _Import, task: Task) -> tuple[str, dict[str, Any]]:
-    """The connection's name, and the settings of the export by the names that `sync_keys` knows."""
+    """The connection as it is written, and the settings of the export by the names that `sync_keys` knows."""
     key = "result_settings" if "result_connection" in task.keys else "result_url"
     given = task.keys.get(key, {})
     if isinstance(given, str):
@@ -342,7 +357,7 @@ def _settings(found: _Import, task: Task) -> tuple[str, dict[str, Any]]:
     connection, variables = _filled(str(task.keys.get("result_connection", BRAZE)), Scope("UTC", task.exports))
     if variables and "{{" in connection:
         raise _NotTakenError("its connection is a variable", task.key_at("result_connection"))
-    return _WORD.sub("_", connection).strip("_") or BRAZE, settings
+    return connection, settings
 
 
 def _filled(text: str, scope: Scope) -> tuple[str, list[str]]:
@@ -421,9 +436,8 @@ _HEAD = f"# yaml-language-server: $schema={SCHEMA_FILE}\n"
 
 def _project(found: _Import) -> dict[str, str]:
     targets: dict[str, Any] = {SANDBOX: _target({"endpoint": SANDBOX})}
-    for connection in found.connections:
-        name = connection if connection != SANDBOX else f"{connection}_2"
-        secrets = {key: f"{{{{ env_var('{connection.upper()}_{key.upper()}') }}}}" for key in ("endpoint", "api_key")}
+    for name in found.connections.values():
+        secrets = {key: f"{{{{ env_var('{_variable(name, key)}') }}}}" for key in ("endpoint", "api_key")}
         targets[name] = _target(secrets)
     syncs = [{"name": name, **_in_order(keys)} for name, keys in found.syncs.items()]
     spec = {"version": 1, "default_target": SANDBOX, "targets": targets, "syncs": syncs}
@@ -442,6 +456,11 @@ def _target(destination: Mapping[str, str]) -> dict[str, Any]:
     }
 
 
+def _variable(target: str, key: str) -> str:
+    """An environment variable, which begins with a letter."""
+    return re.sub(r"^(?=\d)", "_", f"{target}_{key}".upper())
+
+
 def _in_order(keys: Mapping[str, Any]) -> dict[str, Any]:
     last = ("after", "schedule", "timezone", "delay", "tags")
     return {
@@ -454,8 +473,8 @@ def _next(found: _Import) -> Iterator[str]:
         tables = ", ".join(f"`{table}`" for table in sorted(found.tables))
         yield f"Load these tables into `warehouse.duckdb`, or name another warehouse in `{SPEC_FILE}`: {tables}."
     yield "`retl plan` shows what each sync would send to the sandbox; `retl sync --all` sends it there."
-    for connection in found.connections:
-        variables = " and ".join(f"`{connection.upper()}_{name}`" for name in ("ENDPOINT", "API_KEY"))
-        yield f"Set {variables} for target `{connection}`; what was exported to it has the tag `{connection}`."
+    for name in found.connections.values():
+        variables = " and ".join(f"`{_variable(name, key)}`" for key in ("endpoint", "api_key"))
+        yield f"Set {variables} for target `{name}`; what was exported to it has the tag `{name}`."
     yield "Switch the schedule in Treasure Data off; Braze has what it exported last."
     yield "`retl state baseline NAME --target TARGET` records that, and the next `retl plan` has no changes."
