@@ -79,10 +79,10 @@ def status(
     from dataclasses import asdict
 
     project = load(project_dir, target, variables)
-    from reverse_etl.state.look import UNREACHABLE, WRONG, sync_status
+    from reverse_etl.state.look import UNREACHABLE, WRONG, statuses
     from reverse_etl.state.orphans import in_words, orphans
 
-    found = [sync_status(project, sync) for sync in chosen(project, names)]
+    found = list(statuses(project, chosen(project, names)))
     is_known = all(one.last_run != UNREACHABLE for one in found)
     if output is Output.JSON:
         print_json([asdict(one) for one in found])
@@ -112,7 +112,7 @@ def history(
     project = load(project_dir, target, variables)
     from reverse_etl.state.history import HEADING, past_runs
 
-    runs = [run for sync in chosen(project, names) for run in past_runs(project, sync, limit)]
+    runs = past_runs(project, chosen(project, names), limit)
     if output is Output.JSON:
         print_json([asdict(run) for run in runs])
     elif runs:

@@ -11,6 +11,7 @@ what the other one did: the value that Braze has is that of whoever sent last, a
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache, cached_property
 from itertools import groupby
 
 from reverse_etl.braze.data_types import fits
@@ -35,7 +36,7 @@ class Writer:
     def sync(self) -> Sync:
         return self.layout.sync
 
-    @property
+    @cached_property
     def attributes(self) -> dict[str, Attribute]:
         return attributes_of(self.layout)
 
@@ -103,9 +104,14 @@ def written_by_both(found: Overlap) -> str:
     return f'{names} {verb} written by sync "{found.other.sync.name}" ({where}), too'
 
 
-def spelled_alike(writers: Iterable[Writer]) -> list[tuple[str, ...]]:
-    """Names of attributes that differ only in capitals, blanks and signs, each group once; with Braze's own fields."""
-    written = {name for writer in writers for name in writer.attributes}
+def spelled_alike(writers: Iterable[Writer], to: Collection[str] | None = None) -> list[tuple[str, ...]]:
+    """Names of attributes that differ only in capitals, blanks and signs, each group once; with Braze's own fields.
+
+    With `to`, only groups with names like these.
+    """
+    letters = None if to is None else set(map(_letters, to))
+    names = {name for writer in writers for name in writer.attributes}
+    written = names if letters is None else {name for name in names if _letters(name) in letters}
     found = alike([*written, *STANDARD])
     return [names for names in found if written & set(names) and not set(names) <= STANDARD]
 
@@ -117,6 +123,7 @@ def alike(names: Collection[str]) -> list[tuple[str, ...]]:
     return [group for group in groups if len(group) > 1]
 
 
+@cache
 def _letters(name: str) -> str:
     return "".join(sign for sign in name.casefold() if sign.isalnum())
 

@@ -7,6 +7,7 @@ since the names under `result_settings` are on no public page.
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 MODE, RECORD_TYPE, PRE_FORMATTED, SKIP = (
     "mode",
@@ -49,7 +50,12 @@ VALUES: Mapping[str, Mapping[str, Labels]] = {MODE: MODES, RECORD_TYPE: RECORD_T
 
 def spelled(text: object) -> str:
     """A name as it is compared with others: without capitals, with _ for blanks and dashes."""
-    return re.sub(r"[\s_-]+", "_", str(text).strip().rstrip("?").rstrip().casefold())
+    return _spelled(str(text))
+
+
+@lru_cache
+def _spelled(text: str) -> str:
+    return re.sub(r"[\s_-]+", "_", text.strip().rstrip("?").rstrip().casefold())
 
 
 def pattern(word: str, one: Labels) -> str:

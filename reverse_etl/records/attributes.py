@@ -46,7 +46,8 @@ def attributes_of(layout: Layout) -> dict[str, Attribute]:
     """What a sync writes to profiles, by name. Identifiers are no attributes; an email beside an id is one."""
     if layout.mode.extra is not Extra.CUSTOM_ATTRIBUTE:
         return {}
-    return {column.name: _attribute(column) for column in layout.sent if _is_attribute(layout, column)}
+    alone = layout.identifiers[:1]  # email without an id before it identifies the user
+    return {column.name: _attribute(column) for column in layout.sent if _is_attribute(column, alone)}
 
 
 def _attribute(column: Column) -> Attribute:
@@ -54,10 +55,10 @@ def _attribute(column: Column) -> Attribute:
     return Attribute(column.name, kept, column.type.text)
 
 
-def _is_attribute(layout: Layout, column: Column) -> bool:
+def _is_attribute(column: Column, identifiers: Collection[str]) -> bool:
     if column.role is Role.IDENTIFIER or column.name in ADDED_TO or (column.field and column.field.switch):
         return False
-    return column.name not in layout.identifiers[:1]  # email without an id before it identifies the user
+    return column.name not in identifiers
 
 
 def properties_of(layout: Layout) -> dict[str, DataType]:

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from functools import cached_property
 
 from reverse_etl.braze.modes import MAX_TEXT, NO_ATTRIBUTES, STRONG, Extra, Field, Kind, Mode, Shape
 from reverse_etl.errors import Location, Problem, ProjectError, closest, nearest
@@ -120,7 +121,7 @@ class Layout:
         """The columns that are sent as JSON text, except those with a BLOB or another unsendable type in them."""
         return tuple(column for column in self.sent if column.is_json and not column.type.unsendable())
 
-    @property
+    @cached_property
     def identifiers(self) -> tuple[str, ...]:
         """The mode's identifiers that the model has, in their order of precedence; flat alias columns count as one."""
         return tuple(

@@ -23,7 +23,7 @@ from reverse_etl.project.spec import WAREHOUSES, is_url
 from reverse_etl.records.layout import lay_out
 from reverse_etl.runs.saved_plan import is_plan_file
 from reverse_etl.shared_state.object_store import ObjectStore
-from reverse_etl.state.look import NEVER, RUNNING, WRONG, another_workspace, sync_status
+from reverse_etl.state.look import NEVER, RUNNING, WRONG, another_workspace, statuses
 from reverse_etl.state.orphans import in_words, orphans
 from reverse_etl.words import count
 
@@ -127,8 +127,7 @@ def _state_place(project: LoadedProject) -> Iterator[Check]:
 
 def _states(project: LoadedProject) -> Iterator[Check]:
     destination = destination_of(project)
-    for sync in project.spec.syncs:
-        found = sync_status(project, sync)
+    for sync, found in zip(project.spec.syncs, statuses(project, project.spec.syncs), strict=True):
         problem = found.message if found.last_run in WRONG else None
         if found.last_run not in (*WRONG, RUNNING, NEVER):
             problem = another_workspace(project, sync, destination)

@@ -113,7 +113,7 @@ def whole(project: LoadedProject, side: Side) -> Side:
 
 def _alike(project: LoadedProject, mine: Writer, writers: list[Writer], known: Known) -> Iterator[str]:
     """Names that are almost the same, unless all of them are in braze.lock.yml: then they have been reviewed."""
-    for names in spelled_alike(writers):
+    for names in spelled_alike(writers, mine.attributes):
         if set(names) & mine.attributes.keys() and frozenset(names) not in known.said:
             if set(names) <= reviewed(project).attributes.keys() | STANDARD:
                 continue

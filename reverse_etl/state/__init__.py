@@ -5,6 +5,7 @@ places.py      where a state is: under its name, or a former one
 moving.py      moves the state of what was renamed
 orphans.py     states that no sync claims
 state.py       an open state: acknowledged rows, the open run, what was recovered of a killed run
+glance.py      states that nobody has open, read one after the other
 file.py        state.duckdb: attached, created, migrated; errors of disks
 commit.py      outbox + journal -> state, in one transaction
 workspace.py   which workspace its rows are in

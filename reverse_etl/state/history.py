@@ -1,13 +1,13 @@
 """Past runs of a sync, as recorded in its state.
 
-They are read from a copy of the state, which neither blocks a running sync nor waits for one: DuckDB does not let a
+That neither blocks a running sync nor waits for one. A state that is in use is read from a copy: DuckDB does not let a
 process read a file that another process may write.
 """
 
 import json
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+from duckdb import DuckDBPyConnection
 
 from reverse_etl.errors import BusyError, StateError
 from reverse_etl.plan.tables import STATE
@@ -23,6 +24,7 @@ from reverse_etl.project.spec import Sync
 from reverse_etl.sql import database
 from reverse_etl.sql.quoting import literal
 from reverse_etl.state.file import rename_words
+from reverse_etl.state.glance import Glances
 from reverse_etl.state.opening import state_of
 from reverse_etl.state.places import folder_of
 from reverse_etl.words import duration, moment
@@ -60,27 +62,39 @@ class PastRun:
         return self.sync, moment(self.started_at), self.status, took, *counts, self.run_id, self.message
 
 
-def past_runs(project: LoadedProject, sync: Sync, limit: int) -> list[PastRun]:
-    """The last runs of a sync, newest first. Raises StateError if its state cannot be read."""
+def past_runs(project: LoadedProject, syncs: Iterable[Sync], limit: int) -> list[PastRun]:
+    """The last runs of each sync, newest first. Raises StateError if a state cannot be read."""
+    with Glances() as glances:
+        return [run for sync in syncs for run in _past_runs(project, sync, limit, glances)]
+
+
+def _past_runs(project: LoadedProject, sync: Sync, limit: int, glances: Glances) -> list[PastRun]:
     if project.states_url:
         with suppress(BusyError), state_of(project, sync):
             pass  # the local copy is the shared state now, unless another machine is running the sync
-    path = folder_of(project, sync).state
-    if not path.exists():
+    place = folder_of(project, sync)
+    if not place.state.exists():
         return []
-    with _copy(path) as copy, database.connect() as connection:
-        connection.execute("SET TimeZone = 'UTC'")
-        try:
+    try:
+        with glances.at(place) as seen:
+            if seen is not None:
+                return _runs_in(seen, sync, limit)
+        with _copy(place.state) as copy, database.connect() as connection:
+            connection.execute("SET TimeZone = 'UTC'")
             connection.execute(f"ATTACH {literal(str(copy))} AS {STATE}")
             rename_words(connection)
-            rows = connection.execute(
-                f"""SELECT run_id, epoch(started_at), epoch(finished_at), status, message, counts
-                FROM {STATE}.main.runs ORDER BY started_at DESC, run_id DESC LIMIT ?""",
-                [limit],
-            ).fetchall()
-        except duckdb.Error as error:
-            what = f"cannot read {path}: {str(error).splitlines()[0]}"
-            raise StateError(what, hint=f"check it with `retl status {sync.name}`", code="S015") from error
+            return _runs_in(connection, sync, limit)
+    except duckdb.Error as error:
+        what = f"cannot read {place.state}: {str(error).splitlines()[0]}"
+        raise StateError(what, hint=f"check it with `retl status {sync.name}`", code="S015") from error
+
+
+def _runs_in(connection: DuckDBPyConnection, sync: Sync, limit: int) -> list[PastRun]:
+    rows = connection.execute(
+        f"""SELECT run_id, epoch(started_at), epoch(finished_at), status, message, counts
+        FROM {STATE}.main.runs ORDER BY started_at DESC, run_id DESC LIMIT ?""",
+        [limit],
+    ).fetchall()
     return [_past_run(sync, row) for row in rows]
 
 

@@ -1,9 +1,11 @@
 """What the state of a sync contains, for people: its status, rows that are not in Braze, one row."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
+
+from duckdb import DuckDBPyConnection
 
 from reverse_etl.codes import IN_DOUBT as IN_DOUBT_CODE
 from reverse_etl.codes import REJECTED, code_of_reason
@@ -21,11 +23,13 @@ from reverse_etl.shared_state.object_store import StoreError
 from reverse_etl.shared_state.shared import look
 from reverse_etl.sql.quoting import identifier
 from reverse_etl.state import watermark
+from reverse_etl.state.acknowledged import AcknowledgedRows
+from reverse_etl.state.glance import Glances
 from reverse_etl.state.keys import key_meant
-from reverse_etl.state.opening import state_of
+from reverse_etl.state.opening import claimed_place, state_of
 from reverse_etl.state.places import place_of
 from reverse_etl.state.state import State
-from reverse_etl.state.tries import failing_syncs, waits
+from reverse_etl.state.tries import Failing, failing_syncs, waits
 from reverse_etl.state.workspace import workspace_of
 from reverse_etl.words import moment
 
@@ -58,8 +62,20 @@ class SyncStatus:
 
 def sync_status(project: LoadedProject, sync: Sync) -> SyncStatus:
     """The status of a sync. A killed run is recovered first; one that is running is left alone."""
+    (status,) = statuses(project, [sync])
+    return status
+
+
+def statuses(project: LoadedProject, syncs: Iterable[Sync]) -> Iterator[SyncStatus]:
+    """The statuses of syncs, in their order. See `sync_status`."""
     failing = failing_syncs(project)
-    status, found = _of_state(project, sync), failing.get(sync.name)
+    with Glances() as glances:
+        for sync in syncs:
+            yield _with_tries(project, sync, failing, _of_state(project, sync, glances))
+
+
+def _with_tries(project: LoadedProject, sync: Sync, failing: Mapping[str, Failing], status: SyncStatus) -> SyncStatus:
+    found = failing.get(sync.name)
     if found is None:
         return status
     until = waits(project, failing, sync, project.started_at)
@@ -69,12 +85,15 @@ def sync_status(project: LoadedProject, sync: Sync) -> SyncStatus:
     return replace(status, message=message, failures=found.times, next_try=until)
 
 
-def _of_state(project: LoadedProject, sync: Sync) -> SyncStatus:
+def _of_state(project: LoadedProject, sync: Sync, glances: Glances) -> SyncStatus:
     try:
         if not is_there(project, sync):
             return SyncStatus(sync.name, NEVER)
+        with glances.at(claimed_place(project, sync)) as seen:
+            if seen is not None:
+                return _sync_status(sync, seen)
         with state_of(project, sync) as state:
-            return _sync_status(sync, state)
+            return _sync_status(sync, state.connection)
     except BusyError as error:
         return SyncStatus(sync.name, RUNNING, message=error.problems[0].message)
     except StoreError as error:
@@ -93,19 +112,20 @@ def is_there(project: LoadedProject, sync: Sync) -> bool:
     return place.objects is not None and look(place.objects) is not None
 
 
-def _sync_status(sync: Sync, state: State) -> SyncStatus:
+def _sync_status(sync: Sync, connection: DuckDBPyConnection) -> SyncStatus:
     rejected = f"{REJECTS} WHERE rejected_by <> '{WITHHELD}'"
     lines = f"SELECT key, count(*) AS rows FROM {rejected} GROUP BY key, rejected_by, column_name"
     by_key = f"SELECT max(rows) AS rows FROM ({lines}) GROUP BY key"  # a row has a line for each rule that it breaks
-    rejects = _number(state, f"SELECT CAST(coalesce(sum(rows), 0) AS BIGINT) FROM ({by_key})")
-    in_doubt = _number(state, f"SELECT count(*) FROM {IN_DOUBT} WHERE resolution IS NULL")
-    last = state.connection.execute(
+    rejects = _number(connection, f"SELECT CAST(coalesce(sum(rows), 0) AS BIGINT) FROM ({by_key})")
+    in_doubt = _number(connection, f"SELECT count(*) FROM {IN_DOUBT} WHERE resolution IS NULL")
+    rows = AcknowledgedRows(connection, sync.name).count_acknowledged()
+    last = connection.execute(
         f"""SELECT status, strftime(finished_at, '%Y-%m-%dT%H:%M:%S'), message
         FROM {RUNS} ORDER BY finished_at DESC LIMIT 1"""
     ).fetchone()
     status, finished, message = last or (NEVER, None, None)
     at = datetime.fromisoformat(finished).replace(tzinfo=UTC) if finished else None
-    return SyncStatus(sync.name, status, at, state.rows.count_acknowledged(), rejects, in_doubt, message)
+    return SyncStatus(sync.name, status, at, rows, rejects, in_doubt, message)
 
 
 def rows_not_in_braze(project: LoadedProject, sync: Sync, show_values: bool) -> list[dict[str, Any]]:
@@ -171,7 +191,7 @@ def another_workspace(project: LoadedProject, sync: Sync, destination: Destinati
 def describe_state(project: LoadedProject, sync: Sync) -> dict[str, Any]:
     """What a state contains, without any row."""
     with state_of(project, sync) as state:
-        runs = _number(state, f"SELECT count(*) FROM {RUNS}")
+        runs = _number(state.connection, f"SELECT count(*) FROM {RUNS}")
         columns = ", ".join(f"{name} {of}" for name, of in state.rows.columns().items() if name != ROW_NUMBER)
         key = ["position among identical rows" if name == ROW_NUMBER else name for name in state.rows.key()]
         return {
@@ -220,6 +240,6 @@ def key_text_of(state: State) -> str | None:
     return key_text(key, identifier) if key else None
 
 
-def _number(state: State, sql: str) -> int:
-    row = state.connection.execute(sql).fetchone()
+def _number(connection: DuckDBPyConnection, sql: str) -> int:
+    row = connection.execute(sql).fetchone()
     return int(row[0]) if row else 0

@@ -21,10 +21,15 @@ def state_of(
     project: LoadedProject, sync: Sync, memory_limit: str | None = None, clock: Clock | None = None
 ) -> AbstractContextManager[State]:
     """The state of a sync, wherever its target stores it. See `open_state`."""
+    return open_state(claimed_place(project, sync), memory_limit, clock)
+
+
+def claimed_place(project: LoadedProject, sync: Sync) -> StatePlace:
+    """Where the state of a sync is. Raises StateError if it is still elsewhere, or is that of another name by now."""
     refuse_left_behind(project, sync)
     place = place_of(project, sync)
     refuse_moved(place, sync.name, project.target_name)
-    return open_state(place, memory_limit, clock)
+    return place
 
 
 def refuse_left_behind(project: LoadedProject, sync: Sync) -> None:

@@ -56,12 +56,14 @@ def create_ignored(folder: Path) -> None:
 def make_private(folder: Path) -> None:
     """Take a folder of retl's own, and the files directly in it, from everybody but their owner. Raises OSError.
 
-    Links are left alone: what they lead to may be another's.
+    Links are left alone: what they lead to may be another's. So are folders in it, which nobody else reaches any more.
     """
-    for path in (folder, *folder.iterdir()):
+    with os.scandir(folder) as entries:
+        files = [Path(entry.path) for entry in entries if entry.is_file(follow_symlinks=False)]
+    for path in (folder, *files):
         with suppress(FileNotFoundError):  # another process is done with it
             mode = path.lstat().st_mode
-            if mode & 0o077 and (stat.S_ISDIR(mode) or stat.S_ISREG(mode)):
+            if mode & 0o077 and not stat.S_ISLNK(mode):
                 path.chmod(stat.S_IMODE(mode) & 0o700)
 
 

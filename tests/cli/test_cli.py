@@ -71,11 +71,11 @@ def test_init_makes_the_folder_it_is_given(retl: Retl, tmp_path: Path):
 
 
 def test_typo_in_a_key(retl: Retl, starter: Path):
-    edit(starter / "syncs.yml", "pre_formatted_fields", "pre_formated_fields")
+    edit(starter / "syncs.yml", "pre_formatted_fields", "pre_formatted_field")
     outcome = retl("sync", "users_track")
     assert (outcome.code, outcome.err) == (
         2,
-        'syncs.yml:23:5: unknown key "pre_formated_fields" in sync "users_track"\n'
+        'syncs.yml:23:5: unknown key "pre_formatted_field" in sync "users_track"\n'
         '  hint: did you mean "pre_formatted_fields"?\n',
     )
 

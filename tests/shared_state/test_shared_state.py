@@ -104,7 +104,7 @@ def test_fresh_machine_knows_what_happened_and_sends_nothing_when_nothing_change
     assert sync_status(project, project.sync("it")).last_run == "never"
     assert bucket.names() == []
     assert one.run().delivery.accepted == 1000
-    assert [(run.status, run.accepted) for run in past_runs(project, project.sync("it"), 10)] == [("success", 1000)]
+    assert [(run.status, run.accepted) for run in past_runs(project, [project.sync("it")], 10)] == [("success", 1000)]
     result = two.run()
     assert (result.status, result.plan.unchanged, result.delivery.requests) == ("success", 1000, 0)
     assert bucket.head().holder is bucket.head().sending is None
@@ -164,7 +164,7 @@ def test_runs_that_a_machine_of_the_version_before_noted_are_known_in_the_words_
         },
         True,
     )
-    assert [run.status for run in past_runs(two.project(), two.project().sync("it"), 10)].count("blocked") == 1
+    assert [run.status for run in past_runs(two.project(), [two.project().sync("it")], 10)].count("blocked") == 1
 
 
 @pytest.mark.long

@@ -1,0 +1,70 @@
+"""Reads states that nobody has open, one after the other, in one DuckDB: to start it takes longer than to read a state.
+
+A state that needs more than that, such as the recovery of a killed run, is opened by whoever asks: see `opening.py`.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Self
+
+import duckdb
+from duckdb import DuckDBPyConnection
+
+from reverse_etl.plan.tables import STATE
+from reverse_etl.shared_state.place import StatePlace
+from reverse_etl.sql import database
+from reverse_etl.sql.quoting import literal
+from reverse_etl.state.erasing import SEEN, meta_of
+from reverse_etl.state.erasures import erasures_of
+from reverse_etl.state.file import FORMAT
+from reverse_etl.system.file_lock import at_work
+
+_LEFT_BEHIND = ("outbox.duckdb", "state.duckdb.wal")  # by a process that was killed
+
+
+class Glances:
+    """One DuckDB, for states that are read one after the other."""
+
+    def __enter__(self) -> Self:
+        self._connection = database.connect()
+        self._connection.execute("SET TimeZone = 'UTC'")
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self._connection.close()
+
+    @contextmanager
+    def at(self, place: StatePlace) -> Iterator[DuckDBPyConnection | None]:
+        """A connection to which the state is attached, read-only, inside the block; None if it has to be opened."""
+        if not _may_be_read(place):
+            yield None
+            return
+        connection = self._connection
+        try:
+            connection.execute(f"ATTACH {literal(str(place.state))} AS {STATE} (READ_ONLY)")
+        except duckdb.Error:  # somebody has begun to use it, or it is damaged
+            yield None
+            return
+        try:
+            yield connection if _is_up_to_date(connection, place) else None
+        finally:
+            connection.execute(f"DETACH {STATE}")
+
+
+def _may_be_read(place: StatePlace) -> bool:
+    """Whether a state is on this machine alone, whole, and not in use."""
+    if place.objects is not None or not place.state.exists() or place.state.is_symlink():
+        return False
+    is_left = any((place.folder / name).exists() for name in _LEFT_BEHIND)
+    return not is_left and at_work(place.lock, place.sync, place.target) is None
+
+
+def _is_up_to_date(connection: DuckDBPyConnection, place: StatePlace) -> bool:
+    """Whether to open the state would change nothing of it."""
+    try:
+        meta = meta_of(connection)
+    except duckdb.Error:
+        return False
+    is_ours = (meta.get("format"), meta.get("sync"), meta.get("target")) == (str(FORMAT), place.sync, place.target)
+    return is_ours and meta.get(SEEN, "") == erasures_of(place).version
