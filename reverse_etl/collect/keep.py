@@ -20,6 +20,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -102,8 +103,7 @@ def convert(folder: Path, name: str, say: Callable[[str], None]) -> None:
                         WHERE source = {literal(source)} AND "table" = {literal(table)}
                     )"""
             file = folder / source / table / Part(name, name).name
-            write(connection, rows, file)
-            strip(file, whom)
+            write(connection, rows, file, partial(strip, whom=whom))
     path.unlink()
     sync_folder(path.parent)
 

@@ -1,7 +1,7 @@
 """Parquet files: each appears whole, under its name, or not at all."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -24,8 +24,13 @@ def connected() -> Iterator[DuckDBPyConnection]:
         yield connection
 
 
-def write(connection: DuckDBPyConnection, rows: str, path: Path) -> None:
-    """Write rows to a Parquet file, whole or not at all. Raises OSError and duckdb.Error."""
+def write(
+    connection: DuckDBPyConnection, rows: str, path: Path, before: Callable[[Path], object] | None = None
+) -> None:
+    """Write rows to a Parquet file, whole or not at all. Raises OSError and duckdb.Error.
+
+    `before` is called with the file that is about to get this name.
+    """
     unfinished = path.with_name(f".{path.name}{UNFINISHED}")
     with private_files():
         for folder in (path.parent.parent, path.parent):
@@ -35,6 +40,8 @@ def write(connection: DuckDBPyConnection, rows: str, path: Path) -> None:
         try:
             how = f"FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE_BYTES '{_ROW_GROUP}', USE_TMP_FILE false"
             connection.execute(f"COPY ({rows}) TO {literal(str(unfinished.absolute()))} ({how})")
+            if before:
+                before(unfinished)
             flush(unfinished)
             os.replace(unfinished, path)
         except BaseException:
