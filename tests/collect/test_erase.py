@@ -1,7 +1,10 @@
 """`retl forget` reaches what was collected."""
 
 import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +20,15 @@ from reverse_etl.errors import BusyError, StateError
 from reverse_etl.project.collected import LOCK
 from reverse_etl.system.clock import Clock
 from reverse_etl.system.file_lock import locked
-from tests.collect.collectors import collecting
+from tests.canary import KEY
+from tests.collect.collectors import Running, collecting
 from tests.collect.collectors import records as collected
 from tests.collect.files import AT, COLLECT, keep, keep_log, line, records
 from tests.shop import FakeClock, Retl, Shop, erased_from, start
 
 ANN, BEN = {"external_id": "ann", "email": "ann@x.example"}, {"external_id": "ben", "email": "ben@x.example"}
 LATER = AT + timedelta(hours=1)
+PATH = "/postback/v3/event/postback/unsubscribes"
 SEGMENT, NEXT = "20261129T211500", "20261129T211600"
 
 
@@ -264,6 +269,42 @@ def test_command_that_is_killed_in_the_middle_is_ended_by_running_it_again(readi
     assert retl("forget", "ann", "--yes", folder=reading.folder).code == 0
     assert records(inbox) == texts(*[BEN] * 30)
     assert list(inbox.glob("erased/*")) == []
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("where", ["erased/*.json", "postback/*/.*"])
+def test_command_that_is_killed_beside_a_collector_loses_nothing_of_others(reading: Shop, retl: Retl, where: str):
+    """Killed when it has said whom to leave out, or while it rewrites a file; meanwhile both are collected, on and on."""
+    inbox, ends, sent = reading.folder / "collected", threading.Event(), list[tuple[datetime, dict[str, Any]]]()
+
+    def go_on(running: Running) -> None:
+        for n in count():
+            record = {"external_id": ("ann", "ben")[n % 2], "n": n}
+            answer = running.session.post(f"{running.url}{PATH}", json=record, headers={"X-TD-Write-Key": KEY})
+            assert answer.status_code == 200
+            sent.append((datetime.now(UTC), record))
+            if ends.is_set():
+                break
+
+    with collecting(reading.folder, EVERY_S=0.05) as running, ThreadPoolExecutor(1) as sender:
+        sending = sender.submit(go_on, running)
+        running.process.wait_until(lambda: len(records(inbox)) > 10)
+        with start(reading, "forget", "ann", "--yes") as process:
+            process.wait_until(lambda: process.returncode is not None or any(inbox.glob(where)))
+            process.kill()
+            process.wait()
+        said = retl("forget", "ann", "--yes", folder=reading.folder)
+        ends.set()
+        sending.result()
+        assert running.end() == 0
+    at = datetime.fromisoformat(json.loads(receipt_of(said.out).read_text())["at"])
+    left = collected(reading.folder, "unsubscribes", "postback")
+    assert sorted(one["n"] for one in left if one["external_id"] == "ben") == [
+        record["n"] for _, record in sent if record["external_id"] == "ben"
+    ]
+    gone = [record for answered_at, record in sent if answered_at < at and record["external_id"] == "ann"]
+    assert gone
+    assert [one for one in gone if json.dumps(one) in records(inbox)] == []
 
 
 # --- the command ------------------------------------------------------------------------------------------------------
