@@ -197,7 +197,39 @@ def compared(by: Translator, node: Any) -> exp.Expression:
         one, other = (f"TRY_CAST({side} AS DOUBLE)" if side == unknown else side for side in ("a0", "a1"))
         text = TESTS["text"].replace("a0", unknown)
         return with_kind(by.fill(f"CASE WHEN {text} THEN {one} {sign} {other} ELSE a0 {sign} a1 END", *sides), "bool")
+    if None in kinds and set(kinds) & set(NUMBERS):
+        return with_kind(by.fill(_by_type(sign, kinds, "TRY_CAST({} AS DOUBLE)"), *sides), "bool")
     return node  # type: ignore[no-any-return]
+
+
+def _by_type(sign: str, kinds: Sequence[str | None], of_text: str) -> str:
+    """A comparison of a number with what only DuckDB knows: it compares no text with a number, not even in a branch
+    that is not taken, so each type is named. `of_text` is what a text becomes."""
+    unknown = "a0" if kinds[0] is None else "a1"
+    types = {"text": of_text, "int": "TRY_CAST({} AS HUGEINT)", "decimal": "TRY_CAST({} AS DECIMAL(38, 10))"}
+
+    def form(value: str) -> str:
+        sides = [value.format(side) if side == unknown else side for side in ("a0", "a1")]
+        return f"{sides[0]} {sign} {sides[1]}"
+
+    whens = " ".join(f"WHEN {TESTS[kind].replace('a0', unknown)} THEN {form(value)}" for kind, value in types.items())
+    return f"CASE {whens} ELSE {form('TRY_CAST({} AS DOUBLE)')} END"
+
+
+def between(by: Translator, node: exp.Between) -> exp.Expression:
+    """Of a number and what may be a text, as two comparisons."""
+    low, high = node.args["low"], node.args["high"]
+    if (
+        kind_of(node.this) not in (None, "text")
+        or {kind_of(low), kind_of(high)} - set(NUMBERS)
+        or node.args.get("symmetric")
+    ):
+        return node
+    sides = [
+        by.family.nodes[type(one).__name__](by, one)
+        for one in (exp.GTE(this=node.this.copy(), expression=low), exp.LTE(this=node.this.copy(), expression=high))
+    ]
+    return with_kind(by.fill("a0 AND a1", *sides), "bool")
 
 
 def compared_in_spark(by: Translator, node: Any) -> exp.Expression:
@@ -209,9 +241,13 @@ def compared_in_spark(by: Translator, node: Any) -> exp.Expression:
     if isinstance(node, exp.EQ | exp.NEQ) and None in kinds and set(kinds) & set(NUMBERS):
         unknown = 0 if kinds[0] is None else 1
         node.set("expression" if unknown else "this", by.fill(_NO_TEXT, sides[unknown]))
+    elif None in kinds and set(kinds) & set(NUMBERS):
+        sign = {exp.GT: ">", exp.GTE: ">=", exp.LT: "<", exp.LTE: "<="}[type(node)]
+        return with_kind(by.fill(_by_type(sign, kinds, _STOP), *sides), "bool")
     return node  # type: ignore[no-any-return]
 
 
+_STOP = "CAST(stop('a text compared with a number is not translated: cast it') AS DOUBLE)"
 _NO_TEXT = (
     f"CASE WHEN {TESTS['text']} THEN stop('a text compared with a number is not translated: cast it') ELSE a0 END"
 )

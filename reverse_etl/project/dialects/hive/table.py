@@ -176,6 +176,7 @@ RULES: dict[str, Any] = {
     **dict.fromkeys(("Add", "Sub", "Mul"), clauses.plus_of_hive),
     **dict.fromkeys(("EQ", "NEQ", "GT", "GTE", "LT", "LTE"), clauses.compared),
     "In": clauses.one_of,
+    "Between": clauses.between,
     "Like": clauses.like_with_backslash,
     "RegexpLike": clauses.matches,
     "DPipe": joined,
