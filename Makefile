@@ -75,9 +75,9 @@ $(DBT)/installed: tests/projects/dbt/requirements.txt tests/projects/dbt/constra
 test-dbt: $(VENV)/installed $(DBT)/installed ## dbt build and retl sync on one warehouse, with dbt itself: a minute
 	RETL_DBT=$(DBT)/bin/dbt $(BIN)/pytest -m dbt
 
-test-engines: $(VENV)/installed ## All warehouses: DuckDB, and Postgres 15 (if Debian's package is there), 16 and 18
+test-engines: $(VENV)/installed ## Each warehouse: DuckDB, Postgres 15 (if Debian's package is there), 16 and 18, Sail. Four minutes
 	$(BIN)/python -m pip install --quiet $(PINNED) --group engines
-	$(BIN)/pytest tests/warehouses
+	$(BIN)/pytest --numprocesses 3 tests/warehouses
 
 $(SPARK)/installed: tests/spark/requirements.txt
 	$(PYTHON) -m venv $(SPARK)

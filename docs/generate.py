@@ -43,7 +43,7 @@ from reverse_etl.delivery.retry import RetryPolicy
 from reverse_etl.project.dialects.row import Verdict
 from reverse_etl.project.dialects.translate import TABLES
 from reverse_etl.project.json_schema import SCHEMA_FILE, json_schema
-from reverse_etl.project.spec import BrazeConfig, Dbt, DuckDB, Guards, Incremental, Postgres, StatePlace, Sync
+from reverse_etl.project.spec import BrazeConfig, Dbt, DuckDB, Guards, Incremental, Postgres, Spark, StatePlace, Sync
 from reverse_etl.project.spec_alerts import Email, Heartbeat, Slack, Webhook
 from reverse_etl.project.spec_collect import Collect, CollectSource, CollectTable
 from reverse_etl.report.artifacts import Manifest, PlanArtifact, RunResults, schema_of
@@ -435,6 +435,7 @@ PARTS: Mapping[str, Mapping[str, Callable[[], str]]] = {
         "incremental keys": keys_of(Incremental),
         "warehouse keys": keys_of(DuckDB),
         "postgres keys": keys_of(Postgres),
+        "spark keys": keys_of(Spark),
         "destination keys": keys_of(BrazeConfig),
         "dbt keys": keys_of(Dbt),
         "state keys": keys_of(StatePlace),

@@ -5,4 +5,5 @@ warehouse.py   the engine of a project's warehouse
 duckdb/        a DuckDB file
 pulled.py      another warehouse: models run there, and DuckDB reads their rows as a view
 postgres/      Postgres
+spark/         Spark, through Spark Connect
 """

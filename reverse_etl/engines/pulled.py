@@ -22,7 +22,7 @@ from reverse_etl.engines.duckdb.connection import keep_inside
 from reverse_etl.engines.duckdb.model import columns, describe, first_rows
 from reverse_etl.engines.duckdb.query import ModelQuery
 from reverse_etl.engines.engine import Common, Comparison, Side
-from reverse_etl.errors import DataError, RetlError
+from reverse_etl.errors import DataError, Location, Problem, ProjectError, RetlError
 from reverse_etl.plan.data_tests import DataTestResult
 from reverse_etl.project.models import Compiled
 from reverse_etl.project.readable import Readable
@@ -45,6 +45,26 @@ class Pulled:
     name: str
     there: Mapping[str, str]
     here: str
+
+
+@dataclass(frozen=True)
+class Unfit:
+    """Why a column is not read, and what to return instead."""
+
+    why: str
+    hint: str
+
+
+def fit(model: Compiled, names: Sequence[str], read: Sequence[Pulled | Unfit]) -> list[Pulled]:
+    """The columns of a model, if they can be read. Raises ProjectError with all that cannot, or that have one name."""
+    file = Location(model.file)
+    problems = [
+        Problem(f'the model returns several columns "{name}"', file, "rename one with AS", code="P061")
+        for name in sorted({name for name in names if list(names).count(name) > 1})
+    ] or [Problem(one.why, file, one.hint, code="P063") for one in read if isinstance(one, Unfit)]
+    if problems:
+        raise ProjectError(problems)
+    return [one for one in read if isinstance(one, Pulled)]
 
 
 class Reader(Protocol):

@@ -6,11 +6,12 @@ from reverse_etl.engines.duckdb.engine import DuckDBEngine
 from reverse_etl.engines.engine import Engine
 from reverse_etl.engines.postgres.reader import PostgresReader
 from reverse_etl.engines.pulled import PulledEngine
+from reverse_etl.engines.spark.reader import SparkReader
 from reverse_etl.plan.workbench import connect
 from reverse_etl.project.models import Compiled
 from reverse_etl.project.project import LoadedProject
 from reverse_etl.project.readable import readable_by_models
-from reverse_etl.project.spec import Postgres
+from reverse_etl.project.spec import Postgres, Spark
 
 
 def engine_of(project: LoadedProject, workbench: DuckDBPyConnection) -> Engine:
@@ -20,6 +21,9 @@ def engine_of(project: LoadedProject, workbench: DuckDBPyConnection) -> Engine:
         where = project.spec.in_target("warehouse", "uri")
         reader = PostgresReader(project.warehouse_secret("uri"), warehouse.statement_timeout_s, where)
         return PulledEngine(workbench, reader)
+    if isinstance(warehouse, Spark):
+        where = project.spec.in_target("warehouse", "remote")
+        return PulledEngine(workbench, SparkReader(warehouse.remote, project.warehouse_secret("token"), where))
     where = project.spec.in_target("warehouse", "path")
     return DuckDBEngine(workbench, readable_by_models(project), project.warehouse, where)
 

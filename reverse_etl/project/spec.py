@@ -160,6 +160,10 @@ class DuckDB(_Strict):
         return value
 
 
+PORT = r"(?::(?:6553[0-5]|655[0-2]\d|65[0-4]\d\d|6[0-4]\d{3}|[1-5]\d{4}|[1-9]\d{0,3}))?"
+HOST = rf"(?:[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*|\[[0-9A-Fa-f:.]+\]){PORT}"
+
+
 class Postgres(_Strict):
     """A Postgres database, which is only read."""
 
@@ -175,12 +179,37 @@ class Postgres(_Strict):
     )
 
 
-WAREHOUSES = {"duckdb": "DuckDB", "postgres": "Postgres"}  # by `type`, which is also the name of dbt's adapter
-WAREHOUSE_SECRETS = ("uri",)  # keys whose values come from the environment
-Warehouse = Annotated[DuckDB | Postgres, Field(discriminator="type", description="where the models are queried")]
+class Spark(_Strict):
+    """Spark, through Spark Connect. It is only read."""
 
-PORT = r"(?::(?:6553[0-5]|655[0-2]\d|65[0-4]\d\d|6[0-4]\d{3}|[1-5]\d{4}|[1-9]\d{0,3}))?"
-HOST = rf"(?:[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*|\[[0-9A-Fa-f:.]+\]){PORT}"
+    type: Literal["spark"] = Field(description="warehouse engine")
+    remote: str = Field(description="address of Spark Connect: sc://host:15002")
+    token: str | None = Field(
+        None, repr=False, description="token, from the environment: {{ env_var('WAREHOUSE_TOKEN') }}; it needs TLS"
+    )
+    diff: Literal["local"] = Field("local", description="where rows are compared: local, in retl")
+
+    @field_validator("remote")
+    @classmethod
+    def _usable(cls, value: str) -> str:
+        url = _split(value)
+        if url is None or url.scheme != "sc" or not url.hostname or not re.fullmatch(HOST, url.netloc):
+            raise ValueError("must be an address such as sc://host:15002")
+        if url.path.strip("/") or url.query or url.fragment:
+            raise ValueError("must not have parameters: a token has a key of its own")
+        return value.rstrip("/")
+
+
+WAREHOUSES = {
+    "duckdb": "DuckDB",
+    "postgres": "Postgres",
+    "spark": "Spark",
+}  # by `type`, which is also the name of dbt's adapter
+WAREHOUSE_SECRETS = ("uri", "token")  # keys whose values come from the environment
+Warehouse = Annotated[
+    DuckDB | Postgres | Spark, Field(discriminator="type", description="where the models are queried")
+]
+
 _OTHER_ADDRESSES = {"sdk.": "an SDK endpoint", "dashboard.": "the dashboard", "dashboard-": "the dashboard"}
 
 

@@ -184,7 +184,7 @@ def plan_sync(job: Job, state: State, session: Session | None = None) -> Planned
     needed for `read_first` only."""
     project, sync, options = job.project, job.sync, job.options
     refuse_others(job, state)
-    since = state.rows.reads_from(sync, options.full_refresh)
+    since = state.rows.reads_from(sync, options.full_refresh, project.spec.dialect)
     if since and since.open_from == since.start:
         job.notice(f"reading again from {since.start}: a row at that point is not in Braze")
     model = project.compile(sync.model, since.cursor if since else None)

@@ -146,8 +146,8 @@ class AcknowledgedRows:
         )
         return f"all columns together identify a row, and the model {listed}", hint
 
-    def reads_from(self, sync: Sync, full_refresh: bool) -> Since | None:
-        """Where an incremental run starts reading; None if it reads everything.
+    def reads_from(self, sync: Sync, full_refresh: bool, dialect: str = "duckdb") -> Since | None:
+        """Where an incremental run starts reading, for models of a dialect; None if it reads everything.
 
         Raises StateError if rows were pruned, and the sync no longer has the cursor that tells them from new ones.
         """
@@ -167,7 +167,9 @@ class AcknowledgedRows:
         start = watermark.start(self._connection, mark, incremental.lookback)
         if start is None:
             return None
-        return Since(start, watermark.cursor_sql(self._connection, mark, start), mark.open_from, mark.forgotten)
+        return Since(
+            start, watermark.cursor_sql(self._connection, mark, start, dialect), mark.open_from, mark.forgotten
+        )
 
     def _meta(self, key: str) -> str | None:
         found = self._connection.execute(f"SELECT value FROM {META} WHERE key = ?", [key]).fetchone()

@@ -56,14 +56,18 @@ def start(connection: DuckDBPyConnection, mark: Watermark, lookback: str) -> str
     return _text(connection, f"SELECT CAST({least} AS VARCHAR)")
 
 
-def cursor_sql(connection: DuckDBPyConnection, mark: Watermark, start: str) -> str:
+# What other dialects call DuckDB's types of times, where they call them otherwise.
+_TIMES = {"spark": {"TIMESTAMPTZ": "TIMESTAMP", "TIMESTAMP": "TIMESTAMP_NTZ"}}
+
+
+def cursor_sql(connection: DuckDBPyConnection, mark: Watermark, start: str, dialect: str = "duckdb") -> str:
     """The SQL that `cursor()` renders: just below `start`, so that `>` and `>=` both read rows equal to it."""
     of = {"HUGEINT": "HUGEINT", "DATE": "DATE", "TIMESTAMP WITH TIME ZONE": "TIMESTAMPTZ"}.get(mark.type, "TIMESTAMP")
     step = {"HUGEINT": "1", "DATE": "1"}.get(of, "INTERVAL 1 MICROSECOND")
     below = _text(connection, f"SELECT CAST(CAST({literal(start)} AS {of}) - {step} AS VARCHAR)")
     if mark.is_number:
         return str(below)
-    return f"CAST({literal(str(below))} AS {of})"
+    return f"CAST({literal(str(below))} AS {_TIMES.get(dialect, {}).get(of, of)})"
 
 
 def begin(connection: DuckDBPyConnection, incremental: Incremental, of: SqlType) -> None:

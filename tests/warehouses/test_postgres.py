@@ -2,6 +2,7 @@
 
 import json
 import signal
+import sys
 import time
 from collections.abc import Callable
 from typing import Any
@@ -504,3 +505,14 @@ def test_unit_tests_run_a_translated_model_without_postgres(pg: Shop, retl: Retl
         'models/it.sql:2: unit test "one" (syncs.yml:18:3): postgres: / differs from DuckDB\'s, of integers and of decimals\n'
         "  hint: this test needs Postgres: unit tests run in DuckDB, which is not known to do the same here\n",
     )
+
+
+def test_missing_package_is_named_with_the_command(pg: Shop, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(sys.modules, "adbc_driver_postgresql", None)
+    pg.sync("it", USER)
+    result = pg.run()
+    assert (result.exit_code, [str(one) for one in result.errors]) == (
+        2,
+        ["syncs.yml:7:12: a warehouse in Postgres needs a package that is not installed\n"
+         '  hint: install it: `pip install "reverse-etl[postgres]"`'],
+    )  # fmt: skip

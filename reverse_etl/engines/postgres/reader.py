@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from reverse_etl.engines.postgres.errors import cannot_connect, explained, lost
-from reverse_etl.engines.postgres.types import PgType, Unfit, is_known, read_as
-from reverse_etl.engines.pulled import Pulled
-from reverse_etl.errors import Location, Problem, ProjectError, RetlError
+from reverse_etl.engines.postgres.types import PgType, is_known, read_as
+from reverse_etl.engines.pulled import Pulled, fit
+from reverse_etl.errors import Location, ProjectError, RetlError
 from reverse_etl.project.models import Compiled
 from reverse_etl.sql.quoting import identifier
 
@@ -76,26 +76,12 @@ class PostgresReader:
 
     def columns(self, model: Compiled) -> list[Pulled]:
         schema = self._planned(f"SELECT * {_MODEL.format(model.sql)}", model)
-        twice = sorted({name for name in schema.names if schema.names.count(name) > 1})
-        if twice:
-            problems = [
-                Problem(
-                    f'the model returns several columns "{name}"', Location(model.file), "rename one with AS", "P061"
-                )
-                for name in twice
-            ]
-            raise ProjectError(problems)
         types = [_type_of(field) for field in schema]
         unknown = [n for n, of in enumerate(types) if not is_known(of.name)]
         for n, of in zip(unknown, self._types([schema.names[n] for n in unknown], model), strict=True):
             types[n] = of
         read = [read_as(name, of) for name, of in zip(schema.names, types, strict=True)]
-        problems = [
-            Problem(one.why, Location(model.file), one.hint, code="P063") for one in read if isinstance(one, Unfit)
-        ]
-        if problems:
-            raise ProjectError(problems)
-        return [one for one in read if isinstance(one, Pulled)]
+        return fit(model, schema.names, read)
 
     def select(self, model: Compiled, read: Sequence[Pulled], limit: int | None) -> str:
         columns = ", ".join(f"{sql} AS {identifier(name)}" for one in read for name, sql in one.there.items())

@@ -7,7 +7,7 @@ What would arrive changed is refused, with the cast that makes it one of the oth
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from reverse_etl.engines.pulled import Pulled, refusal
+from reverse_etl.engines.pulled import Pulled, Unfit, refusal
 from reverse_etl.sql.quoting import identifier, plain
 
 EXACT = frozenset(
@@ -47,14 +47,6 @@ class PgType:
     modifier: int = -1
     kind: str = "b"
     is_array: bool = False
-
-
-@dataclass(frozen=True)
-class Unfit:
-    """Why a column is not read, and the cast that helps."""
-
-    why: str
-    hint: str
 
 
 def is_known(name: str) -> bool:

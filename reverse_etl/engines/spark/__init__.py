@@ -1,0 +1,6 @@
+"""Spark as the warehouse, through Spark Connect: models run there, and their rows come as Arrow.
+
+types.py    each type of Spark: what is read of it; or why it is refused
+errors.py   what Spark says, in retl's words: place in the model, no values
+reader.py   a session: plan a model, stream its rows, interrupt it
+"""

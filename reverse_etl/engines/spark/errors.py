@@ -1,0 +1,44 @@
+"""What Spark says, in retl's words: with file and line, without values. Pure."""
+
+import re
+
+from reverse_etl.errors import BusyError, Location, ProjectError, RetlError
+from reverse_etl.masking import MASK, of_warehouse
+from reverse_etl.project.models import Compiled
+
+_GONE = re.compile("UNAVAILABLE|failed to connect|Connection reset|Socket closed|session .* (?:not found|closed)", re.I)
+_LINE = re.compile(r"line (\d+),? pos(?:ition)? \d+")  # Spark
+_OFFSET = re.compile(r"found .*? at (\d+):\d+")  # Sail
+_END = re.compile(r"\n\n|\n==|;?\s*line \d+,? pos|\nJVM stacktrace|: Syntax error| expected ")
+
+
+def unreachable(address: str, why: str, where: Location) -> RetlError:
+    what = f"cannot connect to Spark at {address}: {why}"
+    return BusyError(what, where, "check host and port of remote; or try again when it answers", code="B004")
+
+
+def explained(text: str, name: str, model: Compiled, statement: str) -> RetlError:
+    """An error for what Spark says of a statement that contains a model. `name` is that of its exception."""
+    what = " ".join(_END.split(text.strip())[0].split()) or name
+    if _GONE.search(text):
+        lost = f"{model.file}: the connection to Spark was lost while the model was running"
+        return BusyError(lost, hint="nothing was sent: run it again when Spark answers", code="B004")
+    if name not in ("AnalysisException", "ParseException", "IllegalArgumentException"):
+        what = re.sub(r"\".*\"|'.*'", MASK, what)
+    what, line = of_warehouse(what), _line(text, statement, model)
+    where = model.source_of(line) if line else Location(model.file)
+    hint = f"see the compiled SQL in {model.compiled_file}" + (f", line {line}" if line else "")
+    return ProjectError(what, where, hint, code="P051")
+
+
+def _line(text: str, statement: str, model: Compiled) -> int:
+    """The line of the model that an error refers to; 0 if it refers to none."""
+    begins, found = statement.find(model.sql), 0
+    if begins < 0:
+        return 0
+    if named := _LINE.search(text):
+        found = int(named[1])
+    elif offset := _OFFSET.search(text):
+        found = statement.count("\n", 0, int(offset[1])) + 1
+    line = found - statement.count("\n", 0, begins)
+    return line if 0 < line <= model.sql.count("\n") else 0

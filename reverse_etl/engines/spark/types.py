@@ -1,0 +1,24 @@
+"""Which types of Spark arrive in DuckDB as they are. Pure: types are the names that Spark's schema has."""
+
+from reverse_etl.engines.pulled import Pulled, Unfit
+from reverse_etl.sql.quoting import identifier, quoted
+
+EXACT = frozenset(
+    [
+        *("boolean", "tinyint", "smallint", "int", "bigint", "float", "double", "string", "binary"),
+        *("date", "timestamp", "timestamp_ntz"),
+    ]
+)
+
+
+def read_as(column: str, types: frozenset[str], shown: str) -> Pulled | Unfit:
+    """What is read of a column of `__model`. `types` are all types in it, without parameters; `shown` is how Spark
+    writes it."""
+    there, here = f"__model.{quoted(column, 'spark')}", identifier(column)
+    if types == {"void"}:
+        return Pulled(column, {column: f"CAST({there} AS STRING)"}, here)
+    if types <= EXACT | {"decimal", "array", "map", "struct"}:
+        return Pulled(column, {column: there}, here)
+    to = "to_json({0}) AS {0}" if "variant" in types or len(types) > 1 else "CAST({0} AS STRING) AS {0}"
+    hint = f"return {to.format(quoted(column, 'spark'))}"
+    return Unfit(f'column "{column}" is {shown}, which does not arrive as it is', hint)
