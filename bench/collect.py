@@ -33,7 +33,7 @@ EVENT = (
 class Nothing:
     """In place of the log: all is on disk at once."""
 
-    failure = None
+    failure = writes_since_s = None
 
     def __init__(self, told: Callable[[Sequence[Any], OSError | None], None]) -> None:
         self._told = told

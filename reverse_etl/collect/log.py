@@ -91,6 +91,7 @@ class Log(Generic[T]):
         self._is_ending = False
         self._ready = threading.Condition()
         self.failure: OSError | None = None  # of the latest write
+        self.writes_since_s: float | None = None  # by the monotonic clock; None while nothing is being written
         self._thread = threading.Thread(target=self._run, name="collect-log", daemon=True)
 
     def __enter__(self) -> Self:
@@ -119,7 +120,9 @@ class Log(Generic[T]):
 
     def _run(self) -> None:
         while group := self._next():
+            self.writes_since_s = self._clock.now_s()
             error = self._write([line for line, _ in group])
+            self.writes_since_s = None
             self._told([whose for _, whose in group], error)
 
     def _next(self) -> list[tuple[bytes, T]]:

@@ -42,6 +42,7 @@ HEAD_S = 10.0  # for a request's head
 BODY_S = 30.0  # for its body
 KEEP_ALIVE_S = 75
 STOP_S = 5  # for requests that are being answered when the collector ends
+STALLED_S = 10.0  # from which on a disk that does not answer is no healthy one
 CLOSE_S = 0.3  # for idle connections, then
 HEALTH = "/health"
 Done = asyncio.Future[None]  # of one whose line waits for the disk
@@ -163,8 +164,12 @@ class Collector:
             self._waiting_bytes -= mine
 
     async def _check_health(self) -> None:
-        """A disk that took nothing the last time is asked again. Raises Refusal."""
-        if self.log is not None and self.log.failure is not None:
+        """A disk that took nothing the last time is asked again. Raises Refusal, also if one answers nothing for long."""
+        assert self.log is not None
+        since_s = self.log.writes_since_s
+        if since_s is not None and self._clock.now_s() - since_s > STALLED_S:
+            raise Refusal(HTTPStatus.SERVICE_UNAVAILABLE, f"the disk has not answered for over {STALLED_S:g} s")
+        if self.log.failure is not None:
             await self._write(b"\n")
 
     async def _write(self, line: bytes) -> None:

@@ -1,5 +1,6 @@
 """`retl collect` over real HTTP: what it answers, what it keeps, and what it withstands."""
 
+import asyncio
 import json
 import os
 import re
@@ -19,9 +20,11 @@ import pytest
 import requests
 import trustme
 
+from reverse_etl.collect.log import Log
+from reverse_etl.collect.server import Collector
 from tests.canary import KEY
 from tests.collect.collectors import SYNCS, Running, collecting, project, records, start
-from tests.shop import Retl
+from tests.shop import FakeClock, Retl
 
 
 @pytest.fixture
@@ -300,6 +303,40 @@ def test_a_disk_too_full_for_parquet_keeps_the_log_and_says_so(tmp_path: Path):
             "Parquet files are written again",
         ]
     assert records(tmp_path) == [{"n": 1}]
+
+
+def health(app: Collector) -> list[Any]:
+    """What is answered to GET /health."""
+    sent: list[Any] = []
+
+    async def receive() -> Any:
+        raise AssertionError("there is no body")
+
+    async def send(message: Any) -> None:
+        sent.append(message.get("status", message.get("body")))
+
+    asyncio.run(app({"type": "http", "method": "GET", "path": "/health"}, receive, send))
+    return sent
+
+
+def test_a_disk_that_does_not_answer_is_not_healthy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    has_begun, goes_on = threading.Event(), threading.Event()
+
+    def flush(file: int) -> None:
+        has_begun.set()
+        assert goes_on.wait(timeout=60)
+
+    monkeypatch.setattr(os, "fdatasync", flush)
+    clock = FakeClock()
+    app = Collector({}, clock, print)
+    with Log[Any](tmp_path, lambda whose, error: None, clock) as app.log:
+        app.log.append(b"1\n", None)
+        assert has_begun.wait(timeout=60)
+        assert health(app) == [200, b"{}"]
+        clock.wait(11, threading.Event())
+        assert health(app) == [503, b'{"error": "the disk has not answered for over 10 s"}']
+        goes_on.set()
+    assert health(app) == [200, b"{}"]
 
 
 # --- how it starts and ends ------------------------------------------------------------------------------------------
