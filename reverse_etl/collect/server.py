@@ -164,7 +164,7 @@ class Collector:
             self._waiting_bytes -= mine
 
     async def _check_health(self) -> None:
-        """A disk that took nothing the last time is asked again. Raises Refusal, also if one answers nothing for long."""
+        """A disk that took nothing the last time is asked again. Raises Refusal, also if one does not answer."""
         assert self.log is not None
         since_s = self.log.writes_since_s
         if since_s is not None and self._clock.now_s() - since_s > STALLED_S:
