@@ -80,3 +80,15 @@ def test_connections_of_uvicorn_can_be_reached():
     assert "self.app_state" in inspect.getsource(H11Protocol), moved
     state = ServerState()
     assert (state.connections, state.tasks) == (set(), set()), moved
+
+
+def test_uvicorn_tells_a_collector_what_it_needs_to_know_of_a_connection():
+    moved = f"uvicorn {uvicorn.__version__}: look at _Protocol and _Server in reverse_etl/collect/server.py"
+    told = inspect.getsource(H11Protocol)
+    assert [
+        name for name in ("self.cycle", "response_complete", "self.connections", "self.loop") if name not in told
+    ] == [], moved
+    ends = [uvicorn.Server.startup, uvicorn.Server.capture_signals]
+    assert [list(inspect.signature(one).parameters) for one in ends] == [["self", "sockets"], ["self"]], moved
+    server = uvicorn.Server(uvicorn.Config("app"))
+    assert (server.should_exit, server.force_exit) == (False, False), moved
