@@ -1,0 +1,58 @@
+"""Real purchases, month by month: Postgres leads to the requests of DuckDB."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pyarrow
+
+from reverse_etl.delivery.session import open_session
+from reverse_etl.project.project import load_project
+from reverse_etl.runs.outcome import Options
+from reverse_etl.runs.run import jobs_of
+from reverse_etl.runs.sequence import run_jobs
+from reverse_etl.sandbox import Sandbox
+from tests.runs.test_cdnow import MONTHS, folder  # noqa: F401  # a fixture: the project with its DuckDB file
+from tests.shop import KEY, Silent, database, edit, some
+from tests.warehouses.servers import PostgresServer
+
+SUM = "sum(dollars) as dollars"
+
+
+def records(project: Path, **environ: str) -> list[list[str]]:
+    """What is sent for each month, in the order of its text."""
+    found, before = list[list[str]](), 0
+    with Sandbox() as braze:
+        for month in some(MONTHS, every=4):
+            variables = {"as_of": month.isoformat()}
+            given = {"BRAZE_REST_ENDPOINT": braze.url, "BRAZE_API_KEY": KEY, **environ}
+            loaded = load_project(project, cli_vars=variables, environ=given)
+            with open_session(loaded) as session:
+                results = run_jobs(jobs_of(loaded, loaded.spec.syncs, Options(threads=1), Silent()), session)
+                assert [result.errors for result in results] == [[], []]
+            bodies = [request.body for request in braze.requests()]
+            parts = [(name, one) for body in bodies[before:] for name, ones in json.loads(body).items() for one in ones]
+            found.append(sorted(json.dumps(part, sort_keys=True) for part in parts))
+            before = len(bodies)
+    return found
+
+
+def test_months_of_purchases_lead_to_the_requests_of_duckdb(server: PostgresServer, folder: Path):  # noqa: F811
+    edit(folder / "models/customers.sql", SUM, "cast(sum(dollars) as numeric(38, 2)) as dollars")
+    other = folder.parent / "postgres"
+    shutil.copytree(folder, other)
+    with database(folder / "warehouse.duckdb", "READ_ONLY") as connection:
+        rows: pyarrow.Table = connection.sql("FROM cdnow").to_arrow_table()
+    whole = rows.set_column(3, "dollars", rows["dollars"].cast(pyarrow.float64()))  # what the driver can load
+    server.put("cdnow_floats", whole)
+    server.sql(
+        "DROP TABLE IF EXISTS cdnow",
+        "CREATE TABLE cdnow AS SELECT customer, ordered_on, cds, dollars::numeric(10, 2) AS dollars FROM cdnow_floats",
+        "GRANT SELECT ON cdnow TO reader",
+    )
+    edit(
+        other / "syncs.yml", "{type: duckdb, path: warehouse.duckdb}", "{type: postgres, uri: \"{{ env_var('URI') }}\"}"
+    )
+    expected = records(folder)
+    assert records(other, URI=server.uri("reader")) == expected
+    assert [len(month) > 500 for month in expected] == [True] * len(expected)
