@@ -75,15 +75,13 @@ def select(files: Sequence[str], columns: Mapping[str, str]) -> str:
 
     `files` are paths; without any, it returns no rows. `columns` are paths of keys by the name of the column.
     """
-    found = {
-        "time": "time",
-        "received_at": "received_at",
-        "record_id": "record_id",
-        "record": "record",
-        **{name: f"json_extract_string(record, {literal(pointer(path))})" for name, path in columns.items()},
-    }
-    listed = ",\n".join(f"  {sql} AS {identifier(name)}" for name, sql in found.items())
-    return f"SELECT\n{listed}\nFROM (\n{_stored(files)}\n)"
+    own = [f"{name} AS {identifier(name)}" for name in STORED]
+    listed = ",\n  ".join([*own, *(f"found[{n}] AS {identifier(name)}" for n, name in enumerate(columns, 1))])
+    paths = ", ".join(literal(pointer(path)) for path in columns.values())
+    found = (
+        f", json_extract_string(record, [{paths}]) AS found" if paths else ""
+    )  # all at once: a record is parsed once
+    return f"SELECT\n  {listed}\nFROM (SELECT *{found} FROM (\n{_stored(files)}\n))"
 
 
 def pointer(path: str) -> str:
