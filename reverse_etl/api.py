@@ -20,7 +20,7 @@ from reverse_etl.project import selection
 from reverse_etl.project.project import LoadedProject, load_project
 from reverse_etl.project.spec import Sync
 from reverse_etl.redaction import without_secrets
-from reverse_etl.report.log import Logged, log_result, log_warning
+from reverse_etl.report.log import Logged, log_note, log_result, log_warning
 from reverse_etl.results import PlanResult, SyncResult, SyncResults, plan_result, sync_result
 from reverse_etl.runs.outcome import Listener, Options
 from reverse_etl.runs.preview import preview_sync
@@ -95,6 +95,8 @@ class Project:
         self.target = project.target_name
         for warning in project.spec.warnings:
             log_warning(warning)
+        for note in project.spec.notes:
+            log_note(note)
 
     def __repr__(self) -> str:
         return f"Project({str(self.folder)!r}, target={self.target!r})"

@@ -53,6 +53,8 @@ def load(folder: Path, target: str | None, variables: str | None, needs_target: 
     stderr.invocation.target = project.target_name
     for warning in (*misread(positions, lambda _: True), *project.spec.warnings):
         stderr.say_warning(warning)
+    for note in project.spec.notes:
+        stderr.say_note(note)
     return project
 
 

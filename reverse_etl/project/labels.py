@@ -28,7 +28,7 @@ class Labels:
 KEYS: Mapping[str, Labels] = {
     MODE: Labels(("Mode", "모드"), ("export_mode",)),
     RECORD_TYPE: Labels(("Track record type", "추적 레코드 유형"), ("record_type",)),
-    # The page of 2021 has one t.
+    # An older version of Braze's page has one t.
     PRE_FORMATTED: Labels(
         ("Pre-formatted fields", "Pre-formated fields", "Preformatted fields", "미리 서식 지정된 필드")
     ),

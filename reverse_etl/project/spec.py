@@ -537,8 +537,8 @@ class Spec:
     `is_default_target`: the target is the one that is used without --target. `chosen` is its settings; None if only its
     name was read. `dialect` is the SQL of its warehouse. `secrets` are the environment variables that API keys, those
     of `collect`, and the secrets of warehouses and alerts come from; `warnings` is what is valid, and probably not
-    meant. `alerts` and `heartbeat` are those for the target; their secrets are still templates: see
-    `LoadedProject.rendered`. So are the keys of `collect`: see `LoadedProject.collect_keys`.
+    meant, `notes` what retl has another word for. `alerts` and `heartbeat` are those for the target; their secrets are
+    still templates: see `LoadedProject.rendered`. So are the keys of `collect`: see `LoadedProject.collect_keys`.
     """
 
     target_name: str
@@ -554,6 +554,7 @@ class Spec:
     dbt: Dbt | None = None
     secrets: frozenset[str] = frozenset()
     warnings: tuple[Problem, ...] = ()
+    notes: tuple[Problem, ...] = ()
     alerts: tuple[Alert, ...] = ()
     alert_places: Mapping[str, Location] = field(default_factory=dict)
     heartbeat: Heartbeat | None = None

@@ -58,6 +58,11 @@ def log_result(result: RunResult) -> None:
         logger.error("%s", masked(problem.with_code))
 
 
+def log_note(problem: Problem) -> None:
+    """Log what is meant, and could be written otherwise."""
+    logger.info("%s", masked(str(problem)))
+
+
 def log_warning(problem: Problem) -> None:
     """Log what is valid, and probably not meant."""
     logger.warning("%s", masked(str(problem)))

@@ -110,6 +110,14 @@ def say_warning(problem: Problem) -> None:
     _say_in_json(problem, "notice", "warning", {})
 
 
+def say_note(problem: Problem) -> None:
+    """Report what is meant, and could be written otherwise."""
+    if not invocation.is_json:
+        say(f"note: {problem}")
+        return
+    _say_in_json(problem, "notice", "info", {})
+
+
 def _say_in_json(problem: Problem, event: str, level: str, fields: Mapping[str, object]) -> None:
     location = asdict(problem.location) if problem.location else None
     say(problem.message, event, level, location=location, hint=problem.hint, code=problem.code or None, **fields)

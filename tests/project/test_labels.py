@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from reverse_etl import Project
 from reverse_etl.braze.modes import MODE_NAMES
 from reverse_etl.braze.modes import RECORD_TYPES as RECORD_TYPES_OF_RETL
 from reverse_etl.project.json_schema import json_schema
@@ -21,7 +22,7 @@ def sync(text: str) -> str:
 
 
 def notes(text: str) -> list[str]:
-    return [str(warning) for warning in read(text).warnings]
+    return [str(warning) for warning in read(text).notes]
 
 
 @pytest.mark.parametrize(
@@ -81,7 +82,8 @@ def test_label_of_a_key_is_read_and_noted(label: str, word: str):
 def test_label_is_noted_once_however_often_it_is_written():
     text = sync('mode: users_track\ntrack_record_type: "Custom Events"')
     text += '  - {name: b, model: orders, mode: users_track, track_record_type: "Custom Events"}\n'
-    assert [note.location.line for note in read(text).warnings if note.location] == [10]
+    found = read(text)
+    assert ([note.location.line for note in found.notes if note.location], found.warnings) == ([10], ())
 
 
 def test_words_of_retl_are_not_noted():
@@ -167,10 +169,10 @@ def test_state_plan_and_manifest_have_the_words_of_retl(retl: Retl, shop: Shop):
     assert (plan["mode"], plan["attributes"]) == ("users_track / attributes", 1)
     noted = [line for line in planned.err.splitlines() if "as retl spells it" in line]
     assert noted == [
-        'warning: syncs.yml:15:3: "mode: User - Track" is read as "mode: users_track", as retl spells it',
-        'warning: syncs.yml:16:3: "track_record_type: User Profile Attributes" is read as '
+        'note: syncs.yml:15:3: "mode: User - Track" is read as "mode: users_track", as retl spells it',
+        'note: syncs.yml:16:3: "track_record_type: User Profile Attributes" is read as '
         '"track_record_type: attributes", as retl spells it',
-        'warning: syncs.yml:17:3: "Pre-formatted fields" is read as "pre_formatted_fields", as retl spells it',
+        'note: syncs.yml:17:3: "Pre-formatted fields" is read as "pre_formatted_fields", as retl spells it',
     ]
     (config,) = (
         one["config"] for one in json.loads((shop.folder / "target/manifest.json").read_text())["syncs"].values()
@@ -182,3 +184,15 @@ def test_state_plan_and_manifest_have_the_words_of_retl(retl: Retl, shop: Shop):
     assert shop.run().status == "success"
     shop.sync("it", "SELECT 'u1' AS external_id, '[1]' AS home", pre_formatted_fields=["home"])
     assert shop.run().plan.to_send == 0
+
+
+def test_note_is_information_in_json_and_in_python(retl: Retl, shop: Shop, caplog: pytest.LogCaptureFixture):
+    shop.sync("it", "SELECT 'u1' AS external_id, 1 AS n", mode="User - Track", track_record_type="attributes")
+    said = [json.loads(line) for line in retl("--log-format", "json", "ls", folder=shop.folder).err.splitlines()]
+    noted = '"mode: User - Track" is read as "mode: users_track", as retl spells it'
+    assert [(line["level"], line["message"], line["code"]) for line in said] == [("info", noted, "P117")]
+    with caplog.at_level("INFO", "reverse_etl"):
+        Project(shop.folder)
+    assert [(one.levelname, one.message.partition("\n")[0]) for one in caplog.records] == [
+        ("INFO", f"syncs.yml:15:3: {noted}")
+    ]
