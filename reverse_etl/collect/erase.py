@@ -19,7 +19,7 @@ from pathlib import Path
 
 import duckdb
 
-from reverse_etl.collect.erasing import announce, records, without
+from reverse_etl.collect.erasing import announce, drop_erasings, records, without
 from reverse_etl.collect.keep import DAMAGED_SUFFIX, convert, maintenance, reason, tables
 from reverse_etl.collect.log import segments
 from reverse_etl.collect.persons import Named, named_in
@@ -68,6 +68,7 @@ def erase_collected(
             found.is_pending = True
         for table in tables(folder):
             _erase_table(table, theirs, frozenset(texts) | theirs, at, found)
+        drop_erasings(folder, clock.utc())
         found.out_of_reach += map(str, sorted((folder / LOG).glob(f"*{DAMAGED_SUFFIX}")))
     return found
 

@@ -18,7 +18,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
-from reverse_etl.errors import Location, ProjectError, nearest
+from reverse_etl.errors import Location, ProjectError, closest, nearest
 from reverse_etl.project.collected import select
 from reverse_etl.project.cron import ScheduleProblem, check_zone
 from reverse_etl.project.dbt_manifest import DbtManifest, Relation, Version
@@ -392,7 +392,8 @@ def _find_collected(name: str, table: str, values: RunValues) -> Relation:
         raise TemplateProblem(what, "remove one of them, or rename it", code="P038")
     found = values.collect.table(name, table)
     if found is None:
-        hint = f"{nearest(table, values.collect.sources[name].tables)}; or add it there, and restart `retl collect`"
+        meant = closest(table, values.collect.sources[name].tables)
+        hint = f'did you mean "{meant}"?' if meant else f'add it to the tables of "{name}", and restart `retl collect`'
         raise TemplateProblem(f'source(): "{name}" of "collect" has no table "{table}"', hint, code="P118")
     return Relation(without_rows(found))
 

@@ -109,7 +109,7 @@ NOT_FOLLOWED = {
         "run this again: a collector has its files for seconds",
         # tests/collect/test_source.py
         "run it again: it reads the files that are there then",
-        "or add it there, and restart `retl collect`",
+        "add it to the tables of ",
         # tests/project/test_spec_collect.py
         "and put a new key into .env or the environment",
         "such as {record_{}: {}}",

@@ -195,9 +195,14 @@ def test_table_that_is_not_declared_is_an_error_with_the_nearest_one(reading: Sh
     reading.sync("it", "SELECT 1 AS external_id\nFROM {{ source('postback', 'unsubscribe') }}")
     assert error_of(reading) == (
         'models/it.sql:2: source(): "postback" of "collect" has no table "unsubscribe"\n'
-        '  hint: did you mean "unsubscribes"?; or add it there, and restart `retl collect`'
+        '  hint: did you mean "unsubscribes"?'
     )
-    tables = {"unsubscribe": {"columns": []}}
+    reading.sync("it", "SELECT record_id AS external_id FROM {{ source('postback', 'clicks') }}")
+    assert error_of(reading) == (
+        'models/it.sql:1: source(): "postback" of "collect" has no table "clicks"\n'
+        '  hint: add it to the tables of "postback", and restart `retl collect`'
+    )
+    tables = {"clicks": {"columns": []}}
     reading.more = {"collect": {"sources": {"postback": {**COLLECT["sources"]["postback"], "tables": tables}}}}
     reading.write()
     assert (reading.run().status, reading.sent()) == ("success", [])
