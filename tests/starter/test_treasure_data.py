@@ -534,3 +534,28 @@ def test_settings_may_stand_in_td_of_export(tmp_path: Path):
     assert (sync["name"], sync["tags"]) == ("push", ["live"])
     why = "its settings are not those of an export to Braze: none"
     assert f"a.dig:7:3 td> rest: not taken: {why}" in told(made)
+
+
+def test_called_workflow_may_be_named_by_a_constant_and_is_listed_otherwise(tmp_path: Path):
+    main = "_export: {area: kr}\n+one:\n  call>: part_${area}\n+other:\n  call>: part_${td.each.x}.dig\n"
+    made = imported(tmp_path, main_dig=main, part_kr_dig=PUSH, q_sql="SELECT 1 AS external_id")
+    assert list(made.syncs) == ["push"]
+    why = "the workflow that it calls is not known when it is imported: import that one, too"
+    assert f"main.dig:5:3 call> other: not taken: {why}" in told(made)
+
+
+@pytest.mark.parametrize(
+    ("said", "zone"), [("+09:00", "Etc/GMT-9"), ("JST", "Asia/Tokyo"), ("Asia/Seoul", "Asia/Seoul")]
+)
+def test_time_zone_of_java_is_that_of_the_syncs(tmp_path: Path, said: str, zone: str):
+    text = f'timezone: "{said}"\nschedule:\n  daily>: 01:00:00\n{PUSH}'
+    made = imported(tmp_path, a_dig=text, q_sql="SELECT '${session_date}' AS external_id")
+    (sync,) = yaml.safe_load(made.files["syncs.yml"])["syncs"]
+    assert sync["timezone"] == zone
+    assert f"in_zone(scheduled_time, '{zone}')" in made.files["models/push.sql"]
+    note = (
+        "taken: `timezone` of its syncs"
+        if said == zone
+        else f"taken differently: `timezone: {zone}`, the same zone by its name"
+    )
+    assert f"a.dig:1:1 timezone: {note}" in told(made)

@@ -12,6 +12,7 @@ from typing import Any
 
 from reverse_etl.errors import Location, ProjectError
 from reverse_etl.project.yaml_places import Positions, YamlPath, parse_yaml
+from reverse_etl.starter.treasure_data.variables import Scope, UnknownVariable, to_jinja
 
 Read = Callable[[str], str | None]  # the text of a file of the import; None if it is not there
 # Operators whose tasks run more than once, or only sometimes.
@@ -132,7 +133,9 @@ def _task(
     if operator is None:
         return _tasks(data, path, around, before, read)
     if operator == "call>":
-        return _called(data[operator], path, around, before, read)
+        called = _name_of_called(data[operator], around)
+        if called is not None:
+            return _called(called, path, around, before, read)
     name = "+".join(around.names)
     keys = {key: value for key, value in data.items() if key != operator and not key.startswith("+")}
     defaults = around.exports.get("td")
@@ -158,11 +161,20 @@ def _task(
     return found, (name,)
 
 
+def _name_of_called(said: Any, around: _Around) -> str | None:
+    """With constants filled in; None if it is not known before a run."""
+    try:
+        text, _ = to_jinja(str(said), Scope("UTC", around.exports))
+    except UnknownVariable:
+        return None
+    return None if "{{" in text else text
+
+
 def _called(
-    name: Any, path: YamlPath, around: _Around, before: tuple[str, ...], read: Read
+    name: str, path: YamlPath, around: _Around, before: tuple[str, ...], read: Read
 ) -> tuple[list[Task], tuple[str, ...]]:
     where = around.positions.of_value((*path, "call>"))
-    file = normpath(PurePosixPath(around.folder) / str(name))
+    file = normpath(PurePosixPath(around.folder) / name)
     file = file if file.endswith(".dig") else f"{file}.dig"
     if file in around.calls or len(around.calls) > _MOST_CALLS:
         raise ProjectError(f"{file} calls itself", where, "remove one of the calls", code="P115")

@@ -12,6 +12,7 @@ import yaml
 
 from reverse_etl.errors import Location, Problem, ProjectError
 from reverse_etl.project.cron import ScheduleProblem, check_zone
+from reverse_etl.project.dialects.zones import zone as zone_of_java
 from reverse_etl.project.json_schema import SCHEMA_FILE
 from reverse_etl.project.labels import KEYS, spelled
 from reverse_etl.project.spec import SANDBOX, SPEC_FILE
@@ -52,6 +53,7 @@ _OTHERS: Mapping[str, str] = {
     ),
     "td_run>": "a saved query: its text is not in these files. Put it into models/, and add a sync",
     "require>": "another workflow: if its syncs have to run before, list them in `after`",
+    "call>": "the workflow that it calls is not known when it is imported: import that one, too",
     "mail>": "`alerts:` tell by mail, Slack or webhook",
 }
 # Keys at the top of a workflow, and of its tasks.
@@ -171,7 +173,9 @@ def _workflows(found: _Import, names: Sequence[str]) -> Iterator[Workflow]:
 
 
 def _take(found: _Import, workflow: Workflow) -> None:
-    zone = str(workflow.keys.get("timezone", "UTC"))
+    said = str(workflow.keys.get("timezone", "UTC"))
+    known = zone_of_java(said)
+    zone = known.name if known else said
     try:
         check_zone(zone)
     except ScheduleProblem as problem:
@@ -182,6 +186,8 @@ def _take(found: _Import, workflow: Workflow) -> None:
     for key in workflow.keys:
         if key != "schedule":
             outcome, why = _TOP_KEYS.get(key, (Outcome.NOT_TAKEN, "it has no counterpart"))
+            if key == "timezone" and zone != said:
+                outcome, why = Outcome.DIFFERENT, f"`timezone: {zone}`, the same zone by its name"
             found.note(workflow.positions.of_key((key,)), key, outcome, why)
     of_task: dict[str, str | None] = {}  # a task's sync, or None
     by_name = {task.name: task for task in workflow.tasks}
