@@ -244,7 +244,8 @@ def sending() -> Iterator[Line]:
     yield Line("cores while sending", Measured(), 0, cores, "", 1.3, unit="")
     yield Line("memory gained while sending", Measured(), 0, growth, "", 50, unit=" MB")
     assert seen["rows"] == rows
-    yield from bare_loop(cores / rate)
+    yield from bare_loops(cores / rate)
+    yield from on_half_a_core()
     planned = project(1_000_000)
     with sink(CERTIFICATE, "--latency", "0.02") as url:
         run = measure([*RETL, "sync", "people"], planned, url)
@@ -254,16 +255,43 @@ def sending() -> Iterator[Line]:
     yield Line(what, plan, 1_000_000, at_ceiling_s / plan.wall_s, "as fast as sending", 3, at_least=True)
 
 
-def bare_loop(our_cpu_s: float) -> Iterator[Line]:
-    """`requests` alone, with bodies that are ready and no limit; `our_cpu_s` is what a request costs retl."""
+def bare_loops(our_cpu_s: float) -> Iterator[Line]:
+    """Clients alone, with bodies that are ready and no limit; `our_cpu_s` is what a request costs retl."""
     count = 30_000
-    with sink(CERTIFICATE, "--latency", "0.1", "--requests", "1000000") as url:
-        bare = measure([sys.executable, "-m", "bench.bare", "--url", url, "--requests", str(count)], WORK, url)
+    clients = {
+        "bare loop of `requests`": ([sys.executable, "-m", "bench.bare"], 0.45),
+        "bare libcurl, in C": ([python_of("bench"), "-m", "bench.bare_curl"], None),
+    }
+    for name, (command, bound) in clients.items():
+        with sink(CERTIFICATE, "--latency", "0.1", "--requests", "1000000") as url:
+            bare = measure([*command, "--url", url, "--requests", str(count)], WORK, url)
+            seen = stats(url, CERTIFICATE)
+        assert seen["requests"] == count
+        yield Line(f"{name}, ready-made bodies (yardstick)", bare, count * 75)
+        what = "CPU of a request, read and written down too"
+        yield Line(what, Measured(), 0, our_cpu_s / bare.cpu_s * count, f"CPU of {name}", bound)
+
+
+def on_half_a_core() -> Iterator[Line]:
+    """The same on one core that somebody else keeps busy: as many requests as it takes, with no limit in the way."""
+    rows = 75 * 12_000
+    folder, core = project(rows), min(os.sched_getaffinity(0))
+    alone = (
+        f"import os, sys; os.sched_setaffinity(0, [{core}]); os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
+    )
+    pinned: list[str | Path] = [sys.executable, "-c", alone]
+    with sink(CERTIFICATE, "--latency", "0.1") as url:
+        busy = subprocess.Popen([*pinned, "-c", "while True: pass"])
+        try:
+            run = measure([*pinned, *RETL[1:], "sync", "people"], folder, url)
+        finally:
+            busy.kill()
+            busy.wait()
         seen = stats(url, CERTIFICATE)
-    assert seen["requests"] == count
-    yield Line("bare loop of `requests`, ready-made bodies (yardstick)", bare, count * 75)
+    assert seen["rows"] == rows
+    rate = seen["requests"] / (seen["last"] - seen["first"])
     yield Line(
-        "CPU of a request, read and written down too", Measured(), 0, our_cpu_s / bare.cpu_s * count, "CPU of it"
+        "on one core, shared with a busy loop: requests/s", run, rows, rate / CEILING * 100, "of 1,000/s", unit=" %"
     )
 
 
