@@ -83,7 +83,7 @@ class _Reader:
         except HttpParserError as error:
             self._is_last = True
             if not self.is_complete:  # else it is something after the response
-                raise BadStatusLine("it is no HTTP") from error
+                raise BadStatusLine("the response is not HTTP") from error
         if not self._status:
             self._room_for_head -= len(data)
             if self._room_for_head < 0:
