@@ -10,6 +10,7 @@ spec.py            the keys of syncs.yml, their types and defaults
   spec_alerts.py     alerts and heartbeat
   spec_collect.py    collect
   cron.py            schedules
+  labels.py          what Treasure Data calls keys of a sync and their values
   json_schema.py     the same as JSON Schema, for editors
 lock_file.py       braze.lock.yml: names and types that were reviewed
 models.py          models/*.sql -> compiled SQL: ref(), source(), is_incremental()
