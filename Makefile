@@ -72,8 +72,9 @@ $(DBT)/installed: tests/projects/dbt/requirements.txt tests/projects/dbt/constra
 	$(DBT)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $< --constraint tests/projects/dbt/constraints.txt
 	touch $@
 
-test-dbt: $(VENV)/installed $(DBT)/installed ## dbt build and retl sync on one warehouse, with dbt itself: a minute
-	RETL_DBT=$(DBT)/bin/dbt $(BIN)/pytest -m dbt
+test-dbt: $(VENV)/installed $(DBT)/installed ## dbt build and retl sync on one warehouse, with dbt itself, on DuckDB and Postgres: two minutes
+	$(BIN)/python -m pip install --quiet $(PINNED) --group engines
+	RETL_DBT=$(CURDIR)/$(DBT)/bin/dbt $(BIN)/pytest -m dbt tests tests/warehouses/test_dbt.py
 
 test-engines: $(VENV)/installed ## Each warehouse: DuckDB, Postgres 15 (if Debian's package is there), 16 and 18, Sail. Four minutes
 	$(BIN)/python -m pip install --quiet $(PINNED) --group engines
@@ -114,6 +115,7 @@ attack: $(VENV)/installed ## Odd answers, damaged files, links, changed plans, m
 	$(BIN)/python -c "from tests.attack import main; main()" $(ATTACK)
 
 bench: $(VENV)/installed ## How fast it is, each figure beside its yardstick: some ten minutes
+	$(BIN)/python -m pip install --quiet $(PINNED) --group engines
 	$(BIN)/python -m bench.run --write $(BENCH)
 
 docs: $(VENV)/installed ## Write what README.md, pages of docs/ and syncs.schema.json take from the code

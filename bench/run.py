@@ -20,6 +20,7 @@ from importlib.metadata import version
 from itertools import pairwise
 from pathlib import Path
 
+from bench import warehouses
 from bench.peers.compare import make_table, run_peer, sink, stats
 from bench.peers.venvs import ROOT, python_of
 from reverse_etl.state.erasures import Erasures
@@ -30,7 +31,7 @@ RETL = [sys.executable, "-m", "reverse_etl"]
 CEILING = 1000  # requests a second, of 75 rows: Braze's own limit
 SENDING_S = 60
 COLLECT_S = 10
-PARTS = ("diff", "erased", "sending", "collect", "start", "peers")
+PARTS = ("diff", "erased", "engines", "sending", "collect", "start", "peers")
 TICKS = os.sysconf("SC_CLK_TCK")
 MODEL = """select * replace (case when {{ var('changed', 0) }} = 1 and hash(external_id) % 100 = 7
     then text_0 || '!' else text_0 end as text_0) from users"""
@@ -180,6 +181,21 @@ def diff(rows: int) -> Iterator[Line]:
     plain.unlink()
     left = sorted(path.name for path in state.parent.iterdir())
     assert left == ["lock", "state.duckdb"], left
+
+
+def engines(rows: int, scaled: dict[int, float]) -> Iterator[Line]:
+    """What it costs to find out that nothing has changed, where the model runs in Postgres."""
+    million, table = f"{rows // 1_000_000}M", WORK / f"users-{rows}.duckdb"
+    found = dict(warehouses.measured(rows, project, measure, table, RETL))
+    file, ours = found["duckdb"], found["postgres"]
+    driver = min(found["driver"], found["driver again"], key=lambda one: one.wall_s)
+    scaled[rows] = ours.wall_s / rows
+    yield Line(f"{million} from Postgres: driver alone (yardstick)", driver, rows)
+    what = f"{million} from Postgres: sync, nothing changed"
+    yield Line(what, ours, rows, ours.wall_s / driver.wall_s, "wall of the driver", 1.3)
+    yield Line(f"{what}: CPU", Measured(), 0, ours.cpu_s / file.cpu_s, "CPU with a DuckDB file", 5.0)
+    bound = 0.7 if rows <= 1_000_000 else 2.5
+    yield Line(f"{what}: peak memory", Measured(peak_mb=ours.peak_mb), 0, ours.peak_mb / 1000, "", bound, unit=" GB")
 
 
 def erased(rows: int) -> Iterator[Line]:
@@ -409,6 +425,13 @@ def lines(parts: Sequence[str], sizes: Sequence[int]) -> Iterator[Line]:
             yield Line(f"{small}M -> {large}M: time per row", Measured(), 0, ratio, "", 1.2)
     if "erased" in parts:
         yield from erased(sizes[-1] * 1_000_000)
+    if "engines" in parts:
+        per_row: dict[int, float] = {}
+        for size in sizes:
+            yield from engines(size * 1_000_000, per_row)
+        for small, large in pairwise(per_row):
+            what = f"{small // 1_000_000}M -> {large // 1_000_000}M from Postgres: time per row"
+            yield Line(what, Measured(), 0, per_row[large] / per_row[small], "", 1.2)
     for name, part in (("sending", sending), ("collect", collect), ("start", start), ("peers", peers)):
         if name in parts:
             yield from part()
@@ -421,7 +444,7 @@ def main() -> None:
     parser.add_argument("--write", action="store_true", help="bench/RESULTS.md")
     asked = parser.parse_args()
     WORK.mkdir(exist_ok=True)
-    if {"diff", "sending", "peers"} & set(asked.only) and not (CERTIFICATE / "ca.pem").exists():
+    if {"diff", "engines", "sending", "peers"} & set(asked.only) and not (CERTIFICATE / "ca.pem").exists():
         subprocess.run([python_of("bench"), "-m", "bench.certificate", CERTIFICATE], cwd=ROOT, check=True)
     text = [f"| {' | '.join(HEADING)} |", f"|{'---|' * len(HEADING)}"]
     print("\n".join(text), flush=True)
