@@ -60,7 +60,8 @@ def fit(model: Compiled, names: Sequence[str], read: Sequence[Pulled | Unfit]) -
     file = Location(model.file)
     problems = [
         Problem(f'the model returns several columns "{name}"', file, "rename one with AS", code="P061")
-        for name in sorted({name for name in names if list(names).count(name) > 1})
+        for name in sorted({name.casefold() for name in names})
+        if [other.casefold() for other in names].count(name) > 1
     ] or [Problem(one.why, file, one.hint, code="P063") for one in read if isinstance(one, Unfit)]
     if problems:
         raise ProjectError(problems)
@@ -247,17 +248,18 @@ class PulledEngine:
     def _explained(self, model: Compiled, goes_on: bool = False) -> Iterator[None]:
         """Raises what has ended a stream instead of what DuckDB makes of it. No session stays open, unless it goes on
         with other models."""
+        for local in self._views.values():
+            local.rows.error = None
         try:
             yield
         except (duckdb.Error, RetlError) as error:
             if not goes_on:
                 self.reader.close()
             for local in self._views.values():
-                broken, local.rows.error = local.rows.error, None
-                if isinstance(broken, Exception):
-                    raise self.reader.explained(broken, local.model) from None
-                if broken is not None:
-                    raise broken from None
+                if isinstance(local.rows.error, Exception):
+                    raise self.reader.explained(local.rows.error, local.model) from None
+                if local.rows.error is not None:
+                    raise local.rows.error from None
             refused = [text for text in map(str, _chain(error)) if _REFUSED in text][-1:]  # the last is DuckDB's own
             if refused:
                 what = refused[0].partition(_REFUSED)[2].splitlines()[0]

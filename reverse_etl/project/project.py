@@ -83,7 +83,12 @@ class LoadedProject:
         """
         text = getattr(self.spec.target.warehouse, key)
         names = {"env_var": environment_variables(self.environ), "var": variables(self.spec.vars)}
-        return render(text, names, self.spec.in_target("warehouse", key)).strip() if text else None
+        where = self.spec.in_target("warehouse", key)
+        value = render(text, names, where).strip() if text is not None else None
+        if value == "":
+            what = f'"{key}" of the warehouse is empty'
+            raise ProjectError(what, where, "set the environment variable it is read from", code="P024")
+        return value
 
     @property
     def catalog(self) -> str:

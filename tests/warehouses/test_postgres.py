@@ -188,6 +188,7 @@ def test_value_that_would_arrive_changed_ends_the_run(sql: str, why: str, pg: Sh
         ("SELECT 'u1' AS external_id, 1 / (i - 3) AS n FROM generate_series(1, 5) i", "models/it.sql: division by zero\n  hint: see the compiled SQL in target/compiled/it.sql"),
         ("SELECT 'u1' AS external_id, ('ann@example.com' || i)::int AS n FROM generate_series(1, 5) i", "models/it.sql: invalid input syntax for type integer: ***\n  hint: see the compiled SQL in target/compiled/it.sql"),
         ("SELECT 1 AS a, 2 AS a", 'models/it.sql: the model returns several columns "a"\n  hint: rename one with AS'),
+        ('SELECT 1 AS "A", 2 AS a', 'models/it.sql: the model returns several columns "a"\n  hint: rename one with AS'),
         ("SELECT 1; SELECT 2", 'models/it.sql:1: syntax error at or near ";"\n  hint: see the compiled SQL in target/compiled/it.sql, line 1'),
         ("SELECT nextval('tests_numbers') AS external_id", "models/it.sql: a model must be a single SELECT: cannot execute nextval() in a read-only transaction"),
         ("WITH gone AS (\n  DELETE FROM tests_rows RETURNING id)\nSELECT id AS external_id FROM gone", "models/it.sql:1: WITH clause containing a data-modifying statement must be at the top level\n  hint: see the compiled SQL in target/compiled/it.sql, line 1"),
@@ -235,12 +236,16 @@ PASSWORD = "pass-w0rd-of-somebody"
             "  hint: it is postgresql://[user[:password]@]host[:port]/database, @ : / in a password as %40 %3A %2F\n",
         ),
         (
+            "", 2,
+            'syncs.yml:7:12: "uri" of the warehouse is empty\n  hint: set the environment variable it is read from\n',
+        ),
+        (
             "mysql://reader:pass-w0rd-of-somebody@127.0.0.1:{port}/postgres", 2,
             "syncs.yml:7:12: the address of the warehouse is not a URI of Postgres\n"
             "  hint: write it as postgresql://[user[:password]@]host[:port]/database\n",
         ),
     ],
-    ids=["wrong password", "no such database", "nobody listens", "odd password", "another database"],
+    ids=["wrong password", "no such database", "nobody listens", "odd password", "empty", "another database"],
 )  # fmt: skip
 def test_address_that_leads_nowhere_is_an_error_without_the_password(
     uri: str, code: int, expected: str, server: PostgresServer, pg: Shop, retl: Retl, monkeypatch: pytest.MonkeyPatch
@@ -516,3 +521,10 @@ def test_missing_package_is_named_with_the_command(pg: Shop, monkeypatch: pytest
         ["syncs.yml:7:12: a warehouse in Postgres needs a package that is not installed\n"
          '  hint: install it: `pip install "reverse-etl[postgres]"`'],
     )  # fmt: skip
+
+
+def test_name_of_63_bytes_is_read_whole(pg: Shop):
+    name = "n" * 63
+    pg.sync("it", f"{USER}, array[1, 2] AS {name}")
+    pg.run()
+    assert sent(pg) == {name: [1, 2]}

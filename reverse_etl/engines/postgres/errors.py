@@ -9,7 +9,19 @@ from reverse_etl.project.models import Compiled
 
 # Why a connection is refused for good; anything else may be better in a minute.
 _SETTINGS = re.compile(
-    r"authentication|password|role|no pg_hba|database .* does not exist|certificate|SSL|service|permission"
+    "|".join(
+        [
+            "authentication",
+            "password",
+            "no pg_hba",
+            "certificate",
+            "SSL",
+            "service",
+            "permission",
+            'role ".*" (?:does not exist|is not permitted)',
+            'database ".*" does not exist',
+        ]
+    )
 )
 _LOST = re.compile(
     "|".join(

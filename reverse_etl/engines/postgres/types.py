@@ -6,6 +6,7 @@ What would arrive changed is refused, with the cast that makes it one of the oth
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from zlib import crc32
 
 from reverse_etl.engines.pulled import Pulled, Unfit, refusal
 from reverse_etl.sql.quoting import identifier, plain
@@ -81,7 +82,8 @@ def _array(column: str, of: PgType, there: str, here: str) -> Pulled | Unfit:
         there = f"{there}::text[]"
     elif of.name not in EXACT - {"time"}:
         return _refused(column, of)
-    dimensions = f"{column} (dimensions)"  # the driver makes one list of all of them
+    # The driver makes one list of all of them. Postgres cuts off names after 63 bytes.
+    dimensions = f"retl_dimensions_{crc32(column.encode()):08x}"
     refused = refusal(column, "is an array of several dimensions: return to_jsonb() of it")
     value = f"CASE WHEN coalesce({identifier(dimensions)}, 1) = 1 THEN {here} ELSE {refused} END"
     return Pulled(column, {column: there, dimensions: f"array_ndims({there})"}, value)
