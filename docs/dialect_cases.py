@@ -407,6 +407,10 @@ HIVE = (
         ("unix_timestamp('2026-1-3 3:00:00')", "1767409200"),
         ("unix_timestamp('23/11/2026 tail', 'dd/MM/yyyy')", "1795392000"),
         ("unix_timestamp('3/1/2026', 'dd/MM/yyyy')", "1767398400"),
+        ("unix_timestamp('20261123 rest', 'yyyyMMdd')", "1795392000"),
+        ("unix_timestamp('20261123101112 rest', 'yyyyMMddHHmmss')", "1795428672"),
+        ("unix_timestamp('Mon, 23 Nov 2026 10:11:12 GMT', 'EEE, d MMM yyyy HH:mm:ss')", "1795428672"),
+        ("unix_timestamp('23 November 2026', 'd MMMM yyyy')", "1795392000"),
         ("concat_ws(',', array('x', null, 'y'))", '"x,null,y"'),
     ),
     *_of(

@@ -116,6 +116,25 @@ def shape_of(pattern: str) -> str:
     return re.sub(r"%-?.|.", one, pattern, flags=re.DOTALL)
 
 
+_NAMES = ("%b", "%B", "%a", "%A", "%p")
+
+
+def beginning_of(pattern: str) -> str:
+    """A regular expression for the beginning of a text that Java's SimpleDateFormat reads: it ignores the rest. Numbers
+    that touch the next one have as many digits as letters, others all digits that are there."""
+
+    def one(found: re.Match[str]) -> str:
+        letter = found[0]
+        if letter in _NAMES:
+            return "[A-Za-z]+"
+        if letter[0] != "%" or letter == "%%":
+            return re.escape(letter[-1])
+        touches = pattern[found.end() : found.end() + 1] == "%"
+        return (_DIGITS.get(letter) or r"\d\d") if touches else r"\d+"
+
+    return "^" + re.sub(r"%.|.", one, pattern, flags=re.DOTALL)
+
+
 def for_parsing(pattern: str) -> str:
     """A pattern of strftime for strptime, which takes one digit or two anyway."""
     return pattern.replace("%-", "%")

@@ -7,7 +7,7 @@ from sqlglot import exp
 from reverse_etl.project.dialects import td
 from reverse_etl.project.dialects.hive.casts import DAY, to_date
 from reverse_etl.project.dialects.kinds import kind_of, with_kind
-from reverse_etl.project.dialects.patterns import PatternError, for_parsing, shape_of
+from reverse_etl.project.dialects.patterns import beginning_of, for_parsing
 from reverse_etl.project.dialects.rewrite import Call, Refusal, Translator, text
 from reverse_etl.project.dialects.zones import UTC_ZONE
 
@@ -67,17 +67,9 @@ def unix_timestamp(call: Call) -> exp.Expression:
     if len(call.args) == 2:
         pattern = for_parsing(td.formatted(call, call.text(1, "pattern"), _letters(call), UTC_ZONE).name)
         form = "CAST(epoch(try_strptime(regexp_extract(CAST(a0 AS VARCHAR), a2), a1)) AS BIGINT)"
-        return call.by.fill(form, call.args[0], text(pattern), text(_beginning(call, pattern)))
+        return call.by.fill(form, call.args[0], text(pattern), text(beginning_of(pattern)))
     forms = {"text": f"CAST(epoch(try_strptime(left(CAST(a0 AS VARCHAR), 19), '{_FULL}')) AS BIGINT)"}
     return call.by.by_kind(call.args[0], forms, "CAST(epoch(TRY_CAST(a0 AS TIMESTAMP)) AS BIGINT)")
-
-
-def _beginning(call: Call, pattern: str) -> str:
-    """What a text begins with: Hive does not look at what comes after it."""
-    try:
-        return "^" + shape_of(pattern).replace(r"\d\d", r"\d\d?")
-    except PatternError as error:
-        raise call.refuse(f"{error.what}: {call.text(1, 'pattern')!r}") from error
 
 
 def days_added(sign: str) -> Any:
