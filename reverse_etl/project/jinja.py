@@ -283,10 +283,13 @@ def variables_read(template: str) -> frozenset[str]:
     return frozenset(_READ_VARIABLE.findall(template))
 
 
-def environment_variables(environ: Mapping[str, str], secrets: Collection[str] = ()) -> Callable[..., str]:
+def environment_variables(
+    environ: Mapping[str, str], secrets: Collection[str] = (), *, is_for_secret: bool = False
+) -> Callable[..., str]:
     """`env_var('NAME')` or `env_var('NAME', 'default')`; an error for `secrets` and the credentials of stores.
 
-    What a template reads is written to files and shown in messages; a secret is in neither.
+    What a template reads is written to files and shown in messages; a secret is in neither. `is_for_secret`: what is
+    rendered is a secret, which no hint asks to write down.
     """
 
     def env_var(name: str, default: Any = _UNSET) -> str:
@@ -297,7 +300,9 @@ def environment_variables(environ: Mapping[str, str], secrets: Collection[str] =
             return environ[name]
         if default is not _UNSET:
             return str(default)
-        remedy = f"set {name} in the environment or in .env, or add a default: env_var('{name}', '...')"
+        remedy = f"set {name} in the environment or in .env"
+        if not is_for_secret:
+            remedy += f", or add a default: env_var('{name}', '...')"
         raise TemplateProblem(f'environment variable "{name}" is not set', remedy, code="P035")
 
     return env_var

@@ -82,7 +82,7 @@ class LoadedProject:
         Raises ProjectError, which never contains it.
         """
         text = getattr(self.spec.target.warehouse, key)
-        names = {"env_var": environment_variables(self.environ), "var": variables(self.spec.vars)}
+        names = {"env_var": environment_variables(self.environ, is_for_secret=True), "var": variables(self.spec.vars)}
         where = self.spec.in_target("warehouse", key)
         value = render(text, names, where).strip() if text is not None else None
         if value == "":
@@ -147,7 +147,7 @@ class LoadedProject:
     def api_key(self) -> str:
         """The API key, from the environment. Raises ProjectError, which never contains it, if it is not valid."""
         where = self.spec.in_target("destination", "api_key")
-        names = {"env_var": environment_variables(self.environ), "var": variables(self.spec.vars)}
+        names = {"env_var": environment_variables(self.environ, is_for_secret=True), "var": variables(self.spec.vars)}
         key = render(self.spec.target.destination.api_key or "", names, where).strip()
         if not key:
             raise ProjectError(
@@ -192,7 +192,7 @@ class LoadedProject:
         Raises ProjectError, which contains none, for one that is empty or that no request could have.
         """
         assert self.spec.collect
-        names = {"env_var": environment_variables(self.environ), "var": variables(self.spec.vars)}
+        names = {"env_var": environment_variables(self.environ, is_for_secret=True), "var": variables(self.spec.vars)}
         found = list[str]()
         for index, template in enumerate(self.spec.collect.sources[source].keys):
             where = self.spec.positions.of_value(("collect", "sources", source, COLLECT_KEYS, index))
@@ -207,7 +207,7 @@ class LoadedProject:
 
     def rendered(self, channel: C) -> C:
         """An alert, or a heartbeat, with its secrets from the environment. Raises ProjectError, which contains none."""
-        names = {"env_var": environment_variables(self.environ), "var": variables(self.spec.vars)}
+        names = {"env_var": environment_variables(self.environ, is_for_secret=True), "var": variables(self.spec.vars)}
         keys = [key for key in SECRETS if key in type(channel).model_fields]
         found: C = channel.model_copy(update={key: _with(names, getattr(channel, key)) for key in keys})
         return found

@@ -165,7 +165,7 @@ def test_missing_api_key(retl: Retl, shop: Shop):
     assert (outcome.code, outcome.err) == (
         2,
         'syncs.yml:11:16: environment variable "NO_SUCH_KEY" is not set\n'
-        "  hint: set NO_SUCH_KEY in the environment or in .env, or add a default: env_var('NO_SUCH_KEY', '...')\n",
+        "  hint: set NO_SUCH_KEY in the environment or in .env\n",
     )
 
 
