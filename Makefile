@@ -6,7 +6,7 @@ DBT := .venv-dbt
 SPARK := .venv-spark
 LATEST := .venv-latest
 
-.PHONY: demo test test-long test-random test-latest test-page test-clients test-orchestrators test-dbt test-engines test-dialects test-wheel torture torture-collect attack bench \
+.PHONY: demo test test-long test-random test-latest test-page test-clients test-orchestrators test-dbt test-engines test-spark test-dialects test-wheel torture torture-collect attack bench \
 	lint types check docs constraints dist clean
 ORCHESTRATORS := airflow dagster prefect
 
@@ -87,6 +87,11 @@ $(SPARK)/installed: tests/spark/requirements.txt
 
 test-dialects: $(VENV)/installed $(SPARK)/installed ## Rows of dialects on Hive's own classes and on Spark: needs Java 17; two minutes
 	RETL_SPARK=$(CURDIR)/$(SPARK)/bin/python $(BIN)/pytest tests/spark
+
+test-spark: $(VENV)/installed $(SPARK)/installed ## The contract of all warehouses on Apache Spark: needs Java 17; three minutes
+	$(BIN)/python -m pip install --quiet $(PINNED) --group engines
+	RETL_SPARK_HOME=$$($(SPARK)/bin/python -c "import os, pyspark; print(os.path.dirname(pyspark.__file__))") \
+		$(BIN)/pytest tests/warehouses/test_contract.py tests/warehouses/test_spark.py -k "sail or test_spark"
 
 test-page: $(VENV)/installed ## The sandbox's page in headless Chromium, which it installs if it may
 	@command -v chromium >/dev/null || { [ "$$(id -u)" = 0 ] && apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core; } || { echo "test-page needs Debian's package chromium: sudo apt-get install chromium" >&2; exit 2; }

@@ -4,6 +4,7 @@ import os
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -12,7 +13,7 @@ import pyarrow.parquet
 import pytest
 
 from tests.shop import Shop
-from tests.warehouses.servers import POSTGRES, PostgresServer, binaries, free_port, postgres
+from tests.warehouses.servers import POSTGRES, PostgresServer, apache_spark, binaries, free_port, postgres
 
 
 def _started(name: str) -> Iterator[PostgresServer]:
@@ -52,15 +53,22 @@ def pg(server: PostgresServer, shop: Shop) -> Shop:
     return shop
 
 
+SPARK = os.environ.get("RETL_SPARK_HOME")  # of `make test-spark`: Apache Spark takes the place of Sail
+
+
 @dataclass
 class Sail:
-    """A server of Spark Connect in this process."""
+    """A server of Spark Connect: in this process, or Apache Spark."""
 
     address: str
 
 
 @pytest.fixture(scope="session")
 def sail() -> Iterator[Sail]:
+    if SPARK:
+        with apache_spark(Path(SPARK), free_port()) as address:
+            yield Sail(address)
+        return
     os.environ["RUST_LOG"] = "off"
     if not hasattr(sys.modules["__main__"], "__file__"):  # in a worker of xdist; pyspark would take it for its doctests
         sys.modules["__main__"].__file__ = __file__

@@ -4,9 +4,11 @@ import os
 import pwd
 import secrets
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -16,6 +18,8 @@ from typing import Any
 
 import adbc_driver_postgresql.dbapi
 import pyarrow
+
+from tests.processes import HANG_S
 
 # Each with the package that brings it.
 POSTGRES = {
@@ -132,3 +136,34 @@ def postgres(name: str, port: int) -> Iterator[PostgresServer]:
 
 
 _ENV = {**os.environ, "LC_ALL": "C.UTF-8", "HOME": "/tmp"}
+
+
+@contextmanager
+def apache_spark(home: Path, port: int) -> Iterator[str]:
+    """The address of Spark Connect in an installation of Apache Spark, which takes some 20 seconds to begin."""
+    options = {
+        **{"spark.connect.grpc.binding.port": str(port), "spark.connect.grpc.binding.address": "127.0.0.1"},
+        "spark.ui.enabled": "false",
+    }
+    settings = [word for key, value in options.items() for word in ("--conf", f"{key}={value}")]
+    server = "org.apache.spark.sql.connect.service.SparkConnectServer"
+    command = [str(home / "bin/spark-submit"), "--master", "local[2]", *settings, "--class", server, "spark-internal"]
+    environ = {**os.environ, "SPARK_HOME": str(home), "SPARK_LOCAL_IP": "127.0.0.1"}
+    with tempfile.TemporaryDirectory() as folder, (Path(folder) / "log").open("w+") as log:
+        process = subprocess.Popen(command, cwd=folder, env=environ, stdout=log, stderr=log, start_new_session=True)
+        try:
+            give_up_s = time.monotonic() + HANG_S
+            while not _answers(port):
+                assert process.poll() is None, Path(log.name).read_text()[-2000:]
+                assert time.monotonic() < give_up_s, "Spark does not begin to listen"
+                time.sleep(0.2)
+            yield f"sc://127.0.0.1:{port}"
+        finally:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+def _answers(port: int) -> bool:
+    with suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+        return True
+    return False

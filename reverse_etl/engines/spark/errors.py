@@ -9,7 +9,7 @@ from reverse_etl.project.models import Compiled
 _GONE = re.compile("UNAVAILABLE|failed to connect|Connection reset|Socket closed|session .* (?:not found|closed)", re.I)
 _LINE = re.compile(r"line (\d+),? pos(?:ition)? \d+")  # Spark
 _OFFSET = re.compile(r"found .*? at (\d+):\d+")  # Sail
-_END = re.compile(r"\n\n|\n==|;?\s*line \d+,? pos|\nJVM stacktrace|: Syntax error| expected ")
+_END = re.compile(r"\s*SQLSTATE: |\n\n|\n==|;?\s*\(?line \d+,? pos|\nJVM stacktrace| expected ")
 
 
 def unreachable(address: str, why: str, where: Location) -> RetlError:
