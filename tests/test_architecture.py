@@ -77,6 +77,7 @@ PURE = {
     *("plan.tables", "plan.actions", "plan.guards", "plan.writers", "plan.names", "plan.data_tests"),
     *("project.spec_alerts", "alerts.decide", "alerts.messages"),
     *("shared_state.head", "engines.engine", "engines.duckdb.diff"),
+    *(f"engines.{name}" for name in ("postgres.types", "postgres.errors", "spark.types", "spark.errors")),
     *("testing.fixtures", "testing.comparison"),
 }
 IMPURE = {"os", "time", "random", "socket", "subprocess", "duckdb", "requests", "urllib3", "typer", "rich", "threading"}
