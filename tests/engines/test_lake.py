@@ -82,3 +82,12 @@ def test_seeds_are_refused_with_a_way_to_read_them(lake: Shop, retl: Retl):
 
 def test_debug_says_what_the_warehouse_is(lake: Shop, retl: Retl):
     assert "warehouse: files, in DuckDB\n" in retl("debug", folder=lake.folder).out
+
+
+def test_listed_files_are_read_by_their_whole_path(lake: Shop, tmp_path: Path):
+    folder = tmp_path / "exports"
+    folder.mkdir()
+    write(folder / "more.parquet", "SELECT 'u7' AS external_id, 'new' AS tier")
+    lake.engine = {**lake.engine, "files": [str(folder)]}
+    lake.sync("it", f"FROM '{folder}/*.parquet'")
+    assert lake.run().delivery.accepted == 1

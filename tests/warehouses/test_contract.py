@@ -11,7 +11,7 @@ import pytest
 from reverse_etl.engines.postgres.reader import PostgresReader
 from reverse_etl.engines.spark.reader import SparkReader
 from reverse_etl.sandbox import Sandbox
-from tests.shop import Retl, Shop, examples
+from tests.shop import Retl, Shop, examples, running
 from tests.warehouses.conftest import Warehouse
 
 PEOPLE = {"external_id": ["u1", "u2", "u3"], "tier": ["gold", "basic", None], "n": [1, 2, 3]}
@@ -170,6 +170,15 @@ class TestContract:
                 result.errors,
             )
             assert shop.run(mode).plan.to_send == 0
+
+    def test_killed_run_is_recovered(self, warehouse: Warehouse):
+        shop, table = warehouse.shop, warehouse.put("people", people())
+        shop.sync("it", f"SELECT external_id, n FROM {table}")
+        with running(shop, "u2") as process:
+            process.kill()
+            process.wait()
+        result = shop.run()
+        assert (result.status, result.plan.to_send, shop.run().plan.to_send) == ("success", 3, 0)
 
     def test_show_prints_the_first_rows_only(self, warehouse: Warehouse, retl: Retl, monkeypatch: pytest.MonkeyPatch):
         shop, table = warehouse.shop, warehouse.put("people", people())
