@@ -112,7 +112,6 @@ class Rows:
     reader: Reader
     sql: str
     schema: Any
-    scans: int = 0
     returned: int | None = None
     error: BaseException | None = None
 
@@ -122,7 +121,7 @@ class Rows:
     def __arrow_c_stream__(self, requested_schema: object = None) -> object:
         import pyarrow
 
-        self.scans, self.returned, self.error = self.scans + 1, None, None
+        self.returned, self.error = None, None
         return pyarrow.RecordBatchReader.from_batches(self.schema, self._batches()).__arrow_c_stream__()
 
     def _batches(self) -> Iterator[Any]:
