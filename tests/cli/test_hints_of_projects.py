@@ -466,6 +466,16 @@ unit_tests:
 """
 
 
+def test_seeds_of_a_warehouse_without_a_file(starter: Path, retl: Retl):
+    edit(starter / "syncs.yml", "warehouse: {type: duckdb, path: warehouse.duckdb}", "warehouse: {type: duckdb}")
+    _, hint = first_error(retl("seed"))
+    assert hint == "add path: warehouse.duckdb; or read the file in a model: SELECT * FROM 'seeds/countries.csv'"
+    (starter / "models" / "read.sql").write_text("SELECT count(*) AS n FROM 'seeds/raw_customers.csv'")
+    assert retl("show", "read").code == 0
+    edit(starter / "syncs.yml", "warehouse: {type: duckdb}", "warehouse: {type: duckdb, path: warehouse.duckdb}")
+    assert retl("seed").code == 0
+
+
 def test_hints_about_the_inputs_of_a_unit_test(shop: Shop, retl: Retl):
     shop.model("other", "SELECT 1 AS external_id")
     shop.model("people", "SELECT 'u1' AS external_id")
