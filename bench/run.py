@@ -8,6 +8,7 @@ import argparse
 import json
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -284,8 +285,8 @@ def bare_loops(our_cpu_s: float) -> Iterator[Line]:
             seen = stats(url, CERTIFICATE)
         assert seen["requests"] == count
         yield Line(f"{name}, ready-made bodies (yardstick)", bare, count * 75)
-        what = "CPU of a request, read and written down too"
-        yield Line(what, Measured(), 0, our_cpu_s / bare.cpu_s * count, f"CPU of {name}", bound)
+        what = f"CPU of a request, read and written down too, by {name}"
+        yield Line(what, Measured(), 0, our_cpu_s / bare.cpu_s * count, "CPU of it", bound)
 
 
 def on_half_a_core() -> Iterator[Line]:
@@ -452,17 +453,19 @@ def main() -> None:
         text.append(f"| {' | '.join(line.cells())} |")
         print(text[-1], flush=True)
     if asked.write:
-        write(text, is_whole=set(asked.only) == set(PARTS))
+        write(text, [] if set(asked.only) == set(PARTS) else asked.only)
 
 
-def write(text: list[str], is_whole: bool) -> None:
-    """The results; of a part, its lines replace those of the same names, or come after the others."""
+def write(text: list[str], parts: Sequence[str]) -> None:
+    """The results; of `parts` alone, their lines replace those of the same names, or come after the others."""
     file = ROOT / "bench" / "RESULTS.md"
     about = f"{datetime.now(UTC):%Y-%m-%d}, {os.cpu_count()} cores of a shared machine, {platform.system()}"
     versions = ", ".join(f"{name} {version(name)}" for name in ("duckdb", "urllib3"))
     head = f"# What `make bench` measured\n\n{about}, Python {platform.python_version()}, {versions}.\n\n"
-    if not is_whole and file.exists():
+    if parts and file.exists():
         head, table = file.read_text().split("|", 1)
+        for part in parts:  # it may be another machine, so each says when it was measured
+            head = re.sub(rf"^`{part}`: .*\n\n", "", head, flags=re.MULTILINE) + f"`{part}`: {about}, {versions}.\n\n"
         new = {named(line): line for line in text}
         old = f"|{table}".splitlines()
         text = [*(new.pop(named(line), line) for line in old), *new.values()]

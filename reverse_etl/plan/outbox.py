@@ -153,7 +153,7 @@ def _read_records(connection: DuckDBPyConnection, places: Sequence[Place]) -> It
             cursor.execute(
                 f"SELECT rowid, body, idempotent, {number} FROM {OUTBOX} WHERE action = 'send' AND phase = {phase}"
             )
-            while rows := cursor.fetchmany(5000):
+            while rows := cursor.fetchmany(1000):
                 yield from map(Record._make, rows)
 
 
