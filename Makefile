@@ -6,7 +6,7 @@ DBT := .venv-dbt
 SPARK := .venv-spark
 LATEST := .venv-latest
 
-.PHONY: demo test test-long test-random test-latest test-page test-clients test-orchestrators test-dbt test-engines test-spark test-dialects test-wheel torture torture-collect attack bench \
+.PHONY: demo test test-long test-random test-latest test-page test-clients test-orchestrators test-dbt test-engines test-spark test-dialects test-wheel torture torture-engines torture-collect attack bench \
 	lint types check docs constraints dist clean
 ORCHESTRATORS := airflow dagster prefect
 
@@ -112,6 +112,10 @@ check: lint types test test-long ## What CI runs
 
 torture: $(VENV)/installed ## Kill syncs at random moments while the server misbehaves, 200 of each mode: some 15 minutes
 	$(BIN)/python -c "from tests.torture import main; main()" $(TORTURE)
+
+torture-engines: $(VENV)/installed ## The same with models that run in Postgres, 50 of each mode: ten minutes
+	$(BIN)/python -m pip install --quiet $(PINNED) --group engines
+	$(BIN)/python -c "from tests.torture import main; main()" --postgres postgres-16 --kills 50 $(TORTURE)
 
 torture-collect: $(VENV)/installed ## Kill collectors at random moments, 200 times, while clients count: five minutes
 	$(BIN)/python -c "from tests.torture_collect import main; main()" $(TORTURE)

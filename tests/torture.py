@@ -1,6 +1,7 @@
 """Syncs that are killed at random moments while the server misbehaves, and what became of each row.
 
-    make torture        (200 kills of each mode; --kills, --seed, --only)
+    make torture            (200 kills of each mode; --kills, --seed, --only)
+    make torture-engines    (50 of each, with models that run in Postgres)
 
 Each sync is a process of its own, killed with SIGKILL after a random time, or while the answer to a random record is
 waited for. `make test` does the latter only, and with one thread each: there, it is the same kills each time. What it had
@@ -14,6 +15,7 @@ written down and what the stand-in had taken are read without the code that is t
 
 import argparse
 import json
+import os
 import random
 import shutil
 import signal
@@ -22,17 +24,18 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import duckdb
 
 from reverse_etl.delivery.retry import RetryPolicy
 from reverse_etl.delivery.session import open_session
 from reverse_etl.plan.actions import Intent
-from reverse_etl.project.project import load_project
+from reverse_etl.project.project import LoadedProject, load_project
 from reverse_etl.runs.outcome import Options, RunResult
 from reverse_etl.runs.run import jobs_of
 from reverse_etl.runs.sequence import run_jobs
@@ -45,6 +48,7 @@ from tests.shop import KEY, Held, Shop, Silent
 
 ROWS_AT_FIRST = 150
 POLICY = RetryPolicy(tries=3, first_wait_s=0.005, max_wait_s=0.02)
+URI = "WAREHOUSE_URI"
 GROUP = "b1f1a9e0-9c3e-4c52-8c5d-2d1a6f4c7e10"
 Fact = tuple[str, Any]  # what is told of: its key, and its value
 
@@ -98,7 +102,7 @@ CASES: Mapping[str, Case] = {
     ),
     "purchases": Case(
         {**TRACK, "track_record_type": "purchases", "primary_key": "product_id"},
-        f"SELECT 'u' || n % 97 AS external_id, 'p' || n AS product_id, 'EUR' AS currency, 1.5 AS price, {TIME} FROM t",
+        f"SELECT 'u' || n % 97 AS external_id, 'p' || n AS product_id, 'EUR' AS currency, CAST(1.5 AS FLOAT) AS price, {TIME} FROM t",
         "'p' || n",
         "product_id",
         not_idempotent=True,
@@ -256,8 +260,20 @@ def work(folder: Path, threads: int) -> None:
     sys.exit(1 if run(folder, threads=threads).exit_code else 0)
 
 
+class Server(Protocol):
+    """A warehouse that is not a file; `uri` is how its user "reader" gets there."""
+
+    def sql(self, *statements: str) -> Any: ...
+
+    def uri(self, user: str) -> str: ...
+
+
+def project_in(folder: Path) -> LoadedProject:
+    return load_project(folder, environ={"BRAZE_API_KEY": KEY, URI: os.environ.get(URI, "")})
+
+
 def run(folder: Path, **options: Any) -> RunResult:
-    project = load_project(folder, environ={"BRAZE_API_KEY": KEY})
+    project = project_in(folder)
     chosen = Options(policy=POLICY, **{"threads": 4, **options})
     with open_session(project) as session:
         return next(run_jobs(jobs_of(project, project.spec.syncs, chosen, Silent()), session))
@@ -272,6 +288,7 @@ class Torture:
     chance: random.Random
     row: Row
     threads: int
+    server: Server | None = None  # where models run; the shop's file has the same table, to compare with
     size: int = 0
     seen: int = 0  # requests that were looked at
     told: list[Fact] = field(default_factory=list)  # all that was taken, in order
@@ -280,13 +297,24 @@ class Torture:
     def begin(self) -> None:
         with Sandbox() as nobody:
             shop = Shop(self.folder / "shop", nobody)
-        shop.warehouse("CREATE TABLE t (n BIGINT, v BIGINT)")
         self.shop = shop
+        if self.server is not None:
+            shop.engine = {"type": "postgres", "uri": f"{{{{ env_var('{URI}') }}}}"}
+            os.environ[URI] = self.server.uri("reader")
+            self.server.sql("DROP TABLE IF EXISTS t")
+        self.write("CREATE TABLE t (n BIGINT, v BIGINT)")
+        if self.server is not None:
+            self.server.sql("GRANT SELECT ON t TO reader")
         self.grow(ROWS_AT_FIRST)
         self.sync([])
 
+    def write(self, statement: str) -> None:
+        self.shop.warehouse(statement)
+        if self.server is not None:
+            self.server.sql(statement)
+
     def grow(self, rows: int) -> None:
-        self.shop.warehouse(f"INSERT INTO t SELECT n, 0 FROM range({self.size}, {self.size + rows}) r(n)")
+        self.write(f"INSERT INTO t SELECT n, 0 FROM generate_series({self.size}, {self.size + rows - 1}) AS r(n)")
         self.size += rows
 
     def change(self) -> None:
@@ -296,9 +324,7 @@ class Torture:
         if self.case.changes and self.chance.random() < 0.7:
             of, rest = self.chance.choice([2, 3, 10]), self.chance.randrange(10)
             # A value stands for one change, so that one which arrives twice was sent twice.
-            self.shop.warehouse(
-                f"UPDATE t SET v = v + {of} WHERE n % 10 = {rest} AND (v = 0 OR {self.case.value == 'v'})"
-            )
+            self.write(f"UPDATE t SET v = v + {of} WHERE n % 10 = {rest} AND (v = 0 OR {self.case.value == 'v'})")
 
     def sync(self, weather: list[Fault], kill_after_s: float | None = None, kill_after_records: int = 0) -> float:
         """Run one sync; kill it after so long, or as it waits for the answer to such a record, if it still runs then.
@@ -369,7 +395,7 @@ class Torture:
         with self.braze() as braze:
             self.point_to(braze)
             self.check_told()
-            project = load_project(self.shop.folder, environ={"BRAZE_API_KEY": KEY})
+            project = project_in(self.shop.folder)
             there = {key for key, _ in self.told}
             for key, body in self.shop.rows_of("in_doubt", "key", "body"):
                 kind = str(self.case.options["track_record_type"])
@@ -397,11 +423,11 @@ class Torture:
         assert len(self.shop.rows_of(self.case.kept_in, "1")) == len(wanted)
 
 
-def torture(name: str, kills: int, seed: int, by_the_clock: bool = True) -> Row:
+def torture(name: str, kills: int, seed: int, by_the_clock: bool = True, server: Server | None = None) -> Row:
     """Put one case through so many kills; unless `by_the_clock`, nothing of it depends on the machine."""
     with tempfile.TemporaryDirectory(prefix="torture-") as folder:
         chance = random.Random(f"{name} {seed}")
-        one = Torture(CASES[name], Path(folder), chance, Row(name), threads=4 if by_the_clock else 1)
+        one = Torture(CASES[name], Path(folder), chance, Row(name), threads=4 if by_the_clock else 1, server=server)
         one.begin()
         longest_s = 0.3
         while one.row.killed < kills:
@@ -426,13 +452,31 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=200, help="of each mode")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--only", choices=list(CASES))
+    parser.add_argument("--postgres", help="let models run in it, such as postgres-16")
     asked = parser.parse_args()
+    with _server(asked.postgres) as server:
+        rows = _all(asked, server)
+    sys.exit(0 if all(row.is_good for row in rows) else 1)
+
+
+@contextmanager
+def _server(name: str | None) -> Iterator[Server | None]:
+    if name is None:
+        yield None
+        return
+    from tests.warehouses.servers import free_port, postgres  # needs the packages of `make test-engines`
+
+    with postgres(name, free_port()) as server:
+        yield server
+
+
+def _all(asked: argparse.Namespace, server: Server | None) -> list[Row]:
     print(f"seed {asked.seed}\n| {' | '.join(HEADING)} |\n|{'---|' * len(HEADING)}", flush=True)
     rows = []
     for name in [asked.only] if asked.only else CASES:
-        rows.append(torture(name, asked.kills, asked.seed))
+        rows.append(torture(name, asked.kills, asked.seed, server=server))
         print(f"| {' | '.join(str(value) for value in vars(rows[-1]).values())} |", flush=True)
-    sys.exit(0 if all(row.is_good for row in rows) else 1)
+    return rows
 
 
 if __name__ == "__main__":
