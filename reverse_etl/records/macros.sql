@@ -116,7 +116,7 @@ CREATE OR REPLACE TEMP MACRO retl_json_canonical(document) AS
             WHEN retl_json_has_numbers(document) THEN '#' || retl_json_in_order(retl_json_quoted_numbers(document))
             ELSE retl_json_in_order(document)
         END),
-        document
+        CASE WHEN trim(document, E' \t\n\r') = 'null' THEN 'null' ELSE document END -- JSON's null is none to DuckDB
     );
 
 -- Whether merging `new` into `old` would leave a key that `new` does not have: a merge cannot remove keys.

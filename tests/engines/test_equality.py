@@ -83,6 +83,13 @@ def test_documents_have_one_canonical_text_if_and_only_if_they_are_equal(values:
                 assert text == other_text, (one, other)
 
 
+def test_blanks_around_a_null_make_no_other_document():
+    select = "SELECT retl_json_canonical(v) FROM (VALUES ('null'), (E' \\n\\tnull\\r'), ('nul'), (' x')) t(v)"
+    with one_duckdb().cursor() as connection:
+        connection.execute(functions_used(select))
+        assert connection.execute(select).fetchall() == [("null",), ("null",), ("nul",), (" x",)]
+
+
 COLUMNS = {  # type before and after, values as SQL, and what Braze sees of them
     "VARCHAR COLLATE nocase": ("VARCHAR COLLATE noaccent", {f"'{name}'": name for name in ("ann", "Ann", "ánn", "")}),
     "INTEGER": ("BIGINT", {"1": 1, "2": 2, "-1": -1}),
