@@ -6,7 +6,7 @@ DBT := .venv-dbt
 SPARK := .venv-spark
 LATEST := .venv-latest
 
-.PHONY: demo test test-long test-random test-latest test-page test-clients test-orchestrators test-dbt test-engines test-spark test-dialects test-wheel torture torture-engines torture-collect attack bench \
+.PHONY: demo test test-long test-random test-latest test-page test-clients test-orchestrators test-dbt test-engines test-spark test-dialects test-wheel torture torture-engines torture-collect soak attack bench \
 	lint types check docs constraints dist clean
 ORCHESTRATORS := airflow dagster prefect
 
@@ -119,6 +119,9 @@ torture-engines: $(VENV)/installed ## The same with models that run in Postgres,
 
 torture-collect: $(VENV)/installed ## Kill collectors at random moments, 200 times, while clients count: five minutes
 	$(BIN)/python -c "from tests.torture_collect import main; main()" $(TORTURE)
+
+soak: $(VENV)/installed ## A year of runs on a simulated clock, 1,000 of each kind, local and shared: nothing may grow. An hour
+	$(BIN)/python -c "from tests.soak import main; main()" $(SOAK)
 
 attack: $(VENV)/installed ## Odd answers, damaged files, links, changed plans, mistyped projects, odd values, made up at random: an hour
 	$(BIN)/python -c "from tests.attack import main; main()" $(ATTACK)

@@ -25,12 +25,13 @@ class Bucket:
     """A server with one empty bucket.
 
     `is_down` answers 503 to all; `refuses` answers 403, `refuses_states` only to states; `ignores_conditions` takes what If-Match forbids. `log` has
-    method and path of all requests.
+    method and path of all requests; `bytes_up` and `writes` are what those that write have brought, and how many they are.
     """
 
     def __init__(self) -> None:
         self.is_down = self.refuses = self.refuses_states = self.ignores_conditions = False
         self.log: list[tuple[str, str]] = []
+        self.bytes_up = self.writes = 0
         self._writes, self._at_write = count(1), (0, lambda: None)
         self._app = DomainDispatcherApplication(create_backend_app)
         self._one_at_a_time = threading.Lock()  # moto looks, and then writes: S3 does both in one
@@ -77,6 +78,11 @@ class Bucket:
         """What lies there of the sync `it`."""
         return self.objects().names()
 
+    def bytes_at_rest(self) -> int:
+        """Of all objects, whatever they are of."""
+        listed = ObjectStore(self.url, Network(self.environ))._store.list()
+        return sum(int(found["size"]) for page in listed for found in page)
+
     def head(self) -> Head:
         found = self.objects().read("head.json")
         assert found
@@ -85,6 +91,9 @@ class Bucket:
     def _serve(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         method, path = environ["REQUEST_METHOD"], environ["PATH_INFO"]
         self.log.append((method, path))
+        if method in ("PUT", "POST"):
+            self.bytes_up += int(environ.get("CONTENT_LENGTH") or 0)
+            self.writes += 1
         number, call = self._at_write
         if method not in ("GET", "HEAD") and next(self._writes) == number:
             call()
