@@ -7,7 +7,8 @@
                                └── outbox_sql() of `reduced_layout` ──> one more record each, sent first
 
 A channel is what a user opts out of: `email_subscribe`, `push_subscribe`, or `subscription_groups:<id>`. The state
-knows who has opted out of which channel, and since when, by the identifier of the user (table OPT_OUTS).
+knows who has opted out of which channel, since when, and whether Braze has said so, by the identifier of the user
+(table OPT_OUTS).
 """
 
 from collections.abc import Collection, Mapping
@@ -29,7 +30,7 @@ ONLY_OPTS_OUT = "opt_out"  # the kind of a record that is only the opt-outs of a
 # Columns of a record, where a sync has columns of consent.
 PERSON = "consent.person"  # its user, as OPT_OUTS has it
 OUTS, INS = "consent.outs", "consent.ins"  # channels that it opts its user out of, and in to
-FRESH = "consent.fresh"  # how many channels its row opts out of; 0 if the state knows all of it
+FRESH = "consent.fresh"  # how many channels its row opts out of; 0 if Braze has acknowledged all of it
 WITHHELD_FOR = "consent.withheld"  # why something is withheld of its row: numbers, as of rules; NULL if nothing is
 LEFT = "consent.left"  # whether anything of its row is left to be sent
 ROW = "consent.row"  # of CHANGES, from which it is
@@ -38,6 +39,7 @@ CARRIED_REDUCED = (PERSON, OUTS, INS, ROW)
 ENDS = "would end an opt-out that Braze has acknowledged"  # reasons why a column is withheld
 IS_NULL = "is NULL after an opt-out that Braze has acknowledged"
 _KNOWN = "consent.known"  # when the user opted out, by channel
+_UNCLEAR = "consent.unclear"  # channels among them that Braze may have otherwise
 
 
 @dataclass(frozen=True)
@@ -176,7 +178,8 @@ def weighed(layout: Layout, changes: str, consent: Consent) -> str:
     }
     internal = [identifier(f"{kind}.{c.name}") for c in columns for kind in ("out", "in", "withheld", "kept")]
     replace_ = f" REPLACE ({_listed(replaced)})" if replaced else ""
-    return f"""SELECT * EXCLUDE ({identifier(_KNOWN)}, {", ".join(internal)}){replace_}, {_listed(added)}
+    internal += [identifier(_KNOWN), identifier(_UNCLEAR)]
+    return f"""SELECT * EXCLUDE ({", ".join(internal)}){replace_}, {_listed(added)}
 FROM (SELECT *, {_listed(_withheld(layout, consent))} FROM (
 {_said(layout, changes, consent)}
 ))"""
@@ -207,15 +210,20 @@ def _said(layout: Layout, changes: str, consent: Consent) -> str:
     for column in consent_columns(layout):
         columns[f"out.{column.name}"] = _channels(layout, column, opts_out=True)
         columns[f"in.{column.name}"] = _channels(layout, column, opts_out=False)
-    times = f"map_from_entries(list((channel, opted_out_at))) AS {identifier(_KNOWN)}"
-    known = f"SELECT identifier AS {identifier(PERSON)}, {times}"
+    of_known = {
+        PERSON: "identifier",
+        _KNOWN: "map_from_entries(list((channel, opted_out_at)))",
+        _UNCLEAR: "coalesce(list(channel) FILTER (is_unclear), [])",
+    }
+    known = f"SELECT {_listed(of_known)} FROM {consent.opt_outs} GROUP BY identifier"
     outs = " || ".join(f"coalesce({_out(column.name)}, [])" for column in consent_columns(layout))
-    is_fresh = "true" if consent.opts_out_only else f"NOT coalesce(map_contains({identifier(_KNOWN)}, channel), false)"
+    is_clear = f"map_contains({identifier(_KNOWN)}, channel) AND NOT list_contains({identifier(_UNCLEAR)}, channel)"
+    is_fresh = "true" if consent.opts_out_only else f"NOT coalesce({is_clear}, false)"
     fresh = f"CASE WHEN len(list_filter({outs}, lambda channel: {is_fresh})) > 0 THEN len({outs}) ELSE 0 END"
-    return f"""SELECT said.*, {fresh} AS {identifier(FRESH)}, {identifier(_KNOWN)}
+    return f"""SELECT said.*, {fresh} AS {identifier(FRESH)}, {identifier(_KNOWN)}, {identifier(_UNCLEAR)}
 FROM (SELECT *, {_listed(columns)} FROM (
 {changes}
-)) AS said LEFT JOIN ({known} FROM {consent.opt_outs} GROUP BY identifier) AS known USING ({identifier(PERSON)})"""
+)) AS said LEFT JOIN ({known}) AS known USING ({identifier(PERSON)})"""
 
 
 def _kept(name: str) -> str:

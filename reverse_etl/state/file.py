@@ -8,6 +8,7 @@ format 4    in_doubt.reason: why a row is in doubt
 format 5    rejects.identifier, in_doubt.identifier: the user of a row whose key is a digest of the whole row
 format 6    opt_outs: who has opted out, of what, and since when
             deleted: hashes of the users that a users_delete sync has deleted, instead of their acknowledged rows
+format 7    opt_outs.is_unclear: whether Braze may have an opt-out otherwise
 """
 
 import errno
@@ -29,7 +30,7 @@ from reverse_etl.sql.quoting import literal, statement
 from reverse_etl.state import opt_outs
 from reverse_etl.system.memory import HINT, is_out_of_memory
 
-FORMAT = 6
+FORMAT = 7
 STATE_FILES = ("state.duckdb", "state.duckdb.wal", "outbox.duckdb", "outbox.duckdb.wal", "journal.jsonl")
 _META = f"{META}"
 _WENT_WELL = "('success', 'incomplete')"  # everything that could be sent was sent

@@ -33,23 +33,39 @@ def with_known(connection: DuckDBPyConnection, consent: str | None) -> Mapping[s
 
 def remember(connection: DuckDBPyConnection, with_outcomes: str, values: Mapping[str, Any]) -> None:
     """Record the opt-outs that Braze has acknowledged, or may have received, since the first of them; and forget those
-    that an acknowledged opt-in has ended. `with_outcomes` is the outbox with the outcome of every record."""
+    that an acknowledged opt-in has ended. `with_outcomes` is the outbox with the outcome of every record.
+
+    One is unclear from when it, or an opt-in after it, was sent without a clear response, until it is acknowledged.
+    """
     if OUTS not in connection.sql(f"FROM {OUTBOX}").columns:
         return
-    arrived = "(outcome = 'accepted' OR action IN ('baseline', 'mark_accepted'))"
-    person, outs, ins = (identifier(name) for name in (PERSON, OUTS, INS))
-    columns = f"{person} AS identifier, unnest({{}}) AS channel"
-    said = f"SELECT DISTINCT {columns} FROM {with_outcomes} WHERE {person} IS NOT NULL"
+    connection.execute(f"CREATE OR REPLACE TEMP TABLE retl_said AS {_said(with_outcomes)}")
+    same = "opt_outs.identifier = said.identifier AND opt_outs.channel = said.channel"
+    connection.execute(f"DELETE FROM {OPT_OUTS} USING retl_said AS said WHERE {same} AND said.in_is_acknowledged")
     connection.execute(
-        f"""DELETE FROM {OPT_OUTS} USING ({said.format(ins)} AND {arrived}) AS said
-        WHERE opt_outs.identifier = said.identifier AND opt_outs.channel = said.channel"""
-    )
-    connection.execute(
-        f"""INSERT INTO {OPT_OUTS} SELECT said.*, $now FROM
-        ({said.format(outs)} AND ({arrived} OR coalesce(may_have_arrived, false))) AS said
-        ANTI JOIN {OPT_OUTS} AS known USING (identifier, channel)""",
+        f"""INSERT INTO {OPT_OUTS} SELECT identifier, channel, CAST($now AS TIMESTAMPTZ), true
+        FROM retl_said ANTI JOIN {OPT_OUTS} AS known USING (identifier, channel) WHERE opts_out""",
         {"now": values["now"]},
     )
+    connection.execute(
+        f"""UPDATE {OPT_OUTS} SET is_unclear = said.opts_in FROM retl_said AS said
+        WHERE {same} AND (said.opts_in OR said.out_is_acknowledged)"""
+    )
+
+
+def _said(with_outcomes: str) -> str:
+    """A SELECT of what Braze may have received of each user and channel; an opt-in after the opt-outs of its run."""
+    arrived = "(outcome = 'accepted' OR action IN ('baseline', 'mark_accepted'))"
+    kinds = " UNION ALL ".join(
+        f"""SELECT {identifier(PERSON)} AS identifier, unnest({identifier(name)}) AS channel, {is_out} AS is_out,
+            coalesce({arrived}, false) AS is_acknowledged
+        FROM {with_outcomes} WHERE {arrived} OR may_have_arrived"""
+        for name, is_out in ((OUTS, "true"), (INS, "false"))
+    )
+    return f"""SELECT identifier, channel, bool_or(is_out) AS opts_out, bool_or(NOT is_out) AS opts_in,
+        bool_or(is_out AND is_acknowledged) AS out_is_acknowledged,
+        bool_or(NOT is_out AND is_acknowledged) AS in_is_acknowledged
+    FROM ({kinds}) WHERE identifier IS NOT NULL GROUP BY ALL"""
 
 
 def learn(connection: DuckDBPyConnection, found: Sequence[tuple[str, str]], now: datetime) -> int:
@@ -57,7 +73,7 @@ def learn(connection: DuckDBPyConnection, found: Sequence[tuple[str, str]], now:
     are new."""
     values = {"people": [person for person, _ in found], "channels": [channel for _, channel in found], "now": now}
     (new,) = connection.execute(
-        f"""INSERT INTO {OPT_OUTS} SELECT DISTINCT identifier, channel, CAST($now AS TIMESTAMPTZ) FROM
+        f"""INSERT INTO {OPT_OUTS} SELECT DISTINCT identifier, channel, CAST($now AS TIMESTAMPTZ), false FROM
         (SELECT unnest($people::VARCHAR[]) AS identifier, unnest($channels::VARCHAR[]) AS channel)
         ANTI JOIN {OPT_OUTS} AS known USING (identifier, channel)""",
         values,

@@ -25,7 +25,8 @@ CREATE TABLE retl_state.main.rejects (
 CREATE TABLE retl_state.main.opt_outs (
     identifier VARCHAR NOT NULL, -- of the user, as JSON: the first identifier that the row has
     channel VARCHAR NOT NULL, -- email_subscribe, push_subscribe, or subscription_groups:<id>
-    opted_out_at TIMESTAMPTZ NOT NULL -- when Braze acknowledged it, as far as the state knows
+    opted_out_at TIMESTAMPTZ NOT NULL, -- when Braze acknowledged it, as far as the state knows
+    is_unclear BOOLEAN -- Braze may have it otherwise: it was sent without a clear response, or an opt-in was after it
 );
 CREATE TABLE retl_state.main.in_doubt (
     key VARCHAR NOT NULL,

@@ -274,6 +274,78 @@ def test_opt_out_that_may_have_arrived_is_not_ended_either(shop: Shop, braze: Sa
     ]
 
 
+def lose_an_answer(shop: Shop) -> RunResult:
+    """A run whose first request arrives, and gets no response."""
+    shop.braze.add_fault(Fault("drop_after"))
+    result = shop.run(policy=RetryPolicy(tries=1))
+    assert (result.status, len(result.delivery.unclear)) == ("failed", 1)
+    return result
+
+
+def unclear(shop: Shop) -> list[tuple[Any, ...]]:
+    return shop.rows_of("opt_outs WHERE is_unclear", "identifier", "channel")
+
+
+def test_opt_out_without_an_answer_goes_first_when_its_row_opts_in_elsewhere_by_then(shop: Shop):
+    columns = "external_id, email_subscribe, push_subscribe"
+    rows(shop, columns, "'u1', 'unsubscribed', NULL", "'u2', NULL, 'opted_in'")
+    shop.sync("it", "SELECT * FROM rows")
+    lose_an_answer(shop)
+    assert unclear(shop) == [(U1, "email_subscribe")]
+    rows(shop, columns, "'u1', 'unsubscribed', 'opted_in'", "'u2', NULL, 'opted_in'")
+    assert shop.run().exit_code == 0
+    out = {"external_id": "u1", "email_subscribe": "unsubscribed"}
+    both = [{**out, "push_subscribe": "opted_in"}, {"external_id": "u2", "push_subscribe": "opted_in"}]
+    assert attributes(shop) == [[out], [out], both]
+    assert (opt_outs(shop), unclear(shop)) == ([(U1, "email_subscribe")], [])
+
+
+def test_opt_out_of_an_invalid_row_is_sent_until_it_is_answered(shop: Shop):
+    rows(shop, "external_id, email_subscribe, gender", "'u1', 'unsubscribed', 'x'")
+    shop.sync("it", "SELECT * FROM rows", skip_on_invalid_records=True, strict=True)
+    lose_an_answer(shop)
+    assert [shop.run().delivery.requests for _ in range(3)] == [1, 0, 0]
+    assert attributes(shop) == [[{"external_id": "u1", "email_subscribe": "unsubscribed"}]] * 2
+
+
+@pytest.mark.long
+def test_opt_out_goes_first_again_after_an_opt_in_without_an_answer(shop: Shop):
+    """Braze has acknowledged it before, and may have the opt-in now. So it is with a row that is invalid by then."""
+    columns = "external_id, email_subscribe, push_subscribe, gender, agreed_at"
+    agreed = "now() + INTERVAL 1 HOUR"
+    rows(shop, columns, *(f"'u{n}', 'unsubscribed', NULL, 'F', {agreed}" for n in (1, 2)))
+    options = {"consent": {"evidence": "agreed_at"}, "skip_on_invalid_records": True, "strict": True}
+    shop.sync("it", "SELECT external_id, email_subscribe, push_subscribe, gender, agreed_at FROM rows", **options)
+    assert shop.run().exit_code == 0
+    rows(shop, columns, *(f"'u{n}', 'opted_in', NULL, 'F', {agreed}" for n in (1, 2)))
+    lose_an_answer(shop)
+    assert len(unclear(shop)) == len(opt_outs(shop)) == 2
+    before = len(shop.sent())
+    rows(
+        shop,
+        columns,
+        *(
+            f"{said}, NULL::TIMESTAMPTZ"
+            for said in ("'u1', 'unsubscribed', 'opted_in', 'F'", "'u2', 'unsubscribed', NULL, 'x'")
+        ),
+    )
+    result = shop.run()
+    assert (result.delivery.accepted, [row.key for row in result.invalid]) == (3, ["u2"])
+    outs = [{"external_id": user, "email_subscribe": "unsubscribed"} for user in ("u1", "u2")]
+    assert attributes(shop)[before:] == [outs, [{**outs[0], "push_subscribe": "opted_in"}]]
+    assert (unclear(shop), shop.run().delivery.requests) == ([], 0)
+
+
+def test_opt_in_that_is_acknowledged_ends_an_unclear_opt_out(shop: Shop):
+    columns = "external_id, email_subscribe, agreed_at"
+    rows(shop, columns, "'u1', 'unsubscribed', NULL::TIMESTAMPTZ")
+    shop.sync("it", "SELECT * FROM rows", consent={"evidence": "agreed_at"})
+    lose_an_answer(shop)
+    rows(shop, columns, "'u1', 'opted_in', now() + INTERVAL 1 HOUR")
+    assert shop.run().exit_code == 0
+    assert opt_outs(shop) == []
+
+
 @pytest.mark.long
 def test_opt_out_goes_along_with_a_changed_email(shop: Shop):
     """It may end it in Braze. A sync that does not know of the opt-out warns."""
@@ -343,11 +415,11 @@ def test_state_of_the_version_before_knows_who_has_opted_out(shop: Shop, braze: 
     assert [result.exit_code for result in shop.run_all("it", "groups")] == [0, 0]
     for sync in ("it", "groups"):
         with database(shop.folder / f".retl/test/{sync}/state.duckdb") as state:
-            known = state.execute("FROM opt_outs ORDER BY ALL").fetchall()
+            known = state.execute("SELECT identifier, channel FROM opt_outs ORDER BY ALL").fetchall()
             state.execute("DROP TABLE opt_outs; DELETE FROM meta WHERE key = 'consent'")
             state.execute("UPDATE meta SET value = '5' WHERE key = 'format'")
         assert shop.run(sync).exit_code == 0
-        assert shop.rows_of("opt_outs", sync=sync) == [(*map(str, row[:2]), ANY) for row in known]
+        assert shop.rows_of("opt_outs", sync=sync) == [(*row, ANY, "true") for row in known]
         assert shop.rows_of("meta", "value", sync=sync).count(('["email_subscribe", "subscription_groups"]',)) == (
             sync == "it"
         )
@@ -363,12 +435,13 @@ LOST = ("drop_after", "status", None)
 @dataclass
 class History:
     """What was said to Braze so far, by user and field: `is_out` where the last word that it may have got is an opt-out
-    that no opt-in has ended since."""
+    that no opt-in has ended since; `answered` where Braze has acknowledged it, and may have got no opt-in since."""
 
     shop: Shop
     random: Random
     rows: dict[str, dict[str, str | None]] = field(default_factory=dict)
     is_out: dict[tuple[str, str], bool] = field(default_factory=dict)
+    answered: set[tuple[str, str]] = field(default_factory=set)
     seen: int = 0
 
     def change(self) -> None:
@@ -388,18 +461,28 @@ class History:
 
     def check(self, result: RunResult) -> None:
         """What this run has sent."""
-        batches, self.seen = attributes(self.shop)[self.seen :], len(self.shop.sent())
+        requests, self.seen = self.shop.braze.requests()[self.seen :], len(self.shop.sent())
         first, ins = dict[tuple[str, str], int](), dict[tuple[str, str], int]()
-        for number, batch in enumerate(batches):
-            for record in batch:
+        outs, known = set[tuple[str, str]](), set(self.answered)
+        for number, request in enumerate(requests):
+            for record in json.loads(request.body)["attributes"]:
                 for name in FIELDS:
+                    said = (record["external_id"], name)
                     if record.get(name) == "unsubscribed":
-                        first.setdefault((record["external_id"], name), number)
+                        outs.add(said)
+                        if said not in known:
+                            first.setdefault(said, number)
+                        if (request.status, request.fault) == (201, None):
+                            self.answered.add(said)
                     elif record.get(name):
-                        ins.setdefault((record["external_id"], name), number)
+                        ins.setdefault(said, number)
+                        self.answered.discard(said)
                     elif name in record:
-                        assert not self.is_out.get((record["external_id"], name)), "a NULL ends an opt-out"
-        assert max(first.values(), default=-1) < min(ins.values(), default=len(batches))
+                        assert not self.is_out.get(said), "a NULL ends an opt-out"
+        assert max(first.values(), default=-1) < min(ins.values(), default=len(requests))
+        if result.status != "failed":
+            said = {(user, name) for user, row in self.rows.items() for name in FIELDS if row[name] == "unsubscribed"}
+            assert said <= self.answered
         for (user, name), _ in ins.items():
             asked = (self.rows[user]["agreed_at"] or "").startswith("2099")
             assert asked or not self.is_out.get((user, name))
@@ -410,7 +493,7 @@ class History:
                 asked = (row["agreed_at"] or "").startswith("2099")
                 if opts_in and not asked and self.is_out.get((user, name)):
                     assert (user, name) in listed
-        self.is_out |= dict.fromkeys(ins, False) | dict.fromkeys(first, True)
+        self.is_out |= dict.fromkeys(ins, False) | dict.fromkeys(outs, True)
 
 
 @pytest.mark.long
