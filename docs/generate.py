@@ -40,6 +40,7 @@ from reverse_etl.braze.subscriptions import Read
 from reverse_etl.cli import app
 from reverse_etl.codes import CODES
 from reverse_etl.delivery.retry import RetryPolicy
+from reverse_etl.project.dbt_packages import PACKAGES
 from reverse_etl.project.dialects.row import Verdict
 from reverse_etl.project.dialects.translate import TABLES
 from reverse_etl.project.json_schema import SCHEMA_FILE, json_schema
@@ -148,6 +149,17 @@ def functions_of(dialect: str, beside: str | None = None) -> Callable[[], str]:
         return "\n".join(["| function | | in DuckDB |", "|---|---|---|", *lines])
 
     return table
+
+
+def macros_of_dbt() -> str:
+    """The macros of dbt's packages, by the SQL that does the same."""
+    names: dict[str, list[str]] = {}
+    for package in ("dbt_utils", "dbt"):
+        for name, sql in PACKAGES[package].items():
+            if package == "dbt" or name not in PACKAGES["dbt"]:
+                names.setdefault(sql, []).append(f"`{package}.{name}`")
+    rows = [f"| {', '.join(listed)} | {_in_a_table(f'`{sql}`')} |" for sql, listed in names.items()]
+    return "\n".join(["| macro | in DuckDB |", "|---|---|", *rows])
 
 
 def _in_a_table(text: str) -> str:
@@ -451,6 +463,7 @@ PARTS: Mapping[str, Mapping[str, Callable[[], str]]] = {
         "bench": bench,
     },
     "docs/cli.md": {"reference": cli_reference},
+    "docs/dbt.md": {"macros": macros_of_dbt},
     "docs/values.md": {"values": values},
     "docs/ecommerce.md": {"schemas": ecommerce_schemas},
     PULL_REQUEST: {

@@ -87,7 +87,9 @@ CODES: Mapping[str, Code] = {
         "renamed_from is the name of a target or a sync that still exists, or of which another one is the heir.",
         "Remove it: a state moves once, to one sync.",
     ),
-    "P014": Code("duplicate name", "Two syncs, unit tests or models have the same name.", "Rename one of them."),
+    "P014": Code(
+        "duplicate name", "Two syncs, unit tests, models or macros have the same name.", "Rename one of them."
+    ),
     "P015": Code("unknown sync", "No sync has this name.", "Correct the name; `retl ls` lists the syncs."),
     "P016": Code(
         "model does not exist",
@@ -501,6 +503,26 @@ CODES: Mapping[str, Code] = {
         "package of a warehouse is missing",
         "The type of the warehouse needs packages that are not installed.",
         "Install the extra that the hint names.",
+    ),
+    "P136": Code(
+        "file that a template cannot include",
+        "{% import %} or {% include %} names a file that is not there, is outside of the project, or has secrets.",
+        "Write its path in the project; copy it there first, if it is elsewhere.",
+    ),
+    "P137": Code(
+        "no macro to dispatch to",
+        "adapter.dispatch() finds no macro of that name for the warehouse, and none that is the default.",
+        "Add default__NAME, or one for the warehouse such as duckdb__NAME, in macros/.",
+    ),
+    "P138": Code(
+        "key that only dbt reads",
+        "A note: config() of a model has keys that say how dbt builds a relation; retl builds none.",
+        "Nothing has to be done. Without these keys, the note is gone.",
+    ),
+    "P139": Code(
+        "macro of dbt or of a package",
+        "A model calls a macro that comes with dbt, or with a package of it such as dbt_utils.",
+        "Write the SQL that the hint shows; or build a model with it in dbt, and ref() that model.",
     ),
     "D001": Code(
         "NULL in the primary key",

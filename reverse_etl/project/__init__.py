@@ -1,6 +1,7 @@
 """What the user wrote, read and checked: syncs.yml, models, dbt's manifest. Opens no connection.
 
 project.py         a folder -> LoadedProject: syncs, target, models, environment
+  files.py           reads the files in it, and no others
 reader.py          syncs.yml -> Spec, with every error of the file and its place
   yaml_places.py     YAML that knows where each key is
   jinja.py           Jinja in YAML and SQL: env_var(), var(), target
@@ -14,6 +15,10 @@ spec.py            the keys of syncs.yml, their types and defaults
   json_schema.py     the same as JSON Schema, for editors
 lock_file.py       braze.lock.yml: names and types that were reviewed
 models.py          models/*.sql -> compiled SQL: ref(), source(), is_incremental()
+  environment.py     Jinja's sandbox: macros/*.sql, files that templates include, marks of lines
+  template_uses.py   what a template uses, without running it
+  model_config.py    config(): retl's key, and dbt's
+  dbt_packages.py    macros of dbt and its packages, and SQL that does the same
   dialects/          SQL of other engines -> DuckDB's, by tables of what is known
 collected.py       what `retl collect` has written: names of files, which of them count, the SELECT over them
 readable.py        which files models may read

@@ -17,7 +17,7 @@ from typing import Any, NoReturn, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from reverse_etl.errors import Location, ProjectError, nearest
-from reverse_etl.project.jinja import TemplateProblem
+from reverse_etl.project.environment import TemplateProblem
 from reverse_etl.project.spec import WAREHOUSES
 
 OLDEST_SCHEMA = 12  # of manifest.json: dbt 1.8

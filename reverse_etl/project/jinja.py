@@ -4,89 +4,31 @@ Here: rendering, and where in the file it failed. The caller decides which funct
 """
 
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping, Sized
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
 from datetime import datetime
-from functools import partial
 from typing import Any
 
-from jinja2 import StrictUndefined, TemplateSyntaxError, UndefinedError, nodes
+from jinja2 import TemplateNotFound, TemplateSyntaxError, UndefinedError
 from jinja2.exceptions import SecurityError
-from jinja2.ext import Extension
-from jinja2.lexer import Token, TokenStream
-from jinja2.sandbox import SandboxedEnvironment
 from jinja2.utils import missing
 
 from reverse_etl.errors import Location, ProjectError, nearest
 from reverse_etl.network.proxies import names_proxy
+from reverse_etl.project.environment import (
+    MARK,
+    MOST_CHARACTERS,
+    NO_LIBRARY,
+    PLAIN,
+    Environment,
+    Library,
+    Returned,
+    TemplateProblem,
+    UnknownError,
+)
 
-MOST_CHARACTERS = 50_000_000  # of a rendered text
 _UNSET = object()
-_MARK = re.compile("\ufdd0(\\d+)\ufdd1")
-
-
-class TemplateProblem(Exception):  # noqa: N818  # it becomes an error of the file
-    """Raised by a function that a template calls; `render` adds the line and turns it into a ProjectError."""
-
-    def __init__(self, what: str, hint: str | None = None, *, code: str) -> None:
-        super().__init__(what)
-        self.what, self.hint, self.code = what, hint, code
-
-
-class _LineMarks(Extension):
-    """Writes the source line's number, between two characters that never occur in text, at the start of every line."""
-
-    def filter_stream(self, stream: TokenStream) -> Any:
-        for token in stream:
-            if token.type != "data":
-                yield token
-                continue
-            first, *rest = str(token.value).split("\n")
-            marked = [f"\ufdd0{token.lineno + n}\ufdd1{line}" for n, line in enumerate(rest, 1)]
-            yield Token(token.lineno, token.type, "\n".join([first, *marked]))
-
-
-class _Environment(SandboxedEnvironment):
-    """Jinja's sandbox bounds range(); this one also bounds what `*` and `**` make."""
-
-    intercepted_binops = frozenset({"*", "**"})
-
-    def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
-        if operator == "**" and isinstance(left, int) and isinstance(right, int):
-            size = left.bit_length() * right
-        elif operator == "*" and isinstance(left, int) and isinstance(right, int):
-            size = left.bit_length() + right.bit_length()
-        else:
-            sizes = [len(value) if isinstance(value, Sized) else value for value in (left, right)]
-            size = sizes[0] * sizes[1] if all(isinstance(one, int) for one in sizes) else 0
-        if size > MOST_CHARACTERS:
-            raise TemplateProblem(
-                f"Jinja: the result of `{operator}` is too large", "use a smaller number", code="P092"
-            )
-        return super().call_binop(context, operator, left, right)
-
-
-class _UnknownError(UndefinedError):
-    """Something that a template uses and that is not there: `name`, of the value `of` if it is not a name by itself."""
-
-    def __init__(self, message: str | None, of: Any, name: Any) -> None:
-        super().__init__(message)
-        self.of, self.name = of, name
-
-
-class _Unknown(StrictUndefined):
-    """As StrictUndefined; its error can be asked for what is not there."""
-
-    __slots__ = ()
-
-    def __init__(
-        self, hint: str | None = None, obj: Any = missing, name: str | None = None, exc: Any = UndefinedError
-    ) -> None:
-        is_plain = exc is UndefinedError  # the sandbox has another one, for what is unsafe
-        super().__init__(hint, obj, name, partial(_UnknownError, of=obj, name=name) if is_plain else exc)  # type: ignore[arg-type]
-
-
-_PLAIN = _Environment(undefined=_Unknown, keep_trailing_newline=True)
-_MARKED = _Environment(undefined=_Unknown, keep_trailing_newline=True, extensions=[_LineMarks])
+_Environments = tuple[Environment, Environment]  # of a text, and of the macros that it calls
 
 
 def is_template(value: object) -> bool:
@@ -94,75 +36,96 @@ def is_template(value: object) -> bool:
     return isinstance(value, str) and any(mark in value for mark in ("{{", "{%", "{#"))
 
 
-def render(text: str, names: Mapping[str, Any], where: Location) -> str:
+def render(text: str, names: Mapping[str, Any], where: Location, library: Library = NO_LIBRARY) -> str:
     """`text` with its Jinja rendered.
 
-    `names` are the functions and values that the text may use. An error is a ProjectError at the line of `where.file`
-    that caused it; a `where` with a line (a value in YAML) is reported unchanged.
+    `names` are the functions and values that the text may use, besides the macros of `library`. An error is a
+    ProjectError at the line of `where.file`, or of a file with macros, that caused it; a `where` with a line (a value
+    in YAML) is reported unchanged.
     """
-    return _render(_PLAIN, text, names, where)
+    return _render((PLAIN, PLAIN), text, names, where, library)
 
 
-def words_called_with(text: str, function: str) -> tuple[frozenset[str], bool]:
-    """The string literals that `function` is called with anywhere in `text`, as in ref('customers'), in any branch.
-
-    Also whether there may be others: an argument is an expression, or the text is not valid Jinja.
-    """
-    try:
-        calls = [call for call in _PLAIN.parse(text).find_all(nodes.Call) if _called(call) == function]
-    except (TemplateSyntaxError, RecursionError, ValueError):  # nested too deep; a number of 6,000 digits
-        return frozenset(), True
-    words = [_first_word(call) for call in calls]
-    return frozenset(word for word in words if word is not None), None in words
-
-
-def _called(call: nodes.Call) -> str | None:
-    return call.node.name if isinstance(call.node, nodes.Name) else None
-
-
-def _first_word(call: nodes.Call) -> str | None:
-    first = call.args[0] if call.args else None
-    return first.value if isinstance(first, nodes.Const) and isinstance(first.value, str) else None
-
-
-def source_lines(text: str, names: Mapping[str, Any], where: Location) -> list[int]:
-    """For every line of the rendered text, the line of `text` that it came from; 0 where that is unknown.
+def source_lines(text: str, names: Mapping[str, Any], where: Location, library: Library = NO_LIBRARY) -> list[Location]:
+    """For every line of the rendered text, the line of `text`, or of a macro's file, that it came from; 0 if unknown.
 
     The text is rendered a second time with marks in it, so call this only for an error message. A template that
-    compares its own text (`{% set %}` blocks) may take another branch then: all zeros.
+    compares its own text (`{% set %}` blocks) may take another branch then: all zeros. So may one that trims what a
+    macro returns: then its lines are those of the call.
     """
-    marked = _render(_MARKED, text, names, where)
-    plain = _render(_PLAIN, text, names, where)
-    if _MARK.sub("", marked) != plain:
-        return [0] * (plain.count("\n") + 1)
-    lines, current = [], 1
+    plain = _render((PLAIN, PLAIN), text, names, where, library)
+    for environments in library.every_way_to_mark:
+        marked = _render(environments, text, names, where, library)
+        if MARK.sub("", marked) == plain:
+            return _lines_of(marked, where.file)
+    return [Location(where.file)] * (plain.count("\n") + 1)
+
+
+def _lines_of(marked: str, file: str) -> list[Location]:
+    """Where each line is from: what the mark before its first letter says."""
+    lines, current = list[Location](), Location(file, 1)
     for line in marked.split("\n"):
-        marks = _MARK.findall(line)
-        current = int(marks[-1]) if marks else current
-        lines.append(current)
+        begins = current
+        for mark in MARK.finditer(line):
+            current = Location(mark[1], int(mark[2]))
+            if not MARK.sub("", line[: mark.start()]).strip():
+                begins = current
+        lines.append(begins)
     return lines
 
 
-def _render(environment: SandboxedEnvironment, text: str, names: Mapping[str, Any], where: Location) -> str:
+def _render(environments: _Environments, text: str, names: Mapping[str, Any], where: Location, library: Library) -> str:
+    environment, place = library.inside(environments[0]), _Place(where, library)
     try:
         code = environment.compile(text, name=where.file, filename=where.file)
-        template = environment.template_class.from_code(environment, code, environment.make_globals(dict(names)))
+        functions = library.callables(environments[1], names)
+        template = environment.template_class.from_code(environment, code, environment.make_globals(functions))
         return _joined(template.generate())
     except TemplateSyntaxError as error:
-        raise ProjectError(f"Jinja: {error.message}", _at(where, error.lineno), code="P030") from error
+        at = where if where.line else Location(error.filename or where.file, error.lineno)
+        raise ProjectError(f"Jinja: {error.message}", at, code="P030") from error
     except TemplateProblem as error:
-        raise ProjectError(error.what, _at(where, _line_of(error, where.file)), error.hint, error.code) from error
+        raise ProjectError(*place.of(error, error.what), error.hint, code=error.code) from error
+    except TemplateNotFound as error:
+        what = f'Jinja: "{error.name}" cannot be included here'
+        raise ProjectError(*place.of(error, what), "only models include files", code="P136") from error
     except UndefinedError as error:
-        what, hint = _unknown(error, names)
-        raise ProjectError(what, _at(where, _line_of(error, where.file)), hint, code="P031") from error
+        what, hint = _unknown(error, {**library.macros, **names})
+        raise ProjectError(*place.of(error, what), hint, code="P031") from error
     except SecurityError as error:
-        raise ProjectError(f"Jinja: {error}", _at(where, _line_of(error, where.file)), code="P032") from error
+        raise ProjectError(*place.of(error, f"Jinja: {error}"), code="P032") from error
+    except Returned as error:
+        what = "Jinja: return() outside of a macro"
+        raise ProjectError(*place.of(error, what), "write {{ value }}", code="P033") from error
     except ProjectError:
         raise
     except Exception as error:
         # A template can raise anything: 1/0, a method called with the wrong arguments. It is the template's error.
         what, hint = _failed(error)
-        raise ProjectError(what, _at(where, _line_of(error, where.file)), hint, code="P033") from error
+        raise ProjectError(*place.of(error, what), hint, code="P033") from error
+
+
+@dataclass(frozen=True)
+class _Place:
+    """A template that is being rendered, and the files that it may call."""
+
+    where: Location
+    library: Library
+
+    def of(self, error: BaseException, what: str) -> tuple[str, Location]:
+        """The message of an error, and the innermost line that it comes from; in a macro's file, the call, too."""
+        if self.where.line:
+            return what, self.where
+        called, found, frame = self.where, self.where, error.__traceback__
+        files = self.library.files()
+        while frame is not None:
+            file, line = frame.tb_frame.f_code.co_filename, frame.tb_lineno
+            if file == self.where.file:
+                called = found = Location(file, line)
+            elif file in files:
+                found = Location(file, line)
+            frame = frame.tb_next
+        return (what, found) if found.file == called.file else (f"{what} (called at {called})", found)
 
 
 # How the functions of a template are called.
@@ -182,7 +145,10 @@ _OF_DBT = {
         ("schema", "database", "target_schema"), "write the name in the model, or use a variable: var('schema')"
     ),
     **dict.fromkeys(
-        ("adapter", "run_query", "statement", "load_result", "execute", "dbt", "dbt_utils", "graph", "modules", "log"),
+        (
+            *("run_query", "statement", "load_result", "execute", "graph", "modules", "log", "print", "exceptions"),
+            *("get_columns_in_relation", "get_relation", "quote", "create_schema", "type", "api"),
+        ),
         "write it as SQL; or build a model with it in dbt, and ref() that model",
     ),
 }
@@ -191,7 +157,7 @@ _OF_DBT = {
 def _unknown(error: UndefinedError, names: Mapping[str, Any]) -> tuple[str, str | None]:
     """What a template uses that is not there, and what there is."""
     what = f"Jinja: {error.message}"
-    if not isinstance(error, _UnknownError):
+    if not isinstance(error, UnknownError):
         return what, None
     name = str(error.name)
     if error.of is missing:
@@ -236,19 +202,6 @@ def _joined(pieces: Iterable[str]) -> str:
             code="P092",
         ) from error
     return text
-
-
-def _at(where: Location, line: int) -> Location:
-    return where if where.line else Location(where.file, line)
-
-
-def _line_of(error: BaseException, file: str) -> int:
-    line, frame = 0, error.__traceback__
-    while frame is not None:
-        if frame.tb_frame.f_code.co_filename == file:
-            line = frame.tb_lineno
-        frame = frame.tb_next
-    return line
 
 
 def variables(values: Mapping[str, Any]) -> Callable[..., Any]:

@@ -15,6 +15,7 @@ import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
@@ -22,9 +23,11 @@ from reverse_etl.errors import Location, ProjectError, closest, nearest
 from reverse_etl.project.collected import select
 from reverse_etl.project.cron import ScheduleProblem, check_zone
 from reverse_etl.project.dbt_manifest import DbtManifest, Relation, Version
+from reverse_etl.project.dbt_packages import PACKAGES, package
 from reverse_etl.project.dialects.digdag import variable_in
-from reverse_etl.project.dialects.names import DIALECTS, NOT_TRANSLATED
-from reverse_etl.project.jinja import TemplateProblem, environment_variables, render, source_lines, variables
+from reverse_etl.project.environment import NO_LIBRARY, Library, TemplateProblem, dispatch_for, return_from_macro
+from reverse_etl.project.jinja import environment_variables, render, source_lines, variables
+from reverse_etl.project.model_config import configure
 from reverse_etl.project.spec import SPEC_FILE, WAREHOUSES, Source
 from reverse_etl.project.spec_collect import Collect, CollectTable
 from reverse_etl.sql.quoting import identifier, quoted, without_end
@@ -32,6 +35,13 @@ from reverse_etl.words import count
 
 if TYPE_CHECKING:
     from reverse_etl.project.dialects.translate import Rewrite
+
+
+# What templates can call or read, which no macro can be called.
+FUNCTIONS = (
+    *("ref", "source", "config", "var", "env_var", "target", "run_started_at", "scheduled_time", "in_zone"),
+    *("is_incremental", "cursor", "return", "adapter", *PACKAGES),
+)
 
 
 @dataclass(frozen=True)
@@ -79,6 +89,7 @@ class RunValues:
     )
     dialect: str = "duckdb"
     in_duckdb: bool = False
+    library: Library = NO_LIBRARY  # macros, and files that models include
 
     @property
     def runs_in(self) -> str:
@@ -102,10 +113,11 @@ class _Rendered:
     place: Location | None = None
     rewrites: tuple["Rewrite", ...] = ()
     collected: Mapping[str, Given] = field(default_factory=dict)
+    library: Library = NO_LIBRARY
 
     def source_of(self, line: int, word: str = "") -> Location:
-        """The line of the model's file behind line `line` of its rendered SQL. Transpiled SQL has lines of its own:
-        there it is the only line that has `word`, if there is one."""
+        """The line of the model's file, or of a macro's, behind line `line` of its rendered SQL. Transpiled SQL has
+        lines of its own: there it is the only line that has `word`, if there is one."""
         if self.place:
             return self.place
         where = Location(self.model.file)
@@ -113,14 +125,15 @@ class _Rendered:
             whole = re.compile(rf"(?<!\w){re.escape(word)}(?!\w)")
             found = [number for number, text in enumerate(self.model.text.splitlines(), 1) if whole.search(text)]
             return replace(where, line=found[0]) if word and len(found) == 1 else where
-        lines = source_lines(self.model.text, self.names, where)
-        return Location(self.model.file, lines[line - 1]) if 0 < line <= len(lines) else where
+        lines = source_lines(self.model.text, self.names, where, self.library)
+        return lines[line - 1] if 0 < line <= len(lines) else where
 
     def place_of(self, line: int, column: int) -> Location:
         """The same with a column, if the text there is as it is in the file."""
         where = self.source_of(line)
         texts = [text.splitlines() for text in (self.sql, self.model.text)]
-        if not (column and where.line and line <= len(texts[0]) and where.line <= len(texts[1])):
+        is_here = where.file == self.model.file and line <= len(texts[0]) and 0 < where.line <= len(texts[1])
+        if not (column and is_here):
             return where
         rendered, written = texts[0][line - 1], texts[1][where.line - 1]
         if rendered == written:
@@ -270,24 +283,6 @@ def _render(model: Model, models: Mapping[str, Model], values: RunValues) -> _Re
         reads[found] = None
         return found.sql
 
-    def config(**options: str) -> str:
-        for key, value in options.items():
-            if key != "dialect":
-                raise TemplateProblem(
-                    f'config(): unknown key "{key}"', "remove it: the only key is dialect", code="P041"
-                )
-            if values.dialect != "duckdb":
-                where = WAREHOUSES[values.dialect]
-                what = f"config(): models of this target run in {where}, and are not translated"
-                raise TemplateProblem(what, f"remove it, and write {where}'s own SQL", code="P041")
-            if value in NOT_TRANSLATED:
-                what = f'config(): dialect "{value}" is not translated: {NOT_TRANSLATED[value]}'
-                raise TemplateProblem(what, "write this model in DuckDB SQL", code="P041")
-            if value not in DIALECTS:
-                raise TemplateProblem(f'config(): unknown dialect "{value}"', nearest(value, DIALECTS), code="P041")
-            settings[key] = value
-        return ""
-
     def cursor() -> str:
         if values.cursor is None:
             hint = "use it inside {% if is_incremental() %} ... {% endif %}, in a model of a sync with `incremental:`"
@@ -297,7 +292,7 @@ def _render(model: Model, models: Mapping[str, Model], values: RunValues) -> _Re
     names = {
         "ref": ref,
         "source": source,
-        "config": config,
+        "config": partial(configure, settings, values.dialect),
         "var": variables(values.vars),
         "env_var": environment_variables(values.environ, values.secrets),
         "target": {"name": values.target_name},
@@ -306,10 +301,13 @@ def _render(model: Model, models: Mapping[str, Model], values: RunValues) -> _Re
         "in_zone": _in_zone,
         "is_incremental": lambda: values.cursor is not None,
         "cursor": cursor,
+        "return": return_from_macro,
+        "adapter": {"dispatch": dispatch_for(values.dialect)},
+        **{name: package(name, values.dialect) for name in PACKAGES},
     }
     where = Location(model.file)
-    sql = without_end(render(model.text, names, where))
-    rendered = _Rendered(model, sql, tuple(refs), tuple(reads), names, collected=collected)
+    sql = without_end(render(model.text, names, where, values.library))
+    rendered = _Rendered(model, sql, tuple(refs), tuple(reads), names, collected=collected, library=values.library)
     _refuse_variables_of_digdag(rendered)
     dialect = settings.get("dialect") or (values.dialect if values.in_duckdb else "duckdb")
     if dialect == "duckdb":

@@ -1,6 +1,6 @@
 """Finds and reads a project. The only reader of its files and of the environment.
 
-syncs.yml   models/**/*.sql   seeds/*.csv   .env      what the user writes
+syncs.yml   models/**/*.sql   macros/**/*.sql   seeds/*.csv   .env      what the user writes
 <dbt project>/target/manifest.json                    what dbt has built, if `dbt:` defines a project
 .retl/<target>/<sync>/                                state, never in git, unless state.path is set
 target/compiled/*.sql                                 artifacts, as dbt names them
@@ -11,31 +11,32 @@ import os
 import re
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
 from hashlib import sha256
-from io import StringIO
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import unquote
-
-from dotenv import dotenv_values
 
 from reverse_etl.errors import Location, ProjectError, nearest
 from reverse_etl.network.network import Network
 from reverse_etl.network.proxies import names_proxy, proxy_secrets
 from reverse_etl.project.collected import current, parts_of, select
 from reverse_etl.project.dbt_manifest import DbtManifest, Relation, missing_manifest, read_manifest
+from reverse_etl.project.environment import Library
 from reverse_etl.project.fields import Strict
+from reverse_etl.project.files import dotenv_of, library_of, models_of, own_file, spec_file, text_of
 from reverse_etl.project.graph import Graph
-from reverse_etl.project.jinja import environment_variables, is_credential, render, variables, words_called_with
+from reverse_etl.project.jinja import environment_variables, is_credential, render, variables
 from reverse_etl.project.lock_file import LOCK_FILE, Lock, lock_text, parse_lock
+from reverse_etl.project.model_config import notes_on_configs
 from reverse_etl.project.models import Compiled, Given, Model, RunValues, compile_model
 from reverse_etl.project.reader import Surroundings, read_spec
 from reverse_etl.project.spec import SANDBOX, SPEC_FILE, WAREHOUSES, DuckDB, Spec, Sync, is_url
 from reverse_etl.project.spec_alerts import SECRETS
 from reverse_etl.project.spec_collect import COLLECT_KEYS
+from reverse_etl.project.template_uses import Needed, needed
 from reverse_etl.redaction import keep_secret
 from reverse_etl.sql.quoting import catalog
 from reverse_etl.system.clock import Clock
@@ -61,6 +62,8 @@ class LoadedProject:
     environ: Mapping[str, str]
     started_at: datetime
     scheduled_time: datetime  # of a run of this project
+    library: Library  # macros, and files that models include
+    _needed: dict[str, Needed] = field(default_factory=dict, repr=False, compare=False)
 
     def scheduled_at(self, moment: datetime) -> "LoadedProject":
         """The same project, for a run with another scheduled time."""
@@ -235,10 +238,11 @@ class LoadedProject:
     def fingerprint(self, sync: Sync) -> str:
         """A digest of what decides what a sync sends, except rows and target: its keys, its models and their vars."""
         texts = {name: self.models[name].text for name in self.graph.models_of(sync.model)}
-        used, worked_out = frozenset[str](), False
-        for text in texts.values():
-            words, more = words_called_with(text, "var")
+        used, worked_out, shared = frozenset[str](), False, dict[str, str]()
+        for name in texts:
+            words, more = self.needed(name).words("var")
             used, worked_out = used | words, worked_out or more
+            shared |= self.needed(name).files
         no_matter = {"description", "renamed_from", "tags", "after", "guards", "schedule", "timezone", "delay"}
         no_matter |= {"shares", "suppresses"}
         keys = sync.model_dump(mode="json", by_alias=True, exclude=no_matter)
@@ -251,6 +255,7 @@ class LoadedProject:
             "sync": keys,
             "models": texts,
             "vars": {name: value for name, value in self.spec.vars.items() if worked_out or name in used},
+            **({"files": shared} if shared else {}),
         }
         try:
             text = json.dumps(said, sort_keys=True, default=str)
@@ -265,8 +270,15 @@ class LoadedProject:
         refs = {name: self._refs(model) for name, model in self.models.items()}
         return Graph(self.spec.syncs, files, refs, self.seeds.keys())
 
+    def needed(self, model: str) -> Needed:
+        """What a model uses of the project: in its own text, in macros, and in files that it includes."""
+        found = self._needed.get(model)
+        if found is None:
+            found = self._needed[model] = needed(self.models[model].text, self.library)
+        return found
+
     def _refs(self, model: Model) -> frozenset[str]:
-        words, worked_out = words_called_with(model.text, "ref")
+        words, worked_out = self.needed(model.name).words("ref")
         if worked_out:  # then only Jinja knows; a model that it cannot read is reported when it is compiled
             with suppress(ProjectError):
                 words |= set(self.compile(model.name).refs)
@@ -304,6 +316,7 @@ class LoadedProject:
             cursor=cursor,
             dbt=(lambda: self.dbt) if self.spec.dbt else None,
             dialect=self.spec.dialect,
+            library=self.library,
         )
 
     def write_compiled(self, compiled: Compiled) -> None:
@@ -319,7 +332,7 @@ class LoadedProject:
     def lock(self) -> Lock | None:
         """The names and types in braze.lock.yml, if there is one. Raises ProjectError with every error in it."""
         path = self.folder / LOCK_FILE
-        return parse_lock(_read(_own(self.folder, path), "")) if path.exists() or path.is_symlink() else None
+        return parse_lock(text_of(own_file(self.folder, path), "")) if path.exists() or path.is_symlink() else None
 
     def write_lock(self, lock: Lock) -> None:
         """Write braze.lock.yml, readable like other files of the project. A link in its place is replaced."""
@@ -332,11 +345,11 @@ class LoadedProject:
 
     def fixture(self, file: str, where: Location) -> str:
         """The text of a file in tests/fixtures/, where dbt has rows of unit tests too. `where` refers to it."""
-        path = _own(self.folder, self.folder / FIXTURES / file)
+        path = own_file(self.folder, self.folder / FIXTURES / file)
         if not path.exists():
             there = [other.name for other in (self.folder / FIXTURES).glob(f"*{path.suffix}")]
             raise ProjectError(f"{FIXTURES}/{file} does not exist", where, nearest(file, there), code="P090")
-        return _read(path, "")
+        return text_of(path, "")
 
     @property
     def seeded(self) -> Path:
@@ -377,47 +390,21 @@ def load_project(
     Without `needs_target`, the settings of the target are not rendered, so the environment variables that they use do
     not have to be set.
     """
-    text = _read(_spec_file(folder), "create a project here with `retl init`, or pass --project-dir")
-    dotenv = _dotenv(folder / ".env")
+    text = text_of(spec_file(folder), "create a project here with `retl init`, or pass --project-dir")
+    dotenv = dotenv_of(folder / ".env")
     environ = {**dotenv, **(os.environ if environ is None else environ)}
     _keep_secret(environ, filter(is_credential, environ))
-    models = _models(folder)
+    models = models_of(folder)
     spec = read_spec(text, models.keys(), Surroundings(environ, cli_vars or {}, target, needs_target))
-    seeds = {path.stem: _own(folder, path) for path in sorted((folder / "seeds").glob("*.csv"))}
+    seeds = {path.stem: own_file(folder, path) for path in sorted((folder / "seeds").glob("*.csv"))}
     started_at = Clock().utc()
-    project = LoadedProject(folder, spec, models, seeds, environ, started_at, scheduled_time=started_at)
+    spec = replace(spec, notes=(*spec.notes, *notes_on_configs({model.file: model.text for model in models.values()})))
+    project = LoadedProject(folder, spec, models, seeds, environ, started_at, started_at, library_of(folder))
     _keep_secret(environ, spec.secrets)
     if spec.chosen and not project.uses_sandbox:
         with suppress(ProjectError):  # of who needs it
             keep_secret(project.api_key())
     return project
-
-
-def _spec_file(folder: Path) -> Path:
-    """The file with the syncs. Raises ProjectError where it has another name, or is in the folder around this one.
-
-    Two of them are an error: whoever edits the one that is not read would not see any effect.
-    """
-    path, other = folder / SPEC_FILE, folder / Path(SPEC_FILE).with_suffix(".yaml")
-    if other.exists():
-        what = f"{other.name} is not read: the file must be called {SPEC_FILE}"
-        hint = f"rename it: `mv {other.name} {SPEC_FILE}`"
-        if path.exists():
-            what = f"{other.name} is not read: {SPEC_FILE} is there, too"
-            hint = f"rename it to something else, such as {other.name}.old; or {SPEC_FILE}, if that is the old one"
-        raise ProjectError(what, hint=hint, code="P001")
-    around = folder.absolute().parent
-    if not path.exists() and (around / SPEC_FILE).exists():
-        raise ProjectError(
-            f"{path.name} not found in {folder.absolute()}", hint=f"pass --project-dir {around}", code="P001"
-        )
-    return _own(folder, path)
-
-
-def _dotenv(path: Path) -> dict[str, str]:
-    """What .env sets, if there is one. Raises ProjectError if it cannot be read."""
-    text = _read(path, "") if path.is_file() else ""
-    return {name: value for name, value in dotenv_values(stream=StringIO(text)).items() if value is not None}
 
 
 def _keep_secret(environ: Mapping[str, str], names: Iterable[str]) -> None:
@@ -443,19 +430,6 @@ def _with(names: Mapping[str, Any], value: Any) -> Any:
     return render(value, names, Location(SPEC_FILE)).strip() if isinstance(value, str) else value
 
 
-def _models(folder: Path) -> dict[str, Model]:
-    models: dict[str, Model] = {}
-    for path in sorted((folder / "models").rglob("*.sql")):
-        file = path.relative_to(folder).as_posix()
-        if path.stem in models:
-            what = f'duplicate model name "{path.stem}": also {models[path.stem].file}'
-            raise ProjectError(
-                what, Location(file), "rename one: ref() and model: refer to models by file name", code="P014"
-            )
-        models[path.stem] = Model(path.stem, file, _read(_own(folder, path), ""))
-    return models
-
-
 def _unusable(text: str, place: Path, project: Path) -> str | None:
     """Why a folder cannot be that of `collect`; None if it can."""
     if is_url(text):
@@ -467,28 +441,3 @@ def _unusable(text: str, place: Path, project: Path) -> str | None:
     if any(is_private(part) for part in place.parts) or any(place.is_relative_to(one) for one in NEVER_READ):
         return "is private, and models never read it"
     return None
-
-
-def _own(folder: Path, path: Path) -> Path:
-    """A file of the project. Raises ProjectError for a link to anything else, or to .env: pull requests bring links."""
-    real, root = path.resolve(), folder.resolve()
-    if real.is_relative_to(root) and not any(is_private(part) for part in real.relative_to(root).parts):
-        return path
-    place = Location(path.relative_to(folder).as_posix())
-    hint = "replace the link with a copy of the file"
-    raise ProjectError(
-        f"this is a symbolic link to {real}, which is not a file of the project", place, hint, code="P025"
-    )
-
-
-def _read(path: Path, hint: str) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except FileNotFoundError as error:
-        raise ProjectError(f"{path.name} not found in {path.parent.absolute()}", hint=hint, code="P001") from error
-    except UnicodeDecodeError as error:
-        raise ProjectError(
-            f"{path} is not UTF-8 text (byte {error.start})", hint="save it as UTF-8", code="P002"
-        ) from error
-    except OSError as error:
-        raise ProjectError(f"cannot read {path}: {error.strerror}", code="P002") from error

@@ -15,7 +15,7 @@ from reverse_etl.sql.quoting import identifier
 from reverse_etl.state.persons import values_of
 
 _CERTAIN = 4  # a shorter value is a part of many words; it counts only where it is a whole string of JSON
-_SOURCES = ("models", "seeds", "tests", "syncs.yml")
+_SOURCES = ("models", "macros", "seeds", "tests", "syncs", "syncs.yml")
 
 
 def delete_files_about(project: LoadedProject, texts: Collection[str]) -> list[str]:

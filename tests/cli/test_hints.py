@@ -175,10 +175,17 @@ def test_project_in_the_folder_around_is_named(project: Path, retl: Retl):
         ),
         ("{{ ref('modle') }}", 'ref(): unknown model or seed "modle"', 'did you mean "model"?', "{{ ref('model') }}"),
         (
-            "{{ config(materialized='table') }}",
-            'config(): unknown key "materialized"',
-            "remove it: the only key is dialect",
-            "",
+            "{{ config(audience_kind='crm') }}",
+            'config(): unknown key "audience_kind"',
+            "remove it, or put a key of your own under meta={...}",
+            "{{ config(meta={'audience_kind': 'crm'}) }}",
+        ),
+        ("{{ return(1) }}", "Jinja: return() outside of a macro", "write {{ value }}", "{{ 1 }}"),
+        (
+            "{{ adapter.dispatch('cents')() }}",
+            'adapter.dispatch(): there is no macro "duckdb__cents", and no "default__cents"',
+            "add one of them in macros/",
+            "{% macro default__cents() %}1{% endmacro %}{{ adapter.dispatch('cents')() }}",
         ),
         (
             "{{ this }}",
@@ -187,10 +194,16 @@ def test_project_in_the_folder_around_is_named(project: Path, retl: Retl):
             "{% if is_incremental() %}{{ cursor() }}{% endif %}",
         ),
         (
-            "{{ dbt_utils.star(ref('model')) }}",
-            "Jinja: 'dbt_utils' is undefined",
-            "write it as SQL; or build a model with it in dbt, and ref() that model",
-            "*",
+            "{{ dbt_utils.safe_divide('a', 'b') }}",
+            "dbt_utils.safe_divide is a macro of dbt, which retl does not have",
+            "write a / nullif(b, 0)",
+            "' || 1 / nullif(0, 0) || '",
+        ),
+        (
+            "{{ dbt_date.today() }}",
+            "dbt_date.today is a macro of dbt, which retl does not have",
+            "write it in SQL, or build a model with it in dbt, and ref() that model",
+            "' || today() || '",
         ),
     ],
 )

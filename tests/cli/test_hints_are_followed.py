@@ -40,6 +40,7 @@ NOT_FOLLOWED = {
         "write it as postgresql://[user[:password]@]host[:port]/database",
         "make the model faster, or raise statement_timeout_s",
         "nothing was sent: run it again when",
+        "write it in the SQL of {}, or {}",
         "load it with `dbt seed`",
         "load them with `dbt seed`",
         "change a password that is in it",
@@ -123,6 +124,9 @@ NOT_FOLLOWED = {
         # tests/project/test_spec_collect.py
         "and put a new key into .env or the environment",
         "such as {record_{}: {}}",
+        # tests/project/test_macros.py
+        "nothing to do: retl builds no tables",
+        "copy it into the project: templates import and include files by their path in it",
         "keep its SELECT: retl writes no table, and sends the rows",  # tests/project/test_dialects.py
     ),
 }

@@ -97,9 +97,15 @@ def test_model_may_have_the_name_of_the_table_it_reads(shop: Shop):
             id="unknown ref",
         ),
         pytest.param(
-            "{{ config(materialized='table') }}\nselect 1",
-            'models/a.sql:1: config(): unknown key "materialized"\n  hint: remove it: the only key is dialect',
+            "{{ config(materialised='table') }}\nselect 1",
+            'models/a.sql:1: config(): unknown key "materialised"\n  hint: did you mean "materialized"?',
             id="unknown config",
+        ),
+        pytest.param(
+            "{{ config(audience_kind='crm') }}\nselect 1",
+            'models/a.sql:1: config(): unknown key "audience_kind"\n'
+            "  hint: remove it, or put a key of your own under meta={...}",
+            id="config of your own",
         ),
         pytest.param(
             "{{ config(dialect='hve') }}\nselect 1",
