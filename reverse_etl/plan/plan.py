@@ -91,6 +91,8 @@ def plan_from_json(values: Mapping[str, Any]) -> Plan:
 
 def read_plan(connection: DuckDBPyConnection, run_id: str, rows: int, in_state: int, sizes: Mapping[str, int]) -> Plan:
     """Count the outbox. `sizes` are the records per request, by path."""
+    if not connection.execute(f"SELECT 1 FROM {OUTBOX} LIMIT 1").fetchall():
+        return Plan(run_id, rows, in_state, unchanged=rows)
     counted = connection.execute(
         f"""SELECT kind, action, count(*), CAST(sum(attributes) AS BIGINT), CAST(sum(data_points) AS BIGINT),
             CAST(coalesce(sum(strlen(body)), 0) AS BIGINT), call = '{DELETE.path}' AS deletes

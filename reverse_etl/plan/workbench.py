@@ -6,6 +6,7 @@ read, and to the folder of its own.
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import duckdb
 from duckdb import DuckDBPyConnection
@@ -17,7 +18,7 @@ from reverse_etl.sql.quoting import literal
 
 MEMORY_LIMIT = "2000MB"  # DuckDB spills beyond it; the process takes some 10 % more
 # It returns freed memory to the system in pieces of this size, not of 512 MB: then the process took up to 30 % more.
-_FLUSHES = "SET allocator_flush_threshold = '16MB'; SET allocator_bulk_deallocation_flush_threshold = '16MB'"
+_FLUSHES = {"allocator_flush_threshold": "16MB", "allocator_bulk_deallocation_flush_threshold": "16MB"}
 
 
 def connect(own_folder: Path | None = None, memory_limit: str | None = None) -> DuckDBPyConnection:
@@ -26,8 +27,10 @@ def connect(own_folder: Path | None = None, memory_limit: str | None = None) -> 
     `own_folder` is where it keeps its databases, and what does not fit into memory. Raises ProjectError if
     `memory_limit` is not a size such as 512MB.
     """
-    connection = database.connect()
-    connection.execute(f"SET TimeZone = 'UTC'; {_FLUSHES}")
+    config: dict[str, Any] = {"TimeZone": "UTC", **_FLUSHES}
+    if own_folder:
+        config["temp_directory"] = str(own_folder / "spill")
+    connection = database.connect(**config)
     try:
         connection.execute(f"SET memory_limit = {literal(memory_limit or MEMORY_LIMIT)}")
     except duckdb.Error as error:
@@ -35,7 +38,6 @@ def connect(own_folder: Path | None = None, memory_limit: str | None = None) -> 
             f'--memory-limit: "{memory_limit}" is not a valid size', hint="use a size such as 512MB or 4GB", code="P073"
         ) from error
     if own_folder:
-        connection.execute(f"SET temp_directory = {literal(str(own_folder / 'spill'))}")
         allow(connection, folders=[str(own_folder)])
     return connection
 
@@ -50,11 +52,10 @@ def execute(connection: DuckDBPyConnection, sql: str) -> DuckDBPyConnection:
 
 def allow(connection: DuckDBPyConnection, folders: Iterable[str] = (), files: Iterable[str] = ()) -> None:
     """Let a connection read and write in folders, with all that is in them, and files, even when it is fenced."""
-    more = {"allowed_directories": folders, "allowed_paths": files}
-    settings = ", ".join(f"current_setting('{setting}')" for setting in more)
-    known = connection.execute(f"SELECT {settings}").fetchall()[0]
-    for before, (setting, places) in zip(known, more.items(), strict=True):
-        connection.execute(f"SET {setting} = [{', '.join(map(literal, dict.fromkeys([*before, *places])))}]")
+    for setting, places in (("allowed_directories", folders), ("allowed_paths", files)):
+        listed = ", ".join(map(literal, dict.fromkeys(places)))
+        if listed:
+            connection.execute(f"SET {setting} = list_concat(current_setting('{setting}'), [{listed}])")
 
 
 def fence(connection: DuckDBPyConnection) -> None:

@@ -99,7 +99,7 @@ def outbox_sql(layout: Layout, changes: str, carried: Sequence[str] = ()) -> str
         **({CURSOR: new(layout.cursor)} if layout.cursor else {}),
         **{f"new.{name}": new(name) for name in layout.stored},
         **{was(name): identifier(was(name)) for name in respelled_keys(layout)},
-        **{f"json_like.{name}": looks_like_json(new(name)) for name in _texts_not_stored(layout)},
+        **{f"json_like.{name}": looks_like_json(new(name)) for name in texts_not_stored(layout)},
         **{f"changed.{name}": changed(name) for name in layout.tracked},
         **{name: identifier(name) for name in carried},
     }
@@ -107,7 +107,7 @@ def outbox_sql(layout: Layout, changes: str, carried: Sequence[str] = ()) -> str
     return f"SELECT\n    {select}\nFROM (\n{judged}\n)"
 
 
-def _texts_not_stored(layout: Layout) -> list[str]:
+def texts_not_stored(layout: Layout) -> list[str]:
     """The strings among properties that neither identify a row nor are compared: the outbox has them in bodies only."""
     return [column.name for column in layout.extras if is_text(column) and column.name not in layout.stored]
 

@@ -223,7 +223,7 @@ def plan_sync(job: Job, state: State, session: Session | None = None) -> Planned
     for notice in about_emails(state, layout) if plan.changed else ():
         job.notice(notice)
     if options.intent is not Intent.BASELINE:
-        for notice in about_values(project, state, layout):
+        for notice in about_values(project, state, layout, plan):
             job.notice(notice)
     if plan.withheld > plan.quarantined and MAX_RESUBSCRIBED in options.skip_guards:
         job.notice(not_resubscribed(sync, plan.withheld - plan.quarantined))
@@ -262,11 +262,11 @@ def about_emails(state: State, layout: Layout) -> Iterator[str]:
         yield f"warning: a changed email may subscribe {users}: add a column email_subscribe, which is sent along"
 
 
-def about_values(project: LoadedProject, state: State, layout: Layout) -> Iterator[str]:
+def about_values(project: LoadedProject, state: State, layout: Layout, plan: Plan) -> Iterator[str]:
     """What is said about values that are sent, and that Braze changes or may not use."""
     for rule in names_cut_off(layout):
         yield f'warning: column "{rule.column}" {rule.reason}: {rule.hint} [{code_of_reason(rule.reason)}]'
-    for warning in value_warnings(state.connection, layout):
+    for warning in value_warnings(state.connection, layout) if plan.to_send else ():
         if warning.reason == IS_JSON and warning.column in reviewed(project).strings(layout.mode.record_type):
             continue
         yield f"warning: {warning.column} of {count(warning.rows, 'row')} {warning.reason} [{warning.code}]"

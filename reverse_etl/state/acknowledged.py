@@ -38,7 +38,7 @@ class AcknowledgedRows:
     """The acknowledged rows of one sync, read-only."""
 
     def __init__(self, connection: DuckDBPyConnection, sync: str) -> None:
-        self._connection, self._sync = connection, sync
+        self._connection, self._sync, self._has_run = connection, sync, False
 
     def columns(self) -> dict[str, str]:
         """Names and types of the columns of acknowledged rows; empty before the first run."""
@@ -51,7 +51,7 @@ class AcknowledgedRows:
     def count(self) -> int:
         """How many rows the state contains."""
         deleted = self._number(f"SELECT count(*) FROM {DELETED}")
-        return deleted + (self._number(f"SELECT count(*) FROM {ACKNOWLEDGED}") if self.columns() else 0)
+        return deleted + (self._number(f"SELECT count(*) FROM {ACKNOWLEDGED}") if self._is_there() else 0)
 
     def count_acknowledged(self) -> int:
         """How many of them Braze has acknowledged; the others may or may not be there."""
@@ -61,7 +61,7 @@ class AcknowledgedRows:
     def is_unsure(self) -> bool:
         """Whether there is a row with columns whose value in Braze is unknown."""
         unsure = f"SELECT count(*) FROM {ACKNOWLEDGED} WHERE {UNSURE} <> [{literal(USER)}]"
-        return bool(self.columns() and self._number(unsure))
+        return bool(self._is_there() and self._number(unsure))
 
     def key(self) -> tuple[str, ...]:
         """The columns of the primary key; empty before the first run."""
@@ -171,8 +171,13 @@ class AcknowledgedRows:
             start, watermark.cursor_sql(self._connection, mark, start, dialect), mark.open_from, mark.forgotten
         )
 
+    def _is_there(self) -> bool:
+        """Whether there has been a run: the table that it creates stays."""
+        self._has_run = self._has_run or bool(self.columns())
+        return self._has_run
+
     def _meta(self, key: str) -> str | None:
-        found = self._connection.execute(f"SELECT value FROM {META} WHERE key = ?", [key]).fetchone()
+        found = self._connection.execute(f"SELECT value FROM {META} WHERE key = {literal(key)}").fetchone()
         return str(found[0]) if found else None
 
     def _number(self, sql: str) -> int:

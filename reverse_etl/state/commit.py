@@ -60,6 +60,7 @@ _JOURNAL_COLUMNS = """{
     sent: 'BIGINT', first: 'BIGINT', last: 'BIGINT',
     answered: 'BIGINT', outcome: 'VARCHAR', why: 'VARCHAR', rejected: 'STRUCT(seq BIGINT, reason VARCHAR)[]'
 }"""
+_OUTCOMES = "seq BIGINT, may_have_arrived BOOLEAN, may_duplicate BOOLEAN, outcome VARCHAR, reason VARCHAR"
 KEY_COLUMNS = "key"  # in `meta`: those of the last run, also if it was blocked, whose invalid rows are recorded
 _CHANGING = ("send", "baseline", "mark_accepted", "forget", "refresh")  # actions that may change acknowledged rows
 _REASONS = 3  # of unclear responses that are reported
@@ -112,12 +113,12 @@ def commit_run(
     """
     of_run = f"SELECT run_id, key, mode, workspace, consent FROM {OPEN_RUN}"
     run_id, key_text, mode, workspace, consent = connection.execute(of_run).fetchall()[0]
-    _read_journal(connection, journal)
-    connection.execute(statement(__name__, "outcomes"))
-    delivery, actions = _count_delivery(connection), _actions(connection)
+    actions = _actions(connection)
+    delivery = _find_outcomes(connection, journal, "send" in actions)
     values: dict[str, Any] = {"now": ending.at, "run_id": run_id}
     known = {KEY_COLUMNS: key_text}
-    if moves_state:
+    has_answers = bool(actions) or _has_answers(connection)
+    if moves_state and "send" in actions:
         record_deleted(connection, erasures, _WITH_OUTCOMES, ending.at)
     connection.execute("BEGIN")
     try:
@@ -135,18 +136,19 @@ def commit_run(
                 _remember_uncertain_rows(connection, key)
             if delivery.in_doubt or delivery.unsent:
                 _remember_unsure_columns(connection, key, values)
-            _remember_answers(connection, delivery, values)
-            _remember_withheld_rows(connection, actions, run_id)
-            opt_outs.remember(connection, _WITH_OUTCOMES, values)
+            if has_answers:
+                _remember_answers(connection, delivery, values)
+                _remember_withheld_rows(connection, actions, run_id)
+            if actions:
+                opt_outs.remember(connection, _WITH_OUTCOMES, values)
             known |= {"mode": mode, WORKSPACE: workspace, **opt_outs.with_known(connection, consent)}
-            mark = watermark.read(connection)
-            watermark.move(connection, _WITH_OUTCOMES, ending.at)
-            if acts or watermark.read(connection) != mark:
+            if watermark.move(connection, _WITH_OUTCOMES, ending.at) or acts:
                 known["version"] = run_id
         set_meta(connection, known)
-        _remember_invalid_rows(connection, "invalid" in actions, values)
-        _remember_left_out(connection, values)
-        _remember_withheld_opt_ins(connection, values)
+        if has_answers:
+            _remember_invalid_rows(connection, "invalid" in actions, values)
+            _remember_left_out(connection, values)
+            _remember_withheld_opt_ins(connection, values)
         values["status"], values["message"] = final_status(ending.status, delivery), ending.message
         values["counts"] = json.dumps({**ending.counts, "delivery": asdict(delivery)})
         connection.execute(
@@ -170,8 +172,17 @@ def set_version(connection: DuckDBPyConnection, version: str) -> None:
 
 def set_meta(connection: DuckDBPyConnection, known: Mapping[str, str | None]) -> None:
     """Record what is to be known of the attached state, by its name; None of it leaves it as it is."""
-    rows = ", ".join(f"({literal(name)}, {literal(value)})" for name, value in known.items() if value is not None)
-    connection.execute(f"INSERT OR REPLACE INTO {META} VALUES {rows}")
+    before = dict(connection.execute(f"SELECT key, value FROM {META}").fetchall())
+    new = {name: value for name, value in known.items() if value not in (None, before.get(name))}
+    rows = ", ".join(f"({literal(name)}, {literal(str(value))})" for name, value in new.items())
+    if rows:
+        connection.execute(f"INSERT OR REPLACE INTO {META} VALUES {rows}")
+
+
+def _has_answers(connection: DuckDBPyConnection) -> bool:
+    """Whether the state has rows that were rejected, by whomever, or are in doubt."""
+    some = " OR ".join(f"EXISTS (FROM {table})" for table in (REJECTS, IN_DOUBT))
+    return connection.execute(f"SELECT {some}").fetchall() == [(True,)]
 
 
 def _actions(connection: DuckDBPyConnection) -> set[str]:
@@ -202,6 +213,16 @@ def _types_of(connection: DuckDBPyConnection, table: str) -> dict[str, SqlType]:
     """Of a table that is not read: a tenth of what DESCRIBE takes."""
     rows = connection.sql(f"FROM {table}")
     return {name: sql_type(of) for name, of in zip(rows.columns, rows.types, strict=True)}
+
+
+def _find_outcomes(connection: DuckDBPyConnection, journal: Path, sends: bool) -> DeliveryCounts:
+    """Store the outcome of every record that was to be sent, and count them; a run that sends nothing has none."""
+    if not sends and not (journal.exists() and journal.stat().st_size):
+        connection.execute(f"CREATE OR REPLACE TEMP TABLE retl_outcomes ({_OUTCOMES})")
+        return DeliveryCounts()
+    _read_journal(connection, journal)
+    connection.execute(statement(__name__, "outcomes"))
+    return _count_delivery(connection)
 
 
 def _read_journal(connection: DuckDBPyConnection, path: Path) -> None:

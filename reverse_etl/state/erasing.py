@@ -6,6 +6,7 @@ suppress()       when a run is planned, and again before it sends: records about
 """
 
 import json
+from collections.abc import Mapping
 from datetime import datetime
 
 from duckdb import DuckDBPyConnection
@@ -21,12 +22,11 @@ from reverse_etl.state.erasures import NEAR, Erasures, is_erased
 SEEN = "erasures"  # in `meta`: the version of the erasures that the state was last compared with
 
 
-def drop_erased(connection: DuckDBPyConnection, erasures: Erasures) -> dict[str, int]:
+def drop_erased(connection: DuckDBPyConnection, erasures: Erasures, meta: Mapping[str, str]) -> dict[str, int]:
     """Delete what the state has of users who were erased since it was last compared; returns how many rows, by table.
 
-    The bytes of the rows are still in the file.
+    `meta` is what the state says of itself. The bytes of the rows are still in the file.
     """
-    meta = meta_of(connection)
     version, gone = erasures.version, dict[str, int]()
     if meta.get(SEEN, "") == version:
         return gone
@@ -46,9 +46,11 @@ def drop_erased(connection: DuckDBPyConnection, erasures: Erasures) -> dict[str,
     return gone
 
 
-def hash_deleted(connection: DuckDBPyConnection, erasures: Erasures, now: datetime, suppresses: bool) -> int:
+def hash_deleted(
+    connection: DuckDBPyConnection, erasures: Erasures, now: datetime, suppresses: bool, meta: Mapping[str, str]
+) -> int:
     """Replace the users in the state of a users_delete sync, which an older retl left there, by their hashes."""
-    if meta_of(connection).get("mode") != DELETES or ACKNOWLEDGED not in (people := people_in(connection)):
+    if meta.get("mode") != DELETES or ACKNOWLEDGED not in (people := people_in(connection)):
         return 0
     rows = f"SELECT {people[ACKNOWLEDGED]} AS who FROM {ACKNOWLEDGED} WHERE {SENT_AT} IS NOT NULL"
     users = counted(connection, f"SELECT count(*) FROM {ACKNOWLEDGED}")

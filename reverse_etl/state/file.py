@@ -23,7 +23,7 @@ from duckdb import DuckDBPyConnection
 
 from reverse_etl.engines.duckdb.errors import WRITING, lacks_memory, locked
 from reverse_etl.errors import StateError
-from reverse_etl.plan.tables import META, RUNS, STATE
+from reverse_etl.plan.tables import ACKNOWLEDGED, META, RUNS, STATE
 from reverse_etl.shared_state.place import StatePlace
 from reverse_etl.sql import database
 from reverse_etl.sql.quoting import literal, statement
@@ -102,11 +102,13 @@ def _names(place: StatePlace) -> str:
 
 def _meta(connection: DuckDBPyConnection) -> Mapping[str, str]:
     """The metadata of the file; empty if it is none of retl, or has lost the table of acknowledged rows."""
-    found = connection.execute(
-        f"SELECT table_name FROM duckdb_tables() WHERE database_name = {literal(STATE)}"
-    ).fetchall()
-    meta = dict(connection.execute(f"SELECT key, value FROM {_META}").fetchall()) if ("meta",) in found else {}
-    return {} if "primary_key" in meta and ("state",) not in found else meta
+    try:
+        meta = dict(connection.execute(f"SELECT key, value FROM {_META}").fetchall())
+        if "primary_key" in meta:
+            connection.sql(f"FROM {ACKNOWLEDGED}")
+    except duckdb.CatalogException:  # one of them is not there; a look at the list of tables takes longer
+        return {}
+    return meta
 
 
 def _make(connection: DuckDBPyConnection, path: Path, sync: str, target: str) -> None:

@@ -5,7 +5,7 @@ journal.jsonl    requests and responses
 """
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -33,6 +33,8 @@ class OpenRun:
     def __init__(self, connection: DuckDBPyConnection, folder: Path) -> None:
         self._connection = connection
         self.resends = False  # whether RESENT has rows
+        self.is_blank = False  # whether the outbox has no records
+        self._is_attached = False
         self.outbox_path, self.journal_path = folder / "outbox.duckdb", folder / "journal.jsonl"
 
     def begin(self, run_id: str, started_at: datetime, scheduled_time: datetime, mode: str) -> None:
@@ -50,20 +52,29 @@ class OpenRun:
         )
 
     def create(self) -> None:
-        """Create and attach an empty database for a run."""
-        self.attach()
+        """Create and attach an empty database for a run. What is not checkpointed is lost with the process: see `seal`
+        and `release`. A log of its writes would be no use before that, and takes as long as the writes."""
+        self.attach(" (RECOVERY_MODE no_wal_writes)")
         self._connection.execute("SET force_compression = 'uncompressed'")  # read once; compressing takes 1/3 longer
 
-    def attach(self) -> None:
-        self._connection.execute(f"ATTACH {literal(str(self.outbox_path))} AS {RUN}")
+    def attach(self, options: str = "") -> None:
+        self._connection.execute(f"ATTACH {literal(str(self.outbox_path))} AS {RUN}{options}")
+        self._is_attached = True
 
     def write_outbox(self, layout: Layout, records: str) -> None:
         """Store all records of the run, and what is to be done with each.
 
         `records` selects them in the order in which they are sent, with the `action` of `plan/actions.py`.
         """
+        self.is_blank = False
         execute(self._connection, f"CREATE OR REPLACE TABLE {OUTBOX} AS {records}")
         recognize_doubts(self._connection, layout)
+
+    def write_blank(self, columns: Mapping[str, str]) -> None:
+        """Store that the run has no records: an outbox of these columns, with their types."""
+        listed = ", ".join(f"{identifier(name)} {of}" for name, of in columns.items())
+        self._connection.execute(f"CREATE OR REPLACE TABLE {OUTBOX} ({listed})")
+        self.is_blank = True
 
     def add_opt_outs(self, records: str, intent: Intent, blocks: Sequence[str]) -> None:
         """Add a record that only opts out for each row whose opt-outs are not sent first otherwise.
@@ -111,8 +122,10 @@ class OpenRun:
         self.seal()
 
     def seal(self) -> None:
-        """Write the run to its file completely, as a killed process would leave it."""
-        self._connection.execute(f"CHECKPOINT {RUN}")
+        """Write the run to its file completely, as a killed process would leave it; not one that has nothing to send,
+        which is planned again."""
+        if not self.is_blank:
+            self._connection.execute(f"CHECKPOINT {RUN}")
         self._connection.execute("RESET force_compression")
 
     def release(self) -> None:
@@ -153,7 +166,9 @@ class OpenRun:
     def drop(self) -> None:
         """Delete the run. The journal is deleted first: an outbox without a journal was never sent."""
         self.journal_path.unlink(missing_ok=True)
-        with suppress(duckdb.IOException):  # it is detached nevertheless, and its contents are deleted anyway
-            self._connection.execute(f"DETACH DATABASE IF EXISTS {RUN}")
+        if self._is_attached:
+            with suppress(duckdb.IOException):  # it is detached nevertheless, and its contents are deleted anyway
+                self._connection.execute(f"DETACH DATABASE IF EXISTS {RUN}")
+            self._is_attached = False
         for name in ("outbox.duckdb", "outbox.duckdb.wal", *OF_OTHERS):
             self.outbox_path.with_name(name).unlink(missing_ok=True)

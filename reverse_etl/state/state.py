@@ -20,9 +20,10 @@ from reverse_etl.delivery.journal import Journal
 from reverse_etl.masking import NO_KEY, Keys
 from reverse_etl.plan.actions import Intent, action_sql, reduced_action_sql
 from reverse_etl.plan.outbox import OPTS_IN
-from reverse_etl.plan.quarantine import with_waits
+from reverse_etl.plan.quarantine import WAITS_UNTIL, has_quarantine, with_waits
 from reverse_etl.plan.tables import CHANGES, IN_DOUBT, OPEN_RUN, OUTBOX, REJECTS, STATE
 from reverse_etl.plan.workbench import connect
+from reverse_etl.records.blank import blank_outbox
 from reverse_etl.records.consent import (
     CARRIED,
     CARRIED_REDUCED,
@@ -41,7 +42,7 @@ from reverse_etl.shared_state.copies import LocalOnly, SharedCopy
 from reverse_etl.shared_state.place import StatePlace
 from reverse_etl.sql.quoting import literal
 from reverse_etl.state.acknowledged import AcknowledgedRows
-from reverse_etl.state.commit import DeliveryCounts, Ending, commit_run
+from reverse_etl.state.commit import DeliveryCounts, Ending, columns_of, commit_run
 from reverse_etl.state.deleted import DELETES, skip_deleted
 from reverse_etl.state.erasing import SEEN, drop_erased, hash_deleted, meta_of, suppress
 from reverse_etl.state.erasures import erasures_of
@@ -71,6 +72,7 @@ class State:
         self.run = OpenRun(self.connection, place.folder)
         self.erasures = erasures_of(place)
         self.dropped: Mapping[str, int] = {}  # rows about users who were erased, by table
+        self._salt: str | None = None  # of the digests of keys, once it is known
         self._suppressed: str | None = None  # the version of the erasures that the open run was compared with
         try:
             self._attach()
@@ -85,9 +87,15 @@ class State:
     def write_outbox(self, layout: Layout, changes: str, intent: Intent, consent: Consent) -> None:
         """Store the records of `changes`, a SELECT, in the open run, with what is to be done with each. A second call
         takes the place of the first."""
+        there = columns_of(self.connection, CHANGES)
+        if not self._holds(CHANGES):
+            columns = blank_outbox(layout, there)
+            self.run.write_blank(columns | {WAITS_UNTIL: "TIMESTAMPTZ"} if has_quarantine(layout) else columns)
+            self.run.describe(layout, (), ())
+            return
         has_doubts, has_rejects = self._holds(IN_DOUBT), self._holds(f"{REJECTS} WHERE rejected_by = 'braze'")
         action = action_sql(layout, intent, has_doubts, has_rejects)
-        changes = with_old(layout, changes, self.connection.sql(f"FROM {CHANGES}").columns)
+        changes = with_old(layout, changes, list(there))
         has_consent = bool(consent_columns(layout))
         carried = CARRIED if has_consent else ()
         records = outbox_sql(layout, weighed(layout, changes, consent) if has_consent else changes, carried)
@@ -112,18 +120,22 @@ class State:
 
     def suppress(self) -> bool:
         """Keep records about users who were erased from being sent; whether the open run may have changed by that."""
-        if self.connection.execute(f"SELECT mode = '{DELETES}' FROM {OPEN_RUN}").fetchall() == [(True,)]:
-            return False  # whoever was erased elsewhere is to be deleted, too
         version = self.erasures.version
         if version in ("", self._suppressed):
             return False
+        if self.connection.execute(f"SELECT mode = '{DELETES}' FROM {OPEN_RUN}").fetchall() == [(True,)]:
+            return False  # whoever was erased elsewhere is to be deleted, too
         suppress(self.connection, self.erasures)
         self._suppressed = version
         return True
 
     def keys(self, columns: Sequence[str] = (), in_full: bool = False) -> Keys:
         """How keys are shown: those of these columns, or without them those of the last run."""
-        return keys_of(self.connection, columns, in_full)
+        if not columns or self._salt is None:
+            keys = keys_of(self.connection, columns, in_full)
+            self._salt = keys.salt
+            return keys
+        return Keys(tuple(columns), self._salt, in_full)
 
     def journal(self) -> Journal:
         """The journal of the open run. From here on its records may be sent."""
@@ -141,7 +153,8 @@ class State:
         """
         before = self.copy.contents(self.connection)
         self.copy.will_change()
-        deletes = moves_state and self._holds(f"{OUTBOX} WHERE call = '{DELETE.path}' AND action = 'send'")
+        of_deletes = f"{OUTBOX} WHERE call = '{DELETE.path}' AND action = 'send'"
+        deletes = moves_state and not self.run.is_blank and self._holds(of_deletes)
         delivery = commit_run(self.connection, self.run.journal_path, ending, self.erasures, moves_state)
         if deletes:  # whom it has deleted is in no byte of the file
             self.rewrite()
@@ -172,11 +185,11 @@ class State:
 
     def _drop_erased(self) -> None:
         """Drop who was erased since the state was last open, from its file and from where other machines see it."""
-        deleted = hash_deleted(self.connection, self.erasures, self.clock.utc(), self.place.suppresses)
-        before = meta_of(self.connection).get(SEEN, "")
-        self.dropped = drop_erased(self.connection, self.erasures)
-        has_recovered = self.recovered is not None and before != self.erasures.version  # a run that has deleted users
-        if self.dropped or deleted or has_recovered:
+        meta = meta_of(self.connection)
+        deleted = hash_deleted(self.connection, self.erasures, self.clock.utc(), self.place.suppresses, meta)
+        self.dropped = drop_erased(self.connection, self.erasures, meta)
+        is_new = meta.get(SEEN, "") != self.erasures.version
+        if self.dropped or deleted or (self.recovered is not None and is_new):  # of a run that has deleted users
             self.copy.will_change()
             self.rewrite()
             self.copy.changed(self.connection, keep_before=False)

@@ -28,7 +28,7 @@ def find_resent(project: LoadedProject, sync: Sync, state: State) -> int:
     if not columns or user is None or sync.incremental or not may_know_users(project, sync):
         return 0
     rows = f"SELECT {user} AS who, rowid AS row FROM {ACKNOWLEDGED} WHERE {_IS_UNCERTAIN}"
-    if not _has(state.connection, rows):
+    if not _has(state.connection, f"FROM {ACKNOWLEDGED} WHERE {_IS_UNCERTAIN}"):
         return 0
     with known_to_others(project, sync, state, rows) as known:
         state.connection.execute(f"CREATE TABLE {RESENT} AS SELECT row FROM ({rows}) WHERE who IN ({known})")

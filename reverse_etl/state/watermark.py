@@ -85,18 +85,20 @@ def begin(connection: DuckDBPyConnection, incremental: Incremental, of: SqlType)
     connection.execute(f"UPDATE {OPEN_RUN} SET watermark = ?, lookback = ?, retention = ?", values)
 
 
-def move(connection: DuckDBPyConnection, outcomes: str, now: datetime) -> None:
+def move(connection: DuckDBPyConnection, outcomes: str, now: datetime) -> bool:
     """Move the watermark of the state as far as the run has read, and prune rows that are safely behind it.
 
-    `outcomes` is the outbox with the outcome of every record.
+    `outcomes` is the outbox with the outcome of every record. Returns whether the watermark is another one now.
     """
+    before = read(connection)
     text, lookback, retention = connection.execute(f"SELECT watermark, lookback, retention FROM {OPEN_RUN}").fetchall()[
         0
     ]
     if text is None:
-        connection.execute(f"DELETE FROM {_META} WHERE key = 'watermark'")
-        return
-    mark, before = Watermark(**json.loads(text)), read(connection)
+        if before is not None:
+            connection.execute(f"DELETE FROM {_META} WHERE key = 'watermark'")
+        return before is not None
+    mark = Watermark(**json.loads(text))
     kept_back = "action IN ('invalid', 'previously_rejected', 'in_doubt', 'withheld', 'later', 'blocked')"
     kept_back += f" OR {LEFT_OUT} IS NOT NULL"
     if may_withhold(connection):
@@ -112,6 +114,7 @@ def move(connection: DuckDBPyConnection, outcomes: str, now: datetime) -> None:
         mark = replace(mark, forgotten=_prune(connection, mark, start(connection, mark, lookback), retention, now))
     values = ["watermark", json.dumps(asdict(mark))]
     connection.execute(f"INSERT OR REPLACE INTO {_META} VALUES (?, ?)", values)
+    return mark != before
 
 
 def _prune(

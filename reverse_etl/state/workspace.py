@@ -53,7 +53,7 @@ def unknown() -> KnownWorkspace:
 
 def workspace_of(connection: DuckDBPyConnection) -> KnownWorkspace:
     """The workspace of the attached state."""
-    found = connection.execute(f"SELECT value FROM {META} WHERE key = ?", [WORKSPACE]).fetchone()
+    found = connection.execute(f"SELECT value FROM {META} WHERE key = '{WORKSPACE}'").fetchone()
     if not found:
         return unknown()
     said = json.loads(found[0])

@@ -8,14 +8,15 @@ from typing import Any, cast
 from duckdb import DuckDBPyConnection
 
 from reverse_etl.engines.duckdb.checks import refuse_endless_cursors, refuse_null_keys, rows_gone
-from reverse_etl.engines.duckdb.diff import MODEL, READ, changes_sql
+from reverse_etl.engines.duckdb.diff import MODEL, READ, changes_sql, no_changes_sql
 from reverse_etl.engines.duckdb.query import ModelQuery
 from reverse_etl.engines.duckdb.twins import refuse_twins, set_twins_aside
 from reverse_etl.engines.engine import Comparison
-from reverse_etl.plan.tables import CHANGES, MATCHED, RESPELLED
+from reverse_etl.plan.tables import CANDIDATES, CHANGES, GONE, MATCHED, RESPELLED
 
 # DuckDB gives a join that spills a sixteenth of the memory for each open connection, and at least eight of them.
 _CONNECTIONS = 16
+_NONE = "SELECT true WHERE false"
 
 
 def write_changes(query: ModelQuery, comparison: Comparison) -> int:
@@ -27,19 +28,27 @@ def write_changes(query: ModelQuery, comparison: Comparison) -> int:
     tables = changes_sql(query.layout, comparison)
     with _all_memory(query.connection):
         rows = 0
-        for table, select in tables.items():
+        for table in tables:
+            select = tables[table]
             if table == MATCHED and not query.count(RESPELLED):
                 select = f"FROM {RESPELLED}"
             found = _make_table(query, table, select)
             rows += found if table != MATCHED else 0
+            if table == CANDIDATES and MATCHED not in tables and not query.count(CANDIDATES):
+                tables[CHANGES] = no_changes_sql(query.layout, comparison)
+                if GONE in tables:
+                    tables[GONE] = _NONE
+    has_changes = query.count(CHANGES) > 0
     if query.layout.sets_aside:
         if query.layout.sync.on_removed == "delete":
             refuse_null_keys(query)
         set_twins_aside(query, rows, rows_gone(query, tables), comparison)
     elif not query.layout.whole_row:
-        refuse_null_keys(query)
+        if has_changes:
+            refuse_null_keys(query)
         refuse_twins(query, rows, rows_gone(query, tables), comparison.keys)
-    refuse_endless_cursors(query)
+    if has_changes:
+        refuse_endless_cursors(query)
     for table in tables:
         if table != CHANGES:
             query.execute(f"DROP TABLE {table}")

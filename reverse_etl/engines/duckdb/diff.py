@@ -64,24 +64,10 @@ def changes_sql(layout: Layout, comparison: Comparison) -> dict[str, str]:
     if layout.whole_row and respelled_keys(layout) and not (comparison.all_rows or acts_on_gone(layout)):
         return _events(layout, comparison)
     is_sifted = bool(layout.tracked) and not (retyped or comparison.all_rows)
-    is_new = "true" if comparison.all_rows else _is_new(layout)
-    differs = {name: _differs(layout, name, comparison) for name in layout.tracked}
-    kinds = f"WHEN {_IS_GONE} THEN 'removed' WHEN {is_new} THEN 'added'"
-    if respelled := _respelled(layout, comparison):
-        kinds += f" WHEN NOT ({' OR '.join(differs.values()) or 'false'}) THEN 'unchanged'"
-    columns = {
-        "kind": f"CASE {kinds} ELSE 'changed' END",
-        "known": f"t.{RUN_ID} IS NOT NULL",
-        **_new_values(layout, retyped),
-        **{was(name): _state(name) for name in respelled_keys(layout)},
-        **_flags(layout, is_new, differs, comparison),
-        **_old_values(layout, retyped),
-        **{f"differs.{name}": differs[name] for name in flagged(layout)},
-    }
+    columns, may_differ = _compared(layout, comparison)
     join = "FULL JOIN" if acts_on_gone(layout) and not is_sifted else "LEFT JOIN"
     rows = _sifted(layout) if is_sifted else _rows_of_model(layout)
     state = _acknowledged(layout, comparison)
-    may_differ = " OR ".join([_IS_GONE, is_new, *({**differs, **respelled}).values()])
     joined = f"""(
 {rows}
 ) AS s {join} {state} AS t ON {_same_key(layout)} WHERE {may_differ}"""
@@ -90,6 +76,35 @@ def changes_sql(layout: Layout, comparison: Comparison) -> dict[str, str]:
         return {CHANGES: changes}
     gone_keys = {GONE: _gone(layout, comparison)} if looks_at_gone(layout) else {}
     return {CANDIDATES: _candidates(layout, comparison), **gone_keys, CHANGES: changes}
+
+
+def no_changes_sql(layout: Layout, comparison: Comparison) -> str:
+    """A SELECT of the columns of CHANGES, without rows: of a model all of whose rows are unchanged. DuckDB would take
+    longer to bind the comparison of all columns than to find that out."""
+    flags = ("known", "changed.", "lost.", "differs.")
+    names = [name for name in _compared(layout, comparison)[0] if name != "kind"]
+    types = {n: "BOOLEAN" if n.startswith(flags) else _type_of(layout, n.partition(".")[2]) for n in names}
+    columns = {name: f"CAST(NULL AS {of})" for name, of in ({"kind": "VARCHAR"} | types).items()}
+    return f"SELECT {_listed(columns)} WHERE false"
+
+
+def _compared(layout: Layout, comparison: Comparison) -> tuple[dict[str, str], str]:
+    """The columns of CHANGES, and SQL for: a row may differ; both over rows of the model `s` joined with the state."""
+    is_new = "true" if comparison.all_rows else _is_new(layout)
+    differs = {name: _differs(layout, name, comparison) for name in layout.tracked}
+    kinds = f"WHEN {_IS_GONE} THEN 'removed' WHEN {is_new} THEN 'added'"
+    if respelled := _respelled(layout, comparison):
+        kinds += f" WHEN NOT ({' OR '.join(differs.values()) or 'false'}) THEN 'unchanged'"
+    columns = {
+        "kind": f"CASE {kinds} ELSE 'changed' END",
+        "known": f"t.{RUN_ID} IS NOT NULL",
+        **_new_values(layout, comparison.retyped),
+        **{was(name): _state(name) for name in respelled_keys(layout)},
+        **_flags(layout, is_new, differs, comparison),
+        **_old_values(layout, comparison.retyped),
+        **{f"differs.{name}": differs[name] for name in flagged(layout)},
+    }
+    return columns, " OR ".join([_IS_GONE, is_new, *({**differs, **respelled}).values()])
 
 
 def _events(layout: Layout, comparison: Comparison) -> dict[str, str]:

@@ -68,7 +68,8 @@ def refuse_twins(query: ModelQuery, rows: int, gone: int | None, keys: Keys) -> 
         ),
     }
     for one in _shared(query):
-        if _find(query, one, _place(query, rows, gone, one)):
+        place = _place(query, rows, gone, one)
+        if place and _find(query, one, place):
             what, hint = messages[one.column]
             message = f"{layout.sync.name}: {what}: {_in_words(query, one, keys)}"
             raise DataError(
@@ -85,7 +86,7 @@ def set_twins_aside(query: ModelQuery, rows: int, gone: int | None, comparison: 
     for one in shared:
         query.execute(f"ALTER TABLE {CHANGES} ADD COLUMN {identifier(one.column)} BIGINT")
         place = _place(query, rows, gone, one)
-        if _find(query, one, place):
+        if place and _find(query, one, place):
             found.append(one)
             is_read_again |= place != _changed_rows(query)
     if is_read_again:
@@ -118,21 +119,23 @@ def _twins(query: ModelQuery, one: _Shared) -> str:
     return f"SELECT s.{_ROW}, {one.table}.times FROM {_changed_rows(query)} JOIN {one.table} ON {same}"
 
 
-def _place(query: ModelQuery, rows: int, gone: int | None, one: _Shared) -> str:
-    """The rows among which all twins are: the changes, if none of the other rows can be one, or all of the model's."""
-    if rows > query.count(_OF_MODEL) and _may_hide(query, rows, gone, one):
+def _place(query: ModelQuery, rows: int, gone: int | None, one: _Shared) -> str | None:
+    """The rows among which all twins are: the changes, if none of the other rows can be one, or all of the model's.
+    None where there are no such rows."""
+    changed = query.count(_OF_MODEL)
+    if rows > changed and _may_hide(query, rows, gone, one, changed):
         return f"{read_columns(query.layout, query.narrowed(one.reads), one.reads)} AS s"
-    return _changed_rows(query)
+    return _changed_rows(query) if changed else None
 
 
-def _may_hide(query: ModelQuery, rows: int, gone: int | None, one: _Shared) -> bool:
+def _may_hide(query: ModelQuery, rows: int, gone: int | None, one: _Shared, changed: int) -> bool:
     """Whether a row that is not among the changes may be a twin."""
     if one.column == TWINS_OF_USER:
-        return query.count(_OF_MODEL) > 0  # those that have not changed were none before
+        return changed > 0  # those that have not changed were none before
     if gone is None:
         # Counts do not tell; and where nothing has changed, a duplicate in an incremental model does no harm.
-        return looks_at_gone(query.layout) or query.count(f"{CHANGES} WHERE kind = 'changed'") > 0
-    unknown = query.count(f"{_OF_MODEL} AND NOT known")
+        return looks_at_gone(query.layout) or (changed > 0 and query.count(f"{CHANGES} WHERE kind = 'changed'") > 0)
+    unknown = query.count(f"{_OF_MODEL} AND NOT known") if changed else 0
     return rows - unknown > query.count(ACKNOWLEDGED) - gone
 
 
