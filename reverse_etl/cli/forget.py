@@ -94,6 +94,9 @@ def _print(how: "Forgetting", gone: "Forgotten") -> None:
         print_lines([f"Braze was asked to delete {gone.in_braze:,} of its users; that may take some minutes"])
     for kind in sorted({text.partition(":")[0] for text in gone.persons.shared}):
         say(f"another user has the same {kind}: rows that are identified by it alone stay")
+    if gone.before:
+        what = "the states no longer know what else the person is called: pass that, too"
+        say(f"erased before: {', '.join(_by_kind(gone.before))}; {what}")
     for place in gone.out_of_reach:
         say(f"not erased, look there yourself: {place}")
     if project.states_url:

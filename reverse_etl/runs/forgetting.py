@@ -14,7 +14,7 @@ import getpass
 import json
 import os
 import socket
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -35,7 +35,7 @@ from reverse_etl.runs.receipts import Receipt, read_receipt, write_receipt
 from reverse_etl.shared_state.place import StatePlace
 from reverse_etl.state.deleted import DELETES
 from reverse_etl.state.erasing import meta_of
-from reverse_etl.state.erasures import ALLOWED, FOLDER, HASHES, Erasures, erasures_of
+from reverse_etl.state.erasures import ALLOWED, FOLDER, HASHES, PENDING, Erasures, erasures_of
 from reverse_etl.state.look import is_there
 from reverse_etl.state.opening import open_state, state_of
 from reverse_etl.state.orphans import orphans
@@ -105,9 +105,10 @@ class Forgetting:
 @dataclass(frozen=True)
 class Forgotten:
     """What was erased: rows by sync, collected records, files that were deleted, what Braze was asked to delete (None
-    if nothing), what is out of reach; and where the receipt is."""
+    if nothing), what is out of reach; and where the receipt is. `before`: identifiers that had been erased before."""
 
     persons: Persons
+    before: set[str]
     found: dict[str, Found]
     collected: Erased
     files: Sequence[str]
@@ -192,13 +193,18 @@ def linked(forgetting: Forgetting, persons: Persons) -> Persons:
 def forget(forgetting: Forgetting, persons: Persons, in_braze: bool) -> Forgotten:
     """Erase persons from all that the target's syncs remember; with `in_braze` from the workspace, too.
 
-    Raises RetlError if Braze does not take it, or a state is in use: then what is left is erased by another call.
+    Raises RetlError if Braze does not take it, or a state is in use: then what is left is erased by another call. Until
+    Braze takes it, the states keep the persons, who are not sent: their other identifiers would be lost.
     """
     project, erasures, texts = forgetting.project, forgetting.erasures, persons.erased
     at = forgetting.clock.utc()
     lines = _hashed(erasures, sorted(texts))
-    erasures.record(lines.values(), at)
-    deleted = delete_users(project, sorted(texts), forgetting.clock) if in_braze else None
+    before = _erased(erasures, lines, pending=False)
+    deleted = None
+    if in_braze:
+        erasures.record(lines.values(), at, PENDING)
+        deleted = delete_users(project, sorted(texts), forgetting.clock)
+    erasures.settle(lines.values(), at)
     collected = Erased()
     if project.spec.collect:  # before the states, which know what else the person is called
         folder = project.collect_folder
@@ -226,7 +232,7 @@ def forget(forgetting: Forgetting, persons: Persons, in_braze: bool) -> Forgotte
         deleted_in_braze=deleted,
     )
     path = write_receipt(erasures, receipt)
-    return Forgotten(persons, found, collected, files, deleted, out_of_reach, path)
+    return Forgotten(persons, before, found, collected, files, deleted, out_of_reach, path)
 
 
 def allow(forgetting: Forgetting, key: str) -> list[str]:
@@ -237,16 +243,12 @@ def allow(forgetting: Forgetting, key: str) -> list[str]:
     typed = _typed(key)
     texts = {typed} if kind_of(typed) == "user_alias" else {_text(kind, key) for kind in KINDS if kind != "user_alias"}
     erasures = forgetting.erasures
-    lines, there = _hashed(erasures, sorted(texts)), set[str]()
-    if erasures.version:
-        with connect() as connection:
-            erasures.load(connection)
-            there = {line for (line,) in connection.execute(f"SELECT line FROM {HASHES}").fetchall()}
-    found = {text: line for text, line in lines.items() if line in there}
+    lines = _hashed(erasures, sorted(texts))
+    found = _erased(erasures, lines)
     if not found:
         hint = 'name an identifier under which it was erased, an alias as \'["NAME", "LABEL"]\''
         raise DataError(f'"{key}" is not among those who were erased', hint=hint, code="D006")
-    erasures.record(found.values(), forgetting.clock.utc(), ALLOWED)
+    erasures.record([lines[text] for text in found], forgetting.clock.utc(), ALLOWED)
     return sorted(kind_of(text) for text in found)
 
 
@@ -290,3 +292,15 @@ def _hashed(erasures: Erasures, texts: Sequence[str]) -> dict[str, str]:
     """The tag with the hash of each text."""
     with connect() as connection:
         return {text: erasures.hashed(connection, "SELECT $text AS who", {"text": text})[0] for text in texts}
+
+
+def _erased(erasures: Erasures, lines: Mapping[str, str], pending: bool = True) -> set[str]:
+    """Of the texts with these lines, those that are erased; or `pending`."""
+    if not erasures.version:
+        return set()
+    with connect() as connection:
+        erasures.load(connection, pending)
+        of_lines = {"lines": list(lines.values())}
+        sql = f"SELECT line FROM {HASHES} WHERE list_contains($lines::VARCHAR[], line)"
+        there = {line for (line,) in connection.execute(sql, of_lines).fetchall()}
+    return {text for text, line in lines.items() if line in there}

@@ -33,7 +33,7 @@ def drop_erased(connection: DuckDBPyConnection, erasures: Erasures, meta: Mappin
     set_meta(connection, {SEEN: version})
     if meta.get("mode") == DELETES:
         return gone
-    erasures.load(connection)
+    erasures.load(connection, pending=False)
     for table, who in people_in(connection).items():
         is_erased(connection, erasures, f"SELECT rowid AS row, {who} AS who FROM {table}")
         row = "DISTINCT key" if table == REJECTS else "*"  # of an invalid row, one for each column that breaks a rule

@@ -4,6 +4,7 @@
       key                                 32 random bytes in hex; without it, the hashes say nothing
       erased-<when>-<random>.txt          one erasure: a line per identifier, see `records/identity.py`
       allowed-<when>-<random>.txt         who may come back: of several files with a hash, the latest decides
+      pending-<when>-<random>.txt         who is erased once Braze has deleted them: not sent, but states keep them
 
 A file is written whole, is on disk before anything relies on it, and is never changed; when there are many, they are
 replaced by one that says the same. Of a state in an object store, these are objects, too, and the folder has copies.
@@ -30,13 +31,13 @@ from reverse_etl.system.private_files import private_files
 
 FOLDER = ".erased"  # no name of a sync begins with a dot
 KEY_FILE = "key"
-ERASED, ALLOWED = "erased", "allowed"
+ERASED, ALLOWED, PENDING = "erased", "allowed", "pending"
 HASHES = "retl_erased"  # a temporary table: the lines of who is erased now
 NEAR = "retl_near"  # ... of rows whose tag is among them
 _KEY_BYTES = 32
 _MOST_FILES = 64
 _TRIES = 5  # to read files that another process is replacing by one
-_NAME = re.compile(r"(erased|allowed)-(\d{8}T\d{12})-[0-9a-f]{8}\.txt")
+_NAME = re.compile(r"(erased|allowed|pending)-(\d{8}T\d{12})-[0-9a-f]{8}\.txt")
 _LINE_BYTES = TAG_DIGITS + HASH_DIGITS + 1
 _IN_LINES = b"0123456789abcdef\n"
 _AT_ONCE = 1000  # lines that DuckDB splits: of a million at once it takes six times as long
@@ -155,15 +156,16 @@ class Erasures:
         self._names = self.names()
         return self._names
 
-    def load(self, connection: DuckDBPyConnection) -> None:
-        """Fill the table HASHES from the files that there were at the last look.
+    def load(self, connection: DuckDBPyConnection, pending: bool = True) -> None:
+        """Fill the table HASHES from the files that there were at the last look; with those who are `pending`, or not.
 
         A model that runs on the connection may read the table: it learns hashes, and no key.
         """
         for _ in range(_TRIES):
             names = self.look() if self._names is None else self._names
             try:
-                _fill(connection, [(name, self._read(name)) for name in names])
+                taken = [name for name in names if pending or not name.startswith(PENDING)]
+                _fill(connection, [(name, self._read(name)) for name in taken])
                 return
             except FileNotFoundError:
                 self._names = None
@@ -197,6 +199,14 @@ class Erasures:
         self._join_files(self.names())
         return name
 
+    def settle(self, lines: Collection[str], at: datetime) -> None:
+        """Write down who was erased; of them, nobody is pending any more."""
+        self.record(lines, at)
+        settled = set(lines)
+        with suppress(FileNotFoundError):  # another process has just done it
+            pending = [name for name in self.names() if name.startswith(PENDING)]
+            self._remove([name for name in pending if settled.issuperset(self._read(name).decode().splitlines())])
+
     def _store(self, name: str, data: bytes) -> None:
         self._make_folder()
         if self.objects:
@@ -211,13 +221,20 @@ class Erasures:
             self._join(names)
 
     def _join(self, names: list[str]) -> None:
-        latest = _latest([(name, self._read(name)) for name in names])
+        files = [(name, self._read(name)) for name in names]
+        pending = {line for line, name in _latest(files).items() if name.startswith(PENDING)}
+        if not (names := [name for name in names if not name.startswith(PENDING)]):
+            return
+        latest = _latest([(name, data) for name, data in files if name in names])
         when = max(name.split("-")[1] for name in names)
-        for kind in (ERASED, ALLOWED):
-            lines = sorted(line for line, name in latest.items() if name.startswith(kind))
+        for kind, but in ((ERASED, set[str]()), (ALLOWED, pending)):
+            lines = sorted(line for line, name in latest.items() if name.startswith(kind) and line not in but)
             if lines:
                 text = "".join(f"{line}\n" for line in lines)
                 self._store(f"{kind}-{when}-{secrets.token_hex(4)}.txt", text.encode())
+        self._remove(names)
+
+    def _remove(self, names: list[str]) -> None:
         if self.objects:
             self.objects.delete(names)
         for name in names:
@@ -261,7 +278,7 @@ def is_erased(connection: DuckDBPyConnection, erasures: Erasures, rows: str) -> 
 def _latest(files: Iterable[tuple[str, bytes]], among: Collection[str] | None = None) -> dict[str, str]:
     """The latest file with each line, or with each of those `among` them; of two of one time, that of an erasure."""
     found: dict[str, str] = {}
-    for name, data in sorted(files, key=lambda one: (one[0].split("-")[1], one[0].startswith(ERASED))):
+    for name, data in sorted(files, key=lambda one: (one[0].split("-")[1], not one[0].startswith(ALLOWED))):
         lines = data.decode().splitlines()
         found |= dict.fromkeys(lines if among is None else filter(among.__contains__, lines), name)
     return found
@@ -275,7 +292,7 @@ def _is_whole(data: bytes) -> bool:
 
 def _fill(connection: DuckDBPyConnection, files: list[tuple[str, bytes]]) -> None:
     """A million lines take a fifth of a CPU second; one, if DuckDB has to split them at once."""
-    parts = [part for name, data in files if name.startswith(ERASED) for part in _parts(memoryview(data))]
+    parts = [part for name, data in files if not name.startswith(ALLOWED) for part in _parts(memoryview(data))]
     split = "SELECT unnest(string_split(part, chr(10))) AS line FROM (SELECT unnest($parts::VARCHAR[]) AS part)"
     connection.execute(f"CREATE OR REPLACE TEMP TABLE {HASHES} AS {split}", {"parts": parts})
     allowed = {line for name, data in files if name.startswith(ALLOWED) for line in data.decode().splitlines()}

@@ -1,4 +1,7 @@
-"""Whatever is run, forgotten and killed in whatever order: after a receipt, nothing about the person is sent or kept."""
+"""Whatever is run, forgotten and killed in whatever order: after a receipt, nothing about the person is sent or kept.
+
+Once a sync has deleted a person, the states no longer know which identifiers are of one: what is asked for is erased.
+"""
 
 import itertools
 from pathlib import Path
@@ -14,7 +17,7 @@ from tests.processes import end_all
 from tests.runs.test_forget import GONE, files_about
 from tests.shop import EVENTS, Held, Shop, examples, running
 
-IDENTIFIERS = ("member-{}", "mail-{}@x.example")
+IDENTIFIERS = BY_ID, _ = ("member-{}", "mail-{}@x.example")
 SYNCS = ("people", "logins", "gone")
 PERSONS = st.integers(1, 3)
 STEPS = st.one_of(
@@ -32,7 +35,7 @@ class History:
     def __init__(self, folder: Path, braze: Sandbox) -> None:
         self.shop, self.braze, self.version = Shop(folder, braze), braze, 0
         self.listed: set[int] = set()
-        self.receipts: list[tuple[int, int]] = []  # who, and after how many requests
+        self.receipts: list[tuple[int, int, set[str]]] = []  # who, after how many requests, and by which names
 
     def change(self) -> None:
         self.version += 1
@@ -57,7 +60,7 @@ class History:
     def kill(self, sync: str) -> None:
         """While its first request waits for the response; if it has nothing to send, it just runs."""
         self.change()
-        if sync == "gone" or len({person for person, _ in self.receipts} | self.listed) == 3:
+        if sync == "gone" or len({person for person, *_ in self.receipts} | self.listed) == 3:
             self.run(sync)
             return
         answer = Held(self.braze)
@@ -70,18 +73,21 @@ class History:
     def list(self, person: int) -> None:
         self.listed.add(person)
         self.run("gone")
+        self.receipts.append((person, len(self.braze.requests()), {BY_ID}))
 
     def forget(self, person: int, name: str) -> None:
         self.change()
         how = Forgetting(self.shop.project(), lambda _: None)
-        forget(how, asked_for(how, name.format(person)), False)
-        self.receipts.append((person, len(self.braze.requests())))
+        gone = forget(how, asked_for(how, name.format(person)), False)
+        names = {name} if person in self.listed else set(IDENTIFIERS)
+        assert bool(gone.before) == any(names & of_one for one, _, of_one in self.receipts if one == person)
+        self.receipts.append((person, len(self.braze.requests()), names))
 
     def check(self) -> None:
         for sync in (project := self.shop.project()).spec.syncs:
             sync_status(project, sync)  # what a killed run left is recovered
-        for person, count in self.receipts:
-            names = tuple(name.format(person) for name in IDENTIFIERS)
+        for person, count, of_one in self.receipts:
+            names = tuple(name.format(person) for name in of_one)
             bodies = [one.body for one in self.braze.requests()[count:] if one.path != "/users/delete"]
             assert [body for body in bodies if any(name in body for name in names)] == []
             assert files_about(self.shop.folder / ".retl", names) == set()

@@ -330,6 +330,50 @@ def test_forgetting_that_braze_refuses_leaves_the_states_and_can_be_repeated(sho
     assert (gone.in_braze, check(how, gone.receipt)) == (1, [])
 
 
+@pytest.mark.long
+@pytest.mark.parametrize("store", [False, True], ids=["folder", "store"])
+def test_person_whom_braze_does_not_delete_at_first_stays_linked_and_is_not_sent(
+    shop: Shop, retl: Retl, monkeypatch: pytest.MonkeyPatch, store: bool
+):
+    """Whatever is opened in between: only the states know the id of an address."""
+    with Bucket() if store else nullcontext() as bucket:
+        if bucket:
+            shop.environ |= bucket.environ
+            shop.state = {"path": bucket.url}
+        for name, value in shop.environ.items():
+            monkeypatch.setenv(name, value)
+        sql = (
+            "SELECT 'member-' || i AS external_id, 'mail-' || i || '@x.example' AS email, {} AS n FROM range(1, 4) r(i)"
+        )
+        shop.sync("it", sql.format(1)).run()
+        shop.braze.add_fault(Fault("status", status=403, path="/users/delete"))
+        asked = ("forget", "mail-3@x.example", "--delete-in-braze", "--yes")
+        said = retl(*asked, folder=shop.folder)
+        assert (said.code, said.err.splitlines()[0]) == (1, "not deleted in Braze: Braze returned 403")
+        shop.sync("it", sql.format(2))
+        assert (shop.run().plan.suppressed, len(shop.rows_of("state", "external_id"))) == (1, 3)
+        said = retl(*asked, folder=shop.folder)
+        assert shop.sent()[-1] == '{"external_ids": ["member-3"]}'
+        assert (erased_from(said), "erased before" in said.err) == ({"it": (1, 0, 0)}, False)
+        assert files_about(shop.folder / ".retl", ("member-3", "mail-3")) == set()
+        assert {path.name[:6] for path in (shop.folder / ".retl/test/.erased").glob("*.txt")} == {"erased"}
+
+
+def test_forgetting_whom_a_sync_has_deleted_says_that_its_other_identifiers_are_lost(shop: Shop, retl: Retl):
+    shop.sync("people", "SELECT 'member-3' AS external_id, 'mail-3@x.example' AS email").run("people")
+    news = f"SELECT '{GROUP}' AS subscription_group_id, 'mail-3@x.example' AS email, 'subscribed' AS subscription_state"
+    shop.sync("news", news, mode="subscription_status_set")
+    shop.sync("gone", "SELECT 'member-3' AS external_id", **GONE)
+    shop.run_all("news", "gone", "people")
+    said = retl("forget", "member-3", "--yes", folder=shop.folder)
+    assert (
+        "erased before: external_id; the states no longer know what else the person is called: pass that, too\n"
+        in said.err
+    )
+    said = retl("forget", "mail-3@x.example", "--yes", folder=shop.folder)
+    assert (erased_from(said)["news"], "erased before" in said.err) == ((1, 0, 0), False)
+
+
 def test_lost_key_or_a_damaged_file_stops_every_sync_instead_of_sending_whom_nobody_knows(shop: Shop):
     shop.sync("it", "SELECT 'member-' || i AS external_id, i AS n FROM range(1, 4) r(i)")
     shop.sync("gone", "SELECT 'member-3' AS external_id", **GONE).run("gone")
