@@ -1,7 +1,7 @@
 """Syncs that are killed at random moments while the server misbehaves, and what became of each row.
 
     make torture            (200 kills of each mode; --kills, --seed, --only)
-    make torture-engines    (50 of each, with models that run in Postgres)
+    make torture-engines    (50 of each, with models that run in Postgres, and in Sail)
 
 Each sync is a process of its own, killed with SIGKILL after a random time, or while the answer to a random record is
 waited for. `make test` does the latter only, and with one thread each: there, it is the same kills each time. What it had
@@ -260,12 +260,39 @@ def work(folder: Path, threads: int) -> None:
     sys.exit(1 if run(folder, threads=threads).exit_code else 0)
 
 
-class Server(Protocol):
-    """A warehouse that is not a file; `uri` is how its user "reader" gets there."""
+class Warehouse(Protocol):
+    """Where models run, if that is not the shop's file: it has the table t of that file, too."""
 
-    def sql(self, *statements: str) -> Any: ...
+    engine: Mapping[str, Any]  # as in syncs.yml
+    table: str  # what models call t
 
-    def uri(self, user: str) -> str: ...
+    def write(self, shop: Shop, statement: str) -> None:
+        """Do what was done in the shop's file."""
+
+
+class InPostgres:
+    def __init__(self, server: Any) -> None:
+        self.engine, self.table, self._server = {"type": "postgres", "uri": f"{{{{ env_var('{URI}') }}}}"}, "t", server
+        os.environ[URI] = server.uri("reader")
+
+    def write(self, shop: Shop, statement: str) -> None:
+        if statement.startswith("CREATE TABLE"):
+            self._server.sql("DROP TABLE IF EXISTS t", statement, "GRANT SELECT ON t TO reader")
+        else:
+            self._server.sql(statement)
+
+
+class InSpark:
+    """A table that is a Parquet file, which a rename replaces: killed syncs may still be read for."""
+
+    def __init__(self, remote: str, folder: Path) -> None:
+        self._file = folder / "t.parquet"
+        self.engine, self.table = {"type": "spark", "remote": remote}, f"parquet.`{self._file}`"
+
+    def write(self, shop: Shop, statement: str) -> None:
+        new = self._file.with_suffix(".new")
+        shop.warehouse(f"COPY t TO '{new}' (FORMAT parquet)")
+        new.replace(self._file)
 
 
 def project_in(folder: Path) -> LoadedProject:
@@ -288,7 +315,7 @@ class Torture:
     chance: random.Random
     row: Row
     threads: int
-    server: Server | None = None  # where models run; the shop's file has the same table, to compare with
+    warehouse: Warehouse | None = None
     size: int = 0
     seen: int = 0  # requests that were looked at
     told: list[Fact] = field(default_factory=list)  # all that was taken, in order
@@ -298,20 +325,16 @@ class Torture:
         with Sandbox() as nobody:
             shop = Shop(self.folder / "shop", nobody)
         self.shop = shop
-        if self.server is not None:
-            shop.engine = {"type": "postgres", "uri": f"{{{{ env_var('{URI}') }}}}"}
-            os.environ[URI] = self.server.uri("reader")
-            self.server.sql("DROP TABLE IF EXISTS t")
+        if self.warehouse is not None:
+            shop.engine = {**self.warehouse.engine}
         self.write("CREATE TABLE t (n BIGINT, v BIGINT)")
-        if self.server is not None:
-            self.server.sql("GRANT SELECT ON t TO reader")
         self.grow(ROWS_AT_FIRST)
         self.sync([])
 
     def write(self, statement: str) -> None:
         self.shop.warehouse(statement)
-        if self.server is not None:
-            self.server.sql(statement)
+        if self.warehouse is not None:
+            self.warehouse.write(self.shop, statement)
 
     def grow(self, rows: int) -> None:
         self.write(f"INSERT INTO t SELECT n, 0 FROM generate_series({self.size}, {self.size + rows - 1}) AS r(n)")
@@ -359,7 +382,8 @@ class Torture:
         self.shop.braze = braze
         self.shop.destination = {"max_objects_per_request": 5}
         self.shop.syncs = [{"name": "it", "model": "it", **self.case.options}]
-        self.shop.model("it", self.case.sql)
+        table = self.warehouse.table if self.warehouse else "t"
+        self.shop.model("it", self.case.sql.replace("FROM t", f"FROM {table}"))
         self.shop.write()
 
     # --- what became of it -------------------------------------------------------------------------------------------
@@ -423,13 +447,13 @@ class Torture:
         assert len(self.shop.rows_of(self.case.kept_in, "1")) == len(wanted)
 
 
-def torture(name: str, kills: int, seed: int, by_the_clock: bool = True, server: Server | None = None) -> Row:
+def torture(name: str, kills: int, seed: int, by_the_clock: bool = True, warehouse: Warehouse | None = None) -> Row:
     """Put one case through so many kills; unless `by_the_clock`, nothing of it depends on the machine."""
     with tempfile.TemporaryDirectory(prefix="torture-") as folder:
         chance = random.Random(f"{name} {seed}")
-        one = Torture(CASES[name], Path(folder), chance, Row(name), threads=4 if by_the_clock else 1, server=server)
+        one = Torture(CASES[name], Path(folder), chance, Row(name), 4 if by_the_clock else 1, warehouse)
         one.begin()
-        longest_s = 0.3
+        longest_s, most_s = (0.3, 1.0) if warehouse is None else (1.0, 5.0)  # a session takes its time to begin
         while one.row.killed < kills:
             if chance.random() < 0.6:
                 one.change()
@@ -437,7 +461,7 @@ def torture(name: str, kills: int, seed: int, by_the_clock: bool = True, server:
                 one.sync(faults(chance), kill_after_records=chance.choice([1, 10, 50, 200]) + chance.randrange(10))
             else:
                 took_s = one.sync(faults(chance), kill_after_s=chance.uniform(0.02, longest_s))
-                longest_s = min(1.0, max(0.2, 0.9 * longest_s + 0.2 * took_s))
+                longest_s = min(most_s, max(0.2, 0.9 * longest_s + 0.2 * took_s))
             if chance.random() < 0.3:
                 one.check_told()
         one.end()
@@ -452,29 +476,35 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=200, help="of each mode")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--only", choices=list(CASES))
-    parser.add_argument("--postgres", help="let models run in it, such as postgres-16")
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument("--postgres", help="let models run in it, such as postgres-16")
+    where.add_argument("--sail", action="store_true", help="let models run in Sail, a server of Spark Connect")
     asked = parser.parse_args()
-    with _server(asked.postgres) as server:
-        rows = _all(asked, server)
+    with _warehouse(asked.postgres, asked.sail) as warehouse:
+        rows = _all(asked, warehouse)
     sys.exit(0 if all(row.is_good for row in rows) else 1)
 
 
 @contextmanager
-def _server(name: str | None) -> Iterator[Server | None]:
-    if name is None:
+def _warehouse(postgres: str | None, in_sail: bool) -> Iterator[Warehouse | None]:
+    if not (postgres or in_sail):
         yield None
         return
-    from tests.warehouses.servers import free_port, postgres  # needs the packages of `make test-engines`
+    from tests.warehouses import servers  # needs the packages of `make test-engines`
 
-    with postgres(name, free_port()) as server:
-        yield server
+    if postgres:
+        with servers.postgres(postgres, servers.free_port()) as server:
+            yield InPostgres(server)
+        return
+    with servers.sail() as remote, tempfile.TemporaryDirectory(prefix="torture-lake-") as folder:
+        yield InSpark(remote, Path(folder))
 
 
-def _all(asked: argparse.Namespace, server: Server | None) -> list[Row]:
+def _all(asked: argparse.Namespace, warehouse: Warehouse | None) -> list[Row]:
     print(f"seed {asked.seed}\n| {' | '.join(HEADING)} |\n|{'---|' * len(HEADING)}", flush=True)
     rows = []
     for name in [asked.only] if asked.only else CASES:
-        rows.append(torture(name, asked.kills, asked.seed, server=server))
+        rows.append(torture(name, asked.kills, asked.seed, warehouse=warehouse))
         print(f"| {' | '.join(str(value) for value in vars(rows[-1]).values())} |", flush=True)
     return rows
 

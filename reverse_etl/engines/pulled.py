@@ -9,7 +9,7 @@ runs when, and as often as, a statement reads it: once for what has changed, onc
 import weakref
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import duckdb
@@ -33,6 +33,7 @@ from reverse_etl.system.signals import interruptible
 
 # Begins what DuckDB says of a value that it was told to refuse.
 _REFUSED = "retl refuses: "
+_MANY_ROWS = 10**12
 
 
 @dataclass(frozen=True)
@@ -203,7 +204,10 @@ class PulledEngine:
 
     def write_changes(self, layout: Layout, model: Compiled, comparison: Comparison) -> int:
         with self._explained(model):
-            return write_changes(self._query(layout, model), comparison)
+            query = self._query(layout, model)
+            if comparison.known and layout.cursor is None:
+                query = replace(query, model=query.model.read_by(as_of_many(query.model.sql, layout.columns[0].name)))
+            return write_changes(query, comparison)
 
     @contextmanager
     def interruptible(self) -> Iterator[None]:
@@ -270,6 +274,13 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
     while error is not None:
         yield error
         error = error.__context__
+
+
+def as_of_many(sql: str, column: str) -> str:
+    """The same SELECT, of which DuckDB expects many rows. It knows nothing of a view, expects one row, and would keep
+    all columns of all rows in memory for a join, to look them up there for each row of the state."""
+    no_row = f"SELECT NULL AS {identifier(column)} FROM range({_MANY_ROWS}) LIMIT (SELECT 0)"
+    return f"{sql.rstrip()} UNION ALL BY NAME ({no_row})\n"
 
 
 def _view(number: int) -> str:

@@ -1,7 +1,6 @@
 """Servers for all tests of this folder, each started once, and shops on them."""
 
 import os
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ import pyarrow.parquet
 import pytest
 
 from tests.shop import Shop
-from tests.warehouses.servers import POSTGRES, PostgresServer, apache_spark, binaries, free_port, postgres
+from tests.warehouses.servers import POSTGRES, PostgresServer, apache_spark, binaries, free_port, postgres, sail
 
 
 def _started(name: str) -> Iterator[PostgresServer]:
@@ -63,22 +62,10 @@ class Sail:
     address: str
 
 
-@pytest.fixture(scope="session")
-def sail() -> Iterator[Sail]:
-    if SPARK:
-        with apache_spark(Path(SPARK), free_port()) as address:
-            yield Sail(address)
-        return
-    os.environ["RUST_LOG"] = "off"
-    if not hasattr(sys.modules["__main__"], "__file__"):  # in a worker of xdist; pyspark would take it for its doctests
-        sys.modules["__main__"].__file__ = __file__
-    from pysail.spark import SparkConnectServer
-
-    server = SparkConnectServer("127.0.0.1", 0)
-    server.start(background=True)
-    host, port = server.listening_address
-    yield Sail(f"sc://{host}:{port}")
-    server.stop()
+@pytest.fixture(scope="session", name="sail")
+def spark() -> Iterator[Sail]:
+    with apache_spark(Path(SPARK), free_port()) if SPARK else sail() as address:
+        yield Sail(address)
 
 
 @dataclass

@@ -7,6 +7,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -136,6 +137,21 @@ def postgres(name: str, port: int) -> Iterator[PostgresServer]:
 
 
 _ENV = {**os.environ, "LC_ALL": "C.UTF-8", "HOME": "/tmp"}
+
+
+@contextmanager
+def sail() -> Iterator[str]:
+    """The address of a server of Spark Connect in this process."""
+    os.environ["RUST_LOG"] = "off"
+    if not hasattr(sys.modules["__main__"], "__file__"):  # a worker of xdist, or -c: pyspark would run its doctests
+        sys.modules["__main__"].__file__ = __file__
+    from pysail.spark import SparkConnectServer
+
+    server = SparkConnectServer("127.0.0.1", 0)
+    server.start(background=True)
+    host, port = server.listening_address
+    yield f"sc://{host}:{port}"
+    server.stop()
 
 
 @contextmanager
