@@ -191,7 +191,7 @@ class PulledEngine:
 
     def count_common(self, one: Side, other: Side, compared: Sequence[str]) -> Common | None:
         with self._explained(one.model, goes_on=True):
-            mine, others = (Side(side.layout, self._local(side.model).model) for side in (one, other))
+            mine, others = (self._narrowed(side, compared) for side in (one, other))
             return count_common(self.workbench, mine, others, compared)
 
     def first_rows(self, model: Compiled, limit: int) -> tuple[list[str], list[tuple[object, ...]]]:
@@ -229,6 +229,11 @@ class PulledEngine:
             return self._local(model, tuple(sorted(names))).model.sql
 
         return _Query(self.workbench, layout, local.model, local.rows, narrow)
+
+    def _narrowed(self, side: Side, compared: Sequence[str]) -> Side:
+        """A side that reads only whom a row is about, and what is compared."""
+        who = {part for name in side.layout.identifiers for part in side.layout.columns_of(name)}
+        return Side(side.layout, self._local(side.model, tuple(sorted(who.union(compared)))).model)
 
     def _local(self, model: Compiled, names: tuple[str, ...] | None = None, limit: int | None = None) -> _Local:
         """A model as a view; with fewer columns, or rows, the warehouse returns less."""

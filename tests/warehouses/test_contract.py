@@ -86,6 +86,20 @@ def people(**changed: list[Any]) -> pyarrow.Table:
     return pyarrow.table({**PEOPLE, **changed})
 
 
+@pytest.fixture
+def scans(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The statements whose rows were read from a warehouse."""
+    found = list[str]()
+    for reader in (PostgresReader, SparkReader):
+
+        def counted(self: Any, sql: str, stream: Any = reader.stream) -> Any:
+            found.append(sql)
+            return stream(self, sql)
+
+        monkeypatch.setattr(reader, "stream", counted)
+    return found
+
+
 def users(shop: Shop) -> list[dict[str, Any]]:
     """The users of the last request."""
     found: list[dict[str, Any]] = json.loads(shop.sent()[-1])["attributes"]
@@ -180,17 +194,7 @@ class TestContract:
         shop.sync("it", f"SELECT CASE WHEN n > 1 THEN external_id END AS external_id, n FROM {table}")
         assert [problem.code for problem in shop.run().errors] == ["D001"]
 
-    def test_model_runs_once_in_a_run_and_once_for_data_tests(
-        self, warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch
-    ):
-        scans = list[str]()
-        for reader in (PostgresReader, SparkReader):
-
-            def counted(self: Any, sql: str, stream: Any = reader.stream) -> Any:
-                scans.append(sql)
-                return stream(self, sql)
-
-            monkeypatch.setattr(reader, "stream", counted)
+    def test_model_runs_once_in_a_run_and_once_for_data_tests(self, warehouse: Warehouse, scans: list[str]):
         shop, table = warehouse.shop, warehouse.put("people", people())
         for sql, tests, expected in (
             (f"SELECT * FROM {table}", [], 1),
@@ -202,6 +206,20 @@ class TestContract:
             scans.clear()
             shop.run()
             assert len(scans) == (0 if warehouse.kind == "duckdb" else expected)
+
+    def test_users_of_two_syncs_are_compared_by_the_columns_that_both_write(
+        self, warehouse: Warehouse, scans: list[str]
+    ):
+        shop, table = warehouse.shop, warehouse.put("people", people())
+        for name, whom in (("it", "< 2"), ("other", "> 1")):
+            shop.model(name, f"SELECT external_id, tier, n AS n_{name} FROM {table} WHERE n {whom}")
+        how = {"mode": "users_track", "track_record_type": "attributes"}
+        shop.syncs = [{"name": name, "model": name, **how} for name in ("it", "other")]
+        shop.write()
+        assert shop.run("it").plan.to_send == 1
+        read = [[name in sql.partition("FROM")[0] for name in ("tier", "n_it", "n_other")] for sql in scans]
+        narrow = [True, False, False]
+        assert read == ([] if warehouse.kind == "duckdb" else [narrow, narrow, [True, True, False]])
 
     def test_events_are_sent_once(self, warehouse: Warehouse):
         shop = warehouse.shop

@@ -9,6 +9,13 @@ from reverse_etl.project.models import Compiled
 _GONE = re.compile("UNAVAILABLE|failed to connect|Connection reset|Socket closed|session .* (?:not found|closed)", re.I)
 _LINE = re.compile(r"line (\d+),? pos(?:ition)? \d+")  # Spark
 _OFFSET = re.compile(r"found .*? at (\d+):\d+")  # Sail
+_OBJECT = re.compile(r"ObjectName\(\[(.*?)\]\)")  # Sail: Identifier("a"), Identifier("b")
+_UNKNOWN = re.compile(
+    r"^(?:ambiguous )?attribute:? ([^:]+?)(?: is missing|$)|view not found: (\S+)|unknown function: (\S+)"
+)
+_WORD = re.compile(
+    r"'(?:\\.|[^'\\])*'|\"(?:\\.|[^\"\\])*\"|--[^\n]*|/\*.*?\*/|`(?P<quoted>[^`]*)`|(?P<plain>\w+)", re.S
+)
 _END = re.compile(r"\s*SQLSTATE: |\n\n|\n==|;?\s*\(?line \d+,? pos|\nJVM stacktrace| expected ")
 
 
@@ -19,13 +26,15 @@ def unreachable(address: str, why: str, where: Location) -> RetlError:
 
 def explained(text: str, name: str, model: Compiled, statement: str) -> RetlError:
     """An error for what Spark says of a statement that contains a model. `name` is that of its exception."""
+    text = _OBJECT.sub(lambda found: ".".join(re.findall(r'Identifier\("(.*?)"\)', found[1])), text)
     what = " ".join(_END.split(text.strip())[0].split()) or name
     if _GONE.search(text):
         lost = f"{model.file}: the connection to Spark was lost while the model was running"
         return BusyError(lost, hint="nothing was sent: run it again when Spark answers", code="B004")
     if name not in ("AnalysisException", "ParseException", "IllegalArgumentException"):
         what = re.sub(r"\".*\"|'.*'", MASK, what)
-    what, line = of_warehouse(what), _line(text, statement, model)
+    line = _line(text, statement, model) or _only_line(what, model)
+    what = of_warehouse(what)
     where = model.source_of(line) if line else Location(model.file)
     hint = f"see the compiled SQL in {model.compiled_file}" + (f", line {line}" if line else "")
     return ProjectError(what, where, hint, code="P051")
@@ -42,3 +51,15 @@ def _line(text: str, statement: str, model: Compiled) -> int:
         found = statement.count("\n", 0, int(offset[1])) + 1
     line = found - statement.count("\n", 0, begins)
     return line if 0 < line <= model.sql.count("\n") else 0
+
+
+def _only_line(what: str, model: Compiled) -> int:
+    """The only line of the model that has the name which an error is about; 0 if there are several, or none."""
+    named = _UNKNOWN.search(what)
+    name = next(part for part in named.groups() if part).rpartition(".")[2].casefold() if named else ""
+    found = {
+        model.sql.count("\n", 0, word.start()) + 1
+        for word in _WORD.finditer(model.sql)
+        if name and (word["quoted"] or word["plain"] or "").casefold() == name
+    }
+    return found.pop() if len(found) == 1 else 0
