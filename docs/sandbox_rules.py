@@ -149,6 +149,12 @@ RULES: Mapping[str, tuple[Rule, ...]] = {
             "track limits guess",
             "contract_by_active_users_tells_the_hour_in_seconds_left_and_at_429_only_how_long_to_wait",
         ),
+        Rule(
+            "What other clients of the workspace use (`--others`) counts, and the headers show it; that they do so "
+            "evenly is a guess",
+            "limits guess",
+            "others_use_up_a_limit_evenly_and_the_headers_show_it",
+        ),
         Rule("A request over the limit changes nothing", "limits", "request_over_the_limit_changes_nothing"),
         Rule(
             "The default limits are those in the table of endpoints; that bad requests count is a guess",

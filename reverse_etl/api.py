@@ -22,10 +22,12 @@ from reverse_etl.project.spec import Sync
 from reverse_etl.redaction import without_secrets
 from reverse_etl.report.log import Logged, log_note, log_result, log_warning
 from reverse_etl.results import PlanResult, SyncResult, SyncResults, plan_result, sync_result
+from reverse_etl.runs.finish_by import finish_by
 from reverse_etl.runs.outcome import Listener, Options
-from reverse_etl.runs.preview import preview_sync
+from reverse_etl.runs.preview import preview_syncs
 from reverse_etl.runs.run import jobs_of
 from reverse_etl.runs.sequence import run_jobs
+from reverse_etl.system.clock import Clock
 
 Selectors = str | Iterable[str]
 _HOW_TO_PLAN = ("full_refresh", "accept_schema_change", "memory_limit", "wait_s")
@@ -40,6 +42,7 @@ class PlanOptions(TypedDict, total=False):
     memory_limit            DuckDB memory limit: "512MB"
     wait_s                  maximum seconds to wait while another process has the sync or the warehouse locked
     scheduled_time          scheduled time of the run, with a time zone; default: the start of the run
+    finish_by               when it has to be done: "07:00" (UTC), "07:00 Asia/Seoul", or a datetime with a time zone
     """
 
     full_refresh: bool
@@ -51,6 +54,7 @@ class PlanOptions(TypedDict, total=False):
     memory_limit: str | None
     wait_s: float
     scheduled_time: datetime | None
+    finish_by: str | datetime | None
 
 
 class SyncOptions(PlanOptions, total=False):
@@ -159,7 +163,7 @@ class Project:
         project, syncs, options = self._prepare(choose, **planning)
         jobs = jobs_of(project, syncs, options, self._listener)
         with without_secrets():
-            return tuple(plan_result(preview_sync(job)) for job in jobs)
+            return tuple(map(plan_result, preview_syncs(jobs)))
 
     def _prepare(
         self, choose: Callable[[LoadedProject], list[Sync]], **planning: Unpack[PlanOptions]
@@ -174,7 +178,11 @@ class Project:
         if scheduled_time:
             project = project.scheduled_at(_moment(scheduled_time))
         how: dict[str, Any] = {name: given[name] for name in _HOW_TO_PLAN if name in given}
-        bounds = {name: value for name, value in given.items() if name not in (*_HOW_TO_PLAN, "scheduled_time")}
+        if (by := planning.get("finish_by")) is not None:
+            how["finish_by"] = finish_by(by, Clock().utc(), "finish_by")
+        bounds = {
+            name: value for name, value in given.items() if name not in (*_HOW_TO_PLAN, "scheduled_time", "finish_by")
+        }
         return project, bounded(choose(project), bounds), Options(**how)
 
     def _read(self) -> LoadedProject:

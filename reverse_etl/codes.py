@@ -783,6 +783,16 @@ CODES: Mapping[str, Code] = {
         "The run would opt users in, and the state is new, lost or reset: who of them has opted out is unknown.",
         "If Braze has the rows, run `retl state baseline NAME`; or type their number: --skip-guard max_resubscribed=N.",
     ),
+    "X010": Code(
+        "run ended at the time of --finish-by",
+        "Sending took longer than planned, and no request starts after that time: rows are still to be sent.",
+        "Run it again: it sends what is left. Sending slows down where others use more than `keep_free` leaves them.",
+    ),
+    "X011": Code(
+        "run would not be done by the time of --finish-by",
+        "Under the rate limits, what is to be sent takes longer than there is time, or the time has passed.",
+        "Run it without --finish-by; or pass --skip-guard finish_by, which sends what it can by then.",
+    ),
     "X020": Code(
         "alert or heartbeat was not delivered",
         "Slack, a webhook, a mail server or the URL of the heartbeat did not take it. The sync is not affected.",

@@ -24,6 +24,11 @@ def duration(seconds: float) -> str:
     return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min {seconds} s"
 
 
+def rate(per_second: float) -> str:
+    """A number per second: `795`, `0.8`."""
+    return f"{per_second:,.0f}" if per_second >= 10 else f"{per_second:.2g}"
+
+
 def one_line(text: str) -> str:
     """What others have said, in one line that every file and terminal can take."""
     return _UNPRINTABLE.sub(" ", text).strip()

@@ -1,9 +1,13 @@
-"""What the headers of a response say about a rate limit: how long to wait. Pure."""
+"""What the headers of a response say about a rate limit: how long to wait. Pure.
+
+They are never trusted beyond waiting: what is missing, malformed or absurd changes nothing, and every wait is bounded.
+"""
 
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 
 MIN_WAIT_S, MAX_WAIT_S = 0.05, 60.0
+_MOST_DIGITS = 9  # of a number of requests
 _EPOCH = 1e9  # an X-RateLimit-Reset above this is a point in time, below it a number of seconds
 
 
@@ -30,6 +34,24 @@ def exhausted_wait_s(headers: Mapping[str, str]) -> float:
         return 0.0
     wait_s = throttled_wait_s(headers)
     return wait_s if wait_s > 3 else max(0.0, wait_s - 1)
+
+
+def shared_wait_s(headers: Mapping[str, str], keep_free: float, most_s: float) -> float:
+    """Seconds for which no request may start because less than the fraction `keep_free` remains of the window; 0 if
+    more does. At most `most_s`, the length of the longest window that is known, or MAX_WAIT_S if that is longer.
+
+    Rounded up to the window's end: the headers count whole seconds, and what remains until then is for others.
+    """
+    remaining, limit = (_requests(headers.get(f"x-ratelimit-{name}")) for name in ("remaining", "limit"))
+    if remaining is None or limit is None or not remaining < keep_free * limit:
+        return 0.0
+    wait_s = _seconds(headers.get("x-ratelimit-reset"), headers.get("date"))
+    return 0.0 if wait_s is None else min(max(most_s, MAX_WAIT_S), max(0.0, wait_s))
+
+
+def _requests(value: str | None) -> int | None:
+    """A number of requests; None if it is missing, or more than any contract has."""
+    return int(value) if value and len(value) <= _MOST_DIGITS and value.isascii() and value.isdigit() else None
 
 
 def _seconds(value: str | None, date: str | None) -> float | None:

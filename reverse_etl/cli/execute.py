@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from reverse_etl.plan.guards import Skipped
     from reverse_etl.project.project import LoadedProject
     from reverse_etl.project.spec import Sync
+    from reverse_etl.runs.finish_by import FinishBy
     from reverse_etl.runs.interrupts import Interrupts
     from reverse_etl.runs.job import Job
     from reverse_etl.runs.outcome import RunResult
@@ -164,3 +165,9 @@ def guards_to_skip(given: list[str] | None) -> "Skipped":
     from reverse_etl.plan.guards import skipped_guards
 
     return skipped_guards(given or [], "--skip-guard")
+
+
+def done_by(given: str | None) -> "FinishBy | None":
+    from reverse_etl.runs.finish_by import finish_by
+
+    return finish_by(given, Clock().utc()) if given is not None else None

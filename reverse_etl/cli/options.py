@@ -104,7 +104,23 @@ ScheduledTime = Annotated[
     ),
 ]
 RateLimitShare = Annotated[
-    float, typer.Option("--rate-limit-share", min=0.01, max=1, help="Fraction of each rate limit to use: 0.8 for 80 %.")
+    float,
+    typer.Option(
+        "--rate-limit-share",
+        min=0.01,
+        max=1,
+        help="Fraction of each rate limit to use, of what keep_free leaves: 0.8 for 80 %.",
+    ),
+]
+FinishByTime = Annotated[
+    str | None,
+    typer.Option(
+        "--finish-by",
+        metavar="TIME",
+        help='Send nothing if it would take longer, and nothing from then on: 07:00 (UTC), "07:00 Asia/Seoul", or a '
+        "timestamp.",
+        show_default=False,
+    ),
 ]
 ReadFirst = Annotated[
     bool,

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from reverse_etl.cli.context import ProjectCommand, chosen, load, print_json, print_lines, say, screen
-from reverse_etl.cli.execute import guarded, guards_to_skip, run_and_exit
+from reverse_etl.cli.execute import done_by, guarded, guards_to_skip, run_and_exit
 from reverse_etl.cli.options import (
     AcceptSchemaChange,
     Exclude,
     FailFast,
+    FinishByTime,
     FullRefresh,
     MaxChanges,
     MaxDataPoints,
@@ -63,6 +64,7 @@ def apply(
     fail_fast: FailFast = False,
     threads: Threads = 160,
     rate_limit_share: RateLimitShare = 1.0,
+    finish_by: FinishByTime = None,
     memory_limit: MemoryLimit = None,
     wait: Wait = 0,
     output: OutputFormat = Output.TEXT,
@@ -85,6 +87,7 @@ def apply(
         wait_s=wait,
         fail_fast=fail_fast,
         threads=threads,
+        finish_by=done_by(finish_by),
     )
     age = age_of(max_age)
     interrupts = Interrupts()
@@ -125,6 +128,7 @@ def plan(
     memory_limit: MemoryLimit = None,
     wait: Wait = 0,
     scheduled_time: ScheduledTime = None,
+    finish_by: FinishByTime = None,
     output: Annotated[PlanOutput, typer.Option("--output", help="Output format.")] = PlanOutput.TEXT,
     project_dir: ProjectFolder = Path(),
     target: TargetName = None,
@@ -134,7 +138,7 @@ def plan(
     from reverse_etl.cli.artifacts import keep_plan
     from reverse_etl.report import as_json, text
     from reverse_etl.runs.outcome import Options
-    from reverse_etl.runs.preview import preview_sync
+    from reverse_etl.runs.preview import preview_syncs
     from reverse_etl.runs.run import jobs_of
     from reverse_etl.runs.seal import digest_of
 
@@ -147,6 +151,7 @@ def plan(
         show_values=show_values,
         memory_limit=memory_limit,
         wait_s=wait,
+        finish_by=done_by(finish_by),
     )
     bounds = {
         "max_changes": max_changes,
@@ -156,8 +161,9 @@ def plan(
     }
     previews = []
     with _saving(project, out, encrypt) as save:
-        for job in jobs_of(project, guarded(chosen(project, names, select, exclude, state), bounds), options, screen()):
-            previews.append(preview_sync(job, save))
+        jobs = jobs_of(project, guarded(chosen(project, names, select, exclude, state), bounds), options, screen())
+        for preview in preview_syncs(jobs, save):
+            previews.append(preview)
             if output is PlanOutput.TEXT:
                 print_lines(text.preview_lines(previews[-1], show_values))
     keep_plan(project, previews)

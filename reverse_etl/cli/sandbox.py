@@ -13,6 +13,7 @@ from reverse_etl.errors import ProjectError
 from reverse_etl.system.private_files import create_ignored, private_files
 
 app = typer.Typer()
+_NAMES = 'for the names, see "Endpoints" in docs/sandbox.md'
 
 
 class SandboxContract(StrEnum):
@@ -61,6 +62,13 @@ def sandbox(
             help="Override a rate limit: users_track=1000/60, or users_track=none (names: see docs/sandbox.md).",
         ),
     ] = None,
+    others: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--others",
+            help="Requests that other clients make, evenly, as long as a rate limit has room: users_track=300/3.",
+        ),
+    ] = None,
     legacy_contract: Annotated[
         bool,
         typer.Option(
@@ -96,7 +104,15 @@ def sandbox(
 
     Needs no project. Inside one, it uses the same data file as the project's runs against the sandbox.
     """
-    from reverse_etl.sandbox import OLDER_EXPORTS, FileRefusedError, Sandbox, parse_fault, parse_limits, serve
+    from reverse_etl.sandbox import (
+        OLDER_EXPORTS,
+        FileRefusedError,
+        Sandbox,
+        parse_fault,
+        parse_limits,
+        parse_others,
+        serve,
+    )
 
     try:
         faults = [parse_fault(text) for text in fault or []]
@@ -107,9 +123,11 @@ def sandbox(
     try:
         limits = {**(OLDER_EXPORTS if legacy_contract else {}), **parse_limits(limit or [])}
     except ValueError as error:
-        raise ProjectError(
-            f"--limit: {error}", hint='for the names, see "Endpoints" in docs/sandbox.md', code="P073"
-        ) from error
+        raise ProjectError(f"--limit: {error}", hint=_NAMES, code="P073") from error
+    try:
+        by_others = parse_others(others or [])
+    except ValueError as error:
+        raise ProjectError(f"--others: {error}", hint=_NAMES, code="P073") from error
     asked_for = {"--project-dir": project_dir, "--target": target, "--vars": variables}
     named = [option for option, value in asked_for.items() if value is not None]
     if file is not None and named:
@@ -160,6 +178,7 @@ def sandbox(
                 seed=seed,
                 export_needs_fields=not legacy_contract,
                 contract="mau" if contract is SandboxContract.MAU else "data points",
+                others=by_others,
             )
             braze.add_fault(*faults)
             serve(braze, ready, parent_pid)

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from reverse_etl.cli.context import ProjectCommand, chosen, load, print_json, print_lines, say, screen
-from reverse_etl.cli.execute import beat, run_and_exit, shown, tell_all
+from reverse_etl.cli.execute import beat, done_by, run_and_exit, shown, tell_all
 from reverse_etl.cli.options import (
     Exclude,
     FailFast,
+    FinishByTime,
     MemoryLimit,
     Output,
     OutputFormat,
@@ -50,6 +51,7 @@ def run_due(
     fail_fast: FailFast = False,
     threads: Threads = 160,
     rate_limit_share: RateLimitShare = 1.0,
+    finish_by: FinishByTime = None,
     memory_limit: MemoryLimit = None,
     wait: WaitForWarehouse = 0,
     output: OutputFormat = Output.TEXT,
@@ -68,7 +70,9 @@ def run_due(
         from reverse_etl.runs.outcome import Options
         from reverse_etl.runs.scheduler import due_jobs
 
-        options = Options(fail_fast=fail_fast, threads=threads, memory_limit=memory_limit, wait_s=wait)
+        options = Options(
+            fail_fast=fail_fast, threads=threads, memory_limit=memory_limit, wait_s=wait, finish_by=done_by(finish_by)
+        )
         interrupts = Interrupts()
         jobs = due_jobs(project, to_run(dues), options, screen(interrupts))
         try:
@@ -103,6 +107,7 @@ def scheduler(
     fail_fast: FailFast = False,
     threads: Threads = 160,
     rate_limit_share: RateLimitShare = 1.0,
+    finish_by: FinishByTime = None,
     memory_limit: MemoryLimit = None,
     wait: WaitForWarehouse = 0,
     project_dir: ProjectFolder = Path(),
@@ -123,7 +128,9 @@ def scheduler(
         return project, chosen(project, names, select, exclude, state)
 
     read_syncs()  # a project that is invalid from the start ends the command
-    options = Options(fail_fast=fail_fast, threads=threads, memory_limit=memory_limit, wait_s=wait)
+    options = Options(
+        fail_fast=fail_fast, threads=threads, memory_limit=memory_limit, wait_s=wait, finish_by=done_by(finish_by)
+    )
     interrupts, clock, is_idle, told = Interrupts(), options.clock, True, ""
     try:
         with interrupts.taken():

@@ -7,11 +7,12 @@ from typing import Annotated
 import typer
 
 from reverse_etl.cli.context import ProjectCommand, ask, chosen, cost_of_sending_all, load, note_arguments, say, screen
-from reverse_etl.cli.execute import guarded, guards_to_skip, run_and_exit
+from reverse_etl.cli.execute import done_by, guarded, guards_to_skip, run_and_exit
 from reverse_etl.cli.options import (
     AcceptSchemaChange,
     Exclude,
     FailFast,
+    FinishByTime,
     FullRefresh,
     MaxChanges,
     MaxDataPoints,
@@ -58,6 +59,7 @@ def sync(
     fail_fast: FailFast = False,
     threads: Threads = 160,
     rate_limit_share: RateLimitShare = 1.0,
+    finish_by: FinishByTime = None,
     memory_limit: MemoryLimit = None,
     wait: Wait = 0,
     scheduled_time: ScheduledTime = None,
@@ -99,6 +101,7 @@ def sync(
         wait_s=wait,
         fail_fast=fail_fast,
         threads=threads,
+        finish_by=done_by(finish_by),
     )
     interrupts = Interrupts()
     jobs = jobs_of(project, syncs, options, screen(interrupts))
@@ -117,6 +120,7 @@ def retry(
     fail_fast: FailFast = False,
     threads: Threads = 160,
     rate_limit_share: RateLimitShare = 1.0,
+    finish_by: FinishByTime = None,
     memory_limit: MemoryLimit = None,
     wait: Wait = 0,
     yes: Yes = False,
@@ -161,6 +165,7 @@ def retry(
         wait_s=wait,
         fail_fast=fail_fast,
         threads=threads,
+        finish_by=done_by(finish_by),
     )
     interrupts = Interrupts()
     jobs = jobs_of(project, syncs, options, screen(interrupts))

@@ -1,9 +1,10 @@
 """When the next request may start, under the windows of a rate limit. Pure: the caller brings the clock."""
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from reverse_etl.braze.modes import Window
+from reverse_etl.braze.rate_limit_headers import shared_wait_s
 
 SHARE_OF_LIMIT = 0.9935  # of a limit, within any window of starts: requests arrive less evenly than they left
 CATCH_UP_S = 1.0  # threads wake up late, and a 429 costs whole seconds: starts lost within this time are made up for
@@ -17,12 +18,17 @@ class Pacer:
     Starts are spaced evenly under windows of up to EVEN_WINDOW_MAX_S seconds, and counted as they are made. A longer
     window may be used up as fast as the short ones allow; then requests wait until it has moved on. Times are seconds
     of any monotonic clock.
+
+    `share` is the fraction of every window that is used, `keep_free` the one that is kept free for others: part of what
+    is not used, and not used either where others have taken the rest, as far as responses say so.
     """
 
-    def __init__(self, windows: Sequence[Window], share: float = 1.0) -> None:
+    def __init__(self, windows: Sequence[Window], share: float = 1.0, keep_free: float = 0.0) -> None:
+        self.keeps_free = keep_free > 0
+        self._keep_free, self._longest_s = keep_free, max((w.per_seconds for w in windows), default=0.0)
         short = [window for window in windows if window.per_seconds <= EVEN_WINDOW_MAX_S]
         long = [window for window in windows if window.per_seconds > EVEN_WINDOW_MAX_S]
-        self._spacing_s = max((w.per_seconds / (w.requests * share) for w in short), default=0.0)
+        self._spacing_s = _spacing_s(short, share)
         self._started = [(deque[float](maxlen=_most(w, share)), w.per_seconds) for w in short]
         self._counts = [_Count(_most(w, share), w.per_seconds) for w in long]
         self._due_s: float | None = None  # when the next start would be, had none been late
@@ -53,9 +59,47 @@ class Pacer:
         """Start nothing for `wait_s` seconds, as the server demanded."""
         self._paused_until_s = max(self._paused_until_s, now_s + wait_s)
 
+    def heed(self, now_s: float, headers: Mapping[str, str]) -> None:
+        """Pause if a response says that others have left less of the window than is to be kept free.
+
+        Starts that are lost by it are not made up for: others have had them.
+        """
+        wait_s = shared_wait_s(headers, self._keep_free, self._longest_s)
+        if wait_s:
+            self.pause(now_s, wait_s)
+            self._due_s = max(self._due_s or 0.0, now_s + wait_s)
+
     def is_paused(self, now_s: float) -> bool:
         """Whether a pause is in effect; a start that was reserved before it has to be reserved again."""
         return now_s < self._paused_until_s
+
+
+def last_start_s(requests: int, windows: Sequence[Window], share: float = 1.0) -> float:
+    """When the last of so many requests starts, in seconds after the first, if a Pacer alone decides.
+
+    Windows are filled one after another; a wider one is made of the narrower ones in it.
+    """
+    if requests < 1:
+        return 0.0
+    ordered = sorted(windows, key=lambda window: window.per_seconds)
+    spacing_s = _spacing_s([window for window in ordered if window.per_seconds <= EVEN_WINDOW_MAX_S], share)
+    return _start_s(requests - 1, ordered, spacing_s, share)
+
+
+def _start_s(before: int, ordered: Sequence[Window], spacing_s: float, share: float) -> float:
+    """When a request starts that has so many before it."""
+    if not ordered:
+        return before * spacing_s
+    *narrower, widest = ordered
+    filled, rest = divmod(before, _most(widest, share))
+    is_even = widest.per_seconds <= EVEN_WINDOW_MAX_S
+    cycle_s = widest.per_seconds if is_even else widest.per_seconds * (1 + 1 / BUCKETS)
+    waited_s = filled * cycle_s + _start_s(rest, narrower, spacing_s, share)
+    return max(waited_s, _start_s(before, narrower, spacing_s, share)) if filled else waited_s
+
+
+def _spacing_s(short: Sequence[Window], share: float) -> float:
+    return max((window.per_seconds / (window.requests * share) for window in short), default=0.0)
 
 
 def _most(window: Window, share: float) -> int:

@@ -90,6 +90,9 @@ class Reader:
             if pause_s:
                 with self._lock:
                     self._pacer.pause(self._clock.now_s(), pause_s)
+            if self._pacer.keeps_free:
+                with self._lock:
+                    self._pacer.heed(self._clock.now_s(), result.headers)
         return result
 
     def _connection(self) -> Connection:

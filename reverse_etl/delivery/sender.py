@@ -20,8 +20,9 @@ from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from enum import Enum
+from math import inf
 
-from reverse_etl.braze.answers import Outcome, Verdict, hint_for, judge
+from reverse_etl.braze.answers import Answer, Outcome, Verdict, hint_for, judge
 from reverse_etl.braze.client import Connection, Deadlines, Workspace
 from reverse_etl.delivery.batches import Batch, Record
 from reverse_etl.delivery.journal import Journal
@@ -40,7 +41,8 @@ REFUSED_IN_A_ROW = 75  # records in a row, sent one by one, that Braze rejects b
 class Delivery:
     """The result of sending, counted as responses arrive.
 
-    `stopped` is the reason why sending ended early, if it did, and `hint` what to do about it.
+    `stopped` is the reason why sending ended early, if it did, and `hint` what to do about it. `out_of_time`: the next
+    request would have started too late.
     """
 
     requests: int = 0
@@ -50,6 +52,7 @@ class Delivery:
     stopped: str | None = None
     hint: str | None = None
     interrupted: bool = False
+    out_of_time: bool = False
 
 
 @dataclass(frozen=True)
@@ -94,12 +97,15 @@ _IN_JOURNAL = {
 
 @dataclass(frozen=True)
 class SenderOptions:
-    """How to deliver. `may_repeat`: retry requests without a response even if it is not safe to send them twice."""
+    """How to deliver. `may_repeat`: retry requests without a response even if it is not safe to send them twice.
+    `until_s` of the clock: no request starts from then on.
+    """
 
     threads: int
     policy: RetryPolicy = field(default_factory=RetryPolicy)
     clock: Clock = field(default_factory=Clock)
     may_repeat: bool = False
+    until_s: float = inf
 
 
 class Sender:
@@ -115,7 +121,7 @@ class Sender:
         self.delivery = Delivery()
         self._workspace, self._routes, self._journal = workspace, routes, journal
         self._threads, self._policy, self._clock = options.threads, options.policy, options.clock
-        self._may_repeat, self._random = options.may_repeat, random.Random()
+        self._may_repeat, self._until_s, self._random = options.may_repeat, options.until_s, random.Random()
         self._deadlines = Deadlines()
         self._free = queue.SimpleQueue[None]()  # an item for each worker that waits for a batch
         self._handed_out = queue.SimpleQueue[Batch | None]()
@@ -310,18 +316,25 @@ class Sender:
             self._deliver(connection, batch.of(waiting))
 
     def _wait_for_turn(self, batch: Batch) -> bool:
-        """Wait until the rate limit allows a request; False if the run was stopped."""
+        """Wait until the rate limit allows a request; False if the run was stopped, or is out of time."""
         pacer = self._routes[batch.place.call].pacer
         with self._lock:
-            wait_s = pacer.reserve(self._clock.now_s())
-        while not self._stop.is_set():
+            now_s = self._clock.now_s()
+            wait_s = pacer.reserve(now_s)
+        while self._may_start(now_s + wait_s):
             if wait_s > 0:
                 self._clock.wait(wait_s, self._stop)
             with self._lock:
                 now_s = self._clock.now_s()
                 wait_s = pacer.reserve(now_s) if pacer.is_paused(now_s) else pacer.start(now_s)
             if wait_s <= 0:
-                break
+                return self._may_start(now_s)
+        return False
+
+    def _may_start(self, at_s: float) -> bool:
+        if at_s >= self._until_s and not self._stop.is_set():
+            self.delivery.out_of_time = True
+            self._stop.set()
         return not self._stop.is_set()
 
     def _request(self, connection: Connection, batch: Batch) -> Verdict:
@@ -339,6 +352,8 @@ class Sender:
             self._count(verdict, len(records))
             if verdict.pause_s:
                 route.pacer.pause(self._clock.now_s(), verdict.pause_s)
+            if route.pacer.keeps_free and isinstance(result, Answer):
+                route.pacer.heed(self._clock.now_s(), result.headers)
         return verdict
 
     def _count(self, verdict: Verdict, records: int) -> None:

@@ -21,11 +21,17 @@ def windows(project: LoadedProject, family: str) -> list[Window]:
     return [Window(limit.requests, limit.per_seconds) for limit in agreed] or [RATE_LIMITS[family]]
 
 
+def used_share(project: LoadedProject, rate_limit_share: float = 1.0) -> float:
+    """The fraction of every rate limit that a run uses: that of the command, of what `keep_free` leaves."""
+    return rate_limit_share * (1 - project.spec.target.destination.free_fraction)
+
+
 class Session:
     """A destination, and the rate limits shared by all that send to it."""
 
     def __init__(self, project: LoadedProject, stack: ExitStack, rate_limit_share: float) -> None:
-        self._project, self._stack, self._share = project, stack, rate_limit_share
+        self.rate_limit_share = rate_limit_share
+        self._project, self._stack = project, stack
         self._workspace: Workspace | None = None
         self._pacers: dict[str, Pacer] = {}
         self._api_key = SANDBOX_KEY if project.uses_sandbox else project.api_key()
@@ -48,7 +54,9 @@ class Session:
     def pacer(self, family: str) -> Pacer:
         """The pacer of a family of endpoints, shared within the session."""
         if family not in self._pacers:
-            self._pacers[family] = Pacer(windows(self._project, family), self._share)
+            kept = self._project.spec.target.destination.free_fraction
+            share = used_share(self._project, self.rate_limit_share)
+            self._pacers[family] = Pacer(windows(self._project, family), share, kept)
         return self._pacers[family]
 
     def _start_sandbox(self) -> str:
@@ -67,7 +75,7 @@ class Session:
 
 @contextmanager
 def open_session(project: LoadedProject, rate_limit_share: float = 1.0) -> Iterator[Session]:
-    """The session of a project's target; it uses that fraction of every rate limit, and leaves the rest to others.
+    """The session of a project's target; it uses that fraction of every rate limit, of what `keep_free` leaves.
 
     Raises ProjectError, before anything else is tried, if there is no API key, or a variable names no proxy or file of
     certificates.

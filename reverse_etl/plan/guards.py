@@ -14,7 +14,8 @@ from reverse_etl.words import count
 GUARDS = ("max_removed", "max_deletes", "max_changes", "max_requests", "max_data_points", "empty_model")
 DATA_TESTS = "data_tests"  # the name of all data tests of a sync for --skip-guard
 MAX_RESUBSCRIBED = "max_resubscribed"  # withholds opt-ins after an opt-out, and blocks nothing: see records/consent.py
-SKIPPABLE = (*GUARDS, DATA_TESTS, MAX_RESUBSCRIBED)
+FINISH_BY = "finish_by"  # of --finish-by: see runs/finish_by.py
+SKIPPABLE = (*GUARDS, DATA_TESTS, MAX_RESUBSCRIBED, FINISH_BY)
 COUNTING = frozenset({*GUARDS, MAX_RESUBSCRIBED}) - {"empty_model"}  # --skip-guard NAME=N: up to N of what it counts
 TYPED = frozenset({"max_deletes", MAX_RESUBSCRIBED})  # what they stop cannot be undone: skipped with a number only
 

@@ -26,8 +26,8 @@ from reverse_etl.braze.modes import MODE_NAMES, MODES, RATE_LIMITS, RECORD_TYPES
 from reverse_etl.errors import Location, Problem
 from reverse_etl.network.proxies import LOOPBACK
 from reverse_etl.project.cron import Cron
+from reverse_etl.project.fields import Part, Words
 from reverse_etl.project.fields import Strict as _Strict
-from reverse_etl.project.fields import Words
 from reverse_etl.project.spec_alerts import Alert, Heartbeat, label
 from reverse_etl.project.spec_collect import Collect
 from reverse_etl.project.spec_tests import DataTest, UnitTest
@@ -233,7 +233,15 @@ class BrazeConfig(_Strict):
         description="rate limits of your contract, where they differ from the defaults: {requests, per_seconds}, "
         "or a list of them",
     )
+    keep_free: Part = Field(
+        "0%", description="percentage of every rate limit that is kept free for apps and other tools: 20%"
+    )
     timeout_s: float = Field(30, gt=0, le=600, description="seconds to wait for a response")
+
+    @property
+    def free_fraction(self) -> float:
+        """The fraction of every rate limit that is kept free."""
+        return float(self.keep_free.removesuffix("%")) / 100
 
     @field_validator("endpoint")
     @classmethod

@@ -182,6 +182,18 @@ class RunResults(BaseModel):
     args: dict[str, Any] = Field(description="arguments and options of the command")
 
 
+class Load(BaseModel):
+    """What the requests of a sync use of a rate limit."""
+
+    rate_limit: str = Field(description="name of the rate limit, as in `rate_limits` of a target")
+    requests: int = Field(description="number of requests")
+    seconds: float = Field(description="time that they take, in seconds")
+    requests_per_second: float | None = Field(description="requests per second; null if they take no time")
+    left_per_second: float | None = Field(
+        description="requests per second that are left to others meanwhile; null if they take no time"
+    )
+
+
 class PlannedSync(BaseModel):
     """What a run of a sync would do."""
 
@@ -218,6 +230,11 @@ class PlannedSync(BaseModel):
     data_tests: list[DataTestResult]
     columns: dict[str, int] = Field(description="number of records that contain each column")
     seconds_at_rate_limit: float = Field(description="time that the requests take at the rate limit, in seconds")
+    rate_limits: list[Load] = Field(description="what the requests use of the rate limits, and leave to others")
+    finish_by: datetime | None = Field(description="time of --finish-by; null without it")
+    estimated_end: datetime | None = Field(
+        description="time when a run would be done that starts now, after those before it; null without --finish-by"
+    )
     invalid_rows: list[InvalidRow] = Field(
         description="the first invalid rows, ordered by key; one entry for each column that breaks a rule"
     )

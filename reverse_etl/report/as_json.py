@@ -5,6 +5,7 @@ from typing import Any
 
 from reverse_etl.errors import Location, Problem
 from reverse_etl.runs.due import Due
+from reverse_etl.runs.finish_by import Load
 from reverse_etl.runs.outcome import RunResult
 from reverse_etl.runs.preview import Preview
 
@@ -19,6 +20,8 @@ def preview_json(preview: Preview) -> dict[str, Any]:
         **asdict(preview.plan),
         "columns": dict(preview.columns),
         "seconds_at_rate_limit": round(preview.seconds, 3),
+        "rate_limits": [load_json(load) for load in preview.forecast.loads],
+        **_times(preview),
         "invalid_rows": [asdict(row) for row in preview.invalid],
         "invalid_reasons": [asdict(reason) for reason in preview.reasons],
         "left_out_rows": [asdict(row) for row in preview.left_out],
@@ -26,6 +29,18 @@ def preview_json(preview: Preview) -> dict[str, Any]:
         "withheld_rows": [asdict(row) for row in preview.withheld],
         "blocked_by": [problem_json(problem) for problem in preview.blocked_by],
     }
+
+
+def _times(preview: Preview) -> dict[str, Any]:
+    by, done = preview.finish_by, preview.forecast.done_at
+    return {"finish_by": by.isoformat() if by else None, "estimated_end": done.isoformat() if by else None}
+
+
+def load_json(load: Load) -> dict[str, Any]:
+    """What a run uses of a rate limit, and leaves to others; the numbers per second are None if it takes no time."""
+    rates = {"requests_per_second": load.per_second, "left_per_second": load.left_per_second}
+    rounded = {name: round(rate, 3) if load.seconds else None for name, rate in rates.items()}
+    return {"rate_limit": load.rate_limit, "requests": load.requests, "seconds": round(load.seconds, 3), **rounded}
 
 
 def result_json(result: RunResult) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from reverse_etl.project.spec import Sync
 from reverse_etl.runs.due import Due
 from reverse_etl.runs.outcome import RunResult
 from reverse_etl.runs.preview import Preview
-from reverse_etl.words import count, duration, moment, table_lines
+from reverse_etl.words import count, duration, moment, rate, table_lines
 
 
 def change_line(plan: Plan) -> str:
@@ -147,12 +147,20 @@ def preview_lines(preview: Preview, show_values: bool) -> Iterator[str]:
     yield from left_out_lines(preview.left_out, preview.left_out_reasons, plan.left_out)
     yield from withheld_lines(preview.withheld, plan.withheld)
     requests = ", ".join(f"{count(number, 'request')} to {path}" for path, number in plan.requests.items())
-    took = f", {duration(preview.seconds)} at the rate limit" if preview.seconds >= 1 else ""
+    took = f", {duration(preview.seconds)} at the rate limit{_left(preview)}" if preview.seconds >= 1 else ""
     size = f", {count(plan.bytes, 'byte')}" if plan.bytes else ""
     yield f"  {count(plan.to_send, 'record')}{size}: {requests or 'nothing to send, 0 requests'}{took}"
+    if preview.finish_by and preview.forecast.loads:
+        yield f"  {preview.forecast.in_words(preview.finish_by)} (--finish-by)"
     if plan.data_points:
         cost = f"{count(plan.data_points, 'data point')} on contracts billed by data points"
         yield f"  writes {written(preview)}: {cost}"
+
+
+def _left(preview: Preview) -> str:
+    """What a run leaves to others while it sends; nothing if it is to leave nothing."""
+    left = [rate(load.left_per_second) for load in preview.forecast.loads if load.left_per_second]
+    return f", which leaves {' and '.join(left)} requests/s to others" if left else ""
 
 
 def _data_test_lines(plan: Plan) -> Iterator[str]:

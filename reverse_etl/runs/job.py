@@ -6,8 +6,10 @@ from datetime import datetime
 
 from reverse_etl.delivery.session import Session
 from reverse_etl.errors import Problem
+from reverse_etl.plan.guards import FINISH_BY
 from reverse_etl.project.project import LoadedProject
 from reverse_etl.project.spec import Sync
+from reverse_etl.runs.finish_by import passed
 from reverse_etl.runs.outcome import Listener, Options, RunResult
 from reverse_etl.runs.writers import Known
 from reverse_etl.system.clock import T, when_free
@@ -16,7 +18,8 @@ from reverse_etl.system.clock import T, when_free
 @dataclass(frozen=True)
 class Job:
     """`start` runs it, in a session with the destination, when its turn comes; `started_at` is when that was.
-    `known` is what all jobs of the command know of the attributes that the syncs of its target write."""
+    `known` is what all jobs of the command know of the attributes that the syncs of its target write. By `finish_by`,
+    the run has to be done."""
 
     project: LoadedProject
     sync: Sync
@@ -25,6 +28,7 @@ class Job:
     start: Callable[["Job", Session], RunResult]
     started_at: datetime
     known: Known = field(default_factory=Known, compare=False)
+    finish_by: datetime | None = None
 
     def notice(self, text: str) -> None:
         self.listener.notice(self.sync, text)
@@ -33,6 +37,9 @@ class Job:
         return self.options.clock.utc()
 
     def run(self, session: Session) -> RunResult:
+        problems = [*passed(self.sync, self.finish_by, self.now())]
+        if problems and FINISH_BY not in self.options.skip_guards:
+            return self.not_run("blocked", 1, problems)
         return self.start(replace(self, started_at=self.now()), session)
 
     def when_free(self, attempt: Callable[[], T]) -> T:

@@ -15,6 +15,7 @@ from reverse_etl.plan.guards import Skipped
 from reverse_etl.plan.outbox import InvalidReason, InvalidRow
 from reverse_etl.plan.plan import Plan
 from reverse_etl.project.spec import Sync
+from reverse_etl.runs.finish_by import FinishBy
 from reverse_etl.state.commit import DeliveryCounts
 from reverse_etl.system.clock import Clock
 
@@ -27,6 +28,7 @@ class Options:
     asked who has opted out before anything is sent.
 
     `skip_guards`: the guards to skip, each with the number that was typed, which is an upper bound, or None.
+    `finish_by`: no request starts from then on, and none at all if that would cut the run short.
     """
 
     full_refresh: bool = False
@@ -37,6 +39,7 @@ class Options:
     wait_s: float = 0.0
     fail_fast: bool = False
     threads: int = 160
+    finish_by: FinishBy | None = None
     show_values: bool = False
     memory_limit: str | None = None
     policy: RetryPolicy = field(default_factory=RetryPolicy)

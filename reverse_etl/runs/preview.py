@@ -1,11 +1,11 @@
 """A dry run: plans a run, inspects its outbox, and drops it; before that, it may be saved to a file."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Protocol
 
-from reverse_etl.delivery.session import windows
 from reverse_etl.errors import Problem
 from reverse_etl.plan.outbox import (
     InvalidReason,
@@ -21,11 +21,11 @@ from reverse_etl.plan.outbox import (
 )
 from reverse_etl.plan.plan import Plan
 from reverse_etl.plan.workbench import allow
-from reverse_etl.project.project import LoadedProject
 from reverse_etl.project.spec import Sync
+from reverse_etl.runs.finish_by import Forecast
 from reverse_etl.runs.job import Job
 from reverse_etl.runs.lock import lock_notices
-from reverse_etl.runs.run import blocked_by, calls, opened, plan_sync
+from reverse_etl.runs.run import blocked_by, forecast_of, late, opened, plan_sync
 from reverse_etl.state.state import State
 
 
@@ -44,8 +44,8 @@ class Preview:
 
     `invalid` are the first invalid rows, `reasons` the rules that invalid rows break; `left_out` the first rows
     without some columns, `left_out_reasons` why; `withheld` the first rows that a run would not send, or not whole.
-    `seconds` is how long its requests take under the rate limit if nothing else is sent. `depends_on` are the dbt
-    nodes that the model reads.
+    `forecast` is when a run would be done, after those of the same command, and `finish_by` when it has to be.
+    `depends_on` are the dbt nodes that the model reads.
     """
 
     sync: Sync
@@ -56,14 +56,31 @@ class Preview:
     invalid: Sequence[InvalidRow]
     reasons: Sequence[InvalidReason]
     blocked_by: Sequence[Problem]
-    seconds: float
+    forecast: Forecast
+    finish_by: datetime | None = None
     depends_on: Sequence[str] = ()
     withheld: Sequence[InvalidRow] = ()
     left_out: Sequence[InvalidRow] = ()
     left_out_reasons: Sequence[InvalidReason] = ()
 
+    @property
+    def seconds(self) -> float:
+        """How long its requests take under the rate limits if others leave it its share."""
+        return self.forecast.seconds
 
-def preview_sync(job: Job, save: Save | None = None) -> Preview:
+
+def preview_syncs(jobs: Sequence[Job], save: Save | None = None) -> Iterator[Preview]:
+    """The previews of one command: of runs one after another, which wait for those before as `after` says."""
+    free_s, done_s = 0.0, dict[str, float]()
+    for job in jobs:
+        start_s = max(free_s, *(done_s[one.sync] + one.wait_s for one in job.sync.after if one.sync in done_s), 0.0)
+        preview = preview_sync(job, save, start_s)
+        if preview.plan.to_send and not preview.blocked_by:
+            free_s = done_s[job.sync.name] = start_s + preview.seconds
+        yield preview
+
+
+def preview_sync(job: Job, save: Save | None = None, starts_in_s: float = 0.0) -> Preview:
     """Plan a run, inspect its outbox, and drop it; `save` may save a copy first."""
     project, sync = job.project, job.sync
     with opened(job, moves=False) as state:
@@ -73,6 +90,7 @@ def preview_sync(job: Job, save: Save | None = None) -> Preview:
         for notice in lock_notices(project, planned.layout, state.connection):
             job.notice(notice)
         keys = state.keys(planned.layout.key, job.options.show_values)
+        coming = forecast_of(job, planned.plan, job.now() + timedelta(seconds=starts_in_s))
         preview = Preview(
             sync,
             project.target_name,
@@ -81,8 +99,9 @@ def preview_sync(job: Job, save: Save | None = None) -> Preview:
             sample_changes(state.connection, planned.layout, state.rows.columns(), keys),
             invalid_rows(state.connection, keys),
             invalid_reasons(state.connection),
-            blocked_by(job, state, planned.plan, is_recorded=False),
-            _seconds(project, sync, planned.plan),
+            [*blocked_by(job, state, planned.plan, is_recorded=False), *late(job, coming)],
+            coming,
+            job.finish_by,
             sorted(relation.unique_id for relation in project.reads(sync) if relation.unique_id),
             withheld_rows(state.connection, keys) if planned.plan.withheld else (),
             left_out_rows(state.connection, keys) if planned.plan.left_out else (),
@@ -92,11 +111,3 @@ def preview_sync(job: Job, save: Save | None = None) -> Preview:
             save(job, state, planned.plan)
         state.run.drop()
     return preview
-
-
-def _seconds(project: LoadedProject, sync: Sync, plan: Plan) -> float:
-    limits = {call.path: windows(project, call.family) for call in calls(sync)}
-    return sum(
-        max(requests * window.per_seconds / window.requests for window in limits[path])
-        for path, requests in plan.requests.items()
-    )

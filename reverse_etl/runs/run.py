@@ -14,21 +14,31 @@ import secrets
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from datetime import datetime
 from functools import partial
+from math import inf
 
 from reverse_etl.braze.modes import DELETE, Call, Mode
 from reverse_etl.codes import code_of_reason
 from reverse_etl.delivery.batches import cut
 from reverse_etl.delivery.destination import destination_of
 from reverse_etl.delivery.sender import Delivery, Route, Sender, SenderOptions
-from reverse_etl.delivery.session import Session
+from reverse_etl.delivery.session import Session, used_share, windows
 from reverse_etl.delivery.silent_drops import SilentDrop, silent_drops
 from reverse_etl.engines.engine import Comparison, Engine, Side
 from reverse_etl.engines.warehouse import engine_of
 from reverse_etl.errors import Problem
 from reverse_etl.plan.actions import Intent
 from reverse_etl.plan.data_tests import failed, warnings
-from reverse_etl.plan.guards import DATA_TESTS, MAX_RESUBSCRIBED, Counts, asks_for_users, not_resubscribed, tripped
+from reverse_etl.plan.guards import (
+    DATA_TESTS,
+    FINISH_BY,
+    MAX_RESUBSCRIBED,
+    Counts,
+    asks_for_users,
+    not_resubscribed,
+    tripped,
+)
 from reverse_etl.plan.outbox import (
     invalid_reasons,
     invalid_rows,
@@ -51,6 +61,7 @@ from reverse_etl.records.consent import Consent, consent_columns
 from reverse_etl.records.layout import Layout, lay_out
 from reverse_etl.records.mapping import closing
 from reverse_etl.records.warnings import IS_JSON, names_cut_off
+from reverse_etl.runs.finish_by import Forecast, forecast, out_of_time, too_late
 from reverse_etl.runs.job import Job
 from reverse_etl.runs.outcome import Listener, Options, RunResult
 from reverse_etl.runs.read_first import read_opt_outs
@@ -78,8 +89,9 @@ class Planned:
 
 def jobs_of(project: LoadedProject, syncs: Sequence[Sync], options: Options, listener: Listener) -> list[Job]:
     """The jobs of one command, to be run by `run_sync`."""
-    known = Known()
-    return [Job(project, sync, options, listener, run_sync, options.clock.utc(), known) for sync in syncs]
+    known, now = Known(), options.clock.utc()
+    by = options.finish_by.after(now) if options.finish_by else None
+    return [Job(project, sync, options, listener, run_sync, now, known, by) for sync in syncs]
 
 
 def run_sync(job: Job, session: Session) -> RunResult:
@@ -111,7 +123,8 @@ def carry_out(job: Job, session: Session, state: State, plan: Plan) -> RunResult
     left_out = left_out_rows(state.connection, keys) if plan.left_out else []
     why_left_out = left_out_reasons(state.connection) if plan.left_out else []
     withheld = withheld_rows(state.connection, keys) if plan.withheld else []
-    problems = blocked_by(job, state, plan)
+    coming = forecast_of(job, plan, job.now(), session.rate_limit_share)
+    problems = [*blocked_by(job, state, plan), *late(job, coming)]
     sent, blocked, asks_sandbox = None, bool(problems), partial(list[SilentDrop])
     if not problems or may_opt_out(problems, plan):
         destination = session.destination() if plan.to_send else destination_of(job.project)
@@ -120,6 +133,8 @@ def carry_out(job: Job, session: Session, state: State, plan: Plan) -> RunResult
         if plan.to_send and destination.requests is not None:
             columns = state.run.columns()
             asks_sandbox = partial(silent_drops, session.workspace(), destination.requests, columns)
+        if sent.out_of_time:
+            problems = [*problems, *out_of_time(sync, job.finish_by)]
         if sent.stopped:
             problems = [*problems, Problem(f"{sync.name}: {sent.stopped}", hint=sent.hint, code="X004")]
     status = _status(plan, sent, blocked)
@@ -340,6 +355,18 @@ def may_opt_out(problems: Sequence[Problem], plan: Plan) -> bool:
     return plan.opts_out_only and all(problem.code in ("X001", "X009") for problem in problems)
 
 
+def forecast_of(job: Job, plan: Plan, starts_at: datetime, rate_limit_share: float = 1.0) -> Forecast:
+    """When a run will be done that starts to send then, and what it leaves of the rate limits to others."""
+    requests = {call: plan.requests.get(call.path, 0) for call in calls(job.sync)}
+    limits = {call.family: windows(job.project, call.family) for call in requests}
+    return forecast(requests, limits, used_share(job.project, rate_limit_share), starts_at)
+
+
+def late(job: Job, coming: Forecast) -> list[Problem]:
+    """What blocks a plan because it cannot be sent in time."""
+    return [] if FINISH_BY in job.options.skip_guards else [*too_late(job.sync, coming, job.finish_by)]
+
+
 def send(job: Job, session: Session, state: State, plan: Plan) -> Delivery:
     """Deliver the outbox. Never raises because of the network or a server."""
     if not plan.to_send:
@@ -347,7 +374,9 @@ def send(job: Job, session: Session, state: State, plan: Plan) -> Delivery:
     sync, options = job.sync, job.options
     routes = {call.path: _route(sync.mode, call, session) for call in calls(sync)}
     with state.journal() as journal:
-        how = SenderOptions(options.threads, options.policy, options.clock, may_repeat=sync.on_in_doubt == "resend")
+        may_repeat, clock = sync.on_in_doubt == "resend", options.clock
+        until_s = clock.now_s() + (job.finish_by - job.now()).total_seconds() if job.finish_by else inf
+        how = SenderOptions(options.threads, options.policy, clock, may_repeat, until_s)
         sender = Sender(session.workspace(), routes, journal, how)
         with job.listener.sending(sync, plan, sender), state.while_held(sender.stop):
             return sender.send(cut(read_records(state.connection), batch_sizes(job.project, sync)))
@@ -384,7 +413,7 @@ def _status(plan: Plan, sent: Delivery | None, blocked: bool) -> str:
         return "failed"
     if blocked:
         return "blocked"
-    return "incomplete" if plan.kept_back else "success"
+    return "incomplete" if plan.kept_back or sent.out_of_time else "success"
 
 
 def _in_words(delivery: DeliveryCounts) -> str:

@@ -26,12 +26,19 @@ PASS_EVERY = timedelta(minutes=1)
 
 
 def due_jobs(project: LoadedProject, dues: Sequence[Due], options: Options, listener: Listener) -> list[Job]:
-    """The jobs of what is due, each with its scheduled time. A sync that another process is running is left to it."""
+    """The jobs of what is due, each with its scheduled time. A sync that another process is running is left to it.
+
+    Which time of day `finish_by` means is decided by when a sync may begin, not by when it is tried: so it is not sent
+    right after the time for which it would have been too late.
+    """
     jobs = jobs_of(project, [due.sync for due in dues], options, listener)
-    return [
-        replace(job, start=partial(_run_due, due=due), project=project.scheduled_at(due.scheduled_time))
-        for job, due in zip(jobs, dues, strict=True)
-    ]
+    return [_for(due, job) for due, job in zip(dues, jobs, strict=True)]
+
+
+def _for(due: Due, job: Job) -> Job:
+    by, begins_at = job.options.finish_by, due.scheduled_time + due.sync.delay_time
+    at = job.project.scheduled_at(due.scheduled_time)
+    return replace(job, start=partial(_run_due, due=due), project=at, finish_by=by.after(begins_at) if by else None)
 
 
 def _run_due(job: Job, session: Session, due: Due) -> RunResult:

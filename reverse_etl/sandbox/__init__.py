@@ -21,6 +21,7 @@ from reverse_etl.sandbox.http.faults import Fault
 from reverse_etl.sandbox.http.faults import from_text as parse_fault
 from reverse_etl.sandbox.http.limits import OLDER_EXPORTS
 from reverse_etl.sandbox.http.limits import from_texts as parse_limits
+from reverse_etl.sandbox.http.limits import others_from_texts as parse_others
 from reverse_etl.sandbox.local import Sandbox, serve
 from reverse_etl.sandbox.read import LoggedRequest, SilentDrop
 from reverse_etl.sandbox.schema import FileRefusedError, file_mark
@@ -35,5 +36,6 @@ __all__ = [
     "file_mark",
     "parse_fault",
     "parse_limits",
+    "parse_others",
     "serve",
 ]

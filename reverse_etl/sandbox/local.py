@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from reverse_etl.sandbox.http.answers import MaxObjects, Settings
 from reverse_etl.sandbox.http.faults import Fault, Faults
-from reverse_etl.sandbox.http.limits import Contract, table
+from reverse_etl.sandbox.http.limits import Contract, rates, table
 from reverse_etl.sandbox.read import LoggedRequest, Reader, SilentDrop
 from reverse_etl.sandbox.snapshots import Snapshots
 from reverse_etl.sandbox.store import Store
@@ -40,6 +40,7 @@ class Sandbox:
     log_bodies       number of latest request bodies to store
     keep_first_type  whether values whose type differs from the attribute's first type are converted, or dropped
     contract         "mau": /users/track is limited by monthly active users, an hour and a burst, with other headers
+    others           family -> requests per second that other clients make, evenly, as long as the limit has room
     export_needs_fields  whether /users/export/ids requires `fields_to_export`, as with newer contracts
 
     Several sandboxes, also in several processes, can share a file: they then share users, requests and rate limits,
@@ -60,11 +61,12 @@ class Sandbox:
         keep_first_type: bool = True,
         export_needs_fields: bool = True,
         contract: Contract = "data points",
+        others: Mapping[str, float] | None = None,
     ) -> None:
         self._path = path
         self._port = port
         self._keys = DEFAULT_KEYS if keys is None else keys
-        self._limits = table(limits, contract)
+        self._limits, self._others = table(limits, contract), rates(others or {})
         self._settings = Settings(max_objects, export_needs_fields, keep_first_type, contract)
         self._clock = clock
         self._seed = seed
@@ -101,7 +103,7 @@ class Sandbox:
         self._store = Store(path, seed=self._seed, log_bodies=self._log_bodies)
         self._reader = Reader(path)
         self._snapshots = Snapshots(self._reader, self._faults)
-        access = Access(self._keys, self._limits)
+        access = Access(self._keys, self._limits, self._others)
         workspace = Workspace(self._store, self._faults, access, self._settings, self._clock)
         pause = Pause()
         app = application(workspace, self._reader, self._faults, self._snapshots, pause)

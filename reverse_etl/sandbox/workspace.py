@@ -162,10 +162,11 @@ def fingerprint(key: str) -> str:
 
 @dataclass(frozen=True)
 class Access:
-    """Who may call what, by API key, and how often, by family of endpoints."""
+    """Who may call what, by API key, and how often, by family of endpoints; and what others use of that per second."""
 
     keys: Mapping[str, Collection[str]]
     limits: Mapping[str, Windows]
+    others: Mapping[str, float]
 
 
 @dataclass(frozen=True)
@@ -187,7 +188,7 @@ class Workspace:
         self._store = store
         self._faults = faults
         self._keys = {key: frozenset(scopes) for key, scopes in access.keys.items()}
-        self._limits = access.limits
+        self._limits, self._others = access.limits, access.others
         self._settings = settings
         self._clock = clock
 
@@ -250,7 +251,8 @@ class Workspace:
         family = endpoint.family if isinstance(endpoint.family, str) else endpoint.family(body)
         family = family if family in self._limits else EXPORT
         is_mau = self._settings.contract == "mau" and family == "users_track"
-        verdict = take(self._limits[family], work.used(family), work.now, cost, is_mau=is_mau)
+        others = self._others.get(family, 0.0)
+        verdict = take(self._limits[family], work.used(family), work.now, cost, others=others, is_mau=is_mau)
         work.keep_used(family, verdict.used)
         return verdict.headers, verdict.allowed
 

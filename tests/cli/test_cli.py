@@ -707,7 +707,7 @@ def test_plan_says_how_long_the_rate_limit_lets_it_take(shop: Shop, retl: Retl):
     shop.destination = {"rate_limits": {"users_track": [{"requests": 2, "per_seconds": 10}]}}
     shop.sync("it", "SELECT 'u' || i AS external_id, i AS n FROM range(750) r(i)")
     assert retl("plan", "it", folder=shop.folder).out.endswith(
-        "  750 records, 22,280 bytes: 10 requests to /users/track, 50.0 s at the rate limit\n"
+        "  750 records, 22,280 bytes: 10 requests to /users/track, 1 min 30 s at the rate limit\n"
         "  writes 750 attributes: 750 data points on contracts billed by data points\n"
     )
 

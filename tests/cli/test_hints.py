@@ -688,6 +688,16 @@ def test_sync_whose_mode_is_one_that_deletes_now_deletes_nobody(shop: Shop, retl
             "use a time with a time zone: 2026-11-25T08:00:00Z, or +09:00 instead of Z",
             ["sync orders --scheduled-time 2026-11-25T08:00:00Z"],
         ),
+        (
+            "sync orders --finish-by seven",
+            'use 07:00 (UTC), "07:00 Asia/Seoul", or 2026-11-25T07:00:00Z',
+            ["sync orders --finish-by 07:00", "sync orders --finish-by '07:00 Asia/Seoul'"],
+        ),
+        (
+            "sync orders --finish-by 2026-11-25T07:00:00Z",
+            "use a later time",
+            ["sync orders --finish-by 2099-11-25T07:00:00Z"],
+        ),
         ("show order", 'did you mean "orders"?', ["show orders"]),
         (
             "test customers",

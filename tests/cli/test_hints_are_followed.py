@@ -59,6 +59,8 @@ NOT_FOLLOWED = {
     ),
     "a test of its own follows it": (
         "run again: opt-outs without a clear response are sent again",  # tests/runs/test_consent.py
+        "without --finish-by, or",  # tests/runs/test_finish_by.py
+        "send the rest with `retl sync",
         "check that this user is to be deleted",  # tests/runs/test_deletes.py
         "or a name that does not begin with {}",  # tests/records/test_ecommerce.py
         "set a value: Braze drops the event without it ({})",  # tests/records/test_ecommerce.py

@@ -8,8 +8,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from reverse_etl.braze.modes import Window
-from reverse_etl.braze.rate_limit_headers import exhausted_wait_s, throttled_wait_s
-from reverse_etl.delivery.pacing import SHARE_OF_LIMIT, Pacer
+from reverse_etl.braze.rate_limit_headers import exhausted_wait_s, shared_wait_s, throttled_wait_s
+from reverse_etl.delivery.pacing import CATCH_UP_S, SHARE_OF_LIMIT, Pacer, last_start_s
 from reverse_etl.delivery.retry import RetryPolicy, next_wait_s
 
 DATE = "Mon, 23 Nov 2026 08:15:00 GMT"
@@ -150,6 +150,92 @@ def test_nobody_starts_when_the_window_is_used_up():
     assert exhausted_wait_s({"x-ratelimit-remaining": "0", "x-ratelimit-reset": "40"}) == 40
     assert exhausted_wait_s({"x-ratelimit-remaining": "1", "x-ratelimit-reset": "2"}) == 0
     assert exhausted_wait_s({}) == 0
+
+
+# --- what is kept free for others -------------------------------------------------------------------------------------
+
+
+def said(remaining: object, limit: object = 100, reset: object = NOW + 40) -> dict[str, str]:
+    names = ("x-ratelimit-remaining", "x-ratelimit-limit", "x-ratelimit-reset")
+    given = {name: value for name, value in zip(names, (remaining, limit, reset), strict=True) if value is not None}
+    return {"date": DATE, **{name: str(value) for name, value in given.items()}}
+
+
+@pytest.mark.parametrize(
+    ("headers", "wait_s"),
+    [
+        pytest.param(said(19), 40, id="less than the share remains: until the window ends"),
+        pytest.param(said(20), 0, id="the share remains"),
+        pytest.param(said(19, reset=40), 40, id="Reset in seconds"),
+        pytest.param(said(19, reset=NOW - 5), 0, id="the window has ended"),
+        pytest.param(said(19, reset=NOW + 86_400), 600, id="longer than any window"),
+        pytest.param(said(19, reset=86_400), 600, id="longer than any window, in seconds"),
+        pytest.param(said(None), 0, id="no Remaining"),
+        pytest.param(said(19, limit=None), 0, id="no Limit"),
+        pytest.param(said(19, reset=None), 0, id="no Reset"),
+        pytest.param(said(19, reset="soon"), 0, id="Reset is nonsense"),
+        pytest.param(said(19, reset="nan"), 0, id="Reset is not a number"),
+        pytest.param(said(19, reset="-7"), 0, id="Reset is negative"),
+        pytest.param(said("few"), 0, id="Remaining is nonsense"),
+        pytest.param(said("-1"), 0, id="Remaining is negative"),
+        pytest.param(said("1_9"), 0, id="a number only for Python"),
+        pytest.param(said("\u0661"), 0, id="a digit of another script"),
+        pytest.param(said(19, limit="9" * 5000), 0, id="a limit that no contract has"),
+        pytest.param(said(19, limit=0), 0, id="a limit of nothing"),
+        pytest.param({}, 0, id="no headers"),
+    ],
+)
+def test_share_for_others_is_waited_for_as_the_headers_say_within_bounds(headers: dict[str, str], wait_s: float):
+    assert shared_wait_s(headers, keep_free=0.2, most_s=600) == wait_s
+
+
+def test_wait_for_a_window_that_is_not_known_is_a_minute():
+    assert shared_wait_s(said(19, reset=3600), keep_free=0.2, most_s=3) == 60
+
+
+def test_nothing_is_waited_for_if_nothing_is_kept_free():
+    assert shared_wait_s(said(0), keep_free=0.0, most_s=600) == 0
+
+
+@given(
+    remaining=st.none() | st.text(max_size=12) | st.integers(-5, 2000),
+    limit=st.none() | st.text(max_size=12) | st.integers(-5, 2000),
+    reset=st.none() | st.text(max_size=12) | st.floats() | st.integers(),
+    most_s=st.floats(0.1, 3600),
+)
+def test_headers_never_do_more_than_wait_within_bounds(remaining, limit, reset, most_s: float):
+    assert 0 <= shared_wait_s(said(remaining, limit, reset), 0.2, most_s) <= max(60, most_s)
+
+
+def test_pacer_waits_until_the_end_of_a_window_of_which_others_have_left_less_than_the_share():
+    pacer = Pacer([Window(100, 60)], share=0.8, keep_free=0.2)
+    pacer.heed(5.0, said(20))
+    assert not pacer.is_paused(5.0)
+    pacer.heed(5.0, said(19))
+    assert (pacer.is_paused(44.9), pacer.is_paused(45.0)) == (True, False)
+    assert [pacer.reserve(45.0) for _ in range(3)] == [0.0, 0.75, 1.5]  # no burst, as after other pauses
+
+
+# --- how long it takes ------------------------------------------------------------------------------------------------
+
+
+@given(
+    windows=st.lists(
+        st.tuples(st.integers(1, 1000), st.sampled_from([0.5, 1, 3, 60, 100, 600, 3600])), min_size=1, max_size=3
+    ),
+    share=st.floats(0.05, 1),
+    requests=st.integers(1, 600),
+)
+@example(windows=[(3000, 3)], share=0.8, requests=500)
+@example(windows=[(300, 3), (250, 3600)], share=0.8, requests=600)  # as with monthly active users: burst and hour
+def test_time_that_requests_take_is_that_of_the_pacer(windows, share: float, requests: int):
+    limits = [Window(*window) for window in windows]
+    took_s = starts_of(Pacer(limits, share), [0.0] * requests, [0.0] * requests)[-1]
+    assert took_s * (1 - ROUNDED_S) <= last_start_s(requests, limits, share) <= took_s * 1.001 + CATCH_UP_S
+
+
+def test_no_requests_take_no_time():
+    assert (last_start_s(0, [Window(1, 60)]), last_start_s(1, [Window(1, 60)]), last_start_s(2, [])) == (0, 0, 0)
 
 
 def test_waits_double_up_to_a_bound_and_end():

@@ -336,6 +336,16 @@ def test_endpoint_that_leads_to_no_braze_is_refused_where_it_is_written(endpoint
             id="bad rate limit",
         ),
         pytest.param(
+            HEAD.replace("sandbox}", "sandbox, keep_free: 100%}") + GOOD,
+            ['syncs.yml:5:62: "keep_free" in target "dev" must be a percentage below 100, such as "20%"'],
+            id="nothing is left",
+        ),
+        pytest.param(
+            HEAD.replace("sandbox}", "sandbox, keep_free: 0.2}") + GOOD,
+            ['syncs.yml:5:62: "keep_free" in target "dev" must be a percentage below 100, such as "20%"'],
+            id="fraction, not a percentage",
+        ),
+        pytest.param(
             HEAD.replace(
                 "sandbox}",
                 "sandbox, rate_limits: {users_track: [{requests: 9, per_seconds: 3}, {requests: 9, per_second: 3}]}}",

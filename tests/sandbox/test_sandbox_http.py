@@ -20,7 +20,7 @@ import duckdb
 import pytest
 import requests
 
-from reverse_etl.sandbox import LoggedRequest, Sandbox, parse_limits, serve
+from reverse_etl.sandbox import LoggedRequest, Sandbox, parse_limits, parse_others, serve
 
 NOW = 1_800_000_001.5  # half past the first second of a window of 3 s, and of a minute
 KEY = {"Authorization": "Bearer sandbox"}
@@ -244,6 +244,38 @@ def test_limit_is_counted_in_fixed_windows_and_told_in_lower_case_headers():
         (201, "success", "2", "1", "1800000006"),
         (201, "success", "2", "1", "1800000009"),
     ]
+
+
+def test_others_use_up_a_limit_evenly_and_the_headers_show_it():
+    now = NOW
+    with Sandbox(limits={"users_track": [(10, 3)]}, others={"users_track": 2.0}, clock=lambda: now) as braze:
+        answers = []
+        for moment in (1.5, 1.5, 3.0, 3.9, 3.9, 3.9, 4.4, 4.4, 4.5):
+            now = NOW + moment
+            answer = post(braze)
+            answers.append((answer.status_code, answer.headers["x-ratelimit-remaining"]))
+    assert answers == [
+        *((201, "9"), (201, "8"), (201, "4"), (201, "2"), (201, "1"), (201, "0")),
+        *((429, "0"), (429, "0"), (201, "9")),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("texts", "expected"),
+    [
+        (["users_track=300/3", "users=60/60"], {"users_track": 100.0, "users": 1.0}),
+        (["users_trak=300/3"], "unknown rate limit 'users_trak'"),
+        (["users_track=300"], "'users_track=300' must have the form NAME=REQUESTS/SECONDS"),
+        (["users_track=none"], "'users_track' must be given once"),
+        (["users_track=1/3", "users_track=1/60"], "'users_track' must be given once"),
+    ],
+)
+def test_what_others_use_is_given_as_requests_in_seconds(texts: list[str], expected: object):
+    if isinstance(expected, dict):
+        assert parse_others(texts) == expected
+        return
+    with pytest.raises(ValueError, match=str(expected)):
+        parse_others(texts)
 
 
 def test_request_over_the_limit_changes_nothing():

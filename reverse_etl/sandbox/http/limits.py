@@ -5,7 +5,7 @@ Windows are fixed, not rolling, and start at multiples of their length (limits, 
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -53,6 +53,20 @@ def from_texts(texts: Sequence[str]) -> dict[str, Windows]:
     return dict(found)
 
 
+def others_from_texts(texts: Sequence[str]) -> dict[str, float]:
+    """`users_track=300/3` is what others use of a limit: 300 requests in 3 s, evenly. As requests per second.
+
+    Raises ValueError with a message for the user.
+    """
+    found = dict[str, float]()
+    for family, windows in from_texts(texts).items():
+        if len(windows) != 1:
+            raise ValueError(f"{family!r} must be given once, as {family}=REQUESTS/SECONDS")
+        ((requests, seconds),) = windows
+        found[family] = requests / seconds
+    return found
+
+
 @dataclass(frozen=True)
 class Used:
     """How many requests a window has seen, and when it began (unix seconds)."""
@@ -73,8 +87,7 @@ class Verdict:
 def table(overrides: Mapping[str, Windows] | None, contract: Contract = "data points") -> dict[str, Windows]:
     """The limits of every family; `users_export_ids` on its own applies to all exports."""
     chosen = dict(overrides or {})
-    if unknown := sorted(set(chosen) - set(DEFAULTS)):
-        raise ValueError(f"unknown rate limit {unknown[0]!r}; expected one of {', '.join(sorted(DEFAULTS))}")
+    _check_names(chosen)
     for name, windows in chosen.items():
         if any(limit < 0 or seconds <= 0 for limit, seconds in windows):
             raise ValueError(f"rate limit {name!r}: requests must not be negative, and seconds must be positive")
@@ -84,25 +97,43 @@ def table(overrides: Mapping[str, Windows] | None, contract: Contract = "data po
     return limits
 
 
-def take(windows: Windows, used: Sequence[Used], now: float, cost: int = 1, *, is_mau: bool = False) -> Verdict:
+def rates(others: Mapping[str, float]) -> dict[str, float]:
+    """Requests per second of others, by family."""
+    _check_names(others)
+    if any(rate < 0 for rate in others.values()):
+        raise ValueError("requests per second of others must not be negative")
+    return dict(others)
+
+
+def _check_names(families: Iterable[str]) -> None:
+    if unknown := sorted(set(families) - set(DEFAULTS)):
+        raise ValueError(f"unknown rate limit {unknown[0]!r}; expected one of {', '.join(sorted(DEFAULTS))}")
+
+
+def take(
+    windows: Windows, used: Sequence[Used], now: float, cost: int = 1, *, others: float = 0.0, is_mau: bool = False
+) -> Verdict:
     """Count a request in every window, or in none if one of them is full (429s are not counted: a guess).
 
     `used` is the last known count of each window, or shorter if nothing was counted yet; `cost` 0 only looks.
+    `others` make so many requests per second, evenly from the start of each window on, as long as it has room.
     `is_mau`: headers are those of contracts by monthly active users.
     """
     current = [_current(seconds, used[n] if n < len(used) else None, now) for n, (_, seconds) in enumerate(windows)]
+    taken = [int(others * (now - count.start)) for count in current]
     full = [
         count.start + seconds
-        for (limit, seconds), count in zip(windows, current, strict=True)
-        if count.requests + cost > limit
+        for (limit, seconds), count, by_others in zip(windows, current, taken, strict=True)
+        if count.requests + by_others + cost > limit
     ]
     after = tuple(Used(count.start, count.requests + cost * (not full)) for count in current)
+    shown = [Used(count.start, count.requests + by_others) for count, by_others in zip(after, taken, strict=True)]
     if not is_mau:
-        headers = _headers(windows, after)
+        headers = _headers(windows, shown)
     elif full:
         headers = {"x-ratelimit-retry-after": str(_whole(max(full) - now))}  # and none of the others (track)
     else:
-        headers = _hourly_headers(windows, after, now)
+        headers = _hourly_headers(windows, shown, now)
     return Verdict(not full, after, headers)
 
 
