@@ -224,7 +224,8 @@ def _parameter_row(parameter: Any) -> str:
     )
     default = parameter.default
     shown = "" if default in (None, False, "", ()) or callable(default) else f"`{getattr(default, 'value', default)}`"
-    return f"| {', '.join(f'`{name}`' for name in names)} | {parameter.help or ''} | {shown} |"
+    variable = f" Environment: `{parameter.envvar}`." if getattr(parameter, "envvar", None) else ""
+    return f"| {', '.join(f'`{name}`' for name in names)} | {parameter.help or ''}{variable} | {shown} |"
 
 
 def fields_of(model: type[BaseModel]) -> Callable[[], str]:

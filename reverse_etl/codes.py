@@ -524,6 +524,16 @@ CODES: Mapping[str, Code] = {
         "A model calls a macro that comes with dbt, or with a package of it such as dbt_utils.",
         "Write the SQL that the hint shows; or build a model with it in dbt, and ref() that model.",
     ),
+    "P140": Code(
+        "key that files of syncs/ do not have",
+        "A file of syncs/ has a key of syncs.yml, such as targets, or one that neither has.",
+        "Move it to syncs.yml, or remove it: files of syncs/ have syncs, unit_tests, and x-... for anchors.",
+    ),
+    "P141": Code(
+        "key that has no default",
+        "`defaults` has a key that says what one sync is, such as its mode: every sync has its own.",
+        "Write it in the syncs.",
+    ),
     "D001": Code(
         "NULL in the primary key",
         "The model returns rows that nothing identifies.",

@@ -52,7 +52,13 @@ PURE = {
     ),
     *("project.spec", "project.fields", "project.spec_tests", "project.cron", "project.json_schema", "project.reader"),
     *("project.labels", "project.yaml_places", "project.jinja", "project.models", "project.dbt_manifest"),
-    *("project.environment", "project.template_uses", "project.model_config", "project.dbt_packages"),
+    *(
+        "project.environment",
+        "project.template_uses",
+        "project.model_config",
+        "project.dbt_packages",
+        "project.spec_files",
+    ),
     *(
         f"project.dialects.{name}"
         for name in ("row", "names", "parse", "rewrite", "kinds", "clauses", "common", "spark")

@@ -42,7 +42,10 @@ OF_PROBLEMS = re.compile(r"problems|self\.problems|sorted\(problems.*|\[\*self\.
 IN_SEVERAL_FILES = {
     *(
         "P002",
+        "P004",
         "P005",
+        "P009",
+        "P010",
         "P014",
         "P015",
         "P016",

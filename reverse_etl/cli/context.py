@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 from typer.core import TyperCommand
 
+from reverse_etl.cli.options import project_here
 from reverse_etl.errors import ProjectError
 from reverse_etl.report import stderr
 from reverse_etl.report.stderr import say as say
@@ -38,7 +39,11 @@ def load(folder: Path, target: str | None, variables: str | None, needs_target: 
     from reverse_etl.project.reader import misread
     from reverse_etl.project.yaml_places import parse_yaml
 
-    typed = {"--project-dir": None if folder == Path() else str(folder), "--target": target, "--vars": variables}
+    typed = {
+        "--project-dir": None if folder == project_here() else str(folder),
+        "--target": target,
+        "--vars": variables,
+    }
     stderr.invocation.options = "".join(f" {name} {shlex.quote(value)}" for name, value in typed.items() if value)
     try:
         values, positions, problems = parse_yaml(variables or "{}", "--vars")

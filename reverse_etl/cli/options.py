@@ -1,5 +1,6 @@
 """Options shared by several commands, with their help, and the parsing of some of them."""
 
+import os
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
@@ -22,6 +23,37 @@ class PlanOutput(StrEnum):
     MARKDOWN = "markdown"
 
 
+def is_typed(context: typer.Context, name: str) -> bool:
+    """Whether an option is on the command line; not if it is a default, or from the environment."""
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
+
+
+def project_here() -> Path:
+    """The closest folder from here up that has a syncs.yml, as dbt and git search; here, if there is none.
+
+    A folder around this one counts only if it belongs to the same user as this one, or to the one who runs retl:
+    nobody else decides what is run here.
+    """
+    here = Path.cwd()
+    for depth, folder in enumerate((here, *here.parents)):
+        if (folder / SPEC_FILE).exists() and (depth == 0 or _is_trusted(folder, here)):
+            return Path(*[".."] * depth)
+    return Path()
+
+
+def _is_trusted(folder: Path, here: Path) -> bool:
+    if not hasattr(os, "getuid"):
+        return True
+    return folder.stat().st_uid in (os.getuid(), here.stat().st_uid)
+
+
+def _folder(context: typer.Context, folder: Path) -> Path:
+    source = context.get_parameter_source("project_dir")
+    return project_here() if source is not None and source.name == "DEFAULT" else folder
+
+
+SPEC_FILE = "syncs.yml"  # as in project.spec, which takes its time to import
 SyncName = Annotated[str, typer.Argument(help="Name of a sync.", show_default=False)]
 SyncNames = Annotated[list[str] | None, typer.Argument(help="Names or globs of syncs.", show_default=False)]
 Select = Annotated[
@@ -87,12 +119,17 @@ SkipGuard = Annotated[
 ]
 MemoryLimit = Annotated[
     str | None,
-    typer.Option("--memory-limit", help="DuckDB memory limit: 512MB, 4GB.", show_default="2000MB"),
+    typer.Option(
+        "--memory-limit", envvar="RETL_MEMORY_LIMIT", help="DuckDB memory limit: 512MB, 4GB.", show_default="2000MB"
+    ),
 ]
 Wait = Annotated[
     float,
     typer.Option(
-        "--wait", min=0, help="Maximum seconds to wait while another process has the sync or the warehouse locked."
+        "--wait",
+        envvar="RETL_WAIT",
+        min=0,
+        help="Maximum seconds to wait while another process has the sync or the warehouse locked.",
     ),
 ]
 ScheduledTime = Annotated[
@@ -107,6 +144,7 @@ RateLimitShare = Annotated[
     float,
     typer.Option(
         "--rate-limit-share",
+        envvar="RETL_RATE_LIMIT_SHARE",
         min=0.01,
         max=1,
         help="Fraction of each rate limit to use, of what keep_free leaves: 0.8 for 80 %.",
@@ -126,16 +164,31 @@ ReadFirst = Annotated[
     bool,
     typer.Option(
         "--read-first",
+        envvar="RETL_READ_FIRST",
         help="Ask Braze who of the users that the run would opt in has opted out there; it stays so.",
     ),
 ]
-FailFast = Annotated[bool, typer.Option("--fail-fast", "-x", help="Start no more syncs after one fails.")]
-Threads = Annotated[int, typer.Option("--threads", min=1, max=500, help="Maximum number of requests in flight.")]
+FailFast = Annotated[
+    bool, typer.Option("--fail-fast", "-x", envvar="RETL_FAIL_FAST", help="Start no more syncs after one fails.")
+]
+Threads = Annotated[
+    int, typer.Option("--threads", envvar="RETL_THREADS", min=1, max=500, help="Maximum number of requests in flight.")
+]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
 ProjectFolder = Annotated[
-    Path, typer.Option("--project-dir", help="Project folder (contains syncs.yml).", show_default="here")
+    Path,
+    typer.Option(
+        "--project-dir",
+        envvar="RETL_PROJECT_DIR",
+        callback=_folder,
+        help="Project folder (contains syncs.yml).",
+        show_default="this folder, or the closest one around it",
+    ),
 ]
-TargetName = Annotated[str | None, typer.Option("--target", "-t", help="Target in syncs.yml, if not the default.")]
+TargetName = Annotated[
+    str | None,
+    typer.Option("--target", "-t", envvar="RETL_TARGET", help="Target in syncs.yml, if not the default."),
+]
 Variables = Annotated[str | None, typer.Option("--vars", help="Values for var(), as YAML: '{country: KR}'.")]
 
 

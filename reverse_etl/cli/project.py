@@ -110,6 +110,7 @@ def seed(
 
 class Schema(StrEnum):
     SYNCS = "syncs"
+    SYNC_FILES = "sync-files"
     MANIFEST = "manifest"
     RUN_RESULTS = "run-results"
     PLAN = "plan"
@@ -118,14 +119,15 @@ class Schema(StrEnum):
 @app.command()
 def schema(
     name: Annotated[
-        Schema, typer.Argument(help="The schema of syncs.yml, or of an artifact in target/.")
+        Schema, typer.Argument(help="The schema of syncs.yml, of syncs/*.yml, or of an artifact in target/.")
     ] = Schema.SYNCS,
 ) -> None:
     """Print the JSON Schema of syncs.yml, for editors, or of an artifact in target/."""
-    from reverse_etl.project.json_schema import json_schema
+    from reverse_etl.project.json_schema import json_schema, sync_files_schema
     from reverse_etl.report.artifacts import artifact_schema
 
-    print_json(json_schema() if name is Schema.SYNCS else artifact_schema(name.value))
+    of_files = {Schema.SYNCS: json_schema, Schema.SYNC_FILES: sync_files_schema}
+    print_json(of_files[name]() if name in of_files else artifact_schema(name.value))
 
 
 def _schedule(sync: "Sync") -> str:

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from reverse_etl.cli.context import load
+from reverse_etl.cli.options import is_typed, project_here
 from reverse_etl.cli.ready import write_ready
 from reverse_etl.errors import ProjectError
 from reverse_etl.system.private_files import create_ignored, private_files
@@ -25,6 +26,7 @@ class SandboxContract(StrEnum):
 
 @app.command()
 def sandbox(
+    context: typer.Context,
     port: Annotated[
         int, typer.Option("--port", min=0, max=65535, help="Port to listen on; 0 picks a free port.")
     ] = 8080,
@@ -93,10 +95,14 @@ def sandbox(
     ] = None,
     parent_pid: Annotated[int | None, typer.Option("--parent-pid", min=1, help="Exit when this process exits.")] = None,
     project_dir: Annotated[
-        Path | None, typer.Option("--project-dir", help="Project folder (contains syncs.yml), if there is one.")
+        Path | None,
+        typer.Option(
+            "--project-dir", envvar="RETL_PROJECT_DIR", help="Project folder (contains syncs.yml), if there is one."
+        ),
     ] = None,
     target: Annotated[
-        str | None, typer.Option("--target", "-t", help="Target in syncs.yml, if not the default.")
+        str | None,
+        typer.Option("--target", "-t", envvar="RETL_TARGET", help="Target in syncs.yml, if not the default."),
     ] = None,
     variables: Annotated[str | None, typer.Option("--vars", help="Values for var(), as YAML: '{country: KR}'.")] = None,
 ) -> None:
@@ -128,8 +134,8 @@ def sandbox(
         by_others = parse_others(others or [])
     except ValueError as error:
         raise ProjectError(f"--others: {error}", hint=_NAMES, code="P073") from error
-    asked_for = {"--project-dir": project_dir, "--target": target, "--vars": variables}
-    named = [option for option, value in asked_for.items() if value is not None]
+    options = {"project_dir": "--project-dir", "target": "--target", "variables": "--vars"}
+    named = [option for name, option in options.items() if is_typed(context, name)]
     if file is not None and named:
         raise ProjectError(
             f"--file cannot be combined with {named[0]}: both set the data file", hint="remove one of them", code="P076"
@@ -141,7 +147,10 @@ def sandbox(
             code="P076",
         )
     is_of_project = file is None
-    file = file or _file_of_project(project_dir, target, variables)
+    if file is None:
+        folder = project_dir or project_here()
+        has_project = bool(named) or (folder / "syncs.yml").exists()
+        file = load(folder, target, variables).sandbox_file if has_project else None
     try:
         if last:
             if file is None:
@@ -197,12 +206,3 @@ def sandbox(
         raise ProjectError(
             f"{error.filename}: {error.strerror}", hint="pass a path that can be written", code="P083"
         ) from error
-
-
-def _file_of_project(folder: Path | None, target: str | None, variables: str | None) -> Path | None:
-    """The project's sandbox file; None where there is no project and none was asked for."""
-    is_asked_for = (folder, target, variables) != (None, None, None)
-    folder = folder or Path()
-    if not is_asked_for and not (folder / "syncs.yml").exists():
-        return None
-    return load(folder, target, variables).sandbox_file

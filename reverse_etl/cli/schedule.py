@@ -37,7 +37,13 @@ if TYPE_CHECKING:
 
 app = typer.Typer()
 WaitForWarehouse = Annotated[
-    float, typer.Option("--wait", min=0, help="Maximum seconds to wait while another process has the warehouse locked.")
+    float,
+    typer.Option(
+        "--wait",
+        envvar="RETL_WAIT",
+        min=0,
+        help="Maximum seconds to wait while another process has the warehouse locked.",
+    ),
 ]
 
 

@@ -34,6 +34,7 @@ from reverse_etl.cli.options import (
     Variables,
     Wait,
     Yes,
+    is_typed,
     moment_of,
 )
 from reverse_etl.errors import ProjectError
@@ -110,6 +111,7 @@ def sync(
 
 @app.command()
 def retry(
+    context: typer.Context,
     name: Annotated[
         str | None,
         typer.Argument(
@@ -139,7 +141,8 @@ def retry(
     from reverse_etl.runs.outcome import Options
     from reverse_etl.runs.run import jobs_of
 
-    again = _Again(target=target, variables=variables) if name else _last_run(project_dir, target, variables)
+    asked_for = target if is_typed(context, "target") else None  # the target of the last run is closer than RETL_TARGET
+    again = _Again(target=target, variables=variables) if name else _last_run(project_dir, asked_for, variables)
     project = load(project_dir, again.target, again.variables)
     note_arguments(
         {

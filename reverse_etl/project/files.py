@@ -1,6 +1,6 @@
 """Reads the files of a project, and no others: a link that leads out of it is an error.
 
-syncs.yml   models/**/*.sql   macros/**/*.sql   seeds/*.csv   .env
+syncs.yml   syncs/**/*.yml   models/**/*.sql   macros/**/*.sql   seeds/*.csv   .env
 """
 
 from collections.abc import Mapping
@@ -15,6 +15,8 @@ from reverse_etl.project.environment import MACROS, Library, TemplateProblem, ma
 from reverse_etl.project.models import FUNCTIONS, Model
 from reverse_etl.project.spec import SPEC_FILE
 from reverse_etl.system.private_files import is_private
+
+SYNCS = "syncs"  # the folder of syncs beside syncs.yml
 
 
 def spec_file(folder: Path) -> Path:
@@ -36,6 +38,18 @@ def spec_file(folder: Path) -> Path:
             f"{path.name} not found in {folder.absolute()}", hint=f"pass --project-dir {around}", code="P001"
         )
     return own_file(folder, path)
+
+
+def sync_files_of(folder: Path) -> dict[str, str]:
+    """The texts of syncs/*.yml, by file. Raises ProjectError for one that would not be read."""
+    found = dict[str, str]()
+    for path in sorted((folder / SYNCS).rglob("*.y*ml")):
+        file = path.relative_to(folder).as_posix()
+        if path.suffix != ".yml":
+            hint = f"rename it: `mv {file} {Path(file).with_suffix('.yml')}`"
+            raise ProjectError("files in syncs/ must end with .yml", Location(file), hint, code="P001")
+        found[file] = text_of(own_file(folder, path), "")
+    return found
 
 
 def dotenv_of(path: Path) -> dict[str, str]:

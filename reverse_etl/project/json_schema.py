@@ -25,6 +25,7 @@ from reverse_etl.project.spec import (
 )
 from reverse_etl.project.spec_alerts import ALERTS, Heartbeat
 from reverse_etl.project.spec_collect import Collect
+from reverse_etl.project.spec_files import FREE, LISTS, Defaults
 from reverse_etl.project.spec_tests import UnitTest
 
 Rule = dict[str, Any]
@@ -32,6 +33,7 @@ SCHEMA_FILE = "syncs.schema.json"  # beside syncs.yml, whose first line points e
 
 _PARTS: Mapping[str, type[BaseModel]] = {
     **{"targets": Target, "dbt": Dbt, "sources": Source, "syncs": Sync, "heartbeat": Heartbeat, "collect": Collect},
+    "defaults": Defaults,
     **ALERTS,
 }
 _TEMPLATE = {"type": "string", "pattern": r"\{\{|\{%"}
@@ -47,6 +49,7 @@ def json_schema() -> dict[str, Any]:
     for key in ("targets", "sources"):
         properties[key]["additionalProperties"] = parts[key]
     properties["syncs"]["items"] = parts["syncs"]
+    properties["defaults"] = parts["defaults"]
     properties["dbt"] = parts["dbt"]
     properties["heartbeat"] = parts["heartbeat"]
     properties["collect"] = parts["collect"]
@@ -62,7 +65,15 @@ def json_schema() -> dict[str, Any]:
             if name in of.model_fields:
                 result["$defs"][of.__name__]["properties"][name]["anyOf"] = [_TEMPLATE, {"type": "null"}]
     result["$defs"]["BrazeConfig"]["allOf"] = list(_destination_rules())
+    result["patternProperties"] = {f"^{FREE}": {"description": "a place for anchors; it is not read"}}
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **result, "title": SPEC_FILE}
+
+
+def sync_files_schema() -> dict[str, Any]:
+    """The JSON Schema of syncs/*.yml: the same lists, and nothing is required."""
+    whole = json_schema()
+    properties = {key: whole["properties"][key] for key in ("version", *LISTS)}
+    return {**whole, "properties": properties, "required": [], "title": "syncs/*.yml"}
 
 
 def _accept_labels(sync: Rule) -> None:

@@ -1,6 +1,6 @@
 """Finds and reads a project. The only reader of its files and of the environment.
 
-syncs.yml   models/**/*.sql   macros/**/*.sql   seeds/*.csv   .env      what the user writes
+syncs.yml   syncs/**/*.yml   models/**/*.sql   macros/**/*.sql   seeds/*.csv   .env      what the user writes
 <dbt project>/target/manifest.json                    what dbt has built, if `dbt:` defines a project
 .retl/<target>/<sync>/                                state, never in git, unless state.path is set
 target/compiled/*.sql                                 artifacts, as dbt names them
@@ -26,7 +26,7 @@ from reverse_etl.project.collected import current, parts_of, select
 from reverse_etl.project.dbt_manifest import DbtManifest, Relation, missing_manifest, read_manifest
 from reverse_etl.project.environment import Library
 from reverse_etl.project.fields import Strict
-from reverse_etl.project.files import dotenv_of, library_of, models_of, own_file, spec_file, text_of
+from reverse_etl.project.files import dotenv_of, library_of, models_of, own_file, spec_file, sync_files_of, text_of
 from reverse_etl.project.graph import Graph
 from reverse_etl.project.jinja import environment_variables, is_credential, render, variables
 from reverse_etl.project.lock_file import LOCK_FILE, Lock, lock_text, parse_lock
@@ -395,7 +395,8 @@ def load_project(
     environ = {**dotenv, **(os.environ if environ is None else environ)}
     _keep_secret(environ, filter(is_credential, environ))
     models = models_of(folder)
-    spec = read_spec(text, models.keys(), Surroundings(environ, cli_vars or {}, target, needs_target))
+    given = Surroundings(environ, cli_vars or {}, target, needs_target)
+    spec = read_spec(text, models.keys(), given, sync_files_of(folder))
     seeds = {path.stem: own_file(folder, path) for path in sorted((folder / "seeds").glob("*.csv"))}
     started_at = Clock().utc()
     spec = replace(spec, notes=(*spec.notes, *notes_on_configs({model.file: model.text for model in models.values()})))

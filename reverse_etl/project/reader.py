@@ -20,10 +20,12 @@ from reverse_etl.project.labels import KEYS, VALUES, meant
 from reverse_etl.project.spec import SPEC_FILE, WAREHOUSE_SECRETS, WAREHOUSES, Dbt, File, Source, Spec, Sync, Target
 from reverse_etl.project.spec_alerts import ALERTS, SECRETS, Alert, Heartbeat, is_for
 from reverse_etl.project.spec_collect import COLLECT_KEYS, Collect
+from reverse_etl.project.spec_files import DEFAULT_KEYS, Defaults, applied, borrow, completed, parse_files
 from reverse_etl.project.spec_tests import UnitTest
 from reverse_etl.project.yaml_places import Positions, YamlPath, parse_yaml
 
 M = TypeVar("M", bound=BaseModel)
+NO_FILES: Mapping[str, str] = {}
 
 
 @dataclass(frozen=True)
@@ -36,14 +38,14 @@ class Surroundings:
     needs_target: bool = True
 
 
-def read_spec(text: str, models: Collection[str], given: Surroundings) -> Spec:
+def read_spec(text: str, models: Collection[str], given: Surroundings, others: Mapping[str, str] = NO_FILES) -> Spec:
     """The project's syncs, for the target that is chosen, or else the default one.
 
-    `models` are the names of the files in models/. Raises ProjectError with every error of the file, in its order.
-    Values under targets that are not chosen are never rendered, so their secrets do not have to be set; without
-    `needs_target`, neither are those of the chosen one.
+    `others` are the texts of syncs/*.yml, by file; `models` are the names of the files in models/. Raises ProjectError
+    with every error of the files, in their order. Values under targets that are not chosen are never rendered, so their
+    secrets do not have to be set; without `needs_target`, neither are those of the chosen one.
     """
-    data, positions, problems = parse_yaml(text, SPEC_FILE)
+    data, positions, problems = parse_files(text, others)
     reader = _Reader(positions, problems, given.environ, given.cli_vars)
     top = reader.check(File, data, ())
     if top is None:
@@ -60,6 +62,7 @@ def read_spec(text: str, models: Collection[str], given: Surroundings) -> Spec:
     }
     dbt = reader.dbt(top)
     collect = reader.collect(top)
+    reader.read_defaults(top)
     alerts, heartbeat = reader.alerts(top, name if given.needs_target else None), reader.heartbeat(top)
     syncs = reader.syncs(top.syncs, models)
     unit_tests = reader.unit_tests(top.unit_tests, top.syncs)
@@ -182,6 +185,8 @@ class _Reader:
         self.secrets: frozenset[str] = frozenset()
         self.alert_places = dict[str, Location]()
         self.notes = dict[str, Problem]()
+        self.defaults: Mapping[str, Any] = {}  # of all syncs, rendered; and as they are written
+        self.defaults_as_written: Mapping[str, Any] = {}
 
     def problem(self, what: str, where: Location, hint: str | None = None, *, code: str) -> None:
         self.problems.append(Problem(what, where, hint, code))
@@ -402,12 +407,33 @@ class _Reader:
         inside = ' in "dbt"' if isinstance(top.dbt, dict) else ""
         return self.check(Dbt, self.rendered(top.dbt, ("dbt",)), ("dbt",), inside)
 
+    def read_defaults(self, top: File) -> None:
+        """Keep the defaults of syncs. If there is an error in one, none applies: no sync is to repeat it."""
+        path: YamlPath = ("defaults",)
+        written = self.in_words_of_retl(top.defaults, path)
+        if not isinstance(written, dict):
+            self.check(Defaults, written, path)
+            return
+        for key in written.keys() & (Sync.model_fields.keys() | {"mode"}) - set(DEFAULT_KEYS):
+            what = f'"{key}" in "defaults": every sync has its own'
+            hint = f"write it in the syncs; defaults are {', '.join(DEFAULT_KEYS)}"
+            self.problem(what, self.positions.of_key((*path, key)), hint, code="P141")
+        known = {key: value for key, value in written.items() if key not in Sync.model_fields or key in DEFAULT_KEYS}
+        rendered = self.rendered({key: value for key, value in known.items() if key != "mode"}, path)
+        if self.check(Defaults, rendered, path, ' in "defaults"') is not None:
+            self.defaults, self.defaults_as_written = rendered, written
+
     def syncs(self, raw: list[Any], models: Collection[str]) -> list[Sync]:
         given, syncs = list[_Given](), list[Sync]()
         for index, item in enumerate(raw):
             path: YamlPath = ("syncs", index)
             item = self.in_words_of_retl(item, path)
             values = self.in_words_of_retl(self.rendered(item, path), path)
+            if isinstance(values, dict):
+                defaults = applied(self.defaults, values)
+                borrow(self.positions, path, values, defaults)
+                values = completed(values, defaults)
+                item = completed(item, {key: self.defaults_as_written[key] for key in defaults})
             name = values.get("name") if isinstance(values, dict) else None
             inside = f' in sync "{name}"' if isinstance(name, str) else f" in sync {index + 1}"
             if isinstance(values, dict):
@@ -449,7 +475,7 @@ class _Reader:
     def unit_tests(self, raw: list[Any], raw_syncs: list[Any]) -> list[UnitTest]:
         """The unit tests. Jinja is not rendered in them: their rows are used as written."""
         syncs = [item["name"] for item in raw_syncs if isinstance(item, dict) and isinstance(item.get("name"), str)]
-        tests, lines = list[UnitTest](), dict[str, int]()
+        tests, places = list[UnitTest](), dict[str, Location]()
         for index, item in enumerate(raw):
             path: YamlPath = ("unit_tests", index)
             name = item.get("name") if isinstance(item, dict) else None
@@ -459,10 +485,11 @@ class _Reader:
                 self.problem(
                     f'unknown sync "{sync}"{inside}', place((*path, "sync")), nearest(sync, syncs), code="P015"
                 )
-            if isinstance(name, str) and name in lines:
-                what = f'duplicate unit test "{name}", first defined on line {lines[name]}'
-                self.problem(what, place((*path, "name")), "rename one of them", code="P014")
-            lines.setdefault(str(name), place((*path, "name")).line)
+            at = place((*path, "name"))
+            if isinstance(name, str) and name in places:
+                what = f'duplicate unit test "{name}", first defined {_seen_from(at, places[name])}'
+                self.problem(what, at, "rename one of them", code="P014")
+            places.setdefault(str(name), at)
             test = self.check(UnitTest, item, path, inside)
             if test is not None:
                 test._positions, test._path = self.positions, path
@@ -703,6 +730,10 @@ def _problems_of_former_names(syncs: list[_Given], names: Collection[str]) -> It
         heirs.setdefault(former, sync.text("name") or "")
 
 
+def _seen_from(here: Location, there: Location) -> str:
+    return f"on line {there.line}" if here.file == there.file else f"at {there}"
+
+
 def _problems_between(syncs: list[_Given]) -> Iterator[Problem]:
     """Errors between syncs: duplicate names, an `after` that refers to an unknown sync or forms a cycle."""
     first: dict[str, _Given] = {}
@@ -710,9 +741,9 @@ def _problems_between(syncs: list[_Given]) -> Iterator[Problem]:
         name = sync.text("name")
         twin = first.setdefault(name.casefold(), sync) if name else sync
         if twin is not sync:
-            line = twin.value_at("name").line
-            what = f'duplicate sync "{name}", first defined on line {line}'
-            yield Problem(what, sync.value_at("name"), "rename one of them", code="P014")
+            at = sync.value_at("name")
+            what = f'duplicate sync "{name}", first defined {_seen_from(at, twin.value_at("name"))}'
+            yield Problem(what, at, "rename one of them", code="P014")
     names = [name for sync in syncs if (name := sync.text("name"))]
     yield from _problems_of_former_names(syncs, names)
     for sync in syncs:

@@ -530,6 +530,7 @@ class File(_Strict):
     targets: dict[str, Any] = Field(min_length=1, description="targets by name: a warehouse and a destination each")
     vars: dict[str, Any] = Field({}, description="values for var(), by name")
     dbt: Any = Field(None)
+    defaults: Any = Field({}, description="keys of all syncs that do not have them")
     sources: dict[str, Any] = Field({}, description="where the tables of source() are, by name of the source")
     collect: Any = Field(None, description="what `retl collect` accepts, for source()")
     syncs: list[Any] = Field(description="the syncs: a model and a mode each")

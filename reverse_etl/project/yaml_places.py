@@ -164,6 +164,8 @@ class Positions:
         self._texts: dict[YamlPath, str] = {}
         self._spelled: dict[YamlPath, str] = {}
         self.included: tuple[str, ...] = ()  # files in the place of `!include`
+        self._files: dict[YamlPath, str] = {}  # of items of lists that are in another file
+        self._borrowed: dict[YamlPath, YamlPath] = {}  # where what is not written at a path comes from
 
     def text_of(self, path: YamlPath) -> str | None:
         """A value as it is written, where YAML reads it as something else than a string: `on` is a boolean."""
@@ -177,13 +179,29 @@ class Positions:
         """The keys that are written in the mapping at `path`."""
         return [str(key[-1]) for key in self._keys if key[:-1] == path]
 
+    def adopt(self, other: "Positions", key: str, after: int) -> None:
+        """The items of a list of another document are behind the first `after` of the list of this one."""
+        mine, theirs = self._everything, other._everything
+        if (key,) not in self._keys:
+            self._keys[key,], self._values[key,], self._files[key,] = other._keys[key,], other._values[key,], other.file
+        for own, found in zip(mine, theirs, strict=True):
+            for path, value in found.items():
+                if len(path) > 1 and path[0] == key and isinstance(path[1], int):
+                    at: YamlPath = (key, path[1] + after)
+                    own[(*at, *path[2:])] = value
+                    self._files[at] = other.file
+
+    def borrow(self, path: YamlPath, source: YamlPath) -> None:
+        """What is at `path` is not written there: it comes from `source`."""
+        self._borrowed[path] = source
+
+    @property
+    def _everything(self) -> tuple[dict[YamlPath, Any], ...]:
+        return self._keys, self._values, self._misread, self._texts, self._spelled
+
     def rename(self, path: YamlPath, name: str) -> None:
         """Find a key, and all that is in its value, under another name from now on."""
-        everything: tuple[dict[YamlPath, Any], ...] = (
-            *(self._keys, self._values),
-            *(self._misread, self._texts, self._spelled),
-        )
-        for found in everything:
+        for found in self._everything:
             for old in [old for old in found if old[: len(path)] == path]:
                 found[(*path[:-1], name, *old[len(path) :])] = found.pop(old)
 
@@ -205,11 +223,13 @@ class Positions:
         """
         known: YamlPath = ()
         for part in path:
-            if (*known, part) in marks:
-                known = (*known, part)
+            inner = self._borrowed.get((*known, part), (*known, part))
+            if inner in marks:
+                known = inner
             elif part != 0:
                 break
-        return _location(self.file, marks[known]) if known else Location(self.file)
+        file = self._files.get(known[:2], self.file)
+        return _location(file, marks[known]) if known else Location(self.file)
 
     def _add(self, path: YamlPath, key: yaml.Node, value: yaml.Node) -> None:
         self._keys[path], self._values[path] = key.start_mark, value.start_mark

@@ -129,7 +129,8 @@ def test_file_with_another_ending_is_renamed(project: Path, retl: Retl):
 
 
 def test_project_in_the_folder_around_is_named(project: Path, retl: Retl):
-    _, hint = first_error(retl("ls", folder=project / "models"))
+    """Where it is not taken by itself: with --project-dir, and of another user."""
+    _, hint = first_error(retl("ls", "--project-dir", "models"))
     assert hint == f"pass --project-dir {project}"
     assert retl("ls", *hint.split()[1:], folder=project / "models").code == 0
 

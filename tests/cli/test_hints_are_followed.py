@@ -126,6 +126,9 @@ NOT_FOLLOWED = {
         # tests/project/test_spec_collect.py
         "and put a new key into .env or the environment",
         "such as {record_{}: {}}",
+        "write it in the syncs; defaults are {}",  # tests/project/test_spec_files.py
+        "remove it: files in syncs/ have {}, and {}... for anchors",  # tests/project/test_spec_files.py
+        "rename it: `mv {} {}`",  # tests/project/test_spec_files.py
         # tests/project/test_macros.py
         "nothing to do: retl builds no tables",
         "copy it into the project: templates import and include files by their path in it",
