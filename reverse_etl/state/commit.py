@@ -141,6 +141,7 @@ def commit_run(
                 _remember_withheld_rows(connection, actions, run_id)
             if actions:
                 opt_outs.remember(connection, _WITH_OUTCOMES, values)
+                opt_outs.unsettle_rows(connection, _WITH_OUTCOMES, _keys_in_state(connection, key))
             known |= {"mode": mode, WORKSPACE: workspace, **opt_outs.with_known(connection, consent)}
             if watermark.move(connection, _WITH_OUTCOMES, ending.at) or acts:
                 known["version"] = run_id
@@ -341,9 +342,7 @@ def _move_rows(connection: DuckDBPyConnection, key: Sequence[str], values: Mappi
     was = _keys_in_state(connection, key)
     keys = ", ".join(f"{value} AS {identifier(name)}" for name, value in was.items())
     same = " AND ".join(f"state.{identifier(name)} IS NOT DISTINCT FROM m.{identifier(name)}" for name in key)
-    unsure = _unsure_columns_not_sent(
-        connection, f"SELECT {keys}, o.* FROM {moved} AND known AND {LEFT_OUT} IS NOT NULL", same
-    )
+    unsure = _unsure_columns_not_sent(connection, f"SELECT {keys}, o.* FROM {moved} AND known", same)
     connection.execute(f"DELETE FROM {ACKNOWLEDGED} USING (SELECT {keys} FROM {moved} AND known) AS m WHERE {same}")
     names = acknowledged_columns(connection)
     into = ", ".join(map(identifier, names))
@@ -358,10 +357,13 @@ def _move_rows(connection: DuckDBPyConnection, key: Sequence[str], values: Mappi
 
 
 def _unsure_columns_not_sent(connection: DuckDBPyConnection, moved: str, same: str) -> bool:
-    """Store the keys of rows with columns that are unsure, and that were left out of their records: they stay unsure.
-    Whether there are any."""
+    """Store the keys of rows with columns that are unsure, and that were not sent with their records, as they were left
+    out or withheld: they stay unsure. Whether there are any."""
     tracked = [name.removeprefix("changed.") for name in columns_of(connection, OUTBOX) if name.startswith("changed.")]
-    if not tracked or not connection.execute(f"SELECT 1 FROM {OUTBOX} WHERE {LEFT_OUT} IS NOT NULL LIMIT 1").fetchall():
+    if (
+        not tracked
+        or not connection.execute(f"SELECT 1 FROM {ACKNOWLEDGED} WHERE {UNSURE} IS NOT NULL LIMIT 1").fetchall()
+    ):
         return False
     sent = ", ".join(f"CASE WHEN m.{identifier(f'changed.{name}')} THEN {literal(name)} END" for name in tracked)
     was_sent = f"list_contains(list_filter([{sent}], lambda n: n IS NOT NULL), name)"

@@ -11,8 +11,8 @@ from duckdb import DuckDBPyConnection
 from reverse_etl.braze.modes import CONSENT_FIELDS, OPT_OUT
 from reverse_etl.braze.subscriptions import GROUPS
 from reverse_etl.engines.duckdb.model import sql_type
-from reverse_etl.plan.tables import ACKNOWLEDGED, META, OPT_OUTS, OUTBOX, SENT_AT
-from reverse_etl.records.consent import INS, OUTS, PERSON, known_person
+from reverse_etl.plan.tables import ACKNOWLEDGED, META, OPT_OUTS, OUTBOX, SENT_AT, UNSURE
+from reverse_etl.records.consent import INS, ONLY_OPTS_OUT, OUTS, PERSON, ROW, known_person
 from reverse_etl.sql.quoting import identifier, literal
 from reverse_etl.sql.types import SqlType
 
@@ -53,6 +53,41 @@ def remember(connection: DuckDBPyConnection, with_outcomes: str, values: Mapping
     )
 
 
+def unsettle_rows(connection: DuckDBPyConnection, with_outcomes: str, keys: Mapping[str, str]) -> None:
+    """Mark the columns of acknowledged rows of which Braze may have an opt-out instead, as it was sent without its row.
+
+    Otherwise a row that returns to what was acknowledged would look unchanged. `keys` is SQL for the key of a record
+    `o` as the state has it, by column.
+    """
+    alone = f"kind = {literal(ONLY_OPTS_OUT)}"
+    if not connection.execute(f"SELECT 1 FROM {OUTBOX} WHERE {alone} LIMIT 1").fetchall():
+        return
+    columns = connection.sql(f"FROM {OUTBOX}").columns
+    flags = {name: identifier(f"changed.{name}") for name in CONSENT_FIELDS if f"changed.{name}" in columns}
+    if not flags:
+        return
+    names = ", ".join(f"CASE WHEN {flag} THEN {literal(name)} END" for name, flag in flags.items())
+    row, outs = identifier(ROW), identifier(OUTS)
+    of_key = ", ".join(f"{value} AS {identifier(name)}" for name, value in keys.items())
+    said = " || ".join(f"coalesce({channels}, [])" for channels in _channels(_acknowledged(connection))) or "[]"
+    same = " AND ".join(f"state.{identifier(name)} IS NOT DISTINCT FROM their.{identifier(name)}" for name in keys)
+    connection.execute(
+        f"""WITH sent AS (
+            SELECT {row}, {outs} AS retl_outs, list_filter([{names}], lambda name: name IS NOT NULL) AS retl_names
+            FROM {with_outcomes} WHERE {alone} AND (outcome = 'accepted' OR may_have_arrived)
+        ), their AS (
+            SELECT {of_key}, sent.retl_outs, retl_names FROM {with_outcomes} JOIN sent USING ({row})
+            WHERE known AND NOT {alone} AND outcome IS DISTINCT FROM 'accepted'
+        ), unsure AS (
+            SELECT retl_row, flatten(list(retl_names)) AS names
+            FROM (SELECT *, rowid AS retl_row, {said} AS retl_said FROM {ACKNOWLEDGED}) AS state JOIN their ON {same}
+            WHERE NOT list_has_all(retl_said, retl_outs) GROUP BY ALL
+        )
+        UPDATE {ACKNOWLEDGED} SET {UNSURE} = list_distinct(list_concat({UNSURE}, unsure.names))
+        FROM unsure WHERE state.rowid = unsure.retl_row"""
+    )
+
+
 def _said(with_outcomes: str) -> str:
     """A SELECT of what Braze may have received of each user and channel; an opt-in after the opt-outs of its run."""
     arrived = "(outcome = 'accepted' OR action IN ('baseline', 'mark_accepted'))"
@@ -84,10 +119,9 @@ def learn(connection: DuckDBPyConnection, found: Sequence[tuple[str, str]], now:
 def know(connection: DuckDBPyConnection) -> None:
     """Take the opt-outs of a state that did not keep them from its acknowledged rows."""
     try:
-        rows = connection.sql(f"FROM {ACKNOWLEDGED}")
+        columns = _acknowledged(connection)
     except duckdb.CatalogException:
         return
-    columns = {name: sql_type(of) for name, of in zip(rows.columns, rows.types, strict=True)}
     known = json.dumps(sorted(columns.keys() & CONSENT_FIELDS))
     sent = f"SELECT 1 FROM {ACKNOWLEDGED} WHERE {SENT_AT} IS NOT NULL LIMIT 1"
     connection.execute(f"INSERT OR REPLACE INTO {META} SELECT ?, ? WHERE EXISTS ({sent})", [KNOWN, known])
@@ -97,6 +131,11 @@ def know(connection: DuckDBPyConnection) -> None:
             SELECT {known_person(columns)} AS identifier, unnest({channels}) AS channel, {SENT_AT} FROM {ACKNOWLEDGED}
             ) WHERE identifier IS NOT NULL AND channel IS NOT NULL AND {SENT_AT} IS NOT NULL GROUP BY ALL"""
         )
+
+
+def _acknowledged(connection: DuckDBPyConnection) -> dict[str, SqlType]:
+    rows = connection.sql(f"FROM {ACKNOWLEDGED}")
+    return {name: sql_type(of) for name, of in zip(rows.columns, rows.types, strict=True)}
 
 
 def _channels(columns: Mapping[str, SqlType]) -> list[str]:

@@ -347,6 +347,44 @@ def test_opt_in_that_is_acknowledged_ends_an_unclear_opt_out(shop: Shop):
 
 
 @pytest.mark.long
+@pytest.mark.parametrize("is_lost", [False, True], ids=["answered", "without an answer"])
+def test_opt_in_is_not_taken_for_unchanged_after_an_opt_out_that_was_sent_without_its_row(shop: Shop, is_lost: bool):
+    """Braze had it before: the opt-in is withheld, or sent with later evidence."""
+    columns, never = "external_id, email_subscribe, gender, agreed_at", "NULL::TIMESTAMPTZ"
+    row, other = f"'{{}}', 'subscribed', 'F', {never}", f"'{{}}', 'unsubscribed', 'x', {never}"
+    rows(shop, columns, row.format("u1"), row.format("u2"))
+    sql = "SELECT external_id, email_subscribe, gender, agreed_at FROM rows"
+    shop.sync("it", sql, consent={"evidence": "agreed_at"}, skip_on_invalid_records=True, strict=True)
+    assert shop.run().exit_code == 0
+    rows(shop, columns, other.format("u1"), other.format("u2"))
+    if is_lost:
+        lose_an_answer(shop)
+    else:
+        assert shop.run().delivery.accepted == 2
+    before = len(shop.sent())
+    rows(shop, columns, row.format("u1"), "'u2', 'subscribed', 'F', now() + INTERVAL 1 HOUR")
+    result = shop.run()
+    assert (result.exit_code, withheld(result)) == (1, [("u1", "email_subscribe")])
+    assert attributes(shop)[before:] == [[{"external_id": "u2", "email_subscribe": "subscribed"}]]
+    assert (opt_outs(shop), shop.run().delivery.requests) == ([(U1, "email_subscribe")], 0)
+
+
+def test_opt_in_stays_withheld_after_the_rest_of_its_row_was_sent(shop: Shop):
+    """Of a row that was acknowledged with it, and whose opt-out may have arrived."""
+    columns = "external_id, email_subscribe, n"
+    rows(shop, columns, "'u1', 'subscribed', 1")
+    shop.sync("it", "SELECT * FROM rows")
+    assert shop.run().exit_code == 0
+    rows(shop, columns, "'u1', 'unsubscribed', 1")
+    lose_an_answer(shop)
+    rows(shop, columns, "'u1', 'subscribed', 2")
+    for requests in (1, 0, 0):
+        result = shop.run()
+        assert (withheld(result), result.delivery.requests) == ([("u1", "email_subscribe")], requests)
+    assert attributes(shop)[2:] == [[{"external_id": "u1", "n": 2}]]
+
+
+@pytest.mark.long
 def test_opt_out_goes_along_with_a_changed_email(shop: Shop):
     """It may end it in Braze. A sync that does not know of the opt-out warns."""
     columns = "external_id, email, email_subscribe"
