@@ -21,7 +21,7 @@ from importlib.metadata import version
 from itertools import pairwise
 from pathlib import Path
 
-from bench import warehouses
+from bench import many, warehouses
 from bench.peers.compare import make_table, run_peer, sink, stats
 from bench.peers.venvs import ROOT, python_of
 from reverse_etl.state.erasures import Erasures
@@ -32,7 +32,7 @@ RETL = [sys.executable, "-m", "reverse_etl"]
 CEILING = 1000  # requests a second, of 75 rows: Braze's own limit
 SENDING_S = 60
 COLLECT_S = 10
-PARTS = ("diff", "erased", "engines", "sending", "collect", "start", "peers")
+PARTS = ("diff", "erased", "engines", "sending", "many", "collect", "start", "peers")
 TICKS = os.sysconf("SC_CLK_TCK")
 MODEL = """select * replace (case when {{ var('changed', 0) }} = 1 and hash(external_id) % 100 = 7
     then text_0 || '!' else text_0 end as text_0) from users"""
@@ -272,6 +272,22 @@ def sending() -> Iterator[Line]:
     yield Line(what, plan, 1_000_000, at_ceiling_s / plan.wall_s, "as fast as sending", 3, at_least=True)
 
 
+def many_syncs() -> Iterator[Line]:
+    """Twenty first runs in one command."""
+    table = WORK / f"users-{many.ROWS}.duckdb"
+    make_table(table, many.ROWS)
+    folder, limits_s = many.project(WORK / "many", table), many.limits_alone_s(CEILING)
+    with sink(CERTIFICATE, "--latency", "0.1") as url:
+        run = measure([*RETL, "sync", "--all"], folder, url)
+        seen = stats(url, CERTIFICATE)
+    rows = many.SYNCS * many.ROWS
+    assert seen["rows"] == rows
+    yield Line(f"what the rate limit needs for {seen['requests']:,.0f} requests (yardstick)", Measured(wall_s=limits_s))
+    what = f"{many.SYNCS} syncs x {many.ROWS:,} rows, all new"
+    yield Line(what, run, rows, run.wall_s / limits_s, "of what the limit needs", 1.1)
+    yield Line(f"{what}: peak memory", Measured(peak_mb=run.peak_mb), 0, run.peak_mb / 1000, "", 2.5, unit=" GB")
+
+
 def bare_loops(our_cpu_s: float) -> Iterator[Line]:
     """Clients alone, with bodies that are ready and no limit; `our_cpu_s` is what a request costs retl."""
     count = 30_000
@@ -433,7 +449,13 @@ def lines(parts: Sequence[str], sizes: Sequence[int]) -> Iterator[Line]:
         for small, large in pairwise(per_row):
             what = f"{small // 1_000_000}M -> {large // 1_000_000}M from Postgres: time per row"
             yield Line(what, Measured(), 0, per_row[large] / per_row[small], "", 1.2)
-    for name, part in (("sending", sending), ("collect", collect), ("start", start), ("peers", peers)):
+    for name, part in (
+        ("sending", sending),
+        ("many", many_syncs),
+        ("collect", collect),
+        ("start", start),
+        ("peers", peers),
+    ):
         if name in parts:
             yield from part()
 
@@ -445,7 +467,7 @@ def main() -> None:
     parser.add_argument("--write", action="store_true", help="bench/RESULTS.md")
     asked = parser.parse_args()
     WORK.mkdir(exist_ok=True)
-    if {"diff", "engines", "sending", "peers"} & set(asked.only) and not (CERTIFICATE / "ca.pem").exists():
+    if {"diff", "engines", "sending", "many", "peers"} & set(asked.only) and not (CERTIFICATE / "ca.pem").exists():
         subprocess.run([python_of("bench"), "-m", "bench.certificate", CERTIFICATE], cwd=ROOT, check=True)
     text = [f"| {' | '.join(HEADING)} |", f"|{'---|' * len(HEADING)}"]
     print("\n".join(text), flush=True)

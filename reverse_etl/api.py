@@ -120,7 +120,10 @@ class Project:
     def sync_all(
         self, *names: str, select: Selectors | None = None, exclude: Selectors = (), **options: Unpack[SyncOptions]
     ) -> SyncResults:
-        """Run several syncs, one after the other; all, without names and `select`. Otherwise as `sync`."""
+        """Run several syncs, as `retl sync --all` does; all, without names and `select`. Otherwise as `sync`.
+
+        One is planned while another sends, so a listener is called from several threads, by one of them at a time.
+        """
         return self._run(lambda project: _chosen(project, names, select, exclude), **options)
 
     def plan(self, name: str, /, **options: Unpack[PlanOptions]) -> PlanResult:

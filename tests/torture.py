@@ -1,11 +1,12 @@
 """Syncs that are killed at random moments while the server misbehaves, and what became of each row.
 
-    make torture            (200 kills of each mode; --kills, --seed, --only)
+    make torture            (200 kills of each mode, and of several syncs in one command; --kills, --seed, --only)
     make torture-engines    (50 of each, with models that run in Postgres, and in Sail)
 
 Each sync is a process of its own, killed with SIGKILL after a random time, or while the answer to a random record is
-waited for. `make test` does the latter only, and with one thread each: there, it is the same kills each time. What it had
-written down and what the stand-in had taken are read without the code that is tested, and compared:
+waited for. `make test` does the latter only, and with one thread each: there, it is the same kills each time. Of several
+syncs in one command, one is planned while others send. What it had written down and what the stand-in had taken are read
+without the code that is tested, and compared:
 
     lost          rows of the model that never arrived, after all is over
     sent again    rows that were acknowledged, and went out again unchanged
@@ -136,6 +137,16 @@ CASES: Mapping[str, Case] = {
         changes=True,
     ),
 }
+# Syncs of one command, in this order: each of their requests is known by its array, and the last is alone.
+SEVERAL = "several syncs"
+ARRAYS = {
+    "attributes": "attributes",
+    "events": "events",
+    "subscription_status_set": "subscription_groups",
+    "purchases": "purchases",
+    "users_alias_new": "user_aliases",
+}
+NAMES = [*CASES, SEVERAL]
 
 
 def facts(body: Mapping[str, Any]) -> list[Fact]:
@@ -256,8 +267,8 @@ def faults(chance: random.Random) -> list[Fault]:
 
 
 def work(folder: Path, threads: int) -> None:
-    """One sync, as a process of its own."""
-    sys.exit(1 if run(folder, threads=threads).exit_code else 0)
+    """One command, as a process of its own."""
+    sys.exit(1 if any(result.exit_code for result in run(folder, threads=threads)) else 0)
 
 
 class Warehouse(Protocol):
@@ -299,18 +310,31 @@ def project_in(folder: Path) -> LoadedProject:
     return load_project(folder, environ={"BRAZE_API_KEY": KEY, URI: os.environ.get(URI, "")})
 
 
-def run(folder: Path, **options: Any) -> RunResult:
+def run(folder: Path, **options: Any) -> list[RunResult]:
     project = project_in(folder)
     chosen = Options(policy=POLICY, **{"threads": 4, **options})
     with open_session(project) as session:
-        return next(run_jobs(jobs_of(project, project.spec.syncs, chosen, Silent()), session))
+        return list(run_jobs(jobs_of(project, project.spec.syncs, chosen, Silent()), session))
+
+
+@dataclass
+class Account:
+    """What became of the rows of one sync: `told` is all that was taken, in order."""
+
+    case: Case
+    told: list[Fact] = field(default_factory=list)
+    acknowledged: set[Fact] = field(default_factory=set)
+
+    @property
+    def kind(self) -> str:
+        return str(self.case.options["track_record_type"])
 
 
 @dataclass
 class Torture:
-    """One case, from its first sync to its last."""
+    """Syncs of one command, by name, from the first command to the last."""
 
-    case: Case
+    accounts: Mapping[str, Account]
     folder: Path
     chance: random.Random
     row: Row
@@ -318,8 +342,6 @@ class Torture:
     warehouse: Warehouse | None = None
     size: int = 0
     seen: int = 0  # requests that were looked at
-    told: list[Fact] = field(default_factory=list)  # all that was taken, in order
-    acknowledged: set[Fact] = field(default_factory=set)
 
     def begin(self) -> None:
         with Sandbox() as nobody:
@@ -344,13 +366,15 @@ class Torture:
         """Let the model move on."""
         if self.chance.random() < 0.7:
             self.grow(self.chance.choice([1, 10, 100, 300]))
-        if self.case.changes and self.chance.random() < 0.7:
+        changing = [account.case for account in self.accounts.values() if account.case.changes]
+        if changing and self.chance.random() < 0.7:
             of, rest = self.chance.choice([2, 3, 10]), self.chance.randrange(10)
             # A value stands for one change, so that one which arrives twice was sent twice.
-            self.write(f"UPDATE t SET v = v + {of} WHERE n % 10 = {rest} AND (v = 0 OR {self.case.value == 'v'})")
+            whole = any(case.value == "v" for case in changing)
+            self.write(f"UPDATE t SET v = v + {of} WHERE n % 10 = {rest} AND (v = 0 OR {whole})")
 
     def sync(self, weather: list[Fault], kill_after_s: float | None = None, kill_after_records: int = 0) -> float:
-        """Run one sync; kill it after so long, or as it waits for the answer to such a record, if it still runs then.
+        """Run one command; kill it after so long, or as it waits for the answer to such a record, if it still runs then.
 
         How long it took.
         """
@@ -381,9 +405,10 @@ class Torture:
     def point_to(self, braze: Sandbox) -> None:
         self.shop.braze = braze
         self.shop.destination = {"max_objects_per_request": 5}
-        self.shop.syncs = [{"name": "it", "model": "it", **self.case.options}]
+        self.shop.syncs = [{"name": name, "model": name, **one.case.options} for name, one in self.accounts.items()]
         table = self.warehouse.table if self.warehouse else "t"
-        self.shop.model("it", self.case.sql.replace("FROM t", f"FROM {table}"))
+        for name, one in self.accounts.items():
+            self.shop.model(name, one.case.sql.replace("FROM t", f"FROM {table}"))
         self.shop.write()
 
     # --- what became of it -------------------------------------------------------------------------------------------
@@ -395,24 +420,27 @@ class Torture:
         self.seen += len(new)
         self.row.requests += len(new)
         self.row.faults += sum(request.fault is not None for request in new)
-        for request in new:
-            self.row.sent_again += sum(fact in self.acknowledged for fact in facts(json.loads(request.body)))
-            self.told += taken(request)
-        for body in acknowledged(self.shop.folder / ".retl/test/it", new):
-            self.acknowledged.update(facts(body))
+        for name, one in self.accounts.items():
+            own = [request for request in new if ARRAYS.get(name) in (None, *json.loads(request.body))]
+            for request in own:
+                self.row.sent_again += sum(fact in one.acknowledged for fact in facts(json.loads(request.body)))
+                one.told += taken(request)
+            for body in acknowledged(self.shop.folder / ".retl/test" / name, own):
+                one.acknowledged.update(facts(body))
 
     def check_told(self) -> None:
         """Whoever looks now must find each row that may have arrived in the state, or among those in doubt."""
-        if not self.case.not_idempotent:
-            return
-        with open_state(StatePlace(self.shop.folder / ".retl/test/it", "it", "test")) as state:
+        for name, one in self.accounts.items():
+            if one.case.not_idempotent:
+                self.row.untold += len({key for key, _ in one.told} - self.known(name, one))
+
+    def known(self, name: str, one: Account) -> set[str]:
+        with open_state(StatePlace(self.shop.folder / ".retl/test" / name, name, "test")) as state:
             connection = state.connection
-            sql = f"SELECT CAST({self.case.state_key} AS VARCHAR) FROM retl_state.state WHERE _retl_sent_at IS NOT NULL"
+            sql = f"SELECT CAST({one.case.state_key} AS VARCHAR) FROM retl_state.state WHERE _retl_sent_at IS NOT NULL"
             known = {key for (key,) in connection.execute(sql).fetchall()} if state.rows.columns() else set()
             bodies = connection.execute("SELECT body FROM retl_state.in_doubt").fetchall()
-        kind = str(self.case.options["track_record_type"])
-        known |= {fact[0] for (body,) in bodies for fact in facts({kind: [json.loads(body)]})}
-        self.row.untold += len({key for key, _ in self.told} - known)
+        return known | {fact[0] for (body,) in bodies for fact in facts({one.kind: [json.loads(body)]})}
 
     def end(self) -> None:
         """Decide on what is in doubt, run to the end undisturbed, and compare with the model."""
@@ -420,38 +448,41 @@ class Torture:
             self.point_to(braze)
             self.check_told()
             project = project_in(self.shop.folder)
-            there = {key for key, _ in self.told}
-            for key, body in self.shop.rows_of("in_doubt", "key", "body"):
-                kind = str(self.case.options["track_record_type"])
-                arrived = facts({kind: [json.loads(body)]})[0][0] in there
-                resolve(project, project.sync("it"), "mark_accepted" if arrived else "resend", [key])
-            before = set(self.acknowledged)
+            for name, one in self.accounts.items():
+                there = {key for key, _ in one.told}
+                for key, body in self.shop.rows_of("in_doubt", "key", "body", sync=name):
+                    arrived = facts({one.kind: [json.loads(body)]})[0][0] in there
+                    resolve(project, project.sync(name), "mark_accepted" if arrived else "resend", [key])
+            before = {name: set(one.acknowledged) for name, one in self.accounts.items()}
             first = run(self.shop.folder, intent=Intent.RETRY)
             last = run(self.shop.folder)
-            assert (first.status, last.status) == ("success", "success"), (first, last)
-            assert last.delivery
-            assert last.delivery.requests == 0
-        self.acknowledged = before
+            assert {result.status for result in (*first, *last)} == {"success"}, (first, last)
+            assert [result.delivery and result.delivery.requests for result in last] == [0] * len(self.accounts)
+        for name, one in self.accounts.items():
+            one.acknowledged = before[name]
         self.look()
-        self.compare()
+        for name, one in self.accounts.items():
+            self.compare(name, one)
 
-    def compare(self) -> None:
+    def compare(self, name: str, one: Account) -> None:
         with duckdb.connect(self.shop.folder / "warehouse.duckdb") as connection:
-            sql = f"SELECT CAST({self.case.key} AS VARCHAR), {self.case.value} FROM t"
+            sql = f"SELECT CAST({one.case.key} AS VARCHAR), {one.case.value} FROM t"
             wanted = dict(connection.execute(sql).fetchall())
-        self.row.rows = len(wanted)
-        last = dict(self.told)
+        self.row.rows += len(wanted)
+        last = dict(one.told)
         self.row.lost += sum(key not in last or last[key] != value for key, value in wanted.items())
-        if self.case.not_idempotent:
-            self.row.doubled += sum(times - 1 for times in Counter(key for key, _ in self.told).values())
-        assert len(self.shop.rows_of(self.case.kept_in, "1")) == len(wanted)
+        if one.case.not_idempotent:
+            self.row.doubled += sum(times - 1 for times in Counter(key for key, _ in one.told).values())
+        assert len(self.shop.rows_of(one.case.kept_in, "1", sync=name)) == len(wanted)
 
 
 def torture(name: str, kills: int, seed: int, by_the_clock: bool = True, warehouse: Warehouse | None = None) -> Row:
     """Put one case through so many kills; unless `by_the_clock`, nothing of it depends on the machine."""
     with tempfile.TemporaryDirectory(prefix="torture-") as folder:
         chance = random.Random(f"{name} {seed}")
-        one = Torture(CASES[name], Path(folder), chance, Row(name), 4 if by_the_clock else 1, warehouse)
+        cases = {of: CASES[of] for of in ARRAYS} if name == SEVERAL else {"it": CASES[name]}
+        accounts = {of: Account(case) for of, case in cases.items()}
+        one = Torture(accounts, Path(folder), chance, Row(name), 4 if by_the_clock else 1, warehouse)
         one.begin()
         longest_s, most_s = (0.3, 1.0) if warehouse is None else (1.0, 5.0)  # a session takes its time to begin
         while one.row.killed < kills:
@@ -475,7 +506,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Kill syncs, and count what became of each row.")
     parser.add_argument("--kills", type=int, default=200, help="of each mode")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--only", choices=list(CASES))
+    parser.add_argument("--only", choices=NAMES)
     where = parser.add_mutually_exclusive_group()
     where.add_argument("--postgres", help="let models run in it, such as postgres-16")
     where.add_argument("--sail", action="store_true", help="let models run in Sail, a server of Spark Connect")
@@ -503,7 +534,7 @@ def _warehouse(postgres: str | None, in_sail: bool) -> Iterator[Warehouse | None
 def _all(asked: argparse.Namespace, warehouse: Warehouse | None) -> list[Row]:
     print(f"seed {asked.seed}\n| {' | '.join(HEADING)} |\n|{'---|' * len(HEADING)}", flush=True)
     rows = []
-    for name in [asked.only] if asked.only else CASES:
+    for name in [asked.only] if asked.only else NAMES:
         rows.append(torture(name, asked.kills, asked.seed, warehouse=warehouse))
         print(f"| {' | '.join(str(value) for value in vars(rows[-1]).values())} |", flush=True)
     return rows

@@ -134,7 +134,7 @@ def screen(interrupts: "Interrupts | None" = None) -> "Listener":
     from reverse_etl.runs.interrupts import Interrupts
 
     interrupts = interrupts or Interrupts()
-    return JsonLines(interrupts) if stderr.invocation.is_json else Screen(Console(stderr=True), interrupts)
+    return JsonLines() if stderr.invocation.is_json else Screen(Console(stderr=True), interrupts)
 
 
 def cost_of_sending_all(syncs: "list[Sync]") -> str:

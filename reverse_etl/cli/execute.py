@@ -67,7 +67,7 @@ def shown(
     began_s = time.monotonic()
     try:
         with open_session(project, rate_limit_share) as session:
-            for result in run_jobs(jobs, session, lambda: bool(interrupts.signal)):
+            for result in run_jobs(jobs, session, interrupts):
                 results.append(result)
                 _print_result(result, output, stopped_by)
                 yield result

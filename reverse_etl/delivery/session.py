@@ -1,5 +1,6 @@
 """The connection to the destination: opened when a run first needs it, shared by all runs of one command."""
 
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
@@ -27,24 +28,29 @@ def used_share(project: LoadedProject, rate_limit_share: float = 1.0) -> float:
 
 
 class Session:
-    """A destination, and the rate limits shared by all that send to it."""
+    """A destination, and the rate limits shared by all that send to it. Safe to use from many threads.
+
+    A pacer is not: the syncs that send to one family of endpoints do so one after the other.
+    """
 
     def __init__(self, project: LoadedProject, stack: ExitStack, rate_limit_share: float) -> None:
         self.rate_limit_share = rate_limit_share
         self._project, self._stack = project, stack
         self._workspace: Workspace | None = None
         self._pacers: dict[str, Pacer] = {}
+        self._lock = threading.Lock()
         self._api_key = SANDBOX_KEY if project.uses_sandbox else project.api_key()
         if not project.uses_sandbox:
             project.network.check(project.spec.target.destination.endpoint)
 
     def workspace(self) -> Workspace:
         """Where to send. `endpoint: sandbox` starts the sandbox now; it stops with the session."""
-        if self._workspace is None:
-            settings = self._project.spec.target.destination
-            url = self._start_sandbox() if self._project.uses_sandbox else settings.endpoint
-            self._workspace = Workspace(url, self._api_key, settings.timeout_s, self._project.network)
-        return self._workspace
+        with self._lock:
+            if self._workspace is None:
+                settings = self._project.spec.target.destination
+                url = self._start_sandbox() if self._project.uses_sandbox else settings.endpoint
+                self._workspace = Workspace(url, self._api_key, settings.timeout_s, self._project.network)
+            return self._workspace
 
     def destination(self) -> Destination:
         """Where to send, as a state knows it. Starts the sandbox, like `workspace`."""
@@ -53,11 +59,12 @@ class Session:
 
     def pacer(self, family: str) -> Pacer:
         """The pacer of a family of endpoints, shared within the session."""
-        if family not in self._pacers:
-            kept = self._project.spec.target.destination.free_fraction
-            share = used_share(self._project, self.rate_limit_share)
-            self._pacers[family] = Pacer(windows(self._project, family), share, kept)
-        return self._pacers[family]
+        with self._lock:
+            if family not in self._pacers:
+                kept = self._project.spec.target.destination.free_fraction
+                share = used_share(self._project, self.rate_limit_share)
+                self._pacers[family] = Pacer(windows(self._project, family), share, kept)
+            return self._pacers[family]
 
     def _start_sandbox(self) -> str:
         from reverse_etl.sandbox import FileRefusedError, Sandbox

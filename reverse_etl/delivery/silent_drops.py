@@ -21,14 +21,14 @@ class SilentDrop:
     count: int
 
 
-def silent_drops(workspace: Workspace, after: int, columns: Iterable[str]) -> list[SilentDrop]:
-    """What the sandbox has dropped of its requests after number `after`, the most frequent first.
+def silent_drops(workspace: Workspace, after: int, paths: Iterable[str], columns: Iterable[str]) -> list[SilentDrop]:
+    """What the sandbox has dropped of its requests to `paths` after number `after`, the most frequent first.
 
     It is asked without an API key. Keys of JSON are data, so a property without a column of its name is `properties`.
     """
     asked = Workspace(workspace.url, "", workspace.timeout_s, workspace.network)
     with closing(Deadlines()) as deadlines, closing(Connection(asked, deadlines)) as connection:
-        answer = connection.get(f"/_sandbox/drop-counts?after={after}")
+        answer = connection.get(f"/_sandbox/drop-counts?after={after}&paths={','.join(paths)}")
     said = json_object(answer.body) if isinstance(answer, Answer) and answer.status == 200 else None
     known, counts = set(columns), Counter[tuple[str | None, str]]()
     for drop in (said or {}).get("drops", []):

@@ -4,7 +4,9 @@ A model runs in it too, if the warehouse is DuckDB. Before that, `fence` restric
 read, and to the folder of its own.
 """
 
+import re
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from reverse_etl.sql import database
 from reverse_etl.sql.quoting import literal
 
 MEMORY_LIMIT = "2000MB"  # DuckDB spills beyond it; the process takes some 10 % more
+_SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([a-zA-Z%]+)\s*")
 # It returns freed memory to the system in pieces of this size, not of 512 MB: then the process took up to 30 % more.
 _FLUSHES = {"allocator_flush_threshold": "16MB", "allocator_bulk_deallocation_flush_threshold": "16MB"}
 
@@ -42,6 +45,18 @@ def connect(own_folder: Path | None = None, memory_limit: str | None = None) -> 
     return connection
 
 
+def part_of(memory_limit: str | None, part: float) -> str | None:
+    """A part of a memory limit; what is not a size is left as it is, for `connect` to refuse."""
+    size = _SIZE.fullmatch(memory_limit or MEMORY_LIMIT)
+    return f"{float(size[1]) * part:g}{size[2]}" if size else memory_limit
+
+
+def limit_memory(connection: DuckDBPyConnection, memory_limit: str | None) -> None:
+    """Let a connection, which may be fenced, take no more than this from now on, unless more of it is in use."""
+    with suppress(duckdb.Error):
+        connection.execute(f"SET memory_limit = {literal(memory_limit or MEMORY_LIMIT)}")
+
+
 def execute(connection: DuckDBPyConnection, sql: str) -> DuckDBPyConnection:
     """Execute a statement that may use retl's functions: it defines those. Defining all of them takes 7 ms."""
     defined = functions_used(sql)
@@ -60,6 +75,7 @@ def allow(connection: DuckDBPyConnection, folders: Iterable[str] = (), files: It
 
 def fence(connection: DuckDBPyConnection) -> None:
     """Let a connection read and write nothing but what it is allowed. No SQL can undo this, nor load an extension."""
-    connection.execute("SET allowed_configs = ['force_compression']")  # which a run sets while it is written
+    # Of a model, which is a SELECT, nothing is set; a run sets these while it is written, and before it waits.
+    connection.execute("SET allowed_configs = ['force_compression', 'memory_limit']")
     connection.execute("SET enable_external_access = false")
     connection.execute("SET lock_configuration = true")

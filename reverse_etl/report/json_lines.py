@@ -11,15 +11,14 @@ from reverse_etl.project.spec import Sync
 from reverse_etl.report.progress import LINE_EVERY_S, repeating
 from reverse_etl.report.stderr import say
 from reverse_etl.report.text import change_line
-from reverse_etl.runs.interrupts import Interrupts
 from reverse_etl.words import count
 
 
 class JsonLines:
     """A listener that writes one JSON object per line, with counts and durations, without values."""
 
-    def __init__(self, interrupts: Interrupts, every_s: float = LINE_EVERY_S) -> None:
-        self._interrupts, self._every_s = interrupts, every_s
+    def __init__(self, every_s: float = LINE_EVERY_S) -> None:
+        self._every_s = every_s
 
     def notice(self, sync: Sync, text: str) -> None:
         say(f"{sync.name}: {text}", "notice", sync=sync.name)
@@ -56,7 +55,7 @@ class JsonLines:
             text = f"{sync.name}: {done:,} of {count(plan.to_send, 'row')} processed"
             say(text, event, sync=sync.name, run_id=plan.run_id, counts=counts, duration_s=duration_s)
 
-        with self._interrupts.stopping(sender), repeating(lambda: tell("sending"), self._every_s):
+        with repeating(lambda: tell("sending"), self._every_s):
             yield
         tell("sent")
         if sender.delivery.interrupted:

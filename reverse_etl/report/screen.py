@@ -1,16 +1,18 @@
-"""Shows the progress of a run on stderr: a bar on a terminal, plain lines elsewhere."""
+"""Shows the progress of runs on stderr: on a terminal a spinner or a bar for each sync, plain lines elsewhere."""
 
 import os
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
     SpinnerColumn,
+    TaskID,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
@@ -25,7 +27,25 @@ from reverse_etl.report.text import change_line
 from reverse_etl.runs.interrupts import Interrupts
 
 BAR_EVERY_S = 0.2
-_ERASED = b"\r\x1b[2K\x1b[?25h"  # of this line; with the cursor
+_ERASED, _AND_ABOVE, _CURSOR = b"\r\x1b[2K", b"\x1b[1A\x1b[2K", b"\x1b[?25h"
+
+
+class _Display(Progress):
+    """A line per sync: with a bar while it is sent, with a spinner while it is planned, as nobody knows how long."""
+
+    def __init__(self, console: Console) -> None:
+        name, rates = TextColumn("{task.description}"), TextColumn("{task.fields[rates]}")
+        spinner = SpinnerColumn("dots" if console.encoding.startswith("utf") else "line")
+        self._of_sent = (name, BarColumn(), MofNCompleteColumn(), rates, TimeRemainingColumn())
+        self._of_planned = (spinner, name, TimeElapsedColumn())
+        super().__init__(console=console, transient=True)
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        for is_sent, columns in ((True, self._of_sent), (False, self._of_planned)):
+            self.columns = columns
+            tasks = [task for task in self.tasks if (task.total is not None) == is_sent]
+            if tasks:
+                yield self.make_tasks_table(tasks)
 
 
 class Screen:
@@ -33,6 +53,9 @@ class Screen:
 
     def __init__(self, console: Console, interrupts: Interrupts, quiet: bool = False) -> None:
         self._console, self._interrupts, self._quiet = console, interrupts, quiet
+        self._display: _Display | None = None
+        self._lines_shown = 0
+        self._lock = threading.RLock()
 
     def notice(self, sync: Sync, text: str) -> None:
         self._say(f"{sync.name}: {text}")
@@ -41,10 +64,7 @@ class Screen:
     def planning(self, sync: Sync) -> Iterator[None]:
         began_s, text = time.monotonic(), f"{sync.name}: running the model and computing changes"
         if self._console.is_terminal and not self._quiet:
-            spinner = SpinnerColumn("dots" if self._console.encoding.startswith("utf") else "line")
-            columns = (spinner, TextColumn("{task.description}"), TimeElapsedColumn())
-            with Progress(*columns, console=self._console, transient=True) as progress, self._erased():
-                progress.add_task(text)
+            with self._shown(text, None):
                 yield
         else:
             with repeating(lambda: self._say(f"{text}, {time.monotonic() - began_s:.0f} s"), LINE_EVERY_S):
@@ -55,8 +75,8 @@ class Screen:
 
     @contextmanager
     def sending(self, sync: Sync, plan: Plan, sender: Sender) -> Iterator[None]:
-        shown = self._bar(sync, plan, sender) if self._console.is_terminal else self._lines(sync, plan, sender)
-        with self._interrupts.stopping(sender), shown:
+        is_shown = self._console.is_terminal and not self._quiet
+        with self._bar(sync, plan, sender) if is_shown else self._lines(sync, plan, sender):
             yield
         if sender.delivery.interrupted:
             self._say(f"{sync.name}: interrupted: waited for the requests in flight and recorded the results")
@@ -67,37 +87,43 @@ class Screen:
 
     @contextmanager
     def _bar(self, sync: Sync, plan: Plan, sender: Sender) -> Iterator[None]:
-        rates = TextColumn("{task.fields[rates]}")
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), rates, TimeRemainingColumn())
-        bar = Progress(*columns, console=self._console, transient=True, disable=self._quiet)
-        with bar as progress, self._erased():
-            task = progress.add_task(sync.name, total=plan.to_send, rates="")
+        with self._shown(sync.name, plan.to_send) as (display, task):
             began_s = time.monotonic()
 
             def update() -> None:
                 done = sender.delivery.accepted + sender.delivery.rejected
                 name = f"{sync.name}: waiting for the requests in flight" if sender.delivery.interrupted else sync.name
                 rates = _rates(sender, time.monotonic() - began_s)
-                progress.update(task, description=name, completed=done, rates=rates)
+                display.update(task, description=name, completed=done, rates=rates)
 
             with repeating(update, BAR_EVERY_S):
                 yield
             update()
 
     @contextmanager
-    def _erased(self) -> Iterator[None]:
-        """Inside the block, a bar is on the terminal, unless quiet; it is erased even if the process ends at once."""
-        before = self._interrupts.before_exit
-        if not self._quiet:
+    def _shown(self, text: str, total: int | None) -> Iterator[tuple[Progress, TaskID]]:
+        """Inside the block, a line is on the terminal; it is erased even if the process ends at once."""
+        with self._lock:
+            if self._display is None:
+                self._display = _Display(self._console)
+                self._display.start()
+            display = self._display
+            self._lines_shown += 1
+            task = display.add_task(text, total=total, rates="")
             self._interrupts.before_exit = self._erase
         try:
-            yield
+            yield display, task
         finally:
-            self._interrupts.before_exit = before
+            with self._lock:
+                display.remove_task(task)
+                self._lines_shown -= 1
+                if not self._lines_shown:
+                    display.stop()
+                    self._display, self._interrupts.before_exit = None, lambda: None
 
     def _erase(self) -> None:
         with suppress(OSError, ValueError):  # past rich, whose lock the thread may hold that the signal has interrupted
-            os.write(self._console.file.fileno(), _ERASED)
+            os.write(self._console.file.fileno(), _ERASED + _AND_ABOVE * (self._lines_shown - 1) + _CURSOR)
 
     @contextmanager
     def _lines(self, sync: Sync, plan: Plan, sender: Sender) -> Iterator[None]:

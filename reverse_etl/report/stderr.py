@@ -8,6 +8,7 @@ A line has "ts", "level", "event", "message", "invocation_id", "command", "targe
 import json
 import re
 import sys
+import threading
 import traceback
 import uuid
 from collections.abc import Mapping
@@ -39,6 +40,7 @@ class Invocation:
 
 
 invocation = Invocation()
+_saying = threading.RLock()  # several syncs are told of at once; reentrant, as a signal may come in between
 
 
 def begin(command: str, is_json: bool) -> None:
@@ -73,10 +75,11 @@ def say_traceback(kind: type[BaseException], error: BaseException, trace: Traceb
 
 def say(text: str, event: str = "notice", level: str = "info", **fields: object) -> None:
     """Write a message; as JSON, with the fields of its event. A message without text is written as JSON only."""
-    if invocation.is_json:
-        print(line(text, event, level, **fields), file=sys.stderr, flush=True)
-    elif text:
-        print(shown(text), file=sys.stderr, flush=True)
+    if not (invocation.is_json or text):
+        return
+    said = line(text, event, level, **fields) if invocation.is_json else shown(text)
+    with _saying:
+        print(said, file=sys.stderr, flush=True)
 
 
 def line(text: str, event: str, level: str, **fields: object) -> str:

@@ -9,7 +9,8 @@ preview.py      a dry run
 saved_plan.py   a plan in a file
 seal.py         who made it, and that nobody changed it
 apply.py        sending a saved plan
-sequence.py     several syncs, one after another
+sequence.py     several syncs: one is planned while another sends
+turns.py        ... which of them may do what now
 due.py          which syncs are due
 scheduler.py    running these
 interrupts.py   SIGINT (Ctrl-C) and SIGTERM

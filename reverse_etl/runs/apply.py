@@ -6,15 +6,16 @@ jobs_to_apply()  plan -> state, then as in a run that has just been planned     
 """
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from reverse_etl.delivery.session import Session
 from reverse_etl.errors import ProjectError
 from reverse_etl.project.project import LoadedProject
-from reverse_etl.runs.job import Job
-from reverse_etl.runs.outcome import Listener, Options, RunResult
-from reverse_etl.runs.run import batch_sizes, carry_out, jobs_of, opened, refuse_others
+from reverse_etl.runs.job import Job, Ready
+from reverse_etl.runs.outcome import Listener, Options
+from reverse_etl.runs.run import batch_sizes, jobs_of, opened, refuse_others
 from reverse_etl.runs.saved_plan import SavedPlan, origin, stale, take_over, when_applied, why_stale
 from reverse_etl.state.state import State
 from reverse_etl.words import moment
@@ -27,15 +28,16 @@ class Application:
     saved: SavedPlan
     max_age: timedelta
 
-    def __call__(self, job: Job, session: Session) -> RunResult:
-        with opened(job) as state:
+    def __call__(self, job: Job, session: Session) -> Ready:
+        with ExitStack() as stack:
+            state = stack.enter_context(opened(job))
             self.refuse_stale(job, state)
             try:
                 plan = take_over(self.saved, state, job.started_at, batch_sizes(job.project, job.sync))
             except BaseException:
                 state.run.drop()
                 raise
-            return carry_out(job, session, state, plan)
+            return Ready(job, state, plan, stack.pop_all(), job.now())
 
     def refuse_stale(self, job: Job, state: State) -> None:
         """Raises StateError if the plan was already sent, or if its sync, state or target has changed since."""
@@ -50,7 +52,10 @@ class Application:
 def jobs_to_apply(
     project: LoadedProject, plans: Sequence[SavedPlan], max_age: timedelta, options: Options, listener: Listener
 ) -> list[Job]:
-    """A job for every plan. Raises ProjectError for a plan that was created for another target."""
+    """A job for every plan, which is checked when the one before is done.
+
+    Raises ProjectError for a plan that was created for another target.
+    """
     for saved in plans:
         if saved.target != project.target_name:
             hint = f"pass --target {saved.target}"
@@ -58,7 +63,7 @@ def jobs_to_apply(
                 f'the plan is for target "{saved.target}", not "{project.target_name}"', hint=hint, code="P085"
             )
     jobs = jobs_of(project, [project.sync(saved.sync) for saved in plans], options, listener)
-    return [replace(job, start=Application(saved, max_age)) for job, saved in zip(jobs, plans, strict=True)]
+    return [replace(job, start=Application(saved, max_age), alone=True) for job, saved in zip(jobs, plans, strict=True)]
 
 
 def refuse_stale(jobs: Sequence[Job]) -> None:

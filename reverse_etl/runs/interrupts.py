@@ -1,6 +1,9 @@
 """SIGINT (Ctrl-C) and SIGTERM: the first waits for the requests in flight, the second ends the process at once.
 
 In both cases nothing is lost: requests and responses are in the journal, and the next run recovers them.
+
+Python handles signals in the main thread: it plans syncs, and other threads send them. A first signal stops all
+senders, and ends a plan that is being made.
 """
 
 import os
@@ -14,17 +17,22 @@ from reverse_etl.system.signals import SIGNALS, is_swallowed
 
 
 class Interrupted(BaseException):  # like KeyboardInterrupt, which it replaces
-    """A signal arrived while no requests were being sent: there is nothing to wait for."""
+    """A signal arrived while nothing was under way that has to be waited for, or while a sync was being planned."""
 
 
 class Interrupts:
-    """Handles the signals of the process inside `taken`; `signal` is the one that arrived, or 0."""
+    """Handles the signals of the process inside `taken`; `signal` is the one that arrived, or 0.
+
+    `under_way` is how many syncs are being sent or committed in other threads.
+    """
 
     def __init__(self) -> None:
         self.signal = 0
+        self.under_way = 0
         self.before_exit: Callable[[], None] = lambda: None  # what a second signal still waits for
         self._taken = 0
-        self._sender: Sender | None = None
+        self._planning = False
+        self._senders: list[Sender] = []
 
     @property
     def exit_code(self) -> int:
@@ -34,23 +42,46 @@ class Interrupts:
     def taken(self) -> Iterator[None]:
         before = {number: signal.signal(number, self._take) for number in SIGNALS}
         try:
-            yield
-        except RuntimeError as error:
-            if self.signal and is_swallowed(error):
-                raise Interrupted from None
-            raise
+            with self._unswallowed():
+                yield
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
 
     @contextmanager
-    def stopping(self, sender: Sender) -> Iterator[None]:
-        """Inside the block, a first signal stops `sender` instead of ending the command."""
-        self._sender = sender
+    def planning(self) -> Iterator[None]:
+        """Inside the block, a signal raises Interrupted, whatever is under way elsewhere."""
         try:
+            with self._unswallowed():
+                self._planning = True
+                yield
+        finally:
+            self._planning = False
+
+    @contextmanager
+    def stopping(self, sender: Sender) -> Iterator[None]:
+        """Inside the block, a signal stops `sender`; so does one that has arrived before."""
+        self._senders.append(sender)
+        try:
+            if self.signal:
+                sender.interrupt()
             yield
         finally:
-            self._sender = None
+            self._senders.remove(sender)
+
+    def stop(self) -> None:
+        """Stop all senders, as a signal would."""
+        for sender in list(self._senders):
+            sender.interrupt()
+
+    @contextmanager
+    def _unswallowed(self) -> Iterator[None]:
+        try:
+            yield
+        except RuntimeError as error:
+            if self.signal and is_swallowed(error):
+                raise Interrupted from None
+            raise
 
     def _take(self, number: int, frame: FrameType | None) -> None:
         self._taken += 1  # a signal may arrive while another is being handled
@@ -58,6 +89,6 @@ class Interrupts:
             self.before_exit()
             os._exit(128 + number)
         self.signal = number
-        if self._sender is None:
+        self.stop()
+        if self._planning or not self.under_way:
             raise Interrupted
-        self._sender.interrupt()

@@ -90,7 +90,7 @@ class RunResult:
 
 
 class Listener(Protocol):
-    """Receives the progress of runs."""
+    """Receives the progress of runs: from several threads if there are several syncs, by one of them at a time."""
 
     def notice(self, sync: Sync, text: str) -> None: ...
     def planning(self, sync: Sync) -> AbstractContextManager[None]: ...

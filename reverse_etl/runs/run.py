@@ -2,12 +2,13 @@
 
 opened()       the state: what Braze has acknowledged; a killed run is recovered first        state
 plan_sync()    model -> changes -> records, all stored in the outbox                          engines, records, plan
+start_sync()   the first two; what comes of it is `Ready`, and waits for its turn             sequence
 blocked_by()   invalid rows, data tests, guards: continue, or stop with nothing sent          plan
 send()         batches, rate limit, retries; every response is written to the journal         delivery, braze
-carry_out()    the last three; then outbox + journal -> state, in one transaction             state
+carry_out()    the last two; then outbox + journal -> state, in one transaction               state
 
-Around it: `preview` plans and sends nothing, `apply` sends a saved plan, `sequence` runs one sync after another,
-`scheduler` those that are due. All of them pass on a `Job`.
+Around it: `preview` plans and sends nothing, `apply` sends a saved plan, `sequence` runs several syncs, and plans one
+while another sends, `scheduler` runs those that are due. All of them pass on a `Job`.
 """
 
 import secrets
@@ -18,7 +19,7 @@ from datetime import datetime
 from functools import partial
 from math import inf
 
-from reverse_etl.braze.modes import USER, Call
+from reverse_etl.braze.modes import DELETE, Call, Mode
 from reverse_etl.codes import code_of_reason
 from reverse_etl.delivery.batches import cut
 from reverse_etl.delivery.destination import destination_of
@@ -62,7 +63,7 @@ from reverse_etl.records.layout import Layout, lay_out
 from reverse_etl.records.mapping import closing
 from reverse_etl.records.warnings import IS_JSON, names_cut_off
 from reverse_etl.runs.finish_by import Forecast, forecast, out_of_time, too_late
-from reverse_etl.runs.job import Job
+from reverse_etl.runs.job import Job, Ready
 from reverse_etl.runs.outcome import Listener, Options, RunResult
 from reverse_etl.runs.read_first import read_opt_outs
 from reverse_etl.runs.writers import Known, notices_of, reviewed
@@ -72,7 +73,7 @@ from reverse_etl.state.opening import state_of
 from reverse_etl.state.opt_outs import known_columns
 from reverse_etl.state.orphans import refuse_rows_of_orphans
 from reverse_etl.state.state import State
-from reverse_etl.state.uncertain import find_resent
+from reverse_etl.state.uncertain import find_resent, may_resend
 from reverse_etl.state.uncertain import note as note_uncertain
 from reverse_etl.state.users import known_users
 from reverse_etl.state.workspace import note_workspace
@@ -88,26 +89,31 @@ class Planned:
 
 
 def jobs_of(project: LoadedProject, syncs: Sequence[Sync], options: Options, listener: Listener) -> list[Job]:
-    """The jobs of one command, to be run by `run_sync`."""
+    """The jobs of one command, to be run by `run_jobs`."""
     known, now = Known(), options.clock.utc()
     by = options.finish_by.after(now) if options.finish_by else None
-    return [Job(project, sync, options, listener, run_sync, now, known, by) for sync in syncs]
+    return [Job(project, sync, options, listener, start_sync, now, known, by) for sync in syncs]
 
 
-def run_sync(job: Job, session: Session) -> RunResult:
-    """Run one sync: send what differs between its model and what Braze has acknowledged.
+def start_sync(job: Job, session: Session) -> Ready:
+    """Plan one sync: what differs between its model and what Braze has acknowledged, to be sent by `carry_out`.
 
-    The outbox is complete before the first request, and the state is updated from responses only. Raises RetlError for
-    errors before the first request; whatever happens after it is in the result.
+    The outbox is complete before the first request. Raises RetlError, and leaves nothing behind, for errors before it.
     """
-    with opened(job) as state:
-        return carry_out(job, session, state, plan_sync(job, state, session).plan)
+    with ExitStack() as stack:
+        state = stack.enter_context(opened(job))
+        plan = plan_sync(job, state, session).plan
+        return Ready(job, state, plan, stack.pop_all(), job.now())
 
 
-def carry_out(job: Job, session: Session, state: State, plan: Plan) -> RunResult:
-    """Send the open run of a state, unless it is blocked, and commit it."""
+def carry_out(ready: Ready, session: Session) -> RunResult:
+    """Send the open run of a state, unless it is blocked, and commit it. The state is updated from responses only.
+
+    Whatever happens from the first request on is in the result.
+    """
+    job, state, plan = ready.job, ready.state, ready.plan
     sync, skipped_guards = job.sync, job.options.skip_guards
-    scheduled_time, planned_at = state.run.scheduled_time(), job.now()
+    scheduled_time = state.run.scheduled_time()
     state.erasures.look()
     if state.suppress():  # somebody was erased since it was planned
         counted = read_plan(state.connection, plan.run_id, plan.rows, plan.in_state, batch_sizes(job.project, sync))
@@ -132,7 +138,8 @@ def carry_out(job: Job, session: Session, state: State, plan: Plan) -> RunResult
         sent = send(job, session, state, plan)
         if plan.to_send and destination.requests is not None:
             columns = state.run.columns()
-            asks_sandbox = partial(silent_drops, session.workspace(), destination.requests, columns)
+            paths = [call.path for call in calls(sync)]  # another sync may be sending to others
+            asks_sandbox = partial(silent_drops, session.workspace(), destination.requests, paths, columns)
         if sent.out_of_time:
             problems = [*problems, *out_of_time(sync, job.finish_by)]
         if sent.stopped:
@@ -161,7 +168,7 @@ def carry_out(job: Job, session: Session, state: State, plan: Plan) -> RunResult
         left_out_reasons=why_left_out,
         withheld=withheld,
         silent_drops=asks_sandbox(),
-        planned_at=planned_at,
+        planned_at=ready.planned_at,
     )
 
 
@@ -199,6 +206,8 @@ def plan_sync(job: Job, state: State, session: Session | None = None) -> Planned
     needed for `read_first` only."""
     project, sync, options = job.project, job.sync, job.options
     refuse_others(job, state)
+    if may_resend(project, sync, state):
+        job.await_others()
     since = state.rows.reads_from(sync, options.full_refresh, project.spec.dialect)
     if since and since.open_from == since.start:
         job.notice(f"reading again from {since.start}: a row at that point is not in Braze")
@@ -225,7 +234,7 @@ def plan_sync(job: Job, state: State, session: Session | None = None) -> Planned
                 read_opt_outs(job, session, state, layout, taken_changes(layout, forgotten))
             knows = options.read_first or knows_consent(job, state, layout)
             write_records(state, layout, forgotten, options, knows)
-            note_uncertain(project, sync, state)
+            note_uncertain(project, sync, state, job.await_others)
             state.run.complete()
         if options.intent is Intent.SEND and not (sync.mode.is_idempotent or state.rows.count()):
             refuse_rows_of_orphans(project, layout, state)
@@ -333,16 +342,11 @@ def blocked_by(job: Job, state: State, plan: Plan, is_recorded: bool = True) -> 
         found.append(Problem(what, sync.where("skip_on_invalid_records"), hint, code="X001"))
     found += unknown_consent(sync, state)
     removed = plan.removed if sync.on_removed != "ignore" else 0
-    known = _known(job, state, plan) if asks_for_users(sync.guards, plan.deletes) else 0
+    users = known_users(job.project, state) if asks_for_users(sync.guards, plan.deletes) else 0
     cost = (sum(plan.requests.values()), plan.data_points)
-    counts = Counts(plan.rows, plan.in_state, plan.to_send, removed, *cost, plan.deletes, known)
+    counts = Counts(plan.rows, plan.in_state, plan.to_send, removed, *cost, plan.deletes, users)
     found += failed(sync, plan.data_tests, DATA_TESTS in options.skip_guards)
     return [*found, *tripped(sync, counts, options.skip_guards)]
-
-
-def _known(job: Job, state: State, plan: Plan) -> int:
-    """How many of those that its records are about are known to be in Braze."""
-    return known_users(job.project, state) if job.sync.mode.about == USER else plan.in_state
 
 
 def unknown_consent(sync: Sync, state: State) -> Iterator[Problem]:
@@ -362,7 +366,7 @@ def may_opt_out(problems: Sequence[Problem], plan: Plan) -> bool:
 
 def forecast_of(job: Job, plan: Plan, starts_at: datetime, rate_limit_share: float = 1.0) -> Forecast:
     """When a run will be done that starts to send then, and what it leaves of the rate limits to others."""
-    requests = {call: plan.requests.get(call.label, 0) for call in job.sync.calls}
+    requests = {call: plan.requests.get(call.path, 0) for call in calls(job.sync)}
     limits = {call.family: windows(job.project, call.family) for call in requests}
     return forecast(requests, limits, used_share(job.project, rate_limit_share), starts_at)
 
@@ -377,7 +381,7 @@ def send(job: Job, session: Session, state: State, plan: Plan) -> Delivery:
     if not plan.to_send:
         return Delivery()
     sync, options = job.sync, job.options
-    routes = {call.label: _route(sync, call, session) for call in sync.calls}
+    routes = {call.path: _route(sync.mode, call, session) for call in calls(sync)}
     with state.journal() as journal:
         may_repeat, clock = sync.on_in_doubt == "resend", options.clock
         until_s = clock.now_s() + (job.finish_by - job.now()).total_seconds() if job.finish_by else inf
@@ -387,20 +391,24 @@ def send(job: Job, session: Session, state: State, plan: Plan) -> Delivery:
             return sender.send(cut(read_records(state.connection), batch_sizes(job.project, sync)))
 
 
+def calls(sync: Sync) -> list[Call]:
+    """The endpoints that a sync uses: that of its mode, and with `on_removed: delete` the one that deletes users."""
+    return [sync.mode.call, DELETE] if sync.on_removed == "delete" else [sync.mode.call]
+
+
 def batch_sizes(project: LoadedProject, sync: Sync) -> dict[str, int]:
-    """Maximum records per request, by endpoint: the limit of the endpoint, or that of the contract if it is lower."""
+    """Maximum records per request, by path: the limit of the endpoint, or that of the contract if it is lower."""
     most = project.spec.target.destination.max_objects_per_request
-    return {call.label: min(call.rows_per_request, most) for call in sync.calls}
+    return {call.path: min(call.rows_per_request, most) for call in calls(sync)}
 
 
-def _route(sync: Sync, call: Call, session: Session) -> Route:
-    mode, deletion = sync.mode, sync.deletion
-    slots = deletion.slots if deletion and call is deletion.call else mode.slots
-    arrays = {slot.array for slot in slots} | {call.error_array, mode.group.array if mode.group else None}
+def _route(mode: Mode, call: Call, session: Session) -> Route:
+    arrays = {slot.array for slot in mode.slots} | {call.error_array, mode.group.array if mode.group else None}
     return Route(
-        call=call,
+        permission=call.permission,
         closing=closing(mode),
         arrays={name for name in arrays if name},
+        counters=call.counters,
         pacer=session.pacer(call.family),
     )
 

@@ -16,9 +16,9 @@ from reverse_etl.delivery.session import Session
 from reverse_etl.errors import AtWorkError, RetlError
 from reverse_etl.project.project import LoadedProject
 from reverse_etl.runs.due import Due
-from reverse_etl.runs.job import Job
+from reverse_etl.runs.job import Job, Ready
 from reverse_etl.runs.outcome import ALREADY_RUN, RUNNING, Listener, Options, RunResult
-from reverse_etl.runs.run import carry_out, jobs_of, opened, plan_sync
+from reverse_etl.runs.run import jobs_of, opened, plan_sync
 from reverse_etl.words import moment
 
 T = TypeVar("T")
@@ -38,10 +38,10 @@ def due_jobs(project: LoadedProject, dues: Sequence[Due], options: Options, list
 def _for(due: Due, job: Job) -> Job:
     by, begins_at = job.options.finish_by, due.scheduled_time + due.sync.delay_time
     at = job.project.scheduled_at(due.scheduled_time)
-    return replace(job, start=partial(_run_due, due=due), project=at, finish_by=by.after(begins_at) if by else None)
+    return replace(job, start=partial(_start_due, due=due), project=at, finish_by=by.after(begins_at) if by else None)
 
 
-def _run_due(job: Job, session: Session, due: Due) -> RunResult:
+def _start_due(job: Job, session: Session, due: Due) -> Ready | RunResult:
     if due.busy:
         return _left_alone(job, due.busy)
     with ExitStack() as stack:
@@ -54,7 +54,8 @@ def _run_due(job: Job, session: Session, due: Due) -> RunResult:
         if done is not None and done >= due.scheduled_time:  # another process ran it in between
             return job.not_run(ALREADY_RUN, 0)
         job.notice(f"due since {moment(due.scheduled_time)}")
-        return carry_out(job, session, state, plan_sync(job, state).plan)
+        plan = plan_sync(job, state).plan
+        return Ready(job, state, plan, stack.pop_all(), job.now())
 
 
 def _left_alone(job: Job, error: AtWorkError) -> RunResult:

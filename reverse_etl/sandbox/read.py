@@ -4,7 +4,7 @@ import contextlib
 import os
 import sqlite3
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -146,14 +146,16 @@ class Reader:
         with self.snapshot() as db:
             return [SilentDrop(*row) for row in db.execute(query)]
 
-    def drop_counts(self, after: int) -> list[DropCount]:
-        """Silent drops of the requests after number `after`, by kind, the most frequent first."""
+    def drop_counts(self, after: int, paths: Collection[str] = ()) -> list[DropCount]:
+        """Silent drops of the requests after number `after`, by kind, the most frequent first; of those to `paths`, if
+        there are any."""
+        to = f"JOIN requests ON number = request AND path IN ({', '.join('?' * len(paths))})" if paths else ""
         query = (
-            "SELECT input_array, field, reason, count(*) FROM silent_drops WHERE request > ? GROUP BY 1, 2, 3 "
+            f"SELECT input_array, field, reason, count(*) FROM silent_drops {to} WHERE request > ? GROUP BY 1, 2, 3 "
             f"ORDER BY 4 DESC, 1, 2, 3 LIMIT {_PAGE}"
         )
         with self.snapshot() as db:
-            return [DropCount(*row) for row in db.execute(query, [after])]
+            return [DropCount(*row) for row in db.execute(query, [*paths, after])]
 
     def file_id(self) -> str:
         """The id of the file, however often it is emptied."""

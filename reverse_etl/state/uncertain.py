@@ -2,7 +2,11 @@
 
 find_resent()   before the comparison: acknowledged rows that were sent so, and whose user another sync has sent since
 note()          when the outbox is written: which of its records are uncertain. The commit marks their rows
+
+Both read the states of others, which nobody may have open then.
 """
+
+from collections.abc import Callable
 
 from duckdb import DuckDBPyConnection
 
@@ -18,17 +22,28 @@ from reverse_etl.state.state import State
 _IS_UNCERTAIN = f"coalesce(list_contains({UNSURE}, {literal(USER)}), false)"
 
 
-def find_resent(project: LoadedProject, sync: Sync, state: State) -> int:
-    """Write down the acknowledged rows that are to be sent again, as their user is known by now; how many they are.
+def may_resend(project: LoadedProject, sync: Sync, state: State) -> bool:
+    """Whether there are acknowledged rows that are to be sent again once their user is known.
 
     Rows of an incremental model are not read again, so they cannot be sent again either.
     """
+    if sync.incremental or not may_know_users(project, sync) or _uncertain_rows(sync, state) is None:
+        return False
+    return _has(state.connection, f"FROM {ACKNOWLEDGED} WHERE {_IS_UNCERTAIN}")
+
+
+def _uncertain_rows(sync: Sync, state: State) -> str | None:
     columns = {name: of.family for name, of in state.rows.types().items()}
     user = needed_of_row(sync.mode, columns, identifier)
-    if not columns or user is None or sync.incremental or not may_know_users(project, sync):
-        return 0
-    rows = f"SELECT {user} AS who, rowid AS row FROM {ACKNOWLEDGED} WHERE {_IS_UNCERTAIN}"
-    if not _has(state.connection, f"FROM {ACKNOWLEDGED} WHERE {_IS_UNCERTAIN}"):
+    if not columns or user is None:
+        return None
+    return f"SELECT {user} AS who, rowid AS row FROM {ACKNOWLEDGED} WHERE {_IS_UNCERTAIN}"
+
+
+def find_resent(project: LoadedProject, sync: Sync, state: State) -> int:
+    """Write down the acknowledged rows that are to be sent again, as their user is known by now; how many they are."""
+    rows = _uncertain_rows(sync, state)
+    if rows is None or not may_resend(project, sync, state):
         return 0
     with known_to_others(project, sync, state, rows) as known:
         state.connection.execute(f"CREATE TABLE {RESENT} AS SELECT row FROM ({rows}) WHERE who IN ({known})")
@@ -37,14 +52,18 @@ def find_resent(project: LoadedProject, sync: Sync, state: State) -> int:
     return int(found)
 
 
-def note(project: LoadedProject, sync: Sync, state: State) -> None:
-    """Let the records of the outbox need nobody whose user another sync has sent; the others are uncertain."""
+def note(project: LoadedProject, sync: Sync, state: State, await_others: Callable[[], None]) -> None:
+    """Let the records of the outbox need nobody whose user another sync has sent; the others are uncertain.
+
+    `await_others` is called before the states of others are read, if they are.
+    """
     connection = state.connection
     if not may_need_users(connection):
         return
     users = f"SELECT {NEEDS} AS who FROM {OUTBOX} WHERE {UNCERTAIN}"
     if not _has(connection, users):
         return
+    await_others()
     with known_to_others(project, sync, state, users) as known:
         connection.execute(f"UPDATE {OUTBOX} SET {NEEDS} = NULL WHERE {NEEDS} IN ({known})")
 

@@ -442,12 +442,11 @@ def test_sending_is_told_while_it_goes(shop: Shop, monkeypatch):
     """The answer is held back until it was told twice."""
     from reverse_etl.report import stderr
     from reverse_etl.report.json_lines import JsonLines
-    from reverse_etl.runs.interrupts import Interrupts
 
     told = io.StringIO()
     monkeypatch.setattr(sys, "stderr", told)
     shop.braze.add_fault(Fault("delay", until=lambda: told.getvalue().count('"sending"') > 1))
-    shop.listener = JsonLines(Interrupts(), every_s=0.02)  # type: ignore[assignment]
+    shop.listener = JsonLines(every_s=0.02)  # type: ignore[assignment]
     stderr.begin("sync", is_json=True)
     try:
         shop.sync("users", ROWS).run()

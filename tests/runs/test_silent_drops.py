@@ -48,15 +48,17 @@ def test_keys_of_json_are_data_and_not_named(braze: Sandbox):
     unknown = [{"braze_id": "b1", "n": 1}]
     for body in ({"events": events}, {"events": events}, {"attributes": unknown}):
         requests.post(f"{braze.url}/users/track", json=body, headers={"Authorization": "Bearer sandbox"})
-    assert silent_drops(Workspace(braze.url, ""), 1, ["page", "n"]) == [
+    assert silent_drops(Workspace(braze.url, ""), 1, ["/users/track"], ["page", "n"]) == [
         SilentDrop("properties", "property name is empty, too long, or starts with a dollar sign", 2),
         SilentDrop(None, "user does not exist, and is not created", 1),
         SilentDrop("page", "property has a string longer than 255 characters, an invalid $time, or 100 levels", 1),
     ]
+    of_another = silent_drops(Workspace(braze.url, ""), 1, ["/users/delete", "/v2/subscription/status/set"], ["page"])
+    assert of_another == []
 
 
 def test_server_that_is_no_sandbox_says_nothing(braze: Sandbox):
-    assert silent_drops(Workspace(f"{braze.url}/elsewhere", ""), 0, ["n"]) == []
+    assert silent_drops(Workspace(f"{braze.url}/elsewhere", ""), 0, ["/users/track"], ["n"]) == []
 
 
 def test_whole_rows_are_listed_as_such(shop: Shop, retl: Retl):

@@ -4,11 +4,11 @@ import pytest
 from hypothesis import settings
 
 from tests.shop import examples
-from tests.torture import CASES, torture
+from tests.torture import NAMES, torture
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", NAMES)
 def test_killed_syncs_lose_nothing_double_nothing_and_keep_no_doubt_to_themselves(name: str, seed: int):
     kills = examples(2, 20)
     row = torture(name, kills, seed, by_the_clock=not settings.default.derandomize)

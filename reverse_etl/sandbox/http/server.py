@@ -11,7 +11,8 @@
 | GET /_sandbox/about                | {"file_id", "requests"}: the id stays as long as the file does  |
 | GET /_sandbox/counts               | totals                                                          |
 | GET /_sandbox/requests?after=N     | up to 1,000 requests after number N                             |
-| GET /_sandbox/drop-counts?after=N  | silent drops of requests after number N, counted by kind        |
+| GET /_sandbox/drop-counts?after=N  | silent drops of requests after number N, counted by kind; with  |
+|                                    | &paths=/users/track,... of requests to these                    |
 
 Control paths need no key and are not part of Braze. `page.py` decides who may use them, and has the page and its data.
 """
@@ -76,7 +77,8 @@ def application(workspace: Workspace, reader: Reader, faults: Faults, snapshots:
 
     async def drop_counts(request: Request) -> Response:
         after = int(request.query_params.get("after", "0"))
-        return answer({"drops": [asdict(one) for one in reader.drop_counts(after)]})
+        paths = [path for path in request.query_params.get("paths", "").split(",") if path]
+        return answer({"drops": [asdict(one) for one in reader.drop_counts(after, paths)]})
 
     async def snapshot(request: Request) -> Response:
         if request.method == "GET":

@@ -1,0 +1,34 @@
+"""Many syncs in one command, each of attributes of its own: to plan the next takes no time while the last is sent."""
+
+import math
+import shutil
+from pathlib import Path
+
+SYNCS, ROWS = 20, 200_000
+MODEL = "SELECT external_id, COLUMNS(name -> name <> 'external_id') AS 'p{number}_\\0' FROM users"
+
+
+def limits_alone_s(requests_per_s: int) -> float:
+    """How long the rate limit alone makes all of them take."""
+    return SYNCS * math.ceil(ROWS / 75) / requests_per_s
+
+
+def project(folder: Path, table: Path) -> Path:
+    """A fresh project over a table of so many rows."""
+    shutil.rmtree(folder, ignore_errors=True)
+    (folder / "models").mkdir(parents=True)
+    syncs = []
+    for number in range(SYNCS):
+        (folder / "models" / f"people_{number}.sql").write_text(MODEL.format(number=number))
+        how = "mode: users_track, track_record_type: attributes, primary_key: external_id"
+        syncs.append(f"  - {{name: people_{number}, model: people_{number}, {how}}}\n")
+    (folder / "syncs.yml").write_text(
+        f"""version: 1
+targets:
+  bench:
+    warehouse: {{type: duckdb, path: {table}}}
+    destination: {{type: braze, endpoint: "{{{{ env_var('SINK') }}}}", api_key: "{{{{ env_var('KEY', 'k') }}}}"}}
+syncs:
+{"".join(syncs)}"""
+    )
+    return folder
