@@ -14,7 +14,7 @@ from reverse_etl.sql.quoting import identifier, literal, statement
 from reverse_etl.sql.types import CLOCK_TIMES, LISTS, MOMENTS, TEXTS, SqlType
 
 _CALL = re.compile(r"\b(retl_[a-z_]+)\(")
-ISO_TIME = literal("%Y-%m-%dT%H:%M:%S.%gZ")
+ISO_TIME = literal('"%Y-%m-%dT%H:%M:%S.%gZ"')  # with its quotes, as JSON
 
 
 def json_text(value: str, of: SqlType, nested_times: bool = False, inside_object: bool = False) -> str:
@@ -41,8 +41,10 @@ def json_text(value: str, of: SqlType, nested_times: bool = False, inside_object
 
 
 def _moment(value: str, of: SqlType) -> str:
-    text = f"strftime({value}, '%Y-%m-%d')" if of.family == "date" else f"strftime({timestamp(value)}, {ISO_TIME})"
-    return f"CASE WHEN isfinite({value}) THEN '\"' || {text} || '\"' WHEN {value} IS NOT NULL THEN 'Infinity' END"
+    text = f"""strftime({value}, '"%Y-%m-%d"')"""
+    if of.family != "date":
+        text = f"strftime({timestamp(value)}, {ISO_TIME})"
+    return f"CASE WHEN isfinite({value}) THEN {text} WHEN {value} IS NOT NULL THEN 'Infinity' END"
 
 
 def timestamp(value: str) -> str:

@@ -44,12 +44,10 @@ CREATE OR REPLACE TEMP MACRO retl_json_bones_fault(bones, in_attribute) AS
         ELSE 0
     END;
 
--- 0, or the number of the first fault of a JSON document (see JSON_FAULTS in json_text.py).
--- Every expensive check is guarded by a cheap one that misses no fault: most documents only run the cheap ones.
-CREATE OR REPLACE TEMP MACRO retl_json_fault(document, in_attribute) AS
+-- 0, or the number of the first fault of a valid JSON document (see JSON_FAULTS in json_text.py).
+-- Every expensive check is guarded by a cheap one that misses no fault.
+CREATE OR REPLACE TEMP MACRO retl_json_fault_of_suspect(document, in_attribute) AS
     CASE
-        WHEN document IS NULL THEN 0
-        WHEN NOT json_valid(document) THEN 1
         WHEN regexp_matches(document, '(?i)nan|inf|null|[0-9]{19}|[0-9]e|,\s*[\]}]')
             AND retl_json_bones_fault(retl_json_bones(document), in_attribute) > 0
             THEN retl_json_bones_fault(retl_json_bones(document), in_attribute)
@@ -68,7 +66,8 @@ CREATE OR REPLACE TEMP MACRO retl_json_fault(document, in_attribute) AS
                 lambda t: t LIKE '%:' AND retl_is_bad_key(retl_json_unquoted(t), in_attribute)
             )) > 0
             THEN 6
-        WHEN regexp_matches(document, '"(?:[^"\\]|\\.){' || (retl_max_text() + 1) || ',}"')
+        WHEN strlen(document) > retl_max_text() + 2
+            AND regexp_matches(document, '"(?:[^"\\]|\\.){' || (retl_max_text() + 1) || ',}"')
             AND len(list_filter(
                 retl_json_texts(document),
                 lambda t: strlen(t) > retl_max_text() + 2 AND t NOT LIKE '%:'
@@ -79,6 +78,21 @@ CREATE OR REPLACE TEMP MACRO retl_json_fault(document, in_attribute) AS
         WHEN in_attribute AND regexp_matches(document, '^\s*\[')
             AND json_array_length(document) > retl_max_array_items()
             THEN 9
+        ELSE 0
+    END;
+
+-- The same of any JSON document. A short one that this pattern does not find, which is that of all the checks above, has
+-- no fault: most documents are read twice, by the parser and by this.
+CREATE OR REPLACE TEMP MACRO retl_json_fault(document, in_attribute) AS
+    CASE
+        WHEN document IS NULL THEN 0
+        WHEN NOT json_valid(document) THEN 1
+        WHEN strlen(document) > least(retl_max_text(), retl_max_array_items())
+            OR regexp_matches(
+                document,
+                '(?i:nan|inf|null|[0-9]{19}|[0-9]e)|,\s*[\]}]|"\$time"|"(?:\\.|[^"])*[.$\s\\](?:\\.|[^"])*"\s*:|""\s*:'
+            )
+            THEN retl_json_fault_of_suspect(document, in_attribute)
         ELSE 0
     END;
 
@@ -137,19 +151,45 @@ CREATE OR REPLACE TEMP MACRO retl_json_without_arrays(bones) AS
         lambda text, _: regexp_replace(text, '\[[^\[\]]*\]', '0', 'g')
     );
 
+-- The keys of a document and of the objects in it, but for those in arrays. It reads all texts, so simpler documents do
+-- without it.
+CREATE OR REPLACE TEMP MACRO retl_json_key_count(document) AS
+    len(regexp_extract_all(
+        retl_json_without_arrays(
+            retl_json_bones(regexp_replace(document, '\{\s*"\$time"\s*:\s*"[^"]*"\s*\}', '0', 'g'))
+        ),
+        '""\s*:'
+    ));
+
+-- The members of an object that are objects themselves.
+CREATE OR REPLACE TEMP MACRO retl_json_objects(document) AS
+    list_filter(json_extract(document, '$.*'), lambda member: starts_with(member, '{'));
+
+-- How many braces a document has more than an object needs: those of objects in it, and those in texts.
+CREATE OR REPLACE TEMP MACRO retl_json_braces(document) AS
+    strlen(document) - strlen(replace(document, '{', '')) - 1;
+
 -- What setting an attribute to a JSON document costs: 1 for each key of an object and of objects in it, 1 for each value
 -- that is added to an array or removed from it, else 1.
 CREATE OR REPLACE TEMP MACRO retl_data_points(document) AS
     CASE
-        WHEN NOT regexp_matches(document, '^\s*\{') OR regexp_matches(document, '^\s*\{\s*"\$time"\s*:') THEN 1
+        WHEN NOT json_valid(document) OR NOT regexp_matches(document, '^\s*\{') THEN 1
+        WHEN regexp_matches(document, '^\s*\{\s*"\$time"\s*:') THEN 1
         WHEN regexp_matches(document, '^\s*\{\s*"(\$?add|\$?remove|\$update)"\s*:\s*\[')
             THEN list_sum(json_array_length(document, ['$.add', '$.remove', '$."$add"', '$."$remove"', '$."$update"']))
-        ELSE len(regexp_extract_all(
-            retl_json_without_arrays(
-                retl_json_bones(regexp_replace(document, '\{\s*"\$time"\s*:\s*"[^"]*"\s*\}', '0', 'g'))
-            ),
-            '""\s*:'
-        ))
+        ELSE coalesce(
+            CASE
+                WHEN NOT contains(document, '"$time"') THEN list_transform(
+                    [retl_json_objects(document)],
+                    lambda objects: CASE
+                        WHEN retl_json_braces(document) = len(objects)
+                            THEN len(json_keys(document))
+                                + coalesce(list_sum(list_transform(objects, lambda one: len(json_keys(one)))), 0)
+                    END
+                )[1]
+            END,
+            retl_json_key_count(document)
+        )
     END;
 
 CREATE OR REPLACE TEMP MACRO retl_json_or_null(document) AS

@@ -8,6 +8,7 @@ outbox_sql(layout, changes)
       │        + "fault.<column>", property_keys, properties; "ecommerce.<what>", of events
       │        + problem                                                              0, or the first rule it breaks
       │        + left_out, and the columns in it as they were                         see left_out.py
+      │        + "text.<column>"                                                      of a valid row: what is sent of it
       ▼
     outbox     key, kind, known, call, envelope, body, idempotent, phase, attributes, data_points, about, problems,
                "new.<stored column>", "changed.<tracked column>"; cursor, of incremental models;
@@ -79,6 +80,7 @@ def outbox_sql(layout: Layout, changes: str, carried: Sequence[str] = ()) -> str
     conditions = " ".join(_when(number, rule) for number, rule in enumerate(rules(layout), 1) if not rule.leaves_out)
     problem = f"CASE WHEN {_UNCHECKED} THEN 0 {conditions} ELSE 0 END"
     judged = left_out(layout, _select(examined, {"problem": problem, ANY: any_left_out(layout, _UNCHECKED)}))
+    rendered = _select(judged, _texts(layout))
     columns = {
         "key": _key(layout),
         "kind": "kind",
@@ -104,7 +106,7 @@ def outbox_sql(layout: Layout, changes: str, carried: Sequence[str] = ()) -> str
         **{name: identifier(name) for name in carried},
     }
     select = ",\n    ".join(f"{sql} AS {identifier(name)}" for name, sql in columns.items())
-    return f"SELECT\n    {select}\nFROM (\n{judged}\n)"
+    return f"SELECT\n    {select}\nFROM (\n{rendered}\n)"
 
 
 def texts_not_stored(layout: Layout) -> list[str]:
@@ -214,7 +216,7 @@ def _value(layout: Layout, column: Column) -> str:
     if shape in (Shape.ID, Shape.TEXT):
         return _text(value)
     if shape is Shape.TIME:
-        return f"'\"' || strftime({time_of(column.name)}, {ISO_TIME}) || '\"'"
+        return f"strftime({time_of(column.name)}, {ISO_TIME})"
     if shape is Shape.BOOLEAN:
         return f"CAST(TRY_CAST({value} AS BOOLEAN) AS VARCHAR)"
     if shape is Shape.DATE:
@@ -258,12 +260,23 @@ def _body(layout: Layout) -> str:
     objects = {slot.identifier for slot in layout.mode.slots if not slot.bare}
     if objects.isdisjoint(layout.identifiers) and None not in objects:
         return _bare_body(layout)
-    members = ", ".join([*_identifier_members(layout), *_members(layout)])
-    body = f"'{{' || concat_ws(',', {members}) || '}}'"
+    body = _object(layout)
     if any(slot.bare for slot in layout.mode.slots):
         bodies = {name: body if name in objects else _identifier_value(layout, name) for name in layout.identifiers}
         return _by_identifier(layout, list(bodies.items()))
     return f"CASE WHEN kind = 'removed' THEN {_bare_body(layout)} ELSE {body} END" if _deletes(layout) else body
+
+
+def _object(layout: Layout) -> str:
+    """A record with its members, each after a comma: `concat` copies their parts once. Where an identifier is there for
+    sure, no comma has to go: to cut the first one off takes as long as a third of all that."""
+    identifiers = list(_identifier_members(layout))
+    first = identifiers[0] if len(identifiers) == 1 else f"nullif(concat_ws(',', {', '.join(identifiers)}), '')"
+    parts = ", ".join(part for one in _members(layout) for part in one) or "''"
+    whole, alone = f"concat('{{', {first}, {parts}, '}}')", f"concat('{{', substr(concat({parts}), 2), '}}')"
+    if identifiers and not any(layout.mode.field(name) for name in layout.identifiers):
+        return whole
+    return f"CASE WHEN {first} IS NULL THEN {alone} ELSE {whole} END" if identifiers else alone
 
 
 def _bare_body(layout: Layout) -> str:
@@ -291,18 +304,37 @@ def _identifier_members(layout: Layout) -> Iterator[str]:
         yield """CASE WHEN kind = 'removed' THEN '"_update_existing_only":true' END"""
 
 
-def _members(layout: Layout) -> Iterator[str]:
-    """The `"name":value` members of a record, NULL where one is omitted."""
+def _members(layout: Layout) -> Iterator[tuple[str, ...]]:
+    """The parts of the `,"name":value` members of a record, all NULL where one is omitted."""
+    for column in _fields(layout):
+        text = _text_of(column.name)
+        yield f"CASE WHEN {text} IS NOT NULL THEN ',' || {_label(column.name)} END", text
+    if layout.mode.extra is Extra.PROPERTY:
+        opening, closing_ = (f"CASE WHEN properties IS NOT NULL THEN {it} END" for it in ("',\"properties\":{'", "'}'"))
+        yield opening, "properties", closing_
+
+
+def _fields(layout: Layout) -> Iterator[Column]:
+    """The columns that are members of a record themselves."""
     as_property = layout.extras if layout.mode.extra is Extra.PROPERTY else ()
     for column in layout.sent:
-        if column.role is Role.IDENTIFIER or column.name == "properties" or column in as_property:
-            continue
-        value = _value(layout, column)
+        if not (column.role is Role.IDENTIFIER or column.name == "properties" or column in as_property):
+            yield column
+
+
+def _text_of(name: str) -> str:
+    """The JSON text that is sent of a column; NULL if it is omitted."""
+    return identifier(f"text.{name}")
+
+
+def _texts(layout: Layout) -> dict[str, str]:
+    texts = {}
+    for column in _fields(layout):
+        text = _value(layout, column)
         if column.name in layout.tracked:
-            value = f"CASE WHEN kind = 'removed' OR {new(column.name)} IS NULL THEN 'null' ELSE {value} END"
-        yield f"CASE WHEN {is_sent(layout, column)} THEN {_label(column.name)} || {value} END"
-    if layout.mode.extra is Extra.PROPERTY:
-        yield "'\"properties\":{' || properties || '}'"
+            text = f"CASE WHEN kind = 'removed' OR {new(column.name)} IS NULL THEN 'null' ELSE {text} END"
+        texts[f"text.{column.name}"] = f"CASE WHEN problem = 0 AND ({is_sent(layout, column)}) THEN {text} END"
+    return texts
 
 
 # --- what is known of a record ---------------------------------------------------------------------------------------
