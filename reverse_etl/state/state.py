@@ -53,6 +53,7 @@ from reverse_etl.state.recovery import recover
 from reverse_etl.system.clock import Clock, when_free
 
 LOOKERS_ARE_GONE_S = 2.0
+_NOT_RENDERED = "CAST(NULL AS VARCHAR) AS envelope, CAST(NULL AS VARCHAR) AS body, 0 AS attributes, 0 AS data_points"
 
 
 class State:
@@ -99,6 +100,8 @@ class State:
         has_consent = bool(consent_columns(layout))
         carried = CARRIED if has_consent else ()
         records = outbox_sql(layout, weighed(layout, changes, consent) if has_consent else changes, carried)
+        if intent is Intent.BASELINE:  # of which nothing is sent
+            records = f"SELECT * REPLACE ({_NOT_RENDERED}) FROM (\n{records}\n)"
         actions = with_waits(layout, f"SELECT *, {action} AS action FROM (\n{records}\n) AS o")
         self.run.write_outbox(layout, f"{actions}\n{order_sql(layout)}")
         if has_consent:
