@@ -15,6 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -32,7 +33,8 @@ RETL = [sys.executable, "-m", "reverse_etl"]
 CEILING = 1000  # requests a second, of 75 rows: Braze's own limit
 SENDING_S = 60
 COLLECT_S = 10
-PARTS = ("diff", "erased", "engines", "sending", "many", "collect", "start", "peers")
+WIDE_ROWS = 200_000
+PARTS = ("diff", "erased", "engines", "wide", "sending", "many", "collect", "start", "peers")
 TICKS = os.sysconf("SC_CLK_TCK")
 MODEL = """select * replace (case when {{ var('changed', 0) }} = 1 and hash(external_id) % 100 = 7
     then text_0 || '!' else text_0 end as text_0) from users"""
@@ -128,11 +130,16 @@ def against(what: str, measured: Measured, yard: Measured, name: str, bound: flo
 
 def project(rows: int) -> Path:
     """A fresh project over a table of so many rows."""
-    folder, table = WORK / f"project-{rows}", WORK / f"users-{rows}.duckdb"
+    table = WORK / f"users-{rows}.duckdb"
     make_table(table, rows)
+    return project_over(WORK / f"project-{rows}", table, MODEL)
+
+
+def project_over(folder: Path, table: Path, model: str) -> Path:
+    """A fresh project in a folder, with one model over a table."""
     shutil.rmtree(folder, ignore_errors=True)
     (folder / "models").mkdir(parents=True)
-    (folder / "models" / "people.sql").write_text(MODEL)
+    (folder / "models" / "people.sql").write_text(model)
     (folder / "syncs.yml").write_text(
         f"""version: 1
 targets:
@@ -162,7 +169,8 @@ def diff(rows: int) -> Iterator[Line]:
     copy = measure(duckdb_script(f"{attach} COPY (SELECT * FROM w.users) TO '{parquet}'"), WORK)
     parquet.unlink()
     yield Line(f"{million}: COPY model TO parquet (yardstick)", copy, rows)
-    measure([*RETL, "state", "baseline", "people", "--yes"], folder)
+    baseline = measure([*RETL, "state", "baseline", "people", "--yes"], folder)
+    yield Line(f"{million}: state baseline", baseline, rows, baseline.wall_s / copy.wall_s, "wall of COPY", 2.0)
     size = state.stat().st_size
     bare = measure(duckdb_script(f"{attach} ATTACH '{state}' AS s (READ_ONLY); {bare_diff(table)}"), WORK)
     yield Line(f"{million}: bare diff of two tables (yardstick)", bare, rows, bare.wall_s / copy.wall_s, "wall of COPY")
@@ -263,13 +271,61 @@ def sending() -> Iterator[Line]:
     assert seen["rows"] == rows
     yield from bare_loops(cores / rate)
     yield from on_half_a_core()
-    planned = project(1_000_000)
-    with sink(CERTIFICATE, "--latency", "0.02") as url:
-        run = measure([*RETL, "sync", "people"], planned, url)
-        plan = Measured(wall_s=stats(url, CERTIFICATE)["first"] - run.began_at)
+    copy, plan, outbox_kb = first_request(project(1_000_000), WORK / "users-1000000.duckdb")
     at_ceiling_s = 1_000_000 / 75 / CEILING
     what = "1M: a first run, to its first request"
     yield Line(what, plan, 1_000_000, at_ceiling_s / plan.wall_s, "as fast as sending", 3, at_least=True)
+    yield Line(f"{what}, by COPY", Measured(), 0, plan.wall_s / copy.wall_s, "wall of COPY", 3.0)
+    yield Line("1M: outbox of a first run", Measured(), 0, outbox_kb / 1_000_000, "", 0.33, unit=" KB a row")
+
+
+def first_request(folder: Path, table: Path) -> tuple[Measured, Measured, float]:
+    """COPY of a table; a first run over it, to its first request, with the memory that all of it took; and how many KB
+    its outbox had at most."""
+    parquet, outbox, sizes, done = (
+        WORK / "out.parquet",
+        folder / ".retl/bench/people/outbox.duckdb",
+        [0],
+        threading.Event(),
+    )
+
+    def watch() -> None:
+        while not done.wait(0.1):
+            with suppress(FileNotFoundError):
+                sizes.append(outbox.stat().st_size)
+
+    copy = measure(duckdb_script(f"ATTACH '{table}' AS w (READ_ONLY); COPY (FROM w.users) TO '{parquet}'"), WORK)
+    parquet.unlink()
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    with sink(CERTIFICATE, "--latency", "0.02") as url:
+        run = measure([*RETL, "sync", "people"], folder, url)
+        first = stats(url, CERTIFICATE)["first"]
+    done.set()
+    watcher.join()
+    return copy, Measured(wall_s=first - run.began_at, peak_mb=run.peak_mb), max(sizes) / 1000
+
+
+def wide() -> Iterator[Line]:
+    """First runs over rows of many columns, and of columns that are JSON."""
+    kinds = ("'text ' || {}", "CAST({} AS INTEGER)", "{} / 100.0::DOUBLE", "TIMESTAMP '2026-01-01' + to_seconds({})")
+    numbers = [f"CAST(hash(i + {n}) % 100000 AS BIGINT)" for n in range(299)]
+    columns = [f"{kinds[n % 4].format(number)} AS column_{n}" for n, number in enumerate(numbers)]
+    documents = [
+        f"json_object('plan', 'p' || {n}, 'n', {n}, 'tags', ['a', 'b'], 'in', {{'x': {n}, 'y': 'z'}}) AS json_{column}"
+        for column, n in enumerate(numbers[:20])
+    ]
+    for what, listed in (("300 columns", columns), ("20 columns of JSON", documents)):
+        table = WORK / f"wide-{len(listed)}-{WIDE_ROWS}.duckdb"
+        if not table.exists():
+            select = f"SELECT 'user-' || i AS external_id, {', '.join(listed)} FROM range({WIDE_ROWS}) AS numbers(i)"
+            measure(duckdb_script(f"ATTACH '{table}' AS w; CREATE TABLE w.users AS {select}"), WORK)
+        folder = project_over(WORK / "project-wide", table, "select * from users")
+        copy, plan, _ = first_request(folder, table)
+        whose = f"{WIDE_ROWS:,} rows, {what}"
+        yield Line(f"{whose}: COPY TO parquet (yardstick)", copy, WIDE_ROWS)
+        name = f"{whose}: a first run, to its first request"
+        yield Line(name, plan, WIDE_ROWS, plan.wall_s / copy.wall_s, "wall of COPY", 6.0)
 
 
 def many_syncs() -> Iterator[Line]:
@@ -450,6 +506,7 @@ def lines(parts: Sequence[str], sizes: Sequence[int]) -> Iterator[Line]:
             what = f"{small // 1_000_000}M -> {large // 1_000_000}M from Postgres: time per row"
             yield Line(what, Measured(), 0, per_row[large] / per_row[small], "", 1.2)
     for name, part in (
+        ("wide", wide),
         ("sending", sending),
         ("many", many_syncs),
         ("collect", collect),
@@ -467,7 +524,9 @@ def main() -> None:
     parser.add_argument("--write", action="store_true", help="bench/RESULTS.md")
     asked = parser.parse_args()
     WORK.mkdir(exist_ok=True)
-    if {"diff", "engines", "sending", "many", "peers"} & set(asked.only) and not (CERTIFICATE / "ca.pem").exists():
+    if {"diff", "engines", "wide", "sending", "many", "peers"} & set(asked.only) and not (
+        CERTIFICATE / "ca.pem"
+    ).exists():
         subprocess.run([python_of("bench"), "-m", "bench.certificate", CERTIFICATE], cwd=ROOT, check=True)
     text = [f"| {' | '.join(HEADING)} |", f"|{'---|' * len(HEADING)}"]
     print("\n".join(text), flush=True)
