@@ -478,7 +478,8 @@ PARTS: Mapping[str, Mapping[str, Callable[[], str]]] = {
         "hive": functions_of("hive"),
         "spark": functions_of("spark", beside="hive"),
         "trino": functions_of("trino"),
-        "core": functions_of("postgres"),
+        "core": functions_of("redshift"),
+        "postgres": functions_of("postgres", beside="redshift"),
     },
     "docs/artifacts.md": {
         "manifest": fields_of(Manifest),

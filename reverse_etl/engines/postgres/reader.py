@@ -75,7 +75,9 @@ class PostgresReader:
             self._database = None
 
     def columns(self, model: Compiled) -> list[Pulled]:
-        schema = self._planned(f"SELECT * {_MODEL.format(model.sql)}", model)
+        sql = f"SELECT * {_MODEL.format(model.sql)}"
+        schema = self._planned(sql, model)
+        self._ask_permission(sql, model)
         types = [_type_of(field) for field in schema]
         unknown = [n for n, of in enumerate(types) if not is_known(of.name)]
         for n, of in zip(unknown, self._types([schema.names[n] for n in unknown], model), strict=True):
@@ -186,6 +188,15 @@ class PostgresReader:
         finally:
             session.running = None
             statement.close()
+
+    def _ask_permission(self, sql: str, model: Compiled) -> None:
+        """Raises ProjectError if the user may not read what a statement reads, which its schema does not show."""
+        session, asked = self._free(), f"EXPLAIN {sql}"
+        try:
+            self._execute(session, asked)
+        except self._adbc.Error as error:
+            session.is_spoiled = True
+            raise self._in_words(error, model, asked) from None
 
     def _types(self, names: Sequence[str], model: Compiled) -> list[PgType]:
         """The types of columns, by pg_type."""

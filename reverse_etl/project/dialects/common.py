@@ -3,11 +3,12 @@
 Sources: the pages of each about its functions. What differs among them, such as `/`, round() and casts, is not here.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 from sqlglot import exp
 
-from reverse_etl.project.dialects import clauses
+from reverse_etl.project.dialects import clauses, postgres
 from reverse_etl.project.dialects.kinds import kind_of
 from reverse_etl.project.dialects.rewrite import Call, Family, Refusal, Translator, integer
 from reverse_etl.project.dialects.row import ANY, Row, repaired, same
@@ -56,13 +57,19 @@ _RULES: dict[str, Any] = {
 }
 
 
-def _family(name: str, **rules: Any) -> Family:
-    return Family(name, FUNCTIONS, {**_RULES, **rules}, {}, lambda unknown: None)
+def _family(name: str, functions: Mapping[str, Row] | None = None, **rules: Any) -> Family:
+    return Family(name, {**FUNCTIONS, **(functions or {})}, {**_RULES, **rules}, {}, lambda unknown: None)
 
 
+_OF_POSTGRES = {
+    "Cast": postgres.cast(_cast),
+    "Div": postgres.division,
+    "Interval": postgres.interval,
+    "Trim": postgres.trim,
+}
 FAMILIES = {
     "bigquery": _family("bigquery"),
-    "postgres": _family("postgres"),
+    "postgres": _family("postgres", postgres.FUNCTIONS, **_OF_POSTGRES),
     "redshift": _family("redshift"),
     "snowflake": _family("snowflake", Like=None),
 }
