@@ -1,5 +1,6 @@
 """Commands that create and inspect a project: init, seed, schema, ls, compile, show, exposures."""
 
+import shlex
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -84,7 +85,8 @@ def init(
         if not installed_from():
             say(f"set {PACKAGE_KEY} in it to where pip installs retl from")
     if is_new:
-        say("next: run `retl seed`, then `retl plan`, then `retl sync --all`")
+        first = "" if folder.resolve() == Path.cwd() else f"`cd {shlex.quote(str(folder))}`, then "
+        say(f"next: run {first}`retl seed`, then `retl plan`, then `retl sync --all`")
 
 
 @app.command(cls=ProjectCommand)

@@ -20,6 +20,14 @@ def steady(text: str) -> str:
 # --- from nothing to a synced sandbox --------------------------------------------------------------------------------
 
 
+def test_init_in_another_folder_says_how_to_get_there(retl: Retl, tmp_path: Path):
+    done = retl("init", "my shop")
+    assert done.err.splitlines()[-1] == (
+        "next: run `cd 'my shop'`, then `retl seed`, then `retl plan`, then `retl sync --all`"
+    )
+    assert (tmp_path / "my shop/syncs.yml").exists()
+
+
 @pytest.mark.long
 def test_init_writes_a_project_that_works(retl: Retl, tmp_path: Path):
     first = retl("init")
