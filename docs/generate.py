@@ -191,7 +191,7 @@ def limits() -> str:
 
 
 def _window(family: str) -> str:
-    paths = dict.fromkeys(mode.call.path for mode in MODES.values() if mode.call.family == family)
+    paths = dict.fromkeys(mode.call.label for mode in MODES.values() if mode.call.family == family)
     paths |= dict.fromkeys(f"{read.path} (`--read-first`)" for read in Read if read.family == family)
     window = RATE_LIMITS[family]
     return f"{window.requests:,} requests in {window.per_seconds:g} s: {', '.join(paths)}"

@@ -75,12 +75,12 @@ class Connection:
         self._connection: _Plain | None = None
         self._heads: dict[tuple[str, str], bytes] = {}
 
-    def send(self, path: str, body: bytes) -> Answer | NotSent | NoAnswer:
-        """POST `body`. Never raises for a failure of the network or the server.
+    def send(self, path: str, body: bytes, method: str = "POST") -> Answer | NotSent | NoAnswer:
+        """Send `body`. Never raises for a failure of the network or the server.
 
         What it returns does not contain the API key: Braze's response to a wrong key does.
         """
-        return self._exchange("POST", path, body)
+        return self._exchange(method, path, body)
 
     def get(self, path: str) -> Answer | NotSent | NoAnswer:
         """GET what is there. Otherwise like `send`."""
@@ -117,7 +117,7 @@ class Connection:
         if head is None:
             host = urlsplit(self._workspace.url).netloc.rpartition("@")[2]
             headers = {"Host": host, "Accept-Encoding": "identity", **self._workspace.headers}
-            more = {"Content-Type": "application/json"} if method == "POST" else {}
+            more = {"Content-Type": "application/json"} if method != "GET" else {}
             head = self._heads[method, path] = request_head(method, path, {**headers, **more})
         return head
 

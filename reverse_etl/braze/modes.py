@@ -21,6 +21,9 @@ MAX_IMAGE_URL = 1024  # characters (user_guide: standard attributes)
 LAST_YEAR = 3000  # a later year is kept as text, or dropped in nested data (user attributes object, nested attributes)
 
 
+USER = "user"  # what records are about, unless their mode says otherwise
+
+
 class Kind(StrEnum):
     """What happened to a primary key since the destination last acknowledged it."""
 
@@ -109,6 +112,7 @@ class Group:
 class Call:
     """One endpoint: which rate limit it shares, which permission its API key needs, how many rows a request may have.
 
+    `label` is how it is called everywhere: by its path, since almost all are POSTed to.
     `error_array` is the name of the request's array in responses, where it differs from the array's own name.
     `counters` are the numbers of processed objects in responses, each only if its array was sent.
     """
@@ -119,6 +123,20 @@ class Call:
     rows_per_request: int
     error_array: str | None = None
     counters: tuple[str, ...] = ()
+    method: str = "POST"
+
+    @property
+    def label(self) -> str:
+        return self.path if self.method == "POST" else f"{self.method} {self.path}"
+
+
+@dataclass(frozen=True)
+class Deletion:
+    """How that is deleted which a record is about: the array that its identifier goes into; or, where a slot is not
+    bare, an object of its `key_fields`."""
+
+    call: Call
+    slots: tuple[Slot, ...]
 
 
 @dataclass(frozen=True)
@@ -135,7 +153,8 @@ class Mode:
     `ecommerce`: names of its records may be those of Braze's e-commerce events: see `ecommerce.py`.
     `needs`: identifiers that a user must have already: to a record about nobody, Braze responds success, and does
     nothing. In attributes and events, that is so for `_update_existing_only`; with `alias_updates_only`, for an alias
-    without it, too. `proves`: identifiers of which an acknowledged record says that a user has them.
+    without it, too. `proves`: identifiers of which an acknowledged record says that a user has them. `deletion`: what
+    `on_removed: delete` does, where the mode supports it. `about`: what a record is about, in messages.
     """
 
     name: str
@@ -164,6 +183,8 @@ class Mode:
     needs: tuple[str, ...] = ()
     alias_updates_only: bool = False
     proves: tuple[str, ...] = ()
+    deletion: Deletion | None = None
+    about: str = USER
 
     @property
     def label(self) -> str:
@@ -224,6 +245,15 @@ _SUBSCRIBE = Call(  # post_update_user_subscription_group_status_v2
     family="subscription_status_set",
     permission="subscription.status.set",
     rows_per_request=50,
+)
+
+_DELETE_USERS = Deletion(
+    DELETE,
+    (  # one kind of identifier per request (post_user_delete)
+        Slot("external_ids", "external_id", bare=True),
+        Slot("user_aliases", "user_alias", bare=True),
+        Slot("braze_ids", "braze_id", bare=True),
+    ),
 )
 
 # With a strong identifier, email and phone are profile fields; without one, email takes precedence over phone
@@ -317,6 +347,7 @@ _TABLE = (
         nested_nulls=False,  # a null in nested data drops the whole attribute (post_user_track)
         alias_updates_only=True,  # user_attributes_object
         proves=_TRACK_IDENTIFIERS,
+        deletion=_DELETE_USERS,
     ),
     Mode(
         name="users_track",
@@ -402,10 +433,8 @@ _TABLE = (
         name="users_delete",
         record_type=None,
         call=DELETE,
-        slots=(  # one kind of identifier per request (post_user_delete)
-            Slot("external_ids", "external_id", bare=True),
-            Slot("user_aliases", "user_alias", bare=True),
-            Slot("braze_ids", "braze_id", bare=True),
+        slots=(
+            *_DELETE_USERS.slots,
             Slot("email_addresses", "email"),  # of the phone numbers no example is printed: their shape is derived
             Slot("phone_numbers", "phone"),
         ),
@@ -448,3 +477,8 @@ RECORD_TYPES = tuple(mode.record_type for mode in _TABLE if mode.record_type)
 CONSENT_FIELDS = frozenset(field.name for mode in _TABLE for field in mode.fields if field.consent)
 # Keys of a sync that not every mode supports.
 MODE_OPTIONS = frozenset().union(*(mode.options for mode in _TABLE))
+
+
+def deleting_calls() -> list[str]:
+    """The labels of all endpoints that delete what records are about."""
+    return sorted({DELETE.label, *(mode.deletion.call.label for mode in MODES.values() if mode.deletion)})

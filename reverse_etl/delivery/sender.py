@@ -24,6 +24,7 @@ from math import inf
 
 from reverse_etl.braze.answers import Answer, Outcome, Verdict, hint_for, judge
 from reverse_etl.braze.client import Connection, Deadlines, Workspace
+from reverse_etl.braze.modes import Call
 from reverse_etl.delivery.batches import Batch, Record
 from reverse_etl.delivery.journal import Journal
 from reverse_etl.delivery.pacing import Pacer
@@ -59,10 +60,9 @@ class Delivery:
 class Route:
     """How to send to one endpoint, and how to read its responses."""
 
-    permission: str
+    call: Call
     closing: str
     arrays: Collection[str]
-    counters: Collection[str]
     pacer: Pacer
 
 
@@ -264,7 +264,7 @@ class Sender:
             idempotent, not_idempotent = _NEXT[verdict.outcome]
             following = idempotent if batch.is_idempotent or self._may_repeat else not_idempotent
             if following is _Next.STOP:
-                remedy = verdict.hint or hint_for(verdict.status, self._routes[batch.place.call].permission)
+                remedy = verdict.hint or hint_for(verdict.status, self._routes[batch.place.call].call.permission)
                 self._stop_run(verdict.why, remedy)
                 return None
             if following is _Next.DOUBT:
@@ -341,8 +341,8 @@ class Sender:
         route, records = self._routes[batch.place.call], batch.records
         body = batch.body(route.closing)
         request = self._journal.sent(records[0].seq, records[-1].seq, durable=not batch.is_idempotent)
-        result = connection.send(batch.place.call, body)
-        verdict = judge(result, len(records), route.arrays, route.counters)
+        result = connection.send(route.call.path, body, route.call.method)
+        verdict = judge(result, len(records), route.arrays, route.call.counters)
         rejected = {records[place].seq: reason for place, reason in verdict.rejected.items()}
         outcome = _IN_JOURNAL.get(verdict.outcome, "not_taken")
         self._journal.answered(request, outcome, rejected, verdict.why if outcome == "in_doubt" else None)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from pydantic import ValidationError
 
-from reverse_etl.braze.modes import Kind
+from reverse_etl.braze.modes import DELETE, USER, Kind
 from reverse_etl.errors import Location, Problem, ProjectError, nearest
 from reverse_etl.project.spec import Guards, Sync
 from reverse_etl.words import count
@@ -30,7 +30,8 @@ FEW_DELETES, SHARE_OF_DELETES = 50, "0.1%"  # what max_deletes allows, whichever
 class Counts:
     """What guards check: rows of the model, of the state, to be sent, that on_removed affects; and what they cost.
 
-    `known_users` are those that the states of the target know: see `asks_for_users`.
+    `known` are all that may be deleted: users that the states of the target know, or items of this one. See
+    `asks_for_users`.
     """
 
     rows: int
@@ -40,7 +41,7 @@ class Counts:
     requests: int
     data_points: int
     deletes: int = 0
-    known_users: int = 0
+    known: int = 0
 
 
 @dataclass(frozen=True)
@@ -91,8 +92,8 @@ def to_skip(sync: Sync, name: str, counted: int | None = None) -> str:
     `counted` is the number to type, if one has to be.
     """
     typed = f"--skip-guard {name}" if counted is None else f"--skip-guard {name}={counted}"
-    if "delete" in (sync.mode.call.path.rpartition("/")[2], sync.on_removed):
-        return f"check the model: `retl show {sync.name}`; {typed} may delete these users, for good"
+    if sync.mode.call is DELETE or sync.deletion:
+        return f"check the model: `retl show {sync.name}`; {typed} may delete these {sync.mode.about}s, for good"
     return f"to run anyway, pass {typed} to `retl sync {sync.name}`"
 
 
@@ -107,7 +108,7 @@ def _checked(sync: Sync, counts: Counts) -> Iterator[Trip]:
         share = f" ({guards.max_removed} of {counts.in_state:,})" if guards.max_removed.endswith("%") else ""
         acts = f"on_removed: {sync.on_removed} would affect {count(counts.removed, 'row')}"
         yield Trip("max_removed", counts.removed, f"{acts}; {_at_most(most)}{share}")
-    yield from _deletes(guards, counts)
+    yield from _deletes(sync, counts)
     if guards.max_changes is not None:
         most = allowed(guards.max_changes, counts.rows)
         share = f" ({guards.max_changes} of {counts.rows:,})" if guards.max_changes.endswith("%") else ""
@@ -129,13 +130,15 @@ def asks_for_users(guards: Guards, deletes: int) -> bool:
     return guards.max_deletes.endswith("%") and deletes > 0
 
 
-def _deletes(guards: Guards, counts: Counts) -> Iterator[Trip]:
-    bound, known = guards.max_deletes or SHARE_OF_DELETES, f"{count(counts.known_users, 'user')} in the target's states"
-    most, share = allowed(bound, counts.known_users), f" ({bound} of {known})" if bound.endswith("%") else ""
+def _deletes(sync: Sync, counts: Counts) -> Iterator[Trip]:
+    guards, about = sync.guards, sync.mode.about
+    where = "the target's states" if about == USER else "the state"
+    bound, known = guards.max_deletes or SHARE_OF_DELETES, f"{count(counts.known, about)} in {where}"
+    most, share = allowed(bound, counts.known), f" ({bound} of {known})" if bound.endswith("%") else ""
     if guards.max_deletes is None and most <= FEW_DELETES:
         most, share = FEW_DELETES, f" ({FEW_DELETES}, or {bound} of {known})"
     if counts.deletes > most:
-        deleted = f"{count(counts.deletes, 'user')} would be deleted"
+        deleted = f"{count(counts.deletes, about)} would be deleted"
         yield Trip("max_deletes", counts.deletes, f"{deleted}; {_at_most(most)}{share}")
 
 

@@ -7,13 +7,14 @@ from typing import Any
 
 from duckdb import DuckDBPyConnection
 
-from reverse_etl.braze.modes import DELETE, MAX_BODY_BYTES
+from reverse_etl.braze.modes import MAX_BODY_BYTES, deleting_calls
 from reverse_etl.delivery.batches import cut
 from reverse_etl.plan.data_tests import DataTestResult
 from reverse_etl.plan.outbox import HAS_LEFT_OUT, opt_ins_withheld, read_records, uncertain
 from reverse_etl.plan.quarantine import WITHHELD
 from reverse_etl.plan.tables import OUTBOX
 from reverse_etl.records.consent import ONLY_OPTS_OUT
+from reverse_etl.sql.quoting import literal
 
 _DONE = ("deleted",)  # actions of rows that Braze has as they are: no change
 
@@ -28,10 +29,10 @@ class Plan:
     the others would opt users in who have opted out. `held` ones are in doubt; `baselined` ones were declared as in
     Braze, and `marked_accepted` ones, once in doubt, to have arrived there; `suppressed` ones are about users who were
     erased; `uncertain` ones are sent, and do nothing if their user does not exist, whom no sync of the target has sent.
-    `in_state` and `removed` are rows of the state. `to_send` records are sent in `requests`, by path, with this
+    `in_state` and `removed` are rows of the state. `to_send` records are sent in `requests`, by endpoint, with this
     many `bytes`; they write `attributes`, and cost `data_points` on contracts billed by them; `deletes` of them delete
-    a user, and `opt_outs` only opt one out, whose row is not sent, or not first. `since` is the cursor from which an
-    incremental run reads. `data_tests` are the results of the sync's data tests.
+    what they are about, and `opt_outs` only opt a user out, whose row is not sent, or not first. `since` is the cursor
+    from which an incremental run reads. `data_tests` are the results of the sync's data tests.
     """
 
     run_id: str
@@ -90,12 +91,13 @@ def plan_from_json(values: Mapping[str, Any]) -> Plan:
 
 
 def read_plan(connection: DuckDBPyConnection, run_id: str, rows: int, in_state: int, sizes: Mapping[str, int]) -> Plan:
-    """Count the outbox. `sizes` are the records per request, by path."""
+    """Count the outbox. `sizes` are the records per request, by endpoint."""
     if not connection.execute(f"SELECT 1 FROM {OUTBOX} LIMIT 1").fetchall():
         return Plan(run_id, rows, in_state, unchanged=rows)
+    deleting = ", ".join(map(literal, deleting_calls()))
     counted = connection.execute(
         f"""SELECT kind, action, count(*), CAST(sum(attributes) AS BIGINT), CAST(sum(data_points) AS BIGINT),
-            CAST(coalesce(sum(strlen(body)), 0) AS BIGINT), call = '{DELETE.path}' AS deletes
+            CAST(coalesce(sum(strlen(body)), 0) AS BIGINT), call IN ({deleting}) AS deletes
         FROM {OUTBOX} GROUP BY kind, action, deletes"""
     ).fetchall()
     (left_out,) = connection.execute(f"SELECT count(*) FROM {OUTBOX} WHERE {HAS_LEFT_OUT}").fetchall()[0]
@@ -134,7 +136,7 @@ def read_plan(connection: DuckDBPyConnection, run_id: str, rows: int, in_state: 
 
 
 def _requests(connection: DuckDBPyConnection, sizes: Mapping[str, int]) -> dict[str, int]:
-    """Requests by path: batches are cut by number, and by weight only where bodies are that heavy."""
+    """Requests by endpoint: batches are cut by number, and by weight only where bodies are that heavy."""
     groups = connection.execute(
         f"""SELECT call, envelope, count(*), max(strlen(body)) FROM {OUTBOX}
         WHERE action = 'send' GROUP BY call, envelope, phase ORDER BY ALL"""

@@ -4,7 +4,7 @@ import json
 
 from duckdb import DuckDBPyConnection
 
-from reverse_etl.braze.modes import MODES, Kind
+from reverse_etl.braze.modes import MODES, USER, Kind
 from reverse_etl.plan.tables import SENT_AT, STATE
 from reverse_etl.sql.quoting import identifier
 
@@ -12,11 +12,11 @@ from reverse_etl.sql.quoting import identifier
 def count_users(connection: DuckDBPyConnection, database: str = STATE) -> int:
     """How many users the attached state knows to be in Braze: never more than there are.
 
-    None of modes whose rows are no users: events, purchases, and users who were deleted.
+    None of modes whose rows are no users: events, purchases, users who were deleted, and what is about something else.
     """
     meta = dict(connection.execute(f"SELECT key, value FROM {database}.main.meta").fetchall())
     mode = next((mode for mode in MODES.values() if mode.label == meta.get("mode")), None)
-    if mode is None or Kind.CHANGED not in mode.kinds or "primary_key" not in meta:
+    if mode is None or mode.about != USER or Kind.CHANGED not in mode.kinds or "primary_key" not in meta:
         return 0
     counted = f"count({SENT_AT})"
     if mode.group:  # a user has a row for each group

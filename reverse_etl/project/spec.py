@@ -22,7 +22,7 @@ from pydantic import (
     model_validator,
 )
 
-from reverse_etl.braze.modes import MODE_NAMES, MODES, RATE_LIMITS, RECORD_TYPES, Mode
+from reverse_etl.braze.modes import MODE_NAMES, MODES, RATE_LIMITS, RECORD_TYPES, Call, Deletion, Mode
 from reverse_etl.errors import Location, Problem
 from reverse_etl.network.proxies import LOOPBACK
 from reverse_etl.project.cron import Cron
@@ -507,6 +507,16 @@ class Sync(_Strict):
     def mode(self) -> Mode:
         """The sync's row of the table of modes."""
         return MODES[self.mode_name, self.track_record_type]
+
+    @property
+    def deletion(self) -> Deletion | None:
+        """How it deletes what rows that leave the model are about; None if it does not."""
+        return self.mode.deletion if self.on_removed == "delete" else None
+
+    @property
+    def calls(self) -> tuple[Call, ...]:
+        """The endpoints that it uses: that of its mode, and the one that deletes."""
+        return (self.mode.call, self.deletion.call) if self.deletion else (self.mode.call,)
 
     @property
     def cron(self) -> Cron | None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import Enum
 from functools import cached_property
 
-from reverse_etl.braze.modes import MAX_TEXT, NO_ATTRIBUTES, STRONG, Extra, Field, Kind, Mode, Shape
+from reverse_etl.braze.modes import MAX_TEXT, NO_ATTRIBUTES, Deletion, Extra, Field, Kind, Mode, Shape
 from reverse_etl.errors import Location, Problem, ProjectError, closest, nearest
 from reverse_etl.project.spec import Sync
 from reverse_etl.sql.quoting import plain
@@ -66,6 +66,10 @@ class Layout:
     @property
     def mode(self) -> Mode:
         return self.sync.mode
+
+    @property
+    def deletion(self) -> Deletion | None:
+        return self.sync.deletion
 
     @property
     def stored(self) -> tuple[str, ...]:
@@ -326,14 +330,15 @@ def _missing_columns(layout: Layout, model: Location) -> Iterator[Problem]:
     if mode.identifiers and not layout.identifiers:
         in_parts = " (or alias_name with alias_label)" if "user_alias" in mode.identifiers else ""
         hint = f"add one of: {', '.join(mode.identifiers)}{in_parts}"
-        yield Problem(f"mode {mode.label} needs a column that identifies the user", model, hint, code="P065")
+        yield Problem(f"mode {mode.label} needs a column that identifies the {mode.about}", model, hint, code="P065")
     if mode.priorities and not layout.has("prioritization"):
         for name in ("email", "phone"):
             if layout.has(name):
                 what = f'column "{name}" requires column "prioritization" in mode {mode.label}'
                 hint = f"add it, a list that says which profile is meant, of {', '.join(mode.priorities)}"
                 yield Problem(what, model, hint, code="P065")
-    if layout.sync.on_removed == "delete" and not set(layout.identifiers) & set(STRONG):
+    deleted_by = {slot.identifier for slot in layout.deletion.slots} - {None} if layout.deletion else set()
+    if deleted_by and deleted_by.isdisjoint(layout.identifiers):
         what = f'"on_removed: delete" in sync "{layout.sync.name}" needs a column external_id, user_alias or braze_id'
         yield Problem(
             what, layout.sync.where("on_removed"), "add one of them: Braze deletes users by one of these", code="P065"

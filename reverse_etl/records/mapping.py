@@ -25,7 +25,7 @@ A request body is an envelope, the bodies of its records separated by commas, an
 
 from collections.abc import Callable, Iterator, Sequence
 
-from reverse_etl.braze.modes import DELETE, MODES, OPERATORS, Cost, Extra, Mode, Shape
+from reverse_etl.braze.modes import OPERATORS, Cost, Extra, Mode, Shape
 from reverse_etl.masking import NO_KEY
 from reverse_etl.records import ecommerce
 from reverse_etl.records.consent import AFTER_OPT_OUTS, INS, OPT_OUTS_FIRST, OUTS
@@ -62,7 +62,6 @@ from reverse_etl.sql.types import INTEGERS, MOMENTS
 _OPERATOR = r'^\s*\{\s*"(' + "|".join(name.replace("$", r"\$") for name in OPERATORS) + r')"\s*:'
 WHOSE = "whose"  # of a record without a key: what else identifies its row, as JSON
 _UNCHECKED = "kind IN ('removed', 'unchanged')"
-_DELETE_SLOTS = tuple(slot for slot in MODES["users_delete", None].slots if slot.bare)  # of a removed row: its key
 
 
 def closing(mode: Mode) -> str:
@@ -140,8 +139,8 @@ def _problems(layout: Layout) -> str:
 
 def order_sql(layout: Layout) -> str:
     """The ORDER BY that groups records of one envelope; empty where there is only one."""
-    has_several = len(layout.mode.slots) > 1 or layout.mode.group or _deletes(layout)
-    return f"ORDER BY call <> {literal(layout.mode.call.path)}, call, envelope" if has_several else ""
+    has_several = len(layout.mode.slots) > 1 or layout.mode.group or layout.deletion
+    return f"ORDER BY call <> {literal(layout.mode.call.label)}, call, envelope" if has_several else ""
 
 
 def _select(source: str, extra: dict[str, str]) -> str:
@@ -227,13 +226,9 @@ def _value(layout: Layout, column: Column) -> str:
 # --- where a record goes ---------------------------------------------------------------------------------------------
 
 
-def _deletes(layout: Layout) -> bool:
-    return layout.sync.on_removed == "delete"
-
-
 def _call(layout: Layout) -> str:
-    path = literal(layout.mode.call.path)
-    return f"CASE WHEN kind = 'removed' THEN {literal(DELETE.path)} ELSE {path} END" if _deletes(layout) else path
+    call, deletion = literal(layout.mode.call.label), layout.deletion
+    return f"CASE WHEN kind = 'removed' THEN {literal(deletion.call.label)} ELSE {call} END" if deletion else call
 
 
 def _envelope(layout: Layout) -> str:
@@ -244,9 +239,10 @@ def _envelope(layout: Layout) -> str:
         opening = f"""'{{"{group.array}":[{{' || concat_ws(',', {members}) || ',"""
     slots = layout.mode.slots
     envelope = _by_identifier(layout, [(slot.identifier, f"""{opening}"{slot.array}":['""") for slot in slots])
-    if not _deletes(layout):
+    if not layout.deletion:
         return envelope
-    delete = _by_identifier(layout, [(slot.identifier, f"""'{{"{slot.array}":['""") for slot in _DELETE_SLOTS])
+    choices = [(slot.identifier, f"""'{{"{slot.array}":['""") for slot in layout.deletion.slots]
+    delete = _by_identifier(layout, choices)
     return f"CASE WHEN kind = 'removed' THEN {delete} ELSE {envelope} END"
 
 
@@ -264,7 +260,14 @@ def _body(layout: Layout) -> str:
     if any(slot.bare for slot in layout.mode.slots):
         bodies = {name: body if name in objects else _identifier_value(layout, name) for name in layout.identifiers}
         return _by_identifier(layout, list(bodies.items()))
-    return f"CASE WHEN kind = 'removed' THEN {_bare_body(layout)} ELSE {body} END" if _deletes(layout) else body
+    return f"CASE WHEN kind = 'removed' THEN {_deleted(layout)} ELSE {body} END" if layout.deletion else body
+
+
+def _deleted(layout: Layout) -> str:
+    if layout.deletion and all(slot.bare for slot in layout.deletion.slots):
+        return _bare_body(layout)
+    members = " || ',' || ".join(f"{_label(name)} || {_text(new(name))}" for name in layout.mode.key_fields)
+    return f"'{{' || {members} || '}}'"
 
 
 def _object(layout: Layout) -> str:

@@ -157,8 +157,8 @@ def _tracked_by_git(project: LoadedProject) -> Iterator[Check]:
 
 def _permissions(connection: Connection, project: LoadedProject) -> Iterator[Check]:
     """Checks each endpoint, until one cannot be reached: they have the same address."""
-    for call in dict.fromkeys(sync.mode.call for sync in project.spec.syncs):
-        answer = connection.send(call.path, b"{}")
+    for call in dict.fromkeys(call for sync in project.spec.syncs for call in sync.calls):
+        answer = connection.send(call.path, b"{}", call.method)
         yield _permission(call, answer)
         if isinstance(answer, NotSent):
             return
@@ -166,7 +166,7 @@ def _permissions(connection: Connection, project: LoadedProject) -> Iterator[Che
 
 def _permission(call: Call, answer: Answer | NotSent | NoAnswer) -> Check:
     """What comes back from an empty request: with a valid API key and permission 400, and nothing is changed."""
-    what = f"{call.path}, permission {call.permission}"
+    what = f"{call.label}, permission {call.permission}"
     if isinstance(answer, NotSent):
         return Check(False, str(Problem(answer.why, hint=answer.hint, code="X004")))
     if isinstance(answer, NoAnswer):

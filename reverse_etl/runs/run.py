@@ -19,7 +19,7 @@ from datetime import datetime
 from functools import partial
 from math import inf
 
-from reverse_etl.braze.modes import DELETE, Call, Mode
+from reverse_etl.braze.modes import USER, Call
 from reverse_etl.codes import code_of_reason
 from reverse_etl.delivery.batches import cut
 from reverse_etl.delivery.destination import destination_of
@@ -342,11 +342,16 @@ def blocked_by(job: Job, state: State, plan: Plan, is_recorded: bool = True) -> 
         found.append(Problem(what, sync.where("skip_on_invalid_records"), hint, code="X001"))
     found += unknown_consent(sync, state)
     removed = plan.removed if sync.on_removed != "ignore" else 0
-    users = known_users(job.project, state) if asks_for_users(sync.guards, plan.deletes) else 0
+    known = _known(job, state, plan) if asks_for_users(sync.guards, plan.deletes) else 0
     cost = (sum(plan.requests.values()), plan.data_points)
-    counts = Counts(plan.rows, plan.in_state, plan.to_send, removed, *cost, plan.deletes, users)
+    counts = Counts(plan.rows, plan.in_state, plan.to_send, removed, *cost, plan.deletes, known)
     found += failed(sync, plan.data_tests, DATA_TESTS in options.skip_guards)
     return [*found, *tripped(sync, counts, options.skip_guards)]
+
+
+def _known(job: Job, state: State, plan: Plan) -> int:
+    """How many of those that its records are about are known to be in Braze."""
+    return known_users(job.project, state) if job.sync.mode.about == USER else plan.in_state
 
 
 def unknown_consent(sync: Sync, state: State) -> Iterator[Problem]:
@@ -366,7 +371,7 @@ def may_opt_out(problems: Sequence[Problem], plan: Plan) -> bool:
 
 def forecast_of(job: Job, plan: Plan, starts_at: datetime, rate_limit_share: float = 1.0) -> Forecast:
     """When a run will be done that starts to send then, and what it leaves of the rate limits to others."""
-    requests = {call: plan.requests.get(call.path, 0) for call in calls(job.sync)}
+    requests = {call: plan.requests.get(call.label, 0) for call in job.sync.calls}
     limits = {call.family: windows(job.project, call.family) for call in requests}
     return forecast(requests, limits, used_share(job.project, rate_limit_share), starts_at)
 
@@ -381,7 +386,7 @@ def send(job: Job, session: Session, state: State, plan: Plan) -> Delivery:
     if not plan.to_send:
         return Delivery()
     sync, options = job.sync, job.options
-    routes = {call.path: _route(sync.mode, call, session) for call in calls(sync)}
+    routes = {call.label: _route(sync, call, session) for call in sync.calls}
     with state.journal() as journal:
         may_repeat, clock = sync.on_in_doubt == "resend", options.clock
         until_s = clock.now_s() + (job.finish_by - job.now()).total_seconds() if job.finish_by else inf
@@ -391,24 +396,20 @@ def send(job: Job, session: Session, state: State, plan: Plan) -> Delivery:
             return sender.send(cut(read_records(state.connection), batch_sizes(job.project, sync)))
 
 
-def calls(sync: Sync) -> list[Call]:
-    """The endpoints that a sync uses: that of its mode, and with `on_removed: delete` the one that deletes users."""
-    return [sync.mode.call, DELETE] if sync.on_removed == "delete" else [sync.mode.call]
-
-
 def batch_sizes(project: LoadedProject, sync: Sync) -> dict[str, int]:
-    """Maximum records per request, by path: the limit of the endpoint, or that of the contract if it is lower."""
+    """Maximum records per request, by endpoint: the limit of the endpoint, or that of the contract if it is lower."""
     most = project.spec.target.destination.max_objects_per_request
-    return {call.path: min(call.rows_per_request, most) for call in calls(sync)}
+    return {call.label: min(call.rows_per_request, most) for call in sync.calls}
 
 
-def _route(mode: Mode, call: Call, session: Session) -> Route:
-    arrays = {slot.array for slot in mode.slots} | {call.error_array, mode.group.array if mode.group else None}
+def _route(sync: Sync, call: Call, session: Session) -> Route:
+    mode, deletion = sync.mode, sync.deletion
+    slots = deletion.slots if deletion and call is deletion.call else mode.slots
+    arrays = {slot.array for slot in slots} | {call.error_array, mode.group.array if mode.group else None}
     return Route(
-        permission=call.permission,
+        call=call,
         closing=closing(mode),
         arrays={name for name in arrays if name},
-        counters=call.counters,
         pacer=session.pacer(call.family),
     )
 

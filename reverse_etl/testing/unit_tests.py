@@ -45,7 +45,7 @@ from reverse_etl.records.layout import Layout, lay_out
 from reverse_etl.records.mapping import closing
 from reverse_etl.runs.job import Job
 from reverse_etl.runs.outcome import Options
-from reverse_etl.runs.run import calls, write_changes, write_records
+from reverse_etl.runs.run import write_changes, write_records
 from reverse_etl.shared_state.place import StatePlace
 from reverse_etl.sql.quoting import without_end
 from reverse_etl.sql.types import SqlType
@@ -292,7 +292,7 @@ def run_test(project: LoadedProject, prepared: Prepared) -> UnitTestResult:
             if prepared.acknowledged:
                 _acknowledge(state, engine, prepared, prepared.acknowledged)
             _plan(state, engine, prepared.layout, prepared.model, Options(show_values=True))
-            batches = cut(read_records(state.connection), {call.path: 1 for call in calls(prepared.sync)})
+            batches = cut(read_records(state.connection), {call.label: 1 for call in prepared.sync.calls})
             records = [_as_sent(prepared.sync, batch) for batch in batches]
             found += differences(test.expect.records or (), records)
             found += invalid_differences(test.expect.invalid or (), invalid_rows(state.connection, _IN_FULL, _ALL))

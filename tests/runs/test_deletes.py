@@ -404,3 +404,16 @@ def test_users_in_quarantine_are_listed_wherever_rows_are(gone: Shop, retl: Retl
     assert f" u1 external_id is in quarantine until {until} {hint} u2 external_id is" in " ".join(ran.err.split())
     assert "ada@example.com" not in f"{planned} {ran} {listed} {preview}"
     assert retl("status", folder=gone.folder).out.split("\n")[1].split()[-2:] == ["0", "0"]
+
+
+def test_removed_user_whom_braze_does_not_delete_is_a_rejected_row(shop: Shop):
+    """Its error names the array of the call that deletes, not that of the mode."""
+    users = "SELECT 'u' || i AS external_id, i AS n FROM range({rows}) r(i)"
+    on_removed = {"on_removed": "delete", "allow_destructive": True, "guards": {"max_removed": "100%"}}
+    shop.sync("it", users.format(rows=4), **on_removed).run()
+    refused = [{"type": "not now", "input_array": "external_ids", "index": 1}]
+    body = json.dumps({"message": "success", "deleted": 1, "errors": refused})
+    shop.braze.add_fault(Fault("status", status=201, body=body, path="/users/delete"))
+    result = shop.sync("it", users.format(rows=2), **on_removed).run()
+    assert (result.delivery.accepted, result.delivery.rejected, result.delivery.in_doubt) == (1, 1, 0)
+    assert shop.rows_of("rejects", "key", "reason") == [("u3", "not now")]

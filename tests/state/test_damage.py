@@ -14,7 +14,7 @@ import duckdb
 import pytest
 
 from reverse_etl.braze.client import Workspace
-from reverse_etl.braze.modes import RATE_LIMITS
+from reverse_etl.braze.modes import MODES, RATE_LIMITS
 from reverse_etl.delivery.batches import Batch, Place, Record
 from reverse_etl.delivery.journal import Journal
 from reverse_etl.delivery.pacing import Pacer
@@ -256,7 +256,7 @@ def test_nothing_is_sent_that_the_journal_cannot_hold(shop: Shop):
     shop.sync("it", PEOPLE)
     place = Place("/users/track", '{"attributes":[')
     records = [Record(n, f'{{"external_id":"u{n}"}}', True) for n in range(10)]
-    route = Route("users.track", "]}", {"attributes"}, (), Pacer([RATE_LIMITS["users_track"]]))
+    route = Route(MODES["users_track", "attributes"].call, "]}", {"attributes"}, Pacer([RATE_LIMITS["users_track"]]))
     with Journal(Path("/dev/full")) as journal:
         sender = Sender(Workspace(shop.braze.url, KEY), {"/users/track": route}, journal, SenderOptions(threads=2))
         delivery = sender.send([Batch(place, records[:5]), Batch(place, records[5:])])
