@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from reverse_etl.api import Project
 from reverse_etl.braze.modes import DELETE, MODES, Window
 from reverse_etl.delivery.session import open_session
 from reverse_etl.errors import ProjectError
@@ -147,6 +148,15 @@ def test_plans_of_one_command_come_one_after_another(shop: Shop):
     shop.sync("other", MANY.format(rows=75 * 11).replace("'u'", "'v'"), after=[{"sync": "it", "wait": "5 minutes"}])
     ends = [one["estimated_end"] for one in previews(shop, within(3600))]
     assert ends == ["2026-11-25T03:00:49+00:00", "2026-11-25T03:05:59+00:00"]
+
+
+def test_python_takes_a_time_of_day_or_a_moment(shop: Shop):
+    project = Project(slow(shop).folder, environ=shop.environ)
+    (found,) = project.plan_all(finish_by=datetime(2099, 1, 1, tzinfo=UTC))
+    assert found.as_dict()["finish_by"] == "2099-01-01T00:00:00+00:00"
+    assert project.plan("it", finish_by="07:00").as_dict()["finish_by"].endswith("T07:00:00+00:00")
+    with pytest.raises(ProjectError, match=r'finish_by: "2099-01-01T00:00:00" has no time zone'):
+        project.plan("it", finish_by=datetime(2099, 1, 1))
 
 
 def previews(shop: Shop, by: FinishBy) -> list[dict[str, Any]]:
