@@ -17,7 +17,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
-from reverse_etl.braze.modes import DELETE
+from reverse_etl.braze.modes import deleting_calls
 from reverse_etl.delivery.batches import Batch, cut
 from reverse_etl.engines.duckdb.engine import DuckDBEngine
 from reverse_etl.engines.duckdb.seeds import seed_sql
@@ -326,9 +326,9 @@ def _acknowledge(state: State, engine: DuckDBEngine, prepared: Prepared, rows: C
 
 
 def _as_sent(sync: Sync, batch: Batch) -> Any:
-    """A record as it is in its request: an item of the request's array, or the request that deletes one user."""
+    """A record as it is in its request: an item of its array, or the request that deletes what it is about."""
     request = json.loads(batch.body(closing(sync.mode)), parse_float=Decimal)
-    if batch.place.call == DELETE.path:
+    if batch.place.call in deleting_calls():
         return request
     ((item,),) = request.values()
     return item
