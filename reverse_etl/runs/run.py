@@ -138,7 +138,7 @@ def carry_out(ready: Ready, session: Session) -> RunResult:
         sent = send(job, session, state, plan)
         if plan.to_send and destination.requests is not None:
             columns = state.run.columns()
-            paths = [call.path for call in calls(sync)]  # another sync may be sending to others
+            paths = [call.path for call in sync.calls]  # another sync may be sending to others
             asks_sandbox = partial(silent_drops, session.workspace(), destination.requests, paths, columns)
         if sent.out_of_time:
             problems = [*problems, *out_of_time(sync, job.finish_by)]

@@ -26,7 +26,7 @@ from reverse_etl.project.spec import Sync
 from reverse_etl.runs.interrupts import Interrupted, Interrupts
 from reverse_etl.runs.job import Job, Ready
 from reverse_etl.runs.outcome import RUNNING, Listener, RunResult
-from reverse_etl.runs.run import calls, carry_out
+from reverse_etl.runs.run import carry_out
 from reverse_etl.runs.turns import CONSENT, Stage, Turn, may_send, next_to_plan
 from reverse_etl.state.tries import note_run
 from reverse_etl.words import duration
@@ -310,7 +310,7 @@ def turns_of(jobs: Sequence[Job]) -> dict[str, Turn]:
     turns = {}
     for job in jobs:
         sync = job.sync
-        lanes = {call.family for call in calls(sync)} | all_one_lane
+        lanes = {call.family for call in sync.calls} | all_one_lane
         if any(field.consent for field in sync.mode.fields):
             lanes.add(CONSENT)
         changes_identity = sync.mode.changes_identity or sync.on_removed == "delete"
