@@ -12,6 +12,7 @@ the minute or the hour follows wall-clock time.
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
+from functools import lru_cache
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 from cronsim import CronSim, CronSimError
@@ -51,21 +52,13 @@ class Cron:
 
     def latest(self, now: datetime) -> datetime | None:
         """The last scheduled time whose run may have begun by `now`; None if there was none in 60 years."""
-        now -= self.delay
-        for span in _LOOK_BACK:
-            found = None
-            for moment in self._from(now - span):
-                if moment > now:
-                    break
-                found = moment
-            if found:
-                return found
-        return None
+        return _latest(self.line, self.zone, now - self.delay)
 
     def following(self, now: datetime) -> datetime | None:
         """When the next run after `now` begins: a scheduled time, and its delay; None if there is none in 50 years."""
         before = now - self.delay
-        return next((moment + self.delay for moment in self._from(before) if moment > before), None)
+        moment = _following(self.line, self.zone, before)
+        return moment and moment + self.delay
 
     def due(self, now: datetime, done: datetime | None) -> datetime | None:
         """The scheduled time to run for now, given the last one that a run succeeded for; None if none is due.
@@ -75,14 +68,35 @@ class Cron:
         latest = self.latest(now)
         return None if latest is None or (done is not None and done >= latest) else latest
 
-    def _from(self, start: datetime) -> Iterator[datetime]:
-        """Scheduled times in order, from about `start` on: where the clock goes back, some may be just before it.
 
-        Only forward: backward, cronsim loses the times of an hour that occurs twice.
-        """
-        line = NICKNAMES.get(self.line.strip().lower(), self.line)
-        for moment in CronSim(line, start.astimezone(_zone(self.zone))):
-            yield moment.astimezone(UTC)
+# Hundreds of syncs share a few schedules, and a command asks at one moment.
+
+
+@lru_cache(maxsize=1000)
+def _latest(line: str, zone: str, now: datetime) -> datetime | None:
+    for span in _LOOK_BACK:
+        found = None
+        for moment in _from(line, zone, now - span):
+            if moment > now:
+                break
+            found = moment
+        if found:
+            return found
+    return None
+
+
+@lru_cache(maxsize=1000)
+def _following(line: str, zone: str, now: datetime) -> datetime | None:
+    return next((moment for moment in _from(line, zone, now) if moment > now), None)
+
+
+def _from(line: str, zone: str, start: datetime) -> Iterator[datetime]:
+    """Scheduled times in order, from about `start` on: where the clock goes back, some may be just before it.
+
+    Only forward: backward, cronsim loses the times of an hour that occurs twice.
+    """
+    for moment in CronSim(NICKNAMES.get(line.strip().lower(), line), start.astimezone(_zone(zone))):
+        yield moment.astimezone(UTC)
 
 
 def _zone(name: str) -> tzinfo:
