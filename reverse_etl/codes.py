@@ -748,6 +748,16 @@ CODES: Mapping[str, Code] = {
         "`retl forget` could not read or rewrite a file of what was collected, so the person is still in one.",
         "Do what the hint says, then run the command again.",
     ),
+    "S033": Code(
+        "state was written with a newer DuckDB",
+        "Another machine has a newer version of the package duckdb, and the older one cannot read what it wrote.",
+        "Use the same version on all machines that share a state.",
+    ),
+    "S034": Code(
+        "local copy is not the shared state",
+        "The files in the folder do not contain what the store says; something else has changed or cut them.",
+        "Move the folder elsewhere: the state is downloaded again.",
+    ),
     "X001": Code(
         "invalid rows block the run",
         "Rows break a rule, and skip_on_invalid_records is false: nothing is sent.",

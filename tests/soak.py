@@ -8,6 +8,7 @@ Each line is the mean of a tenth of the runs. Of a kind that `keep` bounds, the 
 """
 
 import argparse
+import multiprocessing
 import os
 import random
 import signal
@@ -15,7 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import chdir, contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from multiprocessing.managers import BaseManager
@@ -34,6 +35,7 @@ from tests.shop import KEY, FakeClock, Shop, Silent, database
 
 EVERY = timedelta(minutes=15)
 TENTHS = 10
+LOOKS = 20  # in a tenth, at what lies around: it goes up with each run, and down with each base
 FLAT_FROM = 2  # tenths: until then, there is less to look through, and less to fold
 MAY_GROW = 0.10
 CHANGED = 100  # rows, in a run
@@ -130,7 +132,7 @@ def waits_to_run(folder: Path, environ: Mapping[str, str], ahead: timedelta) -> 
 
 @dataclass
 class Tenth:
-    """The runs of a tenth: sums, and what was there at its end."""
+    """The runs of a tenth: sums, also of what was there whenever somebody looked."""
 
     runs: int = 0
     killed: int = 0
@@ -139,6 +141,7 @@ class Tenth:
     rows: int = 0
     up: int = 0
     writes: int = 0
+    looks: int = 0
     at_rest: int = 0
     local: int = 0
 
@@ -146,7 +149,8 @@ class Tenth:
         n = self.runs - self.killed
         return [
             f"{1000 * self.cpu_s / n:,.0f} ms", f"{self.rows / n:,.0f}", f"{self.up / self.runs:,.0f}",
-            f"{self.writes / self.runs:.1f}", f"{self.at_rest:,}", f"{self.local:,}", str(self.killed),
+            f"{self.writes / self.runs:.1f}", f"{self.at_rest / self.looks:,.0f}", f"{self.local / self.looks:,.0f}",
+            str(self.killed),
         ]  # fmt: skip
 
 
@@ -189,16 +193,19 @@ class Soak:
     def go_on(self) -> Iterator[Tenth]:
         """All runs, a tenth after the other."""
         run(self.machines[0].folder, self.environ, timedelta())
-        before = self.services.taken()
+        before, size = self.services.taken(), self.runs // TENTHS
         for number in range(1, self.runs + 1):
-            if (number - 1) % (self.runs // TENTHS) == 0:
+            if (number - 1) % size == 0:
                 self.tenths.append(Tenth())
-            self.one(number, self.tenths[-1])
-            if number % (self.runs // TENTHS) == 0:
-                now, last = self.services.taken(), self.tenths[-1]
-                last.up, last.writes, last.at_rest = now[0] - before[0], now[2] - before[2], now[1]
-                last.local = sum(p.stat().st_size for p in self.folder.glob("*/.retl/**/*") if p.is_file())
-                before = now
+            last = self.tenths[-1]
+            self.one(number, last)
+            if number % max(1, size // LOOKS) == 0:
+                last.looks += 1
+                last.at_rest += self.services.taken()[1]
+                last.local += sum(p.stat().st_size for p in self.folder.glob("*/.retl/**/*") if p.is_file())
+            if number % size == 0:
+                now = self.services.taken()
+                last.up, last.writes, before = now[0] - before[0], now[2] - before[2], now
                 yield last
 
     def one(self, number: int, tenth: Tenth) -> None:
@@ -233,8 +240,8 @@ class Soak:
             "CPU": [one.cpu_s / max(1, one.runs - one.killed) for one in flat],
             "rows read": [one.rows / max(1, one.runs - one.killed) for one in flat],
             "bytes up": [one.up / one.runs for one in flat],
-            "bytes at rest": [float(one.at_rest) for one in flat],
-            "local bytes": [float(one.local) for one in flat],
+            "bytes at rest": [one.at_rest / one.looks for one in flat],
+            "local bytes": [one.local / one.looks for one in flat],
         }
         return [f"{what} {_ratio(of):.2f}x" for what, of in figures.items() if _ratio(of) > 1 + MAY_GROW]
 
@@ -248,7 +255,7 @@ def _ratio(figures: Sequence[float]) -> float:
 
 @contextmanager
 def services() -> Iterator[Any]:
-    with _Manager() as manager:
+    with chdir(Path(__file__).parents[1]), _Manager(ctx=multiprocessing.get_context("forkserver")) as manager:
         yield manager.Services()
 
 

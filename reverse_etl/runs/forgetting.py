@@ -17,6 +17,7 @@ import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,7 @@ from reverse_etl.shared_state.place import StatePlace
 from reverse_etl.state.deleted import DELETES
 from reverse_etl.state.erasing import meta_of
 from reverse_etl.state.erasures import ALLOWED, FOLDER, HASHES, PENDING, Erasures, erasures_of
+from reverse_etl.state.file import drop_copies
 from reverse_etl.state.look import is_there
 from reverse_etl.state.opening import open_state, state_of
 from reverse_etl.state.orphans import orphans
@@ -211,12 +213,13 @@ def forget(forgetting: Forgetting, persons: Persons, in_braze: bool) -> Forgotte
         collected = erase_collected(folder, texts, at, forgetting.wait_s, forgetting.clock, forgetting.say)
     found, out_of_reach = dict[str, Found](), list(collected.out_of_reach)
     for state in forgetting.states():
-        with state.changing(keep_before=False):
+        with state.changing():
             found[state.place.sync] = erase(state, texts)
             if deleted is not None and meta_of(state.connection).get("mode") == DELETES:
                 strong = [line[-HASH_DIGITS:] for text, line in lines.items() if kind_of(text) in STRONG_KINDS]
                 remember_as_deleted(state, strong)
             state.rewrite()
+        drop_copies(state.place.folder, timedelta())
         out_of_reach += map(str, sorted(state.place.folder.glob("before-*")))
         out_of_reach += state.copy.older()
     files = delete_files_about(project, texts)

@@ -30,7 +30,7 @@ from reverse_etl.project.project import LoadedProject
 from reverse_etl.project.spec import Sync
 from reverse_etl.runs.job import Job
 from reverse_etl.runs.seal import Trust, made_key, refuse_unknown, seal
-from reverse_etl.sql.database import connect
+from reverse_etl.sql.database import connect, detach_whole
 from reverse_etl.sql.quoting import identifier, literal
 from reverse_etl.state.state import State
 from reverse_etl.system.private_files import private_files
@@ -121,7 +121,7 @@ class PlanFile:
             connection.execute(f"CREATE TABLE {schema}.{table} AS FROM {RUN}.main.{table}")
         values = [state.place.sync, json.dumps(asdict(made_of)), json.dumps(asdict(plan))]
         connection.execute(f"INSERT INTO {_FILE}.main.syncs VALUES (?, ?, ?)", values)
-        connection.execute(f"DETACH {_FILE}")
+        detach_whole(connection, _FILE)
 
 
 @dataclass(frozen=True)

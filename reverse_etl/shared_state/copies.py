@@ -2,20 +2,23 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 from duckdb import DuckDBPyConnection
 
 from reverse_etl.delivery.journal import Journal
 from reverse_etl.errors import StateError
-from reverse_etl.plan.tables import ACKNOWLEDGED, IN_DOUBT, META, OPEN_RUN, OUTBOX, REJECTS, RUNS, STATE
+from reverse_etl.plan.tables import META, RUNS, STATE
 from reverse_etl.plan.users import count_users
-from reverse_etl.shared_state.head import Moved
+from reverse_etl.shared_state.head import Content, Moved
+from reverse_etl.shared_state.local_copy import refuse_copy
+from reverse_etl.shared_state.lock import OvertakenError
 from reverse_etl.shared_state.place import StatePlace
-from reverse_etl.shared_state.shared import OvertakenError, SharedState, refuse_copy
+from reverse_etl.shared_state.shared import SharedState
 from reverse_etl.words import count
 
+REVISION = "revision"  # its key in `meta`
 _RUN_COLUMNS = ("run_id", "started_at", "finished_at", "status", "message", "counts", "scheduled_time")
 
 
@@ -28,22 +31,22 @@ class LocalOnly:
     def __init__(self, place: StatePlace) -> None:
         refuse_copy(place.folder)
 
+    def prepare(self, connection: DuckDBPyConnection) -> None:
+        pass
+
     def catch_up(self, connection: DuckDBPyConnection) -> bool:
         return False
-
-    def contents(self, connection: DuckDBPyConnection) -> object:
-        return None
 
     def will_change(self) -> None:
         pass
 
-    def changed(self, connection: DuckDBPyConnection, keep_before: bool) -> None:
+    def changed(self, connection: DuckDBPyConnection) -> None:
         pass
 
     def recovered(self, connection: DuckDBPyConnection) -> None:
         pass
 
-    def ended(self, connection: DuckDBPyConnection, before: object, accepted: int, keep_before: bool = True) -> None:
+    def ended(self, connection: DuckDBPyConnection, accepted: int) -> None:
         pass
 
     def journal(self, path: Path, run_id: str, outbox: Path) -> Journal:
@@ -69,13 +72,27 @@ class SharedCopy:
 
     @property
     def dead_owner(self) -> str | None:
-        return self._shared.dead_owner
+        return self._shared.lock.dead_owner
+
+    def prepare(self, connection: DuckDBPyConnection) -> None:
+        """Keep DuckDB from merging the log into the state file: the log is what is uploaded. See `log.py`."""
+        for setting in ("checkpoint_threshold = '1000TB'", f"auto_checkpoint_skip_wal_threshold = {2**62}"):
+            connection.execute(f"SET {setting}")
+        connection.execute("PRAGMA disable_checkpoint_on_shutdown")
 
     def catch_up(self, connection: DuckDBPyConnection) -> bool:
-        """Add runs that are recorded in the head only, as they are there; returns whether there are any.
+        """Add runs that an older retl recorded in the head only, as they are there; returns whether there are any.
 
-        A run that was announced, but sent nothing, is over.
+        A run that was announced, but sent nothing, is over. Raises StateError if the state is not the one that the head
+        names.
         """
+        revision = self._shared.lock.head.revision
+        if revision and self._shared.lock.head.state and not self._shared.is_behind:
+            found = connection.execute(f"SELECT value FROM {META} WHERE key = '{REVISION}'").fetchall()
+            if found != [(revision,)]:
+                what = f"{self._place.state} is not the state at {self._shared.url}, though head.json says so"
+                hint = f"move {self._place.folder} elsewhere: it is a copy, and will be downloaded again"
+                raise StateError(what, hint=hint, code="S034")
         columns, values = ", ".join(_RUN_COLUMNS), ", ".join(f"${name}" for name in _RUN_COLUMNS)
         known = f"SELECT 1 FROM {RUNS} WHERE run_id = $run_id"
         for run in self._shared.runs:
@@ -83,42 +100,38 @@ class SharedCopy:
         self._shared.settle()
         return bool(self._shared.runs)
 
-    def contents(self, connection: DuckDBPyConnection) -> object:
-        """What a run without changes leaves as it is, unless rows were pruned or removed.
-
-        None if the local files have changes that the store does not have: then they must be uploaded in any case.
-        """
-        return None if self._shared.is_behind else _contents(connection)
-
     def will_change(self) -> None:
         """Record that the local state is about to change."""
         self._shared.will_change()
 
-    def changed(self, connection: DuckDBPyConnection, keep_before: bool) -> None:
-        """Upload the state after a change outside a run.
-
-        With `keep_before` false, the previous state is deleted from the store.
-        """
-        connection.execute(f"CHECKPOINT {STATE}")
-        self._shared.move(self._place.state, keep_before, count_users(connection))
+    def changed(self, connection: DuckDBPyConnection) -> None:
+        """Upload the state after a change outside a run."""
+        self._upload(connection)
 
     def recovered(self, connection: DuckDBPyConnection) -> None:
-        """Upload what a killed run had done, before anything else is done."""
+        """Upload what a killed run had done, before anything else is done, and delete what it has left in the store."""
         if self._shared.is_sending and self._shared.is_behind:
-            self.changed(connection, keep_before=True)
+            self._upload(connection)
+        if self.dead_owner:
+            self._shared.delete_garbage()
 
-    def ended(self, connection: DuckDBPyConnection, before: object, accepted: int, keep_before: bool = True) -> None:
-        """Upload the state after a run; if the run changed nothing, record only that there was one.
+    def ended(self, connection: DuckDBPyConnection, accepted: int) -> None:
+        """Upload the state after a run, and let other machines go on.
 
-        `before` are the contents before the run was committed. Raises StateError if the upload fails: then the run is
-        recorded on this machine only.
+        Raises StateError if the upload fails: then the run is recorded on this machine only.
         """
-        has_acted = bool(connection.execute(f"SELECT 1 FROM {OUTBOX} LIMIT 1").fetchall())
         try:
-            if has_acted or _contents(connection) != before or not self._shared.note_run(_last_run(connection)):
-                self.changed(connection, keep_before)
+            self._upload(connection, is_last=True)
         except StateError as error:
             raise self._not_moved(error, accepted) from error
+
+    def _upload(self, connection: DuckDBPyConnection, is_last: bool = False) -> None:
+        revision = self._shared.next_revision()  # DuckDB cuts off what a killed process had half written to the log
+        connection.execute(f"INSERT OR REPLACE INTO {META} VALUES ('{REVISION}', ?)", [revision])
+        content = Content(revision=revision, users=count_users(connection), duckdb=version("duckdb"))
+        if self._shared.needs_base():
+            connection.execute(f"CHECKPOINT {STATE}")
+        self._shared.move(content, is_last)
 
     def journal(self, path: Path, run_id: str, outbox: Path) -> Journal:
         """Announce the run, and open its journal, which other machines can read too."""
@@ -130,7 +143,7 @@ class SharedCopy:
         self._shared.hand_over(moved)
 
     def stopping(self, stop: Callable[[str, str], None]) -> AbstractContextManager[None]:
-        return self._shared.stopping(stop)
+        return self._shared.lock.stopping(stop)
 
     def older(self) -> list[str]:
         return self._shared.older()
@@ -145,22 +158,3 @@ class SharedCopy:
                 "the run that took over plans again every row that it does not know to be accepted; see docs/state.md"
             )
         return StateError(f"{what}: {sent}" if accepted else what, hint=hint, code="S024")
-
-
-def _contents(connection: DuckDBPyConnection) -> tuple[Any, ...]:
-    meta = f"SELECT list(value ORDER BY key) FROM {META} WHERE key IN ('version', 'primary_key', 'mode', 'workspace')"
-    columns = f"SELECT list(column_name || ' ' || data_type ORDER BY column_index) FROM duckdb_columns() {_OF_STATE}"
-    rejects, doubts = f"SELECT count(*) FROM {REJECTS}", f"SELECT (count(*), count(resolution)) FROM {IN_DOUBT}"
-    there = connection.execute(f"SELECT count(*) FROM duckdb_tables() {_OF_STATE}").fetchall()[0][0]
-    rows = f"SELECT count(*) FROM {ACKNOWLEDGED}" if there else "SELECT 0"
-    found = connection.execute(f"SELECT ({meta}), ({columns}), ({rows}), ({rejects}), ({doubts})").fetchall()
-    return tuple(found[0])
-
-
-_OF_STATE = f"WHERE (database_name, schema_name, table_name) = ('{STATE}', 'main', 'state')"
-
-
-def _last_run(connection: DuckDBPyConnection) -> dict[str, Any]:
-    texts = ", ".join(f"CAST({name} AS VARCHAR)" for name in _RUN_COLUMNS)
-    sql = f"SELECT {texts} FROM {RUNS} WHERE run_id = (SELECT run_id FROM {OPEN_RUN})"
-    return dict(zip(_RUN_COLUMNS, connection.execute(sql).fetchall()[0], strict=True))

@@ -1,4 +1,4 @@
-"""The contents of `head.json`: which object is the state, who holds its lock, and what may be being sent. Pure.
+"""The contents of `head.json`: which objects are the state, who holds its lock, and what may be being sent. Pure.
 
     holder none, sending none     free
     holder, sending none          a machine reads the state, or plans
@@ -12,33 +12,18 @@ keep the lock nor update the state.
 from datetime import datetime, timedelta
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
+from reverse_etl.shared_state.log import Log, Part, StoredObject
 from reverse_etl.words import moment
 
-FORMAT = 2
-_WITHOUT_MOVES = 1  # what is written as long as nothing was moved, so that an older retl reads it
+HEAD = "head.json"
+FORMAT = 3  # 2: moved; 3: log, revision, users
+_AS_BEFORE = 1  # what is written as long as nothing was uploaded, so that an older retl reads it
 LEASE = timedelta(seconds=120)  # a lock expires this long after it was last renewed
-KEPT_RUNS = 100  # runs that changed nothing are recorded in the head; with this many, the state is uploaded again
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True)
-
-
-class StoredObject(_Part):
-    """An object that is never overwritten: its name is used only once.
-
-    `users` is how many users the state in it knows; None of other objects, and of states that an older retl uploaded.
-    """
-
-    name: str
-    size: int
-    sha256: str
-    users: int | None = None
-
-
-class Holder(_Part):
+class Holder(Part):
     """Who holds the lock, and when it expires unless renewed. Every command has a new `token`."""
 
     token: str
@@ -51,7 +36,7 @@ class Holder(_Part):
         return f"process {self.pid} on {self.host}, since {moment(self.since)}"
 
 
-class RunInFlight(_Part):
+class RunInFlight(Part):
     """A run that was announced before its first request. `is_whole`: all of its journal is in the store."""
 
     token: str
@@ -64,7 +49,7 @@ class RunInFlight(_Part):
         return f"run-{self.token}"
 
 
-class Moved(_Part):
+class Moved(Part):
     """Where a state was moved when its sync or target was renamed: to the object `state` of that one."""
 
     sync: str
@@ -72,18 +57,32 @@ class Moved(_Part):
     state: StoredObject
 
 
-class Head(_Part):
-    """`before` is the previous state; `runs` are those since the last upload of the state, which changed nothing.
+class Content(Part):
+    """What is in a state, as far as its head says so."""
 
-    With `moved` there is no state here any more.
+    revision: str = ""
+    users: int | None = None
+    duckdb: str = ""
+
+
+class Head(Part):
+    """`state` is the base of the state, and `log` what was added to it. The state contains `revision`, too: it tells
+    that all of it was downloaded. `users` is how many users it knows, and `duckdb` the version that wrote it.
+
+    `runs` are those that an older retl noted here, and `before` is the state before, which it kept. With `moved` there
+    is no state here any more.
     """
 
-    format: int = _WITHOUT_MOVES
+    format: int = _AS_BEFORE
     retl: str = ""
     sync: str
     target: str
     generation: int = 0
     state: StoredObject | None = None
+    log: Log = Log()
+    revision: str = ""
+    users: int | None = None
+    duckdb: str = ""
     before: StoredObject | None = None
     updated_at: datetime | None = None
     runs: tuple[dict[str, Any], ...] = ()
@@ -92,7 +91,12 @@ class Head(_Part):
     moved: Moved | None = None
 
     def to_json(self) -> bytes:
-        return self.model_dump_json(indent=1).encode()
+        """Only what says something: it is written twice in every run."""
+        return self.model_dump_json(indent=1, exclude_defaults=True).encode()
+
+    def objects(self) -> list[StoredObject]:
+        """All objects that are the state, or were the one before."""
+        return [stored for stored in (self.state, *self.log.objects(), self.before) if stored]
 
     # --- how it changes ----------------------------------------------------------------------------------------------
 
@@ -104,34 +108,35 @@ class Head(_Part):
         return self.model_copy(update={"holder": holder})
 
     def announcing(self, sending: RunInFlight) -> "Head":
-        return self.model_copy(update={"sending": sending})
+        return self.model_copy(update={"format": FORMAT, "sending": sending})
 
     def settled(self) -> "Head":
         """Nothing is being sent, and no run is left to recover."""
         return self.model_copy(update={"sending": None})
 
-    def moved_to(self, state: StoredObject | None, now: datetime, retl: str, keep_before: bool = True) -> "Head":
-        """The next generation. `state` contains all of `runs`."""
+    def moved_to(self, state: StoredObject | None, now: datetime, retl: str, log: Log, content: Content) -> "Head":
+        """The next generation. The state contains all of `runs`."""
         update = {
-            "generation": self.generation + 1,
-            "before": self.state if keep_before else None,
-            "state": state,
-            "updated_at": now,
+            "format": FORMAT,
             "retl": retl,
+            "generation": self.generation + 1,
+            "state": state,
+            "log": log,
+            "revision": content.revision,
+            "users": content.users,
+            "duckdb": content.duckdb,
+            "before": None,
+            "updated_at": now,
             "runs": (),
             "sending": None,
             "moved": None,
-            "format": _WITHOUT_MOVES,
         }
         return self.model_copy(update=update)
 
     def moved_away(self, moved: Moved) -> "Head":
-        """With the mark that the state is that of another name now. Versions of before read no such head."""
-        return self.model_copy(update={"format": FORMAT, "state": None, "before": None, "runs": (), "moved": moved})
-
-    def with_run(self, run: dict[str, Any]) -> "Head":
-        """With another run that changed nothing."""
-        return self.model_copy(update={"runs": (*self.runs, run), "sending": None})
+        """With the mark that the state is that of another name now."""
+        gone = {"state": None, "log": Log(), "before": None, "runs": ()}
+        return self.model_copy(update={"format": FORMAT, **gone, "moved": moved})
 
     def released(self, is_whole: bool) -> "Head":
         """With the lock released. `is_whole`: if a run could not be committed, all of its journal is in the store."""

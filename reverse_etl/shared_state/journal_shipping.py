@@ -24,7 +24,7 @@ from reverse_etl.errors import StateError
 from reverse_etl.shared_state.object_store import ObjectStore
 
 EVERY_S = 2.0  # at most this much of the responses is lost with a machine
-_TAKEN_OVER = b'{"taken_over":true}\n'
+TAKEN_OVER = b'{"taken_over":true}\n'
 AHEAD = 5_000  # at least this many records may be sent beyond those already sent
 
 
@@ -58,6 +58,10 @@ class ShippedJournal(Journal):
             why = "another machine took over" if self._is_taken_over else "the state lock expired"
             raise OSError(errno.ETIME, why)
         return super().sent(first, last, durable)
+
+    def objects(self) -> list[str]:
+        """The names of its segments, with one that may not be in the store."""
+        return [segment_name(self._folder, number) for number in range(1, self._segment + 1)]
 
     def _may_go_on(self) -> bool:
         return self._may_send() and not self._is_taken_over
@@ -136,7 +140,7 @@ def fetch_journal(objects: ObjectStore, folder: str, is_whole: bool, path: Path)
         for number in count(1):
             name = segment_name(folder, number)
             segment = _read_or_end(objects, name)
-            if segment == _TAKEN_OVER:
+            if segment == TAKEN_OVER:
                 break
             for line in segment.splitlines(keepends=True):
                 if line.startswith(b'{"reserved"'):
@@ -154,8 +158,8 @@ def _read_or_end(objects: ObjectStore, name: str) -> bytes:
         found = objects.read(name)
         if found:
             return found[0]
-        if objects.create(name, _TAKEN_OVER):
-            return _TAKEN_OVER
+        if objects.create(name, TAKEN_OVER):
+            return TAKEN_OVER
 
 
 def _reserved(line: bytes) -> int:

@@ -8,9 +8,12 @@ exceptions become StateErrors here, which never contain keys or tokens.
     az://container/path   AZURE_STORAGE_ACCOUNT_NAME, AZURE_STORAGE_ACCOUNT_KEY, AZURE_CLIENT_ID ...
 """
 
+import os
 import re
-from collections.abc import Iterable, Mapping
-from datetime import timedelta
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
@@ -31,9 +34,9 @@ from reverse_etl.network.faults import (
 from reverse_etl.network.network import Network
 from reverse_etl.network.proxies import LOOPBACK
 from reverse_etl.redaction import redact
-from reverse_etl.shared_state.head import StoredObject
+from reverse_etl.shared_state.log import StoredObject
+from reverse_etl.shared_state.packing import PART_BYTES, pack, unpacked
 
-PART_BYTES = 8 * 1024 * 1024  # of a large file, in one request
 _TIMEOUT_S, _GIVE_UP_AFTER_S, _RETRIES = 10, 20, 4
 
 _NO_BUCKET = re.compile("NoSuchBucket|ContainerNotFound|bucket does not exist")
@@ -74,6 +77,18 @@ _FROM_ENVIRONMENT: Mapping[str, Mapping[str, str]] = {
 
 class StoreError(StateError):
     """The store cannot be reached, or refuses access: nothing is known about the state in it."""
+
+
+class ObjectMissingError(StateError):
+    """An object is not there that something names."""
+
+
+@dataclass(frozen=True)
+class Listed:
+    """An object in a list; when it was written, by the clock of the store."""
+
+    size: int
+    written_at: datetime
 
 
 class ObjectStore:
@@ -148,52 +163,74 @@ class ObjectStore:
 
     def names(self) -> list[str]:
         """The names of all objects."""
+        return sorted(self.listed())
+
+    def listed(self) -> dict[str, Listed]:
+        """All objects, by their names."""
         try:
-            return sorted(str(found["path"]) for page in self._store.list() for found in page)
+            found = [one for page in self._store.list() for one in page]
+            return {str(one["path"]): Listed(int(one["size"]), one["last_modified"]) for one in found}
         except self._errors as error:
             raise self._trouble("list", "", error) from error
 
     # --- files -------------------------------------------------------------------------------------------------------
 
-    def upload(self, name: str, path: Path) -> StoredObject:
-        """Upload a file as an object, a few parts in memory at a time."""
-        digest = sha256()
-        with path.open("rb") as file:
-            while part := file.read(PART_BYTES):
-                digest.update(part)
+    def upload(self, name: str, path: Path, start: int = 0) -> StoredObject:
+        """Upload a file as an object, packed, from the byte `start` on; a few parts in memory at a time."""
+        packed, digest = path.with_name(f"{path.name}.gz"), sha256()
+        try:
+            pack(path, packed, start)
+            with packed.open("rb") as file:
+                while part := file.read(PART_BYTES):
+                    digest.update(part)
+            size, unpacked_size = packed.stat().st_size, path.stat().st_size - start
+            self._put_file(name, packed)
+        finally:
+            packed.unlink(missing_ok=True)
+        return StoredObject(name=name, size=size, sha256=digest.hexdigest(), unpacked=unpacked_size)
+
+    def _put_file(self, name: str, path: Path) -> None:
         try:
             self._bulk.put(name, path, chunk_size=PART_BYTES, max_concurrency=4)
         except self._errors as error:
             raise self._trouble("write", name, error) from error
-        return StoredObject(name=name, size=path.stat().st_size, sha256=digest.hexdigest())
 
     def download(self, stored: StoredObject, path: Path) -> None:
-        """Download an object to a file, completely or not at all, one part in memory at a time."""
+        """Download an object to a file, unpacked, completely or not at all, one part in memory at a time."""
         unfinished, digest = path.with_name(f"{path.name}.part"), sha256()
-        with unfinished.open("wb") as file:
-            for start in range(0, stored.size, PART_BYTES):
-                try:
-                    end = min(start + PART_BYTES, stored.size)
-                    part = bytes(self._bulk.get_range(stored.name, start=start, end=end))
-                except FileNotFoundError as error:
-                    raise self._missing(stored.name) from error
-                except self._errors as error:
-                    raise self._trouble("read", stored.name, error) from error
-                digest.update(part)
+        is_whole = False
+        with unfinished.open("wb") as file, suppress(ValueError):
+            parts = self._parts(stored, digest.update)
+            for part in parts if stored.unpacked is None else unpacked(parts):
                 file.write(part)
-        if digest.hexdigest() != stored.sha256:
+            is_whole = stored.unpacked in (None, file.tell())
+            file.flush()
+            os.fsync(file.fileno())
+        if not is_whole or digest.hexdigest() != stored.sha256:
             unfinished.unlink()
             hint = "something else wrote to it: restore an older version of the object"
             raise StateError(f"{self.url}/{stored.name} does not match its recorded checksum", hint=hint, code="S021")
         unfinished.replace(path)
 
+    def _parts(self, stored: StoredObject, look: Callable[[bytes], None]) -> Iterator[bytes]:
+        """An object, part by part, after each was looked at."""
+        for start in range(0, stored.size, PART_BYTES):
+            try:
+                end = min(start + PART_BYTES, stored.size)
+                part = bytes(self._bulk.get_range(stored.name, start=start, end=end))
+            except FileNotFoundError as error:
+                raise self._missing(stored.name) from error
+            except self._errors as error:
+                raise self._trouble("read", stored.name, error) from error
+            look(part)
+            yield part
+
     def _missing(self, name: str) -> StateError:
         restore = "restore it from the bucket's versions or a backup"
         sync = self.url.rpartition("/")[2]
         hint = f"{restore}; or, as a last resort, `retl state reset {sync}`, as docs/state.md describes"
-        return StateError(
-            f"{self.url}/{name} is missing, but head.json names it as the current state", hint=hint, code="S021"
-        )
+        what = f"{self.url}/{name} is missing, but head.json names it as the current state"
+        return ObjectMissingError(what, hint=hint, code="S021")
 
     def check(self, name: str) -> None:
         """Raises StateError unless objects can be written, and the store honors conditional writes."""

@@ -18,3 +18,8 @@ def connect(path: Path | None = None, read_only: bool = False, **config: Any) ->
     connection = duckdb.connect(name, read_only=read_only, config={**CONFIG, **config})
     connection.execute("SET enable_progress_bar = false")  # which DuckDB prints in a notebook, and with python -c
     return connection
+
+
+def detach_whole(connection: DuckDBPyConnection, name: str) -> None:
+    """Detach a database whose file is used without its log: DuckDB may have been told not to merge them by itself."""
+    connection.execute(f"CHECKPOINT {name}; DETACH {name}")

@@ -52,7 +52,7 @@ from reverse_etl.records.left_out import LEFT_OUT
 from reverse_etl.sql.quoting import identifier, literal, statement
 from reverse_etl.sql.types import SqlType, widens
 from reverse_etl.state import opt_outs, watermark
-from reverse_etl.state.deleted import DELETES, record_deleted, remember_deleted
+from reverse_etl.state.deleted import DELETES, note_people, record_deleted, remember_deleted
 from reverse_etl.state.erasures import Erasures
 from reverse_etl.state.workspace import WORKSPACE
 
@@ -159,6 +159,8 @@ def commit_run(
             FROM {OPEN_RUN}""",
             values,
         )
+        if mode == DELETES:
+            note_people(connection)
         connection.execute("COMMIT")
     except BaseException:
         connection.execute("ROLLBACK")

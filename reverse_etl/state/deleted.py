@@ -11,11 +11,12 @@ from datetime import datetime
 from duckdb import DuckDBPyConnection
 
 from reverse_etl.braze.modes import DELETE
-from reverse_etl.plan.tables import DELETED, OPEN_RUN, OUTBOX
+from reverse_etl.plan.tables import ACKNOWLEDGED, DELETED, IN_DOUBT, META, OPEN_RUN, OPT_OUTS, OUTBOX, REJECTS
 from reverse_etl.records.identity import WHO, hash_sql
 from reverse_etl.sql.quoting import literal
 from reverse_etl.state.erasures import Erasures
 
+PEOPLE, NONE, SOME = "people", "none", "some"  # in `meta` of such a sync: whether its file may name somebody
 DELETES = "users_delete"  # the mode, as `meta` and a run have it
 _DELETED_NOW = f"call = {literal(DELETE.path)} AND outcome IS DISTINCT FROM 'rejected'"
 
@@ -61,6 +62,14 @@ def remember_deleted(
         f"INSERT INTO {DELETED} SELECT DISTINCT hash, $now, $run_id FROM retl_deleting WHERE is_done", values
     )
     connection.execute("DROP TABLE retl_deleting")
+
+
+def note_people(connection: DuckDBPyConnection) -> None:
+    """Record that the file of a users_delete sync names somebody, if it does by now: in rows that were not accepted."""
+    is_none = f"key = '{PEOPLE}' AND value = '{NONE}'"
+    if counted(connection, f"SELECT count(*) FROM {META} WHERE {is_none}"):
+        rows = " OR ".join(f"EXISTS (FROM {table})" for table in (REJECTS, IN_DOUBT, OPT_OUTS, ACKNOWLEDGED))
+        connection.execute(f"UPDATE {META} SET value = '{SOME}' WHERE {is_none} AND ({rows})")
 
 
 def counted(connection: DuckDBPyConnection, sql: str) -> int:

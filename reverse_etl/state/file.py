@@ -14,7 +14,7 @@ format 7    opt_outs.is_unclear: whether Braze may have an opt-out otherwise
 import errno
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -28,10 +28,13 @@ from reverse_etl.shared_state.place import StatePlace
 from reverse_etl.sql import database
 from reverse_etl.sql.quoting import literal, statement
 from reverse_etl.state import opt_outs
+from reverse_etl.system.clock import Clock
 from reverse_etl.system.memory import HINT, is_out_of_memory
 
 FORMAT = 7
 STATE_FILES = ("state.duckdb", "state.duckdb.wal", "outbox.duckdb", "outbox.duckdb.wal", "journal.jsonl")
+COPY = ".copy-"  # how the name of a folder begins that has a copy of a state for somebody who reads it
+COPIES_FOR = timedelta(minutes=10)  # it takes a moment
 _META = f"{META}"
 _WENT_WELL = "('success', 'incomplete')"  # everything that could be sent was sent
 _OF_DAMAGE = (duckdb.IOException, duckdb.FatalException, duckdb.InternalException, duckdb.SerializationException)
@@ -90,6 +93,21 @@ def is_blank(path: Path) -> bool:
         return False
 
 
+def drop_copies(folder: Path, older_than: timedelta = COPIES_FOR) -> None:
+    """Delete copies of the state that a process which was killed has left in its folder."""
+    for copy in folder.glob(f"{COPY}*"):
+        with suppress(OSError):  # its process is done with it
+            if Clock().utc().timestamp() - copy.stat().st_mtime >= older_than.total_seconds():
+                shutil.rmtree(copy)
+
+
+def copy_file(path: Path, to: Path) -> None:
+    """Copy a DuckDB file, with its log."""
+    for copied, end in ((path, ""), (path.with_name(f"{path.name}.wal"), ".wal")):
+        if copied.exists():
+            shutil.copyfile(copied, to.with_name(f"{to.name}{end}"))
+
+
 def take_name(path: Path, place: StatePlace) -> None:
     """Give a state file that nobody has open the names of sync and target of a place."""
     with database.connect(path) as connection:
@@ -120,7 +138,7 @@ def _make(connection: DuckDBPyConnection, path: Path, sync: str, target: str) ->
     connection.execute(statement(__name__, "state_tables"))
     rows = [("format", str(FORMAT)), ("sync", sync), ("target", target)]
     connection.executemany(f"INSERT INTO {_META} VALUES (?, ?)", rows)
-    connection.execute(f"DETACH {STATE}")
+    database.detach_whole(connection, STATE)
     unfinished.rename(path)
 
 
@@ -136,6 +154,7 @@ def _migrate(connection: DuckDBPyConnection, path: Path, old: int) -> None:
         opt_outs.know(connection)
     connection.execute(f"UPDATE {_META} SET value = ? WHERE key = 'format'", [str(old + 1)])
     connection.execute("COMMIT")
+    connection.execute(f"CHECKPOINT {STATE}")
 
 
 def rename_words(connection: DuckDBPyConnection) -> None:

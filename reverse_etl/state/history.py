@@ -23,7 +23,7 @@ from reverse_etl.project.project import LoadedProject
 from reverse_etl.project.spec import Sync
 from reverse_etl.sql import database
 from reverse_etl.sql.quoting import literal
-from reverse_etl.state.file import rename_words
+from reverse_etl.state.file import COPY, rename_words
 from reverse_etl.state.glance import Glances
 from reverse_etl.state.opening import state_of
 from reverse_etl.state.places import folder_of
@@ -70,8 +70,9 @@ def past_runs(project: LoadedProject, syncs: Iterable[Sync], limit: int) -> list
 
 def _past_runs(project: LoadedProject, sync: Sync, limit: int, glances: Glances) -> list[PastRun]:
     if project.states_url:
-        with suppress(BusyError), state_of(project, sync):
-            pass  # the local copy is the shared state now, unless another machine is running the sync
+        with suppress(BusyError), state_of(project, sync) as state:
+            return _runs_in(state.connection, sync, limit)
+        # another machine is running the sync: the local copy is what is known here
     place = folder_of(project, sync)
     if not place.state.exists():
         return []
@@ -79,9 +80,13 @@ def _past_runs(project: LoadedProject, sync: Sync, limit: int, glances: Glances)
         with glances.at(place) as seen:
             if seen is not None:
                 return _runs_in(seen, sync, limit)
-        with _copy(place.state) as copy, database.connect() as connection:
-            connection.execute("SET TimeZone = 'UTC'")
-            connection.execute(f"ATTACH {literal(str(copy))} AS {STATE}")
+        with database.connect() as connection:
+            connection.execute(f"SET TimeZone = 'UTC'; ATTACH ':memory:' AS {STATE}")
+            with _copy(place.state) as copy:
+                connection.execute(f"ATTACH {literal(str(copy))} AS retl_copy (READ_ONLY)")
+                for table in ("runs", "in_doubt"):
+                    connection.execute(f"CREATE TABLE {STATE}.main.{table} AS FROM retl_copy.main.{table}")
+                connection.execute("DETACH retl_copy")
             rename_words(connection)
             return _runs_in(connection, sync, limit)
     except duckdb.Error as error:
@@ -118,10 +123,10 @@ def _past_run(sync: Sync, row: Sequence[Any]) -> PastRun:
 
 @contextmanager
 def _copy(path: Path) -> Iterator[Path]:
-    """A consistent copy of a DuckDB file, for this user only; it is deleted after the block."""
+    """A consistent copy of a DuckDB file, beside it. What a killed process left is deleted when the state is opened."""
     wal = path.with_name(f"{path.name}.wal")
     try:
-        with tempfile.TemporaryDirectory(prefix="retl-history-") as folder:  # 0700
+        with tempfile.TemporaryDirectory(prefix=COPY, dir=path.parent) as folder:  # 0700
             copy = Path(folder) / path.name
             for _ in range(_TRIES):
                 before = _signs(path, wal)
@@ -133,7 +138,7 @@ def _copy(path: Path) -> Iterator[Path]:
                 copy.with_name(wal.name).unlink(missing_ok=True)
             yield copy
     except OSError as error:
-        hint = "make it readable for the current user, or free disk space in the temporary folder"
+        hint = "make its folder writable for the current user, or free disk space there"
         raise StateError(f"cannot copy {path}: {error.strerror}", hint=hint, code="S015") from error
 
 

@@ -20,7 +20,7 @@ from reverse_etl.project.spec import Sync
 from reverse_etl.records.layout import ROW_NUMBER
 from reverse_etl.records.mapping import key_text
 from reverse_etl.shared_state.object_store import StoreError
-from reverse_etl.shared_state.shared import look
+from reverse_etl.shared_state.reading import look
 from reverse_etl.sql.quoting import identifier
 from reverse_etl.state import watermark
 from reverse_etl.state.acknowledged import AcknowledgedRows

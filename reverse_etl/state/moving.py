@@ -10,7 +10,6 @@ run goes on.
 
 import json
 import secrets
-import shutil
 from contextlib import suppress
 from dataclasses import replace
 from importlib.metadata import version
@@ -20,11 +19,11 @@ from reverse_etl.plan.tables import STATE
 from reverse_etl.project.project import LoadedProject
 from reverse_etl.project.spec import Sync
 from reverse_etl.shared_state.copies import SharedCopy
-from reverse_etl.shared_state.head import Head, Moved
+from reverse_etl.shared_state.head import FORMAT, HEAD, Head, Moved
 from reverse_etl.shared_state.object_store import ObjectStore
 from reverse_etl.shared_state.place import StatePlace
-from reverse_etl.shared_state.shared import HEAD, look
-from reverse_etl.state.file import explain_disk_errors, take_name
+from reverse_etl.shared_state.reading import look
+from reverse_etl.state.file import copy_file, explain_disk_errors, take_name
 from reverse_etl.state.opening import make_folder, open_state
 from reverse_etl.state.places import former_place, has_begun, has_state, moved_to, place_named, present_place
 from reverse_etl.system.clock import Clock
@@ -95,11 +94,10 @@ def _move_objects(former: StatePlace, present: StatePlace, store: ObjectStore, c
     try:
         with open_state(former, clock=clock) as state:
             assert isinstance(state.copy, SharedCopy)
-            state.connection.execute(f"CHECKPOINT {STATE}")
             copy = present.folder / "state.moving.duckdb"
-            shutil.copyfile(former.state, copy)
+            copy_file(former.state, copy)
             take_name(copy, present)
-            stored = store.upload(f"state-0-{secrets.token_hex(8)}.duckdb", copy)
+            stored = store.upload(f"state-0-{secrets.token_hex(8)}.duckdb.gz", copy)
             copy.unlink()
             state.copy.hand_over(Moved(sync=present.sync, target=present.target, state=stored))
     except StateError:
@@ -115,7 +113,8 @@ def _receive(former: StatePlace, present: StatePlace, store: ObjectStore, clock:
     if handed and handed[0].moved:
         there = look(store)
         names = {"sync": present.sync, "target": present.target, "retl": version("reverse-etl")}
-        head = Head(**names, generation=1, state=handed[0].moved.state, updated_at=clock.utc()).to_json()
+        about = {"format": FORMAT, "generation": 1, "updated_at": clock.utc()}
+        head = Head(**names, **about, state=handed[0].moved.state).to_json()
         _ = store.swap(HEAD, head, there[1]) if there else store.create(HEAD, head)
 
 

@@ -1,7 +1,6 @@
 """States that no sync claims: that of a sync which was renamed or removed, or of such a target."""
 
 import json
-import shutil
 from collections.abc import Iterator
 
 from reverse_etl.errors import StateError
@@ -9,10 +8,11 @@ from reverse_etl.plan.tables import OUTBOX
 from reverse_etl.project.project import LoadedProject
 from reverse_etl.records.layout import Layout
 from reverse_etl.records.mapping import key_text
+from reverse_etl.shared_state.head import HEAD
 from reverse_etl.shared_state.object_store import ObjectStore
 from reverse_etl.shared_state.place import StatePlace
-from reverse_etl.shared_state.shared import HEAD
 from reverse_etl.sql.quoting import identifier, literal
+from reverse_etl.state.file import copy_file
 from reverse_etl.state.opening import open_state
 from reverse_etl.state.places import has_state, place_named, place_of, was_reset
 from reverse_etl.state.state import State
@@ -72,7 +72,7 @@ def refuse_rows_of_orphans(project: LoadedProject, layout: Layout, state: State)
 def _rows_in(place: StatePlace, layout: Layout, state: State) -> int:
     """How many rows that the open run would send are acknowledged, or in doubt, in the state of an orphan."""
     connection, copy = state.connection, state.place.folder / "orphan.duckdb"  # it reads nothing outside of its folder
-    shutil.copyfile(place.state, copy)
+    copy_file(place.state, copy)
     try:
         connection.execute(f"ATTACH {literal(str(copy))} AS {_ORPHAN} (READ_ONLY)")
         meta = dict(connection.execute(f"SELECT key, value FROM {_ORPHAN}.main.meta").fetchall())
@@ -86,6 +86,7 @@ def _rows_in(place: StatePlace, layout: Layout, state: State) -> int:
     finally:
         connection.execute(f"DETACH DATABASE IF EXISTS {_ORPHAN}")
         copy.unlink()
+        copy.with_name(f"{copy.name}.wal").unlink(missing_ok=True)
 
 
 def _stored(project: LoadedProject) -> Iterator[tuple[str, str]]:

@@ -16,7 +16,7 @@ from reverse_etl.plan.tables import ACKNOWLEDGED, SENT_AT, STATE, UNSURE, USER
 from reverse_etl.project.project import LoadedProject
 from reverse_etl.project.spec import Sync
 from reverse_etl.records.identity import all_named
-from reverse_etl.shared_state.shared import bring_for_reading
+from reverse_etl.shared_state.reading import bring_for_reading
 from reverse_etl.sql import database
 from reverse_etl.sql.quoting import identifier, literal
 from reverse_etl.state.commit import acknowledged_types

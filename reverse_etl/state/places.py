@@ -9,7 +9,7 @@ from reverse_etl.project.project import LoadedProject
 from reverse_etl.project.spec import Sync
 from reverse_etl.shared_state.object_store import ObjectStore
 from reverse_etl.shared_state.place import StatePlace, was_moved
-from reverse_etl.shared_state.shared import look
+from reverse_etl.shared_state.reading import look
 from reverse_etl.state.file import is_blank
 
 

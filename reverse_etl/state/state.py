@@ -40,11 +40,12 @@ from reverse_etl.records.mapping import order_sql, outbox_sql
 from reverse_etl.records.rules import rules
 from reverse_etl.shared_state.copies import LocalOnly, SharedCopy
 from reverse_etl.shared_state.place import StatePlace
+from reverse_etl.sql.database import detach_whole
 from reverse_etl.sql.quoting import literal
 from reverse_etl.state.acknowledged import AcknowledgedRows
-from reverse_etl.state.commit import DeliveryCounts, Ending, columns_of, commit_run
-from reverse_etl.state.deleted import DELETES, skip_deleted
-from reverse_etl.state.erasing import SEEN, drop_erased, hash_deleted, meta_of, suppress
+from reverse_etl.state.commit import DeliveryCounts, Ending, columns_of, commit_run, set_meta
+from reverse_etl.state.deleted import DELETES, NONE, PEOPLE, skip_deleted
+from reverse_etl.state.erasing import SEEN, drop_erased, hash_deleted, meta_of, people_in, suppress
 from reverse_etl.state.erasures import erasures_of
 from reverse_etl.state.file import attach, rename_words
 from reverse_etl.state.keys import keys_of
@@ -76,6 +77,7 @@ class State:
         self._salt: str | None = None  # of the digests of keys, once it is known
         self._suppressed: str | None = None  # the version of the erasures that the open run was compared with
         try:
+            copy.prepare(self.connection)
             self._attach()
             self.recovered = recover(self.connection, self.run, copy, place, clock.utc())
             if copy.catch_up(self.connection):
@@ -154,26 +156,22 @@ class State:
 
         Raises StateError if the state is shared and cannot be uploaded: then the run is recorded on this machine only.
         """
-        before = self.copy.contents(self.connection)
         self.copy.will_change()
         of_deletes = f"{OUTBOX} WHERE call = '{DELETE.path}' AND action = 'send'"
         deletes = moves_state and not self.run.is_blank and self._holds(of_deletes)
         delivery = commit_run(self.connection, self.run.journal_path, ending, self.erasures, moves_state)
-        if deletes:  # whom it has deleted is in no byte of the file
-            self.rewrite()
-        self.copy.ended(self.connection, before, delivery.accepted, keep_before=not deletes)
+        if deletes:
+            self._drop_deleted()
+        self.copy.ended(self.connection, delivery.accepted)
         self.run.drop()
         return delivery
 
     @contextmanager
-    def changing(self, keep_before: bool = True) -> Iterator[None]:
-        """Change the state inside the block, outside a run; machines that share it see the change when the block ends.
-
-        With `keep_before` false, the previous state is not kept where they can see it.
-        """
+    def changing(self) -> Iterator[None]:
+        """Change the state inside the block, outside a run; machines that share it see that when the block ends."""
         self.copy.will_change()
         yield
-        self.copy.changed(self.connection, keep_before)
+        self.copy.changed(self.connection)
 
     def rewrite(self) -> None:
         """Rewrite the state file, so that its bytes no longer contain deleted rows."""
@@ -181,10 +179,20 @@ class State:
         fresh.unlink(missing_ok=True)
         self.connection.execute(f"ATTACH {literal(str(fresh))} AS retl_next")
         self.connection.execute(f"COPY FROM DATABASE {STATE} TO retl_next")
-        self.connection.execute(f"DETACH retl_next; DETACH {STATE}")
+        detach_whole(self.connection, "retl_next")
+        self.connection.execute(f"DETACH {STATE}")
         fresh.replace(self.place.state)
         (self.place.folder / "state.duckdb.wal").unlink(missing_ok=True)
         self._attach()
+
+    def _drop_deleted(self) -> None:
+        """Let whom the run has deleted be in no byte of the file. A file that never had more than hashes stays."""
+        meta, has_people = meta_of(self.connection), bool(people_in(self.connection))
+        if not has_people and meta.get(PEOPLE) == NONE:
+            return
+        self.rewrite()
+        if meta.get("mode") == DELETES and not has_people:
+            set_meta(self.connection, {PEOPLE: NONE})
 
     def _drop_erased(self) -> None:
         """Drop who was erased since the state was last open, from its file and from where other machines see it."""
@@ -195,7 +203,7 @@ class State:
         if self.dropped or deleted or (self.recovered is not None and is_new):  # of a run that has deleted users
             self.copy.will_change()
             self.rewrite()
-            self.copy.changed(self.connection, keep_before=False)
+            self.copy.changed(self.connection)
 
     def _attach(self) -> None:
         """This process holds the lock, so another one only reads the file (`retl run-due`), and soon closes it."""

@@ -7,8 +7,9 @@ import duckdb
 from reverse_etl.errors import StateError
 from reverse_etl.plan.users import count_users
 from reverse_etl.project.project import LoadedProject
+from reverse_etl.shared_state.head import HEAD
 from reverse_etl.shared_state.object_store import ObjectStore
-from reverse_etl.shared_state.shared import HEAD, look
+from reverse_etl.shared_state.reading import look
 from reverse_etl.sql import database
 from reverse_etl.state.state import State
 
@@ -48,4 +49,4 @@ def _in_store(project: LoadedProject) -> Iterator[int]:
         except StateError:
             continue
         if found and found[0].state:
-            yield found[0].state.users or 0
+            yield found[0].users or found[0].state.users or 0

@@ -1,14 +1,17 @@
 """A state in an object store: machines that share it neither meet, nor move it back, nor lose what one of them sent."""
 
+import hashlib
 import json
+import os
 import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
 import requests
 
@@ -19,7 +22,8 @@ from reverse_etl.runs.outcome import Options
 from reverse_etl.runs.scheduler import due_jobs
 from reverse_etl.runs.sequence import run_jobs
 from reverse_etl.sandbox import Fault, Sandbox
-from reverse_etl.shared_state import object_store, shared
+from reverse_etl.shared_state import lock, object_store
+from reverse_etl.shared_state.head import new_holder, read_head
 from reverse_etl.shared_state.object_store import settings
 from reverse_etl.state.edit import reset, resolve
 from reverse_etl.state.history import past_runs
@@ -28,7 +32,7 @@ from reverse_etl.state.persons import Found
 from reverse_etl.state.places import place_of
 from reverse_etl.system.file_lock import WAIT
 from tests.bucket import SECRET, Bucket
-from tests.processes import HANG_S
+from tests.processes import HANG_S, Forked
 from tests.runs.test_run_due import YEARLY
 from tests.shop import (
     EVENTS,
@@ -90,6 +94,21 @@ def later(shop: Shop) -> Shop:
     return shop
 
 
+def as_before(shop: Shop, bucket: Bucket, runs: list[dict[str, Any]]) -> None:
+    """Let the store, and the copy of a machine that ran last, be what version 0.1.0 left: its state is one file."""
+    objects, folder = bucket.objects(), shop.folder / ".retl/test/it"
+    with duckdb.connect(folder / "state.duckdb") as connection:
+        connection.execute("DELETE FROM meta WHERE key = 'revision'; CHECKPOINT")
+    data, name = (folder / "state.duckdb").read_bytes(), "state-1-0123456789abcdef-0123.duckdb"
+    objects.write(name, data)
+    state = {"name": name, "size": len(data), "sha256": hashlib.sha256(data).hexdigest(), "users": 1000}
+    head = {"format": 1, "retl": "0.1.0", "sync": "it", "target": "test", "generation": 1, "state": state, "runs": runs}
+    objects.write("head.json", json.dumps({**head, "before": None, "holder": None, "sending": None}).encode())
+    copy = {"url": objects.url, "base": name, "is_changed": False, "token": "0123456789abcdef", "run_token": None}
+    (folder / "copy.json").write_text(json.dumps(copy))
+    (folder / "log.json").unlink()
+
+
 def states(bucket: Bucket) -> list[str]:
     return [name for name in bucket.names() if name.startswith("state-")]
 
@@ -120,22 +139,23 @@ def test_machines_take_turns_and_a_run_that_changes_nothing_uploads_no_state_and
     both(one, two, MANY)
     one.run()
     before = states(bucket)
+    bucket.log.clear()
     runs = [one.run().plan.run_id, one.run().plan.run_id]
     assert states(bucket) == before
-    assert [run["run_id"] for run in bucket.head().runs] == runs
+    head = f"/{bucket.name}/retl/test/it/head.json"
+    assert [path for method, path in bucket.log if method == "PUT"] == [head] * 4  # the lock, and what is new
     assert sync_status(two.project(), two.project().sync("it")).last_run == "success"
     assert {run for (run,) in two.rows_of("runs", "run_id")} >= set(runs)
     two.sync("it", MANY.replace("range(1000)", "range(1010)"))
     assert two.run().delivery.accepted == 10
-    assert bucket.head().runs == ()
+    assert states(bucket) == before
     assert len(one.rows_of("runs", "1")) == 3
     one.sync("it", MANY.replace("range(1000)", "range(1020)").replace("i AS n", "i + 1 AS n"))
     result = one.run()
     assert (result.plan.added, result.plan.changed) == (10, 1010)
     assert len(one.rows_of("runs", "1")) == 5
-    assert bucket.head().generation == 3
-    assert len(states(bucket)) == 2  # the present one, and the one before
-    assert [name for name in bucket.names() if name.startswith("run-")] == []
+    assert bucket.head().generation == 5
+    assert bucket.names() == sorted(["head.json", *(stored.name for stored in bucket.head().objects())])
 
 
 @pytest.mark.long
@@ -144,13 +164,10 @@ def test_runs_that_a_machine_of_the_version_before_noted_are_known_in_the_words_
 ):
     both(one, two, MANY)
     one.run()
-    one.run()
-    data, seen = bucket.objects().read("head.json")
-    (run,) = json.loads(data)["runs"]
     counts = {"rows": 1000, "remembered": 2, "adopted": 3, "fates": {"accepted": 4, "maybe_twice": 5}}
-    before = {**run, "run_id": "20260101T000000-abcdef", "status": "stopped", "counts": json.dumps(counts)}
-    changed = json.dumps({**json.loads(data), "runs": [before, run]}).encode()
-    assert bucket.objects().swap("head.json", changed, seen)
+    times = dict.fromkeys(["started_at", "finished_at", "scheduled_time"], "2026-01-01 00:00:00+00")
+    before = {"run_id": "20260101T000000-abcdef", "status": "stopped", "message": None, "counts": json.dumps(counts)}
+    as_before(one, bucket, [{**before, **times}])
     result = two.run()
     assert (result.status, result.delivery.requests) == ("success", 0)
     (found,) = two.rows_of("runs", "status", "counts", "run_id LIKE '20260101%'")[:1]
@@ -165,6 +182,47 @@ def test_runs_that_a_machine_of_the_version_before_noted_are_known_in_the_words_
         True,
     )
     assert [run.status for run in past_runs(two.project(), [two.project().sync("it")], 10)].count("blocked") == 1
+    assert (bucket.head().format, bucket.head().runs) == (3, ())
+    bucket.log.clear()
+    assert one.run().delivery.requests == 0
+    assert len(one.rows_of("runs", "1")) == 4
+    assert bucket.names() == sorted(["head.json", *(stored.name for stored in bucket.head().objects())])
+
+
+def test_state_of_another_duckdb_is_read_if_it_is_an_older_one(one: Shop, two: Shop, bucket: Bucket):
+    both(one, two, "SELECT 'a' AS external_id, 1 AS n")
+    one.run()
+    ours = bucket.head().duckdb
+    for theirs in ("99.0.0", "1.5.0"):
+        data, seen = bucket.objects().read("head.json")
+        head = read_head(data).model_copy(update={"duckdb": theirs})
+        assert bucket.objects().swap("head.json", head.to_json(), seen)
+        before = states(bucket)
+        result = two.run()
+        if theirs == "99.0.0":
+            (error,) = result.errors
+            what = f"the state at {bucket.url}/test/it was written with DuckDB 99.0.0; this machine has {ours}"
+            assert (error.message, error.hint) == (what, 'upgrade it: `pip install "duckdb>=99.0.0"`')
+        else:
+            assert result.delivery.requests == 0
+            assert states(bucket) != before  # a base of one version, and a log of that
+    assert bucket.head().duckdb == ours
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("last", ["one", "two"])
+def test_machine_that_has_the_copy_of_the_version_before_goes_on_with_it(
+    one: Shop, two: Shop, bucket: Bucket, last: str
+):
+    both(one, two, SEEN, **EVENTS)
+    one.run()
+    as_before(one, bucket, [])
+    bucket.log.clear()
+    for shop in (one, two) if last == "two" else (two, one):
+        assert shop.run().delivery.requests == 0
+    assert len(one.braze.events()) == 1000
+    fetched = [path for method, path in bucket.log if method == "GET" and "/state-1-" in path]
+    assert len(fetched) == (0 if last == "two" else 1)
 
 
 @pytest.mark.long
@@ -281,6 +339,12 @@ def take_lock(bucket: Bucket) -> None:
         swapped = objects.swap("head.json", json.dumps(head).encode(), seen)
 
 
+def take_lock_of_nobody(bucket: Bucket) -> None:
+    data, seen = bucket.objects().read("head.json")
+    holder = new_holder("other", "elsewhere", 7, datetime.now(UTC))
+    assert bucket.objects().swap("head.json", read_head(data).held_by(holder).to_json(), seen)
+
+
 def at_record(shop: Shop, identifier: str, do: Callable[[], object]) -> None:
     """Do something as the record of that user arrives at Braze."""
 
@@ -301,7 +365,7 @@ class Standing(FakeClock):
 
 @pytest.mark.long
 def test_run_that_lost_its_lock_stops_sending_and_moves_nothing(one: Shop, bucket: Bucket, monkeypatch):
-    monkeypatch.setattr(shared, "RENEW_EVERY_S", 0.02)
+    monkeypatch.setattr(lock, "RENEW_EVERY_S", 0.02)
     one.clock, one.destination = Standing(), FIVE_REQUESTS
     one.sync("it", MANY)
     at_record(one, "u300", lambda: take_lock(bucket))
@@ -438,6 +502,66 @@ def test_machine_that_dies_while_it_takes_over_is_taken_over_in_turn(one: Shop, 
     assert result.plan.held + len(two.rows_of("state", "1", sync="it")) >= 1000
     names = [event["external_id"] for event in one.braze.events()]
     assert len(names) == len(set(names))
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("write", some([2, 3, 4, 5, 6], every=2))
+def test_what_a_killed_run_has_left_in_the_store_is_deleted_by_the_machine_that_takes_over(
+    one: Shop, two: Shop, bucket: Bucket, write: int
+):
+    both(one, two, MANY)
+    one.run()
+    for shop in (one, two):
+        shop.sync("it", MANY.replace("i AS n", "i + 1 AS n"))
+    running_now: list[Forked] = []
+    bucket.at_write(write, lambda: running_now[0].kill())
+    with start(one, "sync", "it") as process:
+        running_now.append(process)
+        process.wait()
+    bucket.at_write(0, lambda: None)
+    later(two).run()
+    head, end = bucket.head(), ("run-", 20)  # the end of its journal stays for a day
+    listed = {name: one.size for name, one in bucket.objects().listed().items()}
+    named = {"head.json", *(stored.name for stored in head.objects())}
+    assert {name for name, size in listed.items() if (name[:4], size) != end} == named
+    assert {profile["custom_attributes"]["n"] for profile in two.braze.profiles()} == set(range(1, 1001))
+    assert one.run().delivery.requests == 0
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", ["log.json", "state.duckdb.wal", "state.duckdb"])
+def test_machine_that_has_lost_a_part_of_its_copy_still_knows_what_it_has_sent(
+    one: Shop, two: Shop, bucket: Bucket, name: str
+):
+    both(one, two, SEEN, **EVENTS)
+    one.run()
+    both(one, two, SEEN.replace("range(1000)", "range(1300)"), **EVENTS)
+    one.run()
+    both(one, two, SEEN.replace("range(1000)", "range(2300)"), **EVENTS)
+    with running(one, until="u1600") as process:
+        process.kill()
+    (one.folder / ".retl/test/it" / name).unlink()
+    result = one.run()
+    assert (result.status, result.plan.held, result.delivery.accepted) == ("incomplete", 75, 625)
+    names = [event["external_id"] for event in one.braze.events()]
+    assert len(names) == len(set(names)) == 2300
+    assert two.run().delivery.requests == 0
+
+
+def test_history_of_a_state_that_another_machine_uses_leaves_no_copy_behind(one: Shop, two: Shop, bucket: Bucket):
+    both(one, two, "SELECT 'a' AS external_id, 1 AS n")
+    one.run()
+    take_lock_of_nobody(bucket)
+    folder, project = one.folder / ".retl/test/it", one.project()
+    before = sorted(path.name for path in folder.iterdir())
+    assert [run.status for run in past_runs(project, [project.sync("it")], 10)] == ["success"]
+    assert sorted(path.name for path in folder.iterdir()) == before
+    left = folder / ".copy-of-a-process-that-was-killed"
+    left.mkdir()
+    (left / "state.duckdb").touch()
+    os.utime(left, (0, 0))
+    later(one).run()
+    assert not left.exists()
 
 
 # --- a store that is not there -----------------------------------------------------------------------------------------
@@ -587,11 +711,15 @@ def test_forgotten_person_is_gone_from_the_store_and_a_reset_is_one_on_all_machi
     result = two.run()
     assert (result.plan.suppressed, result.delivery.requests) == (1, 0)
     assert check(Forgetting(two.project(), print), gone.receipt) == []
-    old = f"{bucket.url}/test/it/{bucket.head().state.name}"
-    assert reset(place_of(one.project(), one.project().sync("it"))) == old
+    before = bucket.head()
+    old = reset(place_of(one.project(), one.project().sync("it")))
     assert two.run().plan.added == 1000
-    assert old.rpartition("/")[2] in states(bucket)
     assert one.run().delivery.requests == 0
+    kept = bucket.objects().read(old.removeprefix(f"{bucket.url}/test/it/"))
+    assert read_head(kept[0]).objects() == before.objects()
+    bucket.objects().write("head.json", kept[0])  # as docs/state.md says
+    assert [one.run().delivery.requests, two.run().delivery.requests] == [0, 0]
+    assert bucket.head().generation == before.generation + 2
 
 
 @pytest.mark.long
