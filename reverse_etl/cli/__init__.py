@@ -15,6 +15,8 @@
 
     options    options shared by several commands
     context    loading the project, selecting syncs, printing
+    here       which project the current folder is in
+    completion what a shell completes
     ready      the file that says that a server is up
     execute    runs syncs, prints their results, ends the command
     artifacts  the files that a command writes to target/
@@ -42,7 +44,6 @@ from reverse_etl.system.streams import Stream, open_closed_files
 app = typer.Typer(
     name="retl",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # importing what draws boxes took half the time of `retl --help`
 )

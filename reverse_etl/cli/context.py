@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 from typer.core import TyperCommand
 
-from reverse_etl.cli.options import project_here
+from reverse_etl.cli.here import project_here
 from reverse_etl.errors import ProjectError
 from reverse_etl.report import stderr
 from reverse_etl.report.stderr import say as say
@@ -99,7 +99,8 @@ def chosen(
     from reverse_etl.cli.artifacts import keep_manifest
     from reverse_etl.project.selection import select as select_syncs
 
-    compared = compared_with(project, state) if state else None  # before the new manifest replaces that one
+    texts = " ".join([*(names or []), *(select or []), *(exclude or [])])
+    compared = compared_with(project, state, texts)  # before the new manifest, or results, replace those
     keep_manifest(project)
     every = ["*"] if project.sync_names else []
     found = select_syncs(project.graph, [*(names or []), *(select or [])] or every, exclude or [], compared)
@@ -108,13 +109,19 @@ def chosen(
     return found
 
 
-def compared_with(project: "LoadedProject", folder: Path) -> "Compared":
-    """What `state:` selectors compare: the manifest in a folder, and the current project."""
+def compared_with(project: "LoadedProject", state: Path | None, texts: str) -> "Compared | None":
+    """What `state:` and `result:` in selectors compare: a manifest, and the results of a run; of `state`, if given."""
     from reverse_etl.project.selection import Compared
-    from reverse_etl.report.artifacts import read_manifest
+    from reverse_etl.report.artifacts import FOLDER, read_manifest, results_in
 
-    then = {sync.name: sync.fingerprint for sync in read_manifest(folder).syncs.values()}
-    return Compared(then, {sync.name: project.fingerprint(sync) for sync in project.spec.syncs})
+    then = (
+        {sync.name: sync.fingerprint for sync in read_manifest(state).syncs.values()}
+        if "state:" in texts and state
+        else None
+    )
+    now = {sync.name: project.fingerprint(sync) for sync in project.spec.syncs} if then is not None else {}
+    results = results_in(state or project.folder / FOLDER) if "result:" in texts else None
+    return Compared(then, now, results)
 
 
 def ask(what: str, yes: bool) -> None:

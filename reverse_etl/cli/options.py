@@ -1,6 +1,5 @@
 """Options shared by several commands, with their help, and the parsing of some of them."""
 
-import os
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
@@ -8,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from reverse_etl.cli.completion import selectors, sync_names, target_names
+from reverse_etl.cli.here import project_here
 from reverse_etl.errors import ProjectError
 from reverse_etl.system.clock import Clock
 
@@ -29,46 +30,36 @@ def is_typed(context: typer.Context, name: str) -> bool:
     return source is not None and source.name == "COMMANDLINE"
 
 
-def project_here() -> Path:
-    """The closest folder from here up that has a syncs.yml, as dbt and git search; here, if there is none.
-
-    A folder around this one counts only if it belongs to the same user as this one, or to the one who runs retl:
-    nobody else decides what is run here.
-    """
-    here = Path.cwd()
-    for depth, folder in enumerate((here, *here.parents)):
-        if (folder / SPEC_FILE).exists() and (depth == 0 or _is_trusted(folder, here)):
-            return Path(*[".."] * depth)
-    return Path()
-
-
-def _is_trusted(folder: Path, here: Path) -> bool:
-    if not hasattr(os, "getuid"):
-        return True
-    return folder.stat().st_uid in (os.getuid(), here.stat().st_uid)
-
-
 def _folder(context: typer.Context, folder: Path) -> Path:
     source = context.get_parameter_source("project_dir")
     return project_here() if source is not None and source.name == "DEFAULT" else folder
 
 
-SPEC_FILE = "syncs.yml"  # as in project.spec, which takes its time to import
-SyncName = Annotated[str, typer.Argument(help="Name of a sync.", show_default=False)]
-SyncNames = Annotated[list[str] | None, typer.Argument(help="Names or globs of syncs.", show_default=False)]
+SyncName = Annotated[str, typer.Argument(help="Name of a sync.", show_default=False, autocompletion=sync_names)]
+SyncNames = Annotated[
+    list[str] | None,
+    typer.Argument(help="Names or globs of syncs.", show_default=False, autocompletion=sync_names),
+]
 Select = Annotated[
     list[str] | None,
     typer.Option(
         "--select",
         "-s",
-        help="Select syncs by name, glob, tag:, mode:, model:, path:, state: or graph operators (+x+).",
+        autocompletion=selectors,
+        help="Select syncs by name, glob, tag:, mode:, model:, path:, source:, config.KEY:, result:, state: or graph "
+        "operators (+x+).",
     ),
 ]
-Exclude = Annotated[list[str] | None, typer.Option("--exclude", help="Exclude syncs; same syntax as --select.")]
+Exclude = Annotated[
+    list[str] | None,
+    typer.Option("--exclude", autocompletion=selectors, help="Exclude syncs; same syntax as --select."),
+]
 StateFolder = Annotated[
     Path | None,
     typer.Option(
-        "--state", envvar="RETL_STATE", help="Folder with the manifest.json that state: selectors compare against."
+        "--state",
+        envvar="RETL_STATE",
+        help="Folder with the manifest.json that state: compares against, and the run_results.json of result:.",
     ),
 ]
 OutputFormat = Annotated[Output, typer.Option("--output", help="Output format.")]
@@ -187,7 +178,13 @@ ProjectFolder = Annotated[
 ]
 TargetName = Annotated[
     str | None,
-    typer.Option("--target", "-t", envvar="RETL_TARGET", help="Target in syncs.yml, if not the default."),
+    typer.Option(
+        "--target",
+        "-t",
+        envvar="RETL_TARGET",
+        autocompletion=target_names,
+        help="Target in syncs.yml, if not the default.",
+    ),
 ]
 Variables = Annotated[str | None, typer.Option("--vars", help="Values for var(), as YAML: '{country: KR}'.")]
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from reverse_etl.cli.completion import model_names
 from reverse_etl.cli.context import ProjectCommand, ask, chosen, load, print_json, print_table, say
 from reverse_etl.cli.options import (
     Exclude,
@@ -204,7 +205,10 @@ def list_syncs(
 @app.command(name="compile", cls=ProjectCommand)
 def compile_models(
     names: Annotated[
-        list[str] | None, typer.Argument(help="Models, or syncs whose models to compile.", show_default=False)
+        list[str] | None,
+        typer.Argument(
+            help="Models, or syncs whose models to compile.", show_default=False, autocompletion=model_names
+        ),
     ] = None,
     explain: Annotated[
         bool,
@@ -255,7 +259,9 @@ def _model_name(project: "LoadedProject", name: str) -> str:
 
 @app.command(cls=ProjectCommand)
 def show(
-    name: Annotated[str, typer.Argument(help="A model, or a sync that uses it.", show_default=False)],
+    name: Annotated[
+        str, typer.Argument(help="A model, or a sync that uses it.", show_default=False, autocompletion=model_names)
+    ],
     limit: Annotated[int, typer.Option("--limit", min=1, help="Maximum number of rows to print.")] = 10,
     output: OutputFormat = Output.TEXT,
     project_dir: ProjectFolder = Path(),

@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from reverse_etl.cli.context import load
-from reverse_etl.cli.options import is_typed, project_here
+from reverse_etl.cli.here import project_here
+from reverse_etl.cli.options import is_typed
 from reverse_etl.cli.ready import write_ready
 from reverse_etl.errors import ProjectError
 from reverse_etl.system.private_files import create_ignored, private_files

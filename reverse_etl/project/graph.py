@@ -5,7 +5,7 @@ seed.raw_orders ── ref() ──> model.orders ── ref() ──> model.use
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from reverse_etl.project.spec import Sync
@@ -23,6 +23,10 @@ def seed_id(name: str) -> str:
     return f"seed.{name}"
 
 
+def source_id(table: str) -> str:
+    return f"source.{table}"
+
+
 def dbt_id(name: str) -> str:
     return f"dbt.{name}"
 
@@ -32,18 +36,26 @@ class Graph:
     """The nodes of a project, by id, and the edges between them.
 
     `files` are the models' paths relative to the project, by name; `refs` the names that each model refers to;
-    `seeds` those of them that are seeds.
+    `seeds` those of them that are seeds; `sources` the sources that each
+    model reads, as `shop.orders`.
     """
 
     syncs: Sequence[Sync]
     files: Mapping[str, str]
     refs: Mapping[str, Collection[str]]
     seeds: Collection[str] = ()
+    sources: Mapping[str, Collection[str]] = field(default_factory=dict)
 
     @cached_property
     def parents(self) -> Mapping[str, Sequence[str]]:
         """Direct parents: what each node is built from, or runs after."""
-        models = {model_id(name): [self._id(ref) for ref in sorted(self.refs[name])] for name in self.files}
+        models = {
+            model_id(name): [
+                *(self._id(ref) for ref in sorted(self.refs[name])),
+                *(source_id(table) for table in sorted(self.sources.get(name, ()))),
+            ]
+            for name in self.files
+        }
         syncs = {sync_id(s.name): [model_id(s.model), *(sync_id(name) for name in s.predecessors)] for s in self.syncs}
         return {**{seed_id(name): [] for name in self.seeds}, **models, **syncs}
 

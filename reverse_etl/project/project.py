@@ -268,7 +268,13 @@ class LoadedProject:
         """What is built from what. All branches of a model count, taken or not: nothing is run to find out."""
         files = {name: model.file for name, model in self.models.items()}
         refs = {name: self._refs(model) for name, model in self.models.items()}
-        return Graph(self.spec.syncs, files, refs, self.seeds.keys())
+        sources = {name: self._sources(name) for name in self.models}
+        return Graph(self.spec.syncs, files, refs, self.seeds.keys(), sources)
+
+    def _sources(self, model: str) -> list[str]:
+        """The sources that a model names in quotes, as `shop.orders`."""
+        calls = [call[:2] for call in self.needed(model).calls("source")]
+        return sorted({f"{call[0]}.{call[1]}" for call in calls if len(call) == 2 and None not in call})
 
     def needed(self, model: str) -> Needed:
         """What a model uses of the project: in its own text, in macros, and in files that it includes."""

@@ -398,6 +398,14 @@ def last_run(folder: Path) -> RunResults:
     )
 
 
+def results_in(folder: Path) -> dict[str, str] | None:
+    """The status of each sync in the last run whose results are in a folder; None if there are none."""
+    path = folder / "run_results.json"
+    if not path.exists():
+        return None
+    return {result.sync: result.status for result in _read(path, RunResults, "run-results", "run again").results}
+
+
 def _read(path: Path, model: type[M], artifact: str, hint: str) -> M:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))

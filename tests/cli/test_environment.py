@@ -10,7 +10,7 @@ import pytest
 from typer.main import get_command
 
 from reverse_etl.cli import app
-from reverse_etl.cli import options as cli_options
+from reverse_etl.cli import here as cli_here
 from tests.shop import Retl, Shop
 
 # Each of them says where, how fast, or how careful. What is in no message of a shell, and stays set, changes nothing else.
@@ -102,7 +102,7 @@ def test_project_of_another_user_is_not_taken(shop: Shop, retl: Retl, monkeypatc
     (shop.folder / "models" / "mine").mkdir()
     owner = {shop.folder: 4711}
     stat = Path.stat
-    monkeypatch.setattr(cli_options, "_is_trusted", lambda folder, here: owner.get(folder, 0) == stat(here).st_uid)
+    monkeypatch.setattr(cli_here, "_is_trusted", lambda folder, here: owner.get(folder, 0) == stat(here).st_uid)
     refused = retl("ls", folder=shop.folder / "models")
     assert (refused.code, refused.err) == (
         2,
@@ -115,9 +115,9 @@ def test_folder_belongs_to_who_runs_retl_or_to_whom_the_current_folder_belongs(t
     theirs, mine = tmp_path / "theirs", tmp_path / "theirs" / "mine"
     mine.mkdir(parents=True)
     os.chown(theirs, 4711, 4711)
-    assert not cli_options._is_trusted(theirs, mine)
+    assert not cli_here._is_trusted(theirs, mine)
     os.chown(mine, 4711, 4711)
-    assert cli_options._is_trusted(theirs, mine)
+    assert cli_here._is_trusted(theirs, mine)
 
 
 def test_variables_choose_project_and_target_and_the_command_line_goes_before_them(

@@ -7,6 +7,7 @@ from reverse_etl.errors import ProjectError
 from reverse_etl.project.graph import Graph
 from reverse_etl.project.reader import Surroundings, read_spec
 from reverse_etl.project.selection import Compared, select
+from tests.shop import Retl, Shop
 
 FILES = {
     "raw": "models/staging/raw.sql",
@@ -39,13 +40,18 @@ SPEC = {
     "syncs": SYNCS,
 }
 GRAPH = Graph(
-    read_spec(yaml.safe_dump(SPEC, sort_keys=False), list(FILES), Surroundings({})).syncs, FILES, REFS, ["people"]
+    read_spec(yaml.safe_dump(SPEC, sort_keys=False), list(FILES), Surroundings({})).syncs,
+    FILES,
+    REFS,
+    ["people"],
+    {"raw": ["crm.people", "crm.visits"], "orders": ["shop.orders"]},
 )
+RAN = {"late": "skipped", "users": "success", "best": "blocked", "orders": "incomplete", "gone": "failed"}
 NOW = {"late": "1", "users": "2", "best": "3", "orders": "4"}
 
 
 def selected(*wanted: str, without: str = "", then: dict[str, str] | None = None) -> str:
-    found = select(GRAPH, wanted, [without] if without else [], Compared(then, NOW))
+    found = select(GRAPH, wanted, [without] if without else [], Compared(then, NOW, RAN))
     return " ".join(sync.name for sync in found)
 
 
@@ -86,6 +92,22 @@ def selected(*wanted: str, without: str = "", then: dict[str, str] | None = None
         ("+customers+", "users best"),
         ("customers+,tag:crm", "users"),
         ("tag:crm+", "users best late"),
+        ("source:shop", "orders late"),
+        ("source:shop.orders", "orders late"),
+        ("source:shop.*,mode:purchases", "orders"),
+        ("source:crm+", "users best"),
+        ("source:crm.visits+", "users best"),
+        ("source:*+", "orders users best late"),
+        ("config.tags:hourly", "users best"),
+        ("config.tags:h*", "users best"),
+        ("config.track_record_type:purchases", "orders"),
+        ("config.after:users", "best"),
+        ("config.skip_on_invalid_records:false,tag:daily", "orders"),
+        ("config.guards.max_removed:10%", "orders users best late"),
+        ("result:error", "orders best"),
+        ("result:error+", "orders best late"),
+        ("result:skipped", "late"),
+        ("result:success result:blocked", "users best"),
     ],
 )
 def test_selector_takes(selector: str, expected: str):
@@ -146,11 +168,52 @@ def test_nothing_modified_is_no_mistake():
         ),
         (
             "tga:x",
-            'unknown selector "tga:x"\n  hint: use a name, a glob, or a method: tag:, mode:, model:, path:, state:',
+            'unknown selector "tga:x"\n  hint: use a name, a glob, or a method: '
+            "tag:, mode:, model:, path:, source:, config.KEY:, state:, result:",
         ),
+        ("source:shp", 'no sync has a model that reads the source "shp" in syncs.yml\n  hint: did you mean "shop"?'),
+        (
+            "source:crm",
+            'no sync has a model that reads the source "crm" in syncs.yml\n'
+            '  hint: to select what is built from it: "source:crm+"',
+        ),
+        ("config.tgas:x", 'unknown selector "config.tgas:"\n  hint: did you mean "tags"?'),
+        ("config.tags:hurly", 'no sync has tags: hurly\n  hint: did you mean "hourly"?'),
+        ("result:fialed", 'unknown selector "result:fialed"\n  hint: did you mean "failed"?'),
     ],
 )
 def test_selector_that_leads_nowhere_is_named_with_the_nearest(selector: str, message: str):
     with pytest.raises(ProjectError) as raised:
         selected(selector)
     assert str(raised.value) == message
+
+
+def test_result_needs_a_run():
+    with pytest.raises(ProjectError) as raised:
+        select(GRAPH, ["result:error"])
+    assert str(raised.value) == (
+        '"result:error" needs the results of a run\n'
+        "  hint: run `retl sync --all` first, or pass --state DIR: a folder with the run_results.json of a run"
+    )
+
+
+def test_result_is_that_of_the_last_run_or_of_a_folder(shop: Shop, retl: Retl):
+    shop.sync("good", "select 'u' as external_id, 1 as n").sync("bad", "select 'u' as external_id, nope as n")
+    refused = retl("ls", "--select", "result:error", folder=shop.folder)
+    assert (refused.code, "[P072]" in refused.err or "needs the results of a run" in refused.err) == (2, True)
+    assert retl("sync", "--all", folder=shop.folder).code == 1
+    listed = retl("ls", "--select", "result:error", folder=shop.folder)
+    assert [line.split()[0] for line in listed.out.splitlines()[1:]] == ["bad"]
+    (shop.folder / "target").rename(shop.folder / "before")
+    shop.sync("bad", "select 'u' as external_id, 2 as m")
+    assert retl("sync", "-s", "result:error", "--state", "before", folder=shop.folder).code == 0
+    nothing = retl("sync", "-s", "result:error", folder=shop.folder)
+    assert (nothing.code, nothing.err) == (0, "nothing to do: no syncs selected\n")
+
+
+def test_sources_of_models_are_in_the_graph_also_through_macros(shop: Shop, retl: Retl):
+    (shop.folder / "macros").mkdir()
+    (shop.folder / "macros" / "a.sql").write_text("{% macro events() %}{{ source('app', 'events') }}{% endmacro %}")
+    shop.sync("it", "select * from {{ source('shop', 'orders') }}, {{ events() }}")
+    assert shop.project().graph.parents["model.it"] == ["source.app.events", "source.shop.orders"]
+    assert "it" in retl("ls", "-s", "source:app.events", folder=shop.folder).out
