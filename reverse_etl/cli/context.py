@@ -2,7 +2,7 @@
 
 import shlex
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +11,7 @@ import typer
 from typer.core import TyperCommand
 
 from reverse_etl.cli.here import project_here
+from reverse_etl.cli.options import TableOutput
 from reverse_etl.errors import ProjectError
 from reverse_etl.report import stderr
 from reverse_etl.report.stderr import say as say
@@ -86,6 +87,47 @@ def print_table(table: Iterable[Iterable[object]], raw: bool = False) -> None:
 
     cells = [list(row) for row in table]
     print_lines(table_lines(cells if raw else stderr.shown(cells)), raw=True)
+
+
+def print_objects(columns: Sequence[str], rows: Iterable[Iterable[object]]) -> None:
+    """Print a JSON array of objects, one per line, whose values are JSON text already."""
+    import json
+
+    from reverse_etl.system.streams import printable_json
+
+    keys = [json.dumps(column, ensure_ascii=False) for column in columns]
+    lines = [", ".join(f"{key}: {cell}" for key, cell in zip(keys, row, strict=True)) for row in rows]
+    text = "[\n  " + ",\n  ".join(f"{{{line}}}" for line in lines) + "\n]" if lines else "[]"
+    print(printable_json(text, sys.stdout.encoding), flush=True)
+
+
+def print_data(
+    output: TableOutput, rows: Sequence[Mapping[str, object]], columns: Sequence[str], raw: bool = False
+) -> None:
+    """Print rows for programs, as JSON or as CSV with these columns."""
+    if output is TableOutput.CSV:
+        print_csv(rows, columns, raw)
+    else:
+        print_json(list(rows), raw)
+
+
+def print_csv(rows: Sequence[Mapping[str, object]], columns: Sequence[str], raw: bool = False) -> None:
+    """Print rows as CSV with a heading. What JSON has as a list or an object is JSON text; NULL is empty."""
+    import csv
+    import json
+    from io import StringIO
+
+    from reverse_etl.system.streams import printable
+
+    def cell(value: object) -> object:
+        return json.dumps(value, ensure_ascii=False, default=str) if isinstance(value, dict | list | tuple) else value
+
+    text = StringIO(newline="")
+    lines = csv.writer(text, lineterminator="\n")
+    lines.writerow(columns)
+    for row in rows if raw else stderr.shown(list(rows)):
+        lines.writerow([cell(row[column]) for column in columns])
+    print(printable(text.getvalue(), sys.stdout.encoding), end="", flush=True)
 
 
 def chosen(

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from reverse_etl.cli.context import ProjectCommand, chosen, load, print_json, print_lines, print_table, say
+from reverse_etl.cli.context import ProjectCommand, chosen, load, print_data, print_json, print_lines, print_table, say
 from reverse_etl.cli.options import (
     Output,
     OutputFormat,
@@ -13,12 +13,15 @@ from reverse_etl.cli.options import (
     ShowValues,
     SyncName,
     SyncNames,
+    TableFormat,
+    TableOutput,
     TargetName,
     Variables,
 )
 from reverse_etl.errors import ProjectError, RetlError
 
 app = typer.Typer()
+_OF_REJECTS = ("sync", "key", "identifier", "kind", "status", "resolution", "column", "code", "reason", "hint", "run")
 
 
 @app.command(cls=ProjectCommand)
@@ -70,22 +73,22 @@ def explain(
 @app.command(cls=ProjectCommand)
 def status(
     names: SyncNames = None,
-    output: OutputFormat = Output.TEXT,
+    output: TableFormat = TableOutput.TEXT,
     project_dir: ProjectFolder = Path(),
     target: TargetName = None,
     variables: Variables = None,
 ) -> None:
     """Show the status of each sync: last run, rows in Braze, rows rejected or in doubt."""
-    from dataclasses import asdict
+    from dataclasses import asdict, fields
 
     project = load(project_dir, target, variables)
-    from reverse_etl.state.look import UNREACHABLE, WRONG, statuses
+    from reverse_etl.state.look import UNREACHABLE, WRONG, SyncStatus, statuses
     from reverse_etl.state.orphans import in_words, orphans
 
     found = list(statuses(project, chosen(project, names)))
     is_known = all(one.last_run != UNREACHABLE for one in found)
-    if output is Output.JSON:
-        print_json([asdict(one) for one in found])
+    if output is not TableOutput.TEXT:
+        print_data(output, [asdict(one) for one in found], [field.name for field in fields(SyncStatus)])
     else:
         heading = ("sync", "last run", "finished", "in Braze", "rejected", "in doubt")
         print_table([heading, *(one.cells() for one in found)])
@@ -101,20 +104,20 @@ def status(
 def history(
     names: SyncNames = None,
     limit: Annotated[int, typer.Option("--limit", min=1, help="Maximum number of runs to show for each sync.")] = 10,
-    output: OutputFormat = Output.TEXT,
+    output: TableFormat = TableOutput.TEXT,
     project_dir: ProjectFolder = Path(),
     target: TargetName = None,
     variables: Variables = None,
 ) -> None:
     """List past runs of each sync, newest first: status, rows, requests. Does not block or wait for a running sync."""
-    from dataclasses import asdict
+    from dataclasses import asdict, fields
 
     project = load(project_dir, target, variables)
-    from reverse_etl.state.history import HEADING, past_runs
+    from reverse_etl.state.history import HEADING, PastRun, past_runs
 
     runs = past_runs(project, chosen(project, names), limit)
-    if output is Output.JSON:
-        print_json([asdict(run) for run in runs])
+    if output is not TableOutput.TEXT:
+        print_data(output, [asdict(run) for run in runs], [field.name for field in fields(PastRun)])
     elif runs:
         print_table([HEADING, *(run.cells() for run in runs)])
     else:
@@ -125,7 +128,7 @@ def history(
 def rejects(
     names: SyncNames = None,
     show_values: ShowValues = False,
-    output: OutputFormat = Output.TEXT,
+    output: TableFormat = TableOutput.TEXT,
     project_dir: ProjectFolder = Path(),
     target: TargetName = None,
     variables: Variables = None,
@@ -143,8 +146,8 @@ def rejects(
             code = error.exit_code
             for problem in error.problems:
                 say_error(problem)
-    if output is Output.JSON:
-        print_json(rows)
+    if output is not TableOutput.TEXT:
+        print_data(output, rows, list(rows[0]) if rows else _OF_REJECTS)
     elif rows:
         left_out = {"sync"} if len(syncs) == 1 else set()
         left_out |= {column for column in ("identifier", "resolution") if not any(row[column] for row in rows)}

@@ -18,6 +18,12 @@ class Output(StrEnum):
     JSON = "json"
 
 
+class TableOutput(StrEnum):
+    TEXT = "text"
+    JSON = "json"
+    CSV = "csv"
+
+
 class PlanOutput(StrEnum):
     TEXT = "text"
     JSON = "json"
@@ -63,6 +69,7 @@ StateFolder = Annotated[
     ),
 ]
 OutputFormat = Annotated[Output, typer.Option("--output", help="Output format.")]
+TableFormat = Annotated[TableOutput, typer.Option("--output", help="Output format.")]
 ShowValues = Annotated[
     bool, typer.Option("--show-values", help="Show values and whole keys, which may be personal data.")
 ]

@@ -8,15 +8,27 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from reverse_etl.cli.completion import model_names
-from reverse_etl.cli.context import ProjectCommand, ask, chosen, load, print_json, print_table, say
+from reverse_etl.cli.context import (
+    ProjectCommand,
+    ask,
+    chosen,
+    load,
+    print_csv,
+    print_data,
+    print_json,
+    print_lines,
+    print_objects,
+    print_table,
+    say,
+)
 from reverse_etl.cli.options import (
     Exclude,
-    Output,
-    OutputFormat,
     ProjectFolder,
     Select,
     StateFolder,
     SyncNames,
+    TableFormat,
+    TableOutput,
     TargetName,
     Variables,
     Yes,
@@ -144,7 +156,7 @@ def list_syncs(
     select: Select = None,
     exclude: Exclude = None,
     state: StateFolder = None,
-    output: OutputFormat = Output.TEXT,
+    output: TableFormat = TableOutput.TEXT,
     project_dir: ProjectFolder = Path(),
     target: TargetName = None,
     variables: Variables = None,
@@ -160,7 +172,7 @@ def list_syncs(
     scheduled = [sync for sync in syncs if sync.cron]
     dues = {due.sync.name: due for due in find_due(project, scheduled, project.started_at)} if scheduled else {}
     coming = [sync.cron.following(project.started_at) if sync.cron else None for sync in syncs]
-    if output is Output.JSON:
+    if output is not TableOutput.TEXT:
         keys = (
             "name",
             "description",
@@ -174,17 +186,15 @@ def list_syncs(
             "delay",
         )
         written = [{**sync.model_dump(by_alias=True), "after": sync.predecessors} for sync in syncs]
-        print_json(
-            [
-                {
-                    **{key: values[key] for key in keys},
-                    "next_due": at.isoformat() if at else None,
-                    "due": due_json(dues[values["name"]]) if values["name"] in dues else None,
-                }
-                for values, at in zip(written, coming, strict=True)
-            ],
-            raw=True,
-        )
+        rows = [
+            {
+                **{key: values[key] for key in keys},
+                "next_due": at.isoformat() if at else None,
+                "due": due_json(dues[values["name"]]) if values["name"] in dues else None,
+            }
+            for values, at in zip(written, coming, strict=True)
+        ]
+        print_data(output, rows, [*keys, "next_due", "due"], raw=True)
         return
     columns: dict[str, list[str]] = {
         "name": [sync.name for sync in syncs],
@@ -263,19 +273,22 @@ def show(
         str, typer.Argument(help="A model, or a sync that uses it.", show_default=False, autocompletion=model_names)
     ],
     limit: Annotated[int, typer.Option("--limit", min=1, help="Maximum number of rows to print.")] = 10,
-    output: OutputFormat = Output.TEXT,
+    output: TableFormat = TableOutput.TEXT,
     project_dir: ProjectFolder = Path(),
     target: TargetName = None,
     variables: Variables = None,
 ) -> None:
     """Run a model and print its rows. Sends nothing."""
+    from reverse_etl.engines.duckdb.as_json import as_json, as_text
     from reverse_etl.engines.warehouse import first_rows
 
     project = load(project_dir, target, variables)
     model = project.compile(_model_name(project, name))
-    columns, rows = first_rows(project, model, limit)
-    if output is Output.JSON:
-        print_json([dict(zip(columns, row, strict=True)) for row in rows], raw=True)
+    columns, rows = first_rows(project, model, limit, as_json if output is TableOutput.JSON else as_text)
+    if output is TableOutput.JSON:
+        print_objects(columns, rows)
+    elif output is TableOutput.CSV:
+        print_csv([dict(zip(columns, row, strict=True)) for row in rows], columns, raw=True)
     else:
         print_table([columns, *rows], raw=True)
 
@@ -289,6 +302,10 @@ def write_exposures(
         Path | None,
         typer.Option("--out", "-o", help="Write the exposures to this file in the dbt project.", show_default=False),
     ] = None,
+    check: Annotated[
+        bool,
+        typer.Option("--check", help="Write nothing: exit with 1, and print the difference, if --out is out of date."),
+    ] = False,
     project_dir: ProjectFolder = Path(),
     target: TargetName = None,
     variables: Variables = None,
@@ -303,8 +320,13 @@ def write_exposures(
         say("no sync reads from the dbt project")
     if project.spec.dbt and not project.spec.dbt.owner:
         say('dbt.owner is not set: exposures are owned by "retl"')
+    if check and out is None:
+        raise ProjectError("--check compares a file: --out is missing", hint="pass --out FILE, too", code="P076")
     if out is None:
         print(as_yaml(found), end="")
+        return
+    if check:
+        _compare(out, as_yaml(found))
         return
     try:
         out.write_text(as_yaml(found), encoding="utf-8")
@@ -312,3 +334,19 @@ def write_exposures(
         hint = "pass --out a file that can be written"
         raise ProjectError(f"cannot write {out}: {error.strerror}", hint=hint, code="P079") from error
     say(f"wrote {out}: {count(len(found), 'exposure')}")
+
+
+def _compare(file: Path, text: str) -> None:
+    """Print how a file differs from what it should be; ends the command with 1 if it does."""
+    from difflib import unified_diff
+
+    from reverse_etl.project.files import text_of
+
+    there = text_of(file, "") if file.exists() else ""
+    if there == text:
+        say(f"{file} is up to date")
+        return
+    lines = unified_diff(there.splitlines(), text.splitlines(), str(file), "retl exposures", lineterm="")
+    print_lines(lines, raw=True)
+    say(f"{file} is out of date: run this again without --check")
+    raise typer.Exit(1)

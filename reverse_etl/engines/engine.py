@@ -7,7 +7,7 @@ An engine writes the changes into the workbench's table CHANGES; from there on n
 of the tables are in `plan/tables.py`, for both.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -80,8 +80,11 @@ class Engine(Protocol):
         """Run two models, and count the users whom both return, by an identifier that both have; None if one of the
         models cannot be run. `compared` are the columns whose values are compared, by what Braze receives."""
 
-    def first_rows(self, model: Compiled, limit: int) -> tuple[list[str], list[tuple[object, ...]]]:
-        """The first rows of a model as strings: the names of the columns, and a tuple per row."""
+    def first_rows(
+        self, model: Compiled, limit: int, form: Callable[[str, SqlType], str] = ...
+    ) -> tuple[list[str], list[tuple[object, ...]]]:
+        """The first rows of a model as strings: the names of the columns, and a tuple per row. `form` is the SQL that
+        makes a string of a value; default: as DuckDB writes it."""
 
     def run_data_tests(self, layout: Layout, model: Compiled) -> tuple[DataTestResult, ...]:
         """Run the data tests of a sync on the rows that its model returns."""

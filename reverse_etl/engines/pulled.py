@@ -15,11 +15,12 @@ from typing import Any, Protocol
 import duckdb
 from duckdb import DuckDBPyConnection
 
+from reverse_etl.engines.duckdb.as_json import as_text
 from reverse_etl.engines.duckdb.changes import write_changes
 from reverse_etl.engines.duckdb.checks import run_data_tests
 from reverse_etl.engines.duckdb.common import count_common
 from reverse_etl.engines.duckdb.connection import keep_inside
-from reverse_etl.engines.duckdb.model import columns, describe, first_rows
+from reverse_etl.engines.duckdb.model import Form, columns, describe, first_rows
 from reverse_etl.engines.duckdb.query import ModelQuery
 from reverse_etl.engines.engine import Common, Comparison, Side
 from reverse_etl.errors import DataError, Location, Problem, ProjectError, RetlError
@@ -194,9 +195,11 @@ class PulledEngine:
             mine, others = (self._narrowed(side, compared) for side in (one, other))
             return count_common(self.workbench, mine, others, compared)
 
-    def first_rows(self, model: Compiled, limit: int) -> tuple[list[str], list[tuple[object, ...]]]:
+    def first_rows(
+        self, model: Compiled, limit: int, form: Form = as_text
+    ) -> tuple[list[str], list[tuple[object, ...]]]:
         with self._explained(model):
-            return first_rows(self.workbench, self._local(model, limit=limit).model, limit)
+            return first_rows(self.workbench, self._local(model, limit=limit).model, limit, form)
 
     def run_data_tests(self, layout: Layout, model: Compiled) -> tuple[DataTestResult, ...]:
         with self._explained(model):

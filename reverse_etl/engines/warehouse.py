@@ -2,7 +2,9 @@
 
 from duckdb import DuckDBPyConnection
 
+from reverse_etl.engines.duckdb.as_json import as_text
 from reverse_etl.engines.duckdb.engine import DuckDBEngine
+from reverse_etl.engines.duckdb.model import Form
 from reverse_etl.engines.engine import Engine
 from reverse_etl.engines.postgres.reader import PostgresReader
 from reverse_etl.engines.pulled import PulledEngine
@@ -28,12 +30,14 @@ def engine_of(project: LoadedProject, workbench: DuckDBPyConnection) -> Engine:
     return DuckDBEngine(workbench, readable_by_models(project), project.warehouse, where)
 
 
-def first_rows(project: LoadedProject, model: Compiled, limit: int) -> tuple[list[str], list[tuple[object, ...]]]:
+def first_rows(
+    project: LoadedProject, model: Compiled, limit: int, form: Form = as_text
+) -> tuple[list[str], list[tuple[object, ...]]]:
     """The first rows of a model as strings: the names of the columns, and a tuple per row."""
     with connect() as workbench:
         engine = engine_of(project, workbench)
         engine.open()
         with engine.interruptible():
-            found = engine.first_rows(model, limit)
+            found = engine.first_rows(model, limit, form)
         engine.close()
         return found

@@ -20,7 +20,9 @@ from reverse_etl.errors import Location, ProjectError, nearest
 from reverse_etl.project.environment import TemplateProblem
 from reverse_etl.project.spec import WAREHOUSES
 
-OLDEST_SCHEMA = 12  # of manifest.json: dbt 1.8
+# Of manifest.json: dbt 1.8. The dbt platform writes v12, too; dbt Fusion v12 or, before, v20, which has the same keys:
+# https://docs.getdbt.com/reference/artifacts/manifest-json, https://github.com/dbt-labs/docs.getdbt.com/pull/8188
+OLDEST_SCHEMA = 12
 REFERABLE = ("model", "seed", "snapshot")
 _WRITE_IT = "create it with `dbt parse` or `dbt build`"
 
@@ -53,6 +55,8 @@ class _Part(BaseModel):
 
 class _Config(_Part):
     materialized: str | None = None
+    access: str | None = None
+    group: str | None = None
 
 
 Version = int | float | str
@@ -158,9 +162,10 @@ class DbtManifest:
         if node.config.materialized == "ephemeral":
             hint = "materialize it as a view or a table in dbt, or write its SQL as a model here"
             raise TemplateProblem(f"{said} is ephemeral: there is no relation to read", hint, code="P044")
-        if node.access == "private":
+        if "private" in (node.access, node.config.access):  # Fusion has it under config
             hint = "set `access: protected` for it in dbt"
-            raise TemplateProblem(f'{said} is private to the group "{node.group}"', hint, code="P044")
+            group = node.group or node.config.group
+            raise TemplateProblem(f'{said} is private to the group "{group}"', hint, code="P044")
         if node.relation_name is None:
             raise TemplateProblem(f"{said} has no relation", _WRITE_IT, code="P044")
         self._refuse_other_database(said, node.database)

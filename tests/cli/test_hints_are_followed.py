@@ -129,6 +129,8 @@ NOT_FOLLOWED = {
         "write it in the syncs; defaults are {}",  # tests/project/test_spec_files.py
         "remove it: files in syncs/ have {}, and {}... for anchors",  # tests/project/test_spec_files.py
         "rename it: `mv {} {}`",  # tests/project/test_spec_files.py
+        "run `retl sync --all` first, or pass --state DIR",  # tests/project/test_selection.py
+        "pass --out FILE, too",  # tests/project/test_dbt.py
         # tests/project/test_macros.py
         "nothing to do: retl builds no tables",
         "copy it into the project: templates import and include files by their path in it",

@@ -735,3 +735,86 @@ def test_null_where_dbt_says_optional_is_what_is_left_out():
 def test_manifest_that_is_none_is_an_error_whatever_it_is(text: str):
     with pytest.raises(ProjectError, match=r"manifest.json is not a dbt manifest"):
         read_manifest(text.encode(errors="surrogatepass"), "manifest.json", "warehouse", WHERE)
+
+
+def test_check_of_exposures_compares_and_writes_nothing(beside: Path, retl: Retl):
+    file = beside.parent / "shop" / "retl.yml"
+    check = ("exposures", "orders", "--out", "../shop/retl.yml", "--check")
+    missing = retl(*check, folder=beside)
+    assert (missing.code, file.exists()) == (1, False)
+    assert missing.err == "../shop/retl.yml is out of date: run this again without --check\n"
+    assert retl(*check[:-1], folder=beside).code == 0
+    good = retl(*check, folder=beside)
+    assert (good.code, good.out, good.err) == (0, "", "../shop/retl.yml is up to date\n")
+    text = file.read_text()
+    file.write_text(text.replace("type: application", "type: dashboard"))
+    stale = retl(*check, folder=beside)
+    assert stale.code == 1
+    assert [line for line in stale.out.splitlines()[2:] if line[0] in "+-"] == [
+        "-  type: dashboard",
+        "+  type: application",
+    ]
+    assert retl("exposures", "--check", folder=beside).err == (
+        "--check compares a file: --out is missing\n  hint: pass --out FILE, too\n"
+    )
+
+
+FUSION = {  # without what is null, and with access under config
+    "metadata": {
+        "dbt_schema_version": "https://schemas.getdbt.com/dbt/manifest/v20.json",
+        "dbt_version": "2.0.0-preview.76",
+        "project_name": "shop",
+        "adapter_type": "duckdb",
+        "env": {},
+    },
+    "nodes": {
+        "model.shop.dim": {
+            "unique_id": "model.shop.dim",
+            "name": "dim",
+            "resource_type": "model",
+            "package_name": "shop",
+            "database": "warehouse",
+            "schema": "main",
+            "relation_name": '"warehouse"."main"."dim"',
+            "config": {"materialized": "table", "access": "protected", "static_analysis": "on"},
+            "depends_on": {"macros": [], "nodes": []},
+        },
+        "model.shop.own": {
+            "unique_id": "model.shop.own",
+            "name": "own",
+            "resource_type": "model",
+            "package_name": "shop",
+            "database": "warehouse",
+            "relation_name": '"warehouse"."main"."own"',
+            "config": {"materialized": "table", "access": "private", "group": "finance"},
+        },
+    },
+    "sources": {},
+    "macros": {},
+    "functions": {},
+}
+PLATFORM = {
+    **FUSION,
+    "metadata": {
+        **FUSION["metadata"],  # type: ignore[dict-item]
+        "dbt_schema_version": "https://schemas.getdbt.com/dbt/manifest/v12.json",
+        "dbt_version": "2026.11.20+a1b2c3d",
+        "env": {"DBT_CLOUD_PROJECT_ID": "1", "DBT_CLOUD_RUN_ID": "2"},
+    },
+    "disabled": {},
+    "group_map": {},
+    "saved_queries": {},
+}
+
+
+@pytest.mark.parametrize("written", [FUSION, PLATFORM], ids=["Fusion", "platform"])
+def test_manifests_of_fusion_and_of_the_platform_are_read(written: dict[str, Any]):
+    """Recorded by hand: what they have is documented, and their engines cannot be run here."""
+    manifest = read_manifest(json.dumps(written).encode(), "target/manifest.json", "warehouse", Location("syncs.yml"))
+    assert manifest.ref("dim").sql == '"warehouse"."main"."dim"'
+    with pytest.raises(TemplateProblem) as raised:
+        manifest.ref("own")
+    assert (raised.value.what, raised.value.hint) == (
+        'ref(): dbt\'s model.shop.own is private to the group "finance"',
+        "set `access: protected` for it in dbt",
+    )

@@ -6,11 +6,12 @@ from pathlib import Path
 
 from duckdb import DuckDBPyConnection
 
+from reverse_etl.engines.duckdb.as_json import as_text
 from reverse_etl.engines.duckdb.changes import write_changes
 from reverse_etl.engines.duckdb.checks import run_data_tests
 from reverse_etl.engines.duckdb.common import count_common
 from reverse_etl.engines.duckdb.connection import attach_warehouse, detach_warehouse, keep_inside
-from reverse_etl.engines.duckdb.model import columns, describe, first_rows
+from reverse_etl.engines.duckdb.model import Form, columns, describe, first_rows
 from reverse_etl.engines.duckdb.query import ModelQuery
 from reverse_etl.engines.engine import Common, Comparison, Side
 from reverse_etl.errors import Location
@@ -55,8 +56,10 @@ class DuckDBEngine:
     def count_common(self, one: Side, other: Side, compared: Sequence[str]) -> Common | None:
         return count_common(self._workbench, one, other, compared)
 
-    def first_rows(self, model: Compiled, limit: int) -> tuple[list[str], list[tuple[object, ...]]]:
-        return first_rows(self._workbench, model, limit)
+    def first_rows(
+        self, model: Compiled, limit: int, form: Form = as_text
+    ) -> tuple[list[str], list[tuple[object, ...]]]:
+        return first_rows(self._workbench, model, limit, form)
 
     def run_data_tests(self, layout: Layout, model: Compiled) -> tuple[DataTestResult, ...]:
         return run_data_tests(ModelQuery(self._workbench, layout, model))

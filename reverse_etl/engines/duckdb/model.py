@@ -1,6 +1,6 @@
 """What a model returns: its columns, and its first rows."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import cast
 
@@ -8,19 +8,23 @@ import duckdb
 from duckdb import DuckDBPyConnection
 from duckdb.sqltypes import DuckDBPyType
 
+from reverse_etl.engines.duckdb.as_json import as_text
 from reverse_etl.engines.duckdb.errors import errors_of
 from reverse_etl.errors import Location, ProjectError
 from reverse_etl.project.models import Compiled
 from reverse_etl.sql.quoting import identifier
 from reverse_etl.sql.types import SqlType, texts_in
 
+Form = Callable[[str, SqlType], str]  # SQL of how a value of a type is shown
+
 
 def first_rows(
-    connection: DuckDBPyConnection, model: Compiled, limit: int
+    connection: DuckDBPyConnection, model: Compiled, limit: int, form: Form = as_text
 ) -> tuple[list[str], list[tuple[object, ...]]]:
     """The first rows of a model as strings: the names of the columns, and a tuple per row."""
-    names = [name for name, _ in describe(connection, model)]
-    texts = ", ".join(f"CAST({identifier(name)} AS VARCHAR)" for name in names)
+    described = describe(connection, model)
+    names = [name for name, _ in described]
+    texts = ", ".join(form(identifier(name), of) for name, of in described)
     with errors_of(model, first_line=2):
         rows = connection.execute(f"SELECT {texts} FROM (\n{model.sql}\n) LIMIT {limit}").fetchall()
     return names, rows
