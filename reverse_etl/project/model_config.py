@@ -59,7 +59,7 @@ def notes_on_configs(texts: Mapping[str, str]) -> Iterator[Problem]:
     file, *others = found
     keys = sorted(set().union(*found.values()))
     where = Location(file, texts[file].count("\n", 0, texts[file].find("config")) + 1)
-    more = f" and {count(len(others), 'more model')}" if others else ""
+    more = f" (also in {count(len(others), 'more model')})" if others else ""
     what = f"config(): {', '.join(keys)}: read by dbt only"
     hint = "nothing to do: retl builds no tables, and sends what the model returns"
     yield Problem(what + more, where, hint, code="P138")

@@ -312,7 +312,7 @@ def test_keys_of_dbt_in_config_are_taken_with_one_note(shop: Shop, retl: Retl):
     listed = retl("ls", folder=shop.folder)
     assert (listed.code, listed.err) == (
         0,
-        "note: models/it.sql:2: config(): alias, materialized, tags: read by dbt only and 1 more model\n"
+        "note: models/it.sql:2: config(): alias, materialized, tags: read by dbt only (also in 1 more model)\n"
         "  hint: nothing to do: retl builds no tables, and sends what the model returns\n",
     )
     assert retl("compile", "it", folder=shop.folder).out == "SELECT\n  'u' AS external_id\n\n"
