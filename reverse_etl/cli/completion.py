@@ -16,7 +16,7 @@ _METHODS = ("tag:", "mode:", "model:", "path:", "source:", "config.", "result:",
 
 def sync_names(context: typer.Context, incomplete: str) -> list[str]:
     """Names of syncs."""
-    return [name for name in _syncs(_folder(context)) if name.startswith(incomplete)]
+    return [name for name in dict.fromkeys(_syncs(_folder(context))) if name.startswith(incomplete)]
 
 
 def model_names(context: typer.Context, incomplete: str) -> list[str]:
@@ -29,7 +29,7 @@ def model_names(context: typer.Context, incomplete: str) -> list[str]:
 def selectors(context: typer.Context, incomplete: str) -> list[str]:
     """Names of syncs, with a + where there is one; and methods of selectors."""
     plus = "+" if incomplete.startswith("+") else ""
-    names = [plus + name for name in _syncs(_folder(context))]
+    names = dict.fromkeys(plus + name for name in _syncs(_folder(context)))
     return [word for word in (*names, *_METHODS) if word.startswith(incomplete)]
 
 

@@ -221,12 +221,15 @@ class Library:
         """`names`, and all macros as functions that use these names and one another. A file runs when it is needed."""
         found, modules = dict(names), dict[str, Any]()
 
-        def call(_file: str, _macro: str, /, *args: Any, **kwargs: Any) -> Any:
-            if _file not in modules:
-                modules[_file] = self.inside(environment).get_template(_file).make_module(found)
-            return getattr(modules[_file], _macro)(*args, **kwargs)
+        def function(file: str, name: str) -> Callable[..., Any]:
+            def macro(*args: Any, **kwargs: Any) -> Any:  # no partial(): a template could read what is in it
+                if file not in modules:
+                    modules[file] = self.inside(environment).get_template(file).make_module(found)
+                return getattr(modules[file], name)(*args, **kwargs)
 
-        found.update({name: partial(call, file, name) for name, file in self.macros.items()})
+            return macro
+
+        found.update({name: function(file, name) for name, file in self.macros.items()})
         return found
 
     @cached_property

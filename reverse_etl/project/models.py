@@ -15,7 +15,6 @@ import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
@@ -292,7 +291,7 @@ def _render(model: Model, models: Mapping[str, Model], values: RunValues) -> _Re
     names = {
         "ref": ref,
         "source": source,
-        "config": partial(configure, settings, values.dialect),
+        "config": lambda *given, **options: configure(settings, values.dialect, *given, **options),
         "var": variables(values.vars),
         "env_var": environment_variables(values.environ, values.secrets),
         "target": {"name": values.target_name},

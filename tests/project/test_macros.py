@@ -342,3 +342,11 @@ def test_example_of_the_page_is_a_project(shop: Shop, retl: Retl):
     shop.write()
     assert retl("sync", "it", folder=shop.folder).code == 0
     assert shop.sent() == ['{"attributes":[{"external_id":"u1","email":"ada@example.com","paid":12.50,"open":3.00}]}']
+
+
+@pytest.mark.parametrize(
+    "expression", ["a.func", "a.args", "config.func", "a.__closure__", "a.__globals__", "adapter.dispatch.__closure__"]
+)
+def test_what_a_macro_is_made_of_is_out_of_reach(shop: Shop, expression: str):
+    write(shop, a="{% macro a() %}1{% endmacro %}")
+    assert re.search(r"has no \"|is unsafe|there is no \"", problem(shop, f"select {{{{ {expression} }}}}"))
