@@ -322,7 +322,7 @@ def test_syncs_are_selected_by_name_tag_and_glob(retl: Retl, starter: Path, argu
         (["--select", "x*"], 'no sync matches "x*"\n  hint: one of: users_track, orders, newsletter\n'),
         (
             ["--select", "tga:hourly"],
-            'unknown selector "tga:hourly"\n  hint: use a name, a glob, or a method: tag:, mode:, model:, path:, state:\n',
+            'unknown selector "tga:hourly"\n  hint: use a name, a glob, or a method: tag:, mode:, model:, path:, source:, config.KEY:, state:, result:\n',
         ),
         ([], "no syncs specified\n  hint: name one or more of users_track, orders, newsletter, or pass --all\n"),
         (

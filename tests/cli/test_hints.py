@@ -670,7 +670,7 @@ def test_sync_whose_mode_is_one_that_deletes_now_deletes_nobody(shop: Shop, retl
         ("ls -s tag:hourl", 'did you mean "hourly"?', ["ls -s tag:hourly"]),
         (
             "ls -s tags:hourly",
-            "use a name, a glob, or a method: tag:, mode:, model:, path:, state:",
+            "use a name, a glob, or a method: tag:, mode:, model:, path:, source:, config.KEY:, state:, result:",
             ["ls -s orders", "ls -s orde*", "ls -s tag:hourly"],
         ),
         ("ls -t sandbx", 'did you mean "sandbox"?', ["ls -t sandbox"]),
