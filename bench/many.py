@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 
 SYNCS, ROWS = 20, 200_000
-MODEL = "SELECT external_id, COLUMNS(name -> name <> 'external_id') AS 'p{number}_\\0' FROM users"
+MODEL = "SELECT external_id, COLUMNS(* EXCLUDE (external_id)) AS 'p{number}_\\0' FROM users"
 
 
 def limits_alone_s(requests_per_s: int) -> float:
