@@ -14,7 +14,6 @@ NOT_FOLLOWED = {
     "another machine, user, disk or memory": (
         "allow the process more memory",
         "free disk space",
-        "make it readable for the current user",
         "make it writable for the current user",
         "make the folder writable for the current user",
         "make the project folder writable: retl writes compiled models there",
@@ -45,14 +44,17 @@ NOT_FOLLOWED = {
         "load them with `dbt seed`",
         "change a password that is in it",
         "unit tests run in DuckDB, which is not known to do the same here",
+        "cast it to another type, or leave this to `retl plan`",
     ),
     "a backup": (
+        "restore an older version of head.json",
         "restore it from a backup: who is in it would be sent again",
         "restore it from a backup: without it nobody can tell who was erased",
         "it was changed, or is of another target or project",
     ),
     "another version or package": (
         "install it: `pip install",
+        'upgrade it: `pip install "duckdb',
         "install the version of the package duckdb that wrote it",
         "create and apply the plan with the same version of retl",
         "write this model in DuckDB SQL and remove config(dialect=...)",
