@@ -44,7 +44,7 @@ MACHINES = ("one", "two")
 
 @dataclass(frozen=True)
 class Kind:
-    """What a model does from run to run: SQL over the table t(n, v, at) of the warehouse, which `moves` before each."""
+    """What a model does from run to run: SQL over the table t(n, v, seen_at) of the warehouse, which `moves` before each."""
 
     options: Mapping[str, Any]
     sql: str
@@ -54,11 +54,11 @@ class Kind:
 
 _TRACK = {"mode": "users_track", "track_record_type": "attributes"}
 _COLUMNS = ", ".join(f"'value ' || hash(v * {i}) % 1000000 AS c{i}" for i in range(1, 8))
-_ROWS = "CREATE TABLE t AS SELECT n, n AS v, $at::TIMESTAMP AS at FROM range($rows) r(n)"
+_ROWS = "CREATE TABLE t AS SELECT n, n AS v, $at::TIMESTAMP AS seen_at FROM range($rows) r(n)"
 _CHANGE = f"UPDATE t SET v = v + 1000000007 WHERE n IN (SELECT (i * 7919 + $run * {CHANGED}) % $rows FROM range({CHANGED}) r(i))"
 _NEW = f"INSERT INTO t SELECT 10000000 + $run * {CHANGED} + i, 0, $at FROM range({CHANGED}) r(i)"
-_OLD_GO = "DELETE FROM t WHERE at < $at - INTERVAL 3 DAY"
-_EVENTS = "SELECT 'u' || n % 9973 AS external_id, 'seen' AS name, at AS time, n FROM t"
+_OLD_GO = "DELETE FROM t WHERE seen_at < $at - INTERVAL 3 DAY"
+_EVENTS = "SELECT 'u' || n % 9973 AS external_id, 'seen' AS name, seen_at AS time, n FROM t"
 _SINCE = "{% if is_incremental() %} WHERE time > {{ cursor() }} {% endif %}"
 
 KINDS: Mapping[str, Kind] = {
@@ -73,7 +73,7 @@ KINDS: Mapping[str, Kind] = {
             "on_in_doubt": "resend",
         },
         f"SELECT * FROM ({_EVENTS}) {_SINCE}",
-        "CREATE TABLE t (n BIGINT, v BIGINT, at TIMESTAMP)",
+        "CREATE TABLE t (n BIGINT, v BIGINT, seen_at TIMESTAMP)",
         [_NEW, _OLD_GO],
     ),
     "invalid": Kind(
@@ -85,7 +85,7 @@ KINDS: Mapping[str, Kind] = {
     "deletes": Kind(
         {"mode": "users_delete", "allow_destructive": True, "guards": {"max_deletes": 10**9}},
         "SELECT 'u' || n AS external_id FROM t",
-        "CREATE TABLE t (n BIGINT, v BIGINT, at TIMESTAMP)",
+        "CREATE TABLE t (n BIGINT, v BIGINT, seen_at TIMESTAMP)",
         [_NEW, _OLD_GO],
     ),
 }
