@@ -412,7 +412,11 @@ def history(folder: Path, several: bool, command: Any) -> tuple[Any, ...]:
             for name, _ in syncs
             if any(one[0] == name for one in found)
         }
-        return found, sent, kept, {profile["external_id"]: profile for profile in braze.profiles()}
+        by_user = {
+            profile["external_id"]: {name: profile[name] for name in profile.keys() - {"braze_id", "created_at"}}
+            for profile in braze.profiles()
+        }
+        return found, sent, kept, by_user
 
 
 def in_order(requests: list[LoggedRequest]) -> tuple[list[Any], list[str]]:
