@@ -92,7 +92,8 @@ def test_file_without_their_records_is_not_rewritten(folder: Path):
     path = keep(folder, BEN)
     before = path.stat()
     forget(folder)
-    assert path.stat() == before
+    now = path.stat()  # without the time of access: it was read
+    assert (now.st_ino, now.st_size, now.st_mtime_ns) == (before.st_ino, before.st_size, before.st_mtime_ns)
 
 
 def test_records_say_what_else_the_person_is_called(folder: Path):
