@@ -28,7 +28,7 @@ from reverse_etl.project.project import load_project
 from reverse_etl.runs.outcome import Options, RunResult
 from reverse_etl.runs.run import jobs_of
 from reverse_etl.runs.sequence import run_jobs
-from reverse_etl.sandbox import Sandbox
+from reverse_etl.sandbox import Fault, Sandbox
 from tests.bucket import Bucket
 from tests.processes import Forked
 from tests.shop import KEY, FakeClock, Shop, Silent, database
@@ -50,6 +50,7 @@ class Kind:
     sql: str
     first: str
     moves: Sequence[str] = ()
+    rejected: Sequence[str] = ()  # users whose objects Braze rejects
 
 
 _TRACK = {"mode": "users_track", "track_record_type": "attributes"}
@@ -58,7 +59,8 @@ _ROWS = "CREATE TABLE t AS SELECT n, n AS v, $at::TIMESTAMP AS seen_at FROM rang
 _CHANGE = f"UPDATE t SET v = v + 1000000007 WHERE n IN (SELECT (i * 7919 + $run * {CHANGED}) % $rows FROM range({CHANGED}) r(i))"
 _NEW = f"INSERT INTO t SELECT 10000000 + $run * {CHANGED} + i, 0, $at FROM range({CHANGED}) r(i)"
 _OLD_GO = "DELETE FROM t WHERE seen_at < $at - INTERVAL 3 DAY"
-_EVENTS = "SELECT 'u' || n % 9973 AS external_id, 'seen' AS name, seen_at AS time, n FROM t"
+_EVENT = "'seen' AS name, seen_at AS time, n FROM t"
+_EVENTS = f"SELECT 'u' || n % 9973 AS external_id, {_EVENT}"
 _SINCE = "{% if is_incremental() %} WHERE time > {{ cursor() }} {% endif %}"
 
 KINDS: Mapping[str, Kind] = {
@@ -75,6 +77,25 @@ KINDS: Mapping[str, Kind] = {
         f"SELECT * FROM ({_EVENTS}) {_SINCE}",
         "CREATE TABLE t (n BIGINT, v BIGINT, seen_at TIMESTAMP)",
         [_NEW, _OLD_GO],
+    ),
+    "refused event": Kind(
+        {
+            **_TRACK,
+            "track_record_type": "events",
+            "primary_key": "n",
+            "incremental": {"cursor": "time", "lookback": "1 hour", "retention": "1 day"},
+            "on_in_doubt": "resend",
+        },
+        f"SELECT * FROM (SELECT CASE n WHEN 1 THEN 'bad' ELSE 'u' || n % 9973 END AS external_id, {_EVENT}) {_SINCE}",
+        "CREATE TABLE t AS SELECT 1::BIGINT AS n, 0::BIGINT AS v, $at::TIMESTAMP AS seen_at",
+        [_NEW, _OLD_GO.replace("WHERE", "WHERE n > 1 AND")],
+        rejected=["bad"],
+    ),
+    "come and go": Kind(
+        {**_TRACK, "keep_removed": "1 day"},
+        f"SELECT 'u' || n AS external_id, {_COLUMNS} FROM t",
+        _ROWS,
+        [f"DELETE FROM t WHERE n IN (SELECT n FROM t ORDER BY n LIMIT {CHANGED})", _NEW],
     ),
     "invalid": Kind(
         {**_TRACK, "skip_on_invalid_records": True},
@@ -94,9 +115,11 @@ KINDS: Mapping[str, Kind] = {
 class Services:
     """Braze and a store, for a process of their own."""
 
-    def start(self) -> tuple[str, str, dict[str, str]]:
+    def start(self, rejected: Sequence[str] = ()) -> tuple[str, str, dict[str, str]]:
         """The address of Braze, the URL of the store, and the variables that lead to it."""
         self._braze, self._bucket = Sandbox(log_bodies=0).__enter__(), Bucket().__enter__()
+        if rejected:
+            self._braze.add_fault(Fault("object_error", external_ids=list(rejected)))
         return self._braze.url, self._bucket.url, self._bucket.environ
 
     def kill_at_write(self, number: int, pid: int) -> None:
@@ -172,8 +195,8 @@ class Soak:
 
     def begin(self, services: Any) -> None:
         self.services = services
-        braze, bucket, environ = services.start()
         kind = KINDS[self.name]
+        braze, bucket, environ = services.start(kind.rejected)
         self.environ |= environ
         self.machines = []
         for machine in MACHINES[: 1 + self.shared]:

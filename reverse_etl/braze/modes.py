@@ -340,7 +340,7 @@ _TABLE = (
         extra=Extra.CUSTOM_ATTRIBUTE,
         cost=Cost.ATTRIBUTES,
         options=frozenset(
-            {"pre_formatted_fields", "send", "nulls", "on_removed", "on_in_doubt"}
+            {"pre_formatted_fields", "send", "nulls", "on_removed", "keep_removed", "on_in_doubt"}
             | {"allow_destructive", "quarantine", "suppresses", "shares", "consent", "strict"}
         ),
         nested_times=True,  # a timestamp in nested data is {"$time": "..."} (nested_custom_attribute_support)
@@ -406,6 +406,7 @@ _TABLE = (
             Field("alias_label", Shape.ID, required=True),
             Field("external_id", Shape.ID),  # without it an alias-only user is created (post_user_alias)
         ),
+        options=frozenset({"keep_removed"}),
         changes_identity=True,
         needs=("external_id",),
         proves=("user_alias",),
@@ -424,7 +425,7 @@ _TABLE = (
         exclusive=("user_alias", "email", "phone"),
         fields=(Field("external_id", Shape.ID, required=True), Field("prioritization", Shape.ARRAY, switch=True)),
         priorities=(*_PRIORITIES, "least_recently_updated"),
-        options=frozenset({"pre_formatted_fields"}),
+        options=frozenset({"pre_formatted_fields", "keep_removed"}),
         changes_identity=True,
         needs=("user_alias", "email", "phone"),
         proves=("external_id", "user_alias"),

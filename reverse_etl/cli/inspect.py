@@ -1,4 +1,4 @@
-"""Commands that show what happened to rows, and resolve doubts: debug, status, history, rejects, resolve."""
+"""Commands that show what happened to rows, and resolve those that are not in Braze."""
 
 from pathlib import Path
 from typing import Annotated
@@ -93,8 +93,8 @@ def status(
         heading = ("sync", "last run", "finished", "in Braze", "rejected", "in doubt")
         print_table([heading, *(one.cells() for one in found)])
         for one in found:
-            if one.message:
-                say(f"{one.sync}: {one.message}")
+            for note in one.notes():
+                say(f"{one.sync}: {note}")
         for orphan in orphans(project) if not names and is_known else []:
             say(in_words(project, orphan))
     raise typer.Exit(1 if any(one.last_run in WRONG for one in found) else 0)
@@ -172,6 +172,13 @@ def resolve(
             help="The rows did reach Braze: the next run records them as accepted, without sending them.",
         ),
     ] = False,
+    give_up: Annotated[
+        bool,
+        typer.Option(
+            "--give-up",
+            help="Stop waiting for the rows: they are listed as given up, and not sent until they change. Needs --key.",
+        ),
+    ] = False,
     key: Annotated[
         list[str] | None,
         typer.Option(
@@ -183,17 +190,21 @@ def resolve(
     target: TargetName = None,
     variables: Variables = None,
 ) -> None:
-    """Resolve rows in doubt: sent, no clear response received, and not safe to send twice."""
-    from reverse_etl.state.edit import resolve as resolve_doubts
+    """Decide about rows in doubt: sent, no clear response received, and not safe to send twice. Or give up rows."""
+    from reverse_etl.state.edit import Resolution
+    from reverse_etl.state.edit import resolve as resolve_rows
     from reverse_etl.words import count
 
     project = load(project_dir, target, variables)
-    if resend == mark_accepted:
-        raise ProjectError(
-            "pass exactly one of --resend and --mark-accepted",
-            hint=f"list the rows in doubt: `retl rejects {name}`",
-            code="P076",
-        )
-    rows = resolve_doubts(project, project.sync(name), "resend" if resend else "mark_accepted", key or [])
-    what = "be sent again" if resend else "be recorded as accepted"
-    print(f"{name}: {count(rows, 'row')} in doubt will {what} by the next run")
+    said: dict[Resolution, tuple[bool, str]] = {
+        "resend": (resend, "{} will be sent again by the next run, if valid"),
+        "mark_accepted": (mark_accepted, "{} in doubt will be recorded as accepted by the next run"),
+        "give_up": (give_up, "{} given up, and not in Braze: not sent until changed"),
+    }
+    chosen = [name for name, (is_chosen, _) in said.items() if is_chosen]
+    if len(chosen) != 1 or (give_up and not key):
+        one = "pass exactly one of --resend, --mark-accepted and --give-up"
+        what = "--give-up needs --key" if len(chosen) == 1 else one
+        raise ProjectError(what, hint=f"list the rows: `retl rejects {name}`", code="P076")
+    rows = resolve_rows(project, project.sync(name), chosen[0], key or [])
+    print(f"{name}: {said[chosen[0]][1].format(count(rows, 'row'))}")

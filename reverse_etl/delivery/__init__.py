@@ -7,6 +7,7 @@ pacing.py    when the next request may start
 retry.py     whether, and when, a batch is retried
 journal.py   requests and responses, written so that a killed process loses none of them
 destination.py  which workspace a target sends to
+sandbox_log.py  what the sandbox has logged of requests
 silent_drops.py  what the sandbox accepted and did not store as sent
 session.py   a destination and its rate limits, shared by all runs of one command
 """

@@ -14,12 +14,15 @@ mark_accepted         the user declared that this row, which was in doubt, has a
 forget                the state drops it, and nothing is sent to Braze
 suppressed            about somebody who was erased: not sent, and the state keeps nothing of it
 deleted               the sync has deleted this user already
+given_up              not in Braze, and not waited for any more until it changes
 refresh               equal to Braze: the state takes its new spelling, and nothing is sent
 """
 
+from collections.abc import Collection
 from enum import Enum
 
 from reverse_etl.braze.modes import Kind
+from reverse_etl.plan.given_up import GIVEN_UP, given_up, same_record
 from reverse_etl.plan.quarantine import WITHHELD, has_quarantine, must_wait
 from reverse_etl.plan.tables import IN_DOUBT, REJECTS
 from reverse_etl.records.consent import FRESH, LEFT, OPT_OUTS_FIRST, OUTS, WITHHELD_FOR, consent_columns
@@ -27,6 +30,7 @@ from reverse_etl.records.layout import Layout
 from reverse_etl.records.left_out import ALONE, LEFT_OUT
 from reverse_etl.sql.quoting import identifier
 
+_BY_BRAZE = f"FROM {REJECTS} WHERE rejected_by = 'braze'"
 _REFRESH = "WHEN kind = 'unchanged' THEN 'refresh'"
 
 
@@ -38,15 +42,18 @@ class Intent(Enum):
     BASELINE = "send nothing: all of it is declared to be in Braze already"
 
 
-def action_sql(layout: Layout, intent: Intent, has_doubts: bool, has_rejects: bool) -> str:
+def action_sql(layout: Layout, intent: Intent, has_doubts: bool, rejected_by: Collection[str]) -> str:
     """SQL for the action of a record of `o`, over its columns `key`, `kind`, `call`, `body`, `problems`, `attributes`.
 
-    `has_doubts` and `has_rejects`: whether the state has rows in doubt, and rows that Braze has rejected.
+    `has_doubts`: whether the state has rows in doubt; `rejected_by` are those of its rejects.
     """
     if intent is Intent.BASELINE:
         otherwise = "WHEN kind = 'removed' THEN 'forget' ELSE 'baseline'"
         return f"CASE {_REFRESH} WHEN problems IS NOT NULL THEN 'invalid' {otherwise} END"
-    cases = [_REFRESH, "WHEN problems IS NOT NULL THEN 'invalid'"]
+    if intent is Intent.RETRY:
+        rejected_by = {*rejected_by} - {"braze"}
+    cases = [_REFRESH, *(f"WHEN {one} THEN '{GIVEN_UP}'" for one in given_up(layout, rejected_by, has_doubts))]
+    cases.append("WHEN problems IS NOT NULL THEN 'invalid'")
     if consent_columns(layout):
         nothing = f"NOT {identifier(LEFT)}"
         withheld = f"{identifier(WITHHELD_FOR)} IS NOT NULL"
@@ -63,27 +70,19 @@ def action_sql(layout: Layout, intent: Intent, has_doubts: bool, has_rejects: bo
         if layout.sync.on_in_doubt == "hold":
             open_doubts = f"SELECT key FROM {IN_DOUBT} WHERE resolution IS DISTINCT FROM 'resend'"
             cases.append(f"WHEN key IN ({open_doubts}) THEN 'in_doubt'")
-    if has_rejects and intent is not Intent.RETRY:
-        by_braze = f"FROM {REJECTS} WHERE rejected_by = 'braze'"
-        cases.append(_previously_rejected())
-        if any(column.is_document for column in layout.columns):  # it may be written otherwise: only these are parsed
-            record = f"CASE WHEN key IN (SELECT key {by_braze}) THEN retl_json_canonical(body) END"
-            same = f"(key, {record}) IN (SELECT (key, retl_json_canonical(body)) {by_braze} AND body IS NOT NULL)"
-            cases.append(f"WHEN {same} THEN 'previously_rejected'")
+    if "braze" in rejected_by:
+        cases += [f"WHEN {same} THEN 'previously_rejected'" for same in same_record(layout, _BY_BRAZE)]
     if has_quarantine(layout):
         cases.append(f"WHEN {must_wait(layout)} THEN '{WITHHELD}'")
     return f"CASE {' '.join(cases)} ELSE 'send' END"
 
 
-def reduced_action_sql(intent: Intent, has_rejects: bool) -> str:
+def reduced_action_sql(intent: Intent, rejected_by: Collection[str]) -> str:
     """The same for a record that only opts out: nothing else of its row holds it back, be it in doubt or withheld."""
-    cases = _previously_rejected() if has_rejects and intent is not Intent.RETRY else ""
-    return f"CASE {cases} ELSE 'send' END" if cases else "'send'"
-
-
-def _previously_rejected() -> str:
-    by_braze = f"FROM {REJECTS} WHERE rejected_by = 'braze'"
-    return f"WHEN (key, md5(body)) IN (SELECT (key, body_md5) {by_braze}) THEN 'previously_rejected'"
+    if "braze" not in rejected_by or intent is Intent.RETRY:
+        return "'send'"
+    same = f"(key, md5(body)) IN (SELECT (key, body_md5) {_BY_BRAZE})"
+    return f"CASE WHEN {same} THEN 'previously_rejected' ELSE 'send' END"
 
 
 def needs_opt_out(intent: Intent) -> str:
@@ -95,4 +94,4 @@ def needs_opt_out(intent: Intent) -> str:
     return f"{identifier(FRESH)} > 0 AND action IN ({listed}) AND NOT ({is_first})"
 
 
-_MAY_OPT_OUT = ("send", "blocked", "invalid", "previously_rejected", "in_doubt", "withheld", "later")
+_MAY_OPT_OUT = ("send", "blocked", "invalid", "previously_rejected", "in_doubt", "withheld", "later", GIVEN_UP)

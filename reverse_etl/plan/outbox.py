@@ -170,7 +170,7 @@ def invalid_rows(connection: DuckDBPyConnection, keys: Keys, limit: int = SHOWN_
     return _rows_with_reasons(connection, keys, "action = 'invalid'", "problems", limit)
 
 
-HAS_LEFT_OUT = f"{LEFT_OUT} IS NOT NULL AND action NOT IN ('invalid', 'suppressed')"
+HAS_LEFT_OUT = f"{LEFT_OUT} IS NOT NULL AND action NOT IN ('invalid', 'suppressed', 'given_up')"
 HINT_TO_USE = "coalesce('use ' || one.use, hint)"  # the value to use, where it is known; never that of the row
 
 

@@ -10,6 +10,7 @@ from duckdb import DuckDBPyConnection
 from reverse_etl.braze.modes import MAX_BODY_BYTES, deleting_calls
 from reverse_etl.delivery.batches import cut
 from reverse_etl.plan.data_tests import DataTestResult
+from reverse_etl.plan.given_up import GIVEN_UP
 from reverse_etl.plan.outbox import HAS_LEFT_OUT, opt_ins_withheld, read_records, uncertain
 from reverse_etl.plan.quarantine import WITHHELD
 from reverse_etl.plan.tables import OUTBOX
@@ -26,9 +27,10 @@ class Plan:
     `invalid` rows break a rule; `previously_rejected` ones were rejected by Braze, and have not changed since; of
     `left_out` ones are sent without columns whose values Braze would drop, or not at all if nothing else differs; of
     `withheld` ones, this run does not send all: the `quarantined` ones of these would delete a user, and have to wait,
-    the others would opt users in who have opted out. `held` ones are in doubt; `baselined` ones were declared as in
-    Braze, and `marked_accepted` ones, once in doubt, to have arrived there; `suppressed` ones are about users who were
-    erased; `uncertain` ones are sent, and do nothing if their user does not exist, whom no sync of the target has sent.
+    the others would opt users in who have opted out. `held` ones are in doubt; `given_up` ones were one of these, and
+    are not waited for any more; `baselined` ones were declared as in Braze, and `marked_accepted` ones, once in doubt,
+    to have arrived there; `suppressed` ones are about users who were erased; `uncertain` ones are sent, and do nothing
+    if their user does not exist, whom no sync of the target has sent.
     `in_state` and `removed` are rows of the state. `to_send` records are sent in `requests`, by endpoint, with this
     many `bytes`; they write `attributes`, and cost `data_points` on contracts billed by them; `deletes` of them delete
     what they are about, and `opt_outs` only opt a user out, whose row is not sent, or not first. `since` is the cursor
@@ -48,6 +50,7 @@ class Plan:
     withheld: int = 0
     quarantined: int = 0
     held: int = 0
+    given_up: int = 0
     baselined: int = 0
     marked_accepted: int = 0
     suppressed: int = 0
@@ -121,6 +124,7 @@ def read_plan(connection: DuckDBPyConnection, run_id: str, rows: int, in_state: 
         withheld=opt_ins_withheld(connection) + deletes.get(WITHHELD, 0),
         quarantined=deletes.get(WITHHELD, 0),
         held=actions.get("in_doubt", 0),
+        given_up=actions.get(GIVEN_UP, 0),
         baselined=actions.get("baseline", 0),
         marked_accepted=actions.get("mark_accepted", 0),
         suppressed=actions.get("suppressed", 0),

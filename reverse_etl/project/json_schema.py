@@ -129,8 +129,10 @@ def _sync_rules() -> Iterator[Rule]:
     yield _rule({"on_removed": "delete"}, leave)
     yield {
         "if": {"required": ["incremental"], "properties": {"incremental": {"type": "object"}}},
-        "then": {"properties": {"on_removed": {"anyOf": [{"const": "ignore"}, _TEMPLATE]}}},
+        "then": {"properties": {"on_removed": {"anyOf": [{"const": "ignore"}, _TEMPLATE]}, "keep_removed": False}},
     }
+    for removed in ("clear", "delete"):
+        yield _rule({"on_removed": removed}, {"properties": {"keep_removed": False}})
 
 
 def _destination_rules() -> Iterator[Rule]:

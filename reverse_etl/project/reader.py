@@ -671,12 +671,25 @@ def _problems_in(sync: _Given, models: Collection[str]) -> Iterator[Problem]:
                 "remove it: only events and purchases can be pruned",
                 code="P017",
             )
+    if "keep_removed" in sync.values and "keep_removed" not in untaken:
+        yield from _keep_removed_problems(sync)
     if "quarantine" in sync.values and "quarantine" not in untaken:
         yield from _quarantine_problems(sync, row)
     for key, deletes in (("mode", "users_delete"), ("on_removed", "delete")):
         if sync.text(key) == deletes and key not in untaken and sync.values.get("allow_destructive") is not True:
             hint = 'if this is intended, add "allow_destructive: true" to the sync: deleting cannot be undone'
             yield Problem(f'"{key}: {deletes}"{sync.inside} deletes users', sync.value_at(key), hint, code="P019")
+
+
+def _keep_removed_problems(sync: _Given) -> Iterator[Problem]:
+    where = sync.key_at("keep_removed")
+    if "incremental" in sync.values:
+        what = f'"keep_removed"{sync.inside} cannot be combined with "incremental"'
+        hint = "remove it: a row that an incremental model does not return is not a removed row"
+        yield Problem(what, where, hint, code="P018")
+    elif sync.text("on_removed") in ("clear", "delete"):
+        what = f'"keep_removed"{sync.inside} has no effect with "on_removed: {sync.text("on_removed")}"'
+        yield Problem(what, where, "remove it: once that has happened, the state has no such row", code="P018")
 
 
 def _quarantine_problems(sync: _Given, row: Mode) -> Iterator[Problem]:

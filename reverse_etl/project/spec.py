@@ -29,7 +29,7 @@ from reverse_etl.project.cron import Cron
 from reverse_etl.project.fields import Part, Words
 from reverse_etl.project.fields import Strict as _Strict
 from reverse_etl.project.spec_alerts import Alert, Heartbeat, label
-from reverse_etl.project.spec_collect import Collect
+from reverse_etl.project.spec_collect import Collect, Keep
 from reverse_etl.project.spec_tests import DataTest, UnitTest
 from reverse_etl.project.yaml_places import Positions, YamlPath
 
@@ -454,6 +454,10 @@ class Sync(_Strict):
         "ignore",
         description="what to do when a row leaves the model. ignore: nothing; "
         "clear: remove what retl had set; delete: delete the user",
+    )
+    keep_removed: Keep = Field(
+        "90 days",
+        description="how long the state keeps an ignored row that left the model: `90 days`, or `forever`",
     )
     on_in_doubt: Literal["hold", "resend"] = Field(
         "hold",

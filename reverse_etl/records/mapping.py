@@ -23,7 +23,7 @@ A change of the kind `unchanged` is a row that is equal to Braze, and spelled ot
 A request body is an envelope, the bodies of its records separated by commas, and `closing()`.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from reverse_etl.braze.modes import OPERATORS, Cost, Extra, Mode, Shape
 from reverse_etl.masking import NO_KEY
@@ -347,12 +347,15 @@ def _idempotent(layout: Layout) -> str:
     """SQL for: sending the record twice leaves Braze as sending it once does."""
     if not layout.mode.is_idempotent:
         return "false"
-    works_on_stored = [
-        f"coalesce(regexp_matches({json_of(column.name)}, {literal(_OPERATOR)}), false)"
-        for column in layout.json_columns
-        if layout.mode.extra is Extra.CUSTOM_ATTRIBUTE
-    ]
-    return f"NOT ({' OR '.join(works_on_stored)})" if works_on_stored else "true"
+    return f"NOT ({works_on_stored({column.name: json_of(column.name) for column in layout.json_columns}, layout)})"
+
+
+def works_on_stored(json_texts: Mapping[str, str], layout: Layout) -> str:
+    """SQL for: one of these values, by column, is an operation on what Braze has, such as `inc`."""
+    if layout.mode.extra is not Extra.CUSTOM_ATTRIBUTE:
+        return "false"
+    found = [f"coalesce(regexp_matches({text}, {literal(_OPERATOR)}), false)" for text in json_texts.values()]
+    return " OR ".join(found) or "false"
 
 
 def _attributes(layout: Layout) -> str:

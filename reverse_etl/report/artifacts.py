@@ -215,6 +215,7 @@ class PlannedSync(BaseModel):
     withheld: int
     quarantined: int
     held: int
+    given_up: int
     baselined: int
     marked_accepted: int
     suppressed: int

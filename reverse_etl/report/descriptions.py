@@ -16,6 +16,7 @@ _PLAN = {
     "withheld": "number of rows that are not sent by this run; `withheld_rows` and `retl rejects` say why",
     "quarantined": "number of withheld rows that wait for the end of their `quarantine`; they are no failure",
     "held": "number of rows in doubt since an earlier run; they are not sent",
+    "given_up": "number of rows that are not in Braze, and not waited for until they change; they are not sent",
     "baselined": "number of rows that `retl state baseline` records as already in Braze; they are not sent",
     "marked_accepted": "number of rows in doubt that `retl resolve` marked as accepted; they are not sent",
     "suppressed": "number of rows about users who were erased; they are not sent",

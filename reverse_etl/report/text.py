@@ -41,6 +41,7 @@ def _outcome(result: RunResult) -> str:
         (plan.withheld - plan.quarantined, "withheld"),
         (plan.quarantined, "in quarantine"),
         (plan.held, "held, in doubt since an earlier run"),
+        (plan.given_up, "given up"),
         (plan.suppressed, "suppressed: the user was erased"),
         (plan.uncertain if delivery.requests else 0, "for users that no sync of this target has sent"),
         (delivery.in_doubt, "in doubt"),
@@ -137,6 +138,7 @@ def preview_lines(preview: Preview, show_values: bool) -> Iterator[str]:
         (plan.withheld - plan.quarantined, "withheld"),
         (plan.quarantined, "in quarantine: not deleted yet"),
         (plan.held, "in doubt since an earlier run: held"),
+        (plan.given_up, "given up: not sent until they change"),
         (plan.suppressed, "suppressed: the user was erased, see docs/erasure.md"),
     ):
         if number:

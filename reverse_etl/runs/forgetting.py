@@ -31,9 +31,10 @@ from reverse_etl.project.project import LoadedProject
 from reverse_etl.records.identity import HASH_DIGITS, KINDS, STRONG_KINDS
 from reverse_etl.records.layout import ALIAS_PARTS
 from reverse_etl.runs.erased_in_braze import delete_users
-from reverse_etl.runs.leftovers import delete_files_about, files_naming
+from reverse_etl.runs.leftovers import delete_files_about, erase_from_sandbox, files_naming
 from reverse_etl.runs.receipts import Receipt, read_receipt, write_receipt
 from reverse_etl.shared_state.place import StatePlace
+from reverse_etl.state.backups import delete_backups
 from reverse_etl.state.deleted import DELETES
 from reverse_etl.state.erasing import meta_of
 from reverse_etl.state.erasures import ALLOWED, FOLDER, HASHES, PENDING, Erasures, erasures_of
@@ -211,7 +212,7 @@ def forget(forgetting: Forgetting, persons: Persons, in_braze: bool) -> Forgotte
     if project.spec.collect:  # before the states, which know what else the person is called
         folder = project.collect_folder
         collected = erase_collected(folder, texts, at, forgetting.wait_s, forgetting.clock, forgetting.say)
-    found, out_of_reach = dict[str, Found](), list(collected.out_of_reach)
+    found, out_of_reach, backups = dict[str, Found](), list(collected.out_of_reach), list[str]()
     for state in forgetting.states():
         with state.changing():
             found[state.place.sync] = erase(state, texts)
@@ -220,9 +221,9 @@ def forget(forgetting: Forgetting, persons: Persons, in_braze: bool) -> Forgotte
                 remember_as_deleted(state, strong)
             state.rewrite()
         drop_copies(state.place.folder, timedelta())
-        out_of_reach += map(str, sorted(state.place.folder.glob("before-*")))
+        backups += [os.path.relpath(path, project.folder) for path in delete_backups(state.place.folder)]
         out_of_reach += state.copy.older()
-    files = delete_files_about(project, texts)
+    files = [*backups, *delete_files_about(project, texts), *erase_from_sandbox(project, texts)]
     out_of_reach += files_naming(project, values_of(texts))
     receipt = Receipt(
         target=project.target_name,

@@ -1,4 +1,4 @@
-"""Files about persons outside the states: artifacts and saved plans, which are deleted; and the user's own files."""
+"""Files about persons outside the states: artifacts and saved plans, the sandbox's log; and the user's own files."""
 
 import re
 from collections.abc import Collection, Iterator
@@ -7,12 +7,14 @@ from pathlib import Path
 
 import duckdb
 
+from reverse_etl.delivery.sandbox_log import erase_from_log
 from reverse_etl.project.project import LoadedProject
 from reverse_etl.records.identity import WHO
 from reverse_etl.runs.saved_plan import is_plan_file
 from reverse_etl.sql import database
 from reverse_etl.sql.quoting import identifier
 from reverse_etl.state.persons import values_of
+from reverse_etl.words import count
 
 _CERTAIN = 4  # a shorter value is a part of many words; it counts only where it is a whole string of JSON
 _SOURCES = ("models", "macros", "seeds", "tests", "syncs", "syncs.yml")
@@ -31,6 +33,15 @@ def delete_files_about(project: LoadedProject, texts: Collection[str]) -> list[s
             path.unlink(missing_ok=True)
             gone.append(str(path.relative_to(project.folder)))
     return gone
+
+
+def erase_from_sandbox(project: LoadedProject, texts: Collection[str]) -> list[str]:
+    """Erase what the sandbox of the target has logged about the persons, if there is one: how much, in words."""
+    pattern, file = _pattern(values_of(texts)), project.sandbox_file
+    if pattern is None:
+        return []
+    number = erase_from_log(file, lambda text: pattern.search(text) is not None)
+    return [f"what {file.name} had of {count(number, 'request')}"] if number else []
 
 
 def files_naming(project: LoadedProject, values: Collection[str]) -> list[str]:

@@ -67,6 +67,7 @@ from reverse_etl.runs.job import Job, Ready
 from reverse_etl.runs.outcome import Listener, Options, RunResult
 from reverse_etl.runs.read_first import read_opt_outs
 from reverse_etl.runs.writers import Known, notices_of, reviewed
+from reverse_etl.state import absences
 from reverse_etl.state.commit import DeliveryCounts, Ending, final_status
 from reverse_etl.state.moving import move_if_renamed
 from reverse_etl.state.opening import state_of
@@ -146,8 +147,11 @@ def carry_out(ready: Ready, session: Session) -> RunResult:
             problems = [*problems, Problem(f"{sync.name}: {sent.stopped}", hint=sent.hint, code="X004")]
     status = _status(plan, sent, blocked)
     message = "; ".join(problem.message for problem in problems) or None
+    of_absences = absences.said(state.connection, sync) if sent is not None else None
     delivery = state.finish(Ending(status, message, plan.counts, job.now()), moves_state=sent is not None)
     status = final_status(status, delivery)
+    if of_absences:
+        job.notice(of_absences)
     for reason, rows in delivery.unclear.items():
         job.notice(f"{count(rows, 'row')} without a clear response: {reason}")
     return RunResult(
@@ -209,8 +213,8 @@ def plan_sync(job: Job, state: State, session: Session | None = None) -> Planned
     if may_resend(project, sync, state):
         job.await_others()
     since = state.rows.reads_from(sync, options.full_refresh, project.spec.dialect)
-    if since and since.open_from == since.start:
-        job.notice(f"reading again from {since.start}: a row at that point is not in Braze")
+    if since and since.hold:
+        job.notice(f"{since.hold}: `retl rejects {sync.name}`")
     model = project.compile(sync.model, since.cursor if since else None)
     started_at = job.now()
     run_id = f"{started_at:%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"

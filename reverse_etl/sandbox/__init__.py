@@ -9,6 +9,7 @@
     store.py          a request's transaction
     schema.py         the SQLite file
     read.py           profiles, requests and totals, for tests and people
+    erase.py          takes persons out of the log of requests
     snapshots.py      copies to return to
     exact.py          JSON that keeps every digit
 
@@ -17,6 +18,7 @@ Words in parentheses beside a rule, such as (track) or (attr), name the page of 
 readings of the same pages check each other.
 """
 
+from reverse_etl.sandbox.erase import erase_logged
 from reverse_etl.sandbox.http.faults import Fault
 from reverse_etl.sandbox.http.faults import from_text as parse_fault
 from reverse_etl.sandbox.http.limits import OLDER_EXPORTS
@@ -33,6 +35,7 @@ __all__ = [
     "LoggedRequest",
     "Sandbox",
     "SilentDrop",
+    "erase_logged",
     "file_mark",
     "parse_fault",
     "parse_limits",

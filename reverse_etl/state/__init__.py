@@ -7,7 +7,10 @@ orphans.py     states that no sync claims
 state.py       an open state: acknowledged rows, the open run, what was recovered of a killed run
 glance.py      states that nobody has open, read one after the other
 file.py        state.duckdb: attached, created, migrated; errors of disks
+backups.py     what lies beside it: backups of resets and migrations, and for how long
 commit.py      outbox + journal -> state, in one transaction
+giving_up.py   rows that are not waited for any more
+absences.py    rows that the model does not return any more
 workspace.py   which workspace its rows are in
 watermark.py   how far an incremental model was read
 others.py      whom the other syncs of the target have sent

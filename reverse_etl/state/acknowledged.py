@@ -10,6 +10,7 @@ from duckdb import DuckDBPyConnection
 from reverse_etl.braze.modes import DELETE, Kind
 from reverse_etl.delivery.destination import Destination
 from reverse_etl.errors import Location, StateError
+from reverse_etl.plan.given_up import GIVEN_UP
 from reverse_etl.plan.tables import ACKNOWLEDGED, DELETED, IN_DOUBT, META, REJECTS, SENT_AT, UNSURE, USER
 from reverse_etl.project.spec import Sync
 from reverse_etl.records.layout import ROW_NUMBER, Column, Layout
@@ -25,13 +26,13 @@ from reverse_etl.state.workspace import workspace_of
 class Since:
     """Where an incremental run starts reading: `cursor` is SQL for just below `start`.
 
-    `open_from` is the cursor of the oldest row that is not in Braze, if any; rows up to `forgotten` are not new.
+    Rows up to `forgotten` are not new. `hold` says which rows keep the watermark from moving, if any do.
     """
 
     start: str
     cursor: str
-    open_from: str | None
     forgotten: str | None
+    hold: str | None
 
 
 class AcknowledgedRows:
@@ -97,7 +98,7 @@ class AcknowledgedRows:
 
     def _is_about_nothing(self) -> bool:
         """Whether no row was ever sent that the state would remember."""
-        rejects = f"SELECT count(*) FROM {REJECTS} WHERE rejected_by = 'braze'"
+        rejects = f"SELECT count(*) FROM {REJECTS} WHERE rejected_by IN ('braze', '{GIVEN_UP}')"
         remembered = self.count() or self._number(f"SELECT count(*) FROM {IN_DOUBT}") or self._number(rejects)
         return not remembered and watermark.read(self._connection) is None
 
@@ -167,9 +168,8 @@ class AcknowledgedRows:
         start = watermark.start(self._connection, mark, incremental.lookback)
         if start is None:
             return None
-        return Since(
-            start, watermark.cursor_sql(self._connection, mark, start, dialect), mark.open_from, mark.forgotten
-        )
+        cursor = watermark.cursor_sql(self._connection, mark, start, dialect)
+        return Since(start, cursor, mark.forgotten, watermark.holds(self._connection, mark, incremental.lookback))
 
     def _is_there(self) -> bool:
         """Whether there has been a run: the table that it creates stays."""

@@ -31,6 +31,7 @@ from reverse_etl.plan.outbox import (
 )
 from reverse_etl.plan.quarantine import HINT, WAITS, WAITS_UNTIL, WITHHELD, reason_of
 from reverse_etl.plan.tables import (
+    ABSENT_SINCE,
     ACKNOWLEDGED,
     IN_DOUBT,
     META,
@@ -51,9 +52,10 @@ from reverse_etl.records.layout import ROW_NUMBER
 from reverse_etl.records.left_out import LEFT_OUT
 from reverse_etl.sql.quoting import identifier, literal, statement
 from reverse_etl.sql.types import SqlType, widens
-from reverse_etl.state import opt_outs, watermark
+from reverse_etl.state import absences, giving_up, opt_outs, watermark
 from reverse_etl.state.deleted import DELETES, note_people, record_deleted, remember_deleted
 from reverse_etl.state.erasures import Erasures
+from reverse_etl.state.file import WENT_WELL
 from reverse_etl.state.workspace import WORKSPACE
 
 _JOURNAL_COLUMNS = """{
@@ -62,7 +64,9 @@ _JOURNAL_COLUMNS = """{
 }"""
 _OUTCOMES = "seq BIGINT, may_have_arrived BOOLEAN, may_duplicate BOOLEAN, outcome VARCHAR, reason VARCHAR"
 KEY_COLUMNS = "key"  # in `meta`: those of the last run, also if it was blocked, whose invalid rows are recorded
+RUNS_KEPT, _RUNS_AT_A_TIME = 10_000, 1_000
 _CHANGING = ("send", "baseline", "mark_accepted", "forget", "refresh")  # actions that may change acknowledged rows
+_OWN_COLUMNS = {SENT_AT: "TIMESTAMPTZ", RUN_ID: "VARCHAR", UNSURE: "VARCHAR[]", ABSENT_SINCE: "TIMESTAMPTZ"}
 _REASONS = 3  # of unclear responses that are reported
 _WITH_OUTCOMES = f"{OUTBOX} AS o LEFT JOIN retl_outcomes AS f ON f.seq = o.rowid"
 
@@ -116,12 +120,14 @@ def commit_run(
     actions = _actions(connection)
     delivery = _find_outcomes(connection, journal, "send" in actions)
     values: dict[str, Any] = {"now": ending.at, "run_id": run_id}
-    known = {KEY_COLUMNS: key_text}
+    known, has_absences = {KEY_COLUMNS: key_text}, absences.are_there(connection)
     has_answers = bool(actions) or _has_answers(connection)
     if moves_state and "send" in actions:
         record_deleted(connection, erasures, _WITH_OUTCOMES, ending.at)
     connection.execute("BEGIN")
     try:
+        if has_answers:
+            giving_up.remember(connection, actions, ending.at, moves_state)
         if moves_state:
             key = json.loads(key_text)
             _reshape(connection, key)
@@ -132,6 +138,8 @@ def commit_run(
                 remember_deleted(connection, erasures, _WITH_OUTCOMES, values)
             elif acts:
                 _move_rows(connection, key, values)
+            names = acknowledged_columns(connection)
+            moved = has_absences and absences.apply(connection, key, names, ending.at)
             if acts and delivery.accepted and may_need_users(connection):
                 _remember_uncertain_rows(connection, key)
             if delivery.in_doubt or delivery.unsent:
@@ -143,13 +151,11 @@ def commit_run(
                 opt_outs.remember(connection, _WITH_OUTCOMES, values)
                 opt_outs.unsettle_rows(connection, _WITH_OUTCOMES, _keys_in_state(connection, key))
             known |= {"mode": mode, WORKSPACE: workspace, **opt_outs.with_known(connection, consent)}
-            if watermark.move(connection, _WITH_OUTCOMES, ending.at) or acts:
-                known["version"] = run_id
-        set_meta(connection, known)
         if has_answers:
-            _remember_invalid_rows(connection, "invalid" in actions, values)
-            _remember_left_out(connection, values)
-            _remember_withheld_opt_ins(connection, values)
+            _remember_partial_rows(connection, "invalid" in actions, values)
+        if moves_state and (watermark.move(connection, _WITH_OUTCOMES, ending.at) or acts or moved):
+            known["version"] = run_id
+        set_meta(connection, known)
         values["status"], values["message"] = final_status(ending.status, delivery), ending.message
         values["counts"] = json.dumps({**ending.counts, "delivery": asdict(delivery)})
         connection.execute(
@@ -161,11 +167,23 @@ def commit_run(
         )
         if mode == DELETES:
             note_people(connection)
+        _drop_old_runs(connection)
         connection.execute("COMMIT")
     except BaseException:
         connection.execute("ROLLBACK")
         raise
     return delivery
+
+
+def _drop_old_runs(connection: DuckDBPyConnection) -> None:
+    """Keep the last runs, a thousand at a time, and the latest that a schedule goes by."""
+    (runs,) = connection.execute(f"SELECT count(*) FROM {RUNS}").fetchall()[0]
+    if runs < RUNS_KEPT + _RUNS_AT_A_TIME:
+        return
+    newest = f"SELECT run_id FROM {RUNS} ORDER BY finished_at DESC LIMIT {RUNS_KEPT}"
+    latest = "arg_max(run_id, coalesce(scheduled_time, started_at))"
+    done = f"SELECT {latest} FROM {RUNS} WHERE status IN {WENT_WELL}"
+    connection.execute(f"DELETE FROM {RUNS} WHERE run_id NOT IN ({newest}) AND run_id IS DISTINCT FROM ({done})")
 
 
 def set_version(connection: DuckDBPyConnection, version: str) -> None:
@@ -209,7 +227,7 @@ def acknowledged_types(connection: DuckDBPyConnection) -> dict[str, SqlType]:
         columns = _types_of(connection, ACKNOWLEDGED)
     except duckdb.CatalogException:  # there is no such table yet; asking for it takes longer than trying
         return {}
-    return {name: of for name, of in columns.items() if name not in (SENT_AT, RUN_ID, UNSURE)}
+    return {name: of for name, of in columns.items() if name not in _OWN_COLUMNS}
 
 
 def _types_of(connection: DuckDBPyConnection, table: str) -> dict[str, SqlType]:
@@ -297,10 +315,9 @@ def _reshape(connection: DuckDBPyConnection, key: Sequence[str]) -> None:
     known = acknowledged_types(connection)
     if [(name, of.text) for name, of in known.items()] == [(name, of.text) for name, of in wanted.items()]:
         return
-    own = f"{SENT_AT}, {RUN_ID}, {UNSURE} FROM {ACKNOWLEDGED} WHERE true"
+    own = f"{', '.join(_OWN_COLUMNS)} FROM {ACKNOWLEDGED} WHERE true"
     if not known:
-        types = {SENT_AT: "TIMESTAMPTZ", RUN_ID: "VARCHAR", UNSURE: "VARCHAR[]"}
-        own = ", ".join(f"CAST(NULL AS {of}) AS {name}" for name, of in types.items()) + " WHERE false"
+        own = ", ".join(f"CAST(NULL AS {of}) AS {name}" for name, of in _OWN_COLUMNS.items()) + " WHERE false"
     columns = {name: _carried_over(name, of, known.get(name), name in key) for name, of in wanted.items()}
     listed = ", ".join(f"{value} AS {identifier(name)}" for name, value in columns.items())
     if known and ROW_NUMBER not in key:  # a row whose key is no value of the new type is none of the model's any more
@@ -429,7 +446,7 @@ def _remember_answers(connection: DuckDBPyConnection, delivery: DeliveryCounts, 
     if delivery.rejected:
         connection.execute(
             f"""INSERT INTO {REJECTS}
-            SELECT key, kind, 'braze', NULL, reason, NULL, body, md5(body), $now, $run_id, {user_sql(connection)}
+            SELECT key, kind, 'braze', NULL, reason, NULL, body, md5(body), $now, $run_id, {user_sql(connection)}, NULL
             FROM {_WITH_OUTCOMES} WHERE outcome = 'rejected'""",
             values,
         )
@@ -463,7 +480,7 @@ def _remember_withheld_rows(connection: DuckDBPyConnection, actions: Collection[
     since = f"SELECT key, rejected_at AS since {known}"
     connection.execute(f"CREATE OR REPLACE TEMP TABLE retl_waiting AS {since}")
     connection.execute(f"DELETE {known} AND key IN (SELECT key FROM {OUTBOX} WHERE {WAITS})")
-    columns = f"{literal(HINT)}, body, NULL, coalesce(since, started_at), $run_id, {user_sql(connection)}"
+    columns = f"{literal(HINT)}, body, NULL, coalesce(since, started_at), $run_id, {user_sql(connection)}, NULL"
     connection.execute(
         f"""INSERT INTO {REJECTS} SELECT key, kind, '{WITHHELD}', NULL, {reason_of(WAITS_UNTIL)}, {columns}
         FROM {OUTBOX} LEFT JOIN retl_waiting USING (key), (SELECT started_at FROM {OPEN_RUN})
@@ -472,41 +489,29 @@ def _remember_withheld_rows(connection: DuckDBPyConnection, actions: Collection[
     )
 
 
-def _remember_invalid_rows(connection: DuckDBPyConnection, are_there: bool, values: Mapping[str, Any]) -> None:
-    """Record the invalid rows, column by column, instead of those of the previous run, as every run checks all rows."""
-    connection.execute(f"DELETE FROM {REJECTS} WHERE rejected_by IN ('retl', 'consent', '{LEFT_OUT}')")
-    if not are_there:
-        return
-    connection.execute(
-        f"""INSERT INTO {REJECTS}
-        SELECT key, kind, 'retl', column_name, {reason_sql(connection)}, hint, NULL, NULL, $now, $run_id, who
-        FROM (
-            SELECT *, {user_sql(connection)} AS who, unnest(problems) AS number FROM {OUTBOX} WHERE action = 'invalid'
-        )
-        JOIN {RULES} USING (number) ORDER BY key, number""",
-        values,
-    )
-
-
-def _remember_left_out(connection: DuckDBPyConnection, values: Mapping[str, Any]) -> None:
-    """Record what is left out of rows, column by column."""
+def _remember_partial_rows(connection: DuckDBPyConnection, some_invalid: bool, values: Mapping[str, Any]) -> None:
+    """Record the rows that are not sent, or not whole, column by column, instead of those of the previous run, as every
+    run checks all rows; each since the first run of those in a row that found it so."""
+    listed = f"{REJECTS} WHERE rejected_by IN ('retl', 'consent', '{LEFT_OUT}')"
+    since = "SELECT rejected_by, key, min(rejected_at) AS since"
+    connection.execute(f"CREATE OR REPLACE TEMP TABLE retl_since AS {since} FROM {listed} GROUP BY ALL")
+    connection.execute(f"DELETE FROM {listed}")
+    if some_invalid:
+        rows = f"SELECT *, {user_sql(connection)} AS who, unnest(problems) AS number FROM {OUTBOX}"
+        _list(connection, "retl", f"{reason_sql(connection)}, hint", f"({rows} WHERE action = 'invalid')", values)
     rows = f"SELECT *, {user_sql(connection)} AS who, unnest({LEFT_OUT}) AS one FROM {OUTBOX} WHERE {HAS_LEFT_OUT}"
-    connection.execute(
-        f"""INSERT INTO {REJECTS}
-        SELECT key, kind, '{LEFT_OUT}', column_name, reason, {HINT_TO_USE}, NULL, NULL, $now, $run_id, who
-        FROM ({rows}) JOIN {RULES} ON number = one.number ORDER BY key, number""",
-        values,
-    )
+    _list(connection, LEFT_OUT, f"reason, {HINT_TO_USE}", f"(SELECT *, one.number AS number FROM ({rows}))", values)
+    if may_withhold(connection):
+        rows = f"SELECT *, {user_sql(connection)} AS who, unnest({identifier(WITHHELD_FOR)}) AS number FROM {OUTBOX}"
+        _list(connection, "consent", "reason, hint", f"({rows} WHERE {OPT_IN_WITHHELD})", values)
 
 
-def _remember_withheld_opt_ins(connection: DuckDBPyConnection, values: Mapping[str, Any]) -> None:
-    """Record the rows of which an opt-in is withheld, instead of those of the previous run."""
-    if not may_withhold(connection):
-        return
-    numbers = f"unnest({identifier(WITHHELD_FOR)}) AS number"
-    rows = f"SELECT *, {user_sql(connection)} AS who, {numbers} FROM {OUTBOX} WHERE {OPT_IN_WITHHELD}"
+def _list(connection: DuckDBPyConnection, by: str, why: str, rows: str, values: Mapping[str, Any]) -> None:
+    """Record `rows`, each for the rule with a `number`."""
     connection.execute(
-        f"""INSERT INTO {REJECTS} SELECT key, kind, 'consent', column_name, reason, hint, NULL, NULL, $now, $run_id, who
-        FROM ({rows}) JOIN {RULES} USING (number) ORDER BY key, number""",
+        f"""INSERT INTO {REJECTS} SELECT key, kind, '{by}', column_name, {why}, NULL, NULL,
+            coalesce(since, $now), $run_id, who, NULL
+        FROM {rows} JOIN {RULES} USING (number) LEFT JOIN (FROM retl_since WHERE rejected_by = '{by}') USING (key)
+        ORDER BY key, number""",
         values,
     )

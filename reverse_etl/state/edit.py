@@ -1,56 +1,109 @@
-"""Manual changes of a state: resolve rows in doubt, accept a workspace, reset everything."""
+"""Manual changes of a state: resolve or give up rows, accept a workspace, reset everything."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
+from reverse_etl.braze.modes import Kind
 from reverse_etl.delivery.destination import Destination
 from reverse_etl.errors import DataError
-from reverse_etl.plan.tables import IN_DOUBT
+from reverse_etl.plan.given_up import GIVEN_UP, LISTED
+from reverse_etl.plan.tables import IN_DOUBT, REJECTS
 from reverse_etl.project.project import LoadedProject
 from reverse_etl.project.spec import Sync
 from reverse_etl.shared_state.place import StatePlace
 from reverse_etl.shared_state.shared import acquired
+from reverse_etl.sql.quoting import literal
 from reverse_etl.state.commit import set_meta, set_version
 from reverse_etl.state.file import STATE_FILES
+from reverse_etl.state.giving_up import give_up
 from reverse_etl.state.keys import key_meant
 from reverse_etl.state.look import is_there
 from reverse_etl.state.opening import state_of
+from reverse_etl.state.state import State
+from reverse_etl.state.watermark import is_pruned, let_go, read_again_from
 from reverse_etl.state.workspace import WORKSPACE, as_text, workspace_of
 from reverse_etl.system.clock import Clock
 from reverse_etl.system.file_lock import locked_by_us
 from reverse_etl.system.private_files import create_ignored, private_files
 
+Resolution = Literal["resend", "mark_accepted", "give_up"]
+_GIVEN_UP = f"rejected_by = '{GIVEN_UP}'"
+_MAY_GIVE_UP = f"rejected_by IN ({', '.join(map(literal, LISTED))})"
+# Of which of the rejects it is decided, beside rows in doubt, and what all of these are.
+_DECIDED: Mapping[Resolution, tuple[str, str]] = {
+    "resend": (_GIVEN_UP, "in doubt or given up"),
+    "mark_accepted": ("false", "in doubt"),
+    "give_up": (_MAY_GIVE_UP, "invalid, rejected or in doubt"),
+}
 
-def resolve(
-    project: LoadedProject, sync: Sync, resolution: Literal["resend", "mark_accepted"], keys: Sequence[str]
-) -> int:
-    """Set what the next run does with rows in doubt: those with `keys`, or all that nothing was decided about yet.
 
-    resend: send them again. mark_accepted: record them as accepted. Returns how many these are. Raises DataError if
-    there is no such row.
+def resolve(project: LoadedProject, sync: Sync, resolution: Resolution, keys: Sequence[str]) -> int:
+    """Set what becomes of rows that are not in Braze: those with `keys`, or all in doubt that nothing was decided about
+    yet. Returns how many these are.
+
+    resend: the next run sends them again, be they in doubt or given up. mark_accepted: it records them as accepted.
+    give_up: they are not waited for any more, and not sent until they change; they may be invalid or rejected, too.
+    Raises DataError if there is no such row.
     """
     with state_of(project, sync) as state:
-        doubts = dict(state.connection.execute(f"SELECT key, resolution FROM {IN_DOUBT}").fetchall())
-        keys = [key_meant(state.connection, sync.name, key) for key in keys]
-        chosen = keys or [key for key, decided in doubts.items() if decided is None]
-        unknown = [key for key in keys if key not in doubts]
-        if unknown or not chosen:
-            what = f'the row with the key "{unknown[0]}" is not in doubt' if unknown else "no row is in doubt"
-            hint = f"list the rows in doubt: `retl rejects {sync.name}`"
-            if doubts and not unknown:
-                what, hint = (
-                    "every row in doubt is resolved already",
-                    "to change what was decided, name rows with --key",
-                )
-            raise DataError(f"{sync.name}: {what}", hint=hint, code="D006")
-        values = {"resolution": resolution, "keys": chosen}
+        connection = state.connection
+        keys = [key_meant(connection, sync.name, key) for key in keys]
+        chosen = keys or _undecided(state, sync)
+        _refuse_unknown(state, sync, resolution, chosen)
+        again = _cursors_to_read_again(state, sync, chosen) if resolution == "resend" else []
         with state.changing():
-            state.connection.execute(
-                f"UPDATE {IN_DOUBT} SET resolution = $resolution WHERE list_contains($keys, key)", values
-            )
-            set_version(state.connection, f"resolved-{state.clock.utc():%Y%m%dT%H%M%S%f}")
+            connection.execute("BEGIN")
+            if resolution == "give_up":
+                by_record, now = Kind.CHANGED in sync.mode.kinds, state.clock.utc()
+                give_up(connection, "list_contains($keys, key)", now, {"keys": chosen}, by_record)
+                let_go(connection, len(set(chosen)))
+            else:
+                of_keys = "WHERE list_contains($keys, key)"
+                values = {"resolution": resolution, "keys": chosen}
+                connection.execute(f"UPDATE {IN_DOUBT} SET resolution = $resolution {of_keys}", values)
+                connection.execute(f"DELETE FROM {REJECTS} {of_keys} AND {_GIVEN_UP}", {"keys": chosen})
+                read_again_from(connection, again)
+            set_version(connection, f"resolved-{state.clock.utc():%Y%m%dT%H%M%S%f}")
+            connection.execute("COMMIT")
     return len(set(chosen))
+
+
+def _undecided(state: State, sync: Sync) -> list[str]:
+    """The keys of rows in doubt of which nobody has decided what becomes of them."""
+    doubts = state.connection.execute(f"SELECT DISTINCT key, resolution IS NULL FROM {IN_DOUBT}").fetchall()
+    chosen = [key for key, is_open in doubts if is_open]
+    if not chosen and doubts:
+        what = "every row in doubt is resolved already"
+        raise DataError(f"{sync.name}: {what}", hint="to change what was decided, name rows with --key", code="D006")
+    if not chosen:
+        raise _no_such_row(sync, "no row is in doubt")
+    return chosen
+
+
+def _refuse_unknown(state: State, sync: Sync, resolution: Resolution, keys: Sequence[str]) -> None:
+    """Raises DataError if nothing can be decided about one of the rows with these keys."""
+    rejects, which = _DECIDED[resolution]
+    found = f"SELECT key FROM {IN_DOUBT} UNION SELECT key FROM {REJECTS} WHERE {rejects}"
+    known = {key for (key,) in state.connection.execute(found).fetchall()}
+    for key in keys:
+        if key not in known:
+            raise _no_such_row(sync, f'the row with the key "{key}" is not {which}')
+
+
+def _no_such_row(sync: Sync, what: str) -> DataError:
+    return DataError(f"{sync.name}: {what}", hint=f"list the rows: `retl rejects {sync.name}`", code="D006")
+
+
+def _cursors_to_read_again(state: State, sync: Sync, keys: Sequence[str]) -> list[str]:
+    """The cursors of those of the rows that were given up. Raises DataError if one would not count as new any more."""
+    which = f"{REJECTS} WHERE {_GIVEN_UP} AND cursor IS NOT NULL AND list_contains($keys, key)"
+    found = state.connection.execute(f"SELECT DISTINCT key, cursor FROM {which}", {"keys": keys}).fetchall()
+    for key, cursor in found:
+        if is_pruned(state.connection, cursor):
+            what = f'the row with the key "{key}" would not count as new: later ones were pruned'
+            raise DataError(f"{sync.name}: {what}", hint="give it a later cursor in the model", code="D006")
+    return [cursor for _, cursor in found]
 
 
 def accept_workspace(project: LoadedProject, sync: Sync, destination: Destination) -> bool:

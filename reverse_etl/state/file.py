@@ -9,6 +9,8 @@ format 5    rejects.identifier, in_doubt.identifier: the user of a row whose key
 format 6    opt_outs: who has opted out, of what, and since when
             deleted: hashes of the users that a users_delete sync has deleted, instead of their acknowledged rows
 format 7    opt_outs.is_unclear: whether Braze may have an opt-out otherwise
+format 8    rejects.cursor: of a row that is given up
+            state._retl_absent_since: since when a row is not in the model
 """
 
 import errno
@@ -31,12 +33,12 @@ from reverse_etl.state import opt_outs
 from reverse_etl.system.clock import Clock
 from reverse_etl.system.memory import HINT, is_out_of_memory
 
-FORMAT = 7
+FORMAT = 8
 STATE_FILES = ("state.duckdb", "state.duckdb.wal", "outbox.duckdb", "outbox.duckdb.wal", "journal.jsonl")
 COPY = ".copy-"  # how the name of a folder begins that has a copy of a state for somebody who reads it
 COPIES_FOR = timedelta(minutes=10)  # it takes a moment
 _META = f"{META}"
-_WENT_WELL = "('success', 'incomplete')"  # everything that could be sent was sent
+WENT_WELL = "('success', 'incomplete')"  # everything that could be sent was sent
 _OF_DAMAGE = (duckdb.IOException, duckdb.FatalException, duckdb.InternalException, duckdb.SerializationException)
 _KEPT = "then run again: responses received so far are recorded in the folder, and the next run applies them"
 _OF_DISKS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS}
@@ -167,7 +169,7 @@ def done_until(connection: DuckDBPyConnection, delay: timedelta = timedelta()) -
 
     Of a schedule with a `delay`, a run that began before it was over is one for the time before.
     """
-    latest = f"SELECT epoch_us(max({{}})) FROM {RUNS} WHERE status IN {_WENT_WELL}"
+    latest = f"SELECT epoch_us(max({{}})) FROM {RUNS} WHERE status IN {WENT_WELL}"
     began = f"started_at - INTERVAL {int(delay.total_seconds())} SECOND"
     try:
         scheduled = "coalesce(scheduled_time, started_at)"

@@ -12,6 +12,7 @@ from reverse_etl.codes import REJECTED, code_of_reason
 from reverse_etl.delivery.destination import Destination
 from reverse_etl.errors import BusyError, DataError, MovedError, StateError
 from reverse_etl.masking import Keys, of_request, of_response
+from reverse_etl.plan.given_up import GIVEN_UP, WAS_IN_DOUBT
 from reverse_etl.plan.outbox import identifier_of
 from reverse_etl.plan.quarantine import WITHHELD
 from reverse_etl.plan.tables import ACKNOWLEDGED, IN_DOUBT, REJECTS, RUN_ID, RUNS, SENT_AT
@@ -31,7 +32,7 @@ from reverse_etl.state.places import place_of
 from reverse_etl.state.state import State
 from reverse_etl.state.tries import Failing, failing_syncs, waits
 from reverse_etl.state.workspace import workspace_of
-from reverse_etl.words import moment
+from reverse_etl.words import count, moment
 
 DAMAGED, UNREACHABLE, MOVED, NEVER, RUNNING = "damaged", "unreachable", "moved", "never", "running"
 WRONG = (DAMAGED, UNREACHABLE, MOVED)
@@ -43,6 +44,8 @@ class SyncStatus:
 
     `last_run` is the status of its latest run, or `running` or `never`; `damaged`, `unreachable` and `moved` describe
     its state. `failures` is how often it failed in a row; its schedule does not run it before `next_try`.
+    `watermark_held_by` are rows that are not in Braze, and that every run reads again, with all that came after them;
+    `given_up` rows are not in Braze either, and are not waited for.
     """
 
     sync: str
@@ -54,6 +57,19 @@ class SyncStatus:
     message: str | None = None
     failures: int = 0
     next_try: datetime | None = None
+    watermark_held_by: int = 0
+    watermark_held_since: datetime | None = None
+    hold: str | None = None
+    given_up: int = 0
+
+    def notes(self) -> Iterator[str]:
+        """What there is to say beside the table."""
+        if self.message:
+            yield self.message
+        if self.hold:
+            yield f"{self.hold}: `retl rejects {self.sync}`"
+        if self.given_up:
+            yield f"{count(self.given_up, 'row')} given up, and not in Braze: `retl rejects {self.sync}`"
 
     def cells(self) -> tuple[object, ...]:
         finished = moment(self.finished_at) if self.finished_at else ""
@@ -113,10 +129,8 @@ def is_there(project: LoadedProject, sync: Sync) -> bool:
 
 
 def _sync_status(sync: Sync, connection: DuckDBPyConnection) -> SyncStatus:
-    rejected = f"{REJECTS} WHERE rejected_by <> '{WITHHELD}'"
-    lines = f"SELECT key, count(*) AS rows FROM {rejected} GROUP BY key, rejected_by, column_name"
-    by_key = f"SELECT max(rows) AS rows FROM ({lines}) GROUP BY key"  # a row has a line for each rule that it breaks
-    rejects = _number(connection, f"SELECT CAST(coalesce(sum(rows), 0) AS BIGINT) FROM ({by_key})")
+    rejects = _rows_listed(connection, f"rejected_by NOT IN ('{WITHHELD}', '{GIVEN_UP}')")
+    given_up = _rows_listed(connection, f"rejected_by = '{GIVEN_UP}'")
     in_doubt = _number(connection, f"SELECT count(*) FROM {IN_DOUBT} WHERE resolution IS NULL")
     rows = AcknowledgedRows(connection, sync.name).count_acknowledged()
     last = connection.execute(
@@ -125,7 +139,20 @@ def _sync_status(sync: Sync, connection: DuckDBPyConnection) -> SyncStatus:
     ).fetchone()
     status, finished, message = last or (NEVER, None, None)
     at = datetime.fromisoformat(finished).replace(tzinfo=UTC) if finished else None
-    return SyncStatus(sync.name, status, at, rows, rejects, in_doubt, message)
+    found = SyncStatus(sync.name, status, at, rows, rejects, in_doubt, message, given_up=given_up)
+    mark = watermark.read(connection) if sync.incremental else None
+    hold = watermark.holds(connection, mark, sync.incremental.lookback) if mark and sync.incremental else None
+    if mark is None or hold is None or mark.held_since is None:
+        return found
+    since = datetime.fromisoformat(mark.held_since).replace(microsecond=0)
+    return replace(found, watermark_held_by=mark.held, watermark_held_since=since, hold=hold)
+
+
+def _rows_listed(connection: DuckDBPyConnection, which: str) -> int:
+    """How many rows are listed as not in Braze; one has a line for each rule that it breaks."""
+    lines = f"SELECT key, count(*) AS rows FROM {REJECTS} WHERE {which} GROUP BY key, rejected_by, column_name"
+    by_key = f"SELECT max(rows) AS rows FROM ({lines}) GROUP BY key"
+    return _number(connection, f"SELECT CAST(coalesce(sum(rows), 0) AS BIGINT) FROM ({by_key})")
 
 
 def rows_not_in_braze(project: LoadedProject, sync: Sync, show_values: bool) -> list[dict[str, Any]]:
@@ -133,44 +160,47 @@ def rows_not_in_braze(project: LoadedProject, sync: Sync, show_values: bool) -> 
     An invalid row is listed once for each column that breaks a rule. `identifier` is that of the row's user, where the
     key is a digest of the row, or NULL.
 
-    `status` is invalid, left_out (sent without the column), withheld, rejected (by Braze) or in_doubt; `resolution` is
-    what a user decided about a row in doubt.
+    `status` is invalid, left_out (sent without the column), withheld, rejected (by Braze), in_doubt or given_up;
+    `resolution` is what a user decided about a row in doubt.
     """
+    resolve = f"`retl resolve {sync.name}`"
     with state_of(project, sync) as state:
         cursor = state.connection.execute(
             f"""SELECT key, identifier, kind,
                 CASE rejected_by WHEN 'retl' THEN 'invalid' WHEN 'braze' THEN 'rejected'
-                    WHEN 'left_out' THEN 'left_out' ELSE 'withheld' END AS status,
-                NULL AS resolution, column_name AS "column", reason, hint, run_id AS run,
+                    WHEN 'left_out' THEN 'left_out' WHEN 'given_up' THEN 'given_up' ELSE 'withheld' END AS status,
+                NULL AS resolution, column_name AS "column",
+                CASE WHEN rejected_by IN ('braze', 'given_up') AND body IS NOT NULL
+                    THEN CASE WHEN starts_with(reason, $was_in_doubt) THEN '{IN_DOUBT_CODE}' ELSE '{REJECTED}' END
+                END AS code,
+                reason,
+                coalesce(hint, CASE rejected_by WHEN 'given_up' THEN $given_up END) AS hint, run_id AS run,
                 body AS record
             FROM {REJECTS}
             UNION ALL
-            SELECT key, identifier, kind, 'in_doubt', resolution, NULL,
+            SELECT key, identifier, kind, 'in_doubt', resolution, NULL, '{IN_DOUBT_CODE}',
                 coalesce(reason, 'sent, but no response received'),
-                CASE WHEN resolution IS NULL THEN $hint END, run_id, body
+                CASE WHEN resolution IS NULL THEN $in_doubt END, run_id, body
             FROM {IN_DOUBT}
             ORDER BY ALL""",
-            {"hint": f"check in Braze, then run `retl resolve {sync.name}` with --resend or --mark-accepted"},
+            {
+                "was_in_doubt": WAS_IN_DOUBT,
+                "in_doubt": f"check in Braze, then run {resolve} with --resend or --mark-accepted",
+                "given_up": f"not sent until it changes; to send it as it is, run {resolve} with --resend --key KEY",
+            },
         )
         names = [column[0] for column in cursor.description or ()]
         rows, keys = cursor.fetchall(), state.keys(in_full=show_values)
-        return [_with_code(_as_shown(dict(zip(names, row, strict=True)), keys)) for row in rows]
-
-
-def _with_code(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A row that is not in Braze, with the code of the reason, before the reason."""
-    code = {"rejected": REJECTED, "in_doubt": IN_DOUBT_CODE}.get(row["status"]) or code_of_reason(row["reason"])
-    pairs = [(name, value) for name, value in row.items()]
-    at = list(row).index("reason")
-    return dict([*pairs[:at], ("code", code), *pairs[at:]])
+        return [_as_shown(dict(zip(names, row, strict=True)), keys) for row in rows]
 
 
 def _as_shown(row: Mapping[str, Any], keys: Keys) -> dict[str, Any]:
     """A row that is not in Braze, with its key, identifier, reason and record as they are shown."""
     shown = {**row, "key": keys.shown(row["key"]), "identifier": identifier_of(row["identifier"], keys)}
+    shown["code"] = row["code"] or code_of_reason(row["reason"])
     if keys.in_full:
         return shown
-    if row["status"] == "rejected":
+    if row["status"] == "rejected" or (row["status"] == "given_up" and row["record"] is not None):
         shown["reason"] = of_response(row["reason"], [row["record"]])
     elif row["status"] == "in_doubt":
         shown["reason"] = of_request(row["reason"], [row["record"]])

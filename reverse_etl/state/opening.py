@@ -9,6 +9,7 @@ from reverse_etl.project.spec import Sync
 from reverse_etl.shared_state.copies import LocalOnly, SharedCopy
 from reverse_etl.shared_state.place import StatePlace
 from reverse_etl.shared_state.shared import acquired
+from reverse_etl.state.backups import clean
 from reverse_etl.state.file import STATE_FILES, drop_copies, explain_disk_errors
 from reverse_etl.state.places import folder_of, place_of, refuse_moved
 from reverse_etl.state.state import State
@@ -56,6 +57,7 @@ def open_state(place: StatePlace, memory_limit: str | None = None, clock: Clock 
             dead_owner = stack.enter_context(locked_by_us(place.lock, place.sync, place.target))
             stack.enter_context(explain_disk_errors(place))
             drop_copies(place.folder)
+            clean(place.folder, clock.utc())
             copy: LocalOnly | SharedCopy = (
                 LocalOnly(place)
                 if place.objects is None

@@ -96,8 +96,9 @@ class State:
             self.run.write_blank(columns | {WAITS_UNTIL: "TIMESTAMPTZ"} if has_quarantine(layout) else columns)
             self.run.describe(layout, (), ())
             return
-        has_doubts, has_rejects = self._holds(IN_DOUBT), self._holds(f"{REJECTS} WHERE rejected_by = 'braze'")
-        action = action_sql(layout, intent, has_doubts, has_rejects)
+        found = self.connection.execute(f"SELECT DISTINCT rejected_by FROM {REJECTS}").fetchall()
+        rejected_by = {one for (one,) in found}
+        action = action_sql(layout, intent, self._holds(IN_DOUBT), rejected_by)
         changes = with_old(layout, changes, list(there))
         has_consent = bool(consent_columns(layout))
         carried = CARRIED if has_consent else ()
@@ -107,7 +108,7 @@ class State:
         actions = with_waits(layout, f"SELECT *, {action} AS action FROM (\n{records}\n) AS o")
         self.run.write_outbox(layout, f"{actions}\n{order_sql(layout)}")
         if has_consent:
-            again = reduced_action_sql(intent, has_rejects)
+            again = reduced_action_sql(intent, rejected_by)
             alone = outbox_sql(reduced_layout(layout), reduced(layout, changes, consent), CARRIED_REDUCED)
             key = f"coalesce(key, {literal(NO_KEY)}) AS key"
             selected = f"SELECT * REPLACE ({key}), {again} AS action FROM (\n{alone}\n) WHERE problems IS NULL"

@@ -12,15 +12,18 @@ CREATE TABLE retl_state.main.runs (
 CREATE TABLE retl_state.main.rejects (
     key VARCHAR NOT NULL,
     kind VARCHAR NOT NULL,
-    rejected_by VARCHAR NOT NULL, -- retl: before sending; braze: in its response; withheld: not sent yet
+    -- retl: before sending; braze: in its response; left_out, consent: a column of it is not sent; withheld: not sent
+    -- yet; given_up: one of these, and not waited for any more (see plan/given_up.py)
+    rejected_by VARCHAR NOT NULL,
     column_name VARCHAR,
     reason VARCHAR NOT NULL,
     hint VARCHAR,
     body VARCHAR,
     body_md5 VARCHAR,
-    rejected_at TIMESTAMPTZ NOT NULL, -- of withheld rows: since when they are
+    rejected_at TIMESTAMPTZ NOT NULL, -- since when the row is listed; of given_up: since when it is
     run_id VARCHAR NOT NULL,
-    identifier VARCHAR -- of the row's user, as JSON, where the key is a digest of the whole row
+    identifier VARCHAR, -- of the row's user, as JSON, where the key is a digest of the whole row
+    cursor VARCHAR -- of a row of an incremental model that is given_up
 );
 CREATE TABLE retl_state.main.opt_outs (
     identifier VARCHAR NOT NULL, -- of the user, as JSON: the first identifier that the row has

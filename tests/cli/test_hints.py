@@ -707,7 +707,7 @@ def test_sync_whose_mode_is_one_that_deletes_now_deletes_nobody(shop: Shop, retl
         ),
         ("state accept-workspace", "one of: users_track, orders, newsletter", ["state accept-workspace orders --yes"]),
         ("state reset orders", "to confirm, pass --yes", ["state reset orders --yes"]),
-        ("resolve orders", "list the rows in doubt: `retl rejects orders`", ["rejects orders"]),
+        ("resolve orders", "list the rows: `retl rejects orders`", ["rejects orders"]),
         ("init", "use an empty folder: `retl init my_project`", ["init my_project"]),
         ("sandbox --last 1 --file a --target sandbox", "remove one of them", ["sandbox --last 1 --target sandbox"]),
         ("explain P0001", 'did you mean "P001"?', ["explain P001"]),

@@ -131,6 +131,22 @@ CASES = {
         by_at(),
         "ls",
     ),
+    "rows kept of a part": Case(
+        DAILY,
+        "remove it: a row that an incremental model does not return is not a removed row",
+        None,
+        {**by_at(), "keep_removed": "30 days"},
+        by_at(),
+        "ls",
+    ),
+    "rows kept that are cleared": Case(
+        DAILY,
+        "remove it: once that has happened, the state has no such row",
+        None,
+        {"on_removed": "clear", "keep_removed": "30 days"},
+        {"on_removed": "clear"},
+        "ls",
+    ),
     "retention of attributes": Case(
         DAILY,
         "remove it: only events and purchases can be pruned",

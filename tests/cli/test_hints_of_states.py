@@ -16,6 +16,7 @@ import pytest
 from reverse_etl.sandbox import Sandbox
 from tests.bucket import Bucket
 from tests.cli.test_hints import MADE, USERS, VISITS, events, first_error, follow, run_in
+from tests.runs.test_giving_up import hour, prune_past_a_row_that_was_given_up
 from tests.shop import Held, Outcome, Retl, Shop, edit, running
 
 NONE_SENT = "  0 records: nothing to send"
@@ -116,6 +117,14 @@ def test_pruned_rows_do_not_count_as_new(shop: Shop, run: Run):
     shop.sync("it", sql.format(20), **options, incremental=incremental)
     assert run("retl sync it").code == 0
     assert len(events(shop)) == sent == 20
+
+
+def test_row_before_what_was_pruned_is_sent_with_a_later_cursor(shop: Shop, run: Run):
+    prune_past_a_row_that_was_given_up(shop, lambda: run("retl resolve it --give-up --key bad").code)
+    assert hint_of(run("retl resolve it --resend --key bad")) == "give it a later cursor in the model"
+    shop.braze.clear_faults()
+    shop.warehouse("UPDATE seen SET seen_at = ? WHERE id = 'bad'", hour(4))
+    assert shop.run().delivery.accepted == 1
 
 
 def test_row_that_is_not_there_is_found_as_the_hint_says(shop: Shop, run: Run):

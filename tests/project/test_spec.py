@@ -236,6 +236,35 @@ def test_endpoint_that_leads_to_no_braze_is_refused_where_it_is_written(endpoint
             id="incremental that does not fit",
         ),
         pytest.param(
+            sync(keep_removed="90 days", incremental={"cursor": "at"}),
+            [
+                'syncs.yml:11:5: "keep_removed" in sync "members" cannot be combined with "incremental"\n'
+                "  hint: remove it: a row that an incremental model does not return is not a removed row"
+            ],
+            id="keep_removed of an incremental model",
+        ),
+        pytest.param(
+            sync(keep_removed="90 days", on_removed="clear"),
+            [
+                'syncs.yml:11:5: "keep_removed" in sync "members" has no effect with "on_removed: clear"\n'
+                "  hint: remove it: once that has happened, the state has no such row"
+            ],
+            id="keep_removed of rows that are cleared",
+        ),
+        pytest.param(
+            sync(keep_removed="90"),
+            ['syncs.yml:11:19: "keep_removed" in sync "members" must be a time such as "30 days", or forever'],
+            id="keep_removed without a unit",
+        ),
+        pytest.param(
+            sync(keep_removed="90 days", track_record_type="events"),
+            [
+                'syncs.yml:11:5: "keep_removed" in sync "members" is not supported by mode users_track / events\n'
+                "  hint: remove it"
+            ],
+            id="keep_removed of events",
+        ),
+        pytest.param(
             sync(mode="users_delete", track_record_type=None),
             [
                 'syncs.yml:9:11: "mode: users_delete" in sync "members" deletes users\n'

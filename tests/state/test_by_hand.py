@@ -41,7 +41,7 @@ def test_rows_in_doubt_are_listed_and_held_until_somebody_decides_and_resent_onc
     assert [(row["status"], row["resolution"]) for row in found] == [("in_doubt", None)] * 10
     assert len(shop.braze.requests()) == 1
     said = retl("resolve", "it", "--resend", folder=shop.folder)
-    assert said.out == "it: 10 rows in doubt will be sent again by the next run\n"
+    assert said.out == "it: 10 rows will be sent again by the next run, if valid\n"
     shop.braze.add_fault(Fault("drop_after"))
     assert shop.run().delivery.in_doubt == 10
     assert len(shop.rows_of("in_doubt")) == 10  # a row that is doubted again stands there once
@@ -128,15 +128,15 @@ def test_discarded_operation_on_a_row_that_has_changed_since_stays_held(shop: Sh
 
 def test_resolving_nothing_is_an_error(shop: Shop, retl: Retl):
     shop.sync("it", SEEN, **KEYED).run()
-    one = "pass exactly one of --resend and --mark-accepted"
+    one = "pass exactly one of --resend, --mark-accepted and --give-up"
     for arguments, message in (
         ([], one),
         (["--resend", "--mark-accepted"], one),
         (["--resend"], "it: no row is in doubt"),
-        (["--resend", "--key", "u1"], 'it: the row with the key "u1" is not in doubt'),
+        (["--resend", "--key", "u1"], 'it: the row with the key "u1" is not in doubt or given up'),
     ):
         said = retl("resolve", "it", *arguments, folder=shop.folder).err
-        assert said == f"{message}\n  hint: list the rows in doubt: `retl rejects it`\n"
+        assert said == f"{message}\n  hint: list the rows: `retl rejects it`\n"
 
 
 def test_on_in_doubt_resend_sends_again_at_once_and_says_so(shop: Shop, retl: Retl):

@@ -115,6 +115,8 @@ def test_state_of_an_older_format_is_brought_up_and_the_old_file_kept(synced: Sh
         connection.execute("ALTER TABLE runs DROP COLUMN scheduled_time")
         connection.execute("ALTER TABLE state DROP COLUMN _retl_unsure")
         connection.execute("ALTER TABLE opt_outs DROP COLUMN is_unclear")
+        connection.execute("ALTER TABLE rejects DROP COLUMN cursor")
+        connection.execute("ALTER TABLE state DROP COLUMN _retl_absent_since")
         connection.execute("ALTER TABLE in_doubt DROP COLUMN reason")
         for table in ("rejects", "in_doubt"):
             connection.execute(f"ALTER TABLE {table} DROP COLUMN identifier")

@@ -9,6 +9,7 @@ connection.py   the warehouse attached and detached; seeds
 query.py        a model on a connection
 model.py        a model's columns and first rows
 diff.py         the SQL that finds what differs
+absences.py     rows of the state that left the model, or are back
 changes.py      runs it, and counts the model's rows
 common.py       the users whom two models have in common
 checks.py       keys, cursors and data tests

@@ -7,8 +7,9 @@ from typing import Any, cast
 
 from duckdb import DuckDBPyConnection
 
+from reverse_etl.engines.duckdb.absences import find_absences
 from reverse_etl.engines.duckdb.checks import refuse_endless_cursors, refuse_null_keys, rows_gone
-from reverse_etl.engines.duckdb.diff import MODEL, READ, changes_sql, no_changes_sql
+from reverse_etl.engines.duckdb.diff import MODEL, READ, changes_sql, no_changes_sql, notes_absences
 from reverse_etl.engines.duckdb.query import ModelQuery
 from reverse_etl.engines.duckdb.twins import refuse_twins, set_twins_aside
 from reverse_etl.engines.engine import Comparison
@@ -49,6 +50,8 @@ def write_changes(query: ModelQuery, comparison: Comparison) -> int:
         refuse_twins(query, rows, rows_gone(query, tables), comparison.keys)
     if has_changes:
         refuse_endless_cursors(query)
+    if GONE in tables and notes_absences(query.layout):
+        find_absences(query, comparison.known)
     for table in tables:
         if table != CHANGES:
             query.execute(f"DROP TABLE {table}")

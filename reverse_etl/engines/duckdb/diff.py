@@ -13,6 +13,7 @@ from collections.abc import Collection, Mapping
 
 from reverse_etl.engines.engine import Comparison
 from reverse_etl.plan.tables import (
+    ABSENT_SINCE,
     ACKNOWLEDGED,
     CANDIDATES,
     CHANGES,
@@ -63,7 +64,7 @@ def changes_sql(layout: Layout, comparison: Comparison) -> dict[str, str]:
         return {CHANGES: _first_run(layout)}
     if layout.whole_row and respelled_keys(layout) and not (comparison.all_rows or acts_on_gone(layout)):
         return _events(layout, comparison)
-    is_sifted = bool(layout.tracked) and not (retyped or comparison.all_rows)
+    is_sifted = bool(layout.tracked or notes_absences(layout)) and not (retyped or comparison.all_rows)
     columns, may_differ = _compared(layout, comparison)
     join = "FULL JOIN" if acts_on_gone(layout) and not is_sifted else "LEFT JOIN"
     rows = _sifted(layout) if is_sifted else _rows_of_model(layout)
@@ -157,7 +158,8 @@ def _candidates(layout: Layout, comparison: Comparison) -> str:
 
 def _gone(layout: Layout, comparison: Comparison) -> str:
     """A SELECT of the keys of the state that the model lacks: neither unchanged nor among the candidates."""
-    keys, hashes = _listed({name: _state(name) for name in layout.key}), ", ".join(_HASHES)
+    names = [*layout.key, ABSENT_SINCE] if notes_absences(layout) else layout.key
+    keys, hashes = _listed({name: _state(name) for name in names}), ", ".join(_HASHES)
     of_state = f"SELECT *, {_hashes(layout, _IS_SURE)} FROM {_acknowledged(layout, comparison)}"
     only_there = f"SELECT {hashes} FROM {CANDIDATES} WHERE {READ} IS NULL"
     in_model = f"(SELECT * FROM {CANDIDATES} WHERE {READ} IS NOT NULL) AS s"
@@ -221,7 +223,13 @@ def acts_on_gone(layout: Layout) -> bool:
 
 def looks_at_gone(layout: Layout) -> bool:
     """Whether rows of the state that the model lacks are counted: they show whether a key is in the model twice."""
-    return acts_on_gone(layout) or (layout.cursor is None and bool(layout.tracked))
+    return acts_on_gone(layout) or (layout.cursor is None and bool(layout.tracked)) or notes_absences(layout)
+
+
+def notes_absences(layout: Layout) -> bool:
+    """Whether the state notes since when the model lacks a row, so that it can forget it."""
+    is_ignored = layout.sync.on_removed == "ignore" and "keep_removed" in layout.mode.options
+    return layout.cursor is None and is_ignored
 
 
 def _rows_of_model(layout: Layout, marked: bool = True) -> str:
