@@ -18,7 +18,7 @@ from reverse_etl.plan.plan import Plan
 from reverse_etl.report import as_json, text
 from reverse_etl.runs.outcome import RunResult, exit_code
 from reverse_etl.runs.preview import Preview
-from reverse_etl.state.commit import DeliveryCounts
+from reverse_etl.state.outcomes import DeliveryCounts
 
 
 class SyncError(RetlError):

@@ -25,7 +25,7 @@ from reverse_etl.report.descriptions import DESCRIPTIONS
 from reverse_etl.report.stderr import shown
 from reverse_etl.runs.outcome import RunResult
 from reverse_etl.runs.preview import Preview
-from reverse_etl.state.commit import DeliveryCounts
+from reverse_etl.state.outcomes import DeliveryCounts
 from reverse_etl.system.clock import Clock
 from reverse_etl.system.private_files import create_ignored, write_whole
 from reverse_etl.system.streams import printable_json

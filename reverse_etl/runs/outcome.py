@@ -16,7 +16,7 @@ from reverse_etl.plan.outbox import InvalidReason, InvalidRow
 from reverse_etl.plan.plan import Plan
 from reverse_etl.project.spec import Sync
 from reverse_etl.runs.finish_by import FinishBy
-from reverse_etl.state.commit import DeliveryCounts
+from reverse_etl.state.outcomes import DeliveryCounts
 from reverse_etl.system.clock import Clock
 
 RUNNING, ALREADY_RUN = "running", "already_run"

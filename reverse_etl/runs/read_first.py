@@ -11,7 +11,7 @@ from reverse_etl.plan.workbench import execute
 from reverse_etl.records.consent import consent_columns, opted_in
 from reverse_etl.records.layout import Column, Layout
 from reverse_etl.runs.job import Job
-from reverse_etl.state.commit import set_version
+from reverse_etl.state.contents import set_version
 from reverse_etl.state.erasing import without_erased
 from reverse_etl.state.opt_outs import learn
 from reverse_etl.state.state import State

@@ -68,11 +68,12 @@ from reverse_etl.runs.outcome import Listener, Options, RunResult
 from reverse_etl.runs.read_first import read_opt_outs
 from reverse_etl.runs.writers import Known, notices_of, reviewed
 from reverse_etl.state import absences
-from reverse_etl.state.commit import DeliveryCounts, Ending, final_status
+from reverse_etl.state.commit import Ending, final_status
 from reverse_etl.state.moving import move_if_renamed
 from reverse_etl.state.opening import state_of
 from reverse_etl.state.opt_outs import known_columns
 from reverse_etl.state.orphans import refuse_rows_of_orphans
+from reverse_etl.state.outcomes import DeliveryCounts
 from reverse_etl.state.state import State
 from reverse_etl.state.uncertain import find_resent, may_resend
 from reverse_etl.state.uncertain import note as note_uncertain

@@ -9,6 +9,9 @@ glance.py      states that nobody has open, read one after the other
 file.py        state.duckdb: attached, created, migrated; errors of disks
 backups.py     what lies beside it: backups of resets and migrations, and for how long
 commit.py      outbox + journal -> state, in one transaction
+  outcomes.py    what became of each record
+  rejects.py     rows that are not in Braze as the model has them
+contents.py    what is known of an open state, and the columns of its tables
 giving_up.py   rows that are not waited for any more
 absences.py    rows that the model does not return any more
 workspace.py   which workspace its rows are in

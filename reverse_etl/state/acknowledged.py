@@ -17,7 +17,7 @@ from reverse_etl.records.layout import ROW_NUMBER, Column, Layout
 from reverse_etl.sql.quoting import literal
 from reverse_etl.sql.types import INTEGERS, SqlType, widens
 from reverse_etl.state import watermark
-from reverse_etl.state.commit import acknowledged_columns, acknowledged_types
+from reverse_etl.state.contents import acknowledged_columns, acknowledged_types
 from reverse_etl.state.file import done_until
 from reverse_etl.state.workspace import workspace_of
 

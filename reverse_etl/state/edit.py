@@ -14,7 +14,7 @@ from reverse_etl.project.spec import Sync
 from reverse_etl.shared_state.place import StatePlace
 from reverse_etl.shared_state.shared import acquired
 from reverse_etl.sql.quoting import literal
-from reverse_etl.state.commit import set_meta, set_version
+from reverse_etl.state.contents import set_meta, set_version
 from reverse_etl.state.file import STATE_FILES
 from reverse_etl.state.giving_up import give_up
 from reverse_etl.state.keys import key_meant

@@ -15,7 +15,7 @@ from reverse_etl.plan.tables import ACKNOWLEDGED, DELETED, IN_DOUBT, META, OPT_O
 from reverse_etl.records.identity import HASH_DIGITS, KINDS, WHO, who_in_json, who_sql
 from reverse_etl.records.layout import ALIAS_PARTS, ROW_NUMBER
 from reverse_etl.sql.quoting import identifier
-from reverse_etl.state.commit import KEY_COLUMNS, acknowledged_types, set_meta, set_version
+from reverse_etl.state.contents import KEY_COLUMNS, acknowledged_types, set_meta, set_version
 from reverse_etl.state.deleted import DELETES, counted
 from reverse_etl.state.erasures import NEAR, Erasures, is_erased
 

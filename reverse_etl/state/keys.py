@@ -12,7 +12,7 @@ from reverse_etl.plan.tables import ACKNOWLEDGED, IN_DOUBT, META, REJECTS
 from reverse_etl.records.layout import ROW_NUMBER
 from reverse_etl.records.mapping import key_text
 from reverse_etl.sql.quoting import identifier
-from reverse_etl.state.commit import KEY_COLUMNS, acknowledged_columns
+from reverse_etl.state.contents import KEY_COLUMNS, acknowledged_columns
 from reverse_etl.words import count
 
 _SALT = "salt"  # its key in `meta`: of the digests, so that nobody can compute them without the state

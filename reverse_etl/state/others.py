@@ -19,7 +19,7 @@ from reverse_etl.records.identity import all_named
 from reverse_etl.shared_state.reading import bring_for_reading
 from reverse_etl.sql import database
 from reverse_etl.sql.quoting import identifier, literal
-from reverse_etl.state.commit import acknowledged_types
+from reverse_etl.state.contents import acknowledged_types
 from reverse_etl.state.places import place_of
 from reverse_etl.state.state import State
 

@@ -13,7 +13,7 @@ from duckdb import DuckDBPyConnection
 from reverse_etl.plan.tables import ACKNOWLEDGED, DELETED, IN_DOUBT, REJECTS
 from reverse_etl.records.identity import KINDS, STRONG_KINDS, all_named, hash_sql, named_in_json
 from reverse_etl.sql.quoting import identifier, literal
-from reverse_etl.state.commit import acknowledged_types, set_version
+from reverse_etl.state.contents import acknowledged_types, set_version
 from reverse_etl.state.erasing import has_rows, people_in, who_of_key
 from reverse_etl.state.keys import key_meant
 from reverse_etl.state.look import key_text_of

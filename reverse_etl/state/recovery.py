@@ -12,9 +12,10 @@ from reverse_etl.plan.outbox import upgrade_outbox
 from reverse_etl.plan.tables import RUNS
 from reverse_etl.shared_state.copies import LocalOnly, SharedCopy
 from reverse_etl.shared_state.place import StatePlace
-from reverse_etl.state.commit import DeliveryCounts, Ending, commit_run
+from reverse_etl.state.commit import Ending, commit_run
 from reverse_etl.state.erasures import erasures_of
 from reverse_etl.state.open_run import OpenRun
+from reverse_etl.state.outcomes import DeliveryCounts
 
 
 def recover(

@@ -43,13 +43,15 @@ from reverse_etl.shared_state.place import StatePlace
 from reverse_etl.sql.database import detach_whole
 from reverse_etl.sql.quoting import literal
 from reverse_etl.state.acknowledged import AcknowledgedRows
-from reverse_etl.state.commit import DeliveryCounts, Ending, columns_of, commit_run, set_meta
+from reverse_etl.state.commit import Ending, commit_run
+from reverse_etl.state.contents import columns_of, set_meta
 from reverse_etl.state.deleted import DELETES, NONE, PEOPLE, skip_deleted
 from reverse_etl.state.erasing import SEEN, drop_erased, hash_deleted, meta_of, people_in, suppress
 from reverse_etl.state.erasures import erasures_of
 from reverse_etl.state.file import attach, rename_words
 from reverse_etl.state.keys import keys_of
 from reverse_etl.state.open_run import OpenRun
+from reverse_etl.state.outcomes import DeliveryCounts
 from reverse_etl.state.recovery import recover
 from reverse_etl.system.clock import Clock, when_free
 
