@@ -97,7 +97,9 @@ def _with_tries(project: LoadedProject, sync: Sync, failing: Mapping[str, Failin
     until = waits(project, failing, sync, project.started_at)
     again = f"; its schedule tries again at {moment(until)}, or now: `retl sync {sync.name}`" if until else ""
     said = f"{found.said()}{again}"
-    message = f"{said}; {status.message}" if status.message else said
+    of_what = "the last run on record: " if status.finished_at else ""  # that run may be an earlier one
+    what = (status.message or "").removeprefix(f"{sync.name}: ")
+    message = f"{said}; {of_what}{what}" if what else said
     return replace(status, message=message, failures=found.times, next_try=until)
 
 

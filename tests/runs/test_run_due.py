@@ -503,3 +503,15 @@ def test_delayed_sync_runs_later_for_its_scheduled_time_and_a_run_before_that_do
     assert retl("ls", folder=shop.folder).err == (
         'syncs.yml:18:10: "delay" in sync "it" must be a time such as "5 minutes", or 0\n'
     )
+
+
+def test_status_says_that_a_message_is_of_an_earlier_run_than_a_failure_which_left_no_trace(shop: Shop, retl: Retl):
+    shop.sync("it", MANY, guards={"max_changes": 1})
+    blocked = retl("sync", "it", folder=shop.folder)
+    shop.model("it", "SELECT nothing FROM nowhere")
+    assert (blocked.code, retl("sync", "it", folder=shop.folder).code) == (1, 2)
+    at = datetime.fromisoformat(json.loads((shop.folder / ".retl/test/tries.json").read_text())["it"]["at"])
+    assert retl("status", folder=shop.folder).err == (
+        f"it: failed 2 times in a row, the last at {at:%Y-%m-%d %H:%M} UTC; "
+        "the last run on record: guard max_changes: 1,000 rows would be sent; at most 1 is allowed\n"
+    )

@@ -17,10 +17,10 @@ from reverse_etl.sql.quoting import catalog, identifier, literal
 
 def attach_warehouse(connection: DuckDBPyConnection, path: Path, where: Location | None) -> None:
     """Make the warehouse the default catalog of models, read-only. `where` is its location in syncs.yml."""
+    refuse_other_files(path, where)
     if not path.exists():
         hint = "create it from seeds/*.csv with `retl seed`, or correct the path"
         raise ProjectError(f"the warehouse file {path} does not exist", where, hint, code="P057")
-    refuse_other_files(path, where)
     name = identifier(catalog(path.name))
     try:
         connection.execute(f"ATTACH {literal(str(path.absolute()))} AS {name} (TYPE duckdb, READ_ONLY)")
@@ -37,11 +37,14 @@ def attach_warehouse(connection: DuckDBPyConnection, path: Path, where: Location
 
 _MAGIC = {b"SQLite format 3\x00": "a SQLite database", b"PAR1": "a Parquet file", b"PK\x03\x04": "a ZIP archive"}
 _ANOTHER = "set the path of a DuckDB file; `retl seed` creates one from seeds/*.csv"
+_SERVICE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")  # such as md:name or ducklake:...; not the letter of a disk
+_OF_LAKES = "set the path of a DuckDB file; to read a lake's Parquet files, remove path: see docs/engines.md"
 _DUCKDB = slice(8, 12)  # where a DuckDB file says that it is one
 
 
 def refuse_other_files(path: Path, where: Location | None) -> None:
-    """Raises ProjectError if there is something else than a DuckDB file at a path, and says what it is.
+    """Raises ProjectError if there is something else than a DuckDB file at a path, or if it is the address of a
+    service, and says what it is.
 
     DuckDB itself would download what reads it, or create a database.
     """
@@ -51,6 +54,9 @@ def refuse_other_files(path: Path, where: Location | None) -> None:
         with path.open("rb") as file:
             head = file.read(16)
     except FileNotFoundError:
+        if any(map(_SERVICE.match, path.parts)):
+            what = f"{path.name} is the address of a service, and path takes a DuckDB file"
+            raise ProjectError(what, where, _OF_LAKES, code="P057") from None
         return
     except OSError as error:
         raise ProjectError(f"cannot read the warehouse {path}: {error.strerror}", where, code="P057") from error

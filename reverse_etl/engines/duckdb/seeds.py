@@ -110,8 +110,8 @@ def load_seeds(warehouse: Path, seeds: Mapping[str, Path], folder: Path) -> dict
     """
     if problems := faults_of_seeds(seeds, folder):
         raise ProjectError(problems)
-    warehouse.parent.mkdir(parents=True, exist_ok=True)
     refuse_other_files(warehouse, None)
+    warehouse.parent.mkdir(parents=True, exist_ok=True)
     try:
         with connect(warehouse) as connection:
             connection.execute("BEGIN")
