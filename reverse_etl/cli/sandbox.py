@@ -15,6 +15,10 @@ from reverse_etl.errors import ProjectError
 from reverse_etl.system.private_files import create_ignored, private_files
 
 app = typer.Typer()
+_ABOUT_BODIES = {
+    "{}": "  (empty, such as those of `retl debug`)",
+    "": "  (its body is not kept any more: too old, or somebody in it was erased)",
+}
 _NAMES = 'for the names, see "Endpoints" in docs/sandbox.md'
 
 
@@ -160,8 +164,8 @@ def sandbox(
                 )
             with Sandbox(file) as braze:
                 for request in braze.requests()[-last:]:
-                    what = "  (empty, such as those of `retl debug`)" if request.body == "{}" else ""
-                    print(f"{request.path}  {request.status}{what}\n{request.body}")
+                    what = _ABOUT_BODIES.get(request.body, "")
+                    print("\n".join([f"{request.path}  {request.status}{what}", *filter(None, [request.body])]))
             return
         if file is not None:
             with private_files():

@@ -97,6 +97,11 @@ class HeadLock:
                 raise
             self.head, self._version = found  # a write that seemed to have failed had released it
 
+    def refuse_overtaken(self) -> None:
+        """Raises OvertakenError if another machine is known to have taken over the lock: what follows is in vain."""
+        if self._is_overtaken:
+            raise self._overtaken()
+
     def _busy(self, holder: Holder | None) -> BusyError:
         who = f": {holder}; its lock expires in {self._seconds_left(holder):,.0f} s unless renewed" if holder else ""
         what = f'sync "{self._place.sync}" on target "{self._place.target}" is already running{who}'

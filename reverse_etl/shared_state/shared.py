@@ -207,6 +207,7 @@ class SharedState:
         Raises OvertakenError, and changes nothing, if another machine has taken over the lock. What was uploaded stays
         then: should that machine have seen it, it goes on from there.
         """
+        self.lock.refuse_overtaken()
         old, needs_base = self.lock.head, self.needs_base()
         name = f"{old.generation + 1}-{self._token}-{secrets.token_hex(2)}"
         state, log = old.state, Log()

@@ -77,7 +77,8 @@ def test_every_request_names_retl_and_its_version(tmp_path: Path, braze: Sandbox
     paths = sorted(head.split()[1] for head in heads)
     # sync sends 1 and 4, and debug asks one of each; which sandbox it is, is asked before and after a plan, and by debug;
     # what it has dropped, after each run
-    dropped = [f"/_sandbox/drop-counts?after={number}" for number in (0, 4)]
+    ends = ((0, "/users/track"), (4, "/users/delete"))
+    dropped = [f"/_sandbox/drop-counts?after={number}&paths={path}" for number, path in ends]
     assert paths == ["/_sandbox/about"] * 5 + dropped + ["/users/delete"] * 2 + ["/users/track"] * 5
     agents = [re.findall(r"^user-agent: .*$", head.replace("\r", ""), re.M | re.I) for head in heads]
     assert agents == [[f"User-Agent: retl/{VERSION}"]] * 14

@@ -102,6 +102,7 @@ def without_chance(found: Tables) -> Tables:
         "finished_at",
         "scheduled_time",
         "rejected_at",
+        "_retl_absent_since",
     }
     kept = {}
     for name, (columns, rows) in found.items():

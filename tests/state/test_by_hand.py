@@ -257,13 +257,15 @@ def test_person_is_forgotten_in_events_whose_key_is_the_whole_row(shop: Shop, re
 
 
 @pytest.mark.long
-def test_older_states_that_were_kept_aside_are_named(shop: Shop, retl: Retl):
+def test_older_states_that_were_kept_aside_are_deleted(shop: Shop, retl: Retl):
     shop.sync("it", PEOPLE).run()
     retl("state", "reset", "it", "--yes", folder=shop.folder)
     shop.run()
+    kept = (shop.folder / ".retl/test/it").glob
+    assert len([*kept("before-reset-*/state.duckdb")]) == 1
     said = retl("forget", "u3", "--yes", folder=shop.folder)
-    (aside,) = (shop.folder / ".retl/test/it").glob("before-reset-*")
-    assert f"not erased, look there yourself: {aside.relative_to(shop.folder)}\n" in said.err
+    assert (said.code, [*kept("before-reset-*/state.duckdb")]) == (0, [])
+    assert "look there yourself" not in said.err
 
 
 def test_forgetting_who_is_not_there_is_no_error(shop: Shop, retl: Retl):
