@@ -32,7 +32,7 @@ demo: $(VENV)/installed ## The demo shop against the local Braze: sync, sync aga
 test: $(VENV)/installed ## The tests, without those that take over a second each: three minutes
 	$(BIN)/pytest --numprocesses auto --dist worksteal -m "not long and not dbt"
 
-test-long: $(VENV)/installed ## Those that take over a second each: histories, kills, stores, many syncs. Three minutes
+test-long: $(VENV)/installed ## Those that take over a second each: histories, kills, stores, many syncs. Five minutes
 	$(BIN)/pytest --numprocesses auto --dist worksteal -m long
 
 test-random: SEED ?= $(shell $(PYTHON) -c "import secrets; print(secrets.randbelow(2**32))")
