@@ -147,9 +147,13 @@ def run(folder: Path, environ: Mapping[str, str], ahead: timedelta) -> RunResult
 
 
 def waits_to_run(folder: Path, environ: Mapping[str, str], ahead: timedelta) -> None:
-    """The same in a process of its own, as soon as it may."""
+    """The same in a process of its own, as soon as it may; never, if the process that lets it has ended before."""
+    parent = multiprocessing.parent_process()
+    assert parent
     while not (folder / "go").exists():
-        time.sleep(0.005)
+        parent.join(0.005)
+        if not parent.is_alive():
+            return
     run(folder, environ, ahead)
 
 
