@@ -1,4 +1,4 @@
-"""Who has opted out in Braze: what to ask, and what the responses say. Pure: no socket.
+"""Who has opted out in Braze, and what else it says of users: what to ask, and what the responses say. Pure: no socket.
 
 A user is a JSON object as text, as the state has it: {"external_id": ...}, {"alias_name": ..., "alias_label": ...},
 {"braze_id": ...}, {"email": ...} or {"phone": ...}. A channel is `email_subscribe`, `push_subscribe`, or
@@ -8,7 +8,7 @@ A user is a JSON object as text, as the state has it: {"external_id": ...}, {"al
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from itertools import groupby, islice
 from typing import Any
@@ -16,6 +16,7 @@ from urllib.parse import quote
 
 from reverse_etl.braze.modes import OPT_OUT
 
+User = Mapping[str, Any]  # as a response has it
 GROUPS = "subscription_groups"
 GLOBAL = ("email_subscribe", "push_subscribe")
 _MOST_URL = 6000  # characters: servers and proxies refuse lines over 8 KB
@@ -53,12 +54,13 @@ USERS_PER_REQUEST = 50  # of both
 @dataclass(frozen=True)
 class Question:
     """One request about users with one kind of identifier. `is_again`: another request about the same users has been
-    answered; `offset`: with so many."""
+    answered; `offset`: with so many. `fields` are what an export is to tell of them, beside their identifiers."""
 
     read: Read
     people: tuple[str, ...]
     offset: int = 0
     is_again: bool = False
+    fields: tuple[str, ...] = GLOBAL
 
     @property
     def path(self) -> str:
@@ -73,9 +75,9 @@ class Question:
         """What is posted; None for a GET."""
         if self.read is Read.GROUPS:
             return None
-        kind, users = _kind(self.people[0]), [_value(person) for person in self.people]
+        kind, users = kind_of(self.people[0]), [_value(person) for person in self.people]
         asked = {_SELECTORS[kind]: users if kind in self.read.several else users[0]}
-        return json.dumps({**asked, "fields_to_export": [*_IDENTIFIERS, *GLOBAL]}).encode()
+        return json.dumps({**asked, "fields_to_export": list(dict.fromkeys((*_IDENTIFIERS, *self.fields)))}).encode()
 
 
 _IDENTIFIERS = ("external_id", "user_aliases", "email", "phone")
@@ -86,12 +88,12 @@ def kinds_not_read(read: Read, kinds: Iterable[str]) -> list[str]:
     return [kind for kind in kinds if kind not in (*read.several, *read.single)]
 
 
-def questions(read: Read, people: Iterable[str]) -> Iterator[Question]:
+def questions(read: Read, people: Iterable[str], fields: tuple[str, ...] = GLOBAL) -> Iterator[Question]:
     """The requests about all of the people, who are in the order of their kinds of identifiers."""
-    for kind, of_kind in groupby(people, _kind):
+    for kind, of_kind in groupby(people, kind_of):
         most = USERS_PER_REQUEST if kind in read.several else 1
         while batch := tuple(islice(of_kind, most)):
-            yield from _short_enough(Question(read, batch))
+            yield from _short_enough(Question(read, batch, fields=fields))
 
 
 def _short_enough(question: Question) -> Iterator[Question]:
@@ -100,11 +102,18 @@ def _short_enough(question: Question) -> Iterator[Question]:
         yield question
         return
     for people in (question.people[:half], question.people[half:]):
-        yield from _short_enough(Question(question.read, people))
+        yield from _short_enough(replace(question, people=people))
 
 
 def heard(question: Question, said: Mapping[str, Any]) -> tuple[list[tuple[str, str]], list[Question]]:
-    """Who has opted out of what, by a response, and what must be asked besides. Raises ValueError if it is no answer.
+    """Who has opted out of what, by a response, and what must be asked besides. Raises ValueError if it is none."""
+    users, more = told(question, said)
+    return [(person, channel) for person, user in users for channel in _opted_out(question.read, user)], more
+
+
+def told(question: Question, said: Mapping[str, Any]) -> tuple[list[tuple[str, User]], list[Question]]:
+    """The users of a response, each beside who was asked for, and what must be asked besides. Raises ValueError if it
+    is no answer.
 
     Of several users, a response names each by its present identifier. If that is none that was asked for, as after an
     external id was renamed, everybody who is not in the response is asked for alone.
@@ -113,17 +122,17 @@ def heard(question: Question, said: Mapping[str, Any]) -> tuple[list[tuple[str, 
     if said.get("message") != "success" or not isinstance(users, list) or not all(isinstance(u, dict) for u in users):
         raise ValueError
     asked = {_compared(_value(person)): person for person in question.people}
-    found, answered, others = list[tuple[str, str]](), set[str](), False
+    found, answered, others = list[tuple[str, User]](), set[str](), False
     for user in users:
-        people = question.people if len(question.people) == 1 else _meant(user, _kind(question.people[0]), asked)
+        people = question.people if len(question.people) == 1 else _meant(user, kind_of(question.people[0]), asked)
         others = others or not people
         answered.update(people)
-        found += [(person, channel) for person in people for channel in _opted_out(question.read, user)]
+        found += [(person, user) for person in people]
     alone = [person for person in question.people if person not in answered] if others else []
-    more = [Question(question.read, (person,), is_again=True) for person in alone]
+    more = [replace(question, people=(person,), offset=0, is_again=True) for person in alone]
     total = said.get("total_count")
     if isinstance(total, int) and users and total > question.offset + len(users):
-        more.append(Question(question.read, question.people, question.offset + len(users), is_again=True))
+        more.append(replace(question, offset=question.offset + len(users), is_again=True))
     return found, more
 
 
@@ -134,21 +143,28 @@ def _meant(user: Mapping[str, Any], kind: str, asked: Mapping[str, str]) -> list
     return [asked[name] for one in names if one is not None and (name := _compared(one)) in asked]
 
 
-def _opted_out(read: Read, user: Mapping[str, Any]) -> Iterator[str]:
+def _opted_out(read: Read, user: User) -> Iterator[str]:
     if read is Read.STATES:
         yield from (name for name in GLOBAL if user.get(name) == OPT_OUT)
         return
-    groups = user.get(GROUPS)
+    yield from (f"{GROUPS}:{group}" for group, state in states_of_groups(user).items() if state == OPT_OUT)
+
+
+def states_of_groups(user: User) -> dict[str, str]:
+    """The state of each subscription group that a response names for a user, as records have it. Raises ValueError if
+    it is no answer."""
+    groups, found = user.get(GROUPS), dict[str, str]()
     if not isinstance(groups, list):
         raise ValueError
     for group in groups:
         if not (isinstance(group, dict) and isinstance(group.get("id"), str) and isinstance(group.get("status"), str)):
             raise ValueError
-        if group["status"].lower() == OPT_OUT:
-            yield f"{GROUPS}:{group['id']}"
+        found[group["id"]] = group["status"].lower()
+    return found
 
 
-def _kind(person: str) -> str:
+def kind_of(person: str) -> str:
+    """The kind of a user's identifier, as `identifiers` of modes have it."""
     return "user_alias" if "alias_name" in (one := json.loads(person)) else str(next(iter(one)))
 
 
@@ -166,4 +182,4 @@ def _compared(name: Any) -> str:
 
 
 def _parameter(person: str) -> str:
-    return f"{_kind(person)}[]={quote(str(_value(person)), safe='')}"
+    return f"{kind_of(person)}[]={quote(str(_value(person)), safe='')}"

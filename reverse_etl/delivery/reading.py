@@ -1,15 +1,17 @@
 """Reads from Braze, request by request and several at once: what it returns is about users, and changes nothing."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
+from dataclasses import dataclass
 from itertools import islice
+from typing import Any, Generic, TypeVar
 
 from reverse_etl.braze.answers import Answer, NoAnswer, NotSent, hint_for, json_object
 from reverse_etl.braze.client import Connection, Deadlines
 from reverse_etl.braze.rate_limit_headers import exhausted_wait_s, throttled_wait_s
-from reverse_etl.braze.subscriptions import Question, Read, heard
+from reverse_etl.braze.subscriptions import Question, Read, User, kind_of, questions, told
 from reverse_etl.delivery.retry import RetryPolicy, next_wait_s
 from reverse_etl.delivery.session import Session
 from reverse_etl.errors import StateError
@@ -17,21 +19,48 @@ from reverse_etl.system.clock import Clock
 
 _JITTER = 0.5
 _AHEAD = 4  # questions per thread that wait for it
-OptOuts = list[tuple[str, str]]  # user and channel
+MOST_THREADS = 40  # as many requests per second as Braze allows: each takes less than one
+NOTHING_SENT = "run it again: nothing was sent"
+T = TypeVar("T")
+Hears = Callable[[Question, Mapping[str, Any]], tuple[list[T], list[Question]]]
 
 
-class Reader:
-    """Asks questions in threads, under the rate limit of the endpoint that it `reads`, and closes its connections."""
+@dataclass(frozen=True)
+class HowToRead:
+    """`again` is the end of the hint of an error: what to do once its cause is gone."""
 
-    def __init__(self, session: Session, read: Read, threads: int, clock: Clock, policy: RetryPolicy) -> None:
-        self._read, self._clock, self._policy, self._threads = read, clock, policy, threads
+    threads: int
+    clock: Clock
+    policy: RetryPolicy
+    again: str = NOTHING_SENT
+
+
+def read_users(
+    session: Session, read: Read, people: Iterable[str], fields: tuple[str, ...], how: HowToRead
+) -> dict[str, list[User]]:
+    """What Braze tells of each of the people, who are as in `braze/subscriptions.py`: by email or phone, it may be
+    several users; of one that it does not know, none. Raises StateError if it does not tell."""
+    found: dict[str, list[User]] = {person: [] for person in people}
+    in_order = sorted(found, key=kind_of)
+    for _, users in Reader(session, read, told, how).answers(questions(read, in_order, fields)):
+        for person, user in users:
+            found[person].append(user)
+    return found
+
+
+class Reader(Generic[T]):
+    """Asks questions in threads, under the rate limit of the endpoint that it `reads`, and closes its connections.
+    `hears` says what a response tells."""
+
+    def __init__(self, session: Session, read: Read, hears: Hears[T], how: HowToRead) -> None:
+        self._read, self._hears, self._clock, self._policy = read, hears, how.clock, how.policy
+        self._again, self._threads = how.again, min(how.threads, MOST_THREADS)
         self._workspace, self._pacer = session.workspace(), session.pacer(read.family)
         self._lock, self._stop, self._own = threading.Lock(), threading.Event(), threading.local()
         self._deadlines, self._connections = Deadlines(), list[Connection]()
 
-    def answers(self, questions: Iterator[Question]) -> Iterator[tuple[int, OptOuts]]:
-        """For each response, of how many users more it told, and who of them has opted out of what. Raises StateError
-        if one cannot be had: then nothing is known."""
+    def answers(self, questions: Iterator[Question]) -> Iterator[tuple[int, list[T]]]:
+        """For each response, of how many users more it told, and what. Raises StateError if one cannot be had."""
         with ThreadPoolExecutor(self._threads, "retl-read") as pool:
             try:
                 open_ = {pool.submit(self._ask, one) for one in islice(questions, self._threads * _AHEAD)}
@@ -48,13 +77,13 @@ class Reader:
                 for connection in self._connections:
                     connection.close()
 
-    def _ask(self, question: Question) -> tuple[int, OptOuts, list[Question]]:
+    def _ask(self, question: Question) -> tuple[int, list[T], list[Question]]:
         began_s, attempt = self._clock.now_s(), 0
         while self._has_turn():
             result, attempt = self._request(question), attempt + 1
             if isinstance(result, Answer) and result.status in (200, 201):
                 with suppress(ValueError):
-                    found, more = heard(question, json_object(result.body) or {})
+                    found, more = self._hears(question, json_object(result.body) or {})
                     return 0 if question.is_again else len(question.people), found, more
             elapsed_s = self._clock.now_s() - began_s
             if isinstance(result, Answer) and result.status == _THROTTLED:
@@ -107,7 +136,7 @@ class Reader:
     def _not_read(self, result: Answer | NotSent | NoAnswer) -> StateError:
         """Without the message of Braze, which may name users."""
         path = self._read.path
-        again = "run it again: nothing was sent"
+        again = self._again
         if not isinstance(result, Answer):
             hint = getattr(result, "hint", None)
             return StateError(f"{path}: {result.why}", hint=f"{hint}; then {again}" if hint else again, code="S029")

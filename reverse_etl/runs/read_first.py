@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 
-from reverse_etl.braze.subscriptions import GLOBAL, Read, kinds_not_read, questions
-from reverse_etl.delivery.reading import OptOuts, Reader
+from reverse_etl.braze.subscriptions import GLOBAL, Read, heard, kinds_not_read, questions
+from reverse_etl.delivery.reading import HowToRead, Reader
 from reverse_etl.delivery.session import Session
 from reverse_etl.errors import Location, ProjectError
 from reverse_etl.plan.tables import RUN
@@ -18,8 +18,8 @@ from reverse_etl.state.state import State
 from reverse_etl.words import count
 
 _ASKED = f"{RUN}.main.asked"
-_MOST_THREADS = 40  # as many requests per second as Braze allows: each takes less than one
 _SAY_EVERY_S = 10.0
+OptOuts = list[tuple[str, str]]  # user and channel
 
 
 def read_opt_outs(job: Job, session: Session, state: State, layout: Layout, changes: str) -> None:
@@ -66,7 +66,7 @@ def _read(job: Job, session: Session, state: State, read: Read, users: int) -> O
         hint = f"identify them by {', '.join(read.several)}; or return their opt-outs in the model: see docs/consent.md"
         raise ProjectError(what, Location(job.project.models[job.sync.model].file), hint, code="P114")
     options, done, found, said_s = job.options, 0, OptOuts(), job.options.clock.now_s()
-    reader = Reader(session, read, min(options.threads, _MOST_THREADS), options.clock, options.policy)
+    reader = Reader(session, read, heard, HowToRead(options.threads, options.clock, options.policy))
     for more, opt_outs in reader.answers(questions(read, _people(state))):
         done += more
         found += opt_outs
