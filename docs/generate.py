@@ -19,6 +19,7 @@ from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 from typer.main import get_command
 
+from docs.pictures import picture
 from docs.sandbox_rules import RULES, SOURCES, Rule
 from docs.values_rules import ROWS
 from reverse_etl.braze.client import CONNECT_TIMEOUT_S
@@ -489,8 +490,35 @@ PARTS: Mapping[str, Mapping[str, Callable[[], str]]] = {
 }
 
 
+# What the pictures of the terminal show, one after the other in one shop: first what changes it, which is not shown.
+_PICTURES: Mapping[str, tuple[str, Sequence[str]]] = {
+    "sync": ("retl seed", ["retl sync --all"]),
+    "plan": (
+        "sed -i -e s/gold/silver/ -e /c-1008/d -e s/^c-1009,/c-1099,/ seeds/raw_customers.csv && retl seed",
+        ["retl plan users_track"],
+    ),
+    "history": ("retl sync users_track", ["retl history users_track newsletter", "retl status"]),
+}
+
+
+@cache
+def pictures() -> Mapping[str, str]:
+    """Pictures of the terminal, by their names."""
+    environ = {**os.environ, "PATH": os.pathsep.join([str(TOOLS), os.environ["PATH"]])}
+    found: dict[str, str] = {}
+    with _copy_of_the_shop() as folder:
+        for name, (before, commands) in _PICTURES.items():
+            subprocess.run(before, shell=True, cwd=folder, env=environ, check=True, capture_output=True)
+            found[name] = picture(commands, folder, environ)
+    return found
+
+
 # Files that are generated as a whole.
-WHOLE: Mapping[str, Callable[[], str]] = {SCHEMA_FILE: syncs_schema, "docs/errors.md": errors}
+WHOLE: Mapping[str, Callable[[], str]] = {
+    SCHEMA_FILE: syncs_schema,
+    "docs/errors.md": errors,
+    **{f"docs/terminal-{name}.svg": partial(lambda one: pictures()[one], name) for name in _PICTURES},
+}
 
 
 def generated(file: str) -> str:

@@ -1,8 +1,7 @@
-"""How numbers, times, durations and tables are written for people, everywhere. Pure."""
+"""How numbers, times and durations are written for people, everywhere. Pure."""
 
 import json
 import re
-from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
 
@@ -36,14 +35,6 @@ def one_line(text: str) -> str:
 
 # Line breaks, control characters of terminals, marks that turn the direction of writing, and halves of characters.
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]+")
-
-
-def table_lines(table: Sequence[Sequence[object]]) -> Iterator[str]:
-    """Rows of cells as lines with aligned columns; the first row is the heading, a cell that is None is empty."""
-    cells = [["" if cell is None else str(cell) for cell in row] for row in table]
-    widths = [min(60, max(len(row[n]) for row in cells)) for n in range(len(cells[0]))] if cells else []
-    for row in cells:
-        yield "  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
 
 
 def as_json(value: object) -> str:

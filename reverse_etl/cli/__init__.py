@@ -32,6 +32,7 @@ from functools import cache
 from typing import Annotated, Any, NoReturn
 
 import typer
+from typer.core import TyperGroup
 from typer.main import get_command
 
 from reverse_etl.cli import alert, collect, forget, inspect, lock, plan, project, sandbox, schedule, state, sync, test
@@ -41,16 +42,30 @@ from reverse_etl.redaction import Redacted
 from reverse_etl.report import stderr
 from reverse_etl.system.streams import Stream, open_closed_files
 
+
+class Commands(TyperGroup):
+    """A group whose help has the whole first sentence of each command, on as many lines as it needs."""
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        commands = ((name, self.get_command(ctx, name)) for name in self.list_commands(ctx))
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, one.get_short_help_str(WHOLE)) for name, one in commands if one])
+
+
+WHOLE = 1000  # characters
 app = typer.Typer(
     name="retl",
+    cls=Commands,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # importing what draws boxes took half the time of `retl --help`
 )
 for commands in (project, sync, plan, schedule, test, lock, inspect, forget, sandbox, collect):
     app.add_typer(commands.app)
-app.add_typer(alert.app, name="alert", help="Check who is told when a sync fails.", no_args_is_help=True)
-app.add_typer(state.app, name="state", help="Inspect or change the state of a sync.", no_args_is_help=True)
+app.add_typer(alert.app, name="alert", cls=Commands, help="Check who is told when a sync fails.", no_args_is_help=True)
+app.add_typer(
+    state.app, name="state", cls=Commands, help="Inspect or change the state of a sync.", no_args_is_help=True
+)
 
 
 LOG_FORMAT = "RETL_LOG_FORMAT"

@@ -13,7 +13,7 @@ from typer.core import TyperCommand
 from reverse_etl.cli.here import project_here
 from reverse_etl.cli.options import TableOutput
 from reverse_etl.errors import ProjectError
-from reverse_etl.report import stderr
+from reverse_etl.report import stderr, terminal
 from reverse_etl.report.stderr import say as say
 
 if TYPE_CHECKING:
@@ -70,9 +70,13 @@ def note_arguments(arguments: dict[str, Any]) -> None:
 
 
 def print_lines(lines: Iterable[str], raw: bool = False) -> None:
-    """Print lines; what looks like personal data is masked unless it was asked for, or `raw`."""
+    """Print lines, on a terminal in colours and as wide as it is; what looks like personal data is masked unless it was
+    asked for, or `raw`.
+
+    Lines that are `raw` are those of files and models: they stay as they are.
+    """
     for line in lines:
-        print(line if raw else stderr.shown(line), flush=True)
+        print(line if raw else terminal.fitted(stderr.shown(line), sys.stdout), flush=True)
 
 
 def print_json(value: object, raw: bool = False) -> None:
@@ -82,11 +86,20 @@ def print_json(value: object, raw: bool = False) -> None:
     print(printable_json(as_json(value if raw else stderr.shown(value)), sys.stdout.encoding))
 
 
-def print_table(table: Iterable[Iterable[object]], raw: bool = False) -> None:
-    from reverse_etl.words import table_lines
+def print_table(
+    table: Iterable[Iterable[object]], raw: bool = False, wide: bool = False, spare: Sequence[str] = ()
+) -> None:
+    """Print a table. Unless it is `wide`, it fits the terminal: without columns of `spare`, the first ones first, and
+    with cells of several lines."""
+    from reverse_etl.report.tables import table_lines, without_spare
 
     cells = [list(row) for row in table]
-    print_lines(table_lines(cells if raw else stderr.shown(cells)), raw=True)
+    width = None if wide else terminal.width(sys.stdout)
+    shown, left_out = without_spare(cells if raw else stderr.shown(cells), spare, width)
+    for line in table_lines(shown, width):
+        print(line if raw else terminal.painted(line, sys.stdout))
+    if left_out:
+        say(f"to fit {width} characters a line, without {', '.join(left_out)}; --wide shows all columns")
 
 
 def print_objects(columns: Sequence[str], rows: Iterable[Iterable[object]]) -> None:
@@ -183,7 +196,11 @@ def screen(interrupts: "Interrupts | None" = None) -> "Listener":
     from reverse_etl.runs.interrupts import Interrupts
 
     interrupts = interrupts or Interrupts()
-    return JsonLines() if stderr.invocation.is_json else Screen(Console(stderr=True), interrupts)
+    return (
+        JsonLines()
+        if stderr.invocation.is_json
+        else Screen(Console(stderr=True, force_terminal=terminal.is_terminal(sys.stderr)), interrupts)
+    )
 
 
 def cost_of_sending_all(syncs: "list[Sync]") -> str:

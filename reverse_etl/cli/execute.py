@@ -1,18 +1,21 @@
 """Runs syncs for a command: prints their results, writes artifacts, ends with the exit code."""
 
+import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
+from itertools import chain
 from typing import TYPE_CHECKING, NoReturn
 
 import typer
 
 from reverse_etl.cli.artifacts import Ended
-from reverse_etl.cli.context import print_json, say
+from reverse_etl.cli.context import print_json, print_lines, say
 from reverse_etl.cli.options import Output
 from reverse_etl.errors import Problem, RetlError
-from reverse_etl.report import stderr
+from reverse_etl.report import stderr, terminal
+from reverse_etl.report.tables import table_lines
 from reverse_etl.system.clock import Clock
 
 if TYPE_CHECKING:
@@ -43,6 +46,9 @@ def run_and_exit(
         say("interrupted while no requests were being sent", "interrupted", "warning")
     elapsed_s = time.monotonic() - began_s
     if len(results) > 1:
+        if not stderr.invocation.is_json:
+            for line in table_lines(text.results_table(results), terminal.width(sys.stderr)):
+                say(line)
         statuses = dict(Counter(result.status for result in results))
         say(text.summary_line(results), "summary", counts=statuses, duration_s=round(elapsed_s, 3))
     if output is Output.JSON:
@@ -118,7 +124,7 @@ def _print_result(result: "RunResult", output: Output, stopped_by: dict[Problem,
     from reverse_etl.report import text
 
     if output is Output.TEXT:
-        print(text.result_line(result), flush=True)
+        print_lines([text.result_line(result)])
     about: dict[str, object] = {"sync": result.sync, "run_id": result.plan.run_id if result.plan else None}
     if stderr.invocation.is_json:
         counts = asdict(result.delivery) if result.delivery else None
@@ -143,14 +149,14 @@ def _print_result(result: "RunResult", output: Output, stopped_by: dict[Problem,
             what = f"{result.sync}: {drop.column or 'whole row'}: {drop.reason}"
             say(what, "silent_drop", "warning", **about, **asdict(drop))
         return
-    for line in text.invalid_lines(result.invalid, result.reasons, result.plan.invalid if result.plan else 0):
-        say(line)
-    left_out = result.plan.left_out if result.plan else 0
-    for line in text.left_out_lines(result.left_out, result.left_out_reasons, left_out):
-        say(line)
-    for line in text.withheld_lines(result.withheld, result.plan.withheld if result.plan else 0):
-        say(line)
-    for line in text.silent_drop_lines(result.silent_drops):
+    plan, width = result.plan, terminal.width(sys.stderr)
+    tables = (
+        text.invalid_lines(result.invalid, result.reasons, plan.invalid if plan else 0, width),
+        text.left_out_lines(result.left_out, result.left_out_reasons, plan.left_out if plan else 0, width),
+        text.withheld_lines(result.withheld, plan.withheld if plan else 0, width),
+        text.silent_drop_lines(result.silent_drops, width),
+    )
+    for line in chain(*tables):
         say(line)
 
 

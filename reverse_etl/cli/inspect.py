@@ -7,9 +7,11 @@ import typer
 
 from reverse_etl.cli.context import ProjectCommand, chosen, load, print_data, print_json, print_lines, print_table, say
 from reverse_etl.cli.options import (
+    Exclude,
     Output,
     OutputFormat,
     ProjectFolder,
+    Select,
     ShowValues,
     SyncName,
     SyncNames,
@@ -17,6 +19,7 @@ from reverse_etl.cli.options import (
     TableOutput,
     TargetName,
     Variables,
+    Wide,
 )
 from reverse_etl.errors import ProjectError, RetlError
 
@@ -73,6 +76,9 @@ def explain(
 @app.command(cls=ProjectCommand)
 def status(
     names: SyncNames = None,
+    select: Select = None,
+    exclude: Exclude = None,
+    wide: Wide = False,
     output: TableFormat = TableOutput.TEXT,
     project_dir: ProjectFolder = Path(),
     target: TargetName = None,
@@ -85,17 +91,18 @@ def status(
     from reverse_etl.state.look import UNREACHABLE, WRONG, SyncStatus, statuses
     from reverse_etl.state.orphans import in_words, orphans
 
-    found = list(statuses(project, chosen(project, names)))
+    found = list(statuses(project, chosen(project, names, select, exclude)))
+    is_whole = not (names or select or exclude)
     is_known = all(one.last_run != UNREACHABLE for one in found)
     if output is not TableOutput.TEXT:
         print_data(output, [asdict(one) for one in found], [field.name for field in fields(SyncStatus)])
     else:
         heading = ("sync", "last run", "finished", "in Braze", "rejected", "in doubt")
-        print_table([heading, *(one.cells() for one in found)])
+        print_table([heading, *(one.cells() for one in found)], wide=wide, spare=("finished",))
         for one in found:
             for note in one.notes():
                 say(f"{one.sync}: {note}")
-        for orphan in orphans(project) if not names and is_known else []:
+        for orphan in orphans(project) if is_whole and is_known else []:
             say(in_words(project, orphan))
     raise typer.Exit(1 if any(one.last_run in WRONG for one in found) else 0)
 
@@ -103,7 +110,10 @@ def status(
 @app.command(cls=ProjectCommand)
 def history(
     names: SyncNames = None,
+    select: Select = None,
+    exclude: Exclude = None,
     limit: Annotated[int, typer.Option("--limit", min=1, help="Maximum number of runs to show for each sync.")] = 10,
+    wide: Wide = False,
     output: TableFormat = TableOutput.TEXT,
     project_dir: ProjectFolder = Path(),
     target: TargetName = None,
@@ -113,13 +123,13 @@ def history(
     from dataclasses import asdict, fields
 
     project = load(project_dir, target, variables)
-    from reverse_etl.state.history import HEADING, PastRun, past_runs
+    from reverse_etl.state.history import HEADING, SPARE, PastRun, past_runs
 
-    runs = past_runs(project, chosen(project, names), limit)
+    runs = past_runs(project, chosen(project, names, select, exclude), limit)
     if output is not TableOutput.TEXT:
         print_data(output, [asdict(run) for run in runs], [field.name for field in fields(PastRun)])
     elif runs:
-        print_table([HEADING, *(run.cells() for run in runs)])
+        print_table([HEADING, *(run.cells() for run in runs)], wide=wide, spare=SPARE)
     else:
         say("no sync has run yet")
 
@@ -127,7 +137,10 @@ def history(
 @app.command(cls=ProjectCommand)
 def rejects(
     names: SyncNames = None,
+    select: Select = None,
+    exclude: Exclude = None,
     show_values: ShowValues = False,
+    wide: Wide = False,
     output: TableFormat = TableOutput.TEXT,
     project_dir: ProjectFolder = Path(),
     target: TargetName = None,
@@ -138,7 +151,7 @@ def rejects(
     from reverse_etl.state.look import rows_not_in_braze
 
     project = load(project_dir, target, variables)
-    syncs, rows, code = chosen(project, names), [], 0
+    syncs, rows, code = chosen(project, names, select, exclude), [], 0
     for sync in syncs:
         try:
             rows += [{"sync": sync.name, **row} for row in rows_not_in_braze(project, sync, show_values)]
@@ -153,7 +166,8 @@ def rejects(
         left_out |= {column for column in ("identifier", "resolution") if not any(row[column] for row in rows)}
         shown = [column for column in rows[0] if column not in left_out]
         in_words = [{**row, "status": row["status"].replace("_", " ")} for row in rows]
-        print_table([shown, *([row[column] for column in shown] for row in in_words)])
+        table = [shown, *([row[column] for column in shown] for row in in_words)]
+        print_table(table, wide=wide, spare=("run", "kind", "hint", "status", "code"))
     elif not code:
         say(f"{', '.join(sync.name for sync in syncs)}: no invalid, rejected or in-doubt rows")
     raise typer.Exit(code)

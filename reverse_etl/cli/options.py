@@ -70,6 +70,7 @@ StateFolder = Annotated[
 ]
 OutputFormat = Annotated[Output, typer.Option("--output", help="Output format.")]
 TableFormat = Annotated[TableOutput, typer.Option("--output", help="Output format.")]
+Wide = Annotated[bool, typer.Option("--wide", help="Show all columns, even if the terminal is narrower.")]
 ShowValues = Annotated[
     bool, typer.Option("--show-values", help="Show values and whole keys, which may be personal data.")
 ]

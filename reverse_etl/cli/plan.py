@@ -1,5 +1,6 @@
 """Commands that plan, and that send a saved plan: plan, apply."""
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -38,7 +39,7 @@ from reverse_etl.cli.options import (
     age_of,
 )
 from reverse_etl.errors import ProjectError
-from reverse_etl.report import stderr
+from reverse_etl.report import stderr, terminal
 
 if TYPE_CHECKING:
     from reverse_etl.project.project import LoadedProject
@@ -165,7 +166,7 @@ def plan(
         for preview in preview_syncs(jobs, save):
             previews.append(preview)
             if output is PlanOutput.TEXT:
-                print_lines(text.preview_lines(previews[-1], show_values))
+                print_lines(text.preview_lines(previews[-1], show_values, terminal.width(sys.stdout)))
     keep_plan(project, previews)
     if output is PlanOutput.JSON:
         print_json([as_json.preview_json(preview) for preview in previews])

@@ -31,6 +31,7 @@ from reverse_etl.cli.options import (
     TableOutput,
     TargetName,
     Variables,
+    Wide,
     Yes,
 )
 from reverse_etl.errors import ProjectError, nearest
@@ -156,6 +157,7 @@ def list_syncs(
     select: Select = None,
     exclude: Exclude = None,
     state: StateFolder = None,
+    wide: Wide = False,
     output: TableFormat = TableOutput.TEXT,
     project_dir: ProjectFolder = Path(),
     target: TargetName = None,
@@ -209,7 +211,8 @@ def list_syncs(
         "description": [sync.description for sync in syncs],
     }
     shown = [name for name in columns if any(coming) or name not in ("schedule", "next due")]
-    print_table([shown, *zip(*(columns[name] for name in shown), strict=True)], raw=True)
+    table = [shown, *zip(*(columns[name] for name in shown), strict=True)]
+    print_table(table, raw=True, wide=wide, spare=("tags", "model", "schedule"))
 
 
 @app.command(name="compile", cls=ProjectCommand)
@@ -273,6 +276,7 @@ def show(
         str, typer.Argument(help="A model, or a sync that uses it.", show_default=False, autocompletion=model_names)
     ],
     limit: Annotated[int, typer.Option("--limit", min=1, help="Maximum number of rows to print.")] = 10,
+    wide: Wide = False,
     output: TableFormat = TableOutput.TEXT,
     project_dir: ProjectFolder = Path(),
     target: TargetName = None,
@@ -290,7 +294,7 @@ def show(
     elif output is TableOutput.CSV:
         print_csv([dict(zip(columns, row, strict=True)) for row in rows], columns, raw=True)
     else:
-        print_table([columns, *rows], raw=True)
+        print_table([columns, *rows], raw=True, wide=wide, spare=columns[:0:-1])
 
 
 @app.command(name="exposures", cls=ProjectCommand)

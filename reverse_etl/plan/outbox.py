@@ -35,6 +35,8 @@ from reverse_etl.sql.quoting import identifier, literal
 
 SHOWN_INVALID = 20
 SHOWN_CHANGES = 5
+SHOWN_NAMES = 10
+NAMED_BY = {"events": "name", "purchases": "product_id"}
 OPT_IN_WITHHELD = f"{identifier(WITHHELD_FOR)} IS NOT NULL AND action <> 'invalid'"
 
 UNCERTAIN = f"action = 'send' AND {NEEDS} IS NOT NULL"  # where the outbox has NEEDS
@@ -332,10 +334,23 @@ def changes_by_column(connection: DuckDBPyConnection, layout: Layout) -> dict[st
     return dict(sorted(found.items(), key=lambda item: -item[1]))
 
 
+def most_sent(connection: DuckDBPyConnection, layout: Layout, limit: int = SHOWN_NAMES) -> dict[str, int]:
+    """How many records there are of each event or product, the most frequent first; of other modes, nothing."""
+    column = NAMED_BY.get(layout.mode.record_type or "")
+    if column is None:
+        return {}
+    rows = connection.execute(
+        f"""SELECT json_extract_string(body, '$.{column}') AS name, count(*) AS times
+        FROM {OUTBOX} WHERE action = 'send' GROUP BY ALL ORDER BY times DESC, name LIMIT {limit + 1}"""
+    ).fetchall()
+    return dict(rows)
+
+
 def sample_changes(
     connection: DuckDBPyConnection, layout: Layout, known: Collection[str], keys: Keys
 ) -> list[SampleChange]:
-    """A few records of each kind, the first by key, with acknowledged and new values, column by column.
+    """A few records of each kind, the first by key, with acknowledged and new values, column by column; records that
+    are sent once and never change, with the members of their JSON.
 
     `known` are the columns that the state has; `keys` shows the keys.
     """
@@ -350,14 +365,24 @@ def sample_changes(
         f"({rows_to_send} AND kind = '{kind}' ORDER BY key LIMIT {SHOWN_CHANGES})" for kind in Kind
     )
     rows = connection.execute(
-        f"""SELECT o.key, o.kind, who, [{goes}], [{old}], [{now}]
+        f"""SELECT o.key, o.kind, who, body, [{goes}], [{old}], [{now}]
         FROM ({first}) AS o {joined} ORDER BY o.kind, o.key"""
     ).fetchall()
     changes = []
-    for key, kind, who, *columns in rows:
-        goes_out = [(name, pair) for name, goes, *pair in zip(names, *columns, strict=True) if goes]
-        changes.append(SampleChange(keys.shown(key), kind, dict(goes_out), identifier_of(who, keys)))
+    for key, kind, who, body, *columns in rows:
+        goes_out = {name: pair for name, goes, *pair in zip(names, *columns, strict=True) if goes}
+        shown = goes_out if layout.tracked else _members(body) or goes_out
+        changes.append(SampleChange(keys.shown(key), kind, shown, identifier_of(who, keys)))
     return changes
+
+
+def _members(body: str) -> dict[str, list[str | None]]:
+    """The members of a record as new values, texts without quotes; none of one that is an identifier alone."""
+    record = json.loads(body)
+    return {
+        name: [None, value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)]
+        for name, value in (record.items() if isinstance(record, dict) else ())
+    }
 
 
 def taken_changes(layout: Layout, forgotten: str | None) -> str:

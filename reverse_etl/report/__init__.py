@@ -5,6 +5,8 @@ as_json.py      ... as JSON for programs
 testing.py      results of tests, as text and JSON
 artifacts.py    files in target/, with their JSON Schemas
 descriptions.py   what their fields mean
+tables.py       tables and messages as lines that fit a terminal
+terminal.py     its width, and colours
 screen.py       progress on a terminal, or as lines on stderr
 progress.py     lines of progress
 json_lines.py   progress as JSON Lines

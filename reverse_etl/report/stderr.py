@@ -18,6 +18,7 @@ from typing import Any
 
 from reverse_etl.errors import Problem
 from reverse_etl.masking import all_masked, of_warehouse
+from reverse_etl.report import terminal
 from reverse_etl.system.clock import Clock
 from reverse_etl.system.streams import printable_json
 
@@ -77,9 +78,15 @@ def say(text: str, event: str = "notice", level: str = "info", **fields: object)
     """Write a message; as JSON, with the fields of its event. A message without text is written as JSON only."""
     if not (invocation.is_json or text):
         return
-    said = line(text, event, level, **fields) if invocation.is_json else shown(text)
+    if invocation.is_json:
+        _print(line(text, event, level, **fields))
+        return
+    _print(terminal.fitted(shown(text), sys.stderr, is_error=level == "error"))
+
+
+def _print(text: str) -> None:
     with _saying:
-        print(said, file=sys.stderr, flush=True)
+        print(text, file=sys.stderr, flush=True)
 
 
 def line(text: str, event: str, level: str, **fields: object) -> str:
@@ -100,7 +107,7 @@ def line(text: str, event: str, level: str, **fields: object) -> str:
 def say_error(problem: Problem, **fields: object) -> None:
     """Report an error: message, location, hint and code."""
     if not invocation.is_json:
-        say(problem.with_code)
+        say(problem.with_code, level="error")
         return
     _say_in_json(problem, "error", "error", fields)
 

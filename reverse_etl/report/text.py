@@ -3,17 +3,19 @@
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import datetime
+from itertools import islice
 
 from reverse_etl.delivery.silent_drops import SilentDrop
 from reverse_etl.masking import MASK
 from reverse_etl.plan.data_tests import warnings
-from reverse_etl.plan.outbox import SHOWN_INVALID, InvalidReason, InvalidRow, SampleChange
+from reverse_etl.plan.outbox import SHOWN_INVALID, SHOWN_NAMES, InvalidReason, InvalidRow, SampleChange
 from reverse_etl.plan.plan import Plan, about_uncertain
 from reverse_etl.project.spec import Sync
+from reverse_etl.report.tables import table_lines
 from reverse_etl.runs.due import Due
 from reverse_etl.runs.outcome import RunResult
 from reverse_etl.runs.preview import Preview
-from reverse_etl.words import count, duration, moment, rate, table_lines
+from reverse_etl.words import count, duration, moment, one_line, rate
 
 
 def change_line(plan: Plan) -> str:
@@ -59,6 +61,26 @@ def _outcome(result: RunResult) -> str:
     return f", {sent}{attributes}{problems}{took}"
 
 
+_OF_RESULTS = ("sync", "status", "accepted", "of", "requests", "invalid", "rejected", "in doubt", "took")
+
+
+def results_table(results: Sequence[RunResult]) -> list[Sequence[object]]:
+    """The results of several syncs, one line each; columns of problems that none has are left out."""
+    rows = [_result_cells(result) for result in results]
+    shown = [n for n, name in enumerate(_OF_RESULTS) if name not in _PROBLEMS or any(row[n] != "0" for row in rows)]
+    return [[row[n] for n in shown] for row in [_OF_RESULTS, *rows]]
+
+
+_PROBLEMS = ("invalid", "rejected", "in doubt")
+
+
+def _result_cells(result: RunResult) -> Sequence[str]:
+    plan, delivery = result.plan, result.delivery
+    sent = (delivery.accepted, plan.to_send, delivery.requests) if plan and delivery else (0, 0, 0)
+    problems = (plan.invalid, delivery.rejected, delivery.in_doubt) if plan and delivery else (0, 0, 0)
+    return result.sync, result.status, *(f"{number:,}" for number in (*sent, *problems)), duration(result.duration_s)
+
+
 def summary_line(results: Sequence[RunResult]) -> str:
     """The results of several syncs in one line."""
     statuses = Counter(result.status for result in results)
@@ -69,53 +91,62 @@ def summary_line(results: Sequence[RunResult]) -> str:
     return f"{count(len(results), 'sync')}: {counted}; {done} ({duration(sum(r.duration_s for r in results))})"
 
 
-def invalid_lines(rows: Sequence[InvalidRow], reasons: Sequence[InvalidReason], total: int) -> Iterator[str]:
+def invalid_lines(
+    rows: Sequence[InvalidRow], reasons: Sequence[InvalidReason], total: int, width: int | None = None
+) -> Iterator[str]:
     """The first invalid rows as a table, one line for each column that breaks a rule; and if there are more rows than
-    these, how many, and why rows are invalid."""
+    these, how many, and why rows are invalid. `width` is that of the terminal, here and below."""
     if not rows:
         return
     by_digest = any(row.identifier for row in rows)
     heading = ["key", *["identifier"] * by_digest, "column", "reason", "hint"]
     cells = ([row.key, *[row.identifier] * by_digest, row.column, row.reason, row.hint] for row in rows)
-    yield from table_lines([heading, *cells])
+    yield from table_lines([heading, *cells], width)
     shown = min(total, SHOWN_INVALID)
     if total > shown:
         yield f"  ... and {count(total - shown, 'more row', 'more rows')}; all of them by reason:"
-        yield from table_lines([("rows", "column", "reason"), *((f"{r.rows:,}", r.column, r.reason) for r in reasons)])
+        yield from _reason_lines(reasons, width)
 
 
-def left_out_lines(rows: Sequence[InvalidRow], reasons: Sequence[InvalidReason], total: int) -> Iterator[str]:
+def _reason_lines(reasons: Sequence[InvalidReason], width: int | None) -> Iterator[str]:
+    rows = ((f"{why.rows:,}", why.column, why.reason) for why in reasons)
+    yield from table_lines([("rows", "column", "reason"), *rows], width)
+
+
+def left_out_lines(
+    rows: Sequence[InvalidRow], reasons: Sequence[InvalidReason], total: int, width: int | None = None
+) -> Iterator[str]:
     """The first rows without some columns as a table; and if there are more rows than these, how many, and why."""
-    yield from _partial_lines("left out of", rows, total)
+    yield from _partial_lines("left out of", rows, total, width)
     if total > SHOWN_INVALID:
-        yield from table_lines([("rows", "column", "reason"), *((f"{r.rows:,}", r.column, r.reason) for r in reasons)])
+        yield from _reason_lines(reasons, width)
 
 
-def withheld_lines(rows: Sequence[InvalidRow], total: int) -> Iterator[str]:
+def withheld_lines(rows: Sequence[InvalidRow], total: int, width: int | None = None) -> Iterator[str]:
     """The first rows that a run does not send yet as a table; and if there are more rows than these, how many."""
-    yield from _partial_lines("withheld", rows, total)
+    yield from _partial_lines("withheld", rows, total, width)
 
 
-def _partial_lines(what: str, rows: Sequence[InvalidRow], total: int) -> Iterator[str]:
+def _partial_lines(what: str, rows: Sequence[InvalidRow], total: int, width: int | None) -> Iterator[str]:
     if not rows:
         return
     by_digest = any(row.identifier for row in rows)
     heading = [what, *["identifier"] * by_digest, "column", "reason", "hint"]
     cells = ([row.key, *[row.identifier] * by_digest, row.column, row.reason, row.hint] for row in rows)
-    yield from table_lines([heading, *cells])
+    yield from table_lines([heading, *cells], width)
     shown = min(total, SHOWN_INVALID)
     if total > shown:
         yield f"  ... and {count(total - shown, 'more row', 'more rows')}"
 
 
-def silent_drop_lines(drops: Sequence[SilentDrop]) -> Iterator[str]:
+def silent_drop_lines(drops: Sequence[SilentDrop], width: int | None = None) -> Iterator[str]:
     """What the sandbox accepted and did not store as sent, one line per column and reason."""
     if drops:
         rows = [(f"{drop.count:,}", drop.column or "(whole row)", drop.reason) for drop in drops]
-        yield from table_lines([("accepted, not stored as sent", "column", "reason"), *rows])
+        yield from table_lines([("accepted, not stored as sent", "column", "reason"), *rows], width)
 
 
-def preview_lines(preview: Preview, show_values: bool) -> Iterator[str]:
+def preview_lines(preview: Preview, show_values: bool, width: int | None = None) -> Iterator[str]:
     """A plan for people: counts, columns, a sample of old -> new, invalid rows, requests."""
     sync, plan = preview.sync, preview.plan
     yield f"{sync.name} ({sync.mode.label}, target {preview.target})"
@@ -126,6 +157,8 @@ def preview_lines(preview: Preview, show_values: bool) -> Iterator[str]:
         yield f"  removed rows: on_removed: {sync.on_removed}"
     if preview.columns:
         yield "  columns: " + ", ".join(f"{name} {number:,}" for name, number in preview.columns.items())
+    if preview.most_sent:
+        yield _most_sent_line(preview)
     for change in preview.sample:
         yield from _sample_lines(change, show_values)
     if preview.sample and not show_values:
@@ -145,9 +178,9 @@ def preview_lines(preview: Preview, show_values: bool) -> Iterator[str]:
             yield f"  {count(number, 'row')} {what}"
     if plan.uncertain:
         yield f"  {about_uncertain(plan.uncertain)}"
-    yield from invalid_lines(preview.invalid, preview.reasons, plan.invalid)
-    yield from left_out_lines(preview.left_out, preview.left_out_reasons, plan.left_out)
-    yield from withheld_lines(preview.withheld, plan.withheld)
+    yield from invalid_lines(preview.invalid, preview.reasons, plan.invalid, width)
+    yield from left_out_lines(preview.left_out, preview.left_out_reasons, plan.left_out, width)
+    yield from withheld_lines(preview.withheld, plan.withheld, width)
     requests = ", ".join(f"{count(number, 'request')} to {path}" for path, number in plan.requests.items())
     took = f", {duration(preview.seconds)} at the rate limit{_left(preview)}" if preview.seconds >= 1 else ""
     size = f", {count(plan.bytes, 'byte')}" if plan.bytes else ""
@@ -156,7 +189,13 @@ def preview_lines(preview: Preview, show_values: bool) -> Iterator[str]:
         yield f"  {preview.forecast.in_words(preview.finish_by)} (--finish-by)"
     if plan.data_points:
         cost = f"{count(plan.data_points, 'data point')} on contracts billed by data points"
-        yield f"  writes {written(preview)}: {cost}"
+        yield f"  writes {written(preview)}: {cost}{_why_other_cost(preview)}"
+
+
+def _most_sent_line(preview: Preview) -> str:
+    what = "products" if preview.sync.mode.record_type == "purchases" else "events"
+    shown = [f"{one_line(name)} {number:,}" for name, number in islice(preview.most_sent.items(), SHOWN_NAMES)]
+    return f"  {what}: {', '.join([*shown, *['...'] * (len(preview.most_sent) > SHOWN_NAMES)])}"
 
 
 def _left(preview: Preview) -> str:
@@ -180,6 +219,15 @@ def written(preview: Preview) -> str:
     # A purchase with a quantity counts as that many purchases, and costs that many data points.
     numbers = {"attributes": plan.attributes, "events": plan.to_send, "purchases": plan.data_points}
     return count(numbers[record_type], record_type.removesuffix("s")) if record_type else ""
+
+
+def _why_other_cost(preview: Preview) -> str:
+    """Why a plan does not cost a data point for each attribute. Source: Braze, Data points."""
+    plan = preview.plan
+    if preview.sync.mode.record_type != "attributes" or plan.data_points == plan.attributes:
+        return ""
+    more, less = "an object costs 1 for each key, an array 1 for each value added or removed", "some fields are free"
+    return f" ({more if plan.data_points > plan.attributes else less})"
 
 
 def preview_markdown(previews: Sequence[Preview]) -> Iterator[str]:

@@ -1,7 +1,7 @@
 """A dry run: plans a run, inspects its outbox, and drops it; before that, it may be saved to a file."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Protocol
@@ -16,6 +16,7 @@ from reverse_etl.plan.outbox import (
     invalid_rows,
     left_out_reasons,
     left_out_rows,
+    most_sent,
     sample_changes,
     withheld_rows,
 )
@@ -45,6 +46,7 @@ class Preview:
     `invalid` are the first invalid rows, `reasons` the rules that invalid rows break; `left_out` the first rows
     without some columns, `left_out_reasons` why; `withheld` the first rows that a run would not send, or not whole.
     `forecast` is when a run would be done, after those of the same command, and `finish_by` when it has to be.
+    `most_sent` is how often each event or product is sent, the most frequent first; empty where values are masked.
     `depends_on` are the dbt nodes that the model reads.
     """
 
@@ -62,6 +64,7 @@ class Preview:
     withheld: Sequence[InvalidRow] = ()
     left_out: Sequence[InvalidRow] = ()
     left_out_reasons: Sequence[InvalidReason] = ()
+    most_sent: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def seconds(self) -> float:
@@ -106,6 +109,7 @@ def preview_sync(job: Job, save: Save | None = None, starts_in_s: float = 0.0) -
             withheld_rows(state.connection, keys) if planned.plan.withheld else (),
             left_out_rows(state.connection, keys) if planned.plan.left_out else (),
             left_out_reasons(state.connection) if planned.plan.left_out else (),
+            most_sent(state.connection, planned.layout) if job.options.show_values else {},
         )
         if save:
             save(job, state, planned.plan)

@@ -33,6 +33,8 @@ HEADING = (
     "sync", "started", "status", "took", "rows", "accepted", "rejected", "in doubt", "requests", "attributes", "run",
     "message",
 )  # fmt: skip
+# Those that a narrow terminal goes without, the first ones first: when a run started is in its name, too.
+SPARE = ("attributes", "requests", "started", "in doubt", "rows", "took", "rejected")
 _TRIES = 5  # to copy a state that is not changed meanwhile; it changes only when a run ends
 
 
