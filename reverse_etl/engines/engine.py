@@ -29,6 +29,8 @@ class Comparison:
     some_unsure   a column that the state is unsure of counts as changed: Braze may have received another value
     resends       rows of RESENT count as added, as if they had not been acknowledged
     keys          how keys are shown in errors
+    in_state      how many acknowledged rows the state has
+    absent        ... and of how many of them it notes that the model lacks them
     """
 
     known: Mapping[str, SqlType] = field(default_factory=dict)
@@ -37,6 +39,8 @@ class Comparison:
     some_unsure: bool = False
     resends: bool = False
     keys: Keys = field(default_factory=Keys)
+    in_state: int = 0
+    absent: int = 0
 
 
 @dataclass(frozen=True)

@@ -30,12 +30,11 @@ def connect(own_folder: Path | None = None, memory_limit: str | None = None) -> 
     `own_folder` is where it keeps its databases, and what does not fit into memory. Raises ProjectError if
     `memory_limit` is not a size such as 512MB.
     """
-    config: dict[str, Any] = {"TimeZone": "UTC", **_FLUSHES}
+    config: dict[str, Any] = {"TimeZone": "UTC", "memory_limit": memory_limit or MEMORY_LIMIT, **_FLUSHES}
     if own_folder:
         config["temp_directory"] = str(own_folder / "spill")
-    connection = database.connect(**config)
     try:
-        connection.execute(f"SET memory_limit = {literal(memory_limit or MEMORY_LIMIT)}")
+        connection = database.connect(**config)
     except duckdb.Error as error:
         raise ProjectError(
             f'--memory-limit: "{memory_limit}" is not a valid size', hint="use a size such as 512MB or 4GB", code="P073"

@@ -35,8 +35,8 @@ from reverse_etl.runs.leftovers import delete_files_about, erase_from_sandbox, f
 from reverse_etl.runs.receipts import Receipt, read_receipt, write_receipt
 from reverse_etl.shared_state.place import StatePlace
 from reverse_etl.state.backups import delete_backups
+from reverse_etl.state.contents import meta_of
 from reverse_etl.state.deleted import DELETES
-from reverse_etl.state.erasing import meta_of
 from reverse_etl.state.erasures import ALLOWED, FOLDER, HASHES, PENDING, Erasures, erasures_of
 from reverse_etl.state.file import drop_copies
 from reverse_etl.state.look import is_there

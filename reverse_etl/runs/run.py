@@ -78,7 +78,6 @@ from reverse_etl.state.state import State
 from reverse_etl.state.uncertain import find_resent, may_resend
 from reverse_etl.state.uncertain import note as note_uncertain
 from reverse_etl.state.users import known_users
-from reverse_etl.state.workspace import note_workspace
 from reverse_etl.words import count
 
 
@@ -136,7 +135,7 @@ def carry_out(ready: Ready, session: Session) -> RunResult:
     sent, blocked, asks_sandbox = None, bool(problems), partial(list[SilentDrop])
     if not problems or may_opt_out(problems, plan):
         destination = session.destination() if plan.to_send else destination_of(job.project)
-        note_workspace(state.connection, destination)
+        state.note_workspace(destination)
         sent = send(job, session, state, plan)
         if plan.to_send and destination.requests is not None:
             columns = state.run.columns()
@@ -148,7 +147,8 @@ def carry_out(ready: Ready, session: Session) -> RunResult:
             problems = [*problems, Problem(f"{sync.name}: {sent.stopped}", hint=sent.hint, code="X004")]
     status = _status(plan, sent, blocked)
     message = "; ".join(problem.message for problem in problems) or None
-    of_absences = absences.said(state.connection, sync) if sent is not None else None
+    has_absences = sent is not None and state.run.facts()["absences"]
+    of_absences = absences.said(state.connection, sync) if has_absences else None
     delivery = state.finish(Ending(status, message, plan.counts, job.now()), moves_state=sent is not None)
     status = final_status(status, delivery)
     if of_absences:
@@ -209,6 +209,11 @@ def refuse_others(job: Job, state: State) -> None:
 def plan_sync(job: Job, state: State, session: Session | None = None) -> Planned:
     """Store everything that a run would send in the outbox. Leaves no outbox behind if that fails. The `session` is
     needed for `read_first` only."""
+    with state.rows.unchanging():
+        return _plan_sync(job, state, session)
+
+
+def _plan_sync(job: Job, state: State, session: Session | None) -> Planned:
     project, sync, options = job.project, job.sync, job.options
     refuse_others(job, state)
     if may_resend(project, sync, state):
@@ -263,8 +268,9 @@ def write_changes(state: State, engine: Engine, layout: Layout, model: Compiled,
     """Store what differs between a model and the state; returns how many rows the model returned."""
     retyped = state.rows.retyped(layout, options.accept_schema_change)
     keys = state.keys(layout.key, options.show_values)
-    is_unsure = state.rows.is_unsure()
-    comparison = Comparison(state.rows.types(), retyped, options.full_refresh, is_unsure, state.run.resends, keys)
+    contents, resends = state.rows.contents(), state.run.resends
+    which = (contents.types, retyped, options.full_refresh, bool(contents.unsure), resends)
+    comparison = Comparison(*which, keys, in_state=contents.rows, absent=contents.absent)
     return engine.write_changes(layout, model, comparison)
 
 
@@ -306,7 +312,7 @@ def knows_consent(job: Job, state: State, layout: Layout) -> bool:
     machine, nobody real can be opted in."""
     if job.options.intent is Intent.BASELINE or is_loopback(job.project.spec.target.destination.endpoint):
         return True
-    return {column.name for column in consent_columns(layout)} <= known_columns(state.connection)
+    return {column.name for column in consent_columns(layout)} <= known_columns(state.rows.meta())
 
 
 def write_records(
@@ -318,8 +324,9 @@ def write_records(
     is_baseline = intent is Intent.BASELINE
     consent = Consent(OPT_OUTS, is_baseline, options.full_refresh and not is_baseline, not knows_consent)
     state.write_outbox(layout, changes, intent, consent)
-    most, found = options.skip_guards.get(MAX_RESUBSCRIBED), opt_ins_withheld(state.connection)
-    if not knows_consent:
+    is_blank = state.run.is_blank
+    most, found = options.skip_guards.get(MAX_RESUBSCRIBED), 0 if is_blank else opt_ins_withheld(state.connection)
+    if not (knows_consent or is_blank):
         found += opt_ins(state.connection)
     if most is not None and 0 < found <= most:
         consent = replace(consent, lifts=True, is_unknown=False)
@@ -444,6 +451,6 @@ def baseline(job: Job) -> Plan:
     job = replace(job, options=replace(job.options, intent=Intent.BASELINE))
     with opened(job) as state:
         plan = plan_sync(job, state).plan
-        note_workspace(state.connection, destination_of(job.project))
+        state.note_workspace(destination_of(job.project))
         state.finish(Ending("baselined", None, plan.counts, job.now()))
     return plan

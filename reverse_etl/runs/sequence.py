@@ -136,7 +136,8 @@ class _Command:
         with self._changed:
             self._ready[name] = found
             self._stages[name] = Stage.READY
-            lanes = self._turns[name].lanes - (set() if may_withhold(found.state.connection) else {CONSENT})
+            withholds = not found.state.run.is_blank and may_withhold(found.state.connection)
+            lanes = self._turns[name].lanes - (set() if withholds else {CONSENT})
             self._turns[name] = replace(self._turns[name], lanes=lanes)
             if Stage.WAITING in self._stages.values():
                 limit_memory(found.state.connection, part_of(job.options.memory_limit, TO_SEND))

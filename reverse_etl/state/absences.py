@@ -7,7 +7,6 @@ of a row that said anything of it, its key and that are kept.
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 
-import duckdb
 from duckdb import DuckDBPyConnection
 
 from reverse_etl.braze.modes import CONSENT_FIELDS
@@ -21,18 +20,10 @@ from reverse_etl.words import count
 _SAID = "absences"  # in `meta`: it was said that rows which leave the model are forgotten
 
 
-def are_there(connection: DuckDBPyConnection) -> bool:
-    """Whether the open run has found rows that came or went, as far as the state notes that."""
-    try:
-        connection.sql(f"FROM {ABSENCES}")
-    except duckdb.CatalogException:  # asking for a table takes longer than trying
-        return False
-    return True
-
-
 def said(connection: DuckDBPyConnection, sync: Sync) -> str | None:
-    """What is said of them before the open run is committed: what it forgets, and once that it will."""
-    if sync.keep_removed == FOREVER or not are_there(connection):
+    """What is said of those that the open run has found, before it is committed: what it forgets, and once that it
+    will."""
+    if sync.keep_removed == FOREVER:
         return None
     found = dict(connection.execute(f"SELECT {NEXT}, count(*) FROM {ABSENCES} GROUP BY 1").fetchall())
     if rows := found.get(FORGET, 0) + found.get(STRIP, 0):
@@ -45,8 +36,8 @@ def said(connection: DuckDBPyConnection, sync: Sync) -> str | None:
     return f"{left} after {sync.keep_removed} (keep_removed), Braze does not"
 
 
-def apply(connection: DuckDBPyConnection, key: Sequence[str], columns: Iterable[str], now: datetime) -> bool:
-    """Note what the open run has found, and forget what was absent for long enough; true. `columns` are the model's."""
+def apply(connection: DuckDBPyConnection, key: Sequence[str], columns: Iterable[str], now: datetime) -> None:
+    """Note what the open run has found, and forget what was absent for long enough. `columns` are the model's."""
     same = " AND ".join(f"state.{name} IS NOT DISTINCT FROM a.{name}" for name in map(identifier, key))
     forgotten = [name for name in columns if name not in {*key, *CONSENT_FIELDS}]
     nothing = "".join(f", {identifier(name)} = NULL" for name in forgotten)
@@ -65,4 +56,3 @@ def apply(connection: DuckDBPyConnection, key: Sequence[str], columns: Iterable[
         connection.execute(sql, {"now": now} if what == NOTE else None)
     connection.execute(f"DELETE FROM {ACKNOWLEDGED} USING {of(FORGET)} AND {noted}")
     connection.execute(f"INSERT OR REPLACE INTO {META} VALUES ('{_SAID}', 'said')")
-    return True

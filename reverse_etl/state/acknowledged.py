@@ -1,7 +1,8 @@
 """What Braze has acknowledged: rows, their columns and primary key, and where an incremental run continues."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -11,15 +12,14 @@ from reverse_etl.braze.modes import DELETE, Kind
 from reverse_etl.delivery.destination import Destination
 from reverse_etl.errors import Location, StateError
 from reverse_etl.plan.given_up import GIVEN_UP
-from reverse_etl.plan.tables import ACKNOWLEDGED, DELETED, IN_DOUBT, META, REJECTS, SENT_AT, UNSURE, USER
+from reverse_etl.plan.tables import ABSENT_SINCE, ACKNOWLEDGED, DELETED, IN_DOUBT, REJECTS, SENT_AT, UNSURE, USER
 from reverse_etl.project.spec import Sync
 from reverse_etl.records.layout import ROW_NUMBER, Column, Layout
 from reverse_etl.sql.quoting import literal
 from reverse_etl.sql.types import INTEGERS, SqlType, widens
-from reverse_etl.state import watermark
-from reverse_etl.state.contents import acknowledged_columns, acknowledged_types
+from reverse_etl.state import watermark, workspace
+from reverse_etl.state.contents import acknowledged_types, meta_of
 from reverse_etl.state.file import done_until
-from reverse_etl.state.workspace import workspace_of
 
 
 @dataclass(frozen=True)
@@ -35,38 +35,76 @@ class Since:
     hold: str | None
 
 
+@dataclass(frozen=True)
+class Contents:
+    """What a state contains: what is known of it by name, the columns of its acknowledged rows, and how many `rows` it
+    has of them, whom it has `deleted`, and of the rows those `unsure` of a column, `uncertain` of their user, and
+    `absent` from the model."""
+
+    meta: Mapping[str, str]
+    types: Mapping[str, SqlType]
+    deleted: int = 0
+    rows: int = 0
+    unsure: int = 0
+    uncertain: int = 0
+    absent: int = 0
+
+
+def read_contents(connection: DuckDBPyConnection) -> Contents:
+    """What the attached state contains. DuckDB takes longer to begin a statement than to count what is in a few."""
+    meta, types = meta_of(connection), acknowledged_types(connection)
+    (deleted,) = connection.execute(f"SELECT count(*) FROM {DELETED}").fetchall()[0]
+    if not types:
+        return Contents(meta, types, deleted)
+    unsure, uncertain = f"{UNSURE} <> [{literal(USER)}]", f"list_contains({UNSURE}, {literal(USER)})"
+    counts = f"count(*), count(*) FILTER ({unsure}), count(*) FILTER ({uncertain}), count({ABSENT_SINCE})"
+    return Contents(meta, types, deleted, *connection.execute(f"SELECT {counts} FROM {ACKNOWLEDGED}").fetchall()[0])
+
+
 class AcknowledgedRows:
     """The acknowledged rows of one sync, read-only."""
 
     def __init__(self, connection: DuckDBPyConnection, sync: str) -> None:
-        self._connection, self._sync, self._has_run = connection, sync, False
+        self._connection, self._sync = connection, sync
+        self._held: Contents | None = None
+
+    @contextmanager
+    def unchanging(self) -> Iterator[None]:
+        """Inside the block, nobody changes the state: so its contents are read once."""
+        self._held = read_contents(self._connection)
+        try:
+            yield
+        finally:
+            self._held = None
+
+    def contents(self) -> Contents:
+        return self._held or read_contents(self._connection)
+
+    def meta(self) -> Mapping[str, str]:
+        """What is known of the state, by its name."""
+        return self._held.meta if self._held else meta_of(self._connection)
 
     def columns(self) -> dict[str, str]:
         """Names and types of the columns of acknowledged rows; empty before the first run."""
-        return acknowledged_columns(self._connection)
+        return {name: of.text for name, of in self.types().items()}
 
-    def types(self) -> dict[str, SqlType]:
+    def types(self) -> Mapping[str, SqlType]:
         """The same columns, with what is known of their types."""
-        return acknowledged_types(self._connection)
+        return self._held.types if self._held else acknowledged_types(self._connection)
 
     def count(self) -> int:
         """How many rows the state contains."""
-        deleted = self._number(f"SELECT count(*) FROM {DELETED}")
-        return deleted + (self._number(f"SELECT count(*) FROM {ACKNOWLEDGED}") if self._is_there() else 0)
+        contents = self.contents()
+        return contents.deleted + contents.rows
 
     def count_acknowledged(self) -> int:
         """How many of them Braze has acknowledged; the others may or may not be there."""
         deleted = self._number(f"SELECT count(*) FROM {DELETED}")
         return deleted + (self._number(f"SELECT count({SENT_AT}) FROM {ACKNOWLEDGED}") if self.columns() else 0)
 
-    def is_unsure(self) -> bool:
-        """Whether there is a row with columns whose value in Braze is unknown."""
-        unsure = f"SELECT count(*) FROM {ACKNOWLEDGED} WHERE {UNSURE} <> [{literal(USER)}]"
-        return bool(self._is_there() and self._number(unsure))
-
     def key(self) -> tuple[str, ...]:
         """The columns of the primary key; empty before the first run."""
-        return tuple(json.loads(self._meta("primary_key") or "[]"))
+        return tuple(json.loads(self.meta().get("primary_key", "[]")))
 
     def done_until(self, delay: timedelta) -> datetime | None:
         """The latest scheduled time for which a run succeeded; None before the first such run."""
@@ -74,11 +112,11 @@ class AcknowledgedRows:
 
     def version(self) -> str:
         """A string that changes whenever the state does; empty before the first run."""
-        return self._meta("version") or ""
+        return self.meta().get("version", "")
 
     def refuse_other_mode(self, sync: Sync) -> None:
         """Raises StateError if the rows were sent in another mode: Braze does not have them as what they are now."""
-        before, now = self._meta("mode"), sync.mode.label
+        before, now = self.meta().get("mode"), sync.mode.label
         if before in (None, now) or self._is_about_nothing():
             return
         what = f"{sync.name}: its rows were sent as {before}, and the sync is now {now}"
@@ -89,7 +127,7 @@ class AcknowledgedRows:
 
     def refuse_other_workspace(self, destination: Destination, where: Location) -> None:
         """Raises StateError if the rows are in another workspace than that of the destination, which lacks them."""
-        difference = workspace_of(self._connection).difference(destination)
+        difference = workspace.of_meta(self.meta()).difference(destination)
         if difference is None or self._is_about_nothing():
             return
         accept, reset = f"`retl state accept-workspace {self._sync}`", f"`retl state reset {self._sync}`"
@@ -100,7 +138,7 @@ class AcknowledgedRows:
         """Whether no row was ever sent that the state would remember."""
         rejects = f"SELECT count(*) FROM {REJECTS} WHERE rejected_by IN ('braze', '{GIVEN_UP}')"
         remembered = self.count() or self._number(f"SELECT count(*) FROM {IN_DOUBT}") or self._number(rejects)
-        return not remembered and watermark.read(self._connection) is None
+        return not remembered and watermark.of_meta(self.meta()) is None
 
     def retyped(self, layout: Layout, accept: bool) -> frozenset[str]:
         """The columns whose type differs from the acknowledged one, and is not just a wider one.
@@ -152,7 +190,7 @@ class AcknowledgedRows:
 
         Raises StateError if rows were pruned, and the sync no longer has the cursor that tells them from new ones.
         """
-        mark, incremental = watermark.read(self._connection), sync.incremental
+        mark, incremental = watermark.of_meta(self.meta()), sync.incremental
         if mark is None or full_refresh:
             return None
         if incremental is None or incremental.cursor != mark.column:
@@ -170,15 +208,6 @@ class AcknowledgedRows:
             return None
         cursor = watermark.cursor_sql(self._connection, mark, start, dialect)
         return Since(start, cursor, mark.forgotten, watermark.holds(self._connection, mark, incremental.lookback))
-
-    def _is_there(self) -> bool:
-        """Whether there has been a run: the table that it creates stays."""
-        self._has_run = self._has_run or bool(self.columns())
-        return self._has_run
-
-    def _meta(self, key: str) -> str | None:
-        found = self._connection.execute(f"SELECT value FROM {META} WHERE key = {literal(key)}").fetchone()
-        return str(found[0]) if found else None
 
     def _number(self, sql: str) -> int:
         row = self._connection.execute(sql).fetchone()

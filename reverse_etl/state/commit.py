@@ -7,7 +7,6 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 from duckdb import DuckDBPyConnection
@@ -39,12 +38,14 @@ from reverse_etl.state.contents import (
     acknowledged_columns,
     acknowledged_types,
     columns_of,
+    meta_of,
     set_meta,
     types_of,
 )
 from reverse_etl.state.deleted import DELETES, note_people, record_deleted, remember_deleted
 from reverse_etl.state.erasures import Erasures
 from reverse_etl.state.file import WENT_WELL
+from reverse_etl.state.open_run import OpenRun
 from reverse_etl.state.outcomes import WITH_OUTCOMES, DeliveryCounts, find_outcomes
 from reverse_etl.state.rejects import remember_answers, remember_partial_rows, remember_withheld_rows
 from reverse_etl.state.workspace import WORKSPACE
@@ -70,19 +71,19 @@ class Ending:
 
 
 def commit_run(
-    connection: DuckDBPyConnection, journal: Path, ending: Ending, erasures: Erasures, moves_state: bool = True
+    connection: DuckDBPyConnection, run: OpenRun, ending: Ending, erasures: Erasures, moves_state: bool = True
 ) -> DeliveryCounts:
     """Update the state from the journal, and record the run.
 
     A run that was blocked changes no acknowledged rows (`moves_state` false); its invalid rows are recorded. Whom the
     run has deleted is written to the `erasures` before.
     """
-    of_run = f"SELECT run_id, key, mode, workspace, consent FROM {OPEN_RUN}"
-    run_id, key_text, mode, workspace, consent = connection.execute(of_run).fetchall()[0]
-    actions = _actions(connection)
-    delivery = find_outcomes(connection, journal, "send" in actions)
+    facts, meta = run.facts(), meta_of(connection)
+    run_id, key_text, mode = facts["run_id"], facts["key"], facts["mode"]
+    actions = set[str]() if run.is_blank else _actions(connection)
+    delivery = find_outcomes(connection, run.journal_path, "send" in actions)
     values: dict[str, Any] = {"now": ending.at, "run_id": run_id}
-    known, has_absences = {KEY_COLUMNS: key_text}, absences.are_there(connection)
+    known = {KEY_COLUMNS: key_text}
     has_answers = bool(actions) or _has_answers(connection)
     if moves_state and "send" in actions:
         record_deleted(connection, erasures, WITH_OUTCOMES, ending.at)
@@ -100,8 +101,9 @@ def commit_run(
                 remember_deleted(connection, erasures, WITH_OUTCOMES, values)
             elif acts:
                 _move_rows(connection, key, values)
-            names = acknowledged_columns(connection)
-            moved = has_absences and absences.apply(connection, key, names, ending.at)
+            moved = bool(facts["absences"])
+            if moved:
+                absences.apply(connection, key, acknowledged_columns(connection), ending.at)
             if acts and delivery.accepted and may_need_users(connection):
                 _remember_uncertain_rows(connection, key)
             if delivery.in_doubt or delivery.unsent:
@@ -112,12 +114,14 @@ def commit_run(
             if actions:
                 opt_outs.remember(connection, WITH_OUTCOMES, values)
                 opt_outs.unsettle_rows(connection, WITH_OUTCOMES, _keys_in_state(connection, key))
-            known |= {"mode": mode, WORKSPACE: workspace, **opt_outs.with_known(connection, consent)}
+            known |= {"mode": mode, WORKSPACE: facts["workspace"]}
+            known |= opt_outs.with_known(meta, facts["consent"])
         if has_answers:
             remember_partial_rows(connection, "invalid" in actions, values)
-        if moves_state and (watermark.move(connection, WITH_OUTCOMES, ending.at) or acts or moved):
+        mark = watermark.of_meta(meta)
+        if moves_state and (watermark.move(connection, mark, facts, WITH_OUTCOMES, ending.at) or acts or moved):
             known["version"] = run_id
-        set_meta(connection, known)
+        set_meta(connection, known, meta)
         values["status"], values["message"] = final_status(ending.status, delivery), ending.message
         values["counts"] = json.dumps({**ending.counts, "delivery": asdict(delivery)})
         connection.execute(

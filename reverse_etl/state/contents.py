@@ -19,13 +19,21 @@ def set_version(connection: DuckDBPyConnection, version: str) -> None:
     set_meta(connection, {"version": version})
 
 
-def set_meta(connection: DuckDBPyConnection, known: Mapping[str, str | None]) -> None:
-    """Record what is to be known of the attached state, by its name; None of it leaves it as it is."""
-    before = dict(connection.execute(f"SELECT key, value FROM {META}").fetchall())
+def set_meta(
+    connection: DuckDBPyConnection, known: Mapping[str, str | None], before: Mapping[str, str] | None = None
+) -> None:
+    """Record what is to be known of the attached state, by its name; None of it leaves it as it is. `before` is what is
+    known, if that has been read."""
+    before = meta_of(connection) if before is None else before
     new = {name: value for name, value in known.items() if value not in (None, before.get(name))}
     rows = ", ".join(f"({literal(name)}, {literal(str(value))})" for name, value in new.items())
     if rows:
         connection.execute(f"INSERT OR REPLACE INTO {META} VALUES {rows}")
+
+
+def meta_of(connection: DuckDBPyConnection) -> dict[str, str]:
+    """What is known of the attached state, by its name."""
+    return dict(connection.execute(f"SELECT key, value FROM {META}").fetchall())
 
 
 def columns_of(connection: DuckDBPyConnection, table: str) -> dict[str, str]:

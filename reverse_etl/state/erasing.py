@@ -11,11 +11,11 @@ from datetime import datetime
 
 from duckdb import DuckDBPyConnection
 
-from reverse_etl.plan.tables import ACKNOWLEDGED, DELETED, IN_DOUBT, META, OPT_OUTS, OUTBOX, REJECTS, SENT_AT
+from reverse_etl.plan.tables import ACKNOWLEDGED, DELETED, IN_DOUBT, OPT_OUTS, OUTBOX, REJECTS, SENT_AT
 from reverse_etl.records.identity import HASH_DIGITS, KINDS, WHO, who_in_json, who_sql
 from reverse_etl.records.layout import ALIAS_PARTS, ROW_NUMBER
 from reverse_etl.sql.quoting import identifier
-from reverse_etl.state.contents import KEY_COLUMNS, acknowledged_types, set_meta, set_version
+from reverse_etl.state.contents import KEY_COLUMNS, acknowledged_types, meta_of, set_meta, set_version
 from reverse_etl.state.deleted import DELETES, counted
 from reverse_etl.state.erasures import NEAR, Erasures, is_erased
 
@@ -124,7 +124,3 @@ def who_of_key(connection: DuckDBPyConnection) -> str:
     return who_sql(
         dict.fromkeys((name for name in columns if name in (*KINDS, *ALIAS_PARTS)), "varchar"), values.__getitem__
     )
-
-
-def meta_of(connection: DuckDBPyConnection) -> dict[str, str]:
-    return dict(connection.execute(f"SELECT key, value FROM {META}").fetchall())

@@ -15,7 +15,8 @@ from reverse_etl.plan.tables import STATE
 from reverse_etl.shared_state.place import StatePlace
 from reverse_etl.sql import database
 from reverse_etl.sql.quoting import literal
-from reverse_etl.state.erasing import SEEN, meta_of
+from reverse_etl.state.contents import meta_of
+from reverse_etl.state.erasing import SEEN
 from reverse_etl.state.erasures import erasures_of
 from reverse_etl.state.file import FORMAT
 from reverse_etl.system.file_lock import at_work

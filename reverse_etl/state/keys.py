@@ -2,7 +2,7 @@
 
 import json
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from duckdb import DuckDBPyConnection
 
@@ -12,21 +12,27 @@ from reverse_etl.plan.tables import ACKNOWLEDGED, IN_DOUBT, META, REJECTS
 from reverse_etl.records.layout import ROW_NUMBER
 from reverse_etl.records.mapping import key_text
 from reverse_etl.sql.quoting import identifier
-from reverse_etl.state.contents import KEY_COLUMNS, acknowledged_columns
+from reverse_etl.state.contents import KEY_COLUMNS, acknowledged_columns, meta_of
 from reverse_etl.words import count
 
-_SALT = "salt"  # its key in `meta`: of the digests, so that nobody can compute them without the state
+SALT = "salt"  # its key in `meta`: of the digests, so that nobody can compute them without the state
 IDENTIFYING = ("external_id", "email", "phone", "braze_id", "alias_name")
 
 
-def keys_of(connection: DuckDBPyConnection, columns: Sequence[str] = (), in_full: bool = False) -> Keys:
-    """How the attached state shows keys of these columns; without them, the keys of the last run."""
-    meta = dict(connection.execute(f"SELECT key, value FROM {META}").fetchall())
-    if _SALT not in meta:
-        meta[_SALT] = secrets.token_hex(16)
-        connection.execute(f"INSERT INTO {META} VALUES (?, ?)", [_SALT, meta[_SALT]])
+def keys_of(
+    connection: DuckDBPyConnection,
+    columns: Sequence[str] = (),
+    in_full: bool = False,
+    known: Mapping[str, str] | None = None,
+) -> Keys:
+    """How the attached state shows keys of these columns; without them, the keys of the last run. `known` is its meta,
+    if that has been read."""
+    meta = dict(meta_of(connection) if known is None else known)
+    if SALT not in meta:
+        meta[SALT] = secrets.token_hex(16)
+        connection.execute(f"INSERT INTO {META} VALUES (?, ?)", [SALT, meta[SALT]])
     of_last_run = json.loads(meta.get(KEY_COLUMNS) or meta.get("primary_key") or "[]")
-    return Keys(tuple(columns or of_last_run), meta[_SALT], in_full)
+    return Keys(tuple(columns or of_last_run), meta[SALT], in_full)
 
 
 def key_meant(connection: DuckDBPyConnection, sync: str, key: str) -> str:

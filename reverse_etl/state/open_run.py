@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import duckdb
 from duckdb import DuckDBPyConnection
@@ -23,6 +24,13 @@ from reverse_etl.records.layout import Layout
 from reverse_etl.sql.quoting import identifier, literal
 from reverse_etl.state import watermark
 
+_TIMES = ("started_at", "scheduled_time")
+_TEXTS = ("run_id", "mode", "workspace", "key", "identifiers", "watermark", "lookback", "retention", "consent")
+_COLUMNS = {
+    **dict.fromkeys(_TEXTS, "VARCHAR"),
+    **dict.fromkeys(_TIMES, "TIMESTAMPTZ"),
+    **dict.fromkeys(("resend", "released", "suppresses", "absences"), "BOOLEAN"),
+}
 # What `others.py` leaves behind if it is killed.
 OF_OTHERS = tuple(f"{name}.duckdb{wal}" for name in ("others", "other") for wal in ("", ".wal"))
 
@@ -34,22 +42,20 @@ class OpenRun:
         self._connection = connection
         self.resends = False  # whether RESENT has rows
         self.is_blank = False  # whether the outbox has no records
-        self._is_attached = False
+        self._known: dict[str, Any] = {}  # what its table says of a run that this process has begun
+        self._noted: dict[str, Any] = {}  # ... and what it will say once the plan is complete
+        self._is_attached, self._is_complete = False, False
         self.outbox_path, self.journal_path = folder / "outbox.duckdb", folder / "journal.jsonl"
 
     def begin(self, run_id: str, started_at: datetime, scheduled_time: datetime, mode: str) -> None:
         """Create the database for the changes and the outbox of a run."""
         self.create()
-        texts = ("run_id", "mode", "workspace", "key", "identifiers", "watermark", "lookback", "retention", "consent")
-        columns = ", ".join(f"{name} VARCHAR" for name in texts)
-        times = "started_at TIMESTAMPTZ, scheduled_time TIMESTAMPTZ"
-        self._connection.execute(
-            f"CREATE TABLE {OPEN_RUN} ({columns}, {times}, resend BOOLEAN, released BOOLEAN, suppresses BOOLEAN)"
+        self._known = {"run_id": run_id, "started_at": started_at, "scheduled_time": scheduled_time, "mode": mode}
+        values = {**self._known, "released": False}
+        columns = ", ".join(
+            f"CAST({f'${name}' if name in values else 'NULL'} AS {of}) AS {name}" for name, of in _COLUMNS.items()
         )
-        self._connection.execute(
-            f"INSERT INTO {OPEN_RUN} (run_id, started_at, scheduled_time, mode, released) VALUES (?, ?, ?, ?, false)",
-            [run_id, started_at, scheduled_time, mode],
-        )
+        self._connection.execute(f"CREATE TABLE {OPEN_RUN} AS SELECT {columns}", values)
 
     def create(self) -> None:
         """Create and attach an empty database for a run. What is not checkpointed is lost with the process: see `seal`
@@ -58,6 +64,7 @@ class OpenRun:
         self._connection.execute("SET force_compression = 'uncompressed'")  # read once; compressing takes 1/3 longer
 
     def attach(self, options: str = "") -> None:
+        self._known, self._noted, self._is_complete = {}, {}, False
         self._connection.execute(f"ATTACH {literal(str(self.outbox_path))} AS {RUN}{options}")
         self._is_attached = True
 
@@ -103,23 +110,37 @@ class OpenRun:
             self._connection.execute(f"INSERT INTO {RULES} VALUES {', '.join(rows)}")
         resend = layout.sync.on_in_doubt == "resend"
         users = [layout.columns_of(name) for name in layout.identifiers] if layout.whole_row else []
-        values = [json.dumps(layout.key), json.dumps(users), resend, layout.sync.suppresses]
-        self._connection.execute(f"UPDATE {OPEN_RUN} SET key = ?, identifiers = ?, resend = ?, suppresses = ?", values)
+        self._noted |= {"key": json.dumps(layout.key), "identifiers": json.dumps(users)}
+        self._noted |= {"resend": resend, "suppresses": layout.sync.suppresses}
         if layout.cursor and layout.sync.incremental:
-            watermark.begin(self._connection, layout.sync.incremental, layout.column(layout.cursor).type)
+            of = layout.column(layout.cursor).type
+            self._noted |= watermark.begin(self._connection, layout.sync.incremental, of)
 
     def know_consent(self, columns: Iterable[str]) -> None:
         """Record the columns of which the state knows who has opted out, once the run is committed."""
-        self._connection.execute(f"UPDATE {OPEN_RUN} SET consent = ?", [json.dumps(sorted(columns))])
+        self._noted["consent"] = json.dumps(sorted(columns))
+
+    def note_workspace(self, known: str) -> None:
+        """Record where the run is sent, before it is."""
+        self._noted["workspace"] = known
 
     def knows_consent(self) -> bool:
         """Whether it is known who has opted out of what the run opts users in to."""
-        return self._connection.execute(f"SELECT consent IS NOT NULL FROM {OPEN_RUN}").fetchall() == [(True,)]
+        return self.facts()["consent"] is not None
 
     def complete(self) -> None:
         """The plan of the run is complete. After this, nothing more is decided."""
+        self._write()
+        self._is_complete = True
         self._connection.execute(f"DROP TABLE {CHANGES}; DROP TABLE IF EXISTS {RESENT}")
         self.seal()
+
+    def _write(self) -> None:
+        """Write what was noted."""
+        if self._noted:
+            values = ", ".join(f"{name} = ${name}" for name in self._noted)
+            self._connection.execute(f"UPDATE {OPEN_RUN} SET {values}", self._noted)
+            self._known, self._noted = {**self._known, **self._noted}, {}
 
     def seal(self) -> None:
         """Write the run to its file completely, as a killed process would leave it; not one that has nothing to send,
@@ -134,7 +155,9 @@ class OpenRun:
         The journal is there before: a released run without one has lost it.
         """
         self.journal_path.touch(mode=0o600)
-        self._connection.execute(f"UPDATE {OPEN_RUN} SET released = true; CHECKPOINT {RUN}")
+        self._noted["released"] = True
+        self._write()
+        self._connection.execute(f"CHECKPOINT {RUN}")
 
     def is_released(self) -> bool | None:
         """Whether the run was released before its process was killed; None if an older retl planned it."""
@@ -142,12 +165,22 @@ class OpenRun:
         return None if released is None else bool(released)
 
     def run_id(self) -> str:
-        return str(self._connection.execute(f"SELECT run_id FROM {OPEN_RUN}").fetchall()[0][0])
+        return str(self.facts()["run_id"])
 
     def key(self) -> list[str]:
         """The columns of the primary key, once the outbox is written."""
-        (found,) = self._connection.execute(f"SELECT key FROM {OPEN_RUN}").fetchall()[0]
-        return list(json.loads(found))
+        return list(json.loads(self.facts()["key"]))
+
+    def facts(self) -> Mapping[str, Any]:
+        """What is known of the run, by the names of its columns, but for when it began."""
+        if "absences" not in self._known:  # which the warehouse finds
+            names = [name for name in _COLUMNS if name not in _TIMES]
+            values = self._connection.execute(f"SELECT {', '.join(names)} FROM {OPEN_RUN}").fetchall()[0]
+            found = dict(zip(names, values, strict=True))
+            if not self._is_complete:
+                return {**found, **self._noted}
+            self._known |= found
+        return {**self._known, **self._noted}
 
     def columns(self) -> list[str]:
         """The columns of its model, in any order."""
@@ -160,6 +193,9 @@ class OpenRun:
 
     def scheduled_time(self) -> datetime:
         """The scheduled time of the run; of a manual run, its start."""
+        known: datetime | None = self._known.get("scheduled_time")
+        if known:
+            return known.astimezone(UTC)
         (found,) = self._connection.execute(f"SELECT epoch_us(scheduled_time) FROM {OPEN_RUN}").fetchall()[0]
         return datetime.fromtimestamp(found / 1e6, UTC)
 

@@ -19,16 +19,15 @@ from reverse_etl.sql.types import SqlType
 KNOWN = "consent"  # in `meta`: the columns of which the state knows who has opted out, as a JSON list
 
 
-def known_columns(connection: DuckDBPyConnection) -> frozenset[str]:
+def known_columns(meta: Mapping[str, str]) -> frozenset[str]:
     """The columns of which the state knows who has opted out, as far as its syncs and its user can know."""
-    found = connection.execute(f"SELECT value FROM {META} WHERE key = ?", [KNOWN]).fetchone()
-    return frozenset(json.loads(found[0])) if found else frozenset()
+    return frozenset(json.loads(meta.get(KNOWN, "[]")))
 
 
-def with_known(connection: DuckDBPyConnection, consent: str | None) -> Mapping[str, str]:
+def with_known(meta: Mapping[str, str], consent: str | None) -> Mapping[str, str]:
     """For `meta`: the columns that are known, and those of `consent`, which the run has learned, too."""
     more = json.loads(consent or "[]")
-    return {KNOWN: json.dumps(sorted({*known_columns(connection), *more}))} if more else {}
+    return {KNOWN: json.dumps(sorted({*known_columns(meta), *more}))} if more else {}
 
 
 def remember(connection: DuckDBPyConnection, with_outcomes: str, values: Mapping[str, Any]) -> None:

@@ -28,7 +28,7 @@ def recover(
     delivery = None
     if _was_sent(connection, run, place):
         copy.will_change()
-        delivery = commit_run(connection, run.journal_path, Ending("killed", None, {}, now), erasures_of(place))
+        delivery = commit_run(connection, run, Ending("killed", None, {}, now), erasures_of(place))
     copy.recovered(connection)
     run.drop()  # it was killed while planning, or when it was blocked; if already committed, only this was missing
     return delivery

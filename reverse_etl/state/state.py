@@ -16,6 +16,7 @@ from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 
 from reverse_etl.braze.modes import DELETE
+from reverse_etl.delivery.destination import Destination
 from reverse_etl.delivery.journal import Journal
 from reverse_etl.masking import NO_KEY, Keys
 from reverse_etl.plan.actions import Intent, action_sql, reduced_action_sql
@@ -44,15 +45,16 @@ from reverse_etl.sql.database import detach_whole
 from reverse_etl.sql.quoting import literal
 from reverse_etl.state.acknowledged import AcknowledgedRows
 from reverse_etl.state.commit import Ending, commit_run
-from reverse_etl.state.contents import columns_of, set_meta
+from reverse_etl.state.contents import columns_of, meta_of, set_meta
 from reverse_etl.state.deleted import DELETES, NONE, PEOPLE, skip_deleted
-from reverse_etl.state.erasing import SEEN, drop_erased, hash_deleted, meta_of, people_in, suppress
+from reverse_etl.state.erasing import SEEN, drop_erased, hash_deleted, people_in, suppress
 from reverse_etl.state.erasures import erasures_of
 from reverse_etl.state.file import attach, rename_words
-from reverse_etl.state.keys import keys_of
+from reverse_etl.state.keys import SALT, keys_of
 from reverse_etl.state.open_run import OpenRun
 from reverse_etl.state.outcomes import DeliveryCounts
 from reverse_etl.state.recovery import recover
+from reverse_etl.state.workspace import next_workspace, of_meta
 from reverse_etl.system.clock import Clock, when_free
 
 LOOKERS_ARE_GONE_S = 2.0
@@ -140,10 +142,15 @@ class State:
     def keys(self, columns: Sequence[str] = (), in_full: bool = False) -> Keys:
         """How keys are shown: those of these columns, or without them those of the last run."""
         if not columns or self._salt is None:
-            keys = keys_of(self.connection, columns, in_full)
+            known = dict(self.rows.meta()) | ({SALT: self._salt} if self._salt else {})
+            keys = keys_of(self.connection, columns, in_full, known)
             self._salt = keys.salt
             return keys
         return Keys(tuple(columns), self._salt, in_full)
+
+    def note_workspace(self, destination: Destination) -> None:
+        """Record in the open run where it is sent; it becomes that of the state when the run is committed."""
+        self.run.note_workspace(next_workspace(of_meta(self.rows.meta()), destination))
 
     def journal(self) -> Journal:
         """The journal of the open run. From here on its records may be sent."""
@@ -162,7 +169,7 @@ class State:
         self.copy.will_change()
         of_deletes = f"{OUTBOX} WHERE call = '{DELETE.path}' AND action = 'send'"
         deletes = moves_state and not self.run.is_blank and self._holds(of_deletes)
-        delivery = commit_run(self.connection, self.run.journal_path, ending, self.erasures, moves_state)
+        delivery = commit_run(self.connection, self.run, ending, self.erasures, moves_state)
         if deletes:
             self._drop_deleted()
         self.copy.ended(self.connection, delivery.accepted)

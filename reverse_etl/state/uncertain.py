@@ -29,7 +29,7 @@ def may_resend(project: LoadedProject, sync: Sync, state: State) -> bool:
     """
     if sync.incremental or not may_know_users(project, sync) or _uncertain_rows(sync, state) is None:
         return False
-    return _has(state.connection, f"FROM {ACKNOWLEDGED} WHERE {_IS_UNCERTAIN}")
+    return bool(state.rows.contents().uncertain)
 
 
 def _uncertain_rows(sync: Sync, state: State) -> str | None:
@@ -58,7 +58,7 @@ def note(project: LoadedProject, sync: Sync, state: State, await_others: Callabl
     `await_others` is called before the states of others are read, if they are.
     """
     connection = state.connection
-    if not may_need_users(connection):
+    if state.run.is_blank or not may_need_users(connection):
         return
     users = f"SELECT {NEEDS} AS who FROM {OUTBOX} WHERE {UNCERTAIN}"
     if not _has(connection, users):

@@ -10,15 +10,16 @@ row that was not acknowledged, unless it was given up: see `plan/given_up.py`.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
+from typing import Any
 
 from duckdb import DuckDBPyConnection
 
 from reverse_etl.plan.given_up import GIVEN_UP
 from reverse_etl.plan.outbox import OPT_IN_WITHHELD, may_withhold
-from reverse_etl.plan.tables import ACKNOWLEDGED, CHANGES, IN_DOUBT, META, OPEN_RUN, OUTBOX, REJECTS, RUN, SENT_AT
+from reverse_etl.plan.tables import ACKNOWLEDGED, CHANGES, IN_DOUBT, META, OUTBOX, REJECTS, RUN, SENT_AT
 from reverse_etl.project.spec import Incremental
 from reverse_etl.records.layout import CURSOR
 from reverse_etl.records.left_out import LEFT_OUT
@@ -27,6 +28,7 @@ from reverse_etl.sql.types import INTEGERS, SqlType
 from reverse_etl.words import count
 
 _META = f"{META}"
+WATERMARK = "watermark"  # its key in `meta`
 
 
 @dataclass(frozen=True)
@@ -48,8 +50,13 @@ class Watermark:
 
 def read(connection: DuckDBPyConnection) -> Watermark | None:
     """The watermark of the state; None before the first incremental run."""
-    found = connection.execute(f"SELECT value FROM {_META} WHERE key = 'watermark'").fetchone()
-    return Watermark(**json.loads(found[0])) if found else None
+    found = connection.execute(f"SELECT value FROM {_META} WHERE key = '{WATERMARK}'").fetchone()
+    return of_meta({WATERMARK: found[0]} if found else {})
+
+
+def of_meta(meta: Mapping[str, str]) -> Watermark | None:
+    """The same, as `meta` has it."""
+    return Watermark(**json.loads(meta[WATERMARK])) if WATERMARK in meta else None
 
 
 def start(connection: DuckDBPyConnection, mark: Watermark, lookback: str) -> str | None:
@@ -76,8 +83,8 @@ def cursor_sql(connection: DuckDBPyConnection, mark: Watermark, start: str, dial
     return f"CAST({literal(str(below))} AS {_TIMES.get(dialect, {}).get(of, of)})"
 
 
-def begin(connection: DuckDBPyConnection, incremental: Incremental, of: SqlType) -> None:
-    """Store in the run what the commit needs to move the watermark. The changes of the run exist already.
+def begin(connection: DuckDBPyConnection, incremental: Incremental, of: SqlType) -> dict[str, str | None]:
+    """What the commit needs to move the watermark, by the columns of the run. Its changes exist already.
 
     A row without a change was read before: the watermark of the state covers it.
     """
@@ -87,19 +94,22 @@ def begin(connection: DuckDBPyConnection, incremental: Incremental, of: SqlType)
         # A date far in the future, from bad data, must not move the watermark past all rows to come.
         value = f"least({value}, (SELECT CAST(started_at AS {mark.type}) FROM {RUN}.main.run))"
     mark = replace(mark, highest=_text(connection, f"SELECT CAST(max({value}) AS VARCHAR) FROM {CHANGES}"))
-    values = [json.dumps(asdict(mark)), incremental.lookback, incremental.retention]
-    connection.execute(f"UPDATE {OPEN_RUN} SET watermark = ?, lookback = ?, retention = ?", values)
+    return {
+        "watermark": json.dumps(asdict(mark)),
+        "lookback": incremental.lookback,
+        "retention": incremental.retention,
+    }
 
 
-def move(connection: DuckDBPyConnection, outcomes: str, now: datetime) -> bool:
-    """Move the watermark of the state as far as the run has read, and prune rows that are safely behind it.
+def move(
+    connection: DuckDBPyConnection, before: Watermark | None, run: Mapping[str, Any], outcomes: str, now: datetime
+) -> bool:
+    """Move the watermark of the state, `before`, as far as the run has read, and prune rows that are safely behind it.
 
-    `outcomes` is the outbox with the outcome of every record. Returns whether the watermark is another one now.
+    `run` is what `begin` returned, and `outcomes` the outbox with the outcome of every record. Returns whether the
+    watermark is another one now.
     """
-    before = read(connection)
-    text, lookback, retention = connection.execute(f"SELECT watermark, lookback, retention FROM {OPEN_RUN}").fetchall()[
-        0
-    ]
+    text, lookback, retention = run["watermark"], run["lookback"], run["retention"]
     if text is None:
         if before is not None:
             connection.execute(f"DELETE FROM {_META} WHERE key = 'watermark'")

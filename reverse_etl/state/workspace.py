@@ -7,13 +7,14 @@ others are accepted by hand (`retl state accept-workspace`).
 
 import json
 import secrets
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from hashlib import blake2b
 
 from duckdb import DuckDBPyConnection
 
 from reverse_etl.delivery.destination import NEW_SANDBOX, Destination
-from reverse_etl.plan.tables import META, OPEN_RUN
+from reverse_etl.plan.tables import META
 
 WORKSPACE = "workspace"  # its key in `meta`
 
@@ -54,18 +55,22 @@ def unknown() -> KnownWorkspace:
 def workspace_of(connection: DuckDBPyConnection) -> KnownWorkspace:
     """The workspace of the attached state."""
     found = connection.execute(f"SELECT value FROM {META} WHERE key = '{WORKSPACE}'").fetchone()
-    if not found:
+    return of_meta({WORKSPACE: found[0]} if found else {})
+
+
+def of_meta(meta: Mapping[str, str]) -> KnownWorkspace:
+    """The same, as `meta` has it."""
+    if WORKSPACE not in meta:
         return unknown()
-    said = json.loads(found[0])
+    said = json.loads(meta[WORKSPACE])
     return KnownWorkspace(said["salt"], tuple(said["places"]), tuple(said["keys"]))
 
 
-def note_workspace(connection: DuckDBPyConnection, destination: Destination) -> None:
-    """Record in the open run where it is sent; it becomes that of the state when the run is committed."""
-    known = workspace_of(connection)
+def next_workspace(known: KnownWorkspace, destination: Destination) -> str:
+    """For `meta`: the workspace of a state once a run is committed that is sent to a destination."""
     if known.difference(destination):  # and it has no rows, or it would have been refused
         known = unknown()
-    connection.execute(f"UPDATE {OPEN_RUN} SET workspace = ?", [as_text(known.with_destination(destination))])
+    return as_text(known.with_destination(destination))
 
 
 def as_text(known: KnownWorkspace) -> str:

@@ -7,6 +7,7 @@ comes or goes finds that by counting, and stores nothing.
 from collections.abc import Collection
 
 from reverse_etl.engines.duckdb.query import ModelQuery
+from reverse_etl.engines.engine import Comparison
 from reverse_etl.plan.tables import ABSENCES, ABSENT_SINCE, ACKNOWLEDGED, GONE, OPEN_RUN
 from reverse_etl.project.spec_collect import FOREVER
 from reverse_etl.records.consent import consent_columns
@@ -20,19 +21,19 @@ NOTE, UNMARK = "note", "unmark"  # since when it is absent
 FORGET, STRIP, KEEP = "forget", "strip", "keep"  # all of it; all but its key and what it agreed to; nothing
 
 
-def find_absences(query: ModelQuery, known: Collection[str]) -> None:
-    """Store which rows are absent, beyond what the state has noted already. GONE has the keys that the model lacks, and
-    `known` are the columns of the state."""
+def find_absences(query: ModelQuery, comparison: Comparison, gone: int) -> None:
+    """Store which rows are absent, beyond what the state has noted already. GONE has the keys that the model lacks, if
+    it lacks any: so many are `gone`."""
     layout, marked = query.layout, f"{ACKNOWLEDGED} WHERE {ABSENT_SINCE} IS NOT NULL"
     keys = ", ".join(map(identifier, layout.key))
-    if not query.count(GONE):
-        if query.count(marked):
-            query.execute(f"CREATE TABLE {ABSENCES} AS SELECT {keys}, '{UNMARK}' AS {NEXT} FROM {marked}")
+    if not gone:
+        if comparison.absent:
+            _store(query, f"SELECT {keys}, '{UNMARK}' AS {NEXT} FROM {marked}")
         return
     is_over = _is_over(layout)
     counts = f"count(*) FILTER ({ABSENT_SINCE} IS NULL), count({ABSENT_SINCE}), count(*) FILTER ({is_over})"
     new, noted, over = query.execute(f"SELECT {counts} FROM {GONE}").fetchall()[0]
-    if not (new or over or query.count(marked) > noted):
+    if not (new or over or comparison.absent > noted):
         return
     same = " AND ".join(f"t.{name} IS NOT DISTINCT FROM g.{name}" for name in map(identifier, layout.key))
     parts = [
@@ -42,8 +43,12 @@ def find_absences(query: ModelQuery, known: Collection[str]) -> None:
     ]
     if over:
         rows = f"SELECT t.* FROM {GONE} AS g JOIN {ACKNOWLEDGED} AS t ON {same}"
-        parts.append(f"SELECT {keys}, {_what_goes(layout, known)} AS {NEXT} FROM ({rows}) WHERE {is_over}")
-    query.execute(f"CREATE TABLE {ABSENCES} AS {' UNION ALL BY NAME '.join(parts)}")
+        parts.append(f"SELECT {keys}, {_what_goes(layout, comparison.known)} AS {NEXT} FROM ({rows}) WHERE {is_over}")
+    _store(query, " UNION ALL BY NAME ".join(parts))
+
+
+def _store(query: ModelQuery, rows: str) -> None:
+    query.execute(f"CREATE TABLE {ABSENCES} AS {rows}; UPDATE {OPEN_RUN} SET absences = true")
 
 
 def _is_over(layout: Layout) -> str:

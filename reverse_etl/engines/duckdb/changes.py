@@ -11,13 +11,12 @@ from reverse_etl.engines.duckdb.absences import find_absences
 from reverse_etl.engines.duckdb.checks import refuse_endless_cursors, refuse_null_keys, rows_gone
 from reverse_etl.engines.duckdb.diff import MODEL, READ, changes_sql, no_changes_sql, notes_absences
 from reverse_etl.engines.duckdb.query import ModelQuery
-from reverse_etl.engines.duckdb.twins import refuse_twins, set_twins_aside
+from reverse_etl.engines.duckdb.twins import OF_MODEL, Counts, refuse_twins, set_twins_aside
 from reverse_etl.engines.engine import Comparison
 from reverse_etl.plan.tables import CANDIDATES, CHANGES, GONE, MATCHED, RESPELLED
 
 # DuckDB gives a join that spills a sixteenth of the memory for each open connection, and at least eight of them.
 _CONNECTIONS = 16
-_NONE = "SELECT true WHERE false"
 
 
 def write_changes(query: ModelQuery, comparison: Comparison) -> int:
@@ -28,30 +27,33 @@ def write_changes(query: ModelQuery, comparison: Comparison) -> int:
     """
     tables = changes_sql(query.layout, comparison)
     with _all_memory(query.connection):
-        rows = 0
-        for table in tables:
+        rows, is_unchanged, looks_at_gone = 0, False, GONE in tables
+        for table in tuple(tables):
             select = tables[table]
             if table == MATCHED and not query.count(RESPELLED):
                 select = f"FROM {RESPELLED}"
             found = _make_table(query, table, select)
             rows += found if table != MATCHED else 0
             if table == CANDIDATES and MATCHED not in tables and not query.count(CANDIDATES):
-                tables[CHANGES] = no_changes_sql(query.layout, comparison)
-                if GONE in tables:
-                    tables[GONE] = _NONE
-    has_changes = query.count(CHANGES) > 0
+                tables = {CHANGES: no_changes_sql(query.layout, comparison)}
+                _make_table(query, CHANGES, tables[CHANGES])
+                is_unchanged = True
+                break
+    has_changes = not is_unchanged and query.count(CHANGES) > 0
+    gone = rows_gone(query, tables) if not is_unchanged else 0 if looks_at_gone else None
+    counts = Counts(rows, query.count(OF_MODEL) if has_changes else 0, comparison.in_state, gone)
     if query.layout.sets_aside:
         if query.layout.sync.on_removed == "delete":
             refuse_null_keys(query)
-        set_twins_aside(query, rows, rows_gone(query, tables), comparison)
+        set_twins_aside(query, counts, comparison)
     elif not query.layout.whole_row:
         if has_changes:
             refuse_null_keys(query)
-        refuse_twins(query, rows, rows_gone(query, tables), comparison.keys)
+        refuse_twins(query, counts, comparison.keys)
     if has_changes:
         refuse_endless_cursors(query)
-    if GONE in tables and notes_absences(query.layout):
-        find_absences(query, comparison.known)
+    if looks_at_gone and notes_absences(query.layout):
+        find_absences(query, comparison, gone or 0)
     for table in tables:
         if table != CHANGES:
             query.execute(f"DROP TABLE {table}")

@@ -13,7 +13,7 @@ from reverse_etl.engines.duckdb.query import ModelQuery
 from reverse_etl.engines.engine import Comparison
 from reverse_etl.errors import DataError
 from reverse_etl.masking import Keys
-from reverse_etl.plan.tables import ACKNOWLEDGED, CHANGES
+from reverse_etl.plan.tables import CHANGES
 from reverse_etl.records.expressions import TWINS_OF_KEY, TWINS_OF_USER, compared_key, compared_user, has_key
 from reverse_etl.records.rules import one_row_per
 from reverse_etl.sql.quoting import identifier
@@ -21,7 +21,18 @@ from reverse_etl.words import count
 
 _NAMES_IN_ERRORS = 5  # of duplicate keys, to keep messages short
 _ROW = "_retl_row"
-_OF_MODEL = f"{CHANGES} WHERE kind <> 'removed'"
+OF_MODEL = f"{CHANGES} WHERE kind <> 'removed'"
+
+
+@dataclass(frozen=True)
+class Counts:
+    """How many `rows` a model returned, how many of them are among the changes, how many acknowledged rows the state
+    has, and how many of those the model lacks, if that was determined."""
+
+    rows: int
+    changed: int
+    in_state: int
+    gone: int | None
 
 
 @dataclass(frozen=True)
@@ -54,7 +65,7 @@ def _shared(query: ModelQuery) -> list[_Shared]:
     return shared
 
 
-def refuse_twins(query: ModelQuery, rows: int, gone: int | None, keys: Keys) -> None:
+def refuse_twins(query: ModelQuery, counts: Counts, keys: Keys) -> None:
     """Raises DataError for a key, or a user, that the model returns more than once, as `keys` shows it."""
     layout = query.layout
     messages = {
@@ -68,7 +79,7 @@ def refuse_twins(query: ModelQuery, rows: int, gone: int | None, keys: Keys) -> 
         ),
     }
     for one in _shared(query):
-        place = _place(query, rows, gone, one)
+        place = _place(query, counts, one)
         if place and _find(query, one, place):
             what, hint = messages[one.column]
             message = f"{layout.sync.name}: {what}: {_in_words(query, one, keys)}"
@@ -77,7 +88,7 @@ def refuse_twins(query: ModelQuery, rows: int, gone: int | None, keys: Keys) -> 
             )
 
 
-def set_twins_aside(query: ModelQuery, rows: int, gone: int | None, comparison: Comparison) -> None:
+def set_twins_aside(query: ModelQuery, counts: Counts, comparison: Comparison) -> None:
     """Put all rows of the model that share a key, or a user, among the changes, marked with how many they are.
 
     None of them counts as unchanged, not even one that equals the acknowledged row; and their keys are not gone.
@@ -85,7 +96,7 @@ def set_twins_aside(query: ModelQuery, rows: int, gone: int | None, comparison: 
     shared, found, is_read_again = _shared(query), list[_Shared](), False
     for one in shared:
         query.execute(f"ALTER TABLE {CHANGES} ADD COLUMN {identifier(one.column)} BIGINT")
-        place = _place(query, rows, gone, one)
+        place = _place(query, counts, one)
         if place and _find(query, one, place):
             found.append(one)
             is_read_again |= place != _changed_rows(query)
@@ -119,29 +130,29 @@ def _twins(query: ModelQuery, one: _Shared) -> str:
     return f"SELECT s.{_ROW}, {one.table}.times FROM {_changed_rows(query)} JOIN {one.table} ON {same}"
 
 
-def _place(query: ModelQuery, rows: int, gone: int | None, one: _Shared) -> str | None:
+def _place(query: ModelQuery, counts: Counts, one: _Shared) -> str | None:
     """The rows among which all twins are: the changes, if none of the other rows can be one, or all of the model's.
     None where there are no such rows."""
-    changed = query.count(_OF_MODEL)
-    if rows > changed and _may_hide(query, rows, gone, one, changed):
+    if counts.rows > counts.changed and _may_hide(query, counts, one):
         return f"{read_columns(query.layout, query.narrowed(one.reads), one.reads)} AS s"
-    return _changed_rows(query) if changed else None
+    return _changed_rows(query) if counts.changed else None
 
 
-def _may_hide(query: ModelQuery, rows: int, gone: int | None, one: _Shared, changed: int) -> bool:
+def _may_hide(query: ModelQuery, counts: Counts, one: _Shared) -> bool:
     """Whether a row that is not among the changes may be a twin."""
+    changed = counts.changed
     if one.column == TWINS_OF_USER:
         return changed > 0  # those that have not changed were none before
-    if gone is None:
+    if counts.gone is None:
         # Counts do not tell; and where nothing has changed, a duplicate in an incremental model does no harm.
         return looks_at_gone(query.layout) or (changed > 0 and query.count(f"{CHANGES} WHERE kind = 'changed'") > 0)
-    unknown = query.count(f"{_OF_MODEL} AND NOT known") if changed else 0
-    return rows - unknown > query.count(ACKNOWLEDGED) - gone
+    unknown = query.count(f"{OF_MODEL} AND NOT known") if changed else 0
+    return counts.rows - unknown > counts.in_state - counts.gone
 
 
 def _changed_rows(query: ModelQuery) -> str:
     columns = ", ".join(f"{identifier(f'new.{c.name}')} AS {identifier(c.name)}" for c in query.layout.needed)
-    return f"(SELECT rowid AS {_ROW}, {columns} FROM {_OF_MODEL}) AS s"
+    return f"(SELECT rowid AS {_ROW}, {columns} FROM {OF_MODEL}) AS s"
 
 
 def _find(query: ModelQuery, one: _Shared, place: str) -> bool:
