@@ -57,7 +57,7 @@ def picture(commands: Sequence[str], folder: Path, environ: dict[str, str]) -> s
     all the same."""
     text = "".join(f"$ {command}\n{_on_terminal(command, folder, environ)}\n" for command in commands)
     for pattern, steady in _STEADY:
-        text = pattern.sub(lambda found, to=steady: to.ljust(len(found[0])), text)
+        text = pattern.sub(steady, text)
     console = Console(record=True, width=WIDTH, file=io.StringIO(), force_terminal=True)
     console.print(Text.from_ansi(text.rstrip()), no_wrap=True, crop=True)
     title = commands[0] if len(commands) == 1 else "retl"

@@ -34,7 +34,7 @@ HEADING = (
     "message",
 )  # fmt: skip
 # Those that a narrow terminal goes without, the first ones first: when a run started is in its name, too.
-SPARE = ("attributes", "requests", "started", "in doubt", "rows", "took", "rejected")
+SPARE = ("attributes", "requests", "started", "took", "rows", "in doubt", "rejected")
 _TRIES = 5  # to copy a state that is not changed meanwhile; it changes only when a run ends
 
 
