@@ -1,10 +1,11 @@
 """What an open state does for other machines: nothing (`LocalOnly`), or share its changes (`SharedCopy`)."""
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from importlib.metadata import version
 from pathlib import Path
 
+import duckdb
 from duckdb import DuckDBPyConnection
 
 from reverse_etl.delivery.journal import Journal
@@ -18,6 +19,7 @@ from reverse_etl.shared_state.place import StatePlace
 from reverse_etl.shared_state.shared import SharedState
 from reverse_etl.words import count
 
+_NOT_BY_ITSELF = "PRAGMA disable_checkpoint_on_shutdown"  # nor when a database is detached
 REVISION = "revision"  # its key in `meta`
 _RUN_COLUMNS = ("run_id", "started_at", "finished_at", "status", "message", "counts", "scheduled_time")
 
@@ -32,7 +34,13 @@ class LocalOnly:
         refuse_copy(place.folder)
 
     def prepare(self, connection: DuckDBPyConnection) -> None:
-        pass
+        """Keep DuckDB from writing the database of the run completely when it is detached, to be deleted."""
+        connection.execute(_NOT_BY_ITSELF)
+
+    def close(self, connection: DuckDBPyConnection) -> None:
+        """Merge the log into the state file. If that fails, whoever opens it next does."""
+        with suppress(duckdb.Error):
+            connection.execute(f"CHECKPOINT {STATE}")
 
     def catch_up(self, connection: DuckDBPyConnection) -> bool:
         return False
@@ -78,7 +86,10 @@ class SharedCopy:
         """Keep DuckDB from merging the log into the state file: the log is what is uploaded. See `log.py`."""
         for setting in ("checkpoint_threshold = '1000TB'", f"auto_checkpoint_skip_wal_threshold = {2**62}"):
             connection.execute(f"SET {setting}")
-        connection.execute("PRAGMA disable_checkpoint_on_shutdown")
+        connection.execute(_NOT_BY_ITSELF)
+
+    def close(self, connection: DuckDBPyConnection) -> None:
+        pass
 
     def catch_up(self, connection: DuckDBPyConnection) -> bool:
         """Add runs that an older retl recorded in the head only, as they are there; returns whether there are any.

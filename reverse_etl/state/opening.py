@@ -70,7 +70,7 @@ def open_state(place: StatePlace, memory_limit: str | None = None, clock: Clock 
             try:
                 yield state
             finally:
-                state.connection.close()
+                state.close()
 
 
 def _refuse_lost_state(place: StatePlace) -> None:

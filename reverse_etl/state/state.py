@@ -88,8 +88,12 @@ class State:
                 rename_words(self.connection)
             self._drop_erased()
         except BaseException:
-            self.connection.close()
+            self.close()
             raise
+
+    def close(self) -> None:
+        self.copy.close(self.connection)
+        self.connection.close()
 
     def write_outbox(self, layout: Layout, changes: str, intent: Intent, consent: Consent) -> None:
         """Store the records of `changes`, a SELECT, in the open run, with what is to be done with each. A second call

@@ -86,3 +86,13 @@ def test_open_run_is_in_its_file_once_its_plan_is_complete_and_not_before(tmp_pa
         assert not (tmp_path / "outbox.duckdb.wal").exists()
         run.complete()
         assert [path.name for path in tmp_path.iterdir()] == ["outbox.duckdb"]
+
+
+def test_state_is_whole_in_its_file_after_a_run_and_nothing_is_left_of_the_run(shop: Shop):
+    """DuckDB merges no log by itself when a database is detached: that of the run is deleted anyway."""
+    shop.sync("it", "SELECT 'u1' AS external_id, 1 AS points")
+    for status in ("success", "success"):
+        assert shop.run().status == status
+        assert sorted(path.name for path in (shop.folder / ".retl/test/it").iterdir()) == ["lock", "state.duckdb"]
+    with duckdb.connect(shop.folder / ".retl/test/it/state.duckdb", read_only=True) as connection:
+        assert connection.execute("SELECT status FROM runs").fetchall() == [("success",), ("success",)]
