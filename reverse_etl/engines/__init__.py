@@ -4,6 +4,7 @@ engine.py      what an engine does for a run: the seam between the warehouse and
 warehouse.py   the engine of a project's warehouse
 duckdb/        a DuckDB file
 pulled.py      another warehouse: models run there, and DuckDB reads their rows as a view
+ahead.py       its rows, read ahead by a thread
 postgres/      Postgres
 spark/         Spark, through Spark Connect
 """

@@ -7,7 +7,7 @@ runs when, and as often as, a statement reads it: once for what has changed, onc
 """
 
 import weakref
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
@@ -15,6 +15,7 @@ from typing import Any, Protocol
 import duckdb
 from duckdb import DuckDBPyConnection
 
+from reverse_etl.engines.ahead import Ahead
 from reverse_etl.engines.duckdb.as_json import as_text
 from reverse_etl.engines.duckdb.changes import write_changes
 from reverse_etl.engines.duckdb.checks import run_data_tests
@@ -32,20 +33,17 @@ from reverse_etl.sql.quoting import identifier, literal
 from reverse_etl.sql.types import SqlType
 from reverse_etl.system.signals import interruptible
 
-# Begins what DuckDB says of a value that it was told to refuse.
-_REFUSED = "retl refuses: "
+_REFUSED = "retl refuses: "  # begins what is said of a value that is to be refused
+_QUOTE = '"'  # in which Postgres shows it
 _MANY_ROWS = 10**12
 
 
 @dataclass(frozen=True)
 class Pulled:
-    """A column of a model: SQL of the warehouse for what is read of it, and SQL of DuckDB for its value.
-
-    `there` is SQL by name: of this column, and of others that `here` needs to tell whether its value can be used.
-    """
+    """A column of a model: SQL of the warehouse for what is read of it, and SQL of DuckDB for its value."""
 
     name: str
-    there: Mapping[str, str]
+    there: str
     here: str
 
 
@@ -88,8 +86,8 @@ class Reader(Protocol):
     def schema(self, sql: str, model: Compiled) -> Any:
         """The pyarrow.Schema of what a statement with a model returns. It is planned, and does not run."""
 
-    def stream(self, sql: str) -> Iterator[Any]:
-        """Run a statement; its rows as one pyarrow.RecordBatch after the other."""
+    def stream(self, sql: str) -> Generator[Any]:
+        """Run a statement; its rows as one pyarrow.RecordBatch after the other. Another thread may read them."""
 
     def cancel(self) -> None:
         """End the statements that are running, from another thread."""
@@ -98,17 +96,28 @@ class Reader(Protocol):
         """What went wrong while a model ran, in retl's words."""
 
 
+def refused(column: str, why: str) -> str:
+    """The text of an error that ends a statement because of a value."""
+    return f'{_REFUSED}column "{column}" {why}'
+
+
+def of_refused(text: str, model: Compiled) -> DataError | None:
+    """The error for a value of a model that was refused, if a text of the warehouse or of DuckDB says so."""
+    _, marker, what = text.partition(_REFUSED)
+    return DataError(f"{model.file}: {what.splitlines()[0].rstrip(_QUOTE)}", code="D011") if marker else None
+
+
 def refusal(column: str, why: str) -> str:
     """SQL of DuckDB that ends a statement because of a value."""
-    text = f'{_REFUSED}column "{column}" {why}'
-    return f"error({literal(text)})"
+    return f"error({literal(refused(column, why))})"
 
 
 @dataclass
 class Rows:
     """The rows of a model, as an object that DuckDB scans: it asks for the schema, and for each scan for a stream.
 
-    `returned` is the number of rows of the last scan, None if it did not end; `error` is what ended it.
+    Rows are read ahead of a scan; `begin` does so before it. `returned` is the number of rows of the last scan, None
+    if it did not end; `error` is what ended it.
     """
 
     reader: Reader
@@ -116,6 +125,22 @@ class Rows:
     schema: Any
     returned: int | None = None
     error: BaseException | None = None
+    _begun: Ahead | None = None  # what the next scan reads
+    _open: list[Ahead] = field(default_factory=list)
+
+    def begin(self) -> Ahead:
+        """Let the model run now: its rows are read by the next scan."""
+        if self._begun is None:
+            self._begun = Ahead(self.reader.stream(self.sql), self.reader.cancel)
+            self._open.append(self._begun)
+        return self._begun
+
+    def drop(self) -> None:
+        """Read nothing more of what was begun."""
+        for ahead in self._open:
+            ahead.drop()
+        self._begun = None
+        self._open.clear()
 
     def __arrow_c_schema__(self) -> object:
         return self.schema.__arrow_c_schema__()
@@ -129,9 +154,14 @@ class Rows:
     def _batches(self) -> Iterator[Any]:
         rows = 0
         try:
-            for batch in self.reader.stream(self.sql):
-                rows += batch.num_rows
-                yield batch
+            ahead, self._begun = self.begin(), None
+            try:
+                for batch in ahead:
+                    rows += batch.num_rows
+                    yield batch
+            finally:
+                ahead.drop()
+                self._open.remove(ahead)
         except GeneratorExit:
             raise
         except BaseException as error:
@@ -179,8 +209,8 @@ class PulledEngine:
     def close(self) -> None:
         for number in range(len(self._views)):
             self.workbench.unregister(_view(number))
+        self._leave()
         self._views.clear()
-        self.reader.close()
 
     def describe(self, model: Compiled) -> list[tuple[str, SqlType]]:
         with self._explained(model):
@@ -210,6 +240,7 @@ class PulledEngine:
             query = self._query(layout, model)
             if comparison.known and layout.cursor is None:
                 query = replace(query, model=query.model.read_by(as_of_many(query.model.sql, layout.columns[0].name)))
+            query.rows.begin()
             return write_changes(query, comparison)
 
     @contextmanager
@@ -219,8 +250,14 @@ class PulledEngine:
             with self._interrupting():
                 yield
         except BaseException:
-            self.reader.close()
+            self._leave()
             raise
+
+    def _leave(self) -> None:
+        """Let no session stay open."""
+        for local in self._views.values():
+            local.rows.drop()
+        self.reader.close()
 
     def _interrupting(self) -> AbstractContextManager[None]:
         return interruptible(self.workbench, self.reader.cancel)
@@ -265,16 +302,15 @@ class PulledEngine:
             yield
         except (duckdb.Error, RetlError) as error:
             if not goes_on:
-                self.reader.close()
+                self._leave()
             for local in self._views.values():
                 if isinstance(local.rows.error, Exception):
                     raise self.reader.explained(local.rows.error, local.model) from None
                 if local.rows.error is not None:
                     raise local.rows.error from None
-            refused = [text for text in map(str, _chain(error)) if _REFUSED in text][-1:]  # the last is DuckDB's own
-            if refused:
-                what = refused[0].partition(_REFUSED)[2].splitlines()[0]
-                raise DataError(f"{model.file}: {what}", code="D011") from None
+            found = [one for one in (of_refused(str(each), model) for each in _chain(error)) if one]
+            if found:
+                raise found[-1] from None  # the last is DuckDB's own
             raise
 
 

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping
 
+from reverse_etl.engines.pulled import of_refused
 from reverse_etl.errors import BusyError, DataError, Location, ProjectError, RetlError
 from reverse_etl.masking import MASK, of_warehouse
 from reverse_etl.project.models import Compiled
@@ -69,6 +70,8 @@ def explained(
     text: str, sqlstate: str | None, details: Mapping[str, str], model: Compiled, statement: str, timeout_s: int
 ) -> RetlError:
     """An error for what Postgres says of a statement that contains a model."""
+    if refused := of_refused(text, model):
+        return refused
     said = re.search(r"ERROR:\s+([^\n]*)|FATAL:\s+([^\n]*)", text)
     what = details.get("PG_DIAG_MESSAGE_PRIMARY") or (said and (said[1] or said[2])) or text.splitlines()[0]
     if _LOST.search(text):

@@ -1,7 +1,8 @@
 """Sessions in Postgres, through ADBC: read-only, all of one run in one snapshot."""
 
 import os
-from collections.abc import Iterator, Sequence
+import threading
+from collections.abc import Generator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +22,7 @@ _SETTINGS = (
     "SET LOCAL TimeZone = 'UTC'",
 )
 _MODEL = "FROM (\n{}\n) AS __model"
+_BATCHES = {"adbc.postgresql.batch_size_hint_bytes": str(4 * 1024 * 1024)}
 # The types that a model returns; it does not run for them.
 _TYPES = """WITH found AS (SELECT CAST(ARRAY[{types}] AS oid[]) AS oids FROM (SELECT 1) AS one LEFT JOIN (
 {model}
@@ -54,18 +56,23 @@ class PostgresReader:
         self._pyarrow: Any = None
         self._database: Any = None
         self._sessions: list[_Session] = []
+        self._ending = threading.Lock()  # no statement is closed while it is being canceled
 
     def connect(self) -> None:
-        self._driver, self._adbc, self._pyarrow = _packages(self._where)
+        self._driver, self._adbc = _driver(self._where)
         if self._address and not self._address.startswith(("postgresql://", "postgres://")):
             hint = "write it as postgresql://[user[:password]@]host[:port]/database"
             raise ProjectError("the address of the warehouse is not a URI of Postgres", self._where, hint, code="P057")
-        self._free()
+        loading = threading.Thread(target=_load_pyarrow)  # it takes as long as to connect
+        loading.start()
+        try:
+            self._free()
+        finally:
+            loading.join()
+        self._pyarrow = _pyarrow(self._where)
 
     def close(self) -> None:
         for session in self._sessions:
-            with suppress(Exception):
-                self._end(session)
             with suppress(Exception):
                 session.connection.close()
         self._sessions.clear()
@@ -86,34 +93,35 @@ class PostgresReader:
         return fit(model, schema.names, read)
 
     def select(self, model: Compiled, read: Sequence[Pulled], limit: int | None) -> str:
-        columns = ", ".join(f"{sql} AS {identifier(name)}" for one in read for name, sql in one.there.items())
+        columns = ", ".join(f"{one.there} AS {identifier(one.name)}" for one in read)
         end = "" if limit is None else f" LIMIT {limit}"
         return f"SELECT {columns} {_MODEL.format(model.sql)}{end}"
 
     def schema(self, sql: str, model: Compiled) -> Any:
         return self._planned(sql, model)
 
-    def stream(self, sql: str) -> Iterator[Any]:
+    def stream(self, sql: str) -> Generator[Any]:
         session = self._free()
-        statement = self._statement(session, sql)
+        return self._batches(session, self._statement(session, sql))
+
+    def _batches(self, session: _Session, statement: Any) -> Generator[Any]:
+        session.is_spoiled = True  # until it is read to its end
         try:
+            statement.set_options(**_BATCHES)
             handle, _ = statement.execute_query()
             with self._pyarrow.RecordBatchReader.from_stream(handle) as batches:
-                yield from batches
-            session.running = None
-        except Exception:
-            session.is_spoiled = True
-            raise
+                try:
+                    yield from batches
+                except GeneratorExit:
+                    self._cancel(session)
+                    raise
+            session.is_spoiled = False
         finally:
-            session.is_spoiled |= session.running is not None
             self._end(session)
-            statement.close()
 
     def cancel(self) -> None:
         for session in list(self._sessions):
-            if (running := session.running) is not None:
-                with suppress(Exception):
-                    running.cancel()
+            self._cancel(session)
 
     def explained(self, error: Exception, model: Compiled) -> RetlError:
         if isinstance(error, RetlError):
@@ -160,20 +168,23 @@ class PostgresReader:
         session.running = statement
         return statement
 
+    def _cancel(self, session: _Session) -> None:
+        with self._ending, suppress(Exception):
+            if session.running is not None:
+                session.running.cancel()
+
     def _end(self, session: _Session) -> None:
-        """End what a session is reading."""
-        running, session.running = session.running, None
-        if running is not None:
-            with suppress(Exception):
-                running.cancel()
+        """Close the statement of a session, which is free from then on."""
+        with self._ending:
+            session.running.close()
+            session.running = None
 
     def _execute(self, session: _Session, sql: str) -> None:
         statement = self._statement(session, sql)
         try:
             statement.execute_update()
         finally:
-            session.running = None
-            statement.close()
+            self._end(session)
 
     def _planned(self, sql: str, model: Compiled) -> Any:
         session = self._free()
@@ -186,8 +197,7 @@ class PostgresReader:
                 raise
             raise self._in_words(error, model, sql) from None
         finally:
-            session.running = None
-            statement.close()
+            self._end(session)
 
     def _ask_permission(self, sql: str, model: Compiled) -> None:
         """Raises ProjectError if the user may not read what a statement reads, which its schema does not show."""
@@ -222,16 +232,32 @@ class PostgresReader:
         return explained(str(error), state, details, model, statement, self._timeout_s)
 
 
-def _packages(where: Location) -> tuple[Any, Any, Any]:
-    """The driver, the module of its connections and errors, and pyarrow. They are loaded here only."""
+def _driver(where: Location) -> tuple[Any, Any]:
+    """The driver, and the module of its connections and errors. They are loaded here only."""
     try:
         import adbc_driver_manager
         import adbc_driver_postgresql
+    except ImportError as error:
+        raise _not_installed(where) from error
+    return adbc_driver_postgresql, adbc_driver_manager
+
+
+def _pyarrow(where: Location) -> Any:
+    try:
         import pyarrow
     except ImportError as error:
-        what = "a warehouse in Postgres needs a package that is not installed"
-        raise ProjectError(what, where, 'install it: `pip install "reverse-etl[postgres]"`', code="P121") from error
-    return adbc_driver_postgresql, adbc_driver_manager, pyarrow
+        raise _not_installed(where) from error
+    return pyarrow
+
+
+def _load_pyarrow() -> None:
+    with suppress(ImportError):
+        import pyarrow  # noqa: F401
+
+
+def _not_installed(where: Location) -> ProjectError:
+    what = "a warehouse in Postgres needs a package that is not installed"
+    return ProjectError(what, where, 'install it: `pip install "reverse-etl[postgres]"`', code="P121")
 
 
 def _type_of(field: Any) -> PgType:

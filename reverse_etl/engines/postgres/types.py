@@ -6,10 +6,9 @@ What would arrive changed is refused, with the cast that makes it one of the oth
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from zlib import crc32
 
-from reverse_etl.engines.pulled import Pulled, Unfit, refusal
-from reverse_etl.sql.quoting import identifier, plain
+from reverse_etl.engines.pulled import Pulled, Unfit, refusal, refused
+from reverse_etl.sql.quoting import identifier, literal, plain
 
 EXACT = frozenset(
     [
@@ -60,20 +59,20 @@ def read_as(column: str, of: PgType) -> Pulled | Unfit:
     """What is read of a column of `__model`, and what it becomes."""
     there, here = f"__model.{identifier(column)}", identifier(column)
     if of.kind == _COMPOSITE:
-        return Pulled(column, {column: f"to_jsonb({there})"}, here)
+        return Pulled(column, f"to_jsonb({there})", here)
     if of.is_array:
         return _array(column, of, there, here)
     if of.name in AS_TEXT or of.kind in _TEXT_KINDS:
-        return Pulled(column, {column: f"{there}::text"}, here)
+        return Pulled(column, f"{there}::text", here)
     if of.name in _MOMENTS:
-        return Pulled(column, {column: there}, _moment(here, *_MOMENTS[of.name]))
+        return Pulled(column, there, _moment(here, *_MOMENTS[of.name]))
     if of.name in EXACT:
-        return Pulled(column, {column: there}, here)
+        return Pulled(column, there, here)
     decimal = _decimal(of)
     if decimal:
-        refused = refusal(column, f"is NaN or infinite, which no {decimal} is: cast it to float8 in the model")
-        value = f"CASE WHEN regexp_full_match({here}, '[-+0-9.]*') THEN CAST({here} AS {decimal}) "
-        return Pulled(column, {column: there}, f"{value}WHEN {here} IS NOT NULL THEN {refused} END")
+        fails = refusal(column, f"is NaN or infinite, which no {decimal} is: cast it to float8 in the model")
+        value = f"coalesce(TRY_CAST({here} AS {decimal}), CASE WHEN {here} IS NOT NULL THEN {fails} END)"
+        return Pulled(column, there, value)
     return _refused(column, of)
 
 
@@ -82,11 +81,10 @@ def _array(column: str, of: PgType, there: str, here: str) -> Pulled | Unfit:
         there = f"{there}::text[]"
     elif of.name not in EXACT - {"time"}:
         return _refused(column, of)
-    # The driver makes one list of all of them. Postgres cuts off names after 63 bytes.
-    dimensions = f"retl_dimensions_{crc32(column.encode()):08x}"
-    refused = refusal(column, "is an array of several dimensions: return to_jsonb() of it")
-    value = f"CASE WHEN coalesce({identifier(dimensions)}, 1) = 1 THEN {here} ELSE {refused} END"
-    return Pulled(column, {column: there, dimensions: f"array_ndims({there})"}, value)
+    # The driver makes one list of all of them; so Postgres is given a text for a number, which it repeats in an error.
+    why = literal(refused(column, "is an array of several dimensions: return to_jsonb() of it"))
+    fails = f"({there})[1:CAST({why} || left(({there})::text, 0) AS int)]"
+    return Pulled(column, f"CASE WHEN array_ndims({there}) > 1 THEN {fails} ELSE {there} END", here)
 
 
 def _moment(value: str, of: str, infinity: int, template: str) -> str:

@@ -3,7 +3,7 @@
 import logging
 import socket
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import suppress
 from typing import Any
 from urllib.parse import urlsplit
@@ -69,7 +69,7 @@ class SparkReader:
         return fit(model, names, read)
 
     def select(self, model: Compiled, read: Sequence[Pulled], limit: int | None) -> str:
-        columns = ", ".join(f"{sql} AS {quoted(name, 'spark')}" for one in read for name, sql in one.there.items())
+        columns = ", ".join(f"{one.there} AS {quoted(one.name, 'spark')}" for one in read)
         end = "" if limit is None else f" LIMIT {limit}"
         return f"SELECT {columns} {_MODEL.format(model.sql)}{end}"
 
@@ -81,7 +81,7 @@ class SparkReader:
                 raise
             raise self._in_words(error, model, sql) from None
 
-    def stream(self, sql: str) -> Iterator[Any]:
+    def stream(self, sql: str) -> Generator[Any]:
         for table in self._tables(sql):
             yield from table.to_batches()
 

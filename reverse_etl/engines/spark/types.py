@@ -16,9 +16,9 @@ def read_as(column: str, types: frozenset[str], shown: str) -> Pulled | Unfit:
     writes it."""
     there, here = f"__model.{quoted(column, 'spark')}", identifier(column)
     if types == {"void"}:
-        return Pulled(column, {column: f"CAST({there} AS STRING)"}, here)
+        return Pulled(column, f"CAST({there} AS STRING)", here)
     if types <= EXACT | {"decimal", "array", "map", "struct"}:
-        return Pulled(column, {column: there}, here)
+        return Pulled(column, there, here)
     to = "to_json({0}) AS {0}" if "variant" in types or len(types) > 1 else "CAST({0} AS STRING) AS {0}"
     hint = f"return {to.format(quoted(column, 'spark'))}"
     return Unfit(f'column "{column}" is {shown}, which does not arrive as it is', hint)
