@@ -20,6 +20,7 @@ from pydantic_core import PydanticUndefined
 from typer.main import get_command
 
 from docs.pictures import picture
+from docs.sandbox_drops import DROPS
 from docs.sandbox_rules import RULES, SOURCES, Rule
 from docs.values_rules import ROWS
 from reverse_etl.braze.client import CONNECT_TIMEOUT_S
@@ -409,6 +410,13 @@ def sandbox_rules() -> str:
     return "\n".join(lines)
 
 
+def silent_drops() -> str:
+    rows = [
+        f"| {reason.replace('{}', '...')} | {fate.value} |" for fate, reasons in DROPS.items() for reason in reasons
+    ]
+    return "\n".join(["| dropped or changed | |", "|---|---|", *rows])
+
+
 def _rule_row(rule: Rule) -> str:
     tests = "<br>".join(f"`test_{name}`" for name in rule.tests.split())
     return f"| {rule.text} | {', '.join(rule.sources.split())} | {tests} |"
@@ -472,6 +480,7 @@ PARTS: Mapping[str, Mapping[str, Callable[[], str]]] = {
         name: partial(lambda part: walkthrough()[part], name) for name in ("main", "branch", "moved", "apply", "after")
     },
     "docs/sandbox.md": {"endpoints": sandbox_endpoints, "rules": sandbox_rules, "sources": sandbox_sources},
+    "docs/verify.md": {"drops": silent_drops},
     "docs/orchestrators.md": {
         name: example(name) for name in ("airflow_dag.py", "dagster_assets.py", "prefect_flow.py")
     },

@@ -532,6 +532,12 @@ RULES: Mapping[str, tuple[Rule, ...]] = {
             "export export-old",
             "export_without_fields_has_all_of_them_by_an_older_contract",
         ),
+        Rule(
+            "With `read_lag_s`, exports and the states of groups are as they were so many seconds ago, in Braze about "
+            "half a minute. Without it, they are as of now",
+            "clients",
+            "what_is_read_is_as_old_as_the_lag",
+        ),
     ),
     "Catalogs": (
         Rule(

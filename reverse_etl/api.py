@@ -62,6 +62,7 @@ class SyncOptions(PlanOptions, total=False):
 
     skip_guards             guards to skip in this run: names, or {name: number}, where a number is an upper bound
     read_first              ask Braze who of the users that a run would opt in has opted out there
+    canary                  so many rows are sent first and read back; the rest, if Braze has them as sent
     fail_fast               start no more syncs after one fails
     threads                 maximum number of requests in flight
     rate_limit_share        fraction of each rate limit to use: 0.8
@@ -69,6 +70,7 @@ class SyncOptions(PlanOptions, total=False):
 
     skip_guards: Collection[str] | Mapping[str, int | None]
     read_first: bool
+    canary: int
     fail_fast: bool
     threads: int
     rate_limit_share: float
@@ -142,6 +144,7 @@ class Project:
         *,
         skip_guards: Collection[str] | Mapping[str, int | None] = (),
         read_first: bool = False,
+        canary: int = 0,
         fail_fast: bool = False,
         threads: int = 160,
         rate_limit_share: float = 1.0,
@@ -149,9 +152,11 @@ class Project:
     ) -> SyncResults:
         _check_range("threads", threads, 1, 500)
         _check_range("rate_limit_share", rate_limit_share, 0.01, 1)
+        _check_range("canary", canary, 0, 1000)
         project, syncs, options = self._prepare(choose, **planning)
         guards = skipped_guards([skip_guards] if isinstance(skip_guards, str) else skip_guards, "skip_guards")
         options = replace(options, skip_guards=guards, read_first=read_first, fail_fast=fail_fast, threads=threads)
+        options = replace(options, canary=canary)
         ran = []
         with without_secrets(), open_session(project, rate_limit_share) as session:
             for result in run_jobs(jobs_of(project, syncs, options, self._listener), session):

@@ -534,6 +534,11 @@ CODES: Mapping[str, Code] = {
         "`defaults` has a key that says what one sync is, such as its mode: every sync has its own.",
         "Write it in the syncs.",
     ),
+    "P142": Code(
+        "records cannot be read back",
+        "`--canary` and `retl verify` read users back. Of events and purchases, Braze exports numbers only.",
+        "Run the sync without --canary, and look at events in the dashboard. Of whom it deletes, retl keeps no names.",
+    ),
     "D001": Code(
         "NULL in the primary key",
         "The model returns rows that nothing identifies.",
@@ -739,8 +744,8 @@ CODES: Mapping[str, Code] = {
         "Do what the hint says, then run the command again.",
     ),
     "S029": Code(
-        "subscription states not read",
-        "`--read-first` got no answer from Braze, so nobody knows who has opted out, and nothing was sent.",
+        "users not read from Braze",
+        "`--read-first`, `--canary` or `retl verify` got no answer from Braze. Nothing was sent.",
         "Do what the hint says. The key needs users.export.ids; for groups, subscription.groups.get.",
     ),
     "S030": Code(
@@ -812,6 +817,11 @@ CODES: Mapping[str, Code] = {
         "run would not be done by the time of --finish-by",
         "Under the rate limits, what is to be sent takes longer than there is time, or the time has passed.",
         "Run it without --finish-by; or pass --skip-guard finish_by, which sends what it can by then.",
+    ),
+    "X012": Code(
+        "canary stopped the run",
+        "The rows that were sent first are not in Braze as they were sent, or could not be read back.",
+        "Correct what the message names, in the model or in Braze, then run again: `docs/verify.md`.",
     ),
     "X020": Code(
         "alert or heartbeat was not delivered",

@@ -155,6 +155,8 @@ class Mode:
     nothing. In attributes and events, that is so for `_update_existing_only`; with `alias_updates_only`, for an alias
     without it, too. `proves`: identifiers of which an acknowledged record says that a user has them. `deletion`: what
     `on_removed: delete` does, where the mode supports it. `about`: what a record is about, in messages.
+    `is_exported`: Braze tells what became of each record; of events and purchases, it tells numbers of them only
+    (post_users_identifier).
     """
 
     name: str
@@ -185,6 +187,7 @@ class Mode:
     proves: tuple[str, ...] = ()
     deletion: Deletion | None = None
     about: str = USER
+    is_exported: bool = True
 
     @property
     def label(self) -> str:
@@ -362,6 +365,7 @@ _TABLE = (
         cost=Cost.RECORD,
         options=frozenset({"pre_formatted_fields", "on_in_doubt"}),
         is_idempotent=False,  # Braze has no key that identifies a repeated event (post_user_track)
+        is_exported=False,
         whole_row_key=True,
         reserved_properties=("time", "event_name"),  # event_object
         ecommerce=True,
@@ -387,6 +391,7 @@ _TABLE = (
         cost=Cost.QUANTITY,
         options=frozenset({"pre_formatted_fields", "on_in_doubt"}),
         is_idempotent=False,
+        is_exported=False,
         whole_row_key=True,
         # user_guide: purchase events
         reserved_properties=("time", "product_id", "quantity", "event_name", "price", "currency"),

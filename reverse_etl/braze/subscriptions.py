@@ -112,8 +112,8 @@ def heard(question: Question, said: Mapping[str, Any]) -> tuple[list[tuple[str, 
 
 
 def told(question: Question, said: Mapping[str, Any]) -> tuple[list[tuple[str, User]], list[Question]]:
-    """The users of a response, each beside who was asked for, and what must be asked besides. Raises ValueError if it
-    is no answer.
+    """The users of a response, each beside who was asked for, and what must be asked besides; with the states of groups
+    by their ids, if it has them. Raises ValueError if it is no answer.
 
     Of several users, a response names each by its present identifier. If that is none that was asked for, as after an
     external id was renamed, everybody who is not in the response is asked for alone.
@@ -127,6 +127,8 @@ def told(question: Question, said: Mapping[str, Any]) -> tuple[list[tuple[str, U
         people = question.people if len(question.people) == 1 else _meant(user, kind_of(question.people[0]), asked)
         others = others or not people
         answered.update(people)
+        if question.read is Read.GROUPS:
+            user = {**user, GROUPS: _states_of_groups(user)}
         found += [(person, user) for person in people]
     alone = [person for person in question.people if person not in answered] if others else []
     more = [replace(question, people=(person,), offset=0, is_again=True) for person in alone]
@@ -147,12 +149,11 @@ def _opted_out(read: Read, user: User) -> Iterator[str]:
     if read is Read.STATES:
         yield from (name for name in GLOBAL if user.get(name) == OPT_OUT)
         return
-    yield from (f"{GROUPS}:{group}" for group, state in states_of_groups(user).items() if state == OPT_OUT)
+    yield from (f"{GROUPS}:{group}" for group, state in user[GROUPS].items() if state == OPT_OUT)
 
 
-def states_of_groups(user: User) -> dict[str, str]:
-    """The state of each subscription group that a response names for a user, as records have it. Raises ValueError if
-    it is no answer."""
+def _states_of_groups(user: User) -> dict[str, str]:
+    """The state of each group, as records have it."""
     groups, found = user.get(GROUPS), dict[str, str]()
     if not isinstance(groups, list):
         raise ValueError

@@ -167,6 +167,20 @@ ReadFirst = Annotated[
         help="Ask Braze who of the users that the run would opt in has opted out there; it stays so.",
     ),
 ]
+Canary = Annotated[
+    int | None,
+    typer.Option(
+        "--canary",
+        metavar="N",
+        min=1,
+        max=1000,
+        help="Send N rows first, with each kind of value, and read them back: send the rest if Braze has them as sent.",
+        show_default=False,
+    ),
+]
+CanaryValues = Annotated[
+    bool, typer.Option("--show-values", help="With --canary: show keys and values that differ; may be personal data.")
+]
 FailFast = Annotated[
     bool, typer.Option("--fail-fast", "-x", envvar="RETL_FAIL_FAST", help="Start no more syncs after one fails.")
 ]

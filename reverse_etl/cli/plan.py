@@ -12,6 +12,8 @@ from reverse_etl.cli.context import ProjectCommand, chosen, load, print_json, pr
 from reverse_etl.cli.execute import done_by, guarded, guards_to_skip, run_and_exit
 from reverse_etl.cli.options import (
     AcceptSchemaChange,
+    Canary,
+    CanaryValues,
     Exclude,
     FailFast,
     FinishByTime,
@@ -62,6 +64,8 @@ def apply(
         ),
     ] = None,
     skip_guard: SkipGuard = None,
+    canary: Canary = None,
+    show_values: CanaryValues = False,
     fail_fast: FailFast = False,
     threads: Threads = 160,
     rate_limit_share: RateLimitShare = 1.0,
@@ -84,6 +88,8 @@ def apply(
     project = load(project_dir, target, variables)
     options = Options(
         skip_guards=guards_to_skip(skip_guard),
+        canary=canary or 0,
+        canary_values=show_values,
         memory_limit=memory_limit,
         wait_s=wait,
         fail_fast=fail_fast,

@@ -10,6 +10,8 @@ from reverse_etl.cli.context import ProjectCommand, ask, chosen, cost_of_sending
 from reverse_etl.cli.execute import done_by, guarded, guards_to_skip, run_and_exit
 from reverse_etl.cli.options import (
     AcceptSchemaChange,
+    Canary,
+    CanaryValues,
     Exclude,
     FailFast,
     FinishByTime,
@@ -57,6 +59,8 @@ def sync(
     max_data_points: MaxDataPoints = None,
     skip_guard: SkipGuard = None,
     read_first: ReadFirst = False,
+    canary: Canary = None,
+    show_values: CanaryValues = False,
     fail_fast: FailFast = False,
     threads: Threads = 160,
     rate_limit_share: RateLimitShare = 1.0,
@@ -96,6 +100,8 @@ def sync(
     options = Options(
         full_refresh=full_refresh,
         read_first=read_first,
+        canary=canary or 0,
+        canary_values=show_values,
         accept_schema_change=accept_schema_change,
         skip_guards=guards_to_skip(skip_guard),
         memory_limit=memory_limit,

@@ -3,6 +3,7 @@
     {"sent": 17, "first": 1200, "last": 1274}                                    request 17 is about to be sent
     {"answered": 17, "outcome": "accepted", "rejected": [{"seq": 1203, "reason": "..."}]}
     {"answered": 18, "outcome": "in_doubt", "why": "Braze returned 500"}
+    {"untaken": [{"seq": 1207, "reason": "..."}]}                                accepted, and read back otherwise
 
 `seq` numbers a record in the outbox; a request contains the records from `first` to `last` that are to be sent. A
 request without an "answered" line is in doubt. If the process is killed, every complete line survives.
@@ -62,9 +63,14 @@ class Journal:
         if why:
             entry["why"] = why
         if rejected:
-            entry["rejected"] = [{"seq": seq, "reason": reason} for seq, reason in rejected.items()]
+            entry["rejected"] = _listed(rejected)
         with self._lock:
             self._append(entry)
+
+    def untaken(self, records: Mapping[int, str]) -> None:
+        """Record that Braze does not have these records, which it accepted: the reasons, by seq."""
+        with self._lock:
+            self._append({"untaken": _listed(records)})
 
     def _append(self, entry: dict[str, Any]) -> int:
         """Write a complete line, or none: nothing after half a line could be read."""
@@ -99,3 +105,7 @@ class Journal:
                     self._syncing = False
                     self._lock.notify_all()
                 self._durable = upto
+
+
+def _listed(reasons: Mapping[int, str]) -> list[dict[str, Any]]:
+    return [{"seq": seq, "reason": reason} for seq, reason in reasons.items()]

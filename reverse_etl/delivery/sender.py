@@ -16,7 +16,7 @@ has been accepted or rejected, or the run ends.
 import queue
 import random
 import threading
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from enum import Enum
@@ -30,12 +30,24 @@ from reverse_etl.delivery.journal import Journal
 from reverse_etl.delivery.pacing import Pacer
 from reverse_etl.delivery.retry import RetryPolicy, next_wait_s
 from reverse_etl.masking import of_request
+from reverse_etl.records.consent import OPT_OUTS_FIRST
 from reverse_etl.system.clock import Clock
 from reverse_etl.words import count
 
 _LOOK_S = 0.2  # how often it is looked whether the run is to stop
 MAX_CONSECUTIVE_DOUBTS = 3  # batches in a row that end in doubt before the run stops
 REFUSED_IN_A_ROW = 75  # records in a row, sent one by one, that Braze rejects before the run stops
+
+
+@dataclass(frozen=True)
+class Stop:
+    """Why nothing more is to be sent."""
+
+    why: str
+    hint: str | None = None
+
+
+Checks = Callable[[int, threading.Event], Stop | None]
 
 
 @dataclass
@@ -98,7 +110,8 @@ _IN_JOURNAL = {
 @dataclass(frozen=True)
 class SenderOptions:
     """How to deliver. `may_repeat`: retry requests without a response even if it is not safe to send them twice.
-    `until_s` of the clock: no request starts from then on.
+    `until_s` of the clock: no request starts from then on. `before` is called before anything of a phase is sent, when
+    each record of those before has been answered, with an event that is set if the run is to stop.
     """
 
     threads: int
@@ -106,6 +119,7 @@ class SenderOptions:
     clock: Clock = field(default_factory=Clock)
     may_repeat: bool = False
     until_s: float = inf
+    before: Checks = lambda phase, stop: None
 
 
 class Sender:
@@ -122,6 +136,7 @@ class Sender:
         self._workspace, self._routes, self._journal = workspace, routes, journal
         self._threads, self._policy, self._clock = options.threads, options.policy, options.clock
         self._may_repeat, self._until_s, self._random = options.may_repeat, options.until_s, random.Random()
+        self._before = options.before
         self._deadlines = Deadlines()
         self._free = queue.SimpleQueue[None]()  # an item for each worker that waits for a batch
         self._handed_out = queue.SimpleQueue[Batch | None]()
@@ -150,7 +165,7 @@ class Sender:
         phase: int | None = None
         try:
             for batch in batches:
-                if phase is not None and batch.place.phase != phase and not self._await_answers():
+                if phase is not None and batch.place.phase != phase and not self._may_begin(batch.place.phase, phase):
                     break
                 phase = batch.place.phase
                 if not (self._await_worker() and self._wait_for_turn(batch)):
@@ -176,16 +191,27 @@ class Sender:
             while not ended.wait(timeout=_LOOK_S):  # a signal that another thread got is handled between two waits
                 pass
 
-    def _await_answers(self) -> bool:
-        """Wait until all batches handed out are done; False if the run ends here, as one of them has no answer."""
+    def check(self, phase: int) -> None:
+        """Call `before` as if something of that phase were still to be sent, unless the run was stopped."""
+        if not self._stop.is_set() and (stop := self._before(phase, self._stop)):
+            self._stop_run(stop.why, stop.hint)
+
+    def _may_begin(self, phase: int, after: int) -> bool:
+        """Wait until all batches handed out are done; False if the run ends here, as one of them has no answer, or as
+        `before` says so."""
         for _ in self._workers:
             if not self._take_free():
                 break
         for _ in self._workers:
             self._free.put(None)
         if not self._stop.is_set() and self.delivery.in_doubt:
-            hint = "run again: opt-outs without a clear response are sent again, before everything else"
-            self._stop_run("an opt-out has no clear response, so nothing that comes after it is sent", hint)
+            what, again = "a row of the canary", "it sends what is not in doubt; `retl rejects` lists the others"
+            if after == OPT_OUTS_FIRST:
+                what, again = "an opt-out", "opt-outs without a clear response are sent again, before everything else"
+            self._stop_run(
+                f"{what} has no clear response, so nothing that comes after it is sent", f"run again: {again}"
+            )
+        self.check(phase)
         return not self._stop.is_set()
 
     def _await_worker(self) -> bool:

@@ -6,6 +6,7 @@ plan.py         the counts of an outbox: rows, requests, costs
 outbox.py       its records, invalid rows and a sample of its changes
 given_up.py     rows that are not waited for any more
 doubts.py       events that are in doubt under another key
+canary.py       which records are sent first, and read back
 guards.py       limits that block a run
 writers.py      what several syncs of a target write to the same profiles
 names.py        what models send, compared with braze.lock.yml and with the workspace

@@ -16,8 +16,8 @@ from reverse_etl.plan.workbench import execute
 from reverse_etl.records.consent import (
     AFTER_OPT_OUTS,
     INS,
-    OPT_OUTS_FIRST,
     OUTS,
+    PHASES,
     ROW,
     WITHHELD_FOR,
     consent_columns,
@@ -154,7 +154,7 @@ def read_records(connection: DuckDBPyConnection) -> Records:
 
 def _read_records(connection: DuckDBPyConnection, places: Sequence[Place]) -> Iterator[Record]:
     cursor = connection.cursor()  # of its own: another statement on the connection would spoil an open result
-    for phase in (OPT_OUTS_FIRST, AFTER_OPT_OUTS):
+    for phase in PHASES:
         numbers = [number for number, place in enumerate(places) if place.phase == phase]
         if numbers:
             number = _number_of_place([places[number] for number in numbers], numbers[0])

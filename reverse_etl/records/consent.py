@@ -23,8 +23,9 @@ from reverse_etl.records.rules import rules
 from reverse_etl.sql.quoting import identifier, literal
 from reverse_etl.sql.types import SqlType
 
-# Phases of a run: no record of the second is sent before each of the first has been answered.
-OPT_OUTS_FIRST, AFTER_OPT_OUTS = 0, 1
+# Phases of a run: no record of one is sent before each of those before it has been answered. CANARY comes between.
+OPT_OUTS_FIRST, AFTER_OPT_OUTS, CANARY = 0, 1, 2
+PHASES = (OPT_OUTS_FIRST, CANARY, AFTER_OPT_OUTS)  # in their order
 ONLY_OPTS_OUT = "opt_out"  # the kind of a record that is only the opt-outs of a row
 
 # Columns of a record, where a sync has columns of consent.

@@ -23,7 +23,7 @@ from reverse_etl.project.project import LoadedProject
 from reverse_etl.report.as_json import preview_json, problem_json
 from reverse_etl.report.descriptions import DESCRIPTIONS
 from reverse_etl.report.stderr import shown
-from reverse_etl.runs.outcome import RunResult
+from reverse_etl.runs.outcome import CanaryResult, RunResult
 from reverse_etl.runs.preview import Preview
 from reverse_etl.state.outcomes import DeliveryCounts
 from reverse_etl.system.clock import Clock
@@ -169,6 +169,9 @@ class Result(BaseModel):
     silent_drops: list[SilentDrop] = Field(
         default=[],
         description="what the sandbox accepted and did not store as sent, the most frequent first; Braze reports none",
+    )
+    canary: CanaryResult | None = Field(
+        default=None, description="the rows that were sent first and read back; null without --canary, or if none was"
     )
     errors: list[Error] = Field(description="what went wrong")
 
@@ -351,6 +354,7 @@ def _result(result: RunResult) -> Result:
         left_out_reasons=list(result.left_out_reasons),
         withheld_rows=list(result.withheld),
         silent_drops=list(result.silent_drops),
+        canary=result.canary,
         errors=[_error(problem) for problem in result.errors],
     )
 

@@ -61,6 +61,7 @@ def result_json(result: RunResult) -> dict[str, Any]:
         "left_out_reasons": [asdict(reason) for reason in result.left_out_reasons],
         "withheld_rows": [asdict(row) for row in result.withheld],
         "silent_drops": [asdict(drop) for drop in result.silent_drops],
+        "canary": asdict(result.canary) if result.canary else None,
         "errors": [problem_json(problem) for problem in result.errors],
     }
 

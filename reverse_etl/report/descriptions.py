@@ -66,6 +66,21 @@ DESCRIPTIONS: Mapping[str, Mapping[str, str]] = {
         "reason": "why they were dropped, or what they were changed to",
         "count": "number of values, or of rows",
     },
+    "CanaryResult": {
+        "rows": "number of rows that were sent first",
+        "compared": "number of them that Braze accepted, and that were read back",
+        "as_sent": "number of them that Braze has as they were sent",
+        "covered": "number of kinds of values that they have: a column, null, a string, a number ..., of a new row ...",
+        "kinds": "number of kinds of values that the run sends",
+        "differences": "what Braze has otherwise than it was sent, the most frequent first",
+        "not_compared": "columns that cannot be read back",
+        "seconds": "how long it took until Braze had all of them, or until the run stopped",
+    },
+    "Untaken": {
+        "column": "column of which Braze has another value; null if it is about the user",
+        "what": "what was sent and what Braze has, without values",
+        "rows": "number of rows for which this is so",
+    },
     "InvalidReason": {
         "column": "column whose values break a rule",
         "reason": "why the rows are invalid, or the column is left out of them",

@@ -12,6 +12,7 @@ from secrets import token_hex
 from reverse_etl.braze.answers import Answer, NoAnswer, NotSent, hint_for, json_object
 from reverse_etl.braze.client import Connection, Deadlines
 from reverse_etl.braze.modes import Call
+from reverse_etl.braze.subscriptions import Read
 from reverse_etl.delivery.destination import destination_of
 from reverse_etl.delivery.session import open_session
 from reverse_etl.engines.warehouse import engine_of
@@ -28,6 +29,7 @@ from reverse_etl.state.orphans import in_words, orphans
 from reverse_etl.words import count
 
 CHECK_TIMEOUT_S = 10
+_FORBIDDEN = 403
 
 
 @dataclass(frozen=True)
@@ -162,6 +164,12 @@ def _permissions(connection: Connection, project: LoadedProject) -> Iterator[Che
         yield _permission(call, answer)
         if isinstance(answer, NotSent):
             return
+    if any(sync.mode.is_exported for sync in project.spec.syncs):
+        answer = connection.send(Read.STATES.path, b"{}")
+        if isinstance(answer, Answer) and answer.status == _FORBIDDEN:
+            what = f"{Read.STATES.path}, permission {Read.STATES.permission}"
+            why = hint_for(answer.status, Read.STATES.permission)
+            yield Check(True, f"{what}: --canary, --read-first and `retl verify` need it: {why}", is_warning=True)
 
 
 def _permission(call: Call, answer: Answer | NotSent | NoAnswer) -> Check:

@@ -25,7 +25,8 @@ RUNNING, ALREADY_RUN = "running", "already_run"
 @dataclass(frozen=True)
 class Options:
     """How to run, in addition to syncs.yml. `show_values`: personal data in keys is not masked. `read_first`: Braze is
-    asked who has opted out before anything is sent.
+    asked who has opted out before anything is sent. `canary`: so many rows are sent first, and read back; with
+    `canary_values`, what is said of them has their values.
 
     `skip_guards`: the guards to skip, each with the number that was typed, which is an upper bound, or None.
     `finish_by`: no request starts from then on, and none at all if that would cut the run short.
@@ -33,6 +34,8 @@ class Options:
 
     full_refresh: bool = False
     read_first: bool = False
+    canary: int = 0
+    canary_values: bool = False
     accept_schema_change: bool = False
     skip_guards: Skipped = field(default_factory=dict)
     intent: Intent = Intent.SEND
@@ -44,6 +47,37 @@ class Options:
     memory_limit: str | None = None
     policy: RetryPolicy = field(default_factory=RetryPolicy)
     clock: Clock = field(default_factory=Clock)
+
+
+@dataclass(frozen=True)
+class Untaken:
+    """What Braze has otherwise than it was sent, in how many of the rows that were read back; without values.
+
+    `column` is None if it is about the user.
+    """
+
+    column: str | None
+    what: str
+    rows: int
+
+
+@dataclass(frozen=True)
+class CanaryResult:
+    """What became of the rows that were sent first: `compared` of them were accepted, and read back from Braze, which
+    has `as_sent` of them as they were sent.
+
+    They have `covered` of the `kinds` of values that the run sends: a column and null, a string, a number ..., in a row
+    that is new, changed or removed. `not_compared` are columns that cannot be read back.
+    """
+
+    rows: int
+    compared: int
+    as_sent: int
+    covered: int
+    kinds: int
+    differences: Sequence[Untaken] = ()
+    not_compared: Sequence[str] = ()
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -59,6 +93,7 @@ class RunResult:
         `left_out_reasons` why, and of how many
     withheld: the first rows that this run did not send, or not whole
     silent_drops: what the sandbox accepted and did not store as sent
+    canary: what became of the rows that were sent first, if there were some to be read back
     """
 
     sync: str
@@ -78,6 +113,7 @@ class RunResult:
     left_out_reasons: Sequence[InvalidReason] = ()
     withheld: Sequence[InvalidRow] = ()
     silent_drops: Sequence[SilentDrop] = ()
+    canary: CanaryResult | None = None
     planned_at: datetime | None = None
 
     @property

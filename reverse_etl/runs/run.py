@@ -58,10 +58,11 @@ from reverse_etl.plan.tables import OPT_OUTS
 from reverse_etl.project.models import Compiled
 from reverse_etl.project.project import LoadedProject
 from reverse_etl.project.spec import Sync, is_loopback
-from reverse_etl.records.consent import Consent, consent_columns
+from reverse_etl.records.consent import AFTER_OPT_OUTS, Consent, consent_columns
 from reverse_etl.records.layout import Layout, lay_out
 from reverse_etl.records.mapping import closing
 from reverse_etl.records.warnings import IS_JSON, names_cut_off
+from reverse_etl.runs.canary import READ_OTHERWISE, Canary, begun, refuse_unreadable
 from reverse_etl.runs.finish_by import Forecast, forecast, out_of_time, too_late
 from reverse_etl.runs.job import Job, Ready
 from reverse_etl.runs.outcome import Listener, Options, RunResult
@@ -101,6 +102,7 @@ def start_sync(job: Job, session: Session) -> Ready:
 
     The outbox is complete before the first request. Raises RetlError, and leaves nothing behind, for errors before it.
     """
+    refuse_unreadable(job)
     with ExitStack() as stack:
         state = stack.enter_context(opened(job))
         plan = plan_sync(job, state, session).plan
@@ -133,10 +135,13 @@ def carry_out(ready: Ready, session: Session) -> RunResult:
     coming = forecast_of(job, plan, job.now(), session.rate_limit_share)
     problems = [*blocked_by(job, state, plan), *late(job, coming)]
     sent, blocked, asks_sandbox = None, bool(problems), partial(list[SilentDrop])
+    canary: Canary | None = None
     if not problems or may_opt_out(problems, plan):
         destination = session.destination() if plan.to_send else destination_of(job.project)
+        if job.options.canary and plan.to_send and not problems:
+            canary = canary_of(job, session, state)
         state.note_workspace(destination)
-        sent = send(job, session, state, plan)
+        sent = send(job, session, state, plan, canary)
         if plan.to_send and destination.requests is not None:
             columns = state.run.columns()
             paths = [call.path for call in sync.calls]  # another sync may be sending to others
@@ -144,7 +149,9 @@ def carry_out(ready: Ready, session: Session) -> RunResult:
         if sent.out_of_time:
             problems = [*problems, *out_of_time(sync, job.finish_by)]
         if sent.stopped:
-            problems = [*problems, Problem(f"{sync.name}: {sent.stopped}", hint=sent.hint, code="X004")]
+            is_canary = canary is not None and canary.has_stopped
+            what = f"{sync.name}: {sent.stopped}"
+            problems = [*problems, Problem(what, hint=sent.hint, code="X012" if is_canary else "X004")]
     status = _status(plan, sent, blocked)
     message = "; ".join(problem.message for problem in problems) or None
     has_absences = sent is not None and state.run.facts()["absences"]
@@ -154,6 +161,8 @@ def carry_out(ready: Ready, session: Session) -> RunResult:
     if of_absences:
         job.notice(of_absences)
     for reason, rows in delivery.unclear.items():
+        if reason == READ_OTHERWISE:  # the canary has said so
+            continue
         job.notice(f"{count(rows, 'row')} without a clear response: {reason}")
     return RunResult(
         sync=sync.name,
@@ -173,6 +182,7 @@ def carry_out(ready: Ready, session: Session) -> RunResult:
         left_out_reasons=why_left_out,
         withheld=withheld,
         silent_drops=asks_sandbox(),
+        canary=canary.result if canary else None,
         planned_at=ready.planned_at,
     )
 
@@ -393,8 +403,17 @@ def late(job: Job, coming: Forecast) -> list[Problem]:
     return [] if FINISH_BY in job.options.skip_guards else [*too_late(job.sync, coming, job.finish_by)]
 
 
-def send(job: Job, session: Session, state: State, plan: Plan) -> Delivery:
-    """Deliver the outbox. Never raises because of the network or a server."""
+def canary_of(job: Job, session: Session, state: State) -> Canary:
+    """The canary of a run that is about to be sent. Drops the run if Braze does not tell of its users."""
+    try:
+        return begun(job, session, state)
+    except BaseException:
+        state.run.drop()
+        raise
+
+
+def send(job: Job, session: Session, state: State, plan: Plan, canary: Canary | None = None) -> Delivery:
+    """Deliver the outbox, as far as its canary lets it. Never raises because of the network or a server."""
     if not plan.to_send:
         return Delivery()
     sync, options = job.sync, job.options
@@ -403,9 +422,13 @@ def send(job: Job, session: Session, state: State, plan: Plan) -> Delivery:
         may_repeat, clock = sync.on_in_doubt == "resend", options.clock
         until_s = clock.now_s() + (job.finish_by - job.now()).total_seconds() if job.finish_by else inf
         how = SenderOptions(options.threads, options.policy, clock, may_repeat, until_s)
+        if canary:
+            how = replace(how, before=partial(canary.check, journal))
         sender = Sender(session.workspace(), routes, journal, how)
         with job.listener.sending(sync, plan, sender), state.while_held(sender.stop):
-            return sender.send(cut(read_records(state.connection), batch_sizes(job.project, sync)))
+            delivery = sender.send(cut(read_records(state.connection), batch_sizes(job.project, sync)))
+            sender.check(AFTER_OPT_OUTS)  # if the canary was all there is
+            return delivery
 
 
 def batch_sizes(project: LoadedProject, sync: Sync) -> dict[str, int]:

@@ -315,7 +315,7 @@ def turns_of(jobs: Sequence[Job]) -> dict[str, Turn]:
         if any(field.consent for field in sync.mode.fields):
             lanes.add(CONSENT)
         changes_identity = sync.mode.changes_identity or sync.deletion is not None
-        is_alone = job.alone or changes_identity or job.options.read_first
+        is_alone = job.alone or changes_identity or job.options.read_first or job.options.canary > 0
         turns[sync.name] = Turn(_all_before(sync.name, before), frozenset(lanes), is_alone)
     return turns
 

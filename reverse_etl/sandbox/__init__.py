@@ -11,6 +11,7 @@
     read.py           profiles, requests and totals, for tests and people
     erase.py          takes persons out of the log of requests
     snapshots.py      copies to return to
+    lag.py            copies that are read for some seconds more
     exact.py          JSON that keeps every digit
 
 Words in parentheses beside a rule, such as (track) or (attr), name the page of Braze that states it.

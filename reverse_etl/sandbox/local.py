@@ -19,6 +19,7 @@ from reverse_etl.sandbox.store import Store
 
 if TYPE_CHECKING:
     from reverse_etl.sandbox.http.wire import Server
+    from reverse_etl.sandbox.lag import Lag
 
 _LOOK_S = 0.5
 DEFAULT_KEYS: Mapping[str, Collection[str]] = {"sandbox": {"*"}}
@@ -41,6 +42,7 @@ class Sandbox:
     keep_first_type  whether values whose type differs from the attribute's first type are converted, or dropped
     contract         "mau": /users/track is limited by monthly active users, an hour and a burst, with other headers
     others           family -> requests per second that other clients make, evenly, as long as the limit has room
+    read_lag_s       exports and subscription states are this many seconds old: Braze's are about half a minute
     export_needs_fields  whether /users/export/ids requires `fields_to_export`, as with newer contracts
 
     Several sandboxes, also in several processes, can share a file: they then share users, requests and rate limits,
@@ -62,6 +64,7 @@ class Sandbox:
         export_needs_fields: bool = True,
         contract: Contract = "data points",
         others: Mapping[str, float] | None = None,
+        read_lag_s: float = 0.0,
     ) -> None:
         self._path = path
         self._port = port
@@ -70,12 +73,14 @@ class Sandbox:
         self._settings = Settings(max_objects, export_needs_fields, keep_first_type, contract)
         self._clock = clock
         self._seed = seed
+        self._read_lag_s = read_lag_s
         self._log_bodies = log_bodies
         self._faults = Faults(seed)
         self._folder: tempfile.TemporaryDirectory[str] | None = None
         self._store: Store | None = None
         self._reader: Reader | None = None
         self._snapshots: Snapshots | None = None
+        self._lag: Lag | None = None
         self._server: Server | None = None
 
     def __enter__(self) -> Self:
@@ -94,6 +99,7 @@ class Sandbox:
     def _start(self) -> None:
         from reverse_etl.sandbox.http.server import application
         from reverse_etl.sandbox.http.wire import Pause, Server
+        from reverse_etl.sandbox.lag import Lag
         from reverse_etl.sandbox.workspace import Access, Workspace
 
         path = self._path
@@ -104,17 +110,18 @@ class Sandbox:
         self._reader = Reader(path)
         self._snapshots = Snapshots(self._reader, self._faults)
         access = Access(self._keys, self._limits, self._others)
-        workspace = Workspace(self._store, self._faults, access, self._settings, self._clock)
+        self._lag = Lag(self._store, self._read_lag_s)
+        workspace = Workspace(self._store, self._faults, access, self._settings, self._clock, self._lag)
         pause = Pause()
         app = application(workspace, self._reader, self._faults, self._snapshots, pause)
         self._server = Server(app, pause, self._port)
         self._server.start()
 
     def _stop(self) -> None:
-        for part in (self._server, self._snapshots, self._reader, self._store):
+        for part in (self._server, self._snapshots, self._lag, self._reader, self._store):
             if part is not None:
                 part.close()
-        self._server = self._snapshots = self._reader = self._store = None
+        self._server = self._snapshots = self._lag = self._reader = self._store = None
         if self._folder is not None:
             self._folder.cleanup()
             self._folder = None

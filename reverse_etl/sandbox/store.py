@@ -380,6 +380,9 @@ class Store:
     def close(self) -> None:
         self._db.close()
 
+    def copy_to(self, other: sqlite3.Connection) -> None:
+        self._db.backup(other)
+
     @contextlib.contextmanager
     def transaction(self, clock: Callable[[], float]) -> Iterator[Transaction]:
         """All of one request, or nothing. Waits for other processes that write, then looks at the clock."""

@@ -17,6 +17,7 @@ from reverse_etl.sandbox.exact import Json, dumps, parse
 from reverse_etl.sandbox.http.answers import Answer, PagedAnswer, RefusedError, Settings
 from reverse_etl.sandbox.http.faults import NOT_TAKEN, Fault, Faults, Hit
 from reverse_etl.sandbox.http.limits import EXPORT, Windows, take
+from reverse_etl.sandbox.lag import Lag
 from reverse_etl.sandbox.store import Entry, Store, Transaction
 from reverse_etl.sandbox.users import export, identities, names, subscriptions, track
 from reverse_etl.sandbox.users.identifiers import identifier_text, identifiers
@@ -30,13 +31,14 @@ class Endpoint:
     """What one path takes: the permission it needs, the rate limit it shares, and the function that does it.
 
     `run` gets the transaction, the body (of a GET the query, of an endpoint without `has_body` whatever came), the
-    settings, and by name what stands in the path for each {name}.
+    settings, and by name what stands in the path for each {name}. `lags`: what it reads may be some seconds old.
     """
 
     scope: str
     family: str | Callable[[Json], str]
     run: Callable[..., Answer | PagedAnswer]
     has_body: bool = True
+    lags: bool = False
 
 
 ENDPOINTS: Mapping[tuple[str, str], Endpoint] = {  # scopes: (track, alias, identify, ... as the table of permissions)
@@ -52,15 +54,19 @@ ENDPOINTS: Mapping[tuple[str, str], Endpoint] = {  # scopes: (track, alias, iden
     ("POST", "/users/external_ids/remove"): Endpoint(
         "users.external_ids.remove", "external_ids_remove", identities.remove_ids
     ),
-    ("POST", "/users/export/ids"): Endpoint("users.export.ids", export.family, export.export_ids),
+    ("POST", "/users/export/ids"): Endpoint("users.export.ids", export.family, export.export_ids, lags=True),
     ("POST", "/subscription/status/set"): Endpoint(
         "subscription.status.set", "subscription_status_set", subscriptions.set_v1
     ),
     ("POST", "/v2/subscription/status/set"): Endpoint(
         "subscription.status.set", "subscription_status_set", subscriptions.set_v2
     ),
-    ("GET", "/subscription/status/get"): Endpoint("subscription.status.get", "general", subscriptions.status),
-    ("GET", "/subscription/user/status"): Endpoint("subscription.groups.get", "general", subscriptions.of_users),
+    ("GET", "/subscription/status/get"): Endpoint(
+        "subscription.status.get", "general", subscriptions.status, lags=True
+    ),
+    ("GET", "/subscription/user/status"): Endpoint(
+        "subscription.groups.get", "general", subscriptions.of_users, lags=True
+    ),
     ("GET", "/custom_attributes"): Endpoint("custom_attributes.get", "names", names.custom_attributes),
     ("GET", "/events/list"): Endpoint("events.list", "names", names.events_list),
     ("GET", "/purchases/product_list"): Endpoint("purchases.product_list", "names", names.product_list),
@@ -183,9 +189,9 @@ class Workspace:
     """Answers calls from a file, one at a time."""
 
     def __init__(
-        self, store: Store, faults: Faults, access: Access, settings: Settings, clock: Callable[[], float]
+        self, store: Store, faults: Faults, access: Access, settings: Settings, clock: Callable[[], float], lag: Lag
     ) -> None:
-        self._store = store
+        self._store, self._lag = store, lag
         self._faults = faults
         self._keys = {key: frozenset(scopes) for key, scopes in access.keys.items()}
         self._limits, self._others = access.limits, access.others
@@ -198,6 +204,9 @@ class Workspace:
         body = _body(call)
         hit = self._faults.strike(call.path, lambda: list(identifiers(body)))
         received = _Received(call, body, hit, began_s)
+        found = find_endpoint(call.method, call.path)
+        if found and not found[0].lags:
+            self._lag.keep(self._clock())
         try:
             reply = self._written(received, lambda work: self._reply(work, call, body, hit))
         except RecursionError:  # what it changed so far is undone
@@ -236,7 +245,8 @@ class Workspace:
                 raise RefusedError("Payload Too Large", status=413)  # the text is a guess
             if endpoint.has_body and not isinstance(body, dict):
                 raise RefusedError(_BAD_JSON)
-            status, answer, *paging = endpoint.run(work, body, self._settings_for(hit), **in_path)
+            seen = self._lag.seen(work) if endpoint.lags else work
+            status, answer, *paging = endpoint.run(seen, body, self._settings_for(hit), **in_path)
         except RefusedError as refused:
             status, answer, paging = refused.status, refused.answer, []
         return _reply(status, answer, work.now, {**headers, **(paging[0] if paging else {})})

@@ -1,6 +1,6 @@
 -- The outcome of every record that was to be sent, according to the journal: accepted, rejected, in_doubt or unsent.
--- `may_have_arrived`: a request with it got no clear response. It is in doubt only if it is not safe to send twice,
--- unless the sync has it sent again nevertheless (`resend`).
+-- `may_have_arrived`: a request with it got no clear response, or it was accepted and read back otherwise. It is in doubt
+-- only if it is not safe to send twice, unless the sync has it sent again nevertheless (`resend`).
 CREATE OR REPLACE TEMP TABLE retl_outcomes AS
 WITH requests AS (
     SELECT
@@ -9,7 +9,8 @@ WITH requests AS (
         sent.last AS last_seq,
         coalesce(answer.outcome, 'in_doubt') AS outcome,
         coalesce(answer.why, 'sent, but no response received') AS why,
-        first_record.phase AS phase -- of all its records: a request contains neighbors of one phase
+        -- of all its records: a request contains neighbors of one phase; but 0, which is none, has those of every phase
+        CASE WHEN sent.sent > 0 THEN first_record.phase END AS phase
     FROM retl_journal AS sent
     LEFT JOIN retl_journal AS answer ON answer.answered = sent.sent
     JOIN retl_run.main.outbox AS first_record ON first_record.rowid = sent.first
@@ -18,6 +19,11 @@ WITH requests AS (
 rejected AS (
     SELECT refusal.seq AS seq, any_value(refusal.reason) AS reason
     FROM (SELECT unnest(rejected) AS refusal FROM retl_journal WHERE answered IS NOT NULL)
+    GROUP BY ALL
+),
+untaken AS (
+    SELECT one.seq AS seq, any_value(one.reason) AS reason
+    FROM (SELECT unnest(untaken) AS one FROM retl_journal WHERE untaken IS NOT NULL)
     GROUP BY ALL
 ),
 -- A record is accepted once, so these do not overlap.
@@ -34,21 +40,23 @@ within_doubtful AS (
     SELECT records.seq, max_by(doubtful.why, doubtful.request) AS why
     FROM records
     JOIN doubtful
-        ON records.phase = doubtful.phase AND records.seq BETWEEN doubtful.first_seq AND doubtful.last_seq
+        ON records.phase = coalesce(doubtful.phase, records.phase)
+        AND records.seq BETWEEN doubtful.first_seq AND doubtful.last_seq
     GROUP BY ALL
 )
 SELECT
     records.seq AS seq,
-    within_doubtful.seq IS NOT NULL AS may_have_arrived,
+    within_doubtful.seq IS NOT NULL OR untaken.seq IS NOT NULL AS may_have_arrived,
     may_have_arrived AND NOT records.idempotent AS may_duplicate,
     CASE
         WHEN rejected.seq IS NOT NULL THEN 'rejected'
-        WHEN within_accepted.seq IS NOT NULL THEN 'accepted'
+        WHEN within_accepted.seq IS NOT NULL AND untaken.seq IS NULL THEN 'accepted'
         WHEN may_duplicate AND NOT (SELECT resend FROM retl_run.main.run) THEN 'in_doubt'
         ELSE 'unsent'
     END AS outcome,
-    coalesce(rejected.reason, within_doubtful.why) AS reason
+    coalesce(rejected.reason, untaken.reason, within_doubtful.why) AS reason
 FROM records
 LEFT JOIN rejected ON rejected.seq = records.seq
+LEFT JOIN untaken ON untaken.seq = records.seq
 LEFT JOIN within_accepted ON within_accepted.seq = records.seq
 LEFT JOIN within_doubtful ON within_doubtful.seq = records.seq;

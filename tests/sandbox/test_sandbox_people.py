@@ -767,6 +767,24 @@ def test_export_shows_push_tokens(braze):
     assert post(braze, "/users/export/ids", body)[1]["users"] == [{"push_tokens": tokens}]
 
 
+def test_what_is_read_is_as_old_as_the_lag():
+    now = [NOW]
+    with Sandbox(clock=lambda: now[0], read_lag_s=30) as braze:
+        fields = {"fields_to_export": ["custom_attributes"]}
+
+        def plan_of() -> object:
+            users = post(braze, "/users/export/ids", {"external_ids": ["u1"], **fields})[1]["users"]
+            return users[0]["custom_attributes"]["plan"] if users else None
+
+        seen = []
+        for wait, plan in ((0, "a"), (20, "b"), (9, None), (1, None), (19, None), (1, None)):
+            now[0] += wait
+            if plan:
+                have(braze, {"external_id": "u1", "plan": plan})
+            seen.append(plan_of())
+        assert seen == [None, None, None, "a", "a", "b"]
+
+
 def test_export_without_fields_has_all_of_them_by_an_older_contract():
     with Sandbox(clock=lambda: NOW, export_needs_fields=False) as braze:
         have(braze, {"external_id": "u1", "first_name": "Ann", "country": "KR", "plan": "pro"})
