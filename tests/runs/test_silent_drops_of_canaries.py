@@ -196,6 +196,7 @@ def test_canary_stops_before_the_rest_goes_out(shop: Shop, case: Case):
     )
 
 
+@pytest.mark.long  # all of them together; `make test` has the rules, one by one
 @pytest.mark.parametrize(("reason", "model", "options"), PREVENTED, ids=[reason for reason, *_ in PREVENTED])
 def test_what_braze_would_drop_is_not_sent(shop: Shop, reason: str, model: str, options: dict[str, Any]):
     shop.sync("it", model, **options)
