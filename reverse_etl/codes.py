@@ -763,6 +763,11 @@ CODES: Mapping[str, Code] = {
         "The files in the folder do not contain what the store says; something else has changed or cut them.",
         "Move the folder elsewhere: the state is downloaded again.",
     ),
+    "S037": Code(
+        "ledger is damaged",
+        "A file of the ledger cannot be read.",
+        "Restore it from a backup, or delete it: its runs then have no ledger. The state is not affected.",
+    ),
     "X001": Code(
         "invalid rows block the run",
         "Rows break a rule, and skip_on_invalid_records is false: nothing is sent.",

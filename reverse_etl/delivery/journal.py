@@ -1,12 +1,13 @@
 """Requests and responses, one line each, written to disk before anything relies on them.
 
-    {"sent": 17, "first": 1200, "last": 1274}                                    request 17 is about to be sent
-    {"answered": 17, "outcome": "accepted", "rejected": [{"seq": 1203, "reason": "..."}]}
-    {"answered": 18, "outcome": "in_doubt", "why": "Braze returned 500"}
-    {"untaken": [{"seq": 1207, "reason": "..."}]}                                accepted, and read back otherwise
+    {"sent": 17, "first": 1200, "last": 1274, "objects": 75, "at": 1795680000.123}   request 17 is about to be sent
+    {"answered": 17, "outcome": "accepted", "at": 1795680000.456, "status": 201, "rejected": [{"seq": 1203, ...}]}
+    {"answered": 18, "outcome": "in_doubt", "at": 1795680000.789, "status": 500, "why": "Braze returned 500"}
+    {"untaken": [{"seq": 1207, "reason": "..."}]}                                    accepted, and read back otherwise
 
 `seq` numbers a record in the outbox; a request contains the records from `first` to `last` that are to be sent. A
-request without an "answered" line is in doubt. If the process is killed, every complete line survives.
+request without an "answered" line is in doubt. If the process is killed, every complete line survives. `at` is unix
+time in seconds, and a rejected record has its `reason`.
 """
 
 import errno
@@ -15,6 +16,7 @@ import os
 import threading
 from collections.abc import Mapping
 from contextlib import suppress
+from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -40,8 +42,8 @@ class Journal:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         os.close(self._file)
 
-    def sent(self, first: int, last: int, durable: bool) -> int:
-        """Record that a request is about to be sent, and return its number.
+    def sent(self, first: int, last: int, durable: bool, objects: int | None = None, at: datetime | None = None) -> int:
+        """Record that a request of so many objects is about to be sent, and return its number.
 
         `durable` waits until the line is on disk: needed where it is not safe to send the request twice, as a power
         failure could lose the line. A killed process alone loses nothing that was written.
@@ -49,19 +51,27 @@ class Journal:
         with self._lock:
             self._requests += 1
             request = self._requests
-            line = self._append({"sent": request, "first": first, "last": last})
+            entry = {"sent": request, "first": first, "last": last, "objects": objects, "at": _seconds(at)}
+            line = self._append({name: value for name, value in entry.items() if value is not None})
         if durable:
             self._wait_for_disk(line)
         return request
 
-    def answered(self, request: int, outcome: str, rejected: Mapping[int, str], why: str | None = None) -> None:
+    def answered(
+        self,
+        request: int,
+        outcome: str,
+        rejected: Mapping[int, str],
+        why: str | None = None,
+        status: int | None = None,
+        at: datetime | None = None,
+    ) -> None:
         """Record the outcome of a request; `rejected` are the reasons of the rejected records, by seq.
 
-        `why` it is in doubt, if it is.
+        `why` it is in doubt, if it is; `status` is that of the HTTP response, if there was one.
         """
         entry: dict[str, Any] = {"answered": request, "outcome": outcome}
-        if why:
-            entry["why"] = why
+        entry |= {name: value for name, value in (("at", _seconds(at)), ("status", status), ("why", why)) if value}
         if rejected:
             entry["rejected"] = _listed(rejected)
         with self._lock:
@@ -109,3 +119,7 @@ class Journal:
 
 def _listed(reasons: Mapping[int, str]) -> list[dict[str, Any]]:
     return [{"seq": seq, "reason": reason} for seq, reason in reasons.items()]
+
+
+def _seconds(at: datetime | None) -> float | None:
+    return round(at.timestamp(), 3) if at else None

@@ -366,12 +366,14 @@ class Sender:
     def _request(self, connection: Connection, batch: Batch) -> Verdict:
         route, records = self._routes[batch.place.call], batch.records
         body = batch.body(route.closing)
-        request = self._journal.sent(records[0].seq, records[-1].seq, durable=not batch.is_idempotent)
+        ends, durable, now = (records[0].seq, records[-1].seq), not batch.is_idempotent, self._clock.utc
+        request = self._journal.sent(*ends, durable=durable, objects=len(records), at=now())
         result = connection.send(route.call.path, body, route.call.method)
         verdict = judge(result, len(records), route.arrays, route.call.counters)
         rejected = {records[place].seq: reason for place, reason in verdict.rejected.items()}
         outcome = _IN_JOURNAL.get(verdict.outcome, "not_taken")
-        self._journal.answered(request, outcome, rejected, verdict.why if outcome == "in_doubt" else None)
+        why = verdict.why if outcome == "in_doubt" else None
+        self._journal.answered(request, outcome, rejected, why, verdict.status, now())
         if verdict.outcome is not Outcome.ACCEPTED:  # the journal alone has what Braze said of values
             verdict = replace(verdict, why=of_request(verdict.why, (record.body for record in records)))
         with self._lock:

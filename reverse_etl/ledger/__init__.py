@@ -24,16 +24,16 @@ LINES, a view of that connection inside the block; of one run, in the order of i
                   in SQLS), started_by, plan_digest
     key           of the row, as people see it (`key_text`)
     who           whom the row is about, as in `records/identity.py`; NULL if about nobody
-    kind          added: the row was sent whole. Its line has no column_name, and its values are those of the state
-                      after it: the `old` of the next line of a cell, or what the state has now. If it had been
-                      acknowledged before (--full-refresh, or sent again), what is different by that has lines of its own
+    kind          added: the row was sent whole. Its line has no column_name: its values are those that the state had
+                      then, which are the `old` of the next line of a cell, or else what the state has now. If it had
+                      been acknowledged before (as in --full-refresh), cells that differ from that have lines, too
                   changed: the cell was sent
-                  removed: the row left the state: one line without a column_name, and one for each cell that had a value
-                  opted_out: the cell was sent in a record that only opts out; the row itself is sent by another, or not
+                  removed: the row left the state: a line without a column_name, and one for each cell with a value
+                  opted_out: the cell was sent in a record that only opts out; the rest of the row in another, or not
     column_name   the column of the model; NULL: see kind
-    old, new      JSON text of the value before and after (`lines.json_of_value`); NULL is NULL: was not set, is cleared
-    request       the request that did it, as in REQUESTS; NULL if none did: a baseline (the status of the run), a row in
-                  doubt that was declared to have arrived, or a row that the state dropped with nothing sent
+    old, new      JSON text of the value before and after (`lines.json_of_value`, and back: `value_of_json`); NULL: none
+    request       the request that did it, as in REQUESTS; NULL if none did: a baseline (the status of the run), a row
+                  in doubt that was declared to have arrived, or one that the state dropped with nothing sent
 
 REQUESTS, another one: run_id, request (from 1), path, status (HTTP; NULL: no response), outcome (accepted, not_taken,
 in_doubt, not_sent), sent_at, answered_at (TIMESTAMPTZ; NULL if unknown), objects, rejected (numbers of records)

@@ -101,6 +101,12 @@ def upgrade_outbox(connection: DuckDBPyConnection) -> None:
         "released BOOLEAN",
         "identifiers VARCHAR",
         "suppresses BOOLEAN",
+        "git_commit VARCHAR",
+        "git_dirty BOOLEAN",
+        "sql VARCHAR",
+        "started_by VARCHAR",
+        "plan_digest VARCHAR",
+        "ledger VARCHAR",
     ):
         connection.execute(f"ALTER TABLE {OPEN_RUN} ADD COLUMN IF NOT EXISTS {column}")
     database, _, table = ABSENCES.split(".")

@@ -16,6 +16,7 @@ OPT_OUTS = f"{STATE}.main.opt_outs"
 IN_DOUBT = f"{STATE}.main.in_doubt"
 DELETED = f"{STATE}.main.deleted"  # of a sync that deletes users: hashes of those in its model that it has deleted
 RUNS = f"{STATE}.main.runs"
+SQLS = f"{STATE}.main.sqls"  # compiled SQL of models, that runs name by its MD5
 META = f"{STATE}.main.meta"
 OPEN_RUN = f"{RUN}.main.run"
 RULES = f"{RUN}.main.rules"

@@ -418,6 +418,16 @@ class Consent(_Strict):
     )
 
 
+class Ledger(_Strict):
+    """What runs have changed, for `retl why`."""
+
+    keep: Annotated[
+        str,
+        BeforeValidator(_interval),
+        WithJsonSchema({"anyOf": [{"const": 0}, {"type": "string", "pattern": _DURATION}]}),
+    ] = Field("30 days", description="how long it is kept what each run has changed: 30 days; 0: not at all")
+
+
 class Sync(_Strict):
     """One entry of `syncs`: a model, a mode, a primary key, options."""
 
@@ -489,6 +499,7 @@ class Sync(_Strict):
         description='how long after each scheduled time it runs, for data that arrives late: "90 minutes"',
     )
     consent: Consent = Field(Consent(), description="when users who have opted out are opted in again")
+    ledger: Ledger = Field(Ledger(), description="what runs have changed, for `retl why`")
     tags: Words = Field((), description="labels to select syncs by (tag:)")
     guards: Guards = Field(Guards(), description="limits that block a run before its first request")
     data_tests: tuple[DataTest, ...] = Field((), description="tests on the model's rows; a failed test blocks the run")

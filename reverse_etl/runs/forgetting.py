@@ -220,6 +220,7 @@ def forget(forgetting: Forgetting, persons: Persons, in_braze: bool) -> Forgotte
                 strong = [line[-HASH_DIGITS:] for text, line in lines.items() if kind_of(text) in STRONG_KINDS]
                 remember_as_deleted(state, strong)
             state.rewrite()
+        state.ledger.sweep()
         drop_copies(state.place.folder, timedelta())
         backups += [os.path.relpath(path, project.folder) for path in delete_backups(state.place.folder)]
         out_of_reach += state.copy.older()

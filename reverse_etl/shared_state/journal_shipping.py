@@ -14,6 +14,7 @@ import errno
 import json
 import threading
 from collections.abc import Callable
+from datetime import datetime
 from itertools import count
 from pathlib import Path
 from types import TracebackType
@@ -46,7 +47,7 @@ class ShippedJournal(Journal):
         self._thread = threading.Thread(target=self._run, name="retl-journal-relay", daemon=True)
         self._thread.start()
 
-    def sent(self, first: int, last: int, durable: bool) -> int:
+    def sent(self, first: int, last: int, durable: bool, objects: int | None = None, at: datetime | None = None) -> int:
         """As in `Journal`; waits until the store has recorded that these records may be sent."""
         with self._turn:
             self._highest = max(self._highest, last)
@@ -57,7 +58,7 @@ class ShippedJournal(Journal):
         if not self._may_go_on():
             why = "another machine took over" if self._is_taken_over else "the state lock expired"
             raise OSError(errno.ETIME, why)
-        return super().sent(first, last, durable)
+        return super().sent(first, last, durable, objects, at)
 
     def objects(self) -> list[str]:
         """The names of its segments, with one that may not be in the store."""

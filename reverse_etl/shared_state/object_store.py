@@ -184,16 +184,32 @@ class ObjectStore:
                 while part := file.read(PART_BYTES):
                     digest.update(part)
             size, unpacked_size = packed.stat().st_size, path.stat().st_size - start
-            self._put_file(name, packed)
+            self.put_file(name, packed)
         finally:
             packed.unlink(missing_ok=True)
         return StoredObject(name=name, size=size, sha256=digest.hexdigest(), unpacked=unpacked_size)
 
-    def _put_file(self, name: str, path: Path) -> None:
+    def put_file(self, name: str, path: Path) -> None:
+        """Upload a file as an object, as it is."""
         try:
             self._bulk.put(name, path, chunk_size=PART_BYTES, max_concurrency=4)
         except self._errors as error:
             raise self._trouble("write", name, error) from error
+
+    def get_file(self, name: str, path: Path) -> bool:
+        """Download an object to a file, as it is; False if it does not exist."""
+        try:
+            found = self._bulk.get(name)
+            with path.open("wb") as file:
+                for part in found.stream(min_chunk_size=PART_BYTES):
+                    file.write(part)
+            return True
+        except FileNotFoundError as error:
+            if _NO_BUCKET.search(str(error)):
+                raise self._trouble("read", name, error) from error
+            return False
+        except self._errors as error:
+            raise self._trouble("read", name, error) from error
 
     def download(self, stored: StoredObject, path: Path) -> None:
         """Download an object to a file, unpacked, completely or not at all, one part in memory at a time."""

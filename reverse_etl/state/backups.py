@@ -2,8 +2,8 @@
 
 before-reset-<time>/             the state before `retl state reset`
 before-format-N.duckdb           the state before it was migrated to format N
-before-sharing-<time>.duckdb     the state of this folder, when the store had one already
-spill/, state.next.duckdb        of a process that was killed
+before-sharing-<time>.duckdb     the state of this folder, when the store had one already; <time>.ledger: its ledger
+spill/, ledger.part/, state.next.duckdb      of a process that was killed
 
 Backups have persons in them. They are kept for `KEPT`, or until somebody is erased.
 """
@@ -14,6 +14,8 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from reverse_etl.ledger.places import UNFINISHED
+
 KEPT = timedelta(days=30)
 SPILL = "spill"
 _UNFINISHED = ("state.next.duckdb", "state.next.duckdb.wal")
@@ -21,8 +23,9 @@ _UNFINISHED = ("state.next.duckdb", "state.next.duckdb.wal")
 
 def clean(folder: Path, now: datetime) -> None:
     """Delete what killed processes left in the folder of a state, and backups older than `KEPT`. Its lock is held."""
-    if not (folder / SPILL).is_symlink():
-        shutil.rmtree(folder / SPILL, ignore_errors=True)
+    for name in (SPILL, UNFINISHED):
+        if not (folder / name).is_symlink():
+            shutil.rmtree(folder / name, ignore_errors=True)
     for name in _UNFINISHED:
         (folder / name).unlink(missing_ok=True)
     for backup in backups(folder):
@@ -58,4 +61,4 @@ def _delete(backup: Path) -> None:
         backup.unlink()
         return
     for path in backup.iterdir():
-        path.unlink()
+        path.unlink() if path.is_file() else shutil.rmtree(path)

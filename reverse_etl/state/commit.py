@@ -11,6 +11,8 @@ from typing import Any
 
 from duckdb import DuckDBPyConnection
 
+from reverse_etl.ledger.files import KEEP, OFF, Ledger
+from reverse_etl.ledger.lines import Moved
 from reverse_etl.plan.outbox import UNCERTAIN, may_need_users
 from reverse_etl.plan.tables import (
     ACKNOWLEDGED,
@@ -22,6 +24,7 @@ from reverse_etl.plan.tables import (
     RUN_ID,
     RUNS,
     SENT_AT,
+    SQLS,
     STATE,
     UNSURE,
     USER,
@@ -46,11 +49,12 @@ from reverse_etl.state.deleted import DELETES, note_people, record_deleted, reme
 from reverse_etl.state.erasures import Erasures
 from reverse_etl.state.file import WENT_WELL
 from reverse_etl.state.open_run import OpenRun
-from reverse_etl.state.outcomes import WITH_OUTCOMES, DeliveryCounts, find_outcomes
+from reverse_etl.state.outcomes import NO_REQUESTS, REQUESTS_MADE, WITH_OUTCOMES, DeliveryCounts, find_outcomes
 from reverse_etl.state.rejects import remember_answers, remember_partial_rows, remember_withheld_rows
 from reverse_etl.state.workspace import WORKSPACE
 
 RUNS_KEPT, _RUNS_AT_A_TIME = 10_000, 1_000
+_CAME_FROM = ("git_commit", "git_dirty", "started_by", "plan_digest")  # of a run, beside its SQL
 _CHANGING = ("send", "baseline", "mark_accepted", "forget", "refresh")  # actions that may change acknowledged rows
 
 
@@ -71,18 +75,24 @@ class Ending:
 
 
 def commit_run(
-    connection: DuckDBPyConnection, run: OpenRun, ending: Ending, erasures: Erasures, moves_state: bool = True
+    connection: DuckDBPyConnection,
+    run: OpenRun,
+    ending: Ending,
+    erasures: Erasures,
+    ledger: Ledger,
+    moves_state: bool = True,
 ) -> DeliveryCounts:
     """Update the state from the journal, and record the run.
 
     A run that was blocked changes no acknowledged rows (`moves_state` false); its invalid rows are recorded. Whom the
-    run has deleted is written to the `erasures` before.
+    run has deleted is written to the `erasures` before, and what it changes to the `ledger`.
     """
     facts, meta = run.facts(), meta_of(connection)
-    run_id, key_text, mode = facts["run_id"], facts["key"], facts["mode"]
+    run_id, key_text, mode, keep = facts["run_id"], facts["key"], facts["mode"], facts["ledger"]
     actions = set[str]() if run.is_blank else _actions(connection)
     delivery = find_outcomes(connection, run.journal_path, "send" in actions)
     values: dict[str, Any] = {"now": ending.at, "run_id": run_id}
+    named: str | None = None  # the files of its ledger
     known = {KEY_COLUMNS: key_text}
     has_answers = bool(actions) or _has_answers(connection)
     if moves_state and "send" in actions:
@@ -93,8 +103,10 @@ def commit_run(
             giving_up.remember(connection, actions, ending.at, moves_state)
         if moves_state:
             key = json.loads(key_text)
-            _reshape(connection, key)
             acts = not actions.isdisjoint(_CHANGING)
+            if acts and mode != DELETES and keep != OFF and ledger.stage(_moved(connection, run_id, key)):
+                named = ledger.keep(run_id, REQUESTS_MADE if delivery.requests else NO_REQUESTS)
+            _reshape(connection, key)
             if "refresh" in actions:
                 _refresh_rows(connection, key)
             if mode == DELETES:
@@ -124,16 +136,22 @@ def commit_run(
         set_meta(connection, known, meta)
         values["status"], values["message"] = final_status(ending.status, delivery), ending.message
         values["counts"] = json.dumps({**ending.counts, "delivery": asdict(delivery)})
+        came_from = {name: facts[name] for name in _CAME_FROM}
         connection.execute(
             f"""INSERT INTO {RUNS} BY NAME
             SELECT $run_id AS run_id, started_at, $now AS finished_at, $status AS status, $message AS message,
-                $counts AS counts, scheduled_time
+                $counts AS counts, scheduled_time, md5($sql) AS sql_md5, $ledger AS ledger,
+                {", ".join(f"${name} AS {name}" for name in _CAME_FROM)}
             FROM {OPEN_RUN}""",
-            values,
+            {**values, **came_from, "sql": facts["sql"], "ledger": named},
         )
         if mode == DELETES:
             note_people(connection)
-        _drop_old_runs(connection)
+        if facts["sql"] is not None:
+            _remember_sql(connection, facts["sql"])
+        has_dropped = _drop_old_runs(connection)
+        if named or has_dropped or ledger.has_expired(keep or KEEP, ending.at):
+            ledger.tidy(keep or KEEP, ending.at)
         connection.execute("COMMIT")
     except BaseException:
         connection.execute("ROLLBACK")
@@ -141,15 +159,30 @@ def commit_run(
     return delivery
 
 
-def _drop_old_runs(connection: DuckDBPyConnection) -> None:
-    """Keep the last runs, a thousand at a time, and the latest that a schedule goes by."""
+def _moved(connection: DuckDBPyConnection, run_id: str, key: Sequence[str]) -> Moved:
+    """What the ledger says of the open run, before the state is another."""
+    columns = types_of(connection, OUTBOX)
+    return Moved(run_id, WITH_OUTCOMES, columns, acknowledged_types(connection), _keys_in_state(connection, key))
+
+
+def _remember_sql(connection: DuckDBPyConnection, sql: str) -> None:
+    """Keep the text of the compiled model once, and drop those that no run names."""
+    new = f"SELECT md5($sql), $sql WHERE md5($sql) NOT IN (SELECT md5 FROM {SQLS})"
+    if connection.execute(f"INSERT INTO {SQLS} {new}", {"sql": sql}).fetchall() != [(0,)]:
+        named = f"SELECT sql_md5 FROM {RUNS} WHERE sql_md5 IS NOT NULL"
+        connection.execute(f"DELETE FROM {SQLS} WHERE md5 NOT IN ({named})")
+
+
+def _drop_old_runs(connection: DuckDBPyConnection) -> bool:
+    """Keep the last runs, a thousand at a time, and the latest that a schedule goes by; whether some were dropped."""
     (runs,) = connection.execute(f"SELECT count(*) FROM {RUNS}").fetchall()[0]
     if runs < RUNS_KEPT + _RUNS_AT_A_TIME:
-        return
+        return False
     newest = f"SELECT run_id FROM {RUNS} ORDER BY finished_at DESC LIMIT {RUNS_KEPT}"
     latest = "arg_max(run_id, coalesce(scheduled_time, started_at))"
     done = f"SELECT {latest} FROM {RUNS} WHERE status IN {WENT_WELL}"
     connection.execute(f"DELETE FROM {RUNS} WHERE run_id NOT IN ({newest}) AND run_id IS DISTINCT FROM ({done})")
+    return True
 
 
 def _has_answers(connection: DuckDBPyConnection) -> bool:

@@ -19,6 +19,7 @@ from reverse_etl.state.erasures import Erasures
 PEOPLE, NONE, SOME = "people", "none", "some"  # in `meta` of such a sync: whether its file may name somebody
 DELETES = "users_delete"  # the mode, as `meta` and a run have it
 _DELETED_NOW = f"call = {literal(DELETE.path)} AND outcome IS DISTINCT FROM 'rejected'"
+HAS_DELETED = f"{_DELETED_NOW} AND outcome = 'accepted'"
 
 
 def skip_deleted(connection: DuckDBPyConnection, erasures: Erasures) -> None:

@@ -2,11 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from shutil import rmtree
 from typing import Literal
 
 from reverse_etl.braze.modes import Kind
 from reverse_etl.delivery.destination import Destination
 from reverse_etl.errors import DataError
+from reverse_etl.ledger.places import LEDGER
 from reverse_etl.plan.given_up import GIVEN_UP, LISTED
 from reverse_etl.plan.tables import IN_DOUBT, REJECTS
 from reverse_etl.project.project import LoadedProject
@@ -139,12 +141,12 @@ def reset(place: StatePlace) -> str | None:
         with acquired(place, place.objects, Clock().utc, may_be_moved=True) as shared:
             kept = shared.reset()
             for path in _state_files(place):  # only a copy
-                path.unlink()
+                path.unlink() if path.is_file() else rmtree(path)
             return kept
 
 
 def _state_files(place: StatePlace) -> list[Path]:
-    files = (*(place.folder / name for name in STATE_FILES), place.mark)
+    files = (*(place.folder / name for name in (*STATE_FILES, LEDGER)), place.mark)
     return [file for file in files if file.exists()]
 
 

@@ -11,6 +11,8 @@ format 6    opt_outs: who has opted out, of what, and since when
 format 7    opt_outs.is_unclear: whether Braze may have an opt-out otherwise
 format 8    rejects.cursor: of a row that is given up
             state._retl_absent_since: since when a row is not in the model
+format 9    runs: where each came from, and the files of its ledger
+            sqls: compiled SQL of models
 """
 
 import errno
@@ -33,7 +35,7 @@ from reverse_etl.state import opt_outs
 from reverse_etl.system.clock import Clock
 from reverse_etl.system.memory import HINT, is_out_of_memory
 
-FORMAT = 8
+FORMAT = 9
 STATE_FILES = ("state.duckdb", "state.duckdb.wal", "outbox.duckdb", "outbox.duckdb.wal", "journal.jsonl")
 COPY = ".copy-"  # how the name of a folder begins that has a copy of a state for somebody who reads it
 COPIES_FOR = timedelta(minutes=10)  # it takes a moment

@@ -78,6 +78,7 @@ def _is_on_its_way(former: StatePlace, present: StatePlace) -> bool:
 
 def _move_files(former: StatePlace, present: StatePlace, clock: Clock) -> None:
     with open_state(former, clock=clock) as state:
+        state.ledger.hand_over(present)
         state.connection.execute(f"CHECKPOINT {STATE}; DETACH {STATE}")
         for backup in sorted(former.folder.glob("before-*")):
             with suppress(OSError):  # one of that name is there: it stays where it is
@@ -97,9 +98,11 @@ def _move_objects(former: StatePlace, present: StatePlace, store: ObjectStore, c
             copy = present.folder / "state.moving.duckdb"
             copy_file(former.state, copy)
             take_name(copy, present)
+            state.ledger.hand_over(present)
             stored = store.upload(f"state-0-{secrets.token_hex(8)}.duckdb.gz", copy)
             copy.unlink()
             state.copy.hand_over(Moved(sync=present.sync, target=present.target, state=stored))
+            state.ledger.settle()
     except StateError:
         if moved_to(former) != (present.sync, present.target):  # by this machine, or another one
             raise

@@ -24,12 +24,16 @@ from reverse_etl.records.layout import Layout
 from reverse_etl.sql.quoting import identifier, literal
 from reverse_etl.state import watermark
 
+ORIGIN = ("git_commit", "sql", "started_by", "plan_digest")  # where a run came from, beside `git_dirty`
 _TIMES = ("started_at", "scheduled_time")
-_TEXTS = ("run_id", "mode", "workspace", "key", "identifiers", "watermark", "lookback", "retention", "consent")
+_TEXTS = (
+    *("run_id", "mode", "workspace", "key", "identifiers", "watermark", "lookback", "retention", "consent", "ledger"),
+    *ORIGIN,
+)
 _COLUMNS = {
     **dict.fromkeys(_TEXTS, "VARCHAR"),
     **dict.fromkeys(_TIMES, "TIMESTAMPTZ"),
-    **dict.fromkeys(("resend", "released", "suppresses", "absences"), "BOOLEAN"),
+    **dict.fromkeys(("resend", "released", "suppresses", "absences", "git_dirty"), "BOOLEAN"),
 }
 # What `others.py` leaves behind if it is killed.
 OF_OTHERS = tuple(f"{name}.duckdb{wal}" for name in ("others", "other") for wal in ("", ".wal"))
@@ -111,7 +115,7 @@ class OpenRun:
         resend = layout.sync.on_in_doubt == "resend"
         users = [layout.columns_of(name) for name in layout.identifiers] if layout.whole_row else []
         self._noted |= {"key": json.dumps(layout.key), "identifiers": json.dumps(users)}
-        self._noted |= {"resend": resend, "suppresses": layout.sync.suppresses}
+        self._noted |= {"resend": resend, "suppresses": layout.sync.suppresses, "ledger": layout.sync.ledger.keep}
         if layout.cursor and layout.sync.incremental:
             of = layout.column(layout.cursor).type
             self._noted |= watermark.begin(self._connection, layout.sync.incremental, of)
@@ -127,6 +131,10 @@ class OpenRun:
     def knows_consent(self) -> bool:
         """Whether it is known who has opted out of what the run opts users in to."""
         return self.facts()["consent"] is not None
+
+    def came_from(self, known: Mapping[str, str | bool | None]) -> None:
+        """Record where the run came from: of ORIGIN and `git_dirty`, what is known."""
+        self._noted |= known
 
     def complete(self) -> None:
         """The plan of the run is complete. After this, nothing more is decided."""

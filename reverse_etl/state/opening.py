@@ -2,8 +2,10 @@
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from pathlib import Path
 
 from reverse_etl.errors import StateError
+from reverse_etl.ledger.places import LEDGER
 from reverse_etl.project.project import RETL_FOLDER, LoadedProject
 from reverse_etl.project.spec import Sync
 from reverse_etl.shared_state.copies import LocalOnly, SharedCopy
@@ -67,6 +69,8 @@ def open_state(place: StatePlace, memory_limit: str | None = None, clock: Clock 
                 _refuse_lost_state(place)
             state = State(place, copy, clock, memory_limit)
             state.dead_owner = state.dead_owner or dead_owner
+            if state.dead_owner:
+                state.ledger.sweep()
             try:
                 yield state
             finally:
@@ -90,6 +94,8 @@ def _take_from_others(place: StatePlace) -> None:
             make_private(place.top)
     for folder in (place.folder.parent, place.folder):
         try:
+            if folder.stat().st_mode & 0o077:  # then its files may be those of others, too
+                _make_ledger_private(folder / LEDGER)
             make_private(folder)
         except PermissionError as error:
             owner = folder.stat().st_uid
@@ -98,13 +104,18 @@ def _take_from_others(place: StatePlace) -> None:
             raise StateError(what, hint=hint, code="S010") from error
 
 
+def _make_ledger_private(folder: Path) -> None:
+    if folder.is_dir() and not folder.is_symlink():
+        make_private(folder)
+
+
 def make_folder(place: StatePlace) -> None:
     """Create the folder of a state, with its lock. Raises StateError if it cannot be used."""
     try:
         place.folder.mkdir(parents=True, exist_ok=True)
         create_ignored(place.top)
         _take_from_others(place)
-        for path in (place.lock, *(place.folder / name for name in STATE_FILES)):
+        for path in (place.lock, *(place.folder / name for name in (*STATE_FILES, LEDGER))):
             if path.is_symlink():
                 hint = "remove it: retl does not write its state through links, which a pull request may bring"
                 raise StateError(f"{path} is a symbolic link", hint=hint, code="S010")

@@ -17,11 +17,26 @@ from reverse_etl.sql.quoting import literal, statement
 
 WITH_OUTCOMES = f"{OUTBOX} AS o LEFT JOIN retl_outcomes AS f ON f.seq = o.rowid"
 _JOURNAL_COLUMNS = """{
-    sent: 'BIGINT', first: 'BIGINT', last: 'BIGINT',
+    sent: 'BIGINT', first: 'BIGINT', last: 'BIGINT', objects: 'BIGINT', "at": 'DOUBLE', status: 'SMALLINT',
     answered: 'BIGINT', outcome: 'VARCHAR', why: 'VARCHAR', rejected: 'STRUCT(seq BIGINT, reason VARCHAR)[]',
     untaken: 'STRUCT(seq BIGINT, reason VARCHAR)[]'
 }"""
-_OUTCOMES = "seq BIGINT, may_have_arrived BOOLEAN, may_duplicate BOOLEAN, outcome VARCHAR, reason VARCHAR"
+_OUTCOMES = (
+    "seq BIGINT, may_have_arrived BOOLEAN, may_duplicate BOOLEAN, outcome VARCHAR, reason VARCHAR, request BIGINT"
+)
+# The requests of the run, one row each; as in the ledger.
+REQUESTS_MADE = f"""(
+    SELECT sent.sent AS request, first_record.call AS path, answer.status AS status,
+        coalesce(answer.outcome, 'in_doubt') AS outcome, make_timestamptz(CAST(sent."at" * 1e6 AS BIGINT)) AS sent_at,
+        make_timestamptz(CAST(answer."at" * 1e6 AS BIGINT)) AS answered_at, sent.objects AS objects,
+        coalesce(len(answer.rejected), 0) AS rejected
+    FROM retl_journal AS sent
+    LEFT JOIN retl_journal AS answer ON answer.answered = sent.sent
+    JOIN {OUTBOX} AS first_record ON first_record.rowid = sent.first
+    WHERE sent.sent > 0
+)"""
+_NOTHING = ("request", "path", "status", "outcome", "sent_at", "answered_at", "objects", "rejected")
+NO_REQUESTS = f"(SELECT {', '.join(f'NULL AS {name}' for name in _NOTHING)} WHERE false)"
 _REASONS = 3  # of unclear responses that are reported
 
 

@@ -27,11 +27,11 @@ untaken AS (
     GROUP BY ALL
 ),
 -- A record is accepted once, so these do not overlap.
-accepted AS (SELECT phase, first_seq, last_seq FROM requests WHERE outcome = 'accepted'),
+accepted AS (SELECT request, phase, first_seq, last_seq FROM requests WHERE outcome = 'accepted'),
 doubtful AS (SELECT request, phase, first_seq, last_seq, why FROM requests WHERE outcome = 'in_doubt'),
 records AS (SELECT rowid AS seq, idempotent, phase FROM retl_run.main.outbox WHERE action = 'send'),
 within_accepted AS (
-    SELECT records.seq
+    SELECT records.seq, accepted.request
     FROM records
     ASOF JOIN accepted ON records.phase = accepted.phase AND records.seq >= accepted.first_seq
     WHERE records.seq <= accepted.last_seq
@@ -54,7 +54,9 @@ SELECT
         WHEN may_duplicate AND NOT (SELECT resend FROM retl_run.main.run) THEN 'in_doubt'
         ELSE 'unsent'
     END AS outcome,
-    coalesce(rejected.reason, untaken.reason, within_doubtful.why) AS reason
+    coalesce(rejected.reason, untaken.reason, within_doubtful.why) AS reason,
+    -- The request that it was accepted with.
+    CASE WHEN rejected.seq IS NULL AND untaken.seq IS NULL THEN within_accepted.request END AS request
 FROM records
 LEFT JOIN rejected ON rejected.seq = records.seq
 LEFT JOIN untaken ON untaken.seq = records.seq

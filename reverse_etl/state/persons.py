@@ -10,6 +10,7 @@ from functools import partial
 
 from duckdb import DuckDBPyConnection
 
+from reverse_etl.ledger.lines import LINES
 from reverse_etl.plan.tables import ACKNOWLEDGED, DELETED, IN_DOUBT, REJECTS
 from reverse_etl.records.identity import KINDS, STRONG_KINDS, all_named, hash_sql, named_in_json
 from reverse_etl.sql.quoting import identifier, literal
@@ -25,11 +26,12 @@ _ASKED = "retl_asked"  # a temporary table: the texts of the persons
 
 @dataclass(frozen=True)
 class Found:
-    """Rows of one state: how many are about a person, by the table that they are in."""
+    """Rows of one state: how many are about a person, by the table that they are in; and lines of its ledger."""
 
     acknowledged: int = 0
     rejected: int = 0
     in_doubt: int = 0
+    ledger: int = 0
 
     @property
     def rows(self) -> int:
@@ -116,6 +118,7 @@ def erase(state: State, texts: Collection[str]) -> Found:
     """
     connection = state.connection
     _ask(connection, texts)
+    lines = state.ledger.erase(f"SELECT text FROM {_ASKED}")
     counts = dict[str, int]()
     for table, who in people_in(connection).items():
         row = "DISTINCT key" if table == REJECTS else "*"  # of an invalid row, one for each column that breaks a rule
@@ -125,15 +128,22 @@ def erase(state: State, texts: Collection[str]) -> Found:
     if any(counts.values()):
         set_version(connection, f"forgotten-{state.clock.utc():%Y%m%dT%H%M%S%f}")
     gone = {table: counts.get(table, 0) + state.dropped.get(table, 0) for table in (ACKNOWLEDGED, REJECTS, IN_DOUBT)}
-    return Found(gone[ACKNOWLEDGED], gone[REJECTS], gone[IN_DOUBT])
+    return Found(gone[ACKNOWLEDGED], gone[REJECTS], gone[IN_DOUBT], lines + state.erased_lines)
 
 
 def count_hashed(state: State, hashes: Collection[str]) -> int:
-    """How many rows of a state have an identifier with one of these hashes; a field of another person is none."""
+    """How many rows of a state, and lines of its ledger, have an identifier with one of these hashes.
+
+    A field of another person is none.
+    """
     found, values = 0, {name: value for name, value in state.erasures.parameters.items() if name != "tags"}
     for table, who in people_in(state.connection).items():
         sql = f"SELECT count(*) FROM {table} WHERE list_contains($hashes, {hash_sql(who)})"
         found += state.connection.execute(sql, {**values, "hashes": list(hashes)}).fetchall()[0][0]
+    if state.ledger.names():
+        with state.ledger.opened():
+            sql = f"SELECT count(*) FROM {LINES} WHERE list_contains($hashes, {hash_sql('who')})"
+            found += state.connection.execute(sql, {**values, "hashes": list(hashes)}).fetchall()[0][0]
     return found
 
 

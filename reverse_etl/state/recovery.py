@@ -8,6 +8,7 @@ from duckdb import DuckDBPyConnection
 
 from reverse_etl.engines.duckdb.errors import lacks_memory
 from reverse_etl.errors import StateError
+from reverse_etl.ledger.files import Ledger
 from reverse_etl.plan.outbox import upgrade_outbox
 from reverse_etl.plan.tables import RUNS
 from reverse_etl.shared_state.copies import LocalOnly, SharedCopy
@@ -19,7 +20,12 @@ from reverse_etl.state.outcomes import DeliveryCounts
 
 
 def recover(
-    connection: DuckDBPyConnection, run: OpenRun, copy: LocalOnly | SharedCopy, place: StatePlace, now: datetime
+    connection: DuckDBPyConnection,
+    run: OpenRun,
+    copy: LocalOnly | SharedCopy,
+    place: StatePlace,
+    ledger: Ledger,
+    now: datetime,
 ) -> DeliveryCounts | None:
     """Commit a killed run, if there is one that may have been sent, and drop it; returns what it had done.
 
@@ -28,7 +34,7 @@ def recover(
     delivery = None
     if _was_sent(connection, run, place):
         copy.will_change()
-        delivery = commit_run(connection, run, Ending("killed", None, {}, now), erasures_of(place))
+        delivery = commit_run(connection, run, Ending("killed", None, {}, now), erasures_of(place), ledger)
     copy.recovered(connection)
     run.drop()  # it was killed while planning, or when it was blocked; if already committed, only this was missing
     return delivery

@@ -2,6 +2,7 @@
 
     .retl/<target>/<sync>/          (or <state.path>/<target>/<sync>/)
       state.duckdb     state (acknowledged rows), rejects, in_doubt, runs, meta
+      ledger/          what runs have changed: see the package
       outbox.duckdb    changes and outbox of this run; with the journal, it is all that a killed run leaves behind
       journal.jsonl    requests and responses
       lock             which process is running the sync
@@ -18,6 +19,8 @@ from functools import partial
 from reverse_etl.braze.modes import DELETE
 from reverse_etl.delivery.destination import Destination
 from reverse_etl.delivery.journal import Journal
+from reverse_etl.ledger.files import Ledger
+from reverse_etl.ledger.lines import LINES
 from reverse_etl.masking import NO_KEY, Keys
 from reverse_etl.plan.actions import Intent, action_sql, reduced_action_sql
 from reverse_etl.plan.outbox import OPTS_IN
@@ -35,6 +38,7 @@ from reverse_etl.records.consent import (
     weighed,
     withheld_reasons,
 )
+from reverse_etl.records.identity import WHO
 from reverse_etl.records.layout import Layout
 from reverse_etl.records.left_out import with_old
 from reverse_etl.records.mapping import order_sql, outbox_sql
@@ -42,17 +46,17 @@ from reverse_etl.records.rules import rules
 from reverse_etl.shared_state.copies import LocalOnly, SharedCopy
 from reverse_etl.shared_state.place import StatePlace
 from reverse_etl.sql.database import detach_whole
-from reverse_etl.sql.quoting import literal
+from reverse_etl.sql.quoting import identifier, literal
 from reverse_etl.state.acknowledged import AcknowledgedRows
 from reverse_etl.state.commit import Ending, commit_run
 from reverse_etl.state.contents import columns_of, meta_of, set_meta
-from reverse_etl.state.deleted import DELETES, NONE, PEOPLE, skip_deleted
+from reverse_etl.state.deleted import DELETES, HAS_DELETED, NONE, PEOPLE, skip_deleted
 from reverse_etl.state.erasing import SEEN, drop_erased, hash_deleted, people_in, suppress
-from reverse_etl.state.erasures import erasures_of
+from reverse_etl.state.erasures import NEAR, erasures_of, is_erased
 from reverse_etl.state.file import attach, rename_words
 from reverse_etl.state.keys import SALT, keys_of
 from reverse_etl.state.open_run import OpenRun
-from reverse_etl.state.outcomes import DeliveryCounts
+from reverse_etl.state.outcomes import WITH_OUTCOMES, DeliveryCounts
 from reverse_etl.state.recovery import recover
 from reverse_etl.state.workspace import next_workspace, of_meta
 from reverse_etl.system.clock import Clock, when_free
@@ -76,16 +80,19 @@ class State:
         self.connection = connect(place.folder, memory_limit)
         self.rows = AcknowledgedRows(self.connection, place.sync)
         self.run = OpenRun(self.connection, place.folder)
+        self.ledger = Ledger(self.connection, place)
         self.erasures = erasures_of(place)
         self.dropped: Mapping[str, int] = {}  # rows about users who were erased, by table
+        self.erased_lines = 0  # of the ledger, about these
         self._salt: str | None = None  # of the digests of keys, once it is known
         self._suppressed: str | None = None  # the version of the erasures that the open run was compared with
         try:
             copy.prepare(self.connection)
             self._attach()
-            self.recovered = recover(self.connection, self.run, copy, place, clock.utc())
+            self.recovered = recover(self.connection, self.run, copy, place, self.ledger, clock.utc())
             if copy.catch_up(self.connection):
                 rename_words(self.connection)
+            self.ledger.take_up(clock.utc())
             self._drop_erased()
         except BaseException:
             self.close()
@@ -173,10 +180,11 @@ class State:
         self.copy.will_change()
         of_deletes = f"{OUTBOX} WHERE call = '{DELETE.path}' AND action = 'send'"
         deletes = moves_state and not self.run.is_blank and self._holds(of_deletes)
-        delivery = commit_run(self.connection, self.run, ending, self.erasures, moves_state)
+        delivery = commit_run(self.connection, self.run, ending, self.erasures, self.ledger, moves_state)
         if deletes:
             self._drop_deleted()
         self.copy.ended(self.connection, delivery.accepted)
+        self.ledger.settle()
         self.run.drop()
         return delivery
 
@@ -186,6 +194,7 @@ class State:
         self.copy.will_change()
         yield
         self.copy.changed(self.connection)
+        self.ledger.settle()
 
     def rewrite(self) -> None:
         """Rewrite the state file, so that its bytes no longer contain deleted rows."""
@@ -200,7 +209,9 @@ class State:
         self._attach()
 
     def _drop_deleted(self) -> None:
-        """Let whom the run has deleted be in no byte of the file. A file that never had more than hashes stays."""
+        """Let whom the run has deleted be in no byte of the file, nor of the ledger. A file that never had more than
+        hashes stays."""
+        self.ledger.erase(f"SELECT {identifier(WHO)} FROM {WITH_OUTCOMES} WHERE {HAS_DELETED}")
         meta, has_people = meta_of(self.connection), bool(people_in(self.connection))
         if not has_people and meta.get(PEOPLE) == NONE:
             return
@@ -211,13 +222,26 @@ class State:
     def _drop_erased(self) -> None:
         """Drop who was erased since the state was last open, from its file and from where other machines see it."""
         meta = meta_of(self.connection)
+        self.erased_lines = self._erase_from_ledger() if meta.get(SEEN, "") != self.erasures.version else 0
         deleted = hash_deleted(self.connection, self.erasures, self.clock.utc(), self.place.suppresses, meta)
         self.dropped = drop_erased(self.connection, self.erasures, meta)
         is_new = meta.get(SEEN, "") != self.erasures.version
-        if self.dropped or deleted or (self.recovered is not None and is_new):  # of a run that has deleted users
+        has_deleted = self.recovered is not None and is_new
+        if self.dropped or deleted or self.erased_lines or has_deleted:
             self.copy.will_change()
             self.rewrite()
             self.copy.changed(self.connection)
+        self.ledger.settle()
+
+    def _erase_from_ledger(self) -> int:
+        """Drop the lines about whoever was erased; returns how many these were."""
+        if not self.ledger.names():
+            return 0
+        self.erasures.load(self.connection, pending=False)
+        with self.ledger.opened():
+            is_erased(self.connection, self.erasures, f"SELECT DISTINCT who AS row, who FROM {LINES}")
+        self.copy.will_change()
+        return self.ledger.erase(f"SELECT row FROM {NEAR}")
 
     def _attach(self) -> None:
         """This process holds the lock, so another one only reads the file (`retl run-due`), and soon closes it."""

@@ -7,8 +7,16 @@ CREATE TABLE retl_state.main.runs (
     status VARCHAR NOT NULL,
     message VARCHAR,
     counts JSON NOT NULL,
-    scheduled_time TIMESTAMPTZ
+    scheduled_time TIMESTAMPTZ,
+    -- Of a run that had something to do: where it came from, as far as it is known.
+    git_commit VARCHAR,
+    git_dirty BOOLEAN, -- whether files of the project differed from that commit
+    sql_md5 VARCHAR, -- of the compiled model: see sqls
+    started_by VARCHAR, -- user@host, or the address of a run of CI
+    plan_digest VARCHAR, -- SHA-256 of the saved plan that it sent
+    ledger VARCHAR -- the name of its files in ledger/; NULL: it has none, or not any more
 );
+CREATE TABLE retl_state.main.sqls (md5 VARCHAR NOT NULL, sql VARCHAR NOT NULL);
 CREATE TABLE retl_state.main.rejects (
     key VARCHAR NOT NULL,
     kind VARCHAR NOT NULL,

@@ -22,8 +22,10 @@ from reverse_etl.sandbox import Fault, Sandbox
 from reverse_etl.shared_state.local_copy import CopyFiles
 from reverse_etl.shared_state.reading import fetch_state, look
 from reverse_etl.state.edit import reset, resolve
+from reverse_etl.state.opening import state_of
 from reverse_etl.state.places import place_of
 from tests.bucket import Bucket
+from tests.ledger.replay import check, lines_of
 from tests.processes import Forked
 from tests.shop import KEY, FakeClock, Shop, examples
 
@@ -103,6 +105,7 @@ def without_chance(found: Tables) -> Tables:
         "scheduled_time",
         "rejected_at",
         "_retl_absent_since",
+        "ledger",
     }
     kept = {}
     for name, (columns, rows) in found.items():
@@ -128,6 +131,15 @@ def test_state_that_machines_share_is_the_one_that_a_folder_would_have(braze: Sa
             assert results[0].delivery, results[0]
             assert results[0].delivery == results[1].delivery
             assert without_chance(in_store(bucket)) == without_chance(tables(alone.folder / FOLDER / "state.duckdb"))
+        there, here = (lines(shop) for shop in (shared[1], alone))
+        assert len(here) > 3000
+        assert there == here
+
+
+def lines(shop: Shop) -> list[tuple[Any, ...]]:
+    """The ledger, without what differs: names of runs, and which of the threads was first."""
+    with state_of(shop.project(), shop.project().sync("it"), None, shop.clock) as state:
+        return [line[1:-1] for line in lines_of(state)]
 
 
 def test_events_that_expire_go_from_all_machines(braze: Sandbox, tmp_path: Path):
@@ -256,6 +268,10 @@ class Machines(RuleBasedStateMachine):
         assert self.bucket.head().holder is None
         named = {"head.json", *(stored.name for stored in self.bucket.head().objects())}
         assert {name for name in self.bucket.names() if name.startswith(("state-", "log-"))} >= named - {"head.json"}
+        columns, runs = there.get("runs", ([], []))
+        (column,) = [number for number, name in enumerate(columns) if name.startswith("ledger ")] or [0]
+        ledgers = {f"ledger/{run[column]}.zip" for run in runs if run[column]}
+        assert {name for name in self.bucket.names() if name.startswith("ledger/")} >= ledgers
 
     def everybody_knows_the_same(self) -> None:
         before = len(self.braze.events())
@@ -268,6 +284,8 @@ class Machines(RuleBasedStateMachine):
         after = len(self.braze.events())
         self.last.run(threads=1)
         assert len(self.braze.events()) == after >= before
+        with state_of(self.last.project(), self.last.project().sync("it"), None, self.last.clock) as state:
+            check(state)
 
 
 def command_later(folder: Path, environ: dict[str, str], hours: int) -> None:

@@ -376,4 +376,5 @@ def test_run_that_was_killed_before_anything_might_be_sent_leaves_nothing(shop: 
     assert (shop.folder / ".retl/test/it/outbox.duckdb").exists()
     result = shop.run()
     assert (shop.listener.notices, result.plan.added, result.delivery.accepted) == ([], 1000, 1000)
-    assert sorted(path.name for path in (shop.folder / ".retl/test/it").iterdir()) == ["lock", "state.duckdb"]
+    left = sorted(path.name for path in (shop.folder / ".retl/test/it").iterdir())
+    assert left == ["ledger", "lock", "state.duckdb"]

@@ -1,0 +1,7 @@
+ALTER TABLE retl_state.main.runs ADD COLUMN git_commit VARCHAR;
+ALTER TABLE retl_state.main.runs ADD COLUMN git_dirty BOOLEAN;
+ALTER TABLE retl_state.main.runs ADD COLUMN sql_md5 VARCHAR;
+ALTER TABLE retl_state.main.runs ADD COLUMN started_by VARCHAR;
+ALTER TABLE retl_state.main.runs ADD COLUMN plan_digest VARCHAR;
+ALTER TABLE retl_state.main.runs ADD COLUMN ledger VARCHAR;
+CREATE TABLE retl_state.main.sqls (md5 VARCHAR NOT NULL, sql VARCHAR NOT NULL);
