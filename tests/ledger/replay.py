@@ -27,7 +27,8 @@ def lines_of(state: State) -> list[Line]:
 
 def requests_of(state: State) -> list[tuple[Any, ...]]:
     with state.ledger.opened():
-        sql = f"SELECT run_id, request, path, status, outcome, objects, rejected FROM {REQUESTS} ORDER BY ALL"
+        columns = "run_id, request, path, q.status, outcome, objects, rejected"
+        sql = f"SELECT {columns} FROM {REQUESTS} AS q JOIN {RUNS} USING (run_id) ORDER BY finished_at, run_id, request"
         return state.connection.execute(sql).fetchall()
 
 

@@ -52,7 +52,10 @@ def test_added_row_is_its_key_and_changed_cell_has_both_values_and_its_request(s
         ("u3", "added", None, None, None, 1),
     ]
     with state_of(shop.project(), shop.project().sync("it")) as state:
-        runs = [run for (run,) in state.connection.execute("SELECT run_id FROM retl_state.runs").fetchall()]
+        runs = [
+            run
+            for (run,) in state.connection.execute("SELECT run_id FROM retl_state.runs ORDER BY finished_at").fetchall()
+        ]
         one = (1, "/users/track", 201, "accepted")
         assert requests_of(state) == [(runs[0], *one, 2, 0), (runs[1], *one, 3, 0)]
         with state.ledger.opened([runs[1]]):
@@ -200,6 +203,7 @@ def test_lines_go_when_they_are_old_even_if_nothing_changes_any_more(shop: Shop)
     assert names(shop) == []
 
 
+@pytest.mark.long
 def test_files_of_a_day_that_is_over_become_one(shop: Shop, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(files, "_AT_ONCE", 3)
     found = []
@@ -296,6 +300,7 @@ def die_in(folder: Path, method: str, time: int) -> None:
     command(folder, {**os.environ, "BRAZE_API_KEY": KEY}, "sync", "it", "--threads", "1")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("method", "time"), [("stage", 1), ("keep", 1), ("tidy", 1), ("settle", 2)])
 def test_killed_at_any_step_of_a_commit_it_loses_no_line_and_invents_none(shop: Shop, method: str, time: int):
     shop.sync("it", model(PEOPLE), ledger={"keep": "2 days"}).run()

@@ -93,6 +93,7 @@ def test_state_is_whole_in_its_file_after_a_run_and_nothing_is_left_of_the_run(s
     shop.sync("it", "SELECT 'u1' AS external_id, 1 AS points")
     for status in ("success", "success"):
         assert shop.run().status == status
-        assert sorted(path.name for path in (shop.folder / ".retl/test/it").iterdir()) == ["lock", "state.duckdb"]
+        left = sorted(path.name for path in (shop.folder / ".retl/test/it").iterdir())
+        assert left == ["ledger", "lock", "state.duckdb"]
     with duckdb.connect(shop.folder / ".retl/test/it/state.duckdb", read_only=True) as connection:
         assert connection.execute("SELECT status FROM runs").fetchall() == [("success",), ("success",)]
