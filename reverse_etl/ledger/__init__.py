@@ -25,8 +25,9 @@ LINES, a view of that connection inside the block; of one run, in the order of i
     key           of the row, as people see it (`key_text`)
     who           whom the row is about, as in `records/identity.py`; NULL if about nobody
     kind          added: the row was sent whole. Its line has no column_name: its values are those that the state had
-                      then, which are the `old` of the next line of a cell, or else what the state has now. If it had
-                      been acknowledged before (as in --full-refresh), cells that differ from that have lines, too
+                      then, which are the `old` of the next line of a cell, or else what the state has now
+                  resent: the same, of a row that had been acknowledged before, as in --full-refresh. Cells that differ
+                      from that have lines of kind added
                   changed: the cell was sent
                   removed: the row left the state: a line without a column_name, and one for each cell with a value
                   opted_out: the cell was sent in a record that only opts out; the rest of the row in another, or not

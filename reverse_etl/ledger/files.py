@@ -62,7 +62,7 @@ class Ledger:
         has_whole, *flags = self._connection.execute(flagged_sql(moved)).fetchall()[0]
         columns = [name for name, is_flagged in zip(moved.tracked, flags, strict=True) if has_whole or is_flagged]
         self._staged = staging(self._place)
-        if self._write(self._staged / "lines", lines_sql(moved, columns)):
+        if self._write(self._staged / "lines", lines_sql(moved, columns, has_whole)):
             return True
         rmtree(self._staged)
         return False

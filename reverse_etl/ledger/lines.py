@@ -67,12 +67,18 @@ def flagged_sql(moved: Moved) -> str:
         FROM {moved.records} WHERE {moved.rows}"""
 
 
-def lines_sql(moved: Moved, columns: Collection[str]) -> str:
-    """A SELECT of the lines of a run; of these of its tracked columns."""
+def lines_sql(moved: Moved, columns: Collection[str], has_known: bool) -> str:
+    """A SELECT of the lines of a run; of these of its tracked columns. `has_known`: rows that it sent whole, or that
+    are gone, were known before."""
     line = f"{literal(moved.run_id)} AS run_id, o.key AS key, {_who()} AS who"
-    rows = f"""SELECT {line}, o.kind AS kind, CAST(NULL AS VARCHAR) AS column_name, CAST(NULL AS VARCHAR) AS old,
+    kind, known = "o.kind", ""
+    if has_known and moved.state:
+        was_there = f"t.{SENT_AT} IS NOT NULL AND {_is_same_user(moved)}"
+        kind = f"CASE WHEN o.kind = 'added' AND {was_there} THEN 'resent' ELSE o.kind END"
+        known = f"LEFT JOIN {ACKNOWLEDGED} AS t ON known AND {_same_key(moved)}"
+    rows = f"""SELECT {line}, {kind} AS kind, CAST(NULL AS VARCHAR) AS column_name, CAST(NULL AS VARCHAR) AS old,
             CAST(NULL AS VARCHAR) AS new, CAST(f.request AS INTEGER) AS request
-        FROM {moved.records} WHERE {moved.rows} AND {_WHOLE}"""
+        FROM {moved.records} {known} WHERE {moved.rows} AND o.{_WHOLE}"""
     if not columns:
         return rows
     kind = f"CASE WHEN o.kind = '{ONLY_OPTS_OUT}' THEN 'opted_out' ELSE o.kind END"

@@ -62,8 +62,8 @@ def check(state: State) -> int:
         if column is None:
             assert (key in rows) or kind == "added", about
             if kind == "added":
-                rows.setdefault(key, {})  # known from what comes
-            else:
+                rows[key] = {}  # known from what comes
+            elif kind == "removed":
                 del rows[key]
             continue
         if kind == "removed":  # its first line was that of the row

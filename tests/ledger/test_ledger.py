@@ -79,8 +79,8 @@ def test_row_that_is_sent_again_has_lines_for_what_differs_only(shop: Shop):
     shop.sync("it", model(PEOPLE)).run()
     shop.sync("it", model(PEOPLE | {"u2": "x"})).run(full_refresh=True)
     assert lines(shop)[2:] == [
-        ("u1", "added", None, None, None, 1),
-        ("u2", "added", None, None, None, 1),
+        ("u1", "resent", None, None, None, 1),
+        ("u2", "resent", None, None, None, 1),
         ("u2", "added", "tier", '"basic"', '"x"', 1),
     ]
 
