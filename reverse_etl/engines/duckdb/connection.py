@@ -37,8 +37,14 @@ def attach_warehouse(connection: DuckDBPyConnection, path: Path, where: Location
 
 _MAGIC = {b"SQLite format 3\x00": "a SQLite database", b"PAR1": "a Parquet file", b"PK\x03\x04": "a ZIP archive"}
 _ANOTHER = "set the path of a DuckDB file; `retl seed` creates one from seeds/*.csv"
-_SERVICE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")  # such as md:name or ducklake:...; not the letter of a disk
-_OF_LAKES = "set the path of a DuckDB file; to read a lake's Parquet files, remove path: see docs/engines.md"
+_SERVICE = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):")  # such as md:name or ducklake:...; not the letter of a disk
+_OF_LAKES = "copy what models need to a DuckDB file before a sync: see Lakes in docs/engines.md"
+_INSTEAD = {  # by what the path begins with
+    **dict.fromkeys(("postgres", "postgresql"), "set type: postgres, with uri: see Postgres in docs/engines.md"),
+    **dict.fromkeys(
+        EXTENSIONS, "download it before a sync; to read Parquet there, remove path, and list the URL in files:"
+    ),
+}
 _DUCKDB = slice(8, 12)  # where a DuckDB file says that it is one
 
 
@@ -54,9 +60,9 @@ def refuse_other_files(path: Path, where: Location | None) -> None:
         with path.open("rb") as file:
             head = file.read(16)
     except FileNotFoundError:
-        if any(map(_SERVICE.match, path.parts)):
-            what = f"{path.name} is the address of a service, and path takes a DuckDB file"
-            raise ProjectError(what, where, _OF_LAKES, code="P057") from None
+        for begins in filter(None, map(_SERVICE.match, path.parts)):
+            what = f"path begins with {begins[0]}, and type duckdb takes the path of a DuckDB file"
+            raise ProjectError(what, where, _INSTEAD.get(begins[1], _OF_LAKES), code="P057") from None
         return
     except OSError as error:
         raise ProjectError(f"cannot read the warehouse {path}: {error.strerror}", where, code="P057") from error
