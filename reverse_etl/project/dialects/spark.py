@@ -10,6 +10,7 @@ from sqlglot import exp
 
 from reverse_etl.project.dialects import clauses, td
 from reverse_etl.project.dialects.hive import casts, table, values
+from reverse_etl.project.dialects.hive.times import part
 from reverse_etl.project.dialects.kinds import TESTS, kind_of, with_kind
 from reverse_etl.project.dialects.patterns import PatternError, for_parsing, shape_of
 from reverse_etl.project.dialects.rewrite import Call, Family, Translator, text
@@ -109,6 +110,38 @@ FUNCTIONS: dict[str, Row] = {
     **repaired("unix_timestamp", "CAST(epoch(current_timestamp) AS BIGINT)", (1, _unix_timestamp), (2, _unix_timestamp),
                kind="int", how="epoch() of the time; NULL if it is not one"),
     **repaired("isnan", "isnan(a0)", kind="bool"),
+    **repaired("to_unix_timestamp", (1, _unix_timestamp), (2, _unix_timestamp), kind="int",
+               how="epoch() of the time; NULL if it is not one"),
+    **repaired("try_to_timestamp", (1, _parsed("timestamp")), (2, _parsed("timestamp")), kind="timestamp",
+               how="the time; NULL if it is not one"),
+    **repaired("make_date", "TRY(make_date(a0, a1, a2))", kind="date", how="make_date(); NULL if there is no such day"),
+    **repaired("dayofyear", (1, part("dayofyear(a0)")), kind="int", how="dayofyear(); NULL if a0 is not a time"),
+    **repaired("weekday", (1, part("isodow(a0) - 1")), kind="int", how="Monday is 0; NULL if a0 is not a time"),
+    **repaired("date_from_unix_date", "CAST(DATE '1970-01-01' + CAST(a0 AS INTEGER) AS DATE)", kind="date"),
+    **repaired("unix_date", (1, part("date_diff('day', DATE '1970-01-01', a0)")), kind="int",
+               how="the days since 1970; NULL if a0 is not a time"),
+    **repaired("timestamp_millis", "make_timestamp_ms(CAST(a0 AS BIGINT))", kind="timestamp"),
+    **repaired("curdate", "current_date", kind="date"),
+    **same("split_part", 3, kind="text"),
+    **repaired("btrim", "trim(a0)", kind="text"),
+    **repaired("contains", "contains(CAST(a0 AS VARCHAR), CAST(a1 AS VARCHAR))", kind="bool"),
+    **repaired("octet_length", "strlen(CAST(a0 AS VARCHAR))", kind="int"),
+    **repaired("bit_length", "8 * strlen(CAST(a0 AS VARCHAR))", kind="int"),
+    **repaired("nullifzero", "nullif(a0, 0)"),
+    **repaired("zeroifnull", "coalesce(a0, 0)"),
+    **repaired("signum", "CAST(sign(a0) AS DOUBLE)", kind="double"),
+    **same("median", 1),
+    **same("bool_and bool_or", 1, kind="bool"),
+    **repaired("every", "bool_and(a0)", kind="bool"),
+    **repaired("mean", (1, values.as_double("avg")), kind="double", how="avg(); of a text, of its number"),
+    **repaired("array_size", "len(a0)", kind="int"),
+    **repaired("array_max", "list_max(a0)"),
+    **repaired("array_min", "list_min(a0)"),
+    **repaired("array_compact", "list_filter(a0, lambda e: e IS NOT NULL)", kind="list"),
+    **repaired("array_append", "CASE WHEN a0 IS NOT NULL THEN list_append(a0, a1) END", kind="list"),
+    **repaired("array_position", "CASE WHEN a0 IS NOT NULL AND a1 IS NOT NULL THEN coalesce(list_position(a0, a1), 0) END",
+               kind="int"),
+    **repaired("map_contains_key", "map_contains(a0, a1)", kind="bool"),
 }  # fmt: skip
 _RULES: dict[str, Any] = {
     **table.RULES,
