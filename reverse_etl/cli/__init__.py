@@ -6,6 +6,7 @@
     schedule   run-due scheduler
     test       test
     lock       lock
+    verify     verify
     inspect    debug explain status history rejects resolve
     sandbox    sandbox
     collect    collect
@@ -35,7 +36,21 @@ import typer
 from typer.core import TyperGroup
 from typer.main import get_command
 
-from reverse_etl.cli import alert, collect, forget, inspect, lock, plan, project, sandbox, schedule, state, sync, test
+from reverse_etl.cli import (
+    alert,
+    collect,
+    forget,
+    inspect,
+    lock,
+    plan,
+    project,
+    sandbox,
+    schedule,
+    state,
+    sync,
+    test,
+    verify,
+)
 from reverse_etl.cli.options import Output
 from reverse_etl.errors import Problem, RetlError
 from reverse_etl.redaction import Redacted
@@ -60,7 +75,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # importing what draws boxes took half the time of `retl --help`
 )
-for commands in (project, sync, plan, schedule, test, lock, inspect, forget, sandbox, collect):
+for commands in (project, sync, plan, schedule, test, lock, inspect, verify, forget, sandbox, collect):
     app.add_typer(commands.app)
 app.add_typer(alert.app, name="alert", cls=Commands, help="Check who is told when a sync fails.", no_args_is_help=True)
 app.add_typer(

@@ -205,12 +205,12 @@ class Sender:
         for _ in self._workers:
             self._free.put(None)
         if not self._stop.is_set() and self.delivery.in_doubt:
-            what, again = "a row of the canary", "it sends what is not in doubt; `retl rejects` lists the others"
-            if after == OPT_OUTS_FIRST:
-                what, again = "an opt-out", "opt-outs without a clear response are sent again, before everything else"
-            self._stop_run(
-                f"{what} has no clear response, so nothing that comes after it is sent", f"run again: {again}"
-            )
+            what = "an opt-out"
+            hint = "run again: opt-outs without a clear response are sent again, before everything else"
+            if after != OPT_OUTS_FIRST:
+                what = "a row of the canary"
+                hint = "run again: it sends what is not in doubt"
+            self._stop_run(f"{what} has no clear response, so nothing that comes after it is sent", hint)
         self.check(phase)
         return not self._stop.is_set()
 

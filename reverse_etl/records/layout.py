@@ -154,6 +154,15 @@ def lay_out(sync: Sync, model_file: str, columns: Sequence[tuple[str, SqlType]])
     raise ProjectError(problems)
 
 
+def layout_of_rows(sync: Sync, columns: Sequence[tuple[str, SqlType]], key: Sequence[str]) -> Layout:
+    """The layout of acknowledged rows, whatever the model returns by now: to render again what was sent of them."""
+    plain_sync = sync.model_copy(update={"incremental": None, "skip_on_invalid_records": False, "on_removed": "ignore"})
+    placed = [_place(plain_sync, name, of) for name, of in columns if name != ROW_NUMBER]
+    sent = [column for column in placed if column.role is not Role.UNSENT and column.name not in key]
+    tracked = [column.name for column in sent if not (column.field and column.field.switch)]
+    return Layout(plain_sync, tuple(placed), tuple(key), False, tuple(tracked))
+
+
 def _place(sync: Sync, name: str, of: SqlType) -> Column:
     mode = sync.mode
     is_json = of.is_nested or name in sync.pre_formatted_fields

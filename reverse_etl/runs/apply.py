@@ -13,7 +13,7 @@ from datetime import timedelta
 from reverse_etl.delivery.session import Session
 from reverse_etl.errors import ProjectError
 from reverse_etl.project.project import LoadedProject
-from reverse_etl.runs.canary import refuse_unreadable
+from reverse_etl.runs.canary import refuse_canary
 from reverse_etl.runs.job import Job, Ready
 from reverse_etl.runs.outcome import Listener, Options
 from reverse_etl.runs.run import batch_sizes, jobs_of, opened, refuse_others
@@ -30,7 +30,7 @@ class Application:
     max_age: timedelta
 
     def __call__(self, job: Job, session: Session) -> Ready:
-        refuse_unreadable(job)
+        refuse_canary(job)
         with ExitStack() as stack:
             state = stack.enter_context(opened(job))
             self.refuse_stale(job, state)

@@ -14,20 +14,19 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from reverse_etl.braze.comparing import Difference, Expected, differences, expected, not_compared, shown
-from reverse_etl.braze.modes import USER
 from reverse_etl.braze.subscriptions import User
 from reverse_etl.delivery.journal import Journal
 from reverse_etl.delivery.reading import NOTHING_SENT, HowToRead
 from reverse_etl.delivery.sender import Stop
 from reverse_etl.delivery.session import Session
-from reverse_etl.errors import ProjectError, StateError
+from reverse_etl.errors import StateError
 from reverse_etl.plan.canary import Chosen, choose
 from reverse_etl.plan.tables import OUTBOX
 from reverse_etl.records.consent import AFTER_OPT_OUTS
 from reverse_etl.records.mapping import closing
 from reverse_etl.runs.job import Job
 from reverse_etl.runs.outcome import CanaryResult, Untaken
-from reverse_etl.runs.read_back import Profiles
+from reverse_etl.runs.read_back import CANARY, Profiles, refuse_unreadable
 from reverse_etl.state.contents import types_of
 from reverse_etl.state.outcomes import WITH_OUTCOMES, find_outcomes
 from reverse_etl.state.state import State
@@ -38,12 +37,10 @@ READ_OTHERWISE = "read back from Braze, and not as it was sent"
 _SHOWN = 5
 
 
-def refuse_unreadable(job: Job) -> None:
+def refuse_canary(job: Job) -> None:
     """Raises ProjectError if a canary is asked for, and Braze does not tell what became of records of the mode."""
-    mode = job.sync.mode
-    if job.options.canary and not (mode.is_exported and mode.about == USER):
-        what = f"{job.sync.name}: --canary cannot compare records of mode {mode.label}: Braze does not export them"
-        raise ProjectError(what, job.sync.where(), "run this sync without --canary", code="P142")
+    if job.options.canary:
+        refuse_unreadable(job.sync, CANARY)
 
 
 @dataclass(frozen=True)
@@ -138,7 +135,7 @@ class Canary:
             self._job.notice(f"canary: not compared, as Braze does not tell: {', '.join(left)}")
         if accepted and not found:
             rows = count(len(accepted), "row")
-            self._job.notice(f"canary: Braze has {rows} as sent, after {duration(seconds)}: sending the rest")
+            self._job.notice(f"canary: Braze has {rows} as sent, after {duration(seconds)}")
 
     def _stop(self, accepted: Sequence[_Sent], found: Mapping[int, Sequence[Difference]]) -> Stop:
         job = self._job

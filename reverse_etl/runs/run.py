@@ -62,7 +62,7 @@ from reverse_etl.records.consent import AFTER_OPT_OUTS, Consent, consent_columns
 from reverse_etl.records.layout import Layout, lay_out
 from reverse_etl.records.mapping import closing
 from reverse_etl.records.warnings import IS_JSON, names_cut_off
-from reverse_etl.runs.canary import READ_OTHERWISE, Canary, begun, refuse_unreadable
+from reverse_etl.runs.canary import READ_OTHERWISE, Canary, begun, refuse_canary
 from reverse_etl.runs.finish_by import Forecast, forecast, out_of_time, too_late
 from reverse_etl.runs.job import Job, Ready
 from reverse_etl.runs.outcome import Listener, Options, RunResult
@@ -102,7 +102,7 @@ def start_sync(job: Job, session: Session) -> Ready:
 
     The outbox is complete before the first request. Raises RetlError, and leaves nothing behind, for errors before it.
     """
-    refuse_unreadable(job)
+    refuse_canary(job)
     with ExitStack() as stack:
         state = stack.enter_context(opened(job))
         plan = plan_sync(job, state, session).plan

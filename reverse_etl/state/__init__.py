@@ -19,6 +19,7 @@ watermark.py   how far an incremental model was read
 others.py      whom the other syncs of the target have sent
 uncertain.py   rows whose user nobody has sent: which they are, and when they are sent again
 look.py        for people: status of a sync, rows not in Braze, one row
+sample.py      some acknowledged rows, at random, to be compared with Braze
 edit.py        for people: resolve, forget, reset
 history.py     past runs
 """
