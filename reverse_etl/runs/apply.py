@@ -15,6 +15,7 @@ from reverse_etl.errors import ProjectError
 from reverse_etl.project.project import LoadedProject
 from reverse_etl.runs.canary import refuse_canary
 from reverse_etl.runs.job import Job, Ready
+from reverse_etl.runs.origin import started_by
 from reverse_etl.runs.outcome import Listener, Options
 from reverse_etl.runs.run import batch_sizes, jobs_of, opened, refuse_others
 from reverse_etl.runs.saved_plan import SavedPlan, origin, stale, take_over, when_applied, why_stale
@@ -39,6 +40,7 @@ class Application:
             except BaseException:
                 state.run.drop()
                 raise
+            state.run.came_from({"started_by": started_by(job.project), "plan_digest": self.saved.digest})
             return Ready(job, state, plan, stack.pop_all(), job.now())
 
     def refuse_stale(self, job: Job, state: State) -> None:

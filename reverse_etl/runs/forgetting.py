@@ -10,10 +10,8 @@ The hashes are on disk before anything is deleted, and every state is locked whi
 before has ended by then, and one that begins later reads the hashes.
 """
 
-import getpass
 import json
 import os
-import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -32,6 +30,7 @@ from reverse_etl.records.identity import HASH_DIGITS, KINDS, STRONG_KINDS
 from reverse_etl.records.layout import ALIAS_PARTS
 from reverse_etl.runs.erased_in_braze import delete_users
 from reverse_etl.runs.leftovers import delete_files_about, erase_from_sandbox, files_naming
+from reverse_etl.runs.origin import who
 from reverse_etl.runs.receipts import Receipt, read_receipt, write_receipt
 from reverse_etl.shared_state.place import StatePlace
 from reverse_etl.state.backups import delete_backups
@@ -229,7 +228,7 @@ def forget(forgetting: Forgetting, persons: Persons, in_braze: bool) -> Forgotte
     receipt = Receipt(
         target=project.target_name,
         at=at,
-        by=_who(),
+        by=who(),
         identifiers=[(kind_of(text), lines[text][-HASH_DIGITS:]) for text in sorted(texts)],
         rows={sync: rows.rows for sync, rows in found.items()},
         collected=dict(+collected.records),
@@ -282,15 +281,6 @@ def check(forgetting: Forgetting, path: Path) -> list[str]:
             for table, number in left.items()
         ]
     return wrong
-
-
-def _who() -> str:
-    """Who runs this, on which machine; in a container, a user may have a number only."""
-    try:
-        user = getpass.getuser()
-    except (KeyError, OSError):
-        user = f"user id {os.getuid()}"
-    return f"{user}@{socket.gethostname()}"
 
 
 def _hashed(erasures: Erasures, texts: Sequence[str]) -> dict[str, str]:

@@ -65,6 +65,7 @@ from reverse_etl.records.warnings import IS_JSON, names_cut_off
 from reverse_etl.runs.canary import READ_OTHERWISE, Canary, begun, refuse_canary
 from reverse_etl.runs.finish_by import Forecast, forecast, out_of_time, too_late
 from reverse_etl.runs.job import Job, Ready
+from reverse_etl.runs.origin import Question, origin_of
 from reverse_etl.runs.outcome import Listener, Options, RunResult
 from reverse_etl.runs.read_first import read_opt_outs
 from reverse_etl.runs.writers import Known, notices_of, reviewed
@@ -136,11 +137,13 @@ def carry_out(ready: Ready, session: Session) -> RunResult:
     problems = [*blocked_by(job, state, plan), *late(job, coming)]
     sent, blocked, asks_sandbox = None, bool(problems), partial(list[SilentDrop])
     canary: Canary | None = None
+    is_dirty: Question | None = None
     if not problems or may_opt_out(problems, plan):
         destination = session.destination() if plan.to_send else destination_of(job.project)
         if job.options.canary and plan.to_send and not problems:
             canary = canary_of(job, session, state)
         state.note_workspace(destination)
+        is_dirty = Question(job.project) if plan.to_send else None
         sent = send(job, session, state, plan, canary)
         if plan.to_send and destination.requests is not None:
             columns = state.run.columns()
@@ -152,6 +155,8 @@ def carry_out(ready: Ready, session: Session) -> RunResult:
             is_canary = canary is not None and canary.has_stopped
             what = f"{sync.name}: {sent.stopped}"
             problems = [*problems, Problem(what, hint=sent.hint, code="X012" if is_canary else "X004")]
+    if is_dirty:
+        state.run.came_from({"git_dirty": is_dirty.answer()})
     status = _status(plan, sent, blocked)
     message = "; ".join(problem.message for problem in problems) or None
     has_absences = sent is not None and state.run.facts()["absences"]
@@ -255,6 +260,8 @@ def _plan_sync(job: Job, state: State, session: Session | None) -> Planned:
             knows = options.read_first or knows_consent(job, state, layout)
             write_records(state, layout, forgotten, options, knows)
             note_uncertain(project, sync, state, job.await_others)
+            if not state.run.is_blank:
+                state.run.came_from(origin_of(project, model, since.cursor if since else None))
             state.run.complete()
         if options.intent is Intent.SEND and not (sync.mode.is_idempotent or state.rows.count()):
             refuse_rows_of_orphans(project, layout, state)

@@ -29,7 +29,7 @@ from reverse_etl.plan.tables import RUN, STATE
 from reverse_etl.project.project import LoadedProject
 from reverse_etl.project.spec import Sync
 from reverse_etl.runs.job import Job
-from reverse_etl.runs.seal import Trust, made_key, refuse_unknown, seal
+from reverse_etl.runs.seal import Trust, digest_of, made_key, refuse_unknown, seal
 from reverse_etl.sql.database import connect, detach_whole
 from reverse_etl.sql.quoting import identifier, literal
 from reverse_etl.state.state import State
@@ -72,6 +72,7 @@ class SavedPlan:
     origin: Origin
     plan: Plan
     counted: frozenset[str]
+    digest: str
 
 
 def origin(project: LoadedProject, sync: Sync, state: State) -> Origin:
@@ -204,7 +205,7 @@ def opened_plan(path: Path, key: str | None, trust: Trust) -> Iterator[list[Save
             if _DUCKDB not in file.read(16):
                 raise ProjectError(f"{path} is not a saved retl plan", hint=_HOW_TO_CREATE_ONE, code="P086")
         refuse_unknown(path, given, plain, trust)
-        yield _read(path, plain)
+        yield _read(path, plain, digest_of(given))
 
 
 def take_over(saved: SavedPlan, state: State, started_at: datetime, sizes: Mapping[str, int]) -> Plan:
@@ -252,7 +253,7 @@ def _schema(sync: str) -> str:
     return f"{_FILE}.{identifier(f'sync_{sync}')}"
 
 
-def _read(path: Path, database: Path) -> list[SavedPlan]:
+def _read(path: Path, database: Path, digest: str) -> list[SavedPlan]:
     try:
         with connect(database, read_only=True) as connection:
             if connection.execute(
@@ -273,7 +274,9 @@ def _read(path: Path, database: Path) -> list[SavedPlan]:
         made_at = datetime.fromtimestamp(made_us / 1e6, UTC)
         return [
             SavedPlan(
-                database, sync, target, made_at, Origin(**json.loads(made_of)), plan_from_json(plan), frozenset(plan)
+                *(database, sync, target, made_at),
+                *(Origin(**json.loads(made_of)), plan_from_json(plan), frozenset(plan)),
+                digest=digest,
             )
             for sync, made_of, plan in ((sync, made_of, _counts(plan)) for sync, made_of, plan in rows)
         ]
