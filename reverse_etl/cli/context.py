@@ -149,14 +149,16 @@ def chosen(
     select: list[str] | None = None,
     exclude: list[str] | None = None,
     state: Path | None = None,
+    keeps_manifest: bool = True,
 ) -> "list[Sync]":
-    """The selected syncs. Writes the manifest of the project."""
+    """The selected syncs. Writes the manifest of the project, unless that is left to the caller."""
     from reverse_etl.cli.artifacts import keep_manifest
     from reverse_etl.project.selection import select as select_syncs
 
     texts = " ".join([*(names or []), *(select or []), *(exclude or [])])
     compared = compared_with(project, state, texts)  # before the new manifest, or results, replace those
-    keep_manifest(project)
+    if keeps_manifest:
+        keep_manifest(project)
     every = ["*"] if project.sync_names else []
     found = select_syncs(project.graph, [*(names or []), *(select or [])] or every, exclude or [], compared)
     if not found:
@@ -166,6 +168,8 @@ def chosen(
 
 def compared_with(project: "LoadedProject", state: Path | None, texts: str) -> "Compared | None":
     """What `state:` and `result:` in selectors compare: a manifest, and the results of a run; of `state`, if given."""
+    if "state:" not in texts and "result:" not in texts:
+        return None
     from reverse_etl.project.selection import Compared
     from reverse_etl.report.artifacts import FOLDER, read_manifest, results_in
 

@@ -165,7 +165,7 @@ def list_syncs(
 ) -> None:
     """List syncs in the order in which they run, and which of them are due."""
     from reverse_etl.report.as_json import due_json
-    from reverse_etl.report.text import due_words
+    from reverse_etl.report.schedules import due_words
     from reverse_etl.runs.due import find_due
     from reverse_etl.words import moment
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from reverse_etl.cli.artifacts import keep_manifest
 from reverse_etl.cli.context import ProjectCommand, chosen, load, print_json, print_lines, say, screen
 from reverse_etl.cli.execute import beat, done_by, run_and_exit, shown, tell_all
 from reverse_etl.cli.options import (
@@ -69,8 +70,10 @@ def run_due(
     from reverse_etl.runs.due import find_due, next_due, to_run
 
     project = load(project_dir, target, variables)
-    syncs = chosen(project, names, select, exclude, state)
+    syncs = chosen(project, names, select, exclude, state, keeps_manifest=False)
     dues = find_due(project, syncs, project.started_at)
+    if dues:
+        keep_manifest(project)
     if to_run(dues) and not dry_run:
         from reverse_etl.runs.interrupts import Interrupts
         from reverse_etl.runs.outcome import Options
@@ -94,14 +97,17 @@ def run_due(
 
 
 def _print_due(dues: "Sequence[Due]", coming: "tuple[datetime, Sync] | None", output: Output) -> None:
-    from reverse_etl.report import as_json, text
-
     if output is Output.JSON:
-        print_json([as_json.due_json(due) for due in dues])
-    elif dues:
-        print_lines(text.due_line(due) for due in dues)
+        from reverse_etl.report.as_json import due_json
+
+        print_json([due_json(due) for due in dues])
+        return
+    from reverse_etl.report.schedules import coming_line, due_line
+
+    if dues:
+        print_lines(due_line(due) for due in dues)
     else:
-        print(f"nothing is due; {text.coming_line(coming)}")
+        print(f"nothing is due; {coming_line(coming)}")
 
 
 @app.command(cls=ProjectCommand)
@@ -123,7 +129,7 @@ def scheduler(
     """Keep running, and do what `retl run-due` does every minute, until a signal arrives. Picks up project changes."""
     import time
 
-    from reverse_etl.report.text import coming_line
+    from reverse_etl.report.schedules import coming_line
     from reverse_etl.runs.due import find_due, next_due, to_run
     from reverse_etl.runs.interrupts import Interrupted, Interrupts
     from reverse_etl.runs.outcome import Options
@@ -131,7 +137,7 @@ def scheduler(
 
     def read_syncs() -> "tuple[LoadedProject, list[Sync]]":
         project = load(project_dir, target, variables)
-        return project, chosen(project, names, select, exclude, state)
+        return project, chosen(project, names, select, exclude, state, keeps_manifest=False)
 
     read_syncs()  # a project that is invalid from the start ends the command
     options = Options(
@@ -144,6 +150,7 @@ def scheduler(
                 dues = to_run(find_due(project, syncs, project.started_at))
                 is_idle = not dues
                 if dues:
+                    keep_manifest(project)
                     _run_once(project, dues, options, rate_limit_share, interrupts)
                 else:
                     tell_all(project, [])

@@ -138,10 +138,14 @@ class LoadedProject:
 
     def sync(self, name: str) -> Sync:
         """The sync of that name. Raises ProjectError, with the nearest name as a hint."""
-        found = next((sync for sync in self.spec.syncs if sync.name == name), None)
+        found = self.by_name.get(name)
         if found is None:
             raise ProjectError(f'unknown sync "{name}"', hint=nearest(name, self.sync_names), code="P015")
         return found
+
+    @cached_property
+    def by_name(self) -> Mapping[str, Sync]:
+        return {sync.name: sync for sync in self.spec.syncs}
 
     @property
     def sync_names(self) -> list[str]:

@@ -1,6 +1,7 @@
 """Reports of runs: readers of results, which change nothing.
 
 text.py         plans and results as text for people
+schedules.py    what is due, and what is next
 as_json.py      ... as JSON for programs
 testing.py      results of tests, as text and JSON
 artifacts.py    files in target/, with their JSON Schemas

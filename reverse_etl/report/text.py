@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from datetime import datetime
 from itertools import islice
 
 from reverse_etl.delivery.silent_drops import SilentDrop
@@ -10,12 +9,10 @@ from reverse_etl.masking import MASK
 from reverse_etl.plan.data_tests import warnings
 from reverse_etl.plan.outbox import SHOWN_INVALID, SHOWN_NAMES, InvalidReason, InvalidRow, SampleChange
 from reverse_etl.plan.plan import Plan, about_uncertain
-from reverse_etl.project.spec import Sync
 from reverse_etl.report.tables import table_lines
-from reverse_etl.runs.due import Due
 from reverse_etl.runs.outcome import RunResult
 from reverse_etl.runs.preview import Preview
-from reverse_etl.words import count, duration, moment, one_line, rate
+from reverse_etl.words import count, duration, one_line, rate
 
 
 def change_line(plan: Plan) -> str:
@@ -273,19 +270,3 @@ def _shown(value: str | None, show_values: bool) -> str:
     if value is None:
         return "NULL"
     return value if show_values else MASK
-
-
-def due_line(due: Due) -> str:
-    """A sync that is due, in one line."""
-    return f"{due.sync.name}: {due_words(due)}"
-
-
-def due_words(due: Due) -> str:
-    """Since when a sync is due, and until when it waits if it failed; unless it is running."""
-    waits = f", retry {moment(due.next_try)}" if due.next_try else ""
-    return "running" if due.busy else f"due since {moment(due.scheduled_time)}{waits}"
-
-
-def coming_line(coming: tuple[datetime, Sync] | None) -> str:
-    """What is due next, in one line."""
-    return f"next: {coming[1].name} at {moment(coming[0])}" if coming else "no sync has a schedule"

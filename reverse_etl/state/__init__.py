@@ -6,6 +6,7 @@ moving.py      moves the state of what was renamed
 orphans.py     states that no sync claims
 state.py       an open state: acknowledged rows, the open run, what was recovered of a killed run
 glance.py      states that nobody has open, read one after the other
+done.py        until when syncs were done, as far as their files have not changed
 file.py        state.duckdb: attached, created, migrated; errors of disks
 backups.py     what lies beside it: backups of resets and migrations, and for how long
 commit.py      outbox + journal -> state, in one transaction

@@ -10,16 +10,16 @@ from reverse_etl.project.spec import Sync
 from reverse_etl.shared_state.object_store import ObjectStore
 from reverse_etl.shared_state.place import StatePlace, was_moved
 from reverse_etl.shared_state.reading import look
-from reverse_etl.state.file import is_blank
 
 
 def place_named(project: LoadedProject, sync: str, target: str) -> StatePlace:
     """Where the state of a sync of that name is stored, on a target of that name."""
     url = project.states_url
     objects = ObjectStore(f"{url}/{target}/{sync}", project.network) if url else None
-    counts_again = any(one.name == sync and not one.mode.is_idempotent for one in project.spec.syncs)
+    known = project.by_name.get(sync)
+    counts_again = known is not None and not known.mode.is_idempotent
     folder = project.states_folder / target / sync
-    suppresses = all(one.suppresses for one in project.spec.syncs if one.name == sync)
+    suppresses = known is None or known.suppresses
     return StatePlace(folder, sync, target, objects, counts_again=counts_again, suppresses=suppresses)
 
 
@@ -92,6 +92,8 @@ def was_reset(place: StatePlace) -> bool:
 def has_state(place: StatePlace) -> bool:
     """Whether there is a state that knows of something, or a run that may leave one."""
     if place.objects is None:
+        from reverse_etl.state.file import is_blank  # with DuckDB, which `run-due` mostly does without
+
         return place.state.exists() and not is_blank(place.state)
     found = look(place.objects)
     return found is not None and found[0].moved is None and bool(found[0].state or found[0].sending)

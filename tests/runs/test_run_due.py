@@ -18,7 +18,7 @@ from reverse_etl.runs.outcome import Options
 from reverse_etl.runs.scheduler import due_jobs, passes
 from reverse_etl.runs.sequence import run_jobs
 from reverse_etl.sandbox import Fault
-from reverse_etl.state import state
+from reverse_etl.state import done, state
 from reverse_etl.state.tries import after_run, failing_syncs, next_try, waits, waits_until
 from tests.processes import Forked
 from tests.shop import FIVE_REQUESTS, KEY, MANY, Held, LettingGo, Retl, Shop, Silent, database, running, start
@@ -248,6 +248,76 @@ def test_damaged_state_is_said_by_the_run_and_others_go_on(shop: Shop, retl: Ret
     assert (outcome.code, outcome.out.splitlines()[0]) == (1, "it: failed")
     assert outcome.out.splitlines()[1].startswith("other: success")
     assert "cannot use .retl/test/it/state.duckdb" in outcome.err
+
+
+# --- what is noted of states, so that they need not be opened --------------------------------------------------------
+
+
+@pytest.fixture
+def noted(shop: Shop, retl: Retl, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The file of a project with a sync that is done, and with one that is gone since."""
+    monkeypatch.setattr(done, "COARSEST", timedelta(days=-1))  # any file is old enough
+    shop.sync("it", ONE, **YEARLY).sync("gone", TWO, **YEARLY).run_all("it", "gone")
+    assert retl("run-due", folder=shop.folder).out == NOTHING_DUE
+    shop.syncs.pop()
+    shop.write()
+    return shop.folder / ".retl/test/done.json"
+
+
+def say(path: Path, **what: object) -> None:
+    known = json.loads(path.read_text())
+    path.write_text(json.dumps({**known, "it": {**known["it"], **what}}))
+
+
+def test_state_is_noted_by_its_file_and_until_when_it_was_done(shop: Shop, retl: Retl, noted: Path):
+    found = (shop.folder / ".retl/test/it/state.duckdb").stat()
+    file = [found.st_dev, found.st_ino, found.st_mode, found.st_size, found.st_mtime_ns, found.st_ctime_ns]
+    known = json.loads(noted.read_text())
+    assert (sorted(known), known["it"]["file"], known["it"]["delay"]) == (["gone", "it"], file, 0)
+    assert datetime.fromisoformat(known["it"]["until"]) >= LATEST
+    assert noted.stat().st_mode & 0o777 == 0o600
+    shop.run()
+    assert retl("run-due", folder=shop.folder).out == NOTHING_DUE
+    assert list(json.loads(noted.read_text())) == ["it"]
+
+
+def test_state_that_has_not_changed_is_not_opened_and_one_that_has_is(shop: Shop, retl: Retl, noted: Path):
+    state = shop.folder / ".retl/test/it/state.duckdb"
+    with database(state) as connection:
+        connection.execute("DELETE FROM runs")
+    found = state.stat()
+    say(noted, file=[found.st_dev, found.st_ino, found.st_mode, found.st_size, found.st_mtime_ns, found.st_ctime_ns])
+    assert retl("run-due", folder=shop.folder).out == NOTHING_DUE
+    state.touch()
+    assert "it: due since" in retl("run-due", "--dry-run", folder=shop.folder).out
+
+
+def test_sync_that_is_due_by_what_is_noted_is_looked_up(shop: Shop, retl: Retl, noted: Path):
+    say(noted, until=None)
+    assert retl("run-due", folder=shop.folder).out == NOTHING_DUE
+    assert json.loads(noted.read_text())["it"]["until"] is not None
+
+
+@pytest.mark.parametrize("what", [{"delay": 60}, {"until": "soon"}, {"until": 1}, {"file": None}, {"file": [1]}])
+def test_what_is_noted_otherwise_is_looked_up(shop: Shop, retl: Retl, noted: Path, what: dict[str, object]):
+    with database(shop.folder / ".retl/test/it/state.duckdb") as connection:
+        connection.execute("DELETE FROM runs")
+    say(noted, **what)
+    assert "it: due since" in retl("run-due", "--dry-run", folder=shop.folder).out
+
+
+def test_state_with_a_log_beside_it_is_looked_up(shop: Shop, retl: Retl, noted: Path):
+    before = noted.read_text()
+    (shop.folder / ".retl/test/it/state.duckdb.wal").touch()
+    say(noted, until=(LATEST + timedelta(days=900)).isoformat())
+    assert retl("run-due", folder=shop.folder).out == NOTHING_DUE
+    assert json.loads(before)["it"] != json.loads(noted.read_text())["it"]  # not noted again either
+
+
+def test_state_that_has_just_changed_is_not_noted(shop: Shop, retl: Retl):
+    shop.sync("it", ONE, **YEARLY).run()
+    assert retl("run-due", folder=shop.folder).out == NOTHING_DUE
+    assert not (shop.folder / ".retl/test/done.json").exists()
 
 
 # --- several at once, and order --------------------------------------------------------------------------------------
