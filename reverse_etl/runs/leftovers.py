@@ -10,10 +10,11 @@ import duckdb
 from reverse_etl.delivery.sandbox_log import erase_from_log
 from reverse_etl.project.project import LoadedProject
 from reverse_etl.records.identity import WHO
-from reverse_etl.runs.saved_plan import is_plan_file
+from reverse_etl.runs.saved_plan import UNFINISHED, is_plan_file
 from reverse_etl.sql import database
 from reverse_etl.sql.quoting import identifier
 from reverse_etl.state.persons import values_of
+from reverse_etl.system.beside import drop_left
 from reverse_etl.words import count
 
 _CERTAIN = 4  # a shorter value is a part of many words; it counts only where it is a whole string of JSON
@@ -23,8 +24,9 @@ _SOURCES = ("models", "macros", "seeds", "tests", "syncs", "syncs.yml")
 def delete_files_about(project: LoadedProject, texts: Collection[str]) -> list[str]:
     """Delete artifacts of target/ that name one of the persons, and saved plans with a record about one; their names.
 
-    retl writes artifacts again with the next command.
+    retl writes artifacts again with the next command. Unfinished plans of killed processes are deleted, too.
     """
+    drop_left(project.folder, UNFINISHED)
     pattern, gone = _pattern(values_of(texts)), list[str]()
     artifacts = [path for path in sorted((project.folder / "target").rglob("*")) if _is_file(path)]
     plans = [path for path in sorted(project.folder.iterdir()) if _is_file(path) and is_plan_file(path)]

@@ -12,9 +12,8 @@ other names for some actions, counts and columns, and no seal; it is applied wit
 
 import json
 import shutil
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -33,12 +32,14 @@ from reverse_etl.runs.seal import Trust, digest_of, made_key, refuse_unknown, se
 from reverse_etl.sql.database import connect, detach_whole
 from reverse_etl.sql.quoting import identifier, literal
 from reverse_etl.state.state import State
+from reverse_etl.system.beside import folder_beside
 from reverse_etl.system.private_files import private_files
 from reverse_etl.words import moment
 
 FORMAT = 2
 KEY_VARIABLE = "RETL_PLAN_KEY"
 NOTE = "retl saved plan; contains personal data; send it with `retl apply FILE`"
+UNFINISHED = ".retl-plan-"  # how the name of a folder begins that has an unfinished file, or the copy of one
 _FILE = "retl_saved"
 _TABLES = ("outbox", "rules", "run")
 _COUNTS_OF_FORMAT_1 = {"remembered": "previously_rejected", "adopted": "marked_accepted"}
@@ -162,13 +163,13 @@ def plan_file(project: LoadedProject, path: Path, encrypt_for: str | None) -> It
 @contextmanager
 def _beside(path: Path) -> Iterator[Path]:
     """A folder for an unfinished file, on the same disk."""
-    try:
-        folder = tempfile.TemporaryDirectory(prefix=".retl-plan-", dir=path.absolute().parent)
-    except OSError as error:
-        hint = "make its folder writable for the current user, or use another one"
-        raise ProjectError(f"cannot write {path}: {error.strerror}", hint=hint, code="P079") from error
-    with folder as name:
-        yield Path(name)
+    with ExitStack() as stack:
+        try:
+            folder = stack.enter_context(folder_beside(path, UNFINISHED))
+        except OSError as error:
+            hint = "make its folder writable for the current user, or use another one"
+            raise ProjectError(f"cannot write {path}: {error.strerror}", hint=hint, code="P079") from error
+        yield folder
 
 
 # --- reading ---------------------------------------------------------------------------------------------------------

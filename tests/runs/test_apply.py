@@ -1,5 +1,6 @@
 """Saved plans: what was reviewed is what is sent, or nothing is."""
 
+import fcntl
 import os
 import random
 import re
@@ -421,3 +422,20 @@ def test_damaged_plan_is_an_error_and_nothing_is_sent(people: Shop, retl: Retl):
     for damage, (code, said) in zip(damages, outcomes, strict=True):
         assert (code, said[: len(damages[damage][1])]) == damages[damage]
         assert "Traceback" not in said
+
+
+def test_what_killed_processes_have_left_of_plans_goes_with_the_next(people: Shop, retl: Retl):
+    """It contains personal data. What is younger than a minute, or locked, is somebody's who is at work."""
+    left = [people.folder / f".retl-plan-{name}" for name in ("killed", "locked", "new")]
+    for folder in left:
+        folder.mkdir()
+        (folder / "plan.duckdb").write_text("u1@example.com")
+    for folder in left[:2]:
+        os.utime(folder, (0, 0))
+    held = os.open(left[1], os.O_RDONLY)
+    fcntl.flock(held, fcntl.LOCK_EX)
+    assert retl("plan", "it", "--out", "plan.retl", folder=people.folder).code == 0
+    assert sorted(people.folder.glob(".retl-plan-*")) == left[1:]
+    os.close(held)
+    assert retl("forget", "nobody@example.com", "--yes", folder=people.folder).code in (0, 1)
+    assert sorted(people.folder.glob(".retl-plan-*")) == left[2:]

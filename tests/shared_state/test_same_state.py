@@ -1,5 +1,6 @@
 """Whatever happened: a machine that takes over has the state of the one that ran, table by table, and little is uploaded."""
 
+import json
 import shutil
 import signal
 import tempfile
@@ -155,6 +156,27 @@ def test_events_that_expire_go_from_all_machines(braze: Sandbox, tmp_path: Path)
             assert tables(shop.folder / FOLDER / "state.duckdb") == in_store(bucket)
         assert len(in_store(bucket)["state"][1]) <= 300
         assert len(braze.events()) == 1200
+
+
+def test_rows_that_left_the_model_are_forgotten_on_all_machines(braze: Sandbox, tmp_path: Path):
+    with Bucket() as bucket:
+        shops = [shop_of(tmp_path / name, braze, bucket) for name in ("one", "two")]
+        kept = []
+        for day, users in enumerate(("u1 u2 u3", "u2 u3", "u3", "u1 u3")):
+            shop = shops[day % 2]
+            shop.clock = FakeClock(ahead=day * 24 * HOUR)
+            rows = f"SELECT unnest(string_split('{users}', ' ')) AS external_id, 'KR' AS country"
+            shop.sync("it", rows, **ATTRIBUTES, keep_removed="20 hours")
+            shop.run()
+            columns, found = in_store(bucket)["state"]
+            assert (columns, found) == tables(shop.folder / FOLDER / "state.duckdb")["state"]
+            at = [column.split()[0] for column in columns].index("external_id")
+            kept.append(sorted(row[at] for row in found))
+        assert kept == [["u1", "u2", "u3"], ["u1", "u2", "u3"], ["u2", "u3"], ["u1", "u3"]]
+        sent = [
+            one["external_id"] for shop in shops[:1] for body in shop.sent() for one in json.loads(body)["attributes"]
+        ]
+        assert sorted(sent) == ["u1", "u1", "u2", "u3"]  # who comes back is sent again
 
 
 # --- any history -------------------------------------------------------------------------------------------------------

@@ -128,6 +128,20 @@ class TestContract:
         shop.run()
         assert users(shop) == [{"external_id": "u3", "_update_existing_only": True, "n": None}]
 
+    def test_rows_that_left_the_model_are_forgotten_after_a_while(self, warehouse: Warehouse):
+        shop, table = warehouse.shop, warehouse.put("people", people())
+        shop.sync("it", f"SELECT external_id, tier, n FROM {table}", keep_removed="1 day")
+        shop.run()
+        warehouse.put("people", people().slice(0, 2))
+        shop.run()
+        assert len(shop.rows_of("state", "external_id")) == 3
+        shop.clock.ahead += datetime.timedelta(days=2)
+        shop.run()
+        assert sorted(shop.rows_of("state", "external_id")) == [("u1",), ("u2",)]
+        warehouse.put("people", people())
+        shop.run()
+        assert [one["external_id"] for one in users(shop)] == ["u3"]
+
     def test_models_refer_to_models(self, warehouse: Warehouse):
         shop, table = warehouse.shop, warehouse.put("people", people())
         shop.model("all people", f"SELECT * FROM {table}")
