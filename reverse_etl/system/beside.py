@@ -4,10 +4,11 @@ import fcntl
 import os
 import shutil
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from reverse_etl.system.clock import Clock
 
 _NEW_S = 60  # its process may not have locked it yet
 
@@ -31,7 +32,7 @@ def drop_left(parent: Path, prefix: str) -> None:
     """Delete such folders whose process has ended, however it did."""
     for folder in parent.glob(f"{prefix}*"):
         with suppress(OSError):  # its process is at work, or it is another user's
-            if time.time() - folder.lstat().st_mtime < _NEW_S:
+            if Clock().utc().timestamp() - folder.lstat().st_mtime < _NEW_S:
                 continue
             held = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
             try:
