@@ -73,6 +73,7 @@ PURE = {
         "records.layout",
         "records.attributes",
         "records.consent",
+        "records.documents",
         "records.identity",
         "records.ecommerce",
         "records.existing",

@@ -4,6 +4,7 @@ layout.py        a sync and its model's columns -> what each column is for
 existing.py      whom a record needs, that does nothing if there is no such user
 attributes.py    what a sync writes to profiles: names, types, of which users
 expressions.py   SQL over one row of the changes
+documents.py     SQL that finds out what it can about JSON documents without reading them closely
 left_out.py      SQL that leaves columns out of a record whose values Braze would drop
 mapping.py       SQL that renders the records: key, kind, body, cost
   json_text.py     one value, by its type, as JSON text

@@ -74,6 +74,11 @@ def fault_of(name: str) -> str:
     return identifier(f"fault.{name}")
 
 
+def plain_of(name: str) -> str:
+    """A flag: that text is a plain document; of columns whose type does not say enough. See `documents.py`."""
+    return identifier(f"plain.{name}")
+
+
 def json_like(name: str) -> str:
     """A flag: the value is text, and looks like JSON."""
     return identifier(f"json_like.{name}")

@@ -5,6 +5,7 @@ outbox_sql(layout, changes)
     changes    kind, known, "new.<column>", "changed.<column>", "lost.<column>"       what a diff yields
                "old.<column>" of columns of consent, and what `consent.py` adds to rows that have such columns
       │        + "json.<column>", "time.<column>"                                     costly values, computed once
+      │        + "plain.<column>"                                                     of documents: see documents.py
       │        + "fault.<column>", property_keys, properties; "ecommerce.<what>", of events
       │        + problem                                                              0, or the first rule it breaks
       │        + left_out, and the columns in it as they were                         see left_out.py
@@ -25,10 +26,19 @@ A request body is an envelope, the bodies of its records separated by commas, an
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from reverse_etl.braze.modes import OPERATORS, Cost, Extra, Mode, Shape
+from reverse_etl.braze.modes import Cost, Extra, Mode, Shape
 from reverse_etl.masking import NO_KEY
 from reverse_etl.records import ecommerce
 from reverse_etl.records.consent import AFTER_OPT_OUTS, INS, OPT_OUTS_FIRST, OUTS
+from reverse_etl.records.documents import (
+    fault,
+    is_operator,
+    keys_of_plain,
+    may_be_operator,
+    opaque,
+    plain,
+    unless_plain,
+)
 from reverse_etl.records.existing import NEEDS, needed_user
 from reverse_etl.records.expressions import (
     TWINS,
@@ -59,7 +69,6 @@ from reverse_etl.records.rules import left_out_columns, rules
 from reverse_etl.sql.quoting import identifier, literal
 from reverse_etl.sql.types import INTEGERS, MOMENTS
 
-_OPERATOR = r'^\s*\{\s*"(' + "|".join(name.replace("$", r"\$") for name in OPERATORS) + r')"\s*:'
 WHOSE = "whose"  # of a record without a key: what else identifies its row, as JSON
 _UNCHECKED = "kind IN ('removed', 'unchanged')"
 
@@ -73,6 +82,8 @@ def outbox_sql(layout: Layout, changes: str, carried: Sequence[str] = ()) -> str
     """A SELECT of one record per row of `changes`; `problems` are the numbers of the rules that an invalid row breaks,
     from 1, and NULL for a valid one. Columns that are `carried` are taken over from the changes."""
     prepared = _select(changes, {**_times(layout), **_json_texts(layout)})
+    if documents := opaque(layout):
+        prepared = _select(prepared, {f"plain.{column.name}": plain(json_of(column.name)) for column in documents})
     examined = _select(prepared, {**_faults(layout), **_properties(layout)})
     if of_ecommerce := ecommerce.prepared(layout):
         examined = _select(examined, of_ecommerce)
@@ -187,9 +198,7 @@ def _json_texts(layout: Layout) -> dict[str, str]:
 
 
 def _faults(layout: Layout) -> dict[str, str]:
-    in_attribute = "false" if layout.mode.nested_nulls else "true"
-    columns = layout.json_columns
-    return {f"fault.{column.name}": f"retl_json_fault({json_of(column.name)}, {in_attribute})" for column in columns}
+    return {f"fault.{column.name}": fault(layout, column) for column in layout.json_columns}
 
 
 def _properties(layout: Layout) -> dict[str, str]:
@@ -347,15 +356,18 @@ def _idempotent(layout: Layout) -> str:
     """SQL for: sending the record twice leaves Braze as sending it once does."""
     if not layout.mode.is_idempotent:
         return "false"
-    return f"NOT ({works_on_stored({column.name: json_of(column.name) for column in layout.json_columns}, layout)})"
+    if layout.mode.extra is not Extra.CUSTOM_ATTRIBUTE:
+        return "true"
+    documents = [column for column in layout.json_columns if may_be_operator(column.type)]
+    found = (unless_plain(layout, column, is_operator(json_of(column.name))) for column in documents)
+    return f"NOT ({' OR '.join(found) or 'false'})"
 
 
 def works_on_stored(json_texts: Mapping[str, str], layout: Layout) -> str:
     """SQL for: one of these values, by column, is an operation on what Braze has, such as `inc`."""
     if layout.mode.extra is not Extra.CUSTOM_ATTRIBUTE:
         return "false"
-    found = [f"coalesce(regexp_matches({text}, {literal(_OPERATOR)}), false)" for text in json_texts.values()]
-    return " OR ".join(found) or "false"
+    return " OR ".join(map(is_operator, json_texts.values())) or "false"
 
 
 def _attributes(layout: Layout) -> str:
@@ -397,7 +409,10 @@ def _data_points(layout: Layout) -> str:
 def _points(layout: Layout, column: Column) -> str:
     if column.field or not column.is_json:
         return "1"
-    counted = keys_within(new(column.name), column.type) or f"retl_data_points({json_of(column.name)})"
+    counted = keys_within(new(column.name), column.type)
+    if counted is None:
+        document = json_of(column.name)
+        counted = unless_plain(layout, column, f"retl_data_points({document})", keys_of_plain(document))
     return f"CASE WHEN kind = 'removed' OR {new(column.name)} IS NULL THEN 1 ELSE {counted} END"
 
 

@@ -6,6 +6,7 @@ Each is here once, for every mode that has the field. A value that is not sent w
 from collections.abc import Callable, Iterator, Mapping
 
 from reverse_etl.braze.modes import MAX_EXTERNAL_ID_BYTES, SUBSCRIPTION_GROUP_STATES, Extra
+from reverse_etl.records.documents import may_be_operator, unless_plain
 from reverse_etl.records.expressions import Rule, changed, chosen, is_sent, json_of, new, present
 from reverse_etl.records.layout import Column, Layout, Role
 from reverse_etl.sql.quoting import literal, plain
@@ -18,8 +19,13 @@ def value_rules(layout: Layout, column: Column) -> Iterator[Rule]:
     """The rules of a column that depend on its name."""
     if column.name in _RULES and column.role is not Role.EXTRA:
         yield from _RULES[column.name](layout, column)
-    if column.role is Role.EXTRA and layout.mode.extra is Extra.CUSTOM_ATTRIBUTE and column in layout.json_columns:
-        is_bad = f"retl_is_bad_operator({json_of(column.name)})"
+    if (
+        column.role is Role.EXTRA
+        and layout.mode.extra is Extra.CUSTOM_ATTRIBUTE
+        and column in layout.json_columns
+        and may_be_operator(column.type)
+    ):
+        is_bad = unless_plain(layout, column, f"retl_is_bad_operator({json_of(column.name)})")
         of_objects = f"regexp_matches({json_of(column.name)}, '^\\s*\\{{\\s*\"\\$')"
         reason = "has an operator that Braze ignores: inc needs an integer, add and remove need an array"
         hint = "write {'inc': 1}, {'add': ['x']} or {'remove': ['x']}"
