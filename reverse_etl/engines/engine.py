@@ -101,5 +101,12 @@ class Engine(Protocol):
         infinite cursors.
         """
 
+    def write_first(self, layout: Layout, model: Compiled, comparison: Comparison, statement: str) -> int | None:
+        """The same for a first run, all of whose rows are new: the statement makes records of them at once, in OUTBOX,
+        and has MODEL of `duckdb/diff.py` where the model's SQL goes. CHANGES is then a view of them.
+
+        None if rows share a key, or a user, and have to be set aside: then nothing is written.
+        """
+
     def interruptible(self) -> AbstractContextManager[None]:
         """A context in which a signal ends the running statement."""

@@ -17,7 +17,7 @@ from duckdb import DuckDBPyConnection
 
 from reverse_etl.engines.ahead import Ahead
 from reverse_etl.engines.duckdb.as_json import as_text
-from reverse_etl.engines.duckdb.changes import write_changes
+from reverse_etl.engines.duckdb.changes import write_changes, write_first
 from reverse_etl.engines.duckdb.checks import run_data_tests
 from reverse_etl.engines.duckdb.common import count_common
 from reverse_etl.engines.duckdb.connection import keep_inside
@@ -242,6 +242,10 @@ class PulledEngine:
                 query = replace(query, model=query.model.read_by(as_of_many(query.model.sql, layout.columns[0].name)))
             query.rows.begin()
             return write_changes(query, comparison)
+
+    def write_first(self, layout: Layout, model: Compiled, comparison: Comparison, statement: str) -> int | None:
+        with self._explained(model):
+            return write_first(self._query(layout, model), comparison, statement)
 
     @contextmanager
     def interruptible(self) -> Iterator[None]:

@@ -17,6 +17,7 @@ from reverse_etl.plan.tables import OUTBOX
 from reverse_etl.records.consent import ONLY_OPTS_OUT
 from reverse_etl.sql.quoting import literal
 
+_GROUPS = "retl_groups"
 _DONE = ("deleted",)  # actions of rows that Braze has as they are: no change
 
 
@@ -98,10 +99,15 @@ def read_plan(connection: DuckDBPyConnection, run_id: str, rows: int, in_state: 
     if not connection.execute(f"SELECT 1 FROM {OUTBOX} LIMIT 1").fetchall():
         return Plan(run_id, rows, in_state, unchanged=rows)
     deleting = ", ".join(map(literal, deleting_calls()))
+    groups = f"""SELECT kind, action, count(*) AS n, CAST(sum(attributes) AS BIGINT) AS attributes,
+            CAST(sum(data_points) AS BIGINT) AS data_points, CAST(coalesce(sum(strlen(body)), 0) AS BIGINT) AS bytes,
+            call IN ({deleting}) AS deletes, call, envelope, phase, max(strlen(body)) AS heaviest
+        FROM {OUTBOX} GROUP BY kind, action, call, envelope, phase"""
+    connection.execute(f"CREATE OR REPLACE TEMP TABLE {_GROUPS} AS {groups}")  # bodies are read once
     counted = connection.execute(
-        f"""SELECT kind, action, count(*), CAST(sum(attributes) AS BIGINT), CAST(sum(data_points) AS BIGINT),
-            CAST(coalesce(sum(strlen(body)), 0) AS BIGINT), call IN ({deleting}) AS deletes
-        FROM {OUTBOX} GROUP BY kind, action, deletes"""
+        f"""SELECT kind, action, CAST(sum(n) AS BIGINT), CAST(sum(attributes) AS BIGINT),
+            CAST(sum(data_points) AS BIGINT), CAST(sum(bytes) AS BIGINT), deletes
+        FROM {_GROUPS} GROUP BY kind, action, deletes"""
     ).fetchall()
     (left_out,) = connection.execute(f"SELECT count(*) FROM {OUTBOX} WHERE {HAS_LEFT_OUT}").fetchall()[0]
     deletes = {
@@ -142,7 +148,7 @@ def read_plan(connection: DuckDBPyConnection, run_id: str, rows: int, in_state: 
 def _requests(connection: DuckDBPyConnection, sizes: Mapping[str, int]) -> dict[str, int]:
     """Requests by endpoint: batches are cut by number, and by weight only where bodies are that heavy."""
     groups = connection.execute(
-        f"""SELECT call, envelope, count(*), max(strlen(body)) FROM {OUTBOX}
+        f"""SELECT call, envelope, CAST(sum(n) AS BIGINT), max(heaviest) FROM {_GROUPS}
         WHERE action = 'send' GROUP BY call, envelope, phase ORDER BY ALL"""
     ).fetchall()
     requests = dict.fromkeys((call for call, *_ in groups), 0)

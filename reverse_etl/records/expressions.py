@@ -90,7 +90,7 @@ def is_text(column: Column) -> bool:
 
 
 def looks_like_json(text: str) -> str:
-    return f"left({text}, 1) IN ('{{', '[') AND json_valid({text})"
+    return f"CASE WHEN starts_with({text}, '{{') OR starts_with({text}, '[') THEN json_valid({text}) ELSE false END"
 
 
 def time_of(name: str) -> str:

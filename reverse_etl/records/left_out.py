@@ -5,7 +5,7 @@
 So the record is sent without them, the state does not take their values, and the next run compares them again.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 from reverse_etl.braze.modes import SUGGESTIONS
 from reverse_etl.records.expressions import Rule, changed, json_of, new, old
@@ -31,7 +31,7 @@ def flagged(layout: Layout) -> tuple[str, ...]:
     return layout.tracked if layout.sync.send == "all_columns" and left_out_columns(layout) else ()
 
 
-def with_old(layout: Layout, changes: str, there: Sequence[str]) -> str:
+def with_old(layout: Layout, changes: str, there: Collection[str]) -> str:
     """A SELECT of `changes` with acknowledged values, where it has none as nothing is acknowledged yet. `there` are
     its columns."""
     added = {f"old.{name}": f"CAST(NULL AS {layout.column(name).type.text})" for name in left_out_columns(layout)}

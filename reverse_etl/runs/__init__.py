@@ -1,6 +1,7 @@
 """Running syncs: one run from start to end, and several.
 
 run.py          one sync: plan, decide, send, commit
+records.py      what the model returns -> changes -> records; in a first run, records at once
 read_first.py   asks Braze who has opted out, before a sync is planned
 canary.py       sends some rows first, and reads them back
 verify.py       reads some acknowledged rows back

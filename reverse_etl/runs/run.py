@@ -26,7 +26,7 @@ from reverse_etl.delivery.destination import destination_of
 from reverse_etl.delivery.sender import Delivery, Route, Sender, SenderOptions
 from reverse_etl.delivery.session import Session, used_share, windows
 from reverse_etl.delivery.silent_drops import SilentDrop, silent_drops
-from reverse_etl.engines.engine import Comparison, Engine, Side
+from reverse_etl.engines.engine import Side
 from reverse_etl.engines.warehouse import engine_of
 from reverse_etl.errors import Problem
 from reverse_etl.plan.actions import Intent
@@ -47,18 +47,14 @@ from reverse_etl.plan.outbox import (
     left_out_rows,
     moved_emails,
     opt_ins,
-    opt_ins_withheld,
     read_records,
-    taken_changes,
     withheld_rows,
 )
 from reverse_etl.plan.outbox import warnings as value_warnings
 from reverse_etl.plan.plan import Plan, about_uncertain, read_plan
-from reverse_etl.plan.tables import OPT_OUTS
-from reverse_etl.project.models import Compiled
 from reverse_etl.project.project import LoadedProject
-from reverse_etl.project.spec import Sync, is_loopback
-from reverse_etl.records.consent import AFTER_OPT_OUTS, Consent, consent_columns
+from reverse_etl.project.spec import Sync
+from reverse_etl.records.consent import AFTER_OPT_OUTS
 from reverse_etl.records.layout import Layout, lay_out
 from reverse_etl.records.mapping import closing
 from reverse_etl.records.warnings import IS_JSON, names_cut_off
@@ -67,13 +63,12 @@ from reverse_etl.runs.finish_by import Forecast, forecast, out_of_time, too_late
 from reverse_etl.runs.job import Job, Ready
 from reverse_etl.runs.origin import Question, origin_of
 from reverse_etl.runs.outcome import Listener, Options, RunResult
-from reverse_etl.runs.read_first import read_opt_outs
+from reverse_etl.runs.records import write_run
 from reverse_etl.runs.writers import Known, notices_of, reviewed
 from reverse_etl.state import absences
 from reverse_etl.state.commit import Ending, final_status
 from reverse_etl.state.moving import move_if_renamed
 from reverse_etl.state.opening import state_of
-from reverse_etl.state.opt_outs import known_columns
 from reverse_etl.state.orphans import refuse_rows_of_orphans
 from reverse_etl.state.outcomes import DeliveryCounts
 from reverse_etl.state.state import State
@@ -252,13 +247,7 @@ def _plan_sync(job: Job, state: State, session: Session | None) -> Planned:
             tested = engine.run_data_tests(layout, model) if options.intent is not Intent.BASELINE else ()
             if options.intent is not Intent.BASELINE and (again := find_resent(project, sync, state)):
                 job.notice(sent_again(again))
-            rows = write_changes(state, engine, layout, model, options)
-            engine.close()
-            forgotten = since.forgotten if since else None
-            if session and options.read_first:
-                read_opt_outs(job, session, state, layout, taken_changes(layout, forgotten))
-            knows = options.read_first or knows_consent(job, state, layout)
-            write_records(state, layout, forgotten, options, knows)
+            rows = write_run(job, state, engine, layout, model, since.forgotten if since else None, session)
             note_uncertain(project, sync, state, job.await_others)
             if not state.run.is_blank:
                 state.run.came_from(origin_of(project, model, since.cursor if since else None))
@@ -279,16 +268,6 @@ def _plan_sync(job: Job, state: State, session: Session | None) -> Planned:
     if plan.withheld > plan.quarantined and MAX_RESUBSCRIBED in options.skip_guards:
         job.notice(not_resubscribed(sync, plan.withheld - plan.quarantined))
     return Planned(replace(plan, since=since.start if since else None, data_tests=tested), layout)
-
-
-def write_changes(state: State, engine: Engine, layout: Layout, model: Compiled, options: Options) -> int:
-    """Store what differs between a model and the state; returns how many rows the model returned."""
-    retyped = state.rows.retyped(layout, options.accept_schema_change)
-    keys = state.keys(layout.key, options.show_values)
-    contents, resends = state.rows.contents(), state.run.resends
-    which = (contents.types, retyped, options.full_refresh, bool(contents.unsure), resends)
-    comparison = Comparison(*which, keys, in_state=contents.rows, absent=contents.absent)
-    return engine.write_changes(layout, model, comparison)
 
 
 def sent_again(rows: int) -> str:
@@ -322,35 +301,6 @@ def about_values(project: LoadedProject, state: State, layout: Layout, plan: Pla
         if warning.reason == IS_JSON and warning.column in reviewed(project).strings(layout.mode.record_type):
             continue
         yield f"warning: {warning.column} of {count(warning.rows, 'row')} {warning.reason} [{warning.code}]"
-
-
-def knows_consent(job: Job, state: State, layout: Layout) -> bool:
-    """Whether it is known who has opted out: by the state, or by the user, who declares what is in Braze. On this
-    machine, nobody real can be opted in."""
-    if job.options.intent is Intent.BASELINE or is_loopback(job.project.spec.target.destination.endpoint):
-        return True
-    return {column.name for column in consent_columns(layout)} <= known_columns(state.rows.meta())
-
-
-def write_records(
-    state: State, layout: Layout, forgotten: str | None, options: Options, knows_consent: bool = True
-) -> None:
-    """Store the records of the changes, and what is to be done with each. Rows up to the cursor `forgotten` do not
-    count as new. Without `knows_consent`, opt-ins block the run."""
-    intent, changes = options.intent, taken_changes(layout, forgotten)
-    is_baseline = intent is Intent.BASELINE
-    consent = Consent(OPT_OUTS, is_baseline, options.full_refresh and not is_baseline, not knows_consent)
-    state.write_outbox(layout, changes, intent, consent)
-    is_blank = state.run.is_blank
-    most, found = options.skip_guards.get(MAX_RESUBSCRIBED), 0 if is_blank else opt_ins_withheld(state.connection)
-    if not (knows_consent or is_blank):
-        found += opt_ins(state.connection)
-    if most is not None and 0 < found <= most:
-        consent = replace(consent, lifts=True, is_unknown=False)
-        state.write_outbox(layout, changes, intent, consent)
-    if not consent.is_unknown:
-        state.run.know_consent(column.name for column in consent_columns(layout))
-    state.heed_erasures(layout, options.full_refresh)
 
 
 def blocked_by(job: Job, state: State, plan: Plan, is_recorded: bool = True) -> list[Problem]:

@@ -46,6 +46,7 @@ class OpenRun:
         self._connection = connection
         self.resends = False  # whether RESENT has rows
         self.is_blank = False  # whether the outbox has no records
+        self.streamed = False  # whether CHANGES is a view of the outbox, as in a first run
         self._known: dict[str, Any] = {}  # what its table says of a run that this process has begun
         self._noted: dict[str, Any] = {}  # ... and what it will say once the plan is complete
         self._is_attached, self._is_complete = False, False
@@ -54,6 +55,7 @@ class OpenRun:
     def begin(self, run_id: str, started_at: datetime, scheduled_time: datetime, mode: str) -> None:
         """Create the database for the changes and the outbox of a run."""
         self.create()
+        self.streamed = False
         self._known = {"run_id": run_id, "started_at": started_at, "scheduled_time": scheduled_time, "mode": mode}
         values = {**self._known, "released": False}
         columns = ", ".join(
@@ -77,8 +79,16 @@ class OpenRun:
 
         `records` selects them in the order in which they are sent, with the `action` of `plan/actions.py`.
         """
-        self.is_blank = False
-        execute(self._connection, f"CREATE OR REPLACE TABLE {OUTBOX} AS {records}")
+        execute(self._connection, self.statement(records))
+        self.written(layout)
+
+    def statement(self, records: str) -> str:
+        """The statement that stores the records."""
+        return f"CREATE OR REPLACE TABLE {OUTBOX} AS {records}"
+
+    def written(self, layout: Layout, is_blank: bool = False) -> None:
+        """The records of the run are stored."""
+        self.is_blank = is_blank
         recognize_doubts(self._connection, layout)
 
     def write_blank(self, columns: Mapping[str, str]) -> None:
@@ -140,7 +150,8 @@ class OpenRun:
         """The plan of the run is complete. After this, nothing more is decided."""
         self._write()
         self._is_complete = True
-        self._connection.execute(f"DROP TABLE {CHANGES}; DROP TABLE IF EXISTS {RESENT}")
+        kind = "VIEW" if self.streamed else "TABLE"
+        self._connection.execute(f"DROP {kind} {CHANGES}; DROP TABLE IF EXISTS {RESENT}")
         self.seal()
 
     def _write(self) -> None:

@@ -12,7 +12,7 @@ was killed is committed when the state is opened again (`recovery.py`); committi
 state is in an object store, these files are a copy of it, and `shared_state/` uploads and downloads them.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 
@@ -111,25 +111,48 @@ class State:
             self.run.write_blank(columns | {WAITS_UNTIL: "TIMESTAMPTZ"} if has_quarantine(layout) else columns)
             self.run.describe(layout, (), ())
             return
-        found = self.connection.execute(f"SELECT DISTINCT rejected_by FROM {REJECTS}").fetchall()
-        rejected_by = {one for (one,) in found}
-        action = action_sql(layout, intent, self._holds(IN_DOUBT), rejected_by)
-        changes = with_old(layout, changes, list(there))
+        changes = with_old(layout, changes, there)
         has_consent = bool(consent_columns(layout))
         carried = CARRIED if has_consent else ()
-        records = outbox_sql(layout, weighed(layout, changes, consent) if has_consent else changes, carried)
-        if intent is Intent.BASELINE:  # of which nothing is sent
-            records = f"SELECT * REPLACE ({_NOT_RENDERED}) FROM (\n{records}\n)"
-        actions = with_waits(layout, f"SELECT *, {action} AS action FROM (\n{records}\n) AS o")
-        self.run.write_outbox(layout, f"{actions}\n{order_sql(layout)}")
+        weighed_changes = weighed(layout, changes, consent) if has_consent else changes
+        self.run.write_outbox(layout, self._records(layout, weighed_changes, carried, intent))
         if has_consent:
-            again = reduced_action_sql(intent, rejected_by)
+            again = reduced_action_sql(intent, self._rejected_by())
             alone = outbox_sql(reduced_layout(layout), reduced(layout, changes, consent), CARRIED_REDUCED)
             key = f"coalesce(key, {literal(NO_KEY)}) AS key"
             selected = f"SELECT * REPLACE ({key}), {again} AS action FROM (\n{alone}\n) WHERE problems IS NULL"
             blocks = [] if layout.sync.skip_on_invalid_records else ["action = 'invalid'"]
             self.run.add_opt_outs(selected, intent, [*blocks, *([OPTS_IN] if consent.is_unknown else [])])
         self.run.describe(layout, rules(layout), withheld_reasons(layout))
+
+    def write_first(
+        self, layout: Layout, changes: str, there: Collection[str], intent: Intent, write: Callable[[str], int | None]
+    ) -> int | None:
+        """Store the records of a first run. `changes`, of whose columns `there` are the names, is a SELECT that has the
+        model in it: `write` runs the statement with it, and returns how many rows there are.
+
+        None if it returns None, as the rows have to be written as changes first.
+        """
+        records = self._records(layout, with_old(layout, changes, there), (), intent)
+        rows = write(self.run.statement(records))
+        if rows is not None:
+            self.run.streamed = True
+            self.run.written(layout, is_blank=not rows)
+            self.run.describe(layout, rules(layout), ())
+        return rows
+
+    def _records(self, layout: Layout, changes: str, carried: Sequence[str], intent: Intent) -> str:
+        """A SELECT of the records of changes, in the order in which they are sent, with the action of each."""
+        action = action_sql(layout, intent, self._holds(IN_DOUBT), self._rejected_by())
+        records = outbox_sql(layout, changes, carried)
+        if intent is Intent.BASELINE:  # of which nothing is sent
+            records = f"SELECT * REPLACE ({_NOT_RENDERED}) FROM (\n{records}\n)"
+        actions = with_waits(layout, f"SELECT *, {action} AS action FROM (\n{records}\n) AS o")
+        return f"{actions}\n{order_sql(layout)}"
+
+    def _rejected_by(self) -> set[str]:
+        found = self.connection.execute(f"SELECT DISTINCT rejected_by FROM {REJECTS}").fetchall()
+        return {one for (one,) in found}
 
     def heed_erasures(self, layout: Layout, everything: bool = False) -> None:
         """Keep records about users who were erased from being sent, and from being deleted again, unless `everything`

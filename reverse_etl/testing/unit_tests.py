@@ -45,7 +45,7 @@ from reverse_etl.records.layout import Layout, lay_out
 from reverse_etl.records.mapping import closing
 from reverse_etl.runs.job import Job
 from reverse_etl.runs.outcome import Options
-from reverse_etl.runs.run import write_changes, write_records
+from reverse_etl.runs.records import write_changes, write_records
 from reverse_etl.shared_state.place import StatePlace
 from reverse_etl.sql.quoting import without_end
 from reverse_etl.sql.types import SqlType

@@ -9,11 +9,18 @@ from duckdb import DuckDBPyConnection
 
 from reverse_etl.engines.duckdb.absences import find_absences
 from reverse_etl.engines.duckdb.checks import refuse_endless_cursors, refuse_null_keys, rows_gone
-from reverse_etl.engines.duckdb.diff import MODEL, READ, changes_sql, no_changes_sql, notes_absences
+from reverse_etl.engines.duckdb.diff import (
+    MODEL,
+    READ,
+    changes_sql,
+    first_changes_sql,
+    no_changes_sql,
+    notes_absences,
+)
 from reverse_etl.engines.duckdb.query import ModelQuery
-from reverse_etl.engines.duckdb.twins import OF_MODEL, Counts, refuse_twins, set_twins_aside
+from reverse_etl.engines.duckdb.twins import OF_MODEL, Counts, has_twins, refuse_twins, set_twins_aside
 from reverse_etl.engines.engine import Comparison
-from reverse_etl.plan.tables import CANDIDATES, CHANGES, GONE, MATCHED, RESPELLED
+from reverse_etl.plan.tables import CANDIDATES, CHANGES, GONE, MATCHED, OUTBOX, RESPELLED
 
 # DuckDB gives a join that spills a sixteenth of the memory for each open connection, and at least eight of them.
 _CONNECTIONS = 16
@@ -57,6 +64,31 @@ def write_changes(query: ModelQuery, comparison: Comparison) -> int:
     for table in tables:
         if table != CHANGES:
             query.execute(f"DROP TABLE {table}")
+    return rows
+
+
+def write_first(query: ModelQuery, comparison: Comparison, statement: str) -> int | None:
+    """Run the statement that makes OUTBOX of the model's rows, with `MODEL` in it, and let CHANGES be a view of them;
+    returns the number of rows. None, with neither of both, if rows have to be set aside as twins.
+
+    Raises DataError as `write_changes` does.
+    """
+    layout = query.layout
+    before, _, after = statement.partition(MODEL)
+    with query.errors(first_line=before.count("\n") + 1):
+        query.execute(f"{before}{query.model.sql}{after}")
+    query.execute(f"CREATE VIEW {CHANGES} AS {first_changes_sql(layout)}")
+    rows = query.count(OUTBOX)
+    if layout.sets_aside:
+        if layout.sync.on_removed == "delete":
+            refuse_null_keys(query)
+        if has_twins(query):
+            query.execute(f"DROP VIEW {CHANGES}; DROP TABLE {OUTBOX}")
+            return None
+    elif not layout.whole_row:
+        refuse_null_keys(query)
+        refuse_twins(query, Counts(rows, rows, 0, None), comparison.keys)
+    refuse_endless_cursors(query)
     return rows
 
 

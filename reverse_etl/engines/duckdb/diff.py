@@ -19,6 +19,7 @@ from reverse_etl.plan.tables import (
     CHANGES,
     GONE,
     MATCHED,
+    OUTBOX,
     RESENT,
     RESPELLED,
     RUN_ID,
@@ -28,6 +29,8 @@ from reverse_etl.plan.tables import (
 )
 from reverse_etl.records.consent import consent_columns
 from reverse_etl.records.expressions import (
+    TWINS_OF_KEY,
+    TWINS_OF_USER,
     as_compared,
     canonical,
     identity,
@@ -38,7 +41,7 @@ from reverse_etl.records.expressions import (
     was,
 )
 from reverse_etl.records.json_text import json_text
-from reverse_etl.records.layout import ROW_NUMBER, Column, Layout
+from reverse_etl.records.layout import CURSOR, ROW_NUMBER, Column, Layout
 from reverse_etl.records.left_out import flagged
 from reverse_etl.records.rules import left_out_columns
 from reverse_etl.sql.quoting import identifier, literal
@@ -61,7 +64,7 @@ def changes_sql(layout: Layout, comparison: Comparison) -> dict[str, str]:
     """
     known, retyped = comparison.known, comparison.retyped
     if not known:
-        return {CHANGES: _first_run(layout)}
+        return {CHANGES: _select_first(layout, _of_first_run(layout))}
     if layout.whole_row and respelled_keys(layout) and not (comparison.all_rows or acts_on_gone(layout)):
         return _events(layout, comparison)
     is_sifted = bool(layout.tracked or notes_absences(layout)) and not (retyped or comparison.all_rows)
@@ -263,7 +266,9 @@ def _read(layout: Layout, column: Column) -> str:
     value = bytewise(f"CAST({name} AS {of.text})" if of.family in ("varchar", "json") else name, of)
     if column.is_json and of.family in ("varchar", "json"):
         # The document `null` is a NULL: what it does is up to `nulls:`, and it never wipes what retl did not write.
-        value = f"CASE WHEN trim(CAST({value} AS VARCHAR)) <> 'null' THEN {value} END"
+        # `trim` takes longer than all else that is done with a document here, and few need it.
+        text = f"CAST({value} AS VARCHAR)"
+        value = f"CASE WHEN starts_with({text}, '{{') THEN {value} WHEN trim({text}) <> 'null' THEN {value} END"
     return value
 
 
@@ -292,14 +297,35 @@ def _acknowledged(layout: Layout, comparison: Comparison) -> str:
     return f"(SELECT {', '.join([star, *missing])} FROM {ACKNOWLEDGED})"
 
 
-def _first_run(layout: Layout) -> str:
+def first_sql(layout: Layout) -> tuple[str, Collection[str]]:
+    """A SELECT of the changes of a first run, with `MODEL` in it, and their columns: every row is new, and nobody knows
+    yet which ones are twins."""
+    columns = _of_first_run(layout)
+    if layout.sets_aside:
+        columns |= dict.fromkeys((TWINS_OF_KEY, TWINS_OF_USER), "CAST(NULL AS BIGINT)")
+    return _select_first(layout, columns), columns
+
+
+def first_changes_sql(layout: Layout) -> str:
+    """A SELECT of the same changes from the records that became of them: of what is stored of each."""
+    names = ["kind", "known", *(f"new.{name}" for name in layout.stored)]
+    listed = ", ".join(map(identifier, names))
+    if layout.cursor and layout.cursor not in layout.stored:
+        listed += f", {CURSOR} AS {identifier(f'new.{layout.cursor}')}"
+    return f"SELECT rowid AS rowid, {listed} FROM {OUTBOX}"
+
+
+def _select_first(layout: Layout, columns: Mapping[str, str]) -> str:
+    return f"SELECT {_listed(columns)} FROM (\n{_rows_of_model(layout, marked=False)}\n) AS s"
+
+
+def _of_first_run(layout: Layout) -> dict[str, str]:
     columns = {"kind": "'added'", "known": "false", **_values_read(layout)}
     for name in layout.tracked:
         columns[f"changed.{name}"] = "true" if layout.sync.nulls == "send" else f"{_snapshot(name)} IS NOT NULL"
     columns |= {f"lost.{name}": "false" for name in mergeable(layout)}
     columns |= {was(name): f"CAST(NULL AS {_type_of(layout, name)})" for name in respelled_keys(layout)}
-    columns |= {f"old.{name}": f"CAST(NULL AS {_type_of(layout, name)})" for name in _consents(layout)}
-    return f"SELECT {_listed(columns)} FROM (\n{_rows_of_model(layout, marked=False)}\n) AS s"
+    return columns | {f"old.{name}": f"CAST(NULL AS {_type_of(layout, name)})" for name in _consents(layout)}
 
 
 def _flags(layout: Layout, is_new: str, differs: Mapping[str, str], comparison: Comparison) -> dict[str, str]:
@@ -447,5 +473,5 @@ def _state(name: str) -> str:
     return f"t.{identifier(name)}"
 
 
-def _listed(columns: dict[str, str]) -> str:
+def _listed(columns: Mapping[str, str]) -> str:
     return ", ".join(f"{sql} AS {identifier(name)}" for name, sql in columns.items())

@@ -7,7 +7,7 @@ from pathlib import Path
 from duckdb import DuckDBPyConnection
 
 from reverse_etl.engines.duckdb.as_json import as_text
-from reverse_etl.engines.duckdb.changes import write_changes
+from reverse_etl.engines.duckdb.changes import write_changes, write_first
 from reverse_etl.engines.duckdb.checks import run_data_tests
 from reverse_etl.engines.duckdb.common import count_common
 from reverse_etl.engines.duckdb.connection import attach_warehouse, detach_warehouse, keep_inside
@@ -66,6 +66,9 @@ class DuckDBEngine:
 
     def write_changes(self, layout: Layout, model: Compiled, comparison: Comparison) -> int:
         return write_changes(ModelQuery(self._workbench, layout, model), comparison)
+
+    def write_first(self, layout: Layout, model: Compiled, comparison: Comparison, statement: str) -> int | None:
+        return write_first(ModelQuery(self._workbench, layout, model), comparison, statement)
 
     def interruptible(self) -> AbstractContextManager[None]:
         return interruptible(self._workbench)

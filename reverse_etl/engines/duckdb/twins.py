@@ -99,12 +99,17 @@ def set_twins_aside(query: ModelQuery, counts: Counts, comparison: Comparison) -
         place = _place(query, counts, one)
         if place and _find(query, one, place):
             found.append(one)
-            is_read_again |= place != _changed_rows(query)
+            is_read_again |= place != _changed_rows(query, one)
     if is_read_again:
         _read_again(query, comparison, found)
     else:
         for one in found:
             _mark(query, one)
+
+
+def has_twins(query: ModelQuery) -> bool:
+    """Whether rows of a first run share a key, or a user."""
+    return any(_find(query, one, _changed_rows(query, one)) for one in _shared(query))
 
 
 def _read_again(query: ModelQuery, comparison: Comparison, found: Sequence[_Shared]) -> None:
@@ -127,7 +132,7 @@ def _mark(query: ModelQuery, one: _Shared) -> None:
 def _twins(query: ModelQuery, one: _Shared) -> str:
     """A SELECT of the rows among the changes that are twins, by their numbers, with how many they are."""
     same = same_parts(one.table, one.parts)
-    return f"SELECT s.{_ROW}, {one.table}.times FROM {_changed_rows(query)} JOIN {one.table} ON {same}"
+    return f"SELECT s.{_ROW}, {one.table}.times FROM {_changed_rows(query, one)} JOIN {one.table} ON {same}"
 
 
 def _place(query: ModelQuery, counts: Counts, one: _Shared) -> str | None:
@@ -135,7 +140,7 @@ def _place(query: ModelQuery, counts: Counts, one: _Shared) -> str | None:
     None where there are no such rows."""
     if counts.rows > counts.changed and _may_hide(query, counts, one):
         return f"{read_columns(query.layout, query.narrowed(one.reads), one.reads)} AS s"
-    return _changed_rows(query) if counts.changed else None
+    return _changed_rows(query, one) if counts.changed else None
 
 
 def _may_hide(query: ModelQuery, counts: Counts, one: _Shared) -> bool:
@@ -150,8 +155,8 @@ def _may_hide(query: ModelQuery, counts: Counts, one: _Shared) -> bool:
     return counts.rows - unknown > counts.in_state - counts.gone
 
 
-def _changed_rows(query: ModelQuery) -> str:
-    columns = ", ".join(f"{identifier(f'new.{c.name}')} AS {identifier(c.name)}" for c in query.layout.needed)
+def _changed_rows(query: ModelQuery, one: _Shared) -> str:
+    columns = ", ".join(f"{identifier(f'new.{name}')} AS {identifier(name)}" for name in sorted(one.reads))
     return f"(SELECT rowid AS {_ROW}, {columns} FROM {OF_MODEL}) AS s"
 
 
