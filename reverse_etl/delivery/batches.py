@@ -31,6 +31,9 @@ class Record(NamedTuple):
     place: int = 0
 
 
+_BODY, _IDEMPOTENT = attrgetter("body"), attrgetter("idempotent")
+
+
 class Records(NamedTuple):
     """Records in the order in which they are sent, and the places where they go; those of one place are neighbors."""
 
@@ -48,10 +51,13 @@ class Batch:
     @property
     def is_idempotent(self) -> bool:
         """Whether sending it twice has the same effect as sending it once."""
-        return all(record.idempotent for record in self.records)
+        return all(map(_IDEMPOTENT, self.records))
 
     def body(self, closing: str) -> bytes:
-        return f"{self.place.envelope}{','.join([record.body for record in self.records])}{closing}".encode()
+        bodies = list(map(_BODY, self.records))
+        bodies[0] = self.place.envelope + bodies[0]  # so that the whole is put together once
+        bodies[-1] += closing
+        return ",".join(bodies).encode()
 
     def of(self, records: Sequence[Record]) -> "Batch":
         """A batch of other records of the same place."""
@@ -64,7 +70,7 @@ class Batch:
 
 def cut(found: Records, sizes: Mapping[str, int]) -> Iterator[Batch]:
     """Records -> batches of one place each, of at most `sizes[call]` records and MAX_BODY_BYTES."""
-    for number, run in groupby(found.records, attrgetter("place")):
+    for number, run in _by_place(found):
         place, rest = found.places[number], list[Record]()
         while records := [*rest, *islice(run, sizes[place.call] - len(rest))]:
             fit = _how_many_fit(records)
@@ -72,9 +78,17 @@ def cut(found: Records, sizes: Mapping[str, int]) -> Iterator[Batch]:
             rest = records[fit:]
 
 
+def _by_place(found: Records) -> Iterator[tuple[int, Iterator[Record]]]:
+    """Neighbors of one place, with its number; where there is one place, no record is asked for its own."""
+    if len(found.places) == 1:
+        yield 0, iter(found.records)
+    else:
+        yield from groupby(found.records, attrgetter("place"))
+
+
 def _how_many_fit(records: Sequence[Record]) -> int:
     """How many of the records, from the first on, weigh no more than a request may; one at least."""
-    longest = sum([len(record.body) for record in records]) + len(records)
+    longest = sum(map(len, map(_BODY, records))) + len(records)
     if longest * _MOST_BYTES_OF_A_CHARACTER <= MAX_BODY_BYTES:
         return len(records)
     weight = 0

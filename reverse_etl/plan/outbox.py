@@ -3,6 +3,7 @@
 import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from duckdb import DuckDBPyConnection
 
@@ -149,6 +150,9 @@ def _who_of_older_record() -> str:
     return f"coalesce({who_in_json(document)}, CASE {alone} END)"
 
 
+_RECORD = partial(tuple.__new__, Record)  # as Record._make does, in two thirds of the time
+
+
 def read_records(connection: DuckDBPyConnection) -> Records:
     """The records that are to be sent, phase by phase, in the order of the outbox; read a few thousand at a time."""
     found = connection.execute(
@@ -168,7 +172,7 @@ def _read_records(connection: DuckDBPyConnection, places: Sequence[Place]) -> It
                 f"SELECT rowid, body, idempotent, {number} FROM {OUTBOX} WHERE action = 'send' AND phase = {phase}"
             )
             while rows := cursor.fetchmany(1000):
-                yield from map(Record._make, rows)
+                yield from map(_RECORD, rows)
 
 
 def _number_of_place(places: Sequence[Place], first: int) -> str:
