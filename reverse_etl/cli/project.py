@@ -237,6 +237,7 @@ def compile_models(
 ) -> None:
     """Compile models to target/compiled/ and print the paths; for a single model, print its SQL."""
     from reverse_etl.cli.artifacts import keep_manifest
+    from reverse_etl.runs.volatile import notes_of_model
 
     project = load(project_dir, target, variables)
     keep_manifest(project)
@@ -247,6 +248,8 @@ def compile_models(
             _explain(project.models[name].text, compiled)
         else:
             print(compiled.sql if len(models) == 1 else compiled.compiled_file)
+        for note in notes_of_model(project, compiled):
+            say(f"note: {note}", "notice")
 
 
 def _explain(text: str, compiled: "Compiled") -> None:

@@ -64,6 +64,7 @@ from reverse_etl.runs.job import Job, Ready
 from reverse_etl.runs.origin import Question, origin_of
 from reverse_etl.runs.outcome import Listener, Options, RunResult
 from reverse_etl.runs.records import write_run
+from reverse_etl.runs.volatile import about_volatile
 from reverse_etl.runs.writers import Known, notices_of, reviewed
 from reverse_etl.state import absences
 from reverse_etl.state.commit import Ending, final_status
@@ -264,6 +265,8 @@ def _plan_sync(job: Job, state: State, session: Session | None) -> Planned:
         job.notice(notice)
     if options.intent is not Intent.BASELINE:
         for notice in about_values(project, state, layout, plan):
+            job.notice(notice)
+        for notice in about_volatile(state.connection, layout, model, plan):
             job.notice(notice)
     if plan.withheld > plan.quarantined and MAX_RESUBSCRIBED in options.skip_guards:
         job.notice(not_resubscribed(sync, plan.withheld - plan.quarantined))
