@@ -11,6 +11,7 @@ from reverse_etl.errors import RetlError
 from reverse_etl.runs.outcome import Untaken
 from reverse_etl.runs.verify import HowToVerify, Verified, share_of, verify
 from reverse_etl.sandbox import Sandbox
+from tests.bucket import Bucket
 from tests.shop import KEY, Held, Retl, Shop, running
 
 ROWS = "SELECT 'u' || i AS external_id, i AS n, 'x' || i AS name FROM range(300) r(i)"
@@ -119,6 +120,27 @@ def test_sample_is_the_same_for_a_seed_and_another_for_another(shop: Shop):
         (request,) = shop.braze.requests(after=number)
         asked.append(sorted(json.loads(request.body)["external_ids"]))
     assert (asked[0] == asked[1], asked[0] == asked[2]) == (True, False)
+
+
+@pytest.mark.long
+def test_shared_state_is_read_without_its_lock_and_repaired_for_all_machines(tmp_path, braze: Sandbox):
+    with Bucket() as bucket:
+        one, two = (
+            Shop(tmp_path / name, braze, state={"path": bucket.url}, environ={"BRAZE_API_KEY": KEY, **bucket.environ})
+            for name in ("one", "two")
+        )
+        for shop in (one, two):
+            shop.sync("it", ROWS)
+        assert one.run().status == "success"
+        tell(one, "/users/track", {"attributes": [{"external_id": "u1", "n": 99}]})
+        written = bucket.writes
+        assert (verified(two).differing, bucket.writes - written) == (1, 0)
+        assert verified(two, repair=True).repaired == 1
+        number = len(braze.requests())
+        assert one.run().status == "success"
+        assert [json.loads(one.body) for one in braze.requests(after=number)] == [
+            {"attributes": [{"external_id": "u1", "n": 1}]}
+        ]
 
 
 @pytest.mark.parametrize(

@@ -33,6 +33,24 @@ LOST = (
 
 
 @pytest.mark.long
+def test_what_a_lost_machine_may_have_sent_is_in_doubt_in_every_phase_of_a_run(shop: Shop):
+    """An opt-out is the first record of the outbox; the others are not safe to send twice."""
+    rows = """SELECT 'u' || i AS external_id, {'inc': 1} AS score, CASE WHEN i = 0 THEN 'unsubscribed' END AS email_subscribe
+        FROM range(10) r(i)"""
+    shop.sync("it", rows)
+    held = Held(shop.braze, path="/users/track")
+    with running(shop, held) as process:
+        process.kill()
+        process.wait()
+    held.goes_out.set()
+    journal = shop.folder / ".retl/test/it/journal.jsonl"
+    journal.write_text(json.dumps({"sent": 0, "first": 0, "last": 9}) + "\n")  # as another machine takes it over
+    result = shop.run()
+    assert result.delivery.accepted == 1  # the opt-out alone, which is always safe
+    assert len(shop.rows_of("in_doubt", "key")) == 10
+
+
+@pytest.mark.long
 def test_killed_run_of_attributes_goes_on_where_answers_ended(shop: Shop):
     shop.sync("it", MANY)
     with running(shop, until="u300") as process:
