@@ -31,13 +31,14 @@ def remember_answers(connection: DuckDBPyConnection, delivery: DeliveryCounts, v
             FROM {WITH_OUTCOMES} WHERE outcome = 'rejected'""",
             values,
         )
-    connection.execute(
-        f"""DELETE FROM {IN_DOUBT} WHERE key IN (
-            SELECT key FROM {WITH_OUTCOMES}
-            WHERE kind <> '{ONLY_OPTS_OUT}'
-            AND (outcome IN ('accepted', 'rejected', 'in_doubt') OR action IN ('baseline', 'mark_accepted'))
-        ) OR (resolution IS NOT NULL AND key NOT IN (SELECT key FROM {OUTBOX} WHERE action <> 'refresh'))"""
-    )
+    if connection.execute(f"SELECT 1 FROM {IN_DOUBT} LIMIT 1").fetchall():  # else all records are read for nothing
+        connection.execute(
+            f"""DELETE FROM {IN_DOUBT} WHERE key IN (
+                SELECT key FROM {WITH_OUTCOMES}
+                WHERE kind <> '{ONLY_OPTS_OUT}'
+                AND (outcome IN ('accepted', 'rejected', 'in_doubt') OR action IN ('baseline', 'mark_accepted'))
+            ) OR (resolution IS NOT NULL AND key NOT IN (SELECT key FROM {OUTBOX} WHERE action <> 'refresh'))"""
+        )
     if delivery.in_doubt:
         connection.execute(
             f"""INSERT INTO {IN_DOUBT} BY NAME
