@@ -207,6 +207,7 @@ class PulledEngine:
         keep_inside(self.workbench, Readable())
 
     def close(self) -> None:
+        self._end_results()
         for number in range(len(self._views)):
             self.workbench.unregister(_view(number))
         self._leave()
@@ -257,6 +258,10 @@ class PulledEngine:
             self._leave()
             raise
 
+    def _end_results(self) -> None:
+        """No view comes or goes while a result is open."""
+        self.workbench.execute("SELECT NULL").fetchall()
+
     def _leave(self) -> None:
         """Let no session stay open."""
         for local in self._views.values():
@@ -290,7 +295,7 @@ class PulledEngine:
                 sql = self.reader.select(model, read, limit)
                 rows = Rows(self.reader, sql, self.reader.schema(sql, model))
             view = _view(len(self._views))
-            self.workbench.execute("SELECT NULL").fetchall()  # nothing is registered while a result is open
+            self._end_results()
             self.workbench.register(view, rows)
             values = ", ".join(f"{one.here} AS {identifier(one.name)}" for one in read)
             self._views[asked] = _Local(model.read_by(f"SELECT {values} FROM {view}\n"), rows)
