@@ -599,6 +599,11 @@ CODES: Mapping[str, Code] = {
         "The warehouse has ended the query of a model.",
         "Make the model faster, or raise statement_timeout_s of the warehouse.",
     ),
+    "D013": Code(
+        "nothing is known of it",
+        "No state of the target has a row about the person or key, or not with that column or run.",
+        "Check the key and the column: an external id, an alias name, an e-mail, a phone number, or the key of a row.",
+    ),
     "B001": Code(
         "sync is running",
         "Another process, or another machine, is running the sync.",

@@ -68,7 +68,7 @@ PURE = {
     *(f"project.dialects.hive.{name}" for name in ("table", "casts", "times", "texts", "values")),
     *(f"project.dialects.trino.{name}" for name in ("table", "casts", "times", "texts", "values", "zones")),
     *("project.spec_collect", "project.collected", "collect.persons", "collect.contract"),
-    *("project.graph", "project.lock_file", "project.selection"),
+    *("project.graph", "project.lock_file", "project.selection", "project.lineage"),
     *(
         "records.layout",
         "records.attributes",

@@ -12,6 +12,7 @@
     collect    collect
     alert      alert test
     forget     forget
+    why        why
     state      state show | baseline | reset
 
     options    options shared by several commands
@@ -50,6 +51,7 @@ from reverse_etl.cli import (
     sync,
     test,
     verify,
+    why,
 )
 from reverse_etl.cli.options import Output
 from reverse_etl.errors import Problem, RetlError
@@ -75,7 +77,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # importing what draws boxes took half the time of `retl --help`
 )
-for commands in (project, sync, plan, schedule, test, lock, inspect, verify, forget, sandbox, collect):
+for commands in (project, sync, plan, schedule, test, lock, inspect, why, verify, forget, sandbox, collect):
     app.add_typer(commands.app)
 app.add_typer(alert.app, name="alert", cls=Commands, help="Check who is told when a sync fails.", no_args_is_help=True)
 app.add_typer(

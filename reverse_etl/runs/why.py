@@ -1,0 +1,370 @@
+"""`retl why`: which run and request brought a value to Braze, and where it comes from.
+
+persons        whoever the key names, by all identifiers that the states know (as `retl forget` finds them)
+cells          of each state: its rows about them, and for each column who wrote it, the latest first
+sources        of one column: the line of the model, who changed it last, and what the model returns now
+"""
+
+import json
+import subprocess
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+
+import duckdb
+from sqlglot import exp
+
+from reverse_etl.braze.comparing import fields_to_read
+from reverse_etl.braze.subscriptions import Read
+from reverse_etl.delivery.reading import HowToRead, read_users
+from reverse_etl.delivery.retry import RetryPolicy
+from reverse_etl.delivery.session import open_session
+from reverse_etl.engines.warehouse import engine_of
+from reverse_etl.errors import DataError, RetlError
+from reverse_etl.ledger.lines import LINES, REQUESTS, json_of_value
+from reverse_etl.plan.tables import ACKNOWLEDGED, IN_DOUBT, REJECTS, RUNS, SENT_AT
+from reverse_etl.plan.workbench import connect
+from reverse_etl.project.lineage import line_of
+from reverse_etl.project.project import LoadedProject
+from reverse_etl.project.spec import Sync
+from reverse_etl.records.identity import HASH_DIGITS, KINDS
+from reverse_etl.records.mapping import key_text
+from reverse_etl.runs.forgetting import Forgetting, asked_for
+from reverse_etl.sql.quoting import identifier, literal
+from reverse_etl.state.contents import acknowledged_types
+from reverse_etl.state.erasing import people_in
+from reverse_etl.state.erasures import HASHES
+from reverse_etl.state.keys import key_meant
+from reverse_etl.state.look import is_there, key_text_of
+from reverse_etl.state.opening import state_of
+from reverse_etl.state.persons import SEPARATOR, kind_of
+from reverse_etl.state.state import State
+from reverse_etl.system.clock import Clock
+
+_BLAME_S = 5.0  # that git may take
+_SOUGHT = "retl_sought"  # a temporary table: the persons
+_LINE = """l.run_id, key, l.kind, column_name, old, new, l.request, epoch_us(finished_at), r.status, git_commit,
+    git_dirty, started_by, plan_digest, q.path, q.status, epoch_us(q.sent_at), epoch_us(q.answered_at), q.objects"""
+
+
+@dataclass(frozen=True)
+class Write:
+    """A run that wrote a cell. `old` and `new` are JSON text; None: no value. `request` is None if no request is known
+    to have brought it: a baseline, or a row in doubt that was declared to have arrived."""
+
+    run_id: str
+    finished_at: datetime
+    run_status: str
+    kind: str
+    old: str | None
+    new: str | None
+    request: int | None = None
+    path: str | None = None
+    status: int | None = None
+    sent_at: datetime | None = None
+    answered_at: datetime | None = None
+    objects: int | None = None
+    git_commit: str | None = None
+    git_dirty: bool | None = None
+    started_by: str | None = None
+    plan_digest: str | None = None
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where the value of a column comes from: line of the model, the commit that changed it last, and what the model
+    returns now, as JSON text; `now_unknown` is why that is not known."""
+
+    file: str
+    line: int | None = None
+    blame: str | None = None
+    now: str | None = None
+    now_unknown: str | None = None
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A column of a row of a sync; `value` is what the state has as acknowledged, as JSON text. `key` is as shown.
+
+    `unsure`: Braze may have it otherwise. `writes` are those that the ledger has, the latest first.
+    """
+
+    sync: str
+    location: str
+    key: str
+    column: str | None
+    value: str | None
+    in_state: bool
+    unsure: bool = False
+    writes: Sequence[Write] = ()
+    source: Source | None = None
+
+
+@dataclass(frozen=True)
+class Why:
+    """All that is known of a person or row: its cells, and what is not in Braze, in words."""
+
+    cells: Sequence[Cell]
+    notes: Sequence[str] = ()
+    persons: Sequence[str] = ()  # as in `records/identity.py`
+
+
+def why(
+    project: LoadedProject, key: str, column: str | None, syncs: Sequence[Sync], run_id: str | None, in_full: bool
+) -> Why:
+    """What is known of a person, or of the row with a key, in the states of these syncs; of one column, where it comes
+    from, too; with `run_id`, only what that run wrote. Raises DataError if no state knows of it."""
+    persons = asked_for(Forgetting(project, lambda _: None), key).erased
+    cells, notes = list[Cell](), list[str]()
+    for sync in syncs:
+        if not is_there(project, sync):
+            continue
+        with state_of(project, sync) as state:
+            look = _Look(state, sync, key_meant(state.connection, sync.name, key), persons, in_full)
+            found = [*look.cells(column, run_id)]
+            notes += look.notes()
+            if column is not None:
+                found = [
+                    replace(one, source=_source(project, sync, state, look.plain_key(one), column)) for one in found
+                ]
+            cells += found
+    if not cells and not notes:
+        said = f" with a column {column}" if column else ""
+        at = f" that run {run_id} has written" if run_id else ""
+        what = f'no state of target {project.target_name} has a row about "{key}"{said}{at}'
+        hint = "pass an external id, an alias name, an e-mail, a phone number, or the key of a row; or check the column"
+        raise DataError(what, hint=hint, code="D013")
+    return Why(cells, notes, sorted(persons))
+
+
+class _Look:
+    """Looks at one state."""
+
+    def __init__(self, state: State, sync: Sync, key: str, persons: Iterable[str], in_full: bool) -> None:
+        self._state, self._sync, self._key, self._persons = state, sync, key, sorted(persons)
+        self._connection = state.connection
+        self._keys = state.keys(in_full=in_full)
+        self._plain = dict[str, str]()  # the key of a row, by how it is shown
+        values = {"persons": self._persons}
+        self._connection.execute(f"CREATE OR REPLACE TEMP TABLE {_SOUGHT} AS SELECT unnest($persons) AS who", values)
+
+    def plain_key(self, cell: Cell) -> str:
+        return self._plain[cell.key]
+
+    def cells(self, column: str | None, run_id: str | None) -> Iterator[Cell]:
+        rows, written = self._rows(), self._written()
+        for key in sorted(rows.keys() | written.keys()):
+            shown = self._keys.shown(key)
+            self._plain[shown] = key
+            values, unsure = rows.get(key, ({}, frozenset[str]()))
+            lines = written.get(key, [])
+            columns = [*values, *dict.fromkeys(line[3] for line in lines if line[3] and line[3] not in values)]
+            for name in columns or [None]:
+                if column is not None and name != column:
+                    continue
+                writes = [*_writes(name, values.get(name) if name else None, lines)]
+                writes = [one for one in writes if run_id in (None, one.run_id)]
+                if (run_id is not None and not writes) or (name not in values and not writes and name is not None):
+                    continue
+                where = str(self._sync.where())
+                has_row = key in rows
+                value = values.get(name) if name else None
+                yield Cell(self._sync.name, where, shown, name, value, has_row, name in unsure, writes)
+
+    def notes(self) -> Iterator[str]:
+        """What of the person is not in Braze, and why."""
+        name, connection = self._sync.name, self._connection
+        who = people_in(connection)
+        for table, columns in ((REJECTS, "rejected_by, column_name, reason"), (IN_DOUBT, "'in doubt', NULL, reason")):
+            if table in who:
+                theirs = f"key = $key OR {who[table]} IN (SELECT who FROM {_SOUGHT})"
+                sql = f"SELECT DISTINCT key, {columns} FROM {table} WHERE {theirs} ORDER BY ALL"
+                for key, by, column, reason in connection.execute(sql, {"key": self._key}).fetchall():
+                    what = f"{column}: {reason}" if column else reason
+                    what = what if self._keys.in_full or by != "braze" else "see `retl rejects`"
+                    yield f"{name}: {self._keys.shown(key)} is {_NOT_THERE.get(by, by)}: {what}"
+        erasures = self._state.erasures
+        if erasures.version:
+            erasures.load(connection)
+            lines = erasures.hashed(connection, f"SELECT who FROM {_SOUGHT}")
+            hashes = [line[-HASH_DIGITS:] for line in lines]
+            known = f"SELECT count(*) FROM {HASHES} WHERE list_contains($hashes, right(line, {HASH_DIGITS}))"
+            if connection.execute(known, {"hashes": hashes}).fetchall() != [(0,)]:
+                yield f"{name}: nothing is sent: the person was erased or deleted"
+
+    def _rows(self) -> dict[str, tuple[dict[str, str | None], frozenset[str]]]:
+        """The acknowledged rows, by key: the JSON texts of their columns, and which are unsure."""
+        text, types = key_text_of(self._state), acknowledged_types(self._connection)
+        if text is None:
+            return {}
+        key_columns = self._state.rows.key()
+        names = [name for name in types if name not in key_columns and not name.startswith("_retl_")]
+        values = ", ".join(json_of_value(identifier(name), types[name]) for name in names)
+        who = people_in(self._connection).get(ACKNOWLEDGED)
+        theirs = f" OR {who} IN (SELECT who FROM {_SOUGHT})" if who else ""
+        sql = f"""SELECT {text}, _retl_unsure{f", {values}" if values else ""} FROM {ACKNOWLEDGED}
+            WHERE {SENT_AT} IS NOT NULL AND ({text} = $key{theirs})"""
+        found = self._connection.execute(sql, {"key": self._key}).fetchall()
+        return {key: (dict(zip(names, cells, strict=True)), frozenset(unsure or ())) for key, unsure, *cells in found}
+
+    def _written(self) -> Mapping[str, list[Any]]:
+        """The lines of the ledger, by key, the latest first."""
+        found = defaultdict[str, list[Any]](list)
+        if not self._state.ledger.names():
+            return found
+        with self._state.ledger.opened():
+            sql = f"""SELECT {_LINE} FROM {LINES} AS l JOIN {RUNS} AS r USING (run_id)
+                LEFT JOIN {REQUESTS} AS q ON q.run_id = l.run_id AND q.request = l.request
+                WHERE key = $key OR who IN (SELECT who FROM {_SOUGHT})
+                ORDER BY finished_at DESC, l.run_id DESC, l.kind = 'opted_out', column_name NULLS LAST"""
+            for line in self._connection.execute(sql, {"key": self._key}).fetchall():
+                found[line[1]].append(line)
+        return found
+
+
+_NOT_THERE = {
+    "retl": "invalid",
+    "braze": "rejected by Braze",
+    "left_out": "sent without a column",
+    "consent": "withheld",
+    "given_up": "given up",
+}
+
+
+def _writes(column: str | None, value: str | None, lines: Sequence[Any]) -> Iterator[Write]:
+    """Who wrote a cell, the latest first, going back from the value that the state has. Pure."""
+    now, by_run = value, defaultdict[tuple[str, bool], list[Any]](list)
+    for line in lines:
+        by_run[line[0], line[2] == "opted_out"].append(line)
+    for of_run in by_run.values():
+        cell = next((line for line in of_run if line[3] == column), None) if column else None
+        row = next((line for line in of_run if line[3] is None), None)
+        if cell is not None:
+            yield _write(cell, cell[4], cell[5])
+            now = cell[4]
+        elif row is not None and row[2] == "added" and (column is None or now is not None):
+            older = lines[lines.index(row) + 1 :]
+            before = next((line[2] for line in older if line[3] is None and line[0] != row[0]), None)
+            is_first = before in (None, "removed")
+            yield _write(row, None if is_first else now, now)
+            now = None if is_first else now
+        elif row is not None and column is None:
+            yield _write(row, None, None)
+
+
+def _write(line: Any, old: str | None, new: str | None) -> Write:
+    run_id, _, kind, _, _, _, request, finished, run_status, *origin, path, status, sent, answered, objects = line
+    commit, dirty, by, digest = origin
+    times = (_moment(sent), _moment(answered))
+    what = (
+        run_id,
+        datetime.fromtimestamp(finished / 1e6, UTC),
+        run_status,
+        kind,
+        old,
+        new,
+        request,
+        path,
+        status,
+        *times,
+    )
+    return Write(*what, objects, commit, dirty, by, digest)
+
+
+def _moment(microseconds: int | None) -> datetime | None:
+    return None if microseconds is None else datetime.fromtimestamp(microseconds / 1e6, UTC)
+
+
+def read_back(project: LoadedProject, found: Why, column: str | None) -> list[dict[str, Any]]:
+    """What Braze tells of the person now; of one column, that alone. Raises StateError if it does not tell."""
+    asked = next((text for kind in KINDS for text in found.persons if kind_of(text) == kind), None)
+    if asked is None:
+        return []
+    kind, _, value = asked.partition(":")
+    label, _, name = value.partition(SEPARATOR)
+    user = {"alias_name": name, "alias_label": label} if kind == "user_alias" else {kind: value}
+    columns = [column] if column else sorted({one.column for one in found.cells if one.column})
+    how = HowToRead(1, Clock(), RetryPolicy(), "")
+    person = json.dumps(user)
+    with open_session(project) as session:
+        users = read_users(session, Read.STATES, [person], fields_to_read(columns), how)[person]
+    return [_of_columns(user, column) for user in users]
+
+
+def _of_columns(user: Mapping[str, Any], column: str | None) -> dict[str, Any]:
+    flat = {**user, **(user.get("custom_attributes") or {})}
+    flat.pop("custom_attributes", None)
+    return {column: flat.get(column)} if column else flat
+
+
+# --- where a value comes from ----------------------------------------------------------------------------------------
+
+
+def _source(project: LoadedProject, sync: Sync, state: State, key: str, column: str) -> Source:
+    try:
+        model = project.compile(sync.model)
+    except RetlError as error:
+        return Source(f"models/{sync.model}.sql", now_unknown=str(error))
+    line = line_of(model.sql, column, project.spec.dialect)
+    place = model.source_of(line, column) if line else None
+    file = place.file if place else model.file
+    at = place.line if place else None
+    found = Source(file, at, _blame(project, file, at) if at else None)
+    try:
+        return replace(found, now=_now(project, state, model, key, column))
+    except (RetlError, duckdb.Error) as error:
+        return replace(found, now_unknown=str(error).splitlines()[0])
+
+
+def _now(project: LoadedProject, state: State, model: Any, key: str, column: str) -> str | None:
+    """The value that the model returns for a row now. Raises DataError if it does not return the row."""
+    parts = state.rows.key()
+    if not parts or any(name.startswith("_retl_") for name in parts):
+        raise DataError("the whole row is its key", code="D013")
+    where = f"{key_text(parts, identifier)} = {literal(key)}"
+    if project.spec.dialect != "duckdb":
+        text = exp.column(parts[0], quoted=True)
+        where = exp.EQ(this=exp.cast(text, "varchar"), expression=exp.Literal.string(key)).sql(project.spec.dialect)
+        if len(parts) > 1:
+            raise DataError("its key has several columns", code="D013")
+    with connect() as connection:
+        engine = engine_of(project, connection)
+        engine.open()
+        one = model.read_by(f"SELECT * FROM (\n{model.sql}\n) AS retl_why WHERE {where}")
+        names, rows = engine.first_rows(one, 1, json_of_value)
+        engine.close()
+    if not rows:
+        raise DataError("the model does not return the row", code="D013")
+    found = dict(zip(names, rows[0], strict=True))
+    if column not in found:
+        raise DataError("the model does not have the column", code="D013")
+    return None if found[column] is None else str(found[column])
+
+
+def _blame(project: LoadedProject, file: str, line: int) -> str | None:
+    """The commit that changed a line last; None if it cannot be told."""
+    command = ["git", "-c", "core.fsmonitor=false", "blame", "--porcelain", "-L", f"{line},{line}", "--", file]
+    with suppress(OSError, subprocess.SubprocessError):
+        said = subprocess.check_output(
+            command, cwd=project.folder, text=True, timeout=_BLAME_S, stderr=subprocess.DEVNULL
+        )
+        first, *rest = said.splitlines()
+        about = dict(pair for text in rest if (pair := tuple(text.split(" ", 1))) and len(pair) == 2)
+        if set(first[:40]) == {"0"}:
+            return "not committed yet"
+        at = datetime.fromtimestamp(int(about["author-time"]), UTC)
+        return f"{first[:10]}, {at:%Y-%m-%d}, {about['author']}: {about['summary']}"
+    return None
+
+
+def as_json(text: str | None) -> Any:
+    """A JSON text as a value; what is none as a string."""
+    if text is None:
+        return None
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
