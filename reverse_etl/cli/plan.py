@@ -135,6 +135,7 @@ def plan(
     memory_limit: MemoryLimit = None,
     wait: Wait = 0,
     scheduled_time: ScheduledTime = None,
+    rate_limit_share: RateLimitShare = 1.0,
     finish_by: FinishByTime = None,
     output: Annotated[PlanOutput, typer.Option("--output", help="Output format.")] = PlanOutput.TEXT,
     project_dir: ProjectFolder = Path(),
@@ -169,7 +170,7 @@ def plan(
     previews = []
     with _saving(project, out, encrypt) as save:
         jobs = jobs_of(project, guarded(chosen(project, names, select, exclude, state), bounds), options, screen())
-        for preview in preview_syncs(jobs, save):
+        for preview in preview_syncs(jobs, save, rate_limit_share):
             previews.append(preview)
             if output is PlanOutput.TEXT:
                 print_lines(text.preview_lines(previews[-1], show_values, terminal.width(sys.stdout)))

@@ -72,18 +72,20 @@ class Preview:
         return self.forecast.seconds
 
 
-def preview_syncs(jobs: Sequence[Job], save: Save | None = None) -> Iterator[Preview]:
+def preview_syncs(jobs: Sequence[Job], save: Save | None = None, rate_limit_share: float = 1.0) -> Iterator[Preview]:
     """The previews of one command: of runs one after another, which wait for those before as `after` says."""
     free_s, done_s = 0.0, dict[str, float]()
     for job in jobs:
         start_s = max(free_s, *(done_s[one.sync] + one.wait_s for one in job.sync.after if one.sync in done_s), 0.0)
-        preview = preview_sync(job, save, start_s)
+        preview = preview_sync(job, save, start_s, rate_limit_share)
         if preview.plan.to_send and not preview.blocked_by:
             free_s = done_s[job.sync.name] = start_s + preview.seconds
         yield preview
 
 
-def preview_sync(job: Job, save: Save | None = None, starts_in_s: float = 0.0) -> Preview:
+def preview_sync(
+    job: Job, save: Save | None = None, starts_in_s: float = 0.0, rate_limit_share: float = 1.0
+) -> Preview:
     """Plan a run, inspect its outbox, and drop it; `save` may save a copy first."""
     project, sync = job.project, job.sync
     with opened(job, moves=False) as state:
@@ -93,7 +95,8 @@ def preview_sync(job: Job, save: Save | None = None, starts_in_s: float = 0.0) -
         for notice in lock_notices(project, planned.layout, state.connection):
             job.notice(notice)
         keys = state.keys(planned.layout.key, job.options.show_values)
-        coming = forecast_of(job, planned.plan, job.now() + timedelta(seconds=starts_in_s))
+        starts_at = job.now() + timedelta(seconds=starts_in_s)
+        coming = forecast_of(job, planned.plan, starts_at, rate_limit_share)
         preview = Preview(
             sync,
             project.target_name,

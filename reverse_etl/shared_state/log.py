@@ -22,7 +22,7 @@ from reverse_etl.shared_state.packing import packed, unpacked
 
 TAIL_BYTES = 3_000  # packed; a longer one becomes a piece, so that the head stays small
 SHARE_OF_BASE = 0.25
-MOST_BYTES = 16_000_000  # of a log, unless a quarter of its base is more: DuckDB reads all of it whenever it is opened
+MOST_BYTES = 1_000_000  # of a log, unless a quarter of its base is more: DuckDB reads all of it whenever it is opened
 _AT_A_LEVEL = 8
 _NO_TAIL = 20 * TAIL_BYTES  # not packed: what is longer does not get so short
 

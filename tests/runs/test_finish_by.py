@@ -1,5 +1,6 @@
 """`--finish-by`: what a plan says of its end, and what a run does that would be late, or is."""
 
+import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -18,7 +19,7 @@ from reverse_etl.runs.run import jobs_of
 from reverse_etl.runs.scheduler import due_jobs
 from reverse_etl.runs.sequence import run_jobs
 from reverse_etl.sandbox import Sandbox
-from tests.shop import FakeClock, Shop
+from tests.shop import FakeClock, Retl, Shop
 
 NOW = datetime(2026, 11, 25, 3, 0, tzinfo=UTC)
 MANY = "SELECT 'u' || i AS external_id, i AS n FROM range({rows}) r(i)"
@@ -157,6 +158,17 @@ def test_python_takes_a_time_of_day_or_a_moment(shop: Shop):
     assert project.plan("it", finish_by="07:00").as_dict()["finish_by"].endswith("T07:00:00+00:00")
     with pytest.raises(ProjectError, match=r'finish_by: "2099-01-01T00:00:00" has no time zone'):
         project.plan("it", finish_by=datetime(2099, 1, 1))
+
+
+def test_plan_takes_the_share_of_the_limits_that_a_run_would_use(shop: Shop, retl: Retl):
+    slow(shop)
+    seconds = [
+        json.loads(retl("plan", "it", "--rate-limit-share", share, "--output", "json", folder=shop.folder).out)[0][
+            "seconds_at_rate_limit"
+        ]
+        for share in ("1", "0.5")
+    ]
+    assert seconds[1] == pytest.approx(2 * seconds[0], rel=0.05)
 
 
 def previews(shop: Shop, by: FinishBy) -> list[dict[str, Any]]:
