@@ -41,8 +41,8 @@ def about_volatile(connection: DuckDBPyConnection, layout: Layout, model: Compil
         all_known = rows == plan.rows - plan.added
         which = f"all {count(rows, 'row')}" if all_known else f"{count(rows, 'row')}"
         why = "; ".join(f"{one.where} uses {one.function}()" for one in volatile.values())
-        again = "" if volatile else " as in the run before,"
-        yield f"warning: {which} changed,{again} only in {', '.join(names)}: {why or 'see exclude_columns'}"
+        since = "" if volatile else " as in the run before,"
+        yield f"warning: {which} changed,{since} only in {', '.join(names)}: {why or 'see exclude_columns'}"
 
 
 def _of_layout(connection: DuckDBPyConnection, layout: Layout, model: Compiled) -> list[Volatile]:
