@@ -143,8 +143,10 @@ def doubt(state: State, columns: Mapping[str, Sequence[str]]) -> None:
         connection.execute("CREATE OR REPLACE TEMP TABLE retl_unsure_rows (row VARCHAR, names VARCHAR[])")
         rows = [[row, list(of_row)] for row, of_row in columns.items()]
         connection.executemany("INSERT INTO retl_unsure_rows VALUES (?, ?)", rows)
+        connection.execute("BEGIN")
         connection.execute(f"UPDATE {ACKNOWLEDGED} SET {UNSURE} = {names} FROM retl_unsure_rows AS unsure WHERE {same}")
         set_version(connection, f"verified-{state.clock.utc():%Y%m%dT%H%M%S%f}")
+        connection.execute("COMMIT")
 
 
 def _has_nothing(sync: Sync) -> DataError:
