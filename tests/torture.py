@@ -11,6 +11,7 @@ without the code that is tested, and compared:
     lost          rows of the model that never arrived, after all is over
     sent again    rows that were acknowledged, and went out again unchanged, for no reason
     untold        rows that may have arrived, are not in the state, and that nobody is told of
+    unledgered    acknowledged rows that the ledger of all runs does not lead to, or cells of them
     doubled       rows that do harm twice, and arrived twice (under on_in_doubt: hold)
 """
 
@@ -44,6 +45,7 @@ from reverse_etl.sandbox import Fault, LoggedRequest, Sandbox
 from reverse_etl.shared_state.place import StatePlace
 from reverse_etl.state.edit import resolve
 from reverse_etl.state.opening import open_state
+from tests.ledger.replay import wrong_in
 from tests.processes import Forked
 from tests.shop import KEY, Held, Shop, Silent
 
@@ -247,10 +249,11 @@ class Row:
     sent_again: int = 0
     untold: int = 0
     doubled: int = 0
+    unledgered: int = 0
 
     @property
     def is_good(self) -> bool:
-        return not (self.lost or self.sent_again or self.untold or self.doubled)
+        return not (self.lost or self.sent_again or self.untold or self.doubled or self.unledgered)
 
 
 def faults(chance: random.Random) -> list[Fault]:
@@ -486,6 +489,8 @@ class Torture:
             sql = f"SELECT CAST({one.case.key} AS VARCHAR), {one.case.value} FROM t"
             wanted = dict(connection.execute(sql).fetchall())
         self.row.rows += len(wanted)
+        with open_state(StatePlace(self.shop.folder / ".retl/test" / name, name, "test")) as state:
+            self.row.unledgered += len(wrong_in(state))
         last = dict(one.told)
         self.row.lost += sum(key not in last or last[key] != value for key, value in wanted.items())
         if one.case.not_idempotent:
@@ -516,7 +521,19 @@ def torture(name: str, kills: int, seed: int, by_the_clock: bool = True, warehou
         return one.row
 
 
-HEADING = ("mode", "killed", "ended", "requests", "faults", "rows", "lost", "sent again", "untold", "doubled")
+HEADING = (
+    "mode",
+    "killed",
+    "ended",
+    "requests",
+    "faults",
+    "rows",
+    "lost",
+    "sent again",
+    "untold",
+    "doubled",
+    "unledgered",
+)
 
 
 def main() -> None:

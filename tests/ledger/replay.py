@@ -54,31 +54,45 @@ def value_of(text: str | None) -> Any:
 
 def check(state: State) -> int:
     """Replay the ledger; returns how many cells were compared. The whole history must be in it."""
-    rows, compared = dict[str, dict[str, Any]](), 0
+    wrong, compared = _replay(state)
+    assert wrong == []
+    return compared
+
+
+def wrong_in(state: State) -> list[tuple[Any, ...]]:
+    """Where replaying the ledger of a state does not lead to its acknowledged rows."""
+    return _replay(state)[0]
+
+
+def _replay(state: State) -> tuple[list[tuple[Any, ...]], int]:
+    rows, compared, wrong = dict[str, dict[str, Any]](), 0, list[tuple[Any, ...]]()
     for run_id, key, kind, column, old, new, _ in lines_of(state):
         about = (run_id, key, kind, column)
         if kind == "opted_out":
             continue
-        if column is None:
-            assert (key in rows) or kind == "added", about
-            if kind == "added":
-                rows[key] = {}  # known from what comes
-            elif kind == "removed":
-                del rows[key]
-            continue
-        if kind == "removed":  # its first line was that of the row
-            assert (key in rows, new) == (False, None), about
-            continue
-        known = rows[key]
-        if column in known:
-            compared += 1
-            assert known[column] == value_of(old), about
-        known[column] = value_of(new)
+        if column is None and kind == "added":
+            rows.setdefault(key, {})  # known from what comes
+        elif column is None:
+            if rows.pop(key, None) is None:
+                wrong.append(about)
+        elif kind == "removed":  # the line of the row came first
+            if key in rows or new is not None:
+                wrong.append(about)
+        elif key not in rows:
+            wrong.append(about)
+        else:
+            known = rows[key]
+            if column in known:
+                compared += 1
+                if known[column] != value_of(old):
+                    wrong.append(about)
+            known[column] = value_of(new)
     now = acknowledged(state)
-    assert rows.keys() == now.keys()
-    for key, known in rows.items():
-        for column, value in known.items():
+    wrong += [("", key, "only in one of them", None) for key in rows.keys() ^ now.keys()]
+    for key in rows.keys() & now.keys():
+        for column, value in rows[key].items():
             if column in now[key]:
                 compared += 1
-                assert now[key][column] == value, (key, column)
-    return compared
+                if now[key][column] != value:
+                    wrong.append(("", key, "differs", column))
+    return wrong, compared

@@ -13,4 +13,4 @@ def test_killed_syncs_lose_nothing_double_nothing_and_keep_no_doubt_to_themselve
     kills = examples(2, 20)
     row = torture(name, kills, seed, by_the_clock=not settings.default.derandomize)
     assert row.killed == kills
-    assert (row.lost, row.sent_again, row.untold, row.doubled) == (0, 0, 0, 0)
+    assert (row.lost, row.sent_again, row.untold, row.doubled, row.unledgered) == (0, 0, 0, 0, 0)
