@@ -20,7 +20,7 @@ LISTS = ("syncs", "unit_tests")  # what a file of syncs/ may have, besides its v
 # What all syncs may have in common. A sync says by itself what it is, which rows are the same, and what it deletes.
 DEFAULT_KEYS = (
     *("exclude_columns", "skip_on_invalid_records", "strict", "send", "nulls", "on_removed", "on_in_doubt", "consent"),
-    *("schedule", "timezone", "delay", "tags", "guards"),
+    *("schedule", "timezone", "delay", "tags", "guards", "ledger"),
 )
 Defaults = create_model(
     "Defaults",
