@@ -121,7 +121,7 @@ def _write(write: "Write", show_values: bool) -> Iterator[str]:
     from reverse_etl.words import moment
 
     change = f"{_value(write.old, show_values)} -> {_value(write.new, show_values)}"
-    whole = ", with the whole row" if write.kind == "added" else ""
+    whole = ", with the whole row" if write.kind in ("added", "resent") else ""
     if write.request is None:
         yield f"  written   {moment(write.finished_at)}, by no known request{whole}: {change}"
     else:

@@ -245,10 +245,8 @@ def _writes(column: str | None, value: str | None, lines: Sequence[Any]) -> Iter
         if cell is not None:
             yield _write(cell, cell[4], cell[5])
             now = cell[4]
-        elif row is not None and row[2] == "added" and (column is None or now is not None):
-            older = lines[lines.index(row) + 1 :]
-            before = next((line[2] for line in older if line[3] is None and line[0] != row[0]), None)
-            is_first = before in (None, "removed")
+        elif row is not None and row[2] in ("added", "resent") and (column is None or now is not None):
+            is_first = row[2] == "added"
             yield _write(row, None if is_first else now, now)
             now = None if is_first else now
         elif row is not None and column is None:

@@ -72,6 +72,9 @@ def _replay(state: State) -> tuple[list[tuple[Any, ...]], int]:
             continue
         if column is None and kind == "added":
             rows.setdefault(key, {})  # known from what comes
+        elif column is None and kind == "resent":
+            if key not in rows:
+                wrong.append(about)
         elif column is None:
             if rows.pop(key, None) is None:
                 wrong.append(about)
