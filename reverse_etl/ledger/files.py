@@ -59,10 +59,10 @@ class Ledger:
 
     def stage(self, moved: Moved) -> bool:
         """Write the lines of the open run, whose rows the state has not moved yet; whether there are any."""
-        has_whole, *flags = self._connection.execute(flagged_sql(moved)).fetchall()[0]
-        columns = [name for name, is_flagged in zip(moved.tracked, flags, strict=True) if has_whole or is_flagged]
+        has_rows, has_known, *flags = self._connection.execute(flagged_sql(moved)).fetchall()[0]
+        columns = [name for name, is_flagged in zip(moved.tracked, flags, strict=True) if has_known or is_flagged]
         self._staged = staging(self._place)
-        if self._write(self._staged / "lines", lines_sql(moved, columns, has_whole)):
+        if self._write(self._staged / "lines", lines_sql(moved, columns, has_rows, has_known)):
             return True
         rmtree(self._staged)
         return False

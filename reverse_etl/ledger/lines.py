@@ -61,15 +61,16 @@ class Moved:
 
 
 def flagged_sql(moved: Moved) -> str:
-    """A SELECT of whether there are cells to look for: of rows that are sent whole or gone, and by tracked column."""
+    """A SELECT of what to look for: rows that are sent whole or gone, those that were known, and by tracked column."""
     flags = ", ".join(f"coalesce(bool_or({identifier(f'changed.{name}')}), false)" for name in moved.tracked)
-    return f"""SELECT coalesce(bool_or(known AND {_WHOLE}), false){f", {flags}" if flags else ""}
+    whole = f"coalesce(bool_or({_WHOLE}), false), coalesce(bool_or(known AND {_WHOLE}), false)"
+    return f"""SELECT {whole}{f", {flags}" if flags else ""}
         FROM {moved.records} WHERE {moved.rows}"""
 
 
-def lines_sql(moved: Moved, columns: Collection[str], has_known: bool) -> str:
-    """A SELECT of the lines of a run; of these of its tracked columns. `has_known`: rows that it sent whole, or that
-    are gone, were known before."""
+def lines_sql(moved: Moved, columns: Collection[str], has_rows: bool, has_known: bool) -> str:
+    """A SELECT of the lines of a run; of these of its tracked columns. `has_rows`: some were sent whole, or are gone;
+    `has_known`: and were known before."""
     line = f"{literal(moved.run_id)} AS run_id, o.key AS key, {_who()} AS who"
     kind, known = "o.kind", ""
     if has_known and moved.state:
@@ -86,8 +87,9 @@ def lines_sql(moved: Moved, columns: Collection[str], has_known: bool) -> str:
     join = f"LEFT JOIN {ACKNOWLEDGED} AS t ON {_same_key(moved)}" if moved.state else ""
     of_cells = f"""SELECT {line}, {kind} AS kind, f.request AS request, unnest([{cells}]) AS cell
         FROM {moved.records} {join} WHERE {moved.rows} AND (known OR kind = '{ONLY_OPTS_OUT}')"""
-    return f"""{rows} UNION ALL
-        SELECT run_id, key, who, kind, cell.n, cell.o, cell.w, CAST(request AS INTEGER)
+    return f"""{f"{rows} UNION ALL" if has_rows else ""}
+        SELECT run_id, key, who, kind, cell.n AS column_name, cell.o AS old, cell.w AS new,
+            CAST(request AS INTEGER) AS request
         FROM ({of_cells}) WHERE cell IS NOT NULL"""
 
 
