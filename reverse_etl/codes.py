@@ -539,6 +539,17 @@ CODES: Mapping[str, Code] = {
         "`--canary` and `retl verify` read users back. Of events and purchases, Braze exports numbers only.",
         "Run the sync without --canary, and look at events in the dashboard. Of whom it deletes, retl keeps no names.",
     ),
+    "P143": Code(
+        "run that cannot be reverted",
+        "The run is unknown or changed nothing; or the ledger lacks it; or Braze keeps what it sent: events.",
+        "`retl history` lists the runs; `ledger: {keep: ...}` of a sync says for how long they can be reverted.",
+    ),
+    "P144": Code(
+        "values that the model still returns",
+        "A run would be reverted, and the next run of the sync would send the same values again.",
+        "Pass `--pin` to keep the values until the model returns others than those that are reverted; or correct the "
+        "model first.",
+    ),
     "D001": Code(
         "NULL in the primary key",
         "The model returns rows that nothing identifies.",

@@ -3,6 +3,7 @@
     project    init seed schema ls compile show exposures
     sync       sync retry
     plan       plan apply
+    revert     revert
     schedule   run-due scheduler
     test       test
     lock       lock
@@ -45,6 +46,7 @@ from reverse_etl.cli import (
     lock,
     plan,
     project,
+    revert,
     sandbox,
     schedule,
     state,
@@ -77,7 +79,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # importing what draws boxes took half the time of `retl --help`
 )
-for commands in (project, sync, plan, schedule, test, lock, inspect, why, verify, forget, sandbox, collect):
+for commands in (project, sync, plan, revert, schedule, test, lock, inspect, why, verify, forget, sandbox, collect):
     app.add_typer(commands.app)
 app.add_typer(alert.app, name="alert", cls=Commands, help="Check who is told when a sync fails.", no_args_is_help=True)
 app.add_typer(

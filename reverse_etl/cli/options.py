@@ -116,6 +116,10 @@ SkipGuard = Annotated[
         help="Ignore this guard for this run, or let it pass at most N; data_tests is a guard too. Repeatable.",
     ),
 ]
+Out = Annotated[
+    Path | None, typer.Option("--out", "-o", help="Write the plan to a file, for `retl apply`.", show_default=False)
+]
+Encrypt = Annotated[bool, typer.Option("--encrypt", help="Encrypt the file of --out for the age key in RETL_PLAN_KEY.")]
 MemoryLimit = Annotated[
     str | None,
     typer.Option(

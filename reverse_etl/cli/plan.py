@@ -14,6 +14,7 @@ from reverse_etl.cli.options import (
     AcceptSchemaChange,
     Canary,
     CanaryValues,
+    Encrypt,
     Exclude,
     FailFast,
     FinishByTime,
@@ -23,6 +24,7 @@ from reverse_etl.cli.options import (
     MaxRemoved,
     MaxRequests,
     MemoryLimit,
+    Out,
     Output,
     OutputFormat,
     PlanOutput,
@@ -126,12 +128,8 @@ def plan(
             help="Exit with 0 if there is nothing to send, 2 if there are changes, 1 if there is an error.",
         ),
     ] = False,
-    out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="Write the plan to a file, for `retl apply`.", show_default=False)
-    ] = None,
-    encrypt: Annotated[
-        bool, typer.Option("--encrypt", help="Encrypt the file of --out for the age key in RETL_PLAN_KEY.")
-    ] = False,
+    out: Out = None,
+    encrypt: Encrypt = False,
     memory_limit: MemoryLimit = None,
     wait: Wait = 0,
     scheduled_time: ScheduledTime = None,
@@ -168,7 +166,7 @@ def plan(
         "max_data_points": max_data_points,
     }
     previews = []
-    with _saving(project, out, encrypt) as save:
+    with saving(project, out, encrypt) as save:
         jobs = jobs_of(project, guarded(chosen(project, names, select, exclude, state), bounds), options, screen())
         for preview in preview_syncs(jobs, save, rate_limit_share):
             previews.append(preview)
@@ -188,7 +186,7 @@ def plan(
 
 
 @contextmanager
-def _saving(project: "LoadedProject", out: Path | None, encrypt: bool) -> "Iterator[Save | None]":
+def saving(project: "LoadedProject", out: Path | None, encrypt: bool) -> "Iterator[Save | None]":
     """What saves plans to the file `out`; None if they are not to be saved."""
     from reverse_etl.runs.saved_plan import KEY_VARIABLE, Saving, plan_file
     from reverse_etl.runs.seal import digest_of

@@ -28,6 +28,7 @@ class Comparison:
     all_rows      every row of the model counts as added
     some_unsure   a column that the state is unsure of counts as changed: Braze may have received another value
     resends       rows of RESENT count as added, as if they had not been acknowledged
+    pinned        rows with a cell of PINS are among the changes, whether they differ or not
     keys          how keys are shown in errors
     in_state      how many acknowledged rows the state has
     absent        ... and of how many of them it notes that the model lacks them
@@ -38,6 +39,7 @@ class Comparison:
     all_rows: bool = False
     some_unsure: bool = False
     resends: bool = False
+    pinned: bool = False
     keys: Keys = field(default_factory=Keys)
     in_state: int = 0
     absent: int = 0

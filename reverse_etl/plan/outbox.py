@@ -12,7 +12,7 @@ from reverse_etl.codes import code_of_reason
 from reverse_etl.delivery.batches import Place, Record, Records
 from reverse_etl.masking import Keys
 from reverse_etl.plan.quarantine import HINT, WAITS, WAITS_UNTIL, reason_of
-from reverse_etl.plan.tables import ABSENCES, ACKNOWLEDGED, CHANGES, OPEN_RUN, OUTBOX, RULES, RUN
+from reverse_etl.plan.tables import ABSENCES, ACKNOWLEDGED, CHANGES, NEW_PINS, OPEN_RUN, OUTBOX, RULES, RUN
 from reverse_etl.plan.workbench import execute
 from reverse_etl.records.consent import (
     AFTER_OPT_OUTS,
@@ -108,14 +108,16 @@ def upgrade_outbox(connection: DuckDBPyConnection) -> None:
         "started_by VARCHAR",
         "plan_digest VARCHAR",
         "ledger VARCHAR",
+        "reverts VARCHAR",
     ):
         connection.execute(f"ALTER TABLE {OPEN_RUN} ADD COLUMN IF NOT EXISTS {column}")
-    database, _, table = ABSENCES.split(".")
-    connection.execute(f"ALTER TABLE {OPEN_RUN} ADD COLUMN IF NOT EXISTS absences BOOLEAN")
-    connection.execute(
-        f"""UPDATE {OPEN_RUN} SET absences = EXISTS (
-            FROM duckdb_tables() WHERE (database_name, table_name) = ('{database}', '{table}'))"""
-    )
+    for column, beside in (("absences", ABSENCES), ("pins", NEW_PINS)):
+        database, _, table = beside.split(".")
+        connection.execute(f"ALTER TABLE {OPEN_RUN} ADD COLUMN IF NOT EXISTS {column} BOOLEAN")
+        connection.execute(
+            f"""UPDATE {OPEN_RUN} SET {column} = EXISTS (
+                FROM duckdb_tables() WHERE (database_name, table_name) = ('{database}', '{table}'))"""
+        )
     connection.execute(f"ALTER TABLE IF EXISTS {OUTBOX} ADD COLUMN IF NOT EXISTS {LEFT_OUT} {TYPE}")
     found = f"SELECT column_name FROM duckdb_columns() WHERE database_name = '{RUN}' AND table_name = 'outbox'"
     columns = {name for (name,) in connection.execute(found).fetchall()}

@@ -54,7 +54,8 @@ class Layout:
     """The columns of a model in their roles for one sync.
 
     `key` identifies a row in the state; with `whole_row` it is the whole row, and its number among equal rows.
-    `tracked` are the columns whose change is a change of the row.
+    `tracked` are the columns whose change is a change of the row. `is_part`: rows that the model does not return are
+    not gone.
     """
 
     sync: Sync
@@ -62,6 +63,7 @@ class Layout:
     key: tuple[str, ...]
     whole_row: bool
     tracked: tuple[str, ...]
+    is_part: bool = False
 
     @property
     def mode(self) -> Mode:
@@ -93,6 +95,11 @@ class Layout:
         """Whether rows whose primary key is NULL, or not unique, are invalid rows; otherwise they stop the run, and so
         does a NULL key where removed rows are deleted."""
         return self.sync.skip_on_invalid_records and not self.whole_row
+
+    @property
+    def returns_all(self) -> bool:
+        """Whether a row of the state that the model lacks has left it."""
+        return self.cursor is None and not self.is_part
 
     @property
     def cursor(self) -> str | None:

@@ -8,6 +8,7 @@ from reverse_etl.runs.due import Due
 from reverse_etl.runs.finish_by import Load
 from reverse_etl.runs.outcome import RunResult
 from reverse_etl.runs.preview import Preview
+from reverse_etl.runs.reverting import Reverted
 
 
 def preview_json(preview: Preview) -> dict[str, Any]:
@@ -29,6 +30,11 @@ def preview_json(preview: Preview) -> dict[str, Any]:
         "withheld_rows": [asdict(row) for row in preview.withheld],
         "blocked_by": [problem_json(problem) for problem in preview.blocked_by],
     }
+
+
+def revert_json(run: str, preview: Preview, reverted: Reverted) -> dict[str, Any]:
+    """The plan of a revert for programs."""
+    return {"run": run, "cells": reverted.cells, "not_reverted": list(reverted.left), **preview_json(preview)}
 
 
 def _times(preview: Preview) -> dict[str, Any]:

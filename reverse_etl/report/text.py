@@ -12,6 +12,7 @@ from reverse_etl.plan.plan import Plan, about_uncertain
 from reverse_etl.report.tables import table_lines
 from reverse_etl.runs.outcome import RunResult
 from reverse_etl.runs.preview import Preview
+from reverse_etl.runs.reverting import Reverted
 from reverse_etl.words import count, duration, one_line, rate
 
 
@@ -193,6 +194,15 @@ def _most_sent_line(preview: Preview) -> str:
     what = "products" if preview.sync.mode.record_type == "purchases" else "events"
     shown = [f"{one_line(name)} {number:,}" for name, number in islice(preview.most_sent.items(), SHOWN_NAMES)]
     return f"  {what}: {', '.join([*shown, *['...'] * (len(preview.most_sent) > SHOWN_NAMES)])}"
+
+
+def revert_lines(run: str, preview: Preview, reverted: Reverted, pins: bool, show_values: bool) -> Iterator[str]:
+    """The plan of a revert for people: what it takes back, what it does not, and what is sent."""
+    held = ", pinned until the model returns others" if pins else ""
+    yield f"{preview.sync.name}: {count(reverted.cells, 'value')} of {run} to be reverted{held}"
+    for why in reverted.left:
+        yield f"  not reverted: {why}"
+    yield from preview_lines(preview, show_values)
 
 
 def _left(preview: Preview) -> str:

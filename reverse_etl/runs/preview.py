@@ -1,6 +1,6 @@
 """A dry run: plans a run, inspects its outbox, and drops it; before that, it may be saved to a file."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -26,7 +26,7 @@ from reverse_etl.project.spec import Sync
 from reverse_etl.runs.finish_by import Forecast
 from reverse_etl.runs.job import Job
 from reverse_etl.runs.lock import lock_notices
-from reverse_etl.runs.run import blocked_by, forecast_of, late, opened, plan_sync
+from reverse_etl.runs.run import Planned, blocked_by, forecast_of, late, opened, plan_sync
 from reverse_etl.state.state import State
 
 
@@ -84,14 +84,18 @@ def preview_syncs(jobs: Sequence[Job], save: Save | None = None, rate_limit_shar
 
 
 def preview_sync(
-    job: Job, save: Save | None = None, starts_in_s: float = 0.0, rate_limit_share: float = 1.0
+    job: Job,
+    save: Save | None = None,
+    starts_in_s: float = 0.0,
+    rate_limit_share: float = 1.0,
+    plan: Callable[[Job, State], Planned] = plan_sync,
 ) -> Preview:
     """Plan a run, inspect its outbox, and drop it; `save` may save a copy first."""
     project, sync = job.project, job.sync
     with opened(job, moves=False) as state:
         if save:
             allow(state.connection, folders=[str(save.folder)])
-        planned = plan_sync(job, state)
+        planned = plan(job, state)
         for notice in lock_notices(project, planned.layout, state.connection):
             job.notice(notice)
         keys = state.keys(planned.layout.key, job.options.show_values)

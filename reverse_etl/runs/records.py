@@ -23,6 +23,7 @@ from reverse_etl.records.layout import Layout
 from reverse_etl.runs.job import Job
 from reverse_etl.runs.outcome import Options
 from reverse_etl.runs.read_first import read_opt_outs
+from reverse_etl.state import pins
 from reverse_etl.state.opt_outs import known_columns
 from reverse_etl.state.state import State
 
@@ -46,7 +47,7 @@ def write_run(
             state.run.know_consent(())
             state.heed_erasures(layout, options.full_refresh)
             return rows
-    rows = engine.write_changes(layout, model, comparison)
+    rows = _write_changes(state, engine, layout, model, comparison)
     engine.close()
     if session and options.read_first:
         read_opt_outs(job, session, state, layout, taken_changes(layout, forgotten))
@@ -54,16 +55,27 @@ def write_run(
     return rows
 
 
-def write_changes(state: State, engine: Engine, layout: Layout, model: Compiled, options: Options) -> int:
-    """Store what differs between a model and the state; returns how many rows the model returned."""
-    return engine.write_changes(layout, model, _comparison(state, layout, options))
+def write_changes(
+    state: State, engine: Engine, layout: Layout, model: Compiled, options: Options, holds_pins: bool = True
+) -> int:
+    """Store what differs between a model and the state; returns how many rows the model returned. Cells that were
+    reverted and pinned do not differ, unless it does not hold pins."""
+    return _write_changes(state, engine, layout, model, _comparison(state, layout, options, holds_pins))
 
 
-def _comparison(state: State, layout: Layout, options: Options) -> Comparison:
+def _write_changes(state: State, engine: Engine, layout: Layout, model: Compiled, comparison: Comparison) -> int:
+    rows = engine.write_changes(layout, model, comparison)
+    if comparison.pinned:
+        pins.hold(state.connection, layout)
+    return rows
+
+
+def _comparison(state: State, layout: Layout, options: Options, holds_pins: bool = True) -> Comparison:
     retyped = state.rows.retyped(layout, options.accept_schema_change)
     keys = state.keys(layout.key, options.show_values)
     contents, resends = state.rows.contents(), state.run.resends
-    which = (contents.types, retyped, options.full_refresh, bool(contents.unsure), resends)
+    pinned = bool(holds_pins and layout.tracked and contents.pinned)
+    which = (contents.types, retyped, options.full_refresh, bool(contents.unsure), resends, pinned)
     return Comparison(*which, keys, in_state=contents.rows, absent=contents.absent)
 
 

@@ -42,6 +42,7 @@ NOTE = "retl saved plan; contains personal data; send it with `retl apply FILE`"
 UNFINISHED = ".retl-plan-"  # how the name of a folder begins that has an unfinished file, or the copy of one
 _FILE = "retl_saved"
 _TABLES = ("outbox", "rules", "run")
+_OPTIONAL = ("pins", "ended_pins")  # see `state/pins.py`
 _COUNTS_OF_FORMAT_1 = {"remembered": "previously_rejected", "adopted": "marked_accepted"}
 _HOW_TO_CREATE_ONE = "create one with `retl plan --out FILE`"
 _DUCKDB = b"DUCK"  # from the eighth byte on
@@ -119,7 +120,7 @@ class PlanFile:
         """Copy the open run of a state into the file."""
         connection, schema = state.connection, _schema(state.place.sync)
         connection.execute(f"ATTACH {literal(str(self.path))} AS {_FILE}; CREATE SCHEMA {schema}")
-        for table in _TABLES:
+        for table in (*_TABLES, *_there(connection, RUN, "main")):
             connection.execute(f"CREATE TABLE {schema}.{table} AS FROM {RUN}.main.{table}")
         values = [state.place.sync, json.dumps(asdict(made_of)), json.dumps(asdict(plan))]
         connection.execute(f"INSERT INTO {_FILE}.main.syncs VALUES (?, ?, ?)", values)
@@ -231,13 +232,23 @@ def _copy_run(saved: SavedPlan, state: State, started_at: datetime) -> None:
     connection, schema = state.connection, _schema(saved.sync)
     state.run.create()
     connection.execute(f"ATTACH {literal(str(saved.file))} AS {_FILE} (READ_ONLY)")
-    for table in _TABLES:
+    for table in (*_TABLES, *_there(connection, _FILE, f"sync_{saved.sync}")):
         connection.execute(f"CREATE TABLE {RUN}.main.{table} AS FROM {schema}.{table}")
     connection.execute(f"DETACH {_FILE}")
     upgrade_outbox(connection)
     run_id = f"{saved.plan.run_id}-{started_at:%Y%m%dT%H%M%S%f}"
     connection.execute(f"UPDATE {RUN}.main.run SET run_id = ?, started_at = ?, released = false", [run_id, started_at])
     state.run.seal()
+
+
+def _there(connection: duckdb.DuckDBPyConnection, database: str, schema: str) -> list[str]:
+    """Which of the tables that not every run has are there."""
+    found = connection.execute(
+        """SELECT table_name FROM duckdb_tables() WHERE (database_name, schema_name) = ($database, $schema)
+        AND list_contains($names, table_name) ORDER BY table_name""",
+        {"database": database, "schema": schema, "names": list(_OPTIONAL)},
+    ).fetchall()
+    return [name for (name,) in found]
 
 
 def when_applied(saved: SavedPlan, state: State) -> datetime | None:

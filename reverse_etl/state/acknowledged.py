@@ -12,7 +12,7 @@ from reverse_etl.braze.modes import DELETE, Kind
 from reverse_etl.delivery.destination import Destination
 from reverse_etl.errors import Location, StateError
 from reverse_etl.plan.given_up import GIVEN_UP
-from reverse_etl.plan.tables import ABSENT_SINCE, ACKNOWLEDGED, DELETED, IN_DOUBT, REJECTS, SENT_AT, UNSURE, USER
+from reverse_etl.plan.tables import ABSENT_SINCE, ACKNOWLEDGED, DELETED, IN_DOUBT, PINS, REJECTS, SENT_AT, UNSURE, USER
 from reverse_etl.project.spec import Sync
 from reverse_etl.records.layout import ROW_NUMBER, Column, Layout
 from reverse_etl.sql.quoting import literal
@@ -38,12 +38,13 @@ class Since:
 @dataclass(frozen=True)
 class Contents:
     """What a state contains: what is known of it by name, the columns of its acknowledged rows, and how many `rows` it
-    has of them, whom it has `deleted`, and of the rows those `unsure` of a column, `uncertain` of their user, and
-    `absent` from the model."""
+    has of them, whom it has `deleted`, how many cells are `pinned`, and of the rows those `unsure` of a column,
+    `uncertain` of their user, and `absent` from the model."""
 
     meta: Mapping[str, str]
     types: Mapping[str, SqlType]
     deleted: int = 0
+    pinned: int = 0
     rows: int = 0
     unsure: int = 0
     uncertain: int = 0
@@ -53,12 +54,15 @@ class Contents:
 def read_contents(connection: DuckDBPyConnection) -> Contents:
     """What the attached state contains. DuckDB takes longer to begin a statement than to count what is in a few."""
     meta, types = meta_of(connection), acknowledged_types(connection)
-    (deleted,) = connection.execute(f"SELECT count(*) FROM {DELETED}").fetchall()[0]
+    beside = f"SELECT (SELECT count(*) FROM {DELETED}), (SELECT count(*) FROM {PINS})"
+    deleted, pinned = connection.execute(beside).fetchall()[0]
     if not types:
-        return Contents(meta, types, deleted)
+        return Contents(meta, types, deleted, pinned)
     unsure, uncertain = f"{UNSURE} <> [{literal(USER)}]", f"list_contains({UNSURE}, {literal(USER)})"
     counts = f"count(*), count(*) FILTER ({unsure}), count(*) FILTER ({uncertain}), count({ABSENT_SINCE})"
-    return Contents(meta, types, deleted, *connection.execute(f"SELECT {counts} FROM {ACKNOWLEDGED}").fetchall()[0])
+    return Contents(
+        meta, types, deleted, pinned, *connection.execute(f"SELECT {counts} FROM {ACKNOWLEDGED}").fetchall()[0]
+    )
 
 
 class AcknowledgedRows:

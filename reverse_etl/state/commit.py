@@ -34,7 +34,7 @@ from reverse_etl.records.json_text import carried_over
 from reverse_etl.records.layout import ROW_NUMBER
 from reverse_etl.sql.quoting import identifier, literal
 from reverse_etl.sql.types import SqlType, widens
-from reverse_etl.state import absences, giving_up, opt_outs, watermark
+from reverse_etl.state import absences, giving_up, opt_outs, pins, watermark
 from reverse_etl.state.contents import (
     KEY_COLUMNS,
     OWN_COLUMNS,
@@ -55,6 +55,7 @@ from reverse_etl.state.workspace import WORKSPACE
 
 RUNS_KEPT, _RUNS_AT_A_TIME = 10_000, 1_000
 _CAME_FROM = ("git_commit", "git_dirty", "started_by", "plan_digest")  # of a run, beside its SQL
+_ACCEPTED = f"{WITH_OUTCOMES} WHERE outcome = 'accepted'"
 _CHANGING = ("send", "baseline", "mark_accepted", "forget", "refresh")  # actions that may change acknowledged rows
 
 
@@ -116,6 +117,8 @@ def commit_run(
             moved = bool(facts["absences"])
             if moved:
                 absences.apply(connection, key, acknowledged_columns(connection), ending.at)
+            if facts["pins"]:
+                pins.commit(connection, _ACCEPTED)
             if acts and delivery.accepted and may_need_users(connection):
                 _remember_uncertain_rows(connection, key)
             if delivery.in_doubt or delivery.unsent:
@@ -134,7 +137,7 @@ def commit_run(
         if moves_state and (watermark.move(connection, mark, facts, WITH_OUTCOMES, ending.at) or acts or moved):
             known["version"] = run_id
         set_meta(connection, known, meta)
-        values["status"], values["message"] = final_status(ending.status, delivery), ending.message
+        values["status"], values["message"] = final_status(ending.status, delivery), ending.message or _reverts(facts)
         values["counts"] = json.dumps({**ending.counts, "delivery": asdict(delivery)})
         came_from = {name: facts[name] for name in _CAME_FROM}
         connection.execute(
@@ -157,6 +160,11 @@ def commit_run(
         connection.execute("ROLLBACK")
         raise
     return delivery
+
+
+def _reverts(facts: Mapping[str, Any]) -> str | None:
+    """What is said of a run that takes back what others have changed."""
+    return f"reverts {facts['reverts']}" if facts["reverts"] else None
 
 
 def _moved(connection: DuckDBPyConnection, run_id: str, key: Sequence[str]) -> Moved:

@@ -15,6 +15,7 @@ from reverse_etl.plan.tables import ACKNOWLEDGED, DELETED, IN_DOUBT, OPT_OUTS, O
 from reverse_etl.records.identity import HASH_DIGITS, KINDS, WHO, who_in_json, who_sql
 from reverse_etl.records.layout import ALIAS_PARTS, ROW_NUMBER
 from reverse_etl.sql.quoting import identifier
+from reverse_etl.state import pins
 from reverse_etl.state.contents import KEY_COLUMNS, acknowledged_types, meta_of, set_meta, set_version
 from reverse_etl.state.deleted import DELETES, counted
 from reverse_etl.state.erasures import NEAR, Erasures, is_erased
@@ -42,6 +43,7 @@ def drop_erased(connection: DuckDBPyConnection, erasures: Erasures, meta: Mappin
             gone[table] = rows
             connection.execute(f"DELETE FROM {table} WHERE rowid IN (SELECT row FROM {NEAR})")
     if gone:
+        pins.drop_gone(connection)
         set_version(connection, f"erased-{version}")
     return gone
 

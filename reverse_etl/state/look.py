@@ -15,7 +15,7 @@ from reverse_etl.masking import Keys, of_request, of_response
 from reverse_etl.plan.given_up import GIVEN_UP, WAS_IN_DOUBT
 from reverse_etl.plan.outbox import identifier_of
 from reverse_etl.plan.quarantine import WITHHELD
-from reverse_etl.plan.tables import ACKNOWLEDGED, IN_DOUBT, REJECTS, RUN_ID, RUNS, SENT_AT
+from reverse_etl.plan.tables import ACKNOWLEDGED, IN_DOUBT, PINS, REJECTS, RUN_ID, RUNS, SENT_AT
 from reverse_etl.project.project import LoadedProject
 from reverse_etl.project.spec import Sync
 from reverse_etl.records.layout import ROW_NUMBER
@@ -45,7 +45,8 @@ class SyncStatus:
     `last_run` is the status of its latest run, or `running` or `never`; `damaged`, `unreachable` and `moved` describe
     its state. `failures` is how often it failed in a row; its schedule does not run it before `next_try`.
     `watermark_held_by` are rows that are not in Braze, and that every run reads again, with all that came after them;
-    `given_up` rows are not in Braze either, and are not waited for.
+    `given_up` rows are not in Braze either, and are not waited for. `pinned` values were reverted, and stay until the
+    model returns others; the last such revert was of `pinned_run`.
     """
 
     sync: str
@@ -61,6 +62,8 @@ class SyncStatus:
     watermark_held_since: datetime | None = None
     hold: str | None = None
     given_up: int = 0
+    pinned: int = 0
+    pinned_run: str | None = None
 
     def notes(self) -> Iterator[str]:
         """What there is to say beside the table."""
@@ -70,6 +73,9 @@ class SyncStatus:
             yield f"{self.hold}: `retl rejects {self.sync}`"
         if self.given_up:
             yield f"{count(self.given_up, 'row')} given up, and not in Braze: `retl rejects {self.sync}`"
+        if self.pinned:
+            unpin = f"`retl revert {self.pinned_run} --unpin`"
+            yield f"{count(self.pinned, 'value')} reverted and pinned: {unpin} lets the model decide again"
 
     def cells(self) -> tuple[object, ...]:
         finished = moment(self.finished_at) if self.finished_at else ""
@@ -141,7 +147,10 @@ def _sync_status(sync: Sync, connection: DuckDBPyConnection) -> SyncStatus:
     ).fetchone()
     status, finished, message = last or (NEVER, None, None)
     at = datetime.fromisoformat(finished).replace(tzinfo=UTC) if finished else None
-    found = SyncStatus(sync.name, status, at, rows, rejects, in_doubt, message, given_up=given_up)
+    pinned, pinned_run = connection.execute(f"SELECT count(*), max(run_id) FROM {PINS}").fetchall()[0]
+    found = SyncStatus(
+        sync.name, status, at, rows, rejects, in_doubt, message, given_up=given_up, pinned=pinned, pinned_run=pinned_run
+    )
     mark = watermark.read(connection) if sync.incremental else None
     hold = watermark.holds(connection, mark, sync.incremental.lookback) if mark and sync.incremental else None
     if mark is None or hold is None or mark.held_since is None:

@@ -24,7 +24,7 @@ from reverse_etl.records.layout import Layout
 from reverse_etl.sql.quoting import identifier, literal
 from reverse_etl.state import watermark
 
-ORIGIN = ("git_commit", "sql", "started_by", "plan_digest")  # where a run came from, beside `git_dirty`
+ORIGIN = ("git_commit", "sql", "started_by", "plan_digest", "reverts")  # where a run came from, beside `git_dirty`
 _TIMES = ("started_at", "scheduled_time")
 _TEXTS = (
     *("run_id", "mode", "workspace", "key", "identifiers", "watermark", "lookback", "retention", "consent", "ledger"),
@@ -33,7 +33,7 @@ _TEXTS = (
 _COLUMNS = {
     **dict.fromkeys(_TEXTS, "VARCHAR"),
     **dict.fromkeys(_TIMES, "TIMESTAMPTZ"),
-    **dict.fromkeys(("resend", "released", "suppresses", "absences", "git_dirty"), "BOOLEAN"),
+    **dict.fromkeys(("resend", "released", "suppresses", "absences", "pins", "git_dirty"), "BOOLEAN"),
 }
 # What `others.py` leaves behind if it is killed.
 OF_OTHERS = tuple(f"{name}.duckdb{wal}" for name in ("others", "other") for wal in ("", ".wal"))

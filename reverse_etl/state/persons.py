@@ -14,6 +14,7 @@ from reverse_etl.ledger.lines import LINES
 from reverse_etl.plan.tables import ACKNOWLEDGED, DELETED, IN_DOUBT, REJECTS
 from reverse_etl.records.identity import KINDS, STRONG_KINDS, all_named, hash_sql, named_in_json
 from reverse_etl.sql.quoting import identifier, literal
+from reverse_etl.state import pins
 from reverse_etl.state.contents import acknowledged_types, set_version
 from reverse_etl.state.erasing import has_rows, people_in, who_of_key
 from reverse_etl.state.keys import key_meant
@@ -126,6 +127,7 @@ def erase(state: State, texts: Collection[str]) -> Found:
         (counts[table],) = connection.execute(f"SELECT count({row}) FROM {table} WHERE {is_theirs}").fetchall()[0]
         connection.execute(f"DELETE FROM {table} WHERE {is_theirs}")
     if any(counts.values()):
+        pins.drop_gone(connection)
         set_version(connection, f"forgotten-{state.clock.utc():%Y%m%dT%H%M%S%f}")
     gone = {table: counts.get(table, 0) + state.dropped.get(table, 0) for table in (ACKNOWLEDGED, REJECTS, IN_DOUBT)}
     return Found(gone[ACKNOWLEDGED], gone[REJECTS], gone[IN_DOUBT], lines + state.erased_lines)

@@ -17,6 +17,12 @@ CREATE TABLE retl_state.main.runs (
     ledger VARCHAR -- the name of its files in ledger/; NULL: it has none, or not any more
 );
 CREATE TABLE retl_state.main.sqls (md5 VARCHAR NOT NULL, sql VARCHAR NOT NULL);
+CREATE TABLE retl_state.main.pins (
+    key VARCHAR NOT NULL,
+    column_name VARCHAR NOT NULL,
+    value VARCHAR, -- what the model returned when the cell was reverted, as JSON text
+    run_id VARCHAR NOT NULL -- the run that was reverted
+);
 CREATE TABLE retl_state.main.rejects (
     key VARCHAR NOT NULL,
     kind VARCHAR NOT NULL,

@@ -47,6 +47,7 @@ NOT_FOLLOWED = {
         "cast it to another type, or leave this to `retl plan`",
     ),
     "a backup": (
+        "restore an older version of the object, or delete it: its runs then have no ledger",
         "restore an older version of head.json",
         "restore it from a backup: who is in it would be sent again",
         "restore it from a backup: without it nobody can tell who was erased",
@@ -60,6 +61,12 @@ NOT_FOLLOWED = {
         "write this model in DuckDB SQL and remove config(dialect=...)",
     ),
     "a test of its own follows it": (
+        "the next sync would send them again: pass --pin to hold them, or correct the model first",  # test_reverting.py
+        "revert the runs of one sync at a time",  # tests/runs/test_reverting.py
+        "not reverted: {}",  # what it lists says what to do
+        "`retl history` lists the runs",  # tests/runs/test_reverting.py
+        "run it alone",  # --unpin
+        "pass an external id, an alias name, an e-mail, a phone number, or the key of a row",  # tests/runs/test_why.py
         "run again: opt-outs without a clear response are sent again",  # tests/runs/test_consent.py
         "correct the model, or the attribute in Braze, then run it again: these rows are sent again",  # tests/runs/test_canary.py
         "run again: it sends what is not in doubt",  # tests/runs/test_canary.py

@@ -116,7 +116,7 @@ def test_state_of_an_older_format_is_brought_up_and_the_old_file_kept(synced: Sh
         connection.execute("ALTER TABLE state DROP COLUMN _retl_unsure")
         for column in ("git_commit", "git_dirty", "sql_md5", "started_by", "plan_digest", "ledger"):
             connection.execute(f"ALTER TABLE runs DROP COLUMN {column}")
-        connection.execute("DROP TABLE sqls")
+        connection.execute("DROP TABLE sqls; DROP TABLE pins")
         connection.execute("ALTER TABLE opt_outs DROP COLUMN is_unclear")
         connection.execute("ALTER TABLE rejects DROP COLUMN cursor")
         connection.execute("ALTER TABLE state DROP COLUMN _retl_absent_since")

@@ -20,6 +20,8 @@ from reverse_etl.plan.tables import (
     GONE,
     MATCHED,
     OUTBOX,
+    PINNED,
+    PINS,
     RESENT,
     RESPELLED,
     RUN_ID,
@@ -43,6 +45,7 @@ from reverse_etl.records.expressions import (
 from reverse_etl.records.json_text import json_text
 from reverse_etl.records.layout import CURSOR, ROW_NUMBER, Column, Layout
 from reverse_etl.records.left_out import flagged
+from reverse_etl.records.mapping import key_text
 from reverse_etl.records.rules import left_out_columns
 from reverse_etl.sql.quoting import identifier, literal
 from reverse_etl.sql.types import bytewise, hashed
@@ -106,9 +109,10 @@ def _compared(layout: Layout, comparison: Comparison) -> tuple[dict[str, str], s
         **{was(name): _state(name) for name in respelled_keys(layout)},
         **_flags(layout, is_new, differs, comparison),
         **_old_values(layout, comparison.retyped),
-        **{f"differs.{name}": differs[name] for name in flagged(layout)},
+        **{f"differs.{name}": differs[name] for name in (layout.tracked if comparison.pinned else flagged(layout))},
     }
-    return columns, " OR ".join([_IS_GONE, is_new, *({**differs, **respelled}).values()])
+    is_pinned = [f"coalesce(t.{PINNED}, false)"] if comparison.pinned else []
+    return columns, " OR ".join([_IS_GONE, is_new, *is_pinned, *({**differs, **respelled}).values()])
 
 
 def _events(layout: Layout, comparison: Comparison) -> dict[str, str]:
@@ -153,7 +157,7 @@ def _candidates(layout: Layout, comparison: Comparison) -> str:
     columns |= {READ: f"s.{READ}", **{name: f"t.{name}" for name in _HASHES}}
     join = "FULL JOIN" if looks_at_gone(layout) else "LEFT JOIN"
     same = " AND ".join(f"s.{name} = t.{name}" for name in _HASHES)
-    of_state = f"SELECT {_hashes(layout, _IS_SURE)} FROM {_acknowledged(layout, comparison)}"
+    of_state = f"SELECT {_hashes(layout, _is_settled(comparison))} FROM {_acknowledged(layout, comparison)}"
     return f"""SELECT {_listed(columns)} FROM (SELECT *, {_hashes(layout, "true")} FROM (
 {_rows_of_model(layout)}
 )) AS s {join} ({of_state}) AS t ON {same} WHERE {_IS_GONE} OR t.{_HASHES[0]} IS NULL"""
@@ -163,7 +167,7 @@ def _gone(layout: Layout, comparison: Comparison) -> str:
     """A SELECT of the keys of the state that the model lacks: neither unchanged nor among the candidates."""
     names = [*layout.key, ABSENT_SINCE] if notes_absences(layout) else layout.key
     keys, hashes = _listed({name: _state(name) for name in names}), ", ".join(_HASHES)
-    of_state = f"SELECT *, {_hashes(layout, _IS_SURE)} FROM {_acknowledged(layout, comparison)}"
+    of_state = f"SELECT *, {_hashes(layout, _is_settled(comparison))} FROM {_acknowledged(layout, comparison)}"
     only_there = f"SELECT {hashes} FROM {CANDIDATES} WHERE {READ} IS NULL"
     in_model = f"(SELECT * FROM {CANDIDATES} WHERE {READ} IS NOT NULL) AS s"
     return f"""SELECT {keys} FROM ({of_state}) AS t
@@ -175,6 +179,11 @@ def _sifted(layout: Layout) -> str:
     names = ", ".join([*(identifier(column.name) for column in layout.needed), READ])
     of_model = f"SELECT {names} FROM {CANDIDATES} WHERE {READ} IS NOT NULL"
     return f"{of_model} UNION ALL BY NAME SELECT * FROM {GONE}" if acts_on_gone(layout) else of_model
+
+
+def _is_settled(comparison: Comparison) -> str:
+    """SQL for: an acknowledged row is unchanged if its hashes are those of a row of the model."""
+    return f"{_IS_SURE} AND NOT {PINNED}" if comparison.pinned else _IS_SURE
 
 
 def _hashes(layout: Layout, is_sure: str) -> str:
@@ -221,18 +230,18 @@ def same_parts(table: str, parts: Mapping[str, str]) -> str:
 
 def acts_on_gone(layout: Layout) -> bool:
     """Whether a row that left the model is a change. One that an incremental model does not return is not gone."""
-    return layout.cursor is None and (layout.sync.on_removed != "ignore" or layout.mode.forgets_removed)
+    return layout.returns_all and (layout.sync.on_removed != "ignore" or layout.mode.forgets_removed)
 
 
 def looks_at_gone(layout: Layout) -> bool:
     """Whether rows of the state that the model lacks are counted: they show whether a key is in the model twice."""
-    return acts_on_gone(layout) or (layout.cursor is None and bool(layout.tracked)) or notes_absences(layout)
+    return acts_on_gone(layout) or (layout.returns_all and bool(layout.tracked)) or notes_absences(layout)
 
 
 def notes_absences(layout: Layout) -> bool:
     """Whether the state notes since when the model lacks a row, so that it can forget it."""
     is_ignored = layout.sync.on_removed == "ignore" and "keep_removed" in layout.mode.options
-    return layout.cursor is None and is_ignored
+    return layout.returns_all and is_ignored
 
 
 def _rows_of_model(layout: Layout, marked: bool = True) -> str:
@@ -283,6 +292,8 @@ def _acknowledged(layout: Layout, comparison: Comparison) -> str:
     other = {name: f"CAST({identifier(name)} AS {types[name]})" for name in wider if known[name].text != types[name]}
     new = [name for name in layout.stored if name not in known]
     missing = [f"CAST(NULL AS {types[name]}) AS {identifier(name)}" for name in new]
+    if comparison.pinned:
+        missing.append(f"{key_text(layout.key, identifier)} IN (SELECT key FROM {PINS}) AS {PINNED}")
     folded = {name.casefold() for name in new}
     former = [identifier(name) for name in known if name.casefold() in folded]
     exclude = f" EXCLUDE ({', '.join(former)})" if former else ""

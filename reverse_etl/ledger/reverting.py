@@ -1,0 +1,128 @@
+"""Which cells of runs can go back to what they were before: SQL over the ledger and the acknowledged rows. Pure.
+
+A cell goes back to the value before the first of the runs that wrote it. Of a row that they added, all cells that it
+has are cleared. What cannot, or must not, go back has a reason: WHY_NOT.
+"""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+from reverse_etl.ledger.lines import LINES, json_of_value, value_of_json
+from reverse_etl.plan.tables import ACKNOWLEDGED, RUNS, SENT_AT
+from reverse_etl.records.layout import Layout
+from reverse_etl.records.mapping import key_text
+from reverse_etl.sql.quoting import identifier, literal
+from reverse_etl.sql.types import SqlType
+
+CELLS = "retl_cells"  # key, column_name, old, value (what the state has now), run_id (the last that wrote it), why
+REVERTED = "retl_reverted"  # a row for each row with cells to revert: key, "is.<column>", "old.<column>"
+
+# Why a cell or a row does not go back, in the order in which it is found: what is said of how many.
+WHY_NOT: Mapping[str, str] = {
+    "removed": "of rows that left the model",
+    "later": "that a later run has changed",
+    "dropped": "of columns that are no longer sent",
+    "identifies": "that say whose row it is",
+    "gone": "of rows that the state no longer has",
+    "operation": "that were added to, or removed from, what Braze had (inc, add, remove)",
+    "retyped": "whose type is another now",
+}
+
+
+@dataclass(frozen=True)
+class Reverting:
+    """The runs to revert, of the state that has rows of this layout; `known` are the types of its columns."""
+
+    run_ids: Collection[str]
+    layout: Layout
+    known: Mapping[str, SqlType]
+
+    @property
+    def columns(self) -> list[str]:
+        return [name for name in self.layout.tracked if name in self.known]
+
+
+def cells_sql(reverting: Reverting) -> str:
+    """A SELECT of CELLS: all that the runs have written, each cell once, and that is not as it was before."""
+    columns, layout = reverting.columns, reverting.layout
+    runs = ", ".join(map(literal, reverting.run_ids))
+    listed = ", ".join(map(literal, columns))
+    key = key_text(layout.key, lambda name: f"t.{identifier(name)}")
+    identifying = {part for name in layout.identifiers for part in layout.columns_of(name)}
+    known = {name: reverting.known[name] for name in columns}
+    values = _by_column({name: json_of_value(f"t.{identifier(name)}", of) for name, of in known.items()})
+    fits = _by_column({name: f"{value_of_json('c.old', of)} IS NOT NULL" for name, of in known.items()}, "true")
+    cases = {
+        "removed": "c.kind = 'removed'",
+        "later": "c.is_later",
+        "dropped": f"c.column_name NOT IN ({listed or literal('')})",
+        "identifies": f"c.column_name IN ({', '.join(map(literal, identifying)) or literal('')})",
+        "gone": f"t.{SENT_AT} IS NULL",
+        "operation": "c.operates",
+        "retyped": f"c.old IS NOT NULL AND NOT {fits}",
+    }
+    documents = [name for name in columns if layout.column(name).is_json]
+    operates = " OR ".join(f"({_operates(text, documents)})" for text in ("old", "new"))
+    why = " ".join(f"WHEN {condition} THEN '{name}'" for name, condition in cases.items())
+    return f"""WITH numbered AS (
+        SELECT l.*, r.n, l.run_id IN ({runs}) AS is_chosen FROM {LINES} AS l
+        JOIN (SELECT run_id, row_number() OVER (ORDER BY finished_at, run_id) AS n FROM {RUNS}) AS r USING (run_id)
+        WHERE CASE WHEN column_name IS NULL THEN kind <> 'resent' ELSE old IS DISTINCT FROM new END
+    ), last AS (SELECT max(n) AS n FROM numbered WHERE is_chosen),
+    written AS (
+        SELECT key, column_name, kind, old, {operates} AS operates, n, run_id
+        FROM numbered WHERE is_chosen AND column_name IS NOT NULL
+        UNION ALL
+        SELECT key, unnest([{listed or "CAST(NULL AS VARCHAR)"}]), kind, NULL, false, n, run_id
+        FROM numbered WHERE is_chosen AND column_name IS NULL AND kind = 'added'
+    ), cells AS (
+        SELECT key, column_name, first(old ORDER BY n) AS old, last(kind ORDER BY n) AS kind,
+            bool_or(operates) AS operates, last(run_id ORDER BY n) AS run_id,
+            (key, column_name) IN (SELECT (key, column_name) FROM numbered, last WHERE numbered.n > last.n)
+            OR key IN (SELECT key FROM numbered, last WHERE numbered.n > last.n AND column_name IS NULL) AS is_later
+        FROM written WHERE column_name IS NOT NULL GROUP BY ALL
+    )
+    SELECT c.key, c.column_name, c.old, {values} AS value, c.run_id, CASE {why} END AS why
+    FROM cells AS c LEFT JOIN {ACKNOWLEDGED} AS t ON c.key = {key}
+    WHERE c.is_later OR t.{SENT_AT} IS NULL OR c.old IS DISTINCT FROM {values}"""
+
+
+def pivot_sql(reverting: Reverting) -> str:
+    """A SELECT of REVERTED, from CELLS."""
+    cells = "".join(
+        f""", coalesce(bool_or(column_name = {literal(name)}), false) AS {identifier(f"is.{name}")},
+        max(old) FILTER (column_name = {literal(name)}) AS {identifier(f"old.{name}")}"""
+        for name in reverting.columns
+    )
+    return f"SELECT key{cells} FROM {CELLS} WHERE why IS NULL GROUP BY key"
+
+
+def rows_sql(reverting: Reverting) -> str:
+    """A SELECT of the rows of REVERTED as they are to be, with the columns of the state."""
+    columns = reverting.columns
+
+    def value(name: str, of: SqlType) -> str:
+        now = f"t.{identifier(name)}"
+        if name not in columns:
+            return now
+        before = value_of_json(f"r.{identifier(f'old.{name}')}", of)
+        return f"CASE WHEN r.{identifier(f'is.{name}')} THEN {before} ELSE {now} END"
+
+    listed = ", ".join(f"{value(name, of)} AS {identifier(name)}" for name, of in reverting.known.items())
+    key = key_text(reverting.layout.key, lambda name: f"t.{identifier(name)}")
+    return f"SELECT {listed} FROM {ACKNOWLEDGED} AS t JOIN {REVERTED} AS r ON r.key = {key}"
+
+
+def _by_column(values: Mapping[str, str], otherwise: str = "NULL") -> str:
+    cases = " ".join(f"WHEN {literal(name)} THEN {value}" for name, value in values.items())
+    return f"CASE c.column_name {cases} ELSE {otherwise} END" if cases else otherwise
+
+
+def _operates(text: str, documents: Collection[str]) -> str:
+    """SQL for: the JSON of a cell of one of these columns is no value, but what is to be done with the one in Braze."""
+    if not documents:
+        return "false"
+    listed = ", ".join(map(literal, documents))
+    operation = literal(r'^\s*\{\s*"(inc|\$?(add|remove|update))"\s*:')
+    is_one = f"regexp_matches(json_extract_string({text}, '$'), {operation})"
+    return f"column_name IN ({listed}) AND coalesce({is_one}, false)"

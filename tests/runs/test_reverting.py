@@ -1,0 +1,258 @@
+"""What a run has changed is taken back: cell by cell, as a plan that is reviewed and applied."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from tests.shop import Outcome, Retl, Shop
+
+
+def rows(*values: tuple[Any, ...], names: str = "external_id, tier, n") -> str:
+    listed = ", ".join(str(value).replace("None", "NULL").replace(",)", ")") for value in values)
+    return f"SELECT * FROM (VALUES {listed}) AS t({names})"
+
+
+FIRST = rows(("u1", "basic", 1), ("u2", "basic", 2), ("u3", "gold", 3))
+SECOND = rows(("u1", "gold", 1), ("u2", "gold", 20), ("u3", "gold", 3), ("u4", "basic", 4))
+
+
+def profiles(shop: Shop) -> Mapping[str, Any]:
+    """The custom attributes of all users, by external id."""
+    return {profile["external_id"]: profile["custom_attributes"] for profile in shop.braze.profiles()}
+
+
+def last_run(shop: Shop, sync: str = "it") -> str:
+    return str(shop.rows_of("(SELECT run_id FROM runs ORDER BY finished_at DESC LIMIT 1)", "run_id", sync=sync)[0][0])
+
+
+def revert(shop: Shop, retl: Retl, run: str, *options: str) -> Outcome:
+    """Plan a revert, and apply it."""
+    planned = retl("revert", run, *options, "--out", "revert.plan", folder=shop.folder)
+    assert planned.code == 0, planned.err
+    digest = re.search(r"its digest: (\w+)", planned.err)
+    assert digest
+    applied = retl("apply", "revert.plan", "--digest", digest[1], folder=shop.folder)
+    assert applied.code == 0, applied.err
+    return planned
+
+
+def test_run_is_taken_back_and_pinned_values_stay(shop: Shop, retl: Retl):
+    shop.sync("it", FIRST)
+    shop.run()
+    before = profiles(shop)
+    shop.sync("it", SECOND)
+    shop.run()
+    run = last_run(shop)
+    planned = revert(shop, retl, run, "--pin")
+    assert planned.out.splitlines()[0] == f"it: 5 values of {run} to be reverted, pinned until the model returns others"
+    assert profiles(shop) == {**before, "u4": {}}
+    shop.run()
+    assert profiles(shop) == {**before, "u4": {}}
+    shop.sync("it", SECOND.replace("20", "21"))
+    assert shop.run().plan.changed == 1
+    assert profiles(shop) == {**before, "u2": {"tier": "basic", "n": 21}, "u4": {}}
+    assert retl("revert", run, "--unpin", folder=shop.folder).out == (
+        f"it: 4 values of {run} no longer pinned: the next run sends what the model returns\n"
+    )
+    shop.run()
+    assert profiles(shop) == {
+        "u1": {"tier": "gold", "n": 1},
+        "u2": {"tier": "gold", "n": 21},
+        "u3": {"tier": "gold", "n": 3},
+        "u4": {"tier": "basic", "n": 4},
+    }
+
+
+def test_what_the_model_still_returns_is_refused_unless_it_is_pinned(shop: Shop, retl: Retl):
+    shop.sync("it", FIRST)
+    shop.run()
+    shop.sync("it", SECOND)
+    shop.run()
+    run, sent = last_run(shop), len(shop.sent())
+    refused = retl("revert", run, folder=shop.folder)
+    assert (refused.code, refused.err) == (
+        2,
+        "syncs.yml:14:10: it: the model still returns 5 of 5 values to be reverted\n"
+        "  hint: the next sync would send them again: pass --pin to hold them, or correct the model first\n",
+    )
+    shop.sync("it", FIRST)
+    shown = retl("revert", run, folder=shop.folder)
+    assert (shown.code, shown.out.splitlines()[0]) == (0, f"it: 5 values of {run} to be reverted")
+    assert len(shop.sent()) == sent
+    assert shop.rows_of("pins") == []
+
+
+def test_cells_that_later_runs_have_changed_stay_and_are_counted(shop: Shop, retl: Retl):
+    shop.sync("it", FIRST)
+    shop.run()
+    shop.sync("it", SECOND)
+    shop.run()
+    run = last_run(shop)
+    shop.sync("it", SECOND.replace("20", "21").replace("('u4', 'basic', 4)", "('u4', 'basic', 5)"))
+    shop.run()
+    planned = revert(shop, retl, run, "--pin")
+    assert planned.out.splitlines()[:2] == [
+        f"it: 3 values of {run} to be reverted, pinned until the model returns others",
+        "  not reverted: 2 values that a later run has changed",
+    ]
+    assert profiles(shop) == {
+        "u1": {"tier": "basic", "n": 1},
+        "u2": {"tier": "basic", "n": 21},
+        "u3": {"tier": "gold", "n": 3},
+        "u4": {"n": 5},
+    }
+
+
+def test_several_runs_go_back_to_before_the_first_of_them(shop: Shop, retl: Retl):
+    shop.sync("it", FIRST)
+    shop.run()
+    before, runs = profiles(shop), []
+    for sql in (SECOND, SECOND.replace("20", "21").replace("('u4', 'basic', 4)", "('u4', NULL, 5)")):
+        shop.sync("it", sql)
+        shop.run()
+        runs.append(last_run(shop))
+    revert(shop, retl, "..".join(runs), "--pin")
+    assert profiles(shop) == {**before, "u4": {}}
+    other = shop.sync("other", FIRST.replace("'u", "'v"))
+    other.run("other")
+    mixed = retl("revert", f"{runs[0]}..{last_run(shop, 'other')}", folder=shop.folder)
+    assert mixed.err.splitlines()[-1] == "  hint: revert the runs of one sync at a time"
+
+
+def test_revert_of_a_revert_is_the_run_again(shop: Shop, retl: Retl):
+    shop.sync("it", FIRST)
+    shop.run()
+    shop.sync("it", SECOND)
+    shop.run()
+    after = profiles(shop)
+    revert(shop, retl, last_run(shop), "--pin")
+    again = revert(shop, retl, last_run(shop))  # the model returns what it takes back to, which needs no pin
+    assert (profiles(shop), shop.rows_of("pins")) == (after, [])
+    assert "not reverted" not in again.out
+    assert shop.run().plan.unchanged == 4
+
+
+def test_values_that_are_null_are_cleared_whatever_the_sync_does_with_nulls(shop: Shop, retl: Retl):
+    for nulls in ("clear", "omit", "send"):
+        name = f"it_{nulls}"
+        shop.sync(name, rows((f"{nulls}1", None, 1)), nulls=nulls)
+        shop.run(name)
+        shop.sync(name, rows((f"{nulls}1", "gold", 1)), nulls=nulls)
+        shop.run(name)
+        revert(shop, retl, last_run(shop, name), "--pin")
+        assert profiles(shop)[f"{nulls}1"] in ({"n": 1}, {"n": 1, "tier": None})
+
+
+def test_columns_that_changed_since_are_counted(shop: Shop, retl: Retl):
+    names = "external_id, tier, n, gone"
+    shop.sync("it", rows(("u1", "a", 1, "x"), names=names))
+    shop.run()
+    shop.sync("it", rows(("u1", "b", 2, "y"), names=names))
+    shop.run()
+    run = last_run(shop)
+    shop.sync("it", rows(("u1", "b", "two"), names="external_id, tier, n"))
+    shop.run(accept_schema_change=True)
+    planned = revert(shop, retl, run, "--pin")
+    assert planned.out.splitlines()[:3] == [
+        f"it: 1 value of {run} to be reverted, pinned until the model returns others",
+        "  not reverted: 1 value that a later run has changed",
+        "  not reverted: 1 value of columns that are no longer sent",
+    ]
+    assert profiles(shop)["u1"]["tier"] == "a"
+
+
+def test_rows_that_were_sent_again_whole_keep_what_did_not_change(shop: Shop, retl: Retl):
+    shop.sync("it", FIRST)
+    shop.run()
+    shop.sync("it", FIRST.replace("'basic', 2", "'gold', 2"))
+    shop.run(full_refresh=True)
+    run = last_run(shop)
+    planned = revert(shop, retl, run, "--pin")
+    assert planned.out.startswith(f"it: 1 value of {run} to be reverted")
+    assert profiles(shop)["u2"] == {"tier": "basic", "n": 2}
+    assert profiles(shop)["u3"] == {"tier": "gold", "n": 3}
+
+
+def test_what_was_added_to_a_value_in_braze_is_not_taken_away(shop: Shop, retl: Retl):
+    sql = """SELECT 'u1' AS external_id, '{"inc": %d}' AS visits, '%s' AS tier"""
+    shop.sync("it", sql % (1, "a"), pre_formatted_fields=["visits"])
+    shop.run()
+    shop.sync("it", sql % (2, "b"), pre_formatted_fields=["visits"])
+    shop.run()
+    planned = revert(shop, retl, last_run(shop), "--pin")
+    assert planned.out.splitlines()[1] == (
+        "  not reverted: 1 value that were added to, or removed from, what Braze had (inc, add, remove)"
+    )
+    assert profiles(shop) == {"u1": {"tier": "a", "visits": 3}}
+
+
+def test_modes_that_braze_keeps_cannot_be_reverted(shop: Shop, retl: Retl):
+    sql = "SELECT 'u1' AS external_id, 'seen' AS name, TIMESTAMPTZ '2026-11-25 08:00:00Z' AS time"
+    shop.sync("it", sql, mode="users_track", track_record_type="events")
+    shop.run()
+    refused = retl("revert", last_run(shop), folder=shop.folder)
+    assert (refused.code, refused.err) == (
+        2,
+        "syncs.yml:15:9: it: mode users_track / events cannot be reverted: Braze keeps what it was sent\n",
+    )
+    unknown = retl("revert", "20200101T000000-000000", folder=shop.folder)
+    assert (unknown.code, unknown.err) == (
+        2,
+        'unknown run "20200101T000000-000000"\n  hint: `retl history` lists the runs\n',
+    )
+
+
+def test_rows_that_left_the_model_are_not_sent_again(shop: Shop, retl: Retl):
+    shop.sync("it", FIRST, on_removed="clear")
+    shop.run()
+    shop.sync("it", rows(("u1", "gold", 1), ("u3", "gold", 3)), on_removed="clear")
+    shop.run(skip_guards=["max_removed"])
+    planned = revert(shop, retl, last_run(shop), "--pin")
+    assert planned.out.splitlines()[1] == "  not reverted: 2 values of rows that left the model"
+    assert profiles(shop) == {"u1": {"tier": "basic", "n": 1}, "u2": {}, "u3": {"tier": "gold", "n": 3}}
+
+
+def test_who_has_opted_out_is_not_opted_in_by_a_revert(shop: Shop, retl: Retl):
+    sql = "SELECT 'u1' AS external_id, '%s' AS email_subscribe, '%s' AS tier"
+    shop.sync("it", sql % ("subscribed", "a"))
+    shop.run()
+    shop.sync("it", sql % ("unsubscribed", "b"))
+    shop.run()
+    run = last_run(shop)
+    planned = retl("revert", run, "--pin", "--out", "revert.plan", folder=shop.folder)
+    assert "1 row withheld" in planned.out
+    (profile,) = shop.braze.profiles()
+    assert profile["email_subscribe"] == "unsubscribed"
+
+
+def test_guards_hold_for_a_revert(shop: Shop, retl: Retl):
+    shop.sync("it", FIRST, guards={"max_changes": 1})
+    shop.run(skip_guards=["max_changes"])
+    shop.sync("it", SECOND, guards={"max_changes": 1})
+    shop.run(skip_guards=["max_changes"])
+    planned = retl("revert", last_run(shop), "--pin", "--out", "revert.plan", folder=shop.folder)
+    assert (planned.code, "guard max_changes" in planned.err) == (1, True)
+
+
+def test_pins_of_somebody_who_was_erased_are_erased(shop: Shop, retl: Retl):
+    shop.sync("it", FIRST)
+    shop.run()
+    shop.sync("it", SECOND)
+    shop.run()
+    revert(shop, retl, last_run(shop), "--pin")
+    assert {key for key, *_ in shop.rows_of("pins")} == {"u1", "u2", "u4"}
+    assert retl("forget", "u2", "--yes", folder=shop.folder).code == 0
+    assert {key for key, *_ in shop.rows_of("pins")} == {"u1", "u4"}
+
+
+def test_status_says_what_is_pinned(shop: Shop, retl: Retl):
+    shop.sync("it", FIRST)
+    shop.run()
+    shop.sync("it", SECOND)
+    shop.run()
+    run = last_run(shop)
+    revert(shop, retl, run, "--pin")
+    assert retl("status", folder=shop.folder).err == (
+        f"it: reverts {run}\n"
+        f"it: 5 values reverted and pinned: `retl revert {run} --unpin` lets the model decide again\n"
+    )
