@@ -95,7 +95,7 @@ def test_catalog_counts_its_items_and_is_updated_with_them():
     now = [NOW]
     with Sandbox(clock=lambda: now[-1]) as braze:
         call(braze, "POST", "/catalogs", {"catalogs": [RESTAURANTS]})
-        now.append(NOW + 2)
+        now.append(NOW + 1)
         call(braze, "POST", ITEMS, {"items": [{"id": "a"}, {"id": "b"}]})
         listed = call(braze, "GET", "/catalogs")[1]["catalogs"][0]
         assert (listed["num_items"], listed["updated_at"]) == (2, "2022-11-02T20:04:07.879+00:00")
