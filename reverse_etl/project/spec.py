@@ -419,7 +419,7 @@ class Consent(_Strict):
 
 
 class Ledger(_Strict):
-    """What runs have changed, for `retl why`."""
+    """What runs have changed, for `retl why` and `retl revert`."""
 
     keep: Annotated[
         str,
@@ -499,7 +499,7 @@ class Sync(_Strict):
         description='how long after each scheduled time it runs, for data that arrives late: "90 minutes"',
     )
     consent: Consent = Field(Consent(), description="when users who have opted out are opted in again")
-    ledger: Ledger = Field(Ledger(), description="what runs have changed, for `retl why`")
+    ledger: Ledger = Field(Ledger(), description="what runs have changed, for `retl why` and `retl revert`")
     tags: Words = Field((), description="labels to select syncs by (tag:)")
     guards: Guards = Field(Guards(), description="limits that block a run before its first request")
     data_tests: tuple[DataTest, ...] = Field((), description="tests on the model's rows; a failed test blocks the run")
