@@ -75,8 +75,8 @@ class Bucket:
         return ObjectStore(f"{self.url}/test/{sync}", Network(self.environ))
 
     def names(self) -> list[str]:
-        """What lies there of the sync `it`."""
-        return self.objects().names()
+        """What lies there of the sync `it`, without its ledger."""
+        return [name for name in self.objects().names() if not name.startswith("ledger/")]
 
     def bytes_at_rest(self) -> int:
         """Of all objects, whatever they are of."""

@@ -19,7 +19,8 @@ def test_runs_with_small_changes_upload_no_more_than_five_times_their_records():
     found = tenths("small changes")
     assert sum(one.failed for one in found) == 0
     assert sum(one.up for one in found) < 5 * RECORDS * RUNS
-    assert found[-1].at_rest / found[-1].looks < 2 * found[0].at_rest / found[0].looks
+    # A log of at most 1 MB, after which there is a new base, and the ledger.
+    assert found[-1].at_rest / found[-1].looks < found[0].at_rest / found[0].looks + 1_000_000
 
 
 def test_run_that_changes_nothing_makes_two_small_writes():

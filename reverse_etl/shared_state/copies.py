@@ -66,6 +66,9 @@ class LocalOnly:
     def older(self) -> list[str]:
         return []
 
+    def not_moved(self, error: StateError, accepted: int) -> StateError:
+        return error
+
 
 class SharedCopy:
     """The local copy of a shared state: its lock is held, and the local files are what the store has."""
@@ -134,7 +137,7 @@ class SharedCopy:
         try:
             self._upload(connection, is_last=True)
         except StateError as error:
-            raise self._not_moved(error, accepted) from error
+            raise self.not_moved(error, accepted) from error
 
     def _upload(self, connection: DuckDBPyConnection, is_last: bool = False) -> None:
         revision = self._shared.next_revision()  # DuckDB cuts off what a killed process had half written to the log
@@ -159,7 +162,8 @@ class SharedCopy:
     def older(self) -> list[str]:
         return self._shared.older()
 
-    def _not_moved(self, error: StateError, accepted: int) -> StateError:
+    def not_moved(self, error: StateError, accepted: int) -> StateError:
+        """What is said if the state of a run, of which Braze has accepted rows, is on this machine only."""
         what = f"{self._place.sync}: {error.problems[0].message}; the shared state was not updated"
         rows = count(accepted, "row that Braze accepted in this run is", "rows that Braze accepted in this run are")
         sent = f"{rows} recorded only in {self._place.folder}"

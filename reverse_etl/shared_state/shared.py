@@ -268,9 +268,9 @@ class SharedState:
         return f"{self.url}/{kept}" if kept else None
 
     def older(self) -> list[str]:
-        """Addresses of states and runs in the store other than the current state."""
+        """Addresses of states and runs in the store other than the current state and its ledger."""
         present = {HEAD, *(stored.name for stored in self.lock.head.objects())}
-        names = [name for name in self.objects.names() if name not in present]
+        names = [name for name in self.objects.names() if name not in present and not name.startswith("ledger/")]
         return [f"{self.url}/{name}" for name in names if "journal-" not in name]
 
     def delete_garbage(self) -> None:

@@ -150,7 +150,7 @@ def commit_run(
         )
         if mode == DELETES:
             note_people(connection)
-        if facts["sql"] is not None:
+        if facts["sql"] is not None and mode != DELETES:  # whose models may list people
             _remember_sql(connection, facts["sql"])
         has_dropped = _drop_old_runs(connection)
         if named or has_dropped or ledger.has_expired(keep or KEEP, ending.at):

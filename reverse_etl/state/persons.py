@@ -11,7 +11,7 @@ from functools import partial
 from duckdb import DuckDBPyConnection
 
 from reverse_etl.ledger.lines import LINES
-from reverse_etl.plan.tables import ACKNOWLEDGED, DELETED, IN_DOUBT, REJECTS
+from reverse_etl.plan.tables import ACKNOWLEDGED, DELETED, IN_DOUBT, REJECTS, SQLS
 from reverse_etl.records.identity import KINDS, STRONG_KINDS, all_named, hash_sql, named_in_json
 from reverse_etl.sql.quoting import identifier, literal
 from reverse_etl.state import pins
@@ -120,6 +120,10 @@ def erase(state: State, texts: Collection[str]) -> Found:
     connection = state.connection
     _ask(connection, texts)
     lines = state.ledger.erase(f"SELECT text FROM {_ASKED}")
+    value = "substr(text, strpos(text, ':') + 1)"
+    connection.execute(
+        f"DELETE FROM {SQLS} WHERE EXISTS (FROM {_ASKED} WHERE strlen({value}) > 3 AND contains(sql, {value}))"
+    )
     counts = dict[str, int]()
     for table, who in people_in(connection).items():
         row = "DISTINCT key" if table == REJECTS else "*"  # of an invalid row, one for each column that breaks a rule

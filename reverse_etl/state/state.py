@@ -44,6 +44,7 @@ from reverse_etl.records.left_out import with_old
 from reverse_etl.records.mapping import order_sql, outbox_sql
 from reverse_etl.records.rules import rules
 from reverse_etl.shared_state.copies import LocalOnly, SharedCopy
+from reverse_etl.shared_state.object_store import StoreError
 from reverse_etl.shared_state.place import StatePlace
 from reverse_etl.sql.database import detach_whole
 from reverse_etl.sql.quoting import identifier, literal
@@ -203,7 +204,11 @@ class State:
         self.copy.will_change()
         of_deletes = f"{OUTBOX} WHERE call = '{DELETE.path}' AND action = 'send'"
         deletes = moves_state and not self.run.is_blank and self._holds(of_deletes)
-        delivery = commit_run(self.connection, self.run, ending, self.erasures, self.ledger, moves_state)
+        try:
+            delivery = commit_run(self.connection, self.run, ending, self.erasures, self.ledger, moves_state)
+        except StoreError as error:  # of its ledger
+            counted = f"SELECT count(*) FROM {WITH_OUTCOMES} WHERE outcome = 'accepted'"
+            raise self.copy.not_moved(error, *self.connection.execute(counted).fetchall()[0]) from error
         if deletes:
             self._drop_deleted()
         self.copy.ended(self.connection, delivery.accepted)

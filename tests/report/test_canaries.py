@@ -98,6 +98,7 @@ def birds(shop: Shop) -> Shop:
 
 
 def found_in(text: str) -> list[str]:
+    text = text.replace('"canary":', "")  # what results have of `--canary`
     return [canary for canary in CANARIES if canary in text]
 
 

@@ -456,6 +456,9 @@ def test_state_of_the_version_before_knows_who_has_opted_out(shop: Shop, braze: 
             known = state.execute("SELECT identifier, channel FROM opt_outs ORDER BY ALL").fetchall()
             state.execute("DROP TABLE opt_outs; DELETE FROM meta WHERE key = 'consent'")
             state.execute("ALTER TABLE rejects DROP COLUMN cursor; ALTER TABLE state DROP COLUMN _retl_absent_since")
+            for column in ("git_commit", "git_dirty", "sql_md5", "started_by", "plan_digest", "ledger"):
+                state.execute(f"ALTER TABLE runs DROP COLUMN {column}")
+            state.execute("DROP TABLE sqls; DROP TABLE pins")
             state.execute("UPDATE meta SET value = '5' WHERE key = 'format'")
         assert shop.run(sync).exit_code == 0
         assert shop.rows_of("opt_outs", sync=sync) == [(*row, ANY, "true") for row in known]

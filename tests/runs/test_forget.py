@@ -294,7 +294,8 @@ def test_receipt_without_personal_data_is_refused_if_it_was_changed_and_false_on
     back = retl("forget", "--check", str(receipt), folder=shop.folder)
     assert (back.code, back.out) == (
         1,
-        "may be sent again, as it was let back: external_id\nit: 1 row about a person who was erased\n",
+        # The row, and its line in the ledger.
+        "may be sent again, as it was let back: external_id\nit: 2 rows about a person who was erased\n",
     )
 
 

@@ -235,7 +235,7 @@ def test_forgotten_person_is_in_no_byte_of_the_state(shop: Shop, retl: Retl):
     folder = shop.folder / ".retl/test/it"
 
     def remembered(text: str) -> bool:
-        return any(text.encode() in path.read_bytes() for path in folder.iterdir())
+        return any(text.encode() in path.read_bytes() for path in folder.rglob("*") if path.is_file())
 
     assert remembered("secret-3@example.com")
     assert remembered("secret-4@example.com")

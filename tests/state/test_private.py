@@ -151,11 +151,13 @@ def test_debug_warns_of_a_state_or_a_plan_that_git_tracks(synced: Shop, retl: Re
     assert (done.code, "git" in done.out) == (0, False)
     git(["git", "add", "--force", ".retl", "saved.plan", "warehouse.duckdb"], cwd=synced.folder)
     done = retl("debug", folder=synced.folder)
+    ledger = [str(path.relative_to(synced.folder)) for path in synced.folder.rglob(".retl/**/ledger/*")]
+    assert len(ledger) == 2
     assert (done.code, [line for line in done.out.splitlines() if "git" in line]) == (
         0,
         [
             f"warn  git tracks {path}, which is private: `git rm --cached {path}`, and keep it out of git"
-            for path in TRACKED
+            for path in sorted([*ledger, *TRACKED])
         ],
     )
 
