@@ -78,10 +78,11 @@ class Bucket:
         """What lies there of the sync `it`, without its ledger."""
         return [name for name in self.objects().names() if not name.startswith("ledger/")]
 
-    def bytes_at_rest(self) -> int:
-        """Of all objects, whatever they are of."""
+    def bytes_at_rest(self, ledger: bool = False) -> int:
+        """Of all objects of the ledger, or of all others."""
         listed = ObjectStore(self.url, Network(self.environ))._store.list()
-        return sum(int(found["size"]) for page in listed for found in page)
+        sizes = ((int(found["size"]), "/ledger/" in str(found["path"])) for page in listed for found in page)
+        return sum(size for size, is_ledger in sizes if is_ledger is ledger)
 
     def head(self) -> Head:
         found = self.objects().read("head.json")

@@ -130,6 +130,10 @@ class Services:
         """Bytes that went up to the store so far, bytes that are there, and writes."""
         return self._bucket.bytes_up, self._bucket.bytes_at_rest(), self._bucket.writes
 
+    def ledger(self) -> int:
+        """Bytes of the ledger, which are not among those that are there."""
+        return self._bucket.bytes_at_rest(ledger=True)
+
 
 class _Manager(BaseManager):
     pass
@@ -170,6 +174,7 @@ class Tenth:
     writes: int = 0
     looks: int = 0
     at_rest: int = 0
+    ledger: int = 0  # when it ended
     local: int = 0
 
     def cells(self) -> list[str]:
@@ -231,6 +236,7 @@ class Soak:
                 last.at_rest += self.services.taken()[1]
                 last.local += sum(p.stat().st_size for p in self.folder.glob("*/.retl/**/*") if p.is_file())
             if number % size == 0:
+                last.ledger = self.services.ledger()
                 now = self.services.taken()
                 last.up, last.writes, before = now[0] - before[0], now[2] - before[2], now
                 yield last
