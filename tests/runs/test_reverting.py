@@ -232,6 +232,7 @@ def test_guards_hold_for_a_revert(shop: Shop, retl: Retl):
     shop.run(skip_guards=["max_changes"])
     planned = retl("revert", last_run(shop), "--pin", "--out", "revert.plan", folder=shop.folder)
     assert (planned.code, "guard max_changes" in planned.err) == (1, True)
+    assert ("to `retl apply FILE`" in planned.err, "retl sync" in planned.err) == (True, False)
 
 
 def test_pins_of_somebody_who_was_erased_are_erased(shop: Shop, retl: Retl):
