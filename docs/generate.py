@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
@@ -45,6 +45,7 @@ from reverse_etl.delivery.retry import RetryPolicy
 from reverse_etl.project.dbt_packages import PACKAGES
 from reverse_etl.project.dialects.row import Verdict
 from reverse_etl.project.dialects.translate import TABLES
+from reverse_etl.project.fields import OneOf
 from reverse_etl.project.json_schema import SCHEMA_FILE, json_schema
 from reverse_etl.project.spec import BrazeConfig, Dbt, DuckDB, Guards, Incremental, Postgres, Spark, StatePlace, Sync
 from reverse_etl.project.spec_alerts import Email, Heartbeat, Slack, Webhook
@@ -92,7 +93,7 @@ def keys_of(model: type[BaseModel]) -> Callable[[], str]:
         lines = ["| key | default | |", "|---|---|---|"]
         for name, field in model.model_fields.items():
             default = "" if field.default in (PydanticUndefined, None, (), "") else _word(field.default)
-            parts = [part for part in (field.description, _values(field.annotation)) if part]
+            parts = [part for part in (field.description, _values(field.annotation, field.metadata)) if part]
             lines.append(f"| `{field.alias or name}` | {default} | {'; '.join(parts)} |")
         return "\n".join(lines)
 
@@ -118,7 +119,10 @@ def _word(default: object) -> str:
     return f"`{str(default).lower() if isinstance(default, bool) else default}`"
 
 
-def _values(annotation: object) -> str:
+def _values(annotation: object, metadata: Sequence[object] = ()) -> str:
+    for one in (*metadata, *(one for part in get_args(annotation) for one in getattr(part, "__metadata__", ()))):
+        if isinstance(one, OneOf):
+            return ", ".join(f"`{word}`" for word in one.words())
     listed = re.findall(r"Literal\[(.*?)\]", str(annotation))
     return listed[0].replace("'", "`") if listed else ""
 

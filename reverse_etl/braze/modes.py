@@ -4,8 +4,9 @@ A rule or limit of Braze is here once, with its page beside it: the page's name 
 (endpoints, objects_filters, api_limits, errors) or user_guide. Nothing here knows SQL, HTTP or files.
 """
 
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum, StrEnum
 
 from reverse_etl.braze.lists import COUNTRY_NAMES, LANGUAGE_NAMES, TIME_ZONE_NAMES
@@ -109,10 +110,26 @@ class Group:
 
 
 @dataclass(frozen=True)
+class Errors:
+    """How responses of an endpoint say what is wrong, where they do not name an array and an index.
+
+    `names_by`: the member of a record that identifies it in an error. `stops`: errors that are about no record, by
+    their ids, and what to do: every other request would get them, too.
+    """
+
+    names_by: str
+    stops: Mapping[str, str]
+
+
+_KEY_IN_PATH = re.compile(r"\{(\w+)\}")
+
+
+@dataclass(frozen=True)
 class Call:
     """One endpoint: which rate limit it shares, which permission its API key needs, how many rows a request may have.
 
-    `label` is how it is called everywhere: by its path, since almost all are POSTed to.
+    `label` is how it is called everywhere: by its path, since almost all are POSTed to. The words in braces in a path
+    are keys of the sync, whose values are in their places when a sync uses it: see `Mode.at`.
     `error_array` is the name of the request's array in responses, where it differs from the array's own name.
     `counters` are the numbers of processed objects in responses, each only if its array was sent.
     """
@@ -124,10 +141,20 @@ class Call:
     error_array: str | None = None
     counters: tuple[str, ...] = ()
     method: str = "POST"
+    errors: Errors | None = None
 
     @property
     def label(self) -> str:
         return self.path if self.method == "POST" else f"{self.method} {self.path}"
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The keys of a sync that its path contains."""
+        return tuple(_KEY_IN_PATH.findall(self.path))
+
+    def at(self, values: Mapping[str, str]) -> "Call":
+        """The call with these values in its path."""
+        return replace(self, path=self.path.format_map(values)) if self.keys else self
 
 
 @dataclass(frozen=True)
@@ -156,7 +183,7 @@ class Mode:
     without it, too. `proves`: identifiers of which an acknowledged record says that a user has them. `deletion`: what
     `on_removed: delete` does, where the mode supports it. `about`: what a record is about, in messages.
     `is_exported`: Braze tells what became of each record; of events and purchases, it tells numbers of them only
-    (post_users_identifier).
+    (post_users_identifier). `place`: the values in the paths of its calls, once they are there.
     """
 
     name: str
@@ -188,10 +215,29 @@ class Mode:
     deletion: Deletion | None = None
     about: str = USER
     is_exported: bool = True
+    place: tuple[str, ...] = ()
 
     @property
     def label(self) -> str:
-        return f"{self.name} / {self.record_type}" if self.record_type else self.name
+        return " / ".join([self.name, *([self.record_type] if self.record_type else []), *self.place])
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The keys that a sync must have, as the paths of its calls contain them."""
+        return tuple(dict.fromkeys(key for call in self.calls for key in call.keys))
+
+    @property
+    def calls(self) -> tuple[Call, ...]:
+        """All endpoints that it may use."""
+        return (self.call, *([self.deletion.call] if self.deletion else []))
+
+    def at(self, values: Mapping[str, str]) -> "Mode":
+        """The mode with these values in the paths of its calls; it is another mode than with other values."""
+        if not self.keys:
+            return self
+        deletion = self.deletion and replace(self.deletion, call=self.deletion.call.at(values))
+        place = tuple(values[key] for key in self.keys)
+        return replace(self, call=self.call.at(values), deletion=deletion, place=place)
 
     def field(self, name: str) -> Field | None:
         return next((field for field in self.fields if field.name == name), None)
@@ -478,13 +524,42 @@ _TABLE = (
 )
 
 MODES: Mapping[tuple[str, str | None], Mode] = {(mode.name, mode.record_type): mode for mode in _TABLE}
-MODE_NAMES = tuple(dict.fromkeys(mode.name for mode in _TABLE))
-RECORD_TYPES = tuple(mode.record_type for mode in _TABLE if mode.record_type)
 CONSENT_FIELDS = frozenset(field.name for mode in _TABLE for field in mode.fields if field.consent)
-# Keys of a sync that not every mode supports.
-MODE_OPTIONS = frozenset().union(*(mode.options for mode in _TABLE))
+
+# These ask the table when they are called, so that a row which is added to it is known to all who use it.
 
 
-def deleting_calls() -> list[str]:
-    """The labels of all endpoints that delete what records are about."""
-    return sorted({DELETE.label, *(mode.deletion.call.label for mode in MODES.values() if mode.deletion)})
+def mode_names() -> list[str]:
+    """The values of `mode`."""
+    return list(dict.fromkeys(name for name, _ in MODES))
+
+
+def record_types() -> list[str]:
+    """The values of `track_record_type`."""
+    return list(dict.fromkeys(record_type for _, record_type in MODES if record_type))
+
+
+def families() -> list[str]:
+    """The families of endpoints that have a rate limit."""
+    return list(RATE_LIMITS)
+
+
+def options_of(mode: Mode) -> frozenset[str]:
+    """The keys of a sync that this mode supports, and not every other one."""
+    return mode.options | {*mode.keys} | ({"track_record_type"} if mode.record_type else set())
+
+
+def not_supported(mode: Mode) -> frozenset[str]:
+    """The keys of a sync that other modes support, and this one does not."""
+    return frozenset().union(*map(options_of, MODES.values())) - options_of(mode)
+
+
+def is_deleting(call: str) -> bool:
+    """Whether the endpoint with this label deletes what records are about."""
+    return re.fullmatch(deleting_pattern(), call) is not None
+
+
+def deleting_pattern() -> str:
+    """A regular expression for the labels of all endpoints that delete what records are about."""
+    labels = {DELETE.label, *(mode.deletion.call.label for mode in MODES.values() if mode.deletion)}
+    return "|".join("[^/]+".join(map(re.escape, _KEY_IN_PATH.split(label)[::2])) for label in sorted(labels))

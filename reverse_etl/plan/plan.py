@@ -7,7 +7,7 @@ from typing import Any
 
 from duckdb import DuckDBPyConnection
 
-from reverse_etl.braze.modes import MAX_BODY_BYTES, deleting_calls
+from reverse_etl.braze.modes import MAX_BODY_BYTES, deleting_pattern
 from reverse_etl.delivery.batches import cut
 from reverse_etl.plan.data_tests import DataTestResult
 from reverse_etl.plan.given_up import GIVEN_UP
@@ -98,10 +98,10 @@ def read_plan(connection: DuckDBPyConnection, run_id: str, rows: int, in_state: 
     """Count the outbox. `sizes` are the records per request, by endpoint."""
     if not connection.execute(f"SELECT 1 FROM {OUTBOX} LIMIT 1").fetchall():
         return Plan(run_id, rows, in_state, unchanged=rows)
-    deleting = ", ".join(map(literal, deleting_calls()))
+    deletes_sql = f"regexp_full_match(call, {literal(deleting_pattern())})"
     groups = f"""SELECT kind, action, count(*) AS n, CAST(sum(attributes) AS BIGINT) AS attributes,
             CAST(sum(data_points) AS BIGINT) AS data_points, CAST(coalesce(sum(strlen(body)), 0) AS BIGINT) AS bytes,
-            call IN ({deleting}) AS deletes, call, envelope, phase, max(strlen(body)) AS heaviest
+            {deletes_sql} AS deletes, call, envelope, phase, max(strlen(body)) AS heaviest
         FROM {OUTBOX} GROUP BY kind, action, call, envelope, phase"""
     connection.execute(f"CREATE OR REPLACE TEMP TABLE {_GROUPS} AS {groups}")  # bodies are read once
     counted = connection.execute(

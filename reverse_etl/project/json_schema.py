@@ -8,7 +8,7 @@ from typing import Any, get_args
 
 from pydantic import BaseModel
 
-from reverse_etl.braze.modes import MODE_NAMES, MODE_OPTIONS, MODES
+from reverse_etl.braze.modes import MODES, mode_names, not_supported
 from reverse_etl.project.labels import KEYS, VALUES, pattern
 from reverse_etl.project.spec import (
     HOST,
@@ -110,13 +110,14 @@ def _or_template(node: Any) -> Any:
 def _sync_rules() -> Iterator[Rule]:
     """Rules between the keys of a sync; none apply where the mode is Jinja."""
     yield {"dependentRequired": {"timezone": ["schedule"], "delay": ["schedule"]}}
-    for name in MODE_NAMES:
+    for name in mode_names():
         record_types = [record_type for mode, record_type in MODES if mode == name and record_type]
         if record_types:
             yield _rule({"mode": name}, _has("track_record_type"))
     for (name, record_type), mode in MODES.items():
-        untaken = (MODE_OPTIONS - mode.options) | (set() if record_type else {"track_record_type"})
-        taken = {"properties": dict.fromkeys(sorted(untaken), False)}
+        taken: Rule = {"properties": dict.fromkeys(sorted(not_supported(mode)), False)}
+        if mode.keys:
+            taken["required"] = list(mode.keys)
         given = {"mode": name, **({"track_record_type": record_type} if record_type else {})}
         yield _rule(given, taken)
         if mode.is_idempotent:

@@ -12,7 +12,7 @@ from typing import Any, Literal, TypeVar, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from reverse_etl.braze.modes import MODE_OPTIONS, MODES, Mode
+from reverse_etl.braze.modes import MODES, USER, Mode, not_supported
 from reverse_etl.errors import Location, Problem, ProjectError, closest, nearest
 from reverse_etl.project.cron import ScheduleProblem, check_line, check_zone
 from reverse_etl.project.jinja import environment_variables, is_template, render, variables, variables_read
@@ -652,7 +652,11 @@ def _problems_in(sync: _Given, models: Collection[str]) -> Iterator[Problem]:
     row = MODES.get((mode or "", record_type if record_types else None))
     if row is None:
         return
-    untaken = (MODE_OPTIONS - row.options) | (set() if record_types else {"track_record_type"})
+    for key in row.keys:
+        if sync.values.get(key) is None:
+            what = f'"{key}" is missing{sync.inside}: {mode} needs it'
+            yield Problem(what, sync.value_at(), f"add {key}: NAME", code="P008")
+    untaken = not_supported(row)
     for key in sorted(untaken & sync.values.keys()):
         yield Problem(
             f'"{key}"{sync.inside} is not supported by mode {row.label}', sync.key_at(key), "remove it", code="P017"
@@ -677,8 +681,10 @@ def _problems_in(sync: _Given, models: Collection[str]) -> Iterator[Problem]:
         yield from _quarantine_problems(sync, row)
     for key, deletes in (("mode", "users_delete"), ("on_removed", "delete")):
         if sync.text(key) == deletes and key not in untaken and sync.values.get("allow_destructive") is not True:
-            hint = 'if this is intended, add "allow_destructive: true" to the sync: deleting cannot be undone'
-            yield Problem(f'"{key}: {deletes}"{sync.inside} deletes users', sync.value_at(key), hint, code="P019")
+            hint = 'if this is intended, add "allow_destructive: true" to the sync'
+            hint += ": deleting cannot be undone" if row.about == USER else ""
+            what = f'"{key}: {deletes}"{sync.inside} deletes {row.about}s'
+            yield Problem(what, sync.value_at(key), hint, code="P019")
 
 
 def _keep_removed_problems(sync: _Given) -> Iterator[Problem]:

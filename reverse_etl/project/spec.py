@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Annotated, Any, Literal, Self, TypeVar, get_args
+from typing import Annotated, Any, Literal, Self, TypeVar
 from urllib.parse import SplitResult, urlsplit
 
 from pydantic import (
@@ -22,11 +22,11 @@ from pydantic import (
     model_validator,
 )
 
-from reverse_etl.braze.modes import MODE_NAMES, MODES, RATE_LIMITS, RECORD_TYPES, Call, Deletion, Mode
+from reverse_etl.braze.modes import MODES, Call, Deletion, Mode, families, mode_names, record_types
 from reverse_etl.errors import Location, Problem
 from reverse_etl.network.proxies import LOOPBACK
 from reverse_etl.project.cron import Cron
-from reverse_etl.project.fields import Part, Words
+from reverse_etl.project.fields import OneOf, Part, Words
 from reverse_etl.project.fields import Strict as _Strict
 from reverse_etl.project.spec_alerts import Alert, Heartbeat, label
 from reverse_etl.project.spec_collect import Collect, Keep
@@ -36,12 +36,9 @@ from reverse_etl.project.yaml_places import Positions, YamlPath
 SPEC_FILE = "syncs.yml"
 SANDBOX = "sandbox"
 
-ModeName = Literal["users_track", "users_alias_new", "users_identify", "users_delete", "subscription_status_set"]
-RecordType = Literal["attributes", "events", "purchases"]
-Family = Literal["users_track", "users", "subscription_status_set", "users_export_ids", "subscription_user_status"]
-# The table of modes defines these names; they are repeated here for the type checker and the JSON Schema.
-assert (get_args(ModeName), get_args(RecordType), get_args(Family)) == (MODE_NAMES, RECORD_TYPES, tuple(RATE_LIMITS))
-
+ModeName = Annotated[str, OneOf(mode_names)]
+RecordType = Annotated[str, OneOf(record_types)]
+Family = Annotated[str, OneOf(families)]
 
 NAME = r"^[A-Za-z0-9_][A-Za-z0-9_-]*$"
 _WAIT = r"^\d+ (second|minute|hour)s?$"
@@ -520,8 +517,9 @@ class Sync(_Strict):
 
     @property
     def mode(self) -> Mode:
-        """The sync's row of the table of modes."""
-        return MODES[self.mode_name, self.track_record_type]
+        """The sync's row of the table of modes, with what the sync says in the paths of its calls."""
+        row = MODES[self.mode_name, self.track_record_type]
+        return row.at({key: str(getattr(self, key)) for key in row.keys}) if row.keys else row
 
     @property
     def deletion(self) -> Deletion | None:

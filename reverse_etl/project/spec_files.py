@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import create_model
 
-from reverse_etl.braze.modes import MODE_OPTIONS, MODES
+from reverse_etl.braze.modes import MODES, not_supported
 from reverse_etl.errors import Location, Problem
 from reverse_etl.project.fields import Strict
 from reverse_etl.project.spec import SPEC_FILE, File, Sync
@@ -76,7 +76,7 @@ def is_free(key: object) -> bool:
 def applied(defaults: Mapping[str, Any], sync: Mapping[str, Any]) -> dict[str, Any]:
     """The defaults that apply to a sync: those that its mode supports, and that need no other key."""
     mode = MODES.get((str(sync.get("mode")), _text(sync.get("track_record_type"))))
-    not_taken = MODE_OPTIONS - mode.options if mode else set[str]()
+    not_taken = set(not_supported(mode)) if mode else set[str]()
     if sync.get("schedule", defaults.get("schedule")) is None:
         not_taken |= {"schedule", "timezone", "delay"}
     if sync.get("incremental") is not None:

@@ -399,7 +399,7 @@ def batch_sizes(project: LoadedProject, sync: Sync) -> dict[str, int]:
 
 def _route(sync: Sync, call: Call, session: Session) -> Route:
     mode, deletion = sync.mode, sync.deletion
-    slots = deletion.slots if deletion and call is deletion.call else mode.slots
+    slots = deletion.slots if deletion and call == deletion.call else mode.slots
     arrays = {slot.array for slot in slots} | {call.error_array, mode.group.array if mode.group else None}
     return Route(
         call=call,

@@ -17,7 +17,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
-from reverse_etl.braze.modes import deleting_calls
+from reverse_etl.braze.modes import is_deleting
 from reverse_etl.delivery.batches import Batch, cut
 from reverse_etl.engines.duckdb.engine import DuckDBEngine
 from reverse_etl.engines.duckdb.seeds import seed_sql
@@ -328,7 +328,7 @@ def _acknowledge(state: State, engine: DuckDBEngine, prepared: Prepared, rows: C
 def _as_sent(sync: Sync, batch: Batch) -> Any:
     """A record as it is in its request: an item of its array, or the request that deletes what it is about."""
     request = json.loads(batch.body(closing(sync.mode)), parse_float=Decimal)
-    if batch.place.call in deleting_calls():
+    if is_deleting(batch.place.call):
         return request
     ((item,),) = request.values()
     return item

@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 
 from reverse_etl import Project
-from reverse_etl.braze.modes import MODE_NAMES
-from reverse_etl.braze.modes import RECORD_TYPES as RECORD_TYPES_OF_RETL
+from reverse_etl.braze.modes import mode_names, record_types
 from reverse_etl.project.json_schema import json_schema
 from reverse_etl.project.labels import KEYS, MODES, RECORD_TYPES
 from tests.project.test_schema import is_valid
@@ -147,7 +146,7 @@ def test_schema_offers_the_words_of_retl_only():
     enums = [
         values["enum"] for key in ("mode", "track_record_type") for values in every(keys["properties"][key], "enum")
     ]
-    assert enums == [list(MODE_NAMES), list(RECORD_TYPES_OF_RETL)]
+    assert enums == [mode_names(), record_types()]
     assert [one["deprecated"] for one in keys["patternProperties"].values()] == [True] * len(KEYS)
 
 
