@@ -191,7 +191,8 @@ def test_states_of_a_project_are_opened_where_its_target_keeps_them():
     """`open_state` alone knows nothing of `state.path`: who opens a folder of a project with it works on another state."""
     callers = {name_of(path) for path in PACKAGE.rglob("*.py") if "open_state(" in path.read_text(encoding="utf-8")}
     renamed = {"state.moving", "state.orphans"}  # they open what has, or had, another name
-    assert callers == {"state.opening", "testing.unit_tests"} | renamed  # unit tests have a folder of their own
+    own = {"state.copied", "testing.unit_tests"}  # copies and unit tests have folders of their own
+    assert callers == {"state.opening"} | own | renamed
 
 
 def test_duckdb_is_opened_in_one_place_where_it_downloads_nothing():

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import duckdb
@@ -23,7 +24,7 @@ from reverse_etl.delivery.reading import HowToRead, read_users
 from reverse_etl.delivery.retry import RetryPolicy
 from reverse_etl.delivery.session import open_session
 from reverse_etl.engines.warehouse import engine_of
-from reverse_etl.errors import DataError, RetlError
+from reverse_etl.errors import BusyError, DataError, RetlError
 from reverse_etl.ledger.lines import LINES, REQUESTS, json_of_value
 from reverse_etl.plan.tables import ACKNOWLEDGED, IN_DOUBT, REJECTS, RUNS, SENT_AT
 from reverse_etl.plan.workbench import connect
@@ -34,17 +35,20 @@ from reverse_etl.records.identity import HASH_DIGITS, KINDS
 from reverse_etl.records.mapping import key_text
 from reverse_etl.runs.forgetting import Forgetting, asked_for
 from reverse_etl.sql.quoting import identifier, literal
+from reverse_etl.sql.types import INTEGERS, TEXTS
 from reverse_etl.state.contents import acknowledged_types
+from reverse_etl.state.copied import is_copy, readable
 from reverse_etl.state.erasing import people_in
 from reverse_etl.state.erasures import HASHES
 from reverse_etl.state.keys import key_meant
 from reverse_etl.state.look import is_there, key_text_of
-from reverse_etl.state.opening import state_of
+from reverse_etl.state.opening import open_state
 from reverse_etl.state.persons import SEPARATOR, kind_of
 from reverse_etl.state.state import State
 from reverse_etl.system.clock import Clock
 
 _BLAME_S = 5.0  # that git may take
+_MANY = 1000  # rows of which one is looked for
 _SOUGHT = "retl_sought"  # a temporary table: the persons
 _LINE = """l.run_id, key, l.kind, column_name, old, new, l.request, epoch_us(finished_at), r.status, git_commit,
     git_dirty, started_by, plan_digest, q.path, q.status, epoch_us(q.sent_at), epoch_us(q.answered_at), q.objects"""
@@ -117,12 +121,14 @@ def why(
 ) -> Why:
     """What is known of a person, or of the row with a key, in the states of these syncs; of one column, where it comes
     from, too; with `run_id`, only what that run wrote. Raises DataError if no state knows of it."""
-    persons = asked_for(Forgetting(project, lambda _: None), key).erased
+    persons = asked_for(_Reading(project, lambda _: None), key).erased
     cells, notes = list[Cell](), list[str]()
     for sync in syncs:
         if not is_there(project, sync):
             continue
-        with state_of(project, sync) as state:
+        with readable(project, sync) as state:
+            if is_copy(state):
+                notes.append(f"{sync.name}: in use by a sync; shown is the state from before that run")
             look = _Look(state, sync, key_meant(state.connection, sync.name, key), persons, in_full)
             found = [*look.cells(column, run_id)]
             notes += look.notes()
@@ -138,6 +144,19 @@ def why(
         hint = "pass an external id, an alias name, an e-mail, a phone number, or the key of a row; or check the column"
         raise DataError(what, hint=hint, code="D013")
     return Why(cells, notes, sorted(persons))
+
+
+class _Reading(Forgetting):
+    """Whom the states know, as `retl forget` finds them; of a state that a sync is using, its copy."""
+
+    def states(self) -> Iterator[State]:
+        for sync in self.project.spec.syncs:
+            if is_there(self.project, sync):
+                with readable(self.project, sync) as state:
+                    yield state
+        for place in self.orphans():
+            with suppress(BusyError), self._free(partial(open_state, place, None, self.clock)) as state:
+                yield state
 
 
 class _Look:
@@ -322,24 +341,45 @@ def _now(project: LoadedProject, state: State, model: Any, key: str, column: str
     parts = state.rows.key()
     if not parts or any(name.startswith("_retl_") for name in parts):
         raise DataError("the whole row is its key", code="D013")
-    where = f"{key_text(parts, identifier)} = {literal(key)}"
-    if project.spec.dialect != "duckdb":
-        text = exp.column(parts[0], quoted=True)
-        where = exp.EQ(this=exp.cast(text, "varchar"), expression=exp.Literal.string(key)).sql(project.spec.dialect)
-        if len(parts) > 1:
-            raise DataError("its key has several columns", code="D013")
+    one = model.read_by(f"SELECT * FROM (\n{model.sql}\n) AS retl_why WHERE {_is_row(project, state, key)}")
     with connect() as connection:
         engine = engine_of(project, connection)
         engine.open()
-        one = model.read_by(f"SELECT * FROM (\n{model.sql}\n) AS retl_why WHERE {where}")
-        names, rows = engine.first_rows(one, 1, json_of_value)
+        names, rows = engine.first_rows(one, _MANY, json_of_value)
         engine.close()
-    if not rows:
-        raise DataError("the model does not return the row", code="D013")
-    found = dict(zip(names, rows[0], strict=True))
-    if column not in found:
+    found = (dict(zip(names, row, strict=True)) for row in rows)
+    row = next((one for one in found if project.spec.dialect == "duckdb" or _has_key(one, parts, key)), None)
+    if row is None:
+        what = "the model does not return the row" if len(rows) < _MANY else "too many rows are alike, but for the key"
+        raise DataError(what, code="D013")
+    if column not in row:
         raise DataError("the model does not have the column", code="D013")
-    return None if found[column] is None else str(found[column])
+    return None if row[column] is None else str(row[column])
+
+
+def _is_row(project: LoadedProject, state: State, key: str) -> str:
+    """A condition on the rows of a model, in its dialect: where no other warehouse writes a value otherwise than DuckDB
+    does, which has written the key. Of columns of other types, all rows are read, up to _MANY."""
+    parts, types, dialect = state.rows.key(), state.rows.types(), project.spec.dialect
+    if dialect == "duckdb":
+        return f"{key_text(parts, identifier)} = {literal(key)}"
+    same = [
+        exp.EQ(this=exp.cast(exp.column(name, quoted=True), "varchar"), expression=exp.Literal.string(text))
+        for name, text in zip(parts, _texts(parts, key), strict=True)
+        if types[name].family in TEXTS | INTEGERS
+    ]
+    return exp.and_(*same).sql(dialect) if same else "1 = 1"
+
+
+def _has_key(row: Mapping[str, Any], parts: Sequence[str], key: str) -> bool:
+    """Whether a row, with JSON texts of its values, has this key."""
+    found = [as_json(row[name]) if str(row.get(name)).startswith('"') else row.get(name) for name in parts]
+    return found == _texts(parts, key)
+
+
+def _texts(parts: Sequence[str], key: str) -> list[str]:
+    """The text of each column of a key, as `key_text` has written them."""
+    return [key] if len(parts) == 1 else [str(text) for text in json.loads(key)]
 
 
 def _blame(project: LoadedProject, file: str, line: int) -> str | None:

@@ -5,13 +5,10 @@ process read a file that another process may write.
 """
 
 import json
-import shutil
-import tempfile
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -23,7 +20,8 @@ from reverse_etl.project.project import LoadedProject
 from reverse_etl.project.spec import Sync
 from reverse_etl.sql import database
 from reverse_etl.sql.quoting import literal
-from reverse_etl.state.file import COPY, rename_words
+from reverse_etl.state.copied import copied_file
+from reverse_etl.state.file import rename_words
 from reverse_etl.state.glance import Glances
 from reverse_etl.state.opening import state_of
 from reverse_etl.state.places import folder_of
@@ -35,7 +33,6 @@ HEADING = (
 )  # fmt: skip
 # Those that a narrow terminal goes without, the first ones first: when a run started is in its name, too.
 SPARE = ("attributes", "requests", "started", "took", "rows", "in doubt", "rejected")
-_TRIES = 5  # to copy a state that is not changed meanwhile; it changes only when a run ends
 
 
 @dataclass(frozen=True)
@@ -84,7 +81,7 @@ def _past_runs(project: LoadedProject, sync: Sync, limit: int, glances: Glances)
                 return _runs_in(seen, sync, limit)
         with database.connect() as connection:
             connection.execute(f"SET TimeZone = 'UTC'; ATTACH ':memory:' AS {STATE}")
-            with _copy(place.state) as copy:
+            with copied_file(place.state) as copy:
                 connection.execute(f"ATTACH {literal(str(copy))} AS retl_copy (READ_ONLY)")
                 for table in ("runs", "in_doubt"):
                     connection.execute(f"CREATE TABLE {STATE}.main.{table} AS FROM retl_copy.main.{table}")
@@ -121,29 +118,3 @@ def _past_run(sync: Sync, row: Sequence[Any]) -> PastRun:
         **{name: delivery.get(name, 0) for name in names},
         message=message,
     )
-
-
-@contextmanager
-def _copy(path: Path) -> Iterator[Path]:
-    """A consistent copy of a DuckDB file, beside it. What a killed process left is deleted when the state is opened."""
-    wal = path.with_name(f"{path.name}.wal")
-    try:
-        with tempfile.TemporaryDirectory(prefix=COPY, dir=path.parent) as folder:  # 0700
-            copy = Path(folder) / path.name
-            for _ in range(_TRIES):
-                before = _signs(path, wal)
-                shutil.copyfile(path, copy)
-                if wal.exists():
-                    shutil.copyfile(wal, copy.with_name(wal.name))
-                if _signs(path, wal) == before:
-                    break
-                copy.with_name(wal.name).unlink(missing_ok=True)
-            yield copy
-    except OSError as error:
-        hint = "make its folder writable for the current user, or free disk space there"
-        raise StateError(f"cannot copy {path}: {error.strerror}", hint=hint, code="S015") from error
-
-
-def _signs(*paths: Path) -> list[tuple[int, int]]:
-    """Values that change whenever one of the files does."""
-    return [(stat.st_mtime_ns, stat.st_size) for path in paths if path.exists() and (stat := path.stat())]

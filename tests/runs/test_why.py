@@ -13,7 +13,7 @@ from reverse_etl.project.lineage import line_of
 from reverse_etl.runs.why import why
 from reverse_etl.sandbox import Fault
 from tests.processes import Forked
-from tests.shop import Outcome, Retl, Shop, command, examples
+from tests.shop import Outcome, Retl, Shop, command, examples, running
 
 MODEL = """
     WITH levels AS (
@@ -89,6 +89,32 @@ def test_what_is_not_in_braze_is_told(shop: Shop, retl: Retl):
     assert (said.code, "it: u2 is rejected by Braze: see `retl rejects`" in said.err) == (0, True)
     assert retl("forget", "u1", "--yes", folder=shop.folder).code == 0
     assert "it: nothing is sent: the person was erased or deleted" in asked(retl, shop, "u1").err
+
+
+@pytest.mark.long
+def test_state_that_a_sync_is_using_is_read_as_it_was_before(changed: Shop, retl: Retl):
+    before = in_json(retl, changed, "u2", "tier")
+    changed.model("it", MODEL.format("iron"))
+    with running(changed, "u2") as process:
+        said = asked(retl, changed, "u2@x.example", "tier", "--show-values")
+        assert said.err == "it: in use by a sync; shown is the state from before that run\n"
+        assert said.out.splitlines()[0] == 'it (syncs.yml:14:3), key u2: tier = "silver"'
+        assert said.out.splitlines()[-1] == '  now       the model returns "iron", not as in the state'
+        process.kill()
+        process.wait()
+    after = in_json(retl, changed, "u2", "tier")["cells"][0]
+    assert (after["writes"], after["unsure"]) == (before["cells"][0]["writes"], True)
+    assert not [*(changed.folder / ".retl/test/it").glob(".copy-*")]
+
+
+def test_who_was_erased_while_a_sync_runs_is_in_no_copy(changed: Shop, retl: Retl):
+    changed.sync("gone", "SELECT 'u2' AS external_id", mode="users_delete", allow_destructive=True)
+    changed.model("it", MODEL.format("iron"))
+    with running(changed, "u2"):
+        assert changed.run("gone", skip_guards=["max_deletes=1"]).status == "success"
+        said = asked(retl, changed, "u2", "--show-values")
+        assert (said.code, said.out.splitlines()[1:]) == (0, [])
+        assert "it: nothing is sent: the person was erased or deleted" in said.err
 
 
 def test_who_is_not_known_is_an_error(changed: Shop, retl: Retl):

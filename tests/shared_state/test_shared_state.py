@@ -21,6 +21,7 @@ from reverse_etl.runs.forgetting import Forgetting, asked_for, check, forget
 from reverse_etl.runs.outcome import Options
 from reverse_etl.runs.scheduler import due_jobs
 from reverse_etl.runs.sequence import run_jobs
+from reverse_etl.runs.why import why
 from reverse_etl.sandbox import Fault, Sandbox
 from reverse_etl.shared_state import lock, object_store
 from reverse_etl.shared_state.head import new_holder, read_head
@@ -547,6 +548,21 @@ def test_machine_that_has_lost_a_part_of_its_copy_still_knows_what_it_has_sent(
     names = [event["external_id"] for event in one.braze.events()]
     assert len(names) == len(set(names)) == 2300
     assert two.run().delivery.requests == 0
+
+
+@pytest.mark.long
+def test_why_reads_a_state_that_another_machine_uses_with_its_ledger(one: Shop, two: Shop, bucket: Bucket):
+    both(one, two, "SELECT 'a' AS external_id, 1 AS n")
+    one.run()
+    both(one, two, "SELECT 'a' AS external_id, 2 AS n")
+    one.run()
+    take_lock_of_nobody(bucket)
+    project = two.project()
+    found = why(project, "a", "n", [project.sync("it")], None, True)
+    assert found.notes == ["it: in use by a sync; shown is the state from before that run"]
+    assert [(write.old, write.new) for write in found.cells[0].writes] == [("1", "2"), (None, "1")]
+    assert bucket.head().holder is not None
+    assert not [*(two.folder / ".retl/test/it").glob(".copy-*")]
 
 
 def test_history_of_a_state_that_another_machine_uses_leaves_no_copy_behind(one: Shop, two: Shop, bucket: Bucket):

@@ -10,6 +10,7 @@ import pytest
 
 from reverse_etl.engines.postgres.reader import PostgresReader
 from reverse_etl.engines.spark.reader import SparkReader
+from reverse_etl.runs.why import why
 from reverse_etl.sandbox import Sandbox
 from tests.shop import Retl, Shop, examples, running
 from tests.warehouses.conftest import Warehouse
@@ -276,6 +277,19 @@ class TestContract:
         done = retl("show", "it", "--limit", "1", folder=shop.folder)
         assert (done.out.split(), done.err) == (["external_id", "tier", "n", "u1", "gold", "1"], "")
         assert "model of it: 3 columns, primary key: external_id" in retl("debug", folder=shop.folder).out
+
+    @pytest.mark.parametrize("primary_key", [["external_id", "n"], ["external_id", "at"], "external_id"])
+    def test_why_tells_what_the_model_returns_now(self, warehouse: Warehouse, primary_key: Any):
+        at = [datetime.datetime(2024, 1, day, 0, 0, 0, 250000) for day in (1, 2, 3)]
+        shop, table = warehouse.shop, warehouse.put("people", people(at=at))
+        shop.sync("it", f"SELECT * FROM {table}", primary_key=primary_key).run()
+        warehouse.put("people", people(at=at, tier=["gold", "silver", None]))
+        project = shop.project()
+        key = json.dumps(["u2", {"n": "2", "at": "2024-01-02 00:00:00.25"}.get(primary_key[1])])
+        key = "u2" if primary_key == "external_id" else key.replace(", ", ",")
+        (cell,) = why(project, key, "tier", [project.sync("it")], None, True).cells
+        assert cell.source is not None
+        assert (cell.key, cell.value, cell.source.now, cell.source.now_unknown) == (key, '"basic"', '"silver"', None)
 
 
 # --- random tables ---------------------------------------------------------------------------------------------------
