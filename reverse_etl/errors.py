@@ -132,6 +132,7 @@ _ALSO_CALLED: Mapping[str, str] = {
     "api_key": "key token api_token auth rest_api_key",
     "max_objects_per_request": "batch_size max_batch_size chunk_size",
 }
+_FINAL = ("delete", "merge", "remove")  # in words for what nobody can take back
 _FEW = 12  # so many words are all listed
 _LONG = 6  # the beginning of a word that is so long says which one is meant
 
@@ -139,7 +140,7 @@ _LONG = 6  # the beginning of a word that is so long says which one is meant
 def nearest(word: str, valid: Iterable[str]) -> str | None:
     """A hint that offers the valid word that means `word` or is closest to it, or all of them if they are few.
 
-    A word that deletes is offered only to who has almost written it.
+    A word for what cannot be taken back is offered only to who has almost written it.
     """
     words = list(dict.fromkeys(valid))
     close = closest(word, words)
@@ -161,7 +162,8 @@ def closest(word: str, valid: Iterable[str]) -> str | None:
     begins = get_close_matches(_letters(word), {one[: len(_letters(word))]: one for one in spelled}, n=1, cutoff=0.85)
     begun = [spelled[one] for one in spelled if begins and one.startswith(begins[0]) and len(word) >= _LONG]
     close = [*meant, *same, *(spelled[one] for one in by_letters), *begun][:1]
-    if close and "delete" in close[0] and not get_close_matches(word, close, n=1, cutoff=0.85):
+    is_final = close and any(what in close[0] for what in _FINAL)
+    if is_final and not get_close_matches(word, close, n=1, cutoff=0.85):
         return None
     return close[0] if close else None
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from reverse_etl.braze.modes import MAX_DELETES, MAX_MERGES
 from reverse_etl.codes import CODES
 from reverse_etl.errors import Problem
 from reverse_etl.plan.guards import guard_of
@@ -21,7 +22,7 @@ RECOVERED = "recovered"
 # How a run may end that says nothing of the sync: it did not run, or somebody stopped it.
 _SILENT = ("skipped", "running", "already_run", "interrupted")
 _IN_NUMBERS = ("X001", "X002", "X005")  # errors whose messages have counts and names of retl and syncs.yml only
-_AT_ONCE = ("max_deletes", "max_resubscribed")
+_AT_ONCE = (MAX_DELETES, MAX_MERGES, "max_resubscribed")
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ def says_something(result: RunResult) -> bool:
 
 
 def condition_after(before: Condition | None, result: RunResult, matters: bool, now: datetime) -> Condition | None:
-    """How it is with a sync after a run. `matters`: the sync deletes users, or carries consent."""
+    """How it is with a sync after a run. `matters`: what the sync does cannot be undone, or it carries consent."""
     if result.exit_code == 0:
         return None
     kind, causes = _kind(result), _causes(result)

@@ -99,8 +99,8 @@ def _noted(project: LoadedProject, memory: Memory, results: Iterable[RunResult],
 
 
 def deletes_or_consents(project: LoadedProject, sync: Sync) -> bool:
-    """Whether a sync deletes users, or sets what they agreed to: as its mode says, or the text of its models."""
-    if sync.mode_name in ("users_delete", "subscription_status_set") or sync.on_removed == "delete":
+    """Whether a sync deletes or merges users, or sets what they agreed to: by its mode, or the text of its models."""
+    if sync.mode_name == "subscription_status_set" or sync.mode.ends or sync.on_removed == "delete":
         return True
     return any(_CONSENT.search(project.models[name].text) for name in project.graph.models_of(sync.model))
 

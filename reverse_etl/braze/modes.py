@@ -73,7 +73,8 @@ class Field:
     A `switch` controls how Braze processes a record: it is sent with every record, and is not a change by itself. A
     `free` field costs no data point. Of a `rejected` field, Braze rejects the whole object that has a value which it
     does not accept; of others, it drops the value (post_user_track). A `consent` field says whether a user may be
-    contacted: see OPT_OUT.
+    contacted: see OPT_OUT. With `inside`, it is a member of the object in the record that has this name, not of the
+    record itself, and is called `sent_as` there.
     """
 
     name: str
@@ -87,6 +88,13 @@ class Field:
     max_length: int | None = None
     low: int | None = None
     high: int | None = None
+    inside: str = ""
+    sent_as: str = ""
+
+    @property
+    def member(self) -> str:
+        """How it is called in a record."""
+        return self.sent_as or self.name
 
 
 @dataclass(frozen=True)
@@ -167,6 +175,18 @@ class Deletion:
 
 
 @dataclass(frozen=True)
+class Ends:
+    """What records do that nothing undoes: the `guard` bounds how many are sent, and the sync says
+    `allow_destructive: true`. The others are the words for it in messages."""
+
+    guard: str
+    does: str
+    doing: str
+    done: str
+    of: str = USER
+
+
+@dataclass(frozen=True)
 class Mode:
     """One row of the table: a value of `mode`, with its `track_record_type` where there is one.
 
@@ -182,6 +202,9 @@ class Mode:
     nothing. In attributes and events, that is so for `_update_existing_only`; with `alias_updates_only`, for an alias
     without it, too. `proves`: identifiers of which an acknowledged record says that a user has them. `deletion`: what
     `on_removed: delete` does, where the mode supports it. `about`: what a record is about, in messages.
+    `ends`: what it is about is gone when Braze has processed a record, for good. `inside`: the object of a record that
+    its identifiers are members of; `keeps`: fields that identify the user into whom the other one is merged, as
+    identifiers with KEPT before them.
     `is_exported`: Braze tells what became of each record; of events and purchases, it tells numbers of them only
     (post_users_identifier). `place`: the values in the paths of its calls, once they are there.
     """
@@ -214,6 +237,9 @@ class Mode:
     proves: tuple[str, ...] = ()
     deletion: Deletion | None = None
     about: str = USER
+    ends: Ends | None = None
+    inside: str = ""
+    keeps: tuple[str, ...] = ()
     is_exported: bool = True
     place: tuple[str, ...] = ()
 
@@ -288,6 +314,12 @@ DELETE = Call(  # post_user_delete
     permission="users.delete",
     rows_per_request=50,
     counters=("deleted",),  # ids that were queued, whether such users exist or not
+)
+MERGE = Call(  # post_users_merge: 202, which says that it is queued, and no more
+    path="/users/merge",
+    family="users",
+    permission="users.merge",
+    rows_per_request=50,
 )
 _SUBSCRIBE = Call(  # post_update_user_subscription_group_status_v2
     path="/v2/subscription/status/set",
@@ -370,6 +402,13 @@ _HAPPENING = (
     Field("properties", Shape.OBJECT),
     Field("_update_existing_only", Shape.BOOLEAN),
 )
+
+MAX_DELETES, MAX_MERGES = "max_deletes", "max_merges"
+DELETES = Ends(MAX_DELETES, "delete", "deleting", "deleted")  # what `on_removed: delete` does, too
+_MERGES = Ends(MAX_MERGES, "merge", "merging", "merged")
+KEPT = "keep_"  # before an identifier: that of the user who remains
+TO_MERGE, TO_KEEP = "identifier_to_merge", "identifier_to_keep"
+_TO_BE_MERGED = ("external_id", "user_alias", "email", "phone")
 
 _TABLE = (
     Mode(
@@ -498,6 +537,31 @@ _TABLE = (
         options=frozenset({"pre_formatted_fields", "allow_destructive", "quarantine", "suppresses"}),
         forgets_removed=True,  # a user who leaves the model and returns is deleted again
         changes_identity=True,
+        ends=DELETES,
+    ),
+    Mode(  # post_users_merge
+        name="users_merge",
+        record_type=None,
+        call=MERGE,
+        slots=(Slot("merge_updates"),),
+        kinds=frozenset({Kind.ADDED}),
+        identifiers=_TO_BE_MERGED,
+        exclusive=_TO_BE_MERGED,
+        fields=(
+            Field("prioritization", Shape.ARRAY, switch=True, inside=TO_MERGE),
+            Field("keep_external_id", Shape.ID, inside=TO_KEEP, sent_as="external_id"),
+            Field("keep_user_alias", Shape.OBJECT, inside=TO_KEEP, sent_as="user_alias"),
+            Field("keep_email", Shape.TEXT, inside=TO_KEEP, sent_as="email"),
+            Field("keep_phone", Shape.TEXT, inside=TO_KEEP, sent_as="phone"),
+            Field("keep_prioritization", Shape.ARRAY, inside=TO_KEEP, sent_as="prioritization"),
+        ),
+        priorities=(*_PRIORITIES, "least_recently_updated"),
+        options=frozenset({"pre_formatted_fields", "allow_destructive", "suppresses", "on_in_doubt"}),
+        forgets_removed=True,
+        changes_identity=True,
+        ends=_MERGES,
+        inside=TO_MERGE,
+        keeps=tuple(f"{KEPT}{name}" for name in _TO_BE_MERGED),
     ),
     Mode(
         name="subscription_status_set",
@@ -525,6 +589,9 @@ _TABLE = (
 
 MODES: Mapping[tuple[str, str | None], Mode] = {(mode.name, mode.record_type): mode for mode in _TABLE}
 CONSENT_FIELDS = frozenset(field.name for mode in _TABLE for field in mode.fields if field.consent)
+
+# The modes of which each record ends what it is about: their states have hashes of what is gone, and no rows.
+ENDING_MODES = frozenset(mode.label for mode in _TABLE if mode.ends)
 
 # These ask the table when they are called, so that a row which is added to it is known to all who use it.
 
@@ -554,12 +621,20 @@ def not_supported(mode: Mode) -> frozenset[str]:
     return frozenset().union(*map(options_of, MODES.values())) - options_of(mode)
 
 
+def calls_that_end(about: str | None = None) -> list[str]:
+    """The labels of all endpoints after which there is nothing any more that records are about; of modes about users
+    only, if they are asked for."""
+    modes = [mode for mode in MODES.values() if about in (None, mode.about)]
+    calls = [mode.call for mode in modes if mode.ends] + [mode.deletion.call for mode in modes if mode.deletion]
+    return sorted({call.label for call in calls})
+
+
 def is_deleting(call: str) -> bool:
-    """Whether the endpoint with this label deletes what records are about."""
+    """Whether after a call of the endpoint with this label there is nothing any more that records are about."""
     return re.fullmatch(deleting_pattern(), call) is not None
 
 
 def deleting_pattern() -> str:
-    """A regular expression for the labels of all endpoints that delete what records are about."""
-    labels = {DELETE.label, *(mode.deletion.call.label for mode in MODES.values() if mode.deletion)}
-    return "|".join("[^/]+".join(map(re.escape, _KEY_IN_PATH.split(label)[::2])) for label in sorted(labels))
+    """A regular expression for the labels of all such endpoints."""
+    labels = calls_that_end()
+    return "|".join("[^/]+".join(map(re.escape, _KEY_IN_PATH.split(label)[::2])) for label in labels)

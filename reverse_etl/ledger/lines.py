@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from reverse_etl.braze.modes import DELETE
+from reverse_etl.braze.modes import USER, calls_that_end
 from reverse_etl.plan.tables import ACKNOWLEDGED, SENT_AT
 from reverse_etl.records.consent import ONLY_OPTS_OUT
 from reverse_etl.records.identity import KINDS, WHO, columns_named, who_sql
@@ -56,8 +56,9 @@ class Moved:
 
     @property
     def rows(self) -> str:
-        """The records that move the state. Nothing is written of whom a run deletes."""
-        return f"{_MOVED} AND call IS DISTINCT FROM {literal(DELETE.path)}"
+        """The records that move the state. Nothing is written of whom a run deletes or merges."""
+        ending = ", ".join(map(literal, calls_that_end(USER)))
+        return f"{_MOVED} AND coalesce(call NOT IN ({ending}), true)"
 
 
 def flagged_sql(moved: Moved) -> str:

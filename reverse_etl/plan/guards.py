@@ -6,24 +6,26 @@ from dataclasses import dataclass
 
 from pydantic import ValidationError
 
-from reverse_etl.braze.modes import DELETE, USER, Kind
+from reverse_etl.braze.modes import DELETES, MAX_DELETES, MAX_MERGES, USER, Kind
 from reverse_etl.errors import Location, Problem, ProjectError, nearest
 from reverse_etl.project.spec import Guards, Sync
 from reverse_etl.words import count
 
-GUARDS = ("max_removed", "max_deletes", "max_changes", "max_requests", "max_data_points", "empty_model")
+GUARDS = ("max_removed", MAX_DELETES, MAX_MERGES, "max_changes", "max_requests", "max_data_points", "empty_model")
 DATA_TESTS = "data_tests"  # the name of all data tests of a sync for --skip-guard
 MAX_RESUBSCRIBED = "max_resubscribed"  # withholds opt-ins after an opt-out, and blocks nothing: see records/consent.py
 FINISH_BY = "finish_by"  # of --finish-by: see runs/finish_by.py
 SKIPPABLE = (*GUARDS, DATA_TESTS, MAX_RESUBSCRIBED, FINISH_BY)
 COUNTING = frozenset({*GUARDS, MAX_RESUBSCRIBED}) - {"empty_model"}  # --skip-guard NAME=N: up to N of what it counts
-TYPED = frozenset({"max_deletes", MAX_RESUBSCRIBED})  # what they stop cannot be undone: skipped with a number only
+TYPED = frozenset(
+    {MAX_DELETES, MAX_MERGES, MAX_RESUBSCRIBED}
+)  # what they stop cannot be undone: skipped with a number only
 
 # Which guards are skipped in a run. A number is an upper bound: the run is blocked if the guard counts more than that.
 Skipped = Mapping[str, int | None]
 
 
-FEW_DELETES, SHARE_OF_DELETES = 50, "0.1%"  # what max_deletes allows, whichever is more, unless it is set
+FEW_DELETES, SHARE_OF_DELETES = 50, "0.1%"  # what max_deletes and max_merges allow, whichever is more, unless it is set
 
 
 @dataclass(frozen=True)
@@ -92,8 +94,10 @@ def to_skip(sync: Sync, name: str, counted: int | None = None) -> str:
     `counted` is the number to type, if one has to be.
     """
     typed = f"--skip-guard {name}" if counted is None else f"--skip-guard {name}={counted}"
-    if sync.mode.call is DELETE or sync.deletion:
-        return f"check the model: `retl show {sync.name}`; {typed} may delete these {sync.mode.about}s, for good"
+    ends = sync.ends
+    if ends:
+        of = sync.mode.about if sync.deletion else ends.of
+        return f"check the model: `retl show {sync.name}`; {typed} may {ends.does} these {of}s, for good"
     return f"to run anyway, pass {typed} to `retl sync {sync.name}`"
 
 
@@ -123,23 +127,29 @@ def _checked(sync: Sync, counts: Counts) -> Iterator[Trip]:
         yield Trip("max_data_points", counts.data_points, f"{cost}; {_at_most(guards.max_data_points)}")
 
 
-def asks_for_users(guards: Guards, deletes: int) -> bool:
+def asks_for_users(sync: Sync, deletes: int) -> bool:
     """Whether the number of users that the target's states know decides about so many deletes."""
-    if guards.max_deletes is None:
+    bound = _bound_of_deletes(sync)
+    if bound is None:
         return deletes > FEW_DELETES
-    return guards.max_deletes.endswith("%") and deletes > 0
+    return bound.endswith("%") and deletes > 0
+
+
+def _bound_of_deletes(sync: Sync) -> str | None:
+    ends = sync.ends or DELETES
+    return sync.guards.max_merges if ends.guard == MAX_MERGES else sync.guards.max_deletes
 
 
 def _deletes(sync: Sync, counts: Counts) -> Iterator[Trip]:
-    guards, about = sync.guards, sync.mode.about
+    given, ends, about = _bound_of_deletes(sync), sync.ends or DELETES, sync.mode.about
     where = "the target's states" if about == USER else "the state"
-    bound, known = guards.max_deletes or SHARE_OF_DELETES, f"{count(counts.known, about)} in {where}"
+    bound, known = given or SHARE_OF_DELETES, f"{count(counts.known, about)} in {where}"
     most, share = allowed(bound, counts.known), f" ({bound} of {known})" if bound.endswith("%") else ""
-    if guards.max_deletes is None and most <= FEW_DELETES:
+    if given is None and most <= FEW_DELETES:
         most, share = FEW_DELETES, f" ({FEW_DELETES}, or {bound} of {known})"
     if counts.deletes > most:
-        deleted = f"{count(counts.deletes, about)} would be deleted"
-        yield Trip("max_deletes", counts.deletes, f"{deleted}; {_at_most(most)}{share}")
+        deleted = f"{count(counts.deletes, about if sync.deletion else ends.of)} would be {ends.done}"
+        yield Trip(ends.guard, counts.deletes, f"{deleted}; {_at_most(most)}{share}")
 
 
 def not_resubscribed(sync: Sync, withheld: int) -> str:

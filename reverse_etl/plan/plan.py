@@ -33,9 +33,10 @@ class Plan:
     to have arrived there; `suppressed` ones are about users who were erased; `uncertain` ones are sent, and do nothing
     if their user does not exist, whom no sync of the target has sent.
     `in_state` and `removed` are rows of the state. `to_send` records are sent in `requests`, by endpoint, with this
-    many `bytes`; they write `attributes`, and cost `data_points` on contracts billed by them; `deletes` of them delete
-    what they are about, and `opt_outs` only opt a user out, whose row is not sent, or not first. `since` is the cursor
-    from which an incremental run reads. `data_tests` are the results of the sync's data tests.
+    many `bytes`; they write `attributes`, and cost `data_points` on contracts billed by them; `deletes` of them end
+    what they are about, by deleting or merging it, and `opt_outs` only opt a user out, whose row is not sent, or not
+    first. `since` is the cursor from which an incremental run reads. `data_tests` are the results of the sync's data
+    tests.
     """
 
     run_id: str

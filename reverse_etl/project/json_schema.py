@@ -126,7 +126,9 @@ def _sync_rules() -> Iterator[Rule]:
         "required": ["allow_destructive"],
         "properties": {"allow_destructive": {"anyOf": [{"const": True}, _TEMPLATE]}},
     }
-    yield _rule({"mode": "users_delete"}, leave)
+    for mode in MODES.values():
+        if mode.ends:
+            yield _rule({"mode": mode.name}, leave)
     yield _rule({"on_removed": "delete"}, leave)
     yield {
         "if": {"required": ["incremental"], "properties": {"incremental": {"type": "object"}}},

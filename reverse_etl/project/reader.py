@@ -12,7 +12,7 @@ from typing import Any, Literal, TypeVar, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from reverse_etl.braze.modes import MODES, USER, Mode, not_supported
+from reverse_etl.braze.modes import DELETES, MODES, USER, Mode, not_supported
 from reverse_etl.errors import Location, Problem, ProjectError, closest, nearest
 from reverse_etl.project.cron import ScheduleProblem, check_line, check_zone
 from reverse_etl.project.jinja import environment_variables, is_template, render, variables, variables_read
@@ -679,11 +679,15 @@ def _problems_in(sync: _Given, models: Collection[str]) -> Iterator[Problem]:
         yield from _keep_removed_problems(sync)
     if "quarantine" in sync.values and "quarantine" not in untaken:
         yield from _quarantine_problems(sync, row)
-    for key, deletes in (("mode", "users_delete"), ("on_removed", "delete")):
-        if sync.text(key) == deletes and key not in untaken and sync.values.get("allow_destructive") is not True:
+    on_removed = sync.text("on_removed") if "on_removed" not in untaken else None
+    for key, word, ends, of in (
+        ("mode", row.name, row.ends, row.ends.of if row.ends else ""),
+        ("on_removed", "delete", DELETES, row.about),
+    ):
+        if ends and (key == "mode" or on_removed == word) and sync.values.get("allow_destructive") is not True:
             hint = 'if this is intended, add "allow_destructive: true" to the sync'
-            hint += ": deleting cannot be undone" if row.about == USER else ""
-            what = f'"{key}: {deletes}"{sync.inside} deletes {row.about}s'
+            hint += f": {ends.doing} cannot be undone" if row.about == USER else ""
+            what = f'"{key}: {word}"{sync.inside} {ends.does}s {of}s'
             yield Problem(what, sync.value_at(key), hint, code="P019")
 
 

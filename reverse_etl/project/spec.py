@@ -22,7 +22,7 @@ from pydantic import (
     model_validator,
 )
 
-from reverse_etl.braze.modes import MODES, Call, Deletion, Mode, families, mode_names, record_types
+from reverse_etl.braze.modes import DELETES, MODES, Call, Deletion, Ends, Mode, families, mode_names, record_types
 from reverse_etl.errors import Location, Problem
 from reverse_etl.network.proxies import LOOPBACK
 from reverse_etl.project.cron import Cron
@@ -362,6 +362,11 @@ class Guards(_Strict):
         description="maximum users to delete: a number, or a percentage of the users in the target's states; "
         "default: 50, or 0.1%",
     )
+    max_merges: Bound | None = Field(
+        None,
+        description="maximum users to merge into others: a number, or a percentage of the users in the target's "
+        "states; default: 50, or 0.1%",
+    )
     max_changes: Bound | None = Field(
         None, description="maximum rows to send: a number, or a percentage of the model's rows"
     )
@@ -472,14 +477,17 @@ class Sync(_Strict):
         "resend: send them again",
     )
     incremental: Incremental | None = Field(None, description="settings of a model that returns only new rows")
-    allow_destructive: bool = Field(False, description="required for syncs that delete users")
+    allow_destructive: bool = Field(
+        False, description="required for syncs that delete or merge users, or remove external ids"
+    )
     quarantine: Annotated[
         str,
         BeforeValidator(_interval),
         WithJsonSchema({"anyOf": [{"const": 0}, {"type": "string", "pattern": _DURATION}]}),
     ] = Field("0", description="how long every run must list a user for deletion before it is deleted: 24 hours")
     suppresses: bool = Field(
-        True, description="syncs that delete users: no sync of the target sends a user again whom this one has deleted"
+        True,
+        description="syncs that delete or merge users: no sync of the target sends users again who are gone by it",
     )
     after: Annotated[
         tuple[Predecessor, ...],
@@ -525,6 +533,11 @@ class Sync(_Strict):
     def deletion(self) -> Deletion | None:
         """How it deletes what rows that leave the model are about; None if it does not."""
         return self.mode.deletion if self.on_removed == "delete" else None
+
+    @property
+    def ends(self) -> Ends | None:
+        """What its records do that nothing undoes; None if they do not."""
+        return DELETES if self.deletion else self.mode.ends
 
     @property
     def calls(self) -> tuple[Call, ...]:

@@ -11,5 +11,6 @@ mapping.py       SQL that renders the records: key, kind, body, cost
   macros.sql       functions over JSON text
 rules.py         SQL that finds the rules that a row breaks
   ecommerce.py     those of Braze's e-commerce events
+  merging.py       those of rows that merge one user into another
   values.py        those of fields whose values have a meaning to Braze: addresses, groups, tokens
 """

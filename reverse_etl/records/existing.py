@@ -1,14 +1,15 @@
 """Records that do nothing unless their user exists: Braze responds success all the same. SQL. Pure.
 
 Which modes and rows they are of is in `braze/modes.py`: a new alias of an external id, an alias that is to be
-identified, attributes with `_update_existing_only`. `state/uncertain.py` finds out whether the user is known.
+identified, a user into whom another one is merged, attributes with `_update_existing_only`. `state/uncertain.py` finds
+out whether the user is known.
 """
 
 from collections.abc import Callable, Mapping
 
 from reverse_etl.braze.modes import Mode
 from reverse_etl.records.expressions import chosen, new
-from reverse_etl.records.identity import who_sql
+from reverse_etl.records.identity import kept_of_outbox, who_sql
 from reverse_etl.records.layout import ALIAS_PARTS, Layout
 
 NEEDS = "needs"  # of the outbox, where records may need one: the user that must exist, as `identity.py` writes it
@@ -17,6 +18,8 @@ _SWITCH = "_update_existing_only"
 
 def needed_user(layout: Layout) -> str | None:
     """SQL over the changes for the user that must exist, NULL where Braze creates it; None if no record needs one."""
+    if layout.mode.keeps:
+        return kept_of_outbox(layout)
     columns = {column.name: column.type.family for column in layout.sent}
     user = needed_of_row(layout.mode, columns, new)
     if layout.mode.needs or user is None:

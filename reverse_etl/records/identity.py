@@ -16,12 +16,14 @@ import hmac
 from collections.abc import Callable, Collection, Iterator, Mapping
 from hashlib import sha256
 
+from reverse_etl.braze.modes import KEPT
 from reverse_etl.records.layout import ALIAS_PARTS, Layout
 from reverse_etl.sql.quoting import identifier, literal
 
 KINDS = ("external_id", "user_alias", "braze_id", "email", "phone")  # in the order in which a row is about one of them
 STRONG_KINDS = ("external_id", "user_alias", "braze_id")
 WHO = "about"  # a column of the outbox
+KEPT_WHO = "kept"  # of merges: who remains
 HASH_DIGITS, TAG_DIGITS = 32, 8
 _BLOCK_BYTES = 64
 _SEPARATOR = "chr(31)"
@@ -54,6 +56,17 @@ def who_of_outbox(layout: Layout) -> str:
     """SQL over the changes of a sync: who each row is about, or NULL."""
     sent = {column.name: column.type.family for column in layout.sent}
     return who_sql(sent, lambda name: identifier(f"new.{name}"))
+
+
+def may_be_several(who: str) -> str:
+    """SQL for: the text of an identifier is an address, which several users may have."""
+    return f"regexp_matches({who}, '^(email|phone):')"
+
+
+def kept_of_outbox(layout: Layout) -> str:
+    """SQL over the changes of a sync that merges users: into whom each row merges its user, or NULL."""
+    kinds = {name.removeprefix(KEPT): layout.column(name).type.family for name in layout.mode.keeps if layout.has(name)}
+    return who_sql(kinds, lambda kind: identifier(f"new.{KEPT}{kind}"))
 
 
 def who_sql(columns: Mapping[str, str], value: Callable[[str], str]) -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import Enum
 from functools import cached_property
 
-from reverse_etl.braze.modes import MAX_TEXT, NO_ATTRIBUTES, Deletion, Extra, Field, Kind, Mode, Shape
+from reverse_etl.braze.modes import KEPT, MAX_TEXT, NO_ATTRIBUTES, Deletion, Extra, Field, Kind, Mode, Shape
 from reverse_etl.errors import Location, Problem, ProjectError, closest, nearest
 from reverse_etl.project.spec import Sync
 from reverse_etl.sql.quoting import plain
@@ -347,10 +347,14 @@ def _missing_columns(layout: Layout, model: Location) -> Iterator[Problem]:
         in_parts = " (or alias_name with alias_label)" if "user_alias" in mode.identifiers else ""
         hint = f"add one of: {', '.join(mode.identifiers)}{in_parts}"
         yield Problem(f"mode {mode.label} needs a column that identifies the {mode.about}", model, hint, code="P065")
-    if mode.priorities and not layout.has("prioritization"):
-        for name in ("email", "phone"):
-            if layout.has(name):
-                what = f'column "{name}" requires column "prioritization" in mode {mode.label}'
+    if mode.keeps and not any(map(layout.has, mode.keeps)):
+        hint = f"add one of: {', '.join(mode.keeps)}"
+        yield Problem(f"mode {mode.label} needs a column that identifies the user to keep", model, hint, code="P065")
+    for before in ("", KEPT) if mode.keeps else ("",) if mode.priorities else ():
+        needed_too = f"{before}prioritization"
+        for name in (f"{before}email", f"{before}phone"):
+            if layout.has(name) and not layout.has(needed_too):
+                what = f'column "{name}" requires column "{needed_too}" in mode {mode.label}'
                 hint = f"add it, a list that says which profile is meant, of {', '.join(mode.priorities)}"
                 yield Problem(what, model, hint, code="P065")
     deleted_by = {slot.identifier for slot in layout.deletion.slots} - {None} if layout.deletion else set()

@@ -13,7 +13,7 @@ outbox_sql(layout, changes)
       ▼
     outbox     key, kind, known, call, envelope, body, idempotent, phase, attributes, data_points, about, problems,
                "new.<stored column>", "changed.<tracked column>"; cursor, of incremental models;
-               needs, where a record may need a user that exists: see `existing.py`;
+               kept, of merges: who remains;  needs, where a record may need a user that exists: see `existing.py`;
                left_out, "left_out.alone", see left_out.py;
                twins, whose, where rows without a key, or with that of another row, are invalid;
                "was.<column>", of keys that may be spelled otherwise in the state
@@ -28,7 +28,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from reverse_etl.braze.modes import Cost, Extra, Mode, Shape
 from reverse_etl.masking import NO_KEY
-from reverse_etl.records import ecommerce
+from reverse_etl.records import ecommerce, merging
 from reverse_etl.records.consent import AFTER_OPT_OUTS, INS, OPT_OUTS_FIRST, OUTS
 from reverse_etl.records.documents import (
     fault,
@@ -61,7 +61,7 @@ from reverse_etl.records.expressions import (
     value_text,
     was,
 )
-from reverse_etl.records.identity import WHO, who_of_outbox
+from reverse_etl.records.identity import KEPT_WHO, WHO, kept_of_outbox, who_of_outbox
 from reverse_etl.records.json_text import ISO_TIME, keys_within, timestamp
 from reverse_etl.records.layout import CURSOR, ROW_NUMBER, Column, Layout, Role, shape_of
 from reverse_etl.records.left_out import ALONE, ANY, LEFT_OUT, any_left_out, left_out
@@ -103,6 +103,7 @@ def outbox_sql(layout: Layout, changes: str, carried: Sequence[str] = ()) -> str
         "attributes": _attributes(layout),
         "data_points": _data_points(layout),
         WHO: who_of_outbox(layout),
+        **({KEPT_WHO: kept_of_outbox(layout)} if layout.mode.keeps else {}),
         **({NEEDS: needed} if (needed := needed_user(layout)) else {}),
         **({TWINS: _twins(layout), WHOSE: _whose(layout)} if layout.sets_aside else {}),
         "problems": f"CASE WHEN problem > 0 THEN {_problems(layout)} END",
@@ -279,9 +280,22 @@ def _deleted(layout: Layout) -> str:
     return f"'{{' || {members} || '}}'"
 
 
+def _nested_object(layout: Layout) -> str:
+    """A record whose members are in objects of it."""
+    members: dict[str, list[str]] = {layout.mode.inside: list(_identifier_members(layout))}
+    for column in _fields(layout):
+        field, text = column.field, _text_of(column.name)
+        if field:
+            members.setdefault(field.inside, []).append(f"{_label(field.member)} || {text}")
+    objects = [f"{_label(name)} || '{{' || concat_ws(',', {', '.join(of)}) || '}}'" for name, of in members.items()]
+    return f"concat('{{', concat_ws(',', {', '.join(objects)}), '}}')"
+
+
 def _object(layout: Layout) -> str:
     """A record with its members, each after a comma: `concat` copies their parts once. Where an identifier is there for
     sure, no comma has to go: to cut the first one off takes as long as a third of all that."""
+    if layout.mode.inside:
+        return _nested_object(layout)
     identifiers = list(_identifier_members(layout))
     first = identifiers[0] if len(identifiers) == 1 else f"nullif(concat_ws(',', {', '.join(identifiers)}), '')"
     parts = ", ".join(part for one in _members(layout) for part in one) or "''"
@@ -356,6 +370,8 @@ def _idempotent(layout: Layout) -> str:
     """SQL for: sending the record twice leaves Braze as sending it once does."""
     if not layout.mode.is_idempotent:
         return "false"
+    if layout.mode.keeps:
+        return merging.is_idempotent(layout)
     if layout.mode.extra is not Extra.CUSTOM_ATTRIBUTE:
         return "true"
     documents = [column for column in layout.json_columns if may_be_operator(column.type)]

@@ -4,11 +4,12 @@ Braze responds "success" to several of these and drops the value, so retl finds 
 hint. A rule names columns, never values.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from reverse_etl.braze.modes import (
     CLASHING_PRIORITIES,
+    KEPT,
     MAX_JSON_BYTES,
     MAX_PROPERTIES,
     MAX_TEXT,
@@ -16,7 +17,7 @@ from reverse_etl.braze.modes import (
     Field,
     Shape,
 )
-from reverse_etl.records import ecommerce
+from reverse_etl.records import ecommerce, merging
 from reverse_etl.records.expressions import (
     MERGE,
     TWINS_OF_KEY,
@@ -46,11 +47,16 @@ from reverse_etl.sql.types import BEYOND_64_BITS, FLOATS, INTEGERS, MOMENTS
 def rules(layout: Layout) -> list[Rule]:
     """All rules of a layout, in the order in which they are tried; of each column, the first that it breaks counts."""
     of_columns = [rule for column in layout.sent for rule in _of_column(layout, column)]
-    of_identity = [*_key_rules(layout), *_identifier_rules(layout), *_priority_rules(layout)]
+    of_identity = [*_key_rules(layout), *_identifier_rules(layout), *_priority_rules(layout), *merging.rules_of(layout)]
     found = [*of_identity, *of_columns, *_property_rules(layout), *ecommerce.rules_of(layout), *_merge_rules(layout)]
     if layout.sync.on_removed != "delete":
         return found
     return [replace(rule, hint=_CORRECT) if "exclude these rows" in rule.hint else rule for rule in found]
+
+
+def number_of(listed: Sequence[Rule], reason: str) -> int:
+    """The number of the rule that has this reason."""
+    return next(number for number, rule in enumerate(listed, 1) if rule.reason == reason)
 
 
 def left_out_columns(layout: Layout) -> tuple[str, ...]:
@@ -147,10 +153,15 @@ def _identifier_rules(layout: Layout) -> Iterator[Rule]:
 def _priority_rules(layout: Layout) -> Iterator[Rule]:
     """Of an email or phone that several profiles may have, where Braze has to be told which one is meant; without an
     error, it does nothing if that is still unclear."""
-    words, name = layout.mode.priorities, "prioritization"
-    chosen_by = [present(layout, one) for one in ("email", "phone") if one in layout.identifiers]
-    if not words or not chosen_by or not layout.has(name):
-        return
+    words = layout.mode.priorities
+    for before in ("", KEPT) if layout.mode.keeps else ("",):
+        columns = [f"{before}{one}" for one in ("email", "phone")]
+        chosen_by = [present(layout, one) for one in columns if layout.has(one)]
+        if words and chosen_by and layout.has(f"{before}prioritization"):
+            yield from _rules_of_priorities(words, f"{before}prioritization", chosen_by)
+
+
+def _rules_of_priorities(words: Sequence[str], name: str, chosen_by: Sequence[str]) -> Iterator[Rule]:
     given = f"json_extract_string(TRY_CAST({json_of(name)} AS JSON), '$[*]')"
     needs, listed = f"({' OR '.join(chosen_by)})", ", ".join(words)
     is_empty = f"{json_of(name)} IS NULL OR regexp_full_match({json_of(name)}, '\\s*\\[\\s*\\]\\s*')"

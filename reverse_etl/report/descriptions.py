@@ -23,7 +23,7 @@ _PLAN = {
     "uncertain": "number of records that do nothing unless their user exists, whom no sync of the target has sent",
     "opt_outs": "number of records that only opt users out, of rows that are not sent, or not before all opt-outs",
     "to_send": "number of records to send",
-    "deletes": "number of records that delete a user",
+    "deletes": "number of records that delete a user, merge one into another, or remove an external id",
     "attributes": "number of attributes that the records write",
     "data_points": "number of data points that the records use, on contracts billed by data points",
     "requests": "number of requests, by path of the endpoint",

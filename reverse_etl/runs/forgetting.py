@@ -20,6 +20,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from reverse_etl.braze.modes import ENDING_MODES
 from reverse_etl.collect.erase import Erased, count_about, erase_collected
 from reverse_etl.collect.erasing import hasher
 from reverse_etl.engines.warehouse import engine_of
@@ -35,7 +36,6 @@ from reverse_etl.runs.receipts import Receipt, read_receipt, write_receipt
 from reverse_etl.shared_state.place import StatePlace
 from reverse_etl.state.backups import delete_backups
 from reverse_etl.state.contents import meta_of
-from reverse_etl.state.deleted import DELETES
 from reverse_etl.state.erasures import ALLOWED, FOLDER, HASHES, PENDING, Erasures, erasures_of
 from reverse_etl.state.file import drop_copies
 from reverse_etl.state.look import is_there
@@ -215,7 +215,7 @@ def forget(forgetting: Forgetting, persons: Persons, in_braze: bool) -> Forgotte
     for state in forgetting.states():
         with state.changing():
             found[state.place.sync] = erase(state, texts)
-            if deleted is not None and meta_of(state.connection).get("mode") == DELETES:
+            if deleted is not None and meta_of(state.connection).get("mode") in ENDING_MODES:
                 strong = [line[-HASH_DIGITS:] for text, line in lines.items() if kind_of(text) in STRONG_KINDS]
                 remember_as_deleted(state, strong)
             state.rewrite()

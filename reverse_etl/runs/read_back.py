@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from reverse_etl.braze.comparing import Expected, fields_to_read, reads_groups
-from reverse_etl.braze.modes import DELETE, USER
+from reverse_etl.braze.modes import USER
 from reverse_etl.braze.subscriptions import GROUPS, Read, User, kind_of, kinds_not_read
 from reverse_etl.delivery.reading import HowToRead, read_users
 from reverse_etl.delivery.session import Session
@@ -14,11 +14,11 @@ CANARY = "--canary"
 
 
 def refuse_unreadable(sync: Sync, command: str) -> None:
-    """Raises ProjectError if Braze does not tell what became of records of the sync. Of users who were deleted, a state
-    has hashes only."""
+    """Raises ProjectError if Braze does not tell what became of records of the sync. Of users who were deleted or
+    merged, a state has hashes only."""
     mode, is_of_state = sync.mode, command != CANARY
-    if not mode.is_exported or mode.about != USER or (is_of_state and mode.call is DELETE):
-        why = "the state does not tell whom it has deleted" if mode.call is DELETE else "Braze does not export them"
+    if not mode.is_exported or mode.about != USER or (is_of_state and mode.ends):
+        why = f"the state does not tell whom it has {mode.ends.done}" if mode.ends else "Braze does not export them"
         what = f"{sync.name}: {command} cannot compare records of mode {mode.label}: {why}"
         hint = None if is_of_state else "run this sync without --canary"
         raise ProjectError(what, sync.where(), hint, code="P142")

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from duckdb import DuckDBPyConnection
 
-from reverse_etl.braze.modes import DELETE, Kind
+from reverse_etl.braze.modes import Kind
 from reverse_etl.delivery.destination import Destination
 from reverse_etl.errors import Location, StateError
 from reverse_etl.plan.given_up import GIVEN_UP
@@ -125,8 +125,10 @@ class AcknowledgedRows:
             return
         what = f"{sync.name}: its rows were sent as {before}, and the sync is now {now}"
         hint = f"give the sync another name; or run `retl state reset {sync.name}`, and every row is sent as {now}"
-        if sync.mode.call is DELETE:
-            hint = f"set mode back to {before}: in the new one, the sync would delete every user that the model returns"
+        ends = sync.mode.ends
+        if ends:
+            would = f"the sync would {ends.does} every {ends.of} that the model returns"
+            hint = f"set mode back to {before}: in the new one, {would}"
         raise StateError(what, sync.where("mode"), hint, code="S001")
 
     def refuse_other_workspace(self, destination: Destination, where: Location) -> None:

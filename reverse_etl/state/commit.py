@@ -11,6 +11,7 @@ from typing import Any
 
 from duckdb import DuckDBPyConnection
 
+from reverse_etl.braze.modes import ENDING_MODES
 from reverse_etl.ledger.files import KEEP, OFF, Ledger
 from reverse_etl.ledger.lines import Moved
 from reverse_etl.plan.outbox import UNCERTAIN, may_need_users
@@ -45,7 +46,7 @@ from reverse_etl.state.contents import (
     set_meta,
     types_of,
 )
-from reverse_etl.state.deleted import DELETES, note_people, record_deleted, remember_deleted
+from reverse_etl.state.deleted import note_people, record_deleted, remember_deleted
 from reverse_etl.state.erasures import Erasures
 from reverse_etl.state.file import WENT_WELL
 from reverse_etl.state.open_run import OpenRun
@@ -105,12 +106,12 @@ def commit_run(
         if moves_state:
             key = json.loads(key_text)
             acts = not actions.isdisjoint(_CHANGING)
-            if acts and mode != DELETES and keep != OFF and ledger.stage(_moved(connection, run_id, key)):
+            if acts and mode not in ENDING_MODES and keep != OFF and ledger.stage(_moved(connection, run_id, key)):
                 named = ledger.keep(run_id, REQUESTS_MADE if delivery.requests else NO_REQUESTS)
             _reshape(connection, key)
             if "refresh" in actions:
                 _refresh_rows(connection, key)
-            if mode == DELETES:
+            if mode in ENDING_MODES:
                 remember_deleted(connection, erasures, WITH_OUTCOMES, values)
             elif acts:
                 _move_rows(connection, key, values)
@@ -148,9 +149,9 @@ def commit_run(
             FROM {OPEN_RUN}""",
             {**values, **came_from, "sql": facts["sql"], "ledger": named},
         )
-        if mode == DELETES:
+        if mode in ENDING_MODES:
             note_people(connection)
-        if facts["sql"] is not None and mode != DELETES:  # whose models may list people
+        if facts["sql"] is not None and mode not in ENDING_MODES:  # whose models may list people
             _remember_sql(connection, facts["sql"])
         has_dropped = _drop_old_runs(connection)
         if named or has_dropped or ledger.has_expired(keep or KEEP, ending.at):

@@ -11,13 +11,14 @@ from datetime import datetime
 
 from duckdb import DuckDBPyConnection
 
+from reverse_etl.braze.modes import ENDING_MODES
 from reverse_etl.plan.tables import ACKNOWLEDGED, DELETED, IN_DOUBT, OPT_OUTS, OUTBOX, REJECTS, SENT_AT
 from reverse_etl.records.identity import HASH_DIGITS, KINDS, WHO, who_in_json, who_sql
 from reverse_etl.records.layout import ALIAS_PARTS, ROW_NUMBER
 from reverse_etl.sql.quoting import identifier
 from reverse_etl.state import pins
 from reverse_etl.state.contents import KEY_COLUMNS, acknowledged_types, meta_of, set_meta, set_version
-from reverse_etl.state.deleted import DELETES, counted
+from reverse_etl.state.deleted import counted
 from reverse_etl.state.erasures import NEAR, Erasures, is_erased
 
 SEEN = "erasures"  # in `meta`: the version of the erasures that the state was last compared with
@@ -32,7 +33,7 @@ def drop_erased(connection: DuckDBPyConnection, erasures: Erasures, meta: Mappin
     if meta.get(SEEN, "") == version:
         return gone
     set_meta(connection, {SEEN: version})
-    if meta.get("mode") == DELETES:
+    if meta.get("mode") in ENDING_MODES:
         return gone
     erasures.load(connection, pending=False)
     for table, who in people_in(connection).items():
@@ -51,8 +52,8 @@ def drop_erased(connection: DuckDBPyConnection, erasures: Erasures, meta: Mappin
 def hash_deleted(
     connection: DuckDBPyConnection, erasures: Erasures, now: datetime, suppresses: bool, meta: Mapping[str, str]
 ) -> int:
-    """Replace the users in the state of a users_delete sync, which an older retl left there, by their hashes."""
-    if meta.get("mode") != DELETES or ACKNOWLEDGED not in (people := people_in(connection)):
+    """Replace the users in the state of a sync that deletes them, which an older retl left there, by their hashes."""
+    if meta.get("mode") not in ENDING_MODES or ACKNOWLEDGED not in (people := people_in(connection)):
         return 0
     rows = f"SELECT {people[ACKNOWLEDGED]} AS who FROM {ACKNOWLEDGED} WHERE {SENT_AT} IS NOT NULL"
     users = counted(connection, f"SELECT count(*) FROM {ACKNOWLEDGED}")

@@ -16,7 +16,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 
-from reverse_etl.braze.modes import DELETE
+from reverse_etl.braze.modes import ENDING_MODES
 from reverse_etl.delivery.destination import Destination
 from reverse_etl.delivery.journal import Journal
 from reverse_etl.ledger.files import Ledger
@@ -25,7 +25,7 @@ from reverse_etl.masking import NO_KEY, Keys
 from reverse_etl.plan.actions import Intent, action_sql, reduced_action_sql
 from reverse_etl.plan.outbox import OPTS_IN
 from reverse_etl.plan.quarantine import WAITS_UNTIL, has_quarantine, with_waits
-from reverse_etl.plan.tables import CHANGES, IN_DOUBT, OPEN_RUN, OUTBOX, REJECTS, STATE
+from reverse_etl.plan.tables import CHANGES, IN_DOUBT, OUTBOX, REJECTS, STATE
 from reverse_etl.plan.workbench import connect
 from reverse_etl.records.blank import blank_outbox
 from reverse_etl.records.consent import (
@@ -42,7 +42,8 @@ from reverse_etl.records.identity import WHO
 from reverse_etl.records.layout import Layout
 from reverse_etl.records.left_out import with_old
 from reverse_etl.records.mapping import order_sql, outbox_sql
-from reverse_etl.records.rules import rules
+from reverse_etl.records.merging import KEPT_IS_GONE
+from reverse_etl.records.rules import number_of, rules
 from reverse_etl.shared_state.copies import LocalOnly, SharedCopy
 from reverse_etl.shared_state.object_store import StoreError
 from reverse_etl.shared_state.place import StatePlace
@@ -51,7 +52,7 @@ from reverse_etl.sql.quoting import identifier, literal
 from reverse_etl.state.acknowledged import AcknowledgedRows
 from reverse_etl.state.commit import Ending, commit_run
 from reverse_etl.state.contents import columns_of, meta_of, set_meta
-from reverse_etl.state.deleted import DELETES, HAS_DELETED, NONE, PEOPLE, skip_deleted
+from reverse_etl.state.deleted import ENDING, HAS_DELETED, NONE, PEOPLE, refuse_merges, skip_deleted
 from reverse_etl.state.erasing import SEEN, drop_erased, hash_deleted, people_in, suppress
 from reverse_etl.state.erasures import NEAR, erasures_of, is_erased
 from reverse_etl.state.file import attach, rename_words
@@ -158,17 +159,19 @@ class State:
     def heed_erasures(self, layout: Layout, everything: bool = False) -> None:
         """Keep records about users who were erased from being sent, and from being deleted again, unless `everything`
         is."""
-        if layout.mode.call is not DELETE:
+        if not layout.mode.ends:
             self.suppress()
         elif not everything:
             skip_deleted(self.connection, self.erasures)
+        if layout.mode.keeps and not self.run.is_blank:
+            refuse_merges(self.connection, self.erasures, number_of(rules(layout), KEPT_IS_GONE))
 
     def suppress(self) -> bool:
         """Keep records about users who were erased from being sent; whether the open run may have changed by that."""
         version = self.erasures.version
         if version in ("", self._suppressed):
             return False
-        if self.connection.execute(f"SELECT mode = '{DELETES}' FROM {OPEN_RUN}").fetchall() == [(True,)]:
+        if self.run.facts()["mode"] in ENDING_MODES:
             return False  # whoever was erased elsewhere is to be deleted, too
         suppress(self.connection, self.erasures)
         self._suppressed = version
@@ -202,7 +205,7 @@ class State:
         Raises StateError if the state is shared and cannot be uploaded: then the run is recorded on this machine only.
         """
         self.copy.will_change()
-        of_deletes = f"{OUTBOX} WHERE call = '{DELETE.path}' AND action = 'send'"
+        of_deletes = f"{OUTBOX} WHERE call IN ({ENDING}) AND action = 'send'"
         deletes = moves_state and not self.run.is_blank and self._holds(of_deletes)
         try:
             delivery = commit_run(self.connection, self.run, ending, self.erasures, self.ledger, moves_state)
@@ -244,7 +247,7 @@ class State:
         if not has_people and meta.get(PEOPLE) == NONE:
             return
         self.rewrite()
-        if meta.get("mode") == DELETES and not has_people:
+        if meta.get("mode") in ENDING_MODES and not has_people:
             set_meta(self.connection, {PEOPLE: NONE})
 
     def _drop_erased(self) -> None:

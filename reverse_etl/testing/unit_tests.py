@@ -328,7 +328,7 @@ def _acknowledge(state: State, engine: DuckDBEngine, prepared: Prepared, rows: C
 def _as_sent(sync: Sync, batch: Batch) -> Any:
     """A record as it is in its request: an item of its array, or the request that deletes what it is about."""
     request = json.loads(batch.body(closing(sync.mode)), parse_float=Decimal)
-    if is_deleting(batch.place.call):
+    if is_deleting(batch.place.call) and not sync.mode.keeps:
         return request
     ((item,),) = request.values()
     return item

@@ -9,6 +9,7 @@ import pytest
 import yaml
 from jsonschema import Draft202012Validator
 
+from reverse_etl.braze.modes import mode_names
 from reverse_etl.errors import ProjectError
 from reverse_etl.project.json_schema import json_schema
 from reverse_etl.project.reader import Surroundings, read_spec
@@ -183,12 +184,12 @@ def test_endpoint_that_leads_to_no_braze_is_refused_where_it_is_written(endpoint
             id="unknown mode",
         ),
         pytest.param(
-            sync(mode="users_merge", track_record_type=None),
+            sync(mode="users_purge", track_record_type=None),
             [
-                'syncs.yml:9:11: "users_merge" is not a valid value for "mode" in sync "members"\n'
-                "  hint: one of: users_track, users_alias_new, users_identify, users_delete, subscription_status_set"
+                'syncs.yml:9:11: "users_purge" is not a valid value for "mode" in sync "members"\n'
+                f"  hint: one of: {', '.join(mode_names())}"
             ],
-            id="mode that sounds like one that deletes",
+            id="mode that sounds like one that merges",
         ),
         pytest.param(
             sync(mode="users_delet", track_record_type=None),

@@ -23,12 +23,16 @@ def alias_of(sent: Mapping[str, Json]) -> Alias:
 
 
 def identifier_text(one: Json) -> str:
-    """The identifier in an object: an id, an alias name, an email or a phone; empty if there is none."""
+    """The identifier in an object: an id, an alias name, an email or a phone; empty if there is none. Of a merge it is
+    that of the user who is merged, of a rename the present one."""
     if not isinstance(one, dict):
         return one if isinstance(one, str) else ""
+    if isinstance(one.get("identifier_to_merge"), dict):
+        return identifier_text(one["identifier_to_merge"])
     alias = one.get("user_alias")
     names = one if not isinstance(alias, dict) else alias
-    candidates = (one.get("external_id"), names.get("alias_name"), *map(one.get, ("braze_id", "email", "phone")))
+    others = map(one.get, ("braze_id", "email", "phone", "current_external_id", "old_alias_name"))
+    candidates = (one.get("external_id"), names.get("alias_name"), *others)
     return next((text for text in candidates if isinstance(text, str)), "")
 
 
