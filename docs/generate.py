@@ -42,6 +42,7 @@ from reverse_etl.braze.subscriptions import Read
 from reverse_etl.cli import app
 from reverse_etl.codes import CODES
 from reverse_etl.delivery.retry import RetryPolicy
+from reverse_etl.ledger.flapping import RULES as RULES_OF_FLAPS
 from reverse_etl.project.dbt_packages import PACKAGES
 from reverse_etl.project.dialects.row import Verdict
 from reverse_etl.project.dialects.translate import TABLES
@@ -421,6 +422,26 @@ def silent_drops() -> str:
     return "\n".join(["| dropped or changed | |", "|---|---|", *rows])
 
 
+_OF_FLAPS = {
+    "clock": "nine of ten rows of the model or more, in one run: a date or time that is later, or a number that grows "
+    "by the same in all",
+    "time": "the values are the same but for dates and times in them",
+    "rounding": "the values are the same but for numbers in them, which differ by less than a millionth of themselves; "
+    "whole numbers count, and have to be the same",
+    "order": "lists of the same elements",
+    "spelling": "texts that are the same without blanks, in small letters",
+    "back_and_forth": "nine of ten lead back to the value before the last change of the cell; twice for each row",
+}
+
+
+def flap_rules() -> str:
+    rows = [
+        f"| {one.what} | {_OF_FLAPS[name]} | {one.way_out.replace('{column}', 'column')} |"
+        for name, one in RULES_OF_FLAPS.items()
+    ]
+    return "\n".join(["| why | what its changes are | what to do |", "|---|---|---|", *rows])
+
+
 def _rule_row(rule: Rule) -> str:
     tests = "<br>".join(f"`test_{name}`" for name in rule.tests.split())
     return f"| {rule.text} | {', '.join(rule.sources.split())} | {tests} |"
@@ -485,6 +506,7 @@ PARTS: Mapping[str, Mapping[str, Callable[[], str]]] = {
     },
     "docs/sandbox.md": {"endpoints": sandbox_endpoints, "rules": sandbox_rules, "sources": sandbox_sources},
     "docs/verify.md": {"drops": silent_drops},
+    "docs/flaps.md": {"rules": flap_rules},
     "docs/orchestrators.md": {
         name: example(name) for name in ("airflow_dag.py", "dagster_assets.py", "prefect_flow.py")
     },

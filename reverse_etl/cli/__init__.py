@@ -14,6 +14,7 @@
     alert      alert test
     forget     forget
     why        why
+    flaps      flaps
     state      state show | baseline | reset
 
     options    options shared by several commands
@@ -41,6 +42,7 @@ from typer.main import get_command
 from reverse_etl.cli import (
     alert,
     collect,
+    flaps,
     forget,
     inspect,
     lock,
@@ -79,7 +81,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # importing what draws boxes took half the time of `retl --help`
 )
-for commands in (project, sync, plan, revert, schedule, test, lock, inspect, why, verify, forget, sandbox, collect):
+_SEND, _SHOW = (project, sync, plan, revert, schedule, test, lock), (inspect, why, flaps, verify)
+for commands in (*_SEND, *_SHOW, forget, sandbox, collect):
     app.add_typer(commands.app)
 app.add_typer(alert.app, name="alert", cls=Commands, help="Check who is told when a sync fails.", no_args_is_help=True)
 app.add_typer(

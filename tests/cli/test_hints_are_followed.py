@@ -73,6 +73,7 @@ NOT_FOLLOWED = {
         "run this sync without --canary",  # tests/runs/test_silent_drops_of_canaries.py
         "what Braze has otherwise than sent counts as accepted",  # tests/runs/test_verify.py: a repair
         "send them first: `retl sync {}`",  # tests/runs/test_verify.py
+        "{}, or take its value from the data",  # tests/runs/test_flaps.py
         "without --finish-by, or",  # tests/runs/test_finish_by.py
         "send the rest with `retl sync",
         "check that this user is to be deleted",  # tests/runs/test_deletes.py

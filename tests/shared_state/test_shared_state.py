@@ -17,6 +17,7 @@ import requests
 
 from reverse_etl.delivery.session import open_session
 from reverse_etl.runs.due import find_due
+from reverse_etl.runs.flaps import HowToLook, flaps
 from reverse_etl.runs.forgetting import Forgetting, asked_for, check, forget
 from reverse_etl.runs.outcome import Options
 from reverse_etl.runs.scheduler import due_jobs
@@ -551,7 +552,7 @@ def test_machine_that_has_lost_a_part_of_its_copy_still_knows_what_it_has_sent(
 
 
 @pytest.mark.long
-def test_why_reads_a_state_that_another_machine_uses_with_its_ledger(one: Shop, two: Shop, bucket: Bucket):
+def test_why_and_flaps_read_a_state_that_another_machine_uses_with_its_ledger(one: Shop, two: Shop, bucket: Bucket):
     both(one, two, "SELECT 'a' AS external_id, 1 AS n")
     one.run()
     both(one, two, "SELECT 'a' AS external_id, 2 AS n")
@@ -561,6 +562,8 @@ def test_why_reads_a_state_that_another_machine_uses_with_its_ledger(one: Shop, 
     found = why(project, "a", "n", [project.sync("it")], None, True)
     assert found.notes == ["it: in use by a sync; shown is the state from before that run"]
     assert [(write.old, write.new) for write in found.cells[0].writes] == [("1", "2"), (None, "1")]
+    changed = flaps(project, [project.sync("it")], HowToLook(30, 10, project.started_at)).columns
+    assert [(one.column, one.changes) for one in changed] == [("n", 1)]
     assert bucket.head().holder is not None
     assert not [*(two.folder / ".retl/test/it").glob(".copy-*")]
 
