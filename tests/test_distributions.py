@@ -72,7 +72,7 @@ def test_package_holds_code_and_what_it_reads():
 def test_wheel_has_the_command_and_the_pytest_plugin(wheel: Path):
     with ZipFile(wheel) as archive:
         assert archive.read(f"{NAME}.dist-info/entry_points.txt").decode() == (
-            "[console_scripts]\nretl = reverse_etl.cli:main\n\n[pytest11]\nbraze_sandbox = reverse_etl.pytest_plugin\n"
+            "[console_scripts]\nretl = reverse_etl.__main__:program\n\n[pytest11]\nbraze_sandbox = reverse_etl.pytest_plugin\n"
         )
 
 
