@@ -10,7 +10,7 @@ import sys
 from contextlib import suppress
 from typing import NoReturn
 
-_YOUNG = 50_000  # objects that are made before those in use are looked through; 700 by default: 90 times while importing
+_YOUNG = 50_000  # objects that are made before Python looks for garbage among them; by default 700
 
 
 def program() -> NoReturn:
