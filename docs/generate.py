@@ -23,6 +23,7 @@ from docs.pictures import picture
 from docs.sandbox_drops import DROPS
 from docs.sandbox_rules import RULES, SOURCES, Rule
 from docs.values_rules import ROWS
+from reverse_etl.braze.catalogs import CREATE_CATALOG, CREATE_FIELDS, READ_CATALOGS, READ_ITEM
 from reverse_etl.braze.client import CONNECT_TIMEOUT_S
 from reverse_etl.braze.ecommerce import EVENTS, MAX_PROPERTIES_BYTES, PREFIX, PROPERTIES
 from reverse_etl.braze.modes import (
@@ -76,11 +77,12 @@ def _mode_row(mode: Mode) -> str:
     extras = {
         Extra.CUSTOM_ATTRIBUTE: "profile fields; any other column is a custom attribute",
         Extra.PROPERTY: f"{', '.join(optional)}; any other column is a property",
+        Extra.CATALOG_FIELD: "any other column is a field of the catalog",
         Extra.REFUSED: f"optional: {', '.join(optional)}" if optional else "no others",
     }[mode.extra]
     cells = (
         f"`{mode.name}`" + (f"<br>`track_record_type: {mode.record_type}`" if mode.record_type else ""),
-        mode.call.path,
+        "<br>".join(call.label for call in mode.calls if call.path == mode.call.path),
         f"**{needed}**; {extras}",
         str(mode.call.rows_per_request),
         kinds,
@@ -198,7 +200,13 @@ def limits() -> str:
 
 
 def _window(family: str) -> str:
-    paths = dict.fromkeys(mode.call.label for mode in MODES.values() if mode.call.family == family)
+    controls = (READ_CATALOGS, CREATE_CATALOG, CREATE_FIELDS, READ_ITEM)
+    calls = [
+        *(mode.call for mode in MODES.values()),
+        *(call for mode in MODES.values() for call in mode.calls),
+        *controls,
+    ]
+    paths = dict.fromkeys(call.label for call in calls if call.family == family)
     paths |= dict.fromkeys(f"{read.path} (`--read-first`)" for read in Read if read.family == family)
     window = RATE_LIMITS[family]
     return f"{window.requests:,} requests in {window.per_seconds:g} s: {', '.join(paths)}"

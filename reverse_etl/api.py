@@ -62,6 +62,7 @@ class SyncOptions(PlanOptions, total=False):
 
     skip_guards             guards to skip in this run: names, or {name: number}, where a number is an upper bound
     read_first              ask Braze who of the users that a run would opt in has opted out there
+    create_catalog          create the catalog that a sync writes to, or its fields, if Braze lacks them
     canary                  so many rows are sent first and read back; the rest, if Braze has them as sent
     fail_fast               start no more syncs after one fails
     threads                 maximum number of requests in flight
@@ -70,6 +71,7 @@ class SyncOptions(PlanOptions, total=False):
 
     skip_guards: Collection[str] | Mapping[str, int | None]
     read_first: bool
+    create_catalog: bool
     canary: int
     fail_fast: bool
     threads: int
@@ -144,6 +146,7 @@ class Project:
         *,
         skip_guards: Collection[str] | Mapping[str, int | None] = (),
         read_first: bool = False,
+        create_catalog: bool = False,
         canary: int = 0,
         fail_fast: bool = False,
         threads: int = 160,
@@ -156,7 +159,7 @@ class Project:
         project, syncs, options = self._prepare(choose, **planning)
         guards = skipped_guards([skip_guards] if isinstance(skip_guards, str) else skip_guards, "skip_guards")
         options = replace(options, skip_guards=guards, read_first=read_first, fail_fast=fail_fast, threads=threads)
-        options = replace(options, canary=canary)
+        options = replace(options, canary=canary, create_catalog=create_catalog)
         ran = []
         with without_secrets(), open_session(project, rate_limit_share) as session:
             for result in run_jobs(jobs_of(project, syncs, options, self._listener), session):

@@ -108,7 +108,7 @@ CODES: Mapping[str, Code] = {
     ),
     "P019": Code(
         "sync that deletes users",
-        "A sync that deletes users must say so: deleting cannot be undone.",
+        "A sync that deletes users, or items of a catalog, must say so: deleting users cannot be undone.",
         "If it is intended, add allow_destructive: true to the sync.",
     ),
     "P020": Code(
@@ -550,6 +550,16 @@ CODES: Mapping[str, Code] = {
         "Pass `--pin` to keep the values until the model returns others than those that are reverted; or correct the "
         "model first.",
     ),
+    "P145": Code(
+        "primary key that the mode does not allow",
+        "Items of a catalog are identified by their id: under another key, one run could send an item twice.",
+        "Remove primary_key, and return one row per id.",
+    ),
+    "P146": Code(
+        "column that no catalog can have",
+        "A field of a catalog has a name of letters, digits, - and _; its arrays have strings; it is one of 500.",
+        "Rename or CAST the column, or list it in exclude_columns.",
+    ),
     "D001": Code(
         "NULL in the primary key",
         "The model returns rows that nothing identifies.",
@@ -844,6 +854,16 @@ CODES: Mapping[str, Code] = {
         "The rows that were sent first are not in Braze as they were sent, or could not be read back.",
         "Correct what the message names, in the model or in Braze, then run again: `docs/verify.md`.",
     ),
+    "X013": Code(
+        "catalog does not fit the model",
+        "The catalog is not in Braze, lacks a field for a column, or has it with another type: nothing was sent.",
+        "`retl sync NAME --create-catalog` creates what is missing; of a type, CAST the column to that of the field.",
+    ),
+    "X014": Code(
+        "catalog could not be read or created",
+        "Braze did not tell which catalogs there are, or did not create one, or its fields: nothing was sent.",
+        "Do what the hint says, then run again.",
+    ),
     "X020": Code(
         "alert or heartbeat was not delivered",
         "Slack, a webhook, a mail server or the URL of the heartbeat did not take it. The sync is not affected.",
@@ -940,7 +960,7 @@ CODES: Mapping[str, Code] = {
         "not an object or array",
         "The field must be a JSON object, or an array.",
         "Find these rows with json_type().",
-        reason=r"is not a JSON \w+",
+        reason=r"is not a JSON \w+( or array)?",
     ),
     "R017": Code(
         "not valid JSON",
@@ -980,9 +1000,9 @@ CODES: Mapping[str, Code] = {
     ),
     "R023": Code(
         "too many elements",
-        "Braze drops the oldest elements of a longer array.",
+        "Braze drops the oldest elements of a longer array, and refuses one of a catalog's item.",
         "Shorten it with list_slice().",
-        reason=r"has more than \d+ elements; .*",
+        reason=r"has more than \d+ elements(; .*)?",
     ),
     "R024": Code(
         "reserved property",
@@ -1141,6 +1161,30 @@ CODES: Mapping[str, Code] = {
         "The column is text, so Braze gets strings; they are JSON objects or arrays, and no filter sees into them.",
         "List the column in `pre_formatted_fields`; or as a string in braze.lock.yml, if it is meant as one.",
         reason=r"is sent as a string, and looks like JSON: .*",
+    ),
+    "R066": Code(
+        "id of an item has other characters",
+        "The id of a catalog's item has letters, digits, - and _; Braze refuses every other one.",
+        "Map it to one that has only these, and is still unique.",
+        reason=r"has characters other than .*",
+    ),
+    "R067": Code(
+        "key that an item cannot have",
+        "A key in an object of a catalog's item has a dot or a $, which Braze refuses.",
+        "Rename the key.",
+        reason=r"has a key with a dot or a \$, .*",
+    ),
+    "R068": Code(
+        "object is nested too deep",
+        "An object of a catalog's item has more levels than Braze accepts.",
+        "Flatten it.",
+        reason=r"is nested deeper than \d+ levels",
+    ),
+    "R069": Code(
+        "array of an item has other elements than strings",
+        "An array in a catalog has strings only.",
+        "CAST the elements to VARCHAR.",
+        reason=r"has an element that is not a string",
     ),
     "R080": Code(
         "in quarantine",

@@ -14,7 +14,7 @@ from reverse_etl.cli import main
 from reverse_etl.codes import CODES, IN_DOUBT, REJECTED, code_of_reason
 from reverse_etl.plan import quarantine
 from reverse_etl.records import consent, ecommerce, warnings
-from reverse_etl.records.json_text import JSON_FAULTS
+from reverse_etl.records.json_text import ITEM_FAULTS, JSON_FAULTS
 from tests.shop import Retl, Shop
 
 PACKAGE = Path(__file__).parents[1] / "reverse_etl"
@@ -184,7 +184,7 @@ def reasons() -> Iterator[str]:
                     if name == "reason"
                     for text in texts(value)
                 )
-    yield from (reason for reason, _ in JSON_FAULTS.values())
+    yield from (reason for faults in (JSON_FAULTS, ITEM_FAULTS) for reason, _ in faults.values())
     yield from (reason for _, reason, _ in ecommerce.SHAPES.values())
     yield from (consent.ENDS, consent.IS_NULL, warnings.IS_JSON)
     yield quarantine.reason_of("now()").split("'")[1] + "1"
@@ -248,7 +248,7 @@ def run(shop: Shop, *arguments: str) -> None:
 
 def test_codes_are_explained(retl: Retl):
     assert retl("explain", "P019").out == (
-        "P019: sync that deletes users\n\nA sync that deletes users must say so: deleting cannot be undone.\n"
+        "P019: sync that deletes users\n\nA sync that deletes users, or items of a catalog, must say so: deleting users cannot be undone.\n"
         "If it is intended, add allow_destructive: true to the sync.\n"
     )
     assert retl("explain", "[p019]").out == retl("explain", "P019").out

@@ -4,6 +4,7 @@ modes.py                the endpoint of every mode, its fields, limits and rules
 ecommerce.py            the schemas of Braze's e-commerce events
 data_types.py           the types that attributes and properties have
 names.py                which attributes and events the workspace has
+catalogs.py             what a catalog lacks of what a sync needs, and the requests that create it
 comparing.py            a profile compared with what was sent to it
 subscriptions.py        who has opted out, and users as they are: what to ask, and what the responses say
 client.py               one request over one connection; its response, or how far it got

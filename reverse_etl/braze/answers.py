@@ -1,11 +1,12 @@
 """What Braze's response to one request means: which records were accepted, and what to do next. Pure: no socket."""
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
+from reverse_etl.braze.modes import Errors
 from reverse_etl.braze.rate_limit_headers import exhausted_wait_s, throttled_wait_s
 from reverse_etl.words import count, one_line
 
@@ -86,14 +87,26 @@ def hint_for(status: int, permission: str) -> str | None:
     )
 
 
+@dataclass(frozen=True)
+class NamedErrors:
+    """How a response says what is wrong, and what the records of the request are called in it."""
+
+    form: Errors
+    names: Callable[[], Sequence[str]]
+
+
 def judge(
-    result: Answer | NotSent | NoAnswer, records: int, arrays: Collection[str], counters: Collection[str] = ()
+    result: Answer | NotSent | NoAnswer,
+    records: int,
+    arrays: Collection[str],
+    counters: Collection[str] = (),
+    named: NamedErrors | None = None,
 ) -> Verdict:
     """The result of a request of `records` records (errors page).
 
-    `arrays` are the names that its array may have in a response, `counters` the numbers that a response may have.
-    Success is 201, or 202 during maintenance, with complete JSON, a message that confirms it, and counts that account
-    for every record.
+    `arrays` are the names that its array may have in a response, `counters` the numbers that a response may have;
+    `named`: errors name records otherwise. Success is 201, or 202 where requests are queued, with complete JSON, a
+    message that confirms it, and counts that account for every record.
     """
     if isinstance(result, NotSent):
         outcome = Outcome.UNREACHABLE if result.is_final else Outcome.NOT_SENT
@@ -120,6 +133,8 @@ def judge(
             is_whole = False
         outcome = Outcome.ACCEPTED if is_whole else Outcome.UNPLACED
         return Verdict(outcome, why, status, rejected, pause_s)
+    if named and body and status in _NAMED_BY_STATUS and (errors := errors_of(body)):
+        return _judge_named(status, errors, records, named)
     outcome = _BY_STATUS.get(status, Outcome.FORBIDDEN if 300 <= status < 500 else Outcome.UNKNOWN)
     if outcome is Outcome.THROTTLED:
         return Verdict(outcome, why, status, pause_s=throttled_wait_s(result.headers))
@@ -129,6 +144,38 @@ def judge(
     if outcome is Outcome.TOO_LARGE and records == 1:
         return Verdict(Outcome.REFUSED, why, status, {0: "is larger than Braze accepts in one request"})
     return Verdict(outcome, why, status)
+
+
+_NAMED_BY_STATUS = (400, 404)
+
+
+def errors_of(body: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The errors of a response that have an id, as those of catalogs do (endpoints/catalogs)."""
+    errors = body.get("errors")
+    of_ids = [one for one in errors if isinstance(one, dict)] if isinstance(errors, list) else []
+    return [one for one in of_ids if _text(one.get("id"))]
+
+
+def in_words(error: Mapping[str, Any]) -> str:
+    """An error with an id, as it is told: without the values in it."""
+    return ": ".join(text for text in (_text(error.get("id")), _text(error.get("message"))) if text)
+
+
+def _judge_named(status: int, errors: Sequence[Mapping[str, Any]], records: int, named: NamedErrors) -> Verdict:
+    """Nothing was accepted. An error is about the records that it names; or about none, and then so is every other
+    request; where neither is said, one of the records is wrong."""
+    why = f"Braze returned {status}: {in_words(errors[0])}"
+    for error in errors:
+        if (hint := named.form.stops.get(str(error["id"]))) is not None:
+            return Verdict(Outcome.FORBIDDEN, f"Braze returned {status}: {in_words(error)}", status, hint=hint)
+    if status not in _BY_STATUS:
+        return Verdict(Outcome.FORBIDDEN, why, status)
+    rejected, names = dict[int, str](), named.names()
+    for error in errors:
+        parameters, values = error.get("parameters"), error.get("parameter_values")
+        if isinstance(values, list) and isinstance(parameters, list) and named.form.names_by in parameters:
+            rejected |= {place: in_words(error) for place, name in enumerate(names) if name in values}
+    return Verdict(Outcome.REFUSED, why, status, {0: in_words(errors[0])} if records == 1 else rejected)
 
 
 def json_object(body: bytes | None) -> dict[str, Any] | None:

@@ -6,7 +6,7 @@ A rule or limit of Braze is here once, with its page beside it: the page's name 
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import Enum, StrEnum
 
 from reverse_etl.braze.lists import COUNTRY_NAMES, LANGUAGE_NAMES, TIME_ZONE_NAMES
@@ -19,6 +19,12 @@ MAX_BODY_BYTES = 3_800_000  # Braze rejects a request over 4 MB (api_limits); it
 OPT_OUT = "unsubscribed"  # any other subscription state is an opt-in (user attributes object, subscription groups)
 MAX_EXTERNAL_ID_BYTES = 987  # a longer one is rejected (post_user_track)
 MAX_IMAGE_URL = 1024  # characters (user_guide: standard attributes)
+MAX_ITEM_TEXT = 5000  # characters of one value of a catalog's item (catalogs: post_create_catalog_items)
+MAX_ITEM_DEPTH = 50  # levels of an object in one (catalogs: post_create_catalog_items)
+MAX_ITEM_ARRAY = 100  # strings of an array in one (user_guide: catalogs)
+MAX_CATALOG_FIELDS = 500  # with `id` (catalogs: post_create_catalog)
+MAX_NEW_FIELDS = 50  # of one request (catalogs: post_create_catalog_fields)
+MAX_DESCRIPTION = 250  # characters of a catalog's description, which it must have (catalogs: post_create_catalog)
 LAST_YEAR = 3000  # a later year is kept as text, or dropped in nested data (user attributes object, nested attributes)
 
 
@@ -52,6 +58,7 @@ class Extra(Enum):
 
     CUSTOM_ATTRIBUTE = "a custom attribute"
     PROPERTY = "a property"
+    CATALOG_FIELD = "a field of the catalog"
     REFUSED = "not accepted"
 
 
@@ -64,6 +71,14 @@ class Cost(Enum):
     QUANTITY = (
         "as many as its `quantity`: Braze treats it as that many purchases"  # a guess: no page says what it costs
     )
+
+
+@dataclass(frozen=True)
+class Pattern:
+    """What a value must match as a whole, and what that allows, in words."""
+
+    regex: str
+    allows: str
 
 
 @dataclass(frozen=True)
@@ -86,6 +101,7 @@ class Field:
     rejected: bool = False
     choices: tuple[str, ...] = ()
     max_length: int | None = None
+    pattern: Pattern | None = None
     low: int | None = None
     high: int | None = None
     inside: str = ""
@@ -126,7 +142,7 @@ class Errors:
     """
 
     names_by: str
-    stops: Mapping[str, str]
+    stops: Mapping[str, str] = field(hash=False)
 
 
 _KEY_IN_PATH = re.compile(r"\{(\w+)\}")
@@ -206,7 +222,10 @@ class Mode:
     its identifiers are members of; `keeps`: fields that identify the user into whom the other one is merged, as
     identifiers with KEPT before them.
     `is_exported`: Braze tells what became of each record; of events and purchases, it tells numbers of them only
-    (post_users_identifier). `place`: the values in the paths of its calls, once they are there.
+    (post_users_identifier). `place`: the values in the paths of its calls, once they are there. `update`: the endpoint
+    for changed rows of which only the changed columns are sent, if it is another one; `call` is then sent whole ones.
+    `clears`: it supports `on_removed: clear`. `own_key`: a row is identified by `key_fields`, and by nothing else.
+    `max_text`: characters of a string that is not a field.
     """
 
     name: str
@@ -242,6 +261,10 @@ class Mode:
     keeps: tuple[str, ...] = ()
     is_exported: bool = True
     place: tuple[str, ...] = ()
+    update: Call | None = None
+    clears: bool = False
+    own_key: bool = False
+    max_text: int = MAX_TEXT
 
     @property
     def label(self) -> str:
@@ -255,15 +278,15 @@ class Mode:
     @property
     def calls(self) -> tuple[Call, ...]:
         """All endpoints that it may use."""
-        return (self.call, *([self.deletion.call] if self.deletion else []))
+        return tuple(call for call in (self.call, self.update, self.deletion and self.deletion.call) if call)
 
     def at(self, values: Mapping[str, str]) -> "Mode":
         """The mode with these values in the paths of its calls; it is another mode than with other values."""
         if not self.keys:
             return self
         deletion = self.deletion and replace(self.deletion, call=self.deletion.call.at(values))
-        place = tuple(values[key] for key in self.keys)
-        return replace(self, call=self.call.at(values), deletion=deletion, place=place)
+        place, update = tuple(values[key] for key in self.keys), self.update and self.update.at(values)
+        return replace(self, call=self.call.at(values), update=update, deletion=deletion, place=place)
 
     def field(self, name: str) -> Field | None:
         return next((field for field in self.fields if field.name == name), None)
@@ -284,6 +307,10 @@ RATE_LIMITS: Mapping[str, Window] = {
     "subscription_status_set": Window(5000, 60),  # v1 and v2 together
     "users_export_ids": Window(40, 1),  # with `fields_to_export`, and none of them about messages received
     "subscription_user_status": Window(250_000, 3600),  # with most endpoints that are not in this list
+    "catalog_items": Window(16_000, 60),  # many items of a catalog at once: asynchronous
+    "catalog_item": Window(50, 60),  # one item, and reading items: synchronous
+    "catalogs": Window(50, 60),  # catalogs themselves
+    "catalog_fields": Window(50, 60),
 }
 
 _TRACK = Call(
@@ -327,6 +354,29 @@ _SUBSCRIBE = Call(  # post_update_user_subscription_group_status_v2
     permission="subscription.status.set",
     rows_per_request=50,
 )
+
+CATALOG_NAME = Pattern("[A-Za-z0-9_-]+", "letters, digits, - and _")  # of a catalog, a field and an item
+MAX_CATALOG_NAME = 250  # characters of each of these names (catalogs: post_create_catalog)
+_CATALOG_ERRORS = Errors(
+    names_by="id",  # in parameter_values, where parameters say so (catalogs)
+    stops={
+        "catalog-not-found": "the catalog was deleted: `retl sync NAME --create-catalog` creates it again",
+        "invalid-fields": "the catalog has lost a field: `retl sync NAME --create-catalog` creates it again",
+        "company-size-limit-already-reached": "delete catalogs that are not used, or ask Braze for more storage",
+        "company-size-limit-surge": "delete catalogs that are not used, or ask Braze for more storage",
+    },
+)
+
+
+def _items(method: str, permission: str) -> Call:
+    """Up to 50 items; 202 says that they are queued (catalogs: asynchronous)."""
+    path = "/catalogs/{catalog}/items"
+    return Call(path, "catalog_items", permission, rows_per_request=50, method=method, errors=_CATALOG_ERRORS)
+
+
+_REPLACE_ITEMS = _items("PUT", "catalogs.replace_items")  # whole items; creates what is not there (put_update...)
+_UPDATE_ITEMS = _items("PATCH", "catalogs.update_items")  # fields of items that are there (patch_catalog_items)
+_DELETE_ITEMS = _items("DELETE", "catalogs.delete_items")
 
 _DELETE_USERS = Deletion(
     DELETE,
@@ -436,6 +486,7 @@ _TABLE = (
         alias_updates_only=True,  # user_attributes_object
         proves=_TRACK_IDENTIFIERS,
         deletion=_DELETE_USERS,
+        clears=True,
     ),
     Mode(
         name="users_track",
@@ -584,6 +635,25 @@ _TABLE = (
         options=frozenset({"consent"}),
         e164=True,
         group=Group("subscription_groups", ("subscription_group_id", "subscription_state", "use_double_opt_in_logic")),
+    ),
+    Mode(
+        name="catalog_items",
+        record_type=None,
+        call=_REPLACE_ITEMS,
+        update=_UPDATE_ITEMS,
+        slots=(Slot("items"),),
+        kinds=frozenset({Kind.ADDED, Kind.CHANGED}),
+        identifiers=(),
+        exclusive=(),
+        key_fields=("id",),
+        own_key=True,  # two requests about one item have no order
+        fields=(Field("id", Shape.ID, required=True, max_length=MAX_CATALOG_NAME, pattern=CATALOG_NAME),),
+        extra=Extra.CATALOG_FIELD,
+        max_text=MAX_ITEM_TEXT,
+        options=frozenset({"pre_formatted_fields", "send", "on_removed", "keep_removed", "allow_destructive"}),
+        deletion=Deletion(_DELETE_ITEMS, (Slot("items"),)),
+        about="item",
+        is_exported=False,
     ),
 )
 

@@ -171,6 +171,13 @@ ReadFirst = Annotated[
         help="Ask Braze who of the users that the run would opt in has opted out there; it stays so.",
     ),
 ]
+CreateCatalog = Annotated[
+    bool,
+    typer.Option(
+        "--create-catalog",
+        help="Create the catalog that a sync writes to, or its fields, if Braze lacks them; types are the model's.",
+    ),
+]
 Canary = Annotated[
     int | None,
     typer.Option(

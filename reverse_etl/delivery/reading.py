@@ -1,17 +1,17 @@
 """Reads from Braze, request by request and several at once: what it returns is about users, and changes nothing."""
 
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sized
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from reverse_etl.braze.answers import Answer, NoAnswer, NotSent, hint_for, json_object
 from reverse_etl.braze.client import Connection, Deadlines
 from reverse_etl.braze.rate_limit_headers import exhausted_wait_s, throttled_wait_s
-from reverse_etl.braze.subscriptions import Question, Read, User, kind_of, questions, told
+from reverse_etl.braze.subscriptions import Read, User, kind_of, questions, told
 from reverse_etl.delivery.retry import RetryPolicy, next_wait_s
 from reverse_etl.delivery.session import Session
 from reverse_etl.errors import StateError
@@ -22,7 +22,34 @@ _AHEAD = 4  # questions per thread that wait for it
 MOST_THREADS = 40  # as many requests per second as Braze allows: each takes less than one
 NOTHING_SENT = "run it again: nothing was sent"
 T = TypeVar("T")
-Hears = Callable[[Question, Mapping[str, Any]], tuple[list[T], list[Question]]]
+
+
+class Endpoint(Protocol):
+    """What is asked: `path`, the family of endpoints that shares its rate limit, and the permission that it needs."""
+
+    @property
+    def path(self) -> str: ...
+    @property
+    def family(self) -> str: ...
+    @property
+    def permission(self) -> str: ...
+
+
+class Asked(Protocol):
+    """One request: a GET without a body, a POST with one. `people` are those whom it is about, if it is about some."""
+
+    @property
+    def path(self) -> str: ...
+    @property
+    def body(self) -> bytes | None: ...
+    @property
+    def people(self) -> Sized: ...
+    @property
+    def is_again(self) -> bool: ...
+
+
+Hears = Callable[[Any, Mapping[str, Any]], tuple[list[T], list[Any]]]
+_SUCCESS = (200, 201)
 
 
 @dataclass(frozen=True)
@@ -50,16 +77,24 @@ def read_users(
 
 class Reader(Generic[T]):
     """Asks questions in threads, under the rate limit of the endpoint that it `reads`, and closes its connections.
-    `hears` says what a response tells."""
+    `hears` says what a response tells, if its status is one of those that tell something."""
 
-    def __init__(self, session: Session, read: Read, hears: Hears[T], how: HowToRead) -> None:
+    def __init__(
+        self,
+        session: Session,
+        read: Endpoint,
+        hears: Hears[T],
+        how: HowToRead,
+        telling: Collection[int] = _SUCCESS,
+    ) -> None:
         self._read, self._hears, self._clock, self._policy = read, hears, how.clock, how.policy
+        self._telling = telling
         self._again, self._threads = how.again, min(how.threads, MOST_THREADS)
         self._workspace, self._pacer = session.workspace(), session.pacer(read.family)
         self._lock, self._stop, self._own = threading.Lock(), threading.Event(), threading.local()
         self._deadlines, self._connections = Deadlines(), list[Connection]()
 
-    def answers(self, questions: Iterator[Question]) -> Iterator[tuple[int, list[T]]]:
+    def answers(self, questions: Iterator[Asked]) -> Iterator[tuple[int, list[T]]]:
         """For each response, of how many users more it told, and what. Raises StateError if one cannot be had."""
         with ThreadPoolExecutor(self._threads, "retl-read") as pool:
             try:
@@ -77,11 +112,11 @@ class Reader(Generic[T]):
                 for connection in self._connections:
                     connection.close()
 
-    def _ask(self, question: Question) -> tuple[int, list[T], list[Question]]:
+    def _ask(self, question: Asked) -> tuple[int, list[T], list[Asked]]:
         began_s, attempt = self._clock.now_s(), 0
         while self._has_turn():
             result, attempt = self._request(question), attempt + 1
-            if isinstance(result, Answer) and result.status in (200, 201):
+            if isinstance(result, Answer) and result.status in self._telling:
                 with suppress(ValueError):
                     found, more = self._hears(question, json_object(result.body) or {})
                     return 0 if question.is_again else len(question.people), found, more
@@ -110,7 +145,7 @@ class Reader(Generic[T]):
                 return not self._stop.is_set()
         return False
 
-    def _request(self, question: Question) -> Answer | NotSent | NoAnswer:
+    def _request(self, question: Asked) -> Answer | NotSent | NoAnswer:
         connection, body = self._connection(), question.body
         result = connection.get(question.path) if body is None else connection.send(question.path, body)
         if isinstance(result, Answer):
@@ -141,7 +176,7 @@ class Reader(Generic[T]):
             hint = getattr(result, "hint", None)
             return StateError(f"{path}: {result.why}", hint=f"{hint}; then {again}" if hint else again, code="S029")
         what = f"{path}: Braze returned {result.status}"
-        if result.status in (200, 201):
+        if result.status in self._telling:
             what += " with a response that cannot be understood"
         hint = hint_for(result.status, self._read.permission)
         return StateError(what, hint=f"{hint}; then {again}" if hint else again, code="S029")

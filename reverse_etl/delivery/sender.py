@@ -13,16 +13,18 @@ Before a batch of the next phase is handed out, all batches of the phase before 
 has been accepted or rejected, or the run ends.
 """
 
+import json
 import queue
 import random
 import threading
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from enum import Enum
+from functools import partial
 from math import inf
 
-from reverse_etl.braze.answers import Answer, Outcome, Verdict, hint_for, judge
+from reverse_etl.braze.answers import Answer, NamedErrors, Outcome, Verdict, hint_for, judge
 from reverse_etl.braze.client import Connection, Deadlines, Workspace
 from reverse_etl.braze.modes import Call
 from reverse_etl.delivery.batches import Batch, Record
@@ -369,7 +371,9 @@ class Sender:
         ends, durable, now = (records[0].seq, records[-1].seq), not batch.is_idempotent, self._clock.utc
         request = self._journal.sent(*ends, durable=durable, objects=len(records), at=now())
         result = connection.send(route.call.path, body, route.call.method)
-        verdict = judge(result, len(records), route.arrays, route.call.counters)
+        form = route.call.errors
+        named = NamedErrors(form, partial(_names, records, form.names_by)) if form else None
+        verdict = judge(result, len(records), route.arrays, route.call.counters, named)
         rejected = {records[place].seq: reason for place, reason in verdict.rejected.items()}
         outcome = _IN_JOURNAL.get(verdict.outcome, "not_taken")
         why = verdict.why if outcome == "in_doubt" else None
@@ -424,3 +428,8 @@ class Sender:
             if self.delivery.stopped is None:
                 self.delivery.stopped, self.delivery.hint = why, hint
         self._stop.set()
+
+
+def _names(records: Sequence[Record], member: str) -> list[str]:
+    """What the records of a request are called in its errors."""
+    return [str(json.loads(record.body).get(member)) for record in records]

@@ -1,8 +1,9 @@
 """The connection to the destination: opened when a run first needs it, shared by all runs of one command."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from typing import Any, TypeVar
 
 from reverse_etl.braze.client import Workspace
 from reverse_etl.braze.modes import RATE_LIMITS, Window
@@ -12,6 +13,7 @@ from reverse_etl.errors import ProjectError
 from reverse_etl.project.project import LoadedProject
 from reverse_etl.system.private_files import create_ignored, private_files
 
+T = TypeVar("T")
 SANDBOX_KEY = "sandbox"  # has every permission in the sandbox that a run starts for itself
 
 
@@ -38,7 +40,8 @@ class Session:
         self._project, self._stack = project, stack
         self._workspace: Workspace | None = None
         self._pacers: dict[str, Pacer] = {}
-        self._lock = threading.Lock()
+        self._known: dict[str, Any] = {}
+        self._lock, self._reading = threading.Lock(), threading.RLock()
         self._api_key = SANDBOX_KEY if project.uses_sandbox else project.api_key()
         if not project.uses_sandbox:
             project.network.check(project.spec.target.destination.endpoint)
@@ -65,6 +68,19 @@ class Session:
                 share = used_share(self._project, self.rate_limit_share)
                 self._pacers[family] = Pacer(windows(self._project, family), share, kept)
             return self._pacers[family]
+
+    def once(self, what: str, read: Callable[[], T]) -> T:
+        """What `read` returns; in a session, it is called once for the same thing, unless it is forgotten."""
+        with self._reading:
+            if what not in self._known:
+                self._known[what] = read()
+            found: T = self._known[what]
+            return found
+
+    def forget(self, what: str) -> None:
+        """Let a thing be read again: it has changed."""
+        with self._reading:
+            self._known.pop(what, None)
 
     def _start_sandbox(self) -> str:
         from reverse_etl.sandbox import FileRefusedError, Sandbox

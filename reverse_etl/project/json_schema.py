@@ -120,6 +120,8 @@ def _sync_rules() -> Iterator[Rule]:
             taken["required"] = list(mode.keys)
         given = {"mode": name, **({"track_record_type": record_type} if record_type else {})}
         yield _rule(given, taken)
+        if "on_removed" in mode.options and not mode.clears:
+            yield _rule(given, {"properties": {"on_removed": {"not": {"const": "clear"}}}})
         if mode.is_idempotent:
             yield _rule(given, {"properties": {"incremental": {"properties": {"retention": False}}}})
     leave = {

@@ -675,6 +675,9 @@ def _problems_in(sync: _Given, models: Collection[str]) -> Iterator[Problem]:
                 "remove it: only events and purchases can be pruned",
                 code="P017",
             )
+    if sync.text("on_removed") == "clear" and "on_removed" not in untaken and not row.clears:
+        what = f'"on_removed: clear"{sync.inside} is not supported by mode {row.label}'
+        yield Problem(what, sync.value_at("on_removed"), "use ignore, or delete", code="P017")
     if "keep_removed" in sync.values and "keep_removed" not in untaken:
         yield from _keep_removed_problems(sync)
     if "quarantine" in sync.values and "quarantine" not in untaken:

@@ -22,7 +22,19 @@ from pydantic import (
     model_validator,
 )
 
-from reverse_etl.braze.modes import DELETES, MODES, Call, Deletion, Ends, Mode, families, mode_names, record_types
+from reverse_etl.braze.modes import (
+    CATALOG_NAME,
+    DELETES,
+    MAX_CATALOG_NAME,
+    MODES,
+    Call,
+    Deletion,
+    Ends,
+    Mode,
+    families,
+    mode_names,
+    record_types,
+)
 from reverse_etl.errors import Location, Problem
 from reverse_etl.network.proxies import LOOPBACK
 from reverse_etl.project.cron import Cron
@@ -75,6 +87,12 @@ def _interval(value: Any) -> Any:
 def _windows(value: Any) -> Any:
     """One window, or a list of them, as a list."""
     return [value] if isinstance(value, dict) else value
+
+
+def _catalog(value: Any) -> Any:
+    if not isinstance(value, str) or not re.fullmatch(CATALOG_NAME.regex, value) or len(value) > MAX_CATALOG_NAME:
+        raise ValueError(f"must be the name of a catalog: up to {MAX_CATALOG_NAME} {CATALOG_NAME.allows}")
+    return value
 
 
 def _bound(value: Any) -> Any:
@@ -441,6 +459,14 @@ class Sync(_Strict):
     model: str = Field(description="name of the model: the file models/<model>.sql")
     mode_name: ModeName = Field(alias="mode", description="Braze endpoint to send to")
     track_record_type: RecordType | None = Field(None, description="which array of /users/track to fill")
+    catalog: (
+        Annotated[
+            str,
+            BeforeValidator(_catalog),
+            WithJsonSchema({"type": "string", "pattern": f"^{CATALOG_NAME.regex}$", "maxLength": MAX_CATALOG_NAME}),
+        ]
+        | None
+    ) = Field(None, description="name of the catalog to write to")
     primary_key: Words | None = Field(
         None, min_length=1, description="columns that identify a row; default: those of the mode"
     )
@@ -465,7 +491,7 @@ class Sync(_Strict):
     on_removed: Literal["ignore", "clear", "delete"] = Field(
         "ignore",
         description="what to do when a row leaves the model. ignore: nothing; "
-        "clear: remove what retl had set; delete: delete the user",
+        "clear: remove what retl had set; delete: delete user or item",
     )
     keep_removed: Keep = Field(
         "90 days",
@@ -478,7 +504,7 @@ class Sync(_Strict):
     )
     incremental: Incremental | None = Field(None, description="settings of a model that returns only new rows")
     allow_destructive: bool = Field(
-        False, description="required for syncs that delete or merge users, or remove external ids"
+        False, description="required for syncs that delete or merge users, delete items, or remove external ids"
     )
     quarantine: Annotated[
         str,
@@ -540,9 +566,14 @@ class Sync(_Strict):
         return DELETES if self.deletion else self.mode.ends
 
     @property
+    def update(self) -> Call | None:
+        """The endpoint for changed rows of which only the changed columns are sent, if its mode has one for them."""
+        return self.mode.update if self.send == "changed_columns" else None
+
+    @property
     def calls(self) -> tuple[Call, ...]:
-        """The endpoints that it uses: that of its mode, and the one that deletes."""
-        return (self.mode.call, self.deletion.call) if self.deletion else (self.mode.call,)
+        """The endpoints that it uses: that of its mode, the one for changed columns, and the one that deletes."""
+        return tuple(call for call in (self.mode.call, self.update, self.deletion and self.deletion.call) if call)
 
     @property
     def cron(self) -> Cron | None:

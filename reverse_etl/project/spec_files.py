@@ -77,6 +77,8 @@ def applied(defaults: Mapping[str, Any], sync: Mapping[str, Any]) -> dict[str, A
     """The defaults that apply to a sync: those that its mode supports, and that need no other key."""
     mode = MODES.get((str(sync.get("mode")), _text(sync.get("track_record_type"))))
     not_taken = set(not_supported(mode)) if mode else set[str]()
+    if mode and not mode.clears and defaults.get("on_removed") == "clear":
+        not_taken |= {"on_removed"}
     if sync.get("schedule", defaults.get("schedule")) is None:
         not_taken |= {"schedule", "timezone", "delay"}
     if sync.get("incremental") is not None:

@@ -72,6 +72,11 @@ def properties_of(layout: Layout) -> dict[str, DataType]:
     return found
 
 
+def fields_of(layout: Layout) -> dict[str, DataType]:
+    """The fields of a catalog that a sync writes, beside `id`."""
+    return {column.name: data_type(column.type, column.is_json) for column in layout.extras}
+
+
 def common_identifiers(one: Layout, other: Layout) -> list[str]:
     """The kinds of identifiers by which both of them may identify a user."""
     return [name for name in one.identifiers if name in other.identifiers and _identifies(name, one, other)]

@@ -7,7 +7,7 @@ all others        the functions in `macros.sql` read them closely, one fault aft
 
 import re
 
-from reverse_etl.braze.modes import MAX_ARRAY_ITEMS, MAX_TEXT, OPERATORS
+from reverse_etl.braze.modes import MAX_ARRAY_ITEMS, MAX_TEXT, OPERATORS, Extra
 from reverse_etl.records.expressions import json_of, plain_of
 from reverse_etl.records.layout import Column, Layout
 from reverse_etl.sql.quoting import literal
@@ -36,6 +36,8 @@ _OPERATOR = r'^\s*\{\s*"(' + "|".join(name.replace("$", r"\$") for name in OPERA
 
 def opaque(layout: Layout) -> list[Column]:
     """The columns of whose documents the type says nothing."""
+    if layout.mode.extra is Extra.CATALOG_FIELD:
+        return []  # whose functions are others
     return [column for column in layout.json_columns if _doubt(layout, column) is None]
 
 
@@ -48,6 +50,8 @@ def plain(document: str) -> str:
 def fault(layout: Layout, column: Column) -> str:
     """SQL for 0, or the number of the first of JSON_FAULTS in the document of a column."""
     document, in_attribute = json_of(column.name), "false" if layout.mode.nested_nulls else "true"
+    if layout.mode.extra is Extra.CATALOG_FIELD:
+        return f"retl_item_fault({document})"
     doubt = _doubt(layout, column)
     if doubt is None:
         doubt = f"NOT {plain_of(column.name)}"

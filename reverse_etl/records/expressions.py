@@ -145,11 +145,25 @@ def is_sent(layout: Layout, column: Column) -> str:
     """SQL for: the column is part of this record."""
     name = column.name
     if layout.mode.extra is not Extra.CUSTOM_ATTRIBUTE:
-        return f"{new(name)} IS NOT NULL"
+        is_there = f"{new(name)} IS NOT NULL"
+        return f"{is_there} AND ({changed(name)} OR NOT ({is_update(layout)}))" if name in layout.tracked else is_there
     if column.field and column.field.switch:
         return "kind <> 'removed'"
     goes = changed(name) if name in layout.tracked else key_is_sent(layout)
     return f"{goes} OR ({is_fallback(layout, name)})" if name in layout.identifiers else goes
+
+
+def is_update(layout: Layout) -> str:
+    """SQL for: only the changed columns of a record are sent, to the endpoint that is for them.
+
+    Not where one of them has become NULL, as no page says what a null does to an item, and to replace the whole item
+    without it empties it. Nor where all have changed: what is whole is created if it is not there.
+    """
+    if layout.sync.update is None or not layout.tracked:
+        return "false"
+    whole = " AND ".join(map(changed, layout.tracked))
+    emptied = " OR ".join(f"{changed(name)} AND {new(name)} IS NULL" for name in layout.tracked)
+    return f"kind = 'changed' AND NOT ({whole}) AND NOT ({emptied})"
 
 
 def key_is_sent(layout: Layout) -> str:

@@ -9,7 +9,17 @@ from collections.abc import Iterable, Mapping
 from functools import cache
 
 from reverse_etl.braze.lists import COUNTRIES, CURRENCIES, CURRENCIES_IN_USE, LANGUAGES, MAPPED_COUNTRIES, TIME_ZONES
-from reverse_etl.braze.modes import DOLLAR_KEYS, LAST_YEAR, MAX_ARRAY_ITEMS, MAX_JSON_BYTES, MAX_TEXT, SUGGESTIONS
+from reverse_etl.braze.modes import (
+    DOLLAR_KEYS,
+    LAST_YEAR,
+    MAX_ARRAY_ITEMS,
+    MAX_ITEM_ARRAY,
+    MAX_ITEM_DEPTH,
+    MAX_ITEM_TEXT,
+    MAX_JSON_BYTES,
+    MAX_TEXT,
+    SUGGESTIONS,
+)
 from reverse_etl.sql.quoting import identifier, literal, statement
 from reverse_etl.sql.types import BEYOND_64_BITS, CLOCK_TIMES, INTEGERS, LISTS, MOMENTS, TEXTS, SqlType
 
@@ -168,6 +178,18 @@ JSON_FAULTS: Mapping[int, tuple[str, str]] = {
 }
 
 
+# The same of a catalog's item; those with a number in common are the same.
+ITEM_FAULTS: Mapping[int, tuple[str, str]] = {
+    **{number: JSON_FAULTS[number] for number in (1, 2, 3)},
+    10: (f"is longer than {MAX_ITEM_TEXT} characters", "shorten it"),
+    11: ("has a key with a dot or a $, which an item cannot have", "rename the key"),
+    12: (f"is nested deeper than {MAX_ITEM_DEPTH} levels", "flatten it"),
+    13: ("has an element that is not a string", "CAST the elements to VARCHAR"),
+    14: (f"has more than {MAX_ITEM_ARRAY} elements", "shorten it with list_slice()"),
+    15: ("is not a JSON object or array", "send it as a string: remove it from pre_formatted_fields, or CAST it"),
+}
+
+
 def functions_used(sql: str) -> str:
     """The statements that define the `retl_...` functions that an SQL text uses, and those that these need."""
     known, used, open_ = _functions(), set[str](), [sql]
@@ -184,6 +206,9 @@ def _functions() -> Mapping[str, str]:
     constants = {
         "max_text": str(MAX_TEXT),
         "max_json_bytes": str(MAX_JSON_BYTES),
+        "max_item_text": str(MAX_ITEM_TEXT),
+        "max_item_depth": str(MAX_ITEM_DEPTH),
+        "max_item_array": str(MAX_ITEM_ARRAY),
         "max_array_items": str(MAX_ARRAY_ITEMS),
         "last_year": str(LAST_YEAR),
         "dollar_keys": f"[{', '.join(map(literal, DOLLAR_KEYS))}]",

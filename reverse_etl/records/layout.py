@@ -3,17 +3,41 @@
 lay_out()   mode + the model's columns -> Layout, or every error between the two with its location
 """
 
+import re
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from functools import cached_property
 
-from reverse_etl.braze.modes import KEPT, MAX_TEXT, NO_ATTRIBUTES, Deletion, Extra, Field, Kind, Mode, Shape
+from reverse_etl.braze.modes import (
+    CATALOG_NAME,
+    KEPT,
+    MAX_CATALOG_FIELDS,
+    MAX_CATALOG_NAME,
+    MAX_TEXT,
+    NO_ATTRIBUTES,
+    Deletion,
+    Extra,
+    Field,
+    Kind,
+    Mode,
+    Shape,
+)
 from reverse_etl.errors import Location, Problem, ProjectError, closest, nearest
 from reverse_etl.project.spec import Sync
 from reverse_etl.sql.quoting import plain
-from reverse_etl.sql.types import BEYOND_64_BITS, FLOATS, INTEGERS, LISTS, MOMENTS, NUMBERS, TEXTS, SqlType
+from reverse_etl.sql.types import (
+    BEYOND_64_BITS,
+    CLOCK_TIMES,
+    FLOATS,
+    INTEGERS,
+    LISTS,
+    MOMENTS,
+    NUMBERS,
+    TEXTS,
+    SqlType,
+)
 from reverse_etl.words import count
 
 ALIAS_PARTS = ("alias_name", "alias_label")
@@ -156,6 +180,7 @@ def lay_out(sync: Sync, model_file: str, columns: Sequence[tuple[str, SqlType]])
     placed = [_place(sync, name, of) for name, of in columns]
     layout = Layout(sync, tuple(placed), (), False, ())
     problems += [*_bad_columns(sync, layout, model), *_missing_columns(layout, model)]
+    problems += [*_bad_key(sync), *_bad_catalog_fields(layout, model)]
     if not problems:
         return _with_key(layout)
     raise ProjectError(problems)
@@ -307,6 +332,34 @@ def _bad_columns(sync: Sync, layout: Layout, model: Location) -> Iterator[Proble
         if unsendable:
             meant = f"CAST what is {unsendable.text} in it to VARCHAR"
         yield Problem(what, model, meant.format(plain(column.name)), code="P063")
+
+
+def _bad_key(sync: Sync) -> Iterator[Problem]:
+    mode, key = sync.mode, sync.primary_key
+    if mode.own_key and key and {*key} != {*mode.key_fields}:
+        own = ", ".join(mode.key_fields)
+        what = f'"primary_key" in sync "{sync.name}": {mode.about}s are identified by {own}, and by nothing else'
+        yield Problem(what, sync.where("primary_key"), f"remove it, or write primary_key: {own}", code="P145")
+
+
+def _bad_catalog_fields(layout: Layout, model: Location) -> Iterator[Problem]:
+    """Columns that no field of a catalog can take, whatever their values are."""
+    if layout.mode.extra is not Extra.CATALOG_FIELD:
+        return
+    if len(layout.sent) > MAX_CATALOG_FIELDS:
+        what = (
+            f"the model returns {count(len(layout.sent), 'column')}; a catalog has at most {MAX_CATALOG_FIELDS} fields"
+        )
+        yield Problem(what, model, 'list those that are not to be sent in "exclude_columns"', code="P146")
+    for column in layout.extras:
+        name, shown = column.name, plain(column.name)
+        if not re.fullmatch(CATALOG_NAME.regex, name) or len(name) > MAX_CATALOG_NAME:
+            what = f'column "{name[:30]}" cannot be a field of a catalog: names have up to {MAX_CATALOG_NAME} '
+            yield Problem(f"{what}{CATALOG_NAME.allows}", model, "rename it with AS", code="P146")
+        if column.type.family in LISTS and column.type.children[0][1].family not in TEXTS | CLOCK_TIMES:
+            what = f'column "{name}" is {column.type.text}; an array of a catalog has strings only'
+            hint = f"list_transform({shown}, lambda x: CAST(x AS VARCHAR))"
+            yield Problem(what, model, hint, code="P146")
 
 
 def _bad_cursor(sync: Sync, layout: Layout) -> Iterator[Problem]:

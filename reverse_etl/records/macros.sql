@@ -250,3 +250,36 @@ CREATE OR REPLACE TEMP MACRO retl_is_bad_operator(document) AS
                 )) > 0
         ELSE false
     END;
+
+-- What is left of the numbers, words and punctuation of a document once its innermost brackets are gone, so many times.
+CREATE OR REPLACE TEMP MACRO retl_json_beyond_depth(bones, depth) AS
+    list_reduce(
+        list_prepend(bones, list_transform(range(depth), lambda _: '')),
+        lambda text, _: regexp_replace(text, '[\[{][^\[\]{}]*[\]}]', '0', 'g')
+    );
+
+-- 0, or the number of the first of ITEM_FAULTS of any JSON document.
+CREATE OR REPLACE TEMP MACRO retl_item_fault(document) AS
+    CASE
+        WHEN document IS NULL THEN 0
+        WHEN NOT json_valid(document) THEN 1
+        WHEN regexp_matches(document, '(?i)nan|inf|[0-9]{19}|[0-9]e|,\s*[\]}]')
+            AND retl_json_bones_fault(retl_json_bones(document), false) > 0
+            THEN retl_json_bones_fault(retl_json_bones(document), false)
+        WHEN length(document) > retl_max_item_text() THEN 10
+        WHEN NOT regexp_matches(document, '^\s*[\[{]') THEN 15
+        WHEN regexp_matches(document, '"(?:\\.|[^"\\])*[.$\\](?:\\.|[^"\\])*"\s*:')
+            AND len(list_filter(
+                retl_json_texts(document),
+                lambda t: t LIKE '%:' AND regexp_matches(retl_json_unquoted(t), '[.$]')
+            )) > 0
+            THEN 11
+        WHEN strlen(document) - strlen(replace(replace(document, '{', ''), '[', '')) > retl_max_item_depth()
+            AND regexp_matches(retl_json_beyond_depth(retl_json_bones(document), retl_max_item_depth()), '[\[{]')
+            THEN 12
+        WHEN regexp_matches(document, '^\s*\[')
+            AND len(list_filter(json_extract(document, '$[*]'), lambda item: json_type(item) <> 'VARCHAR')) > 0
+            THEN 13
+        WHEN regexp_matches(document, '^\s*\[') AND json_array_length(document) > retl_max_item_array() THEN 14
+        ELSE 0
+    END;

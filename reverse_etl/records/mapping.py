@@ -51,6 +51,7 @@ from reverse_etl.records.expressions import (
     is_fallback,
     is_sent,
     is_text,
+    is_update,
     json_of,
     key_is_sent,
     looks_like_json,
@@ -151,7 +152,7 @@ def _problems(layout: Layout) -> str:
 
 def order_sql(layout: Layout) -> str:
     """The ORDER BY that groups records of one envelope; empty where there is only one."""
-    has_several = len(layout.mode.slots) > 1 or layout.mode.group or layout.deletion
+    has_several = len(layout.mode.slots) > 1 or layout.mode.group or layout.deletion or layout.sync.update
     return f"ORDER BY call <> {literal(layout.mode.call.label)}, call, envelope" if has_several else ""
 
 
@@ -228,6 +229,8 @@ def _value(layout: Layout, column: Column) -> str:
         return f"strftime({time_of(column.name)}, {ISO_TIME})"
     if shape is Shape.BOOLEAN:
         return f"CAST(TRY_CAST({value} AS BOOLEAN) AS VARCHAR)"
+    if layout.mode.extra is Extra.CATALOG_FIELD and column.type.family == "date":
+        return f"strftime({timestamp(value)}, {ISO_TIME})"
     if shape is Shape.DATE:
         return _text(value if column.type.family == "varchar" else f"strftime({value}, '%Y-%m-%d')")
     return value_text(layout, column.name, value)
@@ -237,8 +240,10 @@ def _value(layout: Layout, column: Column) -> str:
 
 
 def _call(layout: Layout) -> str:
-    call, deletion = literal(layout.mode.call.label), layout.deletion
-    return f"CASE WHEN kind = 'removed' THEN {literal(deletion.call.label)} ELSE {call} END" if deletion else call
+    call, deletion, update = literal(layout.mode.call.label), layout.deletion, layout.sync.update
+    cases = [f"WHEN kind = 'removed' THEN {literal(deletion.call.label)}"] if deletion else []
+    cases += [f"WHEN {is_update(layout)} THEN {literal(update.label)}"] if update else []
+    return f"CASE {' '.join(cases)} ELSE {call} END" if cases else call
 
 
 def _envelope(layout: Layout) -> str:

@@ -12,7 +12,6 @@ from reverse_etl.braze.modes import (
     KEPT,
     MAX_JSON_BYTES,
     MAX_PROPERTIES,
-    MAX_TEXT,
     Extra,
     Field,
     Shape,
@@ -37,7 +36,7 @@ from reverse_etl.records.expressions import (
     present,
     time_of,
 )
-from reverse_etl.records.json_text import JSON_FAULTS, TOO_LONG
+from reverse_etl.records.json_text import ITEM_FAULTS, JSON_FAULTS, TOO_LONG
 from reverse_etl.records.layout import ALIAS_PARTS, Column, Layout, Role
 from reverse_etl.records.values import phone_rule, value_rules
 from reverse_etl.sql.quoting import identifier, literal, plain
@@ -195,10 +194,11 @@ def _column_rules(layout: Layout, column: Column) -> Iterator[Rule]:
         reason = f"is of type {unsendable.text}, which JSON cannot represent"
         yield Rule(f"{new(name)} IS NOT NULL", name, reason, 'CAST it to VARCHAR, or list it in "exclude_columns"')
     elif column.is_json:
-        for number, (reason, hint) in JSON_FAULTS.items():
+        faults = ITEM_FAULTS if layout.mode.extra is Extra.CATALOG_FIELD else JSON_FAULTS
+        for number, (reason, hint) in faults.items():
             yield Rule(f"{fault_of(name)} = {number}", name, reason, _of_document(column, number, hint))
     elif column.role is Role.EXTRA:
-        yield from _plain_rules(column)
+        yield from _plain_rules(layout, column)
     if column.field:
         yield from _field_rules(column, column.field)
     yield from value_rules(layout, column)
@@ -211,11 +211,11 @@ def _of_document(column: Column, number: int, hint: str) -> str:
     return hint.format(column=plain(column.name))
 
 
-def _plain_rules(column: Column) -> Iterator[Rule]:
-    """The rules of a custom attribute or a property that is neither list nor object."""
+def _plain_rules(layout: Layout, column: Column) -> Iterator[Rule]:
+    """The rules of a custom attribute, a property or a catalog's field that is neither list nor object."""
     name, value, family = column.name, new(column.name), column.type.family
     if family == "varchar":
-        yield _not_longer(name, MAX_TEXT)
+        yield _not_longer(name, layout.mode.max_text)
     elif family in FLOATS:
         yield _finite(name)
     elif family in BEYOND_64_BITS:
@@ -231,6 +231,7 @@ def _plain_rules(column: Column) -> Iterator[Rule]:
 _WHOLE_ONLY: Mapping[str, str] = {
     "phone": "correct it where it comes from: a part of it is another number",
     "product_id": "give the product a shorter id: a part of it may be that of another one",
+    "id": "give the item a shorter id: a part of it may be that of another one",
     **dict.fromkeys(("country", "language", "time_zone"), "correct it where it comes from"),
     "image_url": "use a shorter URL: a part of it leads elsewhere",
 }
@@ -279,6 +280,10 @@ def _field_rules(column: Column, field: Field) -> Iterator[Rule]:
         )
     if field.max_length:
         yield _not_longer(name, field.max_length)
+    if field.pattern:
+        condition = f"NOT regexp_full_match({text}, {literal(field.pattern.regex)})"
+        hint = f"regexp_replace({plain(name)}, '[^A-Za-z0-9_-]', '-', 'g'), if no two of them become one"
+        yield Rule(condition, name, f"has characters other than {field.pattern.allows}", hint)
     if field.low is not None and field.high is not None:
         condition = f"{value} NOT BETWEEN {field.low} AND {field.high}"
         hint = f"split what is more into several rows; exclude what is less: WHERE coalesce({name}, 1) >= {field.low}"

@@ -3,6 +3,7 @@
 run.py          one sync: plan, decide, send, commit
 records.py      what the model returns -> changes -> records; in a first run, records at once
 read_first.py   asks Braze who has opted out, before a sync is planned
+catalogs.py     whether the catalog that a sync writes to is there, as it needs it
 canary.py       sends some rows first, and reads them back
 verify.py       reads some acknowledged rows back
 read_back.py    ... users as Braze has them now

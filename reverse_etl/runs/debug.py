@@ -2,30 +2,36 @@
 
 import os
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing as closed_after
 from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
 from secrets import token_hex
 
-from reverse_etl.braze.answers import Answer, NoAnswer, NotSent, hint_for, json_object
+from reverse_etl.braze.answers import Answer, NoAnswer, NotSent, errors_of, hint_for, json_object
+from reverse_etl.braze.catalogs import lack_of
 from reverse_etl.braze.client import Connection, Deadlines
-from reverse_etl.braze.modes import Call
+from reverse_etl.braze.modes import Call, Extra
 from reverse_etl.braze.subscriptions import Read
 from reverse_etl.delivery.destination import destination_of
-from reverse_etl.delivery.session import open_session
+from reverse_etl.delivery.reading import HowToRead
+from reverse_etl.delivery.retry import RetryPolicy
+from reverse_etl.delivery.session import Session, open_session, windows
 from reverse_etl.engines.warehouse import engine_of
-from reverse_etl.errors import Problem, RetlError
+from reverse_etl.errors import Problem, RetlError, StateError
 from reverse_etl.plan.workbench import connect
 from reverse_etl.plan.writers import Writer, alike_in_words, overlap, spelled_alike, type_clashes, written_by_both
 from reverse_etl.project.project import RETL_FOLDER, LoadedProject
 from reverse_etl.project.spec import WAREHOUSES, is_url
-from reverse_etl.records.layout import lay_out
+from reverse_etl.records.attributes import fields_of
+from reverse_etl.records.layout import Layout, lay_out
+from reverse_etl.runs.catalogs import problems_of, read_catalogs
 from reverse_etl.runs.saved_plan import is_plan_file
 from reverse_etl.shared_state.object_store import ObjectStore
 from reverse_etl.state.look import NEVER, RUNNING, WRONG, another_workspace, statuses
 from reverse_etl.state.orphans import in_words, orphans
+from reverse_etl.system.clock import Clock
 from reverse_etl.words import count
 
 CHECK_TIMEOUT_S = 10
@@ -45,8 +51,9 @@ def checks(project: LoadedProject) -> Iterator[Check]:
     """The checks, one by one, as they are done. Only sends empty requests to Braze, which change nothing."""
     yield Check(True, f"project: {count(len(project.spec.syncs), 'sync')} for target {project.target_name}")
     yield from _dbt(project)
-    yield from _models(project)
-    yield from _destination(project)
+    layouts = dict[str, Layout]()
+    yield from _models(project, layouts)
+    yield from _destination(project, layouts)
     yield from _state_place(project)
     yield from _states(project)
     yield from _tracked_by_git(project)
@@ -63,7 +70,8 @@ def _dbt(project: LoadedProject) -> Iterator[Check]:
         yield Check(False, f"dbt: {error}")
 
 
-def _models(project: LoadedProject) -> Iterator[Check]:
+def _models(project: LoadedProject, layouts: dict[str, Layout]) -> Iterator[Check]:
+    """Fills in the layouts of the syncs whose models can be described."""
     with closed_after(connect()) as connection:
         try:
             engine = engine_of(project, connection)
@@ -80,6 +88,7 @@ def _models(project: LoadedProject) -> Iterator[Check]:
                 key = "the whole row" if layout.whole_row else ", ".join(layout.key)
                 yield Check(True, f"model of {sync.name}: {count(len(layout.columns), 'column')}, primary key: {key}")
                 writers.append(Writer(layout, model.file))
+                layouts[sync.name] = layout
             except RetlError as error:
                 yield Check(False, f"model of {sync.name}: {error}")
         yield from _writers(writers)
@@ -103,7 +112,7 @@ def _writers(writers: Sequence[Writer]) -> Iterator[Check]:
         yield Check(True, alike_in_words(names, writers), is_warning=True)
 
 
-def _destination(project: LoadedProject) -> Iterator[Check]:
+def _destination(project: LoadedProject, layouts: Mapping[str, Layout]) -> Iterator[Check]:
     try:
         with open_session(project) as session:
             workspace = replace(session.workspace(), timeout_s=CHECK_TIMEOUT_S)
@@ -111,6 +120,7 @@ def _destination(project: LoadedProject) -> Iterator[Check]:
             yield Check(True, f"destination: {'the sandbox' if project.uses_sandbox else workspace.url}{way}")
             with closed_after(Deadlines()) as deadlines, closed_after(Connection(workspace, deadlines)) as connection:
                 yield from _permissions(connection, project)
+            yield from _catalogs(project, session, layouts)
     except RetlError as error:
         yield Check(False, f"destination: {error}")
 
@@ -161,7 +171,8 @@ def _permissions(connection: Connection, project: LoadedProject) -> Iterator[Che
     """Checks each endpoint, until one cannot be reached: they have the same address."""
     for call in dict.fromkeys(call for sync in project.spec.syncs for call in sync.calls):
         answer = connection.send(call.path, b"{}", call.method)
-        yield _permission(call, answer)
+        limits = " and ".join(f"{one.requests:,} in {one.per_seconds:g} s" for one in windows(project, call.family))
+        yield _permission(call, answer, f"at most {limits}")
         if isinstance(answer, NotSent):
             return
     if any(sync.mode.is_exported for sync in project.spec.syncs):
@@ -172,17 +183,37 @@ def _permissions(connection: Connection, project: LoadedProject) -> Iterator[Che
             yield Check(True, f"{what}: --canary, --read-first and `retl verify` need it: {why}", is_warning=True)
 
 
-def _permission(call: Call, answer: Answer | NotSent | NoAnswer) -> Check:
+def _catalogs(project: LoadedProject, session: Session, layouts: Mapping[str, Layout]) -> Iterator[Check]:
+    """Whether each catalog that is written to is there, with the fields that the model needs."""
+    of_catalogs = {name: one for name, one in layouts.items() if one.mode.extra is Extra.CATALOG_FIELD}
+    if not of_catalogs:
+        return
+    try:
+        known = read_catalogs(session, HowToRead(1, Clock(), RetryPolicy(tries=1, throttled_give_up_after_s=0)))
+    except StateError as error:
+        yield Check(False, f"catalogs: {error}")
+        return
+    for layout in of_catalogs.values():
+        lack = lack_of(str(layout.sync.catalog), fields_of(layout), known)
+        problems = [str(problem) for problem in problems_of(project, layout.sync, lack)]
+        has = count(len(lack.wanted) + len(lack.more) + 1, "field")
+        yield from (Check(False, f"catalog of {problem}") for problem in problems)
+        if not problems:
+            yield Check(True, f"catalog of {layout.sync.name}: {lack.catalog}, {has}")
+
+
+def _permission(call: Call, answer: Answer | NotSent | NoAnswer, limits: str) -> Check:
     """What comes back from an empty request: with a valid API key and permission 400, and nothing is changed."""
     what = f"{call.label}, permission {call.permission}"
     if isinstance(answer, NotSent):
         return Check(False, str(Problem(answer.why, hint=answer.hint, code="X004")))
     if isinstance(answer, NoAnswer):
         return Check(False, f"{what}: {answer.why}")
-    if answer.status not in (200, 201, 202, 400):
+    names_catalog = answer.status == 404 and errors_of(json_object(answer.body) or {})  # see _catalogs
+    if answer.status not in (200, 201, 202, 400) and not names_catalog:
         why = hint_for(answer.status, call.permission) or "try again later"
         return Check(False, f"{what}: Braze returned {answer.status}: {why}")
     if json_object(answer.body) is None:
         why = "check endpoint: this is not how Braze responds, so something else is there or in between"
         return Check(False, f"{what}: {answer.status} without a JSON object: {why}")
-    return Check(True, what)
+    return Check(True, f"{what}, {limits}")

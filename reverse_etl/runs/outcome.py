@@ -28,6 +28,8 @@ class Options:
     asked who has opted out before anything is sent. `canary`: so many rows are sent first, and read back; with
     `canary_values`, what is said of them has their values.
 
+    `create_catalog`: a catalog, or fields of one, that a sync needs and Braze lacks are created.
+
     `skip_guards`: the guards to skip, each with the number that was typed, which is an upper bound, or None.
     `finish_by`: no request starts from then on, and none at all if that would cut the run short.
     """
@@ -36,6 +38,7 @@ class Options:
     read_first: bool = False
     canary: int = 0
     canary_values: bool = False
+    create_catalog: bool = False
     accept_schema_change: bool = False
     skip_guards: Skipped = field(default_factory=dict)
     intent: Intent = Intent.SEND

@@ -59,6 +59,7 @@ from reverse_etl.records.layout import Layout, lay_out
 from reverse_etl.records.mapping import closing
 from reverse_etl.records.warnings import IS_JSON, names_cut_off
 from reverse_etl.runs.canary import READ_OTHERWISE, Canary, begun, refuse_canary
+from reverse_etl.runs.catalogs import unfit
 from reverse_etl.runs.finish_by import Forecast, forecast, out_of_time, too_late
 from reverse_etl.runs.job import Job, Ready
 from reverse_etl.runs.origin import Question, origin_of
@@ -131,6 +132,7 @@ def carry_out(ready: Ready, session: Session) -> RunResult:
     withheld = withheld_rows(state.connection, keys) if plan.withheld else []
     coming = forecast_of(job, plan, job.now(), session.rate_limit_share)
     problems = [*blocked_by(job, state, plan), *late(job, coming)]
+    problems = problems or unfit(job, session, state, plan)
     sent, blocked, asks_sandbox = None, bool(problems), partial(list[SilentDrop])
     canary: Canary | None = None
     is_dirty: Question | None = None

@@ -22,7 +22,9 @@ from reverse_etl.records.consent import FRESH, ROW
 from reverse_etl.records.expressions import Rule
 from reverse_etl.records.layout import Layout
 from reverse_etl.sql.quoting import identifier, literal
+from reverse_etl.sql.types import SqlType
 from reverse_etl.state import watermark
+from reverse_etl.state.contents import types_of
 
 ORIGIN = ("git_commit", "sql", "started_by", "plan_digest", "reverts")  # where a run came from, beside `git_dirty`
 _TIMES = ("started_at", "scheduled_time")
@@ -209,6 +211,11 @@ class OpenRun:
             "AND starts_with(column_name, 'new.')"
         )
         return [name for (name,) in self._connection.execute(query, [database, schema, table]).fetchall()]
+
+    def types(self) -> dict[str, SqlType]:
+        """The same columns, with what is known of their types."""
+        found = types_of(self._connection, OUTBOX)
+        return {name.removeprefix("new."): of for name, of in found.items() if name.startswith("new.")}
 
     def scheduled_time(self) -> datetime:
         """The scheduled time of the run; of a manual run, its start."""

@@ -317,6 +317,36 @@ def test_hints_about_values_make_the_row_valid(shop: Shop):
     assert '"email_subscribe":"unsubscribed"' in shop.sent()[0]
 
 
+ITEM = {
+    "id": ("'a b'", "regexp_replace(id, '[^A-Za-z0-9_-]', '-', 'g'), if no two of them become one", "'a-b'"),
+    "note": ("repeat('x', 5001)", "truncate it: left(note, 5000)", None),
+    "dotted": ("{'a.b': 1}", "rename the key", "{'a_b': 1}"),
+    "deep": (f"""'{'{"a":' * 51}1{"}" * 51}'::JSON""", "flatten it", "{'a': 1}"),
+    "numbers": ("'[1]'::JSON", "CAST the elements to VARCHAR", "['1']"),
+    "many": (
+        "list_transform(range(101), lambda i: i::VARCHAR)",
+        "shorten it with list_slice()",
+        "list_slice(many, 1, 100)",
+    ),
+    "large": ("{'x': repeat('x', 5000)}", "shorten it", "{'x': 'x'}"),
+    "seven": (
+        "'7'::JSON",
+        "send it as a string: remove it from pre_formatted_fields, or CAST it",
+        "CAST(seven AS VARCHAR)",
+    ),
+}
+
+
+def test_hints_about_values_of_items_make_the_row_valid(shop: Shop):
+    how = {"mode": "catalog_items", "catalog": "drinks"}
+    broken = ", ".join(f"{sql} AS {name}" for name, (sql, _, _) in ITEM.items())
+    result = shop.sync("it", f"SELECT {broken}", **how).run()
+    assert {row.column: row.hint for row in result.invalid} == {name: hint for name, (_, hint, _) in ITEM.items()}
+    fixed = ", ".join(f"{sql or hint.partition(': ')[2]} AS {name}" for name, (_, hint, sql) in ITEM.items())
+    result = shop.sync("it", f"SELECT * REPLACE ({fixed}) FROM (SELECT {broken})", **how).run(create_catalog=True)
+    assert (result.status, [(row.column, row.reason) for row in result.invalid]) == ("success", [])
+
+
 PURCHASE = {"product_id": "'p'", "currency": "'EUR'", "price": "1.5::DOUBLE", "quantity": "1", "time": "'2026-11-23'"}
 EVENT = {"name": "'seen'", "time": "'2026-11-23'", "app_id": "'a'"}
 # What is wrong, the hint, and what follows it: SQL of a column, or what the rows must fulfil.

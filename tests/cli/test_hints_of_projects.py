@@ -27,6 +27,8 @@ def by_at(**more: Any) -> dict[str, Any]:
 
 
 DELETES = {"mode": "users_delete", "allow_destructive": True}
+ITEMS = {"mode": "catalog_items", "catalog": "drinks"}
+ITEM = "SELECT 'd1' AS id, 1.5 AS price"
 
 
 @dataclass(frozen=True)
@@ -225,6 +227,40 @@ CASES = {
         "SELECT 'a@example.com' AS email, ['unidentified', 'most_recently_updated'] AS prioritization",
         DELETES,
     ),
+    "items by another key": Case(
+        f"SELECT *, 7 AS sku FROM ({ITEM})",
+        "remove it, or write primary_key: id",
+        None,
+        {**ITEMS, "primary_key": "sku"},
+        {**ITEMS, "primary_key": "id"},
+    ),
+    "field of a catalog with a blank in its name": Case(
+        f'SELECT *, 7 AS "sku no" FROM ({ITEM})',
+        "rename it with AS",
+        f"SELECT *, 7 AS sku_no FROM ({ITEM})",
+        ITEMS,
+    ),
+    "array of numbers in a catalog": Case(
+        f"SELECT *, [1, 2] AS sizes FROM ({ITEM})",
+        "list_transform(sizes, lambda x: CAST(x AS VARCHAR))",
+        f"SELECT *, list_transform([1, 2], lambda x: CAST(x AS VARCHAR)) AS sizes FROM ({ITEM})",
+        ITEMS,
+    ),
+    "too many fields": Case(
+        f"SELECT id, {', '.join(f'{n} AS c{n}' for n in range(500))} FROM ({ITEM})",
+        'list those that are not to be sent in "exclude_columns"',
+        None,
+        ITEMS,
+        {**ITEMS, "exclude_columns": ["c0"]},
+    ),
+    "catalog that is not there": Case(
+        ITEM,
+        "`retl sync it --create-catalog` creates it; or",
+        None,
+        ITEMS,
+        None,
+        "sync it",
+    ),
     "invalid rows": Case(
         f"{USER} UNION ALL SELECT ' ', 2",
         "list them with `retl rejects it`; to send the others, set skip_on_invalid_records: true",
@@ -249,7 +285,8 @@ def test_hint_about_a_sync(shop: Shop, retl: Retl, name: str):
     pattern = re.escape(case.hint).replace(re.escape("(.*)"), "(.*)")
     assert re.fullmatch(pattern, first_error(refused)[1])
     shop.sync("it", case.followed or case.sql, **(case.options if case.then is None else case.then))
-    outcome = retl(*case.command.split(), folder=shop.folder)
+    more = ["--create-catalog"] if "--create-catalog" in case.hint else []
+    outcome = retl(*case.command.split(), *more, folder=shop.folder)
     said = outcome.out + outcome.err
     assert outcome.code == 0 or ("1 invalid" in said and "skip_on_invalid_records" in (case.then or {})), said
 

@@ -71,12 +71,13 @@ def test_every_mode_is_valid_with_every_option_that_it_takes(mode):
         "pre_formatted_fields": ["a"],
         "send": "all_columns",
         "nulls": "omit",
-        "on_removed": "clear",
+        "on_removed": "clear" if mode.clears else "ignore",
         "on_in_doubt": "resend",
         "allow_destructive": True,
     }
     good = {option: values[option] for option in mode.options if option in values}
     keys = {"mode": mode.name, "track_record_type": mode.record_type, "allow_destructive": True}
+    keys |= dict.fromkeys(mode.keys, "products")
     needed = keys if mode.name == "users_delete" else {**keys, "allow_destructive": None}
     assert is_valid(test_spec.sync(**{**needed, **good}))
     for option in values.keys() - mode.options - {"allow_destructive"}:
