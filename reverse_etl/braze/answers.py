@@ -162,8 +162,8 @@ def in_words(error: Mapping[str, Any]) -> str:
 
 
 def _judge_named(status: int, errors: Sequence[Mapping[str, Any]], records: int, named: NamedErrors) -> Verdict:
-    """Nothing was accepted. An error is about the records that it names; or about none, and then so is every other
-    request; where neither is said, one of the records is wrong."""
+    """Nothing was accepted. An error is about the records that it names, by their names or by objects that have these
+    (seen in clients); or about none, and then so is every other request; else, one of the records is wrong."""
     why = f"Braze returned {status}: {in_words(errors[0])}"
     for error in errors:
         if (hint := named.form.stops.get(str(error["id"]))) is not None:
@@ -174,7 +174,8 @@ def _judge_named(status: int, errors: Sequence[Mapping[str, Any]], records: int,
     for error in errors:
         parameters, values = error.get("parameters"), error.get("parameter_values")
         if isinstance(values, list) and isinstance(parameters, list) and named.form.names_by in parameters:
-            rejected |= {place: in_words(error) for place, name in enumerate(names) if name in values}
+            blamed = {str(one.get(named.form.names_by) if isinstance(one, dict) else one) for one in values}
+            rejected |= {place: in_words(error) for place, name in enumerate(names) if name in blamed}
     return Verdict(Outcome.REFUSED, why, status, {0: in_words(errors[0])} if records == 1 else rejected)
 
 

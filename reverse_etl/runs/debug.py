@@ -195,9 +195,9 @@ def _catalogs(project: LoadedProject, session: Session, layouts: Mapping[str, La
         return
     for layout in of_catalogs.values():
         lack = lack_of(str(layout.sync.catalog), fields_of(layout), known)
-        problems = [str(problem) for problem in problems_of(project, layout.sync, lack)]
+        problems = [str(replace(one, location=None)) for one in problems_of(project, layout.sync, lack)]
         has = count(len(lack.wanted) + len(lack.more) + 1, "field")
-        yield from (Check(False, f"catalog of {problem}") for problem in problems)
+        yield from (Check(False, problem) for problem in problems)
         if not problems:
             yield Check(True, f"catalog of {layout.sync.name}: {lack.catalog}, {has}")
 
