@@ -699,6 +699,12 @@ def calls_that_end(about: str | None = None) -> list[str]:
     return sorted({call.label for call in calls})
 
 
+def about(label: str | None) -> str:
+    """What the records of a mode with this label are about, whatever is in its paths; users, if it is not known."""
+    name = (label or "").partition(" / ")[0]
+    return next((mode.about for mode in MODES.values() if mode.name == name), USER)
+
+
 def is_deleting(call: str) -> bool:
     """Whether after a call of the endpoint with this label there is nothing any more that records are about."""
     return re.fullmatch(deleting_pattern(), call) is not None

@@ -48,7 +48,7 @@ C = TypeVar("C", bound=Strict)
 
 
 # Keys that the digests of saved plans and manifests were made without: they count only where they are set.
-_ADDED_LATER = ("quarantine", "consent", "strict")
+_ADDED_LATER = ("quarantine", "consent", "strict", "catalog")
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ import hmac
 from collections.abc import Callable, Collection, Iterator, Mapping
 from hashlib import sha256
 
-from reverse_etl.braze.modes import KEPT
+from reverse_etl.braze.modes import KEPT, USER
 from reverse_etl.records.layout import ALIAS_PARTS, Layout
 from reverse_etl.sql.quoting import identifier, literal
 
@@ -53,7 +53,10 @@ def tag_sql(text: str) -> str:
 
 
 def who_of_outbox(layout: Layout) -> str:
-    """SQL over the changes of a sync: who each row is about, or NULL."""
+    """SQL over the changes of a sync: who each row is about, or NULL; items are about nobody, whatever columns they
+    have."""
+    if layout.mode.about != USER:
+        return "CAST(NULL AS VARCHAR)"
     sent = {column.name: column.type.family for column in layout.sent}
     return who_sql(sent, lambda name: identifier(f"new.{name}"))
 

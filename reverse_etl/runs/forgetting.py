@@ -20,7 +20,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from reverse_etl.braze.modes import ENDING_MODES
+from reverse_etl.braze.modes import ENDING_MODES, USER
 from reverse_etl.collect.erase import Erased, count_about, erase_collected
 from reverse_etl.collect.erasing import hasher
 from reverse_etl.engines.warehouse import engine_of
@@ -78,10 +78,10 @@ class Forgetting:
         return erasures_of(replace(place, formers=[(FOLDER, former)] if former else []))
 
     def states(self) -> Iterator[State]:
-        """All states of the target, one after the other, each locked while it is open."""
+        """All states of the target that are about users, one after the other, each locked while it is open."""
         project = self.project
         for sync in project.spec.syncs:
-            if is_there(project, sync):
+            if sync.mode.about == USER and is_there(project, sync):
                 with self._free(partial(state_of, project, sync, None, self.clock)) as state:
                     yield state
         for place in self.orphans():

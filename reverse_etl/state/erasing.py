@@ -11,7 +11,7 @@ from datetime import datetime
 
 from duckdb import DuckDBPyConnection
 
-from reverse_etl.braze.modes import ENDING_MODES
+from reverse_etl.braze.modes import ENDING_MODES, USER, about
 from reverse_etl.plan.tables import ACKNOWLEDGED, DELETED, IN_DOUBT, OPT_OUTS, OUTBOX, REJECTS, SENT_AT
 from reverse_etl.records.identity import HASH_DIGITS, KINDS, WHO, who_in_json, who_sql
 from reverse_etl.records.layout import ALIAS_PARTS, ROW_NUMBER
@@ -92,8 +92,11 @@ def without_erased(connection: DuckDBPyConnection, erasures: Erasures, table: st
 
 
 def people_in(connection: DuckDBPyConnection) -> dict[str, str]:
-    """SQL for who a row is about, by the table of the state; tables without rows are left out."""
+    """SQL for who a row is about, by the table of the state; tables without rows are left out, and so are all of a
+    state that is about nobody."""
     found = dict[str, str]()
+    if about(meta_of(connection).get("mode")) != USER:
+        return found
     families = {name: of.family for name, of in acknowledged_types(connection).items()}
     if families and has_rows(connection, ACKNOWLEDGED):
         found[ACKNOWLEDGED] = who_sql(families, identifier)

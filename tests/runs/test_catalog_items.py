@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 import requests
 
+from reverse_etl.delivery.retry import RetryPolicy
 from reverse_etl.errors import ProjectError
 from reverse_etl.sandbox import Fault
-from tests.shop import KEY, Shop
+from tests.shop import KEY, Retl, Shop, erased_from
 
 DRINKS = """
     SELECT 'd' || i AS id, 'drink ' || i AS title, CAST(i * 1.5 AS DECIMAL(9, 2)) AS price, i % 2 = 0 AS in_stock,
@@ -299,3 +300,39 @@ def test_item_that_braze_refuses_is_named_by_it_and_the_others_are_sent_at_once(
     result = shop.run()
     assert (result.status, result.delivery.accepted, result.delivery.rejected) == ("incomplete", 48, 2)
     assert shop.rows_of("rejects", "key", "reason") == [("d7", "invalid-ids: no"), ("d9", "invalid-ids: no")]
+
+
+def test_items_are_about_nobody(shop: Shop, retl: Retl):
+    """Whatever columns they have: who was erased keeps none of them back, and `retl forget` does not look there."""
+    sql = "SELECT 's1' AS id, 'ann@example.com' AS email, '+4912345678' AS phone, 'u1' AS external_id"
+    drinks(shop, sql).run(create_catalog=True)
+    shop.sync("people", "SELECT 'u1' AS external_id, 'ann@example.com' AS email, 1 AS n").run("people")
+    assert erased_from(retl("forget", "u1", "--yes", folder=shop.folder)) == {"people": (1, 0, 0)}
+    drinks(shop, sql.replace("+4912345678", "+4987654321"))
+    assert (shop.run("it").delivery.accepted, shop.run("people").plan.suppressed) == (1, 1)
+    assert shop.braze.catalog("drinks")[0]["phone"] == "+4987654321"
+
+
+def test_item_that_was_deleted_and_comes_back_is_sent_again(shop: Shop):
+    deletes = {"on_removed": "delete", "allow_destructive": True, "guards": {"max_removed": "100%"}}
+    drinks(shop, DRINKS.format(rows=3), **deletes).run(create_catalog=True)
+    drinks(shop, DRINKS.format(rows=2), **deletes)
+    assert (shop.run().plan.deletes, len(shop.braze.catalog("drinks"))) == (1, 2)
+    drinks(shop, DRINKS.format(rows=3), **deletes)
+    assert (shop.run().plan.added, len(shop.braze.catalog("drinks"))) == (1, 3)
+
+
+def test_item_whose_deletion_is_in_doubt_is_put_whole_if_it_comes_back(shop: Shop):
+    """A patch does nothing if the item is gone."""
+    deletes = {"on_removed": "delete", "allow_destructive": True, "guards": {"max_removed": "100%"}}
+    drinks(shop, DRINKS.format(rows=3), **deletes).run(create_catalog=True)
+    drinks(shop, DRINKS.format(rows=2), **deletes)
+    shop.braze.add_fault(Fault("drop_after", path=ITEMS, times=None))
+    policy = RetryPolicy(tries=1)
+    result = shop.run(policy=policy)
+    assert (result.status, [item["id"] for item in shop.braze.catalog("drinks")]) == ("failed", ["d0", "d1"])
+    shop.braze.clear_faults()
+    drinks(shop, f"SELECT * REPLACE (if(id = 'd2', 'new', title) AS title) FROM ({DRINKS.format(rows=3)})", **deletes)
+    result = shop.run()
+    assert (result.status, result.plan.requests) == ("success", {f"PUT {ITEMS}": 1})
+    assert [item["title"] for item in shop.braze.catalog("drinks")] == ["drink 0", "drink 1", "new"]
