@@ -794,6 +794,11 @@ CODES: Mapping[str, Code] = {
         "A file of the ledger cannot be read.",
         "Restore it from a backup, or delete it: its runs then have no ledger. The state is not affected.",
     ),
+    "S042": Code(
+        "external ids that were renamed",
+        "The model returns ids that a sync has renamed. Their rows have the new ids, and would all be sent again.",
+        "Return the new ids, as a join with what was renamed does.",
+    ),
     "X001": Code(
         "invalid rows block the run",
         "Rows break a rule, and skip_on_invalid_records is false: nothing is sent.",
@@ -1185,6 +1190,24 @@ CODES: Mapping[str, Code] = {
         "An array in a catalog has strings only.",
         "CAST the elements to VARCHAR.",
         reason=r"has an element that is not a string",
+    ),
+    "R071": Code(
+        "user who is merged into themselves",
+        "Both identifiers of the row are the same.",
+        "Exclude such rows.",
+        reason=r"is the user that is to be merged",
+    ),
+    "R072": Code(
+        "user who does not remain",
+        "The user who is to be kept is merged by another row, or was merged or deleted: Braze may do nothing.",
+        "Return the user who remains in the end.",
+        reason=r"is a user who is merged or deleted, too",
+    ),
+    "R073": Code(
+        "rename that cannot be done",
+        "The new name is the present one, was given before, or is in several rows: Braze promises no order.",
+        "Return each rename once, from the present name, and what depends on it in a later run.",
+        reason=r"is equal to \w+|has changed: this .*|is in several rows that are to be renamed.*",
     ),
     "R080": Code(
         "in quarantine",

@@ -13,7 +13,7 @@ from docs.generate import errors
 from reverse_etl.cli import main
 from reverse_etl.codes import CODES, IN_DOUBT, REJECTED, code_of_reason
 from reverse_etl.plan import quarantine
-from reverse_etl.records import consent, ecommerce, warnings
+from reverse_etl.records import consent, ecommerce, merging, renaming, warnings
 from reverse_etl.records.json_text import ITEM_FAULTS, JSON_FAULTS
 from tests.shop import Retl, Shop
 
@@ -168,9 +168,12 @@ def test_released_codes_stay():
     )
 
 
+FILES_WITH_RULES = ("rules.py", "values.py", "warnings.py", "ecommerce.py", "merging.py", "renaming.py")
+
+
 def reasons() -> Iterator[str]:
     """The reasons of all rules, with 1 for what is worked out."""
-    files = [PACKAGE / "records" / name for name in ("rules.py", "values.py", "warnings.py", "ecommerce.py")]
+    files = [PACKAGE / "records" / name for name in FILES_WITH_RULES]
     for node in (node for file in files for node in ast.walk(ast.parse(file.read_text()))):
         if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "Rule":
             yield from texts(node.args[2])
@@ -186,7 +189,7 @@ def reasons() -> Iterator[str]:
                 )
     yield from (reason for faults in (JSON_FAULTS, ITEM_FAULTS) for reason, _ in faults.values())
     yield from (reason for _, reason, _ in ecommerce.SHAPES.values())
-    yield from (consent.ENDS, consent.IS_NULL, warnings.IS_JSON)
+    yield from (consent.ENDS, consent.IS_NULL, warnings.IS_JSON, merging.KEPT_IS_GONE, renaming.IN_A_CHAIN)
     yield quarantine.reason_of("now()").split("'")[1] + "1"
 
 

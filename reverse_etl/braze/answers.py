@@ -101,12 +101,15 @@ def judge(
     arrays: Collection[str],
     counters: Collection[str] = (),
     named: NamedErrors | None = None,
+    refused: str = "errors",
+    done: str = "",
 ) -> Verdict:
     """The result of a request of `records` records (errors page).
 
     `arrays` are the names that its array may have in a response, `counters` the numbers that a response may have;
-    `named`: errors name records otherwise. Success is 201, or 202 where requests are queued, with complete JSON, a
-    message that confirms it, and counts that account for every record.
+    `refused` is where it lists what was refused, and `done` what was not; `named`: errors name records otherwise.
+    Success is 201, or 202 where requests are queued, with complete JSON, a message that confirms it, and counts that
+    account for every record.
     """
     if isinstance(result, NotSent):
         outcome = Outcome.UNREACHABLE if result.is_final else Outcome.NOT_SENT
@@ -120,9 +123,11 @@ def judge(
         if status not in _SUCCESS or body is None or body.get("message") not in ("success", "queued"):
             what = "with a response that cannot be understood" if result.body is None else "without confirming success"
             return Verdict(Outcome.UNKNOWN, f"{why}, but {what}")
-        rejected, is_whole = _placed(body.get("errors"), records, arrays)
+        rejected, is_whole = _placed(body.get(refused), records, arrays)
         pause_s = exhausted_wait_s(result.headers)
         taken = _counted(body, counters)
+        if isinstance(body.get(done), list):
+            taken = len(body[done])
         if not is_whole:
             why += ", with an error that does not identify a record"
         elif taken == _NO_NUMBER:
@@ -139,7 +144,7 @@ def judge(
     if outcome is Outcome.THROTTLED:
         return Verdict(outcome, why, status, pause_s=throttled_wait_s(result.headers))
     if outcome is Outcome.REFUSED:
-        rejected, _ = _placed(body.get("errors") if body else None, records, arrays)
+        rejected, _ = _placed(body.get(refused) if body else None, records, arrays)
         return Verdict(outcome, why, status, {0: message or why} if records == 1 and not rejected else rejected)
     if outcome is Outcome.TOO_LARGE and records == 1:
         return Verdict(Outcome.REFUSED, why, status, {0: "is larger than Braze accepts in one request"})
@@ -228,9 +233,20 @@ def _placed(errors: Any, records: int, arrays: Collection[str]) -> tuple[dict[in
     """The records that `errors` identify, and whether every error identifies one."""
     rejected, is_whole = dict[int, str](), True
     for error in errors or () if isinstance(errors, list | None) else (errors,):
-        index, array = (error.get("index"), error.get("input_array")) if isinstance(error, dict) else (None, None)
-        if type(index) is int and 0 <= index < records and isinstance(array, str) and array in arrays:
-            rejected[index] = _text(error.get("type"), "no reason given")
+        index, array, reason = _parts(error)
+        if type(index) is int and 0 <= index < records and (array is None or array in arrays):
+            rejected[index] = _text(reason, "no reason given")
         else:
             is_whole = False
     return rejected, is_whole
+
+
+def _parts(error: Any) -> tuple[Any, str | None, Any]:
+    """The index in an error, the array that it is of, and the reason: of an object, or of an array that begins with the
+    index, as renamed and removed external ids have it, which are of one array (post_external_ids_rename)."""
+    if isinstance(error, dict):
+        array = error.get("input_array")
+        return error.get("index"), array if isinstance(array, str) else "", error.get("type")
+    if isinstance(error, list) and len(error) == 2:
+        return error[0], None, error[1]
+    return None, "", None

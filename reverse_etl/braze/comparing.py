@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from reverse_etl.braze.lists import COUNTRY_NAMES
-from reverse_etl.braze.modes import DELETE, MERGE, MODES, OPERATORS, TO_MERGE
+from reverse_etl.braze.modes import ALIAS_UPDATE, DELETE, MERGE, MODES, OPERATORS, REMOVE, RENAME, TO_MERGE
 from reverse_etl.braze.subscriptions import GLOBAL, GROUPS, User
 from reverse_etl.words import one_line
 
@@ -70,7 +70,7 @@ class Difference:
 def expected(path: str, request: Mapping[str, Any]) -> Expected | None:
     """What Braze must have of the one record of a request to `path`; None of an event or a purchase, which it does not
     export one by one, and of whom nobody can tell."""
-    if path == DELETE.path:
+    if path in (DELETE.path, REMOVE.path):
         name, (one,) = next((name, ids) for name, ids in request.items() if name in _IDS)
         return Expected(_person({_IDS[name]: one.get(_IDS[name], one) if isinstance(one, dict) else one}), is_gone=True)
     array, (record,) = next((name, items) for name, items in request.items() if isinstance(items, list))
@@ -78,6 +78,11 @@ def expected(path: str, request: Mapping[str, Any]) -> Expected | None:
         merged = record[TO_MERGE]
         # By an address, nobody can tell: the user who is kept may have taken it over.
         return Expected(_person(merged), is_gone=True) if merged.keys() & {"external_id", "user_alias"} else None
+    if path == ALIAS_UPDATE.path:
+        named = {"alias_label": record["alias_label"], "alias_name": record["new_alias_name"]}
+        return Expected(_person({"user_alias": named}))
+    if path == RENAME.path:
+        return Expected(_person({"external_id": (new := record["new_external_id"])}), {"external_id": new})
     if array == "attributes":
         return _of_attributes(record)
     if array in _TO_IDENTIFY:

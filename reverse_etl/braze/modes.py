@@ -89,7 +89,8 @@ class Field:
     `free` field costs no data point. Of a `rejected` field, Braze rejects the whole object that has a value which it
     does not accept; of others, it drops the value (post_user_track). A `consent` field says whether a user may be
     contacted: see OPT_OUT. With `inside`, it is a member of the object in the record that has this name, not of the
-    record itself, and is called `sent_as` there.
+    record itself, and is called `sent_as` there. It `names` this identifier of the user, by another name; or the user
+    `becomes` it, in the place of that one.
     """
 
     name: str
@@ -106,6 +107,8 @@ class Field:
     high: int | None = None
     inside: str = ""
     sent_as: str = ""
+    names: str = ""
+    becomes: str = ""
 
     @property
     def member(self) -> str:
@@ -155,7 +158,8 @@ class Call:
     `label` is how it is called everywhere: by its path, since almost all are POSTed to. The words in braces in a path
     are keys of the sync, whose values are in their places when a sync uses it: see `Mode.at`.
     `error_array` is the name of the request's array in responses, where it differs from the array's own name.
-    `counters` are the numbers of processed objects in responses, each only if its array was sent.
+    `counters` are the numbers of processed objects in responses, each only if its array was sent. `refused` is where
+    responses list the objects that were refused, and `done`, if there is such an array, the others.
     """
 
     path: str
@@ -164,6 +168,8 @@ class Call:
     rows_per_request: int
     error_array: str | None = None
     counters: tuple[str, ...] = ()
+    refused: str = "errors"
+    done: str = ""
     method: str = "POST"
     errors: Errors | None = None
 
@@ -304,6 +310,8 @@ class Window:
 RATE_LIMITS: Mapping[str, Window] = {
     "users_track": Window(3000, 3),
     "users": Window(20_000, 60),  # alias/new, alias/update, identify, merge and delete draw from one pool
+    "external_ids_rename": Window(1000, 60),
+    "external_ids_remove": Window(1000, 60),
     "subscription_status_set": Window(5000, 60),  # v1 and v2 together
     "users_export_ids": Window(40, 1),  # with `fields_to_export`, and none of them about messages received
     "subscription_user_status": Window(250_000, 3600),  # with most endpoints that are not in this list
@@ -347,6 +355,28 @@ MERGE = Call(  # post_users_merge: 202, which says that it is queued, and no mor
     family="users",
     permission="users.merge",
     rows_per_request=50,
+)
+ALIAS_UPDATE = Call(  # post_users_alias_update
+    path="/users/alias/update",
+    family="users",
+    permission="users.alias.update",
+    rows_per_request=50,
+)
+RENAME = Call(  # post_external_ids_rename
+    path="/users/external_ids/rename",
+    family="external_ids_rename",
+    permission="users.external_ids.rename",
+    rows_per_request=50,
+    refused="rename_errors",
+    done="external_ids",
+)
+REMOVE = Call(  # post_external_ids_remove
+    path="/users/external_ids/remove",
+    family="external_ids_remove",
+    permission="users.external_ids.remove",
+    rows_per_request=50,
+    refused="removal_errors",
+    done="removed_ids",
 )
 _SUBSCRIBE = Call(  # post_update_user_subscription_group_status_v2
     path="/v2/subscription/status/set",
@@ -456,6 +486,7 @@ _HAPPENING = (
 MAX_DELETES, MAX_MERGES = "max_deletes", "max_merges"
 DELETES = Ends(MAX_DELETES, "delete", "deleting", "deleted")  # what `on_removed: delete` does, too
 _MERGES = Ends(MAX_MERGES, "merge", "merging", "merged")
+_REMOVES = Ends(MAX_DELETES, "remove", "removing", "removed", of="external id")
 KEPT = "keep_"  # before an identifier: that of the user who remains
 TO_MERGE, TO_KEEP = "identifier_to_merge", "identifier_to_keep"
 _TO_BE_MERGED = ("external_id", "user_alias", "email", "phone")
@@ -613,6 +644,54 @@ _TABLE = (
         ends=_MERGES,
         inside=TO_MERGE,
         keeps=tuple(f"{KEPT}{name}" for name in _TO_BE_MERGED),
+    ),
+    Mode(
+        name="users_alias_update",
+        record_type=None,
+        call=ALIAS_UPDATE,
+        slots=(Slot("alias_updates"),),
+        kinds=frozenset({Kind.ADDED, Kind.CHANGED}),
+        identifiers=(),
+        exclusive=(),
+        key_fields=("alias_label", "old_alias_name"),
+        fields=(
+            Field("alias_label", Shape.ID, required=True),
+            Field("old_alias_name", Shape.ID, required=True, names="alias_name"),
+            Field("new_alias_name", Shape.ID, required=True, becomes="alias_name"),
+        ),
+        options=frozenset({"keep_removed"}),
+        changes_identity=True,
+    ),
+    Mode(
+        name="users_external_ids_rename",
+        record_type=None,
+        call=RENAME,
+        slots=(Slot("external_id_renames"),),
+        kinds=frozenset({Kind.ADDED, Kind.CHANGED}),
+        identifiers=(),
+        exclusive=(),
+        key_fields=("current_external_id",),
+        fields=(
+            Field("current_external_id", Shape.ID, required=True, names="external_id"),
+            Field("new_external_id", Shape.ID, required=True, becomes="external_id"),
+        ),
+        options=frozenset({"keep_removed", "on_in_doubt"}),
+        is_idempotent=False,  # a second time, the present id is a deprecated one, which is an error
+        changes_identity=True,
+    ),
+    Mode(
+        name="users_external_ids_remove",
+        record_type=None,
+        call=REMOVE,
+        slots=(Slot("external_ids", "external_id", bare=True),),
+        kinds=frozenset({Kind.ADDED}),
+        identifiers=("external_id",),
+        exclusive=("external_id",),
+        options=frozenset({"allow_destructive", "suppresses", "on_in_doubt"}),
+        is_idempotent=False,  # a second time, there is no such id
+        forgets_removed=True,
+        changes_identity=True,
+        ends=_REMOVES,
     ),
     Mode(
         name="subscription_status_set",

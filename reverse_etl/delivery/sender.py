@@ -371,9 +371,9 @@ class Sender:
         ends, durable, now = (records[0].seq, records[-1].seq), not batch.is_idempotent, self._clock.utc
         request = self._journal.sent(*ends, durable=durable, objects=len(records), at=now())
         result = connection.send(route.call.path, body, route.call.method)
-        form = route.call.errors
+        call, form = route.call, route.call.errors
         named = NamedErrors(form, partial(_names, records, form.names_by)) if form else None
-        verdict = judge(result, len(records), route.arrays, route.call.counters, named)
+        verdict = judge(result, len(records), route.arrays, call.counters, named, call.refused, call.done)
         rejected = {records[place].seq: reason for place, reason in verdict.rejected.items()}
         outcome = _IN_JOURNAL.get(verdict.outcome, "not_taken")
         why = verdict.why if outcome == "in_doubt" else None

@@ -2,6 +2,7 @@
 
 The key of a whole row is a digest of its values as they are written, and its number among equal rows. JSON may be
 written otherwise since, also in a primary key, and rows that a collation takes for equal were numbered together once.
+Of users who were renamed since, only the record is known, with the new id: it has BY_RECORD before its digest.
 """
 
 from duckdb import DuckDBPyConnection
@@ -11,6 +12,7 @@ from reverse_etl.plan.workbench import execute
 from reverse_etl.records.expressions import respelled_keys
 from reverse_etl.records.layout import ROW_NUMBER, Layout
 
+BY_RECORD = "renamed:"
 _LOST = f"FROM {IN_DOUBT} WHERE key NOT IN (SELECT key FROM {OUTBOX} WHERE action <> 'refresh')"
 
 
@@ -21,6 +23,9 @@ def recognize_doubts(connection: DuckDBPyConnection, layout: Layout) -> None:
     """
     columns = [layout.column(name) for name in layout.key if name != ROW_NUMBER]
     may_differ = respelled_keys(layout) or (layout.whole_row and any(column.type.collated for column in columns))
+    if layout.whole_row and not may_differ:
+        by_record = f"SELECT 1 FROM {IN_DOUBT} WHERE starts_with(key, '{BY_RECORD}') LIMIT 1"
+        may_differ = bool(connection.execute(by_record).fetchall())
     if not may_differ or not connection.execute(f"SELECT 1 {_LOST} LIMIT 1").fetchall():
         return
     held = "in_doubt" if layout.sync.on_in_doubt == "hold" else "send"
@@ -41,7 +46,8 @@ def _equal_records() -> str:
     return f"""(SELECT rowid AS row, key, body, {rank} FROM {OUTBOX} WHERE action = 'send') AS sent
         JOIN (SELECT key, body, resolution, {rank} {_LOST}) AS doubt
         ON retl_json_canonical(sent.body) = retl_json_canonical(doubt.body) AND sent.rank = doubt.rank
-        WHERE sent.body <> doubt.body OR {digest.format("sent")} = {digest.format("doubt")}"""
+        WHERE starts_with(doubt.key, '{BY_RECORD}') OR sent.body <> doubt.body
+            OR {digest.format("sent")} = {digest.format("doubt")}"""
 
 
 def _equal_keys(is_array: bool) -> str:

@@ -11,6 +11,7 @@ mapping.py       SQL that renders the records: key, kind, body, cost
   macros.sql       functions over JSON text
 rules.py         SQL that finds the rules that a row breaks
   ecommerce.py     those of Braze's e-commerce events
+  renaming.py      those of rows that give a user another external id or alias
   merging.py       those of rows that merge one user into another
   values.py        those of fields whose values have a meaning to Braze: addresses, groups, tokens
 """

@@ -16,7 +16,7 @@ import hmac
 from collections.abc import Callable, Collection, Iterator, Mapping
 from hashlib import sha256
 
-from reverse_etl.braze.modes import KEPT, USER
+from reverse_etl.braze.modes import KEPT, USER, Mode
 from reverse_etl.records.layout import ALIAS_PARTS, Layout
 from reverse_etl.sql.quoting import identifier, literal
 
@@ -58,7 +58,32 @@ def who_of_outbox(layout: Layout) -> str:
     if layout.mode.about != USER:
         return "CAST(NULL AS VARCHAR)"
     sent = {column.name: column.type.family for column in layout.sent}
-    return who_sql(sent, lambda name: identifier(f"new.{name}"))
+    return who_sql(*as_identifiers(layout.mode, sent, lambda name: identifier(f"new.{name}")))
+
+
+def as_identifiers(
+    mode: Mode | None, columns: Mapping[str, str], value: Callable[[str], str]
+) -> tuple[Mapping[str, str], Callable[[str], str]]:
+    """The same columns under the names of the identifiers that they are in this mode."""
+    names = {one.names: one.name for one in mode.fields if one.names and one.name in columns} if mode else {}
+    if not names:
+        return columns, value
+    return {**columns, **{name: columns[own] for name, own in names.items()}}, lambda name: value(names.get(name, name))
+
+
+def renames(mode: Mode | None) -> bool:
+    """Whether a record gives its user another identifier."""
+    return mode is not None and any(field.becomes for field in mode.fields)
+
+
+def becomes_sql(mode: Mode | None, columns: Collection[str], value: Callable[[str], str]) -> str | None:
+    """SQL for the identifier that the user of a row has after it, as a text; None if that is none other."""
+    for field in mode.fields if mode else ():
+        if field.becomes == "external_id" and field.name in columns:
+            return text_of(field.becomes, value(field.name))
+        if field.becomes == "alias_name" and {field.name, "alias_label"} <= set(columns):
+            return alias_text(value("alias_label"), value(field.name))
+    return None
 
 
 def may_be_several(who: str) -> str:
@@ -96,10 +121,27 @@ def named_in_json(document: str) -> dict[str, str]:
 
     aliases = [
         alias_text(at(f"$.{where}alias_label"), at(f"$.{where}alias_name"))
-        for where in ("user_alias.", "user_to_identify.", "")
+        for where in ("user_alias.", "user_to_identify.", "", "identifier_to_merge.user_alias.")
     ]
-    found = {kind: text_of(kind, at(f"$.{kind}")) for kind in KINDS if kind != "user_alias"}
-    return {kind: found.get(kind) or f"coalesce({', '.join(aliases)})" for kind in KINDS}
+    aliases.append(alias_text(at("$.alias_label"), at("$.old_alias_name")))
+    found = {kind: [at(f"$.{kind}"), at(f"$.identifier_to_merge.{kind}")] for kind in KINDS if kind != "user_alias"}
+    found["external_id"].append(at("$.current_external_id"))
+    texts = {kind: text_of(kind, f"coalesce({', '.join(values)})") for kind, values in found.items()}
+    return {kind: texts.get(kind) or f"coalesce({', '.join(aliases)})" for kind in KINDS}
+
+
+def others_in_json(document: str) -> str:
+    """SQL for whom else a record names: the user who remains after a merge, or what an id or alias becomes."""
+
+    def at(path: str) -> str:
+        return f"json_extract_string({document}, {literal(path)})"
+
+    kept = "$.identifier_to_keep."
+    alias = alias_text(at(f"{kept}user_alias.alias_label"), at(f"{kept}user_alias.alias_name"))
+    ids = [text_of("external_id", at(path)) for path in (f"{kept}external_id", "$.new_external_id")]
+    addresses = [text_of(kind, at(f"{kept}{kind}")) for kind in ("email", "phone")]
+    renamed = alias_text(at("$.alias_label"), at("$.new_alias_name"))
+    return f"coalesce({', '.join([*ids, alias, renamed, *addresses])})"
 
 
 def text_of(kind: str, value: str) -> str:

@@ -9,7 +9,7 @@ from reverse_etl.records.layout import ALIAS_PARTS, Layout
 from reverse_etl.sql.types import INTEGERS
 
 # Known once all rows are: see `state/deleted.py`.
-KEPT_IS_GONE = "is a user who does not remain: another row merges them too, or a sync has deleted or merged them before"
+KEPT_IS_GONE = "is a user who is merged or deleted, too"
 _WEAK = ("email", "phone")  # which several profiles may have
 
 
@@ -18,9 +18,10 @@ def rules_of(layout: Layout) -> Iterator[Rule]:
     if not names:
         return
     there = [f"{new(name)} IS NOT NULL" for name in names]
-    others = f", and so {'is' if len(names) == 2 else 'are'} {', '.join(names[1:])}" if names[1:] else ""
+    others = f"{'is' if len(names) == 2 else 'are'} {', '.join(names[1:])}"
+    reason = f"is missing, and so {others}" if names[1:] else "is missing"
     hint = f"exclude these rows: WHERE {' OR '.join(f'{name} IS NOT NULL' for name in names)}"
-    yield Rule(f"NOT ({' OR '.join(there)})", names[0], f"is missing{others}", hint)
+    yield Rule(f"NOT ({' OR '.join(there)})", names[0], reason, hint)
     if names[1:]:
         number = " + ".join(f"CAST({one} AS INTEGER)" for one in there)
         reason = f"is ambiguous: more than one of {', '.join(names)} is set"

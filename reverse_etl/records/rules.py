@@ -16,7 +16,7 @@ from reverse_etl.braze.modes import (
     Field,
     Shape,
 )
-from reverse_etl.records import ecommerce, merging
+from reverse_etl.records import ecommerce, merging, renaming
 from reverse_etl.records.expressions import (
     MERGE,
     TWINS_OF_KEY,
@@ -46,7 +46,13 @@ from reverse_etl.sql.types import BEYOND_64_BITS, FLOATS, INTEGERS, MOMENTS
 def rules(layout: Layout) -> list[Rule]:
     """All rules of a layout, in the order in which they are tried; of each column, the first that it breaks counts."""
     of_columns = [rule for column in layout.sent for rule in _of_column(layout, column)]
-    of_identity = [*_key_rules(layout), *_identifier_rules(layout), *_priority_rules(layout), *merging.rules_of(layout)]
+    of_identity = [
+        *_key_rules(layout),
+        *_identifier_rules(layout),
+        *_priority_rules(layout),
+        *merging.rules_of(layout),
+        *renaming.rules_of(layout),
+    ]
     found = [*of_identity, *of_columns, *_property_rules(layout), *ecommerce.rules_of(layout), *_merge_rules(layout)]
     if layout.sync.on_removed != "delete":
         return found

@@ -208,6 +208,11 @@ def opened(job: Job, moves: bool = True) -> Iterator[State]:
             job.notice(f"took over the lock of {state.dead_owner}, which ended without releasing it")
         if state.recovered:
             job.notice(f"recovered the last run, which was killed: {_in_words(state.recovered)}")
+        if state.moved:
+            ids = "external ids that were renamed since"
+            job.notice(
+                f"{count(state.moved, 'acknowledged row has', 'acknowledged rows have')} {ids}: moved to the new ones"
+            )
         for note in state.copy.notes:
             job.notice(note)
         yield state
@@ -251,6 +256,7 @@ def _plan_sync(job: Job, state: State, session: Session | None) -> Planned:
             if options.intent is not Intent.BASELINE and (again := find_resent(project, sync, state)):
                 job.notice(sent_again(again))
             rows = write_run(job, state, engine, layout, model, since.forgotten if since else None, session)
+            state.refuse_old_ids(sync)
             note_uncertain(project, sync, state, job.await_others)
             if not state.run.is_blank:
                 state.run.came_from(origin_of(project, model, since.cursor if since else None))

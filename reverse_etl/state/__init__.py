@@ -18,6 +18,7 @@ absences.py    rows that the model does not return any more
 workspace.py   which workspace its rows are in
 watermark.py   how far an incremental model was read
 others.py      whom the other syncs of the target have sent
+renamed.py     external ids that were renamed: keys of other states, rows that must not be sent
 uncertain.py   rows whose user nobody has sent: which they are, and when they are sent again
 look.py        for people: status of a sync, rows not in Braze, one row
 sample.py      some acknowledged rows, at random, to be compared with Braze

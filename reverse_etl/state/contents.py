@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import duckdb
 from duckdb import DuckDBPyConnection
 
+from reverse_etl.braze.modes import MODES, Mode
 from reverse_etl.engines.duckdb.model import sql_type
 from reverse_etl.plan.tables import ABSENT_SINCE, ACKNOWLEDGED, META, RUN_ID, SENT_AT, UNSURE
 from reverse_etl.sql.quoting import literal
@@ -29,6 +30,12 @@ def set_meta(
     rows = ", ".join(f"({literal(name)}, {literal(str(value))})" for name, value in new.items())
     if rows:
         connection.execute(f"INSERT OR REPLACE INTO {META} VALUES {rows}")
+
+
+def mode_in(connection: DuckDBPyConnection) -> Mode | None:
+    """The mode in which the rows of the attached state were sent, if this version has it."""
+    label = meta_of(connection).get("mode")
+    return next((mode for mode in MODES.values() if mode.label == label), None)
 
 
 def meta_of(connection: DuckDBPyConnection) -> dict[str, str]:

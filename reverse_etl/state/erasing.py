@@ -13,11 +13,11 @@ from duckdb import DuckDBPyConnection
 
 from reverse_etl.braze.modes import ENDING_MODES, USER, about
 from reverse_etl.plan.tables import ACKNOWLEDGED, DELETED, IN_DOUBT, OPT_OUTS, OUTBOX, REJECTS, SENT_AT
-from reverse_etl.records.identity import HASH_DIGITS, KINDS, WHO, who_in_json, who_sql
+from reverse_etl.records.identity import HASH_DIGITS, KINDS, WHO, as_identifiers, becomes_sql, who_in_json, who_sql
 from reverse_etl.records.layout import ALIAS_PARTS, ROW_NUMBER
 from reverse_etl.sql.quoting import identifier
 from reverse_etl.state import pins
-from reverse_etl.state.contents import KEY_COLUMNS, acknowledged_types, meta_of, set_meta, set_version
+from reverse_etl.state.contents import KEY_COLUMNS, acknowledged_types, meta_of, mode_in, set_meta, set_version
 from reverse_etl.state.deleted import counted
 from reverse_etl.state.erasures import NEAR, Erasures, is_erased
 
@@ -93,13 +93,14 @@ def without_erased(connection: DuckDBPyConnection, erasures: Erasures, table: st
 
 def people_in(connection: DuckDBPyConnection) -> dict[str, str]:
     """SQL for who a row is about, by the table of the state; tables without rows are left out, and so are all of a
-    state that is about nobody."""
+    state that is about nobody. Of a rename, that is the new id or alias."""
     found = dict[str, str]()
     if about(meta_of(connection).get("mode")) != USER:
         return found
     families = {name: of.family for name, of in acknowledged_types(connection).items()}
     if families and has_rows(connection, ACKNOWLEDGED):
-        found[ACKNOWLEDGED] = who_sql(families, identifier)
+        mode = mode_in(connection)
+        found[ACKNOWLEDGED] = becomes_sql(mode, families, identifier) or who_sql(families, identifier)
     for table in (REJECTS, IN_DOUBT):
         if has_rows(connection, table):
             found[table] = who_of_record(connection)
@@ -127,6 +128,5 @@ def who_of_key(connection: DuckDBPyConnection) -> str:
     values = {name: f"json_extract_string(TRY_CAST(key AS JSON), '$[{i}]')" for i, name in enumerate(columns)}
     if len(columns) == 1:
         values = {columns[0]: "key"}
-    return who_sql(
-        dict.fromkeys((name for name in columns if name in (*KINDS, *ALIAS_PARTS)), "varchar"), values.__getitem__
-    )
+    named, value = as_identifiers(mode_in(connection), dict.fromkeys(columns, "varchar"), values.__getitem__)
+    return who_sql({name: of for name, of in named.items() if name in (*KINDS, *ALIAS_PARTS)}, value)

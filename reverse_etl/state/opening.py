@@ -1,7 +1,8 @@
 """Opens the state of a sync, wherever its target stores it, for one process on one machine at a time."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 from reverse_etl.errors import StateError
@@ -13,18 +14,39 @@ from reverse_etl.shared_state.place import StatePlace
 from reverse_etl.shared_state.shared import acquired
 from reverse_etl.state.backups import clean
 from reverse_etl.state.file import STATE_FILES, drop_copies, explain_disk_errors
-from reverse_etl.state.places import folder_of, place_of, refuse_moved
+from reverse_etl.state.places import folder_of, has_begun, place_of, refuse_moved
+from reverse_etl.state.renamed import Renamed, is_renaming, may_move, renamed_by
 from reverse_etl.state.state import State
-from reverse_etl.system.clock import Clock
+from reverse_etl.system.clock import Clock, when_free
 from reverse_etl.system.file_lock import locked_by_us
 from reverse_etl.system.private_files import create_ignored, make_private, private_files
+
+RENAMERS_ARE_DONE_S = 5.0
 
 
 def state_of(
     project: LoadedProject, sync: Sync, memory_limit: str | None = None, clock: Clock | None = None
 ) -> AbstractContextManager[State]:
-    """The state of a sync, wherever its target stores it. See `open_state`."""
-    return open_state(claimed_place(project, sync), memory_limit, clock)
+    """The state of a sync, wherever its target stores it. See `open_state`. Its rows are those of who was renamed."""
+    place = claimed_place(project, sync)
+    return open_state(place, memory_limit, clock, what_was_renamed(project, sync, clock or Clock()))
+
+
+def what_was_renamed(project: LoadedProject, sync: Sync, clock: Clock) -> list[Renamed]:
+    """What syncs of the target have renamed, if the keys of this sync may be among it. A killed run of theirs is
+    recovered before. Raises BusyError if one of them is running: nobody knows then who is called what."""
+    found = []
+    for other in filter(is_renaming, project.spec.syncs) if may_move(sync) else ():
+        place = place_of(project, other)
+        if has_begun(place):
+            attempt = partial(_renamed, place, other.name, clock)
+            found.append(when_free(attempt, RENAMERS_ARE_DONE_S, clock, lambda _: None))
+    return found
+
+
+def _renamed(place: StatePlace, name: str, clock: Clock) -> Renamed:
+    with open_state(place, clock=clock) as state:
+        return renamed_by(name, state.connection)
 
 
 def claimed_place(project: LoadedProject, sync: Sync) -> StatePlace:
@@ -46,11 +68,16 @@ def refuse_left_behind(project: LoadedProject, sync: Sync) -> None:
 
 
 @contextmanager
-def open_state(place: StatePlace, memory_limit: str | None = None, clock: Clock | None = None) -> Iterator[State]:
+def open_state(
+    place: StatePlace,
+    memory_limit: str | None = None,
+    clock: Clock | None = None,
+    renamed: Sequence[Renamed] = (),
+) -> Iterator[State]:
     """The state of a sync, for this process alone; if machines share it, for this machine alone.
 
-    A killed run is recovered first. Raises BusyError if another process or machine is running the sync, StateError if
-    the state cannot be used.
+    A killed run is recovered first, and then keys move that were `renamed`. Raises BusyError if another process or
+    machine is running the sync, StateError if the state cannot be used.
     """
     clock = clock or Clock()
     with private_files():
@@ -67,7 +94,7 @@ def open_state(place: StatePlace, memory_limit: str | None = None, clock: Clock 
             )
             if place.objects is None:
                 _refuse_lost_state(place)
-            state = State(place, copy, clock, memory_limit)
+            state = State(place, copy, clock, memory_limit, renamed)
             state.dead_owner = state.dead_owner or dead_owner
             if state.dead_owner:
                 state.ledger.sweep()

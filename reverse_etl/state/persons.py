@@ -12,16 +12,28 @@ from duckdb import DuckDBPyConnection
 
 from reverse_etl.ledger.lines import LINES
 from reverse_etl.plan.tables import ACKNOWLEDGED, DELETED, IN_DOUBT, REJECTS, SQLS
-from reverse_etl.records.identity import KINDS, STRONG_KINDS, all_named, hash_sql, named_in_json
+from reverse_etl.records.identity import (
+    KINDS,
+    STRONG_KINDS,
+    all_named,
+    as_identifiers,
+    becomes_sql,
+    hash_sql,
+    named_in_json,
+    others_in_json,
+    renames,
+)
 from reverse_etl.sql.quoting import identifier, literal
 from reverse_etl.state import pins
-from reverse_etl.state.contents import acknowledged_types, set_version
+from reverse_etl.state.contents import acknowledged_types, mode_in, set_version
 from reverse_etl.state.erasing import has_rows, people_in, who_of_key
 from reverse_etl.state.keys import key_meant
 from reverse_etl.state.look import key_text_of
 from reverse_etl.state.state import State
 
 SEPARATOR = "\x1f"
+_BECOMES = "becomes"
+_ALL = (*KINDS, _BECOMES)
 _ASKED = "retl_asked"  # a temporary table: the texts of the persons
 
 
@@ -57,9 +69,9 @@ class Persons:
 
     def take(self, row: Mapping[str, str | None]) -> bool:
         """Take over what a row knows of somebody, given its identifiers by kind; whether that was news."""
-        of_row = {kind: text for kind, text in row.items() if text}
-        strong = {text for kind, text in of_row.items() if kind in STRONG_KINDS}
-        weak = set(of_row.values()) - strong
+        of_row = {text for text in row.values() if text}
+        strong = {text for text in of_row if kind_of(text) in STRONG_KINDS}
+        weak = of_row - strong
         before = len(self.texts), len(self.others)
         if strong & self.texts or (not strong and weak & self.texts):
             self.texts |= strong | weak
@@ -97,6 +109,8 @@ def named_by(state: State, key: str) -> set[str]:
         found |= {text for text in row if text}
     by_key = {REJECTS: "key", IN_DOUBT: "key", ACKNOWLEDGED: key_text_of(state)}
     who = people_in(connection)
+    if renames(mode_in(connection)):  # the row of a rename is about the new id, and its key is the old one
+        who.pop(ACKNOWLEDGED, None)
     for table in by_key.keys() & who.keys():
         sql = f"SELECT DISTINCT {who[table]} FROM {table} WHERE {by_key[table]} = ?"
         found |= {text for (text,) in connection.execute(sql, [key]).fetchall() if text}
@@ -128,6 +142,8 @@ def erase(state: State, texts: Collection[str]) -> Found:
     for table, who in people_in(connection).items():
         row = "DISTINCT key" if table == REJECTS else "*"  # of an invalid row, one for each column that breaks a rule
         is_theirs = f"{who} IN (SELECT text FROM {_ASKED})"
+        if table in (REJECTS, IN_DOUBT):  # records of merges and renames name two
+            is_theirs = f"({is_theirs} OR {others_in_json('TRY_CAST(body AS JSON)')} IN (SELECT text FROM {_ASKED}))"
         (counts[table],) = connection.execute(f"SELECT count({row}) FROM {table} WHERE {is_theirs}").fetchall()[0]
         connection.execute(f"DELETE FROM {table} WHERE {is_theirs}")
     if any(counts.values()):
@@ -170,9 +186,9 @@ def _ask(connection: DuckDBPyConnection, texts: Collection[str]) -> None:
 
 def _rows_of_texts(connection: DuckDBPyConnection) -> Iterator[dict[str, str | None]]:
     for select in _identifiers(connection):
-        is_one = " OR ".join(f"{kind} IN (SELECT text FROM {_ASKED})" for kind in KINDS)
-        rows = connection.execute(f"SELECT DISTINCT {', '.join(KINDS)} FROM ({select}) WHERE {is_one}").fetchall()
-        yield from (dict(zip(KINDS, row, strict=True)) for row in rows)
+        is_one = " OR ".join(f"{kind} IN (SELECT text FROM {_ASKED})" for kind in _ALL)
+        rows = connection.execute(f"SELECT DISTINCT {', '.join(_ALL)} FROM ({select}) WHERE {is_one}").fetchall()
+        yield from (dict(zip(_ALL, row, strict=True)) for row in rows)
 
 
 def _rows_with(connection: DuckDBPyConnection, values: Mapping[str, str]) -> Iterator[tuple[str | None, ...]]:
@@ -182,25 +198,30 @@ def _rows_with(connection: DuckDBPyConnection, values: Mapping[str, str]) -> Ite
     }
     conditions = {kind: f"{kind} = {text}" for kind, text in named.items()}
     conditions["user_alias"] = "ends_with(user_alias, chr(31) || $key)"
+    conditions[_BECOMES] = f"({_BECOMES} = 'external_id:' || $key OR ends_with({_BECOMES}, chr(31) || $key))"
     for select in _identifiers(connection):
-        shown = ", ".join(f"CASE WHEN {conditions[kind]} THEN {kind} END" for kind in KINDS)
+        shown = ", ".join(f"CASE WHEN {conditions[kind]} THEN {kind} END" for kind in _ALL)
         is_one = " OR ".join(conditions.values())
         yield from connection.execute(f"SELECT DISTINCT {shown} FROM ({select}) WHERE {is_one}", values).fetchall()
 
 
 def _identifiers(connection: DuckDBPyConnection) -> Iterator[str]:
-    """SELECTs of all identifiers of the rows of a state, one column for each kind."""
-    families = {name: of.family for name, of in acknowledged_types(connection).items()}
+    """SELECTs of all identifiers of the rows of a state, one column for each kind, and one for what it becomes."""
+    families, mode = {name: of.family for name, of in acknowledged_types(connection).items()}, mode_in(connection)
     if families and has_rows(connection, ACKNOWLEDGED):
-        yield _select(all_named(families, identifier), ACKNOWLEDGED)
+        becomes = becomes_sql(mode, families, identifier)
+        kinds = all_named(*as_identifiers(mode, families, identifier))
+        yield _select({**kinds, **({_BECOMES: becomes} if becomes else {})}, ACKNOWLEDGED)
     for table in filter(partial(has_rows, connection), (REJECTS, IN_DOUBT)):
         by_key = who_of_key(connection)
         documents = [named_in_json(f"TRY_CAST({column} AS JSON)") for column in ("identifier", "body")]
         kinds = {kind: f"coalesce({', '.join(one[kind] for one in documents)})" for kind in KINDS}
         own = {kind: f"CASE WHEN starts_with({by_key}, {literal(f'{kind}:')}) THEN {by_key} END" for kind in KINDS}
-        yield _select({kind: f"coalesce({kinds[kind]}, {own[kind]})" for kind in KINDS}, table)
+        of_both = {kind: f"coalesce({kinds[kind]}, {own[kind]})" for kind in KINDS}
+        becomes_too = {_BECOMES: others_in_json("TRY_CAST(body AS JSON)")} if renames(mode) else {}
+        yield _select({**of_both, **becomes_too}, table)
 
 
 def _select(kinds: Mapping[str, str], table: str) -> str:
-    columns = ", ".join(f"{kinds.get(kind, 'CAST(NULL AS VARCHAR)')} AS {kind}" for kind in KINDS)
+    columns = ", ".join(f"{kinds.get(kind, 'CAST(NULL AS VARCHAR)')} AS {kind}" for kind in _ALL)
     return f"SELECT {columns} FROM {table}"

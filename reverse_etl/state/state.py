@@ -27,6 +27,7 @@ from reverse_etl.plan.outbox import OPTS_IN
 from reverse_etl.plan.quarantine import WAITS_UNTIL, has_quarantine, with_waits
 from reverse_etl.plan.tables import CHANGES, IN_DOUBT, OUTBOX, REJECTS, STATE
 from reverse_etl.plan.workbench import connect
+from reverse_etl.project.spec import Sync
 from reverse_etl.records.blank import blank_outbox
 from reverse_etl.records.consent import (
     CARRIED,
@@ -43,6 +44,7 @@ from reverse_etl.records.layout import Layout
 from reverse_etl.records.left_out import with_old
 from reverse_etl.records.mapping import order_sql, outbox_sql
 from reverse_etl.records.merging import KEPT_IS_GONE
+from reverse_etl.records.renaming import IN_A_CHAIN, fields_of
 from reverse_etl.records.rules import number_of, rules
 from reverse_etl.shared_state.copies import LocalOnly, SharedCopy
 from reverse_etl.shared_state.object_store import StoreError
@@ -60,6 +62,8 @@ from reverse_etl.state.keys import SALT, keys_of
 from reverse_etl.state.open_run import OpenRun
 from reverse_etl.state.outcomes import WITH_OUTCOMES, DeliveryCounts
 from reverse_etl.state.recovery import recover
+from reverse_etl.state.renamed import Renamed, move_keys, refuse_chains, refuse_old_ids, to_move
+from reverse_etl.state.renamed import load as load_renamed
 from reverse_etl.state.workspace import next_workspace, of_meta
 from reverse_etl.system.clock import Clock, when_free
 
@@ -71,11 +75,17 @@ class State:
     """An open state: the acknowledged `rows`, the open `run`, and the `copy` that other machines see.
 
     `connection` is the workbench, to which both are attached. `recovered` is what was recovered of a killed run, if
-    there was one; `dead_owner` is the process that held the lock and ended without releasing it.
+    there was one; `moved`, how many of its rows have another external id now; `dead_owner` is the process that held the
+    lock and ended without releasing it.
     """
 
     def __init__(
-        self, place: StatePlace, copy: LocalOnly | SharedCopy, clock: Clock, memory_limit: str | None = None
+        self,
+        place: StatePlace,
+        copy: LocalOnly | SharedCopy,
+        clock: Clock,
+        memory_limit: str | None = None,
+        renamed: Sequence[Renamed] = (),
     ) -> None:
         self.place, self.copy, self.clock = place, copy, clock
         self.dead_owner = copy.dead_owner
@@ -95,6 +105,7 @@ class State:
             if copy.catch_up(self.connection):
                 rename_words(self.connection)
             self.ledger.take_up(clock.utc())
+            self.moved = self._move_renamed(renamed)
             self._drop_erased()
         except BaseException:
             self.close()
@@ -163,6 +174,8 @@ class State:
             self.suppress()
         elif not everything:
             skip_deleted(self.connection, self.erasures)
+        if fields_of(layout) and not self.run.is_blank:
+            refuse_chains(self.connection, layout, number_of(rules(layout), IN_A_CHAIN))
         if layout.mode.keeps and not self.run.is_blank:
             refuse_merges(self.connection, self.erasures, number_of(rules(layout), KEPT_IS_GONE))
 
@@ -238,6 +251,22 @@ class State:
         fresh.replace(self.place.state)
         (self.place.folder / "state.duckdb.wal").unlink(missing_ok=True)
         self._attach()
+
+    def _move_renamed(self, renamed: Sequence[Renamed]) -> int:
+        """Move the rows of users who have another id by now; before whoever has none any more is dropped."""
+        self.has_renamed = bool(renamed) and load_renamed(self.connection, renamed)
+        runs = to_move(self.connection) if self.has_renamed else []
+        if not runs:
+            return 0
+        self.copy.will_change()
+        moved = move_keys(self.connection, runs)
+        self.copy.changed(self.connection)
+        return moved
+
+    def refuse_old_ids(self, sync: Sync) -> None:
+        """Raises StateError if the open run would send rows under ids that were renamed."""
+        if self.has_renamed and not self.run.is_blank:
+            refuse_old_ids(self.connection, sync)
 
     def _drop_deleted(self) -> None:
         """Let whom the run has deleted be in no byte of the file, nor of the ledger. A file that never had more than

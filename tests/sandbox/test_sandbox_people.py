@@ -457,9 +457,9 @@ def test_renamed_id_stays_valid_until_it_is_removed(braze):
             "message": "success",
             "external_ids": ["new"],
             "rename_errors": [
-                [1, "'new_external_id' is in use"],
+                [1, "new_external_id is already in use"],
                 [2, "'current_external_id' is not the primary id of a user"],
-                [3, "'new_external_id' is in use"],
+                [3, "new_external_id is already in use"],
             ],
         },
     )
