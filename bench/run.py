@@ -15,13 +15,14 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 from bench import many, warehouses
 from bench.peers.compare import make_table, run_peer, sink, stats
@@ -31,11 +32,12 @@ from reverse_etl.state.erasures import Erasures
 WORK = ROOT / ".bench"
 CERTIFICATE = WORK / "certificate"
 RETL = [sys.executable, "-m", "reverse_etl"]
+UNCHECKED = [sys.executable, "-m", "bench.unchecked"]
 CEILING = 1000  # requests a second, of 75 rows: Braze's own limit
 SENDING_S = 60
 COLLECT_S = 10
 WIDE_ROWS = 200_000
-PARTS = ("diff", "erased", "engines", "wide", "sending", "many", "collect", "start", "peers")
+PARTS = ("diff", "erased", "checks", "ledger", "engines", "wide", "sending", "many", "collect", "start", "peers")
 TICKS = os.sysconf("SC_CLK_TCK")
 MODEL = """select * replace (case when {{ var('changed', 0) }} = 1 and hash(external_id) % 100 = 7
     then text_0 || '!' else text_0 end as text_0) from users"""
@@ -229,6 +231,66 @@ def erased(rows: int) -> Iterator[Line]:
 def erase_a_million(erasures: Erasures) -> None:
     assert erasures.key  # which is made before there are hashes
     erasures.record((f"{number * 1_461_501:040x}" for number in range(1_000_000)), datetime.now(UTC))
+
+
+def checks(rows: int) -> Iterator[Line]:
+    """What it costs a plan that rows are judged by the rules, and that a million users were erased."""
+    folder, million = project(rows), f"{rows // 1_000_000}M"
+    erase_a_million(Erasures(folder / ".retl/bench/.erased"))
+
+    def plan(how: Sequence[str], *options: str) -> Measured:
+        return measure([*how, "plan", "people", *options], folder)
+
+    for what, options in (("a first run", ()), ("1 % changed", ("--vars", "{changed: 1}"))):
+        if options:
+            measure([*RETL, "state", "baseline", "people", "--yes"], folder)
+        checked, unchecked = in_turns(lambda how, options=options: plan(how, *options), RETL, UNCHECKED, times=5)
+        yield Line(f"{million}: plan of {what}, without rules and erasures (yardstick)", unchecked, rows)
+        ratio = checked.cpu_s / unchecked.cpu_s
+        yield Line(f"{million}: plan of {what}, with both: CPU", checked, rows, ratio, "CPU of it", 1.15)
+
+
+def ledger(rows: int) -> Iterator[Line]:
+    """What it costs to write down what a run has changed, one cell of each row, and how much of the disk that takes."""
+    table, million = WORK / f"users-{rows}.duckdb", f"{rows // 1_000_000}M"
+    make_table(table, rows)
+    for what, cell in (
+        ("numbers", "count_0 + {{ var('step', 0) }} as count_0"),
+        ("random texts", "left(md5(text_0 || {{ var('step', 0) }}), 12) as text_0"),
+    ):
+        kept, without, files = with_and_without_ledger(table, f"select * replace ({cell}) from users")
+        yield Line(f"{million} of {what} changed and sent, without a ledger (yardstick)", without, rows)
+        ratio = kept.cpu_s / without.cpu_s
+        yield Line(f"{million} of {what} changed and sent, with a ledger: CPU", kept, rows, ratio, "CPU of it", 1.05)
+        size = sum(file.stat().st_size for file in files) / (len(files) / 2) / rows
+        yield Line(f"{million} of {what} changed: a cell in the ledger", Measured(), 0, size, "", 12, unit=" bytes")
+
+
+def with_and_without_ledger(table: Path, model: str) -> tuple[Measured, Measured, list[Path]]:
+    """The same runs with a ledger and without, each over a model that differs by `step`; and its files."""
+    spec, folders, steps = "primary_key: external_id", {}, {True: 0, False: 0}
+    with sink(CERTIFICATE, "--latency", "0.02") as url:
+        for is_kept in steps:
+            folders[is_kept] = folder = project_over(WORK / f"project-ledger-{is_kept}", table, model)
+            if not is_kept:
+                file = folder / "syncs.yml"
+                file.write_text(file.read_text().replace(spec, f"{spec}, ledger: {{keep: 0}}"))
+            measure([*RETL, "state", "baseline", "people", "--yes"], folder, url)
+
+        def run(is_kept: bool) -> Measured:
+            steps[is_kept] += 1
+            return measure([*RETL, "sync", "people", "--vars", f"{{step: {steps[is_kept]}}}"], folders[is_kept], url)
+
+        kept, without = in_turns(run, True, False)
+    files = sorted((folders[True] / ".retl/bench/people/ledger").iterdir())[2:]  # the first two are of the baseline
+    assert len(files) == 2 * steps[True], files
+    return kept, without, files
+
+
+def in_turns(run: Callable[[Any], Measured], *choices: Any, times: int = 3) -> list[Measured]:
+    """Of each choice, the run that took the least CPU time: others use the machine, too."""
+    found = [[run(choice) for choice in choices] for _ in range(times)]
+    return [min(runs, key=lambda one: one.cpu_s) for runs in zip(*found, strict=True)]
 
 
 def bare_diff(table: Path) -> str:
@@ -501,6 +563,10 @@ def lines(parts: Sequence[str], sizes: Sequence[int]) -> Iterator[Line]:
             yield Line(f"{small}M -> {large}M: time per row", Measured(), 0, ratio, "", 1.2)
     if "erased" in parts:
         yield from erased(sizes[-1] * 1_000_000)
+    if "checks" in parts:
+        yield from checks(1_000_000)
+    if "ledger" in parts:
+        yield from ledger(1_000_000)
     if "engines" in parts:
         per_row: dict[int, float] = {}
         for size in sizes:
@@ -529,7 +595,7 @@ def main() -> None:
     WORK.mkdir(exist_ok=True)
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     compileall.compile_dir(ROOT / "reverse_etl", quiet=1)  # as pip does: what is measured is not the compiler
-    if {"diff", "engines", "wide", "sending", "many", "peers"} & set(asked.only) and not (
+    if {"diff", "ledger", "engines", "wide", "sending", "many", "peers"} & set(asked.only) and not (
         CERTIFICATE / "ca.pem"
     ).exists():
         subprocess.run([python_of("bench"), "-m", "bench.certificate", CERTIFICATE], cwd=ROOT, check=True)
