@@ -23,7 +23,7 @@ from docs.pictures import picture
 from docs.sandbox_drops import DROPS
 from docs.sandbox_rules import RULES, SOURCES, Rule
 from docs.values_rules import ROWS
-from reverse_etl.braze.catalogs import CREATE_CATALOG, CREATE_FIELDS, READ_CATALOGS, READ_ITEM
+from reverse_etl.braze.catalogs import CREATE_CATALOG, CREATE_FIELDS, READ_CATALOGS, READ_ITEM, READ_ITEMS
 from reverse_etl.braze.client import CONNECT_TIMEOUT_S
 from reverse_etl.braze.ecommerce import EVENTS, MAX_PROPERTIES_BYTES, PREFIX, PROPERTIES
 from reverse_etl.braze.modes import (
@@ -200,7 +200,7 @@ def limits() -> str:
 
 
 def _window(family: str) -> str:
-    controls = (READ_CATALOGS, CREATE_CATALOG, CREATE_FIELDS, READ_ITEM)
+    controls = (READ_CATALOGS, CREATE_CATALOG, CREATE_FIELDS, READ_ITEMS, READ_ITEM)
     calls = [
         *(mode.call for mode in MODES.values()),
         *(call for mode in MODES.values() for call in mode.calls),

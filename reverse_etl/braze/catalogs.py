@@ -6,11 +6,14 @@ Lack ── creation() ──> requests
 """
 
 import json
+import re
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import parse_qs, quote, urlsplit
 
+from reverse_etl.braze.answers import errors_of
 from reverse_etl.braze.data_types import DataType
 from reverse_etl.braze.modes import MAX_DESCRIPTION, MAX_NEW_FIELDS, Call
 
@@ -19,8 +22,11 @@ CREATE_CATALOG = Call("/catalogs", "catalogs", "catalogs.create", rows_per_reque
 CREATE_FIELDS = Call(  # post_create_catalog_fields
     "/catalogs/{catalog}/fields", "catalog_fields", "catalogs.create_fields", rows_per_request=MAX_NEW_FIELDS
 )
+READ_ITEMS = Call(  # get_catalog_items_details_bulk
+    "/catalogs/{catalog}/items", "catalog_item", "catalogs.get_items", rows_per_request=50, method="GET"
+)
 READ_ITEM = Call(  # get_catalog_item_details
-    "/catalogs/{catalog}/items", "catalog_item", "catalogs.get_item", rows_per_request=1, method="GET"
+    "/catalogs/{catalog}/items/{item}", "catalog_item", "catalogs.get_item", rows_per_request=1, method="GET"
 )
 Fields = Mapping[str, str]  # the types of fields by their names, as a response spells them
 _OF_ANY = (DataType.OBJECT, DataType.ARRAY)  # what JSON text may be
@@ -49,12 +55,17 @@ class Lack:
 
 @dataclass(frozen=True)
 class Asking:
-    """A request that reads."""
+    """A request that reads, the page of a list at a `cursor` if it has one."""
 
-    path: str
+    address: str
+    cursor: str | None = None
     body: bytes | None = None
     people: tuple[str, ...] = ()
     is_again: bool = False
+
+    @property
+    def path(self) -> str:
+        return f"{self.address}?cursor={quote(self.cursor, safe='')}" if self.cursor else self.address
 
 
 @dataclass(frozen=True)
@@ -82,6 +93,25 @@ def catalogs_of(said: Mapping[str, Any]) -> dict[str, Fields]:
         return {one["name"]: {field["name"]: field["type"] for field in one["fields"]} for one in said["catalogs"]}
     except (KeyError, TypeError) as error:
         raise ValueError("not a list of catalogs") from error
+
+
+def items_of(said: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The items that a response has; none if it says that there is no such item. Raises ValueError if it is neither."""
+    if any(error.get("id") == "item-not-found" for error in errors_of(said)):
+        return []
+    items = said.get("items")
+    if not isinstance(items, list) or not all(isinstance(one, dict) and "id" in one for one in items):
+        raise ValueError("not a list of items")
+    return items
+
+
+def next_cursor(link: str | None) -> str | None:
+    """The cursor of the next page, by a `Link` header; None on the last page. Of its address, nothing else is used."""
+    found = _NEXT.search(link or "")
+    return next(iter(parse_qs(urlsplit(found[1]).query).get("cursor", [])), None) if found else None
+
+
+_NEXT = re.compile(r'<([^<>]*)>\s*;[^,<]*\brel="?next\b')
 
 
 def lack_of(catalog: str, wanted: Mapping[str, DataType], known: Mapping[str, Fields]) -> Lack:

@@ -46,8 +46,9 @@ USER_IS_MISSING, USER_IS_THERE = "is not in Braze", "is still in Braze"
 class Expected:
     """What Braze must have of a record.
 
-    `person` is whom to ask for, as in `subscriptions.py`. `attributes` are what their profile must have, by column;
-    `merges`: an object may have further keys. `is_gone`: there must be no such user; by an email or phone, one less.
+    `person` is whom to ask for, as in `subscriptions.py`; of an item, its id. `attributes` are what their profile, or
+    it, must have, by column; `merges`: an object may have further keys. `is_gone`: there must be no such user; by an
+    email or phone, one less.
     """
 
     person: str
@@ -83,6 +84,8 @@ def expected(path: str, request: Mapping[str, Any]) -> Expected | None:
         return Expected(_person({"user_alias": named}))
     if path == RENAME.path:
         return Expected(_person({"external_id": (new := record["new_external_id"])}), {"external_id": new})
+    if array == "items":
+        return Expected(str(record["id"]), {name: value for name, value in record.items() if name != "id"})
     if array == "attributes":
         return _of_attributes(record)
     if array in _TO_IDENTIFY:
@@ -151,6 +154,18 @@ def differences(of: Expected, users: Sequence[User], before: Sequence[User] = ()
     if not users:
         return [Difference("", USER_IS_MISSING)]
     return min((_of_user(of, user, before) for user in users), key=len)
+
+
+def item_differences(of: Expected, items: Sequence[Mapping[str, Any]]) -> list[Difference]:
+    """The same of an item of a catalog: no column has a meaning to Braze, and arrays keep their order."""
+    if not items:
+        return [Difference("", USER_IS_MISSING)]
+    read = {name: items[0].get(name) for name in of.attributes}
+    return [
+        Difference(name, _in_words("", sent, read[name]), sent, read[name])
+        for name, sent in of.attributes.items()
+        if not (sent == read[name] if isinstance(sent, list) else _same(sent, read[name]))
+    ]
 
 
 def _of_user(of: Expected, user: User, before: Sequence[User]) -> list[Difference]:

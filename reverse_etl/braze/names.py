@@ -3,13 +3,13 @@
 Only the cursor of a `Link` header is used, never its address: the API key goes to the endpoint alone.
 """
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import parse_qs, quote, urlsplit
+from urllib.parse import quote
 
 from reverse_etl.braze.answers import Answer, hint_for, json_object
+from reverse_etl.braze.catalogs import next_cursor
 from reverse_etl.braze.client import Connection
 from reverse_etl.braze.data_types import DataType, of_braze
 from reverse_etl.braze.modes import MAX_TEXT
@@ -17,7 +17,6 @@ from reverse_etl.errors import ProjectError
 
 ATTRIBUTES, EVENTS = "/custom_attributes", "/events/list"
 MOST_PAGES = 500  # of 1,000 requests per hour that these endpoints share (get_custom_attributes)
-_NEXT = re.compile(r'<([^<>]*)>\s*;[^,<]*\brel="?next\b')
 _FORBIDDEN = 403  # the key lacks the permission (errors)
 _PERMISSIONS = {ATTRIBUTES: "custom_attributes.get", EVENTS: "events.list"}
 
@@ -63,8 +62,7 @@ def _pages_by_cursor(connection: Connection) -> Iterator[tuple[dict[str, Any], s
         query = f"?cursor={quote(cursor, safe='')}" if cursor else ""
         answer = _succeeded(_answer(connection, ATTRIBUTES, query), ATTRIBUTES)
         yield _object(answer, ATTRIBUTES), cursor
-        link = _NEXT.search(answer.headers.get("link", ""))
-        cursor = next(iter(parse_qs(urlsplit(link[1]).query).get("cursor", [])), None) if link else None
+        cursor = next_cursor(answer.headers.get("link"))
         if cursor is None:
             return
         if cursor in seen:

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from reverse_etl.cli.context import load, print_json, print_lines, print_table
+from reverse_etl.braze.modes import USER
+from reverse_etl.cli.context import load, print_json, print_lines, print_table, say
 from reverse_etl.cli.options import Output, OutputFormat, ProjectFolder, ShowValues, SyncName, TargetName, Variables
 from reverse_etl.words import count
 
@@ -45,7 +46,7 @@ def verify(
     from reverse_etl.runs.verify import verify as compared
 
     project = load(project_dir, target, variables)
-    how = HowToVerify(sample, secrets.randbelow(10**6) if seed is None else seed, repair, show_values)
+    how = HowToVerify(sample, secrets.randbelow(10**6) if seed is None else seed, repair, show_values, say=say)
     with open_session(project) as session:
         found = compared(project, project.sync(name), session, how)
     if output is Output.JSON:
@@ -55,7 +56,7 @@ def verify(
     else:
         print_lines(_lines(found))
         if found.differences:
-            cells = [(one.column or "user", one.what, f"{one.rows:,}") for one in found.differences]
+            cells = [(one.column or found.about, one.what, f"{one.rows:,}") for one in found.differences]
             print_table([("column", "what", "rows"), *cells])
             print_lines(found.first, show_values)
     raise typer.Exit(1 if found.differing else 0)
@@ -76,9 +77,9 @@ def _lines(found: "Verified") -> "Iterator[str]":
         yield f"not compared, as they break a rule by now: {found.not_rendered:,} more"
     if found.repaired:
         yield f"the next `retl sync {found.sync}` sends again what differs in {found.repaired:,} of them"
-    elif found.differing > found.missing:
+    elif found.differing > found.missing or (found.missing and found.about != USER):
         yield "to let the next run send again what differs, pass --repair"
-    if found.missing:
+    if found.missing and found.about == USER:
         users = count(found.missing, "user is", "users are")
         yield f"{users} not in Braze, and not repaired: that would create them again"
 

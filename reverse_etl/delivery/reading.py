@@ -118,7 +118,7 @@ class Reader(Generic[T]):
             result, attempt = self._request(question), attempt + 1
             if isinstance(result, Answer) and result.status in self._telling:
                 with suppress(ValueError):
-                    found, more = self._hears(question, json_object(result.body) or {})
+                    found, more = self._told(question, result)
                     return 0 if question.is_again else len(question.people), found, more
             elapsed_s = self._clock.now_s() - began_s
             if isinstance(result, Answer) and result.status == _THROTTLED:
@@ -130,6 +130,10 @@ class Reader(Generic[T]):
                 raise self._not_read(result)
             self._clock.wait(wait_s, self._stop)
         return 0, [], []
+
+    def _told(self, question: Asked, answer: Answer) -> tuple[list[T], list[Any]]:
+        """What a response tells, and what must be asked besides. Raises ValueError if it tells nothing."""
+        return self._hears(question, json_object(answer.body) or {})
 
     def _has_turn(self) -> bool:
         """Wait until the rate limit allows a request; False if no more are to be made."""

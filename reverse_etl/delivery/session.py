@@ -69,6 +69,10 @@ class Session:
                 self._pacers[family] = Pacer(windows(self._project, family), share, kept)
             return self._pacers[family]
 
+    def windows(self, family: str) -> list[Window]:
+        """The rate limit of a family of endpoints."""
+        return windows(self._project, family)
+
     def once(self, what: str, read: Callable[[], T]) -> T:
         """What `read` returns; in a session, it is called once for the same thing, unless it is forgotten."""
         with self._reading:

@@ -3,20 +3,13 @@
 import json
 import threading
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import sqrt
 
-from reverse_etl.braze.comparing import (
-    USER_IS_MISSING,
-    Difference,
-    Expected,
-    differences,
-    expected,
-    not_compared,
-    operator_of,
-    shown,
-)
+from reverse_etl.braze.catalogs import READ_ITEM
+from reverse_etl.braze.comparing import USER_IS_MISSING, Difference, Expected, expected, operator_of, shown
+from reverse_etl.braze.modes import USER, Extra
 from reverse_etl.delivery.reading import HowToRead
 from reverse_etl.delivery.retry import RetryPolicy
 from reverse_etl.delivery.session import Session
@@ -24,13 +17,15 @@ from reverse_etl.project.project import LoadedProject
 from reverse_etl.project.spec import Sync
 from reverse_etl.runs.canary import LAG_S
 from reverse_etl.runs.outcome import Untaken
-from reverse_etl.runs.read_back import Profiles, refuse_unreadable
+from reverse_etl.runs.read_back import Items, Profiles, refuse_unreadable
 from reverse_etl.state.opening import state_of
 from reverse_etl.state.sample import Draw, Row, Sample, attached, doubt, draw
 from reverse_etl.system.clock import Clock
+from reverse_etl.words import count, duration
 
 _AGAIN = "run it again: nothing was changed"
 _SHOWN, _AT_ONCE = 5, 5_000
+_LONG_S = 20.0
 _Z = 1.96  # of 95 %
 
 
@@ -55,6 +50,7 @@ class Verified:
     not_compared: Sequence[str]
     first: Sequence[str]
     repaired: int = 0
+    about: str = USER
 
     @property
     def differing(self) -> int:
@@ -88,7 +84,8 @@ def share_of(differing: int, sampled: int, rows: int) -> tuple[float, float]:
 
 @dataclass(frozen=True)
 class HowToVerify:
-    """`sample` rows at most. `repair`: columns that differ are sent by the next run; the state is locked meanwhile."""
+    """`sample` rows at most. `repair`: columns that differ are sent by the next run; the state is locked meanwhile.
+    `say` is told if it takes long."""
 
     sample: int
     seed: int
@@ -96,6 +93,7 @@ class HowToVerify:
     show_values: bool = False
     threads: int = 40
     clock: Clock = field(default_factory=Clock)
+    say: Callable[[str], None] = lambda _: None
 
 
 def verify(project: LoadedProject, sync: Sync, session: Session, how: HowToVerify) -> Verified:
@@ -109,11 +107,13 @@ def verify(project: LoadedProject, sync: Sync, session: Session, how: HowToVerif
     if not how.repair:
         with attached(project, sync) as connection:
             sample = draw(connection, project, sync, to, which)
-        return _verified(project, sync, sample, how, _compare(session, sample, how))
+        return _verified(project, sync, sample, how, _compare(session, sync, sample, how))
     with state_of(project, sync, clock=how.clock) as state:
         sample = draw(state.connection, project, sync, to, which)
-        found = _compare(session, sample, how)
-        unsure = {row: _columns(of_row, sample) for row, of_row in found.differing.items() if not _is_missing(of_row)}
+        found = _compare(session, sync, sample, how)
+        creates = sync.mode.about != USER  # a user who is gone is not to be created again; an item is
+        differing = {row: of_row for row, of_row in found.differing.items() if creates or not _is_missing(of_row)}
+        unsure = {row: _columns(of_row, sample) for row, of_row in differing.items()}
         if unsure := {row: names for row, names in unsure.items() if names}:
             doubt(state, unsure)
         return _verified(project, sync, sample, how, found, len(unsure))
@@ -125,7 +125,7 @@ class _Found:
     left: Sequence[str]
 
 
-def _compare(session: Session, sample: Sample, how: HowToVerify) -> _Found:
+def _compare(session: Session, sync: Sync, sample: Sample, how: HowToVerify) -> _Found:
     wanted, left = dict[str, tuple[Row, Expected]](), set[str]()
     for row in sample.rows:
         of = expected(row.path, json.loads(row.request))
@@ -135,7 +135,7 @@ def _compare(session: Session, sample: Sample, how: HowToVerify) -> _Found:
             values = {name: value for name, value in of.attributes.items() if name not in operations}
             wanted[row.key] = row, Expected(of.person, values, of.merges, of.is_gone)
     reading = HowToRead(how.threads, how.clock, RetryPolicy(), _AGAIN)
-    profiles = Profiles(session, reading, [of for _, of in wanted.values()])
+    profiles = _reader(session, sync, sample, how, reading, [of for _, of in wanted.values()])
     found = _differing(profiles, {key: of for key, (_, of) in wanted.items()})
     now = how.clock.utc().timestamp()
     fresh = {key: wanted[key][1] for key in found if now - wanted[key][0].sent_at.timestamp() < LAG_S}
@@ -143,16 +143,30 @@ def _compare(session: Session, sample: Sample, how: HowToVerify) -> _Found:
         how.clock.wait(LAG_S, threading.Event())
         found = {key: of for key, of in found.items() if key not in fresh} | _differing(profiles, fresh)
     columns = {name for _, of in wanted.values() for name in of.attributes}
-    return _Found(found, sorted({*not_compared(columns, profiles.tells_groups), *left}))
+    return _Found(found, sorted({*profiles.not_compared(columns), *left}))
 
 
-def _differing(profiles: Profiles, wanted: Mapping[str, Expected]) -> dict[str, list[Difference]]:
+def _reader(
+    session: Session, sync: Sync, sample: Sample, how: HowToVerify, reading: HowToRead, of: Sequence[Expected]
+) -> Profiles | Items:
+    """What reads back what is expected."""
+    if sync.mode.extra is not Extra.CATALOG_FIELD:
+        return Profiles(session, reading, of)
+    items = Items(session, reading, str(sync.catalog), sample.of)
+    limit = session.windows(READ_ITEM.family)[0]
+    takes_s = items.requests(len(of)) * limit.per_seconds / limit.requests
+    if takes_s > _LONG_S:
+        how.say(f"reading {count(len(of), 'item')} takes {duration(takes_s)}, as Braze limits it")
+    return items
+
+
+def _differing(profiles: Profiles | Items, wanted: Mapping[str, Expected]) -> dict[str, list[Difference]]:
     keys, found = list(wanted), dict[str, list[Difference]]()
     for start in range(0, len(keys), _AT_ONCE):
         part = keys[start : start + _AT_ONCE]
         users = profiles.of(list(dict.fromkeys(wanted[key].person for key in part)))
         for key in part:
-            if of_row := differences(wanted[key], users[wanted[key].person]):
+            if of_row := profiles.differences(wanted[key], users[wanted[key].person]):
                 found[key] = of_row
     return found
 
@@ -171,7 +185,7 @@ def _verified(
 ) -> Verified:
     times = Counter((one.column or None, one.what) for of_row in found.differing.values() for one in of_row)
     first = [
-        f"{one.column or 'user'} of {sample.keys.shown(key)}: {one.what}" + _values(one, how.show_values)
+        f"{one.column or sync.mode.about} of {sample.keys.shown(key)}: {one.what}" + _values(one, how.show_values)
         for key, of_row in list(found.differing.items())[:_SHOWN]
         for one in of_row
     ]
@@ -188,6 +202,7 @@ def _verified(
         found.left,
         first,
         repaired,
+        sync.mode.about,
     )
 
 
