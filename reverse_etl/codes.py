@@ -772,8 +772,8 @@ CODES: Mapping[str, Code] = {
     "S029": Code(
         "users or items not read from Braze",
         "`--read-first`, `--canary` or `retl verify` got no answer from Braze. Nothing was sent.",
-        "Do what the hint says. The key needs users.export.ids; for groups, subscription.groups.get; for items, "
-        "catalogs.get_item and catalogs.get_items.",
+        "Do what the hint says. The key needs users.export.ids, for groups subscription.groups.get, for items "
+        "catalogs.get_items.",
     ),
     "S030": Code(
         "cannot erase what was collected",
