@@ -78,10 +78,10 @@ def _by_kind(texts: set[str]) -> list[str]:
 def _print(how: "Forgetting", gone: "Forgotten") -> None:
     project = how.project
     cells = [
-        (sync, f"{rows.acknowledged:,}", f"{rows.rejected:,}", f"{rows.in_doubt:,}")
+        (sync, *(f"{n:,}" for n in (rows.acknowledged, rows.rejected, rows.in_doubt, rows.ledger)))
         for sync, rows in gone.found.items()
     ]
-    print_table([("erased from", "acknowledged", "rejected", "in doubt"), *cells])
+    print_table([("erased from", "acknowledged", "rejected", "in doubt", "lines of the ledger"), *cells])
     for table, number in gone.collected.records.items():
         if number:
             print_lines([f"deleted {count(number, 'collected record')} of {table}"])

@@ -234,6 +234,7 @@ def forget(forgetting: Forgetting, persons: Persons, in_braze: bool) -> Forgotte
         collected=dict(+collected.records),
         files=len(files),
         deleted_in_braze=deleted,
+        ledger={sync: rows.ledger for sync, rows in found.items() if rows.ledger},
     )
     path = write_receipt(erasures, receipt)
     return Forgotten(persons, before, found, collected, files, deleted, out_of_reach, path)

@@ -23,8 +23,9 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class Receipt:
-    """`identifiers` are the kind and the hash of each; `rows` by sync; `collected` are records by source and table;
-    `deleted_in_braze` is how many users Braze was asked to delete, or None if it was not asked."""
+    """`identifiers` are the kind and the hash of each; `rows`, and lines of the `ledger`, are by sync; `collected` are
+    records by source and table; `deleted_in_braze` is how many users Braze was asked to delete, or None if it was not
+    asked."""
 
     target: str
     at: datetime
@@ -34,6 +35,7 @@ class Receipt:
     collected: Mapping[str, int]
     files: int
     deleted_in_braze: int | None
+    ledger: Mapping[str, int]
 
 
 def write_receipt(erasures: Erasures, receipt: Receipt) -> Path:
@@ -65,6 +67,7 @@ def read_receipt(erasures: Erasures, target: str, path: Path) -> Receipt:
             values.get("collected", {}),  # of a receipt from before there was any
             values["files"],
             values["deleted_in_braze"],
+            values.get("ledger", {}),
         )
     except OSError as error:
         raise StateError(f"cannot read {path}: {error.strerror}", code="S027") from error

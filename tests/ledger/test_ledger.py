@@ -1,5 +1,6 @@
 """What each run has changed is beside the state: nothing else, nothing twice, and nothing of who was erased."""
 
+import json
 import os
 import signal
 import stat
@@ -16,7 +17,7 @@ from reverse_etl.sandbox import Fault
 from reverse_etl.state.opening import state_of
 from tests.ledger.replay import Line, check, lines_of, requests_of
 from tests.processes import Forked
-from tests.shop import EVENTS, KEY, MANY, Retl, Shop, command, running
+from tests.shop import EVENTS, KEY, MANY, Retl, Shop, all_erased_from, command, running
 
 FOLDER = ".retl/test/it"
 PEOPLE = {"u1": "gold", "u2": "basic"}
@@ -237,9 +238,11 @@ def test_forgotten_person_is_in_no_file(shop: Shop, retl: Retl):
     shop.sync("it", one.format("a"), **keys).run()
     texts = ("u1@x.example", "u1a@x.example", "k-1", "u2@x.example", "k-2")
     assert holds(shop, *texts) == {"u1@x.example", "u1a@x.example", "k-1", "u2@x.example", "k-2"}
-    assert retl("forget", "u1", "--yes", folder=shop.folder).code == 0
+    said = retl("forget", "u1", "--yes", folder=shop.folder)
+    assert all_erased_from(said) == {"it": (1, 0, 0, 2)}  # the line of the row, and of its e-mail
     assert holds(shop, *texts) == {"u2@x.example", "k-2"}
     receipt = next((shop.folder / ".retl/test").rglob("receipt*"))
+    assert json.loads(receipt.read_text())["ledger"] == {"it": 2}
     assert retl("forget", "--check", str(receipt), folder=shop.folder).code == 0
 
 
