@@ -535,7 +535,7 @@ PARTS: Mapping[str, Mapping[str, Callable[[], str]]] = {
 
 # What the pictures of the terminal show, one after the other in one shop: first what changes it, which is not shown.
 _PICTURES: Mapping[str, tuple[str, Sequence[str]]] = {
-    "sync": ("retl seed", ["retl sync --all"]),
+    "sync": ("retl seed", ["retl sync --all --create-catalog"]),
     "plan": (
         "sed -i -e s/gold/silver/ -e /c-1008/d -e s/^c-1009,/c-1099,/ seeds/raw_customers.csv && retl seed",
         ["retl plan users_track"],
