@@ -18,7 +18,7 @@ class Fate(Enum):
     READ = "the canary reads it back, and stops the run"
     PREVENTED = "`retl` does not send it"
     NOT_EXPORTED = "Braze exports no properties of events: `--canary` is an error"
-    NO_MODE = "no mode sends it"
+    OF_ITEMS = "`--canary` is an error for items of catalogs: `retl verify` reads them"
 
 
 DROPS: Mapping[Fate, tuple[str, ...]] = {
@@ -42,6 +42,9 @@ DROPS: Mapping[Fate, tuple[str, ...]] = {
         "the user has another external_id",
         "both users have an alias with one label",
         "more than one user is left: none is deleted",
+        "no user has this alias",
+        "another user has the new alias",
+        "one of the identifiers means no user, or more than one",
     ),
     Fate.PREVENTED: (
         "not a string",
@@ -71,10 +74,7 @@ DROPS: Mapping[Fate, tuple[str, ...]] = {
         "property has a string longer than {} characters, an invalid $time, or {} levels",
         "more than {} properties",
     ),
-    Fate.NO_MODE: (
-        "no user has this alias",
-        "another user has the new alias",
-        "one of the identifiers means no user, or more than one",
+    Fate.OF_ITEMS: (
         "the item already exists",
         "no such item",
         "an item that does not fit its catalog",

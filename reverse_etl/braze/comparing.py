@@ -48,13 +48,19 @@ class Expected:
 
     `person` is whom to ask for, as in `subscriptions.py`; of an item, its id. `attributes` are what their profile, or
     it, must have, by column; `merges`: an object may have further keys. `is_gone`: there must be no such user; by an
-    email or phone, one less.
+    email or phone, one less. `former`: whom there must not be any more, beside the person.
     """
 
     person: str
     attributes: Mapping[str, Any] = field(default_factory=dict)
     merges: bool = False
     is_gone: bool = False
+    former: str | None = None
+
+    @property
+    def people(self) -> tuple[str, ...]:
+        """All whom to ask for."""
+        return (self.person, self.former) if self.former else (self.person,)
 
 
 @dataclass(frozen=True)
@@ -81,7 +87,8 @@ def expected(path: str, request: Mapping[str, Any]) -> Expected | None:
         return Expected(_person(merged), is_gone=True) if merged.keys() & {"external_id", "user_alias"} else None
     if path == ALIAS_UPDATE.path:
         named = {"alias_label": record["alias_label"], "alias_name": record["new_alias_name"]}
-        return Expected(_person({"user_alias": named}))
+        before = {"alias_label": record["alias_label"], "alias_name": record["old_alias_name"]}
+        return Expected(_person({"user_alias": named}), former=_person({"user_alias": before}))
     if path == RENAME.path:
         return Expected(_person({"external_id": (new := record["new_external_id"])}), {"external_id": new})
     if array == "items":

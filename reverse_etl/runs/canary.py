@@ -13,7 +13,15 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from reverse_etl.braze.comparing import Difference, Expected, differences, expected, not_compared, shown
+from reverse_etl.braze.comparing import (
+    USER_IS_THERE,
+    Difference,
+    Expected,
+    differences,
+    expected,
+    not_compared,
+    shown,
+)
 from reverse_etl.braze.subscriptions import User
 from reverse_etl.delivery.journal import Journal
 from reverse_etl.delivery.reading import NOTHING_SENT, HowToRead
@@ -121,8 +129,10 @@ class Canary:
             wait_s *= 2
 
     def _differing(self, one: _Sent, users: Mapping[str, list[User]]) -> list[Difference]:
-        person = one.expected.person
-        return differences(one.expected, users[person], self._before[person])
+        of = one.expected
+        if of.former and users[of.former]:
+            return [Difference("", USER_IS_THERE)]
+        return differences(of, users[of.person], self._before[of.person])
 
     def _conclude(self, accepted: Sequence[_Sent], found: Mapping[int, Sequence[Difference]], seconds: float) -> None:
         columns = {name for one in self._sent for name in one.expected.attributes}
@@ -175,7 +185,7 @@ def begun(job: Job, session: Session, state: State) -> Canary:
 
 
 def _people(sent: Iterable[_Sent]) -> list[str]:
-    return list(dict.fromkeys(one.expected.person for one in sent))
+    return list(dict.fromkeys(person for one in sent for person in one.expected.people))
 
 
 def _rows(sent: Iterable[_Sent]) -> str:
