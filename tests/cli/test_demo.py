@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +24,7 @@ def shop_folder(tmp_path: Path, retl: Retl) -> Path:
 
 
 @pytest.mark.long
-def test_demo_has_eight_kinds_of_sync_which_work_and_unit_tests_make_the_same_records(
-    retl: Retl, shop_folder: Path
-):
+def test_demo_has_eight_kinds_of_sync_which_work_and_unit_tests_make_the_same_records(retl: Retl, shop_folder: Path):
     first = retl("sync", "--all", "--create-catalog")
     first_results = json.loads((shop_folder / "target/run_results.json").read_text())["results"]
     assert first.code == 0
@@ -54,7 +53,7 @@ def test_demo_has_eight_kinds_of_sync_which_work_and_unit_tests_make_the_same_re
 def bodies_of(shown: str) -> list[str]:
     """The bodies of the requests that the sandbox shows, without those that read or create a catalog."""
     lines = shown.splitlines()
-    requests = zip(lines, lines[1:], strict=False)
+    requests = pairwise(lines)
     return [body for path, body in requests if path.startswith("/") and not path.startswith("/catalogs ")]
 
 
