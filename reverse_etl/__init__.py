@@ -8,9 +8,18 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from reverse_etl.api import Project
     from reverse_etl.errors import RetlError
-    from reverse_etl.results import PlanResult, SyncError, SyncResult, SyncResults
+    from reverse_etl.results import PlanResult, RevertResult, SyncError, SyncResult, SyncResults, VerifyResult
 
-__all__ = ["PlanResult", "Project", "RetlError", "SyncError", "SyncResult", "SyncResults"]
+__all__ = [
+    "PlanResult",
+    "Project",
+    "RetlError",
+    "RevertResult",
+    "SyncError",
+    "SyncResult",
+    "SyncResults",
+    "VerifyResult",
+]
 
 _HOMES = {"Project": "api", "RetlError": "errors"}
 

@@ -6,9 +6,11 @@ process is running is left alone: see `wait_s`.
 """
 
 import os
+import secrets
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypedDict, Unpack
 
@@ -21,12 +23,28 @@ from reverse_etl.project.project import LoadedProject, load_project
 from reverse_etl.project.spec import Sync
 from reverse_etl.redaction import without_secrets
 from reverse_etl.report.log import Logged, log_note, log_result, log_warning
-from reverse_etl.results import PlanResult, SyncResult, SyncResults, plan_result, sync_result
+from reverse_etl.results import (
+    PlanResult,
+    RevertResult,
+    SyncResult,
+    SyncResults,
+    VerifyResult,
+    plan_result,
+    revert_result,
+    sync_result,
+    verify_result,
+)
+from reverse_etl.runs.apply import jobs_to_apply, refuse_stale
 from reverse_etl.runs.finish_by import finish_by
+from reverse_etl.runs.job import Job
 from reverse_etl.runs.outcome import Listener, Options
 from reverse_etl.runs.preview import preview_syncs
+from reverse_etl.runs.reverting import chosen_runs, preview_revert, unpin
 from reverse_etl.runs.run import jobs_of
+from reverse_etl.runs.saved_plan import KEY_VARIABLE, Saving, opened_plan, plan_file
+from reverse_etl.runs.seal import Trust, digest_of, key_of
 from reverse_etl.runs.sequence import run_jobs
+from reverse_etl.runs.verify import HowToVerify, verify
 from reverse_etl.system.clock import Clock
 
 Selectors = str | Iterable[str]
@@ -140,6 +158,75 @@ class Project:
         """What several syncs would send; all, without names and `select`. Otherwise as `plan`."""
         return self._plan(lambda project: _chosen(project, names, select, exclude), **options)
 
+    def revert(
+        self,
+        run: str,
+        *,
+        pin: bool = False,
+        out: str | os.PathLike[str] | None = None,
+        memory_limit: str | None = None,
+        wait_s: float = 0.0,
+    ) -> RevertResult:
+        """What it takes to undo a run, or those of `A..B`, as `retl revert` plans it; `pin` keeps the values until the
+        model returns others. Sends nothing: `out` is a file that the plan is written to, for `apply`.
+
+        Raises RetlError if nothing can be taken back, or, without `pin`, if the model still returns the values.
+        """
+        project = self._read()
+        with without_secrets(), ExitStack() as stack:
+            chosen = chosen_runs(project, run)
+            (job,) = jobs_of(project, [chosen.sync], Options(memory_limit=memory_limit, wait_s=wait_s), self._listener)
+            file = None if out is None else Path(out)
+            save = Saving(stack.enter_context(plan_file(project, file, None))) if file else None
+            preview, reverted = preview_revert(job, chosen, pin, save)
+            stack.close()  # which completes the file
+            return revert_result(run, preview, reverted, pin, digest_of(file) if file else None)
+
+    def unpin(self, run: str, *, wait_s: float = 0.0) -> int:
+        """Let the model decide again about the values that the revert of a run pinned; returns how many these were."""
+        project = self._read()
+        with without_secrets():
+            chosen = chosen_runs(project, run)
+            (job,) = jobs_of(project, [chosen.sync], Options(wait_s=wait_s), self._listener)
+            return unpin(job, chosen)
+
+    def apply(
+        self,
+        file: str | os.PathLike[str],
+        *,
+        digest: str | None = None,
+        max_age: timedelta = timedelta(hours=24),
+        skip_guards: Collection[str] | Mapping[str, int | None] = (),
+        canary: int = 0,
+        fail_fast: bool = False,
+        threads: int = 160,
+        rate_limit_share: float = 1.0,
+        memory_limit: str | None = None,
+        wait_s: float = 0.0,
+    ) -> SyncResults:
+        """Send a saved plan as it was reviewed, as `retl apply` does. Errors of a run are in its result.
+
+        Raises RetlError if the file is not to be believed, or is stale.
+        """
+        _check_how_to_send(threads, rate_limit_share, canary)
+        guards = skipped_guards([skip_guards] if isinstance(skip_guards, str) else skip_guards, "skip_guards")
+        how: dict[str, Any] = {"skip_guards": guards, "canary": canary, "fail_fast": fail_fast, "threads": threads}
+        options, project = Options(**how, memory_limit=memory_limit, wait_s=wait_s), self._read()
+        trust = Trust(key_of(project) if digest is None else None, digest)
+        with without_secrets(), opened_plan(Path(file), project.environ.get(KEY_VARIABLE), trust) as plans:
+            jobs = jobs_to_apply(project, plans, max_age, options, self._listener)
+            refuse_stale(jobs)
+            return self._send(project, jobs, options, rate_limit_share)
+
+    def verify(self, name: str, /, *, sample: int = 500, seed: int | None = None, repair: bool = False) -> VerifyResult:
+        """Read acknowledged rows back from Braze, and compare them with what was sent, as `retl verify` does. `repair`
+        lets the next run send again what differs. Raises RetlError if they cannot be read or compared."""
+        _check_range("sample", sample, 1, 1_000_000)
+        project = self._read()
+        how = HowToVerify(sample, secrets.randbelow(10**6) if seed is None else seed, repair)
+        with without_secrets(), open_session(project) as session:
+            return verify_result(verify(project, project.sync(name), session, how))
+
     def _run(
         self,
         choose: Callable[[LoadedProject], list[Sync]],
@@ -153,16 +240,17 @@ class Project:
         rate_limit_share: float = 1.0,
         **planning: Unpack[PlanOptions],
     ) -> SyncResults:
-        _check_range("threads", threads, 1, 500)
-        _check_range("rate_limit_share", rate_limit_share, 0.01, 1)
-        _check_range("canary", canary, 0, 1000)
+        _check_how_to_send(threads, rate_limit_share, canary)
         project, syncs, options = self._prepare(choose, **planning)
         guards = skipped_guards([skip_guards] if isinstance(skip_guards, str) else skip_guards, "skip_guards")
         options = replace(options, skip_guards=guards, read_first=read_first, fail_fast=fail_fast, threads=threads)
         options = replace(options, canary=canary, create_catalog=create_catalog)
+        return self._send(project, jobs_of(project, syncs, options, self._listener), options, rate_limit_share)
+
+    def _send(self, project: LoadedProject, jobs: list[Job], options: Options, rate_limit_share: float) -> SyncResults:
         ran = []
         with without_secrets(), open_session(project, rate_limit_share) as session:
-            for result in run_jobs(jobs_of(project, syncs, options, self._listener), session):
+            for result in run_jobs(jobs, session):
                 log_result(result)
                 ran.append(result)
             tell(project, ran, options.clock.utc(), log_warning)
@@ -220,6 +308,12 @@ def _moment(time: datetime) -> datetime:
             code="P073",
         )
     return datetime.fromisoformat(time.isoformat()).astimezone(UTC)
+
+
+def _check_how_to_send(threads: int, rate_limit_share: float, canary: int) -> None:
+    _check_range("threads", threads, 1, 500)
+    _check_range("rate_limit_share", rate_limit_share, 0.01, 1)
+    _check_range("canary", canary, 0, 1000)
 
 
 def _check_range(name: str, value: float, least: float, most: float) -> None:

@@ -2,6 +2,7 @@
 
 SyncResult     the result of one sync                 SyncResults    of several, in the order in which they ran
 PlanResult     what a sync would send                 SyncError      raised by raise_for_status()
+RevertResult   what a revert would send               VerifyResult   what Braze has otherwise than it was sent
 
 They can be pickled, as orchestrators do with what tasks return and raise.
 """
@@ -18,6 +19,8 @@ from reverse_etl.plan.plan import Plan
 from reverse_etl.report import as_json, text
 from reverse_etl.runs.outcome import RunResult, exit_code
 from reverse_etl.runs.preview import Preview
+from reverse_etl.runs.reverting import Reverted
+from reverse_etl.runs.verify import Verified
 from reverse_etl.state.outcomes import DeliveryCounts
 
 
@@ -148,6 +151,52 @@ class PlanResult:
         return self.text
 
 
+@dataclass(frozen=True)
+class RevertResult(PlanResult):
+    """What the revert of `run` would send: how many `cells` go back to what they were before, and which do not, in
+    words. `digest` is that of the saved plan, if it was to be saved: `Project.apply` sends that."""
+
+    run: str
+    cells: int
+    not_reverted: tuple[str, ...]
+    digest: str | None
+
+
+@dataclass(frozen=True)
+class VerifyResult:
+    """What came of comparing `sampled` of `rows` acknowledged rows with Braze, which has `as_sent` of them as they were
+    sent, `differing` of them otherwise, and among these `missing` without a user.
+
+    With 95 %, between the shares `share[0]` and `share[1]` of all rows differ. `differences` say of which column, in
+    what, and in how many rows. `repaired` rows are sent again by the next run. `not_compared` columns Braze does not
+    tell, and `not_rendered` rows break a rule by now.
+    """
+
+    sync: str
+    target: str
+    seed: int
+    rows: int
+    sampled: int
+    as_sent: int
+    differing: int
+    missing: int
+    repaired: int
+    not_rendered: int
+    share: tuple[float, float]
+    differences: tuple[tuple[str | None, str, int], ...]
+    not_compared: tuple[str, ...]
+    _json: Mapping[str, Any] = field(repr=False, compare=False)
+
+    @property
+    def is_success(self) -> bool:
+        """Whether Braze has all rows of the sample as they were sent."""
+        return self.differing == 0
+
+    def as_dict(self) -> dict[str, Any]:
+        """What `retl verify --output json` prints."""
+        return dict(self._json)
+
+
 def sync_result(result: RunResult) -> SyncResult:
     delivery = result.delivery or DeliveryCounts()
     return SyncResult(
@@ -179,18 +228,47 @@ def sync_result(result: RunResult) -> SyncResult:
 
 
 def plan_result(preview: Preview) -> PlanResult:
-    return PlanResult(
-        sync=preview.sync.name,
-        mode=preview.sync.mode.label,
-        target=preview.target,
-        plan=preview.plan,
-        columns=dict(preview.columns),
-        blocked_by=tuple(preview.blocked_by),
-        invalid_rows=tuple(preview.invalid),
-        left_out_rows=tuple(preview.left_out),
-        withheld_rows=tuple(preview.withheld),
-        seconds=preview.seconds,
-        text="\n".join(text.preview_lines(preview, show_values=False)),
-        markdown="\n".join(text.preview_markdown([preview])),
-        _json=all_masked(as_json.preview_json(preview)),
+    return PlanResult(**_of_preview(preview, as_json.preview_json(preview)))
+
+
+def revert_result(run: str, preview: Preview, reverted: Reverted, pins: bool, digest: str | None) -> RevertResult:
+    said = _of_preview(preview, as_json.revert_json(run, preview, reverted))
+    said["text"] = "\n".join(text.revert_lines(run, preview, reverted, pins, show_values=False))
+    return RevertResult(**said, run=run, cells=reverted.cells, not_reverted=tuple(reverted.left), digest=digest)
+
+
+def verify_result(found: Verified) -> VerifyResult:
+    return VerifyResult(
+        found.sync,
+        found.target,
+        found.seed,
+        found.rows,
+        found.sampled,
+        found.as_sent,
+        found.differing,
+        found.missing,
+        found.repaired,
+        found.not_rendered,
+        found.share,
+        tuple((one.column, one.what, one.rows) for one in found.differences),
+        tuple(found.not_compared),
+        all_masked(as_json.verify_json(found)),
     )
+
+
+def _of_preview(preview: Preview, in_json: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "sync": preview.sync.name,
+        "mode": preview.sync.mode.label,
+        "target": preview.target,
+        "plan": preview.plan,
+        "columns": dict(preview.columns),
+        "blocked_by": tuple(preview.blocked_by),
+        "invalid_rows": tuple(preview.invalid),
+        "left_out_rows": tuple(preview.left_out),
+        "withheld_rows": tuple(preview.withheld),
+        "seconds": preview.seconds,
+        "text": "\n".join(text.preview_lines(preview, show_values=False)),
+        "markdown": "\n".join(text.preview_markdown([preview])),
+        "_json": all_masked(in_json),
+    }

@@ -39,9 +39,9 @@ def verify(
 ) -> None:
     """Read acknowledged rows back from Braze, and compare them with what was sent: exits with 1 if some differ."""
     import secrets
-    from dataclasses import asdict
 
     from reverse_etl.delivery.session import open_session
+    from reverse_etl.report.as_json import verify_json
     from reverse_etl.runs.verify import HowToVerify
     from reverse_etl.runs.verify import verify as compared
 
@@ -50,9 +50,7 @@ def verify(
     with open_session(project) as session:
         found = compared(project, project.sync(name), session, how)
     if output is Output.JSON:
-        below, above = found.share
-        confidence = {"share_below": round(below, 6), "share_above": round(above, 6)}
-        print_json({**asdict(found), **confidence, "finds_one_percent": round(found.finds_one_percent, 6)}, show_values)
+        print_json(verify_json(found), show_values)
     else:
         print_lines(_lines(found))
         if found.differences:

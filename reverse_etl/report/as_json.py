@@ -9,6 +9,7 @@ from reverse_etl.runs.finish_by import Load
 from reverse_etl.runs.outcome import RunResult
 from reverse_etl.runs.preview import Preview
 from reverse_etl.runs.reverting import Reverted
+from reverse_etl.runs.verify import Verified
 
 
 def preview_json(preview: Preview) -> dict[str, Any]:
@@ -35,6 +36,13 @@ def preview_json(preview: Preview) -> dict[str, Any]:
 def revert_json(run: str, preview: Preview, reverted: Reverted) -> dict[str, Any]:
     """The plan of a revert for programs."""
     return {"run": run, "cells": reverted.cells, "not_reverted": list(reverted.left), **preview_json(preview)}
+
+
+def verify_json(found: Verified) -> dict[str, Any]:
+    """A comparison with Braze for programs."""
+    below, above = found.share
+    confidence = {"share_below": round(below, 6), "share_above": round(above, 6)}
+    return {**asdict(found), **confidence, "finds_one_percent": round(found.finds_one_percent, 6)}
 
 
 def _times(preview: Preview) -> dict[str, Any]:

@@ -18,7 +18,7 @@ import pytest
 
 from reverse_etl import Project, RetlError, SyncError, SyncResult
 from tests.processes import Forked
-from tests.shop import FIVE_REQUESTS, KEY, Held, Retl, Shop, Silent
+from tests.shop import FIVE_REQUESTS, KEY, FakeClock, Held, Retl, Shop, Silent
 
 ROWS = "SELECT 'u' || i AS external_id, i AS n FROM range({rows}) AS t(i)"
 OTHERS = ROWS.replace(" AS n ", " AS m ")  # another attribute: no two syncs write one
@@ -310,3 +310,51 @@ def test_api_and_command_go_on_where_the_other_ended(shop: Shop, retl: Retl):
     shop.sync("people", ROWS.format(rows=3))
     assert retl("sync", "people", folder=shop.folder).code == 0
     assert project(shop).sync("people").requests == 0
+
+
+# --- after it was sent -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.long
+def test_run_is_reverted_pinned_applied_and_unpinned(shop: Shop, tmp_path: Path):
+    here, model = project(shop), "SELECT 'u1' AS external_id, {} AS n"
+    shop.sync("people", model.format(1))
+    here.sync("people")
+    shop.model("people", model.format(2))
+    run = here.sync("people").run_id
+    assert run is not None
+    with pytest.raises(RetlError, match="the model still returns 1 of 1 value to be reverted"):
+        here.revert(run)
+    planned = here.revert(run, pin=True, out=tmp_path / "revert.plan")
+    assert (planned.run, planned.cells, planned.not_reverted, planned.plan.changed) == (run, 1, (), 1)
+    assert str(planned).splitlines()[0] == (
+        f"people: 1 value of {run} to be reverted, pinned until the model returns others"
+    )
+    assert pickle.loads(pickle.dumps(planned.as_dict()))["cells"] == 1
+    assert len(shop.sent()) == 2
+    (applied,) = here.apply(tmp_path / "revert.plan", digest=planned.digest)
+    assert (applied.status, applied.accepted) == ("success", 1)
+    assert [profile["custom_attributes"] for profile in shop.braze.profiles()] == [{"n": 1}]
+    with pytest.raises(RetlError, match="it was already applied"):
+        here.apply(tmp_path / "revert.plan")
+    assert here.sync("people").plan.to_send == 0  # type: ignore[union-attr]
+    assert (here.unpin(run), here.unpin(run)) == (1, 0)
+    assert here.sync("people").accepted == 1
+
+
+def test_what_braze_has_otherwise_is_compared_and_repaired(shop: Shop):
+    shop.clock = FakeClock(ahead=-timedelta(minutes=2))  # Braze shows by now what it has taken
+    shop.sync("people", ROWS.format(rows=3)).run()
+    here = project(shop)
+    assert here.verify("people", seed=1).is_success
+    shop.sync("other", "SELECT 'u1' AS external_id, 7 AS n", shares=["n"])
+    shop.sync("people", ROWS.format(rows=3), shares=["n"])
+    here.sync("other")
+    found = here.verify("people", sample=10, seed=1, repair=True)
+    assert (found.is_success, found.rows, found.sampled, found.as_sent, found.differing) == (False, 3, 3, 2, 1)
+    assert found.differences == (("n", "sent a number, and Braze has another", 1),)
+    assert (found.repaired, found.share, found.as_dict()["seed"]) == (1, (1 / 3, 1 / 3), 1)
+    assert here.sync("people").accepted == 1
+    assert here.verify("people").is_success
+    with pytest.raises(RetlError, match="sample must be between 1 and"):
+        here.verify("people", sample=0)

@@ -1,6 +1,7 @@
 """`retl verify`: acknowledged rows, read back over the real HTTP of the sandbox and compared with what was sent."""
 
 import json
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from reverse_etl.runs.outcome import Untaken
 from reverse_etl.runs.verify import HowToVerify, Verified, share_of, verify
 from reverse_etl.sandbox import Sandbox
 from tests.bucket import Bucket
-from tests.shop import KEY, Held, Retl, Shop, running
+from tests.shop import KEY, FakeClock, Held, Retl, Shop, running
 
 ROWS = "SELECT 'u' || i AS external_id, i AS n, 'x' || i AS name FROM range(300) r(i)"
 
@@ -196,6 +197,7 @@ def test_what_cannot_be_compared_is_an_error(shop: Shop, model: str, options: di
 
 
 def test_command_says_what_differs_and_how_sure_that_is(shop: Shop, retl: Retl):
+    shop.clock = FakeClock(ahead=-timedelta(minutes=2))  # Braze shows by now what it has taken
     shop.sync("it", ROWS).run()
     tell(shop, "/users/track", {"attributes": [{"external_id": f"u{i}", "n": 999} for i in range(70)]})
     said = retl("verify", "it", "--sample", "100", "--seed", "3", folder=shop.folder)
