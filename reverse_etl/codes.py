@@ -560,6 +560,16 @@ CODES: Mapping[str, Code] = {
         "A field of a catalog has a name of letters, digits, - and _; its arrays have strings; it is one of 500.",
         "Rename or CAST the column, or list it in exclude_columns.",
     ),
+    "P147": Code(
+        "state_schema cannot be used",
+        "The schema for tables of acknowledged rows is not there, or the user of retl may not write to it.",
+        "Create it, and let that user create, read and drop tables in it. Nothing is sent before that.",
+    ),
+    "P148": Code(
+        "not done with rows in Spark",
+        "The acknowledged rows are in Spark (`diff: engine`), where retl does not do this yet; it would miss some.",
+        "Use a target with `diff: local` for this sync. docs/engines.md lists what works with `diff: engine`.",
+    ),
     "D001": Code(
         "NULL in the primary key",
         "The model returns rows that nothing identifies.",
@@ -794,6 +804,26 @@ CODES: Mapping[str, Code] = {
         "ledger is damaged",
         "A file of the ledger cannot be read.",
         "Restore it from a backup, or delete it: its runs then have no ledger. The state is not affected.",
+    ),
+    "S038": Code(
+        "acknowledged rows are elsewhere",
+        "They are in Spark, and the target looks in the state, or the other way round: all would count as new.",
+        "Set `diff` and `state_schema` as they were; or `retl state reset NAME`, and every row is sent again.",
+    ),
+    "S039": Code(
+        "somebody was erased, and rows are in Spark",
+        "`retl forget` does not reach acknowledged rows in Spark, so they may name a person who was erased.",
+        "Drop the tables that the hint names, then `retl state reset NAME`.",
+    ),
+    "S040": Code(
+        "acknowledged rows are missing in Spark",
+        "A table of acknowledged rows was dropped, or does not have the rows that retl wrote to it.",
+        "Restore it: a lake keeps old versions; or `retl state reset NAME`, and every row is sent again.",
+    ),
+    "S041": Code(
+        "what was sent is not recorded in Spark yet",
+        "Spark did not take the rows that Braze has accepted. They are in the journal of the run, beside the state.",
+        "Run again when Spark answers: the run is recorded before anything else, and nothing is sent twice.",
     ),
     "S042": Code(
         "external ids that were renamed",

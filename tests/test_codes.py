@@ -31,6 +31,7 @@ LETTERS = {
     "StateError": "S",
     "MovedError": "S",
     "StoreError": "S",
+    "UnreachableError": "S",
     "OvertakenError": "S",
     "Problem": "PDBSX",
     "problem": "P",  # methods that collect errors
@@ -78,6 +79,7 @@ IN_SEVERAL_FILES = {
         "P120",
         "P121",
         "P136",
+        "P148",
         "B001",
         "B003",
         "B004",

@@ -14,6 +14,7 @@ from typing import Protocol
 
 from reverse_etl.masking import Keys
 from reverse_etl.plan.data_tests import DataTestResult
+from reverse_etl.plan.tables import ACKNOWLEDGED
 from reverse_etl.project.models import Compiled
 from reverse_etl.records.layout import Layout
 from reverse_etl.sql.types import SqlType
@@ -32,6 +33,7 @@ class Comparison:
     keys          how keys are shown in errors
     in_state      how many acknowledged rows the state has
     absent        ... and of how many of them it notes that the model lacks them
+    acknowledged  the table that has the acknowledged rows
     """
 
     known: Mapping[str, SqlType] = field(default_factory=dict)
@@ -43,6 +45,7 @@ class Comparison:
     keys: Keys = field(default_factory=Keys)
     in_state: int = 0
     absent: int = 0
+    acknowledged: str = ACKNOWLEDGED
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,10 @@ from reverse_etl.engines.duckdb.model import Form
 from reverse_etl.engines.engine import Engine
 from reverse_etl.engines.postgres.reader import PostgresReader
 from reverse_etl.engines.pulled import PulledEngine
+from reverse_etl.engines.spark.pushed import PushedEngine
 from reverse_etl.engines.spark.reader import SparkReader
+from reverse_etl.engines.spark.tables import SparkTables
+from reverse_etl.plan.elsewhere import RowTables
 from reverse_etl.plan.workbench import connect
 from reverse_etl.project.models import Compiled
 from reverse_etl.project.project import LoadedProject
@@ -21,13 +24,33 @@ def engine_of(project: LoadedProject, workbench: DuckDBPyConnection) -> Engine:
     warehouse = project.spec.target.warehouse
     if isinstance(warehouse, Postgres):
         where = project.spec.in_target("warehouse", "uri")
-        reader = PostgresReader(project.warehouse_secret("uri"), warehouse.statement_timeout_s, where)
-        return PulledEngine(workbench, reader)
+        timeout_s = warehouse.statement_timeout_s
+        return PulledEngine(workbench, PostgresReader(project.warehouse_secret("uri"), timeout_s, where))
     if isinstance(warehouse, Spark):
-        where = project.spec.in_target("warehouse", "remote")
-        return PulledEngine(workbench, SparkReader(warehouse.remote, project.warehouse_secret("token"), where))
+        reader = _reader(project, warehouse)
+        if not warehouse.compares:
+            return PulledEngine(workbench, reader)
+        where = project.spec.in_target("warehouse", "diff")
+        return PushedEngine(workbench, reader, tables=_tables(project, warehouse), where=where)
     where = project.spec.in_target("warehouse", "path")
     return DuckDBEngine(workbench, readable_by_models(project), project.warehouse, where)
+
+
+def row_tables(project: LoadedProject) -> RowTables:
+    """Where the target keeps its acknowledged rows, which are in the warehouse."""
+    warehouse = project.spec.target.warehouse
+    assert isinstance(warehouse, Spark)
+    return _tables(project, warehouse)
+
+
+def _tables(project: LoadedProject, warehouse: Spark) -> SparkTables:
+    where = project.spec.in_target("warehouse", "state_schema")
+    return SparkTables(_reader(project, warehouse), warehouse.state_schema or "", where)
+
+
+def _reader(project: LoadedProject, warehouse: Spark) -> SparkReader:
+    where = project.spec.in_target("warehouse", "remote")
+    return SparkReader(warehouse.remote, project.warehouse_secret("token"), where)
 
 
 def first_rows(

@@ -365,19 +365,19 @@ def most_sent(connection: DuckDBPyConnection, layout: Layout, limit: int = SHOWN
 
 
 def sample_changes(
-    connection: DuckDBPyConnection, layout: Layout, known: Collection[str], keys: Keys
+    connection: DuckDBPyConnection, layout: Layout, known: Collection[str], keys: Keys, acknowledged: str = ACKNOWLEDGED
 ) -> list[SampleChange]:
     """A few records of each kind, the first by key, with acknowledged and new values, column by column; records that
     are sent once and never change, with the members of their JSON.
 
-    `known` are the columns that the state has; `keys` shows the keys.
+    `known` are the columns that the rows of `acknowledged` have; `keys` shows the keys.
     """
     names = [name for name in (layout.tracked or layout.key) if name != ROW_NUMBER]
     old = ", ".join(f"CAST(t.{identifier(name)} AS VARCHAR)" if name in known else "NULL" for name in names)
     now = ", ".join(f"CAST(o.{identifier(f'new.{name}')} AS VARCHAR)" for name in names)
     goes = ", ".join(f"o.{identifier(f'changed.{name}')}" if name in layout.tracked else "true" for name in names)
     same = [f"t.{identifier(name)} IS NOT DISTINCT FROM o.{identifier(f'new.{name}')}" for name in layout.key]
-    joined = f"LEFT JOIN {ACKNOWLEDGED} AS t ON {' AND '.join(same)}" if known else ""
+    joined = f"LEFT JOIN {acknowledged} AS t ON {' AND '.join(same)}" if known else ""
     rows_to_send = f"SELECT *, {user_sql(connection)} AS who FROM {OUTBOX} WHERE action = 'send'"
     first = " UNION ALL ".join(
         f"({rows_to_send} AND kind = '{kind}' ORDER BY key LIMIT {SHOWN_CHANGES})" for kind in Kind

@@ -194,15 +194,43 @@ class Postgres(_Strict):
     )
 
 
+_SCHEMA = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*){0,2}")
+
+
 class Spark(_Strict):
-    """Spark, through Spark Connect. It is only read."""
+    """Spark, through Spark Connect. It is only read, but for the tables of acknowledged rows in `state_schema`."""
 
     type: Literal["spark"] = Field(description="warehouse engine")
     remote: str = Field(description="address of Spark Connect: sc://host:15002")
     token: str | None = Field(
         None, repr=False, description="token, from the environment: {{ env_var('WAREHOUSE_TOKEN') }}; it needs TLS"
     )
-    diff: Literal["local"] = Field("local", description="where rows are compared: local, in retl")
+    diff: Literal["local", "engine"] = Field(
+        "local",
+        description="where rows are compared. local: in retl; engine: in Spark, which has the acknowledged rows, too",
+    )
+    state_schema: str | None = Field(
+        None, description="schema that exists, for the tables of acknowledged rows; with diff: engine"
+    )
+
+    @property
+    def compares(self) -> bool:
+        return self.diff == "engine"
+
+    @field_validator("state_schema")
+    @classmethod
+    def _a_schema(cls, value: str | None) -> str | None:
+        if value is not None and not _SCHEMA.fullmatch(value):
+            raise ValueError("must be the name of a schema, such as retl or main.retl")
+        return value
+
+    @model_validator(mode="after")
+    def _has_both(self) -> Self:
+        if self.compares and self.state_schema is None:
+            raise ValueError("needs state_schema with diff: engine: the schema for the tables of acknowledged rows")
+        if self.state_schema is not None and not self.compares:
+            raise ValueError("has a state_schema, which is for diff: engine alone")
+        return self
 
     @field_validator("remote")
     @classmethod
@@ -333,6 +361,11 @@ class Target(_Strict):
     renamed_from: str | None = Field(
         None, pattern=NAME, description="the target's previous name: the states of its syncs are moved from there"
     )
+
+    @property
+    def rows_in(self) -> str | None:
+        """The schema of the warehouse that has the acknowledged rows; None if the states have them."""
+        return self.warehouse.state_schema if isinstance(self.warehouse, Spark) else None
 
 
 class Source(_Strict):

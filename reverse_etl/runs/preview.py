@@ -106,7 +106,7 @@ def preview_sync(
             project.target_name,
             planned.plan,
             changes_by_column(state.connection, planned.layout),
-            sample_changes(state.connection, planned.layout, state.rows.columns(), keys),
+            sample_changes(state.connection, planned.layout, state.rows.columns(), keys, state.acknowledged),
             invalid_rows(state.connection, keys),
             invalid_reasons(state.connection),
             [*blocked_by(job, state, planned.plan, is_recorded=False), *late(job, coming)],

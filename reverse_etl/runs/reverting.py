@@ -35,6 +35,7 @@ from reverse_etl.runs.records import knows_consent, write_changes, write_records
 from reverse_etl.runs.run import Planned, batch_sizes, opened, refuse_others
 from reverse_etl.sql.quoting import identifier, literal
 from reverse_etl.state import pins as state_pins
+from reverse_etl.state.elsewhere import refuse_undone
 from reverse_etl.state.history import past_runs
 from reverse_etl.state.state import State
 from reverse_etl.words import count
@@ -63,6 +64,7 @@ class Reverted:
 
 def chosen_runs(project: LoadedProject, named: str) -> Chosen:
     """The run with this id, or all from the first to the last of `A..B`, with their sync. Raises ProjectError."""
+    refuse_undone(project, "retl revert")
     first, is_range, last = named.partition("..")
     of_sync = {}
     for sync in project.spec.syncs:

@@ -38,6 +38,7 @@ from reverse_etl.sql.quoting import identifier, literal
 from reverse_etl.sql.types import INTEGERS, TEXTS
 from reverse_etl.state.contents import acknowledged_types
 from reverse_etl.state.copied import is_copy, readable
+from reverse_etl.state.elsewhere import refuse_undone
 from reverse_etl.state.erasing import people_in
 from reverse_etl.state.erasures import HASHES
 from reverse_etl.state.keys import key_meant
@@ -121,6 +122,7 @@ def why(
 ) -> Why:
     """What is known of a person, or of the row with a key, in the states of these syncs; of one column, where it comes
     from, too; with `run_id`, only what that run wrote. Raises DataError if no state knows of it."""
+    refuse_undone(project, "retl why")
     persons = asked_for(_Reading(project, lambda _: None), key).erased
     cells, notes = list[Cell](), list[str]()
     for sync in syncs:

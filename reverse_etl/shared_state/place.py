@@ -1,10 +1,11 @@
 """Where the state of one sync is stored: in a folder, and in an object store if machines share it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from reverse_etl.errors import MovedError
+from reverse_etl.plan.elsewhere import RowPlace
 from reverse_etl.project.spec import SPEC_FILE
 from reverse_etl.shared_state.object_store import ObjectStore
 
@@ -14,7 +15,8 @@ class StatePlace:
     """The state of a sync on a target: in `folder`; or in `objects`, and then the folder has a copy.
 
     `formers` are the names of sync and target that a file may still have which was moved here. `counts_again`: what is
-    sent twice counts twice, as events do. `suppresses`: whom the sync deletes is not sent by others again.
+    sent twice counts twice, as events do. `suppresses`: whom the sync deletes is not sent by others again. `rows` is
+    where the acknowledged rows are, if the state does not have them itself.
     """
 
     folder: Path
@@ -24,6 +26,7 @@ class StatePlace:
     formers: Sequence[tuple[str, str]] = ()
     counts_again: bool = False
     suppresses: bool = True
+    rows: RowPlace | None = field(default=None, compare=False)
 
     @property
     def start_over(self) -> str:

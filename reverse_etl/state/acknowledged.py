@@ -11,6 +11,7 @@ from duckdb import DuckDBPyConnection
 from reverse_etl.braze.modes import Kind
 from reverse_etl.delivery.destination import Destination
 from reverse_etl.errors import Location, StateError
+from reverse_etl.plan.elsewhere import pointer_of
 from reverse_etl.plan.given_up import GIVEN_UP
 from reverse_etl.plan.tables import ABSENT_SINCE, ACKNOWLEDGED, DELETED, IN_DOUBT, PINS, REJECTS, SENT_AT, UNSURE, USER
 from reverse_etl.project.spec import Sync
@@ -58,6 +59,9 @@ def read_contents(connection: DuckDBPyConnection) -> Contents:
     deleted, pinned = connection.execute(beside).fetchall()[0]
     if not types:
         return Contents(meta, types, deleted, pinned)
+    if pointer := pointer_of(meta):
+        of = pointer.numbers
+        return Contents(meta, types, deleted, pinned, of.rows, of.unsure, of.uncertain, of.absent)
     unsure, uncertain = f"{UNSURE} <> [{literal(USER)}]", f"list_contains({UNSURE}, {literal(USER)})"
     counts = f"count(*), count(*) FILTER ({unsure}), count(*) FILTER ({uncertain}), count({ABSENT_SINCE})"
     return Contents(
@@ -104,6 +108,8 @@ class AcknowledgedRows:
     def count_acknowledged(self) -> int:
         """How many of them Braze has acknowledged; the others may or may not be there."""
         deleted = self._number(f"SELECT count(*) FROM {DELETED}")
+        if pointer := pointer_of(self.meta()):
+            return deleted + pointer.numbers.acknowledged
         return deleted + (self._number(f"SELECT count({SENT_AT}) FROM {ACKNOWLEDGED}") if self.columns() else 0)
 
     def key(self) -> tuple[str, ...]:

@@ -47,6 +47,7 @@ from reverse_etl.state.contents import (
     types_of,
 )
 from reverse_etl.state.deleted import note_people, record_deleted, remember_deleted
+from reverse_etl.state.elsewhere import Elsewhere
 from reverse_etl.state.erasures import Erasures
 from reverse_etl.state.file import WENT_WELL
 from reverse_etl.state.open_run import OpenRun
@@ -83,11 +84,13 @@ def commit_run(
     erasures: Erasures,
     ledger: Ledger,
     moves_state: bool = True,
+    elsewhere: Elsewhere | None = None,
 ) -> DeliveryCounts:
     """Update the state from the journal, and record the run.
 
     A run that was blocked changes no acknowledged rows (`moves_state` false); its invalid rows are recorded. Whom the
-    run has deleted is written to the `erasures` before, and what it changes to the `ledger`.
+    run has deleted is written to the `erasures` before, and what it changes to the `ledger`. `elsewhere` is where the
+    acknowledged rows are, if the state does not have them itself.
     """
     facts, meta = run.facts(), meta_of(connection)
     run_id, key_text, mode, keep = facts["run_id"], facts["key"], facts["mode"], facts["ledger"]
@@ -105,6 +108,8 @@ def commit_run(
             giving_up.remember(connection, actions, ending.at, moves_state)
         if moves_state:
             key = json.loads(key_text)
+            if elsewhere:
+                elsewhere.take_in()
             acts = not actions.isdisjoint(_CHANGING)
             if acts and mode not in ENDING_MODES and keep != OFF and ledger.stage(_moved(connection, run_id, key)):
                 named = ledger.keep(run_id, REQUESTS_MADE if delivery.requests else NO_REQUESTS)
@@ -130,6 +135,8 @@ def commit_run(
             if actions:
                 opt_outs.remember(connection, WITH_OUTCOMES, values)
                 opt_outs.unsettle_rows(connection, WITH_OUTCOMES, _keys_in_state(connection, key))
+            if elsewhere:
+                elsewhere.take_out(run_id, key)
             known |= {"mode": mode, WORKSPACE: facts["workspace"]}
             known |= opt_outs.with_known(meta, facts["consent"])
         if has_answers:

@@ -50,7 +50,9 @@ def copy_of(project: LoadedProject, sync: Sync) -> Iterator[State]:
     place = claimed_place(project, sync)
     make_folder(place)
     with _folder_beside(place.state) as top:
-        copy = StatePlace(top / place.target / place.sync, place.sync, place.target, None, place.formers)
+        copy = StatePlace(
+            top / place.target / place.sync, place.sync, place.target, None, place.formers, rows=place.rows
+        )
         with _explained(place.state):
             _copy(place, copy)
         with open_state(copy) as state:

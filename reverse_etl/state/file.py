@@ -13,6 +13,7 @@ format 8    rejects.cursor: of a row that is given up
             state._retl_absent_since: since when a row is not in the model
 format 9    runs: where each came from, and the files of its ledger
             sqls: compiled SQL of models
+format 10   meta.rows_elsewhere: which tables of the warehouse have the acknowledged rows, if the state has none
 """
 
 import errno
@@ -35,7 +36,7 @@ from reverse_etl.state import opt_outs
 from reverse_etl.system.clock import Clock
 from reverse_etl.system.memory import HINT, is_out_of_memory
 
-FORMAT = 9
+FORMAT = 10
 STATE_FILES = ("state.duckdb", "state.duckdb.wal", "outbox.duckdb", "outbox.duckdb.wal", "journal.jsonl")
 COPY = ".copy-"  # how the name of a folder begins that has a copy of a state for somebody who reads it
 COPIES_FOR = timedelta(minutes=10)  # it takes a moment

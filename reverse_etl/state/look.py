@@ -25,6 +25,7 @@ from reverse_etl.shared_state.reading import look
 from reverse_etl.sql.quoting import identifier
 from reverse_etl.state import watermark
 from reverse_etl.state.acknowledged import AcknowledgedRows
+from reverse_etl.state.elsewhere import refuse_undone
 from reverse_etl.state.glance import Glances
 from reverse_etl.state.keys import key_meant
 from reverse_etl.state.opening import claimed_place, state_of
@@ -260,6 +261,7 @@ def _watermark(state: State) -> dict[str, Any]:
 
 def acknowledged_row(project: LoadedProject, sync: Sync, key: str) -> Mapping[str, Any]:
     """The acknowledged row with a key: values, when and by which run it was sent. Raises DataError if there is none."""
+    refuse_undone(project, "retl state show --key")
     with state_of(project, sync) as state:
         columns, key = [*state.rows.columns(), SENT_AT, RUN_ID], key_meant(state.connection, sync.name, key)
         text = key_text_of(state)

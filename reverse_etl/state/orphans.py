@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 
 from reverse_etl.errors import StateError
+from reverse_etl.plan.elsewhere import pointer_of
 from reverse_etl.plan.tables import OUTBOX
 from reverse_etl.project.project import LoadedProject
 from reverse_etl.records.layout import Layout
@@ -55,8 +56,11 @@ def refuse_rows_of_orphans(project: LoadedProject, layout: Layout, state: State)
     To be asked before the first run of a sync whose rows must not be sent twice.
     """
     for place in orphans(project):
-        with open_state(place):
-            pass  # what a killed run had sent counts
+        with open_state(place) as orphan:  # what a killed run had sent counts
+            pointer = pointer_of(orphan.rows.meta())
+        if pointer and pointer.numbers.rows:
+            what = f"{layout.sync.name}: whether {place.sync} has sent its rows is not known: they are in Spark"
+            raise StateError(what, layout.sync.where("name"), _renamed(project, place), code="S013")
         rows = _rows_in(place, layout, state)
         if rows:
             what = f"{layout.sync.name}: {count(rows, 'row')} that it would send "

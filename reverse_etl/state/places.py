@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from reverse_etl.errors import StateError
+from reverse_etl.plan.elsewhere import RowPlace, RowTables
 from reverse_etl.project.project import LoadedProject
 from reverse_etl.project.spec import Sync
 from reverse_etl.shared_state.object_store import ObjectStore
@@ -20,7 +21,19 @@ def place_named(project: LoadedProject, sync: str, target: str) -> StatePlace:
     counts_again = known is not None and not known.mode.is_idempotent
     folder = project.states_folder / target / sync
     suppresses = known is None or known.suppresses
-    return StatePlace(folder, sync, target, objects, counts_again=counts_again, suppresses=suppresses)
+    return StatePlace(folder, sync, target, objects, (), counts_again, suppresses, _rows_of(project))
+
+
+def _rows_of(project: LoadedProject) -> RowPlace | None:
+    """Where the acknowledged rows of a target are, if its states do not have them."""
+
+    def opened() -> RowTables:
+        from reverse_etl.engines.warehouse import row_tables  # with DuckDB, which `run-due` mostly does without
+
+        return row_tables(project)
+
+    schema = project.spec.target.rows_in
+    return RowPlace(schema, opened) if schema else None
 
 
 def present_place(project: LoadedProject, sync: Sync) -> StatePlace:

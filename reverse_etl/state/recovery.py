@@ -14,6 +14,7 @@ from reverse_etl.plan.tables import RUNS
 from reverse_etl.shared_state.copies import LocalOnly, SharedCopy
 from reverse_etl.shared_state.place import StatePlace
 from reverse_etl.state.commit import Ending, commit_run
+from reverse_etl.state.elsewhere import Elsewhere
 from reverse_etl.state.erasures import erasures_of
 from reverse_etl.state.open_run import OpenRun
 from reverse_etl.state.outcomes import DeliveryCounts
@@ -26,6 +27,7 @@ def recover(
     place: StatePlace,
     ledger: Ledger,
     now: datetime,
+    elsewhere: Elsewhere | None = None,
 ) -> DeliveryCounts | None:
     """Commit a killed run, if there is one that may have been sent, and drop it; returns what it had done.
 
@@ -34,8 +36,11 @@ def recover(
     delivery = None
     if _was_sent(connection, run, place):
         copy.will_change()
-        delivery = commit_run(connection, run, Ending("killed", None, {}, now), erasures_of(place), ledger)
+        ending = Ending("killed", None, {}, now)
+        delivery = commit_run(connection, run, ending, erasures_of(place), ledger, elsewhere=elsewhere)
     copy.recovered(connection)
+    if elsewhere:
+        elsewhere.tidy()
     run.drop()  # it was killed while planning, or when it was blocked; if already committed, only this was missing
     return delivery
 

@@ -19,13 +19,15 @@ from functools import partial
 from reverse_etl.braze.modes import ENDING_MODES
 from reverse_etl.delivery.destination import Destination
 from reverse_etl.delivery.journal import Journal
+from reverse_etl.errors import StateError
 from reverse_etl.ledger.files import Ledger
 from reverse_etl.ledger.lines import LINES
 from reverse_etl.masking import NO_KEY, Keys
 from reverse_etl.plan.actions import Intent, action_sql, reduced_action_sql
+from reverse_etl.plan.elsewhere import pointer_of
 from reverse_etl.plan.outbox import OPTS_IN
 from reverse_etl.plan.quarantine import WAITS_UNTIL, has_quarantine, with_waits
-from reverse_etl.plan.tables import CHANGES, IN_DOUBT, OUTBOX, REJECTS, STATE
+from reverse_etl.plan.tables import ACKNOWLEDGED, CHANGES, IN_DOUBT, OUTBOX, REJECTS, SLICE, STATE
 from reverse_etl.plan.workbench import connect
 from reverse_etl.project.spec import Sync
 from reverse_etl.records.blank import blank_outbox
@@ -55,6 +57,7 @@ from reverse_etl.state.acknowledged import AcknowledgedRows
 from reverse_etl.state.commit import Ending, commit_run
 from reverse_etl.state.contents import columns_of, meta_of, set_meta
 from reverse_etl.state.deleted import ENDING, HAS_DELETED, NONE, PEOPLE, refuse_merges, skip_deleted
+from reverse_etl.state.elsewhere import Elsewhere, has_slice, refuse_rows_of_others
 from reverse_etl.state.erasing import SEEN, drop_erased, hash_deleted, people_in, suppress
 from reverse_etl.state.erasures import NEAR, erasures_of, is_erased
 from reverse_etl.state.file import attach, rename_words
@@ -94,6 +97,7 @@ class State:
         self.run = OpenRun(self.connection, place.folder)
         self.ledger = Ledger(self.connection, place)
         self.erasures = erasures_of(place)
+        self.elsewhere = Elsewhere(self.connection, place.rows, place.sync) if place.rows else None
         self.dropped: Mapping[str, int] = {}  # rows about users who were erased, by table
         self.erased_lines = 0  # of the ledger, about these
         self._salt: str | None = None  # of the digests of keys, once it is known
@@ -101,7 +105,8 @@ class State:
         try:
             copy.prepare(self.connection)
             self._attach()
-            self.recovered = recover(self.connection, self.run, copy, place, self.ledger, clock.utc())
+            refuse_rows_of_others(self.connection, place)
+            self.recovered = recover(self.connection, self.run, copy, place, self.ledger, clock.utc(), self.elsewhere)
             if copy.catch_up(self.connection):
                 rename_words(self.connection)
             self.ledger.take_up(clock.utc())
@@ -114,6 +119,13 @@ class State:
     def close(self) -> None:
         self.copy.close(self.connection)
         self.connection.close()
+        if self.elsewhere:
+            self.elsewhere.close()
+
+    @property
+    def acknowledged(self) -> str:
+        """The table that has the acknowledged rows which the open run may change."""
+        return SLICE if self.elsewhere and has_slice(self.connection) else ACKNOWLEDGED
 
     def write_outbox(self, layout: Layout, changes: str, intent: Intent, consent: Consent) -> None:
         """Store the records of `changes`, a SELECT, in the open run, with what is to be done with each. A second call
@@ -221,13 +233,17 @@ class State:
         of_deletes = f"{OUTBOX} WHERE call IN ({ENDING}) AND action = 'send'"
         deletes = moves_state and not self.run.is_blank and self._holds(of_deletes)
         try:
-            delivery = commit_run(self.connection, self.run, ending, self.erasures, self.ledger, moves_state)
+            delivery = commit_run(
+                self.connection, self.run, ending, self.erasures, self.ledger, moves_state, self.elsewhere
+            )
         except StoreError as error:  # of its ledger
             counted = f"SELECT count(*) FROM {WITH_OUTCOMES} WHERE outcome = 'accepted'"
             raise self.copy.not_moved(error, *self.connection.execute(counted).fetchall()[0]) from error
         if deletes:
             self._drop_deleted()
         self.copy.ended(self.connection, delivery.accepted)
+        if self.elsewhere:
+            self.elsewhere.tidy()
         self.ledger.settle()
         self.run.drop()
         return delivery
@@ -282,6 +298,10 @@ class State:
     def _drop_erased(self) -> None:
         """Drop who was erased since the state was last open, from its file and from where other machines see it."""
         meta = meta_of(self.connection)
+        if meta.get(SEEN, "") != self.erasures.version and (pointer := pointer_of(meta)) and pointer.base:
+            what = f"{self.place.sync}: somebody was erased, and its acknowledged rows in Spark may name them still"
+            hint = f"delete them: DROP the tables {pointer.prefix}_... in {pointer.schema}, and {self.place.start_over}"
+            raise StateError(what, hint=hint, code="S039")
         self.erased_lines = self._erase_from_ledger() if meta.get(SEEN, "") != self.erasures.version else 0
         deleted = hash_deleted(self.connection, self.erasures, self.clock.utc(), self.place.suppresses, meta)
         self.dropped = drop_erased(self.connection, self.erasures, meta)

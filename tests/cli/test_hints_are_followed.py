@@ -45,6 +45,13 @@ NOT_FOLLOWED = {
         "change a password that is in it",
         "unit tests run in DuckDB, which is not known to do the same here",
         "cast it to another type, or leave this to `retl plan`",
+        "create the schema {}, and let the user of retl create, read and drop tables in it",
+        "nothing is lost: run it again when Spark answers",
+        "the next command that opens the state records it first",
+        "docs/engines.md says what does; a target with diff: local has all of it",
+        "set diff: engine and state_schema: {} again",
+        "unpin them: `retl revert RUN --unpin`",
+        "delete them: DROP the tables {}_... in {}, and {}",
     ),
     "a backup": (
         "restore an older version of the object, or delete it: its runs then have no ledger",

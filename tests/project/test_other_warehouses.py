@@ -116,3 +116,30 @@ def test_what_is_collected_is_read_by_duckdb_only(elsewhere: Shop):
         f'models/it.sql:1: source(): "postback" is in files of `retl collect`, which {called(elsewhere)} does not read\n'
         "  hint: use it in models of a target with warehouse: {type: duckdb}"
     )
+
+
+@pytest.mark.parametrize(
+    ("keys", "said"),
+    [
+        (
+            {"diff": "engine"},
+            'syncs.yml:6:7: "warehouse" in target "test" needs state_schema with diff: engine: the schema for the tables of'
+            " acknowledged rows",
+        ),
+        (
+            {"state_schema": "retl"},
+            'syncs.yml:6:7: "warehouse" in target "test" has a state_schema, which is for diff: engine alone',
+        ),
+        (
+            {"diff": "engine", "state_schema": "a b"},
+            'syncs.yml:9:21: "state_schema" in target "test" must be the name of a schema, such as retl or main.retl',
+        ),
+    ],
+    ids=["no schema", "no diff", "no name"],
+)
+def test_rows_are_compared_in_spark_with_a_schema_for_them(shop: Shop, keys: dict[str, str], said: str):
+    shop.engine = {"type": "spark", "remote": "sc://127.0.0.1:1", **keys}
+    shop.write()
+    with pytest.raises(ProjectError) as raised:
+        shop.project()
+    assert [str(problem) for problem in raised.value.problems] == [said]

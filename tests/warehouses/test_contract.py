@@ -129,17 +129,17 @@ class TestContract:
         shop.run()
         assert users(shop) == [{"external_id": "u3", "_update_existing_only": True, "n": None}]
 
-    def test_rows_that_left_the_model_are_forgotten_after_a_while(self, warehouse: Warehouse):
-        shop, table = warehouse.shop, warehouse.put("people", people())
+    def test_rows_that_left_the_model_are_forgotten_after_a_while(self, pulling: Warehouse):
+        shop, table = pulling.shop, pulling.put("people", people())
         shop.sync("it", f"SELECT external_id, tier, n FROM {table}", keep_removed="1 day")
         shop.run()
-        warehouse.put("people", people().slice(0, 2))
+        pulling.put("people", people().slice(0, 2))
         shop.run()
         assert len(shop.rows_of("state", "external_id")) == 3
         shop.clock.ahead += datetime.timedelta(days=2)
         shop.run()
         assert sorted(shop.rows_of("state", "external_id")) == [("u1",), ("u2",)]
-        warehouse.put("people", people())
+        pulling.put("people", people())
         shop.run()
         assert [one["external_id"] for one in users(shop)] == ["u3"]
 
@@ -209,8 +209,8 @@ class TestContract:
         shop.sync("it", f"SELECT CASE WHEN n > 1 THEN external_id END AS external_id, n FROM {table}")
         assert [problem.code for problem in shop.run().errors] == ["D001"]
 
-    def test_model_runs_once_in_a_run_and_once_for_data_tests(self, warehouse: Warehouse, scans: list[str]):
-        shop, table = warehouse.shop, warehouse.put("people", people())
+    def test_model_runs_once_in_a_run_and_once_for_data_tests(self, pulling: Warehouse, scans: list[str]):
+        shop, table = pulling.shop, pulling.put("people", people())
         for sql, tests, expected in (
             (f"SELECT * FROM {table}", [], 1),
             (f"SELECT * FROM {table}", [], 1),
@@ -220,12 +220,10 @@ class TestContract:
             shop.sync("it", sql, data_tests=tests)
             scans.clear()
             shop.run()
-            assert len(scans) == (0 if warehouse.kind == "duckdb" else expected)
+            assert len(scans) == (0 if pulling.kind == "duckdb" else expected)
 
-    def test_users_of_two_syncs_are_compared_by_the_columns_that_both_write(
-        self, warehouse: Warehouse, scans: list[str]
-    ):
-        shop, table = warehouse.shop, warehouse.put("people", people())
+    def test_users_of_two_syncs_are_compared_by_the_columns_that_both_write(self, pulling: Warehouse, scans: list[str]):
+        shop, table = pulling.shop, pulling.put("people", people())
         for name, whom in (("it", "< 2"), ("other", "> 1")):
             shop.model(name, f"SELECT external_id, tier, n AS n_{name} FROM {table} WHERE n {whom}")
         how = {"mode": "users_track", "track_record_type": "attributes"}
@@ -234,7 +232,7 @@ class TestContract:
         assert shop.run("it").plan.to_send == 1
         read = [[name in sql.partition("FROM")[0] for name in ("tier", "n_it", "n_other")] for sql in scans]
         narrow = [True, False, False]
-        assert read == ([] if warehouse.kind == "duckdb" else [narrow, narrow, [True, True, False]])
+        assert read == ([] if pulling.kind == "duckdb" else [narrow, narrow, [True, True, False]])
 
     def test_events_are_sent_once(self, warehouse: Warehouse):
         shop = warehouse.shop
@@ -249,9 +247,9 @@ class TestContract:
         ]
 
     @pytest.mark.parametrize("name", OTHER_MODES)
-    def test_other_modes_have_the_requests_of_duckdb(self, warehouse: Warehouse, name: str):
+    def test_other_modes_have_the_requests_of_duckdb(self, pulling: Warehouse, name: str):
         options, columns, expected = OTHER_MODES[name]
-        shop, table = warehouse.shop, warehouse.put("given", pyarrow.table(columns))
+        shop, table = pulling.shop, pulling.put("given", pyarrow.table(columns))
         shop.sync("it", f"SELECT * FROM {table}", **options)
         result = shop.run()
         assert (result.status, result.plan.to_send) == ("success", 2), result.errors
@@ -279,11 +277,11 @@ class TestContract:
         assert "model of it: 3 columns, primary key: external_id" in retl("debug", folder=shop.folder).out
 
     @pytest.mark.parametrize("primary_key", [["external_id", "n"], ["external_id", "at"], "external_id"])
-    def test_why_tells_what_the_model_returns_now(self, warehouse: Warehouse, primary_key: Any):
+    def test_why_tells_what_the_model_returns_now(self, pulling: Warehouse, primary_key: Any):
         at = [datetime.datetime(2024, 1, day, 0, 0, 0, 250000) for day in (1, 2, 3)]
-        shop, table = warehouse.shop, warehouse.put("people", people(at=at))
+        shop, table = pulling.shop, pulling.put("people", people(at=at))
         shop.sync("it", f"SELECT * FROM {table}", primary_key=primary_key).run()
-        warehouse.put("people", people(at=at, tier=["gold", "silver", None]))
+        pulling.put("people", people(at=at, tier=["gold", "silver", None]))
         project = shop.project()
         key = json.dumps(["u2", {"n": "2", "at": "2024-01-02 00:00:00.25"}.get(primary_key[1])])
         key = "u2" if primary_key == "external_id" else key.replace(", ", ",")

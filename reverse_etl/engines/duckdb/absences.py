@@ -8,7 +8,7 @@ from collections.abc import Collection
 
 from reverse_etl.engines.duckdb.query import ModelQuery
 from reverse_etl.engines.engine import Comparison
-from reverse_etl.plan.tables import ABSENCES, ABSENT_SINCE, ACKNOWLEDGED, GONE, OPEN_RUN
+from reverse_etl.plan.tables import ABSENCES, ABSENT_SINCE, GONE, OPEN_RUN
 from reverse_etl.project.spec_collect import FOREVER
 from reverse_etl.records.consent import consent_columns
 from reverse_etl.records.expressions import value_text
@@ -24,7 +24,8 @@ FORGET, STRIP, KEEP = "forget", "strip", "keep"  # all of it; all but its key an
 def find_absences(query: ModelQuery, comparison: Comparison, gone: int) -> None:
     """Store which rows are absent, beyond what the state has noted already. GONE has the keys that the model lacks, if
     it lacks any: so many are `gone`."""
-    layout, marked = query.layout, f"{ACKNOWLEDGED} WHERE {ABSENT_SINCE} IS NOT NULL"
+    layout, acknowledged = query.layout, comparison.acknowledged
+    marked = f"{acknowledged} WHERE {ABSENT_SINCE} IS NOT NULL"
     keys = ", ".join(map(identifier, layout.key))
     if not gone:
         if comparison.absent:
@@ -42,7 +43,7 @@ def find_absences(query: ModelQuery, comparison: Comparison, gone: int) -> None:
             (SELECT t.* FROM (FROM {marked}) AS t ANTI JOIN {GONE} AS g ON {same})""",
     ]
     if over:
-        rows = f"SELECT t.* FROM {GONE} AS g JOIN {ACKNOWLEDGED} AS t ON {same}"
+        rows = f"SELECT t.* FROM {GONE} AS g JOIN {acknowledged} AS t ON {same}"
         parts.append(f"SELECT {keys}, {_what_goes(layout, comparison.known)} AS {NEXT} FROM ({rows}) WHERE {is_over}")
     _store(query, " UNION ALL BY NAME ".join(parts))
 

@@ -14,7 +14,6 @@ from collections.abc import Collection, Mapping
 from reverse_etl.engines.engine import Comparison
 from reverse_etl.plan.tables import (
     ABSENT_SINCE,
-    ACKNOWLEDGED,
     CANDIDATES,
     CHANGES,
     GONE,
@@ -305,7 +304,7 @@ def _acknowledged(layout: Layout, comparison: Comparison) -> str:
     if comparison.resends:
         other[SENT_AT] = f"CASE WHEN rowid NOT IN (SELECT row FROM {RESENT}) THEN {SENT_AT} END"
     star = f"*{exclude} REPLACE ({_listed(other)})" if other else f"*{exclude}"
-    return f"(SELECT {', '.join([star, *missing])} FROM {ACKNOWLEDGED})"
+    return f"(SELECT {', '.join([star, *missing])} FROM {comparison.acknowledged})"
 
 
 def first_sql(layout: Layout) -> tuple[str, Collection[str]]:

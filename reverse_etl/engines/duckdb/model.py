@@ -1,6 +1,6 @@
 """What a model returns: its columns, and its first rows."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import cast
 
@@ -90,6 +90,11 @@ def sql_type(of: DuckDBPyType) -> SqlType:
         types = ((name, child) for name, child in inner if isinstance(child, DuckDBPyType))
         return SqlType(family, text, tuple((name, sql_type(child)) for name, child in types))
     return SqlType(family, text)
+
+
+def types_from(texts: Mapping[str, str]) -> dict[str, SqlType]:
+    """Types as DuckDB writes them, by the name of the column."""
+    return {name: sql_type(DuckDBPyType(text)) for name, text in texts.items()}
 
 
 def _stored(of: SqlType) -> SqlType:

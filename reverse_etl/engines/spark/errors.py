@@ -6,7 +6,9 @@ from reverse_etl.errors import BusyError, Location, ProjectError, RetlError
 from reverse_etl.masking import MASK, of_warehouse
 from reverse_etl.project.models import Compiled
 
-_GONE = re.compile("UNAVAILABLE|failed to connect|Connection reset|Socket closed|session .* (?:not found|closed)", re.I)
+GONE_AWAY = re.compile(
+    "UNAVAILABLE|failed to connect|Connection reset|Socket closed|session .* (?:not found|closed)", re.I
+)
 _LINE = re.compile(r"line (\d+),? pos(?:ition)? \d+")  # Spark
 _OFFSET = re.compile(r"found .*? at (\d+):\d+")  # Sail
 _OBJECT = re.compile(r"ObjectName\(\[(.*?)\]\)")  # Sail: Identifier("a"), Identifier("b")
@@ -28,7 +30,7 @@ def explained(text: str, name: str, model: Compiled, statement: str) -> RetlErro
     """An error for what Spark says of a statement that contains a model. `name` is that of its exception."""
     text = _OBJECT.sub(lambda found: ".".join(re.findall(r'Identifier\("(.*?)"\)', found[1])), text)
     what = " ".join(_END.split(text.strip())[0].split()) or name
-    if _GONE.search(text):
+    if GONE_AWAY.search(text):
         lost = f"{model.file}: the connection to Spark was lost while the model was running"
         return BusyError(lost, hint="nothing was sent: run it again when Spark answers", code="B004")
     if name not in ("AnalysisException", "ParseException", "IllegalArgumentException"):

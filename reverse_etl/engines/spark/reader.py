@@ -42,7 +42,7 @@ class SparkReader:
                 self._session = builder.remote(remote).create()
                 self._session.conf.set("spark.sql.session.timeZone", "UTC")
         except Exception as error:
-            if not _is_sparks(error):
+            if not is_sparks(error):
                 raise
             raise unreachable(f"{address[0]}:{address[1]}", _first_line(error), self._where) from None
 
@@ -59,7 +59,7 @@ class SparkReader:
         try:
             schema = self._query(sql).schema
         except Exception as error:
-            if not _is_sparks(error):
+            if not is_sparks(error):
                 raise
             raise self._in_words(error, model, sql) from None
         names = [field.name for field in schema.fields]
@@ -77,13 +77,26 @@ class SparkReader:
         try:
             return next(self._tables(f"SELECT * FROM (\n{sql}\n) AS __none LIMIT 0")).schema
         except Exception as error:
-            if not _is_sparks(error):
+            if not is_sparks(error):
                 raise
             raise self._in_words(error, model, sql) from None
 
     def stream(self, sql: str) -> Generator[Any]:
         for table in self._tables(sql):
             yield from table.to_batches()
+
+    def execute(self, sql: str) -> list[dict[str, Any]]:
+        """Execute a statement that is no model; its rows. Raises what Spark's client raises."""
+        found = [row for table in self._tables(sql) for row in table.to_pylist()]
+        return found
+
+    def name_rows(self, view: str, rows: Any) -> None:
+        """Let a name stand for the rows of a pyarrow.Table, in this session."""
+        if self._session is None:
+            self.connect()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            self._session.createDataFrame(rows).createOrReplaceTempView(view)
 
     def cancel(self) -> None:
         if self._session is not None:
@@ -109,7 +122,7 @@ class SparkReader:
     def _in_words(self, error: Exception, model: Compiled, statement: str) -> RetlError:
         if isinstance(error, RetlError):
             return error
-        return explained(_text(error), type(error).__name__, model, statement)
+        return explained(text_of(error), type(error).__name__, model, statement)
 
 
 def _builder(where: Location) -> Any:
@@ -140,14 +153,14 @@ def _types(of: Any) -> Iterator[str]:
         yield from _types(field.dataType)
 
 
-def _is_sparks(error: Exception) -> bool:
+def is_sparks(error: Exception) -> bool:
     return type(error).__module__.startswith(("pyspark.", "grpc"))
 
 
-def _text(error: Exception) -> str:
+def text_of(error: Exception) -> str:
     """What Spark says: the message alone, where there is one, and not the stack of its own."""
     return str(error).partition("JVM stacktrace")[0]
 
 
 def _first_line(error: Exception) -> str:
-    return _text(error).strip().splitlines()[0]
+    return text_of(error).strip().splitlines()[0]

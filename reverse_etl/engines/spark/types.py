@@ -2,6 +2,7 @@
 
 from reverse_etl.engines.pulled import Pulled, Unfit
 from reverse_etl.sql.quoting import identifier, quoted
+from reverse_etl.sql.types import SqlType
 
 EXACT = frozenset(
     [
@@ -22,3 +23,25 @@ def read_as(column: str, types: frozenset[str], shown: str) -> Pulled | Unfit:
     to = "to_json({0}) AS {0}" if "variant" in types or len(types) > 1 else "CAST({0} AS STRING) AS {0}"
     hint = f"return {to.format(quoted(column, 'spark'))}"
     return Unfit(f'column "{column}" is {shown}, which does not arrive as it is', hint)
+
+
+_SPARK = {
+    **{"boolean": "BOOLEAN", "tinyint": "TINYINT", "smallint": "SMALLINT", "integer": "INT", "bigint": "BIGINT"},
+    **{"float": "FLOAT", "double": "DOUBLE", "varchar": "STRING", "blob": "BINARY", "date": "DATE"},
+    **{"timestamp": "TIMESTAMP_NTZ", "timestamp with time zone": "TIMESTAMP"},
+}
+
+
+def type_in_spark(of: SqlType) -> str | None:
+    """What Spark calls a type of DuckDB; None if no value of Spark arrives as one."""
+    if of.family == "decimal":
+        return f"DECIMAL({of.precision}, {of.scale})"
+    inner = [(name, type_in_spark(child)) for name, child in of.children]
+    if of.family not in ("list", "struct", "map"):
+        return _SPARK.get(of.family)
+    if any(child is None for _, child in inner):
+        return None
+    if of.family == "struct":
+        fields = (f"{quoted(name, 'spark')}: {child}" for name, child in inner)
+        return f"STRUCT<{', '.join(fields)}>"
+    return f"{'ARRAY' if of.family == 'list' else 'MAP'}<{', '.join(str(child) for _, child in inner)}>"

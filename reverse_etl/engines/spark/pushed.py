@@ -1,0 +1,158 @@
+"""Spark as a warehouse that compares itself: only rows that may have changed come to retl. See `sieve.py`."""
+
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+from reverse_etl.engines.duckdb.changes import write_changes
+from reverse_etl.engines.duckdb.query import ModelQuery
+from reverse_etl.engines.engine import Common, Comparison, Side
+from reverse_etl.engines.pulled import PulledEngine, Rows
+from reverse_etl.engines.spark.sieve import IN_MODEL, OF_STATE, OWN, Sieve, counts_gone, sieve, unfit
+from reverse_etl.engines.spark.tables import SparkTables, current_rows
+from reverse_etl.errors import Location, Problem, ProjectError, RetlError
+from reverse_etl.plan.data_tests import DataTestResult
+from reverse_etl.plan.elsewhere import Pointer, pointer_of
+from reverse_etl.plan.tables import ABSENT_SINCE, META, OPEN_RUN, RUN_ID, SIFTED, SLICE
+from reverse_etl.project.models import Compiled
+from reverse_etl.project.spec import Sync
+from reverse_etl.project.spec_collect import FOREVER
+from reverse_etl.records.consent import consent_columns
+from reverse_etl.records.layout import Layout
+from reverse_etl.sql.quoting import identifier, literal
+
+_VIEW = "retl_sifted"
+_INSTEAD = "use a target with diff: local for this sync, or remove it"
+_OWN_TYPES = {name: "VARCHAR" if name == RUN_ID else "TIMESTAMPTZ" for name in OWN}
+
+
+@dataclass(kw_only=True)
+class PushedEngine(PulledEngine):
+    """See `Engine`. A first run, all of whose rows are sent, is that of a pulled one."""
+
+    tables: SparkTables
+    where: Location
+
+    def close(self) -> None:
+        super().close()
+        self.tables.close()
+
+    def count_common(self, one: Side, other: Side, compared: object) -> Common | None:
+        """Nobody counts: all users of both models would have to come to retl."""
+        return None
+
+    def run_data_tests(self, layout: Layout, model: Compiled) -> tuple[DataTestResult, ...]:
+        refuse_undone(layout)
+        return ()
+
+    def write_first(self, layout: Layout, model: Compiled, comparison: Comparison, statement: str) -> int | None:
+        refuse_undone(layout)
+        self.tables.try_out()
+        return super().write_first(layout, model, comparison, statement)
+
+    def write_changes(self, layout: Layout, model: Compiled, comparison: Comparison) -> int:
+        refuse_undone(layout)
+        pointer = pointer_of(dict(self.workbench.execute(f"SELECT key, value FROM {META}").fetchall()))
+        if pointer is None or pointer.base is None:
+            self.tables.try_out()
+            return super().write_changes(layout, model, comparison)
+        if comparison.pinned or set(comparison.retyped) & set(layout.key):
+            what = "values that were reverted" if comparison.pinned else "another type of the primary key"
+            hint = "unpin them: `retl revert RUN --unpin`" if comparison.pinned else "CAST it back in the model"
+            raise ProjectError(f"{layout.sync.name}: diff: engine does not know {what}", self.where, hint, code="P148")
+        self.tables.check(pointer)
+        with self._explained(model):
+            return self._write_changes(layout, model, comparison, pointer)
+
+    def _write_changes(self, layout: Layout, model: Compiled, comparison: Comparison, pointer: Pointer) -> int:
+        workbench, made = self.workbench, self._sieve(layout, model, comparison, pointer)
+        self._pull(made, comparison, model, pointer)
+        read = ", ".join(f"{short} AS {identifier(name)}" for name, short in made.of_model.items())
+        query = ModelQuery(
+            workbench, layout, model.read_by(f"SELECT {read} FROM {SIFTED} WHERE {IN_MODEL} IS NOT NULL\n")
+        )
+        marked = f"count(*), count({identifier(ABSENT_SINCE)})"
+        rows, absent = workbench.execute(f"SELECT {marked} FROM {SLICE}").fetchall()[0]
+        found: int = write_changes(query, replace(comparison, acknowledged=SLICE, in_state=rows, absent=absent))
+        workbench.execute(f"DROP TABLE {SIFTED}")
+        if comparison.all_rows:
+            return found
+        if not counts_gone(layout):
+            return self._count(model)
+        return int(found + (comparison.in_state - rows) - (comparison.absent - absent))
+
+    def _sieve(self, layout: Layout, model: Compiled, comparison: Comparison, pointer: Pointer) -> Sieve:
+        key = [name for name in layout.key if name in comparison.known]
+        current = current_rows(pointer, comparison.known, key)
+        if model.sql not in self._columns:
+            self._columns[model.sql] = self.reader.columns(model)
+        read = {one.name: one.there for one in self._columns[model.sql]}
+        return sieve(layout, model.sql, read, comparison, current, self._absent_before(layout.sync))
+
+    def _absent_before(self, sync: Sync) -> datetime:
+        """Since when a row is absent that is to be forgotten now."""
+        if sync.keep_removed == FOREVER:
+            return datetime.fromtimestamp(0, UTC)
+        before = f"started_at - INTERVAL {literal(sync.keep_removed)}"
+        (us,) = self.workbench.execute(f"SELECT epoch_us({before}) FROM {OPEN_RUN}").fetchall()[0]
+        return datetime.fromtimestamp(us / 1e6, UTC)
+
+    def _pull(self, made: Sieve, comparison: Comparison, model: Compiled, pointer: Pointer) -> None:
+        """Store what Spark returns: the rows that may differ, and the acknowledged rows of their keys."""
+        try:
+            rows = Rows(self.reader, made.sql, self.reader.schema(made.sql, model))
+            self._end_results()
+            self.workbench.register(_VIEW, rows)
+            try:
+                self.workbench.execute(f"CREATE TABLE {SIFTED} AS FROM {_VIEW}")
+            except Exception:
+                if isinstance(rows.error, Exception):
+                    raise self.reader.explained(rows.error, model) from None
+                raise
+            finally:
+                self._end_results()
+                self.workbench.unregister(_VIEW)
+        except RetlError as error:
+            raise self.tables.missing(pointer) or error from None
+        types = {name: of.text for name, of in comparison.known.items()}
+        types |= {name: "VARCHAR[]" if name == "_retl_unsure" else of for name, of in _OWN_TYPES.items()}
+        listed = ", ".join(
+            f"CAST({short} AS {types[name]}) AS {identifier(name)}" for name, short in made.of_state.items()
+        )
+        key = ", ".join(short for name, short in made.of_state.items() if name in made.key)
+        once = f"QUALIFY row_number() OVER (PARTITION BY {key}) = 1"
+        self.workbench.execute(
+            f"CREATE TABLE {SLICE} AS SELECT {listed} FROM {SIFTED} WHERE {OF_STATE} IS NOT NULL {once}"
+        )
+
+    def _count(self, model: Compiled) -> int:
+        sql = f"SELECT count(*) AS rows FROM (\n{model.sql}\n) AS __model"
+        return sum(int(row["rows"]) for batch in self.reader.stream(sql) for row in batch.to_pylist())
+
+
+def refuse_undone(layout: Layout) -> None:
+    """Raises ProjectError for what is not compared in Spark yet: no rows are sent without it."""
+    sync = layout.sync
+    here = sync.where()
+    undone = [
+        (sync.mode.name != "users_track", f"mode {sync.mode.label}", sync.where("mode")),
+        (bool(sync.data_tests), "data_tests", sync.where("data_tests")),
+        (sync.on_removed == "delete", "on_removed: delete", sync.where("on_removed")),
+        (bool(sync.incremental and sync.incremental.retention), "incremental: retention", sync.where("incremental")),
+        (bool(consent_columns(layout)), "columns that opt users in or out", here),
+    ]
+    problems = [
+        Problem(f'sync "{sync.name}": diff: engine does not know {what} yet', where, _INSTEAD, code="P148")
+        for is_there, what, where in undone
+        if is_there
+    ]
+    problems += [
+        Problem(
+            f'sync "{sync.name}": column "{name}" {why}, which diff: engine does not compare', here, _CAST, code="P148"
+        )
+        for name, why in unfit(layout)
+    ]
+    if problems:
+        raise ProjectError(problems)
+
+
+_CAST = "return to_json() of it as a string, or use a target with diff: local"

@@ -1,0 +1,126 @@
+"""Acknowledged rows that are in the warehouse, and not in the state: which tables they are in.
+
+    base      all of them, as they were when it was written
+    deltas    rows that were acknowledged since, and keys that are gone: one for each run that changed some
+
+A table is written once and never changed. Which of them count, the pointer says: JSON in `meta` of the state, which the
+transaction that commits a run replaces. Tables that it does not name are of killed runs, or have been replaced.
+"""
+
+import json
+import re
+import secrets
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Protocol
+
+POINTER = "rows_elsewhere"  # its key in `meta`
+GONE = "_retl_gone"  # a column of deltas: the row is none of the acknowledged ones any more
+MOST_DELTAS = 10  # more of them are made one base
+DELTAS_OF_BASE = 0.1  # and so are those that have more rows than this part of the base
+_NAME = re.compile(r"[^a-z0-9]+")
+_LONGEST = 40  # of the part of a table's name that is the sync's
+
+
+@dataclass(frozen=True)
+class RowTable:
+    """One table: its name, its `rows`, and the types of the model's columns that it has, as DuckDB writes them."""
+
+    name: str
+    rows: int
+    columns: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """How many acknowledged rows there are; how many of them Braze is known to have, are unsure of a column, are
+    uncertain of their user, and are noted as absent from the model."""
+
+    rows: int = 0
+    acknowledged: int = 0
+    unsure: int = 0
+    uncertain: int = 0
+    absent: int = 0
+
+    def moved(self, before: "Numbers", after: "Numbers") -> "Numbers":
+        """The numbers of all rows, when some of them were `before`, and these are `after` now."""
+        ends = zip(asdict(self).items(), asdict(before).values(), asdict(after).values(), strict=True)
+        return Numbers(**{name: number - was + now for (name, number), was, now in ends})
+
+
+@dataclass(frozen=True)
+class Pointer:
+    """The tables in `schema` that have the acknowledged rows: a base, and deltas from old to new."""
+
+    schema: str
+    prefix: str
+    base: RowTable | None = None
+    deltas: tuple[RowTable, ...] = ()
+    numbers: Numbers = field(default_factory=Numbers)
+
+    @property
+    def tables(self) -> tuple[RowTable, ...]:
+        return (*([self.base] if self.base else []), *self.deltas)
+
+    @property
+    def is_long(self) -> bool:
+        """Whether its tables are to be made one."""
+        rows = sum(delta.rows for delta in self.deltas)
+        return len(self.deltas) > MOST_DELTAS or rows > max(DELTAS_OF_BASE * (self.base.rows if self.base else 0), 1000)
+
+    def with_table(self, table: RowTable) -> "Pointer":
+        """The same with a table that was written after all others."""
+        if self.base is None:
+            return replace(self, base=table)
+        return replace(self, deltas=(*self.deltas, table))
+
+    def text(self) -> str:
+        return json.dumps(asdict(self))
+
+
+def new_pointer(schema: str, sync: str) -> Pointer:
+    """Where the rows of a new state will be: its tables share their names' beginning with those of no other state."""
+    name = _NAME.sub("_", sync.casefold()).strip("_")[:_LONGEST]
+    return Pointer(schema, f"retl_{name}_{secrets.token_hex(4)}")
+
+
+def pointer_of(meta: Mapping[str, str]) -> Pointer | None:
+    """What a state says of where its rows are; None if it has them itself."""
+    text = meta.get(POINTER)
+    if not text:
+        return None
+    found = json.loads(text)
+    base, deltas = found["base"], found["deltas"]
+    tables = [RowTable(**one) for one in ([base] if base else []) + deltas]
+    return Pointer(
+        found["schema"],
+        found["prefix"],
+        tables[0] if base else None,
+        tuple(tables[1:] if base else tables),
+        Numbers(**found["numbers"]),
+    )
+
+
+@dataclass(frozen=True)
+class RowPlace:
+    """A schema of the warehouse for acknowledged rows, and what opens it: nothing is connected before."""
+
+    schema: str
+    open: "Callable[[], RowTables]"
+
+
+class RowTables(Protocol):
+    """Writes tables of acknowledged rows in a warehouse. What goes wrong there is a RetlError, without values."""
+
+    def names(self, prefix: str) -> list[str]:
+        """The tables whose names begin so."""
+
+    def write(self, name: str, columns: Mapping[str, Any], batches: Iterator[Any]) -> None:
+        """Write a new table from pyarrow.RecordBatch. `columns` are the types (SqlType) of its columns."""
+
+    def write_current(self, name: str, pointer: Pointer, columns: Mapping[str, Any], key: Sequence[str]) -> int:
+        """Write a new table with the rows that the tables of a pointer have; returns how many these are."""
+
+    def drop(self, names: Iterable[str]) -> None: ...
+
+    def close(self) -> None: ...

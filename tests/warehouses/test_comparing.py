@@ -1,0 +1,427 @@
+"""Rows that are compared in Spark: the same changes, requests and acknowledged rows as with a DuckDB file."""
+
+import datetime
+import json
+import random
+from dataclasses import dataclass
+from decimal import Decimal
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import pyarrow
+import pytest
+
+from reverse_etl.engines.duckdb.model import types_from
+from reverse_etl.engines.spark.reader import SparkReader
+from reverse_etl.engines.spark.tables import SparkTables, current_rows
+from reverse_etl.plan.elsewhere import Pointer, pointer_of
+from reverse_etl.plan.tables import ABSENT_SINCE, RUN_ID, SENT_AT, UNSURE
+from reverse_etl.sandbox import Fault, Sandbox
+from reverse_etl.state.look import sync_status
+from tests.shop import Retl, Shop, database, examples, some
+from tests.warehouses.conftest import Sail, Warehouse, comparing
+
+KEEPS = {"guards": {"max_removed": "100%"}}
+
+
+def meta(shop: Shop, sync: str = "it") -> dict[str, str]:
+    return dict(shop.rows_of("meta", "key", "value", sync=sync))
+
+
+def pointer(shop: Shop, sync: str = "it") -> Pointer:
+    found = pointer_of(meta(shop, sync))
+    assert found
+    return found
+
+
+def acknowledged(shop: Shop, server: Sail, sync: str = "it") -> list[tuple[Any, ...]]:
+    """The acknowledged rows of a shop, wherever they are: model columns, whether sent or absent, unsure columns."""
+    known = meta(shop, sync)
+    with database(shop.folder / ".retl/test" / sync / "state.duckdb", "READ_ONLY") as connection:
+        relation = connection.sql("FROM state")
+        of = dict(zip(relation.columns, map(str, relation.types), strict=True))
+        names = [name for name in of if name not in (SENT_AT, RUN_ID, UNSURE, ABSENT_SINCE)]
+        local = connection.execute("SELECT count(*) FROM state").fetchall()[0][0]
+        rows = "state"
+        if found := pointer_of(known):
+            assert local == 0
+            types = types_from({name: of[name] for name in names})
+            sql = current_rows(found, types, json.loads(known["primary_key"]))
+            connection.register("there", pyarrow.Table.from_pylist(server.sql(sql), server.schema(sql)))
+            rows = "there"
+        listed = ", ".join(f'CAST(CAST("{name}" AS {of[name]}) AS VARCHAR)' for name in names)
+        own = f"{SENT_AT} IS NULL, {ABSENT_SINCE} IS NULL, list_sort({UNSURE})"
+        found_rows = connection.execute(f"SELECT {listed}, {own} FROM {rows}").fetchall()
+        if rows == "there":
+            connection.execute("SELECT NULL").fetchall()
+            connection.unregister("there")
+        return sorted(found_rows, key=str)
+
+
+@dataclass
+class Both:
+    """Two shops with the same rows and syncs: one compares in DuckDB, the other in Spark."""
+
+    here: Warehouse
+    there: Warehouse
+    server: Sail
+
+    @property
+    def shops(self) -> list[Shop]:
+        return [self.here.shop, self.there.shop]
+
+    def sync(self, rows: pyarrow.Table, sql: str = "SELECT * FROM {}", **options: Any) -> None:
+        for one in (self.here, self.there):
+            one.shop.sync("it", sql.format(one.put("given", rows)), **options)
+
+    def fault(self, *arguments: Any, **choice: Any) -> None:
+        for shop in self.shops:
+            shop.braze.add_fault(Fault(*arguments, **choice))
+
+    def run(self, **options: Any) -> Any:
+        """Run both, and compare all that comes of it; the result in Spark."""
+        before = [len(shop.sent()) for shop in self.shops]
+        results = [shop.run(**options) for shop in self.shops]
+        said = [
+            (
+                [problem.message for problem in result.errors],
+                result.status,
+                result.plan and {**result.plan.counts, "run_id": ""},
+                result.delivery,
+            )
+            for result in results
+        ]
+        assert said[1] == said[0]
+        bodies = [
+            sorted(
+                json.dumps(one, sort_keys=True)
+                for body in shop.sent()[n:]
+                for ones in json.loads(body).values()
+                for one in ones
+            )
+            for shop, n in zip(self.shops, before, strict=True)
+        ]
+        assert bodies[1] == bodies[0]
+        assert acknowledged(self.there.shop, self.server) == acknowledged(self.here.shop, self.server)
+        for table in ("rejects", "in_doubt"):
+            columns = "key, kind, reason"
+            assert self.there.shop.rows_of(table, columns) == self.here.shop.rows_of(table, columns)
+        return results[1]
+
+
+@pytest.fixture
+def both(shop: Shop, lasting: Sail, schema: str, tmp_path: Path) -> Any:
+    with Sandbox() as other:
+        comparing(shop, lasting, schema)
+        yield Both(Warehouse("duckdb", Shop(tmp_path / "here", other)), Warehouse("sail-engine", shop), lasting)
+
+
+DRAWS: dict[str, tuple[pyarrow.DataType, Any]] = {
+    "small": (pyarrow.int16(), lambda r: r.randint(-2, 2)),
+    "big one": (pyarrow.int64(), lambda r: r.choice([-(2**63), 2**63 - 1, r.randint(-2, 2)])),
+    "money": (pyarrow.decimal128(10, 2), lambda r: Decimal(r.randint(-300, 300)) / 100),
+    "huge": (pyarrow.decimal128(38, 9), lambda r: Decimal(r.randint(-(10**20), 10**20)).scaleb(-9)),
+    "real": (pyarrow.float64(), lambda r: r.choice([0.1, 1e300, 2.0, -0.0, 0.0])),
+    "flag": (pyarrow.bool_(), lambda r: r.random() < 0.5),
+    "이름": (pyarrow.string(), lambda r: r.choice(["", "a", "A", "é", "'\"`\\\n", "x" * 300])),
+    "day": (pyarrow.date32(), lambda r: datetime.date(1900, 1, 1) + datetime.timedelta(days=r.randint(0, 9))),
+    "at": (pyarrow.timestamp("us"), lambda r: datetime.datetime(2024, 1, 1, 0, 0, 0, r.randint(0, 3))),
+    "zoned": (pyarrow.timestamp("us", "UTC"), lambda r: datetime.datetime(2024, 1, 1, r.randint(0, 3))),
+    "list": (pyarrow.list_(pyarrow.int64()), lambda r: [r.choice([1, None]) for _ in range(r.randint(0, 2))]),
+    "pair": (
+        pyarrow.struct([("a", pyarrow.string()), ("b c", pyarrow.list_(pyarrow.string()))]),
+        lambda r: {"a": r.choice(["x", None]), "b c": r.choice([[], ["y"], None])},
+    ),
+    "map": (
+        pyarrow.map_(pyarrow.string(), pyarrow.int64()),
+        lambda r: list(zip(r.sample(["k", "l", "m"], 2), [r.randint(0, 1), 2], strict=True)),
+    ),
+}
+
+
+def drawn(draw: random.Random, keys: list[str]) -> pyarrow.Table:
+    columns: dict[str, Any] = {"external_id": pyarrow.array(keys, pyarrow.string())}
+    for name, (of, value) in DRAWS.items():
+        columns[name] = pyarrow.array([None if draw.random() < 0.2 else value(draw) for _ in keys], of)
+    return pyarrow.table(columns)
+
+
+def other(draw: random.Random, before: pyarrow.Table, new: int) -> pyarrow.Table:
+    """Some cells replaced, some rows gone, some new."""
+    keys = [key for key in before["external_id"].to_pylist() if draw.random() > 0.1]
+    rows, drawn_rows = before.to_pylist(), {row["external_id"]: row for row in drawn(draw, keys).to_pylist()}
+    cells = {row["external_id"]: row for row in rows}
+    mixed = [
+        {name: (drawn_rows if draw.random() < 0.1 else cells)[key][name] for name in before.column_names}
+        for key in keys
+    ]
+    more = drawn(draw, [f"n{new}-{n}" for n in range(3)])
+    return pyarrow.concat_tables([pyarrow.Table.from_pylist(mixed, before.schema), more])
+
+
+WAYS = [*product(["ignore", "clear"], ["clear", "omit", "send"], ["changed_columns", "all_columns"])]
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(("on_removed", "nulls", "send"), some(WAYS, every=7))
+def test_random_histories_lead_to_the_same(both: Both, on_removed: str, nulls: str, send: str):
+    how = {"on_removed": on_removed, "nulls": nulls, "send": send, **KEEPS}
+    for seed in range(examples(1, 10)):
+        draw = random.Random(f"{seed}{how}")
+        rows = drawn(draw, [f"u{n}" for n in range(25)])
+        for step in range(4):
+            both.sync(rows, **how)
+            kind = draw.choice(["none", "none", "reject", "drop"])
+            if kind != "none":
+                of = draw.choice(rows["external_id"].to_pylist())
+                both.fault("object_error" if kind == "reject" else "drop_after", external_ids=[of], times=1)
+            both.run(threads=1)
+            rows = other(draw, rows, seed * 10 + step)
+        assert both.run(threads=1).plan.to_send >= 0
+
+
+PEOPLE = {"external_id": ["u1", "u2", "u3"], "n": [1, 2, 3]}
+
+
+def people(**columns: list[Any]) -> pyarrow.Table:
+    return pyarrow.table({**PEOPLE, **columns})
+
+
+@pytest.fixture
+def spark(shop: Shop, lasting: Sail, schema: str) -> Warehouse:
+    comparing(shop, lasting, schema)
+    found = Warehouse("sail-engine", shop)
+    shop.sync("it", f"SELECT * FROM {found.put('people', people())}", **KEEPS)
+    return found
+
+
+def tables(server: Sail, schema: str) -> set[str]:
+    return {row["tableName"] for row in server.sql(f"SHOW TABLES IN {schema} LIKE 'retl_*'") if not row["isTemporary"]}
+
+
+@pytest.mark.long
+def test_rows_that_share_a_key_or_a_user_are_set_aside_as_by_duckdb(both: Both):
+    columns = {"id": [1, 2, 3, None, 5], "external_id": ["a", "b", "b", "d", "e"], "n": [1, 2, 3, 4, 5]}
+    rows = pyarrow.table(columns)
+    how = {"primary_key": ["id"], "skip_on_invalid_records": True, "exclude_columns": ["id"], **KEEPS}
+    both.sync(rows.slice(0, 2), **how)
+    both.run()
+    both.sync(rows, **how)
+    both.run()
+    both.sync(pyarrow.concat_tables([rows, rows.slice(0, 1)]), **how)
+    assert both.run().plan.invalid == 5
+    both.sync(pyarrow.concat_tables([rows.slice(0, 1), rows.slice(0, 1)]), primary_key=["id"], exclude_columns=["id"])
+    assert [problem.code for problem in both.run().errors] == ["D003"]
+
+
+@pytest.mark.long
+def test_equal_events_are_counted_as_by_duckdb(both: Both):
+    times = [datetime.datetime(2024, 1, day) for day in (1, 1, 1, 2, 3)]
+    rows = pyarrow.table({
+        **{"external_id": ["u1", "u1", "u1", "u2", None], "email": [None, None, None, None, "e@x.example"]},
+        **{"name": ["seen"] * 5, "time": times, "page": ["a", "a", None, "b", "c"], "list": [[1], [1], [1], [], None]},
+    })  # fmt: skip
+    how = {"mode": "users_track", "track_record_type": "events"}
+    both.sync(rows.slice(1), **how)
+    both.fault("object_error", external_ids=["u2"])
+    both.fault("drop_after", matches=lambda who: who == "e@x.example")
+    both.run(threads=1)
+    for more in (rows, pyarrow.concat_tables([rows, rows]), rows.slice(0, 1), rows):
+        both.sync(more, **how)
+        both.run(threads=1)
+
+
+@pytest.mark.long
+def test_rows_that_left_the_model_are_forgotten_as_by_duckdb(both: Both):
+    rows = people()
+    for left, days in ((rows, 0), (rows.slice(1), 0), (rows.slice(1), 2), (rows.slice(0, 2), 0), (rows, 3)):
+        both.sync(left, keep_removed="1 day")
+        for shop in both.shops:
+            shop.clock.ahead += datetime.timedelta(days=days)
+        both.run()
+
+
+@pytest.mark.long
+def test_tables_are_made_one_and_nothing_else_is_left(
+    spark: Warehouse, lasting: Sail, schema: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("reverse_etl.plan.elsewhere.MOST_DELTAS", 2)
+    shop, deltas = spark.shop, []
+    for n in range(5):
+        spark.put("people", people(n=[n, 0, n % 2]))
+        assert shop.run().errors == []
+        deltas.append(len(pointer(shop).deltas))
+        assert tables(lasting, schema) == {table.name for table in pointer(shop).tables}
+    assert deltas == [0, 1, 2, 0, 1]
+    assert [row[:2] for row in acknowledged(shop, lasting)] == [("u1", "4"), ("u2", "0"), ("u3", "0")]
+
+
+@pytest.mark.long
+def test_killed_run_is_recorded_once_and_its_tables_are_dropped(
+    spark: Warehouse, lasting: Sail, schema: str, monkeypatch: pytest.MonkeyPatch
+):
+    """Whatever was written when it was killed: nothing points at it."""
+    shop = spark.shop
+    shop.run()
+    whole = SparkTables.write
+    for ends in ("before", "after"):
+
+        def killed(self: SparkTables, *arguments: Any, ends: str = ends) -> None:
+            if ends == "after":
+                whole(self, *arguments)
+            raise KeyboardInterrupt
+
+        spark.put("people", people(n=[1, len(ends), 3]))
+        with monkeypatch.context() as patch:
+            patch.setattr(SparkTables, "write", killed)
+            with pytest.raises(KeyboardInterrupt):
+                shop.run()
+        sent = len(shop.sent())
+        result = shop.run()
+        assert (result.status, result.plan.to_send, len(shop.sent())) == ("success", 0, sent)
+        assert tables(lasting, schema) >= {table.name for table in pointer(shop).tables}
+        assert [row[:2] for row in acknowledged(shop, lasting)][1] == ("u2", str(len(ends)))
+    spark.put("people", people(n=[1, 0, 3]))
+    shop.run()
+    assert tables(lasting, schema) == {table.name for table in pointer(shop).tables}
+
+
+@pytest.mark.long
+def test_what_was_sent_is_recorded_when_spark_answers_again(spark: Warehouse, monkeypatch: pytest.MonkeyPatch):
+    shop = spark.shop
+    shop.run()
+    spark.put("people", people(n=[1, 9, 3]))
+    with monkeypatch.context() as patch:
+
+        def lost(self: SparkTables, *_: Any) -> None:
+            self._reader.close()
+            self._reader._remote = "sc://127.0.0.1:1"
+            self._reader.connect()
+
+        patch.setattr(SparkTables, "write", lost)
+        (problem,) = shop.run().errors
+        assert (problem.code, problem.message) == (
+            "S041",
+            "it: cannot connect to Spark at 127.0.0.1:1: Connection refused: what its last run has sent is in the"
+            " journal, not recorded yet",
+        )
+        project = shop.project()
+        assert sync_status(project, project.sync("it")).last_run == "unreachable"
+    sent = len(shop.sent())
+    assert (shop.run().plan.to_send, len(shop.sent())) == (0, sent)
+    assert shop.rows_of("runs", "status") == [("killed",), ("success",), ("success",)]
+
+
+def test_only_rows_that_may_differ_travel(spark: Warehouse, monkeypatch: pytest.MonkeyPatch):
+    """And those that the model lacks, once: then it is noted that it does."""
+    shop, travelled = spark.shop, []
+    whole = SparkReader.stream
+
+    def counted(self: SparkReader, sql: str) -> Any:
+        for batch in whole(self, sql):
+            travelled.append(batch.num_rows)
+            yield batch
+
+    monkeypatch.setattr(SparkReader, "stream", counted)
+    for rows, expected in (
+        (people(), 3),
+        (people(), 0),
+        (people(n=[1, 5, 3]), 1),
+        (people(n=[1, 5, 3]).slice(1), 1),
+        (people(n=[1, 5, 3]).slice(1), 0),
+        (people(n=[1, 5, None]), 2),
+        (people(n=[1, 5, None]), 0),
+    ):
+        spark.put("people", rows)
+        travelled.clear()
+        result = shop.run()
+        assert (sum(travelled), result.plan.rows, result.plan.in_state) == (
+            expected,
+            rows.num_rows,
+            result.plan.in_state,
+        )
+
+
+def test_table_that_was_dropped_by_hand_is_named(spark: Warehouse, lasting: Sail, schema: str):
+    shop = spark.shop
+    shop.run()
+    (name,) = tables(lasting, schema)
+    lasting.sql(f"DROP TABLE {schema}.{name}")
+    (problem,) = shop.run().errors
+    assert (problem.code, problem.message) == ("S040", f"acknowledged rows are missing in Spark: {schema}.{name}")
+    assert len(shop.sent()) == 1
+
+
+def test_nothing_is_sent_if_the_schema_cannot_be_written(spark: Warehouse):
+    shop = spark.shop
+    shop.engine["state_schema"] = "nowhere"
+    shop.write()
+    (problem,) = shop.run().errors
+    assert (problem.code, problem.message, str(problem.location)) == (
+        "P147",
+        "state_schema nowhere: Database not found: nowhere",
+        "syncs.yml:9:21",
+    )
+    assert shop.sent() == []
+
+
+def test_rows_are_not_compared_with_those_that_are_elsewhere(spark: Warehouse, schema: str):
+    shop = spark.shop
+    shop.run()
+    there = dict(shop.engine)
+    shop.engine = {"type": "spark", "remote": there["remote"]}
+    shop.write()
+    (problem,) = shop.run().errors
+    what = f"it: its acknowledged rows are in the schema {schema} of Spark, and the target has diff: local"
+    assert (problem.code, problem.message) == ("S038", what)
+    shop.engine = {**there, "state_schema": "other"}
+    shop.write()
+    assert [problem.code for problem in shop.run().errors] == ["S038"]
+
+
+def test_rows_in_the_state_are_not_taken_for_none(spark: Warehouse):
+    shop, there = spark.shop, dict(spark.shop.engine)
+    shop.engine = {"type": "spark", "remote": there["remote"]}
+    shop.write()
+    shop.run()
+    shop.engine = there
+    shop.write()
+    (problem,) = shop.run().errors
+    what = "it: its acknowledged rows are in the state, and the target has diff: engine"
+    assert (problem.code, problem.message) == ("S038", what)
+
+
+@pytest.mark.parametrize(
+    ("options", "what"),
+    [
+        ({"data_tests": [{"unique": "n"}]}, "data_tests"),
+        ({"on_removed": "delete", "allow_destructive": True, "guards": {"max_deletes": 9}}, "on_removed: delete"),
+        ({"mode": "users_alias_new"}, "mode users_alias_new"),
+    ],
+)
+def test_what_is_not_done_in_spark_is_refused(spark: Warehouse, options: dict[str, Any], what: str):
+    shop = spark.shop
+    columns = "external_id, 'a' AS alias_name, 'b' AS alias_label" if "mode" in options else "*"
+    shop.sync("it", f"SELECT {columns} FROM {spark.put('people', people())}", **options)
+    problems = shop.run().errors
+    assert (problems[0].code, problems[0].message) == ("P148", f'sync "it": diff: engine does not know {what} yet')
+    assert shop.sent() == []
+
+
+@pytest.mark.long
+def test_saved_plan_is_applied(spark: Warehouse, lasting: Sail, retl: Retl, monkeypatch: pytest.MonkeyPatch):
+    shop = spark.shop
+    shop.run()
+    spark.put("people", people(n=[1, 9, 3]).slice(0, 2))
+    for name, value in shop.environ.items():
+        monkeypatch.setenv(name, value)
+    shown = retl("plan", "it", "--show-values", "--out", "plan.duckdb", folder=shop.folder)
+    assert (shown.code, "n: 2 -> 9" in shown.out) == (0, True), shown
+    assert len(shop.sent()) == 1
+    done = retl("apply", "plan.duckdb", folder=shop.folder)
+    assert done.code == 0, done
+    assert [row[:2] for row in acknowledged(shop, lasting)] == [("u1", "1"), ("u2", "9"), ("u3", "3")]
+    assert retl("status", folder=shop.folder).out.splitlines()[1].split()[5:8] == ["3", "0", "0"]
+    for command in (["why", "u1"], ["verify", "it"], ["forget", "u1", "--yes"], ["state", "show", "it", "--key", "u1"]):
+        assert "does not reach acknowledged rows that are in Spark yet" in retl(*command, folder=shop.folder).err
