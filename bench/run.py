@@ -307,7 +307,7 @@ def sending() -> Iterator[Line]:
     """A minute and more at Braze's ceiling: TLS, 100 ms to an answer, 75 rows of 20 columns to a request."""
     rows = 75 * CEILING * (SENDING_S + 12)
     folder = project(rows)
-    with sink(CERTIFICATE, "--latency", "0.1") as url:
+    with sink(CERTIFICATE, "--latency", "0.1") as url, largest(folder / ".retl/bench/people/outbox.duckdb") as sizes:
         run = measure([*RETL, "sync", "people"], folder, url)
         seen = stats(url, CERTIFICATE)
     first, last = int(seen["first"]), int(seen["last"])
@@ -331,44 +331,49 @@ def sending() -> Iterator[Line]:
     )
     yield Line("cores while sending", Measured(), 0, cores, "", 1.3, unit="")
     yield Line("memory gained while sending", Measured(), 0, growth, "", 50, unit=" MB")
+    yield Line(
+        f"{rows / 1e6:.1f}M: outbox of a first run", Measured(), 0, sizes[-1] / rows / 1000, "", 0.33, unit=" KB a row"
+    )
     assert seen["rows"] == rows
     yield from bare_loops(cores / rate)
     yield from on_half_a_core()
-    copy, plan, outbox_kb = first_request(project(1_000_000), WORK / "users-1000000.duckdb")
+    copy, plan = first_request(project(1_000_000), WORK / "users-1000000.duckdb")
     at_ceiling_s = 1_000_000 / 75 / CEILING
     what = "1M: a first run, to its first request"
     yield Line(what, plan, 1_000_000, at_ceiling_s / plan.wall_s, "as fast as sending", 3, at_least=True)
     yield from against(f"{what}, by COPY", plan, copy, "COPY", 3.0, 1_000_000)
-    yield Line("1M: outbox of a first run", Measured(), 0, outbox_kb / 1_000_000, "", 0.33, unit=" KB a row")
 
 
-def first_request(folder: Path, table: Path) -> tuple[Measured, Measured, float]:
-    """COPY of a table; a first run over it, to its first request, with the memory that all of it took; and how many KB
-    its outbox had at most."""
-    parquet, outbox, sizes, done = (
-        WORK / "out.parquet",
-        folder / ".retl/bench/people/outbox.duckdb",
-        [0],
-        threading.Event(),
-    )
+def first_request(folder: Path, table: Path) -> tuple[Measured, Measured]:
+    """COPY of a table; a first run over it, to its first request, with the memory that all of it took."""
+    parquet = WORK / "out.parquet"
+    copy = measure(duckdb_script(f"ATTACH '{table}' AS w (READ_ONLY); COPY (FROM w.users) TO '{parquet}'"), WORK)
+    parquet.unlink()
+    with sink(CERTIFICATE, "--latency", "0.02") as url:
+        run = measure([*RETL, "sync", "people"], folder, url)
+        first = stats(url, CERTIFICATE)["first"]
+    cpu_s = max((sample.cpu_s for sample in run.samples if sample.at <= first), default=0.0)
+    plan = Measured(wall_s=first - run.began_at, cpu_s=cpu_s, peak_mb=run.peak_mb)
+    return copy, plan
+
+
+@contextmanager
+def largest(file: Path) -> Iterator[list[int]]:
+    """How many bytes a file has at most within the block: the last of the list, after it."""
+    sizes, done = [0], threading.Event()
 
     def watch() -> None:
         while not done.wait(0.1):
             with suppress(FileNotFoundError):
-                sizes.append(outbox.stat().st_size)
+                sizes.append(max(sizes[-1], file.stat().st_size))
 
-    copy = measure(duckdb_script(f"ATTACH '{table}' AS w (READ_ONLY); COPY (FROM w.users) TO '{parquet}'"), WORK)
-    parquet.unlink()
     watcher = threading.Thread(target=watch)
     watcher.start()
-    with sink(CERTIFICATE, "--latency", "0.02") as url:
-        run = measure([*RETL, "sync", "people"], folder, url)
-        first = stats(url, CERTIFICATE)["first"]
-    done.set()
-    watcher.join()
-    cpu_s = max((sample.cpu_s for sample in run.samples if sample.at <= first), default=0.0)
-    plan = Measured(wall_s=first - run.began_at, cpu_s=cpu_s, peak_mb=run.peak_mb)
-    return copy, plan, max(sizes) / 1000
+    try:
+        yield sizes
+    finally:
+        done.set()
+        watcher.join()
 
 
 def wide() -> Iterator[Line]:
@@ -386,7 +391,7 @@ def wide() -> Iterator[Line]:
             select = f"SELECT 'user-' || i AS external_id, {', '.join(listed)} FROM range({WIDE_ROWS}) AS numbers(i)"
             measure(duckdb_script(f"ATTACH '{table}' AS w; CREATE TABLE w.users AS {select}"), WORK)
         folder = project_over(WORK / "project-wide", table, "select * from users")
-        copy, plan, _ = first_request(folder, table)
+        copy, plan = first_request(folder, table)
         whose = f"{WIDE_ROWS:,} rows, {what}"
         yield Line(f"{whose}: COPY TO parquet (yardstick)", copy, WIDE_ROWS)
         name = f"{whose}: a first run, to its first request"

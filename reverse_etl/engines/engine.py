@@ -98,6 +98,9 @@ class Engine(Protocol):
     def run_data_tests(self, layout: Layout, model: Compiled) -> tuple[DataTestResult, ...]:
         """Run the data tests of a sync on the rows that its model returns."""
 
+    def rows_expected(self, model: Compiled) -> int | None:
+        """How many rows a model returns, as the warehouse expects before it runs it; None if it cannot say."""
+
     def write_changes(self, layout: Layout, model: Compiled, comparison: Comparison) -> int:
         """Run the model once, and fill CHANGES with what differs; returns the number of rows of the model.
 

@@ -236,6 +236,9 @@ class PulledEngine:
         with self._explained(model):
             return run_data_tests(self._query(layout, model))
 
+    def rows_expected(self, model: Compiled) -> int | None:
+        return None
+
     def write_changes(self, layout: Layout, model: Compiled, comparison: Comparison) -> int:
         with self._explained(model):
             query = self._query(layout, model)

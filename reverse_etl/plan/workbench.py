@@ -19,6 +19,7 @@ from reverse_etl.sql import database
 from reverse_etl.sql.quoting import literal
 
 MEMORY_LIMIT = "2000MB"  # DuckDB spills beyond it; the process takes some 10 % more
+PACKED_FROM = 4_000_000  # rows
 _SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([a-zA-Z%]+)\s*")
 # It returns freed memory to the system in pieces of this size, not of 512 MB: then the process took up to 30 % more.
 _FLUSHES = {"allocator_flush_threshold": "16MB", "allocator_bulk_deallocation_flush_threshold": "16MB"}
@@ -62,6 +63,15 @@ def execute(connection: DuckDBPyConnection, sql: str) -> DuckDBPyConnection:
     if defined:
         connection.execute(defined)
     return connection.execute(sql)
+
+
+def store_packed(connection: DuckDBPyConnection, rows: int | None) -> None:
+    """Store what is written from now on in a third of the bytes, if it is of many rows, or if nobody knows of how many.
+
+    That takes 0.7 s more for a million rows, which take 13 s to send; few rows are sent sooner without.
+    """
+    if rows is None or rows >= PACKED_FROM:
+        connection.execute("SET force_compression = 'zstd'")
 
 
 def allow(connection: DuckDBPyConnection, folders: Iterable[str] = (), files: Iterable[str] = ()) -> None:

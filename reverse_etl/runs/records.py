@@ -16,6 +16,7 @@ from reverse_etl.plan.actions import Intent
 from reverse_etl.plan.guards import MAX_RESUBSCRIBED
 from reverse_etl.plan.outbox import opt_ins, opt_ins_withheld, taken_changes
 from reverse_etl.plan.tables import OPT_OUTS
+from reverse_etl.plan.workbench import store_packed
 from reverse_etl.project.models import Compiled
 from reverse_etl.project.spec import is_loopback
 from reverse_etl.records.consent import Consent, consent_columns
@@ -83,6 +84,8 @@ def _write_first(
     state: State, engine: Engine, layout: Layout, model: Compiled, comparison: Comparison, intent: Intent
 ) -> int | None:
     changes, columns = first_sql(layout)
+    if intent is not Intent.BASELINE:  # which has no records
+        store_packed(state.connection, engine.rows_expected(model))
     return state.write_first(layout, changes, columns, intent, partial(engine.write_first, layout, model, comparison))
 
 

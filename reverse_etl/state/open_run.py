@@ -68,8 +68,8 @@ class OpenRun:
     def create(self) -> None:
         """Create and attach an empty database for a run. What is not checkpointed is lost with the process: see `seal`
         and `release`. A log of its writes would be no use before that, and takes as long as the writes."""
-        self.attach(" (RECOVERY_MODE no_wal_writes)")
-        self._connection.execute("SET force_compression = 'uncompressed'")  # read once; compressing takes 1/3 longer
+        self.attach(" (RECOVERY_MODE no_wal_writes, STORAGE_VERSION 'v1.2.0')")  # the first that knows zstd
+        self._connection.execute("SET force_compression = 'uncompressed'")  # unless `store_packed` says otherwise
 
     def attach(self, options: str = "") -> None:
         self._known, self._noted, self._is_complete = {}, {}, False

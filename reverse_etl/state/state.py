@@ -28,7 +28,7 @@ from reverse_etl.plan.elsewhere import pointer_of
 from reverse_etl.plan.outbox import OPTS_IN
 from reverse_etl.plan.quarantine import WAITS_UNTIL, has_quarantine, with_waits
 from reverse_etl.plan.tables import ACKNOWLEDGED, CHANGES, IN_DOUBT, OUTBOX, REJECTS, SLICE, STATE
-from reverse_etl.plan.workbench import connect
+from reverse_etl.plan.workbench import connect, store_packed
 from reverse_etl.project.spec import Sync
 from reverse_etl.records.blank import blank_outbox
 from reverse_etl.records.consent import (
@@ -136,6 +136,8 @@ class State:
             self.run.write_blank(columns | {WAITS_UNTIL: "TIMESTAMPTZ"} if has_quarantine(layout) else columns)
             self.run.describe(layout, (), ())
             return
+        if intent is not Intent.BASELINE:
+            store_packed(self.connection, self._rows(CHANGES))
         changes = with_old(layout, changes, there)
         has_consent = bool(consent_columns(layout))
         carried = CARRIED if has_consent else ()
@@ -327,6 +329,9 @@ class State:
         """This process holds the lock, so another one only reads the file (`retl run-due`), and soon closes it."""
         attempt = partial(attach, self.connection, self.place)
         when_free(attempt, LOOKERS_ARE_GONE_S, Clock(), lambda _: None)
+
+    def _rows(self, table: str) -> int:
+        return int(self.connection.execute(f"SELECT count(*) FROM {table}").fetchall()[0][0])
 
     def _holds(self, rows: str) -> bool:
         return bool(self.connection.execute(f"SELECT 1 FROM {rows} LIMIT 1").fetchall())

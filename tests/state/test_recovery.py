@@ -23,7 +23,21 @@ from reverse_etl.sandbox import Fault
 from reverse_etl.system.file_lock import WAIT, locked_by_us
 from reverse_etl.system.signals import interruptible
 from tests.processes import Forked
-from tests.shop import EVENTS, FIVE_REQUESTS, MANY, SEEN, Held, LettingGo, Retl, Shop, Silent, running, some, start
+from tests.shop import (
+    EVENTS,
+    FIVE_REQUESTS,
+    MANY,
+    SEEN,
+    Held,
+    LettingGo,
+    Retl,
+    Shop,
+    Silent,
+    database,
+    running,
+    some,
+    start,
+)
 
 LOST = (
     ", and with it the record of what the killed run sent\n"
@@ -381,6 +395,23 @@ def test_run_that_was_killed_as_it_was_released_is_sent_by_the_next_one(shop: Sh
         plan_sync(job, state)
         state.run.release()
     assert (shop.run().status, len(shop.braze.events())) == ("success", 1000)
+
+
+@pytest.mark.parametrize(
+    ("where", "compression"),
+    [("i < 300", "Uncompressed"), ("i % 100_000 = 7", "ZSTD")],
+    ids=["few rows", "so many that they are expected to be millions"],
+)
+def test_outbox_of_millions_of_rows_is_stored_packed(shop: Shop, where: str, compression: str):
+    rows = f"FROM range({300 if '<' in where else 30_000_000}) r(i) WHERE {where}"
+    project = shop.sync("it", f"SELECT 'u' || i AS external_id, repeat('text ', 9) || i AS note {rows}").project()
+    (job,) = jobs_of(project, [project.sync("it")], Options(clock=shop.clock), shop.listener)
+    with opened(job) as state:
+        plan_sync(job, state)
+    with database(shop.folder / ".retl/test/it/outbox.duckdb", "READ_ONLY") as outbox:
+        found = "SELECT DISTINCT compression FROM pragma_storage_info('outbox') WHERE column_name = 'body'"
+        assert outbox.execute(f"{found} AND segment_type = 'VARCHAR'").fetchall() == [(compression,)]
+    assert (shop.run().delivery.accepted, len(list(shop.braze.profiles()))) == (300, 300)
 
 
 @pytest.mark.parametrize("has_journal", [False, True], ids=["while planning", "when it was blocked, or a baseline"])

@@ -11,7 +11,7 @@ from reverse_etl.engines.duckdb.changes import write_changes, write_first
 from reverse_etl.engines.duckdb.checks import run_data_tests
 from reverse_etl.engines.duckdb.common import count_common
 from reverse_etl.engines.duckdb.connection import attach_warehouse, detach_warehouse, keep_inside
-from reverse_etl.engines.duckdb.model import Form, columns, describe, first_rows
+from reverse_etl.engines.duckdb.model import Form, columns, describe, first_rows, rows_expected
 from reverse_etl.engines.duckdb.query import ModelQuery
 from reverse_etl.engines.engine import Common, Comparison, Side
 from reverse_etl.errors import Location
@@ -63,6 +63,9 @@ class DuckDBEngine:
 
     def run_data_tests(self, layout: Layout, model: Compiled) -> tuple[DataTestResult, ...]:
         return run_data_tests(ModelQuery(self._workbench, layout, model))
+
+    def rows_expected(self, model: Compiled) -> int | None:
+        return rows_expected(self._workbench, model)
 
     def write_changes(self, layout: Layout, model: Compiled, comparison: Comparison) -> int:
         return write_changes(ModelQuery(self._workbench, layout, model), comparison)

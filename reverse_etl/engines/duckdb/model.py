@@ -1,5 +1,6 @@
 """What a model returns: its columns, and its first rows."""
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import cast
@@ -53,6 +54,19 @@ def columns(connection: DuckDBPyConnection, model: Compiled) -> list[tuple[str, 
         connection.execute(f"DESCRIBE FROM (\n{model.sql}\n)")
         relation = connection.sql(model.sql)
         return list(zip(relation.columns, (_stored(sql_type(of)) for of in relation.types), strict=True))
+
+
+def rows_expected(connection: DuckDBPyConnection, model: Compiled) -> int | None:
+    """How many rows DuckDB expects of a model, before it runs it: a guess, where it filters, joins or groups."""
+    try:
+        found = connection.execute(f"EXPLAIN (FORMAT json) FROM (\n{model.sql}\n)").fetchall()
+    except duckdb.Error:  # which the model raises again when it runs, with its line
+        return None
+    operator = json.loads(found[0][1])[0]
+    while "Estimated Cardinality" not in operator["extra_info"] and operator["children"]:
+        operator = operator["children"][0]
+    expected = operator["extra_info"].get("Estimated Cardinality")
+    return None if expected is None else int(expected)
 
 
 def _with_collations(
