@@ -1,7 +1,8 @@
 """Which cells of runs can go back to what they were before: SQL over the ledger and the acknowledged rows. Pure.
 
 A cell goes back to the value before the first of the runs that wrote it. Of a row that they added, all cells that it
-has are cleared. What cannot, or must not, go back has a reason: WHY_NOT.
+has are cleared; one that left the model, and that they cleared, is set again. What cannot, or must not, go back has a
+reason: WHY_NOT.
 """
 
 from collections.abc import Collection, Mapping
@@ -9,17 +10,19 @@ from dataclasses import dataclass
 
 from reverse_etl.ledger.lines import LINES, json_of_value, value_of_json
 from reverse_etl.plan.tables import ACKNOWLEDGED, RUNS, SENT_AT
-from reverse_etl.records.layout import Layout
+from reverse_etl.records.consent import consent_columns
+from reverse_etl.records.layout import ROW_NUMBER, Layout
 from reverse_etl.records.mapping import key_text
 from reverse_etl.sql.quoting import identifier, literal
 from reverse_etl.sql.types import SqlType
 
-CELLS = "retl_cells"  # key, column_name, old, value (what the state has now), run_id (the last that wrote it), why
-REVERTED = "retl_reverted"  # a row for each row with cells to revert: key, "is.<column>", "old.<column>"
+# key, column_name, old, value (what the state has now), run_id (the last that wrote it), is_gone (with its row), why
+CELLS = "retl_cells"
+REVERTED = "retl_reverted"  # a row for each row with cells to revert: key, is_gone, "is.<column>", "old.<column>"
 
 # Why a cell or a row does not go back, in the order in which it is found: what is said of how many.
 WHY_NOT: Mapping[str, str] = {
-    "removed": "of rows that left the model",
+    "removed": "of rows that left the model, and were not cleared",
     "later": "that a later run has changed",
     "dropped": "of columns that are no longer sent",
     "identifies": "that say whose row it is",
@@ -41,6 +44,16 @@ class Reverting:
     def columns(self) -> list[str]:
         return [name for name in self.layout.tracked if name in self.known]
 
+    @property
+    def identifying(self) -> set[str]:
+        return {part for name in self.layout.identifiers for part in self.layout.columns_of(name)}
+
+    @property
+    def restores(self) -> bool:
+        """Whether the ledger has all that makes a row of one that is gone."""
+        key = set(self.layout.key)
+        return ROW_NUMBER not in key and self.identifying <= key | {*self.columns}
+
 
 def cells_sql(reverting: Reverting) -> str:
     """A SELECT of CELLS: all that the runs have written, each cell once, and that is not as it was before."""
@@ -48,16 +61,18 @@ def cells_sql(reverting: Reverting) -> str:
     runs = ", ".join(map(literal, reverting.run_ids))
     listed = ", ".join(map(literal, columns))
     key = key_text(layout.key, lambda name: f"t.{identifier(name)}")
-    identifying = {part for name in layout.identifiers for part in layout.columns_of(name)}
+    identifying = reverting.identifying
+    consents = [column.name for column in consent_columns(layout)]
     known = {name: reverting.known[name] for name in columns}
     values = _by_column({name: json_of_value(f"t.{identifier(name)}", of) for name, of in known.items()})
     fits = _by_column({name: f"{value_of_json('c.old', of)} IS NOT NULL" for name, of in known.items()}, "true")
+    stays_gone = f"c.is_unsent OR {_is_one_of(consents)}"
     cases = {
-        "removed": "c.kind = 'removed'",
+        "removed": f"c.kind = 'removed' AND ({stays_gone})" if reverting.restores else "c.kind = 'removed'",
         "later": "c.is_later",
         "dropped": f"c.column_name NOT IN ({listed or literal('')})",
-        "identifies": f"c.column_name IN ({', '.join(map(literal, identifying)) or literal('')})",
-        "gone": f"t.{SENT_AT} IS NULL",
+        "identifies": f"c.kind <> 'removed' AND {_is_one_of(identifying)}",
+        "gone": f"c.kind <> 'removed' AND t.{SENT_AT} IS NULL",
         "operation": "c.operates",
         "retyped": f"c.old IS NOT NULL AND NOT {fits}",
     }
@@ -70,21 +85,23 @@ def cells_sql(reverting: Reverting) -> str:
         WHERE CASE WHEN column_name IS NULL THEN kind <> 'resent' ELSE old IS DISTINCT FROM new END
     ), last AS (SELECT max(n) AS n FROM numbered WHERE is_chosen),
     written AS (
-        SELECT key, column_name, kind, old, {operates} AS operates, n, run_id
+        SELECT key, column_name, kind, old, {operates} AS operates, request IS NULL AS is_unsent, n, run_id
         FROM numbered WHERE is_chosen AND column_name IS NOT NULL
         UNION ALL
-        SELECT key, unnest([{listed or "CAST(NULL AS VARCHAR)"}]), kind, NULL, false, n, run_id
+        SELECT key, unnest([{listed or "CAST(NULL AS VARCHAR)"}]), kind, NULL, false, false, n, run_id
         FROM numbered WHERE is_chosen AND column_name IS NULL AND kind = 'added'
     ), cells AS (
         SELECT key, column_name, first(old ORDER BY n) AS old, last(kind ORDER BY n) AS kind,
-            bool_or(operates) AS operates, last(run_id ORDER BY n) AS run_id,
+            bool_or(operates) AS operates, last(is_unsent ORDER BY n) AS is_unsent, last(run_id ORDER BY n) AS run_id,
             (key, column_name) IN (SELECT (key, column_name) FROM numbered, last WHERE numbered.n > last.n)
             OR key IN (SELECT key FROM numbered, last WHERE numbered.n > last.n AND column_name IS NULL) AS is_later
         FROM written WHERE column_name IS NOT NULL GROUP BY ALL
     )
-    SELECT c.key, c.column_name, c.old, {values} AS value, c.run_id, CASE {why} END AS why
+    SELECT c.key, c.column_name, c.old, {values} AS value, c.run_id, c.kind = 'removed' AS is_gone,
+        CASE {why} END AS why
     FROM cells AS c LEFT JOIN {ACKNOWLEDGED} AS t ON c.key = {key}
-    WHERE c.is_later OR t.{SENT_AT} IS NULL OR c.old IS DISTINCT FROM {values}"""
+    WHERE (c.is_later OR t.{SENT_AT} IS NULL OR c.old IS DISTINCT FROM {values})
+    AND (c.kind <> 'removed' OR c.old IS NOT NULL)"""
 
 
 def pivot_sql(reverting: Reverting) -> str:
@@ -94,12 +111,12 @@ def pivot_sql(reverting: Reverting) -> str:
         max(old) FILTER (column_name = {literal(name)}) AS {identifier(f"old.{name}")}"""
         for name in reverting.columns
     )
-    return f"SELECT key{cells} FROM {CELLS} WHERE why IS NULL GROUP BY key"
+    return f"SELECT key, bool_or(is_gone) AS is_gone{cells} FROM {CELLS} WHERE why IS NULL GROUP BY key"
 
 
 def rows_sql(reverting: Reverting) -> str:
     """A SELECT of the rows of REVERTED as they are to be, with the columns of the state."""
-    columns = reverting.columns
+    columns, parts = reverting.columns, reverting.layout.key
 
     def value(name: str, of: SqlType) -> str:
         now = f"t.{identifier(name)}"
@@ -110,7 +127,22 @@ def rows_sql(reverting: Reverting) -> str:
 
     listed = ", ".join(f"{value(name, of)} AS {identifier(name)}" for name, of in reverting.known.items())
     key = key_text(reverting.layout.key, lambda name: f"t.{identifier(name)}")
-    return f"SELECT {listed} FROM {ACKNOWLEDGED} AS t JOIN {REVERTED} AS r ON r.key = {key}"
+    there = f"SELECT {listed} FROM {ACKNOWLEDGED} AS t JOIN {REVERTED} AS r ON r.key = {key}"
+    if not reverting.restores:
+        return there
+
+    def was(name: str, of: SqlType) -> str:
+        if name in parts:
+            text = "r.key" if len(parts) == 1 else f"json_extract_string(r.key, '$[{parts.index(name)}]')"
+            return f"CAST({text} AS {of.text})"
+        return value_of_json(f"r.{identifier(f'old.{name}')}", of) if name in columns else f"CAST(NULL AS {of.text})"
+
+    gone = ", ".join(f"{was(name, of)} AS {identifier(name)}" for name, of in reverting.known.items())
+    return f"{there} UNION ALL SELECT {gone} FROM {REVERTED} AS r WHERE is_gone"
+
+
+def _is_one_of(columns: Collection[str]) -> str:
+    return f"c.column_name IN ({', '.join(map(literal, columns)) or literal('')})"
 
 
 def _by_column(values: Mapping[str, str], otherwise: str = "NULL") -> str:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 
 from reverse_etl.braze.modes import Kind
 from reverse_etl.engines.duckdb.absences import NEXT, NOTE, UNMARK
+from reverse_etl.engines.duckdb.diff import acts_on_gone
 from reverse_etl.engines.duckdb.engine import DuckDBEngine
 from reverse_etl.engines.engine import Engine
 from reverse_etl.engines.warehouse import engine_of
@@ -54,12 +55,10 @@ class Chosen:
 
 @dataclass(frozen=True)
 class Reverted:
-    """What a revert does, beside its plan: how many cells it takes back, which it does not by reason, in words, and how
-    many the model still returns as they were."""
+    """What a revert does, beside its plan: how many cells it takes back, and which it does not, by reason, in words."""
 
     cells: int
     left: Sequence[str]
-    returned_again: int
 
 
 def chosen_runs(project: LoadedProject, named: str) -> Chosen:
@@ -97,14 +96,18 @@ def plan_revert(job: Job, state: State, chosen: Chosen, pins: bool) -> tuple[Pla
     if not cells:
         what = f"{job.sync.name}: nothing to revert: {chosen.named} changed nothing that can go back"
         raise ProjectError(what, hint=f"not reverted: {'; '.join(left)}" if left else None, code="P143")
-    again = 0 if pins else _returned_again(job, state)
-    if again:
-        what = f"{job.sync.name}: the model still returns {again:,} of {count(cells, 'value')} to be reverted"
+    again, lacking = (0, 0) if pins else _returned_again(job, state)
+    if again or lacking:
+        of_all = f"of {count(cells, 'value')} to be reverted"
+        what = f"the model still returns {again:,} {of_all}"
         hint = "the next sync would send them again: pass --pin to hold them, or correct the model first"
-        raise ProjectError(what, job.sync.where("model"), hint, code="P144")
+        if not again:
+            what = f"the model still lacks the rows of {lacking:,} {of_all}"
+            hint = "the next sync would clear them again: pass --pin to hold them, or correct the model first"
+        raise ProjectError(f"{job.sync.name}: {what}", job.sync.where("model"), hint, code="P144")
     execute(connection, f"CREATE OR REPLACE TEMP TABLE {REVERTED} AS {pivot_sql(reverting)}")
     planned = _planned(job, state, reverting, chosen, pins)
-    return planned, Reverted(cells, left, again)
+    return planned, Reverted(cells, left)
 
 
 def preview_revert(job: Job, chosen: Chosen, pins: bool, save: Save | None = None) -> tuple[Preview, Reverted]:
@@ -183,8 +186,9 @@ def _counted(state: State, chosen: Chosen) -> tuple[int, list[str]]:
     return found.get("", 0), left
 
 
-def _returned_again(job: Job, state: State) -> int:
-    """How many of the cells the model still returns as Braze has them: the next run would send these again."""
+def _returned_again(job: Job, state: State) -> tuple[int, int]:
+    """How many of the cells the model still returns as Braze has them, so that the next run would send these again; and
+    how many are of rows that it lacks, which the next run would clear again."""
     project, sync = job.project, job.sync
     since = state.rows.reads_from(sync, full_refresh=False, dialect=project.spec.dialect)
     model = project.compile(sync.model, since.cursor if since else None)
@@ -199,8 +203,9 @@ def _returned_again(job: Job, state: State) -> int:
         state.run.drop()
 
 
-def _unchanged_cells(job: Job, state: State, engine: Engine, layout: Layout, model: Compiled) -> int:
-    """How many of the cells the model returns as the state has them; not those of rows that it does not return."""
+def _unchanged_cells(job: Job, state: State, engine: Engine, layout: Layout, model: Compiled) -> tuple[int, int]:
+    """How many of the cells the model returns as the state has them, of rows that it returns; and how many are of rows
+    that the state has no more, nor the model."""
     write_changes(state, engine, layout, model, job.options, holds_pins=False)
     engine.close()
     flags = (f"CASE WHEN {identifier(f'changed.{name}')} THEN {literal(name)} END" for name in layout.tracked)
@@ -209,11 +214,13 @@ def _unchanged_cells(job: Job, state: State, engine: Engine, layout: Layout, mod
     absent = _absent(layout, state.run.facts()["absences"])
     found = execute(
         state.connection,
-        f"""SELECT count(*) FROM {CELLS} LEFT JOIN ({changed}) AS m USING (key)
-        WHERE why IS NULL AND m.kind IS DISTINCT FROM 'removed' AND key NOT IN ({absent})
-        AND NOT coalesce(list_contains(m.names, column_name), false)""",
+        f"""SELECT count(*) FILTER (NOT is_gone AND m.kind IS DISTINCT FROM 'removed' AND key NOT IN ({absent})
+                AND NOT coalesce(list_contains(m.names, column_name), false)),
+            count(*) FILTER (is_gone AND m.kind IS NULL)
+        FROM {CELLS} LEFT JOIN ({changed}) AS m USING (key) WHERE why IS NULL""",
     )
-    return int(found.fetchall()[0][0])
+    again, lacking = found.fetchall()[0]
+    return int(again), int(lacking) if acts_on_gone(layout) else 0
 
 
 def _absent(layout: Layout, has_absences: bool) -> str:
@@ -237,7 +244,8 @@ def _planned(job: Job, state: State, reverting: Reverting, chosen: Chosen, pins:
             rows = write_changes(state, engine, layout, model, job.options, holds_pins=False)
             write_records(state, layout, None, job.options, knows_consent(job, state, layout))
             cells = f"FROM {CELLS} WHERE why IS NULL"
-            begun = f"SELECT key, column_name, value, run_id {cells}{'' if pins else ' AND false'}"
+            of = f"CASE WHEN is_gone THEN {literal(state_pins.ROW)} ELSE column_name END AS column_name"
+            begun = f"SELECT DISTINCT key, {of}, value, run_id {cells}{'' if pins else ' AND false'}"
             state_pins.note(connection, f"SELECT key, column_name {cells}", begun)
             of_whom = {"git_commit": commit_of(job.project.folder), "started_by": started_by(job.project)}
             state.run.came_from({**of_whom, "reverts": chosen.named})

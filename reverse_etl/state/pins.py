@@ -14,12 +14,14 @@ from reverse_etl.ledger.lines import json_of_value
 from reverse_etl.plan.tables import ACKNOWLEDGED, CHANGES, ENDED_PINS, NEW_PINS, OPEN_RUN, PINS
 from reverse_etl.plan.workbench import execute
 from reverse_etl.records.expressions import mergeable, new
+from reverse_etl.records.identity import columns_named, who_sql
 from reverse_etl.records.layout import Layout
 from reverse_etl.records.left_out import flagged
 from reverse_etl.records.mapping import key_text
 from reverse_etl.sql.quoting import identifier, literal
-from reverse_etl.state.contents import columns_of, meta_of
+from reverse_etl.state.contents import acknowledged_types, columns_of, meta_of
 
+ROW = ""  # in place of a column: the row, which the model did not return, and which stays until it does
 _OF_CHANGES = "retl_pinned"  # the pinned cells of CHANGES, and whether their pins hold
 
 
@@ -33,9 +35,11 @@ def hold(connection: DuckDBPyConnection, layout: Layout) -> None:
     pins: ENDED_PINS. Rows of which nothing else differs are no change."""
     pinned = [name for (name,) in connection.execute(f"SELECT DISTINCT column_name FROM {PINS}").fetchall()]
     names = [name for name in layout.tracked if name in pinned]
-    if names:
+    if names or ROW in pinned:
         _find_pinned(connection, layout, names)
         _hold_cells(connection, layout, names)
+        held = f"SELECT key FROM {_OF_CHANGES} WHERE column_name = {literal(ROW)} AND holds"
+        execute(connection, f"DELETE FROM {CHANGES} WHERE kind = 'removed' AND {key_text(layout.key, new)} IN ({held})")
         differs = " OR ".join(identifier(f"differs.{name}") for name in layout.tracked)
         is_pinned = f"{key_text(layout.key, new)} IN (SELECT key FROM {_OF_CHANGES})"
         execute(connection, f"DELETE FROM {CHANGES} WHERE kind = 'changed' AND NOT ({differs}) AND {is_pinned}")
@@ -50,14 +54,29 @@ def _find_pinned(connection: DuckDBPyConnection, layout: Layout, names: Sequence
     """Store which cells of CHANGES are pinned, and whether their pins hold."""
     values = {name: json_of_value(f"c.{new(name)}", layout.column(name).type) for name in names}
     now = " ".join(f"WHEN {literal(name)} THEN {value}" for name, value in values.items())
+    is_same = f"CASE p.column_name {now} END IS NOT DISTINCT FROM p.value" if now else "false"
     key = key_text(layout.key, lambda name: f"c.{new(name)}")
+    same = f"{key_text(layout.key, lambda one: f't.{identifier(one)}')} = p.key"
     execute(
         connection,
         f"""CREATE OR REPLACE TEMP TABLE {_OF_CHANGES} AS
         SELECT c.rowid AS row, p.key, p.column_name,
-            c.kind IN ('added', 'changed') AND CASE p.column_name {now} END IS NOT DISTINCT FROM p.value AS holds
-        FROM {CHANGES} AS c JOIN {PINS} AS p ON p.key = {key}""",
+            CASE WHEN p.column_name = {literal(ROW)} THEN c.kind = 'removed'
+                ELSE c.kind IN ('added', 'changed') AND {_is_same_user(connection, layout)} AND {is_same} END AS holds
+        FROM {CHANGES} AS c JOIN {PINS} AS p ON p.key = {key} LEFT JOIN {ACKNOWLEDGED} AS t ON {same}""",
     )
+
+
+def _is_same_user(connection: DuckDBPyConnection, layout: Layout) -> str:
+    """SQL for: the row is about whom it was about before. Another user never had what was reverted."""
+    known = acknowledged_types(connection)
+    families = {name: known[name].family for name in columns_named(known) if layout.has(name)}
+    if set(families) <= set(layout.key):
+        return "true"
+    before, now = (
+        who_sql(families, of) for of in (lambda name: f"t.{identifier(name)}", lambda name: f"c.{new(name)}")
+    )
+    return f"{before} IS NOT DISTINCT FROM {now}"
 
 
 def _hold_cells(connection: DuckDBPyConnection, layout: Layout, names: Sequence[str]) -> None:
@@ -103,7 +122,8 @@ def commit(connection: DuckDBPyConnection, records: str) -> None:
         f"DELETE FROM {PINS} AS p USING {ENDED_PINS} AS e WHERE (p.key, p.column_name) = (e.key, e.column_name)"
     )
     names = [name for (name,) in connection.execute(f"SELECT DISTINCT column_name FROM {NEW_PINS}").fetchall()]
-    cells = " ".join(f"WHEN {literal(name)} THEN o.{identifier(f'changed.{name}')}" for name in names)
+    flags = {name: "true" if name == ROW else f"o.{identifier(f'changed.{name}')}" for name in names}
+    cells = " ".join(f"WHEN {literal(name)} THEN {flag}" for name, flag in flags.items())
     if names:
         accepted = f"SELECT o.key FROM {records} AND o.key = n.key AND CASE n.column_name {cells} END"
         connection.execute(f"INSERT INTO {PINS} SELECT * FROM {NEW_PINS} AS n WHERE EXISTS ({accepted})")

@@ -69,6 +69,7 @@ NOT_FOLLOWED = {
     ),
     "a test of its own follows it": (
         "the next sync would send them again: pass --pin to hold them, or correct the model first",  # test_reverting.py
+        "the next sync would clear them again: pass --pin to hold them, or correct the model first",  # test_reverting.py
         "revert the runs of one sync at a time",  # tests/runs/test_reverting.py
         "not reverted: {}",  # what it lists says what to do
         "`retl history` lists the runs",  # tests/runs/test_reverting.py

@@ -1,5 +1,6 @@
 """What a run has changed is taken back: cell by cell, as a plan that is reviewed and applied."""
 
+import json
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -202,14 +203,79 @@ def test_modes_that_braze_keeps_cannot_be_reverted(shop: Shop, retl: Retl):
     )
 
 
-def test_rows_that_left_the_model_are_not_sent_again(shop: Shop, retl: Retl):
-    shop.sync("it", FIRST, on_removed="clear")
+def test_rows_that_were_cleared_are_set_again_and_stay_until_the_model_returns_them(shop: Shop, retl: Retl):
+    shop.sync("it", FIRST, on_removed="clear", guards={"max_removed": "100%"}).run()
+    before = profiles(shop)
+    shop.model("it", rows(("u1", "gold", 1), ("u3", "gold", 3)))
     shop.run()
-    shop.sync("it", rows(("u1", "gold", 1), ("u3", "gold", 3)), on_removed="clear")
-    shop.run(skip_guards=["max_removed"])
+    run = last_run(shop)
+    assert profiles(shop) == {**before, "u1": {"tier": "gold", "n": 1}, "u2": {}}
+    planned = revert(shop, retl, run, "--pin")
+    assert planned.out.splitlines()[0] == f"it: 3 values of {run} to be reverted, pinned until the model returns others"
+    assert "not reverted" not in planned.out
+    assert profiles(shop) == before
+    again = shop.run()
+    assert (again.plan.removed, again.plan.to_send, profiles(shop)) == (0, 0, before)
+    shop.model("it", FIRST)  # the row is back, as it is: the pin ends
+    assert shop.run().plan.to_send == 0
+    assert shop.rows_of("pins") == []
+    shop.model("it", rows(("u1", "basic", 1), ("u3", "gold", 3)))
+    assert shop.run().plan.removed == 1
+    assert profiles(shop)["u2"] == {}
+
+
+def test_rows_that_the_next_sync_would_clear_again_are_refused_unless_they_are_pinned(shop: Shop, retl: Retl):
+    shop.sync("it", FIRST, on_removed="clear", guards={"max_removed": "100%"}).run()
+    shop.model("it", rows(("u1", "basic", 1), ("u3", "gold", 3)))
+    shop.run()
+    run = last_run(shop)
+    refused = retl("revert", run, folder=shop.folder)
+    assert (refused.code, refused.err.splitlines()) == (
+        2,
+        [
+            "syncs.yml:14:10: it: the model still lacks the rows of 2 of 2 values to be reverted",
+            "  hint: the next sync would clear them again: pass --pin to hold them, or correct the model first",
+        ],
+    )
+    shop.model("it", FIRST)
+    revert(shop, retl, run)
+    assert (profiles(shop)["u2"], shop.run().plan.to_send) == ({"tier": "basic", "n": 2}, 0)
+
+
+def test_rows_of_several_columns_and_users_are_set_again_by_what_the_ledger_has(shop: Shop, retl: Retl):
+    names, key = "id, shop, external_id, tier", ["id", "shop"]
+    options: dict[str, Any] = {"primary_key": key, "exclude_columns": key, "on_removed": "clear"}
+    first = rows((1, "x", "u1", "a"), (2, "x", "u2", "b"), names=names)
+    shop.sync("it", first, guards={"max_removed": "100%"}, **options).run()
+    before = profiles(shop)
+    shop.model("it", rows((1, "x", "u1", "a"), names=names))
+    shop.run()
+    assert profiles(shop)["u2"] == {}
+    revert(shop, retl, last_run(shop), "--pin")
+    assert (profiles(shop), shop.run().plan.to_send) == (before, 0)
+
+
+def test_subscriptions_of_rows_that_were_cleared_stay_as_they_are(shop: Shop, retl: Retl):
+    sql = rows(("u1", "subscribed", "a"), ("u2", "subscribed", "b"), names="external_id, email_subscribe, tier")
+    shop.sync("it", sql, on_removed="clear", guards={"max_removed": "100%"}).run()
+    shop.model("it", sql.replace(", ('u2', 'subscribed', 'b')", ""))
+    shop.run()
     planned = revert(shop, retl, last_run(shop), "--pin")
-    assert planned.out.splitlines()[1] == "  not reverted: 2 values of rows that left the model"
-    assert profiles(shop) == {"u1": {"tier": "basic", "n": 1}, "u2": {}, "u3": {"tier": "gold", "n": 3}}
+    assert planned.out.splitlines()[1] == "  not reverted: 1 value of rows that left the model, and were not cleared"
+    assert json.loads(shop.sent()[-1]) == {"attributes": [{"external_id": "u2", "tier": "b"}]}
+
+
+def test_pin_ends_when_its_row_is_about_another_user(shop: Shop, retl: Retl):
+    options: dict[str, Any] = {"primary_key": "id", "exclude_columns": ["id"]}
+    sql = "SELECT 1 AS id, '{}' AS external_id, '{}' AS tier"
+    shop.sync("it", sql.format("u1", "basic"), **options).run()
+    shop.model("it", sql.format("u1", "gold"))
+    shop.run()
+    revert(shop, retl, last_run(shop), "--pin")
+    assert (shop.run().plan.to_send, profiles(shop)["u1"]) == (0, {"tier": "basic"})
+    shop.model("it", sql.format("u2", "gold"))
+    shop.run()
+    assert (profiles(shop)["u2"], shop.rows_of("pins")) == ({"tier": "gold"}, [])
 
 
 def test_who_has_opted_out_is_not_opted_in_by_a_revert(shop: Shop, retl: Retl):
