@@ -51,7 +51,8 @@ def test_profiles_are_those_of_before_the_run(shop: Shop, retl: Retl, seed: int)
     shop.destination = {"max_objects_per_request": 2}
 
     def run(rows: Rows) -> str:
-        shop.sync("it", model(rows), send=chance.choice(["changed_columns", "all_columns"]))
+        how = {"send": chance.choice(["changed_columns", "all_columns"]), "guards": {"max_removed": "100%"}}
+        shop.sync("it", model(rows), on_removed="clear", **how)
         assert shop.run().status == "success"
         return str(shop.rows_of("(SELECT run_id FROM runs ORDER BY finished_at DESC LIMIT 1)", "run_id")[0][0])
 
@@ -66,9 +67,12 @@ def test_profiles_are_those_of_before_the_run(shop: Shop, retl: Retl, seed: int)
         for name in chance.sample(COLUMNS, chance.randint(1, 4)):
             changed[key][name] = value(chance, name)
             written.add((key, name))
+    for key in chance.sample(sorted(rows), chance.randint(0, 2)):  # rows that leave the model, and are cleared
+        del changed[key]
+        written |= {(key, name) for name in COLUMNS}
     reverted = run(changed)
     for _ in range(2):  # later runs, on cells that the first has not written
-        for key in chance.sample(sorted(rows), 4):
+        for key in chance.sample(sorted(rows.keys() & changed.keys()), 4):
             for name in COLUMNS:
                 if (key, name) not in written:
                     changed[key][name] = value(chance, name)
