@@ -99,7 +99,9 @@ def plan_revert(job: Job, state: State, chosen: Chosen, pins: bool) -> tuple[Pla
     again, lacking = (0, 0) if pins else _returned_again(job, state)
     if again or lacking:
         of_all = f"of {count(cells, 'value')} to be reverted"
-        what = f"the model still returns {again:,} {of_all}"
+        what = f"the model still returns {again:,} {of_all}" + (
+            f", and lacks the rows of {lacking:,}" if lacking else ""
+        )
         hint = "the next sync would send them again: pass --pin to hold them, or correct the model first"
         if not again:
             what = f"the model still lacks the rows of {lacking:,} {of_all}"

@@ -210,6 +210,8 @@ def test_rows_that_were_cleared_are_set_again_and_stay_until_the_model_returns_t
     shop.run()
     run = last_run(shop)
     assert profiles(shop) == {**before, "u1": {"tier": "gold", "n": 1}, "u2": {}}
+    said = "it: the model still returns 1 of 3 values to be reverted, and lacks the rows of 2\n"
+    assert said in retl("revert", run, folder=shop.folder).err
     planned = revert(shop, retl, run, "--pin")
     assert planned.out.splitlines()[0] == f"it: 3 values of {run} to be reverted, pinned until the model returns others"
     assert "not reverted" not in planned.out
