@@ -130,10 +130,12 @@ class Slot:
 
 @dataclass(frozen=True)
 class Group:
-    """An object around a slot's array, one per combination of the `fields` values; requests do not mix them."""
+    """An object around a slot's array, one per combination of the `fields` values, of which the first names it. In a
+    request are at most so many, none of them twice, and identifiers of one kind."""
 
     array: str
     fields: tuple[str, ...]
+    per_request: int = 1
 
 
 @dataclass(frozen=True)
@@ -713,7 +715,11 @@ _TABLE = (
         ),
         options=frozenset({"consent"}),
         e164=True,
-        group=Group("subscription_groups", ("subscription_group_id", "subscription_state", "use_double_opt_in_logic")),
+        group=Group(  # how many a request may have is not said; RudderStack sends so many
+            "subscription_groups",
+            ("subscription_group_id", "subscription_state", "use_double_opt_in_logic"),
+            per_request=25,
+        ),
     ),
     Mode(
         name="catalog_items",
@@ -768,6 +774,11 @@ def options_of(mode: Mode) -> frozenset[str]:
 def not_supported(mode: Mode) -> frozenset[str]:
     """The keys of a sync that other modes support, and this one does not."""
     return frozenset().union(*map(options_of, MODES.values())) - options_of(mode)
+
+
+def groups_per_request() -> Mapping[str, int]:
+    """How many groups a request may have, by the label of its endpoint; of those that have groups."""
+    return {mode.call.label: mode.group.per_request for mode in MODES.values() if mode.group}
 
 
 def calls_that_end(about: str | None = None) -> list[str]:

@@ -373,7 +373,8 @@ class Sender:
         result = connection.send(route.call.path, body, route.call.method)
         call, form = route.call, route.call.errors
         named = NamedErrors(form, partial(_names, records, form.names_by)) if form else None
-        verdict = judge(result, len(records), route.arrays, call.counters, named, call.refused, call.done)
+        arrays = route.arrays if batch.is_of_one_place else ()  # of several groups, an index means no record
+        verdict = judge(result, len(records), arrays, call.counters, named, call.refused, call.done)
         rejected = {records[place].seq: reason for place, reason in verdict.rejected.items()}
         outcome = _IN_JOURNAL.get(verdict.outcome, "not_taken")
         why = verdict.why if outcome == "in_doubt" else None

@@ -1,5 +1,6 @@
 """What a run is going to do: counted from its outbox, so that a dry run and a run cannot disagree."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from math import ceil
@@ -7,8 +8,8 @@ from typing import Any
 
 from duckdb import DuckDBPyConnection
 
-from reverse_etl.braze.modes import MAX_BODY_BYTES, deleting_pattern
-from reverse_etl.delivery.batches import cut
+from reverse_etl.braze.modes import MAX_BODY_BYTES, deleting_pattern, groups_per_request
+from reverse_etl.delivery.batches import Place, cut, together
 from reverse_etl.plan.data_tests import DataTestResult
 from reverse_etl.plan.given_up import GIVEN_UP
 from reverse_etl.plan.outbox import HAS_LEFT_OUT, opt_ins_withheld, read_records, uncertain
@@ -153,6 +154,8 @@ def _requests(connection: DuckDBPyConnection, sizes: Mapping[str, int]) -> dict[
         WHERE action = 'send' GROUP BY call, envelope, phase ORDER BY ALL"""
     ).fetchall()
     requests = dict.fromkeys((call for call, *_ in groups), 0)
+    if any(sizes[call] > 1 and call in groups_per_request() for call in requests):
+        return {**requests, **_requests_of_groups(connection, sizes)}
     if any(heaviest * sizes[call] > MAX_BODY_BYTES for call, _, _, heaviest in groups):
         for batch in cut(read_records(connection), sizes):
             requests[batch.place.call] += 1
@@ -160,3 +163,20 @@ def _requests(connection: DuckDBPyConnection, sizes: Mapping[str, int]) -> dict[
     for call, _, records, _ in groups:
         requests[call] += ceil(records / sizes[call])
     return requests
+
+
+def _requests_of_groups(connection: DuckDBPyConnection, sizes: Mapping[str, int]) -> dict[str, int]:
+    """Requests by endpoint, where neighbors of several groups share one: by the runs of neighbors of one group, each in
+    parts of as many records as its array may have."""
+    place, size = "call, envelope, phase", min(sizes.values())
+    number = "row_number() OVER (PARTITION BY {} ORDER BY row)"
+    sent = f"SELECT {place}, rowid AS row, strlen(body) + 1 AS weight FROM {OUTBOX} WHERE action = 'send'"
+    runs = f"SELECT *, {number.format('phase')} - {number.format(place)} AS run FROM ({sent})"
+    parts = f"SELECT *, ({number.format(f'{place}, run')} - 1) // {size} AS part FROM ({runs})"
+    found = connection.execute(
+        f"""SELECT {place}, CAST(sum(weight) AS BIGINT) FROM ({parts}) GROUP BY {place}, run, part
+        ORDER BY phase, min(row)"""
+    ).fetchall()
+    weighed = [(Place(call, envelope, phase), weight) for call, envelope, phase, weight in found]
+    requests = together(weighed, sizes, lambda part: part[0], lambda part: part[1])
+    return Counter(parts[0][0].call for parts in requests)

@@ -153,7 +153,16 @@ def _problems(layout: Layout) -> str:
 def order_sql(layout: Layout) -> str:
     """The ORDER BY that groups records of one envelope; empty where there is only one."""
     has_several = len(layout.mode.slots) > 1 or layout.mode.group or layout.deletion or layout.sync.update
+    if layout.mode.group:
+        return f"ORDER BY {_turn(layout.mode)}, envelope"
     return f"ORDER BY call <> {literal(layout.mode.call.label)}, call, envelope" if has_several else ""
+
+
+def _turn(mode: Mode) -> str:
+    """SQL for when the records of a group take their turn, so that those of several are neighbors, which may share a
+    request: by the kind of their identifier, as many of each group as go into its array, then the next ones."""
+    of_group = "row_number() OVER (PARTITION BY envelope, phase, action = 'send')"
+    return f"regexp_extract(envelope, '\"(\\w+)\":\\[$', 1), ({of_group} - 1) // {mode.call.rows_per_request}"
 
 
 def _select(source: str, extra: dict[str, str]) -> str:

@@ -242,7 +242,7 @@ def test_delete_keeps_one_kind_of_identifier_to_a_request(shop: Shop):
     ]
 
 
-def test_subscription_requests_hold_one_group_and_state(shop: Shop):
+def test_subscription_requests_hold_one_state_of_a_group(shop: Shop):
     shop.sync(
         "news",
         """SELECT 'u' || i AS external_id, 'g' AS subscription_group_id,

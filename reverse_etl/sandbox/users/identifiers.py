@@ -40,4 +40,8 @@ def identifiers(body: Json) -> Iterable[str]:
     """The identifiers of all objects in all arrays of a body."""
     arrays = body.values() if isinstance(body, dict) else ()
     for objects in arrays:
-        yield from map(identifier_text, objects if isinstance(objects, list) else ())
+        for one in objects if isinstance(objects, list) else ():
+            yield identifier_text(one)
+            if isinstance(one, dict):  # a group of users (sub2)
+                lists = map(one.get, ("external_ids", "emails", "phones"))
+                yield from (text for ids in lists if isinstance(ids, list) for text in ids if isinstance(text, str))

@@ -260,7 +260,7 @@ def _rename(work: Transaction, one: Json) -> str | None:
     if user is None or user.external_id != current:
         return "'current_external_id' is not the primary id of a user"
     if current == new or work.by_external_id(new) is not None:
-        return "new_external_id is already in use"  # (m-ren)
+        return "new_external_id is already in use"  # (rename)
     work.rename(user, new)
     work.flush()
     work.deprecate(current, user)
