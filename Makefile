@@ -91,7 +91,8 @@ test-dialects: $(VENV)/installed $(SPARK)/installed ## Rows of dialects on Hive'
 test-spark: $(VENV)/installed $(SPARK)/installed ## The contract of all warehouses on Apache Spark: needs Java 17; three minutes
 	$(BIN)/python -m pip install --quiet $(PINNED) --group engines
 	RETL_SPARK_HOME=$$($(SPARK)/bin/python -c "import os, pyspark; print(os.path.dirname(pyspark.__file__))") \
-		$(BIN)/pytest tests/warehouses/test_contract.py tests/warehouses/test_spark.py -k "sail or test_spark"
+		$(BIN)/pytest tests/warehouses/test_contract.py tests/warehouses/test_spark.py tests/warehouses/test_comparing.py \
+		-k "sail or test_spark or test_comparing"
 
 test-page: $(VENV)/installed ## The sandbox's page in headless Chromium, which it installs if it may
 	@command -v chromium >/dev/null || { [ "$$(id -u)" = 0 ] && apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core; } || { echo "test-page needs Debian's package chromium: sudo apt-get install chromium" >&2; exit 2; }

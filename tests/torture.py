@@ -19,6 +19,7 @@ import argparse
 import json
 import os
 import random
+import secrets
 import shutil
 import signal
 import sys
@@ -26,7 +27,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
@@ -36,15 +37,19 @@ import duckdb
 
 from reverse_etl.delivery.retry import RetryPolicy
 from reverse_etl.delivery.session import open_session
+from reverse_etl.engines.spark.reader import SparkReader
+from reverse_etl.engines.spark.tables import current_rows
+from reverse_etl.errors import Location
 from reverse_etl.plan.actions import Intent
+from reverse_etl.plan.elsewhere import pointer_of
 from reverse_etl.project.project import LoadedProject, load_project
 from reverse_etl.runs.outcome import Options, RunResult
 from reverse_etl.runs.run import jobs_of
 from reverse_etl.runs.sequence import run_jobs
 from reverse_etl.sandbox import Fault, LoggedRequest, Sandbox
-from reverse_etl.shared_state.place import StatePlace
 from reverse_etl.state.edit import resolve
-from reverse_etl.state.opening import open_state
+from reverse_etl.state.opening import state_of
+from reverse_etl.state.state import State
 from tests.ledger.replay import wrong_in
 from tests.processes import Forked
 from tests.shop import KEY, Held, Shop, Silent
@@ -161,6 +166,7 @@ ARRAYS = {
 READS = ("/users/export/ids",)  # by a canary
 CREATE_USERS = ("attributes", "events", "purchases")
 NAMES = [*CASES, SEVERAL]
+COMPARED = [name for name, case in CASES.items() if case.options["mode"] == "users_track"]
 
 
 def facts(body: Mapping[str, Any]) -> list[Fact]:
@@ -327,6 +333,46 @@ class InSpark:
         new.replace(self._file)
 
 
+class ComparedInSpark(InSpark):
+    """The same, and the acknowledged rows are in Spark, too. The server keeps tables when a session ends."""
+
+    def __init__(self, remote: str, folder: Path) -> None:
+        super().__init__(remote, folder)
+        schema = f"torture_{secrets.token_hex(4)}"
+        self.engine = {**self.engine, "diff": "engine", "state_schema": schema}
+        self._do(f"CREATE SCHEMA {schema} LOCATION '{folder / schema}'")
+
+    @contextmanager
+    def brought(self, state: State) -> Iterator[None]:
+        """Inside the block, the state has the acknowledged rows itself."""
+        import pyarrow
+
+        pointer = pointer_of(state.rows.meta())
+        if pointer:
+            rows = current_rows(pointer, state.rows.types(), state.rows.key())
+            found = pyarrow.Table.from_pylist(self._do(rows), self._schema(rows))
+            state.connection.register("there", found)
+            state.connection.execute("INSERT INTO retl_state.main.state BY NAME FROM there")
+            state.connection.unregister("there")
+        yield
+        if pointer:
+            state.connection.execute("DELETE FROM retl_state.main.state")
+
+    def _schema(self, sql: str) -> Any:
+        reader = SparkReader(str(self.engine["remote"]), None, Location("tests"))
+        try:
+            return next(reader._tables(f"SELECT * FROM ({sql}) LIMIT 0")).schema
+        finally:
+            reader.close()
+
+    def _do(self, sql: str) -> list[dict[str, Any]]:
+        reader = SparkReader(str(self.engine["remote"]), None, Location("tests"))
+        try:
+            return reader.execute(sql)
+        finally:
+            reader.close()
+
+
 def project_in(folder: Path) -> LoadedProject:
     return load_project(folder, environ={"BRAZE_API_KEY": KEY, URI: os.environ.get(URI, "")})
 
@@ -469,12 +515,20 @@ class Torture:
                 self.row.untold += len({key for key, _ in one.told} - self.known(name, one))
 
     def known(self, name: str, one: Account) -> set[str]:
-        with open_state(StatePlace(self.shop.folder / ".retl/test" / name, name, "test")) as state:
+        with self.opened(name) as state:
             connection = state.connection
             sql = f"SELECT CAST({one.case.state_key} AS VARCHAR) FROM retl_state.state WHERE _retl_sent_at IS NOT NULL"
             known = {key for (key,) in connection.execute(sql).fetchall()} if state.rows.columns() else set()
             bodies = connection.execute("SELECT body FROM retl_state.in_doubt").fetchall()
         return known | {fact[0] for (body,) in bodies for fact in facts({one.kind: [json.loads(body)]})}
+
+    @contextmanager
+    def opened(self, name: str) -> Iterator[State]:
+        """The state of a sync, with its acknowledged rows, wherever they are."""
+        project = project_in(self.shop.folder)
+        there = self.warehouse.brought if isinstance(self.warehouse, ComparedInSpark) else lambda _: nullcontext()
+        with state_of(project, project.sync(name)) as state, there(state):
+            yield state
 
     def end(self) -> None:
         """Decide on what is in doubt, run to the end undisturbed, and compare with the model."""
@@ -503,13 +557,14 @@ class Torture:
             sql = f"SELECT CAST({one.case.key} AS VARCHAR), {one.case.value} FROM t"
             wanted = dict(connection.execute(sql).fetchall())
         self.row.rows += len(wanted)
-        with open_state(StatePlace(self.shop.folder / ".retl/test" / name, name, "test")) as state:
+        with self.opened(name) as state:
             self.row.unledgered += len(wrong_in(state))
+            done = len(state.connection.execute(f"SELECT 1 FROM retl_state.{one.case.kept_in}").fetchall())
         last = dict(one.told)
         self.row.lost += sum(key not in last or last[key] != value for key, value in wanted.items())
         if one.case.not_idempotent:
             self.row.doubled += sum(times - 1 for times in Counter(key for key, _ in one.told).values())
-        assert len(self.shop.rows_of(one.case.kept_in, "1", sync=name)) == len(wanted)
+        assert done == len(wanted)
 
 
 def torture(name: str, kills: int, seed: int, by_the_clock: bool = True, warehouse: Warehouse | None = None) -> Row:
@@ -558,15 +613,16 @@ def main() -> None:
     where = parser.add_mutually_exclusive_group()
     where.add_argument("--postgres", help="let models run in it, such as postgres-16")
     where.add_argument("--sail", action="store_true", help="let models run in Sail, a server of Spark Connect")
+    where.add_argument("--compared", action="store_true", help="and compare rows there: attributes, events, purchases")
     asked = parser.parse_args()
-    with _warehouse(asked.postgres, asked.sail) as warehouse:
+    with _warehouse(asked.postgres, asked.sail, asked.compared) as warehouse:
         rows = _all(asked, warehouse)
     sys.exit(0 if all(row.is_good for row in rows) else 1)
 
 
 @contextmanager
-def _warehouse(postgres: str | None, in_sail: bool) -> Iterator[Warehouse | None]:
-    if not (postgres or in_sail):
+def _warehouse(postgres: str | None, in_sail: bool, compared: bool) -> Iterator[Warehouse | None]:
+    if not (postgres or in_sail or compared):
         yield None
         return
     from tests.warehouses import servers  # needs the packages of `make test-engines`
@@ -576,13 +632,19 @@ def _warehouse(postgres: str | None, in_sail: bool) -> Iterator[Warehouse | None
             yield InPostgres(server)
         return
     with servers.sail() as remote, tempfile.TemporaryDirectory(prefix="torture-lake-") as folder:
-        yield InSpark(remote, Path(folder))
+        if not compared:
+            yield InSpark(remote, Path(folder))
+            return
+        from tests.warehouses.one_catalog import one_catalog
+
+        with one_catalog(remote) as lasting:
+            yield ComparedInSpark(lasting, Path(folder))
 
 
 def _all(asked: argparse.Namespace, warehouse: Warehouse | None) -> list[Row]:
     print(f"seed {asked.seed}\n| {' | '.join(HEADING)} |\n|{'---|' * len(HEADING)}", flush=True)
     rows = []
-    for name in [asked.only] if asked.only else NAMES:
+    for name in [asked.only] if asked.only else COMPARED if asked.compared else NAMES:
         rows.append(torture(name, asked.kills, asked.seed, warehouse=warehouse))
         print(f"| {' | '.join(str(value) for value in vars(rows[-1]).values())} |", flush=True)
     return rows

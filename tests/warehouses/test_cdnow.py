@@ -1,4 +1,4 @@
-"""Real purchases, month by month: Postgres leads to the requests of DuckDB."""
+"""Real purchases, month by month: Postgres, and what is compared in Spark, lead to the requests of DuckDB."""
 
 import json
 import shutil
@@ -7,6 +7,7 @@ from datetime import date
 from pathlib import Path
 
 import pyarrow
+import pytest
 
 from reverse_etl.delivery.session import open_session
 from reverse_etl.project.project import load_project
@@ -16,6 +17,7 @@ from reverse_etl.runs.sequence import run_jobs
 from reverse_etl.sandbox import Sandbox
 from tests.runs.test_cdnow import MONTHS, folder  # noqa: F401  # a fixture: the project with its DuckDB file
 from tests.shop import KEY, Silent, database, edit, some
+from tests.warehouses.conftest import Sail
 from tests.warehouses.servers import PostgresServer
 
 SUM = "sum(dollars) as dollars"
@@ -59,3 +61,21 @@ def test_months_of_purchases_lead_to_the_requests_of_duckdb(server: PostgresServ
     expected = records(folder, months)
     assert records(other, months, URI=server.uri("reader")) == expected
     assert sum('"purchases"' in record for month in expected for record in month) == 6919
+
+
+@pytest.mark.long
+def test_months_of_purchases_that_are_compared_in_spark_lead_to_the_requests_of_duckdb(
+    lasting: Sail,
+    schema: str,
+    folder: Path,  # noqa: F811
+):
+    edit(folder / "models/customers.sql", SUM, "cast(sum(dollars) as decimal(38, 2)) as dollars")
+    other, file = folder.parent / "spark", folder.parent / "cdnow.parquet"
+    shutil.copytree(folder, other)
+    with database(folder / "warehouse.duckdb", "READ_ONLY") as connection:
+        connection.execute(f"COPY cdnow TO '{file}' (FORMAT parquet)")
+    engine = f"{{type: spark, remote: '{lasting.address}', diff: engine, state_schema: {schema}}}"
+    edit(other / "syncs.yml", "{type: duckdb, path: warehouse.duckdb}", engine)
+    edit(other / "models/orders.sql", "from cdnow", f"from parquet.`{file}`")
+    months = some(MONTHS, every=4)
+    assert records(other, months) == records(folder, months)

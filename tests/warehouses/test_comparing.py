@@ -19,7 +19,8 @@ from reverse_etl.plan.elsewhere import Pointer, pointer_of
 from reverse_etl.plan.tables import ABSENT_SINCE, RUN_ID, SENT_AT, UNSURE
 from reverse_etl.sandbox import Fault, Sandbox
 from reverse_etl.state.look import sync_status
-from tests.shop import Retl, Shop, database, examples, some
+from tests.bucket import Bucket
+from tests.shop import Retl, Shop, database, examples, running, some
 from tests.warehouses.conftest import Sail, Warehouse, comparing
 
 KEEPS = {"guards": {"max_removed": "100%"}}
@@ -425,3 +426,27 @@ def test_saved_plan_is_applied(spark: Warehouse, lasting: Sail, retl: Retl, monk
     assert retl("status", folder=shop.folder).out.splitlines()[1].split()[5:8] == ["3", "0", "0"]
     for command in (["why", "u1"], ["verify", "it"], ["forget", "u1", "--yes"], ["state", "show", "it", "--key", "u1"]):
         assert "does not reach acknowledged rows that are in Spark yet" in retl(*command, folder=shop.folder).err
+
+
+@pytest.mark.long
+def test_machines_that_share_a_state_share_the_tables(
+    spark: Warehouse, lasting: Sail, schema: str, braze: Sandbox, tmp_path: Path
+):
+    """A machine that was killed while it sent: the other one records what its journal in the store says."""
+    with Bucket() as bucket:
+        one, two = spark.shop, Shop(tmp_path / "two", braze)
+        for shop in (one, two):
+            shop.state, shop.environ = {"path": bucket.url}, {**shop.environ, **bucket.environ}
+            comparing(shop, lasting, schema)
+            shop.sync("it", (one.folder / "models" / "it.sql").read_text(), **KEEPS)
+        assert [one.run().plan.to_send, two.run().plan.to_send] == [3, 0]
+        spark.put("people", people(n=[1, 7, 8]))
+        with running(one, "u3") as process:
+            process.kill()
+            process.wait()
+        two.clock.ahead += datetime.timedelta(hours=1)
+        assert (two.run().plan.to_send, two.run().plan.to_send) == (2, 0)
+        assert tables(lasting, schema) == {table.name for table in pointer(two).tables}
+        assert [row[:2] for row in acknowledged(two, lasting)] == [("u1", "1"), ("u2", "7"), ("u3", "8")]
+        one.clock.ahead += datetime.timedelta(hours=1)
+        assert one.run().plan.to_send == 0
