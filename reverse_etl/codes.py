@@ -808,7 +808,7 @@ CODES: Mapping[str, Code] = {
     "S038": Code(
         "acknowledged rows are elsewhere",
         "They are in Spark, and the target looks in the state, or the other way round: all would count as new.",
-        "Set `diff` and `state_schema` as they were; or `retl state reset NAME`, and every row is sent again.",
+        "`retl state move NAME` moves them, and sends nothing; or set `diff` and `state_schema` as they were.",
     ),
     "S039": Code(
         "somebody was erased, and rows are in Spark",

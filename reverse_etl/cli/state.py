@@ -1,4 +1,4 @@
-"""Commands on the state of a sync: state show, baseline, accept-workspace, reset."""
+"""Commands on the state of a sync: state show, baseline, accept-workspace, rename, move, reset."""
 
 from pathlib import Path
 from typing import Annotated
@@ -140,6 +140,27 @@ def state_rename(
         raise ProjectError(f'"{old}" is the name of a sync', hint="rename it in syncs.yml first", code="P078")
     when_free(lambda: rename(project, old, chosen, Clock()), wait, Clock(), say)
     say(f"{name}: the state of {old} is its own now")
+
+
+@app.command(name="move", cls=ProjectCommand)
+def state_move(
+    name: SyncName,
+    wait: Wait = 0,
+    project_dir: ProjectFolder = Path(),
+    target: TargetName = None,
+    variables: Variables = None,
+) -> None:
+    """Move acknowledged rows to where the target has them: into Spark (`diff: engine`) or out of it. Sends nothing."""
+    from reverse_etl.state.rows_moving import move_rows
+    from reverse_etl.system.clock import Clock, when_free
+    from reverse_etl.words import count
+
+    project = load(project_dir, target, variables)
+    chosen = project.sync(name)
+    moved = when_free(lambda: move_rows(project, chosen, Clock()), wait, Clock(), say)
+    to = f"to the schema {moved.schema} of Spark" if moved and moved.schema else "to the state"
+    said = f"{count(moved.rows, 'acknowledged row')} moved {to}" if moved else "nothing to move"
+    say(f"{name}: {said}")
 
 
 @app.command(name="reset", cls=ProjectCommand)

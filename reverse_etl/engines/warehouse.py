@@ -11,7 +11,6 @@ from reverse_etl.engines.pulled import PulledEngine
 from reverse_etl.engines.spark.pushed import PushedEngine
 from reverse_etl.engines.spark.reader import SparkReader
 from reverse_etl.engines.spark.tables import SparkTables
-from reverse_etl.plan.elsewhere import RowTables
 from reverse_etl.plan.workbench import connect
 from reverse_etl.project.models import Compiled
 from reverse_etl.project.project import LoadedProject
@@ -31,21 +30,18 @@ def engine_of(project: LoadedProject, workbench: DuckDBPyConnection) -> Engine:
         if not warehouse.compares:
             return PulledEngine(workbench, reader)
         where = project.spec.in_target("warehouse", "diff")
-        return PushedEngine(workbench, reader, tables=_tables(project, warehouse), where=where)
+        tables = row_tables(project, warehouse.state_schema or "")
+        return PushedEngine(workbench, reader, tables=tables, where=where)
     where = project.spec.in_target("warehouse", "path")
     return DuckDBEngine(workbench, readable_by_models(project), project.warehouse, where)
 
 
-def row_tables(project: LoadedProject) -> RowTables:
-    """Where the target keeps its acknowledged rows, which are in the warehouse."""
+def row_tables(project: LoadedProject, schema: str) -> SparkTables:
+    """What reads and writes tables of acknowledged rows in the target's warehouse, which is Spark."""
     warehouse = project.spec.target.warehouse
     assert isinstance(warehouse, Spark)
-    return _tables(project, warehouse)
-
-
-def _tables(project: LoadedProject, warehouse: Spark) -> SparkTables:
-    where = project.spec.in_target("warehouse", "state_schema")
-    return SparkTables(_reader(project, warehouse), warehouse.state_schema or "", where)
+    where = project.spec.in_target("warehouse", "state_schema" if warehouse.compares else "type")
+    return SparkTables(_reader(project, warehouse), schema, where)
 
 
 def _reader(project: LoadedProject, warehouse: Spark) -> SparkReader:

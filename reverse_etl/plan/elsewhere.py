@@ -103,10 +103,12 @@ def pointer_of(meta: Mapping[str, str]) -> Pointer | None:
 
 @dataclass(frozen=True)
 class RowPlace:
-    """A schema of the warehouse for acknowledged rows, and what opens it: nothing is connected before."""
+    """The schema of the warehouse that has the acknowledged rows, None if the states have them; and what opens one:
+    nothing is connected before. `moves`: the rows are to be moved there, and may still be elsewhere."""
 
-    schema: str
-    open: "Callable[[], RowTables]"
+    schema: str | None
+    open: "Callable[[str], RowTables]"
+    moves: bool = False
 
 
 class RowTables(Protocol):
@@ -120,6 +122,15 @@ class RowTables(Protocol):
 
     def write_current(self, name: str, pointer: Pointer, columns: Mapping[str, Any], key: Sequence[str]) -> int:
         """Write a new table with the rows that the tables of a pointer have; returns how many these are."""
+
+    def read(self, pointer: Pointer, columns: Mapping[str, Any], key: Sequence[str]) -> Iterator[Any]:
+        """The rows that the tables of a pointer have, as pyarrow.RecordBatch."""
+
+    def check(self, pointer: Pointer) -> None:
+        """Raises StateError if a table of a pointer does not have the rows that were written to it."""
+
+    def try_out(self) -> None:
+        """Raises ProjectError if tables cannot be made, or dropped."""
 
     def drop(self, names: Iterable[str]) -> None: ...
 

@@ -10,7 +10,7 @@ process which was overtaken by another machine drops nothing of that one's.
 """
 
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
@@ -23,19 +23,19 @@ from reverse_etl.plan.elsewhere import (
     POINTER,
     Numbers,
     Pointer,
-    RowPlace,
     RowTable,
     RowTables,
     new_pointer,
     pointer_of,
 )
-from reverse_etl.plan.tables import ABSENT_SINCE, ACKNOWLEDGED, SENT_AT, SLICE, UNSURE, USER
+from reverse_etl.plan.tables import ABSENT_SINCE, ACKNOWLEDGED, META, SENT_AT, SLICE, UNSURE, USER
 from reverse_etl.project.project import LoadedProject
 from reverse_etl.shared_state.object_store import StoreError
 from reverse_etl.shared_state.place import StatePlace
 from reverse_etl.sql.quoting import identifier, literal
 from reverse_etl.sql.types import SqlType
 from reverse_etl.state.contents import OWN_COLUMNS, acknowledged_types, meta_of, set_meta, types_of
+from reverse_etl.words import count
 
 _MOVED = "retl_moved"  # rows of the commit that go to the warehouse
 _ROWS_AT_ONCE = 100_000
@@ -48,8 +48,10 @@ class UnreachableError(StoreError):
 class Elsewhere:
     """The acknowledged rows of one sync, if they are in a warehouse."""
 
-    def __init__(self, connection: DuckDBPyConnection, place: RowPlace, sync: str) -> None:
-        self._connection, self._place, self._sync = connection, place, sync
+    def __init__(
+        self, connection: DuckDBPyConnection, schema: str, opened: Callable[[str], RowTables], sync: str
+    ) -> None:
+        self._connection, self._schema, self._open, self._sync = connection, schema, opened, sync
         self._opened: RowTables | None = None
         self._old: list[str] = []  # tables that were there before the commit, and that nothing points at after it
 
@@ -64,7 +66,7 @@ class Elsewhere:
         types = acknowledged_types(self._connection)
         if not types:
             return
-        pointer = pointer_of(meta_of(self._connection)) or new_pointer(self._place.schema, self._sync)
+        pointer = pointer_of(meta_of(self._connection)) or new_pointer(self._schema, self._sync)
         before, after = self._numbers(SLICE), self._numbers(ACKNOWLEDGED)
         moved = self._moved(pointer, types, key)
         if moved:
@@ -116,6 +118,35 @@ class Elsewhere:
         columns = {column: of.text for column, of in types.items()}
         return replace(pointer, base=RowTable(name, rows, columns), deltas=())
 
+    def move_in(self, run_id: str, key: Sequence[str]) -> None:
+        """Let the warehouse have the rows that the state has, inside a transaction."""
+        self._tables.try_out()
+        self.take_out(run_id, key)
+
+    def move_out(self, key: Sequence[str]) -> None:
+        """Let the state have the rows that the warehouse has, inside a transaction. Raises StateError if they are not
+        all there."""
+        import pyarrow
+
+        types, pointer = acknowledged_types(self._connection), pointer_of(meta_of(self._connection))
+        assert pointer
+        self._tables.check(pointer)
+        own = ", ".join(f"CAST({name} AS {of}) AS {name}" for name, of in OWN_COLUMNS.items())
+        model = ", ".join(f"CAST({identifier(name)} AS {of.text}) AS {identifier(name)}" for name, of in types.items())
+        rows = 0
+        for batch in self._tables.read(pointer, types, key):
+            rows += batch.num_rows
+            self._connection.register(_MOVED, pyarrow.Table.from_batches([batch]))
+            self._connection.execute(
+                f"INSERT INTO {ACKNOWLEDGED} BY NAME SELECT {model}, {own} FROM {_MOVED}"
+            ).fetchall()
+            self._connection.unregister(_MOVED)
+        if rows != pointer.numbers.rows:
+            what = f"{self._sync}: Spark returns {rows:,} of {count(pointer.numbers.rows, 'acknowledged row')}"
+            raise StateError(what, hint="restore its tables, then run this again", code="S040")
+        self._connection.execute(f"DELETE FROM {META} WHERE key = '{POINTER}'")
+        self._old = [table.name for table in pointer.tables]
+
     def tidy(self) -> None:
         """Drop the tables that nothing points at any more, once other machines see the commit. Whatever is in the way
         of that: the next commit tries again."""
@@ -129,7 +160,7 @@ class Elsewhere:
 
     @property
     def _tables(self) -> RowTables:
-        self._opened = self._opened or self._place.open()
+        self._opened = self._opened or self._open(self._schema)
         return self._opened
 
     def _moved(self, pointer: Pointer, types: Mapping[str, SqlType], key: Sequence[str]) -> int:
@@ -170,6 +201,19 @@ class Elsewhere:
         return Numbers(*self._connection.execute(f"SELECT {counts} FROM {table}").fetchall()[0])
 
 
+def elsewhere_of(connection: DuckDBPyConnection, place: StatePlace) -> Elsewhere | None:
+    """Where the acknowledged rows of an attached state are, if not in it: where the target has them, or, if they are to
+    be moved, where they are. Raises StateError if these are two."""
+    rows = place.rows
+    if rows is None or not rows.moves:
+        refuse_rows_of_others(connection, place)
+        schema = rows.schema if rows else None
+    else:
+        pointer = pointer_of(meta_of(connection))
+        schema = pointer.schema if pointer else None
+    return Elsewhere(connection, schema, rows.open, place.sync) if rows and schema else None
+
+
 def refuse_rows_of_others(connection: DuckDBPyConnection, place: StatePlace) -> None:
     """Raises StateError if the acknowledged rows are not where the target has them: nothing is compared with others."""
     pointer, wanted = pointer_of(meta_of(connection)), place.rows.schema if place.rows else None
@@ -187,7 +231,7 @@ def refuse_rows_of_others(connection: DuckDBPyConnection, place: StatePlace) -> 
         is_in = f"its acknowledged rows are in the schema {there} of Spark"
         what = f"{is_in}, and state_schema is {wanted}" if wanted else f"{is_in}, and the target has diff: local"
         hint = f"set diff: engine and state_schema: {there} again"
-    hint += f"; or `retl state reset {place.sync}`, and every row is sent again"
+    hint = f"move them: `retl state move {place.sync}`; or {hint}"
     raise StateError(f"{place.sync}: {what}", hint=hint, code="S038")
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from reverse_etl.errors import StateError
 from reverse_etl.plan.elsewhere import RowPlace, RowTables
 from reverse_etl.project.project import LoadedProject
-from reverse_etl.project.spec import Sync
+from reverse_etl.project.spec import Spark, Sync
 from reverse_etl.shared_state.object_store import ObjectStore
 from reverse_etl.shared_state.place import StatePlace, was_moved
 from reverse_etl.shared_state.reading import look
@@ -25,15 +25,15 @@ def place_named(project: LoadedProject, sync: str, target: str) -> StatePlace:
 
 
 def _rows_of(project: LoadedProject) -> RowPlace | None:
-    """Where the acknowledged rows of a target are, if its states do not have them."""
+    """Where the acknowledged rows of a target are, if its warehouse can have them."""
 
-    def opened() -> RowTables:
+    def opened(schema: str) -> RowTables:
         from reverse_etl.engines.warehouse import row_tables  # with DuckDB, which `run-due` mostly does without
 
-        return row_tables(project)
+        return row_tables(project, schema)
 
-    schema = project.spec.target.rows_in
-    return RowPlace(schema, opened) if schema else None
+    target = project.spec.target
+    return RowPlace(target.rows_in, opened) if isinstance(target.warehouse, Spark) else None
 
 
 def present_place(project: LoadedProject, sync: Sync) -> StatePlace:

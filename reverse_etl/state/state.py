@@ -57,7 +57,7 @@ from reverse_etl.state.acknowledged import AcknowledgedRows
 from reverse_etl.state.commit import Ending, commit_run
 from reverse_etl.state.contents import columns_of, meta_of, set_meta
 from reverse_etl.state.deleted import ENDING, HAS_DELETED, NONE, PEOPLE, refuse_merges, skip_deleted
-from reverse_etl.state.elsewhere import Elsewhere, has_slice, refuse_rows_of_others
+from reverse_etl.state.elsewhere import Elsewhere, elsewhere_of, has_slice
 from reverse_etl.state.erasing import SEEN, drop_erased, hash_deleted, people_in, suppress
 from reverse_etl.state.erasures import NEAR, erasures_of, is_erased
 from reverse_etl.state.file import attach, rename_words
@@ -97,7 +97,7 @@ class State:
         self.run = OpenRun(self.connection, place.folder)
         self.ledger = Ledger(self.connection, place)
         self.erasures = erasures_of(place)
-        self.elsewhere = Elsewhere(self.connection, place.rows, place.sync) if place.rows else None
+        self.elsewhere: Elsewhere | None = None
         self.dropped: Mapping[str, int] = {}  # rows about users who were erased, by table
         self.erased_lines = 0  # of the ledger, about these
         self._salt: str | None = None  # of the digests of keys, once it is known
@@ -105,7 +105,7 @@ class State:
         try:
             copy.prepare(self.connection)
             self._attach()
-            refuse_rows_of_others(self.connection, place)
+            self.elsewhere = elsewhere_of(self.connection, place)
             self.recovered = recover(self.connection, self.run, copy, place, self.ledger, clock.utc(), self.elsewhere)
             if copy.catch_up(self.connection):
                 rename_words(self.connection)

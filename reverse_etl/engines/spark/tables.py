@@ -43,6 +43,10 @@ class SparkTables:
     def write(self, name: str, columns: Mapping[str, SqlType], batches: Iterator[Any]) -> None:
         import pyarrow
 
+        unfit = [f'"{name}" ({of.text})' for name, of in columns.items() if not self._type(name, of)]
+        if unfit:
+            what = f"acknowledged rows have columns that Spark does not store: {', '.join(unfit)}"
+            raise ProjectError(what, self._where, "leave them where they are", code="P148")
         listed = ", ".join(
             f"CAST({quoted(column, 'spark')} AS {self._type(column, of)}) AS {quoted(column, 'spark')}"
             for column, of in columns.items()
@@ -58,6 +62,14 @@ class SparkTables:
         table, rows = full_name(self.schema, name), current_rows(pointer, columns, key)
         self._do(f"CREATE TABLE {table} AS {rows}", pointer)
         return int(next(iter(self._do(f"SELECT count(*) AS rows FROM {table}")[0].values())))
+
+    def read(self, pointer: Pointer, columns: Mapping[str, SqlType], key: Sequence[str]) -> Iterator[Any]:
+        batches = self._reader.stream(current_rows(pointer, columns, key))
+        while True:
+            batch = self._explained(lambda: next(batches, None), pointer)
+            if batch is None:
+                return
+            yield batch
 
     def try_out(self) -> None:
         """Raises ProjectError if tables cannot be made, or dropped: before anything is sent that they are to have."""
@@ -94,9 +106,9 @@ class SparkTables:
         what = f"acknowledged rows are missing in Spark: {', '.join(f'{self.schema}.{name}' for name in lacking)}"
         return StateError(what, self._where, _RESTORE, code="S040")
 
-    def _type(self, column: str, of: SqlType) -> str:
+    def _type(self, column: str, of: SqlType) -> str | None:
         own = {**OWN, GONE: "BOOLEAN"}
-        return own[column] if column in own else type_in_spark(of) or "STRING"
+        return own[column] if column in own else type_in_spark(of)
 
     def _do(self, sql: str, pointer: Pointer | None = None) -> list[dict[str, Any]]:
         return self._explained(partial(self._reader.execute, sql), pointer)
