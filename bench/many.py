@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 SYNCS, ROWS = 20, 200_000
+UNCHANGED_SYNCS, UNCHANGED_ROWS = 100, 1_000
 MODEL = "SELECT external_id, COLUMNS(* EXCLUDE (external_id)) AS 'p{number}_\\0' FROM users"
 
 
@@ -13,15 +14,15 @@ def limits_alone_s(requests_per_s: int) -> float:
     return SYNCS * math.ceil(ROWS / 75) / requests_per_s
 
 
-def project(folder: Path, table: Path) -> Path:
-    """A fresh project over a table of so many rows."""
+def project(folder: Path, table: Path, syncs: int = SYNCS) -> Path:
+    """A fresh project of so many syncs over a table."""
     shutil.rmtree(folder, ignore_errors=True)
     (folder / "models").mkdir(parents=True)
-    syncs = []
-    for number in range(SYNCS):
+    listed = []
+    for number in range(syncs):
         (folder / "models" / f"people_{number}.sql").write_text(MODEL.format(number=number))
         how = "mode: users_track, track_record_type: attributes, primary_key: external_id"
-        syncs.append(f"  - {{name: people_{number}, model: people_{number}, {how}}}\n")
+        listed.append(f"  - {{name: people_{number}, model: people_{number}, {how}}}\n")
     (folder / "syncs.yml").write_text(
         f"""version: 1
 targets:
@@ -29,6 +30,6 @@ targets:
     warehouse: {{type: duckdb, path: {table}}}
     destination: {{type: braze, endpoint: "{{{{ env_var('SINK') }}}}", api_key: "{{{{ env_var('KEY', 'k') }}}}"}}
 syncs:
-{"".join(syncs)}"""
+{"".join(listed)}"""
     )
     return folder

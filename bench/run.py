@@ -412,6 +412,19 @@ def many_syncs() -> Iterator[Line]:
     what = f"{many.SYNCS} syncs x {many.ROWS:,} rows, all new"
     yield Line(what, run, rows, run.wall_s / limits_s, "of what the limit needs", 1.1)
     yield Line(f"{what}: peak memory", Measured(peak_mb=run.peak_mb), 0, run.peak_mb / 1000, "", 2.5, unit=" GB")
+    yield unchanged_syncs()
+
+
+def unchanged_syncs() -> Line:
+    """A hundred syncs in one command, of which nothing has changed."""
+    table = WORK / f"users-{many.UNCHANGED_ROWS}.duckdb"
+    make_table(table, many.UNCHANGED_ROWS)
+    folder, asked = many.project(WORK / "unchanged", table, many.UNCHANGED_SYNCS), [*RETL, "sync", "--all"]
+    with sink(CERTIFICATE, "--latency", "0.02") as url:
+        measure(asked, folder, url)
+        run = min((measure(asked, folder, url) for _ in range(3)), key=lambda one: one.wall_s)
+    what = f"{many.UNCHANGED_SYNCS} syncs x {many.UNCHANGED_ROWS:,} rows, nothing changed"
+    return Line(what, run, 0, run.wall_s / many.UNCHANGED_SYNCS * 1000, "each", 60, unit=" ms")
 
 
 def bare_loops(our_cpu_s: float) -> Iterator[Line]:
