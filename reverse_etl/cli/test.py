@@ -47,7 +47,7 @@ def run_tests(
     from reverse_etl.report import testing
     from reverse_etl.runs.outcome import Options
     from reverse_etl.runs.run import jobs_of
-    from reverse_etl.testing.unit_tests import check_data, prepare, run_test
+    from reverse_etl.testing.unit_tests import UnitTestResult, check_data, prepare, run_test
 
     project = load(project_dir, target, variables, needs_target=data)
     began_s = time.monotonic()
@@ -55,7 +55,7 @@ def run_tests(
     tests, data_syncs = _named(project, syncs, names or [])
     results, data_results = [], []
     for prepared in prepare(project, tests):
-        results.append(run_test(project, prepared))
+        results.append(prepared if isinstance(prepared, UnitTestResult) else run_test(project, prepared))
         if output is Output.TEXT:
             print_lines(testing.unit_test_lines(results[-1]), raw=True)  # rows that are in the project
     options = Options(memory_limit=memory_limit, wait_s=wait)

@@ -1,6 +1,6 @@
 """What `retl test` runs.
 
-prepare()      the model of every unit test as SQL, with the given rows as its inputs; raises all errors in them
+prepare()      the model of every unit test as SQL, with the given rows as its inputs; raises all errors in these
 run_test()     the path of a run, from the model to the records, with a temporary state
 check_data()   the data tests of a sync, on the warehouse
 
@@ -86,9 +86,16 @@ class UnitTestResult:
 # --- before a test runs ----------------------------------------------------------------------------------------------
 
 
-def prepare(project: LoadedProject, tests: Iterable[UnitTest]) -> list[Prepared]:
-    """The tests, ready to run. Raises ProjectError with the errors of all of them."""
-    prepared, problems = [], dict[tuple[str, Location | None], Problem]()
+class _WarehouseNeededError(ProjectError):
+    """A model that DuckDB is not known to compute as the warehouse does."""
+
+
+def prepare(project: LoadedProject, tests: Iterable[UnitTest]) -> list[Prepared | UnitTestResult]:
+    """The tests, ready to run; the result of those whose model only the warehouse can run.
+
+    Raises ProjectError with the errors in all others.
+    """
+    prepared, problems = list[Prepared | UnitTestResult](), dict[tuple[str, Location | None], Problem]()
     readable = readable_by_models(project)
     with TemporaryDirectory(prefix="retl-") as folder, connect(Path(folder)) as connection:
         engine = DuckDBEngine(connection, readable)
@@ -96,6 +103,8 @@ def prepare(project: LoadedProject, tests: Iterable[UnitTest]) -> list[Prepared]
         for test in tests:
             try:
                 prepared.append(_Preparation(project, engine, test, Path(folder)).prepared())
+            except _WarehouseNeededError as error:
+                prepared.append(UnitTestResult(test, "error", (), error.problems, 0.0))
             except ProjectError as error:
                 for problem in error.problems:
                     problems.setdefault(
@@ -161,17 +170,13 @@ class _Preparation:
             values = replace(self.values, given=given)
             return self._written(compile_model(self.sync.model, self.project.models, values, file))
         except ProjectError as error:
+            own = self.project.spec.dialect
+            if own != "duckdb" and not self.problems and all(one.code == "P050" for one in error.problems):
+                hint = f"it needs {WAREHOUSES[own]}: unit tests run in DuckDB, which is not known to do the same here"
+                raise _WarehouseNeededError([replace(one, hint=hint) for one in error.problems]) from error
             what = f"{self._inside} ({self.test.where()})"
-            told = (self._told(problem, f"{what}: {problem.message}") for problem in error.problems)
+            told = (replace(problem, message=f"{what}: {problem.message}") for problem in error.problems)
             raise ProjectError([*self.problems, *told]) from error
-
-    def _told(self, problem: Problem, message: str) -> Problem:
-        """An error of a model, as one of the test."""
-        own = self.project.spec.dialect
-        if problem.code != "P050" or own == "duckdb":
-            return replace(problem, message=message)
-        hint = f"this test needs {WAREHOUSES[own]}: unit tests run in DuckDB, which is not known to do the same here"
-        return replace(problem, message=message, hint=hint)
 
     def _types(self, name: str) -> Types | None:
         """All columns of an input with their types, if they follow from the project alone.

@@ -508,12 +508,29 @@ def test_unit_tests_run_a_translated_model_without_postgres(pg: Shop, retl: Retl
     pg.write()
     done = retl("test", folder=pg.folder)
     assert (done.code, done.out) == (0, "pass   one (it)\n"), done.err
-    pg.sync("it", "SELECT external_id,\n  round(n) AS n FROM {{ source('app', 'people') }}")
+
+
+def test_unit_test_of_a_model_that_only_postgres_can_run_is_an_error_and_the_others_run(pg: Shop, retl: Retl):
+    source = "{{ source('app', 'people') }}"
+    pg.sync("it", f"SELECT external_id,\n  round(n) AS n FROM {source}")
+    pg.sync("other", f"SELECT external_id, n + 1 AS n FROM {source}")
+    given = [{"input": "source('app', 'people')", "rows": [{"external_id": "u1", "n": 5}]}]
+    tests = {"it": 5, "other": 6}
+    pg.more = {
+        "unit_tests": [
+            {"name": f"of_{sync}", "sync": sync, "given": given, "expect": {"records": [{"external_id": "u1", "n": n}]}}
+            for sync, n in tests.items()
+        ]
+    }
+    pg.write()
     done = retl("test", folder=pg.folder)
-    assert (done.code, done.err) == (
-        2,
-        'models/it.sql:2:3: unit test "one" (syncs.yml:18:3): postgres: function round() is not known here\n'
-        "  hint: this test needs Postgres: unit tests run in DuckDB, which is not known to do the same here\n",
+    where = next(n for n, line in enumerate((pg.folder / "syncs.yml").read_text().splitlines(), 1) if "of_it" in line)
+    assert done.code == 1
+    assert done.out == (
+        f"ERROR  of_it (it), syncs.yml:{where}:3\n"
+        "      models/it.sql:2:3: postgres: function round() is not known here\n"
+        "        hint: it needs Postgres: unit tests run in DuckDB, which is not known to do the same here\n"
+        "pass   of_other (other)\n"
     )
 
 
