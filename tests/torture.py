@@ -153,6 +153,14 @@ CASES: Mapping[str, Case] = {
         value="CASE WHEN v = 0 THEN 'subscribed' ELSE 'unsubscribed' END",
         changes=True,
     ),
+    "catalog_items": Case(  # new ones are put, of changed ones v is patched
+        {"mode": "catalog_items", "catalog": "things"},
+        "SELECT 'p' || n AS id, v, 'thing ' || n AS title FROM t",
+        "'p' || n",
+        "id",
+        value="v",
+        changes=True,
+    ),
 }
 # Syncs of one command, in this order: each of their requests is known by its array, and the last is alone.
 SEVERAL = "several syncs"
@@ -163,7 +171,8 @@ ARRAYS = {
     "purchases": "purchases",
     "users_alias_new": "user_aliases",
 }
-READS = ("/users/export/ids",)  # by a canary
+READS = ("/users/export/ids", "/catalogs")  # of a canary; of a sync of items, whose first run creates it
+ACCEPTED = (201, 202)
 CREATE_USERS = ("attributes", "events", "purchases")
 NAMES = [*CASES, SEVERAL]
 COMPARED = [name for name, case in CASES.items() if case.options["mode"] == "users_track"]
@@ -181,6 +190,8 @@ def facts(body: Mapping[str, Any]) -> list[Fact]:
         return [(one["alias_name"], None) for one in body["user_aliases"]]
     if "aliases_to_identify" in body:
         return [(one["user_alias"]["alias_name"], None) for one in body["aliases_to_identify"]]
+    if "items" in body:
+        return [(one["id"], one["v"]) for one in body["items"]]
     if "subscription_groups" in body:
         groups = body["subscription_groups"]
         return [(one, group["subscription_state"]) for group in groups for one in group["external_ids"]]
@@ -194,7 +205,7 @@ def users_of_aliases(body: Mapping[str, Any]) -> list[tuple[Fact, str]]:
 
 def taken(request: LoggedRequest) -> list[Fact]:
     """What the stand-in took of a request."""
-    if request.status != 201:
+    if request.status not in ACCEPTED:
         return []
     refused = {error["index"] for error in json.loads(request.answer).get("errors", [])}
     return [fact for place, fact in enumerate(facts(json.loads(request.body))) if place not in refused]
@@ -214,7 +225,7 @@ def acknowledged(folder: Path, requests: Sequence[LoggedRequest]) -> Iterator[Ma
         yield from _in_journal(folder)
         return
     for request in requests:
-        if request.status == 201 and was_answered(request):
+        if request.status in ACCEPTED and was_answered(request):
             refused = {error["index"] for error in json.loads(request.answer).get("errors", [])}
             yield from _one_by_one(json.loads(request.body), refused)
 
@@ -379,7 +390,7 @@ def project_in(folder: Path) -> LoadedProject:
 
 def run(folder: Path, **options: Any) -> list[RunResult]:
     project = project_in(folder)
-    chosen = Options(policy=POLICY, **{"threads": 4, **options})
+    chosen = Options(policy=POLICY, create_catalog=True, **{"threads": 4, **options})
     with open_session(project) as session:
         return list(run_jobs(jobs_of(project, project.spec.syncs, chosen, Silent()), session))
 

@@ -24,14 +24,14 @@ def alias_of(sent: Mapping[str, Json]) -> Alias:
 
 def identifier_text(one: Json) -> str:
     """The identifier in an object: an id, an alias name, an email or a phone; empty if there is none. Of a merge it is
-    that of the user who is merged, of a rename the present one."""
+    that of the user who is merged, of a rename the present one; of an item of a catalog its id."""
     if not isinstance(one, dict):
         return one if isinstance(one, str) else ""
     if isinstance(one.get("identifier_to_merge"), dict):
         return identifier_text(one["identifier_to_merge"])
     alias = one.get("user_alias")
     names = one if not isinstance(alias, dict) else alias
-    others = map(one.get, ("braze_id", "email", "phone", "current_external_id", "old_alias_name"))
+    others = map(one.get, ("braze_id", "email", "phone", "current_external_id", "old_alias_name", "id"))
     candidates = (one.get("external_id"), names.get("alias_name"), *others)
     return next((text for text in candidates if isinstance(text, str)), "")
 
