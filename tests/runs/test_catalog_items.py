@@ -336,3 +336,107 @@ def test_item_whose_deletion_is_in_doubt_is_put_whole_if_it_comes_back(shop: Sho
     result = shop.run()
     assert (result.status, result.plan.requests) == ("success", {f"PUT {ITEMS}": 1})
     assert [item["title"] for item in shop.braze.catalog("drinks")] == ["drink 0", "drink 1", "new"]
+
+
+@pytest.mark.long
+def test_saved_plan_is_applied_once_the_catalog_is_there(shop: Shop, retl: Retl):
+    """The types of its fields are those of the plan; no model is run."""
+    drinks(shop)
+    assert retl("plan", "it", "--out", "plan.zip", folder=shop.folder).code == 0
+    assert shop.braze.requests() == []
+    refused = retl("apply", "plan.zip", folder=shop.folder)
+    assert (refused.code, 'catalog "drinks" is not in Braze' in refused.err) == (1, True)
+    assert retl("plan", "it", "--out", "plan.zip", folder=shop.folder).code == 0
+    assert retl("apply", "plan.zip", "--create-catalog", folder=shop.folder).code == 0
+    assert len(shop.braze.catalog("drinks")) == 3
+
+
+@pytest.mark.long
+def test_run_can_be_reverted(shop: Shop, retl: Retl):
+    drinks(shop).run(create_catalog=True)
+    drinks(shop, f"SELECT * REPLACE (if(id = 'd1', 9, price) AS price) FROM ({DRINKS.format(rows=3)})").run()
+    (run,) = json.loads(retl("history", "it", "--limit", "1", "--output", "json", folder=shop.folder).out)
+    assert retl("revert", run["run_id"], "--pin", "--out", "back.zip", folder=shop.folder).code == 0
+    assert retl("apply", "back.zip", folder=shop.folder).code == 0
+    assert sent(shop)[2:] == [("PATCH", ITEMS, [{"id": "d1", "price": 1.5}])]
+    assert shop.run().delivery.requests == 0
+
+
+@pytest.mark.parametrize(
+    ("status", "error", "message", "hint"),
+    [
+        (
+            400,
+            "invalid-fields",
+            "Braze returned 400: invalid-fields: gone",
+            "the catalog has lost a field: `retl sync NAME --create-catalog` creates it again",
+        ),
+        (
+            404,
+            "catalog-not-found",
+            "Braze returned 404: catalog-not-found: gone",
+            "the catalog was deleted: `retl sync NAME --create-catalog` creates it again",
+        ),
+        (
+            400,
+            "company-size-limit-already-reached",
+            "Braze returned 400: company-size-limit-already-reached: gone",
+            "delete catalogs that are not used, or ask Braze for more storage",
+        ),
+    ],
+)
+def test_error_that_every_request_would_get_stops_the_run_and_what_was_accepted_stays(
+    shop: Shop, status: int, error: str, message: str, hint: str
+):
+    make_catalog(drinks(shop, DRINKS.format(rows=120)))
+    errors = [{"id": error, "message": "gone", "parameters": ["id"], "parameter_values": ["d60"]}]
+    body = json.dumps({"errors": errors, "message": "Invalid Request"})
+    shop.braze.add_fault(Fault("status", path=ITEMS, skip=1, times=None, status=status, body=body))
+    result = shop.run(threads=1)
+    assert (result.status, result.delivery.accepted, result.delivery.unsent) == ("failed", 50, 70)
+    assert [(problem.message, problem.hint) for problem in result.errors] == [(f"it: {message}", hint)]
+
+
+def test_catalog_that_cannot_be_read_is_an_error_before_anything_is_sent(shop: Shop):
+    drinks(shop)
+    shop.braze.add_fault(Fault("status", path="/catalogs", times=None, status=403))
+    (problem,) = shop.run().errors
+    assert (problem.with_code, sent(shop)) == (
+        "syncs.yml:16:12: /catalogs: Braze returned 403 [X014]\n"
+        "  hint: create a new API key with the permission catalogs.get: permissions of an existing key cannot be "
+        "changed; then run it again: nothing was sent",
+        [],
+    )
+
+
+def test_items_have_no_canary(shop: Shop):
+    (problem,) = drinks(shop).run(canary=5).errors
+    assert problem.message == (
+        "it: --canary cannot compare records of mode catalog_items / drinks: Braze does not export them"
+    )
+
+
+def test_rows_that_are_planned_name_the_old_and_the_new_value(shop: Shop, retl: Retl):
+    drinks(shop).run(create_catalog=True)
+    drinks(shop, f"SELECT * REPLACE (if(id = 'd1', 9, price) AS price) FROM ({DRINKS.format(rows=3)})")
+    shown = retl("plan", "it", "--show-values", folder=shop.folder).out
+    assert "  ~ d1\n      price: 1.50 -> 9.00\n" in shown
+    assert f"1 request to PATCH {ITEMS}" in shown
+
+
+def test_debug_checks_permissions_limits_and_the_catalog(shop: Shop, retl: Retl):
+    drinks(shop, "SELECT 'd1' AS id, 1.5 AS price", on_removed="delete", allow_destructive=True)
+    limit = "at most 16,000 in 60 s"
+    endpoints = [
+        f"ok    PUT {ITEMS}, permission catalogs.replace_items, {limit}",
+        f"ok    PATCH {ITEMS}, permission catalogs.update_items, {limit}",
+        f"ok    DELETE {ITEMS}, permission catalogs.delete_items, {limit}",
+    ]
+    found = retl("debug", folder=shop.folder)
+    assert (found.code, found.out.splitlines()[4:8]) == (
+        1,
+        [*endpoints, 'FAIL  it: catalog "drinks" is not in Braze'],
+    )
+    make_catalog(shop, {"price": "number", "note": "string"})
+    found = retl("debug", folder=shop.folder)
+    assert (found.code, found.out.splitlines()[4:8]) == (0, [*endpoints, "ok    catalog of it: drinks, 3 fields"])
