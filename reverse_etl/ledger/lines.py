@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from reverse_etl.braze.modes import USER, calls_that_end
-from reverse_etl.plan.tables import ACKNOWLEDGED, SENT_AT
+from reverse_etl.plan.tables import ACKNOWLEDGED, OUTBOX, SENT_AT
 from reverse_etl.records.consent import ONLY_OPTS_OUT
 from reverse_etl.records.identity import KINDS, WHO, columns_named, who_sql
 from reverse_etl.records.json_text import json_text
@@ -34,7 +34,7 @@ COLUMNS_OF_REQUESTS = {
     "rejected": "INTEGER",
 }
 # Strings in a dictionary would take twice the time to write, and more space: most are of one line only.
-FORMAT = "(FORMAT parquet, COMPRESSION zstd, DICTIONARY_SIZE_LIMIT 1)"
+FORMAT = "(FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1, DICTIONARY_SIZE_LIMIT 1)"
 _MOVED = "(outcome = 'accepted' OR action IN ('baseline', 'mark_accepted', 'forget'))"
 _WHOLE = "kind IN ('added', 'removed')"
 
@@ -62,11 +62,11 @@ class Moved:
 
 
 def flagged_sql(moved: Moved) -> str:
-    """A SELECT of what to look for: rows that are sent whole or gone, those that were known, and by tracked column."""
+    """A SELECT of what to look for: rows that are sent whole or gone, those that were known, and by tracked column. Of
+    all records, whatever became of them: to join them with that would take longer."""
     flags = ", ".join(f"coalesce(bool_or({identifier(f'changed.{name}')}), false)" for name in moved.tracked)
     whole = f"coalesce(bool_or({_WHOLE}), false), coalesce(bool_or(known AND {_WHOLE}), false)"
-    return f"""SELECT {whole}{f", {flags}" if flags else ""}
-        FROM {moved.records} WHERE {moved.rows}"""
+    return f"SELECT {whole}{f', {flags}' if flags else ''} FROM {OUTBOX} AS o"
 
 
 def lines_sql(moved: Moved, columns: Collection[str], has_rows: bool, has_known: bool) -> str:

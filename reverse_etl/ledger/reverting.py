@@ -27,6 +27,7 @@ WHY_NOT: Mapping[str, str] = {
     "dropped": "of columns that are no longer sent",
     "identifies": "that say whose row it is",
     "gone": "of rows that the state no longer has",
+    "needed": "that Braze had none of before, and that cannot be cleared",
     "operation": "that were added to, or removed from, what Braze had (inc, add, remove)",
     "retyped": "whose type is another now",
 }
@@ -66,6 +67,8 @@ def cells_sql(reverting: Reverting) -> str:
     known = {name: reverting.known[name] for name in columns}
     values = _by_column({name: json_of_value(f"t.{identifier(name)}", of) for name, of in known.items()})
     fits = _by_column({name: f"{value_of_json('c.old', of)} IS NOT NULL" for name, of in known.items()}, "true")
+    fields = {column.name: column.field for column in layout.columns if column.field}
+    needed = [name for name, field in fields.items() if field.required or field.consent]
     stays_gone = f"c.is_unsent OR {_is_one_of(consents)}"
     cases = {
         "removed": f"c.kind = 'removed' AND ({stays_gone})" if reverting.restores else "c.kind = 'removed'",
@@ -73,6 +76,7 @@ def cells_sql(reverting: Reverting) -> str:
         "dropped": f"c.column_name NOT IN ({listed or literal('')})",
         "identifies": f"c.kind <> 'removed' AND {_is_one_of(identifying)}",
         "gone": f"c.kind <> 'removed' AND t.{SENT_AT} IS NULL",
+        "needed": f"c.old IS NULL AND {_is_one_of(needed)}",
         "operation": "c.operates",
         "retyped": f"c.old IS NOT NULL AND NOT {fits}",
     }

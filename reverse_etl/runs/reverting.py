@@ -152,7 +152,7 @@ def _runs_with_ledger(state: State, chosen: Chosen) -> list[str]:
 
 def _layout(sync: Sync, state: State) -> Layout:
     """The layout of rows of the state, as if they were a model that returns only some of them."""
-    if Kind.CHANGED not in sync.mode.kinds:
+    if Kind.CHANGED not in sync.mode.kinds or sync.mode.changes_identity:
         what = f"{sync.name}: mode {sync.mode.label} cannot be reverted: Braze keeps what it was sent"
         raise ProjectError(what, sync.where("mode"), code="P143")
     known = state.rows.types()

@@ -124,13 +124,13 @@ def why(
     from, too; with `run_id`, only what that run wrote. Raises DataError if no state knows of it."""
     refuse_undone(project, "retl why")
     persons = asked_for(_Reading(project, lambda _: None), key).erased
-    cells, notes = list[Cell](), list[str]()
+    cells, notes, busy = list[Cell](), list[str](), list[str]()
     for sync in syncs:
         if not is_there(project, sync):
             continue
         with readable(project, sync) as state:
             if is_copy(state):
-                notes.append(f"{sync.name}: in use by a sync; shown is the state from before that run")
+                busy.append(f"{sync.name}: in use by a sync; shown is the state from before that run")
             look = _Look(state, sync, key_meant(state.connection, sync.name, key), persons, in_full)
             found = [*look.cells(column, run_id)]
             notes += look.notes()
@@ -145,7 +145,7 @@ def why(
         what = f'no state of target {project.target_name} has a row about "{key}"{said}{at}'
         hint = "pass an external id, an alias name, an e-mail, a phone number, or the key of a row; or check the column"
         raise DataError(what, hint=hint, code="D013")
-    return Why(cells, notes, sorted(persons))
+    return Why(cells, [*busy, *notes], sorted(persons))
 
 
 class _Reading(Forgetting):

@@ -5,6 +5,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+import pytest
+
 from tests.shop import Outcome, Retl, Shop
 
 
@@ -187,20 +189,46 @@ def test_what_was_added_to_a_value_in_braze_is_not_taken_away(shop: Shop, retl: 
     assert profiles(shop) == {"u1": {"tier": "a", "visits": 3}}
 
 
-def test_modes_that_braze_keeps_cannot_be_reverted(shop: Shop, retl: Retl):
-    sql = "SELECT 'u1' AS external_id, 'seen' AS name, TIMESTAMPTZ '2026-11-25 08:00:00Z' AS time"
-    shop.sync("it", sql, mode="users_track", track_record_type="events")
+@pytest.mark.parametrize(
+    ("mode", "sql"),
+    [
+        (
+            {"mode": "users_track", "track_record_type": "events"},
+            "SELECT 'u1' AS external_id, 'seen' AS name, TIMESTAMPTZ '2026-11-25 08:00:00Z' AS time",
+        ),
+        ({"mode": "users_alias_new"}, "SELECT 'a' AS alias_name, 'l' AS alias_label, 'u1' AS external_id"),
+        ({"mode": "users_identify"}, "SELECT 'a' AS alias_name, 'l' AS alias_label, 'u1' AS external_id"),
+    ],
+    ids=["events", "aliases", "identifications"],
+)
+def test_modes_that_braze_keeps_cannot_be_reverted(shop: Shop, retl: Retl, mode: dict[str, Any], sql: str):
+    shop.sync("it", sql, **mode)
     shop.run()
-    refused = retl("revert", last_run(shop), folder=shop.folder)
-    assert (refused.code, refused.err) == (
-        2,
-        "syncs.yml:15:9: it: mode users_track / events cannot be reverted: Braze keeps what it was sent\n",
-    )
+    refused = retl("revert", last_run(shop), "--pin", folder=shop.folder)
+    label = " / ".join(mode.values())
+    said = f"syncs.yml:15:9: it: mode {label} cannot be reverted: Braze keeps what it was sent\n"
+    assert (refused.code, refused.err) == (2, said)
     unknown = retl("revert", "20200101T000000-000000", folder=shop.folder)
     assert (unknown.code, unknown.err) == (
         2,
         'unknown run "20200101T000000-000000"\n  hint: `retl history` lists the runs\n',
     )
+
+
+def test_subscription_goes_back_to_the_state_before_if_there_was_one(shop: Shop, retl: Retl):
+    group = "78d1c7a3-9a94-4b0d-9a0f-5a8e0c2e1f00"
+    of = f"SELECT external_id, '{group}' AS subscription_group_id, subscription_state FROM ({{}})"
+    first = rows(("u1", "subscribed"), names="external_id, subscription_state")
+    second = rows(("u1", "unsubscribed"), ("u2", "unsubscribed"), names="external_id, subscription_state")
+    shop.sync("it", of.format(second), mode="subscription_status_set")
+    shop.model("it", of.format(first))
+    shop.run()
+    shop.model("it", of.format(second))
+    shop.run()
+    planned = retl("revert", last_run(shop), "--pin", folder=shop.folder)
+    left = "  not reverted: 1 value that Braze had none of before, and that cannot be cleared"
+    assert (planned.code, planned.out.splitlines()[1]) == (0, left)
+    assert "1 row withheld" in planned.out  # it would opt u1 in again
 
 
 def test_rows_that_were_cleared_are_set_again_and_stay_until_the_model_returns_them(shop: Shop, retl: Retl):

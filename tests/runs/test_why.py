@@ -100,6 +100,7 @@ def test_state_that_a_sync_is_using_is_read_as_it_was_before(changed: Shop, retl
         assert said.err == "it: in use by a sync; shown is the state from before that run\n"
         assert said.out.splitlines()[0] == 'it (syncs.yml:14:3), key u2: tier = "silver"'
         assert said.out.splitlines()[-1] == '  now       the model returns "iron", not as in the state'
+        assert "no state of target test has a row about" in asked(retl, changed, "u9").err
         process.kill()
         process.wait()
     after = in_json(retl, changed, "u2", "tier")["cells"][0]
