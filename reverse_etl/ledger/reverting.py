@@ -142,7 +142,8 @@ def rows_sql(reverting: Reverting) -> str:
         return value_of_json(f"r.{identifier(f'old.{name}')}", of) if name in columns else f"CAST(NULL AS {of.text})"
 
     gone = ", ".join(f"{was(name, of)} AS {identifier(name)}" for name, of in reverting.known.items())
-    return f"{there} UNION ALL SELECT {gone} FROM {REVERTED} AS r WHERE is_gone"
+    # Of a row that a killed revert was setting again, the state has what it has sent.
+    return f"{there} WHERE NOT r.is_gone UNION ALL SELECT {gone} FROM {REVERTED} AS r WHERE r.is_gone"
 
 
 def _is_one_of(columns: Collection[str]) -> str:
