@@ -7,6 +7,7 @@ One connection per thread. urllib3 connects, through proxies and with TLS, in a 
 be certain that nothing was sent. `wire.py` sends and reads.
 """
 
+import os
 import socket
 import threading
 import time
@@ -35,6 +36,9 @@ CONNECT_TIMEOUT_S = 10.0
 MAX_RESPONSE_BYTES = 4 * 1024 * 1024  # decompressed; Braze's have a few hundred bytes, and some more for each error
 _PIECE_BYTES = 64 * 1024
 _LOOK_EVERY_S = 0.1
+# Whether a read ends when its connection is shut down. Then it needs no timeout, with which the system is asked before
+# each read whether there is something. On Windows, a read may go on.
+_CUT_ENDS_READS = os.name == "posix"
 
 
 @dataclass(frozen=True)
@@ -101,7 +105,7 @@ class Connection:
             content = _decoded(response)
         except _FAILURES as error:
             self.close()
-            return NoAnswer(self._redacted(f"{none_in_time}: {reason_of(error)}"))
+            return NoAnswer(none_in_time if connected.is_cut else self._redacted(f"{none_in_time}: {reason_of(error)}"))
         finally:
             self._deadlines.end(connected)
         if connected.is_cut:  # what was read so far may look like a whole response
@@ -151,7 +155,7 @@ class Connection:
             self._deadlines.end(connection)
         self._workspace.was_reached.set()
         connection.wire = connection.sock
-        connection.wire.settimeout(self._workspace.timeout_s)  # for each read from here on
+        connection.wire.settimeout(None if _CUT_ENDS_READS else self._workspace.timeout_s)  # of each read from here on
         self._connection = connection
         return connection
 
