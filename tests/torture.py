@@ -390,7 +390,8 @@ def project_in(folder: Path) -> LoadedProject:
 
 def run(folder: Path, **options: Any) -> list[RunResult]:
     project = project_in(folder)
-    chosen = Options(policy=POLICY, create_catalog=True, **{"threads": 4, **options})
+    has_catalog = any(sync.catalog for sync in project.spec.syncs)
+    chosen = Options(policy=POLICY, create_catalog=has_catalog, **{"threads": 4, **options})
     with open_session(project) as session:
         return list(run_jobs(jobs_of(project, project.spec.syncs, chosen, Silent()), session))
 

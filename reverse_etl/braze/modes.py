@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum, StrEnum
+from functools import cached_property
 
 from reverse_etl.braze.lists import COUNTRY_NAMES, LANGUAGE_NAMES, TIME_ZONE_NAMES
 
@@ -278,7 +279,7 @@ class Mode:
     def label(self) -> str:
         return " / ".join([self.name, *([self.record_type] if self.record_type else []), *self.place])
 
-    @property
+    @cached_property
     def keys(self) -> tuple[str, ...]:
         """The keys that a sync must have, as the paths of its calls contain them."""
         return tuple(dict.fromkeys(key for call in self.calls for key in call.keys))
@@ -290,11 +291,18 @@ class Mode:
 
     def at(self, values: Mapping[str, str]) -> "Mode":
         """The mode with these values in the paths of its calls; it is another mode than with other values."""
-        if not self.keys:
-            return self
-        deletion = self.deletion and replace(self.deletion, call=self.deletion.call.at(values))
-        place, update = tuple(values[key] for key in self.keys), self.update and self.update.at(values)
-        return replace(self, call=self.call.at(values), update=update, deletion=deletion, place=place)
+        place = tuple(values[key] for key in self.keys)
+        if place and place not in self._placed:
+            deletion = self.deletion and replace(self.deletion, call=self.deletion.call.at(values))
+            update = self.update and self.update.at(values)
+            self._placed[place] = replace(
+                self, call=self.call.at(values), update=update, deletion=deletion, place=place
+            )
+        return self._placed[place] if place else self
+
+    @cached_property
+    def _placed(self) -> dict[tuple[str, ...], "Mode"]:
+        return {}
 
     def field(self, name: str) -> Field | None:
         return next((field for field in self.fields if field.name == name), None)

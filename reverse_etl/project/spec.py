@@ -410,7 +410,7 @@ class Guards(_Strict):
     )
     max_deletes: Bound | None = Field(
         None,
-        description="maximum users to delete: a number, or a percentage of the users in the target's states; "
+        description="maximum users or items to delete: a number, or a percentage of those in the target's states; "
         "default: 50, or 0.1%",
     )
     max_merges: Bound | None = Field(

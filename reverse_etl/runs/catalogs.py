@@ -4,7 +4,7 @@ unfit()    what Braze lacks ──> errors, each with the call that creates it; 
 """
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 
 from reverse_etl.braze.catalogs import (
@@ -21,7 +21,7 @@ from reverse_etl.braze.data_types import DataType
 from reverse_etl.braze.modes import Extra
 from reverse_etl.delivery.reading import HowToRead, Reader
 from reverse_etl.delivery.session import Session
-from reverse_etl.errors import Problem, StateError
+from reverse_etl.errors import Problem, ProjectError, StateError
 from reverse_etl.plan.plan import Plan
 from reverse_etl.project.jinja import variables_read
 from reverse_etl.project.project import LoadedProject
@@ -36,6 +36,13 @@ _CASTS = {
     **{DataType.STRING: "CAST({0} AS VARCHAR)", DataType.NUMBER: "CAST({0} AS DOUBLE)"},
     **{DataType.BOOLEAN: "CAST({0} AS BOOLEAN)", DataType.TIME: "CAST({0} AS TIMESTAMP)"},
 }
+
+
+def refuse_no_catalog(syncs: Sequence[Sync]) -> None:
+    """Raises ProjectError if none of the syncs writes to a catalog, which is to be created."""
+    if not any(sync.mode.extra is Extra.CATALOG_FIELD for sync in syncs):
+        what = "--create-catalog: none of these syncs writes to a catalog"
+        raise ProjectError(what, hint="leave it out, or name a sync of mode catalog_items", code="P076")
 
 
 def unfit(job: Job, session: Session, state: State, plan: Plan) -> list[Problem]:

@@ -59,7 +59,7 @@ from reverse_etl.records.layout import Layout, lay_out
 from reverse_etl.records.mapping import closing
 from reverse_etl.records.warnings import IS_JSON, names_cut_off
 from reverse_etl.runs.canary import READ_OTHERWISE, Canary, begun, refuse_canary
-from reverse_etl.runs.catalogs import unfit
+from reverse_etl.runs.catalogs import refuse_no_catalog, unfit
 from reverse_etl.runs.finish_by import Forecast, forecast, out_of_time, too_late
 from reverse_etl.runs.job import Job, Ready
 from reverse_etl.runs.origin import Question, origin_of
@@ -89,7 +89,9 @@ class Planned:
 
 
 def jobs_of(project: LoadedProject, syncs: Sequence[Sync], options: Options, listener: Listener) -> list[Job]:
-    """The jobs of one command, to be run by `run_jobs`."""
+    """The jobs of one command, to be run by `run_jobs`. Raises ProjectError for an option that none of them heeds."""
+    if options.create_catalog:
+        refuse_no_catalog(syncs)
     known, now = Known(), options.clock.utc()
     by = options.finish_by.after(now) if options.finish_by else None
     return [Job(project, sync, options, listener, start_sync, now, known, by) for sync in syncs]

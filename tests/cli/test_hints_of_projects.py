@@ -261,6 +261,14 @@ CASES = {
         None,
         "sync it",
     ),
+    "catalog to be created of a sync of users": Case(
+        USER,
+        "leave it out, or name a sync of mode catalog_items",
+        ITEM,
+        {},
+        ITEMS,
+        "sync it --create-catalog",
+    ),
     "invalid rows": Case(
         f"{USER} UNION ALL SELECT ' ', 2",
         "list them with `retl rejects it`; to send the others, set skip_on_invalid_records: true",
@@ -285,7 +293,7 @@ def test_hint_about_a_sync(shop: Shop, retl: Retl, name: str):
     pattern = re.escape(case.hint).replace(re.escape("(.*)"), "(.*)")
     assert re.fullmatch(pattern, first_error(refused)[1])
     shop.sync("it", case.followed or case.sql, **(case.options if case.then is None else case.then))
-    more = ["--create-catalog"] if "--create-catalog" in case.hint else []
+    more = ["--create-catalog"] if "--create-catalog` creates" in case.hint else []
     outcome = retl(*case.command.split(), *more, folder=shop.folder)
     said = outcome.out + outcome.err
     assert outcome.code == 0 or ("1 invalid" in said and "skip_on_invalid_records" in (case.then or {})), said
