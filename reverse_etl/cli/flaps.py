@@ -1,7 +1,7 @@
 """The command flaps: what changes too often."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -18,6 +18,10 @@ from reverse_etl.cli.options import (
     Variables,
     Wide,
 )
+from reverse_etl.report import stderr
+
+if TYPE_CHECKING:
+    from reverse_etl.runs.flaps import Flaps
 
 app = typer.Typer()
 
@@ -39,15 +43,24 @@ def flaps(
     """Show which columns and rows change most, at what cost, and which only by time, rounding or the like."""
     from dataclasses import asdict
 
+    from reverse_etl.report.as_json import problem_json
     from reverse_etl.runs.flaps import HowToLook
     from reverse_etl.runs.flaps import flaps as look
     from reverse_etl.system.clock import Clock
 
     project = load(project_dir, target, variables)
     found = look(project, chosen(project, names, select, exclude), HowToLook(days, limit, Clock().utc(), show_values))
+    for problem in found.errors:
+        stderr.say_error(problem)
     if output is Output.JSON:
-        print_json({"days": days, **asdict(found)}, raw=show_values)
-        return
+        errors = [problem_json(problem) for problem in found.errors]
+        print_json({"days": days, **asdict(found), "errors": errors}, raw=show_values)
+    else:
+        _print(found, show_values, wide)
+    raise typer.Exit(1 if found.errors else 0)
+
+
+def _print(found: "Flaps", show_values: bool, wide: bool) -> None:
     numbers = ("changes", "rows", "runs", "data points")
     if found.columns:
         cells = [

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 from reverse_etl.braze.modes import Cost
 from reverse_etl.engines.duckdb.volatile import Volatile, volatile_columns
-from reverse_etl.errors import RetlError
+from reverse_etl.errors import Problem, RetlError, StateError
 from reverse_etl.ledger.files import OFF
 from reverse_etl.ledger.flapping import FLAP_RUNS, FLAPS, LEAVE_OUT, RULES, changes_sql, columns_sql, rows_sql, runs_sql
 from reverse_etl.plan.tables import RUNS
@@ -50,11 +50,13 @@ class FlappingRow:
 
 @dataclass(frozen=True)
 class Flaps:
-    """What changes most, of each sync, most changes first; and what there is to say beside it."""
+    """What changes most in all syncs, most changes first; what there is to say beside it, and which states cannot be
+    read."""
 
     columns: Sequence[FlappingColumn]
     rows: Sequence[FlappingRow]
     notes: Sequence[str]
+    errors: Sequence[Problem]
 
 
 @dataclass(frozen=True)
@@ -72,20 +74,23 @@ class HowToLook:
 
 
 def flaps(project: LoadedProject, syncs: Sequence[Sync], how: HowToLook) -> Flaps:
-    """What changes most in these syncs. Neither blocks a sync that is running nor waits for one. Raises StateError if a
-    state cannot be read."""
-    columns, rows, notes = list[FlappingColumn](), list[FlappingRow](), list[str]()
+    """What changes most in these syncs. Neither blocks a sync that is running nor waits for one."""
+    columns, rows = list[FlappingColumn](), list[FlappingRow]()
+    notes, errors = list[str](), list[Problem]()
     for sync in syncs:
-        if not is_there(project, sync):
-            notes.append(f"{sync.name}: has not run yet")
-            continue
-        with copy_of(project, sync) as state:
-            notes += _notes(state, sync, how)
-            columns += _columns(state, project, sync, how)
-            rows += _rows(state, sync, how)
+        try:
+            if not is_there(project, sync):
+                notes.append(f"{sync.name}: has not run yet")
+                continue
+            with copy_of(project, sync) as state:
+                notes += _notes(state, sync, how)
+                columns += _columns(state, project, sync, how)
+                rows += _rows(state, sync, how)
+        except StateError as error:
+            errors += error.problems
     columns.sort(key=lambda one: (-one.changes, one.sync, one.column))
     rows.sort(key=lambda one: (-one.changes, one.sync, one.key))
-    return Flaps(columns[: how.limit], rows[: how.limit], notes)
+    return Flaps(columns[: how.limit], rows[: how.limit], notes, errors)
 
 
 def _notes(state: State, sync: Sync, how: HowToLook) -> Iterator[str]:

@@ -12,6 +12,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 
 import duckdb
@@ -55,7 +56,7 @@ def copy_of(project: LoadedProject, sync: Sync) -> Iterator[State]:
         )
         with _explained(place.state):
             _copy(place, copy)
-        with open_state(copy) as state:
+        with _of(place, copy), open_state(copy) as state:
             yield state
 
 
@@ -79,6 +80,17 @@ def _folder_beside(path: Path) -> Iterator[Path]:
         made = tempfile.TemporaryDirectory(prefix=COPY, dir=path.parent)  # 0700
     with made as folder:
         yield Path(folder)
+
+
+@contextmanager
+def _of(place: StatePlace, copy: StatePlace) -> Iterator[None]:
+    """Lets errors name the files of the state, and not of its copy."""
+    try:
+        yield
+    except StateError as error:
+        real = (str(copy.folder), str(place.folder))
+        problems = [replace(one, message=one.message.replace(*real)) for one in error.problems]
+        raise StateError(problems) from error
 
 
 @contextmanager

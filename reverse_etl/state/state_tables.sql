@@ -19,7 +19,7 @@ CREATE TABLE retl_state.main.runs (
 CREATE TABLE retl_state.main.sqls (md5 VARCHAR NOT NULL, sql VARCHAR NOT NULL);
 CREATE TABLE retl_state.main.pins (
     key VARCHAR NOT NULL,
-    column_name VARCHAR NOT NULL,
+    column_name VARCHAR NOT NULL, -- empty: the row, which the model did not return, and which stays until it does
     value VARCHAR, -- what the model returned when the cell was reverted, as JSON text
     run_id VARCHAR NOT NULL -- the run that was reverted
 );

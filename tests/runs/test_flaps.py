@@ -129,6 +129,18 @@ def test_all_columns_of_a_changed_row_are_no_changes(shop: Shop, retl: Retl):
     assert ([one["column"] for one in found["columns"]], found["notes"]) == (["n"], [said])
 
 
+def test_state_that_cannot_be_read_hides_no_other(shop: Shop, retl: Retl):
+    for n in range(2):
+        shop.sync("it", f"SELECT 'u1' AS external_id, {n} AS n").run("it")
+    shop.sync("other", "SELECT 'u1' AS external_id, 1 AS m").run("other")
+    (shop.folder / ".retl/test/other/state.duckdb").write_bytes(b"damaged")
+    said = asked(retl, shop, "--output", "json")
+    found = json.loads(said.out)
+    assert ([one["column"] for one in found["columns"]], said.code) == (["n"], 1)
+    assert [error["code"] for error in found["errors"]] == ["S006"]
+    assert said.err.startswith("cannot use .retl/test/other/state.duckdb: ")
+
+
 def test_events_change_nothing(shop: Shop, retl: Retl):
     shop.sync("it", "SELECT 'u1' AS external_id, 'seen' AS name, TIMESTAMP '2026-11-23' AS time", **EVENTS).run()
     assert (asked(retl, shop).out, in_json(retl, shop)["columns"]) == ("", [])
