@@ -24,7 +24,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from bench import many, warehouses
+from bench import many, spark, warehouses
 from bench.peers.compare import make_table, run_peer, sink, stats
 from bench.peers.venvs import ROOT, python_of
 from reverse_etl.state.erasures import Erasures
@@ -37,6 +37,7 @@ CEILING = 1000  # requests a second, of 75 rows: Braze's own limit
 SENDING_S = 60
 COLLECT_S = 10
 WIDE_ROWS = 200_000
+COMPARED = 5_000_000  # rows that are compared in Spark
 PARTS = ("diff", "erased", "checks", "ledger", "engines", "wide", "sending", "many", "collect", "start", "peers")
 TICKS = os.sysconf("SC_CLK_TCK")
 MODEL = """select * replace (case when {{ var('changed', 0) }} = 1 and hash(external_id) % 100 = 7
@@ -208,6 +209,18 @@ def engines(rows: int, scaled: dict[int, float]) -> Iterator[Line]:
     yield Line(f"{what}: CPU", Measured(), 0, ours.cpu_s / file.cpu_s, "CPU with a DuckDB file", 5.0)
     bound = 0.7 if rows <= 1_000_000 else 2.5
     yield Line(f"{what}: peak memory", Measured(peak_mb=ours.peak_mb), 0, ours.peak_mb / 1000, "", bound, unit=" GB")
+
+
+def compared(rows: int) -> Iterator[Line]:
+    """The same, where rows are compared in Spark."""
+    million, table = f"{rows // 1_000_000}M", WORK / f"users-{rows}.duckdb"
+    found = dict(spark.measured(rows, project, measure, table, RETL))
+    bare, ours = (min((found[name], found[f"{name} again"]), key=lambda one: one.wall_s) for name in ("bare", "retl"))
+    what = f"{million} compared in Sail"
+    yield Line(f"{what}: state baseline", found["baseline"], rows)
+    yield Line(f"{what}: bare diff of two tables (yardstick)", bare, rows)
+    yield from against(f"{what}: sync, nothing changed", ours, bare, "the bare diff", 1.3, rows)
+    yield Line(f"{what}: nothing changed: to retl", Measured(), 0, found["bytes"] / 1e6, "", 1.0, unit=" MB")
 
 
 def erased(rows: int) -> Iterator[Line]:
@@ -589,6 +602,7 @@ def lines(parts: Sequence[str], sizes: Sequence[int]) -> Iterator[Line]:
         per_row: dict[int, float] = {}
         for size in sizes:
             yield from engines(size * 1_000_000, per_row)
+        yield from compared(COMPARED)
         for small, large in pairwise(per_row):
             what = f"{small // 1_000_000}M -> {large // 1_000_000}M from Postgres: time per row"
             yield Line(what, Measured(), 0, per_row[large] / per_row[small], "", 1.2)

@@ -650,7 +650,7 @@ def _warehouse(postgres: str | None, in_sail: bool, compared: bool) -> Iterator[
         from tests.warehouses.one_catalog import one_catalog
 
         with one_catalog(remote) as lasting:
-            yield ComparedInSpark(lasting, Path(folder))
+            yield ComparedInSpark(lasting.address, Path(folder))
 
 
 def _all(asked: argparse.Namespace, warehouse: Warehouse | None) -> list[Row]:

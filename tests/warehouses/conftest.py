@@ -94,8 +94,8 @@ def lasting(sail: Sail) -> Iterator[Sail]:
     if SPARK:
         yield sail
         return
-    with one_catalog(sail.address) as address:
-        yield Sail(address)
+    with one_catalog(sail.address) as server:
+        yield Sail(server.address)
 
 
 @pytest.fixture

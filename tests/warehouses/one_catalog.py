@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import grpc
@@ -36,7 +37,7 @@ def _response(method: str) -> Any:
 
 class _OneSession(grpc.GenericRpcHandler):
     def __init__(self, channel: grpc.Channel) -> None:
-        self._channel = channel
+        self._channel, self.sent = channel, 0  # bytes
 
     def service(self, call: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler | None:
         method = call.method.removeprefix(_SERVICE)
@@ -71,7 +72,7 @@ class _OneSession(grpc.GenericRpcHandler):
         asked, request.session_id = request.session_id, SESSION
         request.ClearField("client_observed_server_side_session_id")
         try:
-            return _answered(self._forward(self._channel.unary_unary, method)(request), asked)
+            return self._answered(self._forward(self._channel.unary_unary, method)(request), asked)
         except grpc.RpcError as error:
             _fail(error, context)
 
@@ -80,9 +81,14 @@ class _OneSession(grpc.GenericRpcHandler):
         request.ClearField("client_observed_server_side_session_id")
         try:
             for response in self._forward(self._channel.unary_stream, method)(request):
-                yield _answered(response, asked)
+                yield self._answered(response, asked)
         except grpc.RpcError as error:
             _fail(error, context)
+
+    def _answered(self, response: Any, asked: str) -> Any:
+        response.session_id = asked
+        self.sent += response.ByteSize()
+        return response
 
     def _add(self, requests: Iterator[Any], context: grpc.ServicerContext) -> Any:
         asked = list(requests)
@@ -91,14 +97,9 @@ class _OneSession(grpc.GenericRpcHandler):
             request.session_id = SESSION
             request.ClearField("client_observed_server_side_session_id")
         try:
-            return _answered(self._forward(self._channel.stream_unary, "AddArtifacts")(iter(asked)), of)
+            return self._answered(self._forward(self._channel.stream_unary, "AddArtifacts")(iter(asked)), of)
         except grpc.RpcError as error:
             _fail(error, context)
-
-
-def _answered(response: Any, asked: str) -> Any:
-    response.session_id = asked
-    return response
 
 
 def _fail(error: Any, context: grpc.ServicerContext) -> None:
@@ -106,25 +107,41 @@ def _fail(error: Any, context: grpc.ServicerContext) -> None:
     context.abort(error.code(), error.details())
 
 
+@dataclass(frozen=True)
+class Lasting:
+    """Such a server, which counts what it sends."""
+
+    address: str
+    process: "subprocess.Popen[str]"
+
+    def bytes_sent(self) -> int:
+        assert self.process.stdin
+        assert self.process.stdout
+        self.process.stdin.write("bytes?\n")
+        self.process.stdin.flush()
+        return int(self.process.stdout.readline())
+
+
 @contextmanager
-def one_catalog(address: str) -> Iterator[str]:
-    """The address of a server whose sessions share the catalog of that at an address. A process of its own: tests fork
-    theirs."""
+def one_catalog(address: str) -> Iterator[Lasting]:
+    """A server whose sessions share the catalog of that at an address. A process of its own: tests fork theirs."""
     command = [sys.executable, "-m", __name__, address]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdin
         assert process.stdout
-        yield process.stdout.readline().strip()
+        yield Lasting(process.stdout.readline().strip(), process)
         process.stdin.close()
 
 
 def _serve(address: str) -> None:
     with grpc.insecure_channel(address.removeprefix("sc://"), options=_MOST) as channel:
-        server = grpc.server(ThreadPoolExecutor(8), [_OneSession(channel)], options=_MOST)
+        sessions = _OneSession(channel)
+        server = grpc.server(ThreadPoolExecutor(8), [sessions], options=_MOST)
         port = server.add_insecure_port("127.0.0.1:0")
         server.start()
         print(f"sc://127.0.0.1:{port}", flush=True)
-        sys.stdin.read()
+        for _ in sys.stdin:
+            print(sessions.sent, flush=True)
         server.stop(0)
 
 

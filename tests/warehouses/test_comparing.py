@@ -321,7 +321,7 @@ def test_only_rows_that_may_differ_travel(spark: Warehouse, monkeypatch: pytest.
 
     def counted(self: SparkReader, sql: str) -> Any:
         for batch in whole(self, sql):
-            travelled.append(batch.num_rows)
+            travelled.append(0 if sql.startswith("SELECT count(*)") else batch.num_rows)
             yield batch
 
     monkeypatch.setattr(SparkReader, "stream", counted)

@@ -64,29 +64,48 @@ class PushedEngine(PulledEngine):
             return self._write_changes(layout, model, comparison, pointer)
 
     def _write_changes(self, layout: Layout, model: Compiled, comparison: Comparison, pointer: Pointer) -> int:
-        workbench, made = self.workbench, self._sieve(layout, model, comparison, pointer)
-        self._pull(made, comparison, model, pointer)
+        workbench, expects_gone = self.workbench, counts_gone(layout) and not comparison.all_rows
+        made = self._pull(layout, model, comparison, pointer, finds_twins=not expects_gone)
+        if expects_gone and self._count(model) != self._rows(comparison):
+            # Every acknowledged row is that of at most one row of the model: or else a key is in the model twice.
+            workbench.execute(f"DROP TABLE {SIFTED}; DROP TABLE {SLICE}")
+            made = self._pull(layout, model, comparison, pointer, finds_twins=True)
+        rows = self._rows(comparison) if expects_gone else self._count(model)
         read = ", ".join(f"{short} AS {identifier(name)}" for name, short in made.of_model.items())
-        query = ModelQuery(
-            workbench, layout, model.read_by(f"SELECT {read} FROM {SIFTED} WHERE {IN_MODEL} IS NOT NULL\n")
-        )
-        marked = f"count(*), count({identifier(ABSENT_SINCE)})"
-        rows, absent = workbench.execute(f"SELECT {marked} FROM {SLICE}").fetchall()[0]
-        found: int = write_changes(query, replace(comparison, acknowledged=SLICE, in_state=rows, absent=absent))
+        there = model.read_by(f"SELECT {read} FROM {SIFTED} WHERE {IN_MODEL} IS NOT NULL\n")
+        in_state, absent = self._in_slice()
+        of_slice = replace(comparison, acknowledged=SLICE, in_state=in_state, absent=absent)
+        write_changes(ModelQuery(workbench, layout, there), of_slice)
         workbench.execute(f"DROP TABLE {SIFTED}")
-        if comparison.all_rows:
-            return found
-        if not counts_gone(layout):
-            return self._count(model)
-        return int(found + (comparison.in_state - rows) - (comparison.absent - absent))
+        return rows
 
-    def _sieve(self, layout: Layout, model: Compiled, comparison: Comparison, pointer: Pointer) -> Sieve:
+    def _rows(self, comparison: Comparison) -> int:
+        """How many rows the model has, if no two of them share a key: those that came, and one for each acknowledged
+        row that did not, but for those that are noted as absent."""
+        came = f"SELECT count({IN_MODEL}) FROM {SIFTED}"
+        in_state, absent = self._in_slice()
+        (rows,) = self.workbench.execute(came).fetchall()[0]
+        return int(rows + (comparison.in_state - in_state) - (comparison.absent - absent))
+
+    def _in_slice(self) -> tuple[int, int]:
+        """How many acknowledged rows came along, and how many of these are noted as absent."""
+        counts = f"SELECT count(*), count({identifier(ABSENT_SINCE)}) FROM {SLICE}"
+        rows, absent = self.workbench.execute(counts).fetchall()[0]
+        return int(rows), int(absent)
+
+    def _pull(
+        self, layout: Layout, model: Compiled, comparison: Comparison, pointer: Pointer, finds_twins: bool
+    ) -> Sieve:
+        """Store what Spark returns in SIFTED, and the acknowledged rows among it in SLICE."""
         key = [name for name in layout.key if name in comparison.known]
         current = current_rows(pointer, comparison.known, key)
         if model.sql not in self._columns:
             self._columns[model.sql] = self.reader.columns(model)
         read = {one.name: one.there for one in self._columns[model.sql]}
-        return sieve(layout, model.sql, read, comparison, current, self._absent_before(layout.sync))
+        before = self._absent_before(layout.sync)
+        made = sieve(layout, model.sql, read, comparison, current, before, finds_twins)
+        self._store(made, comparison, model, pointer)
+        return made
 
     def _absent_before(self, sync: Sync) -> datetime:
         """Since when a row is absent that is to be forgotten now."""
@@ -96,8 +115,7 @@ class PushedEngine(PulledEngine):
         (us,) = self.workbench.execute(f"SELECT epoch_us({before}) FROM {OPEN_RUN}").fetchall()[0]
         return datetime.fromtimestamp(us / 1e6, UTC)
 
-    def _pull(self, made: Sieve, comparison: Comparison, model: Compiled, pointer: Pointer) -> None:
-        """Store what Spark returns: the rows that may differ, and the acknowledged rows of their keys."""
+    def _store(self, made: Sieve, comparison: Comparison, model: Compiled, pointer: Pointer) -> None:
         try:
             rows = Rows(self.reader, made.sql, self.reader.schema(made.sql, model))
             self._end_results()

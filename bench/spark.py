@@ -1,0 +1,95 @@
+"""What it costs to find out that nothing has changed, where rows are compared in Spark: Sail, in a process of its own.
+
+Beside the bare diff of the two tables: one statement of the same server, whose rows a client drops.
+"""
+
+import os
+import secrets
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+TICKS = os.sysconf("SC_CLK_TCK")
+SERVER = """import os, sys
+os.environ["RUST_LOG"] = "off"
+from pysail.spark import SparkConnectServer
+server = SparkConnectServer("127.0.0.1", 0)
+server.start(background=True)
+print("sc://%s:%s" % server.listening_address, flush=True)
+sys.stdin.read()"""
+
+
+@contextmanager
+def sail() -> Iterator[tuple[str, int]]:
+    """The address of a server, and the id of its process."""
+    command = [sys.executable, "-c", SERVER]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdin
+        assert process.stdout
+        yield process.stdout.readline().strip(), process.pid
+        process.stdin.close()
+
+
+def cpu_s(process: int) -> float:
+    times = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    return (int(times[11]) + int(times[12])) / TICKS
+
+
+def measured(
+    rows: int, project: Callable[[int], Path], measure: Callable[..., Any], table: Path, retl: list[str]
+) -> Iterator[tuple[str, Any]]:
+    """What was measured, by name; CPU time is that of the server and of what asks it. `bytes` are those that came from
+    the server in a run in which nothing has changed."""
+    from reverse_etl.engines.spark.reader import SparkReader
+    from reverse_etl.errors import Location
+    from tests.warehouses.one_catalog import one_catalog
+
+    folder = project(rows)
+    file = folder / "users.parquet"
+    with duckdb.connect(str(table), read_only=True) as connection:
+        connection.execute(f"COPY users TO '{file}' (FORMAT parquet)")
+        names = [name for name, *_ in connection.execute("DESCRIBE users").fetchall()]
+    with sail() as (remote, server), one_catalog(remote) as lasting:
+        schema = f"bench_{secrets.token_hex(4)}"
+        reader = SparkReader(lasting.address, None, Location("bench"))
+        reader.execute(f"CREATE SCHEMA {schema} LOCATION '{folder / 'schema'}'")
+        engine = f"{{type: spark, remote: '{lasting.address}', diff: engine, state_schema: {schema}}}"
+        spec = folder / "syncs.yml"
+        spec.write_text(spec.read_text().replace(f"{{type: duckdb, path: {table}}}", engine))
+        (folder / "models" / "people.sql").write_text(f"SELECT * FROM parquet.`{file}`")
+
+        def both(command: list[str]) -> Any:
+            before = cpu_s(server)
+            found = measure(command, folder)
+            return replace(found, cpu_s=found.cpu_s + cpu_s(server) - before)
+
+        yield "baseline", both([*retl, "state", "baseline", "people", "--yes"])
+        shown = reader.execute(f"SHOW TABLES IN {schema} LIKE 'retl_*'")
+        (base,) = [row["tableName"] for row in shown if not row["isTemporary"]]
+        reader.close()
+        differs = " OR ".join(f"NOT (s.`{name}` <=> t.`{name}`)" for name in names)
+        bare = (
+            f"SELECT * FROM parquet.`{file}` AS s FULL JOIN {schema}.`{base}` AS t USING (external_id) WHERE {differs}"
+        )
+        read = [sys.executable, "-W", "ignore", "-m", "bench.spark", lasting.address, bare]
+        yield "bare", both(read)
+        before = lasting.bytes_sent()
+        yield "retl", both([*retl, "sync", "people"])
+        yield "bytes", lasting.bytes_sent() - before
+        yield "bare again", both(read)
+        yield "retl again", both([*retl, "sync", "people"])
+
+
+if __name__ == "__main__":  # a client that reads a statement, and drops its rows
+    from reverse_etl.engines.spark.reader import SparkReader
+    from reverse_etl.errors import Location
+
+    client = SparkReader(sys.argv[1], None, Location("bench"))
+    print(sum(batch.num_rows for batch in client.stream(sys.argv[2])))
+    client.close()
