@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Generic, Protocol, TypeVar
 
-from reverse_etl.braze.answers import Answer, NoAnswer, NotSent, hint_for, json_object
+from reverse_etl.braze.answers import Answer, NoAnswer, NotSent, errors_of, hint_for, json_object
 from reverse_etl.braze.client import Connection, Deadlines
 from reverse_etl.braze.rate_limit_headers import exhausted_wait_s, throttled_wait_s
 from reverse_etl.braze.subscriptions import Read, User, kind_of, questions, told
@@ -16,6 +16,7 @@ from reverse_etl.delivery.retry import RetryPolicy, next_wait_s
 from reverse_etl.delivery.session import Session
 from reverse_etl.errors import StateError
 from reverse_etl.system.clock import Clock
+from reverse_etl.words import one_line
 
 _JITTER = 0.5
 _AHEAD = 4  # questions per thread that wait for it
@@ -173,7 +174,7 @@ class Reader(Generic[T]):
         return connection
 
     def _not_read(self, result: Answer | NotSent | NoAnswer) -> StateError:
-        """Without the message of Braze, which may name users."""
+        """Without the message of Braze, which may name users; with the id of an error, which does not."""
         path = self._read.path
         again = self._again
         if not isinstance(result, Answer):
@@ -182,6 +183,8 @@ class Reader(Generic[T]):
         what = f"{path}: Braze returned {result.status}"
         if result.status in self._telling:
             what += " with a response that cannot be understood"
+        if errors := errors_of(json_object(result.body) or {}):
+            what += f": {one_line(str(errors[0]['id']))[:100]}"
         hint = hint_for(result.status, self._read.permission)
         return StateError(what, hint=f"{hint}; then {again}" if hint else again, code="S029")
 

@@ -53,7 +53,10 @@ def unfit(job: Job, session: Session, state: State, plan: Plan) -> list[Problem]
     try:
         lack = _lack(job, session, state)
         if lack and not lack.retyped and job.options.create_catalog:
-            _create(job, session, lack)
+            if not _create(job, session, lack):
+                what = f"{sync.name}: Braze has accepted new fields of catalog {lack.catalog}, and lacks them still"
+                hint = "run it again: Braze only queues new fields"
+                return [Problem(what, sync.where("catalog"), hint, code="X014")]
             lack = _lack(job, session, state)
     except StateError as error:
         return [Problem(one.message, sync.where("catalog"), one.hint, code="X014") for one in error.problems]
@@ -86,19 +89,20 @@ def read_catalogs(session: Session, how: HowToRead) -> dict[str, Fields]:
     return found
 
 
-def _create(job: Job, session: Session, lack: Lack) -> None:
-    """Create what is lacking, and wait until it is there: new fields are only queued. Raises StateError."""
+def _create(job: Job, session: Session, lack: Lack) -> bool:
+    """Create what is lacking, and wait until it is there: new fields are only queued. Whether it is; raises StateError."""
     for request in creation(lack, description_of(job.sync)):
         _send(job, session, request)
-    what = "created the catalog" if lack.is_missing else "created fields of catalog"
+    what = "creating the catalog" if lack.is_missing else "creating fields of catalog"
     job.notice(f"{what} {lack.catalog}: {', '.join(f'{name} ({of})' for name, of in lack.created.items())}")
     for look in range(_LOOKS):
+        if look:
+            job.options.clock.wait(_LOOK_S, threading.Event())
         session.forget(_KNOWN)
         known = session.once(_KNOWN, partial(read_catalogs, session, how(job)))
         if not lack_of(lack.catalog, lack.wanted, known):
-            return
-        if look < _LOOKS - 1:
-            job.options.clock.wait(_LOOK_S, threading.Event())
+            return True
+    return False
 
 
 def description_of(sync: Sync) -> str:

@@ -23,6 +23,7 @@ NOT_FOLLOWED = {
         "the run that took over plans again",
         "it knows what was sent from here",
         "run again when the store can be reached",
+        "run it again: Braze only queues new fields",
         "use a store that honors them",
         "see the environment variables in docs/state.md",
         "while one process writes a DuckDB file",

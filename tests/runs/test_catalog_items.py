@@ -127,7 +127,7 @@ def test_catalog_that_is_not_there_is_an_error_before_anything_is_sent(shop: Sho
     assert [(request.method, request.path) for request in shop.braze.requests()] == [("GET", "/catalogs")]
     assert shop.run(create_catalog=True).status == "success"
     assert shop.braze.catalog("drinks") == [{"id": "d1", "price": 1.5, "title": "water"}]
-    assert shop.listener.notices == ["it: created the catalog drinks: price (number), title (string)"]
+    assert shop.listener.notices == ["it: creating the catalog drinks: price (number), title (string)"]
 
 
 def test_fields_that_are_not_there_are_an_error_and_can_be_created(shop: Shop):
@@ -141,7 +141,7 @@ def test_fields_that_are_not_there_are_an_error_and_can_be_created(shop: Shop):
     assert (result.status, sent(shop)) == ("blocked", [])
     result = shop.run(create_catalog=True)
     assert (result.status, result.delivery.accepted) == ("success", 3)
-    assert shop.listener.notices == ["it: created fields of catalog drinks: tags (array), size (object)"]
+    assert shop.listener.notices == ["it: creating fields of catalog drinks: tags (array), size (object)"]
 
 
 def test_field_of_another_type_is_an_error_as_a_field_keeps_its_type(shop: Shop):
@@ -440,3 +440,27 @@ def test_debug_checks_permissions_limits_and_the_catalog(shop: Shop, retl: Retl)
     make_catalog(shop, {"price": "number", "note": "string"})
     found = retl("debug", folder=shop.folder)
     assert (found.code, found.out.splitlines()[4:8]) == (0, [*endpoints, "ok    catalog of it: drinks, 3 fields"])
+
+
+def test_fields_that_braze_has_only_queued_are_waited_for_and_nothing_is_sent_without_them(shop: Shop):
+    make_catalog(drinks(shop), {name: of for name, of in TYPES.items() if name != "size"})
+    shop.braze.add_fault(Fault("status", path="/catalogs/drinks/fields", status=202, body='{"message": "success"}'))
+    (problem,) = shop.run(create_catalog=True).errors
+    assert problem.with_code == (
+        "syncs.yml:16:12: it: Braze has accepted new fields of catalog drinks, and lacks them still [X014]\n"
+        "  hint: run it again: Braze only queues new fields"
+    )
+    assert (len([wait for wait in shop.clock.waits if wait == 2.0]), sent(shop)) == (29, [])
+    assert shop.run(create_catalog=True).status == "success"
+
+
+def test_catalog_that_cannot_be_created_is_an_error_with_braze_s_word_for_it(shop: Shop):
+    errors = [{"id": "catalog-name-already-exists", "message": "It is there", "parameters": ["name"]}]
+    body = json.dumps({"errors": errors, "message": "Invalid Request"})
+    drinks(shop)
+    shop.braze.add_fault(Fault("status", path="/catalogs", skip=1, status=400, body=body))
+    (problem,) = shop.run(create_catalog=True).errors
+    assert problem.with_code == (
+        "syncs.yml:16:12: /catalogs: Braze returned 400: catalog-name-already-exists [X014]\n"
+        "  hint: run it again: nothing was sent"
+    )
