@@ -90,7 +90,7 @@ def read_catalogs(session: Session, how: HowToRead) -> dict[str, Fields]:
 
 
 def _create(job: Job, session: Session, lack: Lack) -> bool:
-    """Create what is lacking, and wait until it is there: new fields are only queued. Whether it is; raises StateError."""
+    """Create what is lacking, and wait: new fields are only queued. Returns whether it is there; raises StateError."""
     for request in creation(lack, description_of(job.sync)):
         _send(job, session, request)
     what = "creating the catalog" if lack.is_missing else "creating fields of catalog"
