@@ -52,6 +52,12 @@ def unfit(job: Job, session: Session, state: State, plan: Plan) -> list[Problem]
         return []
     try:
         lack = _lack(job, session, state)
+        if lack.is_missing and _sends_only_some(job, plan):
+            what = (
+                f'{sync.name}: catalog "{sync.catalog}" is not in Braze any more, and this run would send only changes'
+            )
+            hint = f"`retl sync {sync.name} --create-catalog --full-refresh` creates it, and sends all items"
+            return [Problem(what, sync.where("catalog"), hint, code="X013")]
         if lack and not lack.retyped and job.options.create_catalog:
             if not _create(job, session, lack):
                 what = f"{sync.name}: Braze has accepted new fields of catalog {lack.catalog}, and lacks them still"
@@ -65,6 +71,12 @@ def unfit(job: Job, session: Session, state: State, plan: Plan) -> list[Problem]
         empties = "items that are sent whole lose their values"
         job.notice(f"warning: catalog {sync.catalog} has fields that the model does not return: {names}; {empties}")
     return [*problems_of(job.project, sync, lack)]
+
+
+def _sends_only_some(job: Job, plan: Plan) -> bool:
+    """Whether the state has items that the run does not send whole."""
+    is_part = job.sync.incremental is not None and not job.options.full_refresh
+    return plan.in_state > 0 and (plan.added < plan.rows or is_part)
 
 
 def wanted(state: State, sync: Sync) -> dict[str, DataType]:

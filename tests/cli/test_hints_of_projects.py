@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from reverse_etl.errors import ProjectError
+from reverse_etl.sandbox import Sandbox
 from tests.cli.test_hints import first_error
 from tests.project.test_dbt import changed, compiled, of_package
 from tests.shop import KEY, Retl, Shop, edit
@@ -278,6 +279,18 @@ CASES = {
         "sync it",
     ),
 }  # fmt: skip
+
+
+def test_hint_about_a_catalog_that_was_deleted(shop: Shop, retl: Retl):
+    shop.sync("it", f"{ITEM} UNION ALL SELECT 'd2', 2", **ITEMS).run(create_catalog=True)
+    with Sandbox() as empty:
+        edit(shop.folder / "syncs.yml", shop.braze.url, empty.url)
+        assert retl("state", "accept-workspace", "it", "--yes", folder=shop.folder).code == 0
+        shop.model("it", f"{ITEM} UNION ALL SELECT 'd2', 3")
+        hint = "`retl sync it --create-catalog --full-refresh` creates it, and sends all items"
+        assert first_error(retl("sync", "it", "--create-catalog", folder=shop.folder))[1] == hint
+        assert retl("sync", "it", "--create-catalog", "--full-refresh", "--yes", folder=shop.folder).code == 0
+        assert len(empty.catalog("drinks")) == 2
 
 
 @pytest.mark.parametrize("name", CASES)

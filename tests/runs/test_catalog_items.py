@@ -464,3 +464,16 @@ def test_catalog_that_cannot_be_created_is_an_error_with_braze_s_word_for_it(sho
         "syncs.yml:16:12: /catalogs: Braze returned 400: catalog-name-already-exists [X014]\n"
         "  hint: run it again: nothing was sent"
     )
+
+
+def test_catalog_that_was_deleted_in_braze_is_not_created_with_the_changes_alone(shop: Shop):
+    drinks(shop).run(create_catalog=True)
+    assert requests.delete(f"{shop.braze.url}/catalogs/drinks", headers=HEADERS).status_code == 200
+    drinks(shop, f"SELECT * REPLACE (if(id = 'd1', 9, price) AS price) FROM ({DRINKS.format(rows=3)})")
+    (problem,) = shop.run(create_catalog=True).errors
+    assert problem.with_code == (
+        'syncs.yml:16:12: it: catalog "drinks" is not in Braze any more, and this run would send only changes [X013]\n'
+        "  hint: `retl sync it --create-catalog --full-refresh` creates it, and sends all items"
+    )
+    assert shop.run(create_catalog=True, full_refresh=True).delivery.accepted == 3
+    assert [item["price"] for item in shop.braze.catalog("drinks")] == [0, 9, 3]
