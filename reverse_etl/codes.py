@@ -568,7 +568,7 @@ CODES: Mapping[str, Code] = {
     "P148": Code(
         "not done with rows in Spark",
         "The acknowledged rows are in Spark (`diff: engine`), where retl does not do this yet; it would miss some.",
-        "Use a target with `diff: local` for this sync. docs/engines.md lists what works with `diff: engine`.",
+        "Use a target with `diff: local`, or move the rows with `retl state move`. docs/engines.md lists what works.",
     ),
     "D001": Code(
         "NULL in the primary key",
@@ -813,7 +813,7 @@ CODES: Mapping[str, Code] = {
     "S039": Code(
         "somebody was erased, and rows are in Spark",
         "`retl forget` does not reach acknowledged rows in Spark, so they may name a person who was erased.",
-        "Drop the tables that the hint names, then `retl state reset NAME`.",
+        "Set `diff: local`, and move them with `retl state move NAME`: rows about the person are dropped. Then back.",
     ),
     "S040": Code(
         "acknowledged rows are missing in Spark",

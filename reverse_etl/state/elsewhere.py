@@ -240,7 +240,7 @@ def refuse_undone(project: LoadedProject, what: str) -> None:
     if project.spec.target.rows_in:
         message = f"{what} does not reach acknowledged rows that are in Spark yet"
         where = project.spec.in_target("warehouse", "diff")
-        hint = "docs/engines.md says what does; a target with diff: local has all of it"
+        hint = "set diff: local, move them with `retl state move NAME` for each sync, and move them back after it"
         raise ProjectError(message, where, hint, code="P148")
 
 

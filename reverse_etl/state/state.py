@@ -302,7 +302,7 @@ class State:
         meta = meta_of(self.connection)
         if meta.get(SEEN, "") != self.erasures.version and (pointer := pointer_of(meta)) and pointer.base:
             what = f"{self.place.sync}: somebody was erased, and its acknowledged rows in Spark may name them still"
-            hint = f"delete them: DROP the tables {pointer.prefix}_... in {pointer.schema}, and {self.place.start_over}"
+            hint = f"set diff: local, move them with `retl state move {self.place.sync}`, and move them back after it"
             raise StateError(what, hint=hint, code="S039")
         self.erased_lines = self._erase_from_ledger() if meta.get(SEEN, "") != self.erasures.version else 0
         deleted = hash_deleted(self.connection, self.erasures, self.clock.utc(), self.place.suppresses, meta)

@@ -49,12 +49,11 @@ NOT_FOLLOWED = {
         "create the schema {}, and let the user of retl create, read and drop tables in it",
         "nothing is lost: run it again when Spark answers",
         "the next command that opens the state records it first",
-        "docs/engines.md says what does; a target with diff: local has all of it",
+        "set diff: local, move them with `retl state move",
         "move them: `retl state move {}`; or {}",
         "set diff: engine and state_schema: {} again",
         "restore its tables, then run this again",
         "unpin them: `retl revert RUN --unpin`",
-        "delete them: DROP the tables {}_... in {}, and {}",
     ),
     "a backup": (
         "restore an older version of the object, or delete it: its runs then have no ledger",

@@ -480,3 +480,25 @@ def test_rows_move_into_spark_and_out_of_it_and_nothing_is_sent(
     assert shop.rows_of("state", "external_id", "n") == [("u1", 1), ("u2", 2), ("u3", 4)]
     assert moved(here) == "it: nothing to move"
     assert len(shop.sent()) == 2
+
+
+@pytest.mark.long
+def test_person_is_forgotten_while_the_rows_are_in_the_state(
+    spark: Warehouse, lasting: Sail, schema: str, retl: Retl, monkeypatch: pytest.MonkeyPatch
+):
+    shop, there = spark.shop, dict(spark.shop.engine)
+    for name, value in shop.environ.items():
+        monkeypatch.setenv(name, value)
+    shop.run()
+    for engine, commands in (
+        ({"type": "spark", "remote": there["remote"]}, [["state", "move", "it"], ["forget", "u2", "--yes"]]),
+        (there, [["state", "move", "it"]]),
+    ):
+        shop.engine = engine
+        shop.write()
+        for command in commands:
+            done = retl(*command, folder=shop.folder)
+            assert done.code == 0, done.err
+    assert [row[0] for row in acknowledged(shop, lasting)] == ["u1", "u3"]
+    assert shop.run().plan.to_send == 0
+    assert len(tables(lasting, schema)) == 1
