@@ -18,7 +18,7 @@ from reverse_etl.delivery.destination import destination_of
 from reverse_etl.delivery.reading import HowToRead
 from reverse_etl.delivery.retry import RetryPolicy
 from reverse_etl.delivery.session import Session, open_session, windows
-from reverse_etl.engines.warehouse import engine_of
+from reverse_etl.engines.warehouse import engine_of, row_tables
 from reverse_etl.errors import Problem, RetlError, StateError
 from reverse_etl.plan.workbench import connect
 from reverse_etl.plan.writers import Writer, alike_in_words, overlap, spelled_alike, type_clashes, written_by_both
@@ -80,6 +80,8 @@ def _models(project: LoadedProject, layouts: dict[str, Layout]) -> Iterator[Chec
             yield Check(False, f"warehouse: {error}")
             return
         yield Check(True, f"warehouse: {_warehouse(project)}")
+        if schema := project.spec.target.rows_in:
+            yield _rows_in(project, schema)
         writers = list[Writer]()
         for sync in project.spec.syncs:
             try:
@@ -92,6 +94,17 @@ def _models(project: LoadedProject, layouts: dict[str, Layout]) -> Iterator[Chec
             except RetlError as error:
                 yield Check(False, f"model of {sync.name}: {error}")
         yield from _writers(writers)
+
+
+def _rows_in(project: LoadedProject, schema: str) -> Check:
+    """Whether tables of acknowledged rows can be made in a schema of the warehouse, and dropped."""
+    try:
+        tables = row_tables(project, schema)
+        tables.try_out()
+        tables.close()
+    except RetlError as error:
+        return Check(False, f"acknowledged rows: {error}")
+    return Check(True, f"acknowledged rows: tables in the schema {schema}")
 
 
 def _warehouse(project: LoadedProject) -> str:

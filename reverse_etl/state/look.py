@@ -12,6 +12,7 @@ from reverse_etl.codes import REJECTED, code_of_reason
 from reverse_etl.delivery.destination import Destination
 from reverse_etl.errors import BusyError, DataError, MovedError, StateError
 from reverse_etl.masking import Keys, of_request, of_response
+from reverse_etl.plan.elsewhere import pointer_of
 from reverse_etl.plan.given_up import GIVEN_UP, WAS_IN_DOUBT
 from reverse_etl.plan.outbox import identifier_of
 from reverse_etl.plan.quarantine import WITHHELD
@@ -245,9 +246,16 @@ def describe_state(project: LoadedProject, sync: Sync) -> dict[str, Any]:
             "columns": columns,
             "runs": runs,
             **_watermark(state),
+            **_tables(state),
             "folder": str(state.place.folder),
             **({"shared_state": objects.url} if (objects := state.place.objects) else {}),
         }
+
+
+def _tables(state: State) -> dict[str, Any]:
+    """The tables of the warehouse that have the acknowledged rows, if it has them."""
+    pointer = pointer_of(state.rows.meta())
+    return {"tables": ", ".join(f"{pointer.schema}.{table.name}" for table in pointer.tables)} if pointer else {}
 
 
 def _watermark(state: State) -> dict[str, Any]:

@@ -354,15 +354,22 @@ def test_table_that_was_dropped_by_hand_is_named(spark: Warehouse, lasting: Sail
     assert len(shop.sent()) == 1
 
 
-def test_nothing_is_sent_if_the_schema_cannot_be_written(spark: Warehouse):
+def test_nothing_is_sent_if_the_schema_cannot_be_written(
+    spark: Warehouse, schema: str, retl: Retl, monkeypatch: pytest.MonkeyPatch
+):
     shop = spark.shop
+    for name, value in shop.environ.items():
+        monkeypatch.setenv(name, value)
+    fine = f"ok    acknowledged rows: tables in the schema {schema}"
+    assert fine in retl("debug", folder=shop.folder).out
     shop.engine["state_schema"] = "nowhere"
     shop.write()
     (problem,) = shop.run().errors
     assert (problem.code, str(problem.location)) == ("P147", "syncs.yml:9:21")
     assert problem.message.startswith("state_schema nowhere: ")
     assert "nowhere" in problem.message.partition(": ")[2]
-    assert shop.sent() == []
+    assert set(shop.sent()) == {"{}"}  # of debug, which asks for permissions
+    assert f"FAIL  acknowledged rows: syncs.yml:9:21: {problem.message}" in retl("debug", folder=shop.folder).out
 
 
 def test_rows_are_not_compared_with_those_that_are_elsewhere(spark: Warehouse, schema: str):
@@ -409,7 +416,9 @@ def test_what_is_not_done_in_spark_is_refused(spark: Warehouse, options: dict[st
 
 
 @pytest.mark.long
-def test_saved_plan_is_applied(spark: Warehouse, lasting: Sail, retl: Retl, monkeypatch: pytest.MonkeyPatch):
+def test_saved_plan_is_applied(
+    spark: Warehouse, lasting: Sail, schema: str, retl: Retl, monkeypatch: pytest.MonkeyPatch
+):
     shop = spark.shop
     shop.run()
     spark.put("people", people(n=[1, 9, 3]).slice(0, 2))
@@ -421,6 +430,8 @@ def test_saved_plan_is_applied(spark: Warehouse, lasting: Sail, retl: Retl, monk
     done = retl("apply", "plan.duckdb", folder=shop.folder)
     assert done.code == 0, done
     assert [row[:2] for row in acknowledged(shop, lasting)] == [("u1", "1"), ("u2", "9"), ("u3", "3")]
+    shown = retl("state", "show", "it", folder=shop.folder).out
+    assert all(f"{schema}.{table.name}" in shown for table in pointer(shop).tables)
     assert retl("status", folder=shop.folder).out.splitlines()[1].split()[5:8] == ["3", "0", "0"]
     for command in (["why", "u1"], ["verify", "it"], ["forget", "u1", "--yes"], ["state", "show", "it", "--key", "u1"]):
         assert "does not reach acknowledged rows that are in Spark yet" in retl(*command, folder=shop.folder).err
