@@ -146,8 +146,8 @@ def _is_same_user(moved: Moved) -> str:
 def _who() -> str:
     """SQL for who a record is about, as files have it: the kind of the identifier alone, where the key is the rest."""
     about = f"o.{identifier(WHO)}"
-    kind = f"split_part({about}, ':', 1) || ':'"
-    return f"CASE WHEN {about} = {kind} || o.key THEN {kind} ELSE {about} END"
+    end = f"strpos({about}, ':')"
+    return f"CASE WHEN substr({about}, {end} + 1) = o.key THEN left({about}, {end}) ELSE {about} END"
 
 
 def who_of_line() -> str:
