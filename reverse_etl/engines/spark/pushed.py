@@ -32,8 +32,8 @@ class PushedEngine(PulledEngine):
     tables: SparkTables
     where: Location
 
-    def close(self) -> None:
-        super().close()
+    def _leave(self) -> None:
+        super()._leave()
         self.tables.close()
 
     def count_common(self, one: Side, other: Side, compared: object) -> Common | None:

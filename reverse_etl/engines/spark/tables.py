@@ -25,6 +25,7 @@ from reverse_etl.words import count
 
 T = TypeVar("T")
 _ROWS = "retl_rows"  # what rows that are uploaded are called in a session
+_MOST_BYTES = 32_000_000  # of rows that are uploaded at once
 _RESTORE = "restore what was dropped or changed; or `retl state reset`: the next run sends every row again"
 _END = re.compile(r"\s*SQLSTATE: |\n\n|\n==|\nJVM stacktrace")
 
@@ -52,7 +53,7 @@ class SparkTables:
             for column, of in columns.items()
         )
         begins = f"CREATE TABLE {full_name(self.schema, name)} AS"
-        for batch in batches:
+        for batch in (part for whole in batches for part in _parts(whole)):
             rows = pyarrow.Table.from_batches([batch])
             self._explained(partial(self._reader.name_rows, _ROWS, rows))
             self._do(f"{begins} SELECT {listed} FROM {_ROWS}")
@@ -133,6 +134,18 @@ class SparkTables:
         what = " ".join(_END.split(text.strip())[0].split()) or type(error).__name__
         hint = f"create the schema {self.schema}, and let the user of retl create, read and drop tables in it"
         return ProjectError(f"state_schema {self.schema}: {of_warehouse(what)}", self._where, hint, code="P147")
+
+
+def _parts(batch: Any) -> Iterator[Any]:
+    """A batch in parts that a message can have. Copies: Spark's client does not take slices with NULLs in lists."""
+    import pyarrow
+
+    most = max(int(batch.num_rows * _MOST_BYTES / max(batch.nbytes, 1)), 1)
+    if batch.num_rows <= most:
+        yield batch
+        return
+    for first in range(0, batch.num_rows, most):
+        yield batch.take(pyarrow.array(range(first, min(first + most, batch.num_rows))))
 
 
 def current_rows(pointer: Pointer, columns: Mapping[str, SqlType], key: Sequence[str]) -> str:
