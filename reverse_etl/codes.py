@@ -811,9 +811,9 @@ CODES: Mapping[str, Code] = {
         "`retl state move NAME` moves them, and sends nothing; or set `diff` and `state_schema` as they were.",
     ),
     "S039": Code(
-        "somebody was erased, and rows are in Spark",
-        "`retl forget` does not reach acknowledged rows in Spark, so they may name a person who was erased.",
-        "Set `diff: local`, and move them with `retl state move NAME`: rows about the person are dropped. Then back.",
+        "somebody was erased or renamed, and rows are in Spark",
+        "Neither reaches acknowledged rows in Spark: they may name a person who was erased, or by a former id.",
+        "Set `diff: local`, move them with `retl state move NAME`, open the state: `retl status`. Then move them back.",
     ),
     "S040": Code(
         "acknowledged rows are missing in Spark",

@@ -8,7 +8,7 @@ from reverse_etl.project.project import LoadedProject
 from reverse_etl.project.spec import Sync
 from reverse_etl.state.contents import set_version
 from reverse_etl.state.elsewhere import Elsewhere
-from reverse_etl.state.opening import claimed_place, open_state
+from reverse_etl.state.opening import claimed_place, open_state, what_was_renamed
 from reverse_etl.system.clock import Clock
 
 
@@ -31,7 +31,8 @@ def move_rows(project: LoadedProject, sync: Sync, clock: Clock) -> RowsMoved | N
         where = project.spec.in_target("warehouse", "type")
         what = f"{sync.name}: acknowledged rows move into Spark or out of it, and the target has another warehouse"
         raise ProjectError(what, where, "set the warehouse of the target to that Spark", code="P148")
-    with open_state(replace(place, rows=replace(place.rows, moves=True)), clock=clock) as state:
+    renamed, moving = what_was_renamed(project, sync, clock), replace(place, rows=replace(place.rows, moves=True))
+    with open_state(moving, clock=clock, renamed=renamed) as state:
         pointer, contents, schema = pointer_of(state.rows.meta()), state.rows.contents(), place.rows.schema
         if (pointer.schema if pointer else None) == schema or not contents.types:
             return None
@@ -58,4 +59,7 @@ def move_rows(project: LoadedProject, sync: Sync, clock: Clock) -> RowsMoved | N
                 one.tidy()
         if into:
             into.close()
+    if not schema:
+        with open_state(place, clock=clock, renamed=what_was_renamed(project, sync, clock)):
+            pass  # who was erased or renamed meanwhile is so in these rows, too
     return RowsMoved(contents.rows, schema)

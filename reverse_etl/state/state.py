@@ -270,11 +270,23 @@ class State:
         (self.place.folder / "state.duckdb.wal").unlink(missing_ok=True)
         self._attach()
 
+    def _reaches_rows(self, what: str) -> bool:
+        """Whether the state has its acknowledged rows itself, to be changed because of `what`; not if they are about to
+        move there, and then they are changed when it is opened again. Raises StateError if they stay elsewhere."""
+        pointer = pointer_of(meta_of(self.connection))
+        if pointer is None or pointer.base is None:
+            return True
+        if self.place.rows and self.place.rows.moves:
+            return False
+        said = f"{self.place.sync}: {what}, and its acknowledged rows in Spark may name them still"
+        hint = f"set diff: local, move them with `retl state move {self.place.sync}`, and move them back after it"
+        raise StateError(said, hint=hint, code="S039")
+
     def _move_renamed(self, renamed: Sequence[Renamed]) -> int:
         """Move the rows of users who have another id by now; before whoever has none any more is dropped."""
         self.has_renamed = bool(renamed) and load_renamed(self.connection, renamed)
         runs = to_move(self.connection) if self.has_renamed else []
-        if not runs:
+        if not runs or not self._reaches_rows("users were renamed"):
             return 0
         self.copy.will_change()
         moved = move_keys(self.connection, runs)
@@ -300,10 +312,8 @@ class State:
     def _drop_erased(self) -> None:
         """Drop who was erased since the state was last open, from its file and from where other machines see it."""
         meta = meta_of(self.connection)
-        if meta.get(SEEN, "") != self.erasures.version and (pointer := pointer_of(meta)) and pointer.base:
-            what = f"{self.place.sync}: somebody was erased, and its acknowledged rows in Spark may name them still"
-            hint = f"set diff: local, move them with `retl state move {self.place.sync}`, and move them back after it"
-            raise StateError(what, hint=hint, code="S039")
+        if meta.get(SEEN, "") != self.erasures.version and not self._reaches_rows("somebody was erased"):
+            return
         self.erased_lines = self._erase_from_ledger() if meta.get(SEEN, "") != self.erasures.version else 0
         deleted = hash_deleted(self.connection, self.erasures, self.clock.utc(), self.place.suppresses, meta)
         self.dropped = drop_erased(self.connection, self.erasures, meta)

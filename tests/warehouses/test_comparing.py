@@ -17,8 +17,11 @@ from reverse_etl.engines.spark.reader import SparkReader
 from reverse_etl.engines.spark.tables import SparkTables, current_rows
 from reverse_etl.plan.elsewhere import Pointer, pointer_of
 from reverse_etl.plan.tables import ABSENT_SINCE, RUN_ID, SENT_AT, UNSURE
+from reverse_etl.plan.workbench import connect
 from reverse_etl.sandbox import Fault, Sandbox
+from reverse_etl.state.erasures import erasures_of
 from reverse_etl.state.look import sync_status
+from reverse_etl.state.places import place_of
 from tests.bucket import Bucket
 from tests.shop import Retl, Shop, database, examples, running, some
 from tests.warehouses.conftest import Sail, Warehouse, comparing
@@ -513,3 +516,31 @@ def test_person_is_forgotten_while_the_rows_are_in_the_state(
     assert [row[0] for row in acknowledged(shop, lasting)] == ["u1", "u3"]
     assert shop.run().plan.to_send == 0
     assert len(tables(lasting, schema)) == 1
+
+
+@pytest.mark.long
+def test_rows_about_somebody_who_was_erased_are_not_left_in_spark(
+    spark: Warehouse, retl: Retl, monkeypatch: pytest.MonkeyPatch
+):
+    """Who was erased from other states of the target, while the rows were there."""
+    shop, there = spark.shop, dict(spark.shop.engine)
+    for name, value in shop.environ.items():
+        monkeypatch.setenv(name, value)
+    shop.run()
+    project = shop.project()
+    erasures = erasures_of(place_of(project, project.sync("it")))
+    with connect() as connection:
+        erasures.record(
+            erasures.hashed(connection, "SELECT 'external_id:u2' AS who"), datetime.datetime.now(datetime.UTC)
+        )
+    (problem,) = shop.run().errors
+    what = "it: somebody was erased, and its acknowledged rows in Spark may name them still"
+    assert (problem.code, problem.message) == ("S039", what)
+    shop.engine = {"type": "spark", "remote": there["remote"]}
+    shop.write()
+    assert retl("state", "move", "it", folder=shop.folder).code == 0
+    assert shop.rows_of("state", "external_id") == [("u1",), ("u3",)]
+    shop.engine = there
+    shop.write()
+    assert retl("state", "move", "it", folder=shop.folder).code == 0
+    assert shop.run().plan.to_send == 0
