@@ -278,9 +278,9 @@ class State:
             return True
         if self.place.rows and self.place.rows.moves:
             return False
-        said = f"{self.place.sync}: {what}, and its acknowledged rows in Spark may name them still"
+        message = f"{self.place.sync}: {what}, and its acknowledged rows in Spark may name them still"
         hint = f"set diff: local, move them with `retl state move {self.place.sync}`, and move them back after it"
-        raise StateError(said, hint=hint, code="S039")
+        raise StateError(message, hint=hint, code="S039")
 
     def _move_renamed(self, renamed: Sequence[Renamed]) -> int:
         """Move the rows of users who have another id by now; before whoever has none any more is dropped."""
