@@ -144,9 +144,22 @@ CASES: Mapping[str, Case] = {
         "external_id",
         kept_in="deleted",
     ),
+    "users_merge": Case(
+        {"mode": "users_merge", "allow_destructive": True, "guards": {"max_merges": 1_000_000}},
+        "SELECT 'u' || n AS external_id, 'keeper' AS keep_external_id FROM t",
+        "'u' || n",
+        "external_id",
+        kept_in="deleted",
+    ),
+    "users_alias_update": Case(
+        {"mode": "users_alias_update"},
+        "SELECT 'l' AS alias_label, 'a' || n AS old_alias_name, 'b' || n AS new_alias_name FROM t",
+        "'a' || n",
+        "old_alias_name",
+    ),
     "subscription_status_set": Case(
         {"mode": "subscription_status_set"},
-        f"""SELECT 'u' || n AS external_id, '{GROUP}' AS subscription_group_id,
+        f"""SELECT 'u' || n AS external_id, '{GROUP[:-1]}' || n % 3 AS subscription_group_id,
             CASE WHEN v = 0 THEN 'subscribed' ELSE 'unsubscribed' END AS subscription_state FROM t""",
         "'u' || n",
         "external_id",
@@ -192,6 +205,10 @@ def facts(body: Mapping[str, Any]) -> list[Fact]:
         return [(one["user_alias"]["alias_name"], None) for one in body["aliases_to_identify"]]
     if "items" in body:
         return [(one["id"], one["v"]) for one in body["items"]]
+    if "merge_updates" in body:
+        return [(one["identifier_to_merge"]["external_id"], None) for one in body["merge_updates"]]
+    if "alias_updates" in body:
+        return [(one["old_alias_name"], None) for one in body["alias_updates"]]
     if "subscription_groups" in body:
         groups = body["subscription_groups"]
         return [(one, group["subscription_state"]) for group in groups for one in group["external_ids"]]
@@ -234,10 +251,11 @@ def _one_by_one(body: Mapping[str, Any], refused: Collection[int]) -> Iterator[M
     """A body for each record of a body that was not refused."""
     ((array, records),) = body.items()
     if array == "subscription_groups":
-        ((inner, ids),) = [(name, value) for name, value in records[0].items() if isinstance(value, list)]
-        for place, one in enumerate(ids):
-            if place not in refused:
-                yield {array: [{**records[0], inner: [one]}]}
+        for group in records:
+            ((inner, ids),) = [(name, value) for name, value in group.items() if isinstance(value, list)]
+            for place, one in enumerate(ids):
+                if place not in refused:
+                    yield {array: [{**group, inner: [one]}]}
         return
     for place, record in enumerate(records):
         if place not in refused:
