@@ -19,8 +19,9 @@ def text_of(file: str) -> str:
 
 
 def _marked(file: str) -> Any:
-    """Pages with long stories that are run for them."""
-    return pytest.param(file, marks=pytest.mark.long) if file in ("README.md", "docs/pull-request.md") else file
+    """Pages and pictures with long stories that are run for them."""
+    long = ("README.md", "docs/pull-request.md", "docs/terminal-sync.svg")
+    return pytest.param(file, marks=pytest.mark.long) if file in long else file
 
 
 @pytest.mark.parametrize("file", [_marked(file) for file in [*PARTS, *WHOLE]])

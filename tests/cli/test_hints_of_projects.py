@@ -293,7 +293,9 @@ def test_hint_about_a_catalog_that_was_deleted(shop: Shop, retl: Retl):
         assert len(empty.catalog("drinks")) == 2
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.long) if name == "too many fields" else name for name in CASES]
+)
 def test_hint_about_a_sync(shop: Shop, retl: Retl, name: str):
     case = CASES[name]
     shop.sync("it", case.sql, **case.options)

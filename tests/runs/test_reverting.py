@@ -39,6 +39,7 @@ def revert(shop: Shop, retl: Retl, run: str, *options: str) -> Outcome:
     return planned
 
 
+@pytest.mark.long
 def test_run_is_taken_back_and_pinned_values_stay(shop: Shop, retl: Retl):
     shop.sync("it", FIRST)
     shop.run()
@@ -85,6 +86,7 @@ def test_what_the_model_still_returns_is_refused_unless_it_is_pinned(shop: Shop,
     assert shop.rows_of("pins") == []
 
 
+@pytest.mark.long
 def test_cells_that_later_runs_have_changed_stay_and_are_counted(shop: Shop, retl: Retl):
     shop.sync("it", FIRST)
     shop.run()
@@ -106,6 +108,7 @@ def test_cells_that_later_runs_have_changed_stay_and_are_counted(shop: Shop, ret
     }
 
 
+@pytest.mark.long
 def test_several_runs_go_back_to_before_the_first_of_them(shop: Shop, retl: Retl):
     shop.sync("it", FIRST)
     shop.run()
@@ -122,6 +125,7 @@ def test_several_runs_go_back_to_before_the_first_of_them(shop: Shop, retl: Retl
     assert mixed.err.splitlines()[-1] == "  hint: revert the runs of one sync at a time"
 
 
+@pytest.mark.long
 def test_revert_of_a_revert_is_the_run_again(shop: Shop, retl: Retl):
     shop.sync("it", FIRST)
     shop.run()
@@ -135,6 +139,7 @@ def test_revert_of_a_revert_is_the_run_again(shop: Shop, retl: Retl):
     assert shop.run().plan.unchanged == 4
 
 
+@pytest.mark.long
 def test_values_that_are_null_are_cleared_whatever_the_sync_does_with_nulls(shop: Shop, retl: Retl):
     for nulls in ("clear", "omit", "send"):
         name = f"it_{nulls}"
@@ -176,6 +181,7 @@ def test_rows_that_were_sent_again_whole_keep_what_did_not_change(shop: Shop, re
     assert profiles(shop)["u3"] == {"tier": "gold", "n": 3}
 
 
+@pytest.mark.long
 def test_what_was_added_to_a_value_in_braze_is_not_taken_away(shop: Shop, retl: Retl):
     sql = """SELECT 'u1' AS external_id, '{"inc": %d}' AS visits, '%s' AS tier"""
     shop.sync("it", sql % (1, "a"), pre_formatted_fields=["visits"])
@@ -295,6 +301,7 @@ def test_subscriptions_of_rows_that_were_cleared_stay_as_they_are(shop: Shop, re
     assert json.loads(shop.sent()[-1]) == {"attributes": [{"external_id": "u2", "tier": "b"}]}
 
 
+@pytest.mark.long
 def test_pin_ends_when_its_row_is_about_another_user(shop: Shop, retl: Retl):
     options: dict[str, Any] = {"primary_key": "id", "exclude_columns": ["id"]}
     sql = "SELECT 1 AS id, '{}' AS external_id, '{}' AS tier"
