@@ -114,10 +114,11 @@ check: lint types test test-long ## What CI runs
 torture: $(VENV)/installed ## Kill syncs at random moments while the server misbehaves, 200 of each mode: some 15 minutes
 	$(BIN)/python -c "from tests.torture import main; main()" $(TORTURE)
 
-torture-engines: $(VENV)/installed ## The same with models that run in Postgres, and in Sail, 50 of each mode: 40 minutes
+torture-engines: $(VENV)/installed ## The same with models that run in Postgres, and in Sail, 50 of each mode: 50 minutes
 	$(BIN)/python -m pip install --quiet $(PINNED) --group engines
 	$(BIN)/python -c "from tests.torture import main; main()" --postgres postgres-16 --kills 50 $(TORTURE)
 	$(BIN)/python -c "from tests.torture import main; main()" --sail --kills 50 $(TORTURE)
+	$(BIN)/python -c "from tests.torture import main; main()" --compared --kills 50 $(TORTURE)
 
 torture-collect: $(VENV)/installed ## Kill collectors at random moments, 200 times, while clients count: five minutes
 	$(BIN)/python -c "from tests.torture_collect import main; main()" $(TORTURE)
