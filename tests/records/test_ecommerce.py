@@ -225,13 +225,56 @@ def test_what_follows_the_hints_is_sent(shop: Shop):
     assert (result.status, result.delivery.accepted) == ("success", 1), result.invalid
 
 
-def test_example_of_the_page_sends_purchases_and_orders_from_one_model(shop: Shop):
-    page = text_of("docs/ecommerce.md")
+def write_section(shop: Shop, title: str) -> None:
+    """The models and syncs of a section of the page."""
+    page = text_of("docs/ecommerce.md").split(f"\n## {title}\n")[1].split("\n## ")[0]
     for name, sql in re.findall(r"^```sql\n-- models/(\w+)\.sql[^\n]*\n(.*?)^```", page, re.MULTILINE | re.DOTALL):
         shop.model(name, sql)
     (syncs,) = re.findall(r"^```yaml\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
     shop.syncs = yaml.safe_load(syncs)["syncs"]
     shop.write()
+
+
+def test_example_of_each_event_is_taken_once_with_its_properties(shop: Shop):
+    write_section(shop, "An example of each")
+    shop.warehouse(
+        """CREATE TABLE page_views AS SELECT 1 AS view_id, 'u1' AS customer_id, TIMESTAMP '2026-11-23' AS viewed_at,
+            'p1' AS product_id, 'Shirt' AS product_name, 'p1-m' AS variant_id, 9.50::DECIMAL(9, 2) AS price;
+        CREATE TABLE baskets AS SELECT 'b1' AS basket_id, 'u1' AS customer_id, 2 AS version,
+            TIMESTAMP '2026-11-23' AS updated_at;
+        CREATE TABLE basket_lines AS SELECT 'b1' AS basket_id, 'p1' AS product_id, 'Shirt' AS product_name,
+            'p1-m' AS variant_id, 2 AS quantity, 9.50::DECIMAL(9, 2) AS price;
+        CREATE TABLE checkouts AS SELECT 'k1' AS checkout_id, 'b1' AS basket_id, 'u1' AS customer_id,
+            TIMESTAMP '2026-11-23' AS started_at;
+        CREATE TABLE orders AS SELECT 'o1' AS order_id, 'b1' AS basket_id, 'u1' AS customer_id,
+            TIMESTAMP '2026-11-23' AS placed_at, 4.00::DECIMAL(9, 2) AS discount, 'HELLO' AS code,
+            TIMESTAMP '2026-11-23' AS cancelled_at, 'too late' AS cancel_reason, TIMESTAMP '2026-11-23' AS refunded_at,
+            15.00::DECIMAL(9, 2) AS refunded"""
+    )
+    result = shop.run()
+    assert (result.status, result.invalid, result.plan.data_points) == ("success", [], 0)
+    (body,) = map(json.loads, shop.sent())
+    shared = {"currency": "EUR", "source": "web"}
+    cart, order = {**shared, "products": [PRODUCT], "total_value": 19.0}, {"order_id": "o1"}
+    view = {"product_id": "p1", "product_name": "Shirt", "variant_id": "p1-m", "price": 9.5}
+    discount = {"code": "HELLO", "amount": 4.0, "type": "voucher"}
+    link = {"checkout_url": "https://shop.example/checkout/k1"}
+    assert {one["name"].removeprefix("ecommerce."): one["properties"] for one in body["events"]} == {
+        "product_viewed": {**shared, **view},
+        "cart_updated": {**cart, "cart_id": "b1", "action": "replace"},
+        "checkout_started": {**cart, "cart_id": "b1", "checkout_id": "k1", "metadata": link},
+        "order_placed": {
+            **{**cart, **order, "cart_id": "b1", "total_value": 15.0},
+            **{"total_discounts": 4.0, "discounts": [discount]},
+        },
+        "order_cancelled": {**cart, **order, "cancel_reason": "too late"},
+        "order_refunded": {**cart, **order, "total_value": 15.0},
+    }
+    assert shop.run().plan.to_send == 0
+
+
+def test_example_of_the_page_sends_purchases_and_orders_from_one_model(shop: Shop):
+    write_section(shop, "From purchases to orders")
     shop.warehouse(
         """CREATE TABLE order_lines AS FROM (VALUES
             ('u1', 'o1', TIMESTAMP '2026-11-23', 'p1', 'Shirt', 'p1-m', 2, 9.50::DECIMAL(9, 2), 'EUR'),
