@@ -9,6 +9,7 @@ from reverse_etl.records.layout import ROW_NUMBER, Column, Layout
 from reverse_etl.sql.quoting import identifier
 
 MERGE = "_merge_objects"
+IS_UPDATE = "is_update"
 # Of a row of the changes: how many rows of the model have its key, or its user, if several do.
 TWINS_OF_KEY, TWINS_OF_USER = "twins.key", "twins.user"
 TWINS = "twins"  # of a record: the same, whichever of them it is
@@ -154,16 +155,21 @@ def is_sent(layout: Layout, column: Column) -> str:
 
 
 def is_update(layout: Layout) -> str:
-    """SQL for: only the changed columns of a record are sent, to the endpoint that is for them.
+    """SQL for: only the changed columns of a record are sent, to the endpoint that is for them."""
+    return identifier(IS_UPDATE) if updates(layout) else "false"
 
-    Not where one of them has become NULL, as no page says what a null does to an item, and to replace the whole item
+
+def updates(layout: Layout) -> dict[str, str]:
+    """SQL for the same from changes alone, by its name: computed once for a row, as every column asks for it.
+
+    Not where a column has become NULL, as no page says what a null does to an item, and to replace the whole item
     without it empties it. Nor where all have changed: what is whole is created if it is not there.
     """
     if layout.sync.update is None or not layout.tracked:
-        return "false"
+        return {}
     whole = " AND ".join(map(changed, layout.tracked))
     emptied = " OR ".join(f"{changed(name)} AND {new(name)} IS NULL" for name in layout.tracked)
-    return f"kind = 'changed' AND NOT ({whole}) AND NOT ({emptied})"
+    return {IS_UPDATE: f"kind = 'changed' AND NOT ({whole}) AND NOT ({emptied})"}
 
 
 def key_is_sent(layout: Layout) -> str:

@@ -59,6 +59,7 @@ from reverse_etl.records.expressions import (
     present,
     respelled_keys,
     time_of,
+    updates,
     value_text,
     was,
 )
@@ -82,7 +83,7 @@ def closing(mode: Mode) -> str:
 def outbox_sql(layout: Layout, changes: str, carried: Sequence[str] = ()) -> str:
     """A SELECT of one record per row of `changes`; `problems` are the numbers of the rules that an invalid row breaks,
     from 1, and NULL for a valid one. Columns that are `carried` are taken over from the changes."""
-    prepared = _select(changes, {**_times(layout), **_json_texts(layout)})
+    prepared = _select(changes, {**_times(layout), **_json_texts(layout), **updates(layout)})
     if documents := opaque(layout):
         prepared = _select(prepared, {f"plain.{column.name}": plain(json_of(column.name)) for column in documents})
     examined = _select(prepared, {**_faults(layout), **_properties(layout)})
