@@ -281,6 +281,7 @@ CASES = {
 }  # fmt: skip
 
 
+@pytest.mark.long
 def test_hint_about_a_catalog_that_was_deleted(shop: Shop, retl: Retl):
     shop.sync("it", f"{ITEM} UNION ALL SELECT 'd2', 2", **ITEMS).run(create_catalog=True)
     with Sandbox() as empty:
