@@ -123,8 +123,10 @@ class RowTables(Protocol):
     def write_current(self, name: str, pointer: Pointer, columns: Mapping[str, Any], key: Sequence[str]) -> int:
         """Write a new table with the rows that the tables of a pointer have; returns how many these are."""
 
-    def read(self, pointer: Pointer, columns: Mapping[str, Any], key: Sequence[str]) -> Iterator[Any]:
-        """The rows that the tables of a pointer have, as pyarrow.RecordBatch."""
+    def read(
+        self, pointer: Pointer, columns: Mapping[str, Any], key: Sequence[str], texts: Mapping[str, str | None] = ...
+    ) -> Iterator[Any]:
+        """The rows that the tables of a pointer have, as pyarrow.RecordBatch; those whose columns have these texts."""
 
     def check(self, pointer: Pointer) -> None:
         """Raises StateError if a table of a pointer does not have the rows that were written to it."""

@@ -9,6 +9,7 @@ one of another name. What nothing points at is dropped after the commit; only wh
 process which was overtaken by another machine drops nothing of that one's.
 """
 
+import json
 import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -33,10 +34,12 @@ from reverse_etl.project.project import LoadedProject
 from reverse_etl.shared_state.object_store import StoreError
 from reverse_etl.shared_state.place import StatePlace
 from reverse_etl.sql.quoting import identifier, literal
-from reverse_etl.sql.types import SqlType
+from reverse_etl.sql.types import INTEGERS, SqlType
 from reverse_etl.state.contents import OWN_COLUMNS, acknowledged_types, meta_of, set_meta, types_of
 from reverse_etl.words import count
 
+_SHOWN = "retl_shown"  # a row that somebody looks at
+_WRITTEN_ALIKE = INTEGERS | {"varchar", "boolean", "date"}  # by DuckDB and by Spark
 _MOVED = "retl_moved"  # rows of the commit that go to the warehouse
 _ROWS_AT_ONCE = 100_000
 
@@ -126,26 +129,47 @@ class Elsewhere:
     def move_out(self, key: Sequence[str]) -> None:
         """Let the state have the rows that the warehouse has, inside a transaction. Raises StateError if they are not
         all there."""
-        import pyarrow
-
-        types, pointer = acknowledged_types(self._connection), pointer_of(meta_of(self._connection))
+        pointer = pointer_of(meta_of(self._connection))
         assert pointer
         self._tables.check(pointer)
-        own = ", ".join(f"CAST({name} AS {of}) AS {name}" for name, of in OWN_COLUMNS.items())
-        model = ", ".join(f"CAST({identifier(name)} AS {of.text}) AS {identifier(name)}" for name, of in types.items())
-        rows = 0
-        for batch in self._tables.read(pointer, types, key):
-            rows += batch.num_rows
-            self._connection.register(_MOVED, pyarrow.Table.from_batches([batch]))
-            self._connection.execute(
-                f"INSERT INTO {ACKNOWLEDGED} BY NAME SELECT {model}, {own} FROM {_MOVED}"
-            ).fetchall()
-            self._connection.unregister(_MOVED)
+        rows = self._bring(pointer, key, ACKNOWLEDGED)
         if rows != pointer.numbers.rows:
             what = f"{self._sync}: Spark returns {rows:,} of {count(pointer.numbers.rows, 'acknowledged row')}"
             raise StateError(what, hint="restore its tables, then run this again", code="S040")
         self._connection.execute(f"DELETE FROM {META} WHERE key = '{POINTER}'")
         self._old = [table.name for table in pointer.tables]
+
+    def row_with(self, key: Sequence[str], text: str) -> str | None:
+        """A temporary table with the row that has a key, as people write it, if there is one. None if nobody can tell
+        by the key: Spark writes values of these types otherwise."""
+        types, pointer = acknowledged_types(self._connection), pointer_of(meta_of(self._connection))
+        if any(name not in types or types[name].family not in _WRITTEN_ALIKE for name in key):
+            return None
+        texts = [text]
+        if len(key) > 1:
+            with suppress(ValueError):
+                texts = json.loads(text)
+        self._connection.execute(f"CREATE OR REPLACE TEMP TABLE {_SHOWN} AS FROM {ACKNOWLEDGED} LIMIT 0")
+        if pointer and isinstance(texts, list) and len(texts) == len(key):
+            self._bring(pointer, key, _SHOWN, dict(zip(key, texts, strict=True)))
+        return _SHOWN
+
+    def _bring(
+        self, pointer: Pointer, key: Sequence[str], into: str, texts: Mapping[str, str | None] | None = None
+    ) -> int:
+        """Insert the rows of the warehouse into a table, or those of them with such a key; how many these are."""
+        import pyarrow
+
+        types = acknowledged_types(self._connection)
+        own = ", ".join(f"CAST({name} AS {of}) AS {name}" for name, of in OWN_COLUMNS.items())
+        model = ", ".join(f"CAST({identifier(name)} AS {of.text}) AS {identifier(name)}" for name, of in types.items())
+        rows = 0
+        for batch in self._tables.read(pointer, types, key, texts or {}):
+            rows += batch.num_rows
+            self._connection.register(_MOVED, pyarrow.Table.from_batches([batch]))
+            self._connection.execute(f"INSERT INTO {into} BY NAME SELECT {model}, {own} FROM {_MOVED}").fetchall()
+            self._connection.unregister(_MOVED)
+        return rows
 
     def tidy(self) -> None:
         """Drop the tables that nothing points at any more, once other machines see the commit. Whatever is in the way

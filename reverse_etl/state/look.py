@@ -269,15 +269,17 @@ def _watermark(state: State) -> dict[str, Any]:
 
 def acknowledged_row(project: LoadedProject, sync: Sync, key: str) -> Mapping[str, Any]:
     """The acknowledged row with a key: values, when and by which run it was sent. Raises DataError if there is none."""
-    refuse_undone(project, "retl state show --key")
     with state_of(project, sync) as state:
         columns, key = [*state.rows.columns(), SENT_AT, RUN_ID], key_meant(state.connection, sync.name, key)
         text = key_text_of(state)
         shown = ", ".join(f"CAST({identifier(name)} AS VARCHAR)" for name in columns)
         row = None
         if text:
+            table = state.elsewhere.row_with(state.rows.key(), key) if state.elsewhere else ACKNOWLEDGED
+            if table is None:
+                refuse_undone(project, "retl state show --key with keys of this type")
             row = state.connection.execute(
-                f"SELECT {shown} FROM {ACKNOWLEDGED} WHERE {text} = ? AND {SENT_AT} IS NOT NULL", [key]
+                f"SELECT {shown} FROM {table} WHERE {text} = ? AND {SENT_AT} IS NOT NULL", [key]
             ).fetchone()
     if row is None:
         hint = f"`retl state show {sync.name}` shows the primary key; write several columns as a JSON array"

@@ -436,7 +436,13 @@ def test_saved_plan_is_applied(
     shown = retl("state", "show", "it", folder=shop.folder).out
     assert all(f"{schema}.{table.name}" in shown for table in pointer(shop).tables)
     assert retl("status", folder=shop.folder).out.splitlines()[1].split()[5:8] == ["3", "0", "0"]
-    for command in (["why", "u1"], ["verify", "it"], ["forget", "u1", "--yes"], ["state", "show", "it", "--key", "u1"]):
+    one = retl("state", "show", "it", "--key", "u2", "--output", "json", folder=shop.folder)
+    assert {"external_id": "u2", "n": "9"}.items() <= json.loads(one.out).items()
+    assert (
+        'no acknowledged row with the key "u\\4"'
+        in retl("state", "show", "it", "--key", "u\\4", folder=shop.folder).err
+    )
+    for command in (["why", "u1"], ["verify", "it"], ["forget", "u1", "--yes"]):
         assert "does not reach acknowledged rows that are in Spark yet" in retl(*command, folder=shop.folder).err
 
 

@@ -64,8 +64,13 @@ class SparkTables:
         self._do(f"CREATE TABLE {table} AS {rows}", pointer)
         return int(next(iter(self._do(f"SELECT count(*) AS rows FROM {table}")[0].values())))
 
-    def read(self, pointer: Pointer, columns: Mapping[str, SqlType], key: Sequence[str]) -> Iterator[Any]:
-        batches = self._reader.stream(current_rows(pointer, columns, key))
+    def read(
+        self, pointer: Pointer, columns: Mapping[str, SqlType], key: Sequence[str], texts: Mapping[str, str | None] = {}
+    ) -> Iterator[Any]:
+        rows = current_rows(pointer, columns, key)
+        if texts:
+            rows = f"SELECT * FROM ({rows}) WHERE {' AND '.join(_has(*one) for one in texts.items())}"
+        batches = self._reader.stream(rows)
         while True:
             batch = self._explained(lambda: next(batches, None), pointer)
             if batch is None:
@@ -134,6 +139,12 @@ class SparkTables:
         what = " ".join(_END.split(text.strip())[0].split()) or type(error).__name__
         hint = f"create the schema {self.schema}, and let the user of retl create, read and drop tables in it"
         return ProjectError(f"state_schema {self.schema}: {of_warehouse(what)}", self._where, hint, code="P147")
+
+
+def _has(column: str, text: str | None) -> str:
+    """SQL for: a column has a value that Spark writes so. In hexadecimal, as a backslash is not one in its strings."""
+    wanted = "NULL" if text is None else f"X'{text.encode().hex()}'"
+    return f"CAST({quoted(column, 'spark')} AS STRING) <=> CAST({wanted} AS STRING)"
 
 
 def _parts(batch: Any) -> Iterator[Any]:
