@@ -26,7 +26,7 @@ from reverse_etl.words import count
 T = TypeVar("T")
 _ROWS = "retl_rows"  # what rows that are uploaded are called in a session
 _MOST_BYTES = 32_000_000  # of rows that are uploaded at once
-_RESTORE = "restore what was dropped or changed; or `retl state reset`: the next run sends every row again"
+_RESTORE = "restore what was dropped or changed, as a lake can; if that cannot be, see docs/engines.md"
 _END = re.compile(r"\s*SQLSTATE: |\n\n|\n==|\nJVM stacktrace")
 
 
