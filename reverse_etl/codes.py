@@ -818,7 +818,7 @@ CODES: Mapping[str, Code] = {
     "S040": Code(
         "acknowledged rows are missing in Spark",
         "A table of acknowledged rows was dropped, or does not have the rows that retl wrote to it.",
-        "Restore it: a lake keeps old versions. If that cannot be, docs/engines.md says how to start anew.",
+        "Restore it: a lake keeps old versions. If that cannot be, see docs/engines.md.",
     ),
     "S041": Code(
         "what was sent is not recorded in Spark yet",
