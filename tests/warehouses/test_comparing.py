@@ -317,6 +317,7 @@ def test_what_was_sent_is_recorded_when_spark_answers_again(spark: Warehouse, mo
     assert shop.rows_of("runs", "status") == [("killed",), ("success",), ("success",)]
 
 
+@pytest.mark.long
 def test_only_rows_that_may_differ_travel(spark: Warehouse, monkeypatch: pytest.MonkeyPatch):
     """And those that the model lacks, once: then it is noted that it does."""
     shop, travelled = spark.shop, []

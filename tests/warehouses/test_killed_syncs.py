@@ -22,7 +22,7 @@ def test_rows_are_neither_lost_nor_sent_twice_when_syncs_are_killed(name: str, s
 
 @pytest.mark.long
 @pytest.mark.skipif(bool(SPARK), reason="its sessions take too long to begin")
-@pytest.mark.parametrize("name", some(COMPARED, every=4))
+@pytest.mark.parametrize("name", some(COMPARED, every=7))
 def test_the_same_where_rows_are_compared_in_spark(name: str, lasting: Sail, seed: int, tmp_path: Path):
     kills = examples(1, 6)
     by_the_clock = not settings.default.derandomize
