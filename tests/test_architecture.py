@@ -89,6 +89,7 @@ PURE = {
     *("shared_state.head", "engines.engine", "engines.duckdb.diff"),
     *(f"engines.{name}" for name in ("postgres.types", "postgres.errors", "spark.types", "spark.errors")),
     *("testing.fixtures", "testing.comparison"),
+    *("runs.site_facts", "report.site.packed"),
 }
 IMPURE = {"os", "time", "random", "socket", "subprocess", "duckdb", "requests", "urllib3", "typer", "rich", "threading"}
 

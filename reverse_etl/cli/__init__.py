@@ -12,6 +12,7 @@
     sandbox    sandbox
     collect    collect
     alert      alert test
+    docs       docs generate
     forget     forget
     why        why
     flaps      flaps
@@ -42,6 +43,7 @@ from typer.main import get_command
 from reverse_etl.cli import (
     alert,
     collect,
+    docs,
     flaps,
     forget,
     inspect,
@@ -85,6 +87,7 @@ _SEND, _SHOW = (project, sync, plan, revert, schedule, test, lock), (inspect, wh
 for commands in (*_SEND, *_SHOW, forget, sandbox, collect):
     app.add_typer(commands.app)
 app.add_typer(alert.app, name="alert", cls=Commands, help="Check who is told when a sync fails.", no_args_is_help=True)
+app.add_typer(docs.app, name="docs", cls=Commands, help="Make a page of the project.", no_args_is_help=True)
 app.add_typer(
     state.app, name="state", cls=Commands, help="Inspect or change the state of a sync.", no_args_is_help=True
 )

@@ -9,7 +9,7 @@ with a hint: a guess could send users the rows of another table.
 """
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, NoReturn, TypeVar
@@ -62,10 +62,35 @@ class _Config(_Part):
 Version = int | float | str
 
 
-class Node(_Part):
-    """A model, seed, snapshot, analysis or test."""
+class _Described(_Part):
+    """What has texts for people in dbt's properties files. Nothing depends on them, so no form of them is refused."""
 
     unique_id: str
+    description: Any = ""
+    columns: Any = {}
+
+    @property
+    def texts(self) -> Iterator[tuple[str, str, str]]:
+        """Name, description and `meta.owner` of each column."""
+        found = self.columns.values() if isinstance(self.columns, dict) else self.columns
+        for one in found if isinstance(found, Iterable) else ():
+            if isinstance(one, dict) and isinstance(one.get("name"), str):
+                owners = [_member(_member(one, "config"), "meta"), _member(one, "meta")]
+                owner = next((text for meta in owners if (text := _text(_member(meta, "owner")))), "")
+                yield one["name"], _text(one.get("description")), owner
+
+
+def _member(value: Any, name: str) -> Any:
+    return value.get(name) if isinstance(value, dict) else None
+
+
+def _text(value: Any) -> str:
+    return value.strip() if isinstance(value, str) else ""
+
+
+class Node(_Described):
+    """A model, seed, snapshot, analysis or test."""
+
     name: str
     resource_type: str
     package_name: str
@@ -78,8 +103,7 @@ class Node(_Part):
     config: _Config = _Config()
 
 
-class SourceTable(_Part):
-    unique_id: str
+class SourceTable(_Described):
     name: str
     source_name: str
     package_name: str
@@ -140,6 +164,15 @@ class DbtManifest:
         """What dbt builds, by the name of the relation in lower case, without quotes."""
         made = [node for node in self.nodes if node.resource_type in REFERABLE and node.relation_name]
         return {_plain(node.relation_name or ""): node for node in made}
+
+    def texts_of(self, unique_ids: Iterable[str]) -> dict[str, tuple[str, str]]:
+        """Description and owner of columns, by name, of what has these ids; none where two of them differ."""
+        wanted, found = set(unique_ids), dict[str, set[tuple[str, str]]]()
+        for one in (*self.nodes, *self.sources):
+            for name, *texts in one.texts if one.unique_id in wanted else ():
+                if any(texts):
+                    found.setdefault(name, set()).add((texts[0], texts[1]))
+        return {name: texts.pop() for name, texts in found.items() if len(texts) == 1}
 
     def called(self, name: str, package: str | None = None) -> list[Node]:
         """What a name in `ref()` could mean: versions of one model, and nodes of the same name in other packages."""

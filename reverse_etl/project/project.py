@@ -248,7 +248,7 @@ class LoadedProject:
             used, worked_out = used | words, worked_out or more
             shared |= self.needed(name).files
         no_matter = {"description", "renamed_from", "tags", "after", "guards", "schedule", "timezone", "delay"}
-        no_matter |= {"shares", "suppresses", "keep_removed", "ledger"}
+        no_matter |= {"shares", "suppresses", "keep_removed", "ledger", "owner", "columns"}
         keys = sync.model_dump(mode="json", by_alias=True, exclude=no_matter)
         for name in _ADDED_LATER:
             if name not in sync.model_fields_set:

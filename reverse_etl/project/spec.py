@@ -481,6 +481,14 @@ class Ledger(_Strict):
     ] = Field("30 days", description="how long it is kept what each run has changed: 30 days; 0: not at all")
 
 
+class ColumnText(_Strict):
+    """What a column of a sync's model means to people."""
+
+    name: str = Field(min_length=1, description="name of the column")
+    description: str = Field("", description="what its values mean")
+    owner: str | None = Field(None, min_length=1, description="who is responsible for it; default: owner of the sync")
+
+
 class Sync(_Strict):
     """One entry of `syncs`: a model, a mode, a primary key, options."""
 
@@ -489,6 +497,10 @@ class Sync(_Strict):
         None, pattern=NAME, description="the sync's previous name: its state is moved from there"
     )
     description: str = Field("", description="free-text description")
+    owner: str | None = Field(None, min_length=1, description="who is responsible for it, such as a team")
+    columns: tuple[ColumnText, ...] = Field(
+        (), description="what the model's columns mean, for `retl docs generate`: {name, description, owner}"
+    )
     model: str = Field(description="name of the model: the file models/<model>.sql")
     mode_name: ModeName = Field(alias="mode", description="Braze endpoint to send to")
     track_record_type: RecordType | None = Field(None, description="which array of /users/track to fill")

@@ -6,6 +6,7 @@ as_json.py      ... as JSON for programs
 testing.py      results of tests, as text and JSON
 artifacts.py    files in target/, with their JSON Schemas
 descriptions.py   what their fields mean
+site/           the page of a project, for browsers
 tables.py       tables and messages as lines that fit a terminal
 terminal.py     its width, and colours
 screen.py       progress on a terminal, or as lines on stderr

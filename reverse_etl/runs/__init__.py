@@ -21,5 +21,7 @@ turns.py        ... which of them may do what now
 due.py          which syncs are due
 scheduler.py    running these
 interrupts.py   SIGINT (Ctrl-C) and SIGTERM
+site.py         what the page of a project shows, collected
+site_facts.py   ... as values
 debug.py        the checks of `retl debug`
 """

@@ -83,14 +83,23 @@ def flaps(project: LoadedProject, syncs: Sequence[Sync], how: HowToLook) -> Flap
                 notes.append(f"{sync.name}: has not run yet")
                 continue
             with copy_of(project, sync) as state:
-                notes += _notes(state, sync, how)
-                columns += _columns(state, project, sync, how)
+                found, said = changes_of(state, project, sync, how)
+                columns, notes = [*columns, *found], [*notes, *said]
                 rows += _rows(state, sync, how)
         except StateError as error:
             errors += error.problems
     columns.sort(key=lambda one: (-one.changes, one.sync, one.column))
     rows.sort(key=lambda one: (-one.changes, one.sync, one.key))
     return Flaps(columns[: how.limit], rows[: how.limit], notes, errors)
+
+
+def changes_of(
+    state: State, project: LoadedProject, sync: Sync, how: HowToLook
+) -> tuple[list[FlappingColumn], list[str]]:
+    """What the columns of one sync have changed, and what there is to say beside it. FLAPS and FLAP_RUNS stay in the
+    connection of the state."""
+    notes = [*_notes(state, sync, how)]
+    return [*_columns(state, project, sync, how)], notes
 
 
 def _notes(state: State, sync: Sync, how: HowToLook) -> Iterator[str]:

@@ -95,10 +95,11 @@ def statuses(project: LoadedProject, syncs: Iterable[Sync]) -> Iterator[SyncStat
     failing = failing_syncs(project)
     with Glances() as glances:
         for sync in syncs:
-            yield _with_tries(project, sync, failing, _of_state(project, sync, glances))
+            yield with_tries(project, sync, failing, _of_state(project, sync, glances))
 
 
-def _with_tries(project: LoadedProject, sync: Sync, failing: Mapping[str, Failing], status: SyncStatus) -> SyncStatus:
+def with_tries(project: LoadedProject, sync: Sync, failing: Mapping[str, Failing], status: SyncStatus) -> SyncStatus:
+    """The status of a sync, with how often it has failed since its last run on record."""
     found = failing.get(sync.name)
     if found is None:
         return status
@@ -117,9 +118,9 @@ def _of_state(project: LoadedProject, sync: Sync, glances: Glances) -> SyncStatu
             return SyncStatus(sync.name, NEVER)
         with glances.at(claimed_place(project, sync)) as seen:
             if seen is not None:
-                return _sync_status(sync, seen)
+                return status_in(seen, sync)
         with state_of(project, sync) as state:
-            return _sync_status(sync, state.connection)
+            return status_in(state.connection, sync)
     except BusyError as error:
         return SyncStatus(sync.name, RUNNING, message=error.problems[0].message)
     except StoreError as error:
@@ -138,7 +139,8 @@ def is_there(project: LoadedProject, sync: Sync) -> bool:
     return place.objects is not None and look(place.objects) is not None
 
 
-def _sync_status(sync: Sync, connection: DuckDBPyConnection) -> SyncStatus:
+def status_in(connection: DuckDBPyConnection, sync: Sync) -> SyncStatus:
+    """The status of a sync, by its state, which is attached."""
     rejects = _rows_listed(connection, f"rejected_by NOT IN ('{WITHHELD}', '{GIVEN_UP}')")
     given_up = _rows_listed(connection, f"rejected_by = '{GIVEN_UP}'")
     in_doubt = _number(connection, f"SELECT count(*) FROM {IN_DOUBT} WHERE resolution IS NULL")

@@ -1,0 +1,434 @@
+
+// The page of a project. Text reaches the document as text only: no HTML is ever made from data. What is shown is all
+// in `data`, packed as packed.py says.
+"use strict";
+
+const data = JSON.parse(document.getElementById("data").textContent);
+const main = document.getElementById("main"), find = document.getElementById("find"), found = document.getElementById("found");
+const PAGE = 100, MOST_FOUND = 30;
+const GOOD = ["success", "baselined", "already_run"], BAD = ["failed", "blocked", "damaged", "unreachable", "moved", "unknown"];
+
+// --- data -------------------------------------------------------------------------------------------------------------
+
+const iso = (seconds) => new Date(seconds * 1000).toISOString();
+const text = (number) => data.texts[number];
+const LENGTHS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
+const names = [];
+for (const line of data.names === "" ? [] : data.names.split("\n"))
+  names.push((names.at(-1) ?? "").slice(0, LENGTHS.indexOf(line[0])) + line.slice(1));
+const SYNC = ["name", "description", "owner", "mode", "about", "sends", "model", "file", "line", "tags", "after", "ends",
+  "schedule", "next", "due", "status", "message", "rows", "rejected", "inDoubt", "written", "runs", "rejects", "notes", "ranges",
+  "times", "types", "descriptions", "owners", "empty", "changes", "points", "changedAt", "flaps", "accepted"];
+const RUN = ["id", "at", "seconds", "status", "rows", "planned", "invalid", "accepted", "rejected", "inDoubt", "unsent",
+  "requests", "attributes", "message", "commit", "dirty", "by", "changed", "others"];
+const OF_TEXT = new Set(["description", "owner", "mode", "about", "sends", "model", "file", "ends", "schedule", "status",
+  "message", "commit", "by"]);
+const named = (fields, row) => Object.fromEntries(fields.map((name, at) => [name, OF_TEXT.has(name) ? text(row[at]) : row[at]]));
+
+const syncs = data.syncs.map((row) => {
+  const sync = named(SYNC, row);
+  sync.numbers = [];
+  for (let at = 0; at < sync.ranges.length; at += 2)
+    for (let step = 0; step < sync.ranges[at + 1]; step += 1) sync.numbers.push(sync.ranges[at] + step);
+  sync.runs = sync.runs.map((one) => ({ ...named(RUN, one), sync }));
+  for (const run of sync.runs) if (run.id.startsWith("-")) run.id = iso(run.at).slice(0, 19).replace(/[-:]/g, "") + run.id;
+  return sync;
+});
+const syncOf = new Map(syncs.map((sync) => [sync.name, sync]));
+const runs = syncs.flatMap((sync) => sync.runs).sort((one, other) => other.at - one.at);
+const nodes = new Map(data.nodes.map(([id, parents, file, description, sql]) =>
+  [id, { id, parents, file, description: text(description), sql: text(sql) }]));
+const events = data.events.map(([name, properties, by]) =>
+  ({ name: text(name), properties: properties.map(([of, type]) => [text(of), text(type)]), syncs: by }));
+
+const at = (numbers, place) => numbers[numbers.length === 1 ? 0 : place];
+// A column of a sync: what it is, and what became of it.
+function column(sync, place) {
+  const empty = at(sync.empty, place), changes = at(sync.changes, place), points = at(sync.points, place);
+  const mine = text(at(sync.owners, place));
+  return {
+    sync, name: names[sync.numbers[place]], type: text(at(sync.types, place)), description: text(at(sync.descriptions, place)),
+    owner: mine || sync.owner, filled: empty < 0 ? null : sync.rows - empty, changes, points: points < 0 ? changes : points,
+    changedAt: sync.times[at(sync.changedAt, place)], flaps: text(at(sync.flaps, place)),
+    accepted: (sync.accepted[place] ?? []).map(text),
+  };
+}
+const columns = (sync) => sync.numbers.map((_, place) => column(sync, place));
+// Attributes, by name: the syncs that write it, with the place of the column in each.
+const attributes = new Map();
+for (const sync of syncs) if (sync.sends === "attribute") sync.numbers.forEach((number, place) => {
+  const written = attributes.get(names[number]);
+  if (written) written.push([sync, place]); else attributes.set(names[number], [[sync, place]]);
+});
+const attributeNames = [...attributes.keys()].sort();
+const writersOf = (name) => (attributes.get(name) ?? []).map(([sync, place]) => column(sync, place));
+const first = (list, of) => list.map(of).find((value) => value) ?? "";
+const sum = (list, of) => list.reduce((all, one) => all + of(one), 0);
+
+// --- words ------------------------------------------------------------------------------------------------------------
+
+const count = (number) => number.toLocaleString("en");
+const many = (number, one, more = `${one}s`) => `${count(number)} ${number === 1 ? one : more}`;
+const day = (seconds) => iso(seconds).slice(0, 10);
+const weekday = (date) => new Date(`${date}T00:00:00Z`).toLocaleDateString("en", { weekday: "long", timeZone: "UTC" });
+const moment = (seconds) => seconds ? el("time", { datetime: iso(seconds), title: iso(seconds), class: "tight" }, `${day(seconds)} ${iso(seconds).slice(11, 16)} UTC`) : "–";
+const took = (seconds) => seconds < 60 ? `${seconds.toFixed(1)} s` : `${Math.floor(seconds / 60)} min ${Math.round(seconds % 60)} s`;
+const share = (part, all) => all === 0 ? "–" : `${(100 * part / all).toFixed(part === all || part === 0 ? 0 : 1)} %`;
+const tone = (status) => GOOD.includes(status) ? "good" : BAD.includes(status) ? "bad" : status === "never" ? "" : "warn";
+const unhealthy = (sync) => !GOOD.includes(sync.status) || sync.rejected > 0 || sync.inDoubt > 0;
+
+// --- elements ---------------------------------------------------------------------------------------------------------
+
+function el(tag, attributes = {}, ...children) {
+  return made(document.createElement(tag), attributes, children);
+}
+function svg(tag, attributes = {}, ...children) {
+  return made(document.createElementNS("http://www.w3.org/2000/svg", tag), attributes, children);
+}
+function made(element, attributes, children) {
+  for (const [name, value] of Object.entries(attributes)) {
+    if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
+    else if (value !== null && value !== undefined && value !== false) element.setAttribute(name, value === true ? "" : value);
+  }
+  element.append(...children.flat().filter((child) => child !== null && child !== undefined && child !== false && child !== ""));
+  return element;
+}
+const to = (...parts) => `#/${parts.map(encodeURIComponent).join("/")}`;
+const link = (label, ...parts) => el("a", { href: to(...parts) }, label);
+const attributeLink = (name) => link(name, "attributes", name);
+const syncLink = (name) => syncOf.has(name) ? link(name, "syncs", name) : name;
+const runLink = (run) => link(moment(run.at), "runs", run.sync.name, run.id);
+const columnLink = (one) => one.sync.sends === "attribute" ? attributeLink(one.name) : link(one.name, "columns", one.sync.name, one.name);
+const nodeLink = (id) => id.startsWith("sync.") ? syncLink(id.slice(5)) : link(id.slice(id.indexOf(".") + 1), "sources", id);
+const pill = (status) => el("span", { class: `pill ${tone(status)}` }, status);
+const comma = (items) => items.flatMap((item, place) => place ? [", ", item] : [item]);
+const heading = (title, small) => el("h2", {}, title, small && el("small", {}, small));
+const nobody = () => el("span", { class: "soft" }, "nobody");
+const commitOf = (run) => run.commit ? el("code", { title: run.commit }, run.commit.slice(0, 10) + (run.dirty ? " + changes" : "")) : "–";
+
+function facts(pairs) {
+  return el("dl", { class: "facts" }, pairs.filter(([, value]) => value !== null).map(([name, value]) =>
+    el("div", {}, el("dt", {}, name), el("dd", {}, value === "" ? "–" : value))));
+}
+
+// A table: `heads` are names of columns, with a mark: # for numbers, - for what a narrow screen goes without.
+function table(heads, rows, empty) {
+  if (!rows.length) return el("div", { class: "card" }, el("p", { class: "none" }, empty));
+  const classes = heads.map((head) => [head.includes("#") && "number", head.includes("-") && "wide"].filter(Boolean).join(" ") || null);
+  const body = el("tbody");
+  const line = (cells) => el("tr", {}, cells.map((cell, place) => el("td", { class: classes[place] }, cell)));
+  const card = el("div", { class: "card" }, el("table", {},
+    el("thead", {}, el("tr", {}, heads.map((head, place) => el("th", { class: classes[place] }, head.replace(/[#-]/g, ""))))), body));
+  let shown = 0;
+  const button = el("button", { class: "more", onclick: () => more() });
+  function more() {
+    body.append(...rows.slice(shown, shown + PAGE).map((row) => line(typeof row === "function" ? row() : row)));
+    shown = Math.min(shown + PAGE, rows.length);
+    button.textContent = `${count(rows.length - shown)} more`;
+    button.hidden = shown === rows.length;
+  }
+  more();
+  card.append(button);
+  return card;
+}
+
+// --- drawings ---------------------------------------------------------------------------------------------------------
+
+const WIDTH = 176, HEIGHT = 40, GAP_X = 40, GAP_Y = 12;
+
+// What `last` is built from, from left to right. `more` are nodes behind it: [[label, href]].
+function graph(last, parentsOf, more = []) {
+  const depth = new Map();
+  const visit = (id, steps) => {
+    if ((depth.get(id) ?? -1) >= steps || steps > 50) return;
+    depth.set(id, steps);
+    for (const parent of parentsOf(id)) visit(parent, steps + 1);
+  };
+  visit(last, 0);
+  const deepest = Math.max(...depth.values()), lanes = [];
+  for (const [id, steps] of depth) (lanes[deepest - steps] ??= []).push(id);
+  const place = new Map();
+  lanes.forEach((lane, x) => lane.forEach((id, y) => place.set(id, [x * (WIDTH + GAP_X), y * (HEIGHT + GAP_Y)])));
+  const ends = more.slice(0, 12).map((one, y) => [one, [lanes.length * (WIDTH + GAP_X), y * (HEIGHT + GAP_Y)]]);
+  const edge = ([x, y], [to_x, to_y]) => {
+    const from = [x + WIDTH, y + HEIGHT / 2], end = [to_x, to_y + HEIGHT / 2], middle = (from[0] + end[0]) / 2;
+    return svg("path", { class: "edge", d: `M${from} C${middle},${from[1]} ${middle},${end[1]} ${end}` });
+  };
+  const box = (kind, label, href, [x, y], isHere) => svg("g", { class: isHere ? "here" : null, transform: `translate(${x},${y})` },
+    svg("rect", { class: "box", width: WIDTH, height: HEIGHT, rx: 6 }), svg("text", { class: "kind", x: 10, y: 15 }, kind),
+    svg("a", { href }, svg("text", { x: 10, y: 32 }, label.length > 22 ? `${label.slice(0, 21)}…` : label, svg("title", {}, label))));
+  const edges = [...place].flatMap(([id, where]) => parentsOf(id).map((parent) => edge(place.get(parent), where)));
+  const boxes = [...place].map(([id, where]) => box(kindOf(id), id.slice(id.indexOf(".") + 1), hrefOf(id), where, id === last && !more.length));
+  const tails = ends.flatMap(([[kind, label, href], where]) => [edge(place.get(last), where), box(kind, label, href, where, more.length === 1)]);
+  const wide = (lanes.length + (more.length ? 1 : 0)) * (WIDTH + GAP_X) - GAP_X + 4;
+  const high = Math.max(ends.length, ...lanes.map((lane) => lane.length)) * (HEIGHT + GAP_Y) + 2;
+  return el("div", { class: "card graph", role: "img", "aria-label": "lineage" },
+    svg("svg", { width: wide, height: high, viewBox: `-2 -2 ${wide} ${high}` }, edges, boxes, tails));
+}
+const kindOf = (id) => id.slice(0, id.indexOf("."));
+const hrefOf = (id) => id.startsWith("sync.") ? to("syncs", id.slice(5)) : to("sources", id);
+const builtFrom = (id) => id.startsWith("sync.") ? [`model.${syncOf.get(id.slice(5)).model}`] : nodes.get(id)?.parents ?? [];
+const lineage = (sync, more) => graph(`sync.${sync.name}`, builtFrom, more);
+
+// All that `id` is built from, or, with other edges, all that is built from it.
+function reached(id, edges) {
+  const seen = new Set(), border = [id];
+  while (border.length) for (const other of edges(border.pop())) if (!seen.has(other)) { seen.add(other); border.push(other); }
+  return seen;
+}
+const children = new Map();
+for (const node of nodes.values()) for (const parent of node.parents) children.set(parent, [...children.get(parent) ?? [], node.id]);
+for (const sync of syncs) children.set(`model.${sync.model}`, [...children.get(`model.${sync.model}`) ?? [], `sync.${sync.name}`]);
+const readers = (id) => [...reached(id, (one) => children.get(one) ?? [])];
+
+// Bars, the earliest first: one for each run.
+function plot(title, list, value, shown = count) {
+  const values = list.map(value), most = Math.max(...values, 0), wide = 300, high = 70, step = wide / Math.max(list.length, 12);
+  const bars = list.map((run, place) => {
+    const tall = most ? Math.max(values[place] ? 1.5 : 0, high * values[place] / most) : 0;
+    return svg("rect", { class: `bar ${tone(run.status) === "bad" ? "bad" : ""}`, x: place * step, y: high + 14 - tall, width: Math.max(step - 2, 1), height: tall },
+      svg("title", {}, `${day(run.at)} ${iso(run.at).slice(11, 16)} UTC: ${shown(values[place])}`));
+  });
+  return el("div", {}, el("span", { class: "soft" }, title), svg("svg", { viewBox: `0 0 ${wide} ${high + 16}`, role: "img", "aria-label": title },
+    svg("line", { class: "base", x1: 0, x2: wide, y1: high + 14.5, y2: high + 14.5 }), bars, svg("text", { class: "axis", x: 0, y: 10 }, shown(most))));
+}
+function plots(list) {
+  const early = [...list].reverse();
+  return el("div", { class: "card plots" }, plot("rows accepted", early, (run) => run.accepted),
+    plot("requests", early, (run) => run.requests), plot("duration", early, (run) => run.seconds, took),
+    plot("attributes written", early, (run) => run.attributes));
+}
+
+const strip = (list, isShort) => el("span", { class: isShort ? "strip short" : "strip" }, [...list].reverse().map((run) => {
+  const title = `${day(run.at)} ${iso(run.at).slice(11, 16)} UTC: ${run.status}, ${many(run.accepted, "row")} accepted`;
+  return el("a", { class: tone(run.status), href: to("runs", run.sync.name, run.id), title, "aria-label": title });
+}));
+
+// --- pages ------------------------------------------------------------------------------------------------------------
+
+const HEADS_OF_RUNS = ["started", "status", "planned#-", "accepted#", "rejected#", "requests#-", "took#-", "commit-", "by-"];
+const runCells = (run) => [runLink(run), pill(run.status), ...[run.planned, run.accepted, run.rejected, run.requests].map(count), took(run.seconds), commitOf(run), run.by || "–"];
+const attributeRows = (list) => list.map((name) => () => {
+  const written = writersOf(name);
+  return [attributeLink(name), first(written, (one) => one.type), first(written, (one) => one.description), first(written, (one) => one.owner) || nobody(),
+    comma(written.map((one) => syncLink(one.sync.name)))];
+});
+const HEADS_OF_ATTRIBUTES = ["attribute", "type", "description", "owner-", "written by-"];
+const syncRows = (list) => list.map((sync) => [syncLink(sync.name), pill(sync.status), sync.description, sync.mode, sync.owner || nobody(),
+  strip(sync.runs.slice(0, 10), true), count(sync.rows), sync.ends && el("span", { class: "pill warn" }, sync.ends)]);
+const HEADS_OF_SYNCS = ["sync", "last run", "description", "mode-", "owner-", "runs-", "in Braze#-", "deletes-"];
+const eventRows = () => [
+  ...events.map((event) => [link(event.name, "events", event.name), comma(event.properties.map(([name, type]) => el("span", {}, el("code", {}, name), ` ${type}`))), comma(event.syncs.map(syncLink))]),
+  ...syncs.filter((sync) => sync.mode.includes("events") && !events.some((event) => event.syncs.includes(sync.name))).map((sync) => [
+    el("span", { class: "soft" }, "names are values of its rows"), comma(columns(sync).map((one) => el("span", {}, columnLink(one), ` ${one.type}`))), syncLink(sync.name)]),
+];
+const HEADS_OF_EVENTS = ["event", "properties", "sent by"];
+const NO_EVENTS = "No sync sends events.";
+const changesMost = () => syncs.flatMap((sync) => columns(sync).filter((one) => one.changes)).sort((one, other) => other.changes - one.changes);
+const coming = () => syncs.filter((sync) => sync.next || sync.due).sort((one, other) => (one.due || one.next) - (other.due || other.next));
+const dueCells = (sync) => [syncLink(sync.name), sync.due ? el("span", {}, "due since ", moment(sync.due)) : moment(sync.next), sync.schedule];
+const withoutOwner = () => syncs.filter((sync) => !sync.owner);
+const attributesWithoutOwner = () => attributeNames.filter((name) => !writersOf(name).some((one) => one.owner));
+function days() {
+  const by = new Map();
+  for (const run of runs) { const list = by.get(day(run.at)); if (list) list.push(run); else by.set(day(run.at), [run]); }
+  return [...by];
+}
+
+const PAGES = {
+  "": () => {
+    const ill = syncs.filter(unhealthy), ending = syncs.filter((sync) => sync.ends), orphaned = data.orphans;
+    return [
+      el("h1", {}, data.project), el("p", { class: "soft lead" }, `target ${data.target}: ${many(syncs.length, "sync")}, ${many(attributes.size, "attribute")}, ${many(events.length, "event")}`),
+      el("p", {}, link(`Not green (${ill.length})`, "ill"), " · ", link("What is due next", "due"), " · ", link(`Nobody owns (${withoutOwner().length})`, "owners"), " · ",
+        link(`What deletes (${ending.length})`, "deletes"), " · ", link("What changes most", "changes"), " · ", link("What changed on a day", "runs")),
+      orphaned.map((one) => el("p", { class: "said" }, one)),
+      heading("Syncs"), table(HEADS_OF_SYNCS, syncRows(syncs), "No syncs."),
+      heading("Attributes"), table(HEADS_OF_ATTRIBUTES, attributeRows(attributeNames), "No sync writes attributes, or the columns of the models are not known."),
+      heading("Events"), table(HEADS_OF_EVENTS, eventRows(), NO_EVENTS),
+      heading("Next"), table(["sync", "due", "schedule"], coming().slice(0, 5).map(dueCells), "No sync has a schedule."),
+    ];
+  },
+  ill: () => [el("h1", {}, "Not green"), table(["sync", "last run", "rejected#", "in doubt#", "why"],
+    syncs.filter(unhealthy).map((sync) => [syncLink(sync.name), pill(sync.status), count(sync.rejected), count(sync.inDoubt), why(sync)]), "All syncs are green.")],
+  due: () => [el("h1", {}, "What is due next"), el("p", { class: "soft" }, "As of ", moment(data.at), ". A sync that is due runs with the next call of its schedule."),
+    table(["sync", "due", "schedule"], coming().map(dueCells), "No sync has a schedule.")],
+  owners: () => [el("h1", {}, "What nobody owns"), el("p", { class: "soft" }, "owner: of a sync, or of a column in columns:, in syncs.yml"),
+    heading("Syncs"), table(HEADS_OF_SYNCS, syncRows(withoutOwner()), "Every sync has an owner."),
+    heading("Attributes"), table(HEADS_OF_ATTRIBUTES, attributeRows(attributesWithoutOwner()), "Every attribute has an owner.")],
+  deletes: () => [el("h1", {}, "What deletes"), el("p", { class: "soft" }, "Nothing undoes what these syncs do."),
+    table(HEADS_OF_SYNCS, syncRows(syncs.filter((sync) => sync.ends)), "No sync deletes or merges anything.")],
+  changes: () => [el("h1", {}, "What changes most"), el("p", { class: "soft" }, `in the last ${many(data.days, "day")}, by the ledger`),
+    table(["column", "sync", "changes#", "data points#", "why"], changesMost().map((one) => () => [columnLink(one), syncLink(one.sync.name), count(one.changes), count(one.points), one.flaps]), "The ledger has no changes.")],
+  attributes: (name) => name === undefined
+    ? [el("h1", {}, "Attributes"), table(HEADS_OF_ATTRIBUTES, attributeRows(attributeNames), "No attributes are known.")]
+    : attributes.has(name) && ofColumn("Attributes", "attributes", name, writersOf(name)),
+  columns: (name, of) => {
+    const sync = syncOf.get(name), place = sync?.numbers.findIndex((number) => names[number] === of) ?? -1;
+    return place >= 0 && ofColumn(name, null, of, [column(sync, place)]);
+  },
+  events: (name) => {
+    if (name === undefined) return [el("h1", {}, "Events"), el("p", { class: "soft lead" }, "The names of events are values of rows: shown are those in braze.lock.yml, which `retl lock` writes."), table(HEADS_OF_EVENTS, eventRows(), NO_EVENTS)];
+    const event = events.find((one) => one.name === name);
+    return event && [el("p", { class: "crumb" }, link("Events", "events")), el("h1", {}, name), el("p", {}, "sent by ", comma(event.syncs.map(syncLink))),
+      heading("Properties"), table(["property", "type"], event.properties, "It has no properties."),
+      event.syncs.map((one) => [heading(`From ${one}`), lineage(syncOf.get(one))])];
+  },
+  syncs: (name) => name === undefined ? [el("h1", {}, "Syncs"), table(HEADS_OF_SYNCS, syncRows(syncs), "No syncs.")] : syncOf.has(name) && ofSync(syncOf.get(name)),
+  runs: (name, id) => {
+    if (name === undefined) return [el("h1", {}, "Runs"), heading("By day"), table(["day", "runs#", "not green#", "rows accepted#"], days().map(([date, list]) => [link(`${weekday(date)}, ${date}`, "days", date), count(list.length), count(list.filter((run) => !GOOD.includes(run.status)).length), count(sum(list, (run) => run.accepted))]), "No sync has run yet."),
+      heading("Last runs"), table(["sync", ...HEADS_OF_RUNS], runs.map((run) => () => [syncLink(run.sync.name), ...runCells(run)]), "No sync has run yet.")];
+    const run = syncOf.get(name)?.runs.find((one) => one.id === id);
+    return run && ofRun(run);
+  },
+  days: (date) => {
+    const list = runs.filter((run) => day(run.at) === date);
+    return [el("p", { class: "crumb" }, link("Runs", "runs")), el("h1", {}, `What changed on ${weekday(date)}, ${date}`),
+      table(["sync", ...HEADS_OF_RUNS.slice(0, 1), "status", "accepted#", "commit", "by", "changed"], list.map((run) => [syncLink(run.sync.name), runLink(run), pill(run.status), count(run.accepted), commitOf(run), run.by || "–", changed(run)]), "No run is listed of this day.")];
+  },
+  sources: (id) => {
+    if (id === undefined) return [el("h1", {}, "Sources and models"), table(["name", "kind", "description-", "read by"], [...nodes.values()].sort((one, other) => kindOf(one.id) < kindOf(other.id) ? 1 : kindOf(one.id) > kindOf(other.id) ? -1 : one.id < other.id ? -1 : 1).map((node) => [nodeLink(node.id), kindOf(node.id), node.description, comma(readers(node.id).filter((one) => one.startsWith("sync.")).map(nodeLink))]), "The models read no seed, source or dbt model by ref() or source().")];
+    const node = nodes.get(id);
+    return node && ofNode(node);
+  },
+};
+
+const why = (sync) => [sync.message, sync.rejects.length ? [text(sync.rejects[0][1]), text(sync.rejects[0][2]), `(${many(sync.rejects[0][4], "row")})`].filter(Boolean).join(" ") : ""].filter(Boolean).join("; ");
+const changed = (run) => run.changed.length || run.others ? comma([...run.changed.filter((_, place) => place % 2 === 0).map((place, pair) => el("span", {}, columnLink(column(run.sync, place)), ` ${count(run.changed[2 * pair + 1])}`)), ...run.others ? [`${run.others} more`] : []]) : "–";
+
+function ofColumn(title, tab, name, written) {
+  const type = [...new Set(written.map((one) => one.type))].join(" or "), accepted = first(written, (one) => one.accepted.length ? one.accepted : "");
+  const changedAt = Math.max(...written.map((one) => one.changedAt)), flaps = written.filter((one) => one.flaps);
+  return [
+    el("p", { class: "crumb" }, tab ? link(title, tab) : syncLink(title)), el("h1", {}, name),
+    el("p", { class: "lead" }, first(written, (one) => one.description) || el("span", { class: "soft" }, "It has no description: add one to columns: of the sync, or in dbt.")),
+    facts([["type", type], ["owner", first(written, (one) => one.owner) || nobody()], ["written by", comma(written.map((one) => syncLink(one.sync.name)))],
+      ["last change", changedAt ? moment(changedAt) : `none in ${data.days} days`], [`changes of the last ${data.days} days`, many(sum(written, (one) => one.changes), "value")],
+      ["data points of these changes", count(sum(written, (one) => one.points))],
+      ["changes too often", flaps.length ? flaps.map((one) => one.flaps).join(", ") : "no rule says so"],
+      ["values", accepted ? comma(accepted.map((value) => el("code", {}, value))) : el("span", { class: "soft" }, "not shown; those of an accepted_values test would be")]]),
+    heading("Written by"), table(["sync", "rows with a value#", "share#", "last run", "finished", "changes#-", "data points#-"], written.map((one) => [syncLink(one.sync.name),
+      one.filled === null ? "–" : count(one.filled), one.filled === null ? "–" : share(one.filled, one.sync.rows), pill(one.sync.status), one.sync.runs.length ? moment(one.sync.runs[0].at + Math.round(one.sync.runs[0].seconds)) : "–", count(one.changes), count(one.points)]), ""),
+    written.map((one) => [heading(`From ${one.sync.name}`, "what its model is built from"), lineage(one.sync, [[one.sync.sends, name, location.hash]])]),
+  ];
+}
+
+function ofSync(sync) {
+  const list = columns(sync), model = nodes.get(`model.${sync.model}`), behind = syncs.filter((other) => other.after.includes(sync.name));
+  return [
+    el("p", { class: "crumb" }, link("Syncs", "syncs")), el("h1", {}, sync.name, " ", pill(sync.status)),
+    el("p", { class: "lead" }, sync.description || el("span", { class: "soft" }, "It has no description.")),
+    sync.status !== "success" && sync.message ? el("p", { class: "said" }, sync.message) : null,
+    facts([["mode", sync.mode], ["owner", sync.owner || nobody()], ["writes to", `${sync.about}s`], ["does for good", sync.ends || "nothing"], ["schedule", sync.schedule || "none"],
+      ["next due", sync.due ? el("span", {}, "due since ", moment(sync.due)) : moment(sync.next)], ["in Braze", many(sync.rows, "row")], ["rejected or invalid", many(sync.rejected, "row")],
+      ["in doubt", many(sync.inDoubt, "row")], [`attributes written in ${data.days} days, new rows too`, sync.sends === "attribute" ? count(sync.written) : null], ["runs after", sync.after.length ? comma(sync.after.map(syncLink)) : "–"], ["runs before", behind.length ? comma(behind.map((one) => syncLink(one.name))) : null],
+      ["tags", sync.tags.length ? sync.tags.map(text).join(", ") : null], ["in", `${sync.file}:${sync.line}`]]),
+    sync.notes.map((note) => el("p", { class: "note" }, text(note))),
+    heading("Last runs", "the latest at the right"), sync.runs.length ? strip(sync.runs) : el("p", { class: "soft" }, "It has not run yet."),
+    sync.runs.length ? [el("p"), plots(sync.runs)] : null,
+    heading("Runs"), table(HEADS_OF_RUNS, sync.runs.map((run) => () => runCells(run)), "It has not run yet."),
+    heading("Not in Braze, by reason"), table(["status", "column", "reason", "rows#", "what to do-"], sync.rejects.map(([status, of, reason, hint, rows]) => [text(status), text(of) || "–", text(reason), count(rows), text(hint)]), "No row is rejected, invalid or in doubt."),
+    heading("What it sends"), table([sync.sends, "type", "description", "owner-", "share#", "changes#-"], list.map((one) => () => [columnLink(one), one.type, one.description, one.owner || nobody(), one.filled === null ? "–" : share(one.filled, sync.rows), count(one.changes)]), "Its columns are not known."),
+    heading("Lineage"), lineage(sync),
+    heading("Model", model?.file), model?.sql ? el("div", { class: "card" }, el("pre", {}, model.sql)) : el("p", { class: "soft" }, sync.ends ? "Its SQL is not shown: that of a sync that deletes or merges may list persons." : "Its SQL is not known."),
+  ];
+}
+
+function ofRun(run) {
+  return [
+    el("p", { class: "crumb" }, link("Runs", "runs"), " · ", syncLink(run.sync.name)), el("h1", {}, run.id, " ", pill(run.status)), run.message ? el("p", { class: "said" }, run.message) : null,
+    facts([["sync", syncLink(run.sync.name)], ["started", moment(run.at)], ["took", took(run.seconds)], ["started by", run.by], ["commit", commitOf(run)],
+      ["rows of the model", count(run.rows)], ["planned", many(run.planned, "record")], ["accepted", count(run.accepted)], ["rejected by Braze", count(run.rejected)], ["invalid", count(run.invalid)],
+      ["in doubt", count(run.inDoubt)], ["unsent", count(run.unsent)], ["requests", count(run.requests)], ["attributes written", count(run.attributes)]]),
+    heading("Changed", "cells, by column, by the ledger"), el("p", {}, changed(run)),
+  ];
+}
+
+function ofNode(node) {
+  const all = readers(node.id), kind = kindOf(node.id), read = all.filter((one) => one.startsWith("sync."));
+  return [
+    el("p", { class: "crumb" }, link("Sources", "sources")), el("h1", {}, node.id.slice(kind.length + 1)), el("p", { class: "lead" }, node.description),
+    facts([["kind", kind], ["file", node.file || null], ["built from", node.parents.length ? comma(node.parents.map(nodeLink)) : null]]),
+    heading("Read by syncs"), table(HEADS_OF_SYNCS, syncRows(read.map((one) => syncOf.get(one.slice(5)))), "No sync reads it."),
+    heading("Read by models"), table(["model", "directly"], all.filter((one) => one.startsWith("model.")).map((one) => [nodeLink(one), nodes.get(one).parents.includes(node.id) ? "yes" : "no"]), "No model reads it."),
+    node.parents.length ? [heading("Lineage"), graph(node.id, builtFrom)] : null,
+    node.sql ? [heading("SQL", node.file), el("div", { class: "card" }, el("pre", {}, node.sql))] : null,
+  ];
+}
+
+function draw() {
+  const parts = location.hash.replace(/^#\/?/, "").split("/").map((part) => { try { return decodeURIComponent(part); } catch { return part; } });
+  const [tab, ...rest] = parts, shown = Object.hasOwn(PAGES, tab) && PAGES[tab](...rest);
+  main.replaceChildren(...(shown || [el("h1", {}, "Not found"), el("p", {}, "The page has nothing of this name. ", link("Start"))]).flat(9).filter((one) => one !== null && one !== undefined && one !== "" && one !== false));
+  for (const one of document.querySelectorAll("nav a")) one.toggleAttribute("aria-current", one.getAttribute("href") === `#/${tab}`);
+  document.title = `${main.querySelector("h1").textContent} · ${data.project}`;
+  window.scrollTo(0, 0);
+}
+
+// --- search -----------------------------------------------------------------------------------------------------------
+
+let index = null, hits = [], selected = -1;
+function indexed() {
+  return index ??= [
+    ...syncs.map((sync) => ["sync", sync.name, sync.description, to("syncs", sync.name)]),
+    ...attributeNames.map((name) => ["attribute", name, first(writersOf(name), (one) => one.description), to("attributes", name)]),
+    ...events.map((event) => ["event", event.name, "", to("events", event.name)]),
+    ...[...nodes.values()].map((node) => [kindOf(node.id), node.id.slice(node.id.indexOf(".") + 1), node.description, to("sources", node.id)]),
+    ...syncs.filter((sync) => sync.sends !== "attribute").flatMap((sync) => columns(sync).map((one) => [`${sync.sends} of ${sync.name}`, one.name, one.description, to("columns", sync.name, one.name)])),
+  ].map(([kind, name, about, href]) => ({ kind, name, about, href, low: name.toLowerCase(), words: about.toLowerCase() }));
+}
+// Names that begin with the words, then names that have them, then descriptions.
+function search(asked) {
+  const low = asked.trim().toLowerCase();
+  if (!low) return [];
+  const ranked = [[], [], [], []];
+  for (const one of indexed()) {
+    const rank = one.low === low ? 0 : one.low.startsWith(low) ? 1 : one.low.includes(low) ? 2 : one.words.includes(low) ? 3 : -1;
+    if (rank >= 0) ranked[rank].push(one);
+  }
+  return ranked.flat().slice(0, MOST_FOUND);
+}
+function offer() {
+  hits = search(find.value);
+  selected = hits.length ? 0 : -1;
+  found.replaceChildren(...(find.value.trim() && !hits.length ? [el("li", { class: "soft" }, "Nothing has this name or description.")] : hits.map((one, place) =>
+    el("li", { role: "option", id: `hit${place}`, onmousedown: (event) => { event.preventDefault(); open(one); } }, one.name, " ", el("span", { class: "soft" }, one.about ? `${one.kind}: ${one.about}` : one.kind)))));
+  found.hidden = !find.value.trim();
+  mark();
+}
+function mark() {
+  [...found.children].forEach((one, place) => one.setAttribute("aria-selected", place === selected));
+  found.children[selected]?.scrollIntoView({ block: "nearest" });
+  find.setAttribute("aria-expanded", !found.hidden);
+  if (selected >= 0) find.setAttribute("aria-activedescendant", `hit${selected}`); else find.removeAttribute("aria-activedescendant");
+}
+function open(one) {
+  find.value = "";
+  offer();
+  find.blur();
+  location.hash = one.href;
+}
+find.addEventListener("input", offer);
+find.addEventListener("blur", () => { found.hidden = true; mark(); });
+find.addEventListener("focus", offer);
+find.addEventListener("keydown", (event) => {
+  const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
+  if (step && hits.length) { selected = (selected + step + hits.length) % hits.length; mark(); event.preventDefault(); }
+  if (event.key === "Enter" && hits[selected]) open(hits[selected]);
+  if (event.key === "Escape") { find.value = ""; offer(); find.blur(); }
+});
+document.addEventListener("keydown", (event) => {
+  if (event.target === find || event.ctrlKey || event.metaKey || event.altKey) return;
+  if (event.key === "/") { event.preventDefault(); find.focus(); }
+  const step = { ArrowDown: 1, j: 1, ArrowUp: -1, k: -1 }[event.key], links = [...main.querySelectorAll("tbody td:first-child a")];
+  if (!step || !links.length) return;
+  event.preventDefault();
+  const place = links.indexOf(document.activeElement);
+  links[place < 0 ? 0 : Math.min(Math.max(place + step, 0), links.length - 1)].focus();
+});
+
+document.querySelector(".brand").textContent = data.project;
+document.querySelectorAll("nav b").forEach((one, place) => { one.textContent = count([attributes.size, events.length, syncs.length, runs.length, nodes.size][place]); });
+document.getElementById("made").append(`retl ${data.version}, target ${data.target}, `, moment(data.at), ". As it was then: run `retl docs generate` again for a newer one. No values and no keys of rows are in this file.");
+window.addEventListener("hashchange", () => { draw(); main.focus({ preventScroll: true }); });
+draw();

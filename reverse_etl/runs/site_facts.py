@@ -1,0 +1,135 @@
+"""What the page of a project shows, as values. Pure: `site.py` collects them, `report/site/` makes a page of them.
+
+No value of a row and no key is among them: names of columns, counts, times, and texts of the project.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+
+@dataclass(frozen=True)
+class SiteColumn:
+    """A column that a sync sends: an attribute, a property, a field.
+
+    `filled` of the sync's acknowledged rows have a value; None if that is not known. `changes` are those of cells of
+    rows that were there, in the last days, `data_points` what they cost, `changed_at` when the last one was. `flaps` is
+    why it changes, in words, where that can be told. `accepted` are the values that a data test of the sync accepts.
+    """
+
+    name: str
+    type: str
+    description: str = ""
+    owner: str = ""
+    filled: int | None = None
+    changes: int = 0
+    data_points: int = 0
+    changed_at: datetime | None = None
+    flaps: str = ""
+    accepted: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class SiteRun:
+    """A run that has ended. `planned` records were to be sent; `changed` are the cells that it changed, by column."""
+
+    run_id: str
+    started_at: datetime
+    seconds: float
+    status: str
+    rows: int
+    planned: int
+    invalid: int
+    accepted: int
+    rejected: int
+    in_doubt: int
+    unsent: int
+    requests: int
+    attributes: int
+    message: str = ""
+    commit: str = ""
+    is_dirty: bool = False
+    started_by: str = ""
+    changed: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class SiteReject:
+    """Why rows are not in Braze as the model has them, and how many."""
+
+    status: str
+    column: str
+    reason: str
+    hint: str
+    rows: int
+
+
+@dataclass(frozen=True)
+class SiteSync:
+    """A sync, and what its state knows. `sends` is what its columns are: attribute, property, field or column.
+
+    `ends` is what it does to users or items for good, in words. `written` are the attributes that Braze has accepted in
+    the last days, also of new rows. `due_since` is set if it is due and has not run.
+    `notes` is what is not known, and why.
+    """
+
+    name: str
+    description: str
+    owner: str
+    mode: str
+    about: str
+    sends: str
+    model: str
+    file: str
+    line: int
+    tags: Sequence[str]
+    after: Sequence[str]
+    ends: str
+    schedule: str
+    next_due: datetime | None
+    due_since: datetime | None
+    status: str
+    message: str
+    rows: int
+    rejected: int
+    in_doubt: int
+    written: int
+    columns: Sequence[SiteColumn]
+    runs: Sequence[SiteRun]
+    rejects: Sequence[SiteReject]
+    notes: Sequence[str]
+
+
+@dataclass(frozen=True)
+class SiteEvent:
+    """An event of braze.lock.yml: the types of its properties, and the syncs that may send it."""
+
+    name: str
+    properties: Mapping[str, str]
+    syncs: Sequence[str]
+
+
+@dataclass(frozen=True)
+class SiteNode:
+    """A model, seed, source table or dbt resource. `sql` is the text of a model's file, or empty."""
+
+    id: str
+    parents: Sequence[str]
+    file: str = ""
+    description: str = ""
+    sql: str = ""
+
+
+@dataclass(frozen=True)
+class Site:
+    """All that the page shows. `orphans` are states that no sync claims, in words; `days` is how far back it counts."""
+
+    project: str
+    target: str
+    version: str
+    generated_at: datetime
+    days: int
+    syncs: Sequence[SiteSync]
+    events: Sequence[SiteEvent]
+    nodes: Sequence[SiteNode]
+    orphans: Sequence[str]

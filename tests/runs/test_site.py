@@ -1,0 +1,216 @@
+"""What the page of a project is made of: from the project, the states and their ledgers, and nothing of a person."""
+
+import json
+import re
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from reverse_etl.errors import ProjectError
+from reverse_etl.report.site.packed import packed
+from reverse_etl.report.site.page import assets, page
+from reverse_etl.runs.flaps import HowToLook
+from reverse_etl.runs.site import collect
+from reverse_etl.runs.site_facts import Site, SiteColumn, SiteRun, SiteSync
+from reverse_etl.sandbox import Sandbox
+from tests.shop import EVENTS, Shop
+
+NOW = datetime(2026, 11, 25, 8, tzinfo=UTC)
+TIERS = "SELECT 'u' || i AS external_id, if(i < 2, 'gold', NULL) AS tier, i AS spent FROM range(4) r(i)"
+TEXTS = [{"name": "tier", "description": "level in the loyalty program"}, {"name": "spent", "owner": "Finance"}]
+
+
+@pytest.fixture
+def shop(tmp_path: Path, braze: Sandbox) -> Shop:
+    return Shop(tmp_path, braze).sync(
+        "tiers", TIERS, owner="CRM", columns=TEXTS, description="levels", schedule="@daily"
+    )
+
+
+def site_of(shop: Shop) -> Site:
+    return collect(shop.project(), HowToLook(30, 1, shop.clock.utc()), "1.0")
+
+
+def text_of(shop: Shop) -> str:
+    return page(site_of(shop), assets())
+
+
+def data_of(text: str) -> Any:
+    return json.loads(re.findall(r'<script type="application/json" id="data">(.*?)</script>', text, re.DOTALL)[0])
+
+
+def test_columns_have_their_texts_and_what_became_of_them(shop: Shop):
+    shop.run()
+    shop.model("tiers", TIERS.replace("'gold'", "'silver'"))
+    shop.run()
+    (sync,) = site_of(shop).syncs
+    tier, spent = sync.columns
+    assert (tier.name, tier.type, tier.description, tier.owner) == (
+        "tier",
+        "string",
+        "level in the loyalty program",
+        "",
+    )
+    assert (spent.name, spent.type, spent.description, spent.owner) == ("spent", "number", "", "Finance")
+    assert (tier.filled, tier.changes, tier.data_points) == (2, 2, 2)  # those of new rows are no changes
+    assert (spent.filled, spent.changes, spent.changed_at) == (4, 0, None)
+    assert tier.changed_at is not None
+    assert sync.written == 2 + 4 + 2
+    assert (sync.owner, sync.status, sync.rows, sync.ends, sync.sends) == ("CRM", "success", 4, "", "attribute")
+    assert [(run.accepted, run.requests, run.changed) for run in sync.runs] == [
+        (2, 1, {"tier": 2}),
+        (4, 1, {}),
+    ]
+
+
+def test_before_the_first_run_the_model_says_what_there_is(shop: Shop):
+    (sync,) = site_of(shop).syncs
+    assert [(column.name, column.filled, column.changes) for column in sync.columns] == [
+        ("tier", None, 0),
+        ("spent", None, 0),
+    ]
+    assert (sync.status, sync.rows, list(sync.runs), sync.notes) == ("never", 0, [], [])
+    assert not (shop.folder / ".retl/test/tiers").exists()
+
+
+def test_model_that_cannot_be_read_leaves_the_rest(shop: Shop):
+    shop.run()
+    shop.model("tiers", "SELECT nothing FROM nowhere")
+    (sync,) = site_of(shop).syncs
+    assert [column.name for column in sync.columns] == ["tier", "spent"]
+    assert sync.notes == ["the columns of models/tiers.sql cannot be read now: `retl plan tiers` says why"]
+
+
+def test_rows_that_are_not_in_braze_are_counted_by_reason(shop: Shop):
+    shop.sync("tiers", f"{TIERS} UNION ALL SELECT 'u9', repeat('x', 30000), 1", skip_on_invalid_records=True)
+    shop.run()
+    (sync,) = site_of(shop).syncs
+    (reject,) = sync.rejects
+    assert (reject.status, reject.column, reject.rows, sync.rejected) == ("left out", "tier", 1, 1)
+
+
+def test_events_are_those_of_the_lock_file_as_names_are_values(shop: Shop):
+    sql = "SELECT 'u1' AS external_id, 'seen' AS name, TIMESTAMP '2026-11-23' AS time, 3 AS pages"
+    shop.sync("views", sql, **{**EVENTS, "primary_key": ["external_id", "name", "time"]})
+    shop.run("views")
+    assert site_of(shop).events == []
+    assert "seen" not in data_of(text_of(shop))["texts"]
+    (shop.folder / "braze.lock.yml").write_text("version: 1\nevents:\n  seen: {pages: number}\n")
+    (event,) = site_of(shop).events
+    assert (event.name, event.properties, event.syncs) == ("seen", {"pages": "number"}, ["views"])
+
+
+def test_lineage_has_seeds_sources_and_models(shop: Shop):
+    shop.warehouse("CREATE SCHEMA crm; CREATE TABLE crm.levels AS SELECT 'u1' AS external_id, 'gold' AS tier")
+    shop.model("levels", "SELECT * FROM {{ source('crm', 'levels') }}")
+    shop.sync("tiers", "SELECT * FROM {{ ref('levels') }}")
+    nodes = {node.id: node for node in site_of(shop).nodes}
+    assert {id_: list(node.parents) for id_, node in nodes.items()} == {
+        "model.levels": ["source.crm.levels"],
+        "model.tiers": ["model.levels"],
+        "source.crm.levels": [],
+    }
+    assert nodes["model.levels"].sql == "SELECT * FROM {{ source('crm', 'levels') }}"
+
+
+@pytest.mark.long
+def test_no_person_is_on_the_page(tmp_path: Path, braze: Sandbox):
+    """Not by a value, a key, an e-mail address in SQL, a response of Braze, or an error that names keys."""
+    shop = Shop(tmp_path, braze)
+    shop.warehouse(
+        "CREATE TABLE people AS SELECT 'mina' || i || '@example.com' AS email, 'Mina Kim' || i AS first_name FROM range(3) r(i)"
+    )
+    shop.warehouse("CREATE TABLE twins AS SELECT 'carla' AS external_id, unnest([1, 2]) AS n")
+    shop.sync("mails", "-- not for boss@example.com\nSELECT * FROM people", primary_key="email")
+    shop.sync("twins", "SELECT * FROM twins", primary_key="external_id")
+    shop.sync("odd", "SELECT 'no address of ' || first_name AS email, 1 AS n FROM people LIMIT 1", primary_key="email")
+    gone = "SELECT 'gustav' AS external_id WHERE 'gustav' <> ''"
+    shop.sync("gone", gone, mode="users_delete", allow_destructive=True, guards={"max_deletes": 5})
+    results = shop.run_all("mails", "twins", "odd", "gone")
+    assert [result.status for result in results] == ["success", "failed", "blocked", "success"], [
+        r.errors for r in results
+    ]
+    text = text_of(shop)
+    for personal in ("mina", "Mina", "Kim", "example.com", "boss", "carla", "gustav"):
+        assert personal not in text
+    assert "@" not in json.dumps(data_of(text))
+
+
+def test_data_ends_neither_its_block_nor_the_page(shop: Shop):
+    shop.sync("tiers", TIERS, description="</script><script>alert(1)</script><!-- @JS@")
+    text = text_of(shop)
+    assert text.count("<script") == 2
+    assert "</script><script>alert(1)</script><!-- @JS@" in data_of(text)["texts"]
+
+
+def test_looking_changes_no_state(shop: Shop):
+    shop.run()
+    before = {path: path.read_bytes() for path in sorted((shop.folder / ".retl").rglob("*")) if path.is_file()}
+    text_of(shop)
+    assert {path: path.read_bytes() for path in sorted((shop.folder / ".retl").rglob("*")) if path.is_file()} == before
+
+
+def test_broken_lock_file_is_an_error_with_its_line(shop: Shop):
+    (shop.folder / "braze.lock.yml").write_text("version: 1\nevents: 3\n")
+    with pytest.raises(ProjectError, match=re.escape("braze.lock.yml:2:9")):
+        site_of(shop)
+
+
+# --- size ------------------------------------------------------------------------------------------------------------
+
+
+def large(syncs: int = 200, columns: int = 300, runs: int = 30) -> Site:
+    """A large project: no two syncs write the same attribute, and each run has changed some."""
+
+    def sync(number: int) -> SiteSync:
+        written = [
+            SiteColumn(
+                name=f"attr_{number:03}_{place:03}",
+                type=("string", "number", "boolean")[place % 3],
+                description=f"what attribute {place} of {number} means" if place % 30 == 0 else "",
+                filled=1_000_000 - place * number % 1000,
+                changes=place * number % 997,
+                data_points=place * number % 997,
+                changed_at=NOW - timedelta(days=place % 30),
+            )
+            for place in range(columns)
+        ]
+        ran = [
+            SiteRun(
+                f"{NOW - timedelta(hours=place):%Y%m%dT%H%M%S}-{number:03x}{place:03x}", NOW - timedelta(hours=place), 12.5, "success",
+                1_000_000, 5_000 + place, 0, 5_000 + place, 0, 0, 0, 67, 9_000 + place,
+                commit=f"{place:040x}", started_by="ci on runner, scheduled",
+                changed={f"attr_{number:03}_{one:03}": 100 + one for one in range(20)},
+            )
+            for place in range(runs)
+        ]  # fmt: skip
+        texts = (
+            f"sync_{number:03}",
+            f"attributes of team {number % 12}",
+            f"team {number % 12}",
+            "users_track / attributes",
+        )
+        return SiteSync(
+            *texts, "user", "attribute", f"sync_{number:03}", "syncs.yml", number * 9, ("hourly",), (), "", "@hourly UTC",
+            NOW + timedelta(hours=1), None, "success", "", 1_000_000, 0, 0, 9_000, written, ran, (), (),
+        )  # fmt: skip
+
+    return Site("shop", "prod", "1.0", NOW, 30, [sync(number) for number in range(syncs)], (), (), ())
+
+
+def test_two_hundred_syncs_of_three_hundred_attributes_are_under_two_megabytes():
+    text = page(large(), assets())
+    data = data_of(text)
+    assert len(data["names"].split("\n")) == 60_000
+    assert len(text.encode()) < 2_000_000
+
+
+def test_what_is_the_same_is_written_once():
+    data = packed(large(2, 3, 1))
+    first, second = data["syncs"]
+    assert data["names"].split("\n") == ["aattr_000_000", "l1", "l2", "h1_000", "l1", "l2"]
+    assert (first[24], second[24]) == ([0, 3], [3, 3])  # ranges of names
+    assert data["texts"][0] == ""
+    assert data["texts"].count("users_track / attributes") == 1
