@@ -9,9 +9,11 @@ from pydantic import BaseModel
 
 from reverse_etl.project.dbt_manifest import Node, SourceTable, _Metadata
 
+_TEXTS = ("description", "columns")  # for people; nothing that is sent depends on them
+
 
 def trimmed(manifest: dict[str, Any]) -> dict[str, Any]:
-    """A manifest with the keys that retl reads, and no others."""
+    """A manifest with the keys that decide what retl reads, and no others."""
     return {
         "metadata": _kept(manifest["metadata"], _Metadata),
         "nodes": {key: _kept(node, Node) for key, node in sorted(manifest["nodes"].items())},
@@ -21,7 +23,7 @@ def trimmed(manifest: dict[str, Any]) -> dict[str, Any]:
 
 
 def _kept(part: dict[str, Any], model: type[BaseModel]) -> dict[str, Any]:
-    keys = [field.alias or name for name, field in model.model_fields.items()]
+    keys = [field.alias or name for name, field in model.model_fields.items() if name not in _TEXTS]
     kept = {key: part[key] for key in keys if key in part}
     if "config" in kept:
         kept["config"] = {"materialized": kept["config"].get("materialized")}

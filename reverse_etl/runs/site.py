@@ -127,7 +127,9 @@ def _sync(
 ) -> SiteSync:
     types = {**known.types, **(_types(layout) if layout else {})}
     unread = f"the columns of models/{sync.model}.sql cannot be read now: `retl plan {sync.name}` says why"
-    notes = [] if layout else [unread]
+    there = {column.name for column in layout.columns} if layout else {column.name for column in sync.columns}
+    unknown = [column.name for column in sync.columns if column.name not in there]
+    notes = [*([] if layout else [unread]), *(f'columns: the model does not return "{name}"' for name in unknown)]
     texts = _texts(project, sync)
     accepted = {
         test.accepted_values.column[0]: [str(value) for value in test.accepted_values.values]

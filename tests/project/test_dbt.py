@@ -454,6 +454,25 @@ def test_plan_names_what_it_reads_of_dbt(beside: Path, retl: Retl):
     assert [plan["depends_on"] for plan in plans] == [["model.shop.customer_value.v2", "model.shop.dim_customers"], []]
 
 
+def test_page_has_the_texts_that_dbt_has_of_a_column(beside: Path, retl: Retl):
+    tier = {"name": "tier", "description": "level in the loyalty program", "config": {"meta": {"owner": "Loyalty"}}}
+    of_dim = {"tier": tier, "country": {"name": "country", "description": "where they live"}, "odd": 3}
+
+    def describe(manifest: dict[str, Any]) -> None:
+        manifest["nodes"]["model.shop.dim_customers"].update(columns=of_dim, description="all customers")
+        other = {"country": {"name": "country", "description": "where they came from"}}
+        manifest["nodes"]["model.shop.customer_value.v2"].update(columns=other)
+
+    rewrite(beside, describe)
+    outcome = retl("docs", "generate", folder=beside)
+    assert (outcome.code, outcome.err) == (0, "wrote target/docs/index.html\n")
+    text = (beside / "target/docs/index.html").read_text()
+    data = json.loads(text.partition('id="data">')[2].partition("</script>")[0])
+    assert {"level in the loyalty program", "Loyalty", "all customers"} <= set(data["texts"])
+    assert not {"where they live", "where they came from"} & set(data["texts"])  # they read both
+    assert ["dbt.dim_customers", [], "", data["texts"].index("all customers"), 0] in data["nodes"]
+
+
 @pytest.mark.long
 def test_saved_plan_is_stale_once_a_ref_leads_elsewhere(beside: Path, retl: Retl):
     assert retl("plan", "orders", "--out", "p", folder=beside).code == 0

@@ -75,6 +75,12 @@ def test_before_the_first_run_the_model_says_what_there_is(shop: Shop):
     assert not (shop.folder / ".retl/test/tiers").exists()
 
 
+def test_described_column_that_the_model_lacks_is_named(shop: Shop):
+    shop.sync("tiers", TIERS, columns=[*TEXTS, {"name": "teir", "description": "level"}])
+    (sync,) = site_of(shop).syncs
+    assert sync.notes == ['columns: the model does not return "teir"']
+
+
 def test_model_that_cannot_be_read_leaves_the_rest(shop: Shop):
     shop.run()
     shop.model("tiers", "SELECT nothing FROM nowhere")

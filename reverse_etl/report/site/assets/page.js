@@ -214,9 +214,9 @@ const attributeRows = (list) => list.map((name) => () => {
     comma(written.map((one) => syncLink(one.sync.name)))];
 });
 const HEADS_OF_ATTRIBUTES = ["attribute", "type", "description", "owner-", "written by-"];
-const syncRows = (list) => list.map((sync) => [syncLink(sync.name), pill(sync.status), sync.description, sync.mode, sync.owner || nobody(),
+const syncRows = (list) => list.map((sync) => [syncLink(sync.name), pill(sync.status), sync.description, sync.mode, `${sync.about}s`, sync.owner || nobody(),
   strip(sync.runs.slice(0, 10), true), count(sync.rows), sync.ends && el("span", { class: "pill warn" }, sync.ends)]);
-const HEADS_OF_SYNCS = ["sync", "last run", "description", "mode-", "owner-", "runs-", "in Braze#-", "deletes-"];
+const HEADS_OF_SYNCS = ["sync", "last run", "description", "mode-", "writes to-", "owner-", "runs-", "in Braze#-", "deletes-"];
 const eventRows = () => [
   ...events.map((event) => [link(event.name, "events", event.name), comma(event.properties.map(([name, type]) => el("span", {}, el("code", {}, name), ` ${type}`))), comma(event.syncs.map(syncLink))]),
   ...syncs.filter((sync) => sync.mode.includes("events") && !events.some((event) => event.syncs.includes(sync.name))).map((sync) => [
