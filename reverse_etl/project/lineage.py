@@ -1,4 +1,4 @@
-"""Which line of a model makes one of its columns: best effort, by names alone. Pure.
+"""Which line of a model makes one of its columns, and which tables it names: best effort, by names alone. Pure.
 
 From the outermost SELECT inwards: a column that is only passed on leads to the subquery or WITH that it comes from.
 """
@@ -13,12 +13,41 @@ _DEPTH = 50
 
 def line_of(sql: str, column: str, dialect: str) -> int | None:
     """The line of `sql`, from 1, of the expression of a column; None if it cannot be told."""
-    if dialect == "duckdb":  # which takes both for the quotes of names, and sqlglot one of them
-        sql = sql.replace("`", '"')
     try:
-        return _line_in(parse_one(sql, dialect=dialect), column.casefold(), {}, 0)
+        return _line_in(_parsed(sql, dialect), column.casefold(), {}, 0)
     except (SqlglotError, RecursionError):
         return None
+
+
+def tables_named(sql: str, dialect: str) -> dict[str, set[str]]:
+    """The tables that SQL names, as `schema.table`: by the name of the WITH at its top which has them, "" elsewhere.
+    Nothing if it cannot be told."""
+    found = dict[str, set[str]]()
+    try:
+        query = _parsed(sql, dialect)
+        named = {cte.alias.casefold() for cte in query.find_all(exp.CTE)}
+        for table in query.find_all(exp.Table):
+            if table.name and (table.db or table.name.casefold() not in named):
+                found.setdefault(_top_of(table, query), set()).add(".".join(part.name for part in table.parts))
+    except (SqlglotError, RecursionError):
+        return {}
+    return found
+
+
+def _top_of(table: Expr, query: Expr) -> str:
+    """The name of the outermost WITH around a table; empty if there is none."""
+    name, node = "", table.parent
+    while node is not None:
+        if isinstance(node, exp.CTE) and node.parent is not None and node.parent.parent is query:
+            name = node.alias
+        node = node.parent
+    return name
+
+
+def _parsed(sql: str, dialect: str) -> Expr:
+    if dialect == "duckdb":  # which takes both for the quotes of names, and sqlglot one of them
+        sql = sql.replace("`", '"')
+    return parse_one(sql, dialect=dialect)
 
 
 def _line_in(found: Expr | None, column: str, around: Mapping[str, Expr], depth: int) -> int | None:

@@ -194,7 +194,7 @@ def compile_model(
     parts, text = [], ""
     for position, other in enumerate(others):
         text += "WITH " if position == 0 else ", "
-        text += f"{quoted(_ref_name(other.model.name), values.runs_in)} AS (\n"
+        text += f"{quoted(ref_name(other.model.name), values.runs_in)} AS (\n"
         parts.append((text.count("\n") + 1, other))
         text += f"{other.sql}\n)"
     text += "\nSELECT * FROM (\n" if others else ""
@@ -221,7 +221,7 @@ def _given(name: str, given: Given) -> _Rendered:
     return _Rendered(Model(name, given.where.file, ""), given.sql, (), (), {}, place=given.where)
 
 
-def _ref_name(name: str) -> str:
+def ref_name(name: str) -> str:
     return f"__ref__{name}"
 
 
@@ -249,7 +249,7 @@ def _render(model: Model, models: Mapping[str, Model], values: RunValues) -> _Re
 
     def refer(name: str) -> str:
         refs[name] = None
-        return quoted(_ref_name(name), values.dialect)
+        return quoted(ref_name(name), values.dialect)
 
     def refuse_unless_read(text: str) -> None:
         if values.given is not None:

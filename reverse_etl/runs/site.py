@@ -32,7 +32,9 @@ from reverse_etl.plan.given_up import GIVEN_UP
 from reverse_etl.plan.tables import ACKNOWLEDGED, IN_DOUBT, REJECTS, RUNS, SENT_AT
 from reverse_etl.plan.workbench import connect
 from reverse_etl.project.graph import dbt_id, model_id, seed_id
+from reverse_etl.project.lineage import tables_named
 from reverse_etl.project.lock_file import Lock
+from reverse_etl.project.models import ref_name
 from reverse_etl.project.project import LoadedProject
 from reverse_etl.project.spec import Sync
 from reverse_etl.records.attributes import attributes_of, fields_of, properties_of
@@ -366,18 +368,34 @@ def _events(lock: Lock, specs: Iterable[Sync], syncs: Iterable[SiteSync]) -> lis
 
 def _nodes(project: LoadedProject) -> Iterator[SiteNode]:
     """Models, seeds, sources and dbt resources that syncs are built from, each with its parents."""
-    graph = project.graph
+    graph, tables = project.graph, _tables(project)
     deleting = {sync.model for sync in project.spec.syncs if sync.ends}
     texts = _dbt_texts(project)
     for name, model in project.models.items():
         # A model of a sync that deletes may list persons.
         sql = "" if name in deleting else all_masked(model.text)
-        yield SiteNode(model_id(name), graph.parents[model_id(name)], model.file, sql=sql)
+        parents = [*graph.parents[model_id(name)], *tables.get(name, ())]
+        yield SiteNode(model_id(name), parents, model.file, sql=sql)
     known = {model_id(name) for name in project.models}
     for node in sorted({parent for model in known for parent in graph.parents[model]} - known):
         path = project.seeds.get(node.removeprefix(seed_id("")))
         file = path.relative_to(project.folder).as_posix() if path and node.startswith(seed_id("")) else ""
         yield SiteNode(node, (), file, texts.get(node, ""))
+    for table in sorted({table for named in tables.values() for table in named}):
+        yield SiteNode(table, ())
+
+
+def _tables(project: LoadedProject) -> dict[str, list[str]]:
+    """The tables that models name without ref() and source(), as ids of nodes, by model."""
+    found, models = dict[str, set[str]](), {ref_name(name): name for name in project.models}
+    for name in project.models:
+        with suppress(ProjectError):  # a model that cannot be compiled: said elsewhere
+            compiled = project.compiled(name)
+            read = {relation.plain for relation in compiled.reads}
+            for part, tables in tables_named(compiled.sql, project.spec.dialect).items():
+                others = {f"table.{table}" for table in tables if table.casefold() not in read}
+                found.setdefault(models.get(part, name), set()).update(others)
+    return {name: sorted(tables) for name, tables in found.items()}
 
 
 def _dbt_texts(project: LoadedProject) -> dict[str, str]:

@@ -111,7 +111,7 @@ class SiteEvent:
 
 @dataclass(frozen=True)
 class SiteNode:
-    """A model, seed, source table or dbt resource. `sql` is the text of a model's file, or empty."""
+    """A model, seed, source, table or dbt resource. `sql` is the text of a model's file, or empty."""
 
     id: str
     parents: Sequence[str]

@@ -110,13 +110,16 @@ def test_events_are_those_of_the_lock_file_as_names_are_values(shop: Shop):
 
 def test_lineage_has_seeds_sources_and_models(shop: Shop):
     shop.warehouse("CREATE SCHEMA crm; CREATE TABLE crm.levels AS SELECT 'u1' AS external_id, 'gold' AS tier")
+    shop.warehouse("CREATE TABLE main.blocked AS SELECT 'u2' AS external_id")
     shop.model("levels", "SELECT * FROM {{ source('crm', 'levels') }}")
-    shop.sync("tiers", "SELECT * FROM {{ ref('levels') }}")
+    unblocked = "WITH levels AS (FROM {{ ref('levels') }}) FROM levels ANTI JOIN main.blocked USING (external_id)"
+    shop.sync("tiers", unblocked)
     nodes = {node.id: node for node in site_of(shop).nodes}
     assert {id_: list(node.parents) for id_, node in nodes.items()} == {
         "model.levels": ["source.crm.levels"],
-        "model.tiers": ["model.levels"],
+        "model.tiers": ["model.levels", "table.main.blocked"],
         "source.crm.levels": [],
+        "table.main.blocked": [],
     }
     assert nodes["model.levels"].sql == "SELECT * FROM {{ source('crm', 'levels') }}"
 

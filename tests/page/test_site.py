@@ -1,0 +1,153 @@
+"""The page of a project in a browser: what people ask of it, in at most two clicks from its first page."""
+
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from reverse_etl.report.site.page import assets, page
+from reverse_etl.runs.flaps import HowToLook
+from reverse_etl.runs.site import collect
+from reverse_etl.sandbox import Sandbox
+from tests.page.conftest import OpenPage
+from tests.runs.test_site import large
+from tests.shop import EVENTS, Shop
+
+LOCK = "version: 1\nevents:\n  seen: {pages: number}\n"
+TIERS = """SELECT external_id, if(external_id < 'u2', 'gold', NULL) AS tier, spent FROM {{ source('main', 'dim_customers') }}"""
+COLUMNS = [{"name": "tier", "description": "level in the loyalty program", "owner": "Loyalty"}]
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A shop after some runs: `tiers` has a row that is invalid by now, `orders` ran twice."""
+    folder = tmp_path_factory.mktemp("site")
+    (folder / ".git").mkdir()
+    (folder / ".git/HEAD").write_text("1234567890" * 4)
+    with Sandbox() as braze:
+        shop = Shop(folder, braze)
+        shop.warehouse("CREATE TABLE dim_customers AS SELECT 'u' || i AS external_id, i AS spent FROM range(4) r(i)")
+        tests = [{"accepted_values": {"column": "tier", "values": ["gold", "silver"]}}]
+        shop.sync("tiers", TIERS, owner="CRM", columns=COLUMNS, data_tests=tests, schedule="@hourly")
+        shop.sync("orders", "SELECT 'u1' AS external_id, 'mug' AS product_id, 'EUR' AS currency, 3.5 AS price, TIMESTAMP '2026-11-23' AS time", **{**EVENTS, "track_record_type": "purchases"}, description="what was bought")  # fmt: skip
+        shop.sync("views", "SELECT 'u1' AS external_id, 'seen' AS name, TIMESTAMP '2026-11-23' AS time, 3 AS pages", **EVENTS)  # fmt: skip
+        shop.sync("gone", "SELECT 'u9' AS external_id", mode="users_delete", allow_destructive=True)
+        (folder / "braze.lock.yml").write_text(LOCK)
+        shop.run_all("tiers", "orders", "views")
+        shop.warehouse("UPDATE dim_customers SET spent = spent + 1")
+        shop.run_all("tiers", "orders")
+        shop.warehouse("INSERT INTO dim_customers VALUES ('', 5)")
+        shop.run("tiers")
+        made = folder / "index.html"
+        made.write_text(page(collect(shop.project(), HowToLook(30, 1, datetime.now(UTC)), "1.0"), assets()))
+        yield made
+
+
+@pytest.fixture
+def tab(open_page: OpenPage, file: Path) -> Iterator[Page]:
+    """The first page. Whatever it complains about fails the test, and so does whatever it would load."""
+    yield from opened(open_page(viewport={"width": 1280, "height": 900}), file)
+
+
+def opened(tab: Page, file: Path) -> Iterator[Page]:
+    complaints, asked = list[Any](), list[str]()
+    tab.on("pageerror", lambda error: complaints.append(str(error)))
+    tab.on("console", lambda message: complaints.append(message.text) if message.type in ("error", "warning") else None)
+    tab.on("request", lambda request: asked.append(request.url) if not request.url.startswith("data:") else None)
+    tab.goto(file.as_uri())
+    yield tab
+    assert complaints == []
+    assert asked == [file.as_uri()]
+
+
+def click(tab: Page, *names: str) -> None:
+    for name in names:
+        tab.get_by_role("link", name=re.compile(name)).first.click()
+
+
+def fact(tab: Page, name: str) -> Any:
+    return tab.locator(".facts > div", has=tab.locator("dt", has_text=re.compile(f"^{name}"))).locator("dd")
+
+
+# What is asked, what is clicked on, and where the answer is.
+QUESTIONS = [
+    ("which attributes exist", [], "main", "tier"),
+    ("what does tier mean", ["^tier$"], ".lead", "level in the loyalty program"),
+    ("who owns it", ["^tier$"], ".facts", "Loyalty"),
+    ("where does it come from", ["^tier$"], ".graph", "main.dim_customers"),
+    ("how fresh is it", ["^tier$"], "table", "UTC"),
+    ("how many have it", ["^tier$"], "table", "50.0 %"),
+    ("which values", ["^tier$"], ".facts", "gold, silver"),
+    ("when did spent last change", ["^spent$"], ".facts", "UTC"),
+    ("what did spent cost", ["^spent$"], ".facts", "4 values"),
+    ("which syncs write to people", ["^Syncs"], "tbody tr", "users_track / attributesusers"),
+    ("which delete", ["^What deletes"], "main", "deletes users"),
+    ("when did orders last run, and before", ["^orders$"], "main", "purchases"),
+    ("why is it not green", ["^Not green"], "main", "1 of 5 rows is invalid, so nothing was sent; external_id"),
+    ("what was refused", ["^tiers$"], "main", "external_id"),
+    ("what is due next", ["^What is due next"], "main", "tiers"),
+    ("which events, with which properties", ["^Events"], "main", "pages number"),
+    ("what changed on a day", ["^What changed on a day", "day, 20"], "main", "spent 4"),
+    ("from which commit", ["^What changed on a day", "day, 20"], "main", "1234567890"),
+    ("which attribute changes most", ["^What changes most"], "tbody tr:first-child", "spent"),
+    ("what reads dim_customers", ["^Sources", "dim_customers"], "main", "tiers"),
+    ("which syncs nobody owns", ["^Nobody owns"], "main", "orders"),
+]
+
+
+def test_each_question_has_its_answer_within_two_clicks(tab: Page):
+    for question, clicks, place, answer in QUESTIONS:
+        assert len(clicks) <= 2, question
+        tab.goto(f"{tab.url.split('#')[0]}#/")
+        click(tab, *clicks)
+        expect(tab.locator(place).filter(has_text=answer).first, question).to_be_visible()
+
+
+def test_search_is_done_with_the_keyboard(tab: Page):
+    tab.keyboard.press("/")
+    expect(tab.get_by_role("combobox")).to_be_focused()
+    tab.keyboard.type("loyalty")
+    expect(tab.get_by_role("option")).to_have_text(["tier attribute: level in the loyalty program"])
+    tab.keyboard.press("Enter")
+    expect(tab.get_by_role("heading", level=1)).to_have_text("tier")
+    tab.keyboard.press("/")
+    tab.keyboard.type("orders")
+    tab.keyboard.press("ArrowDown")
+    tab.keyboard.press("Enter")
+    expect(tab).to_have_url(re.compile("#/sources/model.orders$"))
+    tab.go_back()
+    expect(tab.get_by_role("heading", level=1)).to_have_text("tier")
+
+
+def test_run_is_reached_from_its_strip(tab: Page):
+    tab.goto(f"{tab.url.split('#')[0]}#/syncs/tiers")
+    tab.locator(".strip a").nth(1).click()
+    expect(tab.get_by_role("heading", level=1)).to_contain_text("success")
+    expect(fact(tab, "accepted")).to_have_text("4")
+    expect(fact(tab, "requests")).to_have_text("1")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_narrow_screen_is_not_scrolled_sideways(open_page: OpenPage, file: Path, scheme: Any):
+    for tab in opened(open_page(viewport={"width": 390, "height": 844}, color_scheme=scheme), file):
+        for view in ("#/", "#/attributes/tier", "#/syncs/tiers", "#/runs", "#/sources", "#/events", "#/nothing"):
+            tab.goto(f"{file.as_uri()}{view}")
+            expect(tab.get_by_role("heading", level=1)).to_be_visible()
+            assert tab.evaluate("document.documentElement.scrollWidth") <= 390, view
+
+
+def test_large_project_is_painted_within_a_second(open_page: OpenPage, tmp_path: Path):
+    file = tmp_path / "index.html"
+    file.write_text(page(large(), assets()), encoding="utf-8")
+    for tab in opened(open_page(), file):
+        expect(tab.get_by_role("heading", level=1)).to_have_text("shop")
+        entries = "performance.getEntriesByName('first-contentful-paint')"
+        tab.wait_for_function(f"{entries}.length")
+        assert tab.evaluate(f"{entries}[0].startTime") < 1000
+        tab.keyboard.press("/")
+        tab.keyboard.type("attr_199_299")
+        expect(tab.get_by_role("option")).to_have_text(["attr_199_299 attribute"])
