@@ -162,7 +162,7 @@ function graph(last, parentsOf, more = []) {
   const tails = ends.flatMap(([[kind, label, href], where]) => [edge(place.get(last), where), box(kind, label, href, where, more.length === 1)]);
   const wide = (lanes.length + (more.length ? 1 : 0)) * (WIDTH + GAP_X) - GAP_X + 4;
   const high = Math.max(ends.length, ...lanes.map((lane) => lane.length)) * (HEIGHT + GAP_Y) + 2;
-  return el("div", { class: "card graph", role: "img", "aria-label": "lineage" },
+  return el("div", { class: "card graph", role: "group", "aria-label": "lineage" },
     svg("svg", { width: wide, height: high, viewBox: `-2 -2 ${wide} ${high}` }, edges, boxes, tails));
 }
 const kindOf = (id) => id.slice(0, id.indexOf("."));
@@ -293,7 +293,7 @@ const PAGES = {
   },
 };
 
-const why = (sync) => [sync.message, sync.rejects.length ? [text(sync.rejects[0][1]), text(sync.rejects[0][2]), `(${many(sync.rejects[0][4], "row")})`].filter(Boolean).join(" ") : ""].filter(Boolean).join("; ");
+const why = (sync) => [sync.status === "never" ? "it has not run yet" : sync.message, sync.rejects.length ? [text(sync.rejects[0][1]), text(sync.rejects[0][2]), `(${many(sync.rejects[0][4], "row")})`].filter(Boolean).join(" ") : ""].filter(Boolean).join("; ");
 const changed = (run) => run.changed.length || run.others ? comma([...run.changed.filter((_, place) => place % 2 === 0).map((place, pair) => el("span", {}, columnLink(column(run.sync, place)), ` ${count(run.changed[2 * pair + 1])}`)), ...run.others ? [`${run.others} more`] : []]) : "–";
 
 function ofColumn(title, tab, name, written) {
@@ -306,7 +306,7 @@ function ofColumn(title, tab, name, written) {
       ["last change", changedAt ? moment(changedAt) : `none in ${data.days} days`], [`changes of the last ${data.days} days`, many(sum(written, (one) => one.changes), "value")],
       ["data points of these changes", count(sum(written, (one) => one.points))],
       ["changes too often", flaps.length ? flaps.map((one) => one.flaps).join(", ") : "no rule says so"],
-      ["values", accepted ? comma(accepted.map((value) => el("code", {}, value))) : el("span", { class: "soft" }, "not shown; those of an accepted_values test would be")]]),
+      ["accepted values", accepted ? comma(accepted.map((value) => el("code", {}, value))) : el("span", { class: "soft" }, "values are not read; an accepted_values test of the sync would name them")]]),
     heading("Written by"), table(["sync", "rows with a value#", "share#", "last run", "finished", "changes#-", "data points#-"], written.map((one) => [syncLink(one.sync.name),
       one.filled === null ? "–" : count(one.filled), one.filled === null ? "–" : share(one.filled, one.sync.rows), pill(one.sync.status), one.sync.runs.length ? moment(one.sync.runs[0].at + Math.round(one.sync.runs[0].seconds)) : "–", count(one.changes), count(one.points)]), ""),
     written.map((one) => [heading(`From ${one.sync.name}`, "what its model is built from"), lineage(one.sync, [[one.sync.sends, name, location.hash]])]),
