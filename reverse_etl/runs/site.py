@@ -225,7 +225,8 @@ def _texts(project: LoadedProject, sync: Sync) -> dict[str, tuple[str, str]]:
 def _known(project: LoadedProject, sync: Sync, how: HowToLook, failing: Mapping[str, Failing]) -> _Known:
     """What is known of a sync; it has failed if its last try did, of which its state may know nothing."""
     known = _stored(project, sync, how)
-    now = with_tries(project, sync, failing, SyncStatus(sync.name, known.status, message=known.message))
+    on_record = known.runs[0].started_at if known.runs else None
+    now = with_tries(project, sync, failing, SyncStatus(sync.name, known.status, on_record, message=known.message))
     status = known.status if known.status in FAILED else FAILED[0]
     return replace(known, status=status, message=_safe(sync, now.message or "")) if now.failures else known
 
@@ -324,7 +325,8 @@ def _run(sync: Sync, row: Sequence[Any], changed: Mapping[str, int]) -> SiteRun:
 
 def _safe(sync: Sync, message: str) -> str:
     """A message without the keys that it names, and without what looks personal."""
-    return of_warehouse(_BEFORE_KEYS.sub(r"\1", one_line(message.removeprefix(f"{sync.name}: "))))
+    said = one_line(message).removeprefix(f"{sync.name}: ").replace(f"; {sync.name}: ", "; ")
+    return of_warehouse(_BEFORE_KEYS.sub(r"\1", said))
 
 
 _STATUSES = {"retl": "invalid", "braze": "rejected", "left_out": "left out", "given_up": "given up"}

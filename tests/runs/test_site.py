@@ -97,6 +97,21 @@ def test_rows_that_are_not_in_braze_are_counted_by_reason(shop: Shop):
     assert (reject.status, reject.column, reject.rows, sync.rejected) == ("left out", "tier", 1, 1)
 
 
+def test_sync_that_is_not_green_says_why(shop: Shop):
+    shop.sync("tiers", TIERS, data_tests=[{"not_null": "tier"}, {"unique": "tier"}])
+    shop.run()
+    (sync,) = site_of(shop).syncs
+    assert sync.status == "blocked"
+    assert sync.message.endswith(
+        "; the last run on record: data test not_null tier: 2 rows fail; data test unique tier: 2 rows fail"
+    )
+    shop.sync("tiers", "SELECT * FROM nowhere")
+    shop.run()
+    (sync,) = site_of(shop).syncs
+    assert sync.status == "blocked"
+    assert sync.message.startswith("failed 2 times in a row, the last at ")
+
+
 def test_events_are_those_of_the_lock_file_as_names_are_values(shop: Shop):
     sql = "SELECT 'u1' AS external_id, 'seen' AS name, TIMESTAMP '2026-11-23' AS time, 3 AS pages"
     shop.sync("views", sql, **{**EVENTS, "primary_key": ["external_id", "name", "time"]})
