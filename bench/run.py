@@ -199,9 +199,10 @@ def diff(rows: int) -> Iterator[Line]:
 def engines(rows: int, scaled: dict[int, float]) -> Iterator[Line]:
     """What it costs to find out that nothing has changed, where the model runs in Postgres."""
     million, table = f"{rows // 1_000_000}M", WORK / f"users-{rows}.duckdb"
-    found = dict(warehouses.measured(rows, project, measure, table, RETL))
-    file, ours = found["duckdb"], found["postgres"]
-    driver = min(found["driver"], found["driver again"], key=lambda one: one.wall_s)
+    best = dict[str, Measured]()
+    for name, found in warehouses.measured(rows, project, measure, table, RETL):
+        best[name] = min(best.get(name, found), found, key=lambda one: one.wall_s)
+    file, ours, driver = best["duckdb"], best["postgres"], best["driver"]
     scaled[rows] = ours.wall_s / rows
     yield Line(f"{million} from Postgres: driver alone (yardstick)", driver, rows)
     what = f"{million} from Postgres: sync, nothing changed"
