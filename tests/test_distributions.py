@@ -21,6 +21,7 @@ KINDS = (
     ".py",
     ".sql",
     "/py.typed",
+    "/report/site/assets/",
     "/sandbox/page/assets/",
     "/starter/github.yml",
     "/starter/project/",

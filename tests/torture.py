@@ -34,6 +34,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import duckdb
+import requests
 
 from reverse_etl.delivery.retry import RetryPolicy
 from reverse_etl.delivery.session import open_session
@@ -74,6 +75,12 @@ class Case:
     not_idempotent: bool = False
     kept_in: str = "state"  # the table of the rows that are done
     canary: int = 0  # rows that are sent first, and read back
+    seeds: str = ""  # users that are there before: `known`, or `renamed`
+    in_doubt: str = ""  # the array of a record in doubt, where its type is not its name
+
+    @property
+    def array(self) -> str:
+        return self.in_doubt or str(self.options["track_record_type"])
 
 
 TRACK = {"mode": "users_track"}
@@ -157,6 +164,25 @@ CASES: Mapping[str, Case] = {
         "'a' || n",
         "old_alias_name",
     ),
+    "users_external_ids_rename": Case(
+        {"mode": "users_external_ids_rename"},
+        "SELECT 'u' || n AS current_external_id, 'r' || n AS new_external_id FROM t",
+        "'u' || n",
+        "current_external_id",
+        value="'r' || n",
+        not_idempotent=True,
+        seeds="known",
+        in_doubt="external_id_renames",
+    ),
+    "users_external_ids_remove": Case(
+        {"mode": "users_external_ids_remove", "allow_destructive": True, "guards": {"max_deletes": 1_000_000}},
+        "SELECT 'u' || n AS external_id FROM t",
+        "'u' || n",
+        "external_id",
+        kept_in="deleted",
+        seeds="renamed",
+        in_doubt="external_ids",
+    ),
     "subscription_status_set": Case(
         {"mode": "subscription_status_set"},
         f"""SELECT 'u' || n AS external_id, '{GROUP[:-1]}' || n % 3 AS subscription_group_id,
@@ -207,6 +233,8 @@ def facts(body: Mapping[str, Any]) -> list[Fact]:
         return [(one["id"], one["v"]) for one in body["items"]]
     if "merge_updates" in body:
         return [(one["identifier_to_merge"]["external_id"], None) for one in body["merge_updates"]]
+    if "external_id_renames" in body:
+        return [(one["current_external_id"], one["new_external_id"]) for one in body["external_id_renames"]]
     if "alias_updates" in body:
         return [(one["old_alias_name"], None) for one in body["alias_updates"]]
     if "subscription_groups" in body:
@@ -224,8 +252,15 @@ def taken(request: LoggedRequest) -> list[Fact]:
     """What the stand-in took of a request."""
     if request.status not in ACCEPTED:
         return []
-    refused = {error["index"] for error in json.loads(request.answer).get("errors", [])}
+    refused = refused_by(request.answer)
     return [fact for place, fact in enumerate(facts(json.loads(request.body))) if place not in refused]
+
+
+def refused_by(answer: str) -> set[int]:
+    """The places of the records of a request that its answer refuses."""
+    said = json.loads(answer)
+    of_ids = [place for name in ("rename_errors", "removal_errors") for place, _ in said.get(name, [])]
+    return {error["index"] for error in said.get("errors", [])} | set(of_ids)
 
 
 def was_answered(request: LoggedRequest) -> bool:
@@ -243,8 +278,7 @@ def acknowledged(folder: Path, requests: Sequence[LoggedRequest]) -> Iterator[Ma
         return
     for request in requests:
         if request.status in ACCEPTED and was_answered(request):
-            refused = {error["index"] for error in json.loads(request.answer).get("errors", [])}
-            yield from _one_by_one(json.loads(request.body), refused)
+            yield from _one_by_one(json.loads(request.body), refused_by(request.answer))
 
 
 def _one_by_one(body: Mapping[str, Any], refused: Collection[int]) -> Iterator[Mapping[str, Any]]:
@@ -425,7 +459,7 @@ class Account:
 
     @property
     def kind(self) -> str:
-        return str(self.case.options["track_record_type"])
+        return self.case.array
 
 
 @dataclass
@@ -440,6 +474,7 @@ class Torture:
     warehouse: Warehouse | None = None
     size: int = 0
     seen: int = 0  # requests that were looked at
+    seeded: int = 0  # rows whose users are there
     users: set[str] = field(default_factory=set)  # whom a sync of attributes, events or purchases is known to have sent
 
     def begin(self) -> None:
@@ -478,6 +513,7 @@ class Torture:
         How long it took.
         """
         with self.braze() as braze:
+            self.seed(braze)
             braze.add_fault(*weather)
             records = count(1)
             answer = Held(braze, matches=lambda _: next(records) == kill_after_records)
@@ -490,6 +526,22 @@ class Torture:
         self.count(process.returncode)
         self.look()
         return took_s
+
+    def seed(self, braze: Sandbox) -> None:
+        """Let the users be there whom the rows are about, where a case needs them."""
+        needed = {account.case.seeds for account in self.accounts.values()} - {""}
+        for at in range(self.seeded, self.size, 50) if needed else ():
+            numbers = range(at, min(at + 50, self.size))
+            self.post(braze, "/users/track", {"attributes": [{"external_id": f"u{n}"} for n in numbers]})
+            if needed == {"renamed"}:
+                pairs = [{"current_external_id": f"u{n}", "new_external_id": f"r{n}"} for n in numbers]
+                self.post(braze, "/users/external_ids/rename", {"external_id_renames": pairs})
+        self.seeded = self.size
+
+    def post(self, braze: Sandbox, path: str, body: Mapping[str, Any]) -> None:
+        answer = requests.post(f"{braze.url}{path}", json=body, headers={"Authorization": f"Bearer {KEY}"})
+        assert answer.status_code == 201, answer.text
+        self.seen += 1
 
     def count(self, code: int | None) -> None:
         if code == -signal.SIGKILL:
@@ -567,6 +619,8 @@ class Torture:
             self.check_told()
             project = project_in(self.shop.folder)
             for name, one in self.accounts.items():
+                with self.opened(name):
+                    pass  # what the last killed run has in doubt is known from here on
                 there = {key for key, _ in one.told}
                 for key, body in self.shop.rows_of("in_doubt", "key", "body", sync=name):
                     arrived = facts({one.kind: [json.loads(body)]})[0][0] in there
