@@ -20,8 +20,8 @@ def text_of(file: str) -> str:
 
 def _marked(file: str) -> Any:
     """Pages and pictures with long stories that are run for them."""
-    long = ("README.md", "docs/pull-request.md", "docs/terminal-sync.svg")
-    return pytest.param(file, marks=pytest.mark.long) if file in long else file
+    is_long = file in ("README.md", "docs/pull-request.md") or file.startswith("docs/terminal-")
+    return pytest.param(file, marks=pytest.mark.long) if is_long else file
 
 
 @pytest.mark.parametrize("file", [_marked(file) for file in [*PARTS, *WHOLE]])

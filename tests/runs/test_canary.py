@@ -196,6 +196,7 @@ def test_deleted_users_are_gone(shop: Shop):
     assert [one["external_id"] for one in shop.braze.profiles()] == ["u2"]
 
 
+@pytest.mark.long
 def test_run_that_is_killed_while_it_reads_back_is_recovered(shop: Shop):
     shop.sync("it", ROWS)
     held = Held(shop.braze, path=READS, skip=1)

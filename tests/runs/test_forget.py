@@ -360,6 +360,7 @@ def test_person_whom_braze_does_not_delete_at_first_stays_linked_and_is_not_sent
         assert {path.name[:6] for path in (shop.folder / ".retl/test/.erased").glob("*.txt")} == {"erased"}
 
 
+@pytest.mark.long
 def test_forgetting_whom_a_sync_has_deleted_says_that_its_other_identifiers_are_lost(shop: Shop, retl: Retl):
     shop.sync("people", "SELECT 'member-3' AS external_id, 'mail-3@x.example' AS email").run("people")
     news = f"SELECT '{GROUP}' AS subscription_group_id, 'mail-3@x.example' AS email, 'subscribed' AS subscription_state"

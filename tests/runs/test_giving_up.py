@@ -160,6 +160,7 @@ def test_row_before_what_was_pruned_cannot_be_sent_after_all(shop: Shop, retl: R
     ]
 
 
+@pytest.mark.long
 def test_what_is_given_up_is_pruned_after_another_retention(shop: Shop):
     held(shop, retention="3 days")
     one_a_day(shop, 5)
@@ -183,6 +184,7 @@ def test_invalid_row_that_blocks_the_run_is_not_given_up_unasked(shop: Shop, ret
 PEOPLE = "SELECT id AS external_id, language FROM people"
 
 
+@pytest.mark.long
 def test_attributes_of_a_user_can_be_given_up_too_until_they_change(shop: Shop, retl: Retl):
     shop.warehouse("CREATE TABLE people AS SELECT 'u' || n AS id, 'en' AS language FROM range(3) AS r(n)")
     shop.braze.add_fault(Fault("object_error", external_ids=["u1"]))

@@ -237,6 +237,7 @@ def test_subscription_goes_back_to_the_state_before_if_there_was_one(shop: Shop,
     assert "1 row withheld" in planned.out  # it would opt u1 in again
 
 
+@pytest.mark.long
 def test_rows_that_were_cleared_are_set_again_and_stay_until_the_model_returns_them(shop: Shop, retl: Retl):
     shop.sync("it", FIRST, on_removed="clear", guards={"max_removed": "100%"}).run()
     before = profiles(shop)
@@ -260,6 +261,7 @@ def test_rows_that_were_cleared_are_set_again_and_stay_until_the_model_returns_t
     assert profiles(shop)["u2"] == {}
 
 
+@pytest.mark.long
 def test_rows_that_the_next_sync_would_clear_again_are_refused_unless_they_are_pinned(shop: Shop, retl: Retl):
     shop.sync("it", FIRST, on_removed="clear", guards={"max_removed": "100%"}).run()
     shop.model("it", rows(("u1", "basic", 1), ("u3", "gold", 3)))
@@ -278,6 +280,7 @@ def test_rows_that_the_next_sync_would_clear_again_are_refused_unless_they_are_p
     assert (profiles(shop)["u2"], shop.run().plan.to_send) == ({"tier": "basic", "n": 2}, 0)
 
 
+@pytest.mark.long
 def test_rows_of_several_columns_and_users_are_set_again_by_what_the_ledger_has(shop: Shop, retl: Retl):
     names, key = "id, shop, external_id, tier", ["id", "shop"]
     options: dict[str, Any] = {"primary_key": key, "exclude_columns": key, "on_removed": "clear"}
