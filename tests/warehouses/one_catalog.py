@@ -1,110 +1,10 @@
-"""Sail with one catalog for all sessions, as a deployment has it: by itself it keeps tables as long as a session lasts.
-
-A server of Spark Connect in front of it, which lets all sessions be one. A session that ends leaves it as it is, and
-interrupts nothing of others.
-"""
+"""Sail with one catalog for all sessions, as a deployment has it: by itself it keeps tables as long as a session lasts."""
 
 import subprocess
 import sys
-import warnings
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
-
-import grpc
-
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore")
-    from pyspark.sql.connect.proto import base_pb2 as messages
-
-SESSION = "0f6e6e2c-6f0e-4c37-9d0c-0d2f5a4c8e11"
-_SERVICE = "/spark.connect.SparkConnectService/"
-_ONE_TO_ONE = ("AnalyzePlan", "Config", "ArtifactStatus", "ReleaseExecute", "FetchErrorDetails")
-_MOST = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
-_NAMES = {"ArtifactStatus": "ArtifactStatuses", "AnalyzePlan": "AnalyzePlan", "ExecutePlan": "ExecutePlan"}
-
-
-def _request(method: str) -> Any:
-    return getattr(messages, f"{_NAMES.get(method, method)}Request")
-
-
-def _response(method: str) -> Any:
-    streamed = {"ReattachExecute": "ExecutePlan"}
-    return getattr(messages, f"{_NAMES.get(method, streamed.get(method, method))}Response")
-
-
-class _OneSession(grpc.GenericRpcHandler):
-    def __init__(self, channel: grpc.Channel) -> None:
-        self._channel, self.sent = channel, 0  # bytes
-
-    def service(self, call: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler | None:
-        method = call.method.removeprefix(_SERVICE)
-        if method in ("ReleaseSession", "Interrupt"):
-            return grpc.unary_unary_rpc_method_handler(
-                lambda request, _: _response(method)(session_id=request.session_id),
-                _request(method).FromString,
-                _response(method).SerializeToString,
-            )
-        if method in ("ExecutePlan", "ReattachExecute"):
-            return grpc.unary_stream_rpc_method_handler(
-                lambda request, context: self._stream(method, request, context),
-                _request(method).FromString,
-                _response(method).SerializeToString,
-            )
-        if method == "AddArtifacts":
-            return grpc.stream_unary_rpc_method_handler(
-                self._add, _request(method).FromString, _response(method).SerializeToString
-            )
-        if method in _ONE_TO_ONE:
-            return grpc.unary_unary_rpc_method_handler(
-                lambda request, context: self._one(method, request, context),
-                _request(method).FromString,
-                _response(method).SerializeToString,
-            )
-        return None
-
-    def _forward(self, kind: Callable[..., Any], method: str) -> Any:
-        return kind(f"{_SERVICE}{method}", _request(method).SerializeToString, _response(method).FromString)
-
-    def _one(self, method: str, request: Any, context: grpc.ServicerContext) -> Any:
-        asked, request.session_id = request.session_id, SESSION
-        request.ClearField("client_observed_server_side_session_id")
-        try:
-            return self._answered(self._forward(self._channel.unary_unary, method)(request), asked)
-        except grpc.RpcError as error:
-            _fail(error, context)
-
-    def _stream(self, method: str, request: Any, context: grpc.ServicerContext) -> Iterator[Any]:
-        asked, request.session_id = request.session_id, SESSION
-        request.ClearField("client_observed_server_side_session_id")
-        try:
-            for response in self._forward(self._channel.unary_stream, method)(request):
-                yield self._answered(response, asked)
-        except grpc.RpcError as error:
-            _fail(error, context)
-
-    def _answered(self, response: Any, asked: str) -> Any:
-        response.session_id = asked
-        self.sent += response.ByteSize()
-        return response
-
-    def _add(self, requests: Iterator[Any], context: grpc.ServicerContext) -> Any:
-        asked = list(requests)
-        of = asked[0].session_id
-        for request in asked:
-            request.session_id = SESSION
-            request.ClearField("client_observed_server_side_session_id")
-        try:
-            return self._answered(self._forward(self._channel.stream_unary, "AddArtifacts")(iter(asked)), of)
-        except grpc.RpcError as error:
-            _fail(error, context)
-
-
-def _fail(error: Any, context: grpc.ServicerContext) -> None:
-    context.set_trailing_metadata(error.trailing_metadata() or ())
-    context.abort(error.code(), error.details())
 
 
 @dataclass(frozen=True)
@@ -125,25 +25,9 @@ class Lasting:
 @contextmanager
 def one_catalog(address: str) -> Iterator[Lasting]:
     """A server whose sessions share the catalog of that at an address. A process of its own: tests fork theirs."""
-    command = [sys.executable, "-m", __name__, address]
+    command = [sys.executable, "-m", "tests.warehouses.one_session", address]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdin
         assert process.stdout
         yield Lasting(process.stdout.readline().strip(), process)
         process.stdin.close()
-
-
-def _serve(address: str) -> None:
-    with grpc.insecure_channel(address.removeprefix("sc://"), options=_MOST) as channel:
-        sessions = _OneSession(channel)
-        server = grpc.server(ThreadPoolExecutor(8), [sessions], options=_MOST)
-        port = server.add_insecure_port("127.0.0.1:0")
-        server.start()
-        print(f"sc://127.0.0.1:{port}", flush=True)
-        for _ in sys.stdin:
-            print(sessions.sent, flush=True)
-        server.stop(0)
-
-
-if __name__ == "__main__":
-    _serve(sys.argv[1])
