@@ -19,9 +19,11 @@ from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 from typer.main import get_command
 
+from docs.key_examples import EXAMPLES
 from docs.pictures import picture
 from docs.sandbox_drops import DROPS
 from docs.sandbox_rules import RULES, SOURCES, Rule
+from docs.stories import copy_shop, told
 from docs.values_rules import ROWS
 from reverse_etl.braze.catalogs import CREATE_CATALOG, CREATE_FIELDS, READ_CATALOGS, READ_ITEM, READ_ITEMS
 from reverse_etl.braze.client import CONNECT_TIMEOUT_S
@@ -49,7 +51,23 @@ from reverse_etl.project.dialects.row import Verdict
 from reverse_etl.project.dialects.translate import TABLES
 from reverse_etl.project.fields import OneOf
 from reverse_etl.project.json_schema import SCHEMA_FILE, json_schema
-from reverse_etl.project.spec import BrazeConfig, Dbt, DuckDB, Guards, Incremental, Postgres, Spark, StatePlace, Sync
+from reverse_etl.project.spec import (
+    BrazeConfig,
+    Consent,
+    Dbt,
+    DuckDB,
+    File,
+    Guards,
+    Incremental,
+    Ledger,
+    Postgres,
+    Predecessor,
+    Source,
+    Spark,
+    StatePlace,
+    Sync,
+    Target,
+)
 from reverse_etl.project.spec_alerts import Email, Heartbeat, Slack, Webhook
 from reverse_etl.project.spec_collect import Collect, CollectSource, CollectTable
 from reverse_etl.report.artifacts import Manifest, PlanArtifact, RunResults, schema_of
@@ -93,11 +111,12 @@ def _mode_row(mode: Mode) -> str:
 
 def keys_of(model: type[BaseModel]) -> Callable[[], str]:
     def table() -> str:
-        lines = ["| key | default | |", "|---|---|---|"]
+        lines = ["| key | default | | example |", "|---|---|---|---|"]
         for name, field in model.model_fields.items():
-            default = "" if field.default in (PydanticUndefined, None, (), "") else _word(field.default)
+            default = "" if field.default in (PydanticUndefined, None, (), "", []) else _word(field.default)
             parts = [part for part in (field.description, _values(field.annotation, field.metadata)) if part]
-            lines.append(f"| `{field.alias or name}` | {default} | {'; '.join(parts)} |")
+            key = field.alias or name
+            lines.append(f"| `{key}` | {default} | {'; '.join(parts)} | `{EXAMPLES[model][key]}` |")
         return "\n".join(lines)
 
     return table
@@ -315,9 +334,7 @@ def _copy_of_the_shop() -> Iterator[Path]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name) / "shop"
         folder.mkdir()
-        for part in ("syncs.yml", "models", "seeds"):
-            copy = shutil.copytree if (ROOT / part).is_dir() else shutil.copy
-            copy(ROOT / part, folder / part)
+        copy_shop(ROOT, folder)
         yield folder
 
 
@@ -339,6 +356,7 @@ def _console(commands: Sequence[str], folder: Path) -> str:
         lines += [f"$ {command}", *done.stdout.splitlines()]
         lines += [f"(exit code {done.returncode})"] if done.returncode else []
     text = re.sub(r" \(\d+\.\d s\)", "", "\n".join(lines))
+    text = re.sub(r"  \d\.\d s$", "  0.1 s", text, flags=re.MULTILINE)
     text = re.sub(r"\d{4}-\d\d-\d\d \d\d:\d\d UTC", "2026-11-25 08:00 UTC", text)
     text = re.sub(r"its digest: [0-9a-f]{64}", "its digest: 5f2b...", text)
     return f"```console\n{text}\n```"
@@ -485,7 +503,13 @@ PARTS: Mapping[str, Mapping[str, Callable[[], str]]] = {
     "README.md": {"demo": demo, "bench": bench_in_short},
     "docs/reference.md": {
         "modes": modes,
+        "file keys": keys_of(File),
+        "source keys": keys_of(Source),
+        "target keys": keys_of(Target),
         "sync keys": keys_of(Sync),
+        "after keys": keys_of(Predecessor),
+        "consent keys": keys_of(Consent),
+        "ledger keys": keys_of(Ledger),
         "guard keys": keys_of(Guards),
         "incremental keys": keys_of(Incremental),
         "warehouse keys": keys_of(DuckDB),
@@ -556,6 +580,9 @@ def pictures() -> Mapping[str, str]:
     return found
 
 
+# Pages whose projects are run from top to bottom: see docs/stories.py.
+STORIES = ("docs/recipes.md",)
+
 # Files that are generated as a whole.
 WHOLE: Mapping[str, Callable[[], str]] = {
     SCHEMA_FILE: syncs_schema,
@@ -569,7 +596,9 @@ def generated(file: str) -> str:
     if file in WHOLE:
         return WHOLE[file]()
     text = (ROOT / file).read_text(encoding="utf-8")
-    for name, make in PARTS[file].items():
+    if file in STORIES:
+        text = told(text, _console, ROOT)
+    for name, make in PARTS.get(file, {}).items():
         before, opening, rest = text.partition(f"<!-- {name} -->\n")
         _, closing, after = rest.partition(f"<!-- /{name} -->")
         if not (opening and closing):
@@ -579,5 +608,5 @@ def generated(file: str) -> str:
 
 
 if __name__ == "__main__":
-    for file in (*PARTS, *WHOLE):
+    for file in dict.fromkeys((*PARTS, *STORIES, *WHOLE)):
         (ROOT / file).write_text(generated(file), encoding="utf-8")

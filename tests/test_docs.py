@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from docs import generate
-from docs.generate import PARTS, ROOT, WHOLE, generated
+from docs.generate import PARTS, ROOT, STORIES, WHOLE, generated
 from reverse_etl.plan.guards import GUARDS
 from reverse_etl.project.spec import Guards
 
@@ -20,11 +20,11 @@ def text_of(file: str) -> str:
 
 def _marked(file: str) -> Any:
     """Pages and pictures with long stories that are run for them."""
-    is_long = file in ("README.md", "docs/pull-request.md") or file.startswith("docs/terminal-")
+    is_long = file in ("README.md", "docs/pull-request.md", *STORIES) or file.startswith("docs/terminal-")
     return pytest.param(file, marks=pytest.mark.long) if is_long else file
 
 
-@pytest.mark.parametrize("file", [_marked(file) for file in [*PARTS, *WHOLE]])
+@pytest.mark.parametrize("file", [_marked(file) for file in dict.fromkeys([*PARTS, *STORIES, *WHOLE])])
 def test_generated_parts_are_up_to_date(file: str, tools: Path, monkeypatch: pytest.MonkeyPatch):
     """`make docs` writes them."""
     monkeypatch.setattr(generate, "TOOLS", tools)

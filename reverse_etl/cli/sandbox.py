@@ -3,7 +3,7 @@
 import errno
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,6 +13,9 @@ from reverse_etl.cli.options import is_typed
 from reverse_etl.cli.ready import write_ready
 from reverse_etl.errors import ProjectError
 from reverse_etl.system.private_files import create_ignored, private_files
+
+if TYPE_CHECKING:
+    from reverse_etl.sandbox import LoggedRequest
 
 app = typer.Typer()
 _ABOUT_BODIES = {
@@ -27,6 +30,13 @@ class SandboxContract(StrEnum):
 
     DATA_POINTS = "data-points"
     MAU = "mau"
+
+
+def _line_of(request: "LoggedRequest") -> str:
+    """What was called and answered; of a request that is expected to have a body, why it is not shown."""
+    called = request.path if request.method == "POST" else f"{request.method} {request.path}"
+    what = "" if request.method == "GET" else _ABOUT_BODIES.get(request.body, "")
+    return f"{called}  {request.status}{what}"
 
 
 @app.command()
@@ -164,8 +174,7 @@ def sandbox(
                 )
             with Sandbox(file) as braze:
                 for request in braze.requests()[-last:]:
-                    what = _ABOUT_BODIES.get(request.body, "")
-                    print("\n".join([f"{request.path}  {request.status}{what}", *filter(None, [request.body])]))
+                    print("\n".join([_line_of(request), *filter(None, [request.body])]))
             return
         if file is not None:
             with private_files():

@@ -637,11 +637,11 @@ class Sync(_Strict):
 class File(_Strict):
     """The top level of syncs.yml."""
 
-    version: Literal[1] = Field(description="format version of syncs.yml; always 1")
+    version: Literal[1] = Field(description="format version of syncs.yml")
     default_target: str | None = Field(None, description="target to use without --target")
     targets: dict[str, Any] = Field(min_length=1, description="targets by name: a warehouse and a destination each")
     vars: dict[str, Any] = Field({}, description="values for var(), by name")
-    dbt: Any = Field(None)
+    dbt: Any = Field(None, description="the dbt project whose relations models may refer to")
     defaults: Any = Field({}, description="keys of all syncs that do not have them")
     sources: dict[str, Any] = Field({}, description="where the tables of source() are, by name of the source")
     collect: Any = Field(None, description="what `retl collect` accepts, for source()")

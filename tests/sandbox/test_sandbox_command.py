@@ -78,6 +78,16 @@ def test_in_a_project_it_keeps_what_is_sent_where_runs_do(retl: Retl, tmp_path: 
     assert retl("sandbox", "--last", "1").out == "/users/track  400  (empty, such as those of `retl debug`)\n{}\n"
 
 
+def test_last_requests_are_told_by_method_and_those_without_a_body_by_nothing_else(tmp_path: Path, retl: Retl):
+    with running(tmp_path, "--file", "braze.sqlite") as (_, ready, _):
+        catalog = {"name": "shop", "description": "-", "fields": [{"name": "id", "type": "string"}]}
+        requests.post(f"{ready['url']}/catalogs", json={"catalogs": [catalog]}, headers=KEY)
+        requests.get(f"{ready['url']}/catalogs", headers=KEY)
+        requests.delete(f"{ready['url']}/catalogs/shop/items", json={"items": [{"id": "mug"}]}, headers=KEY)
+    said = retl("sandbox", "--last", "2", "--file", "braze.sqlite").out
+    assert said == 'GET /catalogs  200\nDELETE /catalogs/shop/items  202\n{"items": [{"id": "mug"}]}\n'
+
+
 def test_file_is_kept_for_the_next_start(tmp_path: Path):
     for number in (1, 2):
         with running(tmp_path, "--file", "kept/braze.sqlite") as (_, ready, _):
