@@ -167,6 +167,11 @@ class Reader:
         with self.snapshot() as db:
             return int(db.execute("SELECT requests FROM counters").fetchone()[0])
 
+    def errors(self) -> int:
+        """How many requests were in trouble: rejected in whole or in part, hit by a fault, not answered."""
+        with self.snapshot() as db:
+            return int(db.execute("SELECT errors_live FROM counters").fetchone()[0])
+
     def counts(self) -> dict[str, int]:
         """Totals. A purchase of quantity 3 counts as 3 (purch), and a request with an empty body apart from others."""
         query = (

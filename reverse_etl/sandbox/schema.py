@@ -24,8 +24,10 @@ from pathlib import Path
 
 APPLICATION_ID = 0x52_45_54_4C  # "RETL"
 BUSY_TIMEOUT_S = 30.0
-TROUBLE = "(status IS NULL OR status >= 400 OR refused > 0 OR fault IS NOT NULL)"  # an index has these words
-LIVE_SUMS = ("users_live", "events_live", "purchases_live", "silent_drops_live")
+_FIRST_TROUBLE = "(status IS NULL OR status >= 400 OR refused > 0 OR fault IS NOT NULL)"
+TROUBLE = f"(is_probe = 0 AND {_FIRST_TROUBLE})"  # an index has these words
+_FIRST_SUMS = ("users_live", "events_live", "purchases_live", "silent_drops_live")
+LIVE_SUMS = (*_FIRST_SUMS, "errors_live")
 
 FIRST_TABLES = (
     """CREATE TABLE users (
@@ -151,10 +153,10 @@ WATCHED = (  # what a person looks for, and sums that need no counting
     "ALTER TABLE requests ADD COLUMN dropped INTEGER NOT NULL DEFAULT 0",
     "CREATE INDEX requests_by_path ON requests (path, number)",
     "CREATE INDEX requests_by_status ON requests (status, number)",
-    f"CREATE INDEX requests_in_trouble ON requests (number) WHERE {TROUBLE}",
+    f"CREATE INDEX requests_in_trouble ON requests (number) WHERE {_FIRST_TROUBLE}",
     "CREATE INDEX silent_drops_of_request ON silent_drops (request)",
     "CREATE INDEX aliases_by_name ON aliases (name, label)",
-    *(f"ALTER TABLE counters ADD COLUMN {name} INTEGER NOT NULL DEFAULT 0" for name in LIVE_SUMS),
+    *(f"ALTER TABLE counters ADD COLUMN {name} INTEGER NOT NULL DEFAULT 0" for name in _FIRST_SUMS),
     """UPDATE counters SET
         users_live = (SELECT count(*) FROM users),
         events_live = (SELECT count(*) FROM events),
@@ -169,7 +171,24 @@ EMPTY_REQUESTS = (  # an empty object changes nothing: it asks whether a key may
     "ALTER TABLE counters ADD COLUMN empty_requests INTEGER NOT NULL DEFAULT 0",
     "UPDATE counters SET empty_requests = (SELECT count(*) FROM bodies WHERE body = x'7b7d')",
 )
-STEPS = (FIRST_TABLES, CATALOG_TABLES, WATCHED, NAMED, EMPTY_REQUESTS)  # what each format adds to the one before
+PROBES = (  # such a request is not in trouble: what it asks was answered
+    "ALTER TABLE requests ADD COLUMN is_probe INTEGER NOT NULL DEFAULT 0",
+    """UPDATE requests SET is_probe = 1
+        WHERE (status = 400 OR status = 404 AND path LIKE '/catalogs/%') AND fault IS NULL
+        AND number IN (SELECT b.number FROM bodies b WHERE body = x'7b7d')""",
+    "DROP INDEX requests_in_trouble",
+    f"CREATE INDEX requests_in_trouble ON requests (number) WHERE {TROUBLE}",
+    "ALTER TABLE counters ADD COLUMN errors_live INTEGER NOT NULL DEFAULT 0",
+    f"UPDATE counters SET errors_live = (SELECT count(*) FROM requests WHERE {TROUBLE})",
+)
+STEPS = (
+    FIRST_TABLES,
+    CATALOG_TABLES,
+    WATCHED,
+    NAMED,
+    EMPTY_REQUESTS,
+    PROBES,
+)  # what each format adds to the one before
 FORMAT = len(STEPS)
 EMPTY = (
     *(

@@ -367,6 +367,13 @@ class Entry:
     dropped: int
     body: bytes
     is_empty: bool  # the body is an empty object
+    is_probe: bool  # it is, and the response says that the key may use the endpoint
+
+    @property
+    def is_in_trouble(self) -> bool:
+        """As TROUBLE of schema.py says."""
+        is_well = self.status is not None and self.status < 400 and not self.refused and self.fault is None
+        return not self.is_probe and not is_well
 
 
 class Store:
@@ -395,7 +402,7 @@ class Store:
     def log(self, number: int, entry: Entry) -> None:
         """Write a request down. Within its transaction."""
         self._db.execute(
-            "INSERT INTO requests VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO requests VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             [
                 number,
                 entry.at,
@@ -410,8 +417,11 @@ class Store:
                 entry.duration_s,
                 entry.refused,
                 entry.dropped,
+                entry.is_probe,
             ],
         )
+        if entry.is_in_trouble:
+            self._db.execute("UPDATE counters SET errors_live = errors_live + 1")
         if entry.is_empty:
             self._db.execute("UPDATE counters SET empty_requests = empty_requests + 1")
         if self._log_bodies > 0:

@@ -271,6 +271,7 @@ class Workspace:
         key = None if call.key is None else fingerprint(call.key)
         answer = "" if reply is None else reply.text if reply.log_text is None else reply.log_text
         arrays = body.items() if isinstance(body, dict) and call.method != "GET" else ()
+        is_empty = call.method != "GET" and body == {}
         self._store.log(
             work.number,
             Entry(
@@ -287,12 +288,18 @@ class Workspace:
                 refused=0 if reply is None else reply.refused,
                 dropped=work.dropped,
                 body=call.body,
-                is_empty=call.method != "GET" and body == {},
+                is_empty=is_empty,
+                is_probe=is_empty and reply is not None and hit.name is None and _says_only_what_lacks(call, reply),
             ),
         )
 
 
 _BAD_JSON = "Invalid JSON"  # a guess
+
+
+def _says_only_what_lacks(call: Call, reply: Reply) -> bool:
+    """Whether key and endpoint were right: the body lacks all, or the catalog is not there."""
+    return reply.status == 400 or (reply.status == 404 and find_endpoint(call.method, call.path) is not None)
 
 
 def _body(call: Call) -> Json:

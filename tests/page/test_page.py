@@ -150,6 +150,84 @@ def test_faults_are_added_and_cleared(page: Page, braze: Sandbox):
     expect(page.get_by_text("No active faults")).to_be_visible()
 
 
+def test_probes_stand_apart_from_errors(page: Page, braze: Sandbox):
+    track(braze)
+    page.goto("/#/requests")
+    row = page.get_by_role("row", name="#4")
+    expect(row).to_contain_text("probe")
+    expect(row.locator(".bad")).to_have_count(0)
+    expect(page.locator("nav [data-sum=errors]")).to_have_text("1")
+    page.goto("/#/errors")
+    expect(page.locator("tbody tr")).to_have_count(1)
+
+
+def test_each_tab_has_its_count(page: Page):
+    page.goto("/")
+    counts = {"Users": 2, "Requests": 3, "Errors": 1, "Silent drops": 1, "Catalogs": 0, "Faults": 0}
+    expect(page.locator("nav a")).to_have_text([f"{name} {count}" for name, count in counts.items()])
+    expect(page.locator("#totals span").first).to_have_text("0 events")
+
+
+def test_catalogs_lead_to_items_and_their_values_to_requests(page: Page, braze: Sandbox):
+    fields = [
+        {"name": "id", "type": "string"},
+        {"name": "title", "type": "string"},
+        {"name": "price", "type": "number"},
+    ]
+    requests.post(f"{braze.url}/catalogs", json={"catalogs": [{"name": "products", "fields": fields}]}, headers=KEY)
+    items = [{"id": f"p-{n}", "title": f"Mug {n}"} for n in range(12)]
+    requests.put(f"{braze.url}/catalogs/products/items", json={"items": items}, headers=KEY)
+    page.goto("/")
+    page.keyboard.press("c")
+    page.get_by_role("link", name="products").click()
+    expect(page.locator("tbody tr")).to_have_count(12)
+    expect(page.locator("main")).to_contain_text("price number")
+    page.get_by_label("Search items").fill("p-7")
+    expect(page.locator("tbody tr")).to_have_count(1)
+    page.get_by_role("link", name="p-7").click()
+    expect(page.get_by_role("row", name="title")).to_contain_text('"Mug 7"')
+    expect(page.locator("main")).to_contain_text("No value: price.")
+    page.get_by_role("link", name="#5").click()
+    expect(page.locator(".json .exact")).to_have_text('"id": "p-7",', use_inner_text=False)
+    page.keyboard.press("Escape")
+    page.keyboard.press("Escape")
+    expect(page.get_by_label("Search items")).to_have_value("p-7")
+
+
+def test_times_are_written_in_one_way_with_their_zone(open_page: OpenPage, braze: Sandbox):
+    """Wherever the browser is."""
+    event = {"external_id": "c-1", "name": "seen", "time": "2026-11-23T01:00:00+09:00"}
+    track(braze, events=[event])
+    tab = open_page(base_url=braze.url, timezone_id="Asia/Seoul")
+    for view, rows in (("users", 2), ("users/c-1", 1), ("requests", 4), ("requests/3", 1)):
+        tab.goto(f"/#/{view}")
+        expect(tab.locator("main time").nth(rows - 1)).to_be_visible()
+        shown = [" ".join(text.split()) for text in tab.locator("main time").all_inner_texts()]
+        assert [text for text in shown if not re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC", text)] == []
+    tab.goto("/#/users/c-1")
+    expect(tab.get_by_role("row", name="seen").locator("time")).to_have_text("2026-11-22 16:00:00 UTC")
+
+
+def test_sums_cover_no_row_and_all_tabs_are_in_sight(open_page: OpenPage, braze: Sandbox):
+    for width in (1280, 390):
+        tab = open_page(viewport={"width": width, "height": 300}, base_url=braze.url)
+        tab.goto("/#/requests")
+        tab.locator("tbody tr").last.scroll_into_view_if_needed()
+        assert tab.evaluate(COVERED) == []
+        assert tab.evaluate(OUT_OF_SIGHT) == []
+        tab.close()
+
+
+def test_columns_of_requests_are_narrow_on_a_narrow_screen(open_page: OpenPage, braze: Sandbox):
+    """A path is broken before a slash, not in a word, and what was rejected is below it."""
+    tab = open_page(viewport={"width": 390, "height": 800}, base_url=braze.url)
+    tab.goto("/#/requests")
+    row = tab.get_by_role("row", name="#3")
+    expect(row).to_contain_text("1 rejected")
+    assert row.locator("code").evaluate("(one) => new Set([...one.getClientRects()].map((at) => at.top)).size") == 1
+    expect(tab.locator("thead th").filter(visible=True)).to_have_text(["#", "Endpoint", "Response"])
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_text_is_readable_in_light_and_dark(open_page: OpenPage, braze: Sandbox, scheme: Any):
     """WCAG AA: 4.5 to 1, of every colour that text has on what it stands on."""
@@ -170,6 +248,7 @@ def test_text_is_readable_in_light_and_dark(open_page: OpenPage, braze: Sandbox,
         ("#/requests", "/users/track"),
         ("#/requests/3", "nobody's"),
         ("#/drops", "not one of M, F, O, N, P"),
+        ("#/catalogs", "No catalogs"),
         ("#/faults", "No active faults"),
     ],
 )
@@ -209,6 +288,15 @@ def test_a_hundred_thousand_users(open_page: OpenPage, tmp_path: Path):
         tab.close()
 
 
+COVERED = """() => {
+  const { left, top, width, height } = [...document.querySelectorAll("tbody tr")].at(-1).getBoundingClientRect();
+  const at = [.1, .5, .9].map((part) => document.elementFromPoint(left + width * part, top + height / 2));
+  return at.filter((one) => !one.closest("tbody")).map((one) => one.outerHTML);
+}"""
+OUT_OF_SIGHT = """() => [...document.querySelectorAll("nav a")].filter((one) => {
+  const { left, right } = one.getBoundingClientRect();
+  return left < 0 || right > innerWidth || document.elementFromPoint((left + right) / 2, one.getBoundingClientRect().top + 5) !== one;
+}).map((one) => one.textContent)"""
 CONTRAST = """() => {
   const light = (c) => { const [r, g, b] = c.map((v) => (v /= 255) <= .03928 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4); return .2126 * r + .7152 * g + .0722 * b; };
   const read = (text) => { const n = text.match(/[\\d.]+/g).map(Number); return { rgb: n.slice(0, 3), alpha: n[3] ?? 1 }; };

@@ -17,12 +17,15 @@ from hypothesis import strategies as st
 from reverse_etl.sandbox import Fault, Sandbox
 from reverse_etl.sandbox.page.watch import PAGE, Watch
 from reverse_etl.sandbox.read import Reader
-from reverse_etl.sandbox.schema import connect
+from reverse_etl.sandbox.schema import FORMAT, connect
 from tests.sandbox.test_sandbox_faults import wait_for_requests
 
 NOW = 1_800_000_000.0
 KEY = {"Authorization": "Bearer sandbox"}
-READ = ("/", "/_sandbox/pulse", "/_sandbox/users", "/_sandbox/log", "/_sandbox/drops", "/_sandbox/page.js")
+READ = (
+    *("/", "/_sandbox/pulse", "/_sandbox/users", "/_sandbox/log", "/_sandbox/drops", "/_sandbox/catalogs"),
+    "/_sandbox/page.js",
+)
 
 
 def post(braze: Sandbox, path: str, body: Any) -> requests.Response:
@@ -102,6 +105,51 @@ def test_page_counts_empty_requests_as_it_lists_them():
         requests.post(f"{braze.url}/users/track", json={}, headers={"Authorization": "Bearer sandbox"})
         assert (braze.counts()["requests"], read(braze, "pulse")["requests"]) == (0, 1)
         assert [one["number"] for one in read(braze, "log")["requests"]] == [1]
+
+
+def test_probes_are_no_errors_and_errors_are_counted_as_they_are_listed():
+    """A probe is an empty object whose response says that key and endpoint are right, as `retl debug` sends them."""
+    with Sandbox(keys={"sandbox": ["*"], "few": ["users.delete"]}) as braze:
+        post(braze, "/users/track", {})
+        requests.put(f"{braze.url}/catalogs/none/items", json={}, headers=KEY)
+        track(braze, attributes=[{"external_id": "u1"}, {"plan": "nobody's"}])
+        for key, path in (("wrong", "/users/track"), ("few", "/users/track"), ("sandbox", "/nothing")):
+            requests.post(braze.url + path, json={}, headers={"Authorization": f"Bearer {key}"})
+        braze.add_fault(Fault("status"))
+        post(braze, "/users/track", {})
+        listed = {one["number"]: one for one in read(braze, "log")["requests"]}
+        assert [number for number, one in listed.items() if one["is_probe"]] == [2, 1]
+        assert [one["number"] for one in read(braze, "log", only="errors")["requests"]] == [7, 6, 5, 4, 3]
+        assert read(braze, "pulse")["errors"] == 5
+
+
+def test_catalogs_are_shown_with_their_items_and_who_wrote_them():
+    fields = {"id": "string", "title": "string", "price": "number", "more": "object"}
+    with Sandbox(limits={"catalog_items": []}) as braze:
+        made = {"name": "products", "description": "of the shop", "fields": [{"name": n, "type": t} for n, t in fields.items()]}  # fmt: skip
+        post(braze, "/catalogs", {"catalogs": [made]})
+        for start in (0, 50):
+            items = [{"id": f"p-{n:02}", "title": f"Mug {n}", "price": 0.1} for n in range(start, start + 50)]
+            requests.put(f"{braze.url}/catalogs/products/items", json={"items": items}, headers=KEY)
+        (catalog,) = read(braze, "catalogs")["catalogs"]
+        assert catalog.items() >= {**made, "items": 100}.items()
+        assert read(braze, "pulse")["catalogs"] == 1
+        listed = all_pages(braze, "catalog?name=products", "rows", "after")
+        assert [(one["id"], one["request"]) for one in listed] == [
+            (f"p-{n:02}", 2 if n < 50 else 3) for n in range(100)
+        ]
+        assert [one["id"] for one in read(braze, "catalog", name="products", q="p-7")["rows"]] == [f"p-7{n}" for n in range(10)]  # fmt: skip
+        assert read(braze, "item", catalog="products", id="p-07") == {
+            "request": 2,
+            "fields": [
+                {"name": "id", "type": "string", "json": '"p-07"'},
+                {"name": "title", "type": "string", "json": '"Mug 7"'},
+                {"name": "price", "type": "number", "json": "0.1"},
+            ],
+            "lacks": ["more"],
+        }
+        for missing in ("catalog?name=x", "item?catalog=products&id=x", "item?catalog=x&id=p-07"):
+            assert requests.get(f"{braze.url}/_sandbox/{missing}").status_code == 404
 
 
 # Users
@@ -245,6 +293,8 @@ def test_every_list_of_the_page_comes_from_an_index(tmp_path: Path):
         watch.users("", "")
         watch.acts("events", 1, None)
         watch.drops(None)
+        watch.catalog("products", "p", "p-1")
+        watch.item("products", "p-1")
         for path_, status, only in itertools.product(["", "/users"], ["", "201", "4xx"], [False, True]):
             watch.log(None, path_, status, only_trouble=only)
         reader.counts()
@@ -331,6 +381,23 @@ def test_sums_of_an_older_file_are_counted_once(tmp_path: Path):
         assert braze.counts()["users"] == len(list(braze.profiles())) > 0
         assert braze.counts()["events"] == len(braze.events()) > 0
         assert read(braze, "log")["requests"][-1]["duration_s"] is None
+        assert read(braze, "pulse")["errors"] == len(read(braze, "log", only="errors")["requests"])
+
+
+def test_probes_of_an_older_file_are_found_by_their_bodies(tmp_path: Path):
+    path = tmp_path / "braze.sqlite"
+    with Sandbox(path) as braze:
+        post(braze, "/users/track", {})
+        track(braze, attributes=[{"plan": "nobody's"}])
+    with contextlib.closing(connect(path)) as old:  # as the format before had it
+        old.execute("DROP INDEX requests_in_trouble")
+        old.execute("ALTER TABLE requests DROP COLUMN is_probe")
+        old.execute("ALTER TABLE counters DROP COLUMN errors_live")
+        old.execute("CREATE INDEX requests_in_trouble ON requests (number)")
+        old.execute(f"PRAGMA user_version = {FORMAT - 1}")
+    with Sandbox(path) as braze:
+        assert [one["number"] for one in read(braze, "log", only="errors")["requests"]] == [2]
+        assert read(braze, "pulse")["errors"] == 1
 
 
 # Snapshots and faults

@@ -9,6 +9,9 @@
 | GET /_sandbox/log?before=&path=&status=&only=errors      | requests, the latest first                          |
 | GET /_sandbox/log/N, /_sandbox/log/N/body                | one request; its body as it came                    |
 | GET /_sandbox/drops?before=                              | what was silently dropped                           |
+| GET /_sandbox/catalogs                                   | catalogs, with how many items each has              |
+| GET /_sandbox/catalog?name=&q=&after=                    | its fields, and items whose id begins with q        |
+| GET /_sandbox/item?catalog=&id=                          | one item, and the request that wrote it last        |
 
 Lists come 50 at a time; `next` of one page is `after` or `before` of the next.
 
@@ -59,7 +62,8 @@ def routes(reader: Reader, faults: Faults) -> list[Route]:
     async def pulse(request: Request) -> Response:
         listed = [{**as_json(fault), "hits": hits} for fault, hits in zip(faults.listed(), faults.hits(), strict=False)]
         # All requests, as the page lists them: its lists are loaded again when a sum changes.
-        return answer({**reader.counts(), "requests": reader.last_request(), "faults": listed})
+        sums = {"requests": reader.last_request(), "errors": reader.errors(), "catalogs": watch.how_many_catalogs()}
+        return answer({**reader.counts(), **sums, "faults": listed})
 
     async def users(request: Request) -> Response:
         return answer(watch.users(_text(request, "q"), _text(request, "after")))
@@ -91,6 +95,16 @@ def routes(reader: Reader, faults: Faults) -> list[Route]:
     async def drops(request: Request) -> Response:
         return answer(watch.drops(_number(request, "before")))
 
+    async def catalogs(request: Request) -> Response:
+        return answer({"catalogs": watch.catalogs()})
+
+    async def catalog(request: Request) -> Response:
+        found = watch.catalog(_text(request, "name"), _text(request, "q"), _text(request, "after"))
+        return _found(found, "no such catalog")
+
+    async def item(request: Request) -> Response:
+        return _found(watch.item(_text(request, "catalog"), _text(request, "id")), "no such item")
+
     read: dict[str, Handler] = {
         "/_sandbox/pulse": pulse,
         "/_sandbox/users": users,
@@ -101,6 +115,9 @@ def routes(reader: Reader, faults: Faults) -> list[Route]:
         "/_sandbox/log/{number:int}": one,
         "/_sandbox/log/{number:int}/body": body,
         "/_sandbox/drops": drops,
+        "/_sandbox/catalogs": catalogs,
+        "/_sandbox/catalog": catalog,
+        "/_sandbox/item": item,
     }
     shown = [Route(path, guarded(_asset(*file)), methods=["GET"]) for path, file in _FILES.items()]
     return [*shown, *(Route(path, guarded(handler), methods=["GET"]) for path, handler in read.items())]

@@ -39,7 +39,14 @@ _ACTS = {
     "events": "name, time, app_id, properties, request",
     "purchases": "product_id, currency, price, quantity, time, app_id, properties, request",
 }
-_LINE = "number, at, method, path, query, key, status, answer, records, fault, duration_s, refused AS rejected, dropped"
+_CATALOGS = (
+    "SELECT name, description, fields, updated_at, (SELECT count(*) FROM catalog_items WHERE catalog = catalogs.name) "
+    "AS items FROM catalogs"
+)
+_LINE = (
+    "number, at, method, path, query, key, status, answer, records, fault, duration_s, refused AS rejected, dropped, "
+    "is_probe"
+)
 
 
 class Watch:
@@ -143,6 +150,46 @@ class Watch:
             rows = _rows(db.execute(query, [2**62 if before is None else before, PAGE]))
         return {"drops": rows, "next": rows[-1]["id"] if len(rows) == PAGE else None}
 
+    # Catalogs
+
+    def how_many_catalogs(self) -> int:
+        with self._reader.snapshot() as db:
+            return int(db.execute("SELECT count(*) FROM catalogs").fetchone()[0])
+
+    def catalogs(self) -> list[dict[str, Json]]:
+        """All of them, in the order they were made: Braze has few of them in a workspace."""
+        with self._reader.snapshot() as db:
+            return [_catalog(row) for row in _rows(db.execute(f"{_CATALOGS} ORDER BY id"))]
+
+    def catalog(self, name: str, text: str, after: str) -> dict[str, Json] | None:
+        """One catalog, with its items whose ids begin with `text`, by id."""
+        query = (
+            "SELECT id, value AS json, request FROM catalog_items "
+            "WHERE catalog = ? AND id >= ? AND id < ? AND id > ? ORDER BY id LIMIT ?"
+        )
+        with self._reader.snapshot() as db:
+            found = _rows(db.execute(f"{_CATALOGS} WHERE name = ?", [name]))
+            if not found:
+                return None
+            rows = _rows(db.execute(query, [name, text, text + _LAST, after, PAGE]))
+        return {**_catalog(found[0]), "rows": rows, "next": rows[-1]["id"] if len(rows) == PAGE else None}
+
+    def item(self, catalog: str, id: str) -> dict[str, Json] | None:
+        """The values of an item, in the order of its catalog's fields, and the request that wrote it last."""
+        query = (
+            "SELECT value, request, fields FROM catalog_items i JOIN catalogs c ON c.name = i.catalog "
+            "WHERE catalog = ? AND i.id = ?"
+        )
+        with self._reader.snapshot() as db:
+            row = db.execute(query, [catalog, id]).fetchone()
+        if row is None:
+            return None
+        values, fields = {"id": id, **loads(row[0])}, loads(row[2])
+        entries = [
+            {"name": name, "type": fields[name], "json": dumps(values[name])} for name in fields if name in values
+        ]
+        return {"request": row[1], "fields": entries, "lacks": [name for name in fields if name not in values]}
+
 
 def _found(db: Any, text: str, after: str) -> dict[str, Json]:
     """A page of hits, hunt by hunt. A user is shown at the first hunt that finds it."""
@@ -187,6 +234,11 @@ def _card(db: Any, id: int) -> dict[str, Json]:
         "attributes": len(fields) + len(custom),
         "user_aliases": _rows(db.execute(aliases, [id])),
     }
+
+
+def _catalog(row: dict[str, Json]) -> dict[str, Json]:
+    fields = [{"name": name, "type": of} for name, of in loads(row["fields"]).items()]
+    return {**row, "fields": fields, "updated_at": iso(row["updated_at"])}
 
 
 def _values(entries: dict[str, list[Json]]) -> list[dict[str, Json]]:

@@ -4,7 +4,7 @@
 
 const main = document.getElementById("main");
 const ROW_PX = 20, CHUNK_ROWS = 400, LONGEST = 2000;
-const TABS = { u: "users", r: "requests", e: "errors", d: "drops", f: "faults" };
+const TABS = { u: "users", r: "requests", e: "errors", d: "drops", c: "catalogs", f: "faults" };
 let turn = 0;            // of drawing: the response to an older one is discarded
 let view = null;         // what is shown: {tab, refresh?, rejected?}
 let sums = null;         // of the last pulse
@@ -32,8 +32,15 @@ async function ask(path, options) {
 const query = (values) => new URLSearchParams(Object.entries(values).filter(([, value]) => value !== "" && value !== null && value !== undefined)).toString();
 const count = (number) => number.toLocaleString("en");
 const many = (number, one, more = `${one}s`) => `${count(number)} ${number === 1 ? one : more}`;
-const clock = (iso) => new Date(iso).toLocaleTimeString("en-GB");
-const moment = (iso) => el("time", { datetime: iso, title: iso }, `${new Date(iso).toLocaleDateString("en-CA")} ${clock(iso)}`);
+// Times are written in one way, as on the page of a project, and with their zone.
+function moment(iso) {
+  const at = new Date(iso);
+  if (Number.isNaN(at.getTime())) return el("span", {}, iso);
+  const [day, time] = [at.toISOString().slice(0, 10), at.toISOString().slice(11, 19)];
+  return el("time", { datetime: iso, title: iso }, el("span", { class: "tight" }, day), " ", el("span", { class: "tight" }, `${time} UTC`));
+}
+// A path may break before each slash.
+const path = (text) => el("code", {}, ...text.split("/").flatMap((part, n) => n ? [document.createElement("wbr"), `/${part}`] : [part]));
 const took = (seconds) => seconds === null ? "–" : seconds < 1 ? `${(seconds * 1000).toFixed(seconds < 0.01 ? 1 : 0)} ms` : `${seconds.toFixed(2)} s`;
 const size = (text) => text.length < 1000 ? `${text.length} characters` : text.length < 1e6 ? `${(text.length / 1000).toFixed(1)} KB` : `${(text.length / 1e6).toFixed(1)} MB`;
 const userLink = (user) => user.external_id !== null && user.external_id !== "" ? `#/users/${encodeURIComponent(user.external_id)}` : `#/profiles/${user.braze_id}`;
@@ -154,8 +161,11 @@ function jsonBox(text, label, marks = new Map(), isOrigin = () => false) {
 
 function status(request) {
   const text = request.status === null ? "no response" : String(request.status);
-  return el("span", { class: `pill ${request.status === null || request.status >= 400 ? "bad" : "good"}` }, text);
+  const tone = request.is_probe ? "" : request.status === null || request.status >= 400 ? "bad" : "good";
+  return el("span", { class: `pill ${tone}` }, text);
 }
+
+const probe = (request) => request.is_probe ? el("span", { class: "pill", title: "An empty request, such as those of retl debug: the key may use this endpoint. It changes nothing." }, "probe") : null;
 
 function trouble(request) {
   return [
@@ -165,6 +175,7 @@ function trouble(request) {
   ].filter(Boolean).flatMap((pill) => [pill, " "]);
 }
 
+const written = (json) => json.length > 300 ? `${json.slice(0, 300)} …` : json;
 const held = (records) => Object.entries(records).map(([name, number]) => `${name.replaceAll("_", " ")}: ${count(number)}`).join(", ");
 
 function table(heads, rows, label) {
@@ -251,6 +262,34 @@ const VIEWS = {
       el("p", { class: "soft" }, "Not stored, or not stored as sent, although the response was a success."), ...nodes] };
   },
 
+  async catalogs({ name, params }) {
+    if (name !== null) return oneCatalog(name, params);
+    const list = el("div");
+    const refresh = async () => {
+      const { catalogs } = await ask("/_sandbox/catalogs");
+      list.replaceChildren(catalogs.length ? table([["Catalog"], ["Description", "wide"], ["Fields", "number"], ["Items", "number"], ["Updated", "wide"]], catalogs.map((catalog) => row([
+        el("a", { href: `#/catalogs/${encodeURIComponent(catalog.name)}`, "data-item": true, class: "id" }, catalog.name), catalog.description,
+        count(catalog.fields.length), count(catalog.items), moment(catalog.updated_at)], [null, "wide", "number", "number", "wide"])), "Catalogs")
+        : empty("No catalogs", "A catalog is created by POST /catalogs, or by a sync: retl sync NAME --create-catalog."));
+    };
+    await refresh();
+    return { title: "Catalogs", watch: "requests", refresh, nodes: [el("h1", { class: "quiet-voice" }, "Catalogs"), list] };
+  },
+
+  async items({ name }) {
+    const [catalog, id] = [name.slice(0, name.indexOf("/")), name.slice(name.indexOf("/") + 1)];
+    const back = crumb(`#/catalogs/${encodeURIComponent(catalog)}`, catalog);
+    let item;
+    try { item = await ask(`/_sandbox/item?${query({ catalog, id })}`); } catch (error) {
+      if (error.status !== 404) throw error;
+      return { title: "No such item", nodes: [back, empty("No such item", `The catalog “${catalog}” has no item “${id}” now.`)] };
+    }
+    return { title: id, nodes: [back, el("h1", {}, id),
+      el("p", { class: "facts" }, el("span", {}, "written by ", writtenBy(item.request, id, "id"))),
+      table([["Field"], ["Type"], ["Value"]], item.fields.map((field) => row([el("span", { class: "id" }, field.name), field.type, inline(field.json)], [])), "Fields"),
+      item.lacks.length ? el("p", { class: "soft" }, `No value: ${item.lacks.join(", ")}.`) : null].filter(Boolean) };
+  },
+
   async faults() {
     const input = el("input", { id: "fault", placeholder: "status:status=503,times=3", "aria-label": "New fault", spellcheck: "false", autocomplete: "off" });
     const problem = el("p", { class: "said", role: "alert" });
@@ -302,7 +341,7 @@ function usersList(page, q, found) {
       user.external_id === null ? el("span", { class: "soft" }, user.user_aliases.length ? " alias only" : " no external id") : null],
     [user.name, user.found_by && user.found_by !== "external_id" ? el("span", { class: "soft" }, ` found by ${user.found_by.replace("_", " ")} ${user.found}`) : null],
     user.email ?? "", user.phone ?? "", count(user.attributes), moment(user.created_at),
-  ], [null, null, null, "wide", "number wide", "tight wide"]);
+  ], [null, null, null, "wide", "number wide", "stamp wide"]);
   return growing(page, [["User"], ["Name"], ["Email"], ["Phone", "wide"], ["Attributes", "number wide"], ["Created", "wide"]], "Users", draw, (next) => found(q, next));
 }
 
@@ -337,10 +376,33 @@ async function profile(which, name) {
       el("div", {}, ...section("Aliases", user.user_aliases.map((alias) => row([el("code", {}, alias.alias_label), alias.alias_name], [])), [["Label"], ["Name"]])),
       el("div", {}, ...section("Deprecated external ids", user.deprecated_ids.map((old) => row([old], [])), [["Id"]])),
       el("div", {}, ...section("Push tokens", user.push_tokens.map((token) => row([token.app_id, token.token, token.device_id], [])), [["App"], ["Token"], ["Device"]]))),
-    ...acts("events", "Events", [["Event"], ["Time"], ["Properties"], ["Written by", "number"]], (act) => [el("span", { class: "id" }, act.name), act.time, properties(act), writtenBy(act.request, id, act.name)], [null, "tight", null, "number"]),
+    ...acts("events", "Events", [["Event"], ["Time"], ["Properties"], ["Written by", "number"]], (act) => [el("span", { class: "id" }, act.name), moment(act.time), properties(act), writtenBy(act.request, id, act.name)], [null, null, null, "number"]),
     ...acts("purchases", "Purchases", [["Product"], ["Price", "number"], ["Time"], ["Properties"], ["Written by", "number"]],
-      (act) => [el("span", { class: "id" }, act.product_id), `${act.quantity > 1 ? `${act.quantity} × ` : ""}${act.price} ${act.currency}`, act.time, properties(act), writtenBy(act.request, id, act.product_id)], [null, "number", "tight", null, "number"]),
+      (act) => [el("span", { class: "id" }, act.product_id), `${act.quantity > 1 ? `${act.quantity} × ` : ""}${act.price} ${act.currency}`, moment(act.time), properties(act), writtenBy(act.request, id, act.product_id)], [null, "number", null, null, "number"]),
   ].flat() };
+}
+
+async function oneCatalog(name, params) {
+  const load = (q, after) => ask(`/_sandbox/catalog?${query({ name, q, after })}`);
+  const list = el("div");
+  const draw = async (q) => {
+    const found = await load(q, "");
+    const item = (one) => row([el("a", { href: `#/items/${encodeURIComponent(name)}/${encodeURIComponent(one.id)}`, "data-item": true, class: "id" }, one.id), inline(written(one.json)), writtenBy(one.request, one.id, "id")], [one.id.length < 24 ? "tight" : null, null, "number"]);
+    list.replaceChildren(...(found.rows.length ? growing(found, [["Item"], ["Values"], ["Written by", "number"]], "Items", item, (next) => load(q, next)) : [empty(q ? "No items found" : "No items", q ? `No id starts with “${q}”.` : "The catalog is empty.")]));
+    return found;
+  };
+  const search = el("input", { type: "search", id: "search", value: params.get("q") ?? "", autocomplete: "off", spellcheck: "false", placeholder: "Item id (starts with)", "aria-label": "Search items",
+    oninput: () => { clearTimeout(search.wait); search.wait = setTimeout(() => { history.replaceState(null, "", `#/catalogs/${encodeURIComponent(name)}?${query({ q: search.value })}`.replace(/\?$/, "")); draw(search.value); }, 100); },
+    onkeydown: (event) => { if (event.key === "ArrowDown" || event.key === "Enter") { event.preventDefault(); list.querySelector("[data-item]")?.focus(); } } });
+  let catalog;
+  try { catalog = await draw(search.value); } catch (error) {
+    if (error.status !== 404) throw error;
+    return { title: "No such catalog", nodes: [crumb("#/catalogs", "Catalogs"), empty("No such catalog", `There is no catalog “${name}” now.`)] };
+  }
+  const fields = catalog.fields.flatMap((field, n) => [n ? ", " : "", el("b", {}, field.name), ` ${field.type}`]);
+  return { title: name, watch: "requests", refresh: () => draw(search.value), nodes: [crumb("#/catalogs", "Catalogs"), el("h1", {}, name),
+    el("p", { class: "facts" }, catalog.description ? el("span", {}, catalog.description) : null, el("span", {}, el("b", {}, many(catalog.items, "item"))), el("span", {}, "updated ", el("b", {}, moment(catalog.updated_at)))),
+    el("p", { class: "soft" }, many(catalog.fields.length, "field"), ": ", ...fields), el("div", { class: "bar", role: "search" }, search), list] };
 }
 
 const crumb = (href, text) => el("p", { class: "crumb" }, el("a", { href, "data-back": true }, `← ${text}`));
@@ -350,24 +412,26 @@ async function requestList(tab, params) {
   const load = async (before) => { const page = await ask(`/_sandbox/log?${query({ ...filter, before })}`); return { rows: page.requests, next: page.next }; };
   const draw = (request) => row([
     el("a", { href: `#/requests/${request.number}`, "data-item": true, class: "id" }, `#${request.number}`),
-    [el("code", {}, `${request.method === "POST" ? "" : `${request.method} `}${request.path}`), request.said.length ? el("div", { class: "said" }, request.said.join("; ")) : null],
+    [request.method === "POST" ? null : el("code", {}, `${request.method} `), path(request.path), request.is_probe ? [" ", probe(request)] : null,
+      !request.is_probe && request.said.length ? el("div", { class: "said" }, request.said.join("; ")) : null,
+      el("div", { class: "narrow soft" }, held(request.records), " ", ...trouble(request), el("div", {}, moment(request.at)))].flat().filter(Boolean),
     status(request), [held(request.records), " ", ...trouble(request)], took(request.duration_s), moment(request.at),
-  ], ["tight", null, "tight", null, "number wide", "tight wide"]);
+  ], ["tight", null, "tight", "wide", "number wide", "stamp wide"]);
   const list = el("div");
   const refresh = async () => {
     const page = await load(null);
-    list.replaceChildren(...(page.rows.length ? growing(page, [["#"], ["Endpoint"], ["Response"], ["Objects"], ["Duration", "number wide"], ["Time", "wide"]], tab, draw, load)
+    list.replaceChildren(...(page.rows.length ? growing(page, [["#"], ["Endpoint"], ["Response"], ["Objects", "wide"], ["Duration", "number wide"], ["Time", "wide"]], tab, draw, load)
       : [filter.path || filter.status ? empty("No such request", "Nothing matches this filter.") : tab === "errors" ? empty("No errors", "Rejected requests, rejected objects and faults are listed here.") : start()]));
   };
   const go = (name) => (event) => { filter[name] = event.target.value; history.replaceState(null, "", `#/${tab}?${query({ path: filter.path, status: filter.status })}`.replace(/\?$/, "")); refresh(); };
   const statuses = [["", "any response"], ["2xx", "2xx accepted"], ["4xx", "4xx"], ["400", "400 bad request"], ["401", "401 unknown key"], ["404", "404 unknown path"], ["429", "429 rate limit"], ["5xx", "5xx"], ["none", "no response"]];
   const select = el("select", { "aria-label": "Response", onchange: go("status") }, ...statuses.map(([value, text]) => el("option", { value, selected: value === filter.status }, text)));
-  const path = el("input", { type: "search", id: "search", value: filter.path, placeholder: "Path (starts with): /users/track", "aria-label": "Filter by path", autocomplete: "off", spellcheck: "false",
-    oninput: (event) => { clearTimeout(path.wait); path.wait = setTimeout(go("path"), 120, event); },
+  const where = el("input", { type: "search", id: "search", value: filter.path, placeholder: "Path (starts with): /users/track", "aria-label": "Filter by path", autocomplete: "off", spellcheck: "false",
+    oninput: (event) => { clearTimeout(where.wait); where.wait = setTimeout(go("path"), 120, event); },
     onkeydown: (event) => { if (event.key === "ArrowDown" || event.key === "Enter") { event.preventDefault(); list.querySelector("[data-item]")?.focus(); } } });
   const only = el("label", { class: "check" }, el("input", { type: "checkbox", checked: tab === "errors", onchange: () => { location.hash = `#/${tab === "errors" ? "requests" : "errors"}?${query({ path: filter.path, status: filter.status })}`.replace(/\?$/, ""); } }), "errors only");
   await refresh();
-  return { title: tab === "errors" ? "Errors" : "Requests", watch: "requests", refresh, nodes: [el("h1", { class: "quiet-voice" }, tab === "errors" ? "Errors" : "Requests"), el("div", { class: "bar" }, path, select, only), list] };
+  return { title: tab === "errors" ? "Errors" : "Requests", watch: "requests", refresh, nodes: [el("h1", { class: "quiet-voice" }, tab === "errors" ? "Errors" : "Requests"), el("div", { class: "bar" }, where, select, only), list] };
 }
 
 async function oneRequest(number, params) {
@@ -408,7 +472,7 @@ async function oneRequest(number, params) {
     nodes: [
       crumb("#/requests", "Requests"),
       el("h1", {}, `#${request.number} ${request.method} ${request.path}`),
-      el("p", { class: "facts" }, el("span", {}, status(request), " ", ...trouble(request)), el("span", {}, held(request.records)), el("span", {}, "took ", el("b", {}, took(request.duration_s))),
+      el("p", { class: "facts" }, el("span", {}, status(request), " ", probe(request) ?? "", ...trouble(request)), el("span", {}, held(request.records)), el("span", {}, "took ", el("b", {}, took(request.duration_s))),
         el("span", {}, "at ", el("b", {}, moment(request.at))), el("span", {}, "key ", el("b", { class: "mono" }, request.key ?? "none")), request.query ? el("span", {}, "query ", el("b", { class: "mono" }, request.query)) : null,
         el("span", {}, n > 1 ? el("a", { href: `#/requests/${n - 1}`, "data-previous": true }, "‹ previous") : null, "  ", el("a", { href: `#/requests/${n + 1}` }, "next ›"))),
       el("div", { class: "pair" }, el("div", {}, ...[el("h2", {}, "Body", el("small", {}, request.body ? size(request.body) : "", request.body ? [" · ", el("a", { href: `/_sandbox/log/${request.number}/body`, target: "_blank", rel: "noopener" }, "as received")] : "")),
@@ -425,7 +489,7 @@ function objectOf(body, id) {
   if (!body || id === null) return null;
   let value;
   try { value = JSON.parse(body); } catch { return null; }
-  const names = (one) => [one.external_id, one.braze_id, one.email, one.phone, one.user_alias?.alias_name, one.alias_name, one.alias_to_identify?.alias_name].map(String);
+  const names = (one) => [one.external_id, one.braze_id, one.id, one.email, one.phone, one.user_alias?.alias_name, one.alias_name, one.alias_to_identify?.alias_name].map(String);
   for (const [name, objects] of Object.entries(value ?? {})) {
     if (!Array.isArray(objects)) continue;
     const index = objects.findIndex((one) => one === id || (one && typeof one === "object" && (names(one).includes(id) || (one.external_ids ?? []).includes?.(id))));
@@ -450,7 +514,7 @@ async function draw() {
   view = { tab: where.tab, isDetail: where.name !== null, seen: sums?.[next.watch], ...next };
   document.title = `${next.title} · Braze sandbox`;
   main.replaceChildren(...next.nodes);
-  const tab = { profiles: "users" }[where.tab] ?? where.tab;
+  const tab = { profiles: "users", items: "catalogs" }[where.tab] ?? where.tab;
   for (const link of document.querySelectorAll("nav a")) {
     if (link.dataset.tab === tab) link.setAttribute("aria-current", "page"); else link.removeAttribute("aria-current");
   }
@@ -512,7 +576,9 @@ async function pulse() {
     document.getElementById("lost").hidden = true;
     for (const place of document.querySelectorAll("[data-sum]")) {
       const value = sums[place.dataset.sum];
-      place.textContent = Array.isArray(value) ? (value.length || "") : count(value);
+      const number = Array.isArray(value) ? value.length : value;
+      place.textContent = count(number);
+      if (place.dataset.one) place.parentElement.replaceChildren(place, ` ${number === 1 ? place.dataset.one : place.dataset.more}`);
     }
     if (before) {
       const rate = Math.max(0, (sums.requests - before.requests) * 1000 / (now - before.at));
