@@ -19,32 +19,23 @@ from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 from typer.main import get_command
 
+from docs import limits, tables
 from docs.key_examples import EXAMPLES
 from docs.pictures import picture
 from docs.sandbox_drops import DROPS
 from docs.sandbox_rules import RULES, SOURCES, Rule
 from docs.stories import copy_shop, told
 from docs.values_rules import ROWS
-from reverse_etl.braze.catalogs import CREATE_CATALOG, CREATE_FIELDS, READ_CATALOGS, READ_ITEM, READ_ITEMS
-from reverse_etl.braze.client import CONNECT_TIMEOUT_S
-from reverse_etl.braze.ecommerce import EVENTS, MAX_PROPERTIES_BYTES, PREFIX, PROPERTIES
+from reverse_etl.braze.ecommerce import EVENTS, PREFIX, PROPERTIES
 from reverse_etl.braze.modes import (
-    MAX_ARRAY_ITEMS,
-    MAX_BODY_BYTES,
-    MAX_JSON_BYTES,
-    MAX_PROPERTIES,
-    MAX_TEXT,
     MODES,
-    RATE_LIMITS,
     Extra,
     Kind,
     Mode,
     Shape,
 )
-from reverse_etl.braze.subscriptions import Read
 from reverse_etl.cli import app
 from reverse_etl.codes import CODES
-from reverse_etl.delivery.retry import RetryPolicy
 from reverse_etl.ledger.flapping import RULES as RULES_OF_FLAPS
 from reverse_etl.project.dbt_packages import PACKAGES
 from reverse_etl.project.dialects.row import Verdict
@@ -71,7 +62,6 @@ from reverse_etl.project.spec import (
 from reverse_etl.project.spec_alerts import Email, Heartbeat, Slack, Webhook
 from reverse_etl.project.spec_collect import Collect, CollectSource, CollectTable
 from reverse_etl.report.artifacts import Manifest, PlanArtifact, RunResults, schema_of
-from reverse_etl.runs.outcome import Options
 from reverse_etl.sandbox.http.limits import DEFAULTS, LIGHT_EXPORT
 from reverse_etl.sandbox.workspace import ENDPOINTS, Endpoint
 from reverse_etl.words import as_json
@@ -193,42 +183,6 @@ def macros_of_dbt() -> str:
 def _in_a_table(text: str) -> str:
     """Text with SQL in it, as a cell of Markdown."""
     return text.replace("|", "\\|").replace("*", "\\*").replace("<", "&lt;").replace("_", "\\_").replace("`", "\\`")
-
-
-def limits() -> str:
-    """What Braze takes at most, and how long retl keeps trying."""
-    policy = RetryPolicy()
-    tried = f"{policy.tries}, within {policy.give_up_after_s / 60:g} minutes"
-    rows = [
-        ("a string: custom attribute, property, key in nested data", f"{MAX_TEXT} characters"),
-        ("an array or object attribute; the properties of one event or purchase", f"{MAX_JSON_BYTES // 1000} KB"),
-        ("the properties of an e-commerce event", f"{MAX_PROPERTIES_BYTES:,} bytes"),
-        ("an array attribute", f"{MAX_ARRAY_ITEMS} elements"),
-        ("one event or purchase", f"{MAX_PROPERTIES} properties"),
-        ("a request body", f"{MAX_BODY_BYTES / 1_000_000:g} MB (Braze rejects more than 4 MB)"),
-        *((f"`rate_limits: {family}`", _window(family)) for family in RATE_LIMITS),
-        ("requests in flight", f"{Options().threads}, or `--threads`"),
-        ("to connect; to a response", f"{CONNECT_TIMEOUT_S:g} s; `timeout_s`"),
-        (
-            "attempts to send a request",
-            f"{tried}; after status 429, within {policy.throttled_give_up_after_s / 60:g} minutes",
-        ),
-        ("age of a saved plan", "24 hours, or `retl apply --max-age`"),
-    ]
-    return "\n".join(["| | at most |", "|---|---|", *(f"| {what} | {most} |" for what, most in rows)])
-
-
-def _window(family: str) -> str:
-    controls = (READ_CATALOGS, CREATE_CATALOG, CREATE_FIELDS, READ_ITEMS, READ_ITEM)
-    calls = [
-        *(mode.call for mode in MODES.values()),
-        *(call for mode in MODES.values() for call in mode.calls),
-        *controls,
-    ]
-    paths = dict.fromkeys(call.label for call in calls if call.family == family)
-    paths |= dict.fromkeys(f"{read.path} (`--read-first`)" for read in Read if read.family == family)
-    window = RATE_LIMITS[family]
-    return f"{window.requests:,} requests in {window.per_seconds:g} s: {', '.join(paths)}"
 
 
 def commands() -> str:
@@ -356,8 +310,9 @@ def _console(commands: Sequence[str], folder: Path) -> str:
         lines += [f"$ {command}", *done.stdout.splitlines()]
         lines += [f"(exit code {done.returncode})"] if done.returncode else []
     text = re.sub(r" \(\d+\.\d s\)", "", "\n".join(lines))
-    text = re.sub(r"  \d\.\d s$", "  0.1 s", text, flags=re.MULTILINE)
+    text = re.sub(r"  \d+\.\d s$", "  0.1 s", text, flags=re.MULTILINE)
     text = re.sub(r"\d{4}-\d\d-\d\d \d\d:\d\d UTC", "2026-11-25 08:00 UTC", text)
+    text = re.sub(r"sandbox [0-9a-f]{16}", "sandbox 5f2b...", text)
     text = re.sub(r"its digest: [0-9a-f]{64}", "its digest: 5f2b...", text)
     return f"```console\n{text}\n```"
 
@@ -525,11 +480,18 @@ PARTS: Mapping[str, Mapping[str, Callable[[], str]]] = {
         "collect keys": keys_of(Collect),
         "collect source keys": keys_of(CollectSource),
         "collect table keys": keys_of(CollectTable),
-        "limits": limits,
         "commands": commands,
         "bench": bench,
     },
     "docs/cli.md": {"reference": cli_reference},
+    "docs/limits.md": {
+        "of braze": limits.of_braze,
+        "requests": limits.requests,
+        "rates": limits.rates,
+        "of retl": limits.of_retl,
+    },
+    "docs/jinja.md": {"functions": tables.functions},
+    "docs/api-keys.md": {"permissions": tables.permissions},
     "docs/dbt.md": {"macros": macros_of_dbt},
     "docs/values.md": {"values": values},
     "docs/ecommerce.md": {"schemas": ecommerce_schemas},
@@ -581,7 +543,15 @@ def pictures() -> Mapping[str, str]:
 
 
 # Pages whose projects are run from top to bottom: see docs/stories.py.
-STORIES = ("docs/recipes.md",)
+STORIES = (
+    "docs/recipes.md",
+    "docs/jinja.md",
+    "docs/api-keys.md",
+    "docs/moving.md",
+    "docs/migration.md",
+    "docs/metrics.md",
+    "docs/security.md",
+)
 
 # Files that are generated as a whole.
 WHOLE: Mapping[str, Callable[[], str]] = {

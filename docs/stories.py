@@ -7,10 +7,15 @@ files; the rest of the block is what they print. Comments between blocks, for wh
     <!-- new project -->       an empty folder for what follows
     <!-- demo shop -->         a folder with the demo shop
     <!-- run: COMMAND -->      a command that is not shown
+
+A sandbox that a page starts with `--ready-file sandbox.json` ends with the page.
 """
 
+import json
+import os
 import re
 import shutil
+import signal
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -59,7 +64,11 @@ def told(page: str, console: Console, shop: Path) -> str:
                 path.write_text(file[1], encoding="utf-8")
             return match[0]
 
-        return _STEPS.sub(step, page)
+        try:
+            return _STEPS.sub(step, page)
+        finally:
+            for ready in Path(name).glob("*/sandbox.json"):
+                os.kill(json.loads(ready.read_text(encoding="utf-8"))["pid"], signal.SIGTERM)
 
 
 def copy_shop(shop: Path, folder: Path) -> None:

@@ -18,7 +18,7 @@ from reverse_etl.errors import ProjectError
 ATTRIBUTES, EVENTS = "/custom_attributes", "/events/list"
 MOST_PAGES = 500  # of 1,000 requests per hour that these endpoints share (get_custom_attributes)
 _FORBIDDEN = 403  # the key lacks the permission (errors)
-_PERMISSIONS = {ATTRIBUTES: "custom_attributes.get", EVENTS: "events.list"}
+PERMISSIONS = {ATTRIBUTES: "custom_attributes.get", EVENTS: "events.list"}
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def _answer(connection: Connection, path: str, query: str) -> Answer:
 
 def _succeeded(answer: Answer, path: str) -> Answer:
     if answer.status not in (200, 201):
-        hint = hint_for(answer.status, _PERMISSIONS[path]) or "try again later"
+        hint = hint_for(answer.status, PERMISSIONS[path]) or "try again later"
         if answer.status == 429:
             hint = "try again after the full hour: Braze allows 1,000 of these requests per hour"
         raise ProjectError(f"{path}: Braze returned {answer.status}", hint=hint, code="P097")
