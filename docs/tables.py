@@ -13,7 +13,7 @@ FUNCTIONS: Mapping[str, tuple[str, str]] = {
     "source": ("source('app', 'orders')", "a table: schema `app`, or what `sources:`, `dbt:` or `collect:` say"),
     "config": ("config(dialect='hive')", "the SQL that the model is written in; dbt's keys are read past"),
     "var": ("var('country', 'KR')", "a value of `vars:` or `--vars`; the second is the default"),
-    "env_var": ("env_var('REGION', 'eu')", "an environment variable that is no secret; the second is the default"),
+    "env_var": ("env_var('REGION', 'eu')", "an environment variable that is not a secret; the second is the default"),
     "target": ("target.name", "the name of the target"),
     "run_started_at": ("run_started_at", "when the run started, in UTC"),
     "scheduled_time": ("scheduled_time", "the time that the run is for, in UTC"),
