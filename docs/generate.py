@@ -312,7 +312,7 @@ def _console(commands: Sequence[str], folder: Path) -> str:
     text = re.sub(r" \(\d+\.\d s\)", "", "\n".join(lines))
     text = re.sub(r"  \d+\.\d s$", "  0.1 s", text, flags=re.MULTILINE)
     text = re.sub(r"\d{4}-\d\d-\d\d \d\d:\d\d UTC", "2026-11-25 08:00 UTC", text)
-    text = re.sub(r"\d{8}T\d{6}-[0-9a-f]{6}", "20261125T080000-3fa9c1", text)
+    text = re.sub(r"\d{8}T\d{6}-[0-9a-f]{6,}", "20261125T080000-3fa9c1", text)
     text = re.sub(r"started by \S+@\S+", "started by ann@laptop", text)
     text = re.sub(r"sandbox [0-9a-f]{16}", "sandbox 5f2b...", text)
     text = re.sub(r"its digest: [0-9a-f]{64}", "its digest: 5f2b...", text)
