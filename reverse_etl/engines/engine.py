@@ -28,7 +28,7 @@ class Comparison:
     retyped       columns with another type than before, whose values are compared as the JSON that Braze has
     all_rows      every row of the model counts as added
     some_unsure   a column that the state is unsure of counts as changed: Braze may have received another value
-    resends       rows of RESENT count as added, as if they had not been acknowledged
+    resends       rows that need a user of RESENT count as added, as if they had not been acknowledged
     pinned        rows with a cell of PINS are among the changes, whether they differ or not
     keys          how keys are shown in errors
     in_state      how many acknowledged rows the state has

@@ -128,6 +128,15 @@ class RowTables(Protocol):
     ) -> Iterator[Any]:
         """The rows that the tables of a pointer have, as pyarrow.RecordBatch; those whose columns have these texts."""
 
+    def uncertain_rows(self, pointer: Pointer, columns: Mapping[str, Any], key: Sequence[str]) -> Iterator[Any]:
+        """The same of rows that are uncertain of their user."""
+
+    def known_users(
+        self, pointer: Pointer, columns: Mapping[str, Any], key: Sequence[str], users: Any
+    ) -> Iterator[Any]:
+        """Those of `users`, a pyarrow.RecordBatch of `who` as `records/identity.py` writes it, whom rows that Braze has
+        acknowledged are about."""
+
     def check(self, pointer: Pointer) -> None:
         """Raises StateError if a table of a pointer does not have the rows that were written to it."""
 

@@ -5,6 +5,7 @@ import json
 from duckdb import DuckDBPyConnection
 
 from reverse_etl.braze.modes import MODES, USER, Kind
+from reverse_etl.plan.elsewhere import pointer_of
 from reverse_etl.plan.tables import SENT_AT, STATE
 from reverse_etl.sql.quoting import identifier
 
@@ -19,6 +20,8 @@ def count_users(connection: DuckDBPyConnection, database: str = STATE) -> int:
     if mode is None or mode.about != USER or Kind.CHANGED not in mode.kinds or "primary_key" not in meta:
         return 0
     counted = f"count({SENT_AT})"
+    if pointer := pointer_of(meta):  # of groups, nobody knows how many one user has
+        return 0 if mode.group else pointer.numbers.acknowledged
     if mode.group:  # a user has a row for each group
         key = [name for name in json.loads(meta["primary_key"]) if name in mode.identifiers]
         users = ", ".join(map(identifier, key))

@@ -38,7 +38,7 @@ from reverse_etl.sql.types import INTEGERS, SqlType
 from reverse_etl.state.contents import OWN_COLUMNS, acknowledged_types, meta_of, set_meta, types_of
 from reverse_etl.words import count
 
-_SHOWN = "retl_shown"  # a row that somebody looks at
+_SHOWN = "retl_shown"  # rows of the warehouse that somebody looks at
 _WRITTEN_ALIKE = INTEGERS | {"varchar", "boolean", "date"}  # by DuckDB and by Spark
 _MOVED = "retl_moved"  # rows of the commit that go to the warehouse
 _ROWS_AT_ONCE = 100_000
@@ -154,17 +154,29 @@ class Elsewhere:
             self._bring(pointer, key, _SHOWN, dict(zip(key, texts, strict=True)))
         return _SHOWN
 
+    def uncertain_rows(self, key: Sequence[str]) -> str | None:
+        """A temporary table with the rows that are uncertain of their user; None if no row is in the warehouse."""
+        pointer = pointer_of(meta_of(self._connection))
+        if pointer is None or pointer.base is None:
+            return None
+        self._connection.execute(f"CREATE OR REPLACE TEMP TABLE {_SHOWN} AS FROM {ACKNOWLEDGED} LIMIT 0")
+        self._insert(self._tables.uncertain_rows(pointer, acknowledged_types(self._connection), key), _SHOWN)
+        return _SHOWN
+
     def _bring(
         self, pointer: Pointer, key: Sequence[str], into: str, texts: Mapping[str, str | None] | None = None
     ) -> int:
         """Insert the rows of the warehouse into a table, or those of them with such a key; how many these are."""
+        return self._insert(self._tables.read(pointer, acknowledged_types(self._connection), key, texts or {}), into)
+
+    def _insert(self, batches: Iterator[Any], into: str) -> int:
         import pyarrow
 
         types = acknowledged_types(self._connection)
         own = ", ".join(f"CAST({name} AS {of}) AS {name}" for name, of in OWN_COLUMNS.items())
         model = ", ".join(f"CAST({identifier(name)} AS {of.text}) AS {identifier(name)}" for name, of in types.items())
         rows = 0
-        for batch in self._tables.read(pointer, types, key, texts or {}):
+        for batch in batches:
             rows += batch.num_rows
             self._connection.register(_MOVED, pyarrow.Table.from_batches([batch]))
             self._connection.execute(f"INSERT INTO {into} BY NAME SELECT {model}, {own} FROM {_MOVED}").fetchall()

@@ -33,11 +33,11 @@ def may_resend(project: LoadedProject, sync: Sync, state: State) -> bool:
 
 
 def _uncertain_rows(sync: Sync, state: State) -> str | None:
+    """A SELECT of whom the uncertain rows of a table, whose place in it is `{}`, need; None if their columns do not
+    say."""
     columns = {name: of.family for name, of in state.rows.types().items()}
     user = needed_of_row(sync.mode, columns, identifier)
-    if not columns or user is None:
-        return None
-    return f"SELECT {user} AS who, rowid AS row FROM {ACKNOWLEDGED} WHERE {_IS_UNCERTAIN}"
+    return f"SELECT {user} AS who FROM {{}} WHERE {_IS_UNCERTAIN}" if columns and user else None
 
 
 def find_resent(project: LoadedProject, sync: Sync, state: State) -> int:
@@ -45,9 +45,11 @@ def find_resent(project: LoadedProject, sync: Sync, state: State) -> int:
     rows = _uncertain_rows(sync, state)
     if rows is None or not may_resend(project, sync, state):
         return 0
+    there = state.elsewhere.uncertain_rows(state.rows.key()) if state.elsewhere else None
+    rows = rows.format(there or ACKNOWLEDGED)
     with known_to_others(project, sync, state, rows) as known:
-        state.connection.execute(f"CREATE TABLE {RESENT} AS SELECT row FROM ({rows}) WHERE who IN ({known})")
-    (found,) = state.connection.execute(f"SELECT count(*) FROM {RESENT}").fetchall()[0]
+        state.connection.execute(f"CREATE TABLE {RESENT} AS {known}")
+    (found,) = state.connection.execute(f"SELECT count(*) FROM ({rows}) WHERE who IN (FROM {RESENT})").fetchall()[0]
     state.run.resends = bool(found)
     return int(found)
 

@@ -29,6 +29,7 @@ from reverse_etl.plan.tables import (
     USER,
 )
 from reverse_etl.records.consent import consent_columns
+from reverse_etl.records.existing import needed_of_row
 from reverse_etl.records.expressions import (
     TWINS_OF_KEY,
     TWINS_OF_USER,
@@ -302,7 +303,9 @@ def _acknowledged(layout: Layout, comparison: Comparison) -> str:
         # Rows that differ in case alone were numbered as equal ones before.
         other[ROW_NUMBER] = _number(layout, f" ORDER BY {identifier(ROW_NUMBER)}")
     if comparison.resends:
-        other[SENT_AT] = f"CASE WHEN rowid NOT IN (SELECT row FROM {RESENT}) THEN {SENT_AT} END"
+        user = needed_of_row(layout.mode, {name: of.family for name, of in known.items()}, identifier)
+        is_resent = f"list_contains({UNSURE}, {literal(USER)}) AND {user} IN (SELECT who FROM {RESENT})"
+        other[SENT_AT] = f"CASE WHEN NOT coalesce({is_resent}, false) THEN {SENT_AT} END"
     star = f"*{exclude} REPLACE ({_listed(other)})" if other else f"*{exclude}"
     return f"(SELECT {', '.join([star, *missing])} FROM {comparison.acknowledged})"
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
+from reverse_etl.braze.modes import USER
 from reverse_etl.engines.duckdb.changes import write_changes
 from reverse_etl.engines.duckdb.query import ModelQuery
 from reverse_etl.engines.engine import Common, Comparison, Side
@@ -16,7 +17,6 @@ from reverse_etl.plan.tables import ABSENT_SINCE, META, OPEN_RUN, RUN_ID, SIFTED
 from reverse_etl.project.models import Compiled
 from reverse_etl.project.spec import Sync
 from reverse_etl.project.spec_collect import FOREVER
-from reverse_etl.records.consent import consent_columns
 from reverse_etl.records.layout import Layout
 from reverse_etl.sql.quoting import identifier, literal
 
@@ -150,13 +150,11 @@ class PushedEngine(PulledEngine):
 def refuse_undone(layout: Layout) -> None:
     """Raises ProjectError for what is not compared in Spark yet: no rows are sent without it."""
     sync = layout.sync
-    here = sync.where()
+    here, deletes_users = sync.where(), sync.on_removed == "delete" and sync.mode.about == USER
     undone = [
-        (sync.mode.name != "users_track", f"mode {sync.mode.label}", sync.where("mode")),
         (bool(sync.data_tests), "data_tests", sync.where("data_tests")),
-        (sync.on_removed == "delete", "on_removed: delete", sync.where("on_removed")),
+        (deletes_users, "on_removed: delete of users", sync.where("on_removed")),
         (bool(sync.incremental and sync.incremental.retention), "incremental: retention", sync.where("incremental")),
-        (bool(consent_columns(layout)), "columns that opt users in or out", here),
     ]
     problems = [
         Problem(f'sync "{sync.name}": diff: engine does not know {what} yet', where, _INSTEAD, code="P148")

@@ -26,6 +26,7 @@ from reverse_etl.sql.types import SqlType, widens
 
 IN_MODEL, OF_STATE = "s_read", "t_read"  # columns of the result: the row of the model, or of the state, is there
 OWN = {SENT_AT: "TIMESTAMP", RUN_ID: "STRING", UNSURE: "ARRAY<STRING>", ABSENT_SINCE: "TIMESTAMP"}
+IS_UNCERTAIN = f"coalesce(array_contains({UNSURE}, {literal(USER)}), false)"  # of its user
 _COPIES, _USERS = "s_copies", "s_users"
 _MODEL = "FROM (\n{}\n) AS __model"
 
@@ -113,6 +114,8 @@ def _may_differ(
         return "true"
     sent, run, unsure, absent = (of_state[name] for name in (SENT_AT, RUN_ID, UNSURE, ABSENT_SINCE))
     found = [f"{run} IS NULL", f"{sent} IS NULL", f"NOT coalesce({unsure} = array({literal(USER)}), true)"]
+    if comparison.resends:
+        found.append(IS_UNCERTAIN.replace(UNSURE, unsure))
     if counts_gone(layout):
         found.append(f"{absent} IS NOT NULL")
     if layout.whole_row:

@@ -13,12 +13,14 @@ from typing import Any, TypeVar
 
 from reverse_etl.engines.duckdb.model import types_from
 from reverse_etl.engines.spark.errors import GONE_AWAY
+from reverse_etl.engines.spark.people import all_named
 from reverse_etl.engines.spark.reader import SparkReader, is_sparks, text_of
-from reverse_etl.engines.spark.sieve import OWN, current_sql, full_name
+from reverse_etl.engines.spark.sieve import IS_UNCERTAIN, OWN, current_sql, full_name
 from reverse_etl.engines.spark.types import type_in_spark
 from reverse_etl.errors import BusyError, Location, ProjectError, RetlError, StateError
 from reverse_etl.masking import of_warehouse
 from reverse_etl.plan.elsewhere import GONE, Pointer
+from reverse_etl.plan.tables import SENT_AT
 from reverse_etl.sql.quoting import literal, quoted
 from reverse_etl.sql.types import SqlType
 from reverse_etl.words import count
@@ -70,7 +72,25 @@ class SparkTables:
         rows = current_rows(pointer, columns, key)
         if texts:
             rows = f"SELECT * FROM ({rows}) WHERE {' AND '.join(_has(*one) for one in texts.items())}"
-        batches = self._reader.stream(rows)
+        return self._stream(rows, pointer)
+
+    def uncertain_rows(self, pointer: Pointer, columns: Mapping[str, SqlType], key: Sequence[str]) -> Iterator[Any]:
+        rows = f"SELECT * FROM ({current_rows(pointer, columns, key)}) WHERE {IS_UNCERTAIN}"
+        return self._stream(rows, pointer)
+
+    def known_users(
+        self, pointer: Pointer, columns: Mapping[str, SqlType], key: Sequence[str], users: Any
+    ) -> Iterator[Any]:
+        import pyarrow
+
+        self._explained(partial(self._reader.name_rows, _ROWS, pyarrow.Table.from_batches([users])))
+        rows = current_rows(pointer, columns, key)
+        sure = f"SELECT * FROM ({rows}) WHERE {quoted(SENT_AT, 'spark')} IS NOT NULL AND NOT {IS_UNCERTAIN}"
+        named = " UNION ".join(f"SELECT {who} AS who FROM ({sure})" for who in all_named(columns))
+        return self._stream(f"SELECT who FROM {_ROWS} INTERSECT ({named})", pointer) if named else iter(())
+
+    def _stream(self, sql: str, pointer: Pointer) -> Iterator[Any]:
+        batches = self._reader.stream(sql)
         while True:
             batch = self._explained(lambda: next(batches, None), pointer)
             if batch is None:
