@@ -61,6 +61,15 @@ from reverse_etl.project.spec import (
 )
 from reverse_etl.project.spec_alerts import Email, Heartbeat, Slack, Webhook
 from reverse_etl.project.spec_collect import Collect, CollectSource, CollectTable
+from reverse_etl.project.spec_tests import (
+    AcceptedValues,
+    Expect,
+    ExpectedInvalid,
+    Input,
+    Macros,
+    Overrides,
+    UnitTest,
+)
 from reverse_etl.report.artifacts import Manifest, PlanArtifact, RunResults, schema_of
 from reverse_etl.sandbox.http.limits import DEFAULTS, LIGHT_EXPORT
 from reverse_etl.sandbox.workspace import ENDPOINTS, Endpoint
@@ -495,6 +504,15 @@ PARTS: Mapping[str, Mapping[str, Callable[[], str]]] = {
     "docs/jinja.md": {"functions": tables.functions},
     "docs/api-keys.md": {"permissions": tables.permissions},
     "docs/dbt.md": {"macros": macros_of_dbt},
+    "docs/tests.md": {
+        "unit test keys": keys_of(UnitTest),
+        "input keys": keys_of(Input),
+        "overrides keys": keys_of(Overrides),
+        "macros keys": keys_of(Macros),
+        "expect keys": keys_of(Expect),
+        "invalid keys": keys_of(ExpectedInvalid),
+        "data test keys": keys_of(AcceptedValues),
+    },
     "docs/values.md": {"values": values},
     "docs/ecommerce.md": {"schemas": ecommerce_schemas},
     PULL_REQUEST: {

@@ -27,6 +27,16 @@ from reverse_etl.project.spec import (
 )
 from reverse_etl.project.spec_alerts import Email, Heartbeat, Slack, Webhook
 from reverse_etl.project.spec_collect import Collect, CollectSource, CollectTable
+from reverse_etl.project.spec_tests import (
+    AcceptedValues,
+    DataTest,
+    Expect,
+    ExpectedInvalid,
+    Input,
+    Macros,
+    Overrides,
+    UnitTest,
+)
 
 _ALERT = {
     "name": "name: crm_team",
@@ -166,6 +176,49 @@ EXAMPLES: Mapping[type[BaseModel], Mapping[str, str]] = {
         "rate_limit": "rate_limit: 50",
         "tables": "tables: {opt_outs: {columns: [external_id, email]}}",
     },
+    UnitTest: {
+        "name": "name: gold_members_get_their_tier",
+        "description": "description: who has bought for more than a million",
+        "sync": "sync: tiers",
+        "given": "given: [{input: ref('customers'), rows: [{customer_id: c-1, tier: gold}]}]",
+        "overrides": "overrides: {vars: {currency: KRW}}",
+        "expect": "expect: {records: [{external_id: c-1, tier: gold}]}",
+    },
+    Input: {
+        "input": "input: source('app', 'orders')",
+        "rows": "rows: [{customer_id: c-1, price: 10.5}]",
+        "format": "format: csv",
+        "fixture": "fixture: orders",
+    },
+    Overrides: {
+        "vars": "vars: {currency: KRW}",
+        "env_vars": "env_vars: {REGION: eu}",
+        "macros": 'macros: {scheduled_time: "2026-11-21 00:00:00"}',
+    },
+    Macros: {
+        "is_incremental": "is_incremental: true",
+        "cursor": 'cursor: "2026-11-20 08:00:00"',
+        "run_started_at": 'run_started_at: "2026-11-21 00:05:00"',
+        "scheduled_time": 'scheduled_time: "2026-11-21 00:00:00"',
+    },
+    Expect: {
+        "records": "records: [{external_id: c-1, tier: gold}]",
+        "invalid": "invalid: [{key: c-2, column: email}]",
+    },
+    ExpectedInvalid: {"key": "key: c-2", "column": "column: email", "reason": "reason: is not an email address"},
+    DataTest: {
+        "not_null": "not_null: [email, country]",
+        "unique": "unique: email",
+        "accepted_values": "accepted_values: {column: tier, values: [basic, silver, gold]}",
+    },
+    AcceptedValues: {
+        "column": "column: [tier]",
+        "where": "where: country = 'KR'",
+        "severity": "severity: warn",
+        "error_if": 'error_if: "> 10"',
+        "warn_if": 'warn_if: "> 0"',
+        "values": "values: [basic, silver, gold]",
+    },
     CollectTable: {"columns": "columns: {external_id: user.external_user_id}", "keep": "keep: forever"},
 }
 
@@ -191,6 +244,8 @@ BESIDE: Mapping[type[BaseModel], Mapping[str, Mapping[str, Any]]] = {
         "password": {"username": "retl"},
     },
     Incremental: {"retention": {"cursor": "seen_at"}},
+    Input: {"format": {"rows": "customer_id\nc-1\n"}, "fixture": {"format": "csv", "rows": None}},
+    Macros: {"is_incremental": {"cursor": 7}, "cursor": {"is_incremental": True}},
 }
 # What an example of a part has besides, so that the part is whole.
 USUAL: Mapping[type[BaseModel], Mapping[str, Any]] = {
@@ -211,6 +266,10 @@ USUAL: Mapping[type[BaseModel], Mapping[str, Any]] = {
         "api_key": "{{ env_var('BRAZE_API_KEY') }}",
     },
     Dbt: {"project_dir": "../shop"},
+    UnitTest: {"name": "one", "sync": "tiers", "expect": {"records": []}},
+    Input: {"input": "ref('customers')", "rows": []},
+    ExpectedInvalid: {"key": "c-2"},
+    AcceptedValues: {"column": "tier", "values": ["gold"]},
     Slack: {"type": "slack", "url": "{{ env_var('SLACK_URL') }}"},
     Webhook: {"type": "webhook", "url": "{{ env_var('ALERT_URL') }}"},
     Email: {"type": "email", "host": "smtp.example.com", "from": "retl@example.com", "to": ["crm@example.com"]},

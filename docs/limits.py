@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping
 
+from pydantic import BaseModel
+
 from reverse_etl.braze import ecommerce, modes
 from reverse_etl.braze.catalogs import CREATE_CATALOG, CREATE_FIELDS, READ_CATALOGS, READ_ITEM, READ_ITEMS
 from reverse_etl.braze.client import CONNECT_TIMEOUT_S, MAX_RESPONSE_BYTES
@@ -11,6 +13,8 @@ from reverse_etl.collect import contract
 from reverse_etl.delivery.retry import RetryPolicy
 from reverse_etl.delivery.sender import MAX_CONSECUTIVE_DOUBTS
 from reverse_etl.project import environment, yaml_places
+from reverse_etl.project.spec import BrazeConfig, Ledger, Sync
+from reverse_etl.project.spec_collect import CollectSource
 from reverse_etl.runs.lock import MOST_EVENTS
 from reverse_etl.runs.outcome import Options
 from reverse_etl.state.commit import RUNS_KEPT
@@ -100,15 +104,15 @@ def of_retl() -> str:
         ("requests in flight, of a command", f"{Options().threads}", "`--threads`"),
         ("memory of DuckDB, of a command", "2,000 MB", "`--memory-limit`"),
         ("seconds to connect", f"{CONNECT_TIMEOUT_S:g}", ""),
-        ("seconds to wait for a response", "30", "`timeout_s` of the destination"),
+        ("seconds to wait for a response", _default(BrazeConfig, "timeout_s"), "`timeout_s` of the destination"),
         ("a response of Braze, decompressed", f"{MAX_RESPONSE_BYTES // 1024 // 1024} MiB", ""),
         ("attempts to send a request", tried, ""),
         ("attempts after status 429", throttled, ""),
         ("batches in doubt in a row before a run stops", f"{MAX_CONSECUTIVE_DOUBTS}", ""),
         ("users or items deleted, users merged, by a run", "50, or 0.1 %", "`max_deletes`, `max_merges`"),
         ("age of a saved plan", "24 hours", "`retl apply --max-age`"),
-        ("a row that left the model stays in the state", "90 days", "`keep_removed`"),
-        ("what runs have changed (`retl why`, `retl revert`)", "30 days", "`ledger: {keep: ...}`"),
+        ("a row that left the model stays in the state", _default(Sync, "keep_removed"), "`keep_removed`"),
+        ("what runs have changed (`retl why`, `retl revert`)", _default(Ledger, "keep"), "`ledger: {keep: ...}`"),
         ("runs in `retl history`, per sync", f"{RUNS_KEPT:,}", ""),
         ("name of a sync", "100 characters", ""),
         ("a YAML file", f"{yaml_places.MOST_CHARACTERS:,} characters, {yaml_places.MOST_LEVELS} levels", ""),
@@ -116,6 +120,16 @@ def of_retl() -> str:
         ("a rendered template", f"{environment.MOST_CHARACTERS:,} characters", ""),
         ("names of events that one model returns, for `braze.lock.yml`", f"{MOST_EVENTS:,}", ""),
         ("a request to `retl collect`", f"{contract.MAX_BODY_BYTES:,} bytes, {contract.MAX_RECORDS:,} records", ""),
-        ("requests to `retl collect`, per second and key", "1,000", "`rate_limit` of the source"),
+        (
+            "requests to `retl collect`, per second and key",
+            _default(CollectSource, "rate_limit"),
+            "`rate_limit`",
+        ),
     ]
     return "\n".join(["| | at most | set by |", "|---|---|---|", *(f"| {' | '.join(row)} |" for row in rows)])
+
+
+def _default(model: type[BaseModel], key: str) -> str:
+    """The default of a key in syncs.yml."""
+    value = model.model_fields[key].default
+    return f"{value:,}" if isinstance(value, int | float) else str(value)

@@ -23,6 +23,7 @@ from typer.main import get_command
 from docs.generate import PARTS, STORIES, WHOLE
 from docs.stories import commands_in
 from reverse_etl.cli import app
+from reverse_etl.errors import ProjectError
 from reverse_etl.project.reader import Surroundings, read_spec
 from reverse_etl.project.spec import File
 from tests.test_docs import PAGES, text_of
@@ -263,6 +264,29 @@ READ: Mapping[str, Callable[[str], None]] = {
 @pytest.mark.parametrize("block", [block for block in OTHERS if block.language in READ], ids=ids)
 def test_block_is_what_retl_reads(block: Block):
     READ[block.language](block.text)
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page not in WHOLE and page != "CHANGELOG.md"])
+def test_commands_in_sentences_are_there(page: str):
+    text = re.sub(r"^```.*?^```$", "", text_of(page), flags=re.MULTILINE | re.DOTALL)
+    for span in re.findall(r"`(retl [a-z][^`]*)`", text):
+        of_shell(re.sub(r"\s+", " ", span).replace(" ...", " "))
+
+
+@pytest.mark.parametrize(
+    "command", ["retl go", "retl sync --faster", "retl state seed users", "cd x && retl plan --apply"]
+)
+def test_command_that_is_not_there_is_found(command: str):
+    with pytest.raises(AssertionError):
+        of_shell(command)
+
+
+@pytest.mark.parametrize(
+    "text", ["syncs: [{name: a, colour: red}]", "guards: {max_change: 5}", "alerts: [{type: fax}]"]
+)
+def test_key_that_is_not_there_is_found(text: str):
+    with pytest.raises(ProjectError):
+        of_yaml(text)
 
 
 def test_every_other_block_is_listed():

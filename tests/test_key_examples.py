@@ -1,6 +1,6 @@
 """Each key of syncs.yml has an example on the page of keys, and each example is what retl accepts."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import pytest
@@ -31,6 +31,16 @@ from reverse_etl.project.spec import (
 )
 from reverse_etl.project.spec_alerts import Email, Heartbeat, Slack, Webhook
 from reverse_etl.project.spec_collect import Collect, CollectSource, CollectTable
+from reverse_etl.project.spec_tests import (
+    AcceptedValues,
+    DataTest,
+    Expect,
+    ExpectedInvalid,
+    Input,
+    Macros,
+    Overrides,
+    UnitTest,
+)
 
 SANDBOX = {
     "warehouse": {"type": "duckdb", "path": "warehouse.duckdb"},
@@ -64,6 +74,19 @@ PLACES: Mapping[type[BaseModel], tuple[str, ...]] = {
     Collect: ("collect",),
     CollectSource: ("collect", "sources", "postback"),
     CollectTable: ("collect", "sources", "postback", "tables", "opt_outs"),
+}
+# Where in a unit test, or in a sync, a part is.
+IN_TESTS: Mapping[type[BaseModel], Callable[[Any], dict[str, Any]]] = {
+    UnitTest: lambda part: part,
+    Input: lambda part: {"given": [part]},
+    Overrides: lambda part: {"overrides": part},
+    Macros: lambda part: {"overrides": {"macros": part}},
+    Expect: lambda part: {"expect": part},
+    ExpectedInvalid: lambda part: {"expect": {"invalid": [part]}},
+}
+IN_DATA_TESTS: Mapping[type[BaseModel], Callable[[Any], dict[str, Any]]] = {
+    DataTest: lambda part: part,
+    AcceptedValues: lambda part: {"accepted_values": part},
 }
 VARIABLES = ("SLACK_URL", "ALERT_URL", "ALERT_TOKEN", "SMTP_PASSWORD", "HEARTBEAT_URL", "BRAZE_API_KEY")
 SECRETS = {name: f"https://example.com/{name}" for name in VARIABLES} | {
@@ -102,6 +125,10 @@ def project(model: type[BaseModel], key: str) -> dict[str, Any]:
     if model is File:
         whole = {**whole, "syncs": [sync], "targets": {"prod": SANDBOX, "sandbox": SANDBOX}, **part}
         return {**whole, "default_target": next(iter(whole["targets"]))} if key == "targets" else whole
+    if model in IN_TESTS:
+        return {**whole, "syncs": [sync], "unit_tests": [{**USUAL[UnitTest], **IN_TESTS[model](part)}]}
+    if model in IN_DATA_TESTS:
+        return {**whole, "syncs": [{**sync, "data_tests": [IN_DATA_TESTS[model](part)]}]}
     place = PLACES[model]
     if place[0] == "syncs":
         part = part if len(place) == 1 else {**sync, place[1]: [part] if model is Predecessor else part}
@@ -131,10 +158,12 @@ def test_every_key_has_an_example(model: type[BaseModel]):
 
 
 def test_every_part_of_syncs_yml_that_the_page_lists_has_examples():
-    tables = [name for name in PARTS["docs/reference.md"] if name.endswith("keys")]
-    page = (ROOT / "docs/reference.md").read_text(encoding="utf-8")
-    headings = [page.split(f"<!-- {name} -->\n")[1].splitlines()[0] for name in tables]
-    assert {heading.split(" | ")[-1] for heading in headings} == {"| example |"}
+    for page in ("docs/reference.md", "docs/tests.md"):
+        tables = [name for name in PARTS[page] if name.endswith("keys")]
+        text = (ROOT / page).read_text(encoding="utf-8")
+        assert {text.split(f"<!-- {name} -->\n")[1].splitlines()[0].split(" | ")[-1] for name in tables} == {
+            "| example |"
+        }
 
 
 @pytest.mark.parametrize(("model", "key"), list(every_key()))
