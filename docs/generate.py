@@ -21,7 +21,7 @@ from typer.main import get_command
 
 from docs import limits, tables
 from docs.key_examples import EXAMPLES
-from docs.pictures import picture
+from docs.pictures import WIDTH, picture
 from docs.sandbox_drops import DROPS
 from docs.sandbox_rules import RULES, SOURCES, Rule
 from docs.stories import copy_shop, told
@@ -547,7 +547,9 @@ _PICTURES: Mapping[str, tuple[str, Sequence[str]]] = {
         ["retl plan users_track"],
     ),
     "history": ("retl sync users_track", ["retl history users_track newsletter", "retl status"]),
+    "narrow": ("true", ["retl status users_track newsletter"]),
 }
+_NARROW = {"narrow": 40}  # columns of those that are not as wide as others
 
 
 @cache
@@ -558,7 +560,7 @@ def pictures() -> Mapping[str, str]:
     with _copy_of_the_shop() as folder:
         for name, (before, commands) in _PICTURES.items():
             subprocess.run(before, shell=True, cwd=folder, env=environ, check=True, capture_output=True)
-            found[name] = picture(commands, folder, environ)
+            found[name] = picture(commands, folder, environ, _NARROW.get(name, WIDTH))
     return found
 
 

@@ -1,4 +1,4 @@
-"""Pictures of the terminal, as SVG: commands of the shop as they look on a terminal of 80 columns.
+"""Pictures of the terminal, as SVG: commands of the shop as they look on a terminal of 80 columns, or fewer.
 
 No font or other file is fetched by them. Times, durations and names of runs are those of an example.
 """
@@ -52,23 +52,23 @@ font-size: {char_height}px; line-height: {line_height}px; }}
 """
 
 
-def picture(commands: Sequence[str], folder: Path, environ: dict[str, str]) -> str:
+def picture(commands: Sequence[str], folder: Path, environ: dict[str, str], width: int = WIDTH) -> str:
     """What commands show on a terminal, one after the other, as SVG. A command that ends otherwise than with 0 is shown
     all the same."""
-    text = "".join(f"$ {command}\n{_on_terminal(command, folder, environ)}\n" for command in commands)
+    text = "".join(f"$ {command}\n{_on_terminal(command, folder, environ, width)}\n" for command in commands)
     for pattern, steady in _STEADY:
         text = pattern.sub(steady, text)
-    console = Console(record=True, width=WIDTH, file=io.StringIO(), force_terminal=True)
+    console = Console(record=True, width=width, file=io.StringIO(), force_terminal=True)
     console.print(Text.from_ansi(text.rstrip()), no_wrap=True, crop=True)
     title = commands[0] if len(commands) == 1 else "retl"
     drawn = console.export_svg(title=title, theme=MONOKAI, code_format=_FRAME)
     return "\n".join(line.rstrip() for line in drawn.splitlines() if line.strip()) + "\n"
 
 
-def _on_terminal(command: str, folder: Path, environ: dict[str, str]) -> str:
+def _on_terminal(command: str, folder: Path, environ: dict[str, str], width: int) -> str:
     """What a command writes to stdout, on a terminal, and then what it wrote to stderr, with colours, too."""
     ours, theirs = pty.openpty()
-    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 50, WIDTH, 0, 0))
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 50, width, 0, 0))
     parts: list[bytes] = []
     reader = threading.Thread(target=_read, args=(ours, parts))
     reader.start()
@@ -84,7 +84,7 @@ def _on_terminal(command: str, folder: Path, environ: dict[str, str]) -> str:
     os.close(theirs)
     reader.join()
     os.close(ours)
-    return b"".join(parts).decode().replace("\r\n", "\n") + folded(done.stderr.decode(), WIDTH)
+    return b"".join(parts).decode().replace("\r\n", "\n") + folded(done.stderr.decode(), width)
 
 
 def _read(terminal: int, parts: list[bytes]) -> None:

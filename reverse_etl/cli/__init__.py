@@ -48,6 +48,7 @@ from reverse_etl.cli import (
     forget,
     inspect,
     lock,
+    narrow,
     plan,
     project,
     revert,
@@ -205,7 +206,7 @@ def _asks_for_json(arguments: list[str]) -> bool:
 def _run() -> int:
     """Run the command; report an invalid command line, as JSON where stderr is JSON."""
     try:
-        return int(_command()(prog_name="retl", standalone_mode=False) or 0)
+        return int(_command()(prog_name="retl", standalone_mode=False, **narrow.settings()) or 0)
     except typer.Abort:
         stderr.say(
             "aborted" if stderr.invocation.is_json else "Aborted!",
@@ -225,6 +226,6 @@ def _run() -> int:
             stderr.say_error(Problem(what, hint="see `retl COMMAND --help`", code="P112"))
         else:
             if "\n" not in wrong_command.message:  # which is the help of a group of commands
-                wrong_command.format_message = lambda: f"{what} [P112]"
+                wrong_command.format_message = lambda: narrow.fitted_error(f"{what} [P112]")
             wrong_command.show()
         return _of_error(int(wrong_command.exit_code))

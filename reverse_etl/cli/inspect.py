@@ -1,5 +1,6 @@
 """Commands that show what happened to rows, and resolve those that are not in Braze."""
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -22,6 +23,7 @@ from reverse_etl.cli.options import (
     Wide,
 )
 from reverse_etl.errors import ProjectError, RetlError
+from reverse_etl.report import terminal
 
 app = typer.Typer()
 _OF_REJECTS = ("sync", "key", "identifier", "kind", "status", "resolution", "column", "code", "reason", "hint", "run")
@@ -70,7 +72,8 @@ def explain(
     elif asked is None:
         print_table([("code", "error"), *((one, of.title) for one, of in CODES.items())], raw=True)
     else:
-        print_lines(page(asked).splitlines(), raw=True)
+        for line in page(asked).splitlines():
+            print(terminal.fitted(line, sys.stdout))
 
 
 @app.command(cls=ProjectCommand)

@@ -1,5 +1,6 @@
 """The command revert: plans to take back what a run has changed."""
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -20,7 +21,7 @@ from reverse_etl.cli.options import (
 )
 from reverse_etl.cli.plan import saving
 from reverse_etl.errors import ProjectError
-from reverse_etl.report import stderr
+from reverse_etl.report import stderr, terminal
 
 app = typer.Typer()
 
@@ -68,7 +69,8 @@ def revert(
     with saving(project, out, encrypt) as save:
         preview, reverted = preview_revert(job, chosen, pin, save)
         if output is Output.TEXT:
-            print_lines(text.revert_lines(run, preview, reverted, pin, show_values))
+            width = terminal.width(sys.stdout)
+            print_lines(text.revert_lines(run, preview, reverted, pin, show_values, width))
     if output is Output.JSON:
         print_json(as_json.revert_json(run, preview, reverted))
     for problem in preview.blocked_by:

@@ -107,7 +107,7 @@ def _print_due(dues: "Sequence[Due]", coming: "tuple[datetime, Sync] | None", ou
     if dues:
         print_lines(due_line(due) for due in dues)
     else:
-        print(f"nothing is due; {coming_line(coming)}")
+        print_lines([f"nothing is due; {coming_line(coming)}"])
 
 
 @app.command(cls=ProjectCommand)

@@ -21,8 +21,10 @@ from rich.progress import (
 from reverse_etl.delivery.sender import Sender
 from reverse_etl.plan.plan import Plan
 from reverse_etl.project.spec import Sync
+from reverse_etl.report import terminal
 from reverse_etl.report.progress import LINE_EVERY_S, _rates, answered_line, repeating
 from reverse_etl.report.stderr import shown
+from reverse_etl.report.tables import folded
 from reverse_etl.report.text import change_line
 from reverse_etl.runs.interrupts import Interrupts
 
@@ -83,7 +85,9 @@ class Screen:
 
     def _say(self, text: str) -> None:
         if not self._quiet:
-            self._console.print(shown(text), markup=False, highlight=False, soft_wrap=True)
+            width = terminal.width(self._console.file)
+            said = folded(shown(text), width) if width else shown(text)
+            self._console.print(said, markup=False, highlight=False, soft_wrap=True)
 
     @contextmanager
     def _bar(self, sync: Sync, plan: Plan, sender: Sender) -> Iterator[None]:

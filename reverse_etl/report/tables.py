@@ -9,9 +9,13 @@ def table_lines(table: Sequence[Sequence[object]], width: int | None = None) -> 
     """Rows of cells as lines with aligned columns; the first row is the heading, a cell that is None is empty.
 
     No line is longer than `width`: where the columns need more, the widest are wrapped. A cell is broken between words,
-    and one without spaces only if it alone is longer than `_WHOLE`.
+    and one without spaces only if it alone is longer than `_WHOLE`. Where that is not enough, each row is a list of its
+    cells, one below the other, each after its heading.
     """
     cells = [["" if cell is None else str(cell) for cell in row] for row in table]
+    if width is not None and not _fits(cells, width):
+        yield from _listed(cells, width)
+        return
     needs = [max(map(_length, column)) for column in zip(*cells, strict=True)]
     if width is None or sum(needs) + len(needs) * len(_GAP) <= width:
         widths = [min(60, need) for need in needs]
@@ -29,7 +33,7 @@ def without_spare(
     table: Sequence[Sequence[object]], spare: Iterable[str], width: int | None
 ) -> tuple[Sequence[Sequence[object]], list[str]]:
     """A table without columns that it can spare, until it fits into `width`; and those that were left out, but for
-    columns without a single cell. The first of `spare` are left out first."""
+    columns without a single cell. The first of `spare` are left out first. Whole if it does not fit without them."""
     left_out = list[str]()
     if width is None or _fits(table, width):
         return table, left_out
@@ -40,12 +44,21 @@ def without_spare(
             at = rows[0].index(name)
             rows = [[*row[:at], *row[at + 1 :]] for row in rows]
             left_out.append(name)
-    return rows, left_out
+    return (rows, left_out) if _fits(rows, width) else (table, [])
 
 
 _GAP = "  "
 _WHOLE = 40  # characters of a cell without spaces that are never broken: an identifier, a run
 _NARROWEST = 16  # characters that a column of words can be narrowed to
+
+
+def _listed(cells: Sequence[Sequence[str]], width: int) -> Iterator[str]:
+    """Rows as lists of the cells that they have: the first one, and those below it, further in."""
+    heading, *rows = cells
+    for row in rows:
+        named = [f"{name}: {cell}" for name, cell in zip(heading, row, strict=True) if cell]
+        for at, text in enumerate(named):
+            yield from folded(f"{_GAP if at == 0 else 2 * _GAP}{text}", width).split("\n")
 
 
 def _fits(table: Sequence[Sequence[object]], width: int) -> bool:
@@ -100,6 +113,7 @@ def folded(text: str, width: int) -> str:
     return "\n".join(_folded(line, width) for line in text.split("\n"))
 
 
+_SIGNS = ("+", "~", "-")  # before the key of a row: the two are one word
 _WORDS = re.compile(r"(?:`[^`]*`|\S)+")
 
 
@@ -109,7 +123,7 @@ def _folded(line: str, width: int) -> str:
     indent = " " * (len(line) - len(line.lstrip()) + len(_GAP))
     lines, now = list[str](), line[: len(line) - len(line.lstrip())]
     for word in _WORDS.findall(line):
-        if now.strip() and _length(now) + 1 + _length(word) > width:
+        if now.strip() and now.strip() not in _SIGNS and _length(now) + 1 + _length(word) > width:
             lines.append(now)
             now = indent
         now += f" {word}" if now.strip() else word

@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from functools import partial
 from itertools import takewhile
-from typing import TextIO
+from typing import IO, TextIO
 
 from reverse_etl.report.tables import folded
 
@@ -34,7 +34,7 @@ _PAINT: tuple[tuple[re.Pattern[str], str | Mapping[str, str]], ...] = (
 )
 
 
-def width(stream: TextIO) -> int | None:
+def width(stream: IO[str]) -> int | None:
     """How many characters a line of this terminal has; None if it is none, or does not say so."""
     if not is_terminal(stream):
         return None
@@ -50,7 +50,7 @@ def has_colours(stream: TextIO) -> bool:
     return bool(os.environ.get("FORCE_COLOR")) or (is_terminal(stream) and os.environ.get("TERM") != "dumb")
 
 
-def is_terminal(stream: TextIO) -> bool:
+def is_terminal(stream: IO[str]) -> bool:
     """Whether it is a terminal, whatever FORCE_COLOR says: what moves there would fill a file with its steps."""
     try:
         return stream.isatty()

@@ -174,11 +174,11 @@ def preview_lines(preview: Preview, show_values: bool, width: int | None = None)
     ):
         if number:
             yield f"  {count(number, 'row')} {what}"
-    if plan.uncertain:
-        yield f"  {about_uncertain(plan.uncertain)}"
     yield from invalid_lines(preview.invalid, preview.reasons, plan.invalid, width)
     yield from left_out_lines(preview.left_out, preview.left_out_reasons, plan.left_out, width)
     yield from withheld_lines(preview.withheld, plan.withheld, width)
+    if plan.uncertain:
+        yield f"  {about_uncertain(plan.uncertain)}"
     requests = ", ".join(f"{count(number, 'request')} to {path}" for path, number in plan.requests.items())
     took = f", {duration(preview.seconds)} at the rate limit{_left(preview)}" if preview.seconds >= 1 else ""
     size = f", {count(plan.bytes, 'byte')}" if plan.bytes else ""
@@ -196,13 +196,15 @@ def _most_sent_line(preview: Preview) -> str:
     return f"  {what}: {', '.join([*shown, *['...'] * (len(preview.most_sent) > SHOWN_NAMES)])}"
 
 
-def revert_lines(run: str, preview: Preview, reverted: Reverted, pins: bool, show_values: bool) -> Iterator[str]:
+def revert_lines(
+    run: str, preview: Preview, reverted: Reverted, pins: bool, show_values: bool, width: int | None = None
+) -> Iterator[str]:
     """The plan of a revert for people: what it takes back, what it does not, and what is sent."""
     held = ", pinned until the model returns others" if pins else ""
     yield f"{preview.sync.name}: {count(reverted.cells, 'value')} of {run} to be reverted{held}"
     for why in reverted.left:
         yield f"  not reverted: {why}"
-    yield from preview_lines(preview, show_values)
+    yield from preview_lines(preview, show_values, width)
 
 
 def _left(preview: Preview) -> str:

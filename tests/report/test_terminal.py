@@ -7,7 +7,7 @@ import pytest
 
 from reverse_etl.report.tables import folded, table_lines, without_spare
 from reverse_etl.report.terminal import has_colours, painted
-from tests.shop import Retl, Shop
+from tests.shop import EVENTS, Retl, Shop
 from tests.terminal import on_terminal
 
 ROWS = (
@@ -72,7 +72,7 @@ def test_widest_columns_are_wrapped_between_words_and_identifiers_stay_whole():
         "                                        characters           leave it out",
         "  c-2                                                        none",
     ]
-    assert list(table_lines(table, 60)) == [
+    assert list(table_lines(table, 74)) == [
         "  key                                   reason            hint",
         "  3f333df6-90a4-4fda-8dd3-9485d27cee36  has more than     shorten it, or",
         "                                        255 characters    leave it out",
@@ -93,8 +93,74 @@ def test_columns_are_spared_in_their_order_and_empty_ones_first():
     assert without_spare(table, ("b", "c"), 110) == (table, [])
     assert without_spare(table, ("b", "c"), 100) == ([["a", "b", "c"], ["x" * 30, "y" * 30, "z" * 30]], [])
     assert without_spare(table, ("b", "c"), 80) == ([["a", "c"], ["x" * 30, "z" * 30]], ["b"])
-    assert without_spare(table, ("b", "c"), 10) == ([["a"], ["x" * 30]], ["b", "c"])
+    assert without_spare(table, ("b", "c"), 40) == ([["a"], ["x" * 30]], ["b", "c"])
+    assert without_spare(table, ("b", "c"), 10) == (table, [])
     assert without_spare(table, ("b", "c"), None) == (table, [])
+
+
+def test_table_that_does_not_fit_is_a_list_of_its_cells():
+    table = [
+        ("key", "status", "column", "reason", "hint"),
+        ("c-1", "invalid", "bio", "is longer than 255 characters", "run `retl rejects users_track`, then shorten it"),
+        ("c-2", "rejected", None, "no user", None),
+    ]
+    assert list(table_lines(table, 40)) == [
+        "  key: c-1",
+        "    status: invalid",
+        "    column: bio",
+        "    reason: is longer than 255",
+        "      characters",
+        "    hint: run",
+        "      `retl rejects users_track`, then",
+        "      shorten it",
+        "  key: c-2",
+        "    status: rejected",
+        "    reason: no user",
+    ]
+
+
+COMMANDS = [
+    *("ls", "status", "plan", "plan --show-values", "sync users_track orders merges --yes", "sync users_track"),
+    *("status", "history", "rejects", "rejects merges", "show users_track", "flaps", "verify users_track"),
+    *("why customer-1", "why customer-2 spent --show-values", "state show users_track", "debug", "run-due --dry-run"),
+    *("test", "test --data", "resolve orders", "explain", "explain R003", "revert {run}", "revert {run} --show-values"),
+    *("lock", "ls --nothing", "sync not-there", "plan gone", "docs generate", "run-due", "ls --help", "sync --help"),
+]
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("width", [80, 40])
+def test_no_line_is_wider_than_the_terminal_unless_it_is_one_word(shop: Shop, width: int):
+    """Whatever commands print: names and texts are as long as they are in projects."""
+    shop.warehouse(CUSTOMERS)
+    of_people = {"skip_on_invalid_records": True, "strict": True, "on_removed": "clear", "tags": ["hourly", "people"]}
+    tests = [{"accepted_values": {"column": "bio", "values": ["short"]}}]
+    shop.sync("users_track", "SELECT *, now() AS synced_at FROM dim_customers", **of_people, schedule="*/15 * * * *",
+              description="profile attributes of customers, as marketing reads them", data_tests=tests)  # fmt: skip
+    shop.sync("orders", "SELECT external_id, 'mug' AS product_id, 'EUR' AS currency, 3.5 AS price, now() AS time FROM dim_customers",
+              **{**EVENTS, "track_record_type": "purchases"})  # fmt: skip
+    shop.sync("merges", MERGES, mode="users_merge", allow_destructive=True, skip_on_invalid_records=True)
+    shop.sync("gone", "SELECT * FROM a_table_that_is_not_there_any_more", **of_people)
+    for _ in range(3):
+        shop.run("users_track")
+        shop.warehouse("UPDATE dim_customers SET spent = spent + 1")
+    runs = COLOUR.sub("", on_terminal(shop.folder, 80, "history", "users_track", environ={"TERM": "dumb"}))
+    run = re.findall(r"\d{8}T\d{6}-\w+", runs)[0]
+    for command in COMMANDS:
+        shown = on_terminal(shop.folder, width, *command.format(run=run).split(), environ={"TERM": "dumb"})
+        assert [line for line in shown.splitlines() if len(line) > width and not is_one_word(line)] == [], command
+
+
+CUSTOMERS = """CREATE TABLE dim_customers AS SELECT 'customer-' || i AS external_id, i AS spent,
+    if(i = 3, repeat('x', 300), 'short') AS bio, 'mina.kim.' || i || '@example.com' AS email FROM range(6) r(i)"""
+MERGES = """SELECT 'an-old-identifier-of-a-customer-' || i AS external_id,
+        'the-identifier-of-a-customer-that-stays-' || i AS keep_external_id FROM range(3) r(i)
+    UNION ALL SELECT 'same', 'same' UNION ALL SELECT 'the-identifier-of-a-customer-that-stays-1', NULL"""
+
+
+def is_one_word(line: str) -> bool:
+    """A key with the sign before it, or a command: what is copied is not broken."""
+    return re.fullmatch(r"\s*([+~-] |\w+: )?(\S+|\S*`[^`]*`\S*)", line) is not None
 
 
 # --- messages --------------------------------------------------------------------------------------------------------
