@@ -292,17 +292,24 @@ class PulledEngine:
         asked = (model.sql, names, limit)
         if asked not in self._views:
             with self._interrupting():
-                if model.sql not in self._columns:
-                    self._columns[model.sql] = self.reader.columns(model)
-                read = [one for one in self._columns[model.sql] if names is None or one.name in names]
-                sql = self.reader.select(model, read, limit)
-                rows = Rows(self.reader, sql, self.reader.schema(sql, model))
-            view = _view(len(self._views))
-            self._end_results()
-            self.workbench.register(view, rows)
-            values = ", ".join(f"{one.here} AS {identifier(one.name)}" for one in read)
-            self._views[asked] = _Local(model.read_by(f"SELECT {values} FROM {view}\n"), rows)
+                read = self._read(model, names)
+                self._views[asked] = self._as_view(model, read, self.reader.select(model, read, limit))
         return self._views[asked]
+
+    def _read(self, model: Compiled, names: Collection[str] | None = None) -> list[Pulled]:
+        """The columns of a model, or some of them, and how they are read."""
+        if model.sql not in self._columns:
+            self._columns[model.sql] = self.reader.columns(model)
+        return [one for one in self._columns[model.sql] if names is None or one.name in names]
+
+    def _as_view(self, model: Compiled, read: Sequence[Pulled], sql: str) -> _Local:
+        """A view of the rows that a statement returns, which has these columns of a model."""
+        rows = Rows(self.reader, sql, self.reader.schema(sql, model))
+        view = _view(len(self._views))
+        self._end_results()
+        self.workbench.register(view, rows)
+        values = ", ".join(f"{one.here} AS {identifier(one.name)}" for one in read)
+        return _Local(model.read_by(f"SELECT {values} FROM {view}\n"), rows)
 
     @contextmanager
     def _explained(self, model: Compiled, goes_on: bool = False) -> Iterator[None]:

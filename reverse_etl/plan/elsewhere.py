@@ -12,6 +12,7 @@ import re
 import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from datetime import datetime
 from typing import Any, Protocol
 
 POINTER = "rows_elsewhere"  # its key in `meta`
@@ -130,6 +131,11 @@ class RowTables(Protocol):
 
     def uncertain_rows(self, pointer: Pointer, columns: Mapping[str, Any], key: Sequence[str]) -> Iterator[Any]:
         """The same of rows that are uncertain of their user."""
+
+    def sent_before(
+        self, pointer: Pointer, columns: Mapping[str, Any], key: Sequence[str], at: datetime
+    ) -> Iterator[Any]:
+        """The same of rows that were sent before a time."""
 
     def known_users(
         self, pointer: Pointer, columns: Mapping[str, Any], key: Sequence[str], users: Any

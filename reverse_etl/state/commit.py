@@ -135,8 +135,6 @@ def commit_run(
             if actions:
                 opt_outs.remember(connection, WITH_OUTCOMES, values)
                 opt_outs.unsettle_rows(connection, WITH_OUTCOMES, _keys_in_state(connection, key))
-            if elsewhere:
-                elsewhere.take_out(run_id, key)
             known |= {"mode": mode, WORKSPACE: facts["workspace"]}
             known |= opt_outs.with_known(meta, facts["consent"])
         if has_answers:
@@ -144,6 +142,8 @@ def commit_run(
         mark = watermark.of_meta(meta)
         if moves_state and (watermark.move(connection, mark, facts, WITH_OUTCOMES, ending.at) or acts or moved):
             known["version"] = run_id
+        if moves_state and elsewhere:
+            elsewhere.take_out(run_id, key)
         set_meta(connection, known, meta)
         values["status"], values["message"] = final_status(ending.status, delivery), ending.message or _reverts(facts)
         values["counts"] = json.dumps({**ending.counts, "delivery": asdict(delivery)})

@@ -105,6 +105,7 @@ class Both:
                 [problem.message for problem in result.errors],
                 result.status,
                 result.plan and {**result.plan.counts, "run_id": ""},
+                result.plan and result.plan.data_tests,
                 result.delivery,
             )
             for result in results
@@ -159,6 +160,21 @@ DRAWS: dict[str, tuple[pyarrow.DataType, Any]] = {
         lambda r: list(zip(r.sample(["k", "l", "m"], 2), [r.randint(0, 1), 2], strict=True)),
     ),
 }
+
+
+NESTED = pyarrow.map_(pyarrow.string(), pyarrow.list_(pyarrow.int64()))
+DRAWS["maps in a list"] = (
+    pyarrow.list_(DRAWS["map"][0]),
+    lambda r: [DRAWS["map"][1](r) for _ in range(r.randint(0, 2))],
+)
+DRAWS["map in a pair"] = (
+    pyarrow.struct([("a", NESTED), ("b", pyarrow.int64())]),
+    lambda r: {"a": r.choice([None, [], [("k", [1, r.randint(0, 1)])]]), "b": r.choice([1, None])},
+)
+DRAWS["map in a map"] = (
+    pyarrow.map_(pyarrow.string(), NESTED),
+    lambda r: [(key, [("m", [r.randint(0, 1)])]) for key in r.sample(["k", "l", "m"], 2)],
+)
 
 
 def drawn(draw: random.Random, keys: list[str]) -> pyarrow.Table:
@@ -402,6 +418,57 @@ def test_equal_events_are_counted_as_by_duckdb(both: Both):
 
 
 @pytest.mark.long
+@pytest.mark.parametrize("seed", range(examples(2, 20)))
+def test_data_tests_find_the_rows_that_duckdb_finds(both: Both, seed: int):
+    """Those that may fail come along, and DuckDB decides, whatever a condition says of them."""
+    draw = random.Random(seed)
+    columns = ["small", "big one", "money", "flag", "이름", "day", "at", "zoned", "list", "pair", "real"]
+    values = {
+        **{"small": [1, "2.0", "no"], "big one": [2**63 - 1, 0], "money": ["1.50", 2], "flag": [True], "real": [0]},
+        **{"이름": ["a", "", "'\"`\\\n"], "day": ["1900-01-02", "1900-01-03"], "at": ["2024-01-01"]},
+    }
+    for step in range(2):
+        tests: list[dict[str, Any]] = []
+        for _ in range(6):
+            claim: dict[str, Any] = {"column": draw.sample(columns, draw.choice([1, 1, 2]))}
+            kind = draw.choice(["not_null", "unique", "accepted_values"])
+            if kind == "accepted_values":
+                claim = {"column": (name := draw.choice([*values])), "values": values[name]}
+            claim |= draw.choice([{}, {}, {"where": "flag OR \"이름\" = 'A'"}])
+            tests.append({kind: {**claim, "severity": draw.choice(["warn", "warn", "error"])}})
+        both.sync(drawn(draw, [f"u{n}" for n in range(30)]), data_tests=tests, **KEEPS)
+        assert len(both.run(skip_guards=["data_tests"] if step else []).plan.data_tests) == 6
+
+
+@pytest.mark.long
+def test_events_that_the_watermark_has_passed_are_let_go_as_by_duckdb(both: Both):
+    days = [datetime.datetime(2024, 1, day) for day in range(1, 9)]
+    rows = pyarrow.table({"external_id": [f"u{n}" for n in range(8)], "name": ["seen"] * 8, "time": days})
+    more = "SELECT * FROM {} {{% if is_incremental() %}}WHERE time > {{{{ cursor() }}}}{{% endif %}}"
+    how = {
+        **{"mode": "users_track", "track_record_type": "events", "primary_key": ["external_id", "time"]},
+        "incremental": {"cursor": "time", "lookback": "1 day", "retention": "30 days"},
+    }
+    for first, last, ahead, rejected in (
+        (0, 4, 0, "u2"),
+        (0, 4, 20, "u2"),
+        (0, 6, 5, "nobody"),
+        (0, 6, 6, "nobody"),
+        (2, 7, 31, "nobody"),
+        (0, 8, 0, "nobody"),
+        (0, 8, 40, "nobody"),
+    ):
+        both.sync(rows.slice(first, last - first), more, **how)
+        both.fault("object_error", external_ids=[rejected])
+        for shop in both.shops:
+            shop.clock.ahead += datetime.timedelta(days=ahead)
+        both.run(threads=1)
+        for shop in both.shops:
+            shop.braze.clear_faults()
+    assert len(acknowledged(both.there.shop, both.server)) < 4
+
+
+@pytest.mark.long
 def test_rows_that_left_the_model_are_forgotten_as_by_duckdb(both: Both):
     rows = people()
     for left, days in ((rows, 0), (rows.slice(1), 0), (rows.slice(1), 2), (rows.slice(0, 2), 0), (rows, 3)):
@@ -570,7 +637,6 @@ def test_rows_in_the_state_are_not_taken_for_none(spark: Warehouse):
 @pytest.mark.parametrize(
     ("options", "what"),
     [
-        ({"data_tests": [{"unique": "n"}]}, "data_tests"),
         (
             {"on_removed": "delete", "allow_destructive": True, "guards": {"max_deletes": 9}},
             "on_removed: delete of users",

@@ -2,25 +2,27 @@
 
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 
 from reverse_etl.braze.modes import USER
 from reverse_etl.engines.duckdb.changes import write_changes
+from reverse_etl.engines.duckdb.checks import run_data_tests
 from reverse_etl.engines.duckdb.query import ModelQuery
 from reverse_etl.engines.engine import Common, Comparison, Side
 from reverse_etl.engines.pulled import PulledEngine, Rows
 from reverse_etl.engines.spark.sieve import IN_MODEL, OF_STATE, OWN, Sieve, counts_gone, sieve, unfit
 from reverse_etl.engines.spark.tables import SparkTables, current_rows
+from reverse_etl.engines.spark.tested import accepted, columns_tested, may_fail
 from reverse_etl.errors import Location, Problem, ProjectError, RetlError
 from reverse_etl.plan.data_tests import DataTestResult
 from reverse_etl.plan.elsewhere import Pointer, pointer_of
 from reverse_etl.plan.tables import ABSENT_SINCE, META, OPEN_RUN, RUN_ID, SIFTED, SLICE
 from reverse_etl.project.models import Compiled
-from reverse_etl.project.spec import Sync
 from reverse_etl.project.spec_collect import FOREVER
 from reverse_etl.records.layout import Layout
 from reverse_etl.sql.quoting import identifier, literal
 
-_VIEW = "retl_sifted"
+_VIEW, _OLD = "retl_sifted", "retl_old"
 _INSTEAD = "use a target with diff: local for this sync, or remove it"
 _OWN_TYPES = {name: "VARCHAR" if name == RUN_ID else "TIMESTAMPTZ" for name in OWN}
 
@@ -41,8 +43,15 @@ class PushedEngine(PulledEngine):
         return None
 
     def run_data_tests(self, layout: Layout, model: Compiled) -> tuple[DataTestResult, ...]:
+        """On the rows that may fail one: which of them do, DuckDB decides."""
         refuse_undone(layout)
-        return ()
+        if not layout.sync.data_tests:
+            return ()
+        with self._explained(model):
+            read = self._read(model, columns_tested(layout))
+            sql = may_fail(layout, model.sql, read, partial(accepted, self.workbench, layout))
+            self._views[sql, None, None] = local = self._as_view(model, read, sql)
+            return run_data_tests(ModelQuery(self.workbench, layout, local.model))
 
     def write_first(self, layout: Layout, model: Compiled, comparison: Comparison, statement: str) -> int | None:
         refuse_undone(layout)
@@ -77,6 +86,9 @@ class PushedEngine(PulledEngine):
         of_slice = replace(comparison, acknowledged=SLICE, in_state=in_state, absent=absent)
         write_changes(ModelQuery(workbench, layout, there), of_slice)
         workbench.execute(f"DROP TABLE {SIFTED}")
+        incremental = layout.sync.incremental
+        if incremental and incremental.retention:
+            self._let_go(layout, comparison, pointer, incremental.retention)
         return rows
 
     def _rows(self, comparison: Comparison) -> int:
@@ -99,19 +111,32 @@ class PushedEngine(PulledEngine):
         """Store what Spark returns in SIFTED, and the acknowledged rows among it in SLICE."""
         key = [name for name in layout.key if name in comparison.known]
         current = current_rows(pointer, comparison.known, key)
-        if model.sql not in self._columns:
-            self._columns[model.sql] = self.reader.columns(model)
-        read = {one.name: one.there for one in self._columns[model.sql]}
-        before = self._absent_before(layout.sync)
+        read = {one.name: one.there for one in self._read(model)}
+        before = self._long_ago(layout.sync.keep_removed)
         made = sieve(layout, model.sql, read, comparison, current, before, finds_twins)
         self._store(made, comparison, model, pointer)
         return made
 
-    def _absent_before(self, sync: Sync) -> datetime:
-        """Since when a row is absent that is to be forgotten now."""
-        if sync.keep_removed == FOREVER:
+    def _let_go(self, layout: Layout, comparison: Comparison, pointer: Pointer, retention: str) -> None:
+        """Let the acknowledged rows come along, too, that were sent so long ago: the commit forgets those of them that
+        the watermark has passed."""
+        import pyarrow
+
+        self.workbench.execute(f"CREATE TEMP TABLE {_OLD} AS FROM {SLICE} LIMIT 0")
+        key = [name for name in layout.key if name in comparison.known]
+        for batch in self.tables.sent_before(pointer, comparison.known, key, self._long_ago(retention)):
+            self.workbench.register(_VIEW, pyarrow.Table.from_batches([batch]))
+            self.workbench.execute(f"INSERT INTO {_OLD} BY NAME FROM {_VIEW}").fetchall()
+            self.workbench.unregister(_VIEW)
+        same = " AND ".join(f"o.{name} IS NOT DISTINCT FROM t.{name}" for name in map(identifier, key))
+        self.workbench.execute(f"INSERT INTO {SLICE} SELECT o.* FROM {_OLD} AS o ANTI JOIN {SLICE} AS t ON {same}")
+        self.workbench.execute(f"DROP TABLE {_OLD}")
+
+    def _long_ago(self, interval: str) -> datetime:
+        """The time so long before the run began."""
+        if interval == FOREVER:
             return datetime.fromtimestamp(0, UTC)
-        before = f"started_at - INTERVAL {literal(sync.keep_removed)}"
+        before = f"started_at - INTERVAL {literal(interval)}"
         (us,) = self.workbench.execute(f"SELECT epoch_us({before}) FROM {OPEN_RUN}").fetchall()[0]
         return datetime.fromtimestamp(us / 1e6, UTC)
 
@@ -152,9 +177,7 @@ def refuse_undone(layout: Layout) -> None:
     sync = layout.sync
     here, deletes_users = sync.where(), sync.on_removed == "delete" and sync.mode.about == USER
     undone = [
-        (bool(sync.data_tests), "data_tests", sync.where("data_tests")),
         (deletes_users, "on_removed: delete of users", sync.where("on_removed")),
-        (bool(sync.incremental and sync.incremental.retention), "incremental: retention", sync.where("incremental")),
     ]
     problems = [
         Problem(f'sync "{sync.name}": diff: engine does not know {what} yet', where, _INSTEAD, code="P148")

@@ -132,7 +132,7 @@ def _may_differ(
         return of_row
     gone = "true"
     if not acts_on_gone(layout):
-        is_over = "false" if layout.sync.keep_removed == FOREVER else f"{absent} < {_moment(absent_before)}"
+        is_over = "false" if layout.sync.keep_removed == FOREVER else f"{absent} < {moment(absent_before)}"
         gone = f"{absent} IS NULL OR {is_over}"
     return f"CASE WHEN {IN_MODEL} IS NULL THEN {gone} ELSE {of_row} END"
 
@@ -146,13 +146,27 @@ def _differs(layout: Layout, name: str, now: str, before: str | None, is_retyped
         return is_there
     if is_retyped:
         return f"({is_there} OR {before} IS NOT NULL)"
-    now, before = (_comparable(value, column.type) for value in (now, before))
+    now, before = (comparable(value, column.type) for value in (now, before))
     differs = f"NOT ({now} <=> {before})"
     return f"({is_there} AND {differs})" if layout.sync.nulls == "omit" else differs
 
 
-def _comparable(value: str, of: SqlType) -> str:
-    return f"array_sort(map_entries({value}))" if of.family == "map" else value
+def comparable(value: str, of: SqlType, depth: int = 0) -> str:
+    """SQL for what is equal only for equal values: Spark compares no maps. Those inside others keep their order."""
+    if of.family == "map":
+        key, inner = (child for _, child in of.children)
+        entries, x = f"map_entries({value})", f"e{depth}"
+        if inner.has("map"):
+            parts = f"struct({comparable(f'{x}.key', key, depth + 1)}, {comparable(f'{x}.value', inner, depth + 1)})"
+            return f"transform({entries}, {x} -> {parts})"
+        return f"array_sort({entries})" if depth == 0 else entries
+    if not of.has("map"):
+        return value
+    if of.family == "list":
+        x = f"e{depth}"
+        return f"transform({value}, {x} -> {comparable(x, of.children[0][1], depth + 1)})"
+    parts = ", ".join(comparable(f"{value}.{quoted(name, 'spark')}", child, depth + 1) for name, child in of.children)
+    return f"CASE WHEN {value} IS NOT NULL THEN struct({parts}) END"
 
 
 def _spelled(sql: str, of_model: Mapping[str, str]) -> str:
@@ -162,7 +176,7 @@ def _spelled(sql: str, of_model: Mapping[str, str]) -> str:
     return sql
 
 
-def _moment(at: datetime) -> str:
+def moment(at: datetime) -> str:
     return f"timestamp_micros({int(at.timestamp() * 1_000_000)})"
 
 
@@ -170,11 +184,6 @@ def unfit(layout: Layout) -> list[tuple[str, str]]:
     """The columns of a model that are not compared in Spark, and why."""
     key = compared_key(layout, "s")
     found = [(name, "is a document in the key") for name, sql in key.items() if "retl_" in sql and name != ROW_NUMBER]
-    found += [
-        (name, "has a map inside another value")
-        for name in layout.tracked
-        if any(child.has("map") for _, child in layout.column(name).type.children)
-    ]
     found += [(c.name, "has a type that Spark does not store") for c in layout.needed if type_in_spark(c.type) is None]
     return found
 

@@ -8,14 +8,15 @@ import re
 import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from datetime import datetime
 from functools import partial
 from typing import Any, TypeVar
 
 from reverse_etl.engines.duckdb.model import types_from
 from reverse_etl.engines.spark.errors import GONE_AWAY
-from reverse_etl.engines.spark.people import all_named
+from reverse_etl.engines.spark.known import all_named
 from reverse_etl.engines.spark.reader import SparkReader, is_sparks, text_of
-from reverse_etl.engines.spark.sieve import IS_UNCERTAIN, OWN, current_sql, full_name
+from reverse_etl.engines.spark.sieve import IS_UNCERTAIN, OWN, current_sql, full_name, moment
 from reverse_etl.engines.spark.types import type_in_spark
 from reverse_etl.errors import BusyError, Location, ProjectError, RetlError, StateError
 from reverse_etl.masking import of_warehouse
@@ -77,6 +78,12 @@ class SparkTables:
     def uncertain_rows(self, pointer: Pointer, columns: Mapping[str, SqlType], key: Sequence[str]) -> Iterator[Any]:
         rows = f"SELECT * FROM ({current_rows(pointer, columns, key)}) WHERE {IS_UNCERTAIN}"
         return self._stream(rows, pointer)
+
+    def sent_before(
+        self, pointer: Pointer, columns: Mapping[str, SqlType], key: Sequence[str], at: datetime
+    ) -> Iterator[Any]:
+        sent = f"{quoted(SENT_AT, 'spark')} < {moment(at)}"
+        return self._stream(f"SELECT * FROM ({current_rows(pointer, columns, key)}) WHERE {sent}", pointer)
 
     def known_users(
         self, pointer: Pointer, columns: Mapping[str, SqlType], key: Sequence[str], users: Any
