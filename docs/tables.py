@@ -56,7 +56,8 @@ def permissions() -> str:
 def calls_of(mode: Mode) -> list[Call]:
     """The calls of a mode with all that it can do; users who leave a model are deleted by another mode's."""
     deletion = mode.deletion.call if mode.deletion and mode.deletion.call.permission != DELETE.permission else None
-    return [call for call in (mode.call, mode.update, deletion) if call]
+    first = READ_CATALOGS if "catalog" in mode.keys else None  # it is looked whether it is there
+    return [call for call in (first, mode.call, mode.update, deletion) if call]
 
 
 def _listed(names: Iterable[str]) -> str:
