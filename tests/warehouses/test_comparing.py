@@ -469,6 +469,33 @@ def test_events_that_the_watermark_has_passed_are_let_go_as_by_duckdb(both: Both
 
 
 @pytest.mark.long
+@pytest.mark.parametrize("seed", range(examples(1, 10)))
+def test_events_with_documents_are_counted_as_by_duckdb(both: Both, seed: int):
+    """Of equal ones that are written otherwise, as many are sent as the model has more than are acknowledged."""
+    draw = random.Random(seed)
+
+    def event() -> dict[str, Any]:
+        pair = draw.sample([("k", 1), ("l", 2)], 2)
+        return {
+            "external_id": draw.choice(["u1", "u2"]),
+            "name": "seen",
+            "time": datetime.datetime(2024, 1, draw.randint(1, 2)),
+            "page": draw.choice(['{"a": 1, "b": [1]}', '{"b":[1],"a":1}', '{"a": 2}', "null", None]),
+            "counts": draw.choice([None, pair, [("k", draw.randint(1, 2))]]),
+        }
+
+    texts = [(name, TEXT) for name in ("external_id", "name", "page")]
+    of = pyarrow.schema([*texts, ("time", pyarrow.timestamp("us")), ("counts", pyarrow.map_(TEXT, NUMBER))])
+    how = {"mode": "users_track", "track_record_type": "events", "pre_formatted_fields": ["page"]}
+    rows: list[dict[str, Any]] = []
+    for step in range(6):
+        rows = [row for row in rows if draw.random() > 0.2] + [event() for _ in range(8 if step == 0 else 3)]
+        draw.shuffle(rows)
+        both.sync(pyarrow.Table.from_pylist(rows, of), **how)
+        both.run(threads=1)
+
+
+@pytest.mark.long
 def test_rows_that_left_the_model_are_forgotten_as_by_duckdb(both: Both):
     rows = people()
     for left, days in ((rows, 0), (rows.slice(1), 0), (rows.slice(1), 2), (rows.slice(0, 2), 0), (rows, 3)):

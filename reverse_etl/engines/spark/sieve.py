@@ -19,7 +19,7 @@ from reverse_etl.engines.spark.types import type_in_spark
 from reverse_etl.plan.elsewhere import GONE, Pointer
 from reverse_etl.plan.tables import ABSENT_SINCE, RUN_ID, SENT_AT, UNSURE, USER
 from reverse_etl.project.spec_collect import FOREVER
-from reverse_etl.records.expressions import compared_key, compared_user
+from reverse_etl.records.expressions import compared_key, compared_user, respelled_keys
 from reverse_etl.records.layout import ROW_NUMBER, Layout
 from reverse_etl.sql.quoting import literal, quoted
 from reverse_etl.sql.types import SqlType, widens
@@ -67,6 +67,9 @@ def sieve(
     of_model = {name: f"s{number}" for number, name in enumerate(names)}
     stored = [*comparison.known, *OWN]
     of_state = {name: f"t{number}" for number, name in enumerate(stored)}
+    if layout.whole_row and respelled_keys(layout):
+        rows = _of_documents(layout, model, read, comparison, current, of_model, of_state)
+        return Sieve(rows, of_model, of_state, layout.key)
     key = [name for name in layout.key if name != ROW_NUMBER]
     parts = ", ".join(of_model[name] for name in key)
     windows = [f"count(*) OVER (PARTITION BY {parts}) AS {_COPIES}"] if finds_twins or layout.whole_row else []
@@ -94,6 +97,58 @@ def sieve(
     return Sieve(sql, of_model, of_state, layout.key)
 
 
+def _of_documents(
+    layout: Layout,
+    model: str,
+    read: Mapping[str, str],
+    comparison: Comparison,
+    current: str,
+    of_model: Mapping[str, str],
+    of_state: Mapping[str, str],
+) -> str:
+    """The same where the whole row is the key, and documents are in it, which may be equal and written otherwise.
+
+    All rows that are equal but for their documents go together, if the model has more of some of them, as they are
+    written, than are acknowledged.
+    """
+    types = {short: type_in_spark(layout.column(name).type) for name, short in of_model.items()}
+    types |= {short: OWN.get(name) or type_in_spark(comparison.known[name]) for name, short in of_state.items()}
+    now = {of_model[name]: read[name] for name in of_model} | {IN_MODEL: "true"}
+    before = {of_state[name]: quoted(name, "spark") for name in of_state} | {OF_STATE: "true"}
+    key = {name: f"k{number}" for number, name in enumerate(name for name in layout.key if name != ROW_NUMBER)}
+    for name, short in key.items():
+        of = layout.column(name).type
+        now[short] = comparable(read[name], of)
+        before[short] = comparable(f"CAST({quoted(name, 'spark')} AS {type_in_spark(of)})", of)
+    names = [*of_model.values(), IN_MODEL, *of_state.values(), OF_STATE]
+
+    def side(values: Mapping[str, str]) -> str:
+        nothing = {name: f"CAST(NULL AS {types.get(name, 'BOOLEAN')})" for name in names}
+        return ", ".join(f"{value} AS {name}" for name, value in {**nothing, **values}.items())
+
+    rows = f"SELECT {side(now)} {_MODEL.format(model)} UNION ALL SELECT {side(before)} FROM ({current}) AS __state"
+    run, unsettled = of_state[RUN_ID], _unsettled(comparison, of_state)
+    counts = ", ".join(
+        f"count({one}) OVER (PARTITION BY {', '.join(key.values())}) AS {name}"
+        for one, name in ((IN_MODEL, _COPIES), (OF_STATE, "t_copies"))
+    )
+    plain = ", ".join(short for name, short in key.items() if not layout.column(name).is_document)
+    is_off = f"CASE WHEN {_COPIES} > t_copies OR ({run} IS NOT NULL AND ({' OR '.join(unsettled)})) THEN 1 ELSE 0 END"
+    near = (
+        f"max({is_off}) OVER (PARTITION BY {plain}) AS s_off, count({IN_MODEL}) OVER (PARTITION BY {plain}) AS s_rows"
+    )
+    where = "s_rows > 0" if comparison.all_rows else "s_rows > 0 AND s_off = 1"
+    counted = f"SELECT *, {counts} FROM ({rows})"
+    return f"SELECT {', '.join(names)} FROM (\nSELECT *, {near} FROM ({counted})\n) WHERE {where}"
+
+
+def _unsettled(comparison: Comparison, of_state: Mapping[str, str]) -> list[str]:
+    """SQL for: an acknowledged row may be sent again, whatever the model returns."""
+    sent, unsure = of_state[SENT_AT], of_state[UNSURE]
+    found = [f"{sent} IS NULL", f"NOT coalesce({unsure} = array({literal(USER)}), true)"]
+    return [*found, *([IS_UNCERTAIN.replace(UNSURE, unsure)] if comparison.resends else [])]
+
+
 def _same(layout: Layout, name: str, now: str, before: str | None) -> str:
     if before is None:  # a column that was added to the key: the acknowledged rows have none
         return f"{now} IS NULL"
@@ -112,10 +167,8 @@ def _may_differ(
 ) -> str:
     if comparison.all_rows:
         return "true"
-    sent, run, unsure, absent = (of_state[name] for name in (SENT_AT, RUN_ID, UNSURE, ABSENT_SINCE))
-    found = [f"{run} IS NULL", f"{sent} IS NULL", f"NOT coalesce({unsure} = array({literal(USER)}), true)"]
-    if comparison.resends:
-        found.append(IS_UNCERTAIN.replace(UNSURE, unsure))
+    run, absent = of_state[RUN_ID], of_state[ABSENT_SINCE]
+    found = [f"{run} IS NULL", *_unsettled(comparison, of_state)]
     if counts_gone(layout):
         found.append(f"{absent} IS NOT NULL")
     if layout.whole_row:
@@ -183,7 +236,8 @@ def moment(at: datetime) -> str:
 def unfit(layout: Layout) -> list[tuple[str, str]]:
     """The columns of a model that are not compared in Spark, and why."""
     key = compared_key(layout, "s")
-    found = [(name, "is a document in the key") for name, sql in key.items() if "retl_" in sql and name != ROW_NUMBER]
+    documents = () if layout.whole_row else [name for name, sql in key.items() if "retl_" in sql]
+    found = [(name, "is a document in the key") for name in documents]
     found += [(c.name, "has a type that Spark does not store") for c in layout.needed if type_in_spark(c.type) is None]
     return found
 
@@ -213,11 +267,15 @@ def current_sql(
     if not pointer.deltas:
         return base
     keys = [quoted(name, "spark") for name in key]
+    parts = [comparable(column, columns[name]) for name, column in zip(key, keys, strict=True)]
     numbered = " UNION ALL ".join(
         rows(delta.name, f", {GONE}, {number} AS _retl_age") for number, delta in enumerate(pointer.deltas)
     )
-    newest = f"row_number() OVER (PARTITION BY {', '.join(keys)} ORDER BY _retl_age DESC)"
-    same = " AND ".join(f"b.{name} <=> d.{name}" for name in keys)
+    newest = f"row_number() OVER (PARTITION BY {', '.join(parts)} ORDER BY _retl_age DESC)"
+    same = " AND ".join(
+        " <=> ".join(comparable(f"{side}.{column}", columns[name]) for side in ("b", "d"))
+        for name, column in zip(key, keys, strict=True)
+    )
     moved = " UNION ALL ".join(rows(delta.name) for delta in pointer.deltas)
     return (
         f"SELECT * FROM ({base}) AS b LEFT ANTI JOIN ({moved}) AS d ON {same} UNION ALL SELECT {names} FROM"
