@@ -1,11 +1,14 @@
 """How fast `retl` is, each figure beside its yardstick of the same run: make bench
 
 Prints a table with a verdict for each line, and writes bench/RESULTS.md. Runs for some ten minutes; `--sizes 1 10 50`
-takes 50 million rows too, `--only collect start` a part of it (see PARTS). Everything it makes lies in .bench/.
+takes 50 million rows too, `--only collect start` a part of it (see PARTS). `--before REV` measures the code of another
+commit, too, line by line in turns (see BESIDE), and says how the figure of each line compares with its. Everything it
+makes lies in .bench/.
 """
 
 import argparse
 import compileall
+import io
 import json
 import os
 import platform
@@ -13,12 +16,15 @@ import re
 import shutil
 import subprocess
 import sys
+import tarfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from contextvars import ContextVar
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
 from importlib.metadata import version
 from itertools import pairwise
 from pathlib import Path
@@ -39,6 +45,8 @@ COLLECT_S = 10
 WIDE_ROWS = 200_000
 COMPARED = 5_000_000  # rows that are compared in Spark
 PARTS = ("diff", "erased", "checks", "ledger", "engines", "wide", "sending", "many", "collect", "start", "peers")
+BESIDE = ("diff", "erased", "checks", "ledger", "wide", "sending", "many", "start")  # also of an earlier commit
+BEFORE: ContextVar[Path | None] = ContextVar("BEFORE", default=None)  # the code that is measured, if it is not ours
 TICKS = os.sysconf("SC_CLK_TCK")
 MODEL = """select * replace (case when {{ var('changed', 0) }} = 1 and hash(external_id) % 100 = 7
     then text_0 || '!' else text_0 end as text_0) from users"""
@@ -64,7 +72,8 @@ class Measured:
 
 def measure(command: Sequence[str | Path], cwd: Path, url: str = "https://127.0.0.1:9") -> Measured:
     """Run a command to its end, in a project of the bench or beside it. Ends the bench if the command fails."""
-    environ = {**os.environ, "SINK": url, "REQUESTS_CA_BUNDLE": str(CERTIFICATE / "ca.pem"), "PYTHONPATH": str(ROOT)}
+    paths = os.pathsep.join(str(path) for path in (BEFORE.get(), ROOT) if path)
+    environ = {**os.environ, "SINK": url, "REQUESTS_CA_BUNDLE": str(CERTIFICATE / "ca.pem"), "PYTHONPATH": paths}
     found, began, done = Measured(began_at=time.time()), time.monotonic(), threading.Event()
     with (WORK / "last.log").open("w") as log:
         process = subprocess.Popen([str(part) for part in command], cwd=cwd, env=environ, stdout=log, stderr=log)
@@ -93,7 +102,8 @@ def _sample(pid: int, samples: list[Sample], done: threading.Event) -> None:
 
 @dataclass(frozen=True)
 class Line:
-    """A line of the table; `ratio` and `bound` are for the verdict, which is none without a bound."""
+    """A line of the table; `ratio` and `bound` are for the verdict, which is none without a bound. `before` is the same
+    line, measured with the code of an earlier commit."""
 
     what: str
     measured: Measured
@@ -103,6 +113,17 @@ class Line:
     bound: float | None = None
     at_least: bool = False
     unit: str = "x"
+    before: "Line | None" = None
+
+    @property
+    def compared(self) -> str:
+        """What was measured, in multiples of what it was before: seconds if there are any, and otherwise the figure."""
+        if self.before is None:
+            return ""
+        now, then = self.measured, self.before.measured
+        if now.cpu_s and then.cpu_s:
+            return f"{now.wall_s / then.wall_s:.2f}x wall, {now.cpu_s / then.cpu_s:.2f}x CPU"
+        return f"{self.ratio / self.before.ratio:.2f}x" if self.ratio and self.before.ratio else ""
 
     @property
     def verdict(self) -> str:
@@ -121,6 +142,7 @@ class Line:
         yield f"{self.rows / m.wall_s:,.0f}" if self.rows and m.wall_s else ""
         yield f"{self.ratio:.2f}{self.unit} {self.yardstick}" if self.ratio is not None else ""
         yield self.verdict
+        yield self.compared
 
 
 def against(what: str, measured: Measured, yard: Measured, name: str, bound: float, rows: int) -> Iterator[Line]:
@@ -136,7 +158,12 @@ def project(rows: int) -> Path:
     """A fresh project over a table of so many rows."""
     table = WORK / f"users-{rows}.duckdb"
     make_table(table, rows)
-    return project_over(WORK / f"project-{rows}", table, MODEL)
+    return project_over(own(f"project-{rows}"), table, MODEL)
+
+
+def own(name: str) -> Path:
+    """A folder of the bench for the code that is measured."""
+    return (BEFORE.get() or WORK) / name
 
 
 def project_over(folder: Path, table: Path, model: str) -> Path:
@@ -190,10 +217,11 @@ def diff(rows: int) -> Iterator[Line]:
     plain = WORK / "plain.duckdb"
     plain.unlink(missing_ok=True)
     measure(duckdb_script(f"{attach} ATTACH '{plain}' AS p; CREATE TABLE p.t AS SELECT * FROM w.users"), WORK)
-    yield Line(f"{million}: state at rest", Measured(), 0, size / plain.stat().st_size, "size of the table", 1.2)
+    ratio = size / plain.stat().st_size
     plain.unlink()
+    yield Line(f"{million}: state at rest", Measured(), 0, ratio, "size of the table", 1.2)
     left = sorted(path.name for path in state.parent.iterdir())
-    assert left == ["lock", "state.duckdb"], left
+    assert left == ["ledger", "lock", "state.duckdb"], left
 
 
 def engines(rows: int, scaled: dict[int, float]) -> Iterator[Line]:
@@ -286,7 +314,7 @@ def with_and_without_ledger(table: Path, model: str) -> tuple[Measured, Measured
     spec, folders, steps = "primary_key: external_id", {}, {True: 0, False: 0}
     with sink(CERTIFICATE, "--latency", "0.02") as url:
         for is_kept in steps:
-            folders[is_kept] = folder = project_over(WORK / f"project-ledger-{is_kept}", table, model)
+            folders[is_kept] = folder = project_over(own(f"project-ledger-{is_kept}"), table, model)
             if not is_kept:
                 file = folder / "syncs.yml"
                 file.write_text(file.read_text().replace(spec, f"{spec}, ledger: {{keep: 0}}"))
@@ -405,7 +433,7 @@ def wide() -> Iterator[Line]:
         if not table.exists():
             select = f"SELECT 'user-' || i AS external_id, {', '.join(listed)} FROM range({WIDE_ROWS}) AS numbers(i)"
             measure(duckdb_script(f"ATTACH '{table}' AS w; CREATE TABLE w.users AS {select}"), WORK)
-        folder = project_over(WORK / "project-wide", table, "select * from users")
+        folder = project_over(own("project-wide"), table, "select * from users")
         copy, plan = first_request(folder, table)
         whose = f"{WIDE_ROWS:,} rows, {what}"
         yield Line(f"{whose}: COPY TO parquet (yardstick)", copy, WIDE_ROWS)
@@ -417,7 +445,7 @@ def many_syncs() -> Iterator[Line]:
     """Twenty first runs in one command."""
     table = WORK / f"users-{many.ROWS}.duckdb"
     make_table(table, many.ROWS)
-    folder, limits_s = many.project(WORK / "many", table), many.limits_alone_s(CEILING)
+    folder, limits_s = many.project(own("many"), table), many.limits_alone_s(CEILING)
     with sink(CERTIFICATE, "--latency", "0.1") as url:
         run = measure([*RETL, "sync", "--all"], folder, url)
         seen = stats(url, CERTIFICATE)
@@ -434,7 +462,7 @@ def unchanged_syncs() -> Line:
     """A hundred syncs in one command, of which nothing has changed."""
     table = WORK / f"users-{many.UNCHANGED_ROWS}.duckdb"
     make_table(table, many.UNCHANGED_ROWS)
-    folder, asked = many.project(WORK / "unchanged", table, many.UNCHANGED_SYNCS), [*RETL, "sync", "--all"]
+    folder, asked = many.project(own("unchanged"), table, many.UNCHANGED_SYNCS), [*RETL, "sync", "--all"]
     with sink(CERTIFICATE, "--latency", "0.02") as url:
         measure(asked, folder, url)
         run = min((measure(asked, folder, url) for _ in range(3)), key=lambda one: one.wall_s)
@@ -579,14 +607,19 @@ def peers() -> Iterator[Line]:
 
 # --- the table -------------------------------------------------------------------------------------------------------
 
-HEADING = ("", "wall s", "CPU s", "peak MB", "rows/s", "ratio", "verdict")
+HEADING = ("", "wall s", "CPU s", "peak MB", "rows/s", "ratio", "verdict", "commit before")
 
 
-def lines(parts: Sequence[str], sizes: Sequence[int]) -> Iterator[Line]:
+def lines(parts: Sequence[str], sizes: Sequence[int], before: Path | None = None) -> Iterator[Line]:
+    """All lines of some parts. With the code of an earlier commit, those of BESIDE are measured with it, too."""
+
+    def measured(name: str, part: Callable[[], Iterator[Line]]) -> Iterator[Line]:
+        return part() if before is None or name not in BESIDE else in_lockstep(part, before)
+
     scaled: dict[int, float] = {}
     if "diff" in parts:
         for size in sizes:
-            for line in diff(size * 1_000_000):
+            for line in measured("diff", partial(diff, size * 1_000_000)):
                 if line.what.endswith("sync, nothing changed"):
                     scaled[size] = line.measured.wall_s / size
                 yield line
@@ -594,12 +627,6 @@ def lines(parts: Sequence[str], sizes: Sequence[int]) -> Iterator[Line]:
         for small, large in [*pairwise(sizes), *whole]:
             ratio = scaled[large] / scaled[small]
             yield Line(f"{small}M -> {large}M: time per row", Measured(), 0, ratio, "", 1.2)
-    if "erased" in parts:
-        yield from erased(sizes[-1] * 1_000_000)
-    if "checks" in parts:
-        yield from checks(1_000_000)
-    if "ledger" in parts:
-        yield from ledger(1_000_000)
     if "engines" in parts:
         per_row: dict[int, float] = {}
         for size in sizes:
@@ -609,6 +636,9 @@ def lines(parts: Sequence[str], sizes: Sequence[int]) -> Iterator[Line]:
             what = f"{small // 1_000_000}M -> {large // 1_000_000}M from Postgres: time per row"
             yield Line(what, Measured(), 0, per_row[large] / per_row[small], "", 1.2)
     for name, part in (
+        ("erased", partial(erased, sizes[-1] * 1_000_000)),
+        ("checks", partial(checks, 1_000_000)),
+        ("ledger", partial(ledger, 1_000_000)),
         ("wide", wide),
         ("sending", sending),
         ("many", many_syncs),
@@ -617,13 +647,42 @@ def lines(parts: Sequence[str], sizes: Sequence[int]) -> Iterator[Line]:
         ("peers", peers),
     ):
         if name in parts:
-            yield from part()
+            yield from measured(name, part)
+
+
+def in_lockstep(part: Callable[[], Iterator[Line]], before: Path) -> Iterator[Line]:
+    """The lines of a part, each measured with the code of an earlier commit right after ours."""
+    ours, theirs = part(), part()
+    for line in ours:
+        token = BEFORE.set(before)
+        try:
+            then = next(theirs, None)
+        finally:
+            BEFORE.reset(token)
+        yield replace(line, before=then)
+
+
+def code_of(revision: str) -> Path:
+    """The code of a commit, in a folder whose name is that of the commit; made now if it is not there."""
+    asked = ["git", "rev-parse", "--short", f"{revision}^{{commit}}"]
+    commit = subprocess.run(asked, cwd=ROOT, check=True, capture_output=True, text=True).stdout.strip()
+    folder = WORK / f"before-{commit}"
+    if not folder.exists():
+        unfinished = folder.with_suffix(".part")
+        shutil.rmtree(unfinished, ignore_errors=True)
+        packed = subprocess.run(["git", "archive", commit, "reverse_etl"], cwd=ROOT, check=True, capture_output=True)
+        with tarfile.open(fileobj=io.BytesIO(packed.stdout)) as archive:
+            archive.extractall(unfinished, filter="data")
+        compileall.compile_dir(unfinished, quiet=1)
+        unfinished.rename(folder)
+    return folder
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="bench.run")
     parser.add_argument("--sizes", type=int, nargs="+", default=[1, 10], help="millions of rows")
     parser.add_argument("--only", nargs="+", default=list(PARTS))
+    parser.add_argument("--before", metavar="REV", help="measure the code of this commit, too, in turns with ours")
     parser.add_argument("--write", action="store_true", help="bench/RESULTS.md")
     asked = parser.parse_args()
     WORK.mkdir(exist_ok=True)
@@ -635,18 +694,21 @@ def main() -> None:
         subprocess.run([python_of("bench"), "-m", "bench.certificate", CERTIFICATE], cwd=ROOT, check=True)
     text = [f"| {' | '.join(HEADING)} |", f"|{'---|' * len(HEADING)}"]
     print("\n".join(text), flush=True)
-    for line in lines(asked.only, asked.sizes):
+    before = code_of(asked.before) if asked.before else None
+    for line in lines(asked.only, asked.sizes, before):
         text.append(f"| {' | '.join(line.cells())} |")
         print(text[-1], flush=True)
     if asked.write:
-        write(text, [] if set(asked.only) == set(PARTS) else asked.only)
+        write(text, [] if set(asked.only) == set(PARTS) else asked.only, before)
 
 
-def write(text: list[str], parts: Sequence[str]) -> None:
+def write(text: list[str], parts: Sequence[str], before: Path | None = None) -> None:
     """The results; of `parts` alone, their lines replace those of the same names, or come after the others."""
     file = ROOT / "bench" / "RESULTS.md"
     about = f"{datetime.now(UTC):%Y-%m-%d}, {os.cpu_count()} cores of a shared machine, {platform.system()}"
     versions = ", ".join(f"{name} {version(name)}" for name in ("duckdb", "urllib3"))
+    if before:
+        versions += f", beside commit {before.name.removeprefix('before-')}"
     head = f"# What `make bench` measured\n\n{about}, Python {platform.python_version()}, {versions}.\n\n"
     if parts and file.exists():
         head, table = file.read_text().split("|", 1)
