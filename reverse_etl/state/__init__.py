@@ -9,6 +9,7 @@ glance.py      states that nobody has open, read one after the other
 done.py        until when syncs were done, as far as their files have not changed
 file.py        state.duckdb: attached, created, migrated; errors of disks
 backups.py     what lies beside it: backups of resets and migrations, and for how long
+rows_table.py  the table of acknowledged rows is created, so that it is compressed in little time
 commit.py      outbox + journal -> state, in one transaction
   outcomes.py    what became of each record
   rejects.py     rows that are not in Braze as the model has them

@@ -53,6 +53,7 @@ from reverse_etl.state.file import WENT_WELL
 from reverse_etl.state.open_run import OpenRun
 from reverse_etl.state.outcomes import NO_REQUESTS, REQUESTS_MADE, WITH_OUTCOMES, DeliveryCounts, find_outcomes
 from reverse_etl.state.rejects import remember_answers, remember_partial_rows, remember_withheld_rows
+from reverse_etl.state.rows_table import create_rows
 from reverse_etl.state.workspace import WORKSPACE
 
 RUNS_KEPT, _RUNS_AT_A_TIME = 10_000, 1_000
@@ -219,16 +220,18 @@ def _reshape(connection: DuckDBPyConnection, key: Sequence[str]) -> None:
     known = acknowledged_types(connection)
     if [(name, of.text) for name, of in known.items()] == [(name, of.text) for name, of in wanted.items()]:
         return
-    own = f"{', '.join(OWN_COLUMNS)} FROM {ACKNOWLEDGED} WHERE true"
-    if not known:
-        own = ", ".join(f"CAST(NULL AS {of}) AS {name}" for name, of in OWN_COLUMNS.items()) + " WHERE false"
-    columns = {name: _carried_over(name, of, known.get(name), name in key) for name, of in wanted.items()}
-    listed = ", ".join(f"{value} AS {identifier(name)}" for name, value in columns.items())
-    if known and ROW_NUMBER not in key:  # a row whose key is no value of the new type is none of the model's any more
-        own += "".join(f" AND ({identifier(n)} IS NULL OR {columns[n]} IS NOT NULL)" for n in key if n in known)
-    connection.execute(f"CREATE TABLE {STATE}.main.state_next AS SELECT {listed}, {own}")
+    following = f"{STATE}.main.state_next"
+    if known:
+        columns = {name: _carried_over(name, of, known.get(name), name in key) for name, of in wanted.items()}
+        listed = ", ".join(f"{value} AS {identifier(name)}" for name, value in columns.items())
+        rows = f"SELECT {listed}, {', '.join(OWN_COLUMNS)} FROM {ACKNOWLEDGED} WHERE true"
+        if ROW_NUMBER not in key:  # a row whose key is no value of the new type is none of the model's any more
+            rows += "".join(f" AND ({identifier(n)} IS NULL OR {columns[n]} IS NOT NULL)" for n in key if n in known)
+        connection.execute(f"CREATE TABLE {following} AS {rows}")
+    else:
+        create_rows(connection, following, wanted)
     connection.execute(f"DROP TABLE IF EXISTS {ACKNOWLEDGED}")
-    connection.execute(f"ALTER TABLE {STATE}.main.state_next RENAME TO state")
+    connection.execute(f"ALTER TABLE {following} RENAME TO state")
     connection.execute(f"INSERT OR REPLACE INTO {META} VALUES ('primary_key', ?)", [json.dumps(key)])
 
 

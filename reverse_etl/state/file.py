@@ -33,6 +33,7 @@ from reverse_etl.shared_state.place import StatePlace
 from reverse_etl.sql import database
 from reverse_etl.sql.quoting import literal, statement
 from reverse_etl.state import opt_outs
+from reverse_etl.state.rows_table import FILE_FORMAT
 from reverse_etl.system.clock import Clock
 from reverse_etl.system.memory import HINT, is_out_of_memory
 
@@ -139,7 +140,7 @@ def _make(connection: DuckDBPyConnection, path: Path, sync: str, target: str) ->
     unfinished = path.with_name("state.next.duckdb")
     for file in (unfinished, path.with_name("state.next.duckdb.wal")):
         file.unlink(missing_ok=True)
-    connection.execute(f"ATTACH {literal(str(unfinished))} AS {STATE}")
+    connection.execute(f"ATTACH {literal(str(unfinished))} AS {STATE} ({FILE_FORMAT})")
     connection.execute(statement(__name__, "state_tables"))
     rows = [("format", str(FORMAT)), ("sync", sync), ("target", target)]
     connection.executemany(f"INSERT INTO {_META} VALUES (?, ?)", rows)

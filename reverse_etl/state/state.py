@@ -67,6 +67,7 @@ from reverse_etl.state.outcomes import WITH_OUTCOMES, DeliveryCounts
 from reverse_etl.state.recovery import recover
 from reverse_etl.state.renamed import Renamed, move_keys, refuse_chains, refuse_old_ids, to_move
 from reverse_etl.state.renamed import load as load_renamed
+from reverse_etl.state.rows_table import FILE_FORMAT
 from reverse_etl.state.workspace import next_workspace, of_meta
 from reverse_etl.system.clock import Clock, when_free
 
@@ -262,7 +263,7 @@ class State:
         """Rewrite the state file, so that its bytes no longer contain deleted rows."""
         fresh = self.place.folder / "state.next.duckdb"
         fresh.unlink(missing_ok=True)
-        self.connection.execute(f"ATTACH {literal(str(fresh))} AS retl_next")
+        self.connection.execute(f"ATTACH {literal(str(fresh))} AS retl_next ({FILE_FORMAT})")
         self.connection.execute(f"COPY FROM DATABASE {STATE} TO retl_next")
         detach_whole(self.connection, "retl_next")
         self.connection.execute(f"DETACH {STATE}")
