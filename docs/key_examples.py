@@ -71,7 +71,7 @@ EXAMPLES: Mapping[type[BaseModel], Mapping[str, str]] = {
         "renamed_from": "renamed_from: weekly_mail",
         "description": "description: who gets the newsletter",
         "owner": "owner: crm-team",
-        "columns": "columns: [{name: tier, description: level of the loyalty program}]",
+        "columns": "columns: [{name: tier, description: level of the loyalty program, show_values: true}]",
         "model": "model: newsletter",
         "mode": "mode: users_track",
         "track_record_type": "track_record_type: attributes",

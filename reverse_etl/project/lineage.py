@@ -34,6 +34,38 @@ def tables_named(sql: str, dialect: str) -> dict[str, set[str]]:
     return found
 
 
+def texts_of(sql: str, column: str, dialect: str) -> list[str] | None:
+    """The texts that a column can have, where the outermost SELECTs write them down; None if that cannot be told."""
+    try:
+        found = dict.fromkeys(_texts_in(_parsed(sql, dialect), column.casefold()))
+    except (SqlglotError, RecursionError):
+        return None
+    return None if None in found else [text for text in found if text is not None]
+
+
+def _texts_in(query: Expr, column: str) -> Iterator[str | None]:
+    """The texts, and None for anything else."""
+    if isinstance(query, exp.Subquery):
+        yield from _texts_in(query.unnest(), column)
+    elif isinstance(query, exp.SetOperation):
+        yield from _texts_in(query.left, column)
+        yield from _texts_in(query.right, column)
+    elif isinstance(query, exp.Select):
+        of_column = [one.unalias() for one in query.selects if one.alias_or_name.casefold() == column]
+        yield from _results(of_column[0]) if len(of_column) == 1 else (None,)
+    else:
+        yield None
+
+
+def _results(value: Expr) -> Iterator[str | None]:
+    if isinstance(value, exp.Case):
+        results = [*(one.args["true"] for one in value.args["ifs"]), value.args.get("default")]
+        for result in results:
+            yield from _results(result) if result is not None else (None,)
+    else:
+        yield value.name if isinstance(value, exp.Literal) and value.is_string else None
+
+
 def _top_of(table: Expr, query: Expr) -> str:
     """The name of the outermost WITH around a table; empty if there is none."""
     name, node = "", table.parent

@@ -487,6 +487,7 @@ class ColumnText(_Strict):
     name: str = Field(min_length=1, description="name of the column")
     description: str = Field("", description="what its values mean")
     owner: str | None = Field(None, min_length=1, description="who is responsible for it; default: owner of the sync")
+    show_values: bool = Field(False, description="show its values on the page, if they are few: never of personal data")
 
 
 class Sync(_Strict):
@@ -499,7 +500,8 @@ class Sync(_Strict):
     description: str = Field("", description="free-text description")
     owner: str | None = Field(None, min_length=1, description="who is responsible for it, such as a team")
     columns: tuple[ColumnText, ...] = Field(
-        (), description="what the model's columns mean, for `retl docs generate`: {name, description, owner}"
+        (),
+        description="what the model's columns mean, for `retl docs generate`: {name, description, owner, show_values}",
     )
     model: str = Field(description="name of the model: the file models/<model>.sql")
     mode_name: ModeName = Field(alias="mode", description="Braze endpoint to send to")

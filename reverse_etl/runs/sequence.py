@@ -363,7 +363,7 @@ def threads_of(jobs: Sequence[Job]) -> dict[str, int]:
 def note_end(job: Job, result: RunResult) -> None:
     """Remember how a run ended, for its schedule: without that, it tries again at once."""
     with suppress(OSError):
-        note_run(job.project, job.sync, result.status, job.now())
+        note_run(job.project, job.sync, result.status, job.now(), result.errors)
 
 
 def _wait(job: Job, finished_s: Mapping[str, float]) -> None:

@@ -32,7 +32,7 @@ from reverse_etl.plan.given_up import GIVEN_UP
 from reverse_etl.plan.tables import ACKNOWLEDGED, IN_DOUBT, REJECTS, RUNS, SENT_AT
 from reverse_etl.plan.workbench import connect
 from reverse_etl.project.graph import dbt_id, model_id, seed_id
-from reverse_etl.project.lineage import tables_named
+from reverse_etl.project.lineage import tables_named, texts_of
 from reverse_etl.project.lock_file import Lock
 from reverse_etl.project.models import ref_name
 from reverse_etl.project.project import LoadedProject
@@ -42,6 +42,7 @@ from reverse_etl.records.layout import Layout, layout_of_rows
 from reverse_etl.runs.due import find_due
 from reverse_etl.runs.flaps import HowToLook, changes_of
 from reverse_etl.runs.site_facts import Site, SiteColumn, SiteEvent, SiteNode, SiteReject, SiteRun, SiteSync
+from reverse_etl.runs.site_values import values_of
 from reverse_etl.runs.writers import writer_of
 from reverse_etl.sql.quoting import identifier
 from reverse_etl.state.copied import copy_of
@@ -73,6 +74,7 @@ class _Known:
     filled: Mapping[str, int] = field(default_factory=dict)
     changes: Mapping[str, tuple[int, int, str]] = field(default_factory=dict)
     changed_at: Mapping[str, datetime] = field(default_factory=dict)
+    values: Mapping[str, Sequence[tuple[str, int]]] = field(default_factory=dict)
     runs: Sequence[SiteRun] = ()
     rejects: Sequence[SiteReject] = ()
     notes: Sequence[str] = ()
@@ -95,7 +97,7 @@ def collect(project: LoadedProject, how: HowToLook, version: str) -> Site:
         generated_at=how.now,
         days=how.days,
         syncs=syncs,
-        events=_events(lock, project.spec.syncs, syncs),
+        events=_events(project, lock, syncs),
         nodes=list(_nodes(project)),
         orphans=[all_masked(in_words(project, place)) for place in orphans(project)],
     )
@@ -193,6 +195,7 @@ def _column(
         changed_at=known.changed_at.get(name),
         flaps=flaps,
         accepted=all_masked(list(accepted.get(name, ()))),
+        values=[(all_masked(value), rows) for value, rows in known.values.get(name, ())],
     )
 
 
@@ -257,6 +260,7 @@ def _of_state(project: LoadedProject, sync: Sync, state: State, how: HowToLook) 
         written=_written(connection, how.since),
         types=sent,
         filled=_filled(state, [name for name in sent if name in types]),
+        values=values_of(sync, state, [name for name in sent if name in types]),
         changes={one.column: (one.changes, one.data_points, one.what or "") for one in changes},
         changed_at=_changed_at(connection),
         runs=_runs(connection, sync),
@@ -354,18 +358,31 @@ def _rejects(connection: DuckDBPyConnection) -> Iterator[SiteReject]:
 # --- project ---------------------------------------------------------------------------------------------------------
 
 
-def _events(lock: Lock, specs: Iterable[Sync], syncs: Iterable[SiteSync]) -> list[SiteEvent]:
-    """The events of braze.lock.yml. Names of events are values of rows; those in the file have been reviewed."""
-    senders = {sync.name for sync in specs if sync.mode.record_type == "events"}
-    columns = {sync.name: {column.name for column in sync.columns} for sync in syncs if sync.name in senders}
-    return [
+def _events(project: LoadedProject, lock: Lock, syncs: Iterable[SiteSync]) -> list[SiteEvent]:
+    """The events of braze.lock.yml, and those that models write down. Names of events are values of rows: those in the
+    file have been reviewed, those in a model are its text."""
+    columns = {sync.name: {column.name: column.type for column in sync.columns} for sync in syncs}
+    senders = [sync for sync in project.spec.syncs if sync.mode.record_type == "events"]
+    found = [
         SiteEvent(
             all_masked(name),
             {of: str(type_) for of, type_ in properties.items()},
-            [sync for sync, sends in columns.items() if set(properties) <= sends],
+            [sync.name for sync in senders if set(properties) <= columns[sync.name].keys()],
         )
         for name, properties in lock.events.items()
     ]
+    for sync in senders:
+        for name in _event_names(project, sync):
+            if name not in lock.events:
+                found.append(SiteEvent(all_masked(name), columns[sync.name], [sync.name]))
+    return found
+
+
+def _event_names(project: LoadedProject, sync: Sync) -> list[str]:
+    """The names that a model of events writes down; none if they come from its rows."""
+    with suppress(ProjectError):  # a model that cannot be compiled: said elsewhere
+        return texts_of(project.compiled(sync.model).sql, "name", project.spec.dialect) or []
+    return []
 
 
 def _nodes(project: LoadedProject) -> Iterator[SiteNode]:

@@ -14,7 +14,8 @@ class SiteColumn:
 
     `filled` of the sync's acknowledged rows have a value; None if that is not known. `changes` are those of cells of
     rows that were there, in the last days, `data_points` what they cost, `changed_at` when the last one was. `flaps` is
-    why it changes, in words, where that can be told. `accepted` are the values that a data test of the sync accepts.
+    why it changes, in words, where that can be told. `accepted` are the values that a data test of the sync accepts,
+    `values` those that it has, with in how many rows, if the sync says that they may be shown; "" is all others.
     """
 
     name: str
@@ -27,6 +28,7 @@ class SiteColumn:
     changed_at: datetime | None = None
     flaps: str = ""
     accepted: Sequence[str] = ()
+    values: Sequence[tuple[str, int]] = ()
 
 
 @dataclass(frozen=True)
@@ -102,7 +104,8 @@ class SiteSync:
 
 @dataclass(frozen=True)
 class SiteEvent:
-    """An event of braze.lock.yml: the types of its properties, and the syncs that may send it."""
+    """An event of braze.lock.yml or of a model that writes its name down: the types of its properties, and the syncs
+    that may send it."""
 
     name: str
     properties: Mapping[str, str]

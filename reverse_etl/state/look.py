@@ -105,7 +105,8 @@ def with_tries(project: LoadedProject, sync: Sync, failing: Mapping[str, Failing
         return status
     until = waits(project, failing, sync, project.started_at)
     again = f"; its schedule tries again at {moment(until)}, or now: `retl sync {sync.name}`" if until else ""
-    said = f"{found.said()}{again}"
+    why = f": {', '.join(found.why)}" if found.why else ""
+    said = f"{found.said()}{why}{again}"
     of_what = "the last run on record: " if status.finished_at else ""  # that run may be an earlier one
     what = (status.message or "").removeprefix(f"{sync.name}: ")
     message = f"{said}; {of_what}{what}" if what else said

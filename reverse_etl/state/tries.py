@@ -1,19 +1,21 @@
 """Syncs whose last runs failed, and how long their schedule waits until it tries again.
 
-.retl/<target>/tries.json, wherever the states are    how often each failed in a row; gone with a run that succeeds
+.retl/<target>/tries.json, wherever the states are    how often each failed in a row, why; gone when a run succeeds
 
 The state cannot tell: a run that fails in its model leaves no trace there. The file can be lost without harm: then the
 schedule tries again at once.
 """
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from reverse_etl.codes import CODES
+from reverse_etl.errors import Problem
 from reverse_etl.project.cron import Cron
 from reverse_etl.project.project import LoadedProject
 from reverse_etl.project.spec import Sync
@@ -23,6 +25,7 @@ from reverse_etl.words import count, moment
 FAILED, SUCCEEDED = ("failed", "blocked"), ("success", "incomplete")  # others leave open what comes of a sync
 _FIRST_WAIT = timedelta(minutes=1)
 _MOST_DOUBLINGS = 20  # two years
+_MOST_REASONS = 3  # that are kept
 
 
 @dataclass(frozen=True)
@@ -30,12 +33,14 @@ class Failing:
     """A sync that failed `times` in a row, the first time at `since`, the last at `at`.
 
     `of` is a digest of what it was then: keys, models, vars. A sync that was changed is tried again at once.
+    `why` is what was wrong the last time, as titles of errors and where: no message, which may have a value in it.
     """
 
     times: int
     since: datetime
     at: datetime
     of: str
+    why: tuple[str, ...] = ()
 
     def said(self) -> str:
         return f"failed {count(self.times, 'time')} in a row, the last at {moment(self.at)}"
@@ -57,11 +62,21 @@ def waits_until(failing: Failing | None, sync: Sync, digest: str, now: datetime)
     return until if until > now else None
 
 
-def after_run(before: Failing | None, status: str, now: datetime, digest: str) -> Failing | None:
-    """What is to be remembered of a sync after a run that ended with this status."""
+def after_run(before: Failing | None, status: str, failing: Failing) -> Failing | None:
+    """What is to be remembered of a sync after a run that ended with this status; `failing` if it is the first one."""
     if status in FAILED:
-        return Failing(before.times + 1 if before else 1, before.since if before else now, now, digest)
+        return replace(failing, times=before.times + 1, since=before.since) if before else failing
     return None if status in SUCCEEDED else before
+
+
+def in_short(problems: Iterable[Problem]) -> tuple[str, ...]:
+    """Errors as the titles of their codes, and where they are: without what their messages name."""
+    said = (
+        f"{CODES[one.code].title} [{one.code}]{f' in {one.location}' if one.location else ''}"
+        for one in problems
+        if one.code in CODES
+    )
+    return tuple(dict.fromkeys(said))[:_MOST_REASONS]
 
 
 def failing_syncs(project: LoadedProject) -> dict[str, Failing]:
@@ -76,7 +91,7 @@ def waits(project: LoadedProject, failing: Mapping[str, Failing], sync: Sync, no
     return waits_until(found, sync, digest_of(project, sync), now) if found else None
 
 
-def note_run(project: LoadedProject, sync: Sync, status: str, now: datetime) -> None:
+def note_run(project: LoadedProject, sync: Sync, status: str, now: datetime, problems: Iterable[Problem] = ()) -> None:
     """Remember how a run of a sync ended. Raises OSError if that cannot be written."""
     path = _file(project)
     before = _failing(read_mapping(path).get(sync.name))
@@ -84,11 +99,12 @@ def note_run(project: LoadedProject, sync: Sync, status: str, now: datetime) -> 
         return
     with alone_with(path):
         known = read_mapping(path)
-        after = after_run(_failing(known.get(sync.name)), status, now, digest_of(project, sync))
+        failing = Failing(1, now, now, digest_of(project, sync), in_short(problems))
+        after = after_run(_failing(known.get(sync.name)), status, failing)
         known.pop(sync.name, None)
         if after:
             times = {name: getattr(after, name).isoformat() for name in ("since", "at")}
-            known[sync.name] = {"times": after.times, "of": after.of, **times}
+            known[sync.name] = {"times": after.times, "of": after.of, "why": list(after.why), **times}
         write_mapping(path, known)
 
 
@@ -107,7 +123,8 @@ def _failing(value: Any) -> Failing | None:
     """What was written; None for anything else."""
     try:
         since, at = (datetime.fromisoformat(value[name]) for name in ("since", "at"))
-        found = Failing(int(value["times"]), since, at, str(value["of"]))
+        why = tuple(map(str, value.get("why", ())))
+        found = Failing(int(value["times"]), since, at, str(value["of"]), why)
     except (TypeError, KeyError, ValueError):
         return None
     return found if found.times > 0 and since.tzinfo and at.tzinfo else None

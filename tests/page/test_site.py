@@ -18,8 +18,11 @@ from tests.runs.test_site import large
 from tests.shop import EVENTS, Shop
 
 LOCK = "version: 1\nevents:\n  seen: {pages: number}\n"
-TIERS = """SELECT external_id, if(external_id < 'u2', 'gold', NULL) AS tier, spent FROM {{ source('main', 'dim_customers') }}"""
-COLUMNS = [{"name": "tier", "description": "level in the loyalty program", "owner": "Loyalty"}]
+TIERS = """SELECT external_id, if(external_id < 'u3', 'gold', NULL) AS tier, spent, 'pro' AS plan FROM {{ source('main', 'dim_customers') }}"""
+COLUMNS = [
+    {"name": "tier", "description": "level in the loyalty program", "owner": "Loyalty"},
+    {"name": "plan", "show_values": True},
+]
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +33,7 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     (folder / ".git/HEAD").write_text("1234567890" * 4)
     with Sandbox() as braze:
         shop = Shop(folder, braze)
-        shop.warehouse("CREATE TABLE dim_customers AS SELECT 'u' || i AS external_id, i AS spent FROM range(4) r(i)")
+        shop.warehouse("CREATE TABLE dim_customers AS SELECT 'u' || i AS external_id, i AS spent FROM range(6) r(i)")
         tests = [{"accepted_values": {"column": "tier", "values": ["gold", "silver"]}}]
         shop.sync("tiers", TIERS, owner="CRM", columns=COLUMNS, data_tests=tests, schedule="@hourly")
         shop.sync("orders", "SELECT 'u1' AS external_id, 'mug' AS product_id, 'EUR' AS currency, 3.5 AS price, TIMESTAMP '2026-11-23' AS time", **{**EVENTS, "track_record_type": "purchases"}, description="what was bought")  # fmt: skip
@@ -82,16 +85,17 @@ QUESTIONS = [
     ("how fresh is it", ["^tier$"], "table", "UTC"),
     ("how many have it", ["^tier$"], "table", "50.0 %"),
     ("which values", ["^tier$"], ".facts", "gold, silver"),
+    ("which values of plan", ["^plan$"], "tbody", "pro"),
     ("when did spent last change", ["^spent$"], ".facts", "UTC"),
-    ("what did spent cost", ["^spent$"], ".facts", "4 values"),
+    ("what did spent cost", ["^spent$"], ".facts", "6 values"),
     ("which syncs write to people", ["^Syncs"], "tbody tr", "users_track / attributesusers"),
     ("which delete", ["^What deletes"], "main", "deletes users"),
     ("when did orders last run, and before", ["^orders$"], "main", "purchases"),
-    ("why is it not green", ["^Not green"], "main", "1 of 5 rows is invalid, so nothing was sent; external_id"),
+    ("why is it not green", ["^Not green"], "main", "1 of 7 rows is invalid, so nothing was sent; external_id"),
     ("what was refused", ["^tiers$"], "main", "external_id"),
     ("what is due next", ["^What is due next"], "main", "tiers"),
     ("which events, with which properties", ["^Events"], "main", "pages number"),
-    ("what changed on a day", ["^What changed on a day", "day, 20"], "main", "spent 4"),
+    ("what changed on a day", ["^What changed on a day", "day, 20"], "main", "spent 6"),
     ("from which commit", ["^What changed on a day", "day, 20"], "main", "1234567890"),
     ("which attribute changes most", ["^What changes most"], "tbody tr:first-child", "spent"),
     ("what reads dim_customers", ["^Sources", "dim_customers"], "main", "tiers"),
@@ -127,7 +131,7 @@ def test_run_is_reached_from_its_strip(tab: Page):
     tab.goto(f"{tab.url.split('#')[0]}#/syncs/tiers")
     tab.locator(".strip a").nth(1).click()
     expect(tab.get_by_role("heading", level=1)).to_contain_text("success")
-    expect(fact(tab, "accepted")).to_have_text("4")
+    expect(fact(tab, "accepted")).to_have_text("6")
     expect(fact(tab, "requests")).to_have_text("1")
 
 

@@ -146,8 +146,8 @@ def test_failed_run_is_tried_again_after_1_2_4_minutes_and_status_says_so(shop: 
         until = (at + timedelta(minutes=minutes, seconds=30)).replace(second=0, microsecond=0)
         waits = f"next: it at {until:%Y-%m-%d %H:%M} UTC\n"
         assert retl("run-due", folder=shop.folder).out == f"nothing is due; {waits}"
-        said = f"it: failed {times} time{'s' * (times > 1)} in a row, the last at {at:%Y-%m-%d %H:%M} UTC; "
-        said += f"its schedule tries again at {until:%Y-%m-%d %H:%M} UTC, or now: `retl sync it`\n"
+        said = f"it: failed {times} time{'s' * (times > 1)} in a row, the last at {at:%Y-%m-%d %H:%M} UTC: "
+        said += f"SQL error [P051] in models/it.sql:1; its schedule tries again at {until:%Y-%m-%d %H:%M} UTC, or now: `retl sync it`\n"
         assert retl("status", folder=shop.folder).err == said
         let_pass(shop, timedelta(minutes=minutes + 1))
     assert retl("run-due", "--dry-run", folder=shop.folder).out.splitlines() == [
@@ -582,6 +582,6 @@ def test_status_says_that_a_message_is_of_an_earlier_run_than_a_failure_which_le
     assert (blocked.code, retl("sync", "it", folder=shop.folder).code) == (1, 2)
     at = datetime.fromisoformat(json.loads((shop.folder / ".retl/test/tries.json").read_text())["it"]["at"])
     assert retl("status", folder=shop.folder).err == (
-        f"it: failed 2 times in a row, the last at {at:%Y-%m-%d %H:%M} UTC; "
+        f"it: failed 2 times in a row, the last at {at:%Y-%m-%d %H:%M} UTC: SQL error [P051] in models/it.sql:1; "
         "the last run on record: guard max_changes: 1,000 rows would be sent; at most 1 is allowed\n"
     )

@@ -110,10 +110,11 @@ def test_sync_that_is_not_green_says_why(shop: Shop):
     (sync,) = site_of(shop).syncs
     assert sync.status == "blocked"
     assert sync.message.startswith("failed 2 times in a row, the last at ")
+    assert "UTC: SQL error [P051] in models/tiers.sql:1" in sync.message
 
 
 def test_events_are_those_of_the_lock_file_as_names_are_values(shop: Shop):
-    sql = "SELECT 'u1' AS external_id, 'seen' AS name, TIMESTAMP '2026-11-23' AS time, 3 AS pages"
+    sql = "SELECT 'u1' AS external_id, lower('SEEN') AS name, TIMESTAMP '2026-11-23' AS time, 3 AS pages"
     shop.sync("views", sql, **{**EVENTS, "primary_key": ["external_id", "name", "time"]})
     shop.run("views")
     assert site_of(shop).events == []
@@ -121,6 +122,52 @@ def test_events_are_those_of_the_lock_file_as_names_are_values(shop: Shop):
     (shop.folder / "braze.lock.yml").write_text("version: 1\nevents:\n  seen: {pages: number}\n")
     (event,) = site_of(shop).events
     assert (event.name, event.properties, event.syncs) == ("seen", {"pages": "number"}, ["views"])
+
+
+@pytest.mark.parametrize(
+    ("name", "known"),
+    [
+        ("'seen'", ["seen"]),
+        ("CASE WHEN i > 1 THEN 'seen' WHEN i > 0 THEN 'left' ELSE 'went' END", ["seen", "left", "went"]),
+        ("CASE WHEN i > 1 THEN 'seen' END", []),
+        ("'seen' || i", []),
+    ],
+)
+def test_events_that_a_model_writes_down_are_known_without_a_lock_file(shop: Shop, name: str, known: list[str]):
+    sql = f"SELECT 'u1' AS external_id, {name} AS name, TIMESTAMP '2026-11-23' AS time, 3 AS pages FROM range(3) r(i)"
+    shop.sync("views", sql, **{**EVENTS, "primary_key": ["external_id", "name", "time"]})
+    found = [(event.name, event.properties, event.syncs) for event in site_of(shop).events]
+    assert found == [(one, {"pages": "number"}, ["views"]) for one in known]
+
+
+# --- values ----------------------------------------------------------------------------------------------------------
+
+OF_MANY = """SELECT 'u' || i AS external_id, if(i < 20, 'gold', if(i < 28, 'silver', 'of mina')) AS tier,
+    'r' || i % 25 AS room, i % 2 = 0 AS member, 'mina' || i % 3 || '@example.com' AS email,
+    if(i % 2 = 0, 'mina@example.com', 'other') AS contact FROM range(30) r(i)"""
+MAY = [{"name": name, "show_values": True} for name in ("external_id", "tier", "room", "email", "contact")]
+
+
+def test_values_are_shown_where_they_may_be_if_they_are_few_and_in_many_rows(shop: Shop):
+    shop.warehouse(f"CREATE TABLE people AS {OF_MANY}")
+    shop.sync("tiers", "SELECT * FROM people", columns=MAY).run("tiers")
+    (sync,) = site_of(shop).syncs
+    assert {column.name: list(column.values) for column in sync.columns} == {
+        "tier": [("gold", 20), ("silver", 8), ("", 2)],
+        "room": [("", 30)],  # 25 values are many
+        "member": [],  # nobody allowed it
+        "email": [],  # never
+        "contact": [("***", 15), ("other", 15)],
+    }
+    text = text_of(shop)
+    assert [one for one in ("mina", "r24", "u29", "example.com") if one in text] == []
+
+
+def test_values_are_not_shown_unless_a_sync_says_so(shop: Shop):
+    shop.warehouse(f"CREATE TABLE people AS {OF_MANY}")
+    shop.sync("tiers", "SELECT * FROM people", columns=[{"name": "tier"}]).run("tiers")
+    assert [list(column.values) for column in site_of(shop).syncs[0].columns] == [[]] * 5
+    assert "gold" not in text_of(shop)
 
 
 def test_lineage_has_seeds_sources_and_models(shop: Shop):

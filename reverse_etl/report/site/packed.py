@@ -94,6 +94,11 @@ def _sync(sync: SiteSync, texts: _Texts, names: _Texts, most: int) -> list[Any]:
             )
         ),
         {str(at): texts.all(column.accepted) for at, column in enumerate(columns) if column.accepted},
+        {
+            str(at): [[texts(value), rows] for value, rows in column.values]
+            for at, column in enumerate(columns)
+            if column.values
+        },
     ]
 
 

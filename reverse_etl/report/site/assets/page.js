@@ -18,7 +18,7 @@ for (const line of data.names === "" ? [] : data.names.split("\n"))
   names.push((names.at(-1) ?? "").slice(0, LENGTHS.indexOf(line[0])) + line.slice(1));
 const SYNC = ["name", "description", "owner", "mode", "about", "sends", "model", "file", "line", "tags", "after", "ends",
   "schedule", "next", "due", "status", "message", "rows", "rejected", "inDoubt", "written", "runs", "rejects", "notes", "ranges",
-  "times", "types", "descriptions", "owners", "empty", "changes", "points", "changedAt", "flaps", "accepted"];
+  "times", "types", "descriptions", "owners", "empty", "changes", "points", "changedAt", "flaps", "accepted", "values"];
 const RUN = ["id", "at", "seconds", "status", "rows", "planned", "invalid", "accepted", "rejected", "inDoubt", "unsent",
   "requests", "attributes", "message", "commit", "dirty", "by", "changed", "others"];
 const OF_TEXT = new Set(["description", "owner", "mode", "about", "sends", "model", "file", "ends", "schedule", "status",
@@ -51,6 +51,7 @@ function column(sync, place) {
     owner: mine || sync.owner, filled: empty < 0 ? null : sync.rows - empty, changes, points: points < 0 ? changes : points,
     changedAt: sync.times[at(sync.changedAt, place)], flaps: text(at(sync.flaps, place)),
     accepted: (sync.accepted[place] ?? []).map(text),
+    values: (sync.values[place] ?? []).map(([value, rows]) => [text(value), rows]),
   };
 }
 const columns = (sync) => sync.numbers.map((_, place) => column(sync, place));
@@ -268,7 +269,7 @@ const PAGES = {
     return place >= 0 && ofColumn(name, null, of, [column(sync, place)]);
   },
   events: (name) => {
-    if (name === undefined) return [el("h1", {}, "Events"), el("p", { class: "soft lead" }, "The names of events are values of rows: shown are those in braze.lock.yml, which `retl lock` writes."), table(HEADS_OF_EVENTS, eventRows(), NO_EVENTS)];
+    if (name === undefined) return [el("h1", {}, "Events"), el("p", { class: "soft lead" }, "The names of events are values of rows: shown are those in braze.lock.yml, which `retl lock` writes, and those that a model writes down."), table(HEADS_OF_EVENTS, eventRows(), NO_EVENTS)];
     const event = events.find((one) => one.name === name);
     return event && [el("p", { class: "crumb" }, link("Events", "events")), el("h1", {}, name), el("p", {}, "sent by ", comma(event.syncs.map(syncLink))),
       heading("Properties"), table(["property", "type"], event.properties, "It has no properties."),
@@ -306,7 +307,10 @@ function ofColumn(title, tab, name, written) {
       ["last change", changedAt ? moment(changedAt) : `none in ${data.days} days`], [`changes of the last ${data.days} days`, many(sum(written, (one) => one.changes), "value")],
       ["data points of these changes", count(sum(written, (one) => one.points))],
       ["changes too often", flaps.length ? flaps.map((one) => one.flaps).join(", ") : "no rule says so"],
-      ["accepted values", accepted ? comma(accepted.map((value) => el("code", {}, value))) : el("span", { class: "soft" }, "values are not read; an accepted_values test of the sync would name them")]]),
+      ["accepted values", accepted ? comma(accepted.map((value) => el("code", {}, value))) : el("span", { class: "soft" }, "an accepted_values test of the sync would name them")],
+      ["values", written.some((one) => one.values.length) ? null : el("span", { class: "soft" }, "not shown: show_values in columns: of the sync would show those of at least 5 rows, if they are few")]]),
+    written.filter((one) => one.values.length).map((one) => [heading("Values", written.length > 1 ? `from ${one.sync.name}` : ""), table(["value", "rows#", "share#"],
+      one.values.map(([value, rows]) => [value === "" ? el("span", { class: "soft" }, "others, too many or in too few rows to be shown") : el("code", {}, value), count(rows), share(rows, one.sync.rows)]), "")]),
     heading("Written by"), table(["sync", "rows with a value#", "share#", "last run", "finished", "changes#-", "data points#-"], written.map((one) => [syncLink(one.sync.name),
       one.filled === null ? "–" : count(one.filled), one.filled === null ? "–" : share(one.filled, one.sync.rows), pill(one.sync.status), one.sync.runs.length ? moment(one.sync.runs[0].at + Math.round(one.sync.runs[0].seconds)) : "–", count(one.changes), count(one.points)]), ""),
     written.map((one) => [heading(`From ${one.sync.name}`, "what its model is built from"), lineage(one.sync, [[one.sync.sends, name, location.hash]])]),
@@ -429,6 +433,6 @@ document.addEventListener("keydown", (event) => {
 
 document.querySelector(".brand").textContent = data.project;
 document.querySelectorAll("nav b").forEach((one, place) => { one.textContent = count([attributes.size, events.length, syncs.length, runs.length, nodes.size][place]); });
-document.getElementById("made").append(`retl ${data.version}, target ${data.target}, `, moment(data.at), ". As it was then: run `retl docs generate` again for a newer one. No values and no keys of rows are in this file.");
+document.getElementById("made").append(`retl ${data.version}, target ${data.target}, `, moment(data.at), ". As it was then: run `retl docs generate` again for a newer one. No keys of rows are in this file, and no values but those that a sync allows.");
 window.addEventListener("hashchange", () => { draw(); main.focus({ preventScroll: true }); });
 draw();
