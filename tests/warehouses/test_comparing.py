@@ -406,6 +406,7 @@ def test_equal_events_are_counted_as_by_duckdb(both: Both):
     rows = pyarrow.table({
         **{"external_id": ["u1", "u1", "u1", "u2", None], "email": [None, None, None, None, "e@x.example"]},
         **{"name": ["seen"] * 5, "time": times, "page": ["a", "a", None, "b", "c"], "list": [[1], [1], [1], [], None]},
+        "zero": [0.0, -0.0, -0.0, 0.0, None],
     })  # fmt: skip
     how = {"mode": "users_track", "track_record_type": "events"}
     both.sync(rows.slice(1), **how)

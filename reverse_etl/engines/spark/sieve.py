@@ -22,7 +22,7 @@ from reverse_etl.project.spec_collect import FOREVER
 from reverse_etl.records.expressions import compared_key, compared_user, respelled_keys
 from reverse_etl.records.layout import ROW_NUMBER, Layout
 from reverse_etl.sql.quoting import literal, quoted
-from reverse_etl.sql.types import SqlType, widens
+from reverse_etl.sql.types import FLOATS, SqlType, widens
 
 IN_MODEL, OF_STATE = "s_read", "t_read"  # columns of the result: the row of the model, or of the state, is there
 OWN = {SENT_AT: "TIMESTAMP", RUN_ID: "STRING", UNSURE: "ARRAY<STRING>", ABSENT_SINCE: "TIMESTAMP"}
@@ -71,7 +71,7 @@ def sieve(
         rows = _of_documents(layout, model, read, comparison, current, of_model, of_state)
         return Sieve(rows, of_model, of_state, layout.key)
     key = [name for name in layout.key if name != ROW_NUMBER]
-    parts = ", ".join(of_model[name] for name in key)
+    parts = ", ".join(comparable(of_model[name], layout.column(name).type) for name in key)
     windows = [f"count(*) OVER (PARTITION BY {parts}) AS {_COPIES}"] if finds_twins or layout.whole_row else []
     if layout.whole_row:
         number = f"row_number() OVER (PARTITION BY {parts} ORDER BY {of_model[key[0]]})"
@@ -85,7 +85,7 @@ def sieve(
     state = ", ".join(f"{quoted(name, 'spark')} AS {short}" for name, short in of_state.items())
     have = ""
     if layout.whole_row:
-        same_row = ", ".join(of_state[name] for name in key)
+        same_row = ", ".join(comparable(of_state[name], layout.column(name).type) for name in key)
         have = f", count(*) OVER (PARTITION BY {same_row}) AS t_copies"
     there = f"SELECT *, true AS {OF_STATE}{have} FROM (SELECT {state} FROM ({current}) AS __state)"
     numbered = {**of_model, **({ROW_NUMBER: of_number} if layout.whole_row else {})}
@@ -205,15 +205,18 @@ def _differs(layout: Layout, name: str, now: str, before: str | None, is_retyped
 
 
 def comparable(value: str, of: SqlType, depth: int = 0) -> str:
-    """SQL for what is equal only for equal values: Spark compares no maps. Those inside others keep their order."""
+    """SQL for what is equal only for equal values: Spark compares no maps, and Sail does not group 0 with -0. Maps that
+    are inside others keep their order."""
+    if of.family in FLOATS:
+        return f"({value} + 0D)"
     if of.family == "map":
         key, inner = (child for _, child in of.children)
         entries, x = f"map_entries({value})", f"e{depth}"
-        if inner.has("map"):
+        if inner.has("map", *FLOATS):
             parts = f"struct({comparable(f'{x}.key', key, depth + 1)}, {comparable(f'{x}.value', inner, depth + 1)})"
             return f"transform({entries}, {x} -> {parts})"
         return f"array_sort({entries})" if depth == 0 else entries
-    if not of.has("map"):
+    if not of.has("map", *FLOATS):
         return value
     if of.family == "list":
         x = f"e{depth}"
