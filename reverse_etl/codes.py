@@ -811,9 +811,9 @@ CODES: Mapping[str, Code] = {
         "`retl state move NAME` moves them, and sends nothing; or set `diff` and `state_schema` as they were.",
     ),
     "S039": Code(
-        "somebody was erased or renamed, and rows are in Spark",
-        "Neither reaches acknowledged rows in Spark: they may name a person who was erased, or by a former id.",
-        "Set `diff: local`, move them with `retl state move NAME`, open the state: `retl status`. Then move them back.",
+        "tables in Spark may name who was erased",
+        "Tables without the person were written; Spark did not drop those that they replace.",
+        "Run a command that opens the state when Spark answers, such as `retl forget` again: it drops them first.",
     ),
     "S040": Code(
         "acknowledged rows are missing in Spark",

@@ -102,7 +102,12 @@ def _digest(salt: str, value: str) -> str:
 
 def has_digest(key: str) -> bool:
     """Whether a key that a user typed may have been copied from where keys are masked."""
-    return re.search(rf":[0-9a-f]{{{DIGITS}}}\b", key) is not None
+    return bool(digests_in(key))
+
+
+def digests_in(key: str) -> list[str]:
+    """The digests in it."""
+    return re.findall(rf":([0-9a-f]{{{DIGITS}}})\b", key)
 
 
 # --- text ------------------------------------------------------------------------------------------------------------

@@ -35,11 +35,13 @@ WHY_NOT: Mapping[str, str] = {
 
 @dataclass(frozen=True)
 class Reverting:
-    """The runs to revert, of the state that has rows of this layout; `known` are the types of its columns."""
+    """The runs to revert, of the state that has rows of this layout; `known` are the types of its columns, and
+    `acknowledged` the table with the rows that the runs have changed, as they are now."""
 
     run_ids: Collection[str]
     layout: Layout
     known: Mapping[str, SqlType]
+    acknowledged: str = ACKNOWLEDGED
 
     @property
     def columns(self) -> list[str]:
@@ -103,7 +105,7 @@ def cells_sql(reverting: Reverting) -> str:
     )
     SELECT c.key, c.column_name, c.old, {values} AS value, c.run_id, c.kind = 'removed' AS is_gone,
         CASE {why} END AS why
-    FROM cells AS c LEFT JOIN {ACKNOWLEDGED} AS t ON c.key = {key}
+    FROM cells AS c LEFT JOIN {reverting.acknowledged} AS t ON c.key = {key}
     WHERE (c.is_later OR t.{SENT_AT} IS NULL OR c.old IS DISTINCT FROM {values})
     AND (c.kind <> 'removed' OR c.old IS NOT NULL)"""
 
@@ -131,7 +133,7 @@ def rows_sql(reverting: Reverting) -> str:
 
     listed = ", ".join(f"{value(name, of)} AS {identifier(name)}" for name, of in reverting.known.items())
     key = key_text(reverting.layout.key, lambda name: f"t.{identifier(name)}")
-    there = f"SELECT {listed} FROM {ACKNOWLEDGED} AS t JOIN {REVERTED} AS r ON r.key = {key}"
+    there = f"SELECT {listed} FROM {reverting.acknowledged} AS t JOIN {REVERTED} AS r ON r.key = {key}"
     if not reverting.restores:
         return there
 

@@ -10,10 +10,10 @@ transaction that commits a run replaces. Tables that it does not name are of kil
 import json
 import re
 import secrets
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 POINTER = "rows_elsewhere"  # its key in `meta`
 GONE = "_retl_gone"  # a column of deltas: the row is none of the acknowledged ones any more
@@ -103,13 +103,29 @@ def pointer_of(meta: Mapping[str, str]) -> Pointer | None:
 
 
 @dataclass(frozen=True)
+class Asked:
+    """Whose rows are looked for: `texts` of identifiers, as in `records/identity.py`, or `alias_name:...` without the
+    label of an alias.
+
+    Or their tags, made with a `secret`; or the digests with which keys are masked, made with the salt of the state.
+    None of that is in the text of a statement, which the warehouse may keep.
+    """
+
+    texts: Collection[str]
+    by: Literal["text", "tag", "digest"] = "text"
+    secret: str = ""
+
+
+@dataclass(frozen=True)
 class RowPlace:
     """The schema of the warehouse that has the acknowledged rows, None if the states have them; and what opens one:
-    nothing is connected before. `moves`: the rows are to be moved there, and may still be elsewhere."""
+    nothing is connected before. `moves`: the rows are to be moved there, and may still be elsewhere. `is_copied`: the
+    pointer is a copy of that which counts, so nothing is written or dropped."""
 
     schema: str | None
     open: "Callable[[str], RowTables]"
     moves: bool = False
+    is_copied: bool = False
 
 
 class RowTables(Protocol):
@@ -121,13 +137,26 @@ class RowTables(Protocol):
     def write(self, name: str, columns: Mapping[str, Any], batches: Iterator[Any]) -> None:
         """Write a new table from pyarrow.RecordBatch. `columns` are the types (SqlType) of its columns."""
 
-    def write_current(self, name: str, pointer: Pointer, columns: Mapping[str, Any], key: Sequence[str]) -> int:
-        """Write a new table with the rows that the tables of a pointer have; returns how many these are."""
+    def write_current(
+        self, name: str, pointer: Pointer, columns: Mapping[str, Any], key: Sequence[str], without: Any = None
+    ) -> int:
+        """Write a new table with the rows that the tables of a pointer have, but for those `without` which it is to be:
+        a pyarrow.Table of their keys. Returns how many these are."""
 
-    def read(
-        self, pointer: Pointer, columns: Mapping[str, Any], key: Sequence[str], texts: Mapping[str, str | None] = ...
-    ) -> Iterator[Any]:
-        """The rows that the tables of a pointer have, as pyarrow.RecordBatch; those whose columns have these texts."""
+    def read(self, pointer: Pointer, columns: Mapping[str, Any], key: Sequence[str], of: Any = None) -> Iterator[Any]:
+        """The rows that the tables of a pointer have, as pyarrow.RecordBatch; with `of`, a pyarrow.Table, those with
+        these keys."""
+
+    def sample(
+        self, pointer: Pointer, columns: Mapping[str, Any], key: Sequence[str], seed: str, at_most: int
+    ) -> tuple[int, Iterator[Any]]:
+        """How many rows Braze has acknowledged that the model still returns, and a random sample of them, as
+        pyarrow.RecordBatch: the same for the same seed and rows."""
+
+    def find(self, pointer: Pointer, mode: Any, key: Sequence[str], asked: Asked) -> Iterator[tuple[RowTable, Any]]:
+        """All rows that may be among those asked for, as pyarrow.RecordBatch, each with a table that has its columns:
+        those of the key, and those that identify people in this mode. Rows that have been replaced, or are gone, are
+        in tables, too."""
 
     def uncertain_rows(self, pointer: Pointer, columns: Mapping[str, Any], key: Sequence[str]) -> Iterator[Any]:
         """The same of rows that are uncertain of their user."""
@@ -150,5 +179,8 @@ class RowTables(Protocol):
         """Raises ProjectError if tables cannot be made, or dropped."""
 
     def drop(self, names: Iterable[str]) -> None: ...
+
+    def erase(self, names: Iterable[str]) -> list[str]:
+        """Drop tables with rows of people who were erased; where these may be all the same, in words."""
 
     def close(self) -> None: ...

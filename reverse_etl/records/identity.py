@@ -86,6 +86,12 @@ def becomes_sql(mode: Mode | None, columns: Collection[str], value: Callable[[st
     return None
 
 
+def who_of_acknowledged(mode: Mode | None, families: Mapping[str, str]) -> str:
+    """SQL for who an acknowledged row with columns of these families is about; of a rename, that is the new id or
+    alias."""
+    return becomes_sql(mode, families, identifier) or who_sql(families, identifier)
+
+
 def may_be_several(who: str) -> str:
     """SQL for: the text of an identifier is an address, which several users may have."""
     return f"regexp_matches({who}, '^(email|phone):')"
@@ -157,6 +163,12 @@ def alias_text(label: str, name: str) -> str:
 def columns_named(columns: Collection[str]) -> list[str]:
     """Those of the columns that identify a person."""
     return [name for name in columns if name in (*KINDS, *ALIAS_PARTS)]
+
+
+def identifying_columns(mode: Mode | None, columns: Collection[str]) -> list[str]:
+    """Those of the columns that say whom a row is about in this mode, or what that person becomes."""
+    of_mode = {one.name for one in mode.fields if one.names or one.becomes} if mode else set[str]()
+    return [name for name in columns if name in of_mode or name in (*KINDS, *ALIAS_PARTS)]
 
 
 def _named(kind: str, columns: Mapping[str, str], value: Callable[[str], str]) -> Iterator[str]:

@@ -69,7 +69,7 @@ from reverse_etl.records.layout import CURSOR, ROW_NUMBER, Column, Layout, Role,
 from reverse_etl.records.left_out import ALONE, ANY, LEFT_OUT, any_left_out, left_out
 from reverse_etl.records.rules import left_out_columns, rules
 from reverse_etl.sql.quoting import identifier, literal
-from reverse_etl.sql.types import INTEGERS, MOMENTS
+from reverse_etl.sql.types import INTEGERS, MOMENTS, SqlType
 
 WHOSE = "whose"  # of a record without a key: what else identifies its row, as JSON
 _UNCHECKED = "kind IN ('removed', 'unchanged')"
@@ -460,6 +460,18 @@ def key_text(key: Sequence[str], value: Callable[[str], str], has_number: bool =
     if len(key) == 1:
         return f"CAST({value(key[0])} AS VARCHAR)"
     return f"CAST(to_json([{', '.join(f'CAST({value(name)} AS VARCHAR)' for name in key)}]) AS VARCHAR)"
+
+
+def typed_keys(types: Mapping[str, SqlType], texts: str) -> str:
+    """A SELECT of the values of a key, of which `types` are those of its columns, from one of their `text`, as users
+    see them; texts that are none of such a key are left out, and so are digests of whole rows."""
+    one = "text" if len(types) == 1 else "json_extract_string(TRY_CAST(text AS JSON), '$[{}]')"
+    parts = {identifier(name): (one.format(place), of) for place, (name, of) in enumerate(types.items())}
+    values = ", ".join(f"TRY_CAST({part} AS {of.text}) AS {name}" for name, (part, of) in parts.items())
+    are_whole = " AND ".join(f"({part} IS NULL) = ({name} IS NULL)" for name, (part, _) in parts.items())
+    some = " OR ".join(f"{name} IS NOT NULL" for name in parts)
+    found = f"SELECT {values}, text FROM ({texts})"
+    return f"SELECT {', '.join(parts)} FROM ({found}) WHERE {are_whole} AND ({some})"
 
 
 def _key(layout: Layout) -> str:

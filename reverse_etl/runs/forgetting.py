@@ -34,9 +34,8 @@ from reverse_etl.runs.leftovers import delete_files_about, erase_from_sandbox, f
 from reverse_etl.runs.origin import who
 from reverse_etl.runs.receipts import Receipt, read_receipt, write_receipt
 from reverse_etl.shared_state.place import StatePlace
-from reverse_etl.state.backups import delete_backups
+from reverse_etl.state.backups import delete_backups, pointers_in
 from reverse_etl.state.contents import meta_of
-from reverse_etl.state.elsewhere import refuse_undone
 from reverse_etl.state.erasures import ALLOWED, FOLDER, HASHES, PENDING, Erasures, erasures_of
 from reverse_etl.state.file import drop_copies
 from reverse_etl.state.look import is_there
@@ -125,7 +124,6 @@ def asked_for(forgetting: Forgetting, key: str) -> Persons:
 
     Raises DataError if several persons have it.
     """
-    refuse_undone(forgetting.project, "retl forget")
     named = set[str]()
     for state in forgetting.states():
         named |= named_by(state, key)
@@ -158,7 +156,6 @@ def _typed(key: str) -> str:
 def listed_by(forgetting: Forgetting, model: str) -> Persons:
     """The persons that a model returns, by its columns external_id, alias_name with alias_label, braze_id, email and
     phone. Raises ProjectError if it has none of them."""
-    refuse_undone(forgetting.project, "retl forget")
     project = forgetting.project
     compiled = project.compile(model)
     with connect() as connection:
@@ -223,6 +220,9 @@ def forget(forgetting: Forgetting, persons: Persons, in_braze: bool) -> Forgotte
                 remember_as_deleted(state, strong)
             state.rewrite()
         state.ledger.sweep()
+        if state.elsewhere:
+            state.elsewhere.sweep([*pointers_in(state.place.folder)])
+            out_of_reach += state.elsewhere.left
         drop_copies(state.place.folder, timedelta())
         backups += [os.path.relpath(path, project.folder) for path in delete_backups(state.place.folder)]
         out_of_reach += state.copy.older()

@@ -67,7 +67,7 @@ def write_changes(
 def _write_changes(state: State, engine: Engine, layout: Layout, model: Compiled, comparison: Comparison) -> int:
     rows = engine.write_changes(layout, model, comparison)
     if comparison.pinned:
-        pins.hold(state.connection, layout)
+        pins.hold(state.connection, layout, state.acknowledged)
     return rows
 
 
@@ -77,7 +77,7 @@ def _comparison(state: State, layout: Layout, options: Options, holds_pins: bool
     contents, resends = state.rows.contents(), state.run.resends
     pinned = bool(holds_pins and layout.tracked and contents.pinned)
     which = (contents.types, retyped, options.full_refresh, bool(contents.unsure), resends, pinned)
-    return Comparison(*which, keys, in_state=contents.rows, absent=contents.absent)
+    return Comparison(*which, keys, contents.rows, contents.absent, state.acknowledged)
 
 
 def _write_first(

@@ -8,21 +8,21 @@ pinned stay as they are now until the model returns another value: see `state/pi
 """
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 from reverse_etl.braze.modes import Kind
 from reverse_etl.engines.duckdb.absences import NEXT, NOTE, UNMARK
 from reverse_etl.engines.duckdb.diff import acts_on_gone
 from reverse_etl.engines.duckdb.engine import DuckDBEngine
-from reverse_etl.engines.engine import Engine
+from reverse_etl.engines.engine import Engine, Side
 from reverse_etl.engines.warehouse import engine_of
 from reverse_etl.errors import ProjectError
+from reverse_etl.ledger.lines import LINES
 from reverse_etl.ledger.reverting import CELLS, REVERTED, WHY_NOT, Reverting, cells_sql, pivot_sql, rows_sql
 from reverse_etl.plan.plan import read_plan
-from reverse_etl.plan.tables import ABSENCES, ABSENT_SINCE, ACKNOWLEDGED, CHANGES, IN_DOUBT, RUNS
+from reverse_etl.plan.tables import ABSENCES, ABSENT_SINCE, ACKNOWLEDGED, CHANGES, IN_DOUBT, RUNS, SLICE
 from reverse_etl.plan.workbench import execute
-from reverse_etl.project.models import Compiled
 from reverse_etl.project.project import LoadedProject
 from reverse_etl.project.readable import Readable
 from reverse_etl.project.spec import Sync
@@ -36,7 +36,6 @@ from reverse_etl.runs.records import knows_consent, write_changes, write_records
 from reverse_etl.runs.run import Planned, batch_sizes, opened, refuse_others
 from reverse_etl.sql.quoting import identifier, literal
 from reverse_etl.state import pins as state_pins
-from reverse_etl.state.elsewhere import refuse_undone
 from reverse_etl.state.history import past_runs
 from reverse_etl.state.state import State
 from reverse_etl.words import count
@@ -63,7 +62,6 @@ class Reverted:
 
 def chosen_runs(project: LoadedProject, named: str) -> Chosen:
     """The run with this id, or all from the first to the last of `A..B`, with their sync. Raises ProjectError."""
-    refuse_undone(project, "retl revert")
     first, is_range, last = named.partition("..")
     of_sync = {}
     for sync in project.spec.syncs:
@@ -89,14 +87,15 @@ def plan_revert(job: Job, state: State, chosen: Chosen, pins: bool) -> tuple[Pla
     """
     refuse_others(job, state)
     connection, layout = state.connection, _layout(job.sync, state)
-    reverting = Reverting(_runs_with_ledger(state, chosen), layout, state.rows.types())
+    runs = _runs_with_ledger(state, chosen)
     with state.ledger.opened():
+        reverting = Reverting(runs, layout, state.rows.types(), _acknowledged(state, runs))
         execute(connection, f"CREATE OR REPLACE TEMP TABLE {CELLS} AS {cells_sql(reverting)}")
     cells, left = _counted(state, chosen)
     if not cells:
         what = f"{job.sync.name}: nothing to revert: {chosen.named} changed nothing that can go back"
         raise ProjectError(what, hint=f"not reverted: {'; '.join(left)}" if left else None, code="P143")
-    again, lacking = (0, 0) if pins else _returned_again(job, state)
+    again, lacking = (0, 0) if pins else _returned_again(job, state, reverting.acknowledged)
     if again or lacking:
         of_all = f"of {count(cells, 'value')} to be reverted"
         what = f"the model still returns {again:,} {of_all}" + (
@@ -188,7 +187,15 @@ def _counted(state: State, chosen: Chosen) -> tuple[int, list[str]]:
     return found.get("", 0), left
 
 
-def _returned_again(job: Job, state: State) -> tuple[int, int]:
+def _acknowledged(state: State, runs: Collection[str]) -> str:
+    """A table with the acknowledged rows that these runs have changed: of rows that are in the warehouse, a copy."""
+    if state.elsewhere is None:
+        return ACKNOWLEDGED
+    keys = f"SELECT DISTINCT key FROM {LINES} WHERE list_contains($runs::VARCHAR[], run_id)"
+    return state.elsewhere.fetch([key for (key,) in state.connection.execute(keys, {"runs": list(runs)}).fetchall()])
+
+
+def _returned_again(job: Job, state: State, acknowledged: str) -> tuple[int, int]:
     """How many of the cells the model still returns as Braze has them, so that the next run would send these again; and
     how many are of rows that it lacks, which the next run would clear again."""
     project, sync = job.project, job.sync
@@ -200,20 +207,21 @@ def _returned_again(job: Job, state: State) -> tuple[int, int]:
     _begin(job, state)
     try:
         with job.listener.planning(sync), engine.interruptible():
-            return _unchanged_cells(job, state, engine, layout, model)
+            return _unchanged_cells(job, state, engine, Side(layout, model), acknowledged)
     finally:
         state.run.drop()
 
 
-def _unchanged_cells(job: Job, state: State, engine: Engine, layout: Layout, model: Compiled) -> tuple[int, int]:
+def _unchanged_cells(job: Job, state: State, engine: Engine, of: Side, acknowledged: str) -> tuple[int, int]:
     """How many of the cells the model returns as the state has them, of rows that it returns; and how many are of rows
     that the state has no more, nor the model."""
-    write_changes(state, engine, layout, model, job.options, holds_pins=False)
+    layout = of.layout
+    write_changes(state, engine, layout, of.model, job.options, holds_pins=False)
     engine.close()
     flags = (f"CASE WHEN {identifier(f'changed.{name}')} THEN {literal(name)} END" for name in layout.tracked)
     names = f"list_filter([{', '.join(flags)}], lambda name: name IS NOT NULL)"
     changed = f"SELECT {key_text(layout.key, new)} AS key, kind, {names} AS names FROM {CHANGES}"
-    absent = _absent(layout, state.run.facts()["absences"])
+    absent = _absent(layout, state.run.facts()["absences"], acknowledged)
     found = execute(
         state.connection,
         f"""SELECT count(*) FILTER (NOT is_gone AND m.kind IS DISTINCT FROM 'removed' AND key NOT IN ({absent})
@@ -225,10 +233,10 @@ def _unchanged_cells(job: Job, state: State, engine: Engine, layout: Layout, mod
     return int(again), int(lacking) if acts_on_gone(layout) else 0
 
 
-def _absent(layout: Layout, has_absences: bool) -> str:
+def _absent(layout: Layout, has_absences: bool, acknowledged: str) -> str:
     """A SELECT of the keys of rows that the model does not return, as far as the state notes that."""
     key = key_text(layout.key, identifier)
-    noted = f"SELECT {key} FROM {ACKNOWLEDGED} WHERE {ABSENT_SINCE} IS NOT NULL"
+    noted = f"SELECT {key} FROM {acknowledged} WHERE {ABSENT_SINCE} IS NOT NULL"
     if not has_absences:
         return noted
     gone, back = (f"SELECT {key} FROM {ABSENCES} WHERE {NEXT} = '{what}'" for what in (NOTE, UNMARK))
@@ -242,6 +250,8 @@ def _planned(job: Job, state: State, reverting: Reverting, chosen: Chosen, pins:
     engine = DuckDBEngine(connection, Readable())
     run_id = _begin(job, state)
     try:
+        if reverting.acknowledged != ACKNOWLEDGED:
+            connection.execute(f"CREATE TABLE {SLICE} AS FROM {reverting.acknowledged}")
         with job.listener.planning(job.sync), engine.interruptible():
             rows = write_changes(state, engine, layout, model, job.options, holds_pins=False)
             write_records(state, layout, None, job.options, knows_consent(job, state, layout))

@@ -18,7 +18,6 @@ from reverse_etl.project.spec import Sync
 from reverse_etl.runs.canary import LAG_S
 from reverse_etl.runs.outcome import Untaken
 from reverse_etl.runs.read_back import Items, Profiles, refuse_unreadable
-from reverse_etl.state.elsewhere import refuse_undone
 from reverse_etl.state.opening import state_of
 from reverse_etl.state.sample import Draw, Row, Sample, attached, doubt, draw
 from reverse_etl.system.clock import Clock
@@ -103,7 +102,6 @@ def verify(project: LoadedProject, sync: Sync, session: Session, how: HowToVerif
     Raises ProjectError for a mode that cannot be compared, StateError if state or Braze cannot be read, DataError if
     there are no rows.
     """
-    refuse_undone(project, "retl verify")
     refuse_unreadable(sync, "retl verify")
     to, which = session.destination(), Draw(how.sample, how.seed, how.show_values)
     if not how.repair:

@@ -26,6 +26,7 @@ from reverse_etl.delivery.session import open_session
 from reverse_etl.engines.warehouse import engine_of
 from reverse_etl.errors import BusyError, DataError, RetlError
 from reverse_etl.ledger.lines import LINES, REQUESTS, json_of_value
+from reverse_etl.plan.elsewhere import Asked
 from reverse_etl.plan.tables import ACKNOWLEDGED, IN_DOUBT, REJECTS, RUNS, SENT_AT
 from reverse_etl.plan.workbench import connect
 from reverse_etl.project.lineage import line_of
@@ -38,10 +39,8 @@ from reverse_etl.sql.quoting import identifier, literal
 from reverse_etl.sql.types import INTEGERS, TEXTS
 from reverse_etl.state.contents import acknowledged_types
 from reverse_etl.state.copied import is_copy, readable
-from reverse_etl.state.elsewhere import refuse_undone
 from reverse_etl.state.erasing import people_in
 from reverse_etl.state.erasures import HASHES
-from reverse_etl.state.keys import key_meant
 from reverse_etl.state.look import is_there, key_text_of
 from reverse_etl.state.opening import open_state
 from reverse_etl.state.persons import SEPARATOR, kind_of
@@ -122,7 +121,6 @@ def why(
 ) -> Why:
     """What is known of a person, or of the row with a key, in the states of these syncs; of one column, where it comes
     from, too; with `run_id`, only what that run wrote. Raises DataError if no state knows of it."""
-    refuse_undone(project, "retl why")
     persons = asked_for(_Reading(project, lambda _: None), key).erased
     cells, notes, busy = list[Cell](), list[str](), list[str]()
     for sync in syncs:
@@ -131,9 +129,11 @@ def why(
         with readable(project, sync) as state:
             if is_copy(state):
                 busy.append(f"{sync.name}: in use by a sync; shown is the state from before that run")
-            look = _Look(state, sync, key_meant(state.connection, sync.name, key), persons, in_full)
-            found = [*look.cells(column, run_id)]
-            notes += look.notes()
+            row = state.key_meant(key)
+            look = _Look(state, sync, row, persons, in_full)
+            with state.shown([row], Asked(persons)):
+                found = [*look.cells(column, run_id)]
+                notes += look.notes()
             if column is not None:
                 found = [
                     replace(one, source=_source(project, sync, state, look.plain_key(one), column)) for one in found

@@ -14,6 +14,7 @@ BEYOND_64_BITS = frozenset({"hugeint", "uhugeint", "bignum"})
 FLOATS = frozenset({"float", "double"})
 NUMBERS = INTEGERS | FLOATS | {"decimal"}
 TEXTS = frozenset({"varchar", "uuid", "enum"})
+WRITTEN_ALIKE = INTEGERS | {"varchar", "boolean", "date"}  # by DuckDB and by Spark
 CLOCK_TIMES = frozenset({"time", "time_ns", "time with time zone"})
 TIMESTAMPS = frozenset(
     {

@@ -13,6 +13,8 @@ rows_table.py  the table of acknowledged rows is created, so that it is compress
 commit.py      outbox + journal -> state, in one transaction
   outcomes.py    what became of each record
   rejects.py     rows that are not in Braze as the model has them
+elsewhere.py   acknowledged rows that are in the warehouse: what a run changes, erased people
+  brought.py     rows of the warehouse with certain keys, or about certain people
 contents.py    what is known of an open state, and the columns of its tables
 giving_up.py   rows that are not waited for any more
 absences.py    rows that the model does not return any more

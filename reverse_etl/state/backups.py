@@ -14,7 +14,11 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import duckdb
+
 from reverse_etl.ledger.places import UNFINISHED
+from reverse_etl.plan.elsewhere import Pointer, pointer_of
+from reverse_etl.sql import database
 
 KEPT = timedelta(days=30)
 SPILL = "spill"
@@ -47,6 +51,16 @@ def delete_backups(folder: Path) -> list[Path]:
     for backup in found:
         _delete(backup)
     return found
+
+
+def pointers_in(folder: Path) -> Iterator[Pointer]:
+    """Where the acknowledged rows are of the states among the backups, if a warehouse has them."""
+    for backup in backups(folder):
+        for file in [backup] if backup.is_file() else sorted(backup.glob("state.duckdb")):
+            with suppress(duckdb.Error), database.connect(file, read_only=True) as connection:
+                found = pointer_of(dict(connection.execute("SELECT key, value FROM meta").fetchall()))
+                if found:
+                    yield found
 
 
 def _made_at(path: Path) -> datetime:

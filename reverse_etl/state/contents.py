@@ -1,5 +1,6 @@
 """What an open state contains: what is known of it, by name; and the columns of its tables."""
 
+import json
 from collections.abc import Mapping
 
 import duckdb
@@ -36,6 +37,11 @@ def mode_in(connection: DuckDBPyConnection) -> Mode | None:
     """The mode in which the rows of the attached state were sent, if this version has it."""
     label = meta_of(connection).get("mode")
     return next((mode for mode in MODES.values() if mode.label == label), None)
+
+
+def key_in(connection: DuckDBPyConnection) -> list[str]:
+    """The primary key of the acknowledged rows of the attached state; none before the first run."""
+    return list(json.loads(meta_of(connection).get("primary_key", "[]")))
 
 
 def meta_of(connection: DuckDBPyConnection) -> dict[str, str]:

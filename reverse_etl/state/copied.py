@@ -51,9 +51,8 @@ def copy_of(project: LoadedProject, sync: Sync) -> Iterator[State]:
     place = claimed_place(project, sync)
     make_folder(place)
     with _folder_beside(place.state) as top:
-        copy = StatePlace(
-            top / place.target / place.sync, place.sync, place.target, None, place.formers, rows=place.rows
-        )
+        rows = replace(place.rows, is_copied=True) if place.rows else None
+        copy = StatePlace(top / place.target / place.sync, place.sync, place.target, None, place.formers, rows=rows)
         with _explained(place.state):
             _copy(place, copy)
         with _of(place, copy), open_state(copy) as state:

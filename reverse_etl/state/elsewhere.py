@@ -9,19 +9,21 @@ one of another name. What nothing points at is dropped after the commit; only wh
 process which was overtaken by another machine drops nothing of that one's.
 """
 
-import json
+import re
 import secrets
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import Any
 
+import duckdb
 from duckdb import DuckDBPyConnection
 
 from reverse_etl.errors import BusyError, ProjectError, RetlError, StateError
 from reverse_etl.plan.elsewhere import (
     GONE,
     POINTER,
+    Asked,
     Numbers,
     Pointer,
     RowTable,
@@ -29,17 +31,20 @@ from reverse_etl.plan.elsewhere import (
     new_pointer,
     pointer_of,
 )
-from reverse_etl.plan.tables import ABSENT_SINCE, ACKNOWLEDGED, META, SENT_AT, SLICE, UNSURE, USER
+from reverse_etl.plan.tables import ABSENT_SINCE, ACKNOWLEDGED, META, PINS, SENT_AT, SLICE, UNSURE, USER
 from reverse_etl.project.project import LoadedProject
+from reverse_etl.records.identity import who_of_acknowledged
+from reverse_etl.records.layout import ROW_NUMBER
+from reverse_etl.records.mapping import key_text
 from reverse_etl.shared_state.object_store import StoreError
 from reverse_etl.shared_state.place import StatePlace
 from reverse_etl.sql.quoting import identifier, literal
-from reverse_etl.sql.types import INTEGERS, SqlType
-from reverse_etl.state.contents import OWN_COLUMNS, acknowledged_types, meta_of, set_meta, types_of
+from reverse_etl.sql.types import SqlType
+from reverse_etl.state.brought import BROUGHT, Brought
+from reverse_etl.state.contents import OWN_COLUMNS, acknowledged_types, meta_of, mode_in, set_meta, types_of
 from reverse_etl.words import count
 
-_SHOWN = "retl_shown"  # rows of the warehouse that somebody looks at
-_WRITTEN_ALIKE = INTEGERS | {"varchar", "boolean", "date"}  # by DuckDB and by Spark
+_WHOLE_ROW = "[0-9a-f]{32}#[0-9]+"  # the key of a row that all columns identify: nobody can look for it by these
 _MOVED = "retl_moved"  # rows of the commit that go to the warehouse
 _ROWS_AT_ONCE = 100_000
 
@@ -56,12 +61,124 @@ class Elsewhere:
     ) -> None:
         self._connection, self._schema, self._open, self._sync = connection, schema, opened, sync
         self._opened: RowTables | None = None
+        self._some = Brought(connection, lambda: self._tables)
+        self.left: list[str] = []  # where people may be who were erased, though their tables were dropped
+        self._before = SLICE  # the rows that the state has for a while, as they were
         self._old: list[str] = []  # tables that were there before the commit, and that nothing points at after it
 
     def take_in(self) -> None:
         """Put the rows that the open run may change into the state, inside the transaction that commits it."""
+        self._before = SLICE
         if has_slice(self._connection):
             self._connection.execute(f"INSERT INTO {ACKNOWLEDGED} BY NAME FROM {SLICE}")
+
+    @contextmanager
+    def shown(self, keys: Collection[str], *asked: Asked) -> Iterator[None]:
+        """Inside the block, a transaction, the state has the rows with these keys, as people see them, and those that
+        may be among those asked for. It keeps none of them."""
+        self._connection.execute("BEGIN")
+        try:
+            self.bring(keys, *asked)
+            yield
+        finally:
+            with suppress(duckdb.Error):
+                self._connection.execute("ROLLBACK")
+
+    @contextmanager
+    def all_shown(self) -> Iterator[None]:
+        """The same with all rows: of syncs that rename, which have few."""
+        self._connection.execute("BEGIN")
+        try:
+            if pointer := self._some.pointer():
+                self._some.bring(pointer, ACKNOWLEDGED)
+            yield
+        finally:
+            with suppress(duckdb.Error):
+                self._connection.execute("ROLLBACK")
+
+    def bring(self, keys: Collection[str], *asked: Asked) -> None:
+        """Put these rows into the state, inside a transaction; `take_out` writes what is changed of them."""
+        self._before = self.fetch(keys, *asked)
+        if acknowledged_types(self._connection):
+            self._connection.execute(f"INSERT INTO {ACKNOWLEDGED} BY NAME FROM {BROUGHT}")
+
+    def fetch(self, keys: Collection[str], *asked: Asked) -> str:
+        """Store these rows in a temporary table; returns its name."""
+        pointer, types = self._some.pointer(), acknowledged_types(self._connection)
+        if types:
+            self._connection.execute(f"CREATE OR REPLACE TEMP TABLE {BROUGHT} AS FROM {ACKNOWLEDGED} LIMIT 0")
+        if pointer is None:
+            return BROUGHT
+        self._some.want(keys)
+        for one in asked:
+            self._some.find(pointer, one)
+        key = self._some.key()
+        if ROW_NUMBER in key and any(re.fullmatch(_WHOLE_ROW, one) for one in keys):
+            listed = ", ".join(map(literal, keys))
+            self._some.bring(pointer, BROUGHT, where=f"{key_text(key, identifier)} IN ({listed})")
+        self._some.bring_wanted(pointer)
+        return BROUGHT
+
+    def erase(self, asked: Asked, which: Callable[[str], str], name: str) -> int:
+        """Write all rows to a new table, inside a transaction, but for those about somebody; returns how many these
+        are. If a table has any of them, be it a row that was replaced or is gone, all tables are replaced.
+
+        `which` makes of a SELECT of `row` and `who` another, of the `row` of those that are about them.
+        """
+        pointer, gone = self._some.pointer(), Numbers()
+        if pointer is None:
+            return 0
+        self._old = self._tables.names(pointer.prefix)
+        self._some.want(())
+        if self._some.find(pointer, asked, which):
+            gone = self._bring_theirs(pointer, which)
+            pointer = self._without(pointer, gone, name)
+            set_meta(self._connection, {POINTER: pointer.text()})
+        self._forget_live(pointer)
+        return gone.rows
+
+    def _bring_theirs(self, pointer: Pointer, which: Callable[[str], str]) -> Numbers:
+        """Store the rows that are about somebody, of those that are wanted, in BROUGHT; and let them have no pins."""
+        connection = self._connection
+        connection.execute(f"CREATE OR REPLACE TEMP TABLE {BROUGHT} AS FROM {ACKNOWLEDGED} LIMIT 0")
+        self._some.bring_wanted(pointer)
+        families = {name: of.family for name, of in acknowledged_types(connection).items()}
+        who = who_of_acknowledged(mode_in(connection), families)
+        theirs = which(f"SELECT rowid AS row, {who} AS who FROM {BROUGHT}")
+        connection.execute(f"DELETE FROM {BROUGHT} WHERE rowid NOT IN ({theirs})")
+        keys = f"SELECT {key_text(self._some.key(), identifier)} FROM {BROUGHT}"
+        connection.execute(f"DELETE FROM {PINS} WHERE key IN ({keys})")
+        return self._numbers(BROUGHT)
+
+    def _without(self, pointer: Pointer, gone: Numbers, name: str) -> Pointer:
+        """A pointer to one new table with all rows but those in BROUGHT."""
+        types, key = acknowledged_types(self._connection), self._some.key()
+        listed = ", ".join(map(identifier, key))
+        keys = self._connection.sql(f"SELECT {listed} FROM {BROUGHT}").to_arrow_table() if gone.rows else None
+        table, numbers = _name(pointer, "base", name), pointer.numbers.moved(gone, Numbers())
+        self._old.append(table)
+        rows = self._tables.write_current(table, pointer, types, key, keys)
+        if rows != numbers.rows:
+            raise self._incomplete(rows, numbers.rows)
+        columns = {column: of.text for column, of in types.items()}
+        return replace(pointer, base=RowTable(table, rows, columns), deltas=(), numbers=numbers)
+
+    def uncertain_rows(self, key: Sequence[str]) -> str | None:
+        """A temporary table with the rows that are uncertain of their user; None if no row is in the warehouse."""
+        pointer, types = self._some.pointer(), acknowledged_types(self._connection)
+        if pointer is None:
+            return None
+        self._connection.execute(f"CREATE OR REPLACE TEMP TABLE {BROUGHT} AS FROM {ACKNOWLEDGED} LIMIT 0")
+        self._some.insert(self._tables.uncertain_rows(pointer, types, key), BROUGHT)
+        return BROUGHT
+
+    def count(self, asked: Asked, which: Callable[[str], str]) -> int:
+        """How many rows in tables are about somebody, be they replaced or gone: see `erase`."""
+        pointer = self._some.pointer()
+        if pointer is None:
+            return 0
+        self._some.want(())
+        return self._some.find(pointer, asked, which)
 
     def take_out(self, run_id: str, key: Sequence[str]) -> None:
         """Write what the run has changed of these rows to the warehouse, and let the pointer name it. The state keeps
@@ -70,7 +187,7 @@ class Elsewhere:
         if not types:
             return
         pointer = pointer_of(meta_of(self._connection)) or new_pointer(self._schema, self._sync)
-        before, after = self._numbers(SLICE), self._numbers(ACKNOWLEDGED)
+        before, after = self._numbers(self._before), self._numbers(ACKNOWLEDGED)
         moved = self._moved(pointer, types, key)
         if moved:
             pointer = self._written(pointer, types, key, run_id, moved, before, after)
@@ -97,14 +214,15 @@ class Elsewhere:
             pointer = replace(pointer.with_table(table), numbers=pointer.numbers.moved(before, after))
             self._old.append(table.name)
         except (BusyError, ProjectError) as error:
+            if self._before is not SLICE:
+                raise
             (problem, *_) = error.problems
             what = f"{self._sync}: {problem.message}: what its last run has sent is in the journal, not recorded yet"
             hint = f"{problem.hint}; the next command that opens the state records it first"
             raise UnreachableError(what, problem.location, hint, code="S041") from None
         if pointer.deltas and pointer.is_long:
             pointer = self._compacted(pointer, run_id, types, key)
-        live = {table.name for table in pointer.tables}
-        self._old = [name for name in self._old if name not in live]
+        self._forget_live(pointer)
         return pointer
 
     def _compacted(self, pointer: Pointer, run_id: str, types: Mapping[str, SqlType], key: Sequence[str]) -> Pointer:
@@ -132,56 +250,15 @@ class Elsewhere:
         pointer = pointer_of(meta_of(self._connection))
         assert pointer
         self._tables.check(pointer)
-        rows = self._bring(pointer, key, ACKNOWLEDGED)
+        rows = self._some.bring(pointer, ACKNOWLEDGED)
         if rows != pointer.numbers.rows:
-            what = f"{self._sync}: Spark returns {rows:,} of {count(pointer.numbers.rows, 'acknowledged row')}"
-            raise StateError(what, hint="restore its tables, then run this again", code="S040")
+            raise self._incomplete(rows, pointer.numbers.rows)
         self._connection.execute(f"DELETE FROM {META} WHERE key = '{POINTER}'")
         self._old = [table.name for table in pointer.tables]
 
-    def row_with(self, key: Sequence[str], text: str) -> str | None:
-        """A temporary table with the row that has a key, as people write it, if there is one. None if nobody can tell
-        by the key: Spark writes values of these types otherwise."""
-        types, pointer = acknowledged_types(self._connection), pointer_of(meta_of(self._connection))
-        if any(name not in types or types[name].family not in _WRITTEN_ALIKE for name in key):
-            return None
-        texts = [text]
-        if len(key) > 1:
-            with suppress(ValueError):
-                texts = json.loads(text)
-        self._connection.execute(f"CREATE OR REPLACE TEMP TABLE {_SHOWN} AS FROM {ACKNOWLEDGED} LIMIT 0")
-        if pointer and isinstance(texts, list) and len(texts) == len(key):
-            self._bring(pointer, key, _SHOWN, dict(zip(key, texts, strict=True)))
-        return _SHOWN
-
-    def uncertain_rows(self, key: Sequence[str]) -> str | None:
-        """A temporary table with the rows that are uncertain of their user; None if no row is in the warehouse."""
-        pointer = pointer_of(meta_of(self._connection))
-        if pointer is None or pointer.base is None:
-            return None
-        self._connection.execute(f"CREATE OR REPLACE TEMP TABLE {_SHOWN} AS FROM {ACKNOWLEDGED} LIMIT 0")
-        self._insert(self._tables.uncertain_rows(pointer, acknowledged_types(self._connection), key), _SHOWN)
-        return _SHOWN
-
-    def _bring(
-        self, pointer: Pointer, key: Sequence[str], into: str, texts: Mapping[str, str | None] | None = None
-    ) -> int:
-        """Insert the rows of the warehouse into a table, or those of them with such a key; how many these are."""
-        return self._insert(self._tables.read(pointer, acknowledged_types(self._connection), key, texts or {}), into)
-
-    def _insert(self, batches: Iterator[Any], into: str) -> int:
-        import pyarrow
-
-        types = acknowledged_types(self._connection)
-        own = ", ".join(f"CAST({name} AS {of}) AS {name}" for name, of in OWN_COLUMNS.items())
-        model = ", ".join(f"CAST({identifier(name)} AS {of.text}) AS {identifier(name)}" for name, of in types.items())
-        rows = 0
-        for batch in batches:
-            rows += batch.num_rows
-            self._connection.register(_MOVED, pyarrow.Table.from_batches([batch]))
-            self._connection.execute(f"INSERT INTO {into} BY NAME SELECT {model}, {own} FROM {_MOVED}").fetchall()
-            self._connection.unregister(_MOVED)
-        return rows
+    def _incomplete(self, rows: int, expected: int) -> StateError:
+        what = f"{self._sync}: Spark returns {rows:,} of {count(expected, 'acknowledged row')}"
+        return StateError(what, hint="restore its tables, then run this again", code="S040")
 
     def tidy(self) -> None:
         """Drop the tables that nothing points at any more, once other machines see the commit. Whatever is in the way
@@ -189,6 +266,34 @@ class Elsewhere:
         with suppress(RetlError):
             self._tables.drop(self._old)
         self._old = []
+
+    def drop_replaced(self) -> None:
+        """The same, of tables with rows about somebody who was erased. Raises StateError if one of them stays."""
+        try:
+            self.left += self._tables.erase(self._old)
+        except RetlError as error:
+            (problem, *_) = error.problems
+            what = f"{self._sync}: {problem.message}: tables that were replaced may still name who was erased"
+            hint = f"{problem.hint}; the next command that opens the state drops them first"
+            raise StateError(what, problem.location, hint, code="S039") from None
+        self._old = []
+
+    def sweep(self, former: Collection[Pointer] = ()) -> None:
+        """Drop all tables of the state that nothing points at, which a process that was killed has left, and those of
+        `former` states, which were reset."""
+        pointer = self._some.pointer()
+        for one in former:
+            if one.schema == self._schema and (pointer is None or one.prefix != pointer.prefix):
+                self._old = self._tables.names(one.prefix)
+                self.drop_replaced()
+        if pointer:
+            self._old = self._tables.names(pointer.prefix)
+            self._forget_live(pointer)
+            self.drop_replaced()
+
+    def _forget_live(self, pointer: Pointer) -> None:
+        live = {table.name for table in pointer.tables}
+        self._old = [name for name in self._old if name not in live]
 
     def close(self) -> None:
         if self._opened:
@@ -206,17 +311,17 @@ class Elsewhere:
         if not pointer.base:
             self._connection.execute(f"CREATE OR REPLACE TEMP TABLE {_MOVED} AS SELECT {names} FROM {ACKNOWLEDGED}")
         else:
-            was = types_of(self._connection, SLICE) if has_slice(self._connection) else {}
+            was = self._types_before()
             same_types = {name: of.text for name, of in was.items() if name not in OWN_COLUMNS} == {
                 name: of.text for name, of in types.items()
             }
             if was and same_types:  # of another type, all are other rows now
-                now = f"{now} EXCEPT SELECT {names}, false FROM {SLICE}"
+                now = f"{now} EXCEPT SELECT {names}, false FROM {self._before}"
             gone = ""
             if was:
                 same = " AND ".join(f"t.{name} IS NOT DISTINCT FROM s.{name}" for name in map(identifier, key))
                 keys = ", ".join(f"s.{name}" for name in map(identifier, key))
-                left = f"SELECT {keys}, true AS {GONE} FROM {SLICE} AS s ANTI JOIN {ACKNOWLEDGED} AS t ON {same}"
+                left = f"SELECT {keys}, true AS {GONE} FROM {self._before} AS s ANTI JOIN {ACKNOWLEDGED} AS t ON {same}"
                 gone = f" UNION ALL BY NAME ({left})"
             self._connection.execute(f"CREATE OR REPLACE TEMP TABLE {_MOVED} AS SELECT * FROM ({now}){gone}")
         return int(self._connection.execute(f"SELECT count(*) FROM {_MOVED}").fetchall()[0][0])
@@ -227,6 +332,11 @@ class Elsewhere:
             yield from reader
         finally:
             reader.close()
+
+    def _types_before(self) -> Mapping[str, SqlType]:
+        """Of the rows that the state has for a while; none if it has none."""
+        is_there = self._before is not SLICE or has_slice(self._connection)
+        return types_of(self._connection, self._before) if is_there else {}
 
     def _numbers(self, table: str) -> Numbers:
         if table == SLICE and not has_slice(self._connection):

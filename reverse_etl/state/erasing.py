@@ -13,9 +13,16 @@ from duckdb import DuckDBPyConnection
 
 from reverse_etl.braze.modes import ENDING_MODES, USER, about
 from reverse_etl.plan.tables import ACKNOWLEDGED, DELETED, IN_DOUBT, OPT_OUTS, OUTBOX, REJECTS, SENT_AT
-from reverse_etl.records.identity import HASH_DIGITS, KINDS, WHO, as_identifiers, becomes_sql, who_in_json, who_sql
+from reverse_etl.records.identity import (
+    HASH_DIGITS,
+    KINDS,
+    WHO,
+    as_identifiers,
+    who_in_json,
+    who_of_acknowledged,
+    who_sql,
+)
 from reverse_etl.records.layout import ALIAS_PARTS, ROW_NUMBER
-from reverse_etl.sql.quoting import identifier
 from reverse_etl.state import pins
 from reverse_etl.state.contents import KEY_COLUMNS, acknowledged_types, meta_of, mode_in, set_meta, set_version
 from reverse_etl.state.deleted import counted
@@ -47,6 +54,22 @@ def drop_erased(connection: DuckDBPyConnection, erasures: Erasures, meta: Mappin
         pins.drop_gone(connection)
         set_version(connection, f"erased-{version}")
     return gone
+
+
+def erased_rows(connection: DuckDBPyConnection, erasures: Erasures, rows: str) -> str:
+    """A SELECT of the `row` of those rows that are about who is in HASHES; `rows` is one of `row` and `who`."""
+    is_erased(connection, erasures, rows)
+    return f"SELECT row FROM {NEAR}"
+
+
+def drop_erased_rows(connection: DuckDBPyConnection, erasures: Erasures, table: str) -> None:
+    """Delete the rows of a table of the state that are about users who were erased."""
+    if erasures.version:
+        erasures.load(connection, pending=False)
+        theirs = erased_rows(
+            connection, erasures, f"SELECT rowid AS row, {people_in(connection)[table]} AS who FROM {table}"
+        )
+        connection.execute(f"DELETE FROM {table} WHERE rowid IN ({theirs})")
 
 
 def hash_deleted(
@@ -99,8 +122,7 @@ def people_in(connection: DuckDBPyConnection) -> dict[str, str]:
         return found
     families = {name: of.family for name, of in acknowledged_types(connection).items()}
     if families and has_rows(connection, ACKNOWLEDGED):
-        mode = mode_in(connection)
-        found[ACKNOWLEDGED] = becomes_sql(mode, families, identifier) or who_sql(families, identifier)
+        found[ACKNOWLEDGED] = who_of_acknowledged(mode_in(connection), families)
     for table in (REJECTS, IN_DOUBT):
         if has_rows(connection, table):
             found[table] = who_of_record(connection)

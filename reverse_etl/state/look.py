@@ -26,9 +26,7 @@ from reverse_etl.shared_state.reading import look
 from reverse_etl.sql.quoting import identifier
 from reverse_etl.state import watermark
 from reverse_etl.state.acknowledged import AcknowledgedRows
-from reverse_etl.state.elsewhere import refuse_undone
 from reverse_etl.state.glance import Glances
-from reverse_etl.state.keys import key_meant
 from reverse_etl.state.opening import claimed_place, state_of
 from reverse_etl.state.places import place_of
 from reverse_etl.state.state import State
@@ -273,17 +271,15 @@ def _watermark(state: State) -> dict[str, Any]:
 def acknowledged_row(project: LoadedProject, sync: Sync, key: str) -> Mapping[str, Any]:
     """The acknowledged row with a key: values, when and by which run it was sent. Raises DataError if there is none."""
     with state_of(project, sync) as state:
-        columns, key = [*state.rows.columns(), SENT_AT, RUN_ID], key_meant(state.connection, sync.name, key)
+        columns, key = [*state.rows.columns(), SENT_AT, RUN_ID], state.key_meant(key)
         text = key_text_of(state)
         shown = ", ".join(f"CAST({identifier(name)} AS VARCHAR)" for name in columns)
         row = None
         if text:
-            table = state.elsewhere.row_with(state.rows.key(), key) if state.elsewhere else ACKNOWLEDGED
-            if table is None:
-                refuse_undone(project, "retl state show --key with keys of this type")
-            row = state.connection.execute(
-                f"SELECT {shown} FROM {table} WHERE {text} = ? AND {SENT_AT} IS NOT NULL", [key]
-            ).fetchone()
+            with state.shown([key]):
+                row = state.connection.execute(
+                    f"SELECT {shown} FROM {ACKNOWLEDGED} WHERE {text} = ? AND {SENT_AT} IS NOT NULL", [key]
+                ).fetchone()
     if row is None:
         hint = f"`retl state show {sync.name}` shows the primary key; write several columns as a JSON array"
         raise DataError(f'{sync.name}: no acknowledged row with the key "{key}"', hint=hint, code="D006")

@@ -1,7 +1,7 @@
 """Opens the state of a sync, wherever its target stores it, for one process on one machine at a time."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from functools import partial
 from pathlib import Path
 
@@ -45,7 +45,7 @@ def what_was_renamed(project: LoadedProject, sync: Sync, clock: Clock) -> list[R
 
 
 def _renamed(place: StatePlace, name: str, clock: Clock) -> Renamed:
-    with open_state(place, clock=clock) as state:
+    with open_state(place, clock=clock) as state, state.elsewhere.all_shown() if state.elsewhere else nullcontext():
         return renamed_by(name, state.connection)
 
 

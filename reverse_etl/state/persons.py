@@ -11,6 +11,7 @@ from functools import partial
 from duckdb import DuckDBPyConnection
 
 from reverse_etl.ledger.lines import LINES
+from reverse_etl.plan.elsewhere import Asked
 from reverse_etl.plan.tables import ACKNOWLEDGED, DELETED, IN_DOUBT, REJECTS, SQLS
 from reverse_etl.records.identity import (
     KINDS,
@@ -27,7 +28,6 @@ from reverse_etl.sql.quoting import identifier, literal
 from reverse_etl.state import pins
 from reverse_etl.state.contents import acknowledged_types, mode_in, set_version
 from reverse_etl.state.erasing import has_rows, people_in, who_of_key
-from reverse_etl.state.keys import key_meant
 from reverse_etl.state.look import key_text_of
 from reverse_etl.state.state import State
 
@@ -102,9 +102,15 @@ def text_of_key(key: str) -> str:
 def named_by(state: State, key: str) -> set[str]:
     """The identifiers of a state that a user may mean by a key: an id, the name of an alias, an e-mail, a phone number;
     or the key of a row, as `retl rejects` shows it."""
-    connection, key = state.connection, key_meant(state.connection, state.place.sync, key)
+    key = state.key_meant(key)
     values = {"key": key, "email": key.strip().lower(), "phone": re.sub("[^0-9]", "", key)}
-    found = set[str]()
+    texts = [f"{kind}:{values.get(kind, key)}" for kind in (*KINDS, "alias_name") if kind != "user_alias"]
+    with state.shown([key], Asked(texts)):
+        return _named_by(state, key, values)
+
+
+def _named_by(state: State, key: str, values: Mapping[str, str]) -> set[str]:
+    connection, found = state.connection, set[str]()
     for row in _rows_with(connection, values):
         found |= {text for text in row if text}
     by_key = {REJECTS: "key", IN_DOUBT: "key", ACKNOWLEDGED: key_text_of(state)}
@@ -121,8 +127,9 @@ def linked_in(state: State, persons: Persons) -> bool:
     """Take over what a state knows of the persons; whether that was news."""
     _ask(state.connection, persons.texts)
     news = False
-    for row in _rows_of_texts(state.connection):
-        news |= persons.take(row)
+    with state.shown((), Asked(persons.texts)):
+        for row in _rows_of_texts(state.connection):
+            news |= persons.take(row)
     return news
 
 
@@ -158,7 +165,10 @@ def count_hashed(state: State, hashes: Collection[str]) -> int:
 
     A field of another person is none.
     """
-    found, values = 0, {name: value for name, value in state.erasures.parameters.items() if name != "tags"}
+    found, values = (
+        state.count_erased(hashes),
+        {name: value for name, value in state.erasures.parameters.items() if name != "tags"},
+    )
     for table, who in people_in(state.connection).items():
         sql = f"SELECT count(*) FROM {table} WHERE list_contains($hashes, {hash_sql(who)})"
         found += state.connection.execute(sql, {**values, "hashes": list(hashes)}).fetchall()[0][0]

@@ -11,6 +11,7 @@ from collections.abc import Collection, Sequence
 from duckdb import DuckDBPyConnection
 
 from reverse_etl.ledger.lines import json_of_value
+from reverse_etl.plan.elsewhere import pointer_of
 from reverse_etl.plan.tables import ACKNOWLEDGED, CHANGES, ENDED_PINS, NEW_PINS, OPEN_RUN, PINS
 from reverse_etl.plan.workbench import execute
 from reverse_etl.records.expressions import mergeable, new
@@ -30,14 +31,14 @@ def count(connection: DuckDBPyConnection) -> int:
     return int(connection.execute(f"SELECT count(*) FROM {PINS}").fetchall()[0][0])
 
 
-def hold(connection: DuckDBPyConnection, layout: Layout) -> None:
+def hold(connection: DuckDBPyConnection, layout: Layout, acknowledged: str = ACKNOWLEDGED) -> None:
     """Let pinned cells of CHANGES be as Braze has them, for which the model returns what was reverted. Others end their
     pins: ENDED_PINS. Rows of which nothing else differs are no change."""
     pinned = [name for (name,) in connection.execute(f"SELECT DISTINCT column_name FROM {PINS}").fetchall()]
     names = [name for name in layout.tracked if name in pinned]
     if names or ROW in pinned:
-        _find_pinned(connection, layout, names)
-        _hold_cells(connection, layout, names)
+        _find_pinned(connection, layout, names, acknowledged)
+        _hold_cells(connection, layout, names, acknowledged)
         held = f"SELECT key FROM {_OF_CHANGES} WHERE column_name = {literal(ROW)} AND holds"
         execute(connection, f"DELETE FROM {CHANGES} WHERE kind = 'removed' AND {key_text(layout.key, new)} IN ({held})")
         differs = " OR ".join(identifier(f"differs.{name}") for name in layout.tracked)
@@ -50,7 +51,7 @@ def hold(connection: DuckDBPyConnection, layout: Layout) -> None:
         execute(connection, f"ALTER TABLE {CHANGES} DROP COLUMN {identifier(f'differs.{name}')}")
 
 
-def _find_pinned(connection: DuckDBPyConnection, layout: Layout, names: Sequence[str]) -> None:
+def _find_pinned(connection: DuckDBPyConnection, layout: Layout, names: Sequence[str], acknowledged: str) -> None:
     """Store which cells of CHANGES are pinned, and whether their pins hold."""
     values = {name: json_of_value(f"c.{new(name)}", layout.column(name).type) for name in names}
     now = " ".join(f"WHEN {literal(name)} THEN {value}" for name, value in values.items())
@@ -63,7 +64,7 @@ def _find_pinned(connection: DuckDBPyConnection, layout: Layout, names: Sequence
         SELECT c.rowid AS row, p.key, p.column_name,
             CASE WHEN p.column_name = {literal(ROW)} THEN c.kind = 'removed'
                 ELSE c.kind IN ('added', 'changed') AND {_is_same_user(connection, layout)} AND {is_same} END AS holds
-        FROM {CHANGES} AS c JOIN {PINS} AS p ON p.key = {key} LEFT JOIN {ACKNOWLEDGED} AS t ON {same}""",
+        FROM {CHANGES} AS c JOIN {PINS} AS p ON p.key = {key} LEFT JOIN {acknowledged} AS t ON {same}""",
     )
 
 
@@ -79,9 +80,9 @@ def _is_same_user(connection: DuckDBPyConnection, layout: Layout) -> str:
     return f"{before} IS NOT DISTINCT FROM {now}"
 
 
-def _hold_cells(connection: DuckDBPyConnection, layout: Layout, names: Sequence[str]) -> None:
+def _hold_cells(connection: DuckDBPyConnection, layout: Layout, names: Sequence[str], acknowledged: str) -> None:
     """In one statement: where DuckDB updates a list, the row gets another rowid."""
-    known = columns_of(connection, ACKNOWLEDGED)
+    known = columns_of(connection, acknowledged)
     cells, values = dict[str, str](), dict[str, str]()
     for name in (name for name in names if name in known):
         holds, value = identifier(f"holds.{name}"), f"p.{identifier(f'value.{name}')}"
@@ -100,7 +101,7 @@ def _hold_cells(connection: DuckDBPyConnection, layout: Layout, names: Sequence[
     execute(
         connection,
         f"""UPDATE {CHANGES} SET {", ".join(f"{column} = {sql}" for column, sql in values.items())} FROM (
-            SELECT p.row, {listed} FROM {_OF_CHANGES} AS p JOIN {ACKNOWLEDGED} AS t ON {same} GROUP BY p.row
+            SELECT p.row, {listed} FROM {_OF_CHANGES} AS p JOIN {acknowledged} AS t ON {same} GROUP BY p.row
         ) AS p WHERE {CHANGES}.rowid = p.row""",
     )
 
@@ -130,8 +131,8 @@ def commit(connection: DuckDBPyConnection, records: str) -> None:
 
 
 def drop_gone(connection: DuckDBPyConnection) -> None:
-    """Drop the pins of rows that the state has no more."""
-    if count(connection):
+    """Drop the pins of rows that the state has no more; if it has the rows itself."""
+    if count(connection) and pointer_of(meta_of(connection)) is None:
         rows = f"SELECT {key_text(json.loads(meta_of(connection)['primary_key']), identifier)} FROM {ACKNOWLEDGED}"
         connection.execute(f"DELETE FROM {PINS} WHERE key NOT IN ({rows})")
 

@@ -15,6 +15,7 @@ from duckdb import DuckDBPyConnection
 from reverse_etl.braze.modes import RENAME, USER
 from reverse_etl.errors import StateError
 from reverse_etl.plan.doubts import BY_RECORD
+from reverse_etl.plan.elsewhere import Asked
 from reverse_etl.plan.tables import ACKNOWLEDGED, IN_DOUBT, OPT_OUTS, OUTBOX, PINS, REJECTS, RUN_ID, SENT_AT
 from reverse_etl.project.spec import Sync
 from reverse_etl.records.identity import WHO
@@ -22,6 +23,7 @@ from reverse_etl.records.layout import ROW_NUMBER, Layout
 from reverse_etl.records.renaming import fields_of
 from reverse_etl.sql.quoting import identifier
 from reverse_etl.state.contents import KEY_COLUMNS, acknowledged_types, meta_of, set_meta, set_version
+from reverse_etl.state.elsewhere import Elsewhere
 from reverse_etl.words import count
 
 ID = "external_id"
@@ -83,14 +85,20 @@ def _seen(connection: DuckDBPyConnection) -> dict[str, list[str]]:
     return {key.removeprefix(_SEEN): json.loads(text) for key, text in known.items() if key.startswith(_SEEN)}
 
 
-def move_keys(connection: DuckDBPyConnection, runs: Sequence[tuple[str, str]]) -> int:
+def move_keys(
+    connection: DuckDBPyConnection, runs: Sequence[tuple[str, str]], elsewhere: Elsewhere | None = None
+) -> int:
     """Give the rows of a state the ids that these runs have given to their users; returns how many rows those are.
+    `elsewhere` is where the acknowledged rows are, if the state does not have them itself.
 
     All or nothing: what is killed is done when the state is opened again.
     """
     moved = 0
     connection.execute("BEGIN")
     try:
+        if elsewhere:
+            ids = connection.execute(f"SELECT old FROM {_RENAMED} UNION SELECT new FROM {_RENAMED}").fetchall()
+            elsewhere.bring((), Asked([f"{ID}:{one}" for (one,) in ids]))
         for renamer, run in runs:
             of_run = f"SELECT old, new FROM {_RENAMED} WHERE sync = ? AND run = ?"
             connection.execute(f"CREATE OR REPLACE TEMP TABLE retl_moves AS {of_run}", [renamer, run])
@@ -100,6 +108,8 @@ def move_keys(connection: DuckDBPyConnection, runs: Sequence[tuple[str, str]]) -
         set_meta(connection, {f"{_SEEN}{name}": json.dumps(sorted(its)) for name, its in known})
         if moved:
             set_version(connection, f"renamed-{runs[-1][1]}")
+        if elsewhere:
+            elsewhere.take_out(f"renamed_{runs[-1][1]}", _key(connection))
         connection.execute("COMMIT")
     except BaseException:
         connection.execute("ROLLBACK")

@@ -36,9 +36,6 @@ def move_rows(project: LoadedProject, sync: Sync, clock: Clock) -> RowsMoved | N
         pointer, contents, schema = pointer_of(state.rows.meta()), state.rows.contents(), place.rows.schema
         if (pointer.schema if pointer else None) == schema or not contents.types:
             return None
-        if contents.pinned and schema:
-            what = f"{sync.name}: diff: engine does not know values that were reverted"
-            raise ProjectError(what, hint="unpin them: `retl revert RUN --unpin`", code="P148")
         key, connection = state.rows.key(), state.connection
         run_id, into = f"moved-{clock.utc():%Y%m%dT%H%M%S%f}", None
         with state.changing():

@@ -16,6 +16,7 @@ from duckdb import DuckDBPyConnection
 from reverse_etl.delivery.destination import Destination
 from reverse_etl.errors import DataError
 from reverse_etl.masking import Keys
+from reverse_etl.plan.elsewhere import pointer_of
 from reverse_etl.plan.tables import ABSENT_SINCE, ACKNOWLEDGED, SENT_AT, STATE, UNSURE
 from reverse_etl.plan.workbench import execute
 from reverse_etl.project.project import LoadedProject
@@ -29,13 +30,16 @@ from reverse_etl.shared_state.reading import bring_for_reading
 from reverse_etl.sql import database
 from reverse_etl.sql.quoting import identifier, literal
 from reverse_etl.state.acknowledged import AcknowledgedRows
-from reverse_etl.state.contents import set_version
+from reverse_etl.state.brought import Brought
+from reverse_etl.state.contents import acknowledged_types, key_in, meta_of, set_version
+from reverse_etl.state.elsewhere import refuse_rows_of_others
 from reverse_etl.state.file import COPY
 from reverse_etl.state.glance import Glances
 from reverse_etl.state.opening import claimed_place, make_folder, state_of
 from reverse_etl.state.state import State
 
-_CHOSEN = f"{SENT_AT} IS NOT NULL AND {ABSENT_SINCE} IS NULL"
+_SAMPLE = "retl_sample"  # of rows that are in the warehouse
+_ARE_SENT = f"{SENT_AT} IS NOT NULL AND {ABSENT_SINCE} IS NULL"
 
 
 @dataclass(frozen=True)
@@ -99,12 +103,10 @@ def draw(connection: DuckDBPyConnection, project: LoadedProject, sync: Sync, to:
     rows.refuse_other_workspace(to, project.spec.in_target("destination"))
     rows.refuse_other_mode(sync)
     meta, types, key = rows.meta(), rows.types(), rows.key()
-    number = connection.execute(f"SELECT count(*) FROM {ACKNOWLEDGED} WHERE {_CHOSEN}").fetchall()[0][0] if types else 0
+    number, chosen = _chosen(connection, project, sync, which) if types else (0, "")
     if not number:
         raise _has_nothing(sync)
     layout = layout_of_rows(sync, list(types.items()), key)
-    order = f"md5({literal(str(which.seed))} || {key_text(key, identifier)})"
-    chosen = f"SELECT * FROM {ACKNOWLEDGED} WHERE {_CHOSEN} ORDER BY {order} LIMIT {which.at_most}"
     of_consent = [f"old.{column.name}" for column in consent_columns(layout)]
     changes = with_old(layout, _as_changes(layout, chosen), of_consent)
     records = f"SELECT key, call, envelope, body FROM ({outbox_sql(layout, changes)})"
@@ -118,6 +120,24 @@ def draw(connection: DuckDBPyConnection, project: LoadedProject, sync: Sync, to:
         if body is not None
     ]
     return Sample(number, whole, layout.tracked, Keys(key, meta.get("salt"), which.in_full), len(found) - len(whole))
+
+
+def _chosen(connection: DuckDBPyConnection, project: LoadedProject, sync: Sync, which: Draw) -> tuple[int, str]:
+    """How many rows a sample is drawn from, and a SELECT of it."""
+    place, pointer, key = claimed_place(project, sync), pointer_of(meta_of(connection)), key_in(connection)
+    refuse_rows_of_others(connection, place)
+    if pointer and pointer.base and place.rows:
+        types, tables = acknowledged_types(connection), place.rows.open(pointer.schema)
+        try:
+            number, batches = tables.sample(pointer, types, key, str(which.seed), which.at_most)
+            connection.execute(f"CREATE OR REPLACE TEMP TABLE {_SAMPLE} AS FROM {ACKNOWLEDGED} LIMIT 0")
+            Brought(connection, lambda: tables).insert(batches, _SAMPLE)
+        finally:
+            tables.close()
+        return number, f"FROM {_SAMPLE}"
+    number = connection.execute(f"SELECT count(*) FROM {ACKNOWLEDGED} WHERE {_ARE_SENT}").fetchall()[0][0]
+    order = f"md5({literal(str(which.seed))} || {key_text(key, identifier)})"
+    return number, f"SELECT * FROM {ACKNOWLEDGED} WHERE {_ARE_SENT} ORDER BY {order} LIMIT {which.at_most}"
 
 
 def _as_changes(layout: Layout, rows: str) -> str:
@@ -135,7 +155,7 @@ def _as_changes(layout: Layout, rows: str) -> str:
 
 
 def doubt(state: State, columns: Mapping[str, Sequence[str]]) -> None:
-    """Let these columns be unsure, by the keys of their rows."""
+    """Let these columns be unsure, by the keys of their rows. What goes wrong in between changes nothing."""
     connection, key = state.connection, state.rows.key()
     same = f"{key_text(key, identifier)} = unsure.row"
     names = f"list_distinct(list_concat({UNSURE}, unsure.names))"
@@ -144,9 +164,16 @@ def doubt(state: State, columns: Mapping[str, Sequence[str]]) -> None:
         rows = [[row, list(of_row)] for row, of_row in columns.items()]
         connection.executemany("INSERT INTO retl_unsure_rows VALUES (?, ?)", rows)
         connection.execute("BEGIN")
+        if state.elsewhere:
+            state.elsewhere.bring(columns)
         connection.execute(f"UPDATE {ACKNOWLEDGED} SET {UNSURE} = {names} FROM retl_unsure_rows AS unsure WHERE {same}")
-        set_version(connection, f"verified-{state.clock.utc():%Y%m%dT%H%M%S%f}")
+        name = f"verified-{state.clock.utc():%Y%m%dT%H%M%S%f}"
+        set_version(connection, name)
+        if state.elsewhere:
+            state.elsewhere.take_out(name, key)
         connection.execute("COMMIT")
+    if state.elsewhere:
+        state.elsewhere.tidy()
 
 
 def _has_nothing(sync: Sync) -> DataError:

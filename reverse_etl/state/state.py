@@ -13,18 +13,17 @@ state is in an object store, these files are a copy of it, and `shared_state/` u
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 
 from reverse_etl.braze.modes import ENDING_MODES
 from reverse_etl.delivery.destination import Destination
 from reverse_etl.delivery.journal import Journal
-from reverse_etl.errors import StateError
 from reverse_etl.ledger.files import Ledger
 from reverse_etl.ledger.lines import LINES
-from reverse_etl.masking import NO_KEY, Keys
+from reverse_etl.masking import NO_KEY, Keys, digests_in
 from reverse_etl.plan.actions import Intent, action_sql, reduced_action_sql
-from reverse_etl.plan.elsewhere import pointer_of
+from reverse_etl.plan.elsewhere import Asked
 from reverse_etl.plan.outbox import OPTS_IN
 from reverse_etl.plan.quarantine import WAITS_UNTIL, has_quarantine, with_waits
 from reverse_etl.plan.tables import ACKNOWLEDGED, CHANGES, IN_DOUBT, OUTBOX, REJECTS, SLICE, STATE
@@ -41,7 +40,7 @@ from reverse_etl.records.consent import (
     weighed,
     withheld_reasons,
 )
-from reverse_etl.records.identity import WHO
+from reverse_etl.records.identity import HASH_DIGITS, TAG_DIGITS, WHO
 from reverse_etl.records.layout import Layout
 from reverse_etl.records.left_out import with_old
 from reverse_etl.records.mapping import order_sql, outbox_sql
@@ -55,13 +54,21 @@ from reverse_etl.sql.database import detach_whole
 from reverse_etl.sql.quoting import identifier, literal
 from reverse_etl.state.acknowledged import AcknowledgedRows
 from reverse_etl.state.commit import Ending, commit_run
-from reverse_etl.state.contents import columns_of, meta_of, set_meta
+from reverse_etl.state.contents import columns_of, meta_of, set_meta, set_version
 from reverse_etl.state.deleted import ENDING, HAS_DELETED, NONE, PEOPLE, refuse_merges, skip_deleted
 from reverse_etl.state.elsewhere import Elsewhere, elsewhere_of, has_slice
-from reverse_etl.state.erasing import SEEN, drop_erased, hash_deleted, people_in, suppress
-from reverse_etl.state.erasures import NEAR, erasures_of, is_erased
+from reverse_etl.state.erasing import (
+    SEEN,
+    drop_erased,
+    drop_erased_rows,
+    erased_rows,
+    hash_deleted,
+    people_in,
+    suppress,
+)
+from reverse_etl.state.erasures import HASHES, NEAR, erasures_of, is_erased
 from reverse_etl.state.file import attach, rename_words
-from reverse_etl.state.keys import SALT, keys_of
+from reverse_etl.state.keys import SALT, key_meant, keys_of
 from reverse_etl.state.open_run import OpenRun
 from reverse_etl.state.outcomes import WITH_OUTCOMES, DeliveryCounts
 from reverse_etl.state.recovery import recover
@@ -259,6 +266,29 @@ class State:
         self.copy.changed(self.connection)
         self.ledger.settle()
 
+    @contextmanager
+    def shown(self, keys: Collection[str], *asked: Asked) -> Iterator[None]:
+        """Inside the block, the state has the acknowledged rows with these keys, as people see them, and those that may
+        be among those asked for, wherever they are. Nothing is changed there."""
+        if self.elsewhere is None:
+            yield
+            return
+        self.keys()  # whose salt would go with what is shown
+        with self.elsewhere.shown(keys, *asked):
+            if self._is_copied and people_in(self.connection).get(ACKNOWLEDGED):
+                drop_erased_rows(self.connection, self.erasures, ACKNOWLEDGED)
+            yield
+
+    def key_meant(self, key: str) -> str:
+        """See `key_meant` of `keys.py`."""
+        salt, digests = self.keys().salt or "", digests_in(key)
+        with self.shown((), Asked(digests, "digest", salt)) if digests else nullcontext():
+            return key_meant(self.connection, self.place.sync, key)
+
+    @property
+    def _is_copied(self) -> bool:
+        return bool(self.place.rows and self.place.rows.is_copied)
+
     def rewrite(self) -> None:
         """Rewrite the state file, so that its bytes no longer contain deleted rows."""
         fresh = self.place.folder / "state.next.duckdb"
@@ -271,27 +301,17 @@ class State:
         (self.place.folder / "state.duckdb.wal").unlink(missing_ok=True)
         self._attach()
 
-    def _reaches_rows(self, what: str) -> bool:
-        """Whether the state has its acknowledged rows itself, to be changed because of `what`; not if they are about to
-        move there, and then they are changed when it is opened again. Raises StateError if they stay elsewhere."""
-        pointer = pointer_of(meta_of(self.connection))
-        if pointer is None or pointer.base is None:
-            return True
-        if self.place.rows and self.place.rows.moves:
-            return False
-        message = f"{self.place.sync}: {what}, and its acknowledged rows in Spark may name them still"
-        hint = f"set diff: local, move them with `retl state move {self.place.sync}`, and move them back after it"
-        raise StateError(message, hint=hint, code="S039")
-
     def _move_renamed(self, renamed: Sequence[Renamed]) -> int:
         """Move the rows of users who have another id by now; before whoever has none any more is dropped."""
         self.has_renamed = bool(renamed) and load_renamed(self.connection, renamed)
         runs = to_move(self.connection) if self.has_renamed else []
-        if not runs or not self._reaches_rows("users were renamed"):
+        if not runs or self._is_copied:
             return 0
         self.copy.will_change()
-        moved = move_keys(self.connection, runs)
+        moved = move_keys(self.connection, runs, self.elsewhere)
         self.copy.changed(self.connection)
+        if self.elsewhere:
+            self.elsewhere.tidy()
         return moved
 
     def refuse_old_ids(self, sync: Sync) -> None:
@@ -313,11 +333,13 @@ class State:
     def _drop_erased(self) -> None:
         """Drop who was erased since the state was last open, from its file and from where other machines see it."""
         meta = meta_of(self.connection)
-        if meta.get(SEEN, "") != self.erasures.version and not self._reaches_rows("somebody was erased"):
-            return
-        self.erased_lines = self._erase_from_ledger() if meta.get(SEEN, "") != self.erasures.version else 0
+        is_unseen = meta.get(SEEN, "") != self.erasures.version
+        elsewhere = self._erase_elsewhere(meta.get("mode")) if is_unseen else 0
+        self.erased_lines = self._erase_from_ledger() if is_unseen else 0
         deleted = hash_deleted(self.connection, self.erasures, self.clock.utc(), self.place.suppresses, meta)
         self.dropped = drop_erased(self.connection, self.erasures, meta)
+        if elsewhere:
+            self.dropped = {**self.dropped, ACKNOWLEDGED: elsewhere}
         is_new = meta.get(SEEN, "") != self.erasures.version
         has_deleted = self.recovered is not None and is_new
         if self.dropped or deleted or self.erased_lines or has_deleted:
@@ -325,6 +347,42 @@ class State:
             self.rewrite()
             self.copy.changed(self.connection)
         self.ledger.settle()
+
+    def _erase_elsewhere(self, mode: str | None) -> int:
+        """Let no table of the warehouse name who was erased; returns how many acknowledged rows these were. What this
+        state has seen of the erasures is recorded after it."""
+        if self.elsewhere is None or self._is_copied or mode in ENDING_MODES:
+            return 0
+        connection, erasures = self.connection, self.erasures
+        erasures.load(connection, pending=False)
+        self.copy.will_change()
+        connection.execute("BEGIN")
+        try:
+            rows = self.elsewhere.erase(self._erased(), partial(erased_rows, connection, erasures), "erased")
+            if rows:
+                set_version(connection, f"erased-{erasures.version}")
+            connection.execute("COMMIT")
+        except BaseException:
+            connection.execute("ROLLBACK")
+            raise
+        self.copy.changed(connection)
+        self.elsewhere.drop_replaced()
+        return rows
+
+    def count_erased(self, hashes: Collection[str]) -> int:
+        """How many rows in the warehouse are about somebody with one of these hashes, who was erased; also rows that
+        were replaced, or are gone."""
+        if self.elsewhere is None:
+            return 0
+        self.erasures.load(self.connection)
+        theirs = f"right(line, {HASH_DIGITS}) NOT IN (SELECT unnest($hashes::VARCHAR[]))"
+        self.connection.execute(f"DELETE FROM {HASHES} WHERE {theirs}", {"hashes": list(hashes)})
+        return self.elsewhere.count(self._erased(), partial(erased_rows, self.connection, self.erasures))
+
+    def _erased(self) -> Asked:
+        """Who is in HASHES."""
+        found = self.connection.execute(f"SELECT DISTINCT left(line, {TAG_DIGITS}) FROM {HASHES}").fetchall()
+        return Asked([tag for (tag,) in found], "tag", str(self.erasures.parameters["tags"]))
 
     def _erase_from_ledger(self) -> int:
         """Drop the lines about whoever was erased; returns how many these were."""

@@ -275,11 +275,11 @@ class TestContract:
         assert "model of it: 3 columns, primary key: external_id" in retl("debug", folder=shop.folder).out
 
     @pytest.mark.parametrize("primary_key", [["external_id", "n"], ["external_id", "at"], "external_id"])
-    def test_why_tells_what_the_model_returns_now(self, pulling: Warehouse, primary_key: Any):
+    def test_why_tells_what_the_model_returns_now(self, warehouse: Warehouse, primary_key: Any):
         at = [datetime.datetime(2024, 1, day, 0, 0, 0, 250000) for day in (1, 2, 3)]
-        shop, table = pulling.shop, pulling.put("people", people(at=at))
+        shop, table = warehouse.shop, warehouse.put("people", people(at=at))
         shop.sync("it", f"SELECT * FROM {table}", primary_key=primary_key).run()
-        pulling.put("people", people(at=at, tier=["gold", "silver", None]))
+        warehouse.put("people", people(at=at, tier=["gold", "silver", None]))
         project = shop.project()
         key = json.dumps(["u2", {"n": "2", "at": "2024-01-02 00:00:00.25"}.get(primary_key[1])])
         key = "u2" if primary_key == "external_id" else key.replace(", ", ",")

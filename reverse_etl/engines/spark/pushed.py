@@ -1,5 +1,6 @@
 """Spark as a warehouse that compares itself: only rows that may have changed come to retl. See `sieve.py`."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -10,16 +11,28 @@ from reverse_etl.engines.duckdb.checks import run_data_tests
 from reverse_etl.engines.duckdb.query import ModelQuery
 from reverse_etl.engines.engine import Common, Comparison, Side
 from reverse_etl.engines.pulled import PulledEngine, Rows
-from reverse_etl.engines.spark.sieve import IN_MODEL, OF_STATE, OWN, Sieve, counts_gone, sieve, unfit
+from reverse_etl.engines.spark.reader import SparkReader
+from reverse_etl.engines.spark.sieve import (
+    IN_MODEL,
+    IS_PINNED,
+    OF_STATE,
+    OWN,
+    PINNED_KEYS,
+    Sieve,
+    counts_gone,
+    sieve,
+    unfit,
+)
 from reverse_etl.engines.spark.tables import SparkTables, current_rows
 from reverse_etl.engines.spark.tested import accepted, columns_tested, may_fail
 from reverse_etl.errors import Location, Problem, ProjectError, RetlError
 from reverse_etl.plan.data_tests import DataTestResult
 from reverse_etl.plan.elsewhere import Pointer, pointer_of
-from reverse_etl.plan.tables import ABSENT_SINCE, META, OPEN_RUN, RUN_ID, SIFTED, SLICE
+from reverse_etl.plan.tables import ABSENT_SINCE, META, OPEN_RUN, PINS, RUN_ID, SIFTED, SLICE
 from reverse_etl.project.models import Compiled
 from reverse_etl.project.spec_collect import FOREVER
 from reverse_etl.records.layout import Layout
+from reverse_etl.records.mapping import typed_keys
 from reverse_etl.sql.quoting import identifier, literal
 
 _VIEW, _OLD = "retl_sifted", "retl_old"
@@ -64,10 +77,9 @@ class PushedEngine(PulledEngine):
         if pointer is None or pointer.base is None:
             self.tables.try_out()
             return super().write_changes(layout, model, comparison)
-        if comparison.pinned or set(comparison.retyped) & set(layout.key):
-            what = "values that were reverted" if comparison.pinned else "another type of the primary key"
-            hint = "unpin them: `retl revert RUN --unpin`" if comparison.pinned else "CAST it back in the model"
-            raise ProjectError(f"{layout.sync.name}: diff: engine does not know {what}", self.where, hint, code="P148")
+        if set(comparison.retyped) & set(layout.key):
+            what = f"{layout.sync.name}: diff: engine does not know another type of the primary key"
+            raise ProjectError(what, self.where, "CAST it back in the model", code="P148")
         self.tables.check(pointer)
         with self._explained(model):
             return self._write_changes(layout, model, comparison, pointer)
@@ -113,6 +125,8 @@ class PushedEngine(PulledEngine):
         current = current_rows(pointer, comparison.known, key)
         read = {one.name: one.there for one in self._read(model)}
         before = self._long_ago(layout.sync.keep_removed)
+        if comparison.pinned:
+            self._name_pinned(comparison, key)
         made = sieve(layout, model.sql, read, comparison, current, before, finds_twins)
         self._store(made, comparison, model, pointer)
         return made
@@ -131,6 +145,19 @@ class PushedEngine(PulledEngine):
         same = " AND ".join(f"o.{name} IS NOT DISTINCT FROM t.{name}" for name in map(identifier, key))
         self.workbench.execute(f"INSERT INTO {SLICE} SELECT o.* FROM {_OLD} AS o ANTI JOIN {SLICE} AS t ON {same}")
         self.workbench.execute(f"DROP TABLE {_OLD}")
+
+    def _name_pinned(self, comparison: Comparison, key: Sequence[str]) -> None:
+        """Let the session know the keys of rows with a pinned cell."""
+        assert isinstance(self.reader, SparkReader)
+        types = {name: comparison.known[name] for name in key}
+        keys = typed_keys(types, f"SELECT DISTINCT key AS text FROM {PINS}")
+        self.tables.explained(
+            partial(
+                self.reader.name_rows,
+                PINNED_KEYS,
+                self.workbench.sql(f"SELECT *, true AS {IS_PINNED} FROM ({keys})").to_arrow_table(),
+            )
+        )
 
     def _long_ago(self, interval: str) -> datetime:
         """The time so long before the run began."""

@@ -24,9 +24,11 @@ from reverse_etl.records.layout import ROW_NUMBER, Layout
 from reverse_etl.sql.quoting import literal, quoted
 from reverse_etl.sql.types import FLOATS, SqlType, widens
 
+PINNED_KEYS = "retl_pinned_keys"  # a view: the keys of rows with a pinned cell
 IN_MODEL, OF_STATE = "s_read", "t_read"  # columns of the result: the row of the model, or of the state, is there
 OWN = {SENT_AT: "TIMESTAMP", RUN_ID: "STRING", UNSURE: "ARRAY<STRING>", ABSENT_SINCE: "TIMESTAMP"}
 IS_UNCERTAIN = f"coalesce(array_contains({UNSURE}, {literal(USER)}), false)"  # of its user
+IS_PINNED = "t_pinned"
 _COPIES, _USERS = "s_copies", "s_users"
 _MODEL = "FROM (\n{}\n) AS __model"
 
@@ -88,6 +90,9 @@ def sieve(
         same_row = ", ".join(comparable(of_state[name], layout.column(name).type) for name in key)
         have = f", count(*) OVER (PARTITION BY {same_row}) AS t_copies"
     there = f"SELECT *, true AS {OF_STATE}{have} FROM (SELECT {state} FROM ({current}) AS __state)"
+    if comparison.pinned:
+        pinned = " AND ".join(f"x.{of_state[name]} <=> p.{quoted(name, 'spark')}" for name in key if name in of_state)
+        there = f"SELECT x.*, p.{IS_PINNED} FROM ({there}) AS x LEFT JOIN {PINNED_KEYS} AS p ON {pinned}"
     numbered = {**of_model, **({ROW_NUMBER: of_number} if layout.whole_row else {})}
     join = "FULL" if counts_gone(layout) else "LEFT"
     same = " AND ".join(_same(layout, name, numbered[name], of_state.get(name)) for name in layout.key)
@@ -169,6 +174,8 @@ def _may_differ(
         return "true"
     run, absent = of_state[RUN_ID], of_state[ABSENT_SINCE]
     found = [f"{run} IS NULL", *_unsettled(comparison, of_state)]
+    if comparison.pinned:
+        found.append(f"{IS_PINNED} IS NOT NULL")
     if counts_gone(layout):
         found.append(f"{absent} IS NOT NULL")
     if layout.whole_row:
@@ -253,36 +260,48 @@ def current_sql(
     types: Mapping[str, Mapping[str, SqlType]],
     columns: Mapping[str, SqlType],
     key: Sequence[str],
-    without: str | None = None,
+    of: str | None = None,
 ) -> str:
-    """A SELECT of the acknowledged rows: those of the base, and of each delta those that no later one has.
+    """A SELECT of the acknowledged rows: those of the base, and of each delta those that no later one has. With `of`,
+    a view, those whose keys it has.
 
     `types` are those of the columns of each table, by its name; `columns` those that the rows have by now.
     """
     assert pointer.base
     names = ", ".join(quoted(name, "spark") for name in (*columns, *OWN))
     tables = {table.name: _values(table.name, types[table.name], columns) for table in pointer.tables}
+    keys = {name: columns[name] for name in key}
 
     def rows(name: str, more: str = "") -> str:
-        return f"SELECT {tables[name]}{more} FROM {full_name(pointer.schema, name)}"
+        found = f"SELECT {tables[name]}{more} FROM {full_name(pointer.schema, name)}"
+        same = _equal(keys, "r", "k")
+        return found if of is None else f"SELECT r.* FROM ({found}) AS r LEFT SEMI JOIN {of} AS k ON {same}"
 
     base = rows(pointer.base.name)
     if not pointer.deltas:
         return base
-    keys = [quoted(name, "spark") for name in key]
-    parts = [comparable(column, columns[name]) for name, column in zip(key, keys, strict=True)]
+    parts = [comparable(quoted(name, "spark"), of_key) for name, of_key in keys.items()]
     numbered = " UNION ALL ".join(
         rows(delta.name, f", {GONE}, {number} AS _retl_age") for number, delta in enumerate(pointer.deltas)
     )
     newest = f"row_number() OVER (PARTITION BY {', '.join(parts)} ORDER BY _retl_age DESC)"
-    same = " AND ".join(
-        " <=> ".join(comparable(f"{side}.{column}", columns[name]) for side in ("b", "d"))
-        for name, column in zip(key, keys, strict=True)
-    )
     moved = " UNION ALL ".join(rows(delta.name) for delta in pointer.deltas)
+    latest = f"SELECT *, {newest} AS _retl_rank FROM ({numbered})"
     return (
-        f"SELECT * FROM ({base}) AS b LEFT ANTI JOIN ({moved}) AS d ON {same} UNION ALL SELECT {names} FROM"
-        f" (SELECT *, {newest} AS _retl_rank FROM ({numbered})) WHERE _retl_rank = 1 AND NOT {GONE}"
+        f"SELECT * FROM ({base}) AS b LEFT ANTI JOIN ({moved}) AS d ON {_equal(keys, 'b', 'd')}"
+        f" UNION ALL SELECT {names} FROM ({latest}) WHERE _retl_rank = 1 AND NOT {GONE}"
+    )
+
+
+def but_for(rows: str, view: str, keys: Mapping[str, SqlType]) -> str:
+    """A SELECT of the rows whose keys, of these types, a view does not have."""
+    return f"SELECT r.* FROM ({rows}) AS r LEFT ANTI JOIN {view} AS w ON {_equal(keys, 'r', 'w')}"
+
+
+def _equal(keys: Mapping[str, SqlType], one: str, other: str) -> str:
+    return " AND ".join(
+        " <=> ".join(comparable(f"{side}.{quoted(name, 'spark')}", of) for side in (one, other))
+        for name, of in keys.items()
     )
 
 

@@ -7,29 +7,33 @@ schema has it.
 import re
 import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from functools import partial
 from typing import Any, TypeVar
 
+from reverse_etl.braze.modes import Mode
 from reverse_etl.engines.duckdb.model import types_from
 from reverse_etl.engines.spark.errors import GONE_AWAY
 from reverse_etl.engines.spark.known import all_named
+from reverse_etl.engines.spark.people import ASKED, SECRET, asked_sql, hashed_odd
 from reverse_etl.engines.spark.reader import SparkReader, is_sparks, text_of
-from reverse_etl.engines.spark.sieve import IS_UNCERTAIN, OWN, current_sql, full_name, moment
+from reverse_etl.engines.spark.sieve import IS_UNCERTAIN, OWN, but_for, current_sql, full_name, moment
 from reverse_etl.engines.spark.types import type_in_spark
 from reverse_etl.errors import BusyError, Location, ProjectError, RetlError, StateError
 from reverse_etl.masking import of_warehouse
-from reverse_etl.plan.elsewhere import GONE, Pointer
-from reverse_etl.plan.tables import SENT_AT
+from reverse_etl.plan.elsewhere import GONE, Asked, Pointer, RowTable
+from reverse_etl.plan.tables import ABSENT_SINCE, SENT_AT
 from reverse_etl.sql.quoting import literal, quoted
 from reverse_etl.sql.types import SqlType
 from reverse_etl.words import count
 
 T = TypeVar("T")
 _ROWS = "retl_rows"  # what rows that are uploaded are called in a session
+_KEYS = "retl_keys"  # ... and keys
 _MOST_BYTES = 32_000_000  # of rows that are uploaded at once
 _RESTORE = "restore what was dropped or changed, as a lake can; if that cannot be, see docs/engines.md"
+_FILES = frozenset({"parquet", "orc", "csv", "json", "text", "avro"})  # formats of tables without versions
 _END = re.compile(r"\s*SQLSTATE: |\n\n|\n==|\nJVM stacktrace")
 
 
@@ -45,8 +49,6 @@ class SparkTables:
         return [row["tableName"] for row in rows if not row["isTemporary"] and row["tableName"].startswith(prefix)]
 
     def write(self, name: str, columns: Mapping[str, SqlType], batches: Iterator[Any]) -> None:
-        import pyarrow
-
         unfit = [f'"{name}" ({of.text})' for name, of in columns.items() if not self._type(name, of)]
         if unfit:
             what = f"acknowledged rows have columns that Spark does not store: {', '.join(unfit)}"
@@ -57,23 +59,31 @@ class SparkTables:
         )
         begins = f"CREATE TABLE {full_name(self.schema, name)} AS"
         for batch in (part for whole in batches for part in _parts(whole)):
-            rows = pyarrow.Table.from_batches([batch])
-            self._explained(partial(self._reader.name_rows, _ROWS, rows))
+            self.explained(partial(self._reader.name_rows, _ROWS, _table(batch)))
             self._do(f"{begins} SELECT {listed} FROM {_ROWS}")
             begins = f"INSERT INTO {full_name(self.schema, name)}"
 
-    def write_current(self, name: str, pointer: Pointer, columns: Mapping[str, SqlType], key: Sequence[str]) -> int:
+    def write_current(
+        self, name: str, pointer: Pointer, columns: Mapping[str, SqlType], key: Sequence[str], without: Any = None
+    ) -> int:
         table, rows = full_name(self.schema, name), current_rows(pointer, columns, key)
-        self._do(f"CREATE TABLE {table} AS {rows}", pointer)
+        if without is None:
+            self._do(f"CREATE TABLE {table} AS {rows}", pointer)
+        else:
+            with self._named(_KEYS, without):
+                left = but_for(rows, _KEYS, {name: columns[name] for name in key})
+                self._do(f"CREATE TABLE {table} AS {left}", pointer)
         return int(next(iter(self._do(f"SELECT count(*) AS rows FROM {table}")[0].values())))
 
     def read(
-        self, pointer: Pointer, columns: Mapping[str, SqlType], key: Sequence[str], texts: Mapping[str, str | None] = {}
+        self, pointer: Pointer, columns: Mapping[str, SqlType], key: Sequence[str], of: Any = None
     ) -> Iterator[Any]:
-        rows = current_rows(pointer, columns, key)
-        if texts:
-            rows = f"SELECT * FROM ({rows}) WHERE {' AND '.join(_has(*one) for one in texts.items())}"
-        return self._stream(rows, pointer)
+        if of is None:
+            yield from self._stream(current_rows(pointer, columns, key), pointer)
+            return
+        for part in (part for whole in of.to_batches() for part in _parts(whole)):
+            with self._named(_KEYS, _table(part)):
+                yield from self._stream(current_rows(pointer, columns, key, _KEYS), pointer)
 
     def uncertain_rows(self, pointer: Pointer, columns: Mapping[str, SqlType], key: Sequence[str]) -> Iterator[Any]:
         rows = f"SELECT * FROM ({current_rows(pointer, columns, key)}) WHERE {IS_UNCERTAIN}"
@@ -88,21 +98,57 @@ class SparkTables:
     def known_users(
         self, pointer: Pointer, columns: Mapping[str, SqlType], key: Sequence[str], users: Any
     ) -> Iterator[Any]:
-        import pyarrow
-
-        self._explained(partial(self._reader.name_rows, _ROWS, pyarrow.Table.from_batches([users])))
         rows = current_rows(pointer, columns, key)
         sure = f"SELECT * FROM ({rows}) WHERE {quoted(SENT_AT, 'spark')} IS NOT NULL AND NOT {IS_UNCERTAIN}"
         named = " UNION ".join(f"SELECT {who} AS who FROM ({sure})" for who in all_named(columns))
-        return self._stream(f"SELECT who FROM {_ROWS} INTERSECT ({named})", pointer) if named else iter(())
+        with self._named(_ROWS, _table(users)):
+            yield from self._stream(f"SELECT who FROM {_ROWS} INTERSECT ({named})", pointer) if named else ()
+
+    def sample(
+        self, pointer: Pointer, columns: Mapping[str, SqlType], key: Sequence[str], seed: str, at_most: int
+    ) -> tuple[int, Iterator[Any]]:
+        rows = (
+            f"FROM ({current_rows(pointer, columns, key)}) AS r WHERE {SENT_AT} IS NOT NULL AND {ABSENT_SINCE} IS NULL"
+        )
+        parts = ", ".join(f"coalesce(CAST({quoted(name, 'spark')} AS STRING), '')" for name in key)
+        drawn = f"SELECT r.* {rows} ORDER BY md5(concat_ws(' ', {literal(seed)}, {parts})) LIMIT {at_most}"
+        (counted,) = self._do(f"SELECT count(*) AS rows {rows}", pointer)
+        return int(counted["rows"]), self._stream(drawn, pointer)
+
+    def find(
+        self, pointer: Pointer, mode: Mode | None, key: Sequence[str], asked: Asked
+    ) -> Iterator[tuple[RowTable, Any]]:
+        import pyarrow
+
+        texts = pyarrow.table({"text": [*asked.texts, hashed_odd(asked)]})
+        secret = pyarrow.table({"secret": [asked.secret]})
+        alike = dict[str, list[RowTable]]()  # tables with the same columns are read at once
+        for table in pointer.tables:
+            alike.setdefault(str(table.columns), []).append(table)
+        with self._named(ASKED, texts), self._named(SECRET, secret):
+            for tables in alike.values():
+                names = [full_name(pointer.schema, table.name) for table in tables]
+                sql = asked_sql(names, types_from(tables[0].columns), mode, key, asked.by)
+                for batch in self._stream(sql, pointer):
+                    yield tables[0], batch
 
     def _stream(self, sql: str, pointer: Pointer) -> Iterator[Any]:
         batches = self._reader.stream(sql)
         while True:
-            batch = self._explained(lambda: next(batches, None), pointer)
+            batch = self.explained(lambda: next(batches, None), pointer)
             if batch is None:
                 return
             yield batch
+
+    @contextmanager
+    def _named(self, view: str, rows: Any) -> Iterator[None]:
+        """Inside the block, a view has the rows of a pyarrow.Table; after it, the session has them no more."""
+        self.explained(partial(self._reader.name_rows, view, rows))
+        try:
+            yield
+        finally:
+            with suppress(RetlError):
+                self._do(f"DROP VIEW IF EXISTS {view}")
 
     def try_out(self) -> None:
         """Raises ProjectError if tables cannot be made, or dropped: before anything is sent that they are to have."""
@@ -112,7 +158,30 @@ class SparkTables:
 
     def drop(self, names: Iterable[str]) -> None:
         for name in names:
-            self._do(f"DROP TABLE IF EXISTS {full_name(self.schema, name)}")
+            drop = f"DROP TABLE IF EXISTS {full_name(self.schema, name)}"
+            try:
+                self._do(f"{drop} PURGE")  # without it, Iceberg keeps all files, and Hive moves them to its trash
+            except ProjectError:  # a catalog that does not know it
+                self._do(drop)
+
+    def erase(self, names: Iterable[str]) -> list[str]:
+        left = list[str]()
+        for name in names:
+            described = dict[str, Any]()
+            with suppress(ProjectError):  # it is gone by now
+                rows = self._do(f"DESCRIBE TABLE EXTENDED {full_name(self.schema, name)}")
+                described = {str(row["col_name"]).strip(): row["data_type"] for row in rows}
+            provider, location = str(described.get("Provider")).casefold(), described.get("Location")
+            self.drop([name])
+            if described and provider not in _FILES:
+                left.append(
+                    f"the dropped table {self.schema}.{name} ({provider}), while its catalog or snapshots keep it"
+                )
+            elif location:
+                with suppress(ProjectError):  # there is nothing any more
+                    self._do(f"SELECT 1 AS one FROM parquet.{quoted(str(location), 'spark')} LIMIT 1")
+                    left.append(f"{location}, which Spark has left when the table was dropped")
+        return left
 
     def close(self) -> None:
         self._reader.close()
@@ -144,9 +213,9 @@ class SparkTables:
         return own[column] if column in own else type_in_spark(of)
 
     def _do(self, sql: str, pointer: Pointer | None = None) -> list[dict[str, Any]]:
-        return self._explained(partial(self._reader.execute, sql), pointer)
+        return self.explained(partial(self._reader.execute, sql), pointer)
 
-    def _explained(self, do: Callable[[], T], pointer: Pointer | None = None) -> T:
+    def explained(self, do: Callable[[], T], pointer: Pointer | None = None) -> T:
         try:
             return do()
         except Exception as error:
@@ -168,12 +237,6 @@ class SparkTables:
         return ProjectError(f"state_schema {self.schema}: {of_warehouse(what)}", self._where, hint, code="P147")
 
 
-def _has(column: str, text: str | None) -> str:
-    """SQL for: a column has a value that Spark writes so. In hexadecimal, as a backslash is not one in its strings."""
-    wanted = "NULL" if text is None else f"X'{text.encode().hex()}'"
-    return f"CAST({quoted(column, 'spark')} AS STRING) <=> CAST({wanted} AS STRING)"
-
-
 def _parts(batch: Any) -> Iterator[Any]:
     """A batch in parts that a message can have. Copies: Spark's client does not take slices with NULLs in lists."""
     import pyarrow
@@ -186,7 +249,13 @@ def _parts(batch: Any) -> Iterator[Any]:
         yield batch.take(pyarrow.array(range(first, min(first + most, batch.num_rows))))
 
 
-def current_rows(pointer: Pointer, columns: Mapping[str, SqlType], key: Sequence[str]) -> str:
-    """A SELECT of the rows that the tables of a pointer have."""
+def _table(batch: Any) -> Any:
+    import pyarrow
+
+    return pyarrow.Table.from_batches([batch])
+
+
+def current_rows(pointer: Pointer, columns: Mapping[str, SqlType], key: Sequence[str], of: str | None = None) -> str:
+    """A SELECT of the rows that the tables of a pointer have; with `of`, a view, those whose keys it has."""
     types = {table.name: types_from(table.columns) for table in pointer.tables}
-    return current_sql(pointer, types, columns, key)
+    return current_sql(pointer, types, columns, key, of)
