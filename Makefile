@@ -92,7 +92,8 @@ test-spark: $(VENV)/installed $(SPARK)/installed ## The contract of all warehous
 	$(BIN)/python -m pip install --quiet $(PINNED) --group engines
 	RETL_SPARK_HOME=$$($(SPARK)/bin/python -c "import os, pyspark; print(os.path.dirname(pyspark.__file__))") \
 		$(BIN)/pytest tests/warehouses/test_contract.py tests/warehouses/test_spark.py tests/warehouses/test_comparing.py \
-		-k "sail or test_spark or test_comparing"
+		tests/warehouses/test_people_in_spark.py tests/warehouses/test_corrected_in_spark.py \
+		-k "sail or test_spark or test_comparing or in_spark"
 
 test-page: $(VENV)/installed ## The sandbox's page in headless Chromium, which it installs if it may
 	@command -v chromium >/dev/null || { [ "$$(id -u)" = 0 ] && apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core; } || { echo "test-page needs Debian's package chromium: sudo apt-get install chromium" >&2; exit 2; }
@@ -131,7 +132,8 @@ attack: $(VENV)/installed ## Odd answers, damaged files, links, changed plans, m
 
 bench: $(VENV)/installed ## How fast it is, each figure beside its yardstick: some ten minutes
 	$(BIN)/python -m pip install --quiet $(PINNED) --group engines
-	$(BIN)/python -m bench.run --write $(BENCH)
+	RETL_SPARK_HOME=$$($(SPARK)/bin/python -c "import os, pyspark; print(os.path.dirname(pyspark.__file__))" 2>/dev/null) \
+		$(BIN)/python -m bench.run --write $(BENCH)
 
 docs: $(VENV)/installed ## Write what README.md, pages of docs/ and syncs.schema.json take from the code
 	$(BIN)/python -m docs.generate

@@ -240,16 +240,18 @@ def engines(rows: int, scaled: dict[int, float]) -> Iterator[Line]:
     yield Line(f"{what}: peak memory", Measured(peak_mb=ours.peak_mb), 0, ours.peak_mb / 1000, "", bound, unit=" GB")
 
 
-def compared(rows: int) -> Iterator[Line]:
+def compared(rows: int, server: str) -> Iterator[Line]:
     """The same, where rows are compared in Spark."""
     million, table = f"{rows // 1_000_000}M", WORK / f"users-{rows}.duckdb"
-    found = dict(spark.measured(rows, project, measure, table, RETL))
+    found = dict(spark.measured(rows, project, measure, table, RETL, server))
     bare, ours = (min((found[name], found[f"{name} again"]), key=lambda one: one.wall_s) for name in ("bare", "retl"))
-    what = f"{million} compared in Sail"
+    what = f"{million} compared in {server}"
     yield Line(f"{what}: state baseline", found["baseline"], rows)
     yield Line(f"{what}: bare diff of two tables (yardstick)", bare, rows)
     yield from against(f"{what}: sync, nothing changed", ours, bare, "the bare diff", 1.3, rows)
     yield Line(f"{what}: nothing changed: to retl", Measured(), 0, found["bytes"] / 1e6, "", 1.0, unit=" MB")
+    yield Line(f"{what}: plan, 1 % changed", found["changed"], rows)
+    yield Line(f"{what}: plan, 1 % changed: to retl", Measured(), 0, found["changed bytes"] / 1e6, unit=" MB")
 
 
 def erased(rows: int) -> Iterator[Line]:
@@ -631,7 +633,8 @@ def lines(parts: Sequence[str], sizes: Sequence[int], before: Path | None = None
         per_row: dict[int, float] = {}
         for size in sizes:
             yield from engines(size * 1_000_000, per_row)
-        yield from compared(COMPARED)
+        for server in spark.SERVERS:
+            yield from compared(COMPARED, server)
         for small, large in pairwise(per_row):
             what = f"{small // 1_000_000}M -> {large // 1_000_000}M from Postgres: time per row"
             yield Line(what, Measured(), 0, per_row[large] / per_row[small], "", 1.2)

@@ -1,4 +1,5 @@
-"""What it costs to find out that nothing has changed, where rows are compared in Spark: Sail, in a process of its own.
+"""What it costs to find out what has changed, where rows are compared in Spark: in Sail, in a process of its own, and
+in Apache Spark, if there is one in RETL_SPARK_HOME.
 
 Beside the bare diff of the two tables: one statement of the same server, whose rows a client drops.
 """
@@ -36,16 +37,28 @@ def sail() -> Iterator[tuple[str, int]]:
         process.stdin.close()
 
 
+@contextmanager
+def apache() -> Iterator[tuple[str, int]]:
+    """The same of Apache Spark, with two cores."""
+    from tests.warehouses.servers import apache_process, free_port
+
+    with apache_process(Path(os.environ["RETL_SPARK_HOME"]), free_port()) as found:
+        yield found
+
+
+SERVERS = {"Sail": sail, **({"Apache Spark": apache} if os.environ.get("RETL_SPARK_HOME") else {})}
+
+
 def cpu_s(process: int) -> float:
     times = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
     return (int(times[11]) + int(times[12])) / TICKS
 
 
 def measured(
-    rows: int, project: Callable[[int], Path], measure: Callable[..., Any], table: Path, retl: list[str]
+    rows: int, project: Callable[[int], Path], measure: Callable[..., Any], table: Path, retl: list[str], of: str
 ) -> Iterator[tuple[str, Any]]:
     """What was measured, by name; CPU time is that of the server and of what asks it. `bytes` are those that came from
-    the server in a run in which nothing has changed."""
+    the server in a run in which nothing has changed, and `changed bytes` in a plan when one row in a hundred has."""
     from reverse_etl.engines.spark.reader import SparkReader
     from reverse_etl.errors import Location
     from tests.warehouses.one_catalog import one_catalog
@@ -56,7 +69,7 @@ def measured(
     # In a process of its own: the peak of one that is forked begins with that of its parent.
     subprocess.run([sys.executable, "-c", f"import duckdb; duckdb.execute({copied!r})"], check=True)
     names = [name for name, *_ in duckdb.execute(f"DESCRIBE FROM '{file}'").fetchall()]
-    with sail() as (remote, server), one_catalog(remote) as lasting:
+    with SERVERS[of]() as (remote, server), one_catalog(remote) as lasting:
         schema = f"bench_{secrets.token_hex(4)}"
         reader = SparkReader(lasting.address, None, Location("bench"))
         reader.execute(f"CREATE SCHEMA {schema} LOCATION '{folder / 'schema'}'")
@@ -85,6 +98,14 @@ def measured(
         yield "bytes", lasting.bytes_sent() - before
         yield "bare again", both(read)
         yield "retl again", both([*retl, "sync", "people"])
+        other, last = folder / "changed.parquet", names[-1]
+        change = f"* REPLACE (CASE WHEN hash(external_id) % 100 > 0 THEN {last} END AS {last})"
+        copied = f"COPY (SELECT {change} FROM '{file}') TO '{other}' (FORMAT parquet)"
+        subprocess.run([sys.executable, "-c", f"import duckdb; duckdb.execute({copied!r})"], check=True)
+        (folder / "models" / "people.sql").write_text(f"SELECT * FROM parquet.`{other}`")
+        before = lasting.bytes_sent()
+        yield "changed", both([*retl, "plan", "people"])
+        yield "changed bytes", lasting.bytes_sent() - before
 
 
 if __name__ == "__main__":  # a client that reads a statement, and drops its rows

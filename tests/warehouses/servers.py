@@ -157,6 +157,13 @@ def sail() -> Iterator[str]:
 @contextmanager
 def apache_spark(home: Path, port: int) -> Iterator[str]:
     """The address of Spark Connect in an installation of Apache Spark, which takes some 20 seconds to begin."""
+    with apache_process(home, port) as (address, _):
+        yield address
+
+
+@contextmanager
+def apache_process(home: Path, port: int) -> Iterator[tuple[str, int]]:
+    """The same, with the id of its process."""
     options = {
         **{"spark.connect.grpc.binding.port": str(port), "spark.connect.grpc.binding.address": "127.0.0.1"},
         "spark.ui.enabled": "false",
@@ -173,7 +180,7 @@ def apache_spark(home: Path, port: int) -> Iterator[str]:
                 assert process.poll() is None, Path(log.name).read_text()[-2000:]
                 assert time.monotonic() < give_up_s, "Spark does not begin to listen"
                 time.sleep(0.2)
-            yield f"sc://127.0.0.1:{port}"
+            yield f"sc://127.0.0.1:{port}", process.pid
         finally:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
