@@ -575,6 +575,7 @@ STORIES = (
     "docs/security.md",
     "docs/alerts.md",
     "docs/revert.md",
+    "docs/tests.md",
 )
 
 # Files that are generated as a whole.

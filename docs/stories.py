@@ -2,13 +2,15 @@
 
 A block is a file if its first line names one, in a comment: `# syncs.yml`, `-- models/tiers.sql`, `# seeds/users.csv`.
 A later block of that name takes its place. Lines of a console block that begin with `$ ` are run in the folder of these
-files; the rest of the block is what they print. Comments between blocks, for what a reader need not see:
+files; the rest of the block is what they print. Comments between blocks say where a project begins, and what a reader
+need not see:
 
     <!-- new project -->       an empty folder for what follows
     <!-- demo shop -->         a folder with the demo shop
     <!-- run: COMMAND -->      a command that is not shown
 
-A sandbox that a page starts with `--ready-file sandbox.json` ends with the page.
+Blocks before the first project are examples, which are not run. A sandbox that a page starts with
+`--ready-file sandbox.json` ends with the page.
 """
 
 import json
@@ -27,6 +29,7 @@ _STEPS = re.compile(
     r"|^<!-- (?P<start>new project|demo shop) -->$|^<!-- run: (?P<run>[^\n]*) -->$",
     re.MULTILINE | re.DOTALL,
 )
+STARTS = ("<!-- new project -->", "<!-- demo shop -->")
 _NAME = re.compile(r"(?:#|--) (?P<name>[\w./-]+\.\w+)(?::.*)?")
 
 
@@ -45,8 +48,7 @@ def commands_in(block: str) -> list[str]:
 def told(page: str, console: Console, shop: Path) -> str:
     """The text of a page whose console blocks show what their commands print now."""
     with tempfile.TemporaryDirectory() as name:
-        folders = [Path(name) / "0"]
-        folders[0].mkdir()
+        folders = list[Path]()
 
         def step(match: re.Match[str]) -> str:
             if match["start"]:
@@ -54,6 +56,8 @@ def told(page: str, console: Console, shop: Path) -> str:
                 folders[-1].mkdir()
                 if match["start"] == "demo shop":
                     copy_shop(shop, folders[-1])
+            elif not folders:
+                return match[0]
             elif match["run"]:
                 console([match["run"]], folders[-1])
             elif match["language"] == "console":

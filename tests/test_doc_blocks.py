@@ -21,7 +21,7 @@ from jinja2 import Environment, Undefined
 from typer.main import get_command
 
 from docs.generate import PARTS, STORIES, WHOLE
-from docs.stories import commands_in
+from docs.stories import STARTS, commands_in, file_in
 from reverse_etl.cli import app
 from reverse_etl.errors import ProjectError
 from reverse_etl.project.reader import Surroundings, read_spec
@@ -106,8 +106,17 @@ def is_generated(block: Block) -> bool:
     )
 
 
+def is_told(block: Block) -> bool:
+    """Whether it is a file or a command of a project that is run from top to bottom."""
+    if block.page not in STORIES:
+        return False
+    before = text_of(block.page).splitlines()[: block.line - 1]
+    is_inside = any(start in before for start in STARTS)
+    return is_inside and (block.language == "console" or file_in(block.text) is not None)
+
+
 ALL = [block for page in PAGES if page not in WHOLE and page != "CHANGELOG.md" for block in blocks_of(page)]
-RUN = [block for block in ALL if block.page in (*STORIES, *RUN_BY) or is_generated(block)]
+RUN = [block for block in ALL if block.page in RUN_BY or is_told(block) or is_generated(block)]
 OTHERS = [block for block in ALL if block not in RUN and (block.page, block.first) not in NOT_RUN]
 
 

@@ -10,6 +10,11 @@ from docs.generate import ROOT
 from docs.stories import commands_in, file_in, told
 
 PAGE = """\
+```console
+$ an example
+```
+
+<!-- new project -->
 ```sql
 -- models/a.sql: a model
 select 1
@@ -59,6 +64,7 @@ def console(commands: Sequence[str], folder: Path) -> str:
 def test_files_are_written_and_commands_are_run_where_they_are():
     page = told(PAGE, console, ROOT)
     assert [block.split("```")[0] for block in page.split("```console\n")[1:]] == [
+        "$ an example\n",
         "$ cat models/a.sql\nselect 1\n",
         "$ cat seeds/b.csv\nid\n2\n3\n$ ls\nmodels\nseeds\n",
         "$ ls\n",
