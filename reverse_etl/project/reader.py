@@ -481,6 +481,10 @@ class _Reader:
             name = item.get("name") if isinstance(item, dict) else None
             inside = f' in unit test "{name}"' if isinstance(name, str) else f" in unit test {index + 1}"
             sync, place = item.get("sync") if isinstance(item, dict) else None, self.positions.of_value
+            if isinstance(item, dict) and {"model", "mode"} <= item.keys():  # added at the end of the file
+                hint = 'move it above "unit_tests:", to the end of "syncs:"'
+                self.problem(f'"{name}" in unit_tests is a sync', place((*path, "name")), hint, code="P006")
+                continue
             if isinstance(sync, str) and sync not in syncs and len(syncs) == len(raw_syncs):
                 self.problem(
                     f'unknown sync "{sync}"{inside}', place((*path, "sync")), nearest(sync, syncs), code="P015"
@@ -568,7 +572,7 @@ def _instead_of(word: str, valid: Collection[str], written: Collection[str]) -> 
     meant = closest(word, (key for key in valid if key not in written))
     if meant:
         return f'did you mean "{meant}"?'
-    there = closest(word, written)
+    there = closest(word, (key for key in written if key in valid))
     if there:
         return f'remove it: "{there}" is there, too'
     return nearest(word, valid) or "remove it, or use another one: `retl schema` describes all keys"

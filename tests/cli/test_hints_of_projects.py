@@ -553,6 +553,23 @@ def test_seeds_of_a_warehouse_without_a_file(starter: Path, retl: Retl):
     assert retl("seed").code == 0
 
 
+def test_sync_that_was_added_at_the_end_of_the_file_is_no_unit_test(shop: Shop, retl: Retl):
+    shop.sync("it", "SELECT 'u1' AS external_id").model("other", "SELECT 'u2' AS external_id")
+    spec = shop.folder / "syncs.yml"
+    syncs, tests = spec.read_text(), UNIT_TEST % "it"
+    added = (
+        "- {name: other, model: other, mode: users_track, track_record_type: attributes, primary_key: external_id}\n"
+    )
+    spec.write_text(syncs + tests + added)
+    failed = retl("ls", folder=shop.folder)
+    assert failed.err.splitlines()[-2:] == [
+        f'syncs.yml:{len((syncs + tests).splitlines()) + 1}:10: "other" in unit_tests is a sync',
+        '  hint: move it above "unit_tests:", to the end of "syncs:"',
+    ]
+    spec.write_text(syncs + added + tests)
+    assert retl("ls", folder=shop.folder).code == 0
+
+
 def test_hints_about_the_inputs_of_a_unit_test(shop: Shop, retl: Retl):
     shop.model("other", "SELECT 1 AS external_id")
     shop.model("people", "SELECT 'u1' AS external_id")
