@@ -32,7 +32,6 @@ from reverse_etl.plan.elsewhere import (
     pointer_of,
 )
 from reverse_etl.plan.tables import ABSENT_SINCE, ACKNOWLEDGED, META, PINS, SENT_AT, SLICE, UNSURE, USER
-from reverse_etl.project.project import LoadedProject
 from reverse_etl.records.identity import who_of_acknowledged
 from reverse_etl.records.layout import ROW_NUMBER
 from reverse_etl.records.mapping import key_text
@@ -379,15 +378,6 @@ def refuse_rows_of_others(connection: DuckDBPyConnection, place: StatePlace) -> 
         hint = f"set diff: engine and state_schema: {there} again"
     hint = f"move them: `retl state move {place.sync}`; or {hint}"
     raise StateError(f"{place.sync}: {what}", hint=hint, code="S038")
-
-
-def refuse_undone(project: LoadedProject, what: str) -> None:
-    """Raises ProjectError for what does not reach acknowledged rows that are in the warehouse yet."""
-    if project.spec.target.rows_in:
-        message = f"{what} does not reach acknowledged rows that are in Spark yet"
-        where = project.spec.in_target("warehouse", "diff")
-        hint = "set diff: local, move them with `retl state move NAME` for each sync, and move them back after it"
-        raise ProjectError(message, where, hint, code="P148")
 
 
 def has_slice(connection: DuckDBPyConnection) -> bool:
