@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 
-from reverse_etl.braze.modes import USER
 from reverse_etl.engines.duckdb.changes import write_changes
 from reverse_etl.engines.duckdb.checks import run_data_tests
 from reverse_etl.engines.duckdb.query import ModelQuery
@@ -36,7 +35,6 @@ from reverse_etl.records.mapping import typed_keys
 from reverse_etl.sql.quoting import identifier, literal
 
 _VIEW, _OLD = "retl_sifted", "retl_old"
-_INSTEAD = "use a target with diff: local for this sync, or remove it"
 _OWN_TYPES = {name: "VARCHAR" if name == RUN_ID else "TIMESTAMPTZ" for name in OWN}
 
 
@@ -202,20 +200,9 @@ class PushedEngine(PulledEngine):
 def refuse_undone(layout: Layout) -> None:
     """Raises ProjectError for what is not compared in Spark yet: no rows are sent without it."""
     sync = layout.sync
-    here, deletes_users = sync.where(), sync.on_removed == "delete" and sync.mode.about == USER
-    undone = [
-        (deletes_users, "on_removed: delete of users", sync.where("on_removed")),
-    ]
+    inside, why_not = f'sync "{sync.name}": column', "which diff: engine does not compare"
     problems = [
-        Problem(f'sync "{sync.name}": diff: engine does not know {what} yet', where, _INSTEAD, code="P148")
-        for is_there, what, where in undone
-        if is_there
-    ]
-    problems += [
-        Problem(
-            f'sync "{sync.name}": column "{name}" {why}, which diff: engine does not compare', here, _CAST, code="P148"
-        )
-        for name, why in unfit(layout)
+        Problem(f'{inside} "{name}" {why}, {why_not}', sync.where(), _CAST, code="P148") for name, why in unfit(layout)
     ]
     if problems:
         raise ProjectError(problems)
