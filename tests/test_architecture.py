@@ -171,6 +171,23 @@ def test_time_of_day_is_asked_in_one_place():
     assert {name for name in found if not name.startswith("sandbox.")} == {"system.clock"}
 
 
+# Modules, and names of os, that Windows or macOS lacks.
+NOT_EVERYWHERE = {".fcntl", ".resource", ".msvcrt", ".pwd", ".grp", ".termios", ".pty", ".syslog"}
+NOT_EVERYWHERE_IN_OS = re.compile(
+    r"\bos\.(fdatasync|pread|pwrite|O_NOFOLLOW|O_DIRECTORY|O_BINARY|getuid|geteuid|getgid|fork|kill|killpg|setsid|chown"
+    r"|mkfifo|statvfs|sched_getaffinity|posix_fadvise|sync|uname|getloadavg)\b"
+)
+ASKS_FIRST = {"runs.origin", "cli.here", "collect.server"}  # whether the system has it
+
+
+def test_what_some_systems_lack_is_in_one_place():
+    paths = {name_of(path): path for path in PACKAGE.rglob("*.py")}
+    text = {name: path.read_text(encoding="utf-8") for name, path in paths.items()}
+    found = {name for name, path in paths.items() if imports(path) & NOT_EVERYWHERE}
+    found |= {name for name in paths if NOT_EVERYWHERE_IN_OS.search(text[name])}
+    assert found == {"system.platforms", *ASKS_FIRST}
+
+
 def test_a_package_imports_nothing_by_itself():
     """So `retl --help` pays for no more than it shows; the sandbox has a face of its own, and cli its commands."""
     for path in PACKAGE.glob("*/__init__.py"):

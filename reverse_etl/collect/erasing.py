@@ -17,13 +17,14 @@ from datetime import datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
 
-from reverse_etl.collect.log import segments, sync_folder
+from reverse_etl.collect.log import segments
 from reverse_etl.collect.parquet import connected, write
 from reverse_etl.collect.persons import Is, Named, named_in
 from reverse_etl.project.collected import ERASED, STORED, time_of
 from reverse_etl.records.identity import HASH_DIGITS
 from reverse_etl.sql.quoting import literal
 from reverse_etl.state.persons import kind_of, values_of
+from reverse_etl.system.platforms import flush_folder
 from reverse_etl.system.private_files import private_files, write_whole
 
 _KEPT = timedelta(minutes=10)  # of an erasure, as records may reach the log after it that were received before it
@@ -71,7 +72,7 @@ def announce(folder: Path, texts: Collection[str], at: datetime) -> Path:
         path.parent.mkdir(exist_ok=True)
     write_whole(path, json.dumps(values))
     for place in (path.parent, folder):
-        sync_folder(place)
+        flush_folder(place)
     return path
 
 

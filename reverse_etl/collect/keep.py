@@ -12,7 +12,6 @@ covers records that it does not have.
 Whoever removes or rewrites files holds `.maintenance`; whoever reads them holds nothing.
 """
 
-import fcntl
 import json
 import os
 import re
@@ -29,7 +28,7 @@ import duckdb
 from duckdb import DuckDBPyConnection
 
 from reverse_etl.collect.erasing import drop_erasings, erasings, strip
-from reverse_etl.collect.log import segments, sync_folder
+from reverse_etl.collect.log import segments
 from reverse_etl.collect.parquet import UNFINISHED, connected, flush, write
 from reverse_etl.project.collected import (
     GRACE,
@@ -44,6 +43,7 @@ from reverse_etl.project.collected import (
 from reverse_etl.project.spec_collect import NAME_PATTERN
 from reverse_etl.sql.quoting import literal
 from reverse_etl.system.clock import Clock
+from reverse_etl.system.platforms import flush_folder, lock_now, open_to_lock
 from reverse_etl.system.private_files import private_files
 from reverse_etl.words import count
 
@@ -61,11 +61,11 @@ KeepOf = Callable[[str, str], timedelta | None]  # how long a table of a source 
 @contextmanager
 def maintenance(folder: Path) -> Iterator[bool]:
     """Whether nobody else rewrites the files below `folder` during the block. Raises OSError."""
-    number = os.open(folder / MAINTENANCE, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+    number = open_to_lock(folder / MAINTENANCE)
     try:
         is_ours = True
         try:
-            fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock_now(number)
         except BlockingIOError:
             is_ours = False
         yield is_ours
@@ -105,7 +105,7 @@ def convert(folder: Path, name: str, say: Callable[[str], None]) -> None:
             file = folder / source / table / Part(name, name).name
             write(connection, rows, file, partial(strip, whom=whom))
     path.unlink()
-    sync_folder(path.parent)
+    flush_folder(path.parent)
 
 
 @contextmanager
@@ -253,7 +253,7 @@ def _save(path: Path, data: bytes) -> None:
         unfinished.write_bytes(data)
     flush(unfinished)
     os.replace(unfinished, path)
-    sync_folder(path.parent)
+    flush_folder(path.parent)
 
 
 def _file(path: Path) -> str:

@@ -22,6 +22,7 @@ from typing import Generic, Self, TypeVar
 from reverse_etl.collect.contract import Record
 from reverse_etl.project.collected import LOG, LOG_SUFFIX, parts_of, segment, time_of
 from reverse_etl.system.clock import Clock
+from reverse_etl.system.platforms import BINARY, NO_LINK, flush_file, flush_folder
 
 MAX_SEGMENT_BYTES = 64 * 1024 * 1024
 T = TypeVar("T")
@@ -60,15 +61,6 @@ def _is_name(path: Path) -> bool:
     return True
 
 
-def sync_folder(folder: Path) -> None:
-    """Make what was created, renamed or removed in a folder outlast a loss of power. Raises OSError."""
-    number = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(number)
-    finally:
-        os.close(number)
-
-
 class Log(Generic[T]):
     """Appends lines, and says whose are on disk. Safe to use from many threads."""
 
@@ -80,7 +72,7 @@ class Log(Generic[T]):
         self._folder = folder / LOG
         self._folder.mkdir(mode=0o700, exist_ok=True)
         for one in (folder, folder.absolute().parent):
-            sync_folder(one)
+            flush_folder(one)
         self._told = told
         self._clock = clock
         self._name = self._before = last_segment(folder)
@@ -138,7 +130,7 @@ class Log(Generic[T]):
                 data = b"".join(lines)
                 file = self._opened()
                 _write_all(file, data)
-                os.fdatasync(file)
+                flush_file(file)
             except Exception as error:  # noqa: BLE001  # without this thread, nobody would be answered any more
                 self.failure = error if isinstance(error, OSError) else OSError(0, type(error).__name__)
                 self._cut_off()
@@ -152,14 +144,14 @@ class Log(Generic[T]):
     def _opened(self) -> int:
         while self._file is None:
             name = segment(self._clock.utc(), self._name)
-            flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+            flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | NO_LINK | BINARY
             try:
                 self._file = os.open(self._folder / f"{name}{LOG_SUFFIX}", flags, 0o600)
             except FileExistsError:  # whoever wrote it has not asked us
                 self._name = name
                 continue
             self._before, self._name, self._size = self._name, name, 0
-            sync_folder(self._folder)
+            flush_folder(self._folder)
         return self._file
 
     def _cut_off(self) -> None:

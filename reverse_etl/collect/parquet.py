@@ -7,9 +7,9 @@ from pathlib import Path
 
 from duckdb import DuckDBPyConnection
 
-from reverse_etl.collect.log import sync_folder
 from reverse_etl.sql.database import connect
 from reverse_etl.sql.quoting import literal
+from reverse_etl.system.platforms import BINARY, flush_folder
 from reverse_etl.system.private_files import private_files
 
 # Of the collector, whose memory shall not grow with what it keeps: a row group is written as soon as it is that large.
@@ -36,7 +36,7 @@ def write(
         for folder in (path.parent.parent, path.parent):
             if not folder.exists():
                 folder.mkdir()
-                sync_folder(folder.parent)
+                flush_folder(folder.parent)
         try:
             how = f"FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE_BYTES '{_ROW_GROUP}', USE_TMP_FILE false"
             connection.execute(f"COPY ({rows}) TO {literal(str(unfinished.absolute()))} ({how})")
@@ -47,11 +47,11 @@ def write(
         except BaseException:
             unfinished.unlink(missing_ok=True)
             raise
-    sync_folder(path.parent)
+    flush_folder(path.parent)
 
 
 def flush(path: Path) -> None:
-    number = os.open(path, os.O_RDWR)
+    number = os.open(path, os.O_RDWR | BINARY)
     try:
         os.fsync(number)
     finally:

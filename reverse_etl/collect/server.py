@@ -17,9 +17,9 @@ A request is answered with 200 when its records are on disk, and not before. All
 import asyncio
 import json
 import logging
-import resource
 import signal
 import socket
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -267,6 +267,10 @@ class _Protocol(H11Protocol):
 @cache
 def max_connections() -> int:
     """As many as wanted, or as the process may have files."""
+    if sys.platform == "win32":  # which has no such limit
+        return MAX_CONNECTIONS
+    import resource
+
     files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return MAX_CONNECTIONS if files == resource.RLIM_INFINITY else min(MAX_CONNECTIONS, max(10, files - _OTHER_FILES))
 

@@ -21,13 +21,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from reverse_etl.system.platforms import BINARY, flush_file
+
 
 class Journal:
     """Appends to one file; safe to use from many threads."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | BINARY, 0o600)
         self._size = os.fstat(self._file).st_size
         self._broken: OSError | None = None
         self._lock = threading.Condition()
@@ -109,7 +111,7 @@ class Journal:
                 self._syncing, upto = True, self._written
                 self._lock.release()
                 try:
-                    os.fdatasync(self._file)
+                    flush_file(self._file)
                 finally:
                     self._lock.acquire()
                     self._syncing = False

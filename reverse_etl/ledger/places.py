@@ -18,6 +18,7 @@ from zipfile import ZIP_STORED, BadZipFile, ZipFile
 from reverse_etl.errors import StateError
 from reverse_etl.shared_state.object_store import ObjectStore
 from reverse_etl.shared_state.place import StatePlace
+from reverse_etl.system.platforms import BINARY, flush_folder
 from reverse_etl.system.private_files import private_files
 
 LEDGER, UNFINISHED = "ledger", "ledger.part"
@@ -154,7 +155,9 @@ def _name_of(file: str) -> str:
 
 def _flush(path: Path) -> None:
     """Wait until a file, or the names in a folder, are on disk."""
-    number = os.open(path, os.O_RDONLY)
+    if path.is_dir():
+        return flush_folder(path)
+    number = os.open(path, os.O_RDWR | BINARY)  # Windows flushes no file that is open for reading
     try:
         os.fsync(number)
     finally:

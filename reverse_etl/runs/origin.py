@@ -9,6 +9,7 @@ import os
 import re
 import socket
 import subprocess
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -55,8 +56,10 @@ def who() -> str:
     """Who runs this, on which machine; in a container, a user may have a number only."""
     try:
         user = getpass.getuser()
-    except (KeyError, OSError):
-        user = f"user id {os.getuid()}"
+    except (ImportError, KeyError, OSError):  # of Windows, if no variable has the name
+        user = "an unknown user"
+        if sys.platform != "win32":
+            user = f"user id {os.getuid()}"
     return f"{user}@{socket.gethostname()}"
 
 

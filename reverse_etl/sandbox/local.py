@@ -1,6 +1,5 @@
 """A sandbox on this machine: from a file and a port to a running server, and back."""
 
-import os
 import signal
 import tempfile
 import threading
@@ -16,6 +15,7 @@ from reverse_etl.sandbox.http.limits import Contract, rates, table
 from reverse_etl.sandbox.read import LoggedRequest, Reader, SilentDrop
 from reverse_etl.sandbox.snapshots import Snapshots
 from reverse_etl.sandbox.store import Store
+from reverse_etl.system.platforms import is_running
 
 if TYPE_CHECKING:
     from reverse_etl.sandbox.http.wire import Server
@@ -226,18 +226,8 @@ def serve(sandbox: Sandbox, ready: Callable[[str], None], parent: int | None = N
         with sandbox:
             ready(sandbox.url)
             while not stop.wait(_LOOK_S if parent else None):
-                if parent and not _runs(parent):
+                if parent and not is_running(parent):
                     return
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _runs(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:  # another user's process, and alive
-        return True
-    return True

@@ -27,6 +27,7 @@ from reverse_etl.errors import StateError
 from reverse_etl.records.identity import HASH_DIGITS, TAG_DIGITS, hash_sql, parameters, tag_sql
 from reverse_etl.shared_state.object_store import ObjectStore
 from reverse_etl.shared_state.place import StatePlace
+from reverse_etl.system.platforms import BINARY, flush_folder
 from reverse_etl.system.private_files import private_files
 
 FOLDER = ".erased"  # no name of a sync begins with a dot
@@ -312,7 +313,7 @@ def _write_once(path: Path, data: bytes) -> None:
     if path.exists():
         return
     unfinished = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    file = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    file = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL | BINARY, 0o600)
     try:
         with os.fdopen(file, "wb") as stream:
             stream.write(data)
@@ -326,8 +327,4 @@ def _write_once(path: Path, data: bytes) -> None:
             os.replace(unfinished, path)
     finally:
         unfinished.unlink(missing_ok=True)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    flush_folder(path.parent)

@@ -1,5 +1,6 @@
 """The machine that a run uses.
 
+platforms.py       what Linux, macOS and Windows spell otherwise
 clock.py           the clock of a run; waiting for a lock
 signals.py         a signal interrupts a statement of DuckDB
 streams.py         stdout and stderr that take every text

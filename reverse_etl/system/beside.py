@@ -1,6 +1,5 @@
 """Temporary folders beside a file, on the same disk: what a process that is killed leaves of them, the next deletes."""
 
-import fcntl
 import os
 import shutil
 import tempfile
@@ -9,8 +8,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from reverse_etl.system.clock import Clock
+from reverse_etl.system.platforms import lock_now, open_to_lock
 
 _NEW_S = 60  # its process may not have locked it yet
+_LOCK = ".lock"  # Windows opens no folder
 
 
 @contextmanager
@@ -19,10 +20,10 @@ def folder_beside(path: Path, prefix: str) -> Iterator[Path]:
     parent = path.absolute().parent
     drop_left(parent, prefix)
     with tempfile.TemporaryDirectory(prefix=prefix, dir=parent) as name:
-        held = os.open(name, os.O_RDONLY | os.O_DIRECTORY)
+        held = open_to_lock(Path(name) / _LOCK)
         try:
             with suppress(OSError):  # of a file system without locks, nothing is deleted either
-                fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                lock_now(held)
             yield Path(name)
         finally:
             os.close(held)
@@ -34,9 +35,11 @@ def drop_left(parent: Path, prefix: str) -> None:
         with suppress(OSError):  # its process is at work, or it is another user's
             if Clock().utc().timestamp() - folder.lstat().st_mtime < _NEW_S:
                 continue
-            held = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+            if folder.is_symlink():
+                continue
+            held = open_to_lock(folder / _LOCK)
             try:
-                fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                shutil.rmtree(folder)
+                lock_now(held)
             finally:
                 os.close(held)
+            shutil.rmtree(folder)

@@ -1,6 +1,5 @@
 """A lock per target and sync: held by one process, and released when that process ends, however it ends."""
 
-import fcntl
 import json
 import os
 import socket
@@ -11,6 +10,7 @@ from pathlib import Path
 
 from reverse_etl.errors import AtWorkError, BusyError, StateError
 from reverse_etl.system.clock import Clock
+from reverse_etl.system.platforms import BINARY, lock_now, look_at_lock, open_to_lock
 from reverse_etl.words import moment
 
 # Not every command can wait.
@@ -34,13 +34,13 @@ def locked(path: Path, busy: Callable[[str | None], BusyError]) -> Iterator[str 
     Raises what `busy` makes of the process that holds it, if one does and it is known which.
     """
     try:
-        lock_file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+        lock_file = open_to_lock(path)
     except OSError as error:
         hint = "make it writable for the current user"
         raise StateError(f"cannot write {path}: {error.strerror}", hint=hint, code="S010") from error
     try:
         try:
-            fcntl.flock(lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock_now(lock_file)
         except BlockingIOError as error:
             raise busy(_holder(lock_file)) from error
         dead_owner = _holder(lock_file)
@@ -57,11 +57,11 @@ def locked(path: Path, busy: Callable[[str | None], BusyError]) -> Iterator[str 
 def at_work(path: Path, sync: str, target: str) -> AtWorkError | None:
     """What `locked_by_us` would raise now; None if the lock is free. Does not keep the lock."""
     try:
-        lock_file = os.open(path, os.O_RDONLY)
+        lock_file = os.open(path, os.O_RDONLY | BINARY)
     except OSError:
         return None
     try:
-        fcntl.flock(lock_file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        look_at_lock(lock_file)
     except BlockingIOError:
         return _at_work(_holder(lock_file), sync, target)
     finally:
@@ -78,13 +78,15 @@ def _write(lock_file: int, text: str) -> None:
     """For people only: the lock works without it, so a full disk is no reason to stop."""
     with suppress(OSError):
         os.ftruncate(lock_file, 0)
-        os.pwrite(lock_file, text.encode(), 0)
+        os.lseek(lock_file, 0, os.SEEK_SET)
+        os.write(lock_file, text.encode())
 
 
 def _holder(lock_file: int) -> str | None:
     """The process that the file identifies; None if there is none, or none yet."""
     try:
-        holder = json.loads(os.pread(lock_file, 1000, 0))
+        os.lseek(lock_file, 0, os.SEEK_SET)
+        holder = json.loads(os.read(lock_file, 1000))
         return f"process {holder['pid']} on {holder['host']}, since {moment(datetime.fromisoformat(holder['since']))}"
     except (ValueError, KeyError, TypeError):
         return None

@@ -1,6 +1,5 @@
 """Small JSON files that several processes change: read whole, changed one process at a time, replaced atomically."""
 
-import fcntl
 import json
 import os
 from collections.abc import Iterator
@@ -8,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from reverse_etl.system.platforms import open_to_lock, wait_for_lock
 from reverse_etl.system.private_files import create_ignored, write_whole
 
 
@@ -33,9 +33,9 @@ def alone_with(path: Path) -> Iterator[None]:
     """
     create_ignored(path.parents[1])
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    lock = os.open(path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+    lock = open_to_lock(path.with_suffix(".lock"))
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        wait_for_lock(lock)
         yield
     finally:
         os.close(lock)

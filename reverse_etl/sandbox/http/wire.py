@@ -112,7 +112,7 @@ class Server:
         )
         self._socket = _listen(port)
         self.port: int = self._socket.getsockname()[1]
-        self._loop = asyncio.new_event_loop()
+        self._loop = asyncio.SelectorEventLoop()  # of which `_settle` is made, on Windows too
         self._started = threading.Event()
         self._failure: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="braze-sandbox", daemon=True)
