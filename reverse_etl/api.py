@@ -7,21 +7,24 @@ process is running is left alone: see `wait_s`.
 
 import os
 import secrets
+import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 from reverse_etl.alerts.tell import tell
 from reverse_etl.delivery.session import open_session
-from reverse_etl.errors import ProjectError, nearest
+from reverse_etl.errors import Problem, ProjectError, RetlError, nearest
 from reverse_etl.plan.guards import bounded, skipped_guards
 from reverse_etl.project import selection
 from reverse_etl.project.project import LoadedProject, load_project
 from reverse_etl.project.spec import Sync
 from reverse_etl.redaction import without_secrets
+from reverse_etl.report.artifacts import manifest, plan_artifact, run_results, write
+from reverse_etl.report.kept import Call, Ended, compared_with, results_of
 from reverse_etl.report.log import Logged, log_note, log_result, log_warning
 from reverse_etl.results import (
     PlanResult,
@@ -37,7 +40,7 @@ from reverse_etl.results import (
 from reverse_etl.runs.apply import jobs_to_apply, refuse_stale
 from reverse_etl.runs.finish_by import finish_by
 from reverse_etl.runs.job import Job
-from reverse_etl.runs.outcome import Listener, Options
+from reverse_etl.runs.outcome import Listener, Options, RunResult
 from reverse_etl.runs.preview import preview_syncs
 from reverse_etl.runs.reverting import chosen_runs, preview_revert, unpin
 from reverse_etl.runs.run import jobs_of
@@ -47,7 +50,12 @@ from reverse_etl.runs.sequence import run_jobs
 from reverse_etl.runs.verify import HowToVerify, verify
 from reverse_etl.system.clock import Clock
 
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
 Selectors = str | Iterable[str]
+State = str | os.PathLike[str] | None  # a folder with the artifacts that `state:` and `result:` compare with
+Choose = Callable[[LoadedProject], list[Sync]]
 _HOW_TO_PLAN = ("full_refresh", "accept_schema_change", "memory_limit", "wait_s")
 
 
@@ -99,7 +107,8 @@ class SyncOptions(PlanOptions, total=False):
 class Project:
     """A project folder, for one target.
 
-    Its files are read now, and again by every call, as commands do; an error in them raises ProjectError.
+    Its files are read now, and again by every call, as commands do; an error in them raises ProjectError. Calls leave
+    the files in target/ that the commands of their names leave there.
     """
 
     def __init__(
@@ -127,9 +136,12 @@ class Project:
     def __repr__(self) -> str:
         return f"Project({str(self.folder)!r}, target={self.target!r})"
 
-    def syncs(self, select: Selectors | None = None, exclude: Selectors = ()) -> list[str]:
-        """The names of the selected syncs, in the order in which they run; all syncs, without `select`."""
-        return [sync.name for sync in _chosen(self._read(), (), select, exclude)]
+    def syncs(self, select: Selectors | None = None, exclude: Selectors = (), *, state: State = None) -> list[str]:
+        """The names of the selected syncs, in the order in which they run; all syncs, without `select`.
+
+        `state` is a folder with the manifest.json that `state:` compares with, and the run_results.json of `result:`.
+        """
+        return [sync.name for sync in _chosen(select, exclude, state)(self._read())]
 
     def sync(self, name: str, /, **options: Unpack[SyncOptions]) -> SyncResult:
         """Run one sync: send what differs between its model and what Braze has acknowledged.
@@ -137,26 +149,38 @@ class Project:
         Errors of the run are in the result. Raises ProjectError for an unknown name or option, a project that cannot be
         read, and a missing API key.
         """
-        return self._run(lambda project: [project.sync(name)], **options)[0]
+        return self._run("sync", lambda project: [project.sync(name)], **options)[0]
 
     def sync_all(
-        self, *names: str, select: Selectors | None = None, exclude: Selectors = (), **options: Unpack[SyncOptions]
+        self,
+        *names: str,
+        select: Selectors | None = None,
+        exclude: Selectors = (),
+        state: State = None,
+        **options: Unpack[SyncOptions],
     ) -> SyncResults:
-        """Run several syncs, as `retl sync --all` does; all, without names and `select`. Otherwise as `sync`.
+        """Run several syncs, as `retl sync --all` does; all, without names and `select`. Otherwise as `sync`; `state`
+        is as in `syncs`.
 
         One is planned while another sends, so a listener is called from several threads, by one of them at a time.
         """
-        return self._run(lambda project: _chosen(project, names, select, exclude), **options)
+        return self._run("sync", _chosen(select, exclude, state, names), **options)
 
     def plan(self, name: str, /, **options: Unpack[PlanOptions]) -> PlanResult:
         """What a sync would send. Sends nothing, needs no API key. Raises RetlError if there can be no plan."""
         return self._plan(lambda project: [project.sync(name)], **options)[0]
 
     def plan_all(
-        self, *names: str, select: Selectors | None = None, exclude: Selectors = (), **options: Unpack[PlanOptions]
+        self,
+        *names: str,
+        select: Selectors | None = None,
+        exclude: Selectors = (),
+        state: State = None,
+        **options: Unpack[PlanOptions],
     ) -> tuple[PlanResult, ...]:
-        """What several syncs would send; all, without names and `select`. Otherwise as `plan`."""
-        return self._plan(lambda project: _chosen(project, names, select, exclude), **options)
+        """What several syncs would send; all, without names and `select`. Otherwise as `plan`; `state` is as in
+        `syncs`."""
+        return self._plan(_chosen(select, exclude, state, names), **options)
 
     def revert(
         self,
@@ -216,7 +240,7 @@ class Project:
         with without_secrets(), opened_plan(Path(file), project.environ.get(KEY_VARIABLE), trust) as plans:
             jobs = jobs_to_apply(project, plans, max_age, options, self._listener)
             refuse_stale(jobs)
-            return self._send(project, jobs, options, rate_limit_share)
+            return self._send(Call("apply", {"file": str(file)}), project, jobs, rate_limit_share)
 
     def verify(self, name: str, /, *, sample: int = 500, seed: int | None = None, repair: bool = False) -> VerifyResult:
         """Read acknowledged rows back from Braze, and compare them with what was sent, as `retl verify` does. `repair`
@@ -229,7 +253,8 @@ class Project:
 
     def _run(
         self,
-        choose: Callable[[LoadedProject], list[Sync]],
+        command: str,
+        choose: Choose,
         *,
         skip_guards: Collection[str] | Mapping[str, int | None] = (),
         read_first: bool = False,
@@ -245,28 +270,40 @@ class Project:
         guards = skipped_guards([skip_guards] if isinstance(skip_guards, str) else skip_guards, "skip_guards")
         options = replace(options, skip_guards=guards, read_first=read_first, fail_fast=fail_fast, threads=threads)
         options = replace(options, canary=canary, create_catalog=create_catalog)
-        return self._send(project, jobs_of(project, syncs, options, self._listener), options, rate_limit_share)
+        call = Call(command, {"syncs": [sync.name for sync in syncs], **planning})
+        return self._send(call, project, jobs_of(project, syncs, options, self._listener), rate_limit_share)
 
-    def _send(self, project: LoadedProject, jobs: list[Job], options: Options, rate_limit_share: float) -> SyncResults:
-        ran = []
-        with without_secrets(), open_session(project, rate_limit_share) as session:
-            for result in run_jobs(jobs, session):
-                log_result(result)
-                ran.append(result)
-            tell(project, ran, options.clock.utc(), log_warning)
+    def _send(self, call: Call, project: LoadedProject, jobs: list[Job], rate_limit_share: float) -> SyncResults:
+        ran: list[RunResult] = []
+        why: Sequence[Problem] = ()
+        began_s = time.monotonic()
+        with without_secrets():
+            _keep(project, manifest(project, call.about(project)))
+            try:
+                with open_session(project, rate_limit_share) as session:
+                    for result in run_jobs(jobs, session):
+                        log_result(result)
+                        ran.append(result)
+                    tell(project, ran, Clock().utc(), log_warning)
+            except RetlError as error:
+                why = error.problems
+                raise
+            finally:
+                ended = Ended(ran, time.monotonic() - began_s, why, is_interrupted=not why)
+                results = results_of([job.sync for job in jobs], ended, project.target_name)
+                _keep(project, run_results(results, call.about(project), ended.elapsed_s, call.arguments))
         return SyncResults(map(sync_result, ran))
 
-    def _plan(
-        self, choose: Callable[[LoadedProject], list[Sync]], **planning: Unpack[PlanOptions]
-    ) -> tuple[PlanResult, ...]:
+    def _plan(self, choose: Choose, **planning: Unpack[PlanOptions]) -> tuple[PlanResult, ...]:
         project, syncs, options = self._prepare(choose, **planning)
-        jobs = jobs_of(project, syncs, options, self._listener)
+        about = Call("plan", {}).about(project)
         with without_secrets():
-            return tuple(map(plan_result, preview_syncs(jobs)))
+            _keep(project, manifest(project, about))
+            previews = list(preview_syncs(jobs_of(project, syncs, options, self._listener)))
+            _keep(project, plan_artifact(previews, about))
+            return tuple(map(plan_result, previews))
 
-    def _prepare(
-        self, choose: Callable[[LoadedProject], list[Sync]], **planning: Unpack[PlanOptions]
-    ) -> tuple[LoadedProject, list[Sync], Options]:
+    def _prepare(self, choose: Choose, **planning: Unpack[PlanOptions]) -> tuple[LoadedProject, list[Sync], Options]:
         """The project as it is now, the chosen syncs, with the guards that were passed, and how to run them."""
         given = dict(planning)
         for name in given.keys() - PlanOptions.__annotations__.keys():
@@ -289,10 +326,25 @@ class Project:
             return load_project(self.folder, self._target, self._vars, {**os.environ, **self._environ})
 
 
-def _chosen(project: LoadedProject, names: Sequence[str], select: Selectors | None, exclude: Selectors) -> list[Sync]:
+def _chosen(select: Selectors | None, exclude: Selectors, state: State, names: Sequence[str] = ()) -> Choose:
     """All syncs without names and `select`; none if `select` is an empty list."""
     wanted = ["*"] if select is None and not names else [*names, *_words(select or ())]
-    return selection.select(project.graph, wanted, _words(exclude))
+    unwanted = _words(exclude)
+
+    def choose(project: LoadedProject) -> list[Sync]:
+        compared = compared_with(project, None if state is None else Path(state), " ".join([*wanted, *unwanted]))
+        return selection.select(project.graph, wanted, unwanted, compared)
+
+    return choose
+
+
+def _keep(project: LoadedProject, artifact: "BaseModel") -> None:
+    """Write an artifact to target/; if that fails, say so: the call has done its work."""
+    try:
+        write(project, artifact)
+    except ProjectError as error:
+        for problem in error.problems:
+            log_warning(problem)
 
 
 def _words(selectors: Selectors) -> list[str]:

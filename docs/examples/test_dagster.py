@@ -24,7 +24,14 @@ def test_assets_send_what_the_models_hold(shop, assets):
     assert result.success
     made = {event.asset_key.path[-1]: event for event in result.asset_materializations_for_node("braze")}
     assert list(made) == assets.project.syncs()
-    assert made["users_track"].metadata["rows accepted"].value == 9
+    found = {name: value.value for name, value in made["users_track"].metadata.items()}
+    assert found.pop("seconds") > 0
+    assert found.pop("run").startswith("20")
+    assert found == {
+        "status": "success",
+        **{"rows planned": 9, "rows accepted": 9, "rows rejected": 0, "rows invalid": 0},
+        **{"requests": 1, "data points": 66},
+    }
     assert [len(shop.records(array)) for array in ("attributes", "purchases", "events")] == [18, 7, 6]
 
 
@@ -47,6 +54,18 @@ def test_sync_that_fails_fails_the_run_and_the_others_are_materialized(shop, ass
     result = dg.materialize([assets.braze], selection=["orders", "newsletter"], raise_on_error=False)
     assert not result.success
     assert [event.asset_key.path for event in result.asset_materializations_for_node("braze")] == [["newsletter"]]
+    (seen,) = result.get_asset_observation_events()
+    assert (seen.asset_observation_data.asset_observation.asset_key.path, seen.node_name) == (["orders"], "braze")
+    assert seen.asset_observation_data.asset_observation.metadata["status"].value == "failed"
+
+
+def test_rows_that_cannot_be_sent_are_counted_on_the_asset(shop, assets):
+    import dagster as dg
+
+    (shop.folder / "models" / "users_track.sql").write_text("select '' as external_id, 'gold' as tier")
+    result = dg.materialize([assets.braze], selection=["users_track"], raise_on_error=False)
+    (seen,) = result.get_asset_observation_events()
+    assert seen.asset_observation_data.asset_observation.metadata["rows invalid"].value == 1
 
 
 def test_definitions_load(assets):

@@ -18,7 +18,6 @@ from reverse_etl.report.stderr import say as say
 
 if TYPE_CHECKING:
     from reverse_etl.project.project import LoadedProject
-    from reverse_etl.project.selection import Compared
     from reverse_etl.project.spec import Sync
     from reverse_etl.runs.interrupts import Interrupts
     from reverse_etl.runs.outcome import Listener
@@ -154,6 +153,7 @@ def chosen(
     """The selected syncs. Writes the manifest of the project, unless that is left to the caller."""
     from reverse_etl.cli.artifacts import keep_manifest
     from reverse_etl.project.selection import select as select_syncs
+    from reverse_etl.report.kept import compared_with
 
     texts = " ".join([*(names or []), *(select or []), *(exclude or [])])
     compared = compared_with(project, state, texts)  # before the new manifest, or results, replace those
@@ -164,23 +164,6 @@ def chosen(
     if not found:
         say("nothing to do: no syncs selected")
     return found
-
-
-def compared_with(project: "LoadedProject", state: Path | None, texts: str) -> "Compared | None":
-    """What `state:` and `result:` in selectors compare: a manifest, and the results of a run; of `state`, if given."""
-    if "state:" not in texts and "result:" not in texts:
-        return None
-    from reverse_etl.project.selection import Compared
-    from reverse_etl.report.artifacts import FOLDER, read_manifest, results_in
-
-    then = (
-        {sync.name: sync.fingerprint for sync in read_manifest(state).syncs.values()}
-        if "state:" in texts and state
-        else None
-    )
-    now = {sync.name: project.fingerprint(sync) for sync in project.spec.syncs} if then is not None else {}
-    results = results_in(state or project.folder / FOLDER) if "result:" in texts else None
-    return Compared(then, now, results)
 
 
 def ask(what: str, yes: bool) -> None:

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, NoReturn
 
 import typer
 
-from reverse_etl.cli.artifacts import Ended
 from reverse_etl.cli.context import print_json, print_lines, say
 from reverse_etl.cli.options import Output
 from reverse_etl.errors import Problem, RetlError
 from reverse_etl.report import stderr, terminal
+from reverse_etl.report.kept import Ended
 from reverse_etl.report.tables import table_lines
 from reverse_etl.system.clock import Clock
 

@@ -358,3 +358,80 @@ def test_what_braze_has_otherwise_is_compared_and_repaired(shop: Shop):
     assert here.verify("people").is_success
     with pytest.raises(RetlError, match="sample must be between 1 and"):
         here.verify("people", sample=0)
+
+
+def artifact(shop: Shop, name: str) -> dict[str, Any]:
+    return json.loads((shop.folder / "target" / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def without_what_differs(value: Any) -> Any:
+    """An artifact without ids, times and what was typed."""
+    if isinstance(value, list):
+        return [without_what_differs(one) for one in value]
+    if isinstance(value, dict):
+        others = ("_at", "_time", "_id", "_s")
+        kept = {
+            name: one for name, one in value.items() if not name.endswith(others) and name not in ("args", "timing")
+        }
+        return {name: without_what_differs(one) for name, one in kept.items()}
+    return value
+
+
+def test_calls_leave_the_artifacts_that_commands_leave(shop: Shop, retl: Retl):
+    shop.sync("people", ROWS.format(rows=3)).sync("others", "select nothing from nowhere")
+    found = {}
+    for who in ("api", "command"):
+        if who == "api":
+            project(shop).plan("people")
+            project(shop).sync_all()
+        else:
+            retl("state", "reset", "people", "--yes")
+            retl("plan", "people")
+            retl("sync", "--all")
+        found[who] = [without_what_differs(artifact(shop, name)) for name in ("manifest", "plan", "run_results")]
+    assert found["api"] == found["command"]
+    assert [one["status"] for one in artifact(shop, "run_results")["results"]] == ["success", "failed"]
+
+
+def test_call_that_cannot_start_leaves_results_that_say_so(shop: Shop, monkeypatch: pytest.MonkeyPatch):
+    shop.sync("people", ROWS.format(rows=3))
+    monkeypatch.delenv("BRAZE_API_KEY", raising=False)
+    with pytest.raises(RetlError):
+        Project(shop.folder).sync("people")
+    (result,) = artifact(shop, "run_results")["results"]
+    assert (result["sync"], result["status"]) == ("people", "failed")
+    assert artifact(shop, "run_results")["args"] == {"syncs": ["people"]}
+
+
+def test_artifacts_that_cannot_be_written_stop_nothing(shop: Shop, caplog: pytest.LogCaptureFixture):
+    shop.sync("people", ROWS.format(rows=3))
+    (shop.folder / "target" / "run_results.json").mkdir(parents=True)
+    assert project(shop).sync("people").accepted == 3
+    assert "cannot write" in caplog.text
+
+
+@pytest.mark.long
+def test_options_are_checked_by_mypy_in_the_code_of_users(tmp_path: Path):
+    """A name that no option has, and a value of another type, are found before anything runs."""
+    calls = ("here.sync('a', fail_fast=True)", "here.sync('a', fail_fats=True)", "here.sync_all(threads='8')")
+    calls += ("here.plan('a', max_changes='10%')", "here.plan('a', threads=8)", "here.syncs('state:new', state='main')")
+    code = tmp_path / "code.py"
+    code.write_text("from reverse_etl import Project\n\nhere = Project('.')\n" + "\n".join(calls) + "\n")
+    command = [sys.executable, "-m", "mypy", "--strict", "--no-incremental", "--follow-imports=silent", str(code)]
+    checked = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=False)
+    assert [int(line.split(":")[1]) - 4 for line in checked.stdout.splitlines() if ": error:" in line] == [1, 2, 4]
+
+
+def test_state_and_result_select_as_for_commands(shop: Shop, tmp_path: Path):
+    shop.sync("people", ROWS.format(rows=3)).sync("others", "select nothing from nowhere")
+    here = project(shop)
+    here.sync_all()
+    (shop.folder / "target").rename(tmp_path / "main")
+    shop.model("people", ROWS.format(rows=4))
+    assert here.syncs("state:modified", state=tmp_path / "main") == ["people"]
+    assert here.syncs("result:error", state=tmp_path / "main") == ["others"]
+    assert [one.sync for one in here.plan_all(select="state:modified", state=tmp_path / "main")] == ["people"]
+    assert [one.sync for one in here.sync_all(exclude="result:error", state=tmp_path / "main")] == ["people"]
+    assert here.syncs("result:success") == ["people"]  # of the last call
+    with pytest.raises(RetlError, match="--state"):
+        here.syncs("state:modified")
