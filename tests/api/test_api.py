@@ -417,7 +417,7 @@ def test_options_are_checked_by_mypy_in_the_code_of_users(tmp_path: Path):
     calls += ("here.plan('a', max_changes='10%')", "here.plan('a', threads=8)", "here.syncs('state:new', state='main')")
     code = tmp_path / "code.py"
     code.write_text("from reverse_etl import Project\n\nhere = Project('.')\n" + "\n".join(calls) + "\n")
-    command = [sys.executable, "-m", "mypy", "--strict", "--no-incremental", "--follow-imports=silent", str(code)]
+    command = [sys.executable, "-m", "mypy", str(code)]  # with the cache of `make types`, which CI has run before
     checked = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=False)
     assert [int(line.split(":")[1]) - 4 for line in checked.stdout.splitlines() if ": error:" in line] == [1, 2, 4]
 
