@@ -363,9 +363,13 @@ def bench_in_short() -> str:
 * Sending at Braze's rate limit, 75 rows per request: **{ratio[sent]}**."""
 
 
+_LANGUAGES = {".py": "python", ".yml": "yaml", ".yaml": "yaml", "": "dockerfile"}  # of files, for their code blocks
+
+
 def example(name: str) -> Callable[[], str]:
     """A file in docs/examples; tests run it."""
-    return lambda: f"```python\n{(ROOT / 'docs' / 'examples' / name).read_text(encoding='utf-8')}```"
+    path = ROOT / "docs" / "examples" / name
+    return lambda: f"```{_LANGUAGES.get(path.suffix, 'ini')}\n{path.read_text(encoding='utf-8')}```"
 
 
 def _results() -> list[str]:
@@ -524,6 +528,12 @@ PARTS: Mapping[str, Mapping[str, Callable[[], str]]] = {
     "docs/orchestrators.md": {
         name: example(name) for name in ("airflow_dag.py", "dagster_assets.py", "prefect_flow.py")
     },
+    "docs/schedules.md": {
+        name: example(f"deploy/{name}")
+        for name in ("retl.service", "retl.timer", "retl-scheduler.service", "cronjob.yaml")
+    },
+    "docs/install.md": {name: example(f"deploy/{name}") for name in ("Dockerfile", "dockerignore")},
+    "docs/ci.md": {"gitlab-ci.yml": example("deploy/gitlab-ci.yml")},
     "docs/dialects.md": {
         "hive": functions_of("hive"),
         "spark": functions_of("spark", beside="hive"),

@@ -76,7 +76,6 @@ NOT_RUN: Mapping[tuple[str, str], str] = {
         "docs/verify.md",
         "users: compared 500 of 23,558 rows with Braze (--seed 419273): 497 are there as sent",
     ): _PRINTED,
-    ("docs/schedules.md", "apiVersion: batch/v1"): "for a Kubernetes cluster",
 }
 
 
