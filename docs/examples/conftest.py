@@ -22,9 +22,10 @@ class Shop:
         return subprocess.run(command, cwd=self.folder, check=True, capture_output=True, text=True).stdout
 
     def sent(self) -> list[tuple[str, Any]]:
-        """Path and body of each request that the local Braze took."""
+        """Path and body of each request about users that the local Braze took."""
         lines = self.retl("sandbox", "--last", "100").splitlines()
-        return [(head.split()[0], json.loads(body)) for head, body in zip(lines[::2], lines[1::2], strict=True)]
+        found = [(head.split()[0], json.loads(body)) for head, body in zip(lines[::2], lines[1::2], strict=True)]
+        return [(path, body) for path, body in found if not path.startswith("/catalogs")]
 
     def records(self, array: str) -> list[dict[str, Any]]:
         return [record for _, body in self.sent() for record in body.get(array, [])]
@@ -45,6 +46,7 @@ def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shop:
     shutil.copy(ROOT / "syncs.yml", tmp_path / "shop")
     made = Shop(tmp_path / "shop")
     made.retl("seed")
+    made.retl("sync", "products", "--create-catalog")  # once for all, as people do
     monkeypatch.setenv("RETL_PROJECT", str(made.folder))
     monkeypatch.setenv("RETL_TARGET", "sandbox")
     return made

@@ -59,15 +59,6 @@ def test_sync_that_fails_fails_the_run_and_the_others_are_materialized(shop, ass
     assert seen.asset_observation_data.asset_observation.metadata["status"].value == "failed"
 
 
-def test_rows_that_cannot_be_sent_are_counted_on_the_asset(shop, assets):
-    import dagster as dg
-
-    (shop.folder / "models" / "users_track.sql").write_text("select '' as external_id, 'gold' as tier")
-    result = dg.materialize([assets.braze], selection=["users_track"], raise_on_error=False)
-    (seen,) = result.get_asset_observation_events()
-    assert seen.asset_observation_data.asset_observation.metadata["rows invalid"].value == 1
-
-
 def test_definitions_load(assets):
     assert [schedule.name for schedule in assets.defs.schedules] == ["hourly"]
     assert assets.defs.resolve_job_def("__ASSET_JOB")
