@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +25,8 @@ class Shop:
     def sent(self) -> list[tuple[str, Any]]:
         """Path and body of each request about users that the local Braze took."""
         lines = self.retl("sandbox", "--last", "100").splitlines()
-        found = [(head.split()[0], json.loads(body)) for head, body in zip(lines[::2], lines[1::2], strict=True)]
-        return [(path, body) for path, body in found if not path.startswith("/catalogs")]
+        of_users = [(head, body) for head, body in pairwise(lines) if head.startswith("/") and body.startswith("{")]
+        return [(head.split()[0], json.loads(body)) for head, body in of_users if "/catalogs" not in head]
 
     def records(self, array: str) -> list[dict[str, Any]]:
         return [record for _, body in self.sent() for record in body.get(array, [])]
