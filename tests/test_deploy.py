@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import kubernetes_validate
 import pytest
 import yaml
 
@@ -23,9 +22,11 @@ def read(name: str) -> Any:
     return yaml.safe_load((DEPLOY / name).read_text(encoding="utf-8"))
 
 
-@pytest.mark.parametrize("version", ["1.29", kubernetes_validate.latest_version()])
-def test_cron_job_is_what_kubernetes_takes(version: str):
-    kubernetes_validate.validate(read("cronjob.yaml"), version, strict=True)
+def test_cron_job_is_what_kubernetes_takes():
+    import kubernetes_validate
+
+    for version in ("1.29", kubernetes_validate.latest_version()):
+        kubernetes_validate.validate(read("cronjob.yaml"), version, strict=True)
 
 
 def test_cron_job_runs_one_pod_at_a_time_and_lets_requests_end():
