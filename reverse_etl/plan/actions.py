@@ -13,7 +13,7 @@ baseline              the user declared that all rows of the model are already i
 mark_accepted         the user declared that this row, which was in doubt, has arrived
 forget                the state drops it, and nothing is sent to Braze
 suppressed            about somebody who was erased: not sent, and the state keeps nothing of it
-deleted               the sync has deleted this user already
+deleted               the sync has deleted this user already; such records are taken out again (`state/deleted.py`)
 given_up              not in Braze, and not waited for any more until it changes
 refresh               equal to Braze: the state takes its new spelling, and nothing is sent
 """

@@ -16,6 +16,7 @@ ACKNOWLEDGED = f"{STATE}.main.state"
 REJECTS = f"{STATE}.main.rejects"
 OPT_OUTS = f"{STATE}.main.opt_outs"
 IN_DOUBT = f"{STATE}.main.in_doubt"
+LEFT_MODEL = f"{RUN}.main.left_model"  # those of DELETED whom its model does not return any more
 DELETED = f"{STATE}.main.deleted"  # of a sync that deletes users: hashes of those in its model that it has deleted
 RUNS = f"{STATE}.main.runs"
 SQLS = f"{STATE}.main.sqls"  # compiled SQL of models, that runs name by its MD5

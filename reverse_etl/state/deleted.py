@@ -9,11 +9,22 @@ remember_deleted()  when such a sync is committed: what it knows itself, instead
 from collections.abc import Mapping
 from datetime import datetime
 
+import duckdb
 from duckdb import DuckDBPyConnection
 
 from reverse_etl.braze.modes import MODES, USER, calls_that_end
 from reverse_etl.plan.outbox import may_need_users
-from reverse_etl.plan.tables import ACKNOWLEDGED, DELETED, IN_DOUBT, META, OPEN_RUN, OPT_OUTS, OUTBOX, REJECTS
+from reverse_etl.plan.tables import (
+    ACKNOWLEDGED,
+    DELETED,
+    IN_DOUBT,
+    LEFT_MODEL,
+    META,
+    OPEN_RUN,
+    OPT_OUTS,
+    OUTBOX,
+    REJECTS,
+)
 from reverse_etl.records.existing import NEEDS
 from reverse_etl.records.identity import KEPT_WHO, WHO, hash_sql, may_be_several
 from reverse_etl.sql.quoting import literal
@@ -28,12 +39,28 @@ _NOBODY_HAS_IT = f"(call NOT IN ({_MERGES}) OR NOT {may_be_several(WHO)})"
 HAS_DELETED = f"{_DELETED_NOW} AND outcome = 'accepted'"
 
 
-def skip_deleted(connection: DuckDBPyConnection, erasures: Erasures) -> None:
-    """Mark the records of the open run that delete or merge users whom the sync has deleted or merged already."""
+def skip_deleted(connection: DuckDBPyConnection, erasures: Erasures) -> bool:
+    """Take the records out of the open run that delete or merge users whom the sync has deleted or merged already;
+    whether there were any."""
     if counted(connection, f"SELECT count(*) FROM {DELETED}"):
         values = {name: value for name, value in erasures.parameters.items() if name != "tags"}
         is_done = f"{hash_sql(WHO)} IN (SELECT hash FROM {DELETED})"
         connection.execute(f"UPDATE {OUTBOX} SET action = 'deleted' WHERE action <> 'invalid' AND {is_done}", values)
+        if counted(connection, f"SELECT count(*) FROM {OUTBOX} WHERE action = 'deleted'"):
+            _take_out(connection, values)
+            return True
+    return False
+
+
+def _take_out(connection: DuckDBPyConnection, key: Mapping[str, object]) -> None:
+    """Leave nothing of whoever was deleted before in the file of the open run, which is uploaded, but who of them has
+    left the model: hashes, few of them."""
+    listed = f"SELECT {hash_sql(WHO)} FROM {OUTBOX} WHERE {WHO} IS NOT NULL"
+    connection.execute(f"CREATE TEMP TABLE retl_left AS SELECT hash FROM {DELETED} WHERE hash NOT IN ({listed})", key)
+    connection.execute(f"CREATE TEMP TABLE retl_others AS FROM {OUTBOX} WHERE action <> 'deleted'")
+    connection.execute(f"CREATE OR REPLACE TABLE {OUTBOX} AS FROM retl_others")
+    connection.execute(f"CREATE TABLE {LEFT_MODEL} AS FROM retl_left")
+    connection.execute("DROP TABLE retl_others; DROP TABLE retl_left")
 
 
 def refuse_merges(connection: DuckDBPyConnection, erasures: Erasures, rule: int) -> None:
@@ -85,9 +112,8 @@ def remember_deleted(
     )
     is_whole = f"(SELECT watermark IS NULL FROM {OPEN_RUN})"
     listed = "SELECT hash FROM retl_deleting"
-    connection.execute(
-        f"""DELETE FROM {DELETED} WHERE (hash NOT IN ({listed}) AND {is_whole}) OR hash IN ({listed} WHERE is_done)"""
-    )
+    has_left = f"hash IN (FROM {LEFT_MODEL})" if _is_there(connection, LEFT_MODEL) else f"hash NOT IN ({listed})"
+    connection.execute(f"DELETE FROM {DELETED} WHERE ({has_left} AND {is_whole}) OR hash IN ({listed} WHERE is_done)")
     connection.execute(
         f"INSERT INTO {DELETED} SELECT DISTINCT hash, $now, $run_id FROM retl_deleting WHERE is_done", values
     )
@@ -100,6 +126,14 @@ def note_people(connection: DuckDBPyConnection) -> None:
     if counted(connection, f"SELECT count(*) FROM {META} WHERE {is_none}"):
         rows = " OR ".join(f"EXISTS (FROM {table})" for table in (REJECTS, IN_DOUBT, OPT_OUTS, ACKNOWLEDGED))
         connection.execute(f"UPDATE {META} SET value = '{SOME}' WHERE {is_none} AND ({rows})")
+
+
+def _is_there(connection: DuckDBPyConnection, table: str) -> bool:
+    try:
+        connection.sql(f"FROM {table}")
+    except duckdb.CatalogException:
+        return False
+    return True
 
 
 def counted(connection: DuckDBPyConnection, sql: str) -> int:

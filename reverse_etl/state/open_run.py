@@ -21,6 +21,7 @@ from reverse_etl.plan.workbench import execute
 from reverse_etl.records.consent import FRESH, ROW
 from reverse_etl.records.expressions import Rule
 from reverse_etl.records.layout import Layout
+from reverse_etl.sql.database import detach_whole
 from reverse_etl.sql.quoting import identifier, literal
 from reverse_etl.sql.types import SqlType
 from reverse_etl.state import watermark
@@ -37,8 +38,10 @@ _COLUMNS = {
     **dict.fromkeys(_TIMES, "TIMESTAMPTZ"),
     **dict.fromkeys(("resend", "released", "suppresses", "absences", "pins", "git_dirty"), "BOOLEAN"),
 }
-# What `others.py` leaves behind if it is killed.
-OF_OTHERS = tuple(f"{name}.duckdb{wal}" for name in ("others", "other") for wal in ("", ".wal"))
+# What `others.py`, and `_rewrite`, leave behind if they are killed.
+OF_OTHERS = tuple(f"{name}.duckdb{wal}" for name in ("others", "other", "outbox.next") for wal in ("", ".wal"))
+# What is not checkpointed is lost with the process. A log would be no use, and takes as long as the writes.
+_OPTIONS = " (RECOVERY_MODE no_wal_writes, STORAGE_VERSION 'v1.2.0')"  # the first that knows zstd
 
 
 class OpenRun:
@@ -48,6 +51,7 @@ class OpenRun:
         self._connection = connection
         self.resends = False  # whether RESENT has rows
         self.is_blank = False  # whether the outbox has no records
+        self.is_reduced = False  # whether records were taken out of the outbox
         self.streamed = False  # whether CHANGES is a view of the outbox, as in a first run
         self._known: dict[str, Any] = {}  # what its table says of a run that this process has begun
         self._noted: dict[str, Any] = {}  # ... and what it will say once the plan is complete
@@ -57,7 +61,7 @@ class OpenRun:
     def begin(self, run_id: str, started_at: datetime, scheduled_time: datetime, mode: str) -> None:
         """Create the database for the changes and the outbox of a run."""
         self.create()
-        self.streamed = False
+        self.streamed = self.is_reduced = False
         self._known = {"run_id": run_id, "started_at": started_at, "scheduled_time": scheduled_time, "mode": mode}
         values = {**self._known, "released": False}
         columns = ", ".join(
@@ -66,9 +70,8 @@ class OpenRun:
         self._connection.execute(f"CREATE TABLE {OPEN_RUN} AS SELECT {columns}", values)
 
     def create(self) -> None:
-        """Create and attach an empty database for a run. What is not checkpointed is lost with the process: see `seal`
-        and `release`. A log of its writes would be no use before that, and takes as long as the writes."""
-        self.attach(" (RECOVERY_MODE no_wal_writes, STORAGE_VERSION 'v1.2.0')")  # the first that knows zstd
+        """Create and attach an empty database for a run; it is complete on disk with `seal` and `release`."""
+        self.attach(_OPTIONS)
         self._connection.execute("SET force_compression = 'uncompressed'")  # unless `store_packed` says otherwise
 
     def attach(self, options: str = "") -> None:
@@ -154,7 +157,20 @@ class OpenRun:
         self._is_complete = True
         kind = "VIEW" if self.streamed else "TABLE"
         self._connection.execute(f"DROP {kind} {CHANGES}; DROP TABLE IF EXISTS {RESENT}")
+        if self.is_reduced:
+            self._rewrite()
         self.seal()
+
+    def _rewrite(self) -> None:
+        """Rewrite the file of the run, which is uploaded, without what was dropped: DuckDB keeps its bytes."""
+        following = self.outbox_path.with_name("outbox.next.duckdb")
+        following.unlink(missing_ok=True)
+        self._connection.execute(f"ATTACH {literal(str(following))} AS retl_run_next{_OPTIONS}")
+        self._connection.execute(f"COPY FROM DATABASE {RUN} TO retl_run_next")
+        detach_whole(self._connection, "retl_run_next")
+        self._connection.execute(f"DETACH {RUN}")
+        following.replace(self.outbox_path)
+        self._connection.execute(f"ATTACH {literal(str(self.outbox_path))} AS {RUN}{_OPTIONS}")
 
     def _write(self) -> None:
         """Write what was noted."""

@@ -195,7 +195,7 @@ class State:
         if not layout.mode.ends:
             self.suppress()
         elif not everything:
-            skip_deleted(self.connection, self.erasures)
+            self.run.is_reduced |= skip_deleted(self.connection, self.erasures)
         if fields_of(layout) and not self.run.is_blank:
             refuse_chains(self.connection, layout, number_of(rules(layout), IN_A_CHAIN))
         if layout.mode.keeps and not self.run.is_blank:

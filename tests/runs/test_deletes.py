@@ -2,6 +2,7 @@
 
 import json
 from datetime import timedelta
+from gzip import compress
 from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -12,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reverse_etl.runs.outcome import Options
-from reverse_etl.runs.run import baseline, jobs_of
+from reverse_etl.runs.run import baseline, jobs_of, opened, plan_sync
 from reverse_etl.sandbox import Fault, Sandbox
 from tests.bucket import Bucket
 from tests.shop import FakeClock, Retl, Shop, examples
@@ -417,3 +418,34 @@ def test_removed_user_whom_braze_does_not_delete_is_a_rejected_row(shop: Shop):
     result = shop.sync("it", users.format(rows=2), **on_removed).run()
     assert (result.delivery.accepted, result.delivery.rejected, result.delivery.in_doubt) == (1, 1, 0)
     assert shop.rows_of("rejects", "key", "reason") == [("u3", "not now")]
+
+
+# --- what is uploaded ------------------------------------------------------------------------------------------------
+
+
+def test_run_that_deletes_few_users_has_nothing_of_those_who_were_deleted_before(gone: Shop):
+    many(gone, 20_000)
+    gone.sync("it", LISTED, **GONE)
+    project = gone.project()
+    (job,) = jobs_of(project, [project.sync("it")], Options(clock=gone.clock), gone.listener)
+    baseline(job)
+    gone.warehouse("DELETE FROM gone WHERE external_id IN ('u7', 'u8'); INSERT INTO gone VALUES ('new')")
+    with opened(job) as state:
+        planned = plan_sync(job, state).plan
+        assert (planned.deletes, planned.unchanged) == (1, planned.rows - 1)
+        uploaded = state.run.outbox_path.read_bytes()
+        assert (b"u12345" in uploaded, len(compress(uploaded)) < 20_000) == (False, True), len(compress(uploaded))
+        assert state.connection.execute("SELECT key FROM retl_run.main.outbox").fetchall() == [("new",)]
+    assert gone.run(skip_guards=["max_deletes=1"]).delivery.accepted == 1
+    with duckdb.connect(gone.folder / ".retl/test/it/state.duckdb", read_only=True) as state:
+        assert state.execute("SELECT count(*) FROM deleted").fetchall() == [(planned.rows,)]
+    assert (gone.run().plan.deletes, deleted(gone)) == (0, 1)
+
+
+def test_user_who_leaves_the_list_and_returns_is_deleted_again(gone: Shop):
+    gone.sync("it", LISTED, **GONE)
+    gone.run()
+    gone.warehouse("DELETE FROM gone WHERE external_id = 'u1'")
+    assert (gone.run().plan.deletes, deleted(gone)) == (0, 2)
+    gone.warehouse("INSERT INTO gone VALUES ('u1')")
+    assert (gone.run().plan.deletes, deleted(gone)) == (1, 3)
