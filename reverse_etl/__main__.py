@@ -10,7 +10,7 @@ import sys
 from contextlib import suppress
 from typing import NoReturn
 
-_YOUNG = 50_000  # objects that are made before Python looks for garbage among them; by default 700
+_YOUNG = 200_000  # objects that are made before Python looks for garbage among them: more than a command imports
 
 
 def program() -> NoReturn:

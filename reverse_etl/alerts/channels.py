@@ -10,7 +10,7 @@ from email.message import EmailMessage
 from email.utils import format_datetime, make_msgid
 
 from reverse_etl.alerts.messages import Message, slack_payload, webhook_payload
-from reverse_etl.braze.client import user_agent
+from reverse_etl.braze.workspace import user_agent
 from reverse_etl.errors import ProjectError
 from reverse_etl.network.call import Call, NotTaken, make
 from reverse_etl.network.faults import Place, fault_of

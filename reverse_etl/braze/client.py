@@ -12,10 +12,7 @@ import socket
 import threading
 import time
 from contextlib import suppress
-from dataclasses import dataclass, field
-from functools import cache
 from http.client import HTTPException
-from importlib.metadata import version
 from io import BytesIO
 from typing import Any
 from urllib.parse import urlsplit
@@ -27,10 +24,10 @@ from urllib3.util.connection import is_connection_dropped
 
 from reverse_etl.braze.answers import Answer, NoAnswer, NotSent
 from reverse_etl.braze.wire import Response, exchange, request_head
+from reverse_etl.braze.workspace import Workspace, user_agent
 from reverse_etl.network.faults import Place, fault_of, reason_of
-from reverse_etl.network.network import Network
 from reverse_etl.network.proxies import PORTS, Proxy
-from reverse_etl.redaction import MASK, keep_secret, redact, redact_bytes
+from reverse_etl.redaction import MASK, redact, redact_bytes
 
 CONNECT_TIMEOUT_S = 10.0
 MAX_RESPONSE_BYTES = 4 * 1024 * 1024  # decompressed; Braze's have a few hundred bytes, and some more for each error
@@ -39,35 +36,6 @@ _LOOK_EVERY_S = 0.1
 # Whether a read ends when its connection is shut down. Then it needs no timeout, with which the system is asked before
 # each read whether there is something. On Windows, a read may go on.
 _CUT_ENDS_READS = os.name == "posix"
-
-
-@dataclass(frozen=True)
-class Workspace:
-    """A workspace of Braze, or the sandbox: where to send, with which API key, and by which way.
-
-    `was_reached` is set when a connection to it was first made: until then, an address that leads nowhere is wrong.
-    """
-
-    url: str
-    api_key: str = field(repr=False)
-    timeout_s: float = 30.0
-    network: Network = field(default_factory=lambda: Network({}), compare=False)
-    was_reached: threading.Event = field(default_factory=threading.Event, repr=False, compare=False)
-
-    def __post_init__(self) -> None:
-        keep_secret(self.api_key)
-
-    @property
-    def headers(self) -> dict[str, str]:
-        """What every request to it carries: who sends it, and the key if there is one."""
-        key = {"Authorization": f"Bearer {self.api_key}"} if self.api_key else {}
-        return {**key, "User-Agent": user_agent()}
-
-
-@cache
-def user_agent() -> str:
-    """`retl/VERSION`, for the logs of whoever answers."""
-    return f"retl/{version('reverse-etl')}"
 
 
 class Connection:

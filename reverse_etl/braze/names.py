@@ -5,15 +5,17 @@ Only the cursor of a `Link` header is used, never its address: the API key goes 
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from reverse_etl.braze.answers import Answer, hint_for, json_object
 from reverse_etl.braze.catalogs import next_cursor
-from reverse_etl.braze.client import Connection
 from reverse_etl.braze.data_types import DataType, of_braze
 from reverse_etl.braze.modes import MAX_TEXT
 from reverse_etl.errors import ProjectError
+
+if TYPE_CHECKING:
+    from reverse_etl.braze.client import Connection
 
 ATTRIBUTES, EVENTS = "/custom_attributes", "/events/list"
 MOST_PAGES = 500  # of 1,000 requests per hour that these endpoints share (get_custom_attributes)
@@ -30,7 +32,7 @@ class KnownAttribute:
     is_blocked: bool
 
 
-def known_attributes(connection: Connection) -> list[KnownAttribute]:
+def known_attributes(connection: "Connection") -> list[KnownAttribute]:
     """All custom attributes of the workspace. Raises ProjectError if Braze does not list them."""
     found = [one for page, _ in _pages_by_cursor(connection) for one in _listed(page, "attributes", ATTRIBUTES)]
     return [
@@ -40,7 +42,7 @@ def known_attributes(connection: Connection) -> list[KnownAttribute]:
     ]
 
 
-def known_events(connection: Connection) -> list[str] | None:
+def known_events(connection: "Connection") -> list[str] | None:
     """The names of all custom events of the workspace; None if the API key may not list them. Raises ProjectError if
     Braze does not list them for another reason."""
     names: list[str] = []
@@ -56,7 +58,7 @@ def known_events(connection: Connection) -> list[str] | None:
     raise _endless(EVENTS)
 
 
-def _pages_by_cursor(connection: Connection) -> Iterator[tuple[dict[str, Any], str | None]]:
+def _pages_by_cursor(connection: "Connection") -> Iterator[tuple[dict[str, Any], str | None]]:
     cursor, seen = None, set[str]()
     for _ in range(MOST_PAGES):
         query = f"?cursor={quote(cursor, safe='')}" if cursor else ""
@@ -71,7 +73,7 @@ def _pages_by_cursor(connection: Connection) -> Iterator[tuple[dict[str, Any], s
     raise _endless(ATTRIBUTES)
 
 
-def _answer(connection: Connection, path: str, query: str) -> Answer:
+def _answer(connection: "Connection", path: str, query: str) -> Answer:
     answer = connection.get(path + query)
     if not isinstance(answer, Answer):
         raise ProjectError(f"{path}: {answer.why}", hint="try again, or check endpoint: `retl debug`", code="P097")

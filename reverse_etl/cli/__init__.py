@@ -32,13 +32,16 @@ Commands import what they need themselves, so that `retl --help` prints at once.
 import os
 import signal
 import sys
+from collections.abc import Sequence
 from contextlib import redirect_stderr, redirect_stdout
+from copy import copy
 from functools import cache
 from typing import Annotated, Any, NoReturn
 
 import typer
 from typer.core import TyperGroup
-from typer.main import get_command
+from typer.main import get_command, get_command_name
+from typer.models import TyperInfo
 
 from reverse_etl.cli import (
     alert,
@@ -189,10 +192,29 @@ def _of_error(code: int) -> int:
     return 1 if code and "--detailed-exitcode" in sys.argv else code
 
 
+def _asked_for(arguments: Sequence[str]) -> str:
+    """The word of a command line that may be the name of a command; empty if its first ones are options of others."""
+    words = [word for word in arguments if not word.startswith("--log-format=")]
+    if words[:1] == ["--log-format"]:
+        words = words[2:]
+    return next(iter(words), "")
+
+
 @cache
-def _command() -> Any:
-    """All commands, as typer builds them: once in a process."""
-    return get_command(app)
+def _command(name: str) -> Any:
+    """The command line as typer builds it: of all commands, or only of those in one file with the one that has this
+    name, as to build all takes as long as to read a project. Once in a process."""
+    part = copy(app)
+    part.registered_groups = [group for group in app.registered_groups if name in _names(group)]
+    return get_command(part if part.registered_groups else app)
+
+
+def _names(group: TyperInfo) -> set[str | None]:
+    """What is typed to reach the commands of a file."""
+    if isinstance(group.name, str):
+        return {group.name}
+    commands = group.typer_instance.registered_commands if group.typer_instance else ()
+    return {one.name or get_command_name(one.callback.__name__) for one in commands if one.callback}
 
 
 def _asks_for_json(arguments: list[str]) -> bool:
@@ -206,7 +228,8 @@ def _asks_for_json(arguments: list[str]) -> bool:
 def _run() -> int:
     """Run the command; report an invalid command line, as JSON where stderr is JSON."""
     try:
-        return int(_command()(prog_name="retl", standalone_mode=False, **narrow.settings()) or 0)
+        command = _command(_asked_for(sys.argv[1:]))
+        return int(command(prog_name="retl", standalone_mode=False, **narrow.settings()) or 0)
     except typer.Abort:
         stderr.say(
             "aborted" if stderr.invocation.is_json else "Aborted!",

@@ -176,18 +176,20 @@ def ask(what: str, yes: bool) -> None:
 
 def screen(interrupts: "Interrupts | None" = None) -> "Listener":
     """The listener that reports the progress of runs on stderr."""
+    if stderr.invocation.is_json:
+        from reverse_etl.report.json_lines import JsonLines
+
+        return JsonLines()
+    if not terminal.is_terminal(sys.stderr):
+        from reverse_etl.report.progress import Lines
+
+        return Lines()
     from rich.console import Console
 
-    from reverse_etl.report.json_lines import JsonLines
     from reverse_etl.report.screen import Screen
     from reverse_etl.runs.interrupts import Interrupts
 
-    interrupts = interrupts or Interrupts()
-    return (
-        JsonLines()
-        if stderr.invocation.is_json
-        else Screen(Console(stderr=True, force_terminal=terminal.is_terminal(sys.stderr)), interrupts)
-    )
+    return Screen(Console(stderr=True, force_terminal=True), interrupts or Interrupts())
 
 
 def cost_of_sending_all(syncs: "list[Sync]") -> str:

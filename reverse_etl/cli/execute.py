@@ -4,7 +4,9 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
+from contextlib import AbstractContextManager
+from dataclasses import asdict, replace
+from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, NoReturn
 
@@ -17,6 +19,7 @@ from reverse_etl.report import stderr, terminal
 from reverse_etl.report.kept import Ended
 from reverse_etl.report.tables import table_lines
 from reverse_etl.system.clock import Clock
+from reverse_etl.system.meanwhile import Meanwhile
 
 if TYPE_CHECKING:
     from reverse_etl.plan.guards import Skipped
@@ -25,7 +28,9 @@ if TYPE_CHECKING:
     from reverse_etl.runs.finish_by import FinishBy
     from reverse_etl.runs.interrupts import Interrupts
     from reverse_etl.runs.job import Job
-    from reverse_etl.runs.outcome import RunResult
+    from reverse_etl.runs.outcome import Listener, RunResult
+
+_HEAD_START_S = 0.05  # until a thread makes ready what a run needs when its model has run: the model begins first
 
 
 def run_and_exit(
@@ -61,7 +66,7 @@ def shown(
 ) -> "Iterator[RunResult]":
     """Run syncs, and print each result as soon as it is known. After a signal, requests in flight are completed.
 
-    The results are written to target/, however the run ends.
+    The manifest and the results are written to target/, however the run ends.
     """
     from reverse_etl.cli.artifacts import keep_results
     from reverse_etl.delivery.session import open_session
@@ -71,6 +76,8 @@ def shown(
     stopped_by: dict[Problem, list[str]] = {}
     why: Sequence[Problem] = ()
     began_s = time.monotonic()
+    later = Meanwhile(partial(_make_ready, project), _HEAD_START_S)
+    jobs = [replace(job, listener=_Beside(job.listener, later)) for job in jobs]
     try:
         with open_session(project, rate_limit_share) as session:
             for result in run_jobs(jobs, session, interrupts):
@@ -84,8 +91,29 @@ def shown(
         tell_all(project, [*results, *_not_run(jobs, results, error)])
         raise
     finally:
+        later.finish()
         ended = Ended(results, time.monotonic() - began_s, why, is_interrupted=bool(interrupts.signal))
         keep_results(project, [job.sync for job in jobs], ended)
+
+
+def _make_ready(project: "LoadedProject") -> None:
+    """Load what sends requests and writes artifacts, and write the manifest."""
+    from reverse_etl.braze import client  # noqa: F401
+    from reverse_etl.cli.artifacts import keep_manifest
+
+    keep_manifest(project)
+
+
+class _Beside:
+    """A listener of a run, which lets something else begin when the first model runs."""
+
+    def __init__(self, listener: "Listener", later: Meanwhile) -> None:
+        self._listener, self._later = listener, later
+        self.notice, self.planned, self.sending = listener.notice, listener.planned, listener.sending
+
+    def planning(self, sync: "Sync") -> AbstractContextManager[None]:
+        self._later.begin()
+        return self._listener.planning(sync)
 
 
 def tell_all(project: "LoadedProject", results: "Sequence[RunResult]") -> None:

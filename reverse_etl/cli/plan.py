@@ -82,7 +82,6 @@ def apply(
     variables: Variables = None,
 ) -> None:
     """Send a saved plan: exactly the records that were reviewed, without running models. Stale plans are refused."""
-    from reverse_etl.cli.artifacts import keep_manifest
     from reverse_etl.runs.apply import jobs_to_apply, refuse_stale
     from reverse_etl.runs.interrupts import Interrupts
     from reverse_etl.runs.outcome import Options
@@ -107,7 +106,6 @@ def apply(
     with opened_plan(file, project.environ.get(KEY_VARIABLE), trust) as plans:
         jobs = jobs_to_apply(project, plans, age, options, screen(interrupts))
         refuse_stale(jobs)
-        keep_manifest(project)
         run_and_exit(project, jobs, interrupts, rate_limit_share, output)
 
 

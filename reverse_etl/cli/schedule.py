@@ -72,7 +72,7 @@ def run_due(
     project = load(project_dir, target, variables)
     syncs = chosen(project, names, select, exclude, state, keeps_manifest=False)
     dues = find_due(project, syncs, project.started_at)
-    if dues:
+    if dues and (dry_run or not to_run(dues)):
         keep_manifest(project)
     if to_run(dues) and not dry_run:
         from reverse_etl.runs.interrupts import Interrupts
@@ -150,7 +150,6 @@ def scheduler(
                 dues = to_run(find_due(project, syncs, project.started_at))
                 is_idle = not dues
                 if dues:
-                    keep_manifest(project)
                     _run_once(project, dues, options, rate_limit_share, interrupts)
                 else:
                     tell_all(project, [])

@@ -96,7 +96,7 @@ def sync(
         "max_requests": max_requests,
         "max_data_points": max_data_points,
     }
-    syncs = guarded(chosen(project, names, select, exclude, state), bounds)
+    syncs = guarded(chosen(project, names, select, exclude, state, keeps_manifest=False), bounds)
     if full_refresh:
         ask(cost_of_sending_all(syncs), yes)
     options = Options(
@@ -166,7 +166,7 @@ def retry(
     if not name and not again.syncs:
         say("every sync of the last run succeeded: nothing to retry")
         return
-    syncs = chosen(project, [name] if name else again.syncs)
+    syncs = chosen(project, [name] if name else again.syncs, keeps_manifest=False)
     if again.full_refresh:
         ask(cost_of_sending_all(syncs), yes)
     options = Options(

@@ -6,12 +6,11 @@ from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from reverse_etl.braze.answers import Answer, json_object
-from reverse_etl.braze.client import Connection, Deadlines, Workspace
+from reverse_etl.braze.workspace import Workspace
 from reverse_etl.errors import ProjectError
 from reverse_etl.network.proxies import PORTS, is_loopback
 from reverse_etl.project.project import LoadedProject
 from reverse_etl.project.spec import SANDBOX
-from reverse_etl.sandbox import file_mark
 
 NEW_SANDBOX = "a sandbox that is yet to be created"
 _ASK_S = 2.0
@@ -35,6 +34,8 @@ def destination_of(project: LoadedProject) -> Destination:
     """The destination of a target. Asks a server on this machine whether it is the sandbox; sends nothing elsewhere."""
     endpoint = project.spec.target.destination.endpoint
     if endpoint == SANDBOX:
+        from reverse_etl.sandbox import file_mark
+
         found = file_mark(project.sandbox_file)
         return Destination(_sandbox(found.file_id), requests=found.requests) if found else Destination(NEW_SANDBOX)
     if is_loopback(urlsplit(endpoint).hostname or ""):
@@ -53,6 +54,8 @@ def _sandbox(found: str) -> str:
 
 def _ask(workspace: Workspace) -> Answer | None:
     """What a server on this machine says about itself; None if it says nothing. It gets no API key."""
+    from reverse_etl.braze.client import Connection, Deadlines
+
     with closing(Deadlines()) as deadlines, closing(Connection(workspace, deadlines)) as connection:
         try:
             answer = connection.get("/_sandbox/about")

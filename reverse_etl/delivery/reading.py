@@ -6,10 +6,9 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from reverse_etl.braze.answers import Answer, NoAnswer, NotSent, errors_of, hint_for, json_object
-from reverse_etl.braze.client import Connection, Deadlines
 from reverse_etl.braze.rate_limit_headers import exhausted_wait_s, throttled_wait_s
 from reverse_etl.braze.subscriptions import Read, User, kind_of, questions, told
 from reverse_etl.delivery.retry import RetryPolicy, next_wait_s
@@ -17,6 +16,9 @@ from reverse_etl.delivery.session import Session
 from reverse_etl.errors import StateError
 from reverse_etl.system.clock import Clock
 from reverse_etl.words import one_line
+
+if TYPE_CHECKING:
+    from reverse_etl.braze.client import Connection
 
 _JITTER = 0.5
 _AHEAD = 4  # questions per thread that wait for it
@@ -88,12 +90,14 @@ class Reader(Generic[T]):
         how: HowToRead,
         telling: Collection[int] = _SUCCESS,
     ) -> None:
+        from reverse_etl.braze.client import Deadlines
+
         self._read, self._hears, self._clock, self._policy = read, hears, how.clock, how.policy
         self._telling = telling
         self._again, self._threads = how.again, min(how.threads, MOST_THREADS)
         self._workspace, self._pacer = session.workspace(), session.pacer(read.family)
         self._lock, self._stop, self._own = threading.Lock(), threading.Event(), threading.local()
-        self._deadlines, self._connections = Deadlines(), list[Connection]()
+        self._deadlines, self._connections = Deadlines(), list["Connection"]()
 
     def answers(self, questions: Iterator[Asked]) -> Iterator[tuple[int, list[T]]]:
         """For each response, of how many users more it told, and what. Raises StateError if one cannot be had."""
@@ -164,8 +168,10 @@ class Reader(Generic[T]):
                     self._pacer.heed(self._clock.now_s(), result.headers)
         return result
 
-    def _connection(self) -> Connection:
+    def _connection(self) -> "Connection":
         """That of this thread."""
+        from reverse_etl.braze.client import Connection
+
         if not hasattr(self._own, "connection"):
             self._own.connection = Connection(self._workspace, self._deadlines)
             with self._lock:

@@ -23,10 +23,11 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 from functools import partial
 from math import inf
+from typing import TYPE_CHECKING
 
 from reverse_etl.braze.answers import Answer, NamedErrors, Outcome, Verdict, hint_for, judge
-from reverse_etl.braze.client import Connection, Deadlines, Workspace
 from reverse_etl.braze.modes import Call
+from reverse_etl.braze.workspace import Workspace
 from reverse_etl.delivery.batches import Batch, Record
 from reverse_etl.delivery.journal import Journal
 from reverse_etl.delivery.pacing import Pacer
@@ -35,6 +36,9 @@ from reverse_etl.masking import of_request
 from reverse_etl.records.consent import OPT_OUTS_FIRST
 from reverse_etl.system.clock import Clock
 from reverse_etl.words import count
+
+if TYPE_CHECKING:
+    from reverse_etl.braze.client import Connection
 
 _LOOK_S = 0.2  # how often it is looked whether the run is to stop
 MAX_CONSECUTIVE_DOUBTS = 3  # batches in a row that end in doubt before the run stops
@@ -134,6 +138,8 @@ class Sender:
         journal: Journal,
         options: SenderOptions,
     ) -> None:
+        from reverse_etl.braze.client import Deadlines
+
         self.delivery = Delivery()
         self._workspace, self._routes, self._journal = workspace, routes, journal
         self._threads, self._policy, self._clock = options.threads, options.policy, options.clock
@@ -254,6 +260,8 @@ class Sender:
             ended.set()
 
     def _deliver_all(self) -> None:
+        from reverse_etl.braze.client import Connection
+
         connection = Connection(self._workspace, self._deadlines)
         while (batch := self._next()) is not None:
             try:
@@ -270,13 +278,13 @@ class Sender:
 
     # --- one batch ---------------------------------------------------------------------------------------------------
 
-    def _deliver(self, connection: Connection, batch: Batch, has_turn: bool = False) -> None:
+    def _deliver(self, connection: "Connection", batch: Batch, has_turn: bool = False) -> None:
         """Deliver a batch: every record ends up accepted, rejected, in doubt, or unsent because the run stops."""
         verdict = self._attempt(connection, batch, has_turn)
         if verdict:
             self._follow_up(connection, batch, verdict)
 
-    def _attempt(self, connection: Connection, batch: Batch, has_turn: bool = False) -> Verdict | None:
+    def _attempt(self, connection: "Connection", batch: Batch, has_turn: bool = False) -> Verdict | None:
         """Send a batch until it has a final verdict; None if the run was stopped before. `has_turn`: it may go now."""
         began_s, attempt = self._clock.now_s(), 0
         while has_turn or self._wait_for_turn(batch):
@@ -303,7 +311,7 @@ class Sender:
                 return None
         return None
 
-    def _follow_up(self, connection: Connection, batch: Batch, verdict: Verdict) -> None:
+    def _follow_up(self, connection: "Connection", batch: Batch, verdict: Verdict) -> None:
         """After a batch of which nothing was accepted: resend the records in it that may be valid."""
         if verdict.outcome is Outcome.TOO_LARGE:
             for half in batch.halves():
@@ -318,7 +326,7 @@ class Sender:
         elif verdict.outcome is Outcome.REFUSED:
             self._find_bad_record(connection, batch)
 
-    def _find_bad_record(self, connection: Connection, batch: Batch) -> None:
+    def _find_bad_record(self, connection: "Connection", batch: Batch) -> None:
         """Send a batch with a bad record that the response did not identify: at most nine requests per bad record.
 
         The first half is sent. If it is rejected, the bad record is in it, and the second half waits; if it is
@@ -365,7 +373,7 @@ class Sender:
             self._stop.set()
         return not self._stop.is_set()
 
-    def _request(self, connection: Connection, batch: Batch) -> Verdict:
+    def _request(self, connection: "Connection", batch: Batch) -> Verdict:
         route, records = self._routes[batch.place.call], batch.records
         body = batch.body(route.closing)
         ends, durable, now = (records[0].seq, records[-1].seq), not batch.is_idempotent, self._clock.utc

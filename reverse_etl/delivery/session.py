@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any, TypeVar
 
-from reverse_etl.braze.client import Workspace
 from reverse_etl.braze.modes import RATE_LIMITS, Window
+from reverse_etl.braze.workspace import Workspace
 from reverse_etl.delivery.destination import Destination, destination_of
 from reverse_etl.delivery.pacing import Pacer
 from reverse_etl.errors import ProjectError

@@ -7,7 +7,7 @@ from contextlib import closing
 from dataclasses import dataclass
 
 from reverse_etl.braze.answers import Answer, json_object
-from reverse_etl.braze.client import Connection, Deadlines, Workspace
+from reverse_etl.braze.workspace import Workspace
 
 _PROPERTY = "properties."
 
@@ -26,6 +26,8 @@ def silent_drops(workspace: Workspace, after: int, paths: Iterable[str], columns
 
     It is asked without an API key. Keys of JSON are data, so a property without a column of its name is `properties`.
     """
+    from reverse_etl.braze.client import Connection, Deadlines
+
     asked = Workspace(workspace.url, "", workspace.timeout_s, workspace.network)
     with closing(Deadlines()) as deadlines, closing(Connection(asked, deadlines)) as connection:
         answer = connection.get(f"/_sandbox/drop-counts?after={after}&paths={','.join(paths)}")

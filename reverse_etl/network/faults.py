@@ -2,11 +2,13 @@
 
 import re
 import socket
-import ssl
 from dataclasses import dataclass
-from http.client import BadStatusLine, RemoteDisconnected
+from typing import TYPE_CHECKING
 
 from reverse_etl.network.proxies import Proxy, is_loopback
+
+if TYPE_CHECKING:
+    import ssl
 
 # What is wrong with a certificate, and what to do; by OpenSSL's X509_V_ERR_* of x509_vfy.h.
 _TRUST = "set SSL_CERT_FILE or REQUESTS_CA_BUNDLE to a PEM file with the certificate of that authority"
@@ -45,6 +47,9 @@ class Fault:
 
 def fault_of(error: BaseException, place: Place) -> Fault:
     """The fault that an exception of a connection to `place` stands for."""
+    import ssl  # these take longer to import than most runs have use for them
+    from http.client import BadStatusLine, RemoteDisconnected
+
     cause = root_of(error)
     if isinstance(cause, ssl.SSLCertVerificationError):
         other = (f"is not valid: {cause.verify_message}", "check {setting}")
@@ -102,7 +107,7 @@ def refused_login(proxy: Proxy) -> Fault:
     return Fault(f"the proxy {proxy} of {proxy.variable} refuses to connect: {why}", hint, is_wrong=True)
 
 
-def _no_tls(error: ssl.SSLError, place: Place) -> Fault:
+def _no_tls(error: "ssl.SSLError", place: Place) -> Fault:
     if error.reason in ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE"):
         what = f"{_shown(place)} does not use TLS"
         hint = f"check scheme and port in {place.proxy.variable if place.proxy else place.setting}"

@@ -1,16 +1,17 @@
 """Which proxy and which certificates all connections of retl go by, as the environment says. No .netrc, ever."""
 
-import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
-
-import certifi
 
 from reverse_etl.errors import ProjectError
 from reverse_etl.network.proxies import Proxy, not_by_proxy, proxy_to
+
+if TYPE_CHECKING:
+    import ssl
 
 CA_VARIABLES = ("REQUESTS_CA_BUNDLE", "SSL_CERT_FILE")  # the first that is set counts
 
@@ -48,11 +49,15 @@ class Network:
         return next((name for name in CA_VARIABLES if self.environ.get(name)), None)
 
     @cached_property
-    def tls(self) -> ssl.SSLContext:
+    def tls(self) -> "ssl.SSLContext":
         """TLS that trusts the authorities of certifi, and those of the file that the environment names.
 
         Raises ProjectError, which names the variable, if there are none in the file.
         """
+        import ssl  # a run that sends nothing needs none of it
+
+        import certifi
+
         context = ssl.create_default_context(cafile=certifi.where())
         if self.ca_variable:
             path = Path(self.environ[self.ca_variable])

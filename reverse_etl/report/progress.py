@@ -8,19 +8,55 @@ from contextlib import contextmanager, suppress
 from reverse_etl.delivery.sender import Sender
 from reverse_etl.plan.plan import Plan
 from reverse_etl.project.spec import Sync
+from reverse_etl.report.stderr import say
+from reverse_etl.report.text import change_line
 from reverse_etl.words import count
 
 LINE_EVERY_S = 10.0
 
 
+class Lines:
+    """A listener that writes plans and progress as lines, without values."""
+
+    def notice(self, sync: Sync, text: str) -> None:
+        self._say(f"{sync.name}: {text}")
+
+    @contextmanager
+    def planning(self, sync: Sync) -> Iterator[None]:
+        began_s, text = time.monotonic(), planning_line(sync)
+        with repeating(lambda: self._say(f"{text}, {time.monotonic() - began_s:.0f} s"), LINE_EVERY_S):
+            yield
+
+    def planned(self, sync: Sync, plan: Plan) -> None:
+        self._say(f"{sync.name}: {change_line(plan)}")
+
+    @contextmanager
+    def sending(self, sync: Sync, plan: Plan, sender: Sender) -> Iterator[None]:
+        began_s = time.monotonic()
+        with repeating(lambda: self._say(answered_line(sync, plan, sender, began_s)), LINE_EVERY_S):
+            yield
+        self._sent(sync, sender)
+
+    def _sent(self, sync: Sync, sender: Sender) -> None:
+        if sender.delivery.interrupted:
+            self._say(f"{sync.name}: interrupted: waited for the requests in flight and recorded the results")
+
+    def _say(self, text: str) -> None:
+        say(text)
+
+
+def planning_line(sync: Sync) -> str:
+    return f"{sync.name}: running the model and computing changes"
+
+
 def answered_line(sync: Sync, plan: Plan, sender: Sender, began_s: float) -> str:
     """The progress of sending that started at `began_s` of the monotonic clock."""
     done = sender.delivery.accepted + sender.delivery.rejected
-    rates = _rates(sender, time.monotonic() - began_s)
+    rates = rates_so_far(sender, time.monotonic() - began_s)
     return f"{sync.name}: {done:,} of {count(plan.to_send, 'row')} processed, {rates}"
 
 
-def _rates(sender: Sender, elapsed_s: float) -> str:
+def rates_so_far(sender: Sender, elapsed_s: float) -> str:
     delivery, elapsed_s = sender.delivery, max(elapsed_s, 0.001)
     rows, requests = (delivery.accepted + delivery.rejected) / elapsed_s, delivery.requests / elapsed_s
     rejected = f", {delivery.rejected:,} rejected" if delivery.rejected else ""

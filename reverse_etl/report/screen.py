@@ -1,4 +1,4 @@
-"""Shows the progress of runs on stderr: on a terminal a spinner or a bar for each sync, plain lines elsewhere."""
+"""Shows the progress of runs on a terminal: a spinner or a bar for each sync. Elsewhere, it is `Lines`."""
 
 import os
 import threading
@@ -22,10 +22,9 @@ from reverse_etl.delivery.sender import Sender
 from reverse_etl.plan.plan import Plan
 from reverse_etl.project.spec import Sync
 from reverse_etl.report import terminal
-from reverse_etl.report.progress import LINE_EVERY_S, _rates, answered_line, repeating
+from reverse_etl.report.progress import Lines, planning_line, rates_so_far, repeating
 from reverse_etl.report.stderr import shown
 from reverse_etl.report.tables import folded
-from reverse_etl.report.text import change_line
 from reverse_etl.runs.interrupts import Interrupts
 
 BAR_EVERY_S = 0.2
@@ -50,44 +49,30 @@ class _Display(Progress):
                 yield self.make_tasks_table(tasks)
 
 
-class Screen:
-    """A listener that shows plans and progress, without values."""
+class Screen(Lines):
+    """A listener that shows plans and progress on a terminal, without values."""
 
-    def __init__(self, console: Console, interrupts: Interrupts, quiet: bool = False) -> None:
-        self._console, self._interrupts, self._quiet = console, interrupts, quiet
+    def __init__(self, console: Console, interrupts: Interrupts) -> None:
+        self._console, self._interrupts = console, interrupts
         self._display: _Display | None = None
         self._lines_shown = 0
         self._lock = threading.RLock()
 
-    def notice(self, sync: Sync, text: str) -> None:
-        self._say(f"{sync.name}: {text}")
-
     @contextmanager
     def planning(self, sync: Sync) -> Iterator[None]:
-        began_s, text = time.monotonic(), f"{sync.name}: running the model and computing changes"
-        if self._console.is_terminal and not self._quiet:
-            with self._shown(text, None):
-                yield
-        else:
-            with repeating(lambda: self._say(f"{text}, {time.monotonic() - began_s:.0f} s"), LINE_EVERY_S):
-                yield
-
-    def planned(self, sync: Sync, plan: Plan) -> None:
-        self._say(f"{sync.name}: {change_line(plan)}")
+        with self._shown(planning_line(sync), None):
+            yield
 
     @contextmanager
     def sending(self, sync: Sync, plan: Plan, sender: Sender) -> Iterator[None]:
-        is_shown = self._console.is_terminal and not self._quiet
-        with self._bar(sync, plan, sender) if is_shown else self._lines(sync, plan, sender):
+        with self._bar(sync, plan, sender):
             yield
-        if sender.delivery.interrupted:
-            self._say(f"{sync.name}: interrupted: waited for the requests in flight and recorded the results")
+        self._sent(sync, sender)
 
     def _say(self, text: str) -> None:
-        if not self._quiet:
-            width = terminal.width(self._console.file)
-            said = folded(shown(text), width) if width else shown(text)
-            self._console.print(said, markup=False, highlight=False, soft_wrap=True)
+        width = terminal.width(self._console.file)
+        said = folded(shown(text), width) if width else shown(text)
+        self._console.print(said, markup=False, highlight=False, soft_wrap=True)
 
     @contextmanager
     def _bar(self, sync: Sync, plan: Plan, sender: Sender) -> Iterator[None]:
@@ -97,7 +82,7 @@ class Screen:
             def update() -> None:
                 done = sender.delivery.accepted + sender.delivery.rejected
                 name = f"{sync.name}: waiting for the requests in flight" if sender.delivery.interrupted else sync.name
-                rates = _rates(sender, time.monotonic() - began_s)
+                rates = rates_so_far(sender, time.monotonic() - began_s)
                 display.update(task, description=name, completed=done, rates=rates)
 
             with repeating(update, BAR_EVERY_S):
@@ -128,10 +113,3 @@ class Screen:
     def _erase(self) -> None:
         with suppress(OSError, ValueError):  # past rich, whose lock the thread may hold that the signal has interrupted
             os.write(self._console.file.fileno(), _ERASED + _AND_ABOVE * (self._lines_shown - 1) + _CURSOR)
-
-    @contextmanager
-    def _lines(self, sync: Sync, plan: Plan, sender: Sender) -> Iterator[None]:
-        began_s = time.monotonic()
-
-        with repeating(lambda: self._say(answered_line(sync, plan, sender, began_s)), LINE_EVERY_S):
-            yield

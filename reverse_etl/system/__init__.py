@@ -6,6 +6,7 @@ signals.py         a signal interrupts a statement of DuckDB
 streams.py         stdout and stderr that take every text
 memory.py          errors that say that memory is used up
 private_files.py   files that only their owner can read
+meanwhile.py       work that a thread does while something else is waited for
 beside.py          temporary folders beside a file, and what killed processes leave of them
 file_lock.py       one process at a time per target and sync
 """

@@ -15,8 +15,9 @@ import urllib3
 
 from reverse_etl.braze import client
 from reverse_etl.braze.answers import Answer, NoAnswer, NotSent, Outcome, json_object, judge
-from reverse_etl.braze.client import MAX_RESPONSE_BYTES, Connection, Deadlines, Workspace
+from reverse_etl.braze.client import MAX_RESPONSE_BYTES, Connection, Deadlines
 from reverse_etl.braze.rate_limit_headers import exhausted_wait_s, throttled_wait_s
+from reverse_etl.braze.workspace import Workspace
 from reverse_etl.delivery.retry import RetryPolicy
 from tests.proxy import Raw
 from tests.shop import EVENTS, Retl, Shop, examples, some

@@ -13,7 +13,8 @@ from urllib.parse import urlsplit
 import pytest
 
 from reverse_etl.braze.answers import Answer, NotSent
-from reverse_etl.braze.client import Connection, Deadlines, Workspace
+from reverse_etl.braze.client import Connection, Deadlines
+from reverse_etl.braze.workspace import Workspace
 from reverse_etl.sandbox import Sandbox
 from tests.proxy import Server
 from tests.shop import EVENTS, Retl, Shop, some

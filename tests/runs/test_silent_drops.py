@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import requests
 
-from reverse_etl.braze.client import Workspace
+from reverse_etl.braze.workspace import Workspace
 from reverse_etl.delivery.silent_drops import SilentDrop, silent_drops
 from reverse_etl.sandbox import Sandbox
 from tests.shop import Retl, Shop

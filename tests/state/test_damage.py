@@ -13,8 +13,8 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from reverse_etl.braze.client import Workspace
 from reverse_etl.braze.modes import MODES, RATE_LIMITS
+from reverse_etl.braze.workspace import Workspace
 from reverse_etl.delivery.batches import Batch, Place, Record
 from reverse_etl.delivery.journal import Journal
 from reverse_etl.delivery.pacing import Pacer
