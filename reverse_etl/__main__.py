@@ -16,6 +16,7 @@ _YOUNG = 200_000  # objects that are made before Python looks for garbage among 
 def program() -> NoReturn:
     """Run the command, flush what it printed, and end the process without taking all that it holds apart."""
     gc.set_threshold(_YOUNG)
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # else it looks for some in all packages there are
     from reverse_etl.cli import main
 
     try:

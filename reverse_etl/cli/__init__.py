@@ -102,9 +102,9 @@ READER_HAS_ENDED = 141  # as in `retl ls | head -1`: what a shell reports of a p
 
 
 def _print_version(asked: bool) -> None:
-    from importlib.metadata import version
-
     if asked:
+        from importlib.metadata import version
+
         print(f"retl {version('reverse-etl')}")
         raise typer.Exit
 

@@ -44,7 +44,7 @@ class Relation:
 class _Part(BaseModel):
     """A part of manifest.json; keys that are not declared here are ignored."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", defer_build=True)
 
     @model_validator(mode="before")
     @classmethod

@@ -12,7 +12,8 @@ from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 class Strict(BaseModel):
     """A mapping that rejects unknown keys."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    # What is part of another mapping is checked with that: only what is checked alone is made ready for it.
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
 
 @dataclass(frozen=True)

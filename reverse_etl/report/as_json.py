@@ -1,18 +1,20 @@
 """Plans and results as JSON for programs. Rows are named by key, without values."""
 
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from reverse_etl.errors import Location, Problem
-from reverse_etl.runs.due import Due
-from reverse_etl.runs.finish_by import Load
 from reverse_etl.runs.outcome import RunResult
-from reverse_etl.runs.preview import Preview
-from reverse_etl.runs.reverting import Reverted
-from reverse_etl.runs.verify import Verified
+
+if TYPE_CHECKING:
+    from reverse_etl.runs.due import Due
+    from reverse_etl.runs.finish_by import Load
+    from reverse_etl.runs.preview import Preview
+    from reverse_etl.runs.reverting import Reverted
+    from reverse_etl.runs.verify import Verified
 
 
-def preview_json(preview: Preview) -> dict[str, Any]:
+def preview_json(preview: "Preview") -> dict[str, Any]:
     """A plan for programs. Rows are named by key, without values."""
     return {
         "sync": preview.sync.name,
@@ -33,24 +35,24 @@ def preview_json(preview: Preview) -> dict[str, Any]:
     }
 
 
-def revert_json(run: str, preview: Preview, reverted: Reverted) -> dict[str, Any]:
+def revert_json(run: str, preview: "Preview", reverted: "Reverted") -> dict[str, Any]:
     """The plan of a revert for programs."""
     return {"run": run, "cells": reverted.cells, "not_reverted": list(reverted.left), **preview_json(preview)}
 
 
-def verify_json(found: Verified) -> dict[str, Any]:
+def verify_json(found: "Verified") -> dict[str, Any]:
     """A comparison with Braze for programs."""
     below, above = found.share
     confidence = {"share_below": round(below, 6), "share_above": round(above, 6)}
     return {**asdict(found), **confidence, "finds_one_percent": round(found.finds_one_percent, 6)}
 
 
-def _times(preview: Preview) -> dict[str, Any]:
+def _times(preview: "Preview") -> dict[str, Any]:
     by, done = preview.finish_by, preview.forecast.done_at
     return {"finish_by": by.isoformat() if by else None, "estimated_end": done.isoformat() if by else None}
 
 
-def load_json(load: Load) -> dict[str, Any]:
+def load_json(load: "Load") -> dict[str, Any]:
     """What a run uses of a rate limit, and leaves to others; the numbers per second are None if it takes no time."""
     rates = {"requests_per_second": load.per_second, "left_per_second": load.left_per_second}
     rounded = {name: round(rate, 3) if load.seconds else None for name, rate in rates.items()}
@@ -80,7 +82,7 @@ def result_json(result: RunResult) -> dict[str, Any]:
     }
 
 
-def due_json(due: Due) -> dict[str, Any]:
+def due_json(due: "Due") -> dict[str, Any]:
     return {
         "sync": due.sync.name,
         "status": "running" if due.busy else "due",

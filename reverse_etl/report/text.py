@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import islice
+from typing import TYPE_CHECKING
 
 from reverse_etl.delivery.silent_drops import SilentDrop
 from reverse_etl.masking import MASK
@@ -11,9 +12,11 @@ from reverse_etl.plan.outbox import SHOWN_INVALID, SHOWN_NAMES, InvalidReason, I
 from reverse_etl.plan.plan import Plan, about_uncertain
 from reverse_etl.report.tables import table_lines
 from reverse_etl.runs.outcome import RunResult
-from reverse_etl.runs.preview import Preview
-from reverse_etl.runs.reverting import Reverted
 from reverse_etl.words import count, duration, one_line, rate
+
+if TYPE_CHECKING:
+    from reverse_etl.runs.preview import Preview
+    from reverse_etl.runs.reverting import Reverted
 
 
 def change_line(plan: Plan) -> str:
@@ -144,7 +147,7 @@ def silent_drop_lines(drops: Sequence[SilentDrop], width: int | None = None) -> 
         yield from table_lines([("accepted, not stored as sent", "column", "reason"), *rows], width)
 
 
-def preview_lines(preview: Preview, show_values: bool, width: int | None = None) -> Iterator[str]:
+def preview_lines(preview: "Preview", show_values: bool, width: int | None = None) -> Iterator[str]:
     """A plan for people: counts, columns, a sample of old -> new, invalid rows, requests."""
     sync, plan = preview.sync, preview.plan
     yield f"{sync.name} ({sync.mode.label}, target {preview.target})"
@@ -190,14 +193,14 @@ def preview_lines(preview: Preview, show_values: bool, width: int | None = None)
         yield f"  writes {written(preview)}: {cost}{_why_other_cost(preview)}"
 
 
-def _most_sent_line(preview: Preview) -> str:
+def _most_sent_line(preview: "Preview") -> str:
     what = "products" if preview.sync.mode.record_type == "purchases" else "events"
     shown = [f"{one_line(name)} {number:,}" for name, number in islice(preview.most_sent.items(), SHOWN_NAMES)]
     return f"  {what}: {', '.join([*shown, *['...'] * (len(preview.most_sent) > SHOWN_NAMES)])}"
 
 
 def revert_lines(
-    run: str, preview: Preview, reverted: Reverted, pins: bool, show_values: bool, width: int | None = None
+    run: str, preview: "Preview", reverted: "Reverted", pins: bool, show_values: bool, width: int | None = None
 ) -> Iterator[str]:
     """The plan of a revert for people: what it takes back, what it does not, and what is sent."""
     held = ", pinned until the model returns others" if pins else ""
@@ -207,7 +210,7 @@ def revert_lines(
     yield from preview_lines(preview, show_values, width)
 
 
-def _left(preview: Preview) -> str:
+def _left(preview: "Preview") -> str:
     """What a run leaves to others while it sends; nothing if it is to leave nothing."""
     left = [rate(load.left_per_second) for load in preview.forecast.loads if load.left_per_second]
     return f", which leaves {' and '.join(left)} requests/s to others" if left else ""
@@ -222,7 +225,7 @@ def _data_test_lines(plan: Plan) -> Iterator[str]:
         yield f"  {warning}"
 
 
-def written(preview: Preview) -> str:
+def written(preview: "Preview") -> str:
     """What the records of a plan write: `6 attributes`, `2 events`; nothing for endpoints that write neither."""
     plan, record_type = preview.plan, preview.sync.mode.record_type
     # A purchase with a quantity counts as that many purchases, and costs that many data points.
@@ -230,7 +233,7 @@ def written(preview: Preview) -> str:
     return count(numbers[record_type], record_type.removesuffix("s")) if record_type else ""
 
 
-def _why_other_cost(preview: Preview) -> str:
+def _why_other_cost(preview: "Preview") -> str:
     """Why a plan does not cost a data point for each attribute. Source: Braze, Data points."""
     plan = preview.plan
     if preview.sync.mode.record_type != "attributes" or plan.data_points == plan.attributes:
@@ -239,7 +242,7 @@ def _why_other_cost(preview: Preview) -> str:
     return f" ({more if plan.data_points > plan.attributes else less})"
 
 
-def preview_markdown(previews: Sequence[Preview]) -> Iterator[str]:
+def preview_markdown(previews: "Sequence[Preview]") -> Iterator[str]:
     """Plans as a comment on a pull request: counts, columns, reasons, what would block them. No values and no keys."""
     yield "| sync | mode | added | changed | removed | invalid | requests | at the rate limit | writes | data points |"
     yield f"|{'---|' * 10}"

@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 
 from duckdb import DuckDBPyConnection
 
-from reverse_etl.braze.client import Connection, Deadlines
 from reverse_etl.braze.data_types import DataType
 from reverse_etl.braze.names import known_attributes, known_events
 from reverse_etl.delivery.session import open_session
@@ -98,6 +97,8 @@ def _layout(project: LoadedProject, engine: Engine, sync: Sync) -> tuple[Layout,
 def workspace_names(project: LoadedProject) -> InBraze:
     """What the workspace of the target has; without its events if the API key may not list these. Raises ProjectError
     if Braze does not list the rest."""
+    from reverse_etl.braze.client import Connection, Deadlines
+
     with open_session(project) as session:
         workspace = session.workspace()
         with closed_after(Deadlines()) as deadlines, closed_after(Connection(workspace, deadlines)) as connection:
