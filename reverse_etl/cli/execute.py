@@ -33,6 +33,13 @@ if TYPE_CHECKING:
 _HEAD_START_S = 0.05  # until a thread makes ready what a run needs when its model has run: the model begins first
 
 
+def start_workbench() -> None:
+    """Let a thread start the DuckDB of the first sync, while the rest of what runs it is loaded."""
+    from reverse_etl.plan.workbench import connect_ahead
+
+    connect_ahead()
+
+
 def run_and_exit(
     project: "LoadedProject", jobs: "Sequence[Job]", interrupts: "Interrupts", rate_limit_share: float, output: Output
 ) -> NoReturn:

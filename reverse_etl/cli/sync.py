@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from reverse_etl.cli.context import ProjectCommand, ask, chosen, cost_of_sending_all, load, note_arguments, say, screen
-from reverse_etl.cli.execute import done_by, guarded, guards_to_skip, run_and_exit
+from reverse_etl.cli.execute import done_by, guarded, guards_to_skip, run_and_exit, start_workbench
 from reverse_etl.cli.options import (
     AcceptSchemaChange,
     Canary,
@@ -77,6 +77,7 @@ def sync(
     variables: Variables = None,
 ) -> None:
     """Run syncs: send what differs between their models and what Braze has acknowledged."""
+    start_workbench()
     from reverse_etl.runs.interrupts import Interrupts
     from reverse_etl.runs.outcome import Options
     from reverse_etl.runs.run import jobs_of
@@ -146,6 +147,7 @@ def retry(
     Without a name: the syncs of the last run that did not succeed or were skipped, with that run's target, variables,
     --full-refresh and --accept-schema-change.
     """
+    start_workbench()
     from reverse_etl.plan.actions import Intent
     from reverse_etl.runs.interrupts import Interrupts
     from reverse_etl.runs.outcome import Options

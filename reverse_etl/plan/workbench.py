@@ -5,6 +5,7 @@ read, and to the folder of its own.
 """
 
 import re
+import threading
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -31,18 +32,68 @@ def connect(own_folder: Path | None = None, memory_limit: str | None = None) -> 
     `own_folder` is where it keeps its databases, and what does not fit into memory. Raises ProjectError if
     `memory_limit` is not a size such as 512MB.
     """
-    config: dict[str, Any] = {"TimeZone": "UTC", "memory_limit": memory_limit or MEMORY_LIMIT, **_FLUSHES}
-    if own_folder:
-        config["temp_directory"] = str(own_folder / "spill")
+    connection = _ahead.taken() or _new()
+    settings = [f"SET temp_directory = {literal(str(own_folder / 'spill'))}"] if own_folder else []
+    settings += [f"SET memory_limit = {literal(memory_limit)}"] if memory_limit else []
+    settings += _allowed(folders=[str(own_folder)]) if own_folder else []
     try:
-        connection = database.connect(**config)
+        if settings:
+            connection.execute("; ".join(settings))
     except duckdb.Error as error:
+        connection.close()
         raise ProjectError(
             f'--memory-limit: "{memory_limit}" is not a valid size', hint="use a size such as 512MB or 4GB", code="P073"
         ) from error
-    if own_folder:
-        allow(connection, folders=[str(own_folder)])
     return connection
+
+
+def _new() -> DuckDBPyConnection:
+    config: dict[str, Any] = {"TimeZone": "UTC", "memory_limit": MEMORY_LIMIT, **_FLUSHES}
+    return database.connect(**config)
+
+
+class _Ahead:
+    """A connection that a thread makes before it is needed: it takes 15 ms, outside of Python's lock."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._made: list[DuckDBPyConnection] = []
+
+    def begin(self) -> None:
+        with self._lock:
+            if self._thread is None:
+                thread = threading.Thread(target=self._make, name="retl-connect", daemon=True)
+                with suppress(RuntimeError):  # no memory for a thread: who needs it makes it
+                    thread.start()
+                    self._thread = thread
+
+    def taken(self) -> DuckDBPyConnection | None:
+        """What was begun; None if nothing was, or if that has failed."""
+        with self._lock:
+            thread, self._thread = self._thread, None
+            if thread is None:
+                return None
+            thread.join()
+            return self._made.pop() if self._made else None
+
+    def _make(self) -> None:
+        with suppress(duckdb.Error):  # which who needs it gets
+            self._made.append(_new())
+
+
+_ahead = _Ahead()
+
+
+def connect_ahead() -> None:
+    """Let a thread begin with the next connection, which will be needed soon."""
+    _ahead.begin()
+
+
+def drop_ahead() -> None:
+    """Close what was begun and is not needed."""
+    if connection := _ahead.taken():
+        connection.close()
 
 
 def part_of(memory_limit: str | None, part: float) -> str | None:
@@ -76,15 +127,20 @@ def store_packed(connection: DuckDBPyConnection, rows: int | None) -> None:
 
 def allow(connection: DuckDBPyConnection, folders: Iterable[str] = (), files: Iterable[str] = ()) -> None:
     """Let a connection read and write in folders, with all that is in them, and files, even when it is fenced."""
-    for setting, places in (("allowed_directories", folders), ("allowed_paths", files)):
-        listed = ", ".join(map(literal, dict.fromkeys(places)))
-        if listed:
-            connection.execute(f"SET {setting} = list_concat(current_setting('{setting}'), [{listed}])")
+    if settings := _allowed(folders, files):
+        connection.execute("; ".join(settings))
+
+
+def _allowed(folders: Iterable[str] = (), files: Iterable[str] = ()) -> list[str]:
+    listed = {"allowed_directories": folders, "allowed_paths": files}
+    texts = {setting: ", ".join(map(literal, dict.fromkeys(places))) for setting, places in listed.items()}
+    return [f"SET {name} = list_concat(current_setting('{name}'), [{text}])" for name, text in texts.items() if text]
 
 
 def fence(connection: DuckDBPyConnection) -> None:
     """Let a connection read and write nothing but what it is allowed. No SQL can undo this, nor load an extension."""
     # Of a model, which is a SELECT, nothing is set; a run sets these while it is written, and before it waits.
-    connection.execute("SET allowed_configs = ['force_compression', 'memory_limit']")
-    connection.execute("SET enable_external_access = false")
-    connection.execute("SET lock_configuration = true")
+    connection.execute(
+        "SET allowed_configs = ['force_compression', 'memory_limit']; SET enable_external_access = false;"
+        "SET lock_configuration = true"
+    )

@@ -53,10 +53,9 @@ class Overlap:
 
 def type_clashes(one: Writer, other: Writer) -> Iterator[Problem]:
     """An error for each attribute that one of two syncs sends as another type than the other one."""
-    others = other.attributes
-    for name, mine in one.attributes.items():
-        its = others.get(name)
-        if its and mine.type and its.type and not fits(mine.type, its.type):
+    for name in _of_both(one, other):
+        mine, its = one.attributes[name], other.attributes[name]
+        if mine.type and its.type and not fits(mine.type, its.type):
             there = f'{other.file}, of sync "{other.sync.name}", returns it as {its.sql_type} (a Braze {its.type})'
             what = f'column "{name}" is {mine.sql_type} (a Braze {mine.type}), and {there}'
             hint = "CAST it to the same type in both, or rename one of them with AS: Braze keeps the type that it sees "
@@ -67,8 +66,14 @@ def type_clashes(one: Writer, other: Writer) -> Iterator[Problem]:
 def overlap(one: Writer, other: Writer) -> Overlap | None:
     """The attributes that two syncs both write without saying so in both."""
     shared = set(one.sync.shares) & set(other.sync.shares)
-    names = tuple(name for name in one.attributes if name in other.attributes and name not in shared)
+    names = tuple(name for name in _of_both(one, other) if name not in shared)
     return Overlap(one, other, names, tuple(common_identifiers(one.layout, other.layout))) if names else None
+
+
+def _of_both(one: Writer, other: Writer) -> list[str]:
+    """The attributes that two syncs write: of two of a hundred syncs, mostly none."""
+    found = one.attributes.keys() & other.attributes.keys()
+    return [name for name in one.attributes if name in found] if found else []
 
 
 def both_write(found: Overlap, users: int, differing: Mapping[str, int]) -> Problem:

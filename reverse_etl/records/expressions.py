@@ -46,7 +46,7 @@ def was(name: str) -> str:
 
 def is_document(layout: Layout, name: str) -> bool:
     """Whether equal values of the column may be spelled in several ways: `user_alias` in two columns may not."""
-    return any(column.name == name and column.is_document for column in layout.columns)
+    return layout.is_document(name)
 
 
 def respelled_keys(layout: Layout) -> tuple[str, ...]:

@@ -63,7 +63,7 @@ class Column:
     field: Field | None
     is_json: bool
 
-    @property
+    @cached_property
     def is_document(self) -> bool:
         """Whether equal values may be spelled in several ways: the keys of JSON, the entries of a map, in any order."""
         return (
@@ -104,7 +104,7 @@ class Layout:
         lets_go = self.sync.incremental and self.sync.incremental.retention
         return (*names, self.cursor) if lets_go and self.cursor and self.cursor not in names else names
 
-    @property
+    @cached_property
     def key_parts(self) -> tuple[tuple[str, ...], ...]:
         """The key in parts, of each of which a row needs a value in one column: identifiers, if it has several of which
         a row has only one, are one part; every other column is a part of its own."""
@@ -130,28 +130,36 @@ class Layout:
         """The column that orders the rows of an incremental model from old to new."""
         return self.sync.incremental.cursor if self.sync.incremental else None
 
+    @cached_property
+    def _by_name(self) -> dict[str, Column]:
+        return {column.name: column for column in reversed(self.columns)}
+
     def column(self, name: str) -> Column:
-        return next(column for column in self.columns if column.name == name)
+        return self._by_name[name]
 
     def has(self, name: str) -> bool:
-        return any(column.name == name and column.role is not Role.UNSENT for column in self.columns)
+        return name in self._by_name and self._by_name[name].role is not Role.UNSENT
 
-    @property
+    def is_document(self, name: str) -> bool:
+        """Whether it is a column of which equal values may be spelled in several ways."""
+        return name in self._by_name and self._by_name[name].is_document
+
+    @cached_property
     def sent(self) -> tuple[Column, ...]:
         return tuple(column for column in self.columns if column.role is not Role.UNSENT)
 
-    @property
+    @cached_property
     def needed(self) -> tuple[Column, ...]:
         """The columns that are sent, and those that are not: they identify a row, or say how new it is, or that its
         user has agreed."""
         unsent = {*self.key, self.cursor, self.sync.consent.evidence}
         return tuple(column for column in self.columns if column.role is not Role.UNSENT or column.name in unsent)
 
-    @property
+    @cached_property
     def extras(self) -> tuple[Column, ...]:
         return tuple(column for column in self.columns if column.role is Role.EXTRA)
 
-    @property
+    @cached_property
     def json_columns(self) -> tuple[Column, ...]:
         """The columns that are sent as JSON text, except those with a BLOB or another unsendable type in them."""
         return tuple(column for column in self.sent if column.is_json and not column.type.unsendable())

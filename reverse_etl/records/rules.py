@@ -66,7 +66,8 @@ def number_of(listed: Sequence[Rule], reason: str) -> int:
 
 def left_out_columns(layout: Layout) -> tuple[str, ...]:
     """The columns without which a row may be sent."""
-    return tuple(dict.fromkeys(rule.column for rule in rules(layout) if rule.leaves_out))
+    may_be = (column for column in layout.sent if may_be_left_out(layout, column))
+    return tuple(column.name for column in may_be if next(_column_rules(layout, column), None))
 
 
 def _of_column(layout: Layout, column: Column) -> Iterator[Rule]:

@@ -21,7 +21,7 @@ from reverse_etl.delivery.session import Session, windows
 from reverse_etl.errors import Problem, RetlError
 from reverse_etl.plan.outbox import may_withhold
 from reverse_etl.plan.plan import Plan
-from reverse_etl.plan.workbench import limit_memory, part_of
+from reverse_etl.plan.workbench import connect_ahead, drop_ahead, limit_memory, part_of
 from reverse_etl.project.spec import Sync
 from reverse_etl.runs.interrupts import Interrupted, Interrupts
 from reverse_etl.runs.job import Job, Ready
@@ -100,6 +100,7 @@ class _Command:
             thread.join()
         for name in list(self._begun):
             self._count(name, begins=False)
+        drop_ahead()
 
     # --- in the thread of the command --------------------------------------------------------------------------------
 
@@ -139,7 +140,7 @@ class _Command:
             withholds = not found.state.run.is_blank and may_withhold(found.state.connection)
             lanes = self._turns[name].lanes - (set() if withholds else {CONSENT})
             self._turns[name] = replace(self._turns[name], lanes=lanes)
-            if Stage.WAITING in self._stages.values():
+            if Stage.WAITING in self._stages.values() and not found.state.run.is_blank:
                 limit_memory(found.state.connection, part_of(job.options.memory_limit, TO_SEND))
             self._let_send()
 
@@ -172,6 +173,11 @@ class _Command:
                     self._changed.wait(_LOOK_S)
             while self._threadless:
                 self._send(self._threadless.pop())
+
+    def planning(self) -> None:
+        """The model of a sync is about to run: the next sync needs a connection soon."""
+        if Stage.WAITING in self._stages.values():
+            connect_ahead()
 
     # --- in any thread -----------------------------------------------------------------------------------------------
 
@@ -261,6 +267,7 @@ class _Heard:
             self._listener.notice(sync, text)
 
     def planning(self, sync: Sync) -> AbstractContextManager[None]:
+        self._command.planning()
         return _InTurn(self._turn, self._listener.planning(sync))
 
     def planned(self, sync: Sync, plan: Plan) -> None:

@@ -9,7 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reverse_etl import Project
+from reverse_etl.engines.duckdb import changes
 from reverse_etl.engines.duckdb.changes import _rows_read
+from reverse_etl.engines.duckdb.diff import _compared, no_changes_sql
 from reverse_etl.engines.duckdb.model import sql_type
 from reverse_etl.sql.types import hashed
 from tests.shop import Shop, examples, one_duckdb, some
@@ -252,3 +254,28 @@ def test_nested_values_have_one_hash_only_if_they_are_equal(of: str, data: Any):
             f"SELECT count(DISTINCT hash({parts})), (SELECT count(*) FROM (SELECT DISTINCT v FROM t)) FROM t"
         ).fetchone()
     assert told_apart == different
+
+
+@pytest.mark.parametrize(
+    ("more", "options"),
+    [
+        pytest.param("1 AS n, 'x' AS city", {}, id="attributes"),
+        pytest.param("true AS _merge_objects, {'a': 1} AS o, MAP {'k': 1} AS m", {}, id="merged objects"),
+        pytest.param("1 AS n, 'opted_in' AS email_subscribe", {"on_removed": "clear"}, id="consent, removed"),
+        pytest.param("1 AS n, NULL AS country", {"send": "all_columns", "nulls": "omit"}, id="all columns"),
+        pytest.param("'{}'::JSON AS k, 1 AS n", {"primary_key": ["external_id", "k"]}, id="a document in the key"),
+    ],
+)
+def test_run_without_changes_has_the_same_columns_for_them(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, more: str, options: dict[str, Any]
+):
+    asked: list[Any] = []
+
+    def noted(*of: Any) -> str:
+        asked.append(of)
+        return no_changes_sql(*of)
+
+    monkeypatch.setattr(changes, "no_changes_sql", noted)
+    shop.sync("it", f"SELECT 'u' AS external_id, {more}", **options).run()
+    shop.run()
+    assert {*one_duckdb().sql(no_changes_sql(*asked[-1])).columns} == {*_compared(*asked[-1])[0]}

@@ -167,7 +167,7 @@ def test_traceback_of_a_bug_has_no_personal_data(retl: Retl, monkeypatch: pytest
     def bug(**_: object) -> None:
         one_duckdb().execute("SELECT error($value)", {"value": f"{EMAILS[0]} {PHONES[0]}"})
 
-    monkeypatch.setattr("reverse_etl.cli._command", lambda: bug)
+    monkeypatch.setattr("reverse_etl.cli._command", lambda _: bug)
     outcome = retl("status")
     assert (outcome.code, outcome.out, found_in(outcome.err)) == (1, "", [])
     assert outcome.err.startswith("Traceback (most recent call last):\n")

@@ -35,15 +35,14 @@ def write_changes(query: ModelQuery, comparison: Comparison) -> int:
     tables = changes_sql(query.layout, comparison)
     with _all_memory(query.connection):
         rows, is_unchanged, looks_at_gone = 0, False, GONE in tables
-        for table in tuple(tables):
-            select = tables[table]
+        for table, made in tables.items():
+            select = made()
             if table == MATCHED and not query.count(RESPELLED):
                 select = f"FROM {RESPELLED}"
             found = _make_table(query, table, select)
             rows += found if table != MATCHED else 0
             if table == CANDIDATES and MATCHED not in tables and not query.count(CANDIDATES):
-                tables = {CHANGES: no_changes_sql(query.layout, comparison)}
-                _make_table(query, CHANGES, tables[CHANGES])
+                _make_table(query, CHANGES, no_changes_sql(query.layout, comparison))
                 is_unchanged = True
                 break
     has_changes = not is_unchanged and query.count(CHANGES) > 0
@@ -62,7 +61,7 @@ def write_changes(query: ModelQuery, comparison: Comparison) -> int:
     if looks_at_gone and notes_absences(query.layout):
         find_absences(query, comparison, gone or 0)
     for table in tables:
-        if table != CHANGES:
+        if table != CHANGES and not is_unchanged:  # then what there is has no rows
             query.execute(f"DROP TABLE {table}")
     return rows
 

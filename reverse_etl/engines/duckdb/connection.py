@@ -23,8 +23,7 @@ def attach_warehouse(connection: DuckDBPyConnection, path: Path, where: Location
         raise ProjectError(f"the warehouse file {path} does not exist", where, hint, code="P057")
     name = identifier(catalog(path.name))
     try:
-        connection.execute(f"ATTACH {literal(str(path.absolute()))} AS {name} (TYPE duckdb, READ_ONLY)")
-        connection.execute(f"USE {name}")
+        connection.execute(f"ATTACH {literal(str(path.absolute()))} AS {name} (TYPE duckdb, READ_ONLY); USE {name}")
     except duckdb.Error as error:
         if of_newer := re.search(r"version number \d+", str(error)):
             what = f"{path} was written by another version of DuckDB ({of_newer[0]}), not by {duckdb.__version__}"

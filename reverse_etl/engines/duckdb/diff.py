@@ -9,7 +9,8 @@ of the state are in memory, and none of its columns. They are recomputed in ever
 change between versions. They have 96 bits: a changed row has those of one of 50 million others once in 1.6e21 rows.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
+from functools import partial
 
 from reverse_etl.engines.engine import Comparison
 from reverse_etl.plan.tables import (
@@ -57,20 +58,32 @@ _IS_GONE = f"(s.{READ} IS NULL)"
 _IS_SURE = f"{SENT_AT} IS NOT NULL AND coalesce({UNSURE} = [{literal(USER)}], true)"
 
 
-def changes_sql(layout: Layout, comparison: Comparison) -> dict[str, str]:
-    """The tables to create, in this order, and the SELECT of each: what differs between model and state.
+def changes_sql(layout: Layout, comparison: Comparison) -> Mapping[str, Callable[[], str]]:
+    """The tables to create, in this order, and what makes the SELECT of each: what differs between model and state.
 
     The last is CHANGES, one row per change: kind, known, "new.<column>", "changed.<column>", "lost.<column>", and
     "old.<column>", the acknowledged value, of columns of consent, and, once there is a state, of those that may be
     left out. The model, whose place in one of them is `MODEL`, runs once, and only rows that may differ are stored:
-    that takes half the time of storing all its rows first.
+    that takes half the time of storing all its rows first. Where there are none, nobody needs the longest SELECT.
     """
-    known, retyped = comparison.known, comparison.retyped
-    if not known:
-        return {CHANGES: _select_first(layout, _of_first_run(layout))}
+    if not comparison.known:
+        return {CHANGES: lambda: _select_first(layout, _of_first_run(layout))}
     if layout.whole_row and respelled_keys(layout) and not (comparison.all_rows or acts_on_gone(layout)):
         return _events(layout, comparison)
-    is_sifted = bool(layout.tracked or notes_absences(layout)) and not (retyped or comparison.all_rows)
+    changes = partial(_changes, layout, comparison)
+    if not _is_sifted(layout, comparison):
+        return {CHANGES: changes}
+    gone_keys = {GONE: partial(_gone, layout, comparison)} if looks_at_gone(layout) else {}
+    return {CANDIDATES: partial(_candidates, layout, comparison), **gone_keys, CHANGES: changes}
+
+
+def _is_sifted(layout: Layout, comparison: Comparison) -> bool:
+    """Whether rows that are unchanged are left out by their hashes."""
+    return bool(layout.tracked or notes_absences(layout)) and not (comparison.retyped or comparison.all_rows)
+
+
+def _changes(layout: Layout, comparison: Comparison) -> str:
+    is_sifted = _is_sifted(layout, comparison)
     columns, may_differ = _compared(layout, comparison)
     join = "FULL JOIN" if acts_on_gone(layout) and not is_sifted else "LEFT JOIN"
     rows = _sifted(layout) if is_sifted else _rows_of_model(layout)
@@ -78,20 +91,24 @@ def changes_sql(layout: Layout, comparison: Comparison) -> dict[str, str]:
     joined = f"""(
 {rows}
 ) AS s {join} {state} AS t ON {_same_key(layout)} WHERE {may_differ}"""
-    changes = f"SELECT {_listed(columns)} FROM {joined}"
-    if not is_sifted:
-        return {CHANGES: changes}
-    gone_keys = {GONE: _gone(layout, comparison)} if looks_at_gone(layout) else {}
-    return {CANDIDATES: _candidates(layout, comparison), **gone_keys, CHANGES: changes}
+    return f"SELECT {_listed(columns)} FROM {joined}"
 
 
 def no_changes_sql(layout: Layout, comparison: Comparison) -> str:
     """A SELECT of the columns of CHANGES, without rows: of a model all of whose rows are unchanged. DuckDB would take
     longer to bind the comparison of all columns than to find that out."""
-    flags = ("known", "changed.", "lost.", "differs.")
-    names = [name for name in _compared(layout, comparison)[0] if name != "kind"]
-    types = {n: "BOOLEAN" if n.startswith(flags) else _type_of(layout, n.partition(".")[2]) for n in names}
-    columns = {name: f"CAST(NULL AS {of})" for name, of in ({"kind": "VARCHAR"} | types).items()}
+    values = [
+        *_values_read(layout),
+        *map(was, respelled_keys(layout)),
+        *(f"old.{name}" for name in dict.fromkeys((*_consents(layout), *left_out_columns(layout)))),
+    ]
+    flags = [
+        *(f"changed.{name}" for name in layout.tracked),
+        *(f"lost.{name}" for name in mergeable(layout)),
+        *(f"differs.{name}" for name in _differing(layout, comparison)),
+    ]
+    types = {"kind": "VARCHAR", "known": "BOOLEAN"} | {n: _type_of(layout, n.partition(".")[2]) for n in values}
+    columns = {name: f"CAST(NULL AS {of})" for name, of in (types | dict.fromkeys(flags, "BOOLEAN")).items()}
     return f"SELECT {_listed(columns)} WHERE false"
 
 
@@ -109,13 +126,18 @@ def _compared(layout: Layout, comparison: Comparison) -> tuple[dict[str, str], s
         **{was(name): _state(name) for name in respelled_keys(layout)},
         **_flags(layout, is_new, differs, comparison),
         **_old_values(layout, comparison.retyped),
-        **{f"differs.{name}": differs[name] for name in (layout.tracked if comparison.pinned else flagged(layout))},
+        **{f"differs.{name}": differs[name] for name in _differing(layout, comparison)},
     }
     is_pinned = [f"coalesce(t.{PINNED}, false)"] if comparison.pinned else []
     return columns, " OR ".join([_IS_GONE, is_new, *is_pinned, *({**differs, **respelled}).values()])
 
 
-def _events(layout: Layout, comparison: Comparison) -> dict[str, str]:
+def _differing(layout: Layout, comparison: Comparison) -> tuple[str, ...]:
+    """The columns with a flag that tells whether they differ from the acknowledged value."""
+    return layout.tracked if comparison.pinned else flagged(layout)
+
+
+def _events(layout: Layout, comparison: Comparison) -> Mapping[str, Callable[[], str]]:
     """The same where the whole row is the key, and JSON is in it, which only rows that the state lacks have parsed.
 
     CANDIDATES   rows of the model that the state does not have as they are written
@@ -142,12 +164,18 @@ def _events(layout: Layout, comparison: Comparison) -> dict[str, str]:
     rows = f"(\n{_rows_of_model(layout)}\n) AS s"
     unmatched = f"SELECT t.* FROM {RESPELLED} AS t ANTI JOIN {MATCHED} AS s ON {exact}"
     return {
-        CANDIDATES: f"SELECT s.* FROM {rows} ANTI JOIN {state} AS t ON {exact}",
-        RESPELLED: f"""WITH near AS MATERIALIZED (SELECT t.* FROM {state} AS t SEMI JOIN {CANDIDATES} AS s ON {plain})
-            SELECT t.* FROM near AS t SEMI JOIN {CANDIDATES} AS s ON {" AND ".join(alike.values())}""",
-        MATCHED: f"SELECT t.* FROM {RESPELLED} AS t SEMI JOIN {rows} ON {exact}",
-        CHANGES: f"""SELECT {_listed(columns)} FROM ({ranked} {CANDIDATES}) AS s
-            LEFT JOIN ({ranked} ({unmatched})) AS t ON {same}""",
+        CANDIDATES: lambda: f"SELECT s.* FROM {rows} ANTI JOIN {state} AS t ON {exact}",
+        RESPELLED: lambda: (
+            f"""WITH near AS MATERIALIZED (
+                SELECT t.* FROM {state} AS t SEMI JOIN {CANDIDATES} AS s ON {plain}
+            )
+            SELECT t.* FROM near AS t SEMI JOIN {CANDIDATES} AS s ON {" AND ".join(alike.values())}"""
+        ),
+        MATCHED: lambda: f"SELECT t.* FROM {RESPELLED} AS t SEMI JOIN {rows} ON {exact}",
+        CHANGES: lambda: (
+            f"""SELECT {_listed(columns)} FROM ({ranked} {CANDIDATES}) AS s
+            LEFT JOIN ({ranked} ({unmatched})) AS t ON {same}"""
+        ),
     }
 
 
