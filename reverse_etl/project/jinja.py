@@ -7,6 +7,8 @@ import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
+from types import CodeType
 from typing import Any
 
 from jinja2 import TemplateNotFound, TemplateSyntaxError, UndefinedError
@@ -77,7 +79,7 @@ def _lines_of(marked: str, file: str) -> list[Location]:
 def _render(environments: _Environments, text: str, names: Mapping[str, Any], where: Location, library: Library) -> str:
     environment, place = library.inside(environments[0]), _Place(where, library)
     try:
-        code = environment.compile(text, name=where.file, filename=where.file)
+        code = _compiled(environment, text, where.file)
         functions = library.callables(environments[1], names)
         template = environment.template_class.from_code(environment, code, environment.make_globals(functions))
         return _joined(template.generate())
@@ -103,6 +105,11 @@ def _render(environments: _Environments, text: str, names: Mapping[str, Any], wh
         # A template can raise anything: 1/0, a method called with the wrong arguments. It is the template's error.
         what, hint = _failed(error)
         raise ProjectError(*place.of(error, what), hint, code="P033") from error
+
+
+@lru_cache(maxsize=1000)  # a command compiles a model several times: for its own sync, and for those beside it
+def _compiled(environment: Environment, text: str, file: str) -> CodeType:
+    return environment.compile(text, name=file, filename=file)
 
 
 @dataclass(frozen=True)

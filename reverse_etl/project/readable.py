@@ -15,6 +15,7 @@ from pathlib import Path
 from reverse_etl.errors import Location, ProjectError
 from reverse_etl.project.project import LoadedProject
 from reverse_etl.project.spec import DuckDB, is_url
+from reverse_etl.system.clock import Clock
 from reverse_etl.system.private_files import NEVER_READ, is_private
 
 _FILES = ("warehouse", "files")
@@ -97,6 +98,43 @@ def _listed(project: LoadedProject, number: int, text: str) -> Path:
     return place
 
 
+@dataclass(frozen=True)
+class _Entries:
+    """What is directly in a folder, without what is private."""
+
+    folders: tuple[str, ...]
+    files: tuple[str, ...]
+    links: tuple[str, ...]
+    has_private: bool
+
+
+_SETTLED_NS = 3 * 10**9  # file systems note the time of a change in steps of up to two seconds
+_entries: dict[tuple[str, bool], tuple[int, _Entries]] = {}  # of folders, by when they were changed
+
+
+def _entries_of(folder: str, is_root: bool) -> _Entries:
+    """What is in a folder. It is listed once in a process, as long as nothing comes or goes: a hundred syncs that run
+    one after the other have the same folders. Raises OSError."""
+    changed_ns = os.stat(folder).st_mtime_ns
+    seen = _entries.get((folder, is_root))
+    if seen and seen[0] == changed_ns:
+        return seen[1]
+    folders, files, links, has_private = list[str](), list[str](), list[str](), False
+    now_ns = int(Clock().utc().timestamp() * 1e9)
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if is_private(entry.name, is_top=is_root):
+                has_private = True
+            elif entry.is_symlink():
+                links.append(entry.path)
+            else:
+                (folders if entry.is_dir(follow_symlinks=False) else files).append(entry.path)
+    found = _Entries(tuple(folders), tuple(files), tuple(links), has_private)
+    if now_ns - changed_ns > _SETTLED_NS:
+        _entries[folder, is_root] = changed_ns, found
+    return found
+
+
 @dataclass
 class _Walk:
     """Finds what is readable in the `roots`. A folder is listed as a whole if everything in it, at any depth, is."""
@@ -116,21 +154,18 @@ class _Walk:
 
     def _readable(self, folder: str, is_root: bool = False) -> tuple[list[str], list[str]]:
         """The folders and files in `folder` that may be read; the folder itself if all of them may."""
-        is_whole, folders, files = True, list[str](), list[str]()
         try:
-            entries = list(os.scandir(folder))
+            entries = _entries_of(folder, is_root)
         except OSError:
             return [], []
-        for entry in entries:
-            if is_private(entry.name, is_top=is_root) or (entry.is_symlink() and self._leads_out(entry.path)):
-                is_whole = False
-            elif entry.is_dir(follow_symlinks=False):
-                inner_folders, inner_files = self._readable(entry.path)
-                is_whole = is_whole and inner_folders == [entry.path]
-                folders += inner_folders
-                files += inner_files
-            elif not entry.is_symlink():  # DuckDB follows links by itself, and asks for what they lead to
-                files.append(entry.path)
+        # DuckDB follows links by itself, and asks for what they lead to.
+        is_whole = not entries.has_private and not any(map(self._leads_out, entries.links))
+        folders, files = list[str](), [*entries.files]
+        for inner in entries.folders:
+            inner_folders, inner_files = self._readable(inner)
+            is_whole = is_whole and inner_folders == [inner]
+            folders += inner_folders
+            files += inner_files
         return ([folder], []) if is_whole else (folders, files)
 
     def _leads_out(self, link: str) -> bool:

@@ -139,7 +139,7 @@ def carry_out(ready: Ready, session: Session) -> RunResult:
     canary: Canary | None = None
     is_dirty: Question | None = None
     if not problems or may_opt_out(problems, plan):
-        destination = session.destination() if plan.to_send else destination_of(job.project)
+        destination = session.destination() if plan.to_send else state.destination or destination_of(job.project)
         if job.options.canary and plan.to_send and not problems:
             canary = canary_of(job, session, state)
         state.note_workspace(destination)
@@ -222,7 +222,8 @@ def opened(job: Job, moves: bool = True) -> Iterator[State]:
 
 def refuse_others(job: Job, state: State) -> None:
     """Raises StateError if the state is of another workspace or mode: nothing can be compared with it."""
-    state.rows.refuse_other_workspace(destination_of(job.project), job.project.spec.in_target("destination"))
+    state.destination = destination_of(job.project)
+    state.rows.refuse_other_workspace(state.destination, job.project.spec.in_target("destination"))
     state.rows.refuse_other_mode(job.sync)
 
 

@@ -114,7 +114,8 @@ def commit_run(
             acts = not actions.isdisjoint(_CHANGING)
             if acts and mode not in ENDING_MODES and keep != OFF and ledger.stage(_moved(connection, run_id, key)):
                 named = ledger.keep(run_id, REQUESTS_MADE if delivery.requests else NO_REQUESTS)
-            _reshape(connection, key)
+            if elsewhere or not run.keeps_columns:
+                _reshape(connection, key)
             if "refresh" in actions:
                 _refresh_rows(connection, key)
             if mode in ENDING_MODES:

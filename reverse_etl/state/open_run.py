@@ -52,6 +52,7 @@ class OpenRun:
         self.resends = False  # whether RESENT has rows
         self.is_blank = False  # whether the outbox has no records
         self.is_reduced = False  # whether records were taken out of the outbox
+        self.keeps_columns = False  # whether the state is known to have the same columns as the outbox
         self.streamed = False  # whether CHANGES is a view of the outbox, as in a first run
         self._known: dict[str, Any] = {}  # what its table says of a run that this process has begun
         self._noted: dict[str, Any] = {}  # ... and what it will say once the plan is complete
@@ -61,7 +62,7 @@ class OpenRun:
     def begin(self, run_id: str, started_at: datetime, scheduled_time: datetime, mode: str) -> None:
         """Create the database for the changes and the outbox of a run."""
         self.create()
-        self.streamed = self.is_reduced = False
+        self.streamed = self.is_reduced = self.keeps_columns = False
         self._known = {"run_id": run_id, "started_at": started_at, "scheduled_time": scheduled_time, "mode": mode}
         values = {**self._known, "released": False}
         columns = ", ".join(

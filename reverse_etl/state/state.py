@@ -106,6 +106,7 @@ class State:
         self.ledger = Ledger(self.connection, place)
         self.erasures = erasures_of(place)
         self.elsewhere: Elsewhere | None = None
+        self.destination: Destination | None = None  # that it is compared with, as it was when that began
         self.dropped: Mapping[str, int] = {}  # rows about users who were erased, by table
         self.erased_lines = 0  # of the ledger, about these
         self._salt: str | None = None  # of the digests of keys, once it is known
@@ -142,6 +143,8 @@ class State:
         if not self._holds(CHANGES):
             columns = blank_outbox(layout, there)
             self.run.write_blank(columns | {WAITS_UNTIL: "TIMESTAMPTZ"} if has_quarantine(layout) else columns)
+            known = [(f"new.{name}", of) for name, of in self.rows.columns().items()]
+            self.run.keeps_columns = known == [one for one in columns.items() if one[0].startswith("new.")]
             self.run.describe(layout, (), ())
             return
         if intent is not Intent.BASELINE:
