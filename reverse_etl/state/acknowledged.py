@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+import duckdb
 from duckdb import DuckDBPyConnection
 
 from reverse_etl.braze.modes import Kind
@@ -105,12 +106,15 @@ class AcknowledgedRows:
         contents = self.contents()
         return contents.deleted + contents.rows
 
-    def count_acknowledged(self) -> int:
-        """How many of them Braze has acknowledged; the others may or may not be there."""
-        deleted = self._number(f"SELECT count(*) FROM {DELETED}")
-        if pointer := pointer_of(self.meta()):
-            return deleted + pointer.numbers.acknowledged
-        return deleted + (self._number(f"SELECT count({SENT_AT}) FROM {ACKNOWLEDGED}") if self.columns() else 0)
+    def count_acknowledged(self, meta: Mapping[str, str] | None = None) -> int:
+        """How many of them Braze has acknowledged; the others may or may not be there. `meta`, if it has been read."""
+        deleted = f"SELECT count(*) FROM {DELETED}"
+        if pointer := pointer_of(self.meta() if meta is None else meta):
+            return self._number(deleted) + pointer.numbers.acknowledged
+        try:
+            return self._number(f"SELECT ({deleted}) + (SELECT count({SENT_AT}) FROM {ACKNOWLEDGED})")
+        except duckdb.CatalogException:  # there is no such table before the first run
+            return self._number(deleted)
 
     def key(self) -> tuple[str, ...]:
         """The columns of the primary key; empty before the first run."""

@@ -3,7 +3,7 @@
 A state that needs more than that, such as the recovery of a killed run, is opened by whoever asks: see `opening.py`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Self
@@ -25,7 +25,9 @@ _LEFT_BEHIND = ("outbox.duckdb", "state.duckdb.wal")  # by a process that was ki
 
 
 class Glances:
-    """One DuckDB, for states that are read one after the other."""
+    """One DuckDB, for states that are read one after the other. `meta` is what is known of the present one, by name."""
+
+    meta: Mapping[str, str]
 
     def __enter__(self) -> Self:
         self._connection = database.connect()
@@ -48,9 +50,18 @@ class Glances:
             yield None
             return
         try:
-            yield connection if _is_up_to_date(connection, place) else None
+            yield connection if self._is_up_to_date(place) else None
         finally:
             connection.execute(f"DETACH {STATE}")
+
+    def _is_up_to_date(self, place: StatePlace) -> bool:
+        """Whether to open the state would change nothing of it."""
+        try:
+            self.meta = meta = meta_of(self._connection)
+        except duckdb.Error:
+            return False
+        is_ours = (meta.get("format"), meta.get("sync"), meta.get("target")) == (str(FORMAT), place.sync, place.target)
+        return is_ours and meta.get(SEEN, "") == erasures_of(place).version
 
 
 def _may_be_read(place: StatePlace) -> bool:
@@ -59,13 +70,3 @@ def _may_be_read(place: StatePlace) -> bool:
         return False
     is_left = any((place.folder / name).exists() for name in _LEFT_BEHIND)
     return not is_left and at_work(place.lock, place.sync, place.target) is None
-
-
-def _is_up_to_date(connection: DuckDBPyConnection, place: StatePlace) -> bool:
-    """Whether to open the state would change nothing of it."""
-    try:
-        meta = meta_of(connection)
-    except duckdb.Error:
-        return False
-    is_ours = (meta.get("format"), meta.get("sync"), meta.get("target")) == (str(FORMAT), place.sync, place.target)
-    return is_ours and meta.get(SEEN, "") == erasures_of(place).version

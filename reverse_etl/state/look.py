@@ -117,7 +117,7 @@ def _of_state(project: LoadedProject, sync: Sync, glances: Glances) -> SyncStatu
             return SyncStatus(sync.name, NEVER)
         with glances.at(claimed_place(project, sync)) as seen:
             if seen is not None:
-                return status_in(seen, sync)
+                return status_in(seen, sync, glances.meta)
         with state_of(project, sync) as state:
             return status_in(state.connection, sync)
     except BusyError as error:
@@ -138,19 +138,21 @@ def is_there(project: LoadedProject, sync: Sync) -> bool:
     return place.objects is not None and look(place.objects) is not None
 
 
-def status_in(connection: DuckDBPyConnection, sync: Sync) -> SyncStatus:
-    """The status of a sync, by its state, which is attached."""
-    rejects = _rows_listed(connection, f"rejected_by NOT IN ('{WITHHELD}', '{GIVEN_UP}')")
-    given_up = _rows_listed(connection, f"rejected_by = '{GIVEN_UP}'")
-    in_doubt = _number(connection, f"SELECT count(*) FROM {IN_DOUBT} WHERE resolution IS NULL")
-    rows = AcknowledgedRows(connection, sync.name).count_acknowledged()
-    last = connection.execute(
-        f"""SELECT status, strftime(finished_at, '%Y-%m-%dT%H:%M:%S'), message
-        FROM {RUNS} ORDER BY finished_at DESC LIMIT 1"""
-    ).fetchone()
-    status, finished, message = last or (NEVER, None, None)
+def status_in(connection: DuckDBPyConnection, sync: Sync, meta: Mapping[str, str] | None = None) -> SyncStatus:
+    """The status of a sync, by its state, which is attached; `meta` is what is known of that, if it has been read."""
+    some = ", ".join(f"EXISTS (FROM {table})" for table in (REJECTS, IN_DOUBT, PINS))  # of most states, none
+    last_run = """{'status': status, 'at': strftime(finished_at, '%Y-%m-%dT%H:%M:%S'), 'message': message}"""
+    last_run = f"SELECT arg_max({last_run}, finished_at) FROM {RUNS}"
+    has_rejects, has_doubts, has_pins, last = connection.execute(f"SELECT {some}, ({last_run})").fetchall()[0]
+    which = f"rejected_by NOT IN ('{WITHHELD}', '{GIVEN_UP}')", f"rejected_by = '{GIVEN_UP}'"
+    rejects, given_up = (_rows_listed(connection, one) if has_rejects else 0 for one in which)
+    in_doubt = _number(connection, f"SELECT count(*) FROM {IN_DOUBT} WHERE resolution IS NULL") if has_doubts else 0
+    rows = AcknowledgedRows(connection, sync.name).count_acknowledged(meta)
+    status, finished, message = last.values() if last else (NEVER, None, None)
     at = datetime.fromisoformat(finished).replace(tzinfo=UTC) if finished else None
-    pinned, pinned_run = connection.execute(f"SELECT count(*), max(run_id) FROM {PINS}").fetchall()[0]
+    pinned, pinned_run = 0, None
+    if has_pins:
+        pinned, pinned_run = connection.execute(f"SELECT count(*), max(run_id) FROM {PINS}").fetchall()[0]
     found = SyncStatus(
         sync.name, status, at, rows, rejects, in_doubt, message, given_up=given_up, pinned=pinned, pinned_run=pinned_run
     )
