@@ -140,7 +140,5 @@ def _allowed(folders: Iterable[str] = (), files: Iterable[str] = ()) -> list[str
 def fence(connection: DuckDBPyConnection) -> None:
     """Let a connection read and write nothing but what it is allowed. No SQL can undo this, nor load an extension."""
     # Of a model, which is a SELECT, nothing is set; a run sets these while it is written, and before it waits.
-    connection.execute(
-        "SET allowed_configs = ['force_compression', 'memory_limit']; SET enable_external_access = false;"
-        "SET lock_configuration = true"
-    )
+    allowed = "SET allowed_configs = ['force_compression', 'memory_limit']"
+    connection.execute(f"{allowed}; SET enable_external_access = false; SET lock_configuration = true")
