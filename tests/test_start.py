@@ -1,5 +1,6 @@
 """What a command loads before a model runs, and what it does meanwhile."""
 
+import json
 import subprocess
 import sys
 import threading
@@ -42,6 +43,13 @@ def test_a_thread_does_it_meanwhile_and_only_once():
     later.begin()
     later.finish()
     assert (work.times, work.threads) == (1, {"retl-meanwhile"})
+
+
+def test_its_error_is_that_of_who_waits_for_it():
+    later = Meanwhile(lambda: json.loads("{"))
+    later.begin()
+    with pytest.raises(json.JSONDecodeError):
+        later.finish()
 
 
 def test_it_is_done_at_the_end_if_it_has_not_begun():

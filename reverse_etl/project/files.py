@@ -8,8 +8,6 @@ from functools import partial
 from io import StringIO
 from pathlib import Path
 
-from dotenv import dotenv_values
-
 from reverse_etl.errors import Location, ProjectError, nearest
 from reverse_etl.project.environment import MACROS, Library, TemplateProblem, macros_in
 from reverse_etl.project.models import FUNCTIONS, Model
@@ -54,7 +52,11 @@ def sync_files_of(folder: Path) -> dict[str, str]:
 
 def dotenv_of(path: Path) -> dict[str, str]:
     """What .env sets, if there is one. Raises ProjectError if it cannot be read."""
-    text = text_of(path, "") if path.is_file() else ""
+    if not path.is_file():
+        return {}
+    from dotenv import dotenv_values
+
+    text = text_of(path, "")
     return {name: value for name, value in dotenv_values(stream=StringIO(text)).items() if value is not None}
 
 

@@ -13,6 +13,7 @@ class Meanwhile:
         self._lock, self._is_wanted = threading.Lock(), threading.Event()
         self._thread: threading.Thread | None = None
         self._is_begun = False
+        self._error: BaseException | None = None
 
     def begin(self) -> None:
         """Let a thread begin after the delay. A second call does nothing."""
@@ -22,16 +23,21 @@ class Meanwhile:
                 self._thread.start()
 
     def finish(self) -> None:
-        """Return when it is done."""
+        """Return when it is done. Raises what it has raised."""
         self._is_wanted.set()
         if self._claims():
             self._work()
         elif self._thread:
             self._thread.join()
+            if self._error is not None:
+                raise self._error
 
     def _begin_later(self) -> None:
         if not self._is_wanted.wait(self._delay_s) and self._claims():
-            self._work()
+            try:
+                self._work()
+            except BaseException as error:  # noqa: BLE001  (a bug: who waits for the work gets it)
+                self._error = error
 
     def _claims(self) -> bool:
         with self._lock:
