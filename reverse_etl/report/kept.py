@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -27,6 +26,8 @@ class Call:
     id: str = field(default_factory=lambda: str(uuid4()))
 
     def about(self, project: "LoadedProject") -> "About":
+        from importlib.metadata import version
+
         from reverse_etl.report.artifacts import metadata
 
         of_package = version("reverse-etl")
