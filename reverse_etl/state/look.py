@@ -30,7 +30,7 @@ from reverse_etl.state.glance import Glances
 from reverse_etl.state.opening import claimed_place, state_of
 from reverse_etl.state.places import place_of
 from reverse_etl.state.state import State
-from reverse_etl.state.tries import Failing, failing_syncs, waits
+from reverse_etl.state.tries import FAILED, Failing, failing_syncs, waits
 from reverse_etl.state.workspace import workspace_of
 from reverse_etl.words import count, moment
 
@@ -42,11 +42,11 @@ WRONG = (DAMAGED, UNREACHABLE, MOVED)
 class SyncStatus:
     """The status of a sync.
 
-    `last_run` is the status of its latest run, or `running` or `never`; `damaged`, `unreachable` and `moved` describe
-    its state. `failures` is how often it failed in a row; its schedule does not run it before `next_try`.
-    `watermark_held_by` are rows that are not in Braze, and that every run reads again, with all that came after them;
-    `given_up` rows are not in Braze either, and are not waited for. `pinned` values were reverted, and stay until the
-    model returns others; the last such revert was of `pinned_run`.
+    `last_run` is the status of its latest run, also of one that left no trace in the state, or `running` or `never`;
+    `damaged`, `unreachable` and `moved` describe its state. `failures` is how often it failed in a row; its schedule
+    does not run it before `next_try`. `watermark_held_by` are rows that are not in Braze, and that every run reads
+    again, with all that came after them; `given_up` rows are not in Braze either, and are not waited for. `pinned`
+    values were reverted, and stay until the model returns others; the last such revert was of `pinned_run`.
     """
 
     sync: str
@@ -108,7 +108,10 @@ def with_tries(project: LoadedProject, sync: Sync, failing: Mapping[str, Failing
     of_what = "the last run on record: " if status.finished_at else ""  # that run may be an earlier one
     what = (status.message or "").removeprefix(f"{sync.name}: ")
     message = f"{said}; {of_what}{what}" if what else said
-    return replace(status, message=message, failures=found.times, next_try=until)
+    seen = replace(status, message=message, failures=found.times, next_try=until)
+    if status.last_run in (*FAILED, *WRONG, RUNNING):  # what fails in its model leaves no trace in the state
+        return seen
+    return replace(seen, last_run=FAILED[0], finished_at=found.at.replace(microsecond=0))
 
 
 def _of_state(project: LoadedProject, sync: Sync, glances: Glances) -> SyncStatus:

@@ -19,7 +19,7 @@ from reverse_etl.runs.scheduler import due_jobs, passes
 from reverse_etl.runs.sequence import run_jobs
 from reverse_etl.sandbox import Fault
 from reverse_etl.state import done, state
-from reverse_etl.state.tries import after_run, failing_syncs, next_try, waits, waits_until
+from reverse_etl.state.tries import Failing, after_run, failing_syncs, next_try, waits, waits_until
 from tests.processes import Forked
 from tests.shop import FIVE_REQUESTS, KEY, MANY, Held, LettingGo, Retl, Shop, Silent, database, running, start
 
@@ -189,9 +189,11 @@ def test_wait_ends_at_the_next_scheduled_time_and_an_interrupted_run_does_not_co
     begin, failing, tried = datetime(2026, 11, 25, 10, 0, 2, tzinfo=UTC), None, list[str]()
     now = begin
     while len(tried) < 10:
-        failing = after_run(failing, "failed", now, "digest")
-        assert after_run(failing, "interrupted", now, "digest") == failing
-        assert after_run(failing, "incomplete", now, "digest") is None
+        this = Failing(1, now, now, "digest")
+        failing = after_run(failing, "failed", this)
+        assert failing is not None
+        assert after_run(failing, "interrupted", this) == failing
+        assert after_run(failing, "incomplete", this) is None
         tried.append(f"{now:%H:%M}")
         now = next_try(failing, Cron("0 * * * *")) + timedelta(seconds=2)
     assert tried == ["10:00", "10:01", "10:03", "10:07", "10:15", "10:31", "11:00", "12:00", "13:00", "14:00"]
@@ -200,7 +202,7 @@ def test_wait_ends_at_the_next_scheduled_time_and_an_interrupted_run_does_not_co
 def test_clock_that_was_set_back_keeps_nothing_waiting(shop: Shop):
     shop.sync("it", ONE, schedule="0 * * * *")
     sync, now = shop.project().sync("it"), datetime(2026, 11, 25, 10, tzinfo=UTC)
-    failing = after_run(None, "failed", now, "digest")
+    failing = after_run(None, "failed", Failing(1, now, now, "digest"))
     assert waits_until(failing, sync, "digest", now) == now + timedelta(minutes=1)
     assert waits_until(failing, sync, "digest", now - timedelta(hours=1)) is None
     assert waits_until(failing, sync, "another digest", now) is None
@@ -581,7 +583,20 @@ def test_status_says_that_a_message_is_of_an_earlier_run_than_a_failure_which_le
     shop.model("it", "SELECT nothing FROM nowhere")
     assert (blocked.code, retl("sync", "it", folder=shop.folder).code) == (1, 2)
     at = datetime.fromisoformat(json.loads((shop.folder / ".retl/test/tries.json").read_text())["it"]["at"])
-    assert retl("status", folder=shop.folder).err == (
+    told = retl("status", folder=shop.folder)
+    assert told.err == (
         f"it: failed 2 times in a row, the last at {at:%Y-%m-%d %H:%M} UTC: SQL error [P051] in models/it.sql:1; "
         "the last run on record: guard max_changes: 1,000 rows would be sent; at most 1 is allowed\n"
     )
+
+
+def test_sync_that_failed_in_its_model_after_a_success_has_failed_in_the_table(shop: Shop, retl: Retl):
+    shop.sync("it", ONE)
+    assert retl("sync", "it", folder=shop.folder).code == 0
+    shop.model("it", "SELECT nothing FROM nowhere")
+    assert retl("sync", "it", folder=shop.folder).code == 2
+    at = datetime.fromisoformat(json.loads((shop.folder / ".retl/test/tries.json").read_text())["it"]["at"])
+    assert retl("status", folder=shop.folder).out.splitlines()[-1].split()[:2] == ["it", "failed"]
+    (listed,) = json.loads(retl("status", "--output", "json", folder=shop.folder).out)
+    found = listed["last_run"], listed["finished_at"], listed["failures"]
+    assert found == ("failed", str(at.replace(microsecond=0)), 1)
