@@ -430,9 +430,10 @@ def test_what_killed_processes_have_left_of_plans_goes_with_the_next(people: Sho
     for folder in left:
         folder.mkdir()
         (folder / "plan.duckdb").write_text("u1@example.com")
+        (folder / ".lock").touch()
     for folder in left[:2]:
         os.utime(folder, (0, 0))
-    held = os.open(left[1], os.O_RDONLY)
+    held = os.open(left[1] / ".lock", os.O_RDONLY)
     fcntl.flock(held, fcntl.LOCK_EX)
     assert retl("plan", "it", "--out", "plan.retl", folder=people.folder).code == 0
     assert sorted(people.folder.glob(".retl-plan-*")) == left[1:]
