@@ -85,6 +85,7 @@ def test_sdist_holds_what_make_demo_and_make_test_need(sdist: Path):
         assert set(archive.getnames()) == {f"{NAME}/{name}" for name in {*files(*(i[1:] for i in included)), *always}}
 
 
+@pytest.mark.long
 def test_make_finds_in_the_sdist_every_file_that_it_starts_from(sdist: Path, tmp_path: Path):
     with tarfile.open(sdist) as archive:
         archive.extractall(tmp_path, filter="data")

@@ -119,6 +119,7 @@ def test_pruned_rows_do_not_count_as_new(shop: Shop, run: Run):
     assert len(events(shop)) == sent == 20
 
 
+@pytest.mark.long
 def test_row_before_what_was_pruned_is_sent_with_a_later_cursor(shop: Shop, run: Run):
     prune_past_a_row_that_was_given_up(shop, lambda: run("retl resolve it --give-up --key bad").code)
     assert hint_of(run("retl resolve it --resend --key bad")) == "give it a later cursor in the model"

@@ -116,6 +116,7 @@ def test_reader_that_has_ended_stops_no_run(named: Shop):
     assert (code, "cannot" in said, len(list(named.braze.profiles()))) == (141, False, 3)
 
 
+@pytest.mark.long
 def test_files_that_are_closed_are_taken_by_no_other(named: Shop):
     with Forked(without_files, named.folder, {**os.environ, **named.environ}, "sync", "it") as process:
         assert (process.wait(), process.out, process.err) == (0, "", "")

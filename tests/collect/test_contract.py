@@ -275,6 +275,7 @@ JSON = st.recursive(
 
 
 @given(st.lists(st.dictionaries(st.text(), JSON, max_size=4), max_size=4), st.booleans())
+@pytest.mark.long
 def test_whatever_is_taken_is_json_to_duckdb_with_the_same_value(records: list[dict[str, object]], is_ascii: bool):
     try:
         body = json.dumps({"events": records}, ensure_ascii=is_ascii).encode()

@@ -246,6 +246,7 @@ def test_forgotten_person_is_in_no_file(shop: Shop, retl: Retl):
     assert retl("forget", "--check", str(receipt), folder=shop.folder).code == 0
 
 
+@pytest.mark.long
 def test_user_whom_a_sync_deletes_is_in_no_ledger_afterwards(shop: Shop):
     guards = {"max_removed": "100%", "max_deletes": 10}
     options: dict[str, Any] = {"on_removed": "delete", "allow_destructive": True, "guards": guards}
@@ -322,6 +323,7 @@ def test_killed_at_any_step_of_a_commit_it_loses_no_line_and_invents_none(shop: 
     assert not (shop.folder / FOLDER / "ledger.part").exists()
 
 
+@pytest.mark.long
 def test_of_a_killed_run_it_has_what_was_acknowledged(shop: Shop):
     shop.destination = {"max_objects_per_request": 10}
     shop.sync("it", MANY)

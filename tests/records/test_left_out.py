@@ -236,6 +236,7 @@ def test_column_that_is_unsure_and_left_out_stays_unsure(shop: Shop):
     assert bodies(shop)[-1] == {"external_id": "u0", "country": "KR"}
 
 
+@pytest.mark.long
 def test_column_stays_unsure_even_if_it_is_uncertain_whether_the_user_exists(shop: Shop):
     def only_updated(rows: str) -> str:
         return f"SELECT *, true AS _update_existing_only FROM ({rows})"

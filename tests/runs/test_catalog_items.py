@@ -302,6 +302,7 @@ def test_item_that_braze_refuses_is_named_by_it_and_the_others_are_sent_at_once(
     assert shop.rows_of("rejects", "key", "reason") == [("d7", "invalid-ids: no"), ("d9", "invalid-ids: no")]
 
 
+@pytest.mark.long
 def test_items_are_about_nobody(shop: Shop, retl: Retl):
     """Whatever columns they have: who was erased keeps none of them back, and `retl forget` does not look there."""
     sql = "SELECT 's1' AS id, 'ann@example.com' AS email, '+4912345678' AS phone, 'u1' AS external_id"

@@ -368,6 +368,7 @@ def test_opt_in_is_not_taken_for_unchanged_after_an_opt_out_that_was_sent_withou
     assert (opt_outs(shop), shop.run().delivery.requests) == ([(U1, "email_subscribe")], 0)
 
 
+@pytest.mark.long
 def test_opt_in_stays_withheld_after_the_rest_of_its_row_was_sent(shop: Shop):
     """Of a row that was acknowledged with it, and whose opt-out may have arrived."""
     columns = "external_id, email_subscribe, n"

@@ -108,6 +108,7 @@ def test_only_the_last_days_and_the_chosen_syncs_count(shop: Shop, retl: Retl):
     assert [one["changes"] for one in in_json(retl, shop, "it", "--days", "40")["columns"]] == [2]
 
 
+@pytest.mark.long
 def test_ledger_that_is_off_gone_or_has_nothing_is_told(shop: Shop, retl: Retl):
     shop.sync("it", "SELECT 'u1' AS external_id, 1 AS n", ledger={"keep": 0})
     assert asked(retl, shop).err == "it: has not run yet\n"

@@ -106,6 +106,7 @@ def test_nobody_is_merged_unless_the_sync_says_so_and_the_number_is_allowed(peop
     assert people.run("it", skip_guards=["max_merges=51"]).delivery.accepted == 51
 
 
+@pytest.mark.long
 def test_nobody_is_merged_into_a_user_who_does_not_remain(people: Shop):
     into_nobody = "is a user who is merged or deleted, too"
     merging(people, ("u1", "u2"), ("u2", "u3"), ("u4", "u4"), skip_on_invalid_records=True)
@@ -131,6 +132,7 @@ def test_user_merged_into_somebody_whom_no_sync_has_sent_may_still_be_there_and_
     assert people.run("people").plan.suppressed == 0
 
 
+@pytest.mark.long
 def test_address_of_a_user_who_was_merged_may_be_that_of_the_other_and_is_sent_to(people: Shop):
     people.sync("mail", "SELECT 'ada@example.com' AS email, 1 AS n").run("mail")
     row = "SELECT 'ada@example.com' AS email, ['unidentified'] AS prioritization, 'u2' AS keep_external_id"

@@ -50,6 +50,7 @@ def test_run_that_has_nothing_to_do_asks_nobody(committed: Shop):
     assert committed.rows_of("runs", "started_by IS NULL")[-1] == (True,)
 
 
+@pytest.mark.long
 def test_compiled_sql_is_kept_once_whatever_time_is_in_it(shop: Shop):
     for points in (1, 2, 2, 3):
         shop.sync("it", f"SELECT 'u1' AS external_id, {points} AS points, '{{{{ run_started_at }}}}' AS at").run()

@@ -210,6 +210,7 @@ def test_with_fail_fast_nothing_more_is_sent_after_a_failure(shop: Shop):
     assert run(shop, Told()) == {"users": "success", "groups": "success", "scores": "success"}
 
 
+@pytest.mark.long
 def test_planned_sync_is_dropped_when_a_command_is_interrupted(shop: Shop):
     """Ctrl-C while the first sends: its requests in flight are answered; of the second, which was ready, nothing is."""
     shop.destination = {"rate_limits": {"users_track": {"requests": 2, "per_seconds": 3600}}, "timeout_s": 600}

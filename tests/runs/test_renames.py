@@ -119,6 +119,7 @@ def test_rename_without_a_response_is_in_doubt_as_a_second_one_would_be_an_error
     assert people.rows_of("state", "current_external_id", "new_external_id", sync="renames") == [("u1", "c1")]
 
 
+@pytest.mark.long
 def test_only_deprecated_ids_are_removed_for_good_and_no_sync_creates_them_again(people: Shop, retl: Retl):
     renaming(people, ("u1", "c1")).run("renames")
     removed = people.sync("removed", rows("external_id", ("u1",), ("u2",)), **REMOVE).run("removed")
@@ -188,6 +189,7 @@ def test_rows_of_all_syncs_move_to_the_new_ids_and_nothing_is_sent_again(shop: S
     assert [result.plan.to_send for result in shop.run_all(*names)] == [0] * 5
 
 
+@pytest.mark.long
 def test_model_with_old_ids_sends_nothing_and_deletes_nobody(people: Shop):
     people.sync("people", PEOPLE, on_removed="delete", allow_destructive=True, guards={"max_removed": "100%"})
     people.run("people")
@@ -202,6 +204,7 @@ def test_model_with_old_ids_sends_nothing_and_deletes_nobody(people: Shop):
     assert people.run("people").plan.to_send == 0
 
 
+@pytest.mark.long
 def test_ids_that_are_renamed_again_and_back_are_followed(people: Shop):
     renaming(people, ("u1", "c1")).run("renames")
     renaming(people, ("u1", "c1"), ("c1", "d1")).run("renames")
@@ -214,6 +217,7 @@ def test_ids_that_are_renamed_again_and_back_are_followed(people: Shop):
     assert (plan.to_send, plan.removed, ids(people)[1]) == (0, 0, "u1")
 
 
+@pytest.mark.long
 def test_ids_move_before_removed_ones_are_dropped(people: Shop):
     people.sync("seen", SEEN, **EVENTS).run("seen")
     renaming(people, ("u1", "c1")).run("renames")
@@ -223,6 +227,7 @@ def test_ids_move_before_removed_ones_are_dropped(people: Shop):
     assert (plan.to_send, plan.suppressed, plan.unchanged) == (0, 0, 6)
 
 
+@pytest.mark.long
 def test_events_in_doubt_stay_in_doubt_under_the_new_id(people: Shop, retl: Retl):
     people.braze.add_fault(Fault("drop_after", path="/users/track"))
     assert people.sync("seen", SEEN, **EVENTS).run("seen").delivery.in_doubt == 6
@@ -274,6 +279,7 @@ def test_machines_that_share_states_follow_renames(tmp_path, braze):
         assert other.run("seen").plan.to_send == 0
 
 
+@pytest.mark.long
 def test_whoever_is_erased_by_the_old_id_is_erased_under_the_new_one(people: Shop, retl: Retl):
     renaming(people, ("u1", "c1")).run("renames")
     people.sync("people", f"SELECT * REPLACE ({RENAMED.replace('c2', 'u2')}) FROM ({PEOPLE})").run("people")

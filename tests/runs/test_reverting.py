@@ -151,6 +151,7 @@ def test_values_that_are_null_are_cleared_whatever_the_sync_does_with_nulls(shop
         assert profiles(shop)[f"{nulls}1"] in ({"n": 1}, {"n": 1, "tier": None})
 
 
+@pytest.mark.long
 def test_columns_that_changed_since_are_counted(shop: Shop, retl: Retl):
     names = "external_id, tier, n, gone"
     shop.sync("it", rows(("u1", "a", 1, "x"), names=names))
@@ -294,6 +295,7 @@ def test_rows_of_several_columns_and_users_are_set_again_by_what_the_ledger_has(
     assert (profiles(shop), shop.run().plan.to_send) == (before, 0)
 
 
+@pytest.mark.long
 def test_subscriptions_of_rows_that_were_cleared_stay_as_they_are(shop: Shop, retl: Retl):
     sql = rows(("u1", "subscribed", "a"), ("u2", "subscribed", "b"), names="external_id, email_subscribe, tier")
     shop.sync("it", sql, on_removed="clear", guards={"max_removed": "100%"}).run()
@@ -341,6 +343,7 @@ def test_guards_hold_for_a_revert(shop: Shop, retl: Retl):
     assert ("to `retl apply FILE`" in planned.err, "retl sync" in planned.err) == (True, False)
 
 
+@pytest.mark.long
 def test_pins_of_somebody_who_was_erased_are_erased(shop: Shop, retl: Retl):
     shop.sync("it", FIRST)
     shop.run()
@@ -352,6 +355,7 @@ def test_pins_of_somebody_who_was_erased_are_erased(shop: Shop, retl: Retl):
     assert {key for key, *_ in shop.rows_of("pins")} == {"u1", "u4"}
 
 
+@pytest.mark.long
 def test_status_says_what_is_pinned(shop: Shop, retl: Retl):
     shop.sync("it", FIRST)
     shop.run()

@@ -24,6 +24,7 @@ def commands(draw: st.DrawFn) -> tuple[dict[str, Turn], frozenset[str], bool]:
 
 @settings(max_examples=examples(200, 2000), deadline=None)
 @given(commands(), st.data())
+@pytest.mark.long
 def test_every_command_comes_to_its_end_and_nothing_overtakes_what_it_depends_on(command, data):
     """Whatever ends first."""
     turns, without_consent, fail_fast = command

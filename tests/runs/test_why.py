@@ -82,6 +82,7 @@ def test_what_the_model_returns_now_is_told_from_what_was_sent(changed: Shop, re
     assert (source["file"], source["line"], source["now"]) == ("models/it.sql", 4, "iron")
 
 
+@pytest.mark.long
 def test_what_is_not_in_braze_is_told(shop: Shop, retl: Retl):
     shop.braze.add_fault(Fault("object_error", external_ids=["u2"]))
     shop.sync("it", MODEL.format("basic")).run()
@@ -108,6 +109,7 @@ def test_state_that_a_sync_is_using_is_read_as_it_was_before(changed: Shop, retl
     assert not [*(changed.folder / ".retl/test/it").glob(".copy-*")]
 
 
+@pytest.mark.long
 def test_who_was_erased_while_a_sync_runs_is_in_no_copy(changed: Shop, retl: Retl):
     changed.sync("gone", "SELECT 'u2' AS external_id", mode="users_delete", allow_destructive=True)
     changed.model("it", MODEL.format("iron"))

@@ -284,6 +284,7 @@ def test_unit_test_that_fails_fails_the_job_before_anything_is_planned(runner: R
     assert "customers_without_orders_have_spent_nothing" in done.out + done.err
 
 
+@pytest.mark.long
 def test_broken_spec_fails_the_job_with_exit_2_before_anything_is_planned(runner: Runner):
     edit(runner.workspace / "syncs.yml", "primary_key: order_id", "primary_kee: order_id")
     done = runner.run("review")
