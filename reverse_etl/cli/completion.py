@@ -1,6 +1,6 @@
-"""What a shell completes: names of syncs, models and targets, from the project's files. Runs no model, reads no secret.
+"""What a shell completes: names of syncs, models and targets, ids of runs, from the project's files.
 
-What cannot be read completes nothing: the command itself says what is wrong.
+It runs no model and reads no secret. What cannot be read completes nothing: the command itself says what is wrong.
 """
 
 from collections.abc import Iterator
@@ -38,6 +38,15 @@ def target_names(context: typer.Context, incomplete: str) -> list[str]:
     data = _parsed(_folder(context), SPEC_FILE)
     found = data.get("targets")
     return [name for name in found if str(name).startswith(incomplete)] if isinstance(found, dict) else []
+
+
+def run_ids(context: typer.Context, incomplete: str) -> list[str]:
+    """Ids of runs whose ledger is on this machine and is not yet merged by the day, the last one first."""
+    begun, dots, last = incomplete.rpartition("..")
+    target = context.params.get("target") or "*"
+    files = (_folder(context) / ".retl").glob(f"{target}/*/ledger/[0-9]*.requests.parquet")
+    ids = sorted((path.name.partition(".")[0] for path in files), reverse=True)
+    return [f"{begun}{dots}{one}" for one in ids if one.startswith(last)]
 
 
 def _folder(context: typer.Context) -> Path:

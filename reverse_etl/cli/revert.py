@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from reverse_etl.cli.completion import run_ids
 from reverse_etl.cli.context import ProjectCommand, load, print_json, print_lines, say, screen
 from reverse_etl.cli.options import (
     Encrypt,
@@ -28,7 +29,12 @@ app = typer.Typer()
 
 @app.command(cls=ProjectCommand)
 def revert(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="Id of a run, or A..B for several, as in `retl history`.")],
+    run: Annotated[
+        str,
+        typer.Argument(
+            metavar="RUN", help="Id of a run, or A..B for several, as in `retl history`.", autocompletion=run_ids
+        ),
+    ],
     pin: Annotated[
         bool,
         typer.Option("--pin", help="Keep the values until the model returns others than those that are reverted."),

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from reverse_etl.cli.completion import run_ids
 from reverse_etl.cli.context import ProjectCommand, chosen, load, print_json, print_lines, print_table, say
 from reverse_etl.cli.options import (
     Exclude,
@@ -38,7 +39,10 @@ def why(
         bool, typer.Option("--history", help="All writes, not only the last one of each column.")
     ] = False,
     run: Annotated[
-        str | None, typer.Option("--run", metavar="RUN", help="Only what this run wrote, as `retl history` shows it.")
+        str | None,
+        typer.Option(
+            "--run", metavar="RUN", help="Only what this run wrote, as `retl history` shows it.", autocompletion=run_ids
+        ),
     ] = None,
     read: Annotated[bool, typer.Option("--read", help="Ask Braze for the user, too, and print both.")] = False,
     select: Select = None,

@@ -74,3 +74,16 @@ def test_project_that_cannot_be_read_completes_nothing(tmp_path: Path, text: str
 @pytest.mark.long
 def test_project_of_an_option_is_the_one(project: Path, tmp_path: Path):
     assert completed(tmp_path, f"retl sync --project-dir {project} users_t") == ["users_track"]
+
+
+@pytest.mark.long
+def test_ids_of_runs_are_completed_also_behind_two_dots(shop: Shop):
+    for n in range(2):
+        shop.sync("it", f"select 'u' as external_id, {n} as n").run()
+    shop.sync("other", "select 'v' as external_id, 1 as n").run("other")
+    ids = [run_id for (run_id,) in shop.rows_of("runs", "run_id", sync="it")]
+    ids += [run_id for (run_id,) in shop.rows_of("runs", "run_id", sync="other")]
+    assert sorted(completed(shop.folder, "retl why u --run ")) == sorted(ids)
+    assert sorted(completed(shop.folder, "retl revert ")) == sorted(ids)
+    assert completed(shop.folder, f"retl revert --target test {ids[0]}..{ids[1]}") == [f"{ids[0]}..{ids[1]}"]
+    assert completed(shop.folder, "retl revert --target none ") == []
