@@ -1,6 +1,7 @@
 """The demo shop at the top of the repository."""
 
 import json
+import re
 import shutil
 from itertools import pairwise
 from pathlib import Path
@@ -52,9 +53,8 @@ def test_demo_has_eight_kinds_of_sync_which_work_and_unit_tests_make_the_same_re
 
 def bodies_of(shown: str) -> list[str]:
     """The bodies of the requests that the sandbox shows, without those that read or create a catalog."""
-    lines = shown.splitlines()
-    requests = pairwise(lines)
-    return [body for path, body in requests if path.startswith("/") and not path.startswith("/catalogs ")]
+    requests = pairwise(shown.splitlines())
+    return [body for request, body in requests if re.match(r"(PUT )?/(?!catalogs )", request)]
 
 
 def write_unit_tests(folder: Path, results: list[dict[str, Any]], bodies: list[str]) -> list[str]:
