@@ -17,6 +17,7 @@ from typing import Any
 import duckdb
 
 TICKS = os.sysconf("SC_CLK_TCK")
+MEMORY = "6g"  # of Apache Spark: with 1g, it ends itself as it sorts five million rows
 SERVER = """import os, sys
 os.environ["RUST_LOG"] = "off"
 from pysail.spark import SparkConnectServer
@@ -39,10 +40,10 @@ def sail() -> Iterator[tuple[str, int]]:
 
 @contextmanager
 def apache() -> Iterator[tuple[str, int]]:
-    """The same of Apache Spark, with two cores."""
+    """The same of Apache Spark, with two cores, and with memory for the rows of a bench."""
     from tests.warehouses.servers import apache_process, free_port
 
-    with apache_process(Path(os.environ["RETL_SPARK_HOME"]), free_port()) as found:
+    with apache_process(Path(os.environ["RETL_SPARK_HOME"]), free_port(), MEMORY) as found:
         yield found
 
 

@@ -162,15 +162,25 @@ def apache_spark(home: Path, port: int) -> Iterator[str]:
 
 
 @contextmanager
-def apache_process(home: Path, port: int) -> Iterator[tuple[str, int]]:
-    """The same, with the id of its process."""
+def apache_process(home: Path, port: int, memory: str = "1g") -> Iterator[tuple[str, int]]:
+    """The same, with the id of its process, and with that much memory for its heap."""
     options = {
         **{"spark.connect.grpc.binding.port": str(port), "spark.connect.grpc.binding.address": "127.0.0.1"},
         "spark.ui.enabled": "false",
     }
     settings = [word for key, value in options.items() for word in ("--conf", f"{key}={value}")]
     server = "org.apache.spark.sql.connect.service.SparkConnectServer"
-    command = [str(home / "bin/spark-submit"), "--master", "local[2]", *settings, "--class", server, "spark-internal"]
+    command = [
+        str(home / "bin/spark-submit"),
+        "--master",
+        "local[2]",
+        "--driver-memory",
+        memory,
+        *settings,
+        "--class",
+        server,
+        "spark-internal",
+    ]
     environ = {**os.environ, "SPARK_HOME": str(home), "SPARK_LOCAL_IP": "127.0.0.1"}
     with tempfile.TemporaryDirectory() as folder, (Path(folder) / "log").open("w+") as log:
         process = subprocess.Popen(command, cwd=folder, env=environ, stdout=log, stderr=log, start_new_session=True)
