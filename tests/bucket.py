@@ -16,6 +16,7 @@ from reverse_etl.network.network import Network
 from reverse_etl.shared_state.head import Head, read_head
 from reverse_etl.shared_state.object_store import ObjectStore
 from tests.canary import STORE_SECRET as SECRET
+from tests.processes import HANG_S
 
 _NAMES = count(1)
 logging.getLogger("werkzeug").setLevel(logging.ERROR)
@@ -35,6 +36,7 @@ class Bucket:
         self._writes, self._at_write = count(1), (0, lambda: None)
         self._app = DomainDispatcherApplication(create_backend_app)
         self._one_at_a_time = threading.Lock()  # moto looks, and then writes: S3 does both in one
+        self._in_work, self._answered = 0, threading.Condition()
         self._server = make_server("127.0.0.1", 0, self._serve, threaded=True)
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
 
@@ -53,6 +55,12 @@ class Bucket:
     def at_write(self, number: int, call: Callable[[], None]) -> None:
         """Call this before the `number`th request from now on that would change something."""
         self._writes, self._at_write = count(1), (number, call)
+
+    def settle(self) -> None:
+        """Wait until every request is answered that was made before: that of a process which was killed may still write."""
+        self.names()  # requests are taken up in the order in which they come
+        with self._answered:
+            assert self._answered.wait_for(lambda: self._in_work == 0, HANG_S)
 
     @property
     def endpoint(self) -> str:
@@ -78,6 +86,10 @@ class Bucket:
         """What lies there of the sync `it`, without its ledger."""
         return [name for name in self.objects().names() if not name.startswith("ledger/")]
 
+    def named(self) -> list[str]:
+        """What is to lie there: the head, and what it names."""
+        return sorted(["head.json", *(stored.name for stored in self.head().objects())])
+
     def bytes_at_rest(self, ledger: bool = False) -> int:
         """Of all objects of the ledger, or of all others."""
         listed = ObjectStore(self.url, Network(self.environ))._store.list()
@@ -90,6 +102,16 @@ class Bucket:
         return read_head(found[0])
 
     def _serve(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        with self._answered:
+            self._in_work += 1
+        try:
+            return self._answer(environ, start_response)
+        finally:
+            with self._answered:
+                self._in_work -= 1
+                self._answered.notify_all()
+
+    def _answer(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         method, path = environ["REQUEST_METHOD"], environ["PATH_INFO"]
         self.log.append((method, path))
         if method in ("PUT", "POST"):

@@ -134,6 +134,18 @@ class Services:
         """Bytes of the ledger, which are not among those that are there."""
         return self._bucket.bytes_at_rest(ledger=True)
 
+    def settle(self) -> None:
+        """Wait until what a killed process had asked of the store is done."""
+        self._bucket.settle()
+
+    def state(self) -> tuple[int, int, list[str]]:
+        """Bytes of the base of the state, and of its log; and what else lies there, and nobody names."""
+        head, names = self._bucket.head(), set(self._bucket.names())
+        assert head.state
+        assert names >= set(self._bucket.named())
+        log = sum(stored.size for stored in head.log.objects())
+        return head.state.size, log, sorted(names - set(self._bucket.named()))
+
 
 class _Manager(BaseManager):
     pass
@@ -174,6 +186,9 @@ class Tenth:
     writes: int = 0
     looks: int = 0
     at_rest: int = 0
+    base: int = 0  # the largest, as is the log
+    log: int = 0
+    unnamed: list[str] = field(default_factory=list)  # what lay there after a run that ended
     ledger: int = 0  # when it ended
     local: int = 0
 
@@ -230,7 +245,11 @@ class Soak:
             if (number - 1) % size == 0:
                 self.tenths.append(Tenth())
             last = self.tenths[-1]
-            self.one(number, last)
+            was_killed = self.one(number, last)
+            if self.shared and not was_killed:
+                base, log, unnamed = self.services.state()
+                last.base, last.log = max(last.base, base), max(last.log, log)
+                last.unnamed += unnamed
             if number % max(1, size // LOOKS) == 0:
                 last.looks += 1
                 last.at_rest += self.services.taken()[1]
@@ -241,30 +260,33 @@ class Soak:
                 last.up, last.writes, before = now[0] - before[0], now[2] - before[2], now
                 yield last
 
-    def one(self, number: int, tenth: Tenth) -> None:
+    def one(self, number: int, tenth: Tenth) -> bool:
+        """A run; whether it was killed."""
         for sql in KINDS[self.name].moves:
             self.write(sql, number)
         folder = self.machines[-1 if self.chance.random() < 0.1 else 0].folder
         tenth.runs += 1
         if self.shared and self.chance.random() < 0.05:
-            tenth.killed += self.kill(folder, number)
-            return
+            self.kill(folder, number)
+            tenth.killed += 1
+            return True
         began_s = time.process_time()
         result = run(folder, self.environ, number * EVERY)
         tenth.cpu_s += time.process_time() - began_s
         tenth.failed += result.status not in ("success", "incomplete")
         assert result.plan, result.errors
         tenth.rows += result.plan.rows
+        return False
 
-    def kill(self, folder: Path, number: int) -> bool:
+    def kill(self, folder: Path, number: int) -> None:
         """A run that is killed at one of its writes to the store."""
         with Forked(waits_to_run, folder, self.environ, number * EVERY) as process:
             self.services.kill_at_write(self.chance.randrange(1, 7), process.pid)
             (folder / "go").touch()
             process.wait()
             self.services.kill_at_write(0, 0)
+            self.services.settle()
         (folder / "go").unlink()
-        return True
 
     def grown(self) -> list[str]:
         """What has grown since there was something to look through, with the figures."""
