@@ -16,6 +16,7 @@ KEY = "c4na7y00-9e1f-4b6d-8a2c-5d3e7f90b1a4"  # of Braze, as long as Braze's are
 STORE_SECRET = "wJ4lrXUtn5EMI/K7MD3NG/bPx9fiCY2xAMPLEK3Y"  # of an object store
 _WRITTEN_BY_TESTS = (".env", "syncs.yml", "canary.py", "warehouse.duckdb")
 _PIECE = 12  # a part that is this long, from the start or near the end, is a leak too
+_ZEROS = bytes(4096)
 
 
 def _forms(secret: str) -> Iterator[bytes]:
@@ -36,7 +37,9 @@ _PIECES = {
 def is_leaked(data: str | bytes) -> bool:
     """Whether a text contains a secret, or a piece of one, in any form."""
     found = data.encode(errors="replace") if isinstance(data, str) else data
-    found = found.replace(bytes(16), b"")  # most of a DuckDB file
+    if len(found) > 2 * len(_ZEROS):  # most of a file of DuckDB's is zeros: to search them takes seven times as long
+        parts = (found[at : at + len(_ZEROS)] for at in range(0, len(found), len(_ZEROS)))
+        found = b"".join(part for part in parts if part != _ZEROS)
     return any(piece in found for piece in _PIECES)
 
 

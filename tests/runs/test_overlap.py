@@ -432,7 +432,7 @@ def in_order(requests: list[LoggedRequest]) -> tuple[list[Any], list[str]]:
 
 
 @pytest.mark.long
-@settings(max_examples=examples(5, 60), deadline=None)
+@settings(max_examples=examples(4, 60), deadline=None)
 @given(commands())
 def test_overlapping_syncs_send_and_keep_what_they_do_one_after_the_other(command):
     with tempfile.TemporaryDirectory() as folder:
