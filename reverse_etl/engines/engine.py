@@ -64,6 +64,16 @@ class Common:
     differing: Mapping[str, int]
 
 
+@dataclass(frozen=True)
+class First:
+    """What is stored of the rows of a model that are all new: the statement that stores them in `table`, with MODEL of
+    `duckdb/diff.py` where the model's SQL goes, and a SELECT from that table of the columns of CHANGES."""
+
+    statement: str
+    table: str
+    changes: str
+
+
 class Engine(Protocol):
     """A warehouse, beside the workbench of one run.
 
@@ -101,6 +111,10 @@ class Engine(Protocol):
     def rows_expected(self, model: Compiled) -> int | None:
         """How many rows a model returns, as the warehouse expects before it runs it; None if it cannot say."""
 
+    def distinct_columns(self, model: Compiled, names: Collection[str]) -> Sequence[str]:
+        """Those of the columns of a model of which most values differ, as far as the first of many rows tell; none if
+        the warehouse would run all of the model for these."""
+
     def write_changes(self, layout: Layout, model: Compiled, comparison: Comparison) -> int:
         """Run the model once, and fill CHANGES with what differs; returns the number of rows of the model.
 
@@ -109,9 +123,9 @@ class Engine(Protocol):
         infinite cursors.
         """
 
-    def write_first(self, layout: Layout, model: Compiled, comparison: Comparison, statement: str) -> int | None:
-        """The same for a first run, all of whose rows are new: the statement makes records of them at once, in OUTBOX,
-        and has MODEL of `duckdb/diff.py` where the model's SQL goes. CHANGES is then a view of them.
+    def write_first(self, layout: Layout, model: Compiled, comparison: Comparison, first: First) -> int | None:
+        """The same for a first run, all of whose rows are new: a statement stores at once what becomes of them. CHANGES
+        is then a view of that.
 
         None if rows share a key, or a user, and have to be set aside: then nothing is written.
         """

@@ -23,7 +23,7 @@ from reverse_etl.engines.duckdb.common import count_common
 from reverse_etl.engines.duckdb.connection import keep_inside
 from reverse_etl.engines.duckdb.model import Form, columns, describe, first_rows
 from reverse_etl.engines.duckdb.query import ModelQuery
-from reverse_etl.engines.engine import Common, Comparison, Side
+from reverse_etl.engines.engine import Common, Comparison, First, Side
 from reverse_etl.errors import DataError, Location, Problem, ProjectError, RetlError
 from reverse_etl.plan.data_tests import DataTestResult
 from reverse_etl.project.models import Compiled
@@ -239,6 +239,9 @@ class PulledEngine:
     def rows_expected(self, model: Compiled) -> int | None:
         return None
 
+    def distinct_columns(self, model: Compiled, names: Collection[str]) -> Sequence[str]:
+        return ()
+
     def write_changes(self, layout: Layout, model: Compiled, comparison: Comparison) -> int:
         with self._explained(model):
             query = self._query(layout, model)
@@ -247,9 +250,9 @@ class PulledEngine:
             query.rows.begin()
             return write_changes(query, comparison)
 
-    def write_first(self, layout: Layout, model: Compiled, comparison: Comparison, statement: str) -> int | None:
+    def write_first(self, layout: Layout, model: Compiled, comparison: Comparison, first: First) -> int | None:
         with self._explained(model):
-            return write_first(self._query(layout, model), comparison, statement)
+            return write_first(self._query(layout, model), comparison, first)
 
     @contextmanager
     def interruptible(self) -> Iterator[None]:

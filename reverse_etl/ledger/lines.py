@@ -42,13 +42,15 @@ _WHOLE = "kind IN ('added', 'removed')"
 @dataclass(frozen=True)
 class Moved:
     """What a run moves. `records` is SQL for its outbox `o` with outcomes, `outbox` and `state` are the columns of its
-    outbox and of the acknowledged rows as they were before, `keys` SQL for the key of a record as the state has it."""
+    outbox and of the acknowledged rows as they were before, `keys` SQL for the key of a record as the state has it.
+    `taken`, if there is any, is a SELECT of the key of other rows that were added, and of who they are about."""
 
     run_id: str
     records: str
     outbox: Mapping[str, SqlType]
     state: Mapping[str, SqlType]
     keys: Mapping[str, str]
+    taken: str = ""
 
     @property
     def tracked(self) -> list[str]:
@@ -81,6 +83,8 @@ def lines_sql(moved: Moved, columns: Collection[str], has_rows: bool, has_known:
     rows = f"""SELECT {line}, {kind} AS kind, CAST(NULL AS VARCHAR) AS column_name, CAST(NULL AS VARCHAR) AS old,
             CAST(NULL AS VARCHAR) AS new, CAST(f.request AS INTEGER) AS request
         FROM {moved.records} {known} WHERE {moved.rows} AND o.{_WHOLE}"""
+    if moved.taken:
+        rows += f" UNION ALL SELECT {line}, 'added', NULL, NULL, NULL, NULL FROM ({moved.taken}) AS o"
     if not columns:
         return rows
     kind = f"CASE WHEN o.kind = '{ONLY_OPTS_OUT}' THEN 'opted_out' ELSE o.kind END"

@@ -73,6 +73,11 @@ class Plan:
         """Rows that should be in Braze according to the model, but that this run does not send, or not whole."""
         return self.invalid + self.left_out + self.previously_rejected + self.withheld - self.quarantined + self.held
 
+    def with_taken(self, rows: int) -> "Plan":
+        """The same with rows of a baseline that are in no outbox, as nothing is to be said of them."""
+        added, baselined = self.added + rows, self.baselined + rows
+        return replace(self, added=added, baselined=baselined, unchanged=self.unchanged - rows)
+
     @property
     def opts_out_only(self) -> bool:
         """Whether nothing but opt-outs is sent, as invalid rows block everything else."""

@@ -63,7 +63,7 @@ from reverse_etl.records.expressions import (
     value_text,
     was,
 )
-from reverse_etl.records.identity import KEPT_WHO, WHO, kept_of_outbox, who_of_outbox
+from reverse_etl.records.identity import KEPT_WHO, STRONG_KINDS, WHO, kept_of_outbox, text_of, who_of_outbox
 from reverse_etl.records.json_text import ISO_TIME, keys_within, timestamp
 from reverse_etl.records.layout import CURSOR, ROW_NUMBER, Column, Layout, Role, shape_of
 from reverse_etl.records.left_out import ALONE, ANY, LEFT_OUT, any_left_out, left_out
@@ -83,16 +83,7 @@ def closing(mode: Mode) -> str:
 def outbox_sql(layout: Layout, changes: str, carried: Sequence[str] = ()) -> str:
     """A SELECT of one record per row of `changes`; `problems` are the numbers of the rules that an invalid row breaks,
     from 1, and NULL for a valid one. Columns that are `carried` are taken over from the changes."""
-    prepared = _select(changes, {**_times(layout), **_json_texts(layout), **updates(layout)})
-    if documents := opaque(layout):
-        prepared = _select(prepared, {f"plain.{column.name}": plain(json_of(column.name)) for column in documents})
-    examined = _select(prepared, {**_faults(layout), **_properties(layout)})
-    if of_ecommerce := ecommerce.prepared(layout):
-        examined = _select(examined, of_ecommerce)
-    conditions = " ".join(_when(number, rule) for number, rule in enumerate(rules(layout), 1) if not rule.leaves_out)
-    problem = f"CASE WHEN {_UNCHECKED} THEN 0 {conditions} ELSE 0 END"
-    judged = left_out(layout, _select(examined, {"problem": problem, ANY: any_left_out(layout, _UNCHECKED)}))
-    rendered = _select(judged, _texts(layout))
+    rendered = _select(left_out(layout, judged_sql(layout, changes)), _texts(layout))
     columns = {
         "key": _key(layout),
         "kind": "kind",
@@ -120,6 +111,28 @@ def outbox_sql(layout: Layout, changes: str, carried: Sequence[str] = ()) -> str
     }
     select = ",\n    ".join(f"{sql} AS {identifier(name)}" for name, sql in columns.items())
     return f"SELECT\n    {select}\nFROM (\n{rendered}\n)"
+
+
+def keys_sql(layout: Layout, changes: str) -> str:
+    """A SELECT of the key of valid `changes`, and of who they are about, of which the kind of the identifier is enough
+    if the key is the rest, as in files of the ledger."""
+    who, (name, *others) = who_of_outbox(layout), layout.key
+    if name in STRONG_KINDS and not others and who.startswith(f"coalesce({text_of(name, new(name))}"):
+        who = literal(f"{name}:")
+    return f"SELECT {_key(layout)} AS key, {who} AS {WHO} FROM ({changes})"
+
+
+def judged_sql(layout: Layout, changes: str) -> str:
+    """A SELECT of `changes` with `problem`, 0 or the first rule that the row breaks, and ANY: a column is left out."""
+    prepared = _select(changes, {**_times(layout), **_json_texts(layout), **updates(layout)})
+    if documents := opaque(layout):
+        prepared = _select(prepared, {f"plain.{column.name}": plain(json_of(column.name)) for column in documents})
+    examined = _select(prepared, {**_faults(layout), **_properties(layout)})
+    if of_ecommerce := ecommerce.prepared(layout):
+        examined = _select(examined, of_ecommerce)
+    conditions = " ".join(_when(number, rule) for number, rule in enumerate(rules(layout), 1) if not rule.leaves_out)
+    problem = f"CASE WHEN {_UNCHECKED} THEN 0 {conditions} ELSE 0 END"
+    return _select(examined, {"problem": problem, ANY: any_left_out(layout, _UNCHECKED)})
 
 
 def texts_not_stored(layout: Layout) -> list[str]:

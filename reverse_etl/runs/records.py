@@ -25,6 +25,7 @@ from reverse_etl.runs.job import Job
 from reverse_etl.runs.outcome import Options
 from reverse_etl.runs.read_first import read_opt_outs
 from reverse_etl.state import pins
+from reverse_etl.state.baseline import acknowledge, may_acknowledge
 from reverse_etl.state.opt_outs import known_columns
 from reverse_etl.state.state import State
 
@@ -83,6 +84,8 @@ def _comparison(state: State, layout: Layout, options: Options, holds_pins: bool
 def _write_first(
     state: State, engine: Engine, layout: Layout, model: Compiled, comparison: Comparison, intent: Intent
 ) -> int | None:
+    if intent is Intent.BASELINE and may_acknowledge(state, layout):
+        return acknowledge(state, layout, engine, model, comparison)
     changes, columns = first_sql(layout)
     if intent is not Intent.BASELINE:  # which has no records
         store_packed(state.connection, engine.rows_expected(model))

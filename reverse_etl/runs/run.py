@@ -261,7 +261,7 @@ def _plan_sync(job: Job, state: State, session: Session | None) -> Planned:
             rows = write_run(job, state, engine, layout, model, since.forgotten if since else None, session)
             state.refuse_old_ids(sync)
             note_uncertain(project, sync, state, job.await_others)
-            if not state.run.is_blank:
+            if state.run.taken.rows or not state.run.is_blank:
                 state.run.came_from(origin_of(project, model, since.cursor if since else None))
             state.run.complete()
         if options.intent is Intent.SEND and not (sync.mode.is_idempotent or state.rows.count()):
@@ -272,6 +272,7 @@ def _plan_sync(job: Job, state: State, session: Session | None) -> Planned:
     keys = state.keys(layout.key, options.show_values)
     tested = tuple(result.shown(keys) for result in tested)
     plan = read_plan(state.connection, run_id, rows, state.rows.count(), batch_sizes(project, sync))
+    plan = plan.with_taken(state.run.taken.rows)
     for notice in about_emails(state, layout) if plan.changed else ():
         job.notice(notice)
     if options.intent is not Intent.BASELINE:

@@ -10,6 +10,7 @@ done.py        until when syncs were done, as far as their files have not change
 file.py        state.duckdb: attached, created, migrated; errors of disks
 backups.py     what lies beside it: backups of resets and migrations, and for how long
 rows_table.py  the table of acknowledged rows is created, so that it is compressed in little time
+baseline.py    acknowledges the rows of a model at once
 commit.py      outbox + journal -> state, in one transaction
   outcomes.py    what became of each record
   rejects.py     rows that are not in Braze as the model has them

@@ -22,7 +22,7 @@ from reverse_etl.sql import database
 
 KEPT = timedelta(days=30)
 SPILL = "spill"
-_UNFINISHED = ("state.next.duckdb", "state.next.duckdb.wal")
+NEXT = "state.next.duckdb"  # takes the place of the state once it is complete
 
 
 def clean(folder: Path, now: datetime) -> None:
@@ -30,12 +30,17 @@ def clean(folder: Path, now: datetime) -> None:
     for name in (SPILL, UNFINISHED):
         if not (folder / name).is_symlink():
             shutil.rmtree(folder / name, ignore_errors=True)
-    for name in _UNFINISHED:
-        (folder / name).unlink(missing_ok=True)
+    drop_next(folder)
     for backup in backups(folder):
         with suppress(OSError):
             if now - _made_at(backup) > KEPT:
                 _delete(backup)
+
+
+def drop_next(folder: Path) -> None:
+    """Delete what would have taken the place of the state."""
+    for name in (NEXT, f"{NEXT}.wal"):
+        (folder / name).unlink(missing_ok=True)
 
 
 def backups(folder: Path) -> Iterator[Path]:

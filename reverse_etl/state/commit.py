@@ -53,7 +53,7 @@ from reverse_etl.state.file import WENT_WELL
 from reverse_etl.state.open_run import OpenRun
 from reverse_etl.state.outcomes import NO_REQUESTS, REQUESTS_MADE, WITH_OUTCOMES, DeliveryCounts, find_outcomes
 from reverse_etl.state.rejects import remember_answers, remember_partial_rows, remember_withheld_rows
-from reverse_etl.state.rows_table import create_rows
+from reverse_etl.state.rows_table import create_rows, distinct_in_outbox
 from reverse_etl.state.workspace import WORKSPACE
 
 RUNS_KEPT, _RUNS_AT_A_TIME = 10_000, 1_000
@@ -96,6 +96,8 @@ def commit_run(
     facts, meta = run.facts(), meta_of(connection)
     run_id, key_text, mode, keep = facts["run_id"], facts["key"], facts["mode"], facts["ledger"]
     actions = set[str]() if run.is_blank else _actions(connection)
+    if run.taken.rows:
+        actions.add("baseline")
     delivery = find_outcomes(connection, run.journal_path, "send" in actions)
     values: dict[str, Any] = {"now": ending.at, "run_id": run_id}
     named: str | None = None  # the files of its ledger
@@ -112,7 +114,7 @@ def commit_run(
             if elsewhere:
                 elsewhere.take_in()
             acts = not actions.isdisjoint(_CHANGING)
-            if acts and mode not in ENDING_MODES and keep != OFF and ledger.stage(_moved(connection, run_id, key)):
+            if acts and mode not in ENDING_MODES and keep != OFF and ledger.stage(_moved(connection, run, key)):
                 named = ledger.keep(run_id, REQUESTS_MADE if delivery.requests else NO_REQUESTS)
             if elsewhere or not run.keeps_columns:
                 _reshape(connection, key)
@@ -120,7 +122,7 @@ def commit_run(
                 _refresh_rows(connection, key)
             if mode in ENDING_MODES:
                 remember_deleted(connection, erasures, WITH_OUTCOMES, values)
-            elif acts:
+            elif acts and not run.is_blank:
                 _move_rows(connection, key, values)
             moved = bool(facts["absences"])
             if moved:
@@ -177,10 +179,11 @@ def _reverts(facts: Mapping[str, Any]) -> str | None:
     return f"reverts {facts['reverts']}" if facts["reverts"] else None
 
 
-def _moved(connection: DuckDBPyConnection, run_id: str, key: Sequence[str]) -> Moved:
+def _moved(connection: DuckDBPyConnection, run: OpenRun, key: Sequence[str]) -> Moved:
     """What the ledger says of the open run, before the state is another."""
-    columns = types_of(connection, OUTBOX)
-    return Moved(run_id, WITH_OUTCOMES, columns, acknowledged_types(connection), _keys_in_state(connection, key))
+    columns, state = types_of(connection, OUTBOX), acknowledged_types(connection)
+    keys = _keys_in_state(connection, key)
+    return Moved(run.run_id(), WITH_OUTCOMES, columns, state, keys, run.taken.keys)
 
 
 def _remember_sql(connection: DuckDBPyConnection, sql: str) -> None:
@@ -230,7 +233,7 @@ def _reshape(connection: DuckDBPyConnection, key: Sequence[str]) -> None:
             rows += "".join(f" AND ({identifier(n)} IS NULL OR {columns[n]} IS NOT NULL)" for n in key if n in known)
         connection.execute(f"CREATE TABLE {following} AS {rows}")
     else:
-        create_rows(connection, following, wanted)
+        create_rows(connection, following, wanted, distinct_in_outbox(connection, wanted))
     connection.execute(f"DROP TABLE IF EXISTS {ACKNOWLEDGED}")
     connection.execute(f"ALTER TABLE {following} RENAME TO state")
     connection.execute(f"INSERT OR REPLACE INTO {META} VALUES ('primary_key', ?)", [json.dumps(key)])

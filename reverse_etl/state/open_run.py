@@ -7,6 +7,7 @@ journal.jsonl    requests and responses
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,15 @@ OF_OTHERS = tuple(f"{name}.duckdb{wal}" for name in ("others", "other", "outbox.
 _OPTIONS = " (RECOVERY_MODE no_wal_writes, STORAGE_VERSION 'v1.2.0')"  # the first that knows zstd
 
 
+@dataclass(frozen=True)
+class Taken:
+    """Rows of a baseline that are acknowledged without a record: how many, and a SELECT of the key of each, and of who
+    it is about. See `baseline.py`."""
+
+    rows: int = 0
+    keys: str = ""
+
+
 class OpenRun:
     """The open run in the folder of a sync."""
 
@@ -53,6 +63,7 @@ class OpenRun:
         self.is_blank = False  # whether the outbox has no records
         self.is_reduced = False  # whether records were taken out of the outbox
         self.keeps_columns = False  # whether the state is known to have the same columns as the outbox
+        self.taken = Taken()
         self.streamed = False  # whether CHANGES is a view of the outbox, as in a first run
         self._known: dict[str, Any] = {}  # what its table says of a run that this process has begun
         self._noted: dict[str, Any] = {}  # ... and what it will say once the plan is complete
@@ -63,6 +74,7 @@ class OpenRun:
         """Create the database for the changes and the outbox of a run."""
         self.create()
         self.streamed = self.is_reduced = self.keeps_columns = False
+        self.taken = Taken()
         self._known = {"run_id": run_id, "started_at": started_at, "scheduled_time": scheduled_time, "mode": mode}
         values = {**self._known, "released": False}
         columns = ", ".join(
@@ -183,7 +195,7 @@ class OpenRun:
     def seal(self) -> None:
         """Write the run to its file completely, as a killed process would leave it; not one that has nothing to send,
         which is planned again."""
-        if not self.is_blank:
+        if self.taken.rows or not self.is_blank:
             self._connection.execute(f"CHECKPOINT {RUN}")
         self._connection.execute("RESET force_compression")
 

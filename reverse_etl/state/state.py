@@ -15,10 +15,13 @@ state is in an object store, these files are a copy of it, and `shared_state/` u
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
+from pathlib import Path
 
 from reverse_etl.braze.modes import ENDING_MODES
 from reverse_etl.delivery.destination import Destination
 from reverse_etl.delivery.journal import Journal
+from reverse_etl.engines.duckdb.diff import first_changes_sql
+from reverse_etl.engines.engine import First
 from reverse_etl.ledger.files import Ledger
 from reverse_etl.ledger.lines import LINES
 from reverse_etl.masking import NO_KEY, Keys, digests_in
@@ -40,6 +43,7 @@ from reverse_etl.records.consent import (
     weighed,
     withheld_reasons,
 )
+from reverse_etl.records.expressions import respelled_keys, was
 from reverse_etl.records.identity import HASH_DIGITS, TAG_DIGITS, WHO
 from reverse_etl.records.layout import Layout
 from reverse_etl.records.left_out import with_old
@@ -53,6 +57,7 @@ from reverse_etl.shared_state.place import StatePlace
 from reverse_etl.sql.database import detach_whole
 from reverse_etl.sql.quoting import identifier, literal
 from reverse_etl.state.acknowledged import AcknowledgedRows
+from reverse_etl.state.backups import NEXT, drop_next
 from reverse_etl.state.commit import Ending, commit_run
 from reverse_etl.state.contents import columns_of, meta_of, set_meta, set_version
 from reverse_etl.state.deleted import ENDING, HAS_DELETED, NONE, PEOPLE, refuse_merges, skip_deleted
@@ -109,6 +114,7 @@ class State:
         self.destination: Destination | None = None  # that it is compared with, as it was when that began
         self.dropped: Mapping[str, int] = {}  # rows about users who were erased, by table
         self.erased_lines = 0  # of the ledger, about these
+        self._next: Path | None = None  # the file that takes the place of the state
         self._salt: str | None = None  # of the digests of keys, once it is known
         self._suppressed: str | None = None  # the version of the erasures that the open run was compared with
         try:
@@ -128,6 +134,8 @@ class State:
     def close(self) -> None:
         self.copy.close(self.connection)
         self.connection.close()
+        if self._next:
+            drop_next(self.place.folder)
         if self.elsewhere:
             self.elsewhere.close()
 
@@ -164,7 +172,7 @@ class State:
         self.run.describe(layout, rules(layout), withheld_reasons(layout))
 
     def write_first(
-        self, layout: Layout, changes: str, there: Collection[str], intent: Intent, write: Callable[[str], int | None]
+        self, layout: Layout, changes: str, there: Collection[str], intent: Intent, write: Callable[[First], int | None]
     ) -> int | None:
         """Store the records of a first run. `changes`, of whose columns `there` are the names, is a SELECT that has the
         model in it: `write` runs the statement with it, and returns how many rows there are.
@@ -172,12 +180,23 @@ class State:
         None if it returns None, as the rows have to be written as changes first.
         """
         records = self._records(layout, with_old(layout, changes, there), (), intent)
-        rows = write(self.run.statement(records))
+        rows = write(First(self.run.statement(records), OUTBOX, first_changes_sql(layout)))
         if rows is not None:
             self.run.streamed = True
             self.run.written(layout, is_blank=not rows)
             self.run.describe(layout, rules(layout), ())
         return rows
+
+    def write_judged(self, layout: Layout, changes: str, some: bool) -> None:
+        """Store the records of a baseline of which something is to be said, if there are `some`."""
+        self.run.streamed = True
+        if some:
+            self.run.write_outbox(layout, self._records(layout, changes, (), Intent.BASELINE))
+        else:
+            there = columns_of(self.connection, CHANGES)
+            there |= {was(name): there[f"new.{name}"] for name in respelled_keys(layout)}
+            self.run.write_blank(blank_outbox(layout, there))
+        self.run.describe(layout, rules(layout) if some else (), ())
 
     def _records(self, layout: Layout, changes: str, carried: Sequence[str], intent: Intent) -> str:
         """A SELECT of the records of changes, in the order in which they are sent, with the action of each."""
@@ -252,6 +271,7 @@ class State:
         except StoreError as error:  # of its ledger
             counted = f"SELECT count(*) FROM {WITH_OUTCOMES} WHERE outcome = 'accepted'"
             raise self.copy.not_moved(error, *self.connection.execute(counted).fetchall()[0]) from error
+        self._take_next()
         if deletes:
             self._drop_deleted()
         self.copy.ended(self.connection, delivery.accepted)
@@ -292,13 +312,32 @@ class State:
     def _is_copied(self) -> bool:
         return bool(self.place.rows and self.place.rows.is_copied)
 
-    def rewrite(self) -> None:
-        """Rewrite the state file, so that its bytes no longer contain deleted rows."""
-        fresh = self.place.folder / "state.next.duckdb"
+    def begin_next(self) -> None:
+        """Go on in a copy of the state, which takes its place when the open run is committed."""
+        self._next = self._copied()
+        detach_whole(self.connection, STATE)
+        (self.place.folder / "state.duckdb.wal").unlink(missing_ok=True)  # which belongs to no other file
+        self.connection.execute(f"ATTACH {literal(str(self._next))} AS {STATE}")
+
+    def _take_next(self) -> None:
+        if self._next:
+            detach_whole(self.connection, STATE)
+            self._next.replace(self.place.state)
+            self._next = None
+            self._attach()
+
+    def _copied(self) -> Path:
+        """A copy of the state file, without the bytes of deleted rows."""
+        fresh = self.place.folder / NEXT
         fresh.unlink(missing_ok=True)
         self.connection.execute(f"ATTACH {literal(str(fresh))} AS retl_next ({FILE_FORMAT})")
         self.connection.execute(f"COPY FROM DATABASE {STATE} TO retl_next")
         detach_whole(self.connection, "retl_next")
+        return fresh
+
+    def rewrite(self) -> None:
+        """Rewrite the state file, so that its bytes no longer contain deleted rows."""
+        fresh = self._copied()
         self.connection.execute(f"DETACH {STATE}")
         fresh.replace(self.place.state)
         (self.place.folder / "state.duckdb.wal").unlink(missing_ok=True)

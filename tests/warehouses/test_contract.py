@@ -256,6 +256,19 @@ class TestContract:
         assert {array: sorted(records, key=str)} == expected
         assert shop.run().plan.to_send == 0
 
+    def test_baseline_takes_what_the_model_returns_for_sent(
+        self, warehouse: Warehouse, retl: Retl, monkeypatch: pytest.MonkeyPatch
+    ):
+        shop, table = warehouse.shop, warehouse.put("people", people(tier=["gold", "x" * 256, None]))
+        shop.sync("it", f"SELECT external_id, tier, n FROM {table}")
+        for name, value in shop.environ.items():
+            monkeypatch.setenv(name, value)
+        done = retl("state", "baseline", "it", "--yes", folder=shop.folder)
+        assert done.out.startswith("it: 3 rows recorded as already in Braze, 0 requests"), done.err
+        assert (shop.run().plan.left_out, shop.run().plan.to_send) == (1, 0)
+        warehouse.put("people", people())
+        assert (shop.run().plan.to_send, users(shop)) == (1, [{"external_id": "u2", "tier": "basic"}])
+
     def test_killed_run_is_recovered(self, warehouse: Warehouse):
         shop, table = warehouse.shop, warehouse.put("people", people())
         shop.sync("it", f"SELECT external_id, n FROM {table}")

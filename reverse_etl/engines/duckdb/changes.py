@@ -13,14 +13,13 @@ from reverse_etl.engines.duckdb.diff import (
     MODEL,
     READ,
     changes_sql,
-    first_changes_sql,
     no_changes_sql,
     notes_absences,
 )
 from reverse_etl.engines.duckdb.query import ModelQuery
 from reverse_etl.engines.duckdb.twins import OF_MODEL, Counts, has_twins, refuse_twins, set_twins_aside
-from reverse_etl.engines.engine import Comparison
-from reverse_etl.plan.tables import CANDIDATES, CHANGES, GONE, MATCHED, OUTBOX, RESPELLED
+from reverse_etl.engines.engine import Comparison, First
+from reverse_etl.plan.tables import CANDIDATES, CHANGES, GONE, MATCHED, RESPELLED
 
 # DuckDB gives a join that spills a sixteenth of the memory for each open connection, and at least eight of them.
 _CONNECTIONS = 16
@@ -66,23 +65,23 @@ def write_changes(query: ModelQuery, comparison: Comparison) -> int:
     return rows
 
 
-def write_first(query: ModelQuery, comparison: Comparison, statement: str) -> int | None:
-    """Run the statement that makes OUTBOX of the model's rows, with `MODEL` in it, and let CHANGES be a view of them;
-    returns the number of rows. None, with neither of both, if rows have to be set aside as twins.
+def write_first(query: ModelQuery, comparison: Comparison, first: First) -> int | None:
+    """Run the statement that stores what becomes of the model's rows, and let CHANGES be a view of that; returns the
+    number of rows. None, with neither of both, if rows have to be set aside as twins.
 
     Raises DataError as `write_changes` does.
     """
     layout = query.layout
-    before, _, after = statement.partition(MODEL)
+    before, _, after = first.statement.partition(MODEL)
     with query.errors(first_line=before.count("\n") + 1):
         query.execute(f"{before}{query.model.sql}{after}")
-    query.execute(f"CREATE VIEW {CHANGES} AS {first_changes_sql(layout)}")
-    rows = query.count(OUTBOX)
+    query.execute(f"CREATE VIEW {CHANGES} AS {first.changes}")
+    rows = query.count(first.table)
     if layout.sets_aside:
         if layout.sync.on_removed == "delete":
             refuse_null_keys(query)
         if has_twins(query):
-            query.execute(f"DROP VIEW {CHANGES}; DROP TABLE {OUTBOX}")
+            query.execute(f"DROP VIEW {CHANGES}; DROP TABLE {first.table}")
             return None
     elif not layout.whole_row:
         refuse_null_keys(query)

@@ -15,6 +15,7 @@ from functools import partial
 from reverse_etl.engines.engine import Comparison
 from reverse_etl.plan.tables import (
     ABSENT_SINCE,
+    ACKNOWLEDGED,
     CANDIDATES,
     CHANGES,
     GONE,
@@ -338,13 +339,13 @@ def _acknowledged(layout: Layout, comparison: Comparison) -> str:
     return f"(SELECT {', '.join([star, *missing])} FROM {comparison.acknowledged})"
 
 
-def first_sql(layout: Layout) -> tuple[str, Collection[str]]:
+def first_sql(layout: Layout, rows: str | None = None) -> tuple[str, Collection[str]]:
     """A SELECT of the changes of a first run, with `MODEL` in it, and their columns: every row is new, and nobody knows
-    yet which ones are twins."""
+    yet which ones are twins. With `rows`, a SELECT of what was read of a model, the changes are these alone."""
     columns = _of_first_run(layout)
     if layout.sets_aside:
         columns |= dict.fromkeys((TWINS_OF_KEY, TWINS_OF_USER), "CAST(NULL AS BIGINT)")
-    return _select_first(layout, columns), columns
+    return _select_first(layout, columns, rows), columns
 
 
 def first_changes_sql(layout: Layout) -> str:
@@ -356,8 +357,14 @@ def first_changes_sql(layout: Layout) -> str:
     return f"SELECT rowid AS rowid, {listed} FROM {OUTBOX}"
 
 
-def _select_first(layout: Layout, columns: Mapping[str, str]) -> str:
-    return f"SELECT {_listed(columns)} FROM (\n{_rows_of_model(layout, marked=False)}\n) AS s"
+def acknowledged_changes_sql(layout: Layout) -> str:
+    """A SELECT of the same changes where they are acknowledged rows already, as of a baseline."""
+    columns = {"kind": "'added'", "known": "false", **{f"new.{name}": identifier(name) for name in layout.stored}}
+    return f"SELECT rowid AS rowid, {_listed(columns)} FROM {ACKNOWLEDGED}"
+
+
+def _select_first(layout: Layout, columns: Mapping[str, str], rows: str | None = None) -> str:
+    return f"SELECT {_listed(columns)} FROM (\n{rows or _rows_of_model(layout, marked=False)}\n) AS s"
 
 
 def _of_first_run(layout: Layout) -> dict[str, str]:

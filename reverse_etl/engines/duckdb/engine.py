@@ -1,6 +1,6 @@
 """A DuckDB file as the warehouse, attached to the workbench's own connection: here one DuckDB plays both roles."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -11,9 +11,9 @@ from reverse_etl.engines.duckdb.changes import write_changes, write_first
 from reverse_etl.engines.duckdb.checks import run_data_tests
 from reverse_etl.engines.duckdb.common import count_common
 from reverse_etl.engines.duckdb.connection import attach_warehouse, detach_warehouse, keep_inside
-from reverse_etl.engines.duckdb.model import Form, columns, describe, first_rows, rows_expected
+from reverse_etl.engines.duckdb.model import Form, columns, describe, distinct_columns, first_rows, rows_expected
 from reverse_etl.engines.duckdb.query import ModelQuery
-from reverse_etl.engines.engine import Common, Comparison, Side
+from reverse_etl.engines.engine import Common, Comparison, First, Side
 from reverse_etl.errors import Location
 from reverse_etl.plan.data_tests import DataTestResult
 from reverse_etl.project.models import Compiled
@@ -67,11 +67,14 @@ class DuckDBEngine:
     def rows_expected(self, model: Compiled) -> int | None:
         return rows_expected(self._workbench, model)
 
+    def distinct_columns(self, model: Compiled, names: Collection[str]) -> Sequence[str]:
+        return distinct_columns(self._workbench, model, names)
+
     def write_changes(self, layout: Layout, model: Compiled, comparison: Comparison) -> int:
         return write_changes(ModelQuery(self._workbench, layout, model), comparison)
 
-    def write_first(self, layout: Layout, model: Compiled, comparison: Comparison, statement: str) -> int | None:
-        return write_first(ModelQuery(self._workbench, layout, model), comparison, statement)
+    def write_first(self, layout: Layout, model: Compiled, comparison: Comparison, first: First) -> int | None:
+        return write_first(ModelQuery(self._workbench, layout, model), comparison, first)
 
     def interruptible(self) -> AbstractContextManager[None]:
         return interruptible(self._workbench)

@@ -1,9 +1,10 @@
 """What a model returns: its columns, and its first rows."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
-from typing import cast
+from typing import Any, cast
 
 import duckdb
 from duckdb import DuckDBPyConnection
@@ -16,6 +17,8 @@ from reverse_etl.project.models import Compiled
 from reverse_etl.sql.quoting import identifier
 from reverse_etl.sql.types import SqlType, texts_in
 
+_STREAMED = re.compile("PROJECTION|FILTER|UNION|UNNEST|RANGE|(?!CTE|RECURSIVE|DELIM)[A-Z_]+_SCAN")
+MANY, SEEN = 122_880, 20_000  # rows: those that DuckDB compresses as one, and those that are looked at
 Form = Callable[[str, SqlType], str]  # SQL of how a value of a type is shown
 
 
@@ -58,15 +61,48 @@ def columns(connection: DuckDBPyConnection, model: Compiled) -> list[tuple[str, 
 
 def rows_expected(connection: DuckDBPyConnection, model: Compiled) -> int | None:
     """How many rows DuckDB expects of a model, before it runs it: a guess, where it filters, joins or groups."""
+    operator = _plan(connection, model)
+    return None if operator is None else _rows_of(operator)
+
+
+def distinct_columns(connection: DuckDBPyConnection, model: Compiled, names: Collection[str]) -> list[str]:
+    """Those of the columns of a model of which most values differ, as far as the first of many rows tell; none if
+    DuckDB would look at all rows to return these."""
+    operator = _plan(connection, model)
+    if operator is None or (_rows_of(operator) or 0) < MANY or not _is_streamed(operator):
+        return []
+    with errors_of(model, first_line=2):
+        values = {name: identifier(name) for name in names}
+        return mostly_distinct(connection, values, f"(FROM (\n{model.sql}\n) LIMIT {SEEN})")
+
+
+def mostly_distinct(connection: DuckDBPyConnection, values: Mapping[str, str], rows: str) -> list[str]:
+    """The names of those `values`, SQL over a few of many `rows`, of which most differ."""
+    differs = ", ".join(f"approx_count_distinct({value}) > count({value}) / 2" for value in values.values())
+    if not differs:
+        return []
+    found = connection.execute(f"SELECT {differs} FROM {rows}").fetchall()[0]
+    return [name for name, is_distinct in zip(values, found, strict=True) if is_distinct]
+
+
+def _plan(connection: DuckDBPyConnection, model: Compiled) -> Mapping[str, Any] | None:
+    """The first operator of DuckDB's plan of a model; None if it has an error."""
     try:
         found = connection.execute(f"EXPLAIN (FORMAT json) FROM (\n{model.sql}\n)").fetchall()
     except duckdb.Error:  # which the model raises again when it runs, with its line
         return None
-    operator = json.loads(found[0][1])[0]
+    return cast(Mapping[str, Any], json.loads(found[0][1])[0])
+
+
+def _rows_of(operator: Mapping[str, Any]) -> int | None:
     while "Estimated Cardinality" not in operator["extra_info"] and operator["children"]:
         operator = operator["children"][0]
     expected = operator["extra_info"].get("Estimated Cardinality")
     return None if expected is None else int(expected)
+
+
+def _is_streamed(operator: Mapping[str, Any]) -> bool:
+    return bool(_STREAMED.fullmatch(operator["name"].strip())) and all(map(_is_streamed, operator["children"]))
 
 
 def _with_collations(

@@ -161,7 +161,12 @@ def _changed_rows(query: ModelQuery, one: _Shared) -> str:
 
 
 def _find(query: ModelQuery, one: _Shared, place: str) -> bool:
-    """Store what several rows of a place share, with their number; whether there is anything."""
+    """Store what several rows of a place share, with their number; whether there is anything. Where there is nothing,
+    hashes tell so in two thirds of the time, unless the model would run for them."""
+    if place == _changed_rows(query, one):
+        hashes = f"count(DISTINCT hash({', '.join(one.parts.values())}))"
+        if query.execute(f"SELECT {hashes} = count(*) FROM {place} WHERE {one.is_known}").fetchall() == [(True,)]:
+            return False
     columns = ", ".join(f"{part} AS {identifier(f'part.{name}')}" for name, part in one.parts.items())
     counted = f"SELECT {columns}, count(*) AS times FROM {place} WHERE {one.is_known} GROUP BY ALL HAVING times > 1"
     with query.errors(first_line=2):

@@ -8,7 +8,7 @@ from functools import partial
 from reverse_etl.engines.duckdb.changes import write_changes
 from reverse_etl.engines.duckdb.checks import run_data_tests
 from reverse_etl.engines.duckdb.query import ModelQuery
-from reverse_etl.engines.engine import Common, Comparison, Side
+from reverse_etl.engines.engine import Common, Comparison, First, Side
 from reverse_etl.engines.pulled import PulledEngine, Rows
 from reverse_etl.engines.spark.reader import SparkReader
 from reverse_etl.engines.spark.sieve import (
@@ -64,10 +64,10 @@ class PushedEngine(PulledEngine):
             self._views[sql, None, None] = local = self._as_view(model, read, sql)
             return run_data_tests(ModelQuery(self.workbench, layout, local.model))
 
-    def write_first(self, layout: Layout, model: Compiled, comparison: Comparison, statement: str) -> int | None:
+    def write_first(self, layout: Layout, model: Compiled, comparison: Comparison, first: First) -> int | None:
         refuse_undone(layout)
         self.tables.try_out()
-        return super().write_first(layout, model, comparison, statement)
+        return super().write_first(layout, model, comparison, first)
 
     def write_changes(self, layout: Layout, model: Compiled, comparison: Comparison) -> int:
         refuse_undone(layout)
