@@ -23,6 +23,8 @@ from typing import Any, Self
 
 from reverse_etl.system.platforms import BINARY, flush_file
 
+_ENCODE = json.JSONEncoder(separators=(",", ":")).encode  # made once: `json.dumps` makes one for each line
+
 
 class Journal:
     """Appends to one file; safe to use from many threads."""
@@ -88,7 +90,7 @@ class Journal:
         """Write a complete line, or none: nothing after half a line could be read."""
         if self._broken:
             raise self._broken
-        data = (json.dumps(entry, separators=(",", ":")) + "\n").encode()
+        data = (_ENCODE(entry) + "\n").encode()
         try:
             if os.write(self._file, data) != len(data):
                 raise OSError(errno.ENOSPC, "No space left on device")

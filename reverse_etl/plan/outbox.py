@@ -158,23 +158,31 @@ _RECORD = partial(tuple.__new__, Record)  # as Record._make does, in two thirds 
 def read_records(connection: DuckDBPyConnection) -> Records:
     """The records that are to be sent, phase by phase, in the order of the outbox; read a few thousand at a time."""
     found = connection.execute(
-        f"SELECT DISTINCT call, envelope, phase FROM {OUTBOX} WHERE action = 'send' ORDER BY phase, call, envelope"
+        f"""SELECT call, envelope, phase, list(DISTINCT idempotent) FROM {OUTBOX} WHERE action = 'send'
+        GROUP BY call, envelope, phase ORDER BY phase, call, envelope"""
     ).fetchall()
-    places = [Place(*row) for row in found]
-    return Records(places, _read_records(connection, places))
+    places = {Place(*row): idempotent for *row, idempotent in found}
+    return Records([*places], _read_records(connection, places))
 
 
-def _read_records(connection: DuckDBPyConnection, places: Sequence[Place]) -> Iterator[Record]:
+def _read_records(connection: DuckDBPyConnection, places: Mapping[Place, Sequence[bool]]) -> Iterator[Record]:
+    """`places`, each with whether its records are idempotent. DuckDB takes as long for each value of a row: what all
+    rows of a phase have, it is not asked for."""
     cursor = connection.cursor()  # of its own: another statement on the connection would spoil an open result
     for phase in PHASES:
         numbers = [number for number, place in enumerate(places) if place.phase == phase]
-        if numbers:
-            number = _number_of_place([places[number] for number in numbers], numbers[0])
-            cursor.execute(
-                f"SELECT rowid, body, idempotent, {number} FROM {OUTBOX} WHERE action = 'send' AND phase = {phase}"
-            )
-            while rows := cursor.fetchmany(1000):
-                yield from map(_RECORD, rows)
+        if not numbers:
+            continue
+        of_phase = {place: idempotent for place, idempotent in places.items() if place.phase == phase}
+        columns, same = "rowid, body", tuple[bool | int, ...]()
+        (idempotent, *others) = {value for values in of_phase.values() for value in values}
+        if others or len(numbers) > 1:
+            columns += f", idempotent, {_number_of_place([*of_phase], numbers[0])}"
+        else:
+            same = (idempotent, numbers[0])
+        cursor.execute(f"SELECT {columns} FROM {OUTBOX} WHERE action = 'send' AND phase = {phase}")
+        while rows := cursor.fetchmany(1000):
+            yield from [_RECORD(row + same) for row in rows]
 
 
 def _number_of_place(places: Sequence[Place], first: int) -> str:
