@@ -4,7 +4,8 @@ import ast
 import json
 import re
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -103,7 +104,13 @@ HOW = (
 )
 
 
-def sites() -> Iterator[tuple[str, ast.Call, str]]:
+@cache
+def sites() -> tuple[tuple[str, ast.Call, str], ...]:
+    """All of them, read when a test asks: every worker imports this."""
+    return tuple(_sites())
+
+
+def _sites() -> Iterator[tuple[str, ast.Call, str]]:
     """(file:line, call, name of what is called) of every error that the package makes."""
     for path in sorted(PACKAGE.rglob("*.py")):
         if path.is_relative_to(PACKAGE / "sandbox") or (path.name == "errors.py" and path.parent == PACKAGE):
@@ -125,34 +132,37 @@ def codes_of(call: ast.Call) -> list[str] | None:
     return [node.value for node in ast.walk(given[0]) if isinstance(node, ast.Constant)]
 
 
-SITES = list(sites())
-USED: dict[str, set[str]] = defaultdict(set)  # the files of each code
-for _where, _call, _name in SITES:
-    for _code in codes_of(_call) or ():
-        USED[_code].add(_where.partition(":")[0])
+@cache
+def used() -> Mapping[str, set[str]]:
+    """The files of each code."""
+    found: dict[str, set[str]] = defaultdict(set)
+    for where, call, _ in sites():
+        for code in codes_of(call) or ():
+            found[code].add(where.partition(":")[0])
+    return found
 
 
 def test_every_error_has_a_code():
-    assert len(SITES) > 250
-    assert [where for where, call, _ in SITES if codes_of(call) is None] == [], HOW
+    assert len(sites()) > 250
+    assert [where for where, call, _ in sites() if codes_of(call) is None] == [], HOW
 
 
 def test_every_code_of_an_error_is_in_the_table_and_of_its_class():
-    unknown = [(where, code) for where, call, _ in SITES for code in codes_of(call) or () if code not in CODES]
+    unknown = [(where, code) for where, call, _ in sites() for code in codes_of(call) or () if code not in CODES]
     assert unknown == [], HOW
     others = [
-        (where, code) for where, call, name in SITES for code in codes_of(call) or () if code[0] not in LETTERS[name]
+        (where, code) for where, call, name in sites() for code in codes_of(call) or () if code[0] not in LETTERS[name]
     ]
     assert others == [], "the letter of a code is that of the class of the error: see reverse_etl/codes.py"
 
 
 def test_every_code_is_used():
-    assert [code for code in CODES if code[0] != "R" and code not in USED] == []
+    assert [code for code in CODES if code[0] != "R" and code not in used()] == []
 
 
 def test_a_code_means_one_error():
     """In one file; or it is listed here, because it means the same in several."""
-    assert {code for code, files in USED.items() if len(files) > 1} == IN_SEVERAL_FILES
+    assert {code for code, files in used().items() if len(files) > 1} == IN_SEVERAL_FILES
 
 
 def test_table_is_in_order_and_its_titles_differ():

@@ -3,6 +3,7 @@
 import ast
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -25,7 +26,13 @@ IS_CODE = re.compile(
 )
 
 
-def texts() -> Iterator[tuple[str, str]]:
+@cache
+def texts() -> tuple[tuple[str, str], ...]:
+    """All of them, read when a test asks: every worker imports this."""
+    return tuple(_texts())
+
+
+def _texts() -> Iterator[tuple[str, str]]:
     """(file:line, text) of each string in the package that has words in it, a value put into it as {expression}."""
     for path in sorted(PACKAGE.rglob("*.py")):
         if path.is_relative_to(PACKAGE / "sandbox"):
@@ -49,21 +56,18 @@ def text_of(node: ast.AST) -> str | None:
     return None
 
 
-TEXTS = list(texts())
-
-
 def test_texts_are_found():
-    assert len(TEXTS) > 500
-    assert any("is already running: {holder}" in text or "is already running" in text for _, text in TEXTS)
+    assert len(texts()) > 500
+    assert any("is already running: {holder}" in text or "is already running" in text for _, text in texts())
 
 
 @pytest.mark.parametrize("pattern", [NEVER, A_COUNT], ids=["former words", "plurals without count()"])
 def test_no_text_has(pattern: str):
-    assert [(where, text) for where, text in TEXTS if re.search(pattern, text)] == []
+    assert [(where, text) for where, text in texts() if re.search(pattern, text)] == []
 
 
 def test_no_text_is_longer_than_a_line():
-    assert [(where, text) for where, text in TEXTS if len(text) > LONGEST] == []
+    assert [(where, text) for where, text in texts() if len(text) > LONGEST] == []
 
 
 @pytest.mark.parametrize(("n", "words"), [(0, "0 keys"), (1, "1 key"), (2, "2 keys"), (1234, "1,234 keys")])

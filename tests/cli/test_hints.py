@@ -12,7 +12,7 @@ import typer
 
 from reverse_etl.cli import app
 from tests.shop import Outcome, Retl, Shop, edit, some
-from tests.test_words import TEXTS
+from tests.test_words import texts
 
 YAML = """\
 version: 1
@@ -607,7 +607,7 @@ def commands() -> dict[str, set[str]]:
 def test_every_command_in_a_text_exists_with_its_options():
     known = commands()
     unknown = []
-    for where, text in TEXTS:
+    for where, text in texts():
         for typed in re.findall(r"`(retl [^`]*)`", text):
             words = typed.split()
             size = 3 if words[1] == "state" and " ".join(words[:3]) in known else 2
