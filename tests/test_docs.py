@@ -67,5 +67,12 @@ def test_contributing_names_every_command_of_make_that_checks_or_writes_somethin
     assert [name for name in described if not re.search(rf"make {name}\b(?!-)", text_of("CONTRIBUTING.md"))] == []
 
 
+def test_tests_that_need_dbt_are_in_the_files_that_make_collects_for_them():
+    """To collect all others, too, takes longer than some of these."""
+    marked = [path for path in (ROOT / "tests").rglob("test_*.py") if re.search(r"mark\.dbt$", path.read_text(), re.M)]
+    listed = re.findall(r"\S+\.py", text_of("Makefile").partition("-m dbt")[2].splitlines()[0])
+    assert sorted(path.relative_to(ROOT).as_posix() for path in marked) == listed
+
+
 def test_every_guard_has_a_key_and_a_name():
     assert tuple(Guards.model_fields) == GUARDS
