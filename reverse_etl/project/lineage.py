@@ -19,19 +19,16 @@ def line_of(sql: str, column: str, dialect: str) -> int | None:
         return None
 
 
-def tables_named(sql: str, dialect: str) -> dict[str, set[str]]:
-    """The tables that SQL names, as `schema.table`: by the name of the WITH at its top which has them, "" elsewhere.
-    Nothing if it cannot be told."""
-    found = dict[str, set[str]]()
+def tables_named(sql: str, dialect: str) -> set[str]:
+    """The tables that SQL names, as `schema.table`; none if it cannot be told."""
     try:
         query = _parsed(sql, dialect)
         named = {cte.alias.casefold() for cte in query.find_all(exp.CTE)}
-        for table in query.find_all(exp.Table):
-            if table.name and (table.db or table.name.casefold() not in named):
-                found.setdefault(_top_of(table, query), set()).add(".".join(part.name for part in table.parts))
+        tables = [table for table in query.find_all(exp.Table) if table.name]
+        found = [table for table in tables if table.db or table.name.casefold() not in named]
+        return {".".join(part.name for part in table.parts) for table in found}
     except (SqlglotError, RecursionError):
-        return {}
-    return found
+        return set()
 
 
 def texts_of(sql: str, column: str, dialect: str) -> list[str] | None:
@@ -64,16 +61,6 @@ def _results(value: Expr) -> Iterator[str | None]:
             yield from _results(result) if result is not None else (None,)
     else:
         yield value.name if isinstance(value, exp.Literal) and value.is_string else None
-
-
-def _top_of(table: Expr, query: Expr) -> str:
-    """The name of the outermost WITH around a table; empty if there is none."""
-    name, node = "", table.parent
-    while node is not None:
-        if isinstance(node, exp.CTE) and node.parent is not None and node.parent.parent is query:
-            name = node.alias
-        node = node.parent
-    return name
 
 
 def _parsed(sql: str, dialect: str) -> Expr:

@@ -176,6 +176,11 @@ class Compiled:
         rendered = self._part(line)[1]
         return rendered.model.name if rendered.transpiled else None
 
+    @property
+    def own_sql(self) -> str:
+        """Its SQL without that of the models that it refers to, which are tables there: `ref_name`."""
+        return self._parts[-1][1].sql
+
     def _part(self, line: int) -> tuple[int, _Rendered]:
         before = [part for part in self._parts if part[0] <= line]
         return before[-1] if before else self._parts[0 if line else -1]

@@ -4,6 +4,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+from duckdb import DuckDBPyConnection
+
 from reverse_etl.braze.modes import Cost
 from reverse_etl.engines.duckdb.volatile import Volatile, volatile_columns
 from reverse_etl.errors import Problem, RetlError, StateError
@@ -14,7 +16,6 @@ from reverse_etl.plan.workbench import execute
 from reverse_etl.project.project import LoadedProject
 from reverse_etl.project.spec import Sync
 from reverse_etl.records.layout import Layout, layout_of_rows
-from reverse_etl.sql.database import connect
 from reverse_etl.state.copied import copy_of
 from reverse_etl.state.look import is_there
 from reverse_etl.state.state import State
@@ -128,7 +129,7 @@ def _columns(state: State, project: LoadedProject, sync: Sync, how: HowToLook) -
     run_ids = [run_id for (run_id,) in connection.execute(f"SELECT run_id FROM {FLAP_RUNS}").fetchall()]
     with state.ledger.opened(run_ids):
         execute(connection, f"CREATE OR REPLACE TEMP TABLE {FLAPS} AS {changes_sql(_layout(state, sync))}")
-    volatile = {one.column: one for one in _volatile(project, sync)}
+    volatile = {one.column: one for one in _volatile(connection, project, sync)}
     for name, changes, rows, runs, cost, rule in execute(connection, columns_sql(how.limit)).fetchall():
         yield FlappingColumn(sync.name, name, changes, rows, runs, cost, *_reason(name, volatile.get(name), rule))
 
@@ -151,10 +152,9 @@ def _reason(column: str, volatile: Volatile | None, rule: str | None) -> tuple[s
     return (rule, RULES[rule].what, RULES[rule].way_out.format(column=column)) if rule else ()
 
 
-def _volatile(project: LoadedProject, sync: Sync) -> list[Volatile]:
+def _volatile(connection: DuckDBPyConnection, project: LoadedProject, sync: Sync) -> list[Volatile]:
     """The columns of the model as it is now that differ in every run; none if it cannot be compiled any more."""
     try:
-        with connect() as connection:
-            return volatile_columns(connection, project.compile(sync.model))
+        return volatile_columns(connection, project.compiled(sync.model))
     except RetlError:
         return []

@@ -22,6 +22,7 @@ import duckdb
 from duckdb import DuckDBPyConnection
 
 from reverse_etl.braze.modes import Extra
+from reverse_etl.engines.duckdb.named import tables_named as tables_of
 from reverse_etl.engines.engine import Engine
 from reverse_etl.engines.warehouse import engine_of
 from reverse_etl.errors import ProjectError, RetlError
@@ -44,6 +45,7 @@ from reverse_etl.runs.flaps import HowToLook, changes_of
 from reverse_etl.runs.site_facts import Site, SiteColumn, SiteEvent, SiteNode, SiteReject, SiteRun, SiteSync
 from reverse_etl.runs.site_values import values_of
 from reverse_etl.runs.writers import writer_of
+from reverse_etl.sql import database
 from reverse_etl.sql.quoting import identifier
 from reverse_etl.state.copied import copy_of
 from reverse_etl.state.look import NEVER, SyncStatus, is_there, status_in, with_tries
@@ -86,10 +88,19 @@ def collect(project: LoadedProject, how: HowToLook, version: str) -> Site:
     dues = {due.sync.name: due.scheduled_time for due in find_due(project, project.spec.syncs, how.now)}
     layouts = _layouts(project)
     failing = failing_syncs(project)
-    syncs = [
-        _sync(project, sync, _known(project, sync, how, failing), how.now, layouts[sync.name], dues.get(sync.name))
-        for sync in project.spec.syncs
-    ]
+    with database.connect() as looking:
+        syncs = [
+            _sync(
+                project,
+                sync,
+                _known(project, sync, how, failing, looking),
+                how.now,
+                layouts[sync.name],
+                dues.get(sync.name),
+            )
+            for sync in project.spec.syncs
+        ]
+        nodes = list(_nodes(project, looking))
     return Site(
         project=project.folder.absolute().name,
         target=project.target_name,
@@ -98,7 +109,7 @@ def collect(project: LoadedProject, how: HowToLook, version: str) -> Site:
         days=how.days,
         syncs=syncs,
         events=_events(project, lock, syncs),
-        nodes=list(_nodes(project)),
+        nodes=nodes,
         orphans=[all_masked(in_words(project, place)) for place in orphans(project)],
     )
 
@@ -225,20 +236,22 @@ def _texts(project: LoadedProject, sync: Sync) -> dict[str, tuple[str, str]]:
 # --- state -----------------------------------------------------------------------------------------------------------
 
 
-def _known(project: LoadedProject, sync: Sync, how: HowToLook, failing: Mapping[str, Failing]) -> _Known:
+def _known(
+    project: LoadedProject, sync: Sync, how: HowToLook, failing: Mapping[str, Failing], looking: DuckDBPyConnection
+) -> _Known:
     """What is known of a sync; it has failed if its last try did, of which its state may know nothing."""
-    known = _stored(project, sync, how)
+    known = _stored(project, sync, how, looking)
     on_record = known.runs[0].started_at if known.runs else None
     now = with_tries(project, sync, failing, SyncStatus(sync.name, known.status, on_record, message=known.message))
     status = known.status if known.status in FAILED else FAILED[0]
     return replace(known, status=status, message=_safe(sync, now.message or "")) if now.failures else known
 
 
-def _stored(project: LoadedProject, sync: Sync, how: HowToLook) -> _Known:
+def _stored(project: LoadedProject, sync: Sync, how: HowToLook, looking: DuckDBPyConnection) -> _Known:
     try:
         if not is_there(project, sync):
             return _Known()
-        with copy_of(project, sync) as state:
+        with copy_of(project, sync, looking) as state:
             return _of_state(project, sync, state, how)
     except (RetlError, duckdb.Error) as error:
         return _Known("unknown", notes=[f"its state cannot be read: {_safe(sync, str(error).splitlines()[0])}"])
@@ -385,9 +398,9 @@ def _event_names(project: LoadedProject, sync: Sync) -> list[str]:
     return []
 
 
-def _nodes(project: LoadedProject) -> Iterator[SiteNode]:
+def _nodes(project: LoadedProject, looking: DuckDBPyConnection) -> Iterator[SiteNode]:
     """Models, seeds, sources and dbt resources that syncs are built from, each with its parents."""
-    graph, tables = project.graph, _tables(project)
+    graph, tables = project.graph, _tables(project, looking)
     deleting = {sync.model for sync in project.spec.syncs if sync.ends}
     texts = _dbt_texts(project)
     for name, model in project.models.items():
@@ -404,17 +417,19 @@ def _nodes(project: LoadedProject) -> Iterator[SiteNode]:
         yield SiteNode(table, ())
 
 
-def _tables(project: LoadedProject) -> dict[str, list[str]]:
+def _tables(project: LoadedProject, looking: DuckDBPyConnection) -> dict[str, list[str]]:
     """The tables that models name without ref() and source(), as ids of nodes, by model."""
-    found, models = dict[str, set[str]](), {ref_name(name): name for name in project.models}
+    found = dict[str, list[str]]()
     for name in project.models:
         with suppress(ProjectError):  # a model that cannot be compiled: said elsewhere
-            compiled = project.compiled(name)
-            read = {relation.plain for relation in compiled.reads}
-            for part, tables in tables_named(compiled.sql, project.spec.dialect).items():
-                others = {f"table.{table}" for table in tables if table.casefold() not in read}
-                found.setdefault(models.get(part, name), set()).update(others)
-    return {name: sorted(tables) for name, tables in found.items()}
+            compiled, dialect = project.compiled(name), project.spec.dialect
+            named = tables_of(looking, compiled.own_sql) if dialect == "duckdb" else None
+            tables = tables_named(compiled.own_sql, dialect) if named is None else named
+            read = {relation.plain for relation in compiled.reads} | {
+                ref_name(other).casefold() for other in compiled.refs
+            }
+            found[name] = sorted(f"table.{table}" for table in tables if table.casefold() not in read)
+    return found
 
 
 def _dbt_texts(project: LoadedProject) -> dict[str, str]:

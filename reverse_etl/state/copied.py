@@ -11,11 +11,12 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 
 import duckdb
+from duckdb import DuckDBPyConnection
 
 from reverse_etl.errors import BusyError, StateError
 from reverse_etl.ledger.places import ENDS, LEDGER, has_both, place_of_ledger
@@ -46,15 +47,19 @@ def readable(project: LoadedProject, sync: Sync) -> Iterator[State]:
 
 
 @contextmanager
-def copy_of(project: LoadedProject, sync: Sync) -> Iterator[State]:
-    """A copy of the state of a sync; an empty one, if there is none. Raises StateError if it cannot be read."""
+def copy_of(project: LoadedProject, sync: Sync, looking: DuckDBPyConnection | None = None) -> Iterator[State]:
+    """A copy of the state of a sync; an empty one, if there is none. Raises StateError if it cannot be read.
+
+    `looking` is a DuckDB to look at the copy with before it is opened, for somebody who copies many: to start one takes
+    longer.
+    """
     place = claimed_place(project, sync)
     make_folder(place)
     with _folder_beside(place.state) as top:
         rows = replace(place.rows, is_copied=True) if place.rows else None
         copy = StatePlace(top / place.target / place.sync, place.sync, place.target, None, place.formers, rows=rows)
         with _explained(place.state):
-            _copy(place, copy)
+            _copy(place, copy, looking)
         with _of(place, copy), open_state(copy) as state:
             yield state
 
@@ -101,13 +106,13 @@ def _explained(path: Path) -> Iterator[None]:
         raise StateError(f"cannot copy {path}: {error.strerror}", hint=hint, code="S015") from error
 
 
-def _copy(place: StatePlace, copy: StatePlace) -> None:
+def _copy(place: StatePlace, copy: StatePlace, looking: DuckDBPyConnection | None) -> None:
     """Fill the folder of a copy: the state, the files of its ledger, and who was erased on the target."""
     with private_files():
         copy.folder.mkdir(parents=True)
         for _ in range(_TRIES):
             _copy_state(place, copy.state)
-            if _copy_ledger(place, copy, _names(copy.state)):
+            if _copy_ledger(place, copy, _names(copy.state, looking)):
                 break
         erasures = erasures_of(place)
         if erasures.version and erasures.folder.exists():
@@ -141,14 +146,17 @@ def _link(path: Path, to: Path) -> None:
         shutil.copyfile(path, to)
 
 
-def _names(state: Path) -> list[str]:
+def _names(state: Path, looking: DuckDBPyConnection | None) -> list[str]:
     """The names of the files of a ledger; none, of a state in a format that had none."""
     if not state.exists():
         return []
-    with database.connect() as connection, suppress(duckdb.Error):
+    with nullcontext(looking) if looking else database.connect() as connection, suppress(duckdb.Error):
         connection.execute(f"ATTACH {literal(str(state))} AS retl_copy (READ_ONLY)")
-        sql = "SELECT DISTINCT ledger FROM retl_copy.main.runs WHERE ledger IS NOT NULL"
-        return [name for (name,) in connection.execute(sql).fetchall()]
+        try:
+            sql = "SELECT DISTINCT ledger FROM retl_copy.main.runs WHERE ledger IS NOT NULL"
+            return [name for (name,) in connection.execute(sql).fetchall()]
+        finally:
+            connection.execute("DETACH retl_copy")
     return []
 
 

@@ -2,6 +2,7 @@
 run. What only chooses rows, or is compared, does not count: `WHERE day > today() - 7`."""
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +19,7 @@ _FUNCTIONS = frozenset(
     | {"current_localtime", "current_timestamp", "current_time", "localtimestamp", "localtime"}
 )
 _WITHOUT_BRACKETS = frozenset(name for name in _FUNCTIONS if name.startswith(("current_", "local")))
+_MAY_CALL = re.compile(rf"\b({'|'.join(sorted(_FUNCTIONS))}|age)\b", re.IGNORECASE)
 # Parts of an expression whose value is true or false: it seldom changes when the time does.
 _JUDGES = ("COMPARISON", "CONJUNCTION", "BETWEEN")
 _ONLY_CHOOSES = ("when_expr", "filter", "order_bys")
@@ -35,6 +37,8 @@ class Volatile:
 def volatile_columns(connection: DuckDBPyConnection, model: Compiled) -> list[Volatile]:
     """The columns of a model that are made of the time or of chance, as far as its SQL tells; none if DuckDB cannot
     parse it."""
+    if not _MAY_CALL.search(model.sql):  # a tree of many columns takes long to walk
+        return []
     try:
         ((tree,),) = connection.execute("SELECT json_serialize_sql(?)", [model.sql]).fetchall()
         nodes = [one["node"] for one in json.loads(tree).get("statements", ())]
