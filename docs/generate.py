@@ -73,6 +73,7 @@ from reverse_etl.project.spec_tests import (
 from reverse_etl.report.artifacts import Manifest, PlanArtifact, RunResults, schema_of
 from reverse_etl.sandbox.http.limits import DEFAULTS, LIGHT_EXPORT
 from reverse_etl.sandbox.workspace import ENDPOINTS, Endpoint
+from reverse_etl.starter.ci import filled_in
 from reverse_etl.words import as_json
 
 ROOT = Path(__file__).parents[1]
@@ -374,6 +375,12 @@ def example(name: str) -> Callable[[], str]:
     return lambda: f"```{_LANGUAGES.get(path.suffix, 'ini')}\n{path.read_text(encoding='utf-8')}```"
 
 
+def pipeline_of_gitlab() -> str:
+    """What `retl init --ci gitlab` writes beside a new project."""
+    spec = (ROOT / "reverse_etl" / "starter" / "project" / "syncs.yml").read_text(encoding="utf-8")
+    return f"```yaml\n{filled_in('gitlab', spec, '.', '')}```"
+
+
 def _results() -> list[str]:
     return (ROOT / "bench" / "RESULTS.md").read_text(encoding="utf-8").splitlines()
 
@@ -535,7 +542,7 @@ PARTS: Mapping[str, Mapping[str, Callable[[], str]]] = {
         for name in ("retl.service", "retl.timer", "retl-scheduler.service", "cronjob.yaml")
     },
     "docs/install.md": {name: example(f"deploy/{name}") for name in ("Dockerfile", "dockerignore")},
-    "docs/ci.md": {"gitlab-ci.yml": example("deploy/gitlab-ci.yml")},
+    "docs/ci.md": {"gitlab-ci.yml": pipeline_of_gitlab},
     "docs/dialects.md": {
         "hive": functions_of("hive"),
         "spark": functions_of("spark", beside="hive"),

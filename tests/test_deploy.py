@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from reverse_etl.braze.client import Workspace
+from reverse_etl.starter.ci import filled_in
 from tests.shop import Retl, edit
 
 DEPLOY = Path(__file__).parents[1] / "docs" / "examples" / "deploy"
@@ -37,9 +38,12 @@ def test_cron_job_runs_one_pod_at_a_time_and_lets_requests_end():
     assert job["template"]["spec"]["terminationGracePeriodSeconds"] > 2 * Workspace.timeout_s
 
 
-def test_pipeline_is_what_gitlab_takes():
+@pytest.mark.parametrize("place", [".", "crm/shop"])
+def test_pipeline_is_what_gitlab_takes(tmp_path: Path, place: str):
+    spec = (DEPLOY.parents[2] / "syncs.yml").read_text(encoding="utf-8")
+    (tmp_path / "gitlab-ci.yml").write_text(filled_in("gitlab", spec, place, "reverse-etl==1.2.3"))
     command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.gitlab-ci"]
-    command += ["--data-transform", "gitlab-ci", str(DEPLOY / "gitlab-ci.yml")]
+    command += ["--data-transform", "gitlab-ci", str(tmp_path / "gitlab-ci.yml")]
     checked = subprocess.run(command, capture_output=True, text=True, check=False)
     assert checked.returncode == 0, checked.stdout
 
@@ -55,31 +59,38 @@ def test_units_are_what_systemd_takes(tmp_path: Path):
 
 
 class Pipeline:
-    """Jobs of gitlab-ci.yml in a project in git, as a runner runs them: one shell, which ends at the first failure."""
+    """Jobs that `retl init --ci gitlab` wrote for a project in git, as a runner runs them: one shell, which ends at the
+    first failure, in the root of the repository. Nothing has to be installed."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.environ = {**os.environ, "PATH": os.pathsep.join([str(TOOLS), os.environ["PATH"]]), "NO_COLOR": "1"}
-        self.file = read("gitlab-ci.yml")
+    def __init__(self, top: Path, folder: Path) -> None:
+        self.top, self.folder = top, folder
+        fake = top.with_name("tools")
+        fake.mkdir()
+        (fake / "python").write_text('#!/bin/sh\n[ "$1 $2 $3" = "-m pip install" ]\n')
+        (fake / "python").chmod(0o755)
+        path = os.pathsep.join([str(fake), str(TOOLS), os.environ["PATH"]])
+        self.environ = {**os.environ, "PATH": path, "NO_COLOR": "1", "CI_PROJECT_DIR": str(top)}
+        self.file = yaml.safe_load((top / ".gitlab-ci.yml").read_text(encoding="utf-8"))
 
     def git(self, *arguments: str) -> str:
         who = ("-c", "user.name=a", "-c", "user.email=a@b.example")
-        ran = subprocess.run(["git", *who, *arguments], cwd=self.folder, check=True, capture_output=True, text=True)
+        ran = subprocess.run(["git", *who, *arguments], cwd=self.top, check=True, capture_output=True, text=True)
         return ran.stdout.strip()
 
     def run(self, job: str, **variables: str) -> subprocess.CompletedProcess[str]:
-        script = "set -eo pipefail\n" + "\n".join(self.file[job]["script"])
-        environ = {**self.environ, **self.file["variables"], **variables}
-        command = ["bash", "-c", script]
-        return subprocess.run(command, cwd=self.folder, env=environ, capture_output=True, text=True, check=False)
+        steps = [*self.file["default"]["before_script"], *self.file[job]["script"]]
+        environ = {**self.environ, **self.file["variables"], "RETL_PACKAGE": "reverse-etl", **variables}
+        command = ["bash", "-c", "\n".join(["set -eo pipefail", *steps])]
+        return subprocess.run(command, cwd=self.top, env=environ, capture_output=True, text=True, check=False)
 
 
-@pytest.fixture
-def pipeline(tmp_path: Path, retl: Retl) -> Pipeline:
-    folder = tmp_path / "project"
-    retl("init", str(folder))
-    made = Pipeline(folder)
-    made.git("init", "--quiet", "--initial-branch=main")
+@pytest.fixture(params=[".", "crm/shop"])
+def pipeline(tmp_path: Path, retl: Retl, request: pytest.FixtureRequest) -> Pipeline:
+    top = tmp_path / "repository"
+    top.mkdir()
+    subprocess.run(["git", "init", "--quiet", "--initial-branch=main", str(top)], check=True)
+    assert retl("init", str(top / request.param), "--ci", "gitlab").code == 0
+    made = Pipeline(top, top / request.param)
     made.git("add", "--all")
     made.git("commit", "--quiet", "--message=first")
     return made
@@ -91,10 +102,30 @@ def test_merge_request_gets_the_plan_of_what_it_changes(pipeline: Pipeline):
     edit(pipeline.folder / "models" / "users_track.sql", "    first_name,", "    upper(first_name) as first_name,")
     ran = pipeline.run("review", CI_MERGE_REQUEST_DIFF_BASE_SHA=base)
     assert ran.returncode == 0, ran.stderr
-    plan = (pipeline.folder / "plan.md").read_text(encoding="utf-8")
+    (path,) = pipeline.file["review"]["artifacts"]["paths"]
+    plan = (pipeline.top / path).read_text(encoding="utf-8")
     rows = [[cell.strip() for cell in line.split("|")[1:5]] for line in plan.splitlines() if line.startswith("| ")]
     assert [row for row in rows[1:] if row[2:] != ["0", "0"]] == [["users_track", "users_track / attributes", "0", "3"]]
     assert pipeline.git("worktree", "list").count("\n") == 0
+
+
+@pytest.mark.long
+def test_merge_request_that_brings_the_project_is_planned_as_new(pipeline: Pipeline):
+    pipeline.git("checkout", "--quiet", "--orphan", "before")
+    pipeline.git("rm", "--quiet", "-r", "--cached", ".")
+    pipeline.git("commit", "--quiet", "--allow-empty", "--message=nothing")
+    base = pipeline.git("rev-parse", "HEAD")
+    pipeline.git("checkout", "--quiet", "--force", "main")
+    ran = pipeline.run("review", CI_MERGE_REQUEST_DIFF_BASE_SHA=base)
+    assert (ran.returncode, "The target branch has no project: every row is new." in ran.stdout) == (0, True), (
+        ran.stderr
+    )
+
+
+def test_pipeline_says_that_it_has_to_know_where_retl_comes_from(pipeline: Pipeline):
+    ran = pipeline.run("review", RETL_PACKAGE="")
+    assert ran.returncode != 0
+    assert "RETL_PACKAGE: set it in .gitlab-ci.yml to what pip installs retl from" in ran.stderr
 
 
 @pytest.mark.long

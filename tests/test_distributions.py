@@ -24,6 +24,7 @@ KINDS = (
     "/report/site/assets/",
     "/sandbox/page/assets/",
     "/starter/github.yml",
+    "/starter/gitlab.yml",
     "/starter/project/",
 )
 

@@ -46,6 +46,7 @@ app = typer.Typer()
 
 class CiSystem(StrEnum):
     GITHUB = "github"
+    GITLAB = "gitlab"
 
 
 _IMPORTED = ("treasure-data",)
@@ -83,7 +84,7 @@ def init(
         hint = nearest(source[0], _IMPORTED)
         raise ProjectError(f'--from: nothing can be imported from "{source[0]}"', hint=hint, code="P073")
     if ci:
-        refuse_second(folder)
+        refuse_second(ci, folder)
     if source:
         imported = import_treasure_data(source[1])
         for path in write_project(folder, imported.files):
@@ -95,7 +96,7 @@ def init(
     for path in write_starter(folder) if is_new else []:
         say(f"wrote {path}")
     if ci:
-        say(f"wrote {write_workflow(folder)}")
+        say(f"wrote {write_workflow(ci, folder)}")
         if not installed_from():
             say(f"set {PACKAGE_KEY} in it to where pip installs retl from")
     if is_new:

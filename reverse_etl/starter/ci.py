@@ -1,7 +1,12 @@
-"""The workflow that `retl init --ci github` writes: github.yml, filled in for a project."""
+"""What `retl init --ci` writes, filled in for a project.
+
+github.yml   .github/workflows/retl.yml
+gitlab.yml   .gitlab-ci.yml
+"""
 
 import json
 import re
+from collections.abc import Mapping
 from importlib.metadata import distribution
 from importlib.resources import files
 from pathlib import Path
@@ -13,15 +18,17 @@ from reverse_etl.project.spec import SANDBOX, SPEC_FILE
 
 DISTRIBUTION = "reverse-etl"
 PACKAGE_KEY = "RETL_PACKAGE"
+# Where each goes in a repository.
+FILES: Mapping[str, str] = {"github": ".github/workflows/retl.yml", "gitlab": ".gitlab-ci.yml"}
 _NEEDED = re.compile(r"""\benv_var\(\s*['"](\w+)['"]\s*\)""")  # without a default
 
 
-def refuse_second(folder: Path) -> Path:
-    """Where the workflow goes: in the root of the repository that `folder` is in, or else in `folder`.
+def refuse_second(system: str, folder: Path) -> Path:
+    """Where the workflow of a CI system goes: in the root of the repository that `folder` is in, or else in `folder`.
 
     Raises ProjectError if it already exists.
     """
-    path = _top(folder) / ".github" / "workflows" / "retl.yml"
+    path = _top(folder) / FILES[system]
     if path.exists():
         raise ProjectError(
             f"{path} already exists", hint="move it away, run this again, then compare the two", code="P080"
@@ -29,10 +36,10 @@ def refuse_second(folder: Path) -> Path:
     return path
 
 
-def write_workflow(folder: Path) -> Path:
+def write_workflow(system: str, folder: Path) -> Path:
     """Write the workflow for the project in `folder`; returns its path. Raises ProjectError if it already exists."""
-    path = refuse_second(folder)
-    text = filled_in((folder / SPEC_FILE).read_text(encoding="utf-8"), _place(folder), installed_from())
+    path = refuse_second(system, folder)
+    text = filled_in(system, (folder / SPEC_FILE).read_text(encoding="utf-8"), _place(folder), installed_from())
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
@@ -41,18 +48,19 @@ def write_workflow(folder: Path) -> Path:
     return path
 
 
-def filled_in(spec: str, place: str, package: str) -> str:
+def filled_in(system: str, spec: str, place: str, package: str) -> str:
     """The workflow's text for a syncs.yml at `place` in its repository, with retl from `package`."""
     secrets = sorted(set(_NEEDED.findall(spec)))
     values = {
         PACKAGE_KEY: package,
         "REVIEW_TARGET": _review_target(spec),
         "PROJECT": place,
+        "PLAN": f"{place}/plan.md".removeprefix("./"),
         "RUN_RESULTS": f"{place}/target/run_results.json".removeprefix("./"),
         "SECRETS": "\n".join(f"          {name}: ${{{{ secrets.{name} }}}}" for name in secrets)
         or '          NO_COLOR: "1"',
     }
-    text = (files(__package__) / "github.yml").read_text(encoding="utf-8")
+    text = (files(__package__) / f"{system}.yml").read_text(encoding="utf-8")
     return re.sub(r"@@(\w+)@@", lambda found: values[found[1]], text)
 
 

@@ -401,7 +401,7 @@ def test_project_without_a_local_target_is_told_to_add_one(retl: Retl, tmp_path:
 
 def test_workflow_names_the_variables_that_the_project_needs():
     spec = "targets: {local: {destination: {endpoint: sandbox}}}\nx: {{ env_var('B') }} {{ env_var(\"A\") }} {{ env_var('C', 'd') }}"
-    text = filled_in(spec.replace("x: ", "# "), ".", "reverse-etl==1.0")
+    text = filled_in("github", spec.replace("x: ", "# "), ".", "reverse-etl==1.0")
     step = yaml.safe_load(text)["jobs"]["sync"]["steps"][-2]
     assert step["env"] == {"A": "${{ secrets.A }}", "B": "${{ secrets.B }}"}
     assert yaml.safe_load(text)["env"] == {"RETL_PACKAGE": "reverse-etl==1.0", "REVIEW_TARGET": "local"}
