@@ -166,8 +166,8 @@ CODES: Mapping[str, Code] = {
     ),
     "P035": Code(
         "environment variable is not set",
-        "env_var() reads a variable that is not in the environment, nor in .env.",
-        "Set it, or add a default to env_var().",
+        "env_var() reads a variable that is not in the environment, nor in .env, or is empty where a value is needed.",
+        "Set it, or add a default to env_var(), which counts if the variable is not set at all.",
     ),
     "P036": Code(
         "environment variable is a secret",

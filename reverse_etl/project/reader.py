@@ -3,8 +3,8 @@
 All errors of the file are collected and raised together, each with its line and column.
 """
 
-from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from graphlib import CycleError, TopologicalSorter
 from itertools import pairwise
 from typing import Any, Literal, TypeVar, get_args, get_origin
@@ -49,7 +49,7 @@ def read_spec(text: str, models: Collection[str], given: Surroundings, others: M
     reader = _Reader(positions, problems, given.environ, given.cli_vars)
     top = reader.check(File, data, ())
     if top is None:
-        raise ProjectError(sorted(problems, key=_place))
+        raise ProjectError(reader.errors())
     reader.secrets = _secrets(top)
     reader.vars = {**reader.rendered(top.vars, ("vars",)), **reader.vars}
     default = reader.default_target(top)
@@ -67,7 +67,7 @@ def read_spec(text: str, models: Collection[str], given: Surroundings, others: M
     syncs = reader.syncs(top.syncs, models)
     unit_tests = reader.unit_tests(top.unit_tests, top.syncs)
     if problems or name is None or (given.needs_target and chosen is None):
-        raise ProjectError(sorted(problems, key=_place))
+        raise ProjectError(reader.errors())
     return Spec(
         target_name=name,
         is_default_target=name == default,
@@ -174,6 +174,16 @@ def _place(problem: Problem) -> Location:
     return problem.location or Location("")
 
 
+def _of_variable(problem: Problem, empty: Sequence[str]) -> Problem:
+    """The error of a value, said of the environment variables that it reads and that are `empty`, if any are."""
+    if not empty:
+        return problem
+    said = " and ".join(f'"{name}"' for name in empty)
+    what = f"environment variable {said} is empty" if len(empty) == 1 else f"environment variables {said} are empty"
+    hint = f"set {' and '.join(empty)} in the environment or in .env: {problem.message}"
+    return replace(problem, message=what, hint=hint, code="P035")
+
+
 class _Reader:
     """The parts of one file, checked one after the other; all errors go to the same list."""
 
@@ -183,6 +193,7 @@ class _Reader:
         self.positions, self.problems, self.environ = positions, problems, environ
         self.vars: Mapping[str, Any] = cli_vars
         self.secrets: frozenset[str] = frozenset()
+        self.empty = dict[Location, list[str]]()  # the variables that are empty, by the value that reads them
         self.alert_places = dict[str, Location]()
         self.notes = dict[str, Problem]()
         self.defaults: Mapping[str, Any] = {}  # of all syncs, rendered; and as they are written
@@ -190,6 +201,10 @@ class _Reader:
 
     def problem(self, what: str, where: Location, hint: str | None = None, *, code: str) -> None:
         self.problems.append(Problem(what, where, hint, code))
+
+    def errors(self) -> list[Problem]:
+        """All errors, in their order. One of a value that reads an empty variable is about the variable."""
+        return sorted((_of_variable(one, self.empty.get(_place(one), ())) for one in self.problems), key=_place)
 
     def rendered(self, value: Any, path: YamlPath, keep: Collection[str] = ()) -> Any:
         """`value` with the Jinja in its strings rendered; values of the keys in `keep` stay unchanged."""
@@ -202,6 +217,9 @@ class _Reader:
         if not is_template(value):
             return value
         names = {"var": variables(self.vars), "env_var": environment_variables(self.environ, self.secrets)}
+        empty = sorted(name for name in variables_read(value) if self.environ.get(name) == "")
+        if empty:
+            self.empty[self.positions.of_value(path)] = empty
         try:
             return render(value, names, self.positions.of_value(path))
         except ProjectError as error:
@@ -620,6 +638,7 @@ _PLAIN_WORDS: Mapping[str, str] = {
     "Input should be": "must be",
     "Dictionary should have at least 1 item after validation, not 0": "must not be empty",
     "Tuple should have at least 1 item after validation, not 0": "must not be empty",
+    "String should have at least 1 character": "must not be empty",
     "a valid tuple": "a string or a list of strings",
     "a valid string": "a string",
     "a valid boolean": "true or false",

@@ -148,6 +148,7 @@ class DuckDB(_Strict):
     type: Literal["duckdb"] = Field(description="warehouse engine")
     path: str | None = Field(
         None,
+        min_length=1,
         description="the DuckDB file, relative to the project; it is opened read-only. "
         "Without one, models read files: Parquet, CSV and JSON",
     )

@@ -454,7 +454,7 @@ def test_word_that_yaml_misreads_is_quoted(shop: Shop, retl: Retl):
     ("key", "hint"),
     [
         ("two parts", "set the environment variable again: without blanks, line breaks, or letters outside ASCII"),
-        ("", "set the environment variable it is read from"),
+        ("", "set BRAZE_API_KEY in the environment or in .env"),
     ],
 )
 def test_hint_about_an_api_key(shop: Shop, retl: Retl, monkeypatch: pytest.MonkeyPatch, key: str, hint: str):

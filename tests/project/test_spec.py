@@ -480,6 +480,32 @@ def test_missing_environment_variables_of_the_chosen_target_are_all_named():
     ]
 
 
+def test_empty_environment_variables_of_the_chosen_target_are_all_named():
+    environ = dict.fromkeys(("WAREHOUSE_PATH", "BRAZE_REST_ENDPOINT", "OBJECTS"), "")
+    url = '"endpoint" in target "prod" must be a URL such as https://rest.iad-01.braze.com, or sandbox'
+    assert problems(PROD + GOOD, target="prod", environ=environ) == [
+        'syncs.yml:8:37: environment variable "WAREHOUSE_PATH" is empty\n  hint: set WAREHOUSE_PATH in the environment '
+        'or in .env: "path" in target "prod" must not be empty',
+        'syncs.yml:11:17: environment variable "BRAZE_REST_ENDPOINT" is empty\n  hint: set BRAZE_REST_ENDPOINT in the '
+        f"environment or in .env: {url}",
+        'syncs.yml:13:32: environment variable "OBJECTS" is empty\n  hint: set OBJECTS in the environment or in .env: '
+        '"max_objects_per_request" in target "prod" must be an integer',
+    ]
+
+
+def test_part_of_a_value_that_is_empty_is_named():
+    text = HEAD.replace("endpoint: sandbox", "endpoint: \"https://{{ env_var('HOST') }}{{ env_var('PORT', '1') }}\"")
+    (problem,) = problems(text + GOOD, environ={"HOST": "", "PORT": ""})
+    assert problem.startswith('syncs.yml:5:42: environment variables "HOST" and "PORT" are empty\n')
+    assert "set HOST and PORT in the environment or in .env" in problem
+
+
+def test_sync_that_reads_an_empty_variable_names_it():
+    text = HEAD + GOOD.replace("model: members", "model: \"{{ env_var('MODEL') }}\"")
+    (problem, *others) = problems(text, environ={"MODEL": ""})
+    assert (problem.split(": ")[1].split("\n")[0], others) == ('environment variable "MODEL" is empty', [])
+
+
 def test_unknown_target_is_named_with_the_nearest():
     assert problems(PROD + GOOD, target="prd") == ['syncs.yml: unknown target "prd"\n  hint: did you mean "prod"?']
 

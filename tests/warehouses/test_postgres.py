@@ -237,7 +237,7 @@ PASSWORD = "pass-w0rd-of-somebody"
         ),
         (
             "", 2,
-            'syncs.yml:7:12: "uri" of the warehouse is empty\n  hint: set the environment variable it is read from\n',
+            'syncs.yml:7:12: "uri" of the warehouse is empty\n  hint: set WAREHOUSE_URI in the environment or in .env\n',
         ),
         (
             "mysql://reader:pass-w0rd-of-somebody@127.0.0.1:{port}/postgres", 2,
