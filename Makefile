@@ -74,7 +74,7 @@ $(DBT)/installed: tests/projects/dbt/requirements.txt tests/projects/dbt/constra
 
 test-dbt: $(VENV)/installed $(DBT)/installed ## dbt build and retl sync on one warehouse, with dbt itself, on DuckDB and Postgres: two minutes
 	$(BIN)/python -m pip install --quiet $(PINNED) --group engines
-	RETL_DBT=$(CURDIR)/$(DBT)/bin/dbt $(BIN)/pytest -m dbt tests/project/test_dbt_build.py tests/warehouses/test_dbt.py
+	RETL_DBT=$(CURDIR)/$(DBT)/bin/dbt $(BIN)/pytest --numprocesses 2 --dist worksteal -m dbt tests/project/test_dbt_build.py tests/warehouses/test_dbt.py
 
 test-engines: $(VENV)/installed ## Each warehouse: DuckDB, Postgres 15 (if Debian's package is there), 16 and 18, Sail. Four minutes
 	$(BIN)/python -m pip install --quiet $(PINNED) --group engines
