@@ -14,6 +14,7 @@ from typing import Protocol
 
 from reverse_etl.masking import Keys
 from reverse_etl.plan.data_tests import DataTestResult
+from reverse_etl.plan.elsewhere import Adopted, Pointer
 from reverse_etl.plan.tables import ACKNOWLEDGED
 from reverse_etl.project.models import Compiled
 from reverse_etl.records.layout import Layout
@@ -74,6 +75,14 @@ class First:
     changes: str
 
 
+@dataclass(frozen=True)
+class Suspicion:
+    """SQL over a record for: it may not be recorded as it is, with the values of its parameters."""
+
+    sql: str = "false"
+    values: Mapping[str, object] = field(default_factory=dict)
+
+
 class Engine(Protocol):
     """A warehouse, beside the workbench of one run.
 
@@ -129,6 +138,13 @@ class Engine(Protocol):
 
         None if rows share a key, or a user, and have to be set aside: then nothing is written.
         """
+
+    def write_baseline(
+        self, layout: Layout, model: Compiled, comparison: Comparison, pointer: Pointer, suspicion: Suspicion
+    ) -> Adopted | None:
+        """Let the warehouse have all rows of the model as acknowledged ones, in tables named as those of the pointer;
+        CHANGES has those that may not be recorded as they are, to be judged as ever, and SLICE what the tables have of
+        these. None, with nothing written, where the warehouse cannot."""
 
     def interruptible(self) -> AbstractContextManager[None]:
         """A context in which a signal ends the running statement."""

@@ -23,9 +23,10 @@ from reverse_etl.engines.duckdb.common import count_common
 from reverse_etl.engines.duckdb.connection import keep_inside
 from reverse_etl.engines.duckdb.model import Form, columns, describe, first_rows
 from reverse_etl.engines.duckdb.query import ModelQuery
-from reverse_etl.engines.engine import Common, Comparison, First, Side
+from reverse_etl.engines.engine import Common, Comparison, First, Side, Suspicion
 from reverse_etl.errors import DataError, Location, Problem, ProjectError, RetlError
 from reverse_etl.plan.data_tests import DataTestResult
+from reverse_etl.plan.elsewhere import Adopted, Pointer
 from reverse_etl.project.models import Compiled
 from reverse_etl.project.readable import Readable
 from reverse_etl.records.layout import Layout
@@ -253,6 +254,12 @@ class PulledEngine:
     def write_first(self, layout: Layout, model: Compiled, comparison: Comparison, first: First) -> int | None:
         with self._explained(model):
             return write_first(self._query(layout, model), comparison, first)
+
+    def write_baseline(
+        self, layout: Layout, model: Compiled, comparison: Comparison, pointer: Pointer, suspicion: Suspicion
+    ) -> Adopted | None:
+        """The state has the acknowledged rows."""
+        return None
 
     @contextmanager
     def interruptible(self) -> Iterator[None]:

@@ -15,7 +15,9 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from typing import Any, Literal, Protocol
 
+ADOPTED = "retl_adopted"
 POINTER = "rows_elsewhere"  # its key in `meta`
+PREFIX = "rows_prefix"  # ... and that of how its tables will be called, of a state that has none yet
 GONE = "_retl_gone"  # a column of deltas: the row is none of the acknowledged ones any more
 MOST_DELTAS = 10  # more of them are made one base
 DELTAS_OF_BASE = 0.1  # and so are those that have more rows than this part of the base
@@ -69,6 +71,10 @@ class Pointer:
         rows = sum(delta.rows for delta in self.deltas)
         return len(self.deltas) > MOST_DELTAS or rows > max(DELTAS_OF_BASE * (self.base.rows if self.base else 0), 1000)
 
+    def new_name(self, kind: str, run_id: str) -> str:
+        """A name for a table of a run. No two attempts share one: what one of them writes, another never replaces."""
+        return f"{self.prefix}_{kind}_{run_id.replace('-', '_').lower()}_{secrets.token_hex(3)}"
+
     def with_table(self, table: RowTable) -> "Pointer":
         """The same with a table that was written after all others."""
         if self.base is None:
@@ -79,8 +85,23 @@ class Pointer:
         return json.dumps(asdict(self))
 
 
-def new_pointer(schema: str, sync: str) -> Pointer:
+@dataclass(frozen=True)
+class Adopted:
+    """What a baseline has written before it is committed: a pointer to all rows of its model; the table that has the
+    `named` columns of them, by which `lines` tells the `key` of each and whom it is about: it is SQL over ADOPTED, a
+    view; and how many `rows` nobody looks at again."""
+
+    pointer: Pointer
+    table: str
+    named: Sequence[str]
+    lines: str
+    rows: int
+
+
+def new_pointer(schema: str, sync: str, meta: Mapping[str, str]) -> Pointer:
     """Where the rows of a new state will be: its tables share their names' beginning with those of no other state."""
+    if PREFIX in meta:
+        return Pointer(schema, meta[PREFIX])
     name = _NAME.sub("_", sync.casefold()).strip("_")[:_LONGEST]
     return Pointer(schema, f"retl_{name}_{secrets.token_hex(4)}")
 
@@ -157,6 +178,10 @@ class RowTables(Protocol):
         """All rows that may be among those asked for, as pyarrow.RecordBatch, each with a table that has its columns:
         those of the key, and those that identify people in this mode. Rows that have been replaced, or are gone, are
         in tables, too."""
+
+    def named(self, adopted: Adopted, key: Mapping[str, Any], without: Any = None) -> Iterator[Any]:
+        """The named columns of rows that are adopted, as pyarrow.RecordBatch; but for those whose keys, of these types,
+        a pyarrow.Table has."""
 
     def uncertain_rows(self, pointer: Pointer, columns: Mapping[str, Any], key: Sequence[str]) -> Iterator[Any]:
         """The same of rows that are uncertain of their user."""

@@ -6,7 +6,7 @@ read, and to the folder of its own.
 
 import re
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -108,12 +108,12 @@ def limit_memory(connection: DuckDBPyConnection, memory_limit: str | None) -> No
         connection.execute(f"SET memory_limit = {literal(memory_limit or MEMORY_LIMIT)}")
 
 
-def execute(connection: DuckDBPyConnection, sql: str) -> DuckDBPyConnection:
+def execute(connection: DuckDBPyConnection, sql: str, values: Mapping[str, object] | None = None) -> DuckDBPyConnection:
     """Execute a statement that may use retl's functions: it defines those. Defining all of them takes 7 ms."""
     defined = functions_used(sql)
     if defined:
         connection.execute(defined)
-    return connection.execute(sql)
+    return connection.execute(sql, values) if values else connection.execute(sql)
 
 
 def store_packed(connection: DuckDBPyConnection, rows: int | None) -> None:

@@ -26,6 +26,7 @@ from reverse_etl.runs.outcome import Options
 from reverse_etl.runs.read_first import read_opt_outs
 from reverse_etl.state import pins
 from reverse_etl.state.baseline import acknowledge, may_acknowledge
+from reverse_etl.state.open_run import Taken
 from reverse_etl.state.opt_outs import known_columns
 from reverse_etl.state.state import State
 
@@ -42,6 +43,13 @@ def write_run(
     """Store the records of a run, and what is to be done with each; returns how many rows the model returned. Rows up
     to the cursor `forgotten` do not count as new. Closes the engine."""
     options, comparison = job.options, _comparison(state, layout, job.options)
+    pointer = state.reserve(layout) if options.intent is Intent.BASELINE else None
+    adopted = pointer and engine.write_baseline(layout, model, comparison, pointer, state.suspicion())
+    if adopted and adopted.pointer.base:
+        engine.close()
+        state.run.adopts, state.run.taken = adopted, Taken(adopted.rows, adopted.lines if adopted.rows else "")
+        write_records(state, layout, forgotten, options)
+        return adopted.pointer.base.rows
     if not (comparison.known or forgotten or options.read_first or consent_columns(layout)):
         rows = _write_first(state, engine, layout, model, comparison, options.intent)
         if rows is not None:

@@ -5,6 +5,7 @@ Uses only what the run stored, not the project: so a killed run can be recovered
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
@@ -112,10 +113,13 @@ def commit_run(
         if moves_state:
             key = json.loads(key_text)
             if elsewhere:
-                elsewhere.take_in()
+                elsewhere.take_in(run.adopts)
             acts = not actions.isdisjoint(_CHANGING)
-            if acts and mode not in ENDING_MODES and keep != OFF and ledger.stage(_moved(connection, run, key)):
-                named = ledger.keep(run_id, REQUESTS_MADE if delivery.requests else NO_REQUESTS)
+            if acts and mode not in ENDING_MODES and keep != OFF:
+                with elsewhere.shows_adopted(run.adopts, key) if elsewhere and run.adopts else nullcontext():
+                    has_lines = ledger.stage(_moved(connection, run, key))
+                if has_lines:
+                    named = ledger.keep(run_id, REQUESTS_MADE if delivery.requests else NO_REQUESTS)
             if elsewhere or not run.keeps_columns:
                 _reshape(connection, key)
             if "refresh" in actions:

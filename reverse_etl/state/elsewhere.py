@@ -10,10 +10,10 @@ process which was overtaken by another machine drops nothing of that one's.
 """
 
 import re
-import secrets
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from itertools import chain
 from typing import Any
 
 import duckdb
@@ -21,8 +21,11 @@ from duckdb import DuckDBPyConnection
 
 from reverse_etl.errors import BusyError, ProjectError, RetlError, StateError
 from reverse_etl.plan.elsewhere import (
+    ADOPTED,
     GONE,
     POINTER,
+    PREFIX,
+    Adopted,
     Asked,
     Numbers,
     Pointer,
@@ -63,12 +66,20 @@ class Elsewhere:
         self._some = Brought(connection, lambda: self._tables)
         self.left: list[str] = []  # where people may be who were erased, though their tables were dropped
         self._before = SLICE  # the rows that the state has for a while, as they were
+        self._adopted: Pointer | None = None  # tables that a baseline has written, before it is committed
         self._old: list[str] = []  # tables that were there before the commit, and that nothing points at after it
 
-    def take_in(self) -> None:
-        """Put the rows that the open run may change into the state, inside the transaction that commits it."""
-        self._before = SLICE
-        if has_slice(self._connection):
+    def reserve(self) -> Pointer:
+        """Record how the tables of a new state will be called: what a killed baseline leaves of them is found by it."""
+        pointer = new_pointer(self._schema, self._sync, meta_of(self._connection))
+        set_meta(self._connection, {PREFIX: pointer.prefix})
+        return pointer
+
+    def take_in(self, adopted: Adopted | None = None) -> None:
+        """Put the rows that the open run may change into the state, inside the transaction that commits it. Those of
+        `adopted` tables it does not have: they are acknowledged ones but for those that the run has come to again."""
+        self._before, self._adopted = SLICE, adopted.pointer if adopted else None
+        if adopted is None and has_slice(self._connection):
             self._connection.execute(f"INSERT INTO {ACKNOWLEDGED} BY NAME FROM {SLICE}")
 
     @contextmanager
@@ -154,13 +165,41 @@ class Elsewhere:
         types, key = acknowledged_types(self._connection), self._some.key()
         listed = ", ".join(map(identifier, key))
         keys = self._connection.sql(f"SELECT {listed} FROM {BROUGHT}").to_arrow_table() if gone.rows else None
-        table, numbers = _name(pointer, "base", name), pointer.numbers.moved(gone, Numbers())
+        table, numbers = pointer.new_name("base", name), pointer.numbers.moved(gone, Numbers())
         self._old.append(table)
         rows = self._tables.write_current(table, pointer, types, key, keys)
         if rows != numbers.rows:
             raise self._incomplete(rows, numbers.rows)
         columns = {column: of.text for column, of in types.items()}
         return replace(pointer, base=RowTable(table, rows, columns), deltas=(), numbers=numbers)
+
+    @contextmanager
+    def shows_adopted(self, adopted: Adopted, key: Sequence[str]) -> Iterator[None]:
+        """Inside the block, ADOPTED has the named columns of each row that is adopted, but for those that the run has
+        come to again. It can be read once."""
+        import pyarrow
+
+        types, gone = dict[str, SqlType](), None
+        if has_slice(self._connection):
+            gone = self._connection.sql(f"SELECT {', '.join(map(identifier, key))} FROM {SLICE}").to_arrow_table()
+            types = {name: of for name, of in types_of(self._connection, SLICE).items() if name in key}
+        failed = list[RetlError]()
+        batches = _until_error(self._tables.named(adopted, types, gone), failed)
+        first = next(batches, None)
+        if first is None:
+            yield
+            return
+        reader = pyarrow.RecordBatchReader.from_batches(first.schema, chain([first], batches))
+        self._connection.register(ADOPTED, reader)
+        try:
+            yield
+        except duckdb.Error:
+            if failed:
+                raise failed[0] from None
+            raise
+        finally:
+            self._connection.execute("SELECT NULL").fetchall()
+            self._connection.unregister(ADOPTED)
 
     def uncertain_rows(self, key: Sequence[str]) -> str | None:
         """A temporary table with the rows that are uncertain of their user; None if no row is in the warehouse."""
@@ -185,11 +224,16 @@ class Elsewhere:
         types = acknowledged_types(self._connection)
         if not types:
             return
-        pointer = pointer_of(meta_of(self._connection)) or new_pointer(self._schema, self._sync)
+        meta = meta_of(self._connection)
+        pointer = self._adopted or pointer_of(meta) or new_pointer(self._schema, self._sync, meta)
         before, after = self._numbers(self._before), self._numbers(ACKNOWLEDGED)
         moved = self._moved(pointer, types, key)
         if moved:
             pointer = self._written(pointer, types, key, run_id, moved, before, after)
+        elif self._adopted:
+            self._old = self._tables.names(pointer.prefix)
+            self._forget_live(pointer)
+        if moved or self._adopted:
             set_meta(self._connection, {POINTER: pointer.text()})
         self._connection.execute(f"DELETE FROM {ACKNOWLEDGED}; DROP TABLE IF EXISTS {_MOVED}")
 
@@ -208,12 +252,12 @@ class Elsewhere:
             self._old = self._tables.names(pointer.prefix)
             columns = {name: of.text for name, of in types.items()}
             kind = "delta" if pointer.base else "base"
-            table = RowTable(_name(pointer, kind, run_id), moved, columns)
+            table = RowTable(pointer.new_name(kind, run_id), moved, columns)
             self._tables.write(table.name, types_of(self._connection, _MOVED), self._batches())
             pointer = replace(pointer.with_table(table), numbers=pointer.numbers.moved(before, after))
             self._old.append(table.name)
         except (BusyError, ProjectError) as error:
-            if self._before is not SLICE:
+            if self._before is not SLICE or self._adopted:
                 raise
             (problem, *_) = error.problems
             what = f"{self._sync}: {problem.message}: what its last run has sent is in the journal, not recorded yet"
@@ -227,7 +271,7 @@ class Elsewhere:
     def _compacted(self, pointer: Pointer, run_id: str, types: Mapping[str, SqlType], key: Sequence[str]) -> Pointer:
         """A pointer to one new table with all rows; if that fails, or is not all of them, to the same tables as before:
         what a run has sent is recorded in any case, and the next one tries again."""
-        name = _name(pointer, "base", run_id)
+        name = pointer.new_name("base", run_id)
         self._old.append(name)
         try:
             rows = self._tables.write_current(name, pointer, types, key)
@@ -346,6 +390,15 @@ class Elsewhere:
         return Numbers(*self._connection.execute(f"SELECT {counts} FROM {table}").fetchall()[0])
 
 
+def _until_error(batches: Iterator[Any], failed: list[RetlError]) -> Iterator[Any]:
+    """The same batches; what ends them is kept, as DuckDB, which reads them, does not pass it on."""
+    try:
+        yield from batches
+    except RetlError as error:
+        failed.append(error)
+        raise
+
+
 def elsewhere_of(connection: DuckDBPyConnection, place: StatePlace) -> Elsewhere | None:
     """Where the acknowledged rows of an attached state are, if not in it: where the target has them, or, if they are to
     be moved, where they are. Raises StateError if these are two."""
@@ -385,8 +438,3 @@ def has_slice(connection: DuckDBPyConnection) -> bool:
     database, schema, table = SLICE.split(".")
     query = "SELECT 1 FROM duckdb_tables() WHERE (database_name, schema_name, table_name) = (?, ?, ?)"
     return bool(connection.execute(query, [database, schema, table]).fetchall())
-
-
-def _name(pointer: Pointer, kind: str, run_id: str) -> str:
-    """No two attempts share a name: what one of them writes, another one never replaces."""
-    return f"{pointer.prefix}_{kind}_{run_id.replace('-', '_').lower()}_{secrets.token_hex(3)}"

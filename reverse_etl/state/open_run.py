@@ -17,6 +17,7 @@ from duckdb import DuckDBPyConnection
 
 from reverse_etl.plan.actions import Intent, needs_opt_out
 from reverse_etl.plan.doubts import recognize_doubts
+from reverse_etl.plan.elsewhere import Adopted
 from reverse_etl.plan.tables import CHANGES, OPEN_RUN, OUTBOX, RESENT, RULES, RUN
 from reverse_etl.plan.workbench import execute
 from reverse_etl.records.consent import FRESH, ROW
@@ -65,6 +66,7 @@ class OpenRun:
         self.keeps_columns = False  # whether the state is known to have the same columns as the outbox
         self.taken = Taken()
         self.streamed = False  # whether CHANGES is a view of the outbox, as in a first run
+        self.adopts: Adopted | None = None  # rows of a baseline that are in the warehouse, and not in the outbox
         self._known: dict[str, Any] = {}  # what its table says of a run that this process has begun
         self._noted: dict[str, Any] = {}  # ... and what it will say once the plan is complete
         self._is_attached, self._is_complete = False, False
@@ -75,6 +77,7 @@ class OpenRun:
         self.create()
         self.streamed = self.is_reduced = self.keeps_columns = False
         self.taken = Taken()
+        self.adopts = None
         self._known = {"run_id": run_id, "started_at": started_at, "scheduled_time": scheduled_time, "mode": mode}
         values = {**self._known, "released": False}
         columns = ", ".join(

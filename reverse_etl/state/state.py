@@ -21,12 +21,12 @@ from reverse_etl.braze.modes import ENDING_MODES
 from reverse_etl.delivery.destination import Destination
 from reverse_etl.delivery.journal import Journal
 from reverse_etl.engines.duckdb.diff import first_changes_sql
-from reverse_etl.engines.engine import First
+from reverse_etl.engines.engine import First, Suspicion
 from reverse_etl.ledger.files import Ledger
 from reverse_etl.ledger.lines import LINES
 from reverse_etl.masking import NO_KEY, Keys, digests_in
 from reverse_etl.plan.actions import Intent, action_sql, reduced_action_sql
-from reverse_etl.plan.elsewhere import Asked
+from reverse_etl.plan.elsewhere import Asked, Pointer
 from reverse_etl.plan.outbox import OPTS_IN
 from reverse_etl.plan.quarantine import WAITS_UNTIL, has_quarantine, with_waits
 from reverse_etl.plan.tables import ACKNOWLEDGED, CHANGES, IN_DOUBT, OUTBOX, REJECTS, SLICE, STATE
@@ -44,7 +44,7 @@ from reverse_etl.records.consent import (
     withheld_reasons,
 )
 from reverse_etl.records.expressions import respelled_keys, was
-from reverse_etl.records.identity import HASH_DIGITS, TAG_DIGITS, WHO
+from reverse_etl.records.identity import HASH_DIGITS, TAG_DIGITS, WHO, tag_sql
 from reverse_etl.records.layout import Layout
 from reverse_etl.records.left_out import with_old
 from reverse_etl.records.mapping import order_sql, outbox_sql
@@ -233,6 +233,27 @@ class State:
         suppress(self.connection, self.erasures)
         self._suppressed = version
         return True
+
+    def reserve(self, layout: Layout) -> Pointer | None:
+        """Where a baseline may write all rows of its model in the warehouse; None if they have to come here: those of a
+        state that has rows, or has to compare them with what it knows of others, and of modes of which it keeps more
+        than rows."""
+        comes_here = layout.cursor or layout.whole_row or consent_columns(layout) or fields_of(layout)
+        knows_more = self.rows.types() or self.has_renamed or self._holds(IN_DOUBT) or self._holds(REJECTS)
+        if self.elsewhere is None or comes_here or layout.mode.ends or layout.mode.keeps or knows_more:
+            return None
+        with self.changing():
+            return self.elsewhere.reserve()
+
+    def suspicion(self) -> Suspicion:
+        """Which records may be about somebody who was erased."""
+        if not self.erasures.version:
+            return Suspicion()
+        self.erasures.load(self.connection)
+        tags = f"SELECT left(line, {TAG_DIGITS}) FROM {HASHES}"
+        return Suspicion(
+            f"coalesce({tag_sql(identifier(WHO))} IN ({tags}), false)", {"tags": self.erasures.parameters["tags"]}
+        )
 
     def keys(self, columns: Sequence[str] = (), in_full: bool = False) -> Keys:
         """How keys are shown: those of these columns, or without them those of the last run."""

@@ -13,9 +13,10 @@ from reverse_etl.engines.duckdb.common import count_common
 from reverse_etl.engines.duckdb.connection import attach_warehouse, detach_warehouse, keep_inside
 from reverse_etl.engines.duckdb.model import Form, columns, describe, distinct_columns, first_rows, rows_expected
 from reverse_etl.engines.duckdb.query import ModelQuery
-from reverse_etl.engines.engine import Common, Comparison, First, Side
+from reverse_etl.engines.engine import Common, Comparison, First, Side, Suspicion
 from reverse_etl.errors import Location
 from reverse_etl.plan.data_tests import DataTestResult
+from reverse_etl.plan.elsewhere import Adopted, Pointer
 from reverse_etl.project.models import Compiled
 from reverse_etl.project.readable import Readable
 from reverse_etl.records.layout import Layout
@@ -75,6 +76,12 @@ class DuckDBEngine:
 
     def write_first(self, layout: Layout, model: Compiled, comparison: Comparison, first: First) -> int | None:
         return write_first(ModelQuery(self._workbench, layout, model), comparison, first)
+
+    def write_baseline(
+        self, layout: Layout, model: Compiled, comparison: Comparison, pointer: Pointer, suspicion: Suspicion
+    ) -> Adopted | None:
+        """The state has the acknowledged rows."""
+        return None
 
     def interruptible(self) -> AbstractContextManager[None]:
         return interruptible(self._workbench)

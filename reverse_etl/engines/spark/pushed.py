@@ -1,41 +1,57 @@
 """Spark as a warehouse that compares itself: only rows that may have changed come to retl. See `sieve.py`."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
+from typing import Any
 
 from reverse_etl.engines.duckdb.changes import write_changes
 from reverse_etl.engines.duckdb.checks import run_data_tests
+from reverse_etl.engines.duckdb.diff import MODEL
 from reverse_etl.engines.duckdb.query import ModelQuery
-from reverse_etl.engines.engine import Common, Comparison, First, Side
-from reverse_etl.engines.pulled import PulledEngine, Rows
-from reverse_etl.engines.spark.reader import SparkReader
+from reverse_etl.engines.engine import Common, Comparison, First, Side, Suspicion
+from reverse_etl.engines.pulled import Pulled, PulledEngine, Rows
+from reverse_etl.engines.spark.adopting import (
+    is_wide,
+    lines_sql,
+    named_columns,
+    staged_sql,
+    stored_sql,
+    suspects_sql,
+    twins_sql,
+)
+from reverse_etl.engines.spark.reader import SparkReader, is_sparks
 from reverse_etl.engines.spark.sieve import (
     IN_MODEL,
     IS_PINNED,
     OF_STATE,
-    OWN,
     PINNED_KEYS,
     Sieve,
     counts_gone,
+    full_name,
     sieve,
+    those_of,
     unfit,
 )
-from reverse_etl.engines.spark.tables import SparkTables, current_rows
+from reverse_etl.engines.spark.tables import SparkTables, current_rows, parts_of, table_of
 from reverse_etl.engines.spark.tested import accepted, columns_tested, may_fail
 from reverse_etl.errors import Location, Problem, ProjectError, RetlError
 from reverse_etl.plan.data_tests import DataTestResult
-from reverse_etl.plan.elsewhere import Pointer, pointer_of
-from reverse_etl.plan.tables import ABSENT_SINCE, META, OPEN_RUN, PINS, RUN_ID, SIFTED, SLICE
+from reverse_etl.plan.elsewhere import ADOPTED, Adopted, Numbers, Pointer, RowTable, pointer_of
+from reverse_etl.plan.tables import ABSENT_SINCE, META, OPEN_RUN, PINS, RUN_ID, SENT_AT, SIFTED, SLICE, UNSURE
+from reverse_etl.plan.workbench import execute
 from reverse_etl.project.models import Compiled
 from reverse_etl.project.spec_collect import FOREVER
+from reverse_etl.records.expressions import compared_user
 from reverse_etl.records.layout import Layout
 from reverse_etl.records.mapping import typed_keys
-from reverse_etl.sql.quoting import identifier, literal
+from reverse_etl.sql.quoting import identifier, literal, quoted
 
 _VIEW, _OLD = "retl_sifted", "retl_old"
-_OWN_TYPES = {name: "VARCHAR" if name == RUN_ID else "TIMESTAMPTZ" for name in OWN}
+SUSPECTS = "retl_suspects"  # a view: keys of rows of a baseline that are judged
+_OWN_TYPES = {SENT_AT: "TIMESTAMPTZ", RUN_ID: "VARCHAR", UNSURE: "VARCHAR[]", ABSENT_SINCE: "TIMESTAMPTZ"}
 
 
 @dataclass(kw_only=True)
@@ -81,6 +97,101 @@ class PushedEngine(PulledEngine):
         self.tables.check(pointer)
         with self._explained(model):
             return self._write_changes(layout, model, comparison, pointer)
+
+    def write_baseline(
+        self, layout: Layout, model: Compiled, comparison: Comparison, pointer: Pointer, suspicion: Suspicion
+    ) -> Adopted | None:
+        refuse_undone(layout)
+        if any("retl_" in sql for sql in compared_user(layout, "s").values()):
+            return None  # a document, which Spark does not compare
+        self.tables.try_out()
+        run_id, at = self._run()
+        kind = "staged" if is_wide(layout) else "base"
+        staged = base = pointer.new_name(kind, run_id)
+        made, there = [staged], full_name(self.tables.schema, staged)
+        try:
+            with self._explained(model):
+                read = {one.name: one.there for one in self._read(model)}
+                rows_there = staged_sql(layout, model.sql, read, run_id, at)
+                list(self._asked(f"CREATE TABLE {there} AS {rows_there}", model))
+                rows = self._number(f"SELECT count(*) AS rows FROM {there}", model)
+                if rows == 0:
+                    self.tables.drop(made)
+                    return None
+                came = self._take_suspects(layout, model, there, suspicion)
+                if came:
+                    self._let_come(layout, run_id, at)
+                of_some = model.read_by(f"FROM {SIFTED}\n")
+                write_changes(ModelQuery(self.workbench, layout, of_some), comparison)
+                self.workbench.execute(f"DROP TABLE {SIFTED}")
+                if kind == "staged":
+                    base = pointer.new_name("base", run_id)
+                    made.append(base)
+                    stored = stored_sql(layout, there)
+                    list(self._asked(f"CREATE TABLE {full_name(self.tables.schema, base)} AS {stored}", model))
+        except BaseException:
+            with suppress(RetlError):
+                self.tables.drop(made)
+            raise
+        columns = {name: layout.column(name).type.text for name in layout.stored}
+        pointer = replace(pointer, base=RowTable(base, rows, columns), numbers=Numbers(rows, rows))
+        return Adopted(pointer, staged, named_columns(layout), lines_sql(layout, ADOPTED), rows - came)
+
+    def _number(self, sql: str, model: Compiled) -> int:
+        return sum(int(row["rows"]) for batch in self._asked(sql, model) for row in batch.to_pylist())
+
+    def _asked(self, sql: str, model: Compiled) -> Iterator[Any]:
+        """The rows of a statement about a model, as pyarrow.RecordBatch."""
+        try:
+            yield from self.reader.stream(sql)
+        except Exception as error:
+            if not is_sparks(error):
+                raise
+            raise self.reader.explained(error, model) from None
+
+    def _run(self) -> tuple[str, datetime]:
+        """The id of the open run, and when it began."""
+        ((run_id, us),) = self.workbench.execute(f"SELECT run_id, epoch_us(started_at) FROM {OPEN_RUN}").fetchall()
+        return run_id, datetime.fromtimestamp(us / 1e6, UTC)
+
+    def _take_suspects(self, layout: Layout, model: Compiled, table: str, suspicion: Suspicion) -> int:
+        """Store the rows of a staged table that are not recorded as they are in SIFTED; how many these are."""
+        assert isinstance(self.reader, SparkReader)
+        workbench = self.workbench
+        read = [Pulled(c.name, quoted(c.name, "spark"), identifier(c.name)) for c in layout.needed]
+        columns = ", ".join(one.there for one in read)
+        types = {column.name: column.type for column in layout.needed}
+        local = self._as_view(model, read, f"SELECT {columns} FROM {table}")
+        self._views[local.rows.sql, None, None] = local
+        before, _, after = suspects_sql(layout, suspicion.sql).partition(MODEL)
+        execute(workbench, f"CREATE TEMP TABLE {_OLD} AS {before}{local.model.sql}{after}", suspicion.values)
+        listed = ", ".join(map(identifier, layout.key))
+        for several, keys in twins_sql(layout, table):
+            if self._number(several, model):
+                self._insert(_OLD, self._asked(keys, model))
+        typed = ", ".join(f"{identifier(name)} {of.text}" for name, of in types.items())
+        workbench.execute(f"CREATE TABLE {SIFTED} ({typed})")
+        found = workbench.sql(f"SELECT DISTINCT {listed} FROM {_OLD}").to_arrow_table()
+        workbench.execute(f"DROP TABLE {_OLD}")
+        of_key = {name: types[name] for name in layout.key}
+        for part in (part for whole in found.to_batches() for part in parts_of(whole)):
+            rows = those_of(f"SELECT {columns} FROM {table}", SUSPECTS, of_key)
+            self.tables.explained(partial(self.reader.name_rows, SUSPECTS, table_of(part)))
+            self._insert(SIFTED, self._asked(rows, model))
+        return int(workbench.execute(f"SELECT count(*) FROM {SIFTED}").fetchall()[0][0])
+
+    def _insert(self, into: str, batches: Iterator[Any]) -> None:
+        for batch in batches:
+            self.workbench.register(_VIEW, table_of(batch))
+            self.workbench.execute(f"INSERT INTO {into} BY NAME FROM {_VIEW}").fetchall()
+            self.workbench.unregister(_VIEW)
+
+    def _let_come(self, layout: Layout, run_id: str, at: datetime) -> None:
+        """Store the acknowledged rows in SLICE that the rows of SIFTED are by now."""
+        own = {RUN_ID: literal(run_id), SENT_AT: f"make_timestamptz({int(at.timestamp() * 1_000_000)})"}
+        listed = [*map(identifier, layout.stored)]
+        listed += [f"CAST({own.get(name, 'NULL')} AS {of}) AS {name}" for name, of in _OWN_TYPES.items()]
+        self.workbench.execute(f"CREATE TABLE {SLICE} AS SELECT {', '.join(listed)} FROM {SIFTED}")
 
     def _write_changes(self, layout: Layout, model: Compiled, comparison: Comparison, pointer: Pointer) -> int:
         workbench, expects_gone = self.workbench, counts_gone(layout) and not comparison.all_rows
@@ -132,14 +243,9 @@ class PushedEngine(PulledEngine):
     def _let_go(self, layout: Layout, comparison: Comparison, pointer: Pointer, retention: str) -> None:
         """Let the acknowledged rows come along, too, that were sent so long ago: the commit forgets those of them that
         the watermark has passed."""
-        import pyarrow
-
         self.workbench.execute(f"CREATE TEMP TABLE {_OLD} AS FROM {SLICE} LIMIT 0")
         key = [name for name in layout.key if name in comparison.known]
-        for batch in self.tables.sent_before(pointer, comparison.known, key, self._long_ago(retention)):
-            self.workbench.register(_VIEW, pyarrow.Table.from_batches([batch]))
-            self.workbench.execute(f"INSERT INTO {_OLD} BY NAME FROM {_VIEW}").fetchall()
-            self.workbench.unregister(_VIEW)
+        self._insert(_OLD, self.tables.sent_before(pointer, comparison.known, key, self._long_ago(retention)))
         same = " AND ".join(f"o.{name} IS NOT DISTINCT FROM t.{name}" for name in map(identifier, key))
         self.workbench.execute(f"INSERT INTO {SLICE} SELECT o.* FROM {_OLD} AS o ANTI JOIN {SLICE} AS t ON {same}")
         self.workbench.execute(f"DROP TABLE {_OLD}")
@@ -182,7 +288,7 @@ class PushedEngine(PulledEngine):
         except RetlError as error:
             raise self.tables.missing(pointer) or error from None
         types = {name: of.text for name, of in comparison.known.items()}
-        types |= {name: "VARCHAR[]" if name == "_retl_unsure" else of for name, of in _OWN_TYPES.items()}
+        types |= _OWN_TYPES
         listed = ", ".join(
             f"CAST({short} AS {types[name]}) AS {identifier(name)}" for name, short in made.of_state.items()
         )
@@ -193,8 +299,7 @@ class PushedEngine(PulledEngine):
         )
 
     def _count(self, model: Compiled) -> int:
-        sql = f"SELECT count(*) AS rows FROM (\n{model.sql}\n) AS __model"
-        return sum(int(row["rows"]) for batch in self.reader.stream(sql) for row in batch.to_pylist())
+        return self._number(f"SELECT count(*) AS rows FROM (\n{model.sql}\n) AS __model", model)
 
 
 def refuse_undone(layout: Layout) -> None:

@@ -79,7 +79,7 @@ def sieve(
         number = f"row_number() OVER (PARTITION BY {parts} ORDER BY {of_model[key[0]]})"
         of_number = f"s{len(of_model)}"
         windows.append(f"{number} AS {of_number}")
-    user = {name: _spelled(sql, of_model) for name, sql in compared_user(layout, "s").items()}
+    user = {name: spelled(sql, of_model) for name, sql in compared_user(layout, "s").items()}
     if user:
         windows.append(f"count(*) OVER (PARTITION BY {', '.join(user.values())}) AS {_USERS}")
     columns = ", ".join(f"{read[name]} AS {of_model[name]}" for name in names)
@@ -232,7 +232,7 @@ def comparable(value: str, of: SqlType, depth: int = 0) -> str:
     return f"CASE WHEN {value} IS NOT NULL THEN struct({parts}) END"
 
 
-def _spelled(sql: str, of_model: Mapping[str, str]) -> str:
+def spelled(sql: str, of_model: Mapping[str, str]) -> str:
     """SQL over `s` of DuckDB, which uses columns, CASE and IS NULL alone, with the names of the statement."""
     for name, short in of_model.items():
         sql = sql.replace('s."' + name.replace('"', '""') + '"', short)
@@ -296,6 +296,11 @@ def current_sql(
 def but_for(rows: str, view: str, keys: Mapping[str, SqlType]) -> str:
     """A SELECT of the rows whose keys, of these types, a view does not have."""
     return f"SELECT r.* FROM ({rows}) AS r LEFT ANTI JOIN {view} AS w ON {_equal(keys, 'r', 'w')}"
+
+
+def those_of(rows: str, view: str, keys: Mapping[str, SqlType]) -> str:
+    """A SELECT of the rows whose keys, of these types, a view has."""
+    return f"SELECT r.* FROM ({rows}) AS r LEFT SEMI JOIN {view} AS w ON {_equal(keys, 'r', 'w')}"
 
 
 def _equal(keys: Mapping[str, SqlType], one: str, other: str) -> str:

@@ -22,7 +22,7 @@ from reverse_etl.engines.spark.sieve import IS_UNCERTAIN, OWN, but_for, current_
 from reverse_etl.engines.spark.types import type_in_spark
 from reverse_etl.errors import BusyError, Location, ProjectError, RetlError, StateError
 from reverse_etl.masking import of_warehouse
-from reverse_etl.plan.elsewhere import GONE, Asked, Pointer, RowTable
+from reverse_etl.plan.elsewhere import GONE, Adopted, Asked, Pointer, RowTable
 from reverse_etl.plan.tables import ABSENT_SINCE, SENT_AT
 from reverse_etl.sql.quoting import literal, quoted
 from reverse_etl.sql.types import SqlType
@@ -58,8 +58,8 @@ class SparkTables:
             for column, of in columns.items()
         )
         begins = f"CREATE TABLE {full_name(self.schema, name)} AS"
-        for batch in (part for whole in batches for part in _parts(whole)):
-            self.explained(partial(self._reader.name_rows, _ROWS, _table(batch)))
+        for batch in (part for whole in batches for part in parts_of(whole)):
+            self.explained(partial(self._reader.name_rows, _ROWS, table_of(batch)))
             self._do(f"{begins} SELECT {listed} FROM {_ROWS}")
             begins = f"INSERT INTO {full_name(self.schema, name)}"
 
@@ -81,9 +81,18 @@ class SparkTables:
         if of is None:
             yield from self._stream(current_rows(pointer, columns, key), pointer)
             return
-        for part in (part for whole in of.to_batches() for part in _parts(whole)):
-            with self._named(_KEYS, _table(part)):
+        for part in (part for whole in of.to_batches() for part in parts_of(whole)):
+            with self._named(_KEYS, table_of(part)):
                 yield from self._stream(current_rows(pointer, columns, key, _KEYS), pointer)
+
+    def named(self, adopted: Adopted, key: Mapping[str, SqlType], without: Any = None) -> Iterator[Any]:
+        columns = ", ".join(quoted(name, "spark") for name in adopted.named)
+        rows = f"SELECT {columns} FROM {full_name(self.schema, adopted.table)}"
+        if without is None:
+            yield from self._stream(rows, adopted.pointer)
+            return
+        with self._named(_KEYS, without):
+            yield from self._stream(but_for(rows, _KEYS, key), adopted.pointer)
 
     def uncertain_rows(self, pointer: Pointer, columns: Mapping[str, SqlType], key: Sequence[str]) -> Iterator[Any]:
         rows = f"SELECT * FROM ({current_rows(pointer, columns, key)}) WHERE {IS_UNCERTAIN}"
@@ -101,7 +110,7 @@ class SparkTables:
         rows = current_rows(pointer, columns, key)
         sure = f"SELECT * FROM ({rows}) WHERE {quoted(SENT_AT, 'spark')} IS NOT NULL AND NOT {IS_UNCERTAIN}"
         named = " UNION ".join(f"SELECT {who} AS who FROM ({sure})" for who in all_named(columns))
-        with self._named(_ROWS, _table(users)):
+        with self._named(_ROWS, table_of(users)):
             yield from self._stream(f"SELECT who FROM {_ROWS} INTERSECT ({named})", pointer) if named else ()
 
     def sample(
@@ -237,7 +246,7 @@ class SparkTables:
         return ProjectError(f"state_schema {self.schema}: {of_warehouse(what)}", self._where, hint, code="P147")
 
 
-def _parts(batch: Any) -> Iterator[Any]:
+def parts_of(batch: Any) -> Iterator[Any]:
     """A batch in parts that a message can have. Copies: Spark's client does not take slices with NULLs in lists."""
     import pyarrow
 
@@ -249,7 +258,7 @@ def _parts(batch: Any) -> Iterator[Any]:
         yield batch.take(pyarrow.array(range(first, min(first + most, batch.num_rows))))
 
 
-def _table(batch: Any) -> Any:
+def table_of(batch: Any) -> Any:
     import pyarrow
 
     return pyarrow.Table.from_batches([batch])
