@@ -88,11 +88,12 @@ $(SPARK)/installed: tests/spark/requirements.txt
 test-dialects: $(VENV)/installed $(SPARK)/installed ## Rows of dialects on Hive's own classes and on Spark: needs Java 17; two minutes
 	RETL_SPARK=$(CURDIR)/$(SPARK)/bin/python $(BIN)/pytest tests/spark
 
-test-spark: $(VENV)/installed $(SPARK)/installed ## The contract of all warehouses on Apache Spark: needs Java 17; three minutes
+test-spark: $(VENV)/installed $(SPARK)/installed ## The contract of all warehouses on Apache Spark: needs Java 17; an hour of a busy machine
 	$(BIN)/python -m pip install --quiet $(PINNED) --group engines
 	RETL_SPARK_HOME=$$($(SPARK)/bin/python -c "import os, pyspark; print(os.path.dirname(pyspark.__file__))") \
 		$(BIN)/pytest tests/warehouses/test_contract.py tests/warehouses/test_spark.py tests/warehouses/test_comparing.py \
 		tests/warehouses/test_people_in_spark.py tests/warehouses/test_corrected_in_spark.py \
+		tests/warehouses/test_baseline_in_spark.py tests/warehouses/test_spark_fails.py \
 		-k "sail or test_spark or test_comparing or in_spark"
 
 test-page: $(VENV)/installed ## The sandbox's page in headless Chromium, which it installs if it may

@@ -655,6 +655,11 @@ CODES: Mapping[str, Code] = {
         "The database does not answer, or the connection to it was lost. Nothing was sent.",
         "Run the command again when it answers, or let `retl sync` wait with --wait SECONDS.",
     ),
+    "B005": Code(
+        "statement was cancelled",
+        "Somebody, or a limit of the warehouse, has ended a statement while it ran. Nothing of the model was sent.",
+        "Run the command again; if a limit ended it, raise that, or read fewer rows: with an incremental model.",
+    ),
     "S001": Code(
         "other mode than before",
         "The rows of the state were sent in another mode: nothing is known of them in the new one.",

@@ -10,8 +10,8 @@ process which was overtaken by another machine drops nothing of that one's.
 """
 
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from itertools import chain
 from typing import Any
@@ -253,7 +253,8 @@ class Elsewhere:
             columns = {name: of.text for name, of in types.items()}
             kind = "delta" if pointer.base else "base"
             table = RowTable(pointer.new_name(kind, run_id), moved, columns)
-            self._tables.write(table.name, types_of(self._connection, _MOVED), self._batches())
+            with closing(self._batches()) as batches:  # an open result would be in the way of the rollback
+                self._tables.write(table.name, types_of(self._connection, _MOVED), batches)
             pointer = replace(pointer.with_table(table), numbers=pointer.numbers.moved(before, after))
             self._old.append(table.name)
         except (BusyError, ProjectError) as error:
@@ -369,7 +370,7 @@ class Elsewhere:
             self._connection.execute(f"CREATE OR REPLACE TEMP TABLE {_MOVED} AS SELECT * FROM ({now}){gone}")
         return int(self._connection.execute(f"SELECT count(*) FROM {_MOVED}").fetchall()[0][0])
 
-    def _batches(self) -> Iterator[Any]:
+    def _batches(self) -> Generator[Any]:
         reader: Any = self._connection.sql(f"FROM {_MOVED}").to_arrow_reader(_ROWS_AT_ONCE)
         try:
             yield from reader

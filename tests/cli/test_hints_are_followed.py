@@ -49,6 +49,8 @@ NOT_FOLLOWED = {
         "cast it to another type, or leave this to `retl plan`",
         "create the schema {}, and let the user of retl create, read and drop tables in it",
         "nothing is lost: run it again when Spark answers",
+        "nothing was sent: run it again, once Spark lets such jobs end",
+        "nothing is lost: run it again, once Spark lets such jobs end",
         "the next command that opens the state records it first",
         "move them: `retl state move {}`; or {}",
         "set diff: engine and state_schema: {} again",

@@ -59,6 +59,11 @@ def pg(server: PostgresServer, shop: Shop) -> Shop:
 SPARK = os.environ.get("RETL_SPARK_HOME")  # of `make test-spark`: Apache Spark takes the place of Sail
 
 
+def fewer(many: int, few: int) -> int:
+    """How many steps a long story has; on Apache Spark, each takes seconds."""
+    return few if SPARK else many
+
+
 @dataclass
 class Sail:
     """A server of Spark Connect: in this process, or Apache Spark."""

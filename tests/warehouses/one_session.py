@@ -1,13 +1,15 @@
 """A server of Spark Connect in front of another, which lets all sessions be one: `python -m` it, with the address.
 
 It prints its own address, and for each line that it reads, how many bytes it has sent. A session that ends leaves that
-one as it is, and interrupts nothing of others.
+one as it is, and interrupts only what it has begun itself.
 """
 
 import sys
 import warnings
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any
 
 import grpc
@@ -35,10 +37,15 @@ def _response(method: str) -> Any:
 class _OneSession(grpc.GenericRpcHandler):
     def __init__(self, channel: grpc.Channel) -> None:
         self._channel, self.sent = channel, 0  # bytes
+        self._running = defaultdict[str, set[str]](set)  # the operations of each session
 
     def service(self, call: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler | None:
         method = call.method.removeprefix(_SERVICE)
-        if method in ("ReleaseSession", "Interrupt"):
+        if method == "Interrupt":
+            return grpc.unary_unary_rpc_method_handler(
+                self._interrupt, _request(method).FromString, _response(method).SerializeToString
+            )
+        if method == "ReleaseSession":
             return grpc.unary_unary_rpc_method_handler(
                 lambda request, _: _response(method)(session_id=request.session_id),
                 _request(method).FromString,
@@ -76,11 +83,25 @@ class _OneSession(grpc.GenericRpcHandler):
     def _stream(self, method: str, request: Any, context: grpc.ServicerContext) -> Iterator[Any]:
         asked, request.session_id = request.session_id, SESSION
         request.ClearField("client_observed_server_side_session_id")
+        running = self._running[asked]
+        running.add(request.operation_id)
         try:
             for response in self._forward(self._channel.unary_stream, method)(request):
                 yield self._answered(response, asked)
         except grpc.RpcError as error:
             _fail(error, context)
+        finally:
+            running.discard(request.operation_id)
+
+    def _interrupt(self, request: Any, _: grpc.ServicerContext) -> Any:
+        """All that a session runs, one by one."""
+        found = _response("Interrupt")(session_id=request.session_id)
+        for operation in list(self._running[request.session_id]):
+            one = _request("Interrupt")(session_id=SESSION, user_context=request.user_context, operation_id=operation)
+            one.interrupt_type = one.INTERRUPT_TYPE_OPERATION_ID
+            with suppress(grpc.RpcError):
+                found.interrupted_ids.extend(self._forward(self._channel.unary_unary, "Interrupt")(one).interrupted_ids)
+        return found
 
     def _answered(self, response: Any, asked: str) -> Any:
         response.session_id = asked

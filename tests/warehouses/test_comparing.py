@@ -25,7 +25,7 @@ from reverse_etl.state.look import sync_status
 from reverse_etl.state.places import place_of
 from tests.bucket import Bucket
 from tests.shop import Retl, Shop, database, examples, running, some
-from tests.warehouses.conftest import Sail, Warehouse, comparing
+from tests.warehouses.conftest import Sail, Warehouse, comparing, fewer
 
 KEEPS = {"guards": {"max_removed": "100%"}}
 
@@ -310,7 +310,7 @@ def test_random_histories_of_other_modes_lead_to_the_same(both: Both, name: str)
     for seed in range(examples(1, 8)):
         draw = random.Random(f"{seed}{name}")
         rows = mode.rows(draw, {}, 0)
-        for step in range(5):
+        for step in range(fewer(5, 3)):
             both.sync(mode.table(rows), **{**KEEPS, **mode.options})
             kind = draw.choice(["none", "none", "reject", "drop"])
             if kind != "none":
@@ -357,7 +357,7 @@ def test_random_histories_lead_to_the_same(both: Both, on_removed: str, nulls: s
     for seed in range(examples(1, 10)):
         draw = random.Random(f"{seed}{how}")
         rows = drawn(draw, [f"u{n}" for n in range(25)])
-        for step in range(4):
+        for step in range(fewer(4, 2)):
             both.sync(rows, **how)
             kind = draw.choice(["none", "none", "reject", "drop"])
             if kind != "none":
@@ -491,7 +491,7 @@ def test_events_with_documents_are_counted_as_by_duckdb(both: Both, seed: int):
     of = pyarrow.schema([*texts, ("time", pyarrow.timestamp("us")), ("counts", pyarrow.map_(TEXT, NUMBER))])
     how = {"mode": "users_track", "track_record_type": "events", "pre_formatted_fields": ["page"]}
     rows: list[dict[str, Any]] = []
-    for step in range(6):
+    for step in range(fewer(6, 3)):
         rows = [row for row in rows if draw.random() > 0.2] + [event() for _ in range(8 if step == 0 else 3)]
         draw.shuffle(rows)
         both.sync(pyarrow.Table.from_pylist(rows, of), **how)

@@ -9,6 +9,8 @@ from reverse_etl.project.models import Compiled
 GONE_AWAY = re.compile(
     "UNAVAILABLE|failed to connect|Connection reset|Socket closed|session .* (?:not found|closed)", re.I
 )
+# Apache Spark: by a client, and by whoever looks at its jobs; Sail.
+CANCELLED = re.compile(r"OPERATION_CANCELED|SPARK_JOB_CANCELLED|Job \d+ cancelled|operation not found", re.I)
 _LINE = re.compile(r"line (\d+),? pos(?:ition)? \d+")  # Spark
 _OFFSET = re.compile(r"found .*? at (\d+):\d+")  # Sail
 _OBJECT = re.compile(r"ObjectName\(\[(.*?)\]\)")  # Sail: Identifier("a"), Identifier("b")
@@ -33,6 +35,9 @@ def explained(text: str, name: str, model: Compiled, statement: str) -> RetlErro
     if GONE_AWAY.search(text):
         lost = f"{model.file}: the connection to Spark was lost while the model was running"
         return BusyError(lost, hint="nothing was sent: run it again when Spark answers", code="B004")
+    if CANCELLED.search(text):
+        ended = f"{model.file}: Spark has cancelled the statement that the model was running in"
+        return BusyError(ended, hint="nothing was sent: run it again, once Spark lets such jobs end", code="B005")
     if name not in ("AnalysisException", "ParseException", "IllegalArgumentException"):
         what = re.sub(r"\".*\"|'.*'", MASK, what)
     line = _line(text, statement, model) or _only_line(what, model)

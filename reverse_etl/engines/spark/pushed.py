@@ -37,7 +37,7 @@ from reverse_etl.engines.spark.sieve import (
 )
 from reverse_etl.engines.spark.tables import SparkTables, current_rows, parts_of, table_of
 from reverse_etl.engines.spark.tested import accepted, columns_tested, may_fail
-from reverse_etl.errors import Location, Problem, ProjectError, RetlError
+from reverse_etl.errors import BusyError, Location, Problem, ProjectError, RetlError
 from reverse_etl.plan.data_tests import DataTestResult
 from reverse_etl.plan.elsewhere import ADOPTED, Adopted, Numbers, Pointer, RowTable, pointer_of
 from reverse_etl.plan.tables import ABSENT_SINCE, META, OPEN_RUN, PINS, RUN_ID, SENT_AT, SIFTED, SLICE, UNSURE
@@ -285,6 +285,8 @@ class PushedEngine(PulledEngine):
             finally:
                 self._end_results()
                 self.workbench.unregister(_VIEW)
+        except BusyError:
+            raise
         except RetlError as error:
             raise self.tables.missing(pointer) or error from None
         types = {name: of.text for name, of in comparison.known.items()}

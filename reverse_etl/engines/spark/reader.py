@@ -17,6 +17,7 @@ from reverse_etl.sql.quoting import quoted
 
 CONNECT_TIMEOUT_S = 10
 PORT = 15002
+_TRIES, _LONGEST_WAIT_MS = 6, 8000  # after 50, 200, 800, 3,200, 8,000 and 8,000 milliseconds: some 20 seconds in all
 _MODEL = "FROM (\n{}\n) AS __model"
 
 
@@ -40,6 +41,7 @@ class SparkReader:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # of pandas, which is not used here
                 self._session = builder.remote(remote).create()
+                self._try_again(_TRIES)
                 self._session.conf.set("spark.sql.session.timeZone", "UTC")
         except Exception as error:
             if not is_sparks(error):
@@ -47,12 +49,20 @@ class SparkReader:
             raise unreachable(f"{address[0]}:{address[1]}", _first_line(error), self._where) from None
 
     def close(self) -> None:
+        if self._session is not None:
+            self._try_again(0)
         session, self._session = self._session, None
         if session is not None:
             with suppress(Exception):
                 session.interruptAll()
             with suppress(Exception):
                 session.stop()
+
+    def _try_again(self, times: int) -> None:
+        """Let the client ask a server that does not answer so often, and not for ten minutes."""
+        from pyspark.sql.connect.client.retries import DefaultPolicy
+
+        self._session.client.set_retry_policies([DefaultPolicy(max_retries=times, max_backoff=_LONGEST_WAIT_MS)])
 
     def columns(self, model: Compiled) -> list[Pulled]:
         sql = f"SELECT * {_MODEL.format(model.sql)}"
@@ -134,6 +144,7 @@ def _builder(where: Location) -> Any:
     except ImportError as error:
         what = "a warehouse in Spark needs a package that is not installed"
         raise ProjectError(what, where, 'install it: `pip install "reverse-etl[spark]"`', code="P121") from error
+    warnings.filterwarnings("ignore", r"\[RETRIES_EXCEEDED\]")  # an error says it, too
     for name in ("SQLQueryContextLogger", "DataFrameQueryContextLogger", "pyspark"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     return SparkSession.Builder()
