@@ -723,6 +723,61 @@ def test_machines_that_share_a_state_share_the_tables(
         assert one.run().plan.to_send == 0
 
 
+DAY = datetime.datetime(2024, 1, 1)
+SHARED: dict[str, tuple[dict[str, Any], dict[str, list[Any]], dict[str, list[Any]]]] = {
+    "events": (
+        {"mode": "users_track", "track_record_type": "events", "on_in_doubt": "resend"},
+        {"external_id": ["u1", "u2"], "name": ["seen"] * 2, "time": [DAY] * 2},
+        {"external_id": ["u1", "u2", "u3", "u4"], "name": ["seen"] * 4, "time": [DAY] * 4},
+    ),
+    "subscription_status_set": (
+        {"mode": "subscription_status_set"},
+        {"external_id": ["u1", "u2"], "subscription_group_id": [GROUP + "1"] * 2, "subscription_state": [STATES[0]] * 2},
+        {"external_id": ["u1", "u3", "u4"], "subscription_group_id": [GROUP + "1"] * 3, "subscription_state": [STATES[0]] * 3},
+    ),
+    "users_delete": (
+        {"mode": "users_delete", "allow_destructive": True, "guards": {"max_deletes": 100}},
+        {"external_id": ["u1", "u2"]},
+        {"external_id": ["u1", "u2", "u3", "u4"]},
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", SHARED)
+def test_machines_share_the_rows_of_other_modes(
+    shop: Shop, lasting: Sail, schema: str, braze: Sandbox, tmp_path: Path, name: str
+):
+    """One is killed while it sends, the other takes over; the first one, which comes back, has nothing to send."""
+    options, first, then = SHARED[name]
+    with Bucket() as bucket:
+        one, two = shop, Shop(tmp_path / "two", braze)
+        spark = Warehouse("sail-engine", one)
+        for machine in (one, two):
+            machine.state, machine.environ = {"path": bucket.url}, {**machine.environ, **bucket.environ}
+            comparing(machine, lasting, schema)
+            machine.sync("it", f"SELECT * FROM {spark.put('given', pyarrow.table(first))}", **options)
+        assert [one.run().plan.to_send, two.run().plan.to_send] == [2, 0]
+        spark.put("given", pyarrow.table(then))
+        before = len(braze.requests())
+        with running(one, "u4") as process:
+            process.kill()
+            process.wait()
+        two.clock.ahead += datetime.timedelta(hours=1)
+        assert [two.run().status, two.run().plan.to_send] == ["success", 0]
+        one.clock.ahead += datetime.timedelta(hours=1)
+        assert one.run().plan.to_send == 0
+        bodies = [json.loads(request.body) for request in braze.requests()[before:] if request.body]
+        records = [record for body in bodies for array in body.values() for record in parts(array)]
+        told = [str(record) for record in records]
+        assert {who for who in ("u3", "u4") if any(who in record for record in told)} == {"u3", "u4"}
+        assert not any("'u1'" in record or record == "u1" for record in told)
+        if found := pointer_of(meta(two)):
+            assert tables(lasting, schema) == {table.name for table in found.tables}
+            assert acknowledged(one, lasting) == acknowledged(two, lasting)
+            assert len(acknowledged(two, lasting)) == 4
+
+
 @pytest.mark.long
 def test_rows_move_into_spark_and_out_of_it_and_nothing_is_sent(
     spark: Warehouse, lasting: Sail, schema: str, retl: Retl, monkeypatch: pytest.MonkeyPatch
