@@ -110,7 +110,7 @@ def collect(project: LoadedProject, how: HowToLook, version: str) -> Site:
         syncs=syncs,
         events=_events(project, lock, syncs),
         nodes=nodes,
-        orphans=[all_masked(in_words(project, place)) for place in orphans(project)],
+        orphans=_orphans(project),
     )
 
 
@@ -430,6 +430,14 @@ def _tables(project: LoadedProject, looking: DuckDBPyConnection) -> dict[str, li
             }
             found[name] = sorted(f"table.{table}" for table in tables if table.casefold() not in read)
     return found
+
+
+def _orphans(project: LoadedProject) -> list[str]:
+    """The states that no sync claims, in words."""
+    try:
+        return [all_masked(in_words(project, place)) for place in orphans(project)]
+    except RetlError as error:  # a store that cannot be reached: the rest is shown
+        return [all_masked(f"states that no sync claims are not known: {error.problems[0].message}")]
 
 
 def _dbt_texts(project: LoadedProject) -> dict[str, str]:

@@ -22,6 +22,7 @@ from reverse_etl.runs.forgetting import Forgetting, asked_for, check, forget
 from reverse_etl.runs.outcome import Options
 from reverse_etl.runs.scheduler import due_jobs
 from reverse_etl.runs.sequence import run_jobs
+from reverse_etl.runs.site import collect
 from reverse_etl.runs.why import why
 from reverse_etl.sandbox import Fault, Sandbox
 from reverse_etl.shared_state import lock, object_store
@@ -872,3 +873,26 @@ def test_state_whose_head_cannot_be_read_goes_on_with_a_copy(one: Shop, two: Sho
     (one.folder / ".retl/test/it/copy.json").unlink()
     assert (one.run().status, two.run().status) == ("success", "success")
     assert len(one.braze.events()) == 1000
+
+
+def test_page_of_a_project_is_that_of_the_store_and_changes_nothing_there(one: Shop, two: Shop, bucket: Bucket):
+    both(one, two, "SELECT 'u1' AS external_id, 'gold' AS tier")
+    assert one.run().status == "success"
+    one.model("it", "SELECT 'u1' AS external_id, 'silver' AS tier")
+    assert one.run().status == "success"
+    before, writes = bucket.names(), bucket.writes
+    (sync,) = collect(two.project(), HowToLook(30, 1, two.clock.utc()), "1.0").syncs
+    assert (sync.status, sync.rows, list(sync.notes)) == ("success", 1, [])
+    assert [(column.name, column.filled, column.changes) for column in sync.columns] == [("tier", 1, 1)]
+    assert [(run.accepted, run.changed) for run in sync.runs] == [(1, {"tier": 1}), (1, {})]
+    assert (bucket.names(), bucket.writes) == (before, writes)
+
+
+@pytest.mark.usefixtures("asked_once")
+def test_page_says_that_a_state_cannot_be_reached(one: Shop, bucket: Bucket):
+    one.sync("it", "SELECT 'u1' AS external_id, 'gold' AS tier").run()
+    bucket.is_down = True
+    (sync,) = collect(one.project(), HowToLook(30, 1, one.clock.utc()), "1.0").syncs
+    assert (sync.status, [column.name for column in sync.columns]) == ("unknown", ["tier"])
+    (note,) = sync.notes
+    assert note.startswith(f"its state cannot be read: cannot reach {bucket.url}/test/it/head.json: 503")

@@ -104,3 +104,16 @@ def test_first_steps_end_and_print_as_in_the_checkout(tools: Path, tmp_path: Pat
 def test_sandbox_has_its_page(tools: Path, tmp_path: Path):
     code, out, err = run(tools, tmp_path, "python", "-c", READ_PAGE)
     assert (code, err, out) == (0, "", (ROOT / "reverse_etl/sandbox/page/assets/index.html").read_text() + "\n")
+
+
+def test_page_of_a_project_has_its_style_and_script(tools: Path, tmp_path: Path):
+    assert run(tools, tmp_path, "retl", "init")[0] == 0
+    code, _, err = run(tools, tmp_path, "retl", "docs", "generate")
+    assert (code, err) == (0, "wrote target/docs/index.html\n")
+    text, assets = (tmp_path / "target/docs/index.html").read_text(), ROOT / "reverse_etl/report/site/assets"
+    assert all((assets / name).read_text() in text for name in ("page.css", "page.js"))
+
+
+def test_pipeline_of_gitlab_is_written(tools: Path, tmp_path: Path):
+    assert run(tools, tmp_path, "retl", "init", "--ci", "gitlab")[0] == 0
+    assert "stages: [review, sync]" in (tmp_path / ".gitlab-ci.yml").read_text()
