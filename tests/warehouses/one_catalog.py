@@ -9,17 +9,25 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Lasting:
-    """Such a server, which counts what it sends."""
+    """Such a server, which counts what it sends, and what it does."""
 
     address: str
     process: "subprocess.Popen[str]"
 
     def bytes_sent(self) -> int:
+        return self._counts()[0]
+
+    def running(self, text: str) -> int:
+        """How many statements with a text in them, which may return rows, go on, whether or not somebody waits."""
+        return self._counts(text)[1]
+
+    def _counts(self, text: str = "") -> tuple[int, int]:
         assert self.process.stdin
         assert self.process.stdout
-        self.process.stdin.write("bytes?\n")
+        self.process.stdin.write(f"{text}\n")
         self.process.stdin.flush()
-        return int(self.process.stdout.readline())
+        sent, running = map(int, self.process.stdout.readline().split())
+        return sent, running
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """A server of Spark Connect in front of another, which lets all sessions be one: `python -m` it, with the address.
 
-It prints its own address, and for each line that it reads, how many bytes it has sent. A session that ends leaves that
+It prints its own address, and for each line that it reads, how many bytes it has sent, and how many statements run that
+have the text of the line in them, and may return rows. A session that ends leaves that
 one as it is, and interrupts only what it has begun itself.
 """
 
@@ -10,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from threading import Thread
 from typing import Any
 
 import grpc
@@ -37,7 +39,7 @@ def _response(method: str) -> Any:
 class _OneSession(grpc.GenericRpcHandler):
     def __init__(self, channel: grpc.Channel) -> None:
         self._channel, self.sent = channel, 0  # bytes
-        self._running = defaultdict[str, set[str]](set)  # the operations of each session
+        self.running = defaultdict[str, dict[str, bytes]](dict)  # the operations of each session
 
     def service(self, call: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler | None:
         method = call.method.removeprefix(_SERVICE)
@@ -83,20 +85,30 @@ class _OneSession(grpc.GenericRpcHandler):
     def _stream(self, method: str, request: Any, context: grpc.ServicerContext) -> Iterator[Any]:
         asked, request.session_id = request.session_id, SESSION
         request.ClearField("client_observed_server_side_session_id")
-        running = self._running[asked]
-        running.add(request.operation_id)
+        running, answers = self.running[asked], self._forward(self._channel.unary_stream, method)(request)
+        is_query = method == "ExecutePlan" and request.plan.HasField("root")  # a command only names one
+        running[request.operation_id] = request.SerializeToString() if is_query else b""
         try:
-            for response in self._forward(self._channel.unary_stream, method)(request):
+            for response in answers:
                 yield self._answered(response, asked)
+        except GeneratorExit:  # nobody listens any more, which ends no statement
+            Thread(target=self._see_end, args=(answers, running, request.operation_id), daemon=True).start()
+            raise
         except grpc.RpcError as error:
+            running.pop(request.operation_id, None)
             _fail(error, context)
-        finally:
-            running.discard(request.operation_id)
+        running.pop(request.operation_id, None)
+
+    def _see_end(self, answers: Iterator[Any], running: dict[str, bytes], operation: str) -> None:
+        with suppress(grpc.RpcError):
+            for _ in answers:
+                pass
+        running.pop(operation, None)
 
     def _interrupt(self, request: Any, _: grpc.ServicerContext) -> Any:
         """All that a session runs, one by one."""
         found = _response("Interrupt")(session_id=request.session_id)
-        for operation in list(self._running[request.session_id]):
+        for operation in list(self.running[request.session_id]):
             one = _request("Interrupt")(session_id=SESSION, user_context=request.user_context, operation_id=operation)
             one.interrupt_type = one.INTERRUPT_TYPE_OPERATION_ID
             with suppress(grpc.RpcError):
@@ -132,8 +144,10 @@ def _serve(address: str) -> None:
         port = server.add_insecure_port("127.0.0.1:0")
         server.start()
         print(f"sc://127.0.0.1:{port}", flush=True)
-        for _ in sys.stdin:
-            print(sessions.sent, flush=True)
+        for line in sys.stdin:
+            of_sessions = [[*running.values()] for running in [*sessions.running.values()]]
+            statements = [one for running in of_sessions for one in running if b"LIMIT 0" not in one]
+            print(sessions.sent, sum(line.strip().encode() in one for one in statements), flush=True)
         server.stop(0)
 
 

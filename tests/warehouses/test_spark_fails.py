@@ -20,6 +20,7 @@ from reverse_etl.state.look import sync_status
 from tests.processes import HANG_S
 from tests.shop import Shop, start
 from tests.warehouses.conftest import Sail, Warehouse, comparing
+from tests.warehouses.one_catalog import one_catalog
 from tests.warehouses.test_comparing import KEEPS, acknowledged, people, pointer, tables
 
 SLOW = " UNION ALL SELECT CAST(a.id AS STRING), a.id FROM range(100000) a, range(100000) b, range(1000) c WHERE a.id + b.id = -1"
@@ -104,18 +105,21 @@ def cancelling(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
 def test_signal_amid_the_comparison_ends_it_in_spark(spark: Warehouse, lasting: Sail, schema: str):
     """Exit code 130, nothing is sent, and Spark has no statement of the session left."""
     slow(spark)
-    with start(spark.shop, "sync", "it") as process:
-        process.wait_until(lambda: "range(100000)" in compiled(spark.shop))
-        time.sleep(1)
-        process.send_signal(signal.SIGINT)
-        assert process.wait() == 130, process.err
-    assert ("Traceback" in process.err, len(spark.shop.sent())) == (False, 1)
+    shop = spark.shop
+    with one_catalog(lasting.address) as server:
+        shop.engine["remote"] = server.address
+        shop.write()
+        with start(shop, "sync", "it") as process:
+            process.wait_until(lambda: server.running("range(100000)") > 0)
+            process.send_signal(signal.SIGINT)
+            assert process.wait() == 130, process.err
+        give_up_s = time.monotonic() + HANG_S
+        while server.running("range(100000)"):
+            assert time.monotonic() < give_up_s, "the statement goes on"
+    assert ("Traceback" in process.err, len(shop.sent())) == (False, 1)
+    shop.engine["remote"] = lasting.address
+    shop.write()
     is_whole_after(spark, lasting, schema)
-
-
-def compiled(shop: Shop) -> str:
-    file = shop.folder / "target/compiled/it.sql"
-    return file.read_text() if file.exists() else ""
 
 
 @contextmanager
