@@ -51,7 +51,7 @@ from reverse_etl.state.copied import copy_of
 from reverse_etl.state.look import NEVER, SyncStatus, is_there, status_in, with_tries
 from reverse_etl.state.orphans import in_words, orphans
 from reverse_etl.state.state import State
-from reverse_etl.state.tries import FAILED, Failing, failing_syncs
+from reverse_etl.state.tries import Failing, failing_syncs
 from reverse_etl.words import one_line
 
 MOST_RUNS = 30  # of a sync that the page lists, the last ones
@@ -243,8 +243,7 @@ def _known(
     known = _stored(project, sync, how, looking)
     on_record = known.runs[0].started_at if known.runs else None
     now = with_tries(project, sync, failing, SyncStatus(sync.name, known.status, on_record, message=known.message))
-    status = known.status if known.status in FAILED else FAILED[0]
-    return replace(known, status=status, message=_safe(sync, now.message or "")) if now.failures else known
+    return replace(known, status=now.last_run, message=_safe(sync, now.message or "")) if now.failures else known
 
 
 def _stored(project: LoadedProject, sync: Sync, how: HowToLook, looking: DuckDBPyConnection) -> _Known:

@@ -93,7 +93,9 @@ def statuses(project: LoadedProject, syncs: Iterable[Sync]) -> Iterator[SyncStat
     failing = failing_syncs(project)
     with Glances() as glances:
         for sync in syncs:
-            yield with_tries(project, sync, failing, _of_state(project, sync, glances))
+            status = with_tries(project, sync, failing, _of_state(project, sync, glances))
+            at = status.finished_at
+            yield replace(status, finished_at=at.replace(microsecond=0)) if at else status
 
 
 def with_tries(project: LoadedProject, sync: Sync, failing: Mapping[str, Failing], status: SyncStatus) -> SyncStatus:
@@ -109,9 +111,10 @@ def with_tries(project: LoadedProject, sync: Sync, failing: Mapping[str, Failing
     what = (status.message or "").removeprefix(f"{sync.name}: ")
     message = f"{said}; {of_what}{what}" if what else said
     seen = replace(status, message=message, failures=found.times, next_try=until)
-    if status.last_run in (*FAILED, *WRONG, RUNNING):  # what fails in its model leaves no trace in the state
+    was_later = status.finished_at is not None and status.finished_at > found.at  # such as a killed run
+    if was_later or status.last_run in (*FAILED, *WRONG, RUNNING):  # what fails in its model leaves no trace there
         return seen
-    return replace(seen, last_run=FAILED[0], finished_at=found.at.replace(microsecond=0))
+    return replace(seen, last_run=FAILED[0], finished_at=found.at)
 
 
 def _of_state(project: LoadedProject, sync: Sync, glances: Glances) -> SyncStatus:
@@ -144,7 +147,7 @@ def is_there(project: LoadedProject, sync: Sync) -> bool:
 def status_in(connection: DuckDBPyConnection, sync: Sync, meta: Mapping[str, str] | None = None) -> SyncStatus:
     """The status of a sync, by its state, which is attached; `meta` is what is known of that, if it has been read."""
     some = ", ".join(f"EXISTS (FROM {table})" for table in (REJECTS, IN_DOUBT, PINS))  # of most states, none
-    last_run = """{'status': status, 'at': strftime(finished_at, '%Y-%m-%dT%H:%M:%S'), 'message': message}"""
+    last_run = """{'status': status, 'at': strftime(finished_at, '%Y-%m-%dT%H:%M:%S.%f'), 'message': message}"""
     last_run = f"SELECT arg_max({last_run}, finished_at) FROM {RUNS}"
     has_rejects, has_doubts, has_pins, last = connection.execute(f"SELECT {some}, ({last_run})").fetchall()[0]
     which = f"rejected_by NOT IN ('{WITHHELD}', '{GIVEN_UP}')", f"rejected_by = '{GIVEN_UP}'"

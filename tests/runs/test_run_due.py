@@ -600,3 +600,15 @@ def test_sync_that_failed_in_its_model_after_a_success_has_failed_in_the_table(s
     (listed,) = json.loads(retl("status", "--output", "json", folder=shop.folder).out)
     found = listed["last_run"], listed["finished_at"], listed["failures"]
     assert found == ("failed", str(at.replace(microsecond=0)), 1)
+
+
+@pytest.mark.long
+def test_run_that_was_killed_after_failures_is_killed_in_the_table(shop: Shop, retl: Retl):
+    shop.sync("it", "SELECT nothing FROM nowhere")
+    assert retl("sync", "it", folder=shop.folder).code == 2
+    shop.model("it", ONE)
+    with running(shop, until="u1") as process:
+        process.kill()
+    told = retl("status", folder=shop.folder)
+    assert told.out.splitlines()[-1].split()[:2] == ["it", "killed"]
+    assert told.err.startswith("it: failed 1 time in a row, the last at ")
