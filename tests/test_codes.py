@@ -39,7 +39,9 @@ LETTERS = {
     "_problem": "P",
 }
 # Made of errors that have their codes.
-OF_PROBLEMS = re.compile(r"problems|self\.problems|sorted\(problems.*|\[\*self\.problems, \*told\]|invalid|said")
+OF_PROBLEMS = re.compile(
+    r"problems|self\.problems|sorted\(problems.*|reader\.errors\(\)|\[\*self\.problems, \*told\]|invalid|said"
+)
 # Codes that are raised in several files, since it is the same error.
 IN_SEVERAL_FILES = {
     *(

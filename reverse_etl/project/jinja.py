@@ -243,9 +243,9 @@ def variables_read(template: str) -> frozenset[str]:
     return frozenset(_READ_VARIABLE.findall(template))
 
 
-def set_what_is_read(template: str) -> str:
-    """The hint for a value that is empty, as its variables are."""
-    return f"set {' and '.join(sorted(variables_read(template)))} in the environment or in .env"
+def to_set(names: Iterable[str]) -> str:
+    """The hint for a value that is empty, as the environment variables are that it reads."""
+    return f"set {' and '.join(sorted(names))} in the environment or in .env"
 
 
 def environment_variables(

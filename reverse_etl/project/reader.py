@@ -15,7 +15,7 @@ from pydantic_core import ErrorDetails
 from reverse_etl.braze.modes import DELETES, MODES, USER, Mode, not_supported
 from reverse_etl.errors import Location, Problem, ProjectError, closest, nearest
 from reverse_etl.project.cron import ScheduleProblem, check_line, check_zone
-from reverse_etl.project.jinja import environment_variables, is_template, render, variables, variables_read
+from reverse_etl.project.jinja import environment_variables, is_template, render, to_set, variables, variables_read
 from reverse_etl.project.labels import KEYS, VALUES, meant
 from reverse_etl.project.spec import SPEC_FILE, WAREHOUSE_SECRETS, WAREHOUSES, Dbt, File, Source, Spec, Sync, Target
 from reverse_etl.project.spec_alerts import ALERTS, SECRETS, Alert, Heartbeat, is_for
@@ -180,7 +180,7 @@ def _of_variable(problem: Problem, empty: Sequence[str]) -> Problem:
         return problem
     said = " and ".join(f'"{name}"' for name in empty)
     what = f"environment variable {said} is empty" if len(empty) == 1 else f"environment variables {said} are empty"
-    hint = f"set {' and '.join(empty)} in the environment or in .env: {problem.message}"
+    hint = f"{to_set(empty)}: {problem.message}"
     return replace(problem, message=what, hint=hint, code="P035")
 
 

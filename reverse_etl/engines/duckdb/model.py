@@ -53,13 +53,9 @@ def columns(connection: DuckDBPyConnection, model: Compiled) -> list[tuple[str, 
             code="P052",
         )
     with errors_of(model, first_line=2):
-        # As a subquery, DuckDB allows no WITH d AS (DELETE ...), nor COPY.
-        subquery = f"FROM (\n{model.sql}\n)"
-        try:
-            relation = connection.sql(subquery)
-        except duckdb.Error:  # which does not contain the line
-            connection.execute(f"DESCRIBE {subquery}")
-            raise
+        # As a subquery, DuckDB allows no WITH d AS (DELETE ...), nor COPY. Errors of `sql()` do not contain the line.
+        connection.execute(f"DESCRIBE FROM (\n{model.sql}\n)")
+        relation = connection.sql(model.sql)  # two columns of one name keep it
         return list(zip(relation.columns, (_stored(sql_type(of)) for of in relation.types), strict=True))
 
 
