@@ -465,6 +465,17 @@ def test_hint_about_an_api_key(shop: Shop, retl: Retl, monkeypatch: pytest.Monke
     assert retl("sync", "it", folder=shop.folder).code == 0
 
 
+def test_hint_about_an_api_key_whose_variable_is_computed(shop: Shop, retl: Retl, monkeypatch: pytest.MonkeyPatch):
+    shop.sync("it", USER)
+    edit(shop.folder / "syncs.yml", "env_var(''BRAZE_API_KEY'')", "env_var(var(''name''))")
+    edit(shop.folder / "syncs.yml", "version: 1\n", "version: 1\nvars: {name: BRAZE_API_KEY}\n")
+    monkeypatch.setenv("BRAZE_API_KEY", "")
+    said = retl("sync", "it", folder=shop.folder)
+    assert (said.code, first_error(said)[1]) == (2, "set what it is read from in the environment or in .env")
+    monkeypatch.setenv("BRAZE_API_KEY", KEY)
+    assert retl("sync", "it", folder=shop.folder).code == 0
+
+
 def test_file_that_is_a_link_is_replaced_with_a_copy(shop: Shop, retl: Retl):
     shop.sync("it", USER)
     model, outside = shop.folder / "models" / "it.sql", shop.folder.parent / "it.sql"
