@@ -166,7 +166,7 @@ def _main() -> int:
         for problem in error.problems:
             stderr.say_error(problem)
         return _of_error(error.exit_code)
-    except RuntimeError as error:
+    except Exception as error:
         from reverse_etl.system.signals import is_swallowed
 
         if not is_swallowed(error):

@@ -321,6 +321,13 @@ class PulledEngine:
         values = ", ".join(f"{one.here} AS {identifier(one.name)}" for one in read)
         return _Local(model.read_by(f"SELECT {values} FROM {view}\n"), rows)
 
+    def _raise_what_ended(self, rows: Rows, model: Compiled) -> None:
+        """DuckDB makes another error of what ended a stream; of a signal, too, that arrived while it was read."""
+        if isinstance(rows.error, Exception):
+            raise self.reader.explained(rows.error, model) from None
+        if rows.error is not None:
+            raise rows.error from None
+
     @contextmanager
     def _explained(self, model: Compiled, goes_on: bool = False) -> Iterator[None]:
         """Raises what has ended a stream instead of what DuckDB makes of it. No session stays open, unless it goes on
@@ -333,10 +340,7 @@ class PulledEngine:
             if not goes_on:
                 self._leave()
             for local in self._views.values():
-                if isinstance(local.rows.error, Exception):
-                    raise self.reader.explained(local.rows.error, local.model) from None
-                if local.rows.error is not None:
-                    raise local.rows.error from None
+                self._raise_what_ended(local.rows, local.model)
             found = [one for one in (of_refused(str(each), model) for each in _chain(error)) if one]
             if found:
                 raise found[-1] from None  # the last is DuckDB's own

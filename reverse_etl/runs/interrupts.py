@@ -31,6 +31,7 @@ class Interrupts:
         self.under_way = 0
         self.before_exit: Callable[[], None] = lambda: None  # what a second signal still waits for
         self._taken = 0
+        self._has_raised = False
         self._planning = False
         self._senders: list[Sender] = []
 
@@ -56,7 +57,7 @@ class Interrupts:
                 self._planning = True
                 yield
         finally:
-            self._planning = False
+            self._planning = self._has_raised = False
 
     @contextmanager
     def stopping(self, sender: Sender) -> Iterator[None]:
@@ -76,10 +77,12 @@ class Interrupts:
 
     @contextmanager
     def _unswallowed(self) -> Iterator[None]:
+        """Raises Interrupted where something on the way has made another error of it. DuckDB does, and it calls Python
+        to read the rows of a warehouse: the handler may run inside."""
         try:
             yield
-        except RuntimeError as error:
-            if self.signal and is_swallowed(error):
+        except Exception as error:
+            if self._has_raised or (self.signal and is_swallowed(error)):
                 raise Interrupted from None
             raise
 
@@ -91,4 +94,5 @@ class Interrupts:
         self.signal = number
         self.stop()
         if self._planning or not self.under_way:
+            self._has_raised = True
             raise Interrupted

@@ -11,15 +11,18 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+import duckdb
 from duckdb import DuckDBPyConnection
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _NOBODY = -1  # what `signal.set_wakeup_fd` calls it
 
 
-def is_swallowed(error: RuntimeError) -> bool:
+def is_swallowed(error: Exception) -> bool:
     """Whether DuckDB raised this instead of what a signal handler raised."""
-    return str(error) == "Query interrupted"
+    return isinstance(error, duckdb.InterruptException) or (
+        isinstance(error, RuntimeError) and str(error) == "Query interrupted"
+    )
 
 
 @contextmanager

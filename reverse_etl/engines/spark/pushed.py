@@ -279,8 +279,7 @@ class PushedEngine(PulledEngine):
             try:
                 self.workbench.execute(f"CREATE TABLE {SIFTED} AS FROM {_VIEW}")
             except Exception:
-                if isinstance(rows.error, Exception):
-                    raise self.reader.explained(rows.error, model) from None
+                self._raise_what_ended(rows, model)
                 raise
             finally:
                 self._end_results()
