@@ -7,6 +7,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
 
 from reverse_etl.delivery.session import open_session
@@ -62,6 +63,18 @@ def customers(folder: Path, as_of: date) -> dict[str, dict[str, Any]]:
     }
 
 
+def changed_cells(ledger: Path) -> tuple[int, int]:
+    """How many cells the lines of a ledger say have changed, and the bytes of the files with these."""
+    cells = size = 0
+    for file in ledger.glob("*.parquet"):
+        if not file.name.endswith(".requests.parquet"):
+            found = duckdb.execute("SELECT count(*) FROM read_parquet(?) WHERE kind = 'changed'", [str(file)])
+            (changed,) = found.fetchall()[0]
+            cells += changed
+            size += file.stat().st_size if changed else 0
+    return cells, size
+
+
 @pytest.mark.long
 def test_thirteen_months_of_real_purchases_arrive_once_and_cost_what_changed(folder: Path):
     with Sandbox() as braze:
@@ -78,6 +91,10 @@ def test_thirteen_months_of_real_purchases_arrive_once_and_cost_what_changed(fol
             0,
             0,
         ]
+
+        cells, size = changed_cells(folder / ".retl" / "test" / "customers" / "ledger")
+        assert cells > 1_000
+        assert size / cells <= 12
 
         profiles = {profile["external_id"]: profile["custom_attributes"] for profile in braze.profiles()}
         assert profiles == customers(folder, MONTHS[-1])
