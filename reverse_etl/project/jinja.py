@@ -11,7 +11,8 @@ from functools import lru_cache
 from types import CodeType
 from typing import Any
 
-from jinja2 import TemplateNotFound, TemplateSyntaxError, UndefinedError
+from jinja2 import Environment as JinjaEnvironment
+from jinja2 import TemplateNotFound, TemplateSyntaxError, UndefinedError, nodes
 from jinja2.exceptions import SecurityError
 from jinja2.utils import missing
 
@@ -231,6 +232,7 @@ _CREDENTIALS = re.compile(
     r"|AZURE_(STORAGE_)?(ACCOUNT_KEY|SAS_KEY|SAS_TOKEN|CLIENT_SECRET)"
 )
 _READ_VARIABLE = re.compile(r"env_var\(\s*[\"']([^\"']+)[\"']")
+_PARSER = JinjaEnvironment()
 
 
 def is_credential(name: str) -> bool:
@@ -238,9 +240,27 @@ def is_credential(name: str) -> bool:
     return _CREDENTIALS.fullmatch(name) is not None or names_proxy(name)
 
 
-def variables_read(template: str) -> frozenset[str]:
-    """The names of the environment variables that a template reads."""
-    return frozenset(_READ_VARIABLE.findall(template))
+@dataclass(frozen=True)
+class VariablesRead:
+    """The `names` of the environment variables that a template reads; `computes_names`: and others, as in
+    `env_var('A' ~ 'B')`."""
+
+    names: frozenset[str]
+    computes_names: bool = False
+
+
+def variables_read(template: str) -> VariablesRead:
+    try:
+        parsed = _PARSER.parse(template)
+    except TemplateSyntaxError:  # rendering it says so
+        return VariablesRead(frozenset(_READ_VARIABLE.findall(template)))
+    calls = [call for call in parsed.find_all(nodes.Call) if _is_env_var(call.node)]
+    names = [call.args[0].value for call in calls if call.args and isinstance(call.args[0], nodes.Const)]
+    return VariablesRead(frozenset(map(str, names)), len(names) < sum(map(_is_env_var, parsed.find_all(nodes.Name))))
+
+
+def _is_env_var(node: nodes.Node) -> bool:
+    return isinstance(node, nodes.Name) and node.name == "env_var"
 
 
 def to_set(names: Iterable[str]) -> str:

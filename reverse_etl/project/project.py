@@ -90,7 +90,7 @@ class LoadedProject:
         value = render(text, names, where).strip() if text is not None else None
         if value == "":
             what = f'"{key}" of the warehouse is empty'
-            raise ProjectError(what, where, to_set(variables_read(text)), code="P024")
+            raise ProjectError(what, where, to_set(variables_read(text).names), code="P024")
         return value
 
     @property
@@ -158,7 +158,7 @@ class LoadedProject:
         template = self.spec.target.destination.api_key or ""
         key = render(template, names, where).strip()
         if not key:
-            raise ProjectError("the API key is empty", where, to_set(variables_read(template)), code="P024")
+            raise ProjectError("the API key is empty", where, to_set(variables_read(template).names), code="P024")
         if not all("!" <= character <= "~" for character in key):
             hint = "set the environment variable again: without blanks, line breaks, or letters outside ASCII"
             raise ProjectError("the API key contains a character that no API key has", where, hint, code="P024")
@@ -205,7 +205,7 @@ class LoadedProject:
             key = render(template, names, where).strip()
             if not key or not all("!" <= character <= "~" for character in key):
                 what = "is empty" if not key else "contains a blank, or a character outside ASCII"
-                hint = to_set(variables_read(template))
+                hint = to_set(variables_read(template).names)
                 raise ProjectError(f'a key of source "{source}" {what}', where, hint, code="P024")
             keep_secret(key)
             found.append(key)

@@ -138,7 +138,9 @@ def _secrets(top: File) -> frozenset[str]:
     told = [value for raw in (*top.alerts, top.heartbeat) if isinstance(raw, dict) for _, value in _secrets_in(raw)]
     keys += [_warehouse(raw).get(key) for raw in top.targets.values() for key in WAREHOUSE_SECRETS]
     collected = [key for _, key in _collect_keys(top.collect)]
-    return frozenset(name for key in (*keys, *told, *collected) if isinstance(key, str) for name in variables_read(key))
+    return frozenset(
+        name for key in (*keys, *told, *collected) if isinstance(key, str) for name in variables_read(key).names
+    )
 
 
 def _secrets_in(raw: Mapping[str, Any]) -> Iterator[tuple[YamlPath, Any]]:
@@ -217,7 +219,7 @@ class _Reader:
         if not is_template(value):
             return value
         names = {"var": variables(self.vars), "env_var": environment_variables(self.environ, self.secrets)}
-        empty = sorted(name for name in variables_read(value) if self.environ.get(name) == "")
+        empty = sorted(name for name in variables_read(value).names if self.environ.get(name) == "")
         if empty:
             self.empty[self.positions.of_value(path)] = empty
         try:
@@ -316,13 +318,12 @@ class _Reader:
         for name, raw in top.targets.items():
             path, inside = ("targets", name), f' in target "{name}"'
             key = raw.get("destination", {}).get("api_key") if _is_target(raw) else None
-            if key is not None and not is_template(key):
-                place = self.positions.of_value((*path, "destination", "api_key"))
+            if key is not None:
                 hint = (
                     "use api_key: \"{{ env_var('BRAZE_API_KEY') }}\", and create a new key: "
                     "this one has been written to a file"
                 )
-                self.problem(f'"api_key"{inside} must come from the environment', place, hint, code="P012")
+                self._secret(key, f'"api_key"{inside}', (*path, "destination", "api_key"), hint, code="P012")
             self._secrets_of_warehouse(_warehouse(raw), path, inside)
             value = self.rendered(raw, path, keep=("api_key", *WAREHOUSE_SECRETS)) if name == chosen else raw
             target = self.check(Target, value, path, inside, unrendered=name != chosen)
@@ -336,10 +337,19 @@ class _Reader:
     def _secrets_of_warehouse(self, raw: Mapping[str, Any], path: YamlPath, inside: str) -> None:
         for key in WAREHOUSE_SECRETS:
             value = raw.get(key)
-            if value is not None and not (isinstance(value, str) and variables_read(value)):
-                place = self.positions.of_value((*path, "warehouse", key))
+            if value is not None:
                 hint = f"write {key}: \"{{{{ env_var('WAREHOUSE_{key.upper()}') }}}}\"; change a password that is in it"
-                self.problem(f'"{key}"{inside} must come from the environment', place, hint, code="P012")
+                self._secret(value, f'"{key}"{inside}', (*path, "warehouse", key), hint, code="P012")
+
+    def _secret(self, value: Any, what: str, path: YamlPath, hint: str, code: str) -> None:
+        """Report a secret that is written down, or read in a way that does not tell which variables models must not
+        read."""
+        place, read = self.positions.of_value(path), variables_read(value if isinstance(value, str) else "")
+        if read.computes_names:
+            hint = "write the name itself, as in {{ env_var('NAME') }}: models cannot read what is named so"
+            self.problem(f"{what} must not compute the name of an environment variable", place, hint, code=code)
+        elif not read.names:
+            self.problem(f"{what} must come from the environment", place, hint, code=code)
 
     def alerts(self, top: File, target: str | None) -> list[Alert]:
         """The alerts for a target; all are checked, and only those for it are rendered."""
@@ -391,11 +401,8 @@ class _Reader:
     def _told(self, model: type[M], raw: Any, path: YamlPath, inside: str, is_needed: bool) -> M | None:
         """An alert or a heartbeat, rendered if it `is_needed`. Its secrets stay templates."""
         for at, value in _secrets_in(raw) if isinstance(raw, dict) else ():
-            if not isinstance(value, str) or not variables_read(value):
-                place = self.positions.of_value((*path, *at))
-                what = f'"{at[-1]}"{inside} must come from the environment'
-                hint = f"write {at[-1]}: \"{{{{ env_var('NAME') }}}}\", and put the value into .env or the environment"
-                self.problem(what, place, hint, code="P110")
+            hint = f"write {at[-1]}: \"{{{{ env_var('NAME') }}}}\", and put the value into .env or the environment"
+            self._secret(value, f'"{at[-1]}"{inside}', (*path, *at), hint, code="P110")
         value = self.rendered(raw, path, keep=SECRETS) if is_needed else raw
         return self.check(model, value, path, inside, unrendered=not is_needed)
 
@@ -404,10 +411,8 @@ class _Reader:
         if top.collect is None:
             return None
         for path, key in _collect_keys(top.collect):
-            if not isinstance(key, str) or not variables_read(key):
-                what = f'a key of source "{path[2]}" in "collect" must come from the environment'
-                hint = "write keys: [\"{{ env_var('POSTBACK_KEY') }}\"], and put a new key into .env or the environment"
-                self.problem(what, self.positions.of_value(path), hint, code="P110")
+            hint = "write keys: [\"{{ env_var('POSTBACK_KEY') }}\"], and put a new key into .env or the environment"
+            self._secret(key, f'a key of source "{path[2]}" in "collect"', path, hint, code="P110")
         inside = ' in "collect"' if isinstance(top.collect, dict) else ""
         found = self.check(
             Collect, self.rendered(top.collect, ("collect",), keep=(COLLECT_KEYS,)), ("collect",), inside

@@ -151,6 +151,6 @@ def _hint(project: LoadedProject, sync: Sync, lack: Lack) -> str:
     if project.uses_sandbox:
         return create
     destination = project.spec.target.destination
-    key = next(iter(variables_read(destination.api_key or "")), "BRAZE_API_KEY")
+    key = next(iter(variables_read(destination.api_key or "").names), "BRAZE_API_KEY")
     calls = [one.curl(destination.endpoint, key) for one in creation(lack, description_of(sync))]
     return "; or\n  ".join([create, "\n  ".join(calls)])

@@ -421,6 +421,7 @@ def test_alert_test_sends_by_every_alert_of_the_target_or_by_those_named(told: S
         ({"alerts": [{**SLACK, "afer": 2}]}, 'unknown key "afer" in alert "slack"\n  hint: did you mean "after"?'),
         ({"alerts": [{**MAIL, "username": "joe"}]}, "must have both username and password, or neither"),
         ({"alerts": [{**MAIL, **LOGIN, "host": "h.example.com", "tls": "none"}]}, "must not send a password without encryption"),
+        ({"heartbeat": {"url": "{{ env_var('HC_' ~ 'URL') }}"}}, '"url" in "heartbeat" must not compute the name of an environment variable'),
         ({"heartbeat": {"url": "https://hc-ping.com/x"}}, '"url" in "heartbeat" must come from the environment'),
     ],
 )  # fmt: skip

@@ -329,6 +329,12 @@ TARGET = "    destination:\n"
             "\"{{ env_var('BRAZE_API_KEY') }}\"",
         ),
         (
+            "'{{ env_var(''BRAZE_API_KEY'') }}'",
+            "\"{{ env_var('BRAZE_' ~ 'API_KEY') }}\"",
+            "write the name itself, as in {{ env_var('NAME') }}: models cannot read what is named so",
+            "\"{{ env_var('BRAZE_API_KEY') }}\"",
+        ),
+        (
             "  test:\n",
             "  test:\n    renamed_from: test\n",
             "remove it: the states of a target move only if no target has its name any more",

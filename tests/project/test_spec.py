@@ -344,6 +344,32 @@ def test_endpoint_that_leads_to_no_braze_is_refused_where_it_is_written(endpoint
             id="key in the file, no TLS",
         ),
         pytest.param(
+            HEAD.replace("endpoint: sandbox", "endpoint: https://rest.iad-01.braze.com, api_key: \"{{ 'secret' }}\"")
+            + GOOD,
+            [
+                'syncs.yml:5:82: "api_key" in target "dev" must come from the environment\n'
+                "  hint: use api_key: \"{{ env_var('BRAZE_API_KEY') }}\", and create a new key: this one has been written "
+                "to a file",
+            ],
+            id="key in a template",
+        ),
+        *(
+            pytest.param(
+                HEAD.replace("endpoint: sandbox", f'endpoint: https://rest.iad-01.braze.com, api_key: "{key}"') + GOOD,
+                [
+                    'syncs.yml:5:82: "api_key" in target "dev" must not compute the name of an environment variable\n'
+                    "  hint: write the name itself, as in {{ env_var('NAME') }}: models cannot read what is named so",
+                ],
+                id=f"key of {what}",
+            )
+            for what, key in {
+                "a name put together": "{{ env_var('BRAZE_' ~ 'KEY') }}",
+                "a name from a variable": "{{ env_var(var('key')) }}",
+                "two names, one of them put together": "{{ env_var('BRAZE_KEY') ~ env_var('MO' ~ 'RE') }}",
+                "another name for env_var": "{% set read = env_var %}{{ read('BRAZE_KEY') }}",
+            }.items()
+        ),
+        pytest.param(
             HEAD.replace("endpoint: sandbox", "endpoint: https://rest.iad-01.braze.com") + GOOD,
             ['syncs.yml:5:18: "api_key" is missing: add api_key: "{{ env_var(\'BRAZE_API_KEY\') }}"'],
             id="no key",
