@@ -16,7 +16,7 @@ from reverse_etl.plan.workbench import execute
 from reverse_etl.project.project import LoadedProject
 from reverse_etl.project.spec import Sync
 from reverse_etl.records.layout import Layout, layout_of_rows
-from reverse_etl.state.copied import copy_of
+from reverse_etl.state.copied import Seen, copy_of
 from reverse_etl.state.look import is_there
 from reverse_etl.state.state import State
 from reverse_etl.words import count
@@ -84,7 +84,7 @@ def flaps(project: LoadedProject, syncs: Sequence[Sync], how: HowToLook) -> Flap
                 notes.append(f"{sync.name}: has not run yet")
                 continue
             with copy_of(project, sync) as state:
-                found, said = changes_of(state, project, sync, how)
+                found, said = changes_of(state, project, sync, how, _layout(state, sync))
                 columns, notes = [*columns, *found], [*notes, *said]
                 rows += _rows(state, sync, how)
         except StateError as error:
@@ -95,15 +95,23 @@ def flaps(project: LoadedProject, syncs: Sequence[Sync], how: HowToLook) -> Flap
 
 
 def changes_of(
-    state: State, project: LoadedProject, sync: Sync, how: HowToLook
+    state: State | Seen, project: LoadedProject, sync: Sync, how: HowToLook, layout: Layout | None
 ) -> tuple[list[FlappingColumn], list[str]]:
-    """What the columns of one sync have changed, and what there is to say beside it. FLAPS and FLAP_RUNS stay in the
-    connection of the state."""
+    """What the columns of one sync have changed, and what there is to say beside it. `layout` is that of the rows of
+    the state. FLAPS and FLAP_RUNS stay in its connection."""
     notes = [*_notes(state, sync, how)]
-    return [*_columns(state, project, sync, how)], notes
+    run_ids = [run_id for (run_id,) in state.connection.execute(f"SELECT run_id FROM {FLAP_RUNS}").fetchall()]
+    with state.ledger.opened(run_ids):
+        execute(state.connection, f"CREATE OR REPLACE TEMP TABLE {FLAPS} AS {changes_sql(layout)}")
+    return [*_columns(state.connection, project, sync, how)], notes
 
 
-def _notes(state: State, sync: Sync, how: HowToLook) -> Iterator[str]:
+def _layout(state: State, sync: Sync) -> Layout | None:
+    types = state.rows.types()
+    return layout_of_rows(sync, list(types.items()), state.rows.key()) if types else None
+
+
+def _notes(state: State | Seen, sync: Sync, how: HowToLook) -> Iterator[str]:
     """Choose the runs that count, and say of which nothing is known."""
     connection, since = state.connection, how.since.isoformat()
     execute(connection, f"CREATE OR REPLACE TEMP TABLE {FLAP_RUNS} AS {runs_sql(since)}")
@@ -124,11 +132,9 @@ def _notes(state: State, sync: Sync, how: HowToLook) -> Iterator[str]:
         yield f"{sync.name}: all columns of a changed row are sent (send: all_columns); counted is what has changed"
 
 
-def _columns(state: State, project: LoadedProject, sync: Sync, how: HowToLook) -> Iterator[FlappingColumn]:
-    connection = state.connection
-    run_ids = [run_id for (run_id,) in connection.execute(f"SELECT run_id FROM {FLAP_RUNS}").fetchall()]
-    with state.ledger.opened(run_ids):
-        execute(connection, f"CREATE OR REPLACE TEMP TABLE {FLAPS} AS {changes_sql(_layout(state, sync))}")
+def _columns(
+    connection: DuckDBPyConnection, project: LoadedProject, sync: Sync, how: HowToLook
+) -> Iterator[FlappingColumn]:
     volatile = {one.column: one for one in _volatile(connection, project, sync)}
     for name, changes, rows, runs, cost, rule in execute(connection, columns_sql(how.limit)).fetchall():
         yield FlappingColumn(sync.name, name, changes, rows, runs, cost, *_reason(name, volatile.get(name), rule))
@@ -138,11 +144,6 @@ def _rows(state: State, sync: Sync, how: HowToLook) -> Iterator[FlappingRow]:
     keys = state.keys(in_full=how.in_full)
     for key, *numbers in execute(state.connection, rows_sql(how.limit)).fetchall():
         yield FlappingRow(sync.name, keys.shown(key), *numbers)
-
-
-def _layout(state: State, sync: Sync) -> Layout | None:
-    types = state.rows.types()
-    return layout_of_rows(sync, list(types.items()), state.rows.key()) if types else None
 
 
 def _reason(column: str, volatile: Volatile | None, rule: str | None) -> tuple[str, str, str] | tuple[()]:

@@ -9,16 +9,11 @@ said in the notes of its sync, and the rest is shown.
     texts        descriptions and owners: `columns:` of the sync, then those of the dbt resources that it reads
 """
 
-import json
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing as closed_after
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
-from typing import Any
+from datetime import datetime
 
-import duckdb
 from duckdb import DuckDBPyConnection
 
 from reverse_etl.braze.modes import Extra
@@ -26,11 +21,7 @@ from reverse_etl.engines.duckdb.named import tables_named as tables_of
 from reverse_etl.engines.engine import Engine
 from reverse_etl.engines.warehouse import engine_of
 from reverse_etl.errors import ProjectError, RetlError
-from reverse_etl.ledger.flapping import FLAP_RUNS, FLAPS
-from reverse_etl.masking import all_masked, of_response, of_warehouse
-from reverse_etl.plan.elsewhere import pointer_of
-from reverse_etl.plan.given_up import GIVEN_UP
-from reverse_etl.plan.tables import ACKNOWLEDGED, IN_DOUBT, REJECTS, RUNS, SENT_AT
+from reverse_etl.masking import all_masked
 from reverse_etl.plan.workbench import connect
 from reverse_etl.project.graph import dbt_id, model_id, seed_id
 from reverse_etl.project.lineage import tables_named, texts_of
@@ -38,69 +29,29 @@ from reverse_etl.project.lock_file import Lock
 from reverse_etl.project.models import ref_name
 from reverse_etl.project.project import LoadedProject
 from reverse_etl.project.spec import Sync
-from reverse_etl.records.attributes import attributes_of, fields_of, properties_of
-from reverse_etl.records.layout import Layout, layout_of_rows
+from reverse_etl.records.layout import Layout
 from reverse_etl.runs.due import find_due
-from reverse_etl.runs.flaps import HowToLook, changes_of
-from reverse_etl.runs.site_facts import Site, SiteColumn, SiteEvent, SiteNode, SiteReject, SiteRun, SiteSync
-from reverse_etl.runs.site_values import values_of
+from reverse_etl.runs.flaps import HowToLook
+from reverse_etl.runs.site_facts import Site, SiteColumn, SiteEvent, SiteNode, SiteSync
+from reverse_etl.runs.site_states import Known, all_known, sent_types
 from reverse_etl.runs.writers import writer_of
 from reverse_etl.sql import database
-from reverse_etl.sql.quoting import identifier
-from reverse_etl.state.copied import copy_of
-from reverse_etl.state.look import NEVER, SyncStatus, is_there, status_in, with_tries
 from reverse_etl.state.orphans import in_words, orphans
-from reverse_etl.state.state import State
-from reverse_etl.state.tries import Failing, failing_syncs
-from reverse_etl.words import one_line
 
-MOST_RUNS = 30  # of a sync that the page lists, the last ones
-MOST_REASONS = 20  # of rows that are not in Braze
-_MOST_COLUMNS = 100_000
 _SENDS = {Extra.CUSTOM_ATTRIBUTE: "attribute", Extra.PROPERTY: "property", Extra.CATALOG_FIELD: "field"}
-# Errors that name keys: what is before them says what is wrong.
-_BEFORE_KEYS = re.compile(r"(is not unique|several rows for the same user \([^)]*\)|NULL[^:]*): .*", re.DOTALL)
-
-
-@dataclass(frozen=True)
-class _Known:
-    """What a state knows of a sync."""
-
-    status: str = NEVER
-    message: str = ""
-    rows: int = 0
-    rejected: int = 0
-    in_doubt: int = 0
-    written: int = 0
-    types: Mapping[str, str] = field(default_factory=dict)
-    filled: Mapping[str, int] = field(default_factory=dict)
-    changes: Mapping[str, tuple[int, int, str]] = field(default_factory=dict)
-    changed_at: Mapping[str, datetime] = field(default_factory=dict)
-    values: Mapping[str, Sequence[tuple[str, int]]] = field(default_factory=dict)
-    runs: Sequence[SiteRun] = ()
-    rejects: Sequence[SiteReject] = ()
-    notes: Sequence[str] = ()
 
 
 def collect(project: LoadedProject, how: HowToLook, version: str) -> Site:
     """What there is to show. Raises ProjectError for a braze.lock.yml or a dbt manifest that cannot be read."""
     lock = project.lock() or Lock()
     dues = {due.sync.name: due.scheduled_time for due in find_due(project, project.spec.syncs, how.now)}
-    layouts = _layouts(project)
-    failing = failing_syncs(project)
-    with database.connect() as looking:
+    with all_known(project, how) as states:
+        layouts = _layouts(project)
+        nodes = list(_nodes(project))
         syncs = [
-            _sync(
-                project,
-                sync,
-                _known(project, sync, how, failing, looking),
-                how.now,
-                layouts[sync.name],
-                dues.get(sync.name),
-            )
-            for sync in project.spec.syncs
+            _sync(project, sync, known, how.now, layouts[sync.name], dues.get(sync.name))
+            for sync, known in zip(project.spec.syncs, states, strict=True)
         ]
-        nodes = list(_nodes(project, looking))
     return Site(
         project=project.folder.absolute().name,
         target=project.target_name,
@@ -135,12 +86,12 @@ def _layout(project: LoadedProject, engine: Engine, sync: Sync) -> Layout | None
 def _sync(
     project: LoadedProject,
     sync: Sync,
-    known: _Known,
+    known: Known,
     now: datetime,
     layout: Layout | None,
     due_since: datetime | None,
 ) -> SiteSync:
-    types = {**known.types, **(_types(layout) if layout else {})}
+    types = {**known.types, **(sent_types(layout) if layout else {})}
     unread = f"the columns of models/{sync.model}.sql cannot be read now: `retl plan {sync.name}` says why"
     there = {column.name for column in layout.columns} if layout else {column.name for column in sync.columns}
     unknown = [column.name for column in sync.columns if column.name not in there]
@@ -189,7 +140,7 @@ def _schedule(sync: Sync) -> str:
 def _column(
     name: str,
     of: str,
-    known: _Known,
+    known: Known,
     texts: Mapping[str, tuple[str, str]],
     accepted: Mapping[str, Sequence[str]],
 ) -> SiteColumn:
@@ -210,17 +161,6 @@ def _column(
     )
 
 
-def _types(layout: Layout) -> dict[str, str]:
-    """What a sync sends, and its types: those of Braze, or of the column where Braze fixes its own."""
-    if layout.mode.extra is Extra.CUSTOM_ATTRIBUTE:
-        of_braze = "standard field"
-        return {name: str(one.type or f"{of_braze}, {one.sql_type}") for name, one in attributes_of(layout).items()}
-    if layout.mode.extra in (Extra.PROPERTY, Extra.CATALOG_FIELD):
-        found = properties_of(layout) if layout.mode.extra is Extra.PROPERTY else fields_of(layout)
-        return {name: str(of) for name, of in found.items()}
-    return {column.name: column.type.text for column in layout.sent}
-
-
 def _texts(project: LoadedProject, sync: Sync) -> dict[str, tuple[str, str]]:
     """Description and owner of columns. What the sync says counts; then dbt, of what its models read there."""
     found = dict[str, tuple[str, str]]()
@@ -231,140 +171,6 @@ def _texts(project: LoadedProject, sync: Sync) -> dict[str, tuple[str, str]]:
         before = found.get(column.name, ("", ""))
         found[column.name] = (column.description or before[0], column.owner or before[1])
     return found
-
-
-# --- state -----------------------------------------------------------------------------------------------------------
-
-
-def _known(
-    project: LoadedProject, sync: Sync, how: HowToLook, failing: Mapping[str, Failing], looking: DuckDBPyConnection
-) -> _Known:
-    """What is known of a sync; it has failed if its last try did, of which its state may know nothing."""
-    known = _stored(project, sync, how, looking)
-    on_record = known.runs[0].started_at if known.runs else None
-    now = with_tries(project, sync, failing, SyncStatus(sync.name, known.status, on_record, message=known.message))
-    return replace(known, status=now.last_run, message=_safe(sync, now.message or "")) if now.failures else known
-
-
-def _stored(project: LoadedProject, sync: Sync, how: HowToLook, looking: DuckDBPyConnection) -> _Known:
-    try:
-        if not is_there(project, sync):
-            return _Known()
-        with copy_of(project, sync, looking) as state:
-            return _of_state(project, sync, state, how)
-    except (RetlError, duckdb.Error) as error:
-        return _Known("unknown", notes=[f"its state cannot be read: {_safe(sync, str(error).splitlines()[0])}"])
-
-
-def _of_state(project: LoadedProject, sync: Sync, state: State, how: HowToLook) -> _Known:
-    connection = state.connection
-    changes, notes = changes_of(state, project, sync, replace(how, limit=_MOST_COLUMNS))
-    types = state.rows.types()
-    layout = layout_of_rows(sync, list(types.items()), state.rows.key()) if types else None
-    sent = _types(layout) if layout else {}
-    now = status_in(connection, sync)
-    return _Known(
-        status=now.last_run,
-        message=_safe(sync, now.message or ""),
-        rows=now.rows,
-        rejected=now.rejected,
-        in_doubt=now.in_doubt,
-        written=_written(connection, how.since),
-        types=sent,
-        filled=_filled(state, [name for name in sent if name in types]),
-        values=values_of(sync, state, [name for name in sent if name in types]),
-        changes={one.column: (one.changes, one.data_points, one.what or "") for one in changes},
-        changed_at=_changed_at(connection),
-        runs=_runs(connection, sync),
-        rejects=list(_rejects(connection)),
-        notes=[note.removeprefix(f"{sync.name}: ") for note in notes],
-    )
-
-
-def _filled(state: State, columns: Sequence[str]) -> dict[str, int]:
-    """In how many acknowledged rows each column has a value; nothing if the rows are in the warehouse."""
-    if not columns or pointer_of(state.rows.meta()):
-        return {}
-    counts = ", ".join(f"count({identifier(name)})" for name in columns)
-    found = state.connection.execute(f"SELECT {counts} FROM {ACKNOWLEDGED} WHERE {SENT_AT} IS NOT NULL").fetchall()[0]
-    return dict(zip(columns, found, strict=True))
-
-
-def _written(connection: DuckDBPyConnection, since: datetime) -> int:
-    """Attributes that Braze has accepted in the runs since then."""
-    accepted = "TRY_CAST(json_extract_string(counts, '$.delivery.attributes') AS BIGINT)"
-    sql = f"SELECT CAST(coalesce(sum({accepted}), 0) AS BIGINT) FROM {RUNS} WHERE finished_at >= $since"
-    return int(connection.execute(sql, {"since": since}).fetchall()[0][0])
-
-
-def _changed_at(connection: DuckDBPyConnection) -> dict[str, datetime]:
-    sql = f"SELECT column_name, epoch(max(finished_at)) FROM {FLAPS} JOIN {FLAP_RUNS} USING (n) GROUP BY column_name"
-    return {name: datetime.fromtimestamp(at, UTC) for name, at in connection.execute(sql).fetchall()}
-
-
-def _runs(connection: DuckDBPyConnection, sync: Sync) -> list[SiteRun]:
-    """The last runs, the latest first."""
-    changed = dict[str, dict[str, int]]()
-    by_run = f"""SELECT run_id, column_name, count(*) AS cells FROM {FLAPS} JOIN {FLAP_RUNS} USING (n)
-        GROUP BY ALL ORDER BY cells DESC, column_name"""
-    for run_id, column, cells in connection.execute(by_run).fetchall():
-        changed.setdefault(run_id, {})[column] = cells
-    rows = connection.execute(
-        f"""SELECT run_id, epoch(started_at), epoch(finished_at), status, message, counts, git_commit, git_dirty,
-            started_by
-        FROM {RUNS} ORDER BY started_at DESC, run_id DESC LIMIT {MOST_RUNS}"""
-    ).fetchall()
-    return [_run(sync, row, changed.get(row[0], {})) for row in rows]
-
-
-def _run(sync: Sync, row: Sequence[Any], changed: Mapping[str, int]) -> SiteRun:
-    run_id, started_s, finished_s, status, message, counts, commit, is_dirty, started_by = row
-    planned: dict[str, Any] = json.loads(counts)
-    delivery = planned.get("delivery", {})
-    names = ("accepted", "rejected", "in_doubt", "unsent", "requests", "attributes")
-    return SiteRun(
-        run_id,
-        datetime.fromtimestamp(started_s, UTC),
-        round(finished_s - started_s, 1),
-        status,
-        rows=planned.get("rows", 0),
-        planned=planned.get("to_send", 0),
-        invalid=planned.get("invalid", 0),
-        **{name: delivery.get(name, 0) for name in names},
-        message=_safe(sync, message or ""),
-        commit=commit or "",
-        is_dirty=bool(is_dirty),
-        started_by=all_masked((started_by or "").replace("@", " on ")),
-        changed=changed,
-    )
-
-
-def _safe(sync: Sync, message: str) -> str:
-    """A message without the keys that it names, and without what looks personal."""
-    said = one_line(message).removeprefix(f"{sync.name}: ").replace(f"; {sync.name}: ", "; ")
-    return of_warehouse(_BEFORE_KEYS.sub(r"\1", said))
-
-
-_STATUSES = {"retl": "invalid", "braze": "rejected", "left_out": "left out", "given_up": "given up"}
-
-
-def _rejects(connection: DuckDBPyConnection) -> Iterator[SiteReject]:
-    """Why rows are not in Braze, the most frequent reasons first; of what Braze says, without values that it quotes."""
-    rows = connection.execute(
-        f"""SELECT rejected_by, column_name, reason, hint, count(DISTINCT key), any_value(body) FROM {REJECTS}
-        GROUP BY ALL
-        UNION ALL SELECT 'in_doubt', NULL, 'sent, and it is not known whether it arrived', NULL, count(*), NULL
-        FROM {IN_DOUBT} WHERE resolution IS NULL HAVING count(*) > 0
-        ORDER BY 5 DESC, 1, 2, 3 LIMIT 1000"""
-    ).fetchall()
-    found = dict[tuple[str, str, str, str], int]()
-    for by, column, reason, hint, count, body in rows:
-        said = of_response(reason, [body] if body else []) if by in ("braze", GIVEN_UP) else all_masked(reason)
-        status = _STATUSES.get(by, by.replace("_", " "))
-        one = (status, column or "", said, all_masked(hint or "") if by != "braze" else "")
-        found[one] = found.get(one, 0) + count
-    for one in sorted(found, key=lambda one: (-found[one], one))[:MOST_REASONS]:
-        yield SiteReject(*one, found[one])
 
 
 # --- project ---------------------------------------------------------------------------------------------------------
@@ -397,9 +203,10 @@ def _event_names(project: LoadedProject, sync: Sync) -> list[str]:
     return []
 
 
-def _nodes(project: LoadedProject, looking: DuckDBPyConnection) -> Iterator[SiteNode]:
+def _nodes(project: LoadedProject) -> Iterator[SiteNode]:
     """Models, seeds, sources and dbt resources that syncs are built from, each with its parents."""
-    graph, tables = project.graph, _tables(project, looking)
+    with database.connect() as looking:
+        graph, tables = project.graph, _tables(project, looking)
     deleting = {sync.model for sync in project.spec.syncs if sync.ends}
     texts = _dbt_texts(project)
     for name, model in project.models.items():

@@ -6,7 +6,7 @@ from reverse_etl.plan.elsewhere import pointer_of
 from reverse_etl.plan.tables import ACKNOWLEDGED, SENT_AT
 from reverse_etl.project.spec import Sync
 from reverse_etl.sql.quoting import identifier
-from reverse_etl.state.state import State
+from reverse_etl.state.copied import Seen
 
 MOST_VALUES = 20  # of a column that are shown
 FEWEST_ROWS = 5  # that have a value which is shown
@@ -20,15 +20,15 @@ _PERSONAL = frozenset(
 )
 
 
-def values_of(sync: Sync, state: State, columns: Iterable[str]) -> dict[str, list[tuple[str, int]]]:
+def values_of(sync: Sync, state: Seen, columns: Iterable[str]) -> dict[str, list[tuple[str, int]]]:
     """The values of columns that may be shown, in acknowledged rows: the most frequent first, with in how many rows.
 
     Those of few rows could tell of a person, and many values are no list that people read: together they are "".
     """
-    if pointer_of(state.rows.meta()):
+    if pointer_of(state.meta):
         return {}
     found = dict[str, list[tuple[str, int]]]()
-    shown = _may_show(sync, state.rows.key())
+    shown = _may_show(sync, state.key)
     for name in (one for one in columns if one in shown):
         rows = state.connection.execute(
             f"""WITH counted AS (

@@ -1,6 +1,5 @@
 """What Braze has acknowledged: rows, their columns and primary key, and where an incremental run continues."""
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from reverse_etl.records.layout import ROW_NUMBER, Column, Layout
 from reverse_etl.sql.quoting import literal
 from reverse_etl.sql.types import INTEGERS, SqlType, widens
 from reverse_etl.state import watermark, workspace
-from reverse_etl.state.contents import acknowledged_types, meta_of
+from reverse_etl.state.contents import acknowledged_types, key_of, meta_of
 from reverse_etl.state.file import done_until
 
 
@@ -118,7 +117,7 @@ class AcknowledgedRows:
 
     def key(self) -> tuple[str, ...]:
         """The columns of the primary key; empty before the first run."""
-        return tuple(json.loads(self.meta().get("primary_key", "[]")))
+        return key_of(self.meta())
 
     def done_until(self, delay: timedelta) -> datetime | None:
         """The latest scheduled time for which a run succeeded; None before the first such run."""

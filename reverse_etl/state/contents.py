@@ -41,7 +41,12 @@ def mode_in(connection: DuckDBPyConnection) -> Mode | None:
 
 def key_in(connection: DuckDBPyConnection) -> list[str]:
     """The primary key of the acknowledged rows of the attached state; none before the first run."""
-    return list(json.loads(meta_of(connection).get("primary_key", "[]")))
+    return list(key_of(meta_of(connection)))
+
+
+def key_of(meta: Mapping[str, str]) -> tuple[str, ...]:
+    """The same, by what is known of a state."""
+    return tuple(json.loads(meta.get("primary_key", "[]")))
 
 
 def meta_of(connection: DuckDBPyConnection) -> dict[str, str]:

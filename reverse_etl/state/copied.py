@@ -10,29 +10,54 @@ it; and nobody else sees any of that. Files of the ledger are never changed, so 
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import duckdb
 from duckdb import DuckDBPyConnection
 
 from reverse_etl.errors import BusyError, StateError
+from reverse_etl.ledger.files import Ledger
 from reverse_etl.ledger.places import ENDS, LEDGER, has_both, place_of_ledger
 from reverse_etl.project.project import LoadedProject
 from reverse_etl.project.spec import Sync
+from reverse_etl.records.layout import Layout, layout_of_rows
 from reverse_etl.shared_state.place import StatePlace
 from reverse_etl.shared_state.reading import bring_for_reading
 from reverse_etl.sql import database
 from reverse_etl.sql.quoting import literal
+from reverse_etl.sql.types import SqlType
+from reverse_etl.state.contents import acknowledged_types, key_of
 from reverse_etl.state.erasures import erasures_of
-from reverse_etl.state.file import COPY, copy_file
+from reverse_etl.state.file import COPY, copy_file, explain_disk_errors
+from reverse_etl.state.glance import Glances
 from reverse_etl.state.opening import claimed_place, make_folder, open_state, state_of
 from reverse_etl.state.state import State
 from reverse_etl.system.private_files import private_files
 
 _TRIES = 5  # to copy a state that is not changed meanwhile; it changes only when a run ends
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A state that is only read: the `connection` to which it is attached, its ledger, what is known of it by name, and
+    the columns of its acknowledged rows."""
+
+    connection: DuckDBPyConnection
+    ledger: Ledger
+    meta: Mapping[str, str]
+    types: Mapping[str, SqlType]
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        """The columns of the primary key; empty before the first run."""
+        return key_of(self.meta)
+
+    def layout(self, sync: Sync) -> Layout | None:
+        """The layout of its rows, if it has any."""
+        return layout_of_rows(sync, list(self.types.items()), self.key) if self.types else None
 
 
 @contextmanager
@@ -47,12 +72,40 @@ def readable(project: LoadedProject, sync: Sync) -> Iterator[State]:
 
 
 @contextmanager
-def copy_of(project: LoadedProject, sync: Sync, looking: DuckDBPyConnection | None = None) -> Iterator[State]:
-    """A copy of the state of a sync; an empty one, if there is none. Raises StateError if it cannot be read.
+def copy_of(project: LoadedProject, sync: Sync) -> Iterator[State]:
+    """A copy of the state of a sync; an empty one, if there is none. Raises StateError if it cannot be read."""
+    with _copied(project, sync) as (place, copy), _of(place, copy), open_state(copy) as state:
+        yield state
 
-    `looking` is a DuckDB to look at the copy with before it is opened, for somebody who copies many: to start one takes
-    longer.
-    """
+
+@contextmanager
+def seen(project: LoadedProject, sync: Sync, glances: Glances) -> Iterator[Seen]:
+    """The same, for somebody who copies many, and only reads them: in one DuckDB, one after the other."""
+    with _copied(project, sync, glances.connection) as (place, copy), _of(place, copy):
+        with explain_disk_errors(copy), glances.at(copy) as connection:
+            is_ready = connection is not None and _spills_to(connection, copy.folder / "spill")
+            if connection and is_ready:
+                yield Seen(connection, Ledger(connection, copy), glances.meta, acknowledged_types(connection))
+        if not is_ready:  # such as one that is migrated there
+            with open_state(copy) as state:
+                yield Seen(state.connection, state.ledger, state.rows.meta(), state.rows.types())
+
+
+def _spills_to(connection: DuckDBPyConnection, folder: Path) -> bool:
+    """Let DuckDB write to a folder what does not fit into memory; false if it has begun to use another one."""
+    try:
+        connection.execute(f"SET temp_directory = {literal(str(folder))}")
+    except duckdb.Error:
+        return False
+    return True
+
+
+@contextmanager
+def _copied(
+    project: LoadedProject, sync: Sync, looking: DuckDBPyConnection | None = None
+) -> Iterator[tuple[StatePlace, StatePlace]]:
+    """Where the state of a sync is, and where a copy of it is that nobody has opened. `looking` is a DuckDB to look at
+    the copy with: to start one takes longer."""
     place = claimed_place(project, sync)
     make_folder(place)
     with _folder_beside(place.state) as top:
@@ -60,8 +113,7 @@ def copy_of(project: LoadedProject, sync: Sync, looking: DuckDBPyConnection | No
         copy = StatePlace(top / place.target / place.sync, place.sync, place.target, None, place.formers, rows=rows)
         with _explained(place.state):
             _copy(place, copy, looking)
-        with _of(place, copy), open_state(copy) as state:
-            yield state
+        yield place, copy
 
 
 def is_copy(state: State) -> bool:

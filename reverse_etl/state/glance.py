@@ -25,17 +25,19 @@ _LEFT_BEHIND = ("outbox.duckdb", "state.duckdb.wal")  # by a process that was ki
 
 
 class Glances:
-    """One DuckDB, for states that are read one after the other. `meta` is what is known of the present one, by name."""
+    """One DuckDB, its `connection`, for states that are read one after the other. `meta` is what is known of the
+    present one, by name."""
 
+    connection: DuckDBPyConnection
     meta: Mapping[str, str]
 
     def __enter__(self) -> Self:
-        self._connection = database.connect()
-        self._connection.execute("SET TimeZone = 'UTC'")
+        self.connection = database.connect()
+        self.connection.execute("SET TimeZone = 'UTC'")
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        self._connection.close()
+        self.connection.close()
 
     @contextmanager
     def at(self, place: StatePlace) -> Iterator[DuckDBPyConnection | None]:
@@ -43,7 +45,7 @@ class Glances:
         if not _may_be_read(place):
             yield None
             return
-        connection = self._connection
+        connection = self.connection
         try:
             connection.execute(f"ATTACH {literal(str(place.state))} AS {STATE} (READ_ONLY)")
         except duckdb.Error:  # somebody has begun to use it, or it is damaged
@@ -57,7 +59,7 @@ class Glances:
     def _is_up_to_date(self, place: StatePlace) -> bool:
         """Whether to open the state would change nothing of it."""
         try:
-            self.meta = meta = meta_of(self._connection)
+            self.meta = meta = meta_of(self.connection)
         except duckdb.Error:
             return False
         is_ours = (meta.get("format"), meta.get("sync"), meta.get("target")) == (str(FORMAT), place.sync, place.target)

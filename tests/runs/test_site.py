@@ -15,7 +15,7 @@ from reverse_etl.runs.flaps import HowToLook
 from reverse_etl.runs.site import collect
 from reverse_etl.runs.site_facts import Site, SiteColumn, SiteRun, SiteSync
 from reverse_etl.sandbox import Sandbox
-from tests.shop import EVENTS, Shop
+from tests.shop import EVENTS, Shop, database
 
 NOW = datetime(2026, 11, 25, 8, tzinfo=UTC)
 TIERS = "SELECT 'u' || i AS external_id, if(i < 2, 'gold', NULL) AS tier, i AS spent FROM range(4) r(i)"
@@ -221,6 +221,29 @@ def test_looking_changes_no_state(shop: Shop):
     before = {path: path.read_bytes() for path in sorted((shop.folder / ".retl").rglob("*")) if path.is_file()}
     text_of(shop)
     assert {path: path.read_bytes() for path in sorted((shop.folder / ".retl").rglob("*")) if path.is_file()} == before
+
+
+def test_state_of_an_older_format_is_migrated_in_its_copy_and_read_as_others_are(shop: Shop):
+    shop.run()
+    shop.model("tiers", TIERS.replace("'gold'", "'silver'"))
+    shop.run()
+    at = datetime.now(UTC)
+    known = collect(shop.project(), HowToLook(30, 1, at), "1.0")
+    with database(shop.folder / ".retl/test/tiers/state.duckdb") as connection:
+        connection.execute("UPDATE meta SET value = '9' WHERE key = 'format'")
+    assert collect(shop.project(), HowToLook(30, 1, at), "1.0") == known
+    assert ("format", "9") in shop.rows_of("meta")
+
+
+def test_state_that_cannot_be_read_leaves_those_of_others(shop: Shop):
+    shop.sync("spent", "SELECT 'u1' AS external_id, 5 AS paid")
+    shop.run_all("tiers", "spent")
+    state = shop.folder / ".retl/test/tiers/state.duckdb"
+    state.write_bytes(state.read_bytes()[:5000])
+    tiers, spent = site_of(shop).syncs
+    assert (tiers.status, len(tiers.notes)) == ("unknown", 1)
+    assert tiers.notes[0].startswith("its state cannot be read: ")
+    assert (spent.status, spent.rows) == ("success", 1)
 
 
 def test_broken_lock_file_is_an_error_with_its_line(shop: Shop):

@@ -2,6 +2,7 @@
 
 import duckdb
 
+from reverse_etl.state.copied import seen
 from reverse_etl.state.glance import Glances
 from reverse_etl.state.history import past_runs
 from reverse_etl.state.look import statuses
@@ -45,6 +46,21 @@ def test_state_that_is_in_use_damaged_or_of_an_older_format_is_not(shop: Shop):
     assert not is_read()
     place.state.write_bytes(b"something else")
     assert not is_read()
+
+
+def test_copy_is_read_in_a_duckdb_that_many_share_unless_that_has_spilled(shop: Shop):
+    shop.sync("it", PEOPLE).run()
+    project = shop.project()
+    with Glances() as glances:
+        with seen(project, project.sync("it"), glances) as state:
+            known, is_shared = (state.key, dict(state.types)), state.connection is glances.connection
+        assert is_shared
+        glances.connection.execute("SET memory_limit = '30MB'")
+        glances.connection.execute(f"SET temp_directory = '{shop.folder / 'spill'}'")
+        glances.connection.execute("CREATE TEMP TABLE many AS SELECT i, hash(i) FROM range(3_000_000) r(i)")
+        with seen(project, project.sync("it"), glances) as state:
+            assert (state.key, dict(state.types)) == known
+            assert state.connection is not glances.connection
 
 
 def test_each_sync_has_its_own_status_and_history(shop: Shop):

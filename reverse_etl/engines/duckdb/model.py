@@ -53,10 +53,22 @@ def columns(connection: DuckDBPyConnection, model: Compiled) -> list[tuple[str, 
             code="P052",
         )
     with errors_of(model, first_line=2):
-        # As a subquery, DuckDB allows no WITH d AS (DELETE ...), nor COPY. Errors of `sql()` do not contain the line.
-        connection.execute(f"DESCRIBE FROM (\n{model.sql}\n)")
-        relation = connection.sql(model.sql)  # two columns of one name keep it
+        # As a subquery, DuckDB allows no WITH d AS (DELETE ...), nor COPY.
+        subquery = f"FROM (\n{model.sql}\n)"
+        try:
+            relation = connection.sql(subquery)
+        except duckdb.Error:
+            connection.execute(f"DESCRIBE {subquery}")  # whose error has the line
+            raise
+        if _may_be_alike(relation.columns):  # in a subquery, the second of one name becomes name_1
+            relation = connection.sql(model.sql)
         return list(zip(relation.columns, (_stored(sql_type(of)) for of in relation.types), strict=True))
+
+
+def _may_be_alike(names: Sequence[str]) -> bool:
+    known = {name.casefold() for name in names}
+    parts = (name.casefold().rpartition("_") for name in names)
+    return any(number.isdigit() and before in known for before, _, number in parts)
 
 
 def rows_expected(connection: DuckDBPyConnection, model: Compiled) -> int | None:
