@@ -265,7 +265,7 @@ def _is_env_var(node: nodes.Node) -> bool:
 
 def to_set(names: Iterable[str]) -> str:
     """The hint for a value that is empty, as the environment variables are that it reads."""
-    return f"set {' and '.join(sorted(names)) or 'what it is read from'} in the environment or in .env"
+    return f"set {' and '.join(sorted(names))} in the environment or in .env"
 
 
 def environment_variables(

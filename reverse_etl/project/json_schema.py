@@ -37,6 +37,7 @@ _PARTS: Mapping[str, type[BaseModel]] = {
     **ALERTS,
 }
 _TEMPLATE = {"type": "string", "pattern": r"\{\{|\{%"}
+_SECRET = {"type": "string", "pattern": r"\{.*env_var\(\s*[\"'][^\"']+[\"']\s*[,)]"}
 
 
 def json_schema() -> dict[str, Any]:
@@ -63,7 +64,8 @@ def json_schema() -> dict[str, Any]:
     for name in WAREHOUSE_SECRETS:
         for of in get_args(get_args(Warehouse)[0]):
             if name in of.model_fields:
-                result["$defs"][of.__name__]["properties"][name]["anyOf"] = [_TEMPLATE, {"type": "null"}]
+                result["$defs"][of.__name__]["properties"][name]["anyOf"] = [_SECRET, {"type": "null"}]
+    result["$defs"]["BrazeConfig"]["properties"]["api_key"]["anyOf"] = [_SECRET, {"type": "null"}]
     result["$defs"]["BrazeConfig"]["allOf"] = list(_destination_rules())
     result["patternProperties"] = {f"^{FREE}": {"description": "a place for anchors; it is not read"}}
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **result, "title": SPEC_FILE}

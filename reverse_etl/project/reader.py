@@ -15,7 +15,15 @@ from pydantic_core import ErrorDetails
 from reverse_etl.braze.modes import DELETES, MODES, USER, Mode, not_supported
 from reverse_etl.errors import Location, Problem, ProjectError, closest, nearest
 from reverse_etl.project.cron import ScheduleProblem, check_line, check_zone
-from reverse_etl.project.jinja import environment_variables, is_template, render, to_set, variables, variables_read
+from reverse_etl.project.jinja import (
+    VariablesRead,
+    environment_variables,
+    is_template,
+    render,
+    to_set,
+    variables,
+    variables_read,
+)
 from reverse_etl.project.labels import KEYS, VALUES, meant
 from reverse_etl.project.spec import SPEC_FILE, WAREHOUSE_SECRETS, WAREHOUSES, Dbt, File, Source, Spec, Sync, Target
 from reverse_etl.project.spec_alerts import ALERTS, SECRETS, Alert, Heartbeat, is_for
@@ -141,6 +149,17 @@ def _secrets(top: File) -> frozenset[str]:
     return frozenset(
         name for key in (*keys, *told, *collected) if isinstance(key, str) for name in variables_read(key).names
     )
+
+
+def _fault_of_secret(value: Any, hint: str) -> Iterator[tuple[str, str]]:
+    """What is wrong with a secret that is written down, with a hint; or that is read in a way that does not tell which
+    variables models must not read."""
+    read = variables_read(value) if isinstance(value, str) else VariablesRead(frozenset())
+    if read.computes_names:
+        way_out = "write the name itself, as in {{ env_var('NAME') }}: models cannot read what is named so"
+        yield "must not compute the name of an environment variable", way_out
+    elif not read.names:
+        yield "must come from the environment", hint
 
 
 def _secrets_in(raw: Mapping[str, Any]) -> Iterator[tuple[YamlPath, Any]]:
@@ -323,7 +342,9 @@ class _Reader:
                     "use api_key: \"{{ env_var('BRAZE_API_KEY') }}\", and create a new key: "
                     "this one has been written to a file"
                 )
-                self._secret(key, f'"api_key"{inside}', (*path, "destination", "api_key"), hint, code="P012")
+                place = self.positions.of_value((*path, "destination", "api_key"))
+                for fault, way_out in _fault_of_secret(key, hint):
+                    self.problem(f'"api_key"{inside} {fault}', place, way_out, code="P012")
             self._secrets_of_warehouse(_warehouse(raw), path, inside)
             value = self.rendered(raw, path, keep=("api_key", *WAREHOUSE_SECRETS)) if name == chosen else raw
             target = self.check(Target, value, path, inside, unrendered=name != chosen)
@@ -339,17 +360,9 @@ class _Reader:
             value = raw.get(key)
             if value is not None:
                 hint = f"write {key}: \"{{{{ env_var('WAREHOUSE_{key.upper()}') }}}}\"; change a password that is in it"
-                self._secret(value, f'"{key}"{inside}', (*path, "warehouse", key), hint, code="P012")
-
-    def _secret(self, value: Any, what: str, path: YamlPath, hint: str, code: str) -> None:
-        """Report a secret that is written down, or read in a way that does not tell which variables models must not
-        read."""
-        place, read = self.positions.of_value(path), variables_read(value if isinstance(value, str) else "")
-        if read.computes_names:
-            hint = "write the name itself, as in {{ env_var('NAME') }}: models cannot read what is named so"
-            self.problem(f"{what} must not compute the name of an environment variable", place, hint, code=code)
-        elif not read.names:
-            self.problem(f"{what} must come from the environment", place, hint, code=code)
+                for fault, way_out in _fault_of_secret(value, hint):
+                    place = self.positions.of_value((*path, "warehouse", key))
+                    self.problem(f'"{key}"{inside} {fault}', place, way_out, code="P012")
 
     def alerts(self, top: File, target: str | None) -> list[Alert]:
         """The alerts for a target; all are checked, and only those for it are rendered."""
@@ -402,7 +415,8 @@ class _Reader:
         """An alert or a heartbeat, rendered if it `is_needed`. Its secrets stay templates."""
         for at, value in _secrets_in(raw) if isinstance(raw, dict) else ():
             hint = f"write {at[-1]}: \"{{{{ env_var('NAME') }}}}\", and put the value into .env or the environment"
-            self._secret(value, f'"{at[-1]}"{inside}', (*path, *at), hint, code="P110")
+            for fault, way_out in _fault_of_secret(value, hint):
+                self.problem(f'"{at[-1]}"{inside} {fault}', self.positions.of_value((*path, *at)), way_out, code="P110")
         value = self.rendered(raw, path, keep=SECRETS) if is_needed else raw
         return self.check(model, value, path, inside, unrendered=not is_needed)
 
@@ -412,7 +426,9 @@ class _Reader:
             return None
         for path, key in _collect_keys(top.collect):
             hint = "write keys: [\"{{ env_var('POSTBACK_KEY') }}\"], and put a new key into .env or the environment"
-            self._secret(key, f'a key of source "{path[2]}" in "collect"', path, hint, code="P110")
+            for fault, way_out in _fault_of_secret(key, hint):
+                what = f'a key of source "{path[2]}" in "collect" {fault}'
+                self.problem(what, self.positions.of_value(path), way_out, code="P110")
         inside = ' in "collect"' if isinstance(top.collect, dict) else ""
         found = self.check(
             Collect, self.rendered(top.collect, ("collect",), keep=(COLLECT_KEYS,)), ("collect",), inside
