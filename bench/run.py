@@ -458,19 +458,28 @@ def many_syncs() -> Iterator[Line]:
     what = f"{many.SYNCS} syncs x {many.ROWS:,} rows, all new"
     yield Line(what, run, rows, run.wall_s / limits_s, "of what the limit needs", 1.1)
     yield Line(f"{what}: peak memory", Measured(peak_mb=run.peak_mb), 0, run.peak_mb / 1000, "", 2.5, unit=" GB")
-    yield unchanged_syncs()
+    yield from unchanged_syncs()
 
 
-def unchanged_syncs() -> Line:
-    """A hundred syncs in one command, of which nothing has changed."""
+def unchanged_syncs() -> Iterator[Line]:
+    """A hundred syncs in one command, of which nothing has changed; and what is said of three hundred."""
     table = WORK / f"users-{many.UNCHANGED_ROWS}.duckdb"
     make_table(table, many.UNCHANGED_ROWS)
     folder, asked = many.project(own("unchanged"), table, many.UNCHANGED_SYNCS), [*RETL, "sync", "--all"]
+    opens = [sys.executable, "-c", many.open_files(table)]
     with sink(CERTIFICATE, "--latency", "0.02") as url:
         measure(asked, folder, url)
-        run = min((measure(asked, folder, url) for _ in range(3)), key=lambda one: one.wall_s)
-    what = f"{many.UNCHANGED_SYNCS} syncs x {many.UNCHANGED_ROWS:,} rows, nothing changed"
-    return Line(what, run, 0, run.wall_s / many.UNCHANGED_SYNCS * 1000, "each", 60, unit=" ms")
+        bare, run = in_turns(lambda command: measure(command, folder, url), opens, asked)
+        one_s = bare.wall_s / many.UNCHANGED_SYNCS
+        yield Line(f"{many.UNCHANGED_SYNCS} DuckDBs that start and read a file (yardstick)", bare)
+        what = f"{many.UNCHANGED_SYNCS} syncs x {many.UNCHANGED_ROWS:,} rows, nothing changed"
+        yield Line(what, run, 0, run.wall_s / bare.wall_s, "wall of these", many.AT_MOST["sync"])
+        folder = many.project(own("listed"), table, many.LISTED_SYNCS, "@yearly")
+        measure([*RETL, "run-due"], folder, url)
+        for name in ("status", "history", "run-due"):
+            (said,) = in_turns(lambda command: measure([*RETL, command], folder, url), name)
+            what = f"retl {name} of {many.LISTED_SYNCS} syncs"
+            yield Line(what, said, 0, said.wall_s / one_s, "wall of one of these", many.AT_MOST[name])
 
 
 def bare_loops(our_cpu_s: float) -> Iterator[Line]:
