@@ -6,7 +6,7 @@ DBT := .venv-dbt
 SPARK := .venv-spark
 LATEST := .venv-latest
 
-.PHONY: demo test test-long test-random test-latest test-page test-clients test-orchestrators test-dbt test-engines test-spark test-dialects test-wheel torture torture-engines torture-collect soak attack bench \
+.PHONY: demo test test-long test-random test-latest test-page test-clients test-orchestrators test-dbt test-engines test-engines-long test-spark test-dialects test-wheel torture torture-engines torture-collect soak attack bench \
 	lint types check docs constraints dist clean
 ORCHESTRATORS := airflow dagster prefect
 
@@ -76,9 +76,13 @@ test-dbt: $(VENV)/installed $(DBT)/installed ## dbt build and retl sync on one w
 	$(BIN)/python -m pip install --quiet $(PINNED) --group engines
 	RETL_DBT=$(CURDIR)/$(DBT)/bin/dbt $(BIN)/pytest --numprocesses 2 --dist worksteal -m dbt tests/project/test_dbt_build.py tests/warehouses/test_dbt.py
 
-test-engines: $(VENV)/installed ## Each warehouse: DuckDB, Postgres 15 (if Debian's package is there), 16 and 18, Sail. Four minutes
+test-engines: $(VENV)/installed ## Each warehouse: DuckDB, Postgres 15 (if Debian's package is there), 16 and 18, Sail. Two minutes
 	$(BIN)/python -m pip install --quiet $(PINNED) --group engines
-	$(BIN)/pytest --numprocesses 3 tests/warehouses
+	$(BIN)/pytest --numprocesses 3 tests/warehouses -m "not long and not dbt"
+
+test-engines-long: $(VENV)/installed ## Those that take over a second each: kills, purchases of months, what Spark compares. Five minutes
+	$(BIN)/python -m pip install --quiet $(PINNED) --group engines
+	$(BIN)/pytest --numprocesses 3 tests/warehouses -m long
 
 $(SPARK)/installed: tests/spark/requirements.txt
 	$(PYTHON) -m venv $(SPARK)

@@ -6,6 +6,7 @@ import random
 import re
 import shutil
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -33,6 +34,18 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # retl is started some two hund
 def pytest_configure(config: pytest.Config) -> None:
     if not config.getoption("--hypothesis-profile"):
         settings.load_profile("retl")
+
+
+@pytest.hookimpl(tryfirst=True)  # before `-m` looks
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Of a test that is `sampled(n)`, every n-th case stays as it is, and the others are `long`."""
+    seen = Counter[str]()
+    for item in items:
+        if sampled := item.get_closest_marker("sampled"):
+            test = item.nodeid.partition("[")[0]
+            if seen[test] % sampled.args[0]:
+                item.add_marker("long")
+            seen[test] += 1
 
 
 def pytest_collection_finish() -> None:

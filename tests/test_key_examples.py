@@ -167,6 +167,7 @@ def test_every_part_of_syncs_yml_that_the_page_lists_has_examples():
 
 
 @pytest.mark.parametrize(("model", "key"), list(every_key()))
+@pytest.mark.sampled(4)
 def test_example_of_a_key_is_loaded(model: type[BaseModel], key: str):
     whole = project(model, key)
     assert read(whole).syncs

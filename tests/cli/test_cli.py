@@ -337,6 +337,7 @@ def names(outcome_out: str) -> list[str]:
         (["--select", "model:news*"], ["newsletter"]),
     ],
 )
+@pytest.mark.sampled(4)
 def test_syncs_are_selected_by_name_tag_and_glob(retl: Retl, starter: Path, arguments, expected):
     (starter / "warehouse.duckdb").unlink()  # each of them fails at once, and is listed like one that works
     assert names(retl("sync", *arguments).out) == expected

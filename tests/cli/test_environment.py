@@ -65,6 +65,7 @@ def test_page_and_help_show_the_variables(retl: Retl):
 
 
 @pytest.mark.parametrize("below", ["models", "models/crm/deep", "target"])
+@pytest.mark.sampled(3)
 def test_project_is_found_from_any_folder_below_it(shop: Shop, retl: Retl, below: str):
     shop.sync("it", "select 'u' as external_id, nope as n")
     folder = shop.folder / below

@@ -604,6 +604,7 @@ def commands() -> dict[str, set[str]]:
     return dict(within(typer.main.get_command(app), "retl"))
 
 
+@pytest.mark.long
 def test_every_command_in_a_text_exists_with_its_options():
     known = commands()
     unknown = []

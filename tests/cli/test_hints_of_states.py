@@ -381,6 +381,7 @@ def test_plan_is_encrypted_with_a_key_of_age(shop: Shop, run: Run, monkeypatch: 
         ("sandbox --last 1 --file syncs.yml/x", "pass a path that can be written", "sandbox --last 1 --file x.sqlite"),
     ],
 )
+@pytest.mark.sampled(4)
 def test_hint_about_a_command(shop: Shop, run: Run, command: str, hint: str, followed: str | None):
     shop.sync("it", VISITS.format(2), **MADE)
     found = hint_of(run(f"retl {command}"))

@@ -313,6 +313,7 @@ class TestUnclearAnswer:
         assert (result.status, result.delivery.accepted, users(shop)) == ("success", 10, 10)
         assert shop.run().delivery.requests == 0
 
+    @pytest.mark.sampled(4)
     def test_events_are_held_in_doubt_and_never_sent_twice(self, shop: Shop, fault: Fault):
         shop.braze.add_fault(fault)
         result = events(shop).run()

@@ -28,6 +28,7 @@ def run_beside_others(folder: Path, keep_free: str, others: float) -> tuple[list
 
 
 @pytest.mark.parametrize(("keep_free", "most"), [("0%", 30), ("20%", 24), ("50%", 15), ("97%", 1)])
+@pytest.mark.sampled(4)
 def test_run_uses_of_every_window_what_is_not_kept_free(tmp_path, keep_free: str, most: int):
     used, refused, _ = run_beside_others(tmp_path / "shop", keep_free, others=0)
     assert max(used) <= most

@@ -266,6 +266,7 @@ def test_nested_values_have_one_hash_only_if_they_are_equal(of: str, data: Any):
         pytest.param("'{}'::JSON AS k, 1 AS n", {"primary_key": ["external_id", "k"]}, id="a document in the key"),
     ],
 )
+@pytest.mark.sampled(4)
 def test_run_without_changes_has_the_same_columns_for_them(
     shop: Shop, monkeypatch: pytest.MonkeyPatch, more: str, options: dict[str, Any]
 ):

@@ -91,6 +91,7 @@ EXTENSION = "\n  hint: build a table of it in the warehouse, which retl then rea
         ("read_parquet", "s3://bucket/a.parquet", "models cannot read s3://bucket/a.parquet" + TO_ALLOW.format('"s3://bucket/a.parquet"')),
     ],
 )  # fmt: skip
+@pytest.mark.sampled(4)
 def test_model_reads_no_file_that_is_not_its_own(function: str, path: str, expected: str, shop: Shop):
     found = wrong(shop, reading(function, path.format(folder=shop.folder)))
     assert found.replace(f"/{os.getpid()}/", "/PID/") == f"models/it.sql:3: {expected}"
@@ -113,6 +114,7 @@ def test_model_reads_no_file_that_is_not_its_own(function: str, path: str, expec
         ("SELECT '1.2.3.4'::INET AS external_id", "models/it.sql: models cannot load DuckDB's extension inet" + EXTENSION),
     ],
 )  # fmt: skip
+@pytest.mark.sampled(4)
 def test_model_reads_no_variable_writes_no_file_and_loads_nothing(sql: str, expected: str, shop: Shop):
     assert wrong(shop, sql).startswith(expected)
     assert not list(shop.folder.glob("x*"))

@@ -144,6 +144,7 @@ def test_opt_out_that_is_sent_alone_is_told_from_the_row(shop: Shop):
         ("BOOLEAN", "true", "false", "true", "false"),
     ],
 )
+@pytest.mark.sampled(4)
 def test_values_are_json_that_becomes_the_same_value_again(
     shop: Shop, of: str, before: str, after: str, old: str, new: str | None
 ):

@@ -167,6 +167,7 @@ EVENT = "'u1' AS external_id, 'seen' AS name, now() AS time"
         ),
     ],
 )
+@pytest.mark.sampled(4)
 def test_what_does_not_fit_is_said_with_its_place_and_the_way_out(shop: Shop, options, columns, expected):
     result = shop.sync("it", f"SELECT {columns}", **options).run()
     assert [str(problem) for problem in result.errors] == expected

@@ -142,6 +142,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, tuple[str, 
 
 
 @pytest.mark.parametrize("case", CASES)
+@pytest.mark.sampled(2)
 def test_value_that_braze_would_drop_is_left_out(run, case: str):
     column, _, reason, hint = CASES[case]
     listed, sent = run
@@ -173,6 +174,7 @@ ATLANTIS = "if(i = 1, 'Atlantis', 'KR')"
 
 
 @pytest.mark.parametrize("send", ["changed_columns", "all_columns"])
+@pytest.mark.sampled(2)
 def test_left_out_value_is_listed_again_and_its_row_is_not_sent_again(shop: Shop, send: str):
     for _ in range(2):
         result = shop.sync("it", users(ATLANTIS), send=send).run()

@@ -200,6 +200,7 @@ ONE_OF_EACH = ["attributes", "events", "purchases", "new alias", "identify by al
         ),
     ],
 )
+@pytest.mark.sampled(3)
 def test_mode_sends_its_payload_once(shop: Shop, request: pytest.FixtureRequest, options, sql, path, body):
     result = shop.sync("it", sql, **options).run()
     (sent,) = shop.braze.requests()
@@ -324,6 +325,7 @@ COSTS = {
 
 
 @pytest.mark.parametrize("name", COSTS)
+@pytest.mark.sampled(3)
 def test_plan_and_braze_count_the_same_data_points(shop: Shop, name: str):
     sql, options, points = COSTS[name]
     result = shop.sync("it", sql, **options).run()

@@ -199,6 +199,7 @@ def test_bad_text_in_a_pre_formatted_field_makes_the_row_invalid(shop: Shop):
         ),
     ],
 )
+@pytest.mark.sampled(4)
 def test_event_that_braze_would_not_take_is_invalid(shop: Shop, columns: str, column: str, reason: str):
     result = shop.sync("it", f"SELECT {columns}", mode="users_track", track_record_type="events").run()
     (row,) = result.invalid

@@ -35,6 +35,7 @@ def invalid(shop: Shop) -> Shop:
 
 
 @pytest.mark.parametrize("command", ["ls", "status", "history", "rejects", "show people"])
+@pytest.mark.sampled(3)
 def test_table_fits_a_terminal_of_80_columns(invalid: Shop, command: str):
     narrow = on_terminal(invalid.folder, 80, *command.split())
     assert widest(narrow) <= 80
@@ -309,6 +310,7 @@ def test_plan_says_why_it_costs_other_than_a_data_point_an_attribute(shop: Shop,
 
 
 @pytest.mark.parametrize("command", ["plan", "ls", "status", "rejects", "history"])
+@pytest.mark.sampled(3)
 def test_commands_take_names_and_selectors_alike_and_without_them_all(invalid: Shop, retl: Retl, command: str):
     def named(*arguments: str) -> set[str]:
         shown = retl(command, *arguments, folder=invalid.folder)

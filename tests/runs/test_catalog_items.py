@@ -211,6 +211,7 @@ def test_catalogs_are_read_once_in_a_command(shop: Shop):
         pytest.param("'a' AS id, 'x'::BLOB AS b", "b is of type BLOB, which JSON cannot represent", id="BLOB"),
     ],
 )
+@pytest.mark.sampled(5)
 def test_value_that_braze_would_refuse_makes_the_row_invalid(shop: Shop, value: str, reason: str | None):
     drinks(shop, f"SELECT {value} UNION ALL BY NAME SELECT 'fine' AS id", skip_on_invalid_records=True)
     if reason is None and "NULL" in value:

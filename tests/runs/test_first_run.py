@@ -48,6 +48,7 @@ def records(bodies: list[str]) -> Counter[str]:
 
 
 @pytest.mark.parametrize(("model", "options"), WAYS.values(), ids=WAYS.keys())
+@pytest.mark.sampled(4)
 def test_records_are_the_same_as_if_rows_had_to_be_set_aside_first(shop: Shop, model: str, options: dict[str, Any]):
     first = shop.sync("it", model, **options).run()
     sent, acknowledged = records(shop.sent()), shop.rows_of("state", KEPT)

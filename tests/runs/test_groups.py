@@ -36,6 +36,7 @@ def sizes(shop: Shop) -> list[dict[str, int]]:
         pytest.param(20, 200, [{f"g{n}": 50 for n in range(20)}] * 4, id="4 requests, instead of 80"),
     ],
 )
+@pytest.mark.sampled(4)
 def test_requests_have_several_groups_and_the_plan_counts_them(shop: Shop, groups: int, users: int, expected):
     result = shop.sync("it", rows(groups, users), **MODE).run(threads=1)
     assert sizes(shop) == expected

@@ -255,6 +255,7 @@ def test_braze_that_does_not_list_its_names_changes_no_file(shop: Shop, retl: Re
         ("a: &a [x, x]\nb: &b [*a, *a]\nversion: 1\nevents: [*b]\n", "braze.lock.yml:1:1: unknown key"),
     ],
 )
+@pytest.mark.sampled(6)
 def test_lock_that_is_not_valid_is_said_with_its_line_and_stops_no_sync(shop: Shop, retl: Retl, text: str, says: str):
     lock_file(shop).write_text(text)
     for command in (["lock", "--check"], ["lock"], ["plan", "people"]):

@@ -177,6 +177,7 @@ def test_merge_without_a_response_is_sent_again_by_id_and_is_in_doubt_by_address
         ("'u1' AS external_id, repeat('é', 494) AS keep_external_id", "keep_external_id", "is longer than 987 bytes"),
     ],
 )
+@pytest.mark.sampled(3)
 def test_user_to_keep_is_checked_before_anything_is_sent(people: Shop, columns: str, column: str, reason: str):
     people.sync("it", f"SELECT {columns}", **MERGES)
     assert invalid(people) == [("u1", column, reason)]

@@ -119,6 +119,7 @@ def test_syncs_of_families_with_limits_of_their_own_send_side_by_side(shop: Shop
         pytest.param({}, BY_GROUP, {"read_first": True}, id="Braze is asked first"),
     ],
 )
+@pytest.mark.sampled(3)
 def test_nothing_is_planned_before_what_it_depends_on_is_done(shop: Shop, first: Any, second: Any, options: Any):
     models = {"users_alias_new": ALIASES, "subscription_status_set": GROUPS}
     shop.sync("first", models.get(first.get("mode"), USERS), **first)

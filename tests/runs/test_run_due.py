@@ -301,6 +301,7 @@ def test_sync_that_is_due_by_what_is_noted_is_looked_up(shop: Shop, retl: Retl, 
 
 
 @pytest.mark.parametrize("what", [{"delay": 60}, {"until": "soon"}, {"until": 1}, {"file": None}, {"file": [1]}])
+@pytest.mark.sampled(3)
 def test_what_is_noted_otherwise_is_looked_up(shop: Shop, retl: Retl, noted: Path, what: dict[str, object]):
     with database(shop.folder / ".retl/test/it/state.duckdb") as connection:
         connection.execute("DELETE FROM runs")
@@ -373,6 +374,7 @@ def test_state_that_something_else_has_open_is_a_failure_that_names_it(shop: Sho
     )
 
 
+@pytest.mark.long
 def test_run_is_not_refused_because_somebody_looks_into_its_state(shop: Shop, monkeypatch: pytest.MonkeyPatch):
     """DuckDB lets nobody write a file while another process reads it; `run-due` reads each minute."""
     shop.sync("it", ONE, **YEARLY).run()

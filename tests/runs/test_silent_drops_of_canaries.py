@@ -189,6 +189,7 @@ def tell(shop: Shop, path: str, name: str, records: Sequence[dict[str, Any]]) ->
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.options.get('mode', '')} {case.reason}".strip())
+@pytest.mark.sampled(6)
 def test_canary_stops_before_the_rest_goes_out(shop: Shop, case: Case):
     tell(shop, "/users/track", "attributes", case.before)
     tell(shop, "/users/alias/new", "user_aliases", case.aliases)

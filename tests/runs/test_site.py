@@ -294,6 +294,7 @@ def large(syncs: int = 200, columns: int = 300, runs: int = 30) -> Site:
     return Site("shop", "prod", "1.0", NOW, 30, [sync(number) for number in range(syncs)], (), (), ())
 
 
+@pytest.mark.long
 def test_two_hundred_syncs_of_three_hundred_attributes_are_under_two_megabytes():
     text = page(large(), assets())
     data = data_of(text)

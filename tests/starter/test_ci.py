@@ -319,6 +319,7 @@ def test_merge_sends_everything_and_its_summary_says_so_and_one_that_is_not_whol
     assert again.steps[-1] == "actions/upload-artifact@v6"
 
 
+@pytest.mark.long
 def test_schedule_sends_what_is_due(runner: Runner, retl: Retl):
     assert retl("seed", folder=runner.workspace).code == 0
     edit(runner.workspace / "syncs.yml", "  - name: orders\n", '  - name: orders\n    schedule: "* * * * *"\n')

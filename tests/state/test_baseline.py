@@ -109,6 +109,7 @@ def left(shop: Shop) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("case", MODELS)
+@pytest.mark.sampled(4)
 def test_baseline_leaves_the_state_that_a_run_leaves(shop: Shop, retl: Retl, case: str):
     sql, options = MODELS[case]
     shop.sync("it", sql, **options)

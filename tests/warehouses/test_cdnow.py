@@ -41,6 +41,7 @@ def records(project: Path, months: Sequence[date], **environ: str) -> list[list[
     return found
 
 
+@pytest.mark.long
 def test_months_of_purchases_lead_to_the_requests_of_duckdb(server: PostgresServer, folder: Path):  # noqa: F811
     edit(folder / "models/customers.sql", SUM, "cast(sum(dollars) as numeric(38, 2)) as dollars")
     other = folder.parent / "postgres"

@@ -12,6 +12,7 @@ from tests.warehouses.conftest import SPARK, Sail
 
 @pytest.mark.skipif(bool(SPARK), reason="its sessions take too long to begin")
 @pytest.mark.parametrize("name", some(CASES))
+@pytest.mark.long
 def test_rows_are_neither_lost_nor_sent_twice_when_syncs_are_killed(name: str, sail: Sail, seed: int, tmp_path: Path):
     kills = examples(1, 6)
     by_the_clock = not settings.default.derandomize
