@@ -22,7 +22,6 @@ BEYOND = {
     "after itself": "what two entries of a list say of each other",
     "missing environment variable": "what the environment holds",
     "key of two names, one of them put together": "what is called in a template",
-    "key of another name for env_var": "what is called in a template",
     "missing variable": "what other keys hold",
     "schedule and zone that cannot be used": "what cron lines and time zones there are",
     "not YAML": "there is nothing to validate",
