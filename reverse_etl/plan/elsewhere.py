@@ -200,8 +200,8 @@ class RowTables(Protocol):
     def check(self, pointer: Pointer) -> None:
         """Raises StateError if a table of a pointer does not have the rows that were written to it."""
 
-    def try_out(self) -> None:
-        """Raises ProjectError if tables cannot be made, or dropped."""
+    def try_out(self, prefix: str = "retl") -> None:
+        """Raises ProjectError if tables cannot be made, or dropped: such as one whose name begins so."""
 
     def drop(self, names: Iterable[str]) -> None: ...
 

@@ -43,6 +43,7 @@ def write_run(
     """Store the records of a run, and what is to be done with each; returns how many rows the model returned. Rows up
     to the cursor `forgotten` do not count as new. Closes the engine."""
     options, comparison = job.options, _comparison(state, layout, job.options)
+    state.name_tables()
     pointer = state.reserve(layout) if options.intent is Intent.BASELINE else None
     adopted = pointer and engine.write_baseline(layout, model, comparison, pointer, state.suspicion())
     if adopted and adopted.pointer.base:

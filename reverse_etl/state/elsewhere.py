@@ -69,8 +69,13 @@ class Elsewhere:
         self._adopted: Pointer | None = None  # tables that a baseline has written, before it is committed
         self._old: list[str] = []  # tables that were there before the commit, and that nothing points at after it
 
+    @property
+    def is_named(self) -> bool:
+        """Whether it is recorded how its tables are called, or will be."""
+        return not meta_of(self._connection).keys().isdisjoint((PREFIX, POINTER))
+
     def reserve(self) -> Pointer:
-        """Record how the tables of a new state will be called: what a killed baseline leaves of them is found by it."""
+        """Record how the tables of a new state will be called: what a killed process leaves of them is found by it."""
         pointer = new_pointer(self._schema, self._sync, meta_of(self._connection))
         set_meta(self._connection, {PREFIX: pointer.prefix})
         return pointer
@@ -285,19 +290,20 @@ class Elsewhere:
 
     def move_in(self, run_id: str, key: Sequence[str]) -> None:
         """Let the warehouse have the rows that the state has, inside a transaction."""
-        self._tables.try_out()
+        self._tables.try_out(new_pointer(self._schema, self._sync, meta_of(self._connection)).prefix)
         self.take_out(run_id, key)
 
-    def move_out(self, key: Sequence[str]) -> None:
-        """Let the state have the rows that the warehouse has, inside a transaction. Raises StateError if they are not
-        all there."""
+    def move_out(self, key: Sequence[str], for_good: bool) -> None:
+        """Let the state have the rows that the warehouse has, inside a transaction; `for_good`, the next tables will be
+        called otherwise. Raises StateError if they are not all there."""
         pointer = pointer_of(meta_of(self._connection))
         assert pointer
         self._tables.check(pointer)
         rows = self._some.bring(pointer, ACKNOWLEDGED)
         if rows != pointer.numbers.rows:
             raise self._incomplete(rows, pointer.numbers.rows)
-        self._connection.execute(f"DELETE FROM {META} WHERE key = '{POINTER}'")
+        dropped = [POINTER, *([PREFIX] if for_good else [])]
+        self._connection.execute(f"DELETE FROM {META} WHERE key IN ({', '.join(map(literal, dropped))})")
         self._old = [table.name for table in pointer.tables]
 
     def _incomplete(self, rows: int, expected: int) -> StateError:

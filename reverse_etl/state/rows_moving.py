@@ -37,14 +37,17 @@ def move_rows(project: LoadedProject, sync: Sync, clock: Clock) -> RowsMoved | N
         if (pointer.schema if pointer else None) == schema or not contents.types:
             return None
         key, connection = state.rows.key(), state.connection
-        run_id, into = f"moved-{clock.utc():%Y%m%dT%H%M%S%f}", None
+        run_id = f"moved-{clock.utc():%Y%m%dT%H%M%S%f}"
+        into: Elsewhere | None = None
         with state.changing():
+            if schema:
+                into = Elsewhere(connection, schema, place.rows.open, sync.name)
+                into.reserve()  # what is left there, if this is killed, is dropped by the next attempt
             connection.execute("BEGIN")
             try:
                 if state.elsewhere:
-                    state.elsewhere.move_out(key)
-                if schema:
-                    into = Elsewhere(connection, schema, place.rows.open, sync.name)
+                    state.elsewhere.move_out(key, for_good=not schema)
+                if into:
                     into.move_in(run_id, key)
                 set_version(connection, run_id)
                 connection.execute("COMMIT")

@@ -245,6 +245,12 @@ class State:
         with self.changing():
             return self.elsewhere.reserve()
 
+    def name_tables(self) -> None:
+        """Record how the tables of a new state will be called in the warehouse, before there are any."""
+        if self.elsewhere and not self.elsewhere.is_named:
+            with self.changing():
+                self.elsewhere.reserve()
+
     def suspicion(self) -> Suspicion:
         """Which records may be about somebody who was erased."""
         if not self.erasures.version:

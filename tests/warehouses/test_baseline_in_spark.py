@@ -101,6 +101,24 @@ def test_rows_that_are_no_plain_ones_are_judged_as_by_duckdb(both: Both, schema:
 
 
 @pytest.mark.long
+def test_keys_that_are_too_many_for_a_message_go_in_parts(both: Both, monkeypatch: pytest.MonkeyPatch):
+    whole, uploaded = SparkReader.name_rows, list[str]()
+
+    def counted(self: SparkReader, view: str, rows: Any) -> Any:
+        names = whole(self, view, rows)
+        uploaded.extend(names)
+        return names
+
+    monkeypatch.setattr("reverse_etl.engines.spark.reader.MOST_BYTES", 16)
+    monkeypatch.setattr(SparkReader, "name_rows", counted)
+    both.sync(pyarrow.table(ODD), skip_on_invalid_records=True, **KEEPS)
+    record(both)
+    assert {"retl_keys", "retl_keys_0", "retl_keys_1"} <= {*uploaded}
+    left = {row["tableName"] for row in both.server.sql("SHOW TABLES") if row["isTemporary"]}
+    assert not [name for name in left if name.startswith("retl_keys")]
+
+
+@pytest.mark.long
 @pytest.mark.parametrize(("column", "value"), [("external_id", "u1"), ("external_id", None), ("email", "a@x.example")])
 def test_row_that_would_stop_a_run_stops_it_and_leaves_nothing_in_spark(
     both: Both, schema: str, column: str, value: str | None
@@ -200,7 +218,7 @@ def test_killed_baseline_is_done_by_the_next_one(both: Both, schema: str, ends: 
 
     def dropped(self: SparkTables, names: Iterable[str]) -> None:
         """A process that is killed drops nothing that it has written."""
-        whole(self, [name for name in names if name.startswith("retl_try_")])
+        whole(self, [name for name in names if "_try_" in name])
 
     of = {"staged": "_take_suspects", "judged": "complete", "committed": "take_out"}[ends]
     place = {

@@ -22,7 +22,7 @@ from reverse_etl.engines.spark.adopting import (
     suspects_sql,
     twins_sql,
 )
-from reverse_etl.engines.spark.reader import SparkReader, is_sparks
+from reverse_etl.engines.spark.reader import SparkReader, is_sparks, parts_of
 from reverse_etl.engines.spark.sieve import (
     IN_MODEL,
     IS_PINNED,
@@ -35,11 +35,11 @@ from reverse_etl.engines.spark.sieve import (
     those_of,
     unfit,
 )
-from reverse_etl.engines.spark.tables import SparkTables, current_rows, parts_of, table_of
+from reverse_etl.engines.spark.tables import SparkTables, current_rows, table_of
 from reverse_etl.engines.spark.tested import accepted, columns_tested, may_fail
 from reverse_etl.errors import BusyError, Location, Problem, ProjectError, RetlError
 from reverse_etl.plan.data_tests import DataTestResult
-from reverse_etl.plan.elsewhere import ADOPTED, Adopted, Numbers, Pointer, RowTable, pointer_of
+from reverse_etl.plan.elsewhere import ADOPTED, Adopted, Numbers, Pointer, RowTable, new_pointer, pointer_of
 from reverse_etl.plan.tables import ABSENT_SINCE, META, OPEN_RUN, PINS, RUN_ID, SENT_AT, SIFTED, SLICE, UNSURE
 from reverse_etl.plan.workbench import execute
 from reverse_etl.project.models import Compiled
@@ -82,14 +82,14 @@ class PushedEngine(PulledEngine):
 
     def write_first(self, layout: Layout, model: Compiled, comparison: Comparison, first: First) -> int | None:
         refuse_undone(layout)
-        self.tables.try_out()
+        self._try_out()
         return super().write_first(layout, model, comparison, first)
 
     def write_changes(self, layout: Layout, model: Compiled, comparison: Comparison) -> int:
         refuse_undone(layout)
-        pointer = pointer_of(dict(self.workbench.execute(f"SELECT key, value FROM {META}").fetchall()))
+        pointer = pointer_of(self._meta())
         if pointer is None or pointer.base is None:
-            self.tables.try_out()
+            self._try_out()
             return super().write_changes(layout, model, comparison)
         if set(comparison.retyped) & set(layout.key):
             what = f"{layout.sync.name}: diff: engine does not know another type of the primary key"
@@ -104,7 +104,7 @@ class PushedEngine(PulledEngine):
         refuse_undone(layout)
         if any("retl_" in sql for sql in compared_user(layout, "s").values()):
             return None  # a document, which Spark does not compare
-        self.tables.try_out()
+        self._try_out()
         run_id, at = self._run()
         kind = "staged" if is_wide(layout) else "base"
         staged = base = pointer.new_name(kind, run_id)
@@ -149,6 +149,13 @@ class PushedEngine(PulledEngine):
                 raise
             raise self.reader.explained(error, model) from None
 
+    def _try_out(self) -> None:
+        """Under a name of the state, whose next run drops what a killed process leaves of it."""
+        self.tables.try_out(new_pointer(self.tables.schema, "", self._meta()).prefix)
+
+    def _meta(self) -> dict[str, str]:
+        return dict(self.workbench.execute(f"SELECT key, value FROM {META}").fetchall())
+
     def _run(self) -> tuple[str, datetime]:
         """The id of the open run, and when it began."""
         ((run_id, us),) = self.workbench.execute(f"SELECT run_id, epoch_us(started_at) FROM {OPEN_RUN}").fetchall()
@@ -174,9 +181,9 @@ class PushedEngine(PulledEngine):
         found = workbench.sql(f"SELECT DISTINCT {listed} FROM {_OLD}").to_arrow_table()
         workbench.execute(f"DROP TABLE {_OLD}")
         of_key = {name: types[name] for name in layout.key}
-        for part in (part for whole in found.to_batches() for part in parts_of(whole)):
+        for part in parts_of(found):
             rows = those_of(f"SELECT {columns} FROM {table}", SUSPECTS, of_key)
-            self.tables.explained(partial(self.reader.name_rows, SUSPECTS, table_of(part)))
+            self.tables.explained(partial(self.reader.name_rows, SUSPECTS, part))
             self._insert(SIFTED, self._asked(rows, model))
         return int(workbench.execute(f"SELECT count(*) FROM {SIFTED}").fetchall()[0][0])
 

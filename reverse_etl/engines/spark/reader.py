@@ -5,6 +5,7 @@ import socket
 import warnings
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import suppress
+from functools import reduce
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -16,6 +17,7 @@ from reverse_etl.project.models import Compiled
 from reverse_etl.sql.quoting import quoted
 
 CONNECT_TIMEOUT_S = 10
+MOST_BYTES = 32_000_000  # of rows that are uploaded at once
 PORT = 15002
 _TRIES, _LONGEST_WAIT_MS = 6, 8000  # after 50, 200, 800, 3,200, 8,000 and 8,000 milliseconds: some 20 seconds in all
 _MODEL = "FROM (\n{}\n) AS __model"
@@ -100,13 +102,23 @@ class SparkReader:
         found = [row for table in self._tables(sql) for row in table.to_pylist()]
         return found
 
-    def name_rows(self, view: str, rows: Any) -> None:
-        """Let a name stand for the rows of a pyarrow.Table, in this session."""
+    def name_rows(self, view: str, rows: Any) -> Sequence[str]:
+        """Let a name stand for the rows of a pyarrow.Table, in this session. More than one message can have go in
+        parts, each of which has a name, too. Returns all of these names."""
         if self._session is None:
             self.connect()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            self._session.createDataFrame(rows).createOrReplaceTempView(view)
+            if rows.nbytes <= MOST_BYTES:
+                self._session.createDataFrame(rows).createOrReplaceTempView(view)
+                return [view]
+            parts = []
+            for number, part in enumerate(parts_of(rows)):
+                parts.append(f"{view}_{number}")
+                self._session.createDataFrame(part).createOrReplaceTempView(parts[-1])
+            whole = reduce(lambda one, other: one.unionAll(other), map(self._session.table, parts))
+            whole.createOrReplaceTempView(view)
+        return [view, *parts]
 
     def cancel(self) -> None:
         if self._session is not None:
@@ -133,6 +145,19 @@ class SparkReader:
         if isinstance(error, RetlError):
             return error
         return explained(text_of(error), type(error).__name__, model, statement)
+
+
+def parts_of(rows: Any) -> Iterator[Any]:
+    """A pyarrow.Table in parts that a message can have; of no rows, none. Copies: Spark's client does not take slices
+    with NULLs in lists."""
+    most = max(int(rows.num_rows * MOST_BYTES / max(rows.nbytes, 1)), 1)
+    if 0 < rows.num_rows <= most:
+        yield rows
+        return
+    import pyarrow
+
+    for first in range(0, rows.num_rows, most):
+        yield rows.take(pyarrow.array(range(first, min(first + most, rows.num_rows))))
 
 
 def _builder(where: Location) -> Any:

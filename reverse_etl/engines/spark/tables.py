@@ -17,7 +17,7 @@ from reverse_etl.engines.duckdb.model import types_from
 from reverse_etl.engines.spark.errors import CANCELLED, GONE_AWAY
 from reverse_etl.engines.spark.known import all_named
 from reverse_etl.engines.spark.people import ASKED, SECRET, asked_sql, hashed_odd
-from reverse_etl.engines.spark.reader import SparkReader, is_sparks, text_of
+from reverse_etl.engines.spark.reader import SparkReader, is_sparks, parts_of, text_of
 from reverse_etl.engines.spark.sieve import IS_UNCERTAIN, OWN, but_for, current_sql, full_name, moment
 from reverse_etl.engines.spark.types import type_in_spark
 from reverse_etl.errors import BusyError, Location, ProjectError, RetlError, StateError
@@ -31,7 +31,6 @@ from reverse_etl.words import count
 T = TypeVar("T")
 _ROWS = "retl_rows"  # what rows that are uploaded are called in a session
 _KEYS = "retl_keys"  # ... and keys
-_MOST_BYTES = 32_000_000  # of rows that are uploaded at once
 _RESTORE = "restore what was dropped or changed, as a lake can; if that cannot be, see docs/engines.md"
 _FILES = frozenset({"parquet", "orc", "csv", "json", "text", "avro"})  # formats of tables without versions
 _END = re.compile(r"\s*SQLSTATE: |\n\n|\n==|\nJVM stacktrace")
@@ -58,8 +57,8 @@ class SparkTables:
             for column, of in columns.items()
         )
         begins = f"CREATE TABLE {full_name(self.schema, name)} AS"
-        for batch in (part for whole in batches for part in parts_of(whole)):
-            self.explained(partial(self._reader.name_rows, _ROWS, table_of(batch)))
+        for rows in (part for batch in batches for part in parts_of(table_of(batch))):
+            self.explained(partial(self._reader.name_rows, _ROWS, rows))
             self._do(f"{begins} SELECT {listed} FROM {_ROWS}")
             begins = f"INSERT INTO {full_name(self.schema, name)}"
 
@@ -81,8 +80,8 @@ class SparkTables:
         if of is None:
             yield from self._stream(current_rows(pointer, columns, key), pointer)
             return
-        for part in (part for whole in of.to_batches() for part in parts_of(whole)):
-            with self._named(_KEYS, table_of(part)):
+        for keys in parts_of(of):
+            with self._named(_KEYS, keys):
                 yield from self._stream(current_rows(pointer, columns, key, _KEYS), pointer)
 
     def named(self, adopted: Adopted, key: Mapping[str, SqlType], without: Any = None) -> Iterator[Any]:
@@ -152,16 +151,17 @@ class SparkTables:
     @contextmanager
     def _named(self, view: str, rows: Any) -> Iterator[None]:
         """Inside the block, a view has the rows of a pyarrow.Table; after it, the session has them no more."""
-        self.explained(partial(self._reader.name_rows, view, rows))
+        names = self.explained(partial(self._reader.name_rows, view, rows))
         try:
             yield
         finally:
-            with suppress(RetlError):
-                self._do(f"DROP VIEW IF EXISTS {view}")
+            for name in names:
+                with suppress(RetlError):
+                    self._do(f"DROP VIEW IF EXISTS {name}")
 
-    def try_out(self) -> None:
+    def try_out(self, prefix: str = "retl") -> None:
         """Raises ProjectError if tables cannot be made, or dropped: before anything is sent that they are to have."""
-        name = f"retl_try_{secrets.token_hex(8)}"
+        name = f"{prefix}_try_{secrets.token_hex(8)}"
         self._do(f"CREATE TABLE {full_name(self.schema, name)} AS SELECT 1 AS one")
         self.drop([name])
 
@@ -247,18 +247,6 @@ class SparkTables:
         what = " ".join(_END.split(text.strip())[0].split()) or type(error).__name__
         hint = f"create the schema {self.schema}, and let the user of retl create, read and drop tables in it"
         return ProjectError(f"state_schema {self.schema}: {of_warehouse(what)}", self._where, hint, code="P147")
-
-
-def parts_of(batch: Any) -> Iterator[Any]:
-    """A batch in parts that a message can have. Copies: Spark's client does not take slices with NULLs in lists."""
-    import pyarrow
-
-    most = max(int(batch.num_rows * _MOST_BYTES / max(batch.nbytes, 1)), 1)
-    if batch.num_rows <= most:
-        yield batch
-        return
-    for first in range(0, batch.num_rows, most):
-        yield batch.take(pyarrow.array(range(first, min(first + most, batch.num_rows))))
 
 
 def table_of(batch: Any) -> Any:
