@@ -125,6 +125,7 @@ torture-engines: $(VENV)/installed ## The same with models that run in Postgres,
 	$(BIN)/python -c "from tests.torture import main; main()" --postgres postgres-16 --kills 50 $(TORTURE)
 	$(BIN)/python -c "from tests.torture import main; main()" --sail --kills 50 $(TORTURE)
 	$(BIN)/python -c "from tests.torture import main; main()" --compared --kills 50 $(TORTURE)
+	$(BIN)/pytest --hypothesis-profile=random tests/warehouses/test_killed_beginnings.py tests/warehouses/test_killed_compactions.py
 
 torture-collect: $(VENV)/installed ## Kill collectors at random moments, 200 times, while clients count: five minutes
 	$(BIN)/python -c "from tests.torture_collect import main; main()" $(TORTURE)

@@ -29,6 +29,7 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from itertools import count
 from pathlib import Path
 from typing import Any, Protocol
@@ -51,7 +52,8 @@ from reverse_etl.sandbox import Fault, LoggedRequest, Sandbox
 from reverse_etl.state.edit import resolve
 from reverse_etl.state.opening import state_of
 from reverse_etl.state.state import State
-from tests.ledger.replay import wrong_in
+from reverse_etl.system.clock import Clock
+from tests.ledger.replay import LET_GO, wrong_in
 from tests.processes import Forked
 from tests.shop import KEY, Held, Shop, Silent
 
@@ -72,6 +74,8 @@ class Case:
     state_key: str
     value: str = "NULL"
     changes: bool = False
+    shrinks: bool = False  # rows leave the model, whose users are deleted
+    ahead: timedelta = timedelta()  # so much time passes before each command
     not_idempotent: bool = False
     kept_in: str = "state"  # the table of the rows that are done
     canary: int = 0  # rows that are sent first, and read back
@@ -124,6 +128,36 @@ CASES: Mapping[str, Case] = {
         "n",
         "n",
         not_idempotent=True,
+    ),
+    "events, let go": Case(  # once the watermark has passed them, and after some commands
+        {**TRACK, "track_record_type": "events", "incremental": {"cursor": "n", "retention": "3 days"}},
+        f"SELECT 'u' || n % 97 AS external_id, 'seen' AS name, {TIME}, n FROM t "
+        "{% if is_incremental() %} WHERE n > {{ cursor() }} {% endif %}",
+        "n",
+        "n",
+        not_idempotent=True,
+        ahead=timedelta(days=1),
+    ),
+    "attributes, deleted": Case(
+        {
+            **{**TRACK, "track_record_type": "attributes", "on_removed": "delete", "allow_destructive": True},
+            "guards": {"max_deletes": 1_000_000, "max_removed": "100%"},
+        },
+        "SELECT 'u' || n AS external_id, v FROM t",
+        "'u' || n",
+        "external_id",
+        value="v",
+        changes=True,
+        shrinks=True,
+    ),
+    "consent": Case(  # opt-outs only, and for good: nobody is opted in again
+        {**TRACK, "track_record_type": "attributes"},
+        """SELECT 'u' || n AS external_id, v,
+            CASE WHEN v = 0 THEN 'opted_in' ELSE 'unsubscribed' END AS email_subscribe FROM t""",
+        "'u' || n",
+        "external_id",
+        value="v",
+        changes=True,
     ),
     "purchases": Case(
         {**TRACK, "track_record_type": "purchases", "primary_key": "product_id"},
@@ -357,9 +391,26 @@ def faults(chance: random.Random) -> list[Fault]:
     return chance.sample(every, chance.choice([0, 0, 1, 2, 4]))
 
 
-def work(folder: Path, threads: int, canary: int = 0) -> None:
+def refuses(fault: Fault) -> bool:
+    """Whether rows are rejected by it: what is rejected for so long would be given up."""
+    return fault.kind == "object_error" or fault.status == 400
+
+
+class Ahead(Clock):
+    """A clock that is ahead of that of the machine."""
+
+    def __init__(self, ahead: timedelta) -> None:
+        super().__init__()
+        self._ahead = ahead
+
+    def utc(self) -> datetime:
+        return super().utc() + self._ahead
+
+
+def work(folder: Path, threads: int, canary: int, ahead: timedelta) -> None:
     """One command, as a process of its own."""
-    sys.exit(1 if any(result.exit_code for result in run(folder, threads=threads, canary=canary)) else 0)
+    results = run(folder, threads=threads, canary=canary, clock=Ahead(ahead))
+    sys.exit(1 if any(result.exit_code for result in results) else 0)
 
 
 class Warehouse(Protocol):
@@ -476,6 +527,7 @@ class Torture:
     size: int = 0
     seen: int = 0  # requests that were looked at
     seeded: int = 0  # rows whose users are there
+    ahead: timedelta = timedelta()  # of the machine's clock
     users: set[str] = field(default_factory=set)  # whom a sync of attributes, events or purchases is known to have sent
 
     def begin(self) -> None:
@@ -507,25 +559,30 @@ class Torture:
             # A value stands for one change, so that one which arrives twice was sent twice.
             whole = any(case.value == "v" for case in changing)
             self.write(f"UPDATE t SET v = v + {of} WHERE n % 10 = {rest} AND (v = 0 OR {whole})")
+        if any(account.case.shrinks for account in self.accounts.values()) and self.chance.random() < 0.5:
+            self.write(f"DELETE FROM t WHERE n % 23 = {self.chance.randrange(23)}")
 
     def sync(self, weather: list[Fault], kill_after_s: float | None = None, kill_after_records: int = 0) -> float:
         """Run one command; kill it after so long, or as it waits for the answer to such a record, if it still runs then.
 
         How long it took.
         """
+        self.ahead += max(account.case.ahead for account in self.accounts.values())
         with self.braze() as braze:
             self.seed(braze)
-            braze.add_fault(*weather)
+            braze.add_fault(*(fault for fault in weather if not (self.ahead and refuses(fault))))
             records = count(1)
             answer = Held(braze, matches=lambda _: next(records) == kill_after_records)
             self.point_to(braze)
             began_s = time.monotonic()
             canary = max(account.case.canary for account in self.accounts.values())
-            with Forked(work, self.shop.folder, self.threads, canary) as process:
+            with Forked(work, self.shop.folder, self.threads, canary, self.ahead) as process:
                 process.wait_for(answer.is_held, kill_after_s)
             took_s = time.monotonic() - began_s
         self.count(process.returncode)
         self.look()
+        if self.ahead:  # what is in doubt for so long would be given up
+            self.decide()
         return took_s
 
     def seed(self, braze: Sandbox) -> None:
@@ -603,32 +660,37 @@ class Torture:
             sql = f"SELECT CAST({one.case.state_key} AS VARCHAR) FROM retl_state.state WHERE _retl_sent_at IS NOT NULL"
             known = {key for (key,) in connection.execute(sql).fetchall()} if state.rows.columns() else set()
             bodies = connection.execute("SELECT body FROM retl_state.in_doubt").fetchall()
-        return known | {fact[0] for (body,) in bodies for fact in facts({one.kind: [json.loads(body)]})}
+        let_go = {key for key, _ in one.acknowledged} if one.case.ahead else set()
+        return known | let_go | {fact[0] for (body,) in bodies for fact in facts({one.kind: [json.loads(body)]})}
 
     @contextmanager
     def opened(self, name: str) -> Iterator[State]:
         """The state of a sync, with its acknowledged rows, wherever they are."""
         project = project_in(self.shop.folder)
         there = self.warehouse.brought if isinstance(self.warehouse, ComparedInSpark) else lambda _: nullcontext()
-        with state_of(project, project.sync(name)) as state, there(state):
+        with state_of(project, project.sync(name), clock=Ahead(self.ahead)) as state, there(state):
             yield state
+
+    def decide(self) -> None:
+        """Decide on what is in doubt: by whether it has arrived."""
+        project = project_in(self.shop.folder)
+        for name, one in self.accounts.items():
+            with self.opened(name):
+                pass  # what the last killed run has in doubt is known from here on
+            there = {key for key, _ in one.told}
+            for key, body in self.shop.rows_of("in_doubt", "key", "body", sync=name):
+                arrived = facts({one.kind: [json.loads(body)]})[0][0] in there
+                resolve(project, project.sync(name), "mark_accepted" if arrived else "resend", [key])
 
     def end(self) -> None:
         """Decide on what is in doubt, run to the end undisturbed, and compare with the model."""
         with self.braze() as braze:
             self.point_to(braze)
             self.check_told()
-            project = project_in(self.shop.folder)
-            for name, one in self.accounts.items():
-                with self.opened(name):
-                    pass  # what the last killed run has in doubt is known from here on
-                there = {key for key, _ in one.told}
-                for key, body in self.shop.rows_of("in_doubt", "key", "body", sync=name):
-                    arrived = facts({one.kind: [json.loads(body)]})[0][0] in there
-                    resolve(project, project.sync(name), "mark_accepted" if arrived else "resend", [key])
+            self.decide()
             before = {name: set(one.acknowledged) for name, one in self.accounts.items()}
-            first = run(self.shop.folder, intent=Intent.RETRY)
-            last = run(self.shop.folder)
+            first = run(self.shop.folder, intent=Intent.RETRY, clock=Ahead(self.ahead))
+            last = run(self.shop.folder, clock=Ahead(self.ahead))
             assert {result.status for result in (*first, *last)} == {"success"}, (first, last)
             assert [result.delivery and result.delivery.requests for result in last] == [0] * len(self.accounts)
         for name, one in self.accounts.items():
@@ -643,13 +705,17 @@ class Torture:
             wanted = dict(connection.execute(sql).fetchall())
         self.row.rows += len(wanted)
         with self.opened(name) as state:
-            self.row.unledgered += len(wrong_in(state))
+            wrong = wrong_in(state)
+            self.row.unledgered += sum(what != LET_GO for _, _, what, _ in wrong) if one.case.ahead else len(wrong)
             done = len(state.connection.execute(f"SELECT 1 FROM retl_state.{one.case.kept_in}").fetchall())
         last = dict(one.told)
         self.row.lost += sum(key not in last or last[key] != value for key, value in wanted.items())
         if one.case.not_idempotent:
             self.row.doubled += sum(times - 1 for times in Counter(key for key, _ in one.told).values())
-        assert done == len(wanted)
+        if one.case.shrinks:
+            self.row.lost += sum(key not in wanted and value is not None for key, value in last.items())
+        has_let_go = one.case.ahead and self.ahead > timedelta(days=6)
+        assert done < len(wanted) if has_let_go else done == len(wanted) or one.case.ahead
 
 
 def torture(name: str, kills: int, seed: int, by_the_clock: bool = True, warehouse: Warehouse | None = None) -> Row:

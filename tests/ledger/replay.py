@@ -13,6 +13,7 @@ from reverse_etl.state.look import key_text_of
 from reverse_etl.state.opening import open_state
 from reverse_etl.state.state import State
 
+LET_GO = "only in one of them"  # said of a row that is in the ledger, or in the state, alone
 Line = tuple[str, str, str, str | None, str | None, str | None, int | None]
 
 
@@ -91,7 +92,7 @@ def _replay(state: State) -> tuple[list[tuple[Any, ...]], int]:
                     wrong.append(about)
             known[column] = value_of(new)
     now = acknowledged(state)
-    wrong += [("", key, "only in one of them", None) for key in rows.keys() ^ now.keys()]
+    wrong += [("", key, LET_GO, None) for key in rows.keys() ^ now.keys()]
     for key in rows.keys() & now.keys():
         for column, value in rows[key].items():
             if column in now[key]:
