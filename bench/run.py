@@ -1,9 +1,9 @@
 """How fast `retl` is, each figure beside its yardstick of the same run: make bench
 
 Prints a table with a verdict for each line, and writes bench/RESULTS.md. Runs for some ten minutes; `--sizes 1 10 50`
-takes 50 million rows too, `--only collect start` a part of it (see PARTS). `--before REV` measures the code of another
-commit, too, line by line in turns (see BESIDE), and says how the figure of each line compares with its. Everything it
-makes lies in .bench/.
+takes 50 million rows too, `--only collect start` a part of it (see PARTS), `--in-spark 1` compares a million rows in
+Spark. `--before REV` measures the code of another commit, too, line by line in turns (see BESIDE), and says how the
+figure of each line compares with its. Everything it makes lies in .bench/.
 """
 
 import argparse
@@ -43,8 +43,11 @@ CEILING = 1000  # requests a second, of 75 rows: Braze's own limit
 SENDING_S = 60
 COLLECT_S = 10
 WIDE_ROWS = 200_000
-COMPARED = 5_000_000  # rows that are compared in Spark
-PARTS = ("diff", "erased", "checks", "ledger", "engines", "wide", "sending", "many", "collect", "start", "peers")
+SERVERS = {"sail": "Sail", "spark": "Apache Spark"}  # that rows are compared in, each a part
+PARTS = (
+    *("diff", "erased", "checks", "ledger", "engines", *SERVERS, "wide", "sending", "many", "collect", "start"),
+    "peers",
+)
 BESIDE = ("diff", "erased", "checks", "ledger", "wide", "sending", "many", "start")  # also of an earlier commit
 BEFORE: ContextVar[Path | None] = ContextVar("BEFORE", default=None)  # the code that is measured, if it is not ours
 TICKS = os.sysconf("SC_CLK_TCK")
@@ -622,8 +625,9 @@ def peers() -> Iterator[Line]:
 HEADING = ("", "wall s", "CPU s", "peak MB", "rows/s", "ratio", "verdict", "commit before")
 
 
-def lines(parts: Sequence[str], sizes: Sequence[int], before: Path | None = None) -> Iterator[Line]:
-    """All lines of some parts. With the code of an earlier commit, those of BESIDE are measured with it, too."""
+def lines(parts: Sequence[str], sizes: Sequence[int], in_spark: int, before: Path | None = None) -> Iterator[Line]:
+    """All lines of some parts; so many millions of rows are compared in Spark. With the code of an earlier commit,
+    those of BESIDE are measured with it, too."""
 
     def measured(name: str, part: Callable[[], Iterator[Line]]) -> Iterator[Line]:
         return part() if before is None or name not in BESIDE else in_lockstep(part, before)
@@ -643,11 +647,12 @@ def lines(parts: Sequence[str], sizes: Sequence[int], before: Path | None = None
         per_row: dict[int, float] = {}
         for size in sizes:
             yield from engines(size * 1_000_000, per_row)
-        for server in spark.SERVERS:
-            yield from compared(COMPARED, server)
         for small, large in pairwise(per_row):
             what = f"{small // 1_000_000}M -> {large // 1_000_000}M from Postgres: time per row"
             yield Line(what, Measured(), 0, per_row[large] / per_row[small], "", 1.2)
+    for part, server in SERVERS.items():
+        if part in parts and server in spark.SERVERS:
+            yield from compared(in_spark * 1_000_000, server)
     for name, part in (
         ("erased", partial(erased, sizes[-1] * 1_000_000)),
         ("checks", partial(checks, 1_000_000)),
@@ -694,6 +699,7 @@ def code_of(revision: str) -> Path:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="bench.run")
     parser.add_argument("--sizes", type=int, nargs="+", default=[1, 10], help="millions of rows")
+    parser.add_argument("--in-spark", type=int, default=5, help="millions of rows that are compared there")
     parser.add_argument("--only", nargs="+", default=list(PARTS))
     parser.add_argument("--before", metavar="REV", help="measure the code of this commit, too, in turns with ours")
     parser.add_argument("--write", action="store_true", help="bench/RESULTS.md")
@@ -701,14 +707,14 @@ def main() -> None:
     WORK.mkdir(exist_ok=True)
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     compileall.compile_dir(ROOT / "reverse_etl", quiet=1)  # as pip does: what is measured is not the compiler
-    if {"diff", "ledger", "engines", "wide", "sending", "many", "peers"} & set(asked.only) and not (
+    if {"diff", "ledger", "engines", *SERVERS, "wide", "sending", "many", "peers"} & set(asked.only) and not (
         CERTIFICATE / "ca.pem"
     ).exists():
         subprocess.run([python_of("bench"), "-m", "bench.certificate", CERTIFICATE], cwd=ROOT, check=True)
     text = [f"| {' | '.join(HEADING)} |", f"|{'---|' * len(HEADING)}"]
     print("\n".join(text), flush=True)
     before = code_of(asked.before) if asked.before else None
-    for line in lines(asked.only, asked.sizes, before):
+    for line in lines(asked.only, asked.sizes, asked.in_spark, before):
         text.append(f"| {' | '.join(line.cells())} |")
         print(text[-1], flush=True)
     if asked.write:
