@@ -6,7 +6,7 @@ DBT := .venv-dbt
 SPARK := .venv-spark
 LATEST := .venv-latest
 
-.PHONY: demo test test-long test-random test-latest test-page test-clients test-orchestrators test-dbt test-engines test-engines-long test-spark test-dialects test-wheel torture torture-engines torture-collect soak attack bench \
+.PHONY: demo test test-long test-random test-latest test-page test-container test-clients test-orchestrators test-dbt test-engines test-engines-long test-spark test-dialects test-wheel torture torture-engines torture-collect soak attack bench \
 	lint types check docs constraints dist clean
 ORCHESTRATORS := airflow dagster prefect
 
@@ -105,6 +105,14 @@ test-page: $(VENV)/installed ## The sandbox's page in headless Chromium, which i
 	$(BIN)/python -m pip install --quiet $(PINNED) --group page
 	$(BIN)/pytest tests/page
 
+test-container: dist .container/debian ## The steps of docs/install.md's Dockerfile in a Debian, by chroot: needs root and debootstrap; two minutes
+	$(BIN)/pytest tests/container
+
+.container/debian:
+	@[ "$$(id -u)" = 0 ] && command -v debootstrap >/dev/null || { echo "test-container needs root, and Debian's package debootstrap: apt-get install debootstrap" >&2; exit 2; }
+	debootstrap --variant=minbase --include=python3,python3-pip bookworm $@.part >/dev/null
+	mv $@.part $@
+
 test-wheel: dist ## The wheel, installed into an environment of its own and used outside the checkout
 	$(BIN)/pytest tests/wheel
 
@@ -149,5 +157,5 @@ dist: $(VENV)/installed ## The wheel and the sdist, in dist/
 	$(BIN)/python -m hatchling build
 
 clean:
-	rm -rf $(VENV) $(DBT) $(SPARK) $(LATEST) .clients .orchestrators .bench .retl/sandbox warehouse.duckdb target dist
+	rm -rf $(VENV) $(DBT) $(SPARK) $(LATEST) .clients .container .orchestrators .bench .retl/sandbox warehouse.duckdb target dist
 	rm -rf .hypothesis .mypy_cache .pytest_cache .ruff_cache
