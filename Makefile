@@ -128,7 +128,7 @@ check: lint types test test-long ## What CI runs
 torture: $(VENV)/installed ## Kill syncs at random moments while the server misbehaves, 200 of each mode: some 15 minutes
 	$(BIN)/python -c "from tests.torture import main; main()" $(TORTURE)
 
-torture-engines: $(VENV)/installed ## The same with models that run in Postgres, and in Sail, 50 of each mode: 50 minutes
+torture-engines: $(VENV)/installed ## The same with models that run in Postgres, and in Sail, 50 of each mode: an hour and a half
 	$(BIN)/python -m pip install --quiet $(PINNED) --group engines
 	$(BIN)/python -c "from tests.torture import main; main()" --postgres postgres-16 --kills 50 $(TORTURE)
 	$(BIN)/python -c "from tests.torture import main; main()" --sail --kills 50 $(TORTURE)
