@@ -47,4 +47,4 @@ def generate(
     except OSError as error:
         hint = "make the project folder writable: retl writes its artifacts there"
         raise ProjectError(f"cannot write {path}: {error.strerror}", hint=hint, code="P079") from error
-    say(f"wrote {path}")
+    say(f"wrote {path}; open it in a browser")

@@ -470,7 +470,7 @@ def test_page_has_the_texts_that_dbt_has_of_a_column(beside: Path, retl: Retl):
 
     rewrite(beside, describe)
     outcome = retl("docs", "generate", folder=beside)
-    assert (outcome.code, outcome.err) == (0, "wrote target/docs/index.html\n")
+    assert (outcome.code, outcome.err) == (0, "wrote target/docs/index.html; open it in a browser\n")
     text = (beside / "target/docs/index.html").read_text()
     data = json.loads(text.partition('id="data">')[2].partition("</script>")[0])
     assert {"level in the loyalty program", "Loyalty", "all customers"} <= set(data["texts"])

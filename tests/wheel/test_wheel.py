@@ -110,7 +110,7 @@ def test_sandbox_has_its_page(tools: Path, tmp_path: Path):
 def test_page_of_a_project_has_its_style_and_script(tools: Path, tmp_path: Path):
     assert run(tools, tmp_path, "retl", "init")[0] == 0
     code, _, err = run(tools, tmp_path, "retl", "docs", "generate")
-    assert (code, err) == (0, "wrote target/docs/index.html\n")
+    assert (code, err) == (0, "wrote target/docs/index.html; open it in a browser\n")
     text, assets = (tmp_path / "target/docs/index.html").read_text(), ROOT / "reverse_etl/report/site/assets"
     assert all((assets / name).read_text() in text for name in ("page.css", "page.js"))
 
