@@ -72,6 +72,7 @@ PURE = {
     *(
         "records.layout",
         "records.attributes",
+        "records.computed",
         "records.consent",
         "records.documents",
         "records.identity",

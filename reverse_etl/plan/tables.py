@@ -4,6 +4,7 @@ STATE = "retl_state"
 RUN = "retl_run"
 CHANGES = f"{RUN}.main.changes"
 CANDIDATES = f"{RUN}.main.candidates"
+APART = f"{RUN}.main.apart"  # hashes of rows that only the model has, or only the state
 GONE = f"{RUN}.main.gone"
 SIFTED = f"{RUN}.main.sifted"  # rows of a model that may differ, as a warehouse that compares itself returns them
 SLICE = f"{RUN}.main.slice"  # acknowledged rows that are in such a warehouse: those that a run may change

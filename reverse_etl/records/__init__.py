@@ -7,6 +7,7 @@ expressions.py   SQL over one row of the changes
 documents.py     SQL that finds out what it can about JSON documents without reading them closely
 left_out.py      SQL that leaves columns out of a record whose values Braze would drop
 mapping.py       SQL that renders the records: key, kind, body, cost
+  computed.py      those of its columns that a first run does not store, as they follow from others
   json_text.py     one value, by its type, as JSON text
   macros.sql       functions over JSON text
 rules.py         SQL that finds the rules that a row breaks

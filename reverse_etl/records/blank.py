@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from reverse_etl.records.consent import CARRIED, FRESH, INS, LEFT, OUTS, PERSON, ROW, WITHHELD_FOR, consent_columns
 from reverse_etl.records.existing import NEEDS, needed_user
 from reverse_etl.records.expressions import TWINS, respelled_keys, was
-from reverse_etl.records.identity import WHO
+from reverse_etl.records.identity import KEPT_WHO, WHO
 from reverse_etl.records.layout import CURSOR, Layout
 from reverse_etl.records.left_out import ALONE, LEFT_OUT, TYPE
 from reverse_etl.records.mapping import WHOSE, texts_not_stored
@@ -22,7 +22,7 @@ _OF_RECORDS = {
     "body": "VARCHAR",
     "idempotent": "BOOLEAN",
     "phase": "TINYINT",
-    "attributes": "BIGINT",
+    "attributes": "INTEGER",
     "data_points": "BIGINT",
     WHO: "VARCHAR",
     "problems": "INTEGER[]",
@@ -43,6 +43,8 @@ _OF_CONSENT = {
 def blank_outbox(layout: Layout, changes: Mapping[str, str]) -> dict[str, str]:
     """The columns of the outbox, and their types. `changes` are those of the changes, of which there are none."""
     columns = dict(_OF_RECORDS)
+    if layout.mode.keeps:
+        columns[KEPT_WHO] = "VARCHAR"
     if needed_user(layout):
         columns[NEEDS] = "VARCHAR"
     if layout.sets_aside:

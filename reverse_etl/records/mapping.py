@@ -85,13 +85,13 @@ def outbox_sql(layout: Layout, changes: str, carried: Sequence[str] = ()) -> str
     from 1, and NULL for a valid one. Columns that are `carried` are taken over from the changes."""
     rendered = _select(left_out(layout, judged_sql(layout, changes)), _texts(layout))
     columns = {
-        "key": _key(layout),
+        "key": key_of_record(layout),
         "kind": "kind",
         "known": "known",
         "call": _call(layout),
         "envelope": f"CASE WHEN problem = 0 THEN {_envelope(layout)} END",
         "body": f"CASE WHEN problem = 0 AND kind <> 'unchanged' THEN {_body(layout)} END",
-        "idempotent": _idempotent(layout),
+        "idempotent": idempotent(layout),
         "phase": f"CAST({_phase(carried)} AS TINYINT)",
         "attributes": _attributes(layout),
         "data_points": _data_points(layout),
@@ -119,7 +119,7 @@ def keys_sql(layout: Layout, changes: str) -> str:
     who, (name, *others) = who_of_outbox(layout), layout.key
     if name in STRONG_KINDS and not others and who.startswith(f"coalesce({text_of(name, new(name))}"):
         who = literal(f"{name}:")
-    return f"SELECT {_key(layout)} AS key, {who} AS {WHO} FROM ({changes})"
+    return f"SELECT {key_of_record(layout)} AS key, {who} AS {WHO} FROM ({changes})"
 
 
 def judged_sql(layout: Layout, changes: str) -> str:
@@ -284,6 +284,12 @@ def _envelope(layout: Layout) -> str:
     return f"CASE WHEN kind = 'removed' THEN {delete} ELSE {envelope} END"
 
 
+def envelope_of_all(layout: Layout) -> str | None:
+    """SQL for the envelope of all records that add or change something, if it is the same one."""
+    (slot, *others) = layout.mode.slots
+    return None if others or layout.mode.group else literal(f'{{"{slot.array}":[')
+
+
 def _by_identifier(layout: Layout, choices: Sequence[tuple[str | None, str]]) -> str:
     """The choice that belongs to the identifier which the row has; the only choice where none is named."""
     cases = [f"WHEN {present(layout, name)} THEN {sql}" for name, sql in choices if name in layout.identifiers and name]
@@ -394,7 +400,7 @@ def _texts(layout: Layout) -> dict[str, str]:
 # --- what is known of a record ---------------------------------------------------------------------------------------
 
 
-def _idempotent(layout: Layout) -> str:
+def idempotent(layout: Layout) -> str:
     """SQL for: sending the record twice leaves Braze as sending it once does."""
     if not layout.mode.is_idempotent:
         return "false"
@@ -404,7 +410,8 @@ def _idempotent(layout: Layout) -> str:
         return "true"
     documents = [column for column in layout.json_columns if may_be_operator(column.type)]
     found = (unless_plain(layout, column, is_operator(json_of(column.name))) for column in documents)
-    return f"NOT ({' OR '.join(found) or 'false'})"
+    operators = " OR ".join(found)
+    return f"NOT ({operators})" if operators else "true"
 
 
 def works_on_stored(json_texts: Mapping[str, str], layout: Layout) -> str:
@@ -487,7 +494,7 @@ def typed_keys(types: Mapping[str, SqlType], texts: str) -> str:
     return f"SELECT {', '.join(parts)} FROM ({found}) WHERE {are_whole} AND ({some})"
 
 
-def _key(layout: Layout) -> str:
+def key_of_record(layout: Layout) -> str:
     """SQL for the key of a record; never NULL, as the key of a row that is neither invalid nor a whole row never is."""
     key = key_text(layout.key, new)
     if not layout.sets_aside:

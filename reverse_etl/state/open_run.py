@@ -100,12 +100,8 @@ class OpenRun:
 
         `records` selects them in the order in which they are sent, with the `action` of `plan/actions.py`.
         """
-        execute(self._connection, self.statement(records))
+        execute(self._connection, f"CREATE OR REPLACE TABLE {OUTBOX} AS {records}")
         self.written(layout)
-
-    def statement(self, records: str) -> str:
-        """The statement that stores the records."""
-        return f"CREATE OR REPLACE TABLE {OUTBOX} AS {records}"
 
     def written(self, layout: Layout, is_blank: bool = False) -> None:
         """The records of the run are stored."""
@@ -114,9 +110,15 @@ class OpenRun:
 
     def write_blank(self, columns: Mapping[str, str]) -> None:
         """Store that the run has no records: an outbox of these columns, with their types."""
-        listed = ", ".join(f"{identifier(name)} {of}" for name, of in columns.items())
-        self._connection.execute(f"CREATE OR REPLACE TABLE {OUTBOX} ({listed})")
+        self.create_outbox(columns)
         self.is_blank = True
+
+    def create_outbox(self, columns: Mapping[str, str], computed: Mapping[str, str] = {}) -> None:
+        """Create an outbox of these columns, with their types. Those that are `computed`, from the others, have no
+        values of their own."""
+        how = {name: f" GENERATED ALWAYS AS ({sql}) VIRTUAL" for name, sql in computed.items()}
+        listed = ", ".join(f"{identifier(name)} {of}{how.get(name, '')}" for name, of in columns.items())
+        self._connection.execute(f"CREATE OR REPLACE TABLE {OUTBOX} ({listed})")
 
     def add_opt_outs(self, records: str, intent: Intent, blocks: Sequence[str]) -> None:
         """Add a record that only opts out for each row whose opt-outs are not sent first otherwise.

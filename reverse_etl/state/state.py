@@ -33,6 +33,7 @@ from reverse_etl.plan.tables import ACKNOWLEDGED, CHANGES, IN_DOUBT, OUTBOX, REJ
 from reverse_etl.plan.workbench import connect, store_packed
 from reverse_etl.project.spec import Sync
 from reverse_etl.records.blank import blank_outbox
+from reverse_etl.records.computed import computed, types_read
 from reverse_etl.records.consent import (
     CARRIED,
     CARRIED_REDUCED,
@@ -149,8 +150,8 @@ class State:
         takes the place of the first."""
         there = columns_of(self.connection, CHANGES)
         if not self._holds(CHANGES):
-            columns = blank_outbox(layout, there)
-            self.run.write_blank(columns | {WAITS_UNTIL: "TIMESTAMPTZ"} if has_quarantine(layout) else columns)
+            columns = self._columns(layout, there)
+            self.run.write_blank(columns)
             known = [(f"new.{name}", of) for name, of in self.rows.columns().items()]
             self.run.keeps_columns = known == [one for one in columns.items() if one[0].startswith("new.")]
             self.run.describe(layout, (), ())
@@ -161,7 +162,7 @@ class State:
         has_consent = bool(consent_columns(layout))
         carried = CARRIED if has_consent else ()
         weighed_changes = weighed(layout, changes, consent) if has_consent else changes
-        self.run.write_outbox(layout, self._records(layout, weighed_changes, carried, intent))
+        self.run.write_outbox(layout, self._records(layout, weighed_changes, intent, carried))
         if has_consent:
             again = reduced_action_sql(intent, self._rejected_by())
             alone = outbox_sql(reduced_layout(layout), reduced(layout, changes, consent), CARRIED_REDUCED)
@@ -179,8 +180,11 @@ class State:
 
         None if it returns None, as the rows have to be written as changes first.
         """
-        records = self._records(layout, with_old(layout, changes, there), (), intent)
-        rows = write(First(self.run.statement(records), OUTBOX, first_changes_sql(layout)))
+        follow = computed(layout, is_rendered=intent is not Intent.BASELINE)
+        self.run.create_outbox(self._columns(layout, types_read(layout)), follow)
+        records = self._records(layout, with_old(layout, changes, there), intent, computed=follow)
+        statement = f"INSERT INTO {OUTBOX} BY NAME\n{records}"
+        rows = write(First(statement, OUTBOX, first_changes_sql(layout)))
         if rows is not None:
             self.run.streamed = True
             self.run.written(layout, is_blank=not rows)
@@ -191,20 +195,35 @@ class State:
         """Store the records of a baseline of which something is to be said, if there are `some`."""
         self.run.streamed = True
         if some:
-            self.run.write_outbox(layout, self._records(layout, changes, (), Intent.BASELINE))
+            self.run.write_outbox(layout, self._records(layout, changes, Intent.BASELINE))
         else:
             there = columns_of(self.connection, CHANGES)
             there |= {was(name): there[f"new.{name}"] for name in respelled_keys(layout)}
             self.run.write_blank(blank_outbox(layout, there))
         self.run.describe(layout, rules(layout) if some else (), ())
 
-    def _records(self, layout: Layout, changes: str, carried: Sequence[str], intent: Intent) -> str:
-        """A SELECT of the records of changes, in the order in which they are sent, with the action of each."""
+    def _columns(self, layout: Layout, changes: Mapping[str, str]) -> dict[str, str]:
+        """The columns of the outbox, and their types, given those of the changes."""
+        columns = blank_outbox(layout, changes)
+        return columns | {WAITS_UNTIL: "TIMESTAMPTZ"} if has_quarantine(layout) else columns
+
+    def _records(
+        self,
+        layout: Layout,
+        changes: str,
+        intent: Intent,
+        carried: Sequence[str] = (),
+        computed: Collection[str] = (),
+    ) -> str:
+        """A SELECT of the records of changes, in the order in which they are sent, with the action of each; without
+        columns that are computed from the others."""
         action = action_sql(layout, intent, self._holds(IN_DOUBT), self._rejected_by())
         records = outbox_sql(layout, changes, carried)
         if intent is Intent.BASELINE:  # of which nothing is sent
             records = f"SELECT * REPLACE ({_NOT_RENDERED}) FROM (\n{records}\n)"
         actions = with_waits(layout, f"SELECT *, {action} AS action FROM (\n{records}\n) AS o")
+        if computed:
+            actions = f"SELECT * EXCLUDE ({', '.join(map(identifier, computed))}) FROM (\n{actions}\n)"
         return f"{actions}\n{order_sql(layout)}"
 
     def _rejected_by(self) -> set[str]:

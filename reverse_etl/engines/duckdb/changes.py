@@ -13,25 +13,32 @@ from reverse_etl.engines.duckdb.diff import (
     MODEL,
     READ,
     changes_sql,
+    is_same_again,
     no_changes_sql,
     notes_absences,
 )
 from reverse_etl.engines.duckdb.query import ModelQuery
 from reverse_etl.engines.duckdb.twins import OF_MODEL, Counts, has_twins, refuse_twins, set_twins_aside
 from reverse_etl.engines.engine import Comparison, First
-from reverse_etl.plan.tables import CANDIDATES, CHANGES, GONE, MATCHED, RESPELLED
+from reverse_etl.plan.tables import APART, CANDIDATES, CHANGES, GONE, MATCHED, RESPELLED
 
 # DuckDB gives a join that spills a sixteenth of the memory for each open connection, and at least eight of them.
 _CONNECTIONS = 16
+# What a row of the state takes in the memory of a join by hashes: 24 bytes, and one and a half to three pointers.
+_BYTES_IN_JOIN = 40
+_MOST_APART = 0.2  # of the rows: where more differ, nothing is gained by joining hashes first
 
 
-def write_changes(query: ModelQuery, comparison: Comparison) -> int:
+def write_changes(query: ModelQuery, comparison: Comparison, may_run_again: bool = False) -> int:
     """Run the model once, and store what differs from the state; returns the number of rows of the model.
+
+    If it `may_run_again`, and the join would not fit into memory, it runs once more for the rows that differ. If it
+    does not return the same rows then, what it returned does not count.
 
     Raises DataError for NULL or infinite cursors, and unless such rows are set aside for NULL keys and duplicate keys;
     for NULL keys also where removed rows are deleted, as nobody can tell that these rows have not been removed.
     """
-    tables = changes_sql(query.layout, comparison)
+    tables = changes_sql(query.layout, comparison, may_run_again and _spills(query, comparison))
     with _all_memory(query.connection):
         rows, is_unchanged, looks_at_gone = 0, False, GONE in tables
         for table, made in tables.items():
@@ -39,8 +46,11 @@ def write_changes(query: ModelQuery, comparison: Comparison) -> int:
             if table == MATCHED and not query.count(RESPELLED):
                 select = f"FROM {RESPELLED}"
             found = _make_table(query, table, select)
-            rows += found if table != MATCHED else 0
-            if table == CANDIDATES and MATCHED not in tables and not query.count(CANDIDATES):
+            rows += found if table != MATCHED and not (table == CANDIDATES and APART in tables) else 0
+            if APART in tables and not _goes_on(query, table, rows):
+                query.execute(f"DROP TABLE {APART}; DROP TABLE IF EXISTS {CANDIDATES}")
+                return write_changes(query, comparison)
+            if table in (APART, CANDIDATES) and MATCHED not in tables and not query.count(table):
                 _make_table(query, CHANGES, no_changes_sql(query.layout, comparison))
                 is_unchanged = True
                 break
@@ -63,6 +73,19 @@ def write_changes(query: ModelQuery, comparison: Comparison) -> int:
         if table != CHANGES and not is_unchanged:  # then what there is has no rows
             query.execute(f"DROP TABLE {table}")
     return rows
+
+
+def _spills(query: ModelQuery, comparison: Comparison) -> bool:
+    """Whether the hashes of the state take more memory than there is."""
+    limit = query.execute("SELECT parse_formatted_bytes(current_setting('memory_limit'))").fetchall()[0][0]
+    return comparison.in_state * _BYTES_IN_JOIN > int(limit)
+
+
+def _goes_on(query: ModelQuery, table: str, rows: int) -> bool:
+    """Whether to go on where hashes are joined first: few rows differ, and the model returns the same ones again."""
+    if table == APART:
+        return query.count(f"{APART} WHERE {READ} IS NOT NULL") <= rows * _MOST_APART
+    return table != CANDIDATES or query.execute(f"SELECT {is_same_again(query.layout)}").fetchall() == [(True,)]
 
 
 def write_first(query: ModelQuery, comparison: Comparison, first: First) -> int | None:

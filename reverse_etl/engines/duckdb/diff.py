@@ -7,6 +7,12 @@
 A row of the model with the hashes of an acknowledged row is unchanged, and goes no further: for that, only the hashes
 of the state are in memory, and none of its columns. They are recomputed in every run, on both sides, as DuckDB's hashes
 change between versions. They have 96 bits: a changed row has those of one of 50 million others once in 1.6e21 rows.
+
+Where the hashes of the state do not fit into memory, the join writes the rows of the model to the disk, with all their
+columns. There, hashes alone are joined at first, and rows are fetched of which these differ:
+
+    model, state ── hashes ──> apart: those that the other side lacks ──┐
+    model ──────────────────────────────────────────────────────────────┴──> candidates
 """
 
 from collections.abc import Callable, Collection, Mapping
@@ -16,6 +22,7 @@ from reverse_etl.engines.engine import Comparison
 from reverse_etl.plan.tables import (
     ABSENT_SINCE,
     ACKNOWLEDGED,
+    APART,
     CANDIDATES,
     CHANGES,
     GONE,
@@ -59,13 +66,14 @@ _IS_GONE = f"(s.{READ} IS NULL)"
 _IS_SURE = f"{SENT_AT} IS NOT NULL AND coalesce({UNSURE} = [{literal(USER)}], true)"
 
 
-def changes_sql(layout: Layout, comparison: Comparison) -> Mapping[str, Callable[[], str]]:
+def changes_sql(layout: Layout, comparison: Comparison, hashes_first: bool = False) -> Mapping[str, Callable[[], str]]:
     """The tables to create, in this order, and what makes the SELECT of each: what differs between model and state.
 
     The last is CHANGES, one row per change: kind, known, "new.<column>", "changed.<column>", "lost.<column>", and
     "old.<column>", the acknowledged value, of columns of consent, and, once there is a state, of those that may be
     left out. The model, whose place in one of them is `MODEL`, runs once, and only rows that may differ are stored:
     that takes half the time of storing all its rows first. Where there are none, nobody needs the longest SELECT.
+    With `hashes_first`, where there may be many rows, it runs once more for those that differ.
     """
     if not comparison.known:
         return {CHANGES: lambda: _select_first(layout, _of_first_run(layout))}
@@ -75,7 +83,11 @@ def changes_sql(layout: Layout, comparison: Comparison) -> Mapping[str, Callable
     if not _is_sifted(layout, comparison):
         return {CHANGES: changes}
     gone_keys = {GONE: partial(_gone, layout, comparison)} if looks_at_gone(layout) else {}
-    return {CANDIDATES: partial(_candidates, layout, comparison), **gone_keys, CHANGES: changes}
+    if hashes_first:
+        sifted = {APART: partial(_apart, layout, comparison), CANDIDATES: partial(_candidates_apart, layout)}
+    else:
+        sifted = {CANDIDATES: partial(_candidates, layout, comparison)}
+    return {**sifted, **gone_keys, CHANGES: changes}
 
 
 def _is_sifted(layout: Layout, comparison: Comparison) -> bool:
@@ -183,13 +195,40 @@ def _events(layout: Layout, comparison: Comparison) -> Mapping[str, Callable[[],
 def _candidates(layout: Layout, comparison: Comparison) -> str:
     """A SELECT of the rows of the model that may differ from the state, and of the hashes that only the state has."""
     columns = {column.name: _snapshot(column.name) for column in layout.needed}
-    columns |= {READ: f"s.{READ}", **{name: f"t.{name}" for name in _HASHES}}
+    return _joined_by_hashes(layout, comparison, columns | {name: f"t.{name}" for name in _HASHES})
+
+
+def _apart(layout: Layout, comparison: Comparison) -> str:
+    """A SELECT of the hashes that only the model has, with READ, and of those that only the state has."""
+    return _joined_by_hashes(layout, comparison, {name: f"coalesce(s.{name}, t.{name})" for name in _HASHES})
+
+
+def _joined_by_hashes(layout: Layout, comparison: Comparison, columns: Mapping[str, str]) -> str:
     join = "FULL JOIN" if looks_at_gone(layout) else "LEFT JOIN"
     same = " AND ".join(f"s.{name} = t.{name}" for name in _HASHES)
     of_state = f"SELECT {_hashes(layout, _is_settled(comparison))} FROM {_acknowledged(layout, comparison)}"
-    return f"""SELECT {_listed(columns)} FROM (SELECT *, {_hashes(layout, "true")} FROM (
-{_rows_of_model(layout)}
-)) AS s {join} ({of_state}) AS t ON {same} WHERE {_IS_GONE} OR t.{_HASHES[0]} IS NULL"""
+    return f"""SELECT {_listed({**columns, READ: f"s.{READ}"})} FROM ({_hashed_rows(layout)}) AS s
+{join} ({of_state}) AS t ON {same} WHERE {_IS_GONE} OR t.{_HASHES[0]} IS NULL"""
+
+
+def _hashed_rows(layout: Layout) -> str:
+    return f"SELECT *, {_hashes(layout, 'true')} FROM (\n{_rows_of_model(layout)}\n)"
+
+
+def _candidates_apart(layout: Layout) -> str:
+    """The SELECT of candidates, once hashes are known that one side lacks."""
+    columns, hashes = ", ".join(identifier(column.name) for column in layout.needed), ", ".join(_HASHES)
+    of_model, of_state = (f"SELECT {hashes} FROM {APART} WHERE {READ} IS {what}" for what in ("NOT NULL", "NULL"))
+    return f"""SELECT {columns}, {READ} FROM ({_hashed_rows(layout)}) AS s
+SEMI JOIN ({of_model}) AS apart USING ({hashes}) UNION ALL BY NAME {of_state}"""
+
+
+def is_same_again(layout: Layout) -> str:
+    """SQL for: the rows among the candidates are those whose hashes only the model had before, when it ran first."""
+    hashes = ", ".join(_HASHES)
+    before = f"SELECT {hashes} FROM {APART} WHERE {READ} IS NOT NULL"
+    again = f"SELECT {_hashes(layout, 'true')} FROM {CANDIDATES} WHERE {READ} IS NOT NULL"
+    return f"NOT EXISTS ({before} EXCEPT ALL {again}) AND NOT EXISTS ({again} EXCEPT ALL {before})"
 
 
 def _gone(layout: Layout, comparison: Comparison) -> str:

@@ -72,7 +72,7 @@ class DuckDBEngine:
         return distinct_columns(self._workbench, model, names)
 
     def write_changes(self, layout: Layout, model: Compiled, comparison: Comparison) -> int:
-        return write_changes(ModelQuery(self._workbench, layout, model), comparison)
+        return write_changes(ModelQuery(self._workbench, layout, model), comparison, may_run_again=True)
 
     def write_first(self, layout: Layout, model: Compiled, comparison: Comparison, first: First) -> int | None:
         return write_first(ModelQuery(self._workbench, layout, model), comparison, first)
