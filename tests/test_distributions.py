@@ -98,6 +98,7 @@ def test_make_finds_in_the_sdist_every_file_that_it_starts_from(sdist: Path, tmp
     assert (done.returncode, done.stderr) == (0, "")
 
 
+@pytest.mark.long
 def test_wheel_of_the_sdist_is_the_same_to_the_byte(wheel: Path, sdist: Path, tmp_path: Path):
     with tarfile.open(sdist) as archive:
         archive.extractall(tmp_path, filter="data")

@@ -184,6 +184,7 @@ def test_it_is_quiet_and_a_logger_hears_what_goes_on(shop: Shop, caplog: pytest.
     assert not any("secret" in line for _, line in lines)
 
 
+@pytest.mark.long
 def test_listener_hears_it_in_place_of_the_logger(shop: Shop):
     aliases = "SELECT 'cookie' AS alias_label, 'a1' AS alias_name, 'u0' AS external_id"
     shop.sync("first", ROWS.format(rows=1)).sync("second", aliases, mode="users_alias_new", after=["first"])
@@ -218,6 +219,7 @@ def test_syncs_run_in_threads_at_the_same_time(shop: Shop):
     assert {path.name: path.stat().st_mode & 0o077 for path in files} == {path.name: 0 for path in files}
 
 
+@pytest.mark.long
 def test_one_sync_twice_at_once_runs_once(shop: Shop):
     shop.sync("people", ROWS.format(rows=1))
 
@@ -342,6 +344,7 @@ def test_run_is_reverted_pinned_applied_and_unpinned(shop: Shop, tmp_path: Path)
     assert here.sync("people").accepted == 1
 
 
+@pytest.mark.long
 def test_what_braze_has_otherwise_is_compared_and_repaired(shop: Shop):
     shop.clock = FakeClock(ahead=-timedelta(minutes=2))  # Braze shows by now what it has taken
     shop.sync("people", ROWS.format(rows=3)).run()
@@ -377,6 +380,7 @@ def without_what_differs(value: Any) -> Any:
     return value
 
 
+@pytest.mark.long
 def test_calls_leave_the_artifacts_that_commands_leave(shop: Shop, retl: Retl):
     shop.sync("people", ROWS.format(rows=3)).sync("others", "select nothing from nowhere")
     found = {}
@@ -422,6 +426,7 @@ def test_options_are_checked_by_mypy_in_the_code_of_users(tmp_path: Path):
     assert [int(line.split(":")[1]) - 4 for line in checked.stdout.splitlines() if ": error:" in line] == [1, 2, 4]
 
 
+@pytest.mark.long
 def test_state_and_result_select_as_for_commands(shop: Shop, tmp_path: Path):
     shop.sync("people", ROWS.format(rows=3)).sync("others", "select nothing from nowhere")
     here = project(shop)

@@ -390,6 +390,7 @@ def test_no_answer_damages_what_a_run_leaves_behind(shop: Shop, retl: Retl, raw:
 
 
 @pytest.mark.parametrize("record_type", ["attributes", "events"])
+@pytest.mark.long
 def test_run_ends_well_only_if_every_row_was_confirmed(shop: Shop, seed: int, record_type: str):
     """Whatever is answered to its requests: what is not confirmed is unsent, rejected or in doubt, and exit code 1."""
     draw, confirmed, lock = random.Random(seed), 0, threading.Lock()

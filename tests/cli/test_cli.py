@@ -469,6 +469,7 @@ def test_plan_of_invalid_rows_exits_1(retl: Retl, starter: Path):
     )  # a plan leaves no trace
 
 
+@pytest.mark.long
 def test_full_refresh_asks_and_says_what_it_costs(retl: Retl, starter: Path):
     retl("sync", "orders")
     outcome = retl("sync", "orders", "--full-refresh")
@@ -575,6 +576,7 @@ def test_state_shows_one_acknowledged_row(retl: Retl, starter: Path):
     )
 
 
+@pytest.mark.long
 def test_state_reset_asks_keeps_the_old_one_and_sends_all_again(retl: Retl, starter: Path):
     retl("sync", "users_track")
     asked = retl("state", "reset", "users_track")
@@ -653,6 +655,7 @@ def test_version_is_that_of_the_installed_package(retl: Retl):
     assert retl("--version").out == f"retl {version('reverse-etl')}\n"
 
 
+@pytest.mark.long
 def test_fault_of_the_project_is_said_once_and_recorded_for_each_sync(retl: Retl, starter: Path):
     (starter / "warehouse.duckdb").unlink()
     found = retl("sync", "--all")
@@ -711,6 +714,7 @@ def test_bad_gate_is_named(retl: Retl, starter: Path):
     assert (outcome.code, outcome.err) == (2, message)
 
 
+@pytest.mark.long
 def test_plan_as_markdown_is_a_comment_on_a_pull_request(retl: Retl, starter: Path):
     assert retl("plan", "--output", "markdown").out == (
         "| sync | mode | added | changed | removed | invalid | requests | at the rate limit | writes | data points |\n"
@@ -749,6 +753,7 @@ def test_plan_says_how_long_the_rate_limit_lets_it_take(shop: Shop, retl: Retl):
     )
 
 
+@pytest.mark.long
 def test_cost_in_data_points_is_a_gate_of_its_own(retl: Retl, starter: Path):
     outcome = retl("sync", "orders", "--max-data-points", "2")
     message = "orders: guard max_data_points: it would cost 3 data points; at most 2 are allowed\n"

@@ -395,6 +395,7 @@ OF_ROWS = {
 
 
 @pytest.mark.parametrize("kind", ["events", "purchases"])
+@pytest.mark.long
 def test_hints_about_events_and_purchases_keep_every_other_row(shop: Shop, kind: str):
     """Three rows for each case, of which the first is invalid; all hints followed at once, they leave the others."""
     cases = [(wrong, hint, column) for of, wrong, hint, column in OF_ROWS.values() if of == kind]
@@ -501,6 +502,7 @@ def test_events_whose_columns_changed_reach_braze_once_each(shop: Shop, retl: Re
     assert events(shop) == ["u0", "u1", "u2", "u3"]
 
 
+@pytest.mark.long
 def test_events_whose_columns_are_in_another_order_are_the_same_in_the_former_one(shop: Shop, retl: Retl):
     run = run_in(shop, retl)
     shop.sync("it", VISITS.format(2), **MADE).run()
@@ -576,6 +578,7 @@ def test_hint_about_a_blocked_or_failed_run_lets_it_go_on(shop: Shop, retl: Retl
         ]
     ),
 )
+@pytest.mark.long
 def test_no_hint_deletes_anybody(shop: Shop, retl: Retl, options, after):
     run = run_in(shop, retl)
     if "mode" in options:

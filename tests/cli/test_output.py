@@ -131,6 +131,7 @@ def without_files(folder: Path, environ: Mapping[str, str], *arguments: str) -> 
     command(folder, environ, *arguments)
 
 
+@pytest.mark.long
 def test_no_bar_is_left_on_a_terminal_whatever_ends_the_command(named: Shop):
     """The first Ctrl-C says what is waited for; the second ends at once, and the line and the cursor are as before."""
     held = Held(named.braze, external_ids=["u0"])

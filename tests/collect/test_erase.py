@@ -355,6 +355,7 @@ def test_receipt_from_before_anything_was_collected_is_read(reading: Shop, retl:
     assert json.loads(receipt_of(said.out).read_text())["collected"] == {}
 
 
+@pytest.mark.long
 def test_rows_of_the_person_are_suppressed_while_the_collector_still_has_records(reading: Shop, retl: Retl):
     keep(reading.folder / "collected", BEN)
     assert reading.run().status == "success"

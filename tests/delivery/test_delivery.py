@@ -456,6 +456,7 @@ def test_value_that_goes_back_after_a_lost_answer_is_sent_again(shop: Shop):
     assert shop.run().delivery.requests == 0
 
 
+@pytest.mark.long
 def test_value_of_a_new_row_that_goes_away_after_a_lost_answer_is_cleared(shop: Shop):
     shop.sync("it", "SELECT 'u1' AS external_id, 'gold' AS tier, 1 AS n")
     lose_answers(shop)

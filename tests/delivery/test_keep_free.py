@@ -35,6 +35,7 @@ def test_run_uses_of_every_window_what_is_not_kept_free(tmp_path, keep_free: str
     assert refused == 0
 
 
+@pytest.mark.long
 def test_others_find_their_share_free_even_if_they_use_more_than_it(tmp_path):
     """They make 9 requests of 30 where 20 %, so 6, are kept free: the run sees that, and waits for the next window."""
     used, refused, waits = run_beside_others(tmp_path / "shop", "20%", others=BY_OTHERS / WINDOW_S)
@@ -43,6 +44,7 @@ def test_others_find_their_share_free_even_if_they_use_more_than_it(tmp_path):
     assert max(waits) >= 1  # for a window, not for the next start
 
 
+@pytest.mark.long
 def test_others_are_refused_beside_a_run_that_keeps_nothing_free(tmp_path):
     used, _, _ = run_beside_others(tmp_path / "shop", "0%", others=BY_OTHERS / WINDOW_S)
     assert max(used) + BY_OTHERS > LIMIT

@@ -185,6 +185,7 @@ def test_alias_that_is_spelled_otherwise_is_the_same_user(shop: Shop, how: dict[
     assert shop.run().plan.unchanged == 1
 
 
+@pytest.mark.long
 def test_alias_that_is_no_key_is_the_same_user_however_it_is_spelled(shop: Shop):
     model = "SELECT 1 AS id, CAST('{}' AS JSON) AS user_alias, 5 AS n"
     shop.sync("it", model.format(ALIAS[0].format("ann")), primary_key="id", exclude_columns=["id"]).run()

@@ -136,6 +136,7 @@ def test_accepted_type_sends_only_what_is_other_json(shop: Shop, how: dict[str, 
     assert (again.plan.unchanged, again.delivery.requests) == (len(ACCEPTED) + 1, 0)
 
 
+@pytest.mark.long
 def test_value_of_a_row_that_was_not_read_is_kept_if_it_is_the_same_json(shop: Shop):
     model = "SELECT 'u' || i AS external_id, i AS n, CAST('{}' AS {}) AS v FROM range(2) r(i)"
     shop.sync("it", model.format("2026-11-23", "VARCHAR")).run()
@@ -145,6 +146,7 @@ def test_value_of_a_row_that_was_not_read_is_kept_if_it_is_the_same_json(shop: S
     assert shop.run().plan.unchanged == 2
 
 
+@pytest.mark.long
 def test_varchar_that_becomes_json_is_sent(shop: Shop):
     """What was a string in Braze, or JSON listed in `pre_formatted_fields`, the state does not say."""
     shop.sync("it", "SELECT 'u1' AS external_id, '5' AS v", pre_formatted_fields=["v"]).run()

@@ -95,6 +95,7 @@ def test_removed_row_has_what_it_had(shop: Shop):
     ]
 
 
+@pytest.mark.long
 def test_event_is_its_key_with_its_request(shop: Shop):
     events = "SELECT 'u' || i AS external_id, 'seen' AS name, TIMESTAMP '2026-11-23' AS time FROM range({}) r(i)"
     shop.sync("it", events.format(2), **EVENTS).run()
@@ -102,6 +103,7 @@ def test_event_is_its_key_with_its_request(shop: Shop):
     assert lines(shop) == [(f"u{n}", "added", None, None, None, 1) for n in range(3)]
 
 
+@pytest.mark.long
 def test_rejected_rows_and_those_in_doubt_are_not_in_it_before_they_are_acknowledged(shop: Shop, retl: Retl):
     shop.braze.add_fault(Fault("object_error", external_ids=["u2"]))
     shop.sync("it", model(PEOPLE)).run()
@@ -121,6 +123,7 @@ def test_baseline_has_no_request(shop: Shop, retl: Retl):
     assert lines(shop) == [(f"u{n}", "added", None, None, None, None) for n in (1, 2)]
 
 
+@pytest.mark.long
 def test_opt_out_that_is_sent_alone_is_told_from_the_row(shop: Shop):
     columns = "SELECT 'u1' AS external_id, '{}' AS email_subscribe, '{}' AS push_subscribe"
     shop.sync("it", columns.format("subscribed", "subscribed")).run(read_first=False)
@@ -232,6 +235,7 @@ def holds(shop: Shop, *texts: str) -> set[str]:
     return found
 
 
+@pytest.mark.long
 def test_forgotten_person_is_in_no_file(shop: Shop, retl: Retl):
     one = "SELECT 'k-' || n AS id, 'u' || n AS external_id, 'u' || n || '{}@x.example' AS email FROM range(3) r(n)"
     keys: dict[str, Any] = {"primary_key": "id", "exclude_columns": ["id"]}
@@ -266,6 +270,7 @@ def test_user_whom_a_sync_deletes_is_in_no_ledger_afterwards(shop: Shop):
 # --- moved, reset, shared ----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_reset_puts_it_aside_with_the_state(shop: Shop, retl: Retl):
     shop.sync("it", model(PEOPLE)).run()
     before = names(shop)

@@ -208,6 +208,7 @@ VALUES = st.lists(st.tuples(st.sampled_from([None, "a", "b", "c"]), st.sampled_f
 
 @settings(max_examples=examples(12, 100))
 @given(VALUES)
+@pytest.mark.long
 def test_counts_are_those_that_a_person_would_count(rows: list[tuple[str | None, int | None]]):
     listed = ", ".join(
         f"('k{i:02}', {'NULL' if a is None else repr(a)}, {b or 'NULL'})" for i, (a, b) in enumerate(rows)

@@ -197,6 +197,7 @@ def test_result_needs_a_run():
     )
 
 
+@pytest.mark.long
 def test_result_is_that_of_the_last_run_or_of_a_folder(shop: Shop, retl: Retl):
     shop.sync("good", "select 'u' as external_id, 1 as n").sync("bad", "select 'u' as external_id, nope as n")
     refused = retl("ls", "--select", "result:error", folder=shop.folder)

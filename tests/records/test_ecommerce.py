@@ -235,6 +235,7 @@ def write_section(shop: Shop, title: str) -> None:
     shop.write()
 
 
+@pytest.mark.long
 def test_example_of_each_event_is_taken_once_with_its_properties(shop: Shop):
     write_section(shop, "An example of each")
     shop.warehouse(

@@ -209,6 +209,7 @@ def test_mode_sends_its_payload_once(shop: Shop, request: pytest.FixtureRequest,
         assert shop.run().delivery.requests == 0
 
 
+@pytest.mark.long
 def test_requests_hold_no_more_than_braze_takes(shop: Shop):
     deleting = {"mode": "users_delete", "allow_destructive": True, "guards": {"max_deletes": 51}}
     shop.sync("attributes", "SELECT 'u' || i AS external_id, i AS n FROM range(151) r(i)").run()

@@ -222,6 +222,7 @@ def test_opt_outs_are_sent_whatever_braze_would_reject_of_their_rows(shop: Shop)
     ]
 
 
+@pytest.mark.long
 def test_value_that_is_not_sent_makes_no_row_invalid(shop: Shop):
     """Braze has it, as far as the state knows: only what changed is sent."""
     shop.sync("it", "SELECT 'u1' AS external_id, 'ann@example.com' AS email, 1 AS n").run()

@@ -40,6 +40,7 @@ def test_attributes_that_braze_changes_are_said_once_a_column(shop: Shop):
     ]
 
 
+@pytest.mark.long
 def test_value_that_is_not_sent_again_is_not_said_again(shop: Shop):
     sql = "SELECT 'u1' AS external_id, 'Australia' AS country, {} AS n"
     shop.sync("it", sql.format(1))

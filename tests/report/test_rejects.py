@@ -49,6 +49,7 @@ def test_run_lists_every_column_that_makes_a_row_invalid(shop: Shop, retl: Retl)
     assert (result["plan"]["invalid"], result["failures"]) == (3, 3)
 
 
+@pytest.mark.long
 def test_rejects_lists_every_column_and_counts_rows(shop: Shop, retl: Retl):
     shop.sync("it", THREE_BAD.format(bad=3, rows=4), strict=True, skip_on_invalid_records=True).run()
     listed = retl("rejects", "it", "--output", "json", folder=shop.folder)

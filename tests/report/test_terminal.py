@@ -256,6 +256,7 @@ def test_forced_colours_force_no_progress(shop: Shop, retl: Retl, monkeypatch: p
 # --- several syncs ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_several_syncs_end_with_one_table(invalid: Shop, retl: Retl):
     invalid.sync("third", "SELECT 'w' AS external_id, 1 AS n")
     done = retl("sync", "--all", folder=invalid.folder)

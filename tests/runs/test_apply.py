@@ -280,6 +280,7 @@ def test_folder_that_cannot_be_written_is_named(people: Shop, retl: Retl):
     assert outcome.err.startswith("cannot write closed/p: Permission denied")
 
 
+@pytest.mark.long
 def test_scheduled_run_after_an_apply_has_nothing_to_do(people: Shop, retl: Retl):
     people.sync("it", PEOPLE, schedule="0 0 1 1 *")
     saved(people, retl)

@@ -91,6 +91,7 @@ def test_whole_rows_are_put_with_all_columns(shop: Shop):
     assert (method, len(whole), whole["price"]) == ("PUT", len(TYPES) + 1, 9.0)
 
 
+@pytest.mark.long
 def test_removed_rows_are_deleted_under_the_guard(shop: Shop):
     deletes = {"on_removed": "delete", "allow_destructive": True}
     make_catalog(drinks(shop, DRINKS.format(rows=120), **deletes))

@@ -285,6 +285,7 @@ def unclear(shop: Shop) -> list[tuple[Any, ...]]:
     return shop.rows_of("opt_outs WHERE is_unclear", "identifier", "channel")
 
 
+@pytest.mark.long
 def test_opt_out_without_an_answer_goes_first_when_its_row_opts_in_elsewhere_by_then(shop: Shop):
     columns = "external_id, email_subscribe, push_subscribe"
     rows(shop, columns, "'u1', 'unsubscribed', NULL", "'u2', NULL, 'opted_in'")
@@ -299,6 +300,7 @@ def test_opt_out_without_an_answer_goes_first_when_its_row_opts_in_elsewhere_by_
     assert (opt_outs(shop), unclear(shop)) == ([(U1, "email_subscribe")], [])
 
 
+@pytest.mark.long
 def test_opt_out_of_an_invalid_row_is_sent_until_it_is_answered(shop: Shop):
     rows(shop, "external_id, email_subscribe, gender", "'u1', 'unsubscribed', 'x'")
     shop.sync("it", "SELECT * FROM rows", skip_on_invalid_records=True, strict=True)
@@ -335,6 +337,7 @@ def test_opt_out_goes_first_again_after_an_opt_in_without_an_answer(shop: Shop):
     assert (unclear(shop), shop.run().delivery.requests) == ([], 0)
 
 
+@pytest.mark.long
 def test_opt_in_that_is_acknowledged_ends_an_unclear_opt_out(shop: Shop):
     columns = "external_id, email_subscribe, agreed_at"
     rows(shop, columns, "'u1', 'unsubscribed', NULL::TIMESTAMPTZ")

@@ -407,6 +407,7 @@ def test_users_in_quarantine_are_listed_wherever_rows_are(gone: Shop, retl: Retl
     assert retl("status", folder=gone.folder).out.split("\n")[1].split()[-2:] == ["0", "0"]
 
 
+@pytest.mark.long
 def test_removed_user_whom_braze_does_not_delete_is_a_rejected_row(shop: Shop):
     """Its error names the array of the call that deletes, not that of the mode."""
     users = "SELECT 'u' || i AS external_id, i AS n FROM range({rows}) r(i)"
@@ -423,6 +424,7 @@ def test_removed_user_whom_braze_does_not_delete_is_a_rejected_row(shop: Shop):
 # --- what is uploaded ------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_run_that_deletes_few_users_has_nothing_of_those_who_were_deleted_before(gone: Shop):
     many(gone, 20_000)
     gone.sync("it", LISTED, **GONE)
@@ -442,6 +444,7 @@ def test_run_that_deletes_few_users_has_nothing_of_those_who_were_deleted_before
     assert (gone.run().plan.deletes, deleted(gone)) == (0, 1)
 
 
+@pytest.mark.long
 def test_user_who_leaves_the_list_and_returns_is_deleted_again(gone: Shop):
     gone.sync("it", LISTED, **GONE)
     gone.run()

@@ -185,6 +185,7 @@ def preview(shop: Shop, by: FinishBy) -> dict[str, Any]:
 # --- what a run does --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_run_that_would_be_late_sends_nothing_and_says_how_to(shop: Shop):
     result = slow(shop).run(finish_by=within(20))
     assert (result.status, result.exit_code, shop.sent()) == ("blocked", 1, [])

@@ -62,6 +62,7 @@ def test_each_column_has_the_rule_that_holds_of_its_changes(shop: Shop, retl: Re
 CLOCK = "SELECT 'u' || i AS external_id, i AS n,\n    now() AS synced_at FROM range(3) r(i)"
 
 
+@pytest.mark.long
 def test_column_that_is_made_of_the_time_is_named_with_its_line_and_the_way_out(shop: Shop, retl: Retl):
     for _ in range(3):
         shop.sync("it", CLOCK).run()
@@ -122,6 +123,7 @@ def test_ledger_that_is_off_gone_or_has_nothing_is_told(shop: Shop, retl: Retl):
     assert f"; {without}\n" in asked(retl, shop).err
 
 
+@pytest.mark.long
 def test_all_columns_of_a_changed_row_are_no_changes(shop: Shop, retl: Retl):
     for n in range(2):
         shop.sync("it", f"SELECT 'u1' AS external_id, {n} AS n, 1 AS m", send="all_columns").run()
@@ -130,6 +132,7 @@ def test_all_columns_of_a_changed_row_are_no_changes(shop: Shop, retl: Retl):
     assert ([one["column"] for one in found["columns"]], found["notes"]) == (["n"], [said])
 
 
+@pytest.mark.long
 def test_state_that_cannot_be_read_hides_no_other(shop: Shop, retl: Retl):
     for n in range(2):
         shop.sync("it", f"SELECT 'u1' AS external_id, {n} AS n").run("it")
@@ -142,6 +145,7 @@ def test_state_that_cannot_be_read_hides_no_other(shop: Shop, retl: Retl):
     assert said.err.startswith("cannot use .retl/test/other/state.duckdb: ")
 
 
+@pytest.mark.long
 def test_events_change_nothing(shop: Shop, retl: Retl):
     shop.sync("it", "SELECT 'u1' AS external_id, 'seen' AS name, TIMESTAMP '2026-11-23' AS time", **EVENTS).run()
     assert (asked(retl, shop).out, in_json(retl, shop)["columns"]) == ("", [])

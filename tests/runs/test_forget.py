@@ -251,6 +251,7 @@ def test_hashes_are_not_written_through_a_link(shop: Shop, retl: Retl, tmp_path:
     assert retl("forget", "member-1", "--yes", folder=shop.folder).code == 0
 
 
+@pytest.mark.long
 def test_user_of_a_container_may_have_no_name(shop: Shop, retl: Retl, monkeypatch: pytest.MonkeyPatch):
     def nameless() -> str:
         raise KeyError("getpwuid(): uid not found: 1234")

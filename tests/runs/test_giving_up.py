@@ -76,6 +76,7 @@ def test_watermark_waits_for_a_row_no_longer_than_retention(shop: Shop, outcome:
     assert (shop.run().plan.given_up, shop.run().plan.rows) == (0, 1)
 
 
+@pytest.mark.long
 def test_row_that_waited_for_retention_is_said_to_be_given_up_and_not_to_be_sent(shop: Shop, retl: Retl):
     held(shop, retention="3 days")
     assert shop.run().plan.previously_rejected == 1
@@ -91,6 +92,7 @@ def test_row_that_waited_for_retention_is_said_to_be_given_up_and_not_to_be_sent
     assert "it: 1 row given up, and not in Braze: `retl rejects it`" in retl("status", folder=shop.folder).err
 
 
+@pytest.mark.long
 def test_hold_is_said_by_the_next_run_and_by_status(shop: Shop, retl: Retl):
     held(shop)
     seen(shop, ("later", hour(2)))
@@ -148,6 +150,7 @@ def test_row_that_was_given_up_can_be_sent_as_it_is_after_all(shop: Shop, retl: 
     assert ("bad" in arrived(shop), statuses(shop)) == (True, [])
 
 
+@pytest.mark.long
 def test_row_before_what_was_pruned_cannot_be_sent_after_all(shop: Shop, retl: Retl):
     prune_past_a_row_that_was_given_up(
         shop, lambda: retl("resolve", "it", "--give-up", "--key", "bad", folder=shop.folder).code

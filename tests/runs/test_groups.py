@@ -44,6 +44,7 @@ def test_requests_have_several_groups_and_the_plan_counts_them(shop: Shop, group
     assert (result.delivery.accepted, shop.run().plan.to_send) == (groups * users, 0)
 
 
+@pytest.mark.long
 def test_whole_body_has_each_group_once(shop: Shop):
     shop.sync("it", rows(2, 2, "if(g = 0, 'subscribed', 'unsubscribed')"), **MODE).run()
     shop.sync("it", rows(2, 2), **MODE).run(skip_guards=["max_resubscribed=2"])

@@ -83,6 +83,7 @@ def test_rows_equal_to_the_boundary_are_neither_lost_nor_doubled(shop: Shop, sig
     assert arrived(shop) == ["a", "b", "c", "d"]
 
 
+@pytest.mark.long
 def test_equal_rows_without_a_key_that_come_one_after_the_other_are_all_sent(shop: Shop):
     seen(shop, ("a", NOON), ("a", NOON))
     events(shop, SAME_TIME, keyed=False).run()
@@ -91,6 +92,7 @@ def test_equal_rows_without_a_key_that_come_one_after_the_other_are_all_sent(sho
     assert (shop.run().delivery.requests, arrived(shop)) == (0, ["a"] * 4)
 
 
+@pytest.mark.long
 def test_late_rows_are_read_within_the_lookback(shop: Shop):
     seen(shop, ("a", NOON))
     events(shop, incremental={"lookback": "1 hour"}).run()
@@ -135,6 +137,7 @@ def test_run_that_was_stopped_before_it_sent_moves_no_watermark(shop: Shop):
     assert shop.run(skip_guards=["max_changes"]).delivery.accepted == 2
 
 
+@pytest.mark.long
 def test_cursor_far_in_the_future_does_not_carry_the_watermark_along(shop: Shop):
     seen(shop, ("a", NOON), ("typo", datetime(9999, 12, 31)))
     events(shop, SAME_TIME).run()

@@ -115,6 +115,7 @@ def track(braze: Sandbox, **arrays: object) -> None:
     assert answer.status_code == 201
 
 
+@pytest.mark.long
 def test_from_braze_reads_all_pages_and_says_what_braze_would_not_keep(shop: Shop, retl: Retl):
     track(
         shop.braze,

@@ -40,6 +40,7 @@ def invalid(shop: Shop, **options: Any) -> list[tuple[str, str, str]]:
     return [(row.key, row.column, row.reason) for row in shop.run("it", **options).invalid]
 
 
+@pytest.mark.long
 def test_user_who_was_merged_is_gone_and_no_other_sync_sends_them_again(people: Shop):
     result = merging(people, ("u1", "u2")).run("it")
     assert (result.status, result.plan.deletes, result.delivery.accepted) == ("success", 1, 1)

@@ -197,6 +197,7 @@ def test_who_is_erased_between_plan_and_sending_is_not_sent(shop: Shop):
 # --- a sync that is planned, and not sent after all ------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_with_fail_fast_nothing_more_is_sent_after_a_failure(shop: Shop):
     shop.sync("users", USERS).sync("groups", GROUPS, **BY_GROUP).sync("scores", SCORES)
     shop.braze.add_fault(Fault("status", status=401, until=None))
@@ -295,6 +296,7 @@ def test_exception_in_the_calling_thread_ends_what_is_being_sent_and_loses_nothi
     assert (told.notices, len(shop.sent())) == ([], 2)
 
 
+@pytest.mark.long
 def test_command_that_is_given_up_after_its_first_result_drops_what_it_has_planned(shop: Shop):
     from reverse_etl.delivery.session import open_session
     from reverse_etl.runs.outcome import Options

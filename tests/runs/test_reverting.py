@@ -67,6 +67,7 @@ def test_run_is_taken_back_and_pinned_values_stay(shop: Shop, retl: Retl):
     }
 
 
+@pytest.mark.long
 def test_what_the_model_still_returns_is_refused_unless_it_is_pinned(shop: Shop, retl: Retl):
     shop.sync("it", FIRST)
     shop.run()
@@ -170,6 +171,7 @@ def test_columns_that_changed_since_are_counted(shop: Shop, retl: Retl):
     assert profiles(shop)["u1"]["tier"] == "a"
 
 
+@pytest.mark.long
 def test_rows_that_were_sent_again_whole_keep_what_did_not_change(shop: Shop, retl: Retl):
     shop.sync("it", FIRST)
     shop.run()
@@ -222,6 +224,7 @@ def test_modes_that_braze_keeps_cannot_be_reverted(shop: Shop, retl: Retl, mode:
     )
 
 
+@pytest.mark.long
 def test_subscription_goes_back_to_the_state_before_if_there_was_one(shop: Shop, retl: Retl):
     group = "78d1c7a3-9a94-4b0d-9a0f-5a8e0c2e1f00"
     of = f"SELECT external_id, '{group}' AS subscription_group_id, subscription_state FROM ({{}})"
@@ -320,6 +323,7 @@ def test_pin_ends_when_its_row_is_about_another_user(shop: Shop, retl: Retl):
     assert (profiles(shop)["u2"], shop.rows_of("pins")) == ({"tier": "gold"}, [])
 
 
+@pytest.mark.long
 def test_who_has_opted_out_is_not_opted_in_by_a_revert(shop: Shop, retl: Retl):
     sql = "SELECT 'u1' AS external_id, '%s' AS email_subscribe, '%s' AS tier"
     shop.sync("it", sql % ("subscribed", "a"))
@@ -333,6 +337,7 @@ def test_who_has_opted_out_is_not_opted_in_by_a_revert(shop: Shop, retl: Retl):
     assert profile["email_subscribe"] == "unsubscribed"
 
 
+@pytest.mark.long
 def test_guards_hold_for_a_revert(shop: Shop, retl: Retl):
     shop.sync("it", FIRST, guards={"max_changes": 1})
     shop.run(skip_guards=["max_changes"])

@@ -41,6 +41,7 @@ def data_of(text: str) -> Any:
     return json.loads(re.findall(r'<script type="application/json" id="data">(.*?)</script>', text, re.DOTALL)[0])
 
 
+@pytest.mark.long
 def test_columns_have_their_texts_and_what_became_of_them(shop: Shop):
     shop.run()
     shop.model("tiers", TIERS.replace("'gold'", "'silver'"))
@@ -113,6 +114,7 @@ def test_sync_that_is_not_green_says_why(shop: Shop):
     assert "UTC: SQL error [P051] in models/tiers.sql:1" in sync.message
 
 
+@pytest.mark.long
 def test_events_are_those_of_the_lock_file_as_names_are_values(shop: Shop):
     sql = "SELECT 'u1' AS external_id, lower('SEEN') AS name, TIMESTAMP '2026-11-23' AS time, 3 AS pages"
     shop.sync("views", sql, **{**EVENTS, "primary_key": ["external_id", "name", "time"]})
@@ -148,6 +150,7 @@ OF_MANY = """SELECT 'u' || i AS external_id, if(i < 20, 'gold', if(i < 28, 'silv
 MAY = [{"name": name, "show_values": True} for name in ("external_id", "tier", "room", "email", "contact")]
 
 
+@pytest.mark.long
 def test_values_are_shown_where_they_may_be_if_they_are_few_and_in_many_rows(shop: Shop):
     shop.warehouse(f"CREATE TABLE people AS {OF_MANY}")
     shop.sync("tiers", "SELECT * FROM people", columns=MAY).run("tiers")
@@ -163,6 +166,7 @@ def test_values_are_shown_where_they_may_be_if_they_are_few_and_in_many_rows(sho
     assert [one for one in ("mina", "r24", "u29", "example.com") if one in text] == []
 
 
+@pytest.mark.long
 def test_values_are_not_shown_unless_a_sync_says_so(shop: Shop):
     shop.warehouse(f"CREATE TABLE people AS {OF_MANY}")
     shop.sync("tiers", "SELECT * FROM people", columns=[{"name": "tier"}]).run("tiers")

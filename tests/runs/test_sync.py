@@ -301,6 +301,7 @@ def test_two_equal_events_are_two_events_and_are_not_sent_again_when_they_return
     assert shop.run().delivery.requests == 0
 
 
+@pytest.mark.long
 def test_event_with_a_key_is_sent_once_whatever_changes_in_it_and_the_state_holds_nothing_but_the_key(shop: Shop, retl):
     shop.warehouse("CREATE TABLE views AS SELECT 1 AS id, 'u1' AS external_id, '/a' AS page")
     shop.sync("it", SEEN.replace("page", "page, id"), primary_key="id", **EVENTS).run()

@@ -31,6 +31,7 @@ def verified(shop: Shop, sample: int = 500, seed: int = 7, **options: Any) -> Ve
         return verify(project, project.sync(shop.syncs[0]["name"]), session, how)
 
 
+@pytest.mark.long
 def test_rows_are_there_as_they_were_sent(shop: Shop):
     shop.sync(
         "it",
@@ -78,6 +79,7 @@ def test_other_modes_are_compared_too(shop: Shop, model: str, options: dict[str,
     assert verified(shop).differing == 1
 
 
+@pytest.mark.long
 def test_what_differs_is_sent_again_after_a_repair_and_nothing_else(shop: Shop):
     shop.sync("it", ROWS).run()
     tell(shop, "/users/track", {"attributes": [{"external_id": "u1", "n": 99}, {"external_id": "u2", "name": None}]})
@@ -112,6 +114,7 @@ def test_rows_of_a_minute_ago_get_the_time_that_braze_takes(tmp_path):
         assert (verified(shop, 10).differing, 60.0 in shop.clock.waits) == (0, True)
 
 
+@pytest.mark.long
 def test_sample_is_the_same_for_a_seed_and_another_for_another(shop: Shop):
     shop.sync("it", ROWS).run()
     asked = []
@@ -157,6 +160,7 @@ def test_299_users_find_a_fault_of_one_percent_with_95_percent():
     assert finds[0] < 0.95 < finds[1]
 
 
+@pytest.mark.long
 def test_a_sync_may_run_while_users_are_read(shop: Shop):
     shop.sync("it", ROWS).run()
     held = Held(shop.braze, path="/users/export/ids")

@@ -38,6 +38,7 @@ def warnings(shop: Shop) -> list[str]:
     return said
 
 
+@pytest.mark.long
 def test_rows_that_changed_only_by_the_time_are_counted(shop: Shop):
     shop.sync("it", "SELECT 'u' || i AS external_id, i AS n,\n    now() AS synced_at FROM range(30) r(i)").run()
     assert warnings(shop) == []
@@ -49,6 +50,7 @@ def test_rows_that_changed_only_by_the_time_are_counted(shop: Shop):
     assert warnings(shop) == [f"it: warning: 10 rows changed, only in synced_at: {why}"]
 
 
+@pytest.mark.long
 def test_column_that_moves_in_all_rows_is_named_where_the_sql_does_not_tell(shop: Shop):
     shop.warehouse("CREATE TABLE users AS SELECT 'u' || i AS external_id, i AS n, 1 AS load FROM range(30) r(i)")
     shop.sync("it", "SELECT * FROM users").run()
@@ -64,6 +66,7 @@ def test_column_that_moves_in_all_rows_is_named_where_the_sql_does_not_tell(shop
     assert warnings(shop) == []
 
 
+@pytest.mark.long
 def test_events_that_count_as_new_because_of_the_time_are_said(shop: Shop):
     model = "SELECT 'u' || i AS external_id, 'seen' AS name, TIMESTAMP '2026-11-23' AS time,\n    now() AS at FROM range(3) r(i)"
     shop.sync("it", model, mode="users_track", track_record_type="events").run()

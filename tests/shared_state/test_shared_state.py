@@ -192,6 +192,7 @@ def test_runs_that_a_machine_of_the_version_before_noted_are_known_in_the_words_
     assert bucket.names() == sorted(["head.json", *(stored.name for stored in bucket.head().objects())])
 
 
+@pytest.mark.long
 def test_state_of_another_duckdb_is_read_if_it_is_an_older_one(one: Shop, two: Shop, bucket: Bucket):
     both(one, two, "SELECT 'a' AS external_id, 1 AS n")
     one.run()
@@ -589,6 +590,7 @@ def test_history_of_a_state_that_another_machine_uses_leaves_no_copy_behind(one:
 
 
 @pytest.mark.usefixtures("asked_once")
+@pytest.mark.long
 def test_store_that_cannot_be_reached_or_refuses_is_said_before_anything_is_sent_and_no_secret_is(
     one: Shop, bucket: Bucket
 ):
@@ -804,6 +806,7 @@ def test_state_in_a_folder_moves_there(shop: Shop, tmp_path: Path):
     assert shop.run().delivery.requests == 0
 
 
+@pytest.mark.long
 def test_state_that_was_left_behind_is_named_before_everything_goes_out_again(shop: Shop, tmp_path: Path):
     shop.sync("it", MANY).run()
     shop.state = {"path": str(tmp_path / "elsewhere")}
@@ -875,6 +878,7 @@ def test_state_whose_head_cannot_be_read_goes_on_with_a_copy(one: Shop, two: Sho
     assert len(one.braze.events()) == 1000
 
 
+@pytest.mark.long
 def test_page_of_a_project_is_that_of_the_store_and_changes_nothing_there(one: Shop, two: Shop, bucket: Bucket):
     both(one, two, "SELECT 'u1' AS external_id, 'gold' AS tier")
     assert one.run().status == "success"
@@ -889,6 +893,7 @@ def test_page_of_a_project_is_that_of_the_store_and_changes_nothing_there(one: S
 
 
 @pytest.mark.usefixtures("asked_once")
+@pytest.mark.long
 def test_page_says_that_a_state_cannot_be_reached(one: Shop, bucket: Bucket):
     one.sync("it", "SELECT 'u1' AS external_id, 'gold' AS tier").run()
     bucket.is_down = True

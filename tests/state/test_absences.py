@@ -37,6 +37,7 @@ def absent(shop: Shop) -> list[str]:
     return [user for user, since in shop.rows_of("state", "external_id", "_retl_absent_since::VARCHAR") if since]
 
 
+@pytest.mark.long
 def test_user_who_left_is_forgotten_after_a_while_and_nothing_is_sent_and_it_is_said(shop: Shop):
     people(shop, ("u1", "en"), ("u2", "en")).run()
     people(shop, ("u2", "en"))
@@ -58,6 +59,7 @@ def test_user_who_left_is_forgotten_after_a_while_and_nothing_is_sent_and_it_is_
 
 
 @pytest.mark.parametrize("away", [80, 100])
+@pytest.mark.long
 def test_user_who_comes_back_is_sent_whole_once_forgotten(shop: Shop, away: int):
     people(shop, ("u1", "en"), ("u2", "en")).run()
     people(shop, ("u2", "en")).run()
@@ -72,6 +74,7 @@ def test_user_who_comes_back_is_sent_whole_once_forgotten(shop: Shop, away: int)
     assert absent(shop) == []
 
 
+@pytest.mark.long
 def test_user_who_was_back_in_between_counts_anew(shop: Shop):
     people(shop, ("u1", "en"), ("u2", "en")).run()
     for there in (False, True, False):
@@ -92,6 +95,7 @@ def test_run_in_which_nobody_comes_or_goes_leaves_the_state_as_it_is(shop: Shop)
     assert shop.rows_of("state", "*", version) == before
 
 
+@pytest.mark.long
 def test_users_are_kept_forever_if_that_is_said(shop: Shop):
     people(shop, ("u1", "en"), ("u2", "en"), keep_removed="forever").run()
     people(shop, ("u2", "en"), keep_removed="forever").run()
@@ -174,6 +178,7 @@ def test_rows_of_other_modes_are_forgotten_too(shop: Shop, mode: str, sql: str):
     assert shop.run().plan.added == 1
 
 
+@pytest.mark.long
 def test_run_that_is_blocked_forgets_nobody(shop: Shop):
     people(shop, ("u1", "en"), ("u2", "en")).run()
     people(shop, ("u2", "en")).run()

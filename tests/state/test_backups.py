@@ -51,6 +51,7 @@ def test_backups_go_when_somebody_is_erased_and_are_named(shop: Shop, folder: Pa
     assert "not erased" not in said.err
 
 
+@pytest.mark.long
 def test_what_the_sandbox_logged_of_somebody_goes_when_they_are_erased(shop: Shop, retl: Retl):
     shop.sync("it", PEOPLE)
     shop.destination = {"endpoint": "sandbox", "api_key": None}
@@ -64,6 +65,7 @@ def test_what_the_sandbox_logged_of_somebody_goes_when_they_are_erased(shop: Sho
     assert b"u1@example.com" not in left
 
 
+@pytest.mark.long
 def test_runs_are_kept_by_number_and_the_latest_that_succeeded(shop: Shop, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(commit, "RUNS_KEPT", 3)
     monkeypatch.setattr(commit, "_RUNS_AT_A_TIME", 2)

@@ -199,6 +199,7 @@ def test_baseline_takes_the_model_as_already_in_braze_and_only_changes_go_out(
     assert (result.plan.added, result.plan.changed, result.delivery.accepted) == (1, changes, 1 + changes)
 
 
+@pytest.mark.long
 def test_baseline_leaves_invalid_rows_out_and_says_so(shop: Shop, retl: Retl):
     shop.sync(
         "it",

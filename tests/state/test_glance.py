@@ -1,6 +1,7 @@
 """States that nobody has open are read without being opened; whatever else is to be done with one is still done."""
 
 import duckdb
+import pytest
 
 from reverse_etl.state.copied import seen
 from reverse_etl.state.glance import Glances
@@ -25,6 +26,7 @@ def test_state_that_nobody_uses_is_read_as_it_lies_there(shop: Shop):
     assert [path.name for path in place.folder.iterdir() if path.suffix == ".wal"] == []
 
 
+@pytest.mark.long
 def test_state_that_is_in_use_damaged_or_of_an_older_format_is_not(shop: Shop):
     shop.sync("it", PEOPLE).run()
     project = shop.project()
@@ -63,6 +65,7 @@ def test_copy_is_read_in_a_duckdb_that_many_share_unless_that_has_spilled(shop: 
             assert state.connection is not glances.connection
 
 
+@pytest.mark.long
 def test_each_sync_has_its_own_status_and_history(shop: Shop):
     for number in range(3):
         shop.sync(f"it{number}", f"SELECT 's{number}-' || i AS external_id FROM range({number + 1}) r(i)")

@@ -156,6 +156,7 @@ def test_plan_of_rows_that_were_resolved_since_is_stale(folder: Path, retl: Retl
     assert (refused.code, "clicks: plan refused: the state has changed" in refused.err) == (1, True)
 
 
+@pytest.mark.long
 def test_decisions_about_rows_in_doubt_are_kept(folder: Path, retl: Retl):
     assert in_doubt(folder, retl, "clicks") == {6: "mark_accepted", 7: None}
     done = retl("sync", "clicks", folder=folder)

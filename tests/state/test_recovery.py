@@ -213,6 +213,7 @@ def test_signal_that_ends_a_statement_reaches_whoever_else_waits_for_it():
     assert taken == [signal.SIGTERM]
 
 
+@pytest.mark.long
 def test_second_signal_ends_the_run_at_once_and_loses_nothing(shop: Shop):
     shop.sync("it", SEEN, **EVENTS)
     with running(shop, until="u300") as process:
@@ -296,6 +297,7 @@ def test_warehouse_that_another_process_writes_is_waited_for(shop: Shop):
         assert shop.run(wait_s=60).status == "success"
 
 
+@pytest.mark.long
 def test_of_two_runs_at_once_one_lets_the_warehouse_go_and_sends_and_the_other_says_who_holds_it(shop: Shop):
     shop.sync("it", SEEN, **EVENTS)
     with running(shop, until="u0") as first:
@@ -388,6 +390,7 @@ def test_killed_run_beside_which_the_state_is_missing_is_not_recovered_into_an_e
     assert len(shop.braze.events()) == 2000
 
 
+@pytest.mark.long
 def test_run_that_was_killed_as_it_was_released_is_sent_by_the_next_one(shop: Shop):
     project = shop.sync("it", SEEN, **EVENTS).project()
     (job,) = jobs_of(project, [project.sync("it")], Options(clock=shop.clock), shop.listener)
@@ -402,6 +405,7 @@ def test_run_that_was_killed_as_it_was_released_is_sent_by_the_next_one(shop: Sh
     [("i < 300", "Uncompressed"), ("i % 100_000 = 7", "ZSTD")],
     ids=["few rows", "so many that they are expected to be millions"],
 )
+@pytest.mark.long
 def test_outbox_of_millions_of_rows_is_stored_packed(shop: Shop, where: str, compression: str):
     rows = f"FROM range({300 if '<' in where else 30_000_000}) r(i) WHERE {where}"
     project = shop.sync("it", f"SELECT 'u' || i AS external_id, repeat('text ', 9) || i AS note {rows}").project()
