@@ -11,7 +11,6 @@ from functools import lru_cache
 from types import CodeType
 from typing import Any
 
-from jinja2 import Environment as JinjaEnvironment
 from jinja2 import TemplateNotFound, TemplateSyntaxError, UndefinedError, nodes
 from jinja2.exceptions import SecurityError
 from jinja2.utils import missing
@@ -232,7 +231,6 @@ _CREDENTIALS = re.compile(
     r"|AZURE_(STORAGE_)?(ACCOUNT_KEY|SAS_KEY|SAS_TOKEN|CLIENT_SECRET)"
 )
 _READ_VARIABLE = re.compile(r"env_var\(\s*[\"']([^\"']+)[\"']")
-_PARSER = JinjaEnvironment()
 
 
 def is_credential(name: str) -> bool:
@@ -250,8 +248,9 @@ class VariablesRead:
 
 
 def variables_read(template: str) -> VariablesRead:
+    """What a template reads of the environment, by its own syntax: nothing is rendered."""
     try:
-        parsed = _PARSER.parse(template)
+        parsed = PLAIN.parse(template)
     except TemplateSyntaxError:  # rendering it says so
         return VariablesRead(frozenset(_READ_VARIABLE.findall(template)))
     calls = [call for call in parsed.find_all(nodes.Call) if _is_env_var(call.node)]

@@ -37,7 +37,7 @@ _PARTS: Mapping[str, type[BaseModel]] = {
     **ALERTS,
 }
 _TEMPLATE = {"type": "string", "pattern": r"\{\{|\{%"}
-_SECRET = {"type": "string", "pattern": r"\{.*env_var\(\s*[\"'][^\"']+[\"']\s*[,)]"}
+_SECRET = {"type": "string", "pattern": r"\{.*env_var\s*\(\s*[\"'][^\"']+[\"']\s*[,)]"}
 
 
 def json_schema() -> dict[str, Any]:

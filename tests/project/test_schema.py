@@ -22,6 +22,7 @@ BEYOND = {
     "after itself": "what two entries of a list say of each other",
     "missing environment variable": "what the environment holds",
     "key of two names, one of them put together": "what is called in a template",
+    "key of a name put together behind a tag": "what is called in a template",
     "missing variable": "what other keys hold",
     "schedule and zone that cannot be used": "what cron lines and time zones there are",
     "not YAML": "there is nothing to validate",

@@ -366,6 +366,7 @@ def test_endpoint_that_leads_to_no_braze_is_refused_where_it_is_written(endpoint
                 "a name put together": "{{ env_var('BRAZE_' ~ 'KEY') }}",
                 "a name from a variable": "{{ env_var(var('key')) }}",
                 "two names, one of them put together": "{{ env_var('BRAZE_KEY') ~ env_var('MO' ~ 'RE') }}",
+                "a name put together behind a tag": "{% do 1 %}{{ env_var('A') ~ env_var('B' ~ 'C') }}",
                 "another name for env_var": "{% set read = env_var %}{{ read('BRAZE_KEY') }}",
             }.items()
         ),

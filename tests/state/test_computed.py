@@ -8,6 +8,7 @@ from duckdb import DuckDBPyConnection
 
 from reverse_etl.engines.warehouse import engine_of
 from reverse_etl.plan.tables import OUTBOX
+from reverse_etl.records.json_text import functions_used
 from reverse_etl.records.layout import Layout, lay_out
 from reverse_etl.runs.job import Job
 from reverse_etl.runs.outcome import Options
@@ -116,4 +117,5 @@ def test_computed_columns_have_the_values_that_would_be_stored(shop: Shop, case:
     assert computed["types"] == whole["types"]
     assert computed["rows"] == whole["rows"]
     assert "GENERATED" in computed["stored"]
+    assert functions_used(computed["stored"]) == ""  # another process, which recovers the run, has none of them
     assert "GENERATED" not in whole["stored"]
