@@ -110,6 +110,7 @@ test-container: dist .container/debian ## The steps of docs/install.md's Dockerf
 
 .container/debian:
 	@[ "$$(id -u)" = 0 ] && command -v debootstrap >/dev/null || { echo "test-container needs root, and Debian's package debootstrap: apt-get install debootstrap" >&2; exit 2; }
+	rm -rf $@.part && mkdir -p $(@D)
 	debootstrap --variant=minbase --include=python3,python3-pip bookworm $@.part >/dev/null
 	mv $@.part $@
 
