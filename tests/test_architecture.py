@@ -59,6 +59,9 @@ PURE = {
         "project.model_config",
         "project.dbt_packages",
         "project.spec_files",
+        "project.spec_checks",
+        "project.spec_mistakes",
+        "project.spec_secrets",
     ),
     *(
         f"project.dialects.{name}"

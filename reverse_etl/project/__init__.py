@@ -5,6 +5,9 @@ project.py         a folder -> LoadedProject: syncs, target, models, environment
 reader.py          syncs.yml -> Spec, with every error of the file and its place
   yaml_places.py     YAML that knows where each key is
   jinja.py           Jinja in YAML and SQL: env_var(), var(), target
+  spec_secrets.py    secrets that it names, and the variables they come from
+  spec_mistakes.py   what pydantic finds, in the words of the file
+  spec_checks.py     syncs whose keys contradict each other, or other syncs
   spec_files.py      syncs/*.yml beside syncs.yml, and what `defaults` says of syncs
 spec.py            the keys of syncs.yml, their types and defaults
   fields.py          types that several keys share

@@ -5,18 +5,12 @@ All errors of the file are collected and raised together, each with its line and
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from graphlib import CycleError, TopologicalSorter
-from itertools import pairwise
-from typing import Any, Literal, TypeVar, get_args, get_origin
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
-from pydantic_core import ErrorDetails
 
-from reverse_etl.braze.modes import DELETES, MODES, USER, Mode, not_supported
-from reverse_etl.errors import Location, Problem, ProjectError, closest, nearest
-from reverse_etl.project.cron import ScheduleProblem, check_line, check_zone
+from reverse_etl.errors import Location, Problem, ProjectError, nearest
 from reverse_etl.project.jinja import (
-    VariablesRead,
     environment_variables,
     is_template,
     render,
@@ -27,8 +21,18 @@ from reverse_etl.project.jinja import (
 from reverse_etl.project.labels import KEYS, VALUES, meant
 from reverse_etl.project.spec import SPEC_FILE, WAREHOUSE_SECRETS, WAREHOUSES, Dbt, File, Source, Spec, Sync, Target
 from reverse_etl.project.spec_alerts import ALERTS, SECRETS, Alert, Heartbeat, is_for
+from reverse_etl.project.spec_checks import Given, Unrendered, problems_between, problems_in, seen_from
 from reverse_etl.project.spec_collect import COLLECT_KEYS, Collect
 from reverse_etl.project.spec_files import DEFAULT_KEYS, Defaults, applied, borrow, completed, parse_files
+from reverse_etl.project.spec_mistakes import problem_of
+from reverse_etl.project.spec_secrets import (
+    collect_keys,
+    fault_of_secret,
+    is_target,
+    names_of_secrets,
+    secrets_in,
+    warehouse_of,
+)
 from reverse_etl.project.spec_tests import UnitTest
 from reverse_etl.project.yaml_places import Positions, YamlPath, parse_yaml
 
@@ -58,7 +62,7 @@ def read_spec(text: str, models: Collection[str], given: Surroundings, others: M
     top = reader.check(File, data, ())
     if top is None:
         raise ProjectError(reader.errors())
-    reader.secrets = _secrets(top)
+    reader.secrets = names_of_secrets(top)
     reader.vars = {**reader.rendered(top.vars, ("vars",)), **reader.vars}
     default = reader.default_target(top)
     name = reader.target_name(top, given.target or default, is_asked=given.target is not None)
@@ -87,7 +91,7 @@ def read_spec(text: str, models: Collection[str], given: Surroundings, others: M
         unit_tests=tuple(unit_tests),
         positions=positions,
         dialect=_dialect(
-            reader.rendered(_warehouse(top.targets[name]).get("type"), ("targets", name, "warehouse", "type"))
+            reader.rendered(warehouse_of(top.targets[name]).get("type"), ("targets", name, "warehouse", "type"))
         ),
         dbt=dbt,
         secrets=reader.secrets,
@@ -138,53 +142,6 @@ def misread(positions: Positions, is_free: Callable[[YamlPath], bool] = _is_free
             what = f'"{written}" is read as {read}, because it has no quotes'
             hint = f'write "{written}" in quotes if it is meant as a string, or {read}'
             yield Problem(what, positions.of_value(path), hint, code="P094")
-
-
-def _secrets(top: File) -> frozenset[str]:
-    """The environment variables of the secrets of all targets, of collect and of alerts."""
-    keys = [raw["destination"].get("api_key") for raw in top.targets.values() if _is_target(raw)]
-    told = [value for raw in (*top.alerts, top.heartbeat) if isinstance(raw, dict) for _, value in _secrets_in(raw)]
-    keys += [_warehouse(raw).get(key) for raw in top.targets.values() for key in WAREHOUSE_SECRETS]
-    collected = [key for _, key in _collect_keys(top.collect)]
-    return frozenset(
-        name for key in (*keys, *told, *collected) if isinstance(key, str) for name in variables_read(key).names
-    )
-
-
-def _fault_of_secret(value: Any, hint: str) -> Iterator[tuple[str, str]]:
-    """What is wrong with a secret that is written down, with a hint; or that is read in a way that does not tell which
-    variables models must not read."""
-    read = variables_read(value) if isinstance(value, str) else VariablesRead(frozenset())
-    if read.computes_names:
-        way_out = "write the name itself, as in {{ env_var('NAME') }}: models cannot read what is named so"
-        yield "must not compute the name of an environment variable", way_out
-    elif not read.names:
-        yield "must come from the environment", hint
-
-
-def _secrets_in(raw: Mapping[str, Any]) -> Iterator[tuple[YamlPath, Any]]:
-    """The values of an alert or a heartbeat that must come from the environment, with their paths in it."""
-    for key in SECRETS:
-        value = raw.get(key)
-        if isinstance(value, dict):
-            yield from (((key, name), one) for name, one in value.items())
-        elif value is not None:
-            yield (key,), value
-
-
-def _collect_keys(raw: Any) -> Iterator[tuple[YamlPath, Any]]:
-    """The keys that requests to the collector may have, with their paths in the file."""
-    sources = raw.get("sources") if isinstance(raw, dict) else None
-    for name, source in sources.items() if isinstance(sources, dict) else ():
-        keys = source.get(COLLECT_KEYS) if isinstance(source, dict) else None
-        for index, key in enumerate(keys if isinstance(keys, list) else [] if keys is None else [keys]):
-            yield ("collect", "sources", name, COLLECT_KEYS, index), key
-
-
-def _warehouse(raw: Any) -> Mapping[str, Any]:
-    """The warehouse of a target, as it is written."""
-    found = raw.get("warehouse") if isinstance(raw, dict) else None
-    return found if isinstance(found, dict) else {}
 
 
 def _dialect(of: Any) -> str:
@@ -245,7 +202,7 @@ class _Reader:
             return render(value, names, self.positions.of_value(path))
         except ProjectError as error:
             self.problems.extend(error.problems)
-            return _Unrendered(value)
+            return Unrendered(value)
 
     def check(self, model: type[M], value: Any, path: YamlPath, inside: str = "", unrendered: bool = False) -> M | None:
         """`value` as a `model`, or None and its errors. `unrendered`: any value may still be Jinja."""
@@ -256,66 +213,12 @@ class _Reader:
             for detail in error.errors():
                 loc = tuple(detail["loc"])
                 given = detail.get("ctx", {}).get("tag") or detail["input"]
-                unsaid = isinstance(given, _Unrendered) or (unrendered and is_template(given))
+                unsaid = isinstance(given, Unrendered) or (unrendered and is_template(given))
                 if loc in seen or (unsaid and detail["type"] != "extra_forbidden"):
                     continue
                 seen.add(loc)
-                self._pydantic_problem(model, detail, (*path, *_written(loc)), inside)
+                self.problems.append(problem_of(model, detail, path, inside, self.positions))
             return None
-
-    def _pydantic_problem(self, model: type[BaseModel], detail: ErrorDetails, path: YamlPath, inside: str) -> None:
-        kind, key = detail["type"], next((part for part in reversed(path) if isinstance(part, str)), "")
-        if not path:
-            what = "must be a mapping with version, targets and syncs"
-            self.problem(what, self.positions.of_value(path), "`retl init my_project` writes an example", code="P004")
-            return
-        if kind in ("extra_forbidden", "invalid_key"):
-            written = self.positions.key_as_written(path)
-            there = [name for name in self.positions.keys_at(path[:-1]) if name != written[-1]]
-            hint = _instead_of(str(written[-1]), _keys_at(model, detail["loc"]), there)
-            self.problem(f'unknown key "{written[-1]}"{inside}', self.positions.of_key(written), hint, code="P006")
-        elif path[-1] == "[key]" and kind != "literal_error":
-            written = self.positions.key_as_written(path[:-1])
-            hint = f'put it in quotes: "{written[-1]}"'
-            self.problem(
-                f'key "{written[-1]}"{inside} must be a string', self.positions.of_key(written), hint, code="P007"
-            )
-        elif path[-1] == "[key]":
-            valid = str(detail["ctx"]["expected"]).replace("'", "").replace(" or ", ", ").split(", ")
-            what = f'unknown key "{path[-2]}" in "{path[-3]}"{inside}'
-            self.problem(what, self.positions.of_key(path[:-1]), nearest(str(path[-2]), valid), code="P006")
-        elif kind == "missing":
-            example = _EXAMPLES.get(str(path[-1])) or _only_value(model, detail["loc"])
-            self.problem(f'"{path[-1]}" is missing{inside}', self.positions.of_value(path), example, code="P008")
-        elif kind == "literal_error":
-            valid = str(detail["ctx"]["expected"]).replace("'", "").replace(" or ", ", ").split(", ")
-            given = self.positions.text_of(path) or str(detail["input"])
-            what = f'"{given}" is not a valid value for "{key}"{inside}'
-            unquoted = f"write {given} without quotes" if given in valid else None
-            self.problem(what, self.positions.of_value(path), unquoted or nearest(given, valid), code="P009")
-        elif kind == "union_tag_not_found":
-            what = f'"type" is missing{inside}'
-            self.problem(what, self.positions.of_value(path), nearest("", WAREHOUSES), code="P008")
-        elif kind == "union_tag_invalid":
-            given = str(detail["ctx"]["tag"])
-            what, place = f'"{given}" is not a valid value for "type"{inside}', self.positions.of_value((*path, "type"))
-            self.problem(what, place, nearest(given, WAREHOUSES), code="P009")
-        elif kind == "value_error" and detail["loc"][-1:] in ((), ("destination",)):
-            self.problem(str(detail["ctx"]["error"]), self.positions.of_value(path), code="P010")
-        else:
-            self.problem(
-                f'"{key}"{inside} {_plain(detail)}',
-                self.positions.of_value(path),
-                self._quoted(kind, path),
-                code="P010",
-            )
-
-    def _quoted(self, kind: str, path: YamlPath) -> str | None:
-        """The hint for a value that must be a string, and that YAML reads as something else without quotes."""
-        written = self.positions.text_of(path) if kind in ("string_type", "tuple_type") else None
-        if written is None:
-            return None
-        return f'put it in quotes: "{written}"' if written not in ("", "~", "null") else "give it a value"
 
     def default_target(self, top: File) -> str | None:
         """The target to use without --target: the only one, unless `default_target` says which."""
@@ -323,7 +226,7 @@ class _Reader:
         return self.rendered(top.default_target, ("default_target",)) or only
 
     def target_name(self, top: File, name: str | None, is_asked: bool) -> str | None:
-        if name in top.targets or isinstance(name, _Unrendered):
+        if name in top.targets or isinstance(name, Unrendered):
             return name
         if name is None:
             self.problem('"default_target" is missing', Location(SPEC_FILE), nearest("", top.targets), code="P008")
@@ -336,16 +239,16 @@ class _Reader:
         found = None
         for name, raw in top.targets.items():
             path, inside = ("targets", name), f' in target "{name}"'
-            key = raw.get("destination", {}).get("api_key") if _is_target(raw) else None
+            key = raw.get("destination", {}).get("api_key") if is_target(raw) else None
             if key is not None:
                 hint = (
                     "use api_key: \"{{ env_var('BRAZE_API_KEY') }}\", and create a new key: "
                     "this one has been written to a file"
                 )
                 place = self.positions.of_value((*path, "destination", "api_key"))
-                for fault, way_out in _fault_of_secret(key, hint):
+                for fault, way_out in fault_of_secret(key, hint):
                     self.problem(f'"api_key"{inside} {fault}', place, way_out, code="P012")
-            self._secrets_of_warehouse(_warehouse(raw), path, inside)
+            self._secrets_of_warehouse(warehouse_of(raw), path, inside)
             value = self.rendered(raw, path, keep=("api_key", *WAREHOUSE_SECRETS)) if name == chosen else raw
             target = self.check(Target, value, path, inside, unrendered=name != chosen)
             if target and target.renamed_from in top.targets:
@@ -360,7 +263,7 @@ class _Reader:
             value = raw.get(key)
             if value is not None:
                 hint = f"write {key}: \"{{{{ env_var('WAREHOUSE_{key.upper()}') }}}}\"; change a password that is in it"
-                for fault, way_out in _fault_of_secret(value, hint):
+                for fault, way_out in fault_of_secret(value, hint):
                     place = self.positions.of_value((*path, "warehouse", key))
                     self.problem(f'"{key}"{inside} {fault}', place, way_out, code="P012")
 
@@ -413,9 +316,9 @@ class _Reader:
 
     def _told(self, model: type[M], raw: Any, path: YamlPath, inside: str, is_needed: bool) -> M | None:
         """An alert or a heartbeat, rendered if it `is_needed`. Its secrets stay templates."""
-        for at, value in _secrets_in(raw) if isinstance(raw, dict) else ():
+        for at, value in secrets_in(raw) if isinstance(raw, dict) else ():
             hint = f"write {at[-1]}: \"{{{{ env_var('NAME') }}}}\", and put the value into .env or the environment"
-            for fault, way_out in _fault_of_secret(value, hint):
+            for fault, way_out in fault_of_secret(value, hint):
                 self.problem(f'"{at[-1]}"{inside} {fault}', self.positions.of_value((*path, *at)), way_out, code="P110")
         value = self.rendered(raw, path, keep=SECRETS) if is_needed else raw
         return self.check(model, value, path, inside, unrendered=not is_needed)
@@ -424,9 +327,9 @@ class _Reader:
         """What is collected. The keys stay templates: only `retl collect` needs them."""
         if top.collect is None:
             return None
-        for path, key in _collect_keys(top.collect):
+        for path, key in collect_keys(top.collect):
             hint = "write keys: [\"{{ env_var('POSTBACK_KEY') }}\"], and put a new key into .env or the environment"
-            for fault, way_out in _fault_of_secret(key, hint):
+            for fault, way_out in fault_of_secret(key, hint):
                 what = f'a key of source "{path[2]}" in "collect" {fault}'
                 self.problem(what, self.positions.of_value(path), way_out, code="P110")
         inside = ' in "collect"' if isinstance(top.collect, dict) else ""
@@ -463,7 +366,7 @@ class _Reader:
             self.defaults, self.defaults_as_written = rendered, written
 
     def syncs(self, raw: list[Any], models: Collection[str]) -> list[Sync]:
-        given, syncs = list[_Given](), list[Sync]()
+        given, syncs = list[Given](), list[Sync]()
         for index, item in enumerate(raw):
             path: YamlPath = ("syncs", index)
             item = self.in_words_of_retl(item, path)
@@ -476,13 +379,13 @@ class _Reader:
             name = values.get("name") if isinstance(values, dict) else None
             inside = f' in sync "{name}"' if isinstance(name, str) else f" in sync {index + 1}"
             if isinstance(values, dict):
-                given.append(_Given(values, inside, path, self.positions))
-                self.problems.extend(_problems_in(given[-1], models))
+                given.append(Given(values, inside, path, self.positions))
+                self.problems.extend(problems_in(given[-1], models))
             sync = self.check(Sync, values, path, inside)
             if sync is not None:
                 sync._positions, sync._path, sync._as_written = self.positions, path, item
                 syncs.append(sync)
-        self.problems.extend(_problems_between(given))
+        self.problems.extend(problems_between(given))
         return syncs
 
     def in_words_of_retl(self, sync: Any, path: YamlPath) -> Any:
@@ -530,7 +433,7 @@ class _Reader:
                 )
             at = place((*path, "name"))
             if isinstance(name, str) and name in places:
-                what = f'duplicate unit test "{name}", first defined {_seen_from(at, places[name])}'
+                what = f'duplicate unit test "{name}", first defined {seen_from(at, places[name])}'
                 self.problem(what, at, "rename one of them", code="P014")
             places.setdefault(str(name), at)
             test = self.check(UnitTest, item, path, inside)
@@ -541,225 +444,6 @@ class _Reader:
         return tests
 
 
-class _Unrendered(str):
-    """A string whose Jinja failed; that has been reported, so no other error is reported for it."""
-
-    __slots__ = ()
-
-
-@dataclass(frozen=True)
-class _Given:
-    """A sync as written in the file, its types not checked yet."""
-
-    values: Mapping[str, Any]
-    inside: str
-    path: YamlPath
-    positions: Positions
-
-    def text(self, key: str) -> str | None:
-        value = self.values.get(key)
-        return value if isinstance(value, str) and not isinstance(value, _Unrendered) else None
-
-    def words(self, key: str) -> list[str]:
-        value = self.values.get(key, [])
-        return [value] if isinstance(value, str) else [item for item in value if isinstance(item, str)]
-
-    def predecessors(self) -> list[tuple[str, YamlPath]]:
-        """The syncs that it runs after, and where each is written."""
-        value = self.values.get("after", [])
-        found: list[tuple[YamlPath, Any]] = [(("after",), value)]
-        if isinstance(value, list):
-            found = [(("after", index), item) for index, item in enumerate(value)]
-        elif isinstance(value, str):
-            found = [(("after",), name.strip()) for name in value.split(",")]
-        named = ((path, item) if isinstance(item, str) else ((*path, "sync"), _name_in(item)) for path, item in found)
-        return [(name, path) for path, name in named if isinstance(name, str) and not isinstance(name, _Unrendered)]
-
-    def value_at(self, *path: str | int) -> Location:
-        return self.positions.of_value((*self.path, *path))
-
-    def key_at(self, *path: str) -> Location:
-        return self.positions.of_key((*self.path, *path))
-
-
-def _name_in(predecessor: Any) -> Any:
-    return predecessor.get("sync") if isinstance(predecessor, dict) else None
-
-
-_WAREHOUSE = "warehouse: {type: duckdb, path: warehouse.duckdb}"
-_DESTINATION = "destination: {type: braze, endpoint: sandbox}"
-# What to write for a key that is missing, where it is the same for everybody to begin with.
-_EXAMPLES: Mapping[str, str] = {
-    "version": "add version: 1",
-    "targets": f"add targets: {{dev: {{{_WAREHOUSE}, {_DESTINATION}}}}}",
-    "syncs": "add syncs: []",
-    "warehouse": f"add {_WAREHOUSE}",
-    "destination": f"add {_DESTINATION}",
-    "endpoint": "add endpoint: https://rest.iad-01.braze.com, or that of your instance; or endpoint: sandbox",
-}
-
-
-def _only_value(model: type[BaseModel], loc: tuple[int | str, ...]) -> str | None:
-    """The hint for a missing key that has one valid value, such as type."""
-    field = next((f for name, f in _model_at(model, loc).model_fields.items() if (f.alias or name) == loc[-1]), None)
-    values = get_args(field.annotation) if field and get_origin(field.annotation) is Literal else ()
-    return f"add {loc[-1]}: {values[0]}" if len(values) == 1 else None
-
-
-def _instead_of(word: str, valid: Collection[str], written: Collection[str]) -> str:
-    """The hint for an unknown key: the key that is meant by it, unless that is written already, too."""
-    meant = closest(word, (key for key in valid if key not in written))
-    if meant:
-        return f'did you mean "{meant}"?'
-    there = closest(word, (key for key in written if key in valid))
-    if there:
-        return f'remove it: "{there}" is there, too'
-    return nearest(word, valid) or "remove it, or use another one: `retl schema` describes all keys"
-
-
-def _is_target(raw: Any) -> bool:
-    return isinstance(raw, dict) and isinstance(raw.get("destination"), dict)
-
-
-def _keys_at(model: type[BaseModel], loc: tuple[int | str, ...]) -> list[str]:
-    """The keys that the mapping around `loc` accepts."""
-    return [field.alias or name for name, field in _model_at(model, loc).model_fields.items()]
-
-
-def _model_at(model: type[BaseModel], loc: tuple[int | str, ...]) -> type[BaseModel]:
-    """The model of the mapping around `loc`, in which a model of several is named by its type."""
-    for part, following in pairwise(loc):
-        if part in model.model_fields:
-            found = list(_models_in(model.model_fields[str(part)].annotation))
-            of_type = [one for one in found if "type" in one.model_fields and following in _values_of(one, "type")]
-            model = (of_type or found or [model])[0]
-    return model
-
-
-def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
-    """The models inside the type of a list, a mapping or a union."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        yield annotation
-    for inner in get_args(annotation):
-        yield from _models_in(inner)
-
-
-def _values_of(model: type[BaseModel], key: str) -> tuple[Any, ...]:
-    return get_args(model.model_fields[key].annotation)
-
-
-def _written(loc: YamlPath) -> YamlPath:
-    """A path in the file: without the type of the warehouse, by which pydantic tells which keys it has."""
-    types = [n for n, part in enumerate(loc) if n and loc[n - 1] == "warehouse" and part in WAREHOUSES]
-    return tuple(part for n, part in enumerate(loc) if n not in types)
-
-
-_PLAIN_WORDS: Mapping[str, str] = {
-    "Value error, ": "",
-    "Input should be": "must be",
-    "Dictionary should have at least 1 item after validation, not 0": "must not be empty",
-    "Tuple should have at least 1 item after validation, not 0": "must not be empty",
-    "String should have at least 1 character": "must not be empty",
-    "a valid tuple": "a string or a list of strings",
-    "a valid string": "a string",
-    "a valid boolean": "true or false",
-    "a valid integer": "an integer",
-    "a valid number": "a number",
-    "a valid dictionary": "a mapping",
-    "a valid list": "a list",
-    "String should match pattern '^[A-Za-z0-9_][A-Za-z0-9_-]*$'": "may contain letters, digits, _ and - only",
-}
-
-
-def _plain(detail: ErrorDetails) -> str:
-    message = detail["msg"].split(", unable to ")[0]
-    if detail["type"] in ("model_type", "model_attributes_type"):
-        return "must be a mapping"
-    for pydantic_words, ours in _PLAIN_WORDS.items():
-        message = message.replace(pydantic_words, ours)
-    return message
-
-
-def _problems_in(sync: _Given, models: Collection[str]) -> Iterator[Problem]:
-    """Errors of a sync whose keys contradict each other, or the models of the project."""
-    model, mode, record_type = (sync.text(key) for key in ("model", "mode", "track_record_type"))
-    if model is not None and model not in models:
-        hint = nearest(model, models) or f"create models/{model}.sql"
-        yield Problem(
-            f"the model{sync.inside} does not exist: models/{model}.sql", sync.value_at("model"), hint, code="P016"
-        )
-    yield from _schedule_problems(sync)
-    record_types = [kind for name, kind in MODES if name == mode and kind]
-    if record_types and sync.values.get("track_record_type") is None:
-        what = f'"track_record_type" is missing{sync.inside}: {mode} needs it'
-        yield Problem(what, sync.value_at(), nearest("", record_types), code="P008")
-    row = MODES.get((mode or "", record_type if record_types else None))
-    if row is None:
-        return
-    for key in row.keys:
-        if sync.values.get(key) is None:
-            what = f'"{key}" is missing{sync.inside}: {mode} needs it'
-            yield Problem(what, sync.value_at(), f"add {key}: NAME", code="P008")
-    untaken = not_supported(row)
-    for key in sorted(untaken & sync.values.keys()):
-        yield Problem(
-            f'"{key}"{sync.inside} is not supported by mode {row.label}', sync.key_at(key), "remove it", code="P017"
-        )
-    incremental = sync.values.get("incremental")
-    if isinstance(incremental, dict):
-        if sync.text("on_removed") not in (None, "ignore"):
-            what = f'"on_removed"{sync.inside} cannot be combined with "incremental"'
-            hint = "remove it: a row that an incremental model does not return is not a removed row"
-            yield Problem(what, sync.value_at("on_removed"), hint, code="P018")
-        if "retention" in incremental and row.is_idempotent:
-            what = f'"retention"{sync.inside} is not supported by mode {row.label}'
-            yield Problem(
-                what,
-                sync.key_at("incremental", "retention"),
-                "remove it: only events and purchases can be pruned",
-                code="P017",
-            )
-    if sync.text("on_removed") == "clear" and "on_removed" not in untaken and not row.clears:
-        what = f'"on_removed: clear"{sync.inside} is not supported by mode {row.label}'
-        yield Problem(what, sync.value_at("on_removed"), "use ignore, or delete", code="P017")
-    if "keep_removed" in sync.values and "keep_removed" not in untaken:
-        yield from _keep_removed_problems(sync)
-    if "quarantine" in sync.values and "quarantine" not in untaken:
-        yield from _quarantine_problems(sync, row)
-    on_removed = sync.text("on_removed") if "on_removed" not in untaken else None
-    for key, word, ends, of in (
-        ("mode", row.name, row.ends, row.ends.of if row.ends else ""),
-        ("on_removed", "delete", DELETES, row.about),
-    ):
-        if ends and (key == "mode" or on_removed == word) and sync.values.get("allow_destructive") is not True:
-            hint = 'if this is intended, add "allow_destructive: true" to the sync'
-            hint += f": {ends.doing} cannot be undone" if row.about == USER else ""
-            what = f'"{key}: {word}"{sync.inside} {ends.does}s {of}s'
-            yield Problem(what, sync.value_at(key), hint, code="P019")
-
-
-def _keep_removed_problems(sync: _Given) -> Iterator[Problem]:
-    where = sync.key_at("keep_removed")
-    if "incremental" in sync.values:
-        what = f'"keep_removed"{sync.inside} cannot be combined with "incremental"'
-        hint = "remove it: a row that an incremental model does not return is not a removed row"
-        yield Problem(what, where, hint, code="P018")
-    elif sync.text("on_removed") in ("clear", "delete"):
-        what = f'"keep_removed"{sync.inside} has no effect with "on_removed: {sync.text("on_removed")}"'
-        yield Problem(what, where, "remove it: once that has happened, the state has no such row", code="P018")
-
-
-def _quarantine_problems(sync: _Given, row: Mode) -> Iterator[Problem]:
-    where = sync.key_at("quarantine")
-    if "on_removed" in row.options and sync.text("on_removed") != "delete":
-        what = f'"quarantine"{sync.inside} has no effect without "on_removed: delete"'
-        yield Problem(what, where, "remove it", code="P018")
-    elif "incremental" in sync.values:
-        what = f'"quarantine"{sync.inside} cannot be combined with "incremental"'
-        hint = "remove one of them: an incremental model does not list a user again, so it would never be deleted"
-        yield Problem(what, where, hint, code="P018")
-
-
 def _inputs_again(test: UnitTest) -> Iterator[Problem]:
     seen = set[object]()
     for index, given in enumerate(test.given):
@@ -768,63 +452,3 @@ def _inputs_again(test: UnitTest) -> Iterator[Problem]:
             what = f'duplicate input {given.input} in "given" of unit test "{test.name}"'
             yield Problem(what, test.where("given", index, "input"), "combine the rows under one input", code="P021")
         seen.add(name)
-
-
-def _schedule_problems(sync: _Given) -> Iterator[Problem]:
-    for key, check in (("schedule", check_line), ("timezone", check_zone)):
-        text = sync.text(key)
-        try:
-            if text is not None:
-                check(text)
-        except ScheduleProblem as problem:
-            yield Problem(f'"{key}"{sync.inside}: {problem}', sync.value_at(key), problem.hint, problem.code)
-    for key in ("timezone", "delay"):
-        if key in sync.values and sync.values.get("schedule") is None:
-            what = f'"{key}"{sync.inside} has no effect without "schedule"'
-            yield Problem(what, sync.key_at(key), "remove it", code="P018")
-
-
-def _problems_of_former_names(syncs: list[_Given], names: Collection[str]) -> Iterator[Problem]:
-    heirs: dict[str, str] = {}
-    for sync in syncs:
-        former = sync.text("renamed_from")
-        if not former:
-            continue
-        where, what = sync.value_at("renamed_from"), f'"renamed_from"{sync.inside}'
-        if former in names:
-            hint = "remove it: the state of a sync moves only if no sync has its name any more"
-            yield Problem(f'{what} is the name of a sync: "{former}"', where, hint, code="P013")
-        elif former in heirs:
-            hint = "remove one of them: a state has one heir"
-            yield Problem(f'{what} is that of sync "{heirs[former]}" too: "{former}"', where, hint, code="P013")
-        heirs.setdefault(former, sync.text("name") or "")
-
-
-def _seen_from(here: Location, there: Location) -> str:
-    return f"on line {there.line}" if here.file == there.file else f"at {there}"
-
-
-def _problems_between(syncs: list[_Given]) -> Iterator[Problem]:
-    """Errors between syncs: duplicate names, an `after` that refers to an unknown sync or forms a cycle."""
-    first: dict[str, _Given] = {}
-    for sync in syncs:
-        name = sync.text("name")
-        twin = first.setdefault(name.casefold(), sync) if name else sync
-        if twin is not sync:
-            at = sync.value_at("name")
-            what = f'duplicate sync "{name}", first defined {_seen_from(at, twin.value_at("name"))}'
-            yield Problem(what, at, "rename one of them", code="P014")
-    names = [name for sync in syncs if (name := sync.text("name"))]
-    yield from _problems_of_former_names(syncs, names)
-    for sync in syncs:
-        for other, path in sync.predecessors():
-            if other not in names:
-                what = f'"after"{sync.inside} refers to an unknown sync: "{other}"'
-                others = [name for name in names if name != sync.text("name")]
-                yield Problem(what, sync.value_at(*path), nearest(other, others) or "remove it", code="P015")
-    try:
-        TopologicalSorter({sync.text("name"): [name for name, _ in sync.predecessors()] for sync in syncs}).prepare()
-    except CycleError as error:
-        circle: list[str] = error.args[1]
-        where = next(sync for sync in syncs if sync.text("name") == circle[0]).value_at("after")
-        yield Problem(f'cycle in "after": {" -> ".join(reversed(circle))}', where, "remove one of them", code="P020")
