@@ -6,7 +6,7 @@ DBT := .venv-dbt
 SPARK := .venv-spark
 LATEST := .venv-latest
 
-.PHONY: demo test test-long test-random test-latest test-page test-container test-clients test-orchestrators test-dbt test-engines test-engines-long test-spark test-dialects test-wheel torture torture-engines torture-collect soak attack bench \
+.PHONY: demo test test-long test-random test-latest test-page test-container test-clients test-orchestrators test-dbt test-engines test-engines-long test-table-formats test-spark test-dialects test-wheel torture torture-engines torture-collect soak attack bench \
 	lint types check docs constraints dist clean
 ORCHESTRATORS := airflow dagster prefect
 
@@ -84,6 +84,13 @@ test-engines-long: $(VENV)/installed ## Those that take over a second each: kill
 	$(BIN)/python -m pip install --quiet $(PINNED) --group engines
 	$(BIN)/pytest --numprocesses 3 tests/warehouses -m long
 
+COMPARED := comparing people_in_spark corrected_in_spark baseline_in_spark spark_fails killed_beginnings killed_compactions
+
+test-table-formats: $(VENV)/installed ## What Spark compares, in Sail, with acknowledged rows in tables of Delta, then of Iceberg
+	$(BIN)/python -m pip install --quiet $(PINNED) --group engines
+	set -e; for form in delta iceberg; do \
+		RETL_TABLE_FORMAT=$$form $(BIN)/pytest --numprocesses 2 $(COMPARED:%=tests/warehouses/test_%.py); done
+
 $(SPARK)/installed: tests/spark/requirements.txt
 	$(PYTHON) -m venv $(SPARK)
 	$(SPARK)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
@@ -124,7 +131,7 @@ lint: $(VENV)/installed
 types: $(VENV)/installed
 	$(BIN)/mypy
 
-check: lint types test test-long ## What CI runs
+check: lint types test test-long ## Before a pull request: what CI runs but for the warehouses, and the long tests
 
 torture: $(VENV)/installed ## Kill syncs at random moments while the server misbehaves, 200 of each mode: some 15 minutes
 	$(BIN)/python -c "from tests.torture import main; main()" $(TORTURE)

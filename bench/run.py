@@ -204,7 +204,8 @@ def diff(rows: int) -> Iterator[Line]:
     parquet.unlink()
     yield Line(f"{million}: COPY model TO parquet (yardstick)", copy, rows)
     baseline = measure([*RETL, "state", "baseline", "people", "--yes"], folder)
-    yield Line(f"{million}: state baseline", baseline, rows, baseline.wall_s / copy.wall_s, "wall of COPY", 2.0)
+    bound = 2.0 if rows >= 10_000_000 else None  # of fewer rows, the start of a command weighs more
+    yield Line(f"{million}: state baseline", baseline, rows, baseline.wall_s / copy.wall_s, "wall of COPY", bound)
     size = state.stat().st_size
     bare = measure(duckdb_script(f"{attach} ATTACH '{state}' AS s (READ_ONLY); {bare_diff(table)}"), WORK)
     yield Line(f"{million}: bare diff of two tables (yardstick)", bare, rows, bare.wall_s / copy.wall_s, "wall of COPY")

@@ -3,6 +3,7 @@
 import os
 import secrets
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -57,6 +58,7 @@ def pg(server: PostgresServer, shop: Shop) -> Shop:
 
 
 SPARK = os.environ.get("RETL_SPARK_HOME")  # of `make test-spark`: Apache Spark takes the place of Sail
+FORMAT = os.environ.get("RETL_TABLE_FORMAT", "parquet")  # of `make test-table-formats`: of tables that Sail makes
 
 
 def fewer(many: int, few: int) -> int:
@@ -76,6 +78,18 @@ class Sail:
         try:
             return reader.execute(statement)
         finally:
+            reader.close()
+
+    @contextmanager
+    def making(self, form: str) -> Iterator[None]:
+        """Inside the block, CREATE TABLE makes tables of another format, in all sessions."""
+        reader, key = SparkReader(self.address, None, Location("tests")), "spark.sql.sources.default"
+        reader.connect()
+        reader._session.conf.set(key, form)
+        try:
+            yield
+        finally:
+            reader._session.conf.set(key, FORMAT)
             reader.close()
 
     def schema(self, statement: str) -> pyarrow.Schema:
@@ -100,7 +114,9 @@ def lasting(sail: Sail) -> Iterator[Sail]:
         yield sail
         return
     with one_catalog(sail.address) as server:
-        yield Sail(server.address)
+        found = Sail(server.address)
+        with found.making(FORMAT):
+            yield found
 
 
 @pytest.fixture
