@@ -346,7 +346,7 @@ _QUOTED = {
 
 
 def bench() -> str:
-    about = "on shared machines of two cores, of which some are half as fast as others: bench/RESULTS.md says when each part ran."
+    about = "on shared machines of two cores, some half as fast as others: bench/RESULTS.md says when each part ran."
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in _results() if line.startswith("|")]
     found = {name: (wall, ratio, verdict) for name, wall, _, _, _, ratio, verdict, *_ in cells}
     lines = [f"`make bench`, {about}", "", "| | wall s | | |", "|---|---|---|---|"]
