@@ -388,10 +388,7 @@ def sending() -> Iterator[Line]:
     yield from bare_loops(cores / rate)
     yield from on_half_a_core()
     copy, plan = first_request(project(1_000_000), WORK / "users-1000000.duckdb")
-    at_ceiling_s = 1_000_000 / 75 / CEILING
-    what = "1M: a first run, to its first request"
-    yield Line(what, plan, 1_000_000, at_ceiling_s / plan.wall_s, "as fast as sending", 3, at_least=True)
-    yield from against(f"{what}, by COPY", plan, copy, "COPY", 3.0, 1_000_000)
+    yield from against("1M: a first run, to its first request", plan, copy, "COPY", 3.0, 1_000_000)
 
 
 def first_request(folder: Path, table: Path) -> tuple[Measured, Measured]:
