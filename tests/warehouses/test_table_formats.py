@@ -5,9 +5,9 @@ import random
 import pytest
 
 from tests.warehouses.conftest import SPARK, Sail
-from tests.warehouses.test_comparing import KEEPS, Both, drawn, other, tables
+from tests.warehouses.test_comparing import KEEPS, Both, both, drawn, other, tables  # noqa: F401
 
-pytestmark = pytest.mark.skipif(bool(SPARK), reason="Apache Spark comes without them")
+pytestmark = [pytest.mark.long, pytest.mark.skipif(bool(SPARK), reason="Apache Spark comes without them")]
 
 
 @pytest.mark.parametrize("form", ["delta", "iceberg"])
