@@ -25,7 +25,7 @@ from reverse_etl.state.look import sync_status
 from reverse_etl.state.places import place_of
 from tests.bucket import Bucket
 from tests.shop import Retl, Shop, database, examples, running, some
-from tests.warehouses.conftest import Sail, Warehouse, comparing, fewer
+from tests.warehouses.conftest import SPARK, Sail, Warehouse, comparing, fewer
 
 KEEPS = {"guards": {"max_removed": "100%"}}
 
@@ -385,6 +385,26 @@ def spark(shop: Shop, lasting: Sail, schema: str) -> Warehouse:
 
 def tables(server: Sail, schema: str) -> set[str]:
     return {row["tableName"] for row in server.sql(f"SHOW TABLES IN {schema} LIKE 'retl_*'") if not row["isTemporary"]}
+
+
+@pytest.mark.long
+@pytest.mark.skipif(bool(SPARK), reason="Apache Spark comes without them")
+@pytest.mark.parametrize("form", ["delta", "iceberg"])
+def test_acknowledged_rows_are_in_tables_as_the_catalog_makes_them(both: Both, lasting: Sail, schema: str, form: str):
+    """Sail writes Delta and Iceberg: `make test-table-formats` runs all of these tests with such tables."""
+    draw = random.Random(form)
+    rows = drawn(draw, [f"u{n}" for n in range(12)])
+    with lasting.making(form):
+        for step in range(3):
+            both.sync(rows, on_removed="clear", **KEEPS)
+            both.run(threads=1)
+            rows = other(draw, rows, step)
+        assert both.run(threads=1).plan.to_send == 0
+    made = tables(lasting, schema)
+    assert len(made) == 3
+    for name in made:
+        described = lasting.sql(f"DESCRIBE TABLE EXTENDED {schema}.{name}")
+        assert [row["data_type"] for row in described if row["col_name"] == "Provider"] == [form]
 
 
 @pytest.mark.long
