@@ -43,7 +43,8 @@ def apache() -> Iterator[tuple[str, int]]:
     """The same of Apache Spark, with two cores, and with memory for the rows of a bench."""
     from tests.warehouses.servers import apache_process, free_port
 
-    with apache_process(Path(os.environ["RETL_SPARK_HOME"]), free_port(), MEMORY) as found:
+    every_row = {"spark.driver.maxResultSize": "0"}  # all of them come to retl for a baseline
+    with apache_process(Path(os.environ["RETL_SPARK_HOME"]), free_port(), MEMORY, every_row) as found:
         yield found
 
 

@@ -570,6 +570,12 @@ CODES: Mapping[str, Code] = {
         "The acknowledged rows are in Spark (`diff: engine`), where retl does not do this yet; it would miss some.",
         "Use a target with `diff: local`, or move the rows with `retl state move`. docs/engines.md lists what works.",
     ),
+    "P149": Code(
+        "more rows than Spark's driver passes on",
+        "All rows of a result go through the memory of Spark's driver, which ends a statement whose result is larger "
+        "than `spark.driver.maxResultSize`, 1 GB by default.",
+        "Start the Spark server with a larger one, or with 0, which is no limit, and with memory for the rows.",
+    ),
     "D001": Code(
         "NULL in the primary key",
         "The model returns rows that nothing identifies.",

@@ -51,6 +51,7 @@ NOT_FOLLOWED = {
         "nothing is lost: run it again when Spark answers",
         "nothing was sent: run it again, once Spark lets such jobs end",
         "nothing is lost: run it again, once Spark lets such jobs end",
+        "start the Spark server with a larger one, or with 0, and run it again: nothing is lost",  # the bench does
         "the next command that opens the state records it first",
         "move them: `retl state move {}`; or {}",
         "set diff: engine and state_schema: {} again",

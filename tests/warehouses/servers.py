@@ -161,10 +161,12 @@ def apache_spark(home: Path, port: int) -> Iterator[str]:
         yield address
 
 
+LARGEST_RESULT = "64m"
 # Of 200 partitions of a few rows, most are empty; and code that runs once is not worth its second compilation.
 _FOR_FEW_ROWS = {
     "spark.sql.shuffle.partitions": "2",
     "spark.default.parallelism": "2",
+    "spark.driver.maxResultSize": LARGEST_RESULT,
     "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC",
 }
 

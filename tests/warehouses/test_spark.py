@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
+from reverse_etl.engines.spark.errors import too_large
 from tests.shop import Retl, Shop, start
 from tests.warehouses.conftest import SPARK, Sail
-from tests.warehouses.servers import free_port
+from tests.warehouses.servers import LARGEST_RESULT, free_port
 
 TYPES: dict[str, tuple[str, Any]] = {
     "boolean": ("true", True),
@@ -129,6 +130,29 @@ def test_unit_tests_run_a_translated_model(spark: Shop, retl: Retl):
     spark.write()
     done = retl("test", folder=spark.folder)
     assert (done.code, done.out) == (0, "pass   one (it)\n"), done.err
+
+
+TOO_LARGE = "its rows are more than Spark's driver passes on: its spark.driver.maxResultSize is"
+
+
+@pytest.mark.skipif(not SPARK, reason="Sail has no such limit")
+def test_rows_that_are_more_than_the_driver_passes_on_are_named(spark: Shop, retl: Retl):
+    """All of them, some 200 MB, go through its memory."""
+    text = ", ".join(f"sha2(concat('{n}', id), 512)" for n in range(8))
+    spark.sync("it", f"SELECT CAST(id AS STRING) AS external_id, concat({text}) AS text FROM range(200000)")
+    done = retl("sync", "it", folder=spark.folder)
+    hint = "  hint: start the Spark server with a larger one, or with 0, and run it again: nothing is lost\n"
+    assert (done.code, spark.sent()) == (2, [])
+    assert done.err.endswith(f"models/it.sql: {TOO_LARGE} {float(LARGEST_RESULT[:-1])} MiB [P149]\n{hint}")
+
+
+def test_limit_of_the_driver_is_read_from_what_spark_says():
+    """As Apache Spark 4.3 says it."""
+    said = "Job aborted due to stage failure: Total size of serialized results of 6 tasks (1062.9 MiB) is bigger than "
+    error = too_large(f"{said}spark.driver.maxResultSize (1024.0 MiB)", "models/it.sql: its rows")
+    assert error
+    assert (error.problems[0].code, error.problems[0].message) == ("P149", f"models/it.sql: {TOO_LARGE} 1024.0 MiB")
+    assert too_large("Job aborted due to stage failure: out of memory", "models/it.sql: its rows") is None
 
 
 def test_parameters_in_remote_are_refused(spark: Shop, retl: Retl):

@@ -11,6 +11,7 @@ GONE_AWAY = re.compile(
 )
 # Apache Spark: by a client, and by whoever looks at its jobs; Sail.
 CANCELLED = re.compile(r"OPERATION_CANCELED|SPARK_JOB_CANCELLED|Job \d+ cancelled|operation not found", re.I)
+_TOO_LARGE = re.compile(r"bigger than spark\.driver\.maxResultSize \((.+?)\)")
 _LINE = re.compile(r"line (\d+),? pos(?:ition)? \d+")  # Spark
 _OFFSET = re.compile(r"found .*? at (\d+):\d+")  # Sail
 _OBJECT = re.compile(r"ObjectName\(\[(.*?)\]\)")  # Sail: Identifier("a"), Identifier("b")
@@ -28,6 +29,19 @@ def unreachable(address: str, why: str, where: Location) -> RetlError:
     return BusyError(what, where, "check host and port of remote; or try again when it answers", code="B004")
 
 
+def too_large(text: str, what: str, where: Location | None = None) -> RetlError | None:
+    """An error for rows that Spark's driver does not pass on, all of which goes through its memory; None for others.
+
+    Source: https://spark.apache.org/docs/latest/configuration.html#application-properties
+    """
+    limit = _TOO_LARGE.search(text)
+    if limit is None:
+        return None
+    told = f"{what} are more than Spark's driver passes on: its spark.driver.maxResultSize is {limit[1]}"
+    hint = "start the Spark server with a larger one, or with 0, and run it again: nothing is lost"
+    return ProjectError(told, where, hint, code="P149")
+
+
 def explained(text: str, name: str, model: Compiled, statement: str) -> RetlError:
     """An error for what Spark says of a statement that contains a model. `name` is that of its exception."""
     text = _OBJECT.sub(lambda found: ".".join(re.findall(r'Identifier\("(.*?)"\)', found[1])), text)
@@ -38,6 +52,8 @@ def explained(text: str, name: str, model: Compiled, statement: str) -> RetlErro
     if CANCELLED.search(text):
         ended = f"{model.file}: Spark has cancelled the statement that the model was running in"
         return BusyError(ended, hint="nothing was sent: run it again, once Spark lets such jobs end", code="B005")
+    if large := too_large(text, f"{model.file}: its rows"):
+        return large
     if name not in ("AnalysisException", "ParseException", "IllegalArgumentException"):
         what = re.sub(r"\".*\"|'.*'", MASK, what)
     line = _line(text, statement, model) or _only_line(what, model)

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from reverse_etl.braze.modes import Mode
 from reverse_etl.engines.duckdb.model import types_from
-from reverse_etl.engines.spark.errors import CANCELLED, GONE_AWAY
+from reverse_etl.engines.spark.errors import CANCELLED, GONE_AWAY, too_large
 from reverse_etl.engines.spark.known import all_named
 from reverse_etl.engines.spark.people import ASKED, SECRET, asked_sql, hashed_odd
 from reverse_etl.engines.spark.reader import SparkReader, is_sparks, parts_of, text_of
@@ -244,6 +244,8 @@ class SparkTables:
         if CANCELLED.search(text):
             hint = "nothing is lost: run it again, once Spark lets such jobs end"
             return BusyError("Spark has cancelled a statement of retl", self._where, hint, code="B005")
+        if large := too_large(text, "acknowledged rows", self._where):
+            return large
         what = " ".join(_END.split(text.strip())[0].split()) or type(error).__name__
         hint = f"create the schema {self.schema}, and let the user of retl create, read and drop tables in it"
         return ProjectError(f"state_schema {self.schema}: {of_warehouse(what)}", self._where, hint, code="P147")
