@@ -42,25 +42,10 @@ from reverse_etl.project.dialects.row import Verdict
 from reverse_etl.project.dialects.translate import TABLES
 from reverse_etl.project.fields import OneOf
 from reverse_etl.project.json_schema import SCHEMA_FILE, json_schema
-from reverse_etl.project.spec import (
-    BrazeConfig,
-    Consent,
-    Dbt,
-    DuckDB,
-    File,
-    Guards,
-    Incremental,
-    Ledger,
-    Postgres,
-    Predecessor,
-    Source,
-    Spark,
-    StatePlace,
-    Sync,
-    Target,
-)
+from reverse_etl.project.spec import Consent, Dbt, File, Guards, Incremental, Ledger, Predecessor, Source, Sync
 from reverse_etl.project.spec_alerts import Email, Heartbeat, Slack, Webhook
 from reverse_etl.project.spec_collect import Collect, CollectSource, CollectTable
+from reverse_etl.project.spec_targets import BrazeConfig, DuckDB, Postgres, Spark, StatePlace, Target
 from reverse_etl.project.spec_tests import (
     AcceptedValues,
     Expect,

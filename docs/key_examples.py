@@ -8,25 +8,10 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from reverse_etl.project.spec import (
-    BrazeConfig,
-    Consent,
-    Dbt,
-    DuckDB,
-    File,
-    Guards,
-    Incremental,
-    Ledger,
-    Postgres,
-    Predecessor,
-    Source,
-    Spark,
-    StatePlace,
-    Sync,
-    Target,
-)
+from reverse_etl.project.spec import Consent, Dbt, File, Guards, Incremental, Ledger, Predecessor, Source, Sync
 from reverse_etl.project.spec_alerts import Email, Heartbeat, Slack, Webhook
 from reverse_etl.project.spec_collect import Collect, CollectSource, CollectTable
+from reverse_etl.project.spec_targets import BrazeConfig, DuckDB, Postgres, Spark, StatePlace, Target
 from reverse_etl.project.spec_tests import (
     AcceptedValues,
     DataTest,

@@ -13,8 +13,9 @@ from reverse_etl.collect import contract
 from reverse_etl.delivery.retry import RetryPolicy
 from reverse_etl.delivery.sender import MAX_CONSECUTIVE_DOUBTS
 from reverse_etl.project import environment, yaml_places
-from reverse_etl.project.spec import BrazeConfig, Ledger, Sync
+from reverse_etl.project.spec import Ledger, Sync
 from reverse_etl.project.spec_collect import CollectSource
+from reverse_etl.project.spec_targets import BrazeConfig
 from reverse_etl.runs.lock import MOST_EVENTS
 from reverse_etl.runs.outcome import Options
 from reverse_etl.state.commit import RUNS_KEPT

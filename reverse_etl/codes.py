@@ -572,9 +572,8 @@ CODES: Mapping[str, Code] = {
     ),
     "P149": Code(
         "more rows than Spark's driver passes on",
-        "All rows of a result go through the memory of Spark's driver, which ends a statement whose result is larger "
-        "than `spark.driver.maxResultSize`, 1 GB by default.",
-        "Start the Spark server with a larger one, or with 0, which is no limit, and with memory for the rows.",
+        "Spark's driver ends a statement whose result is larger than spark.driver.maxResultSize, 1 GB by default.",
+        "Start the Spark server with a larger one, or with 0: no limit. Its driver needs memory for the rows.",
     ),
     "D001": Code(
         "NULL in the primary key",

@@ -62,6 +62,7 @@ PURE = {
         "project.spec_checks",
         "project.spec_mistakes",
         "project.spec_secrets",
+        "project.spec_targets",
     ),
     *(
         f"project.dialects.{name}"

@@ -10,7 +10,7 @@ from reverse_etl.braze.workspace import Workspace
 from reverse_etl.errors import ProjectError
 from reverse_etl.network.proxies import PORTS, is_loopback
 from reverse_etl.project.project import LoadedProject
-from reverse_etl.project.spec import SANDBOX
+from reverse_etl.project.spec_targets import SANDBOX
 
 NEW_SANDBOX = "a sandbox that is yet to be created"
 _ASK_S = 2.0

@@ -12,7 +12,7 @@ from reverse_etl.plan.workbench import connect
 from reverse_etl.project.models import Compiled
 from reverse_etl.project.project import LoadedProject
 from reverse_etl.project.readable import readable_by_models
-from reverse_etl.project.spec import Postgres, Spark
+from reverse_etl.project.spec_targets import Postgres, Spark
 
 if TYPE_CHECKING:
     from reverse_etl.engines.spark.reader import SparkReader

@@ -11,6 +11,7 @@ reader.py          syncs.yml -> Spec, with every error of the file and its place
   spec_files.py      syncs/*.yml beside syncs.yml, and what `defaults` says of syncs
 spec.py            the keys of syncs.yml, their types and defaults
   fields.py          types that several keys share
+  spec_targets.py    targets: warehouse, workspace, where states are stored
   spec_tests.py      unit_tests and data_tests
   spec_alerts.py     alerts and heartbeat
   spec_collect.py    collect

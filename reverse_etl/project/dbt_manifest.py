@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from reverse_etl.errors import Location, ProjectError, nearest
 from reverse_etl.project.environment import TemplateProblem
-from reverse_etl.project.spec import WAREHOUSES
+from reverse_etl.project.spec_targets import WAREHOUSES
 
 # Of manifest.json: dbt 1.8. The dbt platform writes v12, too; dbt Fusion v12 or, before, v20, which has the same keys:
 # https://docs.getdbt.com/reference/artifacts/manifest-json, https://github.com/dbt-labs/docs.getdbt.com/pull/8188

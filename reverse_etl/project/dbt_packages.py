@@ -8,7 +8,7 @@ from typing import NoReturn
 
 from reverse_etl.errors import closest
 from reverse_etl.project.environment import TemplateProblem
-from reverse_etl.project.spec import WAREHOUSES
+from reverse_etl.project.spec_targets import WAREHOUSES
 
 _IN_DBT = "build a model with it in dbt, and ref() that model"
 # What each does, with names of tables and columns to replace; held to results by tests/project/test_dbt_packages.py.

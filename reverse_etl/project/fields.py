@@ -8,6 +8,8 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, ConfigDict, GetCoreSchemaHandler, GetJsonSchemaHandler, WithJsonSchema
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
+NAME = r"^[A-Za-z0-9_][A-Za-z0-9_-]*$"  # of a sync, a target, a source
+
 
 class Strict(BaseModel):
     """A mapping that rejects unknown keys."""

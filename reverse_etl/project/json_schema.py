@@ -10,22 +10,11 @@ from pydantic import BaseModel
 
 from reverse_etl.braze.modes import MODES, mode_names, not_supported
 from reverse_etl.project.labels import KEYS, VALUES, pattern
-from reverse_etl.project.spec import (
-    HOST,
-    PORT,
-    SANDBOX,
-    SPEC_FILE,
-    WAREHOUSE_SECRETS,
-    Dbt,
-    File,
-    Source,
-    Sync,
-    Target,
-    Warehouse,
-)
+from reverse_etl.project.spec import SPEC_FILE, Dbt, File, Source, Sync
 from reverse_etl.project.spec_alerts import ALERTS, Heartbeat
 from reverse_etl.project.spec_collect import Collect
 from reverse_etl.project.spec_files import FREE, LISTS, Defaults
+from reverse_etl.project.spec_targets import HOST, PORT, SANDBOX, WAREHOUSE_SECRETS, Target, Warehouse
 from reverse_etl.project.spec_tests import UnitTest
 
 Rule = dict[str, Any]

@@ -6,7 +6,7 @@ from typing import Any
 from reverse_etl.errors import Location, Problem, nearest
 from reverse_etl.project.dialects.names import DIALECTS, NOT_TRANSLATED
 from reverse_etl.project.environment import TemplateProblem
-from reverse_etl.project.spec import WAREHOUSES
+from reverse_etl.project.spec_targets import WAREHOUSES
 from reverse_etl.project.template_uses import reading
 from reverse_etl.words import count
 

@@ -27,8 +27,9 @@ from reverse_etl.project.dialects.digdag import variable_in
 from reverse_etl.project.environment import NO_LIBRARY, Library, TemplateProblem, dispatch_for, return_from_macro
 from reverse_etl.project.jinja import environment_variables, render, source_lines, variables
 from reverse_etl.project.model_config import configure
-from reverse_etl.project.spec import SPEC_FILE, WAREHOUSES, Source
+from reverse_etl.project.spec import SPEC_FILE, Source
 from reverse_etl.project.spec_collect import Collect, CollectTable
+from reverse_etl.project.spec_targets import WAREHOUSES
 from reverse_etl.sql.quoting import identifier, quoted, without_end
 from reverse_etl.words import count
 

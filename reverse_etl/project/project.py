@@ -33,9 +33,10 @@ from reverse_etl.project.lock_file import LOCK_FILE, Lock, lock_text, parse_lock
 from reverse_etl.project.model_config import notes_on_configs
 from reverse_etl.project.models import Compiled, Given, Model, RunValues, compile_model
 from reverse_etl.project.reader import Surroundings, read_spec
-from reverse_etl.project.spec import SANDBOX, SPEC_FILE, WAREHOUSES, DuckDB, Spec, Sync, is_url
+from reverse_etl.project.spec import SPEC_FILE, Spec, Sync
 from reverse_etl.project.spec_alerts import SECRETS
 from reverse_etl.project.spec_collect import COLLECT_KEYS
+from reverse_etl.project.spec_targets import SANDBOX, WAREHOUSES, DuckDB, is_url
 from reverse_etl.project.template_uses import Needed, needed
 from reverse_etl.redaction import keep_secret
 from reverse_etl.sql.quoting import catalog

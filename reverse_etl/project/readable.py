@@ -14,7 +14,7 @@ from pathlib import Path
 
 from reverse_etl.errors import Location, ProjectError
 from reverse_etl.project.project import LoadedProject
-from reverse_etl.project.spec import DuckDB, is_url
+from reverse_etl.project.spec_targets import DuckDB, is_url
 from reverse_etl.system.clock import Clock
 from reverse_etl.system.private_files import NEVER_READ, is_private
 

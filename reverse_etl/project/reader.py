@@ -19,7 +19,7 @@ from reverse_etl.project.jinja import (
     variables_read,
 )
 from reverse_etl.project.labels import KEYS, VALUES, meant
-from reverse_etl.project.spec import SPEC_FILE, WAREHOUSE_SECRETS, WAREHOUSES, Dbt, File, Source, Spec, Sync, Target
+from reverse_etl.project.spec import SPEC_FILE, Dbt, File, Source, Spec, Sync
 from reverse_etl.project.spec_alerts import ALERTS, SECRETS, Alert, Heartbeat, is_for
 from reverse_etl.project.spec_checks import Given, Unrendered, problems_between, problems_in, seen_from
 from reverse_etl.project.spec_collect import COLLECT_KEYS, Collect
@@ -33,6 +33,7 @@ from reverse_etl.project.spec_secrets import (
     secrets_in,
     warehouse_of,
 )
+from reverse_etl.project.spec_targets import WAREHOUSE_SECRETS, WAREHOUSES, Target
 from reverse_etl.project.spec_tests import UnitTest
 from reverse_etl.project.yaml_places import Positions, YamlPath, parse_yaml
 

@@ -8,7 +8,7 @@ from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
 from reverse_etl.errors import Problem, closest, nearest
-from reverse_etl.project.spec import WAREHOUSES
+from reverse_etl.project.spec_targets import WAREHOUSES
 from reverse_etl.project.yaml_places import Positions, YamlPath
 
 _WAREHOUSE = "warehouse: {type: duckdb, path: warehouse.duckdb}"

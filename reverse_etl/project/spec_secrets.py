@@ -4,9 +4,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from reverse_etl.project.jinja import VariablesRead, variables_read
-from reverse_etl.project.spec import WAREHOUSE_SECRETS, File
+from reverse_etl.project.spec import File
 from reverse_etl.project.spec_alerts import SECRETS
 from reverse_etl.project.spec_collect import COLLECT_KEYS
+from reverse_etl.project.spec_targets import WAREHOUSE_SECRETS
 from reverse_etl.project.yaml_places import YamlPath
 
 

@@ -23,7 +23,7 @@ from reverse_etl.errors import Problem, RetlError, StateError
 from reverse_etl.plan.workbench import connect
 from reverse_etl.plan.writers import Writer, alike_in_words, overlap, spelled_alike, type_clashes, written_by_both
 from reverse_etl.project.project import RETL_FOLDER, LoadedProject
-from reverse_etl.project.spec import WAREHOUSES, is_url
+from reverse_etl.project.spec_targets import WAREHOUSES, is_url
 from reverse_etl.records.attributes import fields_of
 from reverse_etl.records.layout import Layout, lay_out
 from reverse_etl.runs.catalogs import problems_of, read_catalogs

@@ -18,7 +18,7 @@ from reverse_etl.plan.outbox import opt_ins, opt_ins_withheld, taken_changes
 from reverse_etl.plan.tables import OPT_OUTS
 from reverse_etl.plan.workbench import store_packed
 from reverse_etl.project.models import Compiled
-from reverse_etl.project.spec import is_loopback
+from reverse_etl.project.spec_targets import is_loopback
 from reverse_etl.records.consent import Consent, consent_columns
 from reverse_etl.records.layout import Layout
 from reverse_etl.runs.job import Job

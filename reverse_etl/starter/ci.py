@@ -14,7 +14,8 @@ from pathlib import Path
 import yaml
 
 from reverse_etl.errors import ProjectError
-from reverse_etl.project.spec import SANDBOX, SPEC_FILE
+from reverse_etl.project.spec import SPEC_FILE
+from reverse_etl.project.spec_targets import SANDBOX
 
 DISTRIBUTION = "reverse-etl"
 PACKAGE_KEY = "RETL_PACKAGE"

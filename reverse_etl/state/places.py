@@ -7,7 +7,8 @@ from dataclasses import replace
 from reverse_etl.errors import StateError
 from reverse_etl.plan.elsewhere import RowPlace, RowTables
 from reverse_etl.project.project import LoadedProject
-from reverse_etl.project.spec import Spark, Sync
+from reverse_etl.project.spec import Sync
+from reverse_etl.project.spec_targets import Spark
 from reverse_etl.shared_state.object_store import ObjectStore
 from reverse_etl.shared_state.place import StatePlace, was_moved
 from reverse_etl.shared_state.reading import look

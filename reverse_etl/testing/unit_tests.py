@@ -39,7 +39,8 @@ from reverse_etl.project.models import (
 )
 from reverse_etl.project.project import LoadedProject
 from reverse_etl.project.readable import readable_by_models
-from reverse_etl.project.spec import SPEC_FILE, WAREHOUSES, Sync
+from reverse_etl.project.spec import SPEC_FILE, Sync
+from reverse_etl.project.spec_targets import WAREHOUSES
 from reverse_etl.project.spec_tests import Input, UnitTest
 from reverse_etl.records.layout import Layout, lay_out
 from reverse_etl.records.mapping import closing

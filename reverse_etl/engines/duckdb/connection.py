@@ -11,7 +11,7 @@ from reverse_etl.engines.duckdb.errors import headline, locked
 from reverse_etl.errors import Location, ProjectError
 from reverse_etl.plan.workbench import allow, fence
 from reverse_etl.project.readable import Readable
-from reverse_etl.project.spec import EXTENSIONS
+from reverse_etl.project.spec_targets import EXTENSIONS
 from reverse_etl.sql.quoting import catalog, identifier, literal
 
 

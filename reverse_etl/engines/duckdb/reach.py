@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 import duckdb
 
-from reverse_etl.project.spec import SPEC_FILE, is_url
+from reverse_etl.project.spec import SPEC_FILE
+from reverse_etl.project.spec_targets import is_url
 from reverse_etl.system.private_files import NEVER_READ, is_private
 
 _FILE = re.compile(r'Cannot access (?:file|directory) "(.*?)" - file system operations are disabled')

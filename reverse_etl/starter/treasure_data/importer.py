@@ -15,7 +15,8 @@ from reverse_etl.project.cron import ScheduleProblem, check_zone
 from reverse_etl.project.dialects.zones import zone as zone_of_java
 from reverse_etl.project.json_schema import SCHEMA_FILE
 from reverse_etl.project.labels import KEYS, spelled
-from reverse_etl.project.spec import SANDBOX, SPEC_FILE
+from reverse_etl.project.spec import SPEC_FILE
+from reverse_etl.project.spec_targets import SANDBOX
 from reverse_etl.starter.treasure_data.dig import (
     CONDITIONAL,
     Read,
