@@ -8,6 +8,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -20,7 +21,8 @@ import yaml
 
 from reverse_etl.sandbox import Sandbox
 from tests.canary import KEY
-from tests.shop import Shop
+from tests.processes import HANG_S
+from tests.shop import Held, Shop
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "docs" / "examples" / "deploy"
@@ -62,12 +64,17 @@ class Container:
 
     def run(self, command: Sequence[str], mounts: Sequence[str] = ()) -> subprocess.CompletedProcess[str]:
         """Run a command in it, after these commands of a shell, of which this machine's own mounts see nothing."""
+        with self.start(command, mounts) as process:
+            out, err = process.communicate(timeout=HANG_S)
+        return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+    def start(self, command: Sequence[str], mounts: Sequence[str] = ()) -> "subprocess.Popen[str]":
+        """Begin a command in it, which is the only child of what is returned, and its process 1."""
         chroot = f'exec chroot --userspec={self.user} . env --chdir={self.folder} "$@"'
         shell = "\n".join(["set -e", "mount --bind . .", 'cd "$PWD"', "mount -t proc proc proc", *mounts, chroot])
         unshared = ["unshare", "--mount", "--pid", "--fork", "sh", "-c", shell, "sh", *command]
-        return subprocess.run(
-            unshared, cwd=self.root, env=self.environ, capture_output=True, text=True, timeout=600, check=False
-        )
+        piped = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        return subprocess.Popen(unshared, cwd=self.root, env=self.environ, text=True, **piped)
 
 
 def steps() -> Iterator[tuple[str, str]]:
@@ -155,3 +162,23 @@ def test_cron_job_runs_what_is_due_as_its_user_on_a_file_system_that_is_read_onl
     done = container.run(["retl", "sync", "tiers"], mounts)
     assert "nothing to send" in done.stderr + done.stdout, done.stderr
     assert len(braze.requests()) == 14
+
+
+def test_container_that_is_stopped_records_what_is_in_flight(container: Container, braze: Sandbox, tmp_path: Path):
+    """As `docker stop` and Kubernetes do it: SIGTERM to process 1, which is retl."""
+    os.chown(tmp_path, 1000, 1000)
+    mounts = [f"mount --bind {tmp_path} states"]
+    container.environ |= {"BRAZE_API_KEY": KEY, "STATES": "/states"}
+    before, answer = len(braze.requests()), Held(braze, external_ids=["u300"])
+    with container.start(["retl", "sync", "tiers", "--threads", "1"], mounts) as process:
+        assert answer.is_held.wait(HANG_S)
+        (child,) = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        os.kill(int(child), signal.SIGTERM)
+        answer.goes_out.set()
+        out, err = process.communicate(timeout=HANG_S)
+    assert process.returncode == 143, err
+    assert "tiers: interrupted" in out
+    sent = len(braze.requests()) - before
+    assert 0 < sent < 14
+    done = container.run(["retl", "sync", "tiers"], mounts)
+    assert (done.returncode, len(braze.requests()) - before) == (0, 14), done.stderr
