@@ -96,8 +96,7 @@ def to_skip(sync: Sync, name: str, counted: int | None = None) -> str:
     typed = f"--skip-guard {name}" if counted is None else f"--skip-guard {name}={counted}"
     ends = sync.ends
     if ends:
-        of = sync.mode.about if sync.deletion else ends.of
-        return f"check the model: `retl show {sync.name}`; {typed} may {ends.does} these {of}s, for good"
+        return f"check the model: `retl show {sync.name}`; {typed} may {ends.does} these {ends.of}s, for good"
     return f"to run anyway, pass {typed} to `retl sync {sync.name}`"
 
 
@@ -148,7 +147,7 @@ def _deletes(sync: Sync, counts: Counts) -> Iterator[Trip]:
     if given is None and most <= FEW_DELETES:
         most, share = FEW_DELETES, f" ({FEW_DELETES}, or {bound} of {known})"
     if counts.deletes > most:
-        deleted = f"{count(counts.deletes, about if sync.deletion else ends.of)} would be {ends.done}"
+        deleted = f"{count(counts.deletes, ends.of)} would be {ends.done}"
         yield Trip(ends.guard, counts.deletes, f"{deleted}; {_at_most(most)}{share}")
 
 

@@ -5,7 +5,7 @@ What depends on a model's columns is checked in `records/layout.py`, which asks 
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Annotated, Any, Literal, Self, TypeVar
 
@@ -345,7 +345,7 @@ class Sync(_Strict):
     @property
     def ends(self) -> Ends | None:
         """What its records do that nothing undoes; None if they do not."""
-        return DELETES if self.deletion else self.mode.ends
+        return replace(DELETES, of=self.mode.about) if self.deletion else self.mode.ends
 
     @property
     def update(self) -> Call | None:

@@ -16,7 +16,7 @@ from datetime import datetime
 
 from duckdb import DuckDBPyConnection
 
-from reverse_etl.braze.modes import Extra
+from reverse_etl.braze.modes import USER, Extra
 from reverse_etl.engines.duckdb.named import tables_named as tables_of
 from reverse_etl.engines.engine import Engine
 from reverse_etl.engines.warehouse import engine_of
@@ -207,10 +207,10 @@ def _nodes(project: LoadedProject) -> Iterator[SiteNode]:
     """Models, seeds, sources and dbt resources that syncs are built from, each with its parents."""
     with database.connect() as looking:
         graph, tables = project.graph, _tables(project, looking)
-    deleting = {sync.model for sync in project.spec.syncs if sync.ends}
+    deleting = {sync.model for sync in project.spec.syncs if sync.ends and sync.mode.about == USER}
     texts = _dbt_texts(project)
     for name, model in project.models.items():
-        # A model of a sync that deletes may list persons.
+        # A model of a sync that deletes users may list persons.
         sql = "" if name in deleting else all_masked(model.text)
         parents = [*graph.parents[model_id(name)], *tables.get(name, ())]
         yield SiteNode(model_id(name), parents, model.file, sql=sql)

@@ -190,6 +190,16 @@ def test_lineage_has_seeds_sources_and_models(shop: Shop):
     assert nodes["model.levels"].sql == "SELECT * FROM {{ source('crm', 'levels') }}"
 
 
+def test_sync_of_a_catalog_deletes_items_and_its_sql_lists_no_persons(shop: Shop):
+    items = {"mode": "catalog_items", "catalog": "mugs", "on_removed": "delete", "allow_destructive": True}
+    shop.sync("mugs", "SELECT 'mug' AS id, 3.5 AS price", **items)
+    shop.sync("tiers", TIERS, on_removed="delete", allow_destructive=True)
+    site = site_of(shop)
+    assert {sync.name: sync.ends for sync in site.syncs} == {"mugs": "deletes items", "tiers": "deletes users"}
+    sql = {node.id: node.sql for node in site.nodes}
+    assert sql == {"model.mugs": "SELECT 'mug' AS id, 3.5 AS price", "model.tiers": ""}
+
+
 @pytest.mark.long
 def test_no_person_is_on_the_page(tmp_path: Path, braze: Sandbox):
     """Not by a value, a key, an e-mail address in SQL, a response of Braze, or an error that names keys."""

@@ -334,7 +334,7 @@ function ofSync(sync) {
     heading("Not in Braze, by reason"), table(["status", "column", "reason", "rows#", "what to do-"], sync.rejects.map(([status, of, reason, hint, rows]) => [text(status), text(of) || "–", text(reason), count(rows), text(hint)]), "No row is rejected, invalid or in doubt."),
     heading("What it sends"), table([sync.sends, "type", "description", "owner-", "share#", "changes#-"], list.map((one) => () => [columnLink(one), one.type, one.description, one.owner || nobody(), one.filled === null ? "–" : share(one.filled, sync.rows), count(one.changes)]), "Its columns are not known."),
     heading("Lineage"), lineage(sync),
-    heading("Model", model?.file), model?.sql ? el("div", { class: "card" }, el("pre", {}, model.sql)) : el("p", { class: "soft" }, sync.ends ? "Its SQL is not shown: that of a sync that deletes or merges may list persons." : "Its SQL is not known."),
+    heading("Model", model?.file), model?.sql ? el("div", { class: "card" }, el("pre", {}, model.sql)) : el("p", { class: "soft" }, sync.ends ? "Its SQL is not shown: that of a sync that deletes or merges users may list persons." : "Its SQL is not known."),
   ];
 }
 
