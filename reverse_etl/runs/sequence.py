@@ -28,7 +28,7 @@ from reverse_etl.runs.job import Job, Ready
 from reverse_etl.runs.outcome import RUNNING, Listener, RunResult
 from reverse_etl.runs.run import carry_out
 from reverse_etl.runs.turns import CONSENT, Stage, Turn, may_send, next_to_plan
-from reverse_etl.state.tries import note_run
+from reverse_etl.state.tries import note_run, note_skip
 from reverse_etl.words import duration
 
 DEPENDENT_CALLS_S = 300  # Braze may take this long until a request sees the effect of another (api_limits)
@@ -225,6 +225,8 @@ class _Command:
         why = f"the command ended before this sync {what}"
         if missed:
             why = f"its predecessors have not succeeded: {', '.join(missed)}"
+            with suppress(OSError):
+                note_skip(job.project, job.sync, job.now(), missed)
         return job.not_run("skipped", 1, [Problem(f"{job.sync.name}: skipped: {why}", code="X005")])
 
     @contextmanager

@@ -33,7 +33,7 @@ from reverse_etl.state.contents import OWN_COLUMNS
 from reverse_etl.state.copied import Seen, seen
 from reverse_etl.state.glance import Glances
 from reverse_etl.state.look import NEVER, SyncStatus, is_there, status_in, with_tries
-from reverse_etl.state.tries import Failing, failing_syncs
+from reverse_etl.state.tries import Tries, tries_of
 from reverse_etl.words import one_line
 
 MOST_RUNS = 30  # of a sync that the page lists, the last ones
@@ -68,12 +68,12 @@ class Known:
 def all_known(project: LoadedProject, how: HowToLook) -> Iterator[Iterator[Known]]:
     """What is known of all syncs, in their order. Threads find it out while the block goes on, each in a DuckDB of its
     own, which works outside of Python's lock."""
-    failing, free = failing_syncs(project), SimpleQueue[Glances]()
+    tries, free = tries_of(project), SimpleQueue[Glances]()
 
     def one(sync: Sync) -> Known:
         glances = free.get()
         try:
-            return _known(project, sync, how, failing, glances)
+            return _known(project, sync, how, tries, glances)
         finally:
             free.put(glances)
 
@@ -89,14 +89,13 @@ def all_known(project: LoadedProject, how: HowToLook) -> Iterator[Iterator[Known
             raise
 
 
-def _known(
-    project: LoadedProject, sync: Sync, how: HowToLook, failing: Mapping[str, Failing], glances: Glances
-) -> Known:
+def _known(project: LoadedProject, sync: Sync, how: HowToLook, tries: Tries, glances: Glances) -> Known:
     """What is known of a sync; it has failed if its last try did, of which its state may know nothing."""
     known = _stored(project, sync, how, glances)
     on_record = known.runs[0].started_at if known.runs else None
-    now = with_tries(project, sync, failing, SyncStatus(sync.name, known.status, on_record, message=known.message))
-    return replace(known, status=now.last_run, message=_safe(sync, now.message or "")) if now.failures else known
+    now = with_tries(project, sync, tries, SyncStatus(sync.name, known.status, on_record, message=known.message))
+    is_later = now.failures or now.last_run != known.status
+    return replace(known, status=now.last_run, message=_safe(sync, now.message or "")) if is_later else known
 
 
 def _stored(project: LoadedProject, sync: Sync, how: HowToLook, glances: Glances) -> Known:

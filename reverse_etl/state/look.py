@@ -30,7 +30,7 @@ from reverse_etl.state.glance import Glances
 from reverse_etl.state.opening import claimed_place, state_of
 from reverse_etl.state.places import place_of
 from reverse_etl.state.state import State
-from reverse_etl.state.tries import FAILED, Failing, failing_syncs, waits
+from reverse_etl.state.tries import FAILED, Tries, tries_of, waits
 from reverse_etl.state.workspace import workspace_of
 from reverse_etl.words import count, moment
 
@@ -42,7 +42,8 @@ WRONG = (DAMAGED, UNREACHABLE, MOVED)
 class SyncStatus:
     """The status of a sync.
 
-    `last_run` is the status of its latest run, also of one that left no trace in the state, or `running` or `never`;
+    `last_run` is the status of its latest run, also of one that left no trace in the state, or `skipped` if it did not
+    run since, as syncs that it runs after had not succeeded, or `running` or `never`;
     `damaged`, `unreachable` and `moved` describe its state. `failures` is how often it failed in a row; its schedule
     does not run it before `next_try`. `watermark_held_by` are rows that are not in Braze, and that every run reads
     again, with all that came after them; `given_up` rows are not in Braze either, and are not waited for. `pinned`
@@ -90,20 +91,20 @@ def sync_status(project: LoadedProject, sync: Sync) -> SyncStatus:
 
 def statuses(project: LoadedProject, syncs: Iterable[Sync]) -> Iterator[SyncStatus]:
     """The statuses of syncs, in their order. See `sync_status`."""
-    failing = failing_syncs(project)
+    tries = tries_of(project)
     with Glances() as glances:
         for sync in syncs:
-            status = with_tries(project, sync, failing, _of_state(project, sync, glances))
+            status = with_tries(project, sync, tries, _of_state(project, sync, glances))
             at = status.finished_at
             yield replace(status, finished_at=at.replace(microsecond=0)) if at else status
 
 
-def with_tries(project: LoadedProject, sync: Sync, failing: Mapping[str, Failing], status: SyncStatus) -> SyncStatus:
-    """The status of a sync, with how often it has failed since its last run on record."""
-    found = failing.get(sync.name)
+def with_tries(project: LoadedProject, sync: Sync, tries: Tries, status: SyncStatus) -> SyncStatus:
+    """The status of a sync, with how often it has failed since its last run on record, or that it was skipped."""
+    found = tries.failing.get(sync.name)
     if found is None:
-        return status
-    until = waits(project, failing, sync, project.started_at)
+        return _with_skip(sync, tries, status)
+    until = waits(project, tries.failing, sync, project.started_at)
     again = f"; its schedule tries again at {moment(until)}, or now: `retl sync {sync.name}`" if until else ""
     why = f": {', '.join(found.why)}" if found.why else ""
     said = f"{found.said()}{why}{again}"
@@ -115,6 +116,16 @@ def with_tries(project: LoadedProject, sync: Sync, failing: Mapping[str, Failing
     if was_later or status.last_run in (*FAILED, *WRONG, RUNNING):  # what fails in its model leaves no trace there
         return seen
     return replace(seen, last_run=FAILED[0], finished_at=found.at)
+
+
+def _with_skip(sync: Sync, tries: Tries, status: SyncStatus) -> SyncStatus:
+    skipped = tries.skipped.get(sync.name)
+    has_run_since = skipped and status.finished_at and status.finished_at > skipped.at
+    if skipped is None or has_run_since or status.last_run in (*FAILED, *WRONG, RUNNING):
+        return status
+    what = (status.message or "").removeprefix(f"{sync.name}: ")
+    message = f"{skipped.said()}; the last run on record: {what}" if what else skipped.said()
+    return replace(status, last_run="skipped", finished_at=skipped.at, message=message)
 
 
 def _of_state(project: LoadedProject, sync: Sync, glances: Glances) -> SyncStatus:

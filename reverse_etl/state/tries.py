@@ -1,6 +1,7 @@
-"""Syncs whose last runs failed, and how long their schedule waits until it tries again.
+"""Syncs whose last runs failed, and how long their schedule waits until it tries again; syncs that were skipped.
 
-.retl/<target>/tries.json, wherever the states are    how often each failed in a row, why; gone when a run succeeds
+.retl/<target>/tries.json, wherever the states are    how often each failed in a row, why; after which syncs it was
+                                                      skipped; gone when a run succeeds
 
 The state cannot tell: a run that fails in its model leaves no trace there. The file can be lost without harm: then the
 schedule tries again at once.
@@ -23,6 +24,7 @@ from reverse_etl.system.small_files import alone_with, read_mapping, write_mappi
 from reverse_etl.words import count, moment
 
 FAILED, SUCCEEDED = ("failed", "blocked"), ("success", "incomplete")  # others leave open what comes of a sync
+ELSEWHERE = ("running", "already_run")  # another process has it
 _FIRST_WAIT = timedelta(minutes=1)
 _MOST_DOUBLINGS = 20  # two years
 _MOST_REASONS = 3  # that are kept
@@ -44,6 +46,25 @@ class Failing:
 
     def said(self) -> str:
         return f"failed {count(self.times, 'time')} in a row, the last at {moment(self.at)}"
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A sync that did not run at `at`, as syncs that it runs after, these, had not succeeded."""
+
+    at: datetime
+    behind: tuple[str, ...]
+
+    def said(self) -> str:
+        return f"skipped: its predecessors have not succeeded: {', '.join(self.behind)}"
+
+
+@dataclass(frozen=True)
+class Tries:
+    """What has come of the last tries of syncs, by name: of those that failed, and of those that did not run."""
+
+    failing: Mapping[str, Failing]
+    skipped: Mapping[str, Skipped]
 
 
 def next_try(failing: Failing, cron: Cron) -> datetime:
@@ -85,6 +106,13 @@ def failing_syncs(project: LoadedProject) -> dict[str, Failing]:
     return {name: one for name, one in found.items() if one}
 
 
+def tries_of(project: LoadedProject) -> Tries:
+    """The syncs of the target whose last run failed, and those that were skipped after it."""
+    written = read_mapping(_file(project))
+    skipped = {name: _skipped(value) for name, value in written.items()}
+    return Tries(failing_syncs(project), {name: one for name, one in skipped.items() if one})
+
+
 def waits(project: LoadedProject, failing: Mapping[str, Failing], sync: Sync, now: datetime) -> datetime | None:
     """Until when the schedule of a sync waits, because it failed; None if it does not."""
     found = failing.get(sync.name)
@@ -94,17 +122,29 @@ def waits(project: LoadedProject, failing: Mapping[str, Failing], sync: Sync, no
 def note_run(project: LoadedProject, sync: Sync, status: str, now: datetime, problems: Iterable[Problem] = ()) -> None:
     """Remember how a run of a sync ended. Raises OSError if that cannot be written."""
     path = _file(project)
-    before = _failing(read_mapping(path).get(sync.name))
-    if before is None and status not in FAILED:
+    if sync.name not in read_mapping(path) and status not in FAILED:
         return
     with alone_with(path):
         known = read_mapping(path)
         failing = Failing(1, now, now, digest_of(project, sync), in_short(problems))
-        after = after_run(_failing(known.get(sync.name)), status, failing)
-        known.pop(sync.name, None)
+        before = known.pop(sync.name, None)
+        after = after_run(_failing(before), status, failing)
+        entry = _skip(_skipped(before)) if status in ELSEWHERE else {}
         if after:
             times = {name: getattr(after, name).isoformat() for name in ("since", "at")}
-            known[sync.name] = {"times": after.times, "of": after.of, "why": list(after.why), **times}
+            entry |= {"times": after.times, "of": after.of, "why": list(after.why), **times}
+        if entry:
+            known[sync.name] = entry
+        write_mapping(path, known)
+
+
+def note_skip(project: LoadedProject, sync: Sync, now: datetime, behind: Iterable[str]) -> None:
+    """Remember that a sync did not run, as these had not succeeded. Raises OSError if that cannot be written."""
+    path = _file(project)
+    with alone_with(path):
+        known = read_mapping(path)
+        before = known.get(sync.name)
+        known[sync.name] = (before if isinstance(before, dict) else {}) | _skip(Skipped(now, tuple(behind)))
         write_mapping(path, known)
 
 
@@ -117,6 +157,20 @@ def digest_of(project: LoadedProject, sync: Sync) -> str:
 
 def _file(project: LoadedProject) -> Path:
     return project.target_folder / "tries.json"
+
+
+def _skip(skipped: Skipped | None) -> dict[str, Any]:
+    """As it is written."""
+    return {"skipped_at": skipped.at.isoformat(), "behind": [*skipped.behind]} if skipped else {}
+
+
+def _skipped(value: Any) -> Skipped | None:
+    """What was written; None for anything else."""
+    try:
+        found = Skipped(datetime.fromisoformat(value["skipped_at"]), tuple(map(str, value["behind"])))
+    except (TypeError, KeyError, ValueError):
+        return None
+    return found if found.at.tzinfo else None
 
 
 def _failing(value: Any) -> Failing | None:

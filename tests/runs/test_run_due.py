@@ -396,6 +396,21 @@ def test_due_syncs_run_in_order_and_a_failed_one_holds_up_what_comes_after(shop:
     assert [line.split(",")[0] for line in mended.out.splitlines()] == ["first: success", "last: success"]
 
 
+def test_sync_that_was_skipped_is_not_said_to_have_succeeded(shop: Shop, retl: Retl):
+    def statuses() -> dict[str, tuple[str, str | None]]:
+        found = json.loads(retl("status", "--output", "json", folder=shop.folder).out)
+        return {one["sync"]: (one["last_run"], one["message"]) for one in found}
+
+    shop.sync("first", ONE).sync("last", TWO, after="first")
+    assert retl("sync", "--all", folder=shop.folder).code == 0
+    shop.sync("first", "SELECT 1 AS external_id, oops")
+    assert retl("sync", "--all", folder=shop.folder).code == 2
+    assert statuses()["last"] == ("skipped", "skipped: its predecessors have not succeeded: first")
+    assert retl("sync", "last", folder=shop.folder).code == 0
+    assert statuses()["last"] == ("success", None)
+    assert statuses()["first"][0] == "failed"
+
+
 def test_moment_that_a_run_stands_for_has_to_be_one_and_past(shop: Shop, retl: Retl):
     shop.sync("it", ONE)
     tomorrow = (datetime.now(UTC) + timedelta(days=1)).isoformat()
