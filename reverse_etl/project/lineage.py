@@ -1,4 +1,5 @@
-"""Which line of a model makes one of its columns, and which tables it names: best effort, by names alone. Pure.
+"""Which columns a model returns, which line makes one of them, and which tables it names: best effort, by names alone.
+Pure.
 
 From the outermost SELECT inwards: a column that is only passed on leads to the subquery or WITH that it comes from.
 """
@@ -31,6 +32,14 @@ def tables_named(sql: str, dialect: str) -> set[str]:
         return set()
 
 
+def columns_named(sql: str, dialect: str) -> set[str]:
+    """The columns that SQL returns, of those that it names; none if it cannot be told."""
+    try:
+        return _names_in(_parsed(sql, dialect), {}, 0)
+    except (SqlglotError, RecursionError):
+        return set()
+
+
 def texts_of(sql: str, column: str, dialect: str) -> list[str] | None:
     """The texts that a column can have, where the outermost SELECTs write them down; None if that cannot be told."""
     try:
@@ -38,6 +47,23 @@ def texts_of(sql: str, column: str, dialect: str) -> list[str] | None:
     except (SqlglotError, RecursionError):
         return None
     return None if None in found else [text for text in found if text is not None]
+
+
+def _names_in(found: Expr | None, around: Mapping[str, Expr], depth: int) -> set[str]:
+    query = found.unnest() if isinstance(found, exp.Subquery) else found
+    if not isinstance(query, exp.Query) or depth > _DEPTH:
+        return set()
+    named = {**around, **{cte.alias.casefold(): cte.this for cte in query.ctes}}
+    if isinstance(query, exp.SetOperation):
+        return _names_in(query.left, named, depth + 1)
+    if not isinstance(query, exp.Select):
+        return set()
+    names = {one.alias_or_name for one in query.selects if isinstance(one, exp.Alias | exp.Column) and not one.is_star}
+    if any(
+        isinstance(one, exp.Star) and not any(one.args.values()) for one in query.selects
+    ):  # which leaves out nothing
+        names = names.union(*(_names_in(source, named, depth + 1) for _, source in _sources(query, named)))
+    return names
 
 
 def _texts_in(query: Expr, column: str) -> Iterator[str | None]:

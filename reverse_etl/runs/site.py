@@ -3,7 +3,7 @@
 Models are described, not run. A state is read from a copy: no sync is blocked or waited for. What cannot be read is
 said in the notes of its sync, and the rest is shown.
 
-    columns      of the model as it is now, then those that the state knows from before
+    columns      of the model as it is now, then those that were sent before, and are no longer: `site_past.py`
     counts       runs, rejects, rows with a value: SQL over the state, in which nothing leaves that is of one row
     changes      cells and data points, from the ledger: as `retl flaps` counts them
     texts        descriptions and owners: `columns:` of the sync, then those of the dbt resources that it reads
@@ -12,6 +12,7 @@ said in the notes of its sync, and the rest is shown.
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing as closed_after
 from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime
 
 from duckdb import DuckDBPyConnection
@@ -33,6 +34,7 @@ from reverse_etl.records.layout import Layout
 from reverse_etl.runs.due import find_due
 from reverse_etl.runs.flaps import HowToLook
 from reverse_etl.runs.site_facts import Site, SiteColumn, SiteEvent, SiteNode, SiteSync
+from reverse_etl.runs.site_past import gone_of
 from reverse_etl.runs.site_states import Known, all_known, sent_types
 from reverse_etl.runs.writers import writer_of
 from reverse_etl.sql import database
@@ -91,7 +93,12 @@ def _sync(
     layout: Layout | None,
     due_since: datetime | None,
 ) -> SiteSync:
-    types = {**known.types, **(sent_types(layout) if layout else {})}
+    gone = gone_of(sync, known.past, known.types, layout)
+    types = {
+        **known.types,
+        **(sent_types(layout) if layout else {}),
+        **{name: known.types.get(name, "") for name in gone},
+    }
     unread = f"the columns of models/{sync.model}.sql cannot be read now: `retl plan {sync.name}` says why"
     there = {column.name for column in layout.columns} if layout else {column.name for column in sync.columns}
     unknown = [column.name for column in sync.columns if column.name not in there]
@@ -125,7 +132,9 @@ def _sync(
         rejected=known.rejected,
         in_doubt=known.in_doubt,
         written=known.written,
-        columns=[_column(name, of, known, texts, accepted) for name, of in types.items()],
+        columns=[
+            replace(_column(name, of, known, texts, accepted), gone=gone.get(name, "")) for name, of in types.items()
+        ],
         runs=known.runs,
         rejects=known.rejects,
         notes=[*notes, *known.notes],

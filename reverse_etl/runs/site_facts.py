@@ -14,7 +14,8 @@ class SiteColumn:
 
     `filled` of the sync's acknowledged rows have a value; None if that is not known. `changes` are those of cells of
     rows that were there, in the last days, `data_points` what they cost, `changed_at` when the last one was. `flaps` is
-    why it changes, in words, where that can be told. `accepted` are the values that a data test of the sync accepts,
+    why it changes, in words, where that can be told. `gone` is what there is to say of a column that is no longer sent,
+    and empty of others; its type may be unknown. `accepted` are the values that a data test of the sync accepts,
     `values` those that it has, with in how many rows, if the sync says that they may be shown; "" is all others.
     """
 
@@ -29,6 +30,7 @@ class SiteColumn:
     flaps: str = ""
     accepted: Sequence[str] = ()
     values: Sequence[tuple[str, int]] = ()
+    gone: str = ""
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,7 @@ from reverse_etl.records.attributes import attributes_of, fields_of, properties_
 from reverse_etl.records.layout import Layout
 from reverse_etl.runs.flaps import HowToLook, changes_of
 from reverse_etl.runs.site_facts import SiteReject, SiteRun
+from reverse_etl.runs.site_past import past_columns
 from reverse_etl.runs.site_values import values_of
 from reverse_etl.sql.quoting import identifier
 from reverse_etl.state.contents import OWN_COLUMNS
@@ -46,7 +47,7 @@ _BEFORE_KEYS = re.compile(r"(is not unique|several rows for the same user \([^)]
 
 @dataclass(frozen=True)
 class Known:
-    """What a state knows of a sync."""
+    """What a state knows of a sync. `past` are columns that it does not have any more: see `site_past.py`."""
 
     status: str = NEVER
     message: str = ""
@@ -55,6 +56,7 @@ class Known:
     in_doubt: int = 0
     written: int = 0
     types: Mapping[str, str] = field(default_factory=dict)
+    past: Mapping[str, str] = field(default_factory=dict)
     filled: Mapping[str, int] = field(default_factory=dict)
     changes: Mapping[str, tuple[int, int, str]] = field(default_factory=dict)
     changed_at: Mapping[str, datetime] = field(default_factory=dict)
@@ -113,6 +115,7 @@ def _of_state(project: LoadedProject, sync: Sync, state: Seen, how: HowToLook) -
     changes, notes = changes_of(state, project, sync, replace(how, limit=_MOST_COLUMNS), layout)
     types, sent = state.types, sent_types(layout) if layout else {}
     now = status_in(connection, sync, state.meta)
+    past = past_columns(connection, project, sync, [one.column for one in changes], types)
     return Known(
         status=now.last_run,
         message=_safe(sync, now.message or ""),
@@ -121,6 +124,7 @@ def _of_state(project: LoadedProject, sync: Sync, state: Seen, how: HowToLook) -
         in_doubt=now.in_doubt,
         written=_written(connection, how.since),
         types=sent,
+        past=past,
         filled=_filled(state, sent),
         values=values_of(sync, state, [name for name in sent if name in types]),
         changes={one.column: (one.changes, one.data_points, one.what or "") for one in changes},

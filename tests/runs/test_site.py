@@ -82,6 +82,51 @@ def test_described_column_that_the_model_lacks_is_named(shop: Shop):
     assert sync.notes == ['columns: the model does not return "teir"']
 
 
+SPENT = "SELECT 'u' || i AS external_id, i AS spent FROM range(4) r(i)"
+KEPT = "Braze keeps the values that it has"
+
+
+@pytest.mark.long
+def test_column_that_is_no_longer_sent_stays_on_the_page_with_its_changes(shop: Shop):
+    """Before the next run, by the state; after it, by the ledger, and by the text of the earlier model."""
+    shop.run()
+    shop.model("tiers", TIERS.replace("'gold'", "'silver'"))
+    shop.run()
+    shop.model("tiers", SPENT)
+    assert gone_of(shop) == {"spent": ("", 4, 0), "tier": (f"the model does not return it; {KEPT}", 2, 2)}
+    shop.run()
+    assert gone_of(shop) == {"spent": ("", 4, 0), "tier": (f"some time after {today(shop)}; {KEPT}", None, 2)}
+    assert next(run.changed for run in site_of(shop).syncs[0].runs if run.accepted == 2) == {"tier": 2}
+    shop.model("tiers", TIERS)
+    assert gone_of(shop) == {"spent": ("", 4, 0), "tier": ("", None, 2)}
+
+
+@pytest.mark.long
+def test_column_is_gone_since_the_first_run_that_changed_something_without_it(shop: Shop):
+    shop.run()
+    shop.model("tiers", SPENT.replace("i AS spent", "i + 1 AS spent"))
+    shop.run()
+    assert gone_of(shop) == {"spent": ("", 4, 4), "tier": (f"since {today(shop)}; {KEPT}", None, 0)}
+
+
+@pytest.mark.long
+def test_column_that_never_changed_is_known_to_be_gone_by_the_text_of_the_earlier_model(shop: Shop):
+    shop.run()
+    shop.model("tiers", SPENT)
+    shop.run()
+    shop.model("tiers", "SELECT * FROM nowhere")
+    assert gone_of(shop) == {"spent": ("", 4, 0), "tier": (f"some time after {today(shop)}; {KEPT}", None, 0)}
+
+
+def gone_of(shop: Shop) -> dict[str, tuple[str, int | None, int]]:
+    (sync,) = site_of(shop).syncs
+    return {column.name: (column.gone, column.filled, column.changes) for column in sync.columns}
+
+
+def today(shop: Shop) -> str:
+    return f"{site_of(shop).syncs[0].runs[0].started_at:%Y-%m-%d}"
+
+
 def test_model_that_cannot_be_read_leaves_the_rest(shop: Shop):
     shop.run()
     shop.model("tiers", "SELECT nothing FROM nowhere")

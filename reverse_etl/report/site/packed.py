@@ -91,6 +91,7 @@ def _sync(sync: SiteSync, texts: _Texts, names: _Texts, most: int) -> list[Any]:
                 [-1 if column.data_points == column.changes else column.data_points for column in columns],
                 [times.index(_seconds(column.changed_at)) for column in columns],
                 texts.all(column.flaps for column in columns),
+                texts.all(column.gone for column in columns),
             )
         ),
         {str(at): texts.all(column.accepted) for at, column in enumerate(columns) if column.accepted},

@@ -18,7 +18,7 @@ for (const line of data.names === "" ? [] : data.names.split("\n"))
   names.push((names.at(-1) ?? "").slice(0, LENGTHS.indexOf(line[0])) + line.slice(1));
 const SYNC = ["name", "description", "owner", "mode", "about", "sends", "model", "file", "line", "tags", "after", "ends",
   "schedule", "next", "due", "status", "message", "rows", "rejected", "inDoubt", "written", "runs", "rejects", "notes", "ranges",
-  "times", "types", "descriptions", "owners", "empty", "changes", "points", "changedAt", "flaps", "accepted", "values"];
+  "times", "types", "descriptions", "owners", "empty", "changes", "points", "changedAt", "flaps", "gone", "accepted", "values"];
 const RUN = ["id", "at", "seconds", "status", "rows", "planned", "invalid", "accepted", "rejected", "inDoubt", "unsent",
   "requests", "attributes", "message", "commit", "dirty", "by", "changed", "others"];
 const OF_TEXT = new Set(["description", "owner", "mode", "about", "sends", "model", "file", "ends", "schedule", "status",
@@ -49,7 +49,7 @@ function column(sync, place) {
   return {
     sync, name: names[sync.numbers[place]], type: text(at(sync.types, place)), description: text(at(sync.descriptions, place)),
     owner: mine || sync.owner, filled: empty < 0 ? null : sync.rows - empty, changes, points: points < 0 ? changes : points,
-    changedAt: sync.times[at(sync.changedAt, place)], flaps: text(at(sync.flaps, place)),
+    changedAt: sync.times[at(sync.changedAt, place)], flaps: text(at(sync.flaps, place)), gone: text(at(sync.gone, place)),
     accepted: (sync.accepted[place] ?? []).map(text),
     values: (sync.values[place] ?? []).map(([value, rows]) => [text(value), rows]),
   };
@@ -63,6 +63,8 @@ for (const sync of syncs) if (sync.sends === "attribute") sync.numbers.forEach((
 });
 const attributeNames = [...attributes.keys()].sort();
 const writersOf = (name) => (attributes.get(name) ?? []).map(([sync, place]) => column(sync, place));
+const isGone = (written) => written.every((one) => one.gone);
+const past = () => el("span", { class: "pill warn" }, "no longer sent");
 const first = (list, of) => list.map(of).find((value) => value) ?? "";
 const sum = (list, of) => list.reduce((all, one) => all + of(one), 0);
 
@@ -211,7 +213,7 @@ const HEADS_OF_RUNS = ["started", "status", "planned#-", "accepted#", "rejected#
 const runCells = (run) => [runLink(run), pill(run.status), ...[run.planned, run.accepted, run.rejected, run.requests].map(count), took(run.seconds), commitOf(run), run.by || "–"];
 const attributeRows = (list) => list.map((name) => () => {
   const written = writersOf(name);
-  return [attributeLink(name), first(written, (one) => one.type), first(written, (one) => one.description), first(written, (one) => one.owner) || nobody(),
+  return [isGone(written) ? el("span", {}, attributeLink(name), " ", past()) : attributeLink(name), first(written, (one) => one.type) || "–", first(written, (one) => one.description), first(written, (one) => one.owner) || nobody(),
     comma(written.map((one) => syncLink(one.sync.name)))];
 });
 const HEADS_OF_ATTRIBUTES = ["attribute", "type", "description", "owner-", "written by-"];
@@ -260,7 +262,7 @@ const PAGES = {
   deletes: () => [el("h1", {}, "What deletes"), el("p", { class: "soft" }, "Nothing undoes what these syncs do."),
     table(HEADS_OF_SYNCS, syncRows(syncs.filter((sync) => sync.ends)), "No sync deletes or merges anything.")],
   changes: () => [el("h1", {}, "What changes most"), el("p", { class: "soft" }, `in the last ${many(data.days, "day")}, by the ledger`),
-    table(["column", "sync", "changes#", "data points#", "why"], changesMost().map((one) => () => [columnLink(one), syncLink(one.sync.name), count(one.changes), count(one.points), one.flaps]), "The ledger has no changes.")],
+    table(["column", "sync", "changes#", "data points#", "why"], changesMost().map((one) => () => [one.gone ? el("span", {}, columnLink(one), " ", past()) : columnLink(one), syncLink(one.sync.name), count(one.changes), count(one.points), one.flaps]), "The ledger has no changes.")],
   attributes: (name) => name === undefined
     ? [el("h1", {}, "Attributes"), table(HEADS_OF_ATTRIBUTES, attributeRows(attributeNames), "No attributes are known.")]
     : attributes.has(name) && ofColumn("Attributes", "attributes", name, writersOf(name)),
@@ -301,7 +303,8 @@ function ofColumn(title, tab, name, written) {
   const type = [...new Set(written.map((one) => one.type))].join(" or "), accepted = first(written, (one) => one.accepted.length ? one.accepted : "");
   const changedAt = Math.max(...written.map((one) => one.changedAt)), flaps = written.filter((one) => one.flaps);
   return [
-    el("p", { class: "crumb" }, tab ? link(title, tab) : syncLink(title)), el("h1", {}, name),
+    el("p", { class: "crumb" }, tab ? link(title, tab) : syncLink(title)), el("h1", {}, name, isGone(written) && [" ", past()]),
+    written.filter((one) => one.gone).map((one) => el("p", { class: "said" }, `No longer sent${written.length > 1 ? ` by ${one.sync.name}` : ""}: ${one.gone}.`)),
     el("p", { class: "lead" }, first(written, (one) => one.description) || el("span", { class: "soft" }, "It has no description: add one to columns: of the sync, or in dbt.")),
     facts([["type", type], ["owner", first(written, (one) => one.owner) || nobody()], ["written by", comma(written.map((one) => syncLink(one.sync.name)))],
       ["last change", changedAt ? moment(changedAt) : `none in ${data.days} days`], [`changes of the last ${data.days} days`, many(sum(written, (one) => one.changes), "value")],
@@ -332,7 +335,7 @@ function ofSync(sync) {
     sync.runs.length ? [el("p"), plots(sync.runs)] : null,
     heading("Runs"), table(HEADS_OF_RUNS, sync.runs.map((run) => () => runCells(run)), "It has not run yet."),
     heading("Not in Braze, by reason"), table(["status", "column", "reason", "rows#", "what to do-"], sync.rejects.map(([status, of, reason, hint, rows]) => [text(status), text(of) || "–", text(reason), count(rows), text(hint)]), "No row is rejected, invalid or in doubt."),
-    heading("What it sends"), table([sync.sends, "type", "description", "owner-", "share#", "changes#-"], list.map((one) => () => [columnLink(one), one.type, one.description, one.owner || nobody(), one.filled === null ? "–" : share(one.filled, sync.rows), count(one.changes)]), "Its columns are not known."),
+    heading("What it sends"), table([sync.sends, "type", "description", "owner-", "share#", "changes#-"], list.map((one) => () => [one.gone ? el("span", {}, columnLink(one), " ", past()) : columnLink(one), one.type || "–", one.description, one.owner || nobody(), one.filled === null ? "–" : share(one.filled, sync.rows), count(one.changes)]), "Its columns are not known."),
     heading("Lineage"), lineage(sync),
     heading("Model", model?.file), model?.sql ? el("div", { class: "card" }, el("pre", {}, model.sql)) : el("p", { class: "soft" }, sync.ends ? "Its SQL is not shown: that of a sync that deletes or merges users may list persons." : "Its SQL is not known."),
   ];
