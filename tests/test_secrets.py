@@ -93,7 +93,7 @@ COMMANDS = [
     "sync --all", "--log-format json sync --all", "retry", "retry users", "run-due", "plan", "plan --output json",
     "plan --show-values", "plan --out saved.plan", "--log-format json apply saved.plan", "rejects",
     "rejects --output json", "history", "history --output json", "status", "status --output json", "debug", "show users",
-    "compile users", "ls", "ls --output json", "state show users", "test", "resolve seen --resend", "sync seen",
+    "compile users", "ls", "ls --output json", "state show users", "test", "resolve seen --resend --yes", "sync seen",
     "--log-format json debug",
 ]  # fmt: skip
 

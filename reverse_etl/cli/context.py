@@ -166,11 +166,11 @@ def chosen(
     return found
 
 
-def ask(what: str, yes: bool) -> None:
+def ask(what: str, yes: bool, hint: str = "to confirm, pass --yes") -> None:
     if yes:
         return
     if not sys.stdin.isatty():
-        raise ProjectError(what, hint="to confirm, pass --yes", code="P075")
+        raise ProjectError(what, hint=hint, code="P075")
     typer.confirm(f"{what}. Continue?", abort=True, err=True)
 
 

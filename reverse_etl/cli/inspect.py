@@ -6,7 +6,17 @@ from typing import Annotated
 
 import typer
 
-from reverse_etl.cli.context import ProjectCommand, chosen, load, print_data, print_json, print_lines, print_table, say
+from reverse_etl.cli.context import (
+    ProjectCommand,
+    ask,
+    chosen,
+    load,
+    print_data,
+    print_json,
+    print_lines,
+    print_table,
+    say,
+)
 from reverse_etl.cli.options import (
     Exclude,
     Output,
@@ -21,6 +31,7 @@ from reverse_etl.cli.options import (
     TargetName,
     Variables,
     Wide,
+    Yes,
 )
 from reverse_etl.errors import ProjectError, RetlError
 from reverse_etl.report import terminal
@@ -203,12 +214,13 @@ def resolve(
             help="Only the row with this key, as shown by `retl rejects`. Repeatable. Default: all that are undecided.",
         ),
     ] = None,
+    yes: Yes = False,
     project_dir: ProjectFolder = Path(),
     target: TargetName = None,
     variables: Variables = None,
 ) -> None:
     """Decide about rows in doubt: sent, no clear response received, and not safe to send twice. Or give up rows."""
-    from reverse_etl.state.edit import Resolution
+    from reverse_etl.state.edit import Resolution, may_arrive_twice
     from reverse_etl.state.edit import resolve as resolve_rows
     from reverse_etl.words import count
 
@@ -223,5 +235,10 @@ def resolve(
         one = "pass exactly one of --resend, --mark-accepted and --give-up"
         what = "--give-up needs --key" if len(chosen) == 1 else one
         raise ProjectError(what, hint=f"list the rows: `retl rejects {name}`", code="P076")
-    rows = resolve_rows(project, project.sync(name), chosen[0], key or [])
+    sync = project.sync(name)
+    if resend and not yes and (doubled := may_arrive_twice(project, sync, key or [])):
+        again = f"{count(doubled, 'row')} of {name} will be sent again, and may be in Braze"
+        hint = "check in Braze first: if none of them arrived, pass --yes; if all did, --mark-accepted instead"
+        ask(f"{again}: those that did arrive count twice", yes, hint)
+    rows = resolve_rows(project, sync, chosen[0], key or [])
     print(f"{name}: {said[chosen[0]][1].format(count(rows, 'row'))}")

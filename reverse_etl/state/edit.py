@@ -9,7 +9,7 @@ from reverse_etl.braze.modes import Kind
 from reverse_etl.delivery.destination import Destination
 from reverse_etl.errors import DataError
 from reverse_etl.ledger.places import LEDGER
-from reverse_etl.plan.given_up import GIVEN_UP, LISTED
+from reverse_etl.plan.given_up import GIVEN_UP, LISTED, WAS_IN_DOUBT
 from reverse_etl.plan.tables import IN_DOUBT, REJECTS
 from reverse_etl.project.project import LoadedProject
 from reverse_etl.project.spec import Sync
@@ -69,6 +69,21 @@ def resolve(project: LoadedProject, sync: Sync, resolution: Resolution, keys: Se
             set_version(connection, f"resolved-{state.clock.utc():%Y%m%dT%H%M%S%f}")
             connection.execute("COMMIT")
     return len(set(chosen))
+
+
+def may_arrive_twice(project: LoadedProject, sync: Sync, keys: Sequence[str]) -> int:
+    """How many of the rows that `resolve` would have sent again may be in Braze: those that are, or were, in doubt."""
+    with state_of(project, sync) as state:
+        chosen = [key_meant(state.connection, sync.name, key) for key in keys]
+        which = "list_contains($keys, key)" if chosen else "resolution IS NULL"
+        found = f"SELECT key FROM {IN_DOUBT} WHERE {which}"
+        values: dict[str, object] = {"keys": chosen} if chosen else {}
+        if chosen:
+            were = f"{_GIVEN_UP} AND starts_with(reason, $was_in_doubt)"
+            found += f" UNION SELECT key FROM {REJECTS} WHERE {which} AND {were}"
+            values["was_in_doubt"] = WAS_IN_DOUBT
+        (number,) = state.connection.execute(f"SELECT count(DISTINCT key) FROM ({found})", values).fetchall()[0]
+        return int(number)
 
 
 def _undecided(state: State, sync: Sync) -> list[str]:

@@ -13,7 +13,7 @@ import pyrage
 import pyrage.x25519
 import pytest
 
-from reverse_etl.sandbox import Sandbox
+from reverse_etl.sandbox import Fault, Sandbox
 from tests.bucket import Bucket
 from tests.cli.test_hints import MADE, USERS, VISITS, events, first_error, follow, run_in
 from tests.runs.test_giving_up import hour, prune_past_a_row_that_was_given_up
@@ -148,7 +148,25 @@ def test_doubt_that_was_decided_is_decided_otherwise_by_its_key(synced: Shop, ru
     assert run("retl resolve it --mark-accepted").code == 0
     assert hint_of(run("retl resolve it --resend")) == "to change what was decided, name rows with --key"
     ((key, _),) = synced.rows_of("in_doubt", "key", "resolution")
-    assert run(f"retl resolve it --resend --key '{key}'").code == 0
+    assert run(f"retl resolve it --resend --yes --key '{key}'").code == 0
+
+
+def test_rows_in_doubt_are_not_sent_again_before_somebody_has_looked_in_braze(synced: Shop, run: Run):
+    """They have arrived, and only their answer is missing: without a question, each of them would count twice."""
+    synced.sync("it", VISITS.format(4), **MADE)
+    synced.braze.add_fault(Fault("drop_after"))
+    assert run("retl sync it").code == 1
+    assert first_error(run("retl resolve it --resend")) == (
+        "2 rows of it will be sent again, and may be in Braze: those that did arrive count twice",
+        "check in Braze first: if none of them arrived, pass --yes; if all did, --mark-accepted instead",
+    )
+    (key,), _ = synced.rows_of("in_doubt", "key")
+    assert first_error(run(f"retl resolve it --resend --key '{key}'"))[0].startswith("1 row of it will be sent again")
+    assert synced.rows_of("in_doubt", "resolution") == [(None,)] * 2
+    assert events(synced) == ["u0", "u1", "u2", "u3"]  # all of them did
+    assert run("retl resolve it --mark-accepted").code == 0
+    assert run("retl sync it").code == 0
+    assert events(synced) == ["u0", "u1", "u2", "u3"]
 
 
 # --- damage ----------------------------------------------------------------------------------------------------------

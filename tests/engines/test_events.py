@@ -59,7 +59,7 @@ def test_event_in_doubt_is_recognized_however_it_is_written(shop: Shop, retl: Re
     shop.braze.add_fault(Fault("drop_after"))
     assert shop.run().delivery.in_doubt == 2
     if decision:
-        assert retl("resolve", "it", decision, folder=shop.folder).code == 0
+        assert retl("resolve", "it", decision, "--yes", folder=shop.folder).code == 0
     seen(shop, ("u1", A_ALSO), ("u1", A_ALSO), ("u2", B))
     plan = shop.run().plan
     assert (plan.to_send, plan.held, plan.marked_accepted) == {

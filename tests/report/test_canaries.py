@@ -40,7 +40,7 @@ COMMANDS = [
     ["test", "people", "--data"],
     ["test", "people", "--data", "--output", "json"],
     ["show", "thrown"],
-    ["resolve", "visits", "--resend", "--key", EMAILS[0]],
+    ["resolve", "visits", "--resend", "--yes", "--key", EMAILS[0]],
 ]
 
 
@@ -195,7 +195,7 @@ def test_digest_is_taken_for_the_key_of_a_row_in_doubt(shop: Shop, retl: Retl):
     in_doubt(shop, TWO, primary_key=["email", "name"])
     keys = [key_of(shop, retl, row) for row in range(2)]
     assert all(re.fullmatch(r'\["email:[0-9a-f]{12}","seen"]', key) for key in keys)
-    resolved = retl("resolve", "it", "--resend", "--key", keys[1], folder=shop.folder)
+    resolved = retl("resolve", "it", "--resend", "--yes", "--key", keys[1], folder=shop.folder)
     assert resolved.out == "it: 1 row will be sent again by the next run, if valid\n"
     assert [resolution for _, resolution in shop.rows_of("in_doubt", "key", "resolution")].count("resend") == 1
 

@@ -40,12 +40,12 @@ def test_rows_in_doubt_are_listed_and_held_until_somebody_decides_and_resent_onc
     found = json.loads(retl("rejects", "it", "--output", "json", folder=shop.folder).out)
     assert [(row["status"], row["resolution"]) for row in found] == [("in_doubt", None)] * 10
     assert len(shop.braze.requests()) == 1
-    said = retl("resolve", "it", "--resend", folder=shop.folder)
+    said = retl("resolve", "it", "--resend", "--yes", folder=shop.folder)
     assert said.out == "it: 10 rows will be sent again by the next run, if valid\n"
     shop.braze.add_fault(Fault("drop_after"))
     assert shop.run().delivery.in_doubt == 10
     assert len(shop.rows_of("in_doubt")) == 10  # a row that is doubted again stands there once
-    retl("resolve", "it", "--resend", folder=shop.folder)
+    retl("resolve", "it", "--resend", "--yes", folder=shop.folder)
     assert (shop.run().delivery.accepted, shop.run().delivery.requests) == (10, 0)
     assert len(shop.braze.events()) == 30  # the first two requests had arrived: that is what the doubts were about
     assert shop.rows_of("in_doubt") == []
@@ -85,7 +85,7 @@ def test_discarded_doubts_count_as_sent_where_the_whole_row_is_the_key(shop: Sho
 @pytest.mark.long
 def test_doubts_are_resolved_one_by_one_and_discarded_ones_count_as_sent(shop: Shop, retl: Retl):
     in_doubt(shop)
-    retl("resolve", "it", "--resend", "--key", "u3", "--key", "u4", folder=shop.folder)
+    retl("resolve", "it", "--resend", "--yes", "--key", "u3", "--key", "u4", folder=shop.folder)
     result = shop.run()
     assert (result.plan.held, result.delivery.accepted) == (8, 2)
     said = retl("resolve", "it", "--mark-accepted", folder=shop.folder)
@@ -103,8 +103,8 @@ def test_doubts_are_resolved_one_by_one_and_discarded_ones_count_as_sent(shop: S
 def test_decision_about_one_row_is_not_overridden_by_one_about_the_others(shop: Shop, retl: Retl):
     in_doubt(shop)
     retl("resolve", "it", "--mark-accepted", "--key", "u3", folder=shop.folder)
-    assert retl("resolve", "it", "--resend", folder=shop.folder).out.startswith("it: 9 rows")
-    again = retl("resolve", "it", "--resend", folder=shop.folder)
+    assert retl("resolve", "it", "--resend", "--yes", folder=shop.folder).out.startswith("it: 9 rows")
+    again = retl("resolve", "it", "--resend", "--yes", folder=shop.folder)
     assert (again.code, again.err) == (
         1,
         "it: every row in doubt is resolved already\n  hint: to change what was decided, name rows with --key\n",

@@ -87,7 +87,7 @@ def by_keys(keys: list[int]) -> list[str]:
 def test_killed_run_is_recovered_and_every_event_arrives_once(folder: Path, retl: Retl):
     there = check_recovery(folder, retl)
     assert retl("resolve", "visits", "--mark-accepted", *by_keys(there), folder=folder).code == 0
-    assert retl("resolve", "visits", "--resend", *by_keys([38, 39]), folder=folder).code == 0
+    assert retl("resolve", "visits", "--resend", "--yes", *by_keys([38, 39]), folder=folder).code == 0
     assert "2 of 2 rows accepted in 1 request" in retl("sync", "visits", folder=folder).out
     assert arrived(folder, "visit") == Counter(set(range(60)) - {10})
     assert "nothing to send, 0 requests" in retl("sync", "visits", folder=folder).out
