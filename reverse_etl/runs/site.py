@@ -128,6 +128,7 @@ def _sync(
         due_since=due_since,
         status=known.status,
         message=known.message,
+        tried_at=known.tried_at,
         rows=known.rows,
         rejected=known.rejected,
         in_doubt=known.in_doubt,

@@ -73,7 +73,8 @@ class SiteSync:
     """A sync, and what its state knows. `sends` is what its columns are: attribute, property, field or column.
 
     `ends` is what it does to users or items for good, in words. `written` are the attributes that Braze has accepted in
-    the last days, also of new rows. `due_since` is set if it is due and has not run.
+    the last days, also of new rows. `due_since` is set if it is due and has not run. `message` is a cause, and what
+    else there is to say, on lines of their own; `tried_at` is when it was tried last, if that is not among its runs.
     `notes` is what is not known, and why.
     """
 
@@ -94,6 +95,7 @@ class SiteSync:
     due_since: datetime | None
     status: str
     message: str
+    tried_at: datetime | None
     rows: int
     rejected: int
     in_doubt: int

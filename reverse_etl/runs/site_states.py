@@ -28,12 +28,13 @@ from reverse_etl.records.layout import Layout
 from reverse_etl.runs.flaps import HowToLook, changes_of
 from reverse_etl.runs.site_facts import SiteReject, SiteRun
 from reverse_etl.runs.site_past import past_columns
+from reverse_etl.runs.site_tries import last_try
 from reverse_etl.runs.site_values import values_of
 from reverse_etl.sql.quoting import identifier
 from reverse_etl.state.contents import OWN_COLUMNS
 from reverse_etl.state.copied import Seen, seen
 from reverse_etl.state.glance import Glances
-from reverse_etl.state.look import NEVER, SyncStatus, is_there, status_in, with_tries
+from reverse_etl.state.look import NEVER, SyncStatus, is_there, status_in
 from reverse_etl.state.tries import Tries, tries_of
 from reverse_etl.words import one_line
 
@@ -47,10 +48,12 @@ _BEFORE_KEYS = re.compile(r"(is not unique|several rows for the same user \([^)]
 
 @dataclass(frozen=True)
 class Known:
-    """What a state knows of a sync. `past` are columns that it does not have any more: see `site_past.py`."""
+    """What a state knows of a sync. `tried_at` is when its last try was, if that is not on record; `past` are columns
+    that it does not have any more: see `site_past.py`."""
 
     status: str = NEVER
     message: str = ""
+    tried_at: datetime | None = None
     rows: int = 0
     rejected: int = 0
     in_doubt: int = 0
@@ -95,9 +98,13 @@ def _known(project: LoadedProject, sync: Sync, how: HowToLook, tries: Tries, gla
     """What is known of a sync; it has failed if its last try did, of which its state may know nothing."""
     known = _stored(project, sync, how, glances)
     on_record = known.runs[0].started_at if known.runs else None
-    now = with_tries(project, sync, tries, SyncStatus(sync.name, known.status, on_record, message=known.message))
-    is_later = now.failures or now.last_run != known.status
-    return replace(known, status=now.last_run, message=_safe(sync, now.message or "")) if is_later else known
+    status = SyncStatus(sync.name, known.status, on_record, message=known.message)
+    last = last_try(project, sync, tries, known.runs[0] if known.runs else None, status)
+    if last is None:
+        return known
+    return replace(
+        known, status=last.status, message="\n".join(_safe(sync, line) for line in last.lines), tried_at=last.at
+    )
 
 
 def _stored(project: LoadedProject, sync: Sync, how: HowToLook, glances: Glances) -> Known:
@@ -130,7 +137,7 @@ def _of_state(project: LoadedProject, sync: Sync, state: Seen, how: HowToLook) -
         changes={one.column: (one.changes, one.data_points, one.what or "") for one in changes},
         changed_at=_changed_at(connection),
         runs=_runs(connection, sync),
-        rejects=list(_rejects(connection)),
+        rejects=list(_rejects(connection, sync)),
         notes=[note.removeprefix(f"{sync.name}: ") for note in notes],
     )
 
@@ -205,7 +212,7 @@ def _safe(sync: Sync, message: str) -> str:
 _STATUSES = {"retl": "invalid", "braze": "rejected", "left_out": "left out", "given_up": "given up"}
 
 
-def _rejects(connection: DuckDBPyConnection) -> Iterator[SiteReject]:
+def _rejects(connection: DuckDBPyConnection, sync: Sync) -> Iterator[SiteReject]:
     """Why rows are not in Braze, the most frequent reasons first; of what Braze says, without values that it quotes."""
     rows = connection.execute(
         f"""SELECT rejected_by, column_name, reason, hint, count(DISTINCT key), any_value(body) FROM {REJECTS}
@@ -218,7 +225,10 @@ def _rejects(connection: DuckDBPyConnection) -> Iterator[SiteReject]:
     for by, column, reason, hint, count, body in rows:
         said = of_response(reason, [body] if body else []) if by in ("braze", GIVEN_UP) else all_masked(reason)
         status = _STATUSES.get(by, by.replace("_", " "))
-        one = (status, column or "", said, all_masked(hint or "") if by != "braze" else "")
+        asked = f"`retl rejects {sync.name}` has the rows, and what Braze said of each"
+        is_of_braze = by in ("braze", GIVEN_UP) and body
+        said, hint = (f"Braze rejected it: {said}", asked) if is_of_braze else (said, all_masked(hint or ""))
+        one = (status, column or "", said, hint)
         found[one] = found.get(one, 0) + count
     for one in sorted(found, key=lambda one: (-found[one], one))[:MOST_REASONS]:
         yield SiteReject(*one, found[one])

@@ -105,7 +105,7 @@ def with_tries(project: LoadedProject, sync: Sync, tries: Tries, status: SyncSta
     if found is None:
         return _with_skip(sync, tries, status)
     until = waits(project, tries.failing, sync, project.started_at)
-    again = f"; its schedule tries again at {moment(until)}, or now: `retl sync {sync.name}`" if until else ""
+    again = f"; {tries_again(project, sync, tries)}" if until else ""
     why = f": {', '.join(found.why)}" if found.why else ""
     said = f"{found.said()}{why}{again}"
     of_what = "the last run on record: " if status.finished_at else ""  # that run may be an earlier one
@@ -116,6 +116,12 @@ def with_tries(project: LoadedProject, sync: Sync, tries: Tries, status: SyncSta
     if was_later or status.last_run in (*FAILED, *WRONG, RUNNING):  # what fails in its model leaves no trace there
         return seen
     return replace(seen, last_run=FAILED[0], finished_at=found.at)
+
+
+def tries_again(project: LoadedProject, sync: Sync, tries: Tries) -> str:
+    """When the schedule of a failing sync runs it again, if it waits."""
+    until = waits(project, tries.failing, sync, project.started_at)
+    return f"its schedule tries again at {moment(until)}, or now: `retl sync {sync.name}`" if until else ""
 
 
 def _with_skip(sync: Sync, tries: Tries, status: SyncStatus) -> SyncStatus:

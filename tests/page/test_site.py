@@ -91,7 +91,7 @@ QUESTIONS = [
     ("which syncs write to people", ["^Syncs"], "tbody tr", "users_track / attributesusers"),
     ("which delete", ["^What deletes"], "main", "deletes users"),
     ("when did orders last run, and before", ["^orders$"], "main", "purchases"),
-    ("why is it not green", ["^Not green"], "main", "1 of 7 rows is invalid, so nothing was sent; external_id"),
+    ("why is it not green", ["^Not green"], "main", "1 of 7 rows is invalid, so nothing was sent"),
     ("what was refused", ["^tiers$"], "main", "external_id"),
     ("what is due next", ["^What is due next"], "main", "tiers"),
     ("which events, with which properties", ["^Events"], "main", "pages number"),

@@ -14,7 +14,7 @@ from reverse_etl.report.site.page import assets, page
 from reverse_etl.runs.flaps import HowToLook
 from reverse_etl.runs.site import collect
 from reverse_etl.runs.site_facts import Site, SiteColumn, SiteRun, SiteSync
-from reverse_etl.sandbox import Sandbox
+from reverse_etl.sandbox import Fault, Sandbox
 from tests.shop import EVENTS, Shop, database
 
 NOW = datetime(2026, 11, 25, 8, tzinfo=UTC)
@@ -143,20 +143,44 @@ def test_rows_that_are_not_in_braze_are_counted_by_reason(shop: Shop):
     assert (reject.status, reject.column, reject.rows, sync.rejected) == ("left out", "tier", 1, 1)
 
 
-def test_sync_that_is_not_green_says_why(shop: Shop):
+@pytest.mark.long
+def test_rows_that_braze_rejected_have_what_to_do_next(shop: Shop, braze: Sandbox):
+    braze.add_fault(Fault("status", status=400, times=100))
+    shop.run()
+    (reject,) = site_of(shop).syncs[0].rejects
+    assert reject.reason.startswith("Braze rejected it: ")
+    assert (reject.rows, reject.hint) == (4, "`retl rejects tiers` has the rows, and what Braze said of each")
+
+
+@pytest.mark.long
+def test_sync_that_is_not_green_says_what_is_wrong_and_then_the_rest_a_line_each(shop: Shop):
     shop.sync("tiers", TIERS, data_tests=[{"not_null": "tier"}, {"unique": "tier"}])
     shop.run()
     (sync,) = site_of(shop).syncs
-    assert sync.status == "blocked"
-    assert sync.message.endswith(
-        "; the last run on record: data test not_null tier: 2 rows fail; data test unique tier: 2 rows fail"
-    )
+    cause, tried = sync.message.split("\n")
+    assert (sync.status, sync.tried_at) == ("blocked", None)
+    assert cause == "data test not_null tier: 2 rows fail; data test unique tier: 2 rows fail"
+    assert tried.startswith("failed 1 time in a row, the last at ")
     shop.sync("tiers", "SELECT * FROM nowhere")
+    shop.clock.ahead = timedelta(minutes=1)
     shop.run()
     (sync,) = site_of(shop).syncs
-    assert sync.status == "blocked"
-    assert sync.message.startswith("failed 2 times in a row, the last at ")
-    assert "UTC: SQL error [P051] in models/tiers.sql:1" in sync.message
+    now, tried, before = sync.message.split("\n")
+    assert now == "SQL error [P051] in models/tiers.sql:1"
+    assert tried.startswith("failed 2 times in a row, the last at ")
+    assert before == f"the last run on record: {cause}"
+
+
+def test_run_that_failed_before_it_had_a_plan_is_known_by_when_it_was(shop: Shop):
+    shop.sync("later", TIERS, after="tiers")
+    shop.model("tiers", "SELECT * FROM nowhere")
+    shop.run_all("tiers", "later")
+    tiers, later = site_of(shop).syncs
+    assert [len(sync.runs) for sync in (tiers, later)] == [0, 0]
+    assert (tiers.status, later.status) == ("failed", "skipped")
+    assert tiers.tried_at is not None
+    assert later.tried_at is not None
+    assert later.message == "skipped: its predecessors have not succeeded: tiers"
 
 
 @pytest.mark.long
@@ -347,7 +371,7 @@ def large(syncs: int = 200, columns: int = 300, runs: int = 30) -> Site:
         )
         return SiteSync(
             *texts, "user", "attribute", f"sync_{number:03}", "syncs.yml", number * 9, ("hourly",), (), "", "@hourly UTC",
-            NOW + timedelta(hours=1), None, "success", "", 1_000_000, 0, 0, 9_000, written, ran, (), (),
+            NOW + timedelta(hours=1), None, "success", "", None, 1_000_000, 0, 0, 9_000, written, ran, (), (),
         )  # fmt: skip
 
     return Site("shop", "prod", "1.0", NOW, 30, [sync(number) for number in range(syncs)], (), (), ())
@@ -365,6 +389,6 @@ def test_what_is_the_same_is_written_once():
     data = packed(large(2, 3, 1))
     first, second = data["syncs"]
     assert data["names"].split("\n") == ["aattr_000_000", "l1", "l2", "h1_000", "l1", "l2"]
-    assert (first[24], second[24]) == ([0, 3], [3, 3])  # ranges of names
+    assert (first[25], second[25]) == ([0, 3], [3, 3])  # ranges of names
     assert data["texts"][0] == ""
     assert data["texts"].count("users_track / attributes") == 1

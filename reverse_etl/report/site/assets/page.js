@@ -17,7 +17,7 @@ const names = [];
 for (const line of data.names === "" ? [] : data.names.split("\n"))
   names.push((names.at(-1) ?? "").slice(0, LENGTHS.indexOf(line[0])) + line.slice(1));
 const SYNC = ["name", "description", "owner", "mode", "about", "sends", "model", "file", "line", "tags", "after", "ends",
-  "schedule", "next", "due", "status", "message", "rows", "rejected", "inDoubt", "written", "runs", "rejects", "notes", "ranges",
+  "schedule", "next", "due", "status", "message", "triedAt", "rows", "rejected", "inDoubt", "written", "runs", "rejects", "notes", "ranges",
   "times", "types", "descriptions", "owners", "empty", "changes", "points", "changedAt", "flaps", "gone", "accepted", "values"];
 const RUN = ["id", "at", "seconds", "status", "rows", "planned", "invalid", "accepted", "rejected", "inDoubt", "unsent",
   "requests", "attributes", "message", "commit", "dirty", "by", "changed", "others"];
@@ -232,11 +232,15 @@ const coming = () => syncs.filter((sync) => sync.next || sync.due).sort((one, ot
 const dueCells = (sync) => [syncLink(sync.name), sync.due ? el("span", {}, "due since ", moment(sync.due)) : moment(sync.next), sync.schedule];
 const withoutOwner = () => syncs.filter((sync) => !sync.owner);
 const attributesWithoutOwner = () => attributeNames.filter((name) => !writersOf(name).some((one) => one.owner));
+// Runs by day, the latest first, and the last tries of syncs that left no run.
 function days() {
   const by = new Map();
-  for (const run of runs) { const list = by.get(day(run.at)); if (list) list.push(run); else by.set(day(run.at), [run]); }
-  return [...by];
+  const add = (at, place, one) => { if (!by.has(day(at))) by.set(day(at), [[], []]); by.get(day(at))[place].push(one); };
+  for (const run of runs) add(run.at, 0, run);
+  for (const sync of syncs) if (sync.triedAt) add(sync.triedAt, 1, sync);
+  return [...by].sort(([one], [other]) => one < other ? 1 : -1).map(([date, [list, tried]]) => [date, list, tried]);
 }
+const NOT_COUNTED = "Runs that failed before they had a plan, and syncs that were skipped, are not among the runs. Of each sync, the last of these is known, until it succeeds.";
 
 const PAGES = {
   "": () => {
@@ -252,7 +256,7 @@ const PAGES = {
       heading("Next"), table(["sync", "due", "schedule"], coming().slice(0, 5).map(dueCells), "No sync has a schedule."),
     ];
   },
-  ill: () => [el("h1", {}, "Not green"), table(["sync", "last run", "rejected#", "in doubt#", "why"],
+  ill: () => [el("h1", {}, "Not green"), table(["sync", "last run", "rejected or invalid#", "in doubt#", "why"],
     syncs.filter(unhealthy).map((sync) => [syncLink(sync.name), pill(sync.status), count(sync.rejected), count(sync.inDoubt), why(sync)]), "All syncs are green.")],
   due: () => [el("h1", {}, "What is due next"), el("p", { class: "soft" }, "As of ", moment(data.at), ". A sync that is due runs with the next call of its schedule."),
     table(["sync", "due", "schedule"], coming().map(dueCells), "No sync has a schedule.")],
@@ -279,7 +283,7 @@ const PAGES = {
   },
   syncs: (name) => name === undefined ? [el("h1", {}, "Syncs"), table(HEADS_OF_SYNCS, syncRows(syncs), "No syncs.")] : syncOf.has(name) && ofSync(syncOf.get(name)),
   runs: (name, id) => {
-    if (name === undefined) return [el("h1", {}, "Runs"), heading("By day"), table(["day", "runs#", "not green#", "rows accepted#"], days().map(([date, list]) => [link(`${weekday(date)}, ${date}`, "days", date), count(list.length), count(list.filter((run) => !GOOD.includes(run.status)).length), count(sum(list, (run) => run.accepted))]), "No sync has run yet."),
+    if (name === undefined) return [el("h1", {}, "Runs"), heading("By day"), el("p", { class: "note" }, NOT_COUNTED), table(["day", "runs#", "not green#", "without a plan#", "rows accepted#"], days().map(([date, list, tried]) => [link(`${weekday(date)}, ${date}`, "days", date), count(list.length), count(list.filter((run) => !GOOD.includes(run.status)).length), count(tried.length), count(sum(list, (run) => run.accepted))]), "No sync has run yet."),
       heading("Last runs"), table(["sync", ...HEADS_OF_RUNS], runs.map((run) => () => [syncLink(run.sync.name), ...runCells(run)]), "No sync has run yet.")];
     const run = syncOf.get(name)?.runs.find((one) => one.id === id);
     return run && ofRun(run);
@@ -287,7 +291,8 @@ const PAGES = {
   days: (date) => {
     const list = runs.filter((run) => day(run.at) === date);
     return [el("p", { class: "crumb" }, link("Runs", "runs")), el("h1", {}, `What changed on ${weekday(date)}, ${date}`),
-      table(["sync", ...HEADS_OF_RUNS.slice(0, 1), "status", "accepted#", "commit", "by", "changed"], list.map((run) => [syncLink(run.sync.name), runLink(run), pill(run.status), count(run.accepted), commitOf(run), run.by || "–", changed(run)]), "No run is listed of this day.")];
+      table(["sync", ...HEADS_OF_RUNS.slice(0, 1), "status", "accepted#", "commit", "by", "changed"], list.map((run) => [syncLink(run.sync.name), runLink(run), pill(run.status), count(run.accepted), commitOf(run), run.by || "–", changed(run)]), "No run is listed of this day."),
+      heading("Without a plan"), el("p", { class: "note" }, NOT_COUNTED), table(["sync", "at", "status", "why"], syncs.filter((sync) => sync.triedAt && day(sync.triedAt) === date).map((sync) => [syncLink(sync.name), moment(sync.triedAt), pill(sync.status), said(sync.message)]), "None is known of this day.")];
   },
   sources: (id) => {
     if (id === undefined) return [el("h1", {}, "Sources and models"), table(["name", "kind", "description-", "read by"], [...nodes.values()].sort((one, other) => kindOf(one.id) < kindOf(other.id) ? 1 : kindOf(one.id) > kindOf(other.id) ? -1 : one.id < other.id ? -1 : 1).map((node) => [nodeLink(node.id), kindOf(node.id), node.description, comma(readers(node.id).filter((one) => one.startsWith("sync.")).map(nodeLink))]), "The models read no seed, source or dbt model by ref() or source().")];
@@ -296,7 +301,10 @@ const PAGES = {
   },
 };
 
-const why = (sync) => [sync.status === "never" ? "it has not run yet" : sync.message, sync.rejects.length ? [text(sync.rejects[0][1]), text(sync.rejects[0][2]), `(${many(sync.rejects[0][4], "row")})`].filter(Boolean).join(" ") : ""].filter(Boolean).join("; ");
+// Why a sync is not green: what is wrong first, then what has come of it, a line each.
+const said = (message) => message.split("\n").map((line, place) => el("div", { class: place ? "soft" : null }, line));
+const why = (sync) => [sync.status === "never" ? el("div", {}, "it has not run yet") : sync.message && said(sync.message),
+  ...sync.rejects.slice(0, 1).map(([, of, reason, hint, rows]) => [el("div", {}, [text(of), text(reason), `(${many(rows, "row")})`].filter(Boolean).join(" ")), hint ? el("div", { class: "soft" }, text(hint)) : null])].flat(2);
 const changed = (run) => run.changed.length || run.others ? comma([...run.changed.filter((_, place) => place % 2 === 0).map((place, pair) => el("span", {}, columnLink(column(run.sync, place)), ` ${count(run.changed[2 * pair + 1])}`)), ...run.others ? [`${run.others} more`] : []]) : "–";
 
 function ofColumn(title, tab, name, written) {
@@ -325,7 +333,7 @@ function ofSync(sync) {
   return [
     el("p", { class: "crumb" }, link("Syncs", "syncs")), el("h1", {}, sync.name, " ", pill(sync.status)),
     el("p", { class: "lead" }, sync.description || el("span", { class: "soft" }, "It has no description.")),
-    sync.status !== "success" && sync.message ? el("p", { class: "said" }, sync.message) : null,
+    sync.status !== "success" && sync.message ? el("div", { class: "said" }, said(sync.message)) : null,
     facts([["mode", sync.mode], ["owner", sync.owner || nobody()], ["writes to", `${sync.about}s`], ["does for good", sync.ends || "nothing"], ["schedule", sync.schedule || "none"],
       ["next due", sync.due ? el("span", {}, "due since ", moment(sync.due)) : moment(sync.next)], ["in Braze", many(sync.rows, "row")], ["rejected or invalid", many(sync.rejected, "row")],
       ["in doubt", many(sync.inDoubt, "row")], [`attributes written in ${data.days} days, new rows too`, sync.sends === "attribute" ? count(sync.written) : null], ["runs after", sync.after.length ? comma(sync.after.map(syncLink)) : "–"], ["runs before", behind.length ? comma(behind.map((one) => syncLink(one.name))) : null],

@@ -1,0 +1,48 @@
+"""What the page says of a sync whose last try failed, or that was skipped.
+
+Its state may know nothing of that: a run that fails before it has a plan leaves no trace there.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from reverse_etl.project.project import LoadedProject
+from reverse_etl.project.spec import Sync
+from reverse_etl.runs.site_facts import SiteRun
+from reverse_etl.state.look import SyncStatus, tries_again, with_tries
+from reverse_etl.state.tries import FAILED, Tries
+
+_NOTED_WITHIN = timedelta(seconds=5)  # after the end of a run that is on record, its failure is noted
+
+
+@dataclass(frozen=True)
+class LastTry:
+    """What the status of the sync is after its last try, and why: what was wrong first, then the rest, a line each.
+    `at` is when it was, if it is not on record."""
+
+    status: str
+    lines: Sequence[str]
+    at: datetime | None
+
+
+def last_try(
+    project: LoadedProject, sync: Sync, tries: Tries, run: SiteRun | None, status: SyncStatus
+) -> LastTry | None:
+    """What has come of the last try of a sync since its state was as `status` says; None if nothing is known of one, or
+    it went well. `run` is the last one on record."""
+    now = with_tries(project, sync, tries, status)
+    failing, skipped = tries.failing.get(sync.name), tries.skipped.get(sync.name)
+    of_record = [f"the last run on record: {status.message}"] if status.message else []
+    if now.last_run == "skipped" and skipped:
+        return LastTry(now.last_run, [skipped.said(), *of_record], skipped.at)
+    if not now.failures or failing is None:
+        return None
+    ended = run.started_at + timedelta(seconds=run.seconds) if run and run.status in FAILED else None
+    is_of_record = ended is not None and ended >= failing.at - _NOTED_WITHIN
+    causes = [status.message or ""] if is_of_record else []
+    causes = [one for one in causes if one] or [", ".join(failing.why)]
+    again = tries_again(project, sync, tries)
+    said = f"{failing.said()}; {again}" if again else failing.said()
+    lines = [*filter(None, causes), said, *([] if is_of_record else of_record)]
+    return LastTry(now.last_run, lines, None if is_of_record else failing.at)
