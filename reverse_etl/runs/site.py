@@ -123,6 +123,7 @@ def _sync(
         tags=sync.tags,
         after=sync.predecessors,
         ends=f"{sync.ends.does}s {sync.ends.of}s" if sync.ends else "",
+        ended=sync.mode.ends.done if sync.mode.ends else "",
         schedule=_schedule(sync),
         next_due=sync.cron.following(now) if sync.cron else None,
         due_since=due_since,

@@ -35,7 +35,8 @@ class SiteColumn:
 
 @dataclass(frozen=True)
 class SiteRun:
-    """A run that has ended. `planned` records were to be sent; `changed` are the cells that it changed, by column."""
+    """A run that has ended. `planned` records were to be sent; `did` is what it did to whole rows, with how many;
+    `changed` are the cells of other rows that it changed, by column."""
 
     run_id: str
     started_at: datetime
@@ -54,6 +55,7 @@ class SiteRun:
     commit: str = ""
     is_dirty: bool = False
     started_by: str = ""
+    did: Sequence[tuple[str, int]] = ()
     changed: Mapping[str, int] = field(default_factory=dict)
 
 
@@ -72,7 +74,8 @@ class SiteReject:
 class SiteSync:
     """A sync, and what its state knows. `sends` is what its columns are: attribute, property, field or column.
 
-    `ends` is what it does to users or items for good, in words. `written` are the attributes that Braze has accepted in
+    `ends` is what it does to users or items for good, in words, and `ended` is what its acknowledged rows are then, if
+    they are about nothing that is there any more. `written` are the attributes that Braze has accepted in
     the last days, also of new rows. `due_since` is set if it is due and has not run. `message` is a cause, and what
     else there is to say, on lines of their own; `tried_at` is when it was tried last, if that is not among its runs.
     `notes` is what is not known, and why.
@@ -90,6 +93,7 @@ class SiteSync:
     tags: Sequence[str]
     after: Sequence[str]
     ends: str
+    ended: str
     schedule: str
     next_due: datetime | None
     due_since: datetime | None

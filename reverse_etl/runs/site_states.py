@@ -26,6 +26,7 @@ from reverse_etl.project.spec import Sync
 from reverse_etl.records.attributes import attributes_of, fields_of, properties_of
 from reverse_etl.records.layout import Layout
 from reverse_etl.runs.flaps import HowToLook, changes_of
+from reverse_etl.runs.site_did import did
 from reverse_etl.runs.site_facts import SiteReject, SiteRun
 from reverse_etl.runs.site_past import past_columns
 from reverse_etl.runs.site_tries import last_try
@@ -199,6 +200,7 @@ def _run(sync: Sync, row: Sequence[Any], changed: Mapping[str, int]) -> SiteRun:
         commit=commit or "",
         is_dirty=bool(is_dirty),
         started_by=all_masked((started_by or "").replace("@", " on ")),
+        did=did(sync, planned),
         changed=changed,
     )
 

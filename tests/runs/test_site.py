@@ -13,6 +13,7 @@ from reverse_etl.report.site.packed import packed
 from reverse_etl.report.site.page import assets, page
 from reverse_etl.runs.flaps import HowToLook
 from reverse_etl.runs.site import collect
+from reverse_etl.runs.site_did import did
 from reverse_etl.runs.site_facts import Site, SiteColumn, SiteRun, SiteSync
 from reverse_etl.sandbox import Fault, Sandbox
 from tests.shop import EVENTS, Shop, database
@@ -60,10 +61,36 @@ def test_columns_have_their_texts_and_what_became_of_them(shop: Shop):
     assert tier.changed_at is not None
     assert sync.written == 2 + 4 + 2
     assert (sync.owner, sync.status, sync.rows, sync.ends, sync.sends) == ("CRM", "success", 4, "", "attribute")
-    assert [(run.accepted, run.requests, run.changed) for run in sync.runs] == [
-        (2, 1, {"tier": 2}),
-        (4, 1, {}),
+    assert [(run.accepted, run.requests, run.did, run.changed) for run in sync.runs] == [
+        (2, 1, [], {"tier": 2}),
+        (4, 1, [("added", 4)], {}),
     ]
+
+
+PLANNED = {"rows": 9, "in_state": 5, "added": 4, "changed": 1, "removed": 2, "to_send": 7, "unchanged": 4}
+
+
+@pytest.mark.parametrize(
+    ("options", "counts", "words"),
+    [
+        ({}, {}, [("added", 4)]),
+        ({"on_removed": "clear"}, {}, [("added", 4), ("cleared", 2)]),
+        ({"on_removed": "delete"}, {"deletes": 2}, [("added", 4), ("deleted", 2)]),
+        ({"on_removed": "clear"}, {"invalid": 1}, [("added up to", 4), ("cleared", 2)]),
+        ({"on_removed": "clear"}, {"to_send": 8}, [("added up to", 4), ("cleared up to", 2)]),
+        ({}, {"changed": 0, "unchanged": 0}, [("sent whole", 4)]),  # as in --full-refresh
+        ({}, {"changed": 0, "unchanged": 0, "in_state": 0}, [("added", 4)]),
+        (EVENTS, {}, [("sent", 4)]),
+        ({"mode": "users_delete"}, {"deletes": 4}, [("deleted", 4)]),
+        ({}, {"delivery": {"accepted": 0}}, []),
+    ],
+)
+def test_run_says_what_it_did_to_whole_rows(
+    shop: Shop, options: dict[str, Any], counts: dict[str, Any], words: list[tuple[str, int]]
+):
+    is_destructive = "deleted" in dict(words)
+    shop.sync("it", TIERS, **options, **({"allow_destructive": True} if is_destructive else {}))
+    assert did(shop.project().sync("it"), {**PLANNED, "delivery": {"accepted": 7}, **counts}) == words
 
 
 def test_before_the_first_run_the_model_says_what_there_is(shop: Shop):
@@ -358,7 +385,7 @@ def large(syncs: int = 200, columns: int = 300, runs: int = 30) -> Site:
             SiteRun(
                 f"{NOW - timedelta(hours=place):%Y%m%dT%H%M%S}-{number:03x}{place:03x}", NOW - timedelta(hours=place), 12.5, "success",
                 1_000_000, 5_000 + place, 0, 5_000 + place, 0, 0, 0, 67, 9_000 + place,
-                commit=f"{place:040x}", started_by="ci on runner, scheduled",
+                commit=f"{place:040x}", started_by="ci on runner, scheduled", did=[("added", 5_000 + place)],
                 changed={f"attr_{number:03}_{one:03}": 100 + one for one in range(20)},
             )
             for place in range(runs)
@@ -370,7 +397,7 @@ def large(syncs: int = 200, columns: int = 300, runs: int = 30) -> Site:
             "users_track / attributes",
         )
         return SiteSync(
-            *texts, "user", "attribute", f"sync_{number:03}", "syncs.yml", number * 9, ("hourly",), (), "", "@hourly UTC",
+            *texts, "user", "attribute", f"sync_{number:03}", "syncs.yml", number * 9, ("hourly",), (), "", "", "@hourly UTC",
             NOW + timedelta(hours=1), None, "success", "", None, 1_000_000, 0, 0, 9_000, written, ran, (), (),
         )  # fmt: skip
 
@@ -389,6 +416,6 @@ def test_what_is_the_same_is_written_once():
     data = packed(large(2, 3, 1))
     first, second = data["syncs"]
     assert data["names"].split("\n") == ["aattr_000_000", "l1", "l2", "h1_000", "l1", "l2"]
-    assert (first[25], second[25]) == ([0, 3], [3, 3])  # ranges of names
+    assert (first[26], second[26]) == ([0, 3], [3, 3])  # ranges of names
     assert data["texts"][0] == ""
     assert data["texts"].count("users_track / attributes") == 1

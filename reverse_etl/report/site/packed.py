@@ -70,7 +70,7 @@ def _sync(sync: SiteSync, texts: _Texts, names: _Texts, most: int) -> list[Any]:
         sync.line,
         texts.all(sync.tags),
         list(sync.after),
-        *texts.all((sync.ends, sync.schedule)),
+        *texts.all((sync.ends, sync.ended, sync.schedule)),
         _seconds(sync.next_due),
         _seconds(sync.due_since),
         *texts.all((sync.status, sync.message)),
@@ -106,20 +106,31 @@ def _sync(sync: SiteSync, texts: _Texts, names: _Texts, most: int) -> list[Any]:
 
 def _run(run: SiteRun, texts: _Texts, columns: Sequence[SiteColumn], most: int) -> list[Any]:
     place = {column.name: at for at, column in enumerate(columns)}
+    lost = [run.invalid, run.rejected, run.in_doubt, run.unsent]
     known = [(place[name], cells) for name, cells in run.changed.items() if name in place][:most]
     return [
         run.run_id.removeprefix(f"{run.started_at:%Y%m%dT%H%M%S}"),
         _seconds(run.started_at),
         run.seconds,
         texts(run.status),
-        *(run.rows, run.planned, run.invalid, run.accepted, run.rejected, run.in_doubt, run.unsent, run.requests),
+        *(run.rows, run.planned, run.accepted),
+        lost if any(lost) else 0,
+        run.requests,
         run.attributes,
         *texts.all((run.message, run.commit)),
         int(run.is_dirty),
         texts(run.started_by),
+        _did(run, texts),
         [number for pair in known for number in pair],
         len(run.changed) - len(known),
     ]
+
+
+def _did(run: SiteRun, texts: _Texts) -> int | list[int]:
+    """What a run did, each with how many rows: as one number, if that is one thing, to all that was accepted."""
+    if len(run.did) == 1 and run.did[0][1] == run.accepted:
+        return texts(run.did[0][0])
+    return [part for verb, rows in run.did for part in (texts(verb), rows)]
 
 
 def _front_coded(names: Iterable[str]) -> Iterator[str]:

@@ -16,12 +16,11 @@ const LENGTHS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
 const names = [];
 for (const line of data.names === "" ? [] : data.names.split("\n"))
   names.push((names.at(-1) ?? "").slice(0, LENGTHS.indexOf(line[0])) + line.slice(1));
-const SYNC = ["name", "description", "owner", "mode", "about", "sends", "model", "file", "line", "tags", "after", "ends",
+const SYNC = ["name", "description", "owner", "mode", "about", "sends", "model", "file", "line", "tags", "after", "ends", "ended",
   "schedule", "next", "due", "status", "message", "triedAt", "rows", "rejected", "inDoubt", "written", "runs", "rejects", "notes", "ranges",
   "times", "types", "descriptions", "owners", "empty", "changes", "points", "changedAt", "flaps", "gone", "accepted", "values"];
-const RUN = ["id", "at", "seconds", "status", "rows", "planned", "invalid", "accepted", "rejected", "inDoubt", "unsent",
-  "requests", "attributes", "message", "commit", "dirty", "by", "changed", "others"];
-const OF_TEXT = new Set(["description", "owner", "mode", "about", "sends", "model", "file", "ends", "schedule", "status",
+const RUN = ["id", "at", "seconds", "status", "rows", "planned", "accepted", "lost", "requests", "attributes", "message", "commit", "dirty", "by", "did", "changed", "others"];
+const OF_TEXT = new Set(["description", "owner", "mode", "about", "sends", "model", "file", "ends", "ended", "schedule", "status",
   "message", "commit", "by"]);
 const named = (fields, row) => Object.fromEntries(fields.map((name, at) => [name, OF_TEXT.has(name) ? text(row[at]) : row[at]]));
 
@@ -31,6 +30,10 @@ const syncs = data.syncs.map((row) => {
   for (let at = 0; at < sync.ranges.length; at += 2)
     for (let step = 0; step < sync.ranges[at + 1]; step += 1) sync.numbers.push(sync.ranges[at] + step);
   sync.runs = sync.runs.map((one) => ({ ...named(RUN, one), sync }));
+  for (const run of sync.runs) {
+    [run.invalid, run.rejected, run.inDoubt, run.unsent] = run.lost || [0, 0, 0, 0];
+    run.did = Array.isArray(run.did) ? run.did : [run.did, run.accepted];
+  }
   for (const run of sync.runs) if (run.id.startsWith("-")) run.id = iso(run.at).slice(0, 19).replace(/[-:]/g, "") + run.id;
   return sync;
 });
@@ -219,7 +222,7 @@ const attributeRows = (list) => list.map((name) => () => {
 const HEADS_OF_ATTRIBUTES = ["attribute", "type", "description", "owner-", "written by-"];
 const syncRows = (list) => list.map((sync) => [syncLink(sync.name), pill(sync.status), sync.description, sync.mode, `${sync.about}s`, sync.owner || nobody(),
   strip(sync.runs.slice(0, 10), true), count(sync.rows), sync.ends && el("span", { class: "pill warn" }, sync.ends)]);
-const HEADS_OF_SYNCS = ["sync", "last run", "description", "mode-", "writes to-", "owner-", "runs-", "in Braze#-", "deletes-"];
+const HEADS_OF_SYNCS = ["sync", "last run", "description", "mode-", "writes to-", "owner-", "runs-", "acknowledged#-", "deletes"];
 const eventRows = () => [
   ...events.map((event) => [link(event.name, "events", event.name), comma(event.properties.map(([name, type]) => el("span", {}, el("code", {}, name), ` ${type}`))), comma(event.syncs.map(syncLink))]),
   ...syncs.filter((sync) => sync.mode.includes("events") && !events.some((event) => event.syncs.includes(sync.name))).map((sync) => [
@@ -305,7 +308,8 @@ const PAGES = {
 const said = (message) => message.split("\n").map((line, place) => el("div", { class: place ? "soft" : null }, line));
 const why = (sync) => [sync.status === "never" ? el("div", {}, "it has not run yet") : sync.message && said(sync.message),
   ...sync.rejects.slice(0, 1).map(([, of, reason, hint, rows]) => [el("div", {}, [text(of), text(reason), `(${many(rows, "row")})`].filter(Boolean).join(" ")), hint ? el("div", { class: "soft" }, text(hint)) : null])].flat(2);
-const changed = (run) => run.changed.length || run.others ? comma([...run.changed.filter((_, place) => place % 2 === 0).map((place, pair) => el("span", {}, columnLink(column(run.sync, place)), ` ${count(run.changed[2 * pair + 1])}`)), ...run.others ? [`${run.others} more`] : []]) : "–";
+const didTo = (run) => run.did.filter((_, place) => place % 2 === 0).map((verb, pair) => `${text(verb)} ${count(run.did[2 * pair + 1])}`);
+const changed = (run) => run.did.length || run.changed.length || run.others ? comma([...didTo(run), ...run.changed.filter((_, place) => place % 2 === 0).map((place, pair) => el("span", {}, columnLink(column(run.sync, place)), ` ${count(run.changed[2 * pair + 1])}`)), ...run.others ? [`${run.others} more`] : []]) : "–";
 
 function ofColumn(title, tab, name, written) {
   const type = [...new Set(written.map((one) => one.type))].join(" or "), accepted = first(written, (one) => one.accepted.length ? one.accepted : "");
@@ -322,7 +326,7 @@ function ofColumn(title, tab, name, written) {
       ["values", written.some((one) => one.values.length) ? null : el("span", { class: "soft" }, "not shown: show_values in columns: of the sync would show those of at least 5 rows, if they are few")]]),
     written.filter((one) => one.values.length).map((one) => [heading("Values", written.length > 1 ? `from ${one.sync.name}` : ""), table(["value", "rows#", "share#"],
       one.values.map(([value, rows]) => [value === "" ? el("span", { class: "soft" }, "others, too many or in too few rows to be shown") : el("code", {}, value), count(rows), share(rows, one.sync.rows)]), "")]),
-    heading("Written by"), table(["sync", "rows with a value#", "share#", "last run", "finished", "changes#-", "data points#-"], written.map((one) => [syncLink(one.sync.name),
+    heading("Written by"), table(["sync", "rows sent with a value#", "of acknowledged#", "last run", "finished", "changes#-", "data points#-"], written.map((one) => [syncLink(one.sync.name),
       one.filled === null ? "–" : count(one.filled), one.filled === null ? "–" : share(one.filled, one.sync.rows), pill(one.sync.status), one.sync.runs.length ? moment(one.sync.runs[0].at + Math.round(one.sync.runs[0].seconds)) : "–", count(one.changes), count(one.points)]), ""),
     written.map((one) => [heading(`From ${one.sync.name}`, "what its model is built from"), lineage(one.sync, [[one.sync.sends, name, location.hash]])]),
   ];
@@ -335,7 +339,7 @@ function ofSync(sync) {
     el("p", { class: "lead" }, sync.description || el("span", { class: "soft" }, "It has no description.")),
     sync.status !== "success" && sync.message ? el("div", { class: "said" }, said(sync.message)) : null,
     facts([["mode", sync.mode], ["owner", sync.owner || nobody()], ["writes to", `${sync.about}s`], ["does for good", sync.ends || "nothing"], ["schedule", sync.schedule || "none"],
-      ["next due", sync.due ? el("span", {}, "due since ", moment(sync.due)) : moment(sync.next)], ["in Braze", many(sync.rows, "row")], ["rejected or invalid", many(sync.rejected, "row")],
+      ["next due", sync.due ? el("span", {}, "due since ", moment(sync.due)) : moment(sync.next)], [sync.ended ? `${sync.ended}, or erased` : "acknowledged", many(sync.rows, "row")], ["rejected or invalid", many(sync.rejected, "row")],
       ["in doubt", many(sync.inDoubt, "row")], [`attributes written in ${data.days} days, new rows too`, sync.sends === "attribute" ? count(sync.written) : null], ["runs after", sync.after.length ? comma(sync.after.map(syncLink)) : "–"], ["runs before", behind.length ? comma(behind.map((one) => syncLink(one.name))) : null],
       ["tags", sync.tags.length ? sync.tags.map(text).join(", ") : null], ["in", `${sync.file}:${sync.line}`]]),
     sync.notes.map((note) => el("p", { class: "note" }, text(note))),
@@ -343,7 +347,7 @@ function ofSync(sync) {
     sync.runs.length ? [el("p"), plots(sync.runs)] : null,
     heading("Runs"), table(HEADS_OF_RUNS, sync.runs.map((run) => () => runCells(run)), "It has not run yet."),
     heading("Not in Braze, by reason"), table(["status", "column", "reason", "rows#", "what to do-"], sync.rejects.map(([status, of, reason, hint, rows]) => [text(status), text(of) || "–", text(reason), count(rows), text(hint)]), "No row is rejected, invalid or in doubt."),
-    heading("What it sends"), table([sync.sends, "type", "description", "owner-", "share#", "changes#-"], list.map((one) => () => [one.gone ? el("span", {}, columnLink(one), " ", past()) : columnLink(one), one.type || "–", one.description, one.owner || nobody(), one.filled === null ? "–" : share(one.filled, sync.rows), count(one.changes)]), "Its columns are not known."),
+    heading("What it sends"), table([sync.sends, "type", "description", "owner-", "sent with a value#", "changes#-"], list.map((one) => () => [one.gone ? el("span", {}, columnLink(one), " ", past()) : columnLink(one), one.type || "–", one.description, one.owner || nobody(), one.filled === null ? "–" : share(one.filled, sync.rows), count(one.changes)]), "Its columns are not known."),
     heading("Lineage"), lineage(sync),
     heading("Model", model?.file), model?.sql ? el("div", { class: "card" }, el("pre", {}, model.sql)) : el("p", { class: "soft" }, sync.ends ? "Its SQL is not shown: that of a sync that deletes or merges users may list persons." : "Its SQL is not known."),
   ];
@@ -355,7 +359,7 @@ function ofRun(run) {
     facts([["sync", syncLink(run.sync.name)], ["started", moment(run.at)], ["took", took(run.seconds)], ["started by", run.by], ["commit", commitOf(run)],
       ["rows of the model", count(run.rows)], ["planned", many(run.planned, "record")], ["accepted", count(run.accepted)], ["rejected by Braze", count(run.rejected)], ["invalid", count(run.invalid)],
       ["in doubt", count(run.inDoubt)], ["unsent", count(run.unsent)], ["requests", count(run.requests)], ["attributes written", count(run.attributes)]]),
-    heading("Changed", "cells, by column, by the ledger"), el("p", {}, changed(run)),
+    heading("Changed", "whole rows, and cells of other rows by column, by the ledger"), el("p", {}, changed(run)),
   ];
 }
 
