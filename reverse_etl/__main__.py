@@ -17,10 +17,14 @@ def program() -> NoReturn:
     """Run the command, flush what it printed, and end the process without taking all that it holds apart."""
     gc.set_threshold(_YOUNG)
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # else it looks for some in all packages there are
-    from reverse_etl.cli import main
-
     try:
+        from reverse_etl.cli import main
+
         main()
+    except KeyboardInterrupt:  # while Python loads the command, or while it is about to end
+        with suppress(OSError):
+            os.write(2, b"interrupted\n")
+        os._exit(130)
     except SystemExit as ended:
         atexit._run_exitfuncs()  # those of connections that a command has left open, and of logging
         for stream in (sys.stdout, sys.stderr):

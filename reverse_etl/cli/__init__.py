@@ -73,12 +73,20 @@ from reverse_etl.system.streams import Stream, open_closed_files
 class Commands(TyperGroup):
     """A group whose help has the whole first sentence of each command, on as many lines as it needs."""
 
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:  # typer makes an exit code of it, without a word
+            stderr.say(INTERRUPTED, "interrupted", "warning")
+            raise
+
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         commands = ((name, self.get_command(ctx, name)) for name in self.list_commands(ctx))
         with formatter.section("Commands"):
             formatter.write_dl([(name, one.get_short_help_str(WHOLE)) for name, one in commands if one])
 
 
+INTERRUPTED = "interrupted"
 WHOLE = 1000  # characters
 app = typer.Typer(
     name="retl",
@@ -171,6 +179,7 @@ def _main() -> int:
 
         if not is_swallowed(error):
             raise
+        stderr.say(INTERRUPTED, "interrupted", "warning")
         return 128 + signal.SIGINT  # as typer does when nothing swallows it
 
 

@@ -176,6 +176,8 @@ def ask(what: str, yes: bool, hint: str = "to confirm, pass --yes") -> None:
 
 def screen(interrupts: "Interrupts | None" = None) -> "Listener":
     """The listener that reports the progress of runs on stderr."""
+    if interrupts:
+        interrupts.last_words = _stopped
     if stderr.invocation.is_json:
         from reverse_etl.report.json_lines import JsonLines
 
@@ -190,6 +192,12 @@ def screen(interrupts: "Interrupts | None" = None) -> "Listener":
     from reverse_etl.runs.interrupts import Interrupts
 
     return Screen(Console(stderr=True, force_terminal=True), interrupts or Interrupts())
+
+
+def _stopped(syncs: Sequence[str]) -> None:
+    """Say what a second signal leaves of the syncs that were being sent."""
+    left = f": rows of requests in flight may be in Braze: `retl rejects {' '.join(syncs)}`" if syncs else ""
+    stderr.say_at_once(f"stopped at once{left}", "interrupted", "warning")
 
 
 def cost_of_sending_all(syncs: "list[Sync]") -> str:

@@ -156,6 +156,11 @@ class Sender:
         self._ends_queued = 0
         self._bug: BaseException | None = None
 
+    @property
+    def in_flight(self) -> int:
+        """How many requests are in flight, once nothing new is started."""
+        return sum(not ended.is_set() for ended in self._workers)
+
     def interrupt(self) -> None:
         """Start no more requests; those in flight are completed and journaled."""
         self.delivery.interrupted = True

@@ -13,6 +13,7 @@ from reverse_etl.report.text import change_line
 from reverse_etl.words import count
 
 LINE_EVERY_S = 10.0
+LOOK_EVERY_S = 0.2
 
 
 class Lines:
@@ -33,9 +34,28 @@ class Lines:
     @contextmanager
     def sending(self, sync: Sync, plan: Plan, sender: Sender) -> Iterator[None]:
         began_s = time.monotonic()
-        with repeating(lambda: self._say(answered_line(sync, plan, sender, began_s)), LINE_EVERY_S):
+        with (
+            self._telling_of_signals(sync, sender),
+            repeating(lambda: self._say(answered_line(sync, plan, sender, began_s)), LINE_EVERY_S),
+        ):
             yield
         self._sent(sync, sender)
+
+    @contextmanager
+    def _telling_of_signals(self, sync: Sync, sender: Sender) -> Iterator[None]:
+        """Inside the block, a first signal is answered with what it waits for, and what a second one costs.
+
+        In a thread: what handles the signal may have interrupted somebody who writes.
+        """
+        said: list[str] = []
+
+        def look() -> None:
+            if sender.delivery.interrupted and not said and (requests := sender.in_flight):
+                said.append(stopping_line(sync, requests))
+                self._say(said[0])
+
+        with repeating(look, LOOK_EVERY_S):
+            yield
 
     def _sent(self, sync: Sync, sender: Sender) -> None:
         if sender.delivery.interrupted:
@@ -47,6 +67,13 @@ class Lines:
 
 def planning_line(sync: Sync) -> str:
     return f"{sync.name}: running the model and computing changes"
+
+
+def stopping_line(sync: Sync, requests: int) -> str:
+    """What a sync waits for after a signal, and what another signal costs."""
+    is_held = not sync.mode.is_idempotent and sync.on_in_doubt == "hold"
+    rows = "their rows are in doubt" if is_held else "their rows are sent again, or in doubt"
+    return f"{sync.name}: waiting for {count(requests, 'request')} in flight; Ctrl-C again stops at once, and {rows}"
 
 
 def answered_line(sync: Sync, plan: Plan, sender: Sender, began_s: float) -> str:

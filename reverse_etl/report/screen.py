@@ -65,7 +65,7 @@ class Screen(Lines):
 
     @contextmanager
     def sending(self, sync: Sync, plan: Plan, sender: Sender) -> Iterator[None]:
-        with self._bar(sync, plan, sender):
+        with self._telling_of_signals(sync, sender), self._bar(sync, plan, sender):
             yield
         self._sent(sync, sender)
 

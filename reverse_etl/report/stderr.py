@@ -6,18 +6,21 @@ A line has "ts", "level", "event", "message", "invocation_id", "command", "targe
 """
 
 import json
+import os
 import re
 import sys
 import threading
 import traceback
 import uuid
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from types import TracebackType
 from typing import Any
 
 from reverse_etl.errors import Problem
 from reverse_etl.masking import all_masked, of_warehouse
+from reverse_etl.redaction import redact
 from reverse_etl.report import terminal
 from reverse_etl.system.clock import Clock
 from reverse_etl.system.streams import printable_json
@@ -82,6 +85,14 @@ def say(text: str, event: str = "notice", level: str = "info", **fields: object)
         _print(line(text, event, level, **fields))
         return
     _print(terminal.fitted(shown(text), sys.stderr, is_error=level == "error"))
+
+
+def say_at_once(text: str, event: str, level: str) -> None:
+    """Like `say`, before the process ends in a signal handler: whoever was interrupted may hold the lock, or write."""
+    is_json = invocation.is_json
+    said = line(text, event, level) if is_json else terminal.fitted(shown(text), sys.stderr)
+    with suppress(OSError, ValueError):
+        os.write(sys.stderr.fileno(), redact(f"{said}\n").encode())
 
 
 def _print(text: str) -> None:

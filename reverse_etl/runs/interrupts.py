@@ -8,7 +8,7 @@ senders, and ends a plan that is being made.
 
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
 
@@ -30,10 +30,11 @@ class Interrupts:
         self.signal = 0
         self.under_way = 0
         self.before_exit: Callable[[], None] = lambda: None  # what a second signal still waits for
+        self.last_words: Callable[[Sequence[str]], None] = lambda syncs: None  # says what it leaves of those it stops
         self._taken = 0
         self._has_raised = False
         self._planning = False
-        self._senders: list[Sender] = []
+        self._senders: dict[str, Sender] = {}  # by the names of the syncs
 
     @property
     def exit_code(self) -> int:
@@ -60,19 +61,19 @@ class Interrupts:
             self._planning = self._has_raised = False
 
     @contextmanager
-    def stopping(self, sender: Sender) -> Iterator[None]:
+    def stopping(self, sync: str, sender: Sender) -> Iterator[None]:
         """Inside the block, a signal stops `sender`; so does one that has arrived before."""
-        self._senders.append(sender)
+        self._senders[sync] = sender
         try:
             if self.signal:
                 sender.interrupt()
             yield
         finally:
-            self._senders.remove(sender)
+            del self._senders[sync]
 
     def stop(self) -> None:
         """Stop all senders, as a signal would."""
-        for sender in list(self._senders):
+        for sender in list(self._senders.values()):
             sender.interrupt()
 
     @contextmanager
@@ -90,6 +91,7 @@ class Interrupts:
         self._taken += 1  # a signal may arrive while another is being handled
         if self._taken > 1:
             self.before_exit()
+            self.last_words(list(self._senders))
             os._exit(128 + number)
         self.signal = number
         self.stop()

@@ -232,7 +232,7 @@ class _Command:
     @contextmanager
     def sending(self, name: str, sender: Sender) -> Iterator[None]:
         """Around what a sync sends; after it, the next that sends there may begin."""
-        with self._interrupts.stopping(sender):
+        with self._interrupts.stopping(name, sender):
             if self._is_ending:
                 sender.interrupt()
             yield

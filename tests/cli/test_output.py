@@ -4,6 +4,7 @@ import io
 import json
 import os
 import signal
+import subprocess
 import sys
 import threading
 from collections.abc import Mapping
@@ -18,6 +19,9 @@ from tests.processes import Forked, command
 from tests.shop import Held, Shop, some
 
 NAMED = "SELECT 'u' || i AS external_id, 'caf\u00e9 \u2192 \uace0\uac1d' AS \"pr\u00e9nom\" FROM range(3) r(i)"
+FIRST = (
+    b"it: waiting for 1 request in flight; Ctrl-C again stops at once, and their rows are sent again, or in doubt\r\n"
+)
 NOTE = "stdout is {}: characters that it does not have were replaced; to print them, set PYTHONIOENCODING=utf-8\n"
 
 
@@ -143,7 +147,7 @@ def test_no_bar_is_left_on_a_terminal_whatever_ends_the_command(named: Shop):
         with suppress(OSError):  # when the last one closes it
             while data := os.read(ours, 65536):
                 shown.extend(data)
-                if b"it: waiting for the requests in flight" in shown:
+                if FIRST in shown:
                     waits.set()
 
     reader = threading.Thread(target=read)
@@ -158,7 +162,18 @@ def test_no_bar_is_left_on_a_terminal_whatever_ends_the_command(named: Shop):
     os.close(theirs)
     reader.join()
     os.close(ours)
-    assert (code, shown.endswith(b"\r\x1b[2K\x1b[?25h")) == (130, True)
+    said = b"stopped at once: rows of requests in flight may be in Braze: `retl rejects it`\r\n"
+    assert (code, shown.endswith(b"\r\x1b[2K\x1b[?25h" + said)) == (130, True)
+
+
+@pytest.mark.long
+def test_ctrl_c_while_the_program_is_loaded_shows_no_traceback(tmp_path: Path):
+    handler = "signal.signal(signal.SIGINT, signal.default_int_handler)"  # whoever runs the tests may ignore it
+    (tmp_path / "typer.py").write_text(f"import signal\n{handler}\nsignal.raise_signal(signal.SIGINT)\n")
+    environ = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    retl = [sys.executable, "-m", "reverse_etl", "ls"]
+    ended = subprocess.run(retl, env=environ, capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (130, "", "interrupted\n")
 
 
 def on_terminal(name: str, folder: Path, environ: Mapping[str, str], *arguments: str) -> None:
