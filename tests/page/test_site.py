@@ -144,6 +144,19 @@ def test_narrow_screen_is_not_scrolled_sideways(open_page: OpenPage, file: Path,
             assert tab.evaluate("document.documentElement.scrollWidth") <= 390, view
 
 
+def test_rows_of_tables_are_stacked_on_a_narrow_screen_with_nothing_out_of_sight(open_page: OpenPage, file: Path):
+    for tab in opened(open_page(viewport={"width": 390, "height": 844}), file):
+        for view in ("#/", "#/ill", "#/runs", "#/syncs/tiers", "#/attributes/tier"):
+            tab.goto(f"{file.as_uri()}{view}")
+            cells = tab.locator("tbody td:visible")
+            expect(cells.first).to_be_visible()
+            beyond = "(cells) => cells.filter((one) => one.getBoundingClientRect().right > innerWidth).length"
+            assert cells.evaluate_all(beyond) == 0, view
+        tab.goto(f"{file.as_uri()}#/ill")
+        head = "(one) => getComputedStyle(one, '::before').content"
+        assert "why" in tab.locator("tbody td").last.evaluate(head)
+
+
 def test_large_project_is_painted_within_a_second(open_page: OpenPage, tmp_path: Path):
     file = tmp_path / "index.html"
     file.write_text(page(large(), assets()), encoding="utf-8")

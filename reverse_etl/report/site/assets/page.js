@@ -117,14 +117,16 @@ function facts(pairs) {
     el("div", {}, el("dt", {}, name), el("dd", {}, value === "" ? "–" : value))));
 }
 
-// A table: `heads` are names of columns, with a mark: # for numbers, - for what a narrow screen goes without.
+// A table: `heads` are names of columns, with a mark: # for numbers, - for what a narrow screen goes without. There, a
+// row is a stack of its cells, each with its head.
 function table(heads, rows, empty) {
   if (!rows.length) return el("div", { class: "card" }, el("p", { class: "none" }, empty));
   const classes = heads.map((head) => [head.includes("#") && "number", head.includes("-") && "wide"].filter(Boolean).join(" ") || null);
   const body = el("tbody");
-  const line = (cells) => el("tr", {}, cells.map((cell, place) => el("td", { class: classes[place] }, cell)));
+  const plain = heads.map((head) => head.replace(/[#-]/g, ""));
+  const line = (cells) => el("tr", {}, cells.map((cell, place) => el("td", { class: classes[place], "data-head": plain[place] }, cell)));
   const card = el("div", { class: "card" }, el("table", {},
-    el("thead", {}, el("tr", {}, heads.map((head, place) => el("th", { class: classes[place] }, head.replace(/[#-]/g, ""))))), body));
+    el("thead", {}, el("tr", {}, plain.map((head, place) => el("th", { class: classes[place] }, head)))), body));
   let shown = 0;
   const button = el("button", { class: "more", onclick: () => more() });
   function more() {
@@ -168,7 +170,7 @@ function graph(last, parentsOf, more = []) {
   const tails = ends.flatMap(([[kind, label, href], where]) => [edge(place.get(last), where), box(kind, label, href, where, more.length === 1)]);
   const wide = (lanes.length + (more.length ? 1 : 0)) * (WIDTH + GAP_X) - GAP_X + 4;
   const high = Math.max(ends.length, ...lanes.map((lane) => lane.length)) * (HEIGHT + GAP_Y) + 2;
-  return el("div", { class: "card graph", role: "group", "aria-label": "lineage" },
+  return el("div", { class: "card graph", role: "group", "aria-label": "lineage", tabindex: 0 },
     svg("svg", { width: wide, height: high, viewBox: `-2 -2 ${wide} ${high}` }, edges, boxes, tails));
 }
 const kindOf = (id) => id.slice(0, id.indexOf("."));
@@ -219,10 +221,10 @@ const attributeRows = (list) => list.map((name) => () => {
   return [isGone(written) ? el("span", {}, attributeLink(name), " ", past()) : attributeLink(name), first(written, (one) => one.type) || "–", first(written, (one) => one.description), first(written, (one) => one.owner) || nobody(),
     comma(written.map((one) => syncLink(one.sync.name)))];
 });
-const HEADS_OF_ATTRIBUTES = ["attribute", "type", "description", "owner-", "written by-"];
+const HEADS_OF_ATTRIBUTES = ["attribute", "type", "description", "owner", "written by-"];
 const syncRows = (list) => list.map((sync) => [syncLink(sync.name), pill(sync.status), sync.description, sync.mode, `${sync.about}s`, sync.owner || nobody(),
   strip(sync.runs.slice(0, 10), true), count(sync.rows), sync.ends && el("span", { class: "pill warn" }, sync.ends)]);
-const HEADS_OF_SYNCS = ["sync", "last run", "description", "mode-", "writes to-", "owner-", "runs-", "acknowledged#-", "deletes"];
+const HEADS_OF_SYNCS = ["sync", "last run", "description", "mode-", "writes to-", "owner", "runs-", "acknowledged#-", "deletes"];
 const eventRows = () => [
   ...events.map((event) => [link(event.name, "events", event.name), comma(event.properties.map(([name, type]) => el("span", {}, el("code", {}, name), ` ${type}`))), comma(event.syncs.map(syncLink))]),
   ...syncs.filter((sync) => sync.mode.includes("events") && !events.some((event) => event.syncs.includes(sync.name))).map((sync) => [
@@ -346,10 +348,10 @@ function ofSync(sync) {
     heading("Last runs", "the latest at the right"), sync.runs.length ? strip(sync.runs) : el("p", { class: "soft" }, "It has not run yet."),
     sync.runs.length ? [el("p"), plots(sync.runs)] : null,
     heading("Runs"), table(HEADS_OF_RUNS, sync.runs.map((run) => () => runCells(run)), "It has not run yet."),
-    heading("Not in Braze, by reason"), table(["status", "column", "reason", "rows#", "what to do-"], sync.rejects.map(([status, of, reason, hint, rows]) => [text(status), text(of) || "–", text(reason), count(rows), text(hint)]), "No row is rejected, invalid or in doubt."),
+    heading("Not in Braze, by reason"), table(["status", "column", "reason", "rows#", "what to do"], sync.rejects.map(([status, of, reason, hint, rows]) => [text(status), text(of) || "–", text(reason), count(rows), text(hint)]), "No row is rejected, invalid or in doubt."),
     heading("What it sends"), table([sync.sends, "type", "description", "owner-", "sent with a value#", "changes#-"], list.map((one) => () => [one.gone ? el("span", {}, columnLink(one), " ", past()) : columnLink(one), one.type || "–", one.description, one.owner || nobody(), one.filled === null ? "–" : share(one.filled, sync.rows), count(one.changes)]), "Its columns are not known."),
     heading("Lineage"), lineage(sync),
-    heading("Model", model?.file), model?.sql ? el("div", { class: "card" }, el("pre", {}, model.sql)) : el("p", { class: "soft" }, sync.ends ? "Its SQL is not shown: that of a sync that deletes or merges users may list persons." : "Its SQL is not known."),
+    heading("Model", model?.file), model?.sql ? el("div", { class: "card" }, el("pre", { tabindex: 0 }, model.sql)) : el("p", { class: "soft" }, sync.ends ? "Its SQL is not shown: that of a sync that deletes or merges users may list persons." : "Its SQL is not known."),
   ];
 }
 
@@ -371,7 +373,7 @@ function ofNode(node) {
     heading("Read by syncs"), table(HEADS_OF_SYNCS, syncRows(read.map((one) => syncOf.get(one.slice(5)))), "No sync reads it."),
     heading("Read by models"), table(["model", "directly"], all.filter((one) => one.startsWith("model.")).map((one) => [nodeLink(one), nodes.get(one).parents.includes(node.id) ? "yes" : "no"]), "No model reads it."),
     node.parents.length ? [heading("Lineage"), graph(node.id, builtFrom)] : null,
-    node.sql ? [heading("SQL", node.file), el("div", { class: "card" }, el("pre", {}, node.sql))] : null,
+    node.sql ? [heading("SQL", node.file), el("div", { class: "card" }, el("pre", { tabindex: 0 }, node.sql))] : null,
   ];
 }
 
