@@ -14,7 +14,7 @@ from reverse_etl.plan.data_tests import DataTestResult
 from reverse_etl.plan.given_up import GIVEN_UP
 from reverse_etl.plan.outbox import HAS_LEFT_OUT, opt_ins_withheld, read_records, uncertain
 from reverse_etl.plan.quarantine import WITHHELD
-from reverse_etl.plan.tables import OUTBOX
+from reverse_etl.plan.tables import ABSENCES, NEXT, NOTE, OPEN_RUN, OUTBOX
 from reverse_etl.records.consent import ONLY_OPTS_OUT
 from reverse_etl.sql.quoting import literal
 
@@ -33,7 +33,9 @@ class Plan:
     are not waited for any more; `baselined` ones were declared as in Braze, and `marked_accepted` ones, once in doubt,
     to have arrived there; `suppressed` ones are about users who were erased; `uncertain` ones are sent, and do nothing
     if their user does not exist, whom no sync of the target has sent.
-    `in_state` and `removed` are rows of the state. `to_send` records are sent in `requests`, by endpoint, with this
+    `in_state`, `removed` and `absent` are rows of the state: `on_removed` acts on `removed` ones, and leaves in Braze
+    those that are `absent` since this run. `dropped` are columns that Braze has values of, and that the model does not
+    return any more. `to_send` records are sent in `requests`, by endpoint, with this
     many `bytes`; they write `attributes`, and cost `data_points` on contracts billed by them; `deletes` of them end
     what they are about, by deleting or merging it, and `opt_outs` only opt a user out, whose row is not sent, or not
     first. `since` is the cursor from which an incremental run reads. `data_tests` are the results of the sync's data
@@ -46,6 +48,7 @@ class Plan:
     added: int = 0
     changed: int = 0
     removed: int = 0
+    absent: int = 0
     unchanged: int = 0
     invalid: int = 0
     left_out: int = 0
@@ -66,6 +69,7 @@ class Plan:
     requests: Mapping[str, int] = field(default_factory=dict)
     bytes: int = 0
     since: str | None = None
+    dropped: Sequence[str] = ()
     data_tests: Sequence[DataTestResult] = ()
 
     @property
@@ -104,7 +108,7 @@ def plan_from_json(values: Mapping[str, Any]) -> Plan:
 def read_plan(connection: DuckDBPyConnection, run_id: str, rows: int, in_state: int, sizes: Mapping[str, int]) -> Plan:
     """Count the outbox. `sizes` are the records per request, by endpoint."""
     if not connection.execute(f"SELECT 1 FROM {OUTBOX} LIMIT 1").fetchall():
-        return Plan(run_id, rows, in_state, unchanged=rows)
+        return Plan(run_id, rows, in_state, absent=_absent(connection), unchanged=rows)
     deletes_sql = f"regexp_full_match(call, {literal(deleting_pattern())})"
     groups = f"""SELECT kind, action, count(*) AS n, CAST(sum(attributes) AS BIGINT) AS attributes,
             CAST(sum(data_points) AS BIGINT) AS data_points, CAST(coalesce(sum(strlen(body)), 0) AS BIGINT) AS bytes,
@@ -130,6 +134,7 @@ def read_plan(connection: DuckDBPyConnection, run_id: str, rows: int, in_state: 
         rows,
         in_state,
         **kinds,
+        absent=_absent(connection),
         unchanged=rows - kinds["added"] - kinds["changed"],
         invalid=actions.get("invalid", 0),
         left_out=left_out,
@@ -150,6 +155,14 @@ def read_plan(connection: DuckDBPyConnection, run_id: str, rows: int, in_state: 
         bytes=sum(weight for *_, weight, _ in to_send),
         requests=_requests(connection, sizes),
     )
+
+
+def _absent(connection: DuckDBPyConnection) -> int:
+    """How many rows of the state have left the model in the open run."""
+    known = connection.execute(f"SELECT absences FROM {OPEN_RUN}").fetchall()
+    if not known or not known[0][0]:
+        return 0
+    return int(connection.execute(f"SELECT count(*) FROM {ABSENCES} WHERE {NEXT} = '{NOTE}'").fetchall()[0][0])
 
 
 def _requests(connection: DuckDBPyConnection, sizes: Mapping[str, int]) -> dict[str, int]:

@@ -211,6 +211,7 @@ class PlannedSync(BaseModel):
     added: int
     changed: int
     removed: int
+    absent: int
     unchanged: int
     invalid: int
     left_out: int
@@ -231,6 +232,7 @@ class PlannedSync(BaseModel):
     requests: dict[str, int]
     bytes: int
     since: str | None
+    dropped: list[str]
     data_tests: list[DataTestResult]
     columns: dict[str, int] = Field(description="number of records that contain each column")
     seconds_at_rate_limit: float = Field(description="time that the requests take at the rate limit, in seconds")

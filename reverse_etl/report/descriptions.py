@@ -8,7 +8,8 @@ _PLAN = {
     "in_state": "number of rows in the state before the run",
     "added": "number of model rows that are not in the state",
     "changed": "number of model rows that differ from the state",
-    "removed": "number of rows in the state that the model no longer returns",
+    "removed": "number of rows in the state that the model no longer returns, and that on_removed clears or deletes",
+    "absent": "number of rows that left the model since the last run, and that on_removed: ignore leaves in Braze",
     "unchanged": "number of model rows that are equal to the state",
     "invalid": "number of rows that retl found invalid; they are not sent",
     "left_out": "number of rows that are sent without some columns, or not at all if nothing else of them differs",
@@ -29,6 +30,7 @@ _PLAN = {
     "requests": "number of requests, by path of the endpoint",
     "bytes": "size of the records, in bytes",
     "since": "cursor from which an incremental run reads; null if the run reads the whole model",
+    "dropped": "columns that were sent, and are not any more: Braze keeps their values",
     "data_tests": "results of the data tests of the sync",
 }
 

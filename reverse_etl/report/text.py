@@ -23,7 +23,8 @@ def change_line(plan: Plan) -> str:
     """What differs between the model and what Braze has acknowledged."""
     changes = f"{plan.added:,} added, {plan.changed:,} changed, {plan.removed:,} removed, {plan.unchanged:,} unchanged"
     since = f" since {plan.since}" if plan.since is not None else ""
-    return f"{count(plan.rows, 'row')} in the model{since}: {changes}"
+    left = f"; {plan.absent:,} left it, which Braze keeps" if plan.absent else ""
+    return f"{count(plan.rows, 'row')} in the model{since}: {changes}{left}"
 
 
 def result_line(result: RunResult) -> str:
@@ -156,6 +157,10 @@ def preview_lines(preview: "Preview", show_values: bool, width: int | None = Non
     yield f"  {changes}   {plan.unchanged:,} unchanged{since}"
     if plan.removed:
         yield f"  removed rows: on_removed: {sync.on_removed}"
+    if plan.absent:
+        yield f"  {_left_the_model(plan)}"
+    if plan.deletes:
+        yield f"  {_cannot_be_undone(preview)}"
     if preview.columns:
         yield "  columns: " + ", ".join(f"{name} {number:,}" for name, number in preview.columns.items())
     if preview.most_sent:
@@ -191,6 +196,17 @@ def preview_lines(preview: "Preview", show_values: bool, width: int | None = Non
     if plan.data_points:
         cost = f"{count(plan.data_points, 'data point')} on contracts billed by data points"
         yield f"  writes {written(preview)}: {cost}{_why_other_cost(preview)}"
+
+
+def _left_the_model(plan: Plan) -> str:
+    which, them = ("row has", "it") if plan.absent == 1 else ("rows have", "them")
+    return f"{plan.absent:,} {which} left the model (on_removed: ignore): Braze keeps {them}"
+
+
+def _cannot_be_undone(preview: "Preview") -> str:
+    """What of a plan ends what it is about."""
+    ends, number = preview.sync.ends, preview.plan.deletes
+    return f"{ends.does if ends else 'delete'}s {count(number, ends.of if ends else 'user')}: this cannot be undone"
 
 
 def _most_sent_line(preview: "Preview") -> str:
@@ -252,6 +268,13 @@ def preview_markdown(previews: "Sequence[Preview]") -> Iterator[str]:
         cost = (duration(preview.seconds), written(preview), f"{plan.data_points:,}")
         yield f"| {' | '.join([preview.sync.name, preview.sync.mode.label, *rows, *cost])} |"
     for preview in previews:
+        if preview.plan.deletes:
+            yield f"\n**{preview.sync.name} {_cannot_be_undone(preview)}**"
+        if preview.plan.absent:
+            yield f"\n**{preview.sync.name}**: {_left_the_model(preview.plan)}"
+        if preview.plan.dropped:
+            names = ", ".join(f"`{name}`" for name in preview.plan.dropped)
+            yield f"\n**{preview.sync.name}**: no longer sent: {names}; Braze keeps the values"
         if preview.columns:
             yield f"\n**{preview.sync.name}**: " + ", ".join(f"`{name}` {n:,}" for name, n in preview.columns.items())
         for why in preview.reasons:

@@ -12,7 +12,6 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 from reverse_etl.braze.modes import Kind
-from reverse_etl.engines.duckdb.absences import NEXT, NOTE, UNMARK
 from reverse_etl.engines.duckdb.diff import acts_on_gone
 from reverse_etl.engines.duckdb.engine import DuckDBEngine
 from reverse_etl.engines.engine import Engine, Side
@@ -21,7 +20,18 @@ from reverse_etl.errors import ProjectError
 from reverse_etl.ledger.lines import LINES
 from reverse_etl.ledger.reverting import CELLS, REVERTED, WHY_NOT, Reverting, cells_sql, pivot_sql, rows_sql
 from reverse_etl.plan.plan import read_plan
-from reverse_etl.plan.tables import ABSENCES, ABSENT_SINCE, ACKNOWLEDGED, CHANGES, IN_DOUBT, RUNS, SLICE
+from reverse_etl.plan.tables import (
+    ABSENCES,
+    ABSENT_SINCE,
+    ACKNOWLEDGED,
+    CHANGES,
+    IN_DOUBT,
+    NEXT,
+    NOTE,
+    RUNS,
+    SLICE,
+    UNMARK,
+)
 from reverse_etl.plan.workbench import execute
 from reverse_etl.project.project import LoadedProject
 from reverse_etl.project.readable import Readable

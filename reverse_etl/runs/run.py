@@ -55,7 +55,7 @@ from reverse_etl.plan.plan import Plan, about_uncertain, read_plan
 from reverse_etl.project.project import LoadedProject
 from reverse_etl.project.spec import Sync
 from reverse_etl.records.consent import AFTER_OPT_OUTS
-from reverse_etl.records.layout import Layout, lay_out
+from reverse_etl.records.layout import ALIAS_PARTS, Layout, lay_out
 from reverse_etl.records.mapping import closing
 from reverse_etl.records.warnings import IS_JSON, names_cut_off
 from reverse_etl.runs.canary import READ_OTHERWISE, Canary, begun, refuse_canary
@@ -120,7 +120,7 @@ def carry_out(ready: Ready, session: Session) -> RunResult:
     state.erasures.look()
     if state.suppress():  # somebody was erased since it was planned
         counted = read_plan(state.connection, plan.run_id, plan.rows, plan.in_state, batch_sizes(job.project, sync))
-        plan = replace(counted, since=plan.since, data_tests=plan.data_tests)
+        plan = replace(counted, since=plan.since, dropped=plan.dropped, data_tests=plan.data_tests)
     job.listener.planned(sync, plan)
     for warning in warnings(plan.data_tests, DATA_TESTS in skipped_guards):
         job.notice(warning)
@@ -252,6 +252,7 @@ def _plan_sync(job: Job, state: State, session: Session | None) -> Planned:
         with engine.interruptible():
             for notice in notices_of(project, engine, Side(layout, model), job.known):
                 job.notice(notice)
+    dropped = dropped_columns(state, layout) if options.intent is not Intent.BASELINE else ()
     state.run.begin(run_id, started_at, project.scheduled_time, sync.mode.label)
     try:
         with job.listener.planning(sync), engine.interruptible():
@@ -282,7 +283,24 @@ def _plan_sync(job: Job, state: State, session: Session | None) -> Planned:
             job.notice(notice)
     if plan.withheld > plan.quarantined and MAX_RESUBSCRIBED in options.skip_guards:
         job.notice(not_resubscribed(sync, plan.withheld - plan.quarantined))
-    return Planned(replace(plan, since=since.start if since else None, data_tests=tested), layout)
+    if dropped:
+        job.notice(about_dropped(dropped))
+    return Planned(replace(plan, since=since.start if since else None, dropped=dropped, data_tests=tested), layout)
+
+
+def dropped_columns(state: State, layout: Layout) -> tuple[str, ...]:
+    """The columns that were sent, and that the model does not return any more, or that are not sent any more: nothing
+    clears them in Braze. Of modes that write values which stay."""
+    if not (layout.mode.clears or layout.mode.about != USER):
+        return ()
+    beside = {*layout.stored, *layout.mode.identifiers, *ALIAS_PARTS}
+    return tuple(name for name in state.rows.columns() if name not in beside)
+
+
+def about_dropped(names: Sequence[str]) -> str:
+    which = "column" if len(names) == 1 else "columns"
+    said = f"{which} no longer sent: {', '.join(names)}"
+    return f"{said}; Braze keeps the values. To clear them, return NULL instead, and drop the {which} after that run"
 
 
 def sent_again(rows: int) -> str:

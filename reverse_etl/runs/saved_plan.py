@@ -221,7 +221,7 @@ def take_over(saved: SavedPlan, state: State, started_at: datetime, sizes: Mappi
         counted = read_plan(state.connection, saved.plan.run_id, saved.plan.rows, state.rows.count(), sizes)
     except duckdb.Error as error:
         raise stale(saved, f"the file is damaged: {str(error).splitlines()[0]}") from error
-    plan = replace(counted, since=saved.plan.since, data_tests=saved.plan.data_tests)
+    plan = replace(counted, since=saved.plan.since, dropped=saved.plan.dropped, data_tests=saved.plan.data_tests)
     new = {field.name for field in fields(Plan)} - saved.counted
     if plan != replace(saved.plan, **{name: getattr(plan, name) for name in new}):
         raise stale(saved, "the file was changed after it was created: it does not contain what it says")

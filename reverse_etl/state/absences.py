@@ -10,8 +10,7 @@ from datetime import datetime
 from duckdb import DuckDBPyConnection
 
 from reverse_etl.braze.modes import CONSENT_FIELDS
-from reverse_etl.engines.duckdb.absences import FORGET, KEEP, NEXT, NOTE, STRIP, UNMARK
-from reverse_etl.plan.tables import ABSENCES, ABSENT_SINCE, ACKNOWLEDGED, META
+from reverse_etl.plan.tables import ABSENCES, ABSENT_SINCE, ACKNOWLEDGED, FORGET, KEEP, META, NEXT, NOTE, STRIP, UNMARK
 from reverse_etl.project.spec import Sync
 from reverse_etl.project.spec_collect import FOREVER
 from reverse_etl.sql.quoting import identifier

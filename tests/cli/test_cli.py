@@ -729,6 +729,33 @@ def test_plan_as_markdown_is_a_comment_on_a_pull_request(retl: Retl, starter: Pa
     )
 
 
+def test_plan_names_rows_that_left_the_model_and_columns_that_are_not_sent_any_more(shop: Shop, retl: Retl):
+    """Nothing is sent for them, and nothing is cleared: whoever reviews the change has to know."""
+    people = "SELECT 'u' || i AS external_id, 'gold' AS tier, i AS n FROM range(5) r(i)"
+    shop.sync("it", people)
+    assert retl("sync", "it", folder=shop.folder).code == 0
+    shop.sync("it", "SELECT 'u' || i AS external_id, i AS n FROM range(3) r(i)")
+    left = "2 rows have left the model (on_removed: ignore): Braze keeps them"
+    plan = retl("plan", "it", folder=shop.folder)
+    assert f"  {left}\n" in plan.out
+    assert "it: column no longer sent: tier; Braze keeps the values. To clear them, return NULL instead" in plan.err
+    markdown = retl("plan", "it", "--output", "markdown", folder=shop.folder).out
+    assert f"**it**: {left}\n\n**it**: no longer sent: `tier`; Braze keeps the values\n" in markdown
+    found = json.loads(retl("plan", "it", "--output", "json", folder=shop.folder).out)[0]
+    assert (found["absent"], found["dropped"], found["to_send"]) == (2, ["tier"], 0)
+    synced = retl("sync", "it", folder=shop.folder)
+    assert "3 unchanged; 2 left it, which Braze keeps" in synced.err
+    again = json.loads(retl("plan", "it", "--output", "json", folder=shop.folder).out)[0]
+    assert (again["absent"], again["dropped"]) == (0, [])
+
+
+def test_plan_says_what_cannot_be_undone(shop: Shop, retl: Retl):
+    shop.sync("it", "SELECT 'u1' AS external_id", mode="users_delete", allow_destructive=True)
+    said = "deletes 1 user: this cannot be undone"
+    assert f"  {said}\n" in retl("plan", "it", folder=shop.folder).out
+    assert f"**it {said}**\n" in retl("plan", "it", "--output", "markdown", folder=shop.folder).out
+
+
 def test_markdown_says_why_rows_are_invalid_and_names_none_of_them(shop: Shop, retl: Retl):
     sql = "SELECT 'u' || i AS external_id, repeat('x', i) AS bio, i / 0.0 AS score FROM range(253, 259) r(i)"
     shop.sync("it", sql, strict=True)

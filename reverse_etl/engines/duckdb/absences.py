@@ -8,17 +8,24 @@ from collections.abc import Collection
 
 from reverse_etl.engines.duckdb.query import ModelQuery
 from reverse_etl.engines.engine import Comparison
-from reverse_etl.plan.tables import ABSENCES, ABSENT_SINCE, GONE, OPEN_RUN
+from reverse_etl.plan.tables import (
+    ABSENCES,
+    ABSENT_SINCE,
+    FORGET,
+    GONE,
+    KEEP,
+    NEXT,
+    NOTE,
+    OPEN_RUN,
+    STRIP,
+    UNMARK,
+)
 from reverse_etl.project.spec_collect import FOREVER
 from reverse_etl.records.consent import consent_columns
 from reverse_etl.records.expressions import value_text
 from reverse_etl.records.layout import Layout
 from reverse_etl.records.mapping import works_on_stored
 from reverse_etl.sql.quoting import identifier, literal
-
-NEXT = "next"  # of a row of ABSENCES, what the state does
-NOTE, UNMARK = "note", "unmark"  # since when it is absent
-FORGET, STRIP, KEEP = "forget", "strip", "keep"  # all of it; all but its key and what it agreed to; nothing
 
 
 def find_absences(query: ModelQuery, comparison: Comparison, gone: int) -> None:
