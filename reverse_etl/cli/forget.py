@@ -91,7 +91,8 @@ def _print(how: "Forgetting", gone: "Forgotten") -> None:
     if gone.in_braze is None:
         say("not deleted in Braze: let a users_delete sync do that, or pass --delete-in-braze")
     else:
-        print_lines([f"Braze was asked to delete {gone.in_braze:,} of its users; that may take some minutes"])
+        named = count(gone.in_braze, "identifier")
+        print_lines([f"Braze was asked to delete the person, by {named}; that may take some minutes"])
     for kind in sorted({text.partition(":")[0] for text in gone.persons.shared}):
         say(f"another user has the same {kind}: rows that are identified by it alone stay")
     if gone.before:

@@ -118,7 +118,10 @@ def seed(
     project = load(project_dir, target, variables)
     warehouse = project.seeded
     project.refuse_seeds_of_dbt()
-    if project.seeds and not project.spec.is_default_target:
+    if not project.seeds:
+        say("nothing to load: there is no seeds/*.csv")
+        return
+    if not project.spec.is_default_target:
         what = f"{count(len(project.seeds), 'seed')} will be loaded into {warehouse}"
         ask(f'{what}, the warehouse of target "{project.target_name}"', yes)
     for name, rows in load_seeds(warehouse, project.seeds, project.folder).items():

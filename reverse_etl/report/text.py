@@ -252,6 +252,8 @@ def written(preview: "Preview") -> str:
 def _why_other_cost(preview: "Preview") -> str:
     """Why a plan does not cost a data point for each attribute. Source: Braze, Data points."""
     plan = preview.plan
+    if preview.sync.mode.record_type == "purchases" and plan.data_points != plan.to_send:
+        return " (each counts as many times as its quantity says)"
     if preview.sync.mode.record_type != "attributes" or plan.data_points == plan.attributes:
         return ""
     more, less = "an object costs 1 for each key, an array 1 for each value added or removed", "some fields are free"

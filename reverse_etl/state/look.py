@@ -30,7 +30,7 @@ from reverse_etl.state.glance import Glances
 from reverse_etl.state.opening import claimed_place, state_of
 from reverse_etl.state.places import place_of
 from reverse_etl.state.state import State
-from reverse_etl.state.tries import FAILED, Tries, tries_of, waits
+from reverse_etl.state.tries import FAILED, SUCCEEDED, Tries, tries_of, waits
 from reverse_etl.state.workspace import workspace_of
 from reverse_etl.words import count, moment
 
@@ -113,6 +113,8 @@ def with_tries(project: LoadedProject, sync: Sync, tries: Tries, status: SyncSta
     message = f"{said}; {of_what}{what}" if what else said
     seen = replace(status, message=message, failures=found.times, next_try=until)
     was_later = status.finished_at is not None and status.finished_at > found.at  # such as a killed run
+    if was_later and status.last_run in SUCCEEDED:  # on another machine, or under another name
+        return status
     if was_later or status.last_run in (*FAILED, *WRONG, RUNNING):  # what fails in its model leaves no trace there
         return seen
     return replace(seen, last_run=FAILED[0], finished_at=found.at)

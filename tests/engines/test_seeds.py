@@ -158,3 +158,11 @@ def test_warehouse_that_is_something_else_is_named_and_nothing_is_downloaded(see
         )
     assert "FAIL  warehouse: " in retl("debug", folder=seeded.folder).out
     assert before == (path.read_bytes() if path.is_file() else None)
+
+
+def test_nothing_is_made_where_there_is_nothing_to_load(shop: Shop, retl: Retl):
+    shop.engine = {"type": "duckdb", "path": "other.duckdb"}
+    shop.write()
+    said = retl("seed", folder=shop.folder)
+    assert (said.code, said.out, said.err) == (0, "", "nothing to load: there is no seeds/*.csv\n")
+    assert not (shop.folder / "other.duckdb").exists()

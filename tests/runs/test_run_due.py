@@ -411,6 +411,19 @@ def test_sync_that_was_skipped_is_not_said_to_have_succeeded(shop: Shop, retl: R
     assert statuses()["first"][0] == "failed"
 
 
+def test_failure_is_not_said_of_a_sync_that_has_succeeded_since(shop: Shop, retl: Retl):
+    """Each machine knows of its own failures; the state is that of all."""
+    shop.sync("it", "SELECT 1 AS external_id, oops")
+    assert retl("sync", "it", folder=shop.folder).code == 2
+    tries = shop.folder / ".retl/test/tries.json"
+    of_this_machine = tries.read_text()
+    shop.sync("it", ONE)
+    assert retl("sync", "it", folder=shop.folder).code == 0
+    tries.write_text(of_this_machine)
+    (found,) = json.loads(retl("status", "--output", "json", folder=shop.folder).out)
+    assert (found["last_run"], found["message"], found["failures"]) == ("success", None, 0)
+
+
 def test_moment_that_a_run_stands_for_has_to_be_one_and_past(shop: Shop, retl: Retl):
     shop.sync("it", ONE)
     tomorrow = (datetime.now(UTC) + timedelta(days=1)).isoformat()
