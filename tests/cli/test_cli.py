@@ -67,7 +67,7 @@ def test_init_writes_over_nothing(retl: Retl, tmp_path: Path):
 def test_init_adds_to_a_gitignore_what_it_lacks(retl: Retl, tmp_path: Path):
     (tmp_path / ".gitignore").write_text("target/\nmine")
     assert retl("init").code == 0
-    assert (tmp_path / ".gitignore").read_text() == "target/\nmine\n.retl/\n.env\n*.duckdb\n*.duckdb.wal\n"
+    assert (tmp_path / ".gitignore").read_text() == "target/\nmine\n.retl/\n.env\n*.duckdb\n*.duckdb.wal\n*.retl\n"
 
 
 def test_init_makes_the_folder_it_is_given(retl: Retl, tmp_path: Path):
