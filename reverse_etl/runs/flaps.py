@@ -119,8 +119,10 @@ def _notes(state: State | Seen, sync: Sync, how: HowToLook) -> Iterator[str]:
     changed = "coalesce(TRY_CAST(json_extract_string(counts, '$.delivery.accepted') AS BIGINT), 0) > 0"
     unknown = f"SELECT count(*) FROM {RUNS} WHERE ledger IS NULL AND {changed} AND finished_at >= $since"
     (without,) = connection.execute(unknown, {"since": how.since}).fetchall()[0]
-    where = sync.where("ledger")
-    if sync.ledger.keep == OFF:
+    where, ends = sync.where("ledger"), sync.mode.ends
+    if ends:
+        yield f"{sync.name}: of {ends.of}s that it {ends.does}s, the ledger keeps nothing, on purpose"
+    elif sync.ledger.keep == OFF:
         yield f"{sync.name}: its ledger is off (ledger: {{keep: 0}}, {where}): what changes is not known"
     elif without:
         begins = f"begins {datetime.fromtimestamp(first, UTC):%Y-%m-%d}" if runs else "has nothing"

@@ -2,7 +2,8 @@
 
 import re
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +95,7 @@ QUESTIONS = [
     ("why is it not green", ["^Not green"], "main", "1 of 7 rows is invalid, so nothing was sent"),
     ("what was refused", ["^tiers$"], "main", "external_id"),
     ("what is due next", ["^What is due next"], "main", "tiers"),
+    ("how old is the page", [], ".lead", "ago"),
     ("which events, with which properties", ["^Events"], "main", "pages number"),
     ("what changed on a day", ["^What changed on a day", "day, 20"], "main", "spent 6"),
     ("from which commit", ["^What changed on a day", "day, 20"], "main", "1234567890"),
@@ -109,6 +111,23 @@ def test_each_question_has_its_answer_within_two_clicks(tab: Page):
         tab.goto(f"{tab.url.split('#')[0]}#/")
         click(tab, *clicks)
         expect(tab.locator(place).filter(has_text=answer).first, question).to_be_visible()
+
+
+def test_first_page_has_what_is_overdue_and_says_how_many_are_due_besides(open_page: OpenPage, tmp_path: Path):
+    at = datetime.now(UTC)
+    overdue = [{"due_since": at - timedelta(hours=one)} if one < 7 else {} for one in range(20)]
+    known = large(20, 1, 1)
+    syncs = [
+        replace(sync, next_due=at + timedelta(hours=1), **one) for sync, one in zip(known.syncs, overdue, strict=True)
+    ]
+    file = tmp_path / "index.html"
+    file.write_text(page(replace(known, syncs=[*syncs[7:], *syncs[:7]]), assets()), encoding="utf-8")
+    for tab in opened(open_page(), file):
+        rows = tab.locator("h2:has-text('Next') + .card tbody tr")
+        expect(rows).to_have_count(7)
+        expect(rows.first).to_contain_text("sync_006due since")
+        click(tab, "and 13 more")
+        expect(tab.locator("tbody tr")).to_have_count(20)
 
 
 def test_search_is_done_with_the_keyboard(tab: Page):

@@ -124,6 +124,12 @@ def test_ledger_that_is_off_gone_or_has_nothing_is_told(shop: Shop, retl: Retl):
 
 
 @pytest.mark.long
+def test_sync_that_deletes_has_no_ledger_on_purpose(shop: Shop, retl: Retl):
+    shop.sync("gone", "SELECT 'u1' AS external_id", mode="users_delete", allow_destructive=True).run()
+    assert asked(retl, shop).err == "gone: of users that it deletes, the ledger keeps nothing, on purpose\n"
+
+
+@pytest.mark.long
 def test_all_columns_of_a_changed_row_are_no_changes(shop: Shop, retl: Retl):
     for n in range(2):
         shop.sync("it", f"SELECT 'u1' AS external_id, {n} AS n, 1 AS m", send="all_columns").run()

@@ -75,6 +75,10 @@ const sum = (list, of) => list.reduce((all, one) => all + of(one), 0);
 
 const count = (number) => number.toLocaleString("en");
 const many = (number, one, more = `${one}s`) => `${count(number)} ${number === 1 ? one : more}`;
+function age() {
+  const minutes = Math.max(Math.round(Date.now() / 60000 - data.at / 60), 0);
+  return `${minutes < 60 ? many(minutes, "minute") : minutes < 2880 ? many(Math.round(minutes / 60), "hour") : many(Math.round(minutes / 1440), "day")} ago`;
+}
 const day = (seconds) => iso(seconds).slice(0, 10);
 const weekday = (date) => new Date(`${date}T00:00:00Z`).toLocaleDateString("en", { weekday: "long", timeZone: "UTC" });
 const moment = (seconds) => seconds ? el("time", { datetime: iso(seconds), title: iso(seconds), class: "tight" }, `${day(seconds)} ${iso(seconds).slice(11, 16)} UTC`) : "–";
@@ -233,8 +237,19 @@ const eventRows = () => [
 const HEADS_OF_EVENTS = ["event", "properties", "sent by"];
 const NO_EVENTS = "No sync sends events.";
 const changesMost = () => syncs.flatMap((sync) => columns(sync).filter((one) => one.changes)).sort((one, other) => other.changes - one.changes);
-const coming = () => syncs.filter((sync) => sync.next || sync.due).sort((one, other) => (one.due || one.next) - (other.due || other.next));
-const dueCells = (sync) => [syncLink(sync.name), sync.due ? el("span", {}, "due since ", moment(sync.due)) : moment(sync.next), sync.schedule];
+// When a sync is due, in UTC, and in the time zone of its schedule.
+function dueAt(sync) {
+  const at = sync.due || sync.next, zone = sync.schedule.replace(/ \+ .*/, "").split(" ").at(-1);
+  let there = "";
+  try {
+    there = at && zone !== "UTC" ? ` (${new Date(at * 1000).toLocaleTimeString("en-GB", { timeZone: zone, hour: "2-digit", minute: "2-digit" })} ${zone})` : "";
+  } catch { /* a zone that the browser does not know */ }
+  return el("span", {}, sync.due ? "due since " : null, moment(at), there);
+}
+const coming = () => syncs.filter((sync) => sync.next || sync.due).sort((one, other) => !one.due - !other.due || (one.due || one.next) - (other.due || other.next));
+const dueCells = (sync) => [syncLink(sync.name), dueAt(sync), sync.schedule];
+const HEADS_OF_DUE = ["sync", "due", "schedule"];
+const MOST_DUE = 5; // on the first page, and all that are overdue
 const withoutOwner = () => syncs.filter((sync) => !sync.owner);
 const attributesWithoutOwner = () => attributeNames.filter((name) => !writersOf(name).some((one) => one.owner));
 // Runs by day, the latest first, and the last tries of syncs that left no run.
@@ -250,28 +265,29 @@ const NOT_COUNTED = "Runs that failed before they had a plan, and syncs that wer
 const PAGES = {
   "": () => {
     const ill = syncs.filter(unhealthy), ending = syncs.filter((sync) => sync.ends), orphaned = data.orphans;
+    const soon = coming().filter((sync, place) => sync.due || place < MOST_DUE);
     return [
-      el("h1", {}, data.project), el("p", { class: "soft lead" }, `target ${data.target}: ${many(syncs.length, "sync")}, ${many(attributes.size, "attribute")}, ${many(events.length, "event")}`),
+      el("h1", {}, data.project), el("p", { class: "soft lead" }, `target ${data.target}: ${many(syncs.length, "sync")}, ${many(attributes.size, "attribute")}, ${many(events.length, "event")}; as of `, moment(data.at), `, ${age()}`),
       el("p", {}, link(`Not green (${ill.length})`, "ill"), " · ", link("What is due next", "due"), " · ", link(`Nobody owns (${withoutOwner().length})`, "owners"), " · ",
         link(`What deletes (${ending.length})`, "deletes"), " · ", link("What changes most", "changes"), " · ", link("What changed on a day", "runs")),
       orphaned.map((one) => el("p", { class: "said" }, one)),
       heading("Syncs"), table(HEADS_OF_SYNCS, syncRows(syncs), "No syncs."),
       heading("Attributes"), table(HEADS_OF_ATTRIBUTES, attributeRows(attributeNames), "No sync writes attributes, or the columns of the models are not known."),
       heading("Events"), table(HEADS_OF_EVENTS, eventRows(), NO_EVENTS),
-      heading("Next"), table(["sync", "due", "schedule"], coming().slice(0, 5).map(dueCells), "No sync has a schedule."),
+      heading("Next"), table(HEADS_OF_DUE, soon.map(dueCells), "No sync has a schedule."), coming().length > soon.length && el("p", {}, link(`and ${count(coming().length - soon.length)} more`, "due")),
     ];
   },
   ill: () => [el("h1", {}, "Not green"), table(["sync", "last run", "rejected or invalid#", "in doubt#", "why"],
     syncs.filter(unhealthy).map((sync) => [syncLink(sync.name), pill(sync.status), count(sync.rejected), count(sync.inDoubt), why(sync)]), "All syncs are green.")],
   due: () => [el("h1", {}, "What is due next"), el("p", { class: "soft" }, "As of ", moment(data.at), ". A sync that is due runs with the next call of its schedule."),
-    table(["sync", "due", "schedule"], coming().map(dueCells), "No sync has a schedule.")],
+    table(HEADS_OF_DUE, coming().map(dueCells), "No sync has a schedule.")],
   owners: () => [el("h1", {}, "What nobody owns"), el("p", { class: "soft" }, "owner: of a sync, or of a column in columns:, in syncs.yml"),
     heading("Syncs"), table(HEADS_OF_SYNCS, syncRows(withoutOwner()), "Every sync has an owner."),
     heading("Attributes"), table(HEADS_OF_ATTRIBUTES, attributeRows(attributesWithoutOwner()), "Every attribute has an owner.")],
   deletes: () => [el("h1", {}, "What deletes"), el("p", { class: "soft" }, "Nothing undoes what these syncs do."),
     table(HEADS_OF_SYNCS, syncRows(syncs.filter((sync) => sync.ends)), "No sync deletes or merges anything.")],
-  changes: () => [el("h1", {}, "What changes most"), el("p", { class: "soft" }, `in the last ${many(data.days, "day")}, by the ledger`),
-    table(["column", "sync", "changes#", "data points#", "why"], changesMost().map((one) => () => [one.gone ? el("span", {}, columnLink(one), " ", past()) : columnLink(one), syncLink(one.sync.name), count(one.changes), count(one.points), one.flaps]), "The ledger has no changes.")],
+  changes: () => [el("h1", {}, "What changes most"), el("p", { class: "soft" }, `values that were changed in the last ${many(data.days, "day")}, in rows that Braze had already: as each run wrote down`),
+    table(["column", "sync", "changes#", "data points#", "why"], changesMost().map((one) => () => [one.gone ? el("span", {}, columnLink(one), " ", past()) : columnLink(one), syncLink(one.sync.name), count(one.changes), count(one.points), one.flaps]), "No changes are on record.")],
   attributes: (name) => name === undefined
     ? [el("h1", {}, "Attributes"), table(HEADS_OF_ATTRIBUTES, attributeRows(attributeNames), "No attributes are known.")]
     : attributes.has(name) && ofColumn("Attributes", "attributes", name, writersOf(name)),
@@ -323,9 +339,9 @@ function ofColumn(title, tab, name, written) {
     facts([["type", type], ["owner", first(written, (one) => one.owner) || nobody()], ["written by", comma(written.map((one) => syncLink(one.sync.name)))],
       ["last change", changedAt ? moment(changedAt) : `none in ${data.days} days`], [`changes of the last ${data.days} days`, many(sum(written, (one) => one.changes), "value")],
       ["data points of these changes", count(sum(written, (one) => one.points))],
-      ["changes too often", flaps.length ? flaps.map((one) => one.flaps).join(", ") : "no rule says so"],
-      ["accepted values", accepted ? comma(accepted.map((value) => el("code", {}, value))) : el("span", { class: "soft" }, "an accepted_values test of the sync would name them")],
-      ["values", written.some((one) => one.values.length) ? null : el("span", { class: "soft" }, "not shown: show_values in columns: of the sync would show those of at least 5 rows, if they are few")]]),
+      ["changes too often", flaps.length ? flaps.map((one) => one.flaps).join(", ") : "no"],
+      ["accepted values", accepted ? comma(accepted.map((value) => el("code", {}, value))) : el("span", { class: "soft" }, "not checked: the sync has no accepted_values test of it")],
+      ["values", written.some((one) => one.values.length) ? null : el("span", { class: "soft" }, "not shown: the sync does not have show_values: true for it")]]),
     written.filter((one) => one.values.length).map((one) => [heading("Values", written.length > 1 ? `from ${one.sync.name}` : ""), table(["value", "rows#", "share#"],
       one.values.map(([value, rows]) => [value === "" ? el("span", { class: "soft" }, "others, too many or in too few rows to be shown") : el("code", {}, value), count(rows), share(rows, one.sync.rows)]), "")]),
     heading("Written by"), table(["sync", "rows sent with a value#", "of acknowledged#", "last run", "finished", "changes#-", "data points#-"], written.map((one) => [syncLink(one.sync.name),
@@ -340,8 +356,8 @@ function ofSync(sync) {
     el("p", { class: "crumb" }, link("Syncs", "syncs")), el("h1", {}, sync.name, " ", pill(sync.status)),
     el("p", { class: "lead" }, sync.description || el("span", { class: "soft" }, "It has no description.")),
     sync.status !== "success" && sync.message ? el("div", { class: "said" }, said(sync.message)) : null,
-    facts([["mode", sync.mode], ["owner", sync.owner || nobody()], ["writes to", `${sync.about}s`], ["does for good", sync.ends || "nothing"], ["schedule", sync.schedule || "none"],
-      ["next due", sync.due ? el("span", {}, "due since ", moment(sync.due)) : moment(sync.next)], [sync.ended ? `${sync.ended}, or erased` : "acknowledged", many(sync.rows, "row")], ["rejected or invalid", many(sync.rejected, "row")],
+    facts([["mode", sync.mode], ["owner", sync.owner || nobody()], ["writes to", `${sync.about}s`], ["cannot be undone", sync.ends || "nothing"], ["schedule", sync.schedule || "none"],
+      ["next due", dueAt(sync)], [sync.ended ? `${sync.ended}, or erased` : "acknowledged", many(sync.rows, "row")], ["rejected or invalid", many(sync.rejected, "row")],
       ["in doubt", many(sync.inDoubt, "row")], [`attributes written in ${data.days} days, new rows too`, sync.sends === "attribute" ? count(sync.written) : null], ["runs after", sync.after.length ? comma(sync.after.map(syncLink)) : "–"], ["runs before", behind.length ? comma(behind.map((one) => syncLink(one.name))) : null],
       ["tags", sync.tags.length ? sync.tags.map(text).join(", ") : null], ["in", `${sync.file}:${sync.line}`]]),
     sync.notes.map((note) => el("p", { class: "note" }, text(note))),
@@ -361,7 +377,7 @@ function ofRun(run) {
     facts([["sync", syncLink(run.sync.name)], ["started", moment(run.at)], ["took", took(run.seconds)], ["started by", run.by], ["commit", commitOf(run)],
       ["rows of the model", count(run.rows)], ["planned", many(run.planned, "record")], ["accepted", count(run.accepted)], ["rejected by Braze", count(run.rejected)], ["invalid", count(run.invalid)],
       ["in doubt", count(run.inDoubt)], ["unsent", count(run.unsent)], ["requests", count(run.requests)], ["attributes written", count(run.attributes)]]),
-    heading("Changed", "whole rows, and cells of other rows by column, by the ledger"), el("p", {}, changed(run)),
+    heading("Changed", "whole rows, and values of other rows by column"), el("p", {}, changed(run)),
   ];
 }
 
