@@ -34,6 +34,7 @@ from reverse_etl.state.erasures import erasures_of
 from reverse_etl.state.file import COPY, copy_file, explain_disk_errors
 from reverse_etl.state.glance import Glances
 from reverse_etl.state.opening import claimed_place, make_folder, open_state, state_of
+from reverse_etl.state.places import refuse_lost
 from reverse_etl.state.state import State
 from reverse_etl.system.private_files import private_files
 
@@ -107,6 +108,7 @@ def _copied(
     """Where the state of a sync is, and where a copy of it is that nobody has opened. `looking` is a DuckDB to look at
     the copy with: to start one takes longer."""
     place = claimed_place(project, sync)
+    refuse_lost(place)
     make_folder(place)
     with _folder_beside(place.state) as top:
         rows = replace(place.rows, is_copied=True) if place.rows else None

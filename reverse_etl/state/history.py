@@ -24,7 +24,7 @@ from reverse_etl.state.copied import copied_file
 from reverse_etl.state.file import rename_words
 from reverse_etl.state.glance import Glances
 from reverse_etl.state.opening import state_of
-from reverse_etl.state.places import folder_of
+from reverse_etl.state.places import folder_of, refuse_lost
 from reverse_etl.words import duration, moment
 
 HEADING = (
@@ -73,6 +73,7 @@ def _past_runs(project: LoadedProject, sync: Sync, limit: int, glances: Glances)
             return _runs_in(state.connection, sync, limit)
         # another machine is running the sync: the local copy is what is known here
     place = folder_of(project, sync)
+    refuse_lost(place)
     if not place.state.exists():
         return []
     try:

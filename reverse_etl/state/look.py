@@ -28,7 +28,7 @@ from reverse_etl.state import watermark
 from reverse_etl.state.acknowledged import AcknowledgedRows
 from reverse_etl.state.glance import Glances
 from reverse_etl.state.opening import claimed_place, state_of
-from reverse_etl.state.places import place_of
+from reverse_etl.state.places import is_lost, place_of
 from reverse_etl.state.state import State
 from reverse_etl.state.tries import FAILED, SUCCEEDED, Tries, tries_of, waits
 from reverse_etl.state.workspace import workspace_of
@@ -156,9 +156,9 @@ def _of_state(project: LoadedProject, sync: Sync, glances: Glances) -> SyncStatu
 
 
 def is_there(project: LoadedProject, sync: Sync) -> bool:
-    """Whether a sync has a state, here or in its object store."""
+    """Whether a sync has a state, here or in its object store; or had one, which is missing."""
     place = place_of(project, sync)
-    if place.state.exists() or place.mark.exists():
+    if place.state.exists() or place.mark.exists() or is_lost(place):
         return True
     return place.objects is not None and look(place.objects) is not None
 

@@ -14,7 +14,7 @@ from reverse_etl.shared_state.place import StatePlace
 from reverse_etl.shared_state.shared import acquired
 from reverse_etl.state.backups import clean
 from reverse_etl.state.file import STATE_FILES, drop_copies, explain_disk_errors
-from reverse_etl.state.places import folder_of, has_begun, place_of, refuse_moved
+from reverse_etl.state.places import folder_of, has_begun, place_of, refuse_lost, refuse_moved
 from reverse_etl.state.renamed import Renamed, is_renaming, may_move, renamed_by
 from reverse_etl.state.state import State
 from reverse_etl.system.clock import Clock, when_free
@@ -93,7 +93,7 @@ def open_state(
                 else SharedCopy(place, stack.enter_context(acquired(place, place.objects, clock.utc)))
             )
             if place.objects is None:
-                _refuse_lost_state(place)
+                refuse_lost(place)
             state = State(place, copy, clock, memory_limit, renamed)
             state.dead_owner = state.dead_owner or dead_owner
             if state.dead_owner:
@@ -102,13 +102,6 @@ def open_state(
                 yield state
             finally:
                 state.close()
-
-
-def _refuse_lost_state(place: StatePlace) -> None:
-    """Raises StateError if the state is missing and a run is left: a run is planned only where there is a state."""
-    if (place.folder / "outbox.duckdb").exists() and not place.state.exists():
-        what = f"{place.state} is missing, but a killed run is left next to it"
-        raise StateError(what, hint=f"restore it from a backup, or {place.start_over}", code="S006")
 
 
 def _take_from_others(place: StatePlace) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from reverse_etl.errors import StateError
+from reverse_etl.ledger.places import InFolder
 from reverse_etl.plan.elsewhere import RowPlace, RowTables
 from reverse_etl.project.project import LoadedProject
 from reverse_etl.project.spec import Sync
@@ -78,6 +79,34 @@ def refuse_moved(place: StatePlace, sync: str, target: str) -> None:
     moved = None if place.objects else moved_to(place)
     if moved and moved != (sync, target):
         raise was_moved(place, *moved)
+
+
+def refuse_lost(place: StatePlace) -> None:
+    """Raises StateError if there was a state in this folder that is missing: to begin a new one would send everything
+    again. A copy of a shared state may be missing."""
+    sign = _of_lost(place)
+    if sign:
+        hint = f"restore it from a backup, or {place.start_over}"
+        raise StateError(f"{place.state} is missing, but {sign}", hint=hint, code="S006")
+
+
+def is_lost(place: StatePlace) -> bool:
+    """Whether `refuse_lost` would raise."""
+    return _of_lost(place) is not None
+
+
+def _of_lost(place: StatePlace) -> str | None:
+    """What is beside a state that is missing, and only where there was one: a state is there before all of it, and a
+    reset takes all of it aside."""
+    if place.objects is not None or place.state.exists():
+        return None
+    if (place.folder / "outbox.duckdb").exists():
+        return "a killed run is left next to it"
+    if place.state.with_name("state.duckdb.wal").exists():
+        return "its log is left next to it"
+    if InFolder(place.folder).names():
+        return "its ledger is left next to it: there were runs"
+    return None
 
 
 def former_place(project: LoadedProject, present: StatePlace, is_in: Callable[[StatePlace], bool]) -> StatePlace | None:

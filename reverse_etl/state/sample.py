@@ -36,6 +36,7 @@ from reverse_etl.state.elsewhere import refuse_rows_of_others
 from reverse_etl.state.file import COPY
 from reverse_etl.state.glance import Glances
 from reverse_etl.state.opening import claimed_place, make_folder, state_of
+from reverse_etl.state.places import refuse_lost
 from reverse_etl.state.state import State
 
 _SAMPLE = "retl_sample"  # of rows that are in the warehouse
@@ -87,6 +88,7 @@ def attached(project: LoadedProject, sync: Sync) -> Iterator[DuckDBPyConnection]
                 connection.execute(f"SET TimeZone = 'UTC'; ATTACH {literal(str(path))} AS {STATE} (READ_ONLY)")
                 yield connection
         return
+    refuse_lost(place)
     if not place.state.exists():
         raise _has_nothing(sync)
     with Glances() as glances, glances.at(place) as seen:

@@ -92,6 +92,43 @@ def test_state_that_has_lost_its_rows_is_no_first_run(synced: Shop):
     assert len(synced.sent()) == sent
 
 
+LOST = "its ledger is left next to it: there were runs"
+
+
+def test_state_that_is_missing_is_no_first_run(shop: Shop, retl: Retl):
+    shop.sync("it", SEEN, **EVENTS).run()
+    state_file(shop).unlink()
+    assert refused(shop) == (
+        f".../state.duckdb is missing, but {LOST}",
+        "restore it from a backup, or run `retl state reset it`, then `retl state baseline it`: the old files are kept, "
+        "and what the model returns by now counts as sent",
+    )
+    status = retl("status", folder=shop.folder)
+    assert (status.code, status.out.splitlines()[1].split()[:2]) == (1, ["it", "damaged"])
+    commands = ["plan", "history", "rejects", "why u1", "state show", "state baseline --yes", "forget u1 --yes"]
+    said = {line: retl(*line.split(), *(["it"] if "u1" not in line else []), folder=shop.folder) for line in commands}
+    assert {line: (one.code, LOST in one.err) for line, one in said.items()} == dict.fromkeys(commands, (1, True))
+    assert not state_file(shop).exists()
+
+
+def test_state_of_which_only_the_log_is_left_is_no_first_run(synced: Shop):
+    state_file(synced).rename(state_file(synced).with_suffix(".duckdb.wal"))
+    shutil.rmtree(state_file(synced).parent / "ledger")
+    assert refused(synced)[0] == ".../state.duckdb is missing, but its log is left next to it"
+
+
+def test_missing_state_goes_on_when_it_is_restored_and_is_begun_anew_by_a_reset(synced: Shop, retl: Retl):
+    path = state_file(synced)
+    backup = path.read_bytes()
+    path.unlink()
+    assert synced.run().status == "failed"
+    path.write_bytes(backup)
+    assert (synced.run().plan.unchanged, len(synced.sent())) == (10, 1)
+    path.unlink()
+    assert retl("state", "reset", "it", "--yes", folder=synced.folder).code == 0
+    assert (synced.run().plan.added, len(synced.sent())) == (10, 2)
+
+
 def test_state_of_another_sync_is_refused(synced: Shop):
     synced.sync("other", f"SELECT external_id, 1 AS other FROM ({PEOPLE})").run("other")
     shutil.copy(synced.folder / ".retl/test/other/state.duckdb", state_file(synced))
