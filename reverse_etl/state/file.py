@@ -26,7 +26,7 @@ from pathlib import Path
 import duckdb
 from duckdb import DuckDBPyConnection
 
-from reverse_etl.engines.duckdb.errors import WRITING, lacks_memory, locked
+from reverse_etl.engines.duckdb.errors import WRITING, lacks_room, locked
 from reverse_etl.errors import StateError
 from reverse_etl.plan.tables import ACKNOWLEDGED, META, RUNS, STATE
 from reverse_etl.shared_state.place import StatePlace
@@ -62,7 +62,7 @@ def attach(connection: DuckDBPyConnection, place: StatePlace) -> None:
         connection.execute(f"ATTACH {literal(str(path))} AS {STATE}")
         meta = _meta(connection)
     except duckdb.Error as error:
-        if lacks_memory(error):
+        if lacks_room(error):
             raise
         what = f"cannot use {path}: {str(error).splitlines()[0]}"
         hint = f"restore it from a backup, or {place.start_over}"

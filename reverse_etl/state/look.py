@@ -151,8 +151,9 @@ def _of_state(project: LoadedProject, sync: Sync, glances: Glances) -> SyncStatu
         return SyncStatus(sync.name, UNREACHABLE, message=str(error))
     except MovedError as error:
         return SyncStatus(sync.name, MOVED, message=str(error).removeprefix(f"{sync.name}: "))
-    except StateError as error:
-        return SyncStatus(sync.name, DAMAGED, message=str(error))
+    except StateError as error:  # S009: for want of disk or memory, nothing is known of it
+        cannot_be_read = error.problems[0].code == "S009"
+        return SyncStatus(sync.name, UNREACHABLE if cannot_be_read else DAMAGED, message=str(error))
 
 
 def is_there(project: LoadedProject, sync: Sync) -> bool:

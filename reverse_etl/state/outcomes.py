@@ -9,7 +9,7 @@ from pathlib import Path
 import duckdb
 from duckdb import DuckDBPyConnection
 
-from reverse_etl.engines.duckdb.errors import lacks_memory
+from reverse_etl.engines.duckdb.errors import lacks_room
 from reverse_etl.errors import StateError
 from reverse_etl.masking import of_request
 from reverse_etl.plan.tables import OUTBOX
@@ -78,7 +78,7 @@ def _read_journal(connection: DuckDBPyConnection, path: Path) -> None:
     try:
         connection.execute(f"CREATE OR REPLACE TEMP TABLE retl_journal AS SELECT * FROM {source}")
     except duckdb.Error as error:
-        if lacks_memory(error):
+        if lacks_room(error):
             raise
         hint = "something else wrote to it: keep the folder as it is, and inspect the lines of the file"
         raise StateError(f"{path} is damaged: {str(error).splitlines()[0]}", hint=hint, code="S006") from error

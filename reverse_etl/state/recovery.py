@@ -6,7 +6,7 @@ from pathlib import Path
 import duckdb
 from duckdb import DuckDBPyConnection
 
-from reverse_etl.engines.duckdb.errors import lacks_memory
+from reverse_etl.engines.duckdb.errors import lacks_room
 from reverse_etl.errors import StateError
 from reverse_etl.ledger.files import Ledger
 from reverse_etl.plan.outbox import upgrade_outbox
@@ -57,7 +57,7 @@ def _was_sent(connection: DuckDBPyConnection, run: OpenRun, place: StatePlace) -
         upgrade_outbox(connection)
         run_id, is_released = run.run_id(), run.is_released()
     except (duckdb.Error, IndexError) as error:
-        if lacks_memory(error):
+        if lacks_room(error):
             raise
         if not has_journal:
             return False

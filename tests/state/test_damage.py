@@ -260,12 +260,34 @@ main()
 """
 
 
-def run_on_a_full_disk(shop: Shop, bytes_left: int) -> None:
-    command = [sys.executable, "-c", FULL, str(bytes_left), "sync", "it"]
+def on_a_full_disk(shop: Shop, bytes_left: int, *line: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", FULL, str(bytes_left), *line]
     environ = {**os.environ, "BRAZE_API_KEY": KEY}
     ran = subprocess.run(command, cwd=shop.folder, env=environ, text=True, capture_output=True, timeout=90, check=False)
     assert "Traceback" not in ran.stderr
+    return ran
+
+
+def run_on_a_full_disk(shop: Shop, bytes_left: int) -> None:
+    ran = on_a_full_disk(shop, bytes_left, "sync", "it")
     assert (ran.returncode, "File too large" in ran.stderr, "free disk space" in ran.stderr) == (1, True, True)
+
+
+@pytest.mark.long
+def test_disk_that_is_full_when_a_killed_run_is_recovered_says_nothing_of_its_files(shop: Shop):
+    shop.sync("it", SEEN, **EVENTS)
+    with running(shop, until="u300") as process:
+        process.kill()
+    kept = {name: state_file(shop).with_name(name).read_bytes() for name in ("outbox.duckdb", "journal.jsonl")}
+    for line in ("status", "rejects it", "state show it", "sync it"):
+        ran = on_a_full_disk(shop, 0, *line.split())
+        assert (ran.returncode, "free disk space" in ran.stderr) == (1, True), line
+        assert "damaged" not in ran.stdout + ran.stderr
+        assert "reset" not in ran.stdout + ran.stderr
+    assert {name: state_file(shop).with_name(name).read_bytes() for name in kept} == kept
+    held = shop.run().plan.held  # those of the request that the process was killed in
+    names = [event["external_id"] for event in shop.braze.events()]
+    assert len(names) == len(set(names)) >= 1000 - held >= 900
 
 
 @pytest.fixture(scope="module")

@@ -15,9 +15,10 @@ from reverse_etl.system.file_lock import WAIT
 from reverse_etl.system.memory import is_out_of_memory
 
 
-def lacks_memory(error: Exception) -> bool:
-    """Whether an error is about memory, and so says nothing of the file that was being read."""
-    return isinstance(error, duckdb.OutOfMemoryException) or is_out_of_memory(error)
+def lacks_room(error: Exception) -> bool:
+    """Whether an error is about memory, or a full disk, and so says nothing of the file that was being used."""
+    is_of_memory = isinstance(error, duckdb.OutOfMemoryException) or is_out_of_memory(error)
+    return is_of_memory or WRITING.search(str(error)) is not None
 
 
 def locked(error: duckdb.Error, path: Path) -> BusyError | None:
@@ -50,7 +51,9 @@ class errors_of:  # noqa: N801  # reads as a statement: with errors_of(model, ..
             raise translated(error, self.model, self.first_line) from None
 
 
-WRITING = re.compile("Could not write|Could not fsync|No space left|File too large")  # into retl's own files
+WRITING = re.compile(
+    "Could not write|Could not fsync|No space left|File too large|Disk quota exceeded"
+)  # into retl's own files
 _OF_VALUES = (duckdb.ConversionException, duckdb.InvalidInputException, duckdb.OutOfRangeException)
 
 
