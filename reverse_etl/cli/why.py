@@ -133,7 +133,8 @@ def _write(write: "Write", show_values: bool) -> Iterator[str]:
         status = f", {write.status}" if write.status else ""
         yield f"  written   {sent}, request {write.request} ({write.path}{status}){whole}: {change}"
     by = f", started by {write.started_by}" if write.started_by else ""
-    yield f"  run       {write.run_id}, {write.run_status}{by}"
+    says = f": {write.run_message}" if write.run_message else ""  # such as which run it reverts
+    yield f"  run       {write.run_id}, {write.run_status}{by}{says}"
     if write.plan_digest:
         yield f"  plan      sha256:{write.plan_digest}"
     if write.git_commit:

@@ -51,7 +51,7 @@ _BLAME_S = 5.0  # that git may take
 _MANY = 1000  # rows of which one is looked for
 _SOUGHT = "retl_sought"  # a temporary table: the persons
 _LINE = """l.run_id, key, l.kind, column_name, old, new, l.request, epoch_us(finished_at), r.status, git_commit,
-    git_dirty, started_by, plan_digest, q.path, q.status, epoch_us(q.sent_at), epoch_us(q.answered_at), q.objects"""
+    git_dirty, started_by, plan_digest, r.message, q.path, q.status, epoch_us(q.sent_at), epoch_us(q.answered_at), q.objects"""
 
 
 @dataclass(frozen=True)
@@ -75,6 +75,7 @@ class Write:
     git_dirty: bool | None = None
     started_by: str | None = None
     plan_digest: str | None = None
+    run_message: str | None = None
 
 
 @dataclass(frozen=True)
@@ -276,7 +277,7 @@ def _writes(column: str | None, value: str | None, lines: Sequence[Any]) -> Iter
 
 def _write(line: Any, old: str | None, new: str | None) -> Write:
     run_id, _, kind, _, _, _, request, finished, run_status, *origin, path, status, sent, answered, objects = line
-    commit, dirty, by, digest = origin
+    commit, dirty, by, digest, message = origin
     times = (_moment(sent), _moment(answered))
     what = (
         run_id,
@@ -290,7 +291,7 @@ def _write(line: Any, old: str | None, new: str | None) -> Write:
         status,
         *times,
     )
-    return Write(*what, objects, commit, dirty, by, digest)
+    return Write(*what, objects, commit, dirty, by, digest, message)
 
 
 def _moment(microseconds: int | None) -> datetime | None:

@@ -50,6 +50,8 @@ def test_run_is_taken_back_and_pinned_values_stay(shop: Shop, retl: Retl):
     planned = revert(shop, retl, run, "--pin")
     assert planned.out.splitlines()[0] == f"it: 5 values of {run} to be reverted, pinned until the model returns others"
     assert profiles(shop) == {**before, "u4": {}}
+    why = retl("why", "u1", "tier", folder=shop.folder).out
+    assert f": reverts {run}\n" in why
     shop.run()
     assert profiles(shop) == {**before, "u4": {}}
     shop.sync("it", SECOND.replace("20", "21"))
