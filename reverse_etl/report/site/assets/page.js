@@ -114,7 +114,7 @@ const pill = (status) => el("span", { class: `pill ${tone(status)}` }, status);
 const comma = (items) => items.flatMap((item, place) => place ? [", ", item] : [item]);
 const heading = (title, small) => el("h2", {}, title, small && el("small", {}, small));
 const nobody = () => el("span", { class: "soft" }, "nobody");
-const commitOf = (run) => run.commit ? el("code", { title: run.commit }, run.commit.slice(0, 10) + (run.dirty ? " + changes" : "")) : "–";
+const commitOf = (run) => run.commit ? el("code", { title: run.commit }, run.commit.slice(0, 10) + (run.dirty ? " + edits not in git" : "")) : "–";
 
 function facts(pairs) {
   return el("dl", { class: "facts" }, pairs.filter(([, value]) => value !== null).map(([name, value]) =>
@@ -229,13 +229,21 @@ const HEADS_OF_ATTRIBUTES = ["attribute", "type", "description", "owner", "writt
 const syncRows = (list) => list.map((sync) => [syncLink(sync.name), pill(sync.status), sync.description, sync.mode, `${sync.about}s`, sync.owner || nobody(),
   strip(sync.runs.slice(0, 10), true), count(sync.rows), sync.ends && el("span", { class: "pill warn" }, sync.ends)]);
 const HEADS_OF_SYNCS = ["sync", "last run", "description", "mode-", "writes to-", "owner", "runs-", "acknowledged#-", "deletes"];
+// A property of an event, as its syncs send it.
+const propertyOf = (by, name) => {
+  const sync = by.map((one) => syncOf.get(one)).find((one) => one?.numbers.some((number) => names[number] === name));
+  return sync ? link(name, "columns", sync.name, name) : name;
+};
+const ownersOf = (by) => [...new Set(by.map((one) => syncOf.get(one)?.owner).filter(Boolean))].join(", ") || nobody();
+const lastSent = (sync) => sync.runs.find((run) => run.accepted > 0);
 const eventRows = () => [
-  ...events.map((event) => [link(event.name, "events", event.name), comma(event.properties.map(([name, type]) => el("span", {}, el("code", {}, name), ` ${type}`))), comma(event.syncs.map(syncLink))]),
-  ...syncs.filter((sync) => sync.mode.includes("events") && !events.some((event) => event.syncs.includes(sync.name))).map((sync) => [
-    el("span", { class: "soft" }, "names are values of its rows"), comma(columns(sync).map((one) => el("span", {}, columnLink(one), ` ${one.type}`))), syncLink(sync.name)]),
+  ...events.map((event) => [link(event.name, "events", event.name), comma(event.properties.map(([name, type]) => el("span", {}, propertyOf(event.syncs, name), ` ${type}`))), comma(event.syncs.map(syncLink)), ownersOf(event.syncs)]),
+  ...syncs.filter((sync) => / (events|purchases)$/.test(sync.mode) && !events.some((event) => event.syncs.includes(sync.name))).map((sync) => [
+    el("span", { class: "soft" }, sync.mode.endsWith("purchases") ? "purchases: what was bought is a value of its rows" : "names are values of its rows"),
+    comma(columns(sync).map((one) => el("span", {}, columnLink(one), ` ${one.type}`))), syncLink(sync.name), sync.owner || nobody()]),
 ];
-const HEADS_OF_EVENTS = ["event", "properties", "sent by"];
-const NO_EVENTS = "No sync sends events.";
+const HEADS_OF_EVENTS = ["event", "properties", "sent by", "owner"];
+const NO_EVENTS = "No sync sends events or purchases.";
 const changesMost = () => syncs.flatMap((sync) => columns(sync).filter((one) => one.changes)).sort((one, other) => other.changes - one.changes);
 // When a sync is due, in UTC, and in the time zone of its schedule.
 function dueAt(sync) {
@@ -298,8 +306,8 @@ const PAGES = {
   events: (name) => {
     if (name === undefined) return [el("h1", {}, "Events"), el("p", { class: "soft lead" }, "The names of events are values of rows: shown are those in braze.lock.yml, which `retl lock` writes, and those that a model writes down."), table(HEADS_OF_EVENTS, eventRows(), NO_EVENTS)];
     const event = events.find((one) => one.name === name);
-    return event && [el("p", { class: "crumb" }, link("Events", "events")), el("h1", {}, name), el("p", {}, "sent by ", comma(event.syncs.map(syncLink))),
-      heading("Properties"), table(["property", "type"], event.properties, "It has no properties."),
+    return event && [el("p", { class: "crumb" }, link("Events", "events")), el("h1", {}, name), heading("Sent by"), table(["sync", "owner", "last run", "last run that sent something"], event.syncs.map((one) => syncOf.get(one)).map((sync) => [syncLink(sync.name), sync.owner || nobody(), pill(sync.status), lastSent(sync) ? runLink(lastSent(sync)) : "none is listed"]), "No sync sends it now."),
+      heading("Properties"), table(["property", "type"], event.properties.map(([name, type]) => [propertyOf(event.syncs, name), type]), "It has no properties."),
       event.syncs.map((one) => [heading(`From ${one}`), lineage(syncOf.get(one))])];
   },
   syncs: (name) => name === undefined ? [el("h1", {}, "Syncs"), table(HEADS_OF_SYNCS, syncRows(syncs), "No syncs.")] : syncOf.has(name) && ofSync(syncOf.get(name)),
@@ -374,7 +382,7 @@ function ofSync(sync) {
 function ofRun(run) {
   return [
     el("p", { class: "crumb" }, link("Runs", "runs"), " · ", syncLink(run.sync.name)), el("h1", {}, run.id, " ", pill(run.status)), run.message ? el("p", { class: "said" }, run.message) : null,
-    facts([["sync", syncLink(run.sync.name)], ["started", moment(run.at)], ["took", took(run.seconds)], ["started by", run.by], ["commit", commitOf(run)],
+    facts([["sync", syncLink(run.sync.name)], ["started", moment(run.at)], ["took", took(run.seconds)], ["started by: user on machine, or run of CI", run.by], ["commit", commitOf(run)],
       ["rows of the model", count(run.rows)], ["planned", many(run.planned, "record")], ["accepted", count(run.accepted)], ["rejected by Braze", count(run.rejected)], ["invalid", count(run.invalid)],
       ["in doubt", count(run.inDoubt)], ["unsent", count(run.unsent)], ["requests", count(run.requests)], ["attributes written", count(run.attributes)]]),
     heading("Changed", "whole rows, and values of other rows by column"), el("p", {}, changed(run)),
