@@ -51,7 +51,8 @@ _BLAME_S = 5.0  # that git may take
 _MANY = 1000  # rows of which one is looked for
 _SOUGHT = "retl_sought"  # a temporary table: the persons
 _LINE = """l.run_id, key, l.kind, column_name, old, new, l.request, epoch_us(finished_at), r.status, git_commit,
-    git_dirty, started_by, plan_digest, r.message, q.path, q.status, epoch_us(q.sent_at), epoch_us(q.answered_at), q.objects"""
+    git_dirty, started_by, plan_digest, r.message, q.path, q.status, epoch_us(q.sent_at), epoch_us(q.answered_at),
+    q.objects"""
 
 
 @dataclass(frozen=True)
