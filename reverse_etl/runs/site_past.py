@@ -50,8 +50,12 @@ def gone_of(sync: Sync, past: Mapping[str, str], of_state: Iterable[str], layout
     if sync.mode.extra not in _KEEPS:
         return {}
     now = {column.name.casefold() for column in layout.sent} if layout else set[str]()
-    past = {**(dict.fromkeys(of_state, "the model does not return it; ") if layout else {}), **past}
-    return {name: f"{since}{_KEEPS[sync.mode.extra]}" for name, since in past.items() if name.casefold() not in now}
+    past = {**(dict.fromkeys(of_state, ": the model does not return it") if layout else {}), **past}
+    return {
+        name: f"no longer sent{since}; {_KEEPS[sync.mode.extra]}"
+        for name, since in past.items()
+        if name.casefold() not in now
+    }
 
 
 def _names(
@@ -82,7 +86,7 @@ def _since(runs: Sequence[tuple[float, str | None, bool]], last: int | None) -> 
         return ""
     is_next = last + 1 < len(runs) and runs[last + 1][1] is not None
     at = datetime.fromtimestamp(runs[last + 1 if is_next else last][0], UTC)
-    return f"{'since' if is_next else 'some time after'} {at:%Y-%m-%d}; "
+    return f" since {'' if is_next else 'some time after '}{at:%Y-%m-%d}"
 
 
 def _may_be_sent(sync: Sync, name: str) -> bool:

@@ -89,6 +89,8 @@ QUESTIONS = [
     ("which values of plan", ["^plan$"], "tbody", "pro"),
     ("when did spent last change", ["^spent$"], ".facts", "UTC"),
     ("what did spent cost", ["^spent$"], ".facts", "6 values"),
+    ("what is a data point", ["^spent$"], "main", "A data point is what Braze counts"),
+    ("what did all changes of a sync cost", ["^tiers$"], ".facts", "data points of changes in 30 days6"),
     ("which syncs write to people", ["^Syncs"], "tbody tr", "users_track / attributesusers"),
     ("which delete", ["^What deletes"], "main", "deletes users"),
     ("when did orders last run, and before", ["^orders$"], "main", "purchases"),

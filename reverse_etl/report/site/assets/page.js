@@ -244,6 +244,7 @@ const eventRows = () => [
 ];
 const HEADS_OF_EVENTS = ["event", "properties", "sent by", "owner"];
 const NO_EVENTS = "No sync sends events or purchases.";
+const DATA_POINT = "A data point is what Braze counts on contracts that are billed by them: one for each attribute that is written, and for each key of one that is an object.";
 const changesMost = () => syncs.flatMap((sync) => columns(sync).filter((one) => one.changes)).sort((one, other) => other.changes - one.changes);
 // When a sync is due, in UTC, and in the time zone of its schedule.
 function dueAt(sync) {
@@ -294,7 +295,7 @@ const PAGES = {
     heading("Attributes"), table(HEADS_OF_ATTRIBUTES, attributeRows(attributesWithoutOwner()), "Every attribute has an owner.")],
   deletes: () => [el("h1", {}, "What deletes"), el("p", { class: "soft" }, "Nothing undoes what these syncs do."),
     table(HEADS_OF_SYNCS, syncRows(syncs.filter((sync) => sync.ends)), "No sync deletes or merges anything.")],
-  changes: () => [el("h1", {}, "What changes most"), el("p", { class: "soft" }, `values that were changed in the last ${many(data.days, "day")}, in rows that Braze had already: as each run wrote down`),
+  changes: () => [el("h1", {}, "What changes most"), el("p", { class: "soft" }, `values that were changed in the last ${many(data.days, "day")}, in rows that Braze had already: as each run wrote down. ${DATA_POINT}`),
     table(["column", "sync", "changes#", "data points#", "why"], changesMost().map((one) => () => [one.gone ? el("span", {}, columnLink(one), " ", past()) : columnLink(one), syncLink(one.sync.name), count(one.changes), count(one.points), one.flaps]), "No changes are on record.")],
   attributes: (name) => name === undefined
     ? [el("h1", {}, "Attributes"), table(HEADS_OF_ATTRIBUTES, attributeRows(attributeNames), "No attributes are known.")]
@@ -342,14 +343,15 @@ function ofColumn(title, tab, name, written) {
   const changedAt = Math.max(...written.map((one) => one.changedAt)), flaps = written.filter((one) => one.flaps);
   return [
     el("p", { class: "crumb" }, tab ? link(title, tab) : syncLink(title)), el("h1", {}, name, isGone(written) && [" ", past()]),
-    written.filter((one) => one.gone).map((one) => el("p", { class: "said" }, `No longer sent${written.length > 1 ? ` by ${one.sync.name}` : ""}: ${one.gone}.`)),
+    written.filter((one) => one.gone).map((one) => el("p", { class: "said" }, written.length > 1 ? [syncLink(one.sync.name), `: ${one.gone}`] : one.gone)),
     el("p", { class: "lead" }, first(written, (one) => one.description) || el("span", { class: "soft" }, "It has no description: add one to columns: of the sync, or in dbt.")),
     facts([["type", type], ["owner", first(written, (one) => one.owner) || nobody()], ["written by", comma(written.map((one) => syncLink(one.sync.name)))],
       ["last change", changedAt ? moment(changedAt) : `none in ${data.days} days`], [`changes of the last ${data.days} days`, many(sum(written, (one) => one.changes), "value")],
-      ["data points of these changes", count(sum(written, (one) => one.points))],
+      ["data points of these changes, new rows apart", count(sum(written, (one) => one.points))],
       ["changes too often", flaps.length ? flaps.map((one) => one.flaps).join(", ") : "no"],
       ["accepted values", accepted ? comma(accepted.map((value) => el("code", {}, value))) : el("span", { class: "soft" }, "not checked: the sync has no accepted_values test of it")],
       ["values", written.some((one) => one.values.length) ? null : el("span", { class: "soft" }, "not shown: the sync does not have show_values: true for it")]]),
+    written[0].sync.sends === "attribute" && el("p", { class: "note" }, DATA_POINT),
     written.filter((one) => one.values.length).map((one) => [heading("Values", written.length > 1 ? `from ${one.sync.name}` : ""), table(["value", "rows#", "share#"],
       one.values.map(([value, rows]) => [value === "" ? el("span", { class: "soft" }, "others, too many or in too few rows to be shown") : el("code", {}, value), count(rows), share(rows, one.sync.rows)]), "")]),
     heading("Written by"), table(["sync", "rows sent with a value#", "of acknowledged#", "last run", "finished", "changes#-", "data points#-"], written.map((one) => [syncLink(one.sync.name),
@@ -366,7 +368,7 @@ function ofSync(sync) {
     sync.status !== "success" && sync.message ? el("div", { class: "said" }, said(sync.message)) : null,
     facts([["mode", sync.mode], ["owner", sync.owner || nobody()], ["writes to", `${sync.about}s`], ["cannot be undone", sync.ends || "nothing"], ["schedule", sync.schedule || "none"],
       ["next due", dueAt(sync)], [sync.ended ? `${sync.ended}, or erased` : "acknowledged", many(sync.rows, "row")], ["rejected or invalid", many(sync.rejected, "row")],
-      ["in doubt", many(sync.inDoubt, "row")], [`attributes written in ${data.days} days, new rows too`, sync.sends === "attribute" ? count(sync.written) : null], ["runs after", sync.after.length ? comma(sync.after.map(syncLink)) : "–"], ["runs before", behind.length ? comma(behind.map((one) => syncLink(one.name))) : null],
+      ["in doubt", many(sync.inDoubt, "row")], [`attributes written in ${data.days} days, new rows too`, sync.sends === "attribute" ? count(sync.written) : null], [`data points of changes in ${data.days} days`, sync.sends === "attribute" ? count(sum(list, (one) => one.points)) : null], ["runs after", sync.after.length ? comma(sync.after.map(syncLink)) : "–"], ["runs before", behind.length ? comma(behind.map((one) => syncLink(one.name))) : null],
       ["tags", sync.tags.length ? sync.tags.map(text).join(", ") : null], ["in", `${sync.file}:${sync.line}`]]),
     sync.notes.map((note) => el("p", { class: "note" }, text(note))),
     heading("Last runs", "the latest at the right"), sync.runs.length ? strip(sync.runs) : el("p", { class: "soft" }, "It has not run yet."),
