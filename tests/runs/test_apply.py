@@ -441,3 +441,14 @@ def test_what_killed_processes_have_left_of_plans_goes_with_the_next(people: Sho
     os.close(held)
     assert retl("forget", "nobody@example.com", "--yes", folder=people.folder).code in (0, 1)
     assert sorted(people.folder.glob(".retl-plan-*")) == left[2:]
+
+
+def test_plan_of_a_model_that_rows_have_left_is_applied(shop: Shop, retl: Retl):
+    shop.sync("it", "SELECT 'u' || i AS external_id, i AS n FROM range(5) r(i)")
+    assert shop.run().status == "success"
+    shop.sync("it", "SELECT 'u' || i AS external_id, i + 1 AS n FROM range(3) r(i)")
+    assert retl("plan", "it", "--out", "p.retl", folder=shop.folder).code == 0
+    applied = retl("apply", "p.retl", folder=shop.folder)
+    assert (applied.code, "2 left it, which Braze keeps" in applied.err) == (0, True), applied.err
+    noted = "(SELECT external_id FROM state WHERE _retl_absent_since IS NOT NULL)"
+    assert sorted(shop.rows_of(noted, "external_id")) == [("u3",), ("u4",)]
