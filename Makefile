@@ -99,7 +99,7 @@ $(SPARK)/installed: tests/spark/requirements.txt
 test-dialects: $(VENV)/installed $(SPARK)/installed ## Rows of dialects on Hive's own classes and on Spark: needs Java 17; two minutes
 	RETL_SPARK=$(CURDIR)/$(SPARK)/bin/python $(BIN)/pytest tests/spark
 
-test-spark: $(VENV)/installed $(SPARK)/installed ## The contract of all warehouses on Apache Spark: needs Java 17; an hour of a busy machine
+test-spark: $(VENV)/installed $(SPARK)/installed ## The contract of all warehouses on Apache Spark: needs Java 17; three quarters of an hour
 	$(BIN)/python -m pip install --quiet $(PINNED) --group engines
 	RETL_SPARK_HOME=$$($(SPARK)/bin/python -c "import os, pyspark; print(os.path.dirname(pyspark.__file__))") \
 		$(BIN)/pytest tests/warehouses/test_contract.py tests/warehouses/test_spark.py tests/warehouses/test_comparing.py \
