@@ -75,7 +75,7 @@ def print_lines(lines: Iterable[str], raw: bool = False) -> None:
     Lines that are `raw` are those of files and models: they stay as they are.
     """
     for line in lines:
-        print(line if raw else terminal.fitted(stderr.shown(line), sys.stdout), flush=True)
+        stderr.print_whole(line if raw else terminal.fitted(stderr.shown(line), sys.stdout), sys.stdout)
 
 
 def print_json(value: object, raw: bool = False) -> None:

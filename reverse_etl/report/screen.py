@@ -1,6 +1,7 @@
 """Shows the progress of runs on a terminal: a spinner or a bar for each sync. Elsewhere, it is `Lines`."""
 
 import os
+import sys
 import threading
 import time
 from collections.abc import Iterable, Iterator
@@ -23,7 +24,7 @@ from reverse_etl.plan.plan import Plan
 from reverse_etl.project.spec import Sync
 from reverse_etl.report import terminal
 from reverse_etl.report.progress import Lines, planning_line, rates_so_far, repeating
-from reverse_etl.report.stderr import shown
+from reverse_etl.report.stderr import saying, shown
 from reverse_etl.report.tables import folded
 from reverse_etl.runs.interrupts import Interrupts
 
@@ -39,7 +40,10 @@ class _Display(Progress):
         spinner = SpinnerColumn("dots" if console.encoding.startswith("utf") else "line")
         self._of_sent = (name, BarColumn(), MofNCompleteColumn(), rates, TimeRemainingColumn())
         self._of_planned = (spinner, name, TimeElapsedColumn())
-        super().__init__(console=console, transient=True)
+        is_shared = terminal.is_terminal(
+            sys.stdout
+        )  # else what is printed belongs into the file, whatever is shown here
+        super().__init__(console=console, transient=True, redirect_stdout=is_shared)
 
     def get_renderables(self) -> Iterable[RenderableType]:
         for is_sent, columns in ((True, self._of_sent), (False, self._of_planned)):
@@ -72,7 +76,8 @@ class Screen(Lines):
     def _say(self, text: str) -> None:
         width = terminal.width(self._console.file)
         said = folded(shown(text), width) if width else shown(text)
-        self._console.print(said, markup=False, highlight=False, soft_wrap=True)
+        with saying:
+            self._console.print(said, markup=False, highlight=False, soft_wrap=True)
 
     @contextmanager
     def _bar(self, sync: Sync, plan: Plan, sender: Sender) -> Iterator[None]:

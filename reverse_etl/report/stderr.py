@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from types import TracebackType
-from typing import Any
+from typing import Any, TextIO
 
 from reverse_etl.errors import Problem
 from reverse_etl.masking import all_masked, of_warehouse
@@ -44,7 +44,7 @@ class Invocation:
 
 
 invocation = Invocation()
-_saying = threading.RLock()  # several syncs are told of at once; reentrant, as a signal may come in between
+saying = threading.RLock()  # several syncs are told of at once; reentrant, as a signal may come in between
 
 
 def begin(command: str, is_json: bool) -> None:
@@ -96,8 +96,14 @@ def say_at_once(text: str, event: str, level: str) -> None:
 
 
 def _print(text: str) -> None:
-    with _saying:
-        print(text, file=sys.stderr, flush=True)
+    print_whole(text, sys.stderr)
+
+
+def print_whole(text: str, stream: TextIO) -> None:
+    """Print lines at once, and none of another thread between them and their end."""
+    with saying:
+        stream.write(f"{text}\n")
+        stream.flush()
 
 
 def line(text: str, event: str, level: str, **fields: object) -> str:

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 import pytest
 
@@ -166,6 +166,59 @@ def test_no_bar_is_left_on_a_terminal_whatever_ends_the_command(named: Shop):
     assert (code, shown.endswith(b"\r\x1b[2K\x1b[?25h" + said)) == (130, True)
 
 
+class Writes(io.RawIOBase):
+    """A file that notes each write to it."""
+
+    def __init__(self) -> None:
+        self.all: list[bytes] = []
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        self.all.append(bytes(data))
+        return len(data)
+
+
+def test_lines_of_syncs_that_run_at_once_cannot_get_into_each_other(named: Shop):
+    """Each is one write with its end, also where Python does not collect what is written: PYTHONUNBUFFERED."""
+    named.sync("also", NAMED.replace("'u'", "'v'"))
+    out, err = Writes(), Writes()
+    streams = [io.TextIOWrapper(file, "utf-8", write_through=True) for file in (out, err)]  # type: ignore[type-var]
+    assert printed(named, streams[0], "sync", "--all", "--threads", "2", stderr=streams[1])[0] == 0
+    assert (len(out.all), len(err.all) > 3) == (2, True)
+    assert [line for line in (*out.all, *err.all) if not line.endswith(b"\n")] == []
+
+
+@pytest.mark.long
+def test_results_go_to_the_file_that_is_to_have_them_while_the_terminal_shows_another_sync(named: Shop, tmp_path: Path):
+    named.sync("also", NAMED.replace("'u'", "'v'"), after="it")
+    held = Held(named.braze, external_ids=["v0"])
+    ours, theirs = os.openpty()
+    environ, out = {**os.environ, **named.environ, "TERM": "xterm", "COLUMNS": "120"}, tmp_path / "results.txt"
+    shown = bytearray()
+
+    def read() -> None:
+        with suppress(OSError):  # when the last one closes it
+            while data := os.read(ours, 65536):
+                shown.extend(data)
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    with Forked(on_terminal, os.ttyname(theirs), named.folder, environ, "sync", "--all", ">", str(out)) as process:
+        process.wait_for(held.is_held)
+        process.wait_until(lambda: b"it: success" in shown + out.read_bytes())
+        held.goes_out.set()
+        code = process.wait()
+    os.close(theirs)
+    reader.join()
+    os.close(ours)
+    assert (code, [line.split(",")[0] for line in out.read_text().splitlines()]) == (
+        0,
+        ["it: success", "also: success"],
+    )
+
+
 @pytest.mark.long
 def test_ctrl_c_while_the_program_is_loaded_shows_no_traceback(tmp_path: Path):
     handler = "signal.signal(signal.SIGINT, signal.default_int_handler)"  # whoever runs the tests may ignore it
@@ -177,9 +230,12 @@ def test_ctrl_c_while_the_program_is_loaded_shows_no_traceback(tmp_path: Path):
 
 
 def on_terminal(name: str, folder: Path, environ: Mapping[str, str], *arguments: str) -> None:
-    """`retl ...` on a terminal."""
+    """`retl ...` on a terminal; or `retl ... > FILE`."""
     terminal = os.open(name, os.O_RDWR | os.O_NOCTTY)
     for number in range(3):
         os.dup2(terminal, number)
+    if ">" in arguments:
+        *arguments, _, file = arguments  # type: ignore[assignment]
+        os.dup2(os.open(file, os.O_WRONLY | os.O_CREAT), 1)
     sys.stdin, sys.stdout, sys.stderr = open(0), open(1, "w"), open(2, "w")  # noqa: SIM115
     command(folder, environ, *arguments)
