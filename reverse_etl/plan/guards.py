@@ -77,7 +77,7 @@ def _stop(sync: Sync, trip: Trip, skipped: Skipped) -> Problem:
     return Problem(
         f"{sync.name}: guard {trip.name}: {what}",
         Location(where.file, where.line, where.column),
-        to_skip(sync, trip.name, trip.counted if trip.name in TYPED or most is not None else None),
+        to_skip(sync, trip.name, trip.counted if trip.name in COUNTING else None),
         code="X002",
     )
 
@@ -89,15 +89,18 @@ def guard_of(problem: Problem) -> str | None:
 
 
 def to_skip(sync: Sync, name: str, counted: int | None = None) -> str:
-    """The hint to skip a guard; where that may delete users, it is no more than what it would do.
+    """The hint about a guard: what to look at first, and how to skip it; where that may delete users, no more than
+    what that would do.
 
-    `counted` is the number to type, if one has to be.
+    `counted` is the number to type, so that what is skipped is no more than what was looked at.
     """
     typed = f"--skip-guard {name}" if counted is None else f"--skip-guard {name}={counted}"
     ends = sync.ends
     if ends:
         return f"check the model: `retl show {sync.name}`; {typed} may {ends.does} these {ends.of}s, for good"
-    return f"to run anyway, pass {typed} to `retl sync {sync.name}`"
+    if name == DATA_TESTS:
+        return f"to run anyway, pass {typed} to `retl sync {sync.name}`"
+    return f"find out why: `retl plan {sync.name}`; only if all of it is meant, run `retl sync {sync.name} {typed}`"
 
 
 def _checked(sync: Sync, counts: Counts) -> Iterator[Trip]:

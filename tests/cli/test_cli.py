@@ -701,9 +701,9 @@ def test_gates_of_the_command_line_stop_before_anything_is_sent(retl: Retl, star
     assert outcome.code == 1
     assert outcome.err.endswith(
         "syncs.yml:26:5: orders: guard max_changes: 3 rows would be sent; at most 1 is allowed (50% of 3)\n"
-        "  hint: to run anyway, pass --skip-guard max_changes to `retl sync orders`\n"
+        "  hint: find out why: `retl plan orders`; only if all of it is meant, run `retl sync orders --skip-guard max_changes=3`\n"
         "syncs.yml:26:5: orders: guard max_requests: 1 request is needed; at most 0 are allowed\n"
-        "  hint: to run anyway, pass --skip-guard max_requests to `retl sync orders`\n"
+        "  hint: find out why: `retl plan orders`; only if all of it is meant, run `retl sync orders --skip-guard max_requests=1`\n"
     )
     assert retl("status", "orders").out.splitlines()[1].split()[-3] == "0"
 

@@ -209,14 +209,17 @@ def test_guards_stop_a_run_that_changes_or_removes_too_much_or_whose_model_is_em
     result = people.run()
     assert [str(problem) for problem in result.errors] == [
         "syncs.yml:13:3: it: guard max_removed: on_removed: clear would affect 1 row; at most 0 are allowed (10% of 3)\n"
-        "  hint: to run anyway, pass --skip-guard max_removed to `retl sync it`"
+        "  hint: find out why: `retl plan it`; only if all of it is meant, run `retl sync it --skip-guard max_removed=1`"
     ]
     assert (result.status, result.exit_code, len(people.sent())) == ("blocked", 1, 1)
     assert people.run(skip_guards=["max_removed"]).status == "success"
     people.sync("it", PEOPLE, on_removed="clear", guards={"max_removed": "100%"})
     people.warehouse("DELETE FROM people")
-    assert [problem.message for problem in people.run().errors] == [
-        "it: guard empty_model: the model returned no rows, but the state has 2"
+    assert [(problem.message, problem.hint) for problem in people.run().errors] == [
+        (
+            "it: guard empty_model: the model returned no rows, but the state has 2",
+            "find out why: `retl plan it`; only if all of it is meant, run `retl sync it --skip-guard empty_model`",
+        )
     ]
     assert people.run(skip_guards=["empty_model"]).plan.removed == 2
 
@@ -228,7 +231,7 @@ def test_number_behind_a_skipped_guard_is_an_upper_bound(people: Shop):
         (
             "it: guard max_changes: 3 rows would be sent; at most 1 is allowed, "
             "and --skip-guard max_changes=2 allows 2",
-            "to run anyway, pass --skip-guard max_changes=3 to `retl sync it`",
+            "find out why: `retl plan it`; only if all of it is meant, run `retl sync it --skip-guard max_changes=3`",
         )
     ]
     assert people.sent() == []
