@@ -13,7 +13,7 @@ from reverse_etl.shared_state.head import HEAD, LEASE, Head, Holder, in_the_way,
 from reverse_etl.shared_state.object_store import ObjectStore, Version
 from reverse_etl.shared_state.place import StatePlace, was_moved
 from reverse_etl.shared_state.reading import look
-from reverse_etl.system.file_lock import WAIT
+from reverse_etl.system.file_lock import wait_for
 
 RENEW_EVERY_S = 20.0
 RETRY_EVERY_S = 2.0
@@ -105,7 +105,7 @@ class HeadLock:
     def _busy(self, holder: Holder | None) -> BusyError:
         who = f": {holder}; its lock expires in {self._seconds_left(holder):,.0f} s unless renewed" if holder else ""
         what = f'sync "{self._place.sync}" on target "{self._place.target}" is already running{who}'
-        return BusyError(what, hint=WAIT, code="B001")
+        return BusyError(what, hint=wait_for(self._place.sync), code="B001")
 
     def _seconds_left(self, holder: Holder) -> float:
         return max(0.0, (holder.until - self.now()).total_seconds())

@@ -14,7 +14,12 @@ from reverse_etl.system.platforms import BINARY, lock_now, look_at_lock, open_to
 from reverse_etl.words import moment
 
 # Not every command can wait.
-WAIT = "run this again when it has ended; `retl sync` and `retl plan` wait for that with --wait SECONDS"
+WAIT = "run this again when it has ended; `retl sync NAME` and `retl plan` wait for that with --wait SECONDS"
+
+
+def wait_for(sync: str) -> str:
+    """The hint where a sync is running."""
+    return f"run this again when it has ended; `retl sync {sync} --wait 60` waits for that, for 60 seconds at most"
 
 
 @contextmanager
@@ -71,7 +76,7 @@ def at_work(path: Path, sync: str, target: str) -> AtWorkError | None:
 
 def _at_work(holder: str | None, sync: str, target: str) -> AtWorkError:
     what = f'sync "{sync}" on target "{target}" is already running'
-    return AtWorkError(f"{what}: {holder}" if holder else what, hint=WAIT, code="B001")
+    return AtWorkError(f"{what}: {holder}" if holder else what, hint=wait_for(sync), code="B001")
 
 
 def _write(lock_file: int, text: str) -> None:

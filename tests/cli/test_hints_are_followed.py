@@ -72,6 +72,7 @@ NOT_FOLLOWED = {
         "write this model in DuckDB SQL and remove config(dialect=...)",
     ),
     "a test of its own follows it": (
+        "`retl sync NAME` and `retl plan` wait for that with --wait SECONDS",  # tests/project/test_dbt_build.py
         "the next sync would send them again: pass --pin to hold them, or correct the model first",  # test_reverting.py
         "the next sync would clear them again: pass --pin to hold them, or correct the model first",  # test_reverting.py
         "revert the runs of one sync at a time",  # tests/runs/test_reverting.py
@@ -108,7 +109,6 @@ NOT_FOLLOWED = {
         "name an identifier under which it was erased",  # tests/runs/test_forget.py
         "name its columns external_id",  # tests/runs/test_forget.py
         "remove `renamed_from` from the target, and erase again",  # two targets that were erased from are one now
-        "its schedule tries again at",  # tests/runs/test_run_due.py
         "list_filter({}, lambda channel: {})",  # SQL
         "keep the one that says which profile is meant",  # "both kinds of profile": as the row's hint
         "pass a datetime with a time zone",  # tests/api/test_api.py

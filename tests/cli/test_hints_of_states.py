@@ -298,7 +298,7 @@ def test_run_that_waits_follows_the_other(synced: Shop, run: Run):
     held = Held(synced.braze, external_ids=["u2"])
     with running(synced, held) as process:
         assert hint_of(run("retl sync it")) == (
-            "run this again when it has ended; `retl sync` and `retl plan` wait for that with --wait SECONDS"
+            "run this again when it has ended; `retl sync it --wait 60` waits for that, for 60 seconds at most"
         )
         held.goes_out.set()
         process.wait()
