@@ -12,7 +12,7 @@ import socket
 import threading
 import time
 from contextlib import suppress
-from http.client import HTTPException
+from http.client import HTTPException, IncompleteRead
 from io import BytesIO
 from typing import Any
 from urllib.parse import urlsplit
@@ -28,6 +28,7 @@ from reverse_etl.braze.workspace import Workspace, user_agent
 from reverse_etl.network.faults import Place, fault_of, reason_of
 from reverse_etl.network.proxies import PORTS, Proxy
 from reverse_etl.redaction import MASK, redact, redact_bytes
+from reverse_etl.words import count
 
 CONNECT_TIMEOUT_S = 10.0
 MAX_RESPONSE_BYTES = 4 * 1024 * 1024  # decompressed; Braze's have a few hundred bytes, and some more for each error
@@ -73,7 +74,8 @@ class Connection:
             content = _decoded(response)
         except _FAILURES as error:
             self.close()
-            return NoAnswer(none_in_time if connected.is_cut else self._redacted(f"{none_in_time}: {reason_of(error)}"))
+            is_late = connected.is_cut or isinstance(error, TimeoutError)
+            return NoAnswer(none_in_time if is_late else self._redacted(f"no complete response: {_why(error)}"))
         finally:
             self._deadlines.end(connected)
         if connected.is_cut:  # what was read so far may look like a whole response
@@ -133,6 +135,13 @@ class Connection:
         fault = fault_of(error, Place(url, urlsplit(url).hostname or "", "endpoint", proxy))
         is_final = fault.is_wrong and not self._workspace.was_reached.is_set()
         return NotSent(self._redacted(fault.why), fault.hint, is_final)
+
+
+def _why(error: Exception) -> str:
+    """Why a response is not complete."""
+    if isinstance(error, IncompleteRead):
+        return f"the connection was closed after {count(len(error.partial), 'byte')} of its body"
+    return reason_of(error)
 
 
 # What connecting, sending and reading may raise: by the system, http.client, urllib3, and for what is no HTTP.

@@ -62,7 +62,7 @@ def run_and_exit(
             for line in table_lines(text.results_table(results), terminal.width(sys.stderr)):
                 say(line)
         statuses = dict(Counter(result.status for result in results))
-        say(text.summary_line(results), "summary", counts=statuses, duration_s=round(elapsed_s, 3))
+        say(text.summary_line(results, elapsed_s), "summary", counts=statuses, duration_s=round(elapsed_s, 3))
     if output is Output.JSON:
         print_json([as_json.result_json(result) for result in results])
     raise typer.Exit(interrupts.exit_code if interrupts.signal else exit_code(results))

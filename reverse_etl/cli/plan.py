@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -177,8 +178,8 @@ def plan(
     if output is PlanOutput.JSON:
         print_json([as_json.preview_json(preview) for preview in previews])
     if output is PlanOutput.MARKDOWN:
-        print_lines(text.preview_markdown(previews))
-        print_lines([f"\nSaved plan: `{digest_of(out)}`"] if out else [])
+        saved = [f"\nSaved plan: `{digest_of(out)}`"] if out else []
+        print_lines(map(stderr.shown, chain(text.preview_markdown(previews), saved)), raw=True)
     blocked_by = [problem for preview in previews for problem in preview.blocked_by]
     for problem in blocked_by:
         stderr.say_error(problem)

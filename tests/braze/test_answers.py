@@ -235,6 +235,16 @@ def test_answer_that_drips_ends_with_its_time(head: bytes, drop: bytes):
     assert result.why.startswith("no complete response within 0.2 s")
 
 
+def test_answer_that_is_cut_off_says_so_and_names_no_time_that_has_not_passed():
+    def cut(_: str) -> Iterator[bytes]:
+        yield b"HTTP/1.1 201 Created\r\nContent-Length: 100\r\n\r\n" + b"x" * 21
+
+    with Raw(cut) as server, closing(Deadlines()) as deadlines:
+        connection = Connection(Workspace(server.url, "key", 30), deadlines)
+        result = connection.send("/users/track", b"{}")
+    assert result == NoAnswer("no complete response: the connection was closed after 21 bytes of its body")
+
+
 def test_any_answer_is_judged_and_only_a_whole_one_confirms_a_success(wire: Wire, seed: int):
     """What is drawn, and what must be known of it, share nothing with what judges it."""
     draw = random.Random(seed)

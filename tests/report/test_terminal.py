@@ -7,6 +7,8 @@ import pytest
 
 from reverse_etl.report.tables import folded, table_lines, without_spare
 from reverse_etl.report.terminal import has_colours, painted
+from reverse_etl.report.text import summary_line
+from reverse_etl.runs.outcome import RunResult
 from tests.shop import EVENTS, Retl, Shop
 from tests.terminal import on_terminal
 
@@ -118,6 +120,20 @@ def test_table_that_does_not_fit_is_a_list_of_its_cells():
         "    status: rejected",
         "    reason: no user",
     ]
+
+
+def test_summary_says_how_long_the_command_took_and_not_what_its_syncs_add_up_to():
+    """Syncs run side by side."""
+    syncs = [RunResult(name, "users_track", "dev", "success", 0, duration_s=200) for name in ("people", "others")]
+    assert summary_line(syncs, 226) == "2 syncs: 2 success; 0 rows accepted in 0 requests (3 min 46 s)"
+
+
+def test_markdown_is_never_broken_as_its_rows_are_lines(invalid: Shop, retl: Retl):
+    """However narrow the terminal is from which it is copied."""
+    plan = ["plan", "others", "--output", "markdown"]
+    shown = on_terminal(invalid.folder, 40, *plan)
+    assert retl(*plan, folder=invalid.folder).out in shown
+    assert widest(shown) > 100
 
 
 COMMANDS = [
