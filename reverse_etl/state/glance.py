@@ -4,7 +4,7 @@ A state that needs more than that, such as the recovery of a killed run, is open
 """
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import Self
 
@@ -18,7 +18,7 @@ from reverse_etl.sql.quoting import literal
 from reverse_etl.state.contents import meta_of
 from reverse_etl.state.erasing import SEEN
 from reverse_etl.state.erasures import erasures_of
-from reverse_etl.state.file import FORMAT
+from reverse_etl.state.file import FORMAT, explain_disk_errors
 from reverse_etl.system.file_lock import at_work
 
 _LEFT_BEHIND = ("outbox.duckdb", "state.duckdb.wal")  # by a process that was killed
@@ -41,7 +41,10 @@ class Glances:
 
     @contextmanager
     def at(self, place: StatePlace) -> Iterator[DuckDBPyConnection | None]:
-        """A connection to which the state is attached, read-only, inside the block; None if it has to be opened."""
+        """A connection to which the state is attached, read-only, inside the block; None if it has to be opened.
+
+        Raises StateError if the block comes upon damage: a file may be whole as far as it has been read until then.
+        """
         if not _may_be_read(place):
             yield None
             return
@@ -52,9 +55,11 @@ class Glances:
             yield None
             return
         try:
-            yield connection if self._is_up_to_date(place) else None
+            with explain_disk_errors(place):
+                yield connection if self._is_up_to_date(place) else None
         finally:
-            connection.execute(f"DETACH {STATE}")
+            with suppress(duckdb.Error):  # it is damaged
+                connection.execute(f"DETACH {STATE}")
 
     def _is_up_to_date(self, place: StatePlace) -> bool:
         """Whether to open the state would change nothing of it."""
