@@ -156,8 +156,8 @@ def _states(project: LoadedProject) -> Iterator[Check]:
         problem = found.message if found.last_run in WRONG else None
         if found.last_run not in (*WRONG, RUNNING, NEVER):
             problem = another_workspace(project, sync, destination)
-        rows = f"{count(found.rows, 'row')} in Braze, last run: {found.last_run}"
-        yield Check(problem is None, f"state of {sync.name}: {problem or rows}")
+        rows = "" if found.rows is None else f"{count(found.rows, 'row')} in Braze, "
+        yield Check(problem is None, f"state of {sync.name}: {problem or f'{rows}last run: {found.last_run}'}")
     for orphan in orphans(project):
         yield Check(True, in_words(project, orphan))
 

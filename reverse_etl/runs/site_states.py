@@ -127,9 +127,9 @@ def _of_state(project: LoadedProject, sync: Sync, state: Seen, how: HowToLook) -
     return Known(
         status=now.last_run,
         message=_safe(sync, now.message or ""),
-        rows=now.rows,
-        rejected=now.rejected,
-        in_doubt=now.in_doubt,
+        rows=now.rows or 0,
+        rejected=now.rejected or 0,
+        in_doubt=now.in_doubt or 0,
         written=_written(connection, how.since),
         types=sent,
         past=past,

@@ -48,14 +48,16 @@ class SyncStatus:
     does not run it before `next_try`. `watermark_held_by` are rows that are not in Braze, and that every run reads
     again, with all that came after them; `given_up` rows are not in Braze either, and are not waited for. `pinned`
     values were reverted, and stay until the model returns others; the last such revert was of `pinned_run`.
+
+    `rows`, `rejected` and `in_doubt` are None if the state cannot be read now, as the sync is running or it is damaged.
     """
 
     sync: str
     last_run: str
     finished_at: datetime | None = None
-    rows: int = 0
-    rejected: int = 0
-    in_doubt: int = 0
+    rows: int | None = None
+    rejected: int | None = None
+    in_doubt: int | None = None
     message: str | None = None
     failures: int = 0
     next_try: datetime | None = None
@@ -80,7 +82,8 @@ class SyncStatus:
 
     def cells(self) -> tuple[object, ...]:
         finished = moment(self.finished_at) if self.finished_at else ""
-        return self.sync, self.last_run, finished, f"{self.rows:,}", f"{self.rejected:,}", f"{self.in_doubt:,}"
+        numbers = (self.rows, self.rejected, self.in_doubt)
+        return self.sync, self.last_run, finished, *("" if one is None else f"{one:,}" for one in numbers)
 
 
 def sync_status(project: LoadedProject, sync: Sync) -> SyncStatus:
@@ -139,7 +142,7 @@ def _with_skip(sync: Sync, tries: Tries, status: SyncStatus) -> SyncStatus:
 def _of_state(project: LoadedProject, sync: Sync, glances: Glances) -> SyncStatus:
     try:
         if not is_there(project, sync):
-            return SyncStatus(sync.name, NEVER)
+            return SyncStatus(sync.name, NEVER, rows=0, rejected=0, in_doubt=0)
         with glances.at(claimed_place(project, sync)) as seen:
             if seen is not None:
                 return status_in(seen, sync, glances.meta)

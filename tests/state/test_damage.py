@@ -1,5 +1,6 @@
 """A state file or a disk that is not what it should be: an error with a hint, and nothing is sent because of it."""
 
+import json
 import os
 import random
 import resource
@@ -216,9 +217,31 @@ def test_status_and_debug_name_a_damaged_state_and_show_the_others(synced: Shop,
     synced.sync("other", f"SELECT external_id, 1 AS other FROM ({PEOPLE})").run("other")
     state_file(synced).write_text("what?")
     shown = retl("status", folder=synced.folder)
-    assert [line.split()[:2] for line in shown.out.splitlines()[1:]] == [["it", "damaged"], ["other", "success"]]
+    it, other = [line.split() for line in shown.out.splitlines()[1:]]
+    assert (it, other[:2], other[-3:]) == (["it", "damaged"], ["other", "success"], ["10", "0", "0"])
+    numbers = [one["rows"] for one in json.loads(retl("status", "--output", "json", folder=synced.folder).out)]
+    assert numbers == [None, 10]
     assert (shown.code, "it: cannot use .retl/test/it/state.duckdb" in shown.err) == (1, True)
     assert "FAIL  state of it: cannot use .retl/test/it/state.duckdb" in retl("debug", folder=synced.folder).out
+
+
+@pytest.mark.long
+def test_state_that_ends_early_is_named_by_whoever_comes_upon_it_and_the_others_are_shown(shop: Shop, retl: Retl):
+    """Its first blocks are whole, so it is opened without an error."""
+    wide = "SELECT 'u' || i AS external_id, md5(i::text) AS a, md5((i + {})::text) AS b FROM range(9000) r(i)"
+    shop.sync("it", wide.format(0)).sync("other", PEOPLE).run_all("it", "other")
+    shop.sync("it", wide.format(1)).run()
+    whole, statuses = state_file(shop).read_bytes(), list[str]()
+    for share in (45, 60, 75, 97):
+        state_file(shop).write_bytes(whole[: len(whole) * share // 100])
+        shown = retl("status", folder=shop.folder)
+        last_run = dict(line.split()[:2] for line in shown.out.splitlines()[1:])
+        assert (last_run["other"], shown.code) == ("success", last_run["it"] == "damaged")
+        statuses.append(last_run["it"])
+        for line in ("debug", "history", "why u1"):
+            state_file(shop).write_bytes(whole[: len(whole) * share // 100])
+            retl(*line.split(), folder=shop.folder)  # raises what is no error of retl
+    assert {*statuses} == {"damaged", "success"}
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everything")
