@@ -18,7 +18,7 @@ from types import TracebackType
 
 from reverse_etl.delivery.sender import Sender
 from reverse_etl.delivery.session import Session, windows
-from reverse_etl.errors import Problem, RetlError
+from reverse_etl.errors import AtWorkError, Problem, RetlError
 from reverse_etl.plan.outbox import may_withhold
 from reverse_etl.plan.plan import Plan
 from reverse_etl.plan.workbench import connect_ahead, drop_ahead, limit_memory, part_of
@@ -125,7 +125,8 @@ class _Command:
             with self._interrupts.planning():
                 found = self._skipped(job, "started") or self._planned(job)
         except RetlError as error:
-            found = job.not_run("failed", error.exit_code, error.problems)
+            status = RUNNING if isinstance(error, AtWorkError) else "failed"  # which says nothing of the sync
+            found = job.not_run(status, error.exit_code, error.problems)
         except Interrupted:
             if not self._interrupts.under_way:
                 raise

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
 
-from reverse_etl.errors import BusyError, StateError
+from reverse_etl.errors import AtWorkError, StateError
 from reverse_etl.shared_state.head import HEAD, LEASE, Head, Holder, in_the_way, may_go_on, new_holder
 from reverse_etl.shared_state.object_store import ObjectStore, Version
 from reverse_etl.shared_state.place import StatePlace, was_moved
@@ -40,7 +40,7 @@ class HeadLock:
         self._beating: threading.Thread | None = None
 
     def take(self, last_token: str | None, may_be_moved: bool = False) -> None:
-        """Acquire the lock. `last_token` was that of the last command on this machine. Raises BusyError, which
+        """Acquire the lock. `last_token` was that of the last command on this machine. Raises AtWorkError, which
         identifies the holder, and StateError if the state was moved, unless it `may_be_moved`."""
         for _ in range(5):
             self._look()
@@ -102,10 +102,10 @@ class HeadLock:
         if self._is_overtaken:
             raise self._overtaken()
 
-    def _busy(self, holder: Holder | None) -> BusyError:
+    def _busy(self, holder: Holder | None) -> AtWorkError:
         who = f": {holder}; its lock expires in {self._seconds_left(holder):,.0f} s unless renewed" if holder else ""
         what = f'sync "{self._place.sync}" on target "{self._place.target}" is already running{who}'
-        return BusyError(what, hint=wait_for(self._place.sync), code="B001")
+        return AtWorkError(what, hint=wait_for(self._place.sync), code="B001")
 
     def _seconds_left(self, holder: Holder) -> float:
         return max(0.0, (holder.until - self.now()).total_seconds())

@@ -231,7 +231,7 @@ def test_one_sync_twice_at_once_runs_once(shop: Shop):
 
     second: list[SyncResult] = []
     assert project(shop, listener=Second()).sync("people").is_success
-    assert [(result.status, result.exit_code) for result in second] == [("failed", 1)]
+    assert [(result.status, result.exit_code) for result in second] == [("running", 1)]
     assert 'sync "people" on target "test" is already running' in second[0].errors[0].message
 
 

@@ -242,8 +242,10 @@ def test_second_run_at_the_same_time_is_told_who_is_at_work_and_waits_as_long_as
             "it",
             "running",
         ]  # rows: not known now
+        (status,) = json.loads(retl("status", "--output", "json", folder=shop.folder).out)
+        assert (status["failures"], status["next_try"]) == (0, None)  # it says nothing of the sync
         result = shop.run(wait_s=1.2)
-        assert (result.status, result.exit_code) == ("failed", 1)
+        assert (result.status, result.exit_code) == ("running", 1)
         assert sum(shop.clock.waits) == pytest.approx(1.2)
         shop.clock, shop.listener = LettingGo(process, after_waits=3), Silent()
         result = shop.run(wait_s=60)
