@@ -186,3 +186,5 @@ def state_reset(
         ask(cost_of_sending_all([chosen]), yes)
         aside = reset(place_of(project, chosen))
     say(f"{name}: state reset; the old state is in {aside}" if aside else f"{name}: nothing to reset")
+    if aside and name not in unclaimed and not chosen.mode.is_idempotent:
+        say(f"{name}: the next run sends every row again; run `retl state baseline {name}` first if they are in Braze")

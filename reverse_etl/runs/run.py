@@ -241,7 +241,7 @@ def _plan_sync(job: Job, state: State, session: Session | None) -> Planned:
         job.await_others()
     since = state.rows.reads_from(sync, options.full_refresh, project.spec.dialect)
     if since and since.hold:
-        job.notice(f"{since.hold}: `retl rejects {sync.name}`")
+        job.notice(since.hold)
     model = project.compile(sync.model, since.cursor if since else None)
     started_at = job.now()
     run_id = f"{started_at:%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"

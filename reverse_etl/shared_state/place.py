@@ -33,7 +33,7 @@ class StatePlace:
         """How to go on without the state, as a last resort: nothing is deleted, and no event is sent twice."""
         reset = f"run `retl state reset {self.sync}`"
         if self.counts_again:
-            reset += f", then `retl state baseline {self.sync}`"
+            reset = f"pause its schedule, {reset}, then `retl state baseline {self.sync}`"
             return f"{reset}: the old files are kept, and what the model returns by now counts as sent"
         return f"{reset}: the old files are kept, and every row is sent again"
 

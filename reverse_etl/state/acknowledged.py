@@ -222,7 +222,8 @@ class AcknowledgedRows:
         if start is None:
             return None
         cursor = watermark.cursor_sql(self._connection, mark, start, dialect)
-        return Since(start, cursor, mark.forgotten, watermark.holds(self._connection, mark, incremental.lookback))
+        hold = watermark.holds(self._connection, mark, incremental.lookback, self._sync)
+        return Since(start, cursor, mark.forgotten, hold)
 
     def _number(self, sql: str) -> int:
         row = self._connection.execute(sql).fetchone()

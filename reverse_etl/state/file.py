@@ -75,7 +75,7 @@ def attach(connection: DuckDBPyConnection, place: StatePlace) -> None:
         )
     if int(meta["format"]) > FORMAT:
         what = f"{path} was written by a newer version of retl (format {meta['format']}; this version reads {FORMAT})"
-        raise StateError(what, hint=f"upgrade retl, or {place.start_over}", code="S007")
+        raise StateError(what, hint="upgrade retl: nothing is lost", code="S007")
     if (meta["sync"], meta["target"]) in place.formers:  # a crash came between its move and its name
         connection.execute(f"INSERT OR REPLACE INTO {_META} {_names(place)}")
     elif (meta["sync"], meta["target"]) != (sync, target):

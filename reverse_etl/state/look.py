@@ -73,7 +73,7 @@ class SyncStatus:
         if self.message:
             yield self.message
         if self.hold:
-            yield f"{self.hold}: `retl rejects {self.sync}`"
+            yield self.hold
         if self.given_up:
             yield f"{count(self.given_up, 'row')} given up, and not in Braze: `retl rejects {self.sync}`"
         if self.pinned:
@@ -186,7 +186,9 @@ def status_in(connection: DuckDBPyConnection, sync: Sync, meta: Mapping[str, str
         sync.name, status, at, rows, rejects, in_doubt, message, given_up=given_up, pinned=pinned, pinned_run=pinned_run
     )
     mark = watermark.read(connection) if sync.incremental else None
-    hold = watermark.holds(connection, mark, sync.incremental.lookback) if mark and sync.incremental else None
+    hold = (
+        watermark.holds(connection, mark, sync.incremental.lookback, sync.name) if mark and sync.incremental else None
+    )
     if mark is None or hold is None or mark.held_since is None:
         return found
     since = datetime.fromisoformat(mark.held_since).replace(microsecond=0)

@@ -153,14 +153,17 @@ def _with_hold(
     return replace(mark, open_from=open_from, held=held, held_since=first_of)
 
 
-def holds(connection: DuckDBPyConnection, mark: Watermark, lookback: str) -> str | None:
-    """What is said of rows that keep the watermark from moving; None if there are none."""
+def holds(connection: DuckDBPyConnection, mark: Watermark, lookback: str, sync: str) -> str | None:
+    """What is said of rows that keep the watermark from moving, and the way out; None if there are none."""
     if not mark.held or start(connection, mark, lookback) != mark.open_from:
         return None
     since = f"strftime(CAST({literal(str(mark.held_since))} AS TIMESTAMPTZ), '%Y-%m-%d %H:%M UTC')"
     rows = count(mark.held, "row that is", "rows that are")
     at = _text(connection, f"SELECT {since}")
-    return f"the watermark is held at {mark.open_from} since {at} by {rows} not in Braze"
+    listed = f"SELECT EXISTS (FROM {REJECTS} WHERE rejected_by <> '{GIVEN_UP}') OR EXISTS (FROM {IN_DOUBT})"
+    is_listed = connection.execute(listed).fetchall() == [(True,)]
+    way_out = f"`retl rejects {sync}`" if is_listed else "not sent yet; the next run sends what is left of them"
+    return f"the watermark is held at {mark.open_from} since {at} by {rows} not in Braze: {way_out}"
 
 
 def is_pruned(connection: DuckDBPyConnection, cursor: str) -> bool:

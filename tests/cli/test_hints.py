@@ -526,7 +526,7 @@ def test_events_are_not_sent_again_where_a_state_is_lost(shop: Shop, retl: Retl,
     (folder / "state.duckdb").write_bytes(b"x" * 9000) if damage == "state" else None
     _, hint = first_error(run("retl sync it"))
     assert hint.endswith(
-        "run `retl state reset it`, then `retl state baseline it`: "
+        "pause its schedule, run `retl state reset it`, then `retl state baseline it`: "
         "the old files are kept, and what the model returns by now counts as sent"
     )
     follow(run, hint)

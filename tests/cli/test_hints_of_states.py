@@ -192,7 +192,8 @@ def _of_nobody(path: Path) -> None:
 
 
 BASELINE = (
-    "; or run `retl state reset it`, then `retl state baseline it`: "
+    "; or pause its schedule, run `retl state reset it`, "
+    "then `retl state baseline it`: "
     "the old files are kept, and what the model returns by now counts as sent"
 )
 

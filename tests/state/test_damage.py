@@ -101,7 +101,8 @@ def test_state_that_is_missing_is_no_first_run(shop: Shop, retl: Retl):
     state_file(shop).unlink()
     assert refused(shop) == (
         f".../state.duckdb is missing, but {LOST}",
-        "restore it from a backup, or run `retl state reset it`, then `retl state baseline it`: the old files are kept, "
+        "restore it from a backup, or pause its schedule, run `retl state reset it`, "
+        "then `retl state baseline it`: the old files are kept, "
         "and what the model returns by now counts as sent",
     )
     status = retl("status", folder=shop.folder)
@@ -144,7 +145,7 @@ def test_state_of_a_newer_format_is_refused_and_left_as_it_is(synced: Shop):
         connection.execute("UPDATE meta SET value = '99' WHERE key = 'format'")
     assert refused(synced) == (
         f".../state.duckdb was written by a newer version of retl (format 99; this version reads {FORMAT})",
-        f"upgrade retl, or {RESET}",
+        "upgrade retl: nothing is lost",
     )
 
 
@@ -267,7 +268,8 @@ def test_outbox_of_a_killed_run_that_cannot_be_read_stops_the_next_one(shop: Sho
         ".../outbox.duckdb is damaged, and with it the record of what the killed run sent: IO Error: "
     )
     assert hint == (
-        "restore it, or run `retl state reset it`, then `retl state baseline it`: the old files are kept, "
+        "restore it, or pause its schedule, run `retl state reset it`, "
+        "then `retl state baseline it`: the old files are kept, "
         "and what the model returns by now counts as sent"
     )
 
