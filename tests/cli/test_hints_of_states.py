@@ -203,7 +203,7 @@ BASELINE = (
     ("damage", "hint"),
     [
         (_broken, "restore it from a backup, or"),
-        (_of_newer, "upgrade retl, or"),
+        (_of_newer, "upgrade retl: nothing is lost"),
         (_of_other, "restore the right file: the state of one sync says nothing about another"),
         (_of_nobody, "restore the right file, or"),
     ],

@@ -33,7 +33,7 @@ from reverse_etl.state.history import past_runs
 from reverse_etl.state.look import acknowledged_row, rows_not_in_braze, sync_status
 from reverse_etl.state.persons import Found
 from reverse_etl.state.places import place_of
-from reverse_etl.system.file_lock import WAIT
+from reverse_etl.system.file_lock import wait_for
 from tests.bucket import SECRET, Bucket
 from tests.processes import HANG_S, Forked
 from tests.runs.test_run_due import YEARLY
@@ -300,7 +300,7 @@ def test_second_machine_is_told_who_is_at_work_and_takes_the_lock_of_a_dead_one_
     assert (result.status, result.exit_code) == ("running", 1)
     what = result.errors[0].message
     assert what.startswith(f'sync "it" on target "test" is already running: process {process.pid} on ')
-    assert result.errors[0].hint == WAIT
+    assert result.errors[0].hint == wait_for("it")
     two.clock = FakeClock(ahead=-HOUR)
     assert two.run().errors[0].message.startswith('sync "it" on target "test" is already running')
     assert later(two).run().status == "success"

@@ -20,7 +20,7 @@ from reverse_etl.plan.actions import Intent
 from reverse_etl.runs.outcome import Options
 from reverse_etl.runs.run import jobs_of, opened, plan_sync
 from reverse_etl.sandbox import Fault
-from reverse_etl.system.file_lock import WAIT, locked_by_us
+from reverse_etl.system.file_lock import WAIT, locked_by_us, wait_for
 from reverse_etl.system.signals import interruptible
 from tests.processes import Forked
 from tests.shop import (
@@ -238,7 +238,7 @@ def test_second_run_at_the_same_time_is_told_who_is_at_work_and_waits_as_long_as
         second = retl("sync", "it", folder=shop.folder)
         assert second.code == 1
         assert second.err.startswith(f'sync "it" on target "test" is already running: process {process.pid} on ')
-        assert second.err.endswith(f"\n  hint: {WAIT}\n")
+        assert second.err.endswith(f"\n  hint: {wait_for('it')}\n")
         assert retl("status", folder=shop.folder).out.splitlines()[1].split() == [
             "it",
             "running",
