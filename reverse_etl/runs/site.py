@@ -190,7 +190,7 @@ def _texts(project: LoadedProject, sync: Sync) -> dict[str, tuple[str, str]]:
 def _events(project: LoadedProject, lock: Lock, syncs: Iterable[SiteSync]) -> list[SiteEvent]:
     """The events of braze.lock.yml, and those that models write down. Names of events are values of rows: those in the
     file have been reviewed, those in a model are its text."""
-    columns = {sync.name: {column.name: column.type for column in sync.columns} for sync in syncs}
+    columns = {sync.name: {column.name: column.type for column in sync.columns if not column.gone} for sync in syncs}
     senders = [sync for sync in project.spec.syncs if sync.mode.record_type == "events"]
     found = [
         SiteEvent(

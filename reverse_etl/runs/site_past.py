@@ -47,7 +47,8 @@ def past_columns(
 def gone_of(sync: Sync, past: Mapping[str, str], of_state: Iterable[str], layout: Layout | None) -> dict[str, str]:
     """The columns that are no longer sent, with what there is to say of each. `layout` is that of the model as it is
     now; `of_state` are the columns that the state has."""
-    if sync.mode.extra not in _KEEPS:
+    is_unknown = layout is None and sync.mode.extra is Extra.PROPERTY  # the state of events does not store all of them
+    if sync.mode.extra not in _KEEPS or is_unknown:
         return {}
     now = {column.name.casefold() for column in layout.sent} if layout else set[str]()
     past = {**(dict.fromkeys(of_state, ": the model does not return it") if layout else {}), **past}

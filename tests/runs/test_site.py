@@ -247,6 +247,22 @@ def test_events_that_a_model_writes_down_are_known_without_a_lock_file(shop: Sho
     assert found == [(one, {"pages": "number"}, ["views"]) for one in known]
 
 
+@pytest.mark.long
+def test_property_that_is_no_longer_sent_is_none_of_the_event(shop: Shop):
+    sql = "SELECT 'u1' AS external_id, 'seen' AS name, TIMESTAMP '2026-11-23' AS time, 3 AS pages"
+    events = {**EVENTS, "primary_key": ["external_id", "name", "time"]}
+    shop.sync("views", f"{sql}, 5 AS seconds", **events).run("views")
+    shop.sync("views", sql, **events)
+    site = site_of(shop)
+    assert [event.properties for event in site.events] == [{"pages": "number"}]
+    gone = {column.name: column.gone for column in site.syncs[1].columns}
+    keeps = "Braze keeps it in what was sent"
+    today = f"{site.syncs[1].runs[0].started_at:%Y-%m-%d}"
+    assert gone == {"pages": "", "seconds": f"no longer sent since some time after {today}; {keeps}"}
+    shop.model("views", "SELECT * FROM nowhere")
+    assert not any(column.gone for column in site_of(shop).syncs[1].columns)
+
+
 # --- values ----------------------------------------------------------------------------------------------------------
 
 OF_MANY = """SELECT 'u' || i AS external_id, if(i < 20, 'gold', if(i < 28, 'silver', 'of mina')) AS tier,

@@ -240,7 +240,7 @@ const eventRows = () => [
   ...events.map((event) => [link(event.name, "events", event.name), comma(event.properties.map(([name, type]) => el("span", {}, propertyOf(event.syncs, name), ` ${type}`))), comma(event.syncs.map(syncLink)), ownersOf(event.syncs)]),
   ...syncs.filter((sync) => / (events|purchases)$/.test(sync.mode) && !events.some((event) => event.syncs.includes(sync.name))).map((sync) => [
     el("span", { class: "soft" }, sync.mode.endsWith("purchases") ? "purchases: what was bought is a value of its rows" : "names are values of its rows"),
-    comma(columns(sync).map((one) => el("span", {}, columnLink(one), ` ${one.type}`))), syncLink(sync.name), sync.owner || nobody()]),
+    comma(columns(sync).filter((one) => !one.gone).map((one) => el("span", {}, columnLink(one), ` ${one.type}`))), syncLink(sync.name), sync.owner || nobody()]),
 ];
 const HEADS_OF_EVENTS = ["event", "properties", "sent by", "owner"];
 const NO_EVENTS = "No sync sends events or purchases.";
