@@ -52,7 +52,9 @@ def naming(shop: Shop, *texts: str) -> set[str]:
     tables that are dropped: there, those of the others."""
     found, folder = set[str](), shop.folder.parent / "schema"
     live = {table.name for table in pointer(shop).tables}
-    for path in (path for path in folder.rglob("*") if path.is_file() and (SPARK or path.parent.name in live)):
+    for path in (
+        path for path in folder.rglob("*") if path.is_file() and (SPARK or live & {*path.relative_to(folder).parts})
+    ):
         whole = path.read_bytes().decode(errors="replace")
         if path.suffix == ".parquet":
             whole += str(pyarrow.parquet.read_table(path).to_pylist())
