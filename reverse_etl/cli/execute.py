@@ -191,7 +191,7 @@ def _print_result(result: "RunResult", output: Output, stopped_by: dict[Problem,
         text.withheld_lines(result.withheld, plan.withheld if plan else 0, width),
         text.silent_drop_lines(result.silent_drops, width),
     )
-    for line in chain(*tables):
+    for line in chain(*tables, text.next_lines(result)):
         say(line)
 
 

@@ -63,6 +63,18 @@ def _outcome(result: RunResult) -> str:
     return f", {sent}{attributes}{problems}{took}"
 
 
+def next_lines(result: RunResult) -> Iterator[str]:
+    """What to do about rows that are not, or may not be, in Braze."""
+    plan, delivery, name = result.plan, result.delivery, result.sync
+    if plan is None or delivery is None:
+        return
+    if doubts := delivery.in_doubt + plan.held:
+        look = f"`retl rejects {name}` says which; look for them in Braze, then `retl resolve {name}`"
+        yield f"{name}: {count(doubts, 'row')} in doubt: {look}"
+    if delivery.rejected:
+        yield f"{name}: {count(delivery.rejected, 'row')} rejected: `retl rejects {name}` says why, and what to do"
+
+
 _OF_RESULTS = ("sync", "status", "accepted", "of", "requests", "invalid", "rejected", "in doubt", "took")
 
 

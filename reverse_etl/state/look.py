@@ -74,6 +74,11 @@ class SyncStatus:
             yield self.message
         if self.hold:
             yield self.hold
+        if self.in_doubt:
+            look = f"`retl rejects {self.sync}` says which; look for them in Braze, then `retl resolve {self.sync}`"
+            yield f"{count(self.in_doubt, 'row')} in doubt: {look}"
+        if self.rejected:
+            yield f"{count(self.rejected, 'row')} rejected: `retl rejects {self.sync}` says why, and what to do"
         if self.given_up:
             yield f"{count(self.given_up, 'row')} given up, and not in Braze: `retl rejects {self.sync}`"
         if self.pinned:
