@@ -78,7 +78,8 @@ class SyncStatus:
             look = f"`retl rejects {self.sync}` says which; look for them in Braze, then `retl resolve {self.sync}`"
             yield f"{count(self.in_doubt, 'row')} in doubt: {look}"
         if self.rejected:
-            yield f"{count(self.rejected, 'row')} rejected: `retl rejects {self.sync}` says why, and what to do"
+            why = f"`retl rejects {self.sync}` says why, and what to do"
+            yield f"{count(self.rejected, 'row')} not in Braze, or not whole: {why}"
         if self.given_up:
             yield f"{count(self.given_up, 'row')} given up, and not in Braze: `retl rejects {self.sync}`"
         if self.pinned:

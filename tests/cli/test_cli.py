@@ -554,7 +554,7 @@ def test_debug_names_a_missing_permission(retl: Retl, tmp_path: Path):
 def test_status_shows_how_each_sync_stands(retl: Retl, starter: Path):
     retl("sync", "orders")
     lines = retl("status").out.splitlines()
-    assert lines[0].split() == ["sync", "last", "run", "finished", "in", "Braze", "rejected", "in", "doubt"]
+    assert lines[0].split() == ["sync", "last", "run", "finished", "in", "Braze", "not", "in", "Braze", "in", "doubt"]
     assert lines[1].split() == ["users_track", "never", "0", "0", "0"]
     assert re.fullmatch(r"  orders +success +\d{4}-\d\d-\d\d \d\d:\d\d UTC +3 +0 +0", lines[2])
     found = json.loads(retl("status", "orders", "--output", "json").out)

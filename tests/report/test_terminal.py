@@ -46,6 +46,12 @@ def test_table_fits_a_terminal_of_80_columns(invalid: Shop, command: str):
     assert "without" not in wide
 
 
+def test_status_leads_to_the_rows_that_are_not_in_braze(invalid: Shop, retl: Retl):
+    said = retl("status", "people", folder=invalid.folder)
+    assert said.out.splitlines()[1].split()[-3:] == ["2", "1", "0"]
+    assert "people: 1 row not in Braze, or not whole: `retl rejects people` says why, and what to do\n" in said.err
+
+
 def test_table_that_is_no_terminals_is_whole(invalid: Shop, retl: Retl):
     heading = retl("history", folder=invalid.folder).out.splitlines()[0].split()
     assert heading == ["sync", "started", "status", "took", "rows", "accepted", "rejected", "in", "doubt", "requests",

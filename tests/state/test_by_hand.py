@@ -34,6 +34,8 @@ def test_rows_in_doubt_are_listed_and_held_until_somebody_decides_and_resent_onc
     in_doubt(shop)
     held = retl("sync", "it", folder=shop.folder)
     assert (held.code, "10 held, in doubt since an earlier run" in held.out) == (1, True)
+    look = "10 rows in doubt: `retl rejects it` says which; look for them in Braze, then `retl resolve it`"
+    assert (f"it: {look}\n" in held.err, f"it: {look}\n" in retl("status", folder=shop.folder).err) == (True, True)
     listed = retl("rejects", "it", folder=shop.folder).out
     assert "check in Braze, then run `retl resolve it` with --resend or --mark-accepted" in listed
     assert listed.count("in doubt") == 10
