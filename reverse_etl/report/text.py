@@ -46,6 +46,7 @@ def _outcome(result: RunResult) -> str:
         (plan.quarantined, "in quarantine"),
         (plan.held, "held, in doubt since an earlier run"),
         (plan.given_up, "given up"),
+        (plan.marked_accepted, "recorded as accepted, as `retl resolve` has marked them"),
         (plan.suppressed, "suppressed: the user was erased"),
         (plan.uncertain if delivery.requests else 0, "for users that no sync of this target has sent"),
         (delivery.in_doubt, "in doubt"),
