@@ -19,6 +19,8 @@ from datetime import datetime
 from functools import partial
 from math import inf
 
+import duckdb
+
 from reverse_etl.braze.modes import USER, Call
 from reverse_etl.codes import code_of_reason
 from reverse_etl.delivery.batches import cut
@@ -161,7 +163,14 @@ def carry_out(ready: Ready, session: Session) -> RunResult:
     message = "; ".join(problem.message for problem in problems) or None
     has_absences = sent is not None and state.run.facts()["absences"]
     of_absences = absences.said(state.connection, sync) if has_absences else None
-    delivery = state.finish(Ending(status, message, plan.counts, job.now()), moves_state=sent is not None)
+    try:
+        delivery = state.finish(Ending(status, message, plan.counts, job.now()), moves_state=sent is not None)
+    except (duckdb.Error, OSError):  # such as a full disk
+        if sent and sent.accepted:
+            job.notice(
+                f"{count(sent.accepted, 'row')} sent and accepted: the next run records that, and sends the rest"
+            )
+        raise
     status = final_status(status, delivery)
     if of_absences:
         job.notice(of_absences)

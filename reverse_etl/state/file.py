@@ -26,7 +26,7 @@ from pathlib import Path
 import duckdb
 from duckdb import DuckDBPyConnection
 
-from reverse_etl.engines.duckdb.errors import WRITING, lacks_room, locked
+from reverse_etl.engines.duckdb.errors import WRITING, in_words, lacks_room, locked
 from reverse_etl.errors import StateError
 from reverse_etl.plan.tables import ACKNOWLEDGED, META, RUNS, STATE
 from reverse_etl.shared_state.place import StatePlace
@@ -219,7 +219,7 @@ def explain_disk_errors(place: StatePlace) -> Iterator[None]:
         if found is None:
             raise
         hint, code = found
-        text = " ".join(str(error).split()) or "out of memory"
+        text = " ".join(in_words(error).split()) or "out of memory"
         raise StateError(f"cannot use {place.folder}: {text}", hint=hint, code=code) from error
     except OSError as error:
         if error.errno not in _OF_DISKS:

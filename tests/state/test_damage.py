@@ -353,6 +353,15 @@ def test_nothing_is_sent_that_the_journal_cannot_hold(shop: Shop):
     assert (delivery.requests, shop.braze.requests()) == (0, [])
 
 
+def test_full_disk_is_said_in_words_whichever_thread_of_duckdb_writes(tmp_path: Path):
+    place = StatePlace(tmp_path, "it", "test")
+    with duckdb.connect() as connection, pytest.raises(StateError) as raised, explain_disk_errors(place):
+        connection.execute("COPY (SELECT 1) TO '/dev/full' (FORMAT parquet)")
+    (problem,) = raised.value.problems
+    said = 'IO Error: Could not write file "/dev/full": No space left on device'
+    assert (problem.code, problem.message) == ("S009", f"cannot use {tmp_path}: {said}")
+
+
 def test_line_of_the_journal_that_finds_no_room_is_not_there_in_half(tmp_path: Path):
     path = tmp_path / "journal.jsonl"
     before = resource.getrlimit(resource.RLIMIT_FSIZE)

@@ -133,4 +133,12 @@ def line_of(error: duckdb.Error) -> int:
 
 
 def headline(error: BaseException) -> str:
-    return str(error).splitlines()[0]
+    return in_words(error).splitlines()[0]
+
+
+_AS_JSON = re.compile(r'Async \w+ failed for range \[.*?\]: .*?"exception_message":"((?:[^"\\]|\\.)*)".*', re.DOTALL)
+
+
+def in_words(error: BaseException) -> str:
+    """What an error says; DuckDB says in JSON what went wrong in a thread that wrote a file."""
+    return _AS_JSON.sub(lambda found: found[1].replace('\\"', '"'), str(error))
