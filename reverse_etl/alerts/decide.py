@@ -5,6 +5,7 @@ a Change, however long ago it came about: so what could not be told is told by a
 and recovered meanwhile is not told at all.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -22,6 +23,8 @@ RECOVERED = "recovered"
 # How a run may end that says nothing of the sync: it did not run, or somebody stopped it.
 _SILENT = ("skipped", "running", "already_run", "interrupted")
 _IN_NUMBERS = ("X001", "X002", "X005")  # errors whose messages have counts and names of retl and syncs.yml only
+# What tells a wrong key from an outage, and has no value in it; what follows it is Braze's, and may have some.
+_ANSWERED = re.compile(r"[^:]+: (Braze returned \d{3}|no complete response)(?![0-9])")
 _AT_ONCE = (MAX_DELETES, MAX_MERGES, "max_resubscribed")
 
 
@@ -125,4 +128,6 @@ def _said(problem: Problem) -> str:
     if problem.code in _IN_NUMBERS:
         return f"{problem.message.partition(': ')[2]} [{problem.code}]"
     title = CODES[problem.code].title if problem.code in CODES else "an error"
+    if answered := _ANSWERED.match(problem.message):
+        title += f": {answered[1]}"
     return f"{title} [{problem.code}]" if problem.code else title

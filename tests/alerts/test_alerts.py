@@ -195,6 +195,18 @@ def test_missing_api_key_is_told_of_every_sync(told: Shop, hook: Hook, retl: Ret
     assert text.splitlines()[0] == "retl, target test: others failed, users failed"
 
 
+@pytest.mark.parametrize("status", [401, 403])
+def test_status_that_braze_returned_is_told_and_nothing_else_of_its_answer(
+    told: Shop, hook: Hook, retl: Retl, status: int
+):
+    """It tells a wrong key from a permission that is missing, at night."""
+    told.sync("users", ONE)
+    told.braze.add_fault(Fault("status", status=status, body='{"message": "no ann@example.com"}', times=None))
+    assert retl("sync", "users", folder=told.folder).code == 1
+    (text,) = hook.texts
+    assert (f"sending stopped: Braze returned {status} [X004]" in text, "ann@" in text) == (True, False)
+
+
 def test_python_api_tells_too(told: Shop, hook: Hook):
     told.sync("users", BROKEN)
     environ = {"BRAZE_API_KEY": KEY, "SLACK_URL": f"{hook.url}{PATH}"}
