@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from duckdb import DuckDBPyConnection
@@ -35,6 +35,7 @@ from reverse_etl.state.workspace import workspace_of
 from reverse_etl.words import count, moment
 
 DAMAGED, UNREACHABLE, MOVED, NEVER, RUNNING = "damaged", "unreachable", "moved", "never", "running"
+_CLOCKS_DIFFER = timedelta(minutes=5)  # by less, on machines that share a state; and a run may end meanwhile
 WRONG = (DAMAGED, UNREACHABLE, MOVED)
 
 
@@ -105,6 +106,11 @@ def statuses(project: LoadedProject, syncs: Iterable[Sync]) -> Iterator[SyncStat
         for sync in syncs:
             status = with_tries(project, sync, tries, _of_state(project, sync, glances))
             at = status.finished_at
+            if at and at - project.started_at > _CLOCKS_DIFFER:
+                early = (
+                    f"its last run, of {moment(at)}, is in the future: is the clock right? No schedule is due before"
+                )
+                status = replace(status, message=f"{early}; {status.message}" if status.message else early)
             yield replace(status, finished_at=at.replace(microsecond=0)) if at else status
 
 

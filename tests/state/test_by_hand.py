@@ -3,6 +3,7 @@
 import json
 import re
 from collections import Counter
+from datetime import timedelta
 
 import pytest
 
@@ -10,7 +11,7 @@ from reverse_etl.plan.actions import Intent
 from reverse_etl.project.project import load_project
 from reverse_etl.sandbox import Fault
 from reverse_etl.state.edit import resolve
-from tests.shop import KEY, MANY, Retl, Shop, erased_from, running, some
+from tests.shop import KEY, MANY, FakeClock, Retl, Shop, erased_from, running, some
 
 PEOPLE = "SELECT 'u' || i AS external_id, i AS n FROM range(10) r(i)"
 SEEN = "SELECT 'u' || i AS external_id, 'seen' AS name, TIMESTAMP '2026-11-23' AS time FROM range(10) r(i)"
@@ -287,3 +288,12 @@ def test_row_without_a_primary_key_is_shown_by_the_key_that_the_plan_names(shop:
     shop.run()
     row = json.loads(retl("state", "show", "it", "--key", keys[1], "--output", "json", folder=shop.folder).out)
     assert (row["external_id"], row["name"], row["_retl_number"]) == ("u1", "seen", "2")
+
+
+def test_last_run_in_the_future_asks_whether_the_clock_is_right(shop: Shop, retl: Retl):
+    shop.sync("it", "SELECT 'u1' AS external_id").run()
+    assert "is the clock right?" not in retl("status", folder=shop.folder).err
+    shop.clock = FakeClock(ahead=timedelta(hours=1))  # it has been set back since
+    shop.run()
+    shown = retl("status", folder=shop.folder)
+    assert (shown.code, "is in the future: is the clock right? No schedule is due before" in shown.err) == (0, True)
