@@ -1,6 +1,7 @@
 """Commands that show what happened to rows, and resolve those that are not in Braze."""
 
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Annotated
 
@@ -154,6 +155,9 @@ def rejects(
     select: Select = None,
     exclude: Exclude = None,
     show_values: ShowValues = False,
+    limit: Annotated[
+        int, typer.Option("--limit", min=1, help="Maximum number of lines to show as text; JSON and CSV have all.")
+    ] = 20,
     wide: Wide = False,
     output: TableFormat = TableOutput.TEXT,
     project_dir: ProjectFolder = Path(),
@@ -179,9 +183,15 @@ def rejects(
         left_out = {"sync"} if len(syncs) == 1 else set()
         left_out |= {column for column in ("identifier", "resolution") if not any(row[column] for row in rows)}
         shown = [column for column in rows[0] if column not in left_out]
-        in_words = [{**row, "status": row["status"].replace("_", " ")} for row in rows]
+        in_words = [{**row, "status": row["status"].replace("_", " ")} for row in rows[:limit]]
         table = [shown, *([row[column] for column in shown] for row in in_words)]
         print_table(table, wide=wide, spare=("run", "kind", "hint", "status", "code"))
+        if len(rows) > limit:
+            say(f"... and {len(rows) - limit:,} more; all of them by reason:")
+            numbers = Counter((row["status"].replace("_", " "), row["column"], row["reason"]) for row in rows)
+            by_reason = [(f"{number:,}", *why) for why, number in numbers.most_common(limit)]
+            print_table([("lines", "status", "column", "reason"), *by_reason], wide=wide)
+            say(f"--limit {len(rows)} shows all")
     elif not code:
         say(f"{', '.join(sync.name for sync in syncs)}: no invalid, rejected or in-doubt rows")
     raise typer.Exit(code)

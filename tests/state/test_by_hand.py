@@ -55,6 +55,19 @@ def test_rows_in_doubt_are_listed_and_held_until_somebody_decides_and_resent_onc
 
 
 @pytest.mark.long
+def test_many_rows_are_counted_by_reason_and_the_first_are_listed(shop: Shop, retl: Retl):
+    shop.sync("it", SEEN.replace("range(10)", "range(70)"), **KEYED)
+    shop.braze.add_fault(Fault("drop_after"))
+    assert shop.run().delivery.in_doubt == 70
+    listed = retl("rejects", "it", folder=shop.folder)
+    assert (len(listed.out.splitlines()), listed.out.count("--mark-accepted")) == (1 + 20 + 2, 20)
+    assert listed.out.splitlines()[-1].split()[:3] == ["70", "in", "doubt"]
+    assert listed.err == "... and 50 more; all of them by reason:\n--limit 70 shows all\n"
+    assert len(retl("rejects", "it", "--limit", "70", folder=shop.folder).out.splitlines()) == 71
+    assert len(json.loads(retl("rejects", "it", "--output", "json", folder=shop.folder).out)) == 70
+
+
+@pytest.mark.long
 def test_rows_of_all_syncs_are_listed_at_once_but_of_the_one_that_is_running(shop: Shop, retl: Retl):
     in_doubt(shop)
     shop.sync(
