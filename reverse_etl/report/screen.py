@@ -29,6 +29,7 @@ from reverse_etl.report.tables import folded
 from reverse_etl.runs.interrupts import Interrupts
 
 BAR_EVERY_S = 0.2
+_WIDE, _NARROW = 100, 60  # columns of a terminal
 _ERASED, _AND_ABOVE, _CURSOR = b"\r\x1b[2K", b"\x1b[1A\x1b[2K", b"\x1b[?25h"
 
 
@@ -38,7 +39,9 @@ class _Display(Progress):
     def __init__(self, console: Console) -> None:
         name, rates = TextColumn("{task.description}"), TextColumn("{task.fields[rates]}")
         spinner = SpinnerColumn("dots" if console.encoding.startswith("utf") else "line")
-        self._of_sent = (name, BarColumn(), MofNCompleteColumn(), rates, TimeRemainingColumn())
+        bar, left = (BarColumn(), TimeRemainingColumn()) if console.width >= _WIDE else (None, None)
+        parts = (name, bar, MofNCompleteColumn(), rates if console.width >= _NARROW else None, left)
+        self._of_sent = tuple(part for part in parts if part is not None)  # numbers before a picture of them
         self._of_planned = (spinner, name, TimeElapsedColumn())
         is_shared = terminal.is_terminal(
             sys.stdout

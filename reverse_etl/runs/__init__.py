@@ -8,6 +8,7 @@ canary.py       sends some rows first, and reads them back
 verify.py       reads some acknowledged rows back
 read_back.py    ... users as Braze has them now
 origin.py       where a run comes from: commit, SQL, who started it
+notices.py      what is said of a plan beside its counts
 volatile.py     what is said of columns that differ in each run
 writers.py      what other syncs write to the same profiles, compared before a sync is planned
 lock.py         braze.lock.yml, from the models and from the workspace

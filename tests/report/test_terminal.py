@@ -4,7 +4,9 @@ import io
 import re
 
 import pytest
+from rich.console import Console
 
+from reverse_etl.report.screen import _Display
 from reverse_etl.report.tables import folded, table_lines, without_spare
 from reverse_etl.report.terminal import has_colours, painted
 from reverse_etl.report.text import summary_line
@@ -344,3 +346,13 @@ def test_commands_take_names_and_selectors_alike_and_without_them_all(invalid: S
     assert named("others") in ({"others"}, set())  # a table of one sync does not repeat its name
     assert named("--select", "tag:hourly", "--exclude", "others") <= {"people"}
     assert retl(command, "--select", "tag:nothing", folder=invalid.folder).code == 2
+
+
+@pytest.mark.parametrize(("width", "shown"), [(80, "30000/300000 980 rows/s, 13 requests/s"), (40, "30000/300000")])
+def test_numbers_of_what_is_sent_are_whole_on_a_narrow_terminal(width: int, shown: str):
+    console = Console(file=io.StringIO(), width=width, force_terminal=True, color_system=None)
+    display = _Display(console)
+    display.add_task("users", total=300_000, completed=30_000, rates="980 rows/s, 13 requests/s")
+    console.print(display.get_renderable())
+    assert isinstance(console.file, io.StringIO)
+    assert f"users  {shown}" in console.file.getvalue()
