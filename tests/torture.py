@@ -508,6 +508,7 @@ class Account:
     told: list[Fact] = field(default_factory=list)
     acknowledged: set[Fact] = field(default_factory=set)
     early: set[Fact] = field(default_factory=set)  # aliases that Braze took before another sync had sent their user
+    decided: set[str] = field(default_factory=set)  # keys that were in doubt, and were marked as accepted
 
     @property
     def kind(self) -> str:
@@ -660,7 +661,7 @@ class Torture:
             sql = f"SELECT CAST({one.case.state_key} AS VARCHAR) FROM retl_state.state WHERE _retl_sent_at IS NOT NULL"
             known = {key for (key,) in connection.execute(sql).fetchall()} if state.rows.columns() else set()
             bodies = connection.execute("SELECT body FROM retl_state.in_doubt").fetchall()
-        let_go = {key for key, _ in one.acknowledged} if one.case.ahead else set()
+        let_go = {key for key, _ in one.acknowledged} | one.decided if one.case.ahead else set()
         return known | let_go | {fact[0] for (body,) in bodies for fact in facts({one.kind: [json.loads(body)]})}
 
     @contextmanager
@@ -681,6 +682,8 @@ class Torture:
             for key, body in self.shop.rows_of("in_doubt", "key", "body", sync=name):
                 arrived = facts({one.kind: [json.loads(body)]})[0][0] in there
                 resolve(project, project.sync(name), "mark_accepted" if arrived else "resend", [key])
+                if arrived:
+                    one.decided.add(facts({one.kind: [json.loads(body)]})[0][0])
 
     def end(self) -> None:
         """Decide on what is in doubt, run to the end undisturbed, and compare with the model."""
