@@ -843,23 +843,49 @@ FUSION = {  # without what is null, and with access under config
     "macros": {},
     "functions": {},
 }
-PLATFORM = {
+PLATFORM = {  # what a published manifest of a project on Redshift has, of release 2024.9.246
     **FUSION,
     "metadata": {
-        **FUSION["metadata"],  # type: ignore[dict-item]
         "dbt_schema_version": "https://schemas.getdbt.com/dbt/manifest/v12.json",
-        "dbt_version": "2026.11.20+a1b2c3d",
-        "env": {"DBT_CLOUD_PROJECT_ID": "1", "DBT_CLOUD_RUN_ID": "2"},
+        "dbt_version": "2024.9.246",
+        "generated_at": "2024-09-25T11:33:33.892911Z",
+        "env": {
+            "DBT_CLOUD_ACCOUNT_ID": "70403",
+            "DBT_CLOUD_ENVIRONMENT_ID": "70404",
+            "DBT_CLOUD_JOB_ID": "70405",
+            "DBT_CLOUD_PROJECT_ID": "70406",
+            "DBT_CLOUD_RUN_ID": "70407",
+            "DBT_CLOUD_RUN_REASON": "scheduled",
+            "DBT_CLOUD_RUN_REASON_CATEGORY": "scheduled",
+            "DBT_CLOUD_RUN_TRIGGER_CATEGORY": "RUN_REASON_CATEGORY_SCHEDULED",
+        },
+        "project_name": "shop",
+        "send_anonymous_usage_stats": True,
+        "adapter_type": "duckdb",
     },
-    "disabled": {},
-    "group_map": {},
-    "saved_queries": {},
+    "nodes": {
+        name: {
+            **{"fqn": ["shop", node["name"]], "alias": node["name"], "tags": ["crm"], "version": None, "group": None},
+            **{"latest_version": None, "primary_key": ["id"], "time_spine": None, "build_path": None},
+            **{"depends_on": {"macros": [], "nodes": []}, "description": "A customer", "meta": {"owner": "crm"}},
+            "columns": {
+                "id": {"name": "id", "description": "Who it is", "quote": None, "granularity": None, "tags": []}
+            },
+            **node,
+            "group": node["config"].get("group"),
+            "access": node["config"]["access"],
+            "config": {**node["config"], "event_time": None, "batch_size": None, "lookback": 0, "grants": {}},
+        }
+        for name, node in FUSION["nodes"].items()  # type: ignore[attr-defined]
+    },
+    **{"exposures": {}, "metrics": {}, "groups": {}, "selectors": {}, "disabled": {}, "docs": {}},
+    **{"group_map": {}, "saved_queries": {}, "semantic_models": {}, "unit_tests": {}},
 }
 
 
 @pytest.mark.parametrize("written", [FUSION, PLATFORM], ids=["Fusion", "platform"])
 def test_manifests_of_fusion_and_of_the_platform_are_read(written: dict[str, Any]):
-    """Written by hand: what they have is documented. One that dbt 2 wrote is in tests/projects/dbt."""
+    """In the shape that published ones have. One that dbt 2 wrote is in tests/projects/dbt."""
     manifest = read_manifest(json.dumps(written).encode(), "target/manifest.json", "warehouse", Location("syncs.yml"))
     assert manifest.ref("dim").sql == '"warehouse"."main"."dim"'
     with pytest.raises(TemplateProblem) as raised:
