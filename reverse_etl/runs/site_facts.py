@@ -76,9 +76,9 @@ class SiteSync:
 
     `ends` is what it does to users or items for good, in words, and `ended` is what its acknowledged rows are then, if
     they are about nothing that is there any more. `written` are the attributes that Braze has accepted in
-    the last days, also of new rows. `due_since` is set if it is due and has not run. `message` is a cause, and what
-    else there is to say, on lines of their own; `tried_at` is when it was tried last, if that is not among its runs.
-    `notes` is what is not known, and why.
+    the last days, also of new rows. These, and the numbers of rows, are None if they are not known. `due_since` is set
+    if it is due and has not run. `message` is a cause, and what else there is to say, on lines of their own; `tried_at`
+    is when it was tried last, if that is not among its runs. `notes` is what is not known, and why.
     """
 
     name: str
@@ -100,10 +100,10 @@ class SiteSync:
     status: str
     message: str
     tried_at: datetime | None
-    rows: int
-    rejected: int
-    in_doubt: int
-    written: int
+    rows: int | None
+    rejected: int | None
+    in_doubt: int | None
+    written: int | None
     columns: Sequence[SiteColumn]
     runs: Sequence[SiteRun]
     rejects: Sequence[SiteReject]

@@ -14,7 +14,7 @@ import duckdb
 from duckdb import DuckDBPyConnection
 
 from reverse_etl.braze.modes import Extra
-from reverse_etl.errors import RetlError
+from reverse_etl.errors import BusyError, RetlError, StateError
 from reverse_etl.ledger.flapping import FLAP_RUNS, FLAPS
 from reverse_etl.masking import all_masked, of_response, of_warehouse
 from reverse_etl.plan.elsewhere import pointer_of
@@ -35,8 +35,10 @@ from reverse_etl.sql.quoting import identifier
 from reverse_etl.state.contents import OWN_COLUMNS
 from reverse_etl.state.copied import Seen, seen
 from reverse_etl.state.glance import Glances
-from reverse_etl.state.look import NEVER, SyncStatus, is_there, status_in
+from reverse_etl.state.look import KILLED, NEVER, RUNNING, SyncStatus, is_there, status_in, status_unread
+from reverse_etl.state.opening import claimed_place
 from reverse_etl.state.tries import Tries, tries_of
+from reverse_etl.state.under_way import under_way
 from reverse_etl.words import one_line
 
 MOST_RUNS = 30  # of a sync that the page lists, the last ones
@@ -50,15 +52,16 @@ _BEFORE_KEYS = re.compile(r"(is not unique|several rows for the same user \([^)]
 @dataclass(frozen=True)
 class Known:
     """What a state knows of a sync. `tried_at` is when its last try was, if that is not on record; `past` are columns
-    that it does not have any more: see `site_past.py`."""
+    that it does not have any more: see `site_past.py`. Numbers are None if they are not known: then `message` says why.
+    It has a line for each thing that there is to say."""
 
     status: str = NEVER
     message: str = ""
     tried_at: datetime | None = None
-    rows: int = 0
-    rejected: int = 0
-    in_doubt: int = 0
-    written: int = 0
+    rows: int | None = 0
+    rejected: int | None = 0
+    in_doubt: int | None = 0
+    written: int | None = 0
     types: Mapping[str, str] = field(default_factory=dict)
     past: Mapping[str, str] = field(default_factory=dict)
     filled: Mapping[str, int] = field(default_factory=dict)
@@ -68,6 +71,11 @@ class Known:
     runs: Sequence[SiteRun] = ()
     rejects: Sequence[SiteReject] = ()
     notes: Sequence[str] = ()
+
+
+_COUNTS: Mapping[str, Any] = dict.fromkeys(("rows", "rejected", "in_doubt", "written"))
+_UNKNOWN = {**_COUNTS, "filled": {}, "values": {}}
+_NOTHING = Known("unknown", **_UNKNOWN)
 
 
 @contextmanager
@@ -99,6 +107,8 @@ def _known(project: LoadedProject, sync: Sync, how: HowToLook, tries: Tries, gla
     """What is known of a sync; it has failed if its last try did, of which its state may know nothing."""
     known = _stored(project, sync, how, glances)
     on_record = known.runs[0].started_at if known.runs else None
+    if known.status == KILLED:  # it is not on record, and later than what is
+        on_record = project.started_at
     status = SyncStatus(sync.name, known.status, on_record, message=known.message)
     last = last_try(project, sync, tries, known.runs[0] if known.runs else None, status)
     if last is None:
@@ -113,9 +123,25 @@ def _stored(project: LoadedProject, sync: Sync, how: HowToLook, glances: Glances
         if not is_there(project, sync):
             return Known()
         with seen(project, sync, glances) as state:
-            return _of_state(project, sync, state, how)
+            known = _of_state(project, sync, state, how)
+        return _of_present(sync, known, under_way(claimed_place(project, sync), how.now))
+    except (BusyError, StateError) as error:
+        found = status_unread(sync, error)
+        lines = (_safe(sync, line) for line in (found.message or "").splitlines())
+        return replace(_NOTHING, status=found.last_run, message="\n".join(lines))
     except (RetlError, duckdb.Error) as error:
-        return Known("unknown", notes=[f"its state cannot be read: {_safe(sync, str(error).splitlines()[0])}"])
+        return replace(_NOTHING, message=f"its state cannot be read: {_safe(sync, str(error).splitlines()[0])}")
+
+
+def _of_present(sync: Sync, known: Known, present: tuple[str, str] | None) -> Known:
+    """What is known, where a run is under way, or one was killed: its numbers are those of before, if there are any."""
+    if present is None:
+        return known
+    status, why = present
+    if status == RUNNING and known.runs:
+        before = "the numbers are those of before this run"
+        return replace(known, status=status, message=f"{_safe(sync, why)}\n{before}")
+    return replace(replace(known, **_UNKNOWN), status=status, message=_safe(sync, why))
 
 
 def _of_state(project: LoadedProject, sync: Sync, state: Seen, how: HowToLook) -> Known:
@@ -127,9 +153,9 @@ def _of_state(project: LoadedProject, sync: Sync, state: Seen, how: HowToLook) -
     return Known(
         status=now.last_run,
         message=_safe(sync, now.message or ""),
-        rows=now.rows or 0,
-        rejected=now.rejected or 0,
-        in_doubt=now.in_doubt or 0,
+        rows=now.rows,
+        rejected=now.rejected,
+        in_doubt=now.in_doubt,
         written=_written(connection, how.since),
         types=sent,
         past=past,

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from reverse_etl.project.project import LoadedProject
 from reverse_etl.project.spec import Sync
 from reverse_etl.runs.site_facts import SiteRun
-from reverse_etl.state.look import SyncStatus, tries_again, with_tries
+from reverse_etl.state.look import KILLED, RUNNING, WRONG, SyncStatus, tries_again, with_tries
 from reverse_etl.state.tries import FAILED, Tries
 
 _NOTED_WITHIN = timedelta(seconds=5)  # after the end of a run that is on record, its failure is noted
@@ -40,6 +40,9 @@ def last_try(
         return None
     ended = run.started_at + timedelta(seconds=run.seconds) if run and run.status in FAILED else None
     is_of_record = ended is not None and ended >= failing.at - _NOTED_WITHIN
+    if status.last_run in (*WRONG, RUNNING, KILLED):  # what there is to say of that comes first
+        why = f"{failing.said()}: {', '.join(failing.why)}" if failing.why else failing.said()
+        return LastTry(now.last_run, [*(status.message or "").splitlines(), why], None if is_of_record else failing.at)
     causes = [status.message or ""] if is_of_record else []
     causes = [one for one in causes if one] or [", ".join(failing.why)]
     again = tries_again(project, sync, tries)

@@ -22,6 +22,7 @@ absences.py    rows that the model does not return any more
 workspace.py   which workspace its rows are in
 watermark.py   how far an incremental model was read
 others.py      whom the other syncs of the target have sent
+under_way.py   what only a state that is opened could say: a run that is under way, or was killed
 renamed.py     external ids that were renamed: keys of other states, rows that must not be sent
 uncertain.py   rows whose user nobody has sent: which they are, and when they are sent again
 look.py        for people: status of a sync, rows not in Braze, one row

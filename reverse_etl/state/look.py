@@ -34,7 +34,7 @@ from reverse_etl.state.tries import FAILED, SUCCEEDED, Tries, tries_of, waits
 from reverse_etl.state.workspace import workspace_of
 from reverse_etl.words import count, moment
 
-DAMAGED, UNREACHABLE, MOVED, NEVER, RUNNING = "damaged", "unreachable", "moved", "never", "running"
+DAMAGED, UNREACHABLE, MOVED, NEVER, RUNNING, KILLED = "damaged", "unreachable", "moved", "never", "running", "killed"
 _CLOCKS_DIFFER = timedelta(minutes=5)  # by less, on machines that share a state; and a run may end meanwhile
 WRONG = (DAMAGED, UNREACHABLE, MOVED)
 
@@ -160,15 +160,21 @@ def _of_state(project: LoadedProject, sync: Sync, glances: Glances) -> SyncStatu
                 return status_in(seen, sync, glances.meta)
         with state_of(project, sync) as state:
             return status_in(state.connection, sync)
-    except BusyError as error:
+    except (BusyError, StateError) as error:
+        return status_unread(sync, error)
+
+
+def status_unread(sync: Sync, error: BusyError | StateError) -> SyncStatus:
+    """The status of a sync whose state cannot be read, for this reason: its numbers are not known."""
+    if isinstance(error, BusyError):
         return SyncStatus(sync.name, RUNNING, message=error.problems[0].message)
-    except StoreError as error:
+    if isinstance(error, StoreError):
         return SyncStatus(sync.name, UNREACHABLE, message=str(error))
-    except MovedError as error:
+    if isinstance(error, MovedError):
         return SyncStatus(sync.name, MOVED, message=str(error).removeprefix(f"{sync.name}: "))
-    except StateError as error:  # S009: for want of disk or memory, nothing is known of it
-        cannot_be_read = error.problems[0].code == "S009"
-        return SyncStatus(sync.name, UNREACHABLE if cannot_be_read else DAMAGED, message=str(error))
+    # S009: for want of disk or memory, nothing is known of it
+    cannot_be_read = error.problems[0].code == "S009"
+    return SyncStatus(sync.name, UNREACHABLE if cannot_be_read else DAMAGED, message=str(error))
 
 
 def is_there(project: LoadedProject, sync: Sync) -> bool:

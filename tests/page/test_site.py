@@ -119,6 +119,28 @@ def test_each_question_has_its_answer_within_two_clicks(tab: Page):
         expect(tab.locator(place).filter(has_text=answer).first, question).to_be_visible()
 
 
+def test_numbers_that_are_not_known_are_shown_as_unknown_with_why(open_page: OpenPage, tmp_path: Path):
+    small = large(1, 1, 0)
+    why = "cannot use .retl/prod/sync_000: it is damaged\nhint: restore it"
+    unknown: dict[str, Any] = dict.fromkeys(("rows", "rejected", "in_doubt", "written"))
+    column = replace(small.syncs[0].columns[0], filled=None, changes=0, data_points=0, changed_at=None)
+    sync = replace(small.syncs[0], status="damaged", message=why, columns=[column], **unknown)
+    file = tmp_path / "index.html"
+    file.write_text(page(replace(small, syncs=[sync]), assets()), encoding="utf-8")
+    for tab in opened(open_page(), file):
+        expect(tab.locator("h2:has-text('Syncs') + .card tbody td.number")).to_have_text("unknown")
+        click(tab, "^Not green")
+        expect(tab.locator("tbody td.number")).to_have_text(["unknown", "unknown"])
+        expect(tab.locator("tbody")).to_contain_text("it is damagedhint: restore it")
+        click(tab, "^sync_000")
+        for name in ("acknowledged", "rejected or invalid", "in doubt", "attributes written", "data points"):
+            expect(fact(tab, name)).to_have_text("unknown")
+        expect(tab.locator("main")).to_contain_text("Its runs are not known: its state cannot be read now.")
+        click(tab, "^attr_000_000")
+        for name in ("last change", "changes of the last", "data points", "changes too often", "values"):
+            expect(fact(tab, name)).to_have_text("unknown")
+
+
 def test_first_page_has_what_is_overdue_and_says_how_many_are_due_besides(open_page: OpenPage, tmp_path: Path):
     at = datetime.now(UTC)
     overdue = [{"due_since": at - timedelta(hours=one)} if one < 7 else {} for one in range(20)]

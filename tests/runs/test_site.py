@@ -16,7 +16,8 @@ from reverse_etl.runs.site import collect
 from reverse_etl.runs.site_did import did
 from reverse_etl.runs.site_facts import Site, SiteColumn, SiteRun, SiteSync
 from reverse_etl.sandbox import Fault, Sandbox
-from tests.shop import EVENTS, Shop, database
+from reverse_etl.state.look import sync_status
+from tests.shop import EVENTS, Shop, database, running
 
 NOW = datetime(2026, 11, 25, 8, tzinfo=UTC)
 TIERS = "SELECT 'u' || i AS external_id, if(i < 2, 'gold', NULL) AS tier, i AS spent FROM range(4) r(i)"
@@ -376,9 +377,46 @@ def test_state_that_cannot_be_read_leaves_those_of_others(shop: Shop):
     state = shop.folder / ".retl/test/tiers/state.duckdb"
     state.write_bytes(state.read_bytes()[:5000])
     tiers, spent = site_of(shop).syncs
-    assert (tiers.status, len(tiers.notes)) == ("unknown", 1)
-    assert tiers.notes[0].startswith("its state cannot be read: ")
+    assert tiers.status == "damaged"
+    assert tiers.message.startswith("cannot use ")
+    assert numbers(tiers) == (None, None, None, None)
     assert (spent.status, spent.rows) == ("success", 1)
+
+
+def test_numbers_of_a_first_run_that_is_under_way_are_not_known(shop: Shop):
+    with running(shop, "u0", ("sync", "tiers")):
+        (sync,) = site_of(shop).syncs
+    assert sync.status == "running"
+    assert sync.message.startswith('sync "tiers" on target "test" is already running: process ')
+    assert numbers(sync) == (None, None, None, None)
+
+
+def test_numbers_of_a_sync_that_is_running_are_those_of_before_and_it_says_so(shop: Shop):
+    shop.run()
+    shop.model("tiers", TIERS.replace("range(4)", "range(7)"))
+    with running(shop, "u5", ("sync", "tiers")):
+        (sync,) = site_of(shop).syncs
+    assert (sync.status, numbers(sync)) == ("running", (4, 0, 0, 6))
+    assert sync.message.splitlines()[1:] == ["the numbers are those of before this run"]
+
+
+def test_numbers_of_a_killed_run_are_not_known_until_it_is_recovered(shop: Shop):
+    shop.sync("seen", "SELECT 'u1' AS external_id, 'seen' AS name, TIMESTAMP '2026-11-23' AS time", **EVENTS)
+    with running(shop, "u1", ("sync", "seen")) as process:
+        process.kill()
+        process.wait()
+    killed = site_of(shop).syncs[1]
+    assert (killed.status, numbers(killed)) == ("killed", (None, None, None, None))
+    assert killed.message == (
+        "its last run was killed, and what that has sent is not recorded yet: `retl status` does that"
+    )
+    sync_status(shop.project(), shop.project().sync("seen"))
+    recovered = site_of(shop).syncs[1]
+    assert (recovered.status, numbers(recovered)) == ("killed", (0, 0, 1, 0))
+
+
+def numbers(sync: SiteSync) -> tuple[int | None, int | None, int | None, int | None]:
+    return sync.rows, sync.rejected, sync.in_doubt, sync.written
 
 
 def test_broken_lock_file_is_an_error_with_its_line(shop: Shop):

@@ -898,6 +898,18 @@ def test_page_says_that_a_state_cannot_be_reached(one: Shop, bucket: Bucket):
     one.sync("it", "SELECT 'u1' AS external_id, 'gold' AS tier").run()
     bucket.is_down = True
     (sync,) = collect(one.project(), HowToLook(30, 1, one.clock.utc()), "1.0").syncs
-    assert (sync.status, [column.name for column in sync.columns]) == ("unknown", ["tier"])
-    (note,) = sync.notes
-    assert note.startswith(f"its state cannot be read: cannot reach {bucket.url}/test/it/head.json: 503")
+    assert (sync.status, [column.name for column in sync.columns]) == ("unreachable", ["tier"])
+    assert sync.message.startswith(f"cannot reach {bucket.url}/test/it/head.json: 503")
+    assert (sync.rows, sync.in_doubt) == (None, None)
+
+
+@pytest.mark.long
+def test_page_says_that_another_machine_is_running_a_sync_or_that_its_run_was_cut_off(one: Shop, two: Shop):
+    both(one, two, SEEN, **EVENTS)
+    with running(one, until="u300") as process:
+        (sync,) = collect(two.project(), HowToLook(30, 1, two.clock.utc()), "1.0").syncs
+        assert (sync.status, sync.rows) == ("running", None)
+        assert sync.message.startswith('sync "it" on target "test" is already running: process ')
+        process.kill()
+    (sync,) = collect(two.project(), HowToLook(30, 1, later(two).clock.utc()), "1.0").syncs
+    assert (sync.status, sync.rows, sync.in_doubt) == ("killed", None, None)

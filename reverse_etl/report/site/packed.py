@@ -6,7 +6,8 @@
     syncs, runs, columns, ...     rows, whose members `assets/page.js` names: FIELDS there, the functions here
 
 Times are seconds since 1970; those of changes are places in a list of them. In lists with a number for each column, [5]
-stands for the same number in all of them. The name of a run is written without the time at which it started.
+stands for the same number in all of them. A number of a sync that is not known is null. The name of a run is written
+without the time at which it started.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -87,7 +88,7 @@ def _sync(sync: SiteSync, texts: _Texts, names: _Texts, most: int) -> list[Any]:
                 texts.all(column.type for column in columns),
                 texts.all(column.description for column in columns),
                 texts.all(column.owner for column in columns),
-                [-1 if column.filled is None else sync.rows - column.filled for column in columns],
+                [_empty(sync, column) for column in columns],
                 [column.changes for column in columns],
                 [-1 if column.data_points == column.changes else column.data_points for column in columns],
                 [times.index(_seconds(column.changed_at)) for column in columns],
@@ -102,6 +103,11 @@ def _sync(sync: SiteSync, texts: _Texts, names: _Texts, most: int) -> list[Any]:
             if column.values
         },
     ]
+
+
+def _empty(sync: SiteSync, column: SiteColumn) -> int:
+    """In how many of its sync's acknowledged rows a column has no value; -1 if that is not known."""
+    return -1 if sync.rows is None or column.filled is None else sync.rows - column.filled
 
 
 def _run(run: SiteRun, texts: _Texts, columns: Sequence[SiteColumn], most: int) -> list[Any]:

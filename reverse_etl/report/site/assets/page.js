@@ -6,7 +6,8 @@
 const data = JSON.parse(document.getElementById("data").textContent);
 const main = document.getElementById("main"), find = document.getElementById("find"), found = document.getElementById("found");
 const PAGE = 100, MOST_FOUND = 30;
-const GOOD = ["success", "baselined", "already_run"], BAD = ["failed", "blocked", "damaged", "unreachable", "moved", "unknown"];
+const UNREAD = ["damaged", "unreachable", "moved", "unknown"]; // of a state, of which nothing is known then
+const GOOD = ["success", "baselined", "already_run"], BAD = ["failed", "blocked", ...UNREAD];
 
 // --- data -------------------------------------------------------------------------------------------------------------
 
@@ -74,6 +75,9 @@ const sum = (list, of) => list.reduce((all, one) => all + of(one), 0);
 // --- words ------------------------------------------------------------------------------------------------------------
 
 const count = (number) => number.toLocaleString("en");
+// A number of a sync, which may not be known.
+const known = (sync, number, shown = count) => number === null ? el("span", { class: "soft", title: sync.message }, "unknown") : shown(number);
+const rowsOf = (number) => many(number, "row");
 const many = (number, one, more = `${one}s`) => `${count(number)} ${number === 1 ? one : more}`;
 function age() {
   const minutes = Math.max(Math.round(Date.now() / 60000 - data.at / 60), 0);
@@ -85,7 +89,10 @@ const moment = (seconds) => seconds ? el("time", { datetime: iso(seconds), title
 const took = (seconds) => seconds < 60 ? `${seconds.toFixed(1)} s` : `${Math.floor(seconds / 60)} min ${Math.round(seconds % 60)} s`;
 const share = (part, all) => all === 0 ? "–" : `${(100 * part / all).toFixed(part === all || part === 0 ? 0 : 1)} %`;
 const tone = (status) => GOOD.includes(status) ? "good" : BAD.includes(status) ? "bad" : status === "never" ? "" : "warn";
-const unhealthy = (sync) => !GOOD.includes(sync.status) || sync.rejected > 0 || sync.inDoubt > 0;
+const isUnread = (sync) => UNREAD.includes(sync.status);
+// While a sync is running, what its last run was is what counts.
+const lastStatus = (sync) => sync.status !== "running" ? sync.status : sync.triedAt ? "failed" : sync.runs[0]?.status ?? "success";
+const unhealthy = (sync) => !GOOD.includes(lastStatus(sync)) || sync.rejected > 0 || sync.inDoubt > 0;
 
 // --- elements ---------------------------------------------------------------------------------------------------------
 
@@ -227,7 +234,7 @@ const attributeRows = (list) => list.map((name) => () => {
 });
 const HEADS_OF_ATTRIBUTES = ["attribute", "type", "description", "owner", "written by-"];
 const syncRows = (list) => list.map((sync) => [syncLink(sync.name), pill(sync.status), sync.description, sync.mode, `${sync.about}s`, sync.owner || nobody(),
-  strip(sync.runs.slice(0, 10), true), count(sync.rows), sync.ends && el("span", { class: "pill warn" }, sync.ends)]);
+  strip(sync.runs.slice(0, 10), true), known(sync, sync.rows), sync.ends && el("span", { class: "pill warn" }, sync.ends)]);
 const HEADS_OF_SYNCS = ["sync", "last run", "description", "mode-", "writes to-", "owner", "runs-", "acknowledged#-", "deletes"];
 // A property of an event, as its syncs send it.
 const propertyOf = (by, name) => {
@@ -287,7 +294,7 @@ const PAGES = {
     ];
   },
   ill: () => [el("h1", {}, "Not green"), table(["sync", "last run", "rejected or invalid#", "in doubt#", "why"],
-    syncs.filter(unhealthy).map((sync) => [syncLink(sync.name), pill(sync.status), count(sync.rejected), count(sync.inDoubt), why(sync)]), "All syncs are green.")],
+    syncs.filter(unhealthy).map((sync) => [syncLink(sync.name), pill(sync.status), known(sync, sync.rejected), known(sync, sync.inDoubt), why(sync)]), "All syncs are green.")],
   due: () => [el("h1", {}, "What is due next"), el("p", { class: "soft" }, "As of ", moment(data.at), ". A sync that is due runs with the next call of its schedule."),
     table(HEADS_OF_DUE, coming().map(dueCells), "No sync has a schedule.")],
   owners: () => [el("h1", {}, "What nobody owns"), el("p", { class: "soft" }, "owner: of a sync, or of a column in columns:, in syncs.yml"),
@@ -338,44 +345,48 @@ const why = (sync) => [sync.status === "never" ? el("div", {}, "it has not run y
 const didTo = (run) => run.did.filter((_, place) => place % 2 === 0).map((verb, pair) => `${text(verb)} ${count(run.did[2 * pair + 1])}`);
 const changed = (run) => run.did.length || run.changed.length || run.others ? comma([...didTo(run), ...run.changed.filter((_, place) => place % 2 === 0).map((place, pair) => el("span", {}, columnLink(column(run.sync, place)), ` ${count(run.changed[2 * pair + 1])}`)), ...run.others ? [`${run.others} more`] : []]) : "–";
 
+const changesOf = (one, number = one.changes) => known(one.sync, isUnread(one.sync) ? null : number);
+
 function ofColumn(title, tab, name, written) {
   const type = [...new Set(written.map((one) => one.type))].join(" or "), accepted = first(written, (one) => one.accepted.length ? one.accepted : "");
+  const unread = written.find((one) => isUnread(one.sync)), sure = (value) => unread ? known(unread.sync, null) : value;
   const changedAt = Math.max(...written.map((one) => one.changedAt)), flaps = written.filter((one) => one.flaps);
   return [
     el("p", { class: "crumb" }, tab ? link(title, tab) : syncLink(title)), el("h1", {}, name, isGone(written) && [" ", past()]),
     written.filter((one) => one.gone).map((one) => el("p", { class: "said" }, written.length > 1 ? [syncLink(one.sync.name), `: ${one.gone}`] : one.gone)),
     el("p", { class: "lead" }, first(written, (one) => one.description) || el("span", { class: "soft" }, "It has no description: add one to columns: of the sync, or in dbt.")),
     facts([["type", type], ["owner", first(written, (one) => one.owner) || nobody()], ["written by", comma(written.map((one) => syncLink(one.sync.name)))],
-      ["last change", changedAt ? moment(changedAt) : `none in ${data.days} days`], [`changes of the last ${data.days} days`, many(sum(written, (one) => one.changes), "value")],
-      ["data points of these changes, new rows apart", count(sum(written, (one) => one.points))],
-      ["changes too often", flaps.length ? flaps.map((one) => one.flaps).join(", ") : "no"],
+      ["last change", sure(changedAt ? moment(changedAt) : `none in ${data.days} days`)], [`changes of the last ${data.days} days`, sure(many(sum(written, (one) => one.changes), "value"))],
+      ["data points of these changes, new rows apart", sure(count(sum(written, (one) => one.points)))],
+      ["changes too often", flaps.length ? flaps.map((one) => one.flaps).join(", ") : sure("no")],
       ["accepted values", accepted ? comma(accepted.map((value) => el("code", {}, value))) : el("span", { class: "soft" }, "not checked: the sync has no accepted_values test of it")],
-      ["values", written.some((one) => one.values.length) ? null : el("span", { class: "soft" }, "not shown: the sync does not have show_values: true for it")]]),
+      ["values", written.some((one) => one.values.length) ? null : written.some((one) => one.sync.rows === null) ? known(written.find((one) => one.sync.rows === null).sync, null) : el("span", { class: "soft" }, "not shown: the sync does not have show_values: true for it")]]),
     written[0].sync.sends === "attribute" && el("p", { class: "note" }, DATA_POINT),
     written.filter((one) => one.values.length).map((one) => [heading("Values", written.length > 1 ? `from ${one.sync.name}` : ""), table(["value", "rows#", "share#"],
       one.values.map(([value, rows]) => [value === "" ? el("span", { class: "soft" }, "others, too many or in too few rows to be shown") : el("code", {}, value), count(rows), share(rows, one.sync.rows)]), "")]),
     heading("Written by"), table(["sync", "rows sent with a value#", "of acknowledged#", "last run", "finished", "changes#-", "data points#-"], written.map((one) => [syncLink(one.sync.name),
-      one.filled === null ? "–" : count(one.filled), one.filled === null ? "–" : share(one.filled, one.sync.rows), pill(one.sync.status), one.sync.runs.length ? moment(one.sync.runs[0].at + Math.round(one.sync.runs[0].seconds)) : "–", count(one.changes), count(one.points)]), ""),
+      one.filled === null ? "–" : count(one.filled), one.filled === null ? "–" : share(one.filled, one.sync.rows), pill(one.sync.status), one.sync.runs.length ? moment(one.sync.runs[0].at + Math.round(one.sync.runs[0].seconds)) : "–", changesOf(one), changesOf(one, one.points)]), ""),
     written.map((one) => [heading(`From ${one.sync.name}`, "what its model is built from"), lineage(one.sync, [[one.sync.sends, name, location.hash]])]),
   ];
 }
 
 function ofSync(sync) {
   const list = columns(sync), model = nodes.get(`model.${sync.model}`), behind = syncs.filter((other) => other.after.includes(sync.name));
+  const noRuns = isUnread(sync) ? "Its runs are not known: its state cannot be read now." : sync.status === "running" ? "No run of it is on record yet." : "It has not run yet.";
   return [
     el("p", { class: "crumb" }, link("Syncs", "syncs")), el("h1", {}, sync.name, " ", pill(sync.status)),
     el("p", { class: "lead" }, sync.description || el("span", { class: "soft" }, "It has no description.")),
     sync.status !== "success" && sync.message ? el("div", { class: "said" }, said(sync.message)) : null,
     facts([["mode", sync.mode], ["owner", sync.owner || nobody()], ["writes to", `${sync.about}s`], ["cannot be undone", sync.ends || "nothing"], ["schedule", sync.schedule || "none"],
-      ["next due", dueAt(sync)], [sync.ended ? `${sync.ended}, or erased` : "acknowledged", many(sync.rows, "row")], ["rejected or invalid", many(sync.rejected, "row")],
-      ["in doubt", many(sync.inDoubt, "row")], [`attributes written in ${data.days} days, new rows too`, sync.sends === "attribute" ? count(sync.written) : null], [`data points of changes in ${data.days} days`, sync.sends === "attribute" ? count(sum(list, (one) => one.points)) : null], ["runs after", sync.after.length ? comma(sync.after.map(syncLink)) : "–"], ["runs before", behind.length ? comma(behind.map((one) => syncLink(one.name))) : null],
+      ["next due", dueAt(sync)], [sync.ended ? `${sync.ended}, or erased` : "acknowledged", known(sync, sync.rows, rowsOf)], ["rejected or invalid", known(sync, sync.rejected, rowsOf)],
+      ["in doubt", known(sync, sync.inDoubt, rowsOf)], [`attributes written in ${data.days} days, new rows too`, sync.sends === "attribute" ? known(sync, sync.written) : null], [`data points of changes in ${data.days} days`, sync.sends === "attribute" ? known(sync, isUnread(sync) ? null : sum(list, (one) => one.points)) : null], ["runs after", sync.after.length ? comma(sync.after.map(syncLink)) : "–"], ["runs before", behind.length ? comma(behind.map((one) => syncLink(one.name))) : null],
       ["tags", sync.tags.length ? sync.tags.map(text).join(", ") : null], ["in", `${sync.file}:${sync.line}`]]),
     sync.notes.map((note) => el("p", { class: "note" }, text(note))),
-    heading("Last runs", "the latest at the right"), sync.runs.length ? strip(sync.runs) : el("p", { class: "soft" }, "It has not run yet."),
+    heading("Last runs", "the latest at the right"), sync.runs.length ? strip(sync.runs) : el("p", { class: "soft" }, noRuns),
     sync.runs.length ? [el("p"), plots(sync.runs)] : null,
-    heading("Runs"), table(HEADS_OF_RUNS, sync.runs.map((run) => () => runCells(run)), "It has not run yet."),
-    heading("Not in Braze, by reason"), table(["status", "column", "reason", "rows#", "what to do"], sync.rejects.map(([status, of, reason, hint, rows]) => [text(status), text(of) || "–", text(reason), count(rows), text(hint)]), "No row is rejected, invalid or in doubt."),
-    heading("What it sends"), table([sync.sends, "type", "description", "owner-", "sent with a value#", "changes#-"], list.map((one) => () => [one.gone ? el("span", {}, columnLink(one), " ", past()) : columnLink(one), one.type || "–", one.description, one.owner || nobody(), one.filled === null ? "–" : share(one.filled, sync.rows), count(one.changes)]), "Its columns are not known."),
+    heading("Runs"), table(HEADS_OF_RUNS, sync.runs.map((run) => () => runCells(run)), noRuns),
+    heading("Not in Braze, by reason"), table(["status", "column", "reason", "rows#", "what to do"], sync.rejects.map(([status, of, reason, hint, rows]) => [text(status), text(of) || "–", text(reason), count(rows), text(hint)]), sync.rejected === null ? "Not known now." : "No row is rejected, invalid or in doubt."),
+    heading("What it sends"), table([sync.sends, "type", "description", "owner-", "sent with a value#", "changes#-"], list.map((one) => () => [one.gone ? el("span", {}, columnLink(one), " ", past()) : columnLink(one), one.type || "–", one.description, one.owner || nobody(), one.filled === null ? "–" : share(one.filled, sync.rows), changesOf(one)]), "Its columns are not known."),
     heading("Lineage"), lineage(sync),
     heading("Model", model?.file), model?.sql ? el("div", { class: "card" }, el("pre", { tabindex: 0 }, model.sql)) : el("p", { class: "soft" }, sync.ends ? "Its SQL is not shown: that of a sync that deletes or merges users may list persons." : "Its SQL is not known."),
   ];
