@@ -373,7 +373,8 @@ def threads_of(jobs: Sequence[Job]) -> dict[str, int]:
 def note_end(job: Job, result: RunResult) -> None:
     """Remember how a run ended, for its schedule: without that, it tries again at once."""
     with suppress(OSError):
-        note_run(job.project, job.sync, result.status, job.now(), result.errors)
+        is_on_record = result.plan is not None  # blocked, or sent: its state has the run
+        note_run(job.project, job.sync, result.status, job.now(), result.errors, is_on_record)
 
 
 def _wait(job: Job, finished_s: Mapping[str, float]) -> None:

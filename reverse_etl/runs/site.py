@@ -35,7 +35,7 @@ from reverse_etl.runs.due import find_due
 from reverse_etl.runs.flaps import HowToLook
 from reverse_etl.runs.site_facts import Site, SiteColumn, SiteEvent, SiteNode, SiteSync
 from reverse_etl.runs.site_past import gone_of
-from reverse_etl.runs.site_states import Known, all_known, sent_types
+from reverse_etl.runs.site_states import MOST_RUNS, Known, all_known, sent_types
 from reverse_etl.runs.writers import writer_of
 from reverse_etl.sql import database
 from reverse_etl.state.orphans import in_words, orphans
@@ -64,6 +64,7 @@ def collect(project: LoadedProject, how: HowToLook, version: str) -> Site:
         events=_events(project, lock, syncs),
         nodes=nodes,
         orphans=_orphans(project),
+        most_runs=MOST_RUNS,
     )
 
 
@@ -140,6 +141,7 @@ def _sync(
         runs=known.runs,
         rejects=known.rejects,
         notes=[*notes, *known.notes],
+        tries=known.tries,
     )
 
 

@@ -60,6 +60,18 @@ class SiteRun:
 
 
 @dataclass(frozen=True)
+class SiteTry:
+    """A try of a sync that left no run in its state, as it failed before it had a plan, or was skipped; `times` times,
+    for the same reason, the first at `at`, the last at `until`."""
+
+    status: str
+    at: datetime
+    until: datetime
+    times: int
+    why: str
+
+
+@dataclass(frozen=True)
 class SiteReject:
     """Why rows are not in Braze as the model has them, and how many."""
 
@@ -78,7 +90,9 @@ class SiteSync:
     they are about nothing that is there any more. `written` are the attributes that Braze has accepted in
     the last days, also of new rows. These, and the numbers of rows, are None if they are not known. `due_since` is set
     if it is due and has not run. `message` is a cause, and what else there is to say, on lines of their own; `tried_at`
-    is when it was tried last, if that is not among its runs. `notes` is what is not known, and why.
+    is when it was tried last, if that is not among its runs, and `tries` are all such tries that are known, the latest
+    first. `runs` are the last ones, the latest first, then earlier ones that did not succeed. `notes` is what is not
+    known, and why.
     """
 
     name: str
@@ -108,6 +122,7 @@ class SiteSync:
     runs: Sequence[SiteRun]
     rejects: Sequence[SiteReject]
     notes: Sequence[str]
+    tries: Sequence[SiteTry] = ()
 
 
 @dataclass(frozen=True)
@@ -133,7 +148,8 @@ class SiteNode:
 
 @dataclass(frozen=True)
 class Site:
-    """All that the page shows. `orphans` are states that no sync claims, in words; `days` is how far back it counts."""
+    """All that the page shows. `orphans` are states that no sync claims, in words; `days` is how far back it counts.
+    `most_runs` of each sync are listed whatever came of them."""
 
     project: str
     target: str
@@ -144,3 +160,4 @@ class Site:
     events: Sequence[SiteEvent]
     nodes: Sequence[SiteNode]
     orphans: Sequence[str]
+    most_runs: int = 30

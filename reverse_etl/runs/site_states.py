@@ -27,13 +27,14 @@ from reverse_etl.records.attributes import attributes_of, fields_of, properties_
 from reverse_etl.records.layout import Layout
 from reverse_etl.runs.flaps import HowToLook, changes_of
 from reverse_etl.runs.site_did import did
-from reverse_etl.runs.site_facts import SiteReject, SiteRun
+from reverse_etl.runs.site_facts import SiteReject, SiteRun, SiteTry
 from reverse_etl.runs.site_past import past_columns
-from reverse_etl.runs.site_tries import last_try
+from reverse_etl.runs.site_tries import last_try, tries_listed
 from reverse_etl.runs.site_values import values_of
 from reverse_etl.sql.quoting import identifier
 from reverse_etl.state.contents import OWN_COLUMNS
 from reverse_etl.state.copied import Seen, seen
+from reverse_etl.state.failed_tries import tried
 from reverse_etl.state.glance import Glances
 from reverse_etl.state.look import KILLED, NEVER, RUNNING, SyncStatus, is_there, status_in, status_unread
 from reverse_etl.state.opening import claimed_place
@@ -42,6 +43,7 @@ from reverse_etl.state.under_way import under_way
 from reverse_etl.words import one_line
 
 MOST_RUNS = 30  # of a sync that the page lists, the last ones
+MOST_EARLIER = 70  # of those before that did not succeed
 MOST_REASONS = 20  # of rows that are not in Braze
 _MOST_COLUMNS = 100_000
 _AT_ONCE = 4  # states that are read side by side
@@ -71,6 +73,7 @@ class Known:
     runs: Sequence[SiteRun] = ()
     rejects: Sequence[SiteReject] = ()
     notes: Sequence[str] = ()
+    tries: Sequence[SiteTry] = ()
 
 
 _COUNTS: Mapping[str, Any] = dict.fromkeys(("rows", "rejected", "in_doubt", "written"))
@@ -82,12 +85,13 @@ _NOTHING = Known("unknown", **_UNKNOWN)
 def all_known(project: LoadedProject, how: HowToLook) -> Iterator[Iterator[Known]]:
     """What is known of all syncs, in their order. Threads find it out while the block goes on, each in a DuckDB of its
     own, which works outside of Python's lock."""
-    tries, free = tries_of(project), SimpleQueue[Glances]()
+    tries, all_tried, free = tries_of(project), tried(project), SimpleQueue[Glances]()
 
     def one(sync: Sync) -> Known:
         glances = free.get()
         try:
-            return _known(project, sync, how, tries, glances)
+            known = _known(project, sync, how, tries, glances)
+            return replace(known, tries=tries_listed(sync, all_tried, known.tried_at, known.status, known.message))
         finally:
             free.put(glances)
 
@@ -163,7 +167,7 @@ def _of_state(project: LoadedProject, sync: Sync, state: Seen, how: HowToLook) -
         values=values_of(sync, state, [name for name in sent if name in types]),
         changes={one.column: (one.changes, one.data_points, one.what or "") for one in changes},
         changed_at=_changed_at(connection),
-        runs=_runs(connection, sync),
+        runs=_runs(connection, sync, how.since),
         rejects=list(_rejects(connection, sync)),
         notes=[note.removeprefix(f"{sync.name}: ") for note in notes],
     )
@@ -193,17 +197,23 @@ def _changed_at(connection: DuckDBPyConnection) -> dict[str, datetime]:
     return {name: datetime.fromtimestamp(at, UTC) for name, at in connection.execute(sql).fetchall()}
 
 
-def _runs(connection: DuckDBPyConnection, sync: Sync) -> list[SiteRun]:
-    """The last runs, the latest first."""
+def _runs(connection: DuckDBPyConnection, sync: Sync, since: datetime) -> list[SiteRun]:
+    """The last runs, the latest first, then those before that did not succeed, since then."""
     changed = dict[str, dict[str, int]]()
     by_run = f"""SELECT run_id, column_name, count(*) AS cells FROM {FLAPS} JOIN {FLAP_RUNS} USING (n)
         GROUP BY ALL ORDER BY cells DESC, column_name"""
     for run_id, column, cells in connection.execute(by_run).fetchall():
         changed.setdefault(run_id, {})[column] = cells
     rows = connection.execute(
-        f"""SELECT run_id, epoch(started_at), epoch(finished_at), status, message, counts, git_commit, git_dirty,
-            started_by
-        FROM {RUNS} ORDER BY started_at DESC, run_id DESC LIMIT {MOST_RUNS}"""
+        f"""WITH numbered AS (
+            SELECT *, row_number() OVER (ORDER BY started_at DESC, run_id DESC) AS place FROM {RUNS}
+        ), listed AS (
+            FROM numbered WHERE place <= {MOST_RUNS} OR status NOT IN ('success', 'baselined') AND started_at >= $since
+            ORDER BY place LIMIT {MOST_RUNS + MOST_EARLIER}
+        )
+        SELECT run_id, epoch(started_at), epoch(finished_at), status, message, counts, git_commit, git_dirty, started_by
+        FROM listed ORDER BY place""",
+        {"since": since},
     ).fetchall()
     return [_run(sync, row, changed.get(row[0], {})) for row in rows]
 

@@ -1,15 +1,17 @@
-"""What the page says of a sync whose last try failed, or that was skipped.
+"""What the page says of tries of syncs that failed, or were skipped: of the last one, and of all that are known.
 
 Its state may know nothing of that: a run that fails before it has a plan leaves no trace there.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from reverse_etl.masking import all_masked
 from reverse_etl.project.project import LoadedProject
 from reverse_etl.project.spec import Sync
-from reverse_etl.runs.site_facts import SiteRun
+from reverse_etl.runs.site_facts import SiteRun, SiteTry
+from reverse_etl.state.failed_tries import Try
 from reverse_etl.state.look import KILLED, RUNNING, WRONG, SyncStatus, tries_again, with_tries
 from reverse_etl.state.tries import FAILED, Tries
 
@@ -49,3 +51,22 @@ def last_try(
     said = f"{failing.said()}; {again}" if again else failing.said()
     lines = [*filter(None, causes), said, *([] if is_of_record else of_record)]
     return LastTry(now.last_run, lines, None if is_of_record else failing.at)
+
+
+def tries_listed(
+    sync: Sync, tries: Iterable[Try], last: datetime | None, status: str, message: str
+) -> Sequence[SiteTry]:
+    """The tries of a sync that left no run, the latest first; the `last` one, too, if only that is known of it."""
+    found = [
+        SiteTry(one.status, one.at, one.until, one.times, all_masked(_why(one)))
+        for one in tries
+        if one.sync == sync.name
+    ]
+    if last is not None and not any(one.at <= last <= one.until + _NOTED_WITHIN for one in found):
+        found.append(SiteTry(status, last, last, 1, message.partition("\n")[0]))
+    return sorted(found, key=lambda one: one.until, reverse=True)
+
+
+def _why(one: Try) -> str:
+    said = ", ".join(one.why)
+    return f"its predecessors had not succeeded: {said}" if one.status == "skipped" else said

@@ -29,4 +29,5 @@ look.py        for people: status of a sync, rows not in Braze, one row
 sample.py      some acknowledged rows, at random, to be compared with Braze
 edit.py        for people: resolve, forget, reset
 history.py     past runs
+tries.py       syncs that fail, for their schedules; `failed_tries.py` has all such tries, for people
 """

@@ -4,11 +4,11 @@
                                                       skipped; gone when a run succeeds
 
 The state cannot tell: a run that fails in its model leaves no trace there. The file can be lost without harm: then the
-schedule tries again at once.
+schedule tries again at once. All such tries, also of syncs that have succeeded since, are in `failed_tries.py`.
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from hashlib import sha256
@@ -20,6 +20,7 @@ from reverse_etl.errors import Problem
 from reverse_etl.project.cron import Cron
 from reverse_etl.project.project import LoadedProject
 from reverse_etl.project.spec import Sync
+from reverse_etl.state.failed_tries import Try, note_try
 from reverse_etl.system.small_files import alone_with, read_mapping, write_mapping
 from reverse_etl.words import count, moment
 
@@ -119,14 +120,24 @@ def waits(project: LoadedProject, failing: Mapping[str, Failing], sync: Sync, no
     return waits_until(found, sync, digest_of(project, sync), now) if found else None
 
 
-def note_run(project: LoadedProject, sync: Sync, status: str, now: datetime, problems: Iterable[Problem] = ()) -> None:
-    """Remember how a run of a sync ended. Raises OSError if that cannot be written."""
+def note_run(
+    project: LoadedProject,
+    sync: Sync,
+    status: str,
+    now: datetime,
+    problems: Iterable[Problem] = (),
+    is_on_record: bool = False,
+) -> None:
+    """Remember how a run of a sync ended, which may be on record in its state. Raises OSError if that cannot be
+    written."""
     path = _file(project)
     if sync.name not in read_mapping(path) and status not in FAILED:
         return
     with alone_with(path):
         known = read_mapping(path)
         failing = Failing(1, now, now, digest_of(project, sync), in_short(problems))
+        if status in FAILED and not is_on_record:
+            note_try(project, Try(sync.name, status, now, now, failing.why))
         before = known.pop(sync.name, None)
         after = after_run(_failing(before), status, failing)
         entry = _skip(_skipped(before)) if status in ELSEWHERE else {}
@@ -138,10 +149,11 @@ def note_run(project: LoadedProject, sync: Sync, status: str, now: datetime, pro
         write_mapping(path, known)
 
 
-def note_skip(project: LoadedProject, sync: Sync, now: datetime, behind: Iterable[str]) -> None:
+def note_skip(project: LoadedProject, sync: Sync, now: datetime, behind: Sequence[str]) -> None:
     """Remember that a sync did not run, as these had not succeeded. Raises OSError if that cannot be written."""
     path = _file(project)
     with alone_with(path):
+        note_try(project, Try(sync.name, "skipped", now, now, tuple(behind)))
         known = read_mapping(path)
         before = known.get(sync.name)
         known[sync.name] = (before if isinstance(before, dict) else {}) | _skip(Skipped(now, tuple(behind)))

@@ -41,6 +41,10 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         shop.sync("views", "SELECT 'u1' AS external_id, 'seen' AS name, TIMESTAMP '2026-11-23' AS time, 3 AS pages", **EVENTS)  # fmt: skip
         shop.sync("gone", "SELECT 'u9' AS external_id", mode="users_delete", allow_destructive=True)
         (folder / "braze.lock.yml").write_text(LOCK)
+        text = (folder / "models/orders.sql").read_text()
+        shop.model("orders", "SELECT * FROM nowhere")
+        shop.run("orders")
+        shop.model("orders", text)
         shop.run_all("tiers", "orders", "views")
         shop.warehouse("UPDATE dim_customers SET spent = spent + 1")
         shop.run_all("tiers", "orders")
@@ -105,6 +109,12 @@ QUESTIONS = [
     ("which purchases", ["^Events"], "main", "purchases: what was bought is a value of its rows"),
     ("what changed on a day", ["^What changed on a day", "day, 20"], "main", "spent 6"),
     ("from which commit", ["^What changed on a day", "day, 20"], "main", "1234567890"),
+    (
+        "what failed on a day, by now or not",
+        ["^What changed on a day", "day, 20"],
+        "main",
+        "SQL error [P051] in models/orders.sql:1",
+    ),
     ("which attribute changes most", ["^What changes most"], "tbody tr:first-child", "spent"),
     ("what reads dim_customers", ["^Sources", "dim_customers"], "main", "tiers"),
     ("which syncs nobody owns", ["^Nobody owns"], "main", "orders"),

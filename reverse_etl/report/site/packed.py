@@ -48,6 +48,7 @@ def packed(site: Site) -> dict[str, Any]:
         "version": site.version,
         "at": _seconds(site.generated_at),
         "days": site.days,
+        "most": site.most_runs,
         "syncs": syncs,
         "events": [
             [texts(event.name), [[texts(name), texts(of)] for name, of in event.properties.items()], list(event.syncs)]
@@ -102,6 +103,7 @@ def _sync(sync: SiteSync, texts: _Texts, names: _Texts, most: int) -> list[Any]:
             for at, column in enumerate(columns)
             if column.values
         },
+        [[*texts.all((one.status, one.why)), _seconds(one.at), _seconds(one.until), one.times] for one in sync.tries],
     ]
 
 

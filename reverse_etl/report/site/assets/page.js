@@ -19,7 +19,7 @@ for (const line of data.names === "" ? [] : data.names.split("\n"))
   names.push((names.at(-1) ?? "").slice(0, LENGTHS.indexOf(line[0])) + line.slice(1));
 const SYNC = ["name", "description", "owner", "mode", "about", "sends", "model", "file", "line", "tags", "after", "ends", "ended",
   "schedule", "next", "due", "status", "message", "triedAt", "rows", "rejected", "inDoubt", "written", "runs", "rejects", "notes", "ranges",
-  "times", "types", "descriptions", "owners", "empty", "changes", "points", "changedAt", "flaps", "gone", "accepted", "values"];
+  "times", "types", "descriptions", "owners", "empty", "changes", "points", "changedAt", "flaps", "gone", "accepted", "values", "tries"];
 const RUN = ["id", "at", "seconds", "status", "rows", "planned", "accepted", "lost", "requests", "attributes", "message", "commit", "dirty", "by", "did", "changed", "others"];
 const OF_TEXT = new Set(["description", "owner", "mode", "about", "sends", "model", "file", "ends", "ended", "schedule", "status",
   "message", "commit", "by"]);
@@ -35,6 +35,7 @@ const syncs = data.syncs.map((row) => {
     [run.invalid, run.rejected, run.inDoubt, run.unsent] = run.lost || [0, 0, 0, 0];
     run.did = Array.isArray(run.did) ? run.did : [run.did, run.accepted];
   }
+  sync.tries = sync.tries.map(([status, why, at, until, times]) => ({ sync, status: text(status), why: text(why), at, until, times }));
   for (const run of sync.runs) if (run.id.startsWith("-")) run.id = iso(run.at).slice(0, 19).replace(/[-:]/g, "") + run.id;
   return sync;
 });
@@ -268,15 +269,20 @@ const HEADS_OF_DUE = ["sync", "due", "schedule"];
 const MOST_DUE = 5; // on the first page, and all that are overdue
 const withoutOwner = () => syncs.filter((sync) => !sync.owner);
 const attributesWithoutOwner = () => attributeNames.filter((name) => !writersOf(name).some((one) => one.owner));
-// Runs by day, the latest first, and the last tries of syncs that left no run.
+// Runs by day, the latest first, and tries of syncs that left no run.
 function days() {
   const by = new Map();
   const add = (at, place, one) => { if (!by.has(day(at))) by.set(day(at), [[], []]); by.get(day(at))[place].push(one); };
   for (const run of runs) add(run.at, 0, run);
-  for (const sync of syncs) if (sync.triedAt) add(sync.triedAt, 1, sync);
+  for (const one of tries) add(one.until, 1, one);
   return [...by].sort(([one], [other]) => one < other ? 1 : -1).map(([date, [list, tried]]) => [date, list, tried]);
 }
-const NOT_COUNTED = "Runs that failed before they had a plan, and syncs that were skipped, are not among the runs. Of each sync, the last of these is known, until it succeeds.";
+const tries = syncs.flatMap((sync) => sync.tries).sort((one, other) => other.until - one.until);
+const times = (one) => one.times === 1 ? moment(one.until) : el("span", {}, `${count(one.times)} times, the last `, moment(one.until));
+const HEADS_OF_TRIES = ["sync", "at", "status", "why"];
+const tryRows = (list) => list.map((one) => () => [syncLink(one.sync.name), times(one), pill(one.status), one.why]);
+const NOT_COUNTED = "Runs that failed before they had a plan, and syncs that were skipped, are not among the runs. The last of these are known, as far as they were tried from where this page was made.";
+const LISTED = `Of each sync, its last ${data.most} runs are listed, and those of the last ${many(data.days, "day")} that did not succeed.`;
 
 const PAGES = {
   "": () => {
@@ -320,7 +326,8 @@ const PAGES = {
   },
   syncs: (name) => name === undefined ? [el("h1", {}, "Syncs"), table(HEADS_OF_SYNCS, syncRows(syncs), "No syncs.")] : syncOf.has(name) && ofSync(syncOf.get(name)),
   runs: (name, id) => {
-    if (name === undefined) return [el("h1", {}, "Runs"), heading("By day"), el("p", { class: "note" }, NOT_COUNTED), table(["day", "runs#", "not green#", "without a plan#", "rows accepted#"], days().map(([date, list, tried]) => [link(`${weekday(date)}, ${date}`, "days", date), count(list.length), count(list.filter((run) => !GOOD.includes(run.status)).length), count(tried.length), count(sum(list, (run) => run.accepted))]), "No sync has run yet."),
+    if (name === undefined) return [el("h1", {}, "Runs"), heading("By day"), el("p", { class: "note" }, `${LISTED} ${NOT_COUNTED}`), table(["day", "runs#", "not green#", "without a plan#", "rows accepted#"], days().map(([date, list, tried]) => [link(`${weekday(date)}, ${date}`, "days", date), count(list.length), count(list.filter((run) => !GOOD.includes(run.status)).length), count(sum(tried, (one) => one.times)), count(sum(list, (run) => run.accepted))]), "No sync has run yet."),
+      heading("Runs without a plan"), table(HEADS_OF_TRIES, tryRows(tries), "None is known."),
       heading("Last runs"), table(["sync", ...HEADS_OF_RUNS], runs.map((run) => () => [syncLink(run.sync.name), ...runCells(run)]), "No sync has run yet.")];
     const run = syncOf.get(name)?.runs.find((one) => one.id === id);
     return run && ofRun(run);
@@ -328,8 +335,8 @@ const PAGES = {
   days: (date) => {
     const list = runs.filter((run) => day(run.at) === date);
     return [el("p", { class: "crumb" }, link("Runs", "runs")), el("h1", {}, `What changed on ${weekday(date)}, ${date}`),
-      table(["sync", ...HEADS_OF_RUNS.slice(0, 1), "status", "accepted#", "commit", "by", "changed"], list.map((run) => [syncLink(run.sync.name), runLink(run), pill(run.status), count(run.accepted), commitOf(run), run.by || "–", changed(run)]), "No run is listed of this day."),
-      heading("Without a plan"), el("p", { class: "note" }, NOT_COUNTED), table(["sync", "at", "status", "why"], syncs.filter((sync) => sync.triedAt && day(sync.triedAt) === date).map((sync) => [syncLink(sync.name), moment(sync.triedAt), pill(sync.status), said(sync.message)]), "None is known of this day.")];
+      table(["sync", ...HEADS_OF_RUNS.slice(0, 1), "status", "accepted#", "commit", "by", "changed"], list.map((run) => [syncLink(run.sync.name), runLink(run), pill(run.status), count(run.accepted), commitOf(run), run.by || "–", changed(run)]), "No run is listed of this day."), el("p", { class: "note" }, LISTED),
+      heading("Without a plan"), el("p", { class: "note" }, NOT_COUNTED), table(HEADS_OF_TRIES, tryRows(tries.filter((one) => day(one.until) === date)), "None is known of this day.")];
   },
   sources: (id) => {
     if (id === undefined) return [el("h1", {}, "Sources and models"), table(["name", "kind", "description-", "read by"], [...nodes.values()].sort((one, other) => kindOf(one.id) < kindOf(other.id) ? 1 : kindOf(one.id) > kindOf(other.id) ? -1 : one.id < other.id ? -1 : 1).map((node) => [nodeLink(node.id), kindOf(node.id), node.description, comma(readers(node.id).filter((one) => one.startsWith("sync.")).map(nodeLink))]), "The models read no seed, source or dbt model by ref() or source().")];
@@ -382,9 +389,10 @@ function ofSync(sync) {
       ["in doubt", known(sync, sync.inDoubt, rowsOf)], [`attributes written in ${data.days} days, new rows too`, sync.sends === "attribute" ? known(sync, sync.written) : null], [`data points of changes in ${data.days} days`, sync.sends === "attribute" ? known(sync, isUnread(sync) ? null : sum(list, (one) => one.points)) : null], ["runs after", sync.after.length ? comma(sync.after.map(syncLink)) : "–"], ["runs before", behind.length ? comma(behind.map((one) => syncLink(one.name))) : null],
       ["tags", sync.tags.length ? sync.tags.map(text).join(", ") : null], ["in", `${sync.file}:${sync.line}`]]),
     sync.notes.map((note) => el("p", { class: "note" }, text(note))),
-    heading("Last runs", "the latest at the right"), sync.runs.length ? strip(sync.runs) : el("p", { class: "soft" }, noRuns),
-    sync.runs.length ? [el("p"), plots(sync.runs)] : null,
+    heading("Last runs", "the latest at the right"), sync.runs.length ? strip(sync.runs.slice(0, data.most)) : el("p", { class: "soft" }, noRuns),
+    sync.runs.length ? [el("p"), plots(sync.runs.slice(0, data.most))] : null,
     heading("Runs"), table(HEADS_OF_RUNS, sync.runs.map((run) => () => runCells(run)), noRuns),
+    sync.tries.length ? [heading("Runs without a plan", "failed before, or skipped"), table(HEADS_OF_TRIES.slice(1), sync.tries.map((one) => () => [times(one), pill(one.status), one.why]), "")] : null,
     heading("Not in Braze, by reason"), table(["status", "column", "reason", "rows#", "what to do"], sync.rejects.map(([status, of, reason, hint, rows]) => [text(status), text(of) || "–", text(reason), count(rows), text(hint)]), sync.rejected === null ? "Not known now." : "No row is rejected, invalid or in doubt."),
     heading("What it sends"), table([sync.sends, "type", "description", "owner-", "sent with a value#", "changes#-"], list.map((one) => () => [one.gone ? el("span", {}, columnLink(one), " ", past()) : columnLink(one), one.type || "–", one.description, one.owner || nobody(), one.filled === null ? "–" : share(one.filled, sync.rows), changesOf(one)]), "Its columns are not known."),
     heading("Lineage"), lineage(sync),
