@@ -71,6 +71,9 @@ NOT_RUN: Mapping[tuple[str, str], str] = {
     ): _DRAWN,
     ("docs/sandbox.md", "// Node: start it once, before the tests"): "needs Node.js: `make test-clients` does the same",
     ("docs/state.md", "<path>/<target>/<sync>/"): _DRAWN,
+    ("docs/terminal.md", "users: retrying 3 requests: Braze returned 503, next attempt in 12 s"): (
+        "lines of progress: tests/report/test_progress.py compares them"
+    ),
     ("docs/verify.md", "canary: 14 rows sent, which have all kinds of values: reading back"): _PRINTED,
     (
         "docs/verify.md",

@@ -213,7 +213,7 @@ class Deadlines:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._due_s: dict[_Plain, float] = {}
+        self._due_s: dict[_Plain, tuple[float, float]] = {}  # when its time is over, and how long it is
         self._done = threading.Event()
         self._watcher: threading.Thread | None = None
 
@@ -230,12 +230,22 @@ class Deadlines:
         if self._watcher is None:
             self.start()
         with self._lock:
-            self._due_s[connection] = time.monotonic() + timeout_s
+            self._due_s[connection] = time.monotonic() + timeout_s, timeout_s
 
     def end(self, connection: _Plain) -> None:
         """What was waited for is there, or will not come."""
         with self._lock:
             self._due_s.pop(connection, None)
+
+    def unanswered(self, from_s: float) -> tuple[int, float, float]:
+        """How many have waited for `from_s` seconds or longer, how long the first has, how long the next one may."""
+        with self._lock:
+            now_s, waits = time.monotonic(), list(self._due_s.values())
+        late = [
+            (now_s - due_s + whole_s, due_s - now_s) for due_s, whole_s in waits if now_s - due_s + whole_s >= from_s
+        ]
+        longest_s, left_s = max((s for s, _ in late), default=0.0), min((s for _, s in late), default=0.0)
+        return len(late), longest_s, max(0.0, left_s)
 
     def close(self) -> None:
         self._done.set()
@@ -243,7 +253,7 @@ class Deadlines:
     def _cut_overdue(self) -> None:
         while not self._done.wait(_LOOK_EVERY_S):
             with self._lock:
-                overdue = [connection for connection, due_s in self._due_s.items() if due_s < time.monotonic()]
+                overdue = [connection for connection, (due_s, _) in self._due_s.items() if due_s < time.monotonic()]
             for connection in overdue:
                 connection.is_cut = True
                 wire = connection.wire or connection.sock

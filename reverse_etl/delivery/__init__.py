@@ -5,6 +5,7 @@ sender.py    batches -> workers, within the rate limit; retries what is safe to 
 reading.py   asks Braze about users, in threads, within the rate limit
 pacing.py    when the next request may start
 retry.py     whether, and when, a batch is retried
+waiting.py   what a sender waits for, for those who show progress
 journal.py   requests and responses, written so that a killed process loses none of them
 destination.py  which workspace a target sends to
 sandbox_log.py  what the sandbox has logged of requests

@@ -33,12 +33,12 @@ class Pacer:
         self._counts = [_Count(_most(w, share), w.per_seconds) for w in long]
         self._due_s: float | None = None  # when the next start would be, had none been late
         self._last_s = 0.0
-        self._paused_until_s = 0.0
+        self.paused_until_s = 0.0
 
     def reserve(self, now_s: float) -> float:
         """Reserve the next start; returns the seconds to wait for it."""
         due_s = now_s if self._due_s is None else self._due_s
-        start_s = max(now_s, due_s, self._paused_until_s, self._last_s)
+        start_s = max(now_s, due_s, self.paused_until_s, self._last_s)
         for count in self._counts:
             start_s = count.room_from_s(start_s)
         for count in self._counts:
@@ -57,7 +57,7 @@ class Pacer:
 
     def pause(self, now_s: float, wait_s: float) -> None:
         """Start nothing for `wait_s` seconds, as the server demanded."""
-        self._paused_until_s = max(self._paused_until_s, now_s + wait_s)
+        self.paused_until_s = max(self.paused_until_s, now_s + wait_s)
 
     def heed(self, now_s: float, headers: Mapping[str, str]) -> None:
         """Pause if a response says that others have left less of the window than is to be kept free.
@@ -71,7 +71,7 @@ class Pacer:
 
     def is_paused(self, now_s: float) -> bool:
         """Whether a pause is in effect; a start that was reserved before it has to be reserved again."""
-        return now_s < self._paused_until_s
+        return now_s < self.paused_until_s
 
 
 def last_start_s(requests: int, windows: Sequence[Window], share: float = 1.0) -> float:

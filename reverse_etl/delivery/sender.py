@@ -32,6 +32,7 @@ from reverse_etl.delivery.batches import Batch, Record
 from reverse_etl.delivery.journal import Journal
 from reverse_etl.delivery.pacing import Pacer
 from reverse_etl.delivery.retry import RetryPolicy, next_wait_s
+from reverse_etl.delivery.waiting import NOTED_FROM_S, UNANSWERED_FROM_S, Waiting, Waits
 from reverse_etl.masking import of_request
 from reverse_etl.records.consent import OPT_OUTS_FIRST
 from reverse_etl.system.clock import Clock
@@ -145,7 +146,7 @@ class Sender:
         self._threads, self._policy, self._clock = options.threads, options.policy, options.clock
         self._may_repeat, self._until_s, self._random = options.may_repeat, options.until_s, random.Random()
         self._before = options.before
-        self._deadlines = Deadlines()
+        self._deadlines, self._waits = Deadlines(), Waits()
         self._free = queue.SimpleQueue[None]()  # an item for each worker that waits for a batch
         self._handed_out = queue.SimpleQueue[Batch | None]()
         self._stop = threading.Event()
@@ -160,6 +161,10 @@ class Sender:
     def in_flight(self) -> int:
         """How many requests are in flight, once nothing new is started."""
         return sum(not ended.is_set() for ended in self._workers)
+
+    def waiting(self, unanswered_from_s: float = UNANSWERED_FROM_S) -> Waiting | None:
+        """What is waited for, if it is for long; from any thread."""
+        return self._waits.now(self._clock.now_s(), self._deadlines.unanswered(unanswered_from_s))
 
     def interrupt(self) -> None:
         """Start no more requests; those in flight are completed and journaled."""
@@ -291,6 +296,12 @@ class Sender:
 
     def _attempt(self, connection: "Connection", batch: Batch, has_turn: bool = False) -> Verdict | None:
         """Send a batch until it has a final verdict; None if the run was stopped before. `has_turn`: it may go now."""
+        try:
+            return self._until_final(connection, batch, has_turn)
+        finally:
+            self._waits.done()
+
+    def _until_final(self, connection: "Connection", batch: Batch, has_turn: bool) -> Verdict | None:
         began_s, attempt = self._clock.now_s(), 0
         while has_turn or self._wait_for_turn(batch):
             has_turn = False
@@ -312,7 +323,8 @@ class Sender:
                 self._note_doubt(verdict, len(batch.records) - len(verdict.rejected))
             if following is not _Next.AGAIN:
                 return verdict
-            if not self._wait_to_retry(verdict, attempt, self._clock.now_s() - began_s):
+            self._waits.failed(verdict)
+            if not self._wait_to_retry(batch, verdict, attempt, self._clock.now_s() - began_s):
                 return None
         return None
 
@@ -364,13 +376,20 @@ class Sender:
             wait_s = pacer.reserve(now_s)
         while self._may_start(now_s + wait_s):
             if wait_s > 0:
-                self._clock.wait(wait_s, self._stop)
+                self._wait(wait_s, pacer)
             with self._lock:
                 now_s = self._clock.now_s()
                 wait_s = pacer.reserve(now_s) if pacer.is_paused(now_s) else pacer.start(now_s)
             if wait_s <= 0:
                 return self._may_start(now_s)
         return False
+
+    def _wait(self, wait_s: float, pacer: Pacer) -> None:
+        if wait_s < NOTED_FROM_S:
+            self._clock.wait(wait_s, self._stop)
+            return
+        with self._waits.until(self._clock.now_s() + wait_s, pacer):
+            self._clock.wait(wait_s, self._stop)
 
     def _may_start(self, at_s: float) -> bool:
         if at_s >= self._until_s and not self._stop.is_set():
@@ -412,7 +431,7 @@ class Sender:
             self._doubts_in_a_row = 0
             self._refused_in_a_row = 0
 
-    def _wait_to_retry(self, verdict: Verdict, attempt: int, elapsed_s: float) -> bool:
+    def _wait_to_retry(self, batch: Batch, verdict: Verdict, attempt: int, elapsed_s: float) -> bool:
         """Wait before the next attempt; False if there is to be none."""
         if verdict.outcome is Outcome.THROTTLED:
             if elapsed_s < self._policy.throttled_give_up_after_s:
@@ -426,7 +445,7 @@ class Sender:
             what = f"{verdict.why}; gave up after {count(attempt, 'attempt')} in {elapsed_s:,.0f} s"
             self._stop_run(what, verdict.hint)
             return False
-        self._clock.wait(wait_s, self._stop)
+        self._wait(wait_s, self._routes[batch.place.call].pacer)
         return not self._stop.is_set()
 
     def _note_doubt(self, verdict: Verdict, records: int) -> None:

@@ -4,11 +4,12 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from typing import Any
 
 from reverse_etl.delivery.sender import Sender
 from reverse_etl.plan.plan import Plan
 from reverse_etl.project.spec import Sync
-from reverse_etl.report.progress import LINE_EVERY_S, repeating
+from reverse_etl.report.progress import LINE_EVERY_S, repeating, waiting_for
 from reverse_etl.report.stderr import say
 from reverse_etl.report.text import change_line
 from reverse_etl.words import count
@@ -53,7 +54,10 @@ class JsonLines:
             }
             duration_s = round(time.monotonic() - began_s, 3)
             text = f"{sync.name}: {done:,} of {count(plan.to_send, 'row')} processed"
-            say(text, event, sync=sync.name, run_id=plan.run_id, counts=counts, duration_s=duration_s)
+            waiting = sender.waiting()
+            text = "; ".join(filter(None, [text, waiting_for(waiting)]))
+            more: dict[str, Any] = {"waiting": asdict(waiting)} if waiting else {}
+            say(text, event, sync=sync.name, run_id=plan.run_id, counts=counts, duration_s=duration_s, **more)
 
         with repeating(lambda: tell("sending"), self._every_s):
             yield

@@ -6,11 +6,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 from reverse_etl.delivery.sender import Sender
+from reverse_etl.delivery.waiting import Waiting
 from reverse_etl.plan.plan import Plan
 from reverse_etl.project.spec import Sync
 from reverse_etl.report.stderr import say
 from reverse_etl.report.text import change_line
-from reverse_etl.words import count
+from reverse_etl.words import count, duration
 
 LINE_EVERY_S = 10.0
 LOOK_EVERY_S = 0.2
@@ -80,7 +81,29 @@ def answered_line(sync: Sync, plan: Plan, sender: Sender, began_s: float) -> str
     """The progress of sending that started at `began_s` of the monotonic clock."""
     done = sender.delivery.accepted + sender.delivery.rejected
     rates = rates_so_far(sender, time.monotonic() - began_s)
-    return f"{sync.name}: {done:,} of {count(plan.to_send, 'row')} processed, {rates}"
+    text = f"{sync.name}: {done:,} of {count(plan.to_send, 'row')} processed, {rates}"
+    return f"{text}; {waiting}" if (waiting := waiting_for(sender.waiting())) else text
+
+
+def waiting_for(waiting: Waiting | None) -> str:
+    """What sending waits for, why, and until when; empty if it does not."""
+    if waiting is None:
+        return ""
+    parts, left = list[str](), "" if waiting.next_s is None else _whole(waiting.next_s)
+    if waiting.retried:
+        why = f"Braze returned {waiting.status}" if waiting.status else waiting.why
+        parts.append(f"retrying {count(waiting.retried, 'request')}: {why}{left and f', next attempt in {left}'}")
+    elif left:
+        parts.append(f"waiting for the rate limit: next request in {left}")
+    if waiting.unanswered:
+        since, left = _whole(waiting.unanswered_s), _whole(waiting.timeout_s)
+        requests = count(waiting.unanswered, "request")
+        parts.append(f"no response to {requests} for {since}, timeout in {left}")
+    return "; ".join(parts)
+
+
+def _whole(seconds: float) -> str:
+    return f"{max(1, round(seconds))} s" if seconds <= 59 else duration(seconds)
 
 
 def rates_so_far(sender: Sender, elapsed_s: float) -> str:

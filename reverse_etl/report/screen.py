@@ -18,12 +18,13 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.text import Text
 
 from reverse_etl.delivery.sender import Sender
 from reverse_etl.plan.plan import Plan
 from reverse_etl.project.spec import Sync
 from reverse_etl.report import terminal
-from reverse_etl.report.progress import Lines, planning_line, rates_so_far, repeating
+from reverse_etl.report.progress import Lines, planning_line, rates_so_far, repeating, waiting_for
 from reverse_etl.report.stderr import saying, shown
 from reverse_etl.report.tables import folded
 from reverse_etl.runs.interrupts import Interrupts
@@ -34,7 +35,10 @@ _ERASED, _AND_ABOVE, _CURSOR = b"\r\x1b[2K", b"\x1b[1A\x1b[2K", b"\x1b[?25h"
 
 
 class _Display(Progress):
-    """A line per sync: with a bar while it is sent, with a spinner while it is planned, as nobody knows how long."""
+    """A line per sync: with a bar while it is sent, with a spinner while it is planned, as nobody knows how long.
+
+    Below them, what a sync waits for.
+    """
 
     def __init__(self, console: Console) -> None:
         name, rates = TextColumn("{task.description}"), TextColumn("{task.fields[rates]}")
@@ -46,6 +50,7 @@ class _Display(Progress):
         is_shared = terminal.is_terminal(
             sys.stdout
         )  # else what is printed belongs into the file, whatever is shown here
+        self.lines = 1  # on the terminal
         super().__init__(console=console, transient=True, redirect_stdout=is_shared)
 
     def get_renderables(self) -> Iterable[RenderableType]:
@@ -54,6 +59,9 @@ class _Display(Progress):
             tasks = [task for task in self.tasks if (task.total is not None) == is_sent]
             if tasks:
                 yield self.make_tasks_table(tasks)
+        waits = [folded(shown(text), self.console.width) for task in self.tasks if (text := task.fields["waiting"])]
+        self.lines = len(self.tasks) + sum(text.count("\n") + 1 for text in waits)
+        yield from (Text(text) for text in waits)
 
 
 class Screen(Lines):
@@ -62,7 +70,7 @@ class Screen(Lines):
     def __init__(self, console: Console, interrupts: Interrupts) -> None:
         self._console, self._interrupts = console, interrupts
         self._display: _Display | None = None
-        self._lines_shown = 0
+        self._shown_syncs = 0
         self._lock = threading.RLock()
 
     @contextmanager
@@ -91,7 +99,9 @@ class Screen(Lines):
                 done = sender.delivery.accepted + sender.delivery.rejected
                 name = f"{sync.name}: waiting for the requests in flight" if sender.delivery.interrupted else sync.name
                 rates = rates_so_far(sender, time.monotonic() - began_s)
-                display.update(task, description=name, completed=done, rates=rates)
+                waiting = waiting_for(sender.waiting())
+                text = f"{sync.name}: {waiting}" if waiting else ""
+                display.update(task, description=name, completed=done, rates=rates, waiting=text)
 
             with repeating(update, BAR_EVERY_S):
                 yield
@@ -105,19 +115,20 @@ class Screen(Lines):
                 self._display = _Display(self._console)
                 self._display.start()
             display = self._display
-            self._lines_shown += 1
-            task = display.add_task(text, total=total, rates="")
+            self._shown_syncs += 1
+            task = display.add_task(text, total=total, rates="", waiting="")
             self._interrupts.before_exit = self._erase
         try:
             yield display, task
         finally:
             with self._lock:
                 display.remove_task(task)
-                self._lines_shown -= 1
-                if not self._lines_shown:
+                self._shown_syncs -= 1
+                if not self._shown_syncs:
                     display.stop()
                     self._display, self._interrupts.before_exit = None, lambda: None
 
     def _erase(self) -> None:
         with suppress(OSError, ValueError):  # past rich, whose lock the thread may hold that the signal has interrupted
-            os.write(self._console.file.fileno(), _ERASED + _AND_ABOVE * (self._lines_shown - 1) + _CURSOR)
+            lines = self._display.lines if self._display else 1
+            os.write(self._console.file.fileno(), _ERASED + _AND_ABOVE * (lines - 1) + _CURSOR)

@@ -352,7 +352,7 @@ def test_commands_take_names_and_selectors_alike_and_without_them_all(invalid: S
 def test_numbers_of_what_is_sent_are_whole_on_a_narrow_terminal(width: int, shown: str):
     console = Console(file=io.StringIO(), width=width, force_terminal=True, color_system=None)
     display = _Display(console)
-    display.add_task("users", total=300_000, completed=30_000, rates="980 rows/s, 13 requests/s")
+    display.add_task("users", total=300_000, completed=30_000, rates="980 rows/s, 13 requests/s", waiting="")
     console.print(display.get_renderable())
     assert isinstance(console.file, io.StringIO)
     assert f"users  {shown}" in console.file.getvalue()
