@@ -50,10 +50,10 @@ def collect(project: LoadedProject, how: HowToLook, version: str) -> Site:
     with all_known(project, how) as states:
         layouts = _layouts(project)
         nodes = list(_nodes(project))
-        syncs = [
-            _sync(project, sync, known, how.now, layouts[sync.name], dues.get(sync.name))
-            for sync, known in zip(project.spec.syncs, states, strict=True)
-        ]
+        syncs, sent_at = [], dict[str, Mapping[str, datetime]]()
+        for sync, known in zip(project.spec.syncs, states, strict=True):
+            syncs.append(_sync(project, sync, known, how.now, layouts[sync.name], dues.get(sync.name)))
+            sent_at[sync.name] = known.sent_at
     return Site(
         project=project.folder.absolute().name,
         target=project.target_name,
@@ -61,7 +61,7 @@ def collect(project: LoadedProject, how: HowToLook, version: str) -> Site:
         generated_at=how.now,
         days=how.days,
         syncs=syncs,
-        events=_events(project, lock, syncs),
+        events=list(_events(project, lock, syncs, sent_at)),
         nodes=nodes,
         orphans=_orphans(project),
         most_runs=MOST_RUNS,
@@ -189,24 +189,28 @@ def _texts(project: LoadedProject, sync: Sync) -> dict[str, tuple[str, str]]:
 # --- project ---------------------------------------------------------------------------------------------------------
 
 
-def _events(project: LoadedProject, lock: Lock, syncs: Iterable[SiteSync]) -> list[SiteEvent]:
+def _events(
+    project: LoadedProject, lock: Lock, syncs: Iterable[SiteSync], sent_at: Mapping[str, Mapping[str, datetime]]
+) -> Iterator[SiteEvent]:
     """The events of braze.lock.yml, and those that models write down. Names of events are values of rows: those in the
     file have been reviewed, those in a model are its text."""
     columns = {sync.name: {column.name: column.type for column in sync.columns if not column.gone} for sync in syncs}
     senders = [sync for sync in project.spec.syncs if sync.mode.record_type == "events"]
-    found = [
-        SiteEvent(
-            all_masked(name),
-            {of: str(type_) for of, type_ in properties.items()},
-            [sync.name for sync in senders if set(properties) <= columns[sync.name].keys()],
-        )
-        for name, properties in lock.events.items()
-    ]
-    for sync in senders:
-        for name in _event_names(project, sync):
+    written = {sync.name: _event_names(project, sync) for sync in senders}
+    found = {name: {of: str(type_) for of, type_ in properties.items()} for name, properties in lock.events.items()}
+    by = {
+        name: [sync.name for sync in senders if set(properties) <= columns[sync.name].keys()]
+        for name, properties in found.items()
+    }
+    for one, names in written.items():
+        for name in names:
             if name not in lock.events:
-                found.append(SiteEvent(all_masked(name), columns[sync.name], [sync.name]))
-    return found
+                found[name] = {**columns[one], **found.get(name, {})}
+                by.setdefault(name, []).append(one)
+    for name, properties in found.items():
+        times = {one: sent_at[one][name] for one in by[name] if name in sent_at[one]}
+        only = [one for one in by[name] if written[one] == [name]]
+        yield SiteEvent(all_masked(name), properties, by[name], times, only)
 
 
 def _event_names(project: LoadedProject, sync: Sync) -> list[str]:

@@ -3,7 +3,7 @@
 No value of a row and no key is among them: names of columns, counts, times, and texts of the project.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -128,11 +128,14 @@ class SiteSync:
 @dataclass(frozen=True)
 class SiteEvent:
     """An event of braze.lock.yml or of a model that writes its name down: the types of its properties, and the syncs
-    that may send it."""
+    that may send it. `sent_at` is when these sent it last, where their states know that of each event; `only` are those
+    whose models write down no other."""
 
     name: str
     properties: Mapping[str, str]
     syncs: Sequence[str]
+    sent_at: Mapping[str, datetime] = field(default_factory=dict)
+    only: Collection[str] = ()
 
 
 @dataclass(frozen=True)

@@ -54,8 +54,9 @@ _BEFORE_KEYS = re.compile(r"(is not unique|several rows for the same user \([^)]
 @dataclass(frozen=True)
 class Known:
     """What a state knows of a sync. `tried_at` is when its last try was, if that is not on record; `past` are columns
-    that it does not have any more: see `site_past.py`. Numbers are None if they are not known: then `message` says why.
-    It has a line for each thing that there is to say."""
+    that it does not have any more: see `site_past.py`. `sent_at` is when it has sent each event last, by name, if its
+    key has these. Numbers are None if they are not known: then `message` says why. It has a line for each thing that
+    there is to say."""
 
     status: str = NEVER
     message: str = ""
@@ -74,6 +75,7 @@ class Known:
     rejects: Sequence[SiteReject] = ()
     notes: Sequence[str] = ()
     tries: Sequence[SiteTry] = ()
+    sent_at: Mapping[str, datetime] = field(default_factory=dict)
 
 
 _COUNTS: Mapping[str, Any] = dict.fromkeys(("rows", "rejected", "in_doubt", "written"))
@@ -168,6 +170,7 @@ def _of_state(project: LoadedProject, sync: Sync, state: Seen, how: HowToLook) -
         changes={one.column: (one.changes, one.data_points, one.what or "") for one in changes},
         changed_at=_changed_at(connection),
         runs=_runs(connection, sync, how.since),
+        sent_at=_sent_at(state, sync),
         rejects=list(_rejects(connection, sync)),
         notes=[note.removeprefix(f"{sync.name}: ") for note in notes],
     )
@@ -183,6 +186,15 @@ def _filled(state: Seen, sent: Collection[str]) -> dict[str, int]:
     counts = f"SELECT count({columns}) FROM {ACKNOWLEDGED} WHERE {SENT_AT} IS NOT NULL"
     found = zip(types, state.connection.execute(counts).fetchall()[0], strict=True)
     return {name: rows for name, rows in found if name in sent}
+
+
+def _sent_at(state: Seen, sync: Sync) -> dict[str, datetime]:
+    """When each event was sent last, by name; of events, a state has the keys only."""
+    if sync.mode.record_type != "events" or "name" not in state.key or pointer_of(state.meta):
+        return {}
+    last = f"SELECT CAST(name AS VARCHAR), epoch(max({SENT_AT})) FROM {ACKNOWLEDGED}"
+    sql = f"{last} WHERE {SENT_AT} IS NOT NULL GROUP BY 1"
+    return {name: datetime.fromtimestamp(at, UTC) for name, at in state.connection.execute(sql).fetchall()}
 
 
 def _written(connection: DuckDBPyConnection, since: datetime) -> int:

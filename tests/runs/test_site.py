@@ -249,6 +249,32 @@ def test_events_that_a_model_writes_down_are_known_without_a_lock_file(shop: Sho
 
 
 @pytest.mark.long
+def test_event_was_sent_last_when_its_own_row_was_if_the_key_tells_and_not_when_its_sync_ran(shop: Shop):
+    sql = "SELECT 'u1' AS external_id, name, i AS n, TIMESTAMP '2026-11-23' AS time FROM range({}) r(i), {}"
+    two, key = "(VALUES ('seen'), ('left')) n(name)", ["external_id", "name", "n"]
+    written = "SELECT 'u1' AS external_id, 'went' AS name, 1 AS n, TIMESTAMP '2026-11-23' AS time"
+    (shop.folder / "braze.lock.yml").write_text("version: 1\nevents:\n  seen: {}\n  left: {}\n")
+    shop.sync("views", sql.format(1, two), **{**EVENTS, "primary_key": key})
+    shop.sync("others", f"{sql.format(1, two)}".replace("'u1'", "'u2'"), **EVENTS | {"primary_key": ["name", "time"]})
+    shop.sync("rest", written, **{**EVENTS, "primary_key": "n"})
+    shop.run_all("views", "others", "rest")
+    first = sent_last(shop)
+    shop.clock.ahead = timedelta(hours=1)
+    shop.model("views", sql.format(2, two) + " WHERE i = 0 OR name = 'seen'")
+    shop.run("views")
+    then = sent_last(shop)
+    assert then["left"] == first["left"]
+    assert then["seen"]["views"] - first["seen"]["views"] > timedelta(minutes=59)
+    assert then["seen"]["others"] == first["seen"]["others"]
+    (event,) = (event for event in site_of(shop).events if event.name == "went")
+    assert (event.sent_at, event.only) == ({}, ["rest"])
+
+
+def sent_last(shop: Shop) -> dict[str, Any]:
+    return {event.name: event.sent_at for event in site_of(shop).events if event.name != "went"}
+
+
+@pytest.mark.long
 def test_property_that_is_no_longer_sent_is_none_of_the_event(shop: Shop):
     sql = "SELECT 'u1' AS external_id, 'seen' AS name, TIMESTAMP '2026-11-23' AS time, 3 AS pages"
     events = {**EVENTS, "primary_key": ["external_id", "name", "time"]}

@@ -51,7 +51,11 @@ def packed(site: Site) -> dict[str, Any]:
         "most": site.most_runs,
         "syncs": syncs,
         "events": [
-            [texts(event.name), [[texts(name), texts(of)] for name, of in event.properties.items()], list(event.syncs)]
+            [
+                texts(event.name),
+                [[texts(name), texts(of)] for name, of in event.properties.items()],
+                [[name, _seconds(event.sent_at.get(name)), int(name in event.only)] for name in event.syncs],
+            ]
             for event in site.events
         ],
         "nodes": [

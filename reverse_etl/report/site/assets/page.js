@@ -44,7 +44,7 @@ const runs = syncs.flatMap((sync) => sync.runs).sort((one, other) => other.at - 
 const nodes = new Map(data.nodes.map(([id, parents, file, description, sql]) =>
   [id, { id, parents, file, description: text(description), sql: text(sql) }]));
 const events = data.events.map(([name, properties, by]) =>
-  ({ name: text(name), properties: properties.map(([of, type]) => [text(of), text(type)]), syncs: by }));
+  ({ name: text(name), properties: properties.map(([of, type]) => [text(of), text(type)]), syncs: by.map(([one]) => one), by }));
 
 const at = (numbers, place) => numbers[numbers.length === 1 ? 0 : place];
 // A column of a sync: what it is, and what became of it.
@@ -243,7 +243,11 @@ const propertyOf = (by, name) => {
   return sync ? link(name, "columns", sync.name, name) : name;
 };
 const ownersOf = (by) => [...new Set(by.map((one) => syncOf.get(one)?.owner).filter(Boolean))].join(", ") || nobody();
-const lastSent = (sync) => sync.runs.find((run) => run.accepted > 0);
+// When a sync sent an event last: only a state whose keys have the names of events knows that of each.
+function sentAt(sync, at, isOnly) {
+  const run = sync.runs.find((one) => one.accepted > 0), which = isOnly ? "it sends no other event now" : "with which of its events, its state does not tell: `name` is not in its primary key";
+  return at ? moment(at) : run ? [el("div", {}, "the last run of the sync that sent something: ", runLink(run)), el("div", { class: "soft" }, which)] : "no run of the sync that sent something is listed";
+}
 const eventRows = () => [
   ...events.map((event) => [link(event.name, "events", event.name), comma(event.properties.map(([name, type]) => el("span", {}, propertyOf(event.syncs, name), ` ${type}`))), comma(event.syncs.map(syncLink)), ownersOf(event.syncs)]),
   ...syncs.filter((sync) => / (events|purchases)$/.test(sync.mode) && !events.some((event) => event.syncs.includes(sync.name))).map((sync) => [
@@ -320,7 +324,7 @@ const PAGES = {
   events: (name) => {
     if (name === undefined) return [el("h1", {}, "Events"), el("p", { class: "soft lead" }, "The names of events are values of rows: shown are those in braze.lock.yml, which `retl lock` writes, and those that a model writes down."), table(HEADS_OF_EVENTS, eventRows(), NO_EVENTS)];
     const event = events.find((one) => one.name === name);
-    return event && [el("p", { class: "crumb" }, link("Events", "events")), el("h1", {}, name), heading("Sent by"), table(["sync", "owner", "last run", "last run that sent something"], event.syncs.map((one) => syncOf.get(one)).map((sync) => [syncLink(sync.name), sync.owner || nobody(), pill(sync.status), lastSent(sync) ? runLink(lastSent(sync)) : "none is listed"]), "No sync sends it now."),
+    return event && [el("p", { class: "crumb" }, link("Events", "events")), el("h1", {}, name), heading("Sent by"), table(["sync", "owner", "last run", "sent last"], event.by.map(([one, at, isOnly]) => [syncLink(one), syncOf.get(one).owner || nobody(), pill(syncOf.get(one).status), sentAt(syncOf.get(one), at, isOnly)]), "No sync sends it now."),
       heading("Properties"), table(["property", "type"], event.properties.map(([name, type]) => [propertyOf(event.syncs, name), type]), "It has no properties."),
       event.syncs.map((one) => [heading(`From ${one}`), lineage(syncOf.get(one))])];
   },
