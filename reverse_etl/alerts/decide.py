@@ -23,8 +23,13 @@ RECOVERED = "recovered"
 # How a run may end that says nothing of the sync: it did not run, or somebody stopped it.
 _SILENT = ("skipped", "running", "already_run", "interrupted")
 _IN_NUMBERS = ("X001", "X002", "X005")  # errors whose messages have counts and names of retl and syncs.yml only
-# What tells a wrong key from an outage, and has no value in it; what follows it is Braze's, and may have some.
-_ANSWERED = re.compile(r"[^:]+: (Braze returned \d{3}|no complete response)(?![0-9])")
+# What tells a wrong key from an outage, and has no value in it; what follows it is a server's, and may have some.
+_ANSWERED = re.compile(r"[^:]+: (Braze returned \d{3}|no complete response(?: within [\d.e+]+ s)?)(?![0-9])")
+_OF_BRAZE = ("X004", "S029")  # of these, retl says itself why Braze was not reached; see `network/faults.py`
+_UNREACHED = re.compile(
+    r"[^:]+: ((?:cannot (?:reach|agree on TLS with)|the certificate of|the proxy) [^;]+"
+    r"|https?://\S+ does not (?:use TLS|speak HTTP))"
+)
 _AT_ONCE = (MAX_DELETES, MAX_MERGES, "max_resubscribed")
 
 
@@ -130,4 +135,6 @@ def _said(problem: Problem) -> str:
     title = CODES[problem.code].title if problem.code in CODES else "an error"
     if answered := _ANSWERED.match(problem.message):
         title += f": {answered[1]}"
+    elif problem.code in _OF_BRAZE and (unreached := _UNREACHED.match(problem.message)):
+        title += f": {unreached[1]}"
     return f"{title} [{problem.code}]" if problem.code else title

@@ -10,8 +10,10 @@ import pytest
 
 from reverse_etl import Project
 from reverse_etl.alerts import channels
-from reverse_etl.alerts.decide import Condition, after_telling, changes
+from reverse_etl.alerts.decide import Condition, after_telling, changes, condition_after
+from reverse_etl.errors import Problem
 from reverse_etl.project.spec_alerts import Slack
+from reverse_etl.runs.outcome import RunResult
 from reverse_etl.sandbox import Fault
 from tests.alerts.servers import Hook, Mails
 from tests.proxy import server_context, write_authority
@@ -205,6 +207,47 @@ def test_status_that_braze_returned_is_told_and_nothing_else_of_its_answer(
     assert retl("sync", "users", folder=told.folder).code == 1
     (text,) = hook.texts
     assert (f"sending stopped: Braze returned {status} [X004]" in text, "ann@" in text) == (True, False)
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "why"),
+    [
+        ("http://127.0.0.1:1", "cannot reach http://127.0.0.1:1: Connection refused"),
+        ("https://nowhere.invalid", "cannot reach https://nowhere.invalid: Name or service not known"),
+    ],
+)
+def test_why_braze_was_not_reached_is_told_as_the_command_says_it(
+    told: Shop, hook: Hook, retl: Retl, endpoint: str, why: str
+):
+    told.sync("users", ONE).destination["endpoint"] = endpoint
+    told.write()
+    done = retl("sync", "users", folder=told.folder)
+    (text,) = hook.texts
+    assert (done.code, why in done.err, f"sending stopped: {why} [X004]" in text) == (1, True, True), text
+
+
+@pytest.mark.parametrize(
+    ("why", "told_of_it"),
+    [
+        ("no complete response within 60 s; gave up after 6 attempts in 321 s", "no complete response within 60 s"),
+        ("no complete response: ann@example.com", "no complete response"),
+        (
+            "the certificate of https://rest.iad-01.braze.com has expired",
+            "the certificate of https://rest.iad-01.braze.com has expired",
+        ),
+        ("https://rest.iad-01.braze.com does not use TLS", "https://rest.iad-01.braze.com does not use TLS"),
+        (
+            "cannot reach https://rest.iad-01.braze.com: timed out; gave up after 6 attempts in 70 s",
+            "cannot reach https://rest.iad-01.braze.com: timed out",
+        ),
+    ],
+)
+def test_failure_without_a_status_is_told_without_what_a_server_said(why: str, told_of_it: str):
+    problem = Problem(f"users: {why}", code="X004")
+    failed = RunResult("users", "attributes", "test", "failed", 1, [problem])
+    now = condition_after(None, failed, False, datetime.now(UTC))
+    assert now is not None
+    assert now.lines[1] == f"sending stopped: {told_of_it} [X004]"
 
 
 def test_python_api_tells_too(told: Shop, hook: Hook):
