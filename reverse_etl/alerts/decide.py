@@ -27,8 +27,7 @@ _IN_NUMBERS = ("X001", "X002", "X005")  # errors whose messages have counts and 
 _ANSWERED = re.compile(r"[^:]+: (Braze returned \d{3}|no complete response(?: within [\d.e+]+ s)?)(?![0-9])")
 _OF_BRAZE = ("X004", "S029")  # of these, retl says itself why Braze was not reached; see `network/faults.py`
 _UNREACHED = re.compile(
-    r"[^:]+: ((?:cannot (?:reach|agree on TLS with)|the certificate of|the proxy) [^;]+"
-    r"|https?://\S+ does not (?:use TLS|speak HTTP))"
+    r"[^:]+: ((?:cannot reach|cannot agree on TLS|the certificate|the proxy|https?://\S+ does) [^;]+)"
 )
 _AT_ONCE = (MAX_DELETES, MAX_MERGES, "max_resubscribed")
 

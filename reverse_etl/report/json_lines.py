@@ -9,7 +9,7 @@ from typing import Any
 from reverse_etl.delivery.sender import Sender
 from reverse_etl.plan.plan import Plan
 from reverse_etl.project.spec import Sync
-from reverse_etl.report.progress import LINE_EVERY_S, repeating, waiting_for
+from reverse_etl.report.progress import LINE_EVERY_S, repeating, stopping_line, telling_of_signals, waiting_for
 from reverse_etl.report.stderr import say
 from reverse_etl.report.text import change_line
 from reverse_etl.words import count
@@ -59,7 +59,11 @@ class JsonLines:
             more: dict[str, Any] = {"waiting": asdict(waiting)} if waiting else {}
             say(text, event, sync=sync.name, run_id=plan.run_id, counts=counts, duration_s=duration_s, **more)
 
-        with repeating(lambda: tell("sending"), self._every_s):
+        def stopping(requests: int) -> None:
+            text = stopping_line(sync, requests)
+            say(text, "stopping", "warning", sync=sync.name, run_id=plan.run_id, in_flight=requests)
+
+        with telling_of_signals(sender, stopping), repeating(lambda: tell("sending"), self._every_s):
             yield
         tell("sent")
         if sender.delivery.interrupted:

@@ -36,27 +36,11 @@ class Lines:
     def sending(self, sync: Sync, plan: Plan, sender: Sender) -> Iterator[None]:
         began_s = time.monotonic()
         with (
-            self._telling_of_signals(sync, sender),
+            telling_of_signals(sender, lambda requests: self._say(stopping_line(sync, requests))),
             repeating(lambda: self._say(answered_line(sync, plan, sender, began_s)), LINE_EVERY_S),
         ):
             yield
         self._sent(sync, sender)
-
-    @contextmanager
-    def _telling_of_signals(self, sync: Sync, sender: Sender) -> Iterator[None]:
-        """Inside the block, a first signal is answered with what it waits for, and what a second one costs.
-
-        In a thread: what handles the signal may have interrupted somebody who writes.
-        """
-        said: list[str] = []
-
-        def look() -> None:
-            if sender.delivery.interrupted and not said and (requests := sender.in_flight):
-                said.append(stopping_line(sync, requests))
-                self._say(said[0])
-
-        with repeating(look, LOOK_EVERY_S):
-            yield
 
     def _sent(self, sync: Sync, sender: Sender) -> None:
         if sender.delivery.interrupted:
@@ -64,6 +48,23 @@ class Lines:
 
     def _say(self, text: str) -> None:
         say(text)
+
+
+@contextmanager
+def telling_of_signals(sender: Sender, tell: Callable[[int], None]) -> Iterator[None]:
+    """Inside the block, a first signal is answered: `tell` is called once, with the requests that are waited for.
+
+    In a thread: what handles the signal may have interrupted somebody who writes.
+    """
+    said: list[int] = []
+
+    def look() -> None:
+        if sender.delivery.interrupted and not said and (requests := sender.in_flight):
+            said.append(requests)
+            tell(requests)
+
+    with repeating(look, LOOK_EVERY_S):
+        yield
 
 
 def planning_line(sync: Sync) -> str:

@@ -24,7 +24,15 @@ from reverse_etl.delivery.sender import Sender
 from reverse_etl.plan.plan import Plan
 from reverse_etl.project.spec import Sync
 from reverse_etl.report import terminal
-from reverse_etl.report.progress import Lines, planning_line, rates_so_far, repeating, waiting_for
+from reverse_etl.report.progress import (
+    Lines,
+    planning_line,
+    rates_so_far,
+    repeating,
+    stopping_line,
+    telling_of_signals,
+    waiting_for,
+)
 from reverse_etl.report.stderr import saying, shown
 from reverse_etl.report.tables import folded
 from reverse_etl.runs.interrupts import Interrupts
@@ -80,7 +88,10 @@ class Screen(Lines):
 
     @contextmanager
     def sending(self, sync: Sync, plan: Plan, sender: Sender) -> Iterator[None]:
-        with self._telling_of_signals(sync, sender), self._bar(sync, plan, sender):
+        def stopping(requests: int) -> None:
+            self._say(stopping_line(sync, requests))
+
+        with telling_of_signals(sender, stopping), self._bar(sync, plan, sender):
             yield
         self._sent(sync, sender)
 

@@ -16,7 +16,7 @@ import pytest
 
 from reverse_etl.cli import main
 from tests.processes import Forked, command
-from tests.shop import Held, Shop, some
+from tests.shop import Held, Shop, running, some
 
 NAMED = "SELECT 'u' || i AS external_id, 'caf\u00e9 \u2192 \uace0\uac1d' AS \"pr\u00e9nom\" FROM range(3) r(i)"
 FIRST = (
@@ -164,6 +164,22 @@ def test_no_bar_is_left_on_a_terminal_whatever_ends_the_command(named: Shop):
     os.close(ours)
     said = b"stopped at once: rows of requests in flight may be in Braze: `retl rejects it`\r\n"
     assert (code, shown.endswith(b"\r\x1b[2K\x1b[?25h" + said)) == (130, True)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_program_is_told_at_once_that_a_first_signal_waits_for_requests(named: Shop, number: signal.Signals):
+    """The response is held back until it was told."""
+    held = Held(named.braze, external_ids=["u0"])
+    arguments = ["--log-format", "json", "sync", "it"]
+    with running(named, held, arguments) as process:
+        process.send_signal(number)
+        process.wait_until(lambda: '"stopping"' in process.err)
+        held.goes_out.set()
+        assert process.wait() == 128 + number
+    lines = [json.loads(line) for line in process.err.splitlines()]
+    (stopping,) = [line for line in lines if line["event"] == "stopping"]
+    assert [line["event"] for line in lines[-4:]] == ["stopping", "sent", "interrupted", "finished"]
+    assert (stopping["message"], stopping["level"], stopping["in_flight"]) == (FIRST.decode().strip(), "warning", 1)
 
 
 class Writes(io.RawIOBase):
