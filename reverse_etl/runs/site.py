@@ -216,7 +216,7 @@ def _events(
 def _event_names(project: LoadedProject, sync: Sync) -> list[str]:
     """The names that a model of events writes down; none if they come from its rows."""
     with suppress(ProjectError):  # a model that cannot be compiled: said elsewhere
-        return texts_of(project.compiled(sync.model).sql, "name", project.spec.dialect) or []
+        return texts_of(project.compiled(sync.model).own_sql, "name", project.spec.dialect) or []
     return []
 
 

@@ -248,6 +248,13 @@ def test_events_that_a_model_writes_down_are_known_without_a_lock_file(shop: Sho
     assert found == [(one, {"pages": "number"}, ["views"]) for one in known]
 
 
+def test_event_that_a_model_with_ref_writes_down_is_known(shop: Shop):
+    shop.model("users", "SELECT 'u1' AS external_id")
+    sql = "SELECT external_id, 'seen' AS name, TIMESTAMP '2026-11-23' AS time FROM {{ ref('users') }}"
+    shop.sync("views", sql, **EVENTS)
+    assert [event.name for event in site_of(shop).events] == ["seen"]
+
+
 @pytest.mark.long
 def test_event_was_sent_last_when_its_own_row_was_if_the_key_tells_and_not_when_its_sync_ran(shop: Shop):
     sql = "SELECT 'u1' AS external_id, name, i AS n, TIMESTAMP '2026-11-23' AS time FROM range({}) r(i), {}"
