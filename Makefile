@@ -7,7 +7,7 @@ SPARK := .venv-spark
 LATEST := .venv-latest
 
 .PHONY: demo test test-long test-random test-latest test-page test-container test-clients test-orchestrators test-dbt test-engines test-engines-long test-table-formats test-spark test-dialects test-wheel torture torture-engines torture-collect soak attack bench \
-	lint types check docs constraints dist clean
+	lint types check docs pictures browser constraints dist clean
 ORCHESTRATORS := airflow dagster prefect
 
 # The same versions everywhere, until `make constraints` writes down newer ones.
@@ -107,10 +107,15 @@ test-spark: $(VENV)/installed $(SPARK)/installed ## The contract of all warehous
 		tests/warehouses/test_baseline_in_spark.py tests/warehouses/test_spark_fails.py \
 		-k "sail or test_spark or test_comparing or in_spark"
 
-test-page: $(VENV)/installed ## The sandbox's page in headless Chromium, which it installs if it may
-	@command -v chromium >/dev/null || { [ "$$(id -u)" = 0 ] && apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core; } || { echo "test-page needs Debian's package chromium: sudo apt-get install chromium" >&2; exit 2; }
-	$(BIN)/python -m pip install --quiet $(PINNED) --group page
+test-page: browser ## The sandbox's page, and that of a project, in headless Chromium, which it installs if it may
 	$(BIN)/pytest tests/page
+
+pictures: browser ## Draw docs/page-*.png, of the demo shop; PICTURES=folder draws every page there, wide, narrow, light, dark
+	$(BIN)/python -m docs.page_pictures $(PICTURES)
+
+browser: $(VENV)/installed
+	@command -v chromium >/dev/null || { [ "$$(id -u)" = 0 ] && apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core; } || { echo "this needs Debian's package chromium: sudo apt-get install chromium" >&2; exit 2; }
+	$(BIN)/python -m pip install --quiet $(PINNED) --group page
 
 test-container: dist .container/debian ## The steps of docs/install.md's Dockerfile in a Debian, by chroot: needs root and debootstrap; two minutes
 	$(BIN)/pytest tests/container
