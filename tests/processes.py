@@ -1,5 +1,6 @@
 """Processes that are forked from one which has imported all of retl: a second less for each than a new interpreter."""
 
+import itertools
 import json
 import multiprocessing
 import os
@@ -117,6 +118,21 @@ def command(folder: Path, environ: Mapping[str, str], *arguments: str) -> None:
     os.environ.update(environ)
     sys.argv = ["retl", *arguments]
     main()
+
+
+def dying(number: int, folder: Path, environ: Mapping[str, str], *arguments: str) -> None:
+    """The same, killed at the `number`th change that it makes to a file of its states."""
+    changes = itertools.count(1)
+
+    def hook(event: str, arguments: tuple[Any, ...]) -> None:
+        is_change = event in ("os.rename", "os.remove", "os.mkdir") or (
+            event == "open" and isinstance(arguments[2], int) and arguments[2] & (os.O_CREAT | os.O_TRUNC)
+        )
+        if is_change and ".retl/" in str(arguments[0]) and next(changes) == number:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    sys.addaudithook(hook)
+    command(folder, environ, *arguments)
 
 
 def _call(files: list[Path], function: Callable[..., None], *arguments: Any) -> None:

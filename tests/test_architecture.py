@@ -91,7 +91,7 @@ PURE = {
     *("plan.tables", "plan.actions", "plan.guards", "plan.writers", "plan.names", "plan.data_tests"),
     *("project.spec_alerts", "alerts.decide", "alerts.messages"),
     *("ledger.lines", "ledger.reverting", "ledger.flapping"),
-    *("shared_state.head", "engines.engine", "engines.duckdb.diff"),
+    *("shared_state.head", "shared_state.names", "engines.engine", "engines.duckdb.diff"),
     *(f"engines.{name}" for name in ("postgres.types", "postgres.errors", "spark.types", "spark.errors")),
     *("testing.fixtures", "testing.comparison"),
     *("runs.site_facts", "report.site.packed"),

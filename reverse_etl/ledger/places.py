@@ -16,6 +16,7 @@ from typing import Protocol
 from zipfile import ZIP_STORED, BadZipFile, ZipFile
 
 from reverse_etl.errors import StateError
+from reverse_etl.shared_state.names import is_kept_head, is_kept_list
 from reverse_etl.shared_state.object_store import ObjectStore
 from reverse_etl.shared_state.place import StatePlace
 from reverse_etl.system.platforms import BINARY, flush_folder
@@ -119,7 +120,7 @@ class InStore:
 
     def strays(self, named: Collection[str]) -> set[str]:
         found = self._objects.names()
-        if any(one.startswith("before-reset-") for one in found):
+        if any(is_kept_head(one) or is_kept_list(one) for one in found):
             return set()
         start, end = f"{LEDGER}/", ".zip"
         ours = (one for one in found if one.startswith(start) and one.endswith(end))

@@ -17,11 +17,21 @@ from reverse_etl.shared_state.local_copy import refuse_copy
 from reverse_etl.shared_state.lock import OvertakenError
 from reverse_etl.shared_state.place import StatePlace
 from reverse_etl.shared_state.shared import SharedState
+from reverse_etl.system.platforms import flush_folder
+from reverse_etl.system.private_files import write_whole
 from reverse_etl.words import count
 
 _NOT_BY_ITSELF = "PRAGMA disable_checkpoint_on_shutdown"  # nor when a database is detached
 REVISION = "revision"  # its key in `meta`
+_BEGUN = "What was sent is recorded in state.duckdb, next to this file. Should that be missing, no run begins anew.\n"
 _RUN_COLUMNS = ("run_id", "started_at", "finished_at", "status", "message", "counts", "scheduled_time")
+
+
+def leave_mark(place: StatePlace) -> None:
+    """Say beside a state that there is one, unless that is said already; both are on disk when this returns."""
+    if not place.begun.exists():
+        write_whole(place.begun, _BEGUN)
+        flush_folder(place.folder)
 
 
 class LocalOnly:
@@ -32,6 +42,7 @@ class LocalOnly:
 
     def __init__(self, place: StatePlace) -> None:
         refuse_copy(place.folder)
+        self._place = place
 
     def prepare(self, connection: DuckDBPyConnection) -> None:
         """Keep DuckDB from writing the database of the run completely when it is detached, to be deleted."""
@@ -46,7 +57,8 @@ class LocalOnly:
         return False
 
     def will_change(self) -> None:
-        pass
+        """Leave the mark that there is a state, which is on disk by now."""
+        leave_mark(self._place)
 
     def changed(self, connection: DuckDBPyConnection) -> None:
         pass
@@ -58,6 +70,8 @@ class LocalOnly:
         pass
 
     def journal(self, path: Path, run_id: str, outbox: Path) -> Journal:
+        """The journal of the run, of which nothing is sent before the mark is there."""
+        leave_mark(self._place)
         return Journal(path)
 
     def stopping(self, stop: Callable[[str, str], None]) -> AbstractContextManager[None]:

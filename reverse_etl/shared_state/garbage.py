@@ -9,43 +9,32 @@ from reverse_etl.errors import StateError
 from reverse_etl.shared_state.head import Head, read_head
 from reverse_etl.shared_state.journal_shipping import TAKEN_OVER
 from reverse_etl.shared_state.lock import HeadLock
+from reverse_etl.shared_state.names import NAMES, is_kept_head, is_kept_list, listed_in
 from reverse_etl.shared_state.object_store import Listed
 from reverse_etl.shared_state.reading import look
 
-_TOKEN = "[0-9a-f]{16}"
-# What retl has named, and no other file that somebody keeps there; and how long it stays if nothing names it.
-_NAMES: Mapping[str, timedelta] = {
-    rf"(state|log)-\d+-{_TOKEN}-[0-9a-f]{{4}}(\.duckdb)?(\.gz)?": timedelta(),
-    rf"run-{_TOKEN}/(outbox\.duckdb(\.gz)?|journal-\d{{6}}\.jsonl)": timedelta(),
-    rf"state-0-{_TOKEN}\.duckdb(\.gz)?": timedelta(days=1),  # which another name may be about to take over
-    rf"check-{_TOKEN}": timedelta(days=1),
-    r"before-reset-\d{8}T\d{6}\.json": timedelta(days=30),
-}
-_KEPT = re.compile(list(_NAMES)[-1])
 _END_FOR = timedelta(days=1)  # the end of a journal, which keeps a machine that was overtaken from going on
 
 
-def kept_head(now: datetime) -> str:
-    """The name of the head of a state that is reset now."""
-    return f"before-reset-{now:%Y%m%dT%H%M%S}.json"
-
-
 def delete_garbage(lock: HeadLock) -> None:
-    """Delete the objects that neither the head nor one that a reset has kept names. Never raises because of the store.
+    """Delete the objects that neither the head nor what a reset has kept names. Never raises because of the store.
 
     The head is read after the list: what it does not name was uploaded by somebody who has lost the lock, as this
     process holds it, and who can not make a head name it any more.
     """
-    with suppress(StateError, ValueError):  # of a kept head that cannot be read
+    with suppress(StateError, ValueError):  # of something kept that cannot be read
         listed, found = lock.objects.listed(), look(lock.objects)
         if found is None or found[0].holder is None or found[0].holder.token != lock.token:
             return
-        heads = [found[0]]
-        for name in filter(_KEPT.fullmatch, listed):
+        heads, lost = [found[0]], set[str]()
+        for name in (one for one in listed if is_kept_head(one) or is_kept_list(one)):
             kept = lock.objects.read(name)
-            if kept and lock.now() - listed[name].written_at < _NAMES[_KEPT.pattern]:
-                heads.append(read_head(kept[0]))
-        lock.objects.delete(unnamed(listed, heads, lock.now()))
+            if kept and lock.now() - listed[name].written_at < _stays(name, listed[name]):
+                if is_kept_list(name):
+                    lost |= listed_in(kept[0])
+                else:
+                    heads.append(read_head(kept[0]))
+        lock.objects.delete(name for name in unnamed(listed, heads, lock.now()) if name not in lost)
 
 
 def unnamed(listed: Mapping[str, Listed], heads: list[Head], now: datetime) -> list[str]:
@@ -59,4 +48,4 @@ def unnamed(listed: Mapping[str, Listed], heads: list[Head], now: datetime) -> l
 def _stays(name: str, one: Listed) -> timedelta:
     if "/journal-" in name and one.size == len(TAKEN_OVER):
         return _END_FOR
-    return next((stays for pattern, stays in _NAMES.items() if re.fullmatch(pattern, name)), timedelta.max)
+    return next((stays for pattern, stays in NAMES.items() if re.fullmatch(pattern, name)), timedelta.max)

@@ -10,9 +10,10 @@ from datetime import datetime
 
 from reverse_etl.errors import AtWorkError, StateError
 from reverse_etl.shared_state.head import HEAD, LEASE, Head, Holder, in_the_way, may_go_on, new_holder
+from reverse_etl.shared_state.names import as_list, kept_list
 from reverse_etl.shared_state.object_store import ObjectStore, Version
 from reverse_etl.shared_state.place import StatePlace, was_moved
-from reverse_etl.shared_state.reading import look
+from reverse_etl.shared_state.reading import left_of, look, lost_head
 from reverse_etl.system.file_lock import wait_for
 
 RENEW_EVERY_S = 20.0
@@ -29,6 +30,7 @@ class HeadLock:
     def __init__(self, place: StatePlace, objects: ObjectStore, clock: Callable[[], datetime], token: str) -> None:
         self.objects, self.token, self.now = objects, token, clock
         self.dead_owner: str | None = None
+        self.kept: str | None = None
         self.head = Head(sync=place.sync, target=place.target)
         self._place = place
         self._turn = threading.RLock()
@@ -39,14 +41,16 @@ class HeadLock:
         self._over = threading.Event()
         self._beating: threading.Thread | None = None
 
-    def take(self, last_token: str | None, may_be_moved: bool = False) -> None:
+    def take(self, last_token: str | None, to_reset: bool = False) -> None:
         """Acquire the lock. `last_token` was that of the last command on this machine. Raises AtWorkError, which
-        identifies the holder, and StateError if the state was moved, unless it `may_be_moved`."""
+        identifies the holder, and StateError if the state was moved, or its head is lost, unless it is taken `to_reset`
+        the state: then what is left of a lost one is `kept`, in a list of that name."""
         for _ in range(5):
             self._look()
             if self._version is None:
+                self._heed_lost(to_reset)
                 self.objects.check(f"check-{self.token}")
-            if self.head.moved and not may_be_moved:
+            if self.head.moved and not to_reset:
                 raise was_moved(self._place, self.head.moved.sync, self.head.moved.target)
             host, before = socket.gethostname(), self.head.holder
             # This process holds the lock of the folder, so a command that used it before has ended.
@@ -116,6 +120,14 @@ class HeadLock:
         if (self.head.sync, self.head.target) != (sync, target):
             what = f'{self.objects.url} belongs to sync "{self.head.sync}" on target "{self.head.target}"'
             raise StateError(what, hint="use a separate state.path for each project", code="S008")
+
+    def _heed_lost(self, to_reset: bool) -> None:
+        left = left_of(self.objects)
+        if left and not to_reset:
+            raise lost_head(self._place, self.objects)
+        if left:
+            self.kept = kept_list(self.now())
+            self.objects.write(self.kept, as_list(left))
 
     def _swap(self, head: Head) -> bool:
         data = head.to_json()

@@ -43,6 +43,12 @@ class StatePlace:
         return self.folder / "moved.json"
 
     @property
+    def begun(self) -> Path:
+        """What is left beside the state before it is changed for the first time: should the state be lost, it says that
+        there was one."""
+        return self.folder / "has-run"
+
+    @property
     def top(self) -> Path:
         """The folder of the states of all targets, .retl or `state.path`; of this target, if a project is in that."""
         top = self.folder.parents[1]

@@ -8,6 +8,7 @@ from reverse_etl.errors import StateError
 from reverse_etl.shared_state.head import HEAD, Head, read_head
 from reverse_etl.shared_state.local_copy import CopyFiles, Position
 from reverse_etl.shared_state.log import Log, crc_of
+from reverse_etl.shared_state.names import left_of_a_state
 from reverse_etl.shared_state.object_store import ObjectMissingError, ObjectStore, Version
 from reverse_etl.shared_state.place import StatePlace
 
@@ -25,6 +26,20 @@ def look(objects: ObjectStore) -> tuple[Head, Version] | None:
     except ValueError as error:
         hint = "restore an older version of that object; docs/state.md says what to do if there is none"
         raise StateError(f"{objects.url}/{HEAD} {error}", hint=hint, code="S021") from error
+
+
+def left_of(objects: ObjectStore, but_moved: bool = False) -> list[str]:
+    """What is in a store without a head, though a head was there before all of it; see `left_of_a_state`. Nothing if
+    there is a head, or never was one."""
+    left = left_of_a_state(objects.listed(), but_moved)
+    return left if left and look(objects) is None else []  # another machine may just have begun
+
+
+def lost_head(place: StatePlace, objects: ObjectStore) -> StateError:
+    """What is said where `left_of` finds something: to begin anew would send everything again."""
+    what = f"{objects.url}/{HEAD} is missing, but objects of the state are left next to it: there were runs"
+    restored = "restore the last version of that object; docs/state.md says what to do if there is none"
+    return StateError(what, hint=f"{restored}; as a last resort, {place.start_over}", code="S021")
 
 
 def fetch_state(objects: ObjectStore, head: Head, path: Path) -> None:
@@ -77,9 +92,11 @@ def position_of(head: Head, files: CopyFiles) -> Position:
 
 def bring_for_reading(place: StatePlace, objects: ObjectStore, into: Path) -> Path:
     """A file with the state as the store has it, without its lock: the local copy, if it is that, or else `into`, where
-    it is downloaded, with its log. There is no such file if the store has no state."""
+    it is downloaded, with its log. There is no such file if the store has no state. Raises StateError if it is lost."""
     for tries_left in reversed(range(_TRIES)):
         found = look(objects)
+        if found is None and left_of(objects):
+            raise lost_head(place, objects)
         if found is None or found[0].state is None:
             return into
         head, files = found[0], CopyFiles(place.folder)

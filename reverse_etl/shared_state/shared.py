@@ -7,6 +7,7 @@
       run-<token>/outbox.duckdb.gz          a run that is sending, or could not be committed:
       run-<token>/journal-000001.jsonl ...  see `journal_shipping.py`
       before-reset-<time>.json              the head of a state that was reset
+      before-lost-<time>.json               the names of what was left of one, if its head was lost
 
     .retl/<target>/<sync>/copy.json     what the files next to it (see `state.py`) are a copy of; see `local_copy.py`
 
@@ -24,12 +25,13 @@ from pathlib import Path
 from typing import Any
 
 from reverse_etl.errors import StateError
-from reverse_etl.shared_state.garbage import delete_garbage, kept_head
+from reverse_etl.shared_state.garbage import delete_garbage
 from reverse_etl.shared_state.head import HEAD, Content, Moved, RunInFlight
 from reverse_etl.shared_state.journal_shipping import ShippedJournal, fetch_journal, segment_name
 from reverse_etl.shared_state.local_copy import UNFINISHED, CopyFiles, LocalCopy, Position
 from reverse_etl.shared_state.lock import HeadLock
 from reverse_etl.shared_state.log import Log, Piece, crc_of, is_long
+from reverse_etl.shared_state.names import is_moved_here, kept_head
 from reverse_etl.shared_state.object_store import ObjectStore
 from reverse_etl.shared_state.place import StatePlace
 from reverse_etl.shared_state.reading import catch_up, drop_log, fetch_state, is_at, position_of
@@ -52,9 +54,9 @@ class SharedState:
     def url(self) -> str:
         return self.objects.url
 
-    def take(self, may_be_moved: bool = False) -> None:
+    def take(self, to_reset: bool = False) -> None:
         """Acquire the lock. See `HeadLock.take`."""
-        self.lock.take(self._token_before, may_be_moved)
+        self.lock.take(self._token_before, to_reset)
         self.files.save(replace(self.files.copy, token=self._token))
 
     def let_go(self) -> None:
@@ -198,6 +200,8 @@ class SharedState:
         if self.lock.head.duckdb not in ("", version("duckdb")):  # no log is of two versions
             return True
         log, size = self.lock.head.log, files.log_size()
+        if is_moved_here(base.name):  # once it has changed, nobody takes what was moved for the state any more
+            return True
         return size < log.size or is_long(log, size, base)
 
     def move(self, content: Content, is_last: bool = False) -> None:
@@ -255,7 +259,8 @@ class SharedState:
         self._clear([stored.name for stored in old.objects()])
 
     def reset(self) -> str | None:
-        """Reset the state in the store; returns the address of the head of the old one."""
+        """Reset the state in the store; returns the address of the head of the old one, or of a list of what is left of
+        it, if that is lost."""
         old, now = self.lock.head, self.lock.now()
         kept = kept_head(now) if old.state else None
         if kept:
@@ -265,6 +270,7 @@ class SharedState:
         self._path("copy.json").unlink(missing_ok=True)
         drop_log(self.files.state)
         self._clear([*([old.before.name] if old.before else []), *self._objects_of(old.sending)])
+        kept = kept or self.lock.kept
         return f"{self.url}/{kept}" if kept else None
 
     def older(self) -> list[str]:
@@ -299,13 +305,13 @@ def _numbers(of_version: str) -> list[int]:
 
 @contextmanager
 def acquired(
-    place: StatePlace, objects: ObjectStore, clock: Callable[[], datetime], may_be_moved: bool = False
+    place: StatePlace, objects: ObjectStore, clock: Callable[[], datetime], to_reset: bool = False
 ) -> Iterator[SharedState]:
     """A shared state, with its lock held inside the block. Raises BusyError if another machine holds it, and StateError
-    if it was moved to another name, unless it `may_be_moved`."""
+    if it was moved to another name, or its head is lost, unless it is acquired `to_reset` it."""
     shared = SharedState(place, objects, clock)
     try:
-        shared.take(may_be_moved)
+        shared.take(to_reset)
         yield shared
     finally:
         shared.let_go()

@@ -153,7 +153,10 @@ def reset(place: StatePlace) -> str | None:
     with locked_by_us(place.lock, place.sync, place.target):
         if place.objects is None:
             return str(_moved_aside(place.folder, _state_files(place)))
-        with acquired(place, place.objects, Clock().utc, may_be_moved=True) as shared:
+        with acquired(place, place.objects, Clock().utc, to_reset=True) as shared:
+            copy = _state_files(place)
+            if shared.lock.kept and copy:  # it may be all that is left
+                _moved_aside(place.folder, copy)
             kept = shared.reset()
             for path in _state_files(place):  # only a copy
                 path.unlink() if path.is_file() else rmtree(path)
@@ -161,7 +164,7 @@ def reset(place: StatePlace) -> str | None:
 
 
 def _state_files(place: StatePlace) -> list[Path]:
-    files = (*(place.folder / name for name in (*STATE_FILES, LEDGER)), place.mark)
+    files = (*(place.folder / name for name in (*STATE_FILES, LEDGER)), place.mark, place.begun)
     return [file for file in files if file.exists()]
 
 

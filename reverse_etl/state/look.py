@@ -22,7 +22,7 @@ from reverse_etl.project.spec import Sync
 from reverse_etl.records.layout import ROW_NUMBER
 from reverse_etl.records.mapping import key_text
 from reverse_etl.shared_state.object_store import StoreError
-from reverse_etl.shared_state.reading import look
+from reverse_etl.shared_state.reading import left_of, look
 from reverse_etl.sql.quoting import identifier
 from reverse_etl.state import watermark
 from reverse_etl.state.acknowledged import AcknowledgedRows
@@ -182,7 +182,7 @@ def is_there(project: LoadedProject, sync: Sync) -> bool:
     place = place_of(project, sync)
     if place.state.exists() or place.mark.exists() or is_lost(place):
         return True
-    return place.objects is not None and look(place.objects) is not None
+    return place.objects is not None and (look(place.objects) is not None or bool(left_of(place.objects)))
 
 
 def status_in(connection: DuckDBPyConnection, sync: Sync, meta: Mapping[str, str] | None = None) -> SyncStatus:

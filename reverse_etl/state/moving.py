@@ -3,6 +3,7 @@
     former place                      present place
       state.duckdb      ──────────>     state.duckdb       one rename; in an object store, one change of the old head
       moved.json                                           written first: it stops who still uses the former name
+                                          has-run          written last: it says that there is a state
 
 A process that is killed in between leaves the state in one of the two places, never in both or in none, and the next
 run goes on.
@@ -18,7 +19,7 @@ from reverse_etl.errors import StateError
 from reverse_etl.plan.tables import STATE
 from reverse_etl.project.project import LoadedProject
 from reverse_etl.project.spec import Sync
-from reverse_etl.shared_state.copies import SharedCopy
+from reverse_etl.shared_state.copies import SharedCopy, leave_mark
 from reverse_etl.shared_state.head import FORMAT, HEAD, Head, Moved
 from reverse_etl.shared_state.object_store import ObjectStore
 from reverse_etl.shared_state.place import StatePlace
@@ -46,6 +47,8 @@ def rename(project: LoadedProject, old: str, sync: Sync, clock: Clock) -> None:
     present = replace(present_place(project, sync), formers=[(old, project.target_name)])
     former = place_named(project, old, project.target_name)
     if moved_to(former) == (present.sync, present.target) and not has_state(former):
+        if _is_on_its_way(former, present):
+            move(former, present, clock)
         with open_state(present):  # a crash may have come before it had its name
             return
     if has_state(present):
@@ -87,6 +90,7 @@ def _move_files(former: StatePlace, present: StatePlace, clock: Clock) -> None:
         write_whole(former.mark, json.dumps({"sync": present.sync, "target": present.target}))
         present.state.with_name("state.duckdb.wal").unlink(missing_ok=True)  # of a state that knows of nothing
         former.state.rename(present.state)
+        leave_mark(present)
     with explain_disk_errors(present):
         take_name(present.state, present)
 

@@ -14,7 +14,7 @@ from reverse_etl.shared_state.place import StatePlace
 from reverse_etl.shared_state.shared import acquired
 from reverse_etl.state.backups import clean
 from reverse_etl.state.file import STATE_FILES, drop_copies, explain_disk_errors
-from reverse_etl.state.places import folder_of, has_begun, place_of, refuse_lost, refuse_moved
+from reverse_etl.state.places import folder_of, has_begun, is_lost, place_of, refuse_lost, refuse_moved
 from reverse_etl.state.renamed import Renamed, is_renaming, may_move, renamed_by
 from reverse_etl.state.state import State
 from reverse_etl.system.clock import Clock, when_free
@@ -38,7 +38,7 @@ def what_was_renamed(project: LoadedProject, sync: Sync, clock: Clock) -> list[R
     found = []
     for other in filter(is_renaming, project.spec.syncs) if may_move(sync) else ():
         place = place_of(project, other)
-        if has_begun(place):
+        if has_begun(place) or is_lost(place):
             attempt = partial(_renamed, place, other.name, clock)
             found.append(when_free(attempt, RENAMERS_ARE_DONE_S, clock, lambda _: None))
     return found
@@ -135,7 +135,7 @@ def make_folder(place: StatePlace) -> None:
         place.folder.mkdir(parents=True, exist_ok=True)
         create_ignored(place.top)
         _take_from_others(place)
-        for path in (place.lock, *(place.folder / name for name in (*STATE_FILES, LEDGER))):
+        for path in (place.lock, *(place.folder / name for name in (*STATE_FILES, LEDGER)), place.begun):
             if path.is_symlink():
                 hint = "remove it: retl does not write its state through links, which a pull request may bring"
                 raise StateError(f"{path} is a symbolic link", hint=hint, code="S010")

@@ -12,7 +12,7 @@ from reverse_etl.project.spec import Sync
 from reverse_etl.project.spec_targets import Spark
 from reverse_etl.shared_state.object_store import ObjectStore
 from reverse_etl.shared_state.place import StatePlace, was_moved
-from reverse_etl.shared_state.reading import look
+from reverse_etl.shared_state.reading import left_of, look
 
 
 def place_named(project: LoadedProject, sync: str, target: str) -> StatePlace:
@@ -106,6 +106,8 @@ def _of_lost(place: StatePlace) -> str | None:
         return "its log is left next to it"
     if InFolder(place.folder).names():
         return "its ledger is left next to it: there were runs"
+    if place.begun.exists():
+        return f"{place.begun.name} is left next to it: there were runs"
     return None
 
 
@@ -117,11 +119,13 @@ def former_place(project: LoadedProject, present: StatePlace, is_in: Callable[[S
 
 
 def has_begun(place: StatePlace) -> bool:
-    """Whether there is a state, or was one that was reset: then nothing is moved here any more."""
+    """Whether there is a state, or was one that was reset, or is lost: then nothing is moved here any more."""
     if place.objects is None:
-        return has_state(place) or was_reset(place)
+        return has_state(place) or was_reset(place) or (place.begun.exists() and not place.state.exists())
     found = look(place.objects)
-    return found is not None and (found[0].generation > 0 or found[0].sending is not None)
+    if found is None:
+        return bool(left_of(place.objects, but_moved=True))
+    return found[0].generation > 0 or found[0].sending is not None
 
 
 def was_reset(place: StatePlace) -> bool:

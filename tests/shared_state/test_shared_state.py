@@ -28,6 +28,8 @@ from reverse_etl.sandbox import Fault, Sandbox
 from reverse_etl.shared_state import lock, object_store
 from reverse_etl.shared_state.head import new_holder, read_head
 from reverse_etl.shared_state.object_store import settings
+from reverse_etl.shared_state.reading import left_of
+from reverse_etl.shared_state.shared import acquired
 from reverse_etl.state.edit import reset, resolve
 from reverse_etl.state.history import past_runs
 from reverse_etl.state.look import acknowledged_row, rows_not_in_braze, sync_status
@@ -874,8 +876,125 @@ def test_state_whose_head_cannot_be_read_goes_on_with_a_copy(one: Shop, two: Sho
     )
     objects.delete(["head.json"])
     (one.folder / ".retl/test/it/copy.json").unlink()
+    assert one.run().errors[0].message == LOST.format(bucket.url)  # nobody knows whether it is the copy that ran last
+    move_elsewhere(bucket)
     assert (one.run().status, two.run().status) == ("success", "success")
     assert len(one.braze.events()) == 1000
+
+
+LOST = "{}/test/it/head.json is missing, but objects of the state are left next to it: there were runs"
+
+
+def in_environment(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in bucket.environ.items():
+        monkeypatch.setenv(name, value)
+
+
+def move_elsewhere(bucket: Bucket) -> None:
+    objects, elsewhere = bucket.objects(), bucket.objects("elsewhere")
+    for name in objects.names():
+        elsewhere.write(name, (objects.read(name) or (b"",))[0])
+    objects.delete(objects.names())
+
+
+@pytest.mark.parametrize("ledger", [{}, {"ledger": {"keep": 0}}], ids=["with a ledger", "without one"])
+def test_state_whose_head_is_lost_is_no_first_run_and_nothing_of_it_is_deleted(
+    one: Shop, two: Shop, bucket: Bucket, retl: Retl, ledger: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+):
+    in_environment(bucket, monkeypatch)
+    both(one, two, SEEN, **EVENTS, **ledger)
+    assert one.run().status == "success"
+    head, _ = bucket.objects().read("head.json") or (b"", None)
+    bucket.objects().delete(["head.json"])
+    left, sent = bucket.objects().names(), len(one.braze.events())
+    for shop in (one, two):
+        result = shop.run()
+        assert (result.status, result.errors[0].code) == ("failed", "S021")
+        assert (result.errors[0].message, result.errors[0].hint) == (
+            LOST.format(bucket.url),
+            "restore the last version of that object; docs/state.md says what to do if there is none; "
+            "as a last resort, pause its schedule, run `retl state reset it`, then `retl state baseline it`: "
+            "the old files are kept, and what the model returns by now counts as sent",
+        )
+        for line in ("plan", "rejects", "history", "state show", "state baseline --yes"):
+            said = retl(*line.split(), "it", folder=shop.folder)
+            assert (said.code, LOST.format(bucket.url) in said.err) == (1, True), (line, said)
+        assert retl("status", folder=shop.folder).out.splitlines()[1].split()[:2] == ["it", "damaged"]
+    assert (bucket.objects().names(), len(one.braze.events())) == (left, sent)
+    bucket.objects().write("head.json", head)
+    assert [shop.run().delivery.requests for shop in (one, two)] == [0, 0]
+
+
+@pytest.mark.long
+def test_state_whose_head_is_lost_is_begun_anew_by_a_reset_which_keeps_all_of_it_for_a_month(
+    one: Shop, two: Shop, bucket: Bucket, retl: Retl, monkeypatch: pytest.MonkeyPatch
+):
+    in_environment(bucket, monkeypatch)
+    both(one, two, SEEN, **EVENTS)
+    assert one.run().status == "success"
+    bucket.objects().delete(["head.json"])
+    left = bucket.objects().names()
+    said = retl("state", "reset", "it", "--yes", folder=one.folder)
+    assert (said.code, "state reset; the old state is in " in said.err) == (0, True)
+    assert len([*one.folder.glob(".retl/test/it/before-reset-*/state.duckdb")]) == 1
+    assert retl("state", "baseline", "it", "--yes", folder=one.folder).code == 0
+    more = f"{SEEN} UNION ALL SELECT 'more' AS external_id, 'seen' AS name, TIMESTAMP '2026-11-24' AS time"
+    both(one, two, more, **EVENTS)
+    assert (two.run().delivery.accepted, one.run().plan.unchanged) == (1, 1001)
+    assert len(one.braze.events()) == 1001
+    with acquired(place_of(one.project(), one.project().sync("it")), bucket.objects(), one.clock.utc) as shared:
+        shared.delete_garbage()
+    assert {*bucket.objects().names()} >= {*left}
+    month = FakeClock(ahead=timedelta(days=31))
+    for _ in range(2):  # the list goes, and then what it lists
+        with acquired(place_of(one.project(), one.project().sync("it")), bucket.objects(), month.utc) as shared:
+            shared.delete_garbage()
+    assert {*bucket.names()} & {*left} == set()
+
+
+@pytest.mark.long
+def test_rows_of_a_state_whose_head_is_lost_are_not_verified(
+    one: Shop, bucket: Bucket, retl: Retl, monkeypatch: pytest.MonkeyPatch
+):
+    in_environment(bucket, monkeypatch)
+    one.sync("it", MANY).run()
+    bucket.objects().delete(["head.json"])
+    said = retl("verify", "it", folder=one.folder)
+    assert (said.code, LOST.format(bucket.url) in said.err) == (1, True)
+
+
+@pytest.mark.long
+def test_head_that_is_lost_while_a_run_sends_is_no_first_run(one: Shop, two: Shop, bucket: Bucket):
+    both(one, two, SEEN, **EVENTS)
+    with running(one, until="u300") as process:
+        process.kill()
+    bucket.objects().delete(["head.json"])
+    there = len(one.braze.events())
+    for shop in (later(one), later(two)):
+        assert shop.run().errors[0].message == LOST.format(bucket.url)
+    assert len(one.braze.events()) == there
+
+
+@pytest.mark.long
+def test_head_that_is_lost_is_not_made_of_what_a_rename_had_moved(one: Shop, bucket: Bucket):
+    """Neither before the first run under the new name, nor after it."""
+    one.sync("old", SEEN, **EVENTS).run()
+    one.syncs = []
+    one.sync("it", SEEN, **EVENTS, renamed_from="old").run()
+    more = f"{SEEN} UNION ALL SELECT 'more' AS external_id, 'seen' AS name, TIMESTAMP '2026-11-24' AS time"
+    one.syncs = []
+    assert one.sync("it", more, **EVENTS, renamed_from="old").run().delivery.accepted == 1
+    bucket.objects().delete(["head.json"])
+    assert one.run().errors[0].message == LOST.format(bucket.url)
+    assert len(one.braze.events()) == 1001
+
+
+def test_what_lies_beside_a_head_is_left_of_nothing(one: Shop, bucket: Bucket):
+    """Two machines may begin at once: the second has seen no head, and sees what the first has uploaded since."""
+    one.sync("it", SEEN, **EVENTS).run()
+    assert (len(states(bucket)), left_of(bucket.objects())) == (1, [])
+    bucket.objects().delete(["head.json"])
+    assert states(bucket)[0] in left_of(bucket.objects())
 
 
 @pytest.mark.long

@@ -28,7 +28,7 @@ def folder(shop: Shop, retl: Retl) -> Path:
 def there(folder: Path) -> list[str]:
     files = (path for path in folder.rglob("*") if path.is_file())
     files = (path for path in files if path.parent != folder / "ledger")
-    names = {str(path.relative_to(folder)) for path in files if path.name not in ("lock", "state.duckdb")}
+    names = {str(path.relative_to(folder)) for path in files if path.name not in ("has-run", "lock", "state.duckdb")}
     return sorted({"before-reset" if name.startswith("before-reset") else name for name in names})
 
 

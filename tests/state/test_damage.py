@@ -1,15 +1,18 @@
 """A state file or a disk that is not what it should be: an error with a hint, and nothing is sent because of it."""
 
+import itertools
 import json
 import os
 import random
 import resource
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pytest
@@ -26,7 +29,7 @@ from reverse_etl.shared_state.place import StatePlace
 from reverse_etl.sql.quoting import statement
 from reverse_etl.state import file
 from reverse_etl.state.file import FORMAT, explain_disk_errors
-from tests.processes import Forked, command
+from tests.processes import Forked, command, dying
 from tests.shop import EVENTS, KEY, SEEN, Retl, Shop, examples, running, some
 
 MORE_SEEN = SEEN.replace("range(1000)", "range(10000)")
@@ -94,13 +97,19 @@ def test_state_that_has_lost_its_rows_is_no_first_run(synced: Shop):
 
 
 LOST = "its ledger is left next to it: there were runs"
+LOST_WITHOUT = "has-run is left next to it: there were runs"
 
 
-def test_state_that_is_missing_is_no_first_run(shop: Shop, retl: Retl):
-    shop.sync("it", SEEN, **EVENTS).run()
+@pytest.mark.parametrize(
+    ("options", "lost"),
+    [({}, LOST), ({"ledger": {"keep": 0}}, LOST_WITHOUT)],
+    ids=["that has a ledger", "that has none"],
+)
+def test_state_that_is_missing_is_no_first_run(shop: Shop, retl: Retl, options: Any, lost: str):
+    shop.sync("it", SEEN, **EVENTS, **options).run()
     state_file(shop).unlink()
     assert refused(shop) == (
-        f".../state.duckdb is missing, but {LOST}",
+        f".../state.duckdb is missing, but {lost}",
         "restore it from a backup, or pause its schedule, run `retl state reset it`, "
         "then `retl state baseline it`: the old files are kept, "
         "and what the model returns by now counts as sent",
@@ -109,7 +118,7 @@ def test_state_that_is_missing_is_no_first_run(shop: Shop, retl: Retl):
     assert (status.code, status.out.splitlines()[1].split()[:2]) == (1, ["it", "damaged"])
     commands = ["plan", "history", "rejects", "why u1", "state show", "state baseline --yes", "forget u1 --yes"]
     said = {line: retl(*line.split(), *(["it"] if "u1" not in line else []), folder=shop.folder) for line in commands}
-    assert {line: (one.code, LOST in one.err) for line, one in said.items()} == dict.fromkeys(commands, (1, True))
+    assert {line: (one.code, lost in one.err) for line, one in said.items()} == dict.fromkeys(commands, (1, True))
     assert not state_file(shop).exists()
 
 
@@ -129,6 +138,66 @@ def test_missing_state_goes_on_when_it_is_restored_and_is_begun_anew_by_a_reset(
     path.unlink()
     assert retl("state", "reset", "it", "--yes", folder=synced.folder).code == 0
     assert (synced.run().plan.added, len(synced.sent())) == (10, 2)
+
+
+@pytest.mark.parametrize("of", ["a baseline", "an older retl"])
+def test_state_that_is_missing_after_a_baseline_or_an_upgrade_is_no_first_run(shop: Shop, retl: Retl, of: str):
+    shop.sync("it", SEEN, **EVENTS, ledger={"keep": 0})
+    if of == "a baseline":
+        assert retl("state", "baseline", "it", "--yes", folder=shop.folder).code == 0
+    else:
+        shop.run()
+        (state_file(shop).parent / "has-run").unlink()
+        assert shop.run().plan.unchanged == 1000
+    state_file(shop).unlink()
+    assert refused(shop)[0] == f".../state.duckdb is missing, but {LOST_WITHOUT}"
+    assert retl("state", "reset", "it", "--yes", folder=shop.folder).code == 0
+    assert retl("state", "baseline", "it", "--yes", folder=shop.folder).code == 0
+    sent = len(shop.braze.events())
+    assert (shop.run().status, len(shop.braze.events())) == ("success", sent)
+
+
+def test_mark_that_is_a_link_is_refused(synced: Shop):
+    mark = state_file(synced).parent / "has-run"
+    mark.unlink()
+    mark.symlink_to(synced.folder / "syncs.yml")
+    assert refused(synced) == (
+        ".../has-run is a symbolic link",
+        "remove it: retl does not write its state through links, which a pull request may bring",
+    )
+
+
+@pytest.mark.long
+def test_first_run_that_is_killed_at_any_moment_goes_on_and_if_its_state_is_lost_sends_nothing_twice(
+    shop: Shop, tmp_path: Path, seed: int
+):
+    shop.sync("it", SEEN.replace("range(1000)", "range(3)"), **EVENTS, ledger={"keep": 0})
+    refusals, firsts = 0, 0
+    for number in itertools.count(seed % 3 + 1, examples(3, 1)):
+        there = len(shop.braze.events())
+        killed, lost = (Shop(tmp_path / f"{what}-{number}", shop.braze) for what in ("killed", "lost"))
+        for one in (killed, lost):
+            one.sync("it", SEEN.replace("range(1000)", "range(3)"), **EVENTS, ledger={"keep": 0})
+        with Forked(dying, number, killed.folder, {**os.environ, **killed.environ}, "sync", "it") as process:
+            code = process.wait()
+        if (killed.folder / ".retl").exists():
+            shutil.copytree(killed.folder / ".retl", lost.folder / ".retl")
+        state_file(lost).unlink(missing_ok=True)
+        arrived = len(shop.braze.events()) - there
+        assert killed.run().status in ("success", "incomplete")
+        assert len(shop.braze.events()) == there + 3, number
+        result = lost.run()
+        if arrived:
+            assert (result.status, result.errors[0].code) == ("failed", "S006"), number
+            refusals += 1
+        else:
+            firsts += result.status == "success"
+        assert len(shop.braze.events()) == there + 3 + 3 * (result.status == "success"), number
+        if code == 0:
+            break
+        assert code == -signal.SIGKILL, process.err
+    assert refusals > 1
+    assert firsts > 1
 
 
 def test_state_of_another_sync_is_refused(synced: Shop):

@@ -139,7 +139,13 @@ def test_unit_test_writes_nothing_beside_its_own_folder(tmp_path: Path, shop: Sh
     assert list((tmp_path / "tmp").iterdir()) == []
 
 
-TRACKED = (".retl/test/it/lock", ".retl/test/it/state.duckdb", ".retl/test/plan.key", "saved.plan")
+TRACKED = (
+    ".retl/test/it/has-run",
+    ".retl/test/it/lock",
+    ".retl/test/it/state.duckdb",
+    ".retl/test/plan.key",
+    "saved.plan",
+)
 
 
 @pytest.mark.long

@@ -441,4 +441,4 @@ def test_run_that_was_killed_before_anything_might_be_sent_leaves_nothing(shop: 
     result = shop.run()
     assert (shop.listener.notices, result.plan.added, result.delivery.accepted) == ([], 1000, 1000)
     left = sorted(path.name for path in (shop.folder / ".retl/test/it").iterdir())
-    assert left == ["ledger", "lock", "state.duckdb"]
+    assert left == ["has-run", "ledger", "lock", "state.duckdb"]

@@ -5,8 +5,6 @@ import os
 import re
 import shutil
 import signal
-import sys
-from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -15,8 +13,9 @@ import pytest
 import yaml
 
 from reverse_etl.sandbox import Fault, Sandbox
+from reverse_etl.state.moving import rename
 from tests.bucket import Bucket
-from tests.processes import Forked, command
+from tests.processes import Forked, command, dying
 from tests.shop import KEY, SEEN, FakeClock, Held, Retl, Shop, edit, examples, running, some
 
 EVENTS = {"mode": "users_track", "track_record_type": "events", "primary_key": "external_id"}
@@ -209,21 +208,6 @@ def test_what_a_killed_run_had_sent_moves_too(tmp_path: Path, braze: Sandbox):
     assert len(sent(shop)) == len(set(sent(shop))) == 1000
 
 
-def dying(folder: Path, environ: Mapping[str, str], number: int) -> None:
-    """`retl sync new`, which is killed at the `number`th change that it makes to a file."""
-    changes = itertools.count(1)
-
-    def hook(event: str, arguments: tuple[Any, ...]) -> None:
-        is_change = event in ("os.rename", "os.remove", "os.mkdir") or (
-            event == "open" and isinstance(arguments[2], int) and arguments[2] & (os.O_CREAT | os.O_TRUNC)
-        )
-        if is_change and ".retl/" in str(arguments[0]) and next(changes) == number:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    sys.addaudithook(hook)
-    command(folder, environ, "sync", "new")
-
-
 @pytest.mark.long
 def test_killed_at_any_moment_the_state_is_in_one_place(tmp_path: Path, braze: Sandbox, seed: int):
     before = Shop(tmp_path / "before", braze).sync("old", FEW, **EVENTS)
@@ -232,7 +216,7 @@ def test_killed_at_any_moment_the_state_is_in_one_place(tmp_path: Path, braze: S
         shutil.copytree(before.folder, tmp_path / str(number))
         shop = renamed(Shop(tmp_path / str(number), braze), renamed_from="old")
         there = len(braze.events())
-        with Forked(dying, shop.folder, {**os.environ, **shop.environ}, number) as process:
+        with Forked(dying, number, shop.folder, {**os.environ, **shop.environ}, "sync", "new") as process:
             code = process.wait()
         assert shop.run().status == "success"
         assert len(braze.events()) == there + 1, number
@@ -267,6 +251,38 @@ def test_store_has_the_state_under_one_name_whenever_a_machine_is_lost(tmp_path:
             result = renamed(another, renamed_from="old").run()
             arrived = len(braze.events()) - there
             assert arrived == 1 or (arrived == 0 and result.plan.held == 1), number
+            if code == 0:
+                break
+    assert number > 5
+
+
+@pytest.mark.long
+def test_renaming_by_hand_goes_on_where_a_machine_was_lost(tmp_path: Path, braze: Sandbox, seed: int):
+    with Bucket() as bucket:
+        environ = {"BRAZE_API_KEY": KEY, **bucket.environ}
+        shop = Shop(tmp_path / "shop", braze, state={"path": bucket.url}, environ=environ)
+        shop.sync("old", FEW, **EVENTS).run()
+        old, new = bucket.objects("old"), bucket.objects("new")
+        stored = {name: (old.read(name) or (b"",))[0] for name in old.names()}
+        renamed(shop)
+        for number in itertools.count(seed % 2 + 1, examples(2, 1)):
+            for objects in (old, new):
+                objects.delete(objects.names())
+            for name, data in stored.items():
+                old.write(name, data)
+            there = len(braze.events())
+            another = Shop(tmp_path / f"another-{number}", braze, state=shop.state, environ=environ)
+            another.clock = FakeClock(ahead=timedelta(hours=1))  # the locks of the lost machine have run out
+            shutil.copytree(shop.folder, tmp_path / str(number))
+            with Forked(
+                command, tmp_path / str(number), {**os.environ, **environ}, "state", "rename", "old", "new"
+            ) as it:
+                bucket.at_write(number, it.kill)
+                code = it.wait()
+            if code != 0:
+                rename(renamed(another).project(), "old", another.project().sync("new"), another.clock)
+            assert renamed(another).run().status == "success"
+            assert len(braze.events()) == there + 1, number
             if code == 0:
                 break
     assert number > 5

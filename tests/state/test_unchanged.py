@@ -94,6 +94,6 @@ def test_state_is_whole_in_its_file_after_a_run_and_nothing_is_left_of_the_run(s
     for status in ("success", "success"):
         assert shop.run().status == status
         left = sorted(path.name for path in (shop.folder / ".retl/test/it").iterdir())
-        assert left == ["ledger", "lock", "state.duckdb"]
+        assert left == ["has-run", "ledger", "lock", "state.duckdb"]
     with duckdb.connect(shop.folder / ".retl/test/it/state.duckdb", read_only=True) as connection:
         assert connection.execute("SELECT status FROM runs").fetchall() == [("success",), ("success",)]
