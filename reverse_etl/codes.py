@@ -354,7 +354,7 @@ CODES: Mapping[str, Code] = {
     "P079": Code(
         "file cannot be written",
         "A file that the command writes cannot be written.",
-        "Make its folder writable for the current user, or use another one.",
+        "Free disk space, make its folder writable for the current user, or use another one: the hint says which.",
     ),
     "P080": Code(
         "file already exists", "`retl init` never overwrites files.", "Use an empty folder, or move the file away."
@@ -709,7 +709,7 @@ CODES: Mapping[str, Code] = {
     "S010": Code(
         "state folder cannot be used",
         "The folder of the state cannot be written, is a link, or others can read it.",
-        "Make it writable, and readable for nobody else; remove the link.",
+        "Make it writable, and readable for nobody else; remove the link; or free disk space.",
     ),
     "S011": Code(
         "state is in its previous location",

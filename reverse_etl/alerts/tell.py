@@ -20,6 +20,7 @@ from reverse_etl.project.project import LoadedProject
 from reverse_etl.project.spec import Sync
 from reverse_etl.project.spec_alerts import Alert, Email, label
 from reverse_etl.runs.outcome import RunResult
+from reverse_etl.system.disk import remedy
 from reverse_etl.system.small_files import alone_with
 
 Say = Callable[[Problem], None]
@@ -45,9 +46,8 @@ def tell(project: LoadedProject, results: Sequence[RunResult], now: datetime, wa
                 remember(project, replace(memory, told=told))
     except OSError as error:
         what = f"cannot write {error.filename or file_of(project)}: {error.strerror}"
-        warn(
-            Problem(f"alerts were not sent: {what}", hint="make the folder writable for the current user", code="X020")
-        )
+        hint = remedy(error, "make the folder writable for the current user")
+        warn(Problem(f"alerts were not sent: {what}", hint=hint, code="X020"))
 
 
 def is_all_told(project: LoadedProject) -> bool:

@@ -185,14 +185,15 @@ def _main() -> int:
 
 def _of_the_machine(error: Exception) -> Problem | None:
     """What to say of an error that is no bug: memory or a file that the system does not give."""
-    from reverse_etl.system import memory
+    from reverse_etl.system import disk, memory
 
     if memory.is_out_of_memory(error):
         return Problem(
             f"out of memory: {' '.join(str(error).split()) or type(error).__name__}", hint=memory.HINT, code="D005"
         )
     if isinstance(error, OSError) and error.strerror:
-        return Problem(f"{error.filename}: {error.strerror}" if error.filename else error.strerror, code="X008")
+        what = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+        return Problem(what, hint=disk.remedy(error, None), code="X008")
     return None
 
 

@@ -35,6 +35,7 @@ def generate(
     from reverse_etl.runs.flaps import HowToLook
     from reverse_etl.runs.site import collect
     from reverse_etl.system.clock import Clock
+    from reverse_etl.system.disk import remedy
     from reverse_etl.system.private_files import create_ignored, write_whole
 
     project = load(project_dir, target, variables)
@@ -45,6 +46,6 @@ def generate(
         create_ignored(project.folder / FOLDER)
         write_whole(path, page(site, assets()))
     except OSError as error:
-        hint = "make the project folder writable: retl writes its artifacts there"
+        hint = remedy(error, "make the project folder writable: retl writes its artifacts there")
         raise ProjectError(f"cannot write {path}: {error.strerror}", hint=hint, code="P079") from error
     say(f"wrote {path}; open it in a browser")

@@ -342,7 +342,9 @@ def write_exposures(
     try:
         out.write_text(as_yaml(found), encoding="utf-8")
     except OSError as error:
-        hint = "pass --out a file that can be written"
+        from reverse_etl.system.disk import remedy
+
+        hint = remedy(error, "pass --out a file that can be written")
         raise ProjectError(f"cannot write {out}: {error.strerror}", hint=hint, code="P079") from error
     say(f"wrote {out}: {count(len(found), 'exposure')}")
 

@@ -12,6 +12,7 @@ from reverse_etl.cli.here import project_here
 from reverse_etl.cli.options import is_typed
 from reverse_etl.cli.ready import write_ready
 from reverse_etl.errors import ProjectError
+from reverse_etl.system.disk import remedy
 from reverse_etl.system.private_files import create_ignored, private_files
 
 if TYPE_CHECKING:
@@ -217,6 +218,5 @@ def sandbox(
             ) from error
         if error.filename is None:
             raise
-        raise ProjectError(
-            f"{error.filename}: {error.strerror}", hint="pass a path that can be written", code="P083"
-        ) from error
+        hint = remedy(error, "pass a path that can be written")
+        raise ProjectError(f"{error.filename}: {error.strerror}", hint=hint, code="P083") from error

@@ -27,6 +27,7 @@ from reverse_etl.errors import BusyError, StateError
 from reverse_etl.project.collected import LOCK, LOG, LOG_SUFFIX, parts_of
 from reverse_etl.state.persons import Persons
 from reverse_etl.system.clock import Clock, when_free
+from reverse_etl.system.disk import remedy
 from reverse_etl.system.file_lock import locked
 from reverse_etl.words import count
 
@@ -143,7 +144,7 @@ def _told(folder: Path) -> Iterator[None]:
     except (OSError, duckdb.Error) as error:
         file = re.search(r"[^/'\"]*\.parquet", str(error))
         where = f" ({file[0]})" if file else ""
-        hint = "make its files readable and writable, or remove one that is damaged, and run this again"
+        hint = remedy(error, "make its files readable and writable, or remove one that is damaged, and run this again")
         raise StateError(f"cannot erase from {folder}: {reason(error)}{where}", hint=hint, code="S030") from error
 
 

@@ -13,6 +13,7 @@ from reverse_etl.collect.server import Collector, Done, serve
 from reverse_etl.errors import BusyError, ProjectError
 from reverse_etl.project.collected import LOCK
 from reverse_etl.system.clock import Clock
+from reverse_etl.system.disk import remedy
 from reverse_etl.system.file_lock import locked
 from reverse_etl.system.private_files import create_ignored, make_private
 from reverse_etl.words import count, moment
@@ -30,7 +31,7 @@ def held(folder: Path) -> Iterator[None]:
         create_ignored(folder)
         make_private(folder)
     except OSError as error:
-        hint = "make it writable for the current user, or change `path` of `collect`"
+        hint = remedy(error, "make it writable for the current user, or change `path` of `collect`")
         raise ProjectError(f"cannot write {folder}: {error.strerror}", hint=hint, code="P120") from error
     with locked(folder / LOCK, lambda holder: _busy(folder, holder)):
         yield
@@ -56,7 +57,7 @@ def collect(
     try:
         log = Log[Done](folder, app.told, clock)
     except OSError as error:
-        hint = "make it writable for the current user"
+        hint = remedy(error, "make it writable for the current user")
         raise ProjectError(f"cannot read {folder}: {error.strerror}", hint=hint, code="P120") from error
     minutes = _Minutes(app, clock, say)
     keeper = Keeper(folder, log.rotate, keep_of, clock, say, [minutes])

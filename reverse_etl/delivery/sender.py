@@ -13,6 +13,7 @@ Before a batch of the next phase is handed out, all batches of the phase before 
 has been accepted or rejected, or the run ends.
 """
 
+import errno
 import json
 import queue
 import random
@@ -309,7 +310,8 @@ class Sender:
             try:
                 verdict = self._request(connection, batch)
             except OSError as error:  # from the journal: a connection raises none
-                first = "retl sends nothing that it cannot record first"
+                room = "free disk space: " if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
+                first = f"{room}retl sends nothing that it cannot record first"
                 hint = f"{first}; rows sent without a recorded response are in doubt"
                 self._stop_run(f"cannot write the journal: {error.strerror}", hint)
                 return None

@@ -41,6 +41,7 @@ from reverse_etl.project.template_uses import Needed, needed
 from reverse_etl.redaction import keep_secret
 from reverse_etl.sql.quoting import catalog
 from reverse_etl.system.clock import Clock
+from reverse_etl.system.disk import remedy
 from reverse_etl.system.private_files import NEVER_READ, create_ignored, is_private, write_whole
 
 FIXTURES = "tests/fixtures"
@@ -336,7 +337,7 @@ class LoadedProject:
             create_ignored(self.folder / "target")
             write_whole(path, compiled.sql)
         except OSError as error:
-            hint = "make the project folder writable: retl writes compiled models there"
+            hint = remedy(error, "make the project folder writable: retl writes compiled models there")
             raise ProjectError(f"cannot write {path}: {error.strerror}", hint=hint, code="P079") from error
 
     def lock(self) -> Lock | None:
@@ -351,7 +352,8 @@ class LoadedProject:
             write_whole(path, lock_text(lock))
             path.chmod(0o644)
         except OSError as error:
-            raise ProjectError(f"cannot write {path}: {error.strerror}", code="P079") from error
+            hint = remedy(error, "make its folder writable for the current user")
+            raise ProjectError(f"cannot write {path}: {error.strerror}", hint=hint, code="P079") from error
 
     def fixture(self, file: str, where: Location) -> str:
         """The text of a file in tests/fixtures/, where dbt has rows of unit tests too. `where` refers to it."""

@@ -27,6 +27,7 @@ from reverse_etl.runs.outcome import CanaryResult, RunResult
 from reverse_etl.runs.preview import Preview
 from reverse_etl.state.outcomes import DeliveryCounts
 from reverse_etl.system.clock import Clock
+from reverse_etl.system.disk import remedy
 from reverse_etl.system.private_files import create_ignored, write_whole
 from reverse_etl.system.streams import printable_json
 from reverse_etl.words import as_json
@@ -378,7 +379,7 @@ def write(project: LoadedProject, artifact: BaseModel) -> Path:
         create_ignored(path.parent)
         write_whole(path, printable_json(as_json(_shown(artifact)), "utf-8") + "\n")
     except OSError as error:
-        hint = "make the project folder writable: retl writes its artifacts there"
+        hint = remedy(error, "make the project folder writable: retl writes its artifacts there")
         raise ProjectError(f"cannot write {path}: {error.strerror}", hint=hint, code="P079") from error
     return path
 

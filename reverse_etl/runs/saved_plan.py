@@ -21,6 +21,7 @@ from typing import Any
 
 import duckdb
 
+from reverse_etl.engines.duckdb.errors import WRITING
 from reverse_etl.errors import ProjectError, StateError
 from reverse_etl.plan.outbox import upgrade_outbox
 from reverse_etl.plan.plan import Plan, plan_from_json, read_plan
@@ -33,6 +34,7 @@ from reverse_etl.sql.database import connect, detach_whole
 from reverse_etl.sql.quoting import identifier, literal
 from reverse_etl.state.state import State
 from reverse_etl.system.beside import folder_beside
+from reverse_etl.system.disk import reason, remedy
 from reverse_etl.system.private_files import private_files
 from reverse_etl.words import moment
 
@@ -109,8 +111,8 @@ def why_stale(saved: SavedPlan, now: Origin, at: datetime, max_age: timedelta) -
 class PlanFile:
     """A plan file that is being written; `add` is called while the run of a sync is open."""
 
-    def __init__(self, path: Path, target: str, made_at: datetime) -> None:
-        self.path, self._target = path, target
+    def __init__(self, path: Path, target: str, made_at: datetime, becomes: Path) -> None:
+        self.path, self._target, self._becomes = path, target, becomes
         with connect(path) as connection:
             connection.execute("CREATE TABLE about (format INTEGER, note VARCHAR, target VARCHAR, made_at TIMESTAMPTZ)")
             connection.execute("INSERT INTO about VALUES (?, ?, ?, ?)", [FORMAT, NOTE, target, made_at])
@@ -119,12 +121,13 @@ class PlanFile:
     def add(self, state: State, made_of: Origin, plan: Plan) -> None:
         """Copy the open run of a state into the file."""
         connection, schema = state.connection, _schema(state.place.sync)
-        connection.execute(f"ATTACH {literal(str(self.path))} AS {_FILE}; CREATE SCHEMA {schema}")
-        for table in (*_TABLES, *_there(connection, RUN, "main")):
-            connection.execute(f"CREATE TABLE {schema}.{table} AS FROM {RUN}.main.{table}")
-        values = [state.place.sync, json.dumps(asdict(made_of)), json.dumps(asdict(plan))]
-        connection.execute(f"INSERT INTO {_FILE}.main.syncs VALUES (?, ?, ?)", values)
-        detach_whole(connection, _FILE)
+        with _written(self._becomes):
+            connection.execute(f"ATTACH {literal(str(self.path))} AS {_FILE}; CREATE SCHEMA {schema}")
+            for table in (*_TABLES, *_there(connection, RUN, "main")):
+                connection.execute(f"CREATE TABLE {schema}.{table} AS FROM {RUN}.main.{table}")
+            values = [state.place.sync, json.dumps(asdict(made_of)), json.dumps(asdict(plan))]
+            connection.execute(f"INSERT INTO {_FILE}.main.syncs VALUES (?, ?, ?)", values)
+            detach_whole(connection, _FILE)
 
 
 @dataclass(frozen=True)
@@ -149,27 +152,38 @@ def plan_file(project: LoadedProject, path: Path, encrypt_for: str | None) -> It
     """
     recipient = _recipient(encrypt_for) if encrypt_for is not None else None
     with private_files(), _beside(path) as folder:
-        unfinished = PlanFile(folder / "plan.duckdb", project.target_name, project.started_at)
+        with _written(path):
+            unfinished = PlanFile(folder / "plan.duckdb", project.target_name, project.started_at, path)
         yield unfinished
         finished = unfinished.path
-        seal(finished, made_key(project))
-        if recipient is not None:
-            import pyrage
+        with _written(path):
+            seal(finished, made_key(project))
+            if recipient is not None:
+                import pyrage
 
-            finished = folder / "plan.age"
-            pyrage.encrypt_file(str(unfinished.path), str(finished), [recipient])
-        finished.replace(path)
+                finished = folder / "plan.age"
+                pyrage.encrypt_file(str(unfinished.path), str(finished), [recipient])
+            finished.replace(path)
+
+
+@contextmanager
+def _written(path: Path) -> Iterator[None]:
+    """Turns what the disk refuses into ProjectError, which names the file that the plan was to become."""
+    try:
+        yield
+    except (OSError, duckdb.Error) as error:
+        if isinstance(error, duckdb.Error) and not WRITING.search(str(error)):
+            raise
+        hint = remedy(error, "make its folder writable for the current user, or use another one")
+        raise ProjectError(f"cannot write {path}: {reason(error)}", hint=hint, code="P079") from error
 
 
 @contextmanager
 def _beside(path: Path) -> Iterator[Path]:
     """A folder for an unfinished file, on the same disk."""
     with ExitStack() as stack:
-        try:
+        with _written(path):
             folder = stack.enter_context(folder_beside(path, UNFINISHED))
-        except OSError as error:
-            hint = "make its folder writable for the current user, or use another one"
-            raise ProjectError(f"cannot write {path}: {error.strerror}", hint=hint, code="P079") from error
         yield folder
 
 

@@ -15,6 +15,7 @@ name -> [value, number of the request that wrote it].
 """
 
 import contextlib
+import errno
 import os
 import sqlite3
 import time
@@ -215,6 +216,15 @@ EMPTY = (
 )
 
 
+# What SQLite says of a disk, as the system says it.
+_BY_CODE = {
+    sqlite3.SQLITE_FULL: errno.ENOSPC,
+    sqlite3.SQLITE_IOERR: errno.EIO,
+    sqlite3.SQLITE_READONLY: errno.EROFS,
+    sqlite3.SQLITE_CANTOPEN: errno.EACCES,
+}
+
+
 class FileRefusedError(ValueError):
     """The file is not the sandbox's, or of a version that this one does not know."""
 
@@ -223,8 +233,18 @@ def connect(path: Path) -> sqlite3.Connection:
     """Open the file, or create it. Transactions are begun explicitly; the connection may change threads, one at a time.
 
     A file of an older version gets what it lacks. Raises FileRefusedError if the file is something else, or of a
-    newer version, and leaves that as it was.
+    newer version, and leaves that as it was; and OSError if the disk is full, or cannot be written.
     """
+    try:
+        return _opened(path)
+    except sqlite3.OperationalError as error:
+        number = _BY_CODE.get(getattr(error, "sqlite_errorcode", 0) & 0xFF)
+        if number is None:
+            raise
+        raise OSError(number, os.strerror(number), str(path)) from error
+
+
+def _opened(path: Path) -> sqlite3.Connection:
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
     db = sqlite3.connect(

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from reverse_etl.errors import ProjectError
 from reverse_etl.project.json_schema import SCHEMA_FILE, json_schema
+from reverse_etl.system.disk import remedy
 from reverse_etl.words import as_json
 
 IGNORED = ".gitignore"
@@ -55,7 +56,8 @@ def _write(folder: Path, texts: Mapping[str, str]) -> list[Path]:
             with path.open("a", encoding="utf-8") as file:
                 file.write(_lacking(path.read_bytes(), text) if name == IGNORED else text)
         except OSError as error:
-            raise ProjectError(f"cannot write {path}: {error.strerror}", code="P079") from error
+            hint = remedy(error, "make its folder writable for the current user")
+            raise ProjectError(f"cannot write {path}: {error.strerror}", hint=hint, code="P079") from error
         written.append(path)
     return written
 

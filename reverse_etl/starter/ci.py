@@ -16,6 +16,7 @@ import yaml
 from reverse_etl.errors import ProjectError
 from reverse_etl.project.spec import SPEC_FILE
 from reverse_etl.project.spec_targets import SANDBOX
+from reverse_etl.system.disk import remedy
 
 DISTRIBUTION = "reverse-etl"
 PACKAGE_KEY = "RETL_PACKAGE"
@@ -45,7 +46,8 @@ def write_workflow(system: str, folder: Path) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
     except OSError as error:
-        raise ProjectError(f"cannot write {path}: {error.strerror}", code="P079") from error
+        hint = remedy(error, "make its folder writable for the current user")
+        raise ProjectError(f"cannot write {path}: {error.strerror}", hint=hint, code="P079") from error
     return path
 
 

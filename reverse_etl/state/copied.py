@@ -36,6 +36,7 @@ from reverse_etl.state.glance import Glances
 from reverse_etl.state.opening import claimed_place, make_folder, open_state, state_of
 from reverse_etl.state.places import refuse_lost
 from reverse_etl.state.state import State
+from reverse_etl.system.disk import remedy
 from reverse_etl.system.private_files import private_files
 
 _TRIES = 5  # to copy a state that is not changed meanwhile; it changes only when a run ends
@@ -156,7 +157,7 @@ def _explained(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        hint = "make its folder writable for the current user, or free disk space there"
+        hint = remedy(error, "make its folder writable for the current user")
         raise StateError(f"cannot copy {path}: {error.strerror}", hint=hint, code="S015") from error
 
 

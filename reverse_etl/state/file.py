@@ -224,8 +224,8 @@ def explain_disk_errors(place: StatePlace) -> Iterator[None]:
     except OSError as error:
         if error.errno not in _OF_DISKS:
             raise
-        hint = f"free disk space or repair the disk, {_KEPT}"
-        raise StateError(f"{place.folder}: {error.strerror}", hint=hint, code="S009") from error
+        first = "mount it writable" if error.errno == errno.EROFS else "free disk space or repair the disk"
+        raise StateError(f"{place.folder}: {error.strerror}", hint=f"{first}, {_KEPT}", code="S009") from error
 
 
 def _explained(error: Exception, place: StatePlace) -> tuple[str, str] | None:

@@ -18,6 +18,7 @@ from reverse_etl.state.places import folder_of, has_begun, is_lost, place_of, re
 from reverse_etl.state.renamed import Renamed, is_renaming, may_move, renamed_by
 from reverse_etl.state.state import State
 from reverse_etl.system.clock import Clock, when_free
+from reverse_etl.system.disk import remedy
 from reverse_etl.system.file_lock import locked_by_us
 from reverse_etl.system.private_files import create_ignored, make_private, private_files
 
@@ -141,5 +142,5 @@ def make_folder(place: StatePlace) -> None:
                 raise StateError(f"{path} is a symbolic link", hint=hint, code="S010")
         place.lock.touch()
     except OSError as error:
-        hint = "make the folder writable for the current user: retl keeps its state there"
+        hint = remedy(error, "make the folder writable for the current user: retl keeps its state there")
         raise StateError(f"cannot write {place.folder}: {error.strerror}", hint=hint, code="S010") from error

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from reverse_etl.errors import AtWorkError, BusyError, StateError
 from reverse_etl.system.clock import Clock
+from reverse_etl.system.disk import remedy
 from reverse_etl.system.platforms import BINARY, lock_now, look_at_lock, open_to_lock
 from reverse_etl.words import moment
 
@@ -41,7 +42,7 @@ def locked(path: Path, busy: Callable[[str | None], BusyError]) -> Iterator[str 
     try:
         lock_file = open_to_lock(path)
     except OSError as error:
-        hint = "make it writable for the current user"
+        hint = remedy(error, "make it writable for the current user")
         raise StateError(f"cannot write {path}: {error.strerror}", hint=hint, code="S010") from error
     try:
         try:

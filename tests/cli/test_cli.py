@@ -247,7 +247,7 @@ def test_folder_that_cannot_be_written(retl: Retl, starter: Path):
     assert (outcome.code, outcome.err) == (
         1,
         "cannot write .retl/sandbox/users_track: Not a directory\n"
-        "  hint: make the folder writable for the current user: retl keeps its state there\n",
+        "  hint: move the file away that is where a folder must be\n",
     )
 
 

@@ -17,6 +17,8 @@ NOT_FOLLOWED = {
         "make it writable for the current user",
         "make the folder writable for the current user",
         "make the project folder writable: retl writes compiled models there",
+        "make the project folder writable: retl writes its artifacts there",
+        "make its folder writable for the current user",
         "it contains personal data: run retl as that user",
         "raise the limit (`retl sync --memory-limit 4GB`)",
         "run again from this machine",
@@ -177,6 +179,8 @@ def hints() -> Iterator[tuple[str, str]]:
             value = None
             if isinstance(node, ast.keyword) and node.arg == "hint":
                 value = node.value
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "remedy":  # what else, if not of the disk
+                value = node.args[1]
             if isinstance(node, ast.Assign) and any(getattr(name, "id", "") in _NAMES for name in node.targets):
                 value = node.value
             parts = [value.body, value.orelse] if isinstance(value, ast.IfExp) else [value] if value else []

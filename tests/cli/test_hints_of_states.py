@@ -466,8 +466,8 @@ def test_artifact_that_cannot_be_read_is_made_again(starter: Path, retl: Retl):
 def test_folder_of_artifacts_that_is_a_file_is_made_a_folder(shop: Shop, run: Run):
     shop.sync("it", VISITS.format(2), **MADE)
     (shop.folder / "target").write_text("")
-    assert hint_of(run("retl sync it")) == "make the project folder writable: retl writes compiled models there"
-    assert "hint: make the project folder writable: retl writes its artifacts there" in run("retl ls").err
+    assert hint_of(run("retl sync it")) == "move the file away that is where a folder must be"
+    assert "hint: move the file away that is where a folder must be" in run("retl ls").err
     (shop.folder / "target").unlink()
     assert nothing_is_left(run, shop)
 

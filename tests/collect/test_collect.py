@@ -467,8 +467,7 @@ def test_a_folder_that_cannot_be_written_is_an_error(retl: Retl, place: Path):
     (place / "collected").write_text("a file")
     assert failed(retl, place) == (
         2,
-        "cannot write collected: File exists\n"
-        "  hint: make it writable for the current user, or change `path` of `collect`\n",
+        "cannot write collected: File exists\n  hint: move the file away that is where a folder must be\n",
     )
 
 
