@@ -31,8 +31,8 @@ HEADING = (
     "sync", "started", "status", "took", "rows", "accepted", "rejected", "in doubt", "requests", "attributes", "run",
     "message",
 )  # fmt: skip
-# Those that a narrow terminal goes without, the first ones first: when a run started is in its name, too.
-SPARE = ("attributes", "requests", "started", "took", "rows", "in doubt", "rejected")
+# Those that a narrow terminal goes without, the first ones first. When a run started is what it is looked for by.
+SPARE = ("attributes", "requests", "run", "took", "rows", "in doubt", "rejected")
 
 
 @dataclass(frozen=True)

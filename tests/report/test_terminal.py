@@ -63,11 +63,11 @@ def test_table_that_is_no_terminals_is_whole(invalid: Shop, retl: Retl):
 def test_columns_that_a_narrow_terminal_goes_without_are_named(invalid: Shop):
     shown = COLOUR.sub("", on_terminal(invalid.folder, 80, "history", "others"))
     heading, row, *said = shown.splitlines()
-    assert heading.split() == ["sync", "status", "rows", "accepted", "rejected", "in", "doubt", "run"]
+    assert heading.split() == ["sync", "started", "status", "rows", "accepted", "rejected", "in", "doubt"]
     assert "incomplete  3     2 " in row
     text = " ".join(line.strip() for line in said)
     assert text.endswith(
-        "to fit 80 characters a line, without attributes, requests, started, took; --wide shows all columns"
+        "to fit 80 characters a line, without attributes, requests, run, took; --wide shows all columns"
     )
 
 
