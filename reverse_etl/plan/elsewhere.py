@@ -203,6 +203,9 @@ class RowTables(Protocol):
     def try_out(self, prefix: str = "retl") -> None:
         """Raises ProjectError if tables cannot be made, or dropped: such as one whose name begins so."""
 
+    def drop_tried(self, before: datetime) -> None:
+        """Drop what `try_out` has left, without a prefix, if it was killed before that time."""
+
     def drop(self, names: Iterable[str]) -> None: ...
 
     def erase(self, names: Iterable[str]) -> list[str]:

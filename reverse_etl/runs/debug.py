@@ -4,7 +4,9 @@ import os
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing as closed_after
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from itertools import combinations
 from pathlib import Path
 from secrets import token_hex
@@ -36,6 +38,7 @@ from reverse_etl.words import count
 
 CHECK_TIMEOUT_S = 10
 _FORBIDDEN = 403
+_TRIED_LONG_AGO = timedelta(days=1)  # longer than a command takes, and than clocks of machines differ
 
 
 @dataclass(frozen=True)
@@ -101,6 +104,8 @@ def _rows_in(project: LoadedProject, schema: str) -> Check:
     try:
         tables = row_tables(project, schema)
         tables.try_out()
+        with suppress(RetlError):  # another's: it may not be ours to drop
+            tables.drop_tried(Clock().utc() - _TRIED_LONG_AGO)
         tables.close()
     except RetlError as error:
         return Check(False, f"acknowledged rows: {error}")

@@ -23,6 +23,7 @@ from reverse_etl.sandbox import Fault, Sandbox
 from reverse_etl.state.erasures import erasures_of
 from reverse_etl.state.look import sync_status
 from reverse_etl.state.places import place_of
+from reverse_etl.system.clock import Clock
 from tests.bucket import Bucket
 from tests.shop import Retl, Shop, database, examples, running, some
 from tests.warehouses.conftest import SPARK, Sail, Warehouse, comparing, fewer
@@ -656,6 +657,38 @@ def test_nothing_is_sent_if_the_schema_cannot_be_written(
     assert "nowhere" in problem.message.partition(": ")[2]
     assert set(shop.sent()) == {"{}"}  # of debug, which asks for permissions
     assert f"FAIL  acknowledged rows: syncs.yml:9:21: {problem.message}" in retl("debug", folder=shop.folder).out
+
+
+def test_debug_drops_what_one_that_was_killed_has_left_the_day_before(
+    spark: Warehouse, lasting: Sail, schema: str, retl: Retl
+):
+    """And nothing that may be of one that is running, or of a state, whatever its sync is called."""
+    now, day = Clock().utc(), datetime.timedelta(days=1)
+    old, young = (f"retl_try_{at:%Y%m%d%H%M%S}_0123456789abcdef" for at in (now - 2 * day, now - day / 2))
+    others = {f"retl_try_{now - 2 * day:%Y%m%d%H%M%S}_01234567_base_x", "retl_try_01234567_base_x", young}
+    for name in (old, *others):
+        lasting.sql(f"CREATE TABLE {schema}.{name} AS SELECT 1 AS one")
+    assert retl("debug", folder=spark.shop.folder).code in (0, 1)
+    assert tables(lasting, schema) == others
+
+
+@pytest.mark.parametrize("ledger", [{}, {"ledger": {"keep": 0}}], ids=["with a ledger", "without one"])
+def test_state_that_is_lost_while_its_tables_are_there_is_no_first_run(
+    spark: Warehouse, lasting: Sail, schema: str, retl: Retl, ledger: dict[str, Any]
+):
+    shop = spark.shop
+    shop.syncs[0] |= ledger
+    shop.write()
+    shop.run()
+    state = shop.folder / ".retl/test/it/state.duckdb"
+    before, sent, there = state.read_bytes(), shop.sent(), tables(lasting, schema)
+    state.unlink()
+    for _ in range(2):
+        assert [error.code for error in shop.run().errors] == ["S006"]
+    assert retl("state", "baseline", "it", "--yes", folder=shop.folder).code == 1
+    assert (shop.sent(), tables(lasting, schema)) == (sent, there)
+    state.write_bytes(before)
+    assert (shop.run().plan.to_send, shop.sent()) == (0, sent)
 
 
 def test_rows_are_not_compared_with_those_that_are_elsewhere(spark: Warehouse, schema: str):

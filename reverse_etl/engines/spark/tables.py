@@ -26,6 +26,7 @@ from reverse_etl.plan.elsewhere import GONE, Adopted, Asked, Pointer, RowTable
 from reverse_etl.plan.tables import ABSENT_SINCE, SENT_AT
 from reverse_etl.sql.quoting import literal, quoted
 from reverse_etl.sql.types import SqlType
+from reverse_etl.system.clock import Clock
 from reverse_etl.words import count
 
 T = TypeVar("T")
@@ -33,6 +34,7 @@ _ROWS = "retl_rows"  # what rows that are uploaded are called in a session
 _KEYS = "retl_keys"  # ... and keys
 _RESTORE = "restore what was dropped or changed, as a lake can; if that cannot be, see docs/engines.md"
 _FILES = frozenset({"parquet", "orc", "csv", "json", "text", "avro"})  # formats of tables without versions
+_TRIED = re.compile(r"retl_try_(\d{14})_[0-9a-f]{16}")  # no name of a table of a state
 _END = re.compile(r"\s*SQLSTATE: |\n\n|\n==|\nJVM stacktrace")
 
 
@@ -161,9 +163,14 @@ class SparkTables:
 
     def try_out(self, prefix: str = "retl") -> None:
         """Raises ProjectError if tables cannot be made, or dropped: before anything is sent that they are to have."""
-        name = f"{prefix}_try_{secrets.token_hex(8)}"
+        name = f"{prefix}_try_{Clock().utc():%Y%m%d%H%M%S}_{secrets.token_hex(8)}"
         self._do(f"CREATE TABLE {full_name(self.schema, name)} AS SELECT 1 AS one")
         self.drop([name])
+
+    def drop_tried(self, before: datetime) -> None:
+        """Drop what `try_out` has left, without a prefix, if it was killed before that time."""
+        found = {name: _TRIED.fullmatch(name) for name in self.names("retl_try_")}
+        self.drop(name for name, tried in found.items() if tried and tried[1] < f"{before:%Y%m%d%H%M%S}")
 
     def drop(self, names: Iterable[str]) -> None:
         for name in names:
