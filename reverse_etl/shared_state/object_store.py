@@ -135,12 +135,11 @@ class ObjectStore:
 
     def _put(self, name: str, data: bytes, mode: Any) -> Version | None:
         """A request that was repeated, or got no response, may have been applied: what is stored now tells."""
-        from obstore.exceptions import AlreadyExistsError, PreconditionError
-
+        exceptions = self._library.exceptions
         trouble = None
         try:
             return _version(self._store.put(name, data, mode=mode, use_multipart=False))
-        except (AlreadyExistsError, PreconditionError, FileNotFoundError):
+        except (exceptions.AlreadyExistsError, exceptions.PreconditionError, FileNotFoundError):
             pass
         except self._errors as error:
             trouble = self._trouble("write", name, error)
@@ -270,13 +269,18 @@ class ObjectStore:
     def _bulk(self) -> Any:
         return self._open(120, 300)
 
-    def _open(self, timeout_s: int, give_up_after_s: int) -> Any:
+    @property
+    def _library(self) -> Any:
         try:
-            from obstore.exceptions import BaseError
-            from obstore.store import from_url
+            import obstore.exceptions
+            import obstore.store
         except ImportError as error:
             hint = 'install it: `pip install "reverse-etl[state]"`'
             raise ProjectError(f"the state at {self.url} needs the package obstore", hint=hint, code="P091") from error
+        return obstore
+
+    def _open(self, timeout_s: int, give_up_after_s: int) -> Any:
+        library = self._library
         config, address = settings(urlsplit(self.url).scheme, self._environ), self._address
         client: dict[str, Any] = {"timeout": timedelta(seconds=timeout_s)}
         if not _is_address(address):
@@ -292,8 +296,8 @@ class ObjectStore:
         client |= _way(self._network, address.geturl())
         retry = {"max_retries": _RETRIES, "retry_timeout": timedelta(seconds=give_up_after_s)}
         try:
-            return from_url(self.url, config=config, client_options=client, retry_config=retry)  # type: ignore[call-overload]
-        except (BaseError, ValueError) as error:
+            return library.store.from_url(self.url, config=config, client_options=client, retry_config=retry)
+        except (library.exceptions.BaseError, ValueError) as error:
             hint = "see the environment variables in docs/state.md"
             raise ProjectError(
                 f"cannot use the state at {self.url}: {_reason(error)}", hint=hint, code="P091"
@@ -306,9 +310,7 @@ class ObjectStore:
 
     @property
     def _errors(self) -> tuple[type[Exception], ...]:
-        from obstore.exceptions import BaseError
-
-        return (BaseError, OSError, ValueError)
+        return (self._library.exceptions.BaseError, OSError, ValueError)
 
     def _trouble(self, verb: str, name: str, error: Exception) -> StoreError:
         place = f"{self.url}/{name}".rstrip("/")

@@ -652,14 +652,18 @@ def test_bucket_that_is_not_there_is_named(one: Shop):
     assert one.run().errors[0].message == "cannot reach s3://nowhere/retl/test/it/head.json: the bucket does not exist"
 
 
-def test_missing_package_is_a_mistake_of_the_set_up(one: Shop, bucket: Bucket, monkeypatch):
+def test_missing_package_is_a_mistake_of_the_set_up(one: Shop, bucket: Bucket, retl: Retl, monkeypatch):
     one.sync("it", MANY)
-    monkeypatch.setitem(sys.modules, "obstore.store", None)
+    for name, value in bucket.environ.items():
+        monkeypatch.setenv(name, value)
+    for name in ["obstore", *(name for name in sys.modules if name.startswith("obstore."))]:
+        monkeypatch.setitem(sys.modules, name, None)
     result = one.run()
-    assert (result.exit_code, str(result.errors[0])) == (
-        2,
-        f'the state at {bucket.url}/test/it needs the package obstore\n  hint: install it: `pip install "reverse-etl[state]"`',
-    )
+    said = f'the state at {bucket.url}/test/it needs the package obstore\n  hint: install it: `pip install "reverse-etl[state]"`'
+    assert (result.exit_code, str(result.errors[0])) == (2, said)
+    for command in (["status"], ["history"], ["rejects", "it"], ["state", "show", "it"], ["why", "u1"], ["plan"]):
+        done = retl(*command, folder=one.folder)
+        assert (done.code, said in done.err) == (2, True), (command, done.out, done.err)
 
 
 def test_state_does_not_travel_unencrypted_to_another_machine(one: Shop, bucket: Bucket):

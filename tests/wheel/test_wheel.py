@@ -39,6 +39,17 @@ for module in pkgutil.walk_packages(reverse_etl.__path__, "reverse_etl."):
         __import__(module.name)
 print(reverse_etl.__file__)
 """
+NEEDS = {  # what a target asks for: which package, by which extra
+    "state: {path: 's3://bucket/retl'}": ("needs the package obstore", "state"),
+    "warehouse: {type: postgres}": ("needs a package", "postgres"),
+    "warehouse: {type: spark, remote: 'sc://127.0.0.1:1'}": ("needs a package", "spark"),
+}
+PROJECT = """
+version: 1
+default_target: test
+targets: {{test: {{{keys}, destination: {{type: braze, endpoint: sandbox}}}}}}
+syncs: [{{name: people, model: people, mode: users_track, track_record_type: attributes, primary_key: external_id}}]
+"""
 READ_PAGE = """
 from urllib.request import urlopen
 from reverse_etl.sandbox import Sandbox
@@ -118,3 +129,19 @@ def test_page_of_a_project_has_its_style_and_script(tools: Path, tmp_path: Path)
 def test_pipeline_of_gitlab_is_written(tools: Path, tmp_path: Path):
     assert run(tools, tmp_path, "retl", "init", "--ci", "gitlab")[0] == 0
     assert "stages: [review, sync]" in (tmp_path / ".gitlab-ci.yml").read_text()
+
+
+@pytest.mark.parametrize("key", NEEDS)
+@pytest.mark.parametrize("command", ["plan", "sync --all", "status", "history", "rejects", "why u1", "debug"])
+def test_package_of_an_extra_that_is_missing_is_named(tools: Path, tmp_path: Path, command: str, key: str):
+    """`status`, `history`, `rejects` and `why` read the state alone."""
+    warehouse = "" if key.startswith("warehouse") else "warehouse: {type: duckdb}, "
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "people.sql").write_text("SELECT 'u1' AS external_id, 'gold' AS tier")
+    (tmp_path / "syncs.yml").write_text(PROJECT.format(keys=warehouse + key))
+    code, out, err = run(tools, tmp_path, "retl", *command.split())
+    package, extra = NEEDS[key]
+    assert "Traceback" not in out + err
+    if key.startswith("state") or command in ("plan", "sync --all", "debug"):
+        said = out if command == "debug" else err
+        assert (code in (1, 2), package in said, f'pip install "reverse-etl[{extra}]"' in said) == (True,) * 3, said
