@@ -114,17 +114,20 @@ def folded(text: str, width: int) -> str:
 
 
 _SIGNS = ("+", "~", "-")  # before the key of a row: the two are one word
-_WORDS = re.compile(r"(?:`[^`]*`|\S)+")
+_WORDS = re.compile(r"( *)((?:`[^`]*`|\S)+)")
+_LABEL = re.compile(r"\S+ {2,}(?=\S)")  # such as that of a check: what it is of goes on beside it
 
 
 def _folded(line: str, width: int) -> str:
     if _length(line) <= width:
         return line
-    indent = " " * (len(line) - len(line.lstrip()) + len(_GAP))
-    lines, now = list[str](), line[: len(line) - len(line.lstrip())]
-    for word in _WORDS.findall(line):
-        if now.strip() and now.strip() not in _SIGNS and _length(now) + 1 + _length(word) > width:
+    label = _LABEL.match(line)
+    indent = " " * (label.end() if label else len(line) - len(line.lstrip()) + len(_GAP))
+    lines, now = list[str](), ""
+    for gap, word in _WORDS.findall(line.expandtabs()):
+        if now.strip() and now.strip() not in _SIGNS and _length(now) + len(gap) + _length(word) > width:
             lines.append(now)
-            now = indent
-        now += f" {word}" if now.strip() else word
+            now = indent + word
+        else:
+            now += gap + word
     return "\n".join([*lines, now])

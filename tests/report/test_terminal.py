@@ -169,7 +169,7 @@ def test_no_line_is_wider_than_the_terminal_unless_it_is_one_word(shop: Shop, wi
     for _ in range(3):
         shop.run("users_track")
         shop.warehouse("UPDATE dim_customers SET spent = spent + 1")
-    runs = COLOUR.sub("", on_terminal(shop.folder, 80, "history", "users_track", environ={"TERM": "dumb"}))
+    runs = COLOUR.sub("", on_terminal(shop.folder, 80, "history", "users_track", "--wide", environ={"TERM": "dumb"}))
     run = re.findall(r"\d{8}T\d{6}-\w+", runs)[0]
     for command in COMMANDS:
         shown = on_terminal(shop.folder, width, *command.format(run=run).split(), environ={"TERM": "dumb"})
@@ -199,6 +199,25 @@ def test_command_in_a_hint_is_never_broken():
         "    then correct them"
     )
     assert folded(hint, 200) == hint
+
+
+@pytest.mark.parametrize(
+    ("line", "lines"),
+    [
+        (
+            "ok    model of users: 2 columns, primary key: external_id",
+            ["ok    model of users: 2 columns, primary", "      key: external_id"],
+        ),
+        (
+            "  + 0 added   ~ 7 changed   - 0 removed   0 unchanged",
+            ["  + 0 added   ~ 7 changed   - 0 removed", "    0 unchanged"],
+        ),
+        ("users: 2,000 rows in the model:  2,000 added", ["users: 2,000 rows in the model:  2,000", "  added"]),
+    ],
+    ids=["a label", "counts", "words"],
+)
+def test_blanks_between_words_are_kept_where_a_line_is_broken(line: str, lines: list[str]):
+    assert folded(line, 40).split("\n") == lines
 
 
 def test_error_on_a_narrow_terminal_is_broken_between_words(shop: Shop):
