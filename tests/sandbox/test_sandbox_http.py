@@ -619,6 +619,20 @@ def test_many_sandboxes_may_make_one_file_at_the_same_time(tmp_path):
         assert set(pool.map(start, paths)) == {201}
 
 
+def test_file_that_another_process_reads_meanwhile_loses_nothing(tmp_path):
+    """Its last connection would take the log with it, did the sandbox not hold its locks."""
+    path, seen = tmp_path / "braze.sqlite", []
+    count = f"import sqlite3; print(sqlite3.connect({str(path)!r}).execute('SELECT count(*) FROM users').fetchone()[0])"
+    with Sandbox(path) as braze:
+        for number in range(3):
+            post(braze, body={"attributes": [{"external_id": f"u{number}"}]})
+            seen.append(
+                subprocess.run([sys.executable, "-c", count], check=True, capture_output=True, text=True).stdout
+            )
+    with Sandbox(path) as braze:
+        assert ([*map(int, seen)], len(list(braze.profiles()))) == ([1, 2, 3], 3)
+
+
 def test_two_processes_on_one_fresh_file_lose_nothing(tmp_path):
     path = tmp_path / "braze.sqlite"
     script = (
