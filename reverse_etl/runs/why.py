@@ -46,6 +46,7 @@ from reverse_etl.state.opening import open_state
 from reverse_etl.state.persons import SEPARATOR, kind_of
 from reverse_etl.state.state import State
 from reverse_etl.system.clock import Clock
+from reverse_etl.words import count
 
 _BLAME_S = 5.0  # that git may take
 _MANY = 1000  # rows of which one is looked for
@@ -205,10 +206,13 @@ class _Look:
             if table in who:
                 theirs = f"key = $key OR {who[table]} IN (SELECT who FROM {_SOUGHT})"
                 sql = f"SELECT DISTINCT key, {columns} FROM {table} WHERE {theirs} ORDER BY ALL"
+                keys = defaultdict[tuple[str, str], list[str]](list)  # of one reason
                 for key, by, column, reason in connection.execute(sql, {"key": self._key}).fetchall():
                     what = f"{column}: {reason}" if column else reason
                     what = what if self._keys.in_full or by != "braze" else "see `retl rejects`"
-                    yield f"{name}: {self._keys.shown(key)} is {_NOT_THERE.get(by, by)}: {what}"
+                    keys[_NOT_THERE.get(by, by), what].append(self._keys.shown(key))
+                for (how, what), shown in keys.items():
+                    yield f"{name}: {_counted(list(dict.fromkeys(shown)))} {how}: {what}"
         erasures = self._state.erasures
         if erasures.version:
             erasures.load(connection)
@@ -248,6 +252,7 @@ class _Look:
         return found
 
 
+_EXAMPLES = 3  # keys of rows of which the same is said
 _NOT_THERE = {
     "retl": "invalid",
     "braze": "rejected by Braze",
@@ -410,3 +415,11 @@ def as_json(text: str | None) -> Any:
         return json.loads(text)
     except ValueError:
         return text
+
+
+def _counted(keys: Sequence[str]) -> str:
+    """Rows that something is said of: the one, or how many, and the first of them."""
+    if len(keys) == 1:
+        return f"{keys[0]} is"
+    more = ", ..." if len(keys) > _EXAMPLES else ""
+    return f"{count(len(keys), 'row')} ({', '.join(keys[:_EXAMPLES])}{more}) are"

@@ -242,3 +242,22 @@ def lines_of_request(shop: Shop, run_id: str, request: int | None) -> set[str]:
     with state_of(shop.project(), shop.project().sync("it")) as state, state.ledger.opened([run_id]):
         sql = "SELECT DISTINCT key FROM retl_ledger WHERE request = ?"
         return {key for (key,) in state.connection.execute(sql, [request]).fetchall()}
+
+
+def test_rows_in_doubt_of_a_person_are_counted_with_the_first_of_them(shop: Shop, retl: Retl):
+    """Keys that may be personal are shown as digests, as elsewhere."""
+    of_events = {"mode": "users_track", "track_record_type": "events", "primary_key": "id"}
+    seen = "SELECT 'u1' AS external_id, 'seen' AS name, TIMESTAMP '2026-11-23' AS time, {} AS id FROM range(7) r(i)"
+    shop.sync("it", seen.format("i"), **of_events)
+    shop.sync("mailed", seen.format("'ann' || i || '@example.com'"), **of_events)
+    for name in ("it", "mailed"):
+        shop.braze.add_fault(Fault("drop_after"))
+        shop.run(name)
+    it, mailed = in_json(retl, shop, "u1")["notes"]
+    why_not = "no complete response: the connection was closed without a response"
+    assert it == f"it: 7 rows (0, 1, 2, ...) are in doubt: {why_not}"
+    assert mailed.startswith(
+        "mailed: 7 rows (ann0@example.com, ann1@example.com, ann2@example.com, ...) are in doubt: "
+    )
+    said = asked(retl, shop, "u1").err
+    assert ("it: 7 rows (" in said, "mailed: 7 rows (" in said, "@example.com" in said) == (True, True, False)
