@@ -15,7 +15,7 @@ from jinja2 import TemplateNotFound, TemplateSyntaxError, UndefinedError, nodes
 from jinja2.exceptions import SecurityError
 from jinja2.utils import missing
 
-from reverse_etl.errors import Location, ProjectError, nearest
+from reverse_etl.errors import Location, ProjectError, closest, nearest
 from reverse_etl.network.proxies import names_proxy
 from reverse_etl.project.environment import (
     MARK,
@@ -220,6 +220,8 @@ def variables(values: Mapping[str, Any]) -> Callable[..., Any]:
         if default is not _UNSET:
             return default
         remedy = f"""set it under "vars:" in syncs.yml, or pass --vars '{{"{name}": ...}}'"""
+        close = closest(name, values)
+        remedy = f'did you mean "{close}"? Otherwise, {remedy}' if close else remedy
         raise TemplateProblem(f'variable "{name}" has no value', remedy, code="P034")
 
     return var

@@ -9,7 +9,7 @@ target/compiled/*.sql                                 artifacts, as dbt names th
 import json
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import unquote
 
-from reverse_etl.errors import Location, ProjectError, nearest
+from reverse_etl.errors import Location, Problem, ProjectError, nearest
 from reverse_etl.network.network import Network
 from reverse_etl.network.proxies import names_proxy, proxy_secrets
 from reverse_etl.project.collected import current, parts_of, select
@@ -46,6 +46,7 @@ from reverse_etl.system.private_files import NEVER_READ, create_ignored, is_priv
 
 FIXTURES = "tests/fixtures"
 RETL_FOLDER = ".retl"
+_READS_VARIABLE = re.compile(r"\bvar\(\s*[\"']([^\"']+)[\"']")
 C = TypeVar("C", bound=Strict)
 
 
@@ -288,6 +289,25 @@ class LoadedProject:
             found = self._needed[model] = needed(self.models[model].text, self.library)
         return found
 
+    def unread_variables(self, given: Mapping[str, Any], files: Sequence[str]) -> list[Problem]:
+        """Variables of the command line that no model reads, and none of the `files` of the project; none if a name may
+        be worked out."""
+        of_files = {name for text in files for name in _READS_VARIABLE.findall(text)}
+        read = of_files | set(self.spec.positions.keys_at(("vars",)))
+        for name in self.models if given else ():
+            words, is_worked_out = self.needed(name).words("var")
+            read |= words
+            if is_worked_out:
+                return []
+        return [
+            Problem(
+                f'--vars: nothing reads the variable "{name}"',
+                hint=nearest(name, sorted(read)) or f"remove it, or read it in a model: {{{{ var('{name}') }}}}",
+            )
+            for name in given
+            if name not in read
+        ]
+
     def _refs(self, model: Model) -> frozenset[str]:
         words, worked_out = self.needed(model.name).words("ref")
         if worked_out:  # then only Jinja knows; a model that it cannot read is reported when it is compiled
@@ -413,6 +433,9 @@ def load_project(
     started_at = Clock().utc()
     spec = replace(spec, notes=(*spec.notes, *notes_on_configs({model.file: model.text for model in models.values()})))
     project = LoadedProject(folder, spec, models, seeds, environ, started_at, started_at, library_of(folder))
+    unread = project.unread_variables(cli_vars or {}, [text, *sync_files_of(folder).values()])
+    if unread:
+        project = replace(project, spec=replace(spec, warnings=(*spec.warnings, *unread)))
     _keep_secret(environ, spec.secrets)
     if spec.chosen and not project.uses_sandbox:
         with suppress(ProjectError):  # of who needs it

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
 
-from reverse_etl.errors import ProjectError, nearest
+from reverse_etl.errors import ProjectError, closest, nearest
 from reverse_etl.project.graph import Graph
 from reverse_etl.project.spec import SPEC_FILE, Sync
 
@@ -51,6 +51,7 @@ RESULTS: Mapping[str, Callable[[str], bool]] = {
     },
 }
 _CONFIG = "config."
+_SOME = 8  # of many words that are listed
 _SELECTOR = re.compile(r"^(?P<before>(?P<up>\d*)\+)?(?P<what>.+?)(?P<behind>\+(?P<down>\d*))?$")
 
 
@@ -136,7 +137,9 @@ def _parsed(what: str) -> tuple[str, str]:
     method, colon, pattern = what.partition(":")
     if colon and method not in (*METHODS, "state", "result") and not method.startswith(_CONFIG):
         names = (*METHODS, "config.KEY", "state", "result")
+        close = closest(method, (*METHODS, "state", "result"))
         hint = f"use a name, a glob, or a method: {', '.join(f'{name}:' for name in names)}"
+        hint = f'did you mean "{close}:{pattern}"?' if close else hint
         raise ProjectError(f'unknown selector "{what}"', hint=hint, code="P071")
     return (method, pattern.rstrip("/") if method == "path" else pattern) if colon else ("", what)
 
@@ -209,7 +212,10 @@ def _one(graph: Graph, compared: Compared, method: str, pattern: str) -> set[str
         if not (found := _named(graph, pattern)):
             is_model = pattern in graph.files
             of_model = f'to select the syncs built from this model: "{pattern}+"'
-            hint = of_model if is_model else nearest(pattern, [s.name for s in graph.syncs])
+            is_tag = any(pattern in sync.tags for sync in graph.syncs)
+            of_tag = f'to select by this tag: "tag:{pattern}"'
+            near = of_tag if is_tag else _near(pattern, [s.name for s in graph.syncs])
+            hint = of_model if is_model else near
             raise ProjectError(f'no sync matches "{pattern}"', hint=hint, code="P071")
         return found
     words, what = METHODS[method]
@@ -217,9 +223,15 @@ def _one(graph: Graph, compared: Compared, method: str, pattern: str) -> set[str
     if not found:
         valid = sorted({word for sync in graph.syncs for word in words(sync, graph)})
         is_built_on = f'to select what is built from it: "{method}:{pattern}+"'
-        hint = is_built_on if _models(graph, method, pattern) else nearest(pattern, valid)
+        hint = is_built_on if _models(graph, method, pattern) else _near(pattern, valid)
         raise ProjectError(f'{what} "{pattern}" in {SPEC_FILE}', hint=hint, code="P071")
     return found
+
+
+def _near(pattern: str, valid: Sequence[str]) -> str | None:
+    """A hint with the word that is meant, or all of them if they are few, or else some."""
+    some = f"there are {len(valid)}, such as {', '.join(valid[:_SOME])}" if valid else None
+    return nearest(pattern, valid) or some
 
 
 def _in_state(graph: Graph, compared: Compared, word: str) -> set[str]:

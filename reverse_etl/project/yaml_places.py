@@ -348,6 +348,13 @@ def _parse(
         loader.dispose()
 
 
+def _is_indented_with_tab(text: str, line: int) -> bool:
+    """Whether a line, counted from 0, has a tab before anything else."""
+    lines = text.split("\n")
+    of_line = lines[line] if line < len(lines) else ""
+    return "\t" in of_line[: len(of_line) - len(of_line.lstrip())]
+
+
 def parse_yaml(
     text: str, file: str, digdag: Callable[[str], str | None] | None = None
 ) -> tuple[Any, Positions, list[Problem]]:
@@ -375,6 +382,8 @@ def parse_yaml(
         hint = "quote a string that begins with *" if is_alias else None
         if (error.problem or "").startswith("this is not a valid"):
             hint = "quote it, if it is meant as a string"
+        if mark and _is_indented_with_tab(text, mark.line):
+            hint = "write spaces in the place of the tab that this line begins with: YAML is indented with spaces only"
         raise ProjectError(f"invalid YAML: {error.problem or error.context}", where, hint, code="P003") from error
     except yaml.YAMLError as error:
         raise ProjectError(f"invalid YAML: {str(error).splitlines()[0]}", Location(file), code="P003") from error

@@ -701,9 +701,11 @@ def test_sync_whose_mode_is_one_that_deletes_now_deletes_nobody(shop: Shop, retl
         ("sync order", 'did you mean "orders"?', ["sync orders"]),
         ("sync customers", 'to select the syncs built from this model: "customers+"', ["sync customers+"]),
         ("ls -s +customers", 'to select what is built from it: "customers+"', ["ls -s customers+"]),
+        ("ls -s tags:hourly", 'did you mean "tag:hourly"?', ["ls -s tag:hourly"]),
+        ("ls -s hourly", 'to select by this tag: "tag:hourly"', ["ls -s tag:hourly"]),
         ("ls -s tag:hourl", 'did you mean "hourly"?', ["ls -s tag:hourly"]),
         (
-            "ls -s tags:hourly",
+            "ls -s label:hourly",
             "use a name, a glob, or a method: tag:, mode:, model:, path:, source:, config.KEY:, state:, result:",
             ["ls -s orders", "ls -s orde*", "ls -s tag:hourly"],
         ),

@@ -348,6 +348,12 @@ TARGET = "    destination:\n"
             "- name: it",
         ),
         ("model: it", "model: *it", "quote a string that begins with *", 'model: "it"'),
+        (
+            "  model: it",
+            "\tmodel: it",
+            "write spaces in the place of the tab that this line begins with: YAML is indented with spaces only",
+            "  model: it",
+        ),
         ("name: it", "name: 2026-99-99", "quote it, if it is meant as a string", 'name: "2026-99-99"'),
         (
             "path: warehouse.duckdb",

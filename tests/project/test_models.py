@@ -86,6 +86,12 @@ def test_model_may_have_the_name_of_the_table_it_reads(shop: Shop):
             id="unknown variable",
         ),
         pytest.param(
+            "select {{ var('contry') }}",
+            'models/a.sql:1: variable "contry" has no value\n'
+            """  hint: did you mean "country"? Otherwise, set it under "vars:" in syncs.yml, or pass --vars '{"contry": ...}'""",
+            id="misspelled variable",
+        ),
+        pytest.param(
             "select '{{ env_var('NOPE') }}'",
             'models/a.sql:1: environment variable "NOPE" is not set\n'
             "  hint: set NOPE in the environment or in .env, or add a default: env_var('NOPE', '...')",

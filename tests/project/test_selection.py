@@ -167,10 +167,12 @@ def test_nothing_modified_is_no_mistake():
             "  hint: pass --state DIR: a folder with the manifest.json to compare against, such as main's target/",
         ),
         (
-            "tga:x",
-            'unknown selector "tga:x"\n  hint: use a name, a glob, or a method: '
+            "label:x",
+            'unknown selector "label:x"\n  hint: use a name, a glob, or a method: '
             "tag:, mode:, model:, path:, source:, config.KEY:, state:, result:",
         ),
+        ("tga:x", 'unknown selector "tga:x"\n  hint: did you mean "tag:x"?'),
+        ("hourly", 'no sync matches "hourly"\n  hint: to select by this tag: "tag:hourly"'),
         ("source:shp", 'no sync has a model that reads the source "shp" in syncs.yml\n  hint: did you mean "shop"?'),
         (
             "source:crm",

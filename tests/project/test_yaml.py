@@ -54,6 +54,15 @@ def test_yaml_that_has_no_end_or_no_value_is_an_error_with_its_line(text: str, e
     assert next(calls) < 1_000_000  # and not the number of atoms in the universe
 
 
+@pytest.mark.parametrize("text", ["a:\n\tb: 1", "a:\n  b: 1\n\tc: 2", "a:\n  - 1\n \t- 2"])
+def test_tab_that_indents_is_named(text: str):
+    with pytest.raises(ProjectError) as raised:
+        parse_yaml(text, "s.yml")
+    assert raised.value.problems[0].hint == (
+        "write spaces in the place of the tab that this line begins with: YAML is indented with spaces only"
+    )
+
+
 def test_aliases_that_end_are_what_they_refer_to():
     value, _, problems = parse_yaml("a: &a {b: 1}\nc: [*a, {<<: *a, d: 2}]", "s.yml")
     assert (value, problems) == ({"a": {"b": 1}, "c": [{"b": 1}, {"b": 1, "d": 2}]}, [])
@@ -95,8 +104,8 @@ def test_value_that_yaml_takes_for_something_else_is_a_warning_with_its_line(ret
     said = [line.split(": ", 2) for line in found.err.splitlines()]
     assert found.code == 0
     assert said[0] == ["warning", "--vars:1:5", '"off" is read as false, because it has no quotes']
-    assert [line[2] for line in said[2::2]] == [f'"{a}" is read as {b}, because it has no quotes' for a, b in hints]
-    assert [line[1] for line in said[3::2]] == [
+    assert [line[2] for line in said[2:12:2]] == [f'"{a}" is read as {b}, because it has no quotes' for a, b in hints]
+    assert [line[1] for line in said[3:12:2]] == [
         f'write "{a}" in quotes if it is meant as a string, or {b}' for a, b in hints
     ]
     assert said[2][1] == "syncs.yml:2:17"
