@@ -236,6 +236,10 @@ class PlannedSync(BaseModel):
     dropped: list[str]
     data_tests: list[DataTestResult]
     columns: dict[str, int] = Field(description="number of records that contain each column")
+    new_columns: list[str] = Field([], description="columns that no run before has sent; empty before the first run")
+    is_incomplete: bool = Field(
+        False, description="whether a run would not send every row whole, be incomplete, and exit with 1"
+    )
     seconds_at_rate_limit: float = Field(description="time that the requests take at the rate limit, in seconds")
     rate_limits: list[Load] = Field(description="what the requests use of the rate limits, and leave to others")
     finish_by: datetime | None = Field(description="time of --finish-by; null without it")

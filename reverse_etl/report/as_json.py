@@ -23,6 +23,8 @@ def preview_json(preview: "Preview") -> dict[str, Any]:
         "depends_on": preview.depends_on,
         **asdict(preview.plan),
         "columns": dict(preview.columns),
+        "new_columns": list(preview.new_columns),
+        "is_incomplete": preview.not_whole > 0,
         "seconds_at_rate_limit": round(preview.seconds, 3),
         "rate_limits": [load_json(load) for load in preview.forecast.loads],
         **_times(preview),

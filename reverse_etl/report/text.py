@@ -176,6 +176,8 @@ def preview_lines(preview: "Preview", show_values: bool, width: int | None = Non
         yield f"  {_cannot_be_undone(preview)}"
     if preview.columns:
         yield "  columns: " + ", ".join(f"{name} {number:,}" for name, number in preview.columns.items())
+    if preview.new_columns:
+        yield f"  new columns: {', '.join(preview.new_columns)}"
     if preview.most_sent:
         yield _most_sent_line(preview)
     for change in preview.sample:
@@ -209,6 +211,12 @@ def preview_lines(preview: "Preview", show_values: bool, width: int | None = Non
     if plan.data_points:
         cost = f"{count(plan.data_points, 'data point')} on contracts billed by data points"
         yield f"  writes {written(preview)}: {cost}{_why_other_cost(preview)}"
+    if preview.not_whole:
+        yield f"  {_incomplete(preview)}"
+
+
+def _incomplete(preview: "Preview") -> str:
+    return f"a run would be incomplete, and exit with 1: {count(preview.not_whole, 'row')} not sent, or not whole"
 
 
 def _left_the_model(plan: Plan) -> str:
@@ -290,6 +298,9 @@ def preview_markdown(previews: "Sequence[Preview]") -> Iterator[str]:
         if preview.plan.dropped:
             names = ", ".join(f"`{name}`" for name in preview.plan.dropped)
             yield f"\n**{preview.sync.name}**: no longer sent: {names}; Braze keeps the values"
+        if preview.new_columns:
+            names = ", ".join(f"`{name}`" for name in preview.new_columns)
+            yield f"\n**{preview.sync.name}**: new {'column' if len(preview.new_columns) == 1 else 'columns'}: {names}"
         if preview.columns:
             yield f"\n**{preview.sync.name}**: " + ", ".join(f"`{name}` {n:,}" for name, n in preview.columns.items())
         for why in preview.reasons:
@@ -299,6 +310,8 @@ def preview_markdown(previews: "Sequence[Preview]") -> Iterator[str]:
         if preview.plan.withheld:
             waiting = f", {preview.plan.quarantined:,} of them in quarantine" if preview.plan.quarantined else ""
             yield f"\n**{preview.sync.name}**: {count(preview.plan.withheld, 'row')} withheld{waiting}"
+        if preview.not_whole:
+            yield f"\n**{preview.sync.name}**: {_incomplete(preview)}"
         for result in preview.plan.data_tests:
             if result.status == "warn":
                 yield f"\n> warning: {preview.sync.name}: {result}"

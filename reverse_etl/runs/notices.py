@@ -24,6 +24,14 @@ def dropped_columns(state: State, layout: Layout) -> tuple[str, ...]:
     return tuple(name for name in state.rows.columns() if name not in beside)
 
 
+def new_columns(state: State, layout: Layout) -> tuple[str, ...]:
+    """The columns that are sent, and that no run before has sent; none before the first run. Of the same modes."""
+    known = state.rows.columns()
+    if not known or not (layout.mode.clears or layout.mode.about != USER):
+        return ()
+    return tuple(name for name in layout.tracked if name not in known)
+
+
 def about_dropped(names: Sequence[str]) -> str:
     which = "column" if len(names) == 1 else "columns"
     said = f"{which} no longer sent: {', '.join(names)}"

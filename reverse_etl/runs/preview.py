@@ -26,6 +26,7 @@ from reverse_etl.project.spec import Sync
 from reverse_etl.runs.finish_by import Forecast
 from reverse_etl.runs.job import Job
 from reverse_etl.runs.lock import lock_notices
+from reverse_etl.runs.notices import new_columns
 from reverse_etl.runs.run import Planned, blocked_by, forecast_of, late, opened, plan_sync
 from reverse_etl.state.state import State
 
@@ -47,7 +48,7 @@ class Preview:
     without some columns, `left_out_reasons` why; `withheld` the first rows that a run would not send, or not whole.
     `forecast` is when a run would be done, after those of the same command, and `finish_by` when it has to be.
     `most_sent` is how often each event or product is sent, the most frequent first; empty where values are masked.
-    `depends_on` are the dbt nodes that the model reads.
+    `depends_on` are the dbt nodes that the model reads; `new_columns` those that no run before has sent.
     """
 
     sync: Sync
@@ -65,6 +66,12 @@ class Preview:
     left_out: Sequence[InvalidRow] = ()
     left_out_reasons: Sequence[InvalidReason] = ()
     most_sent: Mapping[str, int] = field(default_factory=dict)
+    new_columns: Sequence[str] = ()
+
+    @property
+    def not_whole(self) -> int:
+        """Rows that a run, if nothing blocks it, would not send, or not whole: it is incomplete, and exits with 1."""
+        return 0 if self.blocked_by else self.plan.kept_back
 
     @property
     def seconds(self) -> float:
@@ -117,6 +124,7 @@ def preview_sync(
             left_out_rows(state.connection, keys) if planned.plan.left_out else (),
             left_out_reasons(state.connection) if planned.plan.left_out else (),
             most_sent(state.connection, planned.layout) if job.options.show_values else {},
+            new_columns(state, planned.layout),
         )
         if save:
             save(job, state, planned.plan)

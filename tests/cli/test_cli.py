@@ -349,8 +349,8 @@ def test_syncs_are_selected_by_name_tag_and_glob(retl: Retl, starter: Path, argu
         (["--select", "tag:hurly"], 'no sync has the tag "hurly" in syncs.yml\n  hint: did you mean "hourly"?\n'),
         (["--select", "x*"], 'no sync matches "x*"\n  hint: one of: users_track, orders, newsletter\n'),
         (
-            ["--select", "tga:hourly"],
-            'unknown selector "tga:hourly"\n  hint: use a name, a glob, or a method: tag:, mode:, model:, path:, source:, config.KEY:, state:, result:\n',
+            ["--select", "label:hourly"],
+            'unknown selector "label:hourly"\n  hint: use a name, a glob, or a method: tag:, mode:, model:, path:, source:, config.KEY:, state:, result:\n',
         ),
         ([], "no syncs specified\n  hint: name one or more of users_track, orders, newsletter, or pass --all\n"),
         (
@@ -747,6 +747,49 @@ def test_plan_names_rows_that_left_the_model_and_columns_that_are_not_sent_any_m
     assert "3 unchanged; 2 left it, which Braze keeps" in synced.err
     again = json.loads(retl("plan", "it", "--output", "json", folder=shop.folder).out)[0]
     assert (again["absent"], again["dropped"]) == (0, [])
+
+
+def test_plan_names_columns_that_no_run_has_sent_before(shop: Shop, retl: Retl):
+    shop.sync("it", "SELECT 'u' || i AS external_id, i AS n FROM range(5) r(i)")
+    first = retl("plan", "it", folder=shop.folder)
+    assert "new column" not in first.out  # of a first run, all are
+    assert retl("sync", "it", folder=shop.folder).code == 0
+    shop.model("it", "SELECT 'u' || i AS external_id, i AS amount, 'gold' AS tier FROM range(5) r(i)")
+    assert "  new columns: amount, tier\n" in retl("plan", "it", folder=shop.folder).out
+    markdown = retl("plan", "it", "--output", "markdown", folder=shop.folder).out
+    assert "**it**: no longer sent: `n`; Braze keeps the values\n\n**it**: new columns: `amount`, `tier`\n" in markdown
+    (found,) = json.loads(retl("plan", "it", "--output", "json", folder=shop.folder).out)
+    assert (found["dropped"], found["new_columns"], found["is_incomplete"]) == (["n"], ["amount", "tier"], False)
+    assert retl("sync", "it", folder=shop.folder).code == 0
+    assert "new column" not in retl("plan", "it", folder=shop.folder).out
+
+
+def test_plan_of_rows_that_are_not_whole_says_that_the_run_will_exit_with_1(shop: Shop, retl: Retl):
+    """The plan itself exits with 0, as nothing blocks the run; of a run that is blocked, it says only that."""
+    shop.sync("it", "SELECT 'u1' AS external_id, 'Nowhere' AS country, 1 AS n")
+    said = "a run would be incomplete, and exit with 1: 1 row not sent, or not whole"
+    plan = retl("plan", "it", folder=shop.folder)
+    assert (plan.code, plan.out.splitlines()[-1]) == (0, f"  {said}")
+    assert f"**it**: {said}\n" in retl("plan", "it", "--output", "markdown", folder=shop.folder).out
+    assert json.loads(retl("plan", "it", "--output", "json", folder=shop.folder).out)[0]["is_incomplete"] is True
+    blocked = retl("plan", "it", "--max-requests", "0", folder=shop.folder)
+    assert (blocked.code, said in blocked.out) == (1, False)
+    synced = retl("sync", "it", folder=shop.folder)
+    assert (synced.code, "it: incomplete, 1 of 1 row accepted" in synced.out) == (1, True)
+    assert retl("plan", "it", folder=shop.folder).out.splitlines()[-1] == f"  {said}"  # as long as the model returns it
+    assert retl("sync", "it", folder=shop.folder).code == 1
+
+
+def test_variable_of_the_command_line_that_nothing_reads_is_a_warning(shop: Shop, retl: Retl):
+    shop.sync("it", "SELECT 'u1' AS external_id, '{{ var('country', 'KR') }}' AS country")
+    found = retl("plan", "it", "--vars", "{contry: US}", folder=shop.folder)
+    warning = 'warning: --vars: nothing reads the variable "contry"\n  hint: did you mean "country"?\n'
+    assert (found.code, found.err) == (0, warning)
+    assert retl("plan", "it", "--vars", "{country: US}", folder=shop.folder).err == ""
+    edit(shop.folder / "syncs.yml", "version: 1", "version: 1\nvars: {mode: all}")
+    assert retl("plan", "it", "--vars", "{mode: some}", folder=shop.folder).err == ""  # for all that may read it
+    shop.model("it", "SELECT 'u1' AS external_id, '{{ var('coun' ~ 'try') }}' AS country")
+    assert retl("plan", "it", "--vars", "{country: US, contry: US}", folder=shop.folder).err == ""
 
 
 def test_plan_says_what_cannot_be_undone(shop: Shop, retl: Retl):
