@@ -575,6 +575,11 @@ CODES: Mapping[str, Code] = {
         "Spark's driver ends a statement whose result is larger than spark.driver.maxResultSize, 1 GB by default.",
         "Start the Spark server with a larger one, or with 0: no limit. Its driver needs memory for the rows.",
     ),
+    "P150": Code(
+        "variable that nothing reads",
+        "A warning: --vars has a name that no model and no file of the project reads.",
+        "Correct the name, or remove it.",
+    ),
     "D001": Code(
         "NULL in the primary key",
         "The model returns rows that nothing identifies.",

@@ -303,6 +303,7 @@ class LoadedProject:
             Problem(
                 f'--vars: nothing reads the variable "{name}"',
                 hint=nearest(name, sorted(read)) or f"remove it, or read it in a model: {{{{ var('{name}') }}}}",
+                code="P150",
             )
             for name in given
             if name not in read
