@@ -920,6 +920,11 @@ CODES: Mapping[str, Code] = {
         "Slack, a webhook, a mail server or the URL of the heartbeat did not take it. The sync is not affected.",
         "Correct it, and check with `retl alert test`; the next command tells what is still so.",
     ),
+    "X021": Code(
+        "clock is behind",
+        "Syncs ran for a time that is in the future: the clock was set back, or another machine's is ahead.",
+        "Correct the clock. Until that time is past, those syncs are not due; `retl sync NAME` runs them.",
+    ),
     "R001": Code(
         "value is missing",
         "An identifier, or a field that Braze requires, is NULL.",

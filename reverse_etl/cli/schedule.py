@@ -27,7 +27,7 @@ from reverse_etl.cli.options import (
     Variables,
 )
 from reverse_etl.errors import RetlError
-from reverse_etl.report.stderr import say_error
+from reverse_etl.report.stderr import say_error, say_warning
 
 if TYPE_CHECKING:
     from reverse_etl.project.project import LoadedProject
@@ -67,11 +67,14 @@ def run_due(
     variables: Variables = None,
 ) -> None:
     """Run the syncs that are due on their schedule. Safe to call every minute."""
-    from reverse_etl.runs.due import find_due, next_due, to_run
+    from reverse_etl.runs.due import find_due, next_due, set_back, to_run
 
     project = load(project_dir, target, variables)
     syncs = chosen(project, names, select, exclude, state, keeps_manifest=False)
-    dues = find_due(project, syncs, project.started_at)
+    ahead = dict[str, datetime]()
+    dues = find_due(project, syncs, project.started_at, ahead)
+    if of_clock := set_back(ahead, project.started_at):
+        say_warning(of_clock)
     if dues and (dry_run or not to_run(dues)):
         keep_manifest(project)
     if to_run(dues) and not dry_run:
@@ -130,7 +133,7 @@ def scheduler(
     import time
 
     from reverse_etl.report.schedules import coming_line
-    from reverse_etl.runs.due import find_due, next_due, to_run
+    from reverse_etl.runs.due import find_due, next_due, set_back, to_run
     from reverse_etl.runs.interrupts import Interrupted, Interrupts
     from reverse_etl.runs.outcome import Options
     from reverse_etl.runs.scheduler import passes
@@ -143,11 +146,15 @@ def scheduler(
     options = Options(
         fail_fast=fail_fast, threads=threads, memory_limit=memory_limit, wait_s=wait, finish_by=done_by(finish_by)
     )
-    interrupts, clock, is_idle, told = Interrupts(), options.clock, True, ""
+    interrupts, clock, is_idle, told, warned = Interrupts(), options.clock, True, "", set[str]()
     try:
         with interrupts.taken():
             for project, syncs in passes(read_syncs, clock.utc, time.sleep, say):
-                dues = to_run(find_due(project, syncs, project.started_at))
+                ahead = dict[str, datetime]()
+                dues = to_run(find_due(project, syncs, project.started_at, ahead))
+                if ahead.keys() - warned and (of_clock := set_back(ahead, project.started_at)):
+                    say_warning(of_clock)
+                warned = set(ahead)
                 is_idle = not dues
                 if dues:
                     _run_once(project, dues, options, rate_limit_share, interrupts)

@@ -5,7 +5,7 @@ It is called every minute, so it is cheap: a state that has not changed since th
 A sync that failed is due, and its schedule waits: `tries` says how long.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -13,7 +13,7 @@ from functools import cached_property
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from reverse_etl.errors import AtWorkError, BusyError
+from reverse_etl.errors import AtWorkError, BusyError, Problem
 from reverse_etl.project.project import LoadedProject
 from reverse_etl.project.spec import Sync
 from reverse_etl.shared_state.place import StatePlace
@@ -21,9 +21,13 @@ from reverse_etl.state.done import DoneTimes, file_of
 from reverse_etl.state.places import folder_of
 from reverse_etl.state.tries import failing_syncs, waits
 from reverse_etl.system.file_lock import at_work
+from reverse_etl.words import count, moment
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
+
+
+CLOCKS_DIFFER = timedelta(minutes=2)  # of machines that share a state
 
 
 @dataclass(frozen=True)
@@ -39,9 +43,27 @@ class Due:
     next_try: datetime | None = None
 
 
-def find_due(project: LoadedProject, syncs: Sequence[Sync], now: datetime) -> list[Due]:
-    """The syncs without a successful run for their latest scheduled time, in the order given."""
-    return list(_due(project, syncs, now))
+def find_due(
+    project: LoadedProject, syncs: Sequence[Sync], now: datetime, ahead: dict[str, datetime] | None = None
+) -> list[Due]:
+    """The syncs without a successful run for their latest scheduled time, in the order given.
+
+    `ahead` gets those that were done in the future, by their names, and until when: the clock was set back since, or
+    that of another machine is ahead. They are not due before the first scheduled time after that.
+    """
+    return list(_due(project, syncs, now, {} if ahead is None else ahead))
+
+
+def set_back(ahead: Mapping[str, datetime], now: datetime) -> Problem | None:
+    """What is to be said of them."""
+    if not ahead:
+        return None
+    (name, until), *others = sorted(ahead.items(), key=lambda pair: pair[1], reverse=True)
+    more = f", and {count(len(others), 'more sync')}" if others else ""
+    what = (
+        f"{name}{more} ran for {moment(until)}, and now it is {moment(now)}: not due before their next time after that"
+    )
+    return Problem(what, hint=f"check the clock of this machine; `retl sync {name}` runs it all the same", code="X021")
 
 
 def to_run(dues: Sequence[Due]) -> list[Due]:
@@ -49,7 +71,7 @@ def to_run(dues: Sequence[Due]) -> list[Due]:
     return [due for due in dues if due.next_try is None]
 
 
-def _due(project: LoadedProject, syncs: Sequence[Sync], now: datetime) -> Iterator[Due]:
+def _due(project: LoadedProject, syncs: Sequence[Sync], now: datetime, ahead: dict[str, datetime]) -> Iterator[Due]:
     failing, waiting = failing_syncs(project), dict[str, datetime]()
     with _Asked(project) as asked:
         for sync in syncs:
@@ -59,21 +81,29 @@ def _due(project: LoadedProject, syncs: Sequence[Sync], now: datetime) -> Iterat
             place = folder_of(project, sync)
             noted = asked.times.of(place, sync.cron.delay)
             if noted and not sync.cron.due(now, noted.until) and not at_work(place.lock, place.sync, place.target):
+                _note_ahead(ahead, sync, noted.until, now)
                 continue
             try:
                 done = asked.done_until(place, sync.cron.delay)
             except BusyError:  # if another program than retl has it open, the run reports which
                 yield Due(sync, latest, at_work(place.lock, place.sync, place.target))
                 continue
-            moment = sync.cron.due(now, done)
-            if not moment:
+            scheduled = sync.cron.due(now, done)
+            if not scheduled:
+                _note_ahead(ahead, sync, done, now)
                 continue
             own = waits(project, failing, sync, now)
             held_up = [waiting[name] for name in sync.predecessors if name in waiting]
             until = max([*held_up, *([own] if own else [])], default=None)
             if until:
                 waiting[sync.name] = until
-            yield Due(sync, moment, next_try=until)
+            yield Due(sync, scheduled, next_try=until)
+
+
+def _note_ahead(ahead: dict[str, datetime], sync: Sync, done: datetime | None, now: datetime) -> None:
+    delay = sync.cron.delay if sync.cron else timedelta()
+    if done is not None and done + delay > now + CLOCKS_DIFFER:
+        ahead[sync.name] = done + delay
 
 
 class _Asked:
@@ -112,6 +142,6 @@ class _Asked:
 def next_due(project: LoadedProject, syncs: Sequence[Sync], now: datetime) -> tuple[datetime, Sync] | None:
     """The next time after `now` at which one of the syncs is due or tried again, and that sync; None without any."""
     failing = failing_syncs(project)
-    coming = [(moment, sync) for sync in syncs if sync.cron and (moment := sync.cron.following(now))]
-    coming += [(moment, sync) for sync in syncs if (moment := waits(project, failing, sync, now))]
+    coming = [(at, sync) for sync in syncs if sync.cron and (at := sync.cron.following(now))]
+    coming += [(at, sync) for sync in syncs if (at := waits(project, failing, sync, now))]
     return min(coming, key=lambda pair: pair[0], default=None)

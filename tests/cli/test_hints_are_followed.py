@@ -31,6 +31,7 @@ NOT_FOLLOWED = {
         "while one process writes a DuckDB file",
         "only its output is lost",
         "something else wrote to it: keep the folder",
+        "check the clock of this machine",
         "check it with `retl status",
         "try again after the full hour",
         "check endpoint: this is not how Braze responds",

@@ -21,7 +21,19 @@ from reverse_etl.sandbox import Fault
 from reverse_etl.state import done, state
 from reverse_etl.state.tries import Failing, after_run, failing_syncs, next_try, waits, waits_until
 from tests.processes import Forked
-from tests.shop import FIVE_REQUESTS, KEY, MANY, Held, LettingGo, Retl, Shop, Silent, database, running, start
+from tests.shop import (
+    FIVE_REQUESTS,
+    KEY,
+    MANY,
+    Held,
+    LettingGo,
+    Retl,
+    Shop,
+    Silent,
+    database,
+    running,
+    start,
+)
 
 NOW = datetime.now(UTC)
 YEARLY = {"schedule": f"0 0 1 {(NOW.month + 5) % 12 + 1} *", "timezone": "Asia/Seoul"}  # not while the tests run
@@ -56,6 +68,20 @@ def test_sync_that_never_ran_is_due_since_its_latest_moment_and_then_done(shop: 
     assert shop.sent() == [f'{{"attributes":[{{"external_id":"u1","at":"{LATEST.isoformat()}"}}]}}']
     second = retl("run-due", folder=shop.folder)
     assert (second.code, second.out, second.err) == (0, NOTHING_DUE, "")
+
+
+def test_clock_that_was_set_back_is_a_warning_and_nothing_runs_twice(shop: Shop, retl: Retl):
+    """The state is of a run an hour ahead of the clock."""
+    shop.sync("it", ONE, schedule="* * * * *").run()
+    with database(shop.folder / ".retl/test/it/state.duckdb") as connection:
+        connection.execute("UPDATE runs SET scheduled_time = started_at + INTERVAL 1 HOUR")
+    (at,) = scheduled_times(shop)
+    for _ in range(2):  # the second one by what the first has noted
+        said = retl("run-due", folder=shop.folder)
+        warning, hint = said.err.splitlines()
+        assert warning.startswith(f"warning: it ran for {at} UTC, and now it is ")
+        assert hint == "  hint: check the clock of this machine; `retl sync it` runs it all the same"
+        assert (said.code, said.out.startswith("nothing is due; "), len(shop.sent())) == (0, True, 1)
 
 
 def test_result_for_programs_has_the_moment_that_was_due(shop: Shop, retl: Retl):
