@@ -293,7 +293,7 @@ const PAGES = {
     const ill = syncs.filter(unhealthy), ending = syncs.filter((sync) => sync.ends), orphaned = data.orphans;
     const soon = coming().filter((sync, place) => sync.due || place < MOST_DUE);
     return [
-      el("h1", {}, data.project), el("p", { class: "soft" }, `target ${data.target}: ${many(syncs.length, "sync")}, ${many(attributes.size, "attribute")}, ${many(events.length, "event")}; as of `, moment(data.at), `, ${age()}`),
+      el("h1", {}, data.project), el("p", { class: "soft lead" }, `target ${data.target}: ${many(syncs.length, "sync")}, ${many(attributes.size, "attribute")}, ${many(events.length, "event")}; as of `, moment(data.at), `, ${age()}`),
       el("p", {}, link(`Not green (${ill.length})`, "ill"), " · ", link("What is due next", "due"), " · ", link(`Nobody owns (${withoutOwner().length})`, "owners"), " · ",
         link(`What deletes (${ending.length})`, "deletes"), " · ", link("What changes most", "changes"), " · ", link("What changed on a day", "runs")),
       orphaned.map((one) => el("p", { class: "said" }, one)),
