@@ -63,6 +63,12 @@ def load(folder: Path, target: str | None, variables: str | None, needs_target: 
     return project
 
 
+def say_of_models(project: "LoadedProject", models: Iterable[str]) -> None:
+    """Report what is not done of what the models say that are about to be compiled."""
+    if note := project.note_on_configs(models):
+        stderr.say_note(note)
+
+
 def note_arguments(arguments: dict[str, Any]) -> None:
     """Keep the arguments of the command, for run_results.json."""
     stderr.invocation.arguments = {name: str(v) if isinstance(v, Path) else v for name, v in arguments.items()}

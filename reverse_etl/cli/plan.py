@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from reverse_etl.cli.context import ProjectCommand, chosen, load, print_json, print_lines, say, screen
+from reverse_etl.cli.context import ProjectCommand, chosen, load, print_json, print_lines, say, say_of_models, screen
 from reverse_etl.cli.execute import done_by, guarded, guards_to_skip, run_and_exit
 from reverse_etl.cli.options import (
     AcceptSchemaChange,
@@ -167,9 +167,10 @@ def plan(
         "max_requests": max_requests,
         "max_data_points": max_data_points,
     }
-    previews = []
+    syncs, previews = guarded(chosen(project, names, select, exclude, state), bounds), []
+    say_of_models(project, (sync.model for sync in syncs))
     with saving(project, out, encrypt) as save:
-        jobs = jobs_of(project, guarded(chosen(project, names, select, exclude, state), bounds), options, screen())
+        jobs = jobs_of(project, syncs, options, screen())
         for preview in preview_syncs(jobs, save, rate_limit_share):
             previews.append(preview)
             if output is PlanOutput.TEXT:

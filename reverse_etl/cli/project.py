@@ -20,6 +20,7 @@ from reverse_etl.cli.context import (
     print_objects,
     print_table,
     say,
+    say_of_models,
 )
 from reverse_etl.cli.options import (
     Exclude,
@@ -246,6 +247,7 @@ def compile_models(
     project = load(project_dir, target, variables)
     keep_manifest(project)
     models = [_model_name(project, name) for name in names or []] or list(project.models)
+    say_of_models(project, models)
     for name in dict.fromkeys(models):
         compiled = project.compile(name)
         if explain:

@@ -6,7 +6,17 @@ from typing import Annotated
 
 import typer
 
-from reverse_etl.cli.context import ProjectCommand, ask, chosen, cost_of_sending_all, load, note_arguments, say, screen
+from reverse_etl.cli.context import (
+    ProjectCommand,
+    ask,
+    chosen,
+    cost_of_sending_all,
+    load,
+    note_arguments,
+    say,
+    say_of_models,
+    screen,
+)
 from reverse_etl.cli.execute import done_by, guarded, guards_to_skip, run_and_exit, start_workbench
 from reverse_etl.cli.options import (
     AcceptSchemaChange,
@@ -114,6 +124,7 @@ def sync(
         threads=threads,
         finish_by=done_by(finish_by),
     )
+    say_of_models(project, (sync.model for sync in syncs))
     interrupts = Interrupts()
     jobs = jobs_of(project, syncs, options, screen(interrupts))
     run_and_exit(project, jobs, interrupts, rate_limit_share, output)
@@ -183,6 +194,7 @@ def retry(
         threads=threads,
         finish_by=done_by(finish_by),
     )
+    say_of_models(project, (sync.model for sync in syncs))
     interrupts = Interrupts()
     jobs = jobs_of(project, syncs, options, screen(interrupts))
     run_and_exit(project, jobs, interrupts, rate_limit_share, output)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from reverse_etl.cli.context import ProjectCommand, chosen, load, print_json, print_lines, say, screen
+from reverse_etl.cli.context import ProjectCommand, chosen, load, print_json, print_lines, say, say_of_models, screen
 from reverse_etl.cli.options import (
     Exclude,
     MemoryLimit,
@@ -53,6 +53,9 @@ def run_tests(
     began_s = time.monotonic()
     syncs = chosen(project, None, select, exclude)
     tests, data_syncs = _named(project, syncs, names or [])
+    with_data = [sync.name for sync in data_syncs] if data else []
+    tested = {*(test.sync for test in tests), *with_data}
+    say_of_models(project, (sync.model for sync in syncs if sync.name in tested))
     results, data_results = [], []
     for prepared in prepare(project, tests):
         results.append(prepared if isinstance(prepared, UnitTestResult) else run_test(project, prepared))

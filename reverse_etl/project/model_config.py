@@ -1,6 +1,6 @@
 """`config(...)` in a model: retl's own key, and dbt's, which a copied model may keep. Pure."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from reverse_etl.errors import Location, Problem, nearest
@@ -26,6 +26,7 @@ OF_DBT = frozenset(
     """.split()  # noqa: SIM905  # a list of so many lines is not read any more
 )
 MODEL_KEYS = ("dialect",)
+_SHOWN = 4  # keys of dbt in a note
 
 
 def configure(settings: dict[str, str], dialect: str, given: Any = None, /, **options: Any) -> str:
@@ -51,19 +52,21 @@ def configure(settings: dict[str, str], dialect: str, given: Any = None, /, **op
     return ""
 
 
-def notes_on_configs(texts: Mapping[str, str]) -> Iterator[Problem]:
-    """A note about the keys of dbt in models, by file, if there are any: what they ask for is not done."""
-    found = {file: kept for file, text in texts.items() if "config" in text and (kept := _of_dbt(text))}
+def note_on_configs(texts: Mapping[str, str]) -> Problem | None:
+    """A note about the keys of dbt in models, by file, if there are any: what they ask for is not done. It names the
+    keys of one model, and how many others have such keys."""
+    found = {file: calls for file, text in texts.items() if "config" in text and (calls := _of_dbt(text))}
     if not found:
-        return
+        return None
     file, *others = found
-    keys = sorted(set().union(*found.values()))
-    where = Location(file, texts[file].count("\n", 0, texts[file].find("config")) + 1)
-    more = f" (also in {count(len(others), 'more model')})" if others else ""
-    what = f"config(): {', '.join(keys)}: read by dbt only"
+    line, keys = min(found[file].values()), sorted(found[file])
+    shown = keys if len(keys) <= _SHOWN else [*keys[: _SHOWN - 1], f"and {len(keys) - _SHOWN + 1} more"]
+    more = f"; so are keys of {count(len(others), 'more model')}" if others else ""
     hint = "nothing to do: retl builds no tables, and sends what the model returns"
-    yield Problem(what + more, where, hint, code="P138")
+    return Problem(f"config(): {', '.join(shown)}: read by dbt only{more}", Location(file, line), hint, code="P138")
 
 
-def _of_dbt(text: str) -> set[str]:
-    return {name for call in reading(text).top.calls if call.function == "config" for name in call.names} & OF_DBT
+def _of_dbt(text: str) -> dict[str, int]:
+    """The keys of dbt in a model, each with the line of its config()."""
+    calls = [call for call in reading(text).top.calls if call.function == "config"]
+    return {name: call.line for call in reversed(calls) for name in call.names if name in OF_DBT}

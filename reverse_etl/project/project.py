@@ -30,7 +30,7 @@ from reverse_etl.project.files import dotenv_of, library_of, models_of, own_file
 from reverse_etl.project.graph import Graph
 from reverse_etl.project.jinja import environment_variables, is_credential, render, to_set, variables, variables_read
 from reverse_etl.project.lock_file import LOCK_FILE, Lock, lock_text, parse_lock
-from reverse_etl.project.model_config import notes_on_configs
+from reverse_etl.project.model_config import note_on_configs
 from reverse_etl.project.models import Compiled, Given, Model, RunValues, compile_model
 from reverse_etl.project.reader import Surroundings, read_spec
 from reverse_etl.project.spec import SPEC_FILE, Spec, Sync
@@ -309,6 +309,12 @@ class LoadedProject:
             if name not in read
         ]
 
+    def note_on_configs(self, models: Iterable[str]) -> Problem | None:
+        """What is said of the keys of dbt in these models and in those that they are built from, if there are any."""
+        built = (one for name in models if name in self.models for one in (name, *self.graph.models_of(name)))
+        used = [self.models[name] for name in dict.fromkeys(built)]
+        return note_on_configs({model.file: model.text for model in used})
+
     def _refs(self, model: Model) -> frozenset[str]:
         words, worked_out = self.needed(model.name).words("ref")
         if worked_out:  # then only Jinja knows; a model that it cannot read is reported when it is compiled
@@ -432,7 +438,6 @@ def load_project(
     spec = read_spec(text, models.keys(), given, sync_files_of(folder))
     seeds = {path.stem: own_file(folder, path) for path in sorted((folder / "seeds").glob("*.csv"))}
     started_at = Clock().utc()
-    spec = replace(spec, notes=(*spec.notes, *notes_on_configs({model.file: model.text for model in models.values()})))
     project = LoadedProject(folder, spec, models, seeds, environ, started_at, started_at, library_of(folder))
     unread = project.unread_variables(cli_vars or {}, [text, *sync_files_of(folder).values()])
     if unread:

@@ -14,11 +14,12 @@ _DISPATCHED = ("default", "duckdb", "postgres", "spark")  # what adapter.dispatc
 
 
 class Call(NamedTuple):
-    """A call of a function by its name, with the names of its other arguments."""
+    """A call of a function by its name, with the names of its other arguments, and the line that it is in."""
 
     function: str
     arguments: Arguments
     names: tuple[str, ...]
+    line: int
 
 
 @dataclass(frozen=True)
@@ -110,7 +111,7 @@ def _uses(of: Iterable[nodes.Node]) -> Uses:
         if isinstance(node, nodes.Name):
             names.add(node.name)
         elif isinstance(node, nodes.Call) and isinstance(node.node, nodes.Name):
-            calls.append(Call(node.node.name, tuple(map(_string, node.args)), _names(node)))
+            calls.append(Call(node.node.name, tuple(map(_string, node.args)), _names(node), node.lineno))
         elif isinstance(node, nodes.Call) and isinstance(node.node, nodes.Getattr) and node.node.attr == "dispatch":
             word = _string(node.args[0]) if node.args else None
             names |= {"*"} if word is None else {f"{kind}__{word}" for kind in _DISPATCHED}

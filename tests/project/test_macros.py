@@ -306,15 +306,43 @@ def test_graph_has_what_macros_refer_to(shop: Shop):
     assert (graph.refs["it"], graph.refs["other"]) == ({"customers"}, {"orders"})
 
 
-def test_keys_of_dbt_in_config_are_taken_with_one_note(shop: Shop, retl: Retl):
-    shop.sync("it", "\n{{ config(materialized='table', tags=['crm'], dialect='hive') }}\nselect 'u' as external_id")
-    shop.sync("other", "{{ config({'materialized': 'view', 'alias': 'x'}) }}select 'u' as external_id")
-    listed = retl("ls", folder=shop.folder)
-    assert (listed.code, listed.err) == (
-        0,
-        "note: models/it.sql:2: config(): alias, materialized, tags: read by dbt only (also in 1 more model)\n"
-        "  hint: nothing to do: retl builds no tables, and sends what the model returns\n",
-    )
+_OF_DBT = """\
+note: models/{}
+  hint: nothing to do: retl builds no tables, and sends what the model returns
+"""
+
+
+def of_dbt(said: str) -> str:
+    """The notes on keys of dbt, and their hints."""
+    lines = said.splitlines(keepends=True)
+    at = [number for number, line in enumerate(lines) if line.startswith("note: models/") and "config()" in line]
+    return "".join("".join(lines[number : number + 2]) for number in at)
+
+
+def test_keys_of_dbt_in_config_are_taken_with_one_note_of_the_models_that_are_compiled(shop: Shop, retl: Retl):
+    shop.sync("plain", "select 'u' as external_id")
+    shop.sync("it", "-- config\n{{ config(materialized='table', tags=[], dialect='hive') }}\nselect 'u' as external_id")
+    keys = "{'materialized': 'view', 'alias': 'x', 'meta': {}, 'indexes': [], 'pre_hook': 'x'}"
+    shop.model("base", f"{{{{ config({keys}) }}}}select 'u' as external_id")
+    shop.sync("other", "select * from {{ ref('base') }}")
+    of_it = "it.sql:2: config(): materialized, tags: read by dbt only"
+    of_base = "base.sql:1: config(): alias, indexes, materialized, and 2 more: read by dbt only"
+    said = {
+        words: of_dbt(retl(*words.split(), folder=shop.folder).err)
+        for words in ("ls", "status", "history", "compile plain", "plan plain", "sync plain", "test")
+    }
+    assert said == dict.fromkeys(said, "")
+    both = _OF_DBT.format(f"{of_base}; so are keys of 1 more model")
+    for words, expected in {
+        "compile it": _OF_DBT.format(of_it),
+        "plan it plain": _OF_DBT.format(of_it),
+        "plan other": _OF_DBT.format(of_base),
+        "sync other": _OF_DBT.format(of_base),
+        "retry other": _OF_DBT.format(of_base),
+        "compile": both,
+        "plan": _OF_DBT.format(f"{of_it}; so are keys of 1 more model"),
+    }.items():
+        assert of_dbt(retl(*words.split(), folder=shop.folder).err) == expected, words
     assert retl("compile", "it", folder=shop.folder).out == "SELECT\n  'u' AS external_id\n\n"
 
 
