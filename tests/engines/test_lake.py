@@ -52,7 +52,7 @@ def test_file_of_the_same_name_where_retl_runs_is_never_read(lake: Shop, retl: R
     done = retl("show", "it", "--project-dir", str(lake.folder), folder=elsewhere)
     assert (done.code, done.out) == (2, "")
     assert done.err == (
-        f"models/it.sql: lake/users.parquet is in {elsewhere}, where retl runs, and relative paths start at the project\n"
+        f"models/it.sql:1: lake/users.parquet is in {elsewhere}, where retl runs, and relative paths start at the project\n"
         "  hint: run retl in the project's folder\n"
     )
 

@@ -209,6 +209,44 @@ def test_mistake_in_a_model_names_its_line_and_the_way_out(text: str, expected: 
     assert problem("a", a=text) == expected
 
 
+_T = "\nfrom (select 1 as a, [1, 2] as l, '{}'::json as j) t"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        pytest.param(
+            "* exclude (zz)", 'models/a.sql:3: Binder Error: Column "zz" in EXCLUDE', id="not there to exclude"
+        ),
+        pytest.param("* replace (1 as zz)", 'models/a.sql:3: Binder Error: Column "zz" in REPLACE', id="or to replace"),
+        pytest.param("nope.*", 'models/a.sql:3: Binder Error: Referenced table "nope" not found', id="table of a star"),
+        pytest.param("t.a.b", "models/a.sql:3: Binder Error: Cannot extract field 'b'", id="field"),
+        pytest.param("sum(a) over nope", 'models/a.sql:3: Parser Error: window "nope" does not exist', id="window"),
+        pytest.param("1 union select 1, 2", "models/a.sql:3: Binder Error: Set operations can only", id="union"),
+        pytest.param("nope.*, 'nope'", "models/a.sql: Binder Error: Referenced table", id="text that is there twice"),
+        pytest.param("1, strptime('zz', '%Q')", "models/a.sql: Invalid Input Error:", id="what may quote a value"),
+    ],
+)
+def test_error_of_duckdb_without_a_line_names_the_only_one_that_it_can_be_about(text: str, expected: str):
+    found = problem("a", a=f"select\n  -- what is not there\n  {text}{_T}")
+    assert found.startswith(expected)
+
+
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        pytest.param("list_filter(l, y -> y > 1)", "write `lambda y: ...` in place of `y -> ...`", id="one name"),
+        pytest.param(
+            "list_reduce(l, (x, y)\n -> x + y)", "write `lambda x, y: ...` in place of `(x, y) -> ...`", id="two names"
+        ),
+        pytest.param("l.filter(y -> y > 1)", "write `lambda y: ...` in place of `y -> ...`", id="as a method"),
+    ],
+)
+def test_arrow_of_a_lambda_is_found_among_those_that_read_json(text: str, hint: str):
+    found = problem("a", a=f"select j -> '$.a' as x,\n  coalesce(j -> '$.b', j) as y,\n  {text} as z{_T}")
+    assert found == f"models/a.sql:3: Binder Error: Deprecated lambda arrow (->) detected\n  hint: {hint}"
+
+
 def test_mistake_in_a_model_that_is_referred_to_names_that_model():
     found = problem("a", a="select *\nfrom {{ ref('b') }}", b="-- first\nselect 1 as x,\n  y")
     assert found.startswith('models/b.sql:3: Binder Error: Referenced column "y"')

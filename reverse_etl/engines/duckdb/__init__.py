@@ -12,6 +12,7 @@ diff.py         the SQL that finds what differs
 absences.py     rows of the state that left the model, or are back
 changes.py      runs it, and counts the model's rows
 common.py       the users whom two models have in common
+without_line.py  the line of an error that names none
 volatile.py     columns that are made of the time or of chance
 checks.py       keys, cursors and data tests
 errors.py       errors with the model's file and line

@@ -6,6 +6,7 @@ from pathlib import Path
 import duckdb
 
 from reverse_etl.engines.duckdb.reach import out_of_reach
+from reverse_etl.engines.duckdb.without_line import LAMBDA, found_in
 from reverse_etl.errors import BusyError, DataError, Location, ProjectError, RetlError
 from reverse_etl.masking import MASK, of_warehouse
 from reverse_etl.project.collected import parts_of
@@ -62,6 +63,8 @@ _GONE = re.compile(r'(?:No files found that match the pattern|Cannot open file|F
 
 def translated(error: duckdb.Error, model: Compiled, first_line: int) -> RetlError:
     what, line = without_values(error), max(line_of(error) - first_line + 1, 0)
+    found = found_in(error, model.sql) if not line_of(error) else None
+    line, word = (found.line, found.word) if found else (line, _word_at(error))
     gone = _GONE.search(str(error))
     if gone and parts_of([Path(gone[1]).name]):
         hint = "run it again: it reads the files that are there then"
@@ -70,7 +73,7 @@ def translated(error: duckdb.Error, model: Compiled, first_line: int) -> RetlErr
     refused = out_of_reach(error)
     if refused:
         return ProjectError(
-            refused.what, model.source_of(line) if line > 0 else Location(model.file), refused.hint, refused.code
+            refused.what, model.source_of(line, word) if line > 0 else Location(model.file), refused.hint, refused.code
         )
     if isinstance(error, duckdb.OutOfMemoryException):
         return DataError(
@@ -82,11 +85,11 @@ def translated(error: duckdb.Error, model: Compiled, first_line: int) -> RetlErr
     if own:
         where, what = Location(own["file"], int(own["line"] or 0), int(own["column"] or 0)), own["what"]
     else:
-        where = model.source_of(line, _word_at(error)) if line > 0 else Location(model.file)
+        where = model.source_of(line, word) if line > 0 else Location(model.file)
     hint = f"see the compiled SQL in {model.compiled_file}" + (f", line {line}" if line > 0 else "")
     if other := model.translated_at(line):
         hint += f"; it is a translation, which `retl compile --explain {other}` shows"
-    return ProjectError(what, where, _not_built(what, model) or hint, code="P051")
+    return ProjectError(what, where, _not_built(what, model) or (found and found.hint) or hint, code="P051")
 
 
 _STOPPED = re.compile(
@@ -121,6 +124,8 @@ def _not_built(what: str, model: Compiled) -> str | None:
 def without_values(error: duckdb.Error) -> str:
     """DuckDB's message without values of rows: what it quotes of one, and what looks like personal data."""
     what = " ".join(str(error).partition("\n\nLINE ")[0].split())
+    if LAMBDA in what:  # what follows is about a setting, which models cannot change
+        what = f"{what.partition(LAMBDA)[0]}{LAMBDA}"
     if isinstance(error, _OF_VALUES):
         what = re.sub(r"'.*'|\".*\"|(?<=with value )\S+", MASK, what)
     return of_warehouse(what)
