@@ -300,6 +300,7 @@ and 30 more rows; all of them by reason:
   30    external_id  is NULL in the primary key
   20    external_id  is not unique: occurs several times
   0 records: nothing to send, 0 requests
+  a run would be incomplete, and exit with 1: 50 rows not sent, or not whole
 """
     )
 
