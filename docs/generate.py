@@ -15,6 +15,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any, get_args
 
+import duckdb
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 from typer.main import get_command
@@ -171,13 +172,25 @@ def macros_of_dbt() -> str:
         for name, sql in PACKAGES[package].items():
             if package == "dbt" or name not in PACKAGES["dbt"]:
                 names.setdefault(sql, []).append(f"`{package}.{name}`")
-    rows = [f"| {', '.join(listed)} | {_in_a_table(f'`{sql}`')} |" for sql, listed in names.items()]
-    return "\n".join(["| macro | in DuckDB |", "|---|---|", *rows])
+    # A list: in a table, `||` would have to be escaped, and could not be copied from the file.
+    return "\n".join(f"* {', '.join(listed)}: `{sql}`" for sql, listed in names.items())
+
+
+_CALL = re.compile(r"\w+\((?:[^()]|\((?:[^()]|\([^()]*\))*\))*\)")
 
 
 def _in_a_table(text: str) -> str:
-    """Text with SQL in it, as a cell of Markdown."""
-    return text.replace("|", "\\|").replace("*", "\\*").replace("<", "&lt;").replace("_", "\\_").replace("`", "\\`")
+    """SQL, or text with calls of functions in it, as a cell of Markdown: what is SQL as code."""
+    return (f"`{text}`" if _is_sql(text) else _CALL.sub(r"`\g<0>`", text)).replace("|", "\\|")
+
+
+def _is_sql(text: str) -> bool:
+    if "() in " in text:  # which DuckDB reads as its IN
+        return False
+    try:
+        return len(duckdb.extract_statements(f"SELECT {text}")) == 1
+    except duckdb.Error:
+        return False
 
 
 def commands() -> str:

@@ -29,6 +29,14 @@ def test_page_about_jinja_has_every_function_of_templates():
     assert sorted([*tables.FUNCTIONS, *PACKAGES]) == sorted(FUNCTIONS)
 
 
+def test_code_in_pages_can_be_copied_from_the_file_as_from_the_rendered_page():
+    """Nothing is escaped: of code, only `|` in a table has to be, and what is to be copied is not in a table then."""
+    escaped = {page: re.findall(r"\\[_*`]", text) for page, text in ((page, text_of(page)) for page in PAGES)}
+    assert {page: found for page, found in escaped.items() if found} == {}
+    page = text_of("docs/dbt.md")
+    assert [sql for macros in PACKAGES.values() for sql in macros.values() if f"`{sql}`" not in page] == []
+
+
 def test_page_of_limits_has_every_limit_of_braze():
     known = [name for name in vars(modes) if name.startswith("MAX_") or name == "LAST_YEAR"]
     assert sorted([*limits.OF_BRAZE, *limits.ARE_NAMES]) == sorted(known)
