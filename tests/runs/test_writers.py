@@ -1,8 +1,11 @@
 """Two syncs that write the same attribute: said before anything is sent, unless both say that it is meant."""
 
+import re
+
 import pytest
 
 from tests.shop import EVENTS, Retl, Shop
+from tests.test_docs import text_of
 
 TIERS = "SELECT 'u1' AS external_id, 'gold' AS tier, 3 AS orders UNION ALL SELECT 'u2', 'basic', 1"
 OTHERS = TIERS.replace("'gold'", "'silver'").replace("'u2'", "'u3'")
@@ -58,6 +61,12 @@ def test_syncs_split_by_users_run_with_one_note(shop: Shop):
     shop.sync("jp", split.format("JP").replace("'j1'", "'k1'"))
     (one,) = refused(shop, "jp")
     assert '1 user is in both models, and the values differ: "points" for 1, "country" for 1\n' in one
+
+
+def test_answer_about_two_syncs_in_the_docs_has_both_cases():
+    (answer,) = re.findall(r"\*\*Can two syncs write one attribute\?\*\* (.*?)\n\n", text_of("docs/faq.md"), re.DOTALL)
+    assert answer.startswith("Of different users, yes")
+    assert "If a user is in\nboth models, it is error `P096`, unless both syncs list" in answer
 
 
 @pytest.mark.parametrize(
