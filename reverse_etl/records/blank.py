@@ -11,7 +11,8 @@ from reverse_etl.records.expressions import TWINS, respelled_keys, was
 from reverse_etl.records.identity import KEPT_WHO, WHO
 from reverse_etl.records.layout import CURSOR, Layout
 from reverse_etl.records.left_out import ALONE, LEFT_OUT, TYPE
-from reverse_etl.records.mapping import WHOSE, texts_not_stored
+from reverse_etl.records.mapping import WHOSE
+from reverse_etl.records.warnings import flags
 
 _OF_RECORDS = {
     "key": "VARCHAR",
@@ -53,7 +54,7 @@ def blank_outbox(layout: Layout, changes: Mapping[str, str]) -> dict[str, str]:
         columns[CURSOR] = changes[f"new.{layout.cursor}"]
     columns |= {name: changes[name] for name in (f"new.{stored}" for stored in layout.stored)}
     columns |= {name: changes[name] for name in map(was, respelled_keys(layout))}
-    columns |= {f"json_like.{name}": "BOOLEAN" for name in texts_not_stored(layout)}
+    columns |= dict.fromkeys(flags(layout), "BOOLEAN")
     columns |= {f"changed.{name}": "BOOLEAN" for name in layout.tracked}
     if consent_columns(layout):
         columns |= {name: _OF_CONSENT[name] for name in CARRIED}

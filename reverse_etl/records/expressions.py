@@ -4,9 +4,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from reverse_etl.braze.modes import Extra, Kind
-from reverse_etl.records.json_text import json_text
+from reverse_etl.records.json_text import json_text, timestamp
 from reverse_etl.records.layout import ROW_NUMBER, Column, Layout
 from reverse_etl.sql.quoting import identifier
+from reverse_etl.sql.types import INTEGERS, MOMENTS
 
 MERGE = "_merge_objects"
 IS_UPDATE = "is_update"
@@ -80,11 +81,6 @@ def plain_of(name: str) -> str:
     return identifier(f"plain.{name}")
 
 
-def json_like(name: str) -> str:
-    """A flag: the value is text, and looks like JSON."""
-    return identifier(f"json_like.{name}")
-
-
 def is_text(column: Column) -> bool:
     """Whether a custom attribute or property is sent as a string, whatever its text is."""
     return column.type.family == "varchar" and not column.is_json
@@ -97,6 +93,19 @@ def looks_like_json(text: str) -> str:
 def time_of(name: str) -> str:
     """The value as a TIMESTAMP, for fields that are times; NULL where it cannot be read."""
     return identifier(f"time.{name}")
+
+
+def moment_of(column: Column) -> str:
+    """The timestamp in a column, or NULL where it is invalid: unix seconds, an ISO 8601 string, or a timestamp type."""
+    value = new(column.name)
+    if column.type.family in INTEGERS:
+        moment = f"make_timestamp(CAST({value} AS BIGINT) * 1000000)"
+        return f"CASE WHEN {value} BETWEEN -62167219200 AND 253402300799 THEN {moment} END"
+    if column.type.family in MOMENTS:
+        return timestamp(value)
+    # Braze documents a form with a colon before the milliseconds too: yyyy-MM-ddTHH:mm:ss:SSSZ.
+    iso = f"regexp_replace({value}, '^(.*:[0-9]{{2}}:[0-9]{{2}}):([0-9]{{3}})', '\\1.\\2')"
+    return timestamp(f"TRY_CAST(CASE WHEN {value} SIMILAR TO '[0-9]{{4}}-.*' THEN {iso} END AS TIMESTAMPTZ)")
 
 
 def value_text(layout: Layout, name: str, value: str) -> str:

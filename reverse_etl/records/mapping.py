@@ -17,7 +17,7 @@ outbox_sql(layout, changes)
                left_out, "left_out.alone", see left_out.py;
                twins, whose, where rows without a key, or with that of another row, are invalid;
                "was.<column>", of keys that may be spelled otherwise in the state
-               "json_like.<column>", of properties that are text and in no other column
+               "warning.<number>", of values that are in no other column: see `warnings.py`
 
 A change of the kind `unchanged` is a row that is equal to Braze, and spelled otherwise in the state.
 
@@ -50,11 +50,10 @@ from reverse_etl.records.expressions import (
     has_key,
     is_fallback,
     is_sent,
-    is_text,
     is_update,
     json_of,
     key_is_sent,
-    looks_like_json,
+    moment_of,
     new,
     present,
     respelled_keys,
@@ -68,8 +67,9 @@ from reverse_etl.records.json_text import ISO_TIME, keys_within, timestamp
 from reverse_etl.records.layout import CURSOR, ROW_NUMBER, Column, Layout, Role, shape_of
 from reverse_etl.records.left_out import ALONE, ANY, LEFT_OUT, any_left_out, left_out
 from reverse_etl.records.rules import left_out_columns, rules
+from reverse_etl.records.warnings import flags
 from reverse_etl.sql.quoting import identifier, literal
-from reverse_etl.sql.types import INTEGERS, MOMENTS, SqlType
+from reverse_etl.sql.types import SqlType
 
 WHOSE = "whose"  # of a record without a key: what else identifies its row, as JSON
 _UNCHECKED = "kind IN ('removed', 'unchanged')"
@@ -105,7 +105,7 @@ def outbox_sql(layout: Layout, changes: str, carried: Sequence[str] = ()) -> str
         **({CURSOR: new(layout.cursor)} if layout.cursor else {}),
         **{f"new.{name}": new(name) for name in layout.stored},
         **{was(name): identifier(was(name)) for name in respelled_keys(layout)},
-        **{f"json_like.{name}": looks_like_json(new(name)) for name in texts_not_stored(layout)},
+        **flags(layout),
         **{f"changed.{name}": changed(name) for name in layout.tracked},
         **{name: identifier(name) for name in carried},
     }
@@ -133,11 +133,6 @@ def judged_sql(layout: Layout, changes: str) -> str:
     conditions = " ".join(_when(number, rule) for number, rule in enumerate(rules(layout), 1) if not rule.leaves_out)
     problem = f"CASE WHEN {_UNCHECKED} THEN 0 {conditions} ELSE 0 END"
     return _select(examined, {"problem": problem, ANY: any_left_out(layout, _UNCHECKED)})
-
-
-def texts_not_stored(layout: Layout) -> list[str]:
-    """The strings among properties that neither identify a row nor are compared: the outbox has them in bodies only."""
-    return [column.name for column in layout.extras if is_text(column) and column.name not in layout.stored]
 
 
 def _phase(carried: Sequence[str]) -> str:
@@ -197,19 +192,6 @@ def _text(value: str) -> str:
 
 def _times(layout: Layout) -> dict[str, str]:
     return {f"time.{column.name}": moment_of(column) for column in layout.sent if shape_of(column) is Shape.TIME}
-
-
-def moment_of(column: Column) -> str:
-    """The timestamp in a column, or NULL where it is invalid: unix seconds, an ISO 8601 string, or a timestamp type."""
-    value = new(column.name)
-    if column.type.family in INTEGERS:
-        moment = f"make_timestamp(CAST({value} AS BIGINT) * 1000000)"
-        return f"CASE WHEN {value} BETWEEN -62167219200 AND 253402300799 THEN {moment} END"
-    if column.type.family in MOMENTS:
-        return timestamp(value)
-    # Braze documents a form with a colon before the milliseconds too: yyyy-MM-ddTHH:mm:ss:SSSZ.
-    iso = f"regexp_replace({value}, '^(.*:[0-9]{{2}}:[0-9]{{2}}):([0-9]{{3}})', '\\1.\\2')"
-    return timestamp(f"TRY_CAST(CASE WHEN {value} SIMILAR TO '[0-9]{{4}}-.*' THEN {iso} END AS TIMESTAMPTZ)")
 
 
 def _json_texts(layout: Layout) -> dict[str, str]:

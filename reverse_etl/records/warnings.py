@@ -1,9 +1,11 @@
 """What is sent, and what Braze makes something else of, or no page says what: counted, column by column. Pure.
 
-The conditions are over the outbox, whose columns are the values that are sent. Of names, the layout alone tells.
+The conditions are over the outbox. It has the values of columns that the state stores; of the others, what an event has
+beside its key, it has a flag for each warning. Of names, the layout alone tells.
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from reverse_etl.braze.modes import LAST_YEAR, MAX_TEXT, Extra, Shape
 from reverse_etl.records.expressions import (
@@ -11,13 +13,15 @@ from reverse_etl.records.expressions import (
     changed,
     is_fallback,
     is_text,
-    json_like,
+    key_is_sent,
     looks_like_json,
+    moment_of,
     new,
+    time_of,
     value_text,
 )
-from reverse_etl.records.layout import Column, Layout, shape_of
-from reverse_etl.records.mapping import moment_of
+from reverse_etl.records.layout import Column, Layout, Role, shape_of
+from reverse_etl.sql.quoting import identifier
 from reverse_etl.sql.types import MOMENTS
 
 MANY_PROPERTIES = 50_000  # bytes: the page of purchases names 50 KB, that of events 100 KB (purchase_object)
@@ -25,20 +29,26 @@ MANY_PROPERTIES = 50_000  # bytes: the page of purchases names 50 KB, that of ev
 
 def warnings_of(layout: Layout) -> list[Rule]:
     """What may be said of rows that are sent: `condition` is for the rows that it is said of."""
-    found = [rule for column in layout.sent if column.name in layout.stored for rule in _of_column(layout, column)]
+    flagged = flags(layout)
+    found = [replace(rule, condition=identifier(flag)) if flag in flagged else rule for flag, rule in _named(layout)]
     if layout.mode.record_type == "purchases":
         condition = f"strlen(body) > {MANY_PROPERTIES}"
         found.append(Rule(condition, "properties", "are larger than 50 KB, which is more than one page allows", ""))
-    found += [Rule(_is_json(layout, column), column.name, IS_JSON, "") for column in layout.extras if is_text(column)]
     return [_where_sent(layout, rule) for rule in found]
 
 
+def flags(layout: Layout) -> dict[str, str]:
+    """SQL over what `mapping.py` prepares for what is said of values that the outbox has in bodies only, by the name of
+    the column that it has for that."""
+    return {flag: rule.condition for flag, rule in _named(layout) if rule.column not in layout.stored}
+
+
+def _named(layout: Layout) -> Iterator[tuple[str, Rule]]:
+    rules = (rule for column in layout.sent for rule in _of_column(layout, column))
+    return ((f"warning.{number}", rule) for number, rule in enumerate(rules, 1))
+
+
 IS_JSON = 'is sent as a string, and looks like JSON: list the column in "pre_formatted_fields"'
-
-
-def _is_json(layout: Layout, column: Column) -> str:
-    """SQL for: a string is a JSON object or array. Of a property that the outbox lacks, the mapping has found out."""
-    return looks_like_json(new(column.name)) if column.name in layout.stored else json_like(column.name)
 
 
 def names_cut_off(layout: Layout) -> Iterator[Rule]:
@@ -53,7 +63,11 @@ def names_cut_off(layout: Layout) -> Iterator[Rule]:
 
 
 def _where_sent(layout: Layout, rule: Rule) -> Rule:
-    sent = changed(rule.column) if rule.column in layout.tracked else "true"
+    name, sent = rule.column, "true"
+    if name in layout.tracked:
+        sent = changed(name)
+    elif layout.mode.extra is Extra.CUSTOM_ATTRIBUTE and name not in layout.identifiers:
+        sent = key_is_sent(layout)
     return Rule(f"action = 'send' AND {sent} AND ({rule.condition})", rule.column, rule.reason, rule.hint)
 
 
@@ -63,6 +77,8 @@ def _of_column(layout: Layout, column: Column) -> Iterator[Rule]:
         if column.type.family in MOMENTS and layout.mode.extra is Extra.CUSTOM_ATTRIBUTE:
             condition = f"year({value}) > {LAST_YEAR}"
             yield Rule(condition, name, f"is after the year {LAST_YEAR}: Braze keeps it as text", "")
+        if column.role is Role.EXTRA and is_text(column):
+            yield Rule(looks_like_json(value), name, IS_JSON, "")
         return
     if name == "country":
         reason = "is not a code of two letters: Braze maps a name if it can, Australia to AU"
@@ -82,7 +98,8 @@ def _of_column(layout: Layout, column: Column) -> Iterator[Rule]:
         reason = f"is longer than {MAX_TEXT} characters or begins with $: Braze's SDKs do not accept such an event"
         yield Rule(condition, name, reason, "rename it")
     elif name == "time" and shape_of(column) is Shape.TIME:
-        condition = f"coalesce({moment_of(column)} > CAST(now() + INTERVAL 1 MINUTE AS TIMESTAMP), false)"
+        moment = moment_of(column) if name in layout.stored else time_of(name)
+        condition = f"coalesce({moment} > CAST(now() + INTERVAL 1 MINUTE AS TIMESTAMP), false)"
         yield Rule(condition, name, "is in the future: Braze takes the time at which it arrives", "")
 
 

@@ -49,33 +49,62 @@ def test_value_that_is_not_sent_again_is_not_said_again(shop: Shop):
     assert said(shop) == []
 
 
-def test_events_that_braze_changes_are_said(shop: Shop):
+KEYS = [pytest.param({}, id="whole row"), pytest.param({"primary_key": "row"}, id="primary key")]
+
+
+@pytest.mark.parametrize("key", KEYS)
+@pytest.mark.parametrize("time", ["{}", "CAST({} AS VARCHAR)", "CAST(epoch({}) AS BIGINT)"])
+def test_events_that_braze_changes_are_said(shop: Shop, key: dict[str, str], time: str):
     shop.sync(
         "it",
-        """SELECT 'u' || i AS external_id, if(i = 1, '$seen', 'seen') AS name, now() + INTERVAL (i - 2) DAY AS time
+        f"""SELECT 'u' || i AS external_id, if(i = 1, '$seen', 'seen') AS name, i AS row,
+            {time.format("if(i = 3, TIMESTAMP '2999-11-23', TIMESTAMP '2026-11-23')")} AS time
         FROM range(1, 4) r(i)""",
-        mode="users_track",
-        track_record_type="events",
+        **{"mode": "users_track", "track_record_type": "events"} | key,
     )
     assert said(shop) == [
         "name of 1 row is longer than 255 characters or begins with $: Braze's SDKs do not accept such an event [R063]",
         f"time of 1 row {FUTURE}",
     ]
+    assert said(shop) == []  # nothing is sent
 
 
-def test_purchases_that_braze_changes_are_said(shop: Shop):
+@pytest.mark.parametrize("key", KEYS)
+def test_purchases_that_braze_changes_are_said(shop: Shop, key: dict[str, str]):
     shop.sync(
         "it",
         """SELECT 'u' || i AS external_id, 'p' AS product_id, if(i = 1, 'HRK', 'EUR') AS currency, 1.5 AS price,
-            TIMESTAMP '2026-11-23' AS time, list_transform(range(if(i = 2, 300, 1)), lambda x: repeat('y', 250)) AS words
+            if(i = 3, TIMESTAMP '2999-11-23', TIMESTAMP '2026-11-23') AS time, i AS row,
+            list_transform(range(if(i = 2, 300, 1)), lambda x: repeat('y', 250)) AS words
         FROM range(1, 4) r(i)""",
-        mode="users_track",
-        track_record_type="purchases",
+        **{"mode": "users_track", "track_record_type": "purchases"} | key,
     )
     assert said(shop) == [
         "currency of 1 row is a currency that is no longer in use [R063]",
+        f"time of 1 row {FUTURE}",
         "properties of 1 row are larger than 50 KB, which is more than one page allows [R063]",
     ]
+    assert said(shop) == []
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_phone_that_identifies_the_user_of_an_event_is_said(shop: Shop, key: dict[str, str]):
+    shop.sync(
+        "it",
+        "SELECT '415 555 2671' AS phone, 'seen' AS name, TIMESTAMP '2026-11-23' AS time, 1 AS row",
+        **{"mode": "users_track", "track_record_type": "events"} | key,
+    )
+    assert said(shop) == [f"phone of 1 row {US}"]
+
+
+def test_attribute_of_the_key_is_said_when_it_is_sent_and_not_with_every_change_beside_it(shop: Shop):
+    key = {"primary_key": ["external_id", "country"]}
+    shop.sync("it", "SELECT 'u1' AS external_id, 'Australia' AS country, 1 AS n", **key)
+    assert said(shop) == [f"country of 1 row {COUNTRY}"]
+    shop.sync("it", "SELECT 'u1' AS external_id, 'Australia' AS country, 2 AS n", **key)
+    assert said(shop) == []
+    shop.sync("it", "SELECT 'u1' AS external_id, 'Australia' AS country, 3 AS n", send="all_columns", **key)
+    assert said(shop) == [f"country of 1 row {COUNTRY}"]
 
 
 def test_warnings_are_in_the_plan_too_and_block_nothing(shop: Shop, retl: Retl):
