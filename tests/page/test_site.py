@@ -13,6 +13,7 @@ from playwright.sync_api import Page, expect
 from reverse_etl.report.site.page import assets, page
 from reverse_etl.runs.flaps import HowToLook
 from reverse_etl.runs.site import collect
+from reverse_etl.runs.site_facts import SiteEvent
 from reverse_etl.sandbox import Sandbox
 from tests.page.conftest import OpenPage
 from tests.runs.test_site import large
@@ -150,6 +151,42 @@ def test_numbers_that_are_not_known_are_shown_as_unknown_with_why(open_page: Ope
         click(tab, "^attr_000_000")
         for name in ("last change", "changes of the last", "data points", "changes too often", "values"):
             expect(fact(tab, name)).to_have_text("unknown")
+
+
+@pytest.mark.parametrize(
+    ("named", "unnamed", "short", "said"),
+    [
+        (0, 0, "0", "0 events;"),
+        (2, 0, "2", "2 events;"),
+        (0, 1, "?", "events of 1 sync with unknown names;"),
+        (1, 2, "1 +", "1 event, and those of 2 syncs with unknown names;"),
+    ],
+)
+def test_events_whose_names_are_not_known_are_not_counted_as_none(
+    open_page: OpenPage, tmp_path: Path, named: int, unnamed: int, short: str, said: str
+):
+    known = large(1 + unnamed, 1, 1)
+    of_events = [replace(sync, mode="users_track / events") for sync in known.syncs[1:]]
+    events = [SiteEvent(f"e{number}", {}, [known.syncs[0].name]) for number in range(named)]
+    file = tmp_path / "index.html"
+    file.write_text(page(replace(known, syncs=[known.syncs[0], *of_events], events=events), assets()), encoding="utf-8")
+    for tab in opened(open_page(), file):
+        expect(tab.locator(".lead")).to_contain_text(said)
+        expect(tab.locator("nav b").nth(1)).to_have_text(short)
+        click(tab, "^Events")
+        expect(tab.locator("tbody tr")).to_have_count(named + unnamed)
+
+
+def test_run_whose_starter_is_not_known_says_nothing_of_it(open_page: OpenPage, tmp_path: Path):
+    known = large(1, 1, 1)
+    first = known.syncs[0]
+    runs = [replace(first.runs[0], started_by=by) for by in ("", "ann on crm-1")]
+    file = tmp_path / "index.html"
+    file.write_text(page(replace(known, syncs=[replace(first, runs=runs)]), assets()), encoding="utf-8")
+    for tab in opened(open_page(), file):
+        tab.goto(f"{file.as_uri()}#/runs")
+        click(tab, "day, 20")
+        expect(tab.locator('td[data-head="by"]')).to_have_text(["", "ann on crm-1"])
 
 
 def test_first_page_has_what_is_overdue_and_says_how_many_are_due_besides(open_page: OpenPage, tmp_path: Path):

@@ -227,7 +227,7 @@ const strip = (list, isShort) => el("span", { class: isShort ? "strip short" : "
 // --- pages ------------------------------------------------------------------------------------------------------------
 
 const HEADS_OF_RUNS = ["started", "status", "planned#-", "accepted#", "rejected#", "requests#-", "took#-", "commit-", "by-"];
-const runCells = (run) => [runLink(run), pill(run.status), ...[run.planned, run.accepted, run.rejected, run.requests].map(count), took(run.seconds), commitOf(run), run.by || "–"];
+const runCells = (run) => [runLink(run), pill(run.status), ...[run.planned, run.accepted, run.rejected, run.requests].map(count), took(run.seconds), commitOf(run), run.by];
 const attributeRows = (list) => list.map((name) => () => {
   const written = writersOf(name);
   return [isGone(written) ? el("span", {}, attributeLink(name), " ", past()) : attributeLink(name), first(written, (one) => one.type) || "–", first(written, (one) => one.description), first(written, (one) => one.owner) || nobody(),
@@ -248,9 +248,14 @@ function sentAt(sync, at, isOnly) {
   const run = sync.runs.find((one) => one.accepted > 0), which = isOnly ? "it sends no other event now" : "with which of its events, its state does not tell: `name` is not in its primary key";
   return at ? moment(at) : run ? [el("div", {}, "the last run of the sync that sent something: ", runLink(run)), el("div", { class: "soft" }, which)] : "no run of the sync that sent something is listed";
 }
+// Syncs whose events are not listed: names are values of rows, so how many there are is not known.
+const unlisted = syncs.filter((sync) => / (events|purchases)$/.test(sync.mode) && !events.some((event) => event.syncs.includes(sync.name)));
+const unnamed = unlisted.filter((sync) => sync.mode.endsWith(" events"));
+const eventsInWords = () => !unnamed.length ? many(events.length, "event") : `${events.length ? `${many(events.length, "event")}, and those` : "events"} of ${many(unnamed.length, "sync")} with unknown names`;
+const eventsInShort = () => !unnamed.length ? count(events.length) : events.length ? `${count(events.length)} +` : "?";
 const eventRows = () => [
   ...events.map((event) => [link(event.name, "events", event.name), comma(event.properties.map(([name, type]) => el("span", {}, propertyOf(event.syncs, name), ` ${type}`))), comma(event.syncs.map(syncLink)), ownersOf(event.syncs)]),
-  ...syncs.filter((sync) => / (events|purchases)$/.test(sync.mode) && !events.some((event) => event.syncs.includes(sync.name))).map((sync) => [
+  ...unlisted.map((sync) => [
     el("span", { class: "soft" }, sync.mode.endsWith("purchases") ? "purchases: what was bought is a value of its rows" : "names are values of its rows"),
     comma(columns(sync).filter((one) => !one.gone).map((one) => el("span", {}, columnLink(one), ` ${one.type}`))), syncLink(sync.name), sync.owner || nobody()]),
 ];
@@ -293,7 +298,7 @@ const PAGES = {
     const ill = syncs.filter(unhealthy), ending = syncs.filter((sync) => sync.ends), orphaned = data.orphans;
     const soon = coming().filter((sync, place) => sync.due || place < MOST_DUE);
     return [
-      el("h1", {}, data.project), el("p", { class: "soft lead" }, `target ${data.target}: ${many(syncs.length, "sync")}, ${many(attributes.size, "attribute")}, ${many(events.length, "event")}; as of `, moment(data.at), `, ${age()}`),
+      el("h1", {}, data.project), el("p", { class: "soft lead" }, `target ${data.target}: ${many(syncs.length, "sync")}, ${many(attributes.size, "attribute")}, ${eventsInWords()}; as of `, moment(data.at), `, ${age()}`),
       el("p", {}, link(`Not green (${ill.length})`, "ill"), " · ", link("What is due next", "due"), " · ", link(`Nobody owns (${withoutOwner().length})`, "owners"), " · ",
         link(`What deletes (${ending.length})`, "deletes"), " · ", link("What changes most", "changes"), " · ", link("What changed on a day", "runs")),
       orphaned.map((one) => el("p", { class: "said" }, one)),
@@ -339,7 +344,7 @@ const PAGES = {
   days: (date) => {
     const list = runs.filter((run) => day(run.at) === date);
     return [el("p", { class: "crumb" }, link("Runs", "runs")), el("h1", {}, `What changed on ${weekday(date)}, ${date}`),
-      table(["sync", ...HEADS_OF_RUNS.slice(0, 1), "status", "accepted#", "commit", "by", "changed"], list.map((run) => [syncLink(run.sync.name), runLink(run), pill(run.status), count(run.accepted), commitOf(run), run.by || "–", changed(run)]), "No run is listed of this day."), el("p", { class: "note" }, LISTED),
+      table(["sync", ...HEADS_OF_RUNS.slice(0, 1), "status", "accepted#", "commit", "by", "changed"], list.map((run) => [syncLink(run.sync.name), runLink(run), pill(run.status), count(run.accepted), commitOf(run), run.by, changed(run)]), "No run is listed of this day."), el("p", { class: "note" }, LISTED),
       heading("Without a plan"), el("p", { class: "note" }, NOT_COUNTED), table(HEADS_OF_TRIES, tryRows(tries.filter((one) => day(one.until) === date)), "None is known of this day.")];
   },
   sources: (id) => {
@@ -498,7 +503,7 @@ document.addEventListener("keydown", (event) => {
 });
 
 document.querySelector(".brand").textContent = data.project;
-document.querySelectorAll("nav b").forEach((one, place) => { one.textContent = count([attributes.size, events.length, syncs.length, runs.length, nodes.size][place]); });
+document.querySelectorAll("nav b").forEach((one, place) => { one.textContent = [count(attributes.size), eventsInShort(), ...[syncs.length, runs.length, nodes.size].map(count)][place]; });
 document.getElementById("made").append(`retl ${data.version}, target ${data.target}, `, moment(data.at), ". As it was then: run `retl docs generate` again for a newer one. No keys of rows are in this file, and no values but those that a sync allows.");
 window.addEventListener("hashchange", () => { draw(); main.focus({ preventScroll: true }); });
 draw();
