@@ -6,6 +6,7 @@ command, if it is still so.
 
 import re
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from datetime import datetime
 from threading import Thread
@@ -28,26 +29,42 @@ _CONSENT = re.compile(r"email_subscribe|push_subscribe|subscription_groups|subsc
 
 
 def tell(project: LoadedProject, results: Sequence[RunResult], now: datetime, warn: Say) -> None:
-    """Tell what changed with these results, and what could not be told before. Reports what fails by `warn`."""
+    """Tell what changed with these results, and what could not be told before. Reports what fails by `warn`.
+
+    What cannot be written down, as on a full disk, is told all the same, and is told again.
+    """
     alerts = {label(alert): alert for alert in project.spec.alerts}
     if not alerts:
         return
-    try:
-        with alone_with(file_of(project)):
-            memory = _noted(project, remembered(project, list(alerts)), results, now)
+    unwritten: list[OSError] = []
+
+    def keep(memory: Memory) -> None:
+        if unwritten:
+            return
+        try:
             remember(project, memory)
-            told = dict(memory.told)
-            for name, failure in _send_all(project, memory, now).items():
-                if failure:
-                    warn(_not_told(project, alerts[name], failure))
-                else:
-                    told[name] = after_telling(memory.told.get(name, {}), memory.now, alerts[name])
-            if told != memory.told:
-                remember(project, replace(memory, told=told))
-    except OSError as error:
-        what = f"cannot write {error.filename or file_of(project)}: {error.strerror}"
-        hint = remedy(error, "make the folder writable for the current user")
-        warn(Problem(f"alerts were not sent: {what}", hint=hint, code="X020"))
+        except OSError as error:
+            unwritten.append(error)
+
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(alone_with(file_of(project)))
+        except OSError as error:
+            unwritten.append(error)
+        memory = _noted(project, remembered(project, list(alerts)), results, now)
+        keep(memory)
+        told = dict(memory.told)
+        for name, failure in _send_all(project, memory, now).items():
+            if failure:
+                warn(_not_told(project, alerts[name], failure))
+            else:
+                told[name] = after_telling(memory.told.get(name, {}), memory.now, alerts[name])
+        if told != memory.told:
+            keep(replace(memory, told=told))
+    if unwritten:
+        what = f"cannot write {unwritten[0].filename or file_of(project)}: {unwritten[0].strerror}"
+        hint = remedy(unwritten[0], "make the folder writable for the current user")
+        warn(Problem(f"what alerts tell now is told again: {what}", hint=hint, code="X020"))
 
 
 def is_all_told(project: LoadedProject) -> bool:

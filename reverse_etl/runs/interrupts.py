@@ -1,4 +1,4 @@
-"""SIGINT (Ctrl-C) and SIGTERM: the first waits for the requests in flight, the second ends the process at once.
+"""SIGINT (Ctrl-C), SIGTERM and SIGHUP: the first waits for the requests in flight, the second ends the process at once.
 
 In both cases nothing is lost: requests and responses are in the journal, and the next run recovers them.
 
@@ -42,7 +42,8 @@ class Interrupts:
 
     @contextmanager
     def taken(self) -> Iterator[None]:
-        before = {number: signal.signal(number, self._take) for number in SIGNALS}
+        heard = [number for number in SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
+        before = {number: signal.signal(number, self._take) for number in heard}
         try:
             with self._unswallowed():
                 yield

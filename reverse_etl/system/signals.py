@@ -14,7 +14,8 @@ from contextlib import contextmanager
 import duckdb
 from duckdb import DuckDBPyConnection
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+# SIGHUP is that of a terminal that was closed; Windows has none, and `nohup` has it ignored.
+SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 _NOBODY = -1  # what `signal.set_wakeup_fd` calls it
 
 

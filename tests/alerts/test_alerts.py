@@ -535,3 +535,14 @@ def test_damaged_memory_is_begun_again(told: Shop, hook: Hook, retl: Retl):
         retl("sync", "users", folder=told.folder)
         assert len(new_texts(hook)) == 1
     assert json.loads(path.read_text())["told"]["slack"]["users"]["kind"] == "failed"
+
+
+@pytest.mark.parametrize("name", ["alerts.json", "alerts.lock"])
+def test_what_cannot_be_written_down_is_told_and_told_again(told: Shop, hook: Hook, retl: Retl, name: str):
+    told.sync("users", BROKEN)
+    (told.folder / ".retl/test" / name).mkdir(parents=True)  # where no file can be written, as on a full disk
+    for _ in range(2):
+        done = retl("sync", "users", folder=told.folder)
+        assert [text.splitlines()[0] for text in new_texts(hook)] == ["retl, target test: users failed"]
+        assert "what alerts tell now is told again: cannot write " in done.err
+        assert done.code == 2  # that of the run

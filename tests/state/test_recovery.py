@@ -127,7 +127,7 @@ def test_killed_run_knows_of_every_request_that_was_in_flight(shop: Shop):
 
 
 @pytest.mark.long
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_interrupted_run_brings_in_what_is_in_flight(shop: Shop, number: signal.Signals, code: int):
     shop.destination = FIVE_REQUESTS
     shop.sync("it", MANY)
