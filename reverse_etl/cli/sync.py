@@ -93,6 +93,10 @@ def sync(
     from reverse_etl.runs.run import jobs_of
 
     project = load(project_dir, target, variables)
+    if all_syncs and (names or select):
+        which = "names" if names else "--select"
+        hint = f"remove --all to run only these, or {which} to run every sync"
+        raise ProjectError(f"--all and {which} exclude each other", hint=hint, code="P076")
     if not (names or select or all_syncs):
         raise ProjectError(
             "no syncs specified",

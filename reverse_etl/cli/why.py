@@ -1,5 +1,6 @@
 """The command why: which run and request brought a value to Braze."""
 
+import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -18,16 +19,20 @@ from reverse_etl.cli.options import (
     TargetName,
     Variables,
 )
+from reverse_etl.errors import ProjectError
+from reverse_etl.words import count
 
 if TYPE_CHECKING:
+    from reverse_etl.project.project import LoadedProject
     from reverse_etl.runs.why import Cell, Write
 
 app = typer.Typer()
 _MASK = "***"
 
 
-@app.command(cls=ProjectCommand)
+@app.command(cls=ProjectCommand, context_settings={"allow_extra_args": True})
 def why(
+    context: typer.Context,
     key: Annotated[
         str,
         typer.Argument(help="An external id, an alias name, an e-mail, a phone number, or the key of a row."),
@@ -58,6 +63,7 @@ def why(
     from reverse_etl.runs.why import why as ask_why
 
     project = load(project_dir, target, variables)
+    _refuse_sync_first(project, [key, *([column] if column else []), *context.args])
     found = ask_why(project, key, column, chosen(project, None, select, exclude), run, show_values)
     in_braze = read_back(project, found, column) if read else None
     if output is Output.JSON:
@@ -70,6 +76,8 @@ def why(
         print_table([("sync", "key", "column", "value", "before", "at", "run", "request"), *rows], raw=show_values)
     for cell in found.cells if column is not None else ():
         print_lines(_details(cell, history, show_values), raw=show_values)
+    if not show_values and any(_is_masked(cell) for cell in found.cells):
+        print("(values masked; show them with --show-values)")
     for note in found.notes:
         say(note)
     if in_braze is not None:
@@ -79,10 +87,25 @@ def why(
         print_lines([*lines] or ["Braze: no such user"], raw=show_values)
 
 
+def _refuse_sync_first(project: "LoadedProject", words: Sequence[str]) -> None:
+    """Raises ProjectError if the arguments are not KEY and COLUMN, as where they begin with a sync's name."""
+    if len(words) <= 2:
+        return
+    if words[0] in project.sync_names:
+        hint = f"run `retl why {shlex.join(words[1:3])} --select {words[0]}`"
+        raise ProjectError(f'"{words[0]}" is a sync: `retl why` accepts a key and a column', hint=hint, code="P076")
+    what = f"`retl why` accepts a key and a column, not {count(len(words), 'argument')}"
+    raise ProjectError(what, hint="run `retl why KEY COLUMN`; quote a key that has blanks in it", code="P076")
+
+
 def _value(text: str | None, show_values: bool) -> str:
     if text is None:
         return "(none)"
     return text if show_values else _MASK
+
+
+def _is_masked(cell: "Cell") -> bool:
+    return cell.value is not None or any(write.new or write.old for write in cell.writes)
 
 
 def _rows(cell: "Cell", has_all: bool, show_values: bool) -> Iterator[tuple[str, ...]]:

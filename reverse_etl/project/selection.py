@@ -179,7 +179,9 @@ def _config(sync: Sync, key: str) -> list[str]:
 def _by_config(graph: Graph, key: str, pattern: str) -> set[str]:
     keys = [field.alias or name for name, field in Sync.model_fields.items()]
     if key.split(".")[0] not in keys:
-        raise ProjectError(f'unknown selector "{_CONFIG}{key}:"', hint=nearest(key, keys), code="P071")
+        close = closest(key, keys)
+        hint = f'did you mean "{_CONFIG}{close}:{pattern}"?' if close else nearest(key, keys)
+        raise ProjectError(f'unknown selector "{_CONFIG}{key}:"', hint=hint, code="P071")
     values = {sync.name: _config(sync, key) for sync in graph.syncs}
     found = {name for name in values if any(fnmatchcase(word, pattern) for word in values[name])}
     if not found:

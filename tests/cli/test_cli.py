@@ -352,6 +352,15 @@ def test_syncs_are_selected_by_name_tag_and_glob(retl: Retl, starter: Path, argu
             ["--select", "label:hourly"],
             'unknown selector "label:hourly"\n  hint: use a name, a glob, or a method: tag:, mode:, model:, path:, source:, config.KEY:, state:, result:\n',
         ),
+        (
+            ["--all", "orders"],
+            "--all and names exclude each other\n  hint: remove --all to run only these, or names to run every sync\n",
+        ),
+        (
+            ["--all", "--select", "orders"],
+            "--all and --select exclude each other\n"
+            "  hint: remove --all to run only these, or --select to run every sync\n",
+        ),
         ([], "no syncs specified\n  hint: name one or more of users_track, orders, newsletter, or pass --all\n"),
         (
             ["orders", "--skip-guard", "max_remved"],

@@ -219,6 +219,14 @@ def test_hint_about_a_model(project: Path, retl: Retl, broken: str, message: str
     assert outcome.code == 0, outcome.err
 
 
+def test_arrow_of_a_lambda_is_written_as_the_hint_says(shop: Shop, retl: Retl):
+    shop.sync("it", "SELECT 'u1' AS external_id,\n    list_filter([1, 2], y -> y > 1) AS n")
+    _, hint = first_error(retl("plan", "it", folder=shop.folder))
+    assert hint == "write `lambda y: ...` in place of `y -> ...`"
+    edit(shop.folder / "models" / "it.sql", "y ->", "lambda y:")
+    assert retl("plan", "it", folder=shop.folder).code == 0
+
+
 @pytest.mark.parametrize("expression", ["1 / 0", "'a' + 1", "ref(1)", "cursor(1)", "[1].x", "config(1)", "source(1)"])
 def test_what_jinja_cannot_do_is_said_without_names_of_python(project: Path, retl: Retl, expression: str):
     (project / "models" / "people.sql").write_text(f"SELECT {{{{ {expression} }}}}")
@@ -699,6 +707,14 @@ def test_sync_whose_mode_is_one_that_deletes_now_deletes_nobody(shop: Shop, retl
             "run `retl sync --all` first, or retry one sync by name: `retl retry NAME`",
             ["sync --all", "retry", "retry orders"],
         ),
+        (
+            "sync --all orders",
+            "remove --all to run only these, or names to run every sync",
+            ["sync orders", "sync --all"],
+        ),
+        ("why orders 1 total", "run `retl why 1 total --select orders`", None),
+        ("why a b c", "run `retl why KEY COLUMN`; quote a key that has blanks in it", None),
+        ("ls -s config.mod:users_track", 'did you mean "config.mode:users_track"?', ["ls -s config.mode:users_track"]),
         ("sync order", 'did you mean "orders"?', ["sync orders"]),
         ("sync customers", 'to select the syncs built from this model: "customers+"', ["sync customers+"]),
         ("ls -s +customers", 'to select what is built from it: "customers+"', ["ls -s customers+"]),

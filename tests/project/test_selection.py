@@ -179,7 +179,8 @@ def test_nothing_modified_is_no_mistake():
             'no sync has a model that reads the source "crm" in syncs.yml\n'
             '  hint: to select what is built from it: "source:crm+"',
         ),
-        ("config.tgas:x", 'unknown selector "config.tgas:"\n  hint: did you mean "tags"?'),
+        ("config.tgas:x", 'unknown selector "config.tgas:"\n  hint: did you mean "config.tags:x"?'),
+        ("config.mod:users_track", 'unknown selector "config.mod:"\n  hint: did you mean "config.mode:users_track"?'),
         ("config.tags:hurly", 'no sync has tags: hurly\n  hint: did you mean "hourly"?'),
         ("result:fialed", 'unknown selector "result:fialed"\n  hint: did you mean "failed"?'),
     ],

@@ -61,8 +61,26 @@ def test_person_is_found_by_any_identifier_and_nothing_is_shown_that_was_not_ask
     assert [row.split()[:5] for row in said.out.splitlines()[1:]] == [
         ["it", "u2", "email", "***", "(none)"],
         ["it", "u2", "tier", "***", "***"],
+        ["(values", "masked;", "show", "them", "with"],
     ]
     assert "silver" not in said.out
+    masked = "(values masked; show them with --show-values)"
+    assert asked(retl, changed, "u2", "tier").out.splitlines()[-1] == masked
+    assert masked not in asked(retl, changed, "u2", "tier", "--show-values").out
+
+
+def test_name_of_a_sync_before_the_key_is_an_error_with_the_command_that_was_meant(changed: Shop, retl: Retl):
+    said = asked(retl, changed, "it", "u2", "tier")
+    hint = "run `retl why u2 tier --select it`"
+    assert (said.code, said.err) == (
+        2,
+        f'"it" is a sync: `retl why` accepts a key and a column\n  hint: {hint}\n',
+    )
+    assert asked(retl, changed, *hint.strip("run `").split()[2:]).code == 0
+    hint = "run `retl why KEY COLUMN`; quote a key that has blanks in it"
+    said = asked(retl, changed, "u2", "Smith", "tier")
+    what = "`retl why` accepts a key and a column, not 3 arguments"
+    assert (said.code, said.err) == (2, f"{what}\n  hint: {hint}\n")
 
 
 def test_history_goes_back_to_the_first_write_and_a_run_can_be_asked_for(changed: Shop, retl: Retl):
