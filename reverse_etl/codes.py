@@ -688,7 +688,7 @@ CODES: Mapping[str, Code] = {
     "S004": Code(
         "column has another type than before",
         "Braze silently drops or converts values whose type changed.",
-        "CAST it back, or `retl sync NAME --accept-schema-change`.",
+        "CAST it back; or, but for a primary key, `retl sync NAME --accept-schema-change`: follow the hint.",
     ),
     "S005": Code(
         "rows were pruned",

@@ -51,7 +51,15 @@ PURE = {
         "braze.answers",
         "braze.rate_limit_headers",
     ),
-    *("project.spec", "project.fields", "project.spec_tests", "project.cron", "project.json_schema", "project.reader"),
+    *(
+        "project.again",
+        "project.spec",
+        "project.fields",
+        "project.spec_tests",
+        "project.cron",
+        "project.json_schema",
+        "project.reader",
+    ),
     *("project.labels", "project.yaml_places", "project.jinja", "project.models", "project.dbt_manifest"),
     *(
         "project.environment",

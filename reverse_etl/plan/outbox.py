@@ -1,7 +1,7 @@
 """Reading the outbox: its records, its invalid rows, a sample of its changes."""
 
 import json
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -373,18 +373,26 @@ def most_sent(connection: DuckDBPyConnection, layout: Layout, limit: int = SHOWN
 
 
 def sample_changes(
-    connection: DuckDBPyConnection, layout: Layout, known: Collection[str], keys: Keys, acknowledged: str = ACKNOWLEDGED
+    connection: DuckDBPyConnection,
+    layout: Layout,
+    known: Mapping[str, str],
+    keys: Keys,
+    acknowledged: str = ACKNOWLEDGED,
 ) -> list[SampleChange]:
     """A few records of each kind, the first by key, with acknowledged and new values, column by column; records that
     are sent once and never change, with the members of their JSON.
 
-    `known` are the columns that the rows of `acknowledged` have; `keys` shows the keys.
+    `known` are the columns that the rows of `acknowledged` have, with their types; `keys` shows the keys.
     """
     names = [name for name in (layout.tracked or layout.key) if name != ROW_NUMBER]
     old = ", ".join(f"CAST(t.{identifier(name)} AS VARCHAR)" if name in known else "NULL" for name in names)
     now = ", ".join(f"CAST(o.{identifier(f'new.{name}')} AS VARCHAR)" for name in names)
     goes = ", ".join(f"o.{identifier(f'changed.{name}')}" if name in layout.tracked else "true" for name in names)
-    same = [f"t.{identifier(name)} IS NOT DISTINCT FROM o.{identifier(f'new.{name}')}" for name in layout.key]
+    types = {column.name: column.type.text for column in layout.columns}
+    before = {name: f"t.{identifier(name)}" for name in layout.key}
+    retyped = [name for name in layout.key if name in known and name in types and known[name] != types[name]]
+    before |= {name: f"TRY_CAST({before[name]} AS {types[name]})" for name in retyped}
+    same = [f"{sql} IS NOT DISTINCT FROM o.{identifier(f'new.{name}')}" for name, sql in before.items()]
     joined = f"LEFT JOIN {acknowledged} AS t ON {' AND '.join(same)}" if known else ""
     rows_to_send = f"SELECT *, {user_sql(connection)} AS who FROM {OUTBOX} WHERE action = 'send'"
     first = " UNION ALL ".join(

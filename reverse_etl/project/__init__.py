@@ -18,6 +18,7 @@ spec.py            the keys of syncs.yml, their types and defaults
   cron.py            schedules
   labels.py          what Treasure Data calls keys of a sync and their values
   json_schema.py     the same as JSON Schema, for editors
+again.py           what it does to send every row of a sync again
 lock_file.py       braze.lock.yml: names and types that were reviewed
 models.py          models/*.sql -> compiled SQL: ref(), source(), is_incremental()
   environment.py     Jinja's sandbox: macros/*.sql, files that templates include, marks of lines

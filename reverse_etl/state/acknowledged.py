@@ -14,7 +14,9 @@ from reverse_etl.errors import Location, StateError
 from reverse_etl.plan.elsewhere import pointer_of
 from reverse_etl.plan.given_up import GIVEN_UP
 from reverse_etl.plan.tables import ABSENT_SINCE, ACKNOWLEDGED, DELETED, IN_DOUBT, PINS, REJECTS, SENT_AT, UNSURE, USER
+from reverse_etl.project.again import Resend, resend_of
 from reverse_etl.project.spec import Sync
+from reverse_etl.records.consent import consent_columns
 from reverse_etl.records.layout import ROW_NUMBER, Column, Layout
 from reverse_etl.sql.quoting import literal
 from reverse_etl.sql.types import INTEGERS, SqlType, widens
@@ -159,7 +161,7 @@ class AcknowledgedRows:
         """The columns whose type differs from the acknowledged one, and is not just a wider one.
 
         Raises StateError unless `accept`, as Braze silently drops or converts a value whose type has changed; and
-        always if the primary key has changed.
+        always if the primary key has changed, or its type where rows that count as new do harm.
         """
         key = self.key()
         if key and not _is_key(layout, key):
@@ -168,10 +170,15 @@ class AcknowledgedRows:
         known = self.types()
         stored = [column for column in layout.columns if column.name in layout.stored and column.name in known]
         moved = {c.name: (known[c.name], c.type) for c in stored if not _is_wider(layout, c, known[c.name])}
-        if moved and not accept:
+        keys = [name for name in moved if name in layout.key]
+        is_harmful = bool(keys) and _new_rows_do_harm(layout) and not self._is_about_nothing()
+        if moved and (is_harmful or not accept):
             listed = ", ".join(f'"{name}" from {before.text} to {now.text}' for name, (before, now) in moved.items())
             again = " to send its values again" if Kind.CHANGED in layout.mode.kinds else ""
             hint = f"CAST it back in the model, or run `retl sync {self._sync} --accept-schema-change`{again}"
+            if is_harmful:
+                otherwise = self._under_other_key(layout)
+                hint = f"CAST it back in the model; or{',' if otherwise.startswith('to ') else ''} {otherwise}"
             raise StateError(
                 f"{self._sync}: the model changed the type of {listed}", layout.sync.where("model"), hint, code="S004"
             )
@@ -182,12 +189,7 @@ class AcknowledgedRows:
 
         What was not sent yet has to be sent under the former key: a baseline takes every row for sent.
         """
-        before, now = self.key(), layout.key
-        reset, baseline = f"`retl state reset {self._sync}`", f"`retl state baseline {self._sync}`"
-        hint = f"run {reset}, and every row is sent again"
-        if not layout.mode.is_idempotent:
-            again = f"undo this and run `retl sync {self._sync}`; then do it again, and run {reset} and {baseline}"
-            hint = f"to send no row twice, {again}"
+        before, now, hint = self.key(), layout.key, self._under_other_key(layout)
         if ROW_NUMBER not in before or not layout.whole_row:
             was, is_ = (", ".join(name for name in key if name != ROW_NUMBER) for key in (before, now))
             return f"the primary key was ({was}) so far, and is now ({is_})", hint
@@ -199,6 +201,19 @@ class AcknowledgedRows:
             f"{verb} {', '.join(names)}" for verb, names in (("gained", gained), ("lost", lost)) if names
         )
         return f"all columns together identify a row, and the model {listed}", hint
+
+    def _under_other_key(self, layout: Layout) -> str:
+        """How to go on where rows are identified otherwise: none of them is sent, deleted or opted in a second time."""
+        reset, baseline = f"`retl state reset {self._sync}`", f"`retl state baseline {self._sync}`"
+        resend = resend_of(layout.sync)
+        if resend in (Resend.COUNTS_TWICE, Resend.CANNOT_BE_UNDONE):
+            again = f"undo this and run `retl sync {self._sync}`; then do it again, and run {reset} and {baseline}"
+            ends = layout.mode.ends
+            return f"to {ends.does} nothing again, {again}" if ends else f"to send no row twice, {again}"
+        if consent_columns(layout):
+            asked = f"`retl sync {self._sync} --read-first`, which asks Braze who has opted out"
+            return f"run {reset}, then {asked}: every other row is sent again"
+        return f"run {reset}, and every row is sent again"
 
     def reads_from(self, sync: Sync, full_refresh: bool, dialect: str = "duckdb") -> Since | None:
         """Where an incremental run starts reading, for models of a dialect; None if it reads everything.
@@ -228,6 +243,12 @@ class AcknowledgedRows:
     def _number(self, sql: str) -> int:
         row = self._connection.execute(sql).fetchone()
         return int(row[0]) if row else 0
+
+
+def _new_rows_do_harm(layout: Layout) -> bool:
+    """Whether a row that was sent under another key counts twice as a new one, or deletes, clears or opts in."""
+    is_final = resend_of(layout.sync) in (Resend.COUNTS_TWICE, Resend.CANNOT_BE_UNDONE)
+    return is_final or layout.sync.on_removed != "ignore" or bool(consent_columns(layout))
 
 
 def _is_key(layout: Layout, before: Sequence[str]) -> bool:

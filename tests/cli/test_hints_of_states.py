@@ -103,6 +103,81 @@ def test_type_is_accepted_or_cast_back(shop: Shop, run: Run):
     assert NONE_SENT in run("retl plan it").out
 
 
+RETYPED = "SELECT * REPLACE (CAST(external_id[2:] AS BIGINT) AS external_id) FROM ({})"
+BY_KEY = {**MADE, "primary_key": "external_id"}
+TWICE = (
+    "CAST it back in the model; or, to send no row twice, undo this and run `retl sync it`; "
+    "then do it again, and run `retl state reset it` and `retl state baseline it`"
+)
+
+
+@pytest.mark.parametrize("options", [BY_KEY, MADE], ids=["primary_key", "whole row"])
+def test_type_of_a_key_is_not_accepted_where_rows_count_twice(shop: Shop, run: Run, options: dict[str, Any]):
+    """Each row would be a new one: by the command, by a plan, and by the Python API."""
+    shop.sync("it", VISITS.format(2), **options).run()
+    shop.sync("it", RETYPED.format(VISITS.format(2)), **options)
+    for command in ("sync it", "sync it --accept-schema-change", "plan it --accept-schema-change --out p"):
+        what, hint = first_error(run(f"retl {command}"))
+        assert what == 'it: the model changed the type of "external_id" from VARCHAR to BIGINT'
+        assert hint == TWICE
+    assert shop.run(accept_schema_change=True).status == "failed"
+    assert events(shop) == ["u0", "u1"]
+    cast, undone, done = TWICE.split(";")
+    assert cast == "CAST it back in the model"
+    shop.sync(
+        "it", RETYPED.format(VISITS.format(2)).replace("CAST(external_id[2:] AS BIGINT)", "external_id"), **options
+    )
+    assert nothing_is_left(run, shop)
+    shop.sync("it", VISITS.format(3), **options)
+    follow(run, undone)
+    shop.sync("it", RETYPED.format(VISITS.format(3)), **options)
+    follow(run, done)
+    assert run("retl sync it").code == 0
+    assert events(shop) == ["u0", "u1", "u2"]
+
+
+@pytest.mark.parametrize(
+    ("sql", "options", "hint"),
+    [
+        (
+            "SELECT external_id FROM ({})",
+            {"mode": "users_delete", "allow_destructive": True},
+            TWICE.replace("send no row twice", "delete nothing again"),
+        ),
+        (
+            "SELECT external_id, 'subscribed' AS email_subscribe FROM ({})",
+            {},
+            "CAST it back in the model; or run `retl state reset it`, then `retl sync it --read-first`, "
+            "which asks Braze who has opted out: every other row is sent again",
+        ),
+        (
+            "FROM ({})",
+            {"on_removed": "clear"},
+            "CAST it back in the model; or run `retl state reset it`, and every row is sent again",
+        ),
+    ],
+    ids=["deletes", "consent", "on_removed"],
+)
+def test_type_of_a_key_is_not_accepted_where_rows_delete_clear_or_opt_in(
+    shop: Shop, run: Run, sql: str, options: dict[str, Any], hint: str
+):
+    shop.sync("it", sql.format(USERS), **options).run()
+    sent = len(shop.sent())
+    shop.sync("it", sql.format(RETYPED.format(USERS)), **options)
+    assert hint_of(run("retl sync it --accept-schema-change")) == hint
+    assert len(shop.sent()) == sent
+
+
+def test_type_of_a_key_is_accepted_where_rows_are_sent_again_without_harm(shop: Shop, run: Run):
+    """A plan shows them as new ones, even if a key of the state is not of the new type."""
+    shop.sync("it", USERS).run()
+    shop.sync("it", RETYPED.format(USERS))
+    assert hint_of(run("retl sync it")).startswith("CAST it back in the model, or run `retl sync it --accept-sch")
+    assert "20 added" in run("retl plan it --accept-schema-change").out
+    assert run("retl sync it --accept-schema-change").code == 0
+    assert NONE_SENT in run("retl plan it").out
+
+
 @pytest.mark.long
 def test_pruned_rows_do_not_count_as_new(shop: Shop, run: Run):
     sql = f"SELECT *, TIMESTAMP '2026-01-01' + INTERVAL (CAST(external_id[2:] AS INTEGER)) DAY AS at FROM ({VISITS})"
