@@ -577,8 +577,8 @@ CODES: Mapping[str, Code] = {
     ),
     "P150": Code(
         "variable that nothing reads",
-        "A warning: --vars has a name that no model and no file of the project reads.",
-        "Correct the name, or remove it.",
+        "--vars has a name that no model, macro or file of syncs reads: a run would not be the one that is meant.",
+        "Correct the name, or remove it. A name under `vars:` of syncs.yml is known, whether it is read or not.",
     ),
     "D001": Code(
         "NULL in the primary key",

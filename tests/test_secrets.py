@@ -164,7 +164,7 @@ def test_key_in_the_project_is_not_said_either(echoed: Shop, retl: Retl, monkeyp
     """From .env, by a command that fails before it sends anything, and one whose YAML is not valid."""
     monkeypatch.delenv("BRAZE_API_KEY")
     (echoed.folder / ".env").write_text(f"BRAZE_API_KEY={KEY}\n")
-    echoed.model("users", "SELECT 'u1' AS external_id, {{ 1 / 0 }} AS n")
+    echoed.model("users", "SELECT 'u1' AS external_id, {{ 1 / 0 }} AS n, '{{ var('x') }}' AS x")
     said: list[Outcome] = [retl("sync", "users", "--vars", f"{{x: {KEY}}}", folder=echoed.folder)]
     text = (echoed.folder / "syncs.yml").read_text()
     (echoed.folder / "syncs.yml").write_text(text.replace("{{ env_var('BRAZE_API_KEY') }}", KEY))

@@ -24,7 +24,7 @@ from reverse_etl.network.network import Network
 from reverse_etl.network.proxies import names_proxy, proxy_secrets
 from reverse_etl.project.collected import current, parts_of, select
 from reverse_etl.project.dbt_manifest import DbtManifest, Relation, missing_manifest, read_manifest
-from reverse_etl.project.environment import Library
+from reverse_etl.project.environment import Library, TemplateProblem
 from reverse_etl.project.fields import Strict
 from reverse_etl.project.files import dotenv_of, library_of, models_of, own_file, spec_file, sync_files_of, text_of
 from reverse_etl.project.graph import Graph
@@ -37,7 +37,7 @@ from reverse_etl.project.spec import SPEC_FILE, Spec, Sync
 from reverse_etl.project.spec_alerts import SECRETS
 from reverse_etl.project.spec_collect import COLLECT_KEYS
 from reverse_etl.project.spec_targets import SANDBOX, WAREHOUSES, DuckDB, is_url
-from reverse_etl.project.template_uses import Needed, needed
+from reverse_etl.project.template_uses import Needed, needed, variables_in, variables_of
 from reverse_etl.redaction import keep_secret
 from reverse_etl.sql.quoting import catalog
 from reverse_etl.system.clock import Clock
@@ -46,7 +46,6 @@ from reverse_etl.system.private_files import NEVER_READ, create_ignored, is_priv
 
 FIXTURES = "tests/fixtures"
 RETL_FOLDER = ".retl"
-_READS_VARIABLE = re.compile(r"\bvar\(\s*[\"']([^\"']+)[\"']")
 C = TypeVar("C", bound=Strict)
 
 
@@ -290,12 +289,17 @@ class LoadedProject:
         return found
 
     def unread_variables(self, given: Mapping[str, Any], files: Sequence[str]) -> list[Problem]:
-        """Variables of the command line that no model reads, and none of the `files` of the project; none if a name may
-        be worked out."""
-        of_files = {name for text in files for name in _READS_VARIABLE.findall(text)}
-        read = of_files | set(self.spec.positions.keys_at(("vars",)))
-        for name in self.models if given else ():
-            words, is_worked_out = self.needed(name).words("var")
+        """Variables of the command line that no model, no macro and none of the `files` of the project reads; none if
+        a name may be worked out."""
+        read = set(self.spec.positions.keys_at(("vars",)))
+        if not given.keys() - read:
+            return []
+        texts = [model.text for model in self.models.values()]
+        included = (file for name in self.models for file in self.needed(name).files)
+        for file in {*self.library.macros.values(), *included}:
+            with suppress(TemplateProblem):  # reported when a model that needs it is compiled
+                texts.append(self.library.text(file))
+        for words, is_worked_out in [*map(variables_of, texts), *map(variables_in, files)]:
             read |= words
             if is_worked_out:
                 return []
@@ -424,7 +428,8 @@ def load_project(
     environ: Mapping[str, str] | None = None,
     needs_target: bool = True,
 ) -> LoadedProject:
-    """Read the project in `folder`. Raises ProjectError with every error in its syncs.yml.
+    """Read the project in `folder`. Raises ProjectError with every error in its syncs.yml, and with every one of
+    `cli_vars` that nothing in it reads.
 
     Without `needs_target`, the settings of the target are not rendered, so the environment variables that they use do
     not have to be set.
@@ -439,10 +444,9 @@ def load_project(
     seeds = {path.stem: own_file(folder, path) for path in sorted((folder / "seeds").glob("*.csv"))}
     started_at = Clock().utc()
     project = LoadedProject(folder, spec, models, seeds, environ, started_at, started_at, library_of(folder))
-    unread = project.unread_variables(cli_vars or {}, [text, *sync_files_of(folder).values()])
-    if unread:
-        project = replace(project, spec=replace(spec, warnings=(*spec.warnings, *unread)))
     _keep_secret(environ, spec.secrets)
+    if problems := project.unread_variables(cli_vars or {}, [text, *sync_files_of(folder).values()]):
+        raise ProjectError(problems)
     if spec.chosen and not project.uses_sandbox:
         with suppress(ProjectError):  # of who needs it
             keep_secret(project.api_key())

@@ -1,5 +1,6 @@
 """What templates use, without running them: names, calls, files, and so macros. In any branch, taken or not. Pure."""
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -82,6 +83,24 @@ def needed(text: str, library: Library) -> Needed:
             read = reading(files[file], file)
             todo += _all(read) if macro is None else [read.top, read.macros.get(macro, Uses())]
     return Needed(tuple(found), files)
+
+
+def variables_of(text: str) -> tuple[frozenset[str], bool]:
+    """The variables that a template reads, in its own text, and whether it may read others; of one that is not valid
+    Jinja, what looks like it."""
+    uses = _all(reading(text))
+    if not all(one.is_readable for one in uses):
+        return variables_in(text)
+    return Needed(tuple(uses), {}).words("var")
+
+
+def variables_in(text: str) -> tuple[frozenset[str], bool]:
+    """The same of a text that has templates in it, as YAML has; it writes their quotes twice, or with a backslash."""
+    return frozenset(_READS_VARIABLE.findall(text)), bool(_WORKS_OUT_VARIABLE.search(text))
+
+
+_READS_VARIABLE = re.compile(r"""\bvar\(\s*[\\"']+([^\\"']+)[\\"']""")
+_WORKS_OUT_VARIABLE = re.compile(r"""\bvar\(\s*(?:[^\\"'\s)]|[\\"']+[^\\"']*[\\"']+\s*[^\s,)\\"'])""")
 
 
 def _macros(uses: Uses, library: Library) -> Iterable[str]:

@@ -789,16 +789,43 @@ def test_plan_of_rows_that_are_not_whole_says_that_the_run_will_exit_with_1(shop
     assert retl("sync", "it", folder=shop.folder).code == 1
 
 
-def test_variable_of_the_command_line_that_nothing_reads_is_a_warning(shop: Shop, retl: Retl):
-    shop.sync("it", "SELECT 'u1' AS external_id, '{{ var('country', 'KR') }}' AS country")
-    found = retl("plan", "it", "--vars", "{contry: US}", folder=shop.folder)
-    warning = 'warning: --vars: nothing reads the variable "contry"\n  hint: did you mean "country"?\n'
-    assert (found.code, found.err) == (0, warning)
-    assert retl("plan", "it", "--vars", "{country: US}", folder=shop.folder).err == ""
-    edit(shop.folder / "syncs.yml", "version: 1", "version: 1\nvars: {mode: all}")
-    assert retl("plan", "it", "--vars", "{mode: some}", folder=shop.folder).err == ""  # for all that may read it
-    shop.model("it", "SELECT 'u1' AS external_id, '{{ var('coun' ~ 'try') }}' AS country")
-    assert retl("plan", "it", "--vars", "{country: US, contry: US}", folder=shop.folder).err == ""
+@pytest.mark.parametrize("command", ["sync", "plan", "ls", "compile", "status"])
+def test_variable_of_the_command_line_that_nothing_reads_is_an_error_and_nothing_is_sent(
+    shop: Shop, retl: Retl, command: str
+):
+    """With the default of var(), a typo would send to everybody."""
+    shop.sync("it", "SELECT * FROM (VALUES ('u1', 1), ('u2', 2)) v(external_id, n) WHERE {{ var('only', 'true') }}")
+    found = retl(command, "it", "--vars", "{onyl: n = 1}", folder=shop.folder)
+    said = '--vars: nothing reads the variable "onyl"\n  hint: did you mean "only"?\n'
+    assert (found.code, found.err, shop.sent()) == (2, said, [])
+    assert retl(command, "it", "--vars", "{only: n = 1}", folder=shop.folder).code == 0
+
+
+READERS = {
+    "syncs.yml": ("vars: {known: all}", "SELECT 'u1' AS external_id"),
+    "a name that is worked out": ("", "SELECT '{{ var('kno' ~ 'wn') }}' AS external_id"),
+    "a name in a loop": ("", "SELECT {% for one in ['known'] %} '{{ var(one) }}' {% endfor %} AS external_id"),
+    "a branch that is not taken": ("", "SELECT 'u1' {% if false %} {{ var('known') }} {% endif %} AS external_id"),
+    "a key of syncs.yml in YAML's quotes": ("x-one: '{{ var(''known'') }}'", "SELECT 'u1' AS external_id"),
+    "a key of syncs.yml in JSON's quotes": ('x-one: "{{ var(\\"known\\") }}"', "SELECT 'u1' AS external_id"),
+}
+
+
+@pytest.mark.parametrize(("lines", "sql"), READERS.values(), ids=READERS)
+def test_variable_that_something_of_the_project_may_read_is_no_error(shop: Shop, retl: Retl, lines: str, sql: str):
+    shop.sync("it", sql)
+    edit(shop.folder / "syncs.yml", "version: 1", f"version: 1\n{lines}")
+    assert retl("ls", "--vars", "{known: u2}", folder=shop.folder).err == ""
+
+
+def test_variable_that_only_a_macro_or_a_broken_model_reads_is_no_error(shop: Shop, retl: Retl):
+    shop.sync("it", "SELECT 'u1' AS external_id")
+    (shop.folder / "macros").mkdir()
+    (shop.folder / "macros" / "one.sql").write_text("{% macro one() %}{{ var('known') }}{% endmacro %}")
+    shop.model("broken", "SELECT {{ var('other') }} {% if %}")
+    assert retl("ls", "--vars", "{known: 1, other: 1}", folder=shop.folder).err == ""
+    said = '--vars: nothing reads the variable "othr"\n  hint: did you mean "other"?\n'
+    assert retl("ls", "--vars", "{othr: 1}", folder=shop.folder).err == said
 
 
 def test_plan_says_what_cannot_be_undone(shop: Shop, retl: Retl):

@@ -768,6 +768,7 @@ def test_sync_whose_mode_is_one_that_deletes_now_deletes_nobody(shop: Shop, retl
 )
 def test_hint_about_a_command(starter: Path, retl: Retl, refused: str, hint: str, followed: list[str] | None):
     assert first_error(retl(*shlex.split(refused)))[1] == hint
+    (starter / "models" / "of_country.sql").write_text("SELECT '{{ var('country', 'US') }}' AS country")
     for command in followed or []:
         outcome = retl(*shlex.split(command))
         assert outcome.code == 0, (command, outcome.err)

@@ -96,7 +96,7 @@ def test_jinja_that_makes_too_much_or_no_text_is_an_error(text: str, error: str)
 def test_value_that_yaml_takes_for_something_else_is_a_warning_with_its_line(retl: Retl, shop: Shop):
     test = {"accepted_values": {"column": "country", "values": ["XX"]}}
     shop.sync("it", "SELECT 'u' AS external_id, 'no' AS country", data_tests=[test])
-    text = "vars: {country: NO, zip: 01234, t: 12:30:00, n: 1_000, is: true, ok: 'NO', x: 0x1f, f: 1.50, d: 2026-11-23}"
+    text = "vars: {country: NO, zip: 01234, t: 12:30:00, n: 1_000, is: true, ok: 'NO', x: 0x1f, f: 1.50, d: 2026-11-23, a: 1}"
     edit(shop.folder / "syncs.yml", "version: 1", f"version: 1\n{text}")
     edit(shop.folder / "syncs.yml", "XX", "on")
     found = retl("ls", "it", "--vars", "{a: off}", folder=shop.folder)

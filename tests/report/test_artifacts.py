@@ -222,7 +222,7 @@ ROWS = "SELECT 'u' || i AS external_id, 'secret-value' AS tier FROM range(3) t(i
 
 
 def test_run_results_say_what_came_of_each_sync(shop: Shop, retl: Retl):
-    shop.sync("users", ROWS).sync("broken", "SELECT nothing")
+    shop.sync("users", ROWS + " -- {{ var('country') }}").sync("broken", "SELECT nothing")
     done = retl("sync", "--all", "--vars", "{country: KR}", folder=shop.folder)
     assert done.code == 1
     found = artifact(shop.folder, "run-results")
