@@ -1,5 +1,6 @@
 """The project that `retl init` writes: small, and ready to run; or one from workflows of Treasure Data.
 
+writing.py        files, all of them or none
 ci.py             the CI workflow of `retl init --ci`
 treasure_data/    `retl init --from treasure-data DIR`
 """
@@ -10,7 +11,7 @@ from pathlib import Path
 
 from reverse_etl.errors import ProjectError
 from reverse_etl.project.json_schema import SCHEMA_FILE, json_schema
-from reverse_etl.system.disk import remedy
+from reverse_etl.starter.writing import all_or_none
 from reverse_etl.words import as_json
 
 IGNORED = ".gitignore"
@@ -48,22 +49,7 @@ def _write(folder: Path, texts: Mapping[str, str]) -> list[Path]:
         raise ProjectError(
             f"{folder / there[0]} already exists", hint="use an empty folder: `retl init my_project`", code="P080"
         )
-    written = []
-    for name, text in texts.items():
-        path = folder / name
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with path.open("a", encoding="utf-8") as file:
-                file.write(_lacking(path.read_bytes(), text) if name == IGNORED else text)
-        except OSError as error:
-            hint = remedy(error, "make its folder writable for the current user")
-            raise ProjectError(f"cannot write {path}: {error.strerror}", hint=hint, code="P079") from error
-        written.append(path)
-    return written
-
-
-def _lacking(there: bytes, text: str) -> str:
-    """The lines of `text` that a file does not have, to be added to it."""
-    lines = there.decode(errors="replace").splitlines()
-    new = "".join(f"{line}\n" for line in text.splitlines() if line not in lines)
-    return f"\n{new}" if new and there and not there.endswith(b"\n") else new
+    with all_or_none() as writing:
+        for name, text in texts.items():
+            writing.add(folder / name, text, lines_only=name == IGNORED)
+    return [folder / name for name in texts]

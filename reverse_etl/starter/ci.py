@@ -16,7 +16,7 @@ import yaml
 from reverse_etl.errors import ProjectError
 from reverse_etl.project.spec import SPEC_FILE
 from reverse_etl.project.spec_targets import SANDBOX
-from reverse_etl.system.disk import remedy
+from reverse_etl.starter.writing import all_or_none
 
 DISTRIBUTION = "reverse-etl"
 PACKAGE_KEY = "RETL_PACKAGE"
@@ -42,12 +42,8 @@ def write_workflow(system: str, folder: Path) -> Path:
     """Write the workflow for the project in `folder`; returns its path. Raises ProjectError if it already exists."""
     path = refuse_second(system, folder)
     text = filled_in(system, (folder / SPEC_FILE).read_text(encoding="utf-8"), _place(folder), installed_from())
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        hint = remedy(error, "make its folder writable for the current user")
-        raise ProjectError(f"cannot write {path}: {error.strerror}", hint=hint, code="P079") from error
+    with all_or_none() as writing:
+        writing.add(path, text)
     return path
 
 

@@ -8,6 +8,7 @@ import duckdb
 import pytest
 
 from reverse_etl.sandbox import Sandbox
+from tests.collect.test_log import no_file_beyond
 from tests.proxy import closed_port
 from tests.shop import KEY, Retl, Shop, edit
 
@@ -51,6 +52,21 @@ def test_init_writes_a_project_that_works(retl: Retl, tmp_path: Path):
         "orders: success, nothing to send, 0 requests",
         "newsletter: success, nothing to send, 0 requests",
     ]
+
+
+def test_init_on_a_full_disk_leaves_nothing_so_that_it_can_be_run_again(retl: Retl, tmp_path: Path):
+    (tmp_path / ".gitignore").write_text("mine\n")
+    with no_file_beyond(1_000):
+        outcome = retl("init")
+    said = "cannot write syncs.yml: File too large\n  hint: make its folder writable for the current user\n"
+    assert (outcome.code, outcome.err) == (2, said)
+    assert [path.name for path in tmp_path.iterdir()] == [".gitignore"]
+    with no_file_beyond(10_000):  # the last of them is larger
+        outcome = retl("init")
+    assert outcome.err.startswith("cannot write syncs.schema.json: ")
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [(".gitignore", "mine\n")]
+    assert retl("init").code == 0
+    assert (tmp_path / ".gitignore").read_text().startswith("mine\n")
 
 
 def test_init_writes_over_nothing(retl: Retl, tmp_path: Path):

@@ -19,9 +19,7 @@ from tests.processes import Forked, command
 from tests.shop import Held, Shop, running, some
 
 NAMED = "SELECT 'u' || i AS external_id, 'caf\u00e9 \u2192 \uace0\uac1d' AS \"pr\u00e9nom\" FROM range(3) r(i)"
-FIRST = (
-    b"it: waiting for 1 request in flight; Ctrl-C again stops at once, and their rows are sent again, or in doubt\r\n"
-)
+FIRST = b"it: waiting for 1 request in flight; Ctrl-C again stops at once, and its rows are sent again, or in doubt\r\n"
 NOTE = "stdout is {}: characters that it does not have were replaced; to print them, set PYTHONIOENCODING=utf-8\n"
 
 
