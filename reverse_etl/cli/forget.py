@@ -51,9 +51,10 @@ def forget(
     project = load(project_dir, target, variables)
     how = work.Forgetting(project, say, wait)
     if check is not None:
-        wrong = work.check(how, check)
-        print_lines(wrong or [f"true: no state of target {project.target_name} has the person, and no sync sends it"])
-        raise typer.Exit(1 if wrong else 0)
+        checked = work.check(how, check)
+        print_lines(checked.wrong or [checked.claim])
+        say(checked.open)
+        raise typer.Exit(1 if checked.wrong else 0)
     if allow and key is not None:
         ask(f'"{key}" was erased, and will be sent again', yes)
         print_lines([f"allowed again on target {project.target_name}: {', '.join(work.allow(how, key))}"])
@@ -95,9 +96,7 @@ def _print(how: "Forgetting", gone: "Forgotten") -> None:
         print_lines([f"Braze was asked to delete the person, by {named}; that may take some minutes"])
     for kind in sorted({text.partition(":")[0] for text in gone.persons.shared}):
         say(f"another user has the same {kind}: rows that are identified by it alone stay")
-    if gone.before:
-        what = "the states no longer know what else the person is called: pass that, too"
-        say(f"erased before: {', '.join(_by_kind(gone.before))}; {what}")
+    say(gone.open)
     for place in gone.out_of_reach:
         say(f"not erased, look there yourself: {place}")
     if project.states_url:

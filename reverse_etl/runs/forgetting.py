@@ -107,7 +107,8 @@ class Forgetting:
 @dataclass(frozen=True)
 class Forgotten:
     """What was erased: rows by sync, collected records, files that were deleted, what Braze was asked to delete (None
-    if nothing), what is out of reach; and where the receipt is. `before`: identifiers that had been erased before."""
+    if nothing), what is out of reach; and where the receipt is. `before`: identifiers that had been erased before;
+    `open`: what the receipt does not claim."""
 
     persons: Persons
     before: set[str]
@@ -117,6 +118,16 @@ class Forgotten:
     in_braze: int | None
     out_of_reach: Sequence[str]
     receipt: Path
+    open: str
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What is no longer true of a receipt; if nothing, its `claim` is true. `open`: what it does not claim."""
+
+    wrong: Sequence[str]
+    claim: str
+    open: str
 
 
 def asked_for(forgetting: Forgetting, key: str) -> Persons:
@@ -238,9 +249,10 @@ def forget(forgetting: Forgetting, persons: Persons, in_braze: bool) -> Forgotte
         files=len(files),
         deleted_in_braze=deleted,
         ledger={sync: rows.ledger for sync, rows in found.items() if rows.ledger},
+        erased_before=sorted(map(kind_of, before)),
     )
     path = write_receipt(erasures, receipt)
-    return Forgotten(persons, before, found, collected, files, deleted, out_of_reach, path)
+    return Forgotten(persons, before, found, collected, files, deleted, out_of_reach, path, receipt.open)
 
 
 def allow(forgetting: Forgetting, key: str) -> list[str]:
@@ -260,8 +272,8 @@ def allow(forgetting: Forgetting, key: str) -> list[str]:
     return sorted(kind_of(text) for text in found)
 
 
-def check(forgetting: Forgetting, path: Path) -> list[str]:
-    """What is no longer true of a receipt; nothing if no state has any of it, and no sync sends it.
+def check(forgetting: Forgetting, path: Path) -> Checked:
+    """Whether a receipt is still true: no state has any of its identifiers, and no sync sends them.
 
     Raises StateError if the receipt is not one of this target, or was changed.
     """
@@ -284,7 +296,7 @@ def check(forgetting: Forgetting, path: Path) -> list[str]:
             f"{table}: {count(number, 'collected record')} about a person who was erased"
             for table, number in left.items()
         ]
-    return wrong
+    return Checked(wrong, f"true: {receipt.claim}", receipt.open)
 
 
 def _hashed(erasures: Erasures, texts: Sequence[str]) -> dict[str, str]:

@@ -6,6 +6,7 @@ A receipt is sealed with the key of the erasures, so that a changed one is found
 import hmac
 import json
 import secrets
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -19,13 +20,14 @@ from reverse_etl.state.erasures import Erasures
 from reverse_etl.system.private_files import write_whole
 
 FORMAT = 1
+_PASS = "pass them to `retl forget`, too"
 
 
 @dataclass(frozen=True)
 class Receipt:
     """`identifiers` are the kind and the hash of each; `rows`, and lines of the `ledger`, are by sync; `collected` are
     records by source and table; `deleted_in_braze` is how many users Braze was asked to delete, or None if it was not
-    asked."""
+    asked; `erased_before` are kinds of identifiers that had been erased already, with what they were linked to."""
 
     target: str
     at: datetime
@@ -36,12 +38,30 @@ class Receipt:
     files: int
     deleted_in_braze: int | None
     ledger: Mapping[str, int]
+    erased_before: Sequence[str] = ()
+
+    @property
+    def claim(self) -> str:
+        """Of the identifiers alone: who has others may still be known by them."""
+        kinds = Counter(kind for kind, _ in self.identifiers)
+        said = ", ".join(kind if number == 1 else f"{number:,} {kind}" for kind, number in kinds.items())
+        it = ("it", "it") if len(self.identifiers) == 1 else ("one of them", "them")
+        return f"of {said}: no state of target {self.target} has {it[0]}, and no sync sends {it[1]}"
+
+    @property
+    def open(self) -> str:
+        """What it does not claim."""
+        if self.erased_before:
+            before = ", ".join(dict.fromkeys(self.erased_before))
+            return f"erased before: {before}; other identifiers of the person are not known any more: {_PASS}"
+        return f"nothing is claimed of identifiers that the states did not link to these: {_PASS}"
 
 
 def write_receipt(erasures: Erasures, receipt: Receipt) -> Path:
     """Write a receipt beside the erasures; with a store, to it as well. Returns its file."""
     values = {"what": "erasure", "format": FORMAT, "retl": version("reverse-etl"), **asdict(receipt)}
     values["at"] = receipt.at.isoformat()
+    values |= {"claim": receipt.claim, "not_claimed": receipt.open}
     values["identifiers"] = [{"kind": kind, "hmac": one} for kind, one in receipt.identifiers]
     text = json.dumps({**values, "seal": _seal(erasures, values)}, indent=1)
     path = erasures.folder / f"receipt-{receipt.at:%Y%m%dT%H%M%S}-{secrets.token_hex(4)}.json"
@@ -68,6 +88,7 @@ def read_receipt(erasures: Erasures, target: str, path: Path) -> Receipt:
             values["files"],
             values["deleted_in_braze"],
             values.get("ledger", {}),
+            values.get("erased_before", []),
         )
     except OSError as error:
         raise StateError(f"cannot read {path}: {error.strerror}", code="S027") from error

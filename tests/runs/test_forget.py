@@ -113,7 +113,8 @@ def test_person_known_by_id_alias_and_email_is_erased_from_six_syncs_and_two_tar
         true = retl("forget", "--check", str(receipt), "--target", target, folder=shop.folder)
         assert (true.code, true.out) == (
             0,
-            f"true: no state of target {target} has the person, and no sync sends it\n",
+            f"true: of email, external_id, phone, user_alias: no state of target {target} has one of them, "
+            "and no sync sends them\n",
         )
 
 
@@ -334,7 +335,7 @@ def test_forgetting_that_braze_refuses_leaves_the_states_and_can_be_repeated(sho
         forget(how, asked_for(how, "member-3"), in_braze=True)
     assert len(shop.clock.waits) == 3
     gone = forget(how, asked_for(how, "member-3"), in_braze=True)
-    assert (gone.in_braze, check(how, gone.receipt)) == (1, [])
+    assert (gone.in_braze, check(how, gone.receipt).wrong) == (1, [])
 
 
 @pytest.mark.long
@@ -374,12 +375,49 @@ def test_forgetting_whom_a_sync_has_deleted_says_that_its_other_identifiers_are_
     shop.sync("gone", "SELECT 'member-3' AS external_id", **GONE)
     shop.run_all("news", "gone", "people")
     said = retl("forget", "member-3", "--yes", folder=shop.folder)
-    assert (
-        "erased before: external_id; the states no longer know what else the person is called: pass that, too\n"
-        in said.err
+    lost = (
+        "erased before: external_id; other identifiers of the person are not known any more: "
+        "pass them to `retl forget`, too"
     )
+    assert f"{lost}\n" in said.err
+    # The receipt is true of the id alone: the address is still there, and neither says otherwise.
+    left = files_about(shop.folder / ".retl", ("member-3", "mail-3@x.example"))
+    assert {path.partition("/")[2].partition("/")[0] for path in left} == {"news"}
+    receipt = receipt_of(said.out, shop.folder)
+    claim = "of external_id: no state of target test has it, and no sync sends it"
+    in_receipt = json.loads(receipt.read_text())
+    assert [in_receipt[key] for key in ("claim", "not_claimed", "erased_before")] == [claim, lost, ["external_id"]]
+    checked = retl("forget", "--check", str(receipt), folder=shop.folder)
+    assert (checked.code, checked.out, checked.err) == (0, f"true: {claim}\n", f"{lost}\n")
     said = retl("forget", "mail-3@x.example", "--yes", folder=shop.folder)
     assert (erased_from(said)["news"], "erased before" in said.err) == ((1, 0, 0), False)
+    assert files_about(shop.folder / ".retl", ("mail-3@x.example",)) == set()
+
+
+def test_model_of_the_docs_erases_addresses_with_ids_but_none_that_another_customer_has(shop: Shop):
+    news = f"SELECT '{GROUP}' AS subscription_group_id, email, 'subscribed' AS subscription_state FROM customers"
+    shop.warehouse("CREATE TABLE erasure_requests AS SELECT * FROM (VALUES ('u1'), ('u2')) r(external_id)")
+    people = "('u1', 'a@x.example'), ('u2', 'b@x.example'), ('u3', 'B@x.example'), ('u4', NULL)"
+    shop.warehouse(f"CREATE TABLE customers AS SELECT * FROM (VALUES {people}) r(external_id, email)")
+    shop.sync("news", f"{news} WHERE email IS NOT NULL", mode="subscription_status_set").run("news")
+    page = (Path(__file__).parents[2] / "docs/erasure.md").read_text()
+    model = page.partition("```sql\n")[2].partition("```")[0]
+    result = shop.sync("gone", model, **GONE).run("gone")
+    assert (result.status, result.delivery.accepted) == ("success", 3)
+    assert [body for body in shop.sent() if "a@x.example" in body][-1].count("b@x.example") == 0
+    assert shop.run("news").plan.suppressed == 1
+    assert files_about(shop.folder / ".retl", ("a@x.example",)) == set()
+
+
+def test_receipt_of_a_person_whose_address_no_state_links_claims_nothing_of_the_address(shop: Shop, retl: Retl):
+    news = f"SELECT '{GROUP}' AS subscription_group_id, 'mail-3@x.example' AS email, 'subscribed' AS subscription_state"
+    shop.sync("news", news, mode="subscription_status_set").run("news")
+    shop.sync("people", "SELECT 'member-3' AS external_id, 1 AS n").run("people")
+    said = retl("forget", "member-3", "--yes", folder=shop.folder)
+    checked = retl("forget", "--check", str(receipt_of(said.out, shop.folder)), folder=shop.folder)
+    assert checked.out == "true: of external_id: no state of target test has it, and no sync sends it\n"
+    other = "nothing is claimed of identifiers that the states did not link to these: pass them to `retl forget`, too\n"
+    assert (other in said.err, checked.err) == (True, other)
 
 
 def test_lost_key_or_a_damaged_file_stops_every_sync_instead_of_sending_whom_nobody_knows(shop: Shop):
