@@ -85,7 +85,10 @@ def _render(environments: _Environments, text: str, names: Mapping[str, Any], wh
         return _joined(template.generate())
     except TemplateSyntaxError as error:
         at = where if where.line else Location(error.filename or where.file, error.lineno)
-        raise ProjectError(f"Jinja: {error.message}", at, code="P030") from error
+        unclosed = (
+            "write `}}` where the expression ends that `{{` begins" if error.message == "unexpected '}'" else None
+        )
+        raise ProjectError(f"Jinja: {error.message}", at, unclosed, code="P030") from error
     except TemplateProblem as error:
         raise ProjectError(*place.of(error, error.what), error.hint, code=error.code) from error
     except TemplateNotFound as error:

@@ -86,6 +86,8 @@ def _expected(detail: ErrorDetails) -> list[str]:
 
 def _quoted(kind: str, path: YamlPath, positions: Positions) -> str | None:
     """The hint for a value that must be a string, and that YAML reads as something else without quotes."""
+    if kind in ("bool_parsing", "bool_type"):
+        return f"write {path[-1]}: true, or {path[-1]}: false"
     written = positions.text_of(path) if kind in ("string_type", "tuple_type") else None
     if written is None:
         return None

@@ -382,6 +382,10 @@ def parse_yaml(
         hint = "quote a string that begins with *" if is_alias else None
         if (error.problem or "").startswith("this is not a valid"):
             hint = "quote it, if it is meant as a string"
+        opened = error.context_mark if "expected ',' or" in (error.problem or "") else None
+        if opened:
+            closed = "]" if "or ']'" in (error.problem or "") else "}"
+            hint = f"write `{closed}` where the list or mapping ends that begins on line {opened.line + 1}"
         if mark and _is_indented_with_tab(text, mark.line):
             hint = "write spaces in the place of the tab that this line begins with: YAML is indented with spaces only"
         raise ProjectError(f"invalid YAML: {error.problem or error.context}", where, hint, code="P003") from error

@@ -111,6 +111,24 @@ def test_hint_about_syncs_yml(project: Path, retl: Retl, old: str, broken: str, 
     assert outcome.code == 0, outcome.err
 
 
+@pytest.mark.parametrize(
+    ("broken", "hint", "followed"),
+    [
+        ("    tags: [a\n", "write `]` where the list or mapping ends that begins on line 16", "    tags: [a]\n"),
+        ("    guards: {max_removed: 5\n", "write `}` where the list or mapping ends that begins on line 16", "    guards: {max_removed: 5}\n"),
+        ('    skip_on_invalid_records: "yes please"\n', "write skip_on_invalid_records: true, or skip_on_invalid_records: false", "    skip_on_invalid_records: true\n"),
+    ],
+)  # fmt: skip
+def test_hint_about_a_value_that_is_not_whole_or_not_true_or_false(
+    project: Path, retl: Retl, broken: str, hint: str, followed: str
+):
+    file = project / "syncs.yml"
+    file.write_text(f"{YAML}{broken}    description: of people\n")
+    assert first_error(retl("ls"))[1].replace("line 17", "line 16") == hint
+    file.write_text(f"{YAML}{followed}    description: of people\n")
+    assert retl("ls").code == 0
+
+
 def test_file_with_another_ending_is_renamed(project: Path, retl: Retl):
     (project / "syncs.yml").rename(project / "syncs.yaml")
     assert first_error(retl("ls")) == (
@@ -181,6 +199,7 @@ def test_project_in_the_folder_around_is_named(project: Path, retl: Retl):
             "remove it, or put a key of your own under meta={...}",
             "{{ config(meta={'audience_kind': 'crm'}) }}",
         ),
+        ("{{ 1 }", "Jinja: unexpected '}'", "write `}}` where the expression ends that `{{` begins", "{{ 1 }}"),
         ("{{ return(1) }}", "Jinja: return() outside of a macro", "write {{ value }}", "{{ 1 }}"),
         (
             "{{ adapter.dispatch('cents')() }}",

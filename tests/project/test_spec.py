@@ -284,7 +284,7 @@ def test_endpoint_that_leads_to_no_braze_is_refused_where_it_is_written(endpoint
         pytest.param(
             sync(skip_on_invalid_records="maybe", tags=5, guards={"max_removed": "lots"}),
             [
-                'syncs.yml:11:30: "skip_on_invalid_records" in sync "members" must be true or false',
+                'syncs.yml:11:30: "skip_on_invalid_records" in sync "members" must be true or false\n  hint: write skip_on_invalid_records: true, or skip_on_invalid_records: false',
                 'syncs.yml:12:11: "tags" in sync "members" must be a string or a list of strings\n'
                 '  hint: put it in quotes: "5"',
                 'syncs.yml:13:29: "max_removed" in sync "members" must be a number of rows, or a percentage such as "10%"',
