@@ -247,6 +247,18 @@ def withheld_rows(connection: DuckDBPyConnection, keys: Keys, limit: int = SHOWN
     return opt_ins or _waiting_rows(connection, keys, limit)
 
 
+def withheld_reasons(connection: DuckDBPyConnection) -> list[InvalidReason]:
+    """Why opt-ins are withheld, and of how many rows; the most frequent reason first."""
+    if not may_withhold(connection):
+        return []
+    rows = connection.execute(
+        f"""SELECT column_name, reason, count(*) AS times
+        FROM (SELECT unnest({identifier(WITHHELD_FOR)}) AS number FROM {OUTBOX} WHERE {OPT_IN_WITHHELD})
+        JOIN {RULES} USING (number) GROUP BY ALL ORDER BY times DESC, column_name, reason"""
+    ).fetchall()
+    return [InvalidReason(*row) for row in rows]
+
+
 def _waiting_rows(connection: DuckDBPyConnection, keys: Keys, limit: int) -> list[InvalidRow]:
     """The users that wait to be deleted."""
     if WAITS_UNTIL not in connection.sql(f"FROM {OUTBOX}").columns:

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING
 
+from reverse_etl.braze.modes import USER
 from reverse_etl.delivery.silent_drops import SilentDrop
 from reverse_etl.masking import MASK
 from reverse_etl.plan.data_tests import warnings
@@ -188,12 +189,8 @@ def preview_lines(preview: "Preview", show_values: bool, width: int | None = Non
     for number, what in (
         (plan.invalid, "invalid"),
         (plan.left_out, "not whole: columns left out"),
-        (plan.previously_rejected, "rejected by Braze earlier and unchanged: not resent"),
         (plan.withheld - plan.quarantined, "withheld"),
-        (plan.quarantined, "in quarantine: not deleted yet"),
-        (plan.held, "in doubt since an earlier run: held"),
-        (plan.given_up, "given up: not sent until they change"),
-        (plan.suppressed, "suppressed: the user was erased, see docs/erasure.md"),
+        *_not_sent(plan),
     ):
         if number:
             yield f"  {count(number, 'row')} {what}"
@@ -215,6 +212,15 @@ def preview_lines(preview: "Preview", show_values: bool, width: int | None = Non
         yield f"  {_incomplete(preview)}"
 
 
+def _not_sent(plan: Plan) -> Iterator[tuple[int, str]]:
+    """Rows that a run does not send, other than for what they have."""
+    yield plan.previously_rejected, "rejected by Braze earlier and unchanged: not resent"
+    yield plan.quarantined, "in quarantine: not deleted yet"
+    yield plan.held, "in doubt since an earlier run: held"
+    yield plan.given_up, "given up: not sent until they change"
+    yield plan.suppressed, "suppressed: the user was erased, see docs/erasure.md"
+
+
 def _incomplete(preview: "Preview") -> str:
     return f"a run would be incomplete, and exit with 1: {count(preview.not_whole, 'row')} not sent, or not whole"
 
@@ -226,8 +232,10 @@ def _left_the_model(plan: Plan) -> str:
 
 def _cannot_be_undone(preview: "Preview") -> str:
     """What of a plan ends what it is about."""
-    ends, number = preview.sync.ends, preview.plan.deletes
-    return f"{ends.does if ends else 'delete'}s {count(number, ends.of if ends else 'user')}: this cannot be undone"
+    ends, number, about = preview.sync.ends, preview.plan.deletes, preview.sync.mode.about
+    what = f"{ends.does if ends else 'delete'}s {count(number, ends.of if ends else 'user')}: this cannot be undone"
+    where = "the target's states" if about == USER else "the state"
+    return f"{what} ({count(preview.known, about)} in {where})" if preview.known else what
 
 
 def _most_sent_line(preview: "Preview") -> str:
@@ -307,9 +315,13 @@ def preview_markdown(previews: "Sequence[Preview]") -> Iterator[str]:
             yield f"\n**{preview.sync.name}**: {count(why.rows, 'row')} invalid: `{why.column}` {why.reason}"
         for why in preview.left_out_reasons:
             yield f"\n**{preview.sync.name}**: left out of {count(why.rows, 'row')}: `{why.column}` {why.reason}"
-        if preview.plan.withheld:
-            waiting = f", {preview.plan.quarantined:,} of them in quarantine" if preview.plan.quarantined else ""
-            yield f"\n**{preview.sync.name}**: {count(preview.plan.withheld, 'row')} withheld{waiting}"
+        if withheld := preview.plan.withheld - preview.plan.quarantined:
+            yield f"\n**{preview.sync.name}**: {count(withheld, 'row')} withheld"
+        for why in preview.withheld_reasons:
+            yield f"\n**{preview.sync.name}**: withheld of {count(why.rows, 'row')}: `{why.column}` {why.reason}"
+        for number, what in _not_sent(preview.plan):
+            if number:
+                yield f"\n**{preview.sync.name}**: {count(number, 'row')} {what}"
         if preview.not_whole:
             yield f"\n**{preview.sync.name}**: {_incomplete(preview)}"
         for result in preview.plan.data_tests:

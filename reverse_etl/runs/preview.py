@@ -18,6 +18,7 @@ from reverse_etl.plan.outbox import (
     left_out_rows,
     most_sent,
     sample_changes,
+    withheld_reasons,
     withheld_rows,
 )
 from reverse_etl.plan.plan import Plan
@@ -27,7 +28,7 @@ from reverse_etl.runs.finish_by import Forecast
 from reverse_etl.runs.job import Job
 from reverse_etl.runs.lock import lock_notices
 from reverse_etl.runs.notices import new_columns
-from reverse_etl.runs.run import Planned, blocked_by, forecast_of, late, opened, plan_sync
+from reverse_etl.runs.run import Planned, blocked_by, count_known, forecast_of, late, opened, plan_sync
 from reverse_etl.state.state import State
 
 
@@ -45,7 +46,8 @@ class Preview:
     """What a run would do: its plan, records per column, some changes, and what would block it.
 
     `invalid` are the first invalid rows, `reasons` the rules that invalid rows break; `left_out` the first rows
-    without some columns, `left_out_reasons` why; `withheld` the first rows that a run would not send, or not whole.
+    without some columns, `left_out_reasons` why; `withheld` the first rows that a run would not send, or not whole,
+    `withheld_reasons` why opt-ins are withheld. `known`: users, or items, that the states know, if any are deleted.
     `forecast` is when a run would be done, after those of the same command, and `finish_by` when it has to be.
     `most_sent` is how often each event or product is sent, the most frequent first; empty where values are masked.
     `depends_on` are the dbt nodes that the model reads; `new_columns` those that no run before has sent.
@@ -67,6 +69,8 @@ class Preview:
     left_out_reasons: Sequence[InvalidReason] = ()
     most_sent: Mapping[str, int] = field(default_factory=dict)
     new_columns: Sequence[str] = ()
+    withheld_reasons: Sequence[InvalidReason] = ()
+    known: int = 0
 
     @property
     def not_whole(self) -> int:
@@ -125,6 +129,8 @@ def preview_sync(
             left_out_reasons(state.connection) if planned.plan.left_out else (),
             most_sent(state.connection, planned.layout) if job.options.show_values else {},
             new_columns(state, planned.layout),
+            withheld_reasons(state.connection) if planned.plan.withheld else (),
+            count_known(job, state, planned.plan) if planned.plan.deletes else 0,
         )
         if save:
             save(job, state, planned.plan)

@@ -312,14 +312,14 @@ def blocked_by(job: Job, state: State, plan: Plan, is_recorded: bool = True) -> 
         found.append(Problem(what, sync.where("skip_on_invalid_records"), hint, code="X001"))
     found += unknown_consent(sync, state)
     removed = plan.removed if sync.on_removed != "ignore" else 0
-    known = _known(job, state, plan) if asks_for_users(sync, plan.deletes) else 0
+    known = count_known(job, state, plan) if asks_for_users(sync, plan.deletes) else 0
     cost = (sum(plan.requests.values()), plan.data_points)
     counts = Counts(plan.rows, plan.in_state, plan.to_send, removed, *cost, plan.deletes, known)
     found += failed(sync, plan.data_tests, DATA_TESTS in options.skip_guards)
     return [*found, *tripped(sync, counts, options.skip_guards)]
 
 
-def _known(job: Job, state: State, plan: Plan) -> int:
+def count_known(job: Job, state: State, plan: Plan) -> int:
     """How many of those that its records are about are known to be in Braze."""
     return known_users(job.project, state) if job.sync.mode.about == USER else plan.in_state
 

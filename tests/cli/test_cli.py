@@ -851,6 +851,20 @@ def test_plan_says_what_cannot_be_undone(shop: Shop, retl: Retl):
     assert f"**it {said}**\n" in retl("plan", "it", "--output", "markdown", folder=shop.folder).out
 
 
+def test_markdown_says_whose_rows_are_not_sent_as_they_were_erased_and_of_how_many_users_some_are_deleted(
+    shop: Shop, retl: Retl
+):
+    people = "SELECT 'u' || i AS external_id, {} AS n FROM range(1, 6) r(i)"
+    shop.sync("people", people.format(1)).run("people")
+    shop.sync("gone", "SELECT 'u1' AS external_id", mode="users_delete", allow_destructive=True)
+    comment = retl("plan", "--output", "markdown", folder=shop.folder).out
+    assert "**gone deletes 1 user: this cannot be undone (5 users in the target's states)**\n" in comment
+    shop.run("gone")
+    shop.sync("people", people.format(2))
+    comment = retl("plan", "people", "--output", "markdown", folder=shop.folder).out
+    assert "**people**: 1 row suppressed: the user was erased, see docs/erasure.md\n" in comment
+
+
 def test_markdown_says_why_rows_are_invalid_and_names_none_of_them(shop: Shop, retl: Retl):
     sql = "SELECT 'u' || i AS external_id, repeat('x', i) AS bio, i / 0.0 AS score FROM range(253, 259) r(i)"
     shop.sync("it", sql, strict=True)

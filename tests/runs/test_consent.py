@@ -142,6 +142,8 @@ def test_opt_in_after_an_opt_out_is_withheld_and_the_rest_goes(shop: Shop, retl:
     ]
     assert (planned.code, ran.code) == (0, 1)
     assert "2 rows withheld" in planned.out
+    comment = retl("plan", "it", "--output", "markdown", folder=shop.folder).out
+    assert "**it**: withheld of 2 rows: `email_subscribe` would end an opt-out that Braze has acknowledged\n" in comment
     assert ran.out.startswith("it: incomplete, 2 of 2 rows accepted in 1 request, 3 attributes written; 2 withheld")
     listed = json.loads(retl("rejects", "it", "--output", "json", folder=shop.folder).out)
     why = "would end an opt-out that Braze has acknowledged"
